@@ -1,0 +1,1 @@
+//! The tables that events end in.

@@ -1,0 +1,396 @@
+//! The events, as their writers fill them and their readers see them.
+//!
+//! Each record is declared by a file in `avro/`; the structs here mirror those files field for
+//! field, and a test holds the two together. Text is borrowed on both sides: the writer lends what
+//! it has, the reader points into the bytes that it decodes, and neither allocates.
+
+use std::fmt;
+
+use serde::de::{Deserializer, MapAccess, Visitor};
+use serde::ser::{SerializeMap, Serializer};
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{RequestId, StreamId};
+use crate::money::PicoUsd;
+use crate::usage::Usage;
+
+/// One event of the log.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event<'a> {
+    RequestFinished(Box<RequestFinished<'a>>),
+    AttemptFinished(Box<AttemptFinished<'a>>),
+    ControlChanged(ControlChanged<'a>),
+    StreamOpened(StreamOpened<'a>),
+    StreamClosed(StreamClosed<'a>),
+    EventsDropped(EventsDropped<'a>),
+}
+
+impl Event<'_> {
+    /// Gives the event its place in the log. Only the journal calls this, at the moment of writing.
+    pub fn stamp(&mut self, stream: StreamId, seq: u64) {
+        let (stream_field, seq_field) = self.position_mut();
+        *stream_field = stream;
+        *seq_field = seq;
+    }
+
+    #[must_use]
+    pub fn stream(&self) -> StreamId {
+        match self {
+            Self::RequestFinished(event) => event.stream,
+            Self::AttemptFinished(event) => event.stream,
+            Self::ControlChanged(event) => event.stream,
+            Self::StreamOpened(event) => event.stream,
+            Self::StreamClosed(event) => event.stream,
+            Self::EventsDropped(event) => event.stream,
+        }
+    }
+
+    #[must_use]
+    pub fn seq(&self) -> u64 {
+        match self {
+            Self::RequestFinished(event) => event.seq,
+            Self::AttemptFinished(event) => event.seq,
+            Self::ControlChanged(event) => event.seq,
+            Self::StreamOpened(event) => event.seq,
+            Self::StreamClosed(event) => event.seq,
+            Self::EventsDropped(event) => event.seq,
+        }
+    }
+
+    fn position_mut(&mut self) -> (&mut StreamId, &mut u64) {
+        match self {
+            Self::RequestFinished(event) => (&mut event.stream, &mut event.seq),
+            Self::AttemptFinished(event) => (&mut event.stream, &mut event.seq),
+            Self::ControlChanged(event) => (&mut event.stream, &mut event.seq),
+            Self::StreamOpened(event) => (&mut event.stream, &mut event.seq),
+            Self::StreamClosed(event) => (&mut event.stream, &mut event.seq),
+            Self::EventsDropped(event) => (&mut event.stream, &mut event.seq),
+        }
+    }
+}
+
+/// Who called, and for what: the dimensions of attribution.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Caller<'a> {
+    /// Organisation that the key belongs to.
+    pub organisation: Option<&'a str>,
+    /// Team that pays.
+    pub team: Option<&'a str>,
+    /// Project or service of the team.
+    pub project: Option<&'a str>,
+    /// User of the key, or the one the application named.
+    pub user: Option<&'a str>,
+    /// Virtual key that was used. The key itself is nowhere.
+    pub key_id: Option<&'a str>,
+    /// Environment of the key: prod, staging, dev …
+    pub environment: Option<&'a str>,
+    /// Tier of the key: free, paid, enterprise, internal.
+    pub tier: Option<&'a str>,
+    /// End customer on whose behalf the application called.
+    pub customer: Option<&'a str>,
+    /// Feature of the application that called.
+    pub feature: Option<&'a str>,
+    /// Free tags of the request.
+    #[serde(borrow)]
+    pub tags: Tags<'a>,
+}
+
+/// One request of a client, however it ended; refused ones too.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RequestFinished<'a> {
+    /// Stream that the event belongs to: one writer, one boot, one shard.
+    pub stream: StreamId,
+    /// Position in the stream: 1, 2, 3 … without gaps.
+    pub seq: u64,
+    /// When the request arrived.
+    pub ts_us: u64,
+    /// Id of the request; equals the x-request-id header of the response.
+    pub request_id: RequestId,
+    /// The x-request-id that the client sent, if any.
+    pub client_request_id: Option<&'a str>,
+    /// Trace id from the W3C traceparent header, if any.
+    pub trace_id: Option<&'a str>,
+    /// Who called, and for what.
+    #[serde(borrow)]
+    pub caller: Caller<'a>,
+    /// Address that the request came from.
+    pub client_ip: Option<&'a str>,
+    /// User-Agent header, shortened.
+    pub user_agent: Option<&'a str>,
+    /// API that the client spoke: openai.chat, openai.embeddings …
+    pub dialect: &'a str,
+    /// Model or alias that the client asked for.
+    pub alias: Option<&'a str>,
+    /// Whether the client asked for a stream.
+    pub streamed: bool,
+    /// Size of the request body.
+    pub request_bytes: u64,
+    /// Limit on output tokens that the client set.
+    pub max_output_tokens: Option<u64>,
+    /// HTTP status sent to the client; 499 if it left before there was one.
+    pub status: u32,
+    /// Stage of the pipeline that ended the request early.
+    pub stage: Option<&'a str>,
+    /// What went wrong, as a closed set of words.
+    pub error_kind: Option<&'a str>,
+    /// What went wrong, in words, shortened.
+    pub error_message: Option<&'a str>,
+    /// Provider whose answer was delivered.
+    pub provider: Option<&'a str>,
+    /// Deployment of the model at the provider: provider/model.
+    pub deployment: Option<&'a str>,
+    /// Model that the provider was asked for.
+    pub model: Option<&'a str>,
+    /// Model that the provider says it used.
+    pub response_model: Option<&'a str>,
+    /// Region of the deployment.
+    pub region: Option<&'a str>,
+    /// Tries made: first, retries, fallbacks and hedges.
+    pub attempts: u32,
+    /// Why the model stopped.
+    pub finish_reason: Option<&'a str>,
+    /// Bytes of response body handed to the client.
+    pub response_bytes: u64,
+    /// What was consumed.
+    pub usage: Usage,
+    /// Where the token counts come from: reported, drained, estimated, none.
+    pub usage_source: &'a str,
+    /// What the request is charged, in 1e-12 USD; null if unpriced.
+    pub cost_pico_usd: Option<PicoUsd>,
+    /// What the tries cost whose answer was not delivered, in 1e-12 USD.
+    pub waste_pico_usd: Option<PicoUsd>,
+    /// Version of the price book and row that priced it.
+    pub price_version: Option<&'a str>,
+    /// Time spent waiting for admission.
+    pub queue_us: u64,
+    /// Time spent in the gateway itself until the first byte to the provider.
+    pub overhead_us: u64,
+    /// Time from arrival to the first token handed to the client.
+    pub ttft_us: Option<u64>,
+    /// Time from arrival to the end of the response.
+    pub total_us: u64,
+    /// Routing strategy that decided.
+    pub strategy: Option<&'a str>,
+    /// Routing table that decided.
+    pub table_version: Option<u64>,
+    /// Seed of the random draw that decided.
+    pub route_seed: Option<u64>,
+    /// Deployments that routing considered.
+    #[serde(borrow)]
+    pub candidates: Vec<Candidate<'a>>,
+    /// What the response cache decided.
+    pub cache_verdict: Option<&'a str>,
+    /// What the guardrails decided.
+    pub guard_verdict: Option<&'a str>,
+    /// Limit or budget that refused the request, or came close.
+    pub limit_verdict: Option<&'a str>,
+}
+
+/// One try at one deployment: first, retry, fallback, hedge or shadow.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AttemptFinished<'a> {
+    /// Stream that the event belongs to: one writer, one boot, one shard.
+    pub stream: StreamId,
+    /// Position in the stream: 1, 2, 3 … without gaps.
+    pub seq: u64,
+    /// When the try began.
+    pub ts_us: u64,
+    /// Request that the try belongs to.
+    pub request_id: RequestId,
+    /// Number of the try within its request, from 1.
+    pub attempt: u32,
+    /// first, retry, fallback, hedge or shadow.
+    pub kind: &'a str,
+    /// Error kind of the try before, which led to this one.
+    pub cause: Option<&'a str>,
+    /// Pause before the try.
+    pub delay_us: u64,
+    /// Who called, and for what.
+    #[serde(borrow)]
+    pub caller: Caller<'a>,
+    /// API that the client spoke.
+    pub dialect: &'a str,
+    /// Model or alias that the client asked for.
+    pub alias: Option<&'a str>,
+    /// Whether the client asked for a stream.
+    pub streamed: bool,
+    /// Provider that was tried.
+    pub provider: &'a str,
+    /// Deployment that was tried: provider/model.
+    pub deployment: &'a str,
+    /// Model that the provider was asked for.
+    pub model: &'a str,
+    /// Model that the provider says it used.
+    pub response_model: Option<&'a str>,
+    /// Region of the deployment.
+    pub region: Option<&'a str>,
+    /// Which of the provider's keys was used: its name, never the key.
+    pub provider_key: Option<&'a str>,
+    /// HTTP status of the provider; null if there was none.
+    pub status: Option<u32>,
+    /// What went wrong, as a closed set of words.
+    pub error_kind: Option<&'a str>,
+    /// What went wrong, in words, shortened.
+    pub error_message: Option<&'a str>,
+    /// Pause that the provider asked for.
+    pub retry_after_us: Option<u64>,
+    /// Whether this try's answer went to the client.
+    pub delivered: bool,
+    /// Request id that the provider gave.
+    pub upstream_request_id: Option<&'a str>,
+    /// Why the model stopped.
+    pub finish_reason: Option<&'a str>,
+    /// Whether an idle connection was reused.
+    pub connection_reused: bool,
+    /// Size of the body sent to the provider.
+    pub request_bytes: u64,
+    /// Bytes of body received from the provider.
+    pub response_bytes: u64,
+    /// What was consumed.
+    pub usage: Usage,
+    /// Where the token counts come from: reported, drained, estimated, none.
+    pub usage_source: &'a str,
+    /// What the try cost, in 1e-12 USD; null if unpriced.
+    pub cost_pico_usd: Option<PicoUsd>,
+    /// Version of the price book and row that priced it.
+    pub price_version: Option<&'a str>,
+    /// Time to connect; null if a connection was reused.
+    pub connect_us: Option<u64>,
+    /// Time from the start of the try to the response headers.
+    pub headers_us: Option<u64>,
+    /// Time from the start of the try to the first token.
+    pub ttft_us: Option<u64>,
+    /// Time from the start of the try to its end.
+    pub total_us: u64,
+    /// Routing strategy that decided.
+    pub strategy: Option<&'a str>,
+    /// Routing table that decided.
+    pub table_version: Option<u64>,
+    /// Probability with which this deployment was chosen for this try.
+    pub propensity: Option<f64>,
+}
+
+/// A change of keys, teams, budgets, limits or tables, and who made it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ControlChanged<'a> {
+    /// Stream that the event belongs to: one writer, one boot, one shard.
+    pub stream: StreamId,
+    /// Position in the stream: 1, 2, 3 … without gaps.
+    pub seq: u64,
+    /// When the change was made.
+    pub ts_us: u64,
+    /// Id of the change.
+    pub change_id: RequestId,
+    /// Who made the change.
+    pub actor: &'a str,
+    /// What was done: create, revoke, rotate, update, delete.
+    pub action: &'a str,
+    /// What was changed: key, team, budget, limit, table.
+    pub object_kind: &'a str,
+    /// Id of what was changed.
+    pub object_id: &'a str,
+    /// State before, as JSON without secrets; null if it did not exist.
+    pub before: Option<&'a str>,
+    /// State after, as JSON without secrets; null if it is gone.
+    pub after: Option<&'a str>,
+}
+
+/// First event of every stream.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StreamOpened<'a> {
+    /// Stream that the event belongs to: one writer, one boot, one shard.
+    pub stream: StreamId,
+    /// Position in the stream: 1, 2, 3 … without gaps.
+    pub seq: u64,
+    /// When the stream was opened.
+    pub ts_us: u64,
+    /// Name of the process's installation: host name, or the configured one.
+    pub instance: &'a str,
+    /// Program that writes: gateway, cli.
+    pub process: &'a str,
+    /// Number of the stream within its process.
+    pub shard: u32,
+    /// Version of the program.
+    pub version: &'a str,
+}
+
+/// Last event of every stream.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StreamClosed<'a> {
+    /// Stream that the event belongs to: one writer, one boot, one shard.
+    pub stream: StreamId,
+    /// Position in the stream: 1, 2, 3 … without gaps.
+    pub seq: u64,
+    /// When the stream was closed.
+    pub ts_us: u64,
+    /// shutdown: closed by its writer. recovered: the writer died, and a later process closed it.
+    pub reason: &'a str,
+    /// Bytes of an unfinished event that were cut off at recovery.
+    pub torn_bytes: u64,
+}
+
+/// Events that were not written because the journal was full and its policy is drop.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EventsDropped<'a> {
+    /// Stream that the event belongs to: one writer, one boot, one shard.
+    pub stream: StreamId,
+    /// Position in the stream: 1, 2, 3 … without gaps.
+    pub seq: u64,
+    /// When there was room again.
+    pub ts_us: u64,
+    /// When the first of them was dropped.
+    pub since_us: u64,
+    /// How many events were dropped.
+    pub events: u64,
+    /// Why: journal_full.
+    pub reason: &'a str,
+}
+
+/// One deployment that routing considered.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Candidate<'a> {
+    /// Deployment: provider/model.
+    pub target: &'a str,
+    /// Score that the strategy gave it; lower is better.
+    pub score: Option<f64>,
+    /// Probability that it was tried first.
+    pub propensity: f64,
+}
+
+/// Free tags, in the order they were given.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tags<'a>(pub Vec<(&'a str, &'a str)>);
+
+impl Serialize for Tags<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(self.0.len()))?;
+        for (name, value) in &self.0 {
+            map.serialize_entry(name, value)?;
+        }
+        map.end()
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Tags<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct TagsVisitor;
+
+        impl<'de> Visitor<'de> for TagsVisitor {
+            type Value = Tags<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a map of tags")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut tags = Vec::with_capacity(map.size_hint().unwrap_or(0).min(64));
+                while let Some(entry) = map.next_entry()? {
+                    tags.push(entry);
+                }
+                Ok(Tags(tags))
+            }
+        }
+
+        deserializer.deserialize_map(TagsVisitor)
+    }
+}
