@@ -1,1 +1,3 @@
 //! weir-gateway
+
+pub mod config;

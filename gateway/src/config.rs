@@ -1,0 +1,150 @@
+//! What the operator writes about the gateway, its providers and its aliases.
+//!
+//! These are the written forms, with their defaults; [`crate::directory`] turns providers and
+//! aliases into what a request runs on. Texts such as `${env:NAME}` are already resolved when a
+//! value arrives here.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+/// `[gateway]`: the listener and what one request may take.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct GatewayConfig {
+    /// Address that clients call.
+    pub listen: SocketAddr,
+    /// Worker threads; one per core unless set.
+    pub threads: Option<NonZeroUsize>,
+    /// Largest request body. A larger one is answered 413.
+    pub body_bytes_max: usize,
+    /// Connections served at once, over all threads. Further ones wait in the listener's backlog.
+    pub connections_max: usize,
+    /// Time that a client may take to send a request's headers.
+    pub header_timeout_ms: u64,
+    /// Time that a client may take to send a request's body.
+    pub body_timeout_ms: u64,
+    /// On shutdown, time that requests in flight get to finish.
+    pub drain_timeout_ms: u64,
+}
+
+impl Default for GatewayConfig {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)),
+            threads: None,
+            body_bytes_max: 32 * 1024 * 1024,
+            connections_max: 20_000,
+            header_timeout_ms: 10_000,
+            body_timeout_ms: 60_000,
+            drain_timeout_ms: 30_000,
+        }
+    }
+}
+
+/// `[[provider]]`: a place that answers model calls.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ProviderConfig {
+    /// Name that aliases refer to and that events carry.
+    pub name: String,
+    /// Wire format, or a vendor of the quirks table.
+    pub dialect: String,
+    /// Where the API begins, for example `https://api.openai.com/v1`.
+    pub base_url: String,
+    /// Provider keys, used in turn. A provider without keys is called without one.
+    #[serde(default)]
+    pub keys: Vec<String>,
+    /// Region of the deployment, for the events.
+    #[serde(default)]
+    pub region: Option<String>,
+    /// PEM file with the certificate authorities to trust instead of the built-in ones.
+    #[serde(default)]
+    pub ca_file: Option<PathBuf>,
+    #[serde(default)]
+    pub timeouts: TimeoutConfig,
+}
+
+/// `timeouts` of a provider: how long each phase of a try may take.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct TimeoutConfig {
+    /// Resolving, connecting and the TLS handshake together.
+    pub connect_ms: u64,
+    /// From the request's last byte to the first byte of the answer's body.
+    pub first_byte_ms: u64,
+    /// Between two pieces of the answer's body.
+    pub idle_ms: u64,
+    /// The whole request with all its tries.
+    pub total_ms: u64,
+}
+
+impl Default for TimeoutConfig {
+    fn default() -> Self {
+        Self { connect_ms: 5_000, first_byte_ms: 120_000, idle_ms: 60_000, total_ms: 600_000 }
+    }
+}
+
+/// `[[alias]]`: a stable name for a model, and where it leads.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AliasConfig {
+    /// Name that clients ask for.
+    pub name: String,
+    #[serde(default)]
+    pub strategy: StrategyConfig,
+    /// Deployments, in order of preference.
+    pub targets: Vec<TargetConfig>,
+    #[serde(default)]
+    pub retry: RetryConfig,
+}
+
+/// How an alias chooses among its targets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum StrategyConfig {
+    /// The first target; the next ones when it fails.
+    #[default]
+    Chain,
+    /// A draw by weight; the others when it fails.
+    Weighted,
+}
+
+/// One deployment of an alias: a model at a provider.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TargetConfig {
+    pub provider: String,
+    /// Model name as the provider knows it.
+    pub model: String,
+    /// Share of the draw, for the strategy `weighted`.
+    #[serde(default = "one")]
+    pub weight: u32,
+}
+
+const fn one() -> u32 {
+    1
+}
+
+/// `retry` of an alias.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct RetryConfig {
+    /// Tries at one deployment, the first included.
+    pub tries_per_target: u32,
+    /// Tries over all deployments.
+    pub tries_max: u32,
+    /// Pause before the first retry; it doubles with each further one, with jitter.
+    pub backoff_ms: u64,
+    /// Longest pause. A provider that asks for a longer one is not retried, but passed over.
+    pub backoff_max_ms: u64,
+}
+
+impl Default for RetryConfig {
+    fn default() -> Self {
+        Self { tries_per_target: 2, tries_max: 4, backoff_ms: 100, backoff_max_ms: 2_000 }
+    }
+}
