@@ -1,0 +1,256 @@
+//! An alias as it runs: checked, indexed, with its retry rules as numbers.
+
+use std::sync::Arc;
+
+use crate::TARGETS_MAX;
+use crate::budget::RetryBudget;
+use crate::clock::US_PER_MS;
+use crate::failure::FailureSet;
+use crate::routes::{DeploymentId, SpecError};
+use crate::spec::{AliasSpec, ObjectiveSpec, RetrySpec, StrategySpec, TargetSpec};
+
+/// A stable name and the targets behind it.
+#[derive(Debug)]
+pub struct Alias {
+    name: Box<str>,
+    pub(crate) strategy: Strategy,
+    pub(crate) targets: Vec<Target>,
+    pub(crate) retry: RetryRules,
+    pub(crate) budget: Arc<RetryBudget>,
+}
+
+/// One deployment of an alias.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Target {
+    pub deployment: DeploymentId,
+    pub weight: f32,
+    pub rank: u8,
+}
+
+/// How an alias picks among the available targets of its lowest rank.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Strategy {
+    Chain,
+    Weighted { sticky: bool },
+    Latency { prefix_affinity: bool },
+    Cost,
+    Objective(ObjectiveSpec),
+}
+
+impl Strategy {
+    /// The name used in configuration and events.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Chain => "chain",
+            Self::Weighted { .. } => "weighted",
+            Self::Latency { .. } => "latency",
+            Self::Cost => "cost",
+            Self::Objective(_) => "objective",
+        }
+    }
+}
+
+/// [`RetrySpec`] as it is used.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct RetryRules {
+    pub(crate) tries_max: u8,
+    pub(crate) tries_per_target: u8,
+    pub(crate) retry_on: FailureSet,
+    pub(crate) fallback_on: FailureSet,
+    pub(crate) backoff_us: u64,
+    pub(crate) backoff_us_max: u64,
+    pub(crate) retry_after_us_max: u64,
+}
+
+impl Alias {
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub fn strategy(&self) -> &Strategy {
+        &self.strategy
+    }
+
+    pub fn targets(&self) -> &[Target] {
+        &self.targets
+    }
+
+    /// Extra tries that may still fail before extra tries stop.
+    pub fn retry_tokens(&self) -> f32 {
+        self.budget.tokens()
+    }
+
+    pub(crate) fn build(
+        spec: &AliasSpec,
+        deployments: usize,
+        carried: Option<&Self>,
+    ) -> Result<Self, SpecError> {
+        let here = |problem: String| SpecError {
+            alias: Some(spec.name.clone()),
+            problem,
+        };
+        check_targets(&spec.targets, deployments).map_err(here)?;
+        check_retry(&spec.retry).map_err(here)?;
+        let budget = RetryBudget::new(
+            milli(spec.retry.budget_ratio),
+            milli(spec.retry.budget_per_s),
+        );
+        if let Some(carried) = carried {
+            budget.carry(&carried.budget);
+        }
+        Ok(Self {
+            name: spec.name.as_str().into(),
+            strategy: strategy(&spec.strategy).map_err(here)?,
+            targets: spec.targets.iter().map(target).collect(),
+            retry: RetryRules::from(&spec.retry),
+            budget: Arc::new(budget),
+        })
+    }
+}
+
+impl From<&RetrySpec> for RetryRules {
+    fn from(spec: &RetrySpec) -> Self {
+        Self {
+            tries_max: spec.tries_max,
+            tries_per_target: spec.tries_per_target,
+            retry_on: FailureSet::of(&spec.retry_on),
+            fallback_on: FailureSet::of(&spec.fallback_on),
+            backoff_us: u64::from(spec.backoff_ms) * US_PER_MS,
+            backoff_us_max: u64::from(spec.backoff_ms_max) * US_PER_MS,
+            retry_after_us_max: u64::from(spec.retry_after_ms_max) * US_PER_MS,
+        }
+    }
+}
+
+fn target(spec: &TargetSpec) -> Target {
+    Target {
+        deployment: DeploymentId::new(spec.deployment),
+        weight: spec.weight,
+        rank: spec.rank,
+    }
+}
+
+fn strategy(spec: &StrategySpec) -> Result<Strategy, String> {
+    Ok(match spec {
+        StrategySpec::Chain => Strategy::Chain,
+        StrategySpec::Weighted { sticky } => Strategy::Weighted { sticky: *sticky },
+        StrategySpec::Latency { prefix_affinity } => Strategy::Latency {
+            prefix_affinity: *prefix_affinity,
+        },
+        StrategySpec::Cost => Strategy::Cost,
+        StrategySpec::Objective(objective) => {
+            check_objective(objective)?;
+            Strategy::Objective(objective.clone())
+        }
+    })
+}
+
+fn check_targets(targets: &[TargetSpec], deployments: usize) -> Result<(), String> {
+    if targets.is_empty() {
+        return Err("it has no targets: name at least one provider and model".into());
+    }
+    if targets.len() > TARGETS_MAX {
+        return Err(format!(
+            "it has {} targets, counting each key of a provider; {TARGETS_MAX} are the most: \
+             split it into two aliases",
+            targets.len()
+        ));
+    }
+    for (position, target) in targets.iter().enumerate() {
+        if target.deployment >= deployments {
+            return Err(format!(
+                "target {} names a deployment that does not exist",
+                position + 1
+            ));
+        }
+        if !(target.weight >= 0.0 && target.weight <= WEIGHT_MAX) {
+            return Err(format!(
+                "the weight of target {} is {}; it must be between 0 and {WEIGHT_MAX}",
+                position + 1,
+                target.weight
+            ));
+        }
+        if targets[..position]
+            .iter()
+            .any(|earlier| earlier.deployment == target.deployment)
+        {
+            return Err(format!(
+                "target {} is listed twice: give it one entry with the sum of the weights",
+                position + 1
+            ));
+        }
+    }
+    if targets.iter().all(|target| target.weight == 0.0) {
+        return Err("all its weights are 0, so it would never be served: raise one".into());
+    }
+    Ok(())
+}
+
+const WEIGHT_MAX: f32 = 1e6;
+
+fn check_retry(retry: &RetrySpec) -> Result<(), String> {
+    if retry.tries_max == 0 || retry.tries_per_target == 0 {
+        return Err(
+            "retry.tries_max and retry.tries_per_target count the first try: \
+                    they must be at least 1"
+                .into(),
+        );
+    }
+    if !(0.0..=10.0).contains(&retry.budget_ratio) {
+        return Err(format!(
+            "retry.budget_ratio is {}; it must be between 0 and 10",
+            retry.budget_ratio
+        ));
+    }
+    if !(0.0..=1_000.0).contains(&retry.budget_per_s) {
+        return Err(format!(
+            "retry.budget_per_s is {}; it must be between 0 and 1000",
+            retry.budget_per_s
+        ));
+    }
+    Ok(())
+}
+
+fn check_objective(objective: &ObjectiveSpec) -> Result<(), String> {
+    match *objective {
+        ObjectiveSpec::Limits {
+            ttft_p95_ms,
+            error_ratio,
+        } => {
+            if ttft_p95_ms == 0 {
+                return Err("objective.ttft_p95_ms is 0: no provider answers that fast".into());
+            }
+            if !(error_ratio > 0.0 && error_ratio <= 1.0) {
+                return Err(format!(
+                    "objective.error_ratio is {error_ratio}; it must be above 0 and at most 1"
+                ));
+            }
+        }
+        ObjectiveSpec::Weights {
+            cost,
+            latency,
+            errors,
+        } => {
+            let each_valid = [cost, latency, errors]
+                .iter()
+                .all(|w| (0.0..=100.0).contains(w));
+            if !each_valid || cost + latency + errors <= 0.0 {
+                return Err(
+                    "the objective's weights must lie between 0 and 100, and one of them \
+                            above 0"
+                        .into(),
+                );
+            }
+        }
+    }
+    Ok(())
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "callers check that the value lies between 0 and 1000"
+)]
+fn milli(value: f32) -> u32 {
+    (value * 1_000.0).round() as u32
+}

@@ -1,0 +1,438 @@
+//! Taking a failing deployment out of service, and letting it come back.
+//!
+//! ```text
+//!            failures, stall, 429 with Retry-After
+//!   closed ────────────────────────────────────────► open (until t)
+//!     ▲  share grows from a tenth to all                │ t passed
+//!     │                                                 ▼
+//!     └────────────── a probe answers ◄────────────  half open ── a probe fails ──► open (longer)
+//! ```
+//!
+//! Probes are live requests: half open means that one request at a time may be sent here, with a
+//! fallback behind it. There is no timer: states change when requests look or finish.
+
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
+
+use crate::clock::US_PER_MS;
+use crate::failure::{Failure, FailureKind};
+use crate::random::mix;
+use crate::spec::BreakerSpec;
+
+/// Why a deployment was ejected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum EjectCause {
+    /// Several failures in a row.
+    Consecutive,
+    /// Too large a share of recent tries failed.
+    FailureRatio,
+    /// Requests wait and nothing comes back.
+    Stalled,
+    /// The provider said when to come back.
+    RetryAfter,
+    /// The provider does not accept the key.
+    Auth,
+    /// A probe failed.
+    ProbeFailed,
+}
+
+impl EjectCause {
+    const ALL: [Self; 6] = [
+        Self::Consecutive,
+        Self::FailureRatio,
+        Self::Stalled,
+        Self::RetryAfter,
+        Self::Auth,
+        Self::ProbeFailed,
+    ];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Consecutive => "consecutive_failures",
+            Self::FailureRatio => "failure_ratio",
+            Self::Stalled => "stalled",
+            Self::RetryAfter => "retry_after",
+            Self::Auth => "auth",
+            Self::ProbeFailed => "probe_failed",
+        }
+    }
+
+    /// Whether the provider itself said to stay away.
+    pub(crate) fn was_told(self) -> bool {
+        matches!(self, Self::RetryAfter | Self::Auth)
+    }
+}
+
+/// A change of state worth an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Transition {
+    Ejected { cause: EjectCause, until_us: u64 },
+    Recovered,
+}
+
+/// What a breaker says about one deployment at one moment.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum BreakerState {
+    /// In service. `ramp` is 1, or less while its share grows back after an ejection.
+    Closed { ramp: f32 },
+    /// Out of service.
+    Open { until_us: u64, cause: EjectCause },
+    /// Its time out is over; a probe may be sent.
+    HalfOpen { probe_due: bool },
+}
+
+#[derive(Debug)]
+pub(crate) struct Breaker {
+    /// Lowest bit: open. The rest: open until, or closed since (0 = never ejected).
+    state: AtomicU64,
+    cause: AtomicU8,
+    streak: AtomicU32,
+    /// Ejections since the last full recovery; each doubles the time out.
+    ejections: AtomicU32,
+    ejections_total: AtomicU64,
+    probe_at_us: AtomicU64,
+}
+
+const OPEN: u64 = 1;
+/// A recovered deployment starts at this share of its weight.
+const RAMP_START: f32 = 0.1;
+/// Enough tries to speak of a ratio.
+const RATIO_TRIES_MIN: u32 = 10;
+
+impl Breaker {
+    pub(crate) fn closed() -> Self {
+        Self {
+            state: AtomicU64::new(0),
+            cause: AtomicU8::new(0),
+            streak: AtomicU32::new(0),
+            ejections: AtomicU32::new(0),
+            ejections_total: AtomicU64::new(0),
+            probe_at_us: AtomicU64::new(0),
+        }
+    }
+
+    pub(crate) fn state(&self, spec: &BreakerSpec, now_us: u64) -> BreakerState {
+        let word = self.state.load(Relaxed);
+        let time_us = word >> 1;
+        if word & OPEN == 0 {
+            return BreakerState::Closed {
+                ramp: ramp(spec, time_us, now_us),
+            };
+        }
+        if now_us < time_us {
+            return BreakerState::Open {
+                until_us: time_us,
+                cause: self.cause(),
+            };
+        }
+        // A probe that hangs must not keep out a deployment that has recovered meanwhile.
+        let next_us = self.probe_at_us.load(Relaxed) + u64::from(spec.open_ms) * US_PER_MS;
+        BreakerState::HalfOpen {
+            probe_due: now_us >= next_us,
+        }
+    }
+
+    pub(crate) fn ejections_total(&self) -> u64 {
+        self.ejections_total.load(Relaxed)
+    }
+
+    pub(crate) fn cause(&self) -> EjectCause {
+        let index = usize::from(self.cause.load(Relaxed));
+        EjectCause::ALL
+            .get(index)
+            .copied()
+            .unwrap_or(EjectCause::Consecutive)
+    }
+
+    pub(crate) fn probe_started(&self, now_us: u64) {
+        self.probe_at_us.store(now_us, Relaxed);
+    }
+
+    /// The probe ended without a verdict: the next request may be one.
+    pub(crate) fn probe_abandoned(&self) {
+        self.probe_at_us.store(0, Relaxed);
+    }
+
+    /// An answer came back. It closes a half-open breaker, and refutes a stall at once; an answer
+    /// to a request sent before any other ejection says nothing new.
+    pub(crate) fn succeed(&self, now_us: u64) -> Option<Transition> {
+        self.streak.store(0, Relaxed);
+        let word = self.state.load(Relaxed);
+        if word & OPEN == 0 {
+            return None;
+        }
+        let refuted = self.cause() == EjectCause::Stalled;
+        if now_us < word >> 1 && !refuted {
+            return None;
+        }
+        self.swap(word, now_us << 1)
+            .then_some(Transition::Recovered)
+    }
+
+    /// A try failed through the deployment's fault. `success` is its recent success ratio and
+    /// `tries` how many tries that rests on.
+    pub(crate) fn fail(
+        &self,
+        spec: &BreakerSpec,
+        failure: &Failure,
+        success: f32,
+        tries: u32,
+        now_us: u64,
+    ) -> Option<Transition> {
+        let streak = self.streak.fetch_add(1, Relaxed).saturating_add(1);
+        let word = self.state.load(Relaxed);
+        let told_us = told_to_wait_us(spec, failure);
+        if word & OPEN != 0 && now_us < word >> 1 {
+            return self.prolong(word, told_us, now_us);
+        }
+        let cause = match (failure.kind, told_us) {
+            (FailureKind::Auth, _) => EjectCause::Auth,
+            (_, Some(_)) => EjectCause::RetryAfter,
+            _ if word & OPEN != 0 => EjectCause::ProbeFailed,
+            _ if streak >= spec.consecutive_failures => EjectCause::Consecutive,
+            _ if tries >= RATIO_TRIES_MIN && 1.0 - success > spec.failure_ratio => {
+                EjectCause::FailureRatio
+            }
+            _ => return None,
+        };
+        self.open(spec, word, cause, told_us, now_us)
+    }
+
+    /// Requests wait in silence.
+    pub(crate) fn stall(&self, spec: &BreakerSpec, now_us: u64) -> Option<Transition> {
+        let word = self.state.load(Relaxed);
+        if word & OPEN != 0 {
+            return None;
+        }
+        self.open(spec, word, EjectCause::Stalled, None, now_us)
+    }
+
+    fn prolong(&self, word: u64, told_us: Option<u64>, now_us: u64) -> Option<Transition> {
+        let until_us = now_us + told_us?;
+        if until_us <= word >> 1 || !self.swap(word, until_us << 1 | OPEN) {
+            return None;
+        }
+        self.cause.store(EjectCause::RetryAfter as u8, Relaxed);
+        Some(Transition::Ejected {
+            cause: EjectCause::RetryAfter,
+            until_us,
+        })
+    }
+
+    fn open(
+        &self,
+        spec: &BreakerSpec,
+        word: u64,
+        cause: EjectCause,
+        told_us: Option<u64>,
+        now_us: u64,
+    ) -> Option<Transition> {
+        let recovered = word & OPEN == 0 && ramp(spec, word >> 1, now_us) >= 1.0;
+        let before = if recovered {
+            0
+        } else {
+            self.ejections.load(Relaxed)
+        };
+        let until_us = now_us + told_us.unwrap_or_else(|| time_out_us(spec, before, now_us));
+        if !self.swap(word, until_us << 1 | OPEN) {
+            // Another thread changed the state in the same moment; its verdict is as fresh.
+            return None;
+        }
+        self.cause.store(cause as u8, Relaxed);
+        self.ejections.store(before.saturating_add(1), Relaxed);
+        self.ejections_total.fetch_add(1, Relaxed);
+        self.probe_at_us.store(0, Relaxed);
+        Some(Transition::Ejected { cause, until_us })
+    }
+
+    fn swap(&self, from: u64, to: u64) -> bool {
+        self.state
+            .compare_exchange(from, to, Relaxed, Relaxed)
+            .is_ok()
+    }
+}
+
+fn ramp(spec: &BreakerSpec, closed_since_us: u64, now_us: u64) -> f32 {
+    if closed_since_us == 0 || spec.slow_start_ms == 0 {
+        return 1.0;
+    }
+    let whole_us = u64::from(spec.slow_start_ms) * US_PER_MS;
+    let passed_us = now_us.saturating_sub(closed_since_us);
+    if passed_us >= whole_us {
+        return 1.0;
+    }
+    RAMP_START + (1.0 - RAMP_START) * (passed_us as f32 / whole_us as f32)
+}
+
+fn told_to_wait_us(spec: &BreakerSpec, failure: &Failure) -> Option<u64> {
+    let most_us = u64::from(spec.retry_after_ms_max) * US_PER_MS;
+    match failure.kind {
+        // A refused key stays refused until somebody acts; look again once in a while.
+        FailureKind::Auth => Some(most_us),
+        _ => failure
+            .retry_after_us
+            .filter(|us| *us > 0)
+            .map(|us| us.min(most_us)),
+    }
+}
+
+/// Doubles with each ejection, give or take a tenth so that replicas do not probe in step.
+fn time_out_us(spec: &BreakerSpec, ejections_before: u32, now_us: u64) -> u64 {
+    let doubled = u64::from(spec.open_ms) << ejections_before.min(20);
+    let whole_us = doubled.min(u64::from(spec.open_ms_max)) * US_PER_MS;
+    let tenth_us = whole_us / 10;
+    whole_us - tenth_us + mix(now_us) % (2 * tenth_us + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const S: u64 = 1_000_000;
+
+    fn fail(breaker: &Breaker, kind: FailureKind, now_us: u64) -> Option<Transition> {
+        breaker.fail(
+            &BreakerSpec::default(),
+            &Failure::new(kind),
+            0.9,
+            100,
+            now_us,
+        )
+    }
+
+    fn state(breaker: &Breaker, now_us: u64) -> BreakerState {
+        breaker.state(&BreakerSpec::default(), now_us)
+    }
+
+    fn ejected(breaker: &Breaker, now_us: u64) -> u64 {
+        for _ in 0..4 {
+            assert_eq!(fail(breaker, FailureKind::ServerError, now_us), None);
+        }
+        match fail(breaker, FailureKind::ServerError, now_us) {
+            Some(Transition::Ejected {
+                cause: EjectCause::Consecutive,
+                until_us,
+            }) => until_us,
+            other => panic!("not ejected: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn five_failures_in_a_row_eject_for_about_a_second() {
+        let breaker = Breaker::closed();
+        let until_us = ejected(&breaker, 10 * S);
+        assert!((10_900_000..=11_100_000).contains(&until_us));
+        assert!(matches!(
+            state(&breaker, until_us - 1),
+            BreakerState::Open { .. }
+        ));
+        assert_eq!(
+            state(&breaker, until_us),
+            BreakerState::HalfOpen { probe_due: true }
+        );
+    }
+
+    #[test]
+    fn a_success_in_between_starts_the_count_again() {
+        let breaker = Breaker::closed();
+        for _ in 0..4 {
+            fail(&breaker, FailureKind::ServerError, S);
+        }
+        assert_eq!(breaker.succeed(S), None);
+        ejected(&breaker, S);
+    }
+
+    #[test]
+    fn one_probe_at_a_time_and_each_failed_one_doubles_the_time_out() {
+        let breaker = Breaker::closed();
+        let mut now_us = ejected(&breaker, 10 * S);
+        for expected_s in [2, 4, 8, 8] {
+            breaker.probe_started(now_us);
+            assert_eq!(
+                state(&breaker, now_us),
+                BreakerState::HalfOpen { probe_due: false }
+            );
+            let Some(Transition::Ejected { cause, until_us }) =
+                fail(&breaker, FailureKind::Connect, now_us)
+            else {
+                panic!("a failed probe must open again");
+            };
+            assert_eq!(cause, EjectCause::ProbeFailed);
+            let out_us = until_us - now_us;
+            assert!(
+                out_us.abs_diff(expected_s * S) <= expected_s * S / 10,
+                "{out_us}"
+            );
+            now_us = until_us;
+        }
+    }
+
+    #[test]
+    fn an_answered_probe_closes_and_the_share_grows_back() {
+        let breaker = Breaker::closed();
+        let now_us = ejected(&breaker, 10 * S);
+        breaker.probe_started(now_us);
+        assert_eq!(breaker.succeed(now_us), Some(Transition::Recovered));
+        assert_eq!(
+            state(&breaker, now_us),
+            BreakerState::Closed { ramp: RAMP_START }
+        );
+        let half = state(&breaker, now_us + 5 * S);
+        assert!(matches!(half, BreakerState::Closed { ramp } if (ramp - 0.55).abs() < 1e-4));
+        assert_eq!(
+            state(&breaker, now_us + 10 * S),
+            BreakerState::Closed { ramp: 1.0 }
+        );
+    }
+
+    #[test]
+    fn a_hanging_probe_gives_way_to_the_next_after_the_first_time_out() {
+        let breaker = Breaker::closed();
+        let now_us = ejected(&breaker, 10 * S);
+        breaker.probe_started(now_us);
+        assert_eq!(
+            state(&breaker, now_us + S - 1),
+            BreakerState::HalfOpen { probe_due: false }
+        );
+        assert_eq!(
+            state(&breaker, now_us + S),
+            BreakerState::HalfOpen { probe_due: true }
+        );
+        breaker.probe_started(now_us + S);
+        breaker.probe_abandoned();
+        assert_eq!(
+            state(&breaker, now_us + S),
+            BreakerState::HalfOpen { probe_due: true }
+        );
+    }
+
+    #[test]
+    fn retry_after_ejects_at_once_for_as_long_as_it_says_within_reason() {
+        let told = |seconds: u64| {
+            let failure = Failure {
+                retry_after_us: Some(seconds * S),
+                ..Failure::new(FailureKind::RateLimited)
+            };
+            Breaker::closed().fail(&BreakerSpec::default(), &failure, 1.0, 0, 10 * S)
+        };
+        let until = |until_us| {
+            Some(Transition::Ejected {
+                cause: EjectCause::RetryAfter,
+                until_us,
+            })
+        };
+        assert_eq!(told(7), until(17 * S));
+        assert_eq!(told(86_400), until(70 * S));
+        assert_eq!(told(0), None);
+    }
+
+    #[test]
+    fn late_answers_do_not_close_an_open_breaker_unless_they_refute_a_stall() {
+        let breaker = Breaker::closed();
+        ejected(&breaker, 10 * S);
+        assert_eq!(breaker.succeed(10 * S + 1), None);
+
+        let stalled = Breaker::closed();
+        assert!(stalled.stall(&BreakerSpec::default(), 10 * S).is_some());
+        assert_eq!(stalled.succeed(10 * S + 1), Some(Transition::Recovered));
+    }
+}

@@ -1,0 +1,136 @@
+//! How a try can fail, and what each way of failing means for the next try and for health.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// What went wrong with one try. A closed set, because policies, metrics and tests name them all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum FailureKind {
+    /// DNS, refused, reset or TLS: the request was not accepted by anybody.
+    Connect,
+    /// No connection within the connect timeout.
+    ConnectTimeout,
+    /// Connected, but no first byte or token within its timeout.
+    FirstTokenTimeout,
+    /// The response began and then rested longer than the idle timeout.
+    Stalled,
+    /// The whole call took longer than the total timeout.
+    TotalTimeout,
+    /// The provider closed the connection before its response was complete.
+    Cut,
+    /// The provider's bytes are not what its dialect says.
+    Malformed,
+    /// 429.
+    RateLimited,
+    /// 503, 529 and other words for "not now".
+    Overloaded,
+    /// 500, 502, 504 and every other 5xx.
+    ServerError,
+    /// 401 or 403: this key is not accepted; another one may be.
+    Auth,
+    /// 404: the provider does not know the model under this name.
+    ModelNotFound,
+    /// The prompt does not fit the model's context window.
+    ContextWindow,
+    /// The provider refused the content.
+    ContentFilter,
+    /// Any other 4xx: the request itself is wrong and is wrong everywhere.
+    InvalidRequest,
+    /// The client left.
+    ClientGone,
+}
+
+impl FailureKind {
+    pub const ALL: [Self; 16] = [
+        Self::Connect,
+        Self::ConnectTimeout,
+        Self::FirstTokenTimeout,
+        Self::Stalled,
+        Self::TotalTimeout,
+        Self::Cut,
+        Self::Malformed,
+        Self::RateLimited,
+        Self::Overloaded,
+        Self::ServerError,
+        Self::Auth,
+        Self::ModelNotFound,
+        Self::ContextWindow,
+        Self::ContentFilter,
+        Self::InvalidRequest,
+        Self::ClientGone,
+    ];
+
+    /// The name used in configuration, metrics and events.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Connect => "connect",
+            Self::ConnectTimeout => "connect_timeout",
+            Self::FirstTokenTimeout => "first_token_timeout",
+            Self::Stalled => "stalled",
+            Self::TotalTimeout => "total_timeout",
+            Self::Cut => "cut",
+            Self::Malformed => "malformed",
+            Self::RateLimited => "rate_limited",
+            Self::Overloaded => "overloaded",
+            Self::ServerError => "server_error",
+            Self::Auth => "auth",
+            Self::ModelNotFound => "model_not_found",
+            Self::ContextWindow => "context_window",
+            Self::ContentFilter => "content_filter",
+            Self::InvalidRequest => "invalid_request",
+            Self::ClientGone => "client_gone",
+        }
+    }
+
+    /// Whether the deployment is to blame. A wrong request, refused content or a client that left
+    /// says nothing about the deployment that happened to hold it.
+    pub fn blames_deployment(self) -> bool {
+        !matches!(
+            self,
+            Self::ContextWindow | Self::ContentFilter | Self::InvalidRequest | Self::ClientGone
+        )
+    }
+}
+
+/// One failed try, as the caller saw it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Failure {
+    pub kind: FailureKind,
+    /// `Retry-After` (or the provider's own word for it), counted from when the answer arrived.
+    pub retry_after_us: Option<u64>,
+    /// Bytes of this try's answer were already sent to the client: nothing may replace it any more.
+    pub relayed: bool,
+}
+
+impl Failure {
+    pub fn new(kind: FailureKind) -> Self {
+        Self {
+            kind,
+            retry_after_us: None,
+            relayed: false,
+        }
+    }
+}
+
+impl From<FailureKind> for Failure {
+    fn from(kind: FailureKind) -> Self {
+        Self::new(kind)
+    }
+}
+
+/// A set of failure kinds, as one word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct FailureSet(u16);
+
+impl FailureSet {
+    pub(crate) fn of(kinds: &[FailureKind]) -> Self {
+        kinds
+            .iter()
+            .fold(Self(0), |set, kind| Self(set.0 | 1 << *kind as u16))
+    }
+
+    pub(crate) fn contains(self, kind: FailureKind) -> bool {
+        self.0 & (1 << kind as u16) != 0
+    }
+}

@@ -1,0 +1,640 @@
+//! One request's plan: who is considered, with what probability, and what to try next.
+
+use crate::TARGETS_MAX;
+use crate::alias::{Alias, Strategy};
+use crate::breaker::BreakerState;
+use crate::choose::{Wanted, draw, rendezvous, weigh};
+use crate::failure::{Failure, FailureKind};
+use crate::random::Draws;
+use crate::routes::{DeploymentId, View};
+
+/// What routing knows about a request.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct RequestFacts {
+    /// Estimate of the prompt's size.
+    pub input_tokens: u32,
+    /// The most the answer may take, if the client said so.
+    pub output_tokens_max: Option<u32>,
+    /// Hash of the user or session, for sticky splits.
+    pub sticky: Option<u64>,
+    /// Targets that this caller may not use. They are never tried.
+    pub denied: TargetSet,
+    /// Targets whose limits are used up. They are tried only when nothing else is left.
+    pub over_limit: TargetSet,
+    /// No try begins after this time.
+    pub deadline_us: Option<u64>,
+}
+
+/// A set of targets of one alias, by position.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct TargetSet(u32);
+
+impl TargetSet {
+    pub const EMPTY: Self = Self(0);
+
+    pub fn insert(&mut self, index: usize) {
+        self.0 |= bit(index);
+    }
+
+    pub fn remove(&mut self, index: usize) {
+        self.0 &= !bit(index);
+    }
+
+    pub fn contains(self, index: usize) -> bool {
+        self.0 & bit(index) != 0
+    }
+
+    pub fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    pub fn len(self) -> usize {
+        self.iter().count()
+    }
+
+    pub fn iter(self) -> impl Iterator<Item = usize> {
+        let mut rest = self.0;
+        std::iter::from_fn(move || {
+            let index = rest.trailing_zeros() as usize;
+            rest &= rest.wrapping_sub(1);
+            (index < TARGETS_MAX).then_some(index)
+        })
+    }
+}
+
+impl FromIterator<usize> for TargetSet {
+    fn from_iter<I: IntoIterator<Item = usize>>(indexes: I) -> Self {
+        let mut set = Self::EMPTY;
+        indexes.into_iter().for_each(|index| set.insert(index));
+        set
+    }
+}
+
+fn bit(index: usize) -> u32 {
+    u32::try_from(index)
+        .ok()
+        .and_then(|i| 1_u32.checked_shl(i))
+        .unwrap_or(0)
+}
+
+pub(crate) fn position(index: usize) -> u8 {
+    u8::try_from(index).unwrap_or(u8::MAX)
+}
+
+/// Why a target is, or is not, among the candidates. In the order in which a last resort prefers
+/// them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Standing {
+    Available,
+    /// Half open, and this request may be the one that probes it.
+    Probe,
+    /// Half open, and another request is probing it.
+    Probing,
+    /// Ejected by its breaker.
+    Ejected,
+    /// The provider said when to come back.
+    ToldToWait,
+    OverLimit,
+    /// The prompt does not fit its context window, by the estimate.
+    TooSmall,
+    Denied,
+}
+
+/// A target that may serve the request.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Candidate {
+    /// Position in the alias.
+    pub target: u8,
+    pub deployment: DeploymentId,
+    /// What the strategy compared; lower is better.
+    pub score: f32,
+    /// Probability of being the first one tried.
+    pub propensity: f32,
+}
+
+/// Why a try is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum TryKind {
+    First,
+    /// Again at the same deployment.
+    Retry,
+    /// At another deployment.
+    Fallback,
+    /// At another deployment, while the first one still waits.
+    Hedge,
+    /// A copy whose answer is discarded.
+    Shadow,
+}
+
+impl TryKind {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::First => "first",
+            Self::Retry => "retry",
+            Self::Fallback => "fallback",
+            Self::Hedge => "hedge",
+            Self::Shadow => "shadow",
+        }
+    }
+
+    pub(crate) fn is_extra(self) -> bool {
+        matches!(self, Self::Retry | Self::Fallback | Self::Hedge)
+    }
+}
+
+/// One try to make.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Try {
+    /// Position in the alias.
+    pub target: u8,
+    pub deployment: DeploymentId,
+    pub kind: TryKind,
+    /// Wait this long before sending.
+    pub delay_us: u64,
+    /// Probability of this choice, given what went before.
+    pub propensity: f32,
+    /// This try decides whether an ejected deployment comes back.
+    pub probe: bool,
+}
+
+/// What to do now.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Next {
+    Try(Try),
+    /// Answer the client with the failure at hand.
+    GiveUp(GiveUp),
+}
+
+/// Why there is no further try.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum GiveUp {
+    /// No target may be used by this caller.
+    AllDenied,
+    /// The failure would be the same anywhere, or the policy says not to go on after it.
+    NotRetryable(FailureKind),
+    /// The client has part of the answer.
+    AnswerBegun,
+    TriesExhausted,
+    /// Every other target is tried, ejected or unsuitable.
+    NobodyLeft,
+    /// Too many extra tries have failed lately.
+    RetryBudgetEmpty,
+    /// The only target left asks for a longer wait than the policy allows.
+    RetryAfterTooLong {
+        us: u64,
+    },
+    Deadline,
+}
+
+impl GiveUp {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::AllDenied => "all_denied",
+            Self::NotRetryable(_) => "not_retryable",
+            Self::AnswerBegun => "answer_begun",
+            Self::TriesExhausted => "tries_exhausted",
+            Self::NobodyLeft => "nobody_left",
+            Self::RetryBudgetEmpty => "retry_budget_empty",
+            Self::RetryAfterTooLong { .. } => "retry_after_too_long",
+            Self::Deadline => "deadline",
+        }
+    }
+}
+
+/// One request's way through its alias's targets. Held by the request from routing to its end.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    facts: RequestFacts,
+    table_version: u64,
+    seed: u64,
+    draws: Draws,
+    candidates: [Candidate; TARGETS_MAX],
+    len: u8,
+    standings: [Standing; TARGETS_MAX],
+    last_resort: Option<Standing>,
+    /// Chosen by the plan and not handed out yet.
+    first: Option<Try>,
+    last: Option<Try>,
+    tried: TargetSet,
+    tries: u8,
+    tries_here: u8,
+}
+
+/// Of requests that could, this share probes a half-open target: most stay on targets that work,
+/// and a recovered one is found within a few requests.
+const PROBE_SHARE: f32 = 0.25;
+
+impl Plan {
+    /// Every target that may serve, with its score and the probability of being tried first.
+    pub fn candidates(&self) -> &[Candidate] {
+        &self.candidates[..usize::from(self.len)]
+    }
+
+    /// Where a target stood when the plan was made.
+    pub fn standing(&self, target: usize) -> Standing {
+        self.standings
+            .get(target)
+            .copied()
+            .unwrap_or(Standing::Denied)
+    }
+
+    /// Set when no target was available and the least bad ones were taken: what ails them.
+    pub fn last_resort(&self) -> Option<Standing> {
+        self.last_resort
+    }
+
+    pub fn table_version(&self) -> u64 {
+        self.table_version
+    }
+
+    pub fn seed(&self) -> u64 {
+        self.seed
+    }
+
+    /// Tries handed out so far.
+    pub fn tries(&self) -> u8 {
+        self.tries
+    }
+
+    pub(crate) fn input_tokens(&self) -> u32 {
+        self.facts.input_tokens
+    }
+
+    pub(crate) fn make(
+        view: View<'_>,
+        alias: &Alias,
+        facts: &RequestFacts,
+        now_us: u64,
+        seed: u64,
+    ) -> Self {
+        let mut plan = Self::empty(view, facts, seed);
+        let mut ramp = [1.0; TARGETS_MAX];
+        for index in 0..alias.targets.len() {
+            plan.standings[index] = standing(view, alias, facts, index, now_us, &mut ramp[index]);
+        }
+        let (candidates, serving, probes) = plan.sort_out(alias);
+        let mut wanted = Wanted::none();
+        weigh(view, alias, serving, &ramp, now_us, &mut wanted);
+        let sticky = sticky_key(alias, facts);
+        plan.first = plan.pick_first(alias, serving, probes, &mut wanted, sticky);
+        for index in candidates.iter() {
+            plan.push(alias, index, &wanted);
+        }
+        plan
+    }
+
+    fn empty(view: View<'_>, facts: &RequestFacts, seed: u64) -> Self {
+        let nobody = Candidate {
+            target: 0,
+            deployment: DeploymentId::new(0),
+            score: 0.0,
+            propensity: 0.0,
+        };
+        Self {
+            facts: *facts,
+            table_version: view.priors.version(),
+            seed,
+            draws: Draws::new(seed),
+            candidates: [nobody; TARGETS_MAX],
+            len: 0,
+            standings: [Standing::Denied; TARGETS_MAX],
+            last_resort: None,
+            first: None,
+            last: None,
+            tried: TargetSet::EMPTY,
+            tries: 0,
+            tries_here: 0,
+        }
+    }
+
+    fn push(&mut self, alias: &Alias, index: usize, wanted: &Wanted) {
+        self.candidates[usize::from(self.len)] = Candidate {
+            target: position(index),
+            deployment: alias.targets[index].deployment,
+            score: wanted.score[index],
+            propensity: wanted.propensity[index],
+        };
+        self.len += 1;
+    }
+
+    /// Candidates, those among them that serve (the lowest available rank), and those that may be
+    /// probed (no higher than that rank).
+    fn sort_out(&mut self, alias: &Alias) -> (TargetSet, TargetSet, TargetSet) {
+        let all = || 0..alias.targets.len();
+        let with = |wanted: Standing| -> TargetSet {
+            all().filter(|i| self.standings[*i] == wanted).collect()
+        };
+        let available = with(Standing::Available);
+        let weighted: TargetSet = available
+            .iter()
+            .filter(|i| alias.targets[*i].weight > 0.0)
+            .collect();
+        let pool = if weighted.is_empty() {
+            available
+        } else {
+            weighted
+        };
+        if let Some(rank) = lowest_rank(alias, pool) {
+            let serving = of_rank(alias, pool, rank);
+            let probes: TargetSet = with(Standing::Probe)
+                .iter()
+                .filter(|i| alias.targets[*i].rank <= rank && alias.targets[*i].weight > 0.0)
+                .collect();
+            let candidates = all().filter(|i| available.contains(*i) || probes.contains(*i));
+            return (candidates.collect(), serving, probes);
+        }
+        let least_bad = all()
+            .map(|i| self.standings[i])
+            .filter(|s| *s != Standing::Denied)
+            .min();
+        let Some(least_bad) = least_bad else {
+            return (TargetSet::EMPTY, TargetSet::EMPTY, TargetSet::EMPTY);
+        };
+        self.last_resort = (least_bad != Standing::Probe).then_some(least_bad);
+        let pool = with(least_bad);
+        let serving = lowest_rank(alias, pool).map_or(pool, |rank| of_rank(alias, pool, rank));
+        (
+            pool,
+            serving,
+            if least_bad == Standing::Probe {
+                serving
+            } else {
+                TargetSet::EMPTY
+            },
+        )
+    }
+
+    fn pick_first(
+        &mut self,
+        alias: &Alias,
+        serving: TargetSet,
+        probes: TargetSet,
+        wanted: &mut Wanted,
+        sticky: Option<u64>,
+    ) -> Option<Try> {
+        let mut choice = match sticky {
+            Some(key) => rendezvous(alias, serving, &wanted.propensity, key),
+            None => draw(serving, &wanted.propensity, self.draws.unit()),
+        }?;
+        let probing: TargetSet = probes.iter().filter(|i| !serving.contains(*i)).collect();
+        if !probing.is_empty() {
+            let share = probe_share(alias, serving, probing);
+            let each = share / probing.len() as f32;
+            serving
+                .iter()
+                .for_each(|i| wanted.propensity[i] *= 1.0 - share);
+            probing.iter().for_each(|i| wanted.propensity[i] = each);
+            if self.draws.unit() < share {
+                choice = draw(probing, &wanted.propensity, self.draws.unit())?;
+            }
+        }
+        Some(Try {
+            target: position(choice),
+            deployment: alias.targets[choice].deployment,
+            kind: TryKind::First,
+            delay_us: 0,
+            propensity: wanted.propensity[choice],
+            probe: probes.contains(choice),
+        })
+    }
+
+    /// Says what to try: at first with `failure` absent, then with the failure of the last try.
+    pub fn next(
+        &mut self,
+        view: View<'_>,
+        alias: &Alias,
+        failure: Option<&Failure>,
+        now_us: u64,
+    ) -> Next {
+        let decided = match failure {
+            None => self.first.take().ok_or(GiveUp::AllDenied),
+            Some(failure) => self.after(view, alias, failure, now_us),
+        };
+        let decided = decided.and_then(|this| self.admit(view, alias, this, now_us));
+        match decided {
+            Ok(this) => {
+                self.begin(this);
+                Next::Try(this)
+            }
+            Err(reason) => Next::GiveUp(reason),
+        }
+    }
+
+    fn begin(&mut self, this: Try) {
+        let again = self.last.is_some_and(|last| last.target == this.target);
+        self.tries_here = if again {
+            self.tries_here.saturating_add(1)
+        } else {
+            1
+        };
+        self.tries = self.tries.saturating_add(1);
+        self.tried.insert(usize::from(this.target));
+        self.last = Some(this);
+    }
+
+    fn after(
+        &mut self,
+        view: View<'_>,
+        alias: &Alias,
+        failure: &Failure,
+        now_us: u64,
+    ) -> Result<Try, GiveUp> {
+        let rules = &alias.retry;
+        let last = self.last.ok_or(GiveUp::AllDenied)?;
+        if failure.relayed {
+            return Err(GiveUp::AnswerBegun);
+        }
+        let may_retry = rules.retry_on.contains(failure.kind) || failure.retry_after_us.is_some();
+        let may_fall_back = rules.fallback_on.contains(failure.kind);
+        if !may_retry && !may_fall_back {
+            return Err(GiveUp::NotRetryable(failure.kind));
+        }
+        if self.tries >= rules.tries_max {
+            return Err(GiveUp::TriesExhausted);
+        }
+        let others = if may_fall_back {
+            self.others(view, alias, failure, last, now_us)
+        } else {
+            TargetSet::EMPTY
+        };
+        let rank = alias.targets[usize::from(last.target)].rank;
+        let peers = of_rank(alias, others, rank);
+        if !peers.is_empty() {
+            return self.fall_back(view, alias, peers, now_us);
+        }
+        let again = if may_retry && self.tries_here < rules.tries_per_target {
+            self.retry(alias, failure, last)
+        } else {
+            Err(GiveUp::NobodyLeft)
+        };
+        match lowest_rank(alias, others) {
+            Some(rank) if again.is_err() || failure.retry_after_us.is_some() => {
+                self.fall_back(view, alias, of_rank(alias, others, rank), now_us)
+            }
+            _ => again,
+        }
+    }
+
+    fn retry(&mut self, alias: &Alias, failure: &Failure, last: Try) -> Result<Try, GiveUp> {
+        let rules = &alias.retry;
+        let delay_us = match failure.retry_after_us {
+            Some(us) if us > rules.retry_after_us_max => {
+                return Err(GiveUp::RetryAfterTooLong { us });
+            }
+            Some(us) => us,
+            None => self.backoff_us(alias),
+        };
+        Ok(Try {
+            kind: TryKind::Retry,
+            delay_us,
+            propensity: 1.0,
+            probe: false,
+            ..last
+        })
+    }
+
+    /// Full jitter: anywhere between nothing and the doubled backoff, so that the requests that
+    /// failed together don't come back together.
+    fn backoff_us(&mut self, alias: &Alias) -> u64 {
+        let doublings = u32::from(self.tries_here.saturating_sub(1)).min(20);
+        let most_us = (alias.retry.backoff_us << doublings).min(alias.retry.backoff_us_max);
+        self.draws.next_u64() % (most_us + 1)
+    }
+
+    fn others(
+        &self,
+        view: View<'_>,
+        alias: &Alias,
+        failure: &Failure,
+        last: Try,
+        now_us: u64,
+    ) -> TargetSet {
+        let window = view
+            .routes
+            .deployment(last.deployment)
+            .context_window_tokens;
+        let fits = |index: usize| {
+            let other = view.routes.deployment(alias.targets[index].deployment);
+            failure.kind != FailureKind::ContextWindow
+                || other
+                    .context_window_tokens
+                    .is_none_or(|w| window.is_some_and(|seen| w > seen))
+        };
+        (0..alias.targets.len())
+            .filter(|i| !self.tried.contains(*i) && fits(*i))
+            .filter(|i| {
+                let standing = standing(view, alias, &self.facts, *i, now_us, &mut 1.0);
+                let extra_ok = view
+                    .routes
+                    .deployment(alias.targets[*i].deployment)
+                    .health
+                    .admits_extra();
+                standing == Standing::Available && extra_ok
+            })
+            .collect()
+    }
+
+    fn fall_back(
+        &mut self,
+        view: View<'_>,
+        alias: &Alias,
+        set: TargetSet,
+        now_us: u64,
+    ) -> Result<Try, GiveUp> {
+        let mut wanted = Wanted::none();
+        weigh(view, alias, set, &[1.0; TARGETS_MAX], now_us, &mut wanted);
+        let choice = match sticky_key(alias, &self.facts) {
+            Some(key) => rendezvous(alias, set, &wanted.propensity, key),
+            None => draw(set, &wanted.propensity, self.draws.unit()),
+        };
+        let choice = choice.ok_or(GiveUp::NobodyLeft)?;
+        Ok(Try {
+            target: position(choice),
+            deployment: alias.targets[choice].deployment,
+            kind: TryKind::Fallback,
+            delay_us: 0,
+            propensity: wanted.propensity[choice],
+            probe: false,
+        })
+    }
+
+    /// The last gates: the deadline for every try, the budgets for extra ones.
+    fn admit(&self, view: View<'_>, alias: &Alias, this: Try, now_us: u64) -> Result<Try, GiveUp> {
+        if self
+            .facts
+            .deadline_us
+            .is_some_and(|deadline| now_us + this.delay_us >= deadline)
+        {
+            return Err(GiveUp::Deadline);
+        }
+        if !this.kind.is_extra() {
+            alias.budget.deposit();
+            return Ok(this);
+        }
+        let health = &view.routes.deployment(this.deployment).health;
+        if !health.admits_extra() || !alias.budget.try_take(now_us) {
+            return Err(GiveUp::RetryBudgetEmpty);
+        }
+        Ok(this)
+    }
+}
+
+fn standing(
+    view: View<'_>,
+    alias: &Alias,
+    facts: &RequestFacts,
+    index: usize,
+    now_us: u64,
+    ramp: &mut f32,
+) -> Standing {
+    let deployment = view.routes.deployment(alias.targets[index].deployment);
+    if facts.denied.contains(index) {
+        return Standing::Denied;
+    }
+    let needed = u64::from(facts.input_tokens) + u64::from(facts.output_tokens_max.unwrap_or(0));
+    if deployment
+        .context_window_tokens
+        .is_some_and(|window| needed > u64::from(window))
+    {
+        return Standing::TooSmall;
+    }
+    if facts.over_limit.contains(index) {
+        return Standing::OverLimit;
+    }
+    let spec = &view.routes.breaker;
+    let _ = deployment.health.eject_if_stalled(spec, now_us);
+    match deployment.health.breaker_state(spec, now_us) {
+        BreakerState::Closed { ramp: share } => {
+            *ramp = share;
+            Standing::Available
+        }
+        BreakerState::HalfOpen { probe_due: true } => Standing::Probe,
+        BreakerState::HalfOpen { probe_due: false } => Standing::Probing,
+        BreakerState::Open { cause, .. } if cause.was_told() => Standing::ToldToWait,
+        BreakerState::Open { .. } => Standing::Ejected,
+    }
+}
+
+fn lowest_rank(alias: &Alias, set: TargetSet) -> Option<u8> {
+    set.iter().map(|i| alias.targets[i].rank).min()
+}
+
+fn of_rank(alias: &Alias, set: TargetSet, rank: u8) -> TargetSet {
+    set.iter()
+        .filter(|i| alias.targets[*i].rank == rank)
+        .collect()
+}
+
+/// A chain's earlier step is what the operator wants, so it is probed at once when it may be;
+/// elsewhere a probe takes a share.
+fn probe_share(alias: &Alias, serving: TargetSet, probing: TargetSet) -> f32 {
+    let earlier = lowest_rank(alias, probing) < lowest_rank(alias, serving);
+    if earlier { 1.0 } else { PROBE_SHARE }
+}
+
+fn sticky_key(alias: &Alias, facts: &RequestFacts) -> Option<u64> {
+    match alias.strategy {
+        Strategy::Weighted { sticky: true } => facts.sticky,
+        _ => None,
+    }
+}

@@ -1,0 +1,220 @@
+//! All deployments and aliases of one configuration, and the view a request takes of them.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use thiserror::Error;
+
+use crate::alias::Alias;
+use crate::health::{Health, HealthSnapshot, InFlight};
+use crate::plan::{Plan, RequestFacts, Try};
+use crate::priors::Priors;
+use crate::spec::{BreakerSpec, DeploymentSpec, PriceSpec, RoutesSpec};
+
+/// Names a deployment: its position in [`RoutesSpec::deployments`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DeploymentId(u16);
+
+impl DeploymentId {
+    pub(crate) fn new(index: usize) -> Self {
+        Self(u16::try_from(index).unwrap_or(u16::MAX))
+    }
+
+    pub fn index(self) -> usize {
+        usize::from(self.0)
+    }
+}
+
+/// One place a request can be sent, and what is known about it.
+#[derive(Debug)]
+pub struct Deployment {
+    pub name: Box<str>,
+    pub provider: Box<str>,
+    pub model: Box<str>,
+    pub context_window_tokens: Option<u32>,
+    pub price: Option<PriceSpec>,
+    pub(crate) health: Arc<Health>,
+}
+
+/// A configuration's routes. Built whole, never changed; a reload builds the next one, which takes
+/// over the health of the deployments that it still has.
+#[derive(Debug)]
+pub struct Routes {
+    pub(crate) deployments: Vec<Deployment>,
+    aliases: Vec<Alias>,
+    by_name: HashMap<Box<str>, usize>,
+    pub(crate) breaker: BreakerSpec,
+}
+
+/// Why a configuration's routes cannot run.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("{}{problem}", alias.as_ref().map(|a| format!("alias \"{a}\": ")).unwrap_or_default())]
+pub struct SpecError {
+    pub alias: Option<String>,
+    pub problem: String,
+}
+
+impl Routes {
+    /// Checks a configuration. `carry` is the one in force before, whose health lives on.
+    pub fn build(spec: &RoutesSpec, carry: Option<&Self>) -> Result<Self, Vec<SpecError>> {
+        let mut errors = Vec::new();
+        check_deployments(&spec.deployments, &mut errors);
+        check_breaker(&spec.breaker, &mut errors);
+        let mut aliases = Vec::with_capacity(spec.aliases.len());
+        let mut by_name = HashMap::with_capacity(spec.aliases.len());
+        for alias in &spec.aliases {
+            let carried = carry.and_then(|routes| routes.alias(&alias.name));
+            match Alias::build(alias, spec.deployments.len(), carried) {
+                Ok(built) => {
+                    if by_name
+                        .insert(alias.name.as_str().into(), aliases.len())
+                        .is_some()
+                    {
+                        let problem = "it is defined twice: rename one of the two".into();
+                        errors.push(SpecError {
+                            alias: Some(alias.name.clone()),
+                            problem,
+                        });
+                    }
+                    aliases.push(built);
+                }
+                Err(error) => errors.push(error),
+            }
+        }
+        if !errors.is_empty() {
+            return Err(errors);
+        }
+        let deployments = spec
+            .deployments
+            .iter()
+            .map(|d| deployment(d, carry))
+            .collect();
+        Ok(Self {
+            deployments,
+            aliases,
+            by_name,
+            breaker: spec.breaker,
+        })
+    }
+
+    pub fn alias(&self, name: &str) -> Option<&Alias> {
+        self.by_name.get(name).map(|index| &self.aliases[*index])
+    }
+
+    pub fn aliases(&self) -> &[Alias] {
+        &self.aliases
+    }
+
+    pub fn deployments(&self) -> &[Deployment] {
+        &self.deployments
+    }
+
+    pub fn deployment(&self, id: DeploymentId) -> &Deployment {
+        &self.deployments[id.index()]
+    }
+
+    /// What this process has seen of a deployment.
+    pub fn health(&self, id: DeploymentId, now_us: u64) -> HealthSnapshot {
+        self.deployment(id).health.snapshot(&self.breaker, now_us)
+    }
+
+    /// The view that one request keeps from its plan to its last try.
+    pub fn view<'a>(&'a self, priors: &'a Priors) -> View<'a> {
+        View {
+            routes: self,
+            priors,
+        }
+    }
+}
+
+/// One configuration and one table, as one request sees them.
+#[derive(Debug, Clone, Copy)]
+pub struct View<'a> {
+    pub(crate) routes: &'a Routes,
+    pub(crate) priors: &'a Priors,
+}
+
+impl View<'_> {
+    /// Weighs the alias's targets for one request.
+    pub fn plan(self, alias: &Alias, facts: &RequestFacts, now_us: u64, seed: u64) -> Plan {
+        Plan::make(self, alias, facts, now_us, seed)
+    }
+
+    /// Opens a try that [`Plan::next`] gave, at the moment its request is sent.
+    pub fn start(self, alias: &Alias, plan: &Plan, this: &Try, now_us: u64) -> InFlight {
+        InFlight::enter(
+            Arc::clone(&self.routes.deployment(this.deployment).health),
+            self.routes.breaker,
+            this.kind.is_extra().then(|| Arc::clone(&alias.budget)),
+            plan.input_tokens(),
+            this.probe,
+            now_us,
+        )
+    }
+}
+
+fn deployment(spec: &DeploymentSpec, carry: Option<&Routes>) -> Deployment {
+    let carried = carry.and_then(|routes| {
+        routes
+            .deployments
+            .iter()
+            .find(|before| *before.name == *spec.name)
+    });
+    Deployment {
+        name: spec.name.as_str().into(),
+        provider: spec.provider.as_str().into(),
+        model: spec.model.as_str().into(),
+        context_window_tokens: spec.context_window_tokens,
+        price: spec.price,
+        health: carried.map_or_else(|| Arc::new(Health::new()), |d| Arc::clone(&d.health)),
+    }
+}
+
+fn check_deployments(specs: &[DeploymentSpec], errors: &mut Vec<SpecError>) {
+    let mut problem = |problem: String| {
+        errors.push(SpecError {
+            alias: None,
+            problem,
+        })
+    };
+    if specs.len() > usize::from(u16::MAX) {
+        problem(format!(
+            "{} deployments are too many; {} are the most",
+            specs.len(),
+            u16::MAX
+        ));
+    }
+    let mut names = std::collections::HashSet::with_capacity(specs.len());
+    for spec in specs {
+        if !names.insert(spec.name.as_str()) {
+            problem(format!("deployment \"{}\" exists twice", spec.name));
+        }
+    }
+}
+
+fn check_breaker(spec: &BreakerSpec, errors: &mut Vec<SpecError>) {
+    let mut problem = |problem: String| {
+        errors.push(SpecError {
+            alias: None,
+            problem,
+        })
+    };
+    if spec.consecutive_failures == 0 {
+        problem("breaker.consecutive_failures is 0, which would eject every deployment".into());
+    }
+    if !(spec.failure_ratio > 0.0 && spec.failure_ratio <= 1.0) {
+        problem(format!(
+            "breaker.failure_ratio is {}; it must be above 0 and at most 1",
+            spec.failure_ratio
+        ));
+    }
+    if spec.open_ms == 0 || spec.open_ms > spec.open_ms_max {
+        problem(format!(
+            "breaker.open_ms is {}; it must be at least 1 and at most open_ms_max ({})",
+            spec.open_ms, spec.open_ms_max
+        ));
+    }
+    if spec.stall_waiting_min == 0 || spec.stall_factor.is_nan() || spec.stall_factor < 1.0 {
+        problem("breaker.stall_waiting_min and breaker.stall_factor must be at least 1".into());
+    }
+}

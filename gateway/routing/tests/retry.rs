@@ -1,0 +1,326 @@
+//! What happens after a failure: retry, fall back, wait, or give up.
+
+use weir_routing::{
+    AliasSpec, DeploymentSpec, Failure, FailureKind, GiveUp, Next, Plan, Priors, RequestFacts,
+    RetrySpec, Routes, RoutesSpec, TargetSpec, Try, TryKind, View,
+};
+
+const S: u64 = 1_000_000;
+const NOW: u64 = 1_700_000_000 * S;
+
+fn spec(ranks: &[u8], retry: RetrySpec) -> RoutesSpec {
+    let deployments = (0..ranks.len())
+        .map(|i| DeploymentSpec {
+            name: format!("d{i}"),
+            ..DeploymentSpec::default()
+        })
+        .collect();
+    let targets = ranks
+        .iter()
+        .enumerate()
+        .map(|(deployment, rank)| TargetSpec {
+            deployment,
+            weight: 1.0,
+            rank: *rank,
+        })
+        .collect();
+    let alias = AliasSpec {
+        name: "a".into(),
+        targets,
+        retry,
+        ..AliasSpec::default()
+    };
+    RoutesSpec {
+        deployments,
+        aliases: vec![alias],
+        ..RoutesSpec::default()
+    }
+}
+
+struct Scene {
+    routes: Routes,
+    priors: Priors,
+}
+
+impl Scene {
+    fn chain(ranks: &[u8]) -> Self {
+        Self::new(spec(ranks, RetrySpec::default()))
+    }
+
+    fn new(spec: RoutesSpec) -> Self {
+        Self {
+            routes: Routes::build(&spec, None).unwrap(),
+            priors: Priors::neutral(),
+        }
+    }
+
+    fn view(&self) -> View<'_> {
+        self.routes.view(&self.priors)
+    }
+
+    fn plan(&self, facts: &RequestFacts) -> Plan {
+        self.view()
+            .plan(self.routes.alias("a").unwrap(), facts, NOW, 1)
+    }
+
+    fn next(&self, plan: &mut Plan, failure: Option<Failure>) -> Next {
+        plan.next(
+            self.view(),
+            self.routes.alias("a").unwrap(),
+            failure.as_ref(),
+            NOW,
+        )
+    }
+
+    /// The tries of one request of which each fails with `kind`, and why it ends.
+    fn all_failing(&self, failure: impl Into<Failure>) -> (Vec<Try>, GiveUp) {
+        let failure = failure.into();
+        let mut plan = self.plan(&RequestFacts::default());
+        let mut tries = Vec::new();
+        let mut last = None;
+        loop {
+            match self.next(&mut plan, last) {
+                Next::Try(this) => tries.push(this),
+                Next::GiveUp(reason) => return (tries, reason),
+            }
+            last = Some(failure);
+        }
+    }
+
+    fn start_and_fail(&self, plan: &Plan, this: &Try, failure: &Failure) {
+        let alias = self.routes.alias("a").unwrap();
+        self.view()
+            .start(alias, plan, this, NOW)
+            .fail(failure, NOW + 1_000);
+    }
+}
+
+fn shape(tries: &[Try]) -> Vec<(u8, TryKind)> {
+    tries.iter().map(|t| (t.target, t.kind)).collect()
+}
+
+use TryKind::{Fallback, First, Retry};
+
+#[test]
+fn a_chain_retries_its_step_and_then_falls_back() {
+    let (tries, reason) = Scene::chain(&[0, 1]).all_failing(FailureKind::ServerError);
+    assert_eq!(
+        shape(&tries),
+        [(0, First), (0, Retry), (1, Fallback), (1, Retry)]
+    );
+    assert_eq!(reason, GiveUp::TriesExhausted);
+    assert!(tries[1].delay_us <= 100_000);
+    assert_eq!(tries[2].delay_us, 0);
+}
+
+#[test]
+fn pooled_keys_of_a_step_go_before_a_second_try_at_the_same_one() {
+    let (tries, _) = Scene::chain(&[0, 0, 1]).all_failing(FailureKind::ServerError);
+    let (first, second) = (tries[0].target, tries[1].target);
+    assert_eq!([first.min(second), first.max(second)], [0, 1]);
+    assert_eq!(
+        shape(&tries[1..]),
+        [(second, Fallback), (second, Retry), (2, Fallback)]
+    );
+}
+
+#[test]
+fn a_timeout_is_not_repeated_where_it_happened() {
+    let (tries, reason) = Scene::chain(&[0, 1]).all_failing(FailureKind::FirstTokenTimeout);
+    assert_eq!(shape(&tries), [(0, First), (1, Fallback)]);
+    assert_eq!(reason, GiveUp::NobodyLeft);
+}
+
+#[test]
+fn a_wrong_request_is_wrong_everywhere() {
+    for kind in [
+        FailureKind::InvalidRequest,
+        FailureKind::ContentFilter,
+        FailureKind::ClientGone,
+    ] {
+        let (tries, reason) = Scene::chain(&[0, 1]).all_failing(kind);
+        assert_eq!(shape(&tries), [(0, First)]);
+        assert_eq!(reason, GiveUp::NotRetryable(kind));
+    }
+}
+
+#[test]
+fn after_the_first_byte_nothing_replaces_the_answer() {
+    let cut = Failure {
+        relayed: true,
+        ..Failure::new(FailureKind::Cut)
+    };
+    let (tries, reason) = Scene::chain(&[0, 1]).all_failing(cut);
+    assert_eq!(tries.len(), 1);
+    assert_eq!(reason, GiveUp::AnswerBegun);
+}
+
+#[test]
+fn retry_after_is_honoured_when_there_is_nobody_else() {
+    let limited = |us| Failure {
+        retry_after_us: Some(us),
+        ..Failure::new(FailureKind::RateLimited)
+    };
+    let (tries, _) = Scene::chain(&[0]).all_failing(limited(S));
+    assert_eq!(shape(&tries), [(0, First), (0, Retry)]);
+    assert_eq!(tries[1].delay_us, S);
+
+    let (tries, reason) = Scene::chain(&[0]).all_failing(limited(30 * S));
+    assert_eq!(tries.len(), 1);
+    assert_eq!(reason, GiveUp::RetryAfterTooLong { us: 30 * S });
+
+    let (tries, _) = Scene::chain(&[0, 1]).all_failing(limited(S));
+    assert_eq!(shape(&tries)[..2], [(0, First), (1, Fallback)]);
+}
+
+#[test]
+fn context_overflow_goes_only_to_a_longer_window() {
+    let mut spec = spec(&[0, 1, 2], RetrySpec::default());
+    for (deployment, window) in spec.deployments.iter_mut().zip([8_000, 4_000, 128_000]) {
+        deployment.context_window_tokens = Some(window);
+    }
+    let scene = Scene::new(spec);
+    let (tries, reason) = scene.all_failing(FailureKind::ContextWindow);
+    assert_eq!(shape(&tries), [(0, First), (2, Fallback)]);
+    assert_eq!(reason, GiveUp::NobodyLeft);
+
+    let long = RequestFacts {
+        input_tokens: 9_000,
+        ..RequestFacts::default()
+    };
+    let mut plan = scene.plan(&long);
+    assert!(matches!(
+        scene.next(&mut plan, None),
+        Next::Try(Try {
+            target: 2,
+            kind: First,
+            ..
+        })
+    ));
+}
+
+#[test]
+fn no_try_begins_after_the_deadline() {
+    let scene = Scene::chain(&[0, 1]);
+    let facts = RequestFacts {
+        deadline_us: Some(NOW),
+        ..RequestFacts::default()
+    };
+    let mut plan = scene.plan(&facts);
+    assert_eq!(scene.next(&mut plan, None), Next::GiveUp(GiveUp::Deadline));
+}
+
+#[test]
+fn denied_targets_are_never_tried_even_when_nothing_else_is_left() {
+    let scene = Scene::chain(&[0, 1]);
+    let facts = RequestFacts {
+        denied: [0, 1].into_iter().collect(),
+        ..RequestFacts::default()
+    };
+    let mut plan = scene.plan(&facts);
+    assert!(plan.candidates().is_empty());
+    assert_eq!(scene.next(&mut plan, None), Next::GiveUp(GiveUp::AllDenied));
+
+    let facts = RequestFacts {
+        denied: [0].into_iter().collect(),
+        ..RequestFacts::default()
+    };
+    let mut plan = scene.plan(&facts);
+    assert!(matches!(
+        scene.next(&mut plan, None),
+        Next::Try(Try { target: 1, .. })
+    ));
+    let failed = Failure::new(FailureKind::RateLimited);
+    assert_eq!(
+        scene.next(&mut plan, Some(failed)),
+        Next::GiveUp(GiveUp::NobodyLeft)
+    );
+}
+
+#[test]
+fn when_everything_fails_extra_tries_stop() {
+    let scene = Scene::chain(&[0, 1, 2]);
+    let failure = Failure::new(FailureKind::ServerError);
+    let (requests, mut tries) = (2_000, 0);
+    for _ in 0..requests {
+        let mut plan = scene.plan(&RequestFacts::default());
+        let mut last = None;
+        while let Next::Try(this) = scene.next(&mut plan, last) {
+            tries += 1;
+            scene.start_and_fail(&plan, &this, &failure);
+            last = Some(failure);
+        }
+    }
+    assert!(tries >= requests);
+    assert!(
+        tries * 100 <= requests * 120,
+        "{tries} tries for {requests} requests"
+    );
+}
+
+#[test]
+fn a_healthy_second_step_serves_everything_the_first_one_drops() {
+    let scene = Scene::new(spec(
+        &[0, 1],
+        RetrySpec {
+            tries_per_target: 1,
+            ..RetrySpec::default()
+        },
+    ));
+    let alias = scene.routes.alias("a").unwrap();
+    let failure = Failure::new(FailureKind::ServerError);
+    for request in 0..1_000 {
+        let now_us = NOW + request * 10_000;
+        let mut plan = scene
+            .view()
+            .plan(alias, &RequestFacts::default(), now_us, request);
+        let mut last = None;
+        let served = loop {
+            match plan.next(scene.view(), alias, last.as_ref(), now_us) {
+                Next::Try(this) => {
+                    let flight = scene.view().start(alias, &plan, &this, now_us);
+                    // The first step drops two of five: too few to eject it.
+                    if this.target == 0 && request % 5 < 2 {
+                        flight.fail(&failure, now_us);
+                        last = Some(failure);
+                    } else {
+                        flight.succeed(10, now_us + 1_000);
+                        break true;
+                    }
+                }
+                Next::GiveUp(_) => break false,
+            }
+        };
+        assert!(served, "request {request}");
+    }
+}
+
+#[test]
+fn an_ejected_step_is_skipped_and_probed_when_its_time_is_over() {
+    let scene = Scene::chain(&[0, 1]);
+    let alias = scene.routes.alias("a").unwrap();
+    let failure = Failure::new(FailureKind::Connect);
+    let first_at = |now_us, seed| {
+        let mut plan = scene
+            .view()
+            .plan(alias, &RequestFacts::default(), now_us, seed);
+        match plan.next(scene.view(), alias, None, now_us) {
+            Next::Try(this) => (plan, this),
+            Next::GiveUp(reason) => panic!("{reason:?}"),
+        }
+    };
+    for seed in 0..5 {
+        let (plan, this) = first_at(NOW, seed);
+        assert_eq!(this.target, 0);
+        scene.start_and_fail(&plan, &this, &failure);
+    }
+    assert_eq!(first_at(NOW + S / 2, 6).1.target, 1);
+
+    let later = NOW + 2 * S;
+    let (plan, probe) = first_at(later, 7);
+    assert!(probe.probe && probe.target == 0);
+    let flight = scene.view().start(alias, &plan, &probe, later);
+    assert_eq!(first_at(later, 8).1.target, 1, "one probe at a time");
+    flight.succeed(10, later + 1_000);
+    assert_eq!(first_at(later + 2_000, 9).1.target, 0);
+}
