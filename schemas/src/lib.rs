@@ -13,6 +13,7 @@ pub mod codec;
 pub mod event;
 pub mod ids;
 pub mod money;
+pub mod table;
 pub mod usage;
 
 pub use codec::{DecodeError, EncodeError};

@@ -1,0 +1,207 @@
+//! The routing table: what the log says about deployments, as gateways use it.
+//!
+//! The way through: the ingestor measures ([`Measured`]), [`next_table`] makes the table that
+//! follows the one in force, a [`Keeper`] decides whether it is published, and gateways adopt it as
+//! priors beside what they see themselves. Everything here is pure; only the ingestor queries, only
+//! the log carries, only gateways adopt.
+//!
+//! A table never says "send everything there". It is seconds to minutes old when it is used, and
+//! many gateways use the same one: what it says moves slowly and within bounds.
+
+mod keeper;
+mod make;
+pub mod size;
+
+use serde::{Deserialize, Serialize};
+
+pub use keeper::{Command, CommandError, Keep, Keeper, Mode, Refresh, TABLES_KEPT, TableRecord};
+pub use make::{TablePolicy, next_table};
+
+use crate::ids::StreamId;
+
+/// One numbered table: what gateways hold until the next one.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RoutingTable {
+    /// 1, 2, 3 … in the order of publication. 0 is no table.
+    pub version: u64,
+    pub made_at_us: u64,
+    /// Period that was measured.
+    pub from_us: u64,
+    pub to_us: u64,
+    /// How far into each stream of the log the measurement reached.
+    pub inputs: Vec<InputPosition>,
+    pub origin: Origin,
+    /// A frozen or pinned table stays in force; any other is forgotten as it ages.
+    pub ages: bool,
+    pub aliases: Vec<AliasTable>,
+}
+
+/// How far into one stream a measurement reached: everything up to `seq` was counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InputPosition {
+    #[serde(with = "stream_as_text")]
+    pub stream: StreamId,
+    pub seq: u64,
+}
+
+/// How a table came about.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Origin {
+    /// Made from measurements.
+    Measured,
+    /// An operator stopped the clock on the table in force.
+    Frozen { of: u64 },
+    /// An operator chose this earlier table.
+    Pinned { of: u64 },
+    /// An operator went back to the table before.
+    RolledBack { to: u64 },
+    /// These aliases did worse under table `of` than under `to`, and went back by themselves.
+    Reverted {
+        of: u64,
+        to: u64,
+        aliases: Vec<String>,
+    },
+}
+
+/// One alias's part of a table.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AliasTable {
+    pub alias: String,
+    /// Mean size of an answer, for estimates of cost.
+    pub output_tokens_mean: Option<f64>,
+    pub targets: Vec<TargetEntry>,
+}
+
+/// What is known about one deployment as a target of one alias.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TargetEntry {
+    pub deployment: String,
+    /// Factor on the configured weight; 1 is neutral.
+    pub weight: f64,
+    /// Median time to first token of a request of reference size ([`size`]).
+    pub ttft_us: Option<f64>,
+    pub ttft_p95_us: Option<f64>,
+    /// Share of tries that failed through the deployment's fault.
+    pub error_ratio: Option<f64>,
+    pub output_tokens_per_s: Option<f64>,
+    /// What one priced token ([`size::priced_tokens`]) really cost, waste included.
+    pub picousd_per_token: Option<f64>,
+    /// Tries that were measured in the period.
+    pub tries: u64,
+    /// What became of the weight in this refresh.
+    pub change: Change,
+}
+
+/// Why a weight is what it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Change {
+    /// As measured.
+    Measured,
+    /// The measurement asks for more; one refresh moves only so far.
+    Capped,
+    /// The measurement is so near the weight in force that it stays.
+    Held,
+    /// Too few tries to say anything: back towards neutral.
+    Unmeasured,
+}
+
+/// What the ingestor measured over one period.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Measured {
+    pub from_us: u64,
+    pub to_us: u64,
+    pub inputs: Vec<InputPosition>,
+    pub cells: Vec<Cell>,
+    /// How requests fared under the table in force and the one before it.
+    pub outcomes: Vec<Outcome>,
+}
+
+/// The tries of one alias at one deployment in one size class.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Cell {
+    pub alias: String,
+    pub deployment: String,
+    /// [`size::class`] of the prompt.
+    pub size_class: u8,
+    pub tries: u64,
+    /// Tries that failed through the deployment's fault.
+    pub failures: u64,
+    /// Tries whose time to first token is known.
+    pub timed: u64,
+    pub ttft_us_p50: Option<f64>,
+    pub ttft_us_p95: Option<f64>,
+    pub output_tokens_per_s: Option<f64>,
+    /// Sums over the tries whose cost is known.
+    pub priced_tries: u64,
+    pub input_tokens: u64,
+    pub output_tokens: u64,
+    pub cost_picousd: i64,
+    /// Cost of tries whose answer was not delivered.
+    pub waste_picousd: i64,
+}
+
+/// How an alias's requests fared under one table.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Outcome {
+    pub alias: String,
+    pub table_version: u64,
+    pub requests: u64,
+    /// Requests that ended in an error which was not the client's.
+    pub errors: u64,
+    /// Mean time to first token of the requests, at reference size.
+    pub ttft_us_mean: Option<f64>,
+    /// Mean cost of a priced token.
+    pub picousd_per_token: Option<f64>,
+}
+
+impl RoutingTable {
+    /// The table before any: every target is neutral.
+    #[must_use]
+    pub fn none() -> Self {
+        Self {
+            version: 0,
+            made_at_us: 0,
+            from_us: 0,
+            to_us: 0,
+            inputs: Vec::new(),
+            origin: Origin::Measured,
+            ages: true,
+            aliases: Vec::new(),
+        }
+    }
+
+    #[must_use]
+    pub fn alias(&self, name: &str) -> Option<&AliasTable> {
+        self.aliases.iter().find(|entry| entry.alias == name)
+    }
+}
+
+impl AliasTable {
+    #[must_use]
+    pub fn target(&self, deployment: &str) -> Option<&TargetEntry> {
+        self.targets
+            .iter()
+            .find(|entry| entry.deployment == deployment)
+    }
+}
+
+/// Tables travel as JSON, where a stream's id is its text.
+mod stream_as_text {
+    use std::borrow::Cow;
+
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    use crate::ids::StreamId;
+
+    pub(super) fn serialize<S: Serializer>(id: &StreamId, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(id)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<StreamId, D::Error> {
+        let text = Cow::<str>::deserialize(from)?;
+        text.parse()
+            .map_err(|_| D::Error::custom(format_args!("\"{text}\" is not a stream id")))
+    }
+}
