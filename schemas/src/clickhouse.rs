@@ -1,1 +1,123 @@
-//! The tables that events end in.
+//! The tables that events end in: the SQL that makes them, in numbered migrations.
+//!
+//! A migration that has been released is never edited: what comes next is a new file. Every
+//! statement in one can be run again, so that a runner which was killed half way starts over.
+
+/// One step in the life of the database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Migration {
+    /// Migrations are applied in the order of their versions, which have no gaps.
+    pub version: u32,
+    pub name: &'static str,
+    /// Statements, each ended by `;`.
+    pub sql: &'static str,
+}
+
+/// All migrations, oldest first.
+pub const MIGRATIONS: &[Migration] = &[Migration {
+    version: 1,
+    name: "events",
+    sql: include_str!("../clickhouse/0001_events.sql"),
+}];
+
+/// The database that everything is in.
+pub const DATABASE: &str = "weir";
+
+/// Tables whose rows are dropped when they are older than the retention, by their column `ts`.
+///
+/// `control_changes` and `streams` are not among them: they are small, and what a later proof of
+/// completeness rests on.
+pub const RETAINED_TABLES: &[&str] = &["requests", "attempts", "dead_letters"];
+
+#[cfg(test)]
+mod tests {
+    use super::MIGRATIONS;
+    use std::collections::BTreeMap;
+
+    /// The columns of a table as the migrations declare them: name and the rest of the line.
+    fn columns(table: &str) -> BTreeMap<String, String> {
+        let opening = format!("CREATE TABLE IF NOT EXISTS weir.{table}\n(\n");
+        let sql: String = MIGRATIONS.iter().map(|migration| migration.sql).collect();
+        let body = sql.split_once(&opening).expect("the table is created").1;
+        let body = body
+            .split_once("\n)\nENGINE")
+            .expect("the table has an engine")
+            .0;
+        body.lines()
+            .map_while(|line| line.strip_prefix("    ")?.split_once(' '))
+            .map(|(name, rest)| (name.to_owned(), rest.trim().to_owned()))
+            .collect()
+    }
+
+    fn check_table_holds_event(table: &str, avro: &str, renamed: &[(&str, &str)]) {
+        let schema: serde_json::Value = serde_json::from_str(avro).unwrap();
+        let columns = columns(table);
+        for field in schema["fields"].as_array().unwrap() {
+            let field = field["name"].as_str().unwrap();
+            let column = renamed
+                .iter()
+                .find_map(|(from, to)| (*from == field).then_some(*to))
+                .unwrap_or(field);
+            assert!(
+                columns.contains_key(column),
+                "{table} has no column for the field {field}"
+            );
+        }
+    }
+
+    #[test]
+    fn every_field_of_an_event_has_a_column() {
+        let time = ("ts_us", "ts");
+        check_table_holds_event(
+            "requests",
+            include_str!("../avro/request_finished.v1.avsc"),
+            &[
+                time,
+                ("cost_pico_usd", "cost_usd"),
+                ("waste_pico_usd", "waste_usd"),
+            ],
+        );
+        check_table_holds_event(
+            "attempts",
+            include_str!("../avro/attempt_finished.v1.avsc"),
+            &[time, ("cost_pico_usd", "cost_usd")],
+        );
+        check_table_holds_event(
+            "control_changes",
+            include_str!("../avro/control_changed.v1.avsc"),
+            &[time],
+        );
+        for avro in [
+            include_str!("../avro/stream_opened.v1.avsc"),
+            include_str!("../avro/stream_closed.v1.avsc"),
+            include_str!("../avro/events_dropped.v1.avsc"),
+        ] {
+            check_table_holds_event("streams", avro, &[time, ("since_us", "since")]);
+        }
+    }
+
+    #[test]
+    fn every_column_says_what_it_holds() {
+        for table in [
+            "migrations",
+            "requests",
+            "attempts",
+            "control_changes",
+            "streams",
+            "dead_letters",
+        ] {
+            let columns = columns(table);
+            assert!(columns.len() > 4, "the columns of {table} were not read");
+            for (name, rest) in columns {
+                assert!(rest.contains(" COMMENT '"), "{table}.{name} has no comment");
+            }
+        }
+    }
+
+    #[test]
+    fn versions_count_from_one_without_gaps() {
+        for (version, migration) in (1..).zip(MIGRATIONS) {
+            assert_eq!(migration.version, version, "{}", migration.name);
+        }
+    }
+}
