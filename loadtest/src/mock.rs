@@ -1,0 +1,277 @@
+//! A mock provider: OpenAI's wire format, realistic in shape and timing, and misbehaving on request.
+//!
+//! The way of a call: [`server`] accepts → [`wire`] recognises the endpoint and reads the body → [`fault`] decides what goes
+//! wrong → [`ledger`] opens the call → [`play`] sends the answer, in one write or token by token → the ledger is settled
+//! before the last byte leaves, so that whoever has the answer finds it in the ledger.
+//!
+//! Sizes, pauses and faults are drawn by call number from a seed ([`crate::chance`]): the same options give the same
+//! behaviour. The mock generates no language: its text is made of a fixed list of words, one word a token.
+//!
+//! It never looks at who calls it beyond the key, keeps no prompt, and stops the moment its handle is shut down or dropped.
+
+mod fault;
+mod ledger;
+mod limits;
+mod link;
+mod play;
+mod server;
+mod text;
+mod wire;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use serde::{Deserialize, Serialize};
+
+pub use fault::{FaultError, FaultKind, FaultRule};
+pub use ledger::{Ledger, Tally, Tokens};
+pub use text::{filler, input_tokens_of_text};
+
+use crate::dist::{Count, Delay};
+use fault::FaultPlan;
+use ledger::Books;
+use limits::Limits;
+
+/// What a mock provider is like. Every field has a default, so `{}` is a fast provider without faults.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct MockOptions {
+    /// Where it listens; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// Its name in the ledger and in the `openai-organization` header.
+    pub name: String,
+    /// The models it has. Empty: any name is served.
+    pub models: Vec<String>,
+    /// Keys it accepts as `Authorization: Bearer …`. Empty: any key, or none.
+    pub keys: Vec<String>,
+    /// Threads that serve.
+    pub workers: usize,
+    /// Seed of sizes, pauses and faults.
+    pub seed: u64,
+    /// Time to first token.
+    pub ttft: Delay,
+    /// Time between one token and the next.
+    pub inter_token: Delay,
+    /// Length of an answer when the request does not set one; a request's `max_tokens` caps it. Unset: exactly `max_tokens`
+    /// tokens, or 16 without it.
+    pub output_tokens: Option<Count>,
+    /// Share of the output that is hidden reasoning, 0 to 1.
+    pub reasoning_share: f64,
+    /// Share of the input that was read from the prompt cache, 0 to 1; in steps of 128 tokens from 1024 on, as OpenAI does.
+    pub cached_share: f64,
+    /// Largest prompt and answer together; above it the call is refused with `context_length_exceeded`.
+    pub context_tokens: u32,
+    /// Server-sent events per HTTP chunk when several are due at once.
+    pub events_per_chunk: u32,
+    /// What `x-ratelimit-limit-requests` says.
+    pub requests_per_minute: u64,
+    /// What `x-ratelimit-limit-tokens` says.
+    pub tokens_per_minute: u64,
+    /// Whether the two limits are enforced (fixed windows of a minute) or only reported, always with room left.
+    pub enforce_limits: bool,
+    /// What goes wrong, first match wins.
+    pub faults: Vec<FaultRule>,
+}
+
+impl Default for MockOptions {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            name: "mock".to_owned(),
+            models: Vec::new(),
+            keys: Vec::new(),
+            workers: 1,
+            seed: 1,
+            ttft: Delay::ZERO,
+            inter_token: Delay::ZERO,
+            output_tokens: None,
+            reasoning_share: 0.0,
+            cached_share: 0.0,
+            context_tokens: 1_047_576,
+            events_per_chunk: 1,
+            requests_per_minute: 10_000,
+            tokens_per_minute: 30_000_000,
+            enforce_limits: false,
+            faults: Vec::new(),
+        }
+    }
+}
+
+impl MockOptions {
+    fn checked(self) -> Result<Self, MockError> {
+        let problem = if self.workers == 0 {
+            Some("workers must be at least 1".to_owned())
+        } else if self.events_per_chunk == 0 {
+            Some("events_per_chunk must be at least 1".to_owned())
+        } else if !(0.0..=1.0).contains(&self.reasoning_share) {
+            Some(format!(
+                "reasoning_share is {}, it must lie in 0..1",
+                self.reasoning_share
+            ))
+        } else if !(0.0..=1.0).contains(&self.cached_share) {
+            Some(format!(
+                "cached_share is {}, it must lie in 0..1",
+                self.cached_share
+            ))
+        } else if self.name.is_empty() || !self.name.bytes().all(|b| b.is_ascii_graphic()) {
+            Some(format!(
+                "name {:?} must be printable ASCII without spaces",
+                self.name
+            ))
+        } else {
+            None
+        };
+        match problem {
+            Some(problem) => Err(MockError::Options { problem }),
+            None => Ok(self),
+        }
+    }
+}
+
+/// Why a mock could not start or take a change.
+#[derive(Debug, thiserror::Error)]
+pub enum MockError {
+    #[error(
+        "mock provider cannot listen on {addr}: {source}; choose another address or port (0 takes a free one)"
+    )]
+    Listen {
+        addr: SocketAddr,
+        source: std::io::Error,
+    },
+    #[error("mock provider options: {problem}")]
+    Options { problem: String },
+    #[error("mock provider faults: {0}")]
+    Fault(#[from] FaultError),
+    #[error("mock provider cannot start a thread: {source}")]
+    Thread { source: std::io::Error },
+}
+
+/// What can be changed while the mock runs; read once per call.
+#[derive(Debug)]
+struct Behaviour {
+    ttft: Delay,
+    inter_token: Delay,
+    faults: FaultPlan,
+}
+
+/// What all connections of one mock share.
+#[derive(Debug)]
+struct Shared {
+    options: MockOptions,
+    behaviour: ArcSwap<Behaviour>,
+    books: Arc<Books>,
+    limits: Limits,
+    fingerprint: String,
+    changing: parking_lot::Mutex<()>,
+}
+
+impl Shared {
+    fn set_faults(&self, rules: Vec<FaultRule>) -> Result<(), FaultError> {
+        let plan = FaultPlan::new(rules, self.options.seed)?;
+        let _one_at_a_time = self.changing.lock();
+        let old = self.behaviour.load();
+        self.behaviour.store(Arc::new(Behaviour {
+            ttft: old.ttft,
+            inter_token: old.inter_token,
+            faults: plan,
+        }));
+        Ok(())
+    }
+
+    fn set_latency(&self, ttft: Delay, inter_token: Delay) {
+        let _one_at_a_time = self.changing.lock();
+        let faults = self.behaviour.load().faults.clone();
+        self.behaviour.store(Arc::new(Behaviour {
+            ttft,
+            inter_token,
+            faults,
+        }));
+    }
+}
+
+/// Starts mock providers.
+#[derive(Debug)]
+pub struct MockProvider;
+
+impl MockProvider {
+    /// Listens and serves on threads of its own until the handle is shut down or dropped.
+    pub fn start(options: MockOptions) -> Result<MockHandle, MockError> {
+        let options = options.checked()?;
+        let listener = server::listen(options.listen)?;
+        let addr = listener.local_addr().map_err(|source| MockError::Listen {
+            addr: options.listen,
+            source,
+        })?;
+        let shared = Arc::new(Shared {
+            behaviour: ArcSwap::from_pointee(Behaviour {
+                ttft: options.ttft,
+                inter_token: options.inter_token,
+                faults: FaultPlan::new(options.faults.clone(), options.seed)?,
+            }),
+            books: Arc::new(Books::new(&options.name)),
+            limits: Limits::new(&options),
+            fingerprint: text::fingerprint(options.seed),
+            changing: parking_lot::Mutex::new(()),
+            options,
+        });
+        let workers = server::spawn(listener, &shared)?;
+        Ok(MockHandle {
+            addr,
+            shared,
+            workers,
+        })
+    }
+}
+
+/// A running mock provider. Dropping it stops it.
+#[derive(Debug)]
+pub struct MockHandle {
+    addr: SocketAddr,
+    shared: Arc<Shared>,
+    workers: server::Workers,
+}
+
+impl MockHandle {
+    #[must_use]
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// What an OpenAI SDK takes as `base_url`.
+    #[must_use]
+    pub fn base_url(&self) -> String {
+        format!("http://{}/v1", self.addr)
+    }
+
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.shared.options.name
+    }
+
+    /// What the mock saw and served so far.
+    #[must_use]
+    pub fn ledger(&self) -> Ledger {
+        self.shared.books.ledger()
+    }
+
+    /// Forgets what was counted so far; calls in flight are counted when they end.
+    pub fn reset_ledger(&self) {
+        self.shared.books.reset();
+    }
+
+    /// Replaces all fault rules; their counters start again.
+    pub fn set_faults(&self, rules: Vec<FaultRule>) -> Result<(), MockError> {
+        Ok(self.shared.set_faults(rules)?)
+    }
+
+    /// Changes the latencies for calls that begin from now on.
+    pub fn set_latency(&self, ttft: Delay, inter_token: Delay) {
+        self.shared.set_latency(ttft, inter_token);
+    }
+
+    /// Closes the listener and all connections, and waits for the threads.
+    pub fn shutdown(mut self) {
+        self.workers.stop();
+    }
+}

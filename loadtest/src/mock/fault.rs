@@ -1,0 +1,383 @@
+//! What goes wrong, and when.
+//!
+//! A rule says a kind and either `every` N calls or a `rate`; rules are tried in order and the first that fires wins, but every
+//! rule counts every call that it applies to, so that `every = 10` means the tenth whatever stands before it.
+//! A single call overrides the rules with the header `x-mock-fault: KIND` (or a whole rule as JSON), or with
+//! `"metadata": {"mock_fault": "KIND"}` in its body, which passes through gateways that drop unknown headers.
+//! The kind `none` protects a call from the rules.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::chance;
+
+/// What a provider can do wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FaultKind {
+    /// 429 with `retry-after`.
+    RateLimit,
+    /// 500.
+    ServerError,
+    /// 503.
+    Unavailable,
+    /// Never answers; the connection stays open until the caller leaves.
+    Timeout,
+    /// Sends the status line and holds back the rest of the head.
+    SlowHeaders,
+    /// Resets the connection in the middle of the answer.
+    Cut,
+    /// A chunk that is not JSON in the middle of the stream (the stream goes on); a plain answer is half a document.
+    MalformedChunk,
+    /// An error event in the middle of the stream, which then ends; a plain call gets 500.
+    StreamError,
+    /// Stops in the middle of the answer with the connection open.
+    Stall,
+    /// 400 `context_length_exceeded`.
+    ContextLength,
+    /// No fault, whatever the rules say (only as an override).
+    None,
+}
+
+impl FaultKind {
+    pub const ALL: [Self; 10] = [
+        Self::RateLimit,
+        Self::ServerError,
+        Self::Unavailable,
+        Self::Timeout,
+        Self::SlowHeaders,
+        Self::Cut,
+        Self::MalformedChunk,
+        Self::StreamError,
+        Self::Stall,
+        Self::ContextLength,
+    ];
+
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::RateLimit => "rate_limit",
+            Self::ServerError => "server_error",
+            Self::Unavailable => "unavailable",
+            Self::Timeout => "timeout",
+            Self::SlowHeaders => "slow_headers",
+            Self::Cut => "cut",
+            Self::MalformedChunk => "malformed_chunk",
+            Self::StreamError => "stream_error",
+            Self::Stall => "stall",
+            Self::ContextLength => "context_length",
+            Self::None => "none",
+        }
+    }
+}
+
+impl std::str::FromStr for FaultKind {
+    type Err = FaultError;
+
+    fn from_str(text: &str) -> Result<Self, FaultError> {
+        // The statuses are how people say these three.
+        match text {
+            "429" => return Ok(Self::RateLimit),
+            "500" => return Ok(Self::ServerError),
+            "503" => return Ok(Self::Unavailable),
+            _ => {}
+        }
+        Self::ALL
+            .into_iter()
+            .chain([Self::None])
+            .find(|kind| kind.name() == text)
+            .ok_or_else(|| FaultError::Kind {
+                text: text.to_owned(),
+            })
+    }
+}
+
+/// One rule: a kind, and how often. With neither `every` nor `rate` it strikes every call.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FaultRule {
+    pub kind: FaultKind,
+    /// Strikes call N, 2N, 3N …
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub every: Option<u64>,
+    /// Strikes this share of the calls, 0 to 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate: Option<f64>,
+    /// Strikes at most so many times.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub times: Option<u64>,
+    /// Applies to this model only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// Applies to streams only, or to plain calls only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub streamed: Option<bool>,
+    /// Faults within an answer: after so many tokens. Default: after half of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after_tokens: Option<u32>,
+    /// `rate_limit`, `unavailable`: what `retry-after` says. Default 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_after_s: Option<u32>,
+    /// `slow_headers`, `stall`, `timeout`: goes on after this time. Default: 2 s for `slow_headers`, never for the others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub for_ms: Option<u64>,
+}
+
+impl FaultRule {
+    /// A rule that strikes every call; narrow it with struct update syntax.
+    #[must_use]
+    pub fn always(kind: FaultKind) -> Self {
+        Self {
+            kind,
+            every: None,
+            rate: None,
+            times: None,
+            model: None,
+            streamed: None,
+            after_tokens: None,
+            retry_after_s: None,
+            for_ms: None,
+        }
+    }
+
+    #[must_use]
+    pub fn every(kind: FaultKind, calls: u64) -> Self {
+        Self {
+            every: Some(calls),
+            ..Self::always(kind)
+        }
+    }
+
+    #[must_use]
+    pub fn rate(kind: FaultKind, share: f64) -> Self {
+        Self {
+            rate: Some(share),
+            ..Self::always(kind)
+        }
+    }
+
+    /// Reads an override: a kind's name, or a whole rule as JSON.
+    pub fn from_override(text: &str) -> Result<Self, FaultError> {
+        if text.trim_start().starts_with('{') {
+            return serde_json::from_str(text).map_err(|source| FaultError::Json {
+                problem: source.to_string(),
+            });
+        }
+        text.parse().map(Self::always)
+    }
+
+    fn checked(self, position: usize) -> Result<Self, FaultError> {
+        let problem = match (self.every, self.rate) {
+            (Some(_), Some(_)) => "has both `every` and `rate`; keep one",
+            (Some(0), None) => "has `every = 0`; the smallest is 1 (every call)",
+            (None, Some(rate)) if !(0.0..=1.0).contains(&rate) => "has a `rate` outside 0..1",
+            _ if self.kind == FaultKind::None => "has kind `none`, which only overrides",
+            _ => return Ok(self),
+        };
+        Err(FaultError::Rule { position, problem })
+    }
+}
+
+/// Why a set of rules, or an override, was not taken.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FaultError {
+    #[error("rule {position} {problem}")]
+    Rule {
+        position: usize,
+        problem: &'static str,
+    },
+    #[error(
+        "unknown fault {text:?}; known are rate_limit (429), server_error (500), unavailable (503), timeout, slow_headers, cut, malformed_chunk, stream_error, stall, context_length, none"
+    )]
+    Kind { text: String },
+    #[error("a fault rule is not readable: {problem}")]
+    Json { problem: String },
+}
+
+/// The rules in force with their counters.
+#[derive(Clone, Debug)]
+pub(super) struct FaultPlan {
+    rules: Arc<[Counted]>,
+    seed: u64,
+}
+
+#[derive(Debug)]
+struct Counted {
+    rule: Arc<FaultRule>,
+    seen: AtomicU64,
+    struck: AtomicU64,
+}
+
+impl FaultPlan {
+    pub(super) fn new(rules: Vec<FaultRule>, seed: u64) -> Result<Self, FaultError> {
+        let rules = rules
+            .into_iter()
+            .enumerate()
+            .map(|(at, rule)| {
+                Ok(Counted {
+                    rule: Arc::new(rule.checked(at + 1)?),
+                    seen: AtomicU64::new(0),
+                    struck: AtomicU64::new(0),
+                })
+            })
+            .collect::<Result<_, FaultError>>()?;
+        Ok(Self { rules, seed })
+    }
+
+    pub(super) fn rules(&self) -> Vec<&FaultRule> {
+        self.rules.iter().map(|counted| &*counted.rule).collect()
+    }
+
+    /// What goes wrong with this call.
+    pub(super) fn decide(&self, model: &str, streamed: bool) -> Option<Arc<FaultRule>> {
+        let mut chosen = None;
+        for (position, counted) in (0u64..).zip(self.rules.iter()) {
+            if counted.applies(model, streamed) {
+                let strikes = counted.strikes(chance::mix(self.seed, position));
+                if strikes && chosen.is_none() && counted.has_times_left() {
+                    chosen = Some(Arc::clone(&counted.rule));
+                }
+            }
+        }
+        chosen
+    }
+}
+
+impl Counted {
+    fn applies(&self, model: &str, streamed: bool) -> bool {
+        self.rule.model.as_deref().is_none_or(|only| only == model)
+            && self.rule.streamed.is_none_or(|only| only == streamed)
+    }
+
+    fn strikes(&self, seed: u64) -> bool {
+        let call = self.seen.fetch_add(1, Ordering::Relaxed) + 1;
+        match (self.rule.every, self.rule.rate) {
+            (Some(every), _) => call.is_multiple_of(every),
+            (None, Some(rate)) => chance::unit(seed, call) < rate,
+            (None, None) => true,
+        }
+    }
+
+    fn has_times_left(&self) -> bool {
+        let before = self.struck.fetch_add(1, Ordering::Relaxed);
+        self.rule.times.is_none_or(|times| before < times)
+    }
+}
+
+/// A fault within an answer, ready to be played.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Midway {
+    pub(super) kind: FaultKind,
+    pub(super) after_tokens: u32,
+    pub(super) for_time: Option<Duration>,
+}
+
+impl Midway {
+    /// The part of `rule` that strikes within an answer of `tokens` tokens, if it does.
+    pub(super) fn of(rule: Option<&FaultRule>, tokens: u32) -> Option<Self> {
+        let rule = rule?;
+        match rule.kind {
+            FaultKind::Cut
+            | FaultKind::MalformedChunk
+            | FaultKind::StreamError
+            | FaultKind::Stall => Some(Self {
+                kind: rule.kind,
+                // Never past the end: a fault that was counted must be seen.
+                after_tokens: rule.after_tokens.unwrap_or(tokens / 2).min(tokens),
+                for_time: rule.for_ms.map(Duration::from_millis),
+            }),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn struck(rules: Vec<FaultRule>, calls: u32) -> Vec<Option<FaultKind>> {
+        let plan = FaultPlan::new(rules, 42).unwrap();
+        (0..calls)
+            .map(|_| plan.decide("m", false).map(|rule| rule.kind))
+            .collect()
+    }
+
+    #[test]
+    fn every_nth_counts_all_calls_even_when_an_earlier_rule_wins() {
+        let got = struck(
+            vec![
+                FaultRule::every(FaultKind::Timeout, 4),
+                FaultRule::every(FaultKind::ServerError, 2),
+            ],
+            8,
+        );
+        let (t, e) = (Some(FaultKind::Timeout), Some(FaultKind::ServerError));
+        assert_eq!(got, [None, e, None, t, None, e, None, t]);
+    }
+
+    #[test]
+    fn a_rate_is_kept_and_reproducible() {
+        let rules = || vec![FaultRule::rate(FaultKind::Cut, 0.1)];
+        let first = struck(rules(), 20_000);
+        let hits = first.iter().flatten().count();
+        assert!((1_850..2_150).contains(&hits), "{hits} of 20000 at 10%");
+        assert_eq!(first, struck(rules(), 20_000));
+    }
+
+    #[test]
+    fn times_ends_a_rule() {
+        let rule = FaultRule {
+            times: Some(2),
+            ..FaultRule::always(FaultKind::Stall)
+        };
+        assert_eq!(struck(vec![rule], 4).iter().flatten().count(), 2);
+    }
+
+    #[test]
+    fn a_rule_keeps_to_its_model_and_shape() {
+        let rule = FaultRule {
+            model: Some("a".to_owned()),
+            streamed: Some(true),
+            ..FaultRule::always(FaultKind::Cut)
+        };
+        let plan = FaultPlan::new(vec![rule], 1).unwrap();
+        assert!(plan.decide("a", true).is_some());
+        assert!(plan.decide("a", false).is_none());
+        assert!(plan.decide("b", true).is_none());
+    }
+
+    #[test]
+    fn bad_rules_are_refused_with_their_position() {
+        let both = FaultRule {
+            rate: Some(0.5),
+            ..FaultRule::every(FaultKind::Cut, 3)
+        };
+        let good = FaultRule::always(FaultKind::Cut);
+        let error = FaultPlan::new(vec![good, both], 1).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "rule 2 has both `every` and `rate`; keep one"
+        );
+        assert!(FaultPlan::new(vec![FaultRule::rate(FaultKind::Cut, 1.5)], 1).is_err());
+        assert!(FaultPlan::new(vec![FaultRule::every(FaultKind::Cut, 0)], 1).is_err());
+    }
+
+    #[test]
+    fn an_override_is_a_name_or_a_rule() {
+        assert_eq!(
+            FaultRule::from_override("429").unwrap().kind,
+            FaultKind::RateLimit
+        );
+        let rule = FaultRule::from_override(r#"{"kind":"cut","after_tokens":3}"#).unwrap();
+        assert_eq!((rule.kind, rule.after_tokens), (FaultKind::Cut, Some(3)));
+        assert!(
+            FaultRule::from_override("explode")
+                .unwrap_err()
+                .to_string()
+                .contains("stall")
+        );
+    }
+}

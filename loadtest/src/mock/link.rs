@@ -1,0 +1,150 @@
+//! The connection under hyper, with the two faults that only a socket can have: a reset and a head that arrives in two parts.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use hyper::rt::{Read, ReadBufCursor, Write};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::Sleep;
+
+/// What a call may ask of its connection. Held by the connection and by the call being served on it.
+#[derive(Debug, Default)]
+pub(super) struct LinkFaults {
+    reset: AtomicBool,
+    slow_head_ms: AtomicU64,
+    counted: AtomicBool,
+}
+
+impl LinkFaults {
+    /// From now on nothing more is written, and closing sends RST.
+    pub(super) fn reset(&self) {
+        self.reset.store(true, Ordering::Relaxed);
+    }
+
+    /// The next head is interrupted after its status code for this long.
+    pub(super) fn slow_head(&self, pause: Duration) {
+        let ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
+        self.slow_head_ms.store(ms, Ordering::Relaxed);
+    }
+
+    /// Whether this is the connection's first request of the provider's API.
+    pub(super) fn first(&self) -> bool {
+        !self.counted.swap(true, Ordering::Relaxed)
+    }
+}
+
+/// A TCP stream as hyper wants it.
+#[derive(Debug)]
+pub(super) struct Link {
+    stream: TcpStream,
+    faults: Arc<LinkFaults>,
+    pause: Option<Pin<Box<Sleep>>>,
+}
+
+/// `HTTP/1.1 200` and no more.
+const HEAD_BEGINS_BYTES: usize = 12;
+
+impl Link {
+    pub(super) fn new(stream: TcpStream, faults: Arc<LinkFaults>) -> Self {
+        Self {
+            stream,
+            faults,
+            pause: None,
+        }
+    }
+
+    /// Waits out a pause, if one is on.
+    fn poll_pause(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if let Some(pause) = &mut self.pause {
+            ready!(pause.as_mut().poll(cx));
+            self.pause = None;
+        }
+        Poll::Ready(())
+    }
+
+    /// How much of the next write may go out now.
+    fn allowance(&mut self) -> Option<usize> {
+        let ms = self.faults.slow_head_ms.swap(0, Ordering::Relaxed);
+        (ms > 0).then(|| {
+            self.pause = Some(Box::pin(tokio::time::sleep(Duration::from_millis(ms))));
+            HEAD_BEGINS_BYTES
+        })
+    }
+
+    fn refuse_after_reset(&self) -> io::Result<()> {
+        if self.faults.reset.load(Ordering::Relaxed) {
+            return Err(io::ErrorKind::ConnectionReset.into());
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        if self.faults.reset.load(Ordering::Relaxed) {
+            // Without it the caller sees an orderly end (FIN), which is another fault. On failure that is what it sees.
+            let _ = self.stream.set_zero_linger();
+        }
+    }
+}
+
+impl Read for Link {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        mut cursor: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        // A buffer on the stack and a copy: hyper's uninitialised cursor needs `unsafe`, which this crate does without.
+        let mut bytes = [0u8; 8192];
+        let room = cursor.remaining().min(bytes.len());
+        let mut buf = ReadBuf::new(&mut bytes[..room]);
+        ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buf))?;
+        cursor.put_slice(buf.filled());
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Write for Link {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(cx, &[io::IoSlice::new(bytes)])
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.refuse_after_reset()?;
+        ready!(self.poll_pause(cx));
+        if let Some(allowance) = self.allowance() {
+            let first = slices.first().map_or(&[][..], |slice| slice);
+            let part = &first[..first.len().min(allowance)];
+            return Pin::new(&mut self.stream).poll_write(cx, part);
+        }
+        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.faults.reset.load(Ordering::Relaxed) {
+            return Poll::Ready(Ok(()));
+        }
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,363 @@
+//! Sends an answer: at once, token by token, or up to where a fault strikes.
+//!
+//! Events that are due together leave in one write: the body hands them over without a pause, and hyper flushes when there is
+//! nothing more to take. Pauses are counted from the planned time of the token before, so that timer rounding does not add up.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use rand::rngs::SmallRng;
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use super::fault::{FaultKind, Midway};
+use super::ledger::{Call, Tokens};
+use super::link::LinkFaults;
+use super::wire::{Answer, Events, Prepared};
+use crate::dist::Delay;
+
+/// The answer's body.
+#[derive(Debug)]
+pub(super) enum MockBody {
+    /// All of it, in one frame. The call, if any, is settled as the frame is taken.
+    Whole {
+        bytes: Bytes,
+        done: Option<(Call, Tokens)>,
+    },
+    /// A part of it, then the fault.
+    Part(Box<Part>),
+    Stream(Box<Stream>),
+}
+
+impl MockBody {
+    /// An answer that no ledger follows.
+    pub(super) fn plain(bytes: impl Into<Bytes>) -> Self {
+        Self::Whole {
+            bytes: bytes.into(),
+            done: None,
+        }
+    }
+}
+
+/// The answer was broken off on purpose.
+#[derive(Debug, thiserror::Error)]
+#[error("the answer is cut off by an injected fault")]
+pub(super) struct CutOff;
+
+/// A plain answer that a fault interrupts.
+#[derive(Debug)]
+pub(super) struct Part {
+    pub(super) first: Bytes,
+    pub(super) rest: Bytes,
+    pub(super) midway: Midway,
+    pub(super) reported: Tokens,
+    pub(super) call: Call,
+    pub(super) link: Arc<LinkFaults>,
+    pub(super) breaking: Breaking,
+}
+
+/// The end of an interrupted answer, step by step.
+#[derive(Debug, Default)]
+pub(super) enum Breaking {
+    #[default]
+    Not,
+    /// What was sent before is being flushed: a reset may overtake it otherwise.
+    Flushing,
+    Waiting(Pin<Box<Sleep>>),
+    WaitingForEver,
+    Over,
+}
+
+impl Body for MockBody {
+    type Data = Bytes;
+    type Error = CutOff;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, CutOff>>> {
+        match self.get_mut() {
+            Self::Whole { bytes, done } => {
+                if let Some((mut call, reported)) = done.take() {
+                    call.complete(reported);
+                }
+                let all = std::mem::take(bytes);
+                Poll::Ready((!all.is_empty()).then(|| Ok(Frame::data(all))))
+            }
+            Self::Part(part) => part.poll(cx),
+            Self::Stream(stream) => stream.poll(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Whole { bytes, done } => bytes.is_empty() && done.is_none(),
+            Self::Part(part) => matches!(part.breaking, Breaking::Over),
+            Self::Stream(stream) => stream.next == Step::Over && stream.ready.is_empty(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Whole { bytes, .. } => SizeHint::with_exact(bytes.len() as u64),
+            Self::Part(part) => SizeHint::with_exact((part.first.len() + part.rest.len()) as u64),
+            Self::Stream(_) => SizeHint::default(),
+        }
+    }
+}
+
+impl Breaking {
+    /// Begins the fault. The connection has to write out first what it was given.
+    fn begin(&mut self, cx: &Context<'_>) -> Poll<()> {
+        *self = Self::Flushing;
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// Ready when a stall is over; pending for ever where it never is.
+    fn poll_stall(&mut self, for_time: Option<Duration>, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            match self {
+                Self::Not | Self::Flushing => {
+                    *self = match for_time {
+                        Some(time) => Self::Waiting(Box::pin(tokio::time::sleep(time))),
+                        None => Self::WaitingForEver,
+                    };
+                }
+                Self::Waiting(pause) => {
+                    ready!(pause.as_mut().poll(cx));
+                    *self = Self::Over;
+                }
+                Self::WaitingForEver => return Poll::Pending,
+                Self::Over => return Poll::Ready(()),
+            }
+        }
+    }
+}
+
+impl Part {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, CutOff>>> {
+        if !self.first.is_empty() {
+            return Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut self.first)))));
+        }
+        if matches!(self.breaking, Breaking::Not) {
+            ready!(self.breaking.begin(cx));
+        }
+        if self.midway.kind == FaultKind::Cut {
+            self.link.reset();
+            self.call.broke_off();
+            return Poll::Ready(Some(Err(CutOff)));
+        }
+        ready!(self.breaking.poll_stall(self.midway.for_time, cx));
+        self.call.complete(self.reported);
+        let rest = std::mem::take(&mut self.rest);
+        Poll::Ready((!rest.is_empty()).then(|| Ok(Frame::data(rest))))
+    }
+}
+
+/// A streamed answer.
+#[derive(Debug)]
+pub(super) struct Stream {
+    events: &'static dyn Events,
+    answer: Answer,
+    prepared: Prepared,
+    call: Call,
+    link: Arc<LinkFaults>,
+    midway: Option<Midway>,
+    breaking: Breaking,
+    events_per_chunk: u32,
+    inter_token: Delay,
+    rng: SmallRng,
+    /// When the next token is planned.
+    due: Instant,
+    sleep: Option<Pin<Box<Sleep>>>,
+    next: Step,
+    ready: Vec<u8>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    Opening,
+    Token(u32),
+    Closing,
+    Over,
+}
+
+/// What a stream is made from.
+#[derive(Debug)]
+pub(super) struct StreamParts {
+    pub(super) events: &'static dyn Events,
+    pub(super) answer: Answer,
+    pub(super) call: Call,
+    pub(super) link: Arc<LinkFaults>,
+    pub(super) midway: Option<Midway>,
+    pub(super) events_per_chunk: u32,
+    pub(super) inter_token: Delay,
+    pub(super) rng: SmallRng,
+}
+
+impl Stream {
+    pub(super) fn new(parts: StreamParts) -> Self {
+        Self {
+            prepared: parts.events.prepare(&parts.answer),
+            events: parts.events,
+            answer: parts.answer,
+            call: parts.call,
+            link: parts.link,
+            midway: parts.midway,
+            breaking: Breaking::Not,
+            events_per_chunk: parts.events_per_chunk,
+            inter_token: parts.inter_token,
+            rng: parts.rng,
+            due: Instant::now(),
+            sleep: None,
+            next: Step::Opening,
+            ready: Vec::new(),
+        }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, CutOff>>> {
+        let mut events = 0;
+        loop {
+            if self.fault_is_due() {
+                if !self.ready.is_empty() {
+                    return self.hand_over();
+                }
+                match ready!(self.poll_fault(cx)) {
+                    Ok(()) => {}
+                    Err(cut) => return Poll::Ready(Some(Err(cut))),
+                }
+            }
+            if self.next == Step::Over || events == self.events_per_chunk {
+                return self.hand_over();
+            }
+            if self.poll_due(cx).is_pending() {
+                return if self.ready.is_empty() {
+                    Poll::Pending
+                } else {
+                    self.hand_over()
+                };
+            }
+            self.advance();
+            events += 1;
+        }
+    }
+
+    fn hand_over(&mut self) -> Poll<Option<Result<Frame<Bytes>, CutOff>>> {
+        let chunk = Bytes::from(std::mem::take(&mut self.ready));
+        Poll::Ready((!chunk.is_empty()).then(|| Ok(Frame::data(chunk))))
+    }
+
+    /// Waits until the next step is due. Only tokens after the first are spaced.
+    fn poll_due(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let spaced = matches!(self.next, Step::Token(1..));
+        if !spaced || self.inter_token.0.is_zero() {
+            return Poll::Ready(());
+        }
+        if self.due > Instant::now() {
+            let due = self.due;
+            let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(due)));
+            if sleep.deadline() != due {
+                sleep.as_mut().reset(due);
+            }
+            ready!(sleep.as_mut().poll(cx));
+        }
+        Poll::Ready(())
+    }
+
+    /// Writes the events of the next step.
+    fn advance(&mut self) {
+        // Sized for one chunk: most streams send an event at a time.
+        self.ready.reserve(self.prepared.before.len() + 256);
+        match self.next {
+            Step::Opening => {
+                self.events
+                    .opening(&self.answer, &self.prepared, &mut self.ready);
+                self.count(0);
+                self.next = self.after(0);
+            }
+            Step::Token(index) => {
+                self.events
+                    .token(&self.answer, &self.prepared, index, &mut self.ready);
+                self.count(index + 1);
+                self.next = self.after(index + 1);
+                if !self.inter_token.0.is_zero() {
+                    self.due += self.inter_token.sample(&mut self.rng);
+                }
+            }
+            Step::Closing => {
+                self.events
+                    .closing(&self.answer, &self.prepared, &mut self.ready);
+                self.call.served(self.answer.usage);
+                let reported = if self.answer.asked.include_usage {
+                    self.answer.usage
+                } else {
+                    Tokens::default()
+                };
+                self.call.complete(reported);
+                self.next = Step::Over;
+            }
+            Step::Over => {}
+        }
+    }
+
+    fn after(&self, tokens: u32) -> Step {
+        if tokens < self.answer.visible {
+            Step::Token(tokens)
+        } else {
+            Step::Closing
+        }
+    }
+
+    /// Enters into the ledger what was used up once so many tokens are out: the prompt, all hidden reasoning, and these.
+    fn count(&mut self, tokens: u32) {
+        let usage = self.answer.usage;
+        let text = u64::from(tokens) * u64::from(self.answer.asked.choices);
+        self.call.served(Tokens {
+            output: usage.reasoning + text,
+            ..usage
+        });
+    }
+
+    fn fault_is_due(&self) -> bool {
+        let Some(midway) = &self.midway else {
+            return false;
+        };
+        match self.next {
+            Step::Opening => false,
+            Step::Token(index) => index >= midway.after_tokens,
+            Step::Closing => true,
+            Step::Over => false,
+        }
+    }
+
+    /// Plays the fault; ready when the stream goes on after it.
+    fn poll_fault(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), CutOff>> {
+        let Some(midway) = self.midway else {
+            return Poll::Ready(Ok(()));
+        };
+        match midway.kind {
+            FaultKind::Cut => {
+                if matches!(self.breaking, Breaking::Not) {
+                    ready!(self.breaking.begin(cx));
+                }
+                self.link.reset();
+                self.call.broke_off();
+                self.next = Step::Over;
+                return Poll::Ready(Err(CutOff));
+            }
+            FaultKind::Stall => ready!(self.breaking.poll_stall(midway.for_time, cx)),
+            FaultKind::StreamError => {
+                self.events.error(&mut self.ready);
+                self.call.broke_off();
+                self.next = Step::Over;
+            }
+            _ => self.events.malformed(&self.prepared, &mut self.ready),
+        }
+        self.midway = None;
+        Poll::Ready(Ok(()))
+    }
+}

@@ -1,0 +1,224 @@
+//! What a wire format has to say; one file per format.
+//!
+//! A [`Wire`] turns bytes into [`Asked`] and an [`Answer`] into bytes. It does no I/O, draws nothing and counts nothing: when each
+//! piece goes out, and what goes wrong, is decided in [`super::play`].
+
+mod openai;
+mod openai_chat;
+mod openai_embeddings;
+
+use std::time::Duration;
+
+use http::{HeaderMap, Method};
+
+pub(super) use openai::models;
+
+use super::ledger::Tokens;
+use super::limits::Headroom;
+
+/// One endpoint of one provider API.
+pub(super) trait Wire: Sync + std::fmt::Debug {
+    /// The caller's key.
+    fn key<'h>(&self, headers: &'h HeaderMap) -> Option<&'h str>;
+
+    /// Reads a request body.
+    fn read(&self, body: &[u8]) -> Result<Asked, Trouble>;
+
+    /// Adds the headers that every answer has.
+    fn headers(&self, head: &AnswerHead<'_>, headers: &mut HeaderMap);
+
+    /// The whole answer of a plain call.
+    fn whole(&self, answer: &Answer, out: &mut Vec<u8>);
+
+    /// How it streams, if it does.
+    fn events(&self) -> Option<&'static dyn Events>;
+
+    /// Status and body of an error answer.
+    fn trouble(&self, trouble: &Trouble) -> (u16, Vec<u8>);
+}
+
+/// The events of a streaming endpoint.
+pub(super) trait Events: Sync + std::fmt::Debug {
+    /// What stands the same in every event of this answer, made once.
+    fn prepare(&self, answer: &Answer) -> Prepared;
+
+    /// The events before the first token.
+    fn opening(&self, answer: &Answer, prepared: &Prepared, out: &mut Vec<u8>);
+
+    /// The events of the `index`th token, one per choice.
+    fn token(&self, answer: &Answer, prepared: &Prepared, index: u32, out: &mut Vec<u8>);
+
+    /// The events after the last token, the terminal marker included.
+    fn closing(&self, answer: &Answer, prepared: &Prepared, out: &mut Vec<u8>);
+
+    /// An event that is not JSON.
+    fn malformed(&self, prepared: &Prepared, out: &mut Vec<u8>);
+
+    /// The event of an error within a stream.
+    fn error(&self, out: &mut Vec<u8>);
+}
+
+/// The endpoint behind a method and a path.
+pub(super) fn find(method: &Method, path: &str) -> Result<&'static dyn Wire, Trouble> {
+    let wire: &'static dyn Wire = match path {
+        "/v1/chat/completions" => &openai_chat::OpenAiChat,
+        "/v1/embeddings" => &openai_embeddings::OpenAiEmbeddings,
+        _ => {
+            return Err(Trouble::NoSuchPath {
+                method: method.clone(),
+                path: path.to_owned(),
+            });
+        }
+    };
+    if method == Method::POST {
+        Ok(wire)
+    } else {
+        Err(Trouble::Method {
+            method: method.clone(),
+            path: path.to_owned(),
+        })
+    }
+}
+
+/// The format in which troubles are told where no endpoint was recognised.
+pub(super) const DEFAULT: &dyn Wire = &openai_chat::OpenAiChat;
+
+/// What a request asked for.
+#[derive(Debug, Default)]
+pub(super) struct Asked {
+    pub(super) model: String,
+    pub(super) streamed: bool,
+    /// The stream ends with a usage block.
+    pub(super) include_usage: bool,
+    pub(super) input_tokens: u64,
+    pub(super) max_output_tokens: Option<u32>,
+    /// Whether the endpoint generates tokens at all.
+    pub(super) generates: bool,
+    /// Answers asked for at once.
+    pub(super) choices: u32,
+    pub(super) embedding: Option<Embedding>,
+    pub(super) overrides: Overrides,
+}
+
+/// What an embeddings call asked for.
+#[derive(Debug)]
+pub(super) struct Embedding {
+    /// One number per input, from which its vector is made.
+    pub(super) inputs: Vec<u64>,
+    pub(super) dimensions: u32,
+    pub(super) base64: bool,
+}
+
+/// What a single call sets for itself, in its body's `metadata` or in `x-mock-*` headers.
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(default)]
+pub(super) struct Overrides {
+    #[serde(rename = "mock_fault")]
+    pub(super) fault: Option<String>,
+    /// Strings, because OpenAI's metadata holds nothing else.
+    #[serde(rename = "mock_input_tokens")]
+    pub(super) input_tokens: Option<String>,
+    #[serde(rename = "mock_cached_tokens")]
+    pub(super) cached_tokens: Option<String>,
+    #[serde(rename = "mock_output_tokens")]
+    pub(super) output_tokens: Option<String>,
+    #[serde(rename = "mock_reasoning_tokens")]
+    pub(super) reasoning_tokens: Option<String>,
+}
+
+impl Overrides {
+    /// Headers win over the body.
+    pub(super) fn merge_headers(&mut self, headers: &HeaderMap) {
+        for (field, name) in [
+            (&mut self.fault, "x-mock-fault"),
+            (&mut self.input_tokens, "x-mock-input-tokens"),
+            (&mut self.cached_tokens, "x-mock-cached-tokens"),
+            (&mut self.output_tokens, "x-mock-output-tokens"),
+            (&mut self.reasoning_tokens, "x-mock-reasoning-tokens"),
+        ] {
+            if let Some(value) = headers.get(name) {
+                *field = Some(String::from_utf8_lossy(value.as_bytes()).into_owned());
+            }
+        }
+    }
+}
+
+/// What will be answered.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) asked: Asked,
+    /// The number of this call; ids and text are made from it.
+    pub(super) number: u64,
+    pub(super) seed: u64,
+    pub(super) created_s: u64,
+    pub(super) fingerprint: String,
+    pub(super) usage: Tokens,
+    /// Tokens that are text.
+    pub(super) visible: u32,
+    /// The model would have gone on, had it been allowed to.
+    pub(super) clipped: bool,
+}
+
+/// Pieces that stand the same in every event of one answer.
+#[derive(Debug, Default)]
+pub(super) struct Prepared {
+    pub(super) before: String,
+    pub(super) after: &'static str,
+}
+
+/// What the headers of an answer are made from.
+#[derive(Debug)]
+pub(super) struct AnswerHead<'a> {
+    pub(super) provider: &'a str,
+    pub(super) seed: u64,
+    pub(super) number: u64,
+    pub(super) processing: Duration,
+    pub(super) room: Headroom,
+    pub(super) retry_after_s: Option<u32>,
+}
+
+/// Why a call is answered with an error. Each format has its own status, words and envelope for it.
+#[derive(Debug)]
+pub(super) enum Trouble {
+    NoKey,
+    WrongKey {
+        shown: String,
+    },
+    NoSuchPath {
+        method: Method,
+        path: String,
+    },
+    Method {
+        method: Method,
+        path: String,
+    },
+    TooLarge {
+        bytes_max: usize,
+    },
+    NotJson {
+        problem: String,
+    },
+    Missing {
+        parameter: &'static str,
+    },
+    Invalid {
+        parameter: &'static str,
+        problem: String,
+    },
+    NoSuchModel {
+        model: String,
+    },
+    ContextLength {
+        tokens_max: u32,
+        input: u64,
+        output: u64,
+    },
+    RateLimit {
+        model: String,
+        limit: u64,
+        what: &'static str,
+        retry_after_s: u32,
+    },
+    ServerError,
+    Unavailable,
+}

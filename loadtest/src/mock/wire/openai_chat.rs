@@ -1,0 +1,227 @@
+//! `POST /v1/chat/completions`, plain and as server-sent events.
+
+use std::borrow::Cow;
+use std::io::Write as _;
+
+use http::HeaderMap;
+use serde::Deserialize;
+
+use super::{Answer, AnswerHead, Asked, Events, Overrides, Prepared, Trouble, Wire, openai};
+use crate::mock::ledger::Tokens;
+use crate::mock::text::{self, PromptBytes};
+
+#[derive(Debug)]
+pub(super) struct OpenAiChat;
+
+#[derive(Deserialize)]
+struct Request<'a> {
+    #[serde(borrow)]
+    model: Option<Cow<'a, str>>,
+    messages: Option<PromptBytes>,
+    #[serde(default)]
+    stream: Option<bool>,
+    #[serde(default)]
+    stream_options: Option<StreamOptions>,
+    max_tokens: Option<u32>,
+    max_completion_tokens: Option<u32>,
+    n: Option<u32>,
+    #[serde(default)]
+    metadata: Option<Overrides>,
+}
+
+#[derive(Default, Deserialize)]
+struct StreamOptions {
+    #[serde(default)]
+    include_usage: Option<bool>,
+}
+
+/// OpenAI's own bound on `n`.
+const CHOICES_MAX: u32 = 128;
+
+impl Wire for OpenAiChat {
+    fn key<'h>(&self, headers: &'h HeaderMap) -> Option<&'h str> {
+        openai::key(headers)
+    }
+
+    fn read(&self, body: &[u8]) -> Result<Asked, Trouble> {
+        let request: Request<'_> =
+            serde_json::from_slice(body).map_err(|source| Trouble::NotJson {
+                problem: source.to_string(),
+            })?;
+        let model = request
+            .model
+            .ok_or(Trouble::Missing { parameter: "model" })?;
+        let prompt = request.messages.ok_or(Trouble::Missing {
+            parameter: "messages",
+        })?;
+        let choices = request.n.unwrap_or(1);
+        if !(1..=CHOICES_MAX).contains(&choices) {
+            return Err(Trouble::Invalid {
+                parameter: "n",
+                problem: format!("{choices} is not in 1..={CHOICES_MAX}"),
+            });
+        }
+        let streamed = request.stream.unwrap_or(false);
+        let usage_asked = request
+            .stream_options
+            .and_then(|options| options.include_usage);
+        Ok(Asked {
+            model: model.into_owned(),
+            streamed,
+            include_usage: usage_asked.unwrap_or(false),
+            input_tokens: text::input_tokens_of_text(prompt.0),
+            max_output_tokens: request.max_completion_tokens.or(request.max_tokens),
+            generates: true,
+            choices,
+            embedding: None,
+            overrides: request.metadata.unwrap_or_default(),
+        })
+    }
+
+    fn headers(&self, head: &AnswerHead<'_>, headers: &mut HeaderMap) {
+        openai::headers(head, headers);
+    }
+
+    fn whole(&self, answer: &Answer, out: &mut Vec<u8>) {
+        let mut id = String::with_capacity(29);
+        text::push_id(&mut id, answer.seed, answer.number, 29);
+        let _ = write!(
+            out,
+            "{{\"id\":\"chatcmpl-{id}\",\"object\":\"chat.completion\",\"created\":{},\"model\":{},\"choices\":[",
+            answer.created_s,
+            quoted(&answer.asked.model),
+        );
+        for choice in 0..answer.asked.choices {
+            if choice > 0 {
+                out.push(b',');
+            }
+            let _ = write!(
+                out,
+                "{{\"index\":{choice},\"message\":{{\"role\":\"assistant\",\"content\":\""
+            );
+            for index in 0..answer.visible {
+                out.extend_from_slice(text::word(answer.number, index).as_bytes());
+            }
+            let _ = write!(
+                out,
+                "\",\"refusal\":null,\"annotations\":[]}},\"logprobs\":null,\"finish_reason\":\"{}\"}}",
+                finish_reason(answer),
+            );
+        }
+        out.extend_from_slice(b"],\"usage\":");
+        usage(&answer.usage, out);
+        let _ = write!(
+            out,
+            ",\"service_tier\":\"default\",\"system_fingerprint\":\"{}\"}}",
+            answer.fingerprint
+        );
+    }
+
+    fn events(&self) -> Option<&'static dyn Events> {
+        Some(&Self)
+    }
+
+    fn trouble(&self, trouble: &Trouble) -> (u16, Vec<u8>) {
+        openai::trouble(trouble)
+    }
+}
+
+impl Events for OpenAiChat {
+    fn prepare(&self, answer: &Answer) -> Prepared {
+        let mut before = String::with_capacity(256);
+        before.push_str("data: {\"id\":\"chatcmpl-");
+        text::push_id(&mut before, answer.seed, answer.number, 29);
+        before.push_str("\",\"object\":\"chat.completion.chunk\",\"created\":");
+        before.push_str(&answer.created_s.to_string());
+        before.push_str(",\"model\":");
+        before.push_str(&quoted(&answer.asked.model));
+        before.push_str(",\"service_tier\":\"default\",\"system_fingerprint\":\"");
+        before.push_str(&answer.fingerprint);
+        before.push_str("\",\"choices\":[");
+        let after = if answer.asked.include_usage {
+            "],\"usage\":null}\n\n"
+        } else {
+            "]}\n\n"
+        };
+        Prepared { before, after }
+    }
+
+    fn opening(&self, answer: &Answer, prepared: &Prepared, out: &mut Vec<u8>) {
+        for choice in 0..answer.asked.choices {
+            let delta = r#"{"role":"assistant","content":"","refusal":null}"#;
+            event(prepared, choice, delta.as_bytes(), "null", out);
+        }
+    }
+
+    fn token(&self, answer: &Answer, prepared: &Prepared, index: u32, out: &mut Vec<u8>) {
+        let word = text::word(answer.number, index);
+        for choice in 0..answer.asked.choices {
+            out.extend_from_slice(prepared.before.as_bytes());
+            begin_choice(choice, out);
+            out.extend_from_slice(b"{\"content\":\"");
+            out.extend_from_slice(word.as_bytes());
+            out.extend_from_slice(b"\"},\"logprobs\":null,\"finish_reason\":null}");
+            out.extend_from_slice(prepared.after.as_bytes());
+        }
+    }
+
+    fn closing(&self, answer: &Answer, prepared: &Prepared, out: &mut Vec<u8>) {
+        let reason = format!("\"{}\"", finish_reason(answer));
+        for choice in 0..answer.asked.choices {
+            event(prepared, choice, b"{}", &reason, out);
+        }
+        if answer.asked.include_usage {
+            out.extend_from_slice(prepared.before.as_bytes());
+            out.extend_from_slice(b"],\"usage\":");
+            usage(&answer.usage, out);
+            out.extend_from_slice(b"}\n\n");
+        }
+        out.extend_from_slice(b"data: [DONE]\n\n");
+    }
+
+    fn malformed(&self, prepared: &Prepared, out: &mut Vec<u8>) {
+        out.extend_from_slice(prepared.before.as_bytes());
+        out.extend_from_slice(b"{\"index\":0,\"delta\":{\"cont\n\n");
+    }
+
+    fn error(&self, out: &mut Vec<u8>) {
+        openai::error_event(out);
+    }
+}
+
+fn quoted(text: &str) -> String {
+    // A string always serialises.
+    serde_json::to_string(text).unwrap_or_default()
+}
+
+fn finish_reason(answer: &Answer) -> &'static str {
+    if answer.clipped { "length" } else { "stop" }
+}
+
+fn begin_choice(choice: u32, out: &mut Vec<u8>) {
+    if choice == 0 {
+        out.extend_from_slice(b"{\"index\":0,\"delta\":");
+    } else {
+        let _ = write!(out, "{{\"index\":{choice},\"delta\":");
+    }
+}
+
+fn event(prepared: &Prepared, choice: u32, delta: &[u8], finish: &str, out: &mut Vec<u8>) {
+    out.extend_from_slice(prepared.before.as_bytes());
+    begin_choice(choice, out);
+    out.extend_from_slice(delta);
+    let _ = write!(out, ",\"logprobs\":null,\"finish_reason\":{finish}}}");
+    out.extend_from_slice(prepared.after.as_bytes());
+}
+
+fn usage(tokens: &Tokens, out: &mut Vec<u8>) {
+    let _ = write!(
+        out,
+        "{{\"prompt_tokens\":{},\"completion_tokens\":{},\"total_tokens\":{},\"prompt_tokens_details\":{{\"cached_tokens\":{},\"audio_tokens\":0}},\"completion_tokens_details\":{{\"reasoning_tokens\":{},\"audio_tokens\":0,\"accepted_prediction_tokens\":0,\"rejected_prediction_tokens\":0}}}}",
+        tokens.input,
+        tokens.output,
+        tokens.input + tokens.output,
+        tokens.cached_input,
+        tokens.reasoning,
+    );
+}

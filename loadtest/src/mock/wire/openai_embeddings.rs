@@ -1,0 +1,190 @@
+//! `POST /v1/embeddings`, as numbers or, as the official SDKs ask, in base64.
+//!
+//! A vector is made from a hash of its input: equal inputs have equal vectors, and every vector has length 1.
+
+use std::borrow::Cow;
+use std::io::Write as _;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use http::HeaderMap;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::{Answer, AnswerHead, Asked, Embedding, Events, Overrides, Trouble, Wire, openai};
+use crate::chance;
+use crate::mock::text::{self, PromptBytes};
+
+#[derive(Debug)]
+pub(super) struct OpenAiEmbeddings;
+
+#[derive(Deserialize)]
+struct Request<'a> {
+    #[serde(borrow)]
+    model: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    input: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    encoding_format: Option<Cow<'a, str>>,
+    dimensions: Option<u32>,
+    #[serde(default)]
+    metadata: Option<Overrides>,
+}
+
+const DIMENSIONS_DEFAULT: u32 = 1536;
+const DIMENSIONS_MAX: u32 = 3072;
+/// OpenAI's own bound on inputs per call.
+const INPUTS_MAX: usize = 2048;
+
+impl Wire for OpenAiEmbeddings {
+    fn key<'h>(&self, headers: &'h HeaderMap) -> Option<&'h str> {
+        openai::key(headers)
+    }
+
+    fn read(&self, body: &[u8]) -> Result<Asked, Trouble> {
+        let request: Request<'_> = serde_json::from_slice(body).map_err(not_json)?;
+        let model = request
+            .model
+            .ok_or(Trouble::Missing { parameter: "model" })?;
+        let input = request
+            .input
+            .ok_or(Trouble::Missing { parameter: "input" })?;
+        let base64 = match request.encoding_format.as_deref() {
+            None | Some("float") => false,
+            Some("base64") => true,
+            Some(other) => {
+                let problem = format!("{other:?} is neither 'float' nor 'base64'");
+                return Err(Trouble::Invalid {
+                    parameter: "encoding_format",
+                    problem,
+                });
+            }
+        };
+        let dimensions = request.dimensions.unwrap_or(DIMENSIONS_DEFAULT);
+        if !(1..=DIMENSIONS_MAX).contains(&dimensions) {
+            let problem = format!("{dimensions} is not in 1..={DIMENSIONS_MAX}");
+            return Err(Trouble::Invalid {
+                parameter: "dimensions",
+                problem,
+            });
+        }
+        let prompt: PromptBytes = serde_json::from_str(input.get()).map_err(not_json)?;
+        let inputs = inputs(input.get())?;
+        Ok(Asked {
+            model: model.into_owned(),
+            input_tokens: text::input_tokens_of_text(prompt.0),
+            choices: 1,
+            embedding: Some(Embedding {
+                inputs,
+                dimensions,
+                base64,
+            }),
+            overrides: request.metadata.unwrap_or_default(),
+            ..Asked::default()
+        })
+    }
+
+    fn headers(&self, head: &AnswerHead<'_>, headers: &mut HeaderMap) {
+        openai::headers(head, headers);
+    }
+
+    fn whole(&self, answer: &Answer, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"{\"object\":\"list\",\"data\":[");
+        if let Some(embedding) = &answer.asked.embedding {
+            for (index, hash) in embedding.inputs.iter().enumerate() {
+                if index > 0 {
+                    out.push(b',');
+                }
+                let _ = write!(
+                    out,
+                    "{{\"object\":\"embedding\",\"index\":{index},\"embedding\":"
+                );
+                vector(*hash, embedding, out);
+                out.push(b'}');
+            }
+        }
+        let model = serde_json::to_string(&answer.asked.model).unwrap_or_default();
+        let input = answer.usage.input;
+        let _ = write!(
+            out,
+            "],\"model\":{model},\"usage\":{{\"prompt_tokens\":{input},\"total_tokens\":{input}}}}}"
+        );
+    }
+
+    fn events(&self) -> Option<&'static dyn Events> {
+        None
+    }
+
+    fn trouble(&self, trouble: &Trouble) -> (u16, Vec<u8>) {
+        openai::trouble(trouble)
+    }
+}
+
+fn not_json(source: serde_json::Error) -> Trouble {
+    Trouble::NotJson {
+        problem: source.to_string(),
+    }
+}
+
+/// One hash per input. An array of numbers is one input.
+fn inputs(json: &str) -> Result<Vec<u64>, Trouble> {
+    let invalid = |problem: &str| Trouble::Invalid {
+        parameter: "input",
+        problem: problem.to_owned(),
+    };
+    let json = json.trim();
+    if !json.starts_with('[') {
+        return if json.starts_with('"') {
+            Ok(vec![hash(json)])
+        } else {
+            Err(invalid("it is neither a string nor an array"))
+        };
+    }
+    let items: Vec<&RawValue> = serde_json::from_str(json).map_err(not_json)?;
+    match items.first() {
+        None => Err(invalid("the array is empty")),
+        Some(first) if first.get().starts_with(['"', '[']) => {
+            if items.len() > INPUTS_MAX {
+                return Err(invalid("more than 2048 inputs"));
+            }
+            Ok(items.iter().map(|item| hash(item.get())).collect())
+        }
+        Some(_) => Ok(vec![hash(json)]),
+    }
+}
+
+/// FNV-1a, 64 bits.
+fn hash(text: &str) -> u64 {
+    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
+}
+
+fn vector(hash: u64, embedding: &Embedding, out: &mut Vec<u8>) {
+    let raw: Vec<f64> = (0..u64::from(embedding.dimensions))
+        .map(|at| chance::unit(hash, at) - 0.5)
+        .collect();
+    let length = raw
+        .iter()
+        .map(|x| x * x)
+        .sum::<f64>()
+        .sqrt()
+        .max(f64::MIN_POSITIVE);
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "embeddings are 32-bit floats on the wire"
+    )]
+    let numbers = raw.iter().map(|x| (x / length) as f32);
+    if embedding.base64 {
+        let bytes: Vec<u8> = numbers.flat_map(f32::to_le_bytes).collect();
+        out.push(b'"');
+        out.extend_from_slice(STANDARD.encode(bytes).as_bytes());
+        out.push(b'"');
+    } else {
+        out.push(b'[');
+        for (at, number) in numbers.enumerate() {
+            let _ = write!(out, "{}{number}", if at > 0 { "," } else { "" });
+        }
+        out.push(b']');
+    }
+}
