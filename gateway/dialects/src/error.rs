@@ -1,0 +1,469 @@
+//! Errors of the gateway, in the words of the client's dialect.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
+use serde::Serialize;
+
+use crate::api::{ClientApi, Family};
+use crate::inspect::BadRequest;
+use crate::prepare::Refusal;
+use crate::response::Exchange;
+use crate::upstream_error::UpstreamErrorFacts;
+
+/// An error as a client is to see it.
+#[derive(Clone, Debug)]
+pub struct ApiError<'a> {
+    pub kind: ApiErrorKind,
+    /// Status to answer with, if not the one of the kind: the provider's own.
+    pub status: Option<u16>,
+    /// What went wrong, where, and what to do.
+    pub message: Cow<'a, str>,
+    /// The request's field that is at fault.
+    pub param: Option<Cow<'a, str>>,
+    /// A word for programs, if not the one of the kind.
+    pub code: Option<Cow<'a, str>>,
+    pub request_id: Option<&'a str>,
+    pub retry_after: Option<Duration>,
+    /// Tells OpenAI's and Anthropic's SDKs whether to retry, against their own rules.
+    pub should_retry: Option<bool>,
+}
+
+/// What went wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ApiErrorKind {
+    /// The body is not JSON, or not what the API wants.
+    InvalidRequest,
+    /// A field that the provider behind the model cannot express.
+    Unsupported,
+    ContextWindow,
+    ContentFilter,
+    InvalidApiKey,
+    PermissionDenied,
+    ModelNotFound,
+    UnknownPath,
+    MethodNotAllowed,
+    /// The client was too slow with its request.
+    RequestTimeout,
+    BodyTooLarge,
+    RateLimited,
+    /// A budget is used up: retrying soon is of no use.
+    BudgetExceeded,
+    Internal,
+    /// The provider failed, or cannot be reached.
+    ProviderError,
+    ProviderTimeout,
+    /// The gateway, or every provider behind the model, has no room now.
+    Overloaded,
+}
+
+impl ApiErrorKind {
+    #[must_use]
+    pub const fn status(self) -> u16 {
+        self.row().0
+    }
+
+    /// The word for programs, which is also OpenAI's `code`.
+    #[must_use]
+    pub const fn code(self) -> &'static str {
+        self.row().1
+    }
+
+    /// Status, code, OpenAI's type, Anthropic's type.
+    const fn row(self) -> (u16, &'static str, &'static str, &'static str) {
+        const INVALID: &str = "invalid_request_error";
+        match self {
+            Self::InvalidRequest => (400, "invalid_request", INVALID, INVALID),
+            Self::Unsupported => (400, "unsupported_parameter", INVALID, INVALID),
+            Self::ContextWindow => (400, "context_length_exceeded", INVALID, INVALID),
+            Self::ContentFilter => (400, "content_filter", INVALID, INVALID),
+            Self::InvalidApiKey => (401, "invalid_api_key", INVALID, "authentication_error"),
+            Self::PermissionDenied => (403, "permission_denied", INVALID, "permission_error"),
+            Self::ModelNotFound => (404, "model_not_found", INVALID, "not_found_error"),
+            Self::UnknownPath => (404, "unknown_url", INVALID, "not_found_error"),
+            Self::MethodNotAllowed => (405, "method_not_allowed", INVALID, INVALID),
+            Self::RequestTimeout => (408, "request_timeout", INVALID, INVALID),
+            Self::BodyTooLarge => (413, "body_too_large", INVALID, "request_too_large"),
+            Self::RateLimited => (429, "rate_limit_exceeded", "requests", "rate_limit_error"),
+            Self::BudgetExceeded => (
+                429,
+                "insufficient_quota",
+                "insufficient_quota",
+                "rate_limit_error",
+            ),
+            Self::Internal => (500, "internal_error", "server_error", "api_error"),
+            Self::ProviderError => (502, "provider_error", "server_error", "api_error"),
+            Self::ProviderTimeout => (504, "provider_timeout", "server_error", "timeout_error"),
+            Self::Overloaded => (503, "overloaded", "server_error", "overloaded_error"),
+        }
+    }
+
+    /// Whether a client can do something about it that a provider found wrong.
+    const fn concerns_client(self) -> bool {
+        matches!(
+            self,
+            Self::InvalidRequest
+                | Self::Unsupported
+                | Self::ContextWindow
+                | Self::ContentFilter
+                | Self::RateLimited
+        )
+    }
+
+    /// What the SDKs are told about retrying, unless the error says otherwise. Where this is
+    /// absent they follow their own rules: 408, 409, 429 and 5xx are retried.
+    const fn should_retry(self) -> Option<bool> {
+        match self {
+            Self::BudgetExceeded => Some(false),
+            Self::Overloaded | Self::RequestTimeout => Some(true),
+            _ => None,
+        }
+    }
+}
+
+impl<'a> ApiError<'a> {
+    #[must_use]
+    pub fn new(kind: ApiErrorKind, message: impl Into<Cow<'a, str>>) -> Self {
+        Self {
+            kind,
+            status: None,
+            message: message.into(),
+            param: None,
+            code: None,
+            request_id: None,
+            retry_after: None,
+            should_retry: None,
+        }
+    }
+
+    /// For a model that no alias or provider has. `near` are names that it may have meant.
+    #[must_use]
+    pub fn model_not_found(model: &str, near: &[&str]) -> Self {
+        let hint = match near {
+            [] => "GET /v1/models lists what there is".to_owned(),
+            near => format!("did you mean `{}`?", near.join("`, `")),
+        };
+        let message = format!(
+            "the model `{}` does not exist here; {hint}",
+            shortened(model)
+        );
+        Self {
+            param: Some("model".into()),
+            ..Self::new(ApiErrorKind::ModelNotFound, message)
+        }
+    }
+
+    #[must_use]
+    pub fn with_request_id(self, request_id: &'a str) -> Self {
+        Self {
+            request_id: Some(request_id),
+            ..self
+        }
+    }
+
+    #[must_use]
+    pub fn with_retry_after(self, retry_after: Duration) -> Self {
+        Self {
+            retry_after: Some(retry_after),
+            ..self
+        }
+    }
+
+    #[must_use]
+    pub fn status(&self) -> u16 {
+        self.status.unwrap_or_else(|| self.kind.status())
+    }
+}
+
+impl From<&BadRequest> for ApiError<'static> {
+    fn from(bad: &BadRequest) -> Self {
+        let code = if bad.is_syntax() {
+            "invalid_json"
+        } else {
+            "invalid_request"
+        };
+        Self {
+            param: bad.field().map(|field| field.to_owned().into()),
+            code: Some(code.into()),
+            ..Self::new(ApiErrorKind::InvalidRequest, bad.to_string())
+        }
+    }
+}
+
+impl From<&Refusal> for ApiError<'static> {
+    fn from(refusal: &Refusal) -> Self {
+        Self {
+            param: refusal.field().map(|field| field.to_owned().into()),
+            ..Self::new(ApiErrorKind::Unsupported, refusal.to_string())
+        }
+    }
+}
+
+fn shortened(name: &str) -> String {
+    const CHARS_MAX: usize = 80;
+    match name.char_indices().nth(CHARS_MAX) {
+        None => name.to_owned(),
+        Some((end, _)) => format!("{}…", &name[..end]),
+    }
+}
+
+#[derive(Serialize)]
+struct OpenAiEnvelope<'a> {
+    error: OpenAiError<'a>,
+}
+
+#[derive(Serialize)]
+struct OpenAiError<'a> {
+    message: &'a str,
+    r#type: &'a str,
+    param: Option<&'a str>,
+    code: &'a str,
+}
+
+#[derive(Serialize)]
+struct AnthropicEnvelope<'a> {
+    r#type: &'a str,
+    error: AnthropicError<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    request_id: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct AnthropicError<'a> {
+    r#type: &'a str,
+    message: &'a str,
+}
+
+/// The body and headers of an error. The status is [`ApiError::status`].
+#[must_use]
+pub fn error_body(family: Family, error: &ApiError<'_>) -> (HeaderMap, Bytes) {
+    let body = match family {
+        Family::OpenAi => to_json(&openai_envelope(error)),
+        Family::Anthropic => to_json(&anthropic_envelope(error)),
+    };
+    (error_headers(family, error), body.into())
+}
+
+/// An answer to a client that is an error.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ErrorResponse {
+    pub status: u16,
+    pub headers: HeaderMap,
+    pub body: Bytes,
+}
+
+/// The answer to a client when a provider refused, and nobody else could answer either. `body` is
+/// the provider's, of which a client that speaks the provider's dialect gets every byte, if the
+/// refusal concerns the client at all.
+#[must_use]
+pub fn relay_error(
+    exchange: &Exchange,
+    provider: &str,
+    status: u16,
+    facts: &UpstreamErrorFacts,
+    body: &Bytes,
+    request_id: &str,
+) -> ErrorResponse {
+    let family = exchange.api.family();
+    let mut error = facts.to_api_error(provider).with_request_id(request_id);
+    let concerns_client = error.kind.concerns_client() && (400..500).contains(&status);
+    if concerns_client {
+        error.status = Some(status);
+    }
+    let (headers, own_body) = error_body(family, &error);
+    let keeps_body = concerns_client
+        && exchange.upstream.is_native_to(exchange.api)
+        && serde_json::from_slice::<serde::de::IgnoredAny>(body).is_ok();
+    let body = if keeps_body { body.clone() } else { own_body };
+    ErrorResponse {
+        status: error.status(),
+        headers,
+        body,
+    }
+}
+
+/// An error as an event of a stream that has begun.
+pub(crate) fn error_event(api: ClientApi, error: &ApiError<'_>) -> Bytes {
+    match api.family() {
+        Family::OpenAi => format!("data: {}\n\n", to_json(&openai_envelope(error))),
+        Family::Anthropic => {
+            format!(
+                "event: error\ndata: {}\n\n",
+                to_json(&anthropic_envelope(error))
+            )
+        }
+    }
+    .into()
+}
+
+fn openai_envelope<'a>(error: &'a ApiError<'_>) -> OpenAiEnvelope<'a> {
+    let (_, code, kind, _) = error.kind.row();
+    OpenAiEnvelope {
+        error: OpenAiError {
+            message: &error.message,
+            r#type: kind,
+            param: error.param.as_deref(),
+            code: error.code.as_deref().unwrap_or(code),
+        },
+    }
+}
+
+fn anthropic_envelope<'a>(error: &'a ApiError<'_>) -> AnthropicEnvelope<'a> {
+    let (_, _, _, kind) = error.kind.row();
+    AnthropicEnvelope {
+        r#type: "error",
+        error: AnthropicError {
+            r#type: kind,
+            message: &error.message,
+        },
+        request_id: error.request_id,
+    }
+}
+
+fn error_headers(family: Family, error: &ApiError<'_>) -> HeaderMap {
+    let mut headers = HeaderMap::with_capacity(4);
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    if let Some(after) = error.retry_after {
+        // Whole seconds for everybody, rounded up; milliseconds for the SDKs that read them.
+        let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
+        headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+        let millis = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
+        headers.insert(
+            HeaderName::from_static("retry-after-ms"),
+            HeaderValue::from(millis),
+        );
+    }
+    if let Some(retry) = error.should_retry.or_else(|| error.kind.should_retry()) {
+        let value = HeaderValue::from_static(if retry { "true" } else { "false" });
+        headers.insert(HeaderName::from_static("x-should-retry"), value);
+    }
+    if let (Family::Anthropic, Some(id)) = (family, error.request_id)
+        && let Ok(id) = HeaderValue::try_from(id)
+    {
+        headers.insert(HeaderName::from_static("request-id"), id);
+    }
+    headers
+}
+
+/// Serialising these structs cannot fail: they hold text and nothing else.
+fn to_json(value: &impl Serialize) -> String {
+    serde_json::to_string(value).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn openai_envelope_and_headers() {
+        let error = ApiError::model_not_found("gpt-5o", &["gpt-4o", "gpt-5"]);
+        let (headers, body) = error_body(Family::OpenAi, &error);
+        assert_eq!(error.status(), 404);
+        assert_eq!(
+            body,
+            r#"{"error":{"message":"the model `gpt-5o` does not exist here; did you mean `gpt-4o`, `gpt-5`?","type":"invalid_request_error","param":"model","code":"model_not_found"}}"#
+        );
+        assert_eq!(headers[CONTENT_TYPE], "application/json");
+        assert!(!headers.contains_key("x-should-retry"));
+    }
+
+    #[test]
+    fn anthropic_envelope_and_headers() {
+        let error = ApiError::new(ApiErrorKind::Overloaded, "no room")
+            .with_request_id("r1")
+            .with_retry_after(Duration::from_millis(1500));
+        let (headers, body) = error_body(Family::Anthropic, &error);
+        assert_eq!(
+            body,
+            r#"{"type":"error","error":{"type":"overloaded_error","message":"no room"},"request_id":"r1"}"#
+        );
+        let text = |name: &str| headers[name].to_str().unwrap().to_owned();
+        assert_eq!(text("retry-after"), "2");
+        assert_eq!(text("retry-after-ms"), "1500");
+        assert_eq!(text("x-should-retry"), "true");
+        assert_eq!(text("request-id"), "r1");
+    }
+
+    #[test]
+    fn a_used_up_budget_tells_clients_not_to_retry() {
+        let error = ApiError::new(ApiErrorKind::BudgetExceeded, "budget `x` is used up");
+        let (headers, _) = error_body(Family::OpenAi, &error);
+        assert_eq!(
+            (error.status(), headers["x-should-retry"].as_bytes()),
+            (429, b"false".as_slice())
+        );
+    }
+
+    #[test]
+    fn a_bad_request_names_its_field() {
+        let bad = BadRequest::Missing { field: "model" };
+        let error = ApiError::from(&bad);
+        assert_eq!(
+            (error.status(), error.param.as_deref()),
+            (400, Some("model"))
+        );
+        let error = ApiError::from(&BadRequest::Empty);
+        assert_eq!(error.code.as_deref(), Some("invalid_json"));
+    }
+
+    fn relayed(status: u16, body: &'static str) -> ErrorResponse {
+        let exchange = Exchange {
+            api: ClientApi::ChatCompletions,
+            upstream: crate::UpstreamApi::ChatCompletions,
+            strips_usage: false,
+        };
+        let body = Bytes::from_static(body.as_bytes());
+        let facts = crate::classify_upstream_error(
+            crate::ProviderDialect::OpenAi,
+            status,
+            &HeaderMap::new(),
+            &body,
+            std::time::SystemTime::UNIX_EPOCH,
+        );
+        relay_error(&exchange, "openai", status, &facts, &body, "r1")
+    }
+
+    #[test]
+    fn a_provider_that_finds_fault_with_the_request_is_quoted_exactly() {
+        let body = r#"{ "error" : {"message":"bad `x`","type":"invalid_request_error","param":"x","code":null,"new":1}}"#;
+        let response = relayed(422, body);
+        assert_eq!(
+            (response.status, response.body),
+            (422, Bytes::from_static(body.as_bytes()))
+        );
+    }
+
+    #[test]
+    fn a_provider_that_fails_is_reported_in_the_gateways_words() {
+        for (status, body, expect) in [
+            (500, "<html>", 502),
+            (
+                401,
+                r#"{"error":{"message":"Incorrect API key provided: sk-abc"}}"#,
+                502,
+            ),
+            (
+                404,
+                r#"{"error":{"message":"no such model","code":"model_not_found"}}"#,
+                502,
+            ),
+            (503, "busy", 503),
+            (504, "", 504),
+            (400, "not json", 400),
+        ] {
+            let response = relayed(status, body);
+            assert_eq!(response.status, expect, "{status}");
+            let body = String::from_utf8_lossy(&response.body);
+            assert!(body.starts_with(r#"{"error":{"message":"openai"#), "{body}");
+            assert!(!body.contains("sk-abc"), "{body}");
+        }
+    }
+
+    #[test]
+    fn a_hostile_model_name_is_shortened() {
+        let error = ApiError::model_not_found(&"\u{e9}".repeat(10_000), &[]);
+        assert!(error.message.len() < 300);
+    }
+}

@@ -1,0 +1,509 @@
+//! Picks values out of a JSON body that arrives in pieces, without keeping the body.
+//!
+//! The wanted values are named by paths. What no path leads to is skipped as fast as its strings
+//! and brackets can be told apart; what a path ends at is kept until its end, within
+//! [`caps::CAPTURE_BYTES_MAX`]. Memory does not depend on the size or depth of the body.
+
+use crate::caps;
+
+/// One step of a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    Key(&'static str),
+    AnyOf(&'static [&'static str]),
+    /// Any element of an array.
+    Element,
+}
+
+/// What to do with the value at the end of a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Want {
+    /// Hand over the value's bytes.
+    Capture,
+    /// Count the bytes of the value if it is a string.
+    TextBytes,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pattern {
+    pub(crate) path: &'static [Step],
+    pub(crate) want: Want,
+}
+
+/// A set of patterns, one bit each.
+type Mask = u32;
+
+const KEY_BYTES_MAX: usize = 40;
+
+#[derive(Debug)]
+pub(crate) struct Extractor {
+    patterns: &'static [Pattern],
+    /// Containers that are open and that a pattern leads through.
+    levels: Vec<Level>,
+    mode: Mode,
+    key: Vec<u8>,
+    key_too_long: bool,
+    capture: Option<Capture>,
+    text_bytes: u64,
+    counts_text: bool,
+    complete: bool,
+}
+
+#[derive(Debug)]
+struct Level {
+    /// Patterns that lead through this container.
+    alive: Mask,
+    is_object: bool,
+    /// In an object: whether the key of the current entry is behind.
+    key_done: bool,
+}
+
+#[derive(Debug)]
+struct Capture {
+    pattern: usize,
+    bytes: Vec<u8>,
+    overflowed: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mode {
+    /// Between tokens of a container that a pattern leads through, or before the body.
+    Structure,
+    Key {
+        escaped: bool,
+    },
+    Text {
+        escaped: bool,
+    },
+    /// A number, true, false or null.
+    Word,
+    /// In a container that no pattern leads through, or that is captured whole.
+    Nested {
+        depth: u64,
+        in_string: bool,
+        escaped: bool,
+    },
+}
+
+impl Extractor {
+    pub(crate) fn new(patterns: &'static [Pattern]) -> Self {
+        Self {
+            patterns,
+            levels: Vec::with_capacity(4),
+            mode: Mode::Structure,
+            key: Vec::with_capacity(KEY_BYTES_MAX),
+            key_too_long: false,
+            capture: None,
+            text_bytes: 0,
+            counts_text: false,
+            complete: false,
+        }
+    }
+
+    /// Bytes of text found so far at the ends of [`Want::TextBytes`] paths, still escaped.
+    pub(crate) const fn text_bytes(&self) -> u64 {
+        self.text_bytes
+    }
+
+    /// Whether the body's outermost value has been closed.
+    pub(crate) const fn is_complete(&self) -> bool {
+        self.complete
+    }
+
+    /// Reads the next piece; calls `found` with the pattern's number and the bytes of each wanted
+    /// value that ends in it. A value that is too large is not handed over.
+    pub(crate) fn push(&mut self, input: &[u8], found: &mut impl FnMut(usize, &[u8])) {
+        let mut at = 0;
+        while at < input.len() && !self.complete {
+            at += match self.mode {
+                Mode::Structure => self.structure(input[at]),
+                Mode::Key { escaped } => self.in_key(&input[at..], escaped),
+                Mode::Text { escaped } => self.in_text(&input[at..], escaped, found),
+                Mode::Word => self.in_word(&input[at..], found),
+                Mode::Nested {
+                    depth,
+                    in_string,
+                    escaped,
+                } => self.in_nested(&input[at..], depth, in_string, escaped, found),
+            };
+        }
+    }
+
+    /// Handles one byte between tokens. Returns how many bytes that took.
+    fn structure(&mut self, byte: u8) -> usize {
+        match byte {
+            b'"' if self.awaits_key() => {
+                self.key.clear();
+                self.key_too_long = false;
+                self.mode = Mode::Key { escaped: false };
+            }
+            b'"' => {
+                self.start_value(byte);
+                self.mode = Mode::Text { escaped: false };
+            }
+            b'{' | b'[' => self.open(byte),
+            b'}' | b']' => self.close(),
+            b',' => {
+                if let Some(level) = self.levels.last_mut() {
+                    level.key_done = false;
+                }
+            }
+            b' ' | b'\n' | b'\r' | b'\t' | b':' => {}
+            _ => {
+                self.start_value(byte);
+                self.mode = Mode::Word;
+            }
+        }
+        1
+    }
+
+    fn awaits_key(&self) -> bool {
+        self.levels
+            .last()
+            .is_some_and(|level| level.is_object && !level.key_done)
+    }
+
+    fn open(&mut self, byte: u8) {
+        let matching = self.start_value(byte);
+        if self.capture.is_some() || (matching == 0 && !self.levels.is_empty()) {
+            self.mode = Mode::Nested {
+                depth: 1,
+                in_string: false,
+                escaped: false,
+            };
+            return;
+        }
+        let alive = if self.levels.is_empty() {
+            self.all()
+        } else {
+            matching
+        };
+        self.levels.push(Level {
+            alive,
+            is_object: byte == b'{',
+            key_done: false,
+        });
+    }
+
+    fn close(&mut self) {
+        self.levels.pop();
+        self.complete = self.levels.is_empty();
+    }
+
+    fn all(&self) -> Mask {
+        (1 << self.patterns.len()) - 1
+    }
+
+    /// Notes what the value that starts here is wanted for. Returns the patterns that match up to
+    /// it, those that end at it excluded.
+    fn start_value(&mut self, first: u8) -> Mask {
+        let depth = self.levels.len();
+        let Some(level) = self.levels.last() else {
+            return 0;
+        };
+        let (mut through, mut capture) = (0, None);
+        self.counts_text = false;
+        for (number, pattern) in self.patterns.iter().enumerate() {
+            let steps = level.alive & (1 << number) != 0 && self.is_step(&pattern.path[depth - 1]);
+            match (steps, pattern.path.len() == depth, pattern.want) {
+                (false, _, _) => {}
+                (true, false, _) => through |= 1 << number,
+                (true, true, Want::TextBytes) => self.counts_text = first == b'"',
+                (true, true, Want::Capture) => capture = Some(number),
+            }
+        }
+        self.capture = capture.map(|pattern| Capture {
+            pattern,
+            bytes: vec![first],
+            overflowed: false,
+        });
+        through
+    }
+
+    fn is_step(&self, step: &Step) -> bool {
+        match (step, self.levels.last()) {
+            (
+                Step::Key(key),
+                Some(Level {
+                    is_object: true, ..
+                }),
+            ) => !self.key_too_long && self.key == key.as_bytes(),
+            (
+                Step::AnyOf(keys),
+                Some(Level {
+                    is_object: true, ..
+                }),
+            ) => !self.key_too_long && keys.iter().any(|key| self.key == key.as_bytes()),
+            (
+                Step::Element,
+                Some(Level {
+                    is_object: false, ..
+                }),
+            ) => true,
+            _ => false,
+        }
+    }
+
+    fn in_key(&mut self, input: &[u8], escaped: bool) -> usize {
+        let (taken, end) = string_part(input, escaped);
+        let text = &input[..taken - usize::from(end == StringEnd::Closed)];
+        if self.key.len() + text.len() > KEY_BYTES_MAX {
+            self.key_too_long = true;
+        } else {
+            self.key.extend_from_slice(text);
+        }
+        match end {
+            StringEnd::Closed => {
+                if let Some(level) = self.levels.last_mut() {
+                    level.key_done = true;
+                }
+                self.mode = Mode::Structure;
+            }
+            StringEnd::Open { escaped } => self.mode = Mode::Key { escaped },
+        }
+        taken
+    }
+
+    fn in_text(
+        &mut self,
+        input: &[u8],
+        escaped: bool,
+        found: &mut impl FnMut(usize, &[u8]),
+    ) -> usize {
+        let (taken, end) = string_part(input, escaped);
+        self.keep(&input[..taken]);
+        if self.counts_text {
+            self.text_bytes += (taken - usize::from(end == StringEnd::Closed)) as u64;
+        }
+        match end {
+            StringEnd::Closed => self.end_value(found),
+            StringEnd::Open { escaped } => self.mode = Mode::Text { escaped },
+        }
+        taken
+    }
+
+    /// Takes the rest of a word.
+    fn in_word(&mut self, input: &[u8], found: &mut impl FnMut(usize, &[u8])) -> usize {
+        let end = input
+            .iter()
+            .position(|byte| matches!(byte, b',' | b'}' | b']' | b' ' | b'\n' | b'\r' | b'\t'));
+        let taken = end.unwrap_or(input.len());
+        self.keep(&input[..taken]);
+        if end.is_some() {
+            self.end_value(found);
+        }
+        taken
+    }
+
+    fn in_nested(
+        &mut self,
+        input: &[u8],
+        mut depth: u64,
+        mut in_string: bool,
+        mut escaped: bool,
+        found: &mut impl FnMut(usize, &[u8]),
+    ) -> usize {
+        let mut at = 0;
+        while at < input.len() {
+            if in_string {
+                let (taken, end) = string_part(&input[at..], escaped);
+                at += taken;
+                (in_string, escaped) = match end {
+                    StringEnd::Closed => (false, false),
+                    StringEnd::Open { escaped } => (true, escaped),
+                };
+                continue;
+            }
+            let Some(next) = input[at..]
+                .iter()
+                .position(|byte| IS_STRUCTURAL[usize::from(*byte)])
+            else {
+                at = input.len();
+                break;
+            };
+            at += next + 1;
+            match input[at - 1] {
+                b'"' => in_string = true,
+                b'{' | b'[' => depth += 1,
+                _ => depth -= 1,
+            }
+            if depth == 0 {
+                break;
+            }
+        }
+        self.keep(&input[..at]);
+        if depth == 0 {
+            self.end_value(found);
+        } else {
+            self.mode = Mode::Nested {
+                depth,
+                in_string,
+                escaped,
+            };
+        }
+        at
+    }
+
+    fn keep(&mut self, part: &[u8]) {
+        if let Some(capture) = &mut self.capture {
+            if capture.bytes.len() + part.len() > caps::CAPTURE_BYTES_MAX {
+                capture.overflowed = true;
+            } else {
+                capture.bytes.extend_from_slice(part);
+            }
+        }
+    }
+
+    fn end_value(&mut self, found: &mut impl FnMut(usize, &[u8])) {
+        self.mode = Mode::Structure;
+        if let Some(capture) = self.capture.take()
+            && !capture.overflowed
+        {
+            found(capture.pattern, &capture.bytes);
+        }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum StringEnd {
+    Closed,
+    Open { escaped: bool },
+}
+
+/// How much of the input belongs to the string it starts in, the closing quote included.
+fn string_part(input: &[u8], escaped: bool) -> (usize, StringEnd) {
+    let mut at = usize::from(escaped);
+    while at < input.len() {
+        match memchr::memchr2(b'"', b'\\', &input[at..]) {
+            None => break,
+            Some(found) if input[at + found] == b'"' => return (at + found + 1, StringEnd::Closed),
+            Some(found) => at += found + 2,
+        }
+    }
+    (
+        input.len(),
+        StringEnd::Open {
+            escaped: at > input.len(),
+        },
+    )
+}
+
+static IS_STRUCTURAL: [bool; 256] = {
+    let mut table = [false; 256];
+    table[b'"' as usize] = true;
+    table[b'{' as usize] = true;
+    table[b'}' as usize] = true;
+    table[b'[' as usize] = true;
+    table[b']' as usize] = true;
+    table
+};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use Step::{Element, Key};
+
+    const PATTERNS: &[Pattern] = &[
+        Pattern {
+            path: &[Key("usage")],
+            want: Want::Capture,
+        },
+        Pattern {
+            path: &[Key("model")],
+            want: Want::Capture,
+        },
+        Pattern {
+            path: &[Key("choices"), Element, Key("finish_reason")],
+            want: Want::Capture,
+        },
+        Pattern {
+            path: &[Key("choices"), Element, Key("message"), Key("content")],
+            want: Want::TextBytes,
+        },
+    ];
+
+    type Found = Vec<(usize, String)>;
+
+    fn extract<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> (Found, u64, bool) {
+        let mut extractor = Extractor::new(PATTERNS);
+        let mut found = Vec::new();
+        for piece in pieces {
+            extractor.push(piece, &mut |pattern, value| {
+                found.push((pattern, String::from_utf8_lossy(value).into_owned()));
+            });
+        }
+        (found, extractor.text_bytes(), extractor.is_complete())
+    }
+
+    const BODY: &str = r#"{"id":"x","model" : "m\"1","deep":{"model":"no","usage":{"a":[1,"]}"]}},
+        "choices":[{"message":{"content":"four\\","model":"no"},"finish_reason":"stop"},
+                   {"finish_reason":null,"message":{"content":null}}],
+        "usage":{"n":1,"d":{"c":[2]}},"n":-1.5e3}"#;
+
+    fn expected() -> (Found, u64, bool) {
+        let found = [
+            (1, r#""m\"1""#),
+            (2, r#""stop""#),
+            (2, "null"),
+            (0, r#"{"n":1,"d":{"c":[2]}}"#),
+        ];
+        (
+            found
+                .map(|(pattern, value)| (pattern, value.to_owned()))
+                .to_vec(),
+            6,
+            true,
+        )
+    }
+
+    #[test]
+    fn wanted_values_are_found_in_one_piece() {
+        assert_eq!(extract([BODY.as_bytes()]), expected());
+    }
+
+    #[test]
+    fn wanted_values_are_found_at_every_split() {
+        for split in 0..BODY.len() {
+            let (a, b) = BODY.as_bytes().split_at(split);
+            assert_eq!(extract([a, b]), expected(), "split at {split}");
+        }
+        assert_eq!(extract(BODY.as_bytes().chunks(1)), expected());
+    }
+
+    #[test]
+    fn a_value_that_is_too_large_is_not_kept() {
+        let body = format!(
+            r#"{{"model":"{}","usage":{{}}}}"#,
+            "x".repeat(caps::CAPTURE_BYTES_MAX)
+        );
+        let (found, _, complete) = extract([body.as_bytes()]);
+        assert_eq!(found, [(0, "{}".to_owned())]);
+        assert!(complete);
+    }
+
+    #[test]
+    fn an_unfinished_body_is_told_from_a_finished_one() {
+        assert!(!extract([&BODY.as_bytes()[..BODY.len() - 1]]).2);
+        assert!(!extract([b"".as_slice()]).2);
+    }
+
+    #[test]
+    fn depth_costs_no_memory() {
+        let body = format!(r#"{{"a":{}"#, "[".repeat(1_000_000));
+        let mut extractor = Extractor::new(PATTERNS);
+        extractor.push(body.as_bytes(), &mut |_, _| {});
+        assert_eq!(extractor.levels.len(), 1);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_bytes_are_survived_and_splits_do_not_matter(
+            text in "[\\[\\]{}\",:\\\\a1 ]{0,48}",
+            split in 0_usize..48,
+        ) {
+            let body = format!("{{\"usage\":{text}");
+            let (a, b) = body.as_bytes().split_at(split.min(body.len()));
+            proptest::prop_assert_eq!(extract([body.as_bytes()]), extract([a, b]));
+        }
+    }
+}
