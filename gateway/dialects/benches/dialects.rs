@@ -39,6 +39,8 @@ fn prepared(body: &Bytes) -> weir_dialects::UpstreamRequest {
         query: None,
         body,
         facts: &facts,
+        request_id: "r1",
+        now_s: 0,
     };
     let vendor = vendors::find("openai").expect("the row exists");
     prepare(&request, &Target::new(vendor, "gpt-4o-mini-2024-07-18")).expect("prepares")

@@ -27,6 +27,10 @@ pub struct ClientRequest<'a> {
     pub body: &'a Bytes,
     /// What [`crate::inspect`] found in the body.
     pub facts: &'a RequestFacts,
+    /// Id of the request. A translated answer makes its ids from it where the provider gives none.
+    pub request_id: &'a str,
+    /// Seconds since 1970, for answers that must say when they were made.
+    pub now_s: u64,
 }
 
 /// Where the request goes.
@@ -233,6 +237,8 @@ mod tests {
             query: None,
             body: &body,
             facts: &facts,
+            request_id: "r1",
+            now_s: 0,
         };
         let vendor = vendors::find("openai").unwrap();
         prepare(&request, &Target::new(vendor, model)).unwrap()
@@ -261,6 +267,8 @@ mod tests {
             query: None,
             body: &body,
             facts: &facts,
+            request_id: "r1",
+            now_s: 0,
         };
         let vendor = vendors::find("openai").unwrap();
         let upstream = prepare(&request, &Target::new(vendor, "up")).unwrap();
@@ -325,6 +333,8 @@ mod tests {
             query: None,
             body: &body,
             facts: &facts,
+            request_id: "r1",
+            now_s: 0,
         };
         let vendor = vendors::find("openai").unwrap();
         let refusal = prepare(&request, &Target::new(vendor, "m")).unwrap_err();
