@@ -10,6 +10,8 @@ use std::time::Duration;
 use rand::Rng;
 use serde::{Deserialize, Serialize};
 
+use crate::trace::Column;
+
 /// What a value is drawn from. Never negative.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Distribution {
@@ -23,6 +25,8 @@ pub enum Distribution {
         median: f64,
         sigma: f64,
     },
+    /// As in a column of a recorded trace.
+    Recorded(Column),
 }
 
 impl Distribution {
@@ -34,21 +38,13 @@ impl Distribution {
             Self::Fixed(value) => value,
             Self::Uniform { min, max } => min + (max - min) * rng.random::<f64>(),
             Self::Lognormal { median, sigma } => median * (sigma * normal(rng)).exp(),
+            Self::Recorded(column) => column.fitted().sample(rng),
         }
     }
 
     #[must_use]
     pub fn is_zero(&self) -> bool {
         matches!(self, Self::Fixed(value) if *value == 0.0)
-    }
-
-    /// Whether every draw gives the same value, so that no generator is needed.
-    #[must_use]
-    pub fn fixed(&self) -> Option<f64> {
-        match self {
-            Self::Fixed(value) => Some(*value),
-            Self::Uniform { .. } | Self::Lognormal { .. } => None,
-        }
     }
 }
 
@@ -75,17 +71,21 @@ struct Unit {
     what: &'static str,
     example: &'static str,
     parse: fn(&str) -> Option<f64>,
+    /// Whether it can be drawn from a recorded trace.
+    recorded: bool,
 }
 
 const MILLISECONDS: Unit = Unit {
     what: "duration",
     example: "25ms",
     parse: milliseconds,
+    recorded: false,
 };
 const COUNT: Unit = Unit {
     what: "count",
     example: "120",
     parse: |text| text.parse().ok(),
+    recorded: true,
 };
 
 fn milliseconds(text: &str) -> Option<f64> {
@@ -135,7 +135,10 @@ fn parse(text: &str, unit: &Unit) -> Result<Distribution, DistributionError> {
         }
         return Ok(Distribution::Uniform { min, max });
     }
-    number(text).map(Distribution::Fixed)
+    match Column::parse(text).filter(|_| unit.recorded) {
+        Some(column) => Ok(Distribution::Recorded(column)),
+        None => number(text).map(Distribution::Fixed),
+    }
 }
 
 fn write(dist: &Distribution, suffix: &str, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -147,6 +150,7 @@ fn write(dist: &Distribution, suffix: &str, formatter: &mut fmt::Formatter<'_>) 
         Distribution::Lognormal { median, sigma } => {
             write!(formatter, "lognormal:{median}{suffix},{sigma}")
         }
+        Distribution::Recorded(column) => write!(formatter, "{column}"),
     }
 }
 
@@ -164,7 +168,7 @@ impl Delay {
     }
 }
 
-/// A number of things. Written `64`, `10..200` or `lognormal:120,1.1`.
+/// A number of tokens. Written `64`, `10..200`, `lognormal:120,1.1` or, as in a recorded trace, `azure-conv.output`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Count(pub Distribution);

@@ -10,6 +10,7 @@ pub mod chance;
 mod clock;
 pub mod dist;
 pub mod mock;
+pub mod trace;
 
 pub use dist::{Distribution, DistributionError};
 pub use mock::{FaultKind, FaultRule, Ledger, MockError, MockHandle, MockOptions, MockProvider};

@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use hyper::rt::{Read, ReadBufCursor, Write};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::time::Sleep;
 
@@ -41,7 +41,7 @@ impl LinkFaults {
 /// A TCP stream as hyper wants it.
 #[derive(Debug)]
 pub(super) struct Link {
-    stream: TcpStream,
+    stream: TokioIo<TcpStream>,
     faults: Arc<LinkFaults>,
     pause: Option<Pin<Box<Sleep>>>,
 }
@@ -52,7 +52,7 @@ const HEAD_BEGINS_BYTES: usize = 12;
 impl Link {
     pub(super) fn new(stream: TcpStream, faults: Arc<LinkFaults>) -> Self {
         Self {
-            stream,
+            stream: TokioIo::new(stream),
             faults,
             pause: None,
         }
@@ -88,24 +88,18 @@ impl Drop for Link {
     fn drop(&mut self) {
         if self.faults.reset.load(Ordering::Relaxed) {
             // Without it the caller sees an orderly end (FIN), which is another fault. On failure that is what it sees.
-            let _ = self.stream.set_zero_linger();
+            let _ = self.stream.inner().set_zero_linger();
         }
     }
 }
 
 impl Read for Link {
     fn poll_read(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-        mut cursor: ReadBufCursor<'_>,
+        cursor: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
-        // A buffer on the stack and a copy: hyper's uninitialised cursor needs `unsafe`, which this crate does without.
-        let mut bytes = [0u8; 8192];
-        let room = cursor.remaining().min(bytes.len());
-        let mut buf = ReadBuf::new(&mut bytes[..room]);
-        ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buf))?;
-        cursor.put_slice(buf.filled());
-        Poll::Ready(Ok(()))
+        Pin::new(&mut self.get_mut().stream).poll_read(cx, cursor)
     }
 }
 

@@ -1,0 +1,403 @@
+//! Recorded traffic: when calls came, and how many tokens they had.
+//!
+//! Three public traces are known by name and read where they lie: in the folder named by `WEIR_TRACE_DIR`, or in `shared/data` beside
+//! or above the working directory. Where they are absent, [`Trace::named`] draws a trace of the same shape from distributions that were
+//! fitted to them ([`fitted`]), and [`Trace::source`] says so. Prompts were never published; only sizes are known.
+//!
+//! - Azure LLM inference trace 2023, conversation and code (Patel et al., Splitwise, ISCA 2024; CC-BY-4.0): CSV
+//!   `TIMESTAMP,ContextTokens,GeneratedTokens`.
+//! - Mooncake conversation trace (FAST'25; Apache-2.0): JSON lines with `timestamp` (ms), `input_length`, `output_length`.
+//!
+//! Any file in one of the two formats can be read with [`Trace::read`].
+
+pub mod fitted;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use fitted::Fitted;
+
+/// One recorded call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Call {
+    /// Since the first call of the trace.
+    pub at: Duration,
+    pub input_tokens: u32,
+    pub output_tokens: u32,
+}
+
+/// Calls in the order of their time.
+#[derive(Clone, Debug)]
+pub struct Trace {
+    /// Where it comes from, for a person to read.
+    pub source: String,
+    pub calls: Vec<Call>,
+}
+
+/// The traces known by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TraceName {
+    AzureConv,
+    AzureCode,
+    Mooncake,
+}
+
+impl TraceName {
+    pub const ALL: [Self; 3] = [Self::AzureConv, Self::AzureCode, Self::Mooncake];
+
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::AzureConv => "azure-conv",
+            Self::AzureCode => "azure-code",
+            Self::Mooncake => "mooncake",
+        }
+    }
+
+    fn file(self) -> &'static str {
+        match self {
+            Self::AzureConv => "azure_llm_2023_conv.csv",
+            Self::AzureCode => "azure_llm_2023_code.csv",
+            Self::Mooncake => "mooncake_conversation.jsonl",
+        }
+    }
+
+    /// The recorded file, if this machine has it.
+    #[must_use]
+    pub fn find(self) -> Option<PathBuf> {
+        let named = std::env::var_os("WEIR_TRACE_DIR").map(PathBuf::from);
+        let nearby = std::env::current_dir().unwrap_or_default();
+        named
+            .into_iter()
+            .chain(nearby.ancestors().map(|folder| folder.join("shared/data")))
+            .map(|folder| folder.join(self.file()))
+            .find(|path| path.is_file())
+    }
+}
+
+impl fmt::Display for TraceName {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.name())
+    }
+}
+
+impl FromStr for TraceName {
+    type Err = TraceError;
+
+    fn from_str(text: &str) -> Result<Self, TraceError> {
+        Self::ALL
+            .into_iter()
+            .find(|name| name.name() == text)
+            .ok_or_else(|| TraceError::Name {
+                text: text.to_owned(),
+            })
+    }
+}
+
+/// Why a trace could not be had.
+#[derive(Debug, thiserror::Error)]
+pub enum TraceError {
+    #[error(
+        "unknown trace {text:?}; known are azure-conv, azure-code, mooncake, or a file ending in .csv or .jsonl"
+    )]
+    Name { text: String },
+    #[error("cannot read trace {path:?}: {source}")]
+    Read {
+        path: PathBuf,
+        source: std::io::Error,
+    },
+    #[error("trace {path:?}, line {line}: {problem}")]
+    Line {
+        path: PathBuf,
+        line: usize,
+        problem: String,
+    },
+    #[error("trace {path:?} has no calls")]
+    Empty { path: PathBuf },
+    #[error("trace {path:?} ends neither in .csv nor in .jsonl, so its format is unknown")]
+    Format { path: PathBuf },
+}
+
+impl Trace {
+    /// The first `count` calls of a known trace: recorded where the file is found, drawn from the fit where it is not.
+    pub fn named(name: TraceName, count: usize, seed: u64) -> Result<Self, TraceError> {
+        let Some(path) = name.find() else {
+            return Ok(Self::generated(name, count, seed));
+        };
+        let mut trace = Self::read(&path)?;
+        trace.calls.truncate(count);
+        Ok(trace)
+    }
+
+    /// `count` calls drawn from what was fitted to a known trace.
+    #[must_use]
+    pub fn generated(name: TraceName, count: usize, seed: u64) -> Self {
+        Self {
+            source: format!("generated with seed {seed} from distributions fitted to {name}"),
+            calls: fitted::calls(name, seed).take(count).collect(),
+        }
+    }
+
+    /// Reads a file in either format.
+    pub fn read(path: &Path) -> Result<Self, TraceError> {
+        let parse: fn(&str) -> Result<Line, String> =
+            match path.extension().and_then(|e| e.to_str()) {
+                Some("csv") => csv_line,
+                Some("jsonl") => json_line,
+                _ => {
+                    return Err(TraceError::Format {
+                        path: path.to_owned(),
+                    });
+                }
+            };
+        let text = std::fs::read_to_string(path).map_err(|source| TraceError::Read {
+            path: path.to_owned(),
+            source,
+        })?;
+        let mut lines = Vec::new();
+        for (line, text) in (1..).zip(text.lines()) {
+            let is_header = line == 1 && text.starts_with("TIMESTAMP");
+            if is_header || text.trim().is_empty() {
+                continue;
+            }
+            let parsed = parse(text).map_err(|problem| TraceError::Line {
+                path: path.to_owned(),
+                line,
+                problem,
+            })?;
+            lines.push(parsed);
+        }
+        lines.sort_by_key(|line| line.at);
+        let first = lines
+            .first()
+            .ok_or_else(|| TraceError::Empty {
+                path: path.to_owned(),
+            })?
+            .at;
+        let calls = lines
+            .iter()
+            .map(|line| Call {
+                at: line.at - first,
+                input_tokens: line.input_tokens,
+                output_tokens: line.output_tokens,
+            })
+            .collect();
+        Ok(Self {
+            source: format!("recorded in {}", path.display()),
+            calls,
+        })
+    }
+}
+
+/// A line of a file, its time counted from an origin that the whole file shares.
+struct Line {
+    at: Duration,
+    input_tokens: u32,
+    output_tokens: u32,
+}
+
+fn csv_line(text: &str) -> Result<Line, String> {
+    let mut fields = text.split(',');
+    let mut field = |name: &str| fields.next().ok_or_else(|| format!("no field {name}"));
+    let at = timestamp(field("TIMESTAMP")?)?;
+    let number = |name: &str, text: &str| {
+        text.trim()
+            .parse::<u32>()
+            .map_err(|error| format!("{name} {text:?}: {error}"))
+    };
+    Ok(Line {
+        at,
+        input_tokens: number("ContextTokens", field("ContextTokens")?)?,
+        output_tokens: number("GeneratedTokens", field("GeneratedTokens")?)?,
+    })
+}
+
+/// `2023-11-16 18:15:46.6805900` as time since 0000-03-01.
+fn timestamp(text: &str) -> Result<Duration, String> {
+    let parsed = || {
+        let (date, time) = text.trim().split_once([' ', 'T'])?;
+        let mut date = date.split('-').map(|part| part.parse::<u64>().ok());
+        let (year, month, day) = (date.next()??, date.next()??, date.next()??);
+        let mut time = time.split(':');
+        let hour: u64 = time.next()?.parse().ok()?;
+        let minute: u64 = time.next()?.parse().ok()?;
+        let second: f64 = time.next()?.trim_end_matches('Z').parse().ok()?;
+        let in_range = (1..=12).contains(&month)
+            && (1..=31).contains(&day)
+            && hour < 24
+            && minute < 60
+            && (0.0..61.0).contains(&second);
+        in_range.then(|| {
+            let whole = (days(year, month, day) * 24 + hour) * 3600 + minute * 60;
+            Duration::from_secs(whole) + Duration::from_secs_f64(second)
+        })
+    };
+    parsed().ok_or_else(|| format!("TIMESTAMP {text:?} is not YYYY-MM-DD HH:MM:SS.fraction"))
+}
+
+/// Days since 0000-03-01. Years are counted from March, so that the leap day ends them.
+fn days(year: u64, month: u64, day: u64) -> u64 {
+    let from_march = (month + 9) % 12;
+    let year = if month <= 2 {
+        year.saturating_sub(1)
+    } else {
+        year
+    };
+    year * 365 + year / 4 - year / 100 + year / 400 + (from_march * 306 + 5) / 10 + day - 1
+}
+
+fn json_line(text: &str) -> Result<Line, String> {
+    #[derive(Deserialize)]
+    struct Recorded {
+        timestamp: f64,
+        input_length: u32,
+        output_length: u32,
+    }
+    let line: Recorded = serde_json::from_str(text).map_err(|error| error.to_string())?;
+    if !(0.0..1e12).contains(&line.timestamp) {
+        return Err(format!(
+            "timestamp {} is not a number of milliseconds",
+            line.timestamp
+        ));
+    }
+    Ok(Line {
+        at: Duration::from_secs_f64(line.timestamp / 1000.0),
+        input_tokens: line.input_length,
+        output_tokens: line.output_length,
+    })
+}
+
+/// A column of a trace to draw from: `azure-conv.input`, `mooncake.output` …
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Column {
+    trace: TraceName,
+    side: Side,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Side {
+    Input,
+    Output,
+}
+
+impl Column {
+    #[must_use]
+    pub fn fitted(&self) -> &'static Fitted {
+        let shape = fitted::shape(self.trace);
+        match self.side {
+            Side::Input => &shape.input_tokens,
+            Side::Output => &shape.output_tokens,
+        }
+    }
+
+    /// Reads `TRACE.input` or `TRACE.output`.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let (trace, side) = text.split_once('.')?;
+        let side = match side {
+            "input" => Side::Input,
+            "output" => Side::Output,
+            _ => return None,
+        };
+        Some(Self {
+            trace: trace.parse().ok()?,
+            side,
+        })
+    }
+}
+
+impl fmt::Display for Column {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let side = match self.side {
+            Side::Input => "input",
+            Side::Output => "output",
+        };
+        write!(formatter, "{}.{side}", self.trace)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(name: &str, text: &str) -> Result<Trace, TraceError> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        Trace::read(&path)
+    }
+
+    #[test]
+    fn reads_csv_over_midnight_and_month() {
+        let text = "TIMESTAMP,ContextTokens,GeneratedTokens\n2024-02-29 23:59:59.5000000,374,44\n2024-03-01 00:00:01.2500000,396,109";
+        let trace = read("t.csv", text).unwrap();
+        assert_eq!(
+            trace.calls[0],
+            Call {
+                at: Duration::ZERO,
+                input_tokens: 374,
+                output_tokens: 44
+            }
+        );
+        assert_eq!(trace.calls[1].at, Duration::from_millis(1750));
+    }
+
+    #[test]
+    fn reads_json_lines_in_the_order_of_time() {
+        let text = "{\"timestamp\": 3000, \"input_length\": 7, \"output_length\": 2, \"hash_ids\": [1]}\n{\"timestamp\": 1000, \"input_length\": 5, \"output_length\": 1}\n";
+        let trace = read("t.jsonl", text).unwrap();
+        assert_eq!(
+            trace
+                .calls
+                .iter()
+                .map(|call| call.input_tokens)
+                .collect::<Vec<_>>(),
+            [5, 7]
+        );
+        assert_eq!(trace.calls[1].at, Duration::from_secs(2));
+    }
+
+    #[test]
+    fn a_bad_line_is_named() {
+        let error = read(
+            "t.csv",
+            "2023-11-16 18:15:46.6,374,44\n2023-13-16 18:15:46,1,1\n",
+        )
+        .unwrap_err();
+        assert!(
+            error.to_string().contains("line 2") && error.to_string().contains("2023-13-16"),
+            "{error}"
+        );
+        let error = read("t.csv", "2023-11-16 18:15:46.6,many,44\n")
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("ContextTokens \"many\""), "{error}");
+        assert!(
+            read("t.txt", "")
+                .unwrap_err()
+                .to_string()
+                .contains(".jsonl")
+        );
+        assert!(
+            read("t.jsonl", "")
+                .unwrap_err()
+                .to_string()
+                .contains("no calls")
+        );
+    }
+
+    #[test]
+    fn names_and_columns_are_spelled_as_they_are_read() {
+        for name in TraceName::ALL {
+            assert_eq!(name.to_string().parse::<TraceName>().unwrap(), name);
+            let column = Column::parse(&format!("{name}.output")).unwrap();
+            assert_eq!(Column::parse(&column.to_string()), Some(column));
+        }
+        assert_eq!(Column::parse("azure-conv.price"), None);
+    }
+}
