@@ -10,6 +10,7 @@ use std::path::PathBuf;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
+use weir_routing::RetrySpec;
 
 /// `[gateway]`: the listener and what one request may take.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -84,7 +85,12 @@ pub struct TimeoutConfig {
 
 impl Default for TimeoutConfig {
     fn default() -> Self {
-        Self { connect_ms: 5_000, first_byte_ms: 120_000, idle_ms: 60_000, total_ms: 600_000 }
+        Self {
+            connect_ms: 5_000,
+            first_byte_ms: 120_000,
+            idle_ms: 60_000,
+            total_ms: 600_000,
+        }
     }
 }
 
@@ -98,19 +104,24 @@ pub struct AliasConfig {
     pub strategy: StrategyConfig,
     /// Deployments, in order of preference.
     pub targets: Vec<TargetConfig>,
+    /// Keep one user on one target, for the strategy `weighted`.
     #[serde(default)]
-    pub retry: RetryConfig,
+    pub sticky: bool,
+    #[serde(default)]
+    pub retry: RetrySpec,
 }
 
 /// How an alias chooses among its targets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum StrategyConfig {
-    /// The first target; the next ones when it fails.
+    /// The first target that works, in the order written.
     #[default]
     Chain,
     /// A draw by weight; the others when it fails.
     Weighted,
+    /// The faster one of two drawn by weight, as measured by this gateway.
+    Latency,
 }
 
 /// One deployment of an alias: a model at a provider.
@@ -120,31 +131,15 @@ pub struct TargetConfig {
     pub provider: String,
     /// Model name as the provider knows it.
     pub model: String,
-    /// Share of the draw, for the strategy `weighted`.
+    /// Share of the draw, for the strategies `weighted` and `latency`.
     #[serde(default = "one")]
     pub weight: u32,
+    /// Input and output tokens that the model takes together. A request that cannot fit goes to a
+    /// target with a larger one.
+    #[serde(default)]
+    pub context_window_tokens: Option<u32>,
 }
 
 const fn one() -> u32 {
     1
-}
-
-/// `retry` of an alias.
-#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct RetryConfig {
-    /// Tries at one deployment, the first included.
-    pub tries_per_target: u32,
-    /// Tries over all deployments.
-    pub tries_max: u32,
-    /// Pause before the first retry; it doubles with each further one, with jitter.
-    pub backoff_ms: u64,
-    /// Longest pause. A provider that asks for a longer one is not retried, but passed over.
-    pub backoff_max_ms: u64,
-}
-
-impl Default for RetryConfig {
-    fn default() -> Self {
-        Self { tries_per_target: 2, tries_max: 4, backoff_ms: 100, backoff_max_ms: 2_000 }
-    }
 }

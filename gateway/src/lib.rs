@@ -1,3 +1,26 @@
-//! weir-gateway
+//! The gateway: clients in, providers out, an event for everything.
+//!
+//! The way through: [`server`] accepts, [`pipeline::answer`] is a request's whole way, [`attempt`]
+//! calls providers over [`upstream`] until one answers, [`relay`] carries the answer back, and
+//! [`exchange`] writes the events before the last byte of it is handed over.
+//!
+//! Nothing here waits for Kafka, ClickHouse or any database, and nothing here opens a connection to
+//! one: what must be known to decide is in memory.
 
+mod attempt;
+mod clock;
 pub mod config;
+pub mod control;
+mod directory;
+mod endpoints;
+mod error;
+mod exchange;
+mod pipeline;
+mod relay;
+mod server;
+mod telemetry;
+mod trail;
+mod upstream;
+
+pub use directory::{ConfigProblem, Directory};
+pub use server::{GatewayHandle, GatewayOptions, StartError, start};

@@ -1,0 +1,240 @@
+//! The control log of one machine: a file that is only ever appended to.
+//!
+//! Each record is a line: its CRC-32C in hexadecimal, a space, JSON. An append happens under a lock
+//! on the file and is on disk when it returns. A line that a crash left unfinished is cut off by
+//! the next append; readers wait before it.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::path::{Path, PathBuf};
+
+use super::KeyRecord;
+
+/// The control log could not be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    #[error("{action} the control log {path}: {source}")]
+    File {
+        action: &'static str,
+        path: PathBuf,
+        source: io::Error,
+    },
+    #[error(
+        "the control log {path} is damaged at byte {offset}: {reason}; restore it from a copy, \
+         or cut it off there and make the keys behind it anew"
+    )]
+    Damaged {
+        path: PathBuf,
+        offset: u64,
+        reason: String,
+    },
+    #[error("write a control record: {0}")]
+    Encode(#[from] serde_json::Error),
+    #[error("start the thread that follows the control log: {0}")]
+    Thread(#[source] io::Error),
+}
+
+/// The file, opened anew for each append.
+#[derive(Clone, Debug)]
+pub struct ControlLog {
+    path: PathBuf,
+}
+
+impl ControlLog {
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into() }
+    }
+
+    /// Appends a record. When this returns, every gateway that follows the log will see it.
+    pub fn append(&self, record: &KeyRecord) -> Result<(), LogError> {
+        let json = serde_json::to_string(record)?;
+        let line = format!("{:08x} {json}\n", crc32c::crc32c(json.as_bytes()));
+        self.append_line(&line).map_err(|source| LogError::File {
+            action: "append to",
+            path: self.path.clone(),
+            source,
+        })
+    }
+
+    fn append_line(&self, line: &str) -> io::Result<()> {
+        if let Some(dir) = self.path.parent() {
+            std::fs::create_dir_all(dir)?;
+        }
+        let mut file = OpenOptions::new()
+            .read(true)
+            .append(true)
+            .create(true)
+            .open(&self.path)?;
+        file.lock()?;
+        let end = end_of_last_line(&mut file)?;
+        file.set_len(end)?;
+        file.write_all(line.as_bytes())?;
+        file.sync_all()?;
+        if let Some(dir) = self.path.parent() {
+            File::open(dir)?.sync_all()?;
+        }
+        Ok(())
+    }
+
+    /// All records, oldest first.
+    pub fn records(&self) -> Result<Vec<KeyRecord>, LogError> {
+        let mut records = Vec::new();
+        self.reader().read(|record| records.push(record))?;
+        Ok(records)
+    }
+
+    #[must_use]
+    pub fn reader(&self) -> Reader {
+        Reader {
+            path: self.path.clone(),
+            offset: 0,
+        }
+    }
+}
+
+/// Whether there was anything new.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Read {
+    Nothing,
+    Something,
+}
+
+/// Reads on from where it stopped.
+#[derive(Debug)]
+pub struct Reader {
+    path: PathBuf,
+    offset: u64,
+}
+
+impl Reader {
+    /// Hands over every record that is new.
+    pub fn read(&mut self, mut take: impl FnMut(KeyRecord)) -> Result<Read, LogError> {
+        let news = self.news().map_err(|source| LogError::File {
+            action: "read",
+            path: self.path.clone(),
+            source,
+        })?;
+        let mut read = Read::Nothing;
+        for line in news.split_inclusive(|byte| *byte == b'\n') {
+            let Some(complete) = line.strip_suffix(b"\n") else {
+                break;
+            };
+            let record = parse(complete).map_err(|reason| LogError::Damaged {
+                path: self.path.clone(),
+                offset: self.offset,
+                reason,
+            })?;
+            take(record);
+            self.offset += line.len() as u64;
+            read = Read::Something;
+        }
+        Ok(read)
+    }
+
+    fn news(&self) -> io::Result<Vec<u8>> {
+        let mut file = match File::open(&self.path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(error),
+        };
+        if file.metadata()?.len() <= self.offset {
+            return Ok(Vec::new());
+        }
+        file.seek(SeekFrom::Start(self.offset))?;
+        let mut news = Vec::new();
+        file.read_to_end(&mut news)?;
+        Ok(news)
+    }
+}
+
+fn parse(line: &[u8]) -> Result<KeyRecord, String> {
+    let line = std::str::from_utf8(line).map_err(|error| error.to_string())?;
+    let (crc, json) = line.split_once(' ').ok_or("the line has no checksum")?;
+    let crc = u32::from_str_radix(crc, 16).map_err(|_| "the line has no checksum")?;
+    if crc != crc32c::crc32c(json.as_bytes()) {
+        return Err("the checksum does not match".into());
+    }
+    serde_json::from_str(json).map_err(|error| error.to_string())
+}
+
+/// Where the last complete line ends.
+fn end_of_last_line(file: &mut File) -> io::Result<u64> {
+    let mut content = Vec::new();
+    file.seek(SeekFrom::Start(0))?;
+    file.read_to_end(&mut content)?;
+    Ok(content
+        .iter()
+        .rposition(|byte| *byte == b'\n')
+        .map_or(0, |at| at as u64 + 1))
+}
+
+/// Where the control log of a data directory is.
+#[must_use]
+pub fn path_in(data_dir: &Path) -> PathBuf {
+    data_dir.join("control").join("control.log")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::key;
+
+    fn record(id: &str) -> KeyRecord {
+        KeyRecord {
+            id: id.into(),
+            hash: key::hash(&key::generate().unwrap()).unwrap(),
+            organisation: None,
+            team: Some("growth".into()),
+            project: None,
+            user: None,
+            environment: Some("prod".into()),
+            tier: None,
+            models: vec!["fast-chat".into()],
+            created_ms: 1,
+            expires_ms: None,
+            revoked_ms: None,
+        }
+    }
+
+    #[test]
+    fn records_read_back_in_order() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = ControlLog::new(path_in(dir.path()));
+        assert!(log.records().unwrap().is_empty());
+        let written = [record("a"), record("b"), record("a")];
+        written
+            .iter()
+            .for_each(|record| log.append(record).unwrap());
+        assert_eq!(log.records().unwrap(), written);
+    }
+
+    #[test]
+    fn an_unfinished_line_is_not_read_and_is_cut_off_by_the_next_append() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = ControlLog::new(dir.path().join("control.log"));
+        let (first, second) = (record("a"), record("b"));
+        log.append(&first).unwrap();
+        let whole = std::fs::read(&log.path).unwrap();
+        for cut in 1..whole.len() {
+            std::fs::write(&log.path, [whole.as_slice(), &whole[..cut]].concat()).unwrap();
+            assert_eq!(log.records().unwrap().len(), 1, "cut at {cut}");
+        }
+        log.append(&second).unwrap();
+        assert_eq!(log.records().unwrap(), [first, second]);
+    }
+
+    #[test]
+    fn damage_is_named_with_its_place() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = ControlLog::new(dir.path().join("control.log"));
+        log.append(&record("a")).unwrap();
+        let mut bytes = std::fs::read(&log.path).unwrap();
+        bytes[20] ^= 1;
+        std::fs::write(&log.path, bytes).unwrap();
+        let message = log.records().unwrap_err().to_string();
+        assert!(
+            message.contains("byte 0") && message.contains("checksum"),
+            "{message}"
+        );
+    }
+}

@@ -1,0 +1,410 @@
+//! Providers and aliases as requests run on them: names resolved, addresses parsed, keys ready.
+//!
+//! A directory is built whole from the configuration and never changes. A reload puts another one
+//! in its place; requests under way finish with the one they began with.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use http::uri::Scheme;
+use http::{HeaderName, HeaderValue, Uri};
+use rustls::pki_types::ServerName;
+use weir_dialects::{UpstreamErrorFacts, Vendor, vendors};
+use weir_routing::{
+    Alias, AliasSpec, BreakerSpec, DeploymentId, DeploymentSpec, Routes, RoutesSpec, StrategySpec,
+    TargetSpec,
+};
+
+use crate::config::{AliasConfig, ProviderConfig, StrategyConfig, TargetConfig, TimeoutConfig};
+use crate::upstream::{Endpoint, EndpointTls, client_config};
+
+/// Something in the configuration that cannot work.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigProblem {
+    /// Setting that is wrong, as `provider[0].base_url`.
+    pub path: String,
+    pub message: String,
+}
+
+/// All providers and aliases of one configuration.
+#[derive(Debug)]
+pub struct Directory {
+    routes: Routes,
+    /// By [`DeploymentId`].
+    deployments: Vec<Arc<Deployment>>,
+}
+
+/// One model at one provider, called with one key.
+#[derive(Debug)]
+pub(crate) struct Deployment {
+    /// `provider/model`, with `#2` and so on behind it for further keys.
+    pub(crate) name: String,
+    pub(crate) model: String,
+    pub(crate) provider: Arc<Provider>,
+    /// Header that shows the provider's key.
+    pub(crate) auth: Option<(HeaderName, HeaderValue)>,
+    /// Which of the provider's keys it is, for the events.
+    pub(crate) key_name: Option<String>,
+    /// Its name, for the response.
+    pub(crate) header: HeaderValue,
+}
+
+/// A place that answers model calls.
+#[derive(Debug)]
+pub(crate) struct Provider {
+    pub(crate) name: String,
+    pub(crate) region: Option<String>,
+    pub(crate) vendor: &'static Vendor,
+    pub(crate) endpoint: Endpoint,
+    /// Value of the `host` header.
+    pub(crate) authority: HeaderValue,
+    /// What stands before the API's own paths, without a slash at its end.
+    pub(crate) base_path: String,
+    pub(crate) timeouts: TimeoutConfig,
+}
+
+impl Deployment {
+    /// Takes this deployment's key out of what its provider said: some repeat it.
+    pub(crate) fn redact(&self, said: &mut UpstreamErrorFacts) {
+        let shown = self
+            .auth
+            .as_ref()
+            .and_then(|(_, value)| value.to_str().ok());
+        if let Some(key) = shown.and_then(|value| value.rsplit(' ').next()) {
+            said.redact(key);
+        }
+    }
+}
+
+impl Directory {
+    /// Checks everything, and reports every problem at once. Deployments that were there `before`
+    /// keep what is known about their health.
+    pub fn build(
+        providers: &[ProviderConfig],
+        aliases: &[AliasConfig],
+        before: Option<&Self>,
+    ) -> Result<Self, Vec<ConfigProblem>> {
+        let mut problems = Vec::new();
+        let providers = build_providers(providers, &mut problems);
+        let mut deployments = Deployments::default();
+        let aliases: Vec<AliasSpec> = aliases
+            .iter()
+            .enumerate()
+            .map(|(index, alias)| {
+                alias_spec(index, alias, &providers, &mut deployments, &mut problems)
+            })
+            .collect();
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        let names: Vec<String> = aliases.iter().map(|alias| alias.name.clone()).collect();
+        let spec = RoutesSpec {
+            deployments: deployments.specs,
+            aliases,
+            breaker: BreakerSpec::default(),
+        };
+        let routes =
+            Routes::build(&spec, before.map(|before| &before.routes)).map_err(|errors| {
+                let problem = |error: weir_routing::SpecError| {
+                    let alias = error.alias.as_ref();
+                    let index = alias.and_then(|alias| names.iter().position(|n| n == alias));
+                    ConfigProblem {
+                        path: index.map_or_else(|| "alias".into(), |i| format!("alias[{i}]")),
+                        message: error.problem,
+                    }
+                };
+                errors.into_iter().map(problem).collect::<Vec<_>>()
+            })?;
+        Ok(Self {
+            routes,
+            deployments: deployments.built,
+        })
+    }
+
+    pub(crate) fn routes(&self) -> &Routes {
+        &self.routes
+    }
+
+    pub(crate) fn alias(&self, name: &str) -> Option<&Alias> {
+        self.routes.alias(name)
+    }
+
+    pub(crate) fn deployment(&self, id: DeploymentId) -> &Arc<Deployment> {
+        &self.deployments[id.index()]
+    }
+
+    /// The aliases, in the order of the configuration.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.routes.aliases().iter().map(Alias::name)
+    }
+}
+
+/// A header that shows a provider's key. It prints as `Sensitive`.
+type AuthHeader = (HeaderName, HeaderValue);
+
+/// A provider that is ready, with its keys. Absent if it could not be built.
+type BuiltProvider = Option<(Arc<Provider>, Vec<AuthHeader>)>;
+
+fn build_providers(
+    configs: &[ProviderConfig],
+    problems: &mut Vec<ConfigProblem>,
+) -> HashMap<String, BuiltProvider> {
+    let mut built = HashMap::new();
+    for (index, config) in configs.iter().enumerate() {
+        let path = format!("provider[{index}]");
+        if built.contains_key(&config.name) {
+            problems.push(ConfigProblem {
+                path: format!("{path}.name"),
+                message: format!("there are two providers named \"{}\"", config.name),
+            });
+            continue;
+        }
+        let provider = build_provider(config)
+            .and_then(|provider| Ok((auth_headers(config, provider.vendor)?, provider)))
+            .map(|(keys, provider)| (Arc::new(provider), keys))
+            .map_err(|(setting, message)| {
+                problems.push(ConfigProblem {
+                    path: format!("{path}.{setting}"),
+                    message,
+                });
+            })
+            .ok();
+        built.insert(config.name.clone(), provider);
+    }
+    built
+}
+
+/// Never shows a key that is wrong, only which one it is.
+fn auth_headers(
+    config: &ProviderConfig,
+    vendor: &Vendor,
+) -> Result<Vec<AuthHeader>, (&'static str, String)> {
+    let header = |(number, key): (usize, &String)| match vendor.auth_header(key) {
+        Ok(header) if !key.is_empty() => Ok(header),
+        Ok(_) => Err(("keys", format!("key {} is empty", number + 1))),
+        Err(_) => Err((
+            "keys",
+            format!("key {} holds characters that no key has", number + 1),
+        )),
+    };
+    config.keys.iter().enumerate().map(header).collect()
+}
+
+/// The error names the setting within the provider.
+fn build_provider(config: &ProviderConfig) -> Result<Provider, (&'static str, String)> {
+    let vendor = vendors::find(&config.dialect).ok_or_else(|| {
+        let names: Vec<&str> = vendors::all().iter().map(|vendor| vendor.name).collect();
+        let nearest = nearest(&config.dialect, names.iter().copied());
+        let hint = nearest
+            .first()
+            .map(|n| format!("; did you mean \"{n}\"?"))
+            .unwrap_or_default();
+        (
+            "dialect",
+            format!(
+                "\"{}\" is not a dialect{hint} (known: {})",
+                config.dialect,
+                names.join(", ")
+            ),
+        )
+    })?;
+    let bad_url = |message: String| ("base_url", message);
+    let uri: Uri = config
+        .base_url
+        .parse()
+        .map_err(|error| bad_url(format!("\"{}\" is not a URL: {error}", config.base_url)))?;
+    let encrypted = match uri.scheme() {
+        Some(scheme) if *scheme == Scheme::HTTPS => true,
+        Some(scheme) if *scheme == Scheme::HTTP => false,
+        _ => {
+            return Err(bad_url(format!(
+                "\"{}\" must begin with https:// or http://",
+                config.base_url
+            )));
+        }
+    };
+    let authority = uri
+        .authority()
+        .ok_or_else(|| bad_url("the host is missing".into()))?;
+    if authority.as_str().contains('@') {
+        return Err(bad_url(
+            "it must not hold a user or password; use keys".into(),
+        ));
+    }
+    let host = authority.host().trim_matches(['[', ']']).to_owned();
+    let tls = match encrypted {
+        false => None,
+        true => Some(EndpointTls {
+            config: client_config(config.ca_file.as_deref())
+                .map_err(|error| ("ca_file", error.to_string()))?,
+            server_name: ServerName::try_from(host.clone())
+                .map_err(|_| bad_url(format!("\"{host}\" is not a host name")))?,
+        }),
+    };
+    Ok(Provider {
+        name: config.name.clone(),
+        region: config.region.clone(),
+        vendor,
+        endpoint: Endpoint {
+            id: next_endpoint_id(),
+            port: authority
+                .port_u16()
+                .unwrap_or(if encrypted { 443 } else { 80 }),
+            host,
+            tls,
+        },
+        authority: HeaderValue::from_str(authority.as_str())
+            .map_err(|_| bad_url("the host is not valid".into()))?,
+        base_path: uri.path().trim_end_matches('/').to_owned(),
+        timeouts: config.timeouts,
+    })
+}
+
+/// Endpoints of different directories never share connections.
+fn next_endpoint_id() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
+/// The deployments that the aliases name, each once.
+#[derive(Default)]
+struct Deployments {
+    specs: Vec<DeploymentSpec>,
+    built: Vec<Arc<Deployment>>,
+}
+
+impl Deployments {
+    /// One deployment per key of the provider; one without a key if it has none.
+    fn add(
+        &mut self,
+        provider: &Arc<Provider>,
+        keys: &[AuthHeader],
+        target: &TargetConfig,
+    ) -> Result<Vec<usize>, String> {
+        (0..keys.len().max(1))
+            .map(|number| self.add_one(provider, keys, target, number))
+            .collect()
+    }
+
+    fn add_one(
+        &mut self,
+        provider: &Arc<Provider>,
+        keys: &[AuthHeader],
+        target: &TargetConfig,
+        number: usize,
+    ) -> Result<usize, String> {
+        let suffix = if number == 0 {
+            String::new()
+        } else {
+            format!("#{}", number + 1)
+        };
+        let name = format!("{}/{}{suffix}", provider.name, target.model);
+        if let Some(known) = self.built.iter().position(|known| known.name == name) {
+            return Ok(known);
+        }
+        let header = HeaderValue::from_str(&name)
+            .map_err(|_| format!("\"{}\" holds characters that no model has", target.model))?;
+        self.specs.push(DeploymentSpec {
+            name: name.clone(),
+            provider: provider.name.clone(),
+            model: target.model.clone(),
+            context_window_tokens: target.context_window_tokens,
+            price: None,
+        });
+        let auth = keys.get(number).cloned();
+        self.built.push(Arc::new(Deployment {
+            name,
+            model: target.model.clone(),
+            provider: provider.clone(),
+            key_name: auth
+                .as_ref()
+                .map(|_| format!("{}#{}", provider.name, number + 1)),
+            auth,
+            header,
+        }));
+        Ok(self.built.len() - 1)
+    }
+}
+
+fn alias_spec(
+    index: usize,
+    alias: &AliasConfig,
+    providers: &HashMap<String, BuiltProvider>,
+    deployments: &mut Deployments,
+    problems: &mut Vec<ConfigProblem>,
+) -> AliasSpec {
+    let mut targets = Vec::new();
+    for (number, target) in alias.targets.iter().enumerate() {
+        let Some(provider) = providers.get(&target.provider) else {
+            let nearest = nearest(&target.provider, providers.keys().map(String::as_str));
+            let hint = nearest
+                .first()
+                .map(|n| format!("; did you mean \"{n}\"?"))
+                .unwrap_or_default();
+            problems.push(ConfigProblem {
+                path: format!("alias[{index}].targets[{number}].provider"),
+                message: format!("there is no provider \"{}\"{hint}", target.provider),
+            });
+            continue;
+        };
+        // A provider that could not be built has been reported.
+        let Some((provider, keys)) = provider else {
+            continue;
+        };
+        let rank = match alias.strategy {
+            StrategyConfig::Chain => u8::try_from(number).unwrap_or(u8::MAX),
+            StrategyConfig::Weighted | StrategyConfig::Latency => 0,
+        };
+        let ids = match deployments.add(provider, keys, target) {
+            Ok(ids) => ids,
+            Err(message) => {
+                let path = format!("alias[{index}].targets[{number}].model");
+                problems.push(ConfigProblem { path, message });
+                continue;
+            }
+        };
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "weights and key counts are small"
+        )]
+        let weight = target.weight as f32 / ids.len() as f32;
+        targets.extend(ids.into_iter().map(|deployment| TargetSpec {
+            deployment,
+            weight,
+            rank,
+        }));
+    }
+    AliasSpec {
+        name: alias.name.clone(),
+        strategy: match alias.strategy {
+            StrategyConfig::Chain => StrategySpec::Chain,
+            StrategyConfig::Weighted => StrategySpec::Weighted {
+                sticky: alias.sticky,
+            },
+            StrategyConfig::Latency => StrategySpec::Latency {
+                prefix_affinity: false,
+            },
+        },
+        targets,
+        retry: alias.retry.clone(),
+        hedge: None,
+        shadow: None,
+    }
+}
+
+/// The names that look most like the one asked for, best first.
+pub(crate) fn nearest<'a>(asked: &str, names: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
+    const SHOWN_MAX: usize = 3;
+    const LIKENESS_MIN: f64 = 0.6;
+    let mut ranked: Vec<(f64, &str)> = names
+        .map(|name| (strsim::jaro_winkler(asked, name), name))
+        .filter(|(likeness, _)| *likeness >= LIKENESS_MIN)
+        .collect();
+    ranked.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(b.1)));
+    ranked
+        .into_iter()
+        .take(SHOWN_MAX)
+        .map(|(_, name)| name)
+        .collect()
+}

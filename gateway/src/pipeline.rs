@@ -1,0 +1,283 @@
+//! A request's way through the gateway.
+//!
+//! [`forward`] is the whole of it: authenticate → admit → receive → inspect → resolve → route →
+//! attempt; [`relay`](crate::relay) carries the answer back, meters it and emits the events. Each
+//! stage takes what the one before made. The trail in the exchange collects facts for the events,
+//! and no stage reads it.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use bytes::{Bytes, BytesMut};
+use http::header::{AUTHORIZATION, CONTENT_LENGTH, HeaderMap, HeaderName, USER_AGENT};
+use http::{Method, Request, Response};
+use http_body::Body as _;
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
+use rand::RngCore as _;
+use tokio::sync::{Semaphore, watch};
+use weir_dialects::{ClientApi, ClientRequest, RequestFacts};
+use weir_eventlog::{Journal, JournalError, StreamWriter};
+use weir_routing::{Alias, Priors};
+use weir_schemas::RequestId;
+
+use crate::attempt::{self, Asked, Begun};
+use crate::clock::Moment;
+use crate::config::GatewayConfig;
+use crate::control::{Identity, KeysHandle};
+use crate::directory::{Directory, nearest};
+use crate::endpoints;
+use crate::error::Refusal;
+use crate::exchange::Exchange;
+use crate::relay::{self, Reply};
+use crate::telemetry::Telemetry;
+use crate::trail::Trail;
+use crate::upstream::Pool;
+
+/// What all workers share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) config: GatewayConfig,
+    pub(crate) directory: ArcSwap<Directory>,
+    pub(crate) priors: ArcSwap<Priors>,
+    pub(crate) keys: KeysHandle,
+    pub(crate) journal: Journal,
+    pub(crate) telemetry: Telemetry,
+    /// Places for connections.
+    pub(crate) connections: Arc<Semaphore>,
+    /// Becomes true when the gateway is told to stop.
+    pub(crate) stopped: watch::Receiver<bool>,
+}
+
+/// What one worker thread has for itself.
+pub(crate) struct Worker {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) pool: Arc<Pool>,
+    pub(crate) stream: StreamWriter,
+}
+
+impl Worker {
+    pub(crate) fn new(shared: Arc<Shared>, shard: u32) -> Result<Self, JournalError> {
+        let stream = shared.journal.open_stream(shard)?;
+        Ok(Self {
+            shared,
+            pool: Arc::default(),
+            stream,
+        })
+    }
+}
+
+/// Answers one HTTP request. Model calls go [`forward`]; the rest is answered on the spot.
+pub(crate) async fn answer(
+    worker: Arc<Worker>,
+    client_ip: Arc<str>,
+    request: Request<Incoming>,
+) -> Result<Response<Reply>, Infallible> {
+    let api = match *request.method() {
+        Method::POST => ClientApi::from_path(request.uri().path()),
+        _ => None,
+    };
+    let Some(api) = api else {
+        return Ok(endpoints::answer(&worker, &request));
+    };
+    let mut exchange = begin(worker, api, client_ip, request.headers());
+    Ok(match forward(&mut exchange, api, request).await {
+        Ok(begun) => relay::respond(exchange, begun),
+        Err(refusal) => relay::refuse(exchange, api, refusal).await,
+    })
+}
+
+async fn forward(
+    exchange: &mut Exchange,
+    api: ClientApi,
+    request: Request<Incoming>,
+) -> Result<Begun, Refusal> {
+    let worker = exchange.worker.clone();
+    let shared = &worker.shared;
+    let (head, body) = request.into_parts();
+
+    let identity = authenticate(&shared.keys, &head.headers, exchange.trail.arrived)?;
+    exchange.trail.identity = Some(identity.clone());
+
+    admit(&shared.journal)?;
+
+    let body = receive(&shared.config, &head.headers, body).await?;
+    exchange.trail.request_bytes = body.len() as u64;
+
+    let facts = weir_dialects::inspect(api, &body).map_err(|bad| Refusal::bad_request(&bad))?;
+    note_facts(&mut exchange.trail, &facts);
+
+    let directory = shared.directory.load_full();
+    let alias = resolve(&directory, &identity, &facts.model)?;
+
+    let request_id = exchange.trail.request_id.to_string();
+    let request = ClientRequest {
+        api,
+        headers: &head.headers,
+        query: head.uri.query(),
+        body: &body,
+        facts: &facts,
+        request_id: &request_id,
+        now_s: exchange.trail.arrived.unix_ms() / 1000,
+    };
+    let sticky = facts
+        .user
+        .as_deref()
+        .or(identity.user.as_deref())
+        .unwrap_or(&identity.key_id);
+    let asked = Asked {
+        request,
+        arrived: exchange.trail.arrived,
+        sticky: Some(hash(sticky)),
+    };
+    attempt::attempt(exchange, &directory, alias, &asked).await
+}
+
+fn begin(
+    worker: Arc<Worker>,
+    api: ClientApi,
+    client_ip: Arc<str>,
+    headers: &HeaderMap,
+) -> Exchange {
+    let arrived = Moment::now();
+    let mut trail = Trail::begin(new_request_id(arrived), arrived, client_ip);
+    trail.dialect = api.as_str();
+    trail.client_request_id = text(headers, "x-request-id");
+    trail.user_agent = text(headers, USER_AGENT.as_str());
+    trail.trace_id = headers
+        .get("traceparent")
+        .and_then(|value| trace_id(value.to_str().ok()?));
+    Exchange::begin(worker, trail)
+}
+
+pub(crate) fn new_request_id(now: Moment) -> RequestId {
+    let mut random = [0; 10];
+    rand::rng().fill_bytes(&mut random);
+    RequestId::new(now.unix_ms(), random)
+}
+
+fn text(headers: &HeaderMap, name: &str) -> Option<String> {
+    headers
+        .get(name)
+        .and_then(|value| value.to_str().ok())
+        .map(str::to_owned)
+}
+
+/// The trace id of a W3C `traceparent`: `version-traceid-parentid-flags`.
+fn trace_id(traceparent: &str) -> Option<String> {
+    let id = traceparent.split('-').nth(1)?;
+    let is_id = id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit());
+    is_id.then(|| id.to_ascii_lowercase())
+}
+
+pub(crate) fn authenticate(
+    keys: &KeysHandle,
+    headers: &HeaderMap,
+    now: Moment,
+) -> Result<Arc<Identity>, Refusal> {
+    let presented = presented_key(headers).ok_or_else(Refusal::key_missing)?;
+    keys.load()
+        .authenticate(presented, now.unix_ms())
+        .cloned()
+        .map_err(Refusal::key)
+}
+
+/// The key as either family of SDKs sends it.
+fn presented_key(headers: &HeaderMap) -> Option<&str> {
+    let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
+    match text(AUTHORIZATION) {
+        Some(value) => {
+            let (scheme, key) = value.split_once(' ')?;
+            scheme.eq_ignore_ascii_case("bearer").then(|| key.trim())
+        }
+        None => text(HeaderName::from_static("x-api-key")).map(str::trim),
+    }
+}
+
+/// Refuses while there is no room for the request's events.
+fn admit(journal: &Journal) -> Result<(), Refusal> {
+    journal.admit().map_err(Refusal::journal_full)
+}
+
+/// Collects the request's body, which routing and retries need whole.
+async fn receive(
+    config: &GatewayConfig,
+    headers: &HeaderMap,
+    body: Incoming,
+) -> Result<Bytes, Refusal> {
+    let declared = headers
+        .get(CONTENT_LENGTH)
+        .and_then(|value| value.to_str().ok()?.parse().ok());
+    if declared.is_some_and(|bytes: usize| bytes > config.body_bytes_max) {
+        return Err(Refusal::body_too_large(config.body_bytes_max));
+    }
+    let timeout = Duration::from_millis(config.body_timeout_ms);
+    match tokio::time::timeout(timeout, collect(body, config.body_bytes_max)).await {
+        Ok(collected) => collected,
+        Err(_) => Err(Refusal::body_timeout(config.body_timeout_ms)),
+    }
+}
+
+async fn collect(mut body: Incoming, bytes_max: usize) -> Result<Bytes, Refusal> {
+    let mut first = Bytes::new();
+    let mut rest = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame
+            .map_err(|error| Refusal::body_broken(&error))?
+            .into_data()
+        else {
+            continue;
+        };
+        if first.len() + rest.len() + data.len() > bytes_max {
+            return Err(Refusal::body_too_large(bytes_max));
+        }
+        if first.is_empty() {
+            first = data;
+            if body.is_end_stream() {
+                return Ok(first);
+            }
+            continue;
+        }
+        rest.extend_from_slice(&data);
+    }
+    if rest.is_empty() {
+        return Ok(first);
+    }
+    let mut whole = BytesMut::with_capacity(first.len() + rest.len());
+    whole.extend_from_slice(&first);
+    whole.extend_from_slice(&rest);
+    Ok(whole.freeze())
+}
+
+fn note_facts(trail: &mut Trail, facts: &RequestFacts) {
+    trail.alias = Some(facts.model.clone());
+    trail.streamed = facts.stream;
+    trail.user.clone_from(&facts.user);
+    trail.max_output_tokens = facts.max_output_tokens;
+}
+
+/// Finds the alias that was asked for, if this key may use it.
+fn resolve<'a>(
+    directory: &'a Directory,
+    identity: &Identity,
+    model: &str,
+) -> Result<&'a Alias, Refusal> {
+    let alias = directory.alias(model).ok_or_else(|| {
+        let usable = directory.names().filter(|name| identity.may_use(name));
+        Refusal::model_not_found(model, &nearest(model, usable))
+    })?;
+    if !identity.may_use(model) {
+        return Err(Refusal::model_not_allowed(model, identity));
+    }
+    Ok(alias)
+}
+
+/// The same user gets the same number, in this process and in the next.
+fn hash(text: &str) -> u64 {
+    // FNV-1a: stable over versions of the standard library, and good enough to spread users.
+    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    })
+}

@@ -1,0 +1,243 @@
+//! The listener and the worker threads.
+//!
+//! Every worker is a thread with a runtime, an upstream pool and an event stream of its own, so a
+//! request never leaves the core it arrived on. All of them accept from one socket: whoever is
+//! idle is first.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::TcpStream;
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+use weir_eventlog::Journal;
+use weir_routing::Priors;
+
+use crate::config::GatewayConfig;
+use crate::control::KeysHandle;
+use crate::directory::Directory;
+use crate::pipeline::{self, Shared, Worker};
+use crate::telemetry::Telemetry;
+
+/// Pause after the kernel refused a connection, for example because no file descriptor was free.
+const ACCEPT_RETRY: Duration = Duration::from_millis(50);
+/// How often idle upstream connections are looked through.
+const HOUSEKEEPING: Duration = Duration::from_secs(10);
+/// Connections that the kernel holds for us while all workers are busy.
+const BACKLOG: i32 = 1024;
+
+/// What a gateway is made of.
+#[derive(Debug)]
+pub struct GatewayOptions {
+    pub config: GatewayConfig,
+    pub directory: Directory,
+    pub keys: KeysHandle,
+    pub journal: Journal,
+}
+
+/// The gateway could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("listen on {listen} ([gateway] listen): {source}")]
+    Listen {
+        listen: SocketAddr,
+        source: io::Error,
+    },
+    #[error("open an event stream: {0}")]
+    Stream(#[source] weir_eventlog::JournalError),
+    #[error("start a worker thread: {0}")]
+    Thread(#[source] io::Error),
+}
+
+/// A running gateway. Dropping it without [`GatewayHandle::shutdown`] leaves the workers running.
+#[derive(Debug)]
+pub struct GatewayHandle {
+    addr: SocketAddr,
+    shared: Arc<Shared>,
+    stop: watch::Sender<bool>,
+    workers: Vec<JoinHandle<()>>,
+}
+
+/// Binds the listener and starts the workers.
+pub fn start(options: GatewayOptions) -> Result<GatewayHandle, StartError> {
+    let listen = options.config.listen;
+    let listener = bind(listen).map_err(|source| StartError::Listen { listen, source })?;
+    let addr = listener
+        .local_addr()
+        .map_err(|source| StartError::Listen { listen, source })?;
+    let threads = options
+        .config
+        .threads
+        .or_else(|| std::thread::available_parallelism().ok())
+        .map_or(1, NonZeroUsize::get);
+    let (stop, stopped) = watch::channel(false);
+    let shared = Arc::new(Shared {
+        connections: Arc::new(Semaphore::new(options.config.connections_max)),
+        directory: ArcSwap::from_pointee(options.directory),
+        priors: ArcSwap::from_pointee(Priors::neutral()),
+        keys: options.keys,
+        telemetry: Telemetry::new(options.journal.clone()),
+        journal: options.journal,
+        stopped,
+        config: options.config,
+    });
+    let mut workers = Vec::with_capacity(threads);
+    for shard in (0..).take(threads) {
+        let listener = listener.try_clone().map_err(StartError::Thread)?;
+        let worker = Worker::new(shared.clone(), shard).map_err(StartError::Stream)?;
+        let thread = std::thread::Builder::new()
+            .name(format!("gateway-{shard}"))
+            .spawn(move || run_worker(worker, listener))
+            .map_err(StartError::Thread)?;
+        workers.push(thread);
+    }
+    Ok(GatewayHandle {
+        addr,
+        shared,
+        stop,
+        workers,
+    })
+}
+
+impl GatewayHandle {
+    /// The address that clients call.
+    #[must_use]
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// Puts other providers and aliases in force. Requests under way finish with the old ones.
+    pub fn reload(&self, directory: Directory) {
+        self.shared.directory.store(Arc::new(directory));
+    }
+
+    /// Stops accepting, lets requests in flight finish for `drain_timeout_ms`, closes the event
+    /// streams. Blocks until all of it is done.
+    pub fn shutdown(self) {
+        self.stop.send_replace(true);
+        for worker in self.workers {
+            if worker.join().is_err() {
+                tracing::error!("a gateway worker panicked");
+            }
+        }
+    }
+}
+
+fn bind(listen: SocketAddr) -> io::Result<TcpListener> {
+    let domain = socket2::Domain::for_address(listen);
+    let socket = socket2::Socket::new(domain, socket2::Type::STREAM, None)?;
+    // A restart must not wait for the old connections' last packets.
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&listen.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+fn run_worker(worker: Worker, listener: TcpListener) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .enable_time()
+        .build();
+    match runtime {
+        Ok(runtime) => runtime.block_on(accept(Arc::new(worker), listener)),
+        Err(error) => tracing::error!(%error, "start the runtime of a worker"),
+    }
+}
+
+/// Accepts until told to stop, then waits for what is in flight and closes the event stream.
+async fn accept(worker: Arc<Worker>, listener: TcpListener) {
+    let listener = match tokio::net::TcpListener::from_std(listener) {
+        Ok(listener) => listener,
+        Err(error) => return tracing::error!(%error, "register the listener"),
+    };
+    let mut stopped = worker.shared.stopped.clone();
+    let mut housekeeping = tokio::time::interval(HOUSEKEEPING);
+    let mut connections = JoinSet::new();
+    while !*stopped.borrow() {
+        tokio::select! {
+            _ = stopped.changed() => {}
+            _ = housekeeping.tick() => worker.pool.close_idle(),
+            Some(_) = connections.join_next() => {}
+            accepted = accept_one(&worker, &listener) => match accepted {
+                Ok((stream, peer, permit)) => {
+                    let worker = worker.clone();
+                    connections.spawn(async move {
+                        serve(worker, stream, peer).await;
+                        drop(permit);
+                    });
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "accept a connection");
+                    tokio::time::sleep(ACCEPT_RETRY).await;
+                }
+            },
+        }
+    }
+    drop(listener);
+    let drain = Duration::from_millis(worker.shared.config.drain_timeout_ms);
+    let drained = async { while connections.join_next().await.is_some() {} };
+    if tokio::time::timeout(drain, drained).await.is_err() {
+        tracing::warn!(
+            connections = connections.len(),
+            "cut connections that did not finish"
+        );
+        connections.shutdown().await;
+    }
+    if let Err(error) = worker.stream.close() {
+        tracing::error!(%error, "close the event stream");
+    }
+}
+
+/// Takes a place first: a connection beyond the limit stays in the kernel's backlog.
+async fn accept_one(
+    worker: &Worker,
+    listener: &tokio::net::TcpListener,
+) -> io::Result<(TcpStream, SocketAddr, tokio::sync::OwnedSemaphorePermit)> {
+    let permit = worker
+        .shared
+        .connections
+        .clone()
+        .acquire_owned()
+        .await
+        .map_err(io::Error::other)?;
+    let (stream, peer) = listener.accept().await?;
+    stream.set_nodelay(true)?;
+    Ok((stream, peer, permit))
+}
+
+async fn serve(worker: Arc<Worker>, stream: TcpStream, peer: SocketAddr) {
+    let mut stopped = worker.shared.stopped.clone();
+    let header_timeout = Duration::from_millis(worker.shared.config.header_timeout_ms);
+    let client_ip: Arc<str> = peer.ip().to_string().into();
+    let service =
+        service_fn(|request| pipeline::answer(worker.clone(), client_ip.clone(), request));
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(header_timeout)
+        .serve_connection(TokioIo::new(stream), service);
+    let mut connection = std::pin::pin!(connection);
+    let mut draining = false;
+    loop {
+        tokio::select! {
+            served = connection.as_mut() => {
+                if let Err(error) = served {
+                    tracing::debug!(%error, %peer, "connection ended");
+                }
+                return;
+            }
+            _ = stopped.changed(), if !draining => {
+                draining = true;
+                connection.as_mut().graceful_shutdown();
+            }
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! What `/metrics` shows.
+//!
+//! Every label takes its values from the configuration or from a closed set of words, so no client
+//! can make series grow.
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::{Registry, Unit};
+use weir_eventlog::Journal;
+
+use crate::trail::{AttemptTrail, Trail};
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RequestLabels {
+    dialect: &'static str,
+    status: u16,
+    error_kind: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct AttemptLabels {
+    deployment: String,
+    kind: &'static str,
+    error_kind: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct DialectLabels {
+    dialect: &'static str,
+}
+
+/// The counters of one gateway process.
+#[derive(Debug)]
+pub(crate) struct Telemetry {
+    registry: Registry,
+    requests: Family<RequestLabels, Counter>,
+    attempts: Family<AttemptLabels, Counter>,
+    duration: Family<DialectLabels, Histogram>,
+    time_to_first_token: Family<DialectLabels, Histogram>,
+    overhead: Histogram,
+    pub(crate) in_flight: Gauge,
+    journal: Journal,
+    journal_gauges: JournalGauges,
+}
+
+#[derive(Debug, Default)]
+struct JournalGauges {
+    disk_bytes: Gauge,
+    appended_events: Gauge,
+    dropped_events: Gauge,
+    torn_bytes: Gauge,
+}
+
+impl Telemetry {
+    pub(crate) fn new(journal: Journal) -> Self {
+        let mut registry = Registry::with_prefix("weir");
+        // 1 ms to about 9 minutes.
+        let seconds = || Histogram::new(exponential_buckets(0.001, 2.0, 20));
+        // 8 µs to about 0.26 s.
+        let overhead = Histogram::new(exponential_buckets(0.000_008, 2.0, 16));
+        let telemetry = Self {
+            requests: Family::default(),
+            attempts: Family::default(),
+            duration: Family::new_with_constructor(seconds),
+            time_to_first_token: Family::new_with_constructor(seconds),
+            overhead,
+            in_flight: Gauge::default(),
+            journal,
+            journal_gauges: JournalGauges::default(),
+            registry: Registry::default(),
+        };
+        let (duration, ttft) = (
+            telemetry.duration.clone(),
+            telemetry.time_to_first_token.clone(),
+        );
+        registry.register("requests", "Requests answered", telemetry.requests.clone());
+        registry.register(
+            "attempts",
+            "Tries at deployments",
+            telemetry.attempts.clone(),
+        );
+        registry.register_with_unit(
+            "request_duration",
+            "Time from a request's arrival to the end of its response",
+            Unit::Seconds,
+            duration,
+        );
+        registry.register_with_unit(
+            "time_to_first_token",
+            "Time from a request's arrival to its first token",
+            Unit::Seconds,
+            ttft,
+        );
+        registry.register_with_unit(
+            "overhead",
+            "Time from a request's arrival to the first byte sent to a provider",
+            Unit::Seconds,
+            telemetry.overhead.clone(),
+        );
+        registry.register(
+            "in_flight",
+            "Requests in flight",
+            telemetry.in_flight.clone(),
+        );
+        let gauges = &telemetry.journal_gauges;
+        let journal = registry.sub_registry_with_prefix("journal");
+        journal.register(
+            "disk_bytes",
+            "Size of the journal on disk",
+            gauges.disk_bytes.clone(),
+        );
+        journal.register(
+            "appended_events",
+            "Events written since the start",
+            gauges.appended_events.clone(),
+        );
+        journal.register(
+            "dropped_events",
+            "Events not written because the journal was full",
+            gauges.dropped_events.clone(),
+        );
+        journal.register(
+            "torn_bytes",
+            "Bytes of unfinished events cut off at recovery",
+            gauges.torn_bytes.clone(),
+        );
+        Self {
+            registry,
+            ..telemetry
+        }
+    }
+
+    /// Counts a finished request and its tries.
+    pub(crate) fn count(&self, trail: &Trail) {
+        let dialect = DialectLabels {
+            dialect: trail.dialect,
+        };
+        let error_kind = trail.failure.as_ref().map_or("", |failure| failure.kind);
+        self.requests
+            .get_or_create(&RequestLabels {
+                dialect: trail.dialect,
+                status: trail.status,
+                error_kind,
+            })
+            .inc();
+        self.duration
+            .get_or_create(&dialect)
+            .observe(seconds(trail.arrived.elapsed_us()));
+        if let Some(ttft_us) = trail.ttft_us {
+            self.time_to_first_token
+                .get_or_create(&dialect)
+                .observe(seconds(ttft_us));
+        }
+        if let Some(overhead_us) = trail.overhead_us {
+            self.overhead.observe(seconds(overhead_us));
+        }
+        trail
+            .attempts
+            .iter()
+            .for_each(|attempt| self.count_attempt(attempt));
+    }
+
+    fn count_attempt(&self, attempt: &AttemptTrail) {
+        let labels = AttemptLabels {
+            deployment: attempt.deployment.name.clone(),
+            kind: attempt.kind,
+            error_kind: attempt.failure.as_ref().map_or("", |(kind, _)| *kind),
+        };
+        self.attempts.get_or_create(&labels).inc();
+    }
+
+    /// The page in the OpenMetrics text format.
+    pub(crate) fn page(&self) -> String {
+        self.read_journal();
+        let mut page = String::with_capacity(16 * 1024);
+        if let Err(error) = encode(&mut page, &self.registry) {
+            tracing::error!(%error, "encode the metrics");
+        }
+        page
+    }
+
+    fn read_journal(&self) {
+        let stats = self.journal.stats();
+        let gauges = &self.journal_gauges;
+        let set = |gauge: &Gauge, value: u64| {
+            gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
+        };
+        set(&gauges.disk_bytes, stats.bytes_on_disk);
+        set(&gauges.appended_events, stats.appended_events);
+        set(&gauges.dropped_events, stats.dropped_events);
+        set(&gauges.torn_bytes, stats.torn_bytes);
+    }
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "a histogram's buckets are far coarser"
+)]
+fn seconds(us: u64) -> f64 {
+    us as f64 / 1e6
+}

@@ -1,0 +1,327 @@
+//! The facts about one request, gathered along its way for its events.
+//!
+//! Stages write here and never read: what a stage needs it is handed by the stage before.
+
+use std::sync::Arc;
+
+use weir_schemas::event::{AttemptFinished, Caller, Candidate, Event, RequestFinished, Tags};
+use weir_schemas::{PicoUsd, RequestId, StreamId, Usage, UsageSource};
+
+use crate::clock::Moment;
+use crate::control::Identity;
+use crate::directory::Deployment;
+
+/// Longest text of foreign origin that an event carries; the rest is cut.
+const TEXT_BYTES_MAX: usize = 512;
+
+/// What is known about a request so far.
+#[derive(Debug)]
+pub(crate) struct Trail {
+    pub(crate) request_id: RequestId,
+    pub(crate) arrived: Moment,
+    pub(crate) dialect: &'static str,
+    /// Address of the client, as text; one per connection.
+    pub(crate) client_ip: Arc<str>,
+    pub(crate) client_request_id: Option<String>,
+    pub(crate) trace_id: Option<String>,
+    pub(crate) user_agent: Option<String>,
+    pub(crate) identity: Option<Arc<Identity>>,
+    /// User that the application named in the request; the key's own goes before.
+    pub(crate) user: Option<String>,
+    pub(crate) alias: Option<String>,
+    pub(crate) streamed: bool,
+    pub(crate) request_bytes: u64,
+    pub(crate) max_output_tokens: Option<u64>,
+    pub(crate) status: u16,
+    pub(crate) failure: Option<Failure>,
+    pub(crate) route: Option<Route>,
+    pub(crate) attempts: Vec<AttemptTrail>,
+    /// When the first byte went to a provider.
+    pub(crate) overhead_us: Option<u64>,
+    pub(crate) ttft_us: Option<u64>,
+    pub(crate) response_bytes: u64,
+}
+
+/// What ended a request early.
+#[derive(Clone, Debug)]
+pub(crate) struct Failure {
+    pub(crate) stage: &'static str,
+    pub(crate) kind: &'static str,
+    pub(crate) message: String,
+}
+
+/// How the deployment was chosen.
+#[derive(Debug)]
+pub(crate) struct Route {
+    pub(crate) strategy: &'static str,
+    pub(crate) table_version: Option<u64>,
+    pub(crate) seed: u64,
+    pub(crate) candidates: Vec<RouteCandidate>,
+}
+
+#[derive(Debug)]
+pub(crate) struct RouteCandidate {
+    pub(crate) deployment: Arc<Deployment>,
+    pub(crate) score: Option<f64>,
+    pub(crate) propensity: f64,
+}
+
+/// What is known about one try.
+#[derive(Debug)]
+pub(crate) struct AttemptTrail {
+    pub(crate) started: Moment,
+    pub(crate) kind: &'static str,
+    pub(crate) cause: Option<&'static str>,
+    pub(crate) delay_us: u64,
+    pub(crate) deployment: Arc<Deployment>,
+    pub(crate) propensity: Option<f64>,
+    pub(crate) status: Option<u16>,
+    pub(crate) failure: Option<(&'static str, String)>,
+    pub(crate) retry_after_us: Option<u64>,
+    pub(crate) delivered: bool,
+    /// Whether it is over; one that is not when its request ends was cut short.
+    pub(crate) ended: bool,
+    pub(crate) connect_us: Option<u64>,
+    pub(crate) headers_us: Option<u64>,
+    pub(crate) ttft_us: Option<u64>,
+    pub(crate) total_us: u64,
+    pub(crate) request_bytes: u64,
+    pub(crate) response_bytes: u64,
+    pub(crate) upstream_request_id: Option<String>,
+    pub(crate) response_model: Option<String>,
+    pub(crate) finish_reason: Option<&'static str>,
+    pub(crate) usage: Usage,
+    pub(crate) usage_source: UsageSource,
+}
+
+impl AttemptTrail {
+    pub(crate) fn begin(
+        deployment: Arc<Deployment>,
+        kind: &'static str,
+        cause: Option<&'static str>,
+        delay_us: u64,
+    ) -> Self {
+        Self {
+            started: Moment::now(),
+            kind,
+            cause,
+            delay_us,
+            deployment,
+            propensity: None,
+            status: None,
+            failure: None,
+            retry_after_us: None,
+            delivered: false,
+            ended: false,
+            connect_us: None,
+            headers_us: None,
+            ttft_us: None,
+            total_us: 0,
+            request_bytes: 0,
+            response_bytes: 0,
+            upstream_request_id: None,
+            response_model: None,
+            finish_reason: None,
+            usage: Usage::default(),
+            usage_source: UsageSource::None,
+        }
+    }
+
+    pub(crate) fn end(&mut self) {
+        self.ended = true;
+        self.total_us = self.started.elapsed_us();
+    }
+
+    pub(crate) fn fail(&mut self, kind: &'static str, message: String) {
+        self.end();
+        self.failure = Some((kind, message));
+    }
+}
+
+impl Trail {
+    pub(crate) fn begin(request_id: RequestId, arrived: Moment, client_ip: Arc<str>) -> Self {
+        Self {
+            request_id,
+            arrived,
+            dialect: "",
+            client_ip,
+            client_request_id: None,
+            trace_id: None,
+            user_agent: None,
+            identity: None,
+            user: None,
+            alias: None,
+            streamed: false,
+            request_bytes: 0,
+            max_output_tokens: None,
+            status: 0,
+            failure: None,
+            route: None,
+            attempts: Vec::new(),
+            overhead_us: None,
+            ttft_us: None,
+            response_bytes: 0,
+        }
+    }
+
+    /// The events of the finished request: one per try, then the request itself. The journal gives
+    /// them their places.
+    pub(crate) fn events(&self) -> Vec<Event<'_>> {
+        let mut events = Vec::with_capacity(self.attempts.len() + 1);
+        for (number, attempt) in (1..).zip(&self.attempts) {
+            events.push(Event::AttemptFinished(Box::new(
+                self.attempt_event(number, attempt),
+            )));
+        }
+        events.push(Event::RequestFinished(Box::new(self.request_event())));
+        events
+    }
+
+    fn caller(&self) -> Caller<'_> {
+        let Some(identity) = self.identity.as_deref() else {
+            return Caller {
+                user: self.user.as_deref(),
+                ..Caller::default()
+            };
+        };
+        Caller {
+            organisation: identity.organisation.as_deref(),
+            team: identity.team.as_deref(),
+            project: identity.project.as_deref(),
+            user: identity.user.as_deref().or(self.user.as_deref()),
+            key_id: Some(&identity.key_id),
+            environment: identity.environment.as_deref(),
+            tier: identity.tier.as_deref(),
+            customer: None,
+            feature: None,
+            tags: Tags::default(),
+        }
+    }
+
+    fn request_event(&self) -> RequestFinished<'_> {
+        let delivered = self.attempts.iter().rev().find(|attempt| attempt.delivered);
+        let deployment = delivered.map(|attempt| &*attempt.deployment);
+        let failure = self.failure.as_ref();
+        let total_us = self.arrived.elapsed_us();
+        RequestFinished {
+            stream: UNSTAMPED,
+            seq: 0,
+            ts_us: self.arrived.unix_us,
+            request_id: self.request_id,
+            client_request_id: self.client_request_id.as_deref().map(shorten),
+            trace_id: self.trace_id.as_deref(),
+            caller: self.caller(),
+            client_ip: Some(&self.client_ip),
+            user_agent: self.user_agent.as_deref().map(shorten),
+            dialect: self.dialect,
+            alias: self.alias.as_deref().map(shorten),
+            streamed: self.streamed,
+            request_bytes: self.request_bytes,
+            max_output_tokens: self.max_output_tokens,
+            status: u32::from(self.status),
+            stage: failure.map(|failure| failure.stage),
+            error_kind: failure.map(|failure| failure.kind),
+            error_message: failure.map(|failure| shorten(&failure.message)),
+            provider: deployment.map(|deployment| deployment.provider.name.as_str()),
+            deployment: deployment.map(|deployment| deployment.name.as_str()),
+            model: deployment.map(|deployment| deployment.model.as_str()),
+            response_model: delivered.and_then(|attempt| attempt.response_model.as_deref()),
+            region: deployment.and_then(|deployment| deployment.provider.region.as_deref()),
+            attempts: u32::try_from(self.attempts.len()).unwrap_or(u32::MAX),
+            finish_reason: delivered.and_then(|attempt| attempt.finish_reason),
+            response_bytes: self.response_bytes,
+            usage: delivered.map(|attempt| attempt.usage).unwrap_or_default(),
+            usage_source: delivered
+                .map_or(UsageSource::None, |a| a.usage_source)
+                .as_str(),
+            cost_pico_usd: None::<PicoUsd>,
+            waste_pico_usd: None,
+            price_version: None,
+            queue_us: 0,
+            overhead_us: self.overhead_us.unwrap_or(total_us),
+            ttft_us: self.ttft_us,
+            total_us,
+            strategy: self.route.as_ref().map(|route| route.strategy),
+            table_version: self.route.as_ref().and_then(|route| route.table_version),
+            route_seed: self.route.as_ref().map(|route| route.seed),
+            candidates: self
+                .route
+                .as_ref()
+                .map(Route::candidates)
+                .unwrap_or_default(),
+            cache_verdict: None,
+            guard_verdict: None,
+            limit_verdict: None,
+        }
+    }
+
+    fn attempt_event<'a>(&'a self, number: u32, attempt: &'a AttemptTrail) -> AttemptFinished<'a> {
+        let deployment = &*attempt.deployment;
+        AttemptFinished {
+            stream: UNSTAMPED,
+            seq: 0,
+            ts_us: attempt.started.unix_us,
+            request_id: self.request_id,
+            attempt: number,
+            kind: attempt.kind,
+            cause: attempt.cause,
+            delay_us: attempt.delay_us,
+            caller: self.caller(),
+            dialect: self.dialect,
+            alias: self.alias.as_deref().map(shorten),
+            streamed: self.streamed,
+            provider: &deployment.provider.name,
+            deployment: &deployment.name,
+            model: &deployment.model,
+            response_model: attempt.response_model.as_deref().map(shorten),
+            region: deployment.provider.region.as_deref(),
+            provider_key: deployment.key_name.as_deref(),
+            status: attempt.status.map(u32::from),
+            error_kind: attempt.failure.as_ref().map(|(kind, _)| *kind),
+            error_message: attempt
+                .failure
+                .as_ref()
+                .map(|(_, message)| shorten(message)),
+            retry_after_us: attempt.retry_after_us,
+            delivered: attempt.delivered,
+            upstream_request_id: attempt.upstream_request_id.as_deref().map(shorten),
+            finish_reason: attempt.finish_reason,
+            connection_reused: attempt.headers_us.is_some() && attempt.connect_us.is_none(),
+            request_bytes: attempt.request_bytes,
+            response_bytes: attempt.response_bytes,
+            usage: attempt.usage,
+            usage_source: attempt.usage_source.as_str(),
+            cost_pico_usd: None,
+            price_version: None,
+            connect_us: attempt.connect_us,
+            headers_us: attempt.headers_us,
+            ttft_us: attempt.ttft_us,
+            total_us: attempt.total_us,
+            strategy: self.route.as_ref().map(|route| route.strategy),
+            table_version: self.route.as_ref().and_then(|route| route.table_version),
+            propensity: attempt.propensity,
+        }
+    }
+}
+
+impl Route {
+    fn candidates<'a>(&'a self) -> Vec<Candidate<'a>> {
+        let event = |candidate: &'a RouteCandidate| Candidate {
+            target: &candidate.deployment.name,
+            score: candidate.score,
+            propensity: candidate.propensity,
+        };
+        self.candidates.iter().map(event).collect()
+    }
+}
+
+/// Stands where the journal will write the stream.
+const UNSTAMPED: StreamId = StreamId::from_bytes([0; 16]);
+
+/// Cuts a text at a character's border.
+fn shorten(text: &str) -> &str {
+    if text.len() <= TEXT_BYTES_MAX {
+        return text;
+    }
+    &text[..text.floor_char_boundary(TEXT_BYTES_MAX)]
+}

@@ -1,0 +1,347 @@
+//! One HTTP/1.1 connection to a provider, driven by the request that uses it.
+
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::Request;
+use http_body::Body as _;
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use super::pool::Pool;
+use super::{CallError, Endpoint};
+
+/// Pieces that are there at once are passed on as one, up to this size.
+const COALESCED_BYTES_MAX: usize = 64 * 1024;
+
+type Driver = http1::Connection<TokioIo<Socket>, Full<Bytes>>;
+
+/// An open connection that has no answer under way.
+pub(crate) struct Connection {
+    sender: SendRequest<Full<Bytes>>,
+    driver: Pin<Box<Driver>>,
+}
+
+impl Connection {
+    pub(crate) async fn open(endpoint: &Endpoint, timeout_ms: u64) -> Result<Self, CallError> {
+        let timeout = Duration::from_millis(timeout_ms);
+        match tokio::time::timeout(timeout, Self::open_unbounded(endpoint)).await {
+            Ok(opened) => opened,
+            Err(_) => Err(CallError::ConnectTimeout {
+                host: endpoint.host.clone(),
+                port: endpoint.port,
+                timeout_ms,
+            }),
+        }
+    }
+
+    async fn open_unbounded(endpoint: &Endpoint) -> Result<Self, CallError> {
+        let stream = connect(endpoint).await?;
+        let socket = match &endpoint.tls {
+            None => Socket::Plain(stream),
+            Some(tls) => {
+                let connector = TlsConnector::from(tls.config.clone());
+                let handshake = connector.connect(tls.server_name.clone(), stream).await;
+                Socket::Tls(Box::new(handshake.map_err(|source| CallError::Tls {
+                    host: endpoint.host.clone(),
+                    source,
+                })?))
+            }
+        };
+        let (sender, driver) = http1::handshake(TokioIo::new(socket))
+            .await
+            .map_err(CallError::Broken)?;
+        Ok(Self {
+            sender,
+            driver: Box::pin(driver),
+        })
+    }
+
+    /// Whether an idle connection can take another request. Notices that the provider closed it.
+    pub(crate) fn is_usable(&mut self) -> bool {
+        let mut context = Context::from_waker(std::task::Waker::noop());
+        self.driver.as_mut().poll(&mut context).is_pending() && self.sender.is_ready()
+    }
+
+    /// Sends the request and waits for the head of the answer.
+    ///
+    /// The request comes back with the error when not a byte of it was sent, so that it can go out
+    /// on another connection.
+    pub(crate) async fn send(
+        mut self,
+        request: Request<Full<Bytes>>,
+    ) -> Result<(http::response::Parts, Exchange), SendError> {
+        let mut answer = std::pin::pin!(self.sender.try_send_request(request));
+        let mut closed = false;
+        let answered = std::future::poll_fn(|cx| {
+            // The driver's own end matters only through the answer, which it completes.
+            closed = closed || self.driver.as_mut().poll(cx).is_ready();
+            answer.as_mut().poll(cx)
+        })
+        .await;
+        match answered {
+            Ok(response) => {
+                let (head, body) = response.into_parts();
+                Ok((
+                    head,
+                    Exchange {
+                        connection: self,
+                        body,
+                        closed,
+                        ended: None,
+                    },
+                ))
+            }
+            Err(mut error) => Err(SendError {
+                unsent: error.take_message(),
+                error: CallError::Broken(error.into_error()),
+            }),
+        }
+    }
+}
+
+pub(crate) struct SendError {
+    pub(crate) unsent: Option<Request<Full<Bytes>>>,
+    pub(crate) error: CallError,
+}
+
+/// A connection with an answer under way.
+pub(crate) struct Exchange {
+    connection: Connection,
+    body: Incoming,
+    closed: bool,
+    /// How the body ended, met while looking for more, and not told yet.
+    ended: Option<Option<Result<Bytes, CallError>>>,
+}
+
+impl Exchange {
+    /// The next piece of the body: whatever has arrived by now, as one.
+    fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, CallError>>> {
+        if let Some(ended) = self.ended.take() {
+            return Poll::Ready(ended);
+        }
+        let Some(first) = ready!(self.poll_piece(cx)) else {
+            return Poll::Ready(None);
+        };
+        let first = first?;
+        let Some(second) = self.poll_more(cx) else {
+            return Poll::Ready(Some(Ok(first)));
+        };
+        let mut joined = BytesMut::with_capacity(4 * (first.len() + second.len()));
+        joined.extend_from_slice(&first);
+        joined.extend_from_slice(&second);
+        while joined.len() < COALESCED_BYTES_MAX {
+            let Some(piece) = self.poll_more(cx) else {
+                break;
+            };
+            joined.extend_from_slice(&piece);
+        }
+        Poll::Ready(Some(Ok(joined.freeze())))
+    }
+
+    /// A further piece, if it is here already. An error or the end is kept for the next poll.
+    fn poll_more(&mut self, cx: &mut Context<'_>) -> Option<Bytes> {
+        match self.poll_piece(cx) {
+            Poll::Ready(Some(Ok(piece))) => Some(piece),
+            Poll::Ready(ended) => {
+                self.ended = Some(ended);
+                None
+            }
+            Poll::Pending => None,
+        }
+    }
+
+    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, CallError>>> {
+        if let Poll::Ready(piece) = self.poll_received() {
+            return Poll::Ready(piece);
+        }
+        self.closed = self.closed || self.connection.driver.as_mut().poll(cx).is_ready();
+        match self.poll_received() {
+            Poll::Pending if self.closed => Poll::Ready(Some(Err(CallError::Closed))),
+            polled => polled,
+        }
+    }
+
+    /// What the driver has handed over. Nobody needs to be woken for it: the driver runs only when
+    /// this exchange polls it.
+    fn poll_received(&mut self) -> Poll<Option<Result<Bytes, CallError>>> {
+        let mut context = Context::from_waker(std::task::Waker::noop());
+        loop {
+            match ready!(Pin::new(&mut self.body).poll_frame(&mut context)) {
+                None => return Poll::Ready(None),
+                Some(Err(error)) => return Poll::Ready(Some(Err(CallError::Broken(error)))),
+                Some(Ok(frame)) => {
+                    if let Ok(data) = frame.into_data()
+                        && !data.is_empty()
+                    {
+                        return Poll::Ready(Some(Ok(data)));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Lets the driver see the end of the answer, and says whether another request may follow.
+    fn into_idle(mut self) -> Option<Connection> {
+        (!self.closed && self.connection.is_usable()).then_some(self.connection)
+    }
+}
+
+/// The body of an answer. Dropping it before its end closes the connection, which tells the
+/// provider to stop.
+pub(crate) struct AnswerBody {
+    exchange: Option<Exchange>,
+    pool: Arc<Pool>,
+    endpoint_id: u64,
+}
+
+impl AnswerBody {
+    pub(super) fn new(exchange: Exchange, pool: Arc<Pool>, endpoint_id: u64) -> Self {
+        Self {
+            exchange: Some(exchange),
+            pool,
+            endpoint_id,
+        }
+    }
+
+    pub(crate) fn poll_data(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Bytes, CallError>>> {
+        let Some(exchange) = &mut self.exchange else {
+            return Poll::Ready(None);
+        };
+        let polled = ready!(exchange.poll_data(cx));
+        match &polled {
+            Some(Ok(_)) => {}
+            Some(Err(_)) => self.exchange = None,
+            None => self.complete(),
+        }
+        Poll::Ready(polled)
+    }
+
+    /// Whether all of the body was read, as its length or framing says.
+    pub(crate) fn is_end(&self) -> bool {
+        self.exchange
+            .as_ref()
+            .is_none_or(|exchange| exchange.body.is_end_stream())
+    }
+
+    /// Gives the connection back to the pool.
+    fn complete(&mut self) {
+        if let Some(connection) = self.exchange.take().and_then(Exchange::into_idle) {
+            self.pool.put_back(self.endpoint_id, connection);
+        }
+    }
+}
+
+impl Drop for AnswerBody {
+    fn drop(&mut self) {
+        if self.is_end() {
+            self.complete();
+        }
+    }
+}
+
+async fn connect(endpoint: &Endpoint) -> Result<TcpStream, CallError> {
+    let host = endpoint.host.as_str();
+    let addresses = tokio::net::lookup_host((host, endpoint.port))
+        .await
+        .map_err(|source| CallError::Resolve {
+            host: host.to_owned(),
+            source,
+        })?;
+    let mut last_error = io::Error::from(io::ErrorKind::AddrNotAvailable);
+    for address in addresses {
+        match TcpStream::connect(address).await {
+            Ok(stream) => {
+                // Without it the kernel holds back small writes until the last is acknowledged.
+                if let Err(error) = stream.set_nodelay(true) {
+                    tracing::debug!(%error, host, "set TCP_NODELAY");
+                }
+                return Ok(stream);
+            }
+            Err(error) => last_error = error,
+        }
+    }
+    Err(CallError::Connect {
+        host: host.to_owned(),
+        port: endpoint.port,
+        source: last_error,
+    })
+}
+
+/// A connection's bytes, plain or encrypted.
+enum Socket {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Self::Tls(stream) => Pin::new(stream).poll_read(cx, buffer),
+        }
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Self::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        pieces: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, pieces),
+            Self::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, pieces),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match self {
+            Self::Plain(stream) => stream.is_write_vectored(),
+            Self::Tls(stream) => stream.is_write_vectored(),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+}
