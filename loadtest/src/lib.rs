@@ -1,16 +1,24 @@
 //! weir-loadtest: what Weir is measured with.
 //!
 //! [`mock`] answers like a provider and can misbehave on purpose; its ledger says what it saw, so that a
-//! test can compare the bill with the truth. [`dist`] and [`chance`] make both sides reproducible: the same seed
-//! gives the same sizes, pauses and faults, whatever the order in which calls arrive.
+//! test can compare the bill with the truth. [`bench`](mod@bench) sends requests at times fixed beforehand and reports latency without
+//! coordinated omission. [`trace`] reads recorded traffic, or draws it from what was fitted to it. [`dist`] and [`chance`] make
+//! both sides reproducible: the same seed gives the same sizes, pauses and faults, whatever the order in which calls arrive.
 //!
-//! Nothing here ever touches a real provider, a gateway's internals or a database.
+//! Nothing here ever touches a gateway's internals or a database; everything goes through HTTP.
 
+pub mod bench;
+mod body;
 pub mod chance;
+mod client;
 mod clock;
 pub mod dist;
 pub mod mock;
+mod sse;
+mod stop;
 pub mod trace;
 
+pub use client::TargetError;
 pub use dist::{Distribution, DistributionError};
 pub use mock::{FaultKind, FaultRule, Ledger, MockError, MockHandle, MockOptions, MockProvider};
+pub use stop::StopSwitch;

@@ -6,6 +6,7 @@
     reason = "a test fails by panicking, and its numbers are small"
 )]
 
+mod bench;
 mod http;
 mod mock_faults;
 mod mock_ledger;

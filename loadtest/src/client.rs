@@ -1,0 +1,281 @@
+//! One keep-alive HTTP/1.1 connection, driven by whoever uses it.
+//!
+//! hyper's client half wants its connection polled beside each request; here that happens inside the request's own future, so no
+//! chunk passes from task to task and a thousand connections cost a thousand small structs.
+//!
+//! It speaks plain HTTP to one address, follows no redirect, and never retries.
+
+use std::future::{Future, poll_fn};
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, response};
+use http_body::Body as _;
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+
+/// Where requests go, resolved once.
+#[derive(Clone, Debug)]
+pub(crate) struct Target {
+    addr: SocketAddr,
+    headers: HeaderMap,
+    path: String,
+}
+
+/// Why a URL, a key or a header cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum TargetError {
+    #[error("{url:?} is not a URL like http://127.0.0.1:8080/v1")]
+    Url { url: String },
+    #[error("{url:?} is not http; the load generator speaks plain HTTP only")]
+    Scheme { url: String },
+    #[error("cannot resolve {host}: {source}")]
+    Resolve {
+        host: String,
+        source: std::io::Error,
+    },
+    #[error("{host} has no address")]
+    NoAddress { host: String },
+    #[error("header {name:?} cannot be sent as it stands")]
+    Header { name: String },
+}
+
+impl Target {
+    /// `url` without a trailing slash is the base that paths are added to.
+    pub(crate) fn new(
+        url: &str,
+        key: Option<&str>,
+        headers: &[(String, String)],
+    ) -> Result<Self, TargetError> {
+        let uri: Uri = url.parse().map_err(|_| TargetError::Url {
+            url: url.to_owned(),
+        })?;
+        if uri.scheme_str() != Some("http") {
+            return Err(TargetError::Scheme {
+                url: url.to_owned(),
+            });
+        }
+        let authority = uri.authority().ok_or_else(|| TargetError::Url {
+            url: url.to_owned(),
+        })?;
+        let host = (
+            authority.host().trim_matches(['[', ']']),
+            authority.port_u16().unwrap_or(80),
+        );
+        let addr = host
+            .to_socket_addrs()
+            .map_err(|source| TargetError::Resolve {
+                host: authority.to_string(),
+                source,
+            })?
+            .next()
+            .ok_or_else(|| TargetError::NoAddress {
+                host: authority.to_string(),
+            })?;
+        let mut map = HeaderMap::new();
+        set(&mut map, HOST, authority.as_str())?;
+        map.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        if let Some(key) = key {
+            set(&mut map, AUTHORIZATION, &format!("Bearer {key}"))?;
+        }
+        for (name, value) in headers {
+            let name: HeaderName = name
+                .parse()
+                .map_err(|_| TargetError::Header { name: name.clone() })?;
+            set(&mut map, name, value)?;
+        }
+        Ok(Self {
+            addr,
+            headers: map,
+            path: uri.path().trim_end_matches('/').to_owned(),
+        })
+    }
+
+    /// A POST to the base with `path` added. The path is one of this crate's own, so that it always forms a URI.
+    pub(crate) fn post(&self, path: &str, body: Bytes) -> Request<Full<Bytes>> {
+        let mut request = Request::new(Full::new(body));
+        *request.method_mut() = Method::POST;
+        *request.uri_mut() = Uri::try_from(format!("{}{path}", self.path)).unwrap_or_default();
+        *request.headers_mut() = self.headers.clone();
+        request
+    }
+}
+
+fn set(headers: &mut HeaderMap, name: HeaderName, value: &str) -> Result<(), TargetError> {
+    let mut value = HeaderValue::from_str(value).map_err(|_| TargetError::Header {
+        name: name.to_string(),
+    })?;
+    value.set_sensitive(name == AUTHORIZATION);
+    headers.insert(name, value);
+    Ok(())
+}
+
+/// What happened to an exchange that did not come to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Broken {
+    /// No connection.
+    Connect,
+    /// The connection ended before an answer began.
+    Unanswered,
+    /// The connection ended within the answer.
+    CutShort,
+    Timeout,
+}
+
+impl Broken {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Connect => "connect",
+            Self::Unanswered => "closed without an answer",
+            Self::CutShort => "cut short",
+            Self::Timeout => "timeout",
+        }
+    }
+}
+
+/// Hears an answer as it comes.
+pub(crate) trait Listener {
+    fn head(&mut self, head: &response::Parts, now: Instant);
+    fn data(&mut self, data: &[u8], now: Instant);
+}
+
+/// An open connection.
+#[derive(Debug)]
+struct Connection {
+    sender: http1::SendRequest<Full<Bytes>>,
+    driver: Pin<Box<http1::Connection<TokioIo<TcpStream>, Full<Bytes>>>>,
+    over: bool,
+}
+
+/// A place in the pool: a connection that is opened when needed and kept while it can be.
+#[derive(Debug)]
+pub(crate) struct Slot {
+    addr: SocketAddr,
+    open: Option<Connection>,
+    /// Connections opened so far.
+    pub(crate) opened: u64,
+}
+
+impl Slot {
+    pub(crate) fn new(target: &Target) -> Self {
+        Self {
+            addr: target.addr,
+            open: None,
+            opened: 0,
+        }
+    }
+
+    /// Sends a request and listens to its answer to the end.
+    pub(crate) async fn exchange(
+        &mut self,
+        request: Request<Full<Bytes>>,
+        listener: &mut impl Listener,
+    ) -> Result<(), Broken> {
+        // Taken out, so that a future dropped half-way (a timeout) leaves no half-read connection behind.
+        let mut connection = match self.kept().await {
+            Some(open) => open,
+            None => self.connect().await.map_err(|_| Broken::Connect)?,
+        };
+        connection.exchange(request, listener).await?;
+        self.open = Some(connection);
+        Ok(())
+    }
+
+    async fn kept(&mut self) -> Option<Connection> {
+        let mut open = self.open.take()?;
+        open.usable().await.then_some(open)
+    }
+
+    async fn connect(&mut self) -> Result<Connection, Box<dyn std::error::Error + Send + Sync>> {
+        let stream = TcpStream::connect(self.addr).await?;
+        stream.set_nodelay(true)?;
+        let (sender, driver) = http1::handshake(TokioIo::new(stream)).await?;
+        self.opened += 1;
+        Ok(Connection {
+            sender,
+            driver: Box::pin(driver),
+            over: false,
+        })
+    }
+}
+
+impl Connection {
+    /// Whether it can take another request. Notices that the other side has closed it.
+    async fn usable(&mut self) -> bool {
+        poll_fn(|cx| {
+            self.poll_driver(cx);
+            Poll::Ready(())
+        })
+        .await;
+        !self.over && !self.sender.is_closed()
+    }
+
+    async fn exchange(
+        &mut self,
+        request: Request<Full<Bytes>>,
+        listener: &mut impl Listener,
+    ) -> Result<(), Broken> {
+        self.ready().await?;
+        let answer = self.sender.send_request(request);
+        let (head, mut body) = self
+            .drive(answer)
+            .await
+            .map_err(|_| Broken::Unanswered)?
+            .into_parts();
+        listener.head(&head, Instant::now());
+        while let Some(frame) = self.frame(&mut body).await {
+            let frame = frame.map_err(|_| Broken::CutShort)?;
+            if let Ok(data) = frame.into_data() {
+                listener.data(&data, Instant::now());
+            }
+        }
+        Ok(())
+    }
+
+    async fn ready(&mut self) -> Result<(), Broken> {
+        poll_fn(|cx| {
+            if let Poll::Ready(ready) = self.sender.poll_ready(cx) {
+                return Poll::Ready(ready);
+            }
+            self.poll_driver(cx);
+            self.sender.poll_ready(cx)
+        })
+        .await
+        .map_err(|_| Broken::Unanswered)
+    }
+
+    async fn frame(
+        &mut self,
+        body: &mut Incoming,
+    ) -> Option<hyper::Result<http_body::Frame<Bytes>>> {
+        self.drive(poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx)))
+            .await
+    }
+
+    /// Polls the connection beside `future`, which depends on it.
+    async fn drive<F: Future>(&mut self, future: F) -> F::Output {
+        let mut future = pin!(future);
+        poll_fn(|cx| {
+            if let Poll::Ready(output) = future.as_mut().poll(cx) {
+                return Poll::Ready(output);
+            }
+            self.poll_driver(cx);
+            future.as_mut().poll(cx)
+        })
+        .await
+    }
+
+    fn poll_driver(&mut self, cx: &mut Context<'_>) {
+        // Its error reaches whoever waits for the answer.
+        if !self.over && self.driver.as_mut().poll(cx).is_ready() {
+            self.over = true;
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! The slow loop: what the simulated ingestor counts, and the tables that follow from it.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use weir_schemas::table::{
+    Cell, Keeper, Measured, Outcome, Refresh, RoutingTable, TablePolicy, TableRecord, size,
+};
+
+/// How often tables are made, and how old is what they are made from.
+#[derive(Clone, Debug)]
+pub struct Feedback {
+    pub every: Duration,
+    /// Until an event can be queried.
+    pub delay: Duration,
+    pub window: Duration,
+    pub policy: TablePolicy,
+}
+
+impl Feedback {
+    #[must_use]
+    pub fn every_s(seconds: u64, delay_s: u64) -> Self {
+        Self {
+            every: Duration::from_secs(seconds),
+            delay: Duration::from_secs(delay_s),
+            window: Duration::from_secs(30),
+            policy: TablePolicy::default(),
+        }
+    }
+}
+
+/// One finished try, as its event tells it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TryEvent {
+    pub(crate) at_us: u64,
+    pub(crate) upstream: usize,
+    pub(crate) input_tokens: u32,
+    pub(crate) output_tokens: u32,
+    /// None if it failed.
+    pub(crate) ttft_us: Option<u64>,
+    pub(crate) cost_picousd: i64,
+    pub(crate) table_version: u64,
+}
+
+/// The simulated ingestor.
+#[derive(Debug)]
+pub(crate) struct Ingestor {
+    feedback: Feedback,
+    keeper: Keeper,
+    events: Vec<TryEvent>,
+}
+
+pub(crate) const ALIAS: &str = "lab";
+
+pub(crate) fn deployment_name(upstream: usize) -> String {
+    format!("provider{upstream}/model")
+}
+
+impl Ingestor {
+    pub(crate) fn new(feedback: Feedback) -> Self {
+        Self { feedback, keeper: Keeper::new(), events: Vec::new() }
+    }
+
+    pub(crate) fn every_us(&self) -> u64 {
+        micros(self.feedback.every)
+    }
+
+    pub(crate) fn count(&mut self, event: TryEvent) {
+        self.events.push(event);
+    }
+
+    pub(crate) fn refresh(&mut self, now_us: u64) -> Option<RoutingTable> {
+        let to_us = now_us.saturating_sub(micros(self.feedback.delay));
+        let from_us = to_us.saturating_sub(micros(self.feedback.window));
+        self.events.retain(|event| event.at_us >= from_us);
+        let measured = self.measure(from_us, to_us);
+        let policy = &self.feedback.policy;
+        let Refresh::Publish(table) = self.keeper.refresh(&measured, policy, now_us) else {
+            return None;
+        };
+        self.keeper.replay(TableRecord::Published(table.clone()), policy);
+        Some(table)
+    }
+
+    fn measure(&self, from_us: u64, to_us: u64) -> Measured {
+        let mut cells: BTreeMap<(usize, u8), Vec<&TryEvent>> = BTreeMap::new();
+        let mut outcomes: BTreeMap<u64, Vec<&TryEvent>> = BTreeMap::new();
+        for event in self.events.iter().filter(|event| event.at_us < to_us) {
+            let class = size::class(u64::from(event.input_tokens));
+            cells.entry((event.upstream, class)).or_default().push(event);
+            outcomes.entry(event.table_version).or_default().push(event);
+        }
+        Measured {
+            from_us,
+            to_us,
+            inputs: Vec::new(),
+            cells: cells
+                .iter()
+                .map(|((upstream, class), events)| cell(*upstream, *class, events))
+                .collect(),
+            outcomes: outcomes.iter().map(|(version, events)| outcome(*version, events)).collect(),
+        }
+    }
+}
+
+fn cell(upstream: usize, size_class: u8, events: &[&TryEvent]) -> Cell {
+    let mut ttfts: Vec<u64> = events.iter().filter_map(|event| event.ttft_us).collect();
+    ttfts.sort_unstable();
+    let answered = events.iter().filter(|event| event.ttft_us.is_some());
+    let timed = ttfts.len() as u64;
+    Cell {
+        alias: ALIAS.to_owned(),
+        deployment: deployment_name(upstream),
+        size_class,
+        tries: events.len() as u64,
+        failures: events.len() as u64 - timed,
+        timed,
+        ttft_us_p50: quantile(&ttfts, 50),
+        ttft_us_p95: quantile(&ttfts, 95),
+        output_tokens_per_s: None,
+        priced_tries: timed,
+        input_tokens: answered.clone().map(|event| u64::from(event.input_tokens)).sum(),
+        output_tokens: answered.clone().map(|event| u64::from(event.output_tokens)).sum(),
+        cost_picousd: answered.map(|event| event.cost_picousd).sum(),
+        waste_picousd: 0,
+    }
+}
+
+fn outcome(table_version: u64, events: &[&TryEvent]) -> Outcome {
+    let times: Vec<f64> = events
+        .iter()
+        .filter_map(|e| Some(e.ttft_us? as f64 / f64::from(size::factor(e.input_tokens, 0))))
+        .collect();
+    Outcome {
+        alias: ALIAS.to_owned(),
+        table_version,
+        requests: events.len() as u64,
+        errors: (events.len() - times.len()) as u64,
+        ttft_us_mean: (!times.is_empty()).then(|| times.iter().sum::<f64>() / times.len() as f64),
+        picousd_per_token: None,
+    }
+}
+
+/// Of sorted values, by nearest rank.
+pub(crate) fn quantile(sorted: &[u64], percent: usize) -> Option<f64> {
+    let rank = (sorted.len() * percent).div_ceil(100).max(1);
+    sorted.get(rank - 1).map(|value| *value as f64)
+}
+
+pub(crate) fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,517 @@
+//! Playing a scene: a queue of events in simulated time.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
+
+use weir_routing::{
+    Alias, AliasSpec, DeploymentSpec, Failure, FailureKind, InFlight, Next, Plan, PriceSpec, Priors,
+    RequestFacts, Routes, RoutesSpec, SpecError, TargetSpec, Try,
+};
+
+use crate::chance;
+use crate::lab::feedback::{ALIAS, Ingestor, TryEvent, deployment_name, micros, quantile};
+use crate::lab::policy::{Policy, Simple};
+use crate::lab::scene::Scene;
+use crate::lab::upstream::{Fate, Upstream};
+
+/// What clients would have seen.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Figures {
+    pub requests: u64,
+    /// Requests that ended in an error.
+    pub failed: u64,
+    pub tries: u64,
+    /// From arrival to first token, retries included; sorted.
+    pub ttft_us: Vec<u64>,
+    /// First tries per window and provider.
+    pub shares: Vec<Vec<u32>>,
+    /// All tries per window and provider.
+    pub loads: Vec<Vec<u32>>,
+    /// (arrival, time to first token if any) of every request, in order of arrival.
+    pub timeline: Vec<(u64, Option<u64>)>,
+    pub cost_picousd: i128,
+    pub tables: u64,
+    /// Why Weir had no further try, and how often.
+    pub gave_up: BTreeMap<&'static str, u64>,
+}
+
+impl Figures {
+    #[must_use]
+    pub fn ttft_ms(&self, percent: usize) -> f64 {
+        quantile(&self.ttft_us, percent).map_or(f64::NAN, |us| us / 1_000.0)
+    }
+
+    /// Tries per request.
+    #[must_use]
+    pub fn amplification(&self) -> f64 {
+        self.tries as f64 / self.requests.max(1) as f64
+    }
+
+    /// Share of first tries that one provider got, from window `from` on to before `to`.
+    #[must_use]
+    pub fn share(&self, upstream: usize, from: usize, to: usize) -> f64 {
+        let windows = &self.shares[from.min(self.shares.len())..to.min(self.shares.len())];
+        let all: u32 = windows.iter().flatten().sum();
+        let own: u32 = windows.iter().map(|window| window[upstream]).sum();
+        f64::from(own) / f64::from(all.max(1))
+    }
+
+    /// How much one provider's share swings between windows: standard deviation over mean.
+    #[must_use]
+    pub fn share_cv(&self, upstream: usize, from: usize, to: usize) -> f64 {
+        let shares: Vec<f64> = (from..to).map(|w| self.share(upstream, w, w + 1)).collect();
+        let mean = shares.iter().sum::<f64>() / shares.len() as f64;
+        let variance = shares.iter().map(|s| (s - mean).powi(2)).sum::<f64>() / shares.len() as f64;
+        variance.sqrt() / mean
+    }
+}
+
+/// Plays a scene. Fails only if the scene's routes cannot be built.
+pub fn run(scene: &Scene, policy: Policy) -> Result<Figures, Vec<SpecError>> {
+    let mut world = World::new(scene, policy)?;
+    for (number, call) in scene.calls.iter().enumerate() {
+        world.schedule(START_US + micros(call.at), What::Arrives(number));
+    }
+    for (number, change) in scene.changes.iter().enumerate() {
+        world.schedule(START_US + micros(change.at), What::Changes(number));
+    }
+    if let Some(ingestor) = &world.ingestor {
+        let first_us = START_US + ingestor.every_us();
+        world.schedule(first_us, What::Refreshes);
+    }
+    while let Some(Reverse((now_us, _, what))) = world.events.pop() {
+        world.now_us = now_us;
+        world.happen(what);
+    }
+    world.figures.ttft_us.sort_unstable();
+    Ok(world.figures)
+}
+
+const START_US: u64 = 1_700_000_000_000_000;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum What {
+    Changes(usize),
+    Arrives(usize),
+    /// A retry's pause is over.
+    Tries(usize),
+    /// The first token is late.
+    Hedges(usize),
+    FirstToken(usize),
+    Completes(usize),
+    Fails(usize),
+    TimesOut(usize),
+    Refreshes,
+}
+
+struct World<'a> {
+    scene: &'a Scene,
+    policy: Policy,
+    now_us: u64,
+    /// By time, then by order of scheduling: equal times never depend on chance.
+    events: BinaryHeap<Reverse<(u64, u64, What)>>,
+    scheduled: u64,
+    upstreams: Vec<Upstream>,
+    gateways: Vec<Gateway>,
+    simple: Simple,
+    requests: Vec<Request>,
+    flights: Vec<Flight>,
+    ingestor: Option<Ingestor>,
+    figures: Figures,
+}
+
+struct Gateway {
+    routes: Routes,
+    priors: Priors,
+}
+
+struct Request {
+    gateway: usize,
+    arrived_us: u64,
+    plan: Option<Plan>,
+    next: Option<Try>,
+    /// Flights without a first token: one, or two while hedged.
+    waiting: Vec<usize>,
+}
+
+struct Flight {
+    request: usize,
+    upstream: usize,
+    started_us: u64,
+    state: State,
+    in_flight: Option<InFlight>,
+    failure: Option<Failure>,
+    ttft_us: Option<u64>,
+    /// Holds one of the provider's slots.
+    served: bool,
+    fate: Option<Fate>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Waiting,
+    Answering,
+    Over,
+}
+
+impl<'a> World<'a> {
+    fn new(scene: &'a Scene, policy: Policy) -> Result<Self, Vec<SpecError>> {
+        let gateways = (0..scene.gateways.max(1))
+            .map(|_| {
+                let routes = Routes::build(&routes_spec(scene), None)?;
+                Ok(Gateway { routes, priors: Priors::neutral() })
+            })
+            .collect::<Result<Vec<_>, Vec<SpecError>>>()?;
+        Ok(Self {
+            scene,
+            policy,
+            now_us: START_US,
+            events: BinaryHeap::new(),
+            scheduled: 0,
+            upstreams: scene.upstreams.iter().copied().map(Upstream::new).collect(),
+            gateways,
+            simple: Simple::new(scene.upstreams.len(), scene.seed),
+            requests: Vec::with_capacity(scene.calls.len()),
+            flights: Vec::with_capacity(scene.calls.len()),
+            ingestor: scene.feedback.clone().map(Ingestor::new),
+            figures: Figures::default(),
+        })
+    }
+
+    fn schedule(&mut self, at_us: u64, what: What) {
+        self.scheduled += 1;
+        self.events.push(Reverse((at_us, self.scheduled, what)));
+    }
+
+    fn happen(&mut self, what: What) {
+        match what {
+            What::Changes(number) => self.change(number),
+            What::Arrives(number) => self.arrive(number),
+            What::Tries(request) => self.try_next(request),
+            What::Hedges(request) => self.hedge(request),
+            What::FirstToken(flight) => self.first_token(flight),
+            What::Completes(flight) => self.complete(flight),
+            What::Fails(flight) => self.fail(flight, None),
+            What::TimesOut(flight) => {
+                if self.flights[flight].state == State::Waiting {
+                    self.fail(flight, Some(FailureKind::FirstTokenTimeout));
+                }
+            }
+            What::Refreshes => self.refresh(),
+        }
+    }
+
+    fn change(&mut self, number: usize) {
+        let change = self.scene.changes[number];
+        let upstream = &mut self.upstreams[change.upstream];
+        upstream.behaviour = change.to;
+        if let Some(price) = change.picousd_per_token {
+            upstream.spec.picousd_per_token = price;
+        }
+    }
+
+    fn arrive(&mut self, number: usize) {
+        let gateway = number % self.gateways.len();
+        self.figures.requests += 1;
+        self.figures.timeline.push((self.now_us - START_US, None));
+        let (plan, next) = match self.policy {
+            Policy::Weir => self.plan(number, gateway),
+            _ => (None, None),
+        };
+        self.requests.push(Request { gateway, arrived_us: self.now_us, plan, next, waiting: Vec::new() });
+        let upstream = match next {
+            Some(this) => this.deployment.index(),
+            None if self.policy == Policy::Weir => return self.give_up(),
+            None => self.simple.choose(self.policy, number),
+        };
+        let window = self.window();
+        count(&mut self.figures.shares, window, upstream, self.upstreams.len());
+        let hedge_after_us = self.requests[number].plan.as_ref().and_then(Plan::hedge_after_us);
+        if let Some(us) = hedge_after_us {
+            self.schedule(self.now_us + us, What::Hedges(number));
+        }
+        self.try_next(number);
+    }
+
+    fn plan(&self, number: usize, gateway: usize) -> (Option<Plan>, Option<Try>) {
+        let call = &self.scene.calls[number];
+        let facts = RequestFacts { input_tokens: call.input_tokens, ..RequestFacts::default() };
+        let gateway = &self.gateways[gateway];
+        let Some(alias) = gateway.routes.alias(ALIAS) else { return (None, None) };
+        let view = gateway.routes.view(&gateway.priors);
+        let seed = chance::mix(self.scene.seed, number as u64);
+        let mut plan = view.plan(alias, &facts, self.now_us, seed);
+        match plan.next(view, alias, None, self.now_us) {
+            Next::Try(this) => (Some(plan), Some(this)),
+            Next::GiveUp(_) => (Some(plan), None),
+        }
+    }
+
+    fn window(&self) -> usize {
+        let window = (self.now_us - START_US) / micros(self.scene.window).max(1);
+        usize::try_from(window).unwrap_or(usize::MAX)
+    }
+
+    /// Sends the try that was decided on.
+    fn try_next(&mut self, request: usize) {
+        let this = self.requests[request].next;
+        let upstream = match this {
+            Some(this) => this.deployment.index(),
+            None => self.simple.choose(self.policy, request),
+        };
+        self.figures.tries += 1;
+        let window = self.window();
+        count(&mut self.figures.loads, window, upstream, self.upstreams.len());
+        self.simple.started(upstream);
+        let in_flight = this.and_then(|this| self.start(request, &this));
+        let flight = self.flights.len();
+        self.flights.push(Flight {
+            request,
+            upstream,
+            started_us: self.now_us,
+            state: State::Waiting,
+            in_flight,
+            failure: None,
+            ttft_us: None,
+            served: false,
+            fate: None,
+        });
+        self.requests[request].waiting.push(flight);
+        let timeout_us = micros(self.scene.first_token_timeout);
+        self.schedule(self.now_us + timeout_us, What::TimesOut(flight));
+        self.serve_or_queue(flight);
+    }
+
+    fn hedge(&mut self, request: usize) {
+        let this = &mut self.requests[request];
+        let gateway = &self.gateways[this.gateway];
+        let (Some(plan), Some(alias)) = (&mut this.plan, gateway.routes.alias(ALIAS)) else {
+            return;
+        };
+        let view = gateway.routes.view(&gateway.priors);
+        if this.waiting.is_empty() {
+            return;
+        }
+        if let Some(hedge) = plan.hedge(view, alias, self.now_us) {
+            this.next = Some(hedge);
+            self.try_next(request);
+        }
+    }
+
+    fn start(&self, request: usize, this: &Try) -> Option<InFlight> {
+        let request = &self.requests[request];
+        let gateway = &self.gateways[request.gateway];
+        let alias: &Alias = gateway.routes.alias(ALIAS)?;
+        let plan = request.plan.as_ref()?;
+        Some(gateway.routes.view(&gateway.priors).start(alias, plan, this, self.now_us))
+    }
+
+    fn serve_or_queue(&mut self, flight: usize) {
+        let upstream = self.flights[flight].upstream;
+        let call = &self.scene.calls[self.flights[flight].request];
+        let luck = chance::mix(self.scene.seed ^ upstream as u64, self.flights[flight].request as u64);
+        let fate = self.upstreams[upstream].fate(call, luck);
+        self.flights[flight].fate = Some(fate);
+        let occupies = matches!(fate, Fate::Answer { .. });
+        let spec = self.upstreams[upstream].spec;
+        if occupies && self.upstreams[upstream].busy >= spec.slots {
+            self.upstreams[upstream].queue.push_back(flight);
+            return;
+        }
+        if occupies {
+            self.upstreams[upstream].busy += 1;
+            self.flights[flight].served = true;
+        }
+        match fate {
+            Fate::Answer { ttft_us, .. } => {
+                self.schedule(self.now_us + ttft_us, What::FirstToken(flight));
+            }
+            Fate::Failure { after_us, kind, retry_after_us } => {
+                self.flights[flight].failure =
+                    Some(Failure { retry_after_us, ..Failure::new(kind) });
+                self.schedule(self.now_us + after_us, What::Fails(flight));
+            }
+            Fate::Nothing => {}
+        }
+    }
+
+    fn first_token(&mut self, flight: usize) {
+        let now_us = self.now_us;
+        let this = &mut self.flights[flight];
+        if this.state != State::Waiting {
+            return;
+        }
+        this.state = State::Answering;
+        let ttft_us = now_us - this.started_us;
+        this.ttft_us = Some(ttft_us);
+        if let Some(in_flight) = &mut this.in_flight {
+            in_flight.first_token(now_us);
+        }
+        let rest_us = match this.fate {
+            Some(Fate::Answer { rest_us, .. }) => rest_us,
+            _ => 0,
+        };
+        let (request, upstream) = (this.request, this.upstream);
+        self.simple.observed(upstream, ttft_us);
+        let losers = std::mem::take(&mut self.requests[request].waiting);
+        for loser in losers.into_iter().filter(|loser| *loser != flight) {
+            if let Some(in_flight) = self.flights[loser].in_flight.take() {
+                in_flight.lose(now_us);
+            }
+            self.end(loser);
+        }
+        let since_arrival_us = now_us - self.requests[request].arrived_us;
+        self.figures.ttft_us.push(since_arrival_us);
+        self.figures.timeline[request].1 = Some(since_arrival_us);
+        self.schedule(now_us + rest_us, What::Completes(flight));
+    }
+
+    fn complete(&mut self, flight: usize) {
+        let call = &self.scene.calls[self.flights[flight].request];
+        if let Some(in_flight) = self.flights[flight].in_flight.take() {
+            in_flight.succeed(call.output_tokens, self.now_us);
+        }
+        let upstream = self.flights[flight].upstream;
+        self.figures.cost_picousd += i128::from(self.upstreams[upstream].cost_picousd(call));
+        self.end(flight);
+    }
+
+    fn fail(&mut self, flight: usize, timeout: Option<FailureKind>) {
+        if self.flights[flight].state == State::Over {
+            return;
+        }
+        let failure = match timeout {
+            Some(kind) => Failure::new(kind),
+            None => match self.flights[flight].failure {
+                Some(failure) => failure,
+                None => return,
+            },
+        };
+        let this = &mut self.flights[flight];
+        let (request, upstream) = (this.request, this.upstream);
+        let taken_us = self.now_us - this.started_us;
+        if let Some(in_flight) = this.in_flight.take() {
+            in_flight.fail(&failure, self.now_us);
+        }
+        self.simple.observed(upstream, taken_us);
+        self.end(flight);
+        self.requests[request].waiting.retain(|other| *other != flight);
+        if self.requests[request].waiting.is_empty() {
+            self.after(request, &failure);
+        }
+    }
+
+    /// Gives the place back and counts the try, as its event would.
+    fn end(&mut self, flight: usize) {
+        let this = &mut self.flights[flight];
+        this.state = State::Over;
+        let (request, upstream, served) = (this.request, this.upstream, this.served);
+        this.served = false;
+        let ttft_us = this.ttft_us;
+        self.simple.ended(upstream);
+        let call = self.scene.calls[request];
+        let table_version =
+            self.requests[request].plan.as_ref().map_or(0, Plan::table_version);
+        let cost_picousd = self.upstreams[upstream].cost_picousd(&call);
+        if let Some(ingestor) = &mut self.ingestor {
+            ingestor.count(TryEvent {
+                at_us: self.now_us,
+                upstream,
+                input_tokens: call.input_tokens,
+                output_tokens: call.output_tokens,
+                ttft_us,
+                cost_picousd,
+                table_version,
+            });
+        }
+        if served {
+            self.upstreams[upstream].busy -= 1;
+        }
+        self.serve_queue(upstream);
+    }
+
+    fn serve_queue(&mut self, upstream: usize) {
+        while self.upstreams[upstream].busy < self.upstreams[upstream].spec.slots {
+            let Some(flight) = self.upstreams[upstream].queue.pop_front() else { return };
+            if self.flights[flight].state == State::Waiting {
+                self.serve_or_queue(flight);
+            }
+        }
+    }
+
+    fn after(&mut self, request: usize, failure: &Failure) {
+        let now_us = self.now_us;
+        let this = &mut self.requests[request];
+        let gateway = &self.gateways[this.gateway];
+        let alias = gateway.routes.alias(ALIAS);
+        let next = match (&mut this.plan, alias) {
+            (Some(plan), Some(alias)) => {
+                plan.next(gateway.routes.view(&gateway.priors), alias, Some(failure), now_us)
+            }
+            _ => return self.give_up(),
+        };
+        match next {
+            Next::Try(again) => {
+                this.next = Some(again);
+                self.schedule(now_us + again.delay_us, What::Tries(request));
+            }
+            Next::GiveUp(reason) => {
+                *self.figures.gave_up.entry(reason.as_str()).or_default() += 1;
+                self.give_up();
+            }
+        }
+    }
+
+    fn give_up(&mut self) {
+        self.figures.failed += 1;
+    }
+
+    fn refresh(&mut self) {
+        let Some(ingestor) = &mut self.ingestor else { return };
+        let again_us = self.now_us + ingestor.every_us();
+        if let Some(table) = ingestor.refresh(self.now_us) {
+            self.figures.tables += 1;
+            for gateway in &mut self.gateways {
+                gateway.priors = Priors::adopt(&table, &gateway.routes);
+            }
+        }
+        // The last event of the scene must not be a refresh that schedules the next one.
+        if !self.events.is_empty() {
+            self.schedule(again_us, What::Refreshes);
+        }
+    }
+}
+
+fn count(windows: &mut Vec<Vec<u32>>, window: usize, upstream: usize, upstreams: usize) {
+    while windows.len() <= window {
+        windows.push(vec![0; upstreams]);
+    }
+    windows[window][upstream] += 1;
+}
+
+fn routes_spec(scene: &Scene) -> RoutesSpec {
+    let deployments = scene
+        .upstreams
+        .iter()
+        .enumerate()
+        .map(|(number, upstream)| {
+            let price = u64::try_from(upstream.picousd_per_token).unwrap_or(0);
+            DeploymentSpec {
+                name: deployment_name(number),
+                price: Some(PriceSpec { input_picousd: price, output_picousd: 4 * price }),
+                ..DeploymentSpec::default()
+            }
+        })
+        .collect();
+    let targets = (0..scene.upstreams.len())
+        .map(|deployment| TargetSpec { deployment, weight: 1.0, rank: 0 })
+        .collect();
+    let alias = AliasSpec {
+        name: ALIAS.to_owned(),
+        strategy: scene.strategy.clone(),
+        targets,
+        retry: scene.retry.clone(),
+        ..AliasSpec::default()
+    };
+    RoutesSpec { deployments, aliases: vec![alias], ..RoutesSpec::default() }
+}

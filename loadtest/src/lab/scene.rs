@@ -1,0 +1,83 @@
+//! What is played: callers, providers, events.
+
+use std::time::Duration;
+
+use weir_routing::{RetrySpec, StrategySpec};
+
+use crate::chance;
+use crate::lab::feedback::Feedback;
+use crate::lab::upstream::{Behaviour, UpstreamSpec};
+use crate::trace::{Call, Trace, TraceError, TraceName};
+
+/// One experiment.
+#[derive(Clone, Debug)]
+pub struct Scene {
+    pub calls: Vec<Call>,
+    pub upstreams: Vec<UpstreamSpec>,
+    pub changes: Vec<Change>,
+    /// Gateways that share the calls. Each sees only its own; all use the same tables.
+    pub gateways: usize,
+    pub strategy: StrategySpec,
+    pub retry: RetrySpec,
+    /// Without it no tables are published.
+    pub feedback: Option<Feedback>,
+    /// A call without a first token by then has failed.
+    pub first_token_timeout: Duration,
+    /// Length of the windows in which shares are counted.
+    pub window: Duration,
+    pub seed: u64,
+}
+
+/// Something that happens to a provider.
+#[derive(Clone, Copy, Debug)]
+pub struct Change {
+    pub at: Duration,
+    pub upstream: usize,
+    pub to: Behaviour,
+    /// A new price in picodollars per input token.
+    pub picousd_per_token: Option<i64>,
+}
+
+impl Change {
+    #[must_use]
+    pub fn at_s(seconds: u64, upstream: usize, to: Behaviour) -> Self {
+        Self { at: Duration::from_secs(seconds), upstream, to, picousd_per_token: None }
+    }
+}
+
+impl Scene {
+    /// Calls of the size that recorded conversations have, arriving at random at a mean rate, at
+    /// `upstreams` equal providers.
+    pub fn new(rate_per_s: f64, seconds: u64, upstreams: usize) -> Result<Self, TraceError> {
+        let seed = 1;
+        let sizes = Trace::named(TraceName::AzureConv, SIZES_MAX, seed)?;
+        Ok(Self {
+            calls: arrivals(&sizes.calls, rate_per_s, seconds, seed),
+            upstreams: vec![UpstreamSpec::default(); upstreams],
+            changes: Vec::new(),
+            gateways: 1,
+            strategy: StrategySpec::Latency { prefix_affinity: false },
+            retry: RetrySpec::default(),
+            feedback: None,
+            first_token_timeout: Duration::from_secs(10),
+            window: Duration::from_secs(1),
+            seed,
+        })
+    }
+}
+
+const SIZES_MAX: usize = 20_000;
+
+/// A Poisson process: the recorded times would give five calls a second, too few to load ten
+/// providers, and stretching them would stretch their pauses too.
+fn arrivals(sizes: &[Call], rate_per_s: f64, seconds: u64, seed: u64) -> Vec<Call> {
+    let end_s = Duration::from_secs(seconds).as_secs_f64();
+    let mut at_s = 0.0;
+    (0..)
+        .zip(sizes.iter().cycle())
+        .map_while(|(number, size)| {
+            at_s -= (1.0 - chance::unit(seed, number)).ln() / rate_per_s;
+            (at_s < end_s).then(|| Call { at: Duration::from_secs_f64(at_s), ..*size })
+        })
+        .collect()
+}
