@@ -1,0 +1,268 @@
+//! One event on disk: how it is framed, and how a reader tells a whole frame from an unfinished or
+//! a damaged one.
+//!
+//! ```text
+//! 0        4          8       16
+//! ├────────┼──────────┼───────┼───────────────┤
+//! │ length │ checksum │  seq  │  payload …    │   little-endian
+//! └────────┴──────────┴───────┴───────────────┘
+//! ```
+//!
+//! The two highest bits of `length` are marks. [`Mark::more`]: further frames of the same append
+//! follow, and the append counts only as a whole. [`Mark::last`]: the stream ends here.
+//! The checksum is CRC32C over the stream's id, the length with its marks, seq and payload; a frame
+//! that strays into another stream's file is therefore damaged there.
+//!
+//! Everything here is pure.
+
+use std::ops::{Range, RangeInclusive};
+
+use weir_schemas::StreamId;
+
+use crate::caps::PAYLOAD_BYTES_MAX;
+
+pub(crate) const HEADER_BYTES: usize = 16;
+
+const MORE: u32 = 1 << 31;
+const LAST: u32 = 1 << 30;
+const LENGTH: u32 = LAST - 1;
+
+/// What a frame says besides its event.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Mark {
+    /// Further frames of the same append follow.
+    pub(crate) more: bool,
+    /// Nothing follows: the stream is closed.
+    pub(crate) last: bool,
+}
+
+/// The stream's share of every checksum.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Seed(u32);
+
+impl Seed {
+    pub(crate) fn of(stream: StreamId) -> Self {
+        Self(crc32c::crc32c(stream.as_bytes()))
+    }
+
+    fn checksum(self, length: [u8; 4], seq_and_payload: &[u8]) -> u32 {
+        crc32c::crc32c_append(crc32c::crc32c_append(self.0, &length), seq_and_payload)
+    }
+}
+
+/// The payload does not fit into a frame.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct TooLarge {
+    pub(crate) bytes: usize,
+}
+
+/// Makes room for a header at the end of `out`. The payload goes behind it, then [`finish`].
+pub(crate) fn begin(out: &mut Vec<u8>) -> usize {
+    let start = out.len();
+    out.resize(start + HEADER_BYTES, 0);
+    start
+}
+
+/// Fills in the header of the frame that began at `start` and reaches to the end of `out`.
+pub(crate) fn finish(
+    out: &mut [u8],
+    start: usize,
+    seed: Seed,
+    seq: u64,
+    mark: Mark,
+) -> Result<(), TooLarge> {
+    let bytes = out.len() - start - HEADER_BYTES;
+    let length = u32::try_from(bytes).unwrap_or(u32::MAX);
+    if bytes > PAYLOAD_BYTES_MAX {
+        return Err(TooLarge { bytes });
+    }
+    let more = if mark.more { MORE } else { 0 };
+    let last = if mark.last { LAST } else { 0 };
+    let length = (length | more | last).to_le_bytes();
+
+    out[start + 8..start + HEADER_BYTES].copy_from_slice(&seq.to_le_bytes());
+    let checksum = seed.checksum(length, &out[start + 8..]);
+    out[start..start + 4].copy_from_slice(&length);
+    out[start + 4..start + 8].copy_from_slice(&checksum.to_le_bytes());
+    Ok(())
+}
+
+/// A whole, undamaged frame at the beginning of some bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Frame {
+    pub(crate) seq: u64,
+    pub(crate) mark: Mark,
+    /// Where the payload lies, counted from the frame's first byte.
+    pub(crate) payload: Range<usize>,
+}
+
+impl Frame {
+    pub(crate) fn bytes(&self) -> usize {
+        self.payload.end
+    }
+}
+
+/// What some bytes begin with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Parsed {
+    Frame(Frame),
+    /// As far as one can see, a frame whose end is not there. It needs so many bytes in all.
+    /// Zeros are room that was not written to, so they are the beginning of any frame.
+    Unfinished {
+        needed: usize,
+    },
+    Damaged,
+}
+
+/// The fields of a header that are known before the payload is there.
+struct Header {
+    length: [u8; 4],
+    payload_bytes: usize,
+    mark: Mark,
+    checksum: u32,
+    seq: u64,
+}
+
+fn header(bytes: &[u8]) -> Option<Header> {
+    let (length, rest) = bytes.split_first_chunk::<4>()?;
+    let (checksum, rest) = rest.split_first_chunk::<4>()?;
+    let seq = rest.first_chunk::<8>()?;
+    let word = u32::from_le_bytes(*length);
+    Some(Header {
+        length: *length,
+        payload_bytes: (word & LENGTH) as usize,
+        mark: Mark {
+            more: word & MORE != 0,
+            last: word & LAST != 0,
+        },
+        checksum: u32::from_le_bytes(*checksum),
+        seq: u64::from_le_bytes(*seq),
+    })
+}
+
+/// Reads the frame that `bytes` begin with.
+pub(crate) fn parse(seed: Seed, bytes: &[u8]) -> Parsed {
+    let Some(header) = header(bytes) else {
+        return Parsed::Unfinished {
+            needed: HEADER_BYTES,
+        };
+    };
+    if header.payload_bytes > PAYLOAD_BYTES_MAX {
+        return Parsed::Damaged;
+    }
+    if bytes[..HEADER_BYTES] == [0; HEADER_BYTES] {
+        return Parsed::Unfinished { needed: usize::MAX };
+    }
+    let needed = HEADER_BYTES + header.payload_bytes;
+    let Some(frame) = bytes.get(..needed) else {
+        return Parsed::Unfinished { needed };
+    };
+    if seed.checksum(header.length, &frame[8..]) != header.checksum {
+        return Parsed::Damaged;
+    }
+    Parsed::Frame(Frame {
+        seq: header.seq,
+        mark: header.mark,
+        payload: HEADER_BYTES..needed,
+    })
+}
+
+/// Where in `bytes` a header stands that could be that of a frame with one of `seqs`, and how many
+/// bytes that frame would have. Only its checksum can tell whether it is one.
+///
+/// The sequence number is what makes the search cheap: behind damage of n bytes, at most n/16
+/// numbers can be missing, so chance and payloads that look like frames are ruled out at once.
+pub(crate) fn find_header(
+    bytes: &[u8],
+    from: usize,
+    seqs: &RangeInclusive<u64>,
+) -> Option<(usize, usize)> {
+    (from..bytes.len().saturating_sub(HEADER_BYTES - 1)).find_map(|at| {
+        let header = header(&bytes[at..])?;
+        let plausible = header.payload_bytes <= PAYLOAD_BYTES_MAX && seqs.contains(&header.seq);
+        plausible.then_some((at, HEADER_BYTES + header.payload_bytes))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn seed() -> Seed {
+        Seed::of(StreamId::from_bytes([7; 16]))
+    }
+
+    fn frame(seq: u64, mark: Mark, payload: &[u8]) -> Vec<u8> {
+        let mut out = Vec::new();
+        let start = begin(&mut out);
+        out.extend_from_slice(payload);
+        finish(&mut out, start, seed(), seq, mark).unwrap();
+        out
+    }
+
+    proptest! {
+        #[test]
+        fn a_frame_reads_back_and_every_cut_of_it_is_unfinished(
+            seq: u64, more: bool, last: bool, payload: Vec<u8>,
+        ) {
+            let mark = Mark { more, last };
+            let bytes = frame(seq, mark, &payload);
+            let Parsed::Frame(read) = parse(seed(), &bytes) else {
+                panic!("not a frame");
+            };
+            prop_assert_eq!((read.seq, read.mark), (seq, mark));
+            prop_assert_eq!(&bytes[read.payload.clone()], payload.as_slice());
+            prop_assert_eq!(read.bytes(), bytes.len());
+            for cut in 0..bytes.len() {
+                let unfinished = matches!(parse(seed(), &bytes[..cut]), Parsed::Unfinished { .. });
+                prop_assert!(unfinished, "cut at {}", cut);
+            }
+        }
+
+        #[test]
+        fn a_flipped_bit_is_never_read_as_a_frame(
+            payload in proptest::collection::vec(any::<u8>(), 0..64), seq: u64, bit: prop::sample::Index,
+        ) {
+            let mut bytes = frame(seq, Mark::default(), &payload);
+            let bit = bit.index(bytes.len() * 8);
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            prop_assert!(!matches!(parse(seed(), &bytes), Parsed::Frame(_)));
+        }
+
+        #[test]
+        fn hostile_bytes_never_panic(bytes: Vec<u8>) {
+            let _ = parse(seed(), &bytes);
+            let _ = find_header(&bytes, 0, &(0..=u64::MAX));
+        }
+    }
+
+    #[test]
+    fn a_frame_of_another_stream_is_damaged() {
+        let bytes = frame(1, Mark::default(), b"event");
+        let other = Seed::of(StreamId::from_bytes([8; 16]));
+        assert_eq!(parse(other, &bytes), Parsed::Damaged);
+    }
+
+    #[test]
+    fn a_payload_beyond_the_limit_is_refused() {
+        let mut out = Vec::new();
+        let start = begin(&mut out);
+        out.resize(HEADER_BYTES + PAYLOAD_BYTES_MAX + 1, 0);
+        let refused = finish(&mut out, start, seed(), 1, Mark::default());
+        let bytes = PAYLOAD_BYTES_MAX + 1;
+        assert_eq!(refused, Err(TooLarge { bytes }));
+    }
+
+    #[test]
+    fn the_search_finds_a_frame_behind_garbage_and_ignores_implausible_numbers() {
+        let mut bytes = vec![0xEE; 37];
+        bytes.extend(frame(900, Mark::default(), b"stray"));
+        let wanted = bytes.len();
+        bytes.extend(frame(12, Mark::default(), b"event"));
+        let found = find_header(&bytes, 0, &(10..=20)).unwrap();
+        assert_eq!(found, (wanted, HEADER_BYTES + 5));
+        assert!(matches!(parse(seed(), &bytes[found.0..]), Parsed::Frame(_)));
+    }
+}

@@ -1,0 +1,234 @@
+//! Ends the streams of writers that died.
+//!
+//! Whoever gets the lock of a stream that is not closed knows that its writer is dead, and closes
+//! the stream in its place. What stands at its end decides how:
+//!
+//! * An unfinished append was never acknowledged: it is cut off, and its numbers are free again.
+//! * A frame that is whole but wrong, with nothing good behind it, was acknowledged once and went
+//!   bad since. It stays, its number stays used, and so the loss stays visible as a gap.
+//!
+//! After a power failure under durability `os`, acknowledged events may be missing from the end
+//! without a trace. Then the reason given is `rebooted` instead of `recovered`.
+
+use std::fs::{self, File, TryLockError};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::FileExt as _;
+use std::path::Path;
+
+use weir_schemas::StreamId;
+use weir_schemas::codec::Encoder;
+use weir_schemas::event::{Event, StreamClosed};
+
+use super::Durability;
+use crate::caps::READ_TURN_BYTES;
+use crate::clock::unix_us;
+use crate::files::{self, Doing as _, FileError, HeaderFault, SegmentHeader};
+use crate::frame::{self, Mark, Seed};
+use crate::walk::{Found, Limit, Rest, Walk};
+
+const TURN: Limit = Limit {
+    bytes: READ_TURN_BYTES,
+    events: usize::MAX,
+};
+
+/// What became of a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// Its writer lives, or someone else is recovering it just now.
+    Alive,
+    /// It was closed already.
+    Closed,
+    /// It has no segment: there is nothing to close.
+    Empty,
+    Recovered {
+        torn_bytes: u64,
+    },
+}
+
+/// Makes the lock file of a new stream and takes it. It says under which boot and which durability
+/// the stream is written.
+pub(super) fn create_lock(path: &Path, durability: Durability) -> Result<File, FileError> {
+    let locked = || -> io::Result<File> {
+        let mut lock = files::create().truncate(true).open(path)?;
+        lock.lock()?;
+        let boot = boot_id();
+        let (durability, pid) = (durability.name(), std::process::id());
+        write!(lock, "boot {boot}\ndurability {durability}\npid {pid}\n")?;
+        Ok(lock)
+    };
+    locked().doing("lock stream by", path)
+}
+
+/// Leaves the hint that spares later openings of the journal a look at the stream's last segment.
+pub(super) fn mark_closed(stream_dir: &Path) {
+    let path = stream_dir.join(files::STREAM_CLOSED);
+    if let Err(error) = files::create().open(&path) {
+        tracing::warn!(path = %path.display(), %error, "closed stream not marked as such");
+    }
+}
+
+/// Closes the stream if its writer is dead and did not.
+pub(crate) fn recover(journal: &Path, stream: StreamId) -> Result<Outcome, FileError> {
+    let dir = files::stream_dir(journal, stream);
+    if dir.join(files::STREAM_CLOSED).exists() {
+        return Ok(Outcome::Closed);
+    }
+    recover_unmarked(&dir, stream)
+}
+
+/// The same, without believing the hint that the stream is closed.
+pub(crate) fn recover_unmarked(dir: &Path, stream: StreamId) -> Result<Outcome, FileError> {
+    let lock_path = dir.join(files::STREAM_LOCK);
+    let mut lock = files::create()
+        .read(true)
+        .open(&lock_path)
+        .doing("open", &lock_path)?;
+    match lock.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => return Ok(Outcome::Alive),
+        Err(TryLockError::Error(error)) => return Err(error).doing("lock", &lock_path),
+    }
+    let Some(first_seq) = files::list_segments(dir)?.pop() else {
+        return Ok(Outcome::Empty);
+    };
+    let path = files::segment_path(dir, first_seq);
+    let header = SegmentHeader { stream, first_seq };
+    let closed = close(&path, header, died_with_the_machine(&mut lock));
+    match closed.doing("recover", &path)? {
+        Tail { closed: true, .. } => {
+            mark_closed(dir);
+            Ok(Outcome::Closed)
+        }
+        Tail { torn_bytes, .. } => {
+            files::sync_dir(dir)?;
+            mark_closed(dir);
+            tracing::info!(%stream, torn_bytes, "closed the stream of a dead writer");
+            Ok(Outcome::Recovered { torn_bytes })
+        }
+    }
+}
+
+/// Whether the machine went down while the stream was open and nothing had been promised.
+fn died_with_the_machine(lock: &mut File) -> bool {
+    let mut text = String::new();
+    if lock.read_to_string(&mut text).is_err() {
+        return false;
+    }
+    let value = |key: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(key));
+        line.unwrap_or_default().trim()
+    };
+    value("durability") == Durability::Os.name() && value("boot") != boot_id()
+}
+
+/// A new one each time the machine starts; empty where the system has none.
+fn boot_id() -> String {
+    let id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    id.trim().to_owned()
+}
+
+/// What stands at the end of a stream's last segment.
+#[derive(Debug)]
+struct Tail {
+    closed: bool,
+    /// Where the next frame belongs.
+    end: u64,
+    next_seq: u64,
+    torn_bytes: u64,
+}
+
+fn close(path: &Path, header: SegmentHeader, rebooted: bool) -> io::Result<Tail> {
+    let file = files::create().read(true).open(path)?;
+    let mut tail = match check_header(&file, header)? {
+        Some(torn) => torn,
+        None => read_tail(&file, header)?,
+    };
+    if tail.closed {
+        return Ok(tail);
+    }
+    let mut closed = Event::StreamClosed(StreamClosed {
+        stream: header.stream,
+        seq: tail.next_seq,
+        ts_us: unix_us(),
+        reason: if rebooted { "rebooted" } else { "recovered" },
+        torn_bytes: tail.torn_bytes,
+    });
+    let frame = last_frame(&mut closed, header.stream, tail.next_seq)?;
+    file.set_len(tail.end)?;
+    file.write_all_at(&frame, tail.end)?;
+    file.sync_data()?;
+    tail.end += frame.len() as u64;
+    Ok(tail)
+}
+
+/// Writes the header anew if the writer died before it was whole; then there is no event either.
+fn check_header(file: &File, header: SegmentHeader) -> io::Result<Option<Tail>> {
+    let mut bytes = [0; SegmentHeader::BYTES];
+    let count = files::read_at(file, &mut bytes, 0)?;
+    match header.check(&bytes[..count]) {
+        Ok(()) | Err(HeaderFault::Damaged) => Ok(None),
+        Err(HeaderFault::Version(version)) => Err(io::Error::other(format!(
+            "it has format version {version}, which this program is too old for"
+        ))),
+        Err(HeaderFault::Unfinished) => {
+            file.write_all_at(&header.encode(), 0)?;
+            Ok(Some(Tail {
+                closed: false,
+                end: SegmentHeader::BYTES as u64,
+                next_seq: header.first_seq,
+                torn_bytes: count as u64,
+            }))
+        }
+    }
+}
+
+fn read_tail(file: &File, header: SegmentHeader) -> io::Result<Tail> {
+    let mut walk = Walk {
+        seed: Seed::of(header.stream),
+        offset: SegmentHeader::BYTES as u64,
+        next_seq: header.first_seq,
+    };
+    let mut closed = false;
+    let mut visit = |found: Found| closed |= found.last;
+    let mut torn_bytes = 0;
+    loop {
+        let rest = walk.advance(file, TURN, &mut visit)?;
+        match rest {
+            Rest::Turn => continue,
+            Rest::End { leftover: 0 } => break,
+            Rest::End { .. } | Rest::Damaged => {}
+        }
+        if walk.skip_damage(file, &mut visit)?.is_some() {
+            continue;
+        }
+        match rest {
+            Rest::End { leftover } => torn_bytes = leftover,
+            _ => {
+                walk.skip_rest(file, &mut visit)?;
+                walk.next_seq += 1;
+            }
+        }
+        break;
+    }
+    Ok(Tail {
+        closed,
+        end: walk.offset,
+        next_seq: walk.next_seq,
+        torn_bytes,
+    })
+}
+
+fn last_frame(event: &mut Event<'_>, stream: StreamId, seq: u64) -> io::Result<Vec<u8>> {
+    let mut frame = Vec::new();
+    let start = frame::begin(&mut frame);
+    Encoder::new()
+        .encode(event, &mut frame)
+        .map_err(io::Error::other)?;
+    let mark = Mark {
+        more: false,
+        last: true,
+    };
+    frame::finish(&mut frame, start, Seed::of(stream), seq, mark)
+        .map_err(|too_large| io::Error::other(format!("{too_large:?}")))?;
+    Ok(frame)
+}

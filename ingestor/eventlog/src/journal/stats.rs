@@ -1,0 +1,158 @@
+//! What a journal has counted since it was opened, for metrics.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+/// A snapshot of the journal's counters. They count from the opening of the journal by this
+/// process; `bytes_on_disk`, `bytes_max`, `disk_full` and `streams_open` are the state now.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct JournalStats {
+    pub appended_events: u64,
+    pub appended_bytes: u64,
+    /// Appends that failed, whatever the reason.
+    pub append_errors: u64,
+    /// Events that were dropped because the journal was full.
+    pub dropped_events: u64,
+    pub streams_open: u64,
+    pub segments_sealed: u64,
+    /// Streams of dead writers that were closed.
+    pub streams_recovered: u64,
+    /// Bytes of unfinished appends that were cut off from them.
+    pub torn_bytes: u64,
+    pub bytes_on_disk: u64,
+    pub bytes_max: u64,
+    pub disk_full: bool,
+    pub sync_latency: Latency,
+    pub sync_errors: u64,
+}
+
+/// How long something took: a histogram with bounds that double.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Latency {
+    /// Observations of at most `Latency::bound_us(index)`; the last bucket takes the rest.
+    pub buckets: [u64; Self::BUCKETS],
+    pub count: u64,
+    pub sum_us: u64,
+}
+
+impl Latency {
+    pub const BUCKETS: usize = 16;
+
+    /// Upper bound of a bucket: 128 µs, 256 µs … 2.1 s. The last bucket has none.
+    #[must_use]
+    pub const fn bound_us(bucket: usize) -> Option<u64> {
+        if bucket + 1 < Self::BUCKETS {
+            Some(128 << bucket)
+        } else {
+            None
+        }
+    }
+}
+
+/// A [`Latency`] that is being counted.
+#[derive(Debug, Default)]
+pub(crate) struct LatencyCounter {
+    buckets: [AtomicU64; Latency::BUCKETS],
+    sum_us: AtomicU64,
+}
+
+impl LatencyCounter {
+    pub(crate) fn observe(&self, took: Duration) {
+        let us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        let bucket = (0..Latency::BUCKETS)
+            .find(|bucket| Latency::bound_us(*bucket).is_none_or(|bound| us <= bound))
+            .unwrap_or(Latency::BUCKETS - 1);
+        self.buckets[bucket].fetch_add(1, Relaxed);
+        self.sum_us.fetch_add(us, Relaxed);
+    }
+
+    pub(crate) fn snapshot(&self) -> Latency {
+        let buckets = std::array::from_fn(|bucket| self.buckets[bucket].load(Relaxed));
+        Latency {
+            buckets,
+            count: buckets.iter().sum(),
+            sum_us: self.sum_us.load(Relaxed),
+        }
+    }
+}
+
+/// What one stream counted. Its writer counts under its own lock, so the hot path shares no
+/// cache line with other streams.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct StreamCounters {
+    pub(crate) appended_events: u64,
+    pub(crate) appended_bytes: u64,
+    pub(crate) append_errors: u64,
+    pub(crate) dropped_events: u64,
+    pub(crate) segments_sealed: u64,
+}
+
+impl StreamCounters {
+    pub(crate) fn add_to(&self, stats: &mut JournalStats) {
+        stats.appended_events += self.appended_events;
+        stats.appended_bytes += self.appended_bytes;
+        stats.append_errors += self.append_errors;
+        stats.dropped_events += self.dropped_events;
+        stats.segments_sealed += self.segments_sealed;
+    }
+}
+
+/// What is counted beside the hot path, and the sums of streams that are gone.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    gone: parking_lot::Mutex<StreamCounters>,
+    streams_recovered: AtomicU64,
+    torn_bytes: AtomicU64,
+    sync_errors: AtomicU64,
+    pub(crate) sync_latency: LatencyCounter,
+}
+
+impl Counters {
+    pub(crate) fn keep(&self, counters: &StreamCounters) {
+        let mut gone = self.gone.lock();
+        gone.appended_events += counters.appended_events;
+        gone.appended_bytes += counters.appended_bytes;
+        gone.append_errors += counters.append_errors;
+        gone.dropped_events += counters.dropped_events;
+        gone.segments_sealed += counters.segments_sealed;
+    }
+
+    pub(crate) fn count_recovered(&self, torn_bytes: u64) {
+        self.streams_recovered.fetch_add(1, Relaxed);
+        self.torn_bytes.fetch_add(torn_bytes, Relaxed);
+    }
+
+    pub(crate) fn count_sync_error(&self) {
+        self.sync_errors.fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn snapshot(&self) -> JournalStats {
+        let mut stats = JournalStats {
+            streams_recovered: self.streams_recovered.load(Relaxed),
+            torn_bytes: self.torn_bytes.load(Relaxed),
+            sync_latency: self.sync_latency.snapshot(),
+            sync_errors: self.sync_errors.load(Relaxed),
+            ..JournalStats::default()
+        };
+        self.gone.lock().add_to(&mut stats);
+        stats
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn latencies_fall_into_the_bucket_of_their_bound() {
+        let counter = LatencyCounter::default();
+        for us in [0, 128, 129, 5_000_000] {
+            counter.observe(Duration::from_micros(us));
+        }
+        let latency = counter.snapshot();
+        assert_eq!((latency.count, latency.sum_us), (4, 5_000_257));
+        assert_eq!(latency.buckets[..2], [2, 1]);
+        assert_eq!(latency.buckets[Latency::BUCKETS - 1], 1);
+        assert_eq!(Latency::bound_us(14), Some(2_097_152));
+    }
+}

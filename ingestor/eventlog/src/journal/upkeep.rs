@@ -1,0 +1,100 @@
+//! What has to be done from time to time: measure the directory, notice that a full disk has room
+//! again, seal old segments, record dropped events.
+
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex};
+
+use super::Core;
+use crate::caps::{ABANDONED, DISK_PROBE_BYTES, UPKEEP};
+use crate::clock;
+use crate::files::{self, Entry, STREAM_LOCK};
+
+#[derive(Debug, Default)]
+pub(crate) struct UpkeepSignal {
+    stop: Mutex<bool>,
+    changed: Condvar,
+}
+
+impl UpkeepSignal {
+    pub(crate) fn stop(&self) {
+        *self.stop.lock() = true;
+        self.changed.notify_one();
+    }
+
+    fn wait(&self, pause: Duration) -> bool {
+        let mut stop = self.stop.lock();
+        if !*stop {
+            self.changed.wait_for(&mut stop, pause);
+        }
+        !*stop
+    }
+}
+
+pub(super) fn run(core: &Core) {
+    let mut pause = UPKEEP;
+    while core.upkeep_signal.wait(pause) {
+        let begun = Instant::now();
+        core.room.set_bytes(measure(&core.options.dir));
+        if core.room.disk_is_full() && has_room(&core.options.dir) {
+            core.room.set_disk_full(false);
+        }
+        for stream in core.open_streams() {
+            stream.upkeep(begun);
+        }
+        // A huge backlog of streams takes long to measure; it must not take a core.
+        pause = UPKEEP.max(begun.elapsed() * 20);
+    }
+}
+
+/// Bytes of all segments in the journal. Files that vanish meanwhile count nothing.
+pub(super) fn measure(journal: &Path) -> u64 {
+    let Ok(streams) = files::list_streams(journal) else {
+        return 0;
+    };
+    let mut bytes = 0;
+    for stream in streams {
+        let Ok(entries) = fs::read_dir(files::stream_dir(journal, stream)) else {
+            continue;
+        };
+        let lengths = entries.filter_map(|entry| Some(entry.ok()?.metadata().ok()?.len()));
+        bytes += lengths.sum::<u64>();
+    }
+    bytes
+}
+
+/// Tries whether the disk takes a little again, and gives it back.
+fn has_room(journal: &Path) -> bool {
+    let probe = journal.join(".probe");
+    let written = fs::write(&probe, vec![0; DISK_PROBE_BYTES]);
+    let _ = fs::remove_file(&probe);
+    written.is_ok()
+}
+
+/// Removes what is left of streams that a crash kept from coming to be.
+pub(super) fn remove_abandoned(journal: &Path) {
+    let mut abandoned = Vec::new();
+    let listed = files::for_each_name(journal, |name| {
+        if files::entry(name) == Entry::InTheMaking {
+            abandoned.push(journal.join(name));
+        }
+    });
+    if listed.is_err() {
+        return;
+    }
+    for path in abandoned.iter().filter(|path| is_old(path)) {
+        let in_use =
+            fs::File::open(path.join(STREAM_LOCK)).is_ok_and(|lock| lock.try_lock().is_err());
+        if !in_use {
+            let _ = fs::remove_dir_all(path);
+        }
+    }
+}
+
+/// A stream takes milliseconds to make; one that has been in the making for an hour is not.
+fn is_old(path: &Path) -> bool {
+    let modified = fs::metadata(path).and_then(|metadata| metadata.modified());
+    modified.is_ok_and(|at| clock::is_older(at, ABANDONED))
+}

@@ -1,0 +1,558 @@
+//! Brings the journal to Kafka and frees what has been acknowledged.
+//!
+//! A thread reads the journal, hands the events to librdkafka's producer, and moves the journal's
+//! cursor over those whose delivery is confirmed, without holes. What is on the way is bounded; with
+//! no broker in reach it simply stays there, and the journal grows. If the producer fails for good,
+//! it is replaced, and everything unconfirmed is read again from the journal.
+
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex};
+use rdkafka::ClientContext;
+use rdkafka::config::{FromClientConfigAndContext as _, RDKafkaLogLevel};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext};
+use weir_schemas::StreamId;
+
+use super::client::{self, Reporter};
+use super::topic::ensure_topic;
+use super::{InvalidKafkaOptions, KafkaOptions, SEQ_HEADER};
+use crate::caps::READ_POLL;
+use crate::reader::{JournalReader, ReaderError, ReaderStats};
+use crate::source::{BatchLimits, Progress, Record, SourceBatch};
+
+/// What is read from the journal at a time, and confirmed as a whole.
+const BATCH: BatchLimits = BatchLimits {
+    records_max: 5_000,
+    bytes_max: 1 << 20,
+    wait_max: Duration::ZERO,
+};
+
+/// How often the cursor is written.
+const COMMIT_EVERY: Duration = Duration::from_millis(200);
+
+/// Pause before the producer is replaced or the topic asked for again.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Nobody waits longer than this for a shipper to stop.
+const PATIENCE_MAX: Duration = Duration::from_secs(24 * 3600);
+
+#[derive(Clone, Debug)]
+pub struct ShipperOptions {
+    pub kafka: KafkaOptions,
+    /// Bounds on what has been read from the journal and not been confirmed.
+    pub in_flight_records_max: usize,
+    pub in_flight_bytes_max: usize,
+}
+
+impl ShipperOptions {
+    #[must_use]
+    pub fn new(kafka: KafkaOptions) -> Self {
+        Self {
+            kafka,
+            in_flight_records_max: 100_000,
+            in_flight_bytes_max: 64 << 20,
+        }
+    }
+}
+
+/// The shipper could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum ShipperError {
+    #[error(transparent)]
+    Options(#[from] InvalidKafkaOptions),
+    #[error(transparent)]
+    Reader(#[from] ReaderError),
+    #[error("start thread kafka-shipper: {0}")]
+    Thread(#[source] std::io::Error),
+}
+
+/// What a shipper has counted since it was started, for metrics. `in_flight_records` is the state
+/// now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ShipperStats {
+    pub shipped_records: u64,
+    pub shipped_bytes: u64,
+    pub in_flight_records: u64,
+    pub delivery_errors: u64,
+    /// How often the producer had to be replaced.
+    pub restarts: u64,
+    /// Everything that was in the journal has been confirmed.
+    pub drained: bool,
+    pub journal: ReaderStats,
+}
+
+/// Runs until it is stopped. Dropping it stops it at once; what is unconfirmed stays in the journal.
+#[derive(Debug)]
+pub struct Shipper {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    stop: Mutex<Option<Instant>>,
+    stopping: Condvar,
+    counters: Counters,
+    journal: Mutex<ReaderStats>,
+}
+
+#[derive(Debug, Default)]
+struct Counters {
+    shipped_records: AtomicU64,
+    shipped_bytes: AtomicU64,
+    in_flight_records: AtomicU64,
+    delivery_errors: AtomicU64,
+    restarts: AtomicU64,
+    drained: AtomicBool,
+}
+
+impl Shipper {
+    /// Begins to ship the journal in `dir`. Brokers need not be there yet.
+    pub fn start(dir: impl Into<PathBuf>, options: ShipperOptions) -> Result<Self, ShipperError> {
+        options.kafka.check()?;
+        // Whether librdkafka takes the properties does not depend on any broker.
+        connect(&options).map_err(|error| InvalidKafkaOptions::Refused {
+            reason: error.to_string(),
+        })?;
+        let reader = JournalReader::open(dir)?;
+        let shared = Arc::<Shared>::default();
+        let shipping = Shipping {
+            reader,
+            options,
+            shared: Arc::clone(&shared),
+        };
+        let thread = std::thread::Builder::new()
+            .name("kafka-shipper".to_owned())
+            .spawn(move || shipping.run())
+            .map_err(ShipperError::Thread)?;
+        Ok(Self {
+            shared,
+            thread: Some(thread),
+        })
+    }
+
+    #[must_use]
+    pub fn stats(&self) -> ShipperStats {
+        let counters = &self.shared.counters;
+        ShipperStats {
+            shipped_records: counters.shipped_records.load(Relaxed),
+            shipped_bytes: counters.shipped_bytes.load(Relaxed),
+            in_flight_records: counters.in_flight_records.load(Relaxed),
+            delivery_errors: counters.delivery_errors.load(Relaxed),
+            restarts: counters.restarts.load(Relaxed),
+            drained: counters.drained.load(Relaxed),
+            journal: *self.shared.journal.lock(),
+        }
+    }
+
+    /// Ships what is in the journal and stops, after `patience` in any case. Close the journal's
+    /// streams before. Blocks the thread; what is unconfirmed then stays in the journal.
+    pub fn stop(mut self, patience: Duration) -> ShipperStats {
+        self.end(patience);
+        self.stats()
+    }
+
+    fn end(&mut self, patience: Duration) {
+        *self.shared.stop.lock() = Some(Instant::now() + patience.min(PATIENCE_MAX));
+        self.shared.stopping.notify_one();
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the shipper had panicked");
+        }
+    }
+}
+
+impl Drop for Shipper {
+    fn drop(&mut self) {
+        self.end(Duration::ZERO);
+    }
+}
+
+impl Shared {
+    fn stop_at(&self) -> Option<Instant> {
+        *self.stop.lock()
+    }
+
+    fn is_over(&self) -> bool {
+        self.stop_at().is_some_and(|at| Instant::now() >= at)
+    }
+
+    /// Sleeps, unless it is time to stop.
+    fn pause(&self, pause: Duration) {
+        let mut stop = self.stop.lock();
+        let end = Instant::now() + pause;
+        let until = stop.map_or(end, |at| at.min(end));
+        while Instant::now() < until {
+            let was = *stop;
+            self.stopping.wait_until(&mut stop, until);
+            if *stop != was {
+                return;
+            }
+        }
+    }
+}
+
+/// What librdkafka calls back: on our own thread, whenever we poll.
+#[derive(Debug, Default)]
+struct Deliveries {
+    /// Numbers of the batches whose messages have been confirmed, one entry a message.
+    confirmed: Mutex<Vec<usize>>,
+    failed: Mutex<Option<KafkaError>>,
+    errors: AtomicU64,
+    reporter: Reporter,
+}
+
+impl ClientContext for Deliveries {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        client::log(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.reporter.error(&error, reason);
+        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::Fatal) {
+            *self.failed.lock() = Some(error);
+        }
+    }
+}
+
+impl ProducerContext for Deliveries {
+    /// Number of the batch that the message belongs to. A number needs no allocation.
+    type DeliveryOpaque = usize;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, batch: usize) {
+        match result {
+            Ok(_) => self.confirmed.lock().push(batch),
+            Err((error, _)) => {
+                self.errors.fetch_add(1, Relaxed);
+                self.failed.lock().get_or_insert_with(|| error.clone());
+            }
+        }
+    }
+}
+
+type Producer = BaseProducer<Deliveries>;
+
+fn connect(options: &ShipperOptions) -> Result<Producer, KafkaError> {
+    let config = options
+        .kafka
+        .producer(options.in_flight_records_max, options.in_flight_bytes_max);
+    Producer::from_config_and_context(&config, Deliveries::default())
+}
+
+/// Batches that have been handed to the producer, oldest first.
+#[derive(Debug, Default)]
+struct Window {
+    batches: VecDeque<Unconfirmed>,
+    /// Number of the oldest.
+    first: usize,
+    records: usize,
+    bytes: usize,
+}
+
+#[derive(Debug)]
+struct Unconfirmed {
+    left: usize,
+    records: usize,
+    bytes: usize,
+    progress: Progress,
+}
+
+impl Window {
+    fn next(&self) -> usize {
+        self.first + self.batches.len()
+    }
+
+    fn push(&mut self, batch: SourceBatch) {
+        let (records, bytes) = (batch.records.len(), batch.bytes());
+        self.records += records;
+        self.bytes += bytes;
+        self.batches.push_back(Unconfirmed {
+            left: records,
+            records,
+            bytes,
+            progress: batch.progress,
+        });
+    }
+
+    fn confirm(&mut self, batch: usize) {
+        let index = batch.checked_sub(self.first);
+        if let Some(unconfirmed) = index.and_then(|index| self.batches.get_mut(index)) {
+            unconfirmed.left -= 1;
+        }
+    }
+
+    /// Takes off the batches that are confirmed up to the first that is not.
+    fn take_confirmed(&mut self) -> Vec<Unconfirmed> {
+        let confirmed = self
+            .batches
+            .iter()
+            .take_while(|batch| batch.left == 0)
+            .count();
+        let taken: Vec<_> = self.batches.drain(..confirmed).collect();
+        self.first += confirmed;
+        for batch in &taken {
+            self.records -= batch.records;
+            self.bytes -= batch.bytes;
+        }
+        taken
+    }
+}
+
+#[derive(Debug)]
+struct Shipping {
+    reader: JournalReader,
+    options: ShipperOptions,
+    shared: Arc<Shared>,
+}
+
+impl Shipping {
+    fn run(mut self) {
+        while !self.shared.is_over() {
+            let Err(error) = self.session() else {
+                break;
+            };
+            tracing::error!(%error, "shipping to kafka begins anew; nothing is lost");
+            self.shared.counters.restarts.fetch_add(1, Relaxed);
+            self.reader.rewind();
+            self.shared.pause(RETRY);
+        }
+    }
+
+    /// Ships until it is time to stop, or the producer has failed.
+    fn session(&mut self) -> Result<(), KafkaError> {
+        self.await_topic();
+        let producer = connect(&self.options)?;
+        let mut session = Session {
+            producer,
+            window: Window::default(),
+            confirmed: Progress::None,
+            committed_at: Instant::now(),
+        };
+        let done = session.run(&mut self.reader, &self.options, &self.shared);
+        session.commit(&mut self.reader);
+        *self.shared.journal.lock() = self.reader.stats();
+        self.shared.counters.in_flight_records.store(0, Relaxed);
+        done
+    }
+
+    fn await_topic(&self) {
+        while self.shared.stop_at().is_none() {
+            match ensure_topic(&self.options.kafka) {
+                Ok(()) => return,
+                Err(error) => {
+                    let topic = &self.options.kafka.topic;
+                    tracing::warn!(%error, %topic, "topic not there yet; events stay in the journal");
+                    self.shared.pause(RETRY);
+                }
+            }
+        }
+    }
+}
+
+/// One producer's life.
+struct Session {
+    producer: Producer,
+    window: Window,
+    /// What has been confirmed and not yet been committed.
+    confirmed: Progress,
+    committed_at: Instant,
+}
+
+impl Session {
+    fn run(
+        &mut self,
+        reader: &mut JournalReader,
+        options: &ShipperOptions,
+        shared: &Shared,
+    ) -> Result<(), KafkaError> {
+        let mut was_empty = false;
+        loop {
+            self.collect(shared)?;
+            if self.committed_at.elapsed() >= COMMIT_EVERY {
+                self.commit(reader);
+                *shared.journal.lock() = reader.stats();
+            }
+            let has_room = self.window.records + BATCH.records_max <= options.in_flight_records_max
+                && self.window.bytes + BATCH.bytes_max <= options.in_flight_bytes_max;
+            let shipped = has_room && self.ship(reader, &options.kafka.topic, shared)?;
+
+            let empty = has_room && !shipped && self.window.batches.is_empty();
+            // Twice, because a stream that has just appeared may be overlooked once.
+            let drained = empty && was_empty;
+            was_empty = empty;
+            shared.counters.drained.store(drained, Relaxed);
+            let over = shared
+                .stop_at()
+                .is_some_and(|at| drained || Instant::now() >= at);
+            if over {
+                return Ok(());
+            }
+            if !shipped {
+                self.producer.poll(READ_POLL);
+            }
+        }
+    }
+
+    /// Takes in what has been confirmed.
+    fn collect(&mut self, shared: &Shared) -> Result<(), KafkaError> {
+        self.producer.poll(Duration::ZERO);
+        let deliveries = self.producer.context();
+        for batch in deliveries.confirmed.lock().drain(..) {
+            self.window.confirm(batch);
+        }
+        let counters = &shared.counters;
+        for batch in self.window.take_confirmed() {
+            counters
+                .shipped_records
+                .fetch_add(batch.records as u64, Relaxed);
+            counters
+                .shipped_bytes
+                .fetch_add(batch.bytes as u64, Relaxed);
+            let earlier = std::mem::replace(&mut self.confirmed, batch.progress);
+            self.confirmed.add_earlier(earlier);
+        }
+        let in_flight = self.window.records as u64;
+        counters.in_flight_records.store(in_flight, Relaxed);
+        let errors = deliveries.errors.swap(0, Relaxed);
+        counters.delivery_errors.fetch_add(errors, Relaxed);
+        match deliveries.failed.lock().take() {
+            Some(error) => Err(error),
+            None => Ok(()),
+        }
+    }
+
+    /// Hands the next batch of the journal to the producer. `false` if there was nothing.
+    fn ship(
+        &mut self,
+        reader: &mut JournalReader,
+        topic: &str,
+        shared: &Shared,
+    ) -> Result<bool, KafkaError> {
+        let mut batch = SourceBatch::default();
+        if let Err(error) = reader.fill(&mut batch, &BATCH, Instant::now()) {
+            tracing::error!(%error, "journal not read; it is tried again");
+        }
+        reader.seal(&batch);
+        for lost in &batch.lost {
+            tracing::error!(?lost, "events lost in the journal");
+        }
+        let shipped = !batch.records.is_empty();
+        let number = self.window.next();
+        let mut key = StreamKey::default();
+        for record in &batch.records {
+            self.send(record, key.of(record.stream), topic, number, shared)?;
+        }
+        if !matches!(batch.progress, Progress::None) {
+            self.window.push(batch);
+        }
+        Ok(shipped)
+    }
+
+    fn send(
+        &self,
+        record: &Record,
+        key: &str,
+        topic: &str,
+        batch: usize,
+        shared: &Shared,
+    ) -> Result<(), KafkaError> {
+        let seq = record.seq.to_string();
+        let header = Header {
+            key: SEQ_HEADER,
+            value: Some(&seq),
+        };
+        let mut message = BaseRecord::with_opaque_to(topic, batch)
+            .key(key)
+            .payload(record.payload.as_ref())
+            .headers(OwnedHeaders::new().insert(header));
+        loop {
+            match self.producer.send(message) {
+                Ok(()) => return Ok(()),
+                Err((error, back)) => match error.rdkafka_error_code() {
+                    Some(RDKafkaErrorCode::QueueFull) if !shared.is_over() => {
+                        message = back;
+                        self.producer.poll(Duration::from_millis(1));
+                    }
+                    _ => return Err(error),
+                },
+            }
+        }
+    }
+
+    /// Moves the journal's cursor over what has been confirmed.
+    fn commit(&mut self, reader: &mut JournalReader) {
+        self.committed_at = Instant::now();
+        let Progress::Journal(marks) = &self.confirmed else {
+            return;
+        };
+        match reader.commit_marks(marks) {
+            Ok(()) => self.confirmed = Progress::None,
+            Err(error) => tracing::error!(%error, "cursor of the journal not moved yet"),
+        }
+    }
+}
+
+/// The text of a stream's id, made once for the records of a run.
+#[derive(Default)]
+struct StreamKey {
+    stream: Option<StreamId>,
+    text: String,
+}
+
+impl StreamKey {
+    fn of(&mut self, stream: StreamId) -> &str {
+        if self.stream != Some(stream) {
+            self.stream = Some(stream);
+            self.text = stream.to_string();
+        }
+        &self.text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn batch(records: usize) -> SourceBatch {
+        let record = Record {
+            stream: StreamId::from_bytes([1; 16]),
+            seq: 1,
+            payload: bytes::Bytes::from_static(b"x"),
+            position: crate::source::Position::Journal {
+                stream: StreamId::from_bytes([1; 16]),
+                segment: 1,
+                offset: 0,
+            },
+        };
+        let mut batch = SourceBatch::default();
+        for _ in 0..records {
+            batch.push(record.clone());
+        }
+        batch
+    }
+
+    #[test]
+    fn the_window_gives_up_only_a_prefix_without_holes() {
+        let mut window = Window::default();
+        for records in [2, 1, 1] {
+            window.push(batch(records));
+        }
+        window.confirm(1);
+        window.confirm(0);
+        assert_eq!(window.take_confirmed().len(), 0);
+        window.confirm(0);
+        assert_eq!(window.take_confirmed().len(), 2);
+        assert_eq!((window.records, window.bytes, window.next()), (1, 1, 3));
+        window.confirm(2);
+        assert_eq!(window.take_confirmed().len(), 1);
+        assert_eq!((window.records, window.bytes, window.next()), (0, 0, 3));
+    }
+}

@@ -1,0 +1,57 @@
+//! Makes the topic if it is not there.
+
+use std::time::Duration;
+
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::config::FromClientConfig as _;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+
+use super::KafkaOptions;
+use super::options::MESSAGE_BYTES_MAX;
+
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Asks whether the topic is there, and makes it if not. Blocks for some seconds if no broker
+/// answers.
+pub(crate) fn ensure_topic(options: &KafkaOptions) -> Result<(), KafkaError> {
+    let admin = AdminClient::from_config(&options.admin())?;
+    if exists(&admin, &options.topic)? {
+        return Ok(());
+    }
+    create(&admin, options)
+}
+
+fn exists(admin: &AdminClient<DefaultClientContext>, topic: &str) -> Result<bool, KafkaError> {
+    let metadata = admin.inner().fetch_metadata(Some(topic), TIMEOUT)?;
+    let found = metadata.topics().iter().find(|found| found.name() == topic);
+    Ok(found.is_some_and(|found| found.error().is_none() && !found.partitions().is_empty()))
+}
+
+fn create(
+    admin: &AdminClient<DefaultClientContext>,
+    options: &KafkaOptions,
+) -> Result<(), KafkaError> {
+    let message_bytes_max = MESSAGE_BYTES_MAX.to_string();
+    let replication = TopicReplication::Fixed(options.replication.unwrap_or(-1));
+    let topic = NewTopic::new(&options.topic, options.partitions, replication)
+        .set("cleanup.policy", "delete")
+        .set("max.message.bytes", &message_bytes_max);
+    let waits = AdminOptions::new()
+        .request_timeout(Some(TIMEOUT))
+        .operation_timeout(Some(TIMEOUT));
+
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .map_err(|error| KafkaError::AdminOpCreation(error.to_string()))?;
+    let results = runtime.block_on(admin.create_topics([&topic], &waits))?;
+    for result in results {
+        match result {
+            // Another process was faster.
+            Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
+            Err((_, code)) => return Err(KafkaError::AdminOp(code)),
+        }
+    }
+    tracing::info!(topic = %options.topic, partitions = options.partitions, "topic made");
+    Ok(())
+}

@@ -1,0 +1,202 @@
+//! How far the journal has been read and dealt with, kept in a small file.
+//!
+//! ```text
+//! weir cursor 1
+//! 01890c5e-…-…  00000000000000048213  1048616  50993  open
+//! checksum 9ae0daaf
+//! ```
+//!
+//! A line per stream: the segment and the offset in it where reading goes on, the number of the
+//! next event, and whether the stream was read to its end. The file is replaced as a whole. Should
+//! it be damaged all the same, reading begins at the first segment that is still there; what is
+//! given twice by that is recognised by its (stream, seq).
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs;
+use std::io::Write as _;
+use std::path::Path;
+
+use weir_schemas::StreamId;
+
+use crate::files::{self, Doing as _, FileError, if_exists};
+
+const TITLE: &str = "weir cursor 1";
+
+/// Where reading of a stream goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Mark {
+    pub(crate) segment: u64,
+    pub(crate) offset: u64,
+    pub(crate) next_seq: u64,
+    pub(crate) finished: bool,
+}
+
+pub(crate) type Marks = BTreeMap<StreamId, Mark>;
+
+#[derive(Debug, Default)]
+pub(crate) struct Cursor {
+    marks: Marks,
+}
+
+impl Cursor {
+    pub(crate) fn load(journal: &Path) -> Result<Self, FileError> {
+        let path = journal.join(files::CURSOR);
+        let Some(bytes) = if_exists(fs::read(&path)).doing("read", &path)? else {
+            return Ok(Self::default());
+        };
+        let marks = parse(&bytes).unwrap_or_else(|| {
+            let path = path.display();
+            tracing::error!(%path, "damaged cursor: the journal is read again from its beginning");
+            Marks::new()
+        });
+        Ok(Self { marks })
+    }
+
+    pub(crate) fn mark(&self, stream: StreamId) -> Option<Mark> {
+        self.marks.get(&stream).copied()
+    }
+
+    /// Takes over the marks that are further on, and says whose they are.
+    pub(crate) fn advance(&mut self, marks: &Marks) -> Vec<StreamId> {
+        let mut moved = Vec::new();
+        for (stream, mark) in marks {
+            let place = |mark: &Mark| (mark.segment, mark.offset, mark.finished);
+            let known = self.marks.get(stream);
+            if known.is_none_or(|known| place(known) < place(mark)) {
+                self.marks.insert(*stream, *mark);
+                moved.push(*stream);
+            }
+        }
+        moved
+    }
+
+    pub(crate) fn forget(&mut self, stream: StreamId) {
+        self.marks.remove(&stream);
+    }
+
+    /// Forgets streams that are not there any more. Both are sorted.
+    pub(crate) fn keep_only(&mut self, streams: &[StreamId]) {
+        self.marks
+            .retain(|stream, _| streams.binary_search(stream).is_ok());
+    }
+
+    /// Replaces the file, so that after a crash either the old or the new one is there.
+    pub(crate) fn store(&self, journal: &Path) -> Result<(), FileError> {
+        let path = journal.join(files::CURSOR);
+        let unnamed = journal.join("cursor.new");
+        let stored = || {
+            let mut file = files::create().truncate(true).open(&unnamed)?;
+            file.write_all(self.to_text().as_bytes())?;
+            file.sync_data()?;
+            fs::rename(&unnamed, &path)
+        };
+        stored().doing("store", &path)?;
+        files::sync_dir(journal)
+    }
+
+    fn to_text(&self) -> String {
+        let mut text = format!("{TITLE}\n");
+        for (stream, mark) in &self.marks {
+            let Mark {
+                segment,
+                offset,
+                next_seq,
+                finished,
+            } = mark;
+            let state = if *finished { "finished" } else { "open" };
+            let _ = writeln!(text, "{stream} {segment:020} {offset} {next_seq} {state}");
+        }
+        let checksum = crc32c::crc32c(text.as_bytes());
+        let _ = writeln!(text, "checksum {checksum:08x}");
+        text
+    }
+}
+
+fn parse(bytes: &[u8]) -> Option<Marks> {
+    let text = std::str::from_utf8(bytes).ok()?;
+    let (body, checksum) = text.strip_suffix('\n')?.rsplit_once("checksum ")?;
+    let checksum = u32::from_str_radix(checksum, 16).ok()?;
+    if crc32c::crc32c(body.as_bytes()) != checksum {
+        return None;
+    }
+    let mut lines = body.lines();
+    if lines.next()? != TITLE {
+        return None;
+    }
+    lines.map(parse_line).collect()
+}
+
+fn parse_line(line: &str) -> Option<(StreamId, Mark)> {
+    let mut words = line.split(' ');
+    let stream = words.next()?.parse().ok()?;
+    let mark = Mark {
+        segment: words.next()?.parse().ok()?,
+        offset: words.next()?.parse().ok()?,
+        next_seq: words.next()?.parse().ok()?,
+        finished: match words.next()? {
+            "open" => false,
+            "finished" => true,
+            _ => return None,
+        },
+    };
+    words.next().is_none().then_some((stream, mark))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn marks() -> Marks {
+        let mark = |offset, finished| Mark {
+            segment: 48_213,
+            offset,
+            next_seq: 50_993,
+            finished,
+        };
+        Marks::from([
+            (StreamId::new(1, [1; 10]), mark(1000, false)),
+            (StreamId::new(2, [2; 10]), mark(2000, true)),
+        ])
+    }
+
+    #[test]
+    fn a_cursor_reads_back_as_it_was_stored() {
+        let dir = tempfile::tempdir().unwrap();
+        let cursor = Cursor { marks: marks() };
+        cursor.store(dir.path()).unwrap();
+        assert_eq!(Cursor::load(dir.path()).unwrap().marks, marks());
+    }
+
+    #[test]
+    fn a_damaged_cursor_is_refused_whatever_bit_is_wrong() {
+        let text = Cursor { marks: marks() }.to_text().into_bytes();
+        assert_eq!(parse(&text), Some(marks()));
+        for cut in 0..text.len() {
+            assert_eq!(parse(&text[..cut]), None, "cut at {cut}");
+        }
+        for bit in 0..text.len() * 8 {
+            let mut flipped = text.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            // The checksum may be spelled in capitals; that is the one harmless flip.
+            assert!(
+                parse(&flipped).is_none_or(|read| read == marks()),
+                "bit {bit}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_mark_never_moves_back() {
+        let mut cursor = Cursor::default();
+        assert_eq!(cursor.advance(&marks()).len(), 2);
+        assert!(cursor.advance(&marks()).is_empty());
+        let stream = StreamId::new(1, [1; 10]);
+        let earlier = Mark {
+            offset: 10,
+            ..marks()[&stream]
+        };
+        assert!(cursor.advance(&Marks::from([(stream, earlier)])).is_empty());
+        assert_eq!(cursor.mark(stream), Some(marks()[&stream]));
+    }
+}

@@ -1,0 +1,486 @@
+//! Follows one stream from segment to segment, while it is being written or after.
+//!
+//! What stands at the end of a segment means different things. In the segment that a live writer
+//! writes to, an unfinished or even wrong append may only not be whole yet: the follower waits. A
+//! later segment tells that this one is sealed: what is bad now stays bad, and reading goes on
+//! behind it. And when the writer turns out to be dead, the follower closes the stream in its place
+//! and reads the end that it has given it.
+
+use std::fs::File;
+use std::io::{self, ErrorKind};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+use weir_schemas::StreamId;
+
+use super::ReaderStats;
+use super::cursor::Mark;
+use crate::caps::{READ_LIVENESS, READ_STUCK, READ_TURN_BYTES};
+use crate::files::{self, Doing as _, FileError, HeaderFault, SegmentHeader, if_exists};
+use crate::frame::Seed;
+use crate::journal::{Outcome, recover_unmarked};
+use crate::source::{BatchLimits, LossCause, Lost, Position, Record, SourceBatch};
+use crate::walk::{Damage, Found, Limit, Rest, Walk};
+
+/// What one turn came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Turn {
+    Brought,
+    /// There is nothing more for now.
+    Waits,
+    /// The stream has been read to its end.
+    Finished,
+}
+
+/// Where a turn puts what it reads.
+#[derive(Debug)]
+pub(crate) struct Intake<'a> {
+    pub(crate) batch: &'a mut SourceBatch,
+    pub(crate) limits: &'a BatchLimits,
+    pub(crate) stats: &'a mut ReaderStats,
+}
+
+#[derive(Debug)]
+pub(crate) struct Follower {
+    dir: PathBuf,
+    /// First number of the segment being read.
+    segment: u64,
+    file: Option<Arc<File>>,
+    walk: Walk,
+    fate: Fate,
+    handed: Handed,
+    /// The writer is dead, and the stream closed.
+    dead: bool,
+    /// When to look next whether the writer lives.
+    look_at: Instant,
+    /// Where the walk waits before something that is not good, and since when.
+    stuck: Option<(u64, Instant)>,
+    rests_until: Option<Instant>,
+    /// Something was handed on that is not known to be on disk.
+    unsynced: bool,
+    /// The newest segment whose name is known to be on disk.
+    named: u64,
+    noted: Option<Mark>,
+    /// Segments before this one have been deleted.
+    pub(crate) freed_below: u64,
+}
+
+/// What may still happen to the segment being read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    /// It may grow.
+    Live,
+    /// It stays as it is; another one follows.
+    Sealed,
+    /// It stays as it is, and is the last.
+    Final,
+}
+
+/// What has been handed on.
+#[derive(Debug)]
+struct Handed {
+    stream: StreamId,
+    next_seq: u64,
+    finished: bool,
+    /// Damage that was passed over, until the next event tells how many events it took.
+    damage: Option<(u64, Damage)>,
+}
+
+impl Follower {
+    pub(crate) fn new(stream: StreamId, dir: PathBuf, mark: Option<Mark>, now: Instant) -> Self {
+        let start = mark.unwrap_or(Mark {
+            segment: 1,
+            offset: SegmentHeader::BYTES as u64,
+            next_seq: 1,
+            finished: false,
+        });
+        Self {
+            dir,
+            segment: start.segment,
+            file: None,
+            walk: Walk {
+                seed: Seed::of(stream),
+                offset: start.offset,
+                next_seq: start.next_seq,
+            },
+            fate: Fate::Live,
+            handed: Handed {
+                stream,
+                next_seq: start.next_seq,
+                finished: false,
+                damage: None,
+            },
+            dead: false,
+            look_at: now + READ_LIVENESS,
+            stuck: None,
+            rests_until: None,
+            unsynced: false,
+            named: 0,
+            noted: mark,
+            freed_below: 0,
+        }
+    }
+
+    /// Hands on what comes next, about a turn's worth of it.
+    pub(crate) fn read_turn(
+        &mut self,
+        intake: &mut Intake<'_>,
+        now: Instant,
+    ) -> Result<Turn, FileError> {
+        if self.rests_until.is_some_and(|until| now < until) {
+            return Ok(Turn::Waits);
+        }
+        while !self.handed.finished {
+            let Some(file) = self.open_file(intake)? else {
+                if self.without_segment(intake, now)? {
+                    continue;
+                }
+                return Ok(Turn::Waits);
+            };
+            let rest = self.advance(&file, intake)?;
+            if rest == Rest::Turn {
+                return Ok(self.brought());
+            }
+            let bad = rest != Rest::End { leftover: 0 };
+            match self.fate {
+                Fate::Live => {
+                    if self.learn_fate(intake.stats, now)? {
+                        // Read on, now knowing that what is there is all there will be.
+                        continue;
+                    }
+                    if bad && self.is_stuck(now) && self.skip_damage(&file, intake)? {
+                        continue;
+                    }
+                    return Ok(Turn::Waits);
+                }
+                Fate::Sealed | Fate::Final => {
+                    if bad && self.skip_damage(&file, intake)? {
+                        continue;
+                    }
+                    if bad {
+                        self.skip_rest(&file, intake)?;
+                    }
+                    self.leave_segment(intake)?;
+                }
+            }
+        }
+        Ok(Turn::Finished)
+    }
+
+    /// Adds how far the stream has been handed on to the batch.
+    pub(crate) fn note_progress(&mut self, batch: &mut SourceBatch) {
+        let mark = Mark {
+            segment: self.segment,
+            offset: self.walk.offset,
+            next_seq: self.handed.next_seq,
+            finished: self.handed.finished,
+        };
+        if self.noted != Some(mark) {
+            self.noted = Some(mark);
+            batch.progress.note(self.handed.stream, mark);
+        }
+    }
+
+    /// Makes sure that what was handed on is on disk. A disk that fails at that still gives what it
+    /// has: the failure is reported, and reading goes on.
+    pub(crate) fn sync(&mut self) {
+        if !std::mem::take(&mut self.unsynced) {
+            return;
+        }
+        let data = self.file.as_ref().map_or(Ok(()), |file| {
+            file.sync_data().doing("sync", &self.segment_path())
+        });
+        let named = match self.named < self.segment {
+            true => files::sync_dir(&self.dir),
+            false => Ok(()),
+        };
+        self.named = self.segment;
+        if let Err(error) = data.and(named) {
+            tracing::error!(%error, "events handed on that a power failure could take back");
+        }
+    }
+
+    pub(crate) fn close_file(&mut self) {
+        self.sync();
+        self.file = None;
+    }
+
+    pub(crate) fn rest_until(&mut self, until: Instant) {
+        self.rests_until = Some(until);
+    }
+
+    fn brought(&mut self) -> Turn {
+        self.stuck = None;
+        if self.handed.finished {
+            Turn::Finished
+        } else {
+            Turn::Brought
+        }
+    }
+
+    fn segment_path(&self) -> PathBuf {
+        files::segment_path(&self.dir, self.segment)
+    }
+
+    /// The file of the segment being read; `None` if there is none.
+    fn open_file(&mut self, intake: &mut Intake<'_>) -> Result<Option<Arc<File>>, FileError> {
+        if let Some(file) = &self.file {
+            return Ok(Some(Arc::clone(file)));
+        }
+        let path = self.segment_path();
+        let Some(file) = if_exists(File::open(&path)).doing("open", &path)? else {
+            return Ok(None);
+        };
+        self.check_header(&file, intake).doing("read", &path)?;
+        let file = Arc::new(file);
+        self.file = Some(Arc::clone(&file));
+        Ok(Some(file))
+    }
+
+    fn check_header(&mut self, file: &File, intake: &mut Intake<'_>) -> io::Result<()> {
+        let mut bytes = [0; SegmentHeader::BYTES];
+        let count = files::read_at(file, &mut bytes, 0)?;
+        let header = SegmentHeader {
+            stream: self.handed.stream,
+            first_seq: self.segment,
+        };
+        match header.check(&bytes[..count]) {
+            Ok(()) | Err(HeaderFault::Unfinished) => {}
+            Err(HeaderFault::Version(version)) => {
+                return Err(io::Error::other(format!(
+                    "it has format version {version}, which this program is too old for"
+                )));
+            }
+            // Directory and name say the same as the header; its events are read without it.
+            Err(HeaderFault::Damaged) => {
+                let damage = Damage {
+                    offset: 0,
+                    bytes: SegmentHeader::BYTES as u64,
+                };
+                self.note_damage(damage, intake);
+            }
+        }
+        // The file was cut after it had been read. Nothing is given twice: numbers tell.
+        if self.walk.offset > file.metadata()?.len() {
+            self.walk.offset = SegmentHeader::BYTES as u64;
+        }
+        Ok(())
+    }
+
+    /// The segment is not there: goes on with the next that is, or finds that there is none.
+    /// `true` if something has changed.
+    fn without_segment(
+        &mut self,
+        intake: &mut Intake<'_>,
+        now: Instant,
+    ) -> Result<bool, FileError> {
+        if let Some(next) = self.next_segment()? {
+            self.enter_segment(next);
+            return Ok(true);
+        }
+        if self.learn_fate(intake.stats, now)? {
+            self.finish(intake);
+            return Ok(true);
+        }
+        Ok(false)
+    }
+
+    fn advance(&mut self, file: &File, intake: &mut Intake<'_>) -> Result<Rest, FileError> {
+        let limit = Limit {
+            bytes: (intake.limits.bytes_max - intake.batch.bytes.min(intake.limits.bytes_max))
+                .min(READ_TURN_BYTES),
+            events: (intake.limits.records_max).saturating_sub(intake.batch.records.len()),
+        };
+        self.walking(intake, |walk, visit| walk.advance(file, limit, visit))
+    }
+
+    fn skip_damage(&mut self, file: &File, intake: &mut Intake<'_>) -> Result<bool, FileError> {
+        let damage = self.walking(intake, |walk, visit| walk.skip_damage(file, visit))?;
+        let skipped = damage.is_some();
+        if let Some(damage) = damage {
+            self.stuck = None;
+            self.note_damage(damage, intake);
+        }
+        Ok(skipped)
+    }
+
+    fn skip_rest(&mut self, file: &File, intake: &mut Intake<'_>) -> Result<(), FileError> {
+        let damage = self.walking(intake, |walk, visit| walk.skip_rest(file, visit))?;
+        self.note_damage(damage, intake);
+        Ok(())
+    }
+
+    /// Takes some steps of the walk, handing on the events that it comes by.
+    fn walking<T>(
+        &mut self,
+        intake: &mut Intake<'_>,
+        steps: impl FnOnce(&mut Walk, &mut dyn FnMut(Found)) -> io::Result<T>,
+    ) -> Result<T, FileError> {
+        let before = intake.batch.records.len();
+        let (handed, segment) = (&mut self.handed, self.segment);
+        let done = steps(&mut self.walk, &mut |found| {
+            handed.take(found, segment, intake)
+        });
+        self.unsynced |= intake.batch.records.len() > before;
+        done.doing("read", &self.segment_path())
+    }
+
+    fn note_damage(&mut self, damage: Damage, intake: &mut Intake<'_>) {
+        intake.stats.resyncs += 1;
+        intake.stats.damaged_bytes += damage.bytes;
+        let path = self.segment_path();
+        let Damage { offset, bytes } = damage;
+        tracing::error!(path = %path.display(), offset, bytes, "damaged bytes in the journal");
+        match &mut self.handed.damage {
+            Some((_, earlier)) => earlier.bytes += bytes,
+            none => *none = Some((self.segment, damage)),
+        }
+    }
+
+    /// Whether the walk has waited at the same place for longer than any write takes.
+    fn is_stuck(&mut self, now: Instant) -> bool {
+        match self.stuck {
+            Some((offset, since)) if offset == self.walk.offset => {
+                now.saturating_duration_since(since) >= READ_STUCK
+            }
+            _ => {
+                self.stuck = Some((self.walk.offset, now));
+                false
+            }
+        }
+    }
+
+    /// Finds out whether the segment is still being written to. `true` if it is not.
+    fn learn_fate(&mut self, stats: &mut ReaderStats, now: Instant) -> Result<bool, FileError> {
+        let look = now >= self.look_at;
+        if look && !self.dead {
+            self.look_at = now + READ_LIVENESS;
+            self.dead = self.close_if_dead(stats)?;
+        }
+        let sealed = if look || self.dead {
+            self.next_segment()?.is_some()
+        } else {
+            self.expected_segment_exists()
+        };
+        self.fate = match (sealed, self.dead) {
+            (true, _) => Fate::Sealed,
+            (false, true) => Fate::Final,
+            (false, false) => Fate::Live,
+        };
+        Ok(self.fate != Fate::Live)
+    }
+
+    fn close_if_dead(&self, stats: &mut ReaderStats) -> Result<bool, FileError> {
+        let outcome = match recover_unmarked(&self.dir, self.handed.stream) {
+            Err(error) if error.source.kind() == ErrorKind::NotFound => Outcome::Empty,
+            outcome => outcome?,
+        };
+        match outcome {
+            Outcome::Alive => return Ok(false),
+            Outcome::Closed | Outcome::Empty => {}
+            Outcome::Recovered { torn_bytes } => {
+                stats.streams_recovered += 1;
+                stats.torn_bytes += torn_bytes;
+            }
+        }
+        Ok(true)
+    }
+
+    /// Segments are named by their first number, so the next one's name is known beforehand, and a
+    /// look for it costs next to nothing. Behind damage the guess may be wrong; the full look that
+    /// comes twice a second finds what it misses.
+    fn expected_segment_exists(&self) -> bool {
+        let expected = self.handed.next_seq;
+        expected > self.segment && files::segment_path(&self.dir, expected).exists()
+    }
+
+    fn next_segment(&self) -> Result<Option<u64>, FileError> {
+        let segments = match files::list_segments(&self.dir) {
+            Err(error) if error.source.kind() == ErrorKind::NotFound => Vec::new(),
+            segments => segments?,
+        };
+        Ok(segments.into_iter().find(|segment| *segment > self.segment))
+    }
+
+    /// Goes on behind the end of a segment that will not change any more.
+    fn leave_segment(&mut self, intake: &mut Intake<'_>) -> Result<(), FileError> {
+        self.sync();
+        match self.next_segment()? {
+            Some(next) => self.enter_segment(next),
+            None => self.finish(intake),
+        }
+        Ok(())
+    }
+
+    fn enter_segment(&mut self, segment: u64) {
+        self.segment = segment;
+        self.file = None;
+        self.fate = Fate::Live;
+        self.stuck = None;
+        self.walk.offset = SegmentHeader::BYTES as u64;
+        self.walk.next_seq = segment;
+    }
+
+    /// Ends a stream whose end is not written anywhere.
+    fn finish(&mut self, intake: &mut Intake<'_>) {
+        let stream = self.handed.stream;
+        tracing::error!(%stream, next_seq = self.handed.next_seq, "stream ends without its end");
+        self.handed
+            .report_loss(0, self.segment, self.walk.offset, intake);
+        self.handed.finished = true;
+    }
+}
+
+impl Handed {
+    fn take(&mut self, found: Found, segment: u64, intake: &mut Intake<'_>) {
+        self.finished |= found.last;
+        if found.seq < self.next_seq {
+            intake.stats.repeated_events += 1;
+            return;
+        }
+        let missing = found.seq - self.next_seq;
+        self.report_loss(missing, segment, found.offset, intake);
+        self.next_seq = found.seq.saturating_add(1);
+        intake.stats.records += 1;
+        intake.stats.bytes += found.payload.len() as u64;
+        intake.batch.push(Record {
+            stream: self.stream,
+            seq: found.seq,
+            payload: found.payload,
+            position: Position::Journal {
+                stream: self.stream,
+                segment,
+                offset: found.offset,
+            },
+        });
+    }
+
+    /// Tells of the events that are missing before the next one, and of damage passed over.
+    fn report_loss(&mut self, events: u64, segment: u64, offset: u64, intake: &mut Intake<'_>) {
+        let damage = self.damage.take();
+        if events == 0 && damage.is_none() {
+            return;
+        }
+        intake.stats.lost_events += events;
+        let (segment, offset) = match &damage {
+            Some((segment, damage)) => (*segment, damage.offset),
+            None => (segment, offset),
+        };
+        intake.batch.lost.push(Lost {
+            stream: Some(self.stream),
+            first_seq: self.next_seq,
+            events,
+            bytes: damage.as_ref().map_or(0, |(_, damage)| damage.bytes),
+            position: Position::Journal {
+                stream: self.stream,
+                segment,
+                offset,
+            },
+            cause: match damage {
+                Some(_) => LossCause::Damaged,
+                None => LossCause::Missing,
+            },
+        });
+    }
+}
