@@ -1,0 +1,165 @@
+//! Answers: their headers, and bodies that come from a running statement.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http::header::{HeaderMap, HeaderName, HeaderValue};
+use http_body::{Body, Frame};
+use http_body_util::Full;
+use rand::Rng;
+use tokio::sync::mpsc;
+
+use crate::engine::Progress;
+use crate::error::ServerError;
+use crate::killer::CancelOnDrop;
+use crate::run::Output;
+
+pub(crate) fn set(headers: &mut HeaderMap, name: &'static str, value: &str) {
+    // A value that cannot stand in a header is left out rather than answered with an error.
+    if let Ok(value) = HeaderValue::from_str(value) {
+        headers.insert(HeaderName::from_static(name), value);
+    }
+}
+
+pub(crate) fn summary_json(progress: &Progress) -> String {
+    let fields = [
+        ("read_rows", progress.read_rows),
+        ("read_bytes", progress.read_bytes),
+        ("written_rows", progress.written_rows),
+        ("written_bytes", progress.written_bytes),
+        ("result_rows", progress.result_rows),
+    ];
+    // All values are strings: so does ClickHouse.
+    let fields: Vec<String> = fields
+        .iter()
+        .map(|(name, value)| format!("\"{name}\":\"{value}\""))
+        .collect();
+    format!("{{{}}}", fields.join(","))
+}
+
+/// What tells an error within a body from data.
+pub(crate) fn exception_tag() -> String {
+    let mut random = rand::rng();
+    (0..16)
+        .map(|_| char::from(random.random_range(b'a'..=b'z')))
+        .collect()
+}
+
+/// An error after output, as ClickHouse writes it since 25.11.
+pub(crate) fn exception_block(tag: &str, message: &str) -> Bytes {
+    let message = format!("{message}\n");
+    let len = message.len();
+    format!("\r\n__exception__\r\n{tag}\r\n{message}{len} {tag}\r\n__exception__\r\n").into()
+}
+
+pub(crate) fn thread_died() -> ServerError {
+    ServerError::internal("the thread that ran the statement died")
+}
+
+/// The body of an answer.
+#[derive(Debug)]
+pub(crate) enum AnswerBody {
+    Full(Full<Bytes>),
+    Stream(Box<AnswerStream>),
+}
+
+/// The output of a statement that still runs.
+#[derive(Debug)]
+pub(crate) struct AnswerStream {
+    pub(crate) first: Option<Bytes>,
+    pub(crate) output: mpsc::Receiver<Output>,
+    pub(crate) tag: String,
+    pub(crate) cut: Option<Cut>,
+    /// Dropped with the answer.
+    pub(crate) _stop: CancelOnDrop,
+}
+
+/// How a body ends that an error cut short: the error is written, then the connection is broken
+/// off, so that also a client that reads no further than lengths sees that something is missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cut {
+    /// The error has been handed over, and gets one more turn to be written.
+    Written,
+    Broken,
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("the statement failed after it had begun to answer")]
+pub(crate) struct BrokenOff;
+
+impl Body for AnswerBody {
+    type Data = Bytes;
+    type Error = BrokenOff;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
+        match self.get_mut() {
+            Self::Full(full) => Pin::new(full)
+                .poll_frame(context)
+                .map_err(|never: Infallible| match never {}),
+            Self::Stream(stream) => stream
+                .poll_data(context)
+                .map(|next| next.map(|data| data.map(Frame::data))),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Full(full) => full.is_end_stream(),
+            Self::Stream(_) => false,
+        }
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        match self {
+            Self::Full(full) => full.size_hint(),
+            Self::Stream(_) => http_body::SizeHint::default(),
+        }
+    }
+}
+
+impl AnswerStream {
+    fn poll_data(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, BrokenOff>>> {
+        if let Some(first) = self.first.take() {
+            return Poll::Ready(Some(Ok(first)));
+        }
+        match self.cut {
+            None => {}
+            Some(Cut::Written) => {
+                self.cut = Some(Cut::Broken);
+                context.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            Some(Cut::Broken) => return Poll::Ready(Some(Err(BrokenOff))),
+        }
+        let error = match ready!(self.output.poll_recv(context)) {
+            Some(Output::Chunk(chunk)) => return Poll::Ready(Some(Ok(chunk))),
+            Some(Output::End(Ok(()))) => return Poll::Ready(None),
+            Some(Output::End(Err(error))) => error,
+            Some(Output::Whole { .. } | Output::Head { .. }) | None => thread_died(),
+        };
+        self.cut = Some(Cut::Written);
+        Poll::Ready(Some(Ok(exception_block(&self.tag, &error.message))))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_within_a_body_can_be_read_backwards() {
+        let block = exception_block("abcdefghijklmnop", "Code: 1. DB::Exception: x");
+        let text = String::from_utf8(block.to_vec()).unwrap();
+        let rest = text
+            .strip_suffix(" abcdefghijklmnop\r\n__exception__\r\n")
+            .unwrap();
+        let (before, len) = rest.rsplit_once('\n').unwrap();
+        let message = &before[before.len() + 1 - len.parse::<usize>().unwrap()..];
+        assert_eq!(message, "Code: 1. DB::Exception: x");
+    }
+}

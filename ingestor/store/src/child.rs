@@ -1,0 +1,385 @@
+//! The process that serves the engine: what the hidden command `weir store` runs.
+//!
+//! It tells whoever started it what became of it, in one line of JSON on standard output (a
+//! [`Report`]), and then serves until it is told to end: by a signal, or by the end of its standard
+//! input, which is how it notices that its parent is gone, however that died.
+//!
+//! It ends in order: no more connections, running statements end or are stopped, the engine is
+//! closed. Parts are written when a statement ends, so that nothing is lost if that takes too long
+//! and somebody kills it.
+
+use std::fs::{self, File, TryLockError};
+use std::io::{self, Read, Write};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use crate::config::{self, Limits};
+use crate::engine::{Engine, EngineOptions, Library, LoadError, OpenError};
+use crate::library::{self, FETCH_COMMAND, NotFound};
+use crate::serve::{FacadeOptions, serve as serve_facade};
+
+/// How long running statements may take to end when the process is told to.
+pub const GRACE: Duration = Duration::from_secs(5);
+
+/// What the process is started with.
+#[derive(Clone, Debug)]
+pub struct ServeOptions {
+    /// The engine's library, if a setting names it.
+    pub library: Option<PathBuf>,
+    /// Where the store keeps everything: the engine's data, its configuration, its log.
+    pub data_dir: PathBuf,
+    /// Where the facade answers.
+    pub listen: SocketAddr,
+    pub facade: FacadeOptions,
+    pub limits: Limits,
+    /// End when standard input ends.
+    pub supervised: bool,
+}
+
+impl ServeOptions {
+    /// The usual settings for a directory and an address.
+    #[must_use]
+    pub fn new(data_dir: PathBuf, listen: SocketAddr) -> Self {
+        Self {
+            library: None,
+            data_dir,
+            listen,
+            facade: FacadeOptions::default(),
+            limits: Limits::for_this_machine(),
+            supervised: false,
+        }
+    }
+}
+
+/// What the process says of itself on standard output.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Report {
+    /// The engine runs and is served.
+    Ready {
+        listen: SocketAddr,
+        engine: String,
+        pid: u32,
+    },
+    /// It could not be started.
+    Failed { reason: String, mend: String },
+}
+
+/// Why the engine cannot be served.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    #[error(transparent)]
+    NotFound(#[from] NotFound),
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    #[error("{} is in use by another process{holder}", .directory.display())]
+    Locked { directory: PathBuf, holder: String },
+    #[error("listen on {address}: {source}")]
+    Listen {
+        address: SocketAddr,
+        source: io::Error,
+    },
+    #[error("{what} {}: {source}", .path.display())]
+    Files {
+        what: &'static str,
+        path: PathBuf,
+        source: io::Error,
+    },
+    #[error("{source}{log}")]
+    Open { source: OpenError, log: String },
+    #[error("{what}: {source}")]
+    Process {
+        what: &'static str,
+        source: io::Error,
+    },
+}
+
+impl ServeError {
+    /// What to do about it.
+    #[must_use]
+    pub fn mend(&self) -> String {
+        match self {
+            Self::NotFound(error) => error.mend(),
+            Self::Load(_) => format!("remove the file and run {FETCH_COMMAND}"),
+            Self::Locked { .. } => {
+                "stop the other process, or choose another data directory (--data-dir)".to_owned()
+            }
+            Self::Listen { source, .. } if source.kind() == io::ErrorKind::AddrInUse => {
+                "set [store] listen to a free address, or stop who listens there".to_owned()
+            }
+            Self::Listen { .. } => "set [store] listen to an address of this machine".to_owned(),
+            Self::Files { .. } => "make the data directory writable, or free space".to_owned(),
+            Self::Open { .. } => {
+                "see the engine's log; if its data is damaged, move the store's directory away and \
+                 let the event log fill a new one"
+                    .to_owned()
+            }
+            Self::Process { .. } => "see the reason".to_owned(),
+        }
+    }
+}
+
+/// Serves the engine on this thread until the process is told to end. Reports on standard output.
+pub fn serve(options: &ServeOptions) -> Result<(), ServeError> {
+    let served = start(options).and_then(|started| started.run(options));
+    if let Err(error) = &served {
+        // Nobody listening is no reason to fail twice.
+        let _ = report(&Report::Failed {
+            reason: error.to_string(),
+            mend: error.mend(),
+        });
+    }
+    served
+}
+
+fn report(report: &Report) -> io::Result<()> {
+    let line = serde_json::to_string(report)?;
+    let mut out = io::stdout().lock();
+    writeln!(out, "{line}")?;
+    out.flush()
+}
+
+/// An engine that is open, and the port that it will be served on.
+struct Started {
+    runtime: tokio::runtime::Runtime,
+    listener: TcpListener,
+    address: SocketAddr,
+    engine: Engine,
+    /// Held for the life of the process.
+    _lock: File,
+}
+
+/// What can fail early fails before the engine is started.
+fn start(options: &ServeOptions) -> Result<Started, ServeError> {
+    let library = library::find(options.library.as_deref(), &options.data_dir)?;
+    let lock = lock(&options.data_dir)?;
+    let threads = options.facade.queries_max + options.facade.inserts_max + 2;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(threads)
+        .thread_name("store-statement")
+        .build()
+        .map_err(|source| ServeError::Process {
+            what: "start a runtime",
+            source,
+        })?;
+    let listening = |source| ServeError::Listen {
+        address: options.listen,
+        source,
+    };
+    let listener = runtime
+        .block_on(TcpListener::bind(options.listen))
+        .map_err(listening)?;
+    let address = listener.local_addr().map_err(listening)?;
+    let engine = open(Library::load(&library)?, options)?;
+    Ok(Started {
+        runtime,
+        listener,
+        address,
+        engine,
+        _lock: lock,
+    })
+}
+
+/// The engine refuses a directory that another process has open, but in its log. This refuses it
+/// earlier, and names the other.
+fn lock(data_dir: &Path) -> Result<File, ServeError> {
+    let path = data_dir.join("lock");
+    let failed = |source| ServeError::Files {
+        what: "lock",
+        path: path.clone(),
+        source,
+    };
+    fs::create_dir_all(data_dir).map_err(failed)?;
+    let mut file = File::options()
+        .create(true)
+        .truncate(false)
+        .read(true)
+        .write(true)
+        .open(&path)
+        .map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            let mut holder = String::new();
+            let _ = file.read_to_string(&mut holder);
+            let holder = match holder.trim().parse::<u32>() {
+                Ok(pid) => format!(", process {pid}"),
+                Err(_) => String::new(),
+            };
+            return Err(ServeError::Locked {
+                directory: data_dir.to_owned(),
+                holder,
+            });
+        }
+        Err(TryLockError::Error(source)) => return Err(failed(source)),
+    }
+    file.set_len(0).map_err(failed)?;
+    write!(file, "{}", std::process::id()).map_err(failed)?;
+    Ok(file)
+}
+
+fn open(library: Library, options: &ServeOptions) -> Result<Engine, ServeError> {
+    let log = options.data_dir.join("engine.log");
+    let config_dir = options.data_dir.join("config");
+    let config_file =
+        config::write(&config_dir, &log, &options.limits).map_err(|source| ServeError::Files {
+            what: "write the engine's configuration to",
+            path: config_dir,
+            source,
+        })?;
+    let data_dir = options.data_dir.join("data");
+    Engine::open(
+        library,
+        &EngineOptions {
+            data_dir,
+            config_file,
+        },
+    )
+    .map_err(|source| ServeError::Open {
+        source,
+        log: last_error(&log),
+    })
+}
+
+/// The last error in the engine's log, for whoever does not want to look for it.
+fn last_error(log: &Path) -> String {
+    let Ok(text) = fs::read_to_string(log) else {
+        return String::new();
+    };
+    let last = text
+        .lines()
+        .rev()
+        .find(|line| line.contains("DB::Exception"));
+    last.map_or_else(String::new, |line| {
+        let message = line.find("Code: ").map_or(line, |at| &line[at..]);
+        format!(": {}", message.chars().take(500).collect::<String>())
+    })
+}
+
+impl Started {
+    fn run(self, options: &ServeOptions) -> Result<(), ServeError> {
+        let Self {
+            runtime,
+            listener,
+            address,
+            engine,
+            _lock,
+        } = self;
+        let (stop, stopped) = watch::channel(false);
+        watch_for_the_end(&runtime, stop, options.supervised)?;
+        report(&Report::Ready {
+            listen: address,
+            engine: engine.version().to_owned(),
+            pid: std::process::id(),
+        })
+        .map_err(|source| ServeError::Process {
+            what: "report on standard output",
+            source,
+        })?;
+        let engine = Arc::new(engine);
+        runtime.block_on(serve_facade(
+            listener,
+            Arc::clone(&engine),
+            options.facade.clone(),
+            stopped,
+            GRACE,
+        ));
+        runtime.shutdown_timeout(GRACE);
+        close(engine)
+    }
+}
+
+/// Exiting with the engine open crashes in its destructors, so it must be closed.
+fn close(engine: Arc<Engine>) -> Result<(), ServeError> {
+    let engine = Arc::into_inner(engine).ok_or_else(|| ServeError::Process {
+        what: "close the engine",
+        source: io::Error::other("a statement still holds it"),
+    })?;
+    engine.close();
+    Ok(())
+}
+
+/// Makes signals, and the end of standard input if asked, say that it is time to stop.
+fn watch_for_the_end(
+    runtime: &tokio::runtime::Runtime,
+    stop: watch::Sender<bool>,
+    supervised: bool,
+) -> Result<(), ServeError> {
+    let _entered = runtime.enter();
+    let stop = Arc::new(stop);
+    for kind in [SignalKind::terminate(), SignalKind::interrupt()] {
+        let mut signals = signal(kind).map_err(|source| ServeError::Process {
+            what: "listen for signals",
+            source,
+        })?;
+        let stop = Arc::clone(&stop);
+        runtime.spawn(async move {
+            signals.recv().await;
+            stop.send_replace(true);
+        });
+    }
+    if supervised {
+        std::thread::Builder::new()
+            .name("store-parent".to_owned())
+            .spawn(move || {
+                // Nothing is ever written to it: it ends when the parent lets go of it.
+                let _ = io::copy(&mut io::stdin().lock(), &mut io::sink());
+                stop.send_replace(true);
+            })
+            .map_err(|source| ServeError::Process {
+                what: "start a thread",
+                source,
+            })?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_is_one_line_of_json() {
+        let ready = Report::Ready {
+            listen: "127.0.0.1:8123".parse().unwrap(),
+            engine: "26.7.3".to_owned(),
+            pid: 7,
+        };
+        let line = serde_json::to_string(&ready).unwrap();
+        assert_eq!(
+            line,
+            r#"{"event":"ready","listen":"127.0.0.1:8123","engine":"26.7.3","pid":7}"#
+        );
+        assert_eq!(serde_json::from_str::<Report>(&line).unwrap(), ready);
+    }
+
+    #[test]
+    fn a_directory_is_locked_once_and_the_error_names_the_holder() {
+        let directory = tempfile::tempdir().unwrap();
+        let held = lock(directory.path()).unwrap();
+        let error = lock(directory.path()).unwrap_err();
+        let holder = format!("process {}", std::process::id());
+        assert!(error.to_string().contains(&holder), "{error}");
+        assert!(error.mend().contains("--data-dir"), "{}", error.mend());
+        drop(held);
+        lock(directory.path()).unwrap();
+    }
+
+    #[test]
+    fn a_taken_port_names_the_setting() {
+        let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = taken.local_addr().unwrap();
+        let source = io::Error::from(io::ErrorKind::AddrInUse);
+        let error = ServeError::Listen { address, source };
+        assert!(error.to_string().contains(&address.to_string()), "{error}");
+        assert!(error.mend().contains("[store] listen"), "{}", error.mend());
+    }
+}

@@ -1,0 +1,193 @@
+//! The engine's own configuration, written before it starts.
+//!
+//! It says how much memory the engine may take, where it logs, and what the one user that everybody
+//! is may do. That user may use tables; it may not reach for files, other servers or programs
+//! through SQL: the engine has the rights of the process that it runs in, and whoever may ask it a
+//! question would have them too.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// What can be set.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Memory that the engine may take in all.
+    pub memory_bytes_max: u64,
+    /// Time after which a statement is stopped, unless it asks for another limit itself.
+    pub query_time_max: Duration,
+}
+
+impl Limits {
+    /// Half of the machine's (or the container's) memory for the engine, five minutes a statement.
+    #[must_use]
+    pub fn for_this_machine() -> Self {
+        let memory_bytes = memory_of_this_machine().unwrap_or(4 << 30);
+        Self {
+            memory_bytes_max: (memory_bytes / 2).max(512 << 20),
+            query_time_max: Duration::from_secs(300),
+        }
+    }
+}
+
+/// The smaller of what the machine has and what the control group allows.
+fn memory_of_this_machine() -> Option<u64> {
+    let meminfo = fs::read_to_string("/proc/meminfo").ok()?;
+    let line = meminfo
+        .lines()
+        .find_map(|line| line.strip_prefix("MemTotal:"))?;
+    let total = line
+        .trim()
+        .strip_suffix(" kB")?
+        .trim()
+        .parse::<u64>()
+        .ok()?
+        << 10;
+    let allowed = fs::read_to_string("/sys/fs/cgroup/memory.max").ok();
+    let allowed = allowed.and_then(|text| text.trim().parse::<u64>().ok());
+    Some(allowed.map_or(total, |allowed| allowed.min(total)))
+}
+
+/// Writes the engine's configuration into a directory and says where it is.
+pub fn write(directory: &Path, log: &Path, limits: &Limits) -> io::Result<PathBuf> {
+    fs::create_dir_all(directory)?;
+    let users = directory.join("users.xml");
+    fs::write(&users, users_xml(limits))?;
+    let config = directory.join("config.xml");
+    fs::write(&config, config_xml(&users, log, limits))?;
+    Ok(config)
+}
+
+fn config_xml(users: &Path, log: &Path, limits: &Limits) -> String {
+    let users = escaped(&users.to_string_lossy());
+    let log = escaped(&log.to_string_lossy());
+    let memory = limits.memory_bytes_max;
+    // Caches are bounded by a tenth of the memory, and merges by two threads: the engine is a guest
+    // on a machine that has other work.
+    let mark_cache = memory / 10;
+    format!(
+        "<!-- Written by weir at every start: changes are lost. -->
+<clickhouse>
+    <log-level>warning</log-level>
+    <logger>
+        <level>warning</level>
+        <log>{log}</log>
+        <size>10M</size>
+        <count>3</count>
+    </logger>
+    <users_config>{users}</users_config>
+    <access_control_improvements>
+        <table_engines_require_grant>true</table_engines_require_grant>
+    </access_control_improvements>
+    <max_server_memory_usage>{memory}</max_server_memory_usage>
+    <max_server_memory_usage_to_ram_ratio>1</max_server_memory_usage_to_ram_ratio>
+    <mark_cache_size>{mark_cache}</mark_cache_size>
+    <background_pool_size>2</background_pool_size>
+    <background_schedule_pool_size>8</background_schedule_pool_size>
+</clickhouse>
+"
+    )
+}
+
+/// Table engines that keep their data where the engine keeps its own.
+const TABLE_ENGINES: &[&str] = &[
+    "AggregatingMergeTree",
+    "Atomic",
+    "Buffer",
+    "CoalescingMergeTree",
+    "CollapsingMergeTree",
+    "Dictionary",
+    "Join",
+    "Log",
+    "MaterializedView",
+    "Memory",
+    "Merge",
+    "MergeTree",
+    "Null",
+    "ReplacingMergeTree",
+    "Set",
+    "StripeLog",
+    "SummingMergeTree",
+    "TinyLog",
+    "VersionedCollapsingMergeTree",
+    "View",
+];
+
+fn users_xml(limits: &Limits) -> String {
+    let query_memory = limits.memory_bytes_max / 10 * 8;
+    let spill = limits.memory_bytes_max / 10 * 4;
+    let seconds = limits.query_time_max.as_secs();
+    let engines: String = TABLE_ENGINES
+        .iter()
+        .map(|engine| format!("                <query>GRANT TABLE ENGINE ON `{engine}`</query>\n"))
+        .collect();
+    // SYSTEM SHUTDOWN and SYSTEM KILL are withheld above all: they signal the whole process group.
+    format!(
+        "<!-- Written by weir at every start: changes are lost. -->
+<clickhouse>
+    <profiles>
+        <default>
+            <max_memory_usage>{query_memory}</max_memory_usage>
+            <max_bytes_before_external_group_by>{spill}</max_bytes_before_external_group_by>
+            <max_bytes_before_external_sort>{spill}</max_bytes_before_external_sort>
+            <max_execution_time>{seconds}</max_execution_time>
+            <async_insert>0</async_insert>
+            <implicit_select>0</implicit_select>
+            <allow_introspection_functions>0</allow_introspection_functions>
+        </default>
+    </profiles>
+    <quotas><default></default></quotas>
+    <users>
+        <default>
+            <password></password>
+            <networks><ip>::/0</ip></networks>
+            <profile>default</profile>
+            <quota>default</quota>
+            <grants>
+                <query>GRANT SHOW, SELECT, INSERT, ALTER, CREATE, DROP, UNDROP TABLE, TRUNCATE, OPTIMIZE, KILL QUERY, dictGet ON *.*</query>
+                <query>GRANT SYSTEM MERGES, SYSTEM TTL MERGES, SYSTEM DROP CACHE, SYSTEM FLUSH, SYSTEM VIEWS ON *.*</query>
+{engines}            </grants>
+        </default>
+    </users>
+</clickhouse>
+"
+    )
+}
+
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_with_markup_stays_a_path() {
+        let directory = tempfile::tempdir().unwrap();
+        let odd = directory.path().join("a <b> & c");
+        let limits = Limits {
+            memory_bytes_max: 1 << 30,
+            query_time_max: Duration::from_secs(7),
+        };
+        let config = fs::read_to_string(write(&odd, &odd.join("log"), &limits).unwrap()).unwrap();
+        assert!(
+            config.contains("a &lt;b&gt; &amp; c/users.xml</users_config>"),
+            "{config}"
+        );
+        assert!(
+            config.contains("<max_server_memory_usage>1073741824<"),
+            "{config}"
+        );
+        let users = fs::read_to_string(odd.join("users.xml")).unwrap();
+        assert!(users.contains("<max_execution_time>7<"), "{users}");
+    }
+
+    #[test]
+    fn this_machines_memory_is_known() {
+        assert!(memory_of_this_machine().is_some_and(|bytes| bytes > 64 << 20));
+    }
+}

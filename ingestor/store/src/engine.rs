@@ -1,0 +1,636 @@
+//! The ClickHouse engine inside this process: `libchdb.so`, loaded at run time.
+//!
+//! The way through: [`Library::load`] maps the library and resolves its functions, [`Engine::open`]
+//! starts the engine on a directory, [`Engine::connect`] gives a [`Connection`], and a connection
+//! answers a statement at once ([`Connection::execute`]), in chunks ([`Connection::stream`]), or
+//! takes rows in chunks ([`Connection::insert`]).
+//!
+//! All unsafe code of Weir is in this file: calls of the library's C functions, and the reading of
+//! the memory they return. The types around them make misuse impossible: a stream borrows its
+//! connection, a connection keeps the engine open, a result frees itself.
+//!
+//! What it never does: unload the library (the engine's threads would run into the hole), call one
+//! connection from two threads at once, or leave the engine open when the process ends (exiting with
+//! a connection open crashes in the engine's destructors).
+//!
+//! The signatures are those of `programs/local/chdb.h` in chdb-io/chdb-core, version 26.7.
+#![expect(unsafe_code, reason = "the engine is a C library")]
+
+use std::ffi::{CStr, CString, c_char, c_int, c_void};
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::ptr::NonNull;
+use std::slice;
+use std::sync::Arc;
+
+use crate::error::ServerError;
+
+/// The version of the engine that this code is written for and tested with.
+pub const ENGINE_VERSION: &str = "26.7.3";
+
+/// Version of the npm package that holds the library.
+pub const PACKAGE_VERSION: &str = "26.7.3-stable.1";
+
+/// Why the library cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    #[error("load {}: {source}", path.display())]
+    Open {
+        path: PathBuf,
+        source: libloading::Error,
+    },
+    #[error("{} is not the engine's library: it lacks the function {symbol}", path.display())]
+    Symbol { path: PathBuf, symbol: &'static str },
+}
+
+/// Why the engine did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    #[error("{0} contains a NUL byte")]
+    NulInArgument(&'static str),
+    #[error("the engine refused to start on {}; its own words are in its log", .0.display())]
+    Refused(PathBuf),
+    #[error("the engine started, but does not answer: {0}")]
+    Mute(ServerError),
+}
+
+/// A library that is mapped into this process for the rest of its life.
+#[derive(Clone, Copy)]
+pub struct Library {
+    abi: &'static Abi,
+}
+
+impl fmt::Debug for Library {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Library")
+            .field("version", &self.version())
+            .finish()
+    }
+}
+
+impl Library {
+    pub fn load(path: &Path) -> Result<Self, LoadError> {
+        // SAFETY: running the initialisers of this library is what loading the engine means; they
+        // assume nothing of the process. Whoever can replace the file can replace the program.
+        let library =
+            unsafe { libloading::Library::new(path) }.map_err(|source| LoadError::Open {
+                path: path.to_owned(),
+                source,
+            })?;
+        let abi = Abi::resolve(&library).map_err(|symbol| LoadError::Symbol {
+            path: path.to_owned(),
+            symbol,
+        })?;
+        // The engine starts threads that outlive every object here: the code must stay mapped.
+        std::mem::forget(library);
+        Ok(Self {
+            abi: Box::leak(Box::new(abi)),
+        })
+    }
+
+    /// Version of the library, such as `26.7.3`.
+    #[must_use]
+    pub fn version(&self) -> String {
+        // SAFETY: the function takes nothing and returns a static NUL-terminated string.
+        let version = unsafe { (self.abi.version)() };
+        // SAFETY: as above; null is handled.
+        unsafe { text(version) }.unwrap_or_default()
+    }
+}
+
+/// What the engine is started with.
+#[derive(Clone, Debug)]
+pub struct EngineOptions {
+    /// Where its data is. Only one process at a time can have it open.
+    pub data_dir: PathBuf,
+    /// Its configuration file, in ClickHouse's own format.
+    pub config_file: PathBuf,
+}
+
+/// A running engine. There is at most one in a process.
+///
+/// Connections keep it running too: it stops when [`Engine::close`] was called, or this was dropped,
+/// and the last connection is gone.
+#[derive(Debug)]
+pub struct Engine {
+    /// Held so that the engine outlives every other connection.
+    root: Connection,
+    version: String,
+}
+
+impl Engine {
+    pub fn open(library: Library, options: &EngineOptions) -> Result<Self, OpenError> {
+        let data_dir = argument("--path=", &options.data_dir)
+            .ok_or(OpenError::NulInArgument("the data directory"))?;
+        let config_file = argument("--config-file=", &options.config_file)
+            .ok_or(OpenError::NulInArgument("the engine's configuration file"))?;
+        // SAFETY: the function takes a flag and stores it. It must come before the first connect.
+        unsafe { (library.abi.set_signal_handlers_enabled)(0) };
+        let mut root = Connection::open(library, Arc::new(data_dir), Some(&config_file))
+            .ok_or_else(|| OpenError::Refused(options.data_dir.clone()))?;
+        let version = root
+            .execute("SELECT version()", "RawBLOB", &[])
+            .map_err(OpenError::Mute)?;
+        let version = String::from_utf8_lossy(version.as_ref()).trim().to_owned();
+        Ok(Self { root, version })
+    }
+
+    /// Opens one more connection: a session with settings of its own. Takes about 0.1 ms.
+    pub fn connect(&self) -> Result<Connection, ServerError> {
+        Connection::open(
+            self.root.library,
+            Arc::clone(&self.root.path_argument),
+            None,
+        )
+        .ok_or_else(|| ServerError::internal("the engine refused a connection"))
+    }
+
+    /// Version of ClickHouse, such as `26.7.2.1`.
+    #[must_use]
+    pub fn version(&self) -> &str {
+        &self.version
+    }
+
+    /// Closes the engine; its data is all on disk then. It cannot be started again in this process.
+    ///
+    /// Threads of its pools may remain; with no connection open, the process can end over them.
+    pub fn close(self) {
+        let library = self.root.library;
+        drop(self);
+        // SAFETY: takes nothing. What it could not stop, it says, and nothing can be done about.
+        unsafe { (library.abi.shutdown)() };
+    }
+}
+
+/// `--name=value` as the engine's command line wants it.
+fn argument(name: &str, value: &Path) -> Option<CString> {
+    let mut argument = name.as_bytes().to_vec();
+    argument.extend_from_slice(value.as_os_str().as_encoded_bytes());
+    CString::new(argument).ok()
+}
+
+/// One session of the engine. It does one thing at a time.
+pub struct Connection {
+    library: Library,
+    /// What `chdb_connect` returned: the address of the handle.
+    handle: NonNull<ConnectionHandle>,
+    path_argument: Arc<CString>,
+}
+
+// SAFETY: the engine guards a connection with a mutex and attaches the calling thread for the time
+// of each call, so a connection may move between threads. It is not `Sync`: all methods that reach
+// the engine take `&mut self`.
+unsafe impl Send for Connection {}
+// SAFETY: nothing can be done with a shared reference but to print it and to open a further
+// connection, and `chdb_connect` is safe from any thread.
+unsafe impl Sync for Connection {}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection")
+            .field("path", &self.path_argument)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Connection {
+    fn open(library: Library, path: Arc<CString>, config: Option<&CString>) -> Option<Self> {
+        let program = c"weir";
+        let mut argv: Vec<*mut c_char> = [program]
+            .into_iter()
+            .chain(Some(path.as_c_str()))
+            .chain(config.map(CString::as_c_str))
+            .map(|argument| argument.as_ptr().cast_mut())
+            .collect();
+        let argc = c_int::try_from(argv.len()).ok()?;
+        // SAFETY: argv holds argc pointers to NUL-terminated strings that live until the call
+        // returns; the engine copies them and writes to none.
+        let handle = unsafe { (library.abi.connect)(argc, argv.as_mut_ptr()) };
+        Some(Self {
+            library,
+            handle: NonNull::new(handle)?,
+            path_argument: path,
+        })
+    }
+
+    fn raw(&mut self) -> ConnectionHandle {
+        // SAFETY: the pointer came from chdb_connect and is only given back in drop.
+        unsafe { *self.handle.as_ptr() }
+    }
+
+    /// Runs a statement to its end and returns all of its output.
+    pub fn execute(
+        &mut self,
+        sql: &str,
+        format: &str,
+        params: &[(String, String)],
+    ) -> Result<ResultChunk, ServerError> {
+        let params = Params::new(params);
+        let handle = self.raw();
+        // SAFETY: every pointer is to memory that lives through the call, and comes with its
+        // length. The engine copies what it needs.
+        let result = unsafe {
+            (self.library.abi.query_with_params_n)(
+                handle,
+                sql.as_ptr().cast(),
+                sql.len(),
+                format.as_ptr().cast(),
+                format.len(),
+                params.names.as_ptr(),
+                params.name_lens.as_ptr(),
+                params.values.as_ptr(),
+                params.value_lens.as_ptr(),
+                params.names.len(),
+            )
+        };
+        ResultChunk::new(self.library, result)
+    }
+
+    /// Starts a SELECT whose output comes in chunks. Other statements are refused by the engine.
+    pub fn stream(
+        &mut self,
+        sql: &str,
+        format: &str,
+        params: &[(String, String)],
+    ) -> Result<QueryStream<'_>, ServerError> {
+        let params = Params::new(params);
+        let handle = self.raw();
+        // SAFETY: as in execute.
+        let result = unsafe {
+            (self.library.abi.stream_query_with_params_n)(
+                handle,
+                sql.as_ptr().cast(),
+                sql.len(),
+                format.as_ptr().cast(),
+                format.len(),
+                params.names.as_ptr(),
+                params.name_lens.as_ptr(),
+                params.values.as_ptr(),
+                params.value_lens.as_ptr(),
+                params.names.len(),
+            )
+        };
+        let stream = ResultChunk::new(self.library, result)?;
+        Ok(QueryStream {
+            connection: self,
+            stream,
+            finished: false,
+        })
+    }
+
+    /// Starts an INSERT that takes its rows in chunks. The statement has no FORMAT and no data.
+    ///
+    /// After a failed insert the connection must not be used again: the engine leaves it inside the
+    /// statement.
+    pub fn insert(
+        &mut self,
+        sql: &str,
+        format: &str,
+        params: &[(String, String)],
+    ) -> Result<InsertStream<'_>, ServerError> {
+        let params = Params::new(params);
+        let handle = self.raw();
+        // SAFETY: as in execute.
+        let stream = unsafe {
+            (self.library.abi.stream_insert_with_params_n)(
+                handle,
+                sql.as_ptr().cast(),
+                sql.len(),
+                format.as_ptr().cast(),
+                format.len(),
+                params.names.as_ptr(),
+                params.name_lens.as_ptr(),
+                params.values.as_ptr(),
+                params.value_lens.as_ptr(),
+                params.names.len(),
+            )
+        };
+        let handle = NonNull::new(stream)
+            .ok_or_else(|| ServerError::internal("the engine returned no insert stream"))?;
+        let mut insert = InsertStream {
+            connection: self,
+            handle,
+            finished: false,
+        };
+        match insert.error() {
+            None => Ok(insert),
+            Some(error) => {
+                insert.finished = true;
+                Err(error)
+            }
+        }
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        // SAFETY: the handle came from chdb_connect and is given back once. No stream of it is
+        // left: they borrow the connection.
+        unsafe { (self.library.abi.close_conn)(self.handle.as_ptr()) };
+    }
+}
+
+/// A SELECT under way.
+#[derive(Debug)]
+pub struct QueryStream<'c> {
+    connection: &'c mut Connection,
+    stream: ResultChunk,
+    finished: bool,
+}
+
+impl QueryStream<'_> {
+    /// Waits for the next chunk: a complete document in the format asked for. None is the end.
+    pub fn next_chunk(&mut self) -> Result<Option<ResultChunk>, ServerError> {
+        if self.finished {
+            return Ok(None);
+        }
+        let connection = self.connection.raw();
+        let library = self.connection.library;
+        // SAFETY: both handles are alive, and this connection is borrowed mutably, so that no other
+        // call on it runs.
+        let result =
+            unsafe { (library.abi.stream_fetch_result)(connection, self.stream.handle.as_ptr()) };
+        let chunk = ResultChunk::new(library, result).inspect_err(|_| self.finished = true)?;
+        if chunk.is_empty() {
+            self.finished = true;
+            return Ok(None);
+        }
+        Ok(Some(chunk))
+    }
+}
+
+impl Drop for QueryStream<'_> {
+    fn drop(&mut self) {
+        if !self.finished {
+            let connection = self.connection.raw();
+            // SAFETY: as in next_chunk.
+            unsafe {
+                (self.connection.library.abi.stream_cancel_query)(
+                    connection,
+                    self.stream.handle.as_ptr(),
+                );
+            }
+        }
+    }
+}
+
+/// An INSERT under way.
+pub struct InsertStream<'c> {
+    connection: &'c mut Connection,
+    handle: NonNull<c_void>,
+    finished: bool,
+}
+
+impl fmt::Debug for InsertStream<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("InsertStream")
+            .field("finished", &self.finished)
+            .finish_non_exhaustive()
+    }
+}
+
+impl InsertStream<'_> {
+    /// Hands over bytes in the insert's format, split anywhere. Blocks while the engine is behind.
+    ///
+    /// Returns false once the engine has given the insert up; [`InsertStream::finish`] says why.
+    #[must_use]
+    pub fn append(&mut self, data: &[u8]) -> bool {
+        // SAFETY: the handle is alive, and the engine copies the bytes before it returns.
+        let state = unsafe {
+            (self.connection.library.abi.stream_append)(
+                self.handle.as_ptr(),
+                data.as_ptr().cast(),
+                data.len(),
+            )
+        };
+        state == ABI_SUCCESS
+    }
+
+    /// Ends the data and waits until the rows are stored.
+    pub fn finish(mut self) -> Result<ResultChunk, ServerError> {
+        self.finished = true;
+        // SAFETY: the handle is alive and was not finished before: this takes self.
+        let result = unsafe { (self.connection.library.abi.stream_done)(self.handle.as_ptr()) };
+        ResultChunk::new(self.connection.library, result)
+    }
+
+    fn error(&self) -> Option<ServerError> {
+        // SAFETY: the handle is alive; the text is copied before anything else is called.
+        unsafe {
+            text((self.connection.library.abi.stream_insert_error)(
+                self.handle.as_ptr(),
+            ))
+        }
+        .map(|message| ServerError::from_engine(&message))
+    }
+}
+
+impl Drop for InsertStream<'_> {
+    fn drop(&mut self) {
+        let abi = self.connection.library.abi;
+        if !self.finished {
+            // SAFETY: the handle is alive.
+            unsafe { (abi.stream_cancel_insert)(self.handle.as_ptr()) };
+        }
+        // SAFETY: every handle is destroyed exactly once, here.
+        unsafe { (abi.destroy_insert_stream)(self.handle.as_ptr()) };
+    }
+}
+
+/// What the engine did for a statement or a chunk of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    pub read_rows: u64,
+    pub read_bytes: u64,
+    pub written_rows: u64,
+    pub written_bytes: u64,
+    pub result_rows: u64,
+}
+
+impl std::ops::AddAssign for Progress {
+    fn add_assign(&mut self, more: Self) {
+        self.read_rows += more.read_rows;
+        self.read_bytes += more.read_bytes;
+        self.written_rows += more.written_rows;
+        self.written_bytes += more.written_bytes;
+        self.result_rows += more.result_rows;
+    }
+}
+
+/// Output of the engine, in the engine's own memory. Freed on drop.
+pub struct ResultChunk {
+    library: Library,
+    handle: NonNull<c_void>,
+}
+
+// SAFETY: a result is a buffer and some numbers that nobody else refers to once it is returned; it
+// may be read and freed on any thread.
+unsafe impl Send for ResultChunk {}
+// SAFETY: reading it changes nothing.
+unsafe impl Sync for ResultChunk {}
+
+impl fmt::Debug for ResultChunk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResultChunk")
+            .field("len", &self.as_ref().len())
+            .field("progress", &self.progress())
+            .finish_non_exhaustive()
+    }
+}
+
+impl ResultChunk {
+    fn new(library: Library, handle: *mut c_void) -> Result<Self, ServerError> {
+        let handle = NonNull::new(handle)
+            .ok_or_else(|| ServerError::internal("the engine returned no result"))?;
+        let chunk = Self { library, handle };
+        // SAFETY: the handle is alive; the text is copied before the result is freed.
+        match unsafe { text((library.abi.result_error)(handle.as_ptr())) } {
+            None => Ok(chunk),
+            Some(message) => Err(ServerError::from_engine(&message)),
+        }
+    }
+
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.as_ref().is_empty()
+    }
+
+    #[must_use]
+    pub fn progress(&self) -> Progress {
+        let (abi, handle) = (self.library.abi, self.handle.as_ptr());
+        // SAFETY: the handle is alive, and these functions only read numbers from it.
+        unsafe {
+            Progress {
+                read_rows: (abi.result_storage_rows_read)(handle),
+                read_bytes: (abi.result_storage_bytes_read)(handle),
+                written_rows: (abi.result_rows_written)(handle),
+                written_bytes: (abi.result_bytes_written)(handle),
+                result_rows: (abi.result_rows_read)(handle),
+            }
+        }
+    }
+}
+
+impl AsRef<[u8]> for ResultChunk {
+    fn as_ref(&self) -> &[u8] {
+        let (abi, handle) = (self.library.abi, self.handle.as_ptr());
+        // SAFETY: the handle is alive; both functions only read from it.
+        let (data, len) = unsafe { ((abi.result_buffer)(handle), (abi.result_length)(handle)) };
+        if data.is_null() || len == 0 {
+            return &[];
+        }
+        // SAFETY: the buffer has this length, is never written again, and lives as long as the
+        // result, which the returned slice borrows.
+        unsafe { slice::from_raw_parts(data.cast_const().cast(), len) }
+    }
+}
+
+impl Drop for ResultChunk {
+    fn drop(&mut self) {
+        // SAFETY: every result is destroyed exactly once, here.
+        unsafe { (self.library.abi.destroy_query_result)(self.handle.as_ptr()) };
+    }
+}
+
+/// Parameters of a statement in the form that the C functions take: parallel arrays.
+struct Params {
+    names: Vec<*const c_char>,
+    name_lens: Vec<usize>,
+    values: Vec<*const c_char>,
+    value_lens: Vec<usize>,
+}
+
+impl Params {
+    /// The pointers are good for as long as the strings are.
+    fn new(params: &[(String, String)]) -> Self {
+        Self {
+            names: params
+                .iter()
+                .map(|(name, _)| name.as_ptr().cast())
+                .collect(),
+            name_lens: params.iter().map(|(name, _)| name.len()).collect(),
+            values: params
+                .iter()
+                .map(|(_, value)| value.as_ptr().cast())
+                .collect(),
+            value_lens: params.iter().map(|(_, value)| value.len()).collect(),
+        }
+    }
+}
+
+/// Copies a C string; None if it is null.
+///
+/// # Safety
+/// The pointer is null or leads to a NUL-terminated string that nobody writes to during the call.
+unsafe fn text(pointer: *const c_char) -> Option<String> {
+    if pointer.is_null() {
+        return None;
+    }
+    // SAFETY: the caller's promise.
+    let text = unsafe { CStr::from_ptr(pointer) };
+    Some(text.to_string_lossy().into_owned())
+}
+
+const ABI_SUCCESS: c_int = 0;
+
+/// `chdb_connection`: a pointer to something of the engine.
+type ConnectionHandle = *mut c_void;
+
+type WithParams<R> = unsafe extern "C" fn(
+    connection: ConnectionHandle,
+    query: *const c_char,
+    query_len: usize,
+    format: *const c_char,
+    format_len: usize,
+    param_names: *const *const c_char,
+    param_name_lens: *const usize,
+    param_values: *const *const c_char,
+    param_value_lens: *const usize,
+    param_count: usize,
+) -> R;
+
+macro_rules! abi {
+    ($($name:ident: $symbol:literal => $signature:ty;)*) => {
+        /// The functions of the library that are used.
+        struct Abi {
+            $($name: $signature,)*
+        }
+
+        impl Abi {
+            /// Finds every function, or names the first that is missing.
+            fn resolve(library: &libloading::Library) -> Result<Self, &'static str> {
+                Ok(Self {
+                    // SAFETY: the signature is the one that chdb.h gives for the symbol.
+                    $($name: *unsafe { library.get::<$signature>($symbol) }.map_err(|_| $symbol)?,)*
+                })
+            }
+        }
+    };
+}
+
+abi! {
+    version: "chdb_version" => unsafe extern "C" fn() -> *const c_char;
+    set_signal_handlers_enabled: "chdb_set_signal_handlers_enabled" => unsafe extern "C" fn(c_int);
+    connect: "chdb_connect" => unsafe extern "C" fn(c_int, *mut *mut c_char) -> *mut ConnectionHandle;
+    close_conn: "chdb_close_conn" => unsafe extern "C" fn(*mut ConnectionHandle);
+    shutdown: "chdb_shutdown" => unsafe extern "C" fn() -> c_int;
+    query_with_params_n: "chdb_query_with_params_n" => WithParams<*mut c_void>;
+    stream_query_with_params_n: "chdb_stream_query_with_params_n" => WithParams<*mut c_void>;
+    stream_fetch_result: "chdb_stream_fetch_result" => unsafe extern "C" fn(ConnectionHandle, *mut c_void) -> *mut c_void;
+    stream_cancel_query: "chdb_stream_cancel_query" => unsafe extern "C" fn(ConnectionHandle, *mut c_void);
+    stream_insert_with_params_n: "chdb_stream_insert_with_params_n" => WithParams<*mut c_void>;
+    stream_append: "chdb_stream_append" => unsafe extern "C" fn(*mut c_void, *const c_void, usize) -> c_int;
+    stream_done: "chdb_stream_done" => unsafe extern "C" fn(*mut c_void) -> *mut c_void;
+    stream_cancel_insert: "chdb_stream_cancel_insert" => unsafe extern "C" fn(*mut c_void);
+    stream_insert_error: "chdb_stream_insert_error" => unsafe extern "C" fn(*mut c_void) -> *const c_char;
+    destroy_insert_stream: "chdb_destroy_insert_stream" => unsafe extern "C" fn(*mut c_void);
+    destroy_query_result: "chdb_destroy_query_result" => unsafe extern "C" fn(*mut c_void);
+    result_buffer: "chdb_result_buffer" => unsafe extern "C" fn(*mut c_void) -> *mut c_char;
+    result_length: "chdb_result_length" => unsafe extern "C" fn(*mut c_void) -> usize;
+    result_error: "chdb_result_error" => unsafe extern "C" fn(*mut c_void) -> *const c_char;
+    result_rows_read: "chdb_result_rows_read" => unsafe extern "C" fn(*mut c_void) -> u64;
+    result_storage_rows_read: "chdb_result_storage_rows_read" => unsafe extern "C" fn(*mut c_void) -> u64;
+    result_storage_bytes_read: "chdb_result_storage_bytes_read" => unsafe extern "C" fn(*mut c_void) -> u64;
+    result_rows_written: "chdb_result_rows_written" => unsafe extern "C" fn(*mut c_void) -> u64;
+    result_bytes_written: "chdb_result_bytes_written" => unsafe extern "C" fn(*mut c_void) -> u64;
+}

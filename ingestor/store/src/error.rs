@@ -1,0 +1,150 @@
+//! Errors as ClickHouse words them: a code, a message, and the HTTP status that goes with the code.
+
+use std::fmt;
+
+use http::StatusCode;
+
+/// Codes of ClickHouse that this facade gives itself, or that somebody acts on.
+pub mod code {
+    pub const BAD_ARGUMENTS: u32 = 36;
+    pub const CHECKSUM_DOESNT_MATCH: u32 = 40;
+    pub const NOT_IMPLEMENTED: u32 = 48;
+    pub const LOGICAL_ERROR: u32 = 49;
+    pub const UNKNOWN_TABLE: u32 = 60;
+    pub const SYNTAX_ERROR: u32 = 62;
+    pub const CANNOT_OPEN_FILE: u32 = 76;
+    pub const UNKNOWN_DATABASE: u32 = 81;
+    pub const UNKNOWN_COMPRESSION_METHOD: u32 = 89;
+    pub const TIMEOUT_EXCEEDED: u32 = 159;
+    pub const TOO_MANY_SIMULTANEOUS_QUERIES: u32 = 202;
+    pub const SOCKET_TIMEOUT: u32 = 209;
+    pub const QUERY_IS_TOO_LARGE: u32 = 229;
+    pub const ABORTED: u32 = 236;
+    pub const CORRUPTED_DATA: u32 = 246;
+    pub const CANNOT_DECOMPRESS: u32 = 271;
+    pub const INTO_OUTFILE_NOT_ALLOWED: u32 = 358;
+    pub const QUERY_WAS_CANCELLED: u32 = 394;
+    pub const ACCESS_DENIED: u32 = 497;
+    pub const AUTHENTICATION_FAILED: u32 = 516;
+    pub const UNSUPPORTED_MEDIA_TYPE: u32 = 779;
+}
+
+/// What a statement ended with instead of a result.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerError {
+    /// ClickHouse's number for the error.
+    pub code: u32,
+    /// `Code: 60. DB::Exception: …`: what ClickHouse's clients read.
+    pub message: String,
+}
+
+impl ServerError {
+    /// An error of this facade, worded like the engine's.
+    #[must_use]
+    pub fn new(code: u32, name: &str, message: &str) -> Self {
+        Self {
+            code,
+            message: format!("Code: {code}. DB::Exception: {message}. ({name})"),
+        }
+    }
+
+    /// Something that should not have been able to happen.
+    #[must_use]
+    pub fn internal(message: &str) -> Self {
+        Self::new(code::LOGICAL_ERROR, "LOGICAL_ERROR", message)
+    }
+
+    #[must_use]
+    pub fn syntax(message: &str) -> Self {
+        Self::new(code::SYNTAX_ERROR, "SYNTAX_ERROR", message)
+    }
+
+    #[must_use]
+    pub fn bad_arguments(message: &str) -> Self {
+        Self::new(code::BAD_ARGUMENTS, "BAD_ARGUMENTS", message)
+    }
+
+    /// An error in the engine's own words.
+    #[must_use]
+    pub fn from_engine(message: &str) -> Self {
+        match exception_code(message) {
+            Some(code) => Self {
+                code,
+                message: message.trim_end().to_owned(),
+            },
+            // A few refusals of the C interface come as bare sentences.
+            None => Self::internal(message.trim_end()),
+        }
+    }
+
+    /// The status that a ClickHouse server answers with, by its `exceptionCodeToHTTPStatus`.
+    #[must_use]
+    pub fn status(&self) -> StatusCode {
+        match self.code {
+            194 => StatusCode::UNAUTHORIZED,
+            192 | 193 | 497 | 512 | 516 => StatusCode::FORBIDDEN,
+            6 | 8 | 15 | 25 | 26 | 27 | 36 | 37 | 38 | 41 | 44 | 53 | 62 | 72 | 117 | 123 | 167
+            | 168 | 223 | 321 | 376 | 427 | 441 | 675 | 676 => StatusCode::BAD_REQUEST,
+            46 | 47 | 50 | 56 | 60 | 63 | 73 | 78 | 81 | 115 | 152 | 336 | 511 => {
+                StatusCode::NOT_FOUND
+            }
+            159 => StatusCode::REQUEST_TIMEOUT,
+            229 => StatusCode::PAYLOAD_TOO_LARGE,
+            779 => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            48 => StatusCode::NOT_IMPLEMENTED,
+            // 202, too many queries, is a 500 there: 503 says better that it is worth a retry.
+            76 | 202 | 209 | 439 => StatusCode::SERVICE_UNAVAILABLE,
+            _ => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+}
+
+impl fmt::Display for ServerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for ServerError {}
+
+/// The number in `Code: 60. DB::Exception: …`.
+#[must_use]
+pub fn exception_code(message: &str) -> Option<u32> {
+    let rest = message.trim_start().strip_prefix("Code: ")?;
+    rest[..rest.find(|c: char| !c.is_ascii_digit())?]
+        .parse()
+        .ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_engines_words_keep_their_code() {
+        let error = ServerError::from_engine(
+            "Code: 60. DB::Exception: Table default.t does not exist. (UNKNOWN_TABLE)\n",
+        );
+        assert_eq!((error.code, error.status()), (60, StatusCode::NOT_FOUND));
+        assert_eq!(
+            error.message,
+            "Code: 60. DB::Exception: Table default.t does not exist. (UNKNOWN_TABLE)"
+        );
+    }
+
+    #[test]
+    fn a_bare_sentence_becomes_an_error_with_a_code() {
+        let error = ServerError::from_engine("Invalid or closed connection");
+        assert_eq!(error.code, code::LOGICAL_ERROR);
+        assert_eq!(error.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        assert_eq!(exception_code(&error.message), Some(code::LOGICAL_ERROR));
+    }
+
+    #[test]
+    fn numbers_are_read_only_where_an_error_has_them() {
+        assert_eq!(exception_code("Code: 62. DB::Exception: x"), Some(62));
+        assert_eq!(exception_code("code 62"), None);
+        assert_eq!(exception_code("Code: "), None);
+        assert_eq!(exception_code("Code: 99999999999999. x"), None);
+    }
+}

@@ -1,0 +1,193 @@
+//! Reading requests' bodies: which part is the statement, which part are rows.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+use crate::block;
+use crate::error::{ServerError, code};
+use crate::request::{QueryRequest, form_fields};
+use crate::run::{Job, Rows};
+use crate::sql::{self, Statement};
+
+/// The longest statement, without an INSERT's rows.
+pub(crate) const STATEMENT_BYTES_MAX: usize = 1 << 20;
+/// How long a body may pause.
+const BODY_PAUSE_MAX: Duration = Duration::from_secs(60);
+/// How much of an unwanted body is read so that the client sees the answer.
+const DRAIN_BYTES_MAX: usize = 64 << 20;
+const DRAIN_TIME_MAX: Duration = Duration::from_secs(5);
+
+/// Reads as much of the body as belongs to the statement; what follows are rows.
+pub(crate) async fn find_statement(
+    mut request: QueryRequest,
+    body: &mut Incoming,
+) -> Result<Job, ServerError> {
+    let mut decoder = request.decompress.then(block::Decoder::default);
+    let in_url = if request.query.trim().is_empty() || request.boundary.is_some() {
+        None
+    } else {
+        Some(sql::analyse(&request.query))
+    };
+    if let Some(Ok(Statement::Insert(insert))) = in_url {
+        let rows = Bytes::copy_from_slice(&request.query.as_bytes()[insert.rows_at..]);
+        return Ok(job(request, Statement::Insert(insert), rows, decoder));
+    }
+    let (head, ended) = read_head(body, decoder.as_mut()).await?;
+    if let Some(boundary) = request.boundary.take() {
+        if !ended {
+            return Err(too_large());
+        }
+        for (name, value) in form_fields(&head, &boundary)? {
+            request.set(&name, value)?;
+        }
+        let statement = sql::analyse(&request.query)?;
+        return Ok(job(request, statement, Bytes::new(), None));
+    }
+    if !request.query.is_empty() && !head.is_empty() {
+        request.query.push('\n');
+    }
+    let body_at = request.query.len();
+    let readable = readable_part(&head);
+    request.query.push_str(readable);
+    let statement = sql::analyse(&request.query)?;
+    match &statement {
+        // The statement ends here: the rest is rows, whatever bytes they are.
+        Statement::Insert(insert) => {
+            let mut rows = BytesMut::new();
+            if insert.rows_at < body_at {
+                rows.extend_from_slice(&request.query.as_bytes()[insert.rows_at..body_at]);
+            }
+            rows.extend_from_slice(&head[insert.rows_at.saturating_sub(body_at)..]);
+            Ok(job(request, statement, rows.freeze(), decoder))
+        }
+        _ if !ended => Err(too_large()),
+        _ if readable.len() < head.len() => {
+            Err(ServerError::syntax("The query is not valid UTF-8"))
+        }
+        _ => Ok(job(request, statement, Bytes::new(), None)),
+    }
+}
+
+/// Reads the body until it ends or is longer than a statement may be. Says whether it ended.
+async fn read_head(
+    body: &mut Incoming,
+    mut decoder: Option<&mut block::Decoder>,
+) -> Result<(Bytes, bool), ServerError> {
+    let mut head = BytesMut::new();
+    while head.len() <= STATEMENT_BYTES_MAX {
+        let Some(data) = next_data(body).await.map_err(|()| broken_body())? else {
+            if let Some(decoder) = decoder {
+                decoder.finish()?;
+            }
+            return Ok((head.freeze(), true));
+        };
+        match &mut decoder {
+            None => head.extend_from_slice(&data),
+            Some(decoder) => {
+                decoder.push(&data);
+                while let Some(block) = decoder.next_block()? {
+                    head.extend_from_slice(&block);
+                }
+            }
+        }
+    }
+    Ok((head.freeze(), false))
+}
+
+/// The next data of a body; None at its end, an error if it broke or paused for too long.
+async fn next_data(body: &mut Incoming) -> Result<Option<Bytes>, ()> {
+    loop {
+        match timeout(BODY_PAUSE_MAX, body.frame()).await {
+            Ok(None) => return Ok(None),
+            Ok(Some(Ok(frame))) => {
+                if let Ok(data) = frame.into_data() {
+                    return Ok(Some(data));
+                }
+            }
+            Ok(Some(Err(_))) | Err(_) => return Err(()),
+        }
+    }
+}
+
+fn broken_body() -> ServerError {
+    ServerError::new(
+        code::SOCKET_TIMEOUT,
+        "SOCKET_TIMEOUT",
+        "The request's body did not arrive",
+    )
+}
+
+/// The text that the bytes start with.
+fn readable_part(bytes: &[u8]) -> &str {
+    match str::from_utf8(bytes) {
+        Ok(text) => text,
+        Err(error) => str::from_utf8(&bytes[..error.valid_up_to()]).unwrap_or_default(),
+    }
+}
+
+fn too_large() -> ServerError {
+    ServerError::new(
+        code::QUERY_IS_TOO_LARGE,
+        "QUERY_IS_TOO_LARGE",
+        &format!("The query is longer than {STATEMENT_BYTES_MAX} bytes"),
+    )
+}
+
+fn job(
+    request: QueryRequest,
+    statement: Statement,
+    first_rows: Bytes,
+    decoder: Option<block::Decoder>,
+) -> Job {
+    Job {
+        sql: request.query,
+        statement,
+        database: request.database,
+        default_format: request.default_format,
+        params: request.params,
+        settings: request.settings,
+        query_id: request.query_id,
+        compress: request.compress,
+        first_rows,
+        decoder,
+    }
+}
+
+/// Hands the body to the statement. Says whether it arrived to its end; if the statement gave up
+/// earlier, it says why itself.
+pub(crate) async fn feed(body: &mut Incoming, rows: mpsc::Sender<Rows>) -> bool {
+    loop {
+        let Ok(data) = next_data(body).await else {
+            return false;
+        };
+        let (last, message) = match data {
+            Some(data) => (false, Rows::Data(data)),
+            None => (true, Rows::End),
+        };
+        if rows.send(message).await.is_err() {
+            return last;
+        }
+        if last {
+            return true;
+        }
+    }
+}
+
+/// Reads what a client is still sending, within bounds: a connection that is closed with unread
+/// data in it is reset, and the client would not see its answer.
+pub(crate) async fn drain(body: &mut Incoming) {
+    let read = async {
+        let mut left = DRAIN_BYTES_MAX;
+        while left > 0
+            && let Ok(Some(data)) = next_data(body).await
+        {
+            left = left.saturating_sub(data.len());
+        }
+    };
+    let _ = timeout(DRAIN_TIME_MAX, read).await;
+}

@@ -1,0 +1,124 @@
+//! Stopping statements that nobody waits for any more.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex};
+use tracing::warn;
+
+use crate::engine::Engine;
+use crate::run::{self, Running};
+
+/// Stops a statement whose answer nobody waits for any more.
+pub(crate) struct CancelOnDrop {
+    pub(crate) running: Arc<Running>,
+    pub(crate) query_id: String,
+    pub(crate) killer: Killer,
+}
+
+impl std::fmt::Debug for CancelOnDrop {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("CancelOnDrop")
+            .field("query_id", &self.query_id)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Drop for CancelOnDrop {
+    fn drop(&mut self) {
+        if !self.running.is_finished() {
+            self.running.cancel();
+            self.killer.kill(&self.query_id, &self.running);
+        }
+    }
+}
+
+/// A thread that stops statements. A statement that is busy inside the engine notices nothing else.
+#[derive(Clone)]
+pub(crate) struct Killer {
+    shared: Arc<KillerShared>,
+}
+
+struct KillerShared {
+    wanted: Mutex<Wanted>,
+    changed: Condvar,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+#[derive(Default)]
+struct Wanted {
+    statements: HashMap<String, Arc<Running>>,
+    stopped: bool,
+}
+
+impl Killer {
+    /// How often a statement is looked for that did not end yet: it may not have begun either.
+    const AGAIN_AFTER: Duration = Duration::from_millis(100);
+
+    pub(crate) fn start(engine: Arc<Engine>) -> Self {
+        let killer = Self {
+            shared: Arc::new(KillerShared {
+                wanted: Mutex::default(),
+                changed: Condvar::new(),
+                thread: Mutex::default(),
+            }),
+        };
+        let runner = killer.clone();
+        let spawned = thread::Builder::new()
+            .name("store-killer".to_owned())
+            .spawn(move || runner.run(&engine));
+        match spawned {
+            Ok(thread) => *killer.shared.thread.lock() = Some(thread),
+            Err(error) => {
+                warn!(%error, "statements of clients that leave will run to their end");
+            }
+        }
+        killer
+    }
+
+    fn kill(&self, query_id: &str, running: &Arc<Running>) {
+        let mut wanted = self.shared.wanted.lock();
+        wanted
+            .statements
+            .insert(query_id.to_owned(), Arc::clone(running));
+        self.shared.changed.notify_one();
+    }
+
+    /// Ends the thread, and waits until it has let go of the engine.
+    pub(crate) fn stop(&self) {
+        self.shared.wanted.lock().stopped = true;
+        self.shared.changed.notify_one();
+        let thread = self.shared.thread.lock().take();
+        if let Some(thread) = thread {
+            let _ = thread.join();
+        }
+    }
+
+    fn run(&self, engine: &Engine) {
+        loop {
+            let query_ids: Vec<String> = {
+                let mut wanted = self.shared.wanted.lock();
+                wanted
+                    .statements
+                    .retain(|_, running| !running.is_finished());
+                if wanted.stopped {
+                    return;
+                }
+                if wanted.statements.is_empty() {
+                    self.shared.changed.wait(&mut wanted);
+                    continue;
+                }
+                wanted.statements.keys().cloned().collect()
+            };
+            for query_id in &query_ids {
+                if let Err(error) = run::kill(engine, query_id) {
+                    warn!(%error, query_id, "stop a statement");
+                }
+            }
+            let mut wanted = self.shared.wanted.lock();
+            self.shared.changed.wait_for(&mut wanted, Self::AGAIN_AFTER);
+        }
+    }
+}

@@ -1,0 +1,361 @@
+//! Running one statement on the engine: a thread that feeds rows in and hands output on.
+//!
+//! The way through [`run`]: open a connection → set it up (database, settings) → stream a SELECT,
+//! feed an INSERT, or run anything else to its end. Each statement has a connection of its own, so
+//! that nothing of one request (settings, temporary tables, a failed insert) reaches another.
+//!
+//! What it never does: hold more than a few chunks of a result, commit an INSERT whose body did not
+//! arrive to its end, or answer twice. It sends one message with everything, or a head, then chunks,
+//! then exactly one end.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+use crate::block;
+use crate::engine::{Connection, Engine, Progress, ResultChunk};
+use crate::error::{ServerError, code};
+use crate::format::{Joiner, Joining};
+use crate::sql::{Insert, Statement};
+
+/// A client that takes no output for this long has left, as far as the engine is concerned.
+const OUTPUT_STALL_MAX: Duration = Duration::from_secs(300);
+
+/// A result in a format that must be made whole may be this large, before it is formatted.
+const WHOLE_RESULT_BYTES_MAX: u64 = 512 << 20;
+
+/// A statement with everything that it needs.
+#[derive(Debug)]
+pub(crate) struct Job {
+    pub(crate) sql: String,
+    pub(crate) statement: Statement,
+    pub(crate) database: Option<String>,
+    pub(crate) default_format: Option<String>,
+    pub(crate) params: Vec<(String, String)>,
+    pub(crate) settings: Vec<(String, String)>,
+    pub(crate) query_id: String,
+    /// Output goes out in compressed blocks.
+    pub(crate) compress: bool,
+    /// Rows that came with the statement.
+    pub(crate) first_rows: Bytes,
+    /// The other rows come in compressed blocks.
+    pub(crate) decoder: Option<block::Decoder>,
+}
+
+/// Rows of an INSERT on their way in.
+#[derive(Debug)]
+pub(crate) enum Rows {
+    Data(Bytes),
+    /// The body arrived to its end. A channel that closes without this is a client that left.
+    End,
+}
+
+/// What a statement gives.
+#[derive(Debug)]
+pub(crate) enum Output {
+    /// All of the output of a statement that has ended.
+    Whole {
+        format: Option<String>,
+        output: Bytes,
+        progress: Progress,
+    },
+    /// The first output of a statement that goes on.
+    Head {
+        format: String,
+        first: Bytes,
+        progress: Progress,
+    },
+    Chunk(Bytes),
+    /// It ended after a head. Or it failed, perhaps before one.
+    End(Result<(), ServerError>),
+}
+
+/// Shared by who runs a statement and who may give it up.
+#[derive(Debug, Default)]
+pub(crate) struct Running {
+    cancelled: AtomicBool,
+    finished: AtomicBool,
+}
+
+impl Running {
+    pub(crate) fn cancel(&self) {
+        self.cancelled.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn is_finished(&self) -> bool {
+        self.finished.load(Ordering::Acquire)
+    }
+
+    fn check(&self) -> Result<(), ServerError> {
+        if self.cancelled.load(Ordering::Acquire) {
+            Err(cancelled())
+        } else {
+            Ok(())
+        }
+    }
+}
+
+fn cancelled() -> ServerError {
+    ServerError::new(
+        code::QUERY_WAS_CANCELLED,
+        "QUERY_WAS_CANCELLED",
+        "The client has left",
+    )
+}
+
+/// Runs a statement to its end on this thread, which it blocks.
+pub(crate) fn run(
+    engine: &Engine,
+    job: Job,
+    running: &Arc<Running>,
+    rows: mpsc::Receiver<Rows>,
+    output: mpsc::Sender<Output>,
+) {
+    let sender = Sender {
+        output,
+        compress: job.compress,
+    };
+    let result = run_job(engine, job, running, rows, &sender);
+    running.finished.store(true, Ordering::Release);
+    // A client that is gone needs no answer.
+    let _ = match result {
+        Ok(Some(whole)) => sender.send(whole),
+        Ok(None) => sender.send(Output::End(Ok(()))),
+        Err(error) => sender.send(Output::End(Err(error))),
+    };
+}
+
+/// Returns all output at once if it was little, and nothing if it has been sent.
+fn run_job(
+    engine: &Engine,
+    job: Job,
+    running: &Running,
+    rows: mpsc::Receiver<Rows>,
+    sender: &Sender,
+) -> Result<Option<Output>, ServerError> {
+    running.check()?;
+    let mut connection = engine.connect()?;
+    set_up(&mut connection, &job)?;
+    let format = match &job.statement {
+        Statement::Insert(insert) => {
+            let insert = insert.clone();
+            return feed(&mut connection, job, &insert, rows).map(Some);
+        }
+        Statement::Select { format } | Statement::Other { format } => format.as_ref(),
+    };
+    let format = format
+        .or(job.default_format.as_ref())
+        .map_or("TabSeparated", String::as_str);
+    let joining = Joining::of(format);
+    let streamed = matches!(job.statement, Statement::Select { .. }) && joining != Joining::Whole;
+    if streamed {
+        match stream(&mut connection, &job, format, joining, sender) {
+            // WITH … INSERT and its kind look like a SELECT from outside.
+            Err(error) if error.message.contains("Streaming query is not supported") => {}
+            done => return done,
+        }
+    }
+    whole(&mut connection, &job, format, sender).map(Some)
+}
+
+/// Gives a fresh connection the request's database and settings.
+fn set_up(connection: &mut Connection, job: &Job) -> Result<(), ServerError> {
+    if let Some(database) = &job.database {
+        let name = database.replace('\\', "\\\\").replace('`', "\\`");
+        connection.execute(&format!("USE `{name}`"), "Null", &[])?;
+    }
+    let mut settings = job.settings.clone();
+    if !settings.iter().any(|(name, _)| name == "max_result_bytes") {
+        settings.push(("max_result_bytes".to_owned(), whole_result_limit(job)));
+    }
+    mark(&mut settings, &job.query_id);
+    let assignments: Vec<String> = settings
+        .iter()
+        .map(|(name, value)| format!("{name} = '{}'", escaped(value)))
+        .collect();
+    connection.execute(&format!("SET {}", assignments.join(", ")), "Null", &[])?;
+    Ok(())
+}
+
+/// Streamed results need no limit; those that are made whole do.
+fn whole_result_limit(job: &Job) -> String {
+    let format = match &job.statement {
+        Statement::Select { format } => format.as_ref().or(job.default_format.as_ref()),
+        Statement::Insert(_) | Statement::Other { .. } => None,
+    };
+    let whole = format.is_some_and(|format| Joining::of(format) == Joining::Whole);
+    (if whole { WHOLE_RESULT_BYTES_MAX } else { 0 }).to_string()
+}
+
+/// Marks the statement so that [`kill`] finds it. The engine numbers its queries by itself and tells
+/// nobody; a comment is what a client can set and everybody can see.
+fn mark(settings: &mut Vec<(String, String)>, query_id: &str) {
+    let marker = marker(query_id);
+    match settings.iter_mut().find(|(name, _)| name == "log_comment") {
+        Some((_, comment)) => {
+            comment.push(' ');
+            comment.push_str(&marker);
+        }
+        None => settings.push(("log_comment".to_owned(), marker)),
+    }
+}
+
+fn marker(query_id: &str) -> String {
+    format!("weir-query:{query_id}")
+}
+
+/// Stops the statement with this id, if it runs.
+pub(crate) fn kill(engine: &Engine, query_id: &str) -> Result<(), ServerError> {
+    let marker = escaped(&marker(query_id));
+    let sql =
+        format!("KILL QUERY WHERE endsWith(Settings['log_comment'], '{marker}') ASYNC FORMAT Null");
+    engine.connect()?.execute(&sql, "Null", &[]).map(drop)
+}
+
+fn escaped(value: &str) -> String {
+    value.replace('\\', "\\\\").replace('\'', "\\'")
+}
+
+fn stream(
+    connection: &mut Connection,
+    job: &Job,
+    format: &str,
+    joining: Joining,
+    sender: &Sender,
+) -> Result<Option<Output>, ServerError> {
+    let mut stream = connection.stream(&job.sql, format, &job.params)?;
+    let mut joiner = Joiner::new(joining);
+    let mut progress = Progress::default();
+    let mut bytes_of = |chunk: ResultChunk, progress: &mut Progress| {
+        *progress += chunk.progress();
+        // The engine's memory travels as it is, and is freed when it has been written.
+        sender.packed(joiner.join(Bytes::from_owner(chunk)))
+    };
+    let first = stream
+        .next_chunk()?
+        .map(|chunk| bytes_of(chunk, &mut progress));
+    let first = first.unwrap_or_default();
+    // Looking one chunk ahead, small results are answered with a length and a summary, and more
+    // errors with a status.
+    let mut next = stream.next_chunk()?;
+    if next.is_none() {
+        return Ok(Some(Output::Whole {
+            format: Some(format.to_owned()),
+            output: first,
+            progress,
+        }));
+    }
+    sender.send(Output::Head {
+        format: format.to_owned(),
+        first,
+        progress,
+    })?;
+    while let Some(chunk) = next {
+        let bytes = bytes_of(chunk, &mut progress);
+        if !bytes.is_empty() {
+            sender.send(Output::Chunk(bytes))?;
+        }
+        next = stream.next_chunk()?;
+    }
+    Ok(None)
+}
+
+fn whole(
+    connection: &mut Connection,
+    job: &Job,
+    format: &str,
+    sender: &Sender,
+) -> Result<Output, ServerError> {
+    let result = connection
+        .execute(&job.sql, format, &job.params)
+        .map_err(explain_result_limit)?;
+    let progress = result.progress();
+    let output = sender.packed(Bytes::from_owner(result));
+    Ok(Output::Whole {
+        format: Some(format.to_owned()),
+        output,
+        progress,
+    })
+}
+
+fn explain_result_limit(mut error: ServerError) -> ServerError {
+    const TOO_MANY_ROWS_OR_BYTES: u32 = 396;
+    if error.code == TOO_MANY_ROWS_OR_BYTES {
+        error.message.push_str(
+            " A format that is one document is made whole in memory: ask for a format of rows \
+             (JSONEachRow, TSV, CSV, RowBinary, Native), which is streamed, or raise max_result_bytes.",
+        );
+    }
+    error
+}
+
+/// Feeds an INSERT. The rows are stored only if all of them arrived.
+fn feed(
+    connection: &mut Connection,
+    mut job: Job,
+    insert: &Insert,
+    mut rows: mpsc::Receiver<Rows>,
+) -> Result<Output, ServerError> {
+    let mut stream = connection.insert(&insert.head, &insert.format, &job.params)?;
+    let mut taken = job.first_rows.is_empty() || stream.append(&job.first_rows);
+    while taken {
+        match rows.blocking_recv() {
+            None => return Err(cancelled()),
+            Some(Rows::End) => break,
+            Some(Rows::Data(data)) => match &mut job.decoder {
+                None => taken = stream.append(&data),
+                Some(decoder) => {
+                    decoder.push(&data);
+                    while taken && let Some(block) = decoder.next_block()? {
+                        taken = stream.append(&block);
+                    }
+                }
+            },
+        }
+    }
+    if let Some(decoder) = &job.decoder
+        && taken
+    {
+        decoder.finish()?;
+    }
+    let progress = stream.finish()?.progress();
+    Ok(Output::Whole {
+        format: None,
+        output: Bytes::new(),
+        progress,
+    })
+}
+
+/// The way out, which blocks while the client is slow.
+struct Sender {
+    output: mpsc::Sender<Output>,
+    compress: bool,
+}
+
+impl Sender {
+    fn packed(&self, bytes: Bytes) -> Bytes {
+        if self.compress && !bytes.is_empty() {
+            block::encode(&bytes)
+        } else {
+            bytes
+        }
+    }
+
+    fn send(&self, output: Output) -> Result<(), ServerError> {
+        let sent = Handle::current().block_on(timeout(OUTPUT_STALL_MAX, self.output.send(output)));
+        match sent {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) => Err(cancelled()),
+            Err(_) => Err(ServerError::new(
+                code::SOCKET_TIMEOUT,
+                "SOCKET_TIMEOUT",
+                "The client has taken no output for 300 seconds",
+            )),
+        }
+    }
+}

@@ -1,0 +1,496 @@
+//! ClickHouse's HTTP protocol in front of the embedded engine.
+//!
+//! The way through: accept → read the request ([`QueryRequest`]) → admit (credentials, origin) →
+//! find the statement, in the URL and the body → take a place → run it on a thread
+//! ([`crate::run`]) while the body is fed in → answer with the first word that the thread gives.
+//!
+//! | queue | bound | when it is full |
+//! | --- | --- | --- |
+//! | connections | [`CONNECTIONS_MAX`] | no more are accepted until one is closed |
+//! | statements | `queries_max`, `inserts_max` | a statement waits [`PLACE_WAIT_MAX`], then 503 |
+//! | rows on their way in | [`ROWS_QUEUED_MAX`] frames | the client is not read |
+//! | output on its way out | [`OUTPUT_QUEUED_MAX`] chunks | the engine waits |
+//! | statements to stop | one per statement | cannot be |
+//!
+//! What it never does: collect a body or a result (but for the formats that are one document), or
+//! serve a browser page of another origin.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::header::{self, HeaderMap, HeaderName};
+use http::request::Parts;
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tracing::{debug, warn};
+
+use crate::answer::{AnswerBody, AnswerStream, exception_tag, set, summary_json, thread_died};
+use crate::engine::{Engine, Progress};
+use crate::error::{ServerError, code};
+use crate::format;
+use crate::intake::{drain, feed, find_statement};
+use crate::killer::{CancelOnDrop, Killer};
+use crate::request::{Credentials, QueryRequest};
+use crate::run::{self, Job, Output, Running};
+use crate::sql::Statement;
+
+/// Connections open at once.
+pub const CONNECTIONS_MAX: usize = 256;
+/// How long a statement waits for its turn.
+pub const PLACE_WAIT_MAX: Duration = Duration::from_secs(10);
+/// Frames of a body that wait for the engine, each at most about 400 KiB.
+pub const ROWS_QUEUED_MAX: usize = 4;
+/// Chunks of output that wait for the client, each of at most 65 409 rows.
+pub const OUTPUT_QUEUED_MAX: usize = 2;
+/// How long a request's head may take to arrive.
+const HEAD_TIME_MAX: Duration = Duration::from_secs(60);
+
+/// How the engine is served.
+#[derive(Clone, Debug)]
+pub struct FacadeOptions {
+    /// Statements that run at once, INSERTs with rows aside.
+    pub queries_max: usize,
+    /// INSERTs with rows that run at once. Apart, so that dashboards cannot starve the ingestor.
+    pub inserts_max: usize,
+    /// Who may ask. None lets everybody who reaches the port.
+    pub credentials: Option<Credentials>,
+}
+
+impl Default for FacadeOptions {
+    fn default() -> Self {
+        Self {
+            queries_max: 16,
+            inserts_max: 8,
+            credentials: None,
+        }
+    }
+}
+
+/// Everything that requests share.
+struct Facade {
+    engine: Arc<Engine>,
+    options: FacadeOptions,
+    queries: Arc<Semaphore>,
+    inserts: Arc<Semaphore>,
+    killer: Killer,
+    version: String,
+}
+
+impl std::fmt::Debug for Facade {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Facade")
+            .field("options", &self.options)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Serves until `shutdown` becomes true, then lets running statements end within `grace`.
+pub async fn serve(
+    listener: TcpListener,
+    engine: Arc<Engine>,
+    options: FacadeOptions,
+    mut shutdown: watch::Receiver<bool>,
+    grace: Duration,
+) {
+    let facade = Arc::new(Facade {
+        version: engine.version().to_owned(),
+        killer: Killer::start(Arc::clone(&engine)),
+        queries: Arc::new(Semaphore::new(options.queries_max)),
+        inserts: Arc::new(Semaphore::new(options.inserts_max)),
+        engine,
+        options,
+    });
+    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let mut connections = JoinSet::new();
+    loop {
+        while connections.try_join_next().is_some() {}
+        let accepted = tokio::select! {
+            accepted = accept(&listener, &places) => accepted,
+            () = stopped(&mut shutdown) => break,
+        };
+        if let Some((stream, place)) = accepted {
+            let facade = Arc::clone(&facade);
+            let shutdown = shutdown.clone();
+            connections.spawn(async move {
+                serve_connection(facade, stream, shutdown).await;
+                drop(place);
+            });
+        }
+    }
+    drop(listener);
+    let all_ended = timeout(grace, async {
+        while connections.join_next().await.is_some() {}
+    })
+    .await;
+    if all_ended.is_err() {
+        warn!(
+            connections = connections.len(),
+            "stopping statements that did not end in time"
+        );
+        connections.shutdown().await;
+    }
+    facade.wait_for_statements().await;
+}
+
+/// Waits until everything is to stop; whoever would say so being gone says so too.
+async fn stopped(shutdown: &mut watch::Receiver<bool>) {
+    let _ = shutdown.wait_for(|stop| *stop).await;
+}
+
+async fn accept(
+    listener: &TcpListener,
+    places: &Arc<Semaphore>,
+) -> Option<(TcpStream, OwnedSemaphorePermit)> {
+    let place = Arc::clone(places).acquire_owned().await.ok()?;
+    match listener.accept().await {
+        Ok((stream, _)) => Some((stream, place)),
+        Err(error) => {
+            // Out of file descriptors, most likely: waiting lets some be closed.
+            warn!(%error, "accept a connection");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            None
+        }
+    }
+}
+
+async fn serve_connection(
+    facade: Arc<Facade>,
+    stream: TcpStream,
+    mut shutdown: watch::Receiver<bool>,
+) {
+    let _ = stream.set_nodelay(true);
+    let service = service_fn(|request| {
+        let facade = Arc::clone(&facade);
+        async move { Ok::<_, Infallible>(facade.answer(request).await) }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIME_MAX)
+        .serve_connection(TokioIo::new(stream), service);
+    let mut connection = std::pin::pin!(connection);
+    let ended = tokio::select! {
+        ended = &mut connection => ended,
+        () = stopped(&mut shutdown) => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        debug!(%error, "connection ended");
+    }
+}
+
+type Answer = Response<AnswerBody>;
+
+impl Facade {
+    /// One request, from its head to the head of its answer.
+    async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Answer {
+        let (parts, mut body) = request.into_parts();
+        let answered = match route(&parts) {
+            Route::Text(status, text) => return self.text(status, text),
+            Route::Query => self.query(&parts, &mut body).await,
+        };
+        answered.unwrap_or_else(|(query_id, error)| self.error(&error, &query_id))
+    }
+
+    async fn query(
+        self: &Arc<Self>,
+        parts: &Parts,
+        body: &mut Incoming,
+    ) -> Result<Answer, (String, ServerError)> {
+        let request = QueryRequest::read(parts).map_err(|error| (String::new(), error))?;
+        let query_id = request.query_id.clone();
+        let answered = async {
+            self.admit(parts, &request)?;
+            let job = find_statement(request, body).await?;
+            let places = match &job.statement {
+                Statement::Insert(_) => &self.inserts,
+                Statement::Select { .. } | Statement::Other { .. } => &self.queries,
+            };
+            let place = take_place(places).await?;
+            self.run(job, body, place).await
+        };
+        match answered.await {
+            Ok(answer) => Ok(answer),
+            Err(error) => {
+                drain(body).await;
+                Err((query_id, error))
+            }
+        }
+    }
+
+    fn admit(&self, parts: &Parts, request: &QueryRequest) -> Result<(), ServerError> {
+        match &self.options.credentials {
+            Some(expected) if request.credentials.as_ref() == Some(expected) => Ok(()),
+            Some(_) => Err(ServerError::new(
+                code::AUTHENTICATION_FAILED,
+                "AUTHENTICATION_FAILED",
+                "Authentication failed: the user or the password is wrong (settings user and \
+                 password of [store])",
+            )),
+            // With no password, the port is open to whoever reaches it. A page from elsewhere in
+            // somebody's browser reaches it too, and must not.
+            None if is_foreign_page(&parts.headers) => Err(ServerError::new(
+                code::ACCESS_DENIED,
+                "ACCESS_DENIED",
+                "Pages of other origins are not served",
+            )),
+            None => Ok(()),
+        }
+    }
+
+    /// Starts the statement, feeds it, and waits for its first word.
+    async fn run(
+        self: &Arc<Self>,
+        job: Job,
+        body: &mut Incoming,
+        place: OwnedSemaphorePermit,
+    ) -> Result<Answer, ServerError> {
+        let takes_rows = matches!(job.statement, Statement::Insert(_));
+        let query_id = job.query_id.clone();
+        let running = Arc::new(Running::default());
+        let stop = CancelOnDrop {
+            running: Arc::clone(&running),
+            query_id: query_id.clone(),
+            killer: self.killer.clone(),
+        };
+        let (rows_in, rows_out) = mpsc::channel(ROWS_QUEUED_MAX);
+        let (output_in, mut output) = mpsc::channel(OUTPUT_QUEUED_MAX);
+        let engine = Arc::clone(&self.engine);
+        tokio::task::spawn_blocking(move || {
+            run::run(&engine, job, &running, rows_out, output_in);
+            // In this order: who has all places must have the engine to itself.
+            drop(engine);
+            drop(place);
+        });
+        let mut complete = true;
+        if takes_rows {
+            complete = feed(body, rows_in).await;
+        }
+        let first = output.recv().await;
+        if !complete {
+            drain(body).await;
+        }
+        match first {
+            Some(Output::Whole {
+                format,
+                output,
+                progress,
+            }) => {
+                let response = self.head_of_output(&query_id, format.as_deref(), progress);
+                Ok(response.map(|()| AnswerBody::Full(Full::new(output))))
+            }
+            Some(Output::Head {
+                format,
+                first,
+                progress,
+            }) => {
+                let mut response = self.head_of_output(&query_id, Some(&format), progress);
+                let tag = exception_tag();
+                set(response.headers_mut(), "x-clickhouse-exception-tag", &tag);
+                let stream = AnswerStream {
+                    first: Some(first),
+                    output,
+                    tag,
+                    cut: None,
+                    _stop: stop,
+                };
+                Ok(response.map(|()| AnswerBody::Stream(Box::new(stream))))
+            }
+            Some(Output::End(Err(error))) => Err(error),
+            Some(Output::End(Ok(())) | Output::Chunk(_)) | None => Err(thread_died()),
+        }
+    }
+
+    fn head_of_output(
+        &self,
+        query_id: &str,
+        format: Option<&str>,
+        progress: Progress,
+    ) -> Response<()> {
+        let mut response = self.head(StatusCode::OK, query_id);
+        let headers = response.headers_mut();
+        if let Some(format) = format {
+            set(headers, "x-clickhouse-format", format);
+            set(headers, "content-type", format::content_type(format));
+        }
+        set(headers, "x-clickhouse-summary", &summary_json(&progress));
+        response
+    }
+
+    fn error(&self, error: &ServerError, query_id: &str) -> Answer {
+        let mut response = self.head(error.status(), query_id);
+        set(
+            response.headers_mut(),
+            "x-clickhouse-exception-code",
+            &error.code.to_string(),
+        );
+        set(
+            response.headers_mut(),
+            "content-type",
+            "text/plain; charset=UTF-8",
+        );
+        if error.status() == StatusCode::UNAUTHORIZED || error.code == code::AUTHENTICATION_FAILED {
+            set(
+                response.headers_mut(),
+                "www-authenticate",
+                "Basic realm=\"ClickHouse server HTTP API\"",
+            );
+        }
+        let text = self.versioned(error);
+        response.map(|()| AnswerBody::Full(Full::new(text.into())))
+    }
+
+    /// The message as a server sends it: with the version, and a line break at the end.
+    fn versioned(&self, error: &ServerError) -> String {
+        if error.message.contains(" (version ") {
+            return format!("{}\n", error.message);
+        }
+        format!("{} (version {})\n", error.message, self.version)
+    }
+
+    fn text(&self, status: StatusCode, text: &'static str) -> Answer {
+        let mut response = self.head(status, "");
+        set(
+            response.headers_mut(),
+            "content-type",
+            "text/html; charset=UTF-8",
+        );
+        response.map(|()| AnswerBody::Full(Full::new(text.into())))
+    }
+
+    fn head(&self, status: StatusCode, query_id: &str) -> Response<()> {
+        let mut response = Response::new(());
+        *response.status_mut() = status;
+        let headers = response.headers_mut();
+        set(headers, "x-clickhouse-server-display-name", "weir");
+        set(headers, "x-clickhouse-timezone", "UTC");
+        if !query_id.is_empty() {
+            set(headers, "x-clickhouse-query-id", query_id);
+        }
+        response
+    }
+
+    /// Waits until the last statement has let go of the engine.
+    async fn wait_for_statements(&self) {
+        for (places, count) in [
+            (&self.queries, self.options.queries_max),
+            (&self.inserts, self.options.inserts_max),
+        ] {
+            let count = u32::try_from(count).unwrap_or(u32::MAX);
+            let _ = places.acquire_many(count).await;
+        }
+        let killer = self.killer.clone();
+        let _ = tokio::task::spawn_blocking(move || killer.stop()).await;
+    }
+}
+
+/// What a path leads to.
+enum Route {
+    Query,
+    Text(StatusCode, &'static str),
+}
+
+fn route(parts: &Parts) -> Route {
+    match (&parts.method, parts.uri.path()) {
+        (&Method::GET | &Method::HEAD, "/ping" | "/replicas_status") => {
+            Route::Text(StatusCode::OK, "Ok.\n")
+        }
+        (&Method::GET | &Method::HEAD, "/") if !has_query(parts) => {
+            Route::Text(StatusCode::OK, "Ok.\n")
+        }
+        (&Method::GET | &Method::POST, "/" | "/query") => Route::Query,
+        (&Method::GET | &Method::POST | &Method::HEAD, _) => Route::Text(
+            StatusCode::NOT_FOUND,
+            "There is no handle for this path. Send statements to /, or ask /ping.\n",
+        ),
+        _ => Route::Text(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "Only GET and POST are served.\n",
+        ),
+    }
+}
+
+fn has_query(parts: &Parts) -> bool {
+    let query = parts.uri.query().unwrap_or_default();
+    form_urlencoded::parse(query.as_bytes()).any(|(name, _)| name == "query")
+}
+
+/// Whether a browser says that another site's page asks, or that the name it used is not ours.
+fn is_foreign_page(headers: &HeaderMap) -> bool {
+    let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
+    let Some(origin) = text(header::ORIGIN) else {
+        return false;
+    };
+    let host = text(header::HOST).unwrap_or_default();
+    let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
+    // A name of somebody else's that resolves to this machine is how rebinding attacks look.
+    let ours = name == "localhost"
+        || name
+            .trim_matches(['[', ']'])
+            .parse::<std::net::IpAddr>()
+            .is_ok();
+    !ours || origin.split_once("://").map(|(_, origin)| origin) != Some(host)
+}
+
+async fn take_place(places: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, ServerError> {
+    match timeout(PLACE_WAIT_MAX, Arc::clone(places).acquire_owned()).await {
+        Ok(Ok(place)) => Ok(place),
+        Ok(Err(_)) => Err(ServerError::internal("the store is being stopped")),
+        Err(_) => Err(ServerError::new(
+            code::TOO_MANY_SIMULTANEOUS_QUERIES,
+            "TOO_MANY_SIMULTANEOUS_QUERIES",
+            "Too many simultaneous queries: no place became free within 10 seconds",
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::header::HeaderValue;
+
+    fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+        pairs
+            .iter()
+            .map(|(name, value)| {
+                (
+                    HeaderName::from_static(name),
+                    HeaderValue::from_static(value),
+                )
+            })
+            .collect()
+    }
+
+    #[test]
+    fn a_page_of_another_origin_is_known() {
+        let own = [
+            ("origin", "http://127.0.0.1:8123"),
+            ("host", "127.0.0.1:8123"),
+        ];
+        assert!(!is_foreign_page(&headers(&own)));
+        assert!(!is_foreign_page(&headers(&[("host", "127.0.0.1:8123")])));
+        for foreign in [
+            [
+                ("origin", "https://evil.example"),
+                ("host", "127.0.0.1:8123"),
+            ],
+            [
+                ("origin", "http://evil.example:8123"),
+                ("host", "evil.example:8123"),
+            ],
+            [("origin", "null"), ("host", "localhost:8123")],
+        ] {
+            assert!(is_foreign_page(&headers(&foreign)), "{foreign:?}");
+        }
+    }
+}

@@ -1,0 +1,531 @@
+//! As much of ClickHouse's SQL as must be understood to send a statement the right way: what kind it
+//! is, which format it asks for, where an INSERT's rows begin, and whether it reaches for files.
+//!
+//! This splits text into tokens and looks at a few words. What is valid SQL, the engine decides.
+
+use std::ops::Range;
+
+use crate::error::{ServerError, code};
+
+/// A statement, as far as its handling depends on it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Statement {
+    /// A query whose output can be streamed.
+    Select { format: Option<String> },
+    /// An INSERT that is followed by rows.
+    Insert(Insert),
+    /// Anything else: DDL, SHOW, EXPLAIN, INSERT … SELECT.
+    Other { format: Option<String> },
+}
+
+/// An INSERT, taken apart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Insert {
+    /// The statement without FORMAT and rows.
+    pub head: String,
+    /// The format of the rows.
+    pub format: String,
+    /// Where in the text the rows begin; the end of the text if they come separately.
+    pub rows_at: usize,
+}
+
+/// Takes a text apart that should hold one statement.
+pub fn analyse(sql: &str) -> Result<Statement, ServerError> {
+    let words: Vec<Token<'_>> = Tokens::new(sql).collect();
+    let first = words
+        .iter()
+        .position(|token| !token.is("("))
+        .unwrap_or(words.len());
+    let Some(verb) = words.get(first) else {
+        return Err(ServerError::syntax("Empty query"));
+    };
+    if verb.is_word("INSERT")
+        && let Some(insert) = find_rows(sql, &words)?
+    {
+        return Ok(Statement::Insert(insert));
+    }
+    refuse_second_statement(&words)?;
+    refuse_files(&words)?;
+    let format = output_format(&words).map(str::to_owned);
+    if ["SELECT", "WITH", "FROM"]
+        .iter()
+        .any(|select| verb.is_word(select))
+    {
+        Ok(Statement::Select { format })
+    } else {
+        Ok(Statement::Other { format })
+    }
+}
+
+/// Splits a script at its semicolons, leaving out what is only comment.
+#[must_use]
+pub fn split_script(script: &str) -> Vec<&str> {
+    let mut statements = Vec::new();
+    let mut current: Option<Range<usize>> = None;
+    for token in Tokens::new(script) {
+        if token.is(";") {
+            statements.extend(current.take());
+        } else {
+            let start = current.map_or(token.span.start, |span| span.start);
+            current = Some(start..token.span.end);
+        }
+    }
+    statements.extend(current);
+    statements.into_iter().map(|span| &script[span]).collect()
+}
+
+/// Finds where an INSERT's rows begin; None if it takes them from a query.
+fn find_rows(sql: &str, words: &[Token<'_>]) -> Result<Option<Insert>, ServerError> {
+    let mut depth = 0_usize;
+    for (index, token) in words.iter().enumerate() {
+        match token.text {
+            "(" => depth += 1,
+            ")" => depth = depth.saturating_sub(1),
+            ";" if depth == 0 => {
+                refuse_second_statement(words)?;
+                break;
+            }
+            _ => {}
+        }
+        // `INSERT INTO t (SELECT …)` has its query in parentheses.
+        if token.is_word("SELECT") || (depth == 0 && token.is_word("WITH")) {
+            return Ok(None);
+        }
+        if depth > 0 {
+            continue;
+        }
+        if token.is_word("INFILE") && index > 0 && words[index - 1].is_word("FROM") {
+            return Err(file_access("FROM INFILE"));
+        }
+        let rows = match words.get(index + 1) {
+            _ if token.is_word("VALUES") => Some(("Values", token.span.end)),
+            Some(name) if token.is_word("FORMAT") && name.kind == Kind::Word => {
+                Some((name.text, after_newline(sql, name.span.end)))
+            }
+            _ => None,
+        };
+        if let Some((format, rows_at)) = rows {
+            refuse_files(&words[..index])?;
+            let head = sql[..token.span.start].trim_end().to_owned();
+            return Ok(Some(Insert {
+                head,
+                format: format.to_owned(),
+                rows_at,
+            }));
+        }
+    }
+    refuse_files(words)?;
+    let head = sql.trim_end().trim_end_matches(';').to_owned();
+    Ok(Some(Insert {
+        head,
+        format: "Values".to_owned(),
+        rows_at: sql.len(),
+    }))
+}
+
+/// Rows begin after blanks and one line break, as ClickHouse reads `FORMAT name`.
+fn after_newline(sql: &str, at: usize) -> usize {
+    let rest = &sql[at..];
+    let rest = rest.trim_start_matches([' ', '\t', '\x0c']);
+    let rest = rest.strip_prefix('\r').unwrap_or(rest);
+    let rest = rest.strip_prefix('\n').unwrap_or(rest);
+    sql.len() - rest.len()
+}
+
+fn refuse_second_statement(words: &[Token<'_>]) -> Result<(), ServerError> {
+    let mut after_end = words.iter().skip_while(|token| !token.is(";"));
+    if after_end.any(|token| !token.is(";")) {
+        return Err(ServerError::syntax(
+            "Multi-statements are not allowed: send one statement per request",
+        ));
+    }
+    Ok(())
+}
+
+/// The engine runs with the rights of this process and, inside a program, reads and writes any file
+/// for whoever may ask it a question. Grants withhold its table functions; these ways are left.
+fn refuse_files(words: &[Token<'_>]) -> Result<(), ServerError> {
+    for pair in words.windows(2) {
+        let [first, second] = pair else { continue };
+        if first.is_word("INTO") && second.is_word("OUTFILE") {
+            return Err(ServerError::new(
+                code::INTO_OUTFILE_NOT_ALLOWED,
+                "INTO_OUTFILE_NOT_ALLOWED",
+                "INTO OUTFILE is not allowed: redirect the response instead",
+            ));
+        }
+        if second.is("(") && first.names_file_function() {
+            return Err(file_access("the function file"));
+        }
+    }
+    Ok(())
+}
+
+fn file_access(what: &str) -> ServerError {
+    ServerError::new(
+        code::ACCESS_DENIED,
+        "ACCESS_DENIED",
+        &format!("{what} is not allowed: the embedded engine does not read files for its clients"),
+    )
+}
+
+/// The format that a query asks for with FORMAT, which stands at its end or before SETTINGS.
+fn output_format<'q>(words: &[Token<'q>]) -> Option<&'q str> {
+    let mut depth = 0_usize;
+    let mut found = None;
+    for (index, token) in words.iter().enumerate() {
+        match token.text {
+            "(" => depth += 1,
+            ")" => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        if depth > 0 || !token.is_word("FORMAT") {
+            continue;
+        }
+        let (Some(name), next) = (words.get(index + 1), words.get(index + 2)) else {
+            continue;
+        };
+        let ends = next.is_none_or(|token| {
+            token.is(";") || token.is_word("SETTINGS") || token.is_word("INTO")
+        });
+        if name.kind == Kind::Word && ends {
+            found = Some(name.text);
+        }
+    }
+    found
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// A bare word: a keyword or a name.
+    Word,
+    /// A name in back ticks or double quotes.
+    QuotedName,
+    /// A string, a number, a heredoc.
+    Literal,
+    Symbol,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Token<'q> {
+    kind: Kind,
+    text: &'q str,
+    span: Range<usize>,
+}
+
+impl Token<'_> {
+    fn is(&self, symbol: &str) -> bool {
+        self.kind == Kind::Symbol && self.text == symbol
+    }
+
+    fn is_word(&self, word: &str) -> bool {
+        self.kind == Kind::Word && self.text.eq_ignore_ascii_case(word)
+    }
+
+    /// Whether a name before a parenthesis calls `file`. A quoted name with an escape in it could
+    /// spell anything, and nobody needs one there.
+    fn names_file_function(&self) -> bool {
+        match self.kind {
+            Kind::Word => self.text.eq_ignore_ascii_case("file"),
+            Kind::QuotedName => {
+                let name = self.text.trim_matches(['`', '"']);
+                name.eq_ignore_ascii_case("file") || name.contains('\\')
+            }
+            Kind::Literal | Kind::Symbol => false,
+        }
+    }
+}
+
+/// The tokens of a text; blanks and comments are left out.
+struct Tokens<'q> {
+    sql: &'q str,
+    at: usize,
+}
+
+impl<'q> Tokens<'q> {
+    fn new(sql: &'q str) -> Self {
+        Self { sql, at: 0 }
+    }
+
+    fn skip_blanks_and_comments(&mut self) {
+        loop {
+            let rest = &self.sql[self.at..];
+            let blank = rest.len()
+                - rest
+                    .trim_start_matches(|c: char| c.is_whitespace() || c == '\0')
+                    .len();
+            let rest = &rest[blank..];
+            let comment =
+                if rest.starts_with("--") || rest.starts_with("#!") || rest.starts_with("# ") {
+                    rest.find('\n').unwrap_or(rest.len())
+                } else if let Some(inside) = rest.strip_prefix("/*") {
+                    inside.find("*/").map_or(rest.len(), |end| end + 4)
+                } else {
+                    0
+                };
+            self.at += blank + comment;
+            if comment == 0 {
+                return;
+            }
+        }
+    }
+}
+
+impl<'q> Iterator for Tokens<'q> {
+    type Item = Token<'q>;
+
+    fn next(&mut self) -> Option<Token<'q>> {
+        self.skip_blanks_and_comments();
+        let start = self.at;
+        let rest = &self.sql[start..];
+        let first = rest.chars().next()?;
+        let (kind, len) = match first {
+            '\'' => (Kind::Literal, quoted_len(rest, '\'')),
+            '`' | '"' => (Kind::QuotedName, quoted_len(rest, first)),
+            '$' => (Kind::Literal, heredoc_len(rest)),
+            c if is_name_char(c) => {
+                let len = rest.find(|c| !is_name_char(c)).unwrap_or(rest.len());
+                let kind = if first.is_ascii_digit() {
+                    Kind::Literal
+                } else {
+                    Kind::Word
+                };
+                (kind, len)
+            }
+            c => (Kind::Symbol, c.len_utf8()),
+        };
+        self.at = start + len;
+        Some(Token {
+            kind,
+            text: &rest[..len],
+            span: start..self.at,
+        })
+    }
+}
+
+fn is_name_char(c: char) -> bool {
+    c.is_alphanumeric() || c == '_'
+}
+
+/// Length of what is quoted, both quotes included; to the end of the text if it is never closed.
+fn quoted_len(text: &str, quote: char) -> usize {
+    let mut chars = text.char_indices().skip(1).peekable();
+    while let Some((at, c)) = chars.next() {
+        if c == '\\' {
+            chars.next();
+        } else if c == quote {
+            if chars.peek().is_none_or(|(_, next)| *next != quote) {
+                return at + quote.len_utf8();
+            }
+            chars.next();
+        }
+    }
+    text.len()
+}
+
+/// Length of `$tag$ … $tag$`; of the dollar alone if it opens none.
+fn heredoc_len(text: &str) -> usize {
+    let Some(tag_end) = text[1..].find('$').map(|at| at + 2) else {
+        return 1;
+    };
+    let tag = &text[..tag_end];
+    if !tag[1..tag_end - 1].chars().all(is_name_char) {
+        return 1;
+    }
+    text[tag_end..]
+        .find(tag)
+        .map_or(1, |at| tag_end + at + tag.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn select(format: Option<&str>) -> Statement {
+        Statement::Select {
+            format: format.map(str::to_owned),
+        }
+    }
+
+    fn other(format: Option<&str>) -> Statement {
+        Statement::Other {
+            format: format.map(str::to_owned),
+        }
+    }
+
+    fn check(sql: &str, expected: &Statement) {
+        assert_eq!(&analyse(sql).unwrap(), expected, "{sql}");
+    }
+
+    fn check_insert(sql: &str, head: &str, format: &str, rows: &str) {
+        let Statement::Insert(insert) = analyse(sql).unwrap() else {
+            panic!("{sql} was not taken for an insert with rows")
+        };
+        assert_eq!(
+            (insert.head.as_str(), insert.format.as_str()),
+            (head, format),
+            "{sql}"
+        );
+        assert_eq!(&sql[insert.rows_at..], rows, "{sql}");
+    }
+
+    fn check_refused(sql: &str, code: u32) {
+        assert_eq!(analyse(sql).unwrap_err().code, code, "{sql}");
+    }
+
+    #[test]
+    fn queries_are_told_from_other_statements() {
+        check("select 1", &select(None));
+        check("/* why */ -- how\n SELECT 1;", &select(None));
+        check("(select 1) union all (select 2)", &select(None));
+        check("with 1 as x select x", &select(None));
+        check("from t select *", &select(None));
+        check("show tables", &other(None));
+        check("create table t (x Int8) engine = Memory", &other(None));
+        check("insert into t select 1", &other(None));
+        check("insert into t (a, b) with 1 as x select x, x", &other(None));
+        check("insert into t (select 1)", &other(None));
+        check("explain select 1", &other(None));
+    }
+
+    #[test]
+    fn the_output_format_is_found_where_it_counts() {
+        check("select 1 format JSON", &select(Some("JSON")));
+        check(
+            "select 1 FORMAT JSONEachRow settings max_threads = 1;",
+            &select(Some("JSONEachRow")),
+        );
+        check("describe table t format TSV", &other(Some("TSV")));
+        check("select format from t", &select(None));
+        check(
+            "select * from (select 1 as format) where format = 1",
+            &select(None),
+        );
+        check("select ' format JSON'", &select(None));
+        check("select 1 -- format JSON", &select(None));
+        check("select \"a format JSON\"", &select(None));
+    }
+
+    #[test]
+    fn an_inserts_rows_are_found() {
+        check_insert(
+            "insert into t format TSV\n1\t2\n",
+            "insert into t",
+            "TSV",
+            "1\t2\n",
+        );
+        check_insert(
+            "INSERT INTO t (a, b) FORMAT RowBinary",
+            "INSERT INTO t (a, b)",
+            "RowBinary",
+            "",
+        );
+        check_insert(
+            "insert into t values (1, 'x;y')",
+            "insert into t",
+            "Values",
+            " (1, 'x;y')",
+        );
+        check_insert(
+            "insert into t (values, format) settings async_insert = 0 format CSV\r\n1,2",
+            "insert into t (values, format) settings async_insert = 0",
+            "CSV",
+            "1,2",
+        );
+        check_insert("insert into t", "insert into t", "Values", "");
+        check_insert("insert into t;", "insert into t", "Values", "");
+        check_insert(
+            "insert into t format JSONEachRow {\"a\":1}",
+            "insert into t",
+            "JSONEachRow",
+            "{\"a\":1}",
+        );
+        check_insert(
+            "insert into `select` values (1)",
+            "insert into `select`",
+            "Values",
+            " (1)",
+        );
+    }
+
+    #[test]
+    fn rows_may_look_like_sql() {
+        check_insert(
+            "insert into t format TSV\nselect ';'; select 2",
+            "insert into t",
+            "TSV",
+            "select ';'; select 2",
+        );
+    }
+
+    #[test]
+    fn one_request_holds_one_statement() {
+        check_refused("select 1; select 2", code::SYNTAX_ERROR);
+        check_refused("insert into t; drop table t", code::SYNTAX_ERROR);
+        check_refused("", code::SYNTAX_ERROR);
+        check_refused(" -- nothing", code::SYNTAX_ERROR);
+        check("select ';'", &select(None));
+        check("select 1;;", &select(None));
+        check("select $$;$$ as x", &select(None));
+        check("select $a$ ; $b$ ; $a$", &select(None));
+    }
+
+    #[test]
+    fn files_are_out_of_reach() {
+        check_refused(
+            "select * from t into outfile '/tmp/x'",
+            code::INTO_OUTFILE_NOT_ALLOWED,
+        );
+        check_refused(
+            "select 1 INTO\n/**/OUTFILE 'x'",
+            code::INTO_OUTFILE_NOT_ALLOWED,
+        );
+        check_refused("select file('/etc/passwd')", code::ACCESS_DENIED);
+        check_refused("select `file` ('/etc/passwd')", code::ACCESS_DENIED);
+        check_refused("select \"fi\\x6ce\"('/etc/passwd')", code::ACCESS_DENIED);
+        check_refused("create function f as x -> File(x)", code::ACCESS_DENIED);
+        check_refused(
+            "insert into t from infile '/etc/passwd' format TSV",
+            code::ACCESS_DENIED,
+        );
+        check_refused(
+            "insert into function file('/tmp/x') values (1)",
+            code::ACCESS_DENIED,
+        );
+        check("select file from t", &select(None));
+        check("select 'file(1)'", &select(None));
+    }
+
+    #[test]
+    fn scripts_are_split_at_their_semicolons() {
+        assert_eq!(
+            split_script("-- head; of it\nselect 1; select ';' /* ; */;\n\n select 3 -- ;\n"),
+            ["select 1", "select ';'", "select 3"]
+        );
+        assert!(split_script(" ; -- \n").is_empty());
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_text_makes_it_panic(sql in ".{0,64}") {
+            let _ = analyse(&sql);
+            let _ = split_script(&sql);
+        }
+
+        #[test]
+        fn no_mixture_of_its_own_words_makes_it_panic(
+            words in proptest::collection::vec(
+                proptest::sample::select(vec![
+                    "insert", "into", "format", "values", "(", ")", ";", "'", "\"", "`", "\\", "$",
+                    "$$", "$a$", "--", "/*", "*/", "\n", " ", "file", "select", "é", "TSV", "\0",
+                ]),
+                0..24,
+            )
+        ) {
+            let sql = words.concat();
+            if let Ok(Statement::Insert(insert)) = analyse(&sql) {
+                proptest::prop_assert!(sql.is_char_boundary(insert.rows_at));
+            }
+        }
+    }
+}
