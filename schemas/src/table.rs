@@ -33,6 +33,10 @@ pub struct RoutingTable {
     pub origin: Origin,
     /// A frozen or pinned table stays in force; any other is forgotten as it ages.
     pub ages: bool,
+    /// Age up to which it counts in full …
+    pub trusted_us: u64,
+    /// … and from which it counts for nothing.
+    pub forgotten_us: u64,
     pub aliases: Vec<AliasTable>,
 }
 
@@ -168,6 +172,8 @@ impl RoutingTable {
             inputs: Vec::new(),
             origin: Origin::Measured,
             ages: true,
+            trusted_us: 0,
+            forgotten_us: 0,
             aliases: Vec::new(),
         }
     }

@@ -6,17 +6,45 @@ use crate::TARGETS_MAX;
 use crate::budget::RetryBudget;
 use crate::clock::US_PER_MS;
 use crate::failure::FailureSet;
+use crate::random::hash;
 use crate::routes::{DeploymentId, SpecError};
-use crate::spec::{AliasSpec, ObjectiveSpec, RetrySpec, StrategySpec, TargetSpec};
+use crate::spec::{
+    AliasSpec, DeploymentSpec, HedgeSpec, ObjectiveSpec, RetrySpec, ShadowSpec, StrategySpec,
+    TargetSpec,
+};
+use crate::window::Window;
 
 /// A stable name and the targets behind it.
 #[derive(Debug)]
 pub struct Alias {
     name: Box<str>,
+    /// Position among the routes' aliases.
+    pub(crate) index: usize,
     pub(crate) strategy: Strategy,
     pub(crate) targets: Vec<Target>,
     pub(crate) retry: RetryRules,
     pub(crate) budget: Arc<RetryBudget>,
+    pub(crate) hedge: Option<Hedge>,
+    pub(crate) shadow: Option<Shadow>,
+    /// By target, where a latency limit is to be kept.
+    pub(crate) windows: Option<Arc<[Window]>>,
+    /// Share of requests spread evenly over the targets, by the strategies that learn.
+    pub(crate) exploration: f32,
+}
+
+/// [`HedgeSpec`] as it is used.
+#[derive(Debug)]
+pub(crate) struct Hedge {
+    pub(crate) after_us_min: f32,
+    pub(crate) after_factor: f32,
+    pub(crate) budget: RetryBudget,
+}
+
+/// [`ShadowSpec`] as it is used.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Shadow {
+    pub(crate) deployment: DeploymentId,
+    pub(crate) share: f32,
 }
 
 /// One deployment of an alias.
@@ -25,6 +53,8 @@ pub struct Target {
     pub deployment: DeploymentId,
     pub weight: f32,
     pub rank: u8,
+    /// Of the deployment's name, so that sticky keys stay where they are when targets come and go.
+    pub(crate) name_hash: u64,
 }
 
 /// How an alias picks among the available targets of its lowest rank.
@@ -38,6 +68,19 @@ pub enum Strategy {
 }
 
 impl Strategy {
+    /// The latency limit to be kept, if there is one.
+    pub(crate) fn ttft_ms_max(&self) -> Option<u32> {
+        match self {
+            Self::Objective(ObjectiveSpec::Limits { ttft_p95_ms, .. }) => Some(*ttft_p95_ms),
+            _ => None,
+        }
+    }
+
+    /// Whether it goes by what was seen, and so must keep looking.
+    pub(crate) fn learns(&self) -> bool {
+        matches!(self, Self::Latency { .. } | Self::Cost | Self::Objective(_))
+    }
+
     /// The name used in configuration and events.
     pub fn as_str(&self) -> &'static str {
         match self {
@@ -80,17 +123,29 @@ impl Alias {
         self.budget.tokens()
     }
 
+    /// The deployment that gets copies of requests, and the share that it gets.
+    pub fn shadow(&self) -> Option<(DeploymentId, f32)> {
+        self.shadow.map(|shadow| (shadow.deployment, shadow.share))
+    }
+
     pub(crate) fn build(
         spec: &AliasSpec,
-        deployments: usize,
+        index: usize,
+        deployments: &[DeploymentSpec],
         carried: Option<&Self>,
     ) -> Result<Self, SpecError> {
         let here = |problem: String| SpecError {
             alias: Some(spec.name.clone()),
             problem,
         };
-        check_targets(&spec.targets, deployments).map_err(here)?;
+        check_targets(&spec.targets, deployments.len()).map_err(here)?;
         check_retry(&spec.retry).map_err(here)?;
+        let exploration = spec.exploration.unwrap_or(EXPLORATION);
+        if !(0.0..=EXPLORATION_MAX).contains(&exploration) {
+            return Err(here(format!(
+                "exploration is {exploration}; it must be between 0 and {EXPLORATION_MAX}"
+            )));
+        }
         let budget = RetryBudget::new(
             milli(spec.retry.budget_ratio),
             milli(spec.retry.budget_per_s),
@@ -100,13 +155,30 @@ impl Alias {
         }
         Ok(Self {
             name: spec.name.as_str().into(),
+            index,
             strategy: strategy(&spec.strategy).map_err(here)?,
-            targets: spec.targets.iter().map(target).collect(),
+            targets: spec
+                .targets
+                .iter()
+                .map(|t| target(t, deployments))
+                .collect(),
             retry: RetryRules::from(&spec.retry),
             budget: Arc::new(budget),
+            hedge: spec.hedge.as_ref().map(hedge).transpose().map_err(here)?,
+            shadow: spec
+                .shadow
+                .as_ref()
+                .map(|shadow| check_shadow(shadow, deployments.len()))
+                .transpose()
+                .map_err(here)?,
+            windows: windows(spec, carried),
+            exploration,
         })
     }
 }
+
+const EXPLORATION: f32 = 0.01;
+const EXPLORATION_MAX: f32 = 0.5;
 
 impl From<&RetrySpec> for RetryRules {
     fn from(spec: &RetrySpec) -> Self {
@@ -122,12 +194,61 @@ impl From<&RetrySpec> for RetryRules {
     }
 }
 
-fn target(spec: &TargetSpec) -> Target {
+fn target(spec: &TargetSpec, deployments: &[DeploymentSpec]) -> Target {
     Target {
         deployment: DeploymentId::new(spec.deployment),
         weight: spec.weight,
         rank: spec.rank,
+        name_hash: deployments
+            .get(spec.deployment)
+            .map_or(0, |d| hash(&d.name)),
     }
+}
+
+/// Windows are kept over a reload that leaves the alias's targets as they were.
+fn windows(spec: &AliasSpec, carried: Option<&Alias>) -> Option<Arc<[Window]>> {
+    let StrategySpec::Objective(ObjectiveSpec::Limits { .. }) = spec.strategy else {
+        return None;
+    };
+    let before = carried.and_then(|alias| alias.windows.clone());
+    let kept = before.filter(|windows| windows.len() == spec.targets.len());
+    Some(kept.unwrap_or_else(|| spec.targets.iter().map(|_| Window::open()).collect()))
+}
+
+fn hedge(spec: &HedgeSpec) -> Result<Hedge, String> {
+    if !(spec.budget_ratio > 0.0 && spec.budget_ratio <= 1.0) {
+        return Err(format!(
+            "hedge.budget_ratio is {}; it must be above 0 and at most 1",
+            spec.budget_ratio
+        ));
+    }
+    if !(0.0..=100.0).contains(&spec.after_factor) {
+        return Err(format!(
+            "hedge.after_factor is {}; it must be between 0 and 100",
+            spec.after_factor
+        ));
+    }
+    Ok(Hedge {
+        after_us_min: spec.after_ms_min as f32 * 1_000.0,
+        after_factor: spec.after_factor,
+        budget: RetryBudget::new(milli(spec.budget_ratio), 0),
+    })
+}
+
+fn check_shadow(spec: &ShadowSpec, deployments: usize) -> Result<Shadow, String> {
+    if spec.deployment >= deployments {
+        return Err("its shadow names a deployment that does not exist".into());
+    }
+    if !(0.0..=1.0).contains(&spec.share) {
+        return Err(format!(
+            "shadow.share is {}; it must be between 0 and 1",
+            spec.share
+        ));
+    }
+    Ok(Shadow {
+        deployment: DeploymentId::new(spec.deployment),
+        share: spec.share,
+    })
 }
 
 fn strategy(spec: &StrategySpec) -> Result<Strategy, String> {

@@ -14,7 +14,7 @@
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
 
 use crate::clock::US_PER_MS;
-use crate::failure::{Failure, FailureKind};
+use crate::failure::Failure;
 use crate::random::mix;
 use crate::spec::BreakerSpec;
 
@@ -29,8 +29,8 @@ pub enum EjectCause {
     Stalled,
     /// The provider said when to come back.
     RetryAfter,
-    /// The provider does not accept the key.
-    Auth,
+    /// The provider does not accept the key, or its account is empty.
+    Key,
     /// A probe failed.
     ProbeFailed,
 }
@@ -41,7 +41,7 @@ impl EjectCause {
         Self::FailureRatio,
         Self::Stalled,
         Self::RetryAfter,
-        Self::Auth,
+        Self::Key,
         Self::ProbeFailed,
     ];
 
@@ -51,14 +51,14 @@ impl EjectCause {
             Self::FailureRatio => "failure_ratio",
             Self::Stalled => "stalled",
             Self::RetryAfter => "retry_after",
-            Self::Auth => "auth",
+            Self::Key => "key",
             Self::ProbeFailed => "probe_failed",
         }
     }
 
     /// Whether the provider itself said to stay away.
     pub(crate) fn was_told(self) -> bool {
-        matches!(self, Self::RetryAfter | Self::Auth)
+        matches!(self, Self::RetryAfter | Self::Key)
     }
 }
 
@@ -80,6 +80,28 @@ pub enum BreakerState {
     HalfOpen { probe_due: bool },
 }
 
+impl BreakerState {
+    /// The worse of two, for a deployment and its key.
+    pub(crate) fn worse(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Closed { ramp: a }, Self::Closed { ramp: b }) => Self::Closed { ramp: a.min(b) },
+            (Self::Open { until_us: a, .. }, Self::Open { until_us: b, .. }) => {
+                if a >= b {
+                    self
+                } else {
+                    other
+                }
+            }
+            (Self::Open { .. }, _) | (Self::HalfOpen { .. }, Self::Closed { .. }) => self,
+            (Self::HalfOpen { probe_due: a }, Self::HalfOpen { probe_due: b }) => {
+                Self::HalfOpen { probe_due: a && b }
+            }
+            _ => other,
+        }
+    }
+}
+
+/// See the module. One per deployment, and one per provider key.
 #[derive(Debug)]
 pub(crate) struct Breaker {
     /// Lowest bit: open. The rest: open until, or closed since (0 = never ejected).
@@ -96,7 +118,7 @@ const OPEN: u64 = 1;
 /// A recovered deployment starts at this share of its weight.
 const RAMP_START: f32 = 0.1;
 /// Enough tries to speak of a ratio.
-const RATIO_TRIES_MIN: u32 = 10;
+const RATIO_TRIES_MIN: f32 = 20.0;
 
 impl Breaker {
     pub(crate) fn closed() -> Self {
@@ -147,45 +169,47 @@ impl Breaker {
         self.probe_at_us.store(now_us, Relaxed);
     }
 
-    /// The probe ended without a verdict: the next request may be one.
-    pub(crate) fn probe_abandoned(&self) {
-        self.probe_at_us.store(0, Relaxed);
-    }
-
-    /// An answer came back. It closes a half-open breaker, and refutes a stall at once; an answer
-    /// to a request sent before any other ejection says nothing new.
-    pub(crate) fn succeed(&self, now_us: u64) -> Option<Transition> {
+    /// An answer came back. It closes the breaker if it answers a probe; an answer to a request
+    /// that was sent before an ejection says nothing new, except that nothing is stalled.
+    pub(crate) fn succeed(&self, probe: bool, now_us: u64) -> Option<Transition> {
         self.streak.store(0, Relaxed);
         let word = self.state.load(Relaxed);
         if word & OPEN == 0 {
             return None;
         }
-        let refuted = self.cause() == EjectCause::Stalled;
-        if now_us < word >> 1 && !refuted {
-            return None;
+        if !probe && now_us < word >> 1 {
+            let refuted = self.cause() == EjectCause::Stalled;
+            // A false alarm costs nothing: the share comes back whole.
+            return (refuted && self.swap(word, 0)).then_some(Transition::Recovered);
         }
         self.swap(word, now_us << 1)
             .then_some(Transition::Recovered)
     }
 
+    /// Whether a try says something about the present: one that began before the last change of
+    /// state belongs to what that change was about.
+    pub(crate) fn is_news(&self, started_us: u64) -> bool {
+        started_us >= self.state.load(Relaxed) >> 1
+    }
+
     /// A try failed through the deployment's fault. `success` is its recent success ratio and
-    /// `tries` how many tries that rests on.
+    /// `tries` the number of tries that it rests on.
     pub(crate) fn fail(
         &self,
         spec: &BreakerSpec,
         failure: &Failure,
-        success: f32,
-        tries: u32,
+        (success, tries): (f32, f32),
+        started_us: u64,
         now_us: u64,
     ) -> Option<Transition> {
-        let streak = self.streak.fetch_add(1, Relaxed).saturating_add(1);
         let word = self.state.load(Relaxed);
         let told_us = told_to_wait_us(spec, failure);
-        if word & OPEN != 0 && now_us < word >> 1 {
+        if !self.is_news(started_us) {
             return self.prolong(word, told_us, now_us);
         }
+        let streak = self.streak.fetch_add(1, Relaxed).saturating_add(1);
         let cause = match (failure.kind, told_us) {
-            (FailureKind::Auth, _) => EjectCause::Auth,
+            (kind, _) if kind.blames_key() => EjectCause::Key,
             (_, Some(_)) => EjectCause::RetryAfter,
             _ if word & OPEN != 0 => EjectCause::ProbeFailed,
             _ if streak >= spec.consecutive_failures => EjectCause::Consecutive,
@@ -208,7 +232,7 @@ impl Breaker {
 
     fn prolong(&self, word: u64, told_us: Option<u64>, now_us: u64) -> Option<Transition> {
         let until_us = now_us + told_us?;
-        if until_us <= word >> 1 || !self.swap(word, until_us << 1 | OPEN) {
+        if word & OPEN == 0 || until_us <= word >> 1 || !self.swap(word, until_us << 1 | OPEN) {
             return None;
         }
         self.cause.store(EjectCause::RetryAfter as u8, Relaxed);
@@ -267,7 +291,7 @@ fn told_to_wait_us(spec: &BreakerSpec, failure: &Failure) -> Option<u64> {
     let most_us = u64::from(spec.retry_after_ms_max) * US_PER_MS;
     match failure.kind {
         // A refused key stays refused until somebody acts; look again once in a while.
-        FailureKind::Auth => Some(most_us),
+        kind if kind.blames_key() => Some(most_us),
         _ => failure
             .retry_after_us
             .filter(|us| *us > 0)
@@ -286,15 +310,17 @@ fn time_out_us(spec: &BreakerSpec, ejections_before: u32, now_us: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::failure::FailureKind;
 
     const S: u64 = 1_000_000;
 
     fn fail(breaker: &Breaker, kind: FailureKind, now_us: u64) -> Option<Transition> {
+        let failure = Failure::new(kind);
         breaker.fail(
             &BreakerSpec::default(),
-            &Failure::new(kind),
-            0.9,
-            100,
+            &failure,
+            (0.9, 100.0),
+            now_us,
             now_us,
         )
     }
@@ -337,7 +363,7 @@ mod tests {
         for _ in 0..4 {
             fail(&breaker, FailureKind::ServerError, S);
         }
-        assert_eq!(breaker.succeed(S), None);
+        assert_eq!(breaker.succeed(false, S), None);
         ejected(&breaker, S);
     }
 
@@ -345,7 +371,7 @@ mod tests {
     fn one_probe_at_a_time_and_each_failed_one_doubles_the_time_out() {
         let breaker = Breaker::closed();
         let mut now_us = ejected(&breaker, 10 * S);
-        for expected_s in [2, 4, 8, 8] {
+        for expected_s in [2, 4, 5, 5] {
             breaker.probe_started(now_us);
             assert_eq!(
                 state(&breaker, now_us),
@@ -371,7 +397,7 @@ mod tests {
         let breaker = Breaker::closed();
         let now_us = ejected(&breaker, 10 * S);
         breaker.probe_started(now_us);
-        assert_eq!(breaker.succeed(now_us), Some(Transition::Recovered));
+        assert_eq!(breaker.succeed(true, now_us), Some(Transition::Recovered));
         assert_eq!(
             state(&breaker, now_us),
             BreakerState::Closed { ramp: RAMP_START }
@@ -397,12 +423,6 @@ mod tests {
             state(&breaker, now_us + S),
             BreakerState::HalfOpen { probe_due: true }
         );
-        breaker.probe_started(now_us + S);
-        breaker.probe_abandoned();
-        assert_eq!(
-            state(&breaker, now_us + S),
-            BreakerState::HalfOpen { probe_due: true }
-        );
     }
 
     #[test]
@@ -412,7 +432,13 @@ mod tests {
                 retry_after_us: Some(seconds * S),
                 ..Failure::new(FailureKind::RateLimited)
             };
-            Breaker::closed().fail(&BreakerSpec::default(), &failure, 1.0, 0, 10 * S)
+            Breaker::closed().fail(
+                &BreakerSpec::default(),
+                &failure,
+                (1.0, 0.0),
+                10 * S,
+                10 * S,
+            )
         };
         let until = |until_us| {
             Some(Transition::Ejected {
@@ -426,13 +452,52 @@ mod tests {
     }
 
     #[test]
+    fn failures_of_requests_sent_before_an_ejection_do_not_prolong_or_repeat_it() {
+        let breaker = Breaker::closed();
+        let now_us = ejected(&breaker, 10 * S);
+        let late = |at_us| {
+            let failure = Failure::new(FailureKind::FirstTokenTimeout);
+            breaker.fail(
+                &BreakerSpec::default(),
+                &failure,
+                (0.1, 100.0),
+                9 * S,
+                at_us,
+            )
+        };
+        assert_eq!(late(now_us), None);
+        breaker.probe_started(now_us);
+        assert_eq!(breaker.succeed(true, now_us), Some(Transition::Recovered));
+        for _ in 0..20 {
+            assert_eq!(late(now_us + S), None);
+        }
+        assert!(matches!(
+            state(&breaker, now_us + S),
+            BreakerState::Closed { .. }
+        ));
+    }
+
+    #[test]
+    fn an_answer_to_a_last_resort_closes_before_the_time() {
+        let breaker = Breaker::closed();
+        ejected(&breaker, 10 * S);
+        assert_eq!(
+            breaker.succeed(true, 10 * S + 1),
+            Some(Transition::Recovered)
+        );
+    }
+
+    #[test]
     fn late_answers_do_not_close_an_open_breaker_unless_they_refute_a_stall() {
         let breaker = Breaker::closed();
         ejected(&breaker, 10 * S);
-        assert_eq!(breaker.succeed(10 * S + 1), None);
+        assert_eq!(breaker.succeed(false, 10 * S + 1), None);
 
         let stalled = Breaker::closed();
         assert!(stalled.stall(&BreakerSpec::default(), 10 * S).is_some());
-        assert_eq!(stalled.succeed(10 * S + 1), Some(Transition::Recovered));
+        assert_eq!(
+            stalled.succeed(false, 10 * S + 1),
+            Some(Transition::Recovered)
+        );
     }
 }

@@ -7,7 +7,7 @@
 //!   useful. When everything fails the load on upstreams stays below `1 + ratio` times the
 //!   clients' own; when a fallback is healthy it may serve every request.
 //! - [`Credit`], one per deployment, closes a deployment to extra tries (not to first ones) while
-//!   more than about a third of its tries fail. After gRPC's retry throttling (proposal A6).
+//!   almost half of its tries fail. After gRPC's retry throttling (proposal A6).
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
@@ -92,7 +92,7 @@ pub(crate) struct Credit(AtomicU32);
 
 const CREDIT_FULL: u32 = 20_000;
 const CREDIT_OPEN_ABOVE: u32 = CREDIT_FULL / 2;
-const CREDIT_PER_SUCCESS: u32 = 500;
+const CREDIT_PER_SUCCESS: u32 = 800;
 const CREDIT_PER_FAILURE: u32 = 1_000;
 
 impl Credit {

@@ -1,24 +1,29 @@
-//! Scores and probabilities: how much each target is wanted.
+//! How much each target is wanted.
 //!
 //! A strategy never draws; it says with which probability each target should be chosen, exactly.
 //! One draw then picks. So the propensities in the event are the ones that decided, and no strategy
 //! can differ from what it reports.
 
+use std::cmp::Ordering;
+
 use crate::TARGETS_MAX;
 use crate::alias::{Alias, Strategy};
-use crate::plan::{TargetSet, position};
+use crate::measure::{Column, Members, normalise};
+use crate::plan::{RequestFacts, TargetSet};
+use crate::priors::Believed;
 use crate::random::{mix, unit};
 use crate::routes::View;
+use crate::spec::ObjectiveSpec;
 
-/// Scores (lower is better) and probabilities per target.
+/// Scores (lower is better) and probabilities, by the target's position.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Wanted {
-    pub(crate) score: [f32; TARGETS_MAX],
-    pub(crate) propensity: [f32; TARGETS_MAX],
+    pub(crate) score: Column,
+    pub(crate) propensity: Column,
 }
 
 impl Wanted {
-    pub(crate) fn none() -> Self {
+    pub(crate) fn nobody() -> Self {
         Self {
             score: [0.0; TARGETS_MAX],
             propensity: [0.0; TARGETS_MAX],
@@ -26,147 +31,241 @@ impl Wanted {
     }
 }
 
-/// The members of one rank, gathered: position, weight and score side by side.
-struct Members {
-    len: usize,
-    target: [u8; TARGETS_MAX],
-    weight: [f32; TARGETS_MAX],
-    score: [f32; TARGETS_MAX],
+/// What a choice looks at.
+#[derive(Clone, Copy)]
+pub(crate) struct Choice<'a> {
+    pub(crate) view: View<'a>,
+    pub(crate) alias: &'a Alias,
+    pub(crate) facts: &'a RequestFacts,
+    pub(crate) priors: Believed<'a>,
+    pub(crate) now_us: u64,
 }
 
-/// Weighs the targets of `set`, which are all of one rank. Probabilities sum to 1 if it has any.
-pub(crate) fn weigh(
-    view: View<'_>,
-    alias: &Alias,
-    set: TargetSet,
-    ramp: &[f32; TARGETS_MAX],
-    now_us: u64,
-    wanted: &mut Wanted,
-) {
-    let mut members = gather(view, alias, set, ramp, now_us);
-    if members.len == 0 {
-        return;
+/// A cost that is a tenth higher makes a target a fifth as likely, a doubled one impossible but for
+/// exploration.
+const SHARPNESS: f32 = 16.0;
+
+impl Choice<'_> {
+    /// Weighs the targets of `set`, which are all of one rank. Their probabilities sum to 1.
+    pub(crate) fn weigh(self, set: TargetSet, ramp: &Column, wanted: &mut Wanted) {
+        if set.is_empty() {
+            return;
+        }
+        let members = Members::gather(self.view, self.alias, set, ramp, self.priors, self.now_us);
+        let mut score = members.latency_ms;
+        let mut chance = [0.0; TARGETS_MAX];
+        match &self.alias.strategy {
+            Strategy::Weighted { .. } => chance = members.weight,
+            Strategy::Chain => two_choices(&members, &mut chance),
+            Strategy::Latency { prefix_affinity } => match self.facts.prefix {
+                Some(prefix) if *prefix_affinity => {
+                    self.home_or_other(&members, set, prefix, &mut chance);
+                }
+                _ => two_choices(&members, &mut chance),
+            },
+            Strategy::Cost => {
+                let weights = ObjectiveSpec::Weights {
+                    cost: 0.8,
+                    latency: 0.2,
+                    errors: 0.0,
+                };
+                self.trade_off(&members, &weights, &mut score, &mut chance);
+            }
+            Strategy::Objective(objective) => {
+                self.trade_off(&members, objective, &mut score, &mut chance);
+            }
+        }
+        self.explore(&mut chance[..members.len]);
+        for i in 0..members.len {
+            let target = usize::from(members.target[i]);
+            wanted.score[target] = score[i];
+            wanted.propensity[target] = chance[i];
+        }
     }
-    normalise(&mut members.weight[..members.len]);
-    let mut chance = [0.0; TARGETS_MAX];
-    match alias.strategy {
-        Strategy::Weighted { .. } => chance = members.weight,
-        _ => two_choices(&members, &mut chance),
+
+    fn explore(self, chance: &mut [f32]) {
+        if !self.alias.strategy.learns() {
+            return;
+        }
+        let share = self.alias.exploration;
+        let each = share / chance.len() as f32;
+        chance
+            .iter_mut()
+            .for_each(|c| *c = *c * (1.0 - share) + each);
     }
-    for i in 0..members.len {
-        let target = usize::from(members.target[i]);
-        wanted.score[target] = members.score[i];
-        wanted.propensity[target] = chance[i];
+
+    /// Two choices of which the first is the prompt prefix's home: another target, drawn by weight,
+    /// must be clearly faster to be worth reading the whole prompt again.
+    fn home_or_other(self, members: &Members, set: TargetSet, prefix: u64, chance: &mut Column) {
+        const CLEARLY: f32 = 0.6;
+        let mut weights = [0.0; TARGETS_MAX];
+        for i in 0..members.len {
+            weights[usize::from(members.target[i])] = members.weight[i];
+        }
+        let home = rendezvous(self.alias, set, &weights, prefix);
+        let is_home = |i: usize| Some(usize::from(members.target[i])) == home;
+        let Some(home) = (0..members.len).find(|i| is_home(*i)) else {
+            return;
+        };
+        let others = 1.0 - members.weight[home];
+        let mut stays = 1.0;
+        for i in (0..members.len).filter(|i| *i != home) {
+            if members.latency_ms[i] < CLEARLY * members.latency_ms[home] {
+                chance[i] = members.weight[i] / others;
+                stays -= chance[i];
+            }
+        }
+        chance[home] = stays.max(0.0);
+        normalise(&mut chance[..members.len]);
+    }
+
+    /// Weight times exp(-score). Nothing here is an argmin: small differences move small shares, so
+    /// that many gateways with the same table do not all jump to the same target.
+    fn trade_off(
+        self,
+        members: &Members,
+        objective: &ObjectiveSpec,
+        score: &mut Column,
+        chance: &mut Column,
+    ) {
+        let n = members.len;
+        let Self {
+            view,
+            alias,
+            facts,
+            priors,
+            now_us,
+        } = self;
+        let cost = members.cost_picousd(view, alias, facts, priors);
+        let errors = members.error_ratio(view, alias, priors, now_us);
+        let latency = ratios(&members.ttft_ms, n);
+        match *objective {
+            ObjectiveSpec::Weights {
+                cost: by_cost,
+                latency: by_latency,
+                errors: by_errors,
+            } => {
+                let unit = SHARPNESS / (by_cost + by_latency + by_errors);
+                let cost = ratios(&cost, n);
+                for i in 0..n {
+                    score[i] = unit * by_cost * cost[i]
+                        + (unit * by_latency).max(1.0) * latency[i]
+                        + unit * by_errors * ERRORS_WEIGH * errors[i];
+                }
+            }
+            ObjectiveSpec::Limits { error_ratio, .. } => {
+                let used = members.latency_limit_used(view, alias, facts, priors, now_us);
+                let mut over = [0.0; TARGETS_MAX];
+                for i in 0..n {
+                    over[i] = over_limit(used[i]) + over_limit(errors[i] / error_ratio);
+                }
+                // The dearer, the less; but where no target keeps its limits, only they decide.
+                let kept = (0..n).filter(|i| over[*i] < BEYOND).map(|i| cost[i]);
+                let cheapest = kept.fold(f32::INFINITY, f32::min);
+                for i in 0..n {
+                    let dearer = if cheapest.is_finite() {
+                        cost[i] / cheapest
+                    } else {
+                        1.0
+                    };
+                    score[i] = over[i] + SHARPNESS * dearer.max(1.0).ln() + latency[i];
+                }
+            }
+        }
+        let best = score[..n].iter().copied().fold(f32::INFINITY, f32::min);
+        let mut weight = [0.0; TARGETS_MAX];
+        for i in 0..n {
+            weight[i] = members.weight[i] * (best - score[i]).exp();
+        }
+        normalise(&mut weight[..n]);
+        spread_equals(&weight[..n], score, &members.latency_ms, chance);
     }
 }
 
-fn gather(
-    view: View<'_>,
-    alias: &Alias,
-    set: TargetSet,
-    ramp: &[f32; TARGETS_MAX],
-    now_us: u64,
-) -> Members {
-    let mut members = Members {
-        len: 0,
-        target: [0; TARGETS_MAX],
-        weight: [0.0; TARGETS_MAX],
-        score: [0.0; TARGETS_MAX],
-    };
-    let mut latency = [(0.0, 0.0); TARGETS_MAX];
-    for index in set.iter() {
-        let target = &alias.targets[index];
-        let health = &view.routes.deployment(target.deployment).health;
-        let i = members.len;
-        members.target[i] = position(index);
-        members.weight[i] = target.weight * ramp[index];
-        latency[i] = health.ttft_us(now_us).unwrap_or((0.0, 0.0));
-        members.score[i] =
-            (health.in_flight() + 1) as f32 / fourth_power(health.success_ratio(now_us));
-        members.len += 1;
+/// Two draws by weight; if they score about the same, the less loaded one of the two, otherwise
+/// the first. So several keys of the cheapest model share its load as well as it can be shared.
+fn spread_equals(weight: &[f32], score: &Column, latency: &Column, chance: &mut Column) {
+    const ABOUT: f32 = 0.5;
+    for i in 0..weight.len() {
+        let mut wins = 0.0;
+        for j in 0..weight.len() {
+            let alike = (score[i] - score[j]).abs() < ABOUT;
+            let of_two = match latency[i].total_cmp(&latency[j]) {
+                _ if !alike => 1.0,
+                Ordering::Less => 2.0,
+                Ordering::Equal => 1.0,
+                Ordering::Greater => 0.0,
+            };
+            wins += weight[j] * of_two;
+        }
+        chance[i] = weight[i] * wins;
     }
-    let neutral = believed_mean(&latency[..members.len]);
-    for (score, (ttft_us, belief)) in members.score.iter_mut().zip(latency).take(members.len) {
-        *score *= (neutral + (ttft_us - neutral) * belief) / 1_000.0;
-    }
-    members
+    normalise(&mut chance[..weight.len()]);
 }
 
-/// The latency assumed where nothing is known, or what is known is old: that of the others. A
-/// stranger is neither shunned nor rushed at.
-fn believed_mean(latency: &[(f32, f32)]) -> f32 {
-    let (sum, beliefs) = latency
-        .iter()
-        .fold((0.0, 0.0), |(sum, beliefs), (ttft, belief)| {
-            (sum + ttft * belief, beliefs + belief)
-        });
-    if beliefs > 0.0 {
-        sum / beliefs
-    } else {
-        NEUTRAL_TTFT_US
-    }
+/// One percent of errors counts like one percent of cost, times this.
+const ERRORS_WEIGH: f32 = 10.0;
+/// Score of a target that has reached a limit.
+const BEYOND: f32 = 8.0;
+
+/// Nothing up to four fifths of a limit, then rising to [`BEYOND`] at the limit, and on: the share
+/// shrinks while the limit comes near, instead of breaking off when it is passed.
+fn over_limit(used: f32) -> f32 {
+    const NEAR: f32 = 0.8;
+    (BEYOND * (used - NEAR) / (1.0 - NEAR)).max(0.0)
 }
 
-const NEUTRAL_TTFT_US: f32 = 500_000.0;
-
-/// A deployment that fails one try in ten counts as half again as slow, one that fails every other
-/// one as sixteen times as slow: an error costs the caller far more than its own (short) time.
-fn fourth_power(success_ratio: f32) -> f32 {
-    let floor = success_ratio.max(0.05);
-    floor * floor * floor * floor
-}
-
-/// Makes weights sum to 1; equal ones if all are 0.
-fn normalise(weights: &mut [f32]) {
-    let sum: f32 = weights.iter().sum();
-    let even = 1.0 / weights.len() as f32;
-    for weight in weights {
-        *weight = if sum > 0.0 { *weight / sum } else { even };
+/// How many times worse than the best, as logarithms.
+fn ratios(values: &Column, n: usize) -> Column {
+    let best = values[..n].iter().copied().fold(f32::INFINITY, f32::min);
+    let mut ratios = [0.0; TARGETS_MAX];
+    for (ratio, value) in ratios.iter_mut().zip(&values[..n]) {
+        *ratio = (value / best).ln();
     }
+    ratios
 }
 
 /// Power of two choices: draw one target by weight, then another one by weight, and take the
-/// second only if its score is lower. This computes with which probability each one comes out.
-fn two_choices(members: &Members, chance: &mut [f32; TARGETS_MAX]) {
+/// second only if its expected latency is lower. This says with which probability each comes out:
+/// the comparison needs no sorting, and its loops run in vector registers.
+fn two_choices(members: &Members, chance: &mut Column) {
     let n = members.len;
-    if n == 1 {
-        chance[0] = 1.0;
+    let (weight, latency) = (&members.weight[..n], &members.latency_ms[..n]);
+    if let Some(only) = weight.iter().position(|w| *w >= 1.0) {
+        chance[only] = 1.0;
         return;
     }
-    // weight / (1 - weight): drawn first, and then something else of this weight's share.
+    // Drawn first, and then something of the others' weight.
     let mut then_other = [0.0; TARGETS_MAX];
-    for i in 0..n {
-        then_other[i] = members.weight[i] / (1.0 - members.weight[i]).max(f32::MIN_POSITIVE);
+    for (then_other, weight) in then_other.iter_mut().zip(weight) {
+        *then_other = weight / (1.0 - weight);
     }
-    let (weight, score) = (&members.weight[..n], &members.score[..n]);
     for i in 0..n {
-        if weight[i] >= 1.0 {
-            chance[i] = 1.0;
-            return;
-        }
-        let mut beaten_second = 0.0;
-        let mut beaten_first = 0.0;
+        let mut beats_as_first = 0.0;
+        let mut beats_as_second = 0.0;
         for j in 0..n {
-            if j != i && score[j] >= score[i] {
-                beaten_second += weight[j];
-            }
-            if score[j] > score[i] {
-                beaten_first += then_other[j];
-            }
+            beats_as_first += if latency[j] >= latency[i] {
+                weight[j]
+            } else {
+                0.0
+            };
+            beats_as_second += if latency[j] > latency[i] {
+                then_other[j]
+            } else {
+                0.0
+            };
         }
-        chance[i] = then_other[i] * beaten_second + weight[i] * beaten_first;
+        // The sum above counts i itself as its own second draw.
+        chance[i] = then_other[i] * (beats_as_first - weight[i]) + weight[i] * beats_as_second;
     }
     normalise(&mut chance[..n]);
 }
 
 /// Draws a target of `set` by probability; the last one with any if rounding leaves a rest.
-pub(crate) fn draw(set: TargetSet, propensity: &[f32; TARGETS_MAX], unit: f32) -> Option<usize> {
+pub(crate) fn draw(set: TargetSet, propensity: &Column, unit: f32) -> Option<usize> {
     let mut rest = unit * set.iter().map(|i| propensity[i]).sum::<f32>();
     let mut last = None;
-    for index in set.iter() {
-        if propensity[index] <= 0.0 {
-            continue;
-        }
+    for index in set.iter().filter(|i| propensity[*i] > 0.0) {
         last = Some(index);
         rest -= propensity[index];
         if rest < 0.0 {
@@ -182,12 +281,11 @@ pub(crate) fn draw(set: TargetSet, propensity: &[f32; TARGETS_MAX], unit: f32) -
 pub(crate) fn rendezvous(
     alias: &Alias,
     set: TargetSet,
-    propensity: &[f32; TARGETS_MAX],
+    propensity: &Column,
     key: u64,
 ) -> Option<usize> {
     let time = |index: usize| {
-        let deployment = alias.targets[index].deployment.index() as u64;
-        let even = unit(mix(key ^ mix(deployment.wrapping_add(1))));
+        let even = unit(mix(key ^ alias.targets[index].name_hash));
         -(1.0 - even).ln() / propensity[index]
     };
     set.iter()

@@ -23,6 +23,18 @@ impl Ewma {
         Self(AtomicU64::new(EMPTY))
     }
 
+    /// Changes the value and leaves its time.
+    pub(crate) fn adjust(&self, adjust: impl Fn(f32) -> f32) {
+        let _ = self.0.fetch_update(Relaxed, Relaxed, |word| {
+            let (bits, stamp) = clock::split(word);
+            (word != EMPTY).then(|| clock::join(adjust(f32::from_bits(bits)).to_bits(), stamp))
+        });
+    }
+
+    pub(crate) fn clear(&self) {
+        self.0.store(EMPTY, Relaxed);
+    }
+
     pub(crate) fn read(&self, now_us: u64) -> Option<Reading> {
         let word = self.0.load(Relaxed);
         (word != EMPTY).then(|| unpack(word, now_us))

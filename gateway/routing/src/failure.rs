@@ -29,6 +29,8 @@ pub enum FailureKind {
     ServerError,
     /// 401 or 403: this key is not accepted; another one may be.
     Auth,
+    /// The account behind the key has no quota or money left (429 `insufficient_quota`, 402).
+    QuotaExhausted,
     /// 404: the provider does not know the model under this name.
     ModelNotFound,
     /// The prompt does not fit the model's context window.
@@ -42,7 +44,7 @@ pub enum FailureKind {
 }
 
 impl FailureKind {
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Connect,
         Self::ConnectTimeout,
         Self::FirstTokenTimeout,
@@ -54,6 +56,7 @@ impl FailureKind {
         Self::Overloaded,
         Self::ServerError,
         Self::Auth,
+        Self::QuotaExhausted,
         Self::ModelNotFound,
         Self::ContextWindow,
         Self::ContentFilter,
@@ -75,6 +78,7 @@ impl FailureKind {
             Self::Overloaded => "overloaded",
             Self::ServerError => "server_error",
             Self::Auth => "auth",
+            Self::QuotaExhausted => "quota_exhausted",
             Self::ModelNotFound => "model_not_found",
             Self::ContextWindow => "context_window",
             Self::ContentFilter => "content_filter",
@@ -90,6 +94,13 @@ impl FailureKind {
             self,
             Self::ContextWindow | Self::ContentFilter | Self::InvalidRequest | Self::ClientGone
         )
+    }
+}
+
+impl FailureKind {
+    /// Whether the provider key is to blame, wherever it is used.
+    pub(crate) fn blames_key(self) -> bool {
+        matches!(self, Self::Auth | Self::QuotaExhausted)
     }
 }
 
@@ -121,16 +132,16 @@ impl From<FailureKind> for Failure {
 
 /// A set of failure kinds, as one word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct FailureSet(u16);
+pub(crate) struct FailureSet(u32);
 
 impl FailureSet {
     pub(crate) fn of(kinds: &[FailureKind]) -> Self {
         kinds
             .iter()
-            .fold(Self(0), |set, kind| Self(set.0 | 1 << *kind as u16))
+            .fold(Self(0), |set, kind| Self(set.0 | 1 << *kind as u32))
     }
 
     pub(crate) fn contains(self, kind: FailureKind) -> bool {
-        self.0 & (1 << kind as u16) != 0
+        self.0 & (1 << kind as u32) != 0
     }
 }

@@ -7,11 +7,15 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
+use weir_schemas::table::size;
+
 use crate::breaker::{Breaker, BreakerState, EjectCause, Transition};
 use crate::budget::{Credit, RetryBudget};
 use crate::ewma::{Ewma, fade};
 use crate::failure::{Failure, FailureKind};
+use crate::quota::{Quota, QuotaLeft};
 use crate::spec::BreakerSpec;
+use crate::window::Window;
 
 /// Everything seen of one deployment. One per deployment and process.
 // Aligned so that two deployments never share a cache line (128: x86 fetches lines in pairs).
@@ -21,64 +25,91 @@ pub struct Health {
     in_flight: AtomicU32,
     /// Tries in flight that have no first token yet.
     waiting: AtomicU32,
-    /// When the last sign of life came, or when waiting began.
+    /// Their prompts together.
+    waiting_tokens: AtomicU64,
+    /// When the last sign of life came, or when waiting began in earnest: with as many waiting as
+    /// make a stall, each of them has waited since then at least.
     progress_us: AtomicU64,
-    /// Microseconds to the first token of a request of reference size; rises at once, falls slowly.
+    /// Microseconds to the first token of a request of reference size; rises fast, falls slowly.
     ttft: Ewma,
+    /// Its 95th percentile.
+    ttft_p95: Ewma,
     /// Share of recent tries that succeeded, per try.
     success: Ewma,
+    breaker: Breaker,
+    credit: Credit,
+    quota: QuotaLeft,
+    /// Tries and failures of about the last minute.
+    recent_tries: Ewma,
+    recent_failures: Ewma,
     tries: AtomicU64,
     failures: AtomicU64,
-    credit: Credit,
-    breaker: Breaker,
 }
 
-/// What a try costs in time besides its input: connection, queue, and everything else that does
-/// not depend on the prompt, expressed as a number of input tokens.
-const FIXED_TOKENS: f32 = 2_000.0;
-/// Generating one token takes as long as reading this many.
-const INPUT_TOKENS_PER_OUTPUT_TOKEN: f32 = 100.0;
-/// Latencies are compared as if every request had this many input tokens.
-const REFERENCE_TOKENS: f32 = 1_000.0;
 /// How long a latency is remembered.
-pub(crate) const LATENCY_TAU_MS: f32 = 30_000.0;
-/// How fast a higher latency is believed: half at once.
-const LATENCY_RISE: f32 = 0.5;
-/// How fast a lower one is, per observation.
+const LATENCY_TAU_MS: f32 = 30_000.0;
+/// How fast a higher latency is believed, per observation.
+const LATENCY_RISE: f32 = 0.3;
+/// How fast a lower one is.
 const LATENCY_FALL: f32 = 0.1;
+/// Relative step of the quantile estimate.
+const QUANTILE_STEP: f32 = 0.2;
 /// Weight of one try in the success ratio.
-const SUCCESS_STEP: f32 = 0.15;
+const SUCCESS_STEP: f32 = 0.1;
 /// How long a failure is remembered.
 const SUCCESS_TAU_MS: f32 = 10_000.0;
+/// Over which time errors are counted for a ratio that is to be compared with a limit.
+const RECENT_TAU_MS: f32 = 60_000.0;
+
+/// A latency and how much it is still believed, 1 when fresh.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Seen {
+    pub(crate) us: f32,
+    pub(crate) belief: f32,
+}
+
+impl Seen {
+    pub(crate) const NOTHING: Self = Self {
+        us: 0.0,
+        belief: 0.0,
+    };
+}
 
 impl Health {
     pub(crate) fn new() -> Self {
         Self {
             in_flight: AtomicU32::new(0),
             waiting: AtomicU32::new(0),
+            waiting_tokens: AtomicU64::new(0),
             progress_us: AtomicU64::new(0),
             ttft: Ewma::empty(),
+            ttft_p95: Ewma::empty(),
             success: Ewma::empty(),
+            breaker: Breaker::closed(),
+            credit: Credit::full(),
+            quota: QuotaLeft::unknown(),
+            recent_tries: Ewma::empty(),
+            recent_failures: Ewma::empty(),
             tries: AtomicU64::new(0),
             failures: AtomicU64::new(0),
-            credit: Credit::full(),
-            breaker: Breaker::closed(),
         }
     }
 
-    pub(crate) fn breaker_state(&self, spec: &BreakerSpec, now_us: u64) -> BreakerState {
-        self.breaker.state(spec, now_us)
+    pub(crate) fn breaker(&self) -> &Breaker {
+        &self.breaker
     }
 
     pub(crate) fn in_flight(&self) -> u32 {
         self.in_flight.load(Relaxed)
     }
 
-    /// Time to first token of a request of reference size, and how much of it is still believed.
-    pub(crate) fn ttft_us(&self, now_us: u64) -> Option<(f32, f32)> {
-        self.ttft
-            .read(now_us)
-            .map(|r| (r.value, fade(r.age_ms, LATENCY_TAU_MS)))
+    /// Time to first token of a request of reference size.
+    pub(crate) fn ttft(&self, now_us: u64) -> Seen {
+        seen(&self.ttft, now_us)
+    }
+
+    pub(crate) fn ttft_p95(&self, now_us: u64) -> Seen {
+        seen(&self.ttft_p95, now_us)
     }
 
     pub(crate) fn success_ratio(&self, now_us: u64) -> f32 {
@@ -87,70 +118,105 @@ impl Health {
         })
     }
 
+    /// Tries and failures of about the last minute.
+    pub(crate) fn recent(&self, now_us: u64) -> (f32, f32) {
+        let count = |ewma: &Ewma| {
+            ewma.read(now_us)
+                .map_or(0.0, |r| r.value * fade(r.age_ms, RECENT_TAU_MS))
+        };
+        (count(&self.recent_tries), count(&self.recent_failures))
+    }
+
     pub(crate) fn admits_extra(&self) -> bool {
         self.credit.admits_extra()
     }
 
-    /// Ejects a deployment that lets several requests wait and answers none of them: a black hole
-    /// shows itself long before its timeouts do.
+    pub(crate) fn quota_is_short(&self, tokens: u64, now_us: u64) -> bool {
+        self.quota.is_short(tokens, now_us)
+    }
+
+    /// Ejects a deployment that lets several requests wait longer than all but one in twenty do,
+    /// and answers none of them: a black hole shows itself long before its timeouts do. A false
+    /// alarm ends with the next answer.
     pub(crate) fn eject_if_stalled(&self, spec: &BreakerSpec, now_us: u64) -> Option<Transition> {
-        if self.waiting.load(Relaxed) < spec.stall_waiting_min {
+        let waiting = self.waiting.load(Relaxed);
+        if waiting < spec.stall_waiting_min {
             return None;
         }
-        let silent_us = now_us.saturating_sub(self.progress_us.load(Relaxed));
-        let (expected_us, _) = self.ttft_us(now_us)?;
-        let patience_us = (spec.stall_ms_min as f32 * 1_000.0).max(spec.stall_factor * expected_us);
-        (silent_us as f32 > patience_us)
+        let silent_us = now_us.saturating_sub(self.progress_us.load(Relaxed)) as f32;
+        let least_us = spec.stall_ms_min as f32 * 1_000.0;
+        let late = self.ttft_p95(now_us);
+        if silent_us <= least_us || late.belief == 0.0 {
+            return None;
+        }
+        let mean_tokens = self.waiting_tokens.load(Relaxed) / u64::from(waiting);
+        let mean_tokens = u32::try_from(mean_tokens).unwrap_or(u32::MAX);
+        let patience_us = spec.stall_factor * late.us * size::factor(mean_tokens, 0);
+        (silent_us > patience_us)
             .then(|| self.breaker.stall(spec, now_us))
             .flatten()
     }
 
-    pub(crate) fn snapshot(&self, spec: &BreakerSpec, now_us: u64) -> HealthSnapshot {
+    pub(crate) fn snapshot(&self, state: BreakerState, now_us: u64) -> HealthSnapshot {
+        let ms = |seen: Seen| (seen.belief > 0.0).then_some(seen.us / 1_000.0);
+        let ejections = self.breaker.ejections_total();
         HealthSnapshot {
-            state: self.breaker.state(spec, now_us),
+            state,
             in_flight: self.in_flight(),
             waiting: self.waiting.load(Relaxed),
-            ttft_ms: self.ttft_us(now_us).map(|(us, _)| us / 1_000.0),
+            ttft_ms: ms(self.ttft(now_us)),
+            ttft_ms_p95: ms(self.ttft_p95(now_us)),
             success_ratio: self.success_ratio(now_us),
             tries: self.tries.load(Relaxed),
             failures: self.failures.load(Relaxed),
-            ejections: self.breaker.ejections_total(),
-            last_cause: (self.breaker.ejections_total() > 0).then(|| self.breaker.cause()),
+            ejections,
+            last_cause: (ejections > 0).then(|| self.breaker.cause()),
             admits_extra: self.admits_extra(),
         }
     }
 
-    fn enter(&self, now_us: u64) {
-        self.in_flight.fetch_add(1, Relaxed);
-        if self.waiting.fetch_add(1, Relaxed) == 0 {
+    /// Returns how many are in flight now.
+    fn enter(&self, spec: &BreakerSpec, input_tokens: u32, now_us: u64) -> u32 {
+        self.quota.take(u64::from(input_tokens), now_us);
+        let in_flight = self.in_flight.fetch_add(1, Relaxed) + 1;
+        self.waiting_tokens
+            .fetch_add(u64::from(input_tokens), Relaxed);
+        if self.waiting.fetch_add(1, Relaxed) < spec.stall_waiting_min {
             self.progress_us.store(now_us, Relaxed);
         }
+        in_flight
     }
 
-    fn leave(&self, waiting: bool) {
-        self.in_flight.fetch_sub(1, Relaxed);
-        if waiting {
-            self.waiting.fetch_sub(1, Relaxed);
-        }
+    fn waited(&self, input_tokens: u32) {
+        self.waiting.fetch_sub(1, Relaxed);
+        self.waiting_tokens
+            .fetch_sub(u64::from(input_tokens), Relaxed);
     }
 
-    fn observe_latency(&self, normalised_us: f32, now_us: u64) {
+    fn observe_latency(&self, at_reference_us: f32, now_us: u64) {
         self.ttft.update(now_us, |before| match before {
-            None => normalised_us,
+            None => at_reference_us,
             Some(b) => {
-                let step = if normalised_us > b.value {
+                let step = if at_reference_us > b.value {
                     LATENCY_RISE
                 } else {
                     LATENCY_FALL
                 };
                 // An old value weighs less against a new observation than a fresh one does.
                 let kept = (1.0 - step) * fade(b.age_ms, LATENCY_TAU_MS);
-                normalised_us + (b.value - normalised_us) * kept
+                at_reference_us + (b.value - at_reference_us) * kept
             }
+        });
+        // Ups and downs of a quantile balance when one observation in twenty lies above it (Ma,
+        // Muthukrishnan and Sandler, "Frugal Streaming", 2013).
+        self.ttft_p95.update(now_us, |before| match before {
+            None => 1.5 * at_reference_us,
+            Some(b) if at_reference_us > b.value => b.value * (1.0 + 0.95 * QUANTILE_STEP),
+            Some(b) => b.value * (1.0 - 0.05 * QUANTILE_STEP),
         });
     }
 
-    fn observe_outcome(&self, succeeded: bool, now_us: u64) -> f32 {
+    fn observe_outcome(&self, succeeded: bool, now_us: u64) {
         let outcome = if succeeded { 1.0 } else { 0.0 };
         self.success.update(now_us, |before| {
             let value = before.map_or(1.0, |b| {
@@ -158,28 +224,55 @@ impl Health {
             });
             value + SUCCESS_STEP * (outcome - value)
         });
-        self.success_ratio(now_us)
-    }
-
-    fn sign_of_life(&self, now_us: u64) -> Option<Transition> {
-        self.progress_us.store(now_us, Relaxed);
-        self.breaker.succeed(now_us)
+        let count = |ewma: &Ewma, by: f32| {
+            ewma.update(now_us, |before| {
+                before.map_or(0.0, |b| b.value * fade(b.age_ms, RECENT_TAU_MS)) + by
+            });
+        };
+        self.tries.fetch_add(1, Relaxed);
+        count(&self.recent_tries, 1.0);
+        if !succeeded {
+            self.failures.fetch_add(1, Relaxed);
+            count(&self.recent_failures, 1.0);
+        }
     }
 
     fn succeed(&self, now_us: u64) {
-        self.tries.fetch_add(1, Relaxed);
         self.observe_outcome(true, now_us);
         self.credit.succeed();
     }
 
-    fn fail(&self, spec: &BreakerSpec, failure: &Failure, now_us: u64) -> Option<Transition> {
-        let tries = self.tries.fetch_add(1, Relaxed) + 1;
-        self.failures.fetch_add(1, Relaxed);
-        let success = self.observe_outcome(false, now_us);
-        self.credit.fail();
-        let tries = u32::try_from(tries).unwrap_or(u32::MAX);
-        self.breaker.fail(spec, failure, success, tries, now_us)
+    fn fail(
+        &self,
+        spec: &BreakerSpec,
+        failure: &Failure,
+        probe: bool,
+        started_us: u64,
+        now_us: u64,
+    ) -> Option<Transition> {
+        if probe || self.breaker.is_news(started_us) {
+            self.observe_outcome(false, now_us);
+            self.credit.fail();
+        }
+        let (tries, failures) = self.recent(now_us);
+        let evidence = (1.0 - failures / tries.max(1.0), tries);
+        self.breaker
+            .fail(spec, failure, evidence, started_us, now_us)
     }
+
+    /// What was seen before a recovery is no guide to what comes after it.
+    fn forget_failures(&self) {
+        self.success.clear();
+        self.recent_tries.clear();
+        self.recent_failures.clear();
+    }
+}
+
+fn seen(ewma: &Ewma, now_us: u64) -> Seen {
+    ewma.read(now_us).map_or(Seen::NOTHING, |r| Seen {
+        us: r.value,
+        belief: fade(r.age_ms, LATENCY_TAU_MS),
+    })
 }
 
 /// What [`Health`] says at one moment, for metrics and `weir routes`.
@@ -190,50 +283,71 @@ pub struct HealthSnapshot {
     pub waiting: u32,
     /// Of a request of 1000 input tokens.
     pub ttft_ms: Option<f32>,
+    pub ttft_ms_p95: Option<f32>,
     pub success_ratio: f32,
     pub tries: u64,
     pub failures: u64,
     pub ejections: u64,
     pub last_cause: Option<EjectCause>,
+    /// Whether retries, fallbacks and hedges may come here.
     pub admits_extra: bool,
+}
+
+/// What a try needs to know to report.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    pub(crate) health: Arc<Health>,
+    /// Of the provider key, if it has a name.
+    pub(crate) key: Option<Arc<Breaker>>,
+    pub(crate) breaker: BreakerSpec,
+    /// Set for an extra try: it gets its token back when it answers.
+    pub(crate) budget: Option<Arc<RetryBudget>>,
+    /// The target's window and the latency limit to be kept, if there is one.
+    pub(crate) window: Option<WindowRef>,
+    pub(crate) input_tokens: u32,
+    pub(crate) probe: bool,
+}
+
+#[derive(Debug)]
+pub(crate) struct WindowRef {
+    pub(crate) windows: Arc<[Window]>,
+    pub(crate) target: usize,
+    pub(crate) ttft_ms_max: u32,
 }
 
 /// One try under way. Ends by [`succeed`](Self::succeed), [`fail`](Self::fail), or by being
 /// dropped, which says nothing about the deployment.
 #[derive(Debug)]
 pub struct InFlight {
-    health: Arc<Health>,
-    breaker: BreakerSpec,
-    /// Set for an extra try: it gets its token back when it answers.
-    budget: Option<Arc<RetryBudget>>,
+    entry: Entry,
     started_us: u64,
-    input_tokens: u32,
+    /// How many there were when this one was sent, itself included.
+    of_in_flight: u32,
     waiting: bool,
-    probe: bool,
 }
 
 impl InFlight {
-    pub(crate) fn enter(
-        health: Arc<Health>,
-        breaker: BreakerSpec,
-        budget: Option<Arc<RetryBudget>>,
-        input_tokens: u32,
-        probe: bool,
-        now_us: u64,
-    ) -> Self {
-        health.enter(now_us);
-        if probe {
-            health.breaker.probe_started(now_us);
+    pub(crate) fn enter(entry: Entry, now_us: u64) -> Self {
+        let of_in_flight = entry
+            .health
+            .enter(&entry.breaker, entry.input_tokens, now_us);
+        if entry.probe {
+            entry.health.breaker.probe_started(now_us);
+            if let Some(key) = &entry.key {
+                key.probe_started(now_us);
+            }
         }
         Self {
-            health,
-            breaker,
-            budget,
+            entry,
             started_us: now_us,
-            input_tokens,
+            of_in_flight,
             waiting: true,
-            probe,
         }
+    }
+
+    /// The provider said what is left of its limit.
+    pub fn quota(&self, quota: Quota) {
+        self.entry.health.quota.learn(quota);
     }
 
     /// The first token of the answer arrived: the deployment works, and this fast.
@@ -252,53 +366,112 @@ impl InFlight {
         } else {
             None
         };
-        self.health.succeed(now_us);
-        self.probe = false;
+        self.entry.health.succeed(now_us);
         transition
     }
 
     /// The try failed.
-    pub fn fail(mut self, failure: &Failure, now_us: u64) -> Option<Transition> {
+    pub fn fail(self, failure: &Failure, now_us: u64) -> Option<Transition> {
+        if failure.kind == FailureKind::ClientGone {
+            return None;
+        }
         if !failure.kind.blames_deployment() {
             // It answered, if only to say no.
-            return if failure.kind == FailureKind::ClientGone {
-                None
-            } else {
-                self.health.sign_of_life(now_us)
-            };
+            return self.sign_of_life(now_us);
         }
-        self.probe = false;
-        if waited_in_vain(failure.kind) && self.waiting {
-            // No answer by now is an observation of "at least this long".
-            self.health
-                .observe_latency(self.normalised_us(0, now_us), now_us);
+        let health = &self.entry.health;
+        if waited_in_vain(failure.kind) {
+            self.waited_at_least(now_us);
         }
-        self.health.fail(&self.breaker, failure, now_us)
+        if failure.kind.blames_key()
+            && let Some(key) = &self.entry.key
+        {
+            key.fail(
+                &self.entry.breaker,
+                failure,
+                (0.0, 0.0),
+                self.started_us,
+                now_us,
+            );
+        }
+        health.fail(
+            &self.entry.breaker,
+            failure,
+            self.entry.probe,
+            self.started_us,
+            now_us,
+        )
+    }
+
+    /// Another try's answer came first, and this one is cancelled. It was slow, which is worth
+    /// knowing; a probe that is overtaken has failed.
+    pub fn lose(self, now_us: u64) -> Option<Transition> {
+        if self.entry.probe && self.waiting {
+            return self.fail(&FailureKind::FirstTokenTimeout.into(), now_us);
+        }
+        self.waited_at_least(now_us);
+        None
+    }
+
+    /// No answer by now is an observation of "at least this long".
+    fn waited_at_least(&self, now_us: u64) {
+        let health = &self.entry.health;
+        if self.waiting && health.breaker.is_news(self.started_us) {
+            let least_us = self.at_reference_us(0, now_us);
+            if health.ttft(now_us).us < least_us {
+                health.observe_latency(least_us, now_us);
+            }
+        }
     }
 
     fn answered(&mut self, output_tokens: u32, now_us: u64) -> Option<Transition> {
         self.waiting = false;
-        self.health.waiting.fetch_sub(1, Relaxed);
-        self.health
-            .observe_latency(self.normalised_us(output_tokens, now_us), now_us);
-        if let Some(budget) = self.budget.take() {
+        let at_reference_us = self.at_reference_us(output_tokens, now_us);
+        self.entry.health.waited(self.entry.input_tokens);
+        self.entry.health.observe_latency(at_reference_us, now_us);
+        if let Some(WindowRef {
+            windows,
+            target,
+            ttft_ms_max,
+        }) = &self.entry.window
+            && let Some(window) = windows.get(*target)
+        {
+            let ttft_us = at_reference_us * size::factor(self.entry.input_tokens, 0);
+            let late = ttft_us > *ttft_ms_max as f32 * 1_000.0;
+            window.observe(late, self.of_in_flight, *ttft_ms_max, now_us);
+        }
+        if let Some(budget) = self.entry.budget.take() {
             budget.refund();
         }
-        self.probe = false;
-        self.health.sign_of_life(now_us)
+        self.sign_of_life(now_us)
     }
 
-    fn normalised_us(&self, output_tokens: u32, now_us: u64) -> f32 {
+    fn sign_of_life(&self, now_us: u64) -> Option<Transition> {
+        let Entry {
+            health, key, probe, ..
+        } = &self.entry;
+        health.progress_us.store(now_us, Relaxed);
+        if let Some(key) = key {
+            key.succeed(*probe, now_us);
+        }
+        let transition = health.breaker.succeed(*probe, now_us);
+        if transition.is_some() {
+            health.forget_failures();
+        }
+        transition
+    }
+
+    fn at_reference_us(&self, output_tokens: u32, now_us: u64) -> f32 {
         let taken_us = now_us.saturating_sub(self.started_us) as f32;
-        taken_us / size_factor(self.input_tokens, output_tokens)
+        taken_us / size::factor(self.entry.input_tokens, output_tokens)
     }
 }
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.health.leave(self.waiting);
-        if self.probe {
-            self.health.breaker.probe_abandoned();
+        self.entry.health.in_flight.fetch_sub(1, Relaxed);
+        if self.waiting {
+            self.entry.health.waited(self.entry.input_tokens);
         }
     }
 }
@@ -308,12 +481,4 @@ fn waited_in_vain(kind: FailureKind) -> bool {
         kind,
         FailureKind::ConnectTimeout | FailureKind::FirstTokenTimeout | FailureKind::TotalTimeout
     )
-}
-
-/// How much longer than a request of reference size one of this size takes until `output_tokens`
-/// of its answer are there.
-pub(crate) fn size_factor(input_tokens: u32, output_tokens: u32) -> f32 {
-    let work =
-        FIXED_TOKENS + input_tokens as f32 + INPUT_TOKENS_PER_OUTPUT_TOKEN * output_tokens as f32;
-    work / (FIXED_TOKENS + REFERENCE_TOKENS)
 }

@@ -19,20 +19,26 @@ mod budget;
 mod choose;
 mod clock;
 mod ewma;
+mod explain;
 mod failure;
 mod health;
+mod measure;
 mod plan;
 mod priors;
+mod quota;
 mod random;
 mod routes;
 mod spec;
+mod window;
 
 pub use alias::{Alias, Strategy, Target};
 pub use breaker::{BreakerState, EjectCause, Transition};
+pub use explain::{Considered, Explanation, Tried};
 pub use failure::{Failure, FailureKind};
 pub use health::{Health, HealthSnapshot, InFlight};
 pub use plan::{Candidate, GiveUp, Next, Plan, RequestFacts, Standing, TargetSet, Try, TryKind};
 pub use priors::Priors;
+pub use quota::Quota;
 pub use routes::{Deployment, DeploymentId, Routes, SpecError, View};
 pub use spec::{
     AliasSpec, BreakerSpec, DeploymentSpec, HedgeSpec, ObjectiveSpec, PriceSpec, RetrySpec,

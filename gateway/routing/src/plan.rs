@@ -1,9 +1,11 @@
 //! One request's plan: who is considered, with what probability, and what to try next.
 
+use weir_schemas::table::size;
+
 use crate::TARGETS_MAX;
 use crate::alias::{Alias, Strategy};
 use crate::breaker::BreakerState;
-use crate::choose::{Wanted, draw, rendezvous, weigh};
+use crate::choose::{Choice, Wanted, draw, rendezvous};
 use crate::failure::{Failure, FailureKind};
 use crate::random::Draws;
 use crate::routes::{DeploymentId, View};
@@ -17,6 +19,8 @@ pub struct RequestFacts {
     pub output_tokens_max: Option<u32>,
     /// Hash of the user or session, for sticky splits.
     pub sticky: Option<u64>,
+    /// Hash of the prompt's beginning, for prefix affinity.
+    pub prefix: Option<u64>,
     /// Targets that this caller may not use. They are never tried.
     pub denied: TargetSet,
     /// Targets whose limits are used up. They are tried only when nothing else is left.
@@ -137,8 +141,8 @@ impl TryKind {
         }
     }
 
-    pub(crate) fn is_extra(self) -> bool {
-        matches!(self, Self::Retry | Self::Fallback | Self::Hedge)
+    pub(crate) fn draws_on_budget(self) -> bool {
+        matches!(self, Self::Retry | Self::Fallback)
     }
 }
 
@@ -212,6 +216,9 @@ pub struct Plan {
     len: u8,
     standings: [Standing; TARGETS_MAX],
     last_resort: Option<Standing>,
+    stalled: TargetSet,
+    hedge_after_us: Option<u64>,
+    shadow: Option<Try>,
     /// Chosen by the plan and not handed out yet.
     first: Option<Try>,
     last: Option<Try>,
@@ -223,6 +230,11 @@ pub struct Plan {
 /// Of requests that could, this share probes a half-open target: most stay on targets that work,
 /// and a recovered one is found within a few requests.
 const PROBE_SHARE: f32 = 0.25;
+
+/// A probe is hedged when its first token is late, and "late" is bounded because what is known of
+/// an ejected deployment's latency is old.
+const PROBE_US_MIN: f32 = 300_000.0;
+const PROBE_US_MAX: f32 = 3_000_000.0;
 
 impl Plan {
     /// Every target that may serve, with its score and the probability of being tried first.
@@ -251,6 +263,11 @@ impl Plan {
         self.seed
     }
 
+    /// Targets that this plan found stalled, and ejected.
+    pub fn stalled(&self) -> TargetSet {
+        self.stalled
+    }
+
     /// Tries handed out so far.
     pub fn tries(&self) -> u8 {
         self.tries
@@ -267,23 +284,37 @@ impl Plan {
         now_us: u64,
         seed: u64,
     ) -> Self {
-        let mut plan = Self::empty(view, facts, seed);
+        let priors = view.priors.believed(view.routes, alias, now_us);
+        let mut plan = Self::empty(priors.version, facts, seed);
         let mut ramp = [1.0; TARGETS_MAX];
-        for index in 0..alias.targets.len() {
-            plan.standings[index] = standing(view, alias, facts, index, now_us, &mut ramp[index]);
+        for (index, ramp) in ramp.iter_mut().enumerate().take(alias.targets.len()) {
+            let (standing, stalled) = standing(view, alias, facts, index, now_us, ramp);
+            plan.standings[index] = standing;
+            if stalled {
+                plan.stalled.insert(index);
+            }
         }
         let (candidates, serving, probes) = plan.sort_out(alias);
-        let mut wanted = Wanted::none();
-        weigh(view, alias, serving, &ramp, now_us, &mut wanted);
+        let mut wanted = Wanted::nobody();
+        let choice = Choice {
+            view,
+            alias,
+            facts,
+            priors,
+            now_us,
+        };
+        choice.weigh(serving, &ramp, &mut wanted);
         let sticky = sticky_key(alias, facts);
         plan.first = plan.pick_first(alias, serving, probes, &mut wanted, sticky);
         for index in candidates.iter() {
             plan.push(alias, index, &wanted);
         }
+        plan.prepare_hedge(view, alias, now_us);
+        plan.pick_shadow(view, alias, now_us);
         plan
     }
 
-    fn empty(view: View<'_>, facts: &RequestFacts, seed: u64) -> Self {
+    fn empty(table_version: u64, facts: &RequestFacts, seed: u64) -> Self {
         let nobody = Candidate {
             target: 0,
             deployment: DeploymentId::new(0),
@@ -292,13 +323,16 @@ impl Plan {
         };
         Self {
             facts: *facts,
-            table_version: view.priors.version(),
+            table_version,
             seed,
             draws: Draws::new(seed),
             candidates: [nobody; TARGETS_MAX],
             len: 0,
             standings: [Standing::Denied; TARGETS_MAX],
             last_resort: None,
+            stalled: TargetSet::EMPTY,
+            hedge_after_us: None,
+            shadow: None,
             first: None,
             last: None,
             tried: TargetSet::EMPTY,
@@ -398,6 +432,83 @@ impl Plan {
         })
     }
 
+    fn prepare_hedge(&mut self, view: View<'_>, alias: &Alias, now_us: u64) {
+        let Some(first) = self.first else { return };
+        let p95 = view
+            .routes
+            .deployment(first.deployment)
+            .health
+            .ttft_p95(now_us);
+        let late_us = p95.us * size::factor(self.facts.input_tokens, 0);
+        self.hedge_after_us = match &alias.hedge {
+            _ if first.probe => Some(whole(late_us.clamp(PROBE_US_MIN, PROBE_US_MAX))),
+            Some(hedge) if p95.belief > 0.0 => Some(whole(
+                (late_us * hedge.after_factor).max(hedge.after_us_min),
+            )),
+            _ => None,
+        };
+    }
+
+    /// How long the first token of the first try may take before [`hedge`](Self::hedge) is worth
+    /// asking. None: never.
+    pub fn hedge_after_us(&self) -> Option<u64> {
+        self.hedge_after_us
+    }
+
+    /// A second try beside the one that is still waiting for its first token, if another target's
+    /// health and the budget for hedges allow one. At most one per request. When one of the two has
+    /// its first token, cancel the other and tell its [`InFlight::lose`](crate::InFlight::lose).
+    ///
+    /// Whoever probes an ejected deployment is hedged without being asked and without a budget:
+    /// probes are few, and no client should wait out a black hole's timeout for the others' sake.
+    pub fn hedge(&mut self, view: View<'_>, alias: &Alias, now_us: u64) -> Option<Try> {
+        let first = self.last.filter(|last| last.kind == TryKind::First)?;
+        self.hedge_after_us.take()?;
+        let others = self.others(view, alias, None, first, now_us);
+        let rank = lowest_rank(alias, others)?;
+        let this = self.another(
+            view,
+            alias,
+            of_rank(alias, others, rank),
+            TryKind::Hedge,
+            now_us,
+        )?;
+        let free = first.probe;
+        if !free && !alias.hedge.as_ref()?.budget.try_take(now_us) {
+            return None;
+        }
+        self.tries = self.tries.saturating_add(1);
+        self.tried.insert(usize::from(this.target));
+        Some(this)
+    }
+
+    fn pick_shadow(&mut self, view: View<'_>, alias: &Alias, now_us: u64) {
+        let Some(shadow) = alias.shadow else { return };
+        // A stream of its own, so that adding a shadow changes no other draw of a replayed request.
+        let drawn = Draws::new(!self.seed).unit();
+        let deployment = view.routes.deployment(shadow.deployment);
+        let closed = matches!(
+            deployment.breaker_state(&view.routes.breaker, now_us),
+            BreakerState::Closed { .. }
+        );
+        if drawn < shadow.share && closed {
+            self.shadow = Some(Try {
+                target: u8::MAX,
+                deployment: shadow.deployment,
+                kind: TryKind::Shadow,
+                delay_us: 0,
+                propensity: shadow.share,
+                probe: false,
+            });
+        }
+    }
+
+    /// The copy to send beside the first try, if this request is one of the share. Its answer is
+    /// measured and discarded. Its target is in no alias position: `target` is `u8::MAX`.
+    pub fn shadow(&mut self) -> Option<Try> {
+        self.shadow.take()
+    }
+
     /// Says what to try: at first with `failure` absent, then with the failure of the last try.
     pub fn next(
         &mut self,
@@ -453,7 +564,7 @@ impl Plan {
             return Err(GiveUp::TriesExhausted);
         }
         let others = if may_fall_back {
-            self.others(view, alias, failure, last, now_us)
+            self.others(view, alias, Some(failure), last, now_us)
         } else {
             TargetSet::EMPTY
         };
@@ -501,37 +612,68 @@ impl Plan {
         self.draws.next_u64() % (most_us + 1)
     }
 
+    /// Targets that may take over: not tried, in service, trusted with extra tries, and with a
+    /// longer context window if that is what was missing.
     fn others(
         &self,
         view: View<'_>,
         alias: &Alias,
-        failure: &Failure,
+        failure: Option<&Failure>,
         last: Try,
         now_us: u64,
     ) -> TargetSet {
+        let overflowed = failure.is_some_and(|f| f.kind == FailureKind::ContextWindow);
         let window = view
             .routes
             .deployment(last.deployment)
             .context_window_tokens;
-        let fits = |index: usize| {
-            let other = view.routes.deployment(alias.targets[index].deployment);
-            failure.kind != FailureKind::ContextWindow
-                || other
-                    .context_window_tokens
-                    .is_none_or(|w| window.is_some_and(|seen| w > seen))
-        };
         (0..alias.targets.len())
-            .filter(|i| !self.tried.contains(*i) && fits(*i))
+            .filter(|i| !self.tried.contains(*i) && alias.targets[*i].weight > 0.0)
             .filter(|i| {
-                let standing = standing(view, alias, &self.facts, *i, now_us, &mut 1.0);
-                let extra_ok = view
-                    .routes
-                    .deployment(alias.targets[*i].deployment)
-                    .health
-                    .admits_extra();
-                standing == Standing::Available && extra_ok
+                let other = view.routes.deployment(alias.targets[*i].deployment);
+                let longer = other
+                    .context_window_tokens
+                    .is_none_or(|theirs| window.is_some_and(|w| theirs > w));
+                (!overflowed || longer) && other.health.admits_extra()
+            })
+            .filter(|i| {
+                let (standing, _) = standing(view, alias, &self.facts, *i, now_us, &mut 1.0);
+                standing == Standing::Available
             })
             .collect()
+    }
+
+    fn another(
+        &mut self,
+        view: View<'_>,
+        alias: &Alias,
+        set: TargetSet,
+        kind: TryKind,
+        now_us: u64,
+    ) -> Option<Try> {
+        let mut wanted = Wanted::nobody();
+        let facts = self.facts;
+        let priors = view.priors.believed(view.routes, alias, now_us);
+        let choice = Choice {
+            view,
+            alias,
+            facts: &facts,
+            priors,
+            now_us,
+        };
+        choice.weigh(set, &[1.0; TARGETS_MAX], &mut wanted);
+        let chosen = match sticky_key(alias, &facts) {
+            Some(key) => rendezvous(alias, set, &wanted.propensity, key),
+            None => draw(set, &wanted.propensity, self.draws.unit()),
+        }?;
+        Some(Try {
+            target: position(chosen),
+            deployment: alias.targets[chosen].deployment,
+            kind,
+            delay_us: 0,
+            propensity: wanted.propensity[chosen],
+            probe: false,
+        })
     }
 
     fn fall_back(
@@ -541,21 +683,8 @@ impl Plan {
         set: TargetSet,
         now_us: u64,
     ) -> Result<Try, GiveUp> {
-        let mut wanted = Wanted::none();
-        weigh(view, alias, set, &[1.0; TARGETS_MAX], now_us, &mut wanted);
-        let choice = match sticky_key(alias, &self.facts) {
-            Some(key) => rendezvous(alias, set, &wanted.propensity, key),
-            None => draw(set, &wanted.propensity, self.draws.unit()),
-        };
-        let choice = choice.ok_or(GiveUp::NobodyLeft)?;
-        Ok(Try {
-            target: position(choice),
-            deployment: alias.targets[choice].deployment,
-            kind: TryKind::Fallback,
-            delay_us: 0,
-            propensity: wanted.propensity[choice],
-            probe: false,
-        })
+        self.another(view, alias, set, TryKind::Fallback, now_us)
+            .ok_or(GiveUp::NobodyLeft)
     }
 
     /// The last gates: the deadline for every try, the budgets for extra ones.
@@ -567,8 +696,11 @@ impl Plan {
         {
             return Err(GiveUp::Deadline);
         }
-        if !this.kind.is_extra() {
+        if !this.kind.draws_on_budget() {
             alias.budget.deposit();
+            if let Some(hedge) = &alias.hedge {
+                hedge.budget.deposit();
+            }
             return Ok(this);
         }
         let health = &view.routes.deployment(this.deployment).health;
@@ -579,6 +711,8 @@ impl Plan {
     }
 }
 
+/// Where a target stands, and whether this look found it stalled. `ramp` becomes the share of its
+/// weight that it may have while it comes back.
 fn standing(
     view: View<'_>,
     alias: &Alias,
@@ -586,24 +720,27 @@ fn standing(
     index: usize,
     now_us: u64,
     ramp: &mut f32,
-) -> Standing {
+) -> (Standing, bool) {
     let deployment = view.routes.deployment(alias.targets[index].deployment);
     if facts.denied.contains(index) {
-        return Standing::Denied;
+        return (Standing::Denied, false);
     }
     let needed = u64::from(facts.input_tokens) + u64::from(facts.output_tokens_max.unwrap_or(0));
     if deployment
         .context_window_tokens
         .is_some_and(|window| needed > u64::from(window))
     {
-        return Standing::TooSmall;
+        return (Standing::TooSmall, false);
     }
-    if facts.over_limit.contains(index) {
-        return Standing::OverLimit;
+    let short = deployment
+        .health
+        .quota_is_short(u64::from(facts.input_tokens), now_us);
+    if short || facts.over_limit.contains(index) {
+        return (Standing::OverLimit, false);
     }
     let spec = &view.routes.breaker;
-    let _ = deployment.health.eject_if_stalled(spec, now_us);
-    match deployment.health.breaker_state(spec, now_us) {
+    let stalled = deployment.health.eject_if_stalled(spec, now_us).is_some();
+    let standing = match deployment.breaker_state(spec, now_us) {
         BreakerState::Closed { ramp: share } => {
             *ramp = share;
             Standing::Available
@@ -612,7 +749,18 @@ fn standing(
         BreakerState::HalfOpen { probe_due: false } => Standing::Probing,
         BreakerState::Open { cause, .. } if cause.was_told() => Standing::ToldToWait,
         BreakerState::Open { .. } => Standing::Ejected,
-    }
+    };
+    (standing, stalled)
+}
+
+/// Microseconds as a float, as an integer within a day.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "clamped to what fits"
+)]
+fn whole(us: f32) -> u64 {
+    us.clamp(0.0, 86_400e6) as u64
 }
 
 fn lowest_rank(alias: &Alias, set: TargetSet) -> Option<u8> {

@@ -35,3 +35,10 @@ pub(crate) fn unit(bits: u64) -> f32 {
     let upper = u32::try_from(bits >> 40).unwrap_or(0);
     upper as f32 / 16_777_216.0
 }
+
+/// The same for the same text, in every process and version.
+pub(crate) fn hash(text: &str) -> u64 {
+    text.bytes().fold(mix(text.len() as u64), |sum, byte| {
+        mix(sum ^ u64::from(byte))
+    })
+}

@@ -6,9 +6,11 @@ use std::sync::Arc;
 use thiserror::Error;
 
 use crate::alias::Alias;
-use crate::health::{Health, HealthSnapshot, InFlight};
+use crate::breaker::{Breaker, BreakerState};
+use crate::health::{Entry, Health, HealthSnapshot, InFlight, WindowRef};
 use crate::plan::{Plan, RequestFacts, Try};
 use crate::priors::Priors;
+use crate::random::{hash, mix};
 use crate::spec::{BreakerSpec, DeploymentSpec, PriceSpec, RoutesSpec};
 
 /// Names a deployment: its position in [`RoutesSpec::deployments`].
@@ -34,6 +36,24 @@ pub struct Deployment {
     pub context_window_tokens: Option<u32>,
     pub price: Option<PriceSpec>,
     pub(crate) health: Arc<Health>,
+    key: Option<Key>,
+}
+
+/// A provider key's own breaker, shared by the deployments that use the key.
+#[derive(Debug, Clone)]
+struct Key {
+    name: Box<str>,
+    breaker: Arc<Breaker>,
+}
+
+impl Deployment {
+    pub(crate) fn breaker_state(&self, spec: &BreakerSpec, now_us: u64) -> BreakerState {
+        let own = self.health.breaker().state(spec, now_us);
+        match &self.key {
+            None => own,
+            Some(key) => own.worse(key.breaker.state(spec, now_us)),
+        }
+    }
 }
 
 /// A configuration's routes. Built whole, never changed; a reload builds the next one, which takes
@@ -44,6 +64,7 @@ pub struct Routes {
     aliases: Vec<Alias>,
     by_name: HashMap<Box<str>, usize>,
     pub(crate) breaker: BreakerSpec,
+    fingerprint: u64,
 }
 
 /// Why a configuration's routes cannot run.
@@ -64,7 +85,7 @@ impl Routes {
         let mut by_name = HashMap::with_capacity(spec.aliases.len());
         for alias in &spec.aliases {
             let carried = carry.and_then(|routes| routes.alias(&alias.name));
-            match Alias::build(alias, spec.deployments.len(), carried) {
+            match Alias::build(alias, aliases.len(), &spec.deployments, carried) {
                 Ok(built) => {
                     if by_name
                         .insert(alias.name.as_str().into(), aliases.len())
@@ -84,16 +105,19 @@ impl Routes {
         if !errors.is_empty() {
             return Err(errors);
         }
+        let mut keys = HashMap::new();
         let deployments = spec
             .deployments
             .iter()
-            .map(|d| deployment(d, carry))
+            .map(|d| deployment(d, carry, &mut keys))
             .collect();
+        let fingerprint = fingerprint(spec);
         Ok(Self {
             deployments,
             aliases,
             by_name,
             breaker: spec.breaker,
+            fingerprint,
         })
     }
 
@@ -115,7 +139,14 @@ impl Routes {
 
     /// What this process has seen of a deployment.
     pub fn health(&self, id: DeploymentId, now_us: u64) -> HealthSnapshot {
-        self.deployment(id).health.snapshot(&self.breaker, now_us)
+        let deployment = self.deployment(id);
+        let state = deployment.breaker_state(&self.breaker, now_us);
+        deployment.health.snapshot(state, now_us)
+    }
+
+    /// Tells configurations apart in which positions mean different things.
+    pub(crate) fn fingerprint(&self) -> u64 {
+        self.fingerprint
     }
 
     /// The view that one request keeps from its plan to its last try.
@@ -140,25 +171,58 @@ impl View<'_> {
         Plan::make(self, alias, facts, now_us, seed)
     }
 
-    /// Opens a try that [`Plan::next`] gave, at the moment its request is sent.
+    /// Opens a try that [`Plan::next`], [`Plan::hedge`] or [`Plan::shadow`] gave, at the moment its
+    /// request is sent.
     pub fn start(self, alias: &Alias, plan: &Plan, this: &Try, now_us: u64) -> InFlight {
-        InFlight::enter(
-            Arc::clone(&self.routes.deployment(this.deployment).health),
-            self.routes.breaker,
-            this.kind.is_extra().then(|| Arc::clone(&alias.budget)),
-            plan.input_tokens(),
-            this.probe,
-            now_us,
-        )
+        let deployment = self.routes.deployment(this.deployment);
+        let state = deployment.breaker_state(&self.routes.breaker, now_us);
+        let entry = Entry {
+            health: Arc::clone(&deployment.health),
+            key: deployment.key.as_ref().map(|key| Arc::clone(&key.breaker)),
+            breaker: self.routes.breaker,
+            budget: this
+                .kind
+                .draws_on_budget()
+                .then(|| Arc::clone(&alias.budget)),
+            window: window(alias, this),
+            input_tokens: plan.input_tokens(),
+            // A last resort is a probe too: its answer tells as much.
+            probe: this.probe || !matches!(state, BreakerState::Closed { .. }),
+        };
+        InFlight::enter(entry, now_us)
     }
 }
 
-fn deployment(spec: &DeploymentSpec, carry: Option<&Routes>) -> Deployment {
-    let carried = carry.and_then(|routes| {
-        routes
-            .deployments
+fn window(alias: &Alias, this: &Try) -> Option<WindowRef> {
+    let windows = Arc::clone(alias.windows.as_ref()?);
+    let ttft_ms_max = alias.strategy.ttft_ms_max()?;
+    Some(WindowRef {
+        windows,
+        target: usize::from(this.target),
+        ttft_ms_max,
+    })
+}
+
+fn deployment(
+    spec: &DeploymentSpec,
+    carry: Option<&Routes>,
+    keys: &mut HashMap<String, Arc<Breaker>>,
+) -> Deployment {
+    let before = carry.map_or(&[][..], |routes| &routes.deployments);
+    let same = before.iter().find(|before| *before.name == *spec.name);
+    let same_key = || {
+        let key = before
             .iter()
-            .find(|before| *before.name == *spec.name)
+            .filter_map(|d| d.key.as_ref())
+            .find(|key| *key.name == *spec.key);
+        key.map_or_else(
+            || Arc::new(Breaker::closed()),
+            |key| Arc::clone(&key.breaker),
+        )
+    };
+    let key = (!spec.key.is_empty()).then(|| Key {
+        name: spec.key.as_str().into(),
+        breaker: Arc::clone(keys.entry(spec.key.clone()).or_insert_with(same_key)),
     });
     Deployment {
         name: spec.name.as_str().into(),
@@ -166,8 +230,25 @@ fn deployment(spec: &DeploymentSpec, carry: Option<&Routes>) -> Deployment {
         model: spec.model.as_str().into(),
         context_window_tokens: spec.context_window_tokens,
         price: spec.price,
-        health: carried.map_or_else(|| Arc::new(Health::new()), |d| Arc::clone(&d.health)),
+        health: same.map_or_else(|| Arc::new(Health::new()), |d| Arc::clone(&d.health)),
+        key,
     }
+}
+
+/// Of the names in their order: it is equal for equal positions, in every process.
+fn fingerprint(spec: &RoutesSpec) -> u64 {
+    let mut sum = 0;
+    for alias in &spec.aliases {
+        sum = mix(sum ^ hash(&alias.name));
+        for target in &alias.targets {
+            sum = mix(sum
+                ^ spec
+                    .deployments
+                    .get(target.deployment)
+                    .map_or(0, |d| hash(&d.name)));
+        }
+    }
+    sum
 }
 
 fn check_deployments(specs: &[DeploymentSpec], errors: &mut Vec<SpecError>) {

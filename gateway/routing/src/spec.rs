@@ -23,6 +23,9 @@ pub struct DeploymentSpec {
     pub name: String,
     pub provider: String,
     pub model: String,
+    /// Names the provider key behind this deployment (never the key itself). Deployments with the
+    /// same name here are taken out together when the provider refuses the key. Empty: none.
+    pub key: String,
     /// Input and output together; unknown means "assume that it fits".
     pub context_window_tokens: Option<u32>,
     /// List price; needed by the strategies that look at cost until a table brings measured cost.
@@ -45,6 +48,9 @@ pub struct AliasSpec {
     pub retry: RetrySpec,
     pub hedge: Option<HedgeSpec>,
     pub shadow: Option<ShadowSpec>,
+    /// Share of requests that go anywhere, however it looks, so that every target stays measured.
+    /// Only for the strategies that learn (latency, cost, objective); 1% unless set.
+    pub exploration: Option<f32>,
 }
 
 /// One deployment in an alias.
@@ -78,7 +84,8 @@ pub enum StrategySpec {
         #[serde(default)]
         prefix_affinity: bool,
     },
-    /// Mostly the cheapest.
+    /// Mostly the cheapest: four parts cost, one part latency. One at half the price may take
+    /// fifteen times as long.
     Cost,
     /// The best trade-off that was asked for.
     Objective(ObjectiveSpec),
@@ -142,6 +149,7 @@ impl Default for RetrySpec {
                 Overloaded,
                 ServerError,
                 Auth,
+                QuotaExhausted,
                 ModelNotFound,
                 ContextWindow,
             ],
@@ -162,7 +170,7 @@ pub struct HedgeSpec {
     pub budget_ratio: f32,
     /// Never hedge earlier than this.
     pub after_ms_min: u32,
-    /// Hedge when the first token is this many times later than expected.
+    /// Hedge when the first token is later than the target's 95th percentile times this.
     pub after_factor: f32,
 }
 
@@ -204,7 +212,7 @@ pub struct BreakerSpec {
     pub stall_waiting_min: u32,
     /// Silence that makes a stall: at least this long …
     pub stall_ms_min: u32,
-    /// … and at least this many times the expected time to first token.
+    /// … and at least this many times the 95th percentile of the time to first token.
     pub stall_factor: f32,
 }
 
@@ -214,12 +222,12 @@ impl Default for BreakerSpec {
             consecutive_failures: 5,
             failure_ratio: 0.5,
             open_ms: 1_000,
-            open_ms_max: 8_000,
+            open_ms_max: 5_000,
             retry_after_ms_max: 60_000,
             slow_start_ms: 10_000,
             stall_waiting_min: 3,
-            stall_ms_min: 500,
-            stall_factor: 4.0,
+            stall_ms_min: 250,
+            stall_factor: 1.0,
         }
     }
 }

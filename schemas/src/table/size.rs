@@ -12,7 +12,7 @@ pub const INPUT_TOKENS_PER_OUTPUT_TOKEN: f32 = 100.0;
 /// Latencies are compared as if every prompt had this many tokens.
 pub const REFERENCE_TOKENS: f32 = 1_000.0;
 /// Price of an output token in input tokens: the ratio of most price lists lies between 3 and 5.
-pub const PRICED_PER_OUTPUT_TOKEN: f64 = 4.0;
+pub const PRICED_PER_OUTPUT_TOKEN: f32 = 4.0;
 
 /// How many times longer than at reference size it takes until `output_tokens` of the answer are
 /// there. Time to first token is the case of 0.
@@ -26,7 +26,7 @@ pub fn factor(input_tokens: u32, output_tokens: u32) -> f32 {
 /// Input and output as one number that price is roughly proportional to.
 #[must_use]
 pub fn priced_tokens(input_tokens: u64, output_tokens: u64) -> f64 {
-    input_tokens as f64 + PRICED_PER_OUTPUT_TOKEN * output_tokens as f64
+    input_tokens as f64 + f64::from(PRICED_PER_OUTPUT_TOKEN) * output_tokens as f64
 }
 
 /// Upper ends of the size classes; the last class has none.

@@ -1,0 +1,273 @@
+//! What is known about each member of a rank, side by side: the numbers that strategies compare.
+
+use weir_schemas::table::size;
+
+use crate::TARGETS_MAX;
+use crate::alias::Alias;
+use crate::health::Seen;
+use crate::plan::{RequestFacts, TargetSet, position};
+use crate::priors::{Believed, TargetPrior};
+use crate::routes::View;
+
+/// One number per member.
+pub(crate) type Column = [f32; TARGETS_MAX];
+
+/// The targets among which a choice is made.
+pub(crate) struct Members {
+    pub(crate) len: usize,
+    /// Position in the alias.
+    pub(crate) target: [u8; TARGETS_MAX],
+    /// Shares of the configured weights, as the table and a slow start change them. Sum to 1.
+    pub(crate) weight: Column,
+    /// Expected milliseconds to the first token, given failures …
+    pub(crate) ttft_ms: Column,
+    /// … and given load too.
+    pub(crate) latency_ms: Column,
+}
+
+/// Latency that is assumed of deployments when none of them was ever seen.
+const NEUTRAL_TTFT_US: f32 = 500_000.0;
+
+impl Members {
+    pub(crate) fn gather(
+        view: View<'_>,
+        alias: &Alias,
+        set: TargetSet,
+        ramp: &Column,
+        priors: Believed<'_>,
+        now_us: u64,
+    ) -> Self {
+        let mut members = Self {
+            len: 0,
+            target: [0; TARGETS_MAX],
+            weight: [0.0; TARGETS_MAX],
+            ttft_ms: [0.0; TARGETS_MAX],
+            latency_ms: [0.0; TARGETS_MAX],
+        };
+        for index in set.iter() {
+            let i = members.len;
+            let factor = match (alias.strategy.learns(), priors.target(index).weight) {
+                (true, Some(weight)) => 1.0 + (weight - 1.0) * priors.belief,
+                _ => 1.0,
+            };
+            members.target[i] = position(index);
+            members.weight[i] = alias.targets[index].weight * ramp[index] * factor;
+            members.len += 1;
+        }
+        normalise(&mut members.weight[..members.len]);
+        members.expect_latency(view, alias, priors, now_us);
+        members
+    }
+
+    /// Time to first token, times the load, over the fourth power of the success ratio. A target
+    /// that fails one try in ten counts as half again as slow, one that fails every other as
+    /// sixteen times as slow: an error costs the caller far more than its own (short) time, so a
+    /// fast refusal never looks like a fast answer.
+    fn expect_latency(&mut self, view: View<'_>, alias: &Alias, priors: Believed<'_>, now_us: u64) {
+        let mut seen = [Seen::NOTHING; TARGETS_MAX];
+        for (i, seen) in seen.iter_mut().enumerate().take(self.len) {
+            let index = usize::from(self.target[i]);
+            let health = &view
+                .routes
+                .deployment(alias.targets[index].deployment)
+                .health;
+            *seen = health.ttft(now_us);
+            let fair_share = self.weight[i] * self.len as f32;
+            let load = health.in_flight() as f32 / fair_share.max(0.01);
+            let success = health.success_ratio(now_us).max(0.05);
+            let squared = success * success;
+            self.ttft_ms[i] = 1.0 / (squared * squared);
+            self.latency_ms[i] = 1.0 + load;
+        }
+        self.blend(&mut seen, |prior| prior.ttft_us, priors);
+        for (i, seen) in seen.iter().enumerate().take(self.len) {
+            self.ttft_ms[i] *= seen.us / 1_000.0;
+            self.latency_ms[i] *= self.ttft_ms[i];
+        }
+    }
+
+    /// Replaces what was seen by the best that is known: what was seen lately, the less of it the
+    /// older it is; for the rest what the table says; for the rest the mean of the others. So a
+    /// stranger is neither shunned nor rushed at, and one that was slow long ago is tried again.
+    fn blend(
+        &self,
+        seen: &mut [Seen; TARGETS_MAX],
+        prior: impl Fn(TargetPrior) -> Option<f32>,
+        priors: Believed<'_>,
+    ) {
+        let mut table = [Seen::NOTHING; TARGETS_MAX];
+        if priors.belief > 0.0 {
+            for (i, table) in table.iter_mut().enumerate().take(self.len) {
+                if let Some(us) = prior(priors.target(usize::from(self.target[i]))) {
+                    *table = Seen {
+                        us,
+                        belief: priors.belief,
+                    };
+                }
+            }
+        }
+        let (mut sum, mut beliefs) = (0.0, 0.0);
+        for i in 0..self.len {
+            let known = seen[i].over(table[i]);
+            sum += known.us * known.belief;
+            beliefs += known.belief;
+            seen[i] = known;
+        }
+        let neutral = if beliefs > 0.0 {
+            sum / beliefs
+        } else {
+            NEUTRAL_TTFT_US
+        };
+        for known in &mut seen[..self.len] {
+            known.us = neutral + (known.us - neutral) * known.belief;
+        }
+    }
+
+    /// 95th percentile of the time to first token of a request of this size, in milliseconds.
+    pub(crate) fn ttft_p95_ms(
+        &self,
+        view: View<'_>,
+        alias: &Alias,
+        facts: &RequestFacts,
+        priors: Believed<'_>,
+        now_us: u64,
+    ) -> Column {
+        let mut seen = [Seen::NOTHING; TARGETS_MAX];
+        for (i, seen) in seen.iter_mut().enumerate().take(self.len) {
+            let deployment = alias.targets[usize::from(self.target[i])].deployment;
+            *seen = view.routes.deployment(deployment).health.ttft_p95(now_us);
+        }
+        self.blend(&mut seen, |prior| prior.ttft_p95_us, priors);
+        let factor = size::factor(facts.input_tokens, 0) / 1_000.0;
+        seen.map(|seen| seen.us * factor)
+    }
+
+    /// How far a target is from breaking its latency limit: 0 far, 1 at it. By calls in flight
+    /// where its window says how many it takes; by what is known of its latency where its load has
+    /// nothing to do with it, because there is hardly any.
+    pub(crate) fn latency_limit_used(
+        &self,
+        view: View<'_>,
+        alias: &Alias,
+        facts: &RequestFacts,
+        priors: Believed<'_>,
+        now_us: u64,
+    ) -> Column {
+        let p95 = self.ttft_p95_ms(view, alias, facts, priors, now_us);
+        let limit_ms = alias.strategy.ttft_ms_max().unwrap_or(u32::MAX) as f32;
+        let mut used = [0.0; TARGETS_MAX];
+        for (i, used) in used.iter_mut().enumerate().take(self.len) {
+            let index = usize::from(self.target[i]);
+            let health = &view
+                .routes
+                .deployment(alias.targets[index].deployment)
+                .health;
+            let window = alias
+                .windows
+                .as_ref()
+                .and_then(|w| w.get(index)?.limit(now_us));
+            let (tries, _) = health.recent(now_us);
+            let by_load = match window {
+                Some(calls) => 1.0 - 1.0 / calls,
+                None => (tries / TRIES_KNOWN).min(1.0),
+            };
+            let in_flight = (health.in_flight() as f32 + 1.0) / window.unwrap_or(f32::INFINITY);
+            *used = in_flight.min(2.0) * by_load + p95[i] / limit_ms * (1.0 - by_load);
+        }
+        used
+    }
+
+    /// Share of tries that fail. What the table measured counts as so many tries of our own, so
+    /// that one failure on a quiet gateway does not break a limit of one percent.
+    pub(crate) fn error_ratio(
+        &self,
+        view: View<'_>,
+        alias: &Alias,
+        priors: Believed<'_>,
+        now_us: u64,
+    ) -> Column {
+        const ASSUMED_TRIES: f32 = 200.0;
+        let mut ratios = [0.0; TARGETS_MAX];
+        for (i, ratio) in ratios.iter_mut().enumerate().take(self.len) {
+            let index = usize::from(self.target[i]);
+            let health = &view
+                .routes
+                .deployment(alias.targets[index].deployment)
+                .health;
+            let (tries, failures) = health.recent(now_us);
+            let assumed = priors.target(index).error_ratio.unwrap_or(0.0) * priors.belief;
+            *ratio = (failures + assumed * ASSUMED_TRIES) / (tries + ASSUMED_TRIES);
+        }
+        ratios
+    }
+
+    /// Expected cost of this request in picodollars. What was really paid goes before the price
+    /// list; a target without either counts as the dearest: unpriced is never free.
+    pub(crate) fn cost_picousd(
+        &self,
+        view: View<'_>,
+        alias: &Alias,
+        facts: &RequestFacts,
+        priors: Believed<'_>,
+    ) -> Column {
+        let output_tokens = expected_output(facts, priors);
+        let mut costs = [0.0; TARGETS_MAX];
+        let mut dearest: f32 = 0.0;
+        for (i, cost) in costs.iter_mut().enumerate().take(self.len) {
+            let index = usize::from(self.target[i]);
+            let deployment = view.routes.deployment(alias.targets[index].deployment);
+            let input = facts.input_tokens as f32;
+            let paid = priors.target(index).picousd_per_token;
+            *cost = match (paid, deployment.price) {
+                (Some(paid), _) => paid * (input + size::PRICED_PER_OUTPUT_TOKEN * output_tokens),
+                (None, Some(price)) => {
+                    input * price.input_picousd as f32 + output_tokens * price.output_picousd as f32
+                }
+                (None, None) => 0.0,
+            };
+            dearest = dearest.max(*cost);
+        }
+        for cost in &mut costs[..self.len] {
+            if *cost <= 0.0 {
+                *cost = dearest.max(1.0);
+            }
+        }
+        costs
+    }
+}
+
+/// Tries without a late answer after which a target's latency is no argument against it.
+const TRIES_KNOWN: f32 = 50.0;
+
+impl Seen {
+    /// What was seen here, and for the part that is not believed any more what was seen there.
+    fn over(self, there: Self) -> Self {
+        let rest = (1.0 - self.belief) * there.belief;
+        let belief = self.belief + rest;
+        if belief <= 0.0 {
+            return Self::NOTHING;
+        }
+        Self {
+            us: (self.us * self.belief + there.us * rest) / belief,
+            belief,
+        }
+    }
+}
+
+/// Size of the answer: the alias's mean, but no more than the client allows.
+fn expected_output(facts: &RequestFacts, priors: Believed<'_>) -> f32 {
+    const USUAL: f32 = 250.0;
+    let mean = priors.output_tokens_mean().unwrap_or(USUAL);
+    facts
+        .output_tokens_max
+        .map_or(mean, |most| mean.min(most as f32))
+}
+
+/// Makes numbers sum to 1; equal ones if all are 0.
+pub(crate) fn normalise(values: &mut [f32]) {
+    let sum: f32 = values.iter().sum();
+    let even = 1.0 / values.len() as f32;
+    for value in values {
+        *value = if sum > 0.0 { *value / sum } else { even };
+    }
+}
