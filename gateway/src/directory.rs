@@ -305,21 +305,23 @@ impl Deployments {
         }
         let header = HeaderValue::from_str(&name)
             .map_err(|_| format!("\"{}\" holds characters that no model has", target.model))?;
+        let auth = keys.get(number).cloned();
+        let key_name = auth
+            .as_ref()
+            .map(|_| format!("{}#{}", provider.name, number + 1));
         self.specs.push(DeploymentSpec {
             name: name.clone(),
             provider: provider.name.clone(),
             model: target.model.clone(),
+            key: key_name.clone().unwrap_or_default(),
             context_window_tokens: target.context_window_tokens,
             price: None,
         });
-        let auth = keys.get(number).cloned();
         self.built.push(Arc::new(Deployment {
             name,
             model: target.model.clone(),
             provider: provider.clone(),
-            key_name: auth
-                .as_ref()
-                .map(|_| format!("{}#{}", provider.name, number + 1)),
+            key_name,
             auth,
             header,
         }));
@@ -390,6 +392,7 @@ fn alias_spec(
         retry: alias.retry.clone(),
         hedge: None,
         shadow: None,
+        exploration: None,
     }
 }
 
