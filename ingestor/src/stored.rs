@@ -1,0 +1,149 @@
+//! What is known to be stored of each stream.
+//!
+//! The log gives records again after a crash, a rebalance, or a failed commit. For each stream that
+//! is met for the first time since then, the tables are asked which seqs they have; from there on a
+//! high-water mark is enough, because a stream's records come in order.
+
+use std::collections::{BTreeMap, HashMap};
+
+use weir_schemas::StreamId;
+
+use crate::batch::Ranges;
+
+/// What is known, since the source's epoch last changed.
+#[derive(Debug, Default)]
+pub(crate) struct Stored {
+    epoch: Option<u64>,
+    streams: HashMap<StreamId, Known>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    /// All seqs up to this one are stored, or known to be gone.
+    up_to: u64,
+    /// Seqs above that are stored all the same, in order.
+    beyond: Vec<u64>,
+}
+
+impl Stored {
+    /// Forgets everything if the source may give again what it gave before.
+    pub(crate) fn enter(&mut self, epoch: u64) {
+        if self.epoch != Some(epoch) {
+            *self = Self {
+                epoch: Some(epoch),
+                streams: HashMap::new(),
+            };
+        }
+    }
+
+    /// Streams of a batch that the tables must be asked about, with the first seq that matters.
+    pub(crate) fn unknown(&self, ranges: &Ranges) -> BTreeMap<StreamId, u64> {
+        ranges
+            .iter()
+            .filter(|(stream, _)| !self.streams.contains_key(*stream))
+            .map(|(stream, (first, _))| (*stream, *first))
+            .collect()
+    }
+
+    /// Takes in what the tables have of a stream from `first` on; `seqs` in order.
+    pub(crate) fn learn(&mut self, stream: StreamId, first: u64, seqs: Vec<u64>) {
+        let known = self.streams.entry(stream).or_default();
+        known.up_to = known.up_to.max(first.saturating_sub(1));
+        known.beyond = seqs;
+    }
+
+    pub(crate) fn has(&self, stream: StreamId, seq: u64) -> bool {
+        self.streams
+            .get(&stream)
+            .is_some_and(|known| seq <= known.up_to || known.beyond.binary_search(&seq).is_ok())
+    }
+
+    /// Notes that all of a batch is stored.
+    pub(crate) fn note(&mut self, ranges: &Ranges) {
+        for (stream, (_, last)) in ranges {
+            let known = self.streams.entry(*stream).or_default();
+            known.up_to = known.up_to.max(*last);
+            known.beyond.retain(|seq| *seq > known.up_to);
+        }
+    }
+
+    /// Forgets the streams of a batch: an insert's outcome is unknown, and the tables must be asked.
+    pub(crate) fn doubt(&mut self, ranges: &Ranges) {
+        ranges.keys().for_each(|stream| {
+            self.streams.remove(stream);
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn stream(number: u8) -> StreamId {
+        StreamId::from_bytes([number; 16])
+    }
+
+    #[test]
+    fn a_stream_is_asked_about_once_per_epoch() {
+        let mut stored = Stored::default();
+        let ranges = Ranges::from([(stream(1), (5, 9))]);
+        stored.enter(1);
+        assert_eq!(stored.unknown(&ranges), BTreeMap::from([(stream(1), 5)]));
+        stored.learn(stream(1), 5, vec![6]);
+        assert!(stored.unknown(&ranges).is_empty());
+        stored.enter(1);
+        assert!(stored.unknown(&ranges).is_empty());
+        stored.enter(2);
+        assert_eq!(stored.unknown(&ranges), BTreeMap::from([(stream(1), 5)]));
+        stored.learn(stream(1), 5, vec![]);
+        stored.doubt(&ranges);
+        assert_eq!(stored.unknown(&ranges), BTreeMap::from([(stream(1), 5)]));
+    }
+
+    proptest! {
+        /// A source that gives anything again at any restart, and inserts of which a crash leaves
+        /// any part: in the end the table has every seq exactly once.
+        #[test]
+        fn every_seq_is_stored_exactly_once(
+            steps in prop::collection::vec((0_u64..40, 1_u64..30, any::<u32>(), any::<bool>()), 1..60),
+        ) {
+            let mut table: Vec<u64> = Vec::new();
+            let mut stored = Stored::default();
+            let mut epoch = 1;
+            let mut committed = 0_u64;
+            let mut next = 1;
+            for (back, length, mask, crashes) in steps {
+                stored.enter(epoch);
+                let (first, last) = (next, next + length - 1);
+                let ranges = Ranges::from([(stream(1), (first, last))]);
+                for (stream, from) in stored.unknown(&ranges) {
+                    let mut seqs: Vec<u64> =
+                        table.iter().copied().filter(|seq| *seq >= from).collect();
+                    seqs.sort_unstable();
+                    stored.learn(stream, from, seqs);
+                }
+                let wanted: Vec<u64> =
+                    (first..=last).filter(|seq| !stored.has(stream(1), *seq)).collect();
+                if crashes {
+                    // Any part of the batch is in the table, and nobody knows which.
+                    table.extend(wanted.iter().filter(|seq| mask >> (*seq % 32) & 1 == 1));
+                    epoch += 1;
+                    // At the commit, or anywhere before it.
+                    next = (committed + 1).saturating_sub(back).max(1);
+                } else {
+                    table.extend(wanted);
+                    stored.note(&ranges);
+                    committed = committed.max(last);
+                    next = last + 1;
+                }
+            }
+            let distinct: BTreeSet<u64> = table.iter().copied().collect();
+            prop_assert_eq!(distinct.len(), table.len(), "a seq is stored twice");
+            prop_assert!((1..=committed).all(|seq| distinct.contains(&seq)), "a seq is missing");
+        }
+    }
+}
