@@ -16,11 +16,12 @@ CREATE TABLE IF NOT EXISTS weir.migrations
     version    UInt32                 COMMENT 'Number of the migration.',
     name       String                 COMMENT 'Name of the migration.',
     checksum   String                 COMMENT 'SHA-256 of its text: an applied migration must not change.',
-    applied_at DateTime64(3, 'UTC')   COMMENT 'When it was applied.',
+    applied_at DateTime64(3, 'UTC') DEFAULT now64(3, 'UTC') COMMENT 'When it was applied.',
     applied_by String                 COMMENT 'Version of the program that applied it.'
 )
 ENGINE = MergeTree
 ORDER BY version
+SETTINGS non_replicated_deduplication_window = 100
 COMMENT 'Migrations applied to this database.';
 
 CREATE TABLE IF NOT EXISTS weir.requests
@@ -87,6 +88,8 @@ CREATE TABLE IF NOT EXISTS weir.requests
     limit_verdict         LowCardinality(String)              COMMENT 'Limit or budget that refused the request, or came close.' CODEC(ZSTD(1)),
 
     INDEX by_request request_id TYPE bloom_filter(0.025) GRANULARITY 1,
+    INDEX by_stream stream TYPE set(64) GRANULARITY 1,
+    INDEX by_seq seq TYPE minmax GRANULARITY 1,
     INDEX by_user user TYPE bloom_filter(0.01) GRANULARITY 1,
     INDEX by_key key_id TYPE bloom_filter(0.01) GRANULARITY 1,
 
@@ -170,7 +173,9 @@ CREATE TABLE IF NOT EXISTS weir.attempts
     table_version         Nullable(UInt64)                    COMMENT 'Routing table that decided.' CODEC(T64, ZSTD(1)),
     propensity            Nullable(Float32)                   COMMENT 'Probability with which this deployment was chosen for this try.' CODEC(ZSTD(1)),
 
-    INDEX by_request request_id TYPE bloom_filter(0.025) GRANULARITY 1
+    INDEX by_request request_id TYPE bloom_filter(0.025) GRANULARITY 1,
+    INDEX by_stream stream TYPE set(64) GRANULARITY 1,
+    INDEX by_seq seq TYPE minmax GRANULARITY 1
 )
 ENGINE = MergeTree
 PARTITION BY toDate(ts)

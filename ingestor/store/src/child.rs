@@ -29,7 +29,7 @@ use crate::serve::{FacadeOptions, serve as serve_facade};
 pub const GRACE: Duration = Duration::from_secs(5);
 
 /// What the process is started with.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServeOptions {
     /// The engine's library, if a setting names it.
     pub library: Option<PathBuf>,
@@ -69,7 +69,16 @@ pub enum Report {
         pid: u32,
     },
     /// It could not be started.
-    Failed { reason: String, mend: String },
+    Failed { reason: String, how_to_mend: String },
+}
+
+impl Report {
+    fn failed(error: &ServeError) -> Self {
+        Self::Failed {
+            reason: error.to_string(),
+            how_to_mend: error.how_to_mend(),
+        }
+    }
 }
 
 /// Why the engine cannot be served.
@@ -104,9 +113,9 @@ pub enum ServeError {
 impl ServeError {
     /// What to do about it.
     #[must_use]
-    pub fn mend(&self) -> String {
+    pub fn how_to_mend(&self) -> String {
         match self {
-            Self::NotFound(error) => error.mend(),
+            Self::NotFound(error) => error.how_to_mend(),
             Self::Load(_) => format!("remove the file and run {FETCH_COMMAND}"),
             Self::Locked { .. } => {
                 "stop the other process, or choose another data directory (--data-dir)".to_owned()
@@ -131,10 +140,7 @@ pub fn serve(options: &ServeOptions) -> Result<(), ServeError> {
     let served = start(options).and_then(|started| started.run(options));
     if let Err(error) = &served {
         // Nobody listening is no reason to fail twice.
-        let _ = report(&Report::Failed {
-            reason: error.to_string(),
-            mend: error.mend(),
-        });
+        let _ = report(&Report::failed(error));
     }
     served
 }
@@ -368,7 +374,11 @@ mod tests {
         let error = lock(directory.path()).unwrap_err();
         let holder = format!("process {}", std::process::id());
         assert!(error.to_string().contains(&holder), "{error}");
-        assert!(error.mend().contains("--data-dir"), "{}", error.mend());
+        assert!(
+            error.how_to_mend().contains("--data-dir"),
+            "{}",
+            error.how_to_mend()
+        );
         drop(held);
         lock(directory.path()).unwrap();
     }
@@ -380,6 +390,10 @@ mod tests {
         let source = io::Error::from(io::ErrorKind::AddrInUse);
         let error = ServeError::Listen { address, source };
         assert!(error.to_string().contains(&address.to_string()), "{error}");
-        assert!(error.mend().contains("[store] listen"), "{}", error.mend());
+        assert!(
+            error.how_to_mend().contains("[store] listen"),
+            "{}",
+            error.how_to_mend()
+        );
     }
 }

@@ -15,6 +15,7 @@
 mod answer;
 pub mod block;
 pub mod child;
+pub mod client;
 pub mod config;
 pub mod engine;
 pub mod error;
@@ -22,7 +23,14 @@ pub mod format;
 mod intake;
 mod killer;
 pub mod library;
+mod migrate;
 pub mod request;
 mod run;
 pub mod serve;
 pub mod sql;
+pub mod supervisor;
+
+pub use child::{ServeError, ServeOptions};
+pub use client::{Query, RawAnswer, Store, StoreConfig, StoreError, Timeouts, Verdict};
+pub use migrate::Applied;
+pub use supervisor::{StoreState, Supervisor, SupervisorOptions};

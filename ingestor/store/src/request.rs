@@ -29,6 +29,7 @@ pub struct QueryRequest {
     pub credentials: Option<Credentials>,
 }
 
+/// A user and a password. Printing it shows the user only.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Credentials {
     pub user: String,

@@ -55,7 +55,7 @@ pub const OUTPUT_QUEUED_MAX: usize = 2;
 const HEAD_TIME_MAX: Duration = Duration::from_secs(60);
 
 /// How the engine is served.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FacadeOptions {
     /// Statements that run at once, INSERTs with rows aside.
     pub queries_max: usize,

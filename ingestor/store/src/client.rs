@@ -1,0 +1,451 @@
+//! The client: what the ingestor and the commands need of ClickHouse, embedded or not.
+//!
+//! A thin layer over the crate `clickhouse`. It sets what must not be left to a server's defaults
+//! (`async_insert` above all, which is on in 26.x), gives everything a time limit, and says of each
+//! error whether it is worth another try.
+
+use std::fmt;
+use std::future::Future;
+use std::time::Duration;
+
+use bytes::Bytes;
+use clickhouse::query::BytesCursor;
+use clickhouse::{Client, Row, RowOwned, RowRead, RowWrite};
+use tokio::time::timeout;
+use weir_schemas::StreamId;
+use weir_schemas::clickhouse::DATABASE;
+
+use crate::error::exception_code;
+use crate::migrate::{self, Applied};
+
+/// Where ClickHouse is.
+#[derive(Clone, PartialEq, Eq)]
+pub struct StoreConfig {
+    /// `http://host:8123` or `https://…`.
+    pub url: String,
+    /// Empty for a store that asks for none, such as the embedded one.
+    pub user: String,
+    pub password: String,
+}
+
+impl StoreConfig {
+    /// A store that asks for no password, such as the embedded one.
+    #[must_use]
+    pub fn new(url: impl Into<String>) -> Self {
+        Self {
+            url: url.into(),
+            user: String::new(),
+            password: String::new(),
+        }
+    }
+}
+
+impl fmt::Debug for StoreConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StoreConfig")
+            .field("url", &self.url)
+            .field("user", &self.user)
+            .finish_non_exhaustive()
+    }
+}
+
+/// How long things may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Timeouts {
+    pub ping: Duration,
+    /// For one piece of a batch to be taken, and then for the batch to be stored.
+    pub insert: Duration,
+    /// For a query of Weir's own to answer in full.
+    pub query: Duration,
+    /// For one statement of a migration.
+    pub migration: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            ping: Duration::from_secs(5),
+            insert: Duration::from_secs(120),
+            query: Duration::from_secs(60),
+            migration: Duration::from_secs(600),
+        }
+    }
+}
+
+/// What to do about an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// The same again may succeed: the store is away, busy, full, or slow.
+    Transient,
+    /// The data is at fault: the batch holds a row that no try will store.
+    Poison,
+    /// Somebody must change something first: the address, the password, the tables, the program.
+    Permanent,
+}
+
+/// What went wrong with the store.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{context}: {message}")]
+pub struct StoreError {
+    pub verdict: Verdict,
+    /// ClickHouse's number for the error, if it was ClickHouse that answered.
+    pub code: Option<u32>,
+    /// What was being done.
+    pub context: String,
+    pub message: String,
+}
+
+impl StoreError {
+    pub(crate) fn permanent(context: &str, message: impl Into<String>) -> Self {
+        Self {
+            verdict: Verdict::Permanent,
+            code: None,
+            context: context.to_owned(),
+            message: message.into(),
+        }
+    }
+
+    fn timed_out(context: &str, within: Duration) -> Self {
+        Self {
+            verdict: Verdict::Transient,
+            code: None,
+            context: context.to_owned(),
+            message: format!("no answer within {} s", within.as_secs()),
+        }
+    }
+
+    /// Adds to an error of the crate what was being done.
+    #[must_use]
+    pub fn new(context: &str, error: &clickhouse::error::Error) -> Self {
+        let code = match error {
+            clickhouse::error::Error::BadResponse(text) => exception_code(text),
+            _ => None,
+        };
+        let mut message = error.to_string();
+        let mut cause = std::error::Error::source(error);
+        while let Some(next) = cause {
+            let next_text = next.to_string();
+            if !message.ends_with(&next_text) {
+                message = format!("{message}: {next_text}");
+            }
+            cause = next.source();
+        }
+        Self {
+            verdict: verdict(error, code),
+            code,
+            context: context.to_owned(),
+            message,
+        }
+    }
+}
+
+fn verdict(error: &clickhouse::error::Error, code: Option<u32>) -> Verdict {
+    use clickhouse::error::Error;
+    match error {
+        Error::Network(_) | Error::TimedOut | Error::NotEnoughData => Verdict::Transient,
+        // Without a number it was a proxy that answered, or a server on its way down.
+        Error::BadResponse(_) => code.map_or(Verdict::Transient, verdict_of_code),
+        Error::SequenceMustHaveLength | Error::InvalidUtf8Encoding(_) | Error::Custom(_) => {
+            Verdict::Poison
+        }
+        _ => Verdict::Permanent,
+    }
+}
+
+/// Sorts ClickHouse's errors. An unknown one is taken for transient: trying again loses nothing.
+fn verdict_of_code(code: u32) -> Verdict {
+    match code {
+        // Cannot parse this or that, out of range, too large, null where none may be.
+        6 | 25 | 26 | 27 | 32 | 33 | 38 | 41 | 53 | 69 | 70 | 72 | 117 | 128 | 131 | 321 | 349
+        | 376 | 407 | 441 | 675 | 676 => Verdict::Poison,
+        // No such column, table, database, setting, function, type, user; not allowed; no SQL.
+        10 | 15 | 16 | 20 | 36 | 43 | 44 | 46 | 47 | 48 | 50 | 56 | 60 | 62 | 63 | 73 | 78 | 80
+        | 81 | 115 | 164 | 192 | 193 | 194 | 336 | 497 | 511 | 512 | 516 => Verdict::Permanent,
+        _ => Verdict::Transient,
+    }
+}
+
+/// A store, wherever it is. Cheap to clone.
+#[derive(Clone)]
+pub struct Store {
+    client: Client,
+    timeouts: Timeouts,
+    url: String,
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store")
+            .field("url", &self.url)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Store {
+    /// Prepares a client. Nothing is sent yet.
+    pub fn connect(config: &StoreConfig) -> Result<Self, StoreError> {
+        let scheme = config.url.split_once("://").map(|(scheme, _)| scheme);
+        if !matches!(scheme, Some("http" | "https")) {
+            return Err(StoreError::permanent(
+                "read the store's URL",
+                format!("{:?} does not start with http:// or https://", config.url),
+            ));
+        }
+        let mut client = Client::default().with_url(&config.url);
+        if !config.user.is_empty() {
+            client = client
+                .with_user(&config.user)
+                .with_password(&config.password);
+        }
+        Ok(Self {
+            client,
+            timeouts: Timeouts::default(),
+            url: config.url.clone(),
+        })
+    }
+
+    #[must_use]
+    pub fn with_timeouts(mut self, timeouts: Timeouts) -> Self {
+        self.timeouts = timeouts;
+        self
+    }
+
+    /// Where the store is.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Whether the store answers, and lets us in.
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        let query = self.client.query("SELECT 1").fetch_one::<u8>();
+        within(
+            self.timeouts.ping,
+            "ask the store whether it is there",
+            query,
+        )
+        .await
+        .map(drop)
+    }
+
+    /// Brings the tables to what this program needs, and their retention to `retention_days` (0 is
+    /// for ever). May be run at any time, by several processes at once.
+    pub async fn migrate(&self, retention_days: u32) -> Result<Applied, StoreError> {
+        let applied = migrate::run(self, retention_days).await?;
+        self.client.clear_cached_metadata().await;
+        Ok(applied)
+    }
+
+    /// Stores rows in a table of Weir's.
+    ///
+    /// The batch is stored whole or not at all, as long as it falls into one partition: one day. The
+    /// same token again stores nothing, as a rule; after a kill at the wrong moment it may, so what
+    /// is stored must be asked of the rows themselves ([`Store::stored_seqs`]).
+    pub async fn insert<R>(
+        &self,
+        table: &str,
+        rows: &[R::Value<'_>],
+        token: &str,
+    ) -> Result<(), StoreError>
+    where
+        R: Row + RowWrite,
+    {
+        let context = format!("insert {} rows into {table}", rows.len());
+        let failed = |error| StoreError::new(&context, &error);
+        let limit = self.timeouts.insert;
+        // The columns' types are asked for once, and remembered by the client.
+        let insert = timeout(limit, self.in_database().insert::<R>(table)).await;
+        let insert = insert
+            .map_err(|_| StoreError::timed_out(&context, limit))?
+            .map_err(failed)?;
+        let mut insert = insert
+            .with_timeouts(Some(limit), Some(limit))
+            .with_setting("async_insert", "0")
+            .with_setting("wait_end_of_query", "1")
+            .with_setting("insert_deduplicate", "1")
+            .with_setting("insert_deduplication_token", token);
+        for row in rows {
+            insert.write(row).await.map_err(failed)?;
+        }
+        insert.end().await.map_err(failed)
+    }
+
+    /// Asks a question; what comes back is made into rows. Values go in with [`Query::param`] or
+    /// `bind`.
+    ///
+    /// [`Query::param`]: clickhouse::query::Query::param
+    pub async fn fetch<R>(&self, query: Query) -> Result<Vec<R>, StoreError>
+    where
+        R: RowOwned + RowRead,
+    {
+        within(self.timeouts.query, "ask the store", query.fetch_all::<R>()).await
+    }
+
+    /// A question to be filled with values and handed to [`Store::fetch`].
+    pub fn query(&self, sql: &str) -> Query {
+        self.in_database().query(sql)
+    }
+
+    /// Runs one statement that gives no rows.
+    pub(crate) async fn execute(&self, context: &str, sql: &str) -> Result<(), StoreError> {
+        // DDL is awaited: a mutation that a migration starts has ended when this returns.
+        let query = self
+            .client
+            .query_raw(sql)
+            .with_setting("mutations_sync", "1")
+            .with_setting("max_execution_time", "0");
+        within(self.timeouts.migration, context, query.execute()).await
+    }
+
+    /// Sends any statement and returns what comes back, as it comes, in the format given (or in the
+    /// one that the statement names).
+    pub fn raw_query(&self, sql: &str, format: &str) -> Result<RawAnswer, StoreError> {
+        let cursor = self.in_database().query_raw(sql).fetch_bytes(format);
+        let cursor = cursor.map_err(|error| StoreError::new("send the statement", &error))?;
+        Ok(RawAnswer { cursor })
+    }
+
+    /// The sequence numbers of a stream, from one on, that are stored.
+    ///
+    /// `since_us` bounds the search in time (microseconds since 1970): rows older than that are not
+    /// looked at, so it must be older than any row that is asked for. Looking at a few days takes
+    /// milliseconds, at everything seconds.
+    pub async fn stored_seqs(
+        &self,
+        stream: StreamId,
+        from_seq: u64,
+        since_us: u64,
+    ) -> Result<Vec<u64>, StoreError> {
+        let per_table = ["requests", "attempts", "control_changes", "streams"].map(|table| {
+            format!(
+                "SELECT seq FROM {table} WHERE stream = {{stream:UUID}} AND seq >= {{from:UInt64}} \
+                 AND ts >= fromUnixTimestamp64Micro({{since:Int64}}, 'UTC')"
+            )
+        });
+        let sql = format!(
+            "SELECT DISTINCT seq FROM ({}) ORDER BY seq",
+            per_table.join(" UNION ALL ")
+        );
+        let since = i64::try_from(since_us).unwrap_or(i64::MAX);
+        let query = self
+            .query(&sql)
+            .param("stream", stream.to_string())
+            .param("from", from_seq)
+            .param("since", since);
+        self.fetch(query).await
+    }
+
+    fn in_database(&self) -> Client {
+        self.client.clone().with_database(DATABASE)
+    }
+
+    pub(crate) fn client(&self) -> &Client {
+        &self.client
+    }
+}
+
+/// A question, before it is asked.
+pub type Query = clickhouse::query::Query;
+
+async fn within<T>(
+    limit: Duration,
+    context: &str,
+    work: impl Future<Output = clickhouse::error::Result<T>>,
+) -> Result<T, StoreError> {
+    match timeout(limit, work).await {
+        Ok(done) => done.map_err(|error| StoreError::new(context, &error)),
+        Err(_) => Err(StoreError::timed_out(context, limit)),
+    }
+}
+
+/// The answer to a raw query, on its way.
+pub struct RawAnswer {
+    cursor: BytesCursor,
+}
+
+impl fmt::Debug for RawAnswer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RawAnswer").finish_non_exhaustive()
+    }
+}
+
+impl RawAnswer {
+    /// The next bytes; None at the end.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, StoreError> {
+        self.cursor
+            .next()
+            .await
+            .map_err(|error| StoreError::new("read the answer", &error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clickhouse::error::Error;
+
+    fn check(error: &Error, verdict: Verdict, code: Option<u32>) {
+        let error = StoreError::new("do it", error);
+        assert_eq!((error.verdict, error.code), (verdict, code), "{error}");
+    }
+
+    #[test]
+    fn errors_are_sorted_by_what_to_do() {
+        let answer = |text: &str| Error::BadResponse(text.to_owned());
+        check(&Error::TimedOut, Verdict::Transient, None);
+        check(&Error::Network("refused".into()), Verdict::Transient, None);
+        check(&answer("502 Bad Gateway"), Verdict::Transient, None);
+        check(
+            &answer("Code: 252. DB::Exception: Too many parts"),
+            Verdict::Transient,
+            Some(252),
+        );
+        check(
+            &answer("Code: 9999. DB::Exception: unheard of"),
+            Verdict::Transient,
+            Some(9999),
+        );
+        check(
+            &answer("Code: 27. DB::Exception: Cannot parse"),
+            Verdict::Poison,
+            Some(27),
+        );
+        check(
+            &Error::Custom("no such variant".to_owned()),
+            Verdict::Poison,
+            None,
+        );
+        check(
+            &answer("Code: 60. DB::Exception: no table"),
+            Verdict::Permanent,
+            Some(60),
+        );
+        check(
+            &answer("Code: 516. DB::Exception: password"),
+            Verdict::Permanent,
+            Some(516),
+        );
+        check(
+            &Error::SchemaMismatch("a".to_owned()),
+            Verdict::Permanent,
+            None,
+        );
+    }
+
+    #[test]
+    fn an_address_that_is_none_is_refused() {
+        let error = Store::connect(&StoreConfig::new("localhost:8123")).unwrap_err();
+        assert_eq!(error.verdict, Verdict::Permanent);
+        assert!(error.to_string().contains("localhost:8123"), "{error}");
+    }
+
+    #[test]
+    fn printing_a_config_shows_no_password() {
+        let config = StoreConfig {
+            url: "http://x".to_owned(),
+            user: "u".to_owned(),
+            password: "secret".to_owned(),
+        };
+        assert!(!format!("{config:?}").contains("secret"));
+    }
+}

@@ -1,0 +1,257 @@
+//! Bringing the database to what the program needs.
+//!
+//! The way through [`run`]: read what was applied → refuse what does not fit (a migration that was
+//! changed since, or one of a newer program) → apply what is missing, statement by statement → set
+//! the retention.
+//!
+//! | killed | what is left | what the next run does |
+//! | --- | --- | --- |
+//! | between two statements | some of a migration's objects | all its statements again: each can be |
+//! | before the record | all of its objects | the same, and the record |
+//! | before the retention | tables that keep for ever, or as long as before | sets it |
+//!
+//! Two runs at once do the same twice, which is harmless for the same reason; the record carries a
+//! deduplication token.
+
+use clickhouse::Row;
+use ring::digest::{SHA256, digest};
+use serde::{Deserialize, Serialize};
+use tracing::info;
+use weir_schemas::clickhouse::{DATABASE, MIGRATIONS, Migration, RETAINED_TABLES};
+
+use crate::client::{Store, StoreError};
+use crate::sql::split_script;
+
+/// What a run did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Applied {
+    /// Migrations that were applied.
+    pub migrations: Vec<u32>,
+    /// Tables whose retention was changed.
+    pub retention: Vec<String>,
+}
+
+/// One row of `weir.migrations`.
+#[derive(Clone, Debug, PartialEq, Eq, Row, Serialize, Deserialize)]
+struct Record {
+    version: u32,
+    name: String,
+    checksum: String,
+}
+
+/// What is written: the time is the server's.
+#[derive(Debug, Row, Serialize)]
+struct NewRecord<'a> {
+    version: u32,
+    name: &'a str,
+    checksum: &'a str,
+    applied_by: &'a str,
+}
+
+pub(crate) async fn run(store: &Store, retention_days: u32) -> Result<Applied, StoreError> {
+    run_list(store, MIGRATIONS, retention_days).await
+}
+
+async fn run_list(
+    store: &Store,
+    migrations: &[Migration],
+    retention_days: u32,
+) -> Result<Applied, StoreError> {
+    let records = records(store).await?;
+    let pending = pending(migrations, &records)?;
+    let mut applied = Applied::default();
+    for migration in pending {
+        apply(store, migration).await?;
+        info!(
+            version = migration.version,
+            name = migration.name,
+            "applied a migration"
+        );
+        applied.migrations.push(migration.version);
+    }
+    for table in RETAINED_TABLES {
+        if set_retention(store, table, retention_days).await? {
+            info!(table, retention_days, "changed the retention");
+            applied.retention.push((*table).to_owned());
+        }
+    }
+    Ok(applied)
+}
+
+/// What was applied; nothing if the database is not there yet.
+async fn records(store: &Store) -> Result<Vec<Record>, StoreError> {
+    let exists = store
+        .client()
+        .query("SELECT count() FROM system.tables WHERE database = ? AND name = 'migrations'")
+        .bind(DATABASE);
+    if store.fetch::<u64>(exists).await? == [0] {
+        return Ok(Vec::new());
+    }
+    let query = store.query("SELECT DISTINCT ?fields FROM migrations ORDER BY version");
+    store.fetch(query).await
+}
+
+/// The migrations that are missing, if what is there fits.
+fn pending<'m>(
+    migrations: &'m [Migration],
+    records: &[Record],
+) -> Result<Vec<&'m Migration>, StoreError> {
+    const CONTEXT: &str = "compare the database's migrations with this program's";
+    for record in records {
+        let Some(migration) = migrations
+            .iter()
+            .find(|known| known.version == record.version)
+        else {
+            return Err(StoreError::permanent(
+                CONTEXT,
+                format!(
+                    "migration {} ({}) was applied by a newer weir: use that one, or another \
+                     database",
+                    record.version, record.name
+                ),
+            ));
+        };
+        if checksum(migration) != record.checksum {
+            return Err(StoreError::permanent(
+                CONTEXT,
+                format!(
+                    "migration {} ({}) is not the one that was applied: an applied migration must \
+                     not change; undo the change and add a new migration",
+                    record.version, record.name
+                ),
+            ));
+        }
+    }
+    let missing = |migration: &&Migration| {
+        records
+            .iter()
+            .all(|record| record.version != migration.version)
+    };
+    Ok(migrations.iter().filter(missing).collect())
+}
+
+fn checksum(migration: &Migration) -> String {
+    let digest = digest(&SHA256, migration.sql.as_bytes());
+    digest
+        .as_ref()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
+}
+
+async fn apply(store: &Store, migration: &Migration) -> Result<(), StoreError> {
+    let statements = split_script(migration.sql);
+    for (number, statement) in (1..).zip(&statements) {
+        let context = format!(
+            "apply migration {} ({}), statement {number} of {}",
+            migration.version,
+            migration.name,
+            statements.len()
+        );
+        store.execute(&context, statement).await?;
+    }
+    let record = NewRecord {
+        version: migration.version,
+        name: migration.name,
+        checksum: &checksum(migration),
+        applied_by: env!("CARGO_PKG_VERSION"),
+    };
+    let token = format!("migration-{}", migration.version);
+    store
+        .insert::<NewRecord<'_>>("migrations", &[record], &token)
+        .await
+}
+
+/// Makes rows go after some days; 0 is never. Says whether that is a change.
+async fn set_retention(store: &Store, table: &str, days: u32) -> Result<bool, StoreError> {
+    let query = store
+        .query("SELECT engine_full FROM system.tables WHERE database = ? AND name = ?")
+        .bind(DATABASE)
+        .bind(table);
+    let engine = store
+        .fetch::<String>(query)
+        .await?
+        .pop()
+        .unwrap_or_default();
+    let current = engine.split_once(" TTL ").map(|(_, ttl)| ttl);
+    let wanted = format!("toDateTime(ts) + toIntervalDay({days})");
+    let statement = match (days, current) {
+        (0, None) => return Ok(false),
+        (0, Some(_)) => format!("ALTER TABLE {DATABASE}.{table} REMOVE TTL"),
+        (_, Some(ttl)) if ttl.split(" SETTINGS ").next() == Some(&wanted) => return Ok(false),
+        _ => format!("ALTER TABLE {DATABASE}.{table} MODIFY TTL {wanted}"),
+    };
+    store
+        .execute(&format!("set the retention of {table}"), &statement)
+        .await?;
+    Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FIRST: Migration = Migration {
+        version: 1,
+        name: "first",
+        sql: "SELECT 1;",
+    };
+    const SECOND: Migration = Migration {
+        version: 2,
+        name: "second",
+        sql: "SELECT 2;",
+    };
+
+    fn record(migration: &Migration) -> Record {
+        Record {
+            version: migration.version,
+            name: migration.name.to_owned(),
+            checksum: checksum(migration),
+        }
+    }
+
+    #[test]
+    fn what_is_missing_is_applied_in_order() {
+        let all = [FIRST, SECOND];
+        assert_eq!(pending(&all, &[]).unwrap(), [&FIRST, &SECOND]);
+        assert_eq!(pending(&all, &[record(&FIRST)]).unwrap(), [&SECOND]);
+        assert!(
+            pending(&all, &[record(&FIRST), record(&SECOND)])
+                .unwrap()
+                .is_empty()
+        );
+    }
+
+    #[test]
+    fn a_migration_that_changed_is_refused() {
+        let changed = Migration {
+            sql: "SELECT 3;",
+            ..FIRST
+        };
+        let error = pending(&[changed], &[record(&FIRST)]).unwrap_err();
+        assert!(
+            error.message.contains("migration 1 (first) is not the one"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_newer_programs_database_is_refused() {
+        let error = pending(&[FIRST], &[record(&FIRST), record(&SECOND)]).unwrap_err();
+        assert!(error.message.contains("newer weir"), "{error}");
+    }
+
+    #[test]
+    fn every_statement_of_every_migration_can_be_run_again() {
+        for migration in MIGRATIONS {
+            for statement in split_script(migration.sql) {
+                let again = ["IF NOT EXISTS", "IF EXISTS", "OR REPLACE"];
+                assert!(
+                    again.iter().any(|again| statement.contains(again)),
+                    "migration {}: {statement}",
+                    migration.version
+                );
+            }
+        }
+    }
+}

@@ -1,0 +1,366 @@
+//! Keeps the process that serves the engine running.
+//!
+//! [`Supervisor::start`] starts the child and watches it: it waits for its report, starts it again
+//! when it dies, ever more slowly while that does not help, and says how things are in a
+//! [`StoreState`]. A store that cannot run is a state, never an error of the process that wants it:
+//! the gateway serves and the journal grows meanwhile.
+//!
+//! The child notices the end of its standard input, which this holds open. So it ends with its
+//! parent, however that ends; and it is in a process group of its own, so that a Ctrl-C reaches the
+//! parent alone, which stops things in order.
+
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader, Lines};
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep, timeout};
+use tracing::{error, info, warn};
+
+use crate::child::Report;
+
+/// The first pause before a new try; each further one is twice as long.
+const PAUSE_MIN: Duration = Duration::from_millis(200);
+const PAUSE_MAX: Duration = Duration::from_secs(10);
+/// A child that served for this long was well: the next pause is short again.
+const WELL_AFTER: Duration = Duration::from_secs(30);
+
+/// How the child is run.
+#[derive(Clone, Debug)]
+pub struct SupervisorOptions {
+    /// The program: usually this very one.
+    pub program: PathBuf,
+    /// Its arguments: usually the hidden command that serves the store, and the flag that makes it
+    /// [`supervised`](crate::ServeOptions::supervised).
+    pub args: Vec<OsString>,
+    /// How long the child may take to say that it is ready. Loading many parts takes a while.
+    pub start_within: Duration,
+    /// How long it may take to end when told to, before it is killed.
+    pub stop_within: Duration,
+}
+
+impl SupervisorOptions {
+    #[must_use]
+    pub fn new(program: PathBuf, args: Vec<OsString>) -> Self {
+        Self {
+            program,
+            args,
+            start_within: Duration::from_secs(120),
+            stop_within: Duration::from_secs(15),
+        }
+    }
+}
+
+/// How the store is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StoreState {
+    /// It has not said yet what became of it.
+    Starting,
+    /// It answers.
+    Ready {
+        address: SocketAddr,
+        engine: String,
+        pid: u32,
+    },
+    /// It could not be started. It is tried again, now and then.
+    Failed { reason: String, how_to_mend: String },
+    /// It was told to stop, and has.
+    Stopped,
+}
+
+/// A child that is kept running. Dropping this kills it; [`Supervisor::stop`] is kinder.
+#[derive(Debug)]
+pub struct Supervisor {
+    state: watch::Receiver<StoreState>,
+    stop: watch::Sender<bool>,
+    task: JoinHandle<()>,
+}
+
+impl Supervisor {
+    /// Starts the child. Must be called within a tokio runtime with I/O and time.
+    #[must_use]
+    pub fn start(options: SupervisorOptions) -> Self {
+        let (state_in, state) = watch::channel(StoreState::Starting);
+        let (stop, stopped) = watch::channel(false);
+        let mut keeper = Keeper {
+            options,
+            state: state_in,
+            stopped,
+            pause: PAUSE_MIN,
+        };
+        let task = tokio::spawn(async move { keeper.keep().await });
+        Self { state, stop, task }
+    }
+
+    /// How the store is, now and later.
+    #[must_use]
+    pub fn state(&self) -> watch::Receiver<StoreState> {
+        self.state.clone()
+    }
+
+    /// Ends the child in order, and kills it if that takes too long.
+    pub async fn stop(mut self) {
+        self.stop.send_replace(true);
+        if let Err(error) = (&mut self.task).await {
+            error!(%error, "the store's supervisor died");
+        }
+    }
+}
+
+impl Drop for Supervisor {
+    fn drop(&mut self) {
+        // With the task goes the child, which is killed on drop.
+        self.task.abort();
+    }
+}
+
+/// The one who watches the child.
+struct Keeper {
+    options: SupervisorOptions,
+    state: watch::Sender<StoreState>,
+    stopped: watch::Receiver<bool>,
+    pause: Duration,
+}
+
+/// What became of a child.
+enum Ended {
+    /// It was told to.
+    Stopped,
+    /// It never served.
+    Failed { reason: String, how_to_mend: String },
+    /// It served, and died.
+    Died { status: String, served: Duration },
+}
+
+impl Keeper {
+    async fn keep(&mut self) {
+        loop {
+            let ended = self.run_once().await;
+            let pause = match ended {
+                Ended::Stopped => break,
+                Ended::Failed {
+                    reason,
+                    how_to_mend,
+                } => self.failed(reason, how_to_mend),
+                Ended::Died { status, served } => self.died(&status, served),
+            };
+            tokio::select! {
+                () = sleep(pause) => {}
+                () = stopped(&mut self.stopped) => break,
+            }
+        }
+        self.state.send_replace(StoreState::Stopped);
+    }
+
+    fn failed(&mut self, reason: String, how_to_mend: String) -> Duration {
+        let failed = StoreState::Failed {
+            reason,
+            how_to_mend,
+        };
+        // The same failure again is not news.
+        if self.state.send_if_modified(|state| {
+            let news = *state != failed;
+            state.clone_from(&failed);
+            news
+        }) && let StoreState::Failed {
+            reason,
+            how_to_mend,
+        } = &failed
+        {
+            error!(reason, how_to_mend, "the store cannot be started");
+        }
+        self.next_pause()
+    }
+
+    fn died(&mut self, status: &str, served: Duration) -> Duration {
+        if served >= WELL_AFTER {
+            self.pause = PAUSE_MIN;
+        }
+        let pause = self.next_pause();
+        warn!(
+            status,
+            served_ms = served.as_millis(),
+            pause_ms = pause.as_millis(),
+            "the store died"
+        );
+        self.state.send_replace(StoreState::Starting);
+        pause
+    }
+
+    fn next_pause(&mut self) -> Duration {
+        let pause = self.pause;
+        self.pause = (pause * 2).min(PAUSE_MAX);
+        pause
+    }
+
+    /// One life of the child, from its start to its end.
+    async fn run_once(&mut self) -> Ended {
+        let mut running = match self.spawn() {
+            Ok(running) => running,
+            Err(ended) => return ended,
+        };
+        let started = Instant::now();
+        let report = tokio::select! {
+            report = timeout(self.options.start_within, running.report()) => report,
+            () = stopped(&mut self.stopped) => {
+                running.stop(self.options.stop_within).await;
+                return Ended::Stopped;
+            }
+        };
+        match report {
+            Ok(Some(Report::Ready {
+                listen,
+                engine,
+                pid,
+            })) => {
+                info!(
+                    address = %listen, engine, pid, start_ms = started.elapsed().as_millis(),
+                    "the store is ready"
+                );
+                self.state.send_replace(StoreState::Ready {
+                    address: listen,
+                    engine,
+                    pid,
+                });
+                self.watch(running).await
+            }
+            Ok(Some(Report::Failed {
+                reason,
+                how_to_mend,
+            })) => {
+                running.stop(self.options.stop_within).await;
+                Ended::Failed {
+                    reason,
+                    how_to_mend,
+                }
+            }
+            Ok(None) => {
+                let status = running.ended().await;
+                Ended::Failed {
+                    reason: format!("the store's process ended before it was ready: {status}"),
+                    how_to_mend: "see the lines that it logged, and engine.log in the store's \
+                                  directory"
+                        .to_owned(),
+                }
+            }
+            Err(_) => {
+                running.stop(Duration::ZERO).await;
+                let waited = self.options.start_within.as_secs();
+                Ended::Failed {
+                    reason: format!("the store was not ready within {waited} s"),
+                    how_to_mend: "see engine.log in the store's directory".to_owned(),
+                }
+            }
+        }
+    }
+
+    async fn watch(&mut self, mut running: RunningChild) -> Ended {
+        let ready_at = Instant::now();
+        tokio::select! {
+            status = running.ended() => Ended::Died { status, served: ready_at.elapsed() },
+            () = stopped(&mut self.stopped) => {
+                running.stop(self.options.stop_within).await;
+                Ended::Stopped
+            }
+        }
+    }
+
+    fn spawn(&self) -> Result<RunningChild, Ended> {
+        let SupervisorOptions { program, args, .. } = &self.options;
+        let cannot = |error: &dyn std::fmt::Display| Ended::Failed {
+            reason: format!("start {}: {error}", program.display()),
+            how_to_mend: "make the program executable".to_owned(),
+        };
+        let mut child = Command::new(program)
+            .args(args)
+            // Days are UTC days, on every machine.
+            .env("TZ", "UTC")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .process_group(0)
+            .kill_on_drop(true)
+            .spawn()
+            .map_err(|error| cannot(&error))?;
+        let (Some(stdin), Some(stdout), Some(stderr)) =
+            (child.stdin.take(), child.stdout.take(), child.stderr.take())
+        else {
+            return Err(cannot(&"it has no pipes"));
+        };
+        tokio::spawn(log_lines(stderr));
+        Ok(RunningChild {
+            child,
+            stdin: Some(stdin),
+            stdout: BufReader::new(stdout).lines(),
+        })
+    }
+}
+
+/// Waits until it is time to stop. A supervisor that is gone says so, too.
+async fn stopped(stopped: &mut watch::Receiver<bool>) {
+    let _ = stopped.wait_for(|stopped| *stopped).await;
+}
+
+/// Passes on what the child says on standard error.
+async fn log_lines(stderr: impl AsyncRead + Unpin) {
+    let mut lines = BufReader::new(stderr).lines();
+    while let Ok(Some(line)) = lines.next_line().await {
+        // The engine announces its log file on every start.
+        if !line.starts_with("Logging ") {
+            warn!(line, "the store says");
+        }
+    }
+}
+
+struct RunningChild {
+    child: Child,
+    /// Closing it tells the child to end.
+    stdin: Option<ChildStdin>,
+    stdout: Lines<BufReader<ChildStdout>>,
+}
+
+impl RunningChild {
+    /// The child's report; None if it ended without one. Other lines are passed over.
+    async fn report(&mut self) -> Option<Report> {
+        while let Ok(Some(line)) = self.stdout.next_line().await {
+            if let Ok(report) = serde_json::from_str(&line) {
+                return Some(report);
+            }
+        }
+        None
+    }
+
+    /// Waits for the child's end and says how it ended.
+    async fn ended(&mut self) -> String {
+        match self.child.wait().await {
+            Ok(status) => in_words(status),
+            Err(error) => format!("wait for it: {error}"),
+        }
+    }
+
+    /// Ends the child within a time, or kills it.
+    async fn stop(mut self, within: Duration) {
+        drop(self.stdin.take());
+        if timeout(within, self.child.wait()).await.is_err() {
+            warn!(
+                within_ms = within.as_millis(),
+                "the store did not end in time and is killed"
+            );
+            let _ = self.child.kill().await;
+        }
+    }
+}
+
+fn in_words(status: ExitStatus) -> String {
+    use std::os::unix::process::ExitStatusExt;
+    match (status.code(), status.signal()) {
+        (Some(code), _) => format!("exit status {code}"),
+        (None, Some(signal)) => format!("signal {signal}"),
+        (None, None) => status.to_string(),
+    }
+}
