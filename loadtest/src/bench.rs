@@ -5,13 +5,12 @@
 //! ([`arrival`]) fixes the intended times before anything is sent, and how late the sends were is reported beside the latency.
 //! `from send` is what other tools measure, kept to show the difference.
 //!
-//! The way: [`arrival::Schedule`] says when and how large → [`run`] waits for that moment ([`pacer`], exact to microseconds) and for a free
-//! connection (their number bounds what is in flight) → the connection's task sends and listens → [`record`] → [`report`].
+//! The way: [`arrival::Schedule`] says when and how large → `drive` waits for that moment (exact to microseconds) and for a free
+//! connection (their number bounds what is in flight) → the connection's task sends and listens → `record` → [`report`].
 //! Each thread runs this by itself on its share of one seeded schedule; their records are added up at the end.
 
 pub mod arrival;
 pub mod compare;
-mod pacer;
 pub mod process;
 mod record;
 pub mod report;

@@ -98,6 +98,13 @@ impl Target {
         })
     }
 
+    /// The same address with another key.
+    pub(crate) fn with_key(&self, key: &str) -> Result<Self, TargetError> {
+        let mut other = self.clone();
+        set(&mut other.headers, AUTHORIZATION, &format!("Bearer {key}"))?;
+        Ok(other)
+    }
+
     /// A POST to the base with `path` added. The path is one of this crate's own, so that it always forms a URI.
     pub(crate) fn post(&self, path: &str, body: Bytes) -> Request<Full<Bytes>> {
         let mut request = Request::new(Full::new(body));

@@ -2,7 +2,7 @@
 //!
 //! [`mock`] answers like a provider and can misbehave on purpose; its ledger says what it saw, so that a
 //! test can compare the bill with the truth. [`bench`](mod@bench) sends requests at times fixed beforehand and reports latency without
-//! coordinated omission. [`trace`] reads recorded traffic, or draws it from what was fitted to it. [`dist`] and [`chance`] make
+//! coordinated omission; [`replay`] keeps the client's ledger of every answer; [`demo`] is a trickle to look at. [`trace`] reads recorded traffic, or draws it from what was fitted to it. [`dist`] and [`chance`] make
 //! both sides reproducible: the same seed gives the same sizes, pauses and faults, whatever the order in which calls arrive.
 //!
 //! Nothing here ever touches a gateway's internals or a database; everything goes through HTTP.
@@ -12,11 +12,16 @@ mod body;
 pub mod chance;
 mod client;
 mod clock;
+pub mod demo;
 pub mod dist;
+mod drive;
 pub mod mock;
+mod pacer;
+pub mod replay;
 mod sse;
 mod stop;
 pub mod trace;
+mod transcript;
 
 pub use client::TargetError;
 pub use dist::{Distribution, DistributionError};

@@ -16,6 +16,13 @@ pub enum Arrival {
     Constant { per_second: f64 },
     /// Open loop, independent arrivals with exponential gaps.
     Poisson { per_second: f64 },
+    /// Open loop, independent arrivals whose rate swings around its mean as a day's does: `swing` 0.5 is from half to one and a half
+    /// of it, once in a `period`, beginning at the mean and rising.
+    Wave {
+        per_second: f64,
+        swing: f64,
+        period: Duration,
+    },
     /// Open loop, the recorded times divided by `speed`; sizes come from the trace too.
     Trace { trace: Arc<Trace>, speed: f64 },
 }
@@ -28,6 +35,22 @@ impl Arrival {
                 let good = per_second.is_finite() && *per_second > 0.0 && *per_second <= 1e7;
                 (!good)
                     .then(|| format!("a rate of {per_second}/s is not between 0 and ten million"))
+            }
+            Self::Wave {
+                per_second,
+                swing,
+                period,
+            } => {
+                let good = per_second.is_finite()
+                    && (0.0..=1e6).contains(per_second)
+                    && *per_second > 0.0
+                    && (0.0..=1.0).contains(swing)
+                    && !period.is_zero();
+                (!good).then(|| {
+                    format!(
+                        "a wave of {per_second}/s with swing {swing} (0 to 1) and period {period:?}"
+                    )
+                })
             }
             Self::Trace { speed, .. } => {
                 let good = speed.is_finite() && *speed > 0.0;
@@ -43,6 +66,13 @@ impl Arrival {
             Self::Closed => "closed loop".to_owned(),
             Self::Constant { per_second } => format!("constant {per_second}/s"),
             Self::Poisson { per_second } => format!("Poisson {per_second}/s"),
+            Self::Wave {
+                per_second,
+                swing,
+                period,
+            } => {
+                format!("wave around {per_second}/s, swing {swing}, period {period:?}")
+            }
             Self::Trace { trace, speed } => {
                 format!(
                     "{} calls {}, {speed}x speed",
@@ -74,20 +104,20 @@ impl Stop {
 
 /// A request to be sent.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Planned {
+pub(crate) struct Planned {
     /// Its place in the whole schedule.
-    pub(super) number: u64,
+    pub(crate) number: u64,
     /// When it is meant to leave, counted from the start; `None`: as soon as it can.
-    pub(super) at: Option<Duration>,
+    pub(crate) at: Option<Duration>,
     /// Whether the warm-up is over by then.
-    pub(super) counts: bool,
+    pub(crate) counts: bool,
     /// Its recorded sizes.
-    pub(super) call: Option<Call>,
+    pub(crate) call: Option<Call>,
 }
 
 /// One thread's share of the schedule: every `threads`th request of it.
 #[derive(Debug)]
-pub(super) struct Schedule {
+pub(crate) struct Schedule {
     arrival: Arrival,
     seed: u64,
     warm_up: Duration,
@@ -98,12 +128,14 @@ pub(super) struct Schedule {
     next: u64,
     /// Requests of the whole schedule that count so far.
     counted: u64,
-    /// Poisson: the time of the next arrival.
+    /// Poisson and wave: the time of the next arrival.
     clock: f64,
+    /// Wave: draws made so far, those that were thinned out among them.
+    drawn: u64,
 }
 
 impl Schedule {
-    pub(super) fn new(
+    pub(crate) fn new(
         arrival: Arrival,
         stop: Stop,
         warm_up: Duration,
@@ -121,16 +153,17 @@ impl Schedule {
             next: 0,
             counted: 0,
             clock: 0.0,
+            drawn: 0,
         }
     }
 
     /// When sending ends, however much is left.
-    pub(super) fn end(&self) -> Option<Duration> {
+    pub(crate) fn end(&self) -> Option<Duration> {
         self.end
     }
 
     /// The next request of this thread; `now` matters to a closed loop only.
-    pub(super) fn next(&mut self, now: Duration) -> Option<Planned> {
+    pub(crate) fn next(&mut self, now: Duration) -> Option<Planned> {
         loop {
             let planned = self.next_of_all(now)?;
             if planned.number % self.threads == self.thread {
@@ -177,6 +210,14 @@ impl Schedule {
                 self.clock -= (1.0 - chance::unit(self.seed, number)).ln() / per_second;
                 at
             }
+            Arrival::Wave {
+                per_second,
+                swing,
+                period,
+            } => {
+                let (mean, swing, period) = (*per_second, *swing, period.as_secs_f64());
+                self.next_of_wave(mean, swing, period)
+            }
             Arrival::Trace { trace, speed } => {
                 let call = *trace.calls.get(usize::try_from(number).ok()?)?;
                 let at = self.warm_up + call.at.div_f64(*speed);
@@ -184,6 +225,23 @@ impl Schedule {
             }
         };
         Some((Some(Duration::from_secs_f64(at)), None))
+    }
+
+    /// Thinning (Lewis and Shedler, 1979): arrivals at the highest rate, each kept with the share that the rate has of it then.
+    fn next_of_wave(&mut self, mean: f64, swing: f64, period: f64) -> f64 {
+        let highest = mean * (1.0 + swing);
+        loop {
+            let (gap, kept) = (
+                chance::unit(self.seed, self.drawn),
+                chance::unit(!self.seed, self.drawn),
+            );
+            self.drawn += 1;
+            self.clock -= (1.0 - gap).ln() / highest;
+            let phase = std::f64::consts::TAU * self.clock / period;
+            if kept * highest <= mean * (1.0 + swing * phase.sin()) {
+                return self.clock;
+            }
+        }
     }
 }
 
@@ -244,6 +302,30 @@ mod tests {
         assert!((variance.sqrt() / mean - 1.0).abs() < 0.03);
         assert_eq!(plan, all(&arrival, stop, Duration::ZERO, 4, 1));
         assert_ne!(plan, all(&arrival, stop, Duration::ZERO, 5, 1));
+    }
+
+    #[test]
+    fn a_wave_swings_around_its_mean() {
+        let period = Duration::from_secs(10);
+        let arrival = Arrival::Wave {
+            per_second: 500.0,
+            swing: 0.8,
+            period,
+        };
+        let stop = Stop {
+            after: Some(period * 4),
+            requests: None,
+        };
+        let plan = all(&arrival, stop, Duration::ZERO, 2, 1);
+        assert!((19_400..20_600).contains(&plan.len()), "{}", plan.len());
+        // The first half of each period holds the crest: 1/2 + swing/π of all.
+        let in_crest = |planned: &&Planned| planned.at.unwrap().as_secs_f64() % 10.0 < 5.0;
+        let crest = plan.iter().filter(in_crest).count() as f64 / plan.len() as f64;
+        assert!(
+            (crest - (0.5 + 0.8 / std::f64::consts::PI)).abs() < 0.02,
+            "{crest}"
+        );
+        assert_eq!(plan, all(&arrival, stop, Duration::ZERO, 2, 1));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! What one thread measured; records add up.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
@@ -8,6 +9,7 @@ use http::header::CONTENT_TYPE;
 use http::response;
 
 use crate::client::{Broken, Listener};
+use crate::drive::Exchange;
 use crate::sse::SseWatch;
 
 /// Latencies in nanoseconds, three significant digits, up to an hour.
@@ -36,7 +38,7 @@ pub(crate) struct Record {
     pub(crate) bytes: u64,
     pub(crate) events: u64,
     pub(crate) statuses: BTreeMap<u16, u64>,
-    pub(crate) errors: BTreeMap<String, u64>,
+    pub(crate) errors: BTreeMap<Cow<'static, str>, u64>,
 }
 
 impl Record {
@@ -89,13 +91,8 @@ impl Record {
         }
     }
 
-    pub(super) fn error(&mut self, name: &str) {
-        match self.errors.get_mut(name) {
-            Some(count) => *count += 1,
-            None => {
-                self.errors.insert(name.to_owned(), 1);
-            }
-        }
+    fn error(&mut self, name: Cow<'static, str>) {
+        *self.errors.entry(name).or_default() += 1;
     }
 }
 
@@ -150,63 +147,50 @@ impl Listener for Heard {
     }
 }
 
-impl Heard {
-    /// Makes ready for the next answer.
-    pub(super) fn clear(&mut self) {
-        let mut gaps = std::mem::take(&mut self.gaps);
-        gaps.clear();
-        *self = Self {
-            gaps,
-            ..Self::default()
-        };
-    }
-
-    /// Enters the exchange that ended `now` into the record.
-    pub(super) fn enter(
-        &self,
-        record: &mut Record,
-        intended: Instant,
-        sent: Instant,
-        now: Instant,
-        ended: Result<(), Broken>,
-    ) {
+impl Record {
+    /// Enters an exchange that is over.
+    pub(super) fn enter(&mut self, exchange: &Exchange<'_, Heard>, late_after: Duration) {
+        let (intended, sent) = (exchange.intended, exchange.sent);
+        let heard = &*exchange.heard;
         let since = |from: Instant, to: Instant| nanoseconds(to.saturating_duration_since(from));
-        record.lateness.saturating_record(since(intended, sent));
-        record.bytes += self.bytes;
-        if let Some(head_at) = self.head_at {
-            *record.statuses.entry(self.status).or_default() += 1;
-            record
-                .first_byte
-                .saturating_record(since(intended, head_at));
+        self.late += u64::from(sent.saturating_duration_since(intended) > late_after);
+        self.lateness.saturating_record(since(intended, sent));
+        self.bytes += heard.bytes;
+        if let Some(head_at) = heard.head_at {
+            *self.statuses.entry(heard.status).or_default() += 1;
+            self.first_byte.saturating_record(since(intended, head_at));
         }
-        if let Some(token_at) = self.token_at {
-            record
-                .first_token
+        if let Some(token_at) = heard.token_at {
+            self.first_token
                 .saturating_record(since(intended, token_at));
         }
-        for gap in &self.gaps {
-            record.between_chunks.saturating_record(nanoseconds(*gap));
+        for gap in &heard.gaps {
+            self.between_chunks.saturating_record(nanoseconds(*gap));
         }
-        record.events += self.stream.as_ref().map_or(0, |stream| stream.events);
-        match self.problem(ended) {
-            None => record.answered += 1,
-            Some(problem) => record.error(&problem),
+        self.events += heard.stream.as_ref().map_or(0, |stream| stream.events);
+        match heard.problem(exchange.result) {
+            None => self.answered += 1,
+            Some(problem) => self.error(problem),
         }
         // A failed request took its time too: leaving it out would make a failing target look fast.
-        record.total.saturating_record(since(intended, now));
-        record.from_send.saturating_record(since(sent, now));
+        self.total
+            .saturating_record(since(intended, exchange.ended));
+        self.from_send
+            .saturating_record(since(sent, exchange.ended));
     }
+}
 
-    fn problem(&self, ended: Result<(), Broken>) -> Option<String> {
-        if let Err(broken) = ended {
-            return Some(broken.name().to_owned());
+impl Heard {
+    fn problem(&self, result: Result<(), Broken>) -> Option<Cow<'static, str>> {
+        if let Err(broken) = result {
+            return Some(broken.name().into());
         }
         if !(200..300).contains(&self.status) {
-            return Some(format!("status {}", self.status));
+            return Some(format!("status {}", self.status).into());
         }
         match &self.stream {
-            Some(stream) if stream.error_seen => Some("error event".to_owned()),
-            Some(stream) if !stream.ended => Some("stream without its end".to_owned()),
+            Some(stream) if stream.error_seen => Some("error event".into()),
+            Some(stream) if !stream.ended => Some("stream without its end".into()),
             _ => None,
         }
     }

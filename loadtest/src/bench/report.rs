@@ -174,7 +174,11 @@ impl Report {
             failed,
             offered_per_s: offered(options, requests + record.unsent, seconds),
             achieved_per_s: per_second(record.answered),
-            errors: record.errors.clone(),
+            errors: record
+                .errors
+                .iter()
+                .map(|(error, count)| (error.clone().into_owned(), *count))
+                .collect(),
             statuses: record.statuses.clone(),
             late: record.late,
             unsent: record.unsent,
@@ -251,7 +255,9 @@ fn offered(options: &BenchOptions, due: u64, seconds: f64) -> Option<f64> {
     use super::Arrival;
     match &options.arrival {
         Arrival::Closed => None,
-        Arrival::Constant { per_second } | Arrival::Poisson { per_second } => Some(*per_second),
+        Arrival::Constant { per_second }
+        | Arrival::Poisson { per_second }
+        | Arrival::Wave { per_second, .. } => Some(*per_second),
         Arrival::Trace { .. } => {
             let seconds = options
                 .stop

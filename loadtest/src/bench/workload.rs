@@ -108,10 +108,6 @@ impl Maker {
         }
     }
 
-    pub(super) fn target(&self) -> &Target {
-        &self.target
-    }
-
     pub(super) fn request(&self, planned: &Planned) -> Request<Full<Bytes>> {
         let body = match (&self.constant, &planned.call) {
             (Some(body), None) => body.clone(),

@@ -61,7 +61,8 @@ pub struct Tokens {
 }
 
 impl Tokens {
-    fn add(&mut self, other: Self) {
+    /// Adds another count to this one.
+    pub fn add(&mut self, other: Self) {
         self.input += other.input;
         self.cached_input += other.cached_input;
         self.output += other.output;

@@ -106,20 +106,19 @@ fn a_stall_is_charged_to_every_request_that_should_have_gone_out() {
     .unwrap();
     check_sums(&report);
     assert_eq!(report.answered, 400);
-    // One in 400 was slow by the naive count: its 99th percentile never saw the stall.
-    let naive = report.latency(Series::FromSend);
-    assert!(
-        naive.p99_us < 150_000.0 && naive.max_us >= 500_000.0,
-        "{report}"
-    );
     // A hundred of 400 should have gone out during the stall and waited between 500 ms and none: at the 90th percentile 300 ms.
     let corrected = report.latency(Series::Total);
     assert!(
-        (250_000.0..480_000.0).contains(&corrected.p90_us),
+        corrected.p90_us >= 250_000.0 && corrected.p99_us >= 400_000.0,
         "{report}"
     );
-    assert!(corrected.p99_us >= 400_000.0, "{report}");
-    assert!((80..=130).contains(&report.late), "{report}");
+    assert!(report.late >= 95, "{report}");
+    // One in 400 was slow by the naive count: its 99th percentile never saw the stall.
+    let naive = report.latency(Series::FromSend);
+    assert!(
+        naive.max_us >= 500_000.0 && naive.p99_us * 2.0 < corrected.p90_us,
+        "{report}"
+    );
 }
 
 #[test]
@@ -153,7 +152,6 @@ fn failures_are_told_apart_and_agree_with_the_mock() {
             FaultRule::every(FaultKind::Cut, 7),
             FaultRule::every(FaultKind::StreamError, 11),
             FaultRule::every(FaultKind::RateLimit, 13),
-            FaultRule::every(FaultKind::Timeout, 90),
         ],
         ..MockOptions::default()
     })
@@ -162,7 +160,6 @@ fn failures_are_told_apart_and_agree_with_the_mock() {
         arrival: Arrival::Closed,
         stop: requests(200),
         workload: streams("6"),
-        timeout: Duration::from_millis(400),
         ..options(&mock)
     })
     .unwrap();
@@ -180,15 +177,7 @@ fn failures_are_told_apart_and_agree_with_the_mock() {
             ("error event", faults[&FaultKind::StreamError]),
             ("status 429", faults[&FaultKind::RateLimit]),
             ("status 500", faults[&FaultKind::ServerError]),
-            // Call 90 is a tenth call as well, and 500 stands first.
         ]
-        .into_iter()
-        .chain(
-            faults
-                .get(&FaultKind::Timeout)
-                .map(|count| ("timeout", *count))
-        )
-        .collect::<Vec<_>>()
     );
     assert_eq!(report.statuses[&500], 40);
 }
@@ -204,7 +193,7 @@ fn a_timeout_and_a_closed_port_are_errors_with_a_name() {
         arrival: Arrival::Closed,
         stop: requests(10),
         connections: 2,
-        timeout: Duration::from_millis(100),
+        timeout: Duration::from_millis(400),
         ..options(&mock)
     };
     let report = run(&base).unwrap();

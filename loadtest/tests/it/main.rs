@@ -11,3 +11,4 @@ mod http;
 mod mock_faults;
 mod mock_ledger;
 mod mock_wire;
+mod traffic;

@@ -17,7 +17,7 @@ use tokio::io::{Interest, unix::AsyncFd};
 
 /// Waits for one moment at a time.
 #[derive(Debug)]
-pub(super) struct Pacer {
+pub(crate) struct Pacer {
     #[cfg(target_os = "linux")]
     timer: AsyncFd<OwnedFd>,
 }
@@ -28,7 +28,7 @@ impl Pacer {
         deprecated,
         reason = "its successor is unsafe, because a type might change its descriptor; `OwnedFd` never does"
     )]
-    pub(super) fn new() -> io::Result<Self> {
+    pub(crate) fn new() -> io::Result<Self> {
         let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
         let timer = timerfd_create(TimerfdClockId::Monotonic, flags)?;
         Ok(Self {
@@ -37,7 +37,7 @@ impl Pacer {
     }
 
     /// Returns at `moment`, never before; at once when it has passed.
-    pub(super) async fn until(&self, moment: Instant) -> io::Result<()> {
+    pub(crate) async fn until(&self, moment: Instant) -> io::Result<()> {
         loop {
             let left = moment.saturating_duration_since(Instant::now());
             if left.is_zero() {
@@ -67,12 +67,12 @@ fn timespec(time: Duration) -> Timespec {
 
 #[cfg(not(target_os = "linux"))]
 impl Pacer {
-    pub(super) fn new() -> io::Result<Self> {
+    pub(crate) fn new() -> io::Result<Self> {
         Ok(Self {})
     }
 
     /// Returns within a millisecond after `moment`.
-    pub(super) async fn until(&self, moment: Instant) -> io::Result<()> {
+    pub(crate) async fn until(&self, moment: Instant) -> io::Result<()> {
         tokio::time::sleep_until(moment.into()).await;
         Ok(())
     }

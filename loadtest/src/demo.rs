@@ -1,0 +1,369 @@
+//! A trickle of traffic, so that a newcomer sees data at once: several teams, plain calls, streams, embeddings, a mistake now and then.
+//!
+//! The rate swings like a day's, compressed into minutes; sizes are those of the conversation trace. Everything is drawn from a
+//! seed. Faults are asked for in the body (`metadata.mock_fault`), which mock providers obey and others ignore.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::Request;
+use http_body_util::Full;
+use parking_lot::Mutex;
+use rand::Rng;
+use rand::rngs::SmallRng;
+use serde::Serialize;
+
+use crate::TargetError;
+use crate::bench::arrival::{Arrival, Planned, Schedule, Stop};
+use crate::body::{self, Chat};
+use crate::chance;
+use crate::client::{Broken, Target};
+use crate::drive::{Drive, Exchange, Work, drive};
+use crate::mock::{FaultKind, Tokens};
+use crate::stop::StopSwitch;
+use crate::trace::{TraceName, fitted};
+use crate::transcript::Transcript;
+
+/// Someone who calls.
+#[derive(Clone, Debug)]
+pub struct Member {
+    pub team: String,
+    pub key: String,
+    /// Sent as OpenAI's `user`.
+    pub user: String,
+    /// Sent as `metadata.feature`.
+    pub feature: String,
+    /// How often he calls, against the others.
+    pub weight: f64,
+}
+
+/// What the demo's traffic is like.
+#[derive(Clone, Debug)]
+pub struct DemoOptions {
+    /// Base URL, as an SDK takes it.
+    pub url: String,
+    pub members: Vec<Member>,
+    /// Models or aliases for chat, drawn evenly.
+    pub chat_models: Vec<String>,
+    /// Model or alias for embeddings; without it there are none.
+    pub embedding_model: Option<String>,
+    /// Mean rate.
+    pub per_second: f64,
+    /// How long a "day" is.
+    pub day: Duration,
+    /// Longest answer asked for, in tokens: a demo should not wait for novels.
+    pub output_tokens_max: u32,
+    pub streamed_share: f64,
+    pub embedding_share: f64,
+    /// Share of calls whose provider is asked to fail.
+    pub fault_share: f64,
+    /// Share of calls that name a model nobody has.
+    pub mistake_share: f64,
+    pub seed: u64,
+}
+
+impl Default for DemoOptions {
+    fn default() -> Self {
+        Self {
+            url: "http://127.0.0.1:8080/v1".to_owned(),
+            members: Vec::new(),
+            chat_models: Vec::new(),
+            embedding_model: None,
+            per_second: 3.0,
+            day: Duration::from_secs(600),
+            output_tokens_max: 200,
+            streamed_share: 0.5,
+            embedding_share: 0.15,
+            fault_share: 0.03,
+            mistake_share: 0.01,
+            seed: 1,
+        }
+    }
+}
+
+/// Why the demo cannot run.
+#[derive(Debug, thiserror::Error)]
+pub enum DemoError {
+    #[error("demo target: {0}")]
+    Target(#[from] TargetError),
+    #[error("demo options: {problem}")]
+    Options { problem: &'static str },
+    #[error("demo cannot start: {source}")]
+    Start { source: std::io::Error },
+}
+
+/// What the demo did so far.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct DemoTally {
+    pub calls: u64,
+    pub by_team: BTreeMap<String, u64>,
+    /// By status; 0 is no answer.
+    pub by_status: BTreeMap<u16, u64>,
+    pub streams: u64,
+    pub embeddings: u64,
+    /// Answers that broke off.
+    pub broken: u64,
+    pub tokens: Tokens,
+}
+
+/// A running demo. Dropping it stops it.
+#[derive(Debug)]
+pub struct DemoHandle {
+    stop: StopSwitch,
+    demo: Arc<Demo>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// Most calls in flight; a gateway that is slow gets fewer, not more.
+const CONNECTIONS: usize = 16;
+const TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Starts the traffic on a thread of its own.
+pub fn start(options: DemoOptions) -> Result<DemoHandle, DemoError> {
+    let failed = |source| DemoError::Start { source };
+    let demo = Arc::new(Demo::new(options)?);
+    let stop = StopSwitch::default();
+    let how = Drive {
+        target: demo.target.clone(),
+        connections: CONNECTIONS,
+        timeout: TIMEOUT,
+        start: Instant::now(),
+        stop: stop.clone(),
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(failed)?;
+    let work = Arc::clone(&demo);
+    let thread = std::thread::Builder::new()
+        .name("demo-traffic".to_owned())
+        .spawn(move || {
+            // It fails only if a timer cannot be made; then there is no traffic, and the tally shows it.
+            let _ = runtime.block_on(drive(work.schedule(), work, &how));
+        })
+        .map_err(failed)?;
+    Ok(DemoHandle {
+        stop,
+        demo,
+        thread: Some(thread),
+    })
+}
+
+impl DemoHandle {
+    #[must_use]
+    pub fn tally(&self) -> DemoTally {
+        self.demo.tally.lock().clone()
+    }
+
+    /// Stops; calls in flight are dropped.
+    pub fn stop(mut self) {
+        self.end();
+    }
+
+    fn end(&mut self) {
+        self.stop.stop();
+        if let Some(thread) = self.thread.take() {
+            // A panic there has already said so on stderr.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for DemoHandle {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+#[derive(Debug)]
+struct Demo {
+    options: DemoOptions,
+    target: Target,
+    /// One per member.
+    targets: Vec<Target>,
+    weights: f64,
+    tally: Mutex<DemoTally>,
+}
+
+/// One call, drawn.
+struct Draw<'d> {
+    member: usize,
+    kind: Kind<'d>,
+}
+
+enum Kind<'d> {
+    Chat {
+        model: &'d str,
+        streamed: bool,
+        fault: Option<FaultKind>,
+    },
+    Embeddings {
+        model: &'d str,
+    },
+}
+
+impl Demo {
+    fn new(options: DemoOptions) -> Result<Self, DemoError> {
+        let shares = [
+            options.streamed_share,
+            options.embedding_share,
+            options.fault_share,
+            options.mistake_share,
+        ];
+        let problem = if options.members.is_empty() {
+            Some("at least one member is needed")
+        } else if options.chat_models.is_empty() {
+            Some("at least one chat model is needed")
+        } else if options
+            .members
+            .iter()
+            .any(|member| !(0.0..1e9).contains(&member.weight))
+        {
+            Some("a member's weight must not be negative")
+        } else if shares.iter().any(|share| !(0.0..=1.0).contains(share)) {
+            Some("a share must lie between 0 and 1")
+        } else if options.per_second.is_nan() || options.per_second <= 0.0 || options.day.is_zero()
+        {
+            Some("the rate and the day must be above 0")
+        } else {
+            None
+        };
+        if let Some(problem) = problem {
+            return Err(DemoError::Options { problem });
+        }
+        let target = Target::new(&options.url, None, &[])?;
+        let targets = options
+            .members
+            .iter()
+            .map(|member| target.with_key(&member.key))
+            .collect::<Result<_, _>>()?;
+        let weights = options.members.iter().map(|member| member.weight).sum();
+        Ok(Self {
+            options,
+            target,
+            targets,
+            weights,
+            tally: Mutex::default(),
+        })
+    }
+
+    fn schedule(&self) -> Schedule {
+        let arrival = Arrival::Wave {
+            per_second: self.options.per_second,
+            swing: 0.6,
+            period: self.options.day,
+        };
+        Schedule::new(
+            arrival,
+            Stop::default(),
+            Duration::ZERO,
+            self.options.seed,
+            (0, 1),
+        )
+    }
+
+    /// What call `number` is; asked again when it has ended, so that nothing has to be carried along.
+    fn draw(&self, number: u64) -> (Draw<'_>, SmallRng) {
+        let options = &self.options;
+        let mut rng = chance::rng(options.seed, number);
+        let member = self.pick_member(&mut rng);
+        let kind = match &options.embedding_model {
+            Some(model) if rng.random::<f64>() < options.embedding_share => {
+                Kind::Embeddings { model }
+            }
+            _ => {
+                let model = &options.chat_models[rng.random_range(0..options.chat_models.len())];
+                let mistaken = rng.random::<f64>() < options.mistake_share;
+                Kind::Chat {
+                    model: if mistaken { "gpt-404" } else { model },
+                    streamed: rng.random::<f64>() < options.streamed_share,
+                    fault: (rng.random::<f64>() < options.fault_share).then(|| fault(&mut rng)),
+                }
+            }
+        };
+        (Draw { member, kind }, rng)
+    }
+
+    fn pick_member(&self, rng: &mut SmallRng) -> usize {
+        let mut left = rng.random::<f64>() * self.weights;
+        let members = &self.options.members;
+        members
+            .iter()
+            .position(|member| {
+                left -= member.weight;
+                left < 0.0
+            })
+            .unwrap_or(0)
+    }
+}
+
+fn fault(rng: &mut SmallRng) -> FaultKind {
+    const KINDS: [FaultKind; 4] = [
+        FaultKind::ServerError,
+        FaultKind::RateLimit,
+        FaultKind::Unavailable,
+        FaultKind::Cut,
+    ];
+    KINDS[rng.random_range(0..KINDS.len())]
+}
+
+impl Work for Demo {
+    type Heard = Transcript;
+
+    fn request(&self, planned: &Planned) -> Request<Full<Bytes>> {
+        let (draw, mut rng) = self.draw(planned.number);
+        let shape = fitted::shape(TraceName::AzureConv);
+        let input_tokens = crate::dist::rounded(shape.input_tokens.sample(&mut rng));
+        let output_tokens = crate::dist::rounded(shape.output_tokens.sample(&mut rng));
+        let member = &self.options.members[draw.member];
+        let (path, body) = match draw.kind {
+            Kind::Embeddings { model } => (
+                "/embeddings",
+                body::embeddings(model, input_tokens.min(512)),
+            ),
+            Kind::Chat {
+                model,
+                streamed,
+                fault,
+            } => {
+                let mut metadata = vec![("feature", member.feature.as_str())];
+                metadata.extend(fault.map(|kind| ("mock_fault", kind.name())));
+                let chat = Chat {
+                    model,
+                    input_tokens,
+                    output_tokens: output_tokens.min(self.options.output_tokens_max.max(1)),
+                    streamed,
+                    user: Some(&member.user),
+                    metadata: &metadata,
+                };
+                ("/chat/completions", chat.json())
+            }
+        };
+        self.targets[draw.member].post(path, body.into())
+    }
+
+    fn ended(&self, exchange: Exchange<'_, Transcript>) {
+        let (draw, _) = self.draw(exchange.planned.number);
+        let transcript = exchange.heard;
+        transcript.finish(exchange.result.is_ok());
+        let mut tally = self.tally.lock();
+        tally.calls += 1;
+        let team = &self.options.members[draw.member].team;
+        *tally.by_team.entry(team.clone()).or_default() += 1;
+        *tally
+            .by_status
+            .entry(transcript.status.unwrap_or(0))
+            .or_default() += 1;
+        match draw.kind {
+            Kind::Chat { streamed, .. } => tally.streams += u64::from(streamed),
+            Kind::Embeddings { .. } => tally.embeddings += 1,
+        }
+        tally.broken += u64::from(exchange.result == Err(Broken::CutShort));
+        if let Some(usage) = transcript.usage {
+            tally.tokens.add(usage);
+        }
+    }
+}
