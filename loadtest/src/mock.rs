@@ -1,7 +1,7 @@
 //! A mock provider: OpenAI's wire format, realistic in shape and timing, and misbehaving on request.
 //!
-//! The way of a call: [`server`] accepts → [`wire`] recognises the endpoint and reads the body → [`fault`] decides what goes
-//! wrong → [`ledger`] opens the call → [`play`] sends the answer, in one write or token by token → the ledger is settled
+//! The way of a call: `server` accepts → `wire` recognises the endpoint and reads the body → `fault` decides what goes
+//! wrong → `ledger` opens the call → `size` draws the answer's length → `play` sends the answer, in one write or token by token → the ledger is settled
 //! before the last byte leaves, so that whoever has the answer finds it in the ledger.
 //!
 //! Sizes, pauses and faults are drawn by call number from a seed ([`crate::chance`]): the same options give the same
@@ -9,12 +9,15 @@
 //!
 //! It never looks at who calls it beyond the key, keeps no prompt, and stops the moment its handle is shut down or dropped.
 
+mod call;
+mod control;
 mod fault;
 mod ledger;
 mod limits;
 mod link;
 mod play;
 mod server;
+mod size;
 mod text;
 mod wire;
 

@@ -7,28 +7,22 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderValue};
-use http::{Method, Request, Response, StatusCode};
+use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::fault::{FaultKind, FaultRule, Midway};
-use super::ledger::{Call, Tokens};
-use super::limits::Headroom;
+use super::call::Serving;
+use super::control::{control, json};
 use super::link::{Link, LinkFaults};
-use super::play::{Breaking, MockBody, Part, Stream, StreamParts};
-use super::wire::{self, Answer, AnswerHead, Asked, Trouble, Wire};
-use super::{Behaviour, MockError, Shared};
-use crate::dist::{Delay, rounded};
-use crate::{chance, clock};
+use super::play::MockBody;
+use super::wire::{self, Asked, Trouble, Wire};
+use super::{MockError, Shared};
 
 /// Above OpenAI's own bound; a mock must take whatever a gateway lets through.
 const BODY_BYTES_MAX: usize = 64 * 1024 * 1024;
-/// Tokens of an answer that neither the request nor the options size.
-const OUTPUT_TOKENS_DEFAULT: u32 = 16;
 
 /// The threads of one mock.
 #[derive(Debug)]
@@ -159,7 +153,7 @@ async fn serve(
         Ok(()) => read(wire, &parts.headers, body, &shared).await,
         Err(trouble) => Err(trouble),
     };
-    let server = Serving {
+    let serving = Serving {
         shared: &shared,
         wire,
         link,
@@ -167,11 +161,8 @@ async fn serve(
         began,
     };
     match read {
-        Ok(asked) => server.answer(asked).await,
-        Err(trouble) => {
-            let call = shared.books.open(Arc::clone(&server.key), "-", false, None);
-            server.refuse(call, &trouble, 0)
-        }
+        Ok(asked) => serving.answer(asked).await,
+        Err(trouble) => serving.turn_away("-", &trouble),
     }
 }
 
@@ -255,7 +246,7 @@ async fn read(
 }
 
 /// The whole body. Most arrive in one piece, which is then not copied.
-async fn collect(mut body: Incoming) -> Result<Bytes, Trouble> {
+pub(super) async fn collect(mut body: Incoming) -> Result<Bytes, Trouble> {
     let mut first = Bytes::new();
     let mut more = BytesMut::new();
     loop {
@@ -288,410 +279,4 @@ async fn collect(mut body: Incoming) -> Result<Bytes, Trouble> {
     } else {
         more.freeze()
     })
-}
-
-/// What serving one call needs.
-struct Serving<'s> {
-    shared: &'s Shared,
-    wire: &'static dyn Wire,
-    link: Arc<LinkFaults>,
-    key: Arc<str>,
-    began: Instant,
-}
-
-impl Serving<'_> {
-    /// Decides what happens to a call that was understood, and begins it.
-    async fn answer(self, mut asked: Asked) -> Response<MockBody> {
-        let behaviour = self.shared.behaviour.load_full();
-        let fault = match decide_fault(&mut asked, &behaviour) {
-            Ok(fault) => fault,
-            Err(problem) => {
-                let call = self.shared.books.open(
-                    Arc::clone(&self.key),
-                    &asked.model,
-                    asked.streamed,
-                    None,
-                );
-                let trouble = Trouble::Invalid {
-                    parameter: "x-mock-fault",
-                    problem,
-                };
-                return self.refuse(call, &trouble, 0);
-            }
-        };
-        let fault = fault.as_deref();
-        let kind = fault.map(|rule| rule.kind);
-        let number = self.shared.books.next_number();
-        let call =
-            self.shared
-                .books
-                .open(Arc::clone(&self.key), &asked.model, asked.streamed, kind);
-        if kind == Some(FaultKind::Timeout) {
-            wait_or_for_ever(fault.and_then(|rule| rule.for_ms)).await;
-        }
-        if let Some(trouble) = refusal(fault, &asked, self.shared) {
-            return self.refuse(call, &trouble, number);
-        }
-        let mut rng = chance::rng(self.shared.options.seed, number);
-        let answer = size(asked, number, self.shared, &mut rng);
-        let room = self
-            .shared
-            .limits
-            .take(answer.usage.input + answer.usage.output, self.began);
-        if let Some(trouble) = over(&answer, &room, self.shared) {
-            return self.refuse_with(call, &trouble, number, room);
-        }
-        if kind == Some(FaultKind::SlowHeaders) {
-            let ms = fault.and_then(|rule| rule.for_ms).unwrap_or(2_000);
-            self.link.slow_head(Duration::from_millis(ms));
-        }
-        pause(behaviour.ttft, &mut rng).await;
-        let midway = Midway::of(fault, answer.visible);
-        match self.wire.events() {
-            Some(events) if answer.asked.streamed => {
-                let mut response = self.head(StatusCode::OK, number, room, None);
-                let headers = response.headers_mut();
-                headers.insert(
-                    CONTENT_TYPE,
-                    HeaderValue::from_static("text/event-stream; charset=utf-8"),
-                );
-                headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-                let mut call = call;
-                call.began(200);
-                response.map(|()| {
-                    MockBody::Stream(Box::new(Stream::new(StreamParts {
-                        events,
-                        answer,
-                        call,
-                        link: self.link,
-                        midway,
-                        events_per_chunk: self.shared.options.events_per_chunk,
-                        inter_token: behaviour.inter_token,
-                        rng,
-                    })))
-                })
-            }
-            _ => {
-                // A plain answer comes when its last token is there.
-                pause_tokens(behaviour.inter_token, answer.visible, &mut rng).await;
-                self.whole(call, &answer, midway, room)
-            }
-        }
-    }
-
-    /// A plain answer, whole or up to where a fault strikes.
-    fn whole(
-        self,
-        mut call: Call,
-        answer: &Answer,
-        midway: Option<Midway>,
-        room: Headroom,
-    ) -> Response<MockBody> {
-        let mut body = Vec::with_capacity(1024);
-        self.wire.whole(answer, &mut body);
-        let body = Bytes::from(body);
-        let response = self.head(StatusCode::OK, answer.number, room, None);
-        call.began(200);
-        call.served(answer.usage);
-        let half = body.len() / 2;
-        response.map(|()| match midway {
-            None => MockBody::Whole {
-                bytes: body,
-                done: Some((call, answer.usage)),
-            },
-            // Half a document, sent as if it were whole.
-            Some(midway) if midway.kind == FaultKind::MalformedChunk => MockBody::Whole {
-                bytes: body.slice(..half),
-                done: Some((call, Tokens::default())),
-            },
-            Some(midway) => MockBody::Part(Box::new(Part {
-                first: body.slice(..half),
-                rest: body.slice(half..),
-                midway,
-                reported: answer.usage,
-                call,
-                link: self.link,
-                breaking: Breaking::Not,
-            })),
-        })
-    }
-
-    fn refuse(self, call: Call, trouble: &Trouble, number: u64) -> Response<MockBody> {
-        let room = self.shared.limits.peek(self.began);
-        self.refuse_with(call, trouble, number, room)
-    }
-
-    fn refuse_with(
-        self,
-        mut call: Call,
-        trouble: &Trouble,
-        number: u64,
-        room: Headroom,
-    ) -> Response<MockBody> {
-        let (status, body) = self.wire.trouble(trouble);
-        let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let retry_after_s = match trouble {
-            Trouble::RateLimit { retry_after_s, .. } => Some(*retry_after_s),
-            _ => None,
-        };
-        call.began(status.as_u16());
-        self.head(status, number, room, retry_after_s)
-            .map(|()| MockBody::Whole {
-                bytes: body.into(),
-                done: Some((call, Tokens::default())),
-            })
-    }
-
-    fn head(
-        &self,
-        status: StatusCode,
-        number: u64,
-        room: Headroom,
-        retry_after_s: Option<u32>,
-    ) -> Response<()> {
-        let mut response = Response::new(());
-        *response.status_mut() = status;
-        let head = AnswerHead {
-            provider: &self.shared.options.name,
-            seed: self.shared.options.seed,
-            number,
-            processing: self.began.elapsed(),
-            room,
-            retry_after_s,
-        };
-        self.wire.headers(&head, response.headers_mut());
-        response
-    }
-}
-
-fn decide_fault(
-    asked: &mut Asked,
-    behaviour: &Behaviour,
-) -> Result<Option<Arc<FaultRule>>, String> {
-    let Some(text) = asked.overrides.fault.take() else {
-        return Ok(behaviour.faults.decide(&asked.model, asked.streamed));
-    };
-    let rule = FaultRule::from_override(&text).map_err(|error| error.to_string())?;
-    Ok((rule.kind != FaultKind::None).then(|| Arc::new(rule)))
-}
-
-/// The error answer that a fault, or the size of the call, asks for.
-fn refusal(fault: Option<&FaultRule>, asked: &Asked, shared: &Shared) -> Option<Trouble> {
-    let rule = fault?;
-    match rule.kind {
-        FaultKind::RateLimit => Some(Trouble::RateLimit {
-            model: asked.model.clone(),
-            limit: shared.options.requests_per_minute,
-            what: "requests",
-            retry_after_s: rule.retry_after_s.unwrap_or(1),
-        }),
-        FaultKind::ServerError => Some(Trouble::ServerError),
-        FaultKind::Unavailable => Some(Trouble::Unavailable),
-        FaultKind::StreamError if !asked.streamed => Some(Trouble::ServerError),
-        FaultKind::ContextLength => Some(Trouble::ContextLength {
-            tokens_max: shared.options.context_tokens,
-            input: asked.input_tokens,
-            output: u64::from(asked.max_output_tokens.unwrap_or(OUTPUT_TOKENS_DEFAULT)),
-        }),
-        _ => None,
-    }
-}
-
-/// The error answer for a call that the provider's own limits refuse.
-fn over(answer: &Answer, room: &Headroom, shared: &Shared) -> Option<Trouble> {
-    let (input, output) = (answer.usage.input, answer.usage.output);
-    if input + output > u64::from(shared.options.context_tokens) {
-        let tokens_max = shared.options.context_tokens;
-        return Some(Trouble::ContextLength {
-            tokens_max,
-            input,
-            output,
-        });
-    }
-    let what = room.exceeded?;
-    Some(Trouble::RateLimit {
-        model: answer.asked.model.clone(),
-        limit: if what == "requests" {
-            room.requests
-        } else {
-            room.tokens
-        },
-        what,
-        retry_after_s: u32::try_from(room.reset.as_secs() + 1).unwrap_or(60),
-    })
-}
-
-/// Sizes the answer: from the call's own wishes first, then from the options.
-fn size(mut asked: Asked, number: u64, shared: &Shared, rng: &mut rand::rngs::SmallRng) -> Answer {
-    let options = &shared.options;
-    let wish = std::mem::take(&mut asked.overrides);
-    let number_in = |text: Option<String>| text.and_then(|text| text.trim().parse::<u64>().ok());
-    let input = number_in(wish.input_tokens).unwrap_or(asked.input_tokens);
-    let cached_input = number_in(wish.cached_tokens)
-        .unwrap_or_else(|| cached(input, options.cached_share))
-        .min(input);
-    let (output, clipped) = match (asked.generates, number_in(wish.output_tokens)) {
-        (false, _) => (0, false),
-        (true, Some(tokens)) => (rounded_tokens(tokens), false),
-        (true, None) => drawn(asked.max_output_tokens, options.output_tokens, rng),
-    };
-    let reasoning = number_in(wish.reasoning_tokens).map_or_else(
-        || share(u64::from(output), options.reasoning_share),
-        |n| n.min(u64::from(output)),
-    );
-    let choices = u64::from(asked.choices.max(1));
-    let visible = u64::from(output) - reasoning;
-    Answer {
-        number,
-        seed: options.seed,
-        created_s: clock::unix_s(),
-        fingerprint: shared.fingerprint.clone(),
-        usage: Tokens {
-            input,
-            cached_input,
-            output: reasoning + visible * choices,
-            reasoning,
-        },
-        visible: u32::try_from(visible).unwrap_or(u32::MAX),
-        clipped,
-        asked,
-    }
-}
-
-/// The length of an answer, and whether `max_tokens` cut it short.
-fn drawn(
-    max: Option<u32>,
-    sizes: Option<crate::dist::Count>,
-    rng: &mut rand::rngs::SmallRng,
-) -> (u32, bool) {
-    match (sizes, max) {
-        (None, max) => (
-            max.unwrap_or(OUTPUT_TOKENS_DEFAULT).clamp(1, 1_000_000),
-            false,
-        ),
-        (Some(sizes), None) => (sizes.sample(rng), false),
-        (Some(sizes), Some(max)) => {
-            let wished = sizes.sample(rng);
-            (wished.min(max.max(1)), wished > max)
-        }
-    }
-}
-
-#[expect(
-    clippy::cast_precision_loss,
-    reason = "token counts are far below 2^53"
-)]
-fn rounded_tokens(tokens: u64) -> u32 {
-    rounded(tokens as f64)
-}
-
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    clippy::cast_precision_loss,
-    reason = "token counts are far below 2^53 and the share lies in 0..=1"
-)]
-fn share(tokens: u64, share: f64) -> u64 {
-    (tokens as f64 * share).floor() as u64
-}
-
-/// OpenAI reports cached input from 1024 tokens on, in steps of 128.
-fn cached(input: u64, of_it: f64) -> u64 {
-    let cached = share(input, of_it) / 128 * 128;
-    if cached >= 1024 { cached } else { 0 }
-}
-
-async fn pause(delay: Delay, rng: &mut rand::rngs::SmallRng) {
-    if !delay.0.is_zero() {
-        tokio::time::sleep(delay.sample(rng)).await;
-    }
-}
-
-async fn pause_tokens(delay: Delay, tokens: u32, rng: &mut rand::rngs::SmallRng) {
-    if !delay.0.is_zero() {
-        let all: Duration = (1..tokens).map(|_| delay.sample(rng)).sum();
-        tokio::time::sleep(all).await;
-    }
-}
-
-async fn wait_or_for_ever(ms: Option<u64>) {
-    match ms {
-        Some(ms) => tokio::time::sleep(Duration::from_millis(ms)).await,
-        None => std::future::pending().await,
-    }
-}
-
-fn json(status: StatusCode, body: impl Into<Bytes>) -> Response<MockBody> {
-    let mut response = Response::new(MockBody::plain(body));
-    *response.status_mut() = status;
-    response
-        .headers_mut()
-        .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    response
-}
-
-/// The mock's own endpoints, which count as nothing.
-async fn control(request: Request<Incoming>, shared: &Shared) -> Response<MockBody> {
-    let (parts, body) = request.into_parts();
-    let body = match collect(body).await {
-        Ok(body) => body,
-        Err(_) => return told(StatusCode::BAD_REQUEST, "the body did not arrive whole"),
-    };
-    match (&parts.method, parts.uri.path()) {
-        (&Method::GET, "/__mock/ledger") => shown(&shared.books.ledger()),
-        (&Method::GET, "/__mock/faults") => shown(&shared.behaviour.load().faults.rules()),
-        (&Method::POST, "/__mock/reset") => {
-            shared.books.reset();
-            shown(&shared.books.ledger())
-        }
-        (&Method::POST, "/__mock/faults") => changed(&body, |rules| {
-            shared.set_faults(rules).map_err(|error| error.to_string())
-        }),
-        (&Method::POST, "/__mock/latency") => changed(&body, |latency: Latency| {
-            shared.set_latency(latency.ttft, latency.inter_token);
-            Ok(())
-        }),
-        _ => told(
-            StatusCode::NOT_FOUND,
-            "known are GET /__mock/ledger, GET and POST /__mock/faults, POST /__mock/latency, POST /__mock/reset",
-        ),
-    }
-}
-
-/// The body of `POST /__mock/latency`.
-#[derive(serde::Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Latency {
-    ttft: Delay,
-    #[serde(default = "no_delay")]
-    inter_token: Delay,
-}
-
-fn no_delay() -> Delay {
-    Delay::ZERO
-}
-
-fn shown(value: &impl serde::Serialize) -> Response<MockBody> {
-    match serde_json::to_vec(value) {
-        Ok(body) => json(StatusCode::OK, body),
-        Err(error) => told(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
-    }
-}
-
-fn changed<T: serde::de::DeserializeOwned>(
-    body: &[u8],
-    change: impl FnOnce(T) -> Result<(), String>,
-) -> Response<MockBody> {
-    let changed = serde_json::from_slice(body)
-        .map_err(|error| error.to_string())
-        .and_then(change);
-    match changed {
-        Ok(()) => json(StatusCode::OK, r#"{"ok":true}"#),
-        Err(problem) => told(StatusCode::BAD_REQUEST, &problem),
-    }
-}
-
-fn told(status: StatusCode, message: &str) -> Response<MockBody> {
-    let body = serde_json::json!({ "error": { "message": message, "type": "mock_control" } });
-    json(status, body.to_string())
 }

@@ -1,0 +1,294 @@
+//! One call: what goes wrong, how large the answer is, when it begins.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use http::{Response, StatusCode};
+use rand::rngs::SmallRng;
+
+use super::fault::{FaultKind, FaultRule, Midway};
+use super::ledger::{Call, Tokens};
+use super::limits::Headroom;
+use super::link::LinkFaults;
+use super::play::{Breaking, MockBody, Part, Stream, StreamParts};
+use super::size::{OUTPUT_TOKENS_DEFAULT, size};
+use super::wire::{Answer, AnswerHead, Asked, Events, Trouble, Wire};
+use super::{Behaviour, Shared};
+use crate::chance;
+use crate::dist::Delay;
+
+/// How long `slow_headers` holds back when the rule does not say.
+const SLOW_HEADERS_MS: u64 = 2_000;
+
+/// What serving one call needs.
+pub(super) struct Serving<'s> {
+    pub(super) shared: &'s Shared,
+    pub(super) wire: &'static dyn Wire,
+    pub(super) link: Arc<LinkFaults>,
+    pub(super) key: Arc<str>,
+    pub(super) began: Instant,
+}
+
+/// A call whose answer is decided.
+struct Begun {
+    call: Call,
+    answer: Answer,
+    midway: Option<Midway>,
+    room: Headroom,
+}
+
+impl Serving<'_> {
+    /// Decides what happens to a call that was understood, and begins its answer.
+    pub(super) async fn answer(self, mut asked: Asked) -> Response<MockBody> {
+        let behaviour = self.shared.behaviour.load_full();
+        let fault = match decide_fault(&mut asked, &behaviour) {
+            Ok(fault) => fault,
+            Err(problem) => {
+                let parameter = "x-mock-fault";
+                return self.turn_away(&asked.model, &Trouble::Invalid { parameter, problem });
+            }
+        };
+        let fault = fault.as_deref();
+        let kind = fault.map(|rule| rule.kind);
+        let number = self.shared.books.next_number();
+        let call = self.open(&asked.model, asked.streamed, kind);
+        if kind == Some(FaultKind::Timeout) {
+            wait_or_for_ever(fault.and_then(|rule| rule.for_ms)).await;
+        }
+        if let Some(trouble) = refusal(fault, &asked, self.shared) {
+            let room = self.shared.limits.peek(self.began);
+            return self.refuse(call, &trouble, number, room);
+        }
+        let mut rng = chance::rng(self.shared.options.seed, number);
+        let answer = size(asked, number, self.shared, &mut rng);
+        let room = self
+            .shared
+            .limits
+            .take(answer.usage.input + answer.usage.output, self.began);
+        if let Some(trouble) = over(&answer, &room, self.shared) {
+            return self.refuse(call, &trouble, number, room);
+        }
+        if kind == Some(FaultKind::SlowHeaders) {
+            let ms = fault
+                .and_then(|rule| rule.for_ms)
+                .unwrap_or(SLOW_HEADERS_MS);
+            self.link.slow_head(Duration::from_millis(ms));
+        }
+        pause(behaviour.ttft, &mut rng).await;
+        let begun = Begun {
+            call,
+            midway: Midway::of(fault, answer.visible),
+            answer,
+            room,
+        };
+        match self.wire.events().filter(|_| begun.answer.asked.streamed) {
+            Some(events) => self.stream(begun, events, behaviour.inter_token, rng),
+            None => {
+                // A plain answer comes when its last token is there.
+                pause_tokens(behaviour.inter_token, begun.answer.visible, &mut rng).await;
+                self.whole(begun)
+            }
+        }
+    }
+
+    fn stream(
+        self,
+        mut begun: Begun,
+        events: &'static dyn Events,
+        inter_token: Delay,
+        rng: SmallRng,
+    ) -> Response<MockBody> {
+        const EVENT_STREAM: HeaderValue =
+            HeaderValue::from_static("text/event-stream; charset=utf-8");
+        let mut response = self.head(StatusCode::OK, begun.answer.number, begun.room, None);
+        response.headers_mut().insert(CONTENT_TYPE, EVENT_STREAM);
+        response
+            .headers_mut()
+            .insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+        begun.call.began(200);
+        let stream = Stream::new(StreamParts {
+            events,
+            answer: begun.answer,
+            call: begun.call,
+            link: self.link,
+            midway: begun.midway,
+            events_per_chunk: self.shared.options.events_per_chunk,
+            inter_token,
+            rng,
+        });
+        response.map(|()| MockBody::Stream(Box::new(stream)))
+    }
+
+    /// A plain answer, whole or up to where a fault strikes.
+    fn whole(self, begun: Begun) -> Response<MockBody> {
+        let Begun {
+            mut call,
+            answer,
+            midway,
+            room,
+        } = begun;
+        let mut body = Vec::with_capacity(1024);
+        self.wire.whole(&answer, &mut body);
+        let body = Bytes::from(body);
+        let response = self.head(StatusCode::OK, answer.number, room, None);
+        call.began(200);
+        call.served(answer.usage);
+        let half = body.len() / 2;
+        response.map(|()| match midway {
+            None => MockBody::Whole {
+                bytes: body,
+                done: Some((call, answer.usage)),
+            },
+            // Half a document, sent as if it were whole.
+            Some(midway) if midway.kind == FaultKind::MalformedChunk => MockBody::Whole {
+                bytes: body.slice(..half),
+                done: Some((call, Tokens::default())),
+            },
+            Some(midway) => MockBody::Part(Box::new(Part {
+                first: body.slice(..half),
+                rest: body.slice(half..),
+                midway,
+                reported: answer.usage,
+                call,
+                link: self.link,
+                breaking: Breaking::Not,
+            })),
+        })
+    }
+
+    /// Refuses a call that has no number: it was not understood.
+    pub(super) fn turn_away(self, model: &str, trouble: &Trouble) -> Response<MockBody> {
+        let call = self.open(model, false, None);
+        let room = self.shared.limits.peek(self.began);
+        self.refuse(call, trouble, 0, room)
+    }
+
+    fn refuse(
+        self,
+        mut call: Call,
+        trouble: &Trouble,
+        number: u64,
+        room: Headroom,
+    ) -> Response<MockBody> {
+        let (status, body) = self.wire.trouble(trouble);
+        let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let retry_after_s = match trouble {
+            Trouble::RateLimit { retry_after_s, .. } => Some(*retry_after_s),
+            _ => None,
+        };
+        call.began(status.as_u16());
+        let done = Some((call, Tokens::default()));
+        self.head(status, number, room, retry_after_s)
+            .map(|()| MockBody::Whole {
+                bytes: body.into(),
+                done,
+            })
+    }
+
+    fn open(&self, model: &str, streamed: bool, fault: Option<FaultKind>) -> Call {
+        self.shared
+            .books
+            .open(Arc::clone(&self.key), model, streamed, fault)
+    }
+
+    fn head(
+        &self,
+        status: StatusCode,
+        number: u64,
+        room: Headroom,
+        retry_after_s: Option<u32>,
+    ) -> Response<()> {
+        let mut response = Response::new(());
+        *response.status_mut() = status;
+        let head = AnswerHead {
+            provider: &self.shared.options.name,
+            seed: self.shared.options.seed,
+            number,
+            processing: self.began.elapsed(),
+            room,
+            retry_after_s,
+        };
+        self.wire.headers(&head, response.headers_mut());
+        response
+    }
+}
+
+fn decide_fault(
+    asked: &mut Asked,
+    behaviour: &Behaviour,
+) -> Result<Option<Arc<FaultRule>>, String> {
+    let Some(text) = asked.overrides.fault.take() else {
+        return Ok(behaviour.faults.decide(&asked.model, asked.streamed));
+    };
+    let rule = FaultRule::from_override(&text).map_err(|error| error.to_string())?;
+    Ok((rule.kind != FaultKind::None).then(|| Arc::new(rule)))
+}
+
+/// The error answer that a fault, or the size of the call, asks for.
+fn refusal(fault: Option<&FaultRule>, asked: &Asked, shared: &Shared) -> Option<Trouble> {
+    let rule = fault?;
+    match rule.kind {
+        FaultKind::RateLimit => Some(Trouble::RateLimit {
+            model: asked.model.clone(),
+            limit: shared.options.requests_per_minute,
+            what: "requests",
+            retry_after_s: rule.retry_after_s.unwrap_or(1),
+        }),
+        FaultKind::ServerError => Some(Trouble::ServerError),
+        FaultKind::Unavailable => Some(Trouble::Unavailable),
+        FaultKind::StreamError if !asked.streamed => Some(Trouble::ServerError),
+        FaultKind::ContextLength => Some(Trouble::ContextLength {
+            // As if the window ended just short of what was asked.
+            tokens_max: u32::try_from(asked.input_tokens).unwrap_or(shared.options.context_tokens),
+            input: asked.input_tokens,
+            output: u64::from(asked.max_output_tokens.unwrap_or(OUTPUT_TOKENS_DEFAULT)),
+        }),
+        _ => None,
+    }
+}
+
+/// The error answer for a call that the provider's own limits refuse.
+fn over(answer: &Answer, room: &Headroom, shared: &Shared) -> Option<Trouble> {
+    let (input, output) = (answer.usage.input, answer.usage.output);
+    if input + output > u64::from(shared.options.context_tokens) {
+        let tokens_max = shared.options.context_tokens;
+        return Some(Trouble::ContextLength {
+            tokens_max,
+            input,
+            output,
+        });
+    }
+    let what = room.exceeded?;
+    Some(Trouble::RateLimit {
+        model: answer.asked.model.clone(),
+        limit: if what == "requests" {
+            room.requests
+        } else {
+            room.tokens
+        },
+        what,
+        retry_after_s: u32::try_from(room.reset.as_secs() + 1).unwrap_or(60),
+    })
+}
+
+async fn pause(delay: Delay, rng: &mut SmallRng) {
+    if !delay.0.is_zero() {
+        tokio::time::sleep(delay.sample(rng)).await;
+    }
+}
+
+async fn pause_tokens(delay: Delay, tokens: u32, rng: &mut SmallRng) {
+    if !delay.0.is_zero() {
+        let all: Duration = (1..tokens).map(|_| delay.sample(rng)).sum();
+        tokio::time::sleep(all).await;
+    }
+}
+
+async fn wait_or_for_ever(ms: Option<u64>) {
+    match ms {
+        Some(ms) => tokio::time::sleep(Duration::from_millis(ms)).await,
+        None => std::future::pending().await,
+    }
+}

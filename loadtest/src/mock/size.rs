@@ -1,0 +1,88 @@
+//! How large an answer is: by the call's own wish first, then by the options.
+
+use rand::rngs::SmallRng;
+
+use super::Shared;
+use super::ledger::Tokens;
+use super::wire::{Answer, Asked};
+use crate::clock;
+use crate::dist::{Count, rounded};
+
+/// Tokens of an answer that neither the request nor the options size.
+pub(super) const OUTPUT_TOKENS_DEFAULT: u32 = 16;
+
+/// Sizes the answer.
+pub(super) fn size(mut asked: Asked, number: u64, shared: &Shared, rng: &mut SmallRng) -> Answer {
+    let options = &shared.options;
+    let wish = std::mem::take(&mut asked.overrides);
+    let number_in = |text: Option<String>| text.and_then(|text| text.trim().parse::<u64>().ok());
+    let input = number_in(wish.input_tokens).unwrap_or(asked.input_tokens);
+    let cached_input = number_in(wish.cached_tokens)
+        .unwrap_or_else(|| cached(input, options.cached_share))
+        .min(input);
+    let (output, clipped) = match (asked.generates, number_in(wish.output_tokens)) {
+        (false, _) => (0, false),
+        (true, Some(tokens)) => (rounded_tokens(tokens), false),
+        (true, None) => drawn(asked.max_output_tokens, options.output_tokens, rng),
+    };
+    let reasoning = number_in(wish.reasoning_tokens).map_or_else(
+        || share(u64::from(output), options.reasoning_share),
+        |n| n.min(u64::from(output)),
+    );
+    let choices = u64::from(asked.choices.max(1));
+    let visible = u64::from(output) - reasoning;
+    Answer {
+        number,
+        seed: options.seed,
+        created_s: clock::unix_s(),
+        fingerprint: shared.fingerprint.clone(),
+        usage: Tokens {
+            input,
+            cached_input,
+            output: reasoning + visible * choices,
+            reasoning,
+        },
+        visible: u32::try_from(visible).unwrap_or(u32::MAX),
+        clipped,
+        asked,
+    }
+}
+
+/// The length of an answer, and whether `max_tokens` cut it short.
+fn drawn(max: Option<u32>, sizes: Option<Count>, rng: &mut SmallRng) -> (u32, bool) {
+    match (sizes, max) {
+        (None, max) => (
+            max.unwrap_or(OUTPUT_TOKENS_DEFAULT).clamp(1, 1_000_000),
+            false,
+        ),
+        (Some(sizes), None) => (sizes.sample(rng), false),
+        (Some(sizes), Some(max)) => {
+            let wished = sizes.sample(rng);
+            (wished.min(max.max(1)), wished > max)
+        }
+    }
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "token counts are far below 2^53"
+)]
+fn rounded_tokens(tokens: u64) -> u32 {
+    rounded(tokens as f64)
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::cast_precision_loss,
+    reason = "token counts are far below 2^53 and the share lies in 0..=1"
+)]
+fn share(tokens: u64, share: f64) -> u64 {
+    (tokens as f64 * share).floor() as u64
+}
+
+/// OpenAI reports cached input from 1024 tokens on, in steps of 128.
+fn cached(input: u64, of_it: f64) -> u64 {
+    let cached = share(input, of_it) / 128 * 128;
+    if cached >= 1024 { cached } else { 0 }
+}
