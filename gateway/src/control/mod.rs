@@ -44,6 +44,23 @@ pub struct KeyRecord {
     pub revoked_ms: Option<u64>,
 }
 
+/// The record in force of each key, in the order in which the keys were made.
+#[must_use]
+pub fn latest(records: Vec<KeyRecord>) -> Vec<KeyRecord> {
+    let mut latest: Vec<KeyRecord> = Vec::new();
+    let mut position = HashMap::new();
+    for record in records {
+        match position.get(&record.id) {
+            Some(at) => latest[*at] = record,
+            None => {
+                position.insert(record.id.clone(), latest.len());
+                latest.push(record);
+            }
+        }
+    }
+    latest
+}
+
 /// Whom a key stands for.
 #[derive(Clone, Debug)]
 pub struct Identity {

@@ -1,0 +1,49 @@
+//! `weir bench`.
+
+use std::io::Write as _;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use weir_loadtest::bench::{self, Arrival, BenchOptions, Stop, Workload};
+use weir_loadtest::dist::Count;
+
+use crate::cli::BenchArgs;
+
+pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<ExitCode> {
+    let seconds = Duration::from_secs(args.seconds);
+    let report = bench::run(&BenchOptions {
+        url: format!(
+            "{}/v1",
+            args.url.trim_end_matches('/').trim_end_matches("/v1")
+        ),
+        key: Some(args.key.clone()),
+        workload: Workload::Chat {
+            model: args.model.clone(),
+            input_tokens: Count::try_from(args.input_tokens.clone())?,
+            output_tokens: Count::try_from(args.output_tokens.clone())?,
+            streamed: args.stream,
+        },
+        arrival: Arrival::Constant {
+            per_second: args.rate,
+        },
+        stop: Stop {
+            after: Some(seconds),
+            requests: None,
+        },
+        warm_up: seconds / 10,
+        connections: args.connections,
+        watch: args.pid.into_iter().collect(),
+        ..BenchOptions::default()
+    })?;
+    let mut out = std::io::stdout().lock();
+    if args.json {
+        writeln!(out, "{}", serde_json::to_string(&report)?)?;
+    } else {
+        writeln!(out, "{report}")?;
+    }
+    Ok(if report.failed == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}

@@ -1,0 +1,268 @@
+//! `weir up --demo`: providers that are none, keys for a few teams, a trickle of traffic.
+
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, anyhow};
+use serde::{Deserialize, Serialize};
+use weir_gateway::Directory;
+use weir_gateway::config::{AliasConfig, ProviderConfig, TargetConfig};
+use weir_gateway::control::log::{ControlLog, path_in};
+use weir_gateway::control::{key, latest};
+use weir_loadtest::demo::{self, DemoHandle, DemoOptions, Member};
+use weir_loadtest::{FaultKind, FaultRule, MockHandle, MockOptions, MockProvider};
+
+use crate::cli::{Cli, KeyArgs};
+use crate::command::{keys, settings};
+use crate::config::{Config, Loaded};
+
+/// Who calls in the demo.
+struct User {
+    team: &'static str,
+    name: &'static str,
+    feature: &'static str,
+    environment: &'static str,
+    /// How often, against the others.
+    weight: f64,
+}
+
+const USERS: [User; 4] = [
+    User {
+        team: "growth",
+        name: "ana",
+        feature: "onboarding",
+        environment: "prod",
+        weight: 4.0,
+    },
+    User {
+        team: "growth",
+        name: "ben",
+        feature: "emails",
+        environment: "staging",
+        weight: 1.0,
+    },
+    User {
+        team: "support",
+        name: "chen",
+        feature: "answers",
+        environment: "prod",
+        weight: 3.0,
+    },
+    User {
+        team: "research",
+        name: "dora",
+        feature: "reports",
+        environment: "dev",
+        weight: 2.0,
+    },
+];
+
+/// Aliases, and the deployments that each leads to, in order.
+const ALIASES: [(&str, [&str; 2]); 5] = [
+    ("fast-chat", ["mock-fast/small", "mock-steady/small"]),
+    ("code-reasoner", ["mock-steady/coder", "mock-fast/coder"]),
+    ("long-context", ["mock-steady/long", "mock-fast/long"]),
+    ("zh-business", ["mock-fast/zh", "mock-steady/zh"]),
+    (EMBEDDINGS, ["mock-steady/embedding", "mock-fast/embedding"]),
+];
+const EMBEDDINGS: &str = "embeddings";
+
+/// Mocks that run, and what a gateway needs to call them.
+pub(crate) struct Demo {
+    mocks: Vec<MockHandle>,
+}
+
+/// One user's key, kept in the data directory so that it still works after the next start.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct DemoKey {
+    team: String,
+    user: String,
+    pub(crate) key: String,
+}
+
+/// Traffic, with the mocks that answer it. Dropping it stops both.
+pub(crate) struct Traffic {
+    traffic: DemoHandle,
+    mocks: Vec<MockHandle>,
+}
+
+impl Demo {
+    pub(crate) fn start() -> anyhow::Result<Self> {
+        // Quick, but it fails now and then; the other one takes over.
+        let fast = MockOptions {
+            faults: vec![
+                FaultRule::every(FaultKind::ServerError, 10),
+                FaultRule::every(FaultKind::RateLimit, 17),
+            ],
+            cached_share: 0.3,
+            ..mock("mock-fast", "lognormal:120ms,0.5", "lognormal:4ms,0.4")?
+        };
+        let steady = MockOptions {
+            reasoning_share: 0.2,
+            ..mock("mock-steady", "lognormal:300ms,0.3", "lognormal:6ms,0.3")?
+        };
+        let start = |options| MockProvider::start(options).context("start a mock provider");
+        Ok(Self {
+            mocks: vec![start(fast)?, start(steady)?],
+        })
+    }
+
+    /// The operator's settings, with the mocks in the place of his providers.
+    pub(crate) fn configuration(&self, cli: &Cli) -> anyhow::Result<Loaded> {
+        let config = Config {
+            providers: self.mocks.iter().map(provider).collect(),
+            aliases: ALIASES
+                .iter()
+                .map(|(name, deployments)| alias(name, deployments))
+                .collect(),
+            ..settings(cli)?
+        };
+        let directory = Directory::build(&config.providers, &config.aliases, None)
+            .map_err(|problems| anyhow!("the demo's own configuration: {problems:?}"))?;
+        Ok(Loaded { config, directory })
+    }
+
+    pub(crate) fn start_traffic(
+        self,
+        addr: SocketAddr,
+        keys: &[DemoKey],
+    ) -> anyhow::Result<Traffic> {
+        let member = |(user, key): (&User, &DemoKey)| Member {
+            team: user.team.into(),
+            key: key.key.clone(),
+            user: user.name.into(),
+            feature: user.feature.into(),
+            weight: user.weight,
+        };
+        let chat = ALIASES
+            .iter()
+            .map(|(name, _)| *name)
+            .filter(|name| *name != EMBEDDINGS);
+        let traffic = demo::start(DemoOptions {
+            url: format!("http://{addr}/v1"),
+            members: USERS.iter().zip(keys).map(member).collect(),
+            chat_models: chat.map(str::to_owned).collect(),
+            embedding_model: Some(EMBEDDINGS.into()),
+            ..DemoOptions::default()
+        })
+        .context("start the demo's traffic")?;
+        Ok(Traffic {
+            traffic,
+            mocks: self.mocks,
+        })
+    }
+}
+
+impl Traffic {
+    pub(crate) fn stop(self) {
+        self.traffic.stop();
+        self.mocks.into_iter().for_each(MockHandle::shutdown);
+    }
+}
+
+fn mock(name: &str, ttft: &str, inter_token: &str) -> anyhow::Result<MockOptions> {
+    Ok(MockOptions {
+        name: name.into(),
+        ttft: ttft.to_owned().try_into()?,
+        inter_token: inter_token.to_owned().try_into()?,
+        ..MockOptions::default()
+    })
+}
+
+fn provider(mock: &MockHandle) -> ProviderConfig {
+    ProviderConfig {
+        name: mock.name().into(),
+        dialect: "openai".into(),
+        base_url: mock.base_url(),
+        keys: Vec::new(),
+        region: None,
+        ca_file: None,
+        timeouts: Default::default(),
+    }
+}
+
+fn alias(name: &str, deployments: &[&str]) -> AliasConfig {
+    let target = |deployment: &&str| {
+        let (provider, model) = deployment.split_once('/').unwrap_or((deployment, ""));
+        TargetConfig {
+            provider: provider.into(),
+            model: model.into(),
+            weight: 1,
+            context_window_tokens: None,
+        }
+    };
+    AliasConfig {
+        name: name.into(),
+        strategy: Default::default(),
+        targets: deployments.iter().map(target).collect(),
+        sticky: false,
+        retry: Default::default(),
+    }
+}
+
+/// The demo's keys, in the order of [`USERS`]: those of the last start, or new ones.
+pub(crate) fn keys(cli: &Cli, config: &Config) -> anyhow::Result<Vec<DemoKey>> {
+    let path = cli.data_dir.join("demo").join("keys.json");
+    if let Some(kept) = kept_keys(cli, &path)? {
+        return Ok(kept);
+    }
+    let mut made = Vec::new();
+    for user in &USERS {
+        let args = KeyArgs {
+            organisation: Some("demo".into()),
+            user: Some(user.name.into()),
+            environment: Some(user.environment.into()),
+            ..KeyArgs::for_team(user.team)
+        };
+        let (key, record) = keys::new_key(&args)?;
+        keys::write(cli, config, None, &record)?;
+        made.push(DemoKey {
+            team: user.team.into(),
+            user: user.name.into(),
+            key,
+        });
+    }
+    keep_keys(&path, &made).with_context(|| format!("write {}", path.display()))?;
+    Ok(made)
+}
+
+/// `None` if there are none, or not all of them work any more.
+fn kept_keys(cli: &Cli, path: &Path) -> anyhow::Result<Option<Vec<DemoKey>>> {
+    let Ok(text) = fs::read_to_string(path) else {
+        return Ok(None);
+    };
+    let Ok(kept) = serde_json::from_str::<Vec<DemoKey>>(&text) else {
+        return Ok(None);
+    };
+    let records = latest(ControlLog::new(path_in(&cli.data_dir)).records()?);
+    let works = |kept: &DemoKey| {
+        let hash = key::hash(&kept.key);
+        records
+            .iter()
+            .any(|record| Some(record.hash) == hash && record.revoked_ms.is_none())
+    };
+    let whole = kept.len() == USERS.len()
+        && kept
+            .iter()
+            .zip(&USERS)
+            .all(|(key, user)| key.team == user.team && key.user == user.name);
+    Ok((whole && kept.iter().all(works)).then_some(kept))
+}
+
+fn keep_keys(path: &Path, keys: &[DemoKey]) -> anyhow::Result<()> {
+    if let Some(dir) = path.parent() {
+        fs::create_dir_all(dir)?;
+    }
+    let mut file: File = File::options()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(PathBuf::from(path))?;
+    serde_json::to_writer_pretty(&mut file, keys)?;
+    file.flush()?;
+    Ok(())
+}

@@ -1,0 +1,62 @@
+//! One file per command.
+
+mod bench;
+mod config;
+mod demo;
+mod doctor;
+mod keys;
+mod mock_provider;
+mod serve;
+mod sql;
+mod up;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::CommandFactory as _;
+
+use crate::cli::{Cli, Command};
+use crate::config::{Config, Loaded, load, load_settings, parse};
+
+pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    match &cli.command {
+        Command::Up { demo } => up::run(&cli, *demo),
+        Command::Gateway => serve::gateway(&cli),
+        Command::Ingestor => serve::ingestor(&cli),
+        Command::Store { supervised } => serve::store(&cli, *supervised),
+        Command::Keys(command) => keys::run(&cli, command),
+        Command::Sql(args) => sql::run(&cli, args),
+        Command::Config(command) => config::run(&cli, command),
+        Command::Doctor { json } => doctor::run(&cli, *json),
+        Command::MockProvider(args) => mock_provider::run(args),
+        Command::Bench(args) => bench::run(args),
+        Command::Completions { shell } => {
+            clap_complete::generate(*shell, &mut Cli::command(), "weir", &mut std::io::stdout());
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+/// The file that was named, or `weir.toml` if it is here.
+pub(crate) fn config_path(cli: &Cli) -> Option<PathBuf> {
+    const DEFAULT_FILE: &str = "weir.toml";
+    cli.config
+        .clone()
+        .or_else(|| Some(PathBuf::from(DEFAULT_FILE)).filter(|path| path.exists()))
+}
+
+/// What is configured; the defaults if there is no file.
+pub(crate) fn configuration(cli: &Cli) -> anyhow::Result<Loaded> {
+    Ok(match config_path(cli) {
+        Some(path) => load(&path, None)?,
+        None => parse("(defaults)", "", None)?,
+    })
+}
+
+/// What is configured but for the providers: for whoever serves no requests.
+pub(crate) fn settings(cli: &Cli) -> anyhow::Result<Config> {
+    Ok(match config_path(cli) {
+        Some(path) => load_settings(&path)?,
+        None => Config::default(),
+    })
+}

@@ -1,0 +1,53 @@
+//! The parts run alone: `weir gateway`, `weir ingestor`, `weir store`.
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use weir_store::{ServeOptions, child::serve};
+
+use crate::cli::Cli;
+use crate::command::{config_path, configuration, settings};
+use crate::parts::{Gateway, Signals, start_ingestor, start_store, store_options};
+
+pub(crate) fn gateway(cli: &Cli) -> anyhow::Result<ExitCode> {
+    let signals = Signals::listen()?;
+    let gateway = Gateway::start(configuration(cli)?, &cli.data_dir, config_path(cli))?;
+    writeln!(
+        std::io::stdout(),
+        "gateway    http://{}/v1",
+        gateway.handle.addr()
+    )?;
+    signals.wait(|| gateway.reload());
+    gateway.stop();
+    Ok(ExitCode::SUCCESS)
+}
+
+/// With the embedded store, which runs where the ingestor does.
+pub(crate) fn ingestor(cli: &Cli) -> anyhow::Result<ExitCode> {
+    let signals = Signals::listen()?;
+    let config = settings(cli)?;
+    let ingestor = start_ingestor(&config, &cli.data_dir)?;
+    let store = start_store(&config, cli)?;
+    writeln!(std::io::stdout(), "ingestor   into {}", config.store.url())?;
+    signals.wait(|| tracing::warn!("SIGHUP: an ingestor reads its configuration at its start"));
+    ingestor.stop();
+    if let Some(store) = store {
+        store.stop();
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The store alone. `supervised` is how the other commands run it: it ends when they do.
+pub(crate) fn store(cli: &Cli, supervised: bool) -> anyhow::Result<ExitCode> {
+    let options = ServeOptions {
+        supervised,
+        ..store_options(&settings(cli)?, &cli.data_dir)
+    };
+    match serve(&options) {
+        Ok(()) => Ok(ExitCode::SUCCESS),
+        Err(error) => {
+            eprintln!("weir: {error}; {}", error.how_to_mend());
+            Ok(ExitCode::FAILURE)
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! `weir sql`: a question to the store, its answer on stdout.
+
+use std::io::{self, IsTerminal as _, Read as _, Write as _};
+use std::process::ExitCode;
+
+use anyhow::{Context as _, anyhow, bail};
+use weir_store::{Store, StoreError};
+
+use crate::cli::{Cli, SqlArgs};
+use crate::command::settings;
+use crate::config::{Config, StoreKind};
+use crate::parts::runtime;
+
+/// Codes of ClickHouse for a table and a database that are not there.
+const NOT_THERE: [u32; 2] = [60, 81];
+
+pub(crate) fn run(cli: &Cli, args: &SqlArgs) -> anyhow::Result<ExitCode> {
+    let config = settings(cli)?;
+    let statement = statement(&args.statement)?;
+    let store = config.store.connect()?;
+    match runtime()?.block_on(relay(&store, &statement, format(args))) {
+        Ok(()) => Ok(ExitCode::SUCCESS),
+        Err(Ended::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
+            // The reader has seen enough, as `head` does.
+            Ok(ExitCode::SUCCESS)
+        }
+        Err(Ended::Output(error)) => Err(error).context("write the result"),
+        Err(Ended::Store(error)) => Err(explain(&error, &config)),
+    }
+}
+
+fn statement(argument: &str) -> anyhow::Result<String> {
+    let mut text = argument.to_owned();
+    if argument == "-" {
+        text.clear();
+        io::stdin()
+            .read_to_string(&mut text)
+            .context("read the statement from stdin")?;
+    }
+    let statement = text.trim().trim_end_matches(';').trim_end();
+    if statement.is_empty() {
+        bail!("there is no statement; for example: weir sql 'SELECT count() FROM weir.requests'");
+    }
+    Ok(statement.to_owned())
+}
+
+fn format(args: &SqlArgs) -> &str {
+    match &args.format {
+        Some(format) => format,
+        None if args.json => "JSONEachRow",
+        None if io::stdout().is_terminal() => "PrettyCompactMonoBlock",
+        None => "TSV",
+    }
+}
+
+/// Why there is no result, or no whole one.
+enum Ended {
+    Store(StoreError),
+    Output(io::Error),
+}
+
+async fn relay(store: &Store, statement: &str, format: &str) -> Result<(), Ended> {
+    let mut answer = store.raw_query(statement, format).map_err(Ended::Store)?;
+    let mut out = io::stdout().lock();
+    while let Some(piece) = answer.next().await.map_err(Ended::Store)? {
+        out.write_all(&piece).map_err(Ended::Output)?;
+    }
+    out.flush().map_err(Ended::Output)
+}
+
+/// What went wrong, and what to do about it.
+fn explain(error: &StoreError, config: &Config) -> anyhow::Error {
+    let said = said(&error.message);
+    let url = config.store.url();
+    match (error.code, config.store.kind) {
+        (Some(code), _) if NOT_THERE.contains(&code) => anyhow!(
+            "{said}; Weir's tables are requests, attempts, control_changes and streams of the \
+             database weir, and the ingestor makes them when it first reaches the store"
+        ),
+        (Some(_), _) => anyhow!("{said}"),
+        (None, StoreKind::Embedded) => anyhow!(
+            "the store gives no answer at {url} ([store] listen): {said}; `weir up` starts it, and \
+             `weir doctor` says what keeps it from running"
+        ),
+        (None, StoreKind::Clickhouse) => {
+            anyhow!("the store gives no answer at {url} ([store] url): {said}")
+        }
+    }
+}
+
+/// An error without what only ClickHouse's authors need.
+pub(crate) fn said(message: &str) -> &str {
+    let message = message.trim();
+    let message = message.strip_prefix("bad response: ").unwrap_or(message);
+    let message = message.split(" (version ").next().unwrap_or(message);
+    message
+        .split_once("DB::Exception: ")
+        .map_or(message, |(_, said)| said)
+}

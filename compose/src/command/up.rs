@@ -1,0 +1,152 @@
+//! `weir up`: everything on this machine.
+//!
+//! The gateway starts first and waits for nobody: a store that cannot run, or is slow, costs no
+//! request. It also stops first, so that what it wrote last can still be stored.
+
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use weir_gateway::control::latest;
+use weir_gateway::control::log::{ControlLog, path_in};
+
+use crate::cli::{Cli, KeyArgs};
+use crate::command::demo::{self, Demo};
+use crate::command::{config_path, configuration, keys};
+use crate::config::{Config, EventlogKind, StoreKind};
+use crate::parts::{Gateway, Signals, start_ingestor, start_store};
+
+pub(crate) fn run(cli: &Cli, demo: bool) -> anyhow::Result<ExitCode> {
+    let signals = Signals::listen()?;
+    std::fs::create_dir_all(&cli.data_dir)
+        .with_context(|| format!("create {} (--data-dir)", cli.data_dir.display()))?;
+
+    let demo = demo.then(Demo::start).transpose()?;
+    let loaded = match &demo {
+        Some(demo) => demo.configuration(cli)?,
+        None => configuration(cli)?,
+    };
+    let config = loaded.config.clone();
+    let reload_path = if demo.is_some() {
+        None
+    } else {
+        config_path(cli)
+    };
+    let gateway = Gateway::start(loaded, &cli.data_dir, reload_path)?;
+    let store = start_store(&config, cli)?;
+    let ingestor = start_ingestor(&config, &cli.data_dir)?;
+
+    let addr = gateway.handle.addr();
+    let (key, traffic) = match demo {
+        Some(demo) => {
+            let keys = demo::keys(cli, &config)?;
+            gateway.await_key(keys.last().map(|key| key.key.as_str()));
+            let key = keys.first().map(|key| key.key.clone());
+            (key, Some(demo.start_traffic(addr, &keys)?))
+        }
+        None => {
+            let key = first_key(cli, &config)?;
+            gateway.await_key(key.as_deref());
+            (key, None)
+        }
+    };
+    welcome(cli, &config, addr, key.as_deref())?;
+
+    signals.wait(|| gateway.reload());
+    tracing::info!("stopping: requests in flight finish first");
+    if let Some(traffic) = traffic {
+        traffic.stop();
+    }
+    gateway.stop();
+    ingestor.stop();
+    if let Some(store) = store {
+        store.stop();
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A key to begin with, if there is none and there is something to call.
+fn first_key(cli: &Cli, config: &Config) -> anyhow::Result<Option<String>> {
+    let has_keys = !latest(ControlLog::new(path_in(&cli.data_dir)).records()?).is_empty();
+    if has_keys || config.aliases.is_empty() {
+        return Ok(None);
+    }
+    let (key, record) = keys::new_key(&KeyArgs::for_team("default"))?;
+    keys::write(cli, config, None, &record)?;
+    Ok(Some(key))
+}
+
+/// Says what runs where, with lines that work as they are pasted.
+fn welcome(cli: &Cli, config: &Config, addr: SocketAddr, key: Option<&str>) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    let log = match config.eventlog.kind {
+        EventlogKind::Local => "journal".to_owned(),
+        EventlogKind::Kafka => format!("journal, then Kafka topic {}", config.eventlog.topic),
+    };
+    let store = match config.store.kind {
+        StoreKind::Embedded => "embedded ClickHouse",
+        StoreKind::Clickhouse => "ClickHouse",
+    };
+    writeln!(
+        out,
+        "gateway    http://{addr}/v1    (also /livez /readyz /metrics)"
+    )?;
+    writeln!(out, "events     {log} in {}", cli.data_dir.display())?;
+    writeln!(out, "store      {} ({store} over HTTP)", config.store.url())?;
+    let weir = weir_as_called(cli);
+    let Some(alias) = config.aliases.first() else {
+        writeln!(
+            out,
+            "\nNothing can be called yet: there is no alias and no provider. Write a file and start again,\n  \
+             {weir} config example > weir.toml\nor look around first, with providers that are none:\n  \
+             {weir} up --demo"
+        )?;
+        return Ok(());
+    };
+    writeln!(
+        out,
+        "\nCall it:\n  curl http://{addr}/v1/chat/completions -H 'authorization: Bearer {}' \
+         -H 'content-type: application/json' \
+         -d '{{\"model\":\"{}\",\"messages\":[{{\"role\":\"user\",\"content\":\"Hello\"}}]}}'",
+        key.unwrap_or("YOUR_KEY"),
+        alias.name
+    )?;
+    writeln!(
+        out,
+        "\nAsk what happened:\n  {weir} sql \"SELECT team, alias, provider, count() AS requests, \
+         sum(output_tokens) AS output_tokens, round(avg(total_ms)) AS total_ms \
+         FROM weir.requests GROUP BY ALL ORDER BY requests DESC\""
+    )?;
+    match key {
+        Some(_) => writeln!(out, "\nMore keys: {weir} keys create --team NAME")?,
+        None => writeln!(
+            out,
+            "\nThere are keys already; another: {weir} keys create --team NAME"
+        )?,
+    }
+    out.flush()?;
+    Ok(())
+}
+
+/// This program as whoever reads may call it, with the flags that it was given.
+fn weir_as_called(cli: &Cli) -> String {
+    let program = std::env::args().next().unwrap_or_else(|| "weir".into());
+    let mut words = vec![quoted(&program)];
+    if let Some(path) = &cli.config {
+        words.extend(["--config".into(), quoted(&path.to_string_lossy())]);
+    }
+    if cli.data_dir.as_os_str() != crate::cli::DATA_DIR {
+        words.extend(["--data-dir".into(), quoted(&cli.data_dir.to_string_lossy())]);
+    }
+    words.join(" ")
+}
+
+/// A word as a shell takes it.
+fn quoted(word: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-+=:@%".contains(&byte);
+    if !word.is_empty() && word.bytes().all(plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', "'\\''"))
+}

@@ -1,0 +1,324 @@
+//! The parts of a running Weir, each started from the configuration and stopped in order.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use anyhow::Context as _;
+use tokio::runtime::{Builder, Runtime};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+use weir_eventlog::{Journal, JournalSource, KafkaSource, Shipper, ShipperOptions, Source};
+use weir_gateway::control::KeysHandle;
+use weir_gateway::control::log::path_in;
+use weir_gateway::{GatewayHandle, GatewayOptions, Reloader};
+use weir_ingestor::IngestorOptions;
+use weir_store::{ServeOptions, Supervisor, SupervisorOptions};
+
+use crate::cli::Cli;
+use crate::command::config_path;
+use crate::config::{Config, Loaded, StoreKind, load};
+
+/// How often the configuration file is looked at.
+const RELOAD_POLL: Duration = Duration::from_millis(500);
+/// A key that is not known after this long is shown all the same.
+const KEY_PATIENCE: Duration = Duration::from_secs(2);
+const KEY_POLL: Duration = Duration::from_millis(5);
+/// Time that the shipper gets to hand the last events to Kafka. What is left is in the journal.
+const SHIPPER_PATIENCE: Duration = Duration::from_secs(10);
+
+#[expect(clippy::disallowed_methods, reason = "the clock of the command line")]
+pub(crate) fn unix_ms() -> u64 {
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The signals that concern a server, heard from the moment this is made.
+pub(crate) struct Signals {
+    runtime: Runtime,
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    pub(crate) fn listen() -> anyhow::Result<Self> {
+        let runtime = runtime()?;
+        let guard = runtime.enter();
+        let terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
+        let interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
+        let hangup = signal(SignalKind::hangup()).context("listen for SIGHUP")?;
+        drop(guard);
+        Ok(Self {
+            runtime,
+            terminate,
+            interrupt,
+            hangup,
+        })
+    }
+
+    /// Returns when the process is told to stop. SIGHUP asks for a reload. From then on, being told
+    /// once more ends the process at once.
+    pub(crate) fn wait(mut self, reload: impl Fn()) {
+        self.runtime.block_on(async {
+            loop {
+                tokio::select! {
+                    _ = self.terminate.recv() => return,
+                    _ = self.interrupt.recv() => return,
+                    _ = self.hangup.recv() => reload(),
+                }
+            }
+        });
+        let impatient = std::thread::Builder::new()
+            .name("signals".into())
+            .spawn(move || {
+                self.runtime.block_on(async {
+                    tokio::select! {
+                        _ = self.terminate.recv() => {}
+                        _ = self.interrupt.recv() => {}
+                    }
+                });
+                eprintln!("weir: stopped at once; the journal keeps what was answered");
+                // As good as any other end: the journal is made for it.
+                let _ = rustix::process::kill_process(
+                    rustix::process::getpid(),
+                    rustix::process::Signal::KILL,
+                );
+            });
+        if let Err(error) = impatient {
+            tracing::warn!(%error, "listen for a second signal");
+        }
+    }
+}
+
+/// A runtime for whoever needs one thread.
+pub(crate) fn runtime() -> anyhow::Result<Runtime> {
+    Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("start a runtime")
+}
+
+/// A running gateway, with what ships its events and what follows its configuration.
+pub(crate) struct Gateway {
+    pub(crate) handle: GatewayHandle,
+    keys: KeysHandle,
+    shipper: Option<Shipper>,
+    reload: Option<Reload>,
+}
+
+impl Gateway {
+    /// `path` is the file to follow for changes.
+    pub(crate) fn start(
+        loaded: Loaded,
+        data_dir: &Path,
+        path: Option<PathBuf>,
+    ) -> anyhow::Result<Self> {
+        let Loaded { config, directory } = loaded;
+        let options = config.eventlog.journal_options(data_dir, "gateway");
+        let journal_dir = options.dir.clone();
+        let journal = Journal::open(options).context("open the event journal (--data-dir)")?;
+        let keys = KeysHandle::follow(path_in(data_dir)).context("read the virtual keys")?;
+        let options = GatewayOptions {
+            config: config.gateway.clone(),
+            directory,
+            keys: keys.clone(),
+            journal,
+        };
+        let handle = weir_gateway::start(options)?;
+        let shipper = config
+            .eventlog
+            .kafka_options()
+            .map(|kafka| Shipper::start(&journal_dir, ShipperOptions::new(kafka)))
+            .transpose()
+            .context("ship to Kafka ([eventlog])")?;
+        let reload = path
+            .map(|path| Reload::follow(path, config, handle.reloader()))
+            .transpose()?;
+        Ok(Self {
+            handle,
+            keys,
+            shipper,
+            reload,
+        })
+    }
+
+    /// Returns when the gateway knows a key that was just made.
+    pub(crate) fn await_key(&self, key: Option<&str>) {
+        let Some(key) = key else { return };
+        let patience = Instant::now() + KEY_PATIENCE;
+        while self.keys.load().authenticate(key, unix_ms()).is_err() && Instant::now() < patience {
+            std::thread::park_timeout(KEY_POLL);
+        }
+    }
+
+    /// Reads the configuration again, whether its file changed or not.
+    pub(crate) fn reload(&self) {
+        match &self.reload {
+            Some(reload) => reload.ask(),
+            None => tracing::warn!("SIGHUP: there is no configuration file to read again"),
+        }
+    }
+
+    /// Finishes what is in flight, closes the event streams, ships what is left.
+    pub(crate) fn stop(self) {
+        if let Some(reload) = self.reload {
+            reload.thread.stop();
+        }
+        self.handle.shutdown();
+        if let Some(shipper) = self.shipper {
+            let stats = shipper.stop(SHIPPER_PATIENCE);
+            if stats.in_flight_records > 0 {
+                tracing::warn!(
+                    records = stats.in_flight_records,
+                    "left for the next start to ship"
+                );
+            }
+        }
+    }
+}
+
+/// A thread that ends when told to.
+pub(crate) struct Stoppable {
+    stop: watch::Sender<bool>,
+    thread: JoinHandle<()>,
+}
+
+impl Stoppable {
+    fn start(
+        name: &str,
+        run: impl FnOnce(watch::Receiver<bool>) + Send + 'static,
+    ) -> anyhow::Result<Self> {
+        let (stop, stopped) = watch::channel(false);
+        let thread = std::thread::Builder::new()
+            .name(name.to_owned())
+            .spawn(move || run(stopped))
+            .with_context(|| format!("start the thread {name}"))?;
+        Ok(Self { stop, thread })
+    }
+
+    pub(crate) fn stop(self) {
+        self.stop.send_replace(true);
+        self.thread.thread().unpark();
+        if self.thread.join().is_err() {
+            tracing::error!("a thread panicked");
+        }
+    }
+}
+
+/// Follows the configuration file.
+struct Reload {
+    thread: Stoppable,
+    asked: Arc<AtomicBool>,
+}
+
+impl Reload {
+    fn follow(path: PathBuf, config: Config, reloader: Reloader) -> anyhow::Result<Self> {
+        let asked = Arc::new(AtomicBool::new(false));
+        let ask = asked.clone();
+        let mut seen = changed(&path);
+        let thread = Stoppable::start("config", move |stopped| {
+            while !*stopped.borrow() {
+                std::thread::park_timeout(RELOAD_POLL);
+                let now = changed(&path);
+                if ask.swap(false, Ordering::Relaxed) || (now.is_some() && now != seen) {
+                    seen = now;
+                    put_in_force(&path, &config, &reloader);
+                }
+            }
+        })?;
+        Ok(Self { thread, asked })
+    }
+
+    fn ask(&self) {
+        self.asked.store(true, Ordering::Relaxed);
+        self.thread.thread.thread().unpark();
+    }
+}
+
+fn changed(path: &Path) -> Option<SystemTime> {
+    std::fs::metadata(path)
+        .and_then(|meta| meta.modified())
+        .ok()
+}
+
+/// Puts a changed file in force, or says what is wrong with it and keeps the old one.
+fn put_in_force(path: &Path, started_with: &Config, reloader: &Reloader) {
+    match load(path, Some(&reloader.directory())) {
+        Ok(loaded) => {
+            reloader.reload(loaded.directory);
+            tracing::info!(file = %path.display(), "providers and aliases were read again");
+            for section in loaded.config.sections_unlike(started_with) {
+                tracing::warn!(section, "what changed in it takes effect at the next start");
+            }
+        }
+        Err(invalid) => {
+            tracing::error!(
+                "the changed configuration is not valid, the old one stays in force:\n{invalid}"
+            );
+        }
+    }
+}
+
+/// Starts an ingestor on a thread of its own.
+pub(crate) fn start_ingestor(config: &Config, data_dir: &Path) -> anyhow::Result<Stoppable> {
+    let store = config.store.connect()?;
+    let source = match config.eventlog.kafka_options() {
+        Some(kafka) => Source::Kafka(
+            KafkaSource::open(kafka, &config.eventlog.group).context("read Kafka ([eventlog])")?,
+        ),
+        None => Source::Journal(
+            JournalSource::open(data_dir.join("journal"))
+                .context("read the event journal (--data-dir)")?,
+        ),
+    };
+    let options = IngestorOptions::new(source, store, config.store.retention_days);
+    let runtime = runtime()?;
+    Stoppable::start("ingestor", move |stopped| {
+        if let Err(error) = runtime.block_on(weir_ingestor::run(options, stopped)) {
+            tracing::error!(%error, "the ingestor stopped; the log keeps what it has not stored");
+        }
+    })
+}
+
+/// How the embedded store is served.
+pub(crate) fn store_options(config: &Config, data_dir: &Path) -> ServeOptions {
+    ServeOptions {
+        library: config.store.library.clone(),
+        ..ServeOptions::new(store_dir(data_dir), config.store.listen)
+    }
+}
+
+/// Where the embedded store keeps everything.
+pub(crate) fn store_dir(data_dir: &Path) -> PathBuf {
+    data_dir.join("store")
+}
+
+/// Keeps the embedded store running in a process of its own; nothing to keep where the store is a
+/// server of the operator's.
+pub(crate) fn start_store(config: &Config, cli: &Cli) -> anyhow::Result<Option<Stoppable>> {
+    if config.store.kind == StoreKind::Clickhouse {
+        return Ok(None);
+    }
+    let program = std::env::current_exe().context("find this program's own file")?;
+    let mut args = vec!["store".into(), "--supervised".into()];
+    args.extend(["--data-dir".into(), cli.data_dir.clone().into_os_string()]);
+    if let Some(path) = config_path(cli) {
+        args.extend(["--config".into(), path.into_os_string()]);
+    }
+    let options = SupervisorOptions::new(program, args);
+    let runtime = runtime()?;
+    let supervise = move |mut stopped: watch::Receiver<bool>| {
+        runtime.block_on(async move {
+            let supervisor = Supervisor::start(options);
+            // Whoever would say so being gone says so too.
+            let _ = stopped.wait_for(|stop| *stop).await;
+            supervisor.stop().await;
+        });
+    };
+    Stoppable::start("store", supervise).map(Some)
+}
