@@ -4,10 +4,9 @@
 //! One draw then picks. So the propensities in the event are the ones that decided, and no strategy
 //! can differ from what it reports.
 
-use std::cmp::Ordering;
-
 use crate::TARGETS_MAX;
 use crate::alias::{Alias, Strategy};
+use crate::approx::{exp, ln};
 use crate::measure::{Column, Members, normalise};
 use crate::plan::{RequestFacts, TargetSet};
 use crate::priors::Believed;
@@ -51,8 +50,16 @@ impl Choice<'_> {
         if set.is_empty() {
             return;
         }
-        let members = Members::gather(self.view, self.alias, set, ramp, self.priors, self.now_us);
-        let mut score = members.latency_ms;
+        let mut members = Members::gather(self.alias, set, ramp, self.priors);
+        let by_weight = matches!(self.alias.strategy, Strategy::Weighted { .. });
+        if !by_weight {
+            members.expect_latency(self.view, self.alias, self.priors, self.now_us);
+        }
+        let mut score = if by_weight {
+            [f32::NAN; TARGETS_MAX]
+        } else {
+            members.latency_ms
+        };
         let mut chance = [0.0; TARGETS_MAX];
         match &self.alias.strategy {
             Strategy::Weighted { .. } => chance = members.weight,
@@ -137,7 +144,6 @@ impl Choice<'_> {
             now_us,
         } = self;
         let cost = members.cost_picousd(view, alias, facts, priors);
-        let errors = members.error_ratio(view, alias, priors, now_us);
         let latency = ratios(&members.ttft_ms, n);
         match *objective {
             ObjectiveSpec::Weights {
@@ -147,6 +153,11 @@ impl Choice<'_> {
             } => {
                 let unit = SHARPNESS / (by_cost + by_latency + by_errors);
                 let cost = ratios(&cost, n);
+                let errors = if by_errors > 0.0 {
+                    members.error_ratio(view, alias, priors, now_us)
+                } else {
+                    [0.0; TARGETS_MAX]
+                };
                 for i in 0..n {
                     score[i] = unit * by_cost * cost[i]
                         + (unit * by_latency).max(1.0) * latency[i]
@@ -154,6 +165,7 @@ impl Choice<'_> {
                 }
             }
             ObjectiveSpec::Limits { error_ratio, .. } => {
+                let errors = members.error_ratio(view, alias, priors, now_us);
                 let used = members.latency_limit_used(view, alias, facts, priors, now_us);
                 let mut over = [0.0; TARGETS_MAX];
                 for i in 0..n {
@@ -168,39 +180,40 @@ impl Choice<'_> {
                     } else {
                         1.0
                     };
-                    score[i] = over[i] + SHARPNESS * dearer.max(1.0).ln() + latency[i];
+                    score[i] = over[i] + SHARPNESS * ln(dearer.max(1.0)) + latency[i];
                 }
             }
         }
         let best = score[..n].iter().copied().fold(f32::INFINITY, f32::min);
         let mut weight = [0.0; TARGETS_MAX];
         for i in 0..n {
-            weight[i] = members.weight[i] * (best - score[i]).exp();
+            weight[i] = members.weight[i] * exp(best - score[i]);
         }
         normalise(&mut weight[..n]);
-        spread_equals(&weight[..n], score, &members.latency_ms, chance);
+        spread_equals(
+            &weight[..n],
+            &score[..n],
+            &members.latency_ms[..n],
+            &mut chance[..n],
+        );
     }
 }
 
 /// Two draws by weight; if they score about the same, the less loaded one of the two, otherwise
 /// the first. So several keys of the cheapest model share its load as well as it can be shared.
-fn spread_equals(weight: &[f32], score: &Column, latency: &Column, chance: &mut Column) {
+fn spread_equals(weight: &[f32], score: &[f32], latency: &[f32], chance: &mut [f32]) {
     const ABOUT: f32 = 0.5;
-    for i in 0..weight.len() {
-        let mut wins = 0.0;
-        for j in 0..weight.len() {
-            let alike = (score[i] - score[j]).abs() < ABOUT;
-            let of_two = match latency[i].total_cmp(&latency[j]) {
-                _ if !alike => 1.0,
-                Ordering::Less => 2.0,
-                Ordering::Equal => 1.0,
-                Ordering::Greater => 0.0,
-            };
-            wins += weight[j] * of_two;
+    for ((weight_j, score_j), latency_j) in weight.iter().zip(score).zip(latency) {
+        for ((chance_i, score_i), latency_i) in chance.iter_mut().zip(score).zip(latency) {
+            let alike = one_if((score_i - score_j).abs() < ABOUT);
+            let first = one_if(latency_i < latency_j) - one_if(latency_i > latency_j);
+            *chance_i += weight_j * (1.0 + alike * first);
         }
-        chance[i] = weight[i] * wins;
     }
-    normalise(&mut chance[..weight.len()]);
+    for (chance, weight) in chance.iter_mut().zip(weight) {
+        *chance *= weight;
+    }
+    normalise(chance);
 }
 
 /// One percent of errors counts like one percent of cost, times this.
@@ -220,45 +233,50 @@ fn ratios(values: &Column, n: usize) -> Column {
     let best = values[..n].iter().copied().fold(f32::INFINITY, f32::min);
     let mut ratios = [0.0; TARGETS_MAX];
     for (ratio, value) in ratios.iter_mut().zip(&values[..n]) {
-        *ratio = (value / best).ln();
+        *ratio = ln(value / best);
     }
     ratios
 }
 
 /// Power of two choices: draw one target by weight, then another one by weight, and take the
-/// second only if its expected latency is lower. This says with which probability each comes out:
-/// the comparison needs no sorting, and its loops run in vector registers.
+/// second only if its expected latency is lower. This says with which probability each comes out.
 fn two_choices(members: &Members, chance: &mut Column) {
     let n = members.len;
-    let (weight, latency) = (&members.weight[..n], &members.latency_ms[..n]);
+    let (weight, latency, chance) = (
+        &members.weight[..n],
+        &members.latency_ms[..n],
+        &mut chance[..n],
+    );
     if let Some(only) = weight.iter().position(|w| *w >= 1.0) {
         chance[only] = 1.0;
         return;
     }
-    // Drawn first, and then something of the others' weight.
-    let mut then_other = [0.0; TARGETS_MAX];
-    for (then_other, weight) in then_other.iter_mut().zip(weight) {
-        *then_other = weight / (1.0 - weight);
+    // Of the members that each one beats: as the first of the two (a tie goes to the first), and
+    // as the second. Column by column instead of one sum per member, for these loops then run in
+    // vector registers.
+    let mut as_first = [0.0; TARGETS_MAX];
+    let mut as_second = [0.0; TARGETS_MAX];
+    let (as_first, as_second) = (&mut as_first[..n], &mut as_second[..n]);
+    for (weight_j, latency_j) in weight.iter().zip(latency) {
+        // Drawn first, and then something of the others' weight.
+        let then_other = weight_j / (1.0 - weight_j);
+        for (as_first, latency_i) in as_first.iter_mut().zip(latency) {
+            *as_first += weight_j * one_if(latency_j >= latency_i);
+        }
+        for (as_second, latency_i) in as_second.iter_mut().zip(latency) {
+            *as_second += then_other * one_if(latency_j > latency_i);
+        }
     }
     for i in 0..n {
-        let mut beats_as_first = 0.0;
-        let mut beats_as_second = 0.0;
-        for j in 0..n {
-            beats_as_first += if latency[j] >= latency[i] {
-                weight[j]
-            } else {
-                0.0
-            };
-            beats_as_second += if latency[j] > latency[i] {
-                then_other[j]
-            } else {
-                0.0
-            };
-        }
-        // The sum above counts i itself as its own second draw.
-        chance[i] = then_other[i] * (beats_as_first - weight[i]) + weight[i] * beats_as_second;
+        // Its own weight is among those it beats as first, but it is not drawn twice.
+        let first = weight[i] / (1.0 - weight[i]) * (as_first[i] - weight[i]);
+        chance[i] = first + weight[i] * as_second[i];
     }
-    normalise(&mut chance[..n]);
+    normalise(chance);
+}
+
+fn one_if(condition: bool) -> f32 {
+    if condition { 1.0 } else { 0.0 }
 }
 
 /// Draws a target of `set` by probability; the last one with any if rounding leaves a rest.
@@ -291,4 +309,102 @@ pub(crate) fn rendezvous(
     set.iter()
         .filter(|index| propensity[*index] > 0.0)
         .min_by(|a, b| time(*a).total_cmp(&time(*b)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::random::Draws;
+
+    fn members(draws: &mut Draws, len: usize) -> Members {
+        let mut members = Members::nobody();
+        members.len = len;
+        for i in 0..len {
+            members.weight[i] = draws.unit() + 0.01;
+            // Few values, so that ties occur.
+            members.latency_ms[i] = (draws.unit() * 5.0).floor() + 1.0;
+        }
+        normalise(&mut members.weight[..len]);
+        members
+    }
+
+    fn pick(draws: &mut Draws, weight: &[f32], without: Option<usize>) -> usize {
+        let set = (0..weight.len()).filter(|i| Some(*i) != without).collect();
+        let mut column = [0.0; TARGETS_MAX];
+        column[..weight.len()].copy_from_slice(weight);
+        draw(set, &column, draws.unit()).unwrap()
+    }
+
+    /// Plays a procedure many times and compares how often each member comes out.
+    fn check(chance: &[f32], mut play: impl FnMut() -> usize) {
+        const PLAYS: u32 = 40_000;
+        let mut counts = vec![0_u32; chance.len()];
+        for _ in 0..PLAYS {
+            counts[play()] += 1;
+        }
+        assert!((chance.iter().sum::<f32>() - 1.0).abs() < 1e-5);
+        for (count, chance) in counts.iter().zip(chance) {
+            let expected = chance * PLAYS as f32;
+            let deviation = (expected * (1.0 - chance)).sqrt().max(1.0);
+            let off = (*count as f32 - expected).abs() / deviation;
+            assert!(off < 5.0, "{counts:?} played for {chance:?}");
+        }
+    }
+
+    #[test]
+    fn two_choices_come_out_as_if_they_were_drawn() {
+        let mut draws = Draws::new(1);
+        for len in [2, 3, 5, 16] {
+            let members = members(&mut draws, len);
+            let mut chance = [0.0; TARGETS_MAX];
+            two_choices(&members, &mut chance);
+            let weight = &members.weight[..len];
+            check(&chance[..len], || {
+                let first = pick(&mut draws, weight, None);
+                let second = pick(&mut draws, weight, Some(first));
+                let better = members.latency_ms[second] < members.latency_ms[first];
+                if better { second } else { first }
+            });
+        }
+    }
+
+    #[test]
+    fn equals_share_load_as_if_two_were_drawn() {
+        let mut draws = Draws::new(2);
+        for len in [1, 2, 5, 16] {
+            let members = members(&mut draws, len);
+            let score: Vec<f32> = (0..len).map(|_| draws.unit() * 3.0).collect();
+            let (weight, latency) = (&members.weight[..len], &members.latency_ms[..len]);
+            let mut chance = vec![0.0; len];
+            spread_equals(weight, &score, latency, &mut chance);
+            check(&chance, || {
+                let first = pick(&mut draws, weight, None);
+                let second = pick(&mut draws, weight, None);
+                let alike = (score[first] - score[second]).abs() < 0.5;
+                if alike && latency[second] < latency[first] {
+                    second
+                } else {
+                    first
+                }
+            });
+        }
+    }
+
+    #[test]
+    fn the_worst_of_two_choices_is_never_chosen_and_a_lone_target_always() {
+        let mut worst = Members::nobody();
+        worst.len = 3;
+        worst.weight[..3].copy_from_slice(&[0.2, 0.5, 0.3]);
+        worst.latency_ms[..3].copy_from_slice(&[1.0, 9.0, 2.0]);
+        let mut chance = [0.0; TARGETS_MAX];
+        two_choices(&worst, &mut chance);
+        assert!(chance[1].abs() < 1e-6);
+
+        let mut lone = Members::nobody();
+        lone.len = 2;
+        lone.weight[1] = 1.0;
+        let mut chance = [0.0; TARGETS_MAX];
+        two_choices(&lone, &mut chance);
+        assert!((chance[1] - 1.0).abs() < 1e-6);
+    }
 }

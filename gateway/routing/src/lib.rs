@@ -14,6 +14,7 @@
 //! state is the same decision.
 
 mod alias;
+mod approx;
 mod breaker;
 mod budget;
 mod choose;

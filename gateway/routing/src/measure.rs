@@ -29,21 +29,23 @@ pub(crate) struct Members {
 const NEUTRAL_TTFT_US: f32 = 500_000.0;
 
 impl Members {
-    pub(crate) fn gather(
-        view: View<'_>,
-        alias: &Alias,
-        set: TargetSet,
-        ramp: &Column,
-        priors: Believed<'_>,
-        now_us: u64,
-    ) -> Self {
-        let mut members = Self {
+    pub(crate) fn nobody() -> Self {
+        Self {
             len: 0,
             target: [0; TARGETS_MAX],
             weight: [0.0; TARGETS_MAX],
             ttft_ms: [0.0; TARGETS_MAX],
             latency_ms: [0.0; TARGETS_MAX],
-        };
+        }
+    }
+
+    pub(crate) fn gather(
+        alias: &Alias,
+        set: TargetSet,
+        ramp: &Column,
+        priors: Believed<'_>,
+    ) -> Self {
+        let mut members = Self::nobody();
         for index in set.iter() {
             let i = members.len;
             let factor = match (alias.strategy.learns(), priors.target(index).weight) {
@@ -55,7 +57,6 @@ impl Members {
             members.len += 1;
         }
         normalise(&mut members.weight[..members.len]);
-        members.expect_latency(view, alias, priors, now_us);
         members
     }
 
@@ -63,7 +64,13 @@ impl Members {
     /// that fails one try in ten counts as half again as slow, one that fails every other as
     /// sixteen times as slow: an error costs the caller far more than its own (short) time, so a
     /// fast refusal never looks like a fast answer.
-    fn expect_latency(&mut self, view: View<'_>, alias: &Alias, priors: Believed<'_>, now_us: u64) {
+    pub(crate) fn expect_latency(
+        &mut self,
+        view: View<'_>,
+        alias: &Alias,
+        priors: Believed<'_>,
+        now_us: u64,
+    ) {
         let mut seen = [Seen::NOTHING; TARGETS_MAX];
         for (i, seen) in seen.iter_mut().enumerate().take(self.len) {
             let index = usize::from(self.target[i]);

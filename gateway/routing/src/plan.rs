@@ -66,6 +66,20 @@ impl TargetSet {
     }
 }
 
+impl TargetSet {
+    fn and(self, other: Self) -> Self {
+        Self(self.0 & other.0)
+    }
+
+    fn or(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    fn or_if_empty(self, other: Self) -> Self {
+        if self.is_empty() { other } else { self }
+    }
+}
+
 impl FromIterator<usize> for TargetSet {
     fn from_iter<I: IntoIterator<Item = usize>>(indexes: I) -> Self {
         let mut set = Self::EMPTY;
@@ -104,13 +118,18 @@ pub enum Standing {
     Denied,
 }
 
+impl Standing {
+    const COUNT: usize = Self::Denied as usize + 1;
+}
+
 /// A target that may serve the request.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Candidate {
     /// Position in the alias.
     pub target: u8,
     pub deployment: DeploymentId,
-    /// What the strategy compared; lower is better.
+    /// What the strategy compared; lower is better, infinite is out of the question, and NaN is
+    /// "compares nothing" (weighted).
     pub score: f32,
     /// Probability of being the first one tried.
     pub propensity: f32,
@@ -354,38 +373,27 @@ impl Plan {
     /// Candidates, those among them that serve (the lowest available rank), and those that may be
     /// probed (no higher than that rank).
     fn sort_out(&mut self, alias: &Alias) -> (TargetSet, TargetSet, TargetSet) {
-        let all = || 0..alias.targets.len();
-        let with = |wanted: Standing| -> TargetSet {
-            all().filter(|i| self.standings[*i] == wanted).collect()
-        };
-        let available = with(Standing::Available);
-        let weighted: TargetSet = available
-            .iter()
-            .filter(|i| alias.targets[*i].weight > 0.0)
-            .collect();
-        let pool = if weighted.is_empty() {
-            available
-        } else {
-            weighted
-        };
-        if let Some(rank) = lowest_rank(alias, pool) {
-            let serving = of_rank(alias, pool, rank);
-            let probes: TargetSet = with(Standing::Probe)
-                .iter()
-                .filter(|i| alias.targets[*i].rank <= rank && alias.targets[*i].weight > 0.0)
-                .collect();
-            let candidates = all().filter(|i| available.contains(*i) || probes.contains(*i));
-            return (candidates.collect(), serving, probes);
+        let mut by_standing = [TargetSet::EMPTY; Standing::COUNT];
+        let mut weighted = TargetSet::EMPTY;
+        for (index, target) in alias.targets.iter().enumerate() {
+            by_standing[self.standings[index] as usize].insert(index);
+            if target.weight > 0.0 {
+                weighted.insert(index);
+            }
         }
-        let least_bad = all()
-            .map(|i| self.standings[i])
-            .filter(|s| *s != Standing::Denied)
-            .min();
-        let Some(least_bad) = least_bad else {
+        let [available, probing, ..] = by_standing;
+        let pool = available.and(weighted).or_if_empty(available);
+        if let Some(rank) = lowest_rank(alias, pool) {
+            let not_above = |i: &usize| alias.targets[*i].rank <= rank;
+            let probes: TargetSet = probing.and(weighted).iter().filter(not_above).collect();
+            return (available.or(probes), of_rank(alias, pool, rank), probes);
+        }
+        let least_bad = self.standings[..alias.targets.len()].iter().min().copied();
+        let Some(least_bad) = least_bad.filter(|standing| *standing != Standing::Denied) else {
             return (TargetSet::EMPTY, TargetSet::EMPTY, TargetSet::EMPTY);
         };
         self.last_resort = (least_bad != Standing::Probe).then_some(least_bad);
-        let pool = with(least_bad);
+        let pool = by_standing[least_bad as usize];
         let serving = lowest_rank(alias, pool).map_or(pool, |rank| of_rank(alias, pool, rank));
         (
             pool,

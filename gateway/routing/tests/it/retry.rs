@@ -1,7 +1,5 @@
 //! What happens after a failure: retry, fall back, wait, or give up.
 
-#![expect(clippy::unwrap_used, reason = "tests")]
-
 use weir_routing::{
     AliasSpec, DeploymentSpec, Failure, FailureKind, GiveUp, Next, Plan, Priors, RequestFacts,
     RetrySpec, Routes, RoutesSpec, TargetSpec, Try, TryKind, View,

@@ -1,0 +1,317 @@
+//! How health moves: stalls, keys, quotas, probes, hedges, reloads.
+
+use weir_routing::{
+    BreakerState, EjectCause, Failure, FailureKind, HedgeSpec, InFlight, Next, Plan, Quota,
+    RequestFacts, Routes, ShadowSpec, Standing, StrategySpec, Transition, Try, TryKind,
+};
+
+use crate::history::{NOW, S, Scene, even_spec};
+
+const LATENCY: StrategySpec = StrategySpec::Latency {
+    prefix_affinity: false,
+};
+
+impl Scene {
+    fn plan_at(&self, now_us: u64, seed: u64) -> Plan {
+        self.view()
+            .plan(self.alias(), &RequestFacts::default(), now_us, seed)
+    }
+
+    fn first_at(&self, now_us: u64, seed: u64) -> (Plan, Try) {
+        let mut plan = self.plan_at(now_us, seed);
+        match plan.next(self.view(), self.alias(), None, now_us) {
+            Next::Try(this) => (plan, this),
+            Next::GiveUp(reason) => panic!("{reason:?}"),
+        }
+    }
+
+    fn send_at(&self, now_us: u64, seed: u64) -> (Plan, Try, InFlight) {
+        let (plan, this) = self.first_at(now_us, seed);
+        let flight = self.view().start(self.alias(), &plan, &this, now_us);
+        (plan, this, flight)
+    }
+
+    fn state(&self, target: usize, now_us: u64) -> BreakerState {
+        let deployment = self.alias().targets()[target].deployment;
+        self.routes.health(deployment, now_us).state
+    }
+
+    /// Answered requests until every target has some.
+    fn warm_up(&self) {
+        for number in 0..200 {
+            let sent_us = NOW - 4 * S + number * 10_000;
+            let (_, _, flight) = self.send_at(sent_us, number);
+            let _ = flight.succeed(0, sent_us + 100_000);
+        }
+    }
+}
+
+#[test]
+fn a_black_hole_is_ejected_long_before_its_timeouts() {
+    let scene = Scene::new(&even_spec(StrategySpec::Chain, 1));
+    scene.warm_up();
+    let held: Vec<InFlight> = (0..10)
+        .map(|n| scene.send_at(NOW + n * 20_000, n).2)
+        .collect();
+    let plan = scene.plan_at(NOW + 250_000, 1);
+    assert!(
+        plan.stalled().is_empty(),
+        "a quarter of a second is no stall"
+    );
+    let plan = scene.plan_at(NOW + 700_000, 1);
+    assert_eq!(plan.stalled().iter().collect::<Vec<_>>(), [0]);
+    assert_eq!(plan.last_resort(), Some(Standing::Ejected));
+    let state = scene.state(0, NOW + 700_000);
+    assert!(matches!(
+        state,
+        BreakerState::Open {
+            cause: EjectCause::Stalled,
+            ..
+        }
+    ));
+    drop(held);
+}
+
+#[test]
+fn one_answer_refutes_a_stall() {
+    let scene = Scene::new(&even_spec(StrategySpec::Chain, 1));
+    scene.warm_up();
+    let mut held: Vec<InFlight> = (0..10)
+        .map(|n| scene.send_at(NOW + n * 20_000, n).2)
+        .collect();
+    assert!(!scene.plan_at(NOW + S, 1).stalled().is_empty());
+    assert_eq!(
+        held[3].first_token(NOW + S + 1),
+        Some(Transition::Recovered)
+    );
+    assert_eq!(
+        scene.state(0, NOW + S + 1),
+        BreakerState::Closed { ramp: 1.0 }
+    );
+}
+
+#[test]
+fn a_refused_key_takes_out_every_deployment_that_uses_it() {
+    let mut spec = even_spec(StrategySpec::Weighted { sticky: false }, 3);
+    for (deployment, key) in spec
+        .deployments
+        .iter_mut()
+        .zip(["shared", "shared", "other"])
+    {
+        deployment.key = key.into();
+    }
+    let scene = Scene::new(&spec);
+    let (_, _, flight) = (0..)
+        .map(|seed| scene.send_at(NOW, seed))
+        .find(|(_, this, _)| this.target == 0)
+        .unwrap();
+    let _ = flight.fail(&Failure::new(FailureKind::Auth), NOW + 1_000);
+    for seed in 0..50 {
+        assert_eq!(scene.first_at(NOW + S, seed).1.target, 2);
+    }
+    let state = scene.state(1, NOW + S);
+    assert!(matches!(
+        state,
+        BreakerState::Open {
+            cause: EjectCause::Key,
+            ..
+        }
+    ));
+    assert_eq!(scene.state(2, NOW + S), BreakerState::Closed { ramp: 1.0 });
+}
+
+#[test]
+fn a_used_up_quota_keeps_requests_away_until_it_resets() {
+    let scene = Scene::new(&even_spec(StrategySpec::Chain, 1));
+    let (_, _, flight) = scene.send_at(NOW, 1);
+    flight.quota(Quota {
+        requests_left: Some(1),
+        tokens_left: None,
+        resets_us: NOW + 10 * S,
+    });
+    let _ = flight.succeed(1, NOW + 1_000);
+    let (plan, _, _flight) = scene.send_at(NOW + S, 2);
+    assert_eq!(plan.last_resort(), None);
+    assert_eq!(
+        scene.plan_at(NOW + 2 * S, 3).last_resort(),
+        Some(Standing::OverLimit)
+    );
+    assert_eq!(scene.plan_at(NOW + 10 * S, 4).last_resort(), None);
+}
+
+#[test]
+fn a_fast_refusal_is_never_attractive() {
+    let scene = Scene::new(&even_spec(LATENCY, 2));
+    scene.warm_up();
+    let failure = Failure::new(FailureKind::RateLimited);
+    // Every request of target 0 is refused within a millisecond.
+    let mut shares = [0_u32; 2];
+    for number in 0..1_000 {
+        let now_us = NOW + number * 10_000;
+        let (_, this, flight) = scene.send_at(now_us, number);
+        shares[usize::from(this.target)] += 1;
+        let _ = match this.target {
+            0 => flight.fail(&failure, now_us + 1_000),
+            _ => flight.succeed(0, now_us + 100_000),
+        };
+    }
+    assert!(shares[0] <= 20, "{shares:?}");
+}
+
+#[test]
+fn a_slow_start_lets_a_recovered_target_grow_into_its_share() {
+    let scene = Scene::new(&even_spec(StrategySpec::Weighted { sticky: false }, 2));
+    let failure = Failure::new(FailureKind::Connect);
+    let mut seed = 0;
+    while matches!(scene.state(0, NOW), BreakerState::Closed { .. }) {
+        let (_, this, flight) = scene.send_at(NOW, seed);
+        seed += 1;
+        if this.target == 0 {
+            let _ = flight.fail(&failure, NOW);
+        }
+    }
+    let probed_us = NOW + 2 * S;
+    let (_, probe, flight) = (0..)
+        .map(|seed| (seed, scene.first_at(probed_us, seed)))
+        .find(|(_, (_, this))| this.target == 0)
+        .map(|(seed, _)| scene.send_at(probed_us, seed))
+        .unwrap();
+    assert!(probe.probe);
+    assert_eq!(
+        flight.succeed(1, probed_us + 1_000),
+        Some(Transition::Recovered)
+    );
+    let share = |at_us| scene.plan_at(at_us, 1).candidates()[0].propensity;
+    let shares: Vec<f32> = (0..=10).map(|s| share(probed_us + s * S + 1_000)).collect();
+    assert!(shares[0] < 0.1, "{shares:?}");
+    assert!(
+        shares.windows(2).all(|pair| pair[0] <= pair[1]),
+        "{shares:?}"
+    );
+    assert!((shares[10] - 0.5).abs() < 0.01, "{shares:?}");
+}
+
+#[test]
+fn a_late_first_token_is_hedged_once_and_within_the_budget() {
+    let mut spec = even_spec(LATENCY, 3);
+    spec.aliases[0].hedge = Some(HedgeSpec {
+        budget_ratio: 0.05,
+        ..HedgeSpec::default()
+    });
+    let scene = Scene::new(&spec);
+    scene.warm_up();
+    let (view, alias) = (scene.view(), scene.alias());
+    let (mut plan, first) = scene.first_at(NOW, 1);
+    let after_us = plan.hedge_after_us().unwrap();
+    assert!((200_000..1_000_000).contains(&after_us), "{after_us}");
+    let hedge = plan.hedge(view, alias, NOW + after_us).unwrap();
+    assert_eq!(hedge.kind, TryKind::Hedge);
+    assert_ne!(hedge.target, first.target);
+    assert_eq!(plan.hedge(view, alias, NOW + after_us), None);
+
+    let hedges = (0..2_000).filter(|n| {
+        let (mut plan, _) = scene.first_at(NOW, *n);
+        plan.hedge(view, alias, NOW).is_some()
+    });
+    assert!(hedges.count() <= 2_000 / 20 + 25);
+}
+
+#[test]
+fn without_a_hedge_policy_only_probes_are_hedged() {
+    let scene = Scene::new(&even_spec(StrategySpec::Chain, 1));
+    scene.warm_up();
+    let (mut plan, _) = scene.first_at(NOW, 1);
+    assert_eq!(plan.hedge_after_us(), None);
+    assert_eq!(plan.hedge(scene.view(), scene.alias(), NOW), None);
+}
+
+#[test]
+fn a_probe_that_is_overtaken_has_failed() {
+    let mut spec = even_spec(StrategySpec::Chain, 2);
+    spec.aliases[0].targets[1].rank = 1;
+    let scene = Scene::new(&spec);
+    for seed in 0..5 {
+        let (_, _, flight) = scene.send_at(NOW, seed);
+        let _ = flight.fail(&Failure::new(FailureKind::FirstTokenTimeout), NOW);
+    }
+    let now_us = NOW + 2 * S;
+    let (mut plan, probe, flight) = scene.send_at(now_us, 9);
+    assert!(probe.probe && probe.target == 0);
+    let late_us = now_us + plan.hedge_after_us().unwrap();
+    let hedge = plan.hedge(scene.view(), scene.alias(), late_us).unwrap();
+    assert_eq!(hedge.target, 1);
+    let lost = flight.lose(late_us + 100_000);
+    assert!(matches!(
+        lost,
+        Some(Transition::Ejected {
+            cause: EjectCause::ProbeFailed,
+            ..
+        })
+    ));
+}
+
+#[test]
+fn a_shadow_gets_its_share_and_changes_nothing_else() {
+    let mut spec = even_spec(StrategySpec::Weighted { sticky: false }, 3);
+    let plain = Scene::new(&spec);
+    spec.deployments.push(weir_routing::DeploymentSpec {
+        name: "candidate/model".into(),
+        ..weir_routing::DeploymentSpec::default()
+    });
+    spec.aliases[0].shadow = Some(ShadowSpec {
+        deployment: 3,
+        share: 0.2,
+    });
+    let shadowed = Scene::new(&spec);
+    let mut shadows = 0;
+    for seed in 0..5_000 {
+        let (mut plan, this) = shadowed.first_at(NOW, seed);
+        assert_eq!(this, plain.first_at(NOW, seed).1);
+        if let Some(shadow) = plan.shadow() {
+            assert_eq!(
+                (shadow.kind, shadow.deployment.index()),
+                (TryKind::Shadow, 3)
+            );
+            shadows += 1;
+        }
+        assert_eq!(plan.shadow(), None, "at most one");
+    }
+    assert!((900..1_100).contains(&shadows), "{shadows}");
+}
+
+#[test]
+fn a_reload_keeps_what_is_known_of_the_deployments_that_stay() {
+    let mut spec = even_spec(StrategySpec::Chain, 2);
+    spec.aliases[0].targets[1].rank = 1;
+    let mut scene = Scene::new(&spec);
+    for seed in 0..5 {
+        let (_, _, flight) = scene.send_at(NOW, seed);
+        let _ = flight.fail(&Failure::new(FailureKind::Connect), NOW);
+    }
+    let (_, _, held) = scene.send_at(NOW, 6);
+    spec.deployments.swap(0, 1);
+    spec.aliases[0].targets.swap(0, 1);
+    scene.routes = Routes::build(&spec, Some(&scene.routes)).unwrap();
+    let state = |name: &str| {
+        let index = scene
+            .routes
+            .deployments()
+            .iter()
+            .position(|d| &*d.name == name)
+            .unwrap();
+        let id = scene
+            .alias()
+            .targets()
+            .iter()
+            .map(|t| t.deployment)
+            .find(|d| d.index() == index);
+        scene.routes.health(id.unwrap(), NOW)
+    };
+    assert!(matches!(
+        state("provider0/model").state,
+        BreakerState::Open { .. }
+    ));
+    assert_eq!(state("provider1/model").in_flight, 1);
+    drop(held);
+    assert_eq!(state("provider1/model").in_flight, 0);
+}
