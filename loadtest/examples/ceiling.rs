@@ -15,6 +15,10 @@ use weir_loadtest::bench::{Arrival, BenchOptions, Candidate, Stop, Workload, com
 use weir_loadtest::dist::{Count, Distribution};
 use weir_loadtest::mock::{MockOptions, MockProvider};
 
+/// The allocator of the binary that mock and generator are shipped in.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 fn main() -> Result<(), Failure> {
