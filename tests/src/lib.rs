@@ -1,1 +1,5 @@
-//! weir-tests
+//! What the tests of the whole need: the real services that Weir works with, started and stopped
+//! on demand.
+
+pub mod kafka;
+pub mod weir;

@@ -1,0 +1,96 @@
+//! Who may know whom. ARCHITECTURE.md says why.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use cargo_metadata::{DependencyKind, Metadata, MetadataCommand};
+
+/// Normal dependencies of each crate of the workspace.
+fn dependencies() -> BTreeMap<String, BTreeSet<String>> {
+    let metadata: Metadata = MetadataCommand::new()
+        .manifest_path(concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml"))
+        .no_deps()
+        .exec()
+        .unwrap();
+    metadata
+        .packages
+        .iter()
+        .map(|package| {
+            let normal = package
+                .dependencies
+                .iter()
+                .filter(|dependency| dependency.kind == DependencyKind::Normal)
+                .map(|dependency| dependency.name.clone());
+            (package.name.to_string(), normal.collect())
+        })
+        .collect()
+}
+
+fn weir_crates_of(name: &str) -> BTreeSet<String> {
+    let all = dependencies();
+    all[name]
+        .iter()
+        .filter(|name| name.starts_with("weir-"))
+        .cloned()
+        .collect()
+}
+
+fn set(names: &[&str]) -> BTreeSet<String> {
+    names.iter().map(|name| (*name).to_owned()).collect()
+}
+
+#[test]
+fn schemas_know_nobody() {
+    assert_eq!(weir_crates_of("weir-schemas"), set(&[]));
+}
+
+#[test]
+fn dialects_and_routing_know_only_schemas() {
+    for name in ["weir-dialects", "weir-routing"] {
+        let known = weir_crates_of(name);
+        assert!(
+            known.is_subset(&set(&["weir-schemas"])),
+            "{name} knows {known:?}"
+        );
+    }
+}
+
+#[test]
+fn pure_crates_have_no_runtime_and_no_io() {
+    let all = dependencies();
+    for name in ["weir-schemas", "weir-dialects", "weir-routing"] {
+        for impure in ["tokio", "hyper", "rdkafka", "clickhouse", "socket2"] {
+            assert!(!all[name].contains(impure), "{name} depends on {impure}");
+        }
+    }
+}
+
+#[test]
+fn the_gateway_never_sees_the_store() {
+    let all = dependencies();
+    for name in ["weir-store", "weir-ingestor", "clickhouse"] {
+        assert!(
+            !all["weir-gateway"].contains(name),
+            "weir-gateway depends on {name}"
+        );
+    }
+}
+
+#[test]
+fn the_ingestor_never_sees_the_gateway() {
+    for name in ["weir-ingestor", "weir-store", "weir-eventlog"] {
+        let known = weir_crates_of(name);
+        let gateway = set(&["weir-gateway", "weir-dialects", "weir-routing"]);
+        assert!(known.is_disjoint(&gateway), "{name} knows {known:?}");
+    }
+}
+
+#[test]
+fn only_the_composition_root_joins_gateway_and_ingestor() {
+    for (name, known) in dependencies() {
+        let joins = known.contains("weir-gateway") && known.contains("weir-ingestor");
+        assert!(
+            !joins || name == "weir",
+            "{name} joins gateway and ingestor"
+        );
+    }
+}

@@ -1,0 +1,118 @@
+//! kill -9 of any process at any moment: every answer that was whole has its event, once.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use rand::rngs::StdRng;
+use rand::{Rng as _, SeedableRng as _};
+use weir_loadtest::mock::{MockOptions, MockProvider};
+use weir_loadtest::replay::{Caller, ClientLedger, ReplayOptions, replay};
+use weir_loadtest::trace::{Trace, TraceName};
+use weir_tests::weir::{Installation, Process};
+
+const KILLS: usize = 20;
+const PARTS: [&str; 3] = ["gateway", "ingestor", "store"];
+
+#[test]
+fn no_answer_is_lost_or_doubled_when_processes_are_killed() {
+    let seed = std::env::var("WEIR_SEED").map_or_else(|_| rand::random(), |s| s.parse().unwrap());
+    println!("seed {seed} (WEIR_SEED={seed} repeats the choice and the times of the kills)");
+    let mut random = StdRng::seed_from_u64(seed);
+
+    let mock = MockProvider::start(MockOptions::default()).unwrap();
+    let weir = Installation::new(&format!(
+        "[[provider]]\nname = \"mock\"\ndialect = \"openai\"\nbase_url = \"{}\"\n\n\
+         [[alias]]\nname = \"fast-chat\"\ntargets = [{{ provider = \"mock\", model = \"small\" }}]\n",
+        mock.base_url()
+    ))
+    .unwrap();
+    let key = weir.create_key("growth").unwrap();
+    let mut parts: Vec<Option<Process>> = PARTS
+        .iter()
+        .map(|part| Some(weir.start(&[part]).unwrap()))
+        .collect();
+    weir.wait_until_ready().unwrap();
+    weir.wait_for_store().unwrap();
+
+    let done = Arc::new(AtomicBool::new(false));
+    let load = thread::spawn({
+        let (done, url) = (done.clone(), weir.base_url());
+        move || load_until(&done, url, key)
+    });
+    for _ in 0..KILLS {
+        thread::sleep(Duration::from_millis(random.random_range(50..400)));
+        let part = random.random_range(0..PARTS.len());
+        parts[part].take().unwrap().kill().unwrap();
+        parts[part] = Some(weir.start(&[PARTS[part]]).unwrap());
+    }
+    done.store(true, Ordering::Relaxed);
+    let ledgers = load.join().unwrap();
+    weir.wait_until_ready().unwrap();
+    weir.wait_for_store().unwrap();
+
+    let whole: BTreeSet<String> = ledgers
+        .iter()
+        .flat_map(ClientLedger::served)
+        .filter_map(|call| call.request_id.clone())
+        .collect();
+    println!("{} answers were whole", whole.len());
+    assert!(
+        whole.len() > 100,
+        "the load was too small to prove anything"
+    );
+
+    // The last events are stored when the open streams have nothing behind them.
+    let list = whole
+        .iter()
+        .map(|id| format!("'{id}'"))
+        .collect::<Vec<_>>()
+        .join(",");
+    let stored =
+        format!("SELECT uniqExact(request_id) FROM weir.requests WHERE request_id IN ({list})");
+    weir.wait_for_number(&stored, whole.len() as u64).unwrap();
+    let rows = format!("SELECT count() FROM weir.requests WHERE request_id IN ({list})");
+    assert_eq!(
+        weir.number(&rows).unwrap(),
+        whole.len() as u64,
+        "a request is stored twice"
+    );
+    for table in ["requests", "attempts", "streams"] {
+        let doubled = format!("SELECT count() - uniqExact(stream, seq) FROM weir.{table}");
+        assert_eq!(
+            weir.number(&doubled).unwrap(),
+            0,
+            "events doubled in {table}"
+        );
+    }
+    let gaps = "SELECT count() FROM (SELECT stream, max(seq) - count() AS missing FROM \
+        (SELECT stream, seq FROM weir.requests UNION ALL SELECT stream, seq FROM weir.attempts \
+         UNION ALL SELECT stream, seq FROM weir.streams \
+         UNION ALL SELECT stream, seq FROM weir.control_changes) GROUP BY stream HAVING missing != 0)";
+    weir.wait_for_number(gaps, 0).unwrap();
+}
+
+/// One short replay after the other.
+fn load_until(done: &AtomicBool, url: String, key: String) -> Vec<ClientLedger> {
+    let trace = Arc::new(Trace::named(TraceName::AzureConv, 40, 1).unwrap());
+    let mut ledgers = Vec::new();
+    while !done.load(Ordering::Relaxed) {
+        let options = ReplayOptions {
+            url: url.clone(),
+            callers: vec![Caller {
+                team: "growth".into(),
+                key: key.clone(),
+            }],
+            model: "fast-chat".into(),
+            trace: trace.clone(),
+            speed: 60.0,
+            connections: 16,
+            timeout: Duration::from_secs(10),
+            ..ReplayOptions::default()
+        };
+        ledgers.push(replay(&options).unwrap());
+    }
+    ledgers
+}

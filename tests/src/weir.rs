@@ -1,0 +1,269 @@
+//! The `weir` program as its users run it: a configuration, a data directory, processes.
+
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// Longest wait for anything that should take a second or two; the machine may be busy.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+/// How often something that is waited for is looked at.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// One installation: its files and its addresses. The processes are started by the tests.
+#[derive(Debug)]
+pub struct Installation {
+    dir: TempDir,
+    pub gateway: SocketAddr,
+    pub store: SocketAddr,
+}
+
+impl Installation {
+    /// Writes a configuration with free ports; `rest` is what stands behind `[gateway]`, `[store]`.
+    pub fn new(rest: &str) -> Result<Self> {
+        let dir = tempfile::tempdir()?;
+        let installation = Self {
+            dir,
+            gateway: free_address()?,
+            store: free_address()?,
+        };
+        let config = format!(
+            "[gateway]\nlisten = \"{}\"\n\n[store]\nlisten = \"{}\"\n\n{rest}",
+            installation.gateway, installation.store
+        );
+        fs::write(installation.config(), config)?;
+        Ok(installation)
+    }
+
+    #[must_use]
+    pub fn config(&self) -> PathBuf {
+        self.dir.path().join("weir.toml")
+    }
+
+    #[must_use]
+    pub fn data_dir(&self) -> PathBuf {
+        self.dir.path().join("data")
+    }
+
+    /// The base URL for SDKs.
+    #[must_use]
+    pub fn base_url(&self) -> String {
+        format!("http://{}/v1", self.gateway)
+    }
+
+    /// The program with this installation's configuration and data.
+    #[must_use]
+    pub fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(program());
+        command.args(args).arg("--config").arg(self.config());
+        command
+            .arg("--data-dir")
+            .arg(self.data_dir())
+            .env("WEIR_CACHE", cache())
+            .current_dir(self.dir.path());
+        command
+    }
+
+    /// Runs a command to its end.
+    pub fn run(&self, args: &[&str]) -> Result<Output> {
+        let output = self.command(args).output()?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "weir {}: {said}", args.join(" "));
+        Ok(output)
+    }
+
+    /// Starts a part that goes on running. It is killed when dropped.
+    pub fn start(&self, args: &[&str]) -> Result<Process> {
+        let log = self.dir.path().join(format!("{}.log", args.join("-")));
+        let file = fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&log)?;
+        let child = self
+            .command(args)
+            .stdin(Stdio::null())
+            .stdout(file.try_clone()?)
+            .stderr(file)
+            .spawn()
+            .with_context(|| format!("start {}", program().display()))?;
+        Ok(Process { child, log })
+    }
+
+    /// Makes a virtual key for a team.
+    pub fn create_key(&self, team: &str) -> Result<String> {
+        let output = self.run(&["keys", "create", "--team", team, "--json"])?;
+        let created: Value = serde_json::from_slice(&output.stdout)?;
+        Ok(created["key"]
+            .as_str()
+            .context("the key is not in the answer")?
+            .to_owned())
+    }
+
+    /// Asks a question in SQL.
+    pub fn sql(&self, statement: &str) -> Result<Vec<Value>> {
+        let output = self.run(&["sql", statement, "--format", "JSONEachRow"])?;
+        let text = String::from_utf8(output.stdout)?;
+        text.lines()
+            .map(|line| Ok(serde_json::from_str(line)?))
+            .collect()
+    }
+
+    /// One number in SQL, whether JSON writes it as a number or as a text.
+    pub fn number(&self, statement: &str) -> Result<u64> {
+        let rows = self.sql(statement)?;
+        let value = rows
+            .first()
+            .and_then(Value::as_object)
+            .and_then(|row| row.values().next());
+        let value = value.with_context(|| format!("{statement}: no row"))?;
+        match value {
+            Value::String(text) => Ok(text.parse()?),
+            value => value
+                .as_u64()
+                .with_context(|| format!("{statement}: {value}")),
+        }
+    }
+
+    /// Waits until the gateway takes requests.
+    pub fn wait_until_ready(&self) -> Result<()> {
+        wait_for("the gateway is ready", || {
+            Ok(get(self.gateway, "/readyz").is_ok_and(|answer| answer.contains(" 200 ")))
+        })
+    }
+
+    /// Waits until the store answers.
+    pub fn wait_for_store(&self) -> Result<()> {
+        wait_for("the store answers", || {
+            Ok(get(self.store, "/ping").is_ok_and(|answer| answer.contains(" 200 ")))
+        })
+    }
+
+    /// Waits until a question has the answer.
+    pub fn wait_for_number(&self, statement: &str, expect: u64) -> Result<()> {
+        let mut last = String::new();
+        wait_for(statement, || {
+            let answer = self.number(statement);
+            last = format!("{answer:?}");
+            Ok(answer.is_ok_and(|number| number == expect))
+        })
+        .with_context(|| format!("expected {expect}, the last answer was {last}"))
+    }
+}
+
+/// A process that is killed when dropped.
+#[derive(Debug)]
+pub struct Process {
+    child: Child,
+    log: PathBuf,
+}
+
+impl Process {
+    /// kill -9.
+    pub fn kill(mut self) -> Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
+    }
+
+    /// SIGTERM, and the wait for its end.
+    pub fn stop(mut self) -> Result<()> {
+        let status = Command::new("kill")
+            .arg(self.child.id().to_string())
+            .status()?;
+        ensure!(status.success(), "kill failed");
+        let mut ended = None;
+        wait_for("the process ends", || {
+            ended = self.child.try_wait()?;
+            Ok(ended.is_some())
+        })?;
+        ensure!(
+            ended.is_some_and(|status| status.success()),
+            "{ended:?}:\n{}",
+            self.log()
+        );
+        Ok(())
+    }
+
+    /// What it has written, to stdout and stderr.
+    #[must_use]
+    pub fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Looks until it is so, or patience ends.
+pub fn wait_for(what: &str, mut is_so: impl FnMut() -> Result<bool>) -> Result<()> {
+    let deadline = Instant::now() + PATIENCE;
+    while Instant::now() < deadline {
+        if is_so()? {
+            return Ok(());
+        }
+        std::thread::sleep(LOOK);
+    }
+    bail!("waited {} s in vain: {what}", PATIENCE.as_secs())
+}
+
+/// The whole answer to a GET, head and body.
+pub fn get(address: SocketAddr, path: &str) -> Result<String> {
+    let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(1))?;
+    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+    write!(
+        stream,
+        "GET {path} HTTP/1.1\r\nhost: weir\r\nconnection: close\r\n\r\n"
+    )?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
+}
+
+/// The program under test: `WEIR_BIN`, or the one that was built beside this test.
+fn program() -> PathBuf {
+    if let Some(program) = std::env::var_os("WEIR_BIN") {
+        return program.into();
+    }
+    let test = std::env::current_exe().unwrap_or_default();
+    let built = test
+        .parent()
+        .and_then(Path::parent)
+        .unwrap_or(Path::new("target/debug"));
+    built.join("weir")
+}
+
+/// The root of the repository.
+#[must_use]
+pub fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .unwrap_or(Path::new("."))
+        .to_owned()
+}
+
+/// What is fetched once: the engine, Kafka, the SDKs. `$WEIR_CACHE`, or `.weir` in the repository.
+#[must_use]
+pub fn cache() -> PathBuf {
+    std::env::var_os("WEIR_CACHE").map_or_else(|| repository().join(".weir"), PathBuf::from)
+}
+
+/// Python with the clients of `requirements.txt`, which `tests/run.sh` installs.
+#[must_use]
+pub fn python() -> PathBuf {
+    cache().join("venv/bin/python")
+}
+
+fn free_address() -> Result<SocketAddr> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
+}
