@@ -93,9 +93,16 @@ fn check(eventlog: &str) {
     up.stop().unwrap();
 }
 
+/// A key that the gateway lets in.
+fn new_key(weir: &Installation, team: &str) -> String {
+    let key = weir.create_key(team).unwrap();
+    weir.wait_until_known(&key).unwrap();
+    key
+}
+
 /// The official SDK sees what it would see at the provider's, and SQL sees the SDK.
 fn check_sdk(weir: &Installation) {
-    let key = weir.create_key("sdk").unwrap();
+    let key = new_key(weir, "sdk");
     let script = repository().join("tests/clients/openai_sdk.py");
     let output = Command::new(python())
         .arg(script)
@@ -164,7 +171,7 @@ fn check_replay(weir: &Installation) -> ClientLedger {
         .iter()
         .map(|team| Caller {
             team: (*team).to_owned(),
-            key: weir.create_key(team).unwrap(),
+            key: new_key(weir, team),
         })
         .collect();
     let trace = Trace::named(TraceName::AzureConv, usize::try_from(CALLS).unwrap(), 1).unwrap();

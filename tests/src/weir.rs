@@ -105,6 +105,15 @@ impl Installation {
             .to_owned())
     }
 
+    /// Waits until the gateway lets a new key in, which it does within a second.
+    pub fn wait_until_known(&self, key: &str) -> Result<()> {
+        let headers = format!("authorization: Bearer {key}\r\n");
+        wait_for("the gateway knows the key", || {
+            let answer = get_with(self.gateway, "/v1/models", &headers);
+            Ok(answer.is_ok_and(|answer| answer.contains(" 200 ")))
+        })
+    }
+
     /// Asks a question in SQL.
     pub fn sql(&self, statement: &str) -> Result<Vec<Value>> {
         let output = self.run(&["sql", statement, "--format", "JSONEachRow"])?;
@@ -165,9 +174,22 @@ pub struct Process {
 
 impl Process {
     /// kill -9.
-    pub fn kill(mut self) -> Result<()> {
+    pub fn kill(&mut self) -> Result<()> {
         self.child.kill()?;
         self.child.wait()?;
+        Ok(())
+    }
+
+    /// kill -9 of the process that this one has started, as soon as there is one.
+    pub fn kill_child(&self) -> Result<()> {
+        let mut child = None;
+        wait_for("there is a child", || {
+            child = child_of(self.child.id())?;
+            Ok(child.is_some())
+        })?;
+        let child = child.context("no child")?.to_string();
+        // It may have ended by itself just now, which is as good.
+        Command::new("kill").args(["-9", &child]).output()?;
         Ok(())
     }
 
@@ -205,6 +227,27 @@ impl Drop for Process {
     }
 }
 
+/// A process whose parent is this one, as /proc tells.
+fn child_of(parent: u32) -> Result<Option<u32>> {
+    for entry in fs::read_dir("/proc")? {
+        let entry = entry?;
+        let Some(pid) = entry
+            .file_name()
+            .to_str()
+            .and_then(|name| name.parse().ok())
+        else {
+            continue;
+        };
+        // The second word, the program's name in parentheses, may hold anything.
+        let stat = fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
+        let after_name = stat.rsplit_once(") ").map_or("", |(_, rest)| rest);
+        if after_name.split(' ').nth(1) == Some(&parent.to_string()) {
+            return Ok(Some(pid));
+        }
+    }
+    Ok(None)
+}
+
 /// Looks until it is so, or patience ends.
 pub fn wait_for(what: &str, mut is_so: impl FnMut() -> Result<bool>) -> Result<()> {
     let deadline = Instant::now() + PATIENCE;
@@ -219,11 +262,15 @@ pub fn wait_for(what: &str, mut is_so: impl FnMut() -> Result<bool>) -> Result<(
 
 /// The whole answer to a GET, head and body.
 pub fn get(address: SocketAddr, path: &str) -> Result<String> {
+    get_with(address, path, "")
+}
+
+fn get_with(address: SocketAddr, path: &str, headers: &str) -> Result<String> {
     let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(1))?;
     stream.set_read_timeout(Some(Duration::from_secs(5)))?;
     write!(
         stream,
-        "GET {path} HTTP/1.1\r\nhost: weir\r\nconnection: close\r\n\r\n"
+        "GET {path} HTTP/1.1\r\nhost: weir\r\nconnection: close\r\n{headers}\r\n"
     )?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
