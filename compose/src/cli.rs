@@ -155,7 +155,11 @@ pub(crate) struct SqlArgs {
 #[derive(Debug, Subcommand)]
 pub(crate) enum ConfigCommand {
     /// Check the file and say everything that is wrong with it.
-    Check,
+    Check {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
     /// Print a commented example.
     Example,
     /// Print the JSON Schema of the file.

@@ -81,12 +81,17 @@ mod tests {
     fn collect_settings(schema: &Value, settings: &mut BTreeSet<String>) {
         match schema {
             Value::Object(fields) => {
-                if let Some(Value::Object(properties)) = fields.get("properties") {
-                    settings.extend(properties.keys().cloned());
+                for (name, value) in fields {
+                    match (name.as_str(), value) {
+                        ("properties", Value::Object(properties)) => {
+                            settings.extend(properties.keys().cloned());
+                            properties
+                                .values()
+                                .for_each(|value| collect_settings(value, settings));
+                        }
+                        _ => collect_settings(value, settings),
+                    }
                 }
-                fields
-                    .values()
-                    .for_each(|value| collect_settings(value, settings));
             }
             Value::Array(items) => items
                 .iter()

@@ -15,7 +15,7 @@ use weir_gateway::control::KeysHandle;
 use weir_gateway::control::log::path_in;
 use weir_gateway::{GatewayHandle, GatewayOptions, Reloader};
 use weir_ingestor::IngestorOptions;
-use weir_store::{ServeOptions, Supervisor, SupervisorOptions};
+use weir_store::{ServeOptions, StoreState, Supervisor, SupervisorOptions};
 
 use crate::cli::Cli;
 use crate::command::config_path;
@@ -264,8 +264,14 @@ fn put_in_force(path: &Path, started_with: &Config, reloader: &Reloader) {
     }
 }
 
-/// Starts an ingestor on a thread of its own.
-pub(crate) fn start_ingestor(config: &Config, data_dir: &Path) -> anyhow::Result<Stoppable> {
+/// Starts an ingestor on a thread of its own. It begins when the embedded store, if there is one, is
+/// ready or has failed.
+pub(crate) fn start_ingestor(
+    config: &Config,
+    data_dir: &Path,
+    store: Option<&EmbeddedStore>,
+) -> anyhow::Result<Stoppable> {
+    let store_state = store.map(|store| store.state.clone());
     let store = config.store.connect()?;
     let source = match config.eventlog.kafka_options() {
         Some(kafka) => Source::Kafka(
@@ -278,8 +284,17 @@ pub(crate) fn start_ingestor(config: &Config, data_dir: &Path) -> anyhow::Result
     };
     let options = IngestorOptions::new(source, store, config.store.retention_days);
     let runtime = runtime()?;
+    let ingest = async move |mut stopped: watch::Receiver<bool>| {
+        if let Some(mut state) = store_state {
+            tokio::select! {
+                _ = state.wait_for(|state| *state != StoreState::Starting) => {}
+                _ = stopped.wait_for(|stop| *stop) => {}
+            }
+        }
+        weir_ingestor::run(options, stopped).await
+    };
     Stoppable::start("ingestor", move |stopped| {
-        if let Err(error) = runtime.block_on(weir_ingestor::run(options, stopped)) {
+        if let Err(error) = runtime.block_on(ingest(stopped)) {
             tracing::error!(%error, "the ingestor stopped; the log keeps what it has not stored");
         }
     })
@@ -298,27 +313,41 @@ pub(crate) fn store_dir(data_dir: &Path) -> PathBuf {
     data_dir.join("store")
 }
 
-/// Keeps the embedded store running in a process of its own; nothing to keep where the store is a
-/// server of the operator's.
-pub(crate) fn start_store(config: &Config, cli: &Cli) -> anyhow::Result<Option<Stoppable>> {
-    if config.store.kind == StoreKind::Clickhouse {
-        return Ok(None);
+/// The embedded store, kept running in a process of its own.
+pub(crate) struct EmbeddedStore {
+    state: watch::Receiver<StoreState>,
+    thread: Stoppable,
+}
+
+impl EmbeddedStore {
+    /// `None` where the store is a server of the operator's.
+    pub(crate) fn start(config: &Config, cli: &Cli) -> anyhow::Result<Option<Self>> {
+        if config.store.kind == StoreKind::Clickhouse {
+            return Ok(None);
+        }
+        let program = std::env::current_exe().context("find this program's own file")?;
+        let mut args = vec!["store".into(), "--supervised".into()];
+        args.extend(["--data-dir".into(), cli.data_dir.clone().into_os_string()]);
+        if let Some(path) = config_path(cli) {
+            args.extend(["--config".into(), path.into_os_string()]);
+        }
+        let runtime = runtime()?;
+        let supervisor = {
+            let _entered = runtime.enter();
+            Supervisor::start(SupervisorOptions::new(program, args))
+        };
+        let state = supervisor.state();
+        let thread = Stoppable::start("store", move |mut stopped| {
+            runtime.block_on(async move {
+                // Whoever would say so being gone says so too.
+                let _ = stopped.wait_for(|stop| *stop).await;
+                supervisor.stop().await;
+            });
+        })?;
+        Ok(Some(Self { state, thread }))
     }
-    let program = std::env::current_exe().context("find this program's own file")?;
-    let mut args = vec!["store".into(), "--supervised".into()];
-    args.extend(["--data-dir".into(), cli.data_dir.clone().into_os_string()]);
-    if let Some(path) = config_path(cli) {
-        args.extend(["--config".into(), path.into_os_string()]);
+
+    pub(crate) fn stop(self) {
+        self.thread.stop();
     }
-    let options = SupervisorOptions::new(program, args);
-    let runtime = runtime()?;
-    let supervise = move |mut stopped: watch::Receiver<bool>| {
-        runtime.block_on(async move {
-            let supervisor = Supervisor::start(options);
-            // Whoever would say so being gone says so too.
-            let _ = stopped.wait_for(|stop| *stop).await;
-            supervisor.stop().await;
-        });
-    };
-    Stoppable::start("store", supervise).map(Some)
 }

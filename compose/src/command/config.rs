@@ -3,6 +3,8 @@
 use std::io::Write as _;
 use std::process::ExitCode;
 
+use serde_json::json;
+
 use crate::cli::{Cli, ConfigCommand};
 use crate::command::configuration;
 use crate::config::{Config, Invalid};
@@ -11,7 +13,7 @@ use crate::example::EXAMPLE;
 pub(crate) fn run(cli: &Cli, command: &ConfigCommand) -> anyhow::Result<ExitCode> {
     let mut out = std::io::stdout();
     match command {
-        ConfigCommand::Check => return check(cli),
+        ConfigCommand::Check { json } => return check(cli, *json),
         ConfigCommand::Example => out.write_all(EXAMPLE.as_bytes())?,
         ConfigCommand::Schema => {
             let schema = schemars::schema_for!(Config);
@@ -21,23 +23,35 @@ pub(crate) fn run(cli: &Cli, command: &ConfigCommand) -> anyhow::Result<ExitCode
     Ok(ExitCode::SUCCESS)
 }
 
-fn check(cli: &Cli) -> anyhow::Result<ExitCode> {
-    match configuration(cli) {
-        Ok(loaded) => {
+fn check(cli: &Cli, json: bool) -> anyhow::Result<ExitCode> {
+    let checked = match configuration(cli) {
+        Ok(loaded) => Ok(loaded.config),
+        Err(error) => Err(error.downcast::<Invalid>()?),
+    };
+    let mut out = std::io::stdout().lock();
+    match &checked {
+        Ok(config) if !json => writeln!(
+            out,
+            "valid: {} providers, {} aliases",
+            config.providers.len(),
+            config.aliases.len()
+        )?,
+        Err(invalid) if !json => eprintln!("{invalid}"),
+        _ => {
+            let problems = checked
+                .as_ref()
+                .err()
+                .map_or(&[][..], |invalid| &invalid.problems);
             writeln!(
-                std::io::stdout(),
-                "valid: {} providers, {} aliases",
-                loaded.config.providers.len(),
-                loaded.config.aliases.len()
+                out,
+                "{}",
+                json!({ "valid": checked.is_ok(), "problems": problems })
             )?;
-            Ok(ExitCode::SUCCESS)
         }
-        Err(error) => match error.downcast_ref::<Invalid>() {
-            Some(invalid) => {
-                eprintln!("{invalid}");
-                Ok(ExitCode::FAILURE)
-            }
-            None => Err(error),
-        },
     }
+    Ok(if checked.is_ok() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }

@@ -7,7 +7,7 @@ use weir_store::{ServeOptions, child::serve};
 
 use crate::cli::Cli;
 use crate::command::{config_path, configuration, settings};
-use crate::parts::{Gateway, Signals, start_ingestor, start_store, store_options};
+use crate::parts::{EmbeddedStore, Gateway, Signals, start_ingestor, store_options};
 
 pub(crate) fn gateway(cli: &Cli) -> anyhow::Result<ExitCode> {
     let signals = Signals::listen()?;
@@ -26,8 +26,8 @@ pub(crate) fn gateway(cli: &Cli) -> anyhow::Result<ExitCode> {
 pub(crate) fn ingestor(cli: &Cli) -> anyhow::Result<ExitCode> {
     let signals = Signals::listen()?;
     let config = settings(cli)?;
-    let ingestor = start_ingestor(&config, &cli.data_dir)?;
-    let store = start_store(&config, cli)?;
+    let store = EmbeddedStore::start(&config, cli)?;
+    let ingestor = start_ingestor(&config, &cli.data_dir, store.as_ref())?;
     writeln!(std::io::stdout(), "ingestor   into {}", config.store.url())?;
     signals.wait(|| tracing::warn!("SIGHUP: an ingestor reads its configuration at its start"));
     ingestor.stop();

@@ -15,7 +15,7 @@ use crate::cli::{Cli, KeyArgs};
 use crate::command::demo::{self, Demo};
 use crate::command::{config_path, configuration, keys};
 use crate::config::{Config, EventlogKind, StoreKind};
-use crate::parts::{Gateway, Signals, start_ingestor, start_store};
+use crate::parts::{EmbeddedStore, Gateway, Signals, start_ingestor};
 
 pub(crate) fn run(cli: &Cli, demo: bool) -> anyhow::Result<ExitCode> {
     let signals = Signals::listen()?;
@@ -34,8 +34,8 @@ pub(crate) fn run(cli: &Cli, demo: bool) -> anyhow::Result<ExitCode> {
         config_path(cli)
     };
     let gateway = Gateway::start(loaded, &cli.data_dir, reload_path)?;
-    let store = start_store(&config, cli)?;
-    let ingestor = start_ingestor(&config, &cli.data_dir)?;
+    let store = EmbeddedStore::start(&config, cli)?;
+    let ingestor = start_ingestor(&config, &cli.data_dir, store.as_ref())?;
 
     let addr = gateway.handle.addr();
     let (key, traffic) = match demo {

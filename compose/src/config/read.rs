@@ -1,0 +1,385 @@
+//! A file is read in three steps: parsed, so that every value knows its place; references put in;
+//! turned into settings. Whatever is wrong in any of them is reported with file, line and column,
+//! all of it at once.
+
+use std::fmt;
+use std::ops::Range;
+use std::path::Path;
+
+use serde::{Deserialize as _, Serialize};
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+use weir_gateway::{ConfigProblem, Directory};
+
+use super::Config;
+use super::check::check;
+use super::reference::interpolate_table;
+
+/// A configuration that can run.
+#[derive(Debug)]
+pub(crate) struct Loaded {
+    pub(crate) config: Config,
+    pub(crate) directory: Directory,
+}
+
+/// What is wrong with a file, all of it.
+#[derive(Debug)]
+pub(crate) struct Invalid {
+    pub(crate) problems: Vec<Problem>,
+}
+
+/// One thing that is wrong, and where.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Problem {
+    /// `weir.toml:12:8`, or the file alone where the place is the whole of it.
+    pub(crate) place: String,
+    pub(crate) message: String,
+}
+
+impl fmt::Display for Invalid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (number, problem) in self.problems.iter().enumerate() {
+            if number > 0 {
+                writeln!(f)?;
+            }
+            write!(f, "{}: {}", problem.place, problem.message)?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Invalid {}
+
+/// Reads and checks a file. `before` is the directory in force, whose knowledge lives on.
+pub(crate) fn load(path: &Path, before: Option<&Directory>) -> Result<Loaded, Invalid> {
+    let source = read(path)?;
+    parse(&path.display().to_string(), &source, before)
+}
+
+/// Reads and checks what whoever serves no requests needs: everything but the providers, whose
+/// keys are the gateway's alone.
+pub(crate) fn load_settings(path: &Path) -> Result<Config, Invalid> {
+    let source = read(path)?;
+    let name = path.display().to_string();
+    let file = Source {
+        name: &name,
+        text: &source,
+    };
+    let mut table = file.table()?;
+    table.get_mut().remove("provider");
+    let (config, problems) = file.config(&mut table)?;
+    if problems.is_empty() {
+        Ok(config)
+    } else {
+        Err(file.invalid(problems))
+    }
+}
+
+fn read(path: &Path) -> Result<String, Invalid> {
+    std::fs::read_to_string(path).map_err(|error| Invalid {
+        problems: vec![Problem {
+            place: path.display().to_string(),
+            message: format!("cannot be read: {error}"),
+        }],
+    })
+}
+
+/// Checks the text of a file.
+pub(crate) fn parse(
+    name: &str,
+    source: &str,
+    before: Option<&Directory>,
+) -> Result<Loaded, Invalid> {
+    let file = Source { name, text: source };
+    let mut table = file.table()?;
+    let (config, mut problems) = file.config(&mut table)?;
+    let directory = match Directory::build(&config.providers, &config.aliases, before) {
+        Ok(directory) if problems.is_empty() => return Ok(Loaded { config, directory }),
+        Ok(_) => Vec::new(),
+        Err(found) => found,
+    };
+    for problem in placed(&table, directory) {
+        // Some mistakes are seen from both sides: once is enough.
+        if problems.iter().all(|known| known.0 != problem.0) {
+            problems.push(problem);
+        }
+    }
+    Err(file.invalid(problems))
+}
+
+/// The text of a file, for turning offsets into lines.
+struct Source<'a> {
+    name: &'a str,
+    text: &'a str,
+}
+
+impl<'a> Source<'a> {
+    fn table(&self) -> Result<Spanned<DeTable<'a>>, Invalid> {
+        let (table, errors) = DeTable::parse_recoverable(self.text);
+        if errors.is_empty() {
+            return Ok(table);
+        }
+        Err(self.invalid(errors.iter().map(|e| (e.span(), e.message().to_owned()))))
+    }
+
+    /// The settings, and what is wrong with them as far as they can be read.
+    fn config(
+        &self,
+        table: &mut Spanned<DeTable<'a>>,
+    ) -> Result<(Config, Vec<Misplaced>), Invalid> {
+        let mut problems = Vec::new();
+        interpolate_table(table.get_mut(), &mut problems);
+        // What cannot be read is taken out, so that what stands behind it is looked at too.
+        loop {
+            match Config::deserialize(toml::de::Deserializer::from(table.clone())) {
+                Ok(config) => {
+                    problems.extend(placed(table, check(&config)));
+                    return Ok((config, problems));
+                }
+                Err(error) => {
+                    let span = error.span();
+                    problems.push((span.clone(), with_suggestion(error.message())));
+                    if !span.is_some_and(|span| take_out(table.get_mut(), &span)) {
+                        return Err(self.invalid(problems));
+                    }
+                }
+            }
+        }
+    }
+
+    fn invalid(&self, problems: impl IntoIterator<Item = Misplaced>) -> Invalid {
+        let mut problems: Vec<Misplaced> = problems.into_iter().collect();
+        problems.sort_by_key(|(span, _)| span.as_ref().map(|span| span.start));
+        let problem = |(span, message)| Problem {
+            place: self.place(span),
+            message,
+        };
+        Invalid {
+            problems: problems.into_iter().map(problem).collect(),
+        }
+    }
+
+    fn place(&self, span: Option<Range<usize>>) -> String {
+        let Some(before) = span.and_then(|span| self.text.get(..span.start)) else {
+            return self.name.to_owned();
+        };
+        let line = before.matches('\n').count() + 1;
+        let column = before
+            .rsplit('\n')
+            .next()
+            .unwrap_or_default()
+            .chars()
+            .count()
+            + 1;
+        format!("{}:{line}:{column}", self.name)
+    }
+}
+
+/// Adds the nearest known name to serde's `unknown field` and `unknown variant`.
+fn with_suggestion(message: &str) -> String {
+    const LIKENESS_MIN: f64 = 0.7;
+    let quoted: Vec<&str> = message.split('`').skip(1).step_by(2).collect();
+    let [unknown, known @ ..] = quoted.as_slice() else {
+        return message.to_owned();
+    };
+    if !message.starts_with("unknown ") {
+        return message.to_owned();
+    }
+    let likeness = |name: &&&str| strsim::jaro_winkler(unknown, name);
+    let nearest = known
+        .iter()
+        .max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
+    match nearest.filter(|name| likeness(name) >= LIKENESS_MIN) {
+        Some(nearest) => format!("{message}; did you mean `{nearest}`?"),
+        None => message.to_owned(),
+    }
+}
+
+/// A problem, and the bytes that it is about.
+pub(super) type Misplaced = (Option<Range<usize>>, String);
+
+fn placed(table: &Spanned<DeTable<'_>>, problems: Vec<ConfigProblem>) -> Vec<Misplaced> {
+    let place = |problem: ConfigProblem| {
+        let message = format!("{}: {}", problem.path, problem.message);
+        (span_of(table.get_ref(), &problem.path), message)
+    };
+    problems.into_iter().map(place).collect()
+}
+
+/// Removes the setting whose name or value stands there. Says whether there was one.
+fn take_out(table: &mut DeTable<'_>, span: &Range<usize>) -> bool {
+    let found = table
+        .iter()
+        .find(|(key, value)| key.span() == *span || value.span() == *span);
+    if let Some(key) = found.map(|(key, _)| key.clone()) {
+        return table.remove(&key).is_some();
+    }
+    table
+        .iter_mut()
+        .any(|(_, value)| take_out_of_value(value, span))
+}
+
+fn take_out_of_value(value: &mut Spanned<DeValue<'_>>, span: &Range<usize>) -> bool {
+    match value.get_mut() {
+        DeValue::Table(table) => take_out(table, span),
+        DeValue::Array(items) => items.iter_mut().any(|item| take_out_of_value(item, span)),
+        _ => false,
+    }
+}
+
+/// Where a setting stands: `alias[0].targets[1].model`. If it does not, where it is missing.
+fn span_of(table: &DeTable<'_>, path: &str) -> Option<Range<usize>> {
+    let mut span = None;
+    let mut table = Some(table);
+    let mut array = None;
+    for step in path.split(['.', '[']) {
+        let value = match step.strip_suffix(']') {
+            Some(index) => {
+                let items: &toml::de::DeArray<'_> = array?;
+                items.get(index.parse::<usize>().ok()?)
+            }
+            None => table.and_then(|table| table.get(step)),
+        };
+        let Some(value) = value else { return span };
+        span = Some(value.span());
+        table = value.get_ref().as_table();
+        array = value.get_ref().as_array();
+    }
+    span
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is said about a text, line by line.
+    fn complaints(source: &str) -> Vec<String> {
+        match parse("weir.toml", source, None) {
+            Ok(_) => Vec::new(),
+            Err(invalid) => invalid.to_string().lines().map(str::to_owned).collect(),
+        }
+    }
+
+    fn check_complaint(source: &str, place: &str, words: &[&str]) {
+        let complaints = complaints(source);
+        let found = complaints.iter().any(|complaint| {
+            complaint.starts_with(place) && words.iter().all(|word| complaint.contains(word))
+        });
+        assert!(found, "{place} {words:?} is not in {complaints:#?}");
+    }
+
+    const PROVIDER: &str = "[[provider]]\nname = \"mock\"\ndialect = \"openai\"\nbase_url = \"http://127.0.0.1:1/v1\"\n";
+
+    #[test]
+    fn a_misspelt_setting_is_named_with_the_nearest_known_one() {
+        check_complaint(
+            "[gateway]\nlisen = \"127.0.0.1:1\"\n",
+            "weir.toml:2:1:",
+            &["`lisen`", "did you mean `listen`?"],
+        );
+        check_complaint("[gatway]\n", "weir.toml:1:2:", &["did you mean `gateway`?"]);
+        check_complaint(
+            "[store]\nkind = \"embeded\"\n",
+            "weir.toml:2:8:",
+            &["did you mean `embedded`?"],
+        );
+    }
+
+    #[test]
+    fn everything_that_is_wrong_is_said_at_once_and_in_order() {
+        let source = format!(
+            "[gateway]\nlisen = 1\nthreads = \"two\"\n[store]\nretention_days = 0\n{PROVIDER}\
+             [[alias]]\nname = \"a\"\ntargets = [{{ provider = \"mok\", model = \"m\" }}]\n"
+        );
+        let places: Vec<String> = complaints(&source)
+            .iter()
+            .map(|complaint| complaint.split(": ").next().unwrap().to_owned())
+            .collect();
+        assert_eq!(
+            places,
+            [
+                "weir.toml:2:1",
+                "weir.toml:3:11",
+                "weir.toml:5:18",
+                "weir.toml:12:25"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_target_names_a_provider_that_is_there() {
+        let source = format!(
+            "{PROVIDER}[[alias]]\nname = \"a\"\ntargets = [{{ provider = \"mok\", model = \"m\" }}]\n"
+        );
+        check_complaint(
+            &source,
+            "weir.toml:7:25:",
+            &["alias[0].targets[0].provider", "did you mean \"mock\"?"],
+        );
+        let source = format!("{PROVIDER}[[alias]]\nname = \"a\"\ntargets = []\n");
+        check_complaint(
+            &source,
+            "weir.toml:7:11:",
+            &["alias[0].targets", "at least one"],
+        );
+        let source = format!(
+            "{PROVIDER}[[alias]]\nname = \"a\"\nstrategy = \"weighted\"\ntargets = [{{ provider = \"mock\", model = \"m\", weight = 0 }}]\n"
+        );
+        check_complaint(&source, "weir.toml:8:11:", &["alias[0].targets", "weight"]);
+        let source = format!("{PROVIDER}{PROVIDER}");
+        check_complaint(&source, "weir.toml:6:8:", &["two providers named \"mock\""]);
+    }
+
+    #[test]
+    fn text_that_is_not_toml_is_reported_where_it_stands() {
+        check_complaint("[gateway]\nlisten = \n", "weir.toml:2:", &[]);
+        check_complaint("[gateway\n", "weir.toml:1:", &[]);
+    }
+
+    #[test]
+    fn a_reference_that_leads_nowhere_is_reported_where_it_stands() {
+        let source =
+            "[store]\npassword = \"${env:WEIR_TEST_NOT_SET}\"\nuser = \"${file:/not/there}\"\n";
+        check_complaint(
+            source,
+            "weir.toml:2:12:",
+            &["WEIR_TEST_NOT_SET", "is not set"],
+        );
+        check_complaint(source, "weir.toml:3:8:", &["/not/there", "cannot be read"]);
+        check_complaint(
+            "[store]\nuser = \"${nev:X}\"\n",
+            "weir.toml:2:8:",
+            &["${env:NAME}"],
+        );
+    }
+
+    #[test]
+    fn references_are_replaced_wherever_they_stand() {
+        let dir = tempfile::tempdir().unwrap();
+        let secret = dir.path().join("secret");
+        std::fs::write(&secret, "s3cret\n").unwrap();
+        let source = format!("[store]\npassword = \"<${{file:{}}}>\"\n", secret.display());
+        assert_eq!(
+            parse("weir.toml", &source, None)
+                .unwrap()
+                .config
+                .store
+                .password,
+            "<s3cret>"
+        );
+    }
+
+    #[test]
+    fn settings_without_providers_need_no_provider_keys() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("weir.toml");
+        let keys = "keys = [\"${env:WEIR_TEST_NOT_SET}\"]\n";
+        std::fs::write(
+            &path,
+            format!("[store]\nretention_days = 7\n{PROVIDER}{keys}"),
+        )
+        .unwrap();
+        assert!(load(&path, None).is_err());
+        assert_eq!(load_settings(&path).unwrap().store.retention_days, 7);
+    }
+}
