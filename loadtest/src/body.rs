@@ -45,12 +45,17 @@ impl Chat<'_> {
 }
 
 /// An embeddings request.
-pub(crate) fn embeddings(model: &str, input_tokens: u32) -> String {
-    format!(
-        "{{\"model\":{},\"input\":\"{}\",\"encoding_format\":\"base64\"}}",
+pub(crate) fn embeddings(model: &str, input_tokens: u32, user: Option<&str>) -> String {
+    let mut out = format!(
+        "{{\"model\":{},\"input\":\"{}\",\"encoding_format\":\"base64\"",
         quoted(model),
         filler(input_tokens)
-    )
+    );
+    if let Some(user) = user {
+        let _ = write!(out, ",\"user\":{}", quoted(user));
+    }
+    out.push('}');
+    out
 }
 
 fn quoted(text: &str) -> Value {
@@ -87,7 +92,10 @@ mod tests {
         };
         let json: Value = serde_json::from_str(&plain.json()).unwrap();
         assert_eq!((json.get("stream"), json.get("metadata")), (None, None));
-        let json: Value = serde_json::from_str(&embeddings("e", 3)).unwrap();
-        assert_eq!(json["input"].as_str().unwrap().len(), 12);
+        let json: Value = serde_json::from_str(&embeddings("e", 3, Some("u2"))).unwrap();
+        assert_eq!(
+            (json["input"].as_str().unwrap().len(), json["user"].as_str()),
+            (12, Some("u2"))
+        );
     }
 }

@@ -322,7 +322,7 @@ impl Work for Demo {
         let (path, body) = match draw.kind {
             Kind::Embeddings { model } => (
                 "/embeddings",
-                body::embeddings(model, input_tokens.min(512)),
+                body::embeddings(model, input_tokens.min(512), Some(&member.user)),
             ),
             Kind::Chat {
                 model,

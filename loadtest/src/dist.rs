@@ -283,6 +283,20 @@ mod tests {
     }
 
     #[test]
+    fn a_count_can_be_as_recorded_and_a_pause_cannot() {
+        let count: Count = "azure-conv.output".parse().unwrap();
+        assert_eq!(count.to_string(), "azure-conv.output");
+        let mut rng = crate::chance::rng(1, 1);
+        let mut draws: Vec<u32> = (0..5_001).map(|_| count.sample(&mut rng)).collect();
+        draws.sort_unstable();
+        // The recorded median is 129, the longest answer 1000.
+        assert!((115..=145).contains(&draws[2_500]), "{}", draws[2_500]);
+        assert!(draws[5_000] <= 1_000 && draws[0] >= 7);
+        assert!("azure-conv.output".parse::<Delay>().is_err());
+        assert!("azure-conv.price".parse::<Count>().is_err());
+    }
+
+    #[test]
     fn lognormal_has_its_median_and_spread() {
         let dist = Distribution::Lognormal {
             median: 200.0,

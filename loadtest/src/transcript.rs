@@ -182,3 +182,56 @@ impl Usage {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hear(kind: &str, parts: &[&[u8]]) -> Transcript {
+        let response = http::Response::builder()
+            .header(CONTENT_TYPE, kind)
+            .body(())
+            .unwrap();
+        let mut transcript = Transcript::default();
+        transcript.head(&response.into_parts().0, Instant::now());
+        for part in parts {
+            transcript.data(part, Instant::now());
+        }
+        transcript.finish(true);
+        transcript
+    }
+
+    const STREAM: &[u8] = b"data: {\"choices\":[{\"delta\":{\"role\":\"assistant\",\"content\":\"\"}}]}\n\n\
+        data: {\"choices\":[{\"delta\":{\"content\":\" weir\"}}]}\r\n\r\ndata: {\"brok\n\n\
+        data: {\"choices\":[],\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":1}}\n\ndata: [DONE]\n\n";
+
+    #[test]
+    fn a_stream_is_read_alike_at_every_split() {
+        for split in 0..=STREAM.len() {
+            let heard = hear("text/event-stream", &[&STREAM[..split], &STREAM[split..]]);
+            let usage = heard.usage.map(|usage| (usage.input, usage.output));
+            assert_eq!(
+                (heard.deltas, usage, heard.done),
+                (1, Some((3, 1)), true),
+                "at {split}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_plain_answer_is_read_at_its_end() {
+        let heard = hear(
+            "application/json",
+            &[b"{\"usage\":{\"prompt_", b"tokens\":7}}"],
+        );
+        assert_eq!(heard.usage.map(|usage| usage.input), Some(7));
+        let heard = hear("application/json", &[b"{\"error\":{\"message\":\"no\"}}"]);
+        assert_eq!((heard.usage, heard.error.as_deref()), (None, Some("no")));
+        assert!(
+            hear("text/html", &[b"<html>"])
+                .error
+                .unwrap()
+                .contains("not JSON")
+        );
+    }
+}

@@ -162,7 +162,7 @@ fn body(workload: &Workload, input_tokens: u32, output_tokens: u32) -> Bytes {
             };
             chat.json().into()
         }
-        Workload::Embeddings { model, .. } => body::embeddings(model, input_tokens).into(),
+        Workload::Embeddings { model, .. } => body::embeddings(model, input_tokens, None).into(),
         Workload::Fixed { body, .. } => body.clone(),
     }
 }

@@ -1,23 +1,24 @@
 //! Distributions fitted to the public traces, and traffic drawn from them.
 //!
 //! **Model.** Input length, output length and the gap to the next call are independent draws, each from an inverse cumulative
-//! distribution that is linear between 59 quantiles ([`FRACTIONS`]). Independence is measured, not assumed: rank correlation of
-//! input and output length is 0.07 (azure-conv), -0.02 (azure-code), 0.07 (mooncake); of neighbouring gaps 0.06, -0.00, -0.11.
-//! What the model leaves out: repeated prefixes, the slow drift of the rate within the hour (azure-conv runs from 190 to 507 calls
-//! a minute), and the outermost tail between the last two quantiles.
+//! distribution through 59 quantiles ([`FRACTIONS`]), exponential between one and the next. Independence is measured, not assumed:
+//! rank correlation of input and output length is 0.07 (azure-conv), -0.02 (azure-code), 0.07 (mooncake); of neighbouring gaps
+//! 0.06, -0.00, -0.11. What the model leaves out: repeated prefixes, and the drift of the rate within the hour (azure-conv runs from 190
+//! to 510 calls a minute; azure-code falls silent for minutes).
 //!
-//! **How well it matches.** Distance of Kolmogorov and Smirnov between the trace and as many draws (the tests hold them below 0.03):
+//! **How well it matches.** Distance of Kolmogorov and Smirnov between the trace and 15 000 draws, and the drawn mean over the trace's; the
+//! test prints them and holds the distances below 0.03:
 //!
 //! | | input tokens | output tokens | gaps |
 //! | --- | --- | --- | --- |
-//! | azure-conv (19 366 calls) | 0.015 | 0.013 | 0.010 |
-//! | azure-code (8 819 calls) | 0.011 | 0.011 | 0.012 |
-//! | mooncake (12 031 calls) | 0.010 | 0.011 | 0.018 |
+//! | azure-conv (19 366 calls) | 0.017, 1.00 | 0.017, 1.00 | 0.004, 0.99 |
+//! | azure-code (8 819 calls) | 0.013, 0.99 | 0.008, 0.99 | 0.027, 0.90 (a few gaps of minutes hold most of it) |
+//! | mooncake (12 031 calls) | 0.008, 0.99 | 0.009, 1.00 | 0.080, 0.99 (see below) |
 //!
-//! Means of the token counts agree within 3%. Gaps are scaled so that the mean rate is the trace's own: their longest quantile
-//! gap (azure-code: 83 s to 217 s) would otherwise make it 14% too low.
+//! Gaps are scaled so that the mean rate is the trace's own: by less than 1.1% for azure, by 9% for mooncake, whose clock ticks in
+//! 3 s (one gap in ten is 3 s, the others are 0).
 //!
-//! The tables in [`tables`] are printed by `cargo run -p weir-loadtest --example fit_traces`.
+//! The tables in `tables.rs` are printed by `cargo run -p weir-loadtest --example fit_traces`.
 
 #[rustfmt::skip]
 mod tables;
@@ -72,7 +73,7 @@ impl Fitted {
         Some(Self { quantiles })
     }
 
-    /// The value below which the share `fraction` lies.
+    /// The value below which the share `fraction` lies: between two quantiles the logarithm is linear, as in a long tail it is.
     #[must_use]
     pub fn quantile(&self, fraction: f64) -> f64 {
         let upper = FRACTIONS
@@ -80,7 +81,13 @@ impl Fitted {
             .clamp(1, KNOTS - 1);
         let (from, to) = (FRACTIONS[upper - 1], FRACTIONS[upper]);
         let (low, high) = (self.quantiles[upper - 1], self.quantiles[upper]);
-        low + (high - low) * ((fraction - from) / (to - from)).clamp(0.0, 1.0)
+        let part = ((fraction - from) / (to - from)).clamp(0.0, 1.0);
+        // From zero there is no logarithm; between equals there is nothing to interpolate.
+        if low > 0.0 && high > low {
+            low * (high / low).powf(part)
+        } else {
+            low + (high - low) * part
+        }
     }
 
     #[must_use]
@@ -91,11 +98,18 @@ impl Fitted {
     /// The mean of what is drawn.
     #[must_use]
     pub fn mean(&self) -> f64 {
-        let trapezoid = |knot: usize| {
-            let width = FRACTIONS[knot] - FRACTIONS[knot - 1];
-            width * f64::midpoint(self.quantiles[knot], self.quantiles[knot - 1])
+        let part = |knot: usize| {
+            let (low, high) = (self.quantiles[knot - 1], self.quantiles[knot]);
+            let ratio = high / low;
+            // The mean of an exponential curve between its ends; the series near 1 would lose all digits.
+            let mean = if low > 0.0 && ratio > 1.0 + 1e-6 {
+                (high - low) / ratio.ln()
+            } else {
+                f64::midpoint(low, high)
+            };
+            (FRACTIONS[knot] - FRACTIONS[knot - 1]) * mean
         };
-        (1..KNOTS).map(trapezoid).sum()
+        (1..KNOTS).map(part).sum()
     }
 }
 
@@ -210,11 +224,14 @@ mod tests {
                     (n / m - 1.0).abs() < tolerance,
                     "{name} {what}: mean {m} drawn {n}"
                 );
-                // Gaps are scaled to the rate, which moves mooncake's one step (0 or 3 s).
-                if *what != "gap" {
-                    let distance = kolmogorov_smirnov(recorded.clone(), generated.clone());
-                    assert!(distance < 0.03, "{name} {what}: distance {distance}");
-                }
+                let distance = kolmogorov_smirnov(recorded.clone(), generated.clone());
+                eprintln!("{name} {what}: mean {m:.1} drawn {n:.1}, distance {distance:.3}");
+                // Mooncake's clock ticks in 3 s: scaled to the rate, its one step moves, and the distance says nothing.
+                let stepped = name == TraceName::Mooncake && *what == "gap";
+                assert!(
+                    distance < 0.03 || stepped,
+                    "{name} {what}: distance {distance}"
+                );
             }
         }
     }
@@ -223,8 +240,6 @@ mod tests {
     fn the_rate_is_the_traces_own() {
         for name in TraceName::ALL {
             let shape = shape(name);
-            let scaled = shape.gap_ms.mean() * (shape.gap_ms_mean / shape.gap_ms.mean());
-            assert!((scaled - shape.gap_ms_mean).abs() < 1e-9);
             let calls = Trace::generated(name, 40_000, 5).calls;
             let span_ms = calls.last().unwrap().at.as_secs_f64() * 1000.0;
             let gap = span_ms / calls.len() as f64;
@@ -239,16 +254,14 @@ mod tests {
     fn a_fit_to_a_sample_has_its_quantiles_and_mean() {
         let sample: Vec<f64> = (0..=1000).map(f64::from).collect();
         let fitted = Fitted::to(&sample).unwrap();
-        assert_eq!(
-            (
-                fitted.quantile(0.0),
-                fitted.quantile(0.5),
-                fitted.quantile(1.0)
-            ),
-            (0.0, 500.0, 1000.0)
+        assert!((fitted.quantile(0.5) / 500.0 - 1.0).abs() < 1e-9);
+        let ends = (fitted.quantile(0.0), fitted.quantile(1.0));
+        assert!(
+            ends.0.abs() < 1e-9 && (ends.1 / 1000.0 - 1.0).abs() < 1e-9,
+            "{ends:?}"
         );
-        assert!((fitted.quantile(0.777) - 777.0).abs() < 1e-6);
-        assert!((fitted.mean() - 500.0).abs() < 1e-6);
+        assert!((fitted.quantile(0.777) / 777.0 - 1.0).abs() < 1e-3);
+        assert!((fitted.mean() / 500.0 - 1.0).abs() < 1e-3);
         assert_eq!(Fitted::to(&[]), None);
     }
 
