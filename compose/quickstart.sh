@@ -10,45 +10,16 @@ cd "$(dirname "$0")/.."
 
 step() { printf '\n==> %s\n' "$*" >&2; }
 
-# program:Debian package:what it is for
-NEEDED=(
-  "cc:gcc:compiles the C parts of the TLS and Kafka libraries"
-  "c++:g++:compiles the Kafka library"
-  "make:make:builds the Kafka library"
-  "pkg-config:pkg-config:finds OpenSSL for the Kafka library"
-  "node:nodejs:runs npm"
+step "Looking for what is needed"
+compose/install-missing.sh \
+  "cc:gcc:compiles the C parts of the TLS and Kafka libraries" \
+  "c++:g++:compiles the Kafka library" \
+  "make:make:builds the Kafka library" \
+  "pkg-config:pkg-config:finds OpenSSL for the Kafka library" \
+  "header=openssl/ssl.h:libssl-dev:TLS to Kafka" \
+  "header=zlib.h:zlib1g-dev:compression in Kafka" \
+  "node:nodejs:runs npm" \
   "npm:npm:fetches the embedded ClickHouse engine"
-)
-# header:Debian package:what it is for
-HEADERS=(
-  "openssl/ssl.h:libssl-dev:TLS to Kafka"
-  "zlib.h:zlib1g-dev:compression in Kafka"
-)
-
-has_header() { echo "#include <$1>" | cc -E -x c - >/dev/null 2>&1; }
-
-missing=()
-for row in "${NEEDED[@]}"; do
-  IFS=: read -r program package why <<<"$row"
-  command -v "$program" >/dev/null || missing+=("$package:$why")
-done
-for row in "${HEADERS[@]}"; do
-  IFS=: read -r header package why <<<"$row"
-  command -v cc >/dev/null && has_header "$header" || missing+=("$package:$why")
-done
-
-if ((${#missing[@]})); then
-  step "Missing on this machine:"
-  for row in "${missing[@]}"; do printf '    %-14s %s\n' "${row%%:*}" "${row#*:}" >&2; done
-  if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
-    step "Installing them from Debian"
-    apt-get update -qq
-    DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "${missing[@]%%:*}" >&2
-  else
-    echo "Install them with your package manager (the names above are Debian's) and run this again." >&2
-    exit 1
-  fi
-fi
 
 if ! command -v cargo >/dev/null; then
   echo "Rust is missing: install it with rustup (https://rustup.rs) and run this again." >&2
