@@ -8,7 +8,7 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use http::{Response, StatusCode};
 use rand::rngs::SmallRng;
 
-use super::fault::{FaultKind, FaultRule, Midway};
+use super::fault::{FaultError, FaultKind, FaultRule, Midway};
 use super::ledger::{Call, Tokens};
 use super::limits::Headroom;
 use super::link::LinkFaults;
@@ -222,7 +222,9 @@ fn decide_fault(
     let Some(text) = asked.overrides.fault.take() else {
         return Ok(behaviour.faults.decide(&asked.model, asked.streamed));
     };
-    let rule = FaultRule::from_override(&text).map_err(|error| error.to_string())?;
+    let rule: FaultRule = text
+        .parse()
+        .map_err(|error: FaultError| error.to_string())?;
     Ok((rule.kind != FaultKind::None).then(|| Arc::new(rule)))
 }
 

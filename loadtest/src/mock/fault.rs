@@ -2,10 +2,11 @@
 //!
 //! A rule says a kind and either `every` N calls or a `rate`; rules are tried in order and the first that fires wins, but every
 //! rule counts every call that it applies to, so that `every = 10` means the tenth whatever stands before it.
-//! A single call overrides the rules with the header `x-mock-fault: KIND` (or a whole rule as JSON), or with
-//! `"metadata": {"mock_fault": "KIND"}` in its body, which passes through gateways that drop unknown headers.
+//! A single call overrides the rules with the header `x-mock-fault: RULE` (`cut`, `cut:after_tokens=3`, or JSON), or with
+//! `"metadata": {"mock_fault": "RULE"}` in its body, which passes through gateways that drop unknown headers.
 //! The kind `none` protects a call from the rules.
 
+use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -74,7 +75,7 @@ impl FaultKind {
     }
 }
 
-impl std::str::FromStr for FaultKind {
+impl FromStr for FaultKind {
     type Err = FaultError;
 
     fn from_str(text: &str) -> Result<Self, FaultError> {
@@ -159,16 +160,6 @@ impl FaultRule {
         }
     }
 
-    /// Reads an override: a kind's name, or a whole rule as JSON.
-    pub fn from_override(text: &str) -> Result<Self, FaultError> {
-        if text.trim_start().starts_with('{') {
-            return serde_json::from_str(text).map_err(|source| FaultError::Json {
-                problem: source.to_string(),
-            });
-        }
-        text.parse().map(Self::always)
-    }
-
     fn checked(self, position: usize) -> Result<Self, FaultError> {
         let problem = match (self.every, self.rate) {
             (Some(_), Some(_)) => "has both `every` and `rate`; keep one",
@@ -178,6 +169,37 @@ impl FaultRule {
             _ => return Ok(self),
         };
         Err(FaultError::Rule { position, problem })
+    }
+}
+
+/// `KIND`, `KIND:every=10`, `KIND:rate=0.05,after_tokens=3,model=gpt-4o`, or the rule as JSON.
+impl FromStr for FaultRule {
+    type Err = FaultError;
+
+    fn from_str(text: &str) -> Result<Self, FaultError> {
+        let unreadable = |problem: String| FaultError::Unreadable {
+            text: text.to_owned(),
+            problem,
+        };
+        if text.trim_start().starts_with('{') {
+            return serde_json::from_str(text).map_err(|error| unreadable(error.to_string()));
+        }
+        let (kind, settings) = text.split_once(':').unwrap_or((text, ""));
+        let kind: FaultKind = kind.trim().parse()?;
+        let mut fields = serde_json::Map::new();
+        fields.insert("kind".to_owned(), kind.name().into());
+        for setting in settings
+            .split(',')
+            .filter(|setting| !setting.trim().is_empty())
+        {
+            let (name, value) = setting
+                .split_once('=')
+                .ok_or_else(|| unreadable(format!("{setting:?} is not NAME=VALUE")))?;
+            // Numbers and booleans as such, anything else as text.
+            let value = serde_json::from_str(value.trim()).unwrap_or_else(|_| value.trim().into());
+            fields.insert(name.trim().to_owned(), value);
+        }
+        serde_json::from_value(fields.into()).map_err(|error| unreadable(error.to_string()))
     }
 }
 
@@ -193,8 +215,10 @@ pub enum FaultError {
         "unknown fault {text:?}; known are rate_limit (429), server_error (500), unavailable (503), timeout, slow_headers, cut, malformed_chunk, stream_error, stall, context_length, none"
     )]
     Kind { text: String },
-    #[error("a fault rule is not readable: {problem}")]
-    Json { problem: String },
+    #[error(
+        "cannot read the fault rule {text:?}: {problem}; write KIND, KIND:every=10 or KIND:rate=0.05"
+    )]
+    Unreadable { text: String, problem: String },
 }
 
 /// The rules in force with their counters.
@@ -366,18 +390,35 @@ mod tests {
     }
 
     #[test]
-    fn an_override_is_a_name_or_a_rule() {
+    fn a_rule_is_written_in_one_word_or_as_json() {
+        let read = |text: &str| text.parse::<FaultRule>();
         assert_eq!(
-            FaultRule::from_override("429").unwrap().kind,
-            FaultKind::RateLimit
+            read("429").unwrap(),
+            FaultRule::always(FaultKind::RateLimit)
         );
-        let rule = FaultRule::from_override(r#"{"kind":"cut","after_tokens":3}"#).unwrap();
-        assert_eq!((rule.kind, rule.after_tokens), (FaultKind::Cut, Some(3)));
-        assert!(
-            FaultRule::from_override("explode")
-                .unwrap_err()
-                .to_string()
-                .contains("stall")
+        assert_eq!(
+            read("server_error:every=10").unwrap(),
+            FaultRule::every(FaultKind::ServerError, 10)
         );
+        let long = FaultRule {
+            after_tokens: Some(3),
+            model: Some("gpt-4o".to_owned()),
+            streamed: Some(true),
+            ..FaultRule::rate(FaultKind::Cut, 0.05)
+        };
+        assert_eq!(
+            read("cut:rate=0.05,after_tokens=3,model=gpt-4o,streamed=true").unwrap(),
+            long
+        );
+        assert_eq!(read(&serde_json::to_string(&long).unwrap()).unwrap(), long);
+        for (text, problem) in [
+            ("explode", "known are rate_limit (429)"),
+            ("cut:often", "not NAME=VALUE"),
+            ("cut:offen=3", "unknown field `offen`"),
+            ("cut:every=-1", "-1"),
+        ] {
+            let error = read(text).unwrap_err().to_string();
+            assert!(error.contains(problem), "{text}: {error}");
+        }
     }
 }
