@@ -7,6 +7,7 @@
 )]
 
 mod architecture;
+mod cli;
 mod kafka_log;
 mod kill;
 mod store;

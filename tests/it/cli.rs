@@ -1,0 +1,406 @@
+//! The command line as a person meets it: what it says, where, and what works as it is pasted.
+
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use weir_loadtest::mock::{MockOptions, MockProvider};
+use weir_tests::weir::{Installation, Process, wait_for};
+
+/// From the start of the demo to its data in SQL.
+const DEMO_DATA_WITHIN: Duration = Duration::from_secs(10);
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Runs a command that fails, and gives its exit code and what it said on stderr.
+fn fails(weir: &Installation, args: &[&str]) -> (Option<i32>, String) {
+    let output = weir.command(args).output().unwrap();
+    assert!(
+        !output.status.success(),
+        "weir {args:?}: {}",
+        text(&output.stdout)
+    );
+    (output.status.code(), text(&output.stderr))
+}
+
+fn json(output: &Output) -> Value {
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// One chat call; its status and its body.
+fn chat(gateway: SocketAddr, key: &str, model: &str) -> (u16, String) {
+    let body = format!(r#"{{"model":"{model}","messages":[{{"role":"user","content":"Hello"}}]}}"#);
+    let mut stream = TcpStream::connect(gateway).unwrap();
+    write!(
+        stream,
+        "POST /v1/chat/completions HTTP/1.1\r\nhost: weir\r\nauthorization: Bearer {key}\r\n\
+         content-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+        body.len()
+    )
+    .unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let status = answer
+        .split(' ')
+        .nth(1)
+        .and_then(|status| status.parse().ok());
+    (
+        status.unwrap_or_else(|| panic!("no status in {answer}")),
+        answer,
+    )
+}
+
+fn alias(name: &str, base_url: &str) -> String {
+    format!(
+        "[[provider]]\nname = \"mock\"\ndialect = \"openai\"\nbase_url = \"{base_url}\"\n\n\
+         [[alias]]\nname = \"{name}\"\ntargets = [{{ provider = \"mock\", model = \"small\" }}]\n"
+    )
+}
+
+#[test]
+fn a_configuration_is_checked_whole_with_file_line_and_suggestion() {
+    let weir = Installation::new("").unwrap();
+    let config = "[gateway]\nlisen = \"127.0.0.1:1\"\n\n[[alias]]\nname = \"a\"\n\
+                  targets = [{ provider = \"opnai\", model = \"m\" }]\n\n\
+                  [[provider]]\nname = \"openai\"\ndialect = \"openai\"\n\
+                  base_url = \"https://api.openai.com/v1\"\nkeys = [\"${env:WEIR_TEST_NOT_SET}\"]\n";
+    fs::write(weir.config(), config).unwrap();
+    let file = weir.config().display().to_string();
+    for command in [&["config", "check"][..], &["up"], &["gateway"]] {
+        let (code, said) = fails(&weir, command);
+        assert_eq!(code, Some(1), "{command:?}");
+        for expected in [
+            format!("{file}:2:1: unknown field `lisen`"),
+            "did you mean `listen`?".to_owned(),
+            format!("{file}:6:25: alias[0].targets[0].provider: there is no provider \"opnai\""),
+            "did you mean \"openai\"?".to_owned(),
+            format!("{file}:12:9: the environment variable WEIR_TEST_NOT_SET is not set"),
+        ] {
+            assert!(
+                said.contains(&expected),
+                "{command:?} does not say {expected}: {said}"
+            );
+        }
+    }
+    let checked = weir
+        .command(&["config", "check", "--json"])
+        .output()
+        .unwrap();
+    assert_eq!(json(&checked)["problems"].as_array().unwrap().len(), 3);
+}
+
+#[test]
+fn the_example_and_the_schema_are_printed_and_agree() {
+    let weir = Installation::new("").unwrap();
+    let example = weir.run(&["config", "example"]).unwrap().stdout;
+    fs::write(weir.config(), &example).unwrap();
+    let checked = weir
+        .command(&["config", "check"])
+        .env("OPENAI_API_KEY", "sk-test")
+        .output()
+        .unwrap();
+    assert_eq!(text(&checked.stdout), "valid: 2 providers, 1 aliases\n");
+    let schema = json(&weir.run(&["config", "schema"]).unwrap());
+    let sections = schema["properties"].as_object().unwrap();
+    for section in ["gateway", "eventlog", "store", "provider", "alias"] {
+        assert!(sections.contains_key(section), "{section}");
+        assert!(
+            text(&example).contains(&format!("[{section}]")),
+            "{section}"
+        );
+    }
+}
+
+#[test]
+fn a_wrong_call_exits_with_2() {
+    let weir = Installation::new("").unwrap();
+    for args in [&["keys", "create"][..], &["upp"], &["sql"], &["bench"]] {
+        assert_eq!(fails(&weir, args).0, Some(2), "{args:?}");
+    }
+}
+
+#[test]
+fn a_key_works_until_it_is_revoked_and_is_kept_nowhere() {
+    let mock = MockProvider::start(MockOptions::default()).unwrap();
+    let weir = Installation::new(&alias("fast-chat", &mock.base_url())).unwrap();
+    let _gateway = weir.start(&["gateway"]).unwrap();
+    weir.wait_until_ready().unwrap();
+
+    let (code, said) = fails(
+        &weir,
+        &["keys", "create", "--team", "t", "--models", "fast-chatt"],
+    );
+    assert_eq!(code, Some(1));
+    assert!(
+        said.contains("fast-chatt") && said.contains("known: fast-chat"),
+        "{said}"
+    );
+
+    let create = [
+        "keys", "create", "--team", "growth", "--user", "ana", "--env", "prod", "--json",
+    ];
+    let created = json(&weir.run(&create).unwrap());
+    let key = created["key"].as_str().unwrap();
+    let id = created["id"].as_str().unwrap();
+    wait_for("the gateway knows the key", || {
+        Ok(chat(weir.gateway, key, "fast-chat").0 == 200)
+    })
+    .unwrap();
+
+    let listed = weir.run(&["keys", "list", "--json"]).unwrap();
+    assert_eq!(json(&listed)[0]["team"], "growth");
+    assert_eq!(json(&listed)[0]["user"], "ana");
+    assert_eq!(json(&listed)[0]["environment"], "prod");
+    assert_nowhere(&weir.data_dir(), key);
+
+    weir.run(&["keys", "revoke", id]).unwrap();
+    let revoked = Instant::now();
+    wait_for("the key is refused", || {
+        Ok(chat(weir.gateway, key, "fast-chat").0 == 401)
+    })
+    .unwrap();
+    assert!(
+        revoked.elapsed() < Duration::from_secs(2),
+        "took {:?}",
+        revoked.elapsed()
+    );
+    assert!(text(&weir.run(&["keys", "list"]).unwrap().stdout).contains("revoked"));
+    let (_, said) = fails(&weir, &["keys", "revoke", "key_0"]);
+    assert!(said.contains("there is no key key_0"), "{said}");
+}
+
+/// No file below a directory holds a text.
+fn assert_nowhere(dir: &Path, text: &str) {
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            assert_nowhere(&path, text);
+        } else {
+            let bytes = fs::read(&path).unwrap();
+            let found = bytes
+                .windows(text.len())
+                .any(|window| window == text.as_bytes());
+            assert!(!found, "{} holds it", path.display());
+        }
+    }
+}
+
+#[test]
+fn a_port_in_use_names_the_setting() {
+    let weir = Installation::new("").unwrap();
+    let _other = TcpListener::bind(weir.gateway).unwrap();
+    for command in ["up", "gateway"] {
+        let (code, said) = fails(&weir, &[command]);
+        assert_eq!(code, Some(1));
+        let listen = weir.gateway.to_string();
+        assert!(
+            said.contains(&listen) && said.contains("[gateway] listen"),
+            "{said}"
+        );
+    }
+    let (_, report) = doctor(&weir);
+    let gateway = finding(&report, "gateway");
+    assert_eq!(gateway["verdict"], "FAIL", "{gateway}");
+}
+
+#[test]
+fn without_its_engine_weir_serves_and_says_how_to_mend_it() {
+    let mock = MockProvider::start(MockOptions::default()).unwrap();
+    let library = "library = \"/not/there/libchdb.so\"\n";
+    let rest = format!("{library}\n{}", alias("fast-chat", &mock.base_url()));
+    let weir = Installation::new(&rest).unwrap();
+    let key = weir.create_key("growth").unwrap();
+    let up = weir.start(&["up"]).unwrap();
+    weir.wait_until_ready().unwrap();
+    assert_eq!(chat(weir.gateway, &key, "fast-chat").0, 200);
+    wait_for("it says how to mend it", || {
+        let log = up.log();
+        Ok(log.contains("/not/there/libchdb.so") && log.contains("compose/fetch-engine.sh"))
+    })
+    .unwrap();
+
+    let (_, said) = fails(&weir, &["sql", "SELECT 1"]);
+    assert!(
+        said.contains("[store] listen") && said.contains("weir doctor"),
+        "{said}"
+    );
+    let (healthy, report) = doctor(&weir);
+    assert!(!healthy);
+    let library = finding(&report, "engine library");
+    assert_eq!(library["verdict"], "FAIL");
+    assert!(
+        library["mend"]
+            .as_str()
+            .unwrap()
+            .contains("compose/fetch-engine.sh"),
+        "{library}"
+    );
+    assert_eq!(finding(&report, "gateway")["verdict"], "OK");
+    assert_eq!(finding(&report, "provider mock")["verdict"], "OK");
+    up.stop().unwrap();
+}
+
+/// Whether all is well, and what was found.
+fn doctor(weir: &Installation) -> (bool, Value) {
+    let output = weir.command(&["doctor", "--json"]).output().unwrap();
+    (output.status.success(), json(&output))
+}
+
+fn finding<'a>(report: &'a Value, check: &str) -> &'a Value {
+    let findings = report.as_array().unwrap();
+    findings
+        .iter()
+        .find(|finding| finding["check"] == check)
+        .unwrap_or_else(|| panic!("{report}"))
+}
+
+#[test]
+fn a_changed_file_takes_effect_and_a_bad_one_does_not() {
+    let mock = MockProvider::start(MockOptions::default()).unwrap();
+    let weir = Installation::new(&alias("fast-chat", &mock.base_url())).unwrap();
+    let key = weir.create_key("growth").unwrap();
+    let gateway = weir.start(&["gateway"]).unwrap();
+    weir.wait_until_ready().unwrap();
+    assert_eq!(chat(weir.gateway, &key, "fast-chat").0, 200);
+
+    let first = fs::read_to_string(weir.config()).unwrap();
+    let second = first.replace("fast-chat", "quick-chat");
+    fs::write(weir.config(), &second).unwrap();
+    wait_for("the new alias is served", || {
+        Ok(chat(weir.gateway, &key, "quick-chat").0 == 200)
+    })
+    .unwrap();
+    let (status, answer) = chat(weir.gateway, &key, "fast-chat");
+    assert_eq!(status, 404);
+    assert!(
+        answer.contains("quick-chat"),
+        "the nearest name is not in {answer}"
+    );
+
+    fs::write(
+        weir.config(),
+        second.replace("provider = \"mock\"", "provider = \"mok\""),
+    )
+    .unwrap();
+    wait_for("the mistake is reported", || {
+        Ok(gateway.log().contains("did you mean \"mock\"?"))
+    })
+    .unwrap();
+    assert_eq!(chat(weir.gateway, &key, "quick-chat").0, 200);
+}
+
+#[test]
+fn the_demo_has_data_within_seconds_and_its_lines_work_as_pasted() {
+    let weir = Installation::new("").unwrap();
+    let begun = Instant::now();
+    let demo = weir.start(&["up", "--demo"]).unwrap();
+    weir.wait_until_ready().unwrap();
+    let requests = "SELECT count() FROM weir.requests";
+    wait_for("there is data", || {
+        Ok(weir.number(requests).is_ok_and(|rows| rows > 0))
+    })
+    .unwrap();
+    assert!(
+        begun.elapsed() < DEMO_DATA_WITHIN,
+        "it took {:?}",
+        begun.elapsed()
+    );
+
+    let call = pasted(&weir, &line(&demo, "curl "));
+    assert!(call.contains("\"choices\""), "{call}");
+    let answer = pasted(&weir, &line(&demo, " sql "));
+    let teams = ["growth", "support", "research"];
+    assert!(teams.iter().any(|team| answer.contains(team)), "{answer}");
+
+    assert_engine_speaks_for_itself(&weir);
+    let (_, report) = doctor(&weir);
+    for check in ["store", "tables", "clock", "virtual keys"] {
+        let finding = finding(&report, check);
+        assert_eq!(finding["verdict"], "OK", "{finding}");
+    }
+
+    let first = line(&demo, "curl ");
+    demo.stop().unwrap();
+    let left = weir.data_dir().join("journal");
+    let streams = fs::read_dir(left)
+        .unwrap()
+        .filter(|entry| entry.as_ref().unwrap().path().is_dir());
+    assert_eq!(streams.count(), 0, "everything was stored before the end");
+
+    let again = weir.start(&["up", "--demo"]).unwrap();
+    weir.wait_until_ready().unwrap();
+    assert!(
+        pasted(&weir, &first).contains("\"choices\""),
+        "the first key still works"
+    );
+    again.stop().unwrap();
+}
+
+/// The line of the welcome that holds a word.
+fn line(demo: &Process, word: &str) -> String {
+    let mut found = None;
+    wait_for(word, || {
+        found = demo
+            .log()
+            .lines()
+            .find(|line| line.starts_with("  ") && line.contains(word))
+            .map(str::to_owned);
+        Ok(found.is_some())
+    })
+    .unwrap();
+    found.unwrap()
+}
+
+/// What a shell says to a line.
+fn pasted(weir: &Installation, line: &str) -> String {
+    let output = Command::new("sh")
+        .args(["-c", line.trim()])
+        .current_dir(weir.data_dir().parent().unwrap())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{line}: {}", text(&output.stderr));
+    text(&output.stdout)
+}
+
+fn assert_engine_speaks_for_itself(weir: &Installation) {
+    let (code, said) = fails(weir, &["sql", "SELECT no_such_column FROM weir.requests"]);
+    assert_eq!(code, Some(1));
+    assert!(
+        said.contains("no_such_column") && !said.contains("DB::Exception"),
+        "{said}"
+    );
+    let (_, said) = fails(weir, &["sql", "SELECT 1 FROM weir.no_such_table"]);
+    assert!(
+        said.contains("no_such_table") && said.contains("attempts"),
+        "{said}"
+    );
+    // An error that comes when rows are on their way already is one all the same.
+    let late = "SELECT throwIf(number = 3000000) FROM system.numbers LIMIT 4000000";
+    let (_, said) = fails(weir, &["sql", late]);
+    assert!(said.contains("throwIf"), "{said}");
+
+    let mut child = weir
+        .command(&["sql", "-", "--json"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(b"SELECT 'a?b' AS x;\n")
+        .unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(text(&output.stdout), "{\"x\":\"a?b\"}\n");
+    let csv = weir
+        .run(&["sql", "SELECT 1, 'x'", "--format", "CSV"])
+        .unwrap();
+    assert_eq!(text(&csv.stdout), "1,\"x\"\n");
+}
