@@ -35,7 +35,7 @@ impl Refusal {
         Self {
             stage,
             kind: None,
-            error,
+            error: Box::new(error),
             answer: None,
         }
     }

@@ -23,4 +23,4 @@ mod trail;
 mod upstream;
 
 pub use directory::{ConfigProblem, Directory};
-pub use server::{GatewayHandle, GatewayOptions, StartError, start};
+pub use server::{GatewayHandle, GatewayOptions, Reloader, StartError, start};

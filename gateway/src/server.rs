@@ -114,9 +114,12 @@ impl GatewayHandle {
         self.addr
     }
 
-    /// Puts other providers and aliases in force. Requests under way finish with the old ones.
-    pub fn reload(&self, directory: Directory) {
-        self.shared.directory.store(Arc::new(directory));
+    /// For putting other providers and aliases in force while the gateway runs.
+    #[must_use]
+    pub fn reloader(&self) -> Reloader {
+        Reloader {
+            shared: self.shared.clone(),
+        }
     }
 
     /// Stops accepting, lets requests in flight finish for `drain_timeout_ms`, closes the event
@@ -128,6 +131,24 @@ impl GatewayHandle {
                 tracing::error!("a gateway worker panicked");
             }
         }
+    }
+}
+
+/// Puts other providers and aliases in force. Requests under way finish with the old ones.
+#[derive(Clone, Debug)]
+pub struct Reloader {
+    shared: Arc<Shared>,
+}
+
+impl Reloader {
+    /// What is in force, for building what comes next.
+    #[must_use]
+    pub fn directory(&self) -> Arc<Directory> {
+        self.shared.directory.load_full()
+    }
+
+    pub fn reload(&self, directory: Directory) {
+        self.shared.directory.store(Arc::new(directory));
     }
 }
 

@@ -1,14 +1,16 @@
-//! What the tools themselves cost, so that a figure about the gateway can be judged: the generator straight at the mock, and with
-//! the bare proxy in between.
+//! What the gateway costs, and what the tools themselves cost, so that the figure can be judged: the generator straight at the mock,
+//! with the bare proxy in between, and with weir in between if it has been built.
 //!
-//! `cargo build --release -p weir-loadtest --examples && target/release/examples/ceiling [SECONDS] [ROUNDS]`
+//! `cargo build --release -p weir && cargo build --release -p weir-loadtest --examples && target/release/examples/ceiling [SECONDS] [ROUNDS]`
 //!
 //! With `taskset` at hand the proxy has core 0 for itself, and generator and mock share core 1, as a gateway would be measured.
 
+use std::ffi::OsStr;
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use weir_loadtest::StopSwitch;
 use weir_loadtest::bench::{Arrival, BenchOptions, Candidate, Stop, Workload, compare};
@@ -34,6 +36,7 @@ fn main() -> Result<(), Failure> {
     let mock = Process::start(1, &own, &["mock"])?;
     let upstream = mock.addr.to_string();
     let proxy = Process::start(0, &folder.join("bare_proxy"), &["127.0.0.1:0", &upstream])?;
+    let weir = Weir::start(&folder.join("../weir"), &upstream)?;
     pin_self();
     for (title, arrival, workload) in cases() {
         let base = BenchOptions {
@@ -46,17 +49,21 @@ fn main() -> Result<(), Failure> {
             warm_up: Duration::from_secs(1),
             ..BenchOptions::default()
         };
-        let candidates = [
-            ("mock", &mock, mock.child.id()),
-            ("generator", &mock, std::process::id()),
-            ("bare proxy", &proxy, proxy.child.id()),
-        ]
-        .map(|(name, target, watch)| Candidate {
+        let candidate = |name: &str, addr: SocketAddr, key: &str, watch: u32| Candidate {
             name: name.to_owned(),
-            url: format!("http://{}/v1", target.addr),
-            key: Some("mock-key".to_owned()),
+            url: format!("http://{addr}/v1"),
+            key: Some(key.to_owned()),
             watch: vec![watch],
-        });
+        };
+        let mut candidates = vec![
+            candidate("mock", mock.addr, "mock-key", mock.child.id()),
+            candidate("generator", mock.addr, "mock-key", std::process::id()),
+            candidate("bare proxy", proxy.addr, "mock-key", proxy.child.id()),
+        ];
+        if let Some(weir) = &weir {
+            let (addr, watch) = (weir.process.addr, weir.process.child.id());
+            candidates.push(candidate("weir", addr, &weir.key, watch));
+        }
         let comparison = compare(&base, &candidates, rounds, &StopSwitch::default())?;
         let mut out = std::io::stdout().lock();
         writeln!(out, "{title}: {comparison}")?;
@@ -97,6 +104,64 @@ fn mock() -> Result<(), Failure> {
     Ok(())
 }
 
+/// A gateway with everything on and its events in a journal, if the program has been built.
+struct Weir {
+    process: Process,
+    key: String,
+    _dir: tempfile::TempDir,
+}
+
+impl Weir {
+    fn start(program: &Path, upstream: &str) -> Result<Option<Self>, Failure> {
+        if !program.exists() {
+            eprintln!("{} is not there: measured without weir", program.display());
+            return Ok(None);
+        }
+        let dir = tempfile::tempdir()?;
+        let addr = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+        let config = dir.path().join("weir.toml");
+        std::fs::write(
+            &config,
+            format!(
+                "[gateway]\nlisten = \"{addr}\"\nthreads = 1\n\n[[provider]]\nname = \"mock\"\n\
+                 dialect = \"openai\"\nbase_url = \"http://{upstream}/v1\"\n\n[[alias]]\n\
+                 name = \"gpt-4o-mini\"\ntargets = [{{ provider = \"mock\", model = \"gpt-4o-mini\" }}]\n"
+            ),
+        )?;
+        let data = dir.path().join("data");
+        let places: [&OsStr; 4] = [
+            "--config".as_ref(),
+            config.as_ref(),
+            "--data-dir".as_ref(),
+            data.as_ref(),
+        ];
+        let created = Command::new(program)
+            .args(["keys", "create", "--team", "bench"])
+            .args(places)
+            .output()?;
+        let key = String::from_utf8(created.stdout)?.trim().to_owned();
+        let mut command = Process::command(0, program);
+        let child = command
+            .arg("gateway")
+            .args(places)
+            .stdout(Stdio::null())
+            .spawn()?;
+        let weir = Self {
+            process: Process { child, addr },
+            key,
+            _dir: dir,
+        };
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while TcpStream::connect(addr).is_err() {
+            if Instant::now() > deadline {
+                return Err("weir does not answer".into());
+            }
+            std::thread::yield_now();
+        }
+        Ok(Some(weir))
+    }
+}
+
 /// A child that is killed when it is dropped.
 struct Process {
     child: Child,
@@ -104,16 +169,17 @@ struct Process {
 }
 
 impl Process {
-    fn start(core: usize, program: &std::path::Path, arguments: &[&str]) -> Result<Self, Failure> {
-        let pinned = Command::new("taskset").arg("--version").output().is_ok();
-        let mut command = if pinned {
-            let mut command = Command::new("taskset");
-            command.args(["-c", &core.to_string()]).arg(program);
-            command
-        } else {
-            Command::new(program)
-        };
-        let mut child = command
+    fn command(core: usize, program: &Path) -> Command {
+        if Command::new("taskset").arg("--version").output().is_err() {
+            return Command::new(program);
+        }
+        let mut command = Command::new("taskset");
+        command.args(["-c", &core.to_string()]).arg(program);
+        command
+    }
+
+    fn start(core: usize, program: &Path, arguments: &[&str]) -> Result<Self, Failure> {
+        let mut child = Self::command(core, program)
             .args(arguments)
             .stdin(Stdio::piped())
             .stderr(Stdio::piped())

@@ -12,3 +12,4 @@ mod kafka_log;
 mod kill;
 mod store;
 mod the_loop;
+mod trouble;

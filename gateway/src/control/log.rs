@@ -4,8 +4,9 @@
 //! on the file and is on disk when it returns. A line that a crash left unfinished is cut off by
 //! the next append; readers wait before it.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use super::KeyRecord;
@@ -58,12 +59,14 @@ impl ControlLog {
 
     fn append_line(&self, line: &str) -> io::Result<()> {
         if let Some(dir) = self.path.parent() {
-            std::fs::create_dir_all(dir)?;
+            // It says who uses what: for this user's eyes only.
+            DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
         }
         let mut file = OpenOptions::new()
             .read(true)
             .append(true)
             .create(true)
+            .mode(0o600)
             .open(&self.path)?;
         file.lock()?;
         let end = end_of_last_line(&mut file)?;
