@@ -25,7 +25,7 @@ fn main() -> ExitCode {
     match command::run(cli) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("weir: {error:#}");
+            eprintln!("weir: {}", with_causes(&error));
             ExitCode::FAILURE
         }
     }
@@ -43,4 +43,15 @@ fn start_logging(format: LogFormat) {
         LogFormat::Text => builder.compact().init(),
         LogFormat::Json => builder.json().init(),
     }
+}
+
+/// An error with its causes, each said once: many name their cause themselves.
+fn with_causes(error: &anyhow::Error) -> String {
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
 }

@@ -1,19 +1,20 @@
 //! The parts of a running Weir, each started from the configuration and stopped in order.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use weir_eventlog::{Journal, JournalSource, KafkaSource, Shipper, ShipperOptions, Source};
 use weir_gateway::control::KeysHandle;
 use weir_gateway::control::log::path_in;
-use weir_gateway::{GatewayHandle, GatewayOptions, Reloader};
+use weir_gateway::{GatewayHandle, GatewayOptions, Reloader, StartError};
 use weir_ingestor::IngestorOptions;
 use weir_store::{ServeOptions, StoreState, Supervisor, SupervisorOptions};
 
@@ -129,7 +130,7 @@ impl Gateway {
             keys: keys.clone(),
             journal,
         };
-        let handle = weir_gateway::start(options)?;
+        let handle = weir_gateway::start(options).map_err(explain_start)?;
         let shipper = config
             .eventlog
             .kafka_options()
@@ -179,6 +180,16 @@ impl Gateway {
                 );
             }
         }
+    }
+}
+
+/// Why the gateway did not start, and what to do about it.
+fn explain_start(error: StartError) -> anyhow::Error {
+    match &error {
+        StartError::Listen { source, .. } if source.kind() == ErrorKind::AddrInUse => {
+            anyhow!("{error}; stop who listens there, or set [gateway] listen to a free address")
+        }
+        _ => error.into(),
     }
 }
 

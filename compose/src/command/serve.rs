@@ -46,7 +46,10 @@ pub(crate) fn store(cli: &Cli, supervised: bool) -> anyhow::Result<ExitCode> {
     match serve(&options) {
         Ok(()) => Ok(ExitCode::SUCCESS),
         Err(error) => {
-            eprintln!("weir: {error}; {}", error.how_to_mend());
+            // Whoever supervises it has a report of its own.
+            if !supervised {
+                eprintln!("weir: {error}; {}", error.how_to_mend());
+            }
             Ok(ExitCode::FAILURE)
         }
     }

@@ -5,6 +5,7 @@
 
 use std::io::Write as _;
 use std::net::SocketAddr;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
@@ -19,8 +20,9 @@ use crate::parts::{EmbeddedStore, Gateway, Signals, start_ingestor};
 
 pub(crate) fn run(cli: &Cli, demo: bool) -> anyhow::Result<ExitCode> {
     let signals = Signals::listen()?;
-    std::fs::create_dir_all(&cli.data_dir)
-        .with_context(|| format!("create {} (--data-dir)", cli.data_dir.display()))?;
+    let mut private = std::fs::DirBuilder::new();
+    let made = private.recursive(true).mode(0o700).create(&cli.data_dir);
+    made.with_context(|| format!("create {} (--data-dir)", cli.data_dir.display()))?;
 
     let demo = demo.then(Demo::start).transpose()?;
     let loaded = match &demo {
@@ -106,7 +108,7 @@ fn welcome(cli: &Cli, config: &Config, addr: SocketAddr, key: Option<&str>) -> a
     };
     writeln!(
         out,
-        "\nCall it:\n  curl http://{addr}/v1/chat/completions -H 'authorization: Bearer {}' \
+        "\nCall it:\n  curl -sS http://{addr}/v1/chat/completions -H 'authorization: Bearer {}' \
          -H 'content-type: application/json' \
          -d '{{\"model\":\"{}\",\"messages\":[{{\"role\":\"user\",\"content\":\"Hello\"}}]}}'",
         key.unwrap_or("YOUR_KEY"),

@@ -1,81 +1,124 @@
 //! What the types of the settings cannot say.
 
 use weir_gateway::ConfigProblem;
-use weir_gateway::config::StrategyConfig;
+use weir_gateway::config::{AliasConfig, StrategyConfig, TimeoutConfig};
 
-use super::{Config, EventlogKind, StoreKind};
+use super::{Config, EventlogConfig, EventlogKind, StoreConfig, StoreKind};
 
-/// Everything that is wrong with settings that could be read.
+/// Everything that is wrong with settings that could be read. What concerns providers and targets
+/// is left to [`weir_gateway::Directory::build`].
 pub(super) fn check(config: &Config) -> Vec<ConfigProblem> {
-    let mut problems = Vec::new();
-    let mut problem = |path: &str, message: &str| {
-        problems.push(ConfigProblem {
+    let mut problems = Problems::default();
+    let gateway = &config.gateway;
+    problems.at_least_1("gateway.body_bytes_max", gateway.body_bytes_max);
+    problems.at_least_1("gateway.connections_max", gateway.connections_max);
+    problems.at_least_1("gateway.header_timeout_ms", gateway.header_timeout_ms);
+    problems.at_least_1("gateway.body_timeout_ms", gateway.body_timeout_ms);
+    check_eventlog(&config.eventlog, &mut problems);
+    check_store(&config.store, &mut problems);
+    for (index, alias) in config.aliases.iter().enumerate() {
+        let before = &config.aliases[..index];
+        check_alias(&format!("alias[{index}]"), alias, before, &mut problems);
+    }
+    for (index, provider) in config.providers.iter().enumerate() {
+        check_timeouts(
+            &format!("provider[{index}].timeouts"),
+            provider.timeouts,
+            &mut problems,
+        );
+    }
+    problems.found
+}
+
+#[derive(Default)]
+struct Problems {
+    found: Vec<ConfigProblem>,
+}
+
+impl Problems {
+    fn add(&mut self, path: impl Into<String>, message: impl Into<String>) {
+        self.found.push(ConfigProblem {
             path: path.into(),
             message: message.into(),
         });
-    };
-    if config.eventlog.kind == EventlogKind::Kafka && config.eventlog.brokers.is_none() {
-        problem(
+    }
+
+    fn at_least_1<T: PartialEq + From<u8>>(&mut self, path: impl Into<String>, value: T) {
+        if value == T::from(0) {
+            self.add(path, "must be at least 1");
+        }
+    }
+}
+
+fn check_eventlog(eventlog: &EventlogConfig, problems: &mut Problems) {
+    if eventlog.kind == EventlogKind::Kafka && eventlog.brokers.is_none() {
+        problems.add(
             "eventlog.brokers",
             "is needed with kind = \"kafka\", as \"host:9092\"",
         );
     }
-    if config.eventlog.partitions == 0 {
-        problem("eventlog.partitions", "must be at least 1");
-    }
-    if config.store.kind == StoreKind::Clickhouse && config.store.url.is_none() {
-        problem(
-            "store.url",
-            "is needed with kind = \"clickhouse\", as \"http://host:8123\"",
+    if eventlog.group.is_empty() {
+        problems.add(
+            "eventlog.group",
+            "is empty; ingestors share their work by it",
         );
     }
-    if config.store.retention_days == 0 {
-        problem("store.retention_days", "must be at least 1");
+    problems.at_least_1("eventlog.partitions", eventlog.partitions);
+    if let Some(replication) = eventlog.replication {
+        problems.at_least_1("eventlog.replication", replication);
     }
-    if config.gateway.body_bytes_max == 0 {
-        problem("gateway.body_bytes_max", "must be at least 1");
-    }
-    if config.gateway.connections_max == 0 {
-        problem("gateway.connections_max", "must be at least 1");
-    }
-    for (index, alias) in config.aliases.iter().enumerate() {
-        let targets = &alias.targets;
-        if targets.is_empty() {
-            let path = format!("alias[{index}].targets");
-            problem(
-                &path,
-                "is empty; it needs at least one { provider = …, model = … }",
-            );
-        } else if alias.strategy != StrategyConfig::Chain && targets.iter().all(|t| t.weight == 0) {
-            let path = format!("alias[{index}].targets");
-            problem(
-                &path,
-                "have no weight at all; give at least one of them a weight above 0",
+}
+
+fn check_store(store: &StoreConfig, problems: &mut Problems) {
+    match (store.kind, &store.url) {
+        (StoreKind::Clickhouse, None) => problems.add(
+            "store.url",
+            "is needed with kind = \"clickhouse\", as \"http://host:8123\"",
+        ),
+        (StoreKind::Clickhouse, Some(url)) if !is_http(url) => {
+            problems.add(
+                "store.url",
+                format!("\"{url}\" must begin with http:// or https://"),
             );
         }
-        if config.aliases[..index]
-            .iter()
-            .any(|before| before.name == alias.name)
-        {
-            let message = format!("there are two aliases named \"{}\"", alias.name);
-            problem(&format!("alias[{index}].name"), &message);
-        }
+        _ => {}
     }
-    for (index, provider) in config.providers.iter().enumerate() {
-        let timeouts = provider.timeouts;
-        for (name, value) in [
-            ("connect_ms", timeouts.connect_ms),
-            ("first_byte_ms", timeouts.first_byte_ms),
-            ("idle_ms", timeouts.idle_ms),
-            ("total_ms", timeouts.total_ms),
-        ] {
-            if value == 0 {
-                problem(
-                    &format!("provider[{index}].timeouts.{name}"),
-                    "must be at least 1",
-                );
-            }
-        }
+    problems.at_least_1("store.retention_days", store.retention_days);
+}
+
+fn is_http(url: &str) -> bool {
+    url.parse::<http::Uri>()
+        .is_ok_and(|uri| uri.host().is_some() && matches!(uri.scheme_str(), Some("http" | "https")))
+}
+
+fn check_alias(path: &str, alias: &AliasConfig, before: &[AliasConfig], problems: &mut Problems) {
+    if alias.targets.is_empty() {
+        problems.add(
+            format!("{path}.targets"),
+            "is empty; it needs at least one { provider = …, model = … }",
+        );
+    } else if alias.strategy != StrategyConfig::Chain
+        && alias.targets.iter().all(|target| target.weight == 0)
+    {
+        problems.add(
+            format!("{path}.targets"),
+            "have no weight at all; give at least one of them a weight above 0",
+        );
     }
-    problems
+    if before.iter().any(|other| other.name == alias.name) {
+        problems.add(
+            format!("{path}.name"),
+            format!(
+                "there are two aliases named \"{}\"; rename one of them",
+                alias.name
+            ),
+        );
+    }
+}
+
+fn check_timeouts(path: &str, timeouts: TimeoutConfig, problems: &mut Problems) {
+    problems.at_least_1(format!("{path}.connect_ms"), timeouts.connect_ms);
+    problems.at_least_1(format!("{path}.first_byte_ms"), timeouts.first_byte_ms);
+    problems.at_least_1(format!("{path}.idle_ms"), timeouts.idle_ms);
+    problems.at_least_1(format!("{path}.total_ms"), timeouts.total_ms);
 }

@@ -92,9 +92,12 @@ pub(crate) fn parse(
 ) -> Result<Loaded, Invalid> {
     let file = Source { name, text: source };
     let mut table = file.table()?;
-    let (config, mut problems) = file.config(&mut table)?;
+    let (mut config, mut problems) = file.config(&mut table)?;
     let directory = match Directory::build(&config.providers, &config.aliases, before) {
-        Ok(directory) if problems.is_empty() => return Ok(Loaded { config, directory }),
+        Ok(directory) if problems.is_empty() => {
+            forget_keys(&mut config);
+            return Ok(Loaded { config, directory });
+        }
         Ok(_) => Vec::new(),
         Err(found) => found,
     };
@@ -105,6 +108,17 @@ pub(crate) fn parse(
         }
     }
     Err(file.invalid(problems))
+}
+
+/// The directory has the providers' keys now. Nobody else needs them, so nobody can show them.
+fn forget_keys(config: &mut Config) {
+    for key in config
+        .providers
+        .iter_mut()
+        .flat_map(|provider| &mut provider.keys)
+    {
+        *key = "(a key)".into();
+    }
 }
 
 /// The text of a file, for turning offsets into lines.
@@ -367,6 +381,14 @@ mod tests {
                 .password,
             "<s3cret>"
         );
+    }
+
+    #[test]
+    fn provider_keys_are_not_kept_in_the_settings() {
+        let source = format!("{PROVIDER}keys = [\"sk-secret\"]\n");
+        let loaded = parse("weir.toml", &source, None).unwrap();
+        assert_eq!(loaded.config.providers[0].keys.len(), 1);
+        assert!(!format!("{loaded:?}").contains("sk-secret"));
     }
 
     #[test]
