@@ -23,6 +23,7 @@ use tokio::sync::watch;
 use crate::config::{self, Limits};
 use crate::engine::{Engine, EngineOptions, Library, LoadError, OpenError};
 use crate::library::{self, FETCH_COMMAND, NotFound};
+use crate::sandbox;
 use crate::serve::{FacadeOptions, serve as serve_facade};
 
 /// How long running statements may take to end when the process is told to.
@@ -184,7 +185,10 @@ fn start(options: &ServeOptions) -> Result<Started, ServeError> {
         .block_on(TcpListener::bind(options.listen))
         .map_err(listening)?;
     let address = listener.local_addr().map_err(listening)?;
-    let engine = open(Library::load(&library)?, options)?;
+    let library = Library::load(&library)?;
+    // The port is bound and the library mapped: from here on, the data directory is the world.
+    sandbox::enter(&options.data_dir);
+    let engine = open(library, options)?;
     Ok(Started {
         runtime,
         listener,

@@ -77,9 +77,6 @@ fn config_xml(users: &Path, log: &Path, limits: &Limits) -> String {
         <count>3</count>
     </logger>
     <users_config>{users}</users_config>
-    <access_control_improvements>
-        <table_engines_require_grant>true</table_engines_require_grant>
-    </access_control_improvements>
     <max_server_memory_usage>{memory}</max_server_memory_usage>
     <max_server_memory_usage_to_ram_ratio>1</max_server_memory_usage_to_ram_ratio>
     <mark_cache_size>{mark_cache}</mark_cache_size>
@@ -90,39 +87,12 @@ fn config_xml(users: &Path, log: &Path, limits: &Limits) -> String {
     )
 }
 
-/// Table engines that keep their data where the engine keeps its own.
-const TABLE_ENGINES: &[&str] = &[
-    "AggregatingMergeTree",
-    "Atomic",
-    "Buffer",
-    "CoalescingMergeTree",
-    "CollapsingMergeTree",
-    "Dictionary",
-    "Join",
-    "Log",
-    "MaterializedView",
-    "Memory",
-    "Merge",
-    "MergeTree",
-    "Null",
-    "ReplacingMergeTree",
-    "Set",
-    "StripeLog",
-    "SummingMergeTree",
-    "TinyLog",
-    "VersionedCollapsingMergeTree",
-    "View",
-];
-
 fn users_xml(limits: &Limits) -> String {
     let query_memory = limits.memory_bytes_max / 10 * 8;
     let spill = limits.memory_bytes_max / 10 * 4;
     let seconds = limits.query_time_max.as_secs();
-    let engines: String = TABLE_ENGINES
-        .iter()
-        .map(|engine| format!("                <query>GRANT TABLE ENGINE ON `{engine}`</query>\n"))
-        .collect();
-    // SYSTEM SHUTDOWN and SYSTEM KILL are withheld above all: they signal the whole process group.
+    // Withheld above all: SYSTEM SHUTDOWN and SYSTEM KILL, which signal the whole process group, and
+    // CREATE DICTIONARY, which can have any command as its source.
     format!(
         "<!-- Written by weir at every start: changes are lost. -->
 <clickhouse>
@@ -145,9 +115,9 @@ fn users_xml(limits: &Limits) -> String {
             <profile>default</profile>
             <quota>default</quota>
             <grants>
-                <query>GRANT SHOW, SELECT, INSERT, ALTER, CREATE, DROP, UNDROP TABLE, TRUNCATE, OPTIMIZE, KILL QUERY, dictGet ON *.*</query>
+                <query>GRANT SHOW, SELECT, INSERT, ALTER, CREATE DATABASE, CREATE TABLE, CREATE VIEW, CREATE TEMPORARY TABLE, CREATE FUNCTION, DROP, UNDROP TABLE, TRUNCATE, OPTIMIZE, KILL QUERY ON *.*</query>
                 <query>GRANT SYSTEM MERGES, SYSTEM TTL MERGES, SYSTEM DROP CACHE, SYSTEM FLUSH, SYSTEM VIEWS ON *.*</query>
-{engines}            </grants>
+            </grants>
         </default>
     </users>
 </clickhouse>

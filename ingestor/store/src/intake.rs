@@ -33,7 +33,9 @@ pub(crate) async fn find_statement(
     } else {
         Some(sql::analyse(&request.query))
     };
-    if let Some(Ok(Statement::Insert(insert))) = in_url {
+    if let Some(Ok(Statement::Insert(insert))) = in_url
+        && insert.is_closed
+    {
         let rows = Bytes::copy_from_slice(&request.query.as_bytes()[insert.rows_at..]);
         return Ok(job(request, Statement::Insert(insert), rows, decoder));
     }

@@ -26,6 +26,7 @@ pub mod library;
 mod migrate;
 pub mod request;
 mod run;
+mod sandbox;
 pub mod serve;
 pub mod sql;
 pub mod supervisor;

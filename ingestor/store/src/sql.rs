@@ -27,6 +27,9 @@ pub struct Insert {
     pub format: String,
     /// Where in the text the rows begin; the end of the text if they come separately.
     pub rows_at: usize,
+    /// Whether the statement says where its rows begin, by VALUES or FORMAT. If it does not, more
+    /// of it may follow.
+    pub is_closed: bool,
 }
 
 /// Takes a text apart that should hold one statement.
@@ -46,6 +49,10 @@ pub fn analyse(sql: &str) -> Result<Statement, ServerError> {
     }
     refuse_second_statement(&words)?;
     refuse_files(&words)?;
+    if verb.is_word("ATTACH") {
+        // ATTACH … FROM takes directories from anywhere, and moves them.
+        return Err(file_access("ATTACH"));
+    }
     let format = output_format(&words).map(str::to_owned);
     if ["SELECT", "WITH", "FROM"]
         .iter()
@@ -111,6 +118,7 @@ fn find_rows(sql: &str, words: &[Token<'_>]) -> Result<Option<Insert>, ServerErr
                 head,
                 format: format.to_owned(),
                 rows_at,
+                is_closed: true,
             }));
         }
     }
@@ -120,6 +128,7 @@ fn find_rows(sql: &str, words: &[Token<'_>]) -> Result<Option<Insert>, ServerErr
         head,
         format: "Values".to_owned(),
         rows_at: sql.len(),
+        is_closed: false,
     }))
 }
 

@@ -1,0 +1,493 @@
+//! What goes over the wire.
+
+use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use super::http::{Answer, get, head, post, read_answer, request};
+use super::{Running, alone, with_shared};
+
+async fn check(running: &Running, sql: &str, format: &str, expected: &str) {
+    let answer = post(running.address, &format!("/?default_format={format}"), sql).await;
+    assert_eq!(
+        (answer.status, answer.text().as_str()),
+        (200, expected),
+        "{sql}"
+    );
+    assert!(answer.complete, "{sql}");
+}
+
+/// Makes a table, which may be there from no other test.
+async fn table(running: &Running, name: &str, columns: &str) {
+    let sql = format!("CREATE TABLE {name} ({columns}) ENGINE = MergeTree ORDER BY tuple()");
+    let answer = post(running.address, "/", sql).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+}
+
+async fn count(running: &Running, table: &str) -> String {
+    post(running.address, "/", format!("SELECT count() FROM {table}"))
+        .await
+        .text()
+}
+
+#[test]
+fn health_is_answered_as_by_clickhouse() {
+    with_shared(|running| async {
+        for path in ["/ping", "/", "/replicas_status"] {
+            let answer = get(running.address, path).await;
+            assert_eq!(
+                (answer.status, answer.text().as_str()),
+                (200, "Ok.\n"),
+                "{path}"
+            );
+        }
+        assert_eq!(get(running.address, "/nowhere").await.status, 404);
+        assert_eq!(
+            request(running.address, "DELETE", "/", &[], b"")
+                .await
+                .status,
+            405
+        );
+    });
+}
+
+#[test]
+fn results_come_in_the_format_asked_for() {
+    with_shared(|running| async {
+        let sql = "SELECT number AS n, 'a' AS s FROM numbers(2)";
+        check(running, sql, "TSV", "0\ta\n1\ta\n").await;
+        check(
+            running,
+            sql,
+            "CSVWithNames",
+            "\"n\",\"s\"\n0,\"a\"\n1,\"a\"\n",
+        )
+        .await;
+        check(
+            running,
+            sql,
+            "JSONEachRow",
+            "{\"n\":0,\"s\":\"a\"}\n{\"n\":1,\"s\":\"a\"}\n",
+        )
+        .await;
+        check(
+            running,
+            sql,
+            "RowBinary",
+            "\0\0\0\0\0\0\0\0\u{1}a\u{1}\0\0\0\0\0\0\0\u{1}a",
+        )
+        .await;
+        check(
+            running,
+            &format!("{sql} FORMAT Values"),
+            "TSV",
+            "(0,'a'),(1,'a')",
+        )
+        .await;
+        check(running, "SELECT 1 WHERE 0", "TSVWithNames", "1\n").await;
+        let answer = post(running.address, "/?default_format=JSON", sql).await;
+        assert!(answer.text().contains("\"rows\": 2"), "{}", answer.text());
+        assert_eq!(answer.headers["x-clickhouse-format"], "JSON");
+        assert_eq!(
+            answer.headers["content-type"],
+            "application/json; charset=UTF-8"
+        );
+    });
+}
+
+#[test]
+fn the_head_says_what_happened() {
+    with_shared(|running| async {
+        let path = "/?query_id=my-query";
+        let answer = post(running.address, path, "SELECT count() FROM numbers(1000)").await;
+        assert_eq!(answer.headers["x-clickhouse-query-id"], "my-query");
+        assert!(
+            answer.headers["x-clickhouse-summary"].contains("\"read_rows\":\"1000\""),
+            "{:?}",
+            answer.headers
+        );
+        let answer = get(running.address, "/?query=SELECT+1").await;
+        assert_eq!(answer.headers["x-clickhouse-query-id"].len(), 36);
+    });
+}
+
+#[test]
+fn a_long_result_has_one_header() {
+    with_shared(|running| async {
+        // Three chunks of the engine, each of which is a document of its own.
+        let sql = "SELECT number AS n FROM numbers(200000)";
+        let answer = post(running.address, "/?default_format=CSVWithNames", sql).await;
+        assert!(answer.complete);
+        let text = answer.text();
+        assert_eq!(text.matches("\"n\"").count(), 1);
+        assert_eq!(text.lines().count(), 200_001);
+    });
+}
+
+#[test]
+fn parameters_settings_and_database_come_by_the_url() {
+    with_shared(|running| async {
+        let path = "/?param_x=a%27b%5C%5Cc&max_threads=1&database=system";
+        let sql = "SELECT {x:String}, getSetting('max_threads'), currentDatabase()";
+        let answer = post(running.address, path, sql).await;
+        assert_eq!(answer.text(), "a\\'b\\\\c\t1\tsystem\n");
+        // Nothing of it is left for the next request.
+        let answer = post(running.address, "/", "SELECT currentDatabase()").await;
+        assert_eq!(answer.text(), "default\n");
+        let answer = post(running.address, "/?database=nowhere", "SELECT 1").await;
+        assert_eq!((answer.status, answer.code()), (404, Some(81)));
+    });
+}
+
+#[test]
+fn rows_may_come_in_the_body_behind_the_statement_and_in_the_url() {
+    with_shared(|running| async {
+        table(running, "intake", "a UInt32, b String").await;
+        let insert = |path: &'static str, body: &'static str| post(running.address, path, body);
+        for (path, body) in [
+            ("/?query=INSERT+INTO+intake+FORMAT+TSV", "1\tx\n2\ty\n"),
+            ("/?query=INSERT+INTO+intake+VALUES", "(3, 'x')"),
+            ("/?query=INSERT+INTO+intake+VALUES+(4,'x')", ""),
+            ("/", "INSERT INTO intake FORMAT CSV\n5,x\n6,y\n"),
+            ("/", "INSERT INTO intake VALUES (7, 'a;b'), (8, 'c')"),
+            (
+                "/?query=INSERT+INTO+intake",
+                "FORMAT JSONEachRow {\"a\": 9, \"b\": \"x\"}",
+            ),
+            ("/", "INSERT INTO intake SELECT 10, 'x'"),
+        ] {
+            let answer = insert(path, body).await;
+            assert_eq!(
+                (answer.status, answer.text().as_str()),
+                (200, ""),
+                "{path} {body}"
+            );
+        }
+        let sql = "SELECT groupArray(a) FROM (SELECT a FROM intake ORDER BY a)";
+        check(running, sql, "TSV", "[1,2,3,4,5,6,7,8,9,10]\n").await;
+    });
+}
+
+#[test]
+fn errors_have_clickhouses_code_and_status() {
+    with_shared(|running| async {
+        table(running, "refusing", "a UInt32").await;
+        for (path, body, status, code) in [
+            ("/", "SELECT nothing", 404, 47),
+            ("/", "SELEC 1", 400, 62),
+            ("/", "", 400, 62),
+            ("/", "SELECT 1; SELECT 2", 400, 62),
+            ("/", "SELECT * FROM nowhere", 404, 60),
+            ("/?no_such_setting=1", "SELECT 1", 404, 115),
+            ("/?default_format=NoSuchFormat", "SELECT 1", 404, 73),
+            ("/?max_execution_time=1", "SELECT sleep(2)", 408, 159),
+            (
+                "/?max_memory_usage=10000000",
+                "SELECT groupArray(number) FROM numbers(100000000)",
+                500,
+                241,
+            ),
+            ("/?query=INSERT+INTO+refusing+FORMAT+TSV", "1\nx\n", 400, 27),
+            ("/?query=INSERT+INTO+nowhere+FORMAT+TSV", "1\n", 404, 60),
+        ] {
+            let answer = post(running.address, path, body).await;
+            assert_eq!(
+                (answer.status, answer.code()),
+                (status, Some(code)),
+                "{path} {body}"
+            );
+            assert!(
+                answer
+                    .text()
+                    .starts_with(&format!("Code: {code}. DB::Exception: ")),
+                "{body}"
+            );
+            assert!(answer.text().ends_with(")\n"), "{}", answer.text());
+        }
+        assert_eq!(count(running, "refusing").await, "0\n");
+    });
+}
+
+#[test]
+fn an_error_after_output_breaks_the_answer_off() {
+    with_shared(|running| async {
+        let sql = "SELECT number, throwIf(number = 300000) FROM numbers(1000000)";
+        let answer = post(running.address, "/", sql).await;
+        assert_eq!(answer.status, 200);
+        let tag = &answer.headers["x-clickhouse-exception-tag"];
+        assert!(
+            answer
+                .text()
+                .ends_with(&format!(" {tag}\r\n__exception__\r\n"))
+        );
+        assert!(answer.text().contains("Code: 395. DB::Exception"));
+        assert!(
+            !answer.complete,
+            "the body must not end as if it were whole"
+        );
+    });
+}
+
+#[test]
+fn what_is_readonly_changes_nothing() {
+    with_shared(|running| async {
+        table(running, "readonly", "a UInt32").await;
+        for answer in [
+            get(running.address, "/?query=DROP+TABLE+readonly").await,
+            post(running.address, "/?readonly=1", "DROP TABLE readonly").await,
+            post(
+                running.address,
+                "/?readonly=1",
+                "INSERT INTO readonly VALUES (1)",
+            )
+            .await,
+            post(running.address, "/?readonly=1", "SET max_threads = 1").await,
+        ] {
+            assert_eq!(answer.code(), Some(164), "{}", answer.text());
+        }
+        assert_eq!(
+            get(running.address, "/?query=SELECT+count()+FROM+readonly")
+                .await
+                .text(),
+            "0\n"
+        );
+    });
+}
+
+#[test]
+fn sql_reaches_no_files_programs_or_other_servers() {
+    with_shared(|running| async {
+        let outside = running.directory.path().join("outside");
+        let out = format!("SELECT 1 INTO OUTFILE '{}'", outside.display());
+        let into_function = format!(
+            "INSERT INTO FUNCTION file('{}', 'TSV', 'a String') SELECT 'x'",
+            outside.display()
+        );
+        for sql in [
+            "SELECT file('/etc/hostname')",
+            "SELECT * FROM file('/etc/hostname', 'LineAsString')",
+            "SELECT * FROM url('http://127.0.0.1:1/', 'LineAsString')",
+            "SELECT * FROM remote('127.0.0.1:1', 'system.one')",
+            "SELECT * FROM sqlite('/tmp/x.db', 't')",
+            "CREATE TABLE f (a String) ENGINE = File(TSV, '/etc/hostname')",
+            "CREATE TABLE f (a String) ENGINE = EmbeddedRocksDB(0, '/tmp/x') PRIMARY KEY a",
+            "CREATE DATABASE f ENGINE = Filesystem('/etc')",
+            "BACKUP TABLE system.one TO File('/tmp/x')",
+            "ATTACH TABLE f FROM '/tmp' (a String) ENGINE = MergeTree ORDER BY a",
+            "CREATE DICTIONARY d (a UInt64) PRIMARY KEY a SOURCE(EXECUTABLE(COMMAND 'id' FORMAT TSV)) LAYOUT(FLAT()) LIFETIME(0)",
+            "SYSTEM SHUTDOWN",
+            "SYSTEM KILL",
+            "CREATE USER u IDENTIFIED BY 'x'",
+            &out,
+            &into_function,
+        ] {
+            let answer = post(running.address, "/", sql).await;
+            assert_ne!(answer.status, 200, "{sql}");
+        }
+        assert!(!outside.exists());
+        check(running, "SELECT 1", "TSV", "1\n").await;
+    });
+}
+
+#[test]
+fn pages_of_other_origins_are_refused() {
+    with_shared(|running| async {
+        let ask = async |origin| {
+            request(
+                running.address,
+                "POST",
+                "/",
+                &[("Origin", origin)],
+                b"SELECT 1",
+            )
+            .await
+        };
+        assert_eq!(ask("https://elsewhere.example").await.status, 403);
+        assert_eq!(ask("http://127.0.0.1").await.status, 200);
+    });
+}
+
+#[test]
+fn a_password_is_asked_for_if_one_is_set() {
+    alone(async {
+        let running = Running::start_with(&["--password", "secret"]).await;
+        let ask = |headers: &'static [(&'static str, &'static str)]| {
+            request(running.address, "POST", "/", headers, b"SELECT 1")
+        };
+        for wrong in [
+            &[] as &[_],
+            &[("X-ClickHouse-User", "weir"), ("X-ClickHouse-Key", "wrong")],
+            &[
+                ("X-ClickHouse-User", "default"),
+                ("X-ClickHouse-Key", "secret"),
+            ],
+        ] {
+            let answer = ask(wrong).await;
+            assert_eq!(
+                (answer.status, answer.code()),
+                (403, Some(516)),
+                "{wrong:?}"
+            );
+        }
+        for right in [
+            &[
+                ("X-ClickHouse-User", "weir"),
+                ("X-ClickHouse-Key", "secret"),
+            ] as &[_],
+            &[("Authorization", "Basic d2VpcjpzZWNyZXQ=")],
+        ] {
+            assert_eq!(ask(right).await.text(), "1\n", "{right:?}");
+        }
+        // A balancer that asks for health has no password.
+        assert_eq!(get(running.address, "/ping").await.status, 200);
+        running.stop().await;
+    });
+}
+
+#[test]
+fn a_body_that_breaks_off_is_not_stored() {
+    with_shared(|running| async {
+        table(running, "broken_off", "a UInt32").await;
+        let path = "/?query=INSERT+INTO+broken_off+FORMAT+TSV&query_id=broken-off";
+        let mut stream = TcpStream::connect(running.address).await.unwrap();
+        stream
+            .write_all(&head("POST", path, &[], 1000))
+            .await
+            .unwrap();
+        stream.write_all(b"1\n2\n3\n").await.unwrap();
+        wait_for_statement(running, "broken-off", true).await;
+        drop(stream);
+        wait_for_statement(running, "broken-off", false).await;
+        assert_eq!(count(running, "broken_off").await, "0\n");
+    });
+}
+
+#[test]
+fn a_client_that_leaves_has_its_statement_stopped() {
+    with_shared(|running| async {
+        // Nothing comes out of this for minutes: only a kill stops it.
+        let sql = b"SELECT count() FROM numbers(100000000000) WHERE sipHash64(number) = 1";
+        let mut stream = TcpStream::connect(running.address).await.unwrap();
+        stream
+            .write_all(&head("POST", "/?query_id=left-behind", &[], sql.len()))
+            .await
+            .unwrap();
+        stream.write_all(sql).await.unwrap();
+        wait_for_statement(running, "left-behind", true).await;
+        drop(stream);
+        wait_for_statement(running, "left-behind", false).await;
+    });
+}
+
+/// Waits until a statement runs, or runs no more.
+async fn wait_for_statement(running: &Running, query_id: &str, runs: bool) {
+    let sql = format!(
+        "SELECT count() FROM system.processes WHERE endsWith(Settings['log_comment'], '{query_id}')"
+    );
+    let expected = if runs { "1\n" } else { "0\n" };
+    let started = Instant::now();
+    while post(running.address, "/", &sql).await.text() != expected {
+        assert!(
+            started.elapsed() < Duration::from_secs(30),
+            "{query_id} should run: {runs}"
+        );
+    }
+}
+
+#[test]
+fn many_statements_run_at_once_and_more_wait() {
+    with_shared(|running| async {
+        let address = running.address;
+        // More than there are places: 16.
+        let asked: Vec<_> = (0..40)
+            .map(|number| {
+                let sql = format!("SELECT {number} + sleep(0.2)");
+                tokio::spawn(async move { post(address, "/", sql).await })
+            })
+            .collect();
+        for (number, answer) in (0..).zip(asked) {
+            let answer: Answer = answer.await.unwrap();
+            assert_eq!((answer.status, answer.text()), (200, format!("{number}\n")));
+        }
+    });
+}
+
+#[test]
+fn a_large_result_is_never_in_memory_as_a_whole() {
+    alone(async {
+        let running = Running::start().await;
+        let pid = super::ready(&running.supervisor).await.1;
+        // 2 GB. The client takes a little, pauses until the engine can give no more, and takes the
+        // rest.
+        let sql = b"SELECT number, toString(number), cityHash64(number) FROM numbers(70000000) FORMAT RowBinary";
+        post(
+            running.address,
+            "/",
+            "SELECT number, toString(number) FROM numbers(1000000)",
+        )
+        .await;
+        let before = resident_bytes(pid);
+        let mut stream = TcpStream::connect(running.address).await.unwrap();
+        stream
+            .write_all(&head("POST", "/", &[], sql.len()))
+            .await
+            .unwrap();
+        stream.write_all(sql).await.unwrap();
+        let mut buffer = vec![0; 1 << 20];
+        let (mut received, mut highest) = (0_u64, before);
+        loop {
+            let read = stream.read(&mut buffer).await.unwrap();
+            if read == 0 {
+                break;
+            }
+            if received == 0 {
+                tokio::time::sleep(Duration::from_secs(2)).await;
+            }
+            if received >> 26 != (received + read as u64) >> 26 {
+                highest = highest.max(resident_bytes(pid));
+            }
+            received += read as u64;
+        }
+        assert!(received > 1_700_000_000, "{received} bytes arrived");
+        let grown = highest.saturating_sub(before);
+        assert!(
+            grown < 150 << 20,
+            "the store grew by {grown} bytes for a result of {received}"
+        );
+        running.stop().await;
+    });
+}
+
+fn resident_bytes(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))
+        .unwrap();
+    line.trim()
+        .strip_suffix(" kB")
+        .unwrap()
+        .trim()
+        .parse::<u64>()
+        .unwrap()
+        << 10
+}
+
+#[test]
+fn rows_that_are_refused_get_an_answer_though_more_are_coming() {
+    with_shared(|running| async {
+        table(running, "refused_early", "a UInt32").await;
+        // The first row is wrong, and 8 MB follow it.
+        let body = [b"x\n".as_slice(), &b"1\n".repeat(4 << 20)].concat();
+        let path = "/?query=INSERT+INTO+refused_early+FORMAT+TSV";
+        let mut stream = TcpStream::connect(running.address).await.unwrap();
+        stream
+            .write_all(&head("POST", path, &[], body.len()))
+            .await
+            .unwrap();
+        stream.write_all(&body).await.unwrap();
+        let answer = read_answer(&mut stream).await;
+        assert_eq!(answer.code(), Some(27), "{}", answer.text());
+    });
+}
