@@ -19,7 +19,8 @@ compose/install-missing.sh \
   "header=openssl/ssl.h:libssl-dev:TLS to Kafka" \
   "header=zlib.h:zlib1g-dev:compression in Kafka" \
   "node:nodejs:runs npm" \
-  "npm:npm:fetches the embedded ClickHouse engine"
+  "npm:npm:fetches the embedded ClickHouse engine" \
+  "curl:curl:runs the line that Weir prints"
 
 if ! command -v cargo >/dev/null; then
   echo "Rust is missing: install it with rustup (https://rustup.rs) and run this again." >&2

@@ -27,6 +27,7 @@ if [ "${1:-}" != --no-install ]; then
     "header=zlib.h:zlib1g-dev:compression in Kafka" \
     "node:nodejs:runs npm" \
     "npm:npm:fetches the ClickHouse engine" \
+    "curl:curl:runs the line that weir up prints" \
     "java:default-jre-headless:runs Apache Kafka" \
     "mvn:maven:fetches Apache Kafka" \
     "python3:python3:runs the official SDKs" \

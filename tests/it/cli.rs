@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use weir_loadtest::mock::{MockOptions, MockProvider};
-use weir_tests::weir::{Installation, Process, wait_for};
+use weir_tests::weir::{Installation, PATIENCE, Process, wait_for};
 
 /// From the start of the demo to its data in SQL.
 const DEMO_DATA_WITHIN: Duration = Duration::from_secs(10);
@@ -36,16 +36,10 @@ fn json(output: &Output) -> Value {
 /// One chat call; its status and its body.
 fn chat(gateway: SocketAddr, key: &str, model: &str) -> (u16, String) {
     let body = format!(r#"{{"model":"{model}","messages":[{{"role":"user","content":"Hello"}}]}}"#);
-    let mut stream = TcpStream::connect(gateway).unwrap();
-    write!(
-        stream,
-        "POST /v1/chat/completions HTTP/1.1\r\nhost: weir\r\nauthorization: Bearer {key}\r\n\
-         content-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
-        body.len()
-    )
-    .unwrap();
     let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
+    send(gateway, key, &body)
+        .read_to_string(&mut answer)
+        .unwrap();
     let status = answer
         .split(' ')
         .nth(1)
@@ -54,6 +48,20 @@ fn chat(gateway: SocketAddr, key: &str, model: &str) -> (u16, String) {
         status.unwrap_or_else(|| panic!("no status in {answer}")),
         answer,
     )
+}
+
+/// A chat call under way.
+fn send(gateway: SocketAddr, key: &str, body: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(gateway).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    write!(
+        stream,
+        "POST /v1/chat/completions HTTP/1.1\r\nhost: weir\r\nauthorization: Bearer {key}\r\n\
+         content-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+        body.len()
+    )
+    .unwrap();
+    stream
 }
 
 fn alias(name: &str, base_url: &str) -> String {
@@ -293,6 +301,42 @@ fn a_changed_file_takes_effect_and_a_bad_one_does_not() {
     })
     .unwrap();
     assert_eq!(chat(weir.gateway, &key, "quick-chat").0, 200);
+}
+
+#[test]
+fn a_stream_in_flight_finishes_when_weir_is_told_to_stop() {
+    let slow = MockOptions {
+        inter_token: "20ms".to_owned().try_into().unwrap(),
+        ..MockOptions::default()
+    };
+    let mock = MockProvider::start(slow).unwrap();
+    let weir = Installation::new(&alias("fast-chat", &mock.base_url())).unwrap();
+    let key = weir.create_key("growth").unwrap();
+    let gateway = weir.start(&["gateway"]).unwrap();
+    weir.wait_until_ready().unwrap();
+
+    let body = r#"{"model":"fast-chat","stream":true,"max_tokens":50,
+        "messages":[{"role":"user","content":"Hello"}]}"#;
+    let mut stream = send(weir.gateway, &key, body);
+    let mut piece = [0; 4096];
+    let mut answer = Vec::new();
+    while !text(&answer).contains("data: ") {
+        let read = stream.read(&mut piece).unwrap();
+        assert!(read > 0, "{}", text(&answer));
+        answer.extend_from_slice(&piece[..read]);
+    }
+    assert!(
+        !text(&answer).contains("[DONE]"),
+        "it was too quick to be stopped under way"
+    );
+    let stopping = std::thread::spawn(move || gateway.stop());
+    stream.read_to_end(&mut answer).unwrap();
+    assert!(text(&answer).contains("data: [DONE]"), "{}", text(&answer));
+    stopping.join().unwrap().unwrap();
+    assert!(
+        TcpStream::connect(weir.gateway).is_err(),
+        "somebody still listens"
+    );
 }
 
 #[test]

@@ -127,8 +127,11 @@ pub(crate) fn write(
 
 /// Who is at the keyboard, as far as the system knows.
 fn actor() -> String {
-    let user = std::env::var("SUDO_USER").or_else(|_| std::env::var("USER"));
-    format!("cli:{}", user.unwrap_or_else(|_| "unknown".into()))
+    let named = ["SUDO_USER", "USER"]
+        .into_iter()
+        .find_map(|name| std::env::var(name).ok());
+    let user = named.unwrap_or_else(|| format!("uid {}", rustix::process::getuid().as_raw()));
+    format!("cli:{user}")
 }
 
 /// A key as everybody may see it.
