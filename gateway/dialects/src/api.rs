@@ -104,6 +104,8 @@ pub enum UpstreamApi {
     Messages,
     CountTokens,
     GenerateContent,
+    GeminiCountTokens,
+    BatchEmbedContents,
 }
 
 impl UpstreamApi {

@@ -196,7 +196,7 @@ impl From<&Refusal> for ApiError<'static> {
     fn from(refusal: &Refusal) -> Self {
         Self {
             param: refusal.field().map(|field| field.to_owned().into()),
-            ..Self::new(ApiErrorKind::Unsupported, refusal.to_string())
+            ..Self::new(refusal.api_error_kind(), refusal.to_string())
         }
     }
 }
@@ -220,6 +220,15 @@ struct OpenAiError<'a> {
     r#type: &'a str,
     param: Option<&'a str>,
     code: &'a str,
+}
+
+#[derive(Serialize)]
+struct ResponsesError<'a> {
+    r#type: &'a str,
+    code: &'a str,
+    message: &'a str,
+    param: Option<&'a str>,
+    sequence_number: u64,
 }
 
 #[derive(Serialize)]
@@ -286,9 +295,17 @@ pub fn relay_error(
 
 /// An error as an event of a stream that has begun.
 pub(crate) fn error_event(api: ClientApi, error: &ApiError<'_>) -> Bytes {
-    match api.family() {
-        Family::OpenAi => format!("data: {}\n\n", to_json(&openai_envelope(error))),
-        Family::Anthropic => {
+    match api {
+        ClientApi::ChatCompletions | ClientApi::Embeddings => {
+            format!("data: {}\n\n", to_json(&openai_envelope(error)))
+        }
+        ClientApi::Responses => {
+            format!(
+                "event: error\ndata: {}\n\n",
+                to_json(&responses_error(error))
+            )
+        }
+        ClientApi::Messages | ClientApi::CountTokens => {
             format!(
                 "event: error\ndata: {}\n\n",
                 to_json(&anthropic_envelope(error))
@@ -296,6 +313,23 @@ pub(crate) fn error_event(api: ClientApi, error: &ApiError<'_>) -> Bytes {
         }
     }
     .into()
+}
+
+/// The error event of responses, of a stream whose frames were not counted.
+fn responses_error<'a>(error: &'a ApiError<'_>) -> ResponsesError<'a> {
+    let OpenAiError {
+        message,
+        param,
+        code,
+        ..
+    } = openai_envelope(error).error;
+    ResponsesError {
+        r#type: "error",
+        code,
+        message,
+        param,
+        sequence_number: 0,
+    }
 }
 
 fn openai_envelope<'a>(error: &'a ApiError<'_>) -> OpenAiEnvelope<'a> {
@@ -409,11 +443,10 @@ mod tests {
     }
 
     fn relayed(status: u16, body: &'static str) -> ErrorResponse {
-        let exchange = Exchange {
-            api: ClientApi::ChatCompletions,
-            upstream: crate::UpstreamApi::ChatCompletions,
-            strips_usage: false,
-        };
+        let exchange = Exchange::of(
+            ClientApi::ChatCompletions,
+            crate::UpstreamApi::ChatCompletions,
+        );
         let body = Bytes::from_static(body.as_bytes());
         let facts = crate::classify_upstream_error(
             crate::ProviderDialect::OpenAi,

@@ -12,7 +12,7 @@ use thiserror::Error;
 
 use crate::api::ClientApi;
 use crate::caps;
-use crate::json;
+use crate::json::{self, type_name};
 
 /// What a request says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -531,17 +531,6 @@ fn is_base64(start: &[u8]) -> bool {
     start
         .iter()
         .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'-' | b'_'))
-}
-
-fn type_name(raw: &str) -> &'static str {
-    match raw.as_bytes().first() {
-        Some(b'"') => "a string",
-        Some(b'{') => "an object",
-        Some(b'[') => "an array",
-        Some(b't' | b'f') => "true or false",
-        Some(b'n') => "null",
-        _ => "a number",
-    }
 }
 
 #[cfg(test)]

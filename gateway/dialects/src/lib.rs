@@ -12,20 +12,36 @@
 //! Nothing here opens a connection, reads a clock or draws a random number; nothing panics,
 //! whatever the bytes; nothing grows with the length of an answer that passes through.
 
+// The way of a request and its answer.
 mod api;
-pub mod caps;
-mod error;
+mod convert;
+mod foreign;
 mod inspect;
-mod json;
-mod models;
 mod passthrough;
 mod prepare;
 mod response;
+mod translate;
+
+// What is between dialects, and the dialects.
+mod answer;
+mod chat;
+mod gemini;
+mod messages;
+mod neutral;
+mod responses;
+pub mod vendors;
+
+// What the gateway itself says.
+mod error;
+mod models;
+mod upstream_error;
+
+// Tools.
+pub mod caps;
+mod json;
 mod splice;
 mod sse;
-mod upstream_error;
 mod usage;
-pub mod vendors;
 
 pub use api::{ClientApi, Family, ProviderDialect, UpstreamApi};
 pub use error::{ApiError, ApiErrorKind, ErrorResponse, error_body, relay_error};

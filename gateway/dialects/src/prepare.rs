@@ -10,12 +10,17 @@ use http::Method;
 use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use thiserror::Error;
 
-use crate::api::{ClientApi, UpstreamApi};
+use crate::answer::Identity;
+use crate::api::{ClientApi, Family, UpstreamApi};
+use crate::convert::Conversion;
+use crate::error::ApiErrorKind;
 use crate::inspect::{RequestFacts, StreamOptions};
-use crate::json;
+use crate::json::{self, Invalid};
+use crate::neutral::Report;
 use crate::response::Exchange;
 use crate::splice::{Edit, Pieces, splice};
 use crate::vendors::{StreamUsage, Vendor};
+use crate::{chat, foreign, gemini, messages, responses};
 
 /// What a client sent.
 #[derive(Clone, Copy, Debug)]
@@ -90,14 +95,42 @@ pub enum Refusal {
         api: &'static str,
         vendor: &'static str,
     },
+    #[error("`{field}` {reason}")]
+    Invalid { field: String, reason: String },
+    #[error(
+        "`{field}` cannot be expressed for {target}, which is behind this model; leave it out, or \
+         have the gateway set to drop such fields"
+    )]
+    Unsupported { field: String, target: &'static str },
+    #[error("the model name `{model}` cannot stand in a URL")]
+    UnsafeModel { model: String },
+}
+
+impl From<Invalid> for Refusal {
+    fn from(invalid: Invalid) -> Self {
+        Self::Invalid {
+            field: invalid.field,
+            reason: invalid.reason,
+        }
+    }
 }
 
 impl Refusal {
+    pub(crate) const fn api_error_kind(&self) -> ApiErrorKind {
+        match self {
+            Self::Invalid { .. } => ApiErrorKind::InvalidRequest,
+            Self::NoSuchApi { .. } | Self::Unsupported { .. } => ApiErrorKind::Unsupported,
+            // The name is the gateway's own setting.
+            Self::UnsafeModel { .. } => ApiErrorKind::Internal,
+        }
+    }
+
     /// The field that cannot be expressed, if it is one field.
     #[must_use]
     pub fn field(&self) -> Option<&str> {
         match self {
-            Self::NoSuchApi { .. } => None,
+            Self::Invalid { field, .. } | Self::Unsupported { field, .. } => Some(field),
+            Self::NoSuchApi { .. } | Self::UnsafeModel { .. } => None,
         }
     }
 }
@@ -111,37 +144,180 @@ pub fn prepare(
     request: &ClientRequest<'_>,
     target: &Target<'_>,
 ) -> Result<UpstreamRequest, Refusal> {
-    let no_such_api = Refusal::NoSuchApi {
+    let vendor = target.vendor;
+    let no_such_api = || Refusal::NoSuchApi {
         api: request.api.as_str(),
-        vendor: target.vendor.name,
+        vendor: vendor.name,
     };
-    let Some(upstream) = target.vendor.upstream_api(request.api) else {
-        return Err(no_such_api);
+    let upstream = vendor.upstream_api(request.api).ok_or_else(no_such_api)?;
+    let path = vendor
+        .path(upstream, request.facts.stream)
+        .ok_or_else(no_such_api)?;
+    let mut report = Report::new(target.unsupported, request.api, vendor.name);
+    let mut exchange = exchange(request, target, upstream);
+    let body = if exchange.is_passthrough() {
+        native_body(request, target, &mut exchange, &mut report)?
+    } else {
+        translated_body(request, target, &mut exchange, &mut report)?
     };
-    let Some(path) = target.vendor.path(upstream) else {
-        return Err(no_such_api);
-    };
-    let facts = request.facts;
-    let mut edits = Vec::new();
-    edits.extend(model_edit(facts, target.model));
-    let asks_usage = upstream == UpstreamApi::ChatCompletions
-        && facts.stream
-        && target.vendor.stream_usage == StreamUsage::OnRequest;
-    if asks_usage {
-        edits.extend(usage_edit(facts, request.body));
-    }
     Ok(UpstreamRequest {
         method: Method::POST,
-        path: Cow::Borrowed(path),
-        headers: headers(request),
-        body: splice(request.body, edits),
-        dropped: Vec::new(),
-        exchange: Exchange {
-            api: request.api,
-            upstream,
-            strips_usage: asks_usage && !facts.asks_stream_usage(),
-        },
+        path: full_path(path, request, target, &exchange)?,
+        headers: headers(request, upstream),
+        body,
+        dropped: report.dropped,
+        exchange,
     })
+}
+
+fn exchange(request: &ClientRequest<'_>, target: &Target<'_>, upstream: UpstreamApi) -> Exchange {
+    let facts = request.facts;
+    Exchange {
+        provider: target.vendor.name,
+        wants_stream: facts.stream,
+        wants_usage: facts.asks_stream_usage(),
+        identity: Identity {
+            request_id: request.request_id.to_owned(),
+            model: target.model.to_owned(),
+            created_s: request.now_s,
+        },
+        ..Exchange::of(request.api, upstream)
+    }
+}
+
+/// The client's own body, changed where it must be.
+fn native_body(
+    request: &ClientRequest<'_>,
+    target: &Target<'_>,
+    exchange: &mut Exchange,
+    report: &mut Report,
+) -> Result<Pieces, Refusal> {
+    let (facts, quirks) = (request.facts, &target.vendor.chat);
+    let mut edits = Vec::new();
+    edits.extend(model_edit(facts, target.model));
+    match exchange.upstream {
+        UpstreamApi::ChatCompletions => {
+            if facts.stream && quirks.stream_usage == StreamUsage::OnRequest {
+                edits.extend(usage_edit(facts, request.body));
+            }
+            // Also where the vendor reports it unasked, in a chunk of its own.
+            exchange.strips_usage = facts.stream && !facts.asks_stream_usage();
+            edits.extend(chat::native_edits(
+                text_of(request)?,
+                target.model,
+                quirks,
+                report,
+            )?);
+        }
+        UpstreamApi::Messages | UpstreamApi::CountTokens => {
+            edits.extend(foreign::edits_of_messages(text_of(request)?)?);
+        }
+        UpstreamApi::Responses => edits.extend(foreign::edits_of_responses(text_of(request)?)?),
+        _ => {}
+    }
+    Ok(splice(request.body, edits))
+}
+
+fn translated_body(
+    request: &ClientRequest<'_>,
+    target: &Target<'_>,
+    exchange: &mut Exchange,
+    report: &mut Report,
+) -> Result<Pieces, Refusal> {
+    let text = text_of(request)?;
+    if exchange.upstream == UpstreamApi::BatchEmbedContents {
+        let (body, base64) = gemini::write_embeddings_request(text, target.model, report)?;
+        exchange.conversion = Some(Conversion::Embeddings { base64 });
+        return Ok(Bytes::from(body).into());
+    }
+    let read = match request.api {
+        ClientApi::ChatCompletions | ClientApi::Embeddings => chat::read_request(text, report)?,
+        ClientApi::Messages | ClientApi::CountTokens => messages::read_request(text, report)?,
+        ClientApi::Responses => responses::read_request(text, report)?,
+    };
+    let free_text = read.tools.iter().filter(|tool| tool.is_free_text);
+    exchange.free_text_tools = free_text
+        .map(|tool| tool.name.as_escaped().to_owned())
+        .collect();
+    let model = target.model;
+    let body = match exchange.upstream {
+        UpstreamApi::ChatCompletions | UpstreamApi::Embeddings => {
+            chat::write_request(&read, model, &target.vendor.chat, report)?
+        }
+        UpstreamApi::Messages | UpstreamApi::CountTokens => {
+            messages::write_request(&read, model, report)?
+        }
+        UpstreamApi::Responses => responses::write_request(&read, model, report)?,
+        UpstreamApi::GeminiCountTokens => {
+            exchange.conversion = Some(Conversion::Count);
+            gemini::write_count_request(&read, model, report)?
+        }
+        UpstreamApi::GenerateContent | UpstreamApi::BatchEmbedContents => {
+            gemini::write_request(&read, model, report)?
+        }
+    };
+    Ok(Bytes::from(body).into())
+}
+
+/// The body as text. [`crate::inspect`] has seen that it is.
+fn text_of<'a>(request: &ClientRequest<'a>) -> Result<&'a str, Refusal> {
+    std::str::from_utf8(request.body).map_err(|_| Refusal::Invalid {
+        field: "body".to_owned(),
+        reason: "is not UTF-8".to_owned(),
+    })
+}
+
+/// The path with model and version filled in, and the client's query where it means something.
+fn full_path(
+    path: &'static str,
+    request: &ClientRequest<'_>,
+    target: &Target<'_>,
+    exchange: &Exchange,
+) -> Result<Cow<'static, str>, Refusal> {
+    // Anthropic's SDKs ask for beta features by `?beta=true`.
+    let query = request.query.filter(|_| {
+        matches!(
+            exchange.upstream,
+            UpstreamApi::Messages | UpstreamApi::CountTokens
+        ) && exchange.is_passthrough()
+    });
+    if let Some(query) = query {
+        return Ok(Cow::Owned(format!("{path}?{query}")));
+    }
+    if !path.contains('{') {
+        return Ok(Cow::Borrowed(path));
+    }
+    let model = safe_segment(target.model)?;
+    let version = target.api_version.unwrap_or_default();
+    Ok(Cow::Owned(
+        path.replace("{model}", model)
+            .replace("{version}", &safe_query(version)),
+    ))
+}
+
+/// A model name that stands in a URL may be a path of its own (`tuned/x`), but must not lead
+/// anywhere else.
+fn safe_segment(model: &str) -> Result<&str, Refusal> {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.@:/".contains(&byte);
+    let is_safe = !model.is_empty()
+        && model.bytes().all(fits)
+        && model
+            .split('/')
+            .all(|part| !part.is_empty() && part.bytes().any(|byte| byte != b'.'));
+    if is_safe {
+        Ok(model)
+    } else {
+        Err(Refusal::UnsafeModel {
+            model: model.to_owned(),
+        })
+    }
+}
+
+fn safe_query(version: &str) -> String {
+    version
+        .chars()
+        .filter(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_'))
+        .collect()
 }
 
 fn model_edit(facts: &RequestFacts, model: &str) -> Option<Edit> {
@@ -196,29 +372,43 @@ fn insert(at: usize, with: &str) -> Edit {
     }
 }
 
-/// Headers of the client that mean something to the provider.
-static PASSED_ON: [HeaderName; 4] = [
+/// Headers of a client that mean something to a provider of its family.
+static OPENAI_HEADERS: [HeaderName; 2] = [
     HeaderName::from_static("openai-beta"),
     HeaderName::from_static("idempotency-key"),
+];
+static ANTHROPIC_HEADERS: [HeaderName; 2] = [
     HeaderName::from_static("anthropic-version"),
     HeaderName::from_static("anthropic-beta"),
 ];
 
-fn headers(request: &ClientRequest<'_>) -> HeaderMap {
+fn headers(request: &ClientRequest<'_>, upstream: UpstreamApi) -> HeaderMap {
     let accept = if request.facts.stream {
         "text/event-stream"
     } else {
         "application/json"
     };
-    let mut headers = HeaderMap::with_capacity(4);
+    let mut headers = HeaderMap::with_capacity(8);
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(ACCEPT, HeaderValue::from_static(accept));
     // The answer is read on its way through, so it must not be compressed.
     headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-    for name in &PASSED_ON {
+    let is_anthropic = matches!(upstream, UpstreamApi::Messages | UpstreamApi::CountTokens);
+    let passed_on = match (request.api.family(), is_anthropic) {
+        (Family::OpenAi, false) => OPENAI_HEADERS.as_slice(),
+        (Family::Anthropic, true) => ANTHROPIC_HEADERS.as_slice(),
+        _ => &[],
+    };
+    for name in passed_on {
         for value in request.headers.get_all(name) {
             headers.append(name, value.clone());
         }
+    }
+    if is_anthropic && !headers.contains_key(&ANTHROPIC_HEADERS[0]) {
+        headers.insert(
+            &ANTHROPIC_HEADERS[0],
+            HeaderValue::from_static(messages::VERSION),
+        );
     }
     headers
 }

@@ -7,9 +7,12 @@ use bytes::Bytes;
 use thiserror::Error;
 use weir_schemas::Usage;
 
+use crate::answer::Identity;
 use crate::api::{ClientApi, UpstreamApi};
+use crate::convert::{Conversion, Converter};
 use crate::error::{ApiError, error_event};
 use crate::passthrough::{PlainReader, StreamReader};
+use crate::translate::Translator;
 use crate::upstream_error::UpstreamErrorFacts;
 
 /// What was agreed when the request was made, for reading its answer.
@@ -17,8 +20,49 @@ use crate::upstream_error::UpstreamErrorFacts;
 pub struct Exchange {
     pub(crate) api: ClientApi,
     pub(crate) upstream: UpstreamApi,
+    pub(crate) provider: &'static str,
     /// Whether the usage chunk was asked for by the gateway alone, and the client must not see it.
     pub(crate) strips_usage: bool,
+    /// Whether the client asked for a stream, and for its usage chunk.
+    pub(crate) wants_stream: bool,
+    pub(crate) wants_usage: bool,
+    pub(crate) identity: Identity,
+    /// The client's tools that take free text.
+    pub(crate) free_text_tools: Vec<String>,
+    pub(crate) conversion: Option<Conversion>,
+}
+
+impl Exchange {
+    /// The bare exchange, of which nothing special was agreed.
+    pub(crate) fn of(api: ClientApi, upstream: UpstreamApi) -> Self {
+        Self {
+            api,
+            upstream,
+            provider: "",
+            strips_usage: false,
+            wants_stream: false,
+            wants_usage: false,
+            identity: Identity::default(),
+            free_text_tools: Vec::new(),
+            conversion: None,
+        }
+    }
+
+    /// Whether an answer of this form passes as it is. One that is a stream although the client
+    /// asked for none, or the other way round, is put into the form that it asked for.
+    fn passes(&self, is_stream: bool) -> bool {
+        let has_forms = !matches!(
+            self.upstream,
+            UpstreamApi::Embeddings | UpstreamApi::CountTokens
+        );
+        self.is_passthrough() && !(has_forms && is_stream != self.wants_stream)
+    }
+
+    /// Whether client and provider speak the same dialect.
+    #[must_use]
+    pub const fn is_passthrough(&self) -> bool {
+        self.upstream.is_native_to(self.api)
+    }
 }
 
 /// What an answer turned out to be. Filled while it passes.
@@ -87,6 +131,12 @@ impl FinishReason {
 pub enum StreamError {
     #[error("the provider's answer ended before it was complete")]
     Truncated,
+    #[error("the provider's answer is not what its dialect says: {reason}")]
+    Malformed { reason: String },
+    #[error("the provider's answer is larger than the {bytes_max} bytes that can be translated")]
+    TooLarge { bytes_max: usize },
+    #[error("the provider reported an error inside its answer: {}", .0.message)]
+    Provider(UpstreamErrorFacts),
 }
 
 /// Reads one answer. Fed with every piece of the body, then finished.
@@ -101,6 +151,8 @@ pub struct ResponseMachine {
 enum Reader {
     Stream(StreamReader),
     Plain(PlainReader),
+    Translator(Box<Translator>),
+    Converter(Converter),
 }
 
 impl ResponseMachine {
@@ -108,10 +160,13 @@ impl ResponseMachine {
     /// (`text/event-stream`), not what was asked for.
     #[must_use]
     pub fn new(exchange: &Exchange, is_stream: bool) -> Self {
-        let reader = if is_stream {
-            Reader::Stream(StreamReader::new(exchange))
-        } else {
-            Reader::Plain(PlainReader::new(exchange))
+        let reader = match (exchange.conversion, exchange.passes(is_stream), is_stream) {
+            (Some(conversion), _, _) => {
+                Reader::Converter(Converter::new(conversion, exchange.identity.clone()))
+            }
+            (None, false, _) => Reader::Translator(Box::new(Translator::new(exchange, is_stream))),
+            (None, true, true) => Reader::Stream(StreamReader::new(exchange)),
+            (None, true, false) => Reader::Plain(PlainReader::new(exchange)),
         };
         Self {
             api: exchange.api,
@@ -127,6 +182,18 @@ impl ResponseMachine {
         matches!(self.reader, Reader::Plain(_))
     }
 
+    /// The content type of what comes out. `None` where it is the provider's.
+    #[must_use]
+    pub fn content_type(&self) -> Option<&'static str> {
+        match &self.reader {
+            Reader::Stream(_) | Reader::Plain(_) => None,
+            Reader::Translator(translator) if translator.writes_stream() => {
+                Some("text/event-stream; charset=utf-8")
+            }
+            Reader::Translator(_) | Reader::Converter(_) => Some("application/json"),
+        }
+    }
+
     /// Takes the next piece of the body and returns what goes to the client now, which may be
     /// nothing yet. Of a stream, that is always whole events.
     ///
@@ -139,6 +206,11 @@ impl ResponseMachine {
             Reader::Plain(reader) => {
                 reader.push(&input, &mut self.facts);
                 input
+            }
+            Reader::Translator(translator) => translator.push(&input, &mut self.facts)?,
+            Reader::Converter(converter) => {
+                converter.push(&input)?;
+                Bytes::new()
             }
         };
         self.facts.output_bytes += output.len() as u64;
@@ -157,6 +229,8 @@ impl ResponseMachine {
                 reader.finish(&mut self.facts)?;
                 Bytes::new()
             }
+            Reader::Translator(translator) => translator.finish(&mut self.facts)?,
+            Reader::Converter(converter) => converter.finish(&mut self.facts)?,
         };
         self.facts.output_bytes += output.len() as u64;
         Ok(output)
@@ -165,14 +239,13 @@ impl ResponseMachine {
     /// Ends a stream that cannot go on: the error, as the client's dialect puts it into a stream.
     /// What was held back is dropped. Nothing for a plain body, which can only be cut off.
     pub fn fail(&mut self, error: &ApiError<'_>) -> Bytes {
-        match &mut self.reader {
-            Reader::Stream(_) => {
-                let output = error_event(self.api, error);
-                self.facts.output_bytes += output.len() as u64;
-                output
-            }
-            Reader::Plain(_) => Bytes::new(),
-        }
+        let output = match &mut self.reader {
+            Reader::Stream(_) => error_event(self.api, error),
+            Reader::Translator(translator) => translator.fail(self.api, error),
+            Reader::Plain(_) | Reader::Converter(_) => Bytes::new(),
+        };
+        self.facts.output_bytes += output.len() as u64;
+        output
     }
 
     #[must_use]
@@ -192,12 +265,12 @@ mod tests {
     use crate::error::ApiErrorKind;
     use crate::upstream_error::UpstreamErrorKind;
 
-    fn exchange(strips_usage: bool) -> Exchange {
+    fn exchange(strips_usage: bool, wants_stream: bool) -> Exchange {
         let api = ClientApi::ChatCompletions;
         Exchange {
-            api,
-            upstream: UpstreamApi::ChatCompletions,
             strips_usage,
+            wants_stream,
+            ..Exchange::of(api, UpstreamApi::ChatCompletions)
         }
     }
 
@@ -207,7 +280,7 @@ mod tests {
         is_stream: bool,
         pieces: &[&[u8]],
     ) -> (Vec<u8>, Result<(), StreamError>, ResponseFacts) {
-        let mut machine = ResponseMachine::new(&exchange(strips_usage), is_stream);
+        let mut machine = ResponseMachine::new(&exchange(strips_usage, is_stream), is_stream);
         let mut out = Vec::new();
         for piece in pieces {
             let done_before = machine.facts().terminal_seen;
@@ -285,7 +358,7 @@ mod tests {
 
     #[test]
     fn a_chunk_that_announces_the_role_is_no_token() {
-        let mut machine = ResponseMachine::new(&exchange(false), true);
+        let mut machine = ResponseMachine::new(&exchange(false, true), true);
         machine.push(Bytes::from_static(ROLE.as_bytes())).unwrap();
         assert!(!machine.facts().first_token_seen);
         machine.push(Bytes::from_static(TEXT.as_bytes())).unwrap();
@@ -349,7 +422,7 @@ mod tests {
 
     #[test]
     fn a_failed_stream_ends_with_an_error_event() {
-        let mut machine = ResponseMachine::new(&exchange(false), true);
+        let mut machine = ResponseMachine::new(&exchange(false, true), true);
         machine.push(Bytes::from_static(b"data: {\"half")).unwrap();
         let error = ApiError::new(ApiErrorKind::ProviderError, "openai: cut off");
         assert_eq!(
@@ -380,7 +453,7 @@ mod tests {
 
     #[test]
     fn a_plain_body_is_not_copied_and_a_cut_one_is_told() {
-        let mut machine = ResponseMachine::new(&exchange(false), false);
+        let mut machine = ResponseMachine::new(&exchange(false, false), false);
         let input = Bytes::from_static(PLAIN.as_bytes()).slice(..100);
         assert_eq!(
             machine.push(input.clone()).unwrap().as_ptr(),

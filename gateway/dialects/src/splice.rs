@@ -72,6 +72,29 @@ pub(crate) fn splice(body: &Bytes, mut edits: Vec<Edit>) -> Pieces {
     }
 }
 
+/// Edits that take out some entries of an object, or elements of an array, with their commas.
+/// `entries` are all of them, in order.
+pub(crate) fn remove(entries: &[impl AsRef<Range<usize>>], removed: &[bool]) -> Vec<Edit> {
+    let mut edits = Vec::new();
+    let mut from = 0;
+    for run in removed.chunk_by(|a, b| a == b) {
+        let until = from + run.len();
+        if run[0] {
+            let at = match (from.checked_sub(1), entries.get(until)) {
+                (Some(before), _) => entries[before].as_ref().end..entries[until - 1].as_ref().end,
+                (None, Some(after)) => entries[0].as_ref().start..after.as_ref().start,
+                (None, None) => entries[0].as_ref().start..entries[until - 1].as_ref().end,
+            };
+            edits.push(Edit {
+                at,
+                with: String::new(),
+            });
+        }
+        from = until;
+    }
+    edits
+}
+
 fn copied(body: &Bytes, edits: &[Edit]) -> Pieces {
     let added: usize = edits.iter().map(|edit| edit.with.len()).sum();
     let mut out = BytesMut::with_capacity(body.len() + added);
@@ -125,6 +148,33 @@ mod tests {
             "a-bdXYZf",
         );
         check("abcdef", vec![edit(0..0, "<"), edit(6..6, ">")], "<abcdef>");
+    }
+
+    #[test]
+    fn entries_are_removed_with_their_commas() {
+        struct At(Range<usize>);
+        impl AsRef<Range<usize>> for At {
+            fn as_ref(&self) -> &Range<usize> {
+                &self.0
+            }
+        }
+        let body = "{aa, bb ,cc,dd}";
+        let entries = [At(1..3), At(5..7), At(9..11), At(12..14)];
+        for mask in 0..16_u32 {
+            let removed: Vec<bool> = (0..4).map(|bit| mask & (1 << bit) != 0).collect();
+            let text = splice(&Bytes::from(body), remove(&entries, &removed)).to_bytes();
+            let text = String::from_utf8(text.to_vec()).unwrap();
+            let kept = ["aa", "bb", "cc", "dd"].into_iter().zip(&removed);
+            let kept: Vec<&str> = kept
+                .filter(|(_, gone)| !**gone)
+                .map(|(name, _)| name)
+                .collect();
+            assert_eq!(
+                text.replace(' ', ""),
+                format!("{{{}}}", kept.join(",")),
+                "{removed:?}"
+            );
+        }
     }
 
     #[test]

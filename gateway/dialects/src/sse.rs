@@ -15,7 +15,9 @@ use crate::caps;
 pub(crate) enum Found<'a> {
     Event(SseEvent<'a>),
     /// Between events: a comment or an empty line.
-    Filler,
+    Filler {
+        is_comment: bool,
+    },
     /// Part of an event that is larger than [`caps::EVENT_BYTES_MAX`].
     Oversized,
 }
@@ -228,7 +230,9 @@ impl Lines {
         self.line_is_cut = false;
         match (oversized, has_fields) {
             (true, _) => Found::Oversized,
-            (false, false) => Found::Filler,
+            (false, false) => Found::Filler {
+                is_comment: raw.first() == Some(&b':'),
+            },
             (false, true) => Found::Event(SseEvent {
                 name: name.map(|name| &raw[name]),
                 data: if is_joined {
@@ -308,7 +312,7 @@ mod tests {
                         .map_or_else(|| "-".into(), String::from_utf8_lossy),
                     String::from_utf8_lossy(event.data)
                 ),
-                Found::Filler => return Verdict::Keep,
+                Found::Filler { .. } => return Verdict::Keep,
                 Found::Oversized => "oversized".to_owned(),
             };
             let verdict = if keep(&word) {

@@ -10,7 +10,7 @@ use crate::caps;
 use crate::error::{ApiError, ApiErrorKind};
 
 /// What a provider's error means.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UpstreamErrorFacts {
     pub kind: UpstreamErrorKind,
     /// Pause that the provider asks for.

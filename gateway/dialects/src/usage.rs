@@ -44,10 +44,7 @@ pub(crate) fn openai(raw: &[u8]) -> Option<Usage> {
 }
 
 fn openai_input_details(cursor: &mut Cursor<'_>, usage: &mut Usage) -> Option<()> {
-    if cursor.peek()? != b'{' {
-        return cursor.skip();
-    }
-    cursor.object(|key, cursor| {
+    inner_counts(cursor, |key, cursor| {
         match key {
             b"cached_tokens" => usage.cached_input_tokens = count(cursor)?,
             b"cache_write_tokens" => usage.cache_write_5m_tokens = count(cursor)?,
@@ -59,10 +56,7 @@ fn openai_input_details(cursor: &mut Cursor<'_>, usage: &mut Usage) -> Option<()
 }
 
 fn openai_output_details(cursor: &mut Cursor<'_>, usage: &mut Usage) -> Option<()> {
-    if cursor.peek()? != b'{' {
-        return cursor.skip();
-    }
-    cursor.object(|key, cursor| {
+    inner_counts(cursor, |key, cursor| {
         match key {
             b"reasoning_tokens" => usage.reasoning_tokens = count(cursor)?,
             b"audio_tokens" => usage.audio_output_tokens = count(cursor)?,
@@ -75,6 +69,148 @@ fn openai_output_details(cursor: &mut Cursor<'_>, usage: &mut Usage) -> Option<(
 /// A count. What is no count is absent, and does not spoil the others.
 fn count(cursor: &mut Cursor<'_>) -> Option<Option<u64>> {
     cursor.value().map(whole_number)
+}
+
+/// Anthropic's counts, which stand side by side, as far as they are known.
+///
+/// A stream reports them twice: what is there at the start, and what has become of it at the end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct AnthropicCounts {
+    input: Option<u64>,
+    cache_read: Option<u64>,
+    cache_write: Option<u64>,
+    cache_write_5m: Option<u64>,
+    cache_write_1h: Option<u64>,
+    output: Option<u64>,
+    thinking: Option<u64>,
+}
+
+impl AnthropicCounts {
+    /// Takes over the counts of a `usage` object; those that it lacks stay as they were.
+    pub(crate) fn read(&mut self, raw: &[u8]) {
+        let _ = Cursor::new(raw).object(|key, cursor| {
+            match key {
+                b"input_tokens" => take_over(&mut self.input, cursor)?,
+                b"cache_read_input_tokens" => take_over(&mut self.cache_read, cursor)?,
+                b"cache_creation_input_tokens" => take_over(&mut self.cache_write, cursor)?,
+                b"output_tokens" => take_over(&mut self.output, cursor)?,
+                b"cache_creation" => inner_counts(cursor, |key, cursor| match key {
+                    b"ephemeral_5m_input_tokens" => take_over(&mut self.cache_write_5m, cursor),
+                    b"ephemeral_1h_input_tokens" => take_over(&mut self.cache_write_1h, cursor),
+                    _ => cursor.skip(),
+                })?,
+                b"output_tokens_details" => inner_counts(cursor, |key, cursor| match key {
+                    b"thinking_tokens" => take_over(&mut self.thinking, cursor),
+                    _ => cursor.skip(),
+                })?,
+                _ => cursor.skip()?,
+            }
+            Some(())
+        });
+    }
+
+    /// The counts in our form, where the input includes what was cached.
+    pub(crate) fn usage(&self) -> Option<Usage> {
+        // Without the breakdown, writes are of the default lifetime, which is five minutes.
+        let write_5m = match self.cache_write_1h {
+            None => self.cache_write_5m.or(self.cache_write),
+            Some(_) => self.cache_write_5m,
+        };
+        let beside = [self.cache_read, write_5m, self.cache_write_1h];
+        let input = self.input.map(|input| {
+            beside
+                .iter()
+                .flatten()
+                .fold(input, |sum, count| sum.saturating_add(*count))
+        });
+        let usage = Usage {
+            input_tokens: input,
+            cached_input_tokens: self.cache_read,
+            cache_write_5m_tokens: write_5m,
+            cache_write_1h_tokens: self.cache_write_1h,
+            output_tokens: self.output,
+            reasoning_tokens: self.thinking,
+            ..Usage::default()
+        };
+        (!usage.is_empty()).then_some(usage)
+    }
+}
+
+fn take_over(known: &mut Option<u64>, cursor: &mut Cursor<'_>) -> Option<()> {
+    let found = count(cursor)?;
+    *known = found.or(*known);
+    Some(())
+}
+
+/// The entries of an object, or nothing of what is none.
+fn inner_counts<'a>(
+    cursor: &mut Cursor<'a>,
+    visit: impl FnMut(&'a [u8], &mut Cursor<'a>) -> Option<()>,
+) -> Option<()> {
+    if cursor.peek()? == b'{' {
+        cursor.object(visit)
+    } else {
+        cursor.skip()
+    }
+}
+
+/// Reads Gemini's `usageMetadata`. Thoughts stand beside the candidates' tokens there, and tool
+/// prompts beside the prompt.
+pub(crate) fn gemini(raw: &[u8]) -> Option<Usage> {
+    let (mut prompt, mut tool_prompt, mut cached) = (None, None, None);
+    let (mut candidates, mut thoughts) = (None, None);
+    let (mut audio_in, mut audio_out) = (None, None);
+    Cursor::new(raw).object(|key, cursor| {
+        match key {
+            b"promptTokenCount" => prompt = count(cursor)?,
+            b"toolUsePromptTokenCount" => tool_prompt = count(cursor)?,
+            b"cachedContentTokenCount" => cached = count(cursor)?,
+            b"candidatesTokenCount" => candidates = count(cursor)?,
+            b"thoughtsTokenCount" => thoughts = count(cursor)?,
+            b"promptTokensDetails" => audio_in = audio_of(cursor)?,
+            b"candidatesTokensDetails" => audio_out = audio_of(cursor)?,
+            _ => cursor.skip()?,
+        }
+        Some(())
+    })?;
+    let sum = |a: Option<u64>, b: Option<u64>| match (a, b) {
+        (None, None) => None,
+        (a, b) => Some(a.unwrap_or(0).saturating_add(b.unwrap_or(0))),
+    };
+    let usage = Usage {
+        input_tokens: sum(prompt, tool_prompt),
+        cached_input_tokens: cached,
+        audio_input_tokens: audio_in,
+        output_tokens: sum(candidates, thoughts),
+        reasoning_tokens: thoughts,
+        audio_output_tokens: audio_out,
+        ..Usage::default()
+    };
+    (!usage.is_empty()).then_some(usage)
+}
+
+/// The audio tokens of `[{"modality": "AUDIO", "tokenCount": 7}, …]`.
+fn audio_of(cursor: &mut Cursor<'_>) -> Option<Option<u64>> {
+    if cursor.peek()? != b'[' {
+        return cursor.skip().map(|()| None);
+    }
+    let mut audio = None;
+    cursor.array(|cursor| {
+        let (mut is_audio, mut tokens) = (false, None);
+        cursor.object(|key, cursor| {
+            match key {
+                b"modality" => is_audio = cursor.value()? == b"\"AUDIO\"",
+                b"tokenCount" => tokens = count(cursor)?,
+                _ => cursor.skip()?,
+            }
+            Some(())
+        })?;
+        if is_audio {
+            audio = tokens;
+        }
+        Some(())
+    })?;
+    Some(audio)
 }
 
 #[cfg(test)]
@@ -126,6 +262,45 @@ mod tests {
             openai(within).and_then(|usage| usage.output_tokens),
             Some(105)
         );
+    }
+
+    #[test]
+    fn anthropic_counts_are_put_together_from_start_and_end() {
+        let mut counts = AnthropicCounts::default();
+        counts.read(
+            br#"{"input_tokens":10,"cache_creation_input_tokens":30,"cache_read_input_tokens":5,
+            "cache_creation":{"ephemeral_5m_input_tokens":20,"ephemeral_1h_input_tokens":10},
+            "output_tokens":1,"service_tier":"standard"}"#,
+        );
+        counts.read(br#"{"output_tokens":50,"output_tokens_details":{"thinking_tokens":7}}"#);
+        let expect = Usage {
+            input_tokens: Some(45),
+            cached_input_tokens: Some(5),
+            cache_write_5m_tokens: Some(20),
+            cache_write_1h_tokens: Some(10),
+            output_tokens: Some(50),
+            reasoning_tokens: Some(7),
+            ..Usage::default()
+        };
+        assert_eq!(counts.usage(), Some(expect));
+        assert_eq!(AnthropicCounts::default().usage(), None);
+    }
+
+    #[test]
+    fn gemini_counts_thoughts_as_output() {
+        let raw = br#"{"promptTokenCount":12,"cachedContentTokenCount":4,"candidatesTokenCount":20,
+            "thoughtsTokenCount":30,"toolUsePromptTokenCount":3,"totalTokenCount":65,
+            "promptTokensDetails":[{"modality":"TEXT","tokenCount":5},
+                {"modality":"AUDIO","tokenCount":7}]}"#;
+        let expect = Usage {
+            input_tokens: Some(15),
+            cached_input_tokens: Some(4),
+            audio_input_tokens: Some(7),
+            output_tokens: Some(50),
+            reasoning_tokens: Some(30),
+            ..Usage::default()
+        };
+        assert_eq!(gemini(raw), Some(expect));
     }
 
     #[test]

@@ -6,18 +6,21 @@
 use http::header::{AUTHORIZATION, HeaderName, HeaderValue, InvalidHeaderValue};
 
 use crate::api::{ClientApi, ProviderDialect, UpstreamApi};
+use crate::neutral::Effort;
 
 /// A vendor, or a program that people run themselves.
 #[derive(Debug)]
 pub struct Vendor {
     /// What settings call it.
     pub name: &'static str,
+    /// Other names for it.
+    pub aliases: &'static [&'static str],
     pub dialect: ProviderDialect,
     /// Where its API is, if it is in one place.
     pub base_url: Option<&'static str>,
     pub auth: Auth,
-    pub paths: Paths,
-    pub stream_usage: StreamUsage,
+    pub(crate) paths: Paths,
+    pub(crate) chat: ChatQuirks,
     /// Where its differences are documented.
     pub source: &'static str,
 }
@@ -31,26 +34,105 @@ pub enum Auth {
     Header(&'static str),
 }
 
-/// Where the APIs are, after the base URL. `{model}` stands for the model's name. An API that the
-/// vendor does not have is absent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Paths {
-    pub chat: Option<&'static str>,
-    pub embeddings: Option<&'static str>,
-    pub responses: Option<&'static str>,
-    pub messages: Option<&'static str>,
-    pub count_tokens: Option<&'static str>,
-    pub models: Option<&'static str>,
+/// Where the APIs are, after the base URL. `{model}` stands for the model's name, `{version}` for
+/// the API version. An API that the vendor does not have is absent.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Paths {
+    chat: Option<&'static str>,
+    embeddings: Option<&'static str>,
+    responses: Option<&'static str>,
+    messages: Option<&'static str>,
+    count_tokens: Option<&'static str>,
+    generate: Option<&'static str>,
+    stream_generate: Option<&'static str>,
+}
+
+/// How a vendor's chat completions differ from OpenAI's.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ChatQuirks {
+    pub(crate) stream_usage: StreamUsage,
+    /// The field that limits output tokens.
+    pub(crate) max_tokens: &'static str,
+    pub(crate) temperature_max: f64,
+    pub(crate) top_k: bool,
+    pub(crate) formats: Formats,
+    pub(crate) tool_ids: ToolIds,
+    /// The word for "call some tool".
+    pub(crate) tool_required: &'static str,
+    /// Whether a tool may have `strict`.
+    pub(crate) strict_tools: bool,
+    pub(crate) reasoning: ReasoningControl,
+    /// Models, by how their names begin, whose reasoning is controlled otherwise.
+    pub(crate) reasoning_of: &'static [(&'static str, ReasoningControl)],
+    /// The field in which an assistant's message brings its reasoning back.
+    pub(crate) reasoning_back: Option<&'static str>,
+    /// Whether an assistant's message may hold fields that the vendor does not know, such as the
+    /// reasoning of another vendor.
+    pub(crate) unknown_in_messages: bool,
+    /// Whether messages may have the role `developer`; where not, they are `system`.
+    pub(crate) developer_role: bool,
+    /// Whether messages may have a `name`.
+    pub(crate) message_names: bool,
+    /// Fields that go by another name, as (OpenAI's, theirs).
+    pub(crate) renamed: &'static [(&'static str, &'static str)],
+    /// Fields that are answered with an error, and that matter.
+    pub(crate) refused: &'static [&'static str],
+    /// Fields that are answered with an error, and that do not matter to the answer.
+    pub(crate) unwanted: &'static [&'static str],
 }
 
 /// Whether a stream reports what it used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum StreamUsage {
+pub(crate) enum StreamUsage {
     /// If `stream_options.include_usage` is set.
     OnRequest,
     /// Without being asked; `stream_options` is not sent.
     Always,
 }
+
+/// What `response_format` may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Formats {
+    Schema,
+    /// `json_object`, but no schema.
+    ObjectOnly,
+}
+
+/// What ids of tool calls may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ToolIds {
+    Any,
+    NineAlphanumeric,
+}
+
+/// How a request says how much to reason.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ReasoningControl {
+    /// It cannot say.
+    None,
+    /// `reasoning_effort`, one of these, in rising order.
+    Effort(&'static [Effort]),
+    /// `thinking: {type: enabled | disabled}`, and `reasoning_effort` if there are efforts.
+    Thinking(&'static [Effort]),
+    /// `enable_thinking` and `thinking_budget`.
+    EnableThinking,
+    /// `chat_template_kwargs: {enable_thinking}`, which the model's template reads.
+    ChatTemplate,
+    /// `reasoning: {effort | max_tokens | enabled}`.
+    OpenRouter,
+}
+
+const LOW_TO_HIGH: &[Effort] = &[Effort::Low, Effort::Medium, Effort::High];
+const NONE_TO_HIGH: &[Effort] = &[Effort::None, Effort::Low, Effort::Medium, Effort::High];
+const LOW_HIGH_MAX: &[Effort] = &[Effort::Low, Effort::High, Effort::Max];
+const NONE_TO_XHIGH: &[Effort] = &[
+    Effort::None,
+    Effort::Minimal,
+    Effort::Low,
+    Effort::Medium,
+    Effort::High,
+    Effort::XHigh,
+];
 
 const NO_PATHS: Paths = Paths {
     chat: None,
@@ -58,37 +140,398 @@ const NO_PATHS: Paths = Paths {
     responses: None,
     messages: None,
     count_tokens: None,
-    models: None,
+    generate: None,
+    stream_generate: None,
 };
 
-const OPENAI_PATHS: Paths = Paths {
+const CHAT_PATHS: Paths = Paths {
     chat: Some("/chat/completions"),
     embeddings: Some("/embeddings"),
-    models: Some("/models"),
     ..NO_PATHS
+};
+
+const GEMINI_PATHS: Paths = Paths {
+    embeddings: Some("/models/{model}:batchEmbedContents"),
+    count_tokens: Some("/models/{model}:countTokens"),
+    generate: Some("/models/{model}:generateContent"),
+    stream_generate: Some("/models/{model}:streamGenerateContent?alt=sse"),
+    ..NO_PATHS
+};
+
+const OPENAI_CHAT: ChatQuirks = ChatQuirks {
+    stream_usage: StreamUsage::OnRequest,
+    max_tokens: "max_completion_tokens",
+    temperature_max: 2.0,
+    top_k: false,
+    formats: Formats::Schema,
+    tool_ids: ToolIds::Any,
+    tool_required: "required",
+    strict_tools: true,
+    reasoning: ReasoningControl::Effort(NONE_TO_XHIGH),
+    reasoning_of: &[],
+    reasoning_back: None,
+    unknown_in_messages: false,
+    developer_role: true,
+    message_names: true,
+    renamed: &[],
+    refused: &[],
+    unwanted: &[],
+};
+
+/// What the compatible vendors have in common: the older name of the token limit, no developer
+/// role, reasoning as text.
+const COMPATIBLE_CHAT: ChatQuirks = ChatQuirks {
+    max_tokens: "max_tokens",
+    reasoning_back: Some("reasoning_content"),
+    unknown_in_messages: true,
+    developer_role: false,
+    renamed: &[("max_completion_tokens", "max_tokens")],
+    ..OPENAI_CHAT
 };
 
 const OPENAI: Vendor = Vendor {
     name: "openai",
+    aliases: &[],
     dialect: ProviderDialect::OpenAi,
     base_url: Some("https://api.openai.com/v1"),
     auth: Auth::Bearer,
     paths: Paths {
         responses: Some("/responses"),
-        ..OPENAI_PATHS
+        ..CHAT_PATHS
     },
-    stream_usage: StreamUsage::OnRequest,
+    chat: OPENAI_CHAT,
     source: "https://platform.openai.com/docs/api-reference/chat",
+};
+
+const COMPATIBLE: Vendor = Vendor {
+    name: "openai-compatible",
+    aliases: &[],
+    base_url: None,
+    paths: CHAT_PATHS,
+    chat: ChatQuirks {
+        // A server of which nothing is known is sent what OpenAI is sent, in its older words.
+        developer_role: true,
+        renamed: &[],
+        reasoning_back: None,
+        ..COMPATIBLE_CHAT
+    },
+    ..OPENAI
 };
 
 static VENDORS: &[Vendor] = &[
     OPENAI,
     Vendor {
-        name: "openai-compatible",
-        base_url: None,
-        paths: OPENAI_PATHS,
+        // The same account, but chat goes through the newer API too.
+        name: "openai-responses",
+        dialect: ProviderDialect::OpenAiResponses,
+        paths: Paths {
+            chat: None,
+            ..OPENAI.paths
+        },
+        source: "https://platform.openai.com/docs/api-reference/responses",
         ..OPENAI
     },
+    Vendor {
+        // The v1 API: model names are deployment names, no version in the URL.
+        name: "azure",
+        aliases: &["azure-openai"],
+        base_url: None,
+        auth: Auth::Header("api-key"),
+        source: "https://learn.microsoft.com/azure/ai-foundry/openai/api-version-lifecycle",
+        ..OPENAI
+    },
+    Vendor {
+        // The API of dated versions: the deployment stands in the path.
+        name: "azure-deployments",
+        base_url: None,
+        auth: Auth::Header("api-key"),
+        paths: Paths {
+            chat: Some("/deployments/{model}/chat/completions?api-version={version}"),
+            embeddings: Some("/deployments/{model}/embeddings?api-version={version}"),
+            ..NO_PATHS
+        },
+        source: "https://learn.microsoft.com/azure/ai-foundry/openai/reference",
+        ..OPENAI
+    },
+    Vendor {
+        name: "anthropic",
+        aliases: &["claude"],
+        dialect: ProviderDialect::Anthropic,
+        base_url: Some("https://api.anthropic.com/v1"),
+        auth: Auth::Header("x-api-key"),
+        paths: Paths {
+            messages: Some("/messages"),
+            count_tokens: Some("/messages/count_tokens"),
+            ..NO_PATHS
+        },
+        source: "https://platform.claude.com/docs/en/api/messages",
+        ..OPENAI
+    },
+    Vendor {
+        name: "gemini",
+        aliases: &["google"],
+        dialect: ProviderDialect::Gemini,
+        base_url: Some("https://generativelanguage.googleapis.com/v1beta"),
+        auth: Auth::Header("x-goog-api-key"),
+        paths: GEMINI_PATHS,
+        source: "https://ai.google.dev/api/generate-content",
+        ..OPENAI
+    },
+    Vendor {
+        // The base URL ends in `/publishers/google`; the key is an access token.
+        name: "vertex",
+        dialect: ProviderDialect::Gemini,
+        base_url: None,
+        paths: Paths {
+            embeddings: None,
+            ..GEMINI_PATHS
+        },
+        source: "https://cloud.google.com/vertex-ai/generative-ai/docs/model-reference/inference",
+        ..OPENAI
+    },
+    Vendor {
+        name: "deepseek",
+        base_url: Some("https://api.deepseek.com/v1"),
+        paths: Paths {
+            embeddings: None,
+            ..CHAT_PATHS
+        },
+        chat: ChatQuirks {
+            formats: Formats::ObjectOnly,
+            // Thinking is on unless it is switched off; while tools are called, the reasoning must
+            // be brought back.
+            reasoning: ReasoningControl::Thinking(LOW_HIGH_MAX),
+            refused: &["logit_bias", "n", "seed"],
+            unwanted: &["parallel_tool_calls"],
+            ..COMPATIBLE_CHAT
+        },
+        source: "https://api-docs.deepseek.com/guides/thinking_mode",
+        ..COMPATIBLE
+    },
+    Vendor {
+        name: "qwen",
+        aliases: &["dashscope"],
+        base_url: Some("https://dashscope.aliyuncs.com/compatible-mode/v1"),
+        chat: ChatQuirks {
+            top_k: true,
+            // "required is not supported": auto, none and named tools are.
+            tool_required: "auto",
+            reasoning: ReasoningControl::EnableThinking,
+            ..COMPATIBLE_CHAT
+        },
+        source: "https://www.alibabacloud.com/help/en/model-studio/qwen-api-via-openai-chat-completions",
+        ..COMPATIBLE
+    },
+    Vendor {
+        name: "kimi",
+        aliases: &["moonshot"],
+        base_url: Some("https://api.moonshot.ai/v1"),
+        paths: Paths {
+            embeddings: None,
+            ..CHAT_PATHS
+        },
+        chat: ChatQuirks {
+            max_tokens: "max_completion_tokens",
+            temperature_max: 1.0,
+            // A forced tool is refused while thinking is on, which it is by default.
+            tool_required: "auto",
+            strict_tools: false,
+            reasoning: ReasoningControl::Thinking(&[]),
+            reasoning_of: &[("kimi-k3", ReasoningControl::Effort(LOW_HIGH_MAX))],
+            renamed: &[],
+            refused: &["logit_bias", "logprobs", "top_logprobs", "seed"],
+            unwanted: &["parallel_tool_calls"],
+            ..COMPATIBLE_CHAT
+        },
+        source: "https://platform.kimi.ai/docs/api/chat",
+        ..COMPATIBLE
+    },
+    Vendor {
+        name: "glm",
+        aliases: &["zhipu", "zai"],
+        base_url: Some("https://api.z.ai/api/paas/v4"),
+        chat: ChatQuirks {
+            stream_usage: StreamUsage::Always,
+            temperature_max: 1.0,
+            formats: Formats::ObjectOnly,
+            // "Currently only auto is supported."
+            tool_required: "auto",
+            strict_tools: false,
+            message_names: false,
+            reasoning: ReasoningControl::Thinking(&[]),
+            reasoning_of: &[("glm-5.3", ReasoningControl::Effort(LOW_HIGH_MAX))],
+            refused: &[
+                "frequency_penalty",
+                "presence_penalty",
+                "logit_bias",
+                "logprobs",
+                "top_logprobs",
+                "n",
+                "seed",
+            ],
+            unwanted: &["parallel_tool_calls", "user"],
+            ..COMPATIBLE_CHAT
+        },
+        source: "https://docs.z.ai/api-reference/llm/chat-completion",
+        ..COMPATIBLE
+    },
+    Vendor {
+        name: "doubao",
+        aliases: &["ark", "volcengine"],
+        base_url: Some("https://ark.cn-beijing.volces.com/api/v3"),
+        chat: ChatQuirks {
+            max_tokens: "max_completion_tokens",
+            reasoning: ReasoningControl::Thinking(LOW_TO_HIGH),
+            renamed: &[],
+            refused: &["n", "seed"],
+            unwanted: &["user"],
+            ..COMPATIBLE_CHAT
+        },
+        source: "https://www.volcengine.com/docs/82379/1494384",
+        ..COMPATIBLE
+    },
+    Vendor {
+        name: "vllm",
+        base_url: None,
+        chat: ChatQuirks {
+            top_k: true,
+            reasoning: ReasoningControl::ChatTemplate,
+            // gpt-oss reads the effort, the other models' templates a switch.
+            reasoning_of: &[
+                ("openai/gpt-oss", ReasoningControl::Effort(LOW_TO_HIGH)),
+                ("gpt-oss", ReasoningControl::Effort(LOW_TO_HIGH)),
+            ],
+            reasoning_back: Some("reasoning"),
+            developer_role: true,
+            renamed: &[],
+            ..COMPATIBLE_CHAT
+        },
+        source: "https://docs.vllm.ai/en/stable/serving/openai_compatible_server",
+        ..COMPATIBLE
+    },
+    Vendor {
+        name: "llamacpp",
+        aliases: &["llama.cpp", "llama-cpp"],
+        base_url: Some("http://127.0.0.1:8080/v1"),
+        chat: ChatQuirks {
+            top_k: true,
+            reasoning: ReasoningControl::ChatTemplate,
+            ..COMPATIBLE_CHAT
+        },
+        source: "https://github.com/ggml-org/llama.cpp/blob/master/tools/server/README.md",
+        ..COMPATIBLE
+    },
+    Vendor {
+        name: "ollama",
+        base_url: Some("http://127.0.0.1:11434/v1"),
+        chat: ChatQuirks {
+            reasoning: ReasoningControl::Effort(NONE_TO_HIGH),
+            reasoning_back: Some("reasoning"),
+            refused: &["logit_bias", "n"],
+            unwanted: &["user", "parallel_tool_calls"],
+            ..COMPATIBLE_CHAT
+        },
+        source: "https://docs.ollama.com/api/openai-compatibility",
+        ..COMPATIBLE
+    },
+    Vendor {
+        name: "openrouter",
+        base_url: Some("https://openrouter.ai/api/v1"),
+        chat: ChatQuirks {
+            top_k: true,
+            reasoning: ReasoningControl::OpenRouter,
+            reasoning_back: Some("reasoning"),
+            developer_role: true,
+            renamed: &[],
+            ..COMPATIBLE_CHAT
+        },
+        source: "https://openrouter.ai/docs/api-reference/parameters",
+        ..COMPATIBLE
+    },
+    Vendor {
+        name: "mistral",
+        base_url: Some("https://api.mistral.ai/v1"),
+        chat: ChatQuirks {
+            // Unknown fields are answered 422.
+            stream_usage: StreamUsage::Always,
+            temperature_max: 1.5,
+            tool_ids: ToolIds::NineAlphanumeric,
+            tool_required: "any",
+            reasoning: ReasoningControl::Effort(&[Effort::None, Effort::High]),
+            reasoning_back: None,
+            unknown_in_messages: false,
+            renamed: &[
+                ("max_completion_tokens", "max_tokens"),
+                ("seed", "random_seed"),
+            ],
+            refused: &["logit_bias", "logprobs", "top_logprobs"],
+            unwanted: &[
+                "prompt_cache_key",
+                "prompt_cache_retention",
+                "safety_identifier",
+                "service_tier",
+                "store",
+                "user",
+                "verbosity",
+            ],
+            ..COMPATIBLE_CHAT
+        },
+        source: "https://docs.mistral.ai/api/endpoint/chat",
+        ..COMPATIBLE
+    },
+    Vendor {
+        name: "groq",
+        base_url: Some("https://api.groq.com/openai/v1"),
+        paths: Paths {
+            embeddings: None,
+            ..CHAT_PATHS
+        },
+        chat: ChatQuirks {
+            max_tokens: "max_completion_tokens",
+            reasoning: ReasoningControl::Effort(LOW_TO_HIGH),
+            reasoning_of: &[("qwen/", ReasoningControl::None)],
+            reasoning_back: Some("reasoning"),
+            unknown_in_messages: false,
+            renamed: &[],
+            message_names: false,
+            // "Will result in a 400 error (yikes) if they are supplied."
+            refused: &["logprobs", "logit_bias", "top_logprobs"],
+            ..COMPATIBLE_CHAT
+        },
+        source: "https://console.groq.com/docs/openai",
+        ..COMPATIBLE
+    },
+    Vendor {
+        name: "xai",
+        aliases: &["grok"],
+        base_url: Some("https://api.x.ai/v1"),
+        paths: Paths {
+            responses: Some("/responses"),
+            ..CHAT_PATHS
+        },
+        chat: ChatQuirks {
+            max_tokens: "max_completion_tokens",
+            reasoning: ReasoningControl::Effort(LOW_TO_HIGH),
+            renamed: &[],
+            refused: &["logit_bias"],
+            ..COMPATIBLE_CHAT
+        },
+        source: "https://docs.x.ai/docs/api-reference",
+        ..COMPATIBLE
+    },
+    Vendor {
+        name: "together",
+        base_url: Some("https://api.together.xyz/v1"),
+        chat: ChatQuirks {
+            top_k: true,
+            reasoning: ReasoningControl::Effort(LOW_TO_HIGH),
+            reasoning_back: Some("reasoning"),
+            ..COMPATIBLE_CHAT
+        },
+        source: "https://docs.together.ai/reference/chat-completions-1",
+        ..COMPATIBLE
+    },
+    COMPATIBLE,
 ];
 
 /// All rows, in the order of the table.
@@ -100,22 +543,28 @@ pub fn all() -> &'static [Vendor] {
 /// The row of a name, as settings write it.
 #[must_use]
 pub fn find(name: &str) -> Option<&'static Vendor> {
-    VENDORS.iter().find(|vendor| vendor.name == name)
+    VENDORS
+        .iter()
+        .find(|vendor| vendor.name == name || vendor.aliases.contains(&name))
 }
 
 impl Vendor {
     /// Which of its APIs answers a client's, if any does.
     #[must_use]
     pub fn upstream_api(&self, api: ClientApi) -> Option<UpstreamApi> {
-        let paths = &self.paths;
-        let has = |path: Option<&str>, upstream| path.map(|_| upstream);
-        match api {
-            ClientApi::ChatCompletions => has(paths.chat, UpstreamApi::ChatCompletions),
-            ClientApi::Embeddings => has(paths.embeddings, UpstreamApi::Embeddings),
-            ClientApi::Responses => has(paths.responses, UpstreamApi::Responses),
-            ClientApi::Messages => has(paths.messages, UpstreamApi::Messages),
-            ClientApi::CountTokens => has(paths.count_tokens, UpstreamApi::CountTokens),
-        }
+        let upstream = match (api, self.dialect) {
+            (ClientApi::Embeddings, ProviderDialect::Gemini) => UpstreamApi::BatchEmbedContents,
+            (ClientApi::Embeddings, _) => UpstreamApi::Embeddings,
+            (ClientApi::CountTokens, ProviderDialect::Anthropic) => UpstreamApi::CountTokens,
+            (ClientApi::CountTokens, ProviderDialect::Gemini) => UpstreamApi::GeminiCountTokens,
+            (ClientApi::CountTokens, _) => return None,
+            (ClientApi::Responses, _) if self.paths.responses.is_some() => UpstreamApi::Responses,
+            (_, ProviderDialect::OpenAi) => UpstreamApi::ChatCompletions,
+            (_, ProviderDialect::OpenAiResponses) => UpstreamApi::Responses,
+            (_, ProviderDialect::Anthropic) => UpstreamApi::Messages,
+            (_, ProviderDialect::Gemini) => UpstreamApi::GenerateContent,
+        };
+        self.path(upstream, false).map(|_| upstream)
     }
 
     /// The header that shows a provider key, marked as a secret.
@@ -135,14 +584,137 @@ impl Vendor {
         Ok((name, value))
     }
 
-    pub(crate) fn path(&self, api: UpstreamApi) -> Option<&'static str> {
+    /// Whether calls need an API version, which settings must then name.
+    #[must_use]
+    pub fn wants_api_version(&self) -> bool {
+        self.paths
+            .chat
+            .is_some_and(|path| path.contains("{version}"))
+    }
+
+    pub(crate) fn path(&self, api: UpstreamApi, stream: bool) -> Option<&'static str> {
+        let paths = &self.paths;
         match api {
-            UpstreamApi::ChatCompletions => self.paths.chat,
-            UpstreamApi::Embeddings => self.paths.embeddings,
-            UpstreamApi::Responses => self.paths.responses,
-            UpstreamApi::Messages => self.paths.messages,
-            UpstreamApi::CountTokens => self.paths.count_tokens,
-            UpstreamApi::GenerateContent => None,
+            UpstreamApi::ChatCompletions => paths.chat,
+            UpstreamApi::Embeddings | UpstreamApi::BatchEmbedContents => paths.embeddings,
+            UpstreamApi::Responses => paths.responses,
+            UpstreamApi::Messages => paths.messages,
+            UpstreamApi::CountTokens | UpstreamApi::GeminiCountTokens => paths.count_tokens,
+            UpstreamApi::GenerateContent if stream => paths.stream_generate,
+            UpstreamApi::GenerateContent => paths.generate,
         }
+    }
+}
+
+impl ChatQuirks {
+    /// Whether a request for OpenAI may have to be changed.
+    pub(crate) fn differ(&self) -> bool {
+        !self.developer_role
+            || !self.message_names
+            || !self.renamed.is_empty()
+            || !self.refused.is_empty()
+            || !self.unwanted.is_empty()
+            || self.stream_usage != StreamUsage::OnRequest
+            || self.tool_ids != ToolIds::Any
+            || self.formats != Formats::Schema
+            || self.tool_required != "required"
+            || self.temperature_max < 2.0
+            || self.reasoning != ReasoningControl::Effort(NONE_TO_XHIGH)
+    }
+
+    pub(crate) fn refuses(&self, field: &str) -> bool {
+        self.refused.contains(&field) || self.unwanted.contains(&field)
+    }
+
+    /// What the vendor calls a field of OpenAI's.
+    pub(crate) fn name_of(&self, field: &'static str) -> &'static str {
+        let renamed = self.renamed.iter().find(|(from, _)| *from == field);
+        renamed.map_or(field, |(_, to)| to)
+    }
+
+    pub(crate) fn reasoning_control(&self, model: &str) -> ReasoningControl {
+        let exception = self
+            .reasoning_of
+            .iter()
+            .find(|(start, _)| model.starts_with(start));
+        exception.map_or(self.reasoning, |(_, control)| *control)
+    }
+}
+
+/// The effort among the allowed ones that comes nearest from above, or the highest. `allowed`
+/// rises; "none" is met by itself alone.
+pub(crate) fn nearest_effort(wanted: Effort, allowed: &[Effort]) -> Option<Effort> {
+    if wanted == Effort::None {
+        return allowed.contains(&wanted).then_some(wanted);
+    }
+    let above = allowed.iter().find(|effort| **effort >= wanted);
+    above.or_else(|| allowed.last()).copied()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_found() {
+        let mut seen = std::collections::HashSet::new();
+        for vendor in all() {
+            for name in vendor.aliases.iter().chain([&vendor.name]) {
+                assert!(seen.insert(*name), "{name} stands twice");
+                assert_eq!(find(name).unwrap().name, vendor.name);
+            }
+        }
+    }
+
+    #[test]
+    fn every_row_answers_chat_and_names_its_source() {
+        for vendor in all() {
+            for api in [
+                ClientApi::ChatCompletions,
+                ClientApi::Responses,
+                ClientApi::Messages,
+            ] {
+                assert!(
+                    vendor.upstream_api(api).is_some(),
+                    "{} {api:?}",
+                    vendor.name
+                );
+            }
+            assert!(vendor.source.starts_with("https://"), "{}", vendor.name);
+        }
+    }
+
+    #[test]
+    fn keys_are_shown_as_the_vendor_wants_and_marked_secret() {
+        let shown = |vendor: &str, key| find(vendor).unwrap().auth_header(key);
+        let (name, value) = shown("openai", "sk-1").unwrap();
+        assert_eq!(
+            (name.as_str(), value.as_bytes()),
+            ("authorization", b"Bearer sk-1".as_slice())
+        );
+        assert!(value.is_sensitive());
+        let (name, value) = shown("anthropic", "sk-2").unwrap();
+        assert_eq!(
+            (name.as_str(), value.as_bytes()),
+            ("x-api-key", b"sk-2".as_slice())
+        );
+        assert!(shown("gemini", "with\nline feed").is_err());
+    }
+
+    #[test]
+    fn efforts_come_nearest_from_above() {
+        assert_eq!(
+            nearest_effort(Effort::Medium, LOW_HIGH_MAX),
+            Some(Effort::High)
+        );
+        assert_eq!(
+            nearest_effort(Effort::XHigh, LOW_TO_HIGH),
+            Some(Effort::High)
+        );
+        assert_eq!(nearest_effort(Effort::None, LOW_TO_HIGH), None);
+        assert_eq!(
+            nearest_effort(Effort::Minimal, NONE_TO_HIGH),
+            Some(Effort::Low)
+        );
     }
 }

@@ -1,15 +1,21 @@
 //! Just enough JSON for bytes on their way through: a cursor over complete text, an extractor over
-//! text that arrives in pieces, and places.
+//! text that arrives in pieces, places and paths, and a writer.
 //!
-//! Whatever is taken apart and put together again goes through serde instead.
+//! Whether text is JSON at all is serde_json's to say, before anything here trusts it.
 
 mod cursor;
 mod extract;
+mod read;
+mod text;
+mod write;
 
 use std::ops::Range;
 
 pub(crate) use cursor::Cursor;
 pub(crate) use extract::{Extractor, Pattern, Step, Want};
+pub(crate) use read::{Invalid, Object, Path, as_text, each, type_name};
+pub(crate) use text::Text;
+pub(crate) use write::Writer;
 
 /// The range that `part` takes up in `whole`, of which it must be a part.
 pub(crate) fn span_in(whole: &str, part: &str) -> Range<usize> {

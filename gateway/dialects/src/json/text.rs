@@ -1,0 +1,101 @@
+//! Text as JSON holds it: still escaped.
+//!
+//! Every dialect escapes text the same way, so text passes from one body into another without
+//! being taken apart and put together again.
+
+use std::borrow::Cow;
+
+/// What stands between the quotes of a JSON string.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Text<'a>(Cow<'a, str>);
+
+impl<'a> Text<'a> {
+    pub(crate) const EMPTY: Text<'static> = Text(Cow::Borrowed(""));
+
+    /// From the inside of a string that is known to be valid.
+    pub(crate) const fn escaped(inner: &'a str) -> Self {
+        Self(Cow::Borrowed(inner))
+    }
+
+    /// From plain text, which is escaped if it must be.
+    pub(crate) fn plain(text: &'a str) -> Self {
+        if text
+            .bytes()
+            .any(|byte| byte < b' ' || byte == b'"' || byte == b'\\')
+        {
+            let quoted = super::quoted(text);
+            return Self(Cow::Owned(quoted[1..quoted.len() - 1].to_owned()));
+        }
+        Self(Cow::Borrowed(text))
+    }
+
+    pub(crate) fn owned(text: String) -> Text<'static> {
+        Text::plain(&text).into_owned()
+    }
+
+    pub(crate) fn as_escaped(&self) -> &str {
+        &self.0
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// The text itself. `None` where an escape is half of a surrogate pair.
+    pub(crate) fn unescape(&self) -> Option<Cow<'_, str>> {
+        if memchr::memchr(b'\\', self.0.as_bytes()).is_none() {
+            return Some(Cow::Borrowed(&self.0));
+        }
+        super::unescape(self.0.as_bytes(), usize::MAX).map(Cow::Owned)
+    }
+
+    pub(crate) fn push(&mut self, other: &Text<'_>) {
+        self.0.to_mut().push_str(&other.0);
+    }
+
+    /// Whether it is this plain text, which must need no escapes.
+    pub(crate) fn is(&self, plain: &str) -> bool {
+        self.0 == plain
+    }
+
+    pub(crate) fn into_owned(self) -> Text<'static> {
+        Text(Cow::Owned(self.0.into_owned()))
+    }
+
+    pub(crate) fn borrowed(&self) -> Text<'_> {
+        Text(Cow::Borrowed(&self.0))
+    }
+
+    /// The text after a prefix that needs no escapes.
+    pub(crate) fn strip_prefix(&self, prefix: &str) -> Option<Text<'_>> {
+        self.0
+            .strip_prefix(prefix)
+            .map(|rest| Text(Cow::Borrowed(rest)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_is_escaped_only_if_it_must_be() {
+        assert_eq!(Text::plain("é plain").as_escaped(), "é plain");
+        assert_eq!(
+            Text::plain("a\"b\\c\n\u{1}").as_escaped(),
+            r#"a\"b\\c\n\u0001"#
+        );
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn escaping_is_undone(text in ".*") {
+            let escaped = Text::plain(&text);
+            proptest::prop_assert_eq!(escaped.unescape(), Some(text.as_str().into()));
+        }
+    }
+}

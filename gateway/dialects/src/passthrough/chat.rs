@@ -1,0 +1,164 @@
+//! Chat completions, and embeddings, on their way through.
+
+use super::{name, read_error};
+use crate::json::{Cursor, Pattern, Step, Want};
+use crate::response::{FinishReason, ResponseFacts};
+use crate::usage;
+
+/// Reads the data of one event. Returns whether it is the usage chunk: usage, and no choices.
+pub(super) fn read_event(data: &[u8], facts: &mut ResponseFacts) -> bool {
+    if data == b"[DONE]" {
+        facts.terminal_seen = true;
+        return false;
+    }
+    read_chunk(data, facts)
+}
+
+fn read_chunk(data: &[u8], facts: &mut ResponseFacts) -> bool {
+    let (mut has_usage, mut has_no_choices) = (false, false);
+    Cursor::new(data).object(|key, cursor| {
+        match key {
+            b"choices" => has_no_choices = read_choices(cursor, facts)? == 0,
+            b"usage" => has_usage = read_usage(cursor, facts)?,
+            b"model" if facts.upstream_model.is_none() => {
+                facts.upstream_model = name(cursor)?;
+            }
+            b"id" if facts.upstream_id.is_none() => facts.upstream_id = name(cursor)?,
+            b"x_groq" => read_groq(cursor, facts)?,
+            b"error" => read_error(cursor, facts)?,
+            _ => cursor.skip()?,
+        }
+        Some(())
+    });
+    has_usage && has_no_choices
+}
+
+/// Returns how many choices there are.
+fn read_choices(cursor: &mut Cursor<'_>, facts: &mut ResponseFacts) -> Option<usize> {
+    if cursor.peek()? != b'[' {
+        return cursor.skip().map(|()| 0);
+    }
+    let mut choices = 0;
+    cursor.array(|cursor| {
+        choices += 1;
+        cursor.object(|key, cursor| match key {
+            b"delta" => read_delta(cursor, facts),
+            b"finish_reason" => {
+                let reason = cursor.string_or_skip()?;
+                facts.finish_reason = reason.map(finish_reason).or(facts.finish_reason);
+                Some(())
+            }
+            // Moonshot puts usage here.
+            b"usage" => read_usage(cursor, facts).map(|_| ()),
+            _ => cursor.skip(),
+        })
+    })?;
+    Some(choices)
+}
+
+/// Counts the text in a delta, whatever it is text of.
+fn read_delta(cursor: &mut Cursor<'_>, facts: &mut ResponseFacts) -> Option<()> {
+    if cursor.peek()? != b'{' {
+        return cursor.skip();
+    }
+    cursor.object(|key, cursor| {
+        match key {
+            b"content" | b"reasoning_content" | b"reasoning" | b"refusal" => {
+                // Content may come in parts, and counts as it stands then.
+                let text = match cursor.peek()? {
+                    b'"' => cursor.string()?,
+                    b'[' | b'{' => cursor.value()?,
+                    _ => return cursor.skip(),
+                };
+                facts.text_bytes += text.len() as u64;
+            }
+            b"tool_calls" | b"function_call" | b"audio" => match cursor.peek()? {
+                b'[' | b'{' => facts.text_bytes += cursor.value()?.len() as u64,
+                _ => cursor.skip()?,
+            },
+            _ => cursor.skip()?,
+        }
+        Some(())
+    })
+}
+
+/// Groq reports usage in a field of its own.
+fn read_groq(cursor: &mut Cursor<'_>, facts: &mut ResponseFacts) -> Option<()> {
+    if cursor.peek()? != b'{' {
+        return cursor.skip();
+    }
+    cursor.object(|key, cursor| match key {
+        b"usage" => read_usage(cursor, facts).map(|_| ()),
+        _ => cursor.skip(),
+    })
+}
+
+/// Returns whether there was usage.
+fn read_usage(cursor: &mut Cursor<'_>, facts: &mut ResponseFacts) -> Option<bool> {
+    let found = usage::openai(cursor.value()?);
+    facts.usage = found.or(facts.usage);
+    Some(found.is_some())
+}
+
+/// The words of chat completions, those of its relatives included.
+pub(crate) fn finish_reason(word: &[u8]) -> FinishReason {
+    match word {
+        b"stop" | b"eos" | b"end_turn" => FinishReason::Stop,
+        b"length" | b"max_tokens" | b"model_length" => FinishReason::Length,
+        b"tool_calls" | b"function_call" | b"tool_use" => FinishReason::ToolCalls,
+        // GLM says `sensitive`.
+        b"content_filter" | b"sensitive" => FinishReason::ContentFilter,
+        b"refusal" => FinishReason::Refusal,
+        b"error" | b"network_error" | b"insufficient_system_resource" => FinishReason::Error,
+        _ => FinishReason::Other,
+    }
+}
+
+/// What is wanted of a plain body, in the order of [`super::Wanted`].
+pub(super) const PATTERNS: &[Pattern] = &[
+    Pattern {
+        path: &[Step::Key("usage")],
+        want: Want::Capture,
+    },
+    Pattern {
+        path: &[Step::Key("model")],
+        want: Want::Capture,
+    },
+    Pattern {
+        path: &[Step::Key("id")],
+        want: Want::Capture,
+    },
+    Pattern {
+        path: &[
+            Step::Key("choices"),
+            Step::Element,
+            Step::Key("finish_reason"),
+        ],
+        want: Want::Capture,
+    },
+    Pattern {
+        path: &[Step::Key("error")],
+        want: Want::Capture,
+    },
+    Pattern {
+        path: &[
+            Step::Key("choices"),
+            Step::Element,
+            Step::Key("message"),
+            Step::AnyOf(&["content", "reasoning_content", "reasoning", "refusal"]),
+        ],
+        want: Want::TextBytes,
+    },
+    Pattern {
+        path: &[
+            Step::Key("choices"),
+            Step::Element,
+            Step::Key("message"),
+            Step::Key("tool_calls"),
+            Step::Element,
+            Step::Key("function"),
+            Step::Key("arguments"),
+        ],
+        want: Want::TextBytes,
+    },
+];

@@ -1,0 +1,105 @@
+//! Anthropic messages on their way through.
+
+use super::{name, read_error};
+use crate::json::{Cursor, Pattern, Step, Want};
+use crate::messages::stop_reason;
+use crate::response::ResponseFacts;
+use crate::usage::AnthropicCounts;
+
+/// Reads the data of one event.
+pub(super) fn read_event(data: &[u8], counts: &mut AnthropicCounts, facts: &mut ResponseFacts) {
+    let _ = Cursor::new(data).object(|key, cursor| match key {
+        b"type" => {
+            if cursor.string_or_skip()? == Some(b"message_stop") {
+                facts.terminal_seen = true;
+            }
+            Some(())
+        }
+        b"message" => read_message(cursor, counts, facts),
+        b"delta" => read_delta(cursor, facts),
+        b"usage" => read_usage(cursor, counts, facts),
+        b"error" => read_error(cursor, facts),
+        _ => cursor.skip(),
+    });
+}
+
+fn read_message(
+    cursor: &mut Cursor<'_>,
+    counts: &mut AnthropicCounts,
+    facts: &mut ResponseFacts,
+) -> Option<()> {
+    if cursor.peek()? != b'{' {
+        return cursor.skip();
+    }
+    cursor.object(|key, cursor| {
+        match key {
+            b"id" => facts.upstream_id = name(cursor)?,
+            b"model" => facts.upstream_model = name(cursor)?,
+            b"usage" => read_usage(cursor, counts, facts)?,
+            _ => cursor.skip()?,
+        }
+        Some(())
+    })
+}
+
+fn read_delta(cursor: &mut Cursor<'_>, facts: &mut ResponseFacts) -> Option<()> {
+    if cursor.peek()? != b'{' {
+        return cursor.skip();
+    }
+    cursor.object(|key, cursor| {
+        match key {
+            b"text" | b"thinking" | b"partial_json" => {
+                let text = cursor.string_or_skip()?;
+                facts.text_bytes += text.map_or(0, <[u8]>::len) as u64;
+            }
+            b"stop_reason" => {
+                let reason = cursor.string_or_skip()?.map(stop_reason);
+                facts.finish_reason = reason.or(facts.finish_reason);
+            }
+            _ => cursor.skip()?,
+        }
+        Some(())
+    })
+}
+
+fn read_usage(
+    cursor: &mut Cursor<'_>,
+    counts: &mut AnthropicCounts,
+    facts: &mut ResponseFacts,
+) -> Option<()> {
+    counts.read(cursor.value()?);
+    facts.usage = counts.usage();
+    Some(())
+}
+
+/// What is wanted of a plain body, in the order of [`super::Wanted`].
+pub(super) const PATTERNS: &[Pattern] = &[
+    Pattern {
+        path: &[Step::Key("usage")],
+        want: Want::Capture,
+    },
+    Pattern {
+        path: &[Step::Key("model")],
+        want: Want::Capture,
+    },
+    Pattern {
+        path: &[Step::Key("id")],
+        want: Want::Capture,
+    },
+    Pattern {
+        path: &[Step::Key("stop_reason")],
+        want: Want::Capture,
+    },
+    Pattern {
+        path: &[Step::Key("error")],
+        want: Want::Capture,
+    },
+    Pattern {
+        path: &[
+            Step::Key("content"),
+            Step::Element,
+            Step::AnyOf(&["text", "thinking"]),
+        ],
+        want: Want::TextBytes,
+    },
+];

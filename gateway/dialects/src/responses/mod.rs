@@ -1,0 +1,14 @@
+//! OpenAI responses.
+//!
+//! Source: platform.openai.com/docs/api-reference/responses and, for streams,
+//! platform.openai.com/docs/api-reference/responses-streaming.
+
+mod read_answer;
+mod read_request;
+mod write_answer;
+mod write_request;
+
+pub(crate) use read_answer::{StreamReader, read_plain};
+pub(crate) use read_request::read_request;
+pub(crate) use write_answer::{StreamWriter, write_plain};
+pub(crate) use write_request::write_request;
