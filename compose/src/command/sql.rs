@@ -97,3 +97,19 @@ pub(crate) fn said(message: &str) -> &str {
         .split_once("DB::Exception: ")
         .map_or(message, |(_, said)| said)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::said;
+
+    #[test]
+    fn an_error_is_said_without_its_number_and_version() {
+        let message = "bad response: Code: 47. DB::Exception: Unknown identifier `x`. \
+                       (UNKNOWN_IDENTIFIER) (version 26.7.2.1)\n";
+        assert_eq!(
+            said(message),
+            "Unknown identifier `x`. (UNKNOWN_IDENTIFIER)"
+        );
+        assert_eq!(said("network error"), "network error");
+    }
+}

@@ -152,3 +152,29 @@ fn quoted(word: &str) -> String {
     }
     format!("'{}'", word.replace('\'', "'\\''"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::quoted;
+
+    #[test]
+    fn words_survive_a_shell() {
+        for word in [
+            "target/release/weir",
+            "a b",
+            "it's",
+            "$HOME",
+            "",
+            "a;b",
+            "*",
+            "data-ä",
+        ] {
+            let line = format!("printf %s {}", quoted(word));
+            let said = std::process::Command::new("sh")
+                .args(["-c", &line])
+                .output()
+                .unwrap();
+            assert_eq!(String::from_utf8(said.stdout).unwrap(), word);
+        }
+    }
+}
