@@ -237,7 +237,7 @@ impl Walk {
         seqs: &RangeInclusive<u64>,
     ) -> io::Result<Option<(u64, u64)>> {
         let mut from = 0;
-        while let Some((at, bytes)) = frame::find_header(window, from, seqs) {
+        while let Some((at, bytes)) = frame::find_header(self.seed, window, from, seqs) {
             let offset = base + at as u64;
             let candidate = match window.get(at..at + bytes) {
                 Some(_) => window.slice(at..at + bytes),

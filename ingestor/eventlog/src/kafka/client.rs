@@ -1,5 +1,6 @@
 //! What librdkafka has to say goes into our log, at our levels.
 
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -12,20 +13,18 @@ const REPEAT: Duration = Duration::from_secs(30);
 /// Reports errors of the client, each kind only so often: without brokers it has several a second.
 #[derive(Debug, Default)]
 pub(crate) struct Reporter {
-    last: Mutex<Option<(String, Instant)>>,
+    reported: Mutex<HashMap<i32, Instant>>,
 }
 
 impl Reporter {
     pub(crate) fn error(&self, error: &KafkaError, reason: &str) {
-        let kind = error.to_string();
         let now = Instant::now();
-        let mut last = self.last.lock();
-        let repeated = last
-            .as_ref()
-            .is_some_and(|(same, at)| *same == kind && now.duration_since(*at) < REPEAT);
-        if !repeated {
+        let kind = error.rdkafka_error_code().map_or(0, |code| code as i32);
+        let mut reported = self.reported.lock();
+        let recently = |at: &Instant| now.duration_since(*at) < REPEAT;
+        if !reported.get(&kind).is_some_and(recently) {
             tracing::warn!(%error, reason, "kafka is in trouble");
-            *last = Some((kind, now));
+            reported.insert(kind, now);
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use rdkafka::ClientConfig;
+use rdkafka::config::RDKafkaLogLevel;
 
 use crate::caps::PAYLOAD_BYTES_MAX;
 
@@ -103,6 +104,8 @@ impl KafkaOptions {
 
     fn client(&self) -> ClientConfig {
         let mut config = ClientConfig::new();
+        // By default the crate asks the global logger of a library that we don't use.
+        config.set_log_level(RDKafkaLogLevel::Info);
         config
             .set("bootstrap.servers", &self.brokers)
             .set("client.id", "weir")

@@ -344,7 +344,7 @@ impl Shipping {
     }
 
     fn await_topic(&self) {
-        while self.shared.stop_at().is_none() {
+        while !self.shared.is_over() {
             match ensure_topic(&self.options.kafka) {
                 Ok(()) => return,
                 Err(error) => {

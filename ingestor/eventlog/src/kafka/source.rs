@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -139,6 +140,8 @@ impl KafkaSource {
                     expected: BTreeMap::new(),
                     carried: None,
                     paused: false,
+                    subscribed: false,
+                    subscribe_at: None,
                 };
                 consuming.run(&inbox, &outbox);
             };
@@ -213,9 +216,16 @@ impl ConsumerContext for Membership {
         }
     }
 
-    fn post_rebalance(&self, _: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
+    fn post_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
         match rebalance {
-            Rebalance::Assign(partitions) => self.assign(numbers(partitions)),
+            Rebalance::Assign(partitions) => {
+                // librdkafka keeps a partition paused that was taken away while it was, and given
+                // back.
+                if let Err(error) = consumer.resume(partitions) {
+                    self.reporter.error(&error, "resume partitions");
+                }
+                self.assign(numbers(partitions));
+            }
             Rebalance::Revoke(_) => {}
             Rebalance::Error(error) => self.reporter.error(error, "rebalance"),
         }
@@ -234,11 +244,18 @@ fn numbers(partitions: &TopicPartitionList) -> BTreeSet<i32> {
         .collect()
 }
 
+/// A number that rises and that no other source of this process has: a batch of an earlier source
+/// must not be taken for one of this.
+fn next_epoch() -> u64 {
+    static EPOCHS: AtomicU64 = AtomicU64::new(1);
+    EPOCHS.fetch_add(1, Relaxed)
+}
+
 impl Membership {
     fn assign(&self, partitions: BTreeSet<i32>) {
         let mut state = self.state.lock();
-        state.epoch += 1;
-        let epoch = state.epoch;
+        let epoch = next_epoch();
+        state.epoch = epoch;
         for partition in partitions {
             state.owned.insert(partition, epoch);
             state.assigned.insert(partition);
@@ -248,7 +265,7 @@ impl Membership {
 
     fn revoke(&self, partitions: BTreeSet<i32>) {
         let mut state = self.state.lock();
-        state.epoch += 1;
+        state.epoch = next_epoch();
         for partition in partitions {
             state.owned.remove(&partition);
             state.assigned.remove(&partition);
@@ -377,57 +394,52 @@ struct Consuming {
     /// A batch's first message, if it came while none was asked for.
     carried: Option<SourceBatch>,
     paused: bool,
+    subscribed: bool,
+    subscribe_at: Option<Instant>,
 }
 
 impl Consuming {
     fn run(mut self, inbox: &Inbox, outbox: &Outbox) {
-        if !self.subscribe(inbox, outbox) {
-            return;
-        }
-        loop {
+        while !self.consumer.context().state.lock().stopping {
             match inbox.next(IDLE) {
-                Some(Order::Commit(commit)) => {
-                    self.consumer.context().commit(&self.consumer, commit);
-                }
+                Some(Order::Stop) => break,
+                Some(Order::Commit(commit)) => self.commit(commit),
                 Some(Order::Batch(limits)) => {
                     let batch = self.batch(inbox, &limits).map_err(SourceError::from);
                     if outbox.blocking_send(batch).is_err() {
                         break;
                     }
                 }
-                Some(Order::Stop) => break,
-                None => self.idle(),
-            }
-            if self.consumer.context().state.lock().stopping {
-                break;
+                None if self.subscribed => self.idle(),
+                None => {}
             }
         }
         // Dropping the consumer leaves the group; no one commits any more.
         self.consumer.context().state.lock().stopping = true;
     }
 
-    /// Subscribes once the topic is there. `false` if it was told to stop before.
-    fn subscribe(&mut self, inbox: &Inbox, outbox: &Outbox) -> bool {
-        while let Err(error) = ensure_topic(&self.options) {
-            tracing::warn!(%error, topic = %self.topic, "topic not there yet");
-            let until = Instant::now() + RETRY;
-            while let Some(left) = until.checked_duration_since(Instant::now()) {
-                match inbox.next_urgent(left) {
-                    Some(Order::Stop) => return false,
-                    Some(Order::Commit(commit)) => {
-                        self.consumer.context().commit(&self.consumer, commit);
-                    }
-                    Some(Order::Batch(_)) | None => {}
-                }
+    fn commit(&self, commit: Commit) {
+        self.consumer.context().commit(&self.consumer, commit);
+    }
+
+    /// Joins the group, if the topic is there or can be made. Asks for it now and then.
+    fn subscribe(&mut self) -> Result<(), SourceFault> {
+        let now = Instant::now();
+        if self.subscribed || self.subscribe_at.is_some_and(|at| now < at) {
+            return Ok(());
+        }
+        match ensure_topic(&self.options) {
+            Ok(()) => {
+                let subscribed = self.consumer.subscribe(&[&self.topic]);
+                subscribed.map_err(|source| self.read_fault(source))?;
+                self.subscribed = true;
+            }
+            Err(error) => {
+                tracing::warn!(%error, topic = %self.topic, "topic not there yet");
+                self.subscribe_at = Some(Instant::now() + RETRY);
             }
         }
-        match self.consumer.subscribe(&[&self.topic]) {
-            Ok(()) => true,
-            Err(source) => {
-                let _ = outbox.blocking_send(Err(self.read_fault(source).into()));
-                false
-            }
-        }
+        Ok(())
     }
 
     fn read_fault(&self, source: KafkaError) -> SourceFault {
@@ -442,16 +454,14 @@ impl Consuming {
         let mut batch = self.carried.take().unwrap_or_default();
         while !batch.is_full(limits) {
             let left = deadline.saturating_duration_since(Instant::now());
-            match self.poll(&mut batch, left.min(POLL)) {
-                Ok(()) => {}
+            let pause = match self.step(&mut batch, left.min(POLL)) {
+                Ok(pause) => pause,
                 Err(error) if batch.is_empty() => return Err(error),
                 // What was read is given first; an error that lasts will come again.
                 Err(_) => break,
-            }
-            match inbox.next_urgent(Duration::ZERO) {
-                Some(Order::Commit(commit)) => {
-                    self.consumer.context().commit(&self.consumer, commit);
-                }
+            };
+            match inbox.next_urgent(pause) {
+                Some(Order::Commit(commit)) => self.commit(commit),
                 Some(Order::Stop) => break,
                 Some(Order::Batch(_)) | None => {}
             }
@@ -462,11 +472,20 @@ impl Consuming {
         Ok(self.hand_over(batch))
     }
 
+    /// Takes the next message, or tries to join the group. Says how long to pause then.
+    fn step(&mut self, batch: &mut SourceBatch, wait: Duration) -> Result<Duration, SourceFault> {
+        self.subscribe()?;
+        if !self.subscribed {
+            return Ok(wait);
+        }
+        self.poll(batch, wait)?;
+        Ok(Duration::ZERO)
+    }
+
     /// Serves the group while the ingestor wants nothing: pauses the partitions, so that polling,
     /// which tells the group that we live, brings no messages.
     fn idle(&mut self) {
-        let assigned = !self.consumer.context().state.lock().assigned.is_empty();
-        if !self.paused || assigned {
+        if !self.paused {
             let paused = self
                 .consumer
                 .assignment()
@@ -507,17 +526,15 @@ impl Consuming {
             Some(Err(source @ KafkaError::MessageConsumptionFatal(_))) => {
                 return Err(self.read_fault(source));
             }
-            // The client gets over it by itself.
-            Some(Err(error)) => {
-                self.consumer.context().reporter.error(&error, "poll");
-                None
-            }
-            None => None,
+            // The client gets over it by itself, and has reported it.
+            Some(Err(_)) | None => None,
         };
         let (assigned, revoked) = rebalanced;
         for partition in revoked.iter().chain(&assigned) {
             self.expected.remove(partition);
         }
+        // What has just been assigned is not paused.
+        self.paused &= assigned.is_empty();
         if !revoked.is_empty() {
             batch.forget_partitions(&revoked);
         }

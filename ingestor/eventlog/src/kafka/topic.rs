@@ -10,7 +10,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use super::KafkaOptions;
 use super::options::MESSAGE_BYTES_MAX;
 
-const TIMEOUT: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Asks whether the topic is there, and makes it if not. Blocks for some seconds if no broker
 /// answers.

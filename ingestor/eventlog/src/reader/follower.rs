@@ -356,7 +356,7 @@ impl Follower {
         let look = now >= self.look_at;
         if look && !self.dead {
             self.look_at = now + READ_LIVENESS;
-            self.dead = self.close_if_dead(stats)?;
+            self.dead = self.close_if_dead(stats)? != Outcome::Alive;
         }
         let sealed = if look || self.dead {
             self.next_segment()?.is_some()
@@ -371,20 +371,17 @@ impl Follower {
         Ok(self.fate != Fate::Live)
     }
 
-    fn close_if_dead(&self, stats: &mut ReaderStats) -> Result<bool, FileError> {
+    /// Closes the stream if its writer is dead and did not.
+    fn close_if_dead(&self, stats: &mut ReaderStats) -> Result<Outcome, FileError> {
         let outcome = match recover_unmarked(&self.dir, self.handed.stream) {
             Err(error) if error.source.kind() == ErrorKind::NotFound => Outcome::Empty,
             outcome => outcome?,
         };
-        match outcome {
-            Outcome::Alive => return Ok(false),
-            Outcome::Closed | Outcome::Empty => {}
-            Outcome::Recovered { torn_bytes } => {
-                stats.streams_recovered += 1;
-                stats.torn_bytes += torn_bytes;
-            }
+        if let Outcome::Recovered { torn_bytes } = outcome {
+            stats.streams_recovered += 1;
+            stats.torn_bytes += torn_bytes;
         }
-        Ok(true)
+        Ok(outcome)
     }
 
     /// Segments are named by their first number, so the next one's name is known beforehand, and a
@@ -406,9 +403,14 @@ impl Follower {
     /// Goes on behind the end of a segment that will not change any more.
     fn leave_segment(&mut self, intake: &mut Intake<'_>) -> Result<(), FileError> {
         self.sync();
-        match self.next_segment()? {
-            Some(next) => self.enter_segment(next),
-            None => self.finish(intake),
+        if let Some(next) = self.next_segment()? {
+            self.enter_segment(next);
+            return Ok(());
+        }
+        // The end that the stream was given has gone bad before it was read: it gets another one.
+        match self.close_if_dead(intake.stats)? {
+            Outcome::Recovered { .. } => {}
+            Outcome::Alive | Outcome::Closed | Outcome::Empty => self.finish(intake),
         }
         Ok(())
     }
