@@ -126,7 +126,11 @@ impl Translator {
                 let body = std::mem::take(body);
                 self.read_body(&body, facts, w)?;
             }
-            Source::Stream(_) => self.read_events(None, facts, w)?,
+            Source::Stream(_) => match self.read_events(None, facts, w) {
+                // What is left at the end and makes no sense was cut off.
+                Err(StreamError::Malformed { .. }) => return Err(StreamError::Truncated),
+                read => read?,
+            },
         }
         match (self.filter.ended, self.filter.finished) {
             (true, _) => Ok(()),
@@ -405,6 +409,7 @@ struct Filter {
     /// The call of such a tool, until it is whole.
     pending: Option<Pending>,
     had_calls: bool,
+    had_refusal: bool,
     finished: bool,
     ended: bool,
 }
@@ -424,6 +429,7 @@ impl Filter {
             free_text_tools: exchange.free_text_tools.clone(),
             pending: None,
             had_calls: false,
+            had_refusal: false,
             finished: false,
             ended: false,
         }
@@ -434,6 +440,7 @@ impl Filter {
             return;
         }
         note(&event, facts);
+        self.had_refusal |= matches!(event, Event::Refusal(_));
         if self.hold(&event, facts, emit) {
             return;
         }
@@ -463,6 +470,7 @@ impl Filter {
                 // Some providers say that they stopped when they stopped to call tools.
                 let reason = match reason {
                     FinishReason::Stop if self.had_calls => FinishReason::ToolCalls,
+                    FinishReason::Stop if self.had_refusal => FinishReason::Refusal,
                     reason => reason,
                 };
                 facts.finish_reason = Some(reason);
@@ -572,5 +580,6 @@ fn note(event: &Event<'_>, facts: &mut ResponseFacts) {
 
 fn name(text: &Text<'_>) -> Option<String> {
     let name = text.unescape()?;
-    (name.len() <= caps::RESPONSE_NAME_BYTES_MAX).then(|| name.into_owned())
+    let fits = !name.is_empty() && name.len() <= caps::RESPONSE_NAME_BYTES_MAX;
+    fits.then(|| name.into_owned())
 }

@@ -378,9 +378,16 @@ fn describe_outcome(client: &Client, outcome: &Outcome) -> String {
         .unwrap();
     }
     if let Some(usage) = &facts.usage {
-        let usage = format!("{usage:?}").replace("Some(", "").replace(')', "");
-        let known = usage.split(", ").filter(|count| !count.ends_with("None"));
-        writeln!(out, "{}", known.collect::<Vec<_>>().join(", ")).unwrap();
+        let usage = format!("{usage:?}")
+            .replace("Some(", "")
+            .replace([')', '{', '}'], "");
+        let known = usage.split(',').filter(|count| !count.contains(": None"));
+        writeln!(
+            out,
+            "{}",
+            known.map(str::trim).collect::<Vec<_>>().join(", ")
+        )
+        .unwrap();
     }
     if client.stream || serde_json::from_str::<serde::de::IgnoredAny>(text).is_err() {
         out.push_str(text);

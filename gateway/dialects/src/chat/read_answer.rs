@@ -61,11 +61,16 @@ impl StreamReader {
             return Ok(());
         }
         if !self.started {
-            self.started = true;
-            sink(Event::Start {
-                id: lenient_text(&mut chunk, "id"),
-                model: lenient_text(&mut chunk, "model"),
-            });
+            let (id, model) = (
+                lenient_text(&mut chunk, "id"),
+                lenient_text(&mut chunk, "model"),
+            );
+            // Azure sends a chunk about the prompt first, in which nothing has a name.
+            let is_named = id.as_ref().is_some_and(|id| !id.is_empty());
+            if is_named || chunk.take("choices").is_some_and(|choices| choices != "[]") {
+                self.started = true;
+                sink(Event::Start { id, model });
+            }
         }
         chunk.each("choices", |raw, path| {
             self.read_choice(Object::read(raw, *path)?, content, sink)

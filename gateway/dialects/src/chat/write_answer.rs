@@ -19,18 +19,21 @@ pub(crate) struct StreamWriter {
     /// Reasoning since the last proof: a proof is brought back together with what it proves.
     reasoning: Text<'static>,
     proofs: u64,
+    had_refusal: bool,
 }
 
 impl StreamWriter {
     pub(crate) fn new(identity: Identity, wants_usage: bool) -> Self {
         let (head, usage, reasoning) = (String::new(), None, Text::EMPTY);
+        let (proofs, had_refusal) = (0, false);
         Self {
             identity,
             wants_usage,
             head,
             usage,
             reasoning,
-            proofs: 0,
+            proofs,
+            had_refusal,
         }
     }
 
@@ -38,7 +41,10 @@ impl StreamWriter {
         match event {
             Event::Start { id, model } => self.start(id.as_ref(), model.as_ref(), w),
             Event::Text(text) => self.delta(w, |w| w.put_text("content", text)),
-            Event::Refusal(text) => self.delta(w, |w| w.put_text("refusal", text)),
+            Event::Refusal(text) => {
+                self.had_refusal = true;
+                self.delta(w, |w| w.put_text("refusal", text));
+            }
             Event::Reasoning(text) => {
                 self.reasoning.push(text);
                 self.delta(w, |w| w.put_text("reasoning_content", text));
@@ -81,7 +87,10 @@ impl StreamWriter {
                 });
             }
             Event::Usage(usage) => self.usage = Some(*usage),
-            Event::Finish { reason, .. } => self.chunk(w, |_| {}, Some(finish_word(*reason))),
+            Event::Finish { reason, .. } => {
+                let word = finish_word(*reason, self.had_refusal);
+                self.chunk(w, |_| {}, Some(word));
+            }
             Event::Alive => w.verbatim(": keep-alive\n\n"),
             Event::End => self.end(w),
             Event::Failed(_) => {}
@@ -155,10 +164,12 @@ pub(crate) fn write_plain(answer: &Answer, identity: &Identity) -> String {
                 w.put_u64("index", 0);
                 w.put_object("message", |w| write_message(w, answer, identity));
                 w.put_null("logprobs");
-                w.put_str(
-                    "finish_reason",
-                    finish_word(answer.finish.unwrap_or(FinishReason::Stop)),
-                );
+                let reason = answer.finish.unwrap_or(FinishReason::Stop);
+                let had_refusal = answer
+                    .pieces
+                    .iter()
+                    .any(|piece| matches!(piece, Piece::Refusal(_)));
+                w.put_str("finish_reason", finish_word(reason, had_refusal));
             });
         });
         if let Some(usage) = &answer.usage {
@@ -274,10 +285,12 @@ fn write_google(w: &mut Writer, proof: Option<&Proof<'_>>) {
     }
 }
 
-const fn finish_word(reason: FinishReason) -> &'static str {
+/// A refusal that stands in the message needs no word for it.
+const fn finish_word(reason: FinishReason, had_refusal: bool) -> &'static str {
     match reason {
         FinishReason::Length => "length",
         FinishReason::ToolCalls => "tool_calls",
+        FinishReason::Refusal if had_refusal => "stop",
         FinishReason::ContentFilter | FinishReason::Refusal => "content_filter",
         FinishReason::Stop | FinishReason::Pause | FinishReason::Error | FinishReason::Other => {
             "stop"

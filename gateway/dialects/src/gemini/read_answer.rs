@@ -38,13 +38,12 @@ impl StreamReader {
             )));
             return Ok(());
         }
-        if !self.started {
-            self.started = true;
-            let id = lenient_text(&mut answer, "responseId");
-            sink(Event::Start {
-                id,
-                model: lenient_text(&mut answer, "modelVersion"),
-            });
+        // The counts come first, so that they are there where an answer starts with them.
+        if let Some(usage) = answer
+            .take("usageMetadata")
+            .and_then(|raw| usage::gemini(raw.as_bytes()))
+        {
+            sink(Event::Usage(usage));
         }
         answer.object("promptFeedback", |mut feedback| {
             if let Some(reason) = lenient_text(&mut feedback, "blockReason") {
@@ -52,12 +51,13 @@ impl StreamReader {
             }
             Ok::<_, Invalid>(())
         })?;
-        // The counts come before the reason to stop, after which nothing more is expected.
-        if let Some(usage) = answer
-            .take("usageMetadata")
-            .and_then(|raw| usage::gemini(raw.as_bytes()))
-        {
-            sink(Event::Usage(usage));
+        if !self.started {
+            self.started = true;
+            let id = lenient_text(&mut answer, "responseId");
+            sink(Event::Start {
+                id,
+                model: lenient_text(&mut answer, "modelVersion"),
+            });
         }
         answer.each("candidates", |raw, path| {
             let candidate = Object::read(raw, *path)?;

@@ -116,10 +116,17 @@ fn read_usage(raw: &str, counts: &mut usage::AnthropicCounts, sink: &mut dyn FnM
 /// Reads a stream, event by event.
 #[derive(Debug, Default)]
 pub(crate) struct StreamReader {
-    /// The provider's block index of each tool call, in the order in which they began.
-    calls: Vec<u64>,
+    /// The tool calls, in the order in which they began.
+    calls: Vec<Call>,
     /// Counts so far: a later event adds to an earlier one's.
     counts: usage::AnthropicCounts,
+}
+
+#[derive(Debug)]
+struct Call {
+    /// The provider's index of its block.
+    block: u64,
+    has_arguments: bool,
 }
 
 impl StreamReader {
@@ -155,6 +162,10 @@ impl StreamReader {
                     Ok::<_, Invalid>(())
                 })?;
             }
+            "content_block_stop" => {
+                let index = event.count("index")?.unwrap_or(0);
+                self.end_block(index, sink);
+            }
             "message_delta" => {
                 if let Some(raw) = event.take("usage") {
                     read_usage(raw, &mut self.counts, sink);
@@ -179,7 +190,7 @@ impl StreamReader {
 
     fn start_block(
         &mut self,
-        index: u64,
+        block_index: u64,
         mut block: Object<'_, '_>,
         sink: &mut dyn FnMut(Event<'_>),
     ) {
@@ -190,21 +201,55 @@ impl StreamReader {
             "thinking" => emit_some(&mut block, "thinking", Event::Reasoning, sink),
             "redacted_thinking" => emit_some(&mut block, "data", encrypted, sink),
             "tool_use" => {
-                self.calls.push(index);
+                let index = self.calls.len();
                 let id = lenient_text(&mut block, "id");
                 let name = lenient_text(&mut block, "name").unwrap_or_default();
                 sink(Event::ToolCall {
-                    index: self.calls.len() - 1,
+                    index,
                     id,
                     name,
                     proof: None,
+                });
+                // Arguments come later, but some servers send them at once.
+                let input = block.take("input").filter(|raw| !is_empty_object(raw));
+                if let Some(raw) = input {
+                    sink(Event::Arguments {
+                        index,
+                        part: Text::plain(raw),
+                    });
+                }
+                self.calls.push(Call {
+                    block: block_index,
+                    has_arguments: input.is_some(),
                 });
             }
             _ => {}
         }
     }
 
-    fn read_delta(&self, index: u64, mut delta: Object<'_, '_>, sink: &mut dyn FnMut(Event<'_>)) {
+    /// A call without arguments is a call with none.
+    fn end_block(&mut self, block: u64, sink: &mut dyn FnMut(Event<'_>)) {
+        let found = self
+            .calls
+            .iter_mut()
+            .enumerate()
+            .find(|(_, call)| call.block == block);
+        if let Some((index, call)) = found
+            && !std::mem::replace(&mut call.has_arguments, true)
+        {
+            sink(Event::Arguments {
+                index,
+                part: Text::escaped("{}"),
+            });
+        }
+    }
+
+    fn read_delta(
+        &mut self,
+        block: u64,
+        mut delta: Object<'_, '_>,
+        sink: &mut dyn FnMut(Event<'_>),
+    ) {
         let kind = lenient_text(&mut delta, "type").unwrap_or_default();
         match kind.as_escaped() {
             "text_delta" => emit_some(&mut delta, "text", Event::Text, sink),
@@ -212,12 +257,23 @@ impl StreamReader {
             "signature_delta" => emit_some(&mut delta, "signature", signed, sink),
             "input_json_delta" => {
                 // Blocks of other kinds have arguments too: of tools that run at Anthropic.
-                if let Some(index) = self.calls.iter().position(|known| *known == index) {
-                    let event = |part| Event::Arguments { index, part };
-                    emit_some(&mut delta, "partial_json", event, sink);
+                let part = lenient_text(&mut delta, "partial_json").unwrap_or_default();
+                let found = self
+                    .calls
+                    .iter_mut()
+                    .enumerate()
+                    .find(|(_, call)| call.block == block);
+                if let (Some((index, call)), false) = (found, part.is_empty()) {
+                    call.has_arguments = true;
+                    sink(Event::Arguments { index, part });
                 }
             }
             _ => {}
         }
     }
+}
+
+fn is_empty_object(raw: &str) -> bool {
+    raw.bytes()
+        .all(|byte| matches!(byte, b'{' | b'}' | b' ' | b'\n' | b'\r' | b'\t'))
 }

@@ -145,7 +145,9 @@ fn read_error(cursor: &mut Cursor<'_>, facts: &mut ResponseFacts) -> Option<()> 
 /// A string that is short enough to be a name. Anything else is passed over.
 fn name(cursor: &mut Cursor<'_>) -> Option<Option<String>> {
     let text = cursor.string_or_skip()?;
-    Some(text.and_then(|text| unescape(text, caps::RESPONSE_NAME_BYTES_MAX)))
+    let name = text.and_then(|text| unescape(text, caps::RESPONSE_NAME_BYTES_MAX));
+    // Azure's first chunk has empty names.
+    Some(name.filter(|name| !name.is_empty()))
 }
 
 /// The values that are captured from plain bodies. The first patterns of each shape are these, in

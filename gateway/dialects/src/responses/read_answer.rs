@@ -7,6 +7,9 @@ use crate::response::FinishReason;
 use crate::upstream_error::UpstreamErrorFacts;
 use crate::usage;
 
+/// What stands between the parts of a summary, escaped.
+const PARAGRAPH: Text<'static> = Text::escaped("\\n\\n");
+
 /// Reads a complete body.
 pub(crate) fn read_plain(body: &str, sink: &mut dyn FnMut(Event<'_>)) -> Result<(), Invalid> {
     let mut response = Object::read(body, Path::ROOT)?;
@@ -82,9 +85,13 @@ fn read_item(
             })?;
         }
         "reasoning" => {
+            let mut is_first = true;
             for key in ["summary", "content"] {
                 item.each(key, |raw, path| {
                     if let Some(text) = lenient_text(&mut Object::read(raw, *path)?, "text") {
+                        if !std::mem::replace(&mut is_first, false) {
+                            sink(Event::Reasoning(PARAGRAPH));
+                        }
                         sink(Event::Reasoning(text));
                     }
                     Ok::<_, Invalid>(())
@@ -224,7 +231,7 @@ impl StreamReader {
         };
         let before = self.reasoning.replace((output, part));
         if before.is_some_and(|before| before.0 == output && before.1 != part) {
-            sink(Event::Reasoning(Text::escaped("\\n\\n")));
+            sink(Event::Reasoning(PARAGRAPH));
         }
         Ok(())
     }

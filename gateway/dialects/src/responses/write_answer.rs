@@ -18,8 +18,8 @@ pub(crate) struct StreamWriter {
     answer: Answer,
     /// Number of the next frame.
     sequence: u64,
-    /// Pieces whose items were ended, or will be with the next piece that is no call.
-    ended: usize,
+    /// Pieces whose items are open. Calls may be open beside each other.
+    open: Vec<usize>,
 }
 
 impl StreamWriter {
@@ -28,7 +28,7 @@ impl StreamWriter {
             identity,
             answer: Answer::default(),
             sequence: 0,
-            ended: 0,
+            open: Vec::new(),
         }
     }
 
@@ -110,11 +110,15 @@ impl StreamWriter {
         item_id(&self.answer.pieces, output, &self.identity)
     }
 
-    /// Begins the item of the newest piece. Calls stay open beside each other.
+    fn is_call(&self, output: usize) -> bool {
+        matches!(self.answer.pieces.get(output), Some(Piece::Call(_)))
+    }
+
+    /// Begins the item of the newest piece, and ends those that cannot be open beside it.
     fn begin_item(&mut self, output: usize, w: &mut Writer) {
-        if !matches!(self.answer.pieces.get(output), Some(Piece::Call(_))) {
-            self.end_items(output, w);
-        }
+        let beside_calls = self.is_call(output);
+        self.end_items(beside_calls, w);
+        self.open.push(output);
         let id = self.item_id(output);
         let item = self.item(output, true);
         self.frame("response.output_item.added", w, |w| {
@@ -176,12 +180,15 @@ impl StreamWriter {
         });
     }
 
-    /// Ends all items before this one that are still open.
-    fn end_items(&mut self, until: usize, w: &mut Writer) {
-        for output in self.ended..until {
-            self.end_item(output, w);
+    /// Ends the items that are open; calls only if they are not to stay.
+    fn end_items(&mut self, calls_stay: bool, w: &mut Writer) {
+        for output in std::mem::take(&mut self.open) {
+            if calls_stay && self.is_call(output) {
+                self.open.push(output);
+            } else {
+                self.end_item(output, w);
+            }
         }
-        self.ended = until;
     }
 
     fn end_item(&mut self, output: usize, w: &mut Writer) {
@@ -266,7 +273,7 @@ impl StreamWriter {
     }
 
     fn end(&mut self, w: &mut Writer) {
-        self.end_items(self.answer.pieces.len(), w);
+        self.end_items(false, w);
         let status = status(self.answer.finish);
         self.lifecycle(&format!("response.{status}"), status, w);
     }

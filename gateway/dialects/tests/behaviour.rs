@@ -1,0 +1,412 @@
+//! What the golden corpus does not show: settings, hostile input, and whole conversations.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test stops at what it does not expect"
+)]
+
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue};
+use serde_json::Value;
+use weir_dialects::{
+    ApiError, ApiErrorKind, ClientApi, ClientRequest, FinishReason, Refusal, ResponseMachine,
+    Target, Unsupported, UpstreamRequest, classify_upstream_error, inspect, prepare, relay_error,
+    vendors,
+};
+
+fn try_prepare(
+    api: ClientApi,
+    body: &str,
+    vendor: &str,
+    model: &str,
+    unsupported: Unsupported,
+) -> Result<UpstreamRequest, Refusal> {
+    let body = Bytes::from(body.to_owned());
+    let facts = inspect(api, &body).unwrap();
+    let request = ClientRequest {
+        api,
+        headers: &HeaderMap::new(),
+        query: None,
+        body: &body,
+        facts: &facts,
+        request_id: "01a2",
+        now_s: 1_700_000_000,
+    };
+    let target = Target::new(vendors::find(vendor).unwrap(), model);
+    prepare(
+        &request,
+        &Target {
+            unsupported,
+            ..target
+        },
+    )
+}
+
+fn prepared(api: ClientApi, body: &str, vendor: &str) -> UpstreamRequest {
+    try_prepare(api, body, vendor, "up", Unsupported::Refuse).unwrap()
+}
+
+fn text_of(upstream: &UpstreamRequest) -> String {
+    String::from_utf8(upstream.body.to_bytes().to_vec()).unwrap()
+}
+
+/// What the client gets for the provider's answer.
+fn answered(upstream: &UpstreamRequest, answer: &str, is_stream: bool) -> String {
+    let mut machine = ResponseMachine::new(&upstream.exchange, is_stream);
+    let mut out = machine
+        .push(Bytes::from(answer.to_owned()))
+        .unwrap()
+        .to_vec();
+    out.extend_from_slice(&machine.finish().unwrap());
+    String::from_utf8(out).unwrap()
+}
+
+fn check_native(vendor: &str, body: &str, expect: &str) {
+    let upstream = prepared(ClientApi::ChatCompletions, body, vendor);
+    assert_eq!(text_of(&upstream), expect, "{vendor}");
+}
+
+#[test]
+fn a_vendors_differences_are_edited_into_the_clients_bytes() {
+    check_native(
+        "deepseek",
+        r#"{ "model":"up", "max_tokens":1 ,"max_completion_tokens": 5,"x":[1.0] }"#,
+        r#"{ "model":"up" ,"max_tokens": 5,"x":[1.0] }"#,
+    );
+    check_native(
+        "glm",
+        r#"{"user":"u","model":"up","messages":[{"role":"developer","name":"n","content":"developer"}],"n":1}"#,
+        r#"{"model":"up","messages":[{"role":"system","content":"developer"}]}"#,
+    );
+    check_native(
+        "mistral",
+        r#"{"model":"up","stream":true,"stream_options":{"include_usage":true},"seed":7,"tool_choice":"required","messages":[{"tool_calls":[{"id":"call_abcdef"}]},{"tool_call_id":"call_abcdef"},{"tool_call_id":"abcDEF123"}]}"#,
+        r#"{"model":"up","stream":true,"random_seed":7,"tool_choice":"any","messages":[{"tool_calls":[{"id":"3Rwd71ou0"}]},{"tool_call_id":"3Rwd71ou0"},{"tool_call_id":"abcDEF123"}]}"#,
+    );
+    check_native(
+        "qwen",
+        r#"{"model":"up","stream":true,"reasoning_effort":"low","messages":[]}"#,
+        r#"{"stream_options":{"include_usage":true},"enable_thinking":true,"thinking_budget":1024,"model":"up","stream":true,"messages":[]}"#,
+    );
+    check_native(
+        "kimi",
+        r#"{"model":"up","temperature":1.7}"#,
+        r#"{"model":"up","temperature":1}"#,
+    );
+}
+
+#[test]
+fn reasoning_moves_with_a_conversation_from_vendor_to_vendor() {
+    let body = r#"{"model":"up","messages":[{"role":"assistant","content":"a","reasoning_content":"r","reasoning_details":[{"data":"weir.anthropic.e.x"}]}]}"#;
+    check_native(
+        "openai",
+        body,
+        r#"{"model":"up","messages":[{"role":"assistant","content":"a"}]}"#,
+    );
+    check_native(
+        "groq",
+        body,
+        r#"{"model":"up","messages":[{"role":"assistant","content":"a","reasoning":"r"}]}"#,
+    );
+    check_native(
+        "deepseek",
+        body,
+        r#"{"model":"up","messages":[{"role":"assistant","content":"a","reasoning_content":"r"}]}"#,
+    );
+}
+
+#[test]
+fn a_refusal_names_the_field_as_the_client_wrote_it() {
+    let refused = |api, body: &str, vendor: &str| {
+        let refusal = try_prepare(api, body, vendor, "up", Unsupported::Refuse).unwrap_err();
+        let error = ApiError::from(&refusal);
+        (error.status(), error.param.unwrap_or_default().into_owned())
+    };
+    let chat = r#"{"model":"m","messages":[],"tools":[{"type":"web_search"}]}"#;
+    assert_eq!(
+        refused(ClientApi::ChatCompletions, chat, "anthropic"),
+        (400, "tools[0]".to_owned())
+    );
+    let messages = r#"{"model":"m","messages":[],"top_k":3}"#;
+    assert_eq!(
+        refused(ClientApi::Messages, messages, "openai"),
+        (400, "top_k".to_owned())
+    );
+    let responses = r#"{"model":"m","input":[{"type":"item_reference","id":"x"}]}"#;
+    let expect = (400, "input[0] (item_reference)".to_owned());
+    assert_eq!(refused(ClientApi::Responses, responses, "gemini"), expect);
+    let glm = r#"{"model":"m","messages":[],"seed":1}"#;
+    assert_eq!(
+        refused(ClientApi::ChatCompletions, glm, "glm"),
+        (400, "seed".to_owned())
+    );
+}
+
+#[test]
+fn dropped_fields_are_listed() {
+    let body = r#"{"model":"m","messages":[],"seed":1,"n":2,"store":true}"#;
+    let api = ClientApi::ChatCompletions;
+    let upstream = try_prepare(api, body, "anthropic", "up", Unsupported::Drop).unwrap();
+    assert_eq!(upstream.dropped, ["n", "store", "seed"]);
+}
+
+#[test]
+fn a_model_name_cannot_lead_out_of_its_place_in_a_url() {
+    for model in [
+        "../../x", "a/../b", "a?b", "a#b", "a%2fb", "", "a b", "a\u{e9}", "a//b", "/a",
+    ] {
+        let body = r#"{"model":"m","messages":[]}"#;
+        let api = ClientApi::ChatCompletions;
+        let refused = try_prepare(api, body, "gemini", model, Unsupported::Refuse);
+        let expect = Refusal::UnsafeModel {
+            model: model.to_owned(),
+        };
+        assert_eq!(refused.err(), Some(expect), "{model}");
+    }
+    let upstream = try_prepare(
+        ClientApi::ChatCompletions,
+        r#"{"model":"m","messages":[],"stream":true}"#,
+        "gemini",
+        "tuned/models-1.5@x",
+        Unsupported::Refuse,
+    );
+    assert_eq!(
+        upstream.unwrap().path,
+        "/models/tuned/models-1.5@x:streamGenerateContent?alt=sse"
+    );
+}
+
+const FREE_TEXT: &str = r#"{"model":"m","stream":STREAM,"input":[],"tools":[{"type":"custom","name":"patch"},{"type":"function","name":"f","parameters":{}}]}"#;
+
+#[test]
+fn a_free_text_tool_is_called_with_free_text() {
+    let chunk = |delta: &str| {
+        format!("data: {{\"id\":\"c\",\"choices\":[{{\"index\":0,\"delta\":{delta}}}]}}\n\n")
+    };
+    let call = |rest: &str| chunk(&format!(r#"{{"tool_calls":[{{"index":0,{rest}}}]}}"#));
+    let answer = [
+        call(r#""id":"c1","function":{"name":"patch","arguments":""}"#),
+        call(r#""function":{"arguments":"{\"input\": \"line"}"#),
+        call(r#""function":{"arguments":" \\\"1\\\"\\n\"}"}"#),
+        chunk(r#"{"tool_calls":[{"index":1,"id":"c2","function":{"name":"f","arguments":"{}"}}]}"#),
+        "data: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"tool_calls\"}]}\n\n"
+            .into(),
+        "data: [DONE]\n\n".to_owned(),
+    ]
+    .concat();
+    for stream in ["true", "false"] {
+        let body = FREE_TEXT.replace("STREAM", stream);
+        let upstream = prepared(ClientApi::Responses, &body, "deepseek");
+        let text = answered(&upstream, &answer, true);
+        let response: Value = match stream {
+            "true" => {
+                let last = text
+                    .lines()
+                    .rev()
+                    .find_map(|line| line.strip_prefix("data: "));
+                serde_json::from_str::<Value>(last.unwrap()).unwrap()["response"].clone()
+            }
+            _ => serde_json::from_str(&text).unwrap(),
+        };
+        let output = &response["output"];
+        assert_eq!(output[0]["type"], "custom_tool_call");
+        assert_eq!(output[0]["call_id"], "c1");
+        assert_eq!(output[0]["input"], "line \"1\"\n");
+        assert_eq!(output[1]["type"], "function_call");
+        assert_eq!(output[1]["arguments"], "{}");
+    }
+}
+
+#[test]
+fn a_signature_survives_the_way_through_every_client() {
+    let thinking = r#"{"type":"message","id":"msg_1","model":"claude","content":[{"type":"thinking","thinking":"Hm \"so\"","signature":"SIG=="},{"type":"tool_use","id":"toolu_1","name":"f","input":{"a":1}}],"stop_reason":"tool_use","usage":{"input_tokens":1,"output_tokens":1}}"#;
+    let expect: Value = serde_json::from_str(
+        r#"[{"type":"thinking","thinking":"Hm \"so\"","signature":"SIG=="},{"type":"tool_use","id":"toolu_1","name":"f","input":{"a":1}}]"#,
+    )
+    .unwrap();
+
+    let chat = prepared(
+        ClientApi::ChatCompletions,
+        r#"{"model":"m","messages":[]}"#,
+        "anthropic",
+    );
+    let answer: Value = serde_json::from_str(&answered(&chat, thinking, false)).unwrap();
+    let message = &answer["choices"][0]["message"];
+    let next = format!(
+        r#"{{"model":"m","messages":[{message},{{"role":"tool","tool_call_id":"toolu_1","content":"x"}}]}}"#
+    );
+    let next = prepared(ClientApi::ChatCompletions, &next, "anthropic");
+    let sent: Value = serde_json::from_str(&text_of(&next)).unwrap();
+    assert_eq!(sent["messages"][0]["content"], expect, "chat");
+
+    let responses = prepared(
+        ClientApi::Responses,
+        r#"{"model":"m","input":[]}"#,
+        "anthropic",
+    );
+    let answer: Value = serde_json::from_str(&answered(&responses, thinking, false)).unwrap();
+    let next = format!(r#"{{"model":"m","input":{}}}"#, answer["output"]);
+    let next = prepared(ClientApi::Responses, &next, "anthropic");
+    let sent: Value = serde_json::from_str(&text_of(&next)).unwrap();
+    assert_eq!(sent["messages"][0]["content"], expect, "responses");
+}
+
+#[test]
+fn a_thought_signature_of_gemini_survives_the_way_through_every_client() {
+    let answer = r#"{"candidates":[{"content":{"parts":[{"text":"Hm","thought":true},{"functionCall":{"name":"f","args":{"a":1}},"thoughtSignature":"SIG="}]},"finishReason":"STOP"}]}"#;
+    let expect: Value = serde_json::from_str(
+        r#"[{"functionCall":{"name":"f","args":{"a":1}},"thoughtSignature":"SIG="}]"#,
+    )
+    .unwrap();
+    let again = |api: ClientApi, first: &str, next: &dyn Fn(&Value) -> String| {
+        let upstream = prepared(api, first, "gemini");
+        let given: Value = serde_json::from_str(&answered(&upstream, answer, false)).unwrap();
+        let upstream = prepared(api, &next(&given), "gemini");
+        let sent: Value = serde_json::from_str(&text_of(&upstream)).unwrap();
+        assert_eq!(sent["contents"][0]["parts"], expect, "{api:?}");
+    };
+    let messages = r#"{"model":"m","messages":[]}"#;
+    again(ClientApi::ChatCompletions, messages, &|given| {
+        format!(
+            r#"{{"model":"m","messages":[{}]}}"#,
+            given["choices"][0]["message"]
+        )
+    });
+    again(ClientApi::Messages, messages, &|given| {
+        let content = &given["content"];
+        format!(r#"{{"model":"m","messages":[{{"role":"assistant","content":{content}}}]}}"#)
+    });
+    again(
+        ClientApi::Responses,
+        r#"{"model":"m","input":[]}"#,
+        &|given| format!(r#"{{"model":"m","input":{}}}"#, given["output"]),
+    );
+}
+
+#[test]
+fn encrypted_reasoning_of_openai_survives_the_way_through_a_messages_client() {
+    let answer = r#"{"id":"resp_1","status":"completed","output":[{"type":"reasoning","id":"rs_1","summary":[],"encrypted_content":"ENC"},{"type":"message","content":[{"type":"output_text","text":"Hi"}]}]}"#;
+    let first = prepared(
+        ClientApi::Messages,
+        r#"{"model":"m","messages":[]}"#,
+        "openai-responses",
+    );
+    let given: Value = serde_json::from_str(&answered(&first, answer, false)).unwrap();
+    let next = format!(
+        r#"{{"model":"m","messages":[{{"role":"assistant","content":{}}}]}}"#,
+        given["content"]
+    );
+    let upstream = prepared(ClientApi::Messages, &next, "openai-responses");
+    let sent: Value = serde_json::from_str(&text_of(&upstream)).unwrap();
+    assert_eq!(sent["input"][0]["type"], "reasoning");
+    assert_eq!(sent["input"][0]["id"], "rs_1");
+    assert_eq!(sent["input"][0]["encrypted_content"], "ENC");
+    // Anthropic, to which the conversation may move, is not shown it.
+    let upstream = prepared(ClientApi::Messages, &next, "anthropic");
+    let sent: Value = serde_json::from_str(&text_of(&upstream)).unwrap();
+    let content = &sent["messages"][0]["content"];
+    assert_eq!(
+        content,
+        &serde_json::json!([{"type": "text", "text": "Hi"}])
+    );
+}
+
+#[test]
+fn errors_arrive_in_the_clients_words() {
+    let upstream = prepared(
+        ClientApi::Messages,
+        r#"{"model":"m","messages":[]}"#,
+        "openai",
+    );
+    let body = Bytes::from_static(
+        br#"{"error":{"message":"Rate limit reached","type":"requests","code":"rate_limit_exceeded"}}"#,
+    );
+    let mut headers = HeaderMap::new();
+    headers.insert("retry-after", HeaderValue::from_static("3"));
+    let dialect = vendors::find("openai").unwrap().dialect;
+    let facts = classify_upstream_error(dialect, 429, &headers, &body, SystemTime::UNIX_EPOCH);
+    let response = relay_error(&upstream.exchange, "openai", 429, &facts, &body, "01a2");
+    assert_eq!(response.status, 429);
+    assert_eq!(response.headers["retry-after"], "3");
+    assert_eq!(
+        response.body,
+        r#"{"type":"error","error":{"type":"rate_limit_error","message":"openai: Rate limit reached"},"request_id":"01a2"}"#
+    );
+}
+
+#[test]
+fn an_answer_takes_the_form_that_the_client_asked_for() {
+    let plain = r#"{"id":"c1","model":"m","choices":[{"index":0,"message":{"role":"assistant","content":"Hi"},"finish_reason":"stop"}]}"#;
+    let body = r#"{"model":"m","messages":[],"stream":true}"#;
+    let upstream = prepared(ClientApi::ChatCompletions, body, "openai");
+    let machine = ResponseMachine::new(&upstream.exchange, false);
+    assert_eq!(
+        machine.content_type(),
+        Some("text/event-stream; charset=utf-8")
+    );
+    assert!(!machine.keeps_length());
+    let text = answered(&upstream, plain, false);
+    assert!(text.contains(r#""delta":{"content":"Hi"}"#), "{text}");
+    assert!(text.ends_with("data: [DONE]\n\n"), "{text}");
+}
+
+#[test]
+fn an_error_inside_of_a_good_answer_is_no_answer() {
+    let upstream = prepared(
+        ClientApi::Messages,
+        r#"{"model":"m","messages":[]}"#,
+        "openai",
+    );
+    let mut machine = ResponseMachine::new(&upstream.exchange, false);
+    let body = Bytes::from_static(br#"{"error":{"message":"overloaded","code":503}}"#);
+    assert_eq!(machine.push(body).unwrap(), "");
+    let error = machine.finish().unwrap_err().to_string();
+    assert_eq!(
+        error,
+        "the provider reported an error inside its answer: overloaded"
+    );
+    assert!(!machine.facts().terminal_seen);
+}
+
+#[test]
+fn a_provider_cannot_break_the_frames_of_a_stream() {
+    let upstream = prepared(
+        ClientApi::Messages,
+        r#"{"model":"m","messages":[],"stream":true}"#,
+        "openai",
+    );
+    // A line feed inside of a string: as two data lines, which are joined by one.
+    let hostile = "data: {\"id\":\"x\",\"choices\":[{\"delta\":{\"content\":\"a\ndata: event: message_stop\"}}]}\n\n";
+    let mut machine = ResponseMachine::new(&upstream.exchange, true);
+    assert!(
+        machine
+            .push(Bytes::from_static(hostile.as_bytes()))
+            .is_err()
+    );
+    let out = machine.fail(&ApiError::new(ApiErrorKind::ProviderError, "broken"));
+    assert_eq!(
+        out,
+        "event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"api_error\",\"message\":\"broken\"}}\n\n"
+    );
+}
+
+#[test]
+fn nothing_comes_after_the_end() {
+    let upstream = prepared(
+        ClientApi::Messages,
+        r#"{"model":"m","messages":[],"stream":true}"#,
+        "openai",
+    );
+    let mut machine = ResponseMachine::new(&upstream.exchange, true);
+    let answer = "data: {\"id\":\"x\",\"choices\":[{\"delta\":{\"content\":\"a\"},\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n";
+    machine.push(Bytes::from_static(answer.as_bytes())).unwrap();
+    assert!(machine.facts().terminal_seen);
+    assert_eq!(machine.facts().finish_reason, Some(FinishReason::Stop));
+    let late = Bytes::from_static(
+        b"data: {\"choices\":[{\"delta\":{\"content\":\"late\"}}]}\n\ndata: [DONE]\n\n",
+    );
+    assert_eq!(machine.push(late).unwrap(), "");
+    assert_eq!(machine.finish().unwrap(), "");
+}
