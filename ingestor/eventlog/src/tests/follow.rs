@@ -118,12 +118,18 @@ async fn a_batch_that_was_asked_for_and_abandoned_is_the_next_one_given() {
     let writer = journal.open_stream(0).unwrap();
     append(&writer, &["a"]);
     let mut source = Source::Journal(JournalSource::open(dir.path()).unwrap());
+    let three = BatchLimits {
+        records_max: 3,
+        wait_max: Duration::from_secs(3600),
+        ..LIVE
+    };
     for _ in 0..20 {
-        let abandoned = tokio::time::timeout(Duration::ZERO, source.next(LIVE)).await;
-        assert!(abandoned.is_err());
+        let abandoned = tokio::time::timeout(Duration::from_millis(1), source.next(three)).await;
+        assert!(abandoned.is_err(), "there are only two records yet");
     }
-    let batch = source.next(LIVE).await.unwrap();
-    assert_eq!(batch.records.len(), 2);
+    append(&writer, &["b"]);
+    let batch = source.next(three).await.unwrap();
+    assert_eq!(batch.records.len(), 3);
 }
 
 #[tokio::test]
