@@ -166,7 +166,7 @@ impl Refusal {
         let status = self
             .answer
             .as_ref()
-            .map_or(self.error.status(), |answer| answer.status);
+            .map_or_else(|| self.error.status(), |answer| answer.status);
         StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
     }
 

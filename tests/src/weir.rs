@@ -286,7 +286,7 @@ fn program() -> PathBuf {
     let built = test
         .parent()
         .and_then(Path::parent)
-        .unwrap_or(Path::new("target/debug"));
+        .unwrap_or_else(|| Path::new("target/debug"));
     built.join("weir")
 }
 
@@ -295,7 +295,7 @@ fn program() -> PathBuf {
 pub fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .parent()
-        .unwrap_or(Path::new("."))
+        .unwrap_or_else(|| Path::new("."))
         .to_owned()
 }
 
