@@ -187,7 +187,7 @@ pub(crate) fn token<R: Placed>(table: &str, rows: &[R]) -> String {
     for row in rows {
         let range = ranges
             .entry(row.stream())
-            .or_insert((row.seq(), row.seq(), 0));
+            .or_insert_with(|| (row.seq(), row.seq(), 0));
         *range = (range.0.min(row.seq()), range.1.max(row.seq()), range.2 + 1);
     }
     let mut token = table.to_owned();
