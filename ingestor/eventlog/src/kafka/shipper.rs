@@ -319,7 +319,7 @@ impl Shipping {
             let Err(error) = self.session() else {
                 break;
             };
-            tracing::error!(%error, "shipping to kafka begins anew; nothing is lost");
+            tracing::warn!(%error, "shipping to kafka begins anew; nothing is lost");
             self.shared.counters.restarts.fetch_add(1, Relaxed);
             self.reader.rewind();
             self.shared.pause(RETRY);
