@@ -25,6 +25,7 @@ impl JournalSource {
         let name = "journal-reader";
         let reading = Reading {
             reader,
+            carried: Progress::None,
             stats: Arc::clone(&stats),
         };
         let worker = Worker::start(name, move |inbox, outbox| reading.run(&inbox, &outbox))
@@ -49,6 +50,7 @@ impl JournalSource {
 #[derive(Debug)]
 struct Reading {
     reader: JournalReader,
+    carried: Progress,
     stats: Arc<Mutex<ReaderStats>>,
 }
 
@@ -96,7 +98,18 @@ impl Reading {
             }
         }
         self.reader.seal(&batch);
+        self.carry_progress(&mut batch);
         Ok(batch)
+    }
+
+    /// No one commits a batch that holds nothing. What was passed on the way to it, say the end of a
+    /// segment, is committed with the next that does.
+    fn carry_progress(&mut self, batch: &mut SourceBatch) {
+        let earlier = std::mem::take(&mut self.carried);
+        batch.progress.add_earlier(earlier);
+        if batch.is_empty() {
+            self.carried = std::mem::take(&mut batch.progress);
+        }
     }
 
     fn commit(&mut self, commit: Commit) {

@@ -133,6 +133,32 @@ async fn a_batch_that_was_asked_for_and_abandoned_is_the_next_one_given() {
 }
 
 #[tokio::test]
+async fn a_segment_left_in_a_batch_without_records_is_freed_with_the_next() {
+    let dir = scratch();
+    let journal = Journal::open(JournalOptions {
+        segment_age: Duration::from_millis(1),
+        ..options(dir.path())
+    })
+    .unwrap();
+    let writer = journal.open_stream(0).unwrap();
+    let other = journal.open_stream(1).unwrap();
+    let mut source = Source::Journal(JournalSource::open(dir.path()).unwrap());
+    let mut moved_on = false;
+    while !moved_on {
+        // Both streams' first segments are sealed by age; then nothing more is written to them.
+        let batch = source.next(LIVE).await.unwrap();
+        source.commit(&batch).await.unwrap();
+        moved_on = journal.stats().segments_sealed >= 2 && batch.is_empty();
+    }
+    append(&other, &["a"]);
+    let batch = source.next(LIVE).await.unwrap();
+    assert_eq!(batch.records.len(), 1);
+    source.commit(&batch).await.unwrap();
+    let left = segments(dir.path(), writer.id());
+    assert_eq!(left.len(), 1, "{left:?}");
+}
+
+#[tokio::test]
 async fn a_commit_is_not_held_up_by_a_batch_that_is_being_filled() {
     let dir = scratch();
     let journal = open(dir.path());
