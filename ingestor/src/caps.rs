@@ -21,3 +21,6 @@ pub(crate) const DRAIN_MAX: Duration = Duration::from_secs(10);
 
 /// Rows may carry a time before their stream's birth by as much as the clock was set back.
 pub(crate) const CLOCK_STEP_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Streams that the tables are asked about in one question.
+pub(crate) const STREAMS_ASKED_MAX: usize = 100;

@@ -3,22 +3,22 @@
 //! [`Ingestor::step`] is the whole of it. What a crash leaves behind between any two arrows is
 //! written beside them; in no case is an event lost, and in no case is it stored twice.
 
-use std::collections::HashMap;
-use std::time::Duration;
+use std::collections::BTreeMap;
 
-use clickhouse::{Row, RowWrite};
 use tokio::sync::watch;
 use tokio::time::Instant;
-use uuid::Uuid;
 use weir_eventlog::{Committed, Source, SourceBatch, SourceError};
 use weir_schemas::StreamId;
-use weir_store::{Store, StoreError, Verdict};
+use weir_store::{Store, StoreError};
 
-use crate::batch::{DeadLetter, Placed, Ranges, Rows, by_day, decode, ranges, token};
-use crate::caps::{BATCH, CLOCK_STEP_MAX, DRAIN_MAX, RETRY_MAX, RETRY_MIN};
+use crate::batch::{Ranges, Rows, ranges};
+use crate::caps::BATCH;
+use crate::dead_letter::DeadLetter;
+use crate::decode::decode;
 use crate::health::Health;
-use crate::rows::{AttemptRow, ControlRow, DeadLetterRow, RequestRow, StreamRow};
-use crate::stored::Stored;
+use crate::patience::{Patience, Pauses, Stopped};
+use crate::stored::{Run, Stored};
+use crate::tables::{Tables, refused_letters};
 
 /// What an ingestor is made of.
 #[derive(Debug)]
@@ -46,17 +46,11 @@ impl IngestorOptions {
 #[derive(Debug, thiserror::Error)]
 pub enum IngestorError {
     #[error("read the event log: {0}")]
-    Source(#[from] SourceError),
-}
-
-/// Why a batch was given up for now.
-enum Interrupted {
-    /// The ingestor is told to stop, and its time is over. The log gives the batch again.
-    Stopped,
+    Source(SourceError),
 }
 
 /// Runs until told to stop, then stores what is in the log, for as long as that takes no more than
-/// a few seconds.
+/// a few seconds. A log or a store that is away is waited for, and [`Health`] says so.
 pub async fn run(
     options: IngestorOptions,
     stopped: watch::Receiver<bool>,
@@ -69,17 +63,28 @@ pub async fn run(
     } = options;
     let mut ingestor = Ingestor {
         source,
-        store,
-        health,
+        tables: Tables::new(store),
         stored: Stored::default(),
-        stopped,
-        stop_by: None,
+        patience: Patience::new(stopped, health.clone()),
+        health,
     };
-    if ingestor.migrate(retention_days).await.is_err() {
-        return Ok(());
+    match ingestor.follow(retention_days).await {
+        Err(End::Failed(error)) => Err(error),
+        Ok(()) | Err(End::Stopped) => Ok(()),
     }
-    while let Ok(Step::Moved) = ingestor.step().await {}
-    Ok(())
+}
+
+/// Why an ingestor ends before it has drained the log.
+enum End {
+    /// It was told to stop while something was not done yet. The log keeps that.
+    Stopped,
+    Failed(IngestorError),
+}
+
+impl From<Stopped> for End {
+    fn from(_: Stopped) -> Self {
+        Self::Stopped
+    }
 }
 
 /// Whether to go on.
@@ -89,257 +94,211 @@ enum Step {
     Drained,
 }
 
+/// What a try to store a batch came to.
+enum Tried {
+    Stored {
+        rows: usize,
+        duplicates: usize,
+        dead_letters: usize,
+        closed: Vec<StreamId>,
+    },
+    /// The store took the rows, and does not have them.
+    Swallowed { rows: usize },
+}
+
 struct Ingestor {
     source: Source,
-    store: Store,
-    health: Health,
+    tables: Tables,
     stored: Stored,
-    stopped: watch::Receiver<bool>,
-    /// Set when told to stop.
-    stop_by: Option<Instant>,
+    patience: Patience,
+    health: Health,
 }
 
 impl Ingestor {
-    async fn step(&mut self) -> Result<Step, Interrupted> {
-        let time_is_over = self.time_is_over();
+    async fn follow(&mut self, retention_days: u32) -> Result<(), End> {
+        let mut pauses = Pauses::default();
+        let mut migrated = None;
+        while migrated.is_none() {
+            let tried = self.tables.migrate(retention_days).await;
+            migrated = self.patience.outcome(&mut pauses, tried).await?;
+        }
+        while let Step::Moved = self.step().await? {}
+        Ok(())
+    }
+
+    async fn step(&mut self) -> Result<Step, End> {
+        let (is_stopping, is_over) = (self.patience.is_stopping(), self.patience.is_over());
         // source → A crash here leaves the batch in the log, where it is read again.
         let batch = self.next().await?;
-        if time_is_over || (batch.is_empty() && self.stop_by.is_some()) {
-            return Ok(Step::Drained);
+        match (batch.is_empty(), is_stopping) {
+            _ if is_over => return Ok(Step::Drained),
+            (true, true) => return Ok(Step::Drained),
+            (true, false) => return Ok(Step::Moved),
+            (false, _) => {}
         }
-        if batch.is_empty() {
-            return Ok(Step::Moved);
-        }
-        self.stored.enter(batch.epoch);
-        let ranges = ranges(&batch);
-        let mut backoff = Backoff::default();
-        loop {
-            // → drop what is stored already → The tables are asked, so it does not matter which
-            // part of the batch an earlier try, or an earlier process, has stored.
-            self.learn(&ranges).await?;
-            // → decode → A record that is no event becomes a dead letter, with its position.
-            let stored = &self.stored;
-            let mut duplicates = 0;
-            let (rows, dead) = decode(&batch, |record| {
-                let wanted = !stored.has(record.stream, record.seq);
-                duplicates += usize::from(!wanted);
-                wanted
-            });
-            // → insert → A crash here leaves any part of the batch in the tables and all of it in
-            // the log: it is read again, and the part that is there is dropped above.
-            match self.insert(&batch, &rows, dead).await {
-                Ok(dead_letters) => {
-                    self.health.well();
-                    self.health.stored(rows.len(), duplicates, dead_letters);
-                    break;
-                }
-                Err(error) => {
-                    self.stored.doubt(&ranges);
-                    self.wait(&mut backoff, error.to_string()).await?;
-                }
-            }
-        }
-        self.stored.note(&ranges);
+        // → drop what is stored → decode → insert → verify → A crash in there leaves any part of the
+        // batch in the tables and all of it in the log: it is read again, and that part is dropped.
+        self.store(&batch).await?;
         // → commit. A crash before it leaves rows that the log gives again: they are dropped above.
         self.commit(&batch).await?;
         Ok(Step::Moved)
     }
 
-    async fn next(&mut self) -> Result<SourceBatch, Interrupted> {
-        let mut backoff = Backoff::default();
+    async fn next(&mut self) -> Result<SourceBatch, End> {
+        let mut pauses = Pauses::default();
         loop {
-            match self.source.next(BATCH).await {
-                Ok(batch) => return Ok(batch),
-                Err(error) => self.wait(&mut backoff, error.to_string()).await?,
+            let tried = self.source.next(BATCH).await;
+            // No try will bring its thread back.
+            if let Err(ended @ SourceError::Ended) = tried {
+                return Err(End::Failed(IngestorError::Source(ended)));
+            }
+            if let Some(batch) = self.patience.outcome(&mut pauses, tried).await? {
+                return Ok(batch);
             }
         }
     }
 
-    async fn commit(&mut self, batch: &SourceBatch) -> Result<(), Interrupted> {
-        let mut backoff = Backoff::default();
+    /// Stores a batch, however often that must be tried.
+    async fn store(&mut self, batch: &SourceBatch) -> Result<(), Stopped> {
+        self.stored.enter(batch.epoch);
+        let ranges = ranges(batch);
+        let mut pauses = Pauses::default();
+        for tries in 0.. {
+            self.learn(&ranges).await?;
+            match self.try_to_store(batch, &ranges, tries).await {
+                Ok(Tried::Stored {
+                    rows,
+                    duplicates,
+                    dead_letters,
+                    closed,
+                }) => {
+                    self.health.well();
+                    self.health.stored(rows, duplicates, dead_letters);
+                    self.stored.note(&ranges);
+                    closed.into_iter().for_each(|it| self.stored.forget(it));
+                    break;
+                }
+                Ok(Tried::Swallowed { rows }) => {
+                    tracing::warn!(
+                        rows,
+                        "the store did not keep what it took; it is sent again"
+                    );
+                }
+                // Part of the batch may be stored, or may still be on its way.
+                Err(error) => {
+                    self.stored.doubt(&ranges);
+                    self.patience.pause(&mut pauses, error.to_string()).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Asks the tables about streams that are not known, when nobody is writing any more who began
+    /// before.
+    async fn learn(&mut self, ranges: &Ranges) -> Result<(), Stopped> {
+        let unknown = self.stored.unknown(ranges);
+        if unknown.is_empty() {
+            return Ok(());
+        }
+        let asked = Instant::now();
+        let mut pauses = Pauses::default();
+        let mut found = loop {
+            let tried = self.ask_when_quiet(&unknown, asked).await;
+            if let Some(found) = self.patience.outcome(&mut pauses, tried).await? {
+                break found;
+            }
+        };
+        for (stream, first) in unknown {
+            let runs = found.remove(&stream).unwrap_or_default();
+            self.stored.learn(stream, first, runs);
+        }
+        Ok(())
+    }
+
+    async fn ask_when_quiet(
+        &self,
+        unknown: &BTreeMap<StreamId, u64>,
+        asked: Instant,
+    ) -> Result<BTreeMap<StreamId, Vec<Run>>, String> {
+        let running = self.tables.inserts_running(asked.elapsed()).await;
+        match running.map_err(|error| error.to_string())? {
+            0 => self
+                .tables
+                .stored(unknown)
+                .await
+                .map_err(|error| error.to_string()),
+            running => Err(format!("{running} earlier inserts have not ended yet")),
+        }
+    }
+
+    async fn try_to_store(
+        &mut self,
+        batch: &SourceBatch,
+        ranges: &Ranges,
+        tries: u32,
+    ) -> Result<Tried, StoreError> {
+        let mut duplicates = 0;
+        let (rows, mut dead) = decode(batch, |record| {
+            let is_stored = self.stored.has(record.stream, record.seq);
+            duplicates += usize::from(is_stored);
+            !is_stored
+        });
+        let refused = self.tables.insert(&rows, tries).await?;
+        dead.extend(refused_letters(batch, refused));
+        self.tables.bury(&dead).await?;
+        let swallowed = self.verify(ranges, &rows, &dead).await?;
+        if swallowed > 0 {
+            return Ok(Tried::Swallowed { rows: swallowed });
+        }
+        Ok(Tried::Stored {
+            rows: rows.len(),
+            duplicates,
+            dead_letters: dead.len(),
+            closed: rows.closed_streams().collect(),
+        })
+    }
+
+    /// Looks whether what was inserted is there; says how many rows are not.
+    ///
+    /// Needed for the first insert after a start, a rebalance or an error: the store may know the
+    /// insert's token already, and so drop it. From an earlier insert whose rows a crash took with it
+    /// (the token is written first), or from another ingestor's, which held only some of these rows.
+    async fn verify(
+        &mut self,
+        ranges: &Ranges,
+        rows: &Rows<'_>,
+        dead: &[DeadLetter<'_>],
+    ) -> Result<usize, StoreError> {
+        let fresh = self.stored.fresh(ranges);
+        if fresh.is_empty() || rows.len() == 0 {
+            return Ok(0);
+        }
+        let found = self.tables.stored(&fresh).await?;
+        for (stream, runs) in found {
+            self.stored.learn(stream, fresh[&stream], runs);
+        }
+        let is_dead: BTreeMap<_, _> = dead.iter().map(|it| ((it.stream, it.seq), ())).collect();
+        let is_missing = |(stream, seq): &(StreamId, u64)| {
+            fresh.contains_key(stream)
+                && !self.stored.has(*stream, *seq)
+                && !is_dead.contains_key(&(Some(*stream), Some(*seq)))
+        };
+        Ok(rows.places().filter(is_missing).count())
+    }
+
+    async fn commit(&mut self, batch: &SourceBatch) -> Result<(), Stopped> {
+        let mut pauses = Pauses::default();
         loop {
-            match self.source.commit(batch).await {
-                Ok(Committed::Done) => return Ok(()),
-                Ok(Committed::Refused) => {
+            let tried = self.source.commit(batch).await;
+            match self.patience.outcome(&mut pauses, tried).await? {
+                None => {}
+                Some(Committed::Done) => return Ok(()),
+                Some(Committed::Refused) => {
                     tracing::info!("a batch went to another ingestor while it was stored here");
                     return Ok(());
                 }
-                Err(error) => self.wait(&mut backoff, error.to_string()).await?,
             }
         }
-    }
-
-    async fn migrate(&mut self, retention_days: u32) -> Result<(), Interrupted> {
-        let mut backoff = Backoff::default();
-        loop {
-            match self.store.migrate(retention_days).await {
-                Ok(_) => {
-                    self.health.well();
-                    return Ok(());
-                }
-                Err(error) => self.wait(&mut backoff, error.to_string()).await?,
-            }
-        }
-    }
-
-    /// Asks the tables about streams that are not known.
-    async fn learn(&mut self, ranges: &Ranges) -> Result<(), Interrupted> {
-        for (stream, first) in self.stored.unknown(ranges) {
-            let mut backoff = Backoff::default();
-            let seqs = loop {
-                match self.store.stored_seqs(stream, first, born_us(stream)).await {
-                    Ok(seqs) => break seqs,
-                    Err(error) => self.wait(&mut backoff, error.to_string()).await?,
-                }
-            };
-            self.stored.learn(stream, first, seqs);
-        }
-        Ok(())
-    }
-
-    /// Stores rows and dead letters; says how many dead letters there were in the end.
-    async fn insert(
-        &self,
-        batch: &SourceBatch,
-        rows: &Rows<'_>,
-        mut dead: Vec<DeadLetter<'_>>,
-    ) -> Result<usize, StoreError> {
-        let mut refused = Refused::new();
-        self.insert_rows::<RequestRow<'_>>("requests", &rows.requests, &mut refused)
-            .await?;
-        self.insert_rows::<AttemptRow<'_>>("attempts", &rows.attempts, &mut refused)
-            .await?;
-        self.insert_rows::<ControlRow<'_>>("control_changes", &rows.control_changes, &mut refused)
-            .await?;
-        self.insert_rows::<StreamRow<'_>>("streams", &rows.streams, &mut refused)
-            .await?;
-        dead.extend(batch.records.iter().filter_map(|record| {
-            let reason = refused.remove(&(record.stream.as_uuid(), record.seq))?;
-            Some(DeadLetter::of(record, reason))
-        }));
-        self.insert_dead(&dead).await?;
-        Ok(dead.len())
-    }
-
-    /// Inserts day by day. Rows that the store will never take are found by halving, and left out.
-    async fn insert_rows<'a, R>(
-        &self,
-        table: &str,
-        rows: &[R::Value<'a>],
-        refused: &mut Refused,
-    ) -> Result<(), StoreError>
-    where
-        R: Row + RowWrite,
-        R::Value<'a>: Placed + Clone,
-    {
-        let mut open = by_day(rows);
-        while let Some(mut part) = open.pop() {
-            match self
-                .store
-                .insert::<R>(table, &part, &token(table, &part))
-                .await
-            {
-                Ok(()) => {}
-                Err(error) if error.verdict == Verdict::Poison && part.len() == 1 => {
-                    refused.insert((part[0].stream(), part[0].seq()), error.to_string());
-                }
-                Err(error) if error.verdict == Verdict::Poison => {
-                    open.push(part.split_off(part.len() / 2));
-                    open.push(part);
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(())
-    }
-
-    async fn insert_dead(&self, dead: &[DeadLetter<'_>]) -> Result<(), StoreError> {
-        for letter in dead {
-            let (source, location, position) = letter.place();
-            tracing::error!(position = %letter.position, reason = letter.reason, "dead letter");
-            let query = self
-                .store
-                .query(
-                    "SELECT count() FROM dead_letters WHERE source = {source:String} \
-                     AND location = {location:String} AND position = {position:UInt64}",
-                )
-                .param("source", source)
-                .param("location", &location)
-                .param("position", position);
-            if self
-                .store
-                .fetch::<u64>(query)
-                .await?
-                .first()
-                .is_some_and(|count| *count > 0)
-            {
-                continue;
-            }
-            let row = DeadLetterRow::new(letter, &location, now_us());
-            let token = format!("dead_letters:{source}:{location}:{position}");
-            self.store
-                .insert::<DeadLetterRow<'_>>("dead_letters", &[row], &token)
-                .await?;
-        }
-        Ok(())
-    }
-
-    /// Whether the time that a stop leaves is used up.
-    fn time_is_over(&mut self) -> bool {
-        if self.stop_by.is_none() && *self.stopped.borrow() {
-            self.stop_by = Some(Instant::now() + DRAIN_MAX);
-        }
-        self.stop_by
-            .is_some_and(|stop_by| Instant::now() >= stop_by)
-    }
-
-    /// Waits before the next try; gives up when told to stop, since the log keeps everything.
-    async fn wait(&mut self, backoff: &mut Backoff, trouble: String) -> Result<(), Interrupted> {
-        self.health.in_trouble(trouble);
-        if *self.stopped.borrow() {
-            return Err(Interrupted::Stopped);
-        }
-        tokio::select! {
-            () = tokio::time::sleep(backoff.next()) => Ok(()),
-            _ = self.stopped.wait_for(|stopped| *stopped) => Err(Interrupted::Stopped),
-        }
-    }
-}
-
-/// Rows that the store does not take, with its reason.
-type Refused = HashMap<(Uuid, u64), String>;
-
-/// When the stream was opened, less what a clock may have been set back since.
-fn born_us(stream: StreamId) -> u64 {
-    let bytes = stream.as_bytes();
-    let unix_ms = bytes[..6]
-        .iter()
-        .fold(0_u64, |ms, byte| ms << 8 | u64::from(*byte));
-    let margin_ms = u64::try_from(CLOCK_STEP_MAX.as_millis()).unwrap_or(u64::MAX);
-    unix_ms.saturating_sub(margin_ms) * 1000
-}
-
-#[expect(clippy::disallowed_methods, reason = "the clock of this crate")]
-fn now_us() -> i64 {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    since.map_or(0, |since| {
-        i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
-    })
-}
-
-/// Pauses that double.
-struct Backoff(Duration);
-
-impl Default for Backoff {
-    fn default() -> Self {
-        Self(RETRY_MIN)
-    }
-}
-
-impl Backoff {
-    fn next(&mut self) -> Duration {
-        let pause = self.0;
-        self.0 = (pause * 2).min(RETRY_MAX);
-        pause
     }
 }

@@ -10,6 +10,9 @@ use weir_schemas::StreamId;
 
 use crate::batch::Ranges;
 
+/// Seqs from the first to the last.
+pub(crate) type Run = (u64, u64);
+
 /// What is known, since the source's epoch last changed.
 #[derive(Debug, Default)]
 pub(crate) struct Stored {
@@ -22,7 +25,9 @@ struct Known {
     /// All seqs up to this one are stored, or known to be gone.
     up_to: u64,
     /// Seqs above that are stored all the same, in order.
-    beyond: Vec<u64>,
+    beyond: Vec<Run>,
+    /// Known from the tables, and not yet by an insert of ours.
+    is_fresh: bool,
 }
 
 impl Stored {
@@ -38,24 +43,40 @@ impl Stored {
 
     /// Streams of a batch that the tables must be asked about, with the first seq that matters.
     pub(crate) fn unknown(&self, ranges: &Ranges) -> BTreeMap<StreamId, u64> {
+        self.firsts(ranges, |known| known.is_none())
+    }
+
+    /// Streams of a batch of which nothing was inserted since they were asked about.
+    pub(crate) fn fresh(&self, ranges: &Ranges) -> BTreeMap<StreamId, u64> {
+        self.firsts(ranges, |known| known.is_some_and(|known| known.is_fresh))
+    }
+
+    fn firsts(
+        &self,
+        ranges: &Ranges,
+        is_asked: impl Fn(Option<&Known>) -> bool,
+    ) -> BTreeMap<StreamId, u64> {
         ranges
             .iter()
-            .filter(|(stream, _)| !self.streams.contains_key(*stream))
+            .filter(|(stream, _)| is_asked(self.streams.get(*stream)))
             .map(|(stream, (first, _))| (*stream, *first))
             .collect()
     }
 
-    /// Takes in what the tables have of a stream from `first` on; `seqs` in order.
-    pub(crate) fn learn(&mut self, stream: StreamId, first: u64, seqs: Vec<u64>) {
+    /// Takes in what the tables have of a stream from `first` on; `runs` in order.
+    pub(crate) fn learn(&mut self, stream: StreamId, first: u64, runs: Vec<Run>) {
         let known = self.streams.entry(stream).or_default();
         known.up_to = known.up_to.max(first.saturating_sub(1));
-        known.beyond = seqs;
+        known.beyond = runs;
+        known.is_fresh = true;
     }
 
     pub(crate) fn has(&self, stream: StreamId, seq: u64) -> bool {
-        self.streams
-            .get(&stream)
-            .is_some_and(|known| seq <= known.up_to || known.beyond.binary_search(&seq).is_ok())
+        self.streams.get(&stream).is_some_and(|known| {
+            let before = known.beyond.partition_point(|run| run.0 <= seq);
+            let is_beyond = before > 0 && seq <= known.beyond[before - 1].1;
+            seq <= known.up_to || is_beyond
+        })
     }
 
     /// Notes that all of a batch is stored.
@@ -63,15 +84,19 @@ impl Stored {
         for (stream, (_, last)) in ranges {
             let known = self.streams.entry(*stream).or_default();
             known.up_to = known.up_to.max(*last);
-            known.beyond.retain(|seq| *seq > known.up_to);
+            known.beyond.retain(|run| run.1 > known.up_to);
+            known.is_fresh = false;
         }
     }
 
-    /// Forgets the streams of a batch: an insert's outcome is unknown, and the tables must be asked.
+    /// Forgets streams: an insert's outcome is unknown, and the tables must be asked.
     pub(crate) fn doubt(&mut self, ranges: &Ranges) {
-        ranges.keys().for_each(|stream| {
-            self.streams.remove(stream);
-        });
+        ranges.keys().for_each(|stream| self.forget(*stream));
+    }
+
+    /// Forgets a stream. If it is met again after all, the tables are asked.
+    pub(crate) fn forget(&mut self, stream: StreamId) {
+        self.streams.remove(&stream);
     }
 }
 
@@ -93,8 +118,11 @@ mod tests {
         let ranges = Ranges::from([(stream(1), (5, 9))]);
         stored.enter(1);
         assert_eq!(stored.unknown(&ranges), BTreeMap::from([(stream(1), 5)]));
-        stored.learn(stream(1), 5, vec![6]);
+        stored.learn(stream(1), 5, vec![(6, 6)]);
         assert!(stored.unknown(&ranges).is_empty());
+        assert_eq!(stored.fresh(&ranges), BTreeMap::from([(stream(1), 5)]));
+        stored.note(&ranges);
+        assert!(stored.fresh(&ranges).is_empty());
         stored.enter(1);
         assert!(stored.unknown(&ranges).is_empty());
         stored.enter(2);
@@ -102,6 +130,17 @@ mod tests {
         stored.learn(stream(1), 5, vec![]);
         stored.doubt(&ranges);
         assert_eq!(stored.unknown(&ranges), BTreeMap::from([(stream(1), 5)]));
+    }
+
+    fn runs(seqs: &[u64]) -> Vec<Run> {
+        let mut runs: Vec<Run> = Vec::new();
+        for &seq in seqs {
+            match runs.last_mut() {
+                Some(run) if run.1 + 1 == seq => run.1 = seq,
+                _ => runs.push((seq, seq)),
+            }
+        }
+        runs
     }
 
     proptest! {
@@ -124,7 +163,7 @@ mod tests {
                     let mut seqs: Vec<u64> =
                         table.iter().copied().filter(|seq| *seq >= from).collect();
                     seqs.sort_unstable();
-                    stored.learn(stream, from, seqs);
+                    stored.learn(stream, from, runs(&seqs));
                 }
                 let wanted: Vec<u64> =
                     (first..=last).filter(|seq| !stored.has(stream(1), *seq)).collect();

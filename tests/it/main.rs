@@ -4,11 +4,12 @@
     clippy::panic,
     clippy::print_stdout,
     clippy::unwrap_used,
-    reason = "a test fails by panicking, and prints its seed"
+    reason = "a test fails by panicking, and says what it was given"
 )]
 
 mod architecture;
 mod cli;
+mod ingest;
 mod kafka_log;
 mod kill;
 mod store;

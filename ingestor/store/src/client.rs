@@ -6,17 +6,21 @@
 
 use std::fmt;
 use std::future::Future;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
 use clickhouse::query::BytesCursor;
-use clickhouse::{Client, Row, RowOwned, RowRead, RowWrite};
+use clickhouse::{Client, Compression, Row, RowOwned, RowRead, RowWrite};
 use tokio::time::timeout;
 use weir_schemas::StreamId;
 use weir_schemas::clickhouse::DATABASE;
 
 use crate::error::exception_code;
 use crate::migrate::{self, Applied};
+
+/// The `log_comment` of Weir's inserts.
+const INSERT_MARK: &str = "weir-insert";
 
 /// Where ClickHouse is.
 #[derive(Clone, PartialEq, Eq)]
@@ -155,14 +159,28 @@ fn verdict(error: &clickhouse::error::Error, code: Option<u32>) -> Verdict {
 /// Sorts ClickHouse's errors. An unknown one is taken for transient: trying again loses nothing.
 fn verdict_of_code(code: u32) -> Verdict {
     match code {
-        // Cannot parse this or that, out of range, too large, null where none may be.
+        // Cannot parse this or that, out of range, too large, null where none may be, a constraint.
         6 | 25 | 26 | 27 | 32 | 33 | 38 | 41 | 53 | 69 | 70 | 72 | 117 | 128 | 131 | 321 | 349
-        | 376 | 407 | 441 | 675 | 676 => Verdict::Poison,
+        | 376 | 407 | 441 | 469 | 675 | 676 => Verdict::Poison,
         // No such column, table, database, setting, function, type, user; not allowed; no SQL.
         10 | 15 | 16 | 20 | 36 | 43 | 44 | 46 | 47 | 48 | 50 | 56 | 60 | 62 | 63 | 73 | 78 | 80
         | 81 | 115 | 164 | 192 | 193 | 194 | 336 | 497 | 511 | 512 | 516 => Verdict::Permanent,
         _ => Verdict::Transient,
     }
+}
+
+/// Encoded rows are sent in pieces of this size.
+const PIECE_BYTES: usize = 1 << 20;
+
+/// What must not be left to a server's defaults. `async_insert` is on in 26.x, where tokens have bled
+/// from one insert into another; deduplication can be off.
+fn insert_settings(token: &str) -> [(&'static str, &str); 4] {
+    [
+        ("async_insert", "0"),
+        ("wait_end_of_query", "1"),
+        ("insert_deduplicate", "1"),
+        ("insert_deduplication_token", token),
+    ]
 }
 
 /// A store, wherever it is. Cheap to clone.
@@ -192,6 +210,10 @@ impl Store {
             ));
         }
         let mut client = Client::default().with_url(&config.url);
+        if is_on_this_machine(&config.url) {
+            // Nothing is won by making it smaller.
+            client = client.with_compression(Compression::None);
+        }
         if !config.user.is_empty() {
             client = client
                 .with_user(&config.user)
@@ -258,16 +280,53 @@ impl Store {
         let insert = insert
             .map_err(|_| StoreError::timed_out(&context, limit))?
             .map_err(failed)?;
-        let mut insert = insert
-            .with_timeouts(Some(limit), Some(limit))
-            .with_setting("async_insert", "0")
-            .with_setting("wait_end_of_query", "1")
-            .with_setting("insert_deduplicate", "1")
-            .with_setting("insert_deduplication_token", token);
+        let mut insert = insert.with_timeouts(Some(limit), Some(limit));
+        for (name, value) in insert_settings(token) {
+            insert = insert.with_setting(name, value);
+        }
         for row in rows {
             insert.write(row).await.map_err(failed)?;
         }
         insert.end().await.map_err(failed)
+    }
+
+    /// Stores rows that are encoded already, as [`Store::insert`] does. `into` is a table, perhaps
+    /// with its columns: `requests (stream, seq, …)`.
+    pub async fn insert_encoded(
+        &self,
+        into: &str,
+        format: &str,
+        rows: Bytes,
+        token: &str,
+    ) -> Result<(), StoreError> {
+        let context = format!("insert {} bytes into {into}", rows.len());
+        let failed = |error| StoreError::new(&context, &error);
+        let limit = Some(self.timeouts.insert);
+        let mut insert = self
+            .in_database()
+            .insert_formatted_with(format!("INSERT INTO {into} FORMAT {format}"))
+            .with_timeouts(limit, limit);
+        for (name, value) in insert_settings(token) {
+            insert = insert.with_setting(name, value);
+        }
+        for start in (0..rows.len()).step_by(PIECE_BYTES) {
+            let end = rows.len().min(start + PIECE_BYTES);
+            insert.send(rows.slice(start..end)).await.map_err(failed)?;
+        }
+        insert.end().await.map_err(failed)
+    }
+
+    /// How many of Weir's inserts run in the store that began at least so long ago, whoever sent them:
+    /// one whose sender is gone, or whose connection broke, may still run to its end.
+    pub async fn inserts_running(&self, began_before: Duration) -> Result<u64, StoreError> {
+        let query = self
+            .query(
+                "SELECT count() FROM system.processes WHERE elapsed >= {elapsed:Float64} \
+                 AND startsWith(Settings['log_comment'], {mark:String})",
+            )
+            .param("elapsed", began_before.as_secs_f64())
+            .param("mark", INSERT_MARK);
+        Ok(self.fetch::<u64>(query).await?.into_iter().sum())
     }
 
     /// Asks a question; what comes back is made into rows. Values go in with [`Query::param`] or
@@ -342,6 +401,20 @@ impl Store {
     pub(crate) fn client(&self) -> &Client {
         &self.client
     }
+}
+
+fn is_on_this_machine(url: &str) -> bool {
+    let authority = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let authority = authority.split(['/', '?']).next().unwrap_or_default();
+    let host = authority
+        .rsplit_once('@')
+        .map_or(authority, |(_, host)| host);
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        _ => host,
+    };
+    let address = name.trim_matches(['[', ']']).parse::<IpAddr>();
+    name == "localhost" || address.is_ok_and(|address| address.is_loopback())
 }
 
 /// A question, before it is asked.
@@ -437,6 +510,24 @@ mod tests {
         let error = Store::connect(&StoreConfig::new("localhost:8123")).unwrap_err();
         assert_eq!(error.verdict, Verdict::Permanent);
         assert!(error.to_string().contains("localhost:8123"), "{error}");
+    }
+
+    #[test]
+    fn this_machine_is_known() {
+        for here in [
+            "http://127.0.0.1:8123",
+            "http://u:p@localhost",
+            "http://[::1]:8123/?a=b",
+        ] {
+            assert!(is_on_this_machine(here), "{here}");
+        }
+        for there in [
+            "http://10.0.0.1:8123",
+            "https://localhost.example",
+            "http://[fe80::1]",
+        ] {
+            assert!(!is_on_this_machine(there), "{there}");
+        }
     }
 
     #[test]

@@ -26,14 +26,14 @@ use weir_store::{Store, StoreConfig, StoreState, Supervisor, SupervisorOptions};
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A store in a directory of its own.
-struct Running {
+pub(crate) struct Running {
     supervisor: Supervisor,
-    address: SocketAddr,
+    pub(crate) address: SocketAddr,
     directory: TempDir,
 }
 
 impl Running {
-    async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         Self::start_with(&[]).await
     }
 
@@ -51,22 +51,22 @@ impl Running {
         }
     }
 
-    fn store(&self) -> Store {
+    pub(crate) fn store(&self) -> Store {
         store_at(self.address)
     }
 
-    async fn stop(self) -> TempDir {
+    pub(crate) async fn stop(self) -> TempDir {
         self.supervisor.stop().await;
         self.directory
     }
 }
 
-fn store_at(address: SocketAddr) -> Store {
+pub(crate) fn store_at(address: SocketAddr) -> Store {
     Store::connect(&StoreConfig::new(format!("http://{address}"))).unwrap()
 }
 
 /// Starts a child under supervision.
-fn supervise(directory: &Path, listen: &str, flags: &[&str]) -> Supervisor {
+pub(crate) fn supervise(directory: &Path, listen: &str, flags: &[&str]) -> Supervisor {
     let mut arguments: Vec<OsString> = vec![directory.into(), listen.into(), "--supervised".into()];
     arguments.extend(flags.iter().map(OsString::from));
     let program = env!("CARGO_BIN_EXE_weir-store-child").into();
@@ -75,7 +75,7 @@ fn supervise(directory: &Path, listen: &str, flags: &[&str]) -> Supervisor {
 
 /// Waits until the store answers, and says where, and in which process. A store that cannot start
 /// fails the test with its own words.
-async fn ready(supervisor: &Supervisor) -> (SocketAddr, u32) {
+pub(crate) async fn ready(supervisor: &Supervisor) -> (SocketAddr, u32) {
     let settled = settled(supervisor, |state| !matches!(state, StoreState::Starting)).await;
     match settled {
         StoreState::Ready { address, pid, .. } => (address, pid),
@@ -88,7 +88,10 @@ async fn ready(supervisor: &Supervisor) -> (SocketAddr, u32) {
 }
 
 /// Waits for a state.
-async fn settled(supervisor: &Supervisor, is_it: impl Fn(&StoreState) -> bool) -> StoreState {
+pub(crate) async fn settled(
+    supervisor: &Supervisor,
+    is_it: impl Fn(&StoreState) -> bool,
+) -> StoreState {
     let mut state = supervisor.state();
     let state = timeout(PATIENCE, state.wait_for(is_it)).await;
     state
@@ -120,7 +123,7 @@ fn with_shared<F: Future<Output = ()>>(test: impl FnOnce(&'static Running) -> F)
 }
 
 /// Runs a test that has its stores to itself.
-fn alone(test: impl Future<Output = ()>) {
+pub(crate) fn alone(test: impl Future<Output = ()>) {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()

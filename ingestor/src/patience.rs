@@ -1,0 +1,102 @@
+//! How long the ingestor tries, and when it stops.
+//!
+//! A store or a log that is away is no error: the ingestor tries again, ever more slowly, for as long
+//! as it takes, and reads nothing meanwhile. Only being told to stop ends that; the log keeps
+//! whatever was not stored.
+
+use std::fmt::Display;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep};
+
+use crate::caps::{DRAIN_MAX, RETRY_MAX, RETRY_MIN};
+use crate::health::Health;
+
+/// The ingestor was told to stop while something was not done yet.
+#[derive(Debug)]
+pub(crate) struct Stopped;
+
+#[derive(Debug)]
+pub(crate) struct Patience {
+    stopped: watch::Receiver<bool>,
+    /// Set when told to stop.
+    stop_by: Option<Instant>,
+    health: Health,
+}
+
+impl Patience {
+    pub(crate) fn new(stopped: watch::Receiver<bool>, health: Health) -> Self {
+        Self {
+            stopped,
+            stop_by: None,
+            health,
+        }
+    }
+
+    /// What a try gave; None, after a pause, if it must be tried again.
+    pub(crate) async fn outcome<T, E: Display>(
+        &mut self,
+        pauses: &mut Pauses,
+        tried: Result<T, E>,
+    ) -> Result<Option<T>, Stopped> {
+        match tried {
+            Ok(done) => {
+                self.health.well();
+                Ok(Some(done))
+            }
+            Err(error) => {
+                let trouble = error.to_string();
+                self.pause(pauses, trouble).await.map(|()| None)
+            }
+        }
+    }
+
+    /// Waits before the next try; gives up when told to stop.
+    pub(crate) async fn pause(
+        &mut self,
+        pauses: &mut Pauses,
+        trouble: String,
+    ) -> Result<(), Stopped> {
+        self.health.in_trouble(trouble);
+        if self.is_stopping() {
+            return Err(Stopped);
+        }
+        tokio::select! {
+            () = sleep(pauses.next()) => Ok(()),
+            // Whoever would say so being gone says so too.
+            _ = self.stopped.wait_for(|stopped| *stopped) => Err(Stopped),
+        }
+    }
+
+    pub(crate) fn is_stopping(&mut self) -> bool {
+        let stopped = *self.stopped.borrow() || self.stopped.has_changed().is_err();
+        if stopped && self.stop_by.is_none() {
+            self.stop_by = Some(Instant::now() + DRAIN_MAX);
+        }
+        stopped
+    }
+
+    /// Whether the time that a stop leaves is used up.
+    pub(crate) fn is_over(&mut self) -> bool {
+        self.is_stopping() && self.stop_by.is_some_and(|by| Instant::now() >= by)
+    }
+}
+
+/// Pauses that double.
+#[derive(Debug)]
+pub(crate) struct Pauses(Duration);
+
+impl Default for Pauses {
+    fn default() -> Self {
+        Self(RETRY_MIN)
+    }
+}
+
+impl Pauses {
+    fn next(&mut self) -> Duration {
+        let pause = self.0;
+        self.0 = (pause * 2).min(RETRY_MAX);
+        pause
+    }
+}
