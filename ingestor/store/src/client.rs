@@ -174,12 +174,13 @@ const PIECE_BYTES: usize = 1 << 20;
 
 /// What must not be left to a server's defaults. `async_insert` is on in 26.x, where tokens have bled
 /// from one insert into another; deduplication can be off.
-fn insert_settings(token: &str) -> [(&'static str, &str); 4] {
+fn insert_settings(token: &str) -> [(&'static str, &str); 5] {
     [
         ("async_insert", "0"),
         ("wait_end_of_query", "1"),
         ("insert_deduplicate", "1"),
         ("insert_deduplication_token", token),
+        ("log_comment", INSERT_MARK),
     ]
 }
 

@@ -57,6 +57,32 @@ fn a_batch_with_the_same_token_is_stored_once() {
 }
 
 #[test]
+fn an_insert_under_way_can_be_seen() {
+    with_shared(|running| async {
+        let store = running.store();
+        #[derive(Row, Serialize)]
+        struct Slow {
+            a: u8,
+        }
+        let create =
+            "CREATE TABLE weir.slow (a UInt8, b UInt8 MATERIALIZED sleep(1)) ENGINE = Null";
+        assert_eq!(post(running.address, "/", create).await.status, 200);
+        let inserting = store.clone();
+        let inserted = tokio::spawn(async move {
+            inserting
+                .insert::<Slow>("slow", &[Slow { a: 1 }], "slow")
+                .await
+        });
+        let mut most = 0;
+        while !inserted.is_finished() {
+            most = most.max(store.inserts_running(Duration::ZERO).await.unwrap());
+        }
+        inserted.await.unwrap().unwrap();
+        assert!(most >= 1, "the insert was never seen");
+    });
+}
+
+#[test]
 fn money_comes_back_to_the_last_digit() {
     with_shared(|running| async {
         let store = running.store();
