@@ -270,19 +270,21 @@ impl Ingestor {
         rows: &Rows<'_>,
         dead: &[DeadLetter<'_>],
     ) -> Result<usize, StoreError> {
-        let fresh = self.stored.fresh(ranges);
-        if fresh.is_empty() || rows.len() == 0 {
+        if self.stored.fresh(ranges).is_empty() || rows.len() == 0 {
             return Ok(0);
         }
-        let found = self.tables.stored(&fresh).await?;
+        // Of all streams: the insert, and so its token, held the rows of known ones too.
+        let asked: BTreeMap<_, _> = ranges
+            .iter()
+            .map(|(stream, (first, _))| (*stream, *first))
+            .collect();
+        let found = self.tables.stored(&asked).await?;
         for (stream, runs) in found {
-            self.stored.learn(stream, fresh[&stream], runs);
+            self.stored.learn(stream, asked[&stream], runs);
         }
         let is_dead: BTreeMap<_, _> = dead.iter().map(|it| ((it.stream, it.seq), ())).collect();
         let is_missing = |(stream, seq): &(StreamId, u64)| {
-            fresh.contains_key(stream)
-                && !self.stored.has(*stream, *seq)
-                && !is_dead.contains_key(&(Some(*stream), Some(*seq)))
+            !self.stored.has(*stream, *seq) && !is_dead.contains_key(&(Some(*stream), Some(*seq)))
         };
         Ok(rows.places().filter(is_missing).count())
     }
