@@ -14,10 +14,12 @@ mod feedback;
 mod policy;
 mod run;
 pub mod scene;
+pub mod trials;
 pub mod upstream;
 
 pub use feedback::Feedback;
 pub use policy::Policy;
 pub use run::{Figures, run};
 pub use scene::{Change, Scene};
+pub use trials::{LabError, Row, Trial, Verdict, report};
 pub use upstream::{Behaviour, UpstreamSpec};

@@ -5,7 +5,9 @@
 //! coordinated omission; [`replay`] keeps the client's ledger of every answer; [`demo`] is a trickle to look at. [`trace`] reads recorded traffic, or draws it from what was fitted to it. [`dist`] and [`chance`] make
 //! both sides reproducible: the same seed gives the same sizes, pauses and faults, whatever the order in which calls arrive.
 //!
-//! Nothing here ever touches a gateway's internals or a database; everything goes through HTTP.
+//! [`lab`] is apart from the rest: it plays the routing crate itself against simulated providers, in simulated time.
+//!
+//! Nothing else here ever touches a gateway's internals or a database; everything goes through HTTP.
 
 pub mod bench;
 mod body;
@@ -15,6 +17,7 @@ mod clock;
 pub mod demo;
 pub mod dist;
 mod drive;
+pub mod lab;
 pub mod mock;
 mod pacer;
 pub mod replay;

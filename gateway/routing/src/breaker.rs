@@ -107,7 +107,11 @@ pub(crate) struct Breaker {
     /// Lowest bit: open. The rest: open until, or closed since (0 = never ejected).
     state: AtomicU64,
     cause: AtomicU8,
+    /// Failures in a row, and when the first of them was seen.
     streak: AtomicU32,
+    streak_since_us: AtomicU64,
+    /// Tries that began since then.
+    streak_starts: AtomicU32,
     /// Ejections since the last full recovery; each doubles the time out.
     ejections: AtomicU32,
     ejections_total: AtomicU64,
@@ -126,6 +130,8 @@ impl Breaker {
             state: AtomicU64::new(0),
             cause: AtomicU8::new(0),
             streak: AtomicU32::new(0),
+            streak_since_us: AtomicU64::new(0),
+            streak_starts: AtomicU32::new(0),
             ejections: AtomicU32::new(0),
             ejections_total: AtomicU64::new(0),
             probe_at_us: AtomicU64::new(0),
@@ -165,14 +171,22 @@ impl Breaker {
             .unwrap_or(EjectCause::Consecutive)
     }
 
+    pub(crate) fn try_started(&self) {
+        if self.streak.load(Relaxed) > 0 {
+            self.streak_starts.fetch_add(1, Relaxed);
+        }
+    }
+
     pub(crate) fn probe_started(&self, now_us: u64) {
         self.probe_at_us.store(now_us, Relaxed);
     }
 
     /// An answer came back. It closes the breaker if it answers a probe; an answer to a request
     /// that was sent before an ejection says nothing new, except that nothing is stalled.
-    pub(crate) fn succeed(&self, probe: bool, now_us: u64) -> Option<Transition> {
-        self.streak.store(0, Relaxed);
+    pub(crate) fn succeed(&self, probe: bool, started_us: u64, now_us: u64) -> Option<Transition> {
+        if self.answer_is_news(started_us) {
+            self.streak.store(0, Relaxed);
+        }
         let word = self.state.load(Relaxed);
         if word & OPEN == 0 {
             return None;
@@ -186,8 +200,14 @@ impl Breaker {
             .then_some(Transition::Recovered)
     }
 
-    /// Whether a try says something about the present: one that began before the last change of
-    /// state belongs to what that change was about.
+    /// Whether an answer contradicts the last failures. One to a request that was sent before the
+    /// first of them does not: what serves old requests may refuse new ones.
+    pub(crate) fn answer_is_news(&self, started_us: u64) -> bool {
+        self.streak.load(Relaxed) == 0 || started_us >= self.streak_since_us.load(Relaxed)
+    }
+
+    /// Whether a failure says something about the present: that of a try that began before the last
+    /// change of state belongs to what that change was about.
     pub(crate) fn is_news(&self, started_us: u64) -> bool {
         started_us >= self.state.load(Relaxed) >> 1
     }
@@ -208,17 +228,37 @@ impl Breaker {
             return self.prolong(word, told_us, now_us);
         }
         let streak = self.streak.fetch_add(1, Relaxed).saturating_add(1);
+        if streak == 1 {
+            self.streak_since_us.store(now_us, Relaxed);
+            self.streak_starts.store(1, Relaxed);
+        }
         let cause = match (failure.kind, told_us) {
             (kind, _) if kind.blames_key() => EjectCause::Key,
             (_, Some(_)) => EjectCause::RetryAfter,
             _ if word & OPEN != 0 => EjectCause::ProbeFailed,
-            _ if streak >= spec.consecutive_failures => EjectCause::Consecutive,
+            _ if self.is_no_chance(spec, streak, (success, tries)) => EjectCause::Consecutive,
             _ if tries >= RATIO_TRIES_MIN && 1.0 - success > spec.failure_ratio => {
                 EjectCause::FailureRatio
             }
             _ => return None,
         };
         self.open(spec, word, cause, told_us, now_us)
+    }
+
+    /// Whether so many failures in a row are more than bad luck. They are as many as a provider with
+    /// this failure ratio hardly ever has in a row, and they are most of what was sent meanwhile:
+    /// failures come back sooner than answers do, so at a high rate many of them come in a row.
+    fn is_no_chance(&self, spec: &BreakerSpec, streak: u32, (success, tries): (f32, f32)) -> bool {
+        const HARDLY_EVER_LN: f32 = 12.0;
+        const MOST: f32 = 0.6;
+        if streak < spec.consecutive_failures {
+            return false;
+        }
+        let streak = streak as f32;
+        let before = (tries * (1.0 - success) - streak).max(0.0) / (tries - streak).max(1.0);
+        let usual_ln = before.clamp(0.001, 0.9).ln().abs();
+        let starts = self.streak_starts.load(Relaxed) as f32;
+        streak * usual_ln >= HARDLY_EVER_LN && streak >= MOST * starts
     }
 
     /// Requests wait in silence.
@@ -363,8 +403,47 @@ mod tests {
         for _ in 0..4 {
             fail(&breaker, FailureKind::ServerError, S);
         }
-        assert_eq!(breaker.succeed(false, S), None);
+        assert_eq!(breaker.succeed(false, S, S), None);
         ejected(&breaker, S);
+    }
+
+    #[test]
+    fn answers_to_requests_from_before_the_failures_do_not_hide_them() {
+        let breaker = Breaker::closed();
+        for n in 0..5 {
+            assert_eq!(breaker.succeed(false, 9 * S, 10 * S + n), None);
+            fail(&breaker, FailureKind::Overloaded, 10 * S + n);
+        }
+        assert!(matches!(
+            state(&breaker, 10 * S + 5),
+            BreakerState::Open { .. }
+        ));
+    }
+
+    #[test]
+    fn failures_among_many_pending_requests_are_not_a_row_of_failures() {
+        let breaker = Breaker::closed();
+        fail(&breaker, FailureKind::Overloaded, 10 * S);
+        (0..40).for_each(|_| breaker.try_started());
+        for n in 0..12 {
+            assert_eq!(fail(&breaker, FailureKind::Overloaded, 10 * S + n), None);
+        }
+    }
+
+    #[test]
+    fn a_provider_that_often_fails_needs_more_failures_in_a_row() {
+        let in_a_row = |success: f32| {
+            let breaker = Breaker::closed();
+            (1..100).find(|_| {
+                let failure = Failure::new(FailureKind::ServerError);
+                let evidence = (success, 100.0);
+                breaker
+                    .fail(&BreakerSpec::default(), &failure, evidence, S, S)
+                    .is_some()
+            })
+        };
+        assert_eq!(in_a_row(0.99), Some(5));
+        assert!(in_a_row(0.65).is_some_and(|failures| failures >= 9));
     }
 
     #[test]
@@ -397,7 +476,10 @@ mod tests {
         let breaker = Breaker::closed();
         let now_us = ejected(&breaker, 10 * S);
         breaker.probe_started(now_us);
-        assert_eq!(breaker.succeed(true, now_us), Some(Transition::Recovered));
+        assert_eq!(
+            breaker.succeed(true, now_us, now_us),
+            Some(Transition::Recovered)
+        );
         assert_eq!(
             state(&breaker, now_us),
             BreakerState::Closed { ramp: RAMP_START }
@@ -467,7 +549,10 @@ mod tests {
         };
         assert_eq!(late(now_us), None);
         breaker.probe_started(now_us);
-        assert_eq!(breaker.succeed(true, now_us), Some(Transition::Recovered));
+        assert_eq!(
+            breaker.succeed(true, now_us, now_us),
+            Some(Transition::Recovered)
+        );
         for _ in 0..20 {
             assert_eq!(late(now_us + S), None);
         }
@@ -482,7 +567,7 @@ mod tests {
         let breaker = Breaker::closed();
         ejected(&breaker, 10 * S);
         assert_eq!(
-            breaker.succeed(true, 10 * S + 1),
+            breaker.succeed(true, 10 * S, 10 * S + 1),
             Some(Transition::Recovered)
         );
     }
@@ -491,12 +576,12 @@ mod tests {
     fn late_answers_do_not_close_an_open_breaker_unless_they_refute_a_stall() {
         let breaker = Breaker::closed();
         ejected(&breaker, 10 * S);
-        assert_eq!(breaker.succeed(false, 10 * S + 1), None);
+        assert_eq!(breaker.succeed(false, 9 * S, 10 * S + 1), None);
 
         let stalled = Breaker::closed();
         assert!(stalled.stall(&BreakerSpec::default(), 10 * S).is_some());
         assert_eq!(
-            stalled.succeed(false, 10 * S + 1),
+            stalled.succeed(false, 9 * S, 10 * S + 1),
             Some(Transition::Recovered)
         );
     }

@@ -178,6 +178,7 @@ impl Health {
     /// Returns how many are in flight now.
     fn enter(&self, spec: &BreakerSpec, input_tokens: u32, now_us: u64) -> u32 {
         self.quota.take(u64::from(input_tokens), now_us);
+        self.breaker.try_started();
         let in_flight = self.in_flight.fetch_add(1, Relaxed) + 1;
         self.waiting_tokens
             .fetch_add(u64::from(input_tokens), Relaxed);
@@ -216,7 +217,7 @@ impl Health {
         });
     }
 
-    fn observe_outcome(&self, succeeded: bool, now_us: u64) {
+    fn observe_success(&self, succeeded: bool, now_us: u64) {
         let outcome = if succeeded { 1.0 } else { 0.0 };
         self.success.update(now_us, |before| {
             let value = before.map_or(1.0, |b| {
@@ -224,40 +225,38 @@ impl Health {
             });
             value + SUCCESS_STEP * (outcome - value)
         });
-        let count = |ewma: &Ewma, by: f32| {
-            ewma.update(now_us, |before| {
-                before.map_or(0.0, |b| b.value * fade(b.age_ms, RECENT_TAU_MS)) + by
-            });
-        };
-        self.tries.fetch_add(1, Relaxed);
-        count(&self.recent_tries, 1.0);
-        if !succeeded {
-            self.failures.fetch_add(1, Relaxed);
-            count(&self.recent_failures, 1.0);
+    }
+
+    /// A first token came.
+    fn answered(&self, started_us: u64, now_us: u64) {
+        self.credit.succeed();
+        count(&self.recent_tries, now_us);
+        if self.breaker.answer_is_news(started_us) {
+            self.observe_success(true, now_us);
         }
     }
 
-    fn succeed(&self, now_us: u64) {
-        self.observe_outcome(true, now_us);
-        self.credit.succeed();
-    }
-
-    fn fail(
+    fn failed(
         &self,
         spec: &BreakerSpec,
         failure: &Failure,
-        probe: bool,
-        started_us: u64,
+        this: &InFlight,
         now_us: u64,
     ) -> Option<Transition> {
-        if probe || self.breaker.is_news(started_us) {
-            self.observe_outcome(false, now_us);
+        self.tries.fetch_add(1, Relaxed);
+        self.failures.fetch_add(1, Relaxed);
+        if this.entry.probe || self.breaker.is_news(this.started_us) {
             self.credit.fail();
+            self.observe_success(false, now_us);
+            count(&self.recent_failures, now_us);
+            if this.waiting {
+                count(&self.recent_tries, now_us);
+            }
         }
         let (tries, failures) = self.recent(now_us);
         let evidence = (1.0 - failures / tries.max(1.0), tries);
         self.breaker
-            .fail(spec, failure, evidence, started_us, now_us)
+            .fail(spec, failure, evidence, this.started_us, now_us)
     }
 
     /// What was seen before a recovery is no guide to what comes after it.
@@ -266,6 +265,13 @@ impl Health {
         self.recent_tries.clear();
         self.recent_failures.clear();
     }
+}
+
+/// One more of about the last minute.
+fn count(ewma: &Ewma, now_us: u64) {
+    ewma.update(now_us, |before| {
+        before.map_or(0.0, |b| b.value * fade(b.age_ms, RECENT_TAU_MS)) + 1.0
+    });
 }
 
 fn seen(ewma: &Ewma, now_us: u64) -> Seen {
@@ -366,7 +372,7 @@ impl InFlight {
         } else {
             None
         };
-        self.entry.health.succeed(now_us);
+        self.entry.health.tries.fetch_add(1, Relaxed);
         transition
     }
 
@@ -394,13 +400,7 @@ impl InFlight {
                 now_us,
             );
         }
-        health.fail(
-            &self.entry.breaker,
-            failure,
-            self.entry.probe,
-            self.started_us,
-            now_us,
-        )
+        health.failed(&self.entry.breaker, failure, &self, now_us)
     }
 
     /// Another try's answer came first, and this one is cancelled. It was slow, which is worth
@@ -426,6 +426,7 @@ impl InFlight {
 
     fn answered(&mut self, output_tokens: u32, now_us: u64) -> Option<Transition> {
         self.waiting = false;
+        self.entry.health.answered(self.started_us, now_us);
         let at_reference_us = self.at_reference_us(output_tokens, now_us);
         self.entry.health.waited(self.entry.input_tokens);
         self.entry.health.observe_latency(at_reference_us, now_us);
@@ -452,9 +453,9 @@ impl InFlight {
         } = &self.entry;
         health.progress_us.store(now_us, Relaxed);
         if let Some(key) = key {
-            key.succeed(*probe, now_us);
+            key.succeed(*probe, self.started_us, now_us);
         }
-        let transition = health.breaker.succeed(*probe, now_us);
+        let transition = health.breaker.succeed(*probe, self.started_us, now_us);
         if transition.is_some() {
             health.forget_failures();
         }

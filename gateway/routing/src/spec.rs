@@ -197,7 +197,7 @@ pub struct ShadowSpec {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct BreakerSpec {
-    /// Failures in a row that eject.
+    /// Failures in a row that eject; more are needed of a provider that often fails anyway.
     pub consecutive_failures: u32,
     /// Recent failure ratio that ejects, once there were enough tries to speak of one.
     pub failure_ratio: f32,

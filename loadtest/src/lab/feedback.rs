@@ -14,6 +14,8 @@ pub struct Feedback {
     /// Until an event can be queried.
     pub delay: Duration,
     pub window: Duration,
+    /// When the ingestor goes away for good.
+    pub ends: Option<Duration>,
     pub policy: TablePolicy,
 }
 
@@ -24,6 +26,7 @@ impl Feedback {
             every: Duration::from_secs(seconds),
             delay: Duration::from_secs(delay_s),
             window: Duration::from_secs(30),
+            ends: None,
             policy: TablePolicy::default(),
         }
     }
@@ -58,11 +61,21 @@ pub(crate) fn deployment_name(upstream: usize) -> String {
 
 impl Ingestor {
     pub(crate) fn new(feedback: Feedback) -> Self {
-        Self { feedback, keeper: Keeper::new(), events: Vec::new() }
+        Self {
+            feedback,
+            keeper: Keeper::new(),
+            events: Vec::new(),
+        }
     }
 
     pub(crate) fn every_us(&self) -> u64 {
         micros(self.feedback.every)
+    }
+
+    pub(crate) fn is_there(&self, since_start_us: u64) -> bool {
+        self.feedback
+            .ends
+            .is_none_or(|ends| since_start_us < micros(ends))
     }
 
     pub(crate) fn count(&mut self, event: TryEvent) {
@@ -78,7 +91,8 @@ impl Ingestor {
         let Refresh::Publish(table) = self.keeper.refresh(&measured, policy, now_us) else {
             return None;
         };
-        self.keeper.replay(TableRecord::Published(table.clone()), policy);
+        self.keeper
+            .replay(TableRecord::Published(table.clone()), policy);
         Some(table)
     }
 
@@ -87,7 +101,10 @@ impl Ingestor {
         let mut outcomes: BTreeMap<u64, Vec<&TryEvent>> = BTreeMap::new();
         for event in self.events.iter().filter(|event| event.at_us < to_us) {
             let class = size::class(u64::from(event.input_tokens));
-            cells.entry((event.upstream, class)).or_default().push(event);
+            cells
+                .entry((event.upstream, class))
+                .or_default()
+                .push(event);
             outcomes.entry(event.table_version).or_default().push(event);
         }
         Measured {
@@ -98,7 +115,10 @@ impl Ingestor {
                 .iter()
                 .map(|((upstream, class), events)| cell(*upstream, *class, events))
                 .collect(),
-            outcomes: outcomes.iter().map(|(version, events)| outcome(*version, events)).collect(),
+            outcomes: outcomes
+                .iter()
+                .map(|(version, events)| outcome(*version, events))
+                .collect(),
         }
     }
 }
@@ -119,8 +139,14 @@ fn cell(upstream: usize, size_class: u8, events: &[&TryEvent]) -> Cell {
         ttft_us_p95: quantile(&ttfts, 95),
         output_tokens_per_s: None,
         priced_tries: timed,
-        input_tokens: answered.clone().map(|event| u64::from(event.input_tokens)).sum(),
-        output_tokens: answered.clone().map(|event| u64::from(event.output_tokens)).sum(),
+        input_tokens: answered
+            .clone()
+            .map(|event| u64::from(event.input_tokens))
+            .sum(),
+        output_tokens: answered
+            .clone()
+            .map(|event| u64::from(event.output_tokens))
+            .sum(),
         cost_picousd: answered.map(|event| event.cost_picousd).sum(),
         waste_picousd: 0,
     }

@@ -16,8 +16,12 @@ pub enum Policy {
 }
 
 impl Policy {
-    pub const OTHERS: [Self; 4] =
-        [Self::RoundRobin, Self::Random, Self::LeastInFlight, Self::ArgminLatency];
+    pub const OTHERS: [Self; 4] = [
+        Self::RoundRobin,
+        Self::Random,
+        Self::LeastInFlight,
+        Self::ArgminLatency,
+    ];
 
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -41,7 +45,11 @@ pub(crate) struct Simple {
 
 impl Simple {
     pub(crate) fn new(upstreams: usize, seed: u64) -> Self {
-        Self { seed, in_flight: vec![0; upstreams], ewma_us: vec![0.0; upstreams] }
+        Self {
+            seed,
+            in_flight: vec![0; upstreams],
+            ewma_us: vec![0.0; upstreams],
+        }
     }
 
     pub(crate) fn choose(&self, policy: Policy, number: usize) -> usize {
@@ -55,7 +63,10 @@ impl Simple {
                 let least = self.in_flight.iter().min().copied().unwrap_or(0);
                 let first = any();
                 let order = (0..n).map(|i| (first + i) % n);
-                order.into_iter().find(|i| self.in_flight[*i] == least).unwrap_or(first)
+                order
+                    .into_iter()
+                    .find(|i| self.in_flight[*i] == least)
+                    .unwrap_or(first)
             }
             Policy::ArgminLatency => (0..n)
                 .min_by(|a, b| self.ewma_us[*a].total_cmp(&self.ewma_us[*b]))
@@ -74,7 +85,11 @@ impl Simple {
     pub(crate) fn observed(&mut self, upstream: usize, us: u64) {
         let ewma = &mut self.ewma_us[upstream];
         let seen = us as f64;
-        *ewma = if *ewma == 0.0 { seen } else { 0.9 * *ewma + 0.1 * seen };
+        *ewma = if *ewma == 0.0 {
+            seen
+        } else {
+            0.9 * *ewma + 0.1 * seen
+        };
     }
 }
 

@@ -4,8 +4,8 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 
 use weir_routing::{
-    Alias, AliasSpec, DeploymentSpec, Failure, FailureKind, InFlight, Next, Plan, PriceSpec, Priors,
-    RequestFacts, Routes, RoutesSpec, SpecError, TargetSpec, Try,
+    Alias, AliasSpec, DeploymentSpec, Failure, FailureKind, InFlight, Next, Plan, PriceSpec,
+    Priors, RequestFacts, Routes, RoutesSpec, SpecError, TargetSpec, Try,
 };
 
 use crate::chance;
@@ -159,7 +159,10 @@ impl<'a> World<'a> {
         let gateways = (0..scene.gateways.max(1))
             .map(|_| {
                 let routes = Routes::build(&routes_spec(scene), None)?;
-                Ok(Gateway { routes, priors: Priors::neutral() })
+                Ok(Gateway {
+                    routes,
+                    priors: Priors::neutral(),
+                })
             })
             .collect::<Result<Vec<_>, Vec<SpecError>>>()?;
         Ok(Self {
@@ -218,15 +221,29 @@ impl<'a> World<'a> {
             Policy::Weir => self.plan(number, gateway),
             _ => (None, None),
         };
-        self.requests.push(Request { gateway, arrived_us: self.now_us, plan, next, waiting: Vec::new() });
+        self.requests.push(Request {
+            gateway,
+            arrived_us: self.now_us,
+            plan,
+            next,
+            waiting: Vec::new(),
+        });
         let upstream = match next {
             Some(this) => this.deployment.index(),
             None if self.policy == Policy::Weir => return self.give_up(),
             None => self.simple.choose(self.policy, number),
         };
         let window = self.window();
-        count(&mut self.figures.shares, window, upstream, self.upstreams.len());
-        let hedge_after_us = self.requests[number].plan.as_ref().and_then(Plan::hedge_after_us);
+        count(
+            &mut self.figures.shares,
+            window,
+            upstream,
+            self.upstreams.len(),
+        );
+        let hedge_after_us = self.requests[number]
+            .plan
+            .as_ref()
+            .and_then(Plan::hedge_after_us);
         if let Some(us) = hedge_after_us {
             self.schedule(self.now_us + us, What::Hedges(number));
         }
@@ -235,9 +252,14 @@ impl<'a> World<'a> {
 
     fn plan(&self, number: usize, gateway: usize) -> (Option<Plan>, Option<Try>) {
         let call = &self.scene.calls[number];
-        let facts = RequestFacts { input_tokens: call.input_tokens, ..RequestFacts::default() };
+        let facts = RequestFacts {
+            input_tokens: call.input_tokens,
+            ..RequestFacts::default()
+        };
         let gateway = &self.gateways[gateway];
-        let Some(alias) = gateway.routes.alias(ALIAS) else { return (None, None) };
+        let Some(alias) = gateway.routes.alias(ALIAS) else {
+            return (None, None);
+        };
         let view = gateway.routes.view(&gateway.priors);
         let seed = chance::mix(self.scene.seed, number as u64);
         let mut plan = view.plan(alias, &facts, self.now_us, seed);
@@ -261,7 +283,12 @@ impl<'a> World<'a> {
         };
         self.figures.tries += 1;
         let window = self.window();
-        count(&mut self.figures.loads, window, upstream, self.upstreams.len());
+        count(
+            &mut self.figures.loads,
+            window,
+            upstream,
+            self.upstreams.len(),
+        );
         self.simple.started(upstream);
         let in_flight = this.and_then(|this| self.start(request, &this));
         let flight = self.flights.len();
@@ -295,6 +322,9 @@ impl<'a> World<'a> {
         if let Some(hedge) = plan.hedge(view, alias, self.now_us) {
             this.next = Some(hedge);
             self.try_next(request);
+        } else if let Some(after_us) = plan.hedge_after_us() {
+            let at_us = this.arrived_us + after_us;
+            self.schedule(at_us.max(self.now_us), What::Hedges(request));
         }
     }
 
@@ -303,13 +333,21 @@ impl<'a> World<'a> {
         let gateway = &self.gateways[request.gateway];
         let alias: &Alias = gateway.routes.alias(ALIAS)?;
         let plan = request.plan.as_ref()?;
-        Some(gateway.routes.view(&gateway.priors).start(alias, plan, this, self.now_us))
+        Some(
+            gateway
+                .routes
+                .view(&gateway.priors)
+                .start(alias, plan, this, self.now_us),
+        )
     }
 
     fn serve_or_queue(&mut self, flight: usize) {
         let upstream = self.flights[flight].upstream;
         let call = &self.scene.calls[self.flights[flight].request];
-        let luck = chance::mix(self.scene.seed ^ upstream as u64, self.flights[flight].request as u64);
+        let luck = chance::mix(
+            self.scene.seed ^ upstream as u64,
+            self.flights[flight].request as u64,
+        );
         let fate = self.upstreams[upstream].fate(call, luck);
         self.flights[flight].fate = Some(fate);
         let occupies = matches!(fate, Fate::Answer { .. });
@@ -326,9 +364,15 @@ impl<'a> World<'a> {
             Fate::Answer { ttft_us, .. } => {
                 self.schedule(self.now_us + ttft_us, What::FirstToken(flight));
             }
-            Fate::Failure { after_us, kind, retry_after_us } => {
-                self.flights[flight].failure =
-                    Some(Failure { retry_after_us, ..Failure::new(kind) });
+            Fate::Failure {
+                after_us,
+                kind,
+                retry_after_us,
+            } => {
+                self.flights[flight].failure = Some(Failure {
+                    retry_after_us,
+                    ..Failure::new(kind)
+                });
                 self.schedule(self.now_us + after_us, What::Fails(flight));
             }
             Fate::Nothing => {}
@@ -395,7 +439,9 @@ impl<'a> World<'a> {
         }
         self.simple.observed(upstream, taken_us);
         self.end(flight);
-        self.requests[request].waiting.retain(|other| *other != flight);
+        self.requests[request]
+            .waiting
+            .retain(|other| *other != flight);
         if self.requests[request].waiting.is_empty() {
             self.after(request, &failure);
         }
@@ -410,8 +456,10 @@ impl<'a> World<'a> {
         let ttft_us = this.ttft_us;
         self.simple.ended(upstream);
         let call = self.scene.calls[request];
-        let table_version =
-            self.requests[request].plan.as_ref().map_or(0, Plan::table_version);
+        let table_version = self.requests[request]
+            .plan
+            .as_ref()
+            .map_or(0, Plan::table_version);
         let cost_picousd = self.upstreams[upstream].cost_picousd(&call);
         if let Some(ingestor) = &mut self.ingestor {
             ingestor.count(TryEvent {
@@ -432,7 +480,9 @@ impl<'a> World<'a> {
 
     fn serve_queue(&mut self, upstream: usize) {
         while self.upstreams[upstream].busy < self.upstreams[upstream].spec.slots {
-            let Some(flight) = self.upstreams[upstream].queue.pop_front() else { return };
+            let Some(flight) = self.upstreams[upstream].queue.pop_front() else {
+                return;
+            };
             if self.flights[flight].state == State::Waiting {
                 self.serve_or_queue(flight);
             }
@@ -445,9 +495,12 @@ impl<'a> World<'a> {
         let gateway = &self.gateways[this.gateway];
         let alias = gateway.routes.alias(ALIAS);
         let next = match (&mut this.plan, alias) {
-            (Some(plan), Some(alias)) => {
-                plan.next(gateway.routes.view(&gateway.priors), alias, Some(failure), now_us)
-            }
+            (Some(plan), Some(alias)) => plan.next(
+                gateway.routes.view(&gateway.priors),
+                alias,
+                Some(failure),
+                now_us,
+            ),
             _ => return self.give_up(),
         };
         match next {
@@ -467,7 +520,12 @@ impl<'a> World<'a> {
     }
 
     fn refresh(&mut self) {
-        let Some(ingestor) = &mut self.ingestor else { return };
+        let Some(ingestor) = &mut self.ingestor else {
+            return;
+        };
+        if !ingestor.is_there(self.now_us - START_US) {
+            return;
+        }
         let again_us = self.now_us + ingestor.every_us();
         if let Some(table) = ingestor.refresh(self.now_us) {
             self.figures.tables += 1;
@@ -498,13 +556,20 @@ fn routes_spec(scene: &Scene) -> RoutesSpec {
             let price = u64::try_from(upstream.picousd_per_token).unwrap_or(0);
             DeploymentSpec {
                 name: deployment_name(number),
-                price: Some(PriceSpec { input_picousd: price, output_picousd: 4 * price }),
+                price: Some(PriceSpec {
+                    input_picousd: price,
+                    output_picousd: 4 * price,
+                }),
                 ..DeploymentSpec::default()
             }
         })
         .collect();
     let targets = (0..scene.upstreams.len())
-        .map(|deployment| TargetSpec { deployment, weight: 1.0, rank: 0 })
+        .map(|deployment| TargetSpec {
+            deployment,
+            weight: 1.0,
+            rank: 0,
+        })
         .collect();
     let alias = AliasSpec {
         name: ALIAS.to_owned(),
@@ -513,5 +578,9 @@ fn routes_spec(scene: &Scene) -> RoutesSpec {
         retry: scene.retry.clone(),
         ..AliasSpec::default()
     };
-    RoutesSpec { deployments, aliases: vec![alias], ..RoutesSpec::default() }
+    RoutesSpec {
+        deployments,
+        aliases: vec![alias],
+        ..RoutesSpec::default()
+    }
 }

@@ -41,22 +41,33 @@ pub struct Change {
 impl Change {
     #[must_use]
     pub fn at_s(seconds: u64, upstream: usize, to: Behaviour) -> Self {
-        Self { at: Duration::from_secs(seconds), upstream, to, picousd_per_token: None }
+        Self {
+            at: Duration::from_secs(seconds),
+            upstream,
+            to,
+            picousd_per_token: None,
+        }
     }
 }
 
 impl Scene {
     /// Calls of the size that recorded conversations have, arriving at random at a mean rate, at
     /// `upstreams` equal providers.
-    pub fn new(rate_per_s: f64, seconds: u64, upstreams: usize) -> Result<Self, TraceError> {
-        let seed = 1;
+    pub fn new(
+        rate_per_s: f64,
+        seconds: u64,
+        upstreams: usize,
+        seed: u64,
+    ) -> Result<Self, TraceError> {
         let sizes = Trace::named(TraceName::AzureConv, SIZES_MAX, seed)?;
         Ok(Self {
             calls: arrivals(&sizes.calls, rate_per_s, seconds, seed),
             upstreams: vec![UpstreamSpec::default(); upstreams],
             changes: Vec::new(),
             gateways: 1,
-            strategy: StrategySpec::Latency { prefix_affinity: false },
+            strategy: StrategySpec::Latency {
+                prefix_affinity: false,
+            },
             retry: RetrySpec::default(),
             feedback: None,
             first_token_timeout: Duration::from_secs(10),
@@ -68,16 +79,26 @@ impl Scene {
 
 const SIZES_MAX: usize = 20_000;
 
-/// A Poisson process: the recorded times would give five calls a second, too few to load ten
-/// providers, and stretching them would stretch their pauses too.
+/// A Poisson process of calls drawn from the recorded ones. Not in their order: their sizes drift
+/// over the hour, and with them how much a provider can take, and a scene is to have no events but
+/// its own. Nor at their times: those give five calls a second, too few to load ten providers.
 fn arrivals(sizes: &[Call], rate_per_s: f64, seconds: u64, seed: u64) -> Vec<Call> {
     let end_s = Duration::from_secs(seconds).as_secs_f64();
     let mut at_s = 0.0;
+    let any = |number: u64| {
+        let index = chance::mix(!seed, number) % sizes.len().max(1) as u64;
+        usize::try_from(index)
+            .ok()
+            .and_then(|index| sizes.get(index))
+    };
     (0..)
-        .zip(sizes.iter().cycle())
-        .map_while(|(number, size)| {
+        .map_while(|number| {
             at_s -= (1.0 - chance::unit(seed, number)).ln() / rate_per_s;
-            (at_s < end_s).then(|| Call { at: Duration::from_secs_f64(at_s), ..*size })
+            let size = any(number)?;
+            (at_s < end_s).then(|| Call {
+                at: Duration::from_secs_f64(at_s),
+                ..*size
+            })
         })
         .collect()
 }

@@ -45,9 +45,15 @@ pub enum Behaviour {
     /// Everything takes this many times as long.
     Slow(f64),
     /// Every call is refused after a millisecond.
-    Refuses { kind: FailureKind, retry_after_ms: Option<u64> },
+    Refuses {
+        kind: FailureKind,
+        retry_after_ms: Option<u64>,
+    },
     /// This share of calls is refused, after half the time to first token.
-    Errors { share: f64, kind: FailureKind },
+    Errors {
+        share: f64,
+        kind: FailureKind,
+    },
     /// Calls are accepted and never answered.
     BlackHole,
 }
@@ -55,8 +61,15 @@ pub enum Behaviour {
 /// What one call will see.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Fate {
-    Answer { ttft_us: u64, rest_us: u64 },
-    Failure { kind: FailureKind, retry_after_us: Option<u64>, after_us: u64 },
+    Answer {
+        ttft_us: u64,
+        rest_us: u64,
+    },
+    Failure {
+        kind: FailureKind,
+        retry_after_us: Option<u64>,
+        after_us: u64,
+    },
     Nothing,
 }
 
@@ -72,7 +85,12 @@ pub(crate) struct Upstream {
 
 impl Upstream {
     pub(crate) fn new(spec: UpstreamSpec) -> Self {
-        Self { spec, behaviour: Behaviour::Normal, busy: 0, queue: VecDeque::new() }
+        Self {
+            spec,
+            behaviour: Behaviour::Normal,
+            busy: 0,
+            queue: VecDeque::new(),
+        }
     }
 
     /// What a call sees that is served now. `luck` is the call's own, the same under any policy.
@@ -96,16 +114,21 @@ impl Upstream {
             after_us,
         };
         match self.behaviour {
-            Behaviour::Normal | Behaviour::Slow(_) => {
-                Fate::Answer { ttft_us: us(ttft_ms), rest_us: us(rest_ms) }
-            }
-            Behaviour::Refuses { kind, retry_after_ms } => failure(kind, retry_after_ms, 1_000),
+            Behaviour::Normal | Behaviour::Slow(_) => Fate::Answer {
+                ttft_us: us(ttft_ms),
+                rest_us: us(rest_ms),
+            },
+            Behaviour::Refuses {
+                kind,
+                retry_after_ms,
+            } => failure(kind, retry_after_ms, 1_000),
             Behaviour::Errors { share, kind } if chance::unit(luck, 2) < share => {
                 failure(kind, None, us(ttft_ms / 2.0))
             }
-            Behaviour::Errors { .. } => {
-                Fate::Answer { ttft_us: us(ttft_ms), rest_us: us(rest_ms) }
-            }
+            Behaviour::Errors { .. } => Fate::Answer {
+                ttft_us: us(ttft_ms),
+                rest_us: us(rest_ms),
+            },
             Behaviour::BlackHole => Fate::Nothing,
         }
     }

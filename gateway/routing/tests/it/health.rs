@@ -159,6 +159,23 @@ fn a_fast_refusal_is_never_attractive() {
 }
 
 #[test]
+fn a_target_that_fails_often_and_fast_gets_little_even_while_in_service() {
+    let scene = Scene::new(&even_spec(LATENCY, 2));
+    scene.warm_up();
+    let mut shares = [0_u32; 2];
+    for number in 0..2_000_u64 {
+        let now_us = NOW + number * 10_000;
+        let (_, this, flight) = scene.send_at(now_us, number);
+        shares[usize::from(this.target)] += 1;
+        let _ = match (this.target, number % 3) {
+            (0, 0) => flight.fail(&Failure::new(FailureKind::Overloaded), now_us + 1_000),
+            _ => flight.succeed(0, now_us + 100_000),
+        };
+    }
+    assert!(shares[0] < 400, "{shares:?}");
+}
+
+#[test]
 fn a_slow_start_lets_a_recovered_target_grow_into_its_share() {
     let scene = Scene::new(&even_spec(StrategySpec::Weighted { sticky: false }, 2));
     let failure = Failure::new(FailureKind::Connect);
@@ -217,12 +234,37 @@ fn a_late_first_token_is_hedged_once_and_within_the_budget() {
 }
 
 #[test]
-fn without_a_hedge_policy_only_probes_are_hedged() {
-    let scene = Scene::new(&even_spec(StrategySpec::Chain, 1));
+fn without_a_hedge_policy_a_late_answer_is_waited_for() {
+    let scene = Scene::new(&even_spec(LATENCY, 2));
     scene.warm_up();
-    let (mut plan, _) = scene.first_at(NOW, 1);
-    assert_eq!(plan.hedge_after_us(), None);
-    assert_eq!(plan.hedge(scene.view(), scene.alias(), NOW), None);
+    let (mut plan, _, _flight) = scene.send_at(NOW, 1);
+    let mut asked_us = 0;
+    for _ in 0..10 {
+        let ask_us = plan.hedge_after_us().unwrap();
+        assert!(ask_us > asked_us);
+        asked_us = ask_us;
+        assert_eq!(
+            plan.hedge(scene.view(), scene.alias(), NOW + asked_us),
+            None
+        );
+    }
+}
+
+#[test]
+fn requests_caught_in_a_black_hole_fall_back_without_waiting_for_their_timeouts() {
+    let mut spec = even_spec(StrategySpec::Chain, 2);
+    spec.aliases[0].targets[1].rank = 1;
+    let scene = Scene::new(&spec);
+    scene.warm_up();
+    let mut caught: Vec<_> = (0..10).map(|n| scene.send_at(NOW, n)).collect();
+    let late_us = caught[0].0.hedge_after_us().unwrap();
+    for (plan, _, _) in &mut caught {
+        let fallback = plan
+            .hedge(scene.view(), scene.alias(), NOW + late_us)
+            .unwrap();
+        assert_eq!((fallback.kind, fallback.target), (TryKind::Fallback, 1));
+        assert_eq!(plan.hedge_after_us(), None);
+    }
 }
 
 #[test]

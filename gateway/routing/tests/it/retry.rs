@@ -258,6 +258,39 @@ fn when_everything_fails_extra_tries_stop() {
     );
 }
 
+/// Tries of `requests` requests of which every try fails at once, over 32 targets of one rank.
+fn tries_when_all_fail(requests: usize, retry: RetrySpec) -> usize {
+    let scene = Scene::new(spec(&[0; 32], retry));
+    let failure = Failure::new(FailureKind::ServerError);
+    let mut tries = 0;
+    for _ in 0..requests {
+        let mut plan = scene.plan(&RequestFacts::default());
+        let mut last = None;
+        while let Next::Try(this) = scene.next(&mut plan, last) {
+            tries += 1;
+            scene.start_and_fail(&plan, &this, &failure);
+            last = Some(failure);
+        }
+    }
+    tries
+}
+
+#[test]
+fn the_aliass_budget_bounds_extra_tries_before_its_many_targets_are_known_to_fail() {
+    let tries = tries_when_all_fail(100, RetrySpec::default());
+    assert!((110..=126).contains(&tries), "{tries}");
+}
+
+#[test]
+fn failing_targets_take_no_extra_tries_however_large_the_budget() {
+    let generous = RetrySpec {
+        budget_ratio: 10.0,
+        ..RetrySpec::default()
+    };
+    let tries = tries_when_all_fail(2_000, generous);
+    assert!(tries <= 2_000 + 32 * 10, "{tries}");
+}
+
 #[test]
 fn a_healthy_second_step_serves_everything_the_first_one_drops() {
     let scene = Scene::new(spec(

@@ -1,0 +1,580 @@
+//! What routing must be able to do, as experiments with a threshold each.
+//!
+//! A trial plays a scene under Weir's routing, and beside it under what it is compared with, and
+//! says whether the claim held. The tests of this module are the trials; `cargo run -p
+//! weir-loadtest --example routing_lab --release` prints their figures.
+
+use std::fmt;
+use std::time::Duration;
+
+use weir_routing::{FailureKind, ObjectiveSpec, SpecError, StrategySpec};
+
+use crate::lab::feedback::Feedback;
+use crate::lab::policy::Policy;
+use crate::lab::run::{Figures, run};
+use crate::lab::scene::{Change, Scene};
+use crate::lab::upstream::Behaviour;
+use crate::trace::TraceError;
+
+/// A claim and the experiment that checks it.
+#[derive(Clone, Copy, Debug)]
+pub struct Trial {
+    pub name: &'static str,
+    pub claim: &'static str,
+    play: fn(u64) -> Result<Verdict, LabError>,
+}
+
+/// How a trial came out.
+#[derive(Clone, Debug)]
+pub struct Verdict {
+    pub held: bool,
+    /// The figure that the claim is about.
+    pub measured: String,
+    pub rows: Vec<Row>,
+}
+
+/// One policy's figures in a trial.
+#[derive(Clone, Debug)]
+pub struct Row {
+    pub label: String,
+    pub ttft_ms_p50: f64,
+    pub ttft_ms_p95: f64,
+    pub ttft_ms_p99: f64,
+    pub failed_percent: f64,
+    pub tries_per_request: f64,
+}
+
+/// Why a trial could not be played.
+#[derive(Debug, thiserror::Error)]
+pub enum LabError {
+    #[error("read the trace of call sizes: {0}")]
+    Trace(#[from] TraceError),
+    #[error("build the scene's routes: {0:?}")]
+    Routes(Vec<SpecError>),
+}
+
+impl From<Vec<SpecError>> for LabError {
+    fn from(errors: Vec<SpecError>) -> Self {
+        Self::Routes(errors)
+    }
+}
+
+impl Trial {
+    pub const ALL: [Self; 11] = [
+        Self {
+            name: "one of ten is slow",
+            claim: "with one of ten providers five times slower, p99 is at most half of round robin's",
+            play: one_is_slow,
+        },
+        Self {
+            name: "one refuses with 429",
+            claim: "a provider that answers 429 in a millisecond has at most 2% one second later",
+            play: |seed| one_refuses(FailureKind::RateLimited, seed),
+        },
+        Self {
+            name: "one refuses with 503",
+            claim: "a provider that answers 503 in a millisecond has at most 2% one second later",
+            play: |seed| one_refuses(FailureKind::Overloaded, seed),
+        },
+        Self {
+            name: "black hole",
+            claim: "a provider that stops answering is out within 1 s and back within 10 s, and no \
+                    client waits for its timeout",
+            play: black_hole,
+        },
+        Self {
+            name: "recovery",
+            claim: "a provider that comes back gets at most 20% more than its share",
+            play: recovery,
+        },
+        Self {
+            name: "feedback delay",
+            claim: "with tables 0 to 60 s old, no share swings (CV < 0.2 between 10 s windows)",
+            play: feedback_delay,
+        },
+        Self {
+            name: "price doubles",
+            claim: "the cost objective moves the share within two refreshes, and keeps its p95",
+            play: price_doubles,
+        },
+        Self {
+            name: "cheapest is small",
+            claim: "a cheapest provider that cannot take all is used to its limit, without swinging",
+            play: cheapest_is_small,
+        },
+        Self {
+            name: "everything fails",
+            claim: "when every try fails, providers see at most 1.2 times the clients' requests",
+            play: everything_fails,
+        },
+        Self {
+            name: "everything is flaky",
+            claim: "when every provider drops 30% of calls, clients see less than 3% of errors",
+            play: everything_is_flaky,
+        },
+        Self {
+            name: "ingestor away",
+            claim: "an hour without new tables costs no more than never having had one",
+            play: ingestor_away,
+        },
+    ];
+
+    /// The same seed, the same figures.
+    pub fn play(&self, seed: u64) -> Result<Verdict, LabError> {
+        (self.play)(seed)
+    }
+}
+
+impl Row {
+    fn of(label: &str, figures: &Figures) -> Self {
+        let requests = figures.requests.max(1) as f64;
+        Self {
+            label: label.to_owned(),
+            ttft_ms_p50: figures.ttft_ms(50),
+            ttft_ms_p95: figures.ttft_ms(95),
+            ttft_ms_p99: figures.ttft_ms(99),
+            failed_percent: figures.failed as f64 / requests * 100.0,
+            tries_per_request: figures.amplification(),
+        }
+    }
+}
+
+impl fmt::Display for Row {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{:<18} {:>8.0} {:>8.0} {:>8.0} {:>8.2} {:>8.3}",
+            self.label,
+            self.ttft_ms_p50,
+            self.ttft_ms_p95,
+            self.ttft_ms_p99,
+            self.failed_percent,
+            self.tries_per_request
+        )
+    }
+}
+
+/// Plays every trial and writes the figures as a table.
+pub fn report(seed: u64) -> Result<String, LabError> {
+    use fmt::Write;
+    let mut text = String::new();
+    for trial in Trial::ALL {
+        let verdict = trial.play(seed)?;
+        let word = if verdict.held { "held" } else { "BROKEN" };
+        // Writing to a String cannot fail.
+        let _ = writeln!(
+            text,
+            "{}: {}\n  {word}: {}",
+            trial.name, trial.claim, verdict.measured
+        );
+        let _ = writeln!(
+            text,
+            "  {:<18} {:>8} {:>8} {:>8} {:>8} {:>8}",
+            "", "p50 ms", "p95 ms", "p99 ms", "failed %", "tries"
+        );
+        for row in &verdict.rows {
+            let _ = writeln!(text, "  {row}");
+        }
+        text.push('\n');
+    }
+    Ok(text)
+}
+
+/// The provider to which things happen.
+const ODD: usize = 3;
+
+/// Weir's figures, and a row for it and each of the others.
+fn compare(scene: &Scene) -> Result<(Figures, Vec<Figures>, Vec<Row>), LabError> {
+    let weir = run(scene, Policy::Weir)?;
+    let mut rows = vec![Row::of(Policy::Weir.name(), &weir)];
+    let mut others = Vec::new();
+    for policy in Policy::OTHERS {
+        let figures = run(scene, policy)?;
+        rows.push(Row::of(policy.name(), &figures));
+        others.push(figures);
+    }
+    Ok((weir, others, rows))
+}
+
+fn one_is_slow(seed: u64) -> Result<Verdict, LabError> {
+    let mut scene = Scene::new(100.0, 120, 10, seed)?;
+    scene
+        .changes
+        .push(Change::at_s(0, ODD, Behaviour::Slow(5.0)));
+    let (weir, others, rows) = compare(&scene)?;
+    let factor = others[0].ttft_ms(99) / weir.ttft_ms(99);
+    let share = weir.share(ODD, 10, 120) * 100.0;
+    Ok(Verdict {
+        held: factor >= 2.0,
+        measured: format!("p99 {factor:.2} times better; the slow one's share {share:.2}%"),
+        rows,
+    })
+}
+
+fn one_refuses(kind: FailureKind, seed: u64) -> Result<Verdict, LabError> {
+    let mut scene = Scene::new(100.0, 60, 10, seed)?;
+    let refuses = Behaviour::Refuses {
+        kind,
+        retry_after_ms: None,
+    };
+    scene.changes.push(Change::at_s(20, ODD, refuses));
+    let (weir, _, rows) = compare(&scene)?;
+    let worst = (21..57)
+        .map(|w| weir.share(ODD, w, w + 3))
+        .fold(0.0, f64::max);
+    let share = weir.share(ODD, 21, 60);
+    Ok(Verdict {
+        held: worst <= 0.02 && weir.failed == 0,
+        measured: format!(
+            "share {:.2}% (worst three seconds {:.2}%), {} requests failed",
+            share * 100.0,
+            worst * 100.0,
+            weir.failed
+        ),
+        rows,
+    })
+}
+
+fn black_hole(seed: u64) -> Result<Verdict, LabError> {
+    let mut scene = Scene::new(200.0, 90, 10, seed)?;
+    scene
+        .changes
+        .push(Change::at_s(30, ODD, Behaviour::BlackHole));
+    scene.changes.push(Change::at_s(50, ODD, Behaviour::Normal));
+    let (weir, _, rows) = compare(&scene)?;
+    let out = weir.share(ODD, 31, 50);
+    let back =
+        (50..90).find(|w| weir.share(ODD, *w, w + 1) > 0.0 && weir.share(ODD, w + 1, w + 3) > 0.01);
+    let back_s = back.map_or(u64::MAX, |window| window as u64 - 50);
+    let slowest_ms = weir.ttft_us.last().map_or(0, |us| us / 1_000);
+    Ok(Verdict {
+        held: out <= 0.02 && back_s <= 10 && weir.failed == 0 && slowest_ms < 8_000,
+        measured: format!(
+            "share {:.2}% from the second second on, back after {back_s} s, {} failed, slowest \
+             first token {slowest_ms} ms",
+            out * 100.0,
+            weir.failed
+        ),
+        rows,
+    })
+}
+
+fn recovery(seed: u64) -> Result<Verdict, LabError> {
+    let mut verdict = Verdict {
+        held: true,
+        measured: String::new(),
+        rows: Vec::new(),
+    };
+    for (label, behaviour) in [
+        (
+            "refuses",
+            Behaviour::Refuses {
+                kind: FailureKind::Overloaded,
+                retry_after_ms: None,
+            },
+        ),
+        ("black hole", Behaviour::BlackHole),
+        ("slow", Behaviour::Slow(5.0)),
+    ] {
+        let mut scene = Scene::new(400.0, 120, 10, seed)?;
+        scene
+            .upstreams
+            .iter_mut()
+            .for_each(|upstream| upstream.slots = 800);
+        scene.changes.push(Change::at_s(20, ODD, behaviour));
+        scene.changes.push(Change::at_s(50, ODD, Behaviour::Normal));
+        let weir = run(&scene, Policy::Weir)?;
+        let most = (50..110)
+            .step_by(10)
+            .map(|w| weir.share(ODD, w, w + 10))
+            .fold(0.0, f64::max);
+        let over = most / 0.1 - 1.0;
+        verdict.held &= over <= 0.2 && weir.share(ODD, 80, 110) > 0.08;
+        verdict.measured += &format!("{label}: {:+.0}% of its share at most; ", over * 100.0);
+        verdict.rows.push(Row::of(label, &weir));
+    }
+    Ok(verdict)
+}
+
+/// Ten providers of different speed, four gateways, tables every ten seconds.
+fn uneven(delay_s: u64, seed: u64) -> Result<Scene, LabError> {
+    let mut scene = Scene::new(200.0, 300, 10, seed)?;
+    scene.gateways = 4;
+    scene.window = Duration::from_secs(10);
+    for (number, upstream) in scene.upstreams.iter_mut().enumerate() {
+        upstream.base_ms = 150.0 + 30.0 * number as f64;
+    }
+    scene.feedback = Some(Feedback::every_s(10, delay_s));
+    Ok(scene)
+}
+
+fn feedback_delay(seed: u64) -> Result<Verdict, LabError> {
+    let mut verdict = Verdict {
+        held: true,
+        measured: String::new(),
+        rows: Vec::new(),
+    };
+    for delay_s in [0, 5, 15, 30, 60] {
+        let weir = run(&uneven(delay_s, seed)?, Policy::Weir)?;
+        let swing = (0..10)
+            .map(|u| weir.share_cv(u, 10, 30))
+            .fold(0.0, f64::max);
+        verdict.held &= swing < 0.2 && weir.tables >= 20;
+        verdict.measured += &format!("{delay_s} s: CV {swing:.2}; ");
+        verdict
+            .rows
+            .push(Row::of(&format!("weir, {delay_s} s old"), &weir));
+    }
+    let argmin = run(&uneven(0, seed)?, Policy::ArgminLatency)?;
+    verdict.rows.push(Row::of("argmin latency", &argmin));
+    Ok(verdict)
+}
+
+const LIMIT_MS: u32 = 1_500;
+
+/// One cheap provider among dear ones, under "cheapest with p95 below 1.5 s".
+fn priced(seed: u64) -> Result<Scene, LabError> {
+    let mut scene = Scene::new(100.0, 240, 10, seed)?;
+    scene.strategy = StrategySpec::Objective(ObjectiveSpec::Limits {
+        ttft_p95_ms: LIMIT_MS,
+        error_ratio: 0.01,
+    });
+    scene.upstreams[0].picousd_per_token = 600_000;
+    scene.upstreams[0].slots = 400;
+    scene.window = Duration::from_secs(10);
+    scene.feedback = Some(Feedback::every_s(10, 0));
+    Ok(scene)
+}
+
+fn price_doubles(seed: u64) -> Result<Verdict, LabError> {
+    let mut scene = priced(seed)?;
+    scene.changes.push(Change {
+        picousd_per_token: Some(1_200_000),
+        ..Change::at_s(120, 0, Behaviour::Normal)
+    });
+    let (weir, _, rows) = compare(&scene)?;
+    let before = weir.share(0, 6, 12);
+    // Refreshes at 130 s and 140 s; the window after the second begins at 140 s.
+    let after = weir.share(0, 14, 15);
+    let p95_ms = weir.ttft_ms(95);
+    Ok(Verdict {
+        held: before > 0.9 && after < before / 4.0 && p95_ms < f64::from(LIMIT_MS),
+        measured: format!(
+            "share {:.1}% before, {:.1}% two refreshes after; p95 {p95_ms:.0} ms",
+            before * 100.0,
+            after * 100.0
+        ),
+        rows,
+    })
+}
+
+fn cheapest_is_small(seed: u64) -> Result<Verdict, LabError> {
+    let mut verdict = Verdict {
+        held: true,
+        measured: String::new(),
+        rows: Vec::new(),
+    };
+    for delay_s in [0, 30, 60] {
+        let mut scene = priced(seed)?;
+        scene.gateways = 4;
+        scene.upstreams[0].slots = 100;
+        scene.feedback = Some(Feedback::every_s(10, delay_s));
+        let weir = run(&scene, Policy::Weir)?;
+        let (share, swing) = (weir.share(0, 6, 24), weir.share_cv(0, 6, 24));
+        let p95_ms = weir.ttft_ms(95);
+        verdict.held &= share > 0.3 && swing < 0.2 && p95_ms < f64::from(LIMIT_MS);
+        verdict.measured += &format!(
+            "{delay_s} s: share {:.0}%, CV {swing:.2}, p95 {p95_ms:.0} ms; ",
+            share * 100.0
+        );
+        verdict
+            .rows
+            .push(Row::of(&format!("weir, {delay_s} s old"), &weir));
+    }
+    Ok(verdict)
+}
+
+fn everything_fails(seed: u64) -> Result<Verdict, LabError> {
+    let mut verdict = Verdict {
+        held: true,
+        measured: String::new(),
+        rows: Vec::new(),
+    };
+    for (label, behaviour) in [
+        (
+            "refused",
+            Behaviour::Refuses {
+                kind: FailureKind::ServerError,
+                retry_after_ms: None,
+            },
+        ),
+        (
+            "errors",
+            Behaviour::Errors {
+                share: 1.0,
+                kind: FailureKind::Overloaded,
+            },
+        ),
+        ("no answers", Behaviour::BlackHole),
+    ] {
+        let mut scene = Scene::new(100.0, 90, 10, seed)?;
+        scene.changes = (0..10).map(|u| Change::at_s(30, u, behaviour)).collect();
+        let weir = run(&scene, Policy::Weir)?;
+        let sum = |windows: &[Vec<u32>]| f64::from(windows.iter().flatten().sum::<u32>());
+        let during = sum(&weir.loads[30..]) / sum(&weir.shares[30..]);
+        verdict.held &= during <= 1.2;
+        verdict.measured += &format!("{label}: {during:.3}; ");
+        verdict.rows.push(Row::of(label, &weir));
+    }
+    Ok(verdict)
+}
+
+fn everything_is_flaky(seed: u64) -> Result<Verdict, LabError> {
+    let mut scene = Scene::new(100.0, 120, 10, seed)?;
+    let flaky = Behaviour::Errors {
+        share: 0.3,
+        kind: FailureKind::ServerError,
+    };
+    scene.changes = (0..10)
+        .map(|upstream| Change::at_s(0, upstream, flaky))
+        .collect();
+    let (weir, _, rows) = compare(&scene)?;
+    let failed = weir.failed as f64 / weir.requests as f64;
+    Ok(Verdict {
+        held: failed < 0.03,
+        measured: format!("{:.2}% of requests failed", failed * 100.0),
+        rows,
+    })
+}
+
+/// The table knows one provider as slow; the ingestor dies; then another one becomes the slow one.
+fn ingestor_away(seed: u64) -> Result<Verdict, LabError> {
+    let scene = |feedback| -> Result<Scene, LabError> {
+        let mut scene = Scene::new(30.0, 4_200, 10, seed)?;
+        scene
+            .changes
+            .push(Change::at_s(0, ODD, Behaviour::Slow(5.0)));
+        scene
+            .changes
+            .push(Change::at_s(1_800, ODD, Behaviour::Normal));
+        scene
+            .changes
+            .push(Change::at_s(1_800, 5, Behaviour::Slow(5.0)));
+        scene.feedback = feedback;
+        Ok(scene)
+    };
+    let away = Feedback {
+        ends: Some(Duration::from_secs(600)),
+        ..Feedback::every_s(10, 5)
+    };
+    let with = run(&scene(Some(away))?, Policy::Weir)?;
+    let without = run(&scene(None)?, Policy::Weir)?;
+    let (with_ms, without_ms) = (with.ttft_ms(99), without.ttft_ms(99));
+    let returned = with.share(ODD, 2_400, 4_200);
+    Ok(Verdict {
+        held: with_ms < 1.1 * without_ms && returned > 0.07,
+        measured: format!(
+            "p99 {with_ms:.0} ms against {without_ms:.0} ms without tables; the once slow one has \
+             {:.1}% again",
+            returned * 100.0
+        ),
+        rows: vec![
+            Row::of("ingestor away", &with),
+            Row::of("never a table", &without),
+        ],
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(name: &str) {
+        let trial = Trial::ALL.iter().find(|trial| trial.name == name).unwrap();
+        let verdict = trial.play(1).unwrap();
+        let rows: Vec<String> = verdict.rows.iter().map(ToString::to_string).collect();
+        assert!(
+            verdict.held,
+            "{}: {}\n{}",
+            trial.claim,
+            verdict.measured,
+            rows.join("\n")
+        );
+    }
+
+    #[test]
+    fn one_of_ten_five_times_slower_leaves_p99_twice_as_good_as_round_robin() {
+        check("one of ten is slow");
+    }
+
+    #[test]
+    fn a_fast_429_loses_its_share_within_a_second() {
+        check("one refuses with 429");
+    }
+
+    #[test]
+    fn a_fast_503_loses_its_share_within_a_second() {
+        check("one refuses with 503");
+    }
+
+    #[test]
+    fn a_black_hole_is_out_within_a_second_and_back_within_ten() {
+        check("black hole");
+    }
+
+    #[test]
+    fn a_recovered_provider_does_not_overshoot() {
+        check("recovery");
+    }
+
+    #[test]
+    fn old_tables_do_not_make_shares_swing() {
+        check("feedback delay");
+    }
+
+    #[test]
+    fn a_doubled_price_moves_the_share_within_two_refreshes() {
+        check("price doubles");
+    }
+
+    #[test]
+    fn a_small_cheapest_provider_is_used_to_its_limit() {
+        check("cheapest is small");
+    }
+
+    #[test]
+    fn when_everything_fails_load_stays_below_one_and_a_fifth() {
+        check("everything fails");
+    }
+
+    #[test]
+    fn flaky_providers_are_hidden_from_clients() {
+        check("everything is flaky");
+    }
+
+    #[test]
+    fn an_ingestor_away_for_an_hour_is_as_if_it_had_never_been() {
+        check("ingestor away");
+    }
+
+    #[test]
+    fn a_scene_played_twice_is_the_same() {
+        let mut scene = Scene::new(100.0, 30, 10, 1).unwrap();
+        scene
+            .changes
+            .push(Change::at_s(10, ODD, Behaviour::BlackHole));
+        scene.feedback = Some(Feedback::every_s(5, 1));
+        assert_eq!(
+            run(&scene, Policy::Weir).unwrap(),
+            run(&scene, Policy::Weir).unwrap()
+        );
+        let other = Scene {
+            seed: 2,
+            ..scene.clone()
+        };
+        assert_ne!(
+            run(&scene, Policy::Weir).unwrap(),
+            run(&other, Policy::Weir).unwrap()
+        );
+    }
+}
