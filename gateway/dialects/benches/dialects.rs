@@ -110,5 +110,124 @@ fn bodies(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, requests, chunks, bodies);
+const TOOLS: &str = r#"[{"type":"function","function":{"name":"get_weather","description":"Current weather","parameters":{"type":"object","properties":{"location":{"type":"string"}},"required":["location"]}}}]"#;
+
+/// A conversation with about 1 KiB of messages, tools and a tool's result, in each client's API.
+fn conversation(api: ClientApi) -> String {
+    let text = "The river is let through and measured exactly. ".repeat(KIB / 47);
+    match api {
+        ClientApi::Messages => format!(
+            r#"{{"model":"m","max_tokens":1024,"stream":true,"system":"Be brief.","tools":[{{"name":"get_weather","description":"Current weather","input_schema":{{"type":"object","properties":{{"location":{{"type":"string"}}}}}}}}],"messages":[{{"role":"user","content":"{text}"}},{{"role":"assistant","content":[{{"type":"tool_use","id":"toolu_1","name":"get_weather","input":{{"location":"Paris"}}}}]}},{{"role":"user","content":[{{"type":"tool_result","tool_use_id":"toolu_1","content":"14"}}]}}]}}"#
+        ),
+        ClientApi::Responses => format!(
+            r#"{{"model":"m","stream":true,"instructions":"Be brief.","tools":[{{"type":"function","name":"get_weather","description":"Current weather","parameters":{{"type":"object","properties":{{"location":{{"type":"string"}}}}}}}}],"input":[{{"role":"user","content":"{text}"}},{{"type":"function_call","call_id":"c1","name":"get_weather","arguments":"{{\"location\":\"Paris\"}}"}},{{"type":"function_call_output","call_id":"c1","output":"14"}}]}}"#
+        ),
+        _ => format!(
+            r#"{{"model":"m","stream":true,"max_tokens":1024,"tools":{TOOLS},"messages":[{{"role":"system","content":"Be brief."}},{{"role":"user","content":"{text}"}},{{"role":"assistant","content":null,"tool_calls":[{{"id":"c1","type":"function","function":{{"name":"get_weather","arguments":"{{\"location\":\"Paris\"}}"}}}}]}},{{"role":"tool","tool_call_id":"c1","content":"14"}}]}}"#
+        ),
+    }
+}
+
+fn translated(api: ClientApi, body: &Bytes, vendor: &str) -> weir_dialects::UpstreamRequest {
+    let facts = inspect(api, body).expect("the request is good");
+    let headers = HeaderMap::new();
+    let request = ClientRequest {
+        api,
+        headers: &headers,
+        query: None,
+        body,
+        facts: &facts,
+        request_id: "r1",
+        now_s: 0,
+    };
+    let vendor = vendors::find(vendor).expect("the row exists");
+    prepare(&request, &Target::new(vendor, "the-model")).expect("prepares")
+}
+
+const WAYS: [(&str, ClientApi, &str); 7] = [
+    ("chat to anthropic", ClientApi::ChatCompletions, "anthropic"),
+    ("chat to gemini", ClientApi::ChatCompletions, "gemini"),
+    (
+        "chat to responses",
+        ClientApi::ChatCompletions,
+        "openai-responses",
+    ),
+    ("messages to openai", ClientApi::Messages, "openai"),
+    ("messages to gemini", ClientApi::Messages, "gemini"),
+    ("responses to anthropic", ClientApi::Responses, "anthropic"),
+    ("responses to deepseek", ClientApi::Responses, "deepseek"),
+];
+
+fn translated_requests(c: &mut Criterion) {
+    let mut group = c.benchmark_group("request/translated");
+    for (name, api, vendor) in WAYS {
+        let body = Bytes::from(conversation(api));
+        group.throughput(Throughput::Bytes(body.len() as u64));
+        group.bench_function(name, |b| {
+            b.iter(|| translated(api, black_box(&body), vendor))
+        });
+    }
+    let body = chat_request(true);
+    group.bench_function("chat to mistral, edited", |b| {
+        b.iter(|| translated(ClientApi::ChatCompletions, black_box(&body), "mistral"));
+    });
+    group.finish();
+}
+
+/// The first event of a stream, and one with text, of each provider.
+fn events(vendor: &str) -> (&'static str, &'static str) {
+    match vendor {
+        "anthropic" => (
+            "event: message_start\ndata: {\"type\":\"message_start\",\"message\":{\"id\":\"msg_1\",\"model\":\"claude\",\"usage\":{\"input_tokens\":25}}}\n\nevent: content_block_start\ndata: {\"type\":\"content_block_start\",\"index\":0,\"content_block\":{\"type\":\"text\",\"text\":\"\"}}\n\n",
+            "event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"index\":0,\"delta\":{\"type\":\"text_delta\",\"text\":\" river\"}}\n\n",
+        ),
+        "gemini" => (
+            "data: {\"candidates\":[{\"content\":{\"parts\":[{\"text\":\"The\"}],\"role\":\"model\"},\"index\":0}],\"modelVersion\":\"gemini\",\"responseId\":\"r\"}\r\n\r\n",
+            "data: {\"candidates\": [{\"content\": {\"parts\": [{\"text\": \" river\"}],\"role\": \"model\"},\"index\": 0}],\"usageMetadata\": {\"promptTokenCount\": 5,\"candidatesTokenCount\": 3,\"totalTokenCount\": 8},\"modelVersion\": \"gemini-2.5-flash\",\"responseId\": \"mAitaLmkHPPlz7IPvtfUqQ4\"}\r\n\r\n",
+        ),
+        "openai-responses" => (
+            "event: response.created\ndata: {\"type\":\"response.created\",\"response\":{\"id\":\"resp_1\",\"model\":\"gpt\"}}\n\n",
+            "event: response.output_text.delta\ndata: {\"type\":\"response.output_text.delta\",\"sequence_number\":9,\"item_id\":\"msg_67c9fdcf\",\"output_index\":0,\"content_index\":0,\"delta\":\" river\",\"logprobs\":[],\"obfuscation\":\"abcdefg\"}\n\n",
+        ),
+        _ => (CHUNK, CHUNK),
+    }
+}
+
+const CHUNKS: usize = 64;
+
+fn translated_chunks(c: &mut Criterion) {
+    let mut group = c.benchmark_group("chunk/translated");
+    group.throughput(Throughput::Elements(CHUNKS as u64));
+    for (name, api, vendor) in WAYS {
+        let upstream = translated(api, &Bytes::from(conversation(api)), vendor);
+        let (first, chunk) = events(vendor);
+        let chunk = Bytes::from_static(chunk.as_bytes());
+        group.bench_function(name, |b| {
+            b.iter_batched(
+                || {
+                    let mut machine = ResponseMachine::new(&upstream.exchange, true);
+                    let _ = machine.push(Bytes::from_static(first.as_bytes()));
+                    machine
+                },
+                |mut machine| {
+                    for _ in 0..CHUNKS {
+                        let _ = black_box(machine.push(black_box(chunk.clone())));
+                    }
+                    machine
+                },
+                BatchSize::SmallInput,
+            );
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(
+    benches,
+    requests,
+    chunks,
+    bodies,
+    translated_requests,
+    translated_chunks
+);
 criterion_main!(benches);

@@ -6,6 +6,9 @@
 //! and stays.
 
 use std::ops::Range;
+use std::sync::LazyLock;
+
+use memchr::memmem::Finder;
 
 use crate::json::{self, Invalid, Object, Path, each};
 use crate::neutral::PROOF_MARK;
@@ -41,7 +44,8 @@ pub(crate) fn edits_of_responses(body: &str) -> Result<Vec<Edit>, Invalid> {
 }
 
 fn has_mark(body: &str) -> bool {
-    memchr::memmem::find(body.as_bytes(), b"\"weir.").is_some()
+    static MARK: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"weir."));
+    MARK.find(body.as_bytes()).is_some()
 }
 
 struct Element(Range<usize>);

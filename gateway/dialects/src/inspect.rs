@@ -5,7 +5,9 @@
 
 use std::fmt;
 use std::ops::Range;
+use std::sync::LazyLock;
 
+use memchr::memmem::Finder;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use thiserror::Error;
@@ -505,6 +507,9 @@ fn metadata_entry(key: &[u8], value: &[u8]) -> Option<(String, String)> {
     Some((key, serde_json::from_slice(value).ok()?))
 }
 
+static DATA_URL: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(";base64,"));
+static DATA_FIELD: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"data\":"));
+
 /// Counts files that stand in the body as `data:…;base64,…` or in Anthropic's `"data":"…"`, and
 /// the bytes they take.
 fn inline_files(body: &str) -> (u32, usize) {
@@ -513,8 +518,9 @@ fn inline_files(body: &str) -> (u32, usize) {
     if body.len() < INLINE_BYTES_MIN {
         return (0, 0);
     }
-    for needle in [";base64,", "\"data\":"] {
-        for at in memchr::memmem::find_iter(body.as_bytes(), needle) {
+    for finder in [&*DATA_URL, &*DATA_FIELD] {
+        let needle = finder.needle();
+        for at in finder.find_iter(body.as_bytes()) {
             let rest = body.as_bytes()[at + needle.len()..].trim_ascii_start();
             let rest = rest.strip_prefix(b"\"").unwrap_or(rest);
             let length = memchr::memchr(b'"', rest).unwrap_or(rest.len());

@@ -2,6 +2,9 @@
 //! edited in.
 
 use std::ops::Range;
+use std::sync::LazyLock;
+
+use memchr::memmem::Finder;
 
 use super::read_request::is_default;
 use super::write_request::{tool_id, write_reasoning};
@@ -79,7 +82,8 @@ fn entries_of<'a>(body: &str, object: &'a str) -> Vec<Entry<'a>> {
 
 /// Whether messages may hold reasoning.
 fn holds_extras(body: &str) -> bool {
-    memchr::memmem::find(body.as_bytes(), b"\"reasoning").is_some()
+    static REASONING: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"reasoning"));
+    REASONING.find(body.as_bytes()).is_some()
 }
 
 struct Editor<'a> {

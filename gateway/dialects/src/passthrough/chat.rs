@@ -5,32 +5,85 @@ use crate::json::{Cursor, Pattern, Step, Want};
 use crate::response::{FinishReason, ResponseFacts};
 use crate::usage;
 
-/// Reads the data of one event. Returns whether it is the usage chunk: usage, and no choices.
-pub(super) fn read_event(data: &[u8], facts: &mut ResponseFacts) -> bool {
-    if data == b"[DONE]" {
-        facts.terminal_seen = true;
-        return false;
-    }
-    read_chunk(data, facts)
+/// Longest beginning of a chunk that is remembered.
+const HEAD_BYTES_MAX: usize = 1024;
+
+/// Reads the events of one stream.
+///
+/// Most chunks begin with the same bytes: id, model and the like, up to the choices. What was read
+/// once is not read again: the beginning is compared, and reading goes on after it.
+#[derive(Debug, Default)]
+pub(super) struct EventReader {
+    head: Vec<u8>,
 }
 
-fn read_chunk(data: &[u8], facts: &mut ResponseFacts) -> bool {
-    let (mut has_usage, mut has_no_choices) = (false, false);
-    Cursor::new(data).object(|key, cursor| {
+/// What is known of a chunk while it is read.
+#[derive(Default)]
+struct Chunk {
+    has_usage: bool,
+    has_no_choices: bool,
+    /// Whether something came before the choices that can differ from chunk to chunk.
+    head_matters: bool,
+    /// Where the choices are.
+    choices_at: Option<usize>,
+}
+
+impl EventReader {
+    /// Reads the data of one event. Returns whether it is the usage chunk: usage, and no choices.
+    pub(super) fn read(&mut self, data: &[u8], facts: &mut ResponseFacts) -> bool {
+        if data == b"[DONE]" {
+            facts.terminal_seen = true;
+            return false;
+        }
+        let mut chunk = Chunk::default();
+        if !self.head.is_empty() && data.starts_with(&self.head) {
+            let mut cursor = Cursor::at(data, self.head.len());
+            let _ = chunk
+                .read_entry(b"choices", &mut cursor, facts)
+                .and_then(|()| {
+                    cursor.further_entries(|key, cursor| chunk.read_entry(key, cursor, facts))
+                });
+        } else {
+            let _ = Cursor::new(data).object(|key, cursor| chunk.read_entry(key, cursor, facts));
+            self.remember(data, &chunk);
+        }
+        chunk.has_usage && chunk.has_no_choices
+    }
+
+    fn remember(&mut self, data: &[u8], chunk: &Chunk) {
+        self.head.clear();
+        if let Some(at) = chunk
+            .choices_at
+            .filter(|at| !chunk.head_matters && *at <= HEAD_BYTES_MAX)
+        {
+            self.head.extend_from_slice(&data[..at]);
+        }
+    }
+}
+
+impl Chunk {
+    fn read_entry(
+        &mut self,
+        key: &[u8],
+        cursor: &mut Cursor<'_>,
+        facts: &mut ResponseFacts,
+    ) -> Option<()> {
         match key {
-            b"choices" => has_no_choices = read_choices(cursor, facts)? == 0,
-            b"usage" => has_usage = read_usage(cursor, facts)?,
-            b"model" if facts.upstream_model.is_none() => {
-                facts.upstream_model = name(cursor)?;
+            b"choices" => {
+                self.choices_at = Some(cursor.position());
+                self.has_no_choices = read_choices(cursor, facts)? == 0;
+                return Some(());
             }
-            b"id" if facts.upstream_id.is_none() => facts.upstream_id = name(cursor)?,
+            b"usage" => self.has_usage = read_usage(cursor, facts)?,
             b"x_groq" => read_groq(cursor, facts)?,
             b"error" => read_error(cursor, facts)?,
-            _ => cursor.skip()?,
+            b"model" if facts.upstream_model.is_none() => facts.upstream_model = name(cursor)?,
+            b"id" if facts.upstream_id.is_none() => facts.upstream_id = name(cursor)?,
+            _ => return cursor.skip(),
         }
+        self.head_matters |= self.choices_at.is_none() && !matches!(key, b"model" | b"id");
         Some(())
-    });
-    has_usage && has_no_choices
+    }
 }
 
 /// Returns how many choices there are.

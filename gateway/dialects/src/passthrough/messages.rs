@@ -6,8 +6,20 @@ use crate::messages::stop_reason;
 use crate::response::ResponseFacts;
 use crate::usage::AnthropicCounts;
 
-/// Reads the data of one event.
-pub(super) fn read_event(data: &[u8], counts: &mut AnthropicCounts, facts: &mut ResponseFacts) {
+/// Reads the events of one stream.
+#[derive(Debug, Default)]
+pub(super) struct EventReader {
+    counts: AnthropicCounts,
+}
+
+impl EventReader {
+    /// Reads the data of one event.
+    pub(super) fn read(&mut self, data: &[u8], facts: &mut ResponseFacts) {
+        read_event(data, &mut self.counts, facts);
+    }
+}
+
+fn read_event(data: &[u8], counts: &mut AnthropicCounts, facts: &mut ResponseFacts) {
     let _ = Cursor::new(data).object(|key, cursor| match key {
         b"type" => {
             if cursor.string_or_skip()? == Some(b"message_stop") {

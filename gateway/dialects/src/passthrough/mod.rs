@@ -42,46 +42,52 @@ impl Shape {
 /// A stream of events.
 #[derive(Debug)]
 pub(crate) struct StreamReader {
-    events: SseReader,
-    shape: Shape,
+    frames: SseReader,
+    events: EventReader,
     strips_usage: bool,
-    counts: AnthropicCounts,
+}
+
+#[derive(Debug)]
+enum EventReader {
+    Chat(chat::EventReader),
+    Messages(messages::EventReader),
+    Responses,
 }
 
 impl StreamReader {
     pub(crate) fn new(exchange: &Exchange) -> Self {
+        let events = match Shape::of(exchange.upstream) {
+            Shape::Chat => EventReader::Chat(chat::EventReader::default()),
+            Shape::Messages => EventReader::Messages(messages::EventReader::default()),
+            Shape::Responses => EventReader::Responses,
+        };
         Self {
-            events: SseReader::default(),
-            shape: Shape::of(exchange.upstream),
+            frames: SseReader::default(),
+            events,
             strips_usage: exchange.strips_usage,
-            counts: AnthropicCounts::default(),
         }
     }
 
     pub(crate) fn push(&mut self, input: &Bytes, facts: &mut ResponseFacts) -> Bytes {
         let Self {
+            frames,
             events,
-            shape,
             strips_usage,
-            counts,
         } = self;
-        events.push(input, |found| {
-            judge(found, *shape, *strips_usage, counts, facts)
-        })
+        frames.push(input, |found| events.judge(found, *strips_usage, facts))
     }
 
     pub(crate) fn finish(&mut self, facts: &mut ResponseFacts) -> Result<Bytes, StreamError> {
         let Self {
+            frames,
             events,
-            shape,
             strips_usage,
-            counts,
         } = self;
-        let rest = events.finish(|found| judge(found, *shape, *strips_usage, counts, facts));
+        let rest = frames.finish(|found| events.judge(found, *strips_usage, facts));
         if facts.terminal_seen || facts.provider_error.is_some() {
             return Ok(rest);
         }
-        if facts.finish_reason.is_none() || self.shape != Shape::Chat {
+        if facts.finish_reason.is_none() || !matches!(self.events, EventReader::Chat(_)) {
             return Err(StreamError::Truncated);
         }
         // Some servers leave out the last line, for which clients wait.
@@ -101,36 +107,32 @@ fn with_done(rest: &Bytes) -> Bytes {
     out.freeze()
 }
 
-fn judge(
-    found: Found<'_>,
-    shape: Shape,
-    strips_usage: bool,
-    counts: &mut AnthropicCounts,
-    facts: &mut ResponseFacts,
-) -> Verdict {
-    let Found::Event(SseEvent { data, .. }) = found else {
-        return Verdict::Keep;
-    };
-    let text_before = facts.text_bytes;
-    let is_usage_chunk = match shape {
-        Shape::Chat => chat::read_event(data, facts),
-        Shape::Messages => {
-            messages::read_event(data, counts, facts);
-            false
+impl EventReader {
+    fn judge(
+        &mut self,
+        found: Found<'_>,
+        strips_usage: bool,
+        facts: &mut ResponseFacts,
+    ) -> Verdict {
+        let Found::Event(SseEvent { data, .. }) = found else {
+            return Verdict::Keep;
+        };
+        let text_before = facts.text_bytes;
+        let mut is_usage_chunk = false;
+        match self {
+            Self::Chat(reader) => is_usage_chunk = reader.read(data, facts),
+            Self::Messages(reader) => reader.read(data, facts),
+            Self::Responses => responses::read_event(data, facts),
         }
-        Shape::Responses => {
-            responses::read_event(data, facts);
-            false
+        if facts.text_bytes > text_before {
+            facts.first_token_seen = true;
+            facts.text_chunks += 1;
         }
-    };
-    if facts.text_bytes > text_before {
-        facts.first_token_seen = true;
-        facts.text_chunks += 1;
-    }
-    if strips_usage && is_usage_chunk {
-        Verdict::Drop
-    } else {
-        Verdict::Keep
+        if strips_usage && is_usage_chunk {
+            Verdict::Drop
+        } else {
+            Verdict::Keep
+        }
     }
 }
 
