@@ -212,7 +212,9 @@ fn check_sql(weir: &Installation, ledger: &ClientLedger, flaky: &MockHandle, ste
     let (flaky, steady) = (flaky.ledger().total, steady.ledger().total);
 
     let attempts = "SELECT count() FROM weir.attempts WHERE team != 'sdk'";
-    assert_eq!(weir.number(attempts).unwrap(), flaky.calls + steady.calls);
+    // A batch is stored table by table.
+    weir.wait_for_number(attempts, flaky.calls + steady.calls)
+        .unwrap();
     let fallbacks = format!("{attempts} AND kind = 'fallback'");
     assert_eq!(weir.number(&fallbacks).unwrap(), steady.calls);
     let failed = format!("{attempts} AND provider = 'flaky' AND status = 500");
