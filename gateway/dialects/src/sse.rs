@@ -26,7 +26,6 @@ pub(crate) enum Found<'a> {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct SseEvent<'a> {
     /// What stands in its `event` line. Nobody needs it: all dialects say it in the data too.
-    #[cfg_attr(not(test), expect(dead_code, reason = "tests look at it"))]
     pub(crate) name: Option<&'a [u8]>,
     /// The `data` lines, joined by line feeds. Empty if there was none.
     pub(crate) data: &'a [u8],
