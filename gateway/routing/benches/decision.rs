@@ -111,5 +111,29 @@ fn decision(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, decision);
+/// The decision, and all that is reported of a try that succeeds.
+fn whole_try(c: &mut Criterion) {
+    let routes = routes(StrategySpec::Latency {
+        prefix_affinity: false,
+    });
+    let priors = Priors::neutral();
+    warm(&routes, &priors);
+    let alias = routes.alias("a").unwrap();
+    let mut number = 0_u64;
+    c.bench_function("decision, start, first token, end", |b| {
+        b.iter(|| {
+            number += 1;
+            let now_us = NOW + number * 100;
+            let view = routes.view(black_box(&priors));
+            let mut plan = view.plan(alias, &RequestFacts::default(), now_us, number);
+            if let Next::Try(this) = plan.next(view, alias, None, now_us) {
+                let mut flight = view.start(alias, &plan, &this, now_us);
+                let _ = flight.first_token(now_us + 200_000);
+                let _ = flight.succeed(100, now_us + 900_000);
+            }
+        });
+    });
+}
+
+criterion_group!(benches, decision, whole_try);
 criterion_main!(benches);

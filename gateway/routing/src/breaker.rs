@@ -81,6 +81,16 @@ pub enum BreakerState {
 }
 
 impl BreakerState {
+    /// The name used in metrics, events and `weir routes`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Closed { ramp } if ramp < 1.0 => "slow_start",
+            Self::Closed { .. } => "closed",
+            Self::Open { .. } => "open",
+            Self::HalfOpen { .. } => "half_open",
+        }
+    }
+
     /// The worse of two, for a deployment and its key.
     pub(crate) fn worse(self, other: Self) -> Self {
         match (self, other) {

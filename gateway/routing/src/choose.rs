@@ -8,11 +8,12 @@ use crate::TARGETS_MAX;
 use crate::alias::{Alias, Strategy};
 use crate::approx::{exp, ln};
 use crate::measure::{Column, Members, normalise};
-use crate::plan::{RequestFacts, TargetSet};
+use crate::plan::RequestFacts;
 use crate::priors::Believed;
 use crate::random::{mix, unit};
 use crate::routes::View;
 use crate::spec::ObjectiveSpec;
+use crate::targets::TargetSet;
 
 /// Scores (lower is better) and probabilities, by the target's position.
 #[derive(Debug, Clone, Copy)]

@@ -6,8 +6,9 @@ use std::fmt;
 
 use crate::alias::Alias;
 use crate::breaker::BreakerState;
-use crate::plan::{Plan, Standing};
+use crate::plan::Plan;
 use crate::routes::View;
+use crate::targets::Standing;
 
 /// A decision as its events tell it. Its `Display` is the explanation.
 #[derive(Debug, Clone, Default, PartialEq)]

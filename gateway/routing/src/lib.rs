@@ -30,6 +30,7 @@ mod quota;
 mod random;
 mod routes;
 mod spec;
+mod targets;
 mod window;
 
 pub use alias::{Alias, Strategy, Target};
@@ -37,7 +38,7 @@ pub use breaker::{BreakerState, EjectCause, Transition};
 pub use explain::{Considered, Explanation, Tried};
 pub use failure::{Failure, FailureKind};
 pub use health::{Health, HealthSnapshot, InFlight};
-pub use plan::{Candidate, GiveUp, Next, Plan, RequestFacts, Standing, TargetSet, Try, TryKind};
+pub use plan::{Candidate, GiveUp, Next, Plan, RequestFacts, Try, TryKind};
 pub use priors::Priors;
 pub use quota::Quota;
 pub use routes::{Deployment, DeploymentId, Routes, SpecError, View};
@@ -45,6 +46,7 @@ pub use spec::{
     AliasSpec, BreakerSpec, DeploymentSpec, HedgeSpec, ObjectiveSpec, PriceSpec, RetrySpec,
     RoutesSpec, ShadowSpec, StrategySpec, TargetSpec,
 };
+pub use targets::{Standing, TargetSet};
 
 /// The most targets one alias may have, the keys of pooled providers counted singly. A decision is
 /// kept on the stack, so it needs a bound.

@@ -5,9 +5,10 @@ use weir_schemas::table::size;
 use crate::TARGETS_MAX;
 use crate::alias::Alias;
 use crate::health::Seen;
-use crate::plan::{RequestFacts, TargetSet, position};
+use crate::plan::RequestFacts;
 use crate::priors::{Believed, TargetPrior};
 use crate::routes::View;
+use crate::targets::{TargetSet, position};
 
 /// One number per member.
 pub(crate) type Column = [f32; TARGETS_MAX];

@@ -58,7 +58,8 @@ pub struct AliasSpec {
 pub struct TargetSpec {
     /// Position in [`RoutesSpec::deployments`].
     pub deployment: usize,
-    /// Share among targets of the same rank, relative to the other weights.
+    /// Share among targets of the same rank, relative to the other weights. 0 drains: the target is
+    /// chosen only when no other of the alias is available.
     pub weight: f32,
     /// Lower ranks are used while any of theirs is available. In a chain each step has its own
     /// rank, and the keys of one step share it. Elsewhere rank 0 serves and higher ranks stand by.

@@ -357,3 +357,34 @@ fn a_reload_keeps_what_is_known_of_the_deployments_that_stay() {
     drop(held);
     assert_eq!(state("provider1/model").in_flight, 0);
 }
+
+#[test]
+fn threads_that_meet_at_a_deployment_leave_nothing_behind() {
+    let scene = Scene::new(&even_spec(LATENCY, 3));
+    std::thread::scope(|threads| {
+        for thread in 0..4_u64 {
+            let scene = &scene;
+            threads.spawn(move || {
+                for number in 0..5_000_u64 {
+                    let now_us = NOW + number * 1_000;
+                    let (_, _, mut flight) = scene.send_at(now_us, thread * 10_000 + number);
+                    let _ = match number % 7 {
+                        0 => flight.fail(&FailureKind::ServerError.into(), now_us + 500),
+                        1 | 2 => None,
+                        3 => flight.first_token(now_us + 500),
+                        _ => flight.succeed(5, now_us + 900),
+                    };
+                }
+            });
+        }
+    });
+    let mut tries = 0;
+    for target in scene.alias().targets() {
+        let seen = scene.routes.health(target.deployment, NOW + 10 * S);
+        assert_eq!((seen.in_flight, seen.waiting), (0, 0));
+        tries += seen.tries;
+    }
+    // The others were dropped.
+    let verdicts = (0..5_000).filter(|n| !matches!(n % 7, 1..=3)).count() as u64;
+    assert_eq!(tries, 4 * verdicts);
+}

@@ -2,7 +2,7 @@
 
 use weir_routing::{
     AliasSpec, DeploymentSpec, Failure, FailureKind, GiveUp, Next, Plan, Priors, RequestFacts,
-    RetrySpec, Routes, RoutesSpec, TargetSpec, Try, TryKind, View,
+    RetrySpec, Routes, RoutesSpec, Standing, TargetSpec, Try, TryKind, View,
 };
 
 const S: u64 = 1_000_000;
@@ -196,6 +196,25 @@ fn context_overflow_goes_only_to_a_longer_window() {
             kind: First,
             ..
         })
+    ));
+}
+
+#[test]
+fn a_prompt_that_fits_nowhere_goes_to_the_longest_window_as_a_last_resort() {
+    let mut spec = spec(&[0, 0, 1], RetrySpec::default());
+    for (deployment, window) in spec.deployments.iter_mut().zip([8_000, 4_000, 32_000]) {
+        deployment.context_window_tokens = Some(window);
+    }
+    let scene = Scene::new(spec);
+    let huge = RequestFacts {
+        input_tokens: 100_000,
+        ..RequestFacts::default()
+    };
+    let mut plan = scene.plan(&huge);
+    assert_eq!(plan.last_resort(), Some(Standing::TooSmall));
+    assert!(matches!(
+        scene.next(&mut plan, None),
+        Next::Try(Try { target: 2, .. })
     ));
 }
 

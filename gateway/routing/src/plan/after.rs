@@ -1,0 +1,212 @@
+//! What follows: the first try, and after a failure the next one.
+
+use crate::TARGETS_MAX;
+use crate::alias::Alias;
+use crate::choose::{Choice, Wanted, draw, rendezvous};
+use crate::failure::{Failure, FailureKind};
+use crate::plan::{GiveUp, Next, Plan, Try, TryKind, sticky_key};
+use crate::routes::View;
+use crate::targets::{Standing, TargetSet, lowest_rank, of_rank, position, standing};
+
+impl Plan {
+    /// Says what to try: at first with `failure` absent, then with the failure of the last try.
+    pub fn next(
+        &mut self,
+        view: View<'_>,
+        alias: &Alias,
+        failure: Option<&Failure>,
+        now_us: u64,
+    ) -> Next {
+        let decided = match failure {
+            None => self.first.take().ok_or(GiveUp::AllDenied),
+            Some(failure) => self.after(view, alias, failure, now_us),
+        };
+        let decided = decided.and_then(|this| self.admit(view, alias, this, now_us));
+        match decided {
+            Ok(this) => {
+                self.begin(this);
+                Next::Try(this)
+            }
+            Err(reason) => Next::GiveUp(reason),
+        }
+    }
+
+    pub(super) fn begin(&mut self, this: Try) {
+        let again = self.last.is_some_and(|last| last.target == this.target);
+        self.tries_here = if again {
+            self.tries_here.saturating_add(1)
+        } else {
+            1
+        };
+        self.tries = self.tries.saturating_add(1);
+        self.tried.insert(usize::from(this.target));
+        self.last = Some(this);
+    }
+
+    fn after(
+        &mut self,
+        view: View<'_>,
+        alias: &Alias,
+        failure: &Failure,
+        now_us: u64,
+    ) -> Result<Try, GiveUp> {
+        let rules = &alias.retry;
+        let last = self.last.ok_or(GiveUp::AllDenied)?;
+        if failure.relayed {
+            return Err(GiveUp::AnswerBegun);
+        }
+        let may_retry = rules.retry_on.contains(failure.kind) || failure.retry_after_us.is_some();
+        let may_fall_back = rules.fallback_on.contains(failure.kind);
+        if !may_retry && !may_fall_back {
+            return Err(GiveUp::NotRetryable(failure.kind));
+        }
+        if self.tries >= rules.tries_max {
+            return Err(GiveUp::TriesExhausted);
+        }
+        let others = if may_fall_back {
+            self.others(view, alias, Some(failure), last, now_us)
+        } else {
+            TargetSet::EMPTY
+        };
+        let rank = alias.targets[usize::from(last.target)].rank;
+        let peers = of_rank(alias, others, rank);
+        if !peers.is_empty() {
+            return self.fall_back(view, alias, peers, now_us);
+        }
+        let again = if may_retry && self.tries_here < rules.tries_per_target {
+            self.retry(alias, failure, last)
+        } else {
+            Err(GiveUp::NobodyLeft)
+        };
+        match lowest_rank(alias, others) {
+            Some(rank) if again.is_err() || failure.retry_after_us.is_some() => {
+                self.fall_back(view, alias, of_rank(alias, others, rank), now_us)
+            }
+            _ => again,
+        }
+    }
+
+    fn retry(&mut self, alias: &Alias, failure: &Failure, last: Try) -> Result<Try, GiveUp> {
+        let rules = &alias.retry;
+        let delay_us = match failure.retry_after_us {
+            Some(us) if us > rules.retry_after_us_max => {
+                return Err(GiveUp::RetryAfterTooLong { us });
+            }
+            Some(us) => us,
+            None => self.backoff_us(alias),
+        };
+        Ok(Try {
+            kind: TryKind::Retry,
+            delay_us,
+            propensity: 1.0,
+            probe: false,
+            ..last
+        })
+    }
+
+    /// Full jitter: anywhere between nothing and the doubled backoff, so that the requests that
+    /// failed together don't come back together.
+    fn backoff_us(&mut self, alias: &Alias) -> u64 {
+        let doublings = u32::from(self.tries_here.saturating_sub(1)).min(20);
+        let most_us = (alias.retry.backoff_us << doublings).min(alias.retry.backoff_us_max);
+        self.draws.next_u64() % (most_us + 1)
+    }
+
+    /// Targets that may take over: not tried, in service, trusted with extra tries, and with a
+    /// longer context window if that is what was missing.
+    pub(super) fn others(
+        &self,
+        view: View<'_>,
+        alias: &Alias,
+        failure: Option<&Failure>,
+        last: Try,
+        now_us: u64,
+    ) -> TargetSet {
+        let overflowed = failure.is_some_and(|f| f.kind == FailureKind::ContextWindow);
+        let window = view
+            .routes
+            .deployment(last.deployment)
+            .context_window_tokens;
+        (0..alias.targets.len())
+            .filter(|i| !self.tried.contains(*i) && alias.targets[*i].weight > 0.0)
+            .filter(|i| {
+                let other = view.routes.deployment(alias.targets[*i].deployment);
+                let longer = other
+                    .context_window_tokens
+                    .is_none_or(|theirs| window.is_some_and(|w| theirs > w));
+                (!overflowed || longer) && other.health.admits_extra()
+            })
+            .filter(|i| {
+                let (standing, _) = standing(view, alias, &self.facts, *i, now_us, &mut 1.0);
+                standing == Standing::Available
+            })
+            .collect()
+    }
+
+    pub(super) fn another(
+        &mut self,
+        view: View<'_>,
+        alias: &Alias,
+        set: TargetSet,
+        kind: TryKind,
+        now_us: u64,
+    ) -> Option<Try> {
+        let mut wanted = Wanted::nobody();
+        let facts = self.facts;
+        let priors = view.priors.believed(view.routes, alias, now_us);
+        let choice = Choice {
+            view,
+            alias,
+            facts: &facts,
+            priors,
+            now_us,
+        };
+        choice.weigh(set, &[1.0; TARGETS_MAX], &mut wanted);
+        let chosen = match sticky_key(alias, &facts) {
+            Some(key) => rendezvous(alias, set, &wanted.propensity, key),
+            None => draw(set, &wanted.propensity, self.draws.unit()),
+        }?;
+        Some(Try {
+            target: position(chosen),
+            deployment: alias.targets[chosen].deployment,
+            kind,
+            delay_us: 0,
+            propensity: wanted.propensity[chosen],
+            probe: false,
+        })
+    }
+
+    fn fall_back(
+        &mut self,
+        view: View<'_>,
+        alias: &Alias,
+        set: TargetSet,
+        now_us: u64,
+    ) -> Result<Try, GiveUp> {
+        self.another(view, alias, set, TryKind::Fallback, now_us)
+            .ok_or(GiveUp::NobodyLeft)
+    }
+
+    /// The last gates: the deadline for every try, the budgets for extra ones.
+    fn admit(&self, view: View<'_>, alias: &Alias, this: Try, now_us: u64) -> Result<Try, GiveUp> {
+        if self
+            .facts
+            .deadline_us
+            .is_some_and(|deadline| now_us + this.delay_us >= deadline)
+        {
+            return Err(GiveUp::Deadline);
+        }
+        if !this.kind.draws_on_budget() {
+            alias.budget.deposit();
+            if let Some(hedge) = &alias.hedge {
+                hedge.budget.deposit();
+            }
+            return Ok(this);
+        }
+        let health = &view.routes.deployment(this.deployment).health;
+        if !health.admits_extra() || !alias.budget.try_take(now_us) {
+            return Err(GiveUp::RetryBudgetEmpty);
+        }
+        Ok(this)
+    }
+}

@@ -1,0 +1,131 @@
+//! What runs beside the first try: a hedge while its first token is late, or a shadow's copy.
+
+use weir_schemas::table::size;
+
+use crate::alias::Alias;
+use crate::breaker::BreakerState;
+use crate::plan::{Plan, Try, TryKind};
+use crate::random::Draws;
+use crate::routes::View;
+use crate::targets::{lowest_rank, of_rank};
+
+/// Without a hedging policy, a late first token only leads to the question whether its deployment
+/// is still in service. "Late" is bounded: what is known of an ejected one's latency is old.
+const RESCUE_US_MIN: f32 = 300_000.0;
+const RESCUE_US_MAX: f32 = 3_000_000.0;
+
+impl Plan {
+    pub(super) fn prepare_hedge(&mut self, view: View<'_>, alias: &Alias, now_us: u64) {
+        let Some(first) = self.first else { return };
+        let p95 = view
+            .routes
+            .deployment(first.deployment)
+            .health
+            .ttft_p95(now_us);
+        let late_us = p95.us * size::factor(self.facts.input_tokens, 0);
+        self.hedge_after_us = Some(match &alias.hedge {
+            Some(hedge) if p95.belief > 0.0 => {
+                whole((late_us * hedge.after_factor).max(hedge.after_us_min))
+            }
+            _ => whole(late_us.clamp(RESCUE_US_MIN, RESCUE_US_MAX)),
+        });
+    }
+
+    /// When to ask for a [`hedge`](Self::hedge), counted from the first try's start, if there is no
+    /// first token by then. None: not any more.
+    pub fn hedge_after_us(&self) -> Option<u64> {
+        self.hedge_after_us
+    }
+
+    /// A second try beside the one that is still waiting for its first token; at most one per
+    /// request. After a None, [`hedge_after_us`](Self::hedge_after_us) says when to ask again.
+    ///
+    /// There are three reasons for one. The alias hedges late answers, within its own budget. Or
+    /// the first try is a probe: probes are few, and no client should wait out a black hole's
+    /// timeout for the others' sake. Or the deployment was ejected after the try was sent, as a
+    /// stalled one is: then the second try is the fallback that would follow the timeout, and draws
+    /// on the same budget.
+    ///
+    /// When one of the two has its first token, cancel the other one and tell it so
+    /// ([`InFlight::lose`](crate::InFlight::lose)); only when both have failed, ask for the
+    /// [`next`](Self::next).
+    pub fn hedge(&mut self, view: View<'_>, alias: &Alias, now_us: u64) -> Option<Try> {
+        let asked_us = self.hedge_after_us.take()?;
+        let first = self.last.filter(|last| last.kind == TryKind::First)?;
+        // Seldom enough to cost nothing, often enough to beat any timeout.
+        self.hedge_after_us = Some(asked_us + (asked_us / 2).max(whole(RESCUE_US_MIN)));
+        let kind = self.hedge_kind(view, alias, first, now_us)?;
+        let others = self.others(view, alias, None, first, now_us);
+        let rank = lowest_rank(alias, others)?;
+        let this = self.another(view, alias, of_rank(alias, others, rank), kind, now_us)?;
+        let paid = match (kind, &alias.hedge) {
+            (TryKind::Fallback, _) => alias.budget.try_take(now_us),
+            (_, Some(hedge)) if !first.probe => hedge.budget.try_take(now_us),
+            _ => true,
+        };
+        if !paid || self.tries >= alias.retry.tries_max {
+            return None;
+        }
+        self.hedge_after_us = None;
+        self.begin(this);
+        Some(this)
+    }
+
+    /// Why the first try should not be waited for alone, if it should not.
+    fn hedge_kind(
+        &self,
+        view: View<'_>,
+        alias: &Alias,
+        first: Try,
+        now_us: u64,
+    ) -> Option<TryKind> {
+        if first.probe || alias.hedge.is_some() {
+            return Some(TryKind::Hedge);
+        }
+        let deployment = view.routes.deployment(first.deployment);
+        let spec = &view.routes.breaker;
+        let _ = deployment.health.eject_if_stalled(spec, now_us);
+        let in_service = matches!(
+            deployment.breaker_state(spec, now_us),
+            BreakerState::Closed { .. }
+        );
+        (!in_service).then_some(TryKind::Fallback)
+    }
+
+    pub(super) fn pick_shadow(&mut self, view: View<'_>, alias: &Alias, now_us: u64) {
+        let Some(shadow) = alias.shadow else { return };
+        // A stream of its own, so that adding a shadow changes no other draw of a replayed request.
+        let drawn = Draws::new(!self.seed).unit();
+        let deployment = view.routes.deployment(shadow.deployment);
+        let closed = matches!(
+            deployment.breaker_state(&view.routes.breaker, now_us),
+            BreakerState::Closed { .. }
+        );
+        if drawn < shadow.share && closed {
+            self.shadow = Some(Try {
+                target: u8::MAX,
+                deployment: shadow.deployment,
+                kind: TryKind::Shadow,
+                delay_us: 0,
+                propensity: shadow.share,
+                probe: false,
+            });
+        }
+    }
+
+    /// The copy to send beside the first try, if this request is one of the share. Its answer is
+    /// measured and discarded. Its target is in no alias position: `target` is `u8::MAX`.
+    pub fn shadow(&mut self) -> Option<Try> {
+        self.shadow.take()
+    }
+}
+
+/// Microseconds as a float, as an integer within a day.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "clamped to what fits"
+)]
+fn whole(us: f32) -> u64 {
+    us.clamp(0.0, 86_400e6) as u64
+}

@@ -1,0 +1,93 @@
+//! The words in which a plan answers: what to try, or why not.
+
+use crate::failure::FailureKind;
+use crate::routes::DeploymentId;
+
+/// Why a try is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum TryKind {
+    First,
+    /// Again at the same deployment.
+    Retry,
+    /// At another deployment.
+    Fallback,
+    /// At another deployment, while the first one still waits.
+    Hedge,
+    /// A copy whose answer is discarded.
+    Shadow,
+}
+
+impl TryKind {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::First => "first",
+            Self::Retry => "retry",
+            Self::Fallback => "fallback",
+            Self::Hedge => "hedge",
+            Self::Shadow => "shadow",
+        }
+    }
+
+    pub(crate) fn draws_on_budget(self) -> bool {
+        matches!(self, Self::Retry | Self::Fallback)
+    }
+}
+
+/// One try to make.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Try {
+    /// Position in the alias.
+    pub target: u8,
+    pub deployment: DeploymentId,
+    pub kind: TryKind,
+    /// Wait this long before sending.
+    pub delay_us: u64,
+    /// Probability of this choice, given what went before.
+    pub propensity: f32,
+    /// This try decides whether an ejected deployment comes back.
+    pub probe: bool,
+}
+
+/// What to do now.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Next {
+    Try(Try),
+    /// Answer the client with the failure at hand.
+    GiveUp(GiveUp),
+}
+
+/// Why there is no further try.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum GiveUp {
+    /// No target may be used by this caller.
+    AllDenied,
+    /// The failure would be the same anywhere, or the policy says not to go on after it.
+    NotRetryable(FailureKind),
+    /// The client has part of the answer.
+    AnswerBegun,
+    TriesExhausted,
+    /// Every other target is tried, ejected or unsuitable.
+    NobodyLeft,
+    /// Too many extra tries have failed lately.
+    RetryBudgetEmpty,
+    /// The only target left asks for a longer wait than the policy allows.
+    RetryAfterTooLong {
+        us: u64,
+    },
+    Deadline,
+}
+
+impl GiveUp {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::AllDenied => "all_denied",
+            Self::NotRetryable(_) => "not_retryable",
+            Self::AnswerBegun => "answer_begun",
+            Self::TriesExhausted => "tries_exhausted",
+            Self::NobodyLeft => "nobody_left",
+            Self::RetryBudgetEmpty => "retry_budget_empty",
+            Self::RetryAfterTooLong { .. } => "retry_after_too_long",
+            Self::Deadline => "deadline",
+        }
+    }
+}
