@@ -44,8 +44,8 @@ fn schemas_know_nobody() {
 }
 
 #[test]
-fn dialects_and_routing_know_only_schemas() {
-    for name in ["weir-dialects", "weir-routing"] {
+fn dialects_routing_and_limits_know_only_schemas() {
+    for name in ["weir-dialects", "weir-routing", "weir-limits"] {
         let known = weir_crates_of(name);
         assert!(
             known.is_subset(&set(&["weir-schemas"])),
@@ -57,7 +57,12 @@ fn dialects_and_routing_know_only_schemas() {
 #[test]
 fn pure_crates_have_no_runtime_and_no_io() {
     let all = dependencies();
-    for name in ["weir-schemas", "weir-dialects", "weir-routing"] {
+    for name in [
+        "weir-schemas",
+        "weir-dialects",
+        "weir-routing",
+        "weir-limits",
+    ] {
         for impure in ["tokio", "hyper", "rdkafka", "clickhouse", "socket2"] {
             assert!(!all[name].contains(impure), "{name} depends on {impure}");
         }
@@ -79,7 +84,12 @@ fn the_gateway_never_sees_the_store() {
 fn the_ingestor_never_sees_the_gateway() {
     for name in ["weir-ingestor", "weir-store", "weir-eventlog"] {
         let known = weir_crates_of(name);
-        let gateway = set(&["weir-gateway", "weir-dialects", "weir-routing"]);
+        let gateway = set(&[
+            "weir-gateway",
+            "weir-dialects",
+            "weir-routing",
+            "weir-limits",
+        ]);
         assert!(known.is_disjoint(&gateway), "{name} knows {known:?}");
     }
 }

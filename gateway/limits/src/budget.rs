@@ -1,0 +1,511 @@
+//! A budget: what may be spent in a window, and what of it is spent or spoken for.
+//!
+//! A request reserves the worst that it can cost, and settles what it did. What is reserved counts
+//! as spent meanwhile, so that a hundred requests at once cannot each find the same last dollar.
+
+use std::collections::VecDeque;
+
+use parking_lot::Mutex;
+
+use crate::share::Round;
+use crate::window::{ROLLING_SLOTS, Span, Window, WindowKind};
+
+/// An amount in a budget's unit. Wide enough for every sum of 64-bit charges.
+pub type Amount = u128;
+
+/// A reservation that nobody has ended after this long is released.
+const RESERVED_US_MAX: u64 = 60 * 60 * 1_000_000;
+
+/// What a budget counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unit {
+    /// 10⁻¹² US dollars.
+    PicoUsd,
+    /// Tokens in and out.
+    Tokens,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BudgetSpec {
+    pub unit: Unit,
+    pub limit: Amount,
+    /// Whether requests are refused when it is used up. A soft one only says so.
+    pub hard: bool,
+    pub window: Window,
+    /// Parts of the limit, in percent and rising, at which somebody wants to know.
+    pub thresholds_percent: Vec<u8>,
+}
+
+/// What was spent in a stretch of time that begins at `start_ms`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Spent {
+    pub start_ms: u64,
+    pub amount: Amount,
+}
+
+/// Everything that ever went through a purse. At each moment
+/// `reserved = settled + released + outstanding`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Flow {
+    pub reserved: Amount,
+    /// Reservations that were replaced by what was really spent.
+    pub settled: Amount,
+    /// Reservations that were given back, or expired.
+    pub released: Amount,
+    pub outstanding: Amount,
+}
+
+/// A purse as it stands, for whoever keeps it or tells others.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PurseState {
+    /// What was spent here, oldest first: one stretch, or those of a rolling window.
+    pub spent: Vec<Spent>,
+    pub outstanding: Amount,
+    /// All that was ever asked for here.
+    pub asked: Amount,
+    /// All that counts against the limit now, the other gateways' part included.
+    pub committed: Amount,
+    /// Until when; for ever if it ends with no window.
+    pub resets_ms: Option<u64>,
+}
+
+/// A budget that has no room for a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Exhausted {
+    pub remaining: Amount,
+    /// When there will be room again, if ever.
+    pub resets_ms: Option<u64>,
+}
+
+/// A part of the limit that was just reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Crossing {
+    pub percent: u8,
+    pub spent: Amount,
+    pub limit: Amount,
+    pub resets_ms: Option<u64>,
+}
+
+/// A reservation. Whoever holds it ends it.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Reserved {
+    index: usize,
+    generation: u64,
+}
+
+/// What is spent and spoken for under a budget.
+#[derive(Debug, Default)]
+pub struct Purse {
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    now: Span,
+    spent: VecDeque<Spent>,
+    /// What the other gateways spent, and have outstanding.
+    elsewhere: Vec<Spent>,
+    elsewhere_outstanding: Amount,
+    reservations: Vec<Reservation>,
+    free: Vec<usize>,
+    flow: Flow,
+    asked: Amount,
+    /// The highest threshold that was said in this window.
+    said_percent: u8,
+    round: Option<Round>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Reservation {
+    generation: u64,
+    /// `None` when the place is free.
+    amount: Option<Amount>,
+    expires_us: u64,
+}
+
+impl Purse {
+    /// Sets `estimate` aside, if there is room for it.
+    pub fn reserve(
+        &self,
+        spec: &BudgetSpec,
+        estimate: Amount,
+        now_us: u64,
+    ) -> Result<Reserved, Exhausted> {
+        let mut state = self.state.lock();
+        state.enter(spec, now_us / 1000);
+        state.asked = state.asked.saturating_add(estimate);
+        let committed = state.committed();
+        let used_up = committed >= spec.limit || committed.saturating_add(estimate) > spec.limit;
+        let not_ours = state.round.is_some_and(|round| round.left < estimate);
+        if spec.hard && (used_up || not_ours) {
+            return Err(Exhausted {
+                remaining: spec.limit.saturating_sub(committed),
+                resets_ms: state.resets_ms(spec),
+            });
+        }
+        if let Some(round) = &mut state.round {
+            round.left = round.left.saturating_sub(estimate);
+        }
+        Ok(state.set_aside(estimate, now_us))
+    }
+
+    /// Puts what was spent in the place of what was reserved. `at_ms` says to which window it
+    /// belongs. Returns the highest threshold that it reached.
+    pub fn settle(
+        &self,
+        spec: &BudgetSpec,
+        reserved: &Reserved,
+        amount: Amount,
+        at_ms: u64,
+        now_us: u64,
+    ) -> Option<Crossing> {
+        let mut state = self.state.lock();
+        if let Some(was) = state.end(reserved) {
+            state.flow.settled += was;
+            if let Some(round) = &mut state.round {
+                round.left = (round.left + was).saturating_sub(amount);
+            }
+        }
+        state.enter(spec, now_us / 1000);
+        state.add(spec, at_ms, amount);
+        state.crossing(spec)
+    }
+
+    /// Gives back what was reserved.
+    pub fn release(&self, reserved: &Reserved) {
+        let mut state = self.state.lock();
+        if let Some(was) = state.end(reserved) {
+            state.flow.released += was;
+            if let Some(round) = &mut state.round {
+                round.left += was;
+            }
+        }
+    }
+
+    /// Counts what was spent earlier, as the log says it.
+    pub fn restore(&self, spec: &BudgetSpec, at_ms: u64, amount: Amount, now_us: u64) {
+        let mut state = self.state.lock();
+        state.enter(spec, now_us / 1000);
+        state.add(spec, at_ms, amount);
+        // What was crossed before was said before.
+        state.said_percent = state.reached(spec).unwrap_or(0);
+    }
+
+    /// Hears what others have spent and set aside, and how much of the rest is ours.
+    pub fn hear(
+        &self,
+        spec: &BudgetSpec,
+        spent: Vec<Spent>,
+        outstanding: Amount,
+        share_ppm: u64,
+        now_us: u64,
+    ) -> Option<Crossing> {
+        let mut state = self.state.lock();
+        state.enter(spec, now_us / 1000);
+        state.elsewhere = spent;
+        state.elsewhere_outstanding = outstanding;
+        state.forget_old(spec, now_us / 1000);
+        let room = spec.limit.saturating_sub(state.committed());
+        state.round = Round::begin(room, share_ppm);
+        state.crossing(spec)
+    }
+
+    /// Releases what nobody has ended. Returns how many reservations those were.
+    pub fn expire(&self, now_us: u64) -> usize {
+        let mut state = self.state.lock();
+        let mut expired = 0;
+        for index in 0..state.reservations.len() {
+            let reservation = state.reservations[index];
+            if reservation.amount.is_some() && reservation.expires_us <= now_us {
+                let reserved = Reserved {
+                    index,
+                    generation: reservation.generation,
+                };
+                if let Some(was) = state.end(&reserved) {
+                    state.flow.released += was;
+                    expired += 1;
+                }
+            }
+        }
+        expired
+    }
+
+    #[must_use]
+    pub fn flow(&self) -> Flow {
+        self.state.lock().flow
+    }
+
+    #[must_use]
+    pub fn read(&self, spec: &BudgetSpec, now_us: u64) -> PurseState {
+        let mut state = self.state.lock();
+        state.enter(spec, now_us / 1000);
+        PurseState {
+            spent: state.spent.iter().copied().collect(),
+            outstanding: state.flow.outstanding,
+            asked: state.asked,
+            committed: state.committed(),
+            resets_ms: state.resets_ms(spec),
+        }
+    }
+}
+
+impl State {
+    /// Begins the window that holds this moment. Time never runs backwards here: a clock that was
+    /// set back does not open an old budget again.
+    fn enter(&mut self, spec: &BudgetSpec, now_ms: u64) {
+        if now_ms < self.now.end_ms {
+            return;
+        }
+        self.now = spec.window.span(now_ms);
+        self.said_percent = match spec.window.kind {
+            WindowKind::Rolling { .. } => self.said_percent,
+            _ => 0,
+        };
+        self.forget_old(spec, now_ms);
+        if matches!(spec.window.kind, WindowKind::Rolling { .. }) {
+            self.said_percent = self.said_percent.min(self.reached(spec).unwrap_or(0));
+        } else if let Some(round) = self.round {
+            // Nobody has spent anything of it yet, so the share is one of the whole, whether the
+            // others can be heard or not.
+            self.round = Round::begin(spec.limit, round.ppm);
+        }
+    }
+
+    fn forget_old(&mut self, spec: &BudgetSpec, now_ms: u64) {
+        let oldest_ms = self.oldest_ms(spec, now_ms);
+        self.spent.retain(|spent| spent.start_ms >= oldest_ms);
+        self.elsewhere.retain(|spent| spent.start_ms >= oldest_ms);
+    }
+
+    /// Where the oldest stretch begins that still counts.
+    fn oldest_ms(&self, spec: &BudgetSpec, now_ms: u64) -> u64 {
+        match spec.window.kind {
+            WindowKind::Rolling { .. } => {
+                let slot_ms = self.now.end_ms - self.now.start_ms;
+                let current = now_ms.max(self.now.start_ms) / slot_ms * slot_ms;
+                current.saturating_sub(ROLLING_SLOTS * slot_ms)
+            }
+            _ => self.now.start_ms,
+        }
+    }
+
+    /// Counts an amount where it belongs; one of a window that is over counts nowhere.
+    fn add(&mut self, spec: &BudgetSpec, at_ms: u64, amount: Amount) {
+        let start_ms = if at_ms >= self.now.end_ms {
+            self.now.start_ms
+        } else {
+            spec.window.span(at_ms).start_ms
+        };
+        if start_ms < self.oldest_ms(spec, self.now.start_ms) {
+            return;
+        }
+        let place = self
+            .spent
+            .partition_point(|spent| spent.start_ms < start_ms);
+        match self.spent.get_mut(place) {
+            Some(spent) if spent.start_ms == start_ms => {
+                spent.amount = spent.amount.saturating_add(amount);
+            }
+            _ => self.spent.insert(place, Spent { start_ms, amount }),
+        }
+    }
+
+    fn set_aside(&mut self, amount: Amount, now_us: u64) -> Reserved {
+        self.flow.reserved += amount;
+        self.flow.outstanding += amount;
+        let index = self.free.pop().unwrap_or_else(|| {
+            self.reservations.push(Reservation {
+                generation: 0,
+                amount: None,
+                expires_us: 0,
+            });
+            self.reservations.len() - 1
+        });
+        let place = &mut self.reservations[index];
+        place.generation += 1;
+        place.amount = Some(amount);
+        place.expires_us = now_us.saturating_add(RESERVED_US_MAX);
+        Reserved {
+            index,
+            generation: place.generation,
+        }
+    }
+
+    /// Frees a reservation's place. `None` if it had expired.
+    fn end(&mut self, reserved: &Reserved) -> Option<Amount> {
+        let place = self.reservations.get_mut(reserved.index)?;
+        if place.generation != reserved.generation {
+            return None;
+        }
+        let amount = place.amount.take()?;
+        self.free.push(reserved.index);
+        self.flow.outstanding -= amount;
+        Some(amount)
+    }
+
+    fn spent(&self) -> Amount {
+        let sum = |spent: Amount, next: &Spent| spent.saturating_add(next.amount);
+        self.elsewhere
+            .iter()
+            .fold(self.spent.iter().fold(0, sum), sum)
+    }
+
+    fn committed(&self) -> Amount {
+        self.spent()
+            .saturating_add(self.flow.outstanding)
+            .saturating_add(self.elsewhere_outstanding)
+    }
+
+    /// The highest threshold that the spending is at.
+    fn reached(&self, spec: &BudgetSpec) -> Option<u8> {
+        let spent = self.spent();
+        let reached = |percent: &&u8| {
+            spent.saturating_mul(100) >= spec.limit.saturating_mul(u128::from(**percent))
+        };
+        spec.thresholds_percent.iter().rev().find(reached).copied()
+    }
+
+    fn crossing(&mut self, spec: &BudgetSpec) -> Option<Crossing> {
+        let percent = self.reached(spec)?;
+        if percent <= self.said_percent {
+            return None;
+        }
+        self.said_percent = percent;
+        Some(Crossing {
+            percent,
+            spent: self.spent(),
+            limit: spec.limit,
+            resets_ms: self.resets_ms(spec),
+        })
+    }
+
+    /// A rolling window has room again when its oldest stretch falls out of it.
+    fn resets_ms(&self, spec: &BudgetSpec) -> Option<u64> {
+        match spec.window.kind {
+            WindowKind::Total => None,
+            WindowKind::Rolling { .. } => {
+                let slot_ms = self.now.end_ms - self.now.start_ms;
+                let oldest = self.spent.iter().chain(&self.elsewhere);
+                let oldest_ms = oldest.map(|spent| spent.start_ms).min();
+                Some(oldest_ms.map_or(self.now.end_ms, |start_ms| {
+                    start_ms + (ROLLING_SLOTS + 1) * slot_ms
+                }))
+            }
+            _ => Some(self.now.end_ms),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOUR_US: u64 = 3_600_000_000;
+
+    fn budget(limit: Amount, kind: WindowKind) -> BudgetSpec {
+        BudgetSpec {
+            unit: Unit::Tokens,
+            limit,
+            hard: true,
+            window: Window::utc(kind),
+            thresholds_percent: vec![50, 100],
+        }
+    }
+
+    #[test]
+    fn what_is_reserved_is_not_there_for_others() {
+        let (purse, spec) = (Purse::default(), budget(10, WindowKind::Day));
+        let first = purse.reserve(&spec, 6, 0).unwrap();
+        let refused = purse.reserve(&spec, 6, 0).unwrap_err();
+        assert_eq!(
+            (refused.remaining, refused.resets_ms),
+            (4, Some(86_400_000))
+        );
+        assert_eq!(purse.settle(&spec, &first, 4, 0, 0), None);
+        let second = purse.reserve(&spec, 6, 0).unwrap();
+        let crossing = purse.settle(&spec, &second, 6, 0, 0).unwrap();
+        assert_eq!((crossing.percent, crossing.spent), (100, 10));
+        assert!(purse.reserve(&spec, 0, 0).is_err(), "used up is used up");
+    }
+
+    #[test]
+    fn a_new_window_begins_with_nothing_spent_and_keeps_what_is_outstanding() {
+        let (purse, spec) = (Purse::default(), budget(10, WindowKind::Hour));
+        let late = purse.reserve(&spec, 10, HOUR_US - 1).unwrap();
+        assert!(purse.reserve(&spec, 1, HOUR_US).is_err());
+        // It began in the hour before, and belongs there.
+        purse.settle(&spec, &late, 10, HOUR_US / 1000 - 1, HOUR_US);
+        purse.reserve(&spec, 10, HOUR_US).unwrap();
+        assert_eq!(purse.read(&spec, HOUR_US).spent, []);
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_opens_no_old_budget() {
+        let (purse, spec) = (Purse::default(), budget(10, WindowKind::Hour));
+        let all = purse.reserve(&spec, 10, HOUR_US).unwrap();
+        purse.settle(&spec, &all, 10, HOUR_US / 1000, HOUR_US);
+        assert!(purse.reserve(&spec, 1, HOUR_US / 2).is_err());
+    }
+
+    #[test]
+    fn a_rolling_window_frees_what_is_older_than_itself() {
+        let ms = 60 * 60_000;
+        let (purse, spec) = (Purse::default(), budget(10, WindowKind::Rolling { ms }));
+        for minute in 0..10 {
+            let reserved = purse.reserve(&spec, 1, minute * 60_000_000).unwrap();
+            purse.settle(&spec, &reserved, 1, minute * 60_000, minute * 60_000_000);
+        }
+        let refused = purse.reserve(&spec, 1, 59 * 60_000_000).unwrap_err();
+        assert_eq!(refused.resets_ms, Some(61 * 60_000));
+        assert!(purse.reserve(&spec, 1, 61 * 60_000_000 - 1000).is_err());
+        purse.reserve(&spec, 1, 61 * 60_000_000).unwrap();
+        assert!(purse.reserve(&spec, 1, 61 * 60_000_000).is_err());
+    }
+
+    #[test]
+    fn a_reservation_that_nobody_ends_expires_and_ending_it_later_frees_nothing_twice() {
+        let (purse, spec) = (Purse::default(), budget(10, WindowKind::Total));
+        let forgotten = purse.reserve(&spec, 10, 0).unwrap();
+        assert_eq!(purse.expire(RESERVED_US_MAX - 1), 0);
+        assert_eq!(purse.expire(RESERVED_US_MAX), 1);
+        let next = purse.reserve(&spec, 10, RESERVED_US_MAX).unwrap();
+        purse.release(&forgotten);
+        assert_eq!(purse.flow().outstanding, 10);
+        purse.release(&next);
+        let flow = purse.flow();
+        assert_eq!(
+            (flow.reserved, flow.released, flow.outstanding),
+            (20, 20, 0)
+        );
+    }
+
+    #[test]
+    fn a_soft_budget_refuses_nobody_and_says_each_threshold_once() {
+        let spec = BudgetSpec {
+            hard: false,
+            ..budget(10, WindowKind::Day)
+        };
+        let purse = Purse::default();
+        let mut said = Vec::new();
+        for _ in 0..15 {
+            let reserved = purse.reserve(&spec, 1, 0).unwrap();
+            said.extend(purse.settle(&spec, &reserved, 1, 0, 0).map(|c| c.percent));
+        }
+        assert_eq!(said, [50, 100]);
+    }
+
+    #[test]
+    fn what_others_spent_counts_and_the_rest_is_shared() {
+        let (purse, spec) = (Purse::default(), budget(100, WindowKind::Day));
+        let spent = vec![Spent {
+            start_ms: 0,
+            amount: 40,
+        }];
+        purse.hear(&spec, spent, 20, 500_000, 0);
+        let ours = purse.reserve(&spec, 20, 0).unwrap();
+        let refused = purse.reserve(&spec, 1, 0).unwrap_err();
+        assert_eq!(refused.remaining, 20);
+        purse.release(&ours);
+        purse.reserve(&spec, 20, 0).unwrap();
+    }
+}

@@ -1,0 +1,235 @@
+//! A rate, as a bucket that leaks: the generic cell rate algorithm in its exact, integer form.
+//!
+//! The bucket holds what was taken and has not leaked out yet. It leaks one minute's worth a
+//! minute; a request that finds no room for itself is refused. A bucket of one minute's worth lets
+//! a minute's worth come at once, and refuses nobody who stays below the rate.
+
+use parking_lot::Mutex;
+
+use crate::Class;
+use crate::share::Round;
+
+const US_PER_MINUTE: u128 = 60_000_000;
+
+/// A rate and how much of it may come at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RateSpec {
+    pub per_minute: u64,
+    /// Units that may come at once: a minute's worth unless set.
+    pub burst: Option<u64>,
+}
+
+impl RateSpec {
+    #[must_use]
+    pub const fn per_minute(per_minute: u64) -> Self {
+        Self {
+            per_minute,
+            burst: None,
+        }
+    }
+
+    #[must_use]
+    pub fn burst(&self) -> u64 {
+        self.burst.unwrap_or(self.per_minute)
+    }
+
+    fn capacity(&self) -> u128 {
+        u128::from(self.burst()) * US_PER_MINUTE
+    }
+}
+
+/// What was taken at a rate. It holds no rate itself, so that a changed one finds it as it is.
+#[derive(Debug, Default)]
+pub struct Bucket {
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Units taken and not yet leaked, times [`US_PER_MINUTE`].
+    level: u128,
+    at_us: u64,
+    /// All that was ever taken here and not given back.
+    taken: u64,
+    /// All that was ever asked for here.
+    asked: u64,
+    round: Option<Round>,
+}
+
+/// A rate that was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TooFast {
+    /// When the same request would be let through.
+    pub wait_us: u64,
+}
+
+/// A bucket as it stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reading {
+    /// Units that may be taken at once.
+    pub remaining: u64,
+    /// When the bucket will be empty.
+    pub reset_us: u64,
+    pub taken: u64,
+    pub asked: u64,
+}
+
+impl Bucket {
+    /// Takes `units`. More than the bucket holds is let through when the bucket is empty, and is
+    /// owed afterwards: otherwise it would never be.
+    pub fn take(
+        &self,
+        spec: &RateSpec,
+        class: Class,
+        units: u64,
+        now_us: u64,
+    ) -> Result<(), TooFast> {
+        let mut state = self.state.lock();
+        state.leak(spec, now_us);
+        state.asked = state.asked.wrapping_add(units);
+        let capacity = spec.capacity() * u128::from(class.percent()) / 100;
+        let cost = u128::from(units) * US_PER_MINUTE;
+        let needed = cost.min(capacity.max(1));
+        let over = (state.level + needed).saturating_sub(capacity);
+        if over > 0 {
+            let wait_us = over.div_ceil(u128::from(spec.per_minute.max(1)));
+            return Err(TooFast {
+                wait_us: u64::try_from(wait_us).unwrap_or(u64::MAX),
+            });
+        }
+        if let Some(round) = &mut state.round {
+            if round.left < needed {
+                return Err(TooFast {
+                    wait_us: crate::permit::HEARING_US,
+                });
+            }
+            round.left = round.left.saturating_sub(cost);
+        }
+        state.level += cost;
+        state.taken = state.taken.wrapping_add(units);
+        Ok(())
+    }
+
+    /// Puts what was used in the place of what was taken.
+    pub fn correct(&self, taken: u64, used: u64) {
+        let mut state = self.state.lock();
+        if used >= taken {
+            state.level += u128::from(used - taken) * US_PER_MINUTE;
+            state.taken = state.taken.wrapping_add(used - taken);
+        } else {
+            let back = u128::from(taken - used) * US_PER_MINUTE;
+            state.level = state.level.saturating_sub(back);
+            state.taken = state.taken.wrapping_sub(taken - used);
+            if let Some(round) = &mut state.round {
+                round.left = round.left.saturating_add(back);
+            }
+        }
+    }
+
+    /// Hears what others have taken since the last time, and how much of the rest is ours.
+    pub fn hear(&self, spec: &RateSpec, others: i64, share_ppm: u64, now_us: u64) {
+        let mut state = self.state.lock();
+        state.leak(spec, now_us);
+        let moved = u128::from(others.unsigned_abs()) * US_PER_MINUTE;
+        state.level = if others < 0 {
+            state.level.saturating_sub(moved)
+        } else {
+            state.level.saturating_add(moved)
+        };
+        let room = spec.capacity().saturating_sub(state.level);
+        state.round = Round::begin(room, share_ppm);
+    }
+
+    #[must_use]
+    pub fn read(&self, spec: &RateSpec, now_us: u64) -> Reading {
+        let mut state = self.state.lock();
+        state.leak(spec, now_us);
+        let room = spec.capacity().saturating_sub(state.level) / US_PER_MINUTE;
+        let empty_in = state.level.div_ceil(u128::from(spec.per_minute.max(1)));
+        Reading {
+            remaining: u64::try_from(room).unwrap_or(u64::MAX),
+            reset_us: now_us.saturating_add(u64::try_from(empty_in).unwrap_or(u64::MAX)),
+            taken: state.taken,
+            asked: state.asked,
+        }
+    }
+
+    /// Whether it is as good as new.
+    #[must_use]
+    pub fn is_idle(&self, spec: &RateSpec, now_us: u64) -> bool {
+        let mut state = self.state.lock();
+        state.leak(spec, now_us);
+        state.level == 0
+    }
+}
+
+impl State {
+    fn leak(&mut self, spec: &RateSpec, now_us: u64) {
+        // A clock that was set back lets nothing out until it is where it was.
+        let passed = u128::from(now_us.saturating_sub(self.at_us));
+        self.at_us = self.at_us.max(now_us);
+        let out = passed.saturating_mul(u128::from(spec.per_minute));
+        self.level = self.level.saturating_sub(out);
+        if let Some(round) = &mut self.round {
+            round.refill(out);
+            round.left = round.left.min(spec.capacity());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: u64 = 1_000_000;
+
+    fn take(bucket: &Bucket, spec: &RateSpec, units: u64, now_us: u64) -> Result<(), u64> {
+        let taken = bucket.take(spec, Class::Interactive, units, now_us);
+        taken.map_err(|refused| refused.wait_us)
+    }
+
+    #[test]
+    fn a_minutes_worth_may_come_at_once_and_the_next_waits_exactly() {
+        let (bucket, spec) = (Bucket::default(), RateSpec::per_minute(60));
+        for _ in 0..60 {
+            take(&bucket, &spec, 1, SECOND).unwrap();
+        }
+        assert_eq!(take(&bucket, &spec, 1, SECOND), Err(SECOND));
+        assert_eq!(take(&bucket, &spec, 1, 2 * SECOND - 1), Err(1));
+        take(&bucket, &spec, 1, 2 * SECOND).unwrap();
+    }
+
+    #[test]
+    fn more_than_the_burst_is_let_through_once_and_owed() {
+        let (bucket, spec) = (Bucket::default(), RateSpec::per_minute(60));
+        take(&bucket, &spec, 120, 0).unwrap();
+        assert_eq!(take(&bucket, &spec, 1, 0), Err(61 * SECOND));
+    }
+
+    #[test]
+    fn what_was_not_used_is_given_back() {
+        let (bucket, spec) = (Bucket::default(), RateSpec::per_minute(100));
+        take(&bucket, &spec, 100, 0).unwrap();
+        assert!(take(&bucket, &spec, 1, 0).is_err());
+        bucket.correct(100, 40);
+        assert_eq!(bucket.read(&spec, 0).remaining, 60);
+        bucket.correct(0, 90);
+        assert_eq!(bucket.read(&spec, 0).remaining, 0);
+    }
+
+    #[test]
+    fn the_last_part_is_kept_from_batch_work() {
+        let (bucket, spec) = (Bucket::default(), RateSpec::per_minute(10));
+        for _ in 0..8 {
+            bucket.take(&spec, Class::Batch, 1, 0).unwrap();
+        }
+        assert!(bucket.take(&spec, Class::Batch, 1, 0).is_err());
+        bucket.take(&spec, Class::Interactive, 1, 0).unwrap();
+    }
+
+    #[test]
+    fn a_rate_of_zero_lets_nothing_through() {
+        let (bucket, spec) = (Bucket::default(), RateSpec::per_minute(0));
+        assert!(take(&bucket, &spec, 1, 0).is_err());
+    }
+}

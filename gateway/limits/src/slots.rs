@@ -1,0 +1,101 @@
+//! Requests at once.
+
+use parking_lot::Mutex;
+
+use crate::Class;
+use crate::share::Round;
+
+/// Requests that run under a limit on how many may.
+#[derive(Debug, Default)]
+pub struct Slots {
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    taken: u64,
+    elsewhere: u64,
+    asked: u64,
+    round: Option<Round>,
+}
+
+/// All slots are taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TooMany {
+    pub running: u64,
+}
+
+impl Slots {
+    pub fn take(&self, max: u64, class: Class) -> Result<(), TooMany> {
+        let mut state = self.state.lock();
+        state.asked = state.asked.wrapping_add(1);
+        let running = state.taken + state.elsewhere;
+        // Batch work keeps at least one slot, however few there are.
+        let max = match class {
+            Class::Interactive => max,
+            Class::Batch => (max * class.percent() / 100).max(max.min(1)),
+        };
+        let share = state.round.map_or(1, |round| round.left);
+        if running >= max || share == 0 {
+            return Err(TooMany { running });
+        }
+        if let Some(round) = &mut state.round {
+            round.left -= 1;
+        }
+        state.taken += 1;
+        Ok(())
+    }
+
+    pub fn give_back(&self) {
+        let mut state = self.state.lock();
+        state.taken = state.taken.saturating_sub(1);
+        if let Some(round) = &mut state.round {
+            round.left += 1;
+        }
+    }
+
+    /// Hears how many run elsewhere, and how much of the rest is ours.
+    pub fn hear(&self, max: u64, elsewhere: u64, share_ppm: u64) {
+        let mut state = self.state.lock();
+        state.elsewhere = elsewhere;
+        let room = max.saturating_sub(state.taken + elsewhere);
+        // One slot is not split: whoever asks first may have it.
+        state.round = Round::begin(u128::from(room), share_ppm).map(|round| Round {
+            left: round.left.max(u128::from(room.min(1))),
+            ..round
+        });
+    }
+
+    /// Requests that run here, and all that ever asked to.
+    #[must_use]
+    pub fn read(&self) -> (u64, u64) {
+        let state = self.state.lock();
+        (state.taken, state.asked)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slot_given_back_can_be_taken_again() {
+        let slots = Slots::default();
+        slots.take(2, Class::Interactive).unwrap();
+        slots.take(2, Class::Interactive).unwrap();
+        assert_eq!(
+            slots.take(2, Class::Interactive),
+            Err(TooMany { running: 2 })
+        );
+        slots.give_back();
+        slots.take(2, Class::Interactive).unwrap();
+    }
+
+    #[test]
+    fn what_runs_elsewhere_counts() {
+        let slots = Slots::default();
+        slots.hear(10, 8, 500_000);
+        slots.take(10, Class::Interactive).unwrap();
+        assert!(slots.take(10, Class::Interactive).is_err());
+    }
+}
