@@ -408,6 +408,7 @@ struct Filter {
     free_text_tools: Vec<String>,
     /// The call of such a tool, until it is whole.
     pending: Option<Pending>,
+    started: bool,
     had_calls: bool,
     had_refusal: bool,
     finished: bool,
@@ -428,6 +429,7 @@ impl Filter {
             splits_proofs: exchange.api.shape() != Shape::Chat,
             free_text_tools: exchange.free_text_tools.clone(),
             pending: None,
+            started: false,
             had_calls: false,
             had_refusal: false,
             finished: false,
@@ -437,6 +439,9 @@ impl Filter {
 
     fn pass(&mut self, event: Event<'_>, facts: &mut ResponseFacts, emit: &mut Emit<'_>) {
         if self.ended {
+            return;
+        }
+        if !self.start(&event, facts, emit) {
             return;
         }
         note(&event, facts);
@@ -487,6 +492,27 @@ impl Filter {
                 emit(&event, facts);
             }
             event => emit(&event, facts),
+        }
+    }
+
+    /// Sees to it that an answer starts once, before anything else of it. Returns whether the event
+    /// is to go on.
+    fn start(&mut self, event: &Event<'_>, facts: &mut ResponseFacts, emit: &mut Emit<'_>) -> bool {
+        match event {
+            Event::Start { .. } => !std::mem::replace(&mut self.started, true),
+            Event::Usage(_) | Event::Alive | Event::Failed(_) => true,
+            _ => {
+                if !std::mem::replace(&mut self.started, true) {
+                    emit(
+                        &Event::Start {
+                            id: None,
+                            model: None,
+                        },
+                        facts,
+                    );
+                }
+                true
+            }
         }
     }
 

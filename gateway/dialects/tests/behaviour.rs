@@ -410,3 +410,29 @@ fn nothing_comes_after_the_end() {
     assert_eq!(machine.push(late).unwrap(), "");
     assert_eq!(machine.finish().unwrap(), "");
 }
+
+/// Found by fuzzing: such a stream reached the client without what begins one.
+#[test]
+fn an_answer_begins_once_whatever_the_provider_forgets_or_repeats() {
+    let body =
+        r#"{"model":"m","max_tokens":9,"stream":true,"messages":[{"role":"user","content":"x"}]}"#;
+    let upstream = prepared(ClientApi::Messages, body, "gemini");
+    let mut machine = ResponseMachine::new(&upstream.exchange, true);
+    let empty = machine.push(Bytes::from_static(
+        b"data: {\"candidates\":[{\"finishReason\":\"STOP\"}]}\n\n",
+    ));
+    let text = String::from_utf8(empty.unwrap().to_vec()).unwrap();
+    assert_eq!(text.matches("event: message_start").count(), 1, "{text}");
+
+    let upstream = prepared(ClientApi::Messages, body, "openai-responses");
+    let created = "data: {\"type\":\"response.created\",\"response\":{\"id\":\"r\"}}\n\n";
+    let text =
+        "data: {\"type\":\"response.output_text.delta\",\"output_index\":0,\"delta\":\"x\"}\n\n";
+    for stream in [format!("{created}{created}{text}"), text.to_owned()] {
+        let mut machine = ResponseMachine::new(&upstream.exchange, true);
+        let out = machine.push(Bytes::from(stream)).unwrap();
+        let out = String::from_utf8(out.to_vec()).unwrap();
+        assert_eq!(out.matches("event: message_start").count(), 1, "{out}");
+        assert!(out.starts_with("event: message_start"), "{out}");
+    }
+}
