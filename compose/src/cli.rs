@@ -64,7 +64,7 @@ pub(crate) enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Run a provider that is none: OpenAI's wire format, with faults on demand.
+    /// Run a provider that is none: OpenAI's, Anthropic's and Gemini's wire formats, with faults on demand.
     MockProvider(MockProviderArgs),
     /// Measure a gateway under constant load.
     Bench(BenchArgs),

@@ -1,4 +1,5 @@
-//! A mock provider: OpenAI's wire format, realistic in shape and timing, and misbehaving on request.
+//! A mock provider: OpenAI's wire formats (chat, Responses, embeddings), Anthropic's and Gemini's, all on one port, realistic in shape
+//! and timing, and misbehaving on request.
 //!
 //! The way of a call: `server` accepts → `wire` recognises the endpoint and reads the body → `fault` decides what goes
 //! wrong → `ledger` opens the call → `size` draws the answer's length → `play` sends the answer, in one write or token by token → the ledger is settled
@@ -245,6 +246,12 @@ impl MockHandle {
     #[must_use]
     pub fn base_url(&self) -> String {
         format!("http://{}/v1", self.addr)
+    }
+
+    /// The base URL of its Gemini API.
+    #[must_use]
+    pub fn gemini_base_url(&self) -> String {
+        format!("http://{}/v1beta", self.addr)
     }
 
     #[must_use]

@@ -29,9 +29,10 @@ pub(crate) fn run(args: &MockProviderArgs) -> anyhow::Result<ExitCode> {
     .context("start the mock provider (--listen)")?;
     writeln!(
         std::io::stdout(),
-        "{} answers at {}",
+        "{} answers at {} (dialects openai, openai-responses, anthropic) and {} (gemini)",
         mock.name(),
-        mock.base_url()
+        mock.base_url(),
+        mock.gemini_base_url()
     )?;
     signals.wait(|| {});
     mock.shutdown();

@@ -17,6 +17,7 @@ use super::size::{OUTPUT_TOKENS_DEFAULT, size};
 use super::wire::{Answer, AnswerHead, Asked, Events, Trouble, Wire};
 use super::{Behaviour, Shared};
 use crate::chance;
+use crate::clock;
 use crate::dist::Delay;
 
 /// How long `slow_headers` holds back when the rule does not say.
@@ -207,6 +208,7 @@ impl Serving<'_> {
             seed: self.shared.options.seed,
             number,
             processing: self.began.elapsed(),
+            now_s: clock::unix_s(),
             room,
             retry_after_s,
         };

@@ -23,7 +23,7 @@ pub enum FaultKind {
     RateLimit,
     /// 500.
     ServerError,
-    /// 503.
+    /// 503; Anthropic says 529.
     Unavailable,
     /// Never answers; the connection stays open until the caller leaves.
     Timeout,
@@ -83,7 +83,7 @@ impl FromStr for FaultKind {
         match text {
             "429" => return Ok(Self::RateLimit),
             "500" => return Ok(Self::ServerError),
-            "503" => return Ok(Self::Unavailable),
+            "503" | "529" => return Ok(Self::Unavailable),
             _ => {}
         }
         Self::ALL
@@ -212,7 +212,7 @@ pub enum FaultError {
         problem: &'static str,
     },
     #[error(
-        "unknown fault {text:?}; known are rate_limit (429), server_error (500), unavailable (503), timeout, slow_headers, cut, malformed_chunk, stream_error, stall, context_length, none"
+        "unknown fault {text:?}; known are rate_limit (429), server_error (500), unavailable (503, 529), timeout, slow_headers, cut, malformed_chunk, stream_error, stall, context_length, none"
     )]
     Kind { text: String },
     #[error(

@@ -231,7 +231,9 @@ impl Stream {
                     Err(cut) => return Poll::Ready(Some(Err(cut))),
                 }
             }
-            if self.next == Step::Over || events == self.events_per_chunk {
+            // A step may have no events: handing over nothing would end the stream.
+            let full = events >= self.events_per_chunk && !self.ready.is_empty();
+            if self.next == Step::Over || full {
                 return self.hand_over();
             }
             if self.poll_due(cx).is_pending() {
@@ -351,7 +353,11 @@ impl Stream {
             }
             FaultKind::Stall => ready!(self.breaking.poll_stall(midway.for_time, cx)),
             FaultKind::StreamError => {
-                self.events.error(&mut self.ready);
+                let tokens = match self.next {
+                    Step::Token(index) => index,
+                    _ => self.answer.visible,
+                };
+                self.events.error(&self.answer, tokens, &mut self.ready);
                 self.call.broke_off();
                 self.next = Step::Over;
             }

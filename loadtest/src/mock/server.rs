@@ -7,6 +7,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
+use http::request::Parts;
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body::Body as _;
 use hyper::body::Incoming;
@@ -18,7 +19,7 @@ use super::call::Serving;
 use super::control::{control, json};
 use super::link::{Link, LinkFaults};
 use super::play::MockBody;
-use super::wire::{self, Asked, Trouble, Wire};
+use super::wire::{self, Asked, Called, Trouble, Wire};
 use super::{MockError, Shared};
 
 /// Above OpenAI's own bound; a mock must take whatever a gateway lets through.
@@ -150,7 +151,7 @@ async fn serve(
     };
     let (key, authorised) = authenticate(wire, &parts.headers, &shared);
     let read = match found.and(authorised) {
-        Ok(()) => read(wire, &parts.headers, body, &shared).await,
+        Ok(()) => read(wire, &parts, body, &shared).await,
         Err(trouble) => Err(trouble),
     };
     let serving = Serving {
@@ -231,13 +232,18 @@ fn masked(key: &str) -> String {
 
 async fn read(
     wire: &dyn Wire,
-    headers: &HeaderMap,
+    parts: &Parts,
     body: Incoming,
     shared: &Shared,
 ) -> Result<Asked, Trouble> {
     let body = collect(body).await?;
-    let mut asked = wire.read(&body)?;
-    asked.overrides.merge_headers(headers);
+    let called = Called {
+        path: parts.uri.path(),
+        query: parts.uri.query(),
+        headers: &parts.headers,
+    };
+    let mut asked = wire.read(&called, &body)?;
+    asked.overrides.merge_headers(&parts.headers);
     let models = &shared.options.models;
     if !models.is_empty() && !models.contains(&asked.model) {
         return Err(Trouble::NoSuchModel { model: asked.model });

@@ -1,7 +1,8 @@
 //! Text with a known number of tokens, and how prompts are counted.
 //!
 //! The mock's tokenizer is a rule that anyone can apply: **a prompt has one token for every four bytes of its text, rounded up**
-//! (at least one), text being every string under `content`, `text` or `input`, and each number of a token array.
+//! (at least one), text being every string under `content`, `text`, `parts`, `input` or `output`, and each number of a
+//! token array.
 //! An answer of N tokens is N words of a fixed list.
 
 use std::fmt;
@@ -172,7 +173,10 @@ impl<'de> serde::Deserialize<'de> for TextKey {
             }
 
             fn visit_str<E>(self, key: &str) -> Result<TextKey, E> {
-                Ok(TextKey(matches!(key, "content" | "text" | "input")))
+                Ok(TextKey(matches!(
+                    key,
+                    "content" | "text" | "parts" | "input" | "output"
+                )))
             }
         }
         deserializer.deserialize_str(KeyVisitor)

@@ -3,9 +3,13 @@
 //! A [`Wire`] turns bytes into [`Asked`] and an [`Answer`] into bytes. It does no I/O, draws nothing and counts nothing: when each
 //! piece goes out, and what goes wrong, is decided in [`super::play`].
 
+mod anthropic;
+mod gemini;
 mod openai;
 mod openai_chat;
 mod openai_embeddings;
+mod openai_responses;
+mod tools;
 
 use std::time::Duration;
 
@@ -15,14 +19,15 @@ pub(super) use openai::models;
 
 use super::ledger::Tokens;
 use super::limits::Headroom;
+use super::text;
 
 /// One endpoint of one provider API.
 pub(super) trait Wire: Sync + std::fmt::Debug {
     /// The caller's key.
     fn key<'h>(&self, headers: &'h HeaderMap) -> Option<&'h str>;
 
-    /// Reads a request body.
-    fn read(&self, body: &[u8]) -> Result<Asked, Trouble>;
+    /// Reads a request.
+    fn read(&self, called: &Called<'_>, body: &[u8]) -> Result<Asked, Trouble>;
 
     /// Adds the headers that every answer has.
     fn headers(&self, head: &AnswerHead<'_>, headers: &mut HeaderMap);
@@ -54,8 +59,16 @@ pub(super) trait Events: Sync + std::fmt::Debug {
     /// An event that is not JSON.
     fn malformed(&self, prepared: &Prepared, out: &mut Vec<u8>);
 
-    /// The event of an error within a stream.
-    fn error(&self, out: &mut Vec<u8>);
+    /// The event of an error within a stream, after so many tokens.
+    fn error(&self, answer: &Answer, tokens: u32, out: &mut Vec<u8>);
+}
+
+/// What a request says outside of its body.
+#[derive(Debug)]
+pub(super) struct Called<'a> {
+    pub(super) path: &'a str,
+    pub(super) query: Option<&'a str>,
+    pub(super) headers: &'a HeaderMap,
 }
 
 /// The endpoint behind a method and a path.
@@ -63,12 +76,13 @@ pub(super) fn find(method: &Method, path: &str) -> Result<&'static dyn Wire, Tro
     let wire: &'static dyn Wire = match path {
         "/v1/chat/completions" => &openai_chat::OpenAiChat,
         "/v1/embeddings" => &openai_embeddings::OpenAiEmbeddings,
-        _ => {
-            return Err(Trouble::NoSuchPath {
-                method: method.clone(),
-                path: path.to_owned(),
-            });
-        }
+        "/v1/responses" => &openai_responses::OpenAiResponses,
+        "/v1/messages" => &anthropic::AnthropicMessages,
+        "/v1/messages/count_tokens" => &anthropic::AnthropicCountTokens,
+        _ => gemini::find(path).ok_or_else(|| Trouble::NoSuchPath {
+            method: method.clone(),
+            path: path.to_owned(),
+        })?,
     };
     if method == Method::POST {
         Ok(wire)
@@ -97,6 +111,10 @@ pub(super) struct Asked {
     /// Answers asked for at once.
     pub(super) choices: u32,
     pub(super) embedding: Option<Embedding>,
+    /// The request wants to see what the model reasoned, as far as there is a field for it.
+    pub(super) shows_reasoning: bool,
+    /// What is called after the text.
+    pub(super) calls: Vec<tools::ToolCall>,
     pub(super) overrides: Overrides,
 }
 
@@ -173,6 +191,7 @@ pub(super) struct AnswerHead<'a> {
     pub(super) seed: u64,
     pub(super) number: u64,
     pub(super) processing: Duration,
+    pub(super) now_s: u64,
     pub(super) room: Headroom,
     pub(super) retry_after_s: Option<u32>,
 }
@@ -221,4 +240,36 @@ pub(super) enum Trouble {
     },
     ServerError,
     Unavailable,
+}
+
+fn not_json(source: serde_json::Error) -> Trouble {
+    Trouble::NotJson {
+        problem: source.to_string(),
+    }
+}
+
+/// A string as JSON writes it.
+fn quoted(text: &str) -> String {
+    // A string always serialises.
+    serde_json::to_string(text).unwrap_or_default()
+}
+
+/// The whole text of an answer; none of its words needs escaping.
+fn words(answer: &Answer) -> String {
+    (0..answer.visible)
+        .map(|index| text::word(answer.number, index))
+        .collect()
+}
+
+/// What an answer shows of its reasoning.
+fn thought(answer: &Answer) -> String {
+    format!("I count {} tokens of thought.", answer.usage.reasoning)
+}
+
+/// An id that belongs to the `at`th part of an answer.
+fn call_id(answer: &Answer, at: usize, length: usize) -> String {
+    let mut id = String::with_capacity(length);
+    let part = u64::try_from(at).unwrap_or(0) + 1;
+    text::push_id(&mut id, answer.seed ^ (part << 32), answer.number, length);
+    id
 }

@@ -8,6 +8,7 @@
 
 mod bench;
 mod http;
+mod mock_dialects;
 mod mock_faults;
 mod mock_ledger;
 mod mock_wire;

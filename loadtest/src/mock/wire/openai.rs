@@ -79,7 +79,7 @@ struct ErrorBody<'a> {
     code: Option<&'a str>,
 }
 
-const SERVER_ERROR: &str =
+pub(super) const SERVER_ERROR: &str =
     "The server had an error while processing your request. Sorry about that!";
 
 /// Status and envelope of an error answer.

@@ -5,8 +5,11 @@ use std::io::Write as _;
 
 use http::HeaderMap;
 use serde::Deserialize;
+use serde_json::Value;
 
-use super::{Answer, AnswerHead, Asked, Events, Overrides, Prepared, Trouble, Wire, openai};
+use super::tools::{self, Choice, Last, Offered, ToolCall};
+use super::{Answer, AnswerHead, Asked, Called, Events, Overrides, Prepared, Trouble, Wire};
+use super::{not_json, openai, quoted};
 use crate::mock::ledger::Tokens;
 use crate::mock::text::{self, PromptBytes};
 
@@ -26,6 +29,8 @@ struct Request<'a> {
     max_completion_tokens: Option<u32>,
     n: Option<u32>,
     #[serde(default)]
+    tools: Option<Vec<serde::de::IgnoredAny>>,
+    #[serde(default)]
     metadata: Option<Overrides>,
 }
 
@@ -43,11 +48,8 @@ impl Wire for OpenAiChat {
         openai::key(headers)
     }
 
-    fn read(&self, body: &[u8]) -> Result<Asked, Trouble> {
-        let request: Request<'_> =
-            serde_json::from_slice(body).map_err(|source| Trouble::NotJson {
-                problem: source.to_string(),
-            })?;
+    fn read(&self, _called: &Called<'_>, body: &[u8]) -> Result<Asked, Trouble> {
+        let request: Request<'_> = serde_json::from_slice(body).map_err(not_json)?;
         let model = request
             .model
             .ok_or(Trouble::Missing { parameter: "model" })?;
@@ -65,16 +67,22 @@ impl Wire for OpenAiChat {
         let usage_asked = request
             .stream_options
             .and_then(|options| options.include_usage);
+        let calls = if request.tools.is_some_and(|tools| !tools.is_empty()) {
+            calls(&serde_json::from_slice(body).map_err(not_json)?)
+        } else {
+            Vec::new()
+        };
         Ok(Asked {
             model: model.into_owned(),
             streamed,
+            calls,
             include_usage: usage_asked.unwrap_or(false),
             input_tokens: text::input_tokens_of_text(prompt.0),
             max_output_tokens: request.max_completion_tokens.or(request.max_tokens),
             generates: true,
             choices,
-            embedding: None,
             overrides: request.metadata.unwrap_or_default(),
+            ..Asked::default()
         })
     }
 
@@ -102,9 +110,17 @@ impl Wire for OpenAiChat {
             for index in 0..answer.visible {
                 out.extend_from_slice(text::word(answer.number, index).as_bytes());
             }
+            out.extend_from_slice(b"\",\"refusal\":null,\"annotations\":[]");
+            if !answer.asked.calls.is_empty() {
+                let calls = answer.asked.calls.iter().enumerate();
+                let calls: Vec<_> = calls
+                    .map(|(at, call)| tool_call(answer, at, call, &call.arguments))
+                    .collect();
+                let _ = write!(out, ",\"tool_calls\":[{{{}}}]", calls.join("},{"));
+            }
             let _ = write!(
                 out,
-                "\",\"refusal\":null,\"annotations\":[]}},\"logprobs\":null,\"finish_reason\":\"{}\"}}",
+                "}},\"logprobs\":null,\"finish_reason\":\"{}\"}}",
                 finish_reason(answer),
             );
         }
@@ -168,6 +184,9 @@ impl Events for OpenAiChat {
     fn closing(&self, answer: &Answer, prepared: &Prepared, out: &mut Vec<u8>) {
         let reason = format!("\"{}\"", finish_reason(answer));
         for choice in 0..answer.asked.choices {
+            for (at, call) in answer.asked.calls.iter().enumerate() {
+                stream_call(answer, prepared, (choice, at), call, out);
+            }
             event(prepared, choice, b"{}", &reason, out);
         }
         if answer.asked.include_usage {
@@ -184,18 +203,77 @@ impl Events for OpenAiChat {
         out.extend_from_slice(b"{\"index\":0,\"delta\":{\"cont\n\n");
     }
 
-    fn error(&self, out: &mut Vec<u8>) {
+    fn error(&self, _answer: &Answer, _tokens: u32, out: &mut Vec<u8>) {
         openai::error_event(out);
     }
 }
 
-fn quoted(text: &str) -> String {
-    // A string always serialises.
-    serde_json::to_string(text).unwrap_or_default()
+fn calls(body: &Value) -> Vec<ToolCall> {
+    let offered: Vec<_> = body["tools"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|tool| {
+            Some(Offered {
+                name: tool["function"]["name"].as_str()?,
+                schema: &tool["function"]["parameters"],
+                free_text: false,
+            })
+        })
+        .collect();
+    let choice = match &body["tool_choice"] {
+        Value::String(word) if word == "required" => Choice::Any,
+        Value::String(word) if word == "none" => Choice::Never,
+        choice => match choice["function"]["name"].as_str() {
+            Some(name) => Choice::Named(name),
+            None => Choice::Auto,
+        },
+    };
+    let last = body["messages"].as_array().and_then(|all| all.last());
+    let last = last.map_or(&Value::Null, |message| message);
+    let last = if last["role"] == "tool" {
+        Last::ToolResult
+    } else {
+        Last::User(tools::text_of(&last["content"]))
+    };
+    tools::calls(&offered, &choice, &last)
+}
+
+/// The fields of a call, without what encloses them.
+fn tool_call(answer: &Answer, at: usize, call: &ToolCall, arguments: &str) -> String {
+    format!(
+        r#""id":"call_{}","type":"function","function":{{"name":{},"arguments":{}}}"#,
+        super::call_id(answer, at, 24),
+        quoted(&call.name),
+        quoted(arguments)
+    )
+}
+
+/// The call's name in one event, its arguments in those that follow.
+fn stream_call(
+    answer: &Answer,
+    prepared: &Prepared,
+    (choice, at): (u32, usize),
+    call: &ToolCall,
+    out: &mut Vec<u8>,
+) {
+    let begun = tool_call(answer, at, call, "");
+    let delta = format!(r#"{{"tool_calls":[{{"index":{at},{begun}}}]}}"#);
+    event(prepared, choice, delta.as_bytes(), "null", out);
+    for piece in tools::pieces(&call.arguments) {
+        let piece = quoted(piece);
+        let delta =
+            format!(r#"{{"tool_calls":[{{"index":{at},"function":{{"arguments":{piece}}}}}]}}"#);
+        event(prepared, choice, delta.as_bytes(), "null", out);
+    }
 }
 
 fn finish_reason(answer: &Answer) -> &'static str {
-    if answer.clipped { "length" } else { "stop" }
+    match (answer.asked.calls.is_empty(), answer.clipped) {
+        (false, _) => "tool_calls",
+        (true, true) => "length",
+        (true, false) => "stop",
+    }
 }
 
 fn begin_choice(choice: u32, out: &mut Vec<u8>) {

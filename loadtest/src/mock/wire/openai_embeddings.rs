@@ -11,7 +11,8 @@ use http::HeaderMap;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{Answer, AnswerHead, Asked, Embedding, Events, Overrides, Trouble, Wire, openai};
+use super::{Answer, AnswerHead, Asked, Called, Embedding, Events, Overrides, Trouble, Wire};
+use super::{not_json, openai};
 use crate::chance;
 use crate::mock::text::{self, PromptBytes};
 
@@ -41,7 +42,7 @@ impl Wire for OpenAiEmbeddings {
         openai::key(headers)
     }
 
-    fn read(&self, body: &[u8]) -> Result<Asked, Trouble> {
+    fn read(&self, _called: &Called<'_>, body: &[u8]) -> Result<Asked, Trouble> {
         let request: Request<'_> = serde_json::from_slice(body).map_err(not_json)?;
         let model = request
             .model
@@ -120,12 +121,6 @@ impl Wire for OpenAiEmbeddings {
     }
 }
 
-fn not_json(source: serde_json::Error) -> Trouble {
-    Trouble::NotJson {
-        problem: source.to_string(),
-    }
-}
-
 /// One hash per input. An array of numbers is one input.
 fn inputs(json: &str) -> Result<Vec<u64>, Trouble> {
     let invalid = |problem: &str| Trouble::Invalid {
@@ -154,13 +149,13 @@ fn inputs(json: &str) -> Result<Vec<u64>, Trouble> {
 }
 
 /// FNV-1a, 64 bits.
-fn hash(text: &str) -> u64 {
+pub(super) fn hash(text: &str) -> u64 {
     text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
     })
 }
 
-fn vector(hash: u64, embedding: &Embedding, out: &mut Vec<u8>) {
+pub(super) fn vector(hash: u64, embedding: &Embedding, out: &mut Vec<u8>) {
     let raw: Vec<f64> = (0..u64::from(embedding.dimensions))
         .map(|at| chance::unit(hash, at) - 0.5)
         .collect();

@@ -1,0 +1,486 @@
+//! Google's Gemini API: `models/{model}:generateContent`, `:streamGenerateContent?alt=sse`, `:countTokens`, `:batchEmbedContents`.
+//!
+//! Written from the public API reference (ai.google.dev/api: generate-content, tokens, embeddings; the error model of Google APIs).
+//! The model is part of the path, and lines end with CR LF in its streams.
+
+use std::io::Write as _;
+
+use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::openai_embeddings::{hash, vector};
+use super::tools::{self, Choice, Last, Offered, ToolCall};
+use super::{Answer, AnswerHead, Asked, Called, Embedding, Events, Prepared, Trouble, Wire};
+use super::{not_json, quoted, words};
+use crate::mock::ledger::Tokens;
+use crate::mock::text::{self, PromptBytes};
+
+/// What stands behind the model's name.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Gemini {
+    Generate,
+    Stream,
+    CountTokens,
+    Embed,
+}
+
+/// The endpoint behind a path.
+pub(super) fn find(path: &str) -> Option<&'static Gemini> {
+    match path.strip_prefix(MODELS)?.rsplit_once(':')?.1 {
+        "generateContent" => Some(&Gemini::Generate),
+        "streamGenerateContent" => Some(&Gemini::Stream),
+        "countTokens" => Some(&Gemini::CountTokens),
+        "batchEmbedContents" => Some(&Gemini::Embed),
+        _ => None,
+    }
+}
+
+const MODELS: &str = "/v1beta/models/";
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Request {
+    contents: Option<PromptBytes>,
+    #[serde(default)]
+    system_instruction: Option<PromptBytes>,
+    #[serde(default)]
+    generation_config: GenerationConfig,
+    #[serde(default)]
+    tools: Vec<serde::de::IgnoredAny>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct GenerationConfig {
+    max_output_tokens: Option<u32>,
+    thinking_config: ThinkingConfig,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct ThinkingConfig {
+    include_thoughts: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct EmbedRequest {
+    content: Value,
+    output_dimensionality: Option<u32>,
+}
+
+#[derive(Deserialize)]
+struct EmbedRequests {
+    requests: Vec<EmbedRequest>,
+}
+
+impl Wire for Gemini {
+    fn key<'h>(&self, headers: &'h HeaderMap) -> Option<&'h str> {
+        headers.get("x-goog-api-key")?.to_str().ok()
+    }
+
+    fn read(&self, called: &Called<'_>, body: &[u8]) -> Result<Asked, Trouble> {
+        let model = called
+            .path
+            .strip_prefix(MODELS)
+            .and_then(|rest| rest.rsplit_once(':'))
+            .map_or("", |(model, _)| model);
+        let asked = match self {
+            Self::Generate | Self::Stream => self.read_generate(called, body)?,
+            Self::CountTokens => {
+                let request: Request = serde_json::from_slice(body).map_err(not_json)?;
+                Asked {
+                    input_tokens: input_tokens(&request)?,
+                    ..Asked::default()
+                }
+            }
+            Self::Embed => read_embed(body)?,
+        };
+        Ok(Asked {
+            model: model.to_owned(),
+            choices: 1,
+            ..asked
+        })
+    }
+
+    fn headers(&self, head: &AnswerHead<'_>, headers: &mut HeaderMap) {
+        const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
+        headers
+            .entry(CONTENT_TYPE)
+            .or_insert(HeaderValue::from_static("application/json; charset=UTF-8"));
+        let timing = format!("gfet4t7; dur={}", head.processing.as_millis());
+        if let Ok(timing) = HeaderValue::try_from(timing) {
+            headers.insert(SERVER_TIMING, timing);
+        }
+    }
+
+    fn whole(&self, answer: &Answer, out: &mut Vec<u8>) {
+        match self {
+            Self::Generate | Self::Stream => whole(answer, out),
+            Self::CountTokens => {
+                let tokens = answer.usage.input;
+                let _ = write!(
+                    out,
+                    r#"{{"totalTokens":{tokens},"promptTokensDetails":[{{"modality":"TEXT","tokenCount":{tokens}}}]}}"#
+                );
+            }
+            Self::Embed => embeddings(answer, out),
+        }
+    }
+
+    fn events(&self) -> Option<&'static dyn Events> {
+        (*self == Self::Stream).then_some(&Self::Stream)
+    }
+
+    fn trouble(&self, trouble: &Trouble) -> (u16, Vec<u8>) {
+        self::trouble(trouble)
+    }
+}
+
+impl Gemini {
+    fn read_generate(&self, called: &Called<'_>, body: &[u8]) -> Result<Asked, Trouble> {
+        let streamed = *self == Self::Stream;
+        let is_sse = called
+            .query
+            .is_some_and(|query| query.split('&').any(|pair| pair == "alt=sse"));
+        if streamed && !is_sse {
+            return Err(Trouble::Invalid {
+                parameter: "alt",
+                problem: "this mock streams with alt=sse only".to_owned(),
+            });
+        }
+        let request: Request = serde_json::from_slice(body).map_err(not_json)?;
+        let calls = if request.tools.is_empty() {
+            Vec::new()
+        } else {
+            calls(&serde_json::from_slice(body).map_err(not_json)?)
+        };
+        Ok(Asked {
+            streamed,
+            include_usage: true,
+            input_tokens: input_tokens(&request)?,
+            max_output_tokens: request.generation_config.max_output_tokens,
+            generates: true,
+            shows_reasoning: request.generation_config.thinking_config.include_thoughts,
+            calls,
+            ..Asked::default()
+        })
+    }
+}
+
+fn input_tokens(request: &Request) -> Result<u64, Trouble> {
+    let contents = request.contents.ok_or(Trouble::Missing {
+        parameter: "contents",
+    })?;
+    let system = request.system_instruction.unwrap_or_default();
+    Ok(text::input_tokens_of_text(contents.0 + system.0))
+}
+
+/// Dimensions of `gemini-embedding-001` when the request does not say.
+const DIMENSIONS_DEFAULT: u32 = 3072;
+
+fn read_embed(body: &[u8]) -> Result<Asked, Trouble> {
+    let requests: EmbedRequests = serde_json::from_slice(body).map_err(not_json)?;
+    let first = requests.requests.first().ok_or(Trouble::Missing {
+        parameter: "requests",
+    })?;
+    let dimensions = first.output_dimensionality.unwrap_or(DIMENSIONS_DEFAULT);
+    let texts = requests
+        .requests
+        .iter()
+        .map(|request| tools::text_of(&request.content["parts"]));
+    let mut bytes = 0;
+    let inputs = texts
+        .map(|text| {
+            bytes += text.len() as u64;
+            hash(&text)
+        })
+        .collect();
+    Ok(Asked {
+        input_tokens: text::input_tokens_of_text(bytes),
+        embedding: Some(Embedding {
+            inputs,
+            dimensions: dimensions.clamp(1, DIMENSIONS_DEFAULT),
+            base64: false,
+        }),
+        ..Asked::default()
+    })
+}
+
+fn calls(body: &Value) -> Vec<ToolCall> {
+    let declared = body["tools"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|tool| tool["functionDeclarations"].as_array());
+    let offered: Vec<_> = declared
+        .flatten()
+        .filter_map(|tool| {
+            let schema = match &tool["parametersJsonSchema"] {
+                Value::Null => &tool["parameters"],
+                schema => schema,
+            };
+            Some(Offered {
+                name: tool["name"].as_str()?,
+                schema,
+                free_text: false,
+            })
+        })
+        .collect();
+    let config = &body["toolConfig"]["functionCallingConfig"];
+    let only = config["allowedFunctionNames"][0].as_str();
+    let choice = match (config["mode"].as_str(), only) {
+        (Some("NONE"), _) => Choice::Never,
+        (Some("ANY"), Some(name)) => Choice::Named(name),
+        (Some("ANY"), None) => Choice::Any,
+        _ => Choice::Auto,
+    };
+    let parts = body["contents"]
+        .as_array()
+        .and_then(|contents| contents.last())
+        .map_or(&Value::Null, |content| &content["parts"]);
+    let is_result = |part: &Value| part.get("functionResponse").is_some();
+    let last = match parts.as_array() {
+        Some(parts) if parts.iter().any(is_result) => Last::ToolResult,
+        _ => Last::User(tools::text_of(parts)),
+    };
+    tools::calls(&offered, &choice, &last)
+}
+
+/// The calls as parts. The first one brings the signature of the thought that led to it.
+fn call_parts(answer: &Answer) -> String {
+    let mut parts = String::new();
+    for (at, call) in answer.asked.calls.iter().enumerate() {
+        let (name, args) = (quoted(&call.name), &call.arguments);
+        let signature = if at == 0 && answer.usage.reasoning > 0 {
+            format!(r#","thoughtSignature":"{}""#, signature(answer))
+        } else {
+            String::new()
+        };
+        parts.push_str(&format!(
+            r#",{{"functionCall":{{"name":{name},"args":{args}}}{signature}}}"#
+        ));
+    }
+    parts
+}
+
+fn signature(answer: &Answer) -> String {
+    super::call_id(answer, usize::from(u16::MAX), 40)
+}
+
+fn thinks(answer: &Answer) -> bool {
+    answer.asked.shows_reasoning && answer.usage.reasoning > 0
+}
+
+fn thought_part(answer: &Answer) -> String {
+    let thought = quoted(&super::thought(answer));
+    format!(r#"{{"text":{thought},"thought":true}}"#)
+}
+
+fn whole(answer: &Answer, out: &mut Vec<u8>) {
+    out.extend_from_slice(br#"{"candidates":[{"content":{"parts":["#);
+    if thinks(answer) {
+        let _ = write!(out, "{},", thought_part(answer));
+    }
+    let _ = write!(
+        out,
+        r#"{{"text":"{}"}}{}],"role":"model"}},"finishReason":"{}","index":0}}],"#,
+        words(answer),
+        call_parts(answer),
+        finish_reason(answer)
+    );
+    usage(&answer.usage, answer.usage.output, out);
+    let _ = write!(
+        out,
+        r#","modelVersion":{},"responseId":"{}"}}"#,
+        quoted(&answer.asked.model),
+        response_id(answer)
+    );
+}
+
+impl Events for Gemini {
+    fn prepare(&self, answer: &Answer) -> Prepared {
+        Prepared {
+            before: format!(
+                r#"],"role":"model"}},"index":0}}],"modelVersion":{},"responseId":"{}","#,
+                quoted(&answer.asked.model),
+                response_id(answer)
+            ),
+            after: "}\r\n\r\n",
+        }
+    }
+
+    fn opening(&self, answer: &Answer, prepared: &Prepared, out: &mut Vec<u8>) {
+        if thinks(answer) {
+            chunk(
+                answer,
+                prepared,
+                &thought_part(answer),
+                answer.usage.reasoning,
+                out,
+            );
+        }
+    }
+
+    fn token(&self, answer: &Answer, prepared: &Prepared, index: u32, out: &mut Vec<u8>) {
+        let word = text::word(answer.number, index);
+        let so_far = answer.usage.reasoning + u64::from(index) + 1;
+        let part = format!(r#"{{"text":"{word}"}}"#);
+        chunk(answer, prepared, &part, so_far, out);
+    }
+
+    fn closing(&self, answer: &Answer, prepared: &Prepared, out: &mut Vec<u8>) {
+        // The last part is an empty text, as theirs is.
+        let _ = write!(
+            out,
+            r#"data: {{"candidates":[{{"finishReason":"{}","content":{{"parts":[{{"text":""}}{}"#,
+            finish_reason(answer),
+            call_parts(answer)
+        );
+        out.extend_from_slice(prepared.before.as_bytes());
+        usage(&answer.usage, answer.usage.output, out);
+        out.extend_from_slice(prepared.after.as_bytes());
+    }
+
+    fn malformed(&self, _prepared: &Prepared, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"data: {\"candidates\":[{\"content\":{\"pa\r\n\r\n");
+    }
+
+    fn error(&self, _answer: &Answer, _tokens: u32, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"data: ");
+        out.extend_from_slice(&trouble(&Trouble::Unavailable).1);
+        out.extend_from_slice(b"\r\n\r\n");
+    }
+}
+
+fn chunk(answer: &Answer, prepared: &Prepared, part: &str, so_far: u64, out: &mut Vec<u8>) {
+    out.extend_from_slice(br#"data: {"candidates":[{"content":{"parts":["#);
+    out.extend_from_slice(part.as_bytes());
+    out.extend_from_slice(prepared.before.as_bytes());
+    usage(&answer.usage, so_far, out);
+    out.extend_from_slice(prepared.after.as_bytes());
+}
+
+fn finish_reason(answer: &Answer) -> &'static str {
+    if answer.clipped && answer.asked.calls.is_empty() {
+        "MAX_TOKENS"
+    } else {
+        "STOP"
+    }
+}
+
+fn response_id(answer: &Answer) -> String {
+    super::call_id(answer, usize::from(u16::MAX) - 1, 22)
+}
+
+/// Gemini counts thoughts apart from the rest of the output, and what it read from its cache within the prompt.
+fn usage(tokens: &Tokens, output: u64, out: &mut Vec<u8>) {
+    let (input, thoughts) = (tokens.input, tokens.reasoning);
+    let _ = write!(
+        out,
+        r#""usageMetadata":{{"promptTokenCount":{input},"candidatesTokenCount":{},"totalTokenCount":{}"#,
+        output - thoughts,
+        input + output
+    );
+    if tokens.cached_input > 0 {
+        let _ = write!(out, r#","cachedContentTokenCount":{}"#, tokens.cached_input);
+    }
+    let _ = write!(
+        out,
+        r#","promptTokensDetails":[{{"modality":"TEXT","tokenCount":{input}}}]"#
+    );
+    if thoughts > 0 {
+        let _ = write!(out, r#","thoughtsTokenCount":{thoughts}"#);
+    }
+    out.push(b'}');
+}
+
+fn embeddings(answer: &Answer, out: &mut Vec<u8>) {
+    out.extend_from_slice(br#"{"embeddings":["#);
+    if let Some(embedding) = &answer.asked.embedding {
+        for (at, hash) in embedding.inputs.iter().enumerate() {
+            out.extend_from_slice(if at > 0 { b"," } else { b"" });
+            out.extend_from_slice(br#"{"values":"#);
+            vector(*hash, embedding, out);
+            out.push(b'}');
+        }
+    }
+    out.extend_from_slice(b"]}");
+}
+
+/// Status and envelope of an error answer.
+fn trouble(trouble: &Trouble) -> (u16, Vec<u8>) {
+    const INVALID: &str = "INVALID_ARGUMENT";
+    let (code, status, message) = match trouble {
+        Trouble::NoKey => (
+            403,
+            "PERMISSION_DENIED",
+            "Method doesn't allow unregistered callers (callers without established identity). Please use API Key or other form of API consumer identity to call this API.".to_owned(),
+        ),
+        Trouble::WrongKey { .. } => (
+            400,
+            INVALID,
+            "API key not valid. Please pass a valid API key.".to_owned(),
+        ),
+        Trouble::NoSuchPath { .. } | Trouble::Method { .. } => {
+            (404, "NOT_FOUND", "Requested entity was not found.".to_owned())
+        }
+        Trouble::TooLarge { bytes_max } => (
+            400,
+            INVALID,
+            format!("Request payload size exceeds the limit: {bytes_max} bytes."),
+        ),
+        Trouble::NotJson { problem } => {
+            (400, INVALID, format!("Invalid JSON payload received. {problem}"))
+        }
+        Trouble::Missing { parameter } => (
+            400,
+            INVALID,
+            format!("* GenerateContentRequest.{parameter}: {parameter} is not specified"),
+        ),
+        Trouble::Invalid { parameter, problem } => {
+            (400, INVALID, format!("Invalid value at '{parameter}': {problem}"))
+        }
+        Trouble::NoSuchModel { model } => (
+            404,
+            "NOT_FOUND",
+            format!("models/{model} is not found for API version v1beta, or is not supported for generateContent. Call ListModels to see the list of available models and their supported methods."),
+        ),
+        Trouble::ContextLength {
+            tokens_max, input, ..
+        } => (
+            400,
+            INVALID,
+            format!("The input token count ({input}) exceeds the maximum number of tokens allowed ({tokens_max})."),
+        ),
+        Trouble::RateLimit { limit, .. } => (
+            429,
+            "RESOURCE_EXHAUSTED",
+            format!("You exceeded your current quota, please check your plan and billing details. * Quota exceeded for metric: generativelanguage.googleapis.com/generate_requests_per_model, limit: {limit}"),
+        ),
+        Trouble::ServerError => (
+            500,
+            "INTERNAL",
+            "An internal error has occurred. Please retry or report in https://developers.generativeai.google/guide/troubleshooting".to_owned(),
+        ),
+        Trouble::Unavailable => (
+            503,
+            "UNAVAILABLE",
+            "The model is overloaded. Please try again later.".to_owned(),
+        ),
+    };
+    let details = match trouble {
+        // No retry-after header: the time to wait is in the body.
+        Trouble::RateLimit { retry_after_s, .. } => format!(
+            r#","details":[{{"@type":"type.googleapis.com/google.rpc.RetryInfo","retryDelay":"{retry_after_s}s"}}]"#
+        ),
+        Trouble::WrongKey { .. } => r#","details":[{"@type":"type.googleapis.com/google.rpc.ErrorInfo","reason":"API_KEY_INVALID","domain":"googleapis.com","metadata":{"service":"generativelanguage.googleapis.com"}}]"#.to_owned(),
+        _ => String::new(),
+    };
+    let body = format!(
+        r#"{{"error":{{"code":{code},"message":{},"status":"{status}"{details}}}}}"#,
+        quoted(&message)
+    );
+    (code, body.into_bytes())
+}

@@ -1,0 +1,213 @@
+//! Which tools the mock calls.
+//!
+//! A caller decides it: the last user message may say `[[call NAME {"argument": 1}]]`, once or several times, and each tool of that
+//! name that is offered is called with those arguments, in that order. A tool choice that forces a call has the named tool, or the first one
+//! offered, called with arguments made from its schema. Otherwise, and once the results are there, the mock answers with text.
+//! The text comes before the calls, and the calls add nothing to the count of output tokens.
+
+use serde_json::{Map, Value};
+
+/// A call in an answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::mock) struct ToolCall {
+    pub(super) name: String,
+    /// Compact JSON; for a free-text tool its text.
+    pub(super) arguments: String,
+    pub(super) free_text: bool,
+}
+
+/// A tool that the request offers.
+#[derive(Debug)]
+pub(super) struct Offered<'a> {
+    pub(super) name: &'a str,
+    pub(super) schema: &'a Value,
+    /// OpenAI's custom tools take text rather than JSON.
+    pub(super) free_text: bool,
+}
+
+/// What the request says about calling.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Choice<'a> {
+    Auto,
+    Never,
+    Any,
+    Named(&'a str),
+}
+
+/// The last thing said.
+#[derive(Debug)]
+pub(super) enum Last {
+    User(String),
+    ToolResult,
+}
+
+/// The calls of the answer.
+pub(super) fn calls(offered: &[Offered<'_>], choice: &Choice<'_>, last: &Last) -> Vec<ToolCall> {
+    let Last::User(text) = last else {
+        return Vec::new();
+    };
+    if *choice == Choice::Never {
+        return Vec::new();
+    }
+    let asked = asked_for(text, offered);
+    if !asked.is_empty() {
+        return asked;
+    }
+    let forced = match choice {
+        Choice::Any => offered.first(),
+        Choice::Named(name) => offered.iter().find(|tool| tool.name == *name),
+        Choice::Auto | Choice::Never => None,
+    };
+    forced.map(made_up).into_iter().collect()
+}
+
+/// The calls that a text asks for.
+fn asked_for(text: &str, offered: &[Offered<'_>]) -> Vec<ToolCall> {
+    let marked = text.split("[[call ").skip(1);
+    marked
+        .filter_map(|rest| one_asked_for(rest, offered))
+        .collect()
+}
+
+fn one_asked_for(rest: &str, offered: &[Offered<'_>]) -> Option<ToolCall> {
+    let (name, rest) = rest.split_once(' ')?;
+    let tool = offered.iter().find(|tool| tool.name == name)?;
+    let mut values = serde_json::Deserializer::from_str(rest).into_iter::<Value>();
+    let arguments = values.next()?.ok()?;
+    let closed = rest.get(values.byte_offset()..)?.starts_with("]]");
+    closed.then(|| ToolCall {
+        name: tool.name.to_owned(),
+        arguments: match (&arguments, tool.free_text) {
+            (Value::String(text), true) => text.clone(),
+            _ => arguments.to_string(),
+        },
+        free_text: tool.free_text,
+    })
+}
+
+fn made_up(tool: &Offered<'_>) -> ToolCall {
+    ToolCall {
+        name: tool.name.to_owned(),
+        arguments: if tool.free_text {
+            "weir".to_owned()
+        } else {
+            sample(tool.schema, 0).to_string()
+        },
+        free_text: tool.free_text,
+    }
+}
+
+/// Deeper than any tool's arguments.
+const DEPTH_MAX: usize = 8;
+
+/// The plainest value that fits a JSON schema: what is required, and the first of each enumeration.
+fn sample(schema: &Value, depth: usize) -> Value {
+    if let Some(first) = schema["enum"].get(0) {
+        return first.clone();
+    }
+    // Gemini writes types in capitals; a list of types may include null.
+    let kind = match &schema["type"] {
+        Value::Array(kinds) => kinds.first().and_then(Value::as_str),
+        kind => kind.as_str(),
+    };
+    match kind.unwrap_or("object").to_ascii_lowercase().as_str() {
+        "string" => "weir".into(),
+        "integer" | "number" => 1.into(),
+        "boolean" => true.into(),
+        "array" => Value::Array(Vec::new()),
+        "object" => sample_object(schema, depth),
+        _ => Value::Null,
+    }
+}
+
+fn sample_object(schema: &Value, depth: usize) -> Value {
+    let mut object = Map::new();
+    let required = schema["required"].as_array().map_or(&[][..], Vec::as_slice);
+    for name in required.iter().filter_map(Value::as_str) {
+        if depth < DEPTH_MAX {
+            object.insert(
+                name.to_owned(),
+                sample(&schema["properties"][name], depth + 1),
+            );
+        }
+    }
+    Value::Object(object)
+}
+
+/// All text of a message's content: a string, or parts with `text`.
+pub(super) fn text_of(content: &Value) -> String {
+    match content {
+        Value::String(text) => text.clone(),
+        Value::Array(parts) => parts
+            .iter()
+            .filter_map(|part| part["text"].as_str())
+            .collect(),
+        _ => String::new(),
+    }
+}
+
+/// Arguments in the pieces in which a stream brings them.
+pub(super) fn pieces(arguments: &str) -> impl Iterator<Item = &str> {
+    const PIECE_BYTES: usize = 12;
+    let mut rest = arguments;
+    std::iter::from_fn(move || {
+        let mut end = rest.len().min(PIECE_BYTES);
+        while !rest.is_char_boundary(end) {
+            end += 1;
+        }
+        let (piece, left) = rest.split_at(end);
+        rest = left;
+        (!piece.is_empty()).then_some(piece)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn check(choice: &Choice<'_>, text: &str, expect: &[(&str, &str)]) {
+        let schema = json!({"type": "object", "required": ["city", "days"], "properties": {
+            "city": {"type": "string"}, "days": {"type": ["integer", "null"]}, "unit": {"enum": ["C"]}}});
+        let tool = |name, free_text| Offered {
+            name,
+            schema: &schema,
+            free_text,
+        };
+        let offered = [tool("weather", false), tool("patch", true)];
+        let found = calls(&offered, choice, &Last::User(text.to_owned()));
+        let found: Vec<_> = found
+            .iter()
+            .map(|call| (call.name.as_str(), call.arguments.as_str()))
+            .collect();
+        assert_eq!(found, expect, "{choice:?} {text}");
+        assert_eq!(calls(&offered, choice, &Last::ToolResult), []);
+    }
+
+    #[test]
+    fn a_marked_call_is_made_as_written() {
+        let two = r#"Do [[call weather {"city": "]]"}]] and [[call patch "a\nb"]] now"#;
+        let both = [("weather", r#"{"city":"]]"}"#), ("patch", "a\nb")];
+        check(&Choice::Auto, two, &both);
+        check(&Choice::Never, two, &[]);
+        check(&Choice::Auto, "[[call nobody {}]] [[call weather {]]", &[]);
+    }
+
+    #[test]
+    fn a_forced_call_fits_the_schema() {
+        let made_up = [("weather", r#"{"city":"weir","days":1}"#)];
+        check(&Choice::Any, "hello", &made_up);
+        check(&Choice::Named("weather"), "hello", &made_up);
+        check(&Choice::Named("patch"), "hello", &[("patch", "weir")]);
+        check(&Choice::Named("nobody"), "hello", &[]);
+        check(&Choice::Auto, "hello", &[]);
+    }
+
+    #[test]
+    fn pieces_make_up_the_whole() {
+        for text in ["", "short", "{\"city\":\"ÄÖÜ€ÄÖÜ€ÄÖÜ€\",\"n\":1}"] {
+            assert_eq!(pieces(text).collect::<String>(), text);
+        }
+    }
+}
