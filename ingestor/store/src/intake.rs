@@ -8,7 +8,7 @@ use hyper::body::Incoming;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use crate::block;
+use crate::decode::Decoder;
 use crate::error::{ServerError, code};
 use crate::request::{QueryRequest, form_fields};
 use crate::run::{Job, Rows};
@@ -27,7 +27,7 @@ pub(crate) async fn find_statement(
     mut request: QueryRequest,
     body: &mut Incoming,
 ) -> Result<Job, ServerError> {
-    let mut decoder = request.decompress.then(block::Decoder::default);
+    let mut decoder = Decoder::new(request.packing);
     let in_url = if request.query.trim().is_empty() || request.boundary.is_some() {
         None
     } else {
@@ -39,7 +39,7 @@ pub(crate) async fn find_statement(
         let rows = Bytes::copy_from_slice(&request.query.as_bytes()[insert.rows_at..]);
         return Ok(job(request, Statement::Insert(insert), rows, decoder));
     }
-    let (head, ended) = read_head(body, decoder.as_mut()).await?;
+    let (head, ended) = read_head(body, &mut decoder).await?;
     if let Some(boundary) = request.boundary.take() {
         if !ended {
             return Err(too_large());
@@ -48,7 +48,7 @@ pub(crate) async fn find_statement(
             request.set(&name, value)?;
         }
         let statement = sql::analyse(&request.query)?;
-        return Ok(job(request, statement, Bytes::new(), None));
+        return Ok(job(request, statement, Bytes::new(), decoder));
     }
     if !request.query.is_empty() && !head.is_empty() {
         request.query.push('\n');
@@ -71,34 +71,35 @@ pub(crate) async fn find_statement(
         _ if readable.len() < head.len() => {
             Err(ServerError::syntax("The query is not valid UTF-8"))
         }
-        _ => Ok(job(request, statement, Bytes::new(), None)),
+        _ => Ok(job(request, statement, Bytes::new(), decoder)),
     }
 }
 
 /// Reads the body until it ends or is longer than a statement may be. Says whether it ended.
 async fn read_head(
     body: &mut Incoming,
-    mut decoder: Option<&mut block::Decoder>,
+    decoder: &mut Decoder,
 ) -> Result<(Bytes, bool), ServerError> {
     let mut head = BytesMut::new();
-    while head.len() <= STATEMENT_BYTES_MAX {
-        let Some(data) = next_data(body).await.map_err(|()| broken_body())? else {
-            if let Some(decoder) = decoder {
-                decoder.finish()?;
+    let mut take = |data: &[u8]| {
+        head.extend_from_slice(data);
+        true
+    };
+    let mut ended = false;
+    let mut read = 0;
+    while !ended && read <= STATEMENT_BYTES_MAX {
+        match next_data(body).await.map_err(|()| broken_body())? {
+            None => {
+                decoder.finish(&mut take)?;
+                ended = true;
             }
-            return Ok((head.freeze(), true));
-        };
-        match &mut decoder {
-            None => head.extend_from_slice(&data),
-            Some(decoder) => {
-                decoder.push(&data);
-                while let Some(block) = decoder.next_block()? {
-                    head.extend_from_slice(&block);
-                }
+            Some(data) => {
+                read += data.len();
+                decoder.unpack(&data, &mut take)?;
             }
         }
     }
-    Ok((head.freeze(), false))
+    Ok((head.freeze(), ended))
 }
 
 /// The next data of a body; None at its end, an error if it broke or paused for too long.
@@ -140,12 +141,7 @@ fn too_large() -> ServerError {
     )
 }
 
-fn job(
-    request: QueryRequest,
-    statement: Statement,
-    first_rows: Bytes,
-    decoder: Option<block::Decoder>,
-) -> Job {
+fn job(request: QueryRequest, statement: Statement, first_rows: Bytes, decoder: Decoder) -> Job {
     Job {
         sql: request.query,
         statement,
@@ -155,6 +151,7 @@ fn job(
         settings: request.settings,
         query_id: request.query_id,
         compress: request.compress,
+        native_revision: request.native_revision,
         first_rows,
         decoder,
     }

@@ -6,6 +6,7 @@ use http::HeaderMap;
 use http::request::Parts;
 use http::{Method, header};
 
+use crate::decode::Packing;
 use crate::error::{ServerError, code};
 
 /// One request, before its statement is known.
@@ -22,8 +23,10 @@ pub struct QueryRequest {
     pub query_id: String,
     /// The response goes out in compressed blocks.
     pub compress: bool,
-    /// The body comes in compressed blocks.
-    pub decompress: bool,
+    /// How the body is packed.
+    pub packing: Packing,
+    /// The revision of Native output that the client would like.
+    pub native_revision: u64,
     /// Boundary of a multipart form, if the body is one.
     pub boundary: Option<String>,
     pub credentials: Option<Credentials>,
@@ -91,19 +94,13 @@ impl QueryRequest {
             "default_format" => self.default_format = Some(value).filter(|name| !name.is_empty()),
             "query_id" => self.query_id = check_query_id(value)?,
             "compress" => self.compress = value == "1",
-            "decompress" => self.decompress = value == "1",
+            "decompress" if value == "1" => self.packing = Packing::Blocks,
+            "decompress" => {}
+            "client_protocol_version" => self.native_revision = value.parse().unwrap_or_default(),
             // Nothing to do for these: output is streamed or awaited by its format, errors carry no
             // stack trace, and every request is a session of its own.
-            "wait_end_of_query"
-            | "buffer_size"
-            | "stacktrace"
-            | "session_id"
-            | "session_timeout"
-            | "session_check"
-            | "close_session"
-            | "quota_key"
-            | "role"
-            | "client_protocol_version" => {}
+            "wait_end_of_query" | "buffer_size" | "stacktrace" | "session_id"
+            | "session_timeout" | "session_check" | "close_session" | "quota_key" | "role" => {}
             _ => {
                 check_setting_name(name)?;
                 self.settings.push((name.to_owned(), value));
@@ -120,17 +117,14 @@ impl QueryRequest {
         if let Some(format) = text("x-clickhouse-format") {
             self.default_format.get_or_insert_with(|| format.to_owned());
         }
-        if let Some(encoding) = text("content-encoding")
-            && !encoding.eq_ignore_ascii_case("identity")
-        {
-            return Err(ServerError::new(
-                code::UNSUPPORTED_MEDIA_TYPE,
-                "UNSUPPORTED_MEDIA_TYPE",
-                &format!(
-                    "Content-Encoding {encoding} is not understood by the embedded store: send the \
-                     body plain, or in LZ4 blocks with decompress=1"
-                ),
-            ));
+        let encoded = Packing::of_encoding(text("content-encoding").unwrap_or_default())?;
+        if encoded != Packing::Plain {
+            if self.packing != Packing::Plain {
+                return Err(ServerError::bad_arguments(
+                    "A body is either encoded (Content-Encoding) or in blocks (decompress=1)",
+                ));
+            }
+            self.packing = encoded;
         }
         self.boundary = text("content-type").and_then(form_boundary);
         Ok(())
@@ -315,7 +309,7 @@ mod tests {
         assert_eq!(request.params, [pair("a", "x&y")]);
         assert_eq!(request.settings, [pair("max_threads", "2")]);
         assert_eq!(request.query_id, "q1");
-        assert!(request.decompress && !request.compress);
+        assert!(request.packing == Packing::Blocks && !request.compress);
     }
 
     #[test]
@@ -359,7 +353,7 @@ mod tests {
 
     #[test]
     fn an_encoding_that_is_not_understood_is_refused() {
-        let error = read(Method::POST, "/", &[("Content-Encoding", "gzip")]).unwrap_err();
+        let error = read(Method::POST, "/", &[("Content-Encoding", "br")]).unwrap_err();
         assert_eq!(error.status(), http::StatusCode::UNSUPPORTED_MEDIA_TYPE);
     }
 

@@ -18,7 +18,8 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use crate::block;
-use crate::engine::{Connection, Engine, Progress, ResultChunk};
+use crate::decode::Decoder;
+use crate::engine::{Connection, Engine, InsertStream, Progress, ResultChunk};
 use crate::error::{ServerError, code};
 use crate::format::{Joiner, Joining};
 use crate::sql::{Insert, Statement};
@@ -41,10 +42,12 @@ pub(crate) struct Job {
     pub(crate) query_id: String,
     /// Output goes out in compressed blocks.
     pub(crate) compress: bool,
+    /// The revision of Native output that the client would like.
+    pub(crate) native_revision: u64,
     /// Rows that came with the statement.
     pub(crate) first_rows: Bytes,
-    /// The other rows come in compressed blocks.
-    pub(crate) decoder: Option<block::Decoder>,
+    /// Unpacks the other rows.
+    pub(crate) decoder: Decoder,
 }
 
 /// Rows of an INSERT on their way in.
@@ -297,31 +300,13 @@ fn explain_result_limit(mut error: ServerError) -> ServerError {
 /// Feeds an INSERT. The rows are stored only if all of them arrived.
 fn feed(
     connection: &mut Connection,
-    mut job: Job,
+    job: Job,
     insert: &Insert,
-    mut rows: mpsc::Receiver<Rows>,
+    rows: mpsc::Receiver<Rows>,
 ) -> Result<Output, ServerError> {
     let mut stream = connection.insert(&insert.head, &insert.format, &job.params)?;
-    let mut taken = job.first_rows.is_empty() || stream.append(&job.first_rows);
-    while taken {
-        match rows.blocking_recv() {
-            None => return Err(cancelled()),
-            Some(Rows::End) => break,
-            Some(Rows::Data(data)) => match &mut job.decoder {
-                None => taken = stream.append(&data),
-                Some(decoder) => {
-                    decoder.push(&data);
-                    while taken && let Some(block) = decoder.next_block()? {
-                        taken = stream.append(&block);
-                    }
-                }
-            },
-        }
-    }
-    if let Some(decoder) = &job.decoder
-        && taken
-    {
-        decoder.finish()?;
+    if job.first_rows.is_empty() || stream.append(&job.first_rows) {
+        feed_body(&mut stream, job.decoder, rows)?;
     }
     let progress = stream.finish()?.progress();
     Ok(Output::Whole {
@@ -329,6 +314,25 @@ fn feed(
         output: Bytes::new(),
         progress,
     })
+}
+
+/// Hands over a body as it comes, until it ends or the engine gives the insert up.
+fn feed_body(
+    stream: &mut InsertStream<'_>,
+    mut decoder: Decoder,
+    mut rows: mpsc::Receiver<Rows>,
+) -> Result<(), ServerError> {
+    let mut take = |data: &[u8]| stream.append(data);
+    loop {
+        match rows.blocking_recv().ok_or_else(cancelled)? {
+            Rows::End => return decoder.finish(&mut take),
+            Rows::Data(data) => {
+                if !decoder.unpack(&data, &mut take)? {
+                    return Ok(());
+                }
+            }
+        }
+    }
 }
 
 /// The way out, which blocks while the client is slow.

@@ -37,6 +37,7 @@ use crate::answer::{AnswerBody, AnswerStream, exception_tag, set, summary_json, 
 use crate::engine::{Engine, Progress};
 use crate::error::{ServerError, code};
 use crate::format;
+use crate::hello;
 use crate::intake::{drain, feed, find_statement};
 use crate::killer::{CancelOnDrop, Killer};
 use crate::request::{Credentials, QueryRequest};
@@ -212,6 +213,10 @@ impl Facade {
         let answered = async {
             self.admit(parts, &request)?;
             let job = find_statement(request, body).await?;
+            if let Some(hello) = hello::answer(&job, &self.version) {
+                let head = self.head_of_output(&job.query_id, Some("Native"), Progress::default());
+                return Ok(head.map(|()| AnswerBody::Full(Full::new(hello))));
+            }
             let places = match &job.statement {
                 Statement::Insert(_) => &self.inserts,
                 Statement::Select { .. } | Statement::Other { .. } => &self.queries,

@@ -491,3 +491,49 @@ fn rows_that_are_refused_get_an_answer_though_more_are_coming() {
         assert_eq!(answer.code(), Some(27), "{}", answer.text());
     });
 }
+
+#[test]
+fn rows_may_come_gzipped_and_count_only_if_whole() {
+    // Two rows, packed by Python's gzip.
+    const ROWS: &[u8] = &[
+        0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 2, 3, 0x33, 0xe4, 0x4c, 0xe4, 0x32, 0xe2, 0x4c, 0xe2, 2, 0,
+        0x99, 0xe6, 0x28, 0xd2, 8, 0, 0, 0,
+    ];
+    with_shared(|running| async {
+        table(running, "gzipped", "n UInt8, s String").await;
+        let insert = "/?query=INSERT%20INTO%20gzipped%20FORMAT%20TSV";
+        let gzip = [("Content-Encoding", "gzip")];
+        let answer = request(running.address, "POST", insert, &gzip, ROWS).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        check(
+            running,
+            "SELECT * FROM gzipped ORDER BY n",
+            "TSV",
+            "1\ta\n2\tb\n",
+        )
+        .await;
+        let cut = &ROWS[..ROWS.len() - 6];
+        let answer = request(running.address, "POST", insert, &gzip, cut).await;
+        assert!(answer.text().contains("Cannot decode"), "{}", answer.text());
+        assert_eq!(count(running, "gzipped").await, "2\n");
+    });
+}
+
+/// ClickHouse's Go client asks this first, for Native output with block info, and then reads what the
+/// answer's revision has: none.
+#[test]
+fn the_first_question_of_the_go_client_is_answered_as_it_expects() {
+    with_shared(|running| async {
+        let question = "SELECT displayName(), version(), revision(), timezone()";
+        let path = "/?client_protocol_version=54460&default_format=Native";
+        let answer = post(running.address, path, question).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        assert_eq!(
+            answer.body[..11],
+            [1, 0, 2, 255, 255, 255, 255, 0, 4, 1, 13]
+        );
+        let revision = b"revision()\x06UInt32\0\0\0\0\0";
+        let is_there = |window: &[u8]| window == revision;
+        assert!(answer.body.windows(revision.len()).any(is_there));
+    });
+}
