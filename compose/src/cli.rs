@@ -55,6 +55,12 @@ pub(crate) enum Command {
     Keys(KeysCommand),
     /// Ask the store a question in SQL.
     Sql(SqlArgs),
+    /// Prove that nothing stored is missing, doubled or changed.
+    #[command(subcommand)]
+    Audit(AuditCommand),
+    /// Look after the sums by minute, hour and day.
+    #[command(subcommand)]
+    Rollups(RollupsCommand),
     /// Check the configuration, or print an example or its schema.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -150,6 +156,43 @@ pub(crate) struct SqlArgs {
     /// Same as `--format JSONEachRow`.
     #[arg(long, conflicts_with = "format")]
     pub(crate) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum AuditCommand {
+    /// Verify a period: no gap, no double, no changed row, rollups equal to the rows.
+    ///
+    /// Exits 0 when the period is proven and 1 when it is not; the first finding names the row.
+    Verify {
+        /// How far back, in days: `90d`. All that the retention keeps unless set.
+        #[arg(long)]
+        since: Option<String>,
+        /// A copy of checkpoints.jsonl from elsewhere, which the store must agree with. The
+        /// installation's own is always compared.
+        #[arg(long, value_name = "FILE")]
+        copy: Vec<PathBuf>,
+        /// Public key of who may sign; anybody unless named.
+        #[arg(long, value_name = "KEY")]
+        signer: Vec<String>,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Seal what is stored now; the ingestor does it every minute.
+    Checkpoint,
+    /// Print the public key that checkpoints are signed with.
+    Key,
+    /// Check exported checkpoints by themselves, without a store.
+    CheckExport {
+        /// The file; the installation's own unless set.
+        file: Option<PathBuf>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum RollupsCommand {
+    /// Make them anew from the stored requests.
+    Rebuild,
 }
 
 #[derive(Debug, Subcommand)]

@@ -15,10 +15,11 @@ use weir_eventlog::{Journal, JournalSource, KafkaSource, Shipper, ShipperOptions
 use weir_gateway::control::KeysHandle;
 use weir_gateway::control::log::path_in;
 use weir_gateway::{GatewayHandle, GatewayOptions, Reloader, StartError};
-use weir_ingestor::IngestorOptions;
+use weir_ingestor::{AuditOptions, IngestorOptions};
 use weir_store::{ServeOptions, StoreState, Supervisor, SupervisorOptions};
 
 use crate::cli::Cli;
+use crate::command::audit::audit_dir;
 use crate::command::config_path;
 use crate::config::{Config, Loaded, StoreKind, load};
 
@@ -293,7 +294,8 @@ pub(crate) fn start_ingestor(
                 .context("read the event journal (--data-dir)")?,
         ),
     };
-    let options = IngestorOptions::new(source, store, config.store.retention_days);
+    let mut options = IngestorOptions::new(source, store, config.store.retention_days);
+    options.audit = Some(AuditOptions::new(audit_dir(data_dir)));
     let runtime = runtime()?;
     let ingest = async move |mut stopped: watch::Receiver<bool>| {
         if let Some(mut state) = store_state {

@@ -24,3 +24,35 @@ pub(crate) const CLOCK_STEP_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Streams that the tables are asked about in one question.
 pub(crate) const STREAMS_ASKED_MAX: usize = 100;
+
+/// Events of a stream under one leaf of a checkpoint, and leaves of one checkpoint. What is beyond
+/// them comes into the next one.
+pub(crate) const PIECE_EVENTS_MAX: u64 = 10_000;
+pub(crate) const CHECKPOINT_LEAVES_MAX: usize = 500;
+
+/// How long a number must have been missing from a stream before a checkpoint goes on behind it: rows
+/// of a batch whose tables are not all written yet come within seconds.
+pub(crate) const GAP_MAX: Duration = Duration::from_secs(600);
+
+/// What is read at the end of the export to find its last line, which has some 500 bytes.
+pub(crate) const EXPORT_TAIL_BYTES: u64 = 4096;
+
+/// Leaves, and events under them, that a verification reads at once.
+pub(crate) const LEAVES_AT_ONCE: u64 = 1000;
+pub(crate) const EVENTS_AT_ONCE: u64 = 50_000;
+
+/// How often, and after which pause, a verification looks again for rows that may be on their way.
+pub(crate) const SETTLE_TRIES: u32 = 20;
+pub(crate) const SETTLE_PAUSE: Duration = Duration::from_millis(500);
+
+/// Dead letters that a verification tells from other gaps.
+pub(crate) const DEAD_LETTERS_KNOWN_MAX: usize = 100_000;
+
+/// What a verification lists before it only counts.
+pub(crate) const FINDINGS_MAX: usize = 100;
+
+/// An event is written this long after the time it carries, at most: a request's time is its arrival.
+pub(crate) const REQUEST_MAX: Duration = Duration::from_secs(3600);
+
+/// Time that the last checkpoint gets when the ingestor ends.
+pub(crate) const LAST_SEAL_MAX: Duration = Duration::from_secs(5);

@@ -5,19 +5,24 @@
 //! data: every row carries (stream, seq), and after a start, a rebalance or an insert of unknown
 //! outcome the tables themselves are asked which of those they have ([`stored`]).
 //!
+//! Beside it, [`audit`] seals what is stored and verifies it, and [`rollups`] looks after the sums.
+//!
 //! What it never does: see the gateway's code, hold more than one batch, or let a record go without
 //! a row or a dead letter.
 
+pub mod audit;
 mod batch;
 mod caps;
+mod clock;
 mod dead_letter;
 mod decode;
 mod health;
 mod patience;
 mod pipeline;
+pub mod rollups;
 mod rows;
 mod stored;
 mod tables;
 
 pub use health::{Health, HealthSnapshot};
-pub use pipeline::{IngestorError, IngestorOptions, run};
+pub use pipeline::{AuditOptions, IngestorError, IngestorOptions, run};

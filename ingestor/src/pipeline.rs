@@ -4,6 +4,8 @@
 //! written beside them; in no case is an event lost, and in no case is it stored twice.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -11,6 +13,7 @@ use weir_eventlog::{Committed, Source, SourceBatch, SourceError};
 use weir_schemas::StreamId;
 use weir_store::{Store, StoreError};
 
+use crate::audit::{AuditError, Progress, Sealer};
 use crate::batch::{Ranges, Rows, ranges};
 use crate::caps::BATCH;
 use crate::dead_letter::DeadLetter;
@@ -28,6 +31,27 @@ pub struct IngestorOptions {
     /// Days after which rows are deleted.
     pub retention_days: u32,
     pub health: Health,
+    /// Whether and how what is stored is sealed.
+    pub audit: Option<AuditOptions>,
+}
+
+/// How what is stored is sealed.
+#[derive(Clone, Debug)]
+pub struct AuditOptions {
+    /// Directory of the signing key and of the exported checkpoints.
+    pub dir: PathBuf,
+    pub every: Duration,
+}
+
+impl AuditOptions {
+    /// A checkpoint a minute.
+    #[must_use]
+    pub fn new(dir: impl Into<PathBuf>) -> Self {
+        Self {
+            dir: dir.into(),
+            every: Duration::from_secs(60),
+        }
+    }
 }
 
 impl IngestorOptions {
@@ -38,6 +62,7 @@ impl IngestorOptions {
             store,
             retention_days,
             health: Health::default(),
+            audit: None,
         }
     }
 }
@@ -47,6 +72,8 @@ impl IngestorOptions {
 pub enum IngestorError {
     #[error("read the event log: {0}")]
     Source(SourceError),
+    #[error("seal what is stored: {0}")]
+    Audit(#[from] AuditError),
 }
 
 /// Runs until told to stop, then stores what is in the log, for as long as that takes no more than
@@ -60,17 +87,36 @@ pub async fn run(
         store,
         retention_days,
         health,
+        audit,
     } = options;
+    let progress = Progress::default();
+    let mut sealer = audit
+        .map(|audit| Sealer::new(store.clone(), audit, progress.clone()))
+        .transpose()?;
     let mut ingestor = Ingestor {
         source,
         tables: Tables::new(store),
         stored: Stored::default(),
         patience: Patience::new(stopped, health.clone()),
         health,
+        progress,
     };
-    match ingestor.follow(retention_days).await {
+    let ended = match &mut sealer {
+        None => ingestor.follow(retention_days).await,
+        Some(sealer) => tokio::select! {
+            ended = ingestor.follow(retention_days) => ended,
+            never = sealer.seal_for_ever() => match never {},
+        },
+    };
+    match ended {
         Err(End::Failed(error)) => Err(error),
-        Ok(()) | Err(End::Stopped) => Ok(()),
+        Err(End::Stopped) => Ok(()),
+        Ok(()) => {
+            if let Some(mut sealer) = sealer {
+                sealer.seal_the_last().await;
+            }
+            Ok(())
+        }
     }
 }
 
@@ -112,6 +158,7 @@ struct Ingestor {
     stored: Stored,
     patience: Patience,
     health: Health,
+    progress: Progress,
 }
 
 impl Ingestor {
@@ -175,6 +222,7 @@ impl Ingestor {
                     self.health.well();
                     self.health.stored(rows, duplicates, dead_letters);
                     self.stored.note(&ranges);
+                    self.progress.note(&ranges);
                     closed.into_iter().for_each(|it| self.stored.forget(it));
                     break;
                 }

@@ -12,12 +12,13 @@ use weir_store::{Store, StoreError, Verdict};
 
 use crate::batch::{Inserts, Placed, Rows, token};
 use crate::caps::{CLOCK_STEP_MAX, STREAMS_ASKED_MAX};
+use crate::clock::now_us;
 use crate::dead_letter::{DeadLetter, Place};
 use crate::rows::{AttemptRow, ControlRow, DeadLetterRow, RequestRow, StreamRow};
 use crate::stored::Run;
 
 /// Tables whose rows carry (stream, seq).
-const EVENT_TABLES: [&str; 4] = ["requests", "attempts", "control_changes", "streams"];
+pub(crate) const EVENT_TABLES: [&str; 4] = ["requests", "attempts", "control_changes", "streams"];
 
 #[derive(Debug)]
 pub(crate) struct Tables {
@@ -182,19 +183,11 @@ fn stored_sql(firsts: &[(StreamId, u64)]) -> String {
 }
 
 /// When the stream was opened, less what a clock may have been set back since.
-fn born_us(stream: StreamId) -> u64 {
+pub(crate) fn born_us(stream: StreamId) -> u64 {
     let bytes = stream.as_bytes();
     let unix_ms = bytes[..6]
         .iter()
         .fold(0_u64, |ms, byte| ms << 8 | u64::from(*byte));
     let margin_ms = u64::try_from(CLOCK_STEP_MAX.as_millis()).unwrap_or(u64::MAX);
     unix_ms.saturating_sub(margin_ms).saturating_mul(1000)
-}
-
-#[expect(clippy::disallowed_methods, reason = "the clock of this crate")]
-fn now_us() -> i64 {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    since.map_or(0, |since| {
-        i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
-    })
 }

@@ -14,20 +14,27 @@ pub struct Migration {
 }
 
 /// All migrations, oldest first.
-pub const MIGRATIONS: &[Migration] = &[Migration {
-    version: 1,
-    name: "events",
-    sql: include_str!("../clickhouse/0001_events.sql"),
-}];
+pub const MIGRATIONS: &[Migration] = &[
+    Migration {
+        version: 1,
+        name: "events",
+        sql: include_str!("../clickhouse/0001_events.sql"),
+    },
+    Migration {
+        version: 2,
+        name: "audit",
+        sql: include_str!("../clickhouse/0002_audit.sql"),
+    },
+];
 
 /// The database that everything is in.
 pub const DATABASE: &str = "weir";
 
 /// Tables whose rows are dropped when they are older than the retention, by their column `ts`.
 ///
-/// `control_changes` and `streams` are not among them: they are small, and what a later proof of
-/// completeness rests on.
-pub const RETAINED_TABLES: &[&str] = &["requests", "attempts", "dead_letters"];
+/// `control_changes`, `streams` and `checkpoints` are not among them: they are small, and what a later
+/// proof of completeness rests on.
+pub const RETAINED_TABLES: &[&str] = &["requests", "attempts", "dead_letters", "checkpoint_leaves"];
 
 #[cfg(test)]
 mod tests {
@@ -120,6 +127,8 @@ mod tests {
             "control_changes",
             "streams",
             "dead_letters",
+            "checkpoints",
+            "checkpoint_leaves",
         ] {
             let columns = columns(table);
             assert!(columns.len() > 4, "the columns of {table} were not read");

@@ -1,5 +1,6 @@
 //! One file per command.
 
+pub(crate) mod audit;
 mod bench;
 mod config;
 mod demo;
@@ -26,6 +27,8 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Store { supervised } => serve::store(&cli, *supervised),
         Command::Keys(command) => keys::run(&cli, command),
         Command::Sql(args) => sql::run(&cli, args),
+        Command::Audit(command) => audit::run(&cli, command),
+        Command::Rollups(command) => audit::rollups(&cli, command),
         Command::Config(command) => config::run(&cli, command),
         Command::Doctor { json } => doctor::run(&cli, *json),
         Command::MockProvider(args) => mock_provider::run(args),

@@ -23,14 +23,14 @@ use crate::store::{Running, alone, settled, store_at, supervise};
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The ingestor of a journal.
-struct Ingesting {
+pub(crate) struct Ingesting {
     health: Health,
     stop: watch::Sender<bool>,
     task: JoinHandle<Result<(), IngestorError>>,
 }
 
 impl Ingesting {
-    fn start(journal: &Path, store: Store) -> Self {
+    pub(crate) fn start(journal: &Path, store: Store) -> Self {
         let source = Source::Journal(JournalSource::open(journal).unwrap());
         let mut options = IngestorOptions::new(source, store, 0);
         let health = Health::default();
@@ -41,7 +41,7 @@ impl Ingesting {
     }
 
     /// Stores what is in the journal, and ends.
-    async fn drain(self) {
+    pub(crate) async fn drain(self) {
         self.stop.send_replace(true);
         self.task.await.unwrap().unwrap();
     }
@@ -115,7 +115,7 @@ async fn check(store: &Store, requests: u64, streams: u64, cost_pico_usd: i64) {
 }
 
 /// A closed journal with so many requests in each of three streams; returns what they cost.
-fn written_journal(dir: &Path, requests: u64) -> i64 {
+pub(crate) fn written_journal(dir: &Path, requests: u64) -> i64 {
     let journal = open_journal(dir);
     let mut cost = 0;
     for shard in 0..3 {

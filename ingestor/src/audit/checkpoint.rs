@@ -1,0 +1,381 @@
+//! Making checkpoints.
+//!
+//! | killed | what is left | what the next one does |
+//! | --- | --- | --- |
+//! | before the leaves are stored | nothing | makes the checkpoint |
+//! | between leaves and checkpoint | leaves that no checkpoint has: their time is nobody's | makes it, with leaves of its own |
+//! | before the export | a checkpoint that the file lacks | appends it first |
+//!
+//! What is sealed must not change any more, and a batch reaches its tables one after the other. So
+//! streams are sealed up to what this process has stored itself, whole batches; and what it only
+//! finds in the tables is sealed up to the first number that is missing. A number that stays missing
+//! is given up after a while ([`GAP_MAX`]): it is a gap, and every verification says so.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clickhouse::Row;
+use parking_lot::Mutex;
+use serde::Deserialize;
+use uuid::Uuid;
+use weir_schemas::StreamId;
+use weir_store::{Store, StoreError};
+
+use super::book::{CheckpointRow, ExportError, LeafRow, export, last_checkpoint};
+use super::chain::{Hash, Head, Piece, fingerprint, link, merkle_root, origin};
+use super::rows::{StoredRow, VERSION, stored_rows};
+use super::sign::{KeyError, SigningKey};
+use crate::batch::Ranges;
+use crate::caps::{CHECKPOINT_LEAVES_MAX, GAP_MAX, PIECE_EVENTS_MAX, STREAMS_ASKED_MAX};
+use crate::tables::EVENT_TABLES;
+
+/// No checkpoint was made, or the proof cannot be tried.
+#[derive(Debug, thiserror::Error)]
+pub enum AuditError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    #[error(transparent)]
+    Export(#[from] ExportError),
+    #[error("checkpoints of version {0} were made by a later weir: verify them with that one")]
+    LaterVersion(u8),
+}
+
+/// What is stored of each stream, as far as this process knows. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Progress {
+    streams: Arc<Mutex<HashMap<StreamId, Reach>>>,
+}
+
+/// How far a stream's events reach.
+#[derive(Clone, Copy, Debug, Default)]
+struct Reach {
+    /// This process has stored everything up to here, or knows that it is stored.
+    sure: u64,
+    /// This was met in the tables; numbers before it may still be on their way.
+    seen: u64,
+}
+
+impl Reach {
+    fn last(self) -> u64 {
+        self.sure.max(self.seen)
+    }
+}
+
+impl Progress {
+    /// A batch is stored, all of it.
+    pub(crate) fn note(&self, ranges: &Ranges) {
+        let mut streams = self.streams.lock();
+        for (stream, (_, last)) in ranges {
+            let reach = streams.entry(*stream).or_default();
+            reach.sure = reach.sure.max(*last);
+        }
+    }
+
+    fn saw(&self, stream: StreamId, last: u64) {
+        let mut streams = self.streams.lock();
+        let reach = streams.entry(stream).or_default();
+        reach.seen = reach.seen.max(last);
+    }
+
+    fn all(&self) -> Vec<(StreamId, Reach)> {
+        let streams = self.streams.lock();
+        streams.iter().map(|(id, reach)| (*id, *reach)).collect()
+    }
+
+    fn forget(&self, stream: StreamId, done: u64) {
+        let mut streams = self.streams.lock();
+        if streams
+            .get(&stream)
+            .is_some_and(|reach| reach.last() <= done)
+        {
+            streams.remove(&stream);
+        }
+    }
+}
+
+/// A stream with events that are under no checkpoint.
+#[derive(Debug)]
+struct Pending {
+    stream: StreamId,
+    /// Where its chain stands.
+    done: u64,
+    chain: Hash,
+    reach: Reach,
+}
+
+/// A checkpoint that was made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Made {
+    pub number: u64,
+    pub leaves: u64,
+    pub events: u64,
+}
+
+/// Makes checkpoints of what is stored.
+#[derive(Debug)]
+pub struct Checkpointer {
+    store: Store,
+    dir: PathBuf,
+    key: SigningKey,
+    progress: Progress,
+    has_looked: bool,
+    /// Numbers that are missing, the first of each stream, and since when they are.
+    gaps: HashMap<StreamId, (u64, Duration)>,
+}
+
+#[derive(Debug, Row, Deserialize)]
+struct LastSeq {
+    #[serde(with = "clickhouse::serde::uuid")]
+    stream: Uuid,
+    last_seq: u64,
+}
+
+#[derive(Debug, Row, Deserialize)]
+struct ChainEnd {
+    #[serde(with = "clickhouse::serde::uuid")]
+    stream: Uuid,
+    last_seq: u64,
+    chain: Hash,
+}
+
+impl Checkpointer {
+    /// `dir` holds the key, which is made if it is not there, and the export.
+    pub fn open(store: Store, dir: impl Into<PathBuf>) -> Result<Self, AuditError> {
+        Self::following(store, dir.into(), Progress::default())
+    }
+
+    pub(crate) fn following(
+        store: Store,
+        dir: PathBuf,
+        progress: Progress,
+    ) -> Result<Self, AuditError> {
+        let key = SigningKey::load_or_create(&dir)?;
+        Ok(Self {
+            store,
+            dir,
+            key,
+            progress,
+            has_looked: false,
+            gaps: HashMap::new(),
+        })
+    }
+
+    /// Makes a checkpoint of what is new; None if nothing is.
+    pub async fn make(&mut self, now: Duration) -> Result<Option<Made>, AuditError> {
+        if !self.has_looked {
+            self.look_into_tables().await?;
+            self.has_looked = true;
+        }
+        let signer = self.key.public();
+        let last = last_checkpoint(&self.store, &signer).await?;
+        if let Some(last) = &last {
+            export(&self.dir, last)?;
+        }
+        let pending = self.pending().await?;
+        let pieces = self.pieces(pending, now).await?;
+        if pieces.is_empty() {
+            return Ok(None);
+        }
+        let head = Head {
+            number: last.as_ref().map_or(1, |last| last.number + 1),
+            ts_us: i64::try_from(now.as_micros()).unwrap_or(i64::MAX),
+            leaves: pieces.len() as u64,
+            root: merkle_root(&pieces.iter().map(Piece::leaf).collect::<Vec<_>>()),
+            previous: last.as_ref().map_or([0; 32], |last| last.hash),
+        };
+        self.write(&head, &signer, &pieces).await?;
+        for piece in &pieces {
+            self.progress.forget(piece.stream, piece.last_seq);
+        }
+        let events = |piece: &Piece| piece.fingerprints.iter().filter(|it| **it != 0).count();
+        Ok(Some(Made {
+            number: head.number,
+            leaves: head.leaves,
+            events: pieces.iter().map(|it| events(it) as u64).sum(),
+        }))
+    }
+
+    /// What an earlier process has stored and made no checkpoint of.
+    async fn look_into_tables(&mut self) -> Result<(), AuditError> {
+        let seqs = EVENT_TABLES.map(|table| format!("SELECT stream, seq FROM {table}"));
+        let sql = format!(
+            "SELECT stream, max(seq) AS last_seq FROM ({}) GROUP BY stream",
+            seqs.join(" UNION ALL ")
+        );
+        let found: Vec<LastSeq> = self.store.fetch(self.store.query(&sql)).await?;
+        for it in found {
+            self.progress.saw(it.stream.into(), it.last_seq);
+        }
+        Ok(())
+    }
+
+    async fn pending(&self) -> Result<Vec<Pending>, AuditError> {
+        let known = self.progress.all();
+        let mut pending = Vec::new();
+        for some in known.chunks(STREAMS_ASKED_MAX) {
+            let ends = self.chain_ends(some).await?;
+            for (stream, reach) in some {
+                let end = ends.get(stream).copied();
+                let (done, chain) = end.unwrap_or_else(|| (0, origin(*stream)));
+                if done < reach.last() {
+                    pending.push(Pending {
+                        stream: *stream,
+                        done,
+                        chain,
+                        reach: *reach,
+                    });
+                } else {
+                    self.progress.forget(*stream, done);
+                }
+            }
+        }
+        pending.sort_by_key(|it| it.stream);
+        Ok(pending)
+    }
+
+    async fn chain_ends(
+        &self,
+        streams: &[(StreamId, Reach)],
+    ) -> Result<HashMap<StreamId, (u64, Hash)>, AuditError> {
+        let list = streams.iter().map(|(stream, _)| format!("'{stream}'"));
+        let sql = format!(
+            "SELECT stream, max(leaf.last_seq) AS last_seq, argMax(chain_after, leaf.last_seq) AS chain \
+             FROM checkpoint_leaves AS leaf WHERE stream IN ({}) \
+             AND (signer, number, ts) IN (SELECT signer, number, ts FROM checkpoints) \
+             GROUP BY stream",
+            list.collect::<Vec<_>>().join(", ")
+        );
+        let ends: Vec<ChainEnd> = self.store.fetch(self.store.query(&sql)).await?;
+        let entry = |end: ChainEnd| (end.stream.into(), (end.last_seq, end.chain));
+        Ok(ends.into_iter().map(entry).collect())
+    }
+
+    async fn pieces(
+        &mut self,
+        pending: Vec<Pending>,
+        now: Duration,
+    ) -> Result<Vec<Piece>, AuditError> {
+        let mut pieces = Vec::new();
+        for mut open in pending {
+            while open.done < open.reach.last() && pieces.len() < CHECKPOINT_LEAVES_MAX {
+                let (first, end) = (
+                    open.done + 1,
+                    open.reach.last().min(open.done + PIECE_EVENTS_MAX),
+                );
+                let mut rows = stored_rows(&self.store, VERSION, open.stream, first, end).await?;
+                let whole = self.whole_until(&open, end, &rows, now);
+                if whole < first {
+                    break;
+                }
+                rows.retain(|row| row.seq <= whole);
+                let piece = piece(VERSION, open.stream, (first, whole), open.chain, &rows);
+                (open.done, open.chain) = (whole, piece.chain_after);
+                pieces.push(piece);
+                if whole < end {
+                    break;
+                }
+            }
+        }
+        Ok(pieces)
+    }
+
+    /// How far rows behind `open.done` may be sealed: to `end`, or to the first number that may still
+    /// come.
+    fn whole_until(&mut self, open: &Pending, end: u64, rows: &[StoredRow], now: Duration) -> u64 {
+        let mut expected = open.done + 1;
+        for row in rows {
+            if row.seq > expected && row.seq - 1 > open.reach.sure {
+                let missing = expected.max(open.reach.sure + 1);
+                let gap = self.gaps.entry(open.stream).or_insert((missing, now));
+                if gap.0 < missing {
+                    *gap = (missing, now);
+                }
+                if gap.0 == missing && now.saturating_sub(gap.1) < GAP_MAX {
+                    return missing - 1;
+                }
+            }
+            expected = expected.max(row.seq + 1);
+        }
+        if expected > end || open.reach.sure >= end {
+            end
+        } else {
+            // What was seen at the end is gone again: somebody deletes rows.
+            expected - 1
+        }
+    }
+
+    async fn write(&self, head: &Head, signer: &str, pieces: &[Piece]) -> Result<(), AuditError> {
+        let hash = head.hash(signer);
+        let leaves = (0..).zip(pieces).map(|(position, piece)| LeafRow {
+            signer: signer.to_owned(),
+            number: head.number,
+            position,
+            ts: head.ts_us,
+            version: piece.version,
+            stream: piece.stream.as_uuid(),
+            first_seq: piece.first_seq,
+            last_seq: piece.last_seq,
+            first_ts: piece.first_ts,
+            last_ts: piece.last_ts,
+            chain_before: piece.chain_before,
+            chain_after: piece.chain_after,
+            fingerprints: piece.fingerprints.clone(),
+        });
+        let leaves: Vec<LeafRow> = leaves.collect();
+        let row = CheckpointRow {
+            signer: signer.to_owned(),
+            number: head.number,
+            ts: head.ts_us,
+            leaves: head.leaves,
+            root: head.root,
+            previous: head.previous,
+            hash,
+            signature: self.key.sign(&hash),
+        };
+        let token = |what: &str| format!("{what}:{signer}:{}:{}", head.number, head.ts_us);
+        self.store
+            .insert::<LeafRow>("checkpoint_leaves", &leaves, &token("leaves"))
+            .await?;
+        self.store
+            .insert::<CheckpointRow>("checkpoints", std::slice::from_ref(&row), &token("head"))
+            .await?;
+        export(&self.dir, &row)?;
+        Ok(())
+    }
+}
+
+/// The piece that these rows make.
+pub(super) fn piece(
+    version: u8,
+    stream: StreamId,
+    (first_seq, last_seq): (u64, u64),
+    chain_before: Hash,
+    rows: &[StoredRow],
+) -> Piece {
+    let events = usize::try_from(last_seq - first_seq + 1).unwrap_or(usize::MAX);
+    let mut fingerprints = vec![0; events];
+    let mut chain = chain_before;
+    for row in rows {
+        chain = link(&chain, row.seq, &row.hash);
+        let at = usize::try_from(row.seq - first_seq).unwrap_or(usize::MAX);
+        if let Some(slot) = fingerprints.get_mut(at) {
+            *slot = fingerprint(&row.hash);
+        }
+    }
+    let times = || rows.iter().map(|row| row.ts_us);
+    Piece {
+        version,
+        stream,
+        first_seq,
+        last_seq,
+        first_ts: times().min().unwrap_or(0),
+        last_ts: times().max().unwrap_or(0),
+        chain_before,
+        chain_after: chain,
+        fingerprints,
+    }
+}

@@ -1,0 +1,25 @@
+//! The proof that nothing stored was changed, taken away or added to.
+//!
+//! Each stream's rows make a hash chain, in the order of their seqs, over the rows as they are
+//! stored ([`rows`], [`chain`]). From time to time the pieces that are new since the last time become
+//! leaves of a Merkle tree, whose root is signed with the installation's key and written down in the
+//! tables and in a file beside them ([`checkpoint`], [`sign`]). [`verify`] does all of it again and
+//! names the first row that is not what it was.
+//!
+//! What the proof rests on: the key, and a copy of the newest checkpoint in somebody else's hands.
+//! Who has the key and every copy can write a new history; nobody else can.
+
+mod book;
+mod chain;
+mod checkpoint;
+mod rows;
+mod seal;
+mod sign;
+mod verify;
+
+pub use book::{EXPORT_FILE, ExportError, check_export};
+pub(crate) use checkpoint::Progress;
+pub use checkpoint::{AuditError, Checkpointer, Made};
+pub(crate) use seal::Sealer;
+pub use sign::{KEY_FILE, KeyError, SigningKey};
+pub use verify::{Finding, Period, Report, Signer, verify};

@@ -1,0 +1,128 @@
+//! The key that checkpoints are signed with.
+
+use std::fs;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use ring::rand::SystemRandom;
+use ring::signature::{ED25519, Ed25519KeyPair, KeyPair as _, UnparsedPublicKey};
+
+use super::chain::{Hash, from_hex, to_hex};
+
+/// The key's file in the audit directory: PKCS#8, readable by its owner alone.
+pub const KEY_FILE: &str = "checkpoint.key";
+
+/// The key cannot be read or made.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyError {
+    #[error("{doing} {}: {source}", path.display())]
+    File {
+        doing: &'static str,
+        path: PathBuf,
+        source: std::io::Error,
+    },
+    #[error("{} holds no Ed25519 key: put the right one back, or move it away for a new one", path.display())]
+    NoKey { path: PathBuf },
+    #[error("the system gives no random numbers to make a key from")]
+    NoRandom,
+}
+
+#[derive(Debug)]
+pub struct SigningKey {
+    pair: Ed25519KeyPair,
+}
+
+impl SigningKey {
+    /// Reads the key of an installation, or makes it.
+    pub fn load_or_create(dir: &Path) -> Result<Self, KeyError> {
+        let path = dir.join(KEY_FILE);
+        let failed = |doing| {
+            let path = path.clone();
+            move |source| KeyError::File {
+                doing,
+                path,
+                source,
+            }
+        };
+        let document = match fs::read(&path) {
+            Ok(document) => document,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                fs::create_dir_all(dir).map_err(failed("create the directory of"))?;
+                let made = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new())
+                    .map_err(|_| KeyError::NoRandom)?;
+                write_new(&path, made.as_ref()).map_err(failed("write"))?;
+                // Somebody else may have been first.
+                fs::read(&path).map_err(failed("read"))?
+            }
+            Err(error) => return Err(failed("read")(error)),
+        };
+        let pair = Ed25519KeyPair::from_pkcs8(&document).map_err(|_| KeyError::NoKey { path })?;
+        Ok(Self { pair })
+    }
+
+    /// What others check signatures with, in hex.
+    #[must_use]
+    pub fn public(&self) -> String {
+        to_hex(self.pair.public_key().as_ref())
+    }
+
+    pub(crate) fn sign(&self, hash: &Hash) -> String {
+        to_hex(self.pair.sign(hash).as_ref())
+    }
+}
+
+/// Writes a file whole or not at all; leaves one alone that is there.
+fn write_new(path: &Path, content: &[u8]) -> std::io::Result<()> {
+    let unfinished = path.with_extension(format!("{}.tmp", std::process::id()));
+    let mut file = fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&unfinished)?;
+    file.write_all(content)?;
+    file.sync_all()?;
+    let linked = fs::hard_link(&unfinished, path);
+    fs::remove_file(&unfinished)?;
+    match linked {
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+        linked => linked,
+    }
+}
+
+pub(crate) fn is_signed(signer: &str, hash: &Hash, signature: &str) -> bool {
+    let (Some(key), Some(signature)) = (from_hex(signer), from_hex(signature)) else {
+        return false;
+    };
+    UnparsedPublicKey::new(&ED25519, key)
+        .verify(hash, &signature)
+        .is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_made_once_and_its_signatures_hold() {
+        let dir = tempfile::tempdir().unwrap();
+        let key = SigningKey::load_or_create(dir.path()).unwrap();
+        let again = SigningKey::load_or_create(dir.path()).unwrap();
+        assert_eq!(key.public(), again.public());
+        let signature = key.sign(&[7; 32]);
+        assert!(is_signed(&key.public(), &[7; 32], &signature));
+        assert!(!is_signed(&key.public(), &[8; 32], &signature));
+        let other = tempfile::tempdir().unwrap();
+        let other = SigningKey::load_or_create(other.path()).unwrap();
+        assert!(!is_signed(&other.public(), &[7; 32], &signature));
+    }
+
+    #[test]
+    fn a_file_that_is_no_key_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join(KEY_FILE), "hello").unwrap();
+        let error = SigningKey::load_or_create(dir.path()).unwrap_err();
+        assert!(error.to_string().contains(KEY_FILE), "{error}");
+    }
+}

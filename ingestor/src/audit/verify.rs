@@ -1,0 +1,627 @@
+//! Doing it all again, and naming what is different.
+//!
+//! [`verify`]: checkpoints by themselves (hash, signature, signer, order, copies of them) → their
+//! leaves (Merkle roots) → each stream's rows, in order, against its leaves, and behind the last leaf
+//! for gaps → what streams say was dropped → rollups against rows.
+//!
+//! It may run while rows come in. Rows behind the last leaf may be a batch of which one table is
+//! written and the next is not, so a gap there is looked at again before it is called one.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::PathBuf;
+
+use clickhouse::Row;
+use serde::{Deserialize, Serialize};
+use tokio::time::sleep;
+use uuid::Uuid;
+use weir_schemas::StreamId;
+use weir_store::Store;
+
+use super::book::{CheckpointRow, LeafRow, checkpoints, read_export};
+use super::chain::{Hash, fingerprint, merkle_root, origin, to_hex};
+use super::checkpoint::{AuditError, piece};
+use super::rows::{StoredRow, UnknownVersion, VERSION, check_version, stored_rows};
+use crate::caps::{
+    DEAD_LETTERS_KNOWN_MAX, EVENTS_AT_ONCE, FINDINGS_MAX, LEAVES_AT_ONCE, REQUEST_MAX,
+    SETTLE_PAUSE, SETTLE_TRIES,
+};
+use crate::rollups;
+use crate::tables::{EVENT_TABLES, born_us};
+
+/// What is verified, and against what.
+#[derive(Clone, Debug, Default)]
+pub struct Period {
+    /// Microseconds since 1970. What is older may have been deleted by the retention.
+    pub since_us: i64,
+    /// Copies of the export. Every checkpoint in them must be in the tables.
+    pub copies: Vec<PathBuf>,
+    /// Public keys of those who may sign; anybody if there are none.
+    pub signers: Vec<String>,
+}
+
+/// One thing that is not as it should be.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// edited, missing, added, doubled, gap, misplaced, dead_letter, dropped, checkpoint, rollup.
+    pub kind: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub table: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stream: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seq: Option<u64>,
+    pub message: String,
+}
+
+/// Who has signed checkpoints. The last one's hash is what a copy elsewhere is compared by.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Signer {
+    pub signer: String,
+    pub checkpoints: u64,
+    pub last_hash: String,
+}
+
+/// What a verification found.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Report {
+    /// Whether the period is proven.
+    pub proven: bool,
+    pub streams: u64,
+    pub events: u64,
+    /// Events that are under no checkpoint yet: complete, but not sealed.
+    pub unsealed_events: u64,
+    pub signers: Vec<Signer>,
+    pub rollup_rows: u64,
+    /// In the order they were met; the first says where to look.
+    pub findings: Vec<Finding>,
+    /// Findings beyond those listed.
+    pub further_findings: u64,
+}
+
+impl Report {
+    fn note(&mut self, finding: Finding) {
+        if self.findings.len() < FINDINGS_MAX {
+            self.findings.push(finding);
+        } else {
+            self.further_findings += 1;
+        }
+    }
+
+    fn count(&self) -> u64 {
+        self.findings.len() as u64 + self.further_findings
+    }
+
+    fn checkpoint(&mut self, row: &CheckpointRow, fault: &str) {
+        self.note(Finding {
+            kind: "checkpoint",
+            table: Some("checkpoints".to_owned()),
+            stream: None,
+            seq: None,
+            message: format!(
+                "checkpoint {} of signer {}: {fault}",
+                row.number, row.signer
+            ),
+        });
+    }
+
+    fn gap(&mut self, stream: StreamId, first: u64, last: u64) {
+        let events = if first == last {
+            format!("event {first} of stream {stream} is not stored")
+        } else {
+            format!("events {first} to {last} of stream {stream} are not stored")
+        };
+        self.note(Finding {
+            kind: "gap",
+            table: None,
+            stream: Some(stream.to_string()),
+            seq: Some(first),
+            message: events,
+        });
+    }
+
+    fn leaf(&mut self, leaf: &LeafRow, fault: &str) {
+        self.note(Finding {
+            kind: "checkpoint",
+            table: Some("checkpoint_leaves".to_owned()),
+            stream: Some(StreamId::from(leaf.stream).to_string()),
+            seq: Some(leaf.first_seq),
+            message: format!(
+                "leaf {} of checkpoint {} of signer {} {fault}",
+                leaf.position, leaf.number, leaf.signer
+            ),
+        });
+    }
+
+    fn row(&mut self, kind: &'static str, stream: StreamId, seq: u64, table: Option<&str>) {
+        let place = table.map_or_else(|| "event".to_owned(), |table| format!("row of {table}"));
+        let what = match kind {
+            "edited" => "is not what it was when its checkpoint was signed",
+            "missing" => "was there when its checkpoint was signed, and is gone",
+            "added" => "was not there when its checkpoint was signed",
+            "doubled" => "is stored twice",
+            "misplaced" => "carries a time long before its stream began",
+            _ => "could not be stored: it is in dead_letters",
+        };
+        self.note(Finding {
+            kind,
+            table: table.map(str::to_owned),
+            stream: Some(stream.to_string()),
+            seq: Some(seq),
+            message: format!("{place} {seq} of stream {stream} {what}"),
+        });
+    }
+}
+
+/// Verifies what is stored since a time.
+pub async fn verify(store: &Store, period: &Period) -> Result<Report, AuditError> {
+    let mut verifier = Verifier {
+        store,
+        period,
+        dead: dead_letters(store).await?,
+        looks_left: SETTLE_TRIES,
+        report: Report::default(),
+    };
+    let checkpoints = checkpoints(store).await?;
+    verifier.check_checkpoints(&checkpoints)?;
+    verifier.check_roots(&checkpoints).await?;
+    for (stream, extent) in verifier.streams().await? {
+        verifier.check_stream(stream, &extent).await?;
+        verifier.report.streams += 1;
+    }
+    verifier.check_drops().await?;
+    verifier.check_rollups().await?;
+    let mut report = verifier.report;
+    report.proven = report.findings.is_empty();
+    Ok(report)
+}
+
+/// Events that are in `dead_letters`, and so explain a gap.
+async fn dead_letters(store: &Store) -> Result<BTreeSet<(StreamId, u64)>, AuditError> {
+    let sql = format!(
+        "SELECT DISTINCT toString(assumeNotNull(stream)), assumeNotNull(seq) FROM dead_letters \
+         WHERE stream IS NOT NULL AND seq IS NOT NULL LIMIT {DEAD_LETTERS_KNOWN_MAX}"
+    );
+    let places: Vec<(String, u64)> = store.fetch(store.query(&sql)).await?;
+    let parsed = places.into_iter();
+    Ok(parsed
+        .filter_map(|(stream, seq)| Some((stream.parse().ok()?, seq)))
+        .collect())
+}
+
+/// How far the rows of a stream reach.
+#[derive(Debug, Row, Deserialize)]
+struct ExtentRow {
+    #[serde(with = "clickhouse::serde::uuid")]
+    stream: Uuid,
+    last_seq: u64,
+    first_ts: i64,
+    old_seq: u64,
+}
+
+#[derive(Debug, Default)]
+struct Extent {
+    last_seq: u64,
+    /// Events up to here may be gone, or lie among such that are.
+    old_seq: u64,
+    first_ts: Option<i64>,
+}
+
+#[derive(Debug, Row, Deserialize)]
+struct Dropped {
+    #[serde(with = "clickhouse::serde::uuid")]
+    stream: Uuid,
+    seq: u64,
+    events: u64,
+    reason: String,
+}
+
+struct Verifier<'a> {
+    store: &'a Store,
+    period: &'a Period,
+    dead: BTreeSet<(StreamId, u64)>,
+    /// How often rows that may be on their way are looked for again, over all streams.
+    looks_left: u32,
+    report: Report,
+}
+
+impl Verifier<'_> {
+    /// Each checkpoint by itself and after the one before; and those that copies say were made.
+    fn check_checkpoints(&mut self, checkpoints: &[CheckpointRow]) -> Result<(), AuditError> {
+        let mut before: Option<&CheckpointRow> = None;
+        for row in checkpoints {
+            let same_signer = before.filter(|it| it.signer == row.signer);
+            if let Some(fault) = row.fault(same_signer) {
+                self.report.checkpoint(row, fault);
+            }
+            match (same_signer, self.report.signers.last_mut()) {
+                (Some(_), Some(signer)) => {
+                    signer.checkpoints += 1;
+                    signer.last_hash = to_hex(&row.hash);
+                }
+                _ => self.meet_signer(row),
+            }
+            before = Some(row);
+        }
+        for copy in &self.period.copies {
+            for row in read_export(copy)? {
+                if !checkpoints.contains(&row) {
+                    let fault = format!("it is in {}, and not in the table", copy.display());
+                    self.report.checkpoint(&row, &fault);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn meet_signer(&mut self, row: &CheckpointRow) {
+        let trusted = &self.period.signers;
+        if !trusted.is_empty() && !trusted.contains(&row.signer) {
+            self.report
+                .checkpoint(row, "its signer is not among those named");
+        }
+        self.report.signers.push(Signer {
+            signer: row.signer.clone(),
+            checkpoints: 1,
+            last_hash: to_hex(&row.hash),
+        });
+    }
+
+    /// The leaves of each checkpoint make its root.
+    async fn check_roots(&mut self, checkpoints: &[CheckpointRow]) -> Result<(), AuditError> {
+        let since = self.period.since_us;
+        let mut open: Vec<&CheckpointRow> =
+            checkpoints.iter().filter(|it| it.ts >= since).collect();
+        while !open.is_empty() {
+            let mut leaves = 0;
+            let fits = open.iter().take_while(|it| {
+                leaves += it.leaves;
+                leaves <= LEAVES_AT_ONCE
+            });
+            let some: Vec<_> = open.drain(..fits.count().max(1)).collect();
+            self.check_some_roots(&some).await?;
+        }
+        Ok(())
+    }
+
+    async fn check_some_roots(&mut self, some: &[&CheckpointRow]) -> Result<(), AuditError> {
+        let time = |us: i64| format!("fromUnixTimestamp64Micro({us}, 'UTC')");
+        let first = some.iter().map(|it| it.ts).min().unwrap_or_default();
+        let last = some.iter().map(|it| it.ts).max().unwrap_or_default();
+        let list = some
+            .iter()
+            .map(|it| format!("('{}', {}, {})", it.signer, it.number, time(it.ts)));
+        let sql = format!(
+            "SELECT DISTINCT ?fields FROM checkpoint_leaves WHERE ts BETWEEN {} AND {} \
+             AND (signer, number, ts) IN ({}) ORDER BY signer, number, position",
+            time(first),
+            time(last),
+            list.collect::<Vec<_>>().join(", ")
+        );
+        let leaves: Vec<LeafRow> = self.store.fetch(self.store.query(&sql)).await?;
+        let mut by_checkpoint: HashMap<(&str, u64), Vec<Hash>> = HashMap::new();
+        for leaf in &leaves {
+            let own = by_checkpoint.entry((&leaf.signer, leaf.number));
+            own.or_default().push(leaf.piece().leaf());
+        }
+        for row in some {
+            let own = by_checkpoint.remove(&(&*row.signer, row.number));
+            let own = own.unwrap_or_default();
+            if own.len() as u64 != row.leaves || merkle_root(&own) != row.root {
+                let fault = "its leaves are not those that were signed";
+                self.report.checkpoint(row, fault);
+            }
+        }
+        Ok(())
+    }
+
+    /// Streams with rows or leaves in the period.
+    async fn streams(&self) -> Result<BTreeMap<StreamId, Extent>, AuditError> {
+        let since = self.period.since_us;
+        let safe_us = since.saturating_add(i64::try_from(REQUEST_MAX.as_micros()).unwrap_or(0));
+        let per_table = EVENT_TABLES.map(|table| format!("SELECT stream, seq, ts FROM {table}"));
+        let sql = format!(
+            "SELECT stream, max(seq) AS last_seq, toUnixTimestamp64Micro(min(ts)) AS first_ts, \
+             maxIf(seq, ts < fromUnixTimestamp64Micro({safe_us}, 'UTC')) AS old_seq \
+             FROM ({}) GROUP BY stream \
+             HAVING max(ts) >= fromUnixTimestamp64Micro({since}, 'UTC')",
+            per_table.join(" UNION ALL ")
+        );
+        let rows: Vec<ExtentRow> = self.store.fetch(self.store.query(&sql)).await?;
+        let mut streams: BTreeMap<StreamId, Extent> = rows
+            .into_iter()
+            .map(|row| {
+                let is_whole = row.first_ts >= since;
+                let extent = Extent {
+                    last_seq: row.last_seq,
+                    old_seq: if is_whole { 0 } else { row.old_seq },
+                    first_ts: Some(row.first_ts),
+                };
+                (row.stream.into(), extent)
+            })
+            .collect();
+        // A stream of which nothing is left is known by its leaves alone.
+        let sealed = self.store.query(&format!(
+            "SELECT DISTINCT toString(stream) FROM checkpoint_leaves \
+             WHERE last_ts >= fromUnixTimestamp64Micro({since}, 'UTC')"
+        ));
+        for stream in self.store.fetch::<String>(sealed).await? {
+            if let Ok(stream) = stream.parse() {
+                streams.entry(stream).or_default();
+            }
+        }
+        Ok(streams)
+    }
+
+    /// One stream's rows, in order: against its leaves, and behind them for gaps.
+    async fn check_stream(&mut self, stream: StreamId, extent: &Extent) -> Result<(), AuditError> {
+        let born = i64::try_from(born_us(stream)).unwrap_or(i64::MAX);
+        if extent.first_ts.is_some_and(|first| first < born) {
+            self.name_misplaced(stream, born).await?;
+        }
+        let mut leaves = self.leaves(stream).await?;
+        leaves.retain(|leaf| {
+            let is_sound = leaf.is_sound();
+            if !is_sound {
+                self.report.leaf(leaf, "has no meaning");
+            }
+            is_sound
+        });
+        self.check_chain(stream, &leaves);
+        let in_period: Vec<_> = leaves
+            .iter()
+            .filter(|leaf| leaf.last_ts >= self.period.since_us)
+            .collect();
+        let mut sealed = leaves.iter().map(|leaf| leaf.last_seq).max().unwrap_or(0);
+        self.check_leaves(stream, &in_period).await?;
+        sealed = sealed.max(extent.old_seq);
+        while sealed < extent.last_seq {
+            let mut last = extent.last_seq.min(sealed.saturating_add(EVENTS_AT_ONCE));
+            let rows = self.settled_rows(stream, sealed + 1, last).await?;
+            if rows.is_empty() {
+                last = self.seq_behind(stream, last).await?.max(last + 1) - 1;
+            }
+            self.report.events += rows.len() as u64;
+            self.report.unsealed_events += rows.len() as u64;
+            self.check_order(stream, sealed + 1, last, &rows);
+            sealed = last;
+        }
+        Ok(())
+    }
+
+    async fn leaves(&self, stream: StreamId) -> Result<Vec<LeafRow>, AuditError> {
+        let sql = format!(
+            "SELECT DISTINCT ?fields FROM checkpoint_leaves WHERE stream = '{stream}' \
+             AND (signer, number, ts) IN (SELECT signer, number, ts FROM checkpoints) \
+             ORDER BY first_seq, last_seq"
+        );
+        Ok(self.store.fetch(self.store.query(&sql)).await?)
+    }
+
+    /// Each leaf begins where another ended. Two ingestors may have sealed the same piece when one
+    /// took over from the other, so leaves may overlap.
+    fn check_chain(&mut self, stream: StreamId, leaves: &[LeafRow]) {
+        let mut ends = HashMap::from([(0, origin(stream))]);
+        let mut sealed = None;
+        for leaf in leaves {
+            match ends.get(&(leaf.first_seq - 1)) {
+                Some(end) if *end == leaf.chain_before => {}
+                // What was before has been deleted by the retention.
+                None if sealed.is_none() => {}
+                _ => self.report.leaf(leaf, "does not follow the one before it"),
+            }
+            ends.insert(leaf.last_seq, leaf.chain_after);
+            sealed = sealed.max(Some(leaf.last_seq));
+        }
+    }
+
+    /// Rows against leaves, as many at once as make a question worth asking.
+    async fn check_leaves(
+        &mut self,
+        stream: StreamId,
+        leaves: &[&LeafRow],
+    ) -> Result<(), AuditError> {
+        let mut open = leaves;
+        let mut counted = 0;
+        while let [first, ..] = open {
+            let is_near = |leaf: &&&LeafRow| {
+                leaf.version == first.version && leaf.last_seq - first.first_seq < EVENTS_AT_ONCE
+            };
+            let (some, rest) = open.split_at(open.iter().take_while(is_near).count().max(1));
+            open = rest;
+            let last = some.iter().map(|leaf| leaf.last_seq).max();
+            let last = last.unwrap_or(first.last_seq);
+            if let Err(UnknownVersion) = check_version(first.version) {
+                return Err(AuditError::LaterVersion(first.version));
+            }
+            let (version, from) = (first.version, first.first_seq);
+            let rows = stored_rows(self.store, version, stream, from, last).await?;
+            self.report.events += rows.iter().filter(|row| row.seq > counted).count() as u64;
+            counted = counted.max(last);
+            for leaf in some {
+                let begin = rows.partition_point(|row| row.seq < leaf.first_seq);
+                let end = rows.partition_point(|row| row.seq <= leaf.last_seq);
+                self.check_leaf(leaf, &rows[begin..end]);
+            }
+        }
+        Ok(())
+    }
+
+    /// The rows of a piece against what was sealed. The chain decides; the fingerprints name the row.
+    fn check_leaf(&mut self, leaf: &LeafRow, rows: &[StoredRow]) {
+        let sealed = leaf.piece();
+        let range = (leaf.first_seq, leaf.last_seq);
+        let now = piece(leaf.version, sealed.stream, range, leaf.chain_before, rows);
+        let found_before = self.report.count();
+        let may_be_gone = leaf.first_ts < self.period.since_us;
+        let mut at = rows.iter().peekable();
+        for (seq, fingerprint_then) in (leaf.first_seq..).zip(&sealed.fingerprints) {
+            let mut here = Vec::new();
+            while let Some(row) = at.next_if(|row| row.seq == seq) {
+                here.push(row);
+            }
+            let stream = sealed.stream;
+            match (here.as_slice(), *fingerprint_then) {
+                ([], 0) => self.gap(stream, seq, seq),
+                ([], _) if may_be_gone => {}
+                ([], _) => self.report.row("missing", stream, seq, None),
+                ([row], 0) => self.report.row("added", stream, seq, Some(&row.table)),
+                ([row], then) if fingerprint(&row.hash) != then => {
+                    self.report.row("edited", stream, seq, Some(&row.table));
+                }
+                ([_], _) => {}
+                ([row, ..], _) => self.report.row("doubled", stream, seq, Some(&row.table)),
+            }
+        }
+        if !may_be_gone
+            && now.chain_after != sealed.chain_after
+            && self.report.count() == found_before
+        {
+            self.report
+                .row("edited", sealed.stream, leaf.first_seq, None);
+        }
+    }
+
+    /// Rows behind the last leaf. Numbers that are missing there get some time to come.
+    async fn settled_rows(
+        &mut self,
+        stream: StreamId,
+        first: u64,
+        last: u64,
+    ) -> Result<Vec<StoredRow>, AuditError> {
+        loop {
+            let rows = stored_rows(self.store, VERSION, stream, first, last).await?;
+            let is_whole = has_all(&rows, first, last, |seq| self.dead.contains(&(stream, seq)));
+            if is_whole || self.looks_left == 0 {
+                return Ok(rows);
+            }
+            self.looks_left -= 1;
+            sleep(SETTLE_PAUSE).await;
+        }
+    }
+
+    /// Rows that are under no checkpoint: each seq once.
+    fn check_order(&mut self, stream: StreamId, first: u64, last: u64, rows: &[StoredRow]) {
+        let mut expected = first;
+        for row in rows {
+            if row.seq < expected {
+                let table = Some(row.table.as_str());
+                self.report.row("doubled", stream, row.seq, table);
+            }
+            if row.seq > expected {
+                self.gap(stream, expected, row.seq - 1);
+            }
+            expected = row.seq.saturating_add(1);
+        }
+        if expected <= last {
+            self.gap(stream, expected, last);
+        }
+    }
+
+    /// The first number behind one.
+    async fn seq_behind(&self, stream: StreamId, seq: u64) -> Result<u64, AuditError> {
+        let per_table = EVENT_TABLES.map(|table| {
+            format!("SELECT min(seq) AS seq FROM {table} WHERE stream = '{stream}' AND seq > {seq}")
+        });
+        // The minimum of nothing is 0.
+        let sql = format!(
+            "SELECT minIf(seq, seq > 0) FROM ({})",
+            per_table.join(" UNION ALL ")
+        );
+        let seqs: Vec<u64> = self.store.fetch(self.store.query(&sql)).await?;
+        Ok(seqs.into_iter().sum())
+    }
+
+    /// Numbers that are not there: those with a dead letter, and runs of those without.
+    fn gap(&mut self, stream: StreamId, first: u64, last: u64) {
+        let mut next = first;
+        let dead = self.dead.range((stream, first)..=(stream, last));
+        for (_, seq) in dead.copied().collect::<Vec<_>>() {
+            if next < seq {
+                self.report.gap(stream, next, seq - 1);
+            }
+            self.report.row("dead_letter", stream, seq, None);
+            next = seq.saturating_add(1);
+        }
+        if next <= last {
+            self.report.gap(stream, next, last);
+        }
+    }
+
+    /// Rows with a time so long before their stream's birth that nothing looks for them there.
+    async fn name_misplaced(&mut self, stream: StreamId, born: i64) -> Result<(), AuditError> {
+        let per_table = EVENT_TABLES.map(|table| {
+            format!(
+                "SELECT '{table}' AS table, seq FROM {table} WHERE stream = '{stream}' \
+                 AND ts < fromUnixTimestamp64Micro({born}, 'UTC')"
+            )
+        });
+        let sql = format!(
+            "SELECT table, seq FROM ({}) ORDER BY seq LIMIT {FINDINGS_MAX}",
+            per_table.join(" UNION ALL ")
+        );
+        for (table, seq) in self
+            .store
+            .fetch::<(String, u64)>(self.store.query(&sql))
+            .await?
+        {
+            self.report.row("misplaced", stream, seq, Some(&table));
+        }
+        Ok(())
+    }
+
+    /// What was never written, because the journal was full and told to drop.
+    async fn check_drops(&mut self) -> Result<(), AuditError> {
+        let sql = format!(
+            "SELECT DISTINCT stream, seq, ifNull(events, 0) AS events, toString(reason) AS reason \
+             FROM streams WHERE event = 'dropped' \
+             AND ts >= fromUnixTimestamp64Micro({}, 'UTC') ORDER BY stream, seq",
+            self.period.since_us
+        );
+        for dropped in self.store.fetch::<Dropped>(self.store.query(&sql)).await? {
+            let stream = StreamId::from(dropped.stream);
+            self.report.note(Finding {
+                kind: "dropped",
+                table: Some("streams".to_owned()),
+                stream: Some(stream.to_string()),
+                seq: Some(dropped.seq),
+                message: format!(
+                    "stream {stream} says that {} events were never written: {}",
+                    dropped.events, dropped.reason
+                ),
+            });
+        }
+        Ok(())
+    }
+
+    async fn check_rollups(&mut self) -> Result<(), AuditError> {
+        for view in rollups::VIEWS {
+            let compared = rollups::compare(self.store, view, self.period.since_us).await?;
+            self.report.rollup_rows += compared.rows;
+            if !compared.is_equal {
+                self.report.note(Finding {
+                    kind: "rollup",
+                    table: Some(view.name.to_owned()),
+                    stream: None,
+                    seq: None,
+                    message: format!(
+                        "{} is not the sum of requests: run `weir rollups rebuild`",
+                        view.name
+                    ),
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether each number is there, or explained.
+fn has_all(rows: &[StoredRow], first: u64, last: u64, is_explained: impl Fn(u64) -> bool) -> bool {
+    let mut expected = first;
+    for row in rows {
+        if (expected..row.seq).any(|seq| !is_explained(seq)) {
+            return false;
+        }
+        expected = expected.max(row.seq + 1);
+    }
+    (expected..=last).all(is_explained)
+}

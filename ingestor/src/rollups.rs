@@ -1,0 +1,99 @@
+//! The rollups by minute, hour and day: projections of `weir.requests`, read through views.
+//!
+//! A projection is stored with the rows that it sums, in the same part. So it cannot lag them or miss
+//! a batch, whatever is killed when. What is left to do here is to look whether that is so, and to
+//! make them anew.
+
+use clickhouse::Row;
+use serde::Deserialize;
+use weir_store::{Store, StoreError};
+
+/// A view over a projection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct View {
+    pub name: &'static str,
+    /// Its column of time.
+    pub time: &'static str,
+}
+
+/// The views, finest first.
+pub const VIEWS: [View; 3] = [
+    View {
+        name: "usage_by_minute",
+        time: "minute",
+    },
+    View {
+        name: "usage_by_hour",
+        time: "hour",
+    },
+    View {
+        name: "usage_by_day",
+        time: "day",
+    },
+];
+
+const PROJECTIONS: [&str; 3] = ["by_minute", "by_hour", "daily"];
+
+/// A view as its projection has it, beside the same as the rows have it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Compared {
+    pub rows: u64,
+    pub is_equal: bool,
+}
+
+/// A sum over all rows of a view.
+#[derive(Debug, PartialEq, Eq, Row, Deserialize)]
+struct Sum {
+    rows: u64,
+    hash: u64,
+}
+
+/// Compares a view's sums, from the day of a time on, with the same made from the rows. Quantiles are
+/// approximations and left out.
+pub async fn compare(store: &Store, view: View, since_us: i64) -> Result<Compared, StoreError> {
+    // Rows may come in between the two questions.
+    const TRIES: usize = 3;
+    let mut compared = Compared {
+        rows: 0,
+        is_equal: false,
+    };
+    for _ in 0..TRIES {
+        let from_rows = sum(store, view, since_us, "optimize_use_projections = 0").await?;
+        let from_projection = sum(store, view, since_us, "optimize_use_projections = 1").await?;
+        compared = Compared {
+            rows: from_rows.rows,
+            is_equal: from_rows == from_projection,
+        };
+        if compared.is_equal {
+            break;
+        }
+    }
+    Ok(compared)
+}
+
+async fn sum(store: &Store, view: View, since_us: i64, setting: &str) -> Result<Sum, StoreError> {
+    let View { name, time } = view;
+    let sql = format!(
+        "SELECT count() AS rows, groupBitXor(sipHash64(tuple(* EXCEPT \
+         (total_us_quantiles, ttft_us_quantiles)))) AS hash FROM {name} \
+         WHERE toDate({time}) >= toDate(fromUnixTimestamp64Micro({since_us}, 'UTC')) \
+         SETTINGS {setting}"
+    );
+    let sums: Vec<Sum> = store.fetch(store.query(&sql)).await?;
+    Ok(sums.into_iter().next().unwrap_or(Sum { rows: 0, hash: 0 }))
+}
+
+/// Makes all rollups anew from the rows. Nothing else is changed; queries go on meanwhile.
+pub async fn rebuild(store: &Store) -> Result<(), StoreError> {
+    for projection in PROJECTIONS {
+        for verb in ["CLEAR", "MATERIALIZE"] {
+            let sql = format!(
+                "ALTER TABLE requests {verb} PROJECTION IF EXISTS {projection} \
+                 SETTINGS mutations_sync = 1"
+            );
+            let mut answer = store.raw_query(&sql, "Null")?;
+            while answer.next().await?.is_some() {}
+        }
+    }
+    Ok(())
+}
