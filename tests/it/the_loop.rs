@@ -215,11 +215,19 @@ fn check_sql(weir: &Installation, ledger: &ClientLedger, flaky: &MockHandle, ste
     // A batch is stored table by table.
     weir.wait_for_number(attempts, flaky.calls + steady.calls)
         .unwrap();
-    let fallbacks = format!("{attempts} AND kind = 'fallback'");
-    assert_eq!(weir.number(&fallbacks).unwrap(), steady.calls);
-    let failed = format!("{attempts} AND provider = 'flaky' AND status = 500");
-    assert_eq!(weir.number(&failed).unwrap(), flaky.by_status[&500]);
-    assert_eq!(flaky.by_status[&500], CALLS / 10);
+    let of = |condition: &str| {
+        let statement = format!("{attempts} AND {condition}");
+        weir.number(&statement).unwrap()
+    };
+    assert_eq!(of("provider = 'flaky'"), flaky.calls);
+    assert_eq!(of("provider = 'steady'"), steady.calls);
+    // On a machine that stands still for a moment the flaky one may be ejected for a while, and the
+    // steady one be tried first. Whatever fails falls back.
+    let failed = flaky.by_status[&500];
+    assert_eq!(failed, flaky.calls / 10);
+    assert_eq!(of("provider = 'flaky' AND status = 500"), failed);
+    assert_eq!(of("kind = 'fallback'"), failed);
+    assert_eq!(of("kind = 'first'"), CALLS);
 
     let sums = weir
         .sql(
