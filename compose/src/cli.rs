@@ -4,6 +4,10 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use weir_gateway::control::network::Network;
+use weir_gateway::control::record::{
+    AccessRecord, BudgetRecord, Dimension, Kind, LimitRecord, Record, Role, Scope, TeamRecord, Usd,
+};
 
 /// Where data lives unless somebody says otherwise.
 pub(crate) const DATA_DIR: &str = "weir-data";
@@ -50,9 +54,26 @@ pub(crate) enum Command {
         #[arg(long)]
         supervised: bool,
     },
-    /// Create, list and revoke virtual keys.
+    /// Create, list, rotate and revoke virtual keys.
     #[command(subcommand)]
     Keys(KeysCommand),
+    /// Set, list and delete teams.
+    #[command(subcommand)]
+    Teams(RuleCommand<TeamArgs>),
+    /// Set, list and delete limits on rates and on requests at once.
+    #[command(subcommand)]
+    Limits(RuleCommand<LimitArgs>),
+    /// Set, list and delete budgets.
+    #[command(subcommand)]
+    Budgets(RuleCommand<BudgetArgs>),
+    /// Set, list and delete rules on models and networks.
+    #[command(subcommand)]
+    Access(RuleCommand<AccessArgs>),
+    /// Create, list and revoke tokens for the admin API.
+    #[command(subcommand)]
+    Tokens(TokensCommand),
+    /// Bring teams, limits, budgets and access rules to what a file says.
+    Apply(ApplyArgs),
     /// Ask the store a question in SQL.
     Sql(SqlArgs),
     /// Prove that nothing stored is missing, doubled or changed.
@@ -88,6 +109,17 @@ pub(crate) enum KeysCommand {
         #[arg(long)]
         json: bool,
     },
+    /// Replace a key by a new one. The old one goes on working for a time of grace.
+    Rotate {
+        /// Id of the key, as `weir keys list` shows it.
+        id: String,
+        /// How long the old one still works: `24h`, `7d`, `30m`, `0` for not at all.
+        #[arg(long, default_value = "24h")]
+        grace: Grace,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
     /// Revoke a key at once.
     Revoke {
         /// Id of the key, as `weir keys list` shows it.
@@ -118,9 +150,24 @@ pub(crate) struct KeyArgs {
     /// Tier: free, paid, enterprise, internal.
     #[arg(long)]
     pub(crate) tier: Option<String>,
-    /// Aliases that the key may use; all unless set.
+    /// Aliases that the key may use; all unless set. A `*` at the end stands for anything.
     #[arg(long, value_delimiter = ',')]
     pub(crate) models: Vec<String>,
+    /// Aliases that the key may not use.
+    #[arg(long, value_delimiter = ',')]
+    pub(crate) models_denied: Vec<String>,
+    /// Networks that the key may be used from; all unless set.
+    #[arg(long, value_delimiter = ',', value_name = "CIDR")]
+    pub(crate) networks: Vec<Network>,
+    /// Nobody waits for the answers: the last fifth of every limit is kept from this key.
+    #[arg(long)]
+    pub(crate) batch: bool,
+    /// Requests a minute.
+    #[arg(long)]
+    pub(crate) rpm: Option<u64>,
+    /// Budget of the key: `usd:50/day`, `tokens:1000000/month`.
+    #[arg(long)]
+    pub(crate) budget: Option<ShortBudget>,
     /// Days after which the key expires.
     #[arg(long, value_name = "DAYS")]
     pub(crate) expires_days: Option<u64>,
@@ -140,10 +187,426 @@ impl KeyArgs {
             environment: None,
             tier: None,
             models: Vec::new(),
+            models_denied: Vec::new(),
+            networks: Vec::new(),
+            batch: false,
+            rpm: None,
+            budget: None,
             expires_days: None,
             json: false,
         }
     }
+}
+
+/// A time of grace, in milliseconds.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Grace(pub(crate) u64);
+
+impl std::str::FromStr for Grace {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let unit_at = text
+            .find(|c: char| !c.is_ascii_digit())
+            .unwrap_or(text.len());
+        let (number, unit) = text.split_at(unit_at);
+        let unit_ms = match unit {
+            "d" => 86_400_000,
+            "h" => 3_600_000,
+            "m" => 60_000,
+            "s" => 1000,
+            "" if number == "0" => 0,
+            _ => return Err("write it as 24h, 7d, 30m, 10s or 0".into()),
+        };
+        let number: u64 = number.parse().map_err(|_| "the number is missing")?;
+        let ms = number.checked_mul(unit_ms).ok_or("it is too long")?;
+        Ok(Self(ms))
+    }
+}
+
+/// A budget in one word: `usd:50/day`.
+#[derive(Clone, Debug)]
+pub(crate) struct ShortBudget {
+    usd: Option<Usd>,
+    tokens: Option<u64>,
+    window: String,
+}
+
+impl std::str::FromStr for ShortBudget {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let form = || "write it as usd:50/day or tokens:1000000/month".to_owned();
+        let (unit, rest) = text.split_once(':').ok_or_else(form)?;
+        let (amount, window) = rest.split_once('/').ok_or_else(form)?;
+        let (usd, tokens) = match unit {
+            "usd" => (Some(amount.parse()?), None),
+            "tokens" => (None, Some(amount.parse().map_err(|_| form())?)),
+            _ => return Err(form()),
+        };
+        let budget = Self {
+            usd,
+            tokens,
+            window: window.to_owned(),
+        };
+        budget.record().spec()?;
+        Ok(budget)
+    }
+}
+
+impl ShortBudget {
+    /// A hard budget with the usual thresholds, without a name and for everybody.
+    pub(crate) fn record(&self) -> BudgetRecord {
+        BudgetRecord {
+            id: String::new(),
+            scope: Scope::default(),
+            per: Vec::new(),
+            usd: self.usd,
+            tokens: self.tokens,
+            window: self.window.clone(),
+            zone: None,
+            soft: false,
+            thresholds_percent: vec![50, 80, 100],
+            overrides: Vec::new(),
+        }
+    }
+}
+
+/// What can be done with one kind of rule.
+#[derive(Debug, Subcommand)]
+pub(crate) enum RuleCommand<A: Args> {
+    /// Create it, or replace what it says.
+    Set {
+        #[command(flatten)]
+        rule: A,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// List all of them.
+    List {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Delete one.
+    Delete {
+        id: String,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// Arguments that say a whole rule.
+pub(crate) trait SetRule: Args {
+    const KIND: Kind;
+
+    fn record(&self) -> Record;
+}
+
+/// What a rule holds for: everything that agrees with all that is given.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct ScopeArgs {
+    #[arg(long)]
+    organisation: Option<String>,
+    #[arg(long)]
+    team: Option<String>,
+    #[arg(long)]
+    project: Option<String>,
+    #[arg(long)]
+    user: Option<String>,
+    /// Id of a key.
+    #[arg(long)]
+    key: Option<String>,
+    #[arg(long = "env", value_name = "ENVIRONMENT")]
+    environment: Option<String>,
+    #[arg(long)]
+    tier: Option<String>,
+}
+
+impl ScopeArgs {
+    fn scope(&self, model: Option<&String>, customer: Option<&String>) -> Scope {
+        Scope {
+            organisation: self.organisation.clone(),
+            team: self.team.clone(),
+            project: self.project.clone(),
+            user: self.user.clone(),
+            key: self.key.clone(),
+            environment: self.environment.clone(),
+            tier: self.tier.clone(),
+            model: model.cloned(),
+            customer: customer.cloned(),
+        }
+    }
+}
+
+/// What is counted apart.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Per {
+    Organisation,
+    Team,
+    Project,
+    User,
+    Key,
+    Environment,
+    Tier,
+    Model,
+    Customer,
+}
+
+impl From<Per> for Dimension {
+    fn from(per: Per) -> Self {
+        match per {
+            Per::Organisation => Self::Organisation,
+            Per::Team => Self::Team,
+            Per::Project => Self::Project,
+            Per::User => Self::User,
+            Per::Key => Self::Key,
+            Per::Environment => Self::Environment,
+            Per::Tier => Self::Tier,
+            Per::Model => Self::Model,
+            Per::Customer => Self::Customer,
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TeamArgs {
+    /// Name of the team.
+    id: String,
+    #[arg(long)]
+    organisation: Option<String>,
+    #[arg(long)]
+    tier: Option<String>,
+    /// Whom to ask when something is refused.
+    #[arg(long)]
+    contact: Option<String>,
+}
+
+impl SetRule for TeamArgs {
+    const KIND: Kind = Kind::Team;
+
+    fn record(&self) -> Record {
+        Record::Team(TeamRecord {
+            id: self.id.clone(),
+            organisation: self.organisation.clone(),
+            tier: self.tier.clone(),
+            contact: self.contact.clone(),
+        })
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LimitArgs {
+    /// Name of the limit; refusals carry it.
+    id: String,
+    #[command(flatten)]
+    scope: ScopeArgs,
+    #[arg(long)]
+    model: Option<String>,
+    #[arg(long)]
+    customer: Option<String>,
+    /// What is counted apart: with `user` every user has the limit for themselves.
+    #[arg(long, value_delimiter = ',')]
+    per: Vec<Per>,
+    /// Requests a minute.
+    #[arg(long)]
+    rpm: Option<u64>,
+    /// Tokens a minute.
+    #[arg(long)]
+    tpm: Option<u64>,
+    /// Requests at once.
+    #[arg(long)]
+    concurrency: Option<u64>,
+    /// Limits that do not hold where this one does.
+    #[arg(long, value_delimiter = ',')]
+    overrides: Vec<String>,
+}
+
+impl SetRule for LimitArgs {
+    const KIND: Kind = Kind::Limit;
+
+    fn record(&self) -> Record {
+        Record::Limit(LimitRecord {
+            id: self.id.clone(),
+            scope: self
+                .scope
+                .scope(self.model.as_ref(), self.customer.as_ref()),
+            per: self.per.iter().map(|per| (*per).into()).collect(),
+            requests_per_minute: self.rpm,
+            tokens_per_minute: self.tpm,
+            concurrency: self.concurrency,
+            overrides: self.overrides.clone(),
+        })
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BudgetArgs {
+    /// Name of the budget; refusals carry it.
+    id: String,
+    #[command(flatten)]
+    scope: ScopeArgs,
+    #[arg(long)]
+    model: Option<String>,
+    #[arg(long)]
+    customer: Option<String>,
+    /// What is counted apart: with `customer` every customer has the budget for themselves.
+    #[arg(long, value_delimiter = ',')]
+    per: Vec<Per>,
+    /// Dollars, as 12.50.
+    #[arg(long, conflicts_with = "tokens", required_unless_present = "tokens")]
+    usd: Option<Usd>,
+    /// Tokens in and out.
+    #[arg(long)]
+    tokens: Option<u64>,
+    /// hour, day, week, month, total, or rolling as 12h or 30d.
+    #[arg(long, default_value = "month")]
+    window: String,
+    /// Time zone in which days, weeks and months begin; UTC unless set.
+    #[arg(long)]
+    zone: Option<String>,
+    /// Refuse nobody, and only say when thresholds are reached.
+    #[arg(long)]
+    soft: bool,
+    /// Parts of the budget, in percent, at which somebody is told.
+    #[arg(long, value_delimiter = ',', default_value = "50,80,100")]
+    thresholds: Vec<u8>,
+    /// Budgets that do not hold where this one does.
+    #[arg(long, value_delimiter = ',')]
+    overrides: Vec<String>,
+}
+
+impl SetRule for BudgetArgs {
+    const KIND: Kind = Kind::Budget;
+
+    fn record(&self) -> Record {
+        Record::Budget(BudgetRecord {
+            id: self.id.clone(),
+            scope: self
+                .scope
+                .scope(self.model.as_ref(), self.customer.as_ref()),
+            per: self.per.iter().map(|per| (*per).into()).collect(),
+            usd: self.usd,
+            tokens: self.tokens,
+            window: self.window.clone(),
+            zone: self.zone.clone(),
+            soft: self.soft,
+            thresholds_percent: self.thresholds.clone(),
+            overrides: self.overrides.clone(),
+        })
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AccessArgs {
+    /// Name of the rule; refusals carry it.
+    id: String,
+    #[command(flatten)]
+    scope: ScopeArgs,
+    /// Aliases that may be used; all unless set. A `*` at the end stands for anything.
+    #[arg(long, value_delimiter = ',')]
+    models: Vec<String>,
+    /// Aliases that may not be used.
+    #[arg(long, value_delimiter = ',')]
+    models_denied: Vec<String>,
+    /// Networks that may call; all unless set.
+    #[arg(long, value_delimiter = ',', value_name = "CIDR")]
+    networks: Vec<Network>,
+    /// Whom to ask.
+    #[arg(long)]
+    contact: Option<String>,
+}
+
+impl SetRule for AccessArgs {
+    const KIND: Kind = Kind::Access;
+
+    fn record(&self) -> Record {
+        Record::Access(AccessRecord {
+            id: self.id.clone(),
+            scope: self.scope.scope(None, None),
+            models_allowed: self.models.clone(),
+            models_denied: self.models_denied.clone(),
+            networks: self.networks.clone(),
+            contact: self.contact.clone(),
+        })
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum TokensCommand {
+    /// Create a token. It is shown once.
+    Create(TokenArgs),
+    /// List tokens.
+    List {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Revoke a token at once.
+    Revoke {
+        id: String,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum RoleArg {
+    /// Everything.
+    Admin,
+    /// Read everything about one team, and make, rotate and revoke its keys.
+    TeamOwner,
+    /// Read everything.
+    Auditor,
+    /// Read everything, and set budgets.
+    Finance,
+}
+
+impl From<RoleArg> for Role {
+    fn from(role: RoleArg) -> Self {
+        match role {
+            RoleArg::Admin => Self::Admin,
+            RoleArg::TeamOwner => Self::TeamOwner,
+            RoleArg::Auditor => Self::Auditor,
+            RoleArg::Finance => Self::Finance,
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TokenArgs {
+    /// Name of whoever holds it.
+    pub(crate) id: String,
+    #[arg(long, value_enum)]
+    pub(crate) role: RoleArg,
+    /// With the role team-owner: which team.
+    #[arg(long, required_if_eq("role", "team-owner"))]
+    pub(crate) team: Option<String>,
+    /// Days after which it expires.
+    #[arg(long, value_name = "DAYS")]
+    pub(crate) expires_days: Option<u64>,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ApplyArgs {
+    /// TOML file with [[team]], [[limit]], [[budget]] and [[access]] sections.
+    #[arg(short, long)]
+    pub(crate) file: PathBuf,
+    /// Make the changes; they are only shown otherwise.
+    #[arg(long)]
+    pub(crate) yes: bool,
+    /// Delete what is not in the file.
+    #[arg(long)]
+    pub(crate) prune: bool,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]

@@ -17,7 +17,7 @@ use anyhow::Context as _;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use weir_eventlog::{Durability, JournalOptions, KafkaOptions, WhenFull};
-use weir_gateway::config::{AliasConfig, GatewayConfig, ProviderConfig};
+use weir_gateway::config::{AliasConfig, ControlConfig, GatewayConfig, ProviderConfig};
 use weir_store::Store;
 
 pub(crate) use read::{Invalid, Loaded, load, load_settings, parse};
@@ -27,6 +27,7 @@ pub(crate) use read::{Invalid, Loaded, load, load_settings, parse};
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Config {
     pub(crate) gateway: GatewayConfig,
+    pub(crate) control: ControlConfig,
     pub(crate) eventlog: EventlogConfig,
     pub(crate) store: StoreConfig,
     #[serde(rename = "provider")]
@@ -156,8 +157,9 @@ pub(crate) enum StoreKind {
 impl Config {
     /// Sections that take effect at the next start, and are not the same.
     pub(crate) fn sections_unlike(&self, other: &Self) -> Vec<&'static str> {
-        let pairs: [(&str, [&dyn fmt::Debug; 2]); 3] = [
+        let pairs: [(&str, [&dyn fmt::Debug; 2]); 4] = [
             ("gateway", [&self.gateway, &other.gateway]),
+            ("control", [&self.control, &other.control]),
             ("eventlog", [&self.eventlog, &other.eventlog]),
             ("store", [&self.store, &other.store]),
         ];

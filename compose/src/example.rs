@@ -34,6 +34,7 @@ mod tests {
         let default = Config::default();
         let shown = |part: &dyn std::fmt::Debug| format!("{part:#?}");
         assert_eq!(shown(&example.gateway), shown(&default.gateway));
+        assert_eq!(shown(&example.control), shown(&default.control));
         assert_eq!(shown(&example.eventlog), shown(&default.eventlog));
         assert_eq!(shown(&example.store), shown(&default.store));
         // The second provider is written without what the first one spells out.
@@ -68,7 +69,7 @@ mod tests {
         collect_settings(&schema, &mut settings);
         assert!(settings.len() > 40, "{settings:?}");
         let sections = [
-            "gateway", "eventlog", "store", "provider", "alias", "timeouts", "retry",
+            "gateway", "control", "eventlog", "store", "provider", "alias", "timeouts", "retry",
         ];
         let missing: Vec<&String> = settings
             .iter()

@@ -12,8 +12,8 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use weir_eventlog::{Journal, JournalSource, KafkaSource, Shipper, ShipperOptions, Source};
-use weir_gateway::control::KeysHandle;
-use weir_gateway::control::log::path_in;
+use weir_gateway::config::Secret;
+use weir_gateway::control::{Control, ControlHandle};
 use weir_gateway::{GatewayHandle, GatewayOptions, Reloader, StartError};
 use weir_ingestor::{AuditOptions, IngestorOptions};
 use weir_store::{ServeOptions, StoreState, Supervisor, SupervisorOptions};
@@ -108,7 +108,7 @@ pub(crate) fn runtime() -> anyhow::Result<Runtime> {
 /// A running gateway, with what ships its events and what follows its configuration.
 pub(crate) struct Gateway {
     pub(crate) handle: GatewayHandle,
-    keys: KeysHandle,
+    control: ControlHandle,
     shipper: Option<Shipper>,
     reload: Option<Reload>,
 }
@@ -124,11 +124,13 @@ impl Gateway {
         let options = config.eventlog.journal_options(data_dir, "gateway");
         let journal_dir = options.dir.clone();
         let journal = Journal::open(options).context("open the event journal (--data-dir)")?;
-        let keys = KeysHandle::follow(path_in(data_dir)).context("read the virtual keys")?;
+        let control = control(&config, data_dir)?
+            .follow()
+            .context("read the virtual keys")?;
         let options = GatewayOptions {
             config: config.gateway.clone(),
             directory,
-            keys: keys.clone(),
+            control: control.clone(),
             journal,
         };
         let handle = weir_gateway::start(options).map_err(explain_start)?;
@@ -143,7 +145,7 @@ impl Gateway {
             .transpose()?;
         Ok(Self {
             handle,
-            keys,
+            control,
             shipper,
             reload,
         })
@@ -153,7 +155,7 @@ impl Gateway {
     pub(crate) fn await_key(&self, key: Option<&str>) {
         let Some(key) = key else { return };
         let patience = Instant::now() + KEY_PATIENCE;
-        while self.keys.load().authenticate(key, unix_ms()).is_err() && Instant::now() < patience {
+        while self.control.authenticate(key, unix_ms()).is_err() && Instant::now() < patience {
             std::thread::park_timeout(KEY_POLL);
         }
     }
@@ -182,6 +184,12 @@ impl Gateway {
             }
         }
     }
+}
+
+/// Where keys and rules are kept.
+pub(crate) fn control(config: &Config, data_dir: &Path) -> anyhow::Result<Control> {
+    let secret = config.control.hash_secret.as_ref().map(Secret::expose);
+    Control::open(data_dir, secret).context("take up control ([control])")
 }
 
 /// Why the gateway did not start, and what to do about it.

@@ -14,8 +14,8 @@ use std::net::{SocketAddr, TcpStream};
 use criterion::{Criterion, criterion_group, criterion_main};
 use weir_eventlog::{Journal, JournalOptions};
 use weir_gateway::config::{AliasConfig, GatewayConfig, ProviderConfig};
-use weir_gateway::control::log::ControlLog;
-use weir_gateway::control::{KeyRecord, KeysHandle, key};
+use weir_gateway::control::record::{Change, KeyRecord, Record};
+use weir_gateway::control::{Control, key};
 use weir_gateway::{Directory, GatewayHandle, GatewayOptions};
 use weir_loadtest::mock::{MockOptions, MockProvider};
 
@@ -100,22 +100,13 @@ fn gateway(dir: &std::path::Path, upstream: &str) -> (GatewayHandle, String) {
     }))
     .unwrap();
     let key = key::generate().unwrap();
-    let log = ControlLog::new(dir.join("control.log"));
-    log.append(&KeyRecord {
-        id: "key_bench".into(),
-        hash: key::hash(&key).unwrap(),
-        organisation: None,
+    let control = Control::open(dir, None).unwrap();
+    let record = KeyRecord {
         team: Some("bench".into()),
-        project: None,
-        user: None,
-        environment: None,
-        tier: None,
-        models: Vec::new(),
-        created_ms: 0,
-        expires_ms: None,
-        revoked_ms: None,
-    })
-    .unwrap();
+        ..KeyRecord::new(key::KeyId(1), control.hash_key.hash(&key).unwrap(), 0)
+    };
+    let change = Change::set(Record::Key(record));
+    control.log.append(&change).unwrap();
     let handle = weir_gateway::start(GatewayOptions {
         config: GatewayConfig {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
@@ -123,7 +114,7 @@ fn gateway(dir: &std::path::Path, upstream: &str) -> (GatewayHandle, String) {
             ..GatewayConfig::default()
         },
         directory: Directory::build(&[provider], &[alias], None).unwrap(),
-        keys: KeysHandle::follow(dir.join("control.log")).unwrap(),
+        control: control.follow().unwrap(),
         journal: Journal::open(JournalOptions::new(dir.join("journal"))).unwrap(),
     })
     .unwrap();

@@ -4,6 +4,7 @@
 //! aliases into what a request runs on. Texts such as `${env:NAME}` are already resolved when a
 //! value arrives here.
 
+use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -11,6 +12,8 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use weir_routing::RetrySpec;
+
+use crate::control::network::Network;
 
 /// `[gateway]`: the listener and what one request may take.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -30,6 +33,15 @@ pub struct GatewayConfig {
     pub body_timeout_ms: u64,
     /// On shutdown, time that requests in flight get to finish.
     pub drain_timeout_ms: u64,
+    /// Environment that this gateway serves: keys of another one are refused. All unless set.
+    pub environment: Option<String>,
+    /// Proxies whose word about a client's address is taken.
+    pub trusted_proxies: Vec<Network>,
+    /// Whether connections begin with a PROXY protocol header, version 2. It is taken from trusted
+    /// proxies only.
+    pub proxy_protocol: bool,
+    /// Tokens that are reserved for an answer where the client sets no limit.
+    pub output_tokens_assumed: u64,
 }
 
 impl Default for GatewayConfig {
@@ -42,7 +54,38 @@ impl Default for GatewayConfig {
             header_timeout_ms: 10_000,
             body_timeout_ms: 60_000,
             drain_timeout_ms: 30_000,
+            environment: None,
+            trusted_proxies: Vec::new(),
+            proxy_protocol: false,
+            output_tokens_assumed: 1_024,
         }
+    }
+}
+
+/// `[control]`: how keys and rules are kept.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ControlConfig {
+    /// Secret that keys are hashed with, at least 32 bytes. One is made in the data directory
+    /// unless set; gateways on several machines need the same one.
+    pub hash_secret: Option<Secret>,
+}
+
+/// A text that is shown nowhere.
+#[derive(Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub struct Secret(String);
+
+impl Secret {
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret")
     }
 }
 

@@ -72,11 +72,12 @@ fn models(
     request: &Request<Incoming>,
     family: Family,
 ) -> Result<Response<Reply>, Refusal> {
-    let identity = pipeline::authenticate(&worker.shared.keys, request.headers(), Moment::now())?;
+    let identity =
+        pipeline::authenticate(&worker.shared.control, request.headers(), Moment::now())?;
     let directory = worker.shared.directory.load();
     let entries: Vec<ModelEntry<'_>> = directory
         .names()
-        .filter(|name| identity.may_use(name))
+        .filter(|name| identity.may_use(name).is_ok())
         .map(|id| ModelEntry {
             id,
             owned_by: "weir",

@@ -3,15 +3,17 @@
 //! This is the one place where causes become responses.
 
 use std::fmt::Display;
+use std::net::IpAddr;
+use std::time::Duration;
 
-use http::{Response, StatusCode};
+use http::{HeaderMap, Response, StatusCode};
 use weir_dialects::{ApiError, ApiErrorKind, BadRequest, ErrorResponse, Family, error_body};
 use weir_eventlog::{AppendError, JournalFull, NotDurable};
 use weir_routing::{FailureKind, GiveUp};
 use weir_schemas::RequestId;
 
 use crate::attempt::{Failed, Told};
-use crate::control::{Identity, KeyRefusal};
+use crate::control::{Identity, KeyRefusal, ModelDenied};
 use crate::relay::{REQUEST_ID, Reply, request_id_value};
 use crate::trail::Failure;
 
@@ -24,6 +26,10 @@ pub(crate) struct Refusal {
     error: Box<ApiError<'static>>,
     /// The provider's own answer, which says it better.
     answer: Option<Box<ErrorResponse>>,
+    /// Limit or budget that refused.
+    rule: Option<String>,
+    /// What the client is told beside the error.
+    headers: Option<Box<HeaderMap>>,
 }
 
 impl Refusal {
@@ -37,6 +43,8 @@ impl Refusal {
             kind: None,
             error: Box::new(error),
             answer: None,
+            rule: None,
+            headers: None,
         }
     }
 
@@ -99,15 +107,91 @@ impl Refusal {
         Self::from_error("resolve", ApiError::model_not_found(model, near))
     }
 
-    pub(crate) fn model_not_allowed(model: &str, identity: &Identity) -> Self {
-        Self::new(
-            "resolve",
-            ApiErrorKind::PermissionDenied,
-            format!(
-                "key {} may not use the model \"{model}\"; ask whoever issued it",
-                identity.key_id
-            ),
-        )
+    pub(crate) fn model_not_allowed(
+        model: &str,
+        identity: &Identity,
+        denied: ModelDenied<'_>,
+    ) -> Self {
+        let key = identity.key_id();
+        let rule = denied.rule.map_or_else(
+            || "its own list of models is against it".to_owned(),
+            |rule| format!("the access rule \"{rule}\" is against it"),
+        );
+        let ask = denied.contact.unwrap_or("whoever issued the key");
+        Self {
+            rule: denied.rule.map(str::to_owned),
+            ..Self::new(
+                "resolve",
+                ApiErrorKind::PermissionDenied,
+                format!("key {key} may not use the model \"{model}\": {rule}; ask {ask}"),
+            )
+        }
+    }
+
+    /// For a client that calls from where it may not. `list` is who says so.
+    pub(crate) fn address_not_allowed(
+        address: IpAddr,
+        list: &str,
+        rule: Option<&str>,
+        contact: Option<&str>,
+    ) -> Self {
+        let ask = contact.unwrap_or("whoever issued the key");
+        Self {
+            kind: Some("address_not_allowed"),
+            rule: rule.map(str::to_owned),
+            ..Self::new(
+                "authenticate",
+                ApiErrorKind::PermissionDenied,
+                format!(
+                    "the address {address} is not in the networks of {list}; ask {ask} to add it"
+                ),
+            )
+        }
+    }
+
+    pub(crate) fn wrong_environment(identity: &Identity, environment: &str) -> Self {
+        let of_key = identity.environment().unwrap_or("none");
+        Self {
+            kind: Some("wrong_environment"),
+            ..Self::new(
+                "authenticate",
+                ApiErrorKind::PermissionDenied,
+                format!(
+                    "key {} is for the environment \"{of_key}\", and this gateway serves \"{environment}\"",
+                    identity.key_id()
+                ),
+            )
+        }
+    }
+
+    pub(crate) fn rate_limited(rule: String, message: String, wait: Duration) -> Self {
+        let error = ApiError::new(ApiErrorKind::RateLimited, message).with_retry_after(wait);
+        Self {
+            rule: Some(rule),
+            ..Self::from_error("admit", error)
+        }
+    }
+
+    pub(crate) fn budget_exhausted(rule: String, message: String, wait: Option<Duration>) -> Self {
+        let mut error = ApiError::new(ApiErrorKind::BudgetExceeded, message);
+        error.retry_after = wait;
+        Self {
+            rule: Some(rule),
+            kind: Some("budget_exhausted"),
+            ..Self::from_error("admit", error)
+        }
+    }
+
+    pub(crate) fn with_headers(self, headers: HeaderMap) -> Self {
+        Self {
+            headers: Some(Box::new(headers)),
+            ..self
+        }
+    }
+
+    /// The rule that refused, if one did.
+    pub(crate) fn rule(&self) -> Option<&str> {
+        self.rule.as_deref()
     }
 
     /// For when nothing is left to try. `last` is how the last try failed.
@@ -134,6 +218,8 @@ impl Refusal {
             kind,
             error,
             answer,
+            rule: None,
+            headers: None,
         }
     }
 
@@ -188,6 +274,9 @@ impl Refusal {
         let mut response = Response::new(Reply::from(body));
         *response.status_mut() = status;
         *response.headers_mut() = headers;
+        if let Some(told) = self.headers {
+            response.headers_mut().extend(*told);
+        }
         response
             .headers_mut()
             .insert(REQUEST_ID, request_id_value(request_id));

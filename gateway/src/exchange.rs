@@ -6,8 +6,12 @@
 
 use std::sync::Arc;
 
+use http::HeaderMap;
 use weir_eventlog::{AppendError, Appended};
+use weir_limits::Permit;
 
+use crate::admit::{self, Account, Reached};
+use crate::clock::Moment;
 use crate::pipeline::Worker;
 use crate::trail::{Failure, Trail};
 
@@ -17,6 +21,10 @@ pub(crate) const CLIENT_CLOSED_REQUEST: u16 = 499;
 pub(crate) struct Exchange {
     pub(crate) worker: Arc<Worker>,
     pub(crate) trail: Trail,
+    /// What the request holds of limits and budgets.
+    pub(crate) permit: Option<Permit<Account>>,
+    /// What the client is told about its limits.
+    pub(crate) told: HeaderMap,
     finished: bool,
 }
 
@@ -26,6 +34,8 @@ impl Exchange {
         Self {
             worker,
             trail,
+            permit: None,
+            told: HeaderMap::new(),
             finished: false,
         }
     }
@@ -37,7 +47,36 @@ impl Exchange {
         let telemetry = &self.worker.shared.telemetry;
         telemetry.in_flight.dec();
         telemetry.count(&self.trail);
-        self.worker.stream.append(&mut self.trail.events())
+        let reached = self.settle();
+        let said: Vec<String> = reached.iter().map(Reached::json).collect();
+        let mut events = self.trail.events();
+        let now_ms = Moment::now().unix_ms();
+        let pairs = reached.iter().zip(&said);
+        events.extend(pairs.map(|(reached, said)| reached.event(said, now_ms)));
+        self.worker.stream.append(&mut events)
+    }
+
+    /// Puts what the request used in the place of what it had reserved.
+    fn settle(&mut self) -> Vec<Reached> {
+        let mut reached = Vec::new();
+        let Some(permit) = self.permit.take() else {
+            return reached;
+        };
+        let trail = &self.trail;
+        let Some(identity) = &trail.identity else {
+            return reached;
+        };
+        let model = trail.alias.as_deref().unwrap_or_default();
+        let customer = trail.labels.customer.as_deref();
+        let subject = identity.subject(model, trail.user.as_deref(), customer);
+        permit.settle(
+            &admit::actual(trail),
+            Moment::now().unix_us,
+            |account, crossing| {
+                reached.push(Reached::new(&account, &subject, &crossing));
+            },
+        );
+        reached
     }
 
     pub(crate) fn is_finished(&self) -> bool {

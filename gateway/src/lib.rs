@@ -7,6 +7,7 @@
 //! Nothing here waits for Kafka, ClickHouse or any database, and nothing here opens a connection to
 //! one: what must be known to decide is in memory.
 
+mod admit;
 mod attempt;
 mod clock;
 pub mod config;
@@ -15,7 +16,9 @@ mod directory;
 mod endpoints;
 mod error;
 mod exchange;
+mod labels;
 mod pipeline;
+mod proxy_protocol;
 mod relay;
 mod server;
 mod telemetry;

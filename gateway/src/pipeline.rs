@@ -1,11 +1,12 @@
 //! A request's way through the gateway.
 //!
-//! [`forward`] is the whole of it: authenticate → admit → receive → inspect → resolve → route →
+//! [`forward`] is the whole of it: authenticate → receive → inspect → resolve → admit → route →
 //! attempt; [`relay`](crate::relay) carries the answer back, meters it and emits the events. Each
 //! stage takes what the one before made. The trail in the exchange collects facts for the events,
 //! and no stage reads it.
 
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,17 +21,21 @@ use rand::RngCore as _;
 use tokio::sync::{Semaphore, watch};
 use weir_dialects::{ClientApi, ClientRequest, RequestFacts};
 use weir_eventlog::{Journal, JournalError, StreamWriter};
+use weir_limits::Class;
 use weir_routing::{Alias, Priors};
 use weir_schemas::RequestId;
 
+use crate::admit::{self, Estimate};
 use crate::attempt::{self, Asked, Begun};
 use crate::clock::Moment;
 use crate::config::GatewayConfig;
-use crate::control::{Identity, KeysHandle};
+use crate::control::network::{Network, client_address};
+use crate::control::{ControlHandle, Identity};
 use crate::directory::{Directory, nearest};
 use crate::endpoints;
 use crate::error::Refusal;
 use crate::exchange::Exchange;
+use crate::labels::Labels;
 use crate::relay::{self, Reply};
 use crate::telemetry::Telemetry;
 use crate::trail::Trail;
@@ -42,7 +47,7 @@ pub(crate) struct Shared {
     pub(crate) config: GatewayConfig,
     pub(crate) directory: ArcSwap<Directory>,
     pub(crate) priors: ArcSwap<Priors>,
-    pub(crate) keys: KeysHandle,
+    pub(crate) control: ControlHandle,
     pub(crate) journal: Journal,
     pub(crate) telemetry: Telemetry,
     /// Places for connections.
@@ -72,7 +77,7 @@ impl Worker {
 /// Answers one HTTP request. Model calls go [`forward`]; the rest is answered on the spot.
 pub(crate) async fn answer(
     worker: Arc<Worker>,
-    client_ip: Arc<str>,
+    peer: IpAddr,
     request: Request<Incoming>,
 ) -> Result<Response<Reply>, Infallible> {
     let api = match *request.method() {
@@ -82,8 +87,9 @@ pub(crate) async fn answer(
     let Some(api) = api else {
         return Ok(endpoints::answer(&worker, &request));
     };
-    let mut exchange = begin(worker, api, client_ip, request.headers());
-    Ok(match forward(&mut exchange, api, request).await {
+    let client = client_of(&worker.shared.config, peer, request.headers());
+    let mut exchange = begin(worker, api, client, request.headers());
+    Ok(match forward(&mut exchange, api, client, request).await {
         Ok(begun) => relay::respond(exchange, begun),
         Err(refusal) => relay::refuse(exchange, api, refusal).await,
     })
@@ -92,16 +98,18 @@ pub(crate) async fn answer(
 async fn forward(
     exchange: &mut Exchange,
     api: ClientApi,
+    client: IpAddr,
     request: Request<Incoming>,
 ) -> Result<Begun, Refusal> {
     let worker = exchange.worker.clone();
     let shared = &worker.shared;
     let (head, body) = request.into_parts();
 
-    let identity = authenticate(&shared.keys, &head.headers, exchange.trail.arrived)?;
+    let identity = authenticate(&shared.control, &head.headers, exchange.trail.arrived)?;
     exchange.trail.identity = Some(identity.clone());
+    may_call(&shared.config, &identity, client)?;
 
-    admit(&shared.journal)?;
+    shared.journal.admit().map_err(Refusal::journal_full)?;
 
     let body = receive(&shared.config, &head.headers, body).await?;
     exchange.trail.request_bytes = body.len() as u64;
@@ -111,6 +119,8 @@ async fn forward(
 
     let directory = shared.directory.load_full();
     let alias = resolve(&directory, &identity, &facts.model)?;
+
+    admit(exchange, api, &identity, &head.headers, &facts)?;
 
     let request_id = exchange.trail.request_id.to_string();
     let request = ClientRequest {
@@ -125,8 +135,8 @@ async fn forward(
     let sticky = facts
         .user
         .as_deref()
-        .or(identity.user.as_deref())
-        .unwrap_or(&identity.key_id);
+        .or(identity.user())
+        .unwrap_or(identity.key_id());
     let asked = Asked {
         request,
         arrived: exchange.trail.arrived,
@@ -135,14 +145,10 @@ async fn forward(
     attempt::attempt(exchange, &directory, alias, &asked).await
 }
 
-fn begin(
-    worker: Arc<Worker>,
-    api: ClientApi,
-    client_ip: Arc<str>,
-    headers: &HeaderMap,
-) -> Exchange {
+fn begin(worker: Arc<Worker>, api: ClientApi, client: IpAddr, headers: &HeaderMap) -> Exchange {
     let arrived = Moment::now();
-    let mut trail = Trail::begin(new_request_id(arrived), arrived, client_ip);
+    let mut trail = Trail::begin(new_request_id(arrived), arrived, client.to_string().into());
+    trail.labels = Labels::from_headers(headers);
     trail.dialect = api.as_str();
     trail.client_request_id = text(headers, "x-request-id");
     trail.user_agent = text(headers, USER_AGENT.as_str());
@@ -172,16 +178,51 @@ fn trace_id(traceparent: &str) -> Option<String> {
     is_id.then(|| id.to_ascii_lowercase())
 }
 
+/// The address that the client has, behind the proxies that are trusted.
+fn client_of(config: &GatewayConfig, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
+    if config.trusted_proxies.is_empty() {
+        return peer.to_canonical();
+    }
+    let lines = headers.get_all("x-forwarded-for").into_iter();
+    let hops: Vec<&str> = lines.filter_map(|line| line.to_str().ok()).collect();
+    client_address(peer, Some(&hops.join(",")), &config.trusted_proxies)
+}
+
 pub(crate) fn authenticate(
-    keys: &KeysHandle,
+    control: &ControlHandle,
     headers: &HeaderMap,
     now: Moment,
-) -> Result<Arc<Identity>, Refusal> {
+) -> Result<Identity, Refusal> {
     let presented = presented_key(headers).ok_or_else(Refusal::key_missing)?;
-    keys.load()
+    control
         .authenticate(presented, now.unix_ms())
-        .cloned()
         .map_err(Refusal::key)
+}
+
+/// Whether the key may be used from there, and at this gateway.
+fn may_call(config: &GatewayConfig, identity: &Identity, client: IpAddr) -> Result<(), Refusal> {
+    let holds = |networks: &[Network]| {
+        networks.is_empty() || networks.iter().any(|network| network.contains(client))
+    };
+    let contact = identity.policy().contact.as_deref();
+    if !holds(identity.networks()) {
+        let list = format!("key {}", identity.key_id());
+        return Err(Refusal::address_not_allowed(client, &list, None, contact));
+    }
+    for access in &identity.policy().access {
+        if !holds(&access.networks) {
+            let list = format!("the access rule \"{}\"", access.id);
+            let contact = access.contact.as_deref().or(contact);
+            let rule = Some(access.id.as_str());
+            return Err(Refusal::address_not_allowed(client, &list, rule, contact));
+        }
+    }
+    match (&config.environment, identity.environment()) {
+        (Some(ours), Some(of_key)) if ours != of_key => {
+            Err(Refusal::wrong_environment(identity, ours))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The key as either family of SDKs sends it.
@@ -196,9 +237,39 @@ fn presented_key(headers: &HeaderMap) -> Option<&str> {
     }
 }
 
-/// Refuses while there is no room for the request's events.
-fn admit(journal: &Journal) -> Result<(), Refusal> {
-    journal.admit().map_err(Refusal::journal_full)
+/// Takes what the request needs from the limits and budgets that hold for it. The exchange gives
+/// it back.
+fn admit(
+    exchange: &mut Exchange,
+    api: ClientApi,
+    identity: &Identity,
+    headers: &HeaderMap,
+    facts: &RequestFacts,
+) -> Result<(), Refusal> {
+    let shared = &exchange.worker.shared;
+    exchange.trail.labels.add_body(facts);
+    let customer = exchange.trail.labels.customer.as_deref();
+    let subject = identity.subject(&facts.model, facts.user.as_deref(), customer);
+    let admitted = admit::admit(
+        identity,
+        &subject,
+        class(identity, headers),
+        &Estimate::of(api, facts, shared.config.output_tokens_assumed),
+        api.family(),
+        Moment::now().unix_us,
+    )?;
+    exchange.permit = Some(admitted.permit);
+    exchange.told = admitted.headers;
+    exchange.trail.limit_verdict = admitted.verdict;
+    Ok(())
+}
+
+/// Batch work says so, or its key does.
+fn class(identity: &Identity, headers: &HeaderMap) -> Class {
+    match headers.get("x-weir-priority") {
+        Some(priority) if priority == "batch" => Class::Batch,
+        _ => identity.class(),
+    }
 }
 
 /// Collects the request's body, which routing and retries need whole.
@@ -265,12 +336,14 @@ fn resolve<'a>(
     model: &str,
 ) -> Result<&'a Alias, Refusal> {
     let alias = directory.alias(model).ok_or_else(|| {
-        let usable = directory.names().filter(|name| identity.may_use(name));
+        let usable = directory
+            .names()
+            .filter(|name| identity.may_use(name).is_ok());
         Refusal::model_not_found(model, &nearest(model, usable))
     })?;
-    if !identity.may_use(model) {
-        return Err(Refusal::model_not_allowed(model, identity));
-    }
+    identity
+        .may_use(model)
+        .map_err(|denied| Refusal::model_not_allowed(model, identity, denied))?;
     Ok(alias)
 }
 

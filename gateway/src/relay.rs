@@ -98,6 +98,7 @@ pub(crate) async fn refuse(
 ) -> Response<Reply> {
     exchange.trail.status = refusal.status().as_u16();
     exchange.trail.failure = Some(refusal.failure());
+    exchange.trail.limit_verdict = refusal.rule().map(str::to_owned);
     let request_id = exchange.trail.request_id;
     let recorded = match exchange.finish() {
         Ok(appended) => appended.durable().await.map_err(Refusal::from),
@@ -118,6 +119,8 @@ pub(crate) fn respond(mut exchange: Exchange, begun: Begun) -> Response<Reply> {
     }
     let request_id = trail.request_id;
     let mut headers = passed_on(&begun.headers, begun.machine.keeps_length());
+    // What holds for the key says more than what holds for the provider's key.
+    headers.extend(std::mem::take(&mut exchange.told));
     if !begun.machine.keeps_length() {
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     }

@@ -5,7 +5,7 @@
 //! idle is first.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -22,9 +22,11 @@ use weir_eventlog::Journal;
 use weir_routing::Priors;
 
 use crate::config::GatewayConfig;
-use crate::control::KeysHandle;
+use crate::control::ControlHandle;
+use crate::control::network::Network;
 use crate::directory::Directory;
 use crate::pipeline::{self, Shared, Worker};
+use crate::proxy_protocol;
 use crate::telemetry::Telemetry;
 
 /// Pause after the kernel refused a connection, for example because no file descriptor was free.
@@ -39,7 +41,7 @@ const BACKLOG: i32 = 1024;
 pub struct GatewayOptions {
     pub config: GatewayConfig,
     pub directory: Directory,
-    pub keys: KeysHandle,
+    pub control: ControlHandle,
     pub journal: Journal,
 }
 
@@ -83,7 +85,7 @@ pub fn start(options: GatewayOptions) -> Result<GatewayHandle, StartError> {
         connections: Arc::new(Semaphore::new(options.config.connections_max)),
         directory: ArcSwap::from_pointee(options.directory),
         priors: ArcSwap::from_pointee(Priors::neutral()),
-        keys: options.keys,
+        control: options.control,
         telemetry: Telemetry::new(options.journal.clone()),
         journal: options.journal,
         stopped,
@@ -235,12 +237,34 @@ async fn accept_one(
     Ok((stream, peer, permit))
 }
 
-async fn serve(worker: Arc<Worker>, stream: TcpStream, peer: SocketAddr) {
+/// The address of whoever is behind the connection, as the proxy says it that is before them.
+async fn peer_address(
+    config: &GatewayConfig,
+    stream: &mut TcpStream,
+    peer: IpAddr,
+) -> io::Result<IpAddr> {
+    if !config.proxy_protocol {
+        return Ok(peer);
+    }
+    let is_trusted = |network: &Network| network.contains(peer);
+    if !config.trusted_proxies.iter().any(is_trusted) {
+        return Err(io::Error::other(
+            "it comes from none of [gateway] trusted_proxies",
+        ));
+    }
+    let timeout = Duration::from_millis(config.header_timeout_ms);
+    let read = tokio::time::timeout(timeout, proxy_protocol::read(stream));
+    Ok(read.await??.unwrap_or(peer))
+}
+
+async fn serve(worker: Arc<Worker>, mut stream: TcpStream, peer: SocketAddr) {
+    let address = match peer_address(&worker.shared.config, &mut stream, peer.ip()).await {
+        Ok(address) => address,
+        Err(error) => return tracing::warn!(%error, %peer, "refuse a connection"),
+    };
     let mut stopped = worker.shared.stopped.clone();
     let header_timeout = Duration::from_millis(worker.shared.config.header_timeout_ms);
-    let client_ip: Arc<str> = peer.ip().to_string().into();
-    let service =
-        service_fn(|request| pipeline::answer(worker.clone(), client_ip.clone(), request));
+    let service = service_fn(|request| pipeline::answer(worker.clone(), address, request));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(header_timeout)

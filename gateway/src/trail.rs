@@ -4,12 +4,13 @@
 
 use std::sync::Arc;
 
-use weir_schemas::event::{AttemptFinished, Caller, Candidate, Event, RequestFinished, Tags};
+use weir_schemas::event::{AttemptFinished, Caller, Candidate, Event, RequestFinished};
 use weir_schemas::{PicoUsd, RequestId, StreamId, Usage, UsageSource};
 
 use crate::clock::Moment;
 use crate::control::Identity;
 use crate::directory::Deployment;
+use crate::labels::Labels;
 
 /// Longest text of foreign origin that an event carries; the rest is cut.
 const TEXT_BYTES_MAX: usize = 512;
@@ -25,9 +26,11 @@ pub(crate) struct Trail {
     pub(crate) client_request_id: Option<String>,
     pub(crate) trace_id: Option<String>,
     pub(crate) user_agent: Option<String>,
-    pub(crate) identity: Option<Arc<Identity>>,
+    pub(crate) identity: Option<Identity>,
     /// User that the application named in the request; the key's own goes before.
     pub(crate) user: Option<String>,
+    /// Customer, feature and tags that the application named.
+    pub(crate) labels: Labels,
     pub(crate) alias: Option<String>,
     pub(crate) streamed: bool,
     pub(crate) request_bytes: u64,
@@ -40,6 +43,8 @@ pub(crate) struct Trail {
     pub(crate) overhead_us: Option<u64>,
     pub(crate) ttft_us: Option<u64>,
     pub(crate) response_bytes: u64,
+    /// Limit or budget that refused the request, or came close.
+    pub(crate) limit_verdict: Option<String>,
 }
 
 /// What ended a request early.
@@ -150,6 +155,7 @@ impl Trail {
             user_agent: None,
             identity: None,
             user: None,
+            labels: Labels::default(),
             alias: None,
             streamed: false,
             request_bytes: 0,
@@ -161,6 +167,7 @@ impl Trail {
             overhead_us: None,
             ttft_us: None,
             response_bytes: 0,
+            limit_verdict: None,
         }
     }
 
@@ -178,23 +185,23 @@ impl Trail {
     }
 
     fn caller(&self) -> Caller<'_> {
-        let Some(identity) = self.identity.as_deref() else {
+        let Some(identity) = &self.identity else {
             return Caller {
                 user: self.user.as_deref(),
                 ..Caller::default()
             };
         };
         Caller {
-            organisation: identity.organisation.as_deref(),
-            team: identity.team.as_deref(),
-            project: identity.project.as_deref(),
-            user: identity.user.as_deref().or(self.user.as_deref()),
-            key_id: Some(&identity.key_id),
-            environment: identity.environment.as_deref(),
-            tier: identity.tier.as_deref(),
-            customer: None,
-            feature: None,
-            tags: Tags::default(),
+            organisation: identity.organisation(),
+            team: identity.team(),
+            project: identity.project(),
+            user: identity.user().or(self.user.as_deref()),
+            key_id: Some(identity.key_id()),
+            environment: identity.environment(),
+            tier: identity.tier(),
+            customer: self.labels.customer.as_deref(),
+            feature: self.labels.feature.as_deref(),
+            tags: self.labels.tags(),
         }
     }
 
@@ -251,7 +258,7 @@ impl Trail {
                 .unwrap_or_default(),
             cache_verdict: None,
             guard_verdict: None,
-            limit_verdict: None,
+            limit_verdict: self.limit_verdict.as_deref().map(shorten),
         }
     }
 

@@ -116,7 +116,9 @@ fn the_example_and_the_schema_are_printed_and_agree() {
     assert_eq!(text(&checked.stdout), "valid: 2 providers, 1 aliases\n");
     let schema = json(&weir.run(&["config", "schema"]).unwrap());
     let sections = schema["properties"].as_object().unwrap();
-    for section in ["gateway", "eventlog", "store", "provider", "alias"] {
+    for section in [
+        "gateway", "control", "eventlog", "store", "provider", "alias",
+    ] {
         assert!(sections.contains_key(section), "{section}");
         assert!(
             text(&example).contains(&format!("[{section}]")),

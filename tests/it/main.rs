@@ -10,6 +10,7 @@
 mod architecture;
 mod audit;
 mod cli;
+mod governance;
 mod ingest;
 mod kafka_log;
 mod kill;

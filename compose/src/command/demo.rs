@@ -10,14 +10,14 @@ use anyhow::{Context as _, anyhow};
 use serde::{Deserialize, Serialize};
 use weir_gateway::Directory;
 use weir_gateway::config::{AliasConfig, ProviderConfig, TargetConfig};
-use weir_gateway::control::log::{ControlLog, path_in};
-use weir_gateway::control::{key, latest};
 use weir_loadtest::demo::{self, DemoHandle, DemoOptions, Member};
 use weir_loadtest::{FaultKind, FaultRule, MockHandle, MockOptions, MockProvider};
 
 use crate::cli::{Cli, KeyArgs};
+use crate::command::desk::Desk;
 use crate::command::{keys, settings};
 use crate::config::{Config, Loaded};
+use crate::parts::unix_ms;
 
 /// Who calls in the demo.
 struct User {
@@ -206,7 +206,9 @@ fn alias(name: &str, deployments: &[&str]) -> AliasConfig {
 /// The demo's keys, in the order of [`USERS`]: those of the last start, or new ones.
 pub(crate) fn keys(cli: &Cli, config: &Config) -> anyhow::Result<Vec<DemoKey>> {
     let path = cli.data_dir.join("demo").join("keys.json");
-    if let Some(kept) = kept_keys(cli, &path)? {
+    let mut desk = Desk::open(cli, config)?;
+    if let Some(kept) = kept_keys(&desk, &path) {
+        desk.close()?;
         return Ok(kept);
     }
     let mut made = Vec::new();
@@ -217,39 +219,33 @@ pub(crate) fn keys(cli: &Cli, config: &Config) -> anyhow::Result<Vec<DemoKey>> {
             environment: Some(user.environment.into()),
             ..KeyArgs::for_team(user.team)
         };
-        let (key, record) = keys::new_key(&args)?;
-        keys::write(cli, config, None, &record)?;
+        let (key, _) = keys::make(&mut desk, &args)?;
         made.push(DemoKey {
             team: user.team.into(),
             user: user.name.into(),
             key,
         });
     }
+    desk.close()?;
     keep_keys(&path, &made).with_context(|| format!("write {}", path.display()))?;
     Ok(made)
 }
 
 /// `None` if there are none, or not all of them work any more.
-fn kept_keys(cli: &Cli, path: &Path) -> anyhow::Result<Option<Vec<DemoKey>>> {
-    let Ok(text) = fs::read_to_string(path) else {
-        return Ok(None);
-    };
-    let Ok(kept) = serde_json::from_str::<Vec<DemoKey>>(&text) else {
-        return Ok(None);
-    };
-    let records = latest(ControlLog::new(path_in(&cli.data_dir)).records()?);
+fn kept_keys(desk: &Desk, path: &Path) -> Option<Vec<DemoKey>> {
+    let text = fs::read_to_string(path).ok()?;
+    let kept: Vec<DemoKey> = serde_json::from_str(&text).ok()?;
+    let hash_key = &desk.control.hash_key;
     let works = |kept: &DemoKey| {
-        let hash = key::hash(&kept.key);
-        records
-            .iter()
-            .any(|record| Some(record.hash) == hash && record.revoked_ms.is_none())
+        let found = desk.snapshot.authenticate(hash_key, &kept.key, unix_ms());
+        found.is_ok()
     };
     let whole = kept.len() == USERS.len()
         && kept
             .iter()
             .zip(&USERS)
             .all(|(key, user)| key.team == user.team && key.user == user.name);
-    Ok((whole && kept.iter().all(works)).then_some(kept))
+    (whole && kept.iter().all(works)).then_some(kept)
 }
 
 fn keep_keys(path: &Path, keys: &[DemoKey]) -> anyhow::Result<()> {

@@ -13,7 +13,6 @@ use std::time::{Duration, Instant};
 use http::Uri;
 use serde::Serialize;
 use weir_gateway::config::ProviderConfig;
-use weir_gateway::control::latest;
 use weir_gateway::control::log::{ControlLog, path_in};
 use weir_schemas::clickhouse::MIGRATIONS;
 use weir_store::{Store, StoreError};
@@ -247,12 +246,13 @@ fn sync_time(dir: &Path) -> io::Result<Duration> {
 
 fn keys(data_dir: &Path) -> Finding {
     let check = check("virtual keys");
-    let records = match ControlLog::new(path_in(data_dir)).records() {
-        Ok(records) => latest(records),
+    let snapshot = match ControlLog::new(path_in(data_dir)).snapshot() {
+        Ok(snapshot) => snapshot,
         Err(error) => return check.fail(error.to_string(), "see the message"),
     };
     let now_ms = unix_ms();
     let works = |expires: Option<u64>| expires.is_none_or(|expires_ms| expires_ms > now_ms);
+    let records: Vec<_> = snapshot.keys().iter().map(|key| key.record()).collect();
     let active = records
         .iter()
         .filter(|key| key.revoked_ms.is_none() && works(key.expires_ms));

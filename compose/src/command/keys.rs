@@ -5,17 +5,17 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
 use serde_json::{Value, json};
-use weir_eventlog::Journal;
-use weir_gateway::control::key;
-use weir_gateway::control::log::{ControlLog, path_in};
-use weir_gateway::control::{KeyRecord, latest};
-use weir_schemas::event::{ControlChanged, Event};
-use weir_schemas::{RequestId, StreamId};
+use weir_gateway::control::key::{self, KeyId};
+use weir_gateway::control::record::{
+    BudgetRecord, Change, KeyRecord, LimitRecord, PreviousKey, Priority, Record, Scope,
+};
+use weir_schemas::RequestId;
 
 use crate::cli::{Cli, KeyArgs, KeysCommand};
+use crate::command::desk::{Desk, print};
 use crate::command::settings;
 use crate::config::Config;
-use crate::parts::unix_ms;
+use crate::parts::{control, unix_ms};
 
 const MS_PER_DAY: u64 = 24 * 60 * 60 * 1000;
 
@@ -23,6 +23,7 @@ pub(crate) fn run(cli: &Cli, command: &KeysCommand) -> anyhow::Result<ExitCode> 
     match command {
         KeysCommand::Create(args) => create(cli, args),
         KeysCommand::List { json } => list(cli, *json),
+        KeysCommand::Rotate { id, grace, json } => rotate(cli, id, grace.0, *json),
         KeysCommand::Revoke { id, json } => revoke(cli, id, *json),
     }?;
     Ok(ExitCode::SUCCESS)
@@ -30,48 +31,53 @@ pub(crate) fn run(cli: &Cli, command: &KeysCommand) -> anyhow::Result<ExitCode> 
 
 fn create(cli: &Cli, args: &KeyArgs) -> anyhow::Result<()> {
     let config = settings(cli)?;
+    check_models(&config, "--models", &args.models)?;
+    check_models(&config, "--models-denied", &args.models_denied)?;
+    let mut desk = Desk::open(cli, &config)?;
+    let (key, record) = make(&mut desk, args)?;
+    desk.close()?;
+    show_new(&key, &record, args.json)
+}
+
+/// A pattern cannot be checked, and neither can a name where nothing is configured.
+fn check_models(config: &Config, option: &str, models: &[String]) -> anyhow::Result<()> {
     let known: Vec<&str> = config
         .aliases
         .iter()
         .map(|alias| alias.name.as_str())
         .collect();
-    for model in &args.models {
-        if !known.is_empty() && !known.contains(&model.as_str()) {
+    for model in models {
+        if !known.is_empty() && !model.ends_with('*') && !known.contains(&model.as_str()) {
             bail!(
-                "--models: there is no alias \"{model}\" (known: {})",
+                "{option}: there is no alias \"{model}\" (known: {})",
                 known.join(", ")
             );
         }
     }
-    let (key, record) = new_key(args)?;
-    write(cli, &config, None, &record)?;
-    let mut out = std::io::stdout();
-    if args.json {
-        let mut shown = public(&record);
-        shown["key"] = Value::String(key);
-        writeln!(out, "{shown}")?;
-    } else {
-        writeln!(out, "{key}")?;
-        eprintln!(
-            "key {} of team {}: keep it now, it is not shown again",
-            record.id, args.team
-        );
-    }
     Ok(())
 }
 
-/// Makes a key that nobody knows of yet.
-pub(crate) fn new_key(args: &KeyArgs) -> anyhow::Result<(String, KeyRecord)> {
+fn show_new(key: &str, record: &KeyRecord, json: bool) -> anyhow::Result<()> {
+    if json {
+        let mut shown = public(record);
+        shown["key"] = Value::String(key.to_owned());
+        return print(&shown);
+    }
+    writeln!(std::io::stdout(), "{key}")?;
+    eprintln!(
+        "key {} of team {}: keep it now, it is not shown again",
+        record.id,
+        record.team.as_deref().unwrap_or("-")
+    );
+    Ok(())
+}
+
+/// Makes a key, and the limit and the budget that it is to have.
+pub(crate) fn make(desk: &mut Desk, args: &KeyArgs) -> anyhow::Result<(String, KeyRecord)> {
     let key = key::generate()?;
     let created_ms = unix_ms();
+    let id = RequestId::new(created_ms, rand::random()).as_uuid();
     let record = KeyRecord {
-        id: format!(
-            "key_{}",
-            RequestId::new(created_ms, rand::random())
-                .as_uuid()
-                .simple()
-        ),
-        hash: key::hash(&key).context("hash the new key")?,
         organisation: args.organisation.clone(),
         team: Some(args.team.clone()),
         project: args.project.clone(),
@@ -79,86 +85,72 @@ pub(crate) fn new_key(args: &KeyArgs) -> anyhow::Result<(String, KeyRecord)> {
         environment: args.environment.clone(),
         tier: args.tier.clone(),
         models: args.models.clone(),
-        created_ms,
+        models_denied: args.models_denied.clone(),
+        networks: args.networks.clone(),
+        class: if args.batch {
+            Priority::Batch
+        } else {
+            Priority::Interactive
+        },
         expires_ms: args.expires_days.map(|days| created_ms + days * MS_PER_DAY),
-        revoked_ms: None,
+        ..KeyRecord::new(
+            KeyId(id.as_u128()),
+            desk.control
+                .hash_key
+                .hash(&key)
+                .context("hash the new key")?,
+            created_ms,
+        )
     };
+    // The rules first: a key that works must not do so without them.
+    for rule in rules_of(args, &record) {
+        desk.set(rule)?;
+    }
+    desk.change("create", Change::set(Record::Key(record.clone())))?;
     Ok((key, record))
 }
 
-/// Records the change as an event, then makes it. A crash in between leaves an audit row of a
-/// change that did not happen, and never a change without its audit row.
-pub(crate) fn write(
-    cli: &Cli,
-    config: &Config,
-    before: Option<&KeyRecord>,
-    after: &KeyRecord,
-) -> anyhow::Result<()> {
-    let journal = Journal::open(config.eventlog.journal_options(&cli.data_dir, "cli"))
-        .context("open the event journal")?;
-    let stream = journal.open_stream(0).context("open an event stream")?;
-    let (before_json, after_json) = (
-        before.map(|b| public(b).to_string()),
-        public(after).to_string(),
-    );
-    let actor = actor();
-    let event = Event::ControlChanged(ControlChanged {
-        stream: StreamId::from_bytes([0; 16]),
-        seq: 0,
-        ts_us: unix_ms() * 1000,
-        change_id: RequestId::new(unix_ms(), rand::random()),
-        actor: &actor,
-        action: match (before, after.revoked_ms) {
-            (None, _) => "create",
-            (Some(_), Some(_)) => "revoke",
-            (Some(_), None) => "update",
-        },
-        object_kind: "key",
-        object_id: &after.id,
-        before: before_json.as_deref(),
-        after: Some(&after_json),
+/// The key's own limit and budget, named after it.
+fn rules_of(args: &KeyArgs, record: &KeyRecord) -> Vec<Record> {
+    let id = record.id.to_string();
+    let scope = Scope {
+        key: Some(id.clone()),
+        ..Scope::default()
+    };
+    let limit = args.rpm.map(|requests_per_minute| {
+        Record::Limit(LimitRecord {
+            id: id.clone(),
+            scope: scope.clone(),
+            per: Vec::new(),
+            requests_per_minute: Some(requests_per_minute),
+            tokens_per_minute: None,
+            concurrency: None,
+            overrides: Vec::new(),
+        })
     });
-    // Dropped here: what is written is in the log, and the stream is closed next.
-    let _ = stream.append(&mut [event]).context("record the change")?;
-    stream.close().context("close the event stream")?;
-    ControlLog::new(path_in(&cli.data_dir)).append(after)?;
-    Ok(())
-}
-
-/// Who is at the keyboard, as far as the system knows.
-fn actor() -> String {
-    let named = ["SUDO_USER", "USER"]
-        .into_iter()
-        .find_map(|name| std::env::var(name).ok());
-    let user = named.unwrap_or_else(|| format!("uid {}", rustix::process::getuid().as_raw()));
-    format!("cli:{user}")
+    let budget = args.budget.as_ref().map(|budget| {
+        Record::Budget(BudgetRecord {
+            id: id.clone(),
+            scope: scope.clone(),
+            ..budget.record()
+        })
+    });
+    limit.into_iter().chain(budget).collect()
 }
 
 /// A key as everybody may see it.
 fn public(record: &KeyRecord) -> Value {
-    json!({
-        "id": record.id,
-        "organisation": record.organisation,
-        "team": record.team,
-        "project": record.project,
-        "user": record.user,
-        "environment": record.environment,
-        "tier": record.tier,
-        "models": record.models,
-        "created_ms": record.created_ms,
-        "expires_ms": record.expires_ms,
-        "revoked_ms": record.revoked_ms,
-    })
+    Record::Key(record.clone()).public()
 }
 
 fn list(cli: &Cli, json: bool) -> anyhow::Result<()> {
-    let records = latest(ControlLog::new(path_in(&cli.data_dir)).records()?);
-    let mut out = std::io::stdout();
+    let snapshot = control(&settings(cli)?, &cli.data_dir)?.snapshot()?;
+    let records: Vec<KeyRecord> = snapshot.keys().iter().map(|key| key.record()).collect();
     if json {
         let shown: Vec<Value> = records.iter().map(public).collect();
-        writeln!(out, "{}", Value::Array(shown))?;
-        return Ok(());
+        return print(&Value::Array(shown));
     }
+    let mut out = std::io::stdout();
     let shown = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".into());
     writeln!(
         out,
@@ -180,7 +172,7 @@ fn list(cli: &Cli, json: bool) -> anyhow::Result<()> {
         writeln!(
             out,
             "{:<36}  {state:<8}  {:<16}  {:<16}  {:<16}  {models}",
-            record.id,
+            record.id.to_string(),
             shown(&record.team),
             shown(&record.project),
             shown(&record.user)
@@ -189,24 +181,53 @@ fn list(cli: &Cli, json: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn revoke(cli: &Cli, id: &str, json: bool) -> anyhow::Result<()> {
-    let config = settings(cli)?;
-    let records = latest(ControlLog::new(path_in(&cli.data_dir)).records()?);
-    let Some(before) = records.iter().find(|record| record.id == id) else {
+/// The record of a key that somebody named.
+fn named(desk: &Desk, id: &str) -> anyhow::Result<KeyRecord> {
+    let key = id.parse().ok().and_then(|id| desk.snapshot.key(id));
+    let Some(key) = key else {
         bail!("there is no key {id}; `weir keys list` shows them");
     };
+    Ok(key.record())
+}
+
+fn rotate(cli: &Cli, id: &str, grace_ms: u64, json: bool) -> anyhow::Result<()> {
+    let mut desk = Desk::open(cli, &settings(cli)?)?;
+    let before = named(&desk, id)?;
+    if before.revoked_ms.is_some() {
+        bail!("key {id} was revoked; `weir keys create` makes another one");
+    }
+    let key = key::generate()?;
+    let after = KeyRecord {
+        hash: desk
+            .control
+            .hash_key
+            .hash(&key)
+            .context("hash the new key")?,
+        previous: (grace_ms > 0).then(|| PreviousKey {
+            hash: before.hash,
+            until_ms: unix_ms() + grace_ms,
+        }),
+        ..before
+    };
+    desk.change("rotate", Change::set(Record::Key(after.clone())))?;
+    desk.close()?;
+    show_new(&key, &after, json)
+}
+
+fn revoke(cli: &Cli, id: &str, json: bool) -> anyhow::Result<()> {
+    let mut desk = Desk::open(cli, &settings(cli)?)?;
+    let before = named(&desk, id)?;
     if before.revoked_ms.is_none() {
         let after = KeyRecord {
             revoked_ms: Some(unix_ms()),
-            ..before.clone()
+            ..before
         };
-        write(cli, &config, Some(before), &after)?;
+        desk.change("revoke", Change::set(Record::Key(after)))?;
     }
-    let mut out = std::io::stdout();
+    desk.close()?;
     if json {
-        writeln!(out, "{}", json!({ "id": id, "revoked": true }))?;
-    } else {
-        writeln!(out, "revoked {id}")?;
+        return print(&json!({ "id": id, "revoked": true }));
     }
+    writeln!(std::io::stdout(), "revoked {id}")?;
     Ok(())
 }

@@ -4,9 +4,11 @@ pub(crate) mod audit;
 mod bench;
 mod config;
 mod demo;
+mod desk;
 mod doctor;
 mod keys;
 mod mock_provider;
+mod rules;
 mod serve;
 mod sql;
 mod up;
@@ -26,6 +28,12 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Ingestor => serve::ingestor(&cli),
         Command::Store { supervised } => serve::store(&cli, *supervised),
         Command::Keys(command) => keys::run(&cli, command),
+        Command::Teams(command) => rules::run(&cli, command),
+        Command::Limits(command) => rules::run(&cli, command),
+        Command::Budgets(command) => rules::run(&cli, command),
+        Command::Access(command) => rules::run(&cli, command),
+        Command::Tokens(command) => rules::tokens(&cli, command),
+        Command::Apply(args) => rules::apply(&cli, args),
         Command::Sql(args) => sql::run(&cli, args),
         Command::Audit(command) => audit::run(&cli, command),
         Command::Rollups(command) => audit::rollups(&cli, command),

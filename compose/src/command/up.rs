@@ -9,11 +9,10 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use weir_gateway::control::latest;
-use weir_gateway::control::log::{ControlLog, path_in};
 
 use crate::cli::{Cli, KeyArgs};
 use crate::command::demo::{self, Demo};
+use crate::command::desk::Desk;
 use crate::command::{config_path, configuration, keys};
 use crate::config::{Config, EventlogKind, StoreKind};
 use crate::parts::{EmbeddedStore, Gateway, Signals, start_ingestor};
@@ -70,13 +69,13 @@ pub(crate) fn run(cli: &Cli, demo: bool) -> anyhow::Result<ExitCode> {
 
 /// A key to begin with, if there is none and there is something to call.
 fn first_key(cli: &Cli, config: &Config) -> anyhow::Result<Option<String>> {
-    let has_keys = !latest(ControlLog::new(path_in(&cli.data_dir)).records()?).is_empty();
-    if has_keys || config.aliases.is_empty() {
-        return Ok(None);
-    }
-    let (key, record) = keys::new_key(&KeyArgs::for_team("default"))?;
-    keys::write(cli, config, None, &record)?;
-    Ok(Some(key))
+    let mut desk = Desk::open(cli, config)?;
+    let wanted = desk.snapshot.keys().is_empty() && !config.aliases.is_empty();
+    let key = wanted
+        .then(|| keys::make(&mut desk, &KeyArgs::for_team("default")))
+        .transpose()?;
+    desk.close()?;
+    Ok(key.map(|(key, _)| key))
 }
 
 /// Says what runs where, with lines that work as they are pasted.

@@ -38,7 +38,7 @@ pub use permit::{Actual, HEARING_US, Permit};
 pub use pool::{Observed, Pool, PoolBusy, PoolUse};
 pub use rate::{Bucket, RateSpec, Reading, TooFast};
 pub use slots::{Slots, TooMany};
-pub use window::{BadWindow, Span, Window, WindowKind, Zone};
+pub use window::{BadWindow, Span, Window, WindowKind, Zone, rfc3339};
 
 /// Who goes first when there is not enough for all.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]

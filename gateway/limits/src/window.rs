@@ -169,6 +169,15 @@ impl Window {
     }
 }
 
+/// A moment as RFC 3339 writes it, in UTC and to the second. Empty for one that no calendar has.
+#[must_use]
+pub fn rfc3339(at_ms: u64) -> String {
+    i64::try_from(at_ms / 1000)
+        .ok()
+        .and_then(|seconds| Timestamp::from_second(seconds).ok())
+        .map_or_else(String::new, |at| at.to_string())
+}
+
 /// A rolling window is counted in this many slots, of which the oldest counts whole: a budget may
 /// come free up to one slot late, and never early.
 pub(crate) const ROLLING_SLOTS: u64 = 60;

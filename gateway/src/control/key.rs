@@ -1,62 +1,238 @@
 //! The text of a virtual key: `weir_`, 43 characters that hold 256 random bits, and 6 that check
 //! them, so that a scanner recognises a leaked key and a mistyped one is told from an unknown one.
+//! Admin tokens are the same behind `weir_admin_`.
 
 use std::fmt;
+use std::fs::OpenOptions;
+use std::hash::{Hash, Hasher};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
 
-use ring::digest::{SHA256, digest};
+use ring::hmac::{self, HMAC_SHA256};
 use ring::rand::{SecureRandom as _, SystemRandom};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-const PREFIX: &str = "weir_";
+const KEY_PREFIX: &str = "weir_";
+const TOKEN_PREFIX: &str = "weir_admin_";
 const SECRET_CHARS: usize = 43;
 const CHECK_CHARS: usize = 6;
 const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+/// Fewest bytes of a secret that keys are hashed with.
+const HASH_SECRET_BYTES_MIN: usize = 32;
 
-/// SHA-256 of a key. A key has 256 random bits, so no slower hash would make it harder to guess.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+/// HMAC-SHA-256 of a key. A key has 256 random bits, so no slower hash would make it harder to
+/// guess; the secret keeps whoever reads the control log from telling whether a key is in it.
+///
+/// Comparing two takes the same time wherever they differ.
+#[derive(Clone, Copy)]
 pub struct KeyHash([u8; 32]);
+
+impl PartialEq for KeyHash {
+    fn eq(&self, other: &Self) -> bool {
+        let pairs = self.0.iter().zip(&other.0);
+        let unlike = pairs.fold(0, |unlike, (ours, theirs)| unlike | (ours ^ theirs));
+        std::hint::black_box(unlike) == 0
+    }
+}
+
+impl Eq for KeyHash {}
+
+impl Hash for KeyHash {
+    /// It is a hash already.
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let [a, b, c, d, e, f, g, h, ..] = self.0;
+        state.write_u64(u64::from_le_bytes([a, b, c, d, e, f, g, h]));
+    }
+}
+
+/// The secret that keys are hashed with.
+pub struct HashKey(hmac::Key);
+
+impl fmt::Debug for HashKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("HashKey")
+    }
+}
+
+/// The secret that keys are hashed with could not be had.
+#[derive(Debug, thiserror::Error)]
+pub enum HashKeyError {
+    #[error("{action} {path}, the secret that keys are hashed with: {source}")]
+    File {
+        action: &'static str,
+        path: PathBuf,
+        source: io::Error,
+    },
+    #[error(
+        "the secret that keys are hashed with has {bytes} bytes; it needs at least {HASH_SECRET_BYTES_MIN}"
+    )]
+    Short { bytes: usize },
+    #[error(transparent)]
+    NoRandomness(#[from] NoRandomness),
+}
+
+impl HashKey {
+    pub fn new(secret: &[u8]) -> Result<Self, HashKeyError> {
+        if secret.len() < HASH_SECRET_BYTES_MIN {
+            return Err(HashKeyError::Short {
+                bytes: secret.len(),
+            });
+        }
+        Ok(Self(hmac::Key::new(HMAC_SHA256, secret)))
+    }
+
+    /// The secret of a data directory, which is made when it is first asked for.
+    pub fn in_dir(data_dir: &Path) -> Result<Self, HashKeyError> {
+        let dir = data_dir.join("control");
+        let path = dir.join("hash.key");
+        let failed = |action: &'static str| {
+            let path = path.clone();
+            move |source| HashKeyError::File {
+                action,
+                path,
+                source,
+            }
+        };
+        let made = std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&dir);
+        made.map_err(failed("make the directory of"))?;
+        if !path.exists() {
+            let mut secret = [0; HASH_SECRET_BYTES_MIN];
+            SystemRandom::new()
+                .fill(&mut secret)
+                .map_err(|_| NoRandomness)?;
+            write_once(&dir, &path, &secret).map_err(failed("write"))?;
+        }
+        Self::new(&std::fs::read(&path).map_err(failed("read"))?)
+    }
+
+    /// The hash of a key or token; `None` for a text that cannot be one.
+    #[must_use]
+    pub fn hash(&self, text: &str) -> Option<KeyHash> {
+        let prefix = if text.starts_with(TOKEN_PREFIX) {
+            TOKEN_PREFIX
+        } else {
+            KEY_PREFIX
+        };
+        let body = text.strip_prefix(prefix)?;
+        let is_whole = body.len() == SECRET_CHARS + CHECK_CHARS
+            && body.bytes().all(|byte| byte.is_ascii_alphanumeric());
+        if !is_whole {
+            return None;
+        }
+        let (secret, checked) = body.split_at(SECRET_CHARS);
+        (check(secret) == checked.as_bytes()).then(|| self.sign(text.as_bytes()))
+    }
+
+    /// Tells one secret from another without giving either away.
+    #[must_use]
+    pub fn fingerprint(&self) -> String {
+        self.sign(b"fingerprint").to_string()[..16].to_owned()
+    }
+
+    fn sign(&self, bytes: &[u8]) -> KeyHash {
+        let mut hash = [0; 32];
+        hash.copy_from_slice(hmac::sign(&self.0, bytes).as_ref());
+        KeyHash(hash)
+    }
+}
+
+/// Of two processes that make the file at once, both get the same one.
+fn write_once(dir: &Path, path: &Path, secret: &[u8]) -> io::Result<()> {
+    let unfinished = dir.join(format!("hash.key.{}", std::process::id()));
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&unfinished)?;
+    file.write_all(secret)?;
+    file.sync_all()?;
+    let linked = std::fs::hard_link(&unfinished, path);
+    std::fs::remove_file(&unfinished)?;
+    match linked {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Id of a virtual key: `key_` and 32 hexadecimal digits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct KeyId(pub u128);
+
+impl fmt::Display for KeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "key_{:032x}", self.0)
+    }
+}
+
+impl std::str::FromStr for KeyId {
+    type Err = NotAKeyId;
+
+    fn from_str(text: &str) -> Result<Self, NotAKeyId> {
+        let digits = text.strip_prefix("key_").ok_or(NotAKeyId)?;
+        let is_hex = digits.len() == 32 && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let number = u128::from_str_radix(digits, 16).map_err(|_| NotAKeyId)?;
+        is_hex.then_some(Self(number)).ok_or(NotAKeyId)
+    }
+}
+
+impl Serialize for KeyId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for KeyId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(de::Error::custom)
+    }
+}
+
+/// A text that is no key's id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a key's id is key_ and 32 hexadecimal digits, as `weir keys list` shows it")]
+pub struct NotAKeyId;
 
 /// The system gave no random bytes.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error("the system gave no random bytes")]
 pub struct NoRandomness;
 
-/// Makes a new key.
+/// Makes a new virtual key.
 pub fn generate() -> Result<String, NoRandomness> {
-    let mut key = String::with_capacity(PREFIX.len() + SECRET_CHARS + CHECK_CHARS);
-    key.push_str(PREFIX);
+    generate_with(KEY_PREFIX)
+}
+
+/// Makes a new admin token.
+pub fn generate_token() -> Result<String, NoRandomness> {
+    generate_with(TOKEN_PREFIX)
+}
+
+fn generate_with(prefix: &str) -> Result<String, NoRandomness> {
+    let chars = prefix.len() + SECRET_CHARS;
+    let mut key = String::with_capacity(chars + CHECK_CHARS);
+    key.push_str(prefix);
     let random = SystemRandom::new();
-    while key.len() < PREFIX.len() + SECRET_CHARS {
+    while key.len() < chars {
         let mut bytes = [0; 64];
         random.fill(&mut bytes).map_err(|_| NoRandomness)?;
         // Bytes from 248 up are left out, so that each character is equally likely.
         let even = bytes.iter().filter(|byte| **byte < 248);
-        let room = PREFIX.len() + SECRET_CHARS - key.len();
+        let room = chars - key.len();
         key.extend(
             even.take(room)
                 .map(|byte| char::from(ALPHABET[usize::from(byte % 62)])),
         );
     }
-    let check = check(&key[PREFIX.len()..]);
+    let check = check(&key[prefix.len()..]);
     key.extend(check.map(char::from));
     Ok(key)
-}
-
-/// The hash of a key; `None` for a text that cannot be one.
-#[must_use]
-pub fn hash(key: &str) -> Option<KeyHash> {
-    let body = key.strip_prefix(PREFIX)?;
-    if body.len() != SECRET_CHARS + CHECK_CHARS || !body.bytes().all(|b| b.is_ascii_alphanumeric())
-    {
-        return None;
-    }
-    let (secret, checked) = body.split_at(SECRET_CHARS);
-    if check(secret) != checked.as_bytes() {
-        return None;
-    }
-    let mut bytes = [0; 32];
-    bytes.copy_from_slice(digest(&SHA256, key.as_bytes()).as_ref());
-    Some(KeyHash(bytes))
 }
 
 /// CRC-32C of the secret, in six characters.

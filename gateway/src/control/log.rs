@@ -1,6 +1,6 @@
 //! The control log of one machine: a file that is only ever appended to.
 //!
-//! Each record is a line: its CRC-32C in hexadecimal, a space, JSON. An append happens under a lock
+//! Each change is a line: its CRC-32C in hexadecimal, a space, JSON. An append happens under a lock
 //! on the file and is on disk when it returns. A line that a crash left unfinished is cut off by
 //! the next append; readers wait before it.
 
@@ -9,7 +9,8 @@ use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
-use super::KeyRecord;
+use super::Snapshot;
+use super::record::Change;
 
 /// The control log could not be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -22,14 +23,14 @@ pub enum LogError {
     },
     #[error(
         "the control log {path} is damaged at byte {offset}: {reason}; restore it from a copy, \
-         or cut it off there and make the keys behind it anew"
+         or cut it off there and make what stood behind it anew"
     )]
     Damaged {
         path: PathBuf,
         offset: u64,
         reason: String,
     },
-    #[error("write a control record: {0}")]
+    #[error("write a control change: {0}")]
     Encode(#[from] serde_json::Error),
     #[error("start the thread that follows the control log: {0}")]
     Thread(#[source] io::Error),
@@ -46,9 +47,9 @@ impl ControlLog {
         Self { path: path.into() }
     }
 
-    /// Appends a record. When this returns, every gateway that follows the log will see it.
-    pub fn append(&self, record: &KeyRecord) -> Result<(), LogError> {
-        let json = serde_json::to_string(record)?;
+    /// Appends a change. When this returns, every gateway that follows the log will see it.
+    pub fn append(&self, change: &Change) -> Result<(), LogError> {
+        let json = serde_json::to_string(change)?;
         let line = format!("{:08x} {json}\n", crc32c::crc32c(json.as_bytes()));
         self.append_line(&line).map_err(|source| LogError::File {
             action: "append to",
@@ -79,11 +80,18 @@ impl ControlLog {
         Ok(())
     }
 
-    /// All records, oldest first.
-    pub fn records(&self) -> Result<Vec<KeyRecord>, LogError> {
-        let mut records = Vec::new();
-        self.reader().read(|record| records.push(record))?;
-        Ok(records)
+    /// All changes, oldest first.
+    pub fn changes(&self) -> Result<Vec<Change>, LogError> {
+        let mut changes = Vec::new();
+        self.reader().read(|change| changes.push(change))?;
+        Ok(changes)
+    }
+
+    /// Everything as it stands now.
+    pub fn snapshot(&self) -> Result<Snapshot, LogError> {
+        let mut snapshot = Snapshot::default();
+        snapshot.apply(self.changes()?);
+        Ok(snapshot)
     }
 
     #[must_use]
@@ -110,8 +118,8 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// Hands over every record that is new.
-    pub fn read(&mut self, mut take: impl FnMut(KeyRecord)) -> Result<Read, LogError> {
+    /// Hands over every change that is new.
+    pub fn read(&mut self, mut take: impl FnMut(Change)) -> Result<Read, LogError> {
         let news = self.news().map_err(|source| LogError::File {
             action: "read",
             path: self.path.clone(),
@@ -150,7 +158,7 @@ impl Reader {
     }
 }
 
-fn parse(line: &[u8]) -> Result<KeyRecord, String> {
+fn parse(line: &[u8]) -> Result<Change, String> {
     let line = std::str::from_utf8(line).map_err(|error| error.to_string())?;
     let (crc, json) = line.split_once(' ').ok_or("the line has no checksum")?;
     let crc = u32::from_str_radix(crc, 16).map_err(|_| "the line has no checksum")?;
@@ -180,61 +188,48 @@ pub fn path_in(data_dir: &Path) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::key;
+    use crate::control::record::Kind;
 
-    fn record(id: &str) -> KeyRecord {
-        KeyRecord {
-            id: id.into(),
-            hash: key::hash(&key::generate().unwrap()).unwrap(),
-            organisation: None,
-            team: Some("growth".into()),
-            project: None,
-            user: None,
-            environment: Some("prod".into()),
-            tier: None,
-            models: vec!["fast-chat".into()],
-            created_ms: 1,
-            expires_ms: None,
-            revoked_ms: None,
-        }
+    fn change(id: &str) -> Change {
+        Change::gone(Kind::Limit, id.into())
     }
 
     #[test]
-    fn records_read_back_in_order() {
+    fn changes_read_back_in_order() {
         let dir = tempfile::tempdir().unwrap();
         let log = ControlLog::new(path_in(dir.path()));
-        assert!(log.records().unwrap().is_empty());
-        let written = [record("a"), record("b"), record("a")];
+        assert!(log.changes().unwrap().is_empty());
+        let written = [change("a"), change("b"), change("a")];
         written
             .iter()
-            .for_each(|record| log.append(record).unwrap());
-        assert_eq!(log.records().unwrap(), written);
+            .for_each(|change| log.append(change).unwrap());
+        assert_eq!(log.changes().unwrap(), written);
     }
 
     #[test]
     fn an_unfinished_line_is_not_read_and_is_cut_off_by_the_next_append() {
         let dir = tempfile::tempdir().unwrap();
         let log = ControlLog::new(dir.path().join("control.log"));
-        let (first, second) = (record("a"), record("b"));
+        let (first, second) = (change("a"), change("b"));
         log.append(&first).unwrap();
         let whole = std::fs::read(&log.path).unwrap();
         for cut in 1..whole.len() {
             std::fs::write(&log.path, [whole.as_slice(), &whole[..cut]].concat()).unwrap();
-            assert_eq!(log.records().unwrap().len(), 1, "cut at {cut}");
+            assert_eq!(log.changes().unwrap().len(), 1, "cut at {cut}");
         }
         log.append(&second).unwrap();
-        assert_eq!(log.records().unwrap(), [first, second]);
+        assert_eq!(log.changes().unwrap(), [first, second]);
     }
 
     #[test]
     fn damage_is_named_with_its_place() {
         let dir = tempfile::tempdir().unwrap();
         let log = ControlLog::new(dir.path().join("control.log"));
-        log.append(&record("a")).unwrap();
+        log.append(&change("a")).unwrap();
         let mut bytes = std::fs::read(&log.path).unwrap();
         bytes[20] ^= 1;
         std::fs::write(&log.path, bytes).unwrap();
-        let message = log.records().unwrap_err().to_string();
+        let message = log.changes().unwrap_err().to_string();
         assert!(
             message.contains("byte 0") && message.contains("checksum"),
             "{message}"

@@ -1,172 +1,111 @@
-//! Who may call: virtual keys, kept in a log of their own and held in memory.
+//! Who may call, and how much: keys and rules, kept in a log of their own and held in memory.
 //!
-//! The way through: `weir keys create` appends a [`KeyRecord`] to the [`log`]; every gateway
-//! follows the log and holds what it says as a [`Keys`] snapshot; a request reads the snapshot
-//! once. No request waits for the log, and a gateway that cannot read it goes on with what it has.
+//! The way through: whoever changes something writes a [`record::Change`] to the control log, with
+//! an event beside it ([`change`]); every gateway follows the log and holds what it says as a
+//! [`Snapshot`]; a request reads the snapshot once. No request waits for the log, and a gateway
+//! that cannot read it goes on with what it has.
 
+pub mod change;
 pub mod key;
 pub mod log;
+pub mod network;
+pub mod policy;
+pub mod record;
+mod snapshot;
 
-use std::collections::HashMap;
 use std::io;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
-use serde::{Deserialize, Serialize};
 
-use key::KeyHash;
-use log::{ControlLog, LogError, Read};
+use key::{HashKey, HashKeyError};
+use log::{ControlLog, LogError, path_in};
+pub use snapshot::{Identity, Key, KeyRefusal, ModelDenied, Snapshot};
 
 /// How soon a change is seen: revoking a key takes effect within this.
 const POLL: Duration = Duration::from_millis(100);
 
-/// A virtual key, as the log holds it. The latest record of an id counts.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct KeyRecord {
-    pub id: String,
-    /// SHA-256 of the key. The key itself is shown once and kept nowhere.
-    pub hash: KeyHash,
-    pub organisation: Option<String>,
-    pub team: Option<String>,
-    pub project: Option<String>,
-    pub user: Option<String>,
-    pub environment: Option<String>,
-    pub tier: Option<String>,
-    /// Aliases that it may use; all if empty.
-    #[serde(default)]
-    pub models: Vec<String>,
-    pub created_ms: u64,
-    pub expires_ms: Option<u64>,
-    pub revoked_ms: Option<u64>,
+/// Control could not be taken up.
+#[derive(Debug, thiserror::Error)]
+pub enum ControlError {
+    #[error(transparent)]
+    HashKey(#[from] HashKeyError),
+    #[error(transparent)]
+    Log(#[from] LogError),
+    #[error("start the thread that follows the control log: {0}")]
+    Thread(#[source] io::Error),
 }
 
-/// The record in force of each key, in the order in which the keys were made.
-#[must_use]
-pub fn latest(records: Vec<KeyRecord>) -> Vec<KeyRecord> {
-    let mut latest: Vec<KeyRecord> = Vec::new();
-    let mut position = HashMap::new();
-    for record in records {
-        match position.get(&record.id) {
-            Some(at) => latest[*at] = record,
-            None => {
-                position.insert(record.id.clone(), latest.len());
-                latest.push(record);
-            }
-        }
-    }
-    latest
-}
-
-/// Whom a key stands for.
+/// Where control is kept.
 #[derive(Clone, Debug)]
-pub struct Identity {
-    pub key_id: String,
-    pub organisation: Option<String>,
-    pub team: Option<String>,
-    pub project: Option<String>,
-    pub user: Option<String>,
-    pub environment: Option<String>,
-    pub tier: Option<String>,
-    models: Vec<String>,
-    expires_ms: Option<u64>,
-    revoked_ms: Option<u64>,
+pub struct Control {
+    pub log: ControlLog,
+    pub hash_key: Arc<HashKey>,
 }
 
-impl Identity {
-    /// Whether the key may use an alias.
-    #[must_use]
-    pub fn may_use(&self, model: &str) -> bool {
-        self.models.is_empty() || self.models.iter().any(|allowed| allowed == model)
-    }
-}
-
-impl From<KeyRecord> for Identity {
-    fn from(record: KeyRecord) -> Self {
-        Self {
-            key_id: record.id,
-            organisation: record.organisation,
-            team: record.team,
-            project: record.project,
-            user: record.user,
-            environment: record.environment,
-            tier: record.tier,
-            models: record.models,
-            expires_ms: record.expires_ms,
-            revoked_ms: record.revoked_ms,
-        }
-    }
-}
-
-/// Why a key opens nothing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum KeyRefusal {
-    #[error("this is not a Weir key: a key begins with weir_ and is used whole")]
-    Malformed,
-    #[error("the API key is unknown")]
-    Unknown,
-    #[error("the API key was revoked")]
-    Revoked,
-    #[error("the API key has expired")]
-    Expired,
-}
-
-/// All keys at one moment.
-#[derive(Clone, Debug, Default)]
-pub struct Keys {
-    by_hash: HashMap<KeyHash, Arc<Identity>>,
-}
-
-impl Keys {
-    /// Finds whom a presented key stands for. Costs one hash and one look-up, however many there
-    /// are; what is looked up is a hash, so its timing says nothing about the keys.
-    pub fn authenticate(&self, presented: &str, now_ms: u64) -> Result<&Arc<Identity>, KeyRefusal> {
-        let hash = key::hash(presented).ok_or(KeyRefusal::Malformed)?;
-        let identity = self.by_hash.get(&hash).ok_or(KeyRefusal::Unknown)?;
-        if identity.revoked_ms.is_some() {
-            return Err(KeyRefusal::Revoked);
-        }
-        if identity
-            .expires_ms
-            .is_some_and(|expires_ms| expires_ms <= now_ms)
-        {
-            return Err(KeyRefusal::Expired);
-        }
-        Ok(identity)
-    }
-
-    fn apply(&mut self, record: KeyRecord) {
-        self.by_hash.insert(record.hash, Arc::new(record.into()));
-    }
-}
-
-/// The keys as they are now. Cheap to clone; follows the log for as long as a clone lives.
-#[derive(Clone, Debug)]
-pub struct KeysHandle {
-    keys: Arc<ArcSwap<Keys>>,
-    _follower: Arc<Follower>,
-}
-
-impl KeysHandle {
-    /// Reads the log and goes on following it. The file need not exist yet.
-    pub fn follow(path: impl Into<PathBuf>) -> Result<Self, LogError> {
-        let mut reader = ControlLog::new(path).reader();
-        let mut current = Keys::default();
-        apply_news(&mut reader, &mut current)?;
-        let keys = Arc::new(ArcSwap::from_pointee(current));
-        let follower = Follower::start(reader, keys.clone()).map_err(LogError::Thread)?;
+impl Control {
+    /// The control of a data directory. `secret` is what keys are hashed with, if it is not to be
+    /// the one of the directory.
+    pub fn open(data_dir: &Path, secret: Option<&str>) -> Result<Self, ControlError> {
+        let hash_key = match secret {
+            Some(secret) => HashKey::new(secret.as_bytes())?,
+            None => HashKey::in_dir(data_dir)?,
+        };
         Ok(Self {
-            keys,
-            _follower: Arc::new(follower),
+            log: ControlLog::new(path_in(data_dir)),
+            hash_key: Arc::new(hash_key),
         })
     }
 
+    /// Everything as it stands now.
+    pub fn snapshot(&self) -> Result<Snapshot, LogError> {
+        self.log.snapshot()
+    }
+
+    /// Reads everything and goes on following it.
+    pub fn follow(self) -> Result<ControlHandle, ControlError> {
+        let mut reader = self.log.reader();
+        let mut changes = Vec::new();
+        reader.read(|change| changes.push(change))?;
+        let mut current = Snapshot::default();
+        current.apply(changes);
+        let current = Arc::new(ArcSwap::from_pointee(current));
+        let follower = Follower::start(reader, current.clone()).map_err(ControlError::Thread)?;
+        Ok(ControlHandle {
+            control: self,
+            current,
+            _follower: Arc::new(follower),
+        })
+    }
+}
+
+/// Keys and rules as they are now. Cheap to clone; follows the log for as long as a clone lives.
+#[derive(Clone, Debug)]
+pub struct ControlHandle {
+    control: Control,
+    current: Arc<ArcSwap<Snapshot>>,
+    _follower: Arc<Follower>,
+}
+
+impl ControlHandle {
     #[must_use]
-    pub fn load(&self) -> Guard<Arc<Keys>> {
-        self.keys.load()
+    pub fn load(&self) -> Guard<Arc<Snapshot>> {
+        self.current.load()
+    }
+
+    #[must_use]
+    pub fn control(&self) -> &Control {
+        &self.control
+    }
+
+    /// Whom a presented key stands for.
+    pub fn authenticate(&self, presented: &str, now_ms: u64) -> Result<Identity, KeyRefusal> {
+        self.load()
+            .authenticate(&self.control.hash_key, presented, now_ms)
     }
 }
 
@@ -178,20 +117,19 @@ struct Follower {
 }
 
 impl Follower {
-    fn start(mut reader: log::Reader, keys: Arc<ArcSwap<Keys>>) -> io::Result<Self> {
+    fn start(mut reader: log::Reader, current: Arc<ArcSwap<Snapshot>>) -> io::Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = stop.clone();
         let follow = move || {
             let mut failing = false;
             while !stopped.load(Ordering::Relaxed) {
                 std::thread::park_timeout(POLL);
-                let mut next = None;
-                let read = reader.read(|record| {
-                    next.get_or_insert_with(|| Keys::clone(&keys.load()))
-                        .apply(record);
-                });
-                if let Some(next) = next {
-                    keys.store(Arc::new(next));
+                let mut changes = Vec::new();
+                let read = reader.read(|change| changes.push(change));
+                if !changes.is_empty() {
+                    let mut next = Snapshot::clone(&current.load());
+                    next.apply(changes);
+                    current.store(Arc::new(next));
                 }
                 // Said once, not ten times a second.
                 if let (Err(error), false) = (&read, failing) {
@@ -221,87 +159,44 @@ impl Drop for Follower {
     }
 }
 
-fn apply_news(reader: &mut log::Reader, keys: &mut Keys) -> Result<Read, LogError> {
-    reader.read(|record| keys.apply(record))
-}
-
 #[cfg(test)]
 mod tests {
+    use super::record::{Change, KeyRecord, Record};
     use super::*;
-
-    fn record(id: &str, key: &str) -> KeyRecord {
-        KeyRecord {
-            id: id.into(),
-            hash: key::hash(key).unwrap(),
-            organisation: None,
-            team: Some("growth".into()),
-            project: None,
-            user: None,
-            environment: None,
-            tier: None,
-            models: Vec::new(),
-            created_ms: 1,
-            expires_ms: None,
-            revoked_ms: None,
-        }
-    }
-
-    #[test]
-    fn a_key_opens_until_it_expires_or_is_revoked() {
-        let key = key::generate().unwrap();
-        let mut keys = Keys::default();
-        assert_eq!(keys.authenticate(&key, 0).unwrap_err(), KeyRefusal::Unknown);
-        keys.apply(record("k1", &key));
-        assert_eq!(keys.authenticate(&key, 0).unwrap().key_id, "k1");
-        keys.apply(KeyRecord {
-            expires_ms: Some(10),
-            ..record("k1", &key)
-        });
-        assert!(keys.authenticate(&key, 9).is_ok());
-        assert_eq!(
-            keys.authenticate(&key, 10).unwrap_err(),
-            KeyRefusal::Expired
-        );
-        keys.apply(KeyRecord {
-            revoked_ms: Some(5),
-            ..record("k1", &key)
-        });
-        assert_eq!(keys.authenticate(&key, 9).unwrap_err(), KeyRefusal::Revoked);
-    }
-
-    #[test]
-    fn a_mistyped_key_is_malformed_and_not_unknown() {
-        let mut key = key::generate().unwrap();
-        let keys = Keys::default();
-        let last = key.pop().unwrap();
-        key.push(if last == 'A' { 'B' } else { 'A' });
-        assert_eq!(
-            keys.authenticate(&key, 0).unwrap_err(),
-            KeyRefusal::Malformed
-        );
-        for foreign in ["", "weir_", "sk-proj-abc", "weir_é"] {
-            assert_eq!(
-                keys.authenticate(foreign, 0).unwrap_err(),
-                KeyRefusal::Malformed
-            );
-        }
-    }
 
     #[test]
     fn a_follower_sees_what_is_appended() {
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("control.log");
-        let handle = KeysHandle::follow(&path).unwrap();
+        let control = Control::open(dir.path(), None).unwrap();
+        let handle = control.clone().follow().unwrap();
         let key = key::generate().unwrap();
-        assert!(handle.load().authenticate(&key, 0).is_err());
-        ControlLog::new(&path).append(&record("k1", &key)).unwrap();
+        assert!(handle.authenticate(&key, 0).is_err());
+        let hash = control.hash_key.hash(&key).unwrap();
+        let record = KeyRecord::new(key::KeyId(1), hash, 1);
+        control
+            .log
+            .append(&Change::set(Record::Key(record)))
+            .unwrap();
         let deadline = std::time::Instant::now() + Duration::from_secs(10);
-        while handle.load().authenticate(&key, 0).is_err() {
+        while handle.authenticate(&key, 0).is_err() {
             assert!(
                 std::time::Instant::now() < deadline,
                 "the follower did not see the key"
             );
             std::thread::yield_now();
         }
+    }
+
+    #[test]
+    fn a_data_directory_keeps_its_secret_and_no_other_knows_its_keys() {
+        let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+        let fingerprint =
+            |dir: &tempfile::TempDir| HashKey::in_dir(dir.path()).unwrap().fingerprint();
+        assert_eq!(fingerprint(&dirs[0]), fingerprint(&dirs[0]));
+        assert_ne!(fingerprint(&dirs[0]), fingerprint(&dirs[1]));
+        assert!(matches!(
+            Control::open(dirs[0].path(), Some("short")),
+            Err(ControlError::HashKey(HashKeyError::Short { bytes: 5 }))
+        ));
     }
 }

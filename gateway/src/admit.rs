@@ -1,0 +1,505 @@
+//! Whether a request may be served now: limits and budgets, taken together as one permit.
+//!
+//! What a request will use is estimated before, and put right when its events are written: see
+//! [`Exchange::finish`](crate::exchange::Exchange::finish). No limit is looked up anywhere: the
+//! identity brings those that hold for it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+use weir_dialects::{ClientApi, Family, RequestFacts};
+use weir_limits::{
+    Actual, Amount, BudgetSpec, Class, Crossing, HEARING_US, Permit, Purse, Reading, Unit,
+};
+use weir_schemas::event::Event;
+
+use crate::control::Identity;
+use crate::control::change::{Act, control_event};
+use crate::control::policy::{Budget, Limit, LimitCounter, Subject};
+use crate::control::record::{Kind, Usd};
+use crate::error::Refusal;
+use crate::trail::Trail;
+
+/// Fewest bytes of a prompt that a token is made of, about: what is reserved must rather be too
+/// much than too little.
+const BYTES_PER_TOKEN: u64 = 3;
+/// When to ask again where nothing says when a slot comes free.
+const SLOT_RETRY: Duration = Duration::from_secs(1);
+
+/// A budget that a request has reserved of.
+#[derive(Clone, Debug)]
+pub(crate) struct Account(Arc<Budget>);
+
+impl AsRef<BudgetSpec> for Account {
+    fn as_ref(&self) -> &BudgetSpec {
+        &self.0.spec
+    }
+}
+
+/// What a request may come to use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Estimate {
+    pub(crate) tokens: u64,
+    pub(crate) pico_usd: Amount,
+}
+
+impl Estimate {
+    /// The prompt by its size, the answer by the limit that the client set, or by
+    /// `output_tokens_assumed` if it set none.
+    pub(crate) fn of(api: ClientApi, facts: &RequestFacts, output_tokens_assumed: u64) -> Self {
+        let answers = match api {
+            ClientApi::Embeddings | ClientApi::CountTokens => 0,
+            ClientApi::ChatCompletions | ClientApi::Responses | ClientApi::Messages => {
+                facts.choices.unwrap_or(1).max(1)
+            }
+        };
+        let output_tokens = facts.max_output_tokens.unwrap_or(output_tokens_assumed);
+        let tokens = facts
+            .prompt_bytes
+            .div_ceil(BYTES_PER_TOKEN)
+            .saturating_add(output_tokens.saturating_mul(answers));
+        Self {
+            tokens,
+            pico_usd: 0,
+        }
+    }
+
+    fn in_unit(&self, unit: Unit) -> Amount {
+        match unit {
+            Unit::Tokens => Amount::from(self.tokens),
+            Unit::PicoUsd => self.pico_usd,
+        }
+    }
+}
+
+/// A request that may be served, with what it holds meanwhile.
+#[derive(Debug)]
+pub(crate) struct Admitted {
+    pub(crate) permit: Permit<Account>,
+    /// What the client is told about its limits.
+    pub(crate) headers: HeaderMap,
+    /// A soft budget that is used up.
+    pub(crate) verdict: Option<String>,
+}
+
+/// Takes what the request needs from every limit and budget that holds for it.
+pub(crate) fn admit(
+    identity: &Identity,
+    subject: &Subject<'_>,
+    class: Class,
+    estimate: &Estimate,
+    family: Family,
+    now_us: u64,
+) -> Result<Admitted, Refusal> {
+    let mut taking = Taking {
+        permit: Permit::new(),
+        subject,
+        class,
+        estimate,
+        now_us,
+        told: Told::default(),
+        verdict: None,
+    };
+    for limit in &identity.policy().limits {
+        taking.take(limit).map_err(|refused| {
+            let told = taking.told.headers(family, now_us);
+            refused.with_headers(told)
+        })?;
+    }
+    let contact = identity.policy().contact.as_deref();
+    for budget in &identity.policy().budgets {
+        taking.reserve(budget, contact)?;
+    }
+    taking.permit.admit();
+    Ok(Admitted {
+        headers: taking.told.headers(family, now_us),
+        permit: taking.permit,
+        verdict: taking.verdict,
+    })
+}
+
+struct Taking<'a> {
+    permit: Permit<Account>,
+    subject: &'a Subject<'a>,
+    class: Class,
+    estimate: &'a Estimate,
+    now_us: u64,
+    told: Told,
+    verdict: Option<String>,
+}
+
+impl Taking<'_> {
+    fn take(&mut self, limit: &Limit) -> Result<(), Refusal> {
+        let Some(counter) = limit.counter(self.subject) else {
+            return Ok(());
+        };
+        self.take_slot(limit, &counter)?;
+        if let Some(spec) = &limit.requests {
+            let taken = self
+                .permit
+                .take_request(&counter.requests, spec, self.class, self.now_us);
+            let reading = counter.requests.read(spec, self.now_us);
+            self.told.note(Counted::Requests, spec.burst(), reading);
+            if let Err(too_fast) = taken {
+                let allowed = format!("{} requests a minute", spec.per_minute);
+                return Err(self.too_fast(limit, &allowed, too_fast.wait_us));
+            }
+        }
+        if let Some(spec) = &limit.tokens {
+            let tokens = self.estimate.tokens;
+            let taken =
+                self.permit
+                    .take_tokens(&counter.tokens, spec, self.class, tokens, self.now_us);
+            let reading = counter.tokens.read(spec, self.now_us);
+            self.told.note(Counted::Tokens, spec.burst(), reading);
+            if let Err(too_fast) = taken {
+                let allowed = format!(
+                    "{} tokens a minute, and this request may take {tokens}",
+                    spec.per_minute
+                );
+                return Err(self.too_fast(limit, &allowed, too_fast.wait_us));
+            }
+        }
+        Ok(())
+    }
+
+    fn take_slot(&mut self, limit: &Limit, counter: &LimitCounter) -> Result<(), Refusal> {
+        let Some(max) = limit.concurrency else {
+            return Ok(());
+        };
+        let taken = self.permit.take_slot(&counter.slots, max, self.class);
+        taken.map_err(|too_many| {
+            let name = limit.name(self.subject);
+            let message = format!(
+                "limit \"{name}\" allows {max} requests at once, and {} are running",
+                too_many.running
+            );
+            Refusal::rate_limited(name, message, SLOT_RETRY)
+        })
+    }
+
+    fn too_fast(&self, limit: &Limit, allowed: &str, wait_us: u64) -> Refusal {
+        let name = limit.name(self.subject);
+        let wait = Duration::from_micros(wait_us);
+        let message = format!(
+            "limit \"{name}\" allows {allowed}; try again in {}",
+            shown_seconds(wait)
+        );
+        Refusal::rate_limited(name, message, wait.max(Duration::from_micros(HEARING_US)))
+    }
+
+    fn reserve(&mut self, budget: &Arc<Budget>, contact: Option<&str>) -> Result<(), Refusal> {
+        let Some(purse) = budget.counter(self.subject) else {
+            return Ok(());
+        };
+        let amount = self.estimate.in_unit(budget.spec.unit);
+        let account = Account(budget.clone());
+        let reserved = self.permit.reserve(&purse, account, amount, self.now_us);
+        let state = BudgetTold::read(budget, &purse, self.subject, self.now_us);
+        if reserved.is_err() {
+            let told = state.headers();
+            return Err(exhausted(&state, amount, contact, self.now_us).with_headers(told));
+        }
+        if state.remaining == 0 {
+            self.verdict = Some(format!("soft:{}", state.name));
+        }
+        self.told.note_budget(state);
+        Ok(())
+    }
+}
+
+fn exhausted(told: &BudgetTold, amount: Amount, contact: Option<&str>, now_us: u64) -> Refusal {
+    let shown = |amount| shown_amount(told.unit, amount);
+    let until = told.resets_ms.map_or_else(
+        || "it does not begin anew".to_owned(),
+        |ms| format!("it begins anew at {}", weir_limits::rfc3339(ms)),
+    );
+    let ask = contact.map_or_else(String::new, |contact| format!("; ask {contact}"));
+    let message = format!(
+        "budget \"{}\" of {} has {} left, and this request may take {}; {until}{ask}",
+        told.name,
+        shown(told.limit),
+        shown(told.remaining),
+        shown(amount),
+    );
+    let wait = told
+        .resets_ms
+        .map(|ms| Duration::from_millis(ms.saturating_sub(now_us / 1000)));
+    Refusal::budget_exhausted(told.name.clone(), message, wait)
+}
+
+/// What was used, by what the events say: the same figures that SQL sums up.
+pub(crate) fn actual(trail: &Trail) -> Actual {
+    let delivered = trail
+        .attempts
+        .iter()
+        .rev()
+        .find(|attempt| attempt.delivered);
+    let usage = delivered.map(|attempt| attempt.usage).unwrap_or_default();
+    let tokens = usage.input_tokens.unwrap_or(0) + usage.output_tokens.unwrap_or(0);
+    Actual {
+        tokens,
+        pico_usd: 0,
+        at_ms: trail.arrived.unix_ms(),
+    }
+}
+
+/// A threshold of a budget that a request reached.
+#[derive(Debug)]
+pub(crate) struct Reached {
+    pub(crate) budget: String,
+    /// Whose budget it is, where it is counted apart.
+    pub(crate) name: String,
+    pub(crate) percent: u8,
+    pub(crate) spent: String,
+    pub(crate) limit: String,
+    pub(crate) resets: Option<String>,
+    pub(crate) hard: bool,
+}
+
+impl Reached {
+    pub(crate) fn new(account: &Account, subject: &Subject<'_>, crossing: &Crossing) -> Self {
+        let Account(budget) = account;
+        let shown = |amount| shown_amount(budget.spec.unit, amount);
+        Self {
+            budget: budget.id.to_string(),
+            name: budget.name(subject),
+            percent: crossing.percent,
+            spent: shown(crossing.spent),
+            limit: shown(crossing.limit),
+            resets: crossing.resets_ms.map(weir_limits::rfc3339),
+            hard: budget.spec.hard,
+        }
+    }
+}
+
+impl Reached {
+    pub(crate) fn json(&self) -> String {
+        serde_json::json!({
+            "budget": self.name,
+            "percent": self.percent,
+            "spent": self.spent,
+            "limit": self.limit,
+            "resets": self.resets,
+            "hard": self.hard,
+        })
+        .to_string()
+    }
+
+    /// The event of it, which stands behind those of the request that did it.
+    pub(crate) fn event<'a>(&'a self, json: &'a str, now_ms: u64) -> Event<'a> {
+        let act = Act {
+            actor: "gateway",
+            action: "threshold",
+            now_ms,
+        };
+        control_event(&act, Kind::Budget.as_str(), &self.budget, None, Some(json))
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Counted {
+    Requests,
+    Tokens,
+}
+
+/// What the client is told: of each kind of limit the one with the least left.
+#[derive(Debug, Default)]
+struct Told {
+    requests: Option<(u64, Reading)>,
+    tokens: Option<(u64, Reading)>,
+    budget: Option<BudgetTold>,
+}
+
+#[derive(Debug)]
+struct BudgetTold {
+    name: String,
+    unit: Unit,
+    limit: Amount,
+    remaining: Amount,
+    resets_ms: Option<u64>,
+}
+
+impl BudgetTold {
+    fn read(budget: &Budget, purse: &Purse, subject: &Subject<'_>, now_us: u64) -> Self {
+        let state = purse.read(&budget.spec, now_us);
+        Self {
+            name: budget.name(subject),
+            unit: budget.spec.unit,
+            limit: budget.spec.limit,
+            remaining: budget.spec.limit.saturating_sub(state.committed),
+            resets_ms: state.resets_ms,
+        }
+    }
+
+    fn headers(&self) -> HeaderMap {
+        let mut headers = HeaderMap::with_capacity(4);
+        let mut set = |name: &'static str, value: String| {
+            // A name that a header cannot hold is left out.
+            if let Ok(value) = HeaderValue::from_str(&value) {
+                headers.insert(HeaderName::from_static(name), value);
+            }
+        };
+        set("x-weir-budget", self.name.clone());
+        set(
+            "x-weir-budget-remaining",
+            shown_amount(self.unit, self.remaining),
+        );
+        if let Some(ms) = self.resets_ms {
+            set("x-weir-budget-reset", weir_limits::rfc3339(ms));
+        }
+        headers
+    }
+}
+
+impl Told {
+    fn note(&mut self, counted: Counted, limit: u64, reading: Reading) {
+        let told = match counted {
+            Counted::Requests => &mut self.requests,
+            Counted::Tokens => &mut self.tokens,
+        };
+        let is_tighter = |(_, before): &(u64, Reading)| reading.remaining < before.remaining;
+        if told.as_ref().is_none_or(is_tighter) {
+            *told = Some((limit, reading));
+        }
+    }
+
+    fn note_budget(&mut self, budget: BudgetTold) {
+        // Money and tokens compare by the part that is left.
+        let part = |told: &BudgetTold| told.remaining.saturating_mul(1000) / told.limit.max(1);
+        if self
+            .budget
+            .as_ref()
+            .is_none_or(|before| part(&budget) < part(before))
+        {
+            self.budget = Some(budget);
+        }
+    }
+
+    fn headers(&self, family: Family, now_us: u64) -> HeaderMap {
+        let mut headers = self
+            .budget
+            .as_ref()
+            .map(BudgetTold::headers)
+            .unwrap_or_default();
+        if let Some((limit, reading)) = &self.requests {
+            rate_headers(
+                &mut headers,
+                family,
+                Counted::Requests,
+                *limit,
+                reading,
+                now_us,
+            );
+        }
+        if let Some((limit, reading)) = &self.tokens {
+            rate_headers(
+                &mut headers,
+                family,
+                Counted::Tokens,
+                *limit,
+                reading,
+                now_us,
+            );
+        }
+        headers
+    }
+}
+
+/// The headers of both families of SDKs: <https://platform.openai.com/docs/guides/rate-limits>,
+/// <https://docs.anthropic.com/en/api/rate-limits>.
+fn rate_headers(
+    headers: &mut HeaderMap,
+    family: Family,
+    counted: Counted,
+    limit: u64,
+    reading: &Reading,
+    now_us: u64,
+) {
+    let names = match (family, counted) {
+        (Family::OpenAi, Counted::Requests) => [
+            "x-ratelimit-limit-requests",
+            "x-ratelimit-remaining-requests",
+            "x-ratelimit-reset-requests",
+        ],
+        (Family::OpenAi, Counted::Tokens) => [
+            "x-ratelimit-limit-tokens",
+            "x-ratelimit-remaining-tokens",
+            "x-ratelimit-reset-tokens",
+        ],
+        (Family::Anthropic, Counted::Requests) => [
+            "anthropic-ratelimit-requests-limit",
+            "anthropic-ratelimit-requests-remaining",
+            "anthropic-ratelimit-requests-reset",
+        ],
+        (Family::Anthropic, Counted::Tokens) => [
+            "anthropic-ratelimit-tokens-limit",
+            "anthropic-ratelimit-tokens-remaining",
+            "anthropic-ratelimit-tokens-reset",
+        ],
+    };
+    let reset = match family {
+        Family::OpenAi => shown_seconds(Duration::from_micros(
+            reading.reset_us.saturating_sub(now_us),
+        )),
+        Family::Anthropic => weir_limits::rfc3339(reading.reset_us / 1000),
+    };
+    headers.insert(HeaderName::from_static(names[0]), limit.into());
+    headers.insert(HeaderName::from_static(names[1]), reading.remaining.into());
+    if let Ok(reset) = HeaderValue::from_str(&reset.replace(' ', "")) {
+        headers.insert(HeaderName::from_static(names[2]), reset);
+    }
+}
+
+/// Milliseconds, or seconds with tenths: rounded up, so that waiting that long is enough.
+fn shown_seconds(duration: Duration) -> String {
+    let ms = duration.as_micros().div_ceil(1000);
+    if ms < 1000 {
+        return format!("{ms} ms");
+    }
+    let tenths = ms.div_ceil(100);
+    format!("{}.{} s", tenths / 10, tenths % 10)
+}
+
+fn shown_amount(unit: Unit, amount: Amount) -> String {
+    match unit {
+        Unit::PicoUsd => format!("{} USD", Usd(amount)),
+        Unit::Tokens => format!("{amount} tokens"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_are_shown_rounded_up() {
+        let shown = |us| shown_seconds(Duration::from_micros(us));
+        assert_eq!(shown(1), "1 ms");
+        assert_eq!(shown(999_001), "1.0 s");
+        assert_eq!(shown(61_000_001), "61.1 s");
+    }
+
+    #[test]
+    fn estimates_take_the_worst_that_the_client_allows() {
+        let tokens = |api, body: &str| {
+            let facts = weir_dialects::inspect(api, body.as_bytes()).unwrap();
+            let prompt = facts.prompt_bytes.div_ceil(BYTES_PER_TOKEN);
+            Estimate::of(api, &facts, 100).tokens - prompt
+        };
+        let chat = ClientApi::ChatCompletions;
+        assert_eq!(
+            tokens(chat, r#"{"model":"m","messages":[],"max_tokens":5,"n":3}"#),
+            15
+        );
+        assert_eq!(tokens(chat, r#"{"model":"m","messages":[]}"#), 100);
+        assert_eq!(
+            tokens(ClientApi::Embeddings, r#"{"model":"m","input":"hello"}"#),
+            0
+        );
+        let greedy = r#"{"model":"m","messages":[],"max_tokens":18446744073709551615,"n":99}"#;
+        let facts = weir_dialects::inspect(chat, greedy.as_bytes()).unwrap();
+        assert_eq!(Estimate::of(chat, &facts, 100).tokens, u64::MAX);
+    }
+}

@@ -1,0 +1,582 @@
+//! The rules that hold for a key, worked out when rules change and not when requests come.
+//!
+//! [`Rules`] is all there is; [`Rules::policy`] picks what holds for one place in the hierarchy. A
+//! request walks its policy's slices: a handful of rules, however many there are altogether.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use weir_limits::{Bucket, BudgetSpec, Purse, RateSpec, Slots};
+
+use super::record::{
+    AccessRecord, BudgetRecord, Dimension, Kind, LimitRecord, Record, Scope, TeamRecord,
+};
+
+/// Subjects of one rule that are counted apart; further ones share a counter.
+const SUBJECTS_MAX: usize = 100_000;
+/// Stands for the subjects that there was no room for.
+const OTHERS: &str = "(others)";
+/// Between the values of a subject. No value holds it: control characters are taken out.
+const BETWEEN: char = '\u{1f}';
+
+/// Where a key stands in the hierarchy, and what else rules go by.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Place {
+    pub organisation: Option<Box<str>>,
+    pub team: Option<Box<str>>,
+    pub project: Option<Box<str>>,
+    pub environment: Option<Box<str>>,
+    pub tier: Option<Box<str>>,
+    /// Only where a rule speaks of this user, so that other users share what holds for them.
+    pub user: Option<Box<str>>,
+    /// Only where a rule speaks of this key.
+    pub key: Option<Box<str>>,
+}
+
+/// What of a request rules go by, beside its key.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Subject<'a> {
+    pub organisation: Option<&'a str>,
+    pub team: Option<&'a str>,
+    pub project: Option<&'a str>,
+    pub environment: Option<&'a str>,
+    pub tier: Option<&'a str>,
+    pub user: Option<&'a str>,
+    pub key: &'a str,
+    pub model: &'a str,
+    pub customer: Option<&'a str>,
+}
+
+impl<'a> Subject<'a> {
+    fn value(&self, dimension: Dimension) -> Option<&'a str> {
+        match dimension {
+            Dimension::Organisation => self.organisation,
+            Dimension::Team => self.team,
+            Dimension::Project => self.project,
+            Dimension::User => self.user,
+            Dimension::Key => Some(self.key),
+            Dimension::Environment => self.environment,
+            Dimension::Tier => self.tier,
+            Dimension::Model => Some(self.model),
+            Dimension::Customer => self.customer,
+        }
+    }
+}
+
+/// Everything that holds for one place.
+#[derive(Debug, Default)]
+pub struct Policy {
+    pub limits: Box<[Arc<Limit>]>,
+    pub budgets: Box<[Arc<Budget>]>,
+    pub access: Box<[Arc<AccessRecord>]>,
+    /// Whom to ask when something is refused.
+    pub contact: Option<Box<str>>,
+}
+
+/// A limit and what was taken under it.
+#[derive(Debug)]
+pub struct Limit {
+    pub id: Arc<str>,
+    pub requests: Option<RateSpec>,
+    pub tokens: Option<RateSpec>,
+    pub concurrency: Option<u64>,
+    scope: Scope,
+    per: Box<[Dimension]>,
+    pub counters: Arc<Counters<LimitCounter>>,
+}
+
+/// A budget and what was spent of it.
+#[derive(Debug)]
+pub struct Budget {
+    pub id: Arc<str>,
+    pub spec: BudgetSpec,
+    scope: Scope,
+    per: Box<[Dimension]>,
+    pub counters: Arc<Counters<Purse>>,
+}
+
+#[derive(Debug, Default)]
+pub struct LimitCounter {
+    pub requests: Arc<Bucket>,
+    pub tokens: Arc<Bucket>,
+    pub slots: Arc<Slots>,
+}
+
+/// The counters of one rule: one, or one for each subject that it counts apart. They outlive the
+/// rule's changes.
+#[derive(Debug)]
+pub struct Counters<C> {
+    sole: Arc<C>,
+    per: Box<[Dimension]>,
+    by_subject: Mutex<HashMap<Box<str>, Arc<C>>>,
+}
+
+impl<C: Default> Counters<C> {
+    fn new(per: &[Dimension]) -> Self {
+        Self {
+            sole: Arc::default(),
+            per: per.into(),
+            by_subject: Mutex::default(),
+        }
+    }
+
+    /// The counter of a subject by its name, which is empty where nothing is counted apart.
+    #[must_use]
+    pub fn named(&self, subject: &str) -> Arc<C> {
+        if subject.is_empty() {
+            return self.sole.clone();
+        }
+        let mut by_subject = self.by_subject.lock();
+        if let Some(counter) = by_subject.get(subject) {
+            return counter.clone();
+        }
+        let subject = if by_subject.len() < SUBJECTS_MAX {
+            subject
+        } else {
+            OTHERS
+        };
+        by_subject.entry(subject.into()).or_default().clone()
+    }
+
+    fn of(&self, subject: &Subject<'_>) -> Arc<C> {
+        if self.per.is_empty() {
+            return self.sole.clone();
+        }
+        self.named(&subject_name(&self.per, subject))
+    }
+
+    /// Every counter with its subject's name.
+    #[must_use]
+    pub fn all(&self) -> Vec<(Box<str>, Arc<C>)> {
+        if self.per.is_empty() {
+            return vec![(Box::default(), self.sole.clone())];
+        }
+        let by_subject = self.by_subject.lock();
+        by_subject
+            .iter()
+            .map(|(subject, counter)| (subject.clone(), counter.clone()))
+            .collect()
+    }
+
+    /// Forgets counters that are as good as new, and that nobody holds.
+    pub fn forget(&self, is_idle: impl Fn(&C) -> bool) {
+        self.by_subject
+            .lock()
+            .retain(|_, counter| Arc::strong_count(counter) > 1 || !is_idle(counter));
+    }
+}
+
+fn subject_name(per: &[Dimension], subject: &Subject<'_>) -> String {
+    let mut name = String::with_capacity(48);
+    for (number, dimension) in per.iter().enumerate() {
+        if number > 0 {
+            name.push(BETWEEN);
+        }
+        name.push_str(subject.value(*dimension).unwrap_or("-"));
+    }
+    name
+}
+
+/// A subject's name as people read it.
+#[must_use]
+pub fn shown(subject: &str) -> String {
+    subject.replace(BETWEEN, "/")
+}
+
+impl Limit {
+    /// The counter for a request, if the limit holds for it.
+    #[must_use]
+    pub fn counter(&self, subject: &Subject<'_>) -> Option<Arc<LimitCounter>> {
+        holds_for_request(&self.scope, subject).then(|| self.counters.of(subject))
+    }
+
+    /// The limit's name, with the subject that is counted apart.
+    #[must_use]
+    pub fn name(&self, subject: &Subject<'_>) -> String {
+        rule_name(&self.id, &self.per, subject)
+    }
+}
+
+impl Budget {
+    #[must_use]
+    pub fn counter(&self, subject: &Subject<'_>) -> Option<Arc<Purse>> {
+        holds_for_request(&self.scope, subject).then(|| self.counters.of(subject))
+    }
+
+    #[must_use]
+    pub fn name(&self, subject: &Subject<'_>) -> String {
+        rule_name(&self.id, &self.per, subject)
+    }
+}
+
+fn rule_name(id: &str, per: &[Dimension], subject: &Subject<'_>) -> String {
+    let mut name = id.to_owned();
+    if !per.is_empty() {
+        // Writing to a string cannot fail.
+        let _ = write!(name, " of {}", shown(&subject_name(per, subject)));
+    }
+    name
+}
+
+fn holds_for_request(scope: &Scope, subject: &Subject<'_>) -> bool {
+    let model = scope.model.as_deref().is_none_or(|m| m == subject.model);
+    let customer = scope.customer.as_deref();
+    model && customer.is_none_or(|c| Some(c) == subject.customer)
+}
+
+/// All rules there are, found by what they speak of.
+#[derive(Debug, Default)]
+pub struct Rules {
+    limits: Vec<Arc<Limit>>,
+    budgets: Vec<Arc<Budget>>,
+    access: Vec<Arc<AccessRecord>>,
+    limit_overrides: Vec<Vec<String>>,
+    budget_overrides: Vec<Vec<String>>,
+    index: Index,
+    teams: HashMap<String, TeamRecord>,
+}
+
+/// Where in the lists the rules are that speak first of all of one value.
+#[derive(Debug, Default)]
+struct Index {
+    limits: HashMap<(Dimension, String), Vec<usize>>,
+    budgets: HashMap<(Dimension, String), Vec<usize>>,
+    access: HashMap<(Dimension, String), Vec<usize>>,
+    users: HashSet<String>,
+    keys: HashSet<String>,
+}
+
+impl Rules {
+    /// Builds the rules; counters are taken over from the rules before.
+    #[must_use]
+    pub fn build(records: &BTreeMap<(Kind, String), Arc<Record>>, before: &Self) -> Self {
+        let limits_before: HashMap<&str, &Arc<Limit>> = before
+            .limits
+            .iter()
+            .map(|limit| (&*limit.id, limit))
+            .collect();
+        let budgets_before: HashMap<&str, &Arc<Budget>> = before
+            .budgets
+            .iter()
+            .map(|budget| (&*budget.id, budget))
+            .collect();
+        let mut rules = Self::default();
+        for record in records.values() {
+            match &**record {
+                Record::Limit(limit) => {
+                    let before = limits_before.get(limit.id.as_str());
+                    rules.add_limit(limit, before.map(|limit| &limit.counters));
+                }
+                Record::Budget(budget) => {
+                    let before = budgets_before.get(budget.id.as_str());
+                    rules.add_budget(budget, before.copied());
+                }
+                Record::Access(access) => rules.add_access(access),
+                Record::Team(team) => {
+                    rules.teams.insert(team.id.clone(), team.clone());
+                }
+                Record::Key(_) | Record::Token(_) | Record::Setting(_) => {}
+            }
+        }
+        rules
+    }
+
+    fn add_limit(&mut self, record: &LimitRecord, before: Option<&Arc<Counters<LimitCounter>>>) {
+        let place = self.limits.len();
+        self.index
+            .note(&record.scope, place, |index| &mut index.limits);
+        self.limit_overrides.push(record.overrides.clone());
+        self.limits.push(Arc::new(Limit {
+            id: record.id.as_str().into(),
+            requests: record.requests(),
+            tokens: record.tokens(),
+            concurrency: record.concurrency,
+            scope: record.scope.clone(),
+            per: record.per.as_slice().into(),
+            counters: taken_over(before, &record.per),
+        }));
+    }
+
+    fn add_budget(&mut self, record: &BudgetRecord, before: Option<&Arc<Budget>>) {
+        // What is in the log was checked before it was written there.
+        let Ok(spec) = record.spec() else { return };
+        let place = self.budgets.len();
+        self.index
+            .note(&record.scope, place, |index| &mut index.budgets);
+        self.budget_overrides.push(record.overrides.clone());
+        // Another unit or window counts something else.
+        let before = before
+            .filter(|before| before.spec.unit == spec.unit && before.spec.window == spec.window);
+        self.budgets.push(Arc::new(Budget {
+            id: record.id.as_str().into(),
+            spec,
+            scope: record.scope.clone(),
+            per: record.per.as_slice().into(),
+            counters: taken_over(before.map(|budget| &budget.counters), &record.per),
+        }));
+    }
+
+    fn add_access(&mut self, record: &AccessRecord) {
+        let place = self.access.len();
+        self.index
+            .note(&record.scope, place, |index| &mut index.access);
+        self.access.push(Arc::new(record.clone()));
+    }
+
+    #[must_use]
+    pub fn team(&self, name: &str) -> Option<&TeamRecord> {
+        self.teams.get(name)
+    }
+
+    #[must_use]
+    pub fn speak_of_user(&self, user: &str) -> bool {
+        self.index.users.contains(user)
+    }
+
+    #[must_use]
+    pub fn speak_of_key(&self, key: &str) -> bool {
+        self.index.keys.contains(key)
+    }
+
+    pub fn limits(&self) -> impl Iterator<Item = &Arc<Limit>> {
+        self.limits.iter()
+    }
+
+    pub fn budgets(&self) -> impl Iterator<Item = &Arc<Budget>> {
+        self.budgets.iter()
+    }
+
+    /// What holds for a place.
+    #[must_use]
+    pub fn policy(&self, place: &Place) -> Policy {
+        let limits = found(&self.index.limits, place, |at| &self.limits[at].scope);
+        let budgets = found(&self.index.budgets, place, |at| &self.budgets[at].scope);
+        let access = found(&self.index.access, place, |at| &self.access[at].scope);
+        let overridden = |places: &[usize], overrides: &[Vec<String>]| -> HashSet<String> {
+            places
+                .iter()
+                .flat_map(|at| overrides[*at].clone())
+                .collect()
+        };
+        let without = overridden(&limits, &self.limit_overrides);
+        let limits = limits.into_iter().map(|at| self.limits[at].clone());
+        let limits = limits
+            .filter(|limit| !without.contains(&*limit.id))
+            .collect();
+        let without = overridden(&budgets, &self.budget_overrides);
+        let budgets = budgets.into_iter().map(|at| self.budgets[at].clone());
+        let budgets = budgets
+            .filter(|budget| !without.contains(&*budget.id))
+            .collect();
+        let team = place.team.as_deref().and_then(|team| self.team(team));
+        Policy {
+            limits,
+            budgets,
+            access: access
+                .into_iter()
+                .map(|at| self.access[at].clone())
+                .collect(),
+            contact: team.and_then(|team| team.contact.as_deref().map(Box::from)),
+        }
+    }
+}
+
+fn taken_over<C: Default>(
+    before: Option<&Arc<Counters<C>>>,
+    per: &[Dimension],
+) -> Arc<Counters<C>> {
+    match before {
+        Some(counters) if *counters.per == *per => counters.clone(),
+        _ => Arc::new(Counters::new(per)),
+    }
+}
+
+impl Index {
+    fn note(
+        &mut self,
+        scope: &Scope,
+        place: usize,
+        list: impl FnOnce(&mut Self) -> &mut HashMap<(Dimension, String), Vec<usize>>,
+    ) {
+        self.users.extend(scope.user.clone());
+        self.keys.extend(scope.key.clone());
+        list(self)
+            .entry(first_of_all(scope))
+            .or_default()
+            .push(place);
+    }
+}
+
+/// The narrowest thing that a scope speaks of. A scope that speaks of nothing static holds for all.
+fn first_of_all(scope: &Scope) -> (Dimension, String) {
+    let by_narrowness = [
+        (Dimension::Key, &scope.key),
+        (Dimension::User, &scope.user),
+        (Dimension::Project, &scope.project),
+        (Dimension::Team, &scope.team),
+        (Dimension::Organisation, &scope.organisation),
+        (Dimension::Environment, &scope.environment),
+        (Dimension::Tier, &scope.tier),
+    ];
+    let narrowest = by_narrowness
+        .into_iter()
+        .find_map(|(dimension, value)| Some((dimension, value.clone()?)));
+    // A model or a customer is looked at when a request comes.
+    narrowest.unwrap_or((Dimension::Model, String::new()))
+}
+
+/// The rules that hold for a place, in the order in which they were named.
+fn found<'a>(
+    index: &HashMap<(Dimension, String), Vec<usize>>,
+    place: &Place,
+    scope: impl Fn(usize) -> &'a Scope,
+) -> Vec<usize> {
+    let values = [
+        (Dimension::Key, &place.key),
+        (Dimension::User, &place.user),
+        (Dimension::Project, &place.project),
+        (Dimension::Team, &place.team),
+        (Dimension::Organisation, &place.organisation),
+        (Dimension::Environment, &place.environment),
+        (Dimension::Tier, &place.tier),
+    ];
+    let spoken_of = values
+        .iter()
+        .filter_map(|(dimension, value)| Some((*dimension, value.as_deref()?.to_owned())));
+    let mut places: Vec<usize> = spoken_of
+        .chain([(Dimension::Model, String::new())])
+        .filter_map(|named| index.get(&named))
+        .flatten()
+        .copied()
+        .filter(|at| holds_for_place(scope(*at), place))
+        .collect();
+    places.sort_unstable();
+    places
+}
+
+fn holds_for_place(scope: &Scope, place: &Place) -> bool {
+    let pairs = [
+        (&scope.organisation, &place.organisation),
+        (&scope.team, &place.team),
+        (&scope.project, &place.project),
+        (&scope.user, &place.user),
+        (&scope.key, &place.key),
+        (&scope.environment, &place.environment),
+        (&scope.tier, &place.tier),
+    ];
+    pairs
+        .iter()
+        .all(|(wanted, is)| wanted.is_none() || wanted.as_deref() == is.as_deref())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rules(limits: &[&str]) -> Rules {
+        let parse = |json: &&str| {
+            let record = Record::parse(Kind::Limit, json).unwrap();
+            ((Kind::Limit, record.id()), Arc::new(record))
+        };
+        Rules::build(&limits.iter().map(parse).collect(), &Rules::default())
+    }
+
+    fn names(rules: &Rules, place: &Place) -> Vec<String> {
+        let policy = rules.policy(place);
+        policy
+            .limits
+            .iter()
+            .map(|limit| limit.id.to_string())
+            .collect()
+    }
+
+    fn place(team: &str, tier: &str) -> Place {
+        Place {
+            organisation: Some("acme".into()),
+            team: Some(team.into()),
+            tier: Some(tier.into()),
+            ..Place::default()
+        }
+    }
+
+    #[test]
+    fn rules_are_inherited_combined_and_overridden() {
+        let rules = rules(&[
+            r#"{"id":"all","concurrency":100}"#,
+            r#"{"id":"free","scope":{"tier":"free"},"concurrency":1}"#,
+            r#"{"id":"growth","scope":{"team":"growth"},"concurrency":9,"overrides":["free"]}"#,
+            r#"{"id":"growth-free-prod","scope":{"team":"growth","environment":"prod"},"concurrency":9}"#,
+            r#"{"id":"org","scope":{"organisation":"acme"},"concurrency":9}"#,
+            r#"{"id":"slow-model","scope":{"model":"slow"},"concurrency":2}"#,
+        ]);
+        assert_eq!(
+            names(&rules, &place("growth", "free")),
+            ["all", "growth", "org", "slow-model"]
+        );
+        assert_eq!(
+            names(&rules, &place("other", "free")),
+            ["all", "free", "org", "slow-model"]
+        );
+        assert_eq!(
+            names(&rules, &place("other", "paid")),
+            ["all", "org", "slow-model"]
+        );
+        let policy = rules.policy(&place("other", "paid"));
+        let asks = |model| {
+            policy.limits[2].counter(&Subject {
+                model,
+                ..Subject::default()
+            })
+        };
+        assert!(asks("slow").is_some() && asks("fast").is_none());
+    }
+
+    #[test]
+    fn subjects_are_counted_apart_and_are_bounded() {
+        let rules = rules(&[r#"{"id":"each","per":["team","customer"],"concurrency":1}"#]);
+        let limit = rules.limits().next().unwrap();
+        let of = |customer| Subject {
+            team: Some("growth"),
+            customer,
+            ..Subject::default()
+        };
+        let counter = |customer| limit.counter(&of(customer)).unwrap();
+        assert!(Arc::ptr_eq(&counter(Some("a")), &counter(Some("a"))));
+        assert!(!Arc::ptr_eq(&counter(Some("a")), &counter(Some("b"))));
+        assert_eq!(limit.name(&of(Some("a"))), "each of growth/a");
+        for number in 0..SUBJECTS_MAX {
+            let _ = limit.counters.named(&number.to_string());
+        }
+        assert!(Arc::ptr_eq(&counter(Some("x")), &counter(Some("y"))));
+        assert!(limit.counters.all().len() <= SUBJECTS_MAX + 1);
+        limit.counters.forget(|_| true);
+        assert!(limit.counters.all().is_empty());
+    }
+
+    #[test]
+    fn a_changed_rule_keeps_what_was_counted() {
+        let record = |json| {
+            let record = Record::parse(Kind::Budget, json).unwrap();
+            BTreeMap::from([((Kind::Budget, record.id()), Arc::new(record))])
+        };
+        let first = Rules::build(
+            &record(r#"{"id":"b","tokens":10,"window":"day"}"#),
+            &Rules::default(),
+        );
+        let raised = Rules::build(&record(r#"{"id":"b","tokens":99,"window":"day"}"#), &first);
+        let other = Rules::build(
+            &record(r#"{"id":"b","tokens":99,"window":"week"}"#),
+            &raised,
+        );
+        assert!(Arc::ptr_eq(
+            &first.budgets[0].counters,
+            &raised.budgets[0].counters
+        ));
+        assert!(!Arc::ptr_eq(
+            &raised.budgets[0].counters,
+            &other.budgets[0].counters
+        ));
+    }
+}

@@ -1,0 +1,735 @@
+//! All keys and rules at one moment, as requests read them.
+//!
+//! A snapshot never changes. The follower of the log makes the next one from it and puts it in its
+//! place; what did not change is shared between the two.
+
+use std::borrow::Borrow;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::hash::{BuildHasherDefault, Hash, Hasher};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use weir_limits::Class;
+
+use super::key::{HashKey, KeyHash, KeyId};
+use super::network::Network;
+use super::policy::{Place, Policy, Rules, Subject};
+use super::record::{
+    Change, KeyRecord, Kind, PreviousKey, Priority, Record, TokenRecord, matches_any,
+};
+
+/// Why a key opens nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum KeyRefusal {
+    #[error("this is not a Weir key: a key begins with weir_ and is used whole")]
+    Malformed,
+    #[error("the API key is unknown")]
+    Unknown,
+    #[error("the API key was revoked")]
+    Revoked,
+    #[error("the API key was replaced by another, and its time of grace is over")]
+    Replaced,
+    #[error("the API key has expired")]
+    Expired,
+}
+
+/// A virtual key. There may be hundreds of thousands, so what many have in common is shared.
+#[derive(Debug)]
+pub struct Key {
+    id: KeyId,
+    hash: KeyHash,
+    shared: Arc<Shared>,
+    user: Option<Box<str>>,
+    own: Option<Box<Own>>,
+    created_ms: u64,
+    /// `u64::MAX` if never.
+    expires_ms: u64,
+    /// 0 if not.
+    revoked_ms: u64,
+    last_used_ms: AtomicU64,
+}
+
+/// What keys of one place have in common.
+#[derive(Debug)]
+struct Shared {
+    /// As the key says it.
+    said: Place,
+    /// With what the team adds.
+    place: Place,
+    policy: Policy,
+}
+
+/// What only few keys have.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Own {
+    previous: Option<PreviousKey>,
+    models: Vec<String>,
+    models_denied: Vec<String>,
+    networks: Vec<Network>,
+    class: Priority,
+}
+
+impl Key {
+    #[must_use]
+    pub fn id(&self) -> KeyId {
+        self.id
+    }
+
+    #[must_use]
+    pub fn team(&self) -> Option<&str> {
+        self.shared.place.team.as_deref()
+    }
+
+    /// When it was last used here, if it was.
+    #[must_use]
+    pub fn last_used_ms(&self) -> Option<u64> {
+        Some(self.last_used_ms.load(Ordering::Relaxed)).filter(|ms| *ms > 0)
+    }
+
+    /// The key as the log holds it.
+    #[must_use]
+    pub fn record(&self) -> KeyRecord {
+        let text = |value: &Option<Box<str>>| value.as_deref().map(str::to_owned);
+        let said = &self.shared.said;
+        let own = self.own.as_deref().cloned().unwrap_or_default();
+        KeyRecord {
+            id: self.id,
+            hash: self.hash,
+            previous: own.previous,
+            organisation: text(&said.organisation),
+            team: text(&said.team),
+            project: text(&said.project),
+            user: text(&self.user),
+            environment: text(&said.environment),
+            tier: text(&said.tier),
+            models: own.models,
+            models_denied: own.models_denied,
+            networks: own.networks,
+            class: own.class,
+            created_ms: self.created_ms,
+            expires_ms: Some(self.expires_ms).filter(|ms| *ms < u64::MAX),
+            revoked_ms: Some(self.revoked_ms).filter(|ms| *ms > 0),
+        }
+    }
+
+    fn previous(&self) -> Option<&PreviousKey> {
+        self.own.as_ref()?.previous.as_ref()
+    }
+}
+
+/// Whom a request comes from: a key that was good when it arrived.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    key: Arc<Key>,
+    key_id: Box<str>,
+}
+
+impl Identity {
+    fn new(key: Arc<Key>) -> Self {
+        let key_id = key.id.to_string().into();
+        Self { key, key_id }
+    }
+
+    #[must_use]
+    pub fn key_id(&self) -> &str {
+        &self.key_id
+    }
+
+    #[must_use]
+    pub fn organisation(&self) -> Option<&str> {
+        self.key.shared.place.organisation.as_deref()
+    }
+
+    #[must_use]
+    pub fn team(&self) -> Option<&str> {
+        self.key.team()
+    }
+
+    #[must_use]
+    pub fn project(&self) -> Option<&str> {
+        self.key.shared.place.project.as_deref()
+    }
+
+    #[must_use]
+    pub fn user(&self) -> Option<&str> {
+        self.key.user.as_deref()
+    }
+
+    #[must_use]
+    pub fn environment(&self) -> Option<&str> {
+        self.key.shared.place.environment.as_deref()
+    }
+
+    #[must_use]
+    pub fn tier(&self) -> Option<&str> {
+        self.key.shared.place.tier.as_deref()
+    }
+
+    #[must_use]
+    pub fn policy(&self) -> &Policy {
+        &self.key.shared.policy
+    }
+
+    #[must_use]
+    pub fn class(&self) -> Class {
+        self.key
+            .own
+            .as_ref()
+            .map_or(Class::Interactive, |own| own.class.into())
+    }
+
+    /// Networks that the key itself may be used from; all if empty.
+    #[must_use]
+    pub fn networks(&self) -> &[Network] {
+        self.key.own.as_ref().map_or(&[], |own| &own.networks)
+    }
+
+    /// What rules go by for a request of this key.
+    #[must_use]
+    pub fn subject<'a>(
+        &'a self,
+        model: &'a str,
+        user: Option<&'a str>,
+        customer: Option<&'a str>,
+    ) -> Subject<'a> {
+        Subject {
+            organisation: self.organisation(),
+            team: self.team(),
+            project: self.project(),
+            environment: self.environment(),
+            tier: self.tier(),
+            user: self.user().or(user),
+            key: &self.key_id,
+            model,
+            customer,
+        }
+    }
+
+    /// Whether an alias may be used, or which rule is against it.
+    pub fn may_use<'a>(&'a self, model: &str) -> Result<(), ModelDenied<'a>> {
+        let contact = self.policy().contact.as_deref();
+        if let Some(own) = self.key.own.as_deref() {
+            let denied = matches_any(&own.models_denied, model)
+                || !(own.models.is_empty() || matches_any(&own.models, model));
+            if denied {
+                return Err(ModelDenied {
+                    rule: None,
+                    contact,
+                });
+            }
+        }
+        for access in &self.policy().access {
+            let denied = matches_any(&access.models_denied, model)
+                || !(access.models_allowed.is_empty()
+                    || matches_any(&access.models_allowed, model));
+            if denied {
+                return Err(ModelDenied {
+                    rule: Some(&access.id),
+                    contact: access.contact.as_deref().or(contact),
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A rule that is against a model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ModelDenied<'a> {
+    /// The access rule; the key itself if there is none.
+    pub rule: Option<&'a str>,
+    /// Whom to ask.
+    pub contact: Option<&'a str>,
+}
+
+/// A key, found by its id.
+#[derive(Clone, Debug)]
+struct ById(Arc<Key>);
+
+impl Borrow<KeyId> for ById {
+    fn borrow(&self) -> &KeyId {
+        &self.0.id
+    }
+}
+
+impl Hash for ById {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.id.hash(state);
+    }
+}
+
+impl PartialEq for ById {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.id == other.0.id
+    }
+}
+
+impl Eq for ById {}
+
+/// A key, found by its hash.
+#[derive(Clone, Debug)]
+struct ByHash(Arc<Key>);
+
+impl Borrow<KeyHash> for ByHash {
+    fn borrow(&self) -> &KeyHash {
+        &self.0.hash
+    }
+}
+
+impl Hash for ByHash {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.hash.hash(state);
+    }
+}
+
+impl PartialEq for ByHash {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.hash == other.0.hash
+    }
+}
+
+impl Eq for ByHash {}
+
+/// Takes the hash that it is given as it is.
+#[derive(Clone, Copy, Debug, Default)]
+struct AsItIs(u64);
+
+impl Hasher for AsItIs {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
+        }
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
+}
+
+type Hashed = BuildHasherDefault<AsItIs>;
+
+/// All keys and rules at one moment.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    by_hash: HashSet<ByHash, Hashed>,
+    by_id: HashSet<ById>,
+    /// Keys that were replaced and may still work, by their old hash.
+    replaced: HashMap<KeyHash, KeyId, Hashed>,
+    shared: HashMap<Place, Arc<Shared>>,
+    rules: Arc<Rules>,
+    /// Everything but keys.
+    records: Arc<BTreeMap<(Kind, String), Arc<Record>>>,
+    tokens: HashMap<KeyHash, Arc<TokenRecord>, Hashed>,
+}
+
+impl Snapshot {
+    /// Finds whom a presented key stands for. Costs one hash and one look-up, however many keys
+    /// there are; what is looked up is a keyed hash, so its timing says nothing about the keys.
+    pub fn authenticate(
+        &self,
+        hash_key: &HashKey,
+        presented: &str,
+        now_ms: u64,
+    ) -> Result<Identity, KeyRefusal> {
+        let hash = hash_key.hash(presented).ok_or(KeyRefusal::Malformed)?;
+        let key = match self.by_hash.get(&hash) {
+            Some(found) => &found.0,
+            None => self.replaced(&hash, now_ms)?,
+        };
+        if key.revoked_ms > 0 {
+            return Err(KeyRefusal::Revoked);
+        }
+        if key.expires_ms <= now_ms {
+            return Err(KeyRefusal::Expired);
+        }
+        // Written at most once a second, so that threads do not fight over it.
+        if key.last_used_ms.load(Ordering::Relaxed) + 1000 <= now_ms {
+            key.last_used_ms.store(now_ms, Ordering::Relaxed);
+        }
+        Ok(Identity::new(key.clone()))
+    }
+
+    fn replaced(&self, hash: &KeyHash, now_ms: u64) -> Result<&Arc<Key>, KeyRefusal> {
+        let id = self.replaced.get(hash).ok_or(KeyRefusal::Unknown)?;
+        let key = self.key(*id).ok_or(KeyRefusal::Unknown)?;
+        let until_ms = key.previous().map_or(0, |previous| previous.until_ms);
+        if until_ms <= now_ms {
+            return Err(KeyRefusal::Replaced);
+        }
+        Ok(key)
+    }
+
+    #[must_use]
+    pub fn key(&self, id: KeyId) -> Option<&Arc<Key>> {
+        self.by_id.get(&id).map(|found| &found.0)
+    }
+
+    /// All keys, in the order in which they were made.
+    #[must_use]
+    pub fn keys(&self) -> Vec<&Arc<Key>> {
+        let mut keys: Vec<&Arc<Key>> = self.by_id.iter().map(|found| &found.0).collect();
+        keys.sort_unstable_by_key(|key| (key.created_ms, key.id));
+        keys
+    }
+
+    #[must_use]
+    pub fn rules(&self) -> &Rules {
+        &self.rules
+    }
+
+    /// The record of a kind and id, keys included.
+    #[must_use]
+    pub fn record(&self, kind: Kind, id: &str) -> Option<Record> {
+        if kind == Kind::Key {
+            return Some(Record::Key(self.key(id.parse().ok()?)?.record()));
+        }
+        let record = self.records.get(&(kind, id.to_owned()))?;
+        Some(Record::clone(record))
+    }
+
+    /// Everything of a kind but keys, by id.
+    pub fn records(&self, kind: Kind) -> impl Iterator<Item = &Arc<Record>> {
+        self.records
+            .iter()
+            .filter(move |((of, _), _)| *of == kind)
+            .map(|(_, record)| record)
+    }
+
+    /// Whom an admin token stands for.
+    #[must_use]
+    pub fn token(&self, hash_key: &HashKey, presented: &str, now_ms: u64) -> Option<&TokenRecord> {
+        let token = self.tokens.get(&hash_key.hash(presented)?)?;
+        let expired = token
+            .expires_ms
+            .is_some_and(|expires_ms| expires_ms <= now_ms);
+        (!expired).then_some(&**token)
+    }
+
+    /// Applies what the log brought, in its order.
+    pub fn apply(&mut self, changes: impl IntoIterator<Item = Change>) {
+        let mut rules_changed = false;
+        for change in changes {
+            match change.record {
+                Some(Record::Key(record)) => self.set_key(record),
+                None if change.kind == Kind::Key => self.remove_key(&change.id),
+                record => {
+                    rules_changed |= !matches!(change.kind, Kind::Token | Kind::Setting);
+                    let records = Arc::make_mut(&mut self.records);
+                    let place = (change.kind, change.id);
+                    match record {
+                        Some(record) => records.insert(place, Arc::new(record)),
+                        None => records.remove(&place),
+                    };
+                }
+            }
+        }
+        self.index_tokens();
+        if rules_changed {
+            self.rules = Arc::new(Rules::build(&self.records, &self.rules));
+            self.place_keys_anew();
+        }
+    }
+
+    fn index_tokens(&mut self) {
+        let tokens = self
+            .records(Kind::Token)
+            .filter_map(|record| match &**record {
+                Record::Token(token) => Some((token.hash, Arc::new(token.clone()))),
+                _ => None,
+            });
+        self.tokens = tokens.collect();
+    }
+
+    fn set_key(&mut self, record: KeyRecord) {
+        let last_used_ms = self
+            .forget(record.id)
+            .map_or(0, |key| key.last_used_ms.load(Ordering::Relaxed));
+        let key = Arc::new(self.build_key(record, last_used_ms));
+        if let Some(previous) = key.previous() {
+            self.replaced.insert(previous.hash, key.id);
+        }
+        self.by_hash.insert(ByHash(key.clone()));
+        self.by_id.insert(ById(key));
+    }
+
+    fn remove_key(&mut self, id: &str) {
+        if let Ok(id) = id.parse() {
+            self.forget(id);
+        }
+    }
+
+    fn forget(&mut self, id: KeyId) -> Option<Arc<Key>> {
+        let ById(key) = self.by_id.take(&id)?;
+        self.by_hash.remove(&key.hash);
+        if let Some(previous) = key.previous() {
+            self.replaced.remove(&previous.hash);
+        }
+        Some(key)
+    }
+
+    fn build_key(&mut self, record: KeyRecord, last_used_ms: u64) -> Key {
+        let own = Own {
+            previous: record.previous,
+            models: record.models,
+            models_denied: record.models_denied,
+            networks: record.networks,
+            class: record.class,
+        };
+        let said = self.said(
+            &record.id,
+            record.user.as_deref(),
+            Place {
+                organisation: boxed(record.organisation),
+                team: boxed(record.team),
+                project: boxed(record.project),
+                environment: boxed(record.environment),
+                tier: boxed(record.tier),
+                user: None,
+                key: None,
+            },
+        );
+        Key {
+            id: record.id,
+            hash: record.hash,
+            shared: self.shared(said),
+            user: boxed(record.user),
+            own: (own != Own::default()).then(|| Box::new(own)),
+            created_ms: record.created_ms,
+            expires_ms: record.expires_ms.unwrap_or(u64::MAX),
+            revoked_ms: record.revoked_ms.unwrap_or(0),
+            last_used_ms: AtomicU64::new(last_used_ms),
+        }
+    }
+
+    /// The place of a key, with its user and id only where rules speak of them.
+    fn said(&self, id: &KeyId, user: Option<&str>, place: Place) -> Place {
+        let id = id.to_string();
+        Place {
+            user: user
+                .filter(|user| self.rules.speak_of_user(user))
+                .map(Box::from),
+            key: self.rules.speak_of_key(&id).then(|| id.into()),
+            ..place
+        }
+    }
+
+    fn shared(&mut self, said: Place) -> Arc<Shared> {
+        if let Some(shared) = self.shared.get(&said) {
+            return shared.clone();
+        }
+        let team = said.team.as_deref().and_then(|team| self.rules.team(team));
+        let or = |said: &Option<Box<str>>, of_team: Option<&str>| {
+            said.clone().or_else(|| of_team.map(Box::from))
+        };
+        let place = Place {
+            organisation: or(
+                &said.organisation,
+                team.and_then(|t| t.organisation.as_deref()),
+            ),
+            tier: or(&said.tier, team.and_then(|t| t.tier.as_deref())),
+            ..said.clone()
+        };
+        let shared = Arc::new(Shared {
+            policy: self.rules.policy(&place),
+            place,
+            said: said.clone(),
+        });
+        self.shared.insert(said, shared.clone());
+        shared
+    }
+
+    /// After rules changed, other ones may hold for any key.
+    fn place_keys_anew(&mut self) {
+        self.shared.clear();
+        let keys: Vec<Arc<Key>> = self.by_id.drain().map(|found| found.0).collect();
+        self.by_hash.clear();
+        for key in keys {
+            let said = Place {
+                user: None,
+                key: None,
+                ..key.shared.said.clone()
+            };
+            let said = self.said(&key.id, key.user.as_deref(), said);
+            let key = Arc::new(Key {
+                id: key.id,
+                hash: key.hash,
+                shared: self.shared(said),
+                user: key.user.clone(),
+                own: key.own.clone(),
+                created_ms: key.created_ms,
+                expires_ms: key.expires_ms,
+                revoked_ms: key.revoked_ms,
+                last_used_ms: AtomicU64::new(key.last_used_ms.load(Ordering::Relaxed)),
+            });
+            self.by_hash.insert(ByHash(key.clone()));
+            self.by_id.insert(ById(key));
+        }
+    }
+}
+
+fn boxed(text: Option<String>) -> Option<Box<str>> {
+    text.map(String::into_boxed_str)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::key;
+
+    fn hash_key() -> HashKey {
+        HashKey::new(&[7; 32]).unwrap()
+    }
+
+    fn record(id: u128, key: &str) -> KeyRecord {
+        KeyRecord {
+            team: Some("growth".into()),
+            ..KeyRecord::new(KeyId(id), hash_key().hash(key).unwrap(), 1)
+        }
+    }
+
+    fn set(snapshot: &mut Snapshot, record: KeyRecord) {
+        snapshot.apply([Change::set(Record::Key(record))]);
+    }
+
+    #[track_caller]
+    fn check(snapshot: &Snapshot, key: &str, now_ms: u64, expected: Result<u128, KeyRefusal>) {
+        let found = snapshot.authenticate(&hash_key(), key, now_ms);
+        assert_eq!(found.map(|identity| identity.key.id.0), expected);
+    }
+
+    #[test]
+    fn a_key_opens_until_it_expires_or_is_revoked() {
+        let key = key::generate().unwrap();
+        let mut keys = Snapshot::default();
+        check(&keys, &key, 0, Err(KeyRefusal::Unknown));
+        set(&mut keys, record(1, &key));
+        check(&keys, &key, 0, Ok(1));
+        let expiring = KeyRecord {
+            expires_ms: Some(10),
+            ..record(1, &key)
+        };
+        set(&mut keys, expiring);
+        check(&keys, &key, 9, Ok(1));
+        check(&keys, &key, 10, Err(KeyRefusal::Expired));
+        let revoked = KeyRecord {
+            revoked_ms: Some(5),
+            ..record(1, &key)
+        };
+        set(&mut keys, revoked);
+        check(&keys, &key, 9, Err(KeyRefusal::Revoked));
+        keys.apply([Change::gone(Kind::Key, KeyId(1).to_string())]);
+        check(&keys, &key, 9, Err(KeyRefusal::Unknown));
+    }
+
+    #[test]
+    fn a_replaced_key_works_until_its_time_of_grace_is_over() {
+        let (old, new) = (key::generate().unwrap(), key::generate().unwrap());
+        let mut keys = Snapshot::default();
+        set(&mut keys, record(1, &old));
+        let rotated = KeyRecord {
+            previous: Some(PreviousKey {
+                hash: hash_key().hash(&old).unwrap(),
+                until_ms: 100,
+            }),
+            ..record(1, &new)
+        };
+        set(&mut keys, rotated.clone());
+        check(&keys, &old, 99, Ok(1));
+        check(&keys, &new, 99, Ok(1));
+        check(&keys, &old, 100, Err(KeyRefusal::Replaced));
+        check(&keys, &new, 100, Ok(1));
+        assert_eq!(keys.key(KeyId(1)).unwrap().record(), rotated);
+        let revoked = KeyRecord {
+            revoked_ms: Some(5),
+            ..rotated
+        };
+        set(&mut keys, revoked);
+        check(&keys, &old, 50, Err(KeyRefusal::Revoked));
+    }
+
+    #[test]
+    fn a_mistyped_key_is_malformed_and_not_unknown() {
+        let mut key = key::generate().unwrap();
+        let keys = Snapshot::default();
+        let last = key.pop().unwrap();
+        key.push(if last == 'A' { 'B' } else { 'A' });
+        check(&keys, &key, 0, Err(KeyRefusal::Malformed));
+        let long = "weir_".repeat(10_000);
+        for foreign in [
+            "",
+            "weir_",
+            "weir_admin_",
+            "sk-proj-abc",
+            "weir_é",
+            &long,
+            "\0",
+        ] {
+            check(&keys, foreign, 0, Err(KeyRefusal::Malformed));
+        }
+    }
+
+    #[test]
+    fn an_admin_token_is_no_key() {
+        let token = key::generate_token().unwrap();
+        let keys = Snapshot::default();
+        check(&keys, &token, 0, Err(KeyRefusal::Unknown));
+    }
+
+    #[test]
+    fn rules_that_come_later_hold_for_keys_that_were_there() {
+        let key = key::generate().unwrap();
+        let mut keys = Snapshot::default();
+        let own = KeyRecord {
+            user: Some("ana".into()),
+            models_denied: vec!["secret-*".into()],
+            ..record(1, &key)
+        };
+        set(&mut keys, own);
+        let change = |kind, json| Change::set(Record::parse(kind, json).unwrap());
+        keys.apply([
+            change(
+                Kind::Team,
+                r#"{"id":"growth","organisation":"acme","tier":"paid","contact":"ops@acme"}"#,
+            ),
+            change(
+                Kind::Limit,
+                r#"{"id":"paid","scope":{"tier":"paid"},"concurrency":3}"#,
+            ),
+            change(
+                Kind::Limit,
+                r#"{"id":"ana","scope":{"user":"ana"},"concurrency":2}"#,
+            ),
+            change(
+                Kind::Limit,
+                r#"{"id":"ben","scope":{"user":"ben"},"concurrency":2}"#,
+            ),
+            change(
+                Kind::Access,
+                r#"{"id":"no-opus","scope":{"organisation":"acme"},"models_denied":["opus"]}"#,
+            ),
+        ]);
+        let identity = keys.authenticate(&hash_key(), &key, 0).unwrap();
+        assert_eq!(
+            (identity.organisation(), identity.tier()),
+            (Some("acme"), Some("paid"))
+        );
+        let limits: Vec<&str> = identity.policy().limits.iter().map(|l| &*l.id).collect();
+        assert_eq!(limits, ["ana", "paid"]);
+        let denied = identity.may_use("opus").unwrap_err();
+        assert_eq!(
+            (denied.rule, denied.contact),
+            (Some("no-opus"), Some("ops@acme"))
+        );
+        assert_eq!(identity.may_use("secret-one").unwrap_err().rule, None);
+        assert!(identity.may_use("fast-chat").is_ok());
+        assert_eq!(
+            identity.key.record().organisation,
+            None,
+            "what the team says stays the team's"
+        );
+    }
+}

@@ -1,0 +1,541 @@
+//! Keys, limits, budgets and access rules, from outside: the command line makes them, HTTP meets
+//! them.
+
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::process::Output;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use weir_loadtest::mock::{MockHandle, MockOptions, MockProvider};
+use weir_tests::weir::{Installation, PATIENCE, Process, wait_for};
+
+/// An answer, taken apart.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    head: String,
+    pub(crate) body: String,
+}
+
+impl Answer {
+    fn parse(text: &str) -> Self {
+        let (head, body) = text.split_once("\r\n\r\n").unwrap_or((text, ""));
+        let status = head
+            .split(' ')
+            .nth(1)
+            .and_then(|status| status.parse().ok());
+        Self {
+            status: status.unwrap_or_else(|| panic!("no status in {text:?}")),
+            head: head.to_owned(),
+            body: body.to_owned(),
+        }
+    }
+
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        let lines = self.head.lines().filter_map(|line| line.split_once(": "));
+        let mut found = lines.filter(|(known, _)| known.eq_ignore_ascii_case(name));
+        found.next().map(|(_, value)| value)
+    }
+
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|_| panic!("no JSON in {self:?}"))
+    }
+
+    /// What an error says, in either family's form.
+    pub(crate) fn message(&self) -> String {
+        self.json()["error"]["message"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned()
+    }
+}
+
+/// Sends a request and reads the whole answer. `before` goes ahead of everything.
+pub(crate) fn exchange(
+    to: SocketAddr,
+    before: &[u8],
+    request: &str,
+    headers: &str,
+    body: &str,
+) -> Answer {
+    let mut stream = TcpStream::connect(to).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.write_all(before).unwrap();
+    write!(
+        stream,
+        "{request} HTTP/1.1\r\nhost: weir\r\nconnection: close\r\n{headers}content-length: {}\r\n\r\n{body}",
+        body.len()
+    )
+    .unwrap();
+    let mut text = Vec::new();
+    stream.read_to_end(&mut text).unwrap();
+    Answer::parse(&String::from_utf8_lossy(&text))
+}
+
+const MESSAGES: &str = r#"[{"role":"user","content":"Hello"}]"#;
+const MAX_TOKENS: u64 = 8;
+
+pub(crate) fn chat_with(to: SocketAddr, key: &str, headers: &str) -> Answer {
+    let body =
+        format!(r#"{{"model":"fast-chat","messages":{MESSAGES},"max_tokens":{MAX_TOKENS}}}"#);
+    let headers =
+        format!("authorization: Bearer {key}\r\ncontent-type: application/json\r\n{headers}");
+    exchange(to, b"", "POST /v1/chat/completions", &headers, &body)
+}
+
+pub(crate) fn chat(to: SocketAddr, key: &str) -> Answer {
+    chat_with(to, key, "")
+}
+
+pub(crate) fn config(mock: &MockHandle) -> String {
+    format!(
+        "[[provider]]\nname = \"mock\"\ndialect = \"openai\"\nbase_url = \"{}\"\n\n\
+         [[alias]]\nname = \"fast-chat\"\ntargets = [{{ provider = \"mock\", model = \"small\" }}]\n\n\
+         [[alias]]\nname = \"opus\"\ntargets = [{{ provider = \"mock\", model = \"large\" }}]\n",
+        mock.base_url()
+    )
+}
+
+/// A gateway with a provider that answers at once.
+struct Running {
+    weir: Installation,
+    gateway: Option<Process>,
+    _mock: MockHandle,
+}
+
+impl Running {
+    fn start() -> Self {
+        Self::with(MockOptions::default(), "")
+    }
+
+    fn with(mock: MockOptions, gateway: &str) -> Self {
+        let mock = MockProvider::start(mock).unwrap();
+        let weir = Installation::new(&config(&mock)).unwrap();
+        let text = fs::read_to_string(weir.config()).unwrap();
+        let text = text.replacen("[gateway]\n", &format!("[gateway]\n{gateway}"), 1);
+        fs::write(weir.config(), text).unwrap();
+        let process = weir.start(&["gateway"]).unwrap();
+        let running = Self {
+            weir,
+            gateway: Some(process),
+            _mock: mock,
+        };
+        if gateway.is_empty() {
+            running.weir.wait_until_ready().unwrap();
+        }
+        running
+    }
+
+    fn run(&self, args: &[&str]) -> Output {
+        self.weir.run(args).unwrap()
+    }
+
+    /// A key that the gateway knows; rules made before it are known then, too.
+    fn key(&self, args: &[&str]) -> (String, String) {
+        let output = self.run(&[&["keys", "create", "--json"], args].concat());
+        let created: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let text = |name: &str| created[name].as_str().unwrap().to_owned();
+        (text("id"), text("key"))
+    }
+
+    fn known_key(&self, args: &[&str]) -> (String, String) {
+        let (id, key) = self.key(args);
+        self.weir.wait_until_known(&key).unwrap();
+        (id, key)
+    }
+
+    fn chat(&self, key: &str) -> Answer {
+        chat(self.weir.gateway, key)
+    }
+}
+
+fn reserved_tokens() -> u64 {
+    (MESSAGES.len() as u64).div_ceil(3) + MAX_TOKENS
+}
+
+fn used_tokens(answer: &Answer) -> u64 {
+    answer.json()["usage"]["total_tokens"].as_u64().unwrap()
+}
+
+#[test]
+fn a_thousand_requests_at_once_against_a_budget_for_ten_are_never_charged_an_eleventh_time() {
+    let running = Running::start();
+    let (_, probe) = running.known_key(&["--team", "probe"]);
+    let used = used_tokens(&running.chat(&probe));
+    assert!(used <= reserved_tokens());
+    // Nine are paid, and the tenth finds room for what it reserves.
+    let limit = (9 * used + reserved_tokens()).to_string();
+    running.run(&[
+        "budgets", "set", "ten", "--team", "growth", "--tokens", &limit, "--window", "total",
+    ]);
+    let (_, key) = running.known_key(&["--team", "growth"]);
+
+    let (answered, refused) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    std::thread::scope(|scope| {
+        for _ in 0..50 {
+            scope.spawn(|| {
+                for _ in 0..20 {
+                    match running.chat(&key).status {
+                        200 => answered.fetch_add(1, Ordering::Relaxed),
+                        429 => refused.fetch_add(1, Ordering::Relaxed),
+                        other => panic!("status {other}"),
+                    };
+                }
+            });
+        }
+    });
+    let at_once = answered.load(Ordering::Relaxed);
+    assert_eq!(at_once + refused.load(Ordering::Relaxed), 1000);
+    assert!((1..=10).contains(&at_once), "{at_once} were answered");
+    let afterwards = (0..20).filter(|_| running.chat(&key).status == 200).count();
+    assert_eq!(at_once + afterwards, 10);
+
+    let answer = running.chat(&key);
+    let message = answer.message();
+    assert!(
+        message.contains("budget \"ten\"") && message.contains("does not begin anew"),
+        "{message}"
+    );
+    assert_eq!(answer.header("x-should-retry"), Some("false"));
+    assert_eq!(answer.header("x-weir-budget"), Some("ten"));
+    let left = reserved_tokens() - used;
+    assert_eq!(
+        answer.header("x-weir-budget-remaining"),
+        Some(&*format!("{left} tokens"))
+    );
+    assert_eq!(answer.json()["error"]["code"], "insufficient_quota");
+}
+
+#[test]
+fn a_rate_is_refused_in_the_words_of_each_dialect_with_the_time_to_wait() {
+    let running = Running::start();
+    running.run(&[
+        "limits", "set", "free-rpm", "--tier", "free", "--rpm", "2", "--per", "user",
+    ]);
+    let (_, key) = running.known_key(&["--team", "t", "--tier", "free", "--user", "ana"]);
+    let first = running.chat(&key);
+    assert_eq!(first.status, 200);
+    assert_eq!(first.header("x-ratelimit-limit-requests"), Some("2"));
+    assert_eq!(first.header("x-ratelimit-remaining-requests"), Some("1"));
+    assert_eq!(running.chat(&key).status, 200);
+
+    let refused = running.chat(&key);
+    assert_eq!(refused.status, 429);
+    let message = refused.message();
+    assert!(
+        message.contains("limit \"free-rpm of ana\" allows 2 requests a minute; try again in"),
+        "{message}"
+    );
+    assert_eq!(refused.json()["error"]["code"], "rate_limit_exceeded");
+    let wait: u64 = refused.header("retry-after").unwrap().parse().unwrap();
+    assert!((1..=30).contains(&wait), "{wait}");
+    assert_eq!(refused.header("x-ratelimit-remaining-requests"), Some("0"));
+
+    let body = format!(r#"{{"model":"fast-chat","max_tokens":5,"messages":{MESSAGES}}}"#);
+    let headers = format!("x-api-key: {key}\r\nanthropic-version: 2023-06-01\r\n");
+    let anthropic = exchange(
+        running.weir.gateway,
+        b"",
+        "POST /v1/messages",
+        &headers,
+        &body,
+    );
+    assert_eq!(anthropic.status, 429);
+    assert_eq!(anthropic.json()["error"]["type"], "rate_limit_error");
+    assert_eq!(
+        anthropic.header("anthropic-ratelimit-requests-limit"),
+        Some("2")
+    );
+    assert!(
+        anthropic
+            .header("anthropic-ratelimit-requests-reset")
+            .unwrap()
+            .ends_with('Z')
+    );
+
+    let (_, other) = running.known_key(&["--team", "t", "--tier", "free", "--user", "ben"]);
+    assert_eq!(
+        running.chat(&other).status,
+        200,
+        "every user has the limit for themselves"
+    );
+}
+
+#[test]
+fn requests_at_once_are_limited_and_the_place_is_free_again_when_a_client_leaves() {
+    let slow = MockOptions {
+        ttft: "30s".to_owned().try_into().unwrap(),
+        ..MockOptions::default()
+    };
+    let running = Running::with(slow, "");
+    running.run(&["limits", "set", "one", "--team", "t", "--concurrency", "1"]);
+    let (_, key) = running.known_key(&["--team", "t"]);
+    let body = format!(r#"{{"model":"fast-chat","messages":{MESSAGES}}}"#);
+    let mut waiting = TcpStream::connect(running.weir.gateway).unwrap();
+    write!(
+        waiting,
+        "POST /v1/chat/completions HTTP/1.1\r\nhost: weir\r\nauthorization: Bearer {key}\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    )
+    .unwrap();
+    let other_model = r#"{"model":"none","messages":[]}"#;
+    let taken = |running: &Running| {
+        // A model that does not exist is refused before, so the place stays as it is.
+        let headers = format!("authorization: Bearer {key}\r\n");
+        exchange(
+            running.weir.gateway,
+            b"",
+            "POST /v1/chat/completions",
+            &headers,
+            other_model,
+        );
+        let mut probe = TcpStream::connect(running.weir.gateway).unwrap();
+        probe
+            .set_read_timeout(Some(Duration::from_millis(300)))
+            .unwrap();
+        write!(probe, "POST /v1/chat/completions HTTP/1.1\r\nhost: weir\r\nauthorization: Bearer {key}\r\ncontent-length: {}\r\n\r\n{body}", body.len()).unwrap();
+        let mut begin = [0; 12];
+        probe.read_exact(&mut begin).is_ok() && begin.ends_with(b"429")
+    };
+    wait_for("the place is taken", || Ok(taken(&running))).unwrap();
+    drop(waiting);
+    wait_for("the place is free again", || Ok(!taken(&running))).unwrap();
+}
+
+#[test]
+fn a_refused_model_says_which_rule_and_whom_to_ask() {
+    let running = Running::start();
+    running.run(&[
+        "teams",
+        "set",
+        "growth",
+        "--organisation",
+        "acme",
+        "--contact",
+        "#llm-help",
+    ]);
+    running.run(&[
+        "access",
+        "set",
+        "no-opus",
+        "--organisation",
+        "acme",
+        "--models-denied",
+        "opus",
+    ]);
+    let (_, key) = running.known_key(&["--team", "growth"]);
+    let body = format!(r#"{{"model":"opus","messages":{MESSAGES}}}"#);
+    let headers = format!("authorization: Bearer {key}\r\n");
+    let refused = exchange(
+        running.weir.gateway,
+        b"",
+        "POST /v1/chat/completions",
+        &headers,
+        &body,
+    );
+    assert_eq!(refused.status, 403);
+    let message = refused.message();
+    assert!(
+        message.contains("access rule \"no-opus\"") && message.contains("ask #llm-help"),
+        "{message}"
+    );
+    let listed = exchange(running.weir.gateway, b"", "GET /v1/models", &headers, "");
+    assert!(
+        listed.body.contains("fast-chat") && !listed.body.contains("opus"),
+        "{}",
+        listed.body
+    );
+    assert_eq!(running.chat(&key).status, 200);
+}
+
+#[test]
+fn an_address_is_the_one_that_trusted_proxies_say_and_a_refusal_names_it() {
+    let running = Running::with(
+        MockOptions::default(),
+        "trusted_proxies = [\"127.0.0.0/8\"]\n",
+    );
+    running.weir.wait_until_ready().unwrap();
+    running.run(&[
+        "access",
+        "set",
+        "office",
+        "--team",
+        "growth",
+        "--networks",
+        "192.0.2.0/24",
+        "--contact",
+        "netops",
+    ]);
+    let (_, key) = running.key(&["--team", "growth"]);
+    let from = |address: &str| {
+        chat_with(
+            running.weir.gateway,
+            &key,
+            &format!("x-forwarded-for: {address}\r\n"),
+        )
+    };
+    wait_for("the key is known", || Ok(from("192.0.2.7").status == 200)).unwrap();
+    let refused = from("192.0.2.7, 203.0.113.9");
+    assert_eq!(refused.status, 403);
+    let message = refused.message();
+    for expected in ["203.0.113.9", "access rule \"office\"", "ask netops"] {
+        assert!(message.contains(expected), "{message}");
+    }
+    assert_eq!(from("192.0.2.7, nonsense").status, 403);
+}
+
+#[test]
+fn a_proxy_protocol_header_says_the_address() {
+    let gateway = "trusted_proxies = [\"127.0.0.1\"]\nproxy_protocol = true\n";
+    let running = Running::with(MockOptions::default(), gateway);
+    let (_, key) = running.key(&["--team", "t", "--networks", "192.0.2.7"]);
+    let call = |source: [u8; 4]| {
+        let mut header = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c".to_vec();
+        header.extend(source);
+        header.extend([127, 0, 0, 1, 1, 1, 2, 2]);
+        let headers = format!("authorization: Bearer {key}\r\n");
+        let body = format!(r#"{{"model":"fast-chat","messages":{MESSAGES}}}"#);
+        exchange(
+            running.weir.gateway,
+            &header,
+            "POST /v1/chat/completions",
+            &headers,
+            &body,
+        )
+    };
+    wait_for("the gateway listens", || {
+        Ok(TcpStream::connect(running.weir.gateway).is_ok())
+    })
+    .unwrap();
+    wait_for(
+        "the key is known",
+        || Ok(call([192, 0, 2, 7]).status == 200),
+    )
+    .unwrap();
+    let refused = call([192, 0, 2, 8]);
+    assert_eq!(refused.status, 403);
+    assert!(
+        refused.message().contains("192.0.2.8"),
+        "{}",
+        refused.message()
+    );
+}
+
+#[test]
+fn a_rotated_key_works_beside_the_new_one_for_its_grace_and_revoking_ends_both_within_a_second() {
+    let running = Running::start();
+    let (id, old) = running.known_key(&["--team", "t"]);
+    let rotated = running.run(&["keys", "rotate", &id, "--grace", "1h", "--json"]);
+    let rotated: Value = serde_json::from_slice(&rotated.stdout).unwrap();
+    let new = rotated["key"].as_str().unwrap();
+    assert_eq!(rotated["id"], id.as_str());
+    running.weir.wait_until_known(new).unwrap();
+    assert_eq!(
+        (running.chat(&old).status, running.chat(new).status),
+        (200, 200)
+    );
+
+    running.run(&["keys", "revoke", &id]);
+    let revoked = Instant::now();
+    while running.chat(new).status != 401 {
+        assert!(revoked.elapsed() < Duration::from_secs(1), "still in force");
+    }
+    assert_eq!(running.chat(&old).status, 401);
+
+    let (id, old) = running.known_key(&["--team", "t"]);
+    running.run(&["keys", "rotate", &id, "--grace", "0"]);
+    wait_for("the old one is refused at once", || {
+        Ok(running.chat(&old).status == 401)
+    })
+    .unwrap();
+}
+
+#[test]
+fn what_a_file_says_is_shown_before_it_is_applied() {
+    let running = Running::start();
+    let file = running.weir.data_dir().join("governance.toml");
+    let write = |text: &str| fs::write(&file, text).unwrap();
+    let path = file.to_str().unwrap();
+    let apply = |more: &[&str]| {
+        let output = running.run(&[&["apply", "--json", "-f", path], more].concat());
+        serde_json::from_slice::<Value>(&output.stdout).unwrap()["changes"].clone()
+    };
+    write(
+        "[[team]]\nid = \"growth\"\n\n[[limit]]\nid = \"l\"\nscope = { team = \"growth\" }\nconcurrency = 0\n\n\
+         [[budget]]\nid = \"b\"\nusd = \"12.50\"\nwindow = \"month\"\nzone = \"Europe/Berlin\"\n",
+    );
+    assert_eq!(apply(&[]).as_array().unwrap().len(), 3);
+    let (_, key) = running.known_key(&["--team", "growth"]);
+    assert_eq!(running.chat(&key).status, 200, "shown is not applied");
+    apply(&["--yes"]);
+    wait_for("the limit holds", || Ok(running.chat(&key).status == 429)).unwrap();
+    assert_eq!(apply(&["--yes"]), json!([]), "nothing is left to do");
+    write("[[budget]]\nid = \"b\"\nusd = 20\nwindow = \"month\"\n");
+    let changes = apply(&["--yes", "--prune"]);
+    let actions: Vec<&str> = changes
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|c| c["action"].as_str().unwrap())
+        .collect();
+    assert_eq!(actions, ["delete", "delete", "update"]);
+    assert_eq!(changes[2]["before"]["usd"], "12.50");
+    wait_for("the limit is gone", || Ok(running.chat(&key).status == 200)).unwrap();
+
+    for (text, expected) in [
+        (
+            "[[budget]]\nid = \"b\"\nusd = 0.1\nwindow = \"day\"\n",
+            "dollars as text",
+        ),
+        ("[[limit]]\nid = \"l\"\n", "limits nothing"),
+        ("[[limit]]\nid = \"l\"\nrpm = 3\n", "unknown field"),
+    ] {
+        write(text);
+        let output = running
+            .weir
+            .command(&["apply", "-f", path])
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(
+            !output.status.success() && said.contains(expected),
+            "{said}"
+        );
+    }
+}
+
+#[test]
+fn hostile_keys_and_headers_are_refused_and_nothing_else() {
+    let mut running = Running::start();
+    let (_, key) = running.known_key(&["--team", "t"]);
+    let long = "a".repeat(8000);
+    for bad in [
+        "",
+        "weir_",
+        &long,
+        "weir_admin_x",
+        "\u{ff}",
+        "Bearer",
+        &format!("{key}x"),
+        &key[..key.len() - 1],
+    ] {
+        let answer = running.chat(bad);
+        assert_eq!(answer.status, 401, "{bad:?}");
+        assert!(!answer.body.contains(&key));
+    }
+    let hostile = [
+        "x-weir-customer: ".to_owned() + &"c".repeat(4000),
+        "baggage: ".to_owned() + &"k=v,".repeat(1000),
+        "x-weir-priority: \u{1}urgent".to_owned(),
+        "x-forwarded-for: ".to_owned() + &"1.1.1.1,".repeat(500),
+    ];
+    for header in &hostile {
+        let status = chat_with(running.weir.gateway, &key, &format!("{header}\r\n")).status;
+        assert!([200, 400].contains(&status), "{status} for {header}");
+    }
+    assert_eq!(running.chat(&key).status, 200);
+    running.gateway.take().unwrap().stop().unwrap();
+}
