@@ -102,7 +102,7 @@ pub(crate) enum Command {
 #[derive(Debug, Subcommand)]
 pub(crate) enum KeysCommand {
     /// Create a key. It is shown once.
-    Create(KeyArgs),
+    Create(Box<KeyArgs>),
     /// List keys. The keys themselves are not kept, so they are not shown.
     List {
         /// Print JSON.

@@ -135,8 +135,8 @@ async fn forward(
     let sticky = facts
         .user
         .as_deref()
-        .or(identity.user())
-        .unwrap_or(identity.key_id());
+        .or_else(|| identity.user())
+        .unwrap_or_else(|| identity.key_id());
     let asked = Asked {
         request,
         arrived: exchange.trail.arrived,
