@@ -17,7 +17,10 @@ use anyhow::Context as _;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use weir_eventlog::{Durability, JournalOptions, KafkaOptions, WhenFull};
-use weir_gateway::config::{AliasConfig, ControlConfig, GatewayConfig, ProviderConfig};
+use weir_gateway::config::{
+    AliasConfig, BreakerSpec, ControlConfig, GatewayConfig, ProviderConfig,
+};
+use weir_schemas::table::TablePolicy;
 use weir_store::Store;
 
 pub(crate) use read::{Invalid, Loaded, load, load_settings, parse};
@@ -30,6 +33,7 @@ pub(crate) struct Config {
     pub(crate) control: ControlConfig,
     pub(crate) eventlog: EventlogConfig,
     pub(crate) store: StoreConfig,
+    pub(crate) routing: RoutingConfig,
     #[serde(rename = "provider")]
     pub(crate) providers: Vec<ProviderConfig>,
     #[serde(rename = "alias")]
@@ -115,6 +119,44 @@ pub(crate) enum WhenFullKind {
     Drop,
 }
 
+/// `[routing]`: what all aliases' routing has in common.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct RoutingConfig {
+    /// How often the ingestor makes a routing table from what it has stored.
+    pub(crate) refresh_s: u32,
+    /// How far back it looks.
+    pub(crate) window_s: u32,
+    /// With Kafka: the topic that carries the tables.
+    pub(crate) topic: String,
+    /// When a deployment is taken out of service, and how it comes back.
+    pub(crate) breaker: BreakerSpec,
+    /// How far and how fast routing tables may move.
+    pub(crate) table: TablePolicy,
+}
+
+impl Default for RoutingConfig {
+    fn default() -> Self {
+        Self {
+            refresh_s: 15,
+            window_s: 300,
+            topic: "weir.routing".into(),
+            breaker: BreakerSpec::default(),
+            table: TablePolicy::default(),
+        }
+    }
+}
+
+impl RoutingConfig {
+    /// What only the ingestor looks at.
+    fn of_ingestor(&self) -> Self {
+        Self {
+            breaker: BreakerSpec::default(),
+            ..self.clone()
+        }
+    }
+}
+
 /// `[store]`: ClickHouse.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -157,11 +199,16 @@ pub(crate) enum StoreKind {
 impl Config {
     /// Sections that take effect at the next start, and are not the same.
     pub(crate) fn sections_unlike(&self, other: &Self) -> Vec<&'static str> {
-        let pairs: [(&str, [&dyn fmt::Debug; 2]); 4] = [
+        let pairs: [(&str, [&dyn fmt::Debug; 2]); 5] = [
             ("gateway", [&self.gateway, &other.gateway]),
             ("control", [&self.control, &other.control]),
             ("eventlog", [&self.eventlog, &other.eventlog]),
             ("store", [&self.store, &other.store]),
+            // The breaker is the gateway's, which takes it over at once.
+            (
+                "routing",
+                [&self.routing.of_ingestor(), &other.routing.of_ingestor()],
+            ),
         ];
         let unlike = |sections: &[&dyn fmt::Debug; 2]| {
             format!("{:?}", sections[0]) != format!("{:?}", sections[1])

@@ -42,9 +42,13 @@ mod tests {
             panic!("two providers")
         };
         assert_eq!(shown(&spelt_out.timeouts), shown(&short.timeouts));
-        let [alias] = example.aliases.as_slice() else {
-            panic!("one alias")
+        assert_eq!(shown(&example.routing), shown(&default.routing));
+        // The second alias shows what has no default, and hedges as one does that says no more.
+        let [alias, clever] = example.aliases.as_slice() else {
+            panic!("two aliases")
         };
+        assert_eq!(alias.sticky, Default::default());
+        assert_eq!(clever.hedge, Some(Default::default()));
         assert_eq!(alias.retry, the_default_of(&alias.retry));
         assert_eq!(alias.strategy, Default::default());
         assert_eq!(alias.targets[0].weight, alias.targets[1].weight);
@@ -70,6 +74,7 @@ mod tests {
         assert!(settings.len() > 40, "{settings:?}");
         let sections = [
             "gateway", "control", "eventlog", "store", "provider", "alias", "timeouts", "retry",
+            "routing", "breaker", "table",
         ];
         let missing: Vec<&String> = settings
             .iter()

@@ -13,6 +13,7 @@ use std::net::{SocketAddr, TcpStream};
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use weir_eventlog::{Journal, JournalOptions};
+use weir_gateway::config::BreakerSpec;
 use weir_gateway::config::{AliasConfig, GatewayConfig, ProviderConfig};
 use weir_gateway::control::record::{Change, KeyRecord, Record};
 use weir_gateway::control::{Control, key};
@@ -113,7 +114,7 @@ fn gateway(dir: &std::path::Path, upstream: &str) -> (GatewayHandle, String) {
             threads: std::num::NonZeroUsize::new(1),
             ..GatewayConfig::default()
         },
-        directory: Directory::build(&[provider], &[alias], None).unwrap(),
+        directory: Directory::build(&[provider], &[alias], BreakerSpec::default(), None).unwrap(),
         control: control.follow().unwrap(),
         journal: Journal::open(JournalOptions::new(dir.join("journal"))).unwrap(),
     })

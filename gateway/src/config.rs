@@ -11,7 +11,10 @@ use std::path::PathBuf;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
-use weir_routing::RetrySpec;
+
+pub use weir_routing::BreakerSpec;
+
+pub use crate::policy::{AliasConfig, ShadowConfig, StickyConfig, StrategyConfig, TargetConfig};
 
 use crate::control::network::Network;
 
@@ -135,54 +138,4 @@ impl Default for TimeoutConfig {
             total_ms: 600_000,
         }
     }
-}
-
-/// `[[alias]]`: a stable name for a model, and where it leads.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct AliasConfig {
-    /// Name that clients ask for.
-    pub name: String,
-    #[serde(default)]
-    pub strategy: StrategyConfig,
-    /// Deployments, in order of preference.
-    pub targets: Vec<TargetConfig>,
-    /// Keep one user on one target, for the strategy `weighted`.
-    #[serde(default)]
-    pub sticky: bool,
-    #[serde(default)]
-    pub retry: RetrySpec,
-}
-
-/// How an alias chooses among its targets.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum StrategyConfig {
-    /// The first target that works, in the order written.
-    #[default]
-    Chain,
-    /// A draw by weight; the others when it fails.
-    Weighted,
-    /// The faster one of two drawn by weight, as measured by this gateway.
-    Latency,
-}
-
-/// One deployment of an alias: a model at a provider.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct TargetConfig {
-    pub provider: String,
-    /// Model name as the provider knows it.
-    pub model: String,
-    /// Share of the draw, for the strategies `weighted` and `latency`.
-    #[serde(default = "one")]
-    pub weight: u32,
-    /// Input and output tokens that the model takes together. A request that cannot fit goes to a
-    /// target with a larger one.
-    #[serde(default)]
-    pub context_window_tokens: Option<u32>,
-}
-
-const fn one() -> u32 {
-    1
 }

@@ -12,11 +12,11 @@ use http::{HeaderName, HeaderValue, Uri};
 use rustls::pki_types::ServerName;
 use weir_dialects::{UpstreamErrorFacts, Vendor, vendors};
 use weir_routing::{
-    Alias, AliasSpec, BreakerSpec, DeploymentId, DeploymentSpec, Routes, RoutesSpec, StrategySpec,
-    TargetSpec,
+    Alias, AliasSpec, BreakerSpec, DeploymentId, DeploymentSpec, HealthSnapshot, Routes,
+    RoutesSpec, ShadowSpec, TargetSpec,
 };
 
-use crate::config::{AliasConfig, ProviderConfig, StrategyConfig, TargetConfig, TimeoutConfig};
+use crate::config::{AliasConfig, ProviderConfig, ShadowConfig, StickyConfig, TimeoutConfig};
 use crate::upstream::{Endpoint, EndpointTls, client_config};
 
 /// Something in the configuration that cannot work.
@@ -31,8 +31,17 @@ pub struct ConfigProblem {
 #[derive(Debug)]
 pub struct Directory {
     routes: Routes,
+    /// What requests need to know of an alias beyond its routes, by the alias's position.
+    habits: Vec<Habits>,
     /// By [`DeploymentId`].
     deployments: Vec<Arc<Deployment>>,
+}
+
+/// Which facts of a request an alias's strategy looks at.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Habits {
+    pub(crate) sticky: StickyConfig,
+    pub(crate) prefix_affinity: bool,
 }
 
 /// One model at one provider, called with one key.
@@ -83,16 +92,24 @@ impl Directory {
     pub fn build(
         providers: &[ProviderConfig],
         aliases: &[AliasConfig],
+        breaker: BreakerSpec,
         before: Option<&Self>,
     ) -> Result<Self, Vec<ConfigProblem>> {
         let mut problems = Vec::new();
         let providers = build_providers(providers, &mut problems);
         let mut deployments = Deployments::default();
+        let habits = aliases.iter().map(Habits::from).collect();
         let aliases: Vec<AliasSpec> = aliases
             .iter()
             .enumerate()
             .map(|(index, alias)| {
-                alias_spec(index, alias, &providers, &mut deployments, &mut problems)
+                let builder = AliasBuilder {
+                    path: format!("alias[{index}]"),
+                    providers: &providers,
+                    deployments: &mut deployments,
+                    problems: &mut problems,
+                };
+                builder.build(alias)
             })
             .collect();
         if !problems.is_empty() {
@@ -102,7 +119,7 @@ impl Directory {
         let spec = RoutesSpec {
             deployments: deployments.specs,
             aliases,
-            breaker: BreakerSpec::default(),
+            breaker,
         };
         let routes =
             Routes::build(&spec, before.map(|before| &before.routes)).map_err(|errors| {
@@ -110,7 +127,8 @@ impl Directory {
                     let alias = error.alias.as_ref();
                     let index = alias.and_then(|alias| names.iter().position(|n| n == alias));
                     ConfigProblem {
-                        path: index.map_or_else(|| "alias".into(), |i| format!("alias[{i}]")),
+                        // What is wrong with no alias in particular is wrong with the breaker.
+                        path: index.map_or_else(|| "routing".into(), |i| format!("alias[{i}]")),
                         message: error.problem,
                     }
                 };
@@ -118,6 +136,7 @@ impl Directory {
             })?;
         Ok(Self {
             routes,
+            habits,
             deployments: deployments.built,
         })
     }
@@ -130,13 +149,35 @@ impl Directory {
         self.routes.alias(name)
     }
 
+    pub(crate) fn habits(&self, alias: &Alias) -> Habits {
+        self.habits[alias.index()]
+    }
+
     pub(crate) fn deployment(&self, id: DeploymentId) -> &Arc<Deployment> {
         &self.deployments[id.index()]
+    }
+
+    /// What is known of each deployment's health.
+    pub(crate) fn healths(
+        &self,
+        now_us: u64,
+    ) -> impl Iterator<Item = (&Deployment, HealthSnapshot)> {
+        let ids = self.routes.ids();
+        ids.map(move |id| (&**self.deployment(id), self.routes.health(id, now_us)))
     }
 
     /// The aliases, in the order of the configuration.
     pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
         self.routes.aliases().iter().map(Alias::name)
+    }
+}
+
+impl From<&AliasConfig> for Habits {
+    fn from(alias: &AliasConfig) -> Self {
+        Self {
+            sticky: alias.sticky,
+            prefix_affinity: alias.prefix_affinity,
+        }
     }
 }
 
@@ -280,10 +321,11 @@ impl Deployments {
         &mut self,
         provider: &Arc<Provider>,
         keys: &[AuthHeader],
-        target: &TargetConfig,
+        model: &str,
+        context_window_tokens: Option<u32>,
     ) -> Result<Vec<usize>, String> {
         (0..keys.len().max(1))
-            .map(|number| self.add_one(provider, keys, target, number))
+            .map(|number| self.add_one(provider, keys, model, context_window_tokens, number))
             .collect()
     }
 
@@ -291,7 +333,8 @@ impl Deployments {
         &mut self,
         provider: &Arc<Provider>,
         keys: &[AuthHeader],
-        target: &TargetConfig,
+        model: &str,
+        context_window_tokens: Option<u32>,
         number: usize,
     ) -> Result<usize, String> {
         let suffix = if number == 0 {
@@ -299,12 +342,12 @@ impl Deployments {
         } else {
             format!("#{}", number + 1)
         };
-        let name = format!("{}/{}{suffix}", provider.name, target.model);
+        let name = format!("{}/{model}{suffix}", provider.name);
         if let Some(known) = self.built.iter().position(|known| known.name == name) {
             return Ok(known);
         }
         let header = HeaderValue::from_str(&name)
-            .map_err(|_| format!("\"{}\" holds characters that no model has", target.model))?;
+            .map_err(|_| format!("\"{model}\" holds characters that no model has"))?;
         let auth = keys.get(number).cloned();
         let key_name = auth
             .as_ref()
@@ -312,14 +355,14 @@ impl Deployments {
         self.specs.push(DeploymentSpec {
             name: name.clone(),
             provider: provider.name.clone(),
-            model: target.model.clone(),
+            model: model.to_owned(),
             key: key_name.clone().unwrap_or_default(),
-            context_window_tokens: target.context_window_tokens,
+            context_window_tokens,
             price: None,
         });
         self.built.push(Arc::new(Deployment {
             name,
-            model: target.model.clone(),
+            model: model.to_owned(),
             provider: provider.clone(),
             key_name,
             auth,
@@ -329,70 +372,85 @@ impl Deployments {
     }
 }
 
-fn alias_spec(
-    index: usize,
-    alias: &AliasConfig,
-    providers: &HashMap<String, BuiltProvider>,
-    deployments: &mut Deployments,
-    problems: &mut Vec<ConfigProblem>,
-) -> AliasSpec {
-    let mut targets = Vec::new();
-    for (number, target) in alias.targets.iter().enumerate() {
-        let Some(provider) = providers.get(&target.provider) else {
-            let nearest = nearest(&target.provider, providers.keys().map(String::as_str));
+/// Puts one alias together, and says what of it does not fit.
+struct AliasBuilder<'a> {
+    path: String,
+    providers: &'a HashMap<String, BuiltProvider>,
+    deployments: &'a mut Deployments,
+    problems: &'a mut Vec<ConfigProblem>,
+}
+
+impl AliasBuilder<'_> {
+    fn build(mut self, alias: &AliasConfig) -> AliasSpec {
+        let mut targets = Vec::new();
+        for (number, target) in alias.targets.iter().enumerate() {
+            let place = format!("targets[{number}]");
+            let window = target.context_window_tokens;
+            let Some(ids) = self.deployments(&place, &target.provider, &target.model, window)
+            else {
+                continue;
+            };
+            #[expect(
+                clippy::cast_precision_loss,
+                reason = "weights and key counts are small"
+            )]
+            let weight = target.weight as f32 / ids.len() as f32;
+            targets.extend(ids.into_iter().map(|deployment| TargetSpec {
+                deployment,
+                weight,
+                rank: alias.rank(number, target),
+            }));
+        }
+        let shadow = alias.shadow.as_ref().and_then(|shadow| self.shadow(shadow));
+        AliasSpec {
+            name: alias.name.clone(),
+            strategy: alias.strategy(&self.path, self.problems),
+            targets,
+            retry: alias.retry.clone(),
+            hedge: alias.hedge.clone(),
+            shadow,
+            exploration: alias.exploration,
+        }
+    }
+
+    /// Copies go out with the provider's first key.
+    fn shadow(&mut self, shadow: &ShadowConfig) -> Option<ShadowSpec> {
+        let ids = self.deployments("shadow", &shadow.provider, &shadow.model, None)?;
+        Some(ShadowSpec {
+            deployment: *ids.first()?,
+            share: shadow.share,
+        })
+    }
+
+    /// The deployments of a model at a provider. None if there is a problem, which is reported.
+    fn deployments(
+        &mut self,
+        place: &str,
+        provider: &str,
+        model: &str,
+        context_window_tokens: Option<u32>,
+    ) -> Option<Vec<usize>> {
+        let Some(built) = self.providers.get(provider) else {
+            let nearest = nearest(provider, self.providers.keys().map(String::as_str));
             let hint = nearest
                 .first()
                 .map(|n| format!("; did you mean \"{n}\"?"))
                 .unwrap_or_default();
-            problems.push(ConfigProblem {
-                path: format!("alias[{index}].targets[{number}].provider"),
-                message: format!("there is no provider \"{}\"{hint}", target.provider),
+            self.problems.push(ConfigProblem {
+                path: format!("{}.{place}.provider", self.path),
+                message: format!("there is no provider \"{provider}\"{hint}"),
             });
-            continue;
+            return None;
         };
         // A provider that could not be built has been reported.
-        let Some((provider, keys)) = provider else {
-            continue;
-        };
-        let rank = match alias.strategy {
-            StrategyConfig::Chain => u8::try_from(number).unwrap_or(u8::MAX),
-            StrategyConfig::Weighted | StrategyConfig::Latency => 0,
-        };
-        let ids = match deployments.add(provider, keys, target) {
-            Ok(ids) => ids,
-            Err(message) => {
-                let path = format!("alias[{index}].targets[{number}].model");
-                problems.push(ConfigProblem { path, message });
-                continue;
-            }
-        };
-        #[expect(
-            clippy::cast_precision_loss,
-            reason = "weights and key counts are small"
-        )]
-        let weight = target.weight as f32 / ids.len() as f32;
-        targets.extend(ids.into_iter().map(|deployment| TargetSpec {
-            deployment,
-            weight,
-            rank,
-        }));
-    }
-    AliasSpec {
-        name: alias.name.clone(),
-        strategy: match alias.strategy {
-            StrategyConfig::Chain => StrategySpec::Chain,
-            StrategyConfig::Weighted => StrategySpec::Weighted {
-                sticky: alias.sticky,
-            },
-            StrategyConfig::Latency => StrategySpec::Latency {
-                prefix_affinity: false,
-            },
-        },
-        targets,
-        retry: alias.retry.clone(),
-        hedge: None,
-        shadow: None,
-        exploration: None,
+        let (provider, keys) = built.as_ref()?;
+        self.deployments
+            .add(provider, keys, model, context_window_tokens)
+            .map_err(|message| {
+                let path = format!("{}.{place}.model", self.path);
+                self.problems.push(ConfigProblem { path, message });
+            })
+            .ok()
     }
 }
 

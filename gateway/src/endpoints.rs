@@ -23,11 +23,7 @@ pub(crate) fn answer(worker: &Worker, request: &Request<Incoming>) -> Response<R
         (&Method::GET, "/v1/models") => models(worker, request, family),
         (&Method::GET | &Method::HEAD, "/" | "/livez") => Ok(whole(StatusCode::OK, TEXT, "ok\n")),
         (&Method::GET | &Method::HEAD, "/readyz") => Ok(ready(worker)),
-        (&Method::GET, "/metrics") => Ok(whole(
-            StatusCode::OK,
-            METRICS,
-            worker.shared.telemetry.page(),
-        )),
+        (&Method::GET, "/metrics") => Ok(whole(StatusCode::OK, METRICS, metrics(worker))),
         (method, path) => Err(Refusal::nothing_there(
             method,
             path,
@@ -64,6 +60,13 @@ fn whole(
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, content_type);
     response
+}
+
+fn metrics(worker: &Worker) -> String {
+    let shared = &worker.shared;
+    shared
+        .telemetry
+        .page(&shared.directory.load(), &shared.tables)
 }
 
 /// The aliases that the key may use.

@@ -44,6 +44,7 @@ impl Exchange {
     /// so that no answer is ever complete without them.
     pub(crate) fn finish(&mut self) -> Result<Appended, AppendError> {
         self.finished = true;
+        self.trail.drop_spare();
         let telemetry = &self.worker.shared.telemetry;
         telemetry.in_flight.dec();
         telemetry.count(&self.trail);
@@ -118,9 +119,8 @@ impl Trail {
         if self.status == 0 {
             self.status = CLIENT_CLOSED_REQUEST;
         }
-        if let Some(attempt) = self.attempts.last_mut()
-            && !attempt.ended
-        {
+        self.drop_spare();
+        for attempt in self.attempts.iter_mut().filter(|attempt| !attempt.ended) {
             attempt.fail(kind, message.to_owned());
         }
         self.failure.get_or_insert_with(|| Failure {

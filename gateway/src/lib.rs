@@ -8,6 +8,7 @@
 //! one: what must be known to decide is in memory.
 
 mod admit;
+mod affinity;
 mod attempt;
 mod clock;
 pub mod config;
@@ -18,12 +19,17 @@ mod error;
 mod exchange;
 mod labels;
 mod pipeline;
+mod policy;
 mod proxy_protocol;
+mod quota;
 mod relay;
 mod server;
+mod states;
+mod tables;
 mod telemetry;
 mod trail;
 mod upstream;
 
 pub use directory::{ConfigProblem, Directory};
 pub use server::{GatewayHandle, GatewayOptions, Reloader, StartError, start};
+pub use tables::TableAdopter;

@@ -22,11 +22,12 @@ use tokio::sync::{Semaphore, watch};
 use weir_dialects::{ClientApi, ClientRequest, RequestFacts};
 use weir_eventlog::{Journal, JournalError, StreamWriter};
 use weir_limits::Class;
-use weir_routing::{Alias, Priors};
+use weir_routing::Alias;
 use weir_schemas::RequestId;
 
 use crate::admit::{self, Estimate};
-use crate::attempt::{self, Asked, Begun};
+use crate::affinity::Affinity;
+use crate::attempt::{self, Asked, Begun, Shadows};
 use crate::clock::Moment;
 use crate::config::GatewayConfig;
 use crate::control::network::{Network, client_address};
@@ -37,6 +38,7 @@ use crate::error::Refusal;
 use crate::exchange::Exchange;
 use crate::labels::Labels;
 use crate::relay::{self, Reply};
+use crate::tables::Tables;
 use crate::telemetry::Telemetry;
 use crate::trail::Trail;
 use crate::upstream::Pool;
@@ -46,7 +48,7 @@ use crate::upstream::Pool;
 pub(crate) struct Shared {
     pub(crate) config: GatewayConfig,
     pub(crate) directory: ArcSwap<Directory>,
-    pub(crate) priors: ArcSwap<Priors>,
+    pub(crate) tables: Tables,
     pub(crate) control: ControlHandle,
     pub(crate) journal: Journal,
     pub(crate) telemetry: Telemetry,
@@ -61,6 +63,7 @@ pub(crate) struct Worker {
     pub(crate) shared: Arc<Shared>,
     pub(crate) pool: Arc<Pool>,
     pub(crate) stream: StreamWriter,
+    pub(crate) shadows: Shadows,
 }
 
 impl Worker {
@@ -70,6 +73,7 @@ impl Worker {
             shared,
             pool: Arc::default(),
             stream,
+            shadows: Shadows::default(),
         })
     }
 }
@@ -132,15 +136,11 @@ async fn forward(
         request_id: &request_id,
         now_s: exchange.trail.arrived.unix_ms() / 1000,
     };
-    let sticky = facts
-        .user
-        .as_deref()
-        .or_else(|| identity.user())
-        .unwrap_or_else(|| identity.key_id());
+    let habits = directory.habits(alias);
     let asked = Asked {
+        affinity: Affinity::of(habits, &request, &identity),
         request,
         arrived: exchange.trail.arrived,
-        sticky: Some(hash(sticky)),
     };
     attempt::attempt(exchange, &directory, alias, &asked).await
 }
@@ -345,12 +345,4 @@ fn resolve<'a>(
         .may_use(model)
         .map_err(|denied| Refusal::model_not_allowed(model, identity, denied))?;
     Ok(alias)
-}
-
-/// The same user gets the same number, in this process and in the next.
-fn hash(text: &str) -> u64 {
-    // FNV-1a: stable over versions of the standard library, and good enough to spread users.
-    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    })
 }

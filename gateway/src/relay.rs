@@ -17,12 +17,12 @@ use http::header::{
 };
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::Sleep;
-use weir_dialects::{ClientApi, FinishReason, ResponseMachine};
+use weir_dialects::{ClientApi, ResponseMachine};
 use weir_eventlog::{AppendError, NotDurable};
 use weir_routing::{Failure, InFlight};
-use weir_schemas::{RequestId, UsageSource};
+use weir_schemas::RequestId;
 
-use crate::attempt::{Begun, Failed, note_transition};
+use crate::attempt::{Begun, Failed};
 use crate::clock::{self, Moment};
 use crate::directory::Deployment;
 use crate::error::Refusal;
@@ -178,6 +178,8 @@ pub(crate) struct Relay {
     body: AnswerBody,
     /// Whether the provider's body is over and the machine finished.
     ended: bool,
+    /// Whether the provider streams it: only then is its first token earlier than its last.
+    is_stream: bool,
     in_flight: Option<InFlight>,
     /// What goes to the client next.
     ready: Option<Bytes>,
@@ -196,7 +198,8 @@ impl Relay {
             machine: begun.machine,
             body: begun.body,
             ended: begun.ended,
-            in_flight: Some(begun.in_flight),
+            is_stream: begun.is_stream,
+            in_flight: begun.in_flight,
             ready: None,
             durable: None,
             state: State::Begun,
@@ -354,11 +357,10 @@ impl Relay {
         if let Some(attempt) = trail.attempts.last_mut() {
             attempt.ttft_us = Some(attempt.started.elapsed_us());
         }
-        if let Some(in_flight) = &mut self.in_flight {
-            note_transition(
-                &self.deployment,
-                in_flight.first_token(Moment::now().unix_us),
-            );
+        if let Some(in_flight) = self.in_flight.as_mut().filter(|_| self.is_stream) {
+            let transition = in_flight.first_token(Moment::now().unix_us);
+            let worker = &self.exchange.worker;
+            worker.note_transition(&self.deployment, transition);
         }
     }
 
@@ -367,7 +369,9 @@ impl Relay {
         let output_tokens = u32::try_from(usage.output_tokens.unwrap_or(0)).unwrap_or(u32::MAX);
         if let Some(in_flight) = self.in_flight.take() {
             let now_us = Moment::now().unix_us;
-            note_transition(&self.deployment, in_flight.succeed(output_tokens, now_us));
+            let transition = in_flight.succeed(output_tokens, now_us);
+            let worker = &self.exchange.worker;
+            worker.note_transition(&self.deployment, transition);
         }
         if let Some(attempt) = self.exchange.trail.attempts.last_mut() {
             attempt.end();
@@ -382,7 +386,9 @@ impl Relay {
         };
         if let Some(in_flight) = self.in_flight.take() {
             let now_us = Moment::now().unix_us;
-            note_transition(&self.deployment, in_flight.fail(&failure, now_us));
+            let transition = in_flight.fail(&failure, now_us);
+            let worker = &self.exchange.worker;
+            worker.note_transition(&self.deployment, transition);
         }
         let kind = failure.kind.as_str();
         if let Some(attempt) = self.exchange.trail.attempts.last_mut() {
@@ -413,12 +419,7 @@ impl Relay {
         let Some(attempt) = self.exchange.trail.attempts.last_mut() else {
             return;
         };
-        attempt.response_model.clone_from(&facts.upstream_model);
-        attempt.finish_reason = facts.finish_reason.map(FinishReason::as_str);
-        if let Some(usage) = facts.usage {
-            attempt.usage = usage;
-            attempt.usage_source = UsageSource::Reported;
-        }
+        attempt.meter(facts);
     }
 }
 

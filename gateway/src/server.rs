@@ -19,7 +19,6 @@ use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use weir_eventlog::Journal;
-use weir_routing::Priors;
 
 use crate::config::GatewayConfig;
 use crate::control::ControlHandle;
@@ -27,6 +26,7 @@ use crate::control::network::Network;
 use crate::directory::Directory;
 use crate::pipeline::{self, Shared, Worker};
 use crate::proxy_protocol;
+use crate::tables::{TableAdopter, Tables};
 use crate::telemetry::Telemetry;
 
 /// Pause after the kernel refused a connection, for example because no file descriptor was free.
@@ -84,7 +84,7 @@ pub fn start(options: GatewayOptions) -> Result<GatewayHandle, StartError> {
     let shared = Arc::new(Shared {
         connections: Arc::new(Semaphore::new(options.config.connections_max)),
         directory: ArcSwap::from_pointee(options.directory),
-        priors: ArcSwap::from_pointee(Priors::neutral()),
+        tables: Tables::default(),
         control: options.control,
         telemetry: Telemetry::new(options.journal.clone()),
         journal: options.journal,
@@ -124,6 +124,15 @@ impl GatewayHandle {
         }
     }
 
+    /// For following the routing tables.
+    pub fn adopter(&self) -> Result<TableAdopter, StartError> {
+        // The streams of the workers are 0, 1, 2 …
+        let shard = u32::try_from(self.workers.len()).unwrap_or(u32::MAX);
+        let stream = self.shared.journal.open_stream(shard);
+        let stream = stream.map_err(StartError::Stream)?;
+        Ok(TableAdopter::new(self.shared.clone(), stream))
+    }
+
     /// Stops accepting, lets requests in flight finish for `drain_timeout_ms`, closes the event
     /// streams. Blocks until all of it is done.
     pub fn shutdown(self) {
@@ -150,7 +159,7 @@ impl Reloader {
     }
 
     pub fn reload(&self, directory: Directory) {
-        self.shared.directory.store(Arc::new(directory));
+        self.shared.put_in_force(directory);
     }
 }
 
@@ -215,6 +224,8 @@ async fn accept(worker: Arc<Worker>, listener: TcpListener) {
         );
         connections.shutdown().await;
     }
+    // Copies that nobody waits for are cut short; each has its event.
+    worker.shadows.stop().await;
     if let Err(error) = worker.stream.close() {
         tracing::error!(%error, "close the event stream");
     }

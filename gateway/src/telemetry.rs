@@ -3,6 +3,8 @@
 //! Every label takes its values from the configuration or from a closed set of words, so no client
 //! can make series grow.
 
+use std::sync::atomic::AtomicU64;
+
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -12,6 +14,9 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 use weir_eventlog::Journal;
 
+use crate::clock::Moment;
+use crate::directory::Directory;
+use crate::tables::Tables;
 use crate::trail::{AttemptTrail, Trail};
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -43,8 +48,100 @@ pub(crate) struct Telemetry {
     time_to_first_token: Family<DialectLabels, Histogram>,
     overhead: Histogram,
     pub(crate) in_flight: Gauge,
+    pub(crate) shadows_left_out: Counter,
     journal: Journal,
     journal_gauges: JournalGauges,
+    deployments: DeploymentGauges,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct DeploymentLabels {
+    deployment: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct StateLabels {
+    deployment: String,
+    state: &'static str,
+}
+
+/// What routing knows, read when the page is asked for.
+#[derive(Debug, Default)]
+struct DeploymentGauges {
+    state: Family<StateLabels, Gauge>,
+    in_flight: Family<DeploymentLabels, Gauge>,
+    ejections: Family<DeploymentLabels, Gauge>,
+    success_ratio: Family<DeploymentLabels, Gauge<f64, AtomicU64>>,
+    table_version: Gauge,
+    table_belief: Gauge<f64, AtomicU64>,
+}
+
+impl DeploymentGauges {
+    fn register(&self, registry: &mut Registry) {
+        let registry_of = registry.sub_registry_with_prefix("deployment");
+        registry_of.register(
+            "state",
+            "1 for the state that a deployment is in: closed, slow_start, half_open, open",
+            self.state.clone(),
+        );
+        registry_of.register(
+            "in_flight",
+            "Tries in flight at a deployment",
+            self.in_flight.clone(),
+        );
+        registry_of.register(
+            "ejections",
+            "Times that a deployment was taken out of service",
+            self.ejections.clone(),
+        );
+        registry_of.register(
+            "success_ratio",
+            "Share of recent tries that succeeded",
+            self.success_ratio.clone(),
+        );
+        let registry_of = registry.sub_registry_with_prefix("routing_table");
+        registry_of.register(
+            "version",
+            "Number of the routing table in force; 0 is none",
+            self.table_version.clone(),
+        );
+        registry_of.register(
+            "belief",
+            "How much the routing table counts: 1 when fresh, 0 when too old",
+            self.table_belief.clone(),
+        );
+    }
+
+    fn read(&self, directory: &Directory, tables: &Tables) {
+        let now_us = Moment::now().unix_us;
+        // A deployment that is gone has no state.
+        self.state.clear();
+        self.in_flight.clear();
+        self.ejections.clear();
+        self.success_ratio.clear();
+        for (deployment, health) in directory.healths(now_us) {
+            let labels = DeploymentLabels {
+                deployment: deployment.name.clone(),
+            };
+            let state = StateLabels {
+                deployment: deployment.name.clone(),
+                state: health.state.as_str(),
+            };
+            self.state.get_or_create(&state).set(1);
+            self.in_flight
+                .get_or_create(&labels)
+                .set(i64::from(health.in_flight));
+            let ejections = i64::try_from(health.ejections).unwrap_or(i64::MAX);
+            self.ejections.get_or_create(&labels).set(ejections);
+            self.success_ratio
+                .get_or_create(&labels)
+                .set(f64::from(health.success_ratio));
+        }
+        let priors = tables.priors();
+        let version = i64::try_from(priors.version()).unwrap_or(i64::MAX);
+        self.table_version.set(version);
+        self.table_belief.set(f64::from(priors.belief(now_us)));
+    }
 }
 
 #[derive(Debug, Default)]
@@ -69,8 +166,10 @@ impl Telemetry {
             time_to_first_token: Family::new_with_constructor(seconds),
             overhead,
             in_flight: Gauge::default(),
+            shadows_left_out: Counter::default(),
             journal,
             journal_gauges: JournalGauges::default(),
+            deployments: DeploymentGauges::default(),
             registry: Registry::default(),
         };
         let (duration, ttft) = (
@@ -106,6 +205,12 @@ impl Telemetry {
             "Requests in flight",
             telemetry.in_flight.clone(),
         );
+        registry.register(
+            "shadows_left_out",
+            "Copies that were not sent because too many were under way",
+            telemetry.shadows_left_out.clone(),
+        );
+        telemetry.deployments.register(&mut registry);
         let gauges = &telemetry.journal_gauges;
         let journal = registry.sub_registry_with_prefix("journal");
         journal.register(
@@ -155,9 +260,14 @@ impl Telemetry {
                 .get_or_create(&dialect)
                 .observe(seconds(ttft_us));
         }
-        if let Some(overhead_us) = trail.overhead_us {
+        if let Some(overhead_us) = trail.overhead_us() {
             self.overhead.observe(seconds(overhead_us));
         }
+        self.count_attempts(trail);
+    }
+
+    /// Counts tries, those of copies too.
+    pub(crate) fn count_attempts(&self, trail: &Trail) {
         trail
             .attempts
             .iter()
@@ -174,8 +284,9 @@ impl Telemetry {
     }
 
     /// The page in the OpenMetrics text format.
-    pub(crate) fn page(&self) -> String {
+    pub(crate) fn page(&self, directory: &Directory, tables: &Tables) -> String {
         self.read_journal();
+        self.deployments.read(directory, tables);
         let mut page = String::with_capacity(16 * 1024);
         if let Err(error) = encode(&mut page, &self.registry) {
             tracing::error!(%error, "encode the metrics");

@@ -4,16 +4,20 @@
 
 use std::sync::Arc;
 
+use weir_dialects::{FinishReason, ResponseFacts};
 use weir_schemas::event::{AttemptFinished, Caller, Candidate, Event, RequestFinished};
 use weir_schemas::{PicoUsd, RequestId, StreamId, Usage, UsageSource};
 
-use crate::clock::Moment;
+use crate::clock::{Moment, micros};
 use crate::control::Identity;
 use crate::directory::Deployment;
 use crate::labels::Labels;
 
 /// Longest text of foreign origin that an event carries; the rest is cut.
 const TEXT_BYTES_MAX: usize = 512;
+
+/// The kind of a try that was not made: its place is reserved.
+const SPARE: &str = "";
 
 /// What is known about a request so far.
 #[derive(Debug)]
@@ -39,8 +43,6 @@ pub(crate) struct Trail {
     pub(crate) failure: Option<Failure>,
     pub(crate) route: Option<Route>,
     pub(crate) attempts: Vec<AttemptTrail>,
-    /// When the first byte went to a provider.
-    pub(crate) overhead_us: Option<u64>,
     pub(crate) ttft_us: Option<u64>,
     pub(crate) response_bytes: u64,
     /// Limit or budget that refused the request, or came close.
@@ -74,7 +76,11 @@ pub(crate) struct RouteCandidate {
 /// What is known about one try.
 #[derive(Debug)]
 pub(crate) struct AttemptTrail {
+    /// Number within the request, from 1; 0 for a copy.
+    number: u32,
     pub(crate) started: Moment,
+    /// When the call was made.
+    sent: Option<Moment>,
     pub(crate) kind: &'static str,
     pub(crate) cause: Option<&'static str>,
     pub(crate) delay_us: u64,
@@ -107,7 +113,9 @@ impl AttemptTrail {
         delay_us: u64,
     ) -> Self {
         Self {
+            number: 0,
             started: Moment::now(),
+            sent: None,
             kind,
             cause,
             delay_us,
@@ -129,6 +137,27 @@ impl AttemptTrail {
             finish_reason: None,
             usage: Usage::default(),
             usage_source: UsageSource::None,
+        }
+    }
+
+    /// Keeps the number that was reserved for it.
+    pub(crate) fn take_off(&mut self, attempt: Self) {
+        let number = self.number;
+        *self = Self { number, ..attempt };
+    }
+
+    pub(crate) fn sent(&mut self, request_bytes: u64) {
+        self.sent = Some(Moment::now());
+        self.request_bytes = request_bytes;
+    }
+
+    /// Takes over what the answer said about itself.
+    pub(crate) fn meter(&mut self, facts: &ResponseFacts) {
+        self.response_model.clone_from(&facts.upstream_model);
+        self.finish_reason = facts.finish_reason.map(FinishReason::as_str);
+        if let Some(usage) = facts.usage {
+            self.usage = usage;
+            self.usage_source = UsageSource::Reported;
         }
     }
 
@@ -164,24 +193,97 @@ impl Trail {
             failure: None,
             route: None,
             attempts: Vec::new(),
-            overhead_us: None,
             ttft_us: None,
             response_bytes: 0,
             limit_verdict: None,
         }
     }
 
+    /// A try begins. The last one in the list is the one that may answer.
+    pub(crate) fn begin_attempt(&mut self, attempt: AttemptTrail) -> &mut AttemptTrail {
+        self.drop_spare();
+        let number = u32::try_from(self.attempts.len() + 1).unwrap_or(u32::MAX);
+        self.attempts.push(AttemptTrail { number, ..attempt });
+        let last = self.attempts.len() - 1;
+        &mut self.attempts[last]
+    }
+
+    /// A try begins that another may join. That one's place is reserved, so that both can be noted
+    /// at a time.
+    pub(crate) fn begin_attempt_with_spare(
+        &mut self,
+        attempt: AttemptTrail,
+    ) -> (&mut AttemptTrail, &mut AttemptTrail) {
+        let spare = AttemptTrail::begin(attempt.deployment.clone(), SPARE, None, 0);
+        let begun = self.begin_attempt(attempt).number;
+        self.attempts.push(AttemptTrail {
+            number: begun + 1,
+            ..spare
+        });
+        let (before, spare) = self.attempts.split_at_mut(begun as usize);
+        (&mut before[begun as usize - 1], &mut spare[0])
+    }
+
+    /// Gives a reserved place back that was not needed.
+    pub(crate) fn drop_spare(&mut self) {
+        self.attempts.retain(|attempt| attempt.kind != SPARE);
+    }
+
+    /// Of the two last tries, the first one has answered.
+    pub(crate) fn answer_with_first_of_two(&mut self) {
+        if let Some(before_last) = self.attempts.len().checked_sub(2) {
+            self.attempts.swap(before_last, before_last + 1);
+        }
+    }
+
+    /// Of the two last tries, the first one was not needed any more, unless it has failed already.
+    pub(crate) fn lose_attempt_before_last(&mut self, kind: &'static str) {
+        let attempt = self.attempts.iter_mut().rev().nth(1);
+        if let Some(attempt) = attempt.filter(|attempt| !attempt.ended) {
+            attempt.fail(kind, "another try had the first token earlier".into());
+        }
+    }
+
+    /// The same caller and request, for a copy that has an event of its own.
+    pub(crate) fn of_copy(&self, attempt: AttemptTrail) -> Self {
+        Self {
+            dialect: self.dialect,
+            identity: self.identity.clone(),
+            user: self.user.clone(),
+            labels: self.labels.clone(),
+            alias: self.alias.clone(),
+            streamed: self.streamed,
+            route: self.route.as_ref().map(|route| Route {
+                candidates: Vec::new(),
+                ..*route
+            }),
+            attempts: vec![attempt],
+            ..Self::begin(self.request_id, self.arrived, self.client_ip.clone())
+        }
+    }
+
+    /// Time from arrival until the first call was made.
+    pub(crate) fn overhead_us(&self) -> Option<u64> {
+        let sent = self.attempts.iter().filter_map(|attempt| attempt.sent);
+        let first = sent.map(|sent| sent.instant).min()?;
+        Some(micros(
+            first.saturating_duration_since(self.arrived.instant),
+        ))
+    }
+
     /// The events of the finished request: one per try, then the request itself. The journal gives
     /// them their places.
     pub(crate) fn events(&self) -> Vec<Event<'_>> {
         let mut events = Vec::with_capacity(self.attempts.len() + 1);
-        for (number, attempt) in (1..).zip(&self.attempts) {
-            events.push(Event::AttemptFinished(Box::new(
-                self.attempt_event(number, attempt),
-            )));
-        }
+        events.extend(self.attempt_events());
         events.push(Event::RequestFinished(Box::new(self.request_event())));
         events
+    }
+
+    /// The events of the tries alone.
+    pub(crate) fn attempt_events(&self) -> impl Iterator<Item = Event<'_>> {
+        let event = |attempt| Event::AttemptFinished(Box::new(self.attempt_event(attempt)));
+        self.attempts.iter().map(event)
     }
 
     fn caller(&self) -> Caller<'_> {
@@ -245,7 +347,7 @@ impl Trail {
             waste_pico_usd: None,
             price_version: None,
             queue_us: 0,
-            overhead_us: self.overhead_us.unwrap_or(total_us),
+            overhead_us: self.overhead_us().unwrap_or(total_us),
             ttft_us: self.ttft_us,
             total_us,
             strategy: self.route.as_ref().map(|route| route.strategy),
@@ -262,14 +364,14 @@ impl Trail {
         }
     }
 
-    fn attempt_event<'a>(&'a self, number: u32, attempt: &'a AttemptTrail) -> AttemptFinished<'a> {
+    fn attempt_event<'a>(&'a self, attempt: &'a AttemptTrail) -> AttemptFinished<'a> {
         let deployment = &*attempt.deployment;
         AttemptFinished {
             stream: UNSTAMPED,
             seq: 0,
             ts_us: attempt.started.unix_us,
             request_id: self.request_id,
-            attempt: number,
+            attempt: attempt.number,
             kind: attempt.kind,
             cause: attempt.cause,
             delay_us: attempt.delay_us,

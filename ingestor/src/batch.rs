@@ -6,7 +6,7 @@ use uuid::Uuid;
 use weir_eventlog::{Position, SourceBatch};
 use weir_schemas::{Event, StreamId};
 
-use crate::rows::{AttemptRow, ControlRow, RequestRow, StreamRow};
+use crate::rows::{AttemptRow, ControlRow, RequestRow, StateRow, StreamRow, TableRow};
 
 /// Seqs of each stream in a batch, from the first to the last.
 pub(crate) type Ranges = BTreeMap<StreamId, (u64, u64)>;
@@ -74,6 +74,8 @@ pub(crate) struct Rows<'a> {
     pub(crate) attempts: Inserts<AttemptRow<'a>>,
     pub(crate) control_changes: Inserts<ControlRow<'a>>,
     pub(crate) streams: Inserts<StreamRow<'a>>,
+    pub(crate) states: Inserts<StateRow<'a>>,
+    pub(crate) routing_tables: Inserts<TableRow<'a>>,
 }
 
 impl<'a> Rows<'a> {
@@ -87,11 +89,20 @@ impl<'a> Rows<'a> {
             Event::StreamOpened(event) => self.streams.push(lane, StreamRow::opened(event)),
             Event::StreamClosed(event) => self.streams.push(lane, StreamRow::closed(event)),
             Event::EventsDropped(event) => self.streams.push(lane, StreamRow::dropped(event)),
+            Event::DeploymentStateChanged(event) => self.states.push(lane, StateRow::new(event)),
+            Event::RoutingTableAdopted(event) => {
+                self.routing_tables.push(lane, TableRow::new(event));
+            }
         }
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.requests.len() + self.attempts.len() + self.control_changes.len() + self.streams.len()
+        self.requests.len()
+            + self.attempts.len()
+            + self.control_changes.len()
+            + self.streams.len()
+            + self.states.len()
+            + self.routing_tables.len()
     }
 
     /// The place of every row.
@@ -100,10 +111,14 @@ impl<'a> Rows<'a> {
         let attempts = self.attempts.rows().map(Placed::place);
         let control_changes = self.control_changes.rows().map(Placed::place);
         let streams = self.streams.rows().map(Placed::place);
+        let states = self.states.rows().map(Placed::place);
+        let routing_tables = self.routing_tables.rows().map(Placed::place);
         requests
             .chain(attempts)
             .chain(control_changes)
             .chain(streams)
+            .chain(states)
+            .chain(routing_tables)
     }
 
     /// Streams that end in this batch.
@@ -134,7 +149,7 @@ macro_rules! placed {
     )*};
 }
 
-placed!(RequestRow AttemptRow ControlRow StreamRow);
+placed!(RequestRow AttemptRow ControlRow StreamRow StateRow TableRow);
 
 /// What an insert is known by: its table, its first row, and how often it was tried.
 ///

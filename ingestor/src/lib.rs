@@ -16,6 +16,7 @@ mod caps;
 mod clock;
 mod dead_letter;
 mod decode;
+pub mod feedback;
 mod health;
 mod patience;
 mod pipeline;

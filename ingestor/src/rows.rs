@@ -8,7 +8,8 @@ use serde::Serialize;
 use uuid::Uuid;
 use weir_schemas::PicoUsd;
 use weir_schemas::event::{
-    AttemptFinished, ControlChanged, EventsDropped, RequestFinished, StreamClosed, StreamOpened,
+    AttemptFinished, ControlChanged, DeploymentStateChanged, EventsDropped, RequestFinished,
+    RoutingTableAdopted, StreamClosed, StreamOpened,
 };
 
 /// One row of `weir.requests`.
@@ -213,6 +214,70 @@ fn small(number: u32) -> u16 {
 )]
 fn single(number: f64) -> f32 {
     number as f32
+}
+
+/// One row of `weir.deployment_states`.
+#[derive(Clone, Debug, Row, Serialize)]
+pub(crate) struct StateRow<'a> {
+    #[serde(with = "clickhouse::serde::uuid")]
+    pub(crate) stream: Uuid,
+    pub(crate) seq: u64,
+    pub(crate) ts: i64,
+    pub(crate) deployment: &'a str,
+    pub(crate) provider: &'a str,
+    pub(crate) model: &'a str,
+    pub(crate) provider_key: &'a str,
+    pub(crate) state: &'a str,
+    pub(crate) cause: &'a str,
+    pub(crate) until: Option<i64>,
+}
+
+/// One row of `weir.routing_tables`.
+#[derive(Clone, Debug, Row, Serialize)]
+pub(crate) struct TableRow<'a> {
+    #[serde(with = "clickhouse::serde::uuid")]
+    pub(crate) stream: Uuid,
+    pub(crate) seq: u64,
+    pub(crate) ts: i64,
+    pub(crate) version: u64,
+    pub(crate) made_at: i64,
+    pub(crate) measured_from: i64,
+    pub(crate) measured_to: i64,
+    pub(crate) origin: &'a str,
+    pub(crate) routing_table: &'a str,
+}
+
+impl<'a> StateRow<'a> {
+    pub(crate) fn new(event: &DeploymentStateChanged<'a>) -> Self {
+        Self {
+            stream: event.stream.as_uuid(),
+            seq: event.seq,
+            ts: timestamp(event.ts_us),
+            deployment: event.deployment,
+            provider: event.provider,
+            model: event.model,
+            provider_key: text(event.provider_key),
+            state: event.state,
+            cause: text(event.cause),
+            until: event.until_us.map(timestamp),
+        }
+    }
+}
+
+impl<'a> TableRow<'a> {
+    pub(crate) fn new(event: &RoutingTableAdopted<'a>) -> Self {
+        Self {
+            stream: event.stream.as_uuid(),
+            seq: event.seq,
+            ts: timestamp(event.ts_us),
+            version: event.version,
+            made_at: timestamp(event.made_at_us),
+            measured_from: timestamp(event.from_us),
+            measured_to: timestamp(event.to_us),
+            origin: event.origin,
+            routing_table: event.routing_table,
+        }
+    }
 }
 
 impl<'a> RequestRow<'a> {

@@ -14,11 +14,20 @@ use crate::batch::{Inserts, Placed, Rows, token};
 use crate::caps::{CLOCK_STEP_MAX, STREAMS_ASKED_MAX};
 use crate::clock::now_us;
 use crate::dead_letter::{DeadLetter, Place};
-use crate::rows::{AttemptRow, ControlRow, DeadLetterRow, RequestRow, StreamRow};
+use crate::rows::{
+    AttemptRow, ControlRow, DeadLetterRow, RequestRow, StateRow, StreamRow, TableRow,
+};
 use crate::stored::Run;
 
 /// Tables whose rows carry (stream, seq).
-pub(crate) const EVENT_TABLES: [&str; 4] = ["requests", "attempts", "control_changes", "streams"];
+pub(crate) const EVENT_TABLES: [&str; 6] = [
+    "requests",
+    "attempts",
+    "control_changes",
+    "streams",
+    "deployment_states",
+    "routing_tables",
+];
 
 #[derive(Debug)]
 pub(crate) struct Tables {
@@ -79,6 +88,10 @@ impl Tables {
         self.insert_into::<ControlRow<'_>>("control_changes", &rows.control_changes, tries, out)
             .await?;
         self.insert_into::<StreamRow<'_>>("streams", &rows.streams, tries, out)
+            .await?;
+        self.insert_into::<StateRow<'_>>("deployment_states", &rows.states, tries, out)
+            .await?;
+        self.insert_into::<TableRow<'_>>("routing_tables", &rows.routing_tables, tries, out)
             .await?;
         Ok(refused)
     }

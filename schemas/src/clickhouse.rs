@@ -25,6 +25,11 @@ pub const MIGRATIONS: &[Migration] = &[
         name: "audit",
         sql: include_str!("../clickhouse/0002_audit.sql"),
     },
+    Migration {
+        version: 5,
+        name: "routing",
+        sql: include_str!("../clickhouse/0005_routing.sql"),
+    },
 ];
 
 /// The database that everything is in.
@@ -34,7 +39,14 @@ pub const DATABASE: &str = "weir";
 ///
 /// `control_changes`, `streams` and `checkpoints` are not among them: they are small, and what a later
 /// proof of completeness rests on.
-pub const RETAINED_TABLES: &[&str] = &["requests", "attempts", "dead_letters", "checkpoint_leaves"];
+pub const RETAINED_TABLES: &[&str] = &[
+    "requests",
+    "attempts",
+    "dead_letters",
+    "checkpoint_leaves",
+    "deployment_states",
+    "routing_tables",
+];
 
 #[cfg(test)]
 mod tests {

@@ -44,6 +44,8 @@ schema_files! {
     "StreamOpened" 1 "stream_opened.v1.avsc";
     "StreamClosed" 1 "stream_closed.v1.avsc";
     "EventsDropped" 1 "events_dropped.v1.avsc";
+    "DeploymentStateChanged" 1 "deployment_state_changed.v1.avsc";
+    "RoutingTableAdopted" 1 "routing_table_adopted.v1.avsc";
 }
 
 /// Which variant of [`Event`] a schema describes.
@@ -55,16 +57,20 @@ enum Kind {
     StreamOpened,
     StreamClosed,
     EventsDropped,
+    DeploymentStateChanged,
+    RoutingTableAdopted,
 }
 
 impl Kind {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 8] = [
         Self::RequestFinished,
         Self::AttemptFinished,
         Self::ControlChanged,
         Self::StreamOpened,
         Self::StreamClosed,
         Self::EventsDropped,
+        Self::DeploymentStateChanged,
+        Self::RoutingTableAdopted,
     ];
 
     const fn record(self) -> &'static str {
@@ -75,6 +81,8 @@ impl Kind {
             Self::StreamOpened => "StreamOpened",
             Self::StreamClosed => "StreamClosed",
             Self::EventsDropped => "EventsDropped",
+            Self::DeploymentStateChanged => "DeploymentStateChanged",
+            Self::RoutingTableAdopted => "RoutingTableAdopted",
         }
     }
 
@@ -86,6 +94,8 @@ impl Kind {
             Event::StreamOpened(_) => Self::StreamOpened,
             Event::StreamClosed(_) => Self::StreamClosed,
             Event::EventsDropped(_) => Self::EventsDropped,
+            Event::DeploymentStateChanged(_) => Self::DeploymentStateChanged,
+            Event::RoutingTableAdopted(_) => Self::RoutingTableAdopted,
         }
     }
 }
@@ -194,6 +204,8 @@ impl Encoder {
             Event::StreamOpened(event) => write(event, config, out),
             Event::StreamClosed(event) => write(event, config, out),
             Event::EventsDropped(event) => write(event, config, out),
+            Event::DeploymentStateChanged(event) => write(event, config, out),
+            Event::RoutingTableAdopted(event) => write(event, config, out),
         };
         if written.is_err() {
             out.truncate(start);
@@ -232,6 +244,8 @@ pub fn decode(payload: &[u8]) -> Result<Event<'_>, DecodeError> {
         Kind::StreamOpened => Event::StreamOpened(read(known, datum)?),
         Kind::StreamClosed => Event::StreamClosed(read(known, datum)?),
         Kind::EventsDropped => Event::EventsDropped(read(known, datum)?),
+        Kind::DeploymentStateChanged => Event::DeploymentStateChanged(read(known, datum)?),
+        Kind::RoutingTableAdopted => Event::RoutingTableAdopted(read(known, datum)?),
     })
 }
 

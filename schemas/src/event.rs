@@ -23,6 +23,8 @@ pub enum Event<'a> {
     StreamOpened(StreamOpened<'a>),
     StreamClosed(StreamClosed<'a>),
     EventsDropped(EventsDropped<'a>),
+    DeploymentStateChanged(DeploymentStateChanged<'a>),
+    RoutingTableAdopted(RoutingTableAdopted<'a>),
 }
 
 impl Event<'_> {
@@ -42,6 +44,8 @@ impl Event<'_> {
             Self::StreamOpened(event) => event.stream,
             Self::StreamClosed(event) => event.stream,
             Self::EventsDropped(event) => event.stream,
+            Self::DeploymentStateChanged(event) => event.stream,
+            Self::RoutingTableAdopted(event) => event.stream,
         }
     }
 
@@ -54,6 +58,8 @@ impl Event<'_> {
             Self::StreamOpened(event) => event.seq,
             Self::StreamClosed(event) => event.seq,
             Self::EventsDropped(event) => event.seq,
+            Self::DeploymentStateChanged(event) => event.seq,
+            Self::RoutingTableAdopted(event) => event.seq,
         }
     }
 
@@ -65,6 +71,8 @@ impl Event<'_> {
             Self::StreamOpened(event) => (&mut event.stream, &mut event.seq),
             Self::StreamClosed(event) => (&mut event.stream, &mut event.seq),
             Self::EventsDropped(event) => (&mut event.stream, &mut event.seq),
+            Self::DeploymentStateChanged(event) => (&mut event.stream, &mut event.seq),
+            Self::RoutingTableAdopted(event) => (&mut event.stream, &mut event.seq),
         }
     }
 }
@@ -293,6 +301,54 @@ pub struct ControlChanged<'a> {
     pub before: Option<&'a str>,
     /// State after, as JSON without secrets; null if it is gone.
     pub after: Option<&'a str>,
+}
+
+/// A gateway took a deployment out of service, or back in.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DeploymentStateChanged<'a> {
+    /// Stream that the event belongs to: one writer, one boot, one shard.
+    pub stream: StreamId,
+    /// Position in the stream: 1, 2, 3 … without gaps.
+    pub seq: u64,
+    /// When the state changed.
+    pub ts_us: u64,
+    /// Deployment of the model at the provider: provider/model.
+    pub deployment: &'a str,
+    /// Provider of the deployment.
+    pub provider: &'a str,
+    /// Model of the deployment.
+    pub model: &'a str,
+    /// Which of the provider's keys it uses: its name, never the key.
+    pub provider_key: Option<&'a str>,
+    /// ejected or recovered.
+    pub state: &'a str,
+    /// Why it was ejected: consecutive_failures, failure_ratio, stalled, retry_after, key, probe_failed.
+    pub cause: Option<&'a str>,
+    /// When it may be probed, if it was ejected.
+    pub until_us: Option<u64>,
+}
+
+/// A gateway put a routing table in force.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RoutingTableAdopted<'a> {
+    /// Stream that the event belongs to: one writer, one boot, one shard.
+    pub stream: StreamId,
+    /// Position in the stream: 1, 2, 3 … without gaps.
+    pub seq: u64,
+    /// When the table was adopted.
+    pub ts_us: u64,
+    /// Number of the table.
+    pub version: u64,
+    /// When the table was made.
+    pub made_at_us: u64,
+    /// Begin of the period that was measured.
+    pub from_us: u64,
+    /// End of the period that was measured.
+    pub to_us: u64,
+    /// How the table came about: measured, frozen, pinned, rolled_back, reverted.
+    pub origin: &'a str,
+    /// The whole table, as JSON.
+    pub routing_table: &'a str,
 }
 
 /// First event of every stream.

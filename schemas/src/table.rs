@@ -68,6 +68,20 @@ pub enum Origin {
     },
 }
 
+impl Origin {
+    /// The word that events carry.
+    #[must_use]
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Measured => "measured",
+            Self::Frozen { .. } => "frozen",
+            Self::Pinned { .. } => "pinned",
+            Self::RolledBack { .. } => "rolled_back",
+            Self::Reverted { .. } => "reverted",
+        }
+    }
+}
+
 /// One alias's part of a table.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AliasTable {
@@ -144,6 +158,20 @@ pub struct Cell {
     pub cost_picousd: i64,
     /// Cost of tries whose answer was not delivered.
     pub waste_picousd: i64,
+}
+
+impl Cell {
+    /// The prompt size that stands for the cell: its own mean where it has one, its class's
+    /// otherwise.
+    #[must_use]
+    pub fn prompt_tokens(&self) -> u32 {
+        let mean = self.input_tokens.checked_div(self.priced_tries);
+        let upper = size::CLASS_ENDS.get(usize::from(self.size_class)).copied();
+        let assumed = upper.map_or(2 * size::CLASS_ENDS[size::CLASS_ENDS.len() - 1], |end| {
+            end / 2
+        });
+        u32::try_from(mean.unwrap_or(assumed)).unwrap_or(u32::MAX)
+    }
 }
 
 /// How an alias's requests fared under one table.

@@ -120,7 +120,8 @@ impl Demo {
                 .collect(),
             ..settings(cli)?
         };
-        let directory = Directory::build(&config.providers, &config.aliases, None)
+        let breaker = config.routing.breaker;
+        let directory = Directory::build(&config.providers, &config.aliases, breaker, None)
             .map_err(|problems| anyhow!("the demo's own configuration: {problems:?}"))?;
         Ok(Loaded { config, directory })
     }
@@ -187,20 +188,9 @@ fn provider(mock: &MockHandle) -> ProviderConfig {
 fn alias(name: &str, deployments: &[&str]) -> AliasConfig {
     let target = |deployment: &&str| {
         let (provider, model) = deployment.split_once('/').unwrap_or((deployment, ""));
-        TargetConfig {
-            provider: provider.into(),
-            model: model.into(),
-            weight: 1,
-            context_window_tokens: None,
-        }
+        TargetConfig::new(provider, model)
     };
-    AliasConfig {
-        name: name.into(),
-        strategy: Default::default(),
-        targets: deployments.iter().map(target).collect(),
-        sticky: false,
-        retry: Default::default(),
-    }
+    AliasConfig::new(name, deployments.iter().map(target).collect())
 }
 
 /// The demo's keys, in the order of [`USERS`]: those of the last start, or new ones.

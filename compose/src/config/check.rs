@@ -2,8 +2,9 @@
 
 use weir_gateway::ConfigProblem;
 use weir_gateway::config::{AliasConfig, StrategyConfig, TimeoutConfig};
+use weir_schemas::table::TablePolicy;
 
-use super::{Config, EventlogConfig, EventlogKind, StoreConfig, StoreKind};
+use super::{Config, EventlogConfig, EventlogKind, RoutingConfig, StoreConfig, StoreKind};
 
 /// Everything that is wrong with settings that could be read. What concerns providers and targets
 /// is left to [`weir_gateway::Directory::build`].
@@ -16,6 +17,7 @@ pub(super) fn check(config: &Config) -> Vec<ConfigProblem> {
     problems.at_least_1("gateway.body_timeout_ms", gateway.body_timeout_ms);
     check_eventlog(&config.eventlog, &mut problems);
     check_store(&config.store, &mut problems);
+    check_routing(&config.routing, &mut problems);
     for (index, alias) in config.aliases.iter().enumerate() {
         let before = &config.aliases[..index];
         check_alias(&format!("alias[{index}]"), alias, before, &mut problems);
@@ -84,6 +86,54 @@ fn check_store(store: &StoreConfig, problems: &mut Problems) {
         _ => {}
     }
     problems.at_least_1("store.retention_days", store.retention_days);
+}
+
+fn check_routing(routing: &RoutingConfig, problems: &mut Problems) {
+    problems.at_least_1("routing.refresh_s", routing.refresh_s);
+    if routing.window_s < routing.refresh_s {
+        problems.add(
+            "routing.window_s",
+            format!(
+                "is {}; it must be at least refresh_s ({}), or traffic is never looked at",
+                routing.window_s, routing.refresh_s
+            ),
+        );
+    }
+    if routing.topic.is_empty() {
+        problems.add("routing.topic", "is empty; gateways find the tables by it");
+    }
+    check_table(&routing.table, problems);
+}
+
+fn check_table(table: &TablePolicy, problems: &mut Problems) {
+    if table.trusted_s >= table.forgotten_s {
+        problems.add(
+            "routing.table.trusted_s",
+            format!(
+                "is {}; it must be below forgotten_s ({})",
+                table.trusted_s, table.forgotten_s
+            ),
+        );
+    }
+    let mut within = |name: &str, value: f64, least: f64, most: f64| {
+        if !(least..=most).contains(&value) {
+            problems.add(
+                format!("routing.table.{name}"),
+                format!("is {value}; it must be between {least} and {most}"),
+            );
+        }
+    };
+    within("unmeasured_step", table.unmeasured_step, 0.0, 1.0);
+    within("weight_step_max", table.weight_step_max, 1.0, 10.0);
+    within("weight_range", table.weight_range, 1.0, 100.0);
+    within("weight_hysteresis", table.weight_hysteresis, 0.0, 1.0);
+    within("value_step_max", table.value_step_max, 1.0, 100.0);
+    within("revert_margin", table.revert_margin, 0.0, 10.0);
+    problems.at_least_1("routing.table.tries_min", table.tries_min);
+    problems.at_least_1(
+        "routing.table.revert_requests_min",
+        table.revert_requests_min,
+    );
 }
 
 fn is_http(url: &str) -> bool {

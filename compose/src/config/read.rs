@@ -93,7 +93,8 @@ pub(crate) fn parse(
     let file = Source { name, text: source };
     let mut table = file.table()?;
     let (mut config, mut problems) = file.config(&mut table)?;
-    let directory = match Directory::build(&config.providers, &config.aliases, before) {
+    let breaker = config.routing.breaker;
+    let directory = match Directory::build(&config.providers, &config.aliases, breaker, before) {
         Ok(directory) if problems.is_empty() => {
             forget_keys(&mut config);
             return Ok(Loaded { config, directory });
@@ -342,6 +343,58 @@ mod tests {
         check_complaint(&source, "weir.toml:8:11:", &["alias[0].targets", "weight"]);
         let source = format!("{PROVIDER}{PROVIDER}");
         check_complaint(&source, "weir.toml:6:8:", &["two providers named \"mock\""]);
+    }
+
+    fn check_alias_complaint(settings: &str, place: &str, words: &[&str]) {
+        let source = format!(
+            "{PROVIDER}[[alias]]\nname = \"a\"\n{settings}\ntargets = [{{ provider = \"mock\", model = \"m\" }}]\n"
+        );
+        check_complaint(&source, place, words);
+    }
+
+    #[test]
+    fn settings_of_another_strategy_are_refused_where_they_stand() {
+        let cases = [
+            ("sticky = \"user\"", "alias[0].sticky", "\"weighted\""),
+            (
+                "prefix_affinity = true",
+                "alias[0].prefix_affinity",
+                "\"latency\"",
+            ),
+            ("exploration = 0.1", "alias[0].exploration", "\"cost\""),
+        ];
+        for (setting, path, strategy) in cases {
+            check_alias_complaint(setting, "weir.toml:7:", &[path, "no effect", strategy]);
+        }
+        check_alias_complaint(
+            "strategy = \"objective\"",
+            "weir.toml:7:12:",
+            &["alias[0].strategy", "ttft_p95_ms"],
+        );
+    }
+
+    #[test]
+    fn values_that_routing_cannot_use_are_refused() {
+        let cases = [
+            ("hedge = { budget_ratio = 2.0 }", "hedge.budget_ratio"),
+            ("strategy = \"latency\"\nexploration = 0.9", "exploration"),
+            ("retry = { tries_max = 0 }", "retry.tries_max"),
+            (
+                "shadow = { provider = \"mock\", model = \"n\", share = 3 }",
+                "shadow.share",
+            ),
+        ];
+        for (setting, word) in cases {
+            check_alias_complaint(setting, "weir.toml:5:", &["alias[0]", word]);
+        }
+        check_alias_complaint(
+            "shadow = { provider = \"mok\", model = \"n\", share = 0.1 }",
+            "weir.toml:7:",
+            &["alias[0].shadow.provider", "did you mean \"mock\"?"],
+        );
+        let source = "[routing]\nrefresh_s = 60\nwindow_s = 5\n[routing.breaker]\nopen_ms = 0\n";
+        check_complaint(source, "weir.toml:3:12:", &["routing.window_s", "at least"]);
+        check_complaint(source, "weir.toml:1:", &["breaker.open_ms"]);
     }
 
     #[test]

@@ -110,6 +110,11 @@ impl Alias {
         &self.name
     }
 
+    /// Position among the configuration's aliases.
+    pub fn index(&self) -> usize {
+        self.index
+    }
+
     pub fn strategy(&self) -> &Strategy {
         &self.strategy
     }

@@ -133,6 +133,10 @@ impl Routes {
         &self.deployments
     }
 
+    pub fn ids(&self) -> impl Iterator<Item = DeploymentId> {
+        (0..self.deployments.len()).map(DeploymentId::new)
+    }
+
     pub fn deployment(&self, id: DeploymentId) -> &Deployment {
         &self.deployments[id.index()]
     }

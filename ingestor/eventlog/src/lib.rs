@@ -98,7 +98,9 @@ mod frame;
 mod journal;
 mod kafka;
 mod reader;
+mod records;
 mod source;
+mod tables;
 #[cfg(test)]
 mod tests;
 mod walk;
@@ -114,7 +116,9 @@ pub use kafka::{
     ShipperError, ShipperOptions, ShipperStats, SourceFault,
 };
 pub use reader::{JournalReader, JournalSource, ReaderError, ReaderStats};
+pub use records::{AppendLock, News, RecordLog, RecordLogError, RecordReader};
 pub use source::{
     BatchLimits, Committed, LossCause, Lost, Position, Record, Rejected, Source, SourceBatch,
     SourceError,
 };
+pub use tables::{TableLog, TableLogError};

@@ -19,6 +19,18 @@ pub enum TableRecord {
     Commanded(Command),
 }
 
+impl TableRecord {
+    /// Records of one key replace each other: as many tables are kept as a keeper holds, and the
+    /// latest command.
+    #[must_use]
+    pub fn key(&self) -> String {
+        match self {
+            Self::Published(table) => format!("table-{}", table.version % TABLES_KEPT as u64),
+            Self::Commanded(_) => "command".to_owned(),
+        }
+    }
+}
+
 /// What an operator may ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -98,10 +110,16 @@ impl Keeper {
         }
     }
 
-    /// Repeats a step that the log holds.
+    /// Repeats a step that the log holds. Of two tables with one number the first counts, so steps
+    /// may be met again.
     pub fn replay(&mut self, record: TableRecord, policy: &TablePolicy) {
         match record {
-            TableRecord::Published(table) => self.adopt(table, policy),
+            TableRecord::Published(table) => {
+                let newest = self.in_force().map_or(0, |table| table.version);
+                if table.version > newest {
+                    self.adopt(table, policy);
+                }
+            }
             TableRecord::Commanded(Command::Freeze) => self.mode = Mode::Frozen,
             TableRecord::Commanded(Command::Pin { version }) => {
                 self.mode = Mode::Pinned { version };

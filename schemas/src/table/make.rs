@@ -7,13 +7,14 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::size;
 use super::{AliasTable, Cell, Change, Measured, Origin, RoutingTable, TargetEntry};
 
 /// How far and how fast tables may move.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct TablePolicy {
     /// Age up to which a table counts in full.
@@ -143,7 +144,7 @@ impl Sums {
         self.failures += cell.failures.min(cell.tries) as f64;
         if let (Some(p50), Some(p95), true) = (cell.ttft_us_p50, cell.ttft_us_p95, cell.timed > 0) {
             let timed = cell.timed as f64;
-            let at_reference = f64::from(size::factor(class_tokens(cell), 0));
+            let at_reference = f64::from(size::factor(cell.prompt_tokens(), 0));
             self.timed += timed;
             self.ttft_us += timed * p50 / at_reference;
             self.ttft_p95_us += timed * p95 / at_reference;
@@ -161,16 +162,6 @@ impl Sums {
     fn mean(sum: f64, weight: f64) -> Option<f64> {
         (weight > 0.0).then(|| sum / weight)
     }
-}
-
-/// The prompt size that stands for a cell: its own mean where it has one, its class's otherwise.
-fn class_tokens(cell: &Cell) -> u32 {
-    let mean = cell.input_tokens.checked_div(cell.priced_tries);
-    let upper = size::CLASS_ENDS.get(usize::from(cell.size_class)).copied();
-    let assumed = upper.map_or(2 * size::CLASS_ENDS[size::CLASS_ENDS.len() - 1], |end| {
-        end / 2
-    });
-    u32::try_from(mean.unwrap_or(assumed)).unwrap_or(u32::MAX)
 }
 
 fn output_mean(sums: &BTreeMap<&str, Sums>) -> Option<f64> {

@@ -17,6 +17,7 @@ pub use options::{InvalidKafkaOptions, KafkaOptions};
 pub use shipper::{Shipper, ShipperError, ShipperOptions, ShipperStats};
 pub(crate) use source::Offsets;
 pub use source::{KafkaSource, KafkaSourceStats, SourceFault};
+pub(crate) use topic::ensure_compacted_topic;
 
 /// Name of the header that holds an event's number.
 pub const SEQ_HEADER: &str = "seq";

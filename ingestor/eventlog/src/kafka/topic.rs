@@ -15,11 +15,24 @@ const TIMEOUT: Duration = Duration::from_secs(3);
 /// Asks whether the topic is there, and makes it if not. Blocks for some seconds if no broker
 /// answers.
 pub(crate) fn ensure_topic(options: &KafkaOptions) -> Result<(), KafkaError> {
+    ensure(options, "delete")
+}
+
+/// The same for a topic that keeps the latest record of each key.
+pub(crate) fn ensure_compacted_topic(options: &KafkaOptions) -> Result<(), KafkaError> {
+    let options = KafkaOptions {
+        partitions: 1,
+        ..options.clone()
+    };
+    ensure(&options, "compact")
+}
+
+fn ensure(options: &KafkaOptions, cleanup: &str) -> Result<(), KafkaError> {
     let admin = AdminClient::from_config(&options.admin())?;
     if exists(&admin, &options.topic)? {
         return Ok(());
     }
-    create(&admin, options)
+    create(&admin, options, cleanup)
 }
 
 fn exists(admin: &AdminClient<DefaultClientContext>, topic: &str) -> Result<bool, KafkaError> {
@@ -31,11 +44,12 @@ fn exists(admin: &AdminClient<DefaultClientContext>, topic: &str) -> Result<bool
 fn create(
     admin: &AdminClient<DefaultClientContext>,
     options: &KafkaOptions,
+    cleanup: &str,
 ) -> Result<(), KafkaError> {
     let message_bytes_max = MESSAGE_BYTES_MAX.to_string();
     let replication = TopicReplication::Fixed(options.replication.unwrap_or(-1));
     let topic = NewTopic::new(&options.topic, options.partitions, replication)
-        .set("cleanup.policy", "delete")
+        .set("cleanup.policy", cleanup)
         .set("max.message.bytes", &message_bytes_max);
     let waits = AdminOptions::new()
         .request_timeout(Some(TIMEOUT))

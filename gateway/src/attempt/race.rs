@@ -1,0 +1,230 @@
+//! A try, and beside it a second one if the first token is late.
+//!
+//! Whoever has the first token wins; the other one is cancelled by dropping its connection, and is
+//! an attempt like any other. A try that fails leaves the race to the other; only when both have
+//! failed is there a failure.
+
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::time::sleep_until;
+use weir_routing::{InFlight, Plan, Try, TryKind};
+
+use super::ask::{Answering, ask};
+use super::failed::Failed;
+use super::{Begun, Way, unix_us};
+use crate::directory::Deployment;
+use crate::exchange::Exchange;
+use crate::pipeline::Worker;
+use crate::quota;
+use crate::trail::AttemptTrail;
+
+/// What led to a second try: no failure, but silence.
+const LATE: &str = "late";
+/// What became of the try whose answer was not needed any more.
+const LOST: &str = "hedge_lost";
+
+/// One try under way.
+struct Flight {
+    deployment: Arc<Deployment>,
+    /// None once its deployment was told how it ended.
+    in_flight: Option<InFlight>,
+}
+
+/// How a race of two ended.
+enum End {
+    First(Answering),
+    Second(Answering),
+    /// Both failed. What the second one says, which the plan asks about.
+    Nobody(Failed),
+}
+
+/// Makes a try, and a hedge beside it when the plan says so.
+pub(super) async fn race(
+    exchange: &mut Exchange,
+    way: &Way<'_>,
+    plan: &mut Plan,
+    this: &Try,
+    cause: Option<&'static str>,
+) -> Result<Begun, Failed> {
+    let worker = exchange.worker.clone();
+    let trail = &mut exchange.trail;
+    let mut first = Flight::begin(way, plan, this);
+    let attempt = first.attempt(this, cause);
+    if this.kind != TryKind::First || plan.hedge_after_us().is_none() {
+        let noted = trail.begin_attempt(attempt);
+        let asked = ask(&worker, way.asked, &first.deployment, noted).await;
+        return first.land(&worker, way, asked);
+    }
+    let (noted, spare) = trail.begin_attempt_with_spare(attempt);
+    let started = noted.started.instant;
+    let mut second = None;
+    let end = {
+        let deployment = first.deployment.clone();
+        let mut leading = pin!(ask(&worker, way.asked, &deployment, noted));
+        match alone(leading.as_mut(), way, plan, started).await {
+            Alone::Ended(Ok(answering)) => End::First(answering),
+            Alone::Ended(Err(failed)) => {
+                first.tell(&worker, &failed);
+                End::Nobody(failed)
+            }
+            Alone::Late(hedge) => {
+                let second = second.insert(Flight::begin(way, plan, &hedge));
+                spare.take_off(second.attempt(&hedge, Some(LATE)));
+                let deployment = second.deployment.clone();
+                let beside = pin!(ask(&worker, way.asked, &deployment, spare));
+                together(&worker, (leading, &mut first), (beside, second)).await
+            }
+        }
+    };
+    match (end, second) {
+        (End::First(answering), None) => {
+            trail.drop_spare();
+            Ok(first.win(way, answering))
+        }
+        (End::First(answering), Some(second)) => {
+            trail.answer_with_first_of_two();
+            trail.lose_attempt_before_last(LOST);
+            second.lose(&worker);
+            Ok(first.win(way, answering))
+        }
+        (End::Second(answering), Some(second)) => {
+            trail.lose_attempt_before_last(LOST);
+            first.lose(&worker);
+            Ok(second.win(way, answering))
+        }
+        (End::Nobody(failed), second) => {
+            if second.is_none() {
+                trail.drop_spare();
+            }
+            Err(failed)
+        }
+        (End::Second(_), None) => Err(Failed::cut("a try that was not made has answered".into())),
+    }
+}
+
+/// How the time without a second try ended.
+enum Alone {
+    Ended(Result<Answering, Failed>),
+    Late(Try),
+}
+
+/// Waits for the first try, and asks the plan for a second one whenever that may be due.
+async fn alone(
+    mut leading: Pin<&mut impl Future<Output = Result<Answering, Failed>>>,
+    way: &Way<'_>,
+    plan: &mut Plan,
+    started: Instant,
+) -> Alone {
+    while let Some(after_us) = plan.hedge_after_us() {
+        let late = started + Duration::from_micros(after_us);
+        tokio::select! {
+            biased;
+            ended = leading.as_mut() => return Alone::Ended(ended),
+            () = sleep_until(late.into()) => {}
+        }
+        if let Some(hedge) = plan.hedge(way.view, way.alias, unix_us()) {
+            return Alone::Late(hedge);
+        }
+    }
+    Alone::Ended(leading.await)
+}
+
+/// Waits until one of two has the first token, or both have failed.
+async fn together<A, B>(
+    worker: &Worker,
+    (mut leading, first): (Pin<&mut A>, &mut Flight),
+    (mut beside, second): (Pin<&mut B>, &mut Flight),
+) -> End
+where
+    A: Future<Output = Result<Answering, Failed>>,
+    B: Future<Output = Result<Answering, Failed>>,
+{
+    let ended = tokio::select! {
+        biased;
+        ended = leading.as_mut() => ended.map(End::First).map_err(|failed| (true, failed)),
+        ended = beside.as_mut() => ended.map(End::Second).map_err(|failed| (false, failed)),
+    };
+    // Deployments are told at once: others should not be sent where this one just failed.
+    match ended {
+        Ok(end) => end,
+        Err((true, failed)) => {
+            first.tell(worker, &failed);
+            match beside.await {
+                Ok(answering) => End::Second(answering),
+                Err(failed) => {
+                    second.tell(worker, &failed);
+                    End::Nobody(failed)
+                }
+            }
+        }
+        Err((false, failed)) => {
+            second.tell(worker, &failed);
+            match leading.await {
+                Ok(answering) => End::First(answering),
+                Err(late) => {
+                    first.tell(worker, &late);
+                    End::Nobody(failed)
+                }
+            }
+        }
+    }
+}
+
+impl Flight {
+    fn begin(way: &Way<'_>, plan: &Plan, this: &Try) -> Self {
+        Self {
+            deployment: way.directory.deployment(this.deployment).clone(),
+            in_flight: Some(way.view.start(way.alias, plan, this, unix_us())),
+        }
+    }
+
+    fn attempt(&self, this: &Try, cause: Option<&'static str>) -> AttemptTrail {
+        let deployment = self.deployment.clone();
+        let mut attempt = AttemptTrail::begin(deployment, this.kind.as_str(), cause, this.delay_us);
+        attempt.propensity = Some(f64::from(this.propensity));
+        attempt
+    }
+
+    fn land(
+        mut self,
+        worker: &Worker,
+        way: &Way<'_>,
+        asked: Result<Answering, Failed>,
+    ) -> Result<Begun, Failed> {
+        match asked {
+            Ok(answering) => Ok(self.win(way, answering)),
+            Err(failed) => {
+                self.tell(worker, &failed);
+                Err(failed)
+            }
+        }
+    }
+
+    /// Tells the deployment's health of a failure.
+    fn tell(&mut self, worker: &Worker, failed: &Failed) {
+        if let Some(in_flight) = self.in_flight.take() {
+            let transition = in_flight.fail(&failed.failure, unix_us());
+            worker.note_transition(&self.deployment, transition);
+        }
+    }
+
+    /// The other one was faster.
+    fn lose(mut self, worker: &Worker) {
+        if let Some(in_flight) = self.in_flight.take() {
+            let transition = in_flight.lose(unix_us());
+            worker.note_transition(&self.deployment, transition);
+        }
+    }
+
+    fn win(self, way: &Way<'_>, answering: Answering) -> Begun {
+        let deadline = way.asked.deadline(&self.deployment);
+        let quota = quota::read(&answering.answer.head.headers, unix_us());
+        if let (Some(in_flight), Some(quota)) = (&self.in_flight, quota) {
+            in_flight.quota(quota);
+        }
+        answering.into_begun(self.deployment, self.in_flight, deadline)
+    }
+}

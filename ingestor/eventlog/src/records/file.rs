@@ -1,0 +1,260 @@
+//! The log in a file. A line is a record: CRC-32C in hexadecimal, a space, the key, a space, the
+//! record.
+//!
+//! Writers take turns by a lock on a file beside it. When the file has grown, the writer puts a
+//! compacted one in its place, and readers notice by the file's identity and begin anew.
+
+use std::collections::HashMap;
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use super::RecordLogError;
+
+/// Size from which a file is compacted, if that makes it smaller by half.
+const COMPACT_FROM_BYTES: usize = 4 << 20;
+
+fn failed<'a>(
+    action: &'static str,
+    path: &'a Path,
+) -> impl FnOnce(io::Error) -> RecordLogError + 'a {
+    move |source| RecordLogError::File {
+        action,
+        path: path.to_owned(),
+        source,
+    }
+}
+
+pub(super) fn lock(path: &Path) -> Result<File, RecordLogError> {
+    let beside = path.with_extension("lock");
+    let open = || {
+        if let Some(dir) = path.parent() {
+            DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+        }
+        let file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(&beside)?;
+        file.lock()?;
+        Ok(file)
+    };
+    open().map_err(failed("lock", &beside))
+}
+
+pub(super) fn append(path: &Path, records: &[(String, String)]) -> Result<(), RecordLogError> {
+    let write = || {
+        let content = match std::fs::read(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+            read => read?,
+        };
+        // A line that a crash left unfinished is cut off.
+        let whole = content.iter().rposition(|byte| *byte == b'\n');
+        let whole = whole.map_or(0, |at| at + 1);
+        let new: String = records.iter().map(line).collect();
+        if whole >= COMPACT_FROM_BYTES {
+            let compacted = compacted(&content[..whole]);
+            if compacted.len() <= whole / 2 {
+                return replace(path, &[compacted.as_slice(), new.as_bytes()].concat());
+            }
+        }
+        let mut file = OpenOptions::new()
+            .append(true)
+            .create(true)
+            .mode(0o600)
+            .open(path)?;
+        file.set_len(whole as u64)?;
+        file.write_all(new.as_bytes())?;
+        file.sync_all()
+    };
+    write().map_err(failed("append to", path))
+}
+
+fn line((key, record): &(String, String)) -> String {
+    let said = format!("{key} {record}");
+    format!("{:08x} {said}\n", crc32c::crc32c(said.as_bytes()))
+}
+
+/// The latest line of each key, in their order. Lines that are no records are left out.
+fn compacted(content: &[u8]) -> Vec<u8> {
+    let lines: Vec<&[u8]> = content.split_inclusive(|byte| *byte == b'\n').collect();
+    let mut latest = HashMap::new();
+    for (number, line) in lines.iter().enumerate() {
+        if let Ok((key, _)) = parse(line.strip_suffix(b"\n").unwrap_or(line)) {
+            latest.insert(key, number);
+        }
+    }
+    let mut kept: Vec<usize> = latest.into_values().collect();
+    kept.sort_unstable();
+    kept.into_iter()
+        .flat_map(|number| lines[number])
+        .copied()
+        .collect()
+}
+
+fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
+    let next = path.with_extension("next");
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&next)?;
+    file.write_all(content)?;
+    file.sync_all()?;
+    std::fs::rename(&next, path)
+}
+
+fn parse(line: &[u8]) -> Result<(&str, &str), &'static str> {
+    let line = std::str::from_utf8(line).map_err(|_| "the line is not UTF-8")?;
+    let (crc, said) = line.split_once(' ').ok_or("the line has no checksum")?;
+    let crc = u32::from_str_radix(crc, 16).map_err(|_| "the line has no checksum")?;
+    if crc != crc32c::crc32c(said.as_bytes()) {
+        return Err("the checksum does not match");
+    }
+    said.split_once(' ').ok_or("the line has no key")
+}
+
+#[derive(Debug)]
+pub(super) struct Reader {
+    path: PathBuf,
+    offset: u64,
+    /// Of the file that `offset` is in.
+    inode: u64,
+}
+
+impl Reader {
+    pub(super) fn new(path: PathBuf) -> Self {
+        Self {
+            path,
+            offset: 0,
+            inode: 0,
+        }
+    }
+
+    pub(super) fn read(&mut self) -> Result<Vec<String>, RecordLogError> {
+        let news = self.news();
+        let news = news.map_err(failed("read", &self.path))?;
+        let mut records = Vec::new();
+        for line in news.split_inclusive(|byte| *byte == b'\n') {
+            let Some(complete) = line.strip_suffix(b"\n") else {
+                break;
+            };
+            let (_, record) = parse(complete).map_err(|reason| RecordLogError::Damaged {
+                path: self.path.clone(),
+                offset: self.offset,
+                reason,
+            })?;
+            records.push(record.to_owned());
+            self.offset += line.len() as u64;
+        }
+        Ok(records)
+    }
+
+    fn news(&mut self) -> io::Result<Vec<u8>> {
+        let mut file = match File::open(&self.path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(error),
+        };
+        let meta = file.metadata()?;
+        if meta.ino() != self.inode || meta.len() < self.offset {
+            (self.inode, self.offset) = (meta.ino(), 0);
+        }
+        if meta.len() <= self.offset {
+            return Ok(Vec::new());
+        }
+        file.seek(SeekFrom::Start(self.offset))?;
+        let mut news = Vec::new();
+        file.read_to_end(&mut news)?;
+        Ok(news)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::{RecordLog, RecordReader};
+    use super::*;
+
+    fn write(log: &RecordLog, key: &str, record: &str) {
+        let lock = log.lock().unwrap();
+        log.append(&lock, &[(key.to_owned(), record.to_owned())])
+            .unwrap();
+    }
+
+    fn read(reader: &mut RecordReader) -> Vec<String> {
+        reader.read(Duration::ZERO).unwrap().records
+    }
+
+    #[test]
+    fn records_are_read_once_and_in_order() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = RecordLog::File(dir.path().join("control").join("routing.log"));
+        let mut reader = log.reader();
+        assert!(read(&mut reader).is_empty());
+        write(&log, "a", "one");
+        write(&log, "b", "two words");
+        assert_eq!(read(&mut reader), ["one", "two words"]);
+        write(&log, "a", "three");
+        assert_eq!(read(&mut reader), ["three"]);
+        assert!(read(&mut reader).is_empty());
+    }
+
+    #[test]
+    fn an_unfinished_line_is_not_read_and_is_cut_off_by_the_next_append() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("routing.log");
+        let log = RecordLog::File(path.clone());
+        write(&log, "a", "one");
+        let whole = std::fs::read(&path).unwrap();
+        std::fs::write(&path, [whole.as_slice(), &whole[..9]].concat()).unwrap();
+        let mut reader = log.reader();
+        assert_eq!(read(&mut reader), ["one"]);
+        write(&log, "a", "two");
+        assert_eq!(read(&mut reader), ["two"]);
+    }
+
+    #[test]
+    fn a_grown_file_keeps_the_latest_of_each_key_and_readers_see_it_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("routing.log");
+        let log = RecordLog::File(path.clone());
+        let mut reader = log.reader();
+        let large = "x".repeat(COMPACT_FROM_BYTES / 4);
+        for number in 0..6 {
+            write(
+                &log,
+                &format!("k{}", number % 2),
+                &format!("{number}{large}"),
+            );
+            let seen = read(&mut reader);
+            assert!(seen.last().unwrap().starts_with(&number.to_string()));
+        }
+        assert!(std::fs::metadata(&path).unwrap().len() < 4 * large.len() as u64);
+        let firsts: String = read(&mut log.reader())
+            .iter()
+            .map(|record| &record[..1])
+            .collect();
+        assert_eq!(firsts, "2345");
+    }
+
+    #[test]
+    fn damage_is_named_with_its_place() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("routing.log");
+        let log = RecordLog::File(path.clone());
+        write(&log, "a", "one");
+        let mut bytes = std::fs::read(&path).unwrap();
+        bytes[12] ^= 1;
+        std::fs::write(&path, bytes).unwrap();
+        let message = log.reader().read(Duration::ZERO).unwrap_err().to_string();
+        assert!(
+            message.contains("byte 0") && message.contains("checksum"),
+            "{message}"
+        );
+    }
+}

@@ -1,0 +1,124 @@
+//! A small log of records by key: what few write and everybody follows.
+//!
+//! On one machine it is a file, in a cluster a compacted topic of one partition. Either way the
+//! latest record of each key is kept, records are read in the order in which they were written, and
+//! a reader may meet records again: whoever folds them must not mind.
+//!
+//! It is for what changes a few times a minute. It is not for events: those go through the journal.
+
+mod file;
+mod topic;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::kafka::KafkaOptions;
+
+/// Where the records are.
+#[derive(Clone, Debug)]
+pub enum RecordLog {
+    /// A file that every process of the machine can reach.
+    File(PathBuf),
+    /// A compacted topic, named by the options.
+    Topic(KafkaOptions),
+}
+
+/// The log could not be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum RecordLogError {
+    #[error("{action} {path}: {source}")]
+    File {
+        action: &'static str,
+        path: PathBuf,
+        source: std::io::Error,
+    },
+    #[error(
+        "{path} is damaged at byte {offset}: {reason}; restore it from a copy, or remove it: what \
+         it holds is made anew"
+    )]
+    Damaged {
+        path: PathBuf,
+        offset: u64,
+        reason: &'static str,
+    },
+    #[error("{action} the topic {topic}: {reason}")]
+    Topic {
+        action: &'static str,
+        topic: String,
+        reason: String,
+    },
+}
+
+/// What a reader has not seen before.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct News {
+    pub records: Vec<String>,
+    /// Whether that is all there was. Only a topic that did not answer in time is not read whole.
+    pub is_whole: bool,
+}
+
+/// Keeps others from appending. A topic has none: its writers find out afterwards.
+#[derive(Debug)]
+#[must_use]
+pub struct AppendLock {
+    _file: Option<std::fs::File>,
+}
+
+impl RecordLog {
+    /// Waits until nobody else is appending.
+    pub fn lock(&self) -> Result<AppendLock, RecordLogError> {
+        Ok(AppendLock {
+            _file: match self {
+                Self::File(path) => Some(file::lock(path)?),
+                Self::Topic(_) => None,
+            },
+        })
+    }
+
+    /// Appends records, each with its key, which holds no space and no line's end. When this returns
+    /// they are on disk, or acknowledged by the brokers.
+    pub fn append(
+        &self,
+        _lock: &AppendLock,
+        records: &[(String, String)],
+    ) -> Result<(), RecordLogError> {
+        match self {
+            Self::File(path) => file::append(path, records),
+            Self::Topic(options) => topic::append(options, records),
+        }
+    }
+
+    /// A reader that begins at the beginning. Nothing is opened yet.
+    #[must_use]
+    pub fn reader(&self) -> RecordReader {
+        match self {
+            Self::File(path) => RecordReader(Reader::File(file::Reader::new(path.clone()))),
+            Self::Topic(options) => {
+                RecordReader(Reader::Topic(Box::new(topic::Reader::new(options.clone()))))
+            }
+        }
+    }
+}
+
+/// Reads on from where it stopped.
+#[derive(Debug)]
+pub struct RecordReader(Reader);
+
+#[derive(Debug)]
+enum Reader {
+    File(file::Reader),
+    Topic(Box<topic::Reader>),
+}
+
+impl RecordReader {
+    /// What is new. Waits for a topic, but only this long.
+    pub fn read(&mut self, wait_max: Duration) -> Result<News, RecordLogError> {
+        match &mut self.0 {
+            Reader::File(reader) => Ok(News {
+                records: reader.read()?,
+                is_whole: true,
+            }),
+            Reader::Topic(reader) => reader.read(wait_max),
+        }
+    }
+}

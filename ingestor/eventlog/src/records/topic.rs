@@ -1,0 +1,162 @@
+//! The log in a compacted topic of one partition.
+
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use rdkafka::client::ClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::error::KafkaError;
+use rdkafka::message::{DeliveryResult, Message as _};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext};
+use rdkafka::{Offset, TopicPartitionList};
+use std::sync::Arc;
+
+use super::{News, RecordLogError};
+use crate::kafka::{KafkaOptions, ensure_compacted_topic};
+
+/// How long brokers may take to acknowledge a record.
+const APPEND_MAX: Duration = Duration::from_secs(15);
+const POLL: Duration = Duration::from_millis(50);
+/// Bounds of a producer that sends a handful of records and ends.
+const QUEUE_RECORDS: usize = 1_000;
+const QUEUE_BYTES: usize = 32 << 20;
+
+fn failed<'a>(
+    action: &'static str,
+    options: &'a KafkaOptions,
+) -> impl Fn(KafkaError) -> RecordLogError + 'a {
+    move |error| RecordLogError::Topic {
+        action,
+        topic: options.topic.clone(),
+        reason: error.to_string(),
+    }
+}
+
+/// What became of the records that one call sent.
+#[derive(Clone, Debug, Default)]
+struct Delivered(Arc<Mutex<(usize, Option<KafkaError>)>>);
+
+impl ClientContext for Delivered {}
+
+impl ProducerContext for Delivered {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
+        let mut delivered = self.0.lock();
+        match result {
+            Ok(_) => delivered.0 += 1,
+            Err((error, _)) => delivered.1 = Some(error.clone()),
+        }
+    }
+}
+
+pub(super) fn append(
+    options: &KafkaOptions,
+    records: &[(String, String)],
+) -> Result<(), RecordLogError> {
+    let fail = failed("append to", options);
+    ensure_compacted_topic(options).map_err(&fail)?;
+    let delivered = Delivered::default();
+    let producer: BaseProducer<Delivered> = options
+        .producer(QUEUE_RECORDS, QUEUE_BYTES)
+        .create_with_context(delivered.clone())
+        .map_err(&fail)?;
+    for (key, record) in records {
+        let record = BaseRecord::to(&options.topic)
+            .partition(0)
+            .key(key)
+            .payload(record);
+        producer.send(record).map_err(|(error, _)| fail(error))?;
+    }
+    let deadline = Instant::now() + APPEND_MAX;
+    loop {
+        producer.poll(POLL);
+        let (count, error) = delivered.0.lock().clone();
+        match error {
+            Some(error) => return Err(fail(error)),
+            None if count == records.len() => return Ok(()),
+            None if Instant::now() >= deadline => break,
+            None => {}
+        }
+    }
+    // They may still be on their way; whoever reads the topic finds out.
+    producer.purge(rdkafka::producer::PurgeConfig::default().queue().inflight());
+    Err(RecordLogError::Topic {
+        action: "append to",
+        topic: options.topic.clone(),
+        reason: format!("no acknowledgement within {} s", APPEND_MAX.as_secs()),
+    })
+}
+
+pub(super) struct Reader {
+    options: KafkaOptions,
+    /// Made when it is first needed.
+    consumer: Option<BaseConsumer>,
+    is_whole: bool,
+}
+
+impl std::fmt::Debug for Reader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Reader")
+            .field("topic", &self.options.topic)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Reader {
+    pub(super) fn new(options: KafkaOptions) -> Self {
+        Self {
+            options,
+            consumer: None,
+            is_whole: false,
+        }
+    }
+
+    /// Reads up to the end of the topic. When it was reached once, nothing is waited for.
+    pub(super) fn read(&mut self, wait_max: Duration) -> Result<News, RecordLogError> {
+        let consumer = match self.consumer.take() {
+            Some(consumer) => consumer,
+            None => open(&self.options)?,
+        };
+        let consumer = self.consumer.insert(consumer);
+        let deadline = Instant::now() + wait_max;
+        let mut records = Vec::new();
+        loop {
+            match consumer.poll(POLL.min(wait_max)) {
+                Some(Ok(message)) => {
+                    if let Some(Ok(text)) = message.payload().map(std::str::from_utf8) {
+                        records.push(text.to_owned());
+                    }
+                }
+                Some(Err(KafkaError::PartitionEOF(_))) => {
+                    self.is_whole = true;
+                    break;
+                }
+                Some(Err(error)) => tracing::debug!(%error, "read a topic of records"),
+                None if self.is_whole => break,
+                None => {}
+            }
+            if Instant::now() >= deadline && records.is_empty() {
+                break;
+            }
+        }
+        Ok(News {
+            records,
+            is_whole: self.is_whole,
+        })
+    }
+}
+
+fn open(options: &KafkaOptions) -> Result<BaseConsumer, RecordLogError> {
+    let fail = failed("read", options);
+    ensure_compacted_topic(options).map_err(&fail)?;
+    let mut config = options.consumer("weir-records");
+    config.set("enable.partition.eof", "true");
+    let consumer: BaseConsumer = config.create().map_err(&fail)?;
+    let mut partitions = TopicPartitionList::new();
+    partitions
+        .add_partition_offset(&options.topic, 0, Offset::Beginning)
+        .map_err(&fail)?;
+    consumer.assign(&partitions).map_err(&fail)?;
+    Ok(consumer)
+}

@@ -1,0 +1,209 @@
+//! The routing tables' way: from the ingestor and the operators to the gateways.
+//!
+//! Each [`TableRecord`] is a record of a [`RecordLog`]. Everybody folds them into a [`Keeper`] of
+//! their own, so everybody agrees on what is in force and how it came about.
+
+use std::time::Duration;
+
+use weir_schemas::table::{Keeper, TablePolicy, TableRecord};
+
+use crate::records::{RecordLog, RecordLogError, RecordReader};
+
+/// How long a writer waits for a topic to be read to its end.
+const CATCH_UP_MAX: Duration = Duration::from_secs(15);
+
+/// The tables as one process knows them.
+#[derive(Debug)]
+pub struct TableLog {
+    log: RecordLog,
+    reader: RecordReader,
+    keeper: Keeper,
+    policy: TablePolicy,
+}
+
+/// The tables could not be read, or a change not be written.
+#[derive(Debug, thiserror::Error)]
+pub enum TableLogError {
+    #[error(transparent)]
+    Log(#[from] RecordLogError),
+    #[error("the log of the routing tables did not answer within {} s", CATCH_UP_MAX.as_secs())]
+    Behind,
+    #[error("another process changed the routing tables at the same time; try again")]
+    Overtaken,
+    #[error("write a routing table: {0}")]
+    Encode(#[from] serde_json::Error),
+}
+
+impl TableLog {
+    #[must_use]
+    pub fn new(log: RecordLog, policy: TablePolicy) -> Self {
+        Self {
+            reader: log.reader(),
+            log,
+            keeper: Keeper::new(),
+            policy,
+        }
+    }
+
+    #[must_use]
+    pub fn keeper(&self) -> &Keeper {
+        &self.keeper
+    }
+
+    #[must_use]
+    pub fn policy(&self) -> &TablePolicy {
+        &self.policy
+    }
+
+    /// Takes in what is new, waiting for it at most this long. Says whether it has all there is.
+    pub fn follow(&mut self, wait_max: Duration) -> Result<bool, TableLogError> {
+        let news = self.reader.read(wait_max)?;
+        for text in news.records {
+            match serde_json::from_str::<TableRecord>(&text) {
+                Ok(record) => self.keeper.replay(record, &self.policy),
+                // Of a newer version, say. What is in force stays.
+                Err(error) => tracing::warn!(%error, "a record of the routing tables was left out"),
+            }
+        }
+        Ok(news.is_whole)
+    }
+
+    /// Reads everything that is there.
+    pub fn catch_up(&mut self) -> Result<(), TableLogError> {
+        if self.follow(CATCH_UP_MAX)? {
+            Ok(())
+        } else {
+            Err(TableLogError::Behind)
+        }
+    }
+
+    /// Decides on records by what is there, and writes them. Nobody else does in between: on one
+    /// machine by a lock, with a topic by looking afterwards whose record came first.
+    pub fn change<E: From<TableLogError>>(
+        &mut self,
+        decide: impl FnOnce(&Keeper, &TablePolicy) -> Result<Vec<TableRecord>, E>,
+    ) -> Result<(), E> {
+        let lock = self.log.lock().map_err(TableLogError::from)?;
+        self.catch_up()?;
+        let records = decide(&self.keeper, &self.policy)?;
+        if records.is_empty() {
+            return Ok(());
+        }
+        self.write(&lock, &records)?;
+        Ok(())
+    }
+
+    fn write(
+        &mut self,
+        lock: &crate::records::AppendLock,
+        records: &[TableRecord],
+    ) -> Result<(), TableLogError> {
+        let lines = records
+            .iter()
+            .map(|record| Ok((record.key(), serde_json::to_string(record)?)))
+            .collect::<Result<Vec<_>, serde_json::Error>>()?;
+        self.log.append(lock, &lines)?;
+        self.catch_up()?;
+        for record in records {
+            if let TableRecord::Published(table) = record
+                && self.keeper.table(table.version) != Some(table)
+            {
+                return Err(TableLogError::Overtaken);
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use weir_schemas::table::{Command, CommandError, Mode, RoutingTable};
+
+    use super::*;
+
+    fn table(version: u64) -> TableRecord {
+        TableRecord::Published(RoutingTable {
+            version,
+            ..RoutingTable::none()
+        })
+    }
+
+    fn version(tables: &TableLog) -> u64 {
+        tables.keeper().in_force().map_or(0, |table| table.version)
+    }
+
+    #[derive(Debug)]
+    enum Refused {
+        Log(#[expect(dead_code, reason = "shown when a test fails")] TableLogError),
+        Command(CommandError),
+    }
+
+    impl From<TableLogError> for Refused {
+        fn from(error: TableLogError) -> Self {
+            Self::Log(error)
+        }
+    }
+
+    #[test]
+    fn whoever_follows_holds_what_was_published() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = RecordLog::File(dir.path().join("routing.log"));
+        let mut writer = TableLog::new(log.clone(), TablePolicy::default());
+        let mut follower = TableLog::new(log, TablePolicy::default());
+        assert!(follower.follow(Duration::ZERO).unwrap());
+        assert_eq!(version(&follower), 0);
+        for number in 1..=70 {
+            writer
+                .change::<TableLogError>(|keeper, _| {
+                    assert_eq!(keeper.in_force().map_or(0, |t| t.version), number - 1);
+                    Ok(vec![table(number)])
+                })
+                .unwrap();
+            assert_eq!(version(&writer), number);
+        }
+        follower.catch_up().unwrap();
+        assert_eq!(version(&follower), 70);
+    }
+
+    #[test]
+    fn an_operator_and_the_ingestor_take_turns() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = RecordLog::File(dir.path().join("routing.log"));
+        let mut ingestor = TableLog::new(log.clone(), TablePolicy::default());
+        let mut operator = TableLog::new(log, TablePolicy::default());
+        let freeze = |keeper: &Keeper, _: &TablePolicy| {
+            let records = keeper.command(Command::Freeze, 9);
+            records.map(Vec::from).map_err(Refused::Command)
+        };
+        let refused = operator.change(freeze).unwrap_err();
+        assert!(
+            matches!(refused, Refused::Command(CommandError::NoTable)),
+            "{refused:?}"
+        );
+        ingestor
+            .change::<TableLogError>(|_, _| Ok(vec![table(1)]))
+            .unwrap();
+        operator.change(freeze).unwrap();
+        ingestor
+            .change::<TableLogError>(|keeper, _| {
+                assert_eq!(keeper.mode(), Mode::Frozen);
+                assert_eq!(keeper.in_force().unwrap().version, 2);
+                Ok(Vec::new())
+            })
+            .unwrap();
+    }
+
+    #[test]
+    fn a_version_that_is_taken_is_not_taken_again() {
+        let mut keeper = Keeper::new();
+        let policy = TablePolicy::default();
+        keeper.replay(table(1), &policy);
+        let late = TableRecord::Published(RoutingTable {
+            version: 1,
+            made_at_us: 7,
+            ..RoutingTable::none()
+        });
+        keeper.replay(late, &policy);
+        assert_eq!(keeper.in_force().unwrap().made_at_us, 0);
+    }
+}

@@ -1,0 +1,133 @@
+//! The loop's way back: what was stored becomes the routing table that gateways go by.
+//!
+//! Every few seconds: [`measure`] the last minutes in the tables, let the [`Keeper`] decide what
+//! follows from it, publish. It runs beside the pipeline and never in its way; when the store is
+//! away nothing is published, the table in force ages, and gateways forget it by themselves.
+//!
+//! [`Keeper`]: weir_schemas::table::Keeper
+
+mod measure;
+
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::MissedTickBehavior;
+use weir_eventlog::{RecordLog, TableLog, TableLogError};
+use weir_schemas::table::{Keep, Measured, Refresh, TablePolicy, TableRecord};
+use weir_store::{Store, StoreError};
+
+pub use measure::measure;
+
+/// A table younger than this share of the pause is left alone: another ingestor has just made it.
+const YOUNG: f64 = 0.7;
+
+/// What the feedback needs.
+#[derive(Debug)]
+pub struct FeedbackOptions {
+    pub store: Store,
+    pub log: RecordLog,
+    pub policy: TablePolicy,
+    /// Pause between two tables.
+    pub refresh: Duration,
+    /// How far back is looked.
+    pub window: Duration,
+}
+
+/// Why there was no table this time.
+#[derive(Debug, thiserror::Error)]
+pub enum FeedbackError {
+    #[error("measure the last minutes: {0}")]
+    Measure(#[from] StoreError),
+    #[error("publish a routing table: {0}")]
+    Publish(#[from] TableLogError),
+}
+
+/// Publishes tables until told to stop. What goes wrong is waited out.
+pub async fn run(options: FeedbackOptions, mut stopped: watch::Receiver<bool>) {
+    let mut feedback = Feedback {
+        tables: TableLog::new(options.log, options.policy),
+        store: options.store,
+        refresh: options.refresh,
+        window: options.window,
+    };
+    let mut ticks = tokio::time::interval(options.refresh);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut failing = false;
+    loop {
+        tokio::select! {
+            // Whoever would say so being gone says so too.
+            _ = stopped.wait_for(|stop| *stop) => return,
+            _ = ticks.tick() => {}
+        }
+        let refreshed = tokio::select! {
+            _ = stopped.wait_for(|stop| *stop) => return,
+            refreshed = feedback.refresh() => refreshed,
+        };
+        // Said once, not at every tick.
+        match &refreshed {
+            Err(error) if !failing => {
+                tracing::warn!(%error, "there is no new routing table; the old one ages");
+            }
+            Err(error) => tracing::debug!(%error, "there is no new routing table"),
+            Ok(()) => {}
+        }
+        failing = refreshed.is_err();
+    }
+}
+
+struct Feedback {
+    tables: TableLog,
+    store: Store,
+    refresh: Duration,
+    window: Duration,
+}
+
+impl Feedback {
+    async fn refresh(&mut self) -> Result<(), FeedbackError> {
+        self.tables.catch_up()?;
+        let now_us = now_us();
+        if self.is_young(now_us) {
+            return Ok(());
+        }
+        let versions = versions_to_compare(&self.tables);
+        let measured = measure(&self.store, now_us, self.window, &versions).await?;
+        self.publish(&measured, now_us)
+    }
+
+    fn is_young(&self, now_us: u64) -> bool {
+        let made_at_us = self.tables.keeper().in_force().map_or(0, |t| t.made_at_us);
+        let age = Duration::from_micros(now_us.saturating_sub(made_at_us));
+        age < self.refresh.mul_f64(YOUNG)
+    }
+
+    fn publish(&mut self, measured: &Measured, now_us: u64) -> Result<(), FeedbackError> {
+        self.tables.change::<TableLogError>(|keeper, policy| {
+            Ok(match keeper.refresh(measured, policy, now_us) {
+                Refresh::Publish(table) => {
+                    tracing::debug!(version = table.version, "publish a routing table");
+                    vec![TableRecord::Published(table)]
+                }
+                Refresh::Keep(Keep::Held | Keep::NoTraffic) => Vec::new(),
+            })
+        })?;
+        Ok(())
+    }
+}
+
+/// The table in force and the one before it: how did requests fare under each?
+#[must_use]
+pub fn versions_to_compare(tables: &TableLog) -> Vec<u64> {
+    let in_force = tables.keeper().in_force().map(|table| table.version);
+    in_force
+        .into_iter()
+        .flat_map(|version| [version.saturating_sub(1), version])
+        .collect()
+}
+
+#[expect(clippy::disallowed_methods, reason = "the clock of the feedback")]
+fn now_us() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0, |since| {
+        u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
+    })
+}
