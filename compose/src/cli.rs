@@ -82,6 +82,9 @@ pub(crate) enum Command {
     /// Look after the sums by minute, hour and day.
     #[command(subcommand)]
     Rollups(RollupsCommand),
+    /// Show what routing goes by, explain a decision, and decide for it.
+    #[command(subcommand)]
+    Routes(RoutesCommand),
     /// Check the configuration, or print an example or its schema.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -607,6 +610,41 @@ pub(crate) struct ApplyArgs {
     /// Print JSON.
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum RoutesCommand {
+    /// Print the routing table in force, how it came about, and the state of each deployment.
+    Show {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Say why a request went where it went.
+    Explain {
+        /// Id of the request, as the response header x-request-id says.
+        request_id: String,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Keep the table in force, whatever is measured.
+    Freeze,
+    /// Keep an earlier table, whatever is measured.
+    Pin {
+        /// Number of the table, as `weir routes show` lists it.
+        version: u64,
+    },
+    /// Go back to the table before the one in force, and keep it.
+    Rollback,
+    /// Let measurements decide again.
+    Resume,
+    /// Print the table that measurements would make now. Publishes nothing.
+    DryRun {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 #[derive(Debug, Args)]

@@ -6,6 +6,7 @@ mod config;
 mod example;
 mod net;
 mod parts;
+mod tables;
 
 use std::io::IsTerminal as _;
 use std::process::ExitCode;

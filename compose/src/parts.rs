@@ -22,6 +22,7 @@ use crate::cli::Cli;
 use crate::command::audit::audit_dir;
 use crate::command::config_path;
 use crate::config::{Config, Loaded, StoreKind, load};
+use crate::tables;
 
 /// How often the configuration file is looked at.
 const RELOAD_POLL: Duration = Duration::from_millis(500);
@@ -111,6 +112,7 @@ pub(crate) struct Gateway {
     control: ControlHandle,
     shipper: Option<Shipper>,
     reload: Option<Reload>,
+    tables: Stoppable,
 }
 
 impl Gateway {
@@ -140,6 +142,7 @@ impl Gateway {
             .map(|kafka| Shipper::start(&journal_dir, ShipperOptions::new(kafka)))
             .transpose()
             .context("ship to Kafka ([eventlog])")?;
+        let tables = tables::follow(&config, data_dir, handle.adopter()?)?;
         let reload = path
             .map(|path| Reload::follow(path, config, handle.reloader()))
             .transpose()?;
@@ -148,6 +151,7 @@ impl Gateway {
             control,
             shipper,
             reload,
+            tables,
         })
     }
 
@@ -173,6 +177,7 @@ impl Gateway {
         if let Some(reload) = self.reload {
             reload.thread.stop();
         }
+        self.tables.stop();
         self.handle.shutdown();
         if let Some(shipper) = self.shipper {
             let stats = shipper.stop(SHIPPER_PATIENCE);
@@ -209,7 +214,7 @@ pub(crate) struct Stoppable {
 }
 
 impl Stoppable {
-    fn start(
+    pub(crate) fn start(
         name: &str,
         run: impl FnOnce(watch::Receiver<bool>) + Send + 'static,
     ) -> anyhow::Result<Self> {
@@ -284,14 +289,38 @@ fn put_in_force(path: &Path, started_with: &Config, reloader: &Reloader) {
     }
 }
 
-/// Starts an ingestor on a thread of its own. It begins when the embedded store, if there is one, is
-/// ready or has failed.
+/// A running ingestor, with the feedback that it gives to the gateways.
+pub(crate) struct Ingestor {
+    ingest: Stoppable,
+    feedback: Stoppable,
+}
+
+impl Ingestor {
+    pub(crate) fn stop(self) {
+        self.feedback.stop();
+        self.ingest.stop();
+    }
+}
+
 pub(crate) fn start_ingestor(
     config: &Config,
     data_dir: &Path,
     store: Option<&EmbeddedStore>,
+) -> anyhow::Result<Ingestor> {
+    Ok(Ingestor {
+        ingest: start_ingest(config, data_dir, store)?,
+        feedback: tables::start_feedback(config, data_dir, store)?,
+    })
+}
+
+/// Stores events on a thread of its own. It begins when the embedded store, if there is one, is
+/// ready or has failed.
+fn start_ingest(
+    config: &Config,
+    data_dir: &Path,
+    store: Option<&EmbeddedStore>,
 ) -> anyhow::Result<Stoppable> {
-    let store_state = store.map(|store| store.state.clone());
+    let store_state = store.map(EmbeddedStore::state);
     let store = config.store.connect()?;
     let source = match config.eventlog.kafka_options() {
         Some(kafka) => Source::Kafka(
@@ -366,6 +395,11 @@ impl EmbeddedStore {
             });
         })?;
         Ok(Some(Self { state, thread }))
+    }
+
+    /// Whether it is ready, and news of it.
+    pub(crate) fn state(&self) -> watch::Receiver<StoreState> {
+        self.state.clone()
     }
 
     pub(crate) fn stop(self) {

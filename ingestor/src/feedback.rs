@@ -18,6 +18,8 @@ use weir_store::{Store, StoreError};
 
 pub use measure::measure;
 
+use crate::clock::now_us;
+
 /// A table younger than this share of the pause is left alone: another ingestor has just made it.
 const YOUNG: f64 = 0.7;
 
@@ -50,7 +52,9 @@ pub async fn run(options: FeedbackOptions, mut stopped: watch::Receiver<bool>) {
         refresh: options.refresh,
         window: options.window,
     };
-    let mut ticks = tokio::time::interval(options.refresh);
+    // The first one after a pause: there is nothing to be measured yet.
+    let first = tokio::time::Instant::now() + options.refresh;
+    let mut ticks = tokio::time::interval_at(first, options.refresh);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut failing = false;
     loop {
@@ -85,7 +89,7 @@ struct Feedback {
 impl Feedback {
     async fn refresh(&mut self) -> Result<(), FeedbackError> {
         self.tables.catch_up()?;
-        let now_us = now_us();
+        let now_us = u64::try_from(now_us()).unwrap_or(0);
         if self.is_young(now_us) {
             return Ok(());
         }
@@ -122,12 +126,4 @@ pub fn versions_to_compare(tables: &TableLog) -> Vec<u64> {
         .into_iter()
         .flat_map(|version| [version.saturating_sub(1), version])
         .collect()
-}
-
-#[expect(clippy::disallowed_methods, reason = "the clock of the feedback")]
-fn now_us() -> u64 {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    since.map_or(0, |since| {
-        u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
-    })
 }

@@ -14,6 +14,7 @@ mod governance;
 mod ingest;
 mod kafka_log;
 mod kill;
+mod routing;
 mod store;
 mod the_loop;
 mod trouble;

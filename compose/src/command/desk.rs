@@ -77,7 +77,7 @@ impl Desk {
 }
 
 /// Who is at the keyboard, as far as the system knows.
-fn actor() -> String {
+pub(crate) fn actor() -> String {
     let named = ["SUDO_USER", "USER"]
         .into_iter()
         .find_map(|name| std::env::var(name).ok());

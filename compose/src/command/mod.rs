@@ -8,6 +8,7 @@ mod desk;
 mod doctor;
 mod keys;
 mod mock_provider;
+mod routes;
 mod rules;
 mod serve;
 mod sql;
@@ -35,6 +36,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Tokens(command) => rules::tokens(&cli, command),
         Command::Apply(args) => rules::apply(&cli, args),
         Command::Sql(args) => sql::run(&cli, args),
+        Command::Routes(command) => routes::run(&cli, command),
         Command::Audit(command) => audit::run(&cli, command),
         Command::Rollups(command) => audit::rollups(&cli, command),
         Command::Config(command) => config::run(&cli, command),

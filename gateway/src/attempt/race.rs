@@ -5,7 +5,7 @@
 //! failed is there a failure.
 
 use std::future::Future;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -55,7 +55,7 @@ pub(super) async fn race(
     let attempt = first.attempt(this, cause);
     if this.kind != TryKind::First || plan.hedge_after_us().is_none() {
         let noted = trail.begin_attempt(attempt);
-        let asked = ask(&worker, way.asked, &first.deployment, noted).await;
+        let asked = Box::pin(ask(&worker, way.asked, &first.deployment, noted)).await;
         return first.land(&worker, way, asked);
     }
     let (noted, spare) = trail.begin_attempt_with_spare(attempt);
@@ -63,7 +63,8 @@ pub(super) async fn race(
     let mut second = None;
     let end = {
         let deployment = first.deployment.clone();
-        let mut leading = pin!(ask(&worker, way.asked, &deployment, noted));
+        // On the heap: what waits for a provider should not take room in every connection's task.
+        let mut leading = Box::pin(ask(&worker, way.asked, &deployment, noted));
         match alone(leading.as_mut(), way, plan, started).await {
             Alone::Ended(Ok(answering)) => End::First(answering),
             Alone::Ended(Err(failed)) => {
@@ -74,8 +75,9 @@ pub(super) async fn race(
                 let second = second.insert(Flight::begin(way, plan, &hedge));
                 spare.take_off(second.attempt(&hedge, Some(LATE)));
                 let deployment = second.deployment.clone();
-                let beside = pin!(ask(&worker, way.asked, &deployment, spare));
-                together(&worker, (leading, &mut first), (beside, second)).await
+                let mut beside = Box::pin(ask(&worker, way.asked, &deployment, spare));
+                let leading = (leading.as_mut(), &mut first);
+                together(&worker, leading, (beside.as_mut(), second)).await
             }
         }
     };
@@ -106,6 +108,10 @@ pub(super) async fn race(
 }
 
 /// How the time without a second try ended.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "it is handed on at once and kept nowhere"
+)]
 enum Alone {
     Ended(Result<Answering, Failed>),
     Late(Try),

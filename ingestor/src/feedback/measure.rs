@@ -96,7 +96,7 @@ fn cells_sql() -> String {
            quantileOrNull(0.5)(reference_us) AS p50, \
            quantileOrNull(0.95)(reference_us) AS p95, \
            sumIf(output, is_rated) AS rated_tokens, \
-           sumIf(total_us - ifNull(ttft_us, 0), is_rated) AS rated_us, \
+           toUInt64(sumIf(total_us - ifNull(ttft_us, 0), is_rated)) AS rated_us, \
            countIf(delivered AND isNotNull(cost_usd)) AS priced_tries, \
            sumIf(input, delivered AND isNotNull(cost_usd)) AS input_tokens, \
            sumIf(output, delivered AND isNotNull(cost_usd)) AS output_tokens, \
@@ -131,7 +131,7 @@ fn outcomes_sql(versions: &[u64]) -> String {
            countIf(error_kind != '' AND error_kind NOT IN ({CLIENTS_FAULT})) AS errors, \
            avgOrNullIf(reference_us, error_kind = '') AS ttft_us_mean, \
            toInt64(sum(ifNull(cost_usd, 0) + ifNull(waste_usd, 0)) * 1000000000000) AS picousd, \
-           sumIf(input + {per_output} * output, isNotNull(cost_usd)) AS priced_tokens \
+           toFloat64(sumIf(input + {per_output} * output, isNotNull(cost_usd))) AS priced_tokens \
          FROM (SELECT *, \
              ifNull(input_tokens, intDiv(request_bytes, 4)) AS input, \
              ifNull(output_tokens, 0) AS output, {reference} AS reference_us \

@@ -19,6 +19,15 @@ use weir_schemas::clickhouse::DATABASE;
 use crate::error::exception_code;
 use crate::migrate::{self, Applied};
 
+/// Tables whose rows carry (stream, seq).
+const EVENT_TABLES: [&str; 6] = [
+    "requests",
+    "attempts",
+    "control_changes",
+    "streams",
+    "deployment_states",
+    "routing_tables",
+];
 /// The `log_comment` of Weir's inserts.
 const INSERT_MARK: &str = "weir-insert";
 
@@ -376,7 +385,7 @@ impl Store {
         from_seq: u64,
         since_us: u64,
     ) -> Result<Vec<u64>, StoreError> {
-        let per_table = ["requests", "attempts", "control_changes", "streams"].map(|table| {
+        let per_table = EVENT_TABLES.map(|table| {
             format!(
                 "SELECT seq FROM {table} WHERE stream = {{stream:UUID}} AND seq >= {{from:UInt64}} \
                  AND ts >= fromUnixTimestamp64Micro({{since:Int64}}, 'UTC')"

@@ -1,0 +1,137 @@
+//! `weir routes`: what routing goes by, why a request went where it went, and who decides.
+
+mod explain;
+mod show;
+
+use std::io::Write as _;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use serde_json::json;
+use weir_eventlog::{Journal, TableLogError};
+use weir_ingestor::feedback::{measure, versions_to_compare};
+use weir_schemas::event::{ControlChanged, Event};
+use weir_schemas::table::{Command, CommandError, Mode, RoutingTable, TableRecord};
+use weir_schemas::{RequestId, StreamId};
+
+use crate::cli::{Cli, RoutesCommand};
+use crate::command::desk::actor;
+use crate::command::settings;
+use crate::config::Config;
+use crate::parts::{runtime, unix_ms};
+use crate::tables::table_log;
+
+pub(crate) fn run(cli: &Cli, command: &RoutesCommand) -> anyhow::Result<ExitCode> {
+    match command {
+        RoutesCommand::Show { json } => show::run(cli, *json),
+        RoutesCommand::Explain { request_id, json } => explain::run(cli, request_id, *json),
+        RoutesCommand::Freeze => decide(cli, Command::Freeze),
+        RoutesCommand::Pin { version } => decide(cli, Command::Pin { version: *version }),
+        RoutesCommand::Rollback => decide(cli, Command::RollBack),
+        RoutesCommand::Resume => decide(cli, Command::Resume),
+        RoutesCommand::DryRun { json } => dry_run(cli, *json),
+    }?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Why a command was not done.
+#[derive(Debug, thiserror::Error)]
+enum NotDone {
+    #[error(transparent)]
+    Log(#[from] TableLogError),
+    #[error("{0}; `weir routes show` lists the tables")]
+    Command(#[from] CommandError),
+}
+
+/// Records the operator's decision as an event, then makes it: gateways have it within a second.
+fn decide(cli: &Cli, command: Command) -> anyhow::Result<()> {
+    let config = settings(cli)?;
+    let mut tables = table_log(&config, &cli.data_dir);
+    tables.catch_up().context("read the routing tables")?;
+    // Refused before anything is recorded.
+    let now_us = unix_ms() * 1000;
+    tables
+        .keeper()
+        .command(command, now_us)
+        .map_err(NotDone::from)?;
+    let before = tables.keeper().in_force().map(summary);
+    record(cli, &config, command, before.as_deref())?;
+    tables.change::<NotDone>(|keeper, _| {
+        let records: [TableRecord; 2] = keeper.command(command, now_us)?;
+        Ok(records.into())
+    })?;
+    let in_force = tables.keeper().in_force();
+    let version = in_force.map_or(0, |table| table.version);
+    let mode = mode_in_words(tables.keeper().mode());
+    writeln!(
+        std::io::stdout(),
+        "routing table {version} is in force: {mode}"
+    )?;
+    Ok(())
+}
+
+fn summary(table: &RoutingTable) -> String {
+    json!({ "version": table.version, "origin": table.origin }).to_string()
+}
+
+fn record(
+    cli: &Cli,
+    config: &Config,
+    command: Command,
+    before: Option<&str>,
+) -> anyhow::Result<()> {
+    let journal = Journal::open(config.eventlog.journal_options(&cli.data_dir, "cli"))
+        .context("open the event journal")?;
+    let stream = journal.open_stream(0).context("open an event stream")?;
+    let after = json!({ "command": command }).to_string();
+    let actor = actor();
+    let event = Event::ControlChanged(ControlChanged {
+        stream: StreamId::from_bytes([0; 16]),
+        seq: 0,
+        ts_us: unix_ms() * 1000,
+        change_id: RequestId::new(unix_ms(), rand::random()),
+        actor: &actor,
+        action: "update",
+        object_kind: "table",
+        object_id: "routing",
+        before,
+        after: Some(&after),
+    });
+    // Dropped here: what is written is in the log, and the stream is closed next.
+    let _ = stream.append(&mut [event]).context("record the change")?;
+    stream.close().context("close the event stream")
+}
+
+fn mode_in_words(mode: Mode) -> String {
+    match mode {
+        Mode::Measuring => "measurements decide".into(),
+        Mode::Frozen => "frozen by an operator (`weir routes resume` ends that)".into(),
+        Mode::Pinned { version } => {
+            format!("pinned to {version} by an operator (`weir routes resume` ends that)")
+        }
+    }
+}
+
+/// The table that measurements alone would make now. Publishes nothing.
+fn dry_run(cli: &Cli, json: bool) -> anyhow::Result<()> {
+    let config = settings(cli)?;
+    let mut tables = table_log(&config, &cli.data_dir);
+    tables.catch_up().context("read the routing tables")?;
+    let store = config.store.connect()?;
+    let now_us = unix_ms() * 1000;
+    let window = Duration::from_secs(u64::from(config.routing.window_s));
+    let versions = versions_to_compare(&tables);
+    let measured = runtime()?
+        .block_on(measure(&store, now_us, window, &versions))
+        .context("measure the last minutes")?;
+    let next = tables.keeper().dry_run(&measured, tables.policy(), now_us);
+    let mut out = std::io::stdout().lock();
+    if json {
+        writeln!(out, "{}", serde_json::to_string(&next)?)?;
+        return Ok(());
+    }
+    writeln!(out, "the next routing table, were it made now:")?;
+    show::write_aliases(&mut out, &next, tables.keeper().in_force())?;
+    Ok(())
+}

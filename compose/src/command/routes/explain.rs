@@ -1,0 +1,155 @@
+//! `weir routes explain`: a decision in words, from the events that it left.
+
+use std::io::Write as _;
+
+use anyhow::{Context as _, anyhow, bail};
+use serde_json::{Value, json};
+use weir_routing::{Considered, Explanation, Tried};
+use weir_schemas::table::RoutingTable;
+use weir_store::Store;
+
+use crate::cli::Cli;
+use crate::command::settings;
+use crate::parts::runtime;
+
+pub(super) fn run(cli: &Cli, request_id: &str, json: bool) -> anyhow::Result<()> {
+    let id: weir_schemas::RequestId = request_id
+        .parse()
+        .map_err(|_| anyhow!("\"{request_id}\" is no request id; it is what x-request-id says"))?;
+    let store = settings(cli)?.store.connect()?;
+    let (request, attempts, table) = runtime()?.block_on(ask(&store, &id.to_string()))?;
+    let mut out = std::io::stdout().lock();
+    if json {
+        let shown = json!({ "request": request, "attempts": attempts, "table": table });
+        writeln!(out, "{shown}")?;
+        return Ok(());
+    }
+    if text(&request, "strategy").is_empty() {
+        writeln!(
+            out,
+            "the request never came to routing: it ended at the stage {} ({})",
+            text(&request, "stage"),
+            text(&request, "error_kind")
+        )?;
+        return Ok(());
+    }
+    write!(out, "{}", explanation(&request, &attempts))?;
+    if let Some(table) = table {
+        write_table(&mut out, &table, text(&request, "alias"))?;
+    }
+    Ok(())
+}
+
+/// The request's row, those of its tries, and the table that decided.
+async fn ask(store: &Store, id: &str) -> anyhow::Result<(Value, Vec<Value>, Option<RoutingTable>)> {
+    let mut requests = rows(
+        store,
+        &format!(
+            "SELECT alias, strategy, table_version, toString(route_seed) AS route_seed, candidates, \
+             status, stage, error_kind, deployment FROM requests WHERE request_id = '{id}' LIMIT 1"
+        ),
+    )
+    .await?;
+    let Some(request) = requests.pop() else {
+        bail!("there is no request {id} in the store; its row may take a second to get there");
+    };
+    let attempts = rows(
+        store,
+        &format!(
+            "SELECT attempt, kind, cause, deployment, error_kind, delay_us, delivered, propensity \
+             FROM attempts WHERE request_id = '{id}' ORDER BY attempt = 0, attempt"
+        ),
+    )
+    .await?;
+    let Some(version) = number(&request, "table_version") else {
+        return Ok((request, attempts, None));
+    };
+    let mut tables = rows(
+        store,
+        &format!(
+            "SELECT routing_table FROM routing_tables WHERE version = {version} ORDER BY ts DESC LIMIT 1"
+        ),
+    )
+    .await?;
+    let table = tables
+        .pop()
+        .and_then(|row| serde_json::from_str(text(&row, "routing_table")).ok());
+    Ok((request, attempts, table))
+}
+
+async fn rows(store: &Store, sql: &str) -> anyhow::Result<Vec<Value>> {
+    let mut answer = store
+        .raw_query(sql, "JSONEachRow")
+        .context("ask the store")?;
+    let mut body = Vec::new();
+    while let Some(piece) = answer.next().await.context("ask the store")? {
+        body.extend_from_slice(&piece);
+    }
+    let lines = std::str::from_utf8(&body)?.lines();
+    lines.map(|line| Ok(serde_json::from_str(line)?)).collect()
+}
+
+fn text<'a>(row: &'a Value, name: &str) -> &'a str {
+    row[name].as_str().unwrap_or("")
+}
+
+/// Numbers of 64 bits come as text or as numbers, as the server is set.
+fn number(row: &Value, name: &str) -> Option<u64> {
+    let value = &row[name];
+    value.as_u64().or_else(|| value.as_str()?.parse().ok())
+}
+
+fn explanation<'a>(request: &'a Value, attempts: &'a [Value]) -> Explanation<'a> {
+    let candidates = request["candidates"].as_array();
+    let considered = |candidate: &'a Value| {
+        Some(Considered {
+            deployment: candidate.get(0)?.as_str()?,
+            score: candidate.get(1)?.as_f64(),
+            propensity: candidate.get(2)?.as_f64()?,
+        })
+    };
+    let some = |row: &'a Value, name: &str| Some(text(row, name)).filter(|it| !it.is_empty());
+    let tried = |attempt: &'a Value| Tried {
+        deployment: text(attempt, "deployment"),
+        kind: text(attempt, "kind"),
+        cause: some(attempt, "cause"),
+        error: some(attempt, "error_kind"),
+        delay_ms: number(attempt, "delay_us").unwrap_or(0) / 1000,
+    };
+    Explanation {
+        alias: text(request, "alias"),
+        strategy: text(request, "strategy"),
+        table_version: number(request, "table_version"),
+        seed: number(request, "route_seed").unwrap_or(0),
+        last_resort: None,
+        considered: candidates
+            .into_iter()
+            .flatten()
+            .filter_map(considered)
+            .collect(),
+        left_out: Vec::new(),
+        tries: attempts.iter().map(tried).collect(),
+    }
+}
+
+/// What the table that decided said about the alias.
+fn write_table(
+    out: &mut impl std::io::Write,
+    table: &RoutingTable,
+    alias: &str,
+) -> anyhow::Result<()> {
+    let only = RoutingTable {
+        aliases: table.alias(alias).cloned().into_iter().collect(),
+        ..table.clone()
+    };
+    if !only.aliases.is_empty() {
+        writeln!(
+            out,
+            "\nrouting table {} ({}) said:",
+            table.version,
+            table.origin.as_str()
+        )?;
+        super::show::write_aliases(out, &only, None)?;
+    }
+    Ok(())
+}

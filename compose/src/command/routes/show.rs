@@ -1,0 +1,242 @@
+//! `weir routes show`: the table in force, how it came about, and what the gateway here sees.
+
+use std::io::Write;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use bytes::Bytes;
+use http::{Request, Uri};
+use http_body_util::{BodyExt as _, Empty};
+use hyper_util::rt::TokioIo;
+use serde_json::json;
+use weir_eventlog::TableLog;
+use weir_schemas::table::{Change, Origin, RoutingTable, TargetEntry};
+
+use super::mode_in_words;
+use crate::cli::Cli;
+use crate::command::settings;
+use crate::net::connect;
+use crate::parts::{runtime, unix_ms};
+use crate::tables::table_log;
+
+/// How long the gateway here may take to show its metrics.
+const METRICS_MAX: Duration = Duration::from_secs(3);
+/// Earlier tables that are listed.
+const EARLIER_SHOWN: u64 = 8;
+
+pub(super) fn run(cli: &Cli, json: bool) -> anyhow::Result<()> {
+    let config = settings(cli)?;
+    let mut tables = table_log(&config, &cli.data_dir);
+    tables.catch_up().context("read the routing tables")?;
+    let url = format!("http://{}/metrics", config.gateway.listen);
+    let states = runtime()?.block_on(async {
+        let states = tokio::time::timeout(METRICS_MAX, states(&url)).await;
+        states.ok().and_then(Result::ok)
+    });
+    let mut out = std::io::stdout().lock();
+    if json {
+        let states: Vec<_> = states.unwrap_or_default();
+        let shown = json!({
+            "mode": tables.keeper().mode(),
+            "table": tables.keeper().in_force(),
+            "deployments": states.iter().map(State::json).collect::<Vec<_>>(),
+        });
+        writeln!(out, "{shown}")?;
+        return Ok(());
+    }
+    write_table(&mut out, &tables)?;
+    match states {
+        Some(states) => write_states(&mut out, &url, &states)?,
+        None => writeln!(out, "\nno gateway answers at {url} ([gateway] listen)")?,
+    }
+    Ok(())
+}
+
+fn write_table(out: &mut impl Write, tables: &TableLog) -> anyhow::Result<()> {
+    let keeper = tables.keeper();
+    let Some(table) = keeper.in_force() else {
+        writeln!(
+            out,
+            "no routing table was published yet: every target counts by its configured weight"
+        )?;
+        return Ok(());
+    };
+    let now_us = unix_ms() * 1000;
+    let age_s = now_us.saturating_sub(table.made_at_us) / 1_000_000;
+    writeln!(
+        out,
+        "routing table {}, made {age_s} s ago: {}",
+        table.version,
+        origin_in_words(&table.origin)
+    )?;
+    writeln!(out, "  {}", mode_in_words(keeper.mode()))?;
+    let measured_s = table.to_us.saturating_sub(table.from_us) / 1_000_000;
+    writeln!(
+        out,
+        "  measured over {measured_s} s, up to {} s ago, from {} streams of the log",
+        now_us.saturating_sub(table.to_us) / 1_000_000,
+        table.inputs.len()
+    )?;
+    if table.ages {
+        writeln!(
+            out,
+            "  counts in full for {} s, not at all after {} s",
+            table.trusted_us / 1_000_000,
+            table.forgotten_us / 1_000_000
+        )?;
+    }
+    let before = keeper.table(table.version.saturating_sub(1));
+    write_aliases(out, table, before)?;
+    let earlier: Vec<String> = (1..=EARLIER_SHOWN)
+        .filter_map(|back| keeper.table(table.version.checked_sub(back)?))
+        .map(|table| format!("{} ({})", table.version, table.origin.as_str()))
+        .collect();
+    if !earlier.is_empty() {
+        writeln!(out, "\nearlier tables: {}", earlier.join(", "))?;
+    }
+    Ok(())
+}
+
+fn origin_in_words(origin: &Origin) -> String {
+    match origin {
+        Origin::Measured => "made from measurements".into(),
+        Origin::Frozen { of } => format!("table {of}, frozen by an operator"),
+        Origin::Pinned { of } => format!("table {of}, pinned by an operator"),
+        Origin::RolledBack { to } => format!("an operator went back to table {to}"),
+        Origin::Reverted { of, to, aliases } => format!(
+            "{} did worse under table {of} than under {to} and went back",
+            aliases.join(", ")
+        ),
+    }
+}
+
+/// Targets with their numbers, and with the weights that they had `before`.
+pub(super) fn write_aliases(
+    out: &mut impl Write,
+    table: &RoutingTable,
+    before: Option<&RoutingTable>,
+) -> anyhow::Result<()> {
+    for alias in &table.aliases {
+        let names = alias.targets.iter().map(|target| target.deployment.len());
+        let width = names.max().unwrap_or(0).max("deployment".len());
+        writeln!(out, "\n{}", alias.alias)?;
+        writeln!(
+            out,
+            "  {:<width$}  {:>7}  {:>7}  {:>8}  {:>8}  {:>7}  {:>8}  {:>9}  {:>7}  change",
+            "deployment",
+            "weight",
+            "before",
+            "ttft p50",
+            "p95",
+            "errors",
+            "tokens/s",
+            "$/Mtok",
+            "tries"
+        )?;
+        for target in &alias.targets {
+            let before = before
+                .and_then(|table| table.alias(&alias.alias))
+                .and_then(|alias| alias.target(&target.deployment));
+            writeln!(
+                out,
+                "  {:<width$}  {:>7.3}  {:>7}  {:>8}  {:>8}  {:>7}  {:>8}  {:>9}  {:>7}  {}",
+                target.deployment,
+                target.weight,
+                before.map_or_else(|| "-".into(), |before| format!("{:.3}", before.weight)),
+                ms(target.ttft_us),
+                ms(target.ttft_p95_us),
+                percent(target),
+                number(target.output_tokens_per_s, 1),
+                // Picodollars per token are micro-dollars per million tokens.
+                number(target.picousd_per_token.map(|it| it / 1e6), 3),
+                target.tries,
+                change_in_words(target.change),
+            )?;
+        }
+    }
+    Ok(())
+}
+
+fn ms(us: Option<f64>) -> String {
+    us.map_or_else(|| "-".into(), |us| format!("{:.0} ms", us / 1e3))
+}
+
+fn percent(target: &TargetEntry) -> String {
+    let ratio = target.error_ratio;
+    ratio.map_or_else(|| "-".into(), |ratio| format!("{:.2}%", ratio * 100.0))
+}
+
+fn number(value: Option<f64>, digits: usize) -> String {
+    value.map_or_else(|| "-".into(), |value| format!("{value:.digits$}"))
+}
+
+fn change_in_words(change: Change) -> &'static str {
+    match change {
+        Change::Measured => "as measured",
+        Change::Capped => "on its way: one refresh moves only so far",
+        Change::Held => "stays: too small a difference",
+        Change::Unmeasured => "too few tries to say more",
+    }
+}
+
+/// What the gateway sees of one deployment.
+struct State {
+    deployment: String,
+    state: String,
+}
+
+impl State {
+    fn json(&self) -> serde_json::Value {
+        json!({ "deployment": self.deployment, "state": self.state })
+    }
+}
+
+fn write_states(out: &mut impl Write, url: &str, states: &[State]) -> anyhow::Result<()> {
+    writeln!(out, "\ndeployments as the gateway here sees them ({url})")?;
+    let width = states
+        .iter()
+        .map(|it| it.deployment.len())
+        .max()
+        .unwrap_or(0);
+    for State { deployment, state } in states {
+        writeln!(out, "  {deployment:<width$}  {state}")?;
+    }
+    Ok(())
+}
+
+async fn states(url: &str) -> anyhow::Result<Vec<State>> {
+    let uri: Uri = url.parse()?;
+    let stream = connect(&uri, None).await?;
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+    let request = Request::get(uri.path())
+        .header("host", uri.authority().map_or("", |it| it.as_str()))
+        .body(Empty::<Bytes>::new())?;
+    let answer = async move {
+        let answer = sender.send_request(request).await?;
+        answer.into_body().collect().await
+    };
+    let (page, _) = tokio::join!(answer, connection);
+    let page = page?.to_bytes();
+    Ok(read_states(&String::from_utf8_lossy(&page)))
+}
+
+/// Lines such as `weir_deployment_state{deployment="a/b",state="open"} 1`.
+fn read_states(page: &str) -> Vec<State> {
+    let label = |line: &str, name: &str| {
+        let (_, rest) = line.split_once(&format!("{name}=\""))?;
+        Some(rest.split('"').next()?.to_owned())
+    };
+    let mut states: Vec<State> = page
+        .lines()
+        .filter(|line| line.starts_with("weir_deployment_state{"))
+        .filter_map(|line| {
+            Some(State {
+                deployment: label(line, "deployment")?,
+                state: label(line, "state")?,
+            })
+        })
+        .collect();
+    states.sort_by(|a, b| a.deployment.cmp(&b.deployment));
+    states
+}
