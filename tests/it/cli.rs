@@ -113,7 +113,7 @@ fn the_example_and_the_schema_are_printed_and_agree() {
         .env("OPENAI_API_KEY", "sk-test")
         .output()
         .unwrap();
-    assert_eq!(text(&checked.stdout), "valid: 2 providers, 1 aliases\n");
+    assert_eq!(text(&checked.stdout), "valid: 2 providers, 2 aliases\n");
     let schema = json(&weir.run(&["config", "schema"]).unwrap());
     let sections = schema["properties"].as_object().unwrap();
     for section in [
