@@ -133,6 +133,7 @@ impl Gateway {
             config: config.gateway.clone(),
             directory,
             control: control.clone(),
+            spend_dir: data_dir.join("spend"),
             journal,
         };
         let handle = weir_gateway::start(options).map_err(explain_start)?;

@@ -116,6 +116,7 @@ fn gateway(dir: &std::path::Path, upstream: &str) -> (GatewayHandle, String) {
         },
         directory: Directory::build(&[provider], &[alias], BreakerSpec::default(), None).unwrap(),
         control: control.follow().unwrap(),
+        spend_dir: dir.join("spend"),
         journal: Journal::open(JournalOptions::new(dir.join("journal"))).unwrap(),
     })
     .unwrap();

@@ -19,6 +19,7 @@ use crate::control::change::{Act, control_event};
 use crate::control::policy::{Budget, Limit, LimitCounter, Subject};
 use crate::control::record::{Kind, Usd};
 use crate::error::Refusal;
+use crate::ledger::Charge;
 use crate::trail::Trail;
 
 /// Fewest bytes of a prompt that a token is made of, about: what is reserved must rather be too
@@ -34,6 +35,23 @@ pub(crate) struct Account(Arc<Budget>);
 impl AsRef<BudgetSpec> for Account {
     fn as_ref(&self) -> &BudgetSpec {
         &self.0.spec
+    }
+}
+
+impl Account {
+    /// What the budget is charged for what was used, if anything.
+    pub(crate) fn charge(&self, subject: &Subject<'_>, actual: &Actual) -> Option<Charge> {
+        let Self(budget) = self;
+        let amount = match budget.spec.unit {
+            Unit::Tokens => actual.tokens,
+            Unit::PicoUsd => u64::try_from(actual.pico_usd).unwrap_or(u64::MAX),
+        };
+        (amount > 0).then(|| Charge {
+            budget: budget.id.to_string(),
+            subject: budget.subject(subject),
+            at_ms: actual.at_ms,
+            amount,
+        })
     }
 }
 

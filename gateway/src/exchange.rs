@@ -12,6 +12,7 @@ use weir_limits::Permit;
 
 use crate::admit::{self, Account, Reached};
 use crate::clock::Moment;
+use crate::ledger::Charge;
 use crate::pipeline::Worker;
 use crate::trail::{Failure, Trail};
 
@@ -48,7 +49,23 @@ impl Exchange {
         let telemetry = &self.worker.shared.telemetry;
         telemetry.in_flight.dec();
         telemetry.count(&self.trail);
-        let reached = self.settle();
+        let Some((permit, charges)) = self.charges() else {
+            return self.append(&[]);
+        };
+        if charges.is_empty() {
+            let reached = self.settle(permit);
+            return self.append(&reached);
+        }
+        let worker = self.worker.clone();
+        let (stream, seq) = (worker.stream.id(), worker.stream.next_seq());
+        // A line in the ledger, then the events: a kill in between leaves a line that does not count.
+        worker.shared.ledger.charge(stream, seq, charges, || {
+            let reached = self.settle(permit);
+            self.append(&reached)
+        })
+    }
+
+    fn append(&mut self, reached: &[Reached]) -> Result<Appended, AppendError> {
         let said: Vec<String> = reached.iter().map(Reached::json).collect();
         let mut events = self.trail.events();
         let now_ms = Moment::now().unix_ms();
@@ -57,19 +74,24 @@ impl Exchange {
         self.worker.stream.append(&mut events)
     }
 
+    /// What the request holds, and what each of its budgets is charged.
+    fn charges(&mut self) -> Option<(Permit<Account>, Vec<Charge>)> {
+        let permit = self.permit.take()?;
+        let subject = self.trail.subject()?;
+        let actual = admit::actual(&self.trail);
+        let charges = permit.budgets();
+        let charges = charges.filter_map(|account| account.charge(&subject, &actual));
+        let charges = charges.collect();
+        Some((permit, charges))
+    }
+
     /// Puts what the request used in the place of what it had reserved.
-    fn settle(&mut self) -> Vec<Reached> {
+    fn settle(&self, permit: Permit<Account>) -> Vec<Reached> {
         let mut reached = Vec::new();
-        let Some(permit) = self.permit.take() else {
-            return reached;
-        };
         let trail = &self.trail;
-        let Some(identity) = &trail.identity else {
+        let Some(subject) = trail.subject() else {
             return reached;
         };
-        let model = trail.alias.as_deref().unwrap_or_default();
-        let customer = trail.labels.customer.as_deref();
-        let subject = identity.subject(model, trail.user.as_deref(), customer);
         permit.settle(
             &admit::actual(trail),
             Moment::now().unix_us,

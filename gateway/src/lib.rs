@@ -18,6 +18,7 @@ mod endpoints;
 mod error;
 mod exchange;
 mod labels;
+mod ledger;
 mod pipeline;
 mod policy;
 mod proxy_protocol;
@@ -28,6 +29,7 @@ mod states;
 mod tables;
 mod telemetry;
 mod trail;
+mod upkeep;
 mod upstream;
 
 pub use directory::{ConfigProblem, Directory};

@@ -37,6 +37,7 @@ use crate::endpoints;
 use crate::error::Refusal;
 use crate::exchange::Exchange;
 use crate::labels::Labels;
+use crate::ledger::Ledger;
 use crate::relay::{self, Reply};
 use crate::tables::Tables;
 use crate::telemetry::Telemetry;
@@ -50,6 +51,7 @@ pub(crate) struct Shared {
     pub(crate) directory: ArcSwap<Directory>,
     pub(crate) tables: Tables,
     pub(crate) control: ControlHandle,
+    pub(crate) ledger: Ledger,
     pub(crate) journal: Journal,
     pub(crate) telemetry: Telemetry,
     /// Places for connections.

@@ -7,6 +7,7 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -20,14 +21,17 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use weir_eventlog::Journal;
 
+use crate::clock::Moment;
 use crate::config::GatewayConfig;
 use crate::control::ControlHandle;
 use crate::control::network::Network;
 use crate::directory::Directory;
+use crate::ledger::{Ledger, LedgerError};
 use crate::pipeline::{self, Shared, Worker};
 use crate::proxy_protocol;
 use crate::tables::{TableAdopter, Tables};
 use crate::telemetry::Telemetry;
+use crate::upkeep::Upkeep;
 
 /// Pause after the kernel refused a connection, for example because no file descriptor was free.
 const ACCEPT_RETRY: Duration = Duration::from_millis(50);
@@ -42,6 +46,8 @@ pub struct GatewayOptions {
     pub config: GatewayConfig,
     pub directory: Directory,
     pub control: ControlHandle,
+    /// Where what is spent under budgets is kept.
+    pub spend_dir: PathBuf,
     pub journal: Journal,
 }
 
@@ -53,6 +59,8 @@ pub enum StartError {
         listen: SocketAddr,
         source: io::Error,
     },
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
     #[error("open an event stream: {0}")]
     Stream(#[source] weir_eventlog::JournalError),
     #[error("start a worker thread: {0}")]
@@ -65,6 +73,7 @@ pub struct GatewayHandle {
     addr: SocketAddr,
     shared: Arc<Shared>,
     stop: watch::Sender<bool>,
+    upkeep: Upkeep,
     workers: Vec<JoinHandle<()>>,
 }
 
@@ -81,7 +90,14 @@ pub fn start(options: GatewayOptions) -> Result<GatewayHandle, StartError> {
         .or_else(|| std::thread::available_parallelism().ok())
         .map_or(1, NonZeroUsize::get);
     let (stop, stopped) = watch::channel(false);
+    let ledger = Ledger::open(
+        &options.spend_dir,
+        options.journal.dir(),
+        options.control.load().rules(),
+        Moment::now().unix_us,
+    )?;
     let shared = Arc::new(Shared {
+        ledger,
         connections: Arc::new(Semaphore::new(options.config.connections_max)),
         directory: ArcSwap::from_pointee(options.directory),
         tables: Tables::default(),
@@ -101,8 +117,10 @@ pub fn start(options: GatewayOptions) -> Result<GatewayHandle, StartError> {
             .map_err(StartError::Thread)?;
         workers.push(thread);
     }
+    let upkeep = Upkeep::start(shared.clone()).map_err(StartError::Thread)?;
     Ok(GatewayHandle {
         addr,
+        upkeep,
         shared,
         stop,
         workers,
@@ -142,6 +160,7 @@ impl GatewayHandle {
                 tracing::error!("a gateway worker panicked");
             }
         }
+        self.upkeep.stop();
     }
 }
 

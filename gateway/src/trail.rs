@@ -10,6 +10,7 @@ use weir_schemas::{PicoUsd, RequestId, StreamId, Usage, UsageSource};
 
 use crate::clock::{Moment, micros};
 use crate::control::Identity;
+use crate::control::policy::Subject;
 use crate::directory::Deployment;
 use crate::labels::Labels;
 
@@ -284,6 +285,14 @@ impl Trail {
     pub(crate) fn attempt_events(&self) -> impl Iterator<Item = Event<'_>> {
         let event = |attempt| Event::AttemptFinished(Box::new(self.attempt_event(attempt)));
         self.attempts.iter().map(event)
+    }
+
+    /// What rules go by for this request; `None` before it is known whose it is.
+    pub(crate) fn subject(&self) -> Option<Subject<'_>> {
+        let model = self.alias.as_deref().unwrap_or_default();
+        let customer = self.labels.customer.as_deref();
+        let identity = self.identity.as_ref()?;
+        Some(identity.subject(model, self.user.as_deref(), customer))
     }
 
     fn caller(&self) -> Caller<'_> {

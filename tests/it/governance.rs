@@ -539,3 +539,116 @@ fn hostile_keys_and_headers_are_refused_and_nothing_else() {
     assert_eq!(running.chat(&key).status, 200);
     running.gateway.take().unwrap().stop().unwrap();
 }
+
+/// Kills the gateway in the middle of things, again and again: what the budget says is spent is
+/// what the provider was asked and the log says, no more and no less.
+#[test]
+fn a_budget_is_exact_over_kills_and_restarts() {
+    let mut running = Running::start();
+    running.run(&[
+        "budgets",
+        "set",
+        "all",
+        "--team",
+        "t",
+        "--tokens",
+        "1000000000",
+        "--window",
+        "total",
+    ]);
+    let (_, key) = running.known_key(&["--team", "t"]);
+    let used = used_tokens(&running.chat(&key));
+    let remaining = |running: &Running| -> u64 {
+        let answer = running.chat(&key);
+        let header = answer.header("x-weir-budget-remaining").unwrap();
+        // The probe itself is reserved when the header is written, and settled afterwards.
+        let left: u64 = header.strip_suffix(" tokens").unwrap().parse().unwrap();
+        left + reserved_tokens()
+    };
+    let mut answered = 1_u64;
+    for round in 0..3 {
+        let (gateway, stop) = (
+            running.weir.gateway,
+            std::sync::atomic::AtomicBool::new(false),
+        );
+        let complete = AtomicUsize::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    while !stop.load(Ordering::Relaxed) {
+                        if try_chat(gateway, &key) {
+                            complete.fetch_add(1, Ordering::Relaxed);
+                        }
+                    }
+                });
+            }
+            wait_for("some were answered", || {
+                Ok(complete.load(Ordering::Relaxed) >= 50)
+            })
+            .unwrap();
+            // Dropping a process kills it with SIGKILL.
+            drop(running.gateway.take());
+            stop.store(true, Ordering::Relaxed);
+        });
+        running.gateway = Some(running.weir.start(&["gateway"]).unwrap());
+        running.weir.wait_until_ready().unwrap();
+        running.weir.wait_until_known(&key).unwrap();
+        answered += complete.load(Ordering::Relaxed) as u64;
+        let spent = 1_000_000_000 - remaining(&running);
+        assert_eq!(spent % used, 0);
+        // Requests may have been charged whose answer the kill cut off on its way to the client: at
+        // most one for each of the four clients.
+        let charged = spent / used;
+        assert!(
+            (answered..=answered + 4).contains(&charged),
+            "round {round}: {charged} for {answered}"
+        );
+        // The probe is in the log, and was not settled yet when it was told.
+        assert_eq!(charged + 1, events_of(&running, "t"), "round {round}");
+        answered = charged + 1;
+    }
+}
+
+/// Answered requests of a team in the journal, which nobody else reads in this test.
+fn events_of(running: &Running, team: &str) -> u64 {
+    let journal = running.weir.data_dir().join("journal");
+    let mut source = weir_eventlog::JournalReader::open(journal).unwrap();
+    let mut count = 0;
+    let limits = weir_eventlog::BatchLimits {
+        records_max: 10_000,
+        bytes_max: 64 << 20,
+        wait_max: Duration::ZERO,
+    };
+    loop {
+        let mut batch = weir_eventlog::SourceBatch::default();
+        source.fill(&mut batch, &limits, Instant::now()).unwrap();
+        if batch.records.is_empty() {
+            return count;
+        }
+        for record in &batch.records {
+            let event = weir_schemas::codec::decode(&record.payload).unwrap();
+            if let weir_schemas::event::Event::RequestFinished(event) = event {
+                count += u64::from(event.caller.team == Some(team) && event.status == 200);
+            }
+        }
+    }
+}
+
+/// A call to a gateway that may die meanwhile; whether the answer was complete.
+fn try_chat(to: SocketAddr, key: &str) -> bool {
+    let body =
+        format!(r#"{{"model":"fast-chat","messages":{MESSAGES},"max_tokens":{MAX_TOKENS}}}"#);
+    let call = || -> std::io::Result<String> {
+        let mut stream = TcpStream::connect(to)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        write!(
+            stream,
+            "POST /v1/chat/completions HTTP/1.1\r\nhost: weir\r\nconnection: close\r\nauthorization: Bearer {key}\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        )?;
+        let mut text = String::new();
+        stream.read_to_string(&mut text)?;
+        Ok(text)
+    };
+    call().is_ok_and(|text| text.contains(" 200 ") && text.ends_with('}'))
+}

@@ -230,6 +230,12 @@ impl Purse {
         expired
     }
 
+    /// Whether it is as good as new: nothing counts, and nothing is outstanding.
+    #[must_use]
+    pub fn is_idle(&self, spec: &BudgetSpec, now_us: u64) -> bool {
+        self.read(spec, now_us).committed == 0
+    }
+
     #[must_use]
     pub fn flow(&self) -> Flow {
         self.state.lock().flow

@@ -90,6 +90,14 @@ impl<B: AsRef<BudgetSpec>> Permit<B> {
         Ok(())
     }
 
+    /// The budgets that it has reserved of.
+    pub fn budgets(&self) -> impl Iterator<Item = &B> {
+        self.holds.iter().filter_map(|hold| match hold {
+            Hold::Budget(_, budget, _) => Some(budget),
+            Hold::Request(_) | Hold::Tokens(..) | Hold::Slot(_) => None,
+        })
+    }
+
     /// The request is let through.
     pub const fn admit(&mut self) {
         self.admitted = true;

@@ -97,6 +97,12 @@ impl ControlHandle {
         self.current.load()
     }
 
+    /// The same, for those who hold it longer than a moment.
+    #[must_use]
+    pub fn load_full(&self) -> Arc<Snapshot> {
+        self.current.load_full()
+    }
+
     #[must_use]
     pub fn control(&self) -> &Control {
         &self.control

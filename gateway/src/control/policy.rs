@@ -200,6 +200,12 @@ impl Limit {
 }
 
 impl Budget {
+    /// What its counter of a request is called; nothing where nothing is counted apart.
+    #[must_use]
+    pub fn subject(&self, subject: &Subject<'_>) -> String {
+        subject_name(&self.per, subject)
+    }
+
     #[must_use]
     pub fn counter(&self, subject: &Subject<'_>) -> Option<Arc<Purse>> {
         holds_for_request(&self.scope, subject).then(|| self.counters.of(subject))
@@ -232,6 +238,8 @@ pub struct Rules {
     limits: Vec<Arc<Limit>>,
     budgets: Vec<Arc<Budget>>,
     access: Vec<Arc<AccessRecord>>,
+    limits_by_id: HashMap<String, usize>,
+    budgets_by_id: HashMap<String, usize>,
     limit_overrides: Vec<Vec<String>>,
     budget_overrides: Vec<Vec<String>>,
     index: Index,
@@ -252,26 +260,15 @@ impl Rules {
     /// Builds the rules; counters are taken over from the rules before.
     #[must_use]
     pub fn build(records: &BTreeMap<(Kind, String), Arc<Record>>, before: &Self) -> Self {
-        let limits_before: HashMap<&str, &Arc<Limit>> = before
-            .limits
-            .iter()
-            .map(|limit| (&*limit.id, limit))
-            .collect();
-        let budgets_before: HashMap<&str, &Arc<Budget>> = before
-            .budgets
-            .iter()
-            .map(|budget| (&*budget.id, budget))
-            .collect();
         let mut rules = Self::default();
         for record in records.values() {
             match &**record {
                 Record::Limit(limit) => {
-                    let before = limits_before.get(limit.id.as_str());
+                    let before = before.limit(&limit.id);
                     rules.add_limit(limit, before.map(|limit| &limit.counters));
                 }
                 Record::Budget(budget) => {
-                    let before = budgets_before.get(budget.id.as_str());
-                    rules.add_budget(budget, before.copied());
+                    rules.add_budget(budget, before.budget(&budget.id));
                 }
                 Record::Access(access) => rules.add_access(access),
                 Record::Team(team) => {
@@ -285,6 +282,7 @@ impl Rules {
 
     fn add_limit(&mut self, record: &LimitRecord, before: Option<&Arc<Counters<LimitCounter>>>) {
         let place = self.limits.len();
+        self.limits_by_id.insert(record.id.clone(), place);
         self.index
             .note(&record.scope, place, |index| &mut index.limits);
         self.limit_overrides.push(record.overrides.clone());
@@ -303,6 +301,7 @@ impl Rules {
         // What is in the log was checked before it was written there.
         let Ok(spec) = record.spec() else { return };
         let place = self.budgets.len();
+        self.budgets_by_id.insert(record.id.clone(), place);
         self.index
             .note(&record.scope, place, |index| &mut index.budgets);
         self.budget_overrides.push(record.overrides.clone());
@@ -338,6 +337,16 @@ impl Rules {
     #[must_use]
     pub fn speak_of_key(&self, key: &str) -> bool {
         self.index.keys.contains(key)
+    }
+
+    #[must_use]
+    pub fn limit(&self, id: &str) -> Option<&Arc<Limit>> {
+        self.limits_by_id.get(id).map(|at| &self.limits[*at])
+    }
+
+    #[must_use]
+    pub fn budget(&self, id: &str) -> Option<&Arc<Budget>> {
+        self.budgets_by_id.get(id).map(|at| &self.budgets[*at])
     }
 
     pub fn limits(&self) -> impl Iterator<Item = &Arc<Limit>> {

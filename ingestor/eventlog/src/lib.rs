@@ -109,7 +109,7 @@ mod worker;
 pub use files::FileError;
 pub use journal::{
     AppendError, Appended, Durability, InvalidOptions, Journal, JournalError, JournalFull,
-    JournalOptions, JournalStats, Latency, NotDurable, StreamWriter, WhenFull,
+    JournalOptions, JournalStats, Latency, NotDurable, StreamWriter, WhenFull, last_seq,
 };
 pub use kafka::{
     InvalidKafkaOptions, KafkaOptions, KafkaSource, KafkaSourceStats, SEQ_HEADER, Shipper,

@@ -22,6 +22,7 @@ use parking_lot::Mutex;
 
 pub use durable::{Appended, NotDurable};
 pub use options::{Durability, InvalidOptions, JournalOptions, WhenFull};
+pub use recover::last_seq;
 pub(crate) use recover::{Outcome, recover, recover_unmarked};
 pub use room::JournalFull;
 pub use stats::{JournalStats, Latency};

@@ -67,6 +67,21 @@ pub(super) fn mark_closed(stream_dir: &Path) {
     }
 }
 
+/// The number of the last event of a stream; `None` if the journal has nothing of it any more.
+pub fn last_seq(journal: &Path, stream: StreamId) -> Result<Option<u64>, FileError> {
+    let dir = files::stream_dir(journal, stream);
+    if !dir.is_dir() {
+        return Ok(None);
+    }
+    let Some(first_seq) = files::list_segments(&dir)?.pop() else {
+        return Ok(None);
+    };
+    let path = files::segment_path(&dir, first_seq);
+    let file = File::open(&path).doing("open", &path)?;
+    let tail = read_tail(&file, SegmentHeader { stream, first_seq }).doing("read", &path)?;
+    Ok(tail.next_seq.checked_sub(1))
+}
+
 /// Closes the stream if its writer is dead and did not.
 pub(crate) fn recover(journal: &Path, stream: StreamId) -> Result<Outcome, FileError> {
     let dir = files::stream_dir(journal, stream);
