@@ -1,6 +1,6 @@
 //! One batch of the log as rows, grouped into inserts that are stored whole or not at all.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use uuid::Uuid;
 use weir_eventlog::{Position, SourceBatch};
@@ -151,14 +151,41 @@ macro_rules! placed {
 
 placed!(RequestRow AttemptRow ControlRow StreamRow StateRow TableRow);
 
-/// What an insert is known by: its table, its first row, and how often it was tried.
+/// What an insert is known by: its table, its first row, and how often the store has swallowed it.
 ///
-/// Two ingestors that both believe that they have a partition begin at the same position, the
-/// committed one. So their inserts begin with the same row and carry the same token, the store takes
-/// the first that comes, and the other finds that out when it verifies. A try after that is another
-/// insert: the store may know a token whose rows a crash has taken with it.
-pub(crate) fn token<R: Placed>(table: &str, rows: &[R], tries: u32) -> String {
+/// Whoever stores a lane looks what is stored and begins with the first row that is not. So two
+/// ingestors that both believe that they have a partition send inserts with the same token, the store
+/// takes the first that comes, and the other finds that out when it verifies. The store may also know
+/// a token whose rows a crash has taken with it, and drop the insert for ever after; then the next
+/// has the next number, and again whoever comes to it finds the same number.
+pub(crate) fn token<R: Placed>(table: &str, rows: &[R], swallows: &Swallows) -> String {
     let first = rows.first().map(Placed::place);
     let (stream, seq) = first.unwrap_or((StreamId::from_bytes([0; 16]), 0));
-    format!("{table}:{stream}:{seq}:{tries}")
+    let times = swallows.times((stream, seq));
+    format!("{table}:{stream}:{seq}:{times}")
+}
+
+/// How often the store took an insert that begins with a row, and did not keep it.
+#[derive(Debug, Default)]
+pub(crate) struct Swallows {
+    times: HashMap<(StreamId, u64), u32>,
+    /// First rows of inserts that the store took since it was last asked.
+    taken: Vec<(StreamId, u64)>,
+}
+
+impl Swallows {
+    fn times(&self, first: (StreamId, u64)) -> u32 {
+        self.times.get(&first).copied().unwrap_or_default()
+    }
+
+    pub(crate) fn took<R: Placed>(&mut self, rows: &[R]) {
+        self.taken.extend(rows.first().map(Placed::place));
+    }
+
+    /// Takes in what the store has, now that nothing is on its way any more.
+    pub(crate) fn settle(&mut self, has: impl Fn((StreamId, u64)) -> bool) {
+        for first in self.taken.drain(..).filter(|first| !has(*first)) {
+            *self.times.entry(first).or_default() += 1;
+        }
+    }
 }

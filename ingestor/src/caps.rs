@@ -16,8 +16,21 @@ pub(crate) const BATCH: BatchLimits = BatchLimits {
 pub(crate) const RETRY_MIN: Duration = Duration::from_millis(100);
 pub(crate) const RETRY_MAX: Duration = Duration::from_secs(5);
 
-/// Time that the ingestor gets, when told to stop, to store what is in the log.
+/// Time in which the ingestor, when told to stop, begins further batches, and in which it ends, even
+/// if that breaks an insert off.
+pub(crate) const DRAIN_BEGIN_MAX: Duration = Duration::from_secs(7);
 pub(crate) const DRAIN_MAX: Duration = Duration::from_secs(10);
+
+/// What is known of a shared log's batch is asked again when it is older: another ingestor may have
+/// had the batch meanwhile. Far less than the store takes for as many inserts as it knows tokens of
+/// (10 000), because it is tokens that tell two inserts of the same rows.
+pub(crate) const KNOWLEDGE_MAX: Duration = Duration::from_secs(30);
+
+/// Dead letters that are stored at once.
+pub(crate) const LETTERS_AT_ONCE: usize = 500;
+
+/// How often what the store swallowed is sent again without a pause.
+pub(crate) const SWALLOWS_AT_ONCE: u32 = 5;
 
 /// Rows may carry a time before their stream's birth by as much as the clock was set back.
 pub(crate) const CLOCK_STEP_MAX: Duration = Duration::from_secs(24 * 60 * 60);

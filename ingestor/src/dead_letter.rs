@@ -5,8 +5,34 @@ use weir_schemas::StreamId;
 
 use crate::rows::DeadLetterRow;
 
+/// What became of a record. One place in the log can have several: a record that cannot be read, and
+/// word of events lost before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Kind {
+    /// Events that were in the log and cannot be had any more.
+    Lost,
+    /// A message that is no record of the log.
+    Rejected,
+    /// A record that holds no event of its place.
+    Unreadable,
+    /// A row that the store does not take.
+    Refused,
+}
+
+impl Kind {
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Lost => "lost",
+            Self::Rejected => "rejected",
+            Self::Unreadable => "unreadable",
+            Self::Refused => "refused",
+        }
+    }
+}
+
 #[derive(Clone, Debug)]
 pub(crate) struct DeadLetter<'a> {
+    pub(crate) kind: Kind,
     pub(crate) position: Position,
     pub(crate) stream: Option<StreamId>,
     pub(crate) seq: Option<u64>,
@@ -15,8 +41,9 @@ pub(crate) struct DeadLetter<'a> {
 }
 
 impl<'a> DeadLetter<'a> {
-    pub(crate) fn of(record: &'a Record, reason: String) -> Self {
+    pub(crate) fn of(record: &'a Record, kind: Kind, reason: String) -> Self {
         Self {
+            kind,
             position: record.position.clone(),
             stream: Some(record.stream),
             seq: Some(record.seq),
@@ -27,6 +54,7 @@ impl<'a> DeadLetter<'a> {
 
     pub(crate) fn lost(lost: &'a Lost) -> Self {
         Self {
+            kind: Kind::Lost,
             position: lost.position.clone(),
             stream: lost.stream,
             seq: Some(lost.first_seq),
@@ -42,6 +70,7 @@ impl<'a> DeadLetter<'a> {
 
     pub(crate) fn rejected(rejected: &'a Rejected) -> Self {
         Self {
+            kind: Kind::Rejected,
             position: rejected.position.clone(),
             stream: None,
             seq: None,
@@ -50,8 +79,9 @@ impl<'a> DeadLetter<'a> {
         }
     }
 
-    /// Where it was read.
+    /// Where it was read, and what became of it.
     pub(crate) fn place(&self) -> Place {
+        let kind = self.kind.name();
         match &self.position {
             Position::Journal {
                 stream,
@@ -61,6 +91,7 @@ impl<'a> DeadLetter<'a> {
                 source: "journal",
                 location: format!("{stream}/{segment:020}.seg"),
                 position: *offset,
+                kind,
             },
             Position::Kafka {
                 topic,
@@ -70,6 +101,7 @@ impl<'a> DeadLetter<'a> {
                 source: "kafka",
                 location: format!("{topic}/{partition}"),
                 position: u64::try_from(*offset).unwrap_or(0),
+                kind,
             },
         }
     }
@@ -80,6 +112,7 @@ impl<'a> DeadLetter<'a> {
             source: place.source,
             location: &place.location,
             position: place.position,
+            kind: place.kind,
             stream: self.stream.map(|stream| stream.as_uuid()),
             seq: self.seq,
             reason: &self.reason,
@@ -88,10 +121,45 @@ impl<'a> DeadLetter<'a> {
     }
 }
 
-/// A place in the log, as the table of dead letters names it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A place in the log, as the table of dead letters names it, and what became of what stood there.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Place {
     pub(crate) source: &'static str,
     pub(crate) location: String,
     pub(crate) position: u64,
+    pub(crate) kind: &'static str,
+}
+
+#[cfg(test)]
+mod tests {
+    use weir_eventlog::LossCause;
+
+    use super::*;
+
+    /// A gap in front of a record that cannot be read has the record's position.
+    #[test]
+    fn a_loss_and_a_bad_record_at_one_offset_are_two_letters() {
+        let stream = StreamId::from_bytes([1; 16]);
+        let position = Position::Journal {
+            stream,
+            segment: 1,
+            offset: 40,
+        };
+        let lost = Lost {
+            stream: Some(stream),
+            first_seq: 1,
+            events: 2,
+            bytes: 0,
+            position: position.clone(),
+            cause: LossCause::Missing,
+        };
+        let record = Record {
+            stream,
+            seq: 3,
+            payload: vec![0].into(),
+            position,
+        };
+        let unreadable = DeadLetter::of(&record, Kind::Unreadable, "no event".to_owned());
+        assert_ne!(DeadLetter::lost(&lost).place(), unreadable.place());
+    }
 }

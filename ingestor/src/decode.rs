@@ -4,7 +4,7 @@ use weir_eventlog::{Record, SourceBatch};
 use weir_schemas::{Event, codec};
 
 use crate::batch::{Lane, Rows};
-use crate::dead_letter::DeadLetter;
+use crate::dead_letter::{DeadLetter, Kind};
 
 /// Decodes the records that `is_wanted` lets through. What is no event of its place is a dead letter;
 /// so is what the source could not read.
@@ -18,7 +18,7 @@ pub(crate) fn decode<'a>(
     for record in batch.records.iter().filter(|record| is_wanted(record)) {
         match event(record) {
             Ok(event) => rows.push(Lane::of(&record.position), &event),
-            Err(reason) => dead.push(DeadLetter::of(record, reason)),
+            Err(reason) => dead.push(DeadLetter::of(record, Kind::Unreadable, reason)),
         }
     }
     (rows, dead)

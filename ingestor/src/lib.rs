@@ -18,10 +18,13 @@ mod dead_letter;
 mod decode;
 pub mod feedback;
 mod health;
+mod log;
 mod patience;
 mod pipeline;
 pub mod rollups;
 mod rows;
+#[cfg(test)]
+mod simulation;
 mod stored;
 mod tables;
 

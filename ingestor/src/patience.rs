@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
-use crate::caps::{DRAIN_MAX, RETRY_MAX, RETRY_MIN};
+use crate::caps::{DRAIN_BEGIN_MAX, DRAIN_MAX, RETRY_MAX, RETRY_MIN};
 use crate::health::Health;
 
 /// The ingestor was told to stop while something was not done yet.
@@ -72,15 +72,22 @@ impl Patience {
     pub(crate) fn is_stopping(&mut self) -> bool {
         let stopped = *self.stopped.borrow() || self.stopped.has_changed().is_err();
         if stopped && self.stop_by.is_none() {
-            self.stop_by = Some(Instant::now() + DRAIN_MAX);
+            self.stop_by = Some(Instant::now() + DRAIN_BEGIN_MAX);
         }
         stopped
     }
 
-    /// Whether the time that a stop leaves is used up.
+    /// Whether the time that a stop leaves for further batches is used up.
     pub(crate) fn is_over(&mut self) -> bool {
         self.is_stopping() && self.stop_by.is_some_and(|by| Instant::now() >= by)
     }
+}
+
+/// Ends when the time that a stop leaves is used up, whatever is under way then.
+pub(crate) async fn out_of_time(mut stopped: watch::Receiver<bool>) {
+    // Whoever would say so being gone says so too.
+    let _ = stopped.wait_for(|stopped| *stopped).await;
+    sleep(DRAIN_MAX).await;
 }
 
 /// Pauses that double.

@@ -3,7 +3,9 @@
 //! [`Ingestor::step`] is the whole of it. What a crash leaves behind between any two arrows is
 //! written beside them; in no case is an event lost, and in no case is it stored twice.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::convert::Infallible;
+use std::future::pending;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -14,14 +16,15 @@ use weir_schemas::StreamId;
 use weir_store::{Store, StoreError};
 
 use crate::audit::{AuditError, Progress, Sealer};
-use crate::batch::{Ranges, Rows, ranges};
-use crate::caps::BATCH;
+use crate::batch::{Ranges, Rows, Swallows, ranges};
+use crate::caps::{BATCH, SWALLOWS_AT_ONCE};
 use crate::dead_letter::DeadLetter;
 use crate::decode::decode;
 use crate::health::Health;
-use crate::patience::{Patience, Pauses, Stopped};
+use crate::log::Log;
+use crate::patience::{Patience, Pauses, Stopped, out_of_time};
 use crate::stored::{Run, Stored};
-use crate::tables::{Tables, refused_letters};
+use crate::tables::{Engine, Insertion, Refused, Tables, refused_letters};
 
 /// What an ingestor is made of.
 #[derive(Debug)]
@@ -93,20 +96,14 @@ pub async fn run(
     let mut sealer = audit
         .map(|audit| Sealer::new(store.clone(), audit, progress.clone()))
         .transpose()?;
-    let mut ingestor = Ingestor {
-        source,
-        tables: Tables::new(store),
-        stored: Stored::default(),
-        patience: Patience::new(stopped, health.clone()),
-        health,
-        progress,
-    };
-    let ended = match &mut sealer {
-        None => ingestor.follow(retention_days).await,
-        Some(sealer) => tokio::select! {
-            ended = ingestor.follow(retention_days) => ended,
-            never = sealer.seal_for_ever() => match never {},
-        },
+    let time = out_of_time(stopped.clone());
+    let patience = Patience::new(stopped, health.clone());
+    let mut ingestor = Ingestor::new(source, store, patience, health, progress);
+    let ended = tokio::select! {
+        ended = ingestor.follow(retention_days) => ended,
+        never = seal(&mut sealer) => match never {},
+        // As if killed: whatever is under way, the log has it.
+        () = time => Err(End::Stopped),
     };
     match ended {
         Err(End::Failed(error)) => Err(error),
@@ -120,8 +117,15 @@ pub async fn run(
     }
 }
 
+async fn seal(sealer: &mut Option<Sealer>) -> Infallible {
+    match sealer {
+        Some(sealer) => sealer.seal_for_ever().await,
+        None => pending().await,
+    }
+}
+
 /// Why an ingestor ends before it has drained the log.
-enum End {
+pub(crate) enum End {
     /// It was told to stop while something was not done yet. The log keeps that.
     Stopped,
     Failed(IngestorError),
@@ -134,7 +138,7 @@ impl From<Stopped> for End {
 }
 
 /// Whether to go on.
-enum Step {
+pub(crate) enum Step {
     Moved,
     /// Told to stop, and the log was empty or the time over.
     Drained,
@@ -150,18 +154,37 @@ enum Tried {
     },
     /// The store took the rows, and does not have them.
     Swallowed { rows: usize },
+    /// A row is not taken; those behind it come next.
+    Partial,
 }
 
-struct Ingestor {
-    source: Source,
-    tables: Tables,
+pub(crate) struct Ingestor<L, E> {
+    log: L,
+    tables: Tables<E>,
     stored: Stored,
     patience: Patience,
     health: Health,
     progress: Progress,
 }
 
-impl Ingestor {
+impl<L: Log, E: Engine> Ingestor<L, E> {
+    pub(crate) fn new(
+        log: L,
+        engine: E,
+        patience: Patience,
+        health: Health,
+        progress: Progress,
+    ) -> Self {
+        Self {
+            log,
+            tables: Tables::new(engine),
+            stored: Stored::default(),
+            patience,
+            health,
+            progress,
+        }
+    }
+
     async fn follow(&mut self, retention_days: u32) -> Result<(), End> {
         let mut pauses = Pauses::default();
         let mut migrated = None;
@@ -173,10 +196,10 @@ impl Ingestor {
         Ok(())
     }
 
-    async fn step(&mut self) -> Result<Step, End> {
+    pub(crate) async fn step(&mut self) -> Result<Step, End> {
         let (is_stopping, is_over) = (self.patience.is_stopping(), self.patience.is_over());
         // source → A crash here leaves the batch in the log, where it is read again.
-        let batch = self.next().await?;
+        let (batch, asked_at) = self.next().await?;
         match (batch.is_empty(), is_stopping) {
             _ if is_over => return Ok(Step::Drained),
             (true, true) => return Ok(Step::Drained),
@@ -185,34 +208,50 @@ impl Ingestor {
         }
         // → drop what is stored → decode → insert → verify → A crash in there leaves any part of the
         // batch in the tables and all of it in the log: it is read again, and that part is dropped.
-        self.store(&batch).await?;
+        self.store(&batch, asked_at).await?;
         // → commit. A crash before it leaves rows that the log gives again: they are dropped above.
         self.commit(&batch).await?;
         Ok(Step::Moved)
     }
 
-    async fn next(&mut self) -> Result<SourceBatch, End> {
+    /// The next batch, and when the log was asked for it: until then at least, it was this
+    /// ingestor's alone.
+    async fn next(&mut self) -> Result<(SourceBatch, Instant), End> {
         let mut pauses = Pauses::default();
         loop {
-            let tried = self.source.next(BATCH).await;
+            let asked_at = Instant::now();
+            let tried = self.log.next(BATCH).await;
             // No try will bring its thread back.
             if let Err(ended @ SourceError::Ended) = tried {
                 return Err(End::Failed(IngestorError::Source(ended)));
             }
             if let Some(batch) = self.patience.outcome(&mut pauses, tried).await? {
-                return Ok(batch);
+                return Ok((batch, asked_at));
             }
         }
     }
 
     /// Stores a batch, however often that must be tried.
-    async fn store(&mut self, batch: &SourceBatch) -> Result<(), Stopped> {
+    async fn store(&mut self, batch: &SourceBatch, asked_at: Instant) -> Result<(), Stopped> {
         self.stored.enter(batch.epoch);
         let ranges = ranges(batch);
+        let mut known_at = asked_at;
+        let mut swallows = Swallows::default();
+        let mut refused = Refused::new();
         let mut pauses = Pauses::default();
-        for tries in 0.. {
-            self.learn(&ranges).await?;
-            match self.try_to_store(batch, &ranges, tries).await {
+        let mut swallowed_times = 0;
+        loop {
+            if let Some(asked_at) = self.learn(&ranges).await? {
+                known_at = asked_at;
+            }
+            swallows.settle(|(stream, seq)| self.stored.has(stream, seq));
+            let mut insertion = Insertion {
+                swallows: &mut swallows,
+                known_at: self.log.is_shared().then_some(known_at),
+                refused: &mut refused,
+                is_partial: false,
+            };
+            match self.try_to_store(batch, &ranges, &mut insertion).await {
                 Ok(Tried::Stored {
                     rows,
                     duplicates,
@@ -224,14 +263,21 @@ impl Ingestor {
                     self.stored.note(&ranges);
                     self.progress.note(&ranges);
                     closed.into_iter().for_each(|it| self.stored.forget(it));
-                    break;
+                    return Ok(());
                 }
                 Ok(Tried::Swallowed { rows }) => {
                     tracing::warn!(
                         rows,
                         "the store did not keep what it took; it is sent again"
                     );
+                    self.stored.doubt(&ranges);
+                    swallowed_times += 1;
+                    if swallowed_times > SWALLOWS_AT_ONCE {
+                        let trouble = "the store does not keep what it takes".to_owned();
+                        self.patience.pause(&mut pauses, trouble).await?;
+                    }
                 }
+                Ok(Tried::Partial) => self.stored.doubt(&ranges),
                 // Part of the batch may be stored, or may still be on its way.
                 Err(error) => {
                     self.stored.doubt(&ranges);
@@ -239,41 +285,40 @@ impl Ingestor {
                 }
             }
         }
-        Ok(())
     }
 
-    /// Asks the tables about streams that are not known, when nobody is writing any more who began
-    /// before.
-    async fn learn(&mut self, ranges: &Ranges) -> Result<(), Stopped> {
-        let unknown = self.stored.unknown(ranges);
-        if unknown.is_empty() {
-            return Ok(());
+    /// Asks the tables what is not known, when nobody is writing any more who began before. Says when
+    /// it asked.
+    async fn learn(&mut self, ranges: &Ranges) -> Result<Option<Instant>, Stopped> {
+        let questions = self.stored.questions(ranges);
+        if questions.is_empty() {
+            return Ok(None);
         }
-        let asked = Instant::now();
+        let began = Instant::now();
         let mut pauses = Pauses::default();
-        let mut found = loop {
-            let tried = self.ask_when_quiet(&unknown, asked).await;
+        let (found, asked_at) = loop {
+            let asked_at = Instant::now();
+            let tried = self.ask_when_quiet(&questions, began).await;
             if let Some(found) = self.patience.outcome(&mut pauses, tried).await? {
-                break found;
+                break (found, asked_at);
             }
         };
-        for (stream, first) in unknown {
-            let runs = found.remove(&stream).unwrap_or_default();
-            self.stored.learn(stream, first, runs);
+        for (stream, runs) in found {
+            self.stored.learn(stream, questions[&stream], runs);
         }
-        Ok(())
+        Ok(Some(asked_at))
     }
 
     async fn ask_when_quiet(
         &self,
-        unknown: &BTreeMap<StreamId, u64>,
-        asked: Instant,
+        questions: &BTreeMap<StreamId, u64>,
+        began: Instant,
     ) -> Result<BTreeMap<StreamId, Vec<Run>>, String> {
-        let running = self.tables.inserts_running(asked.elapsed()).await;
+        let running = self.tables.inserts_running(began.elapsed()).await;
         match running.map_err(|error| error.to_string())? {
             0 => self
                 .tables
-                .stored(unknown)
+                .stored(questions)
                 .await
                 .map_err(|error| error.to_string()),
             running => Err(format!("{running} earlier inserts have not ended yet")),
@@ -284,16 +329,26 @@ impl Ingestor {
         &mut self,
         batch: &SourceBatch,
         ranges: &Ranges,
-        tries: u32,
+        insertion: &mut Insertion<'_>,
     ) -> Result<Tried, StoreError> {
         let mut duplicates = 0;
+        let mut last_seqs: HashMap<StreamId, u64> = HashMap::new();
         let (rows, mut dead) = decode(batch, |record| {
-            let is_stored = self.stored.has(record.stream, record.seq);
+            // A shipper that was killed sends again what it had no word about: the same events may
+            // be in one batch twice.
+            let last = last_seqs.entry(record.stream).or_default();
+            let is_repeated = record.seq <= *last;
+            *last = (*last).max(record.seq);
+            let is_stored = is_repeated || self.stored.has(record.stream, record.seq);
             duplicates += usize::from(is_stored);
-            !is_stored
+            let is_refused = insertion.refused.contains_key(&(record.stream, record.seq));
+            !is_stored && !is_refused
         });
-        let refused = self.tables.insert(&rows, tries).await?;
-        dead.extend(refused_letters(batch, refused));
+        self.tables.insert(&rows, insertion).await?;
+        if insertion.is_partial {
+            return Ok(Tried::Partial);
+        }
+        dead.extend(refused_letters(batch, insertion.refused));
         self.tables.bury(&dead).await?;
         let swallowed = self.verify(ranges, &rows, &dead).await?;
         if swallowed > 0 {
@@ -309,16 +364,17 @@ impl Ingestor {
 
     /// Looks whether what was inserted is there; says how many rows are not.
     ///
-    /// Needed for the first insert after a start, a rebalance or an error: the store may know the
-    /// insert's token already, and so drop it. From an earlier insert whose rows a crash took with it
-    /// (the token is written first), or from another ingestor's, which held only some of these rows.
+    /// The store may know the insert's token already, and so drop it: from an earlier insert whose
+    /// rows a crash took with it (the token is written first), or from another ingestor's, which held
+    /// only some of these rows. Which insert will meet such a token cannot be known, so all are
+    /// looked at.
     async fn verify(
         &mut self,
         ranges: &Ranges,
         rows: &Rows<'_>,
         dead: &[DeadLetter<'_>],
     ) -> Result<usize, StoreError> {
-        if self.stored.fresh(ranges).is_empty() || rows.len() == 0 {
+        if rows.len() == 0 {
             return Ok(0);
         }
         // Of all streams: the insert, and so its token, held the rows of known ones too.
@@ -340,7 +396,7 @@ impl Ingestor {
     async fn commit(&mut self, batch: &SourceBatch) -> Result<(), Stopped> {
         let mut pauses = Pauses::default();
         loop {
-            let tried = self.source.commit(batch).await;
+            let tried = self.log.commit(batch).await;
             match self.patience.outcome(&mut pauses, tried).await? {
                 None => {}
                 Some(Committed::Done) => return Ok(()),
@@ -350,5 +406,45 @@ impl Ingestor {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use weir_eventlog::JournalSource;
+    use weir_store::StoreConfig;
+
+    use super::*;
+    use crate::caps::DRAIN_MAX;
+
+    /// The store takes the connection and never answers, as one may that is stuck in an insert.
+    #[tokio::test]
+    async fn a_stop_ends_in_time_whatever_is_under_way() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let dir = tempfile::tempdir().unwrap();
+        let source = Source::Journal(JournalSource::open(dir.path()).unwrap());
+        let store = Store::connect(&StoreConfig::new(url)).unwrap();
+        let (stop, stopped) = watch::channel(false);
+        let mut running = Box::pin(run(IngestorOptions::new(source, store, 0), stopped));
+        let (mut connection, mut begun) = (None, false);
+        while !begun {
+            tokio::select! {
+                ended = &mut running => panic!("it ended by itself: {ended:?}"),
+                () = tokio::time::sleep(Duration::from_millis(1)) => {}
+            }
+            listener.set_nonblocking(true).unwrap();
+            connection = connection.or_else(|| listener.accept().ok());
+            begun = connection.is_some();
+        }
+        // From here on time passes only while everybody waits.
+        tokio::time::pause();
+        let told = Instant::now();
+        stop.send_replace(true);
+        running.await.unwrap();
+        assert!(told.elapsed() >= DRAIN_MAX, "the question was under way");
+        assert!(told.elapsed() < DRAIN_MAX * 2);
     }
 }

@@ -181,6 +181,7 @@ pub(crate) struct DeadLetterRow<'a> {
     pub(crate) source: &'a str,
     pub(crate) location: &'a str,
     pub(crate) position: u64,
+    pub(crate) kind: &'a str,
     #[serde(with = "clickhouse::serde::uuid::option")]
     pub(crate) stream: Option<Uuid>,
     pub(crate) seq: Option<u64>,

@@ -26,8 +26,6 @@ struct Known {
     up_to: u64,
     /// Seqs above that are stored all the same, in order.
     beyond: Vec<Run>,
-    /// Known from the tables, and not yet by an insert of ours.
-    is_fresh: bool,
 }
 
 impl Stored {
@@ -41,26 +39,18 @@ impl Stored {
         }
     }
 
-    /// Streams of a batch that the tables must be asked about, with the first seq that matters.
-    pub(crate) fn unknown(&self, ranges: &Ranges) -> BTreeMap<StreamId, u64> {
-        self.firsts(ranges, |known| known.is_none())
-    }
-
-    /// Streams of a batch of which nothing was inserted since they were asked about.
-    pub(crate) fn fresh(&self, ranges: &Ranges) -> BTreeMap<StreamId, u64> {
-        self.firsts(ranges, |known| known.is_some_and(|known| known.is_fresh))
-    }
-
-    fn firsts(
-        &self,
-        ranges: &Ranges,
-        is_asked: impl Fn(Option<&Known>) -> bool,
-    ) -> BTreeMap<StreamId, u64> {
-        ranges
-            .iter()
-            .filter(|(stream, _)| is_asked(self.streams.get(*stream)))
-            .map(|(stream, (first, _))| (*stream, *first))
-            .collect()
+    /// What the tables must be asked about before a batch is stored: streams, each with the first seq
+    /// that matters. Nothing, or all of the batch: one insert holds rows of several streams, so to
+    /// know of some of them what was so later than of others is to know of half an insert.
+    pub(crate) fn questions(&self, ranges: &Ranges) -> BTreeMap<StreamId, u64> {
+        if ranges
+            .keys()
+            .all(|stream| self.streams.contains_key(stream))
+        {
+            return BTreeMap::new();
+        }
+        let first = |(stream, (first, _)): (&StreamId, &(u64, u64))| (*stream, *first);
+        ranges.iter().map(first).collect()
     }
 
     /// Takes in what the tables have of a stream from `first` on; `runs` in order.
@@ -68,7 +58,6 @@ impl Stored {
         let known = self.streams.entry(stream).or_default();
         known.up_to = known.up_to.max(first.saturating_sub(1));
         known.beyond = runs;
-        known.is_fresh = true;
     }
 
     pub(crate) fn has(&self, stream: StreamId, seq: u64) -> bool {
@@ -85,7 +74,6 @@ impl Stored {
             let known = self.streams.entry(*stream).or_default();
             known.up_to = known.up_to.max(*last);
             known.beyond.retain(|run| run.1 > known.up_to);
-            known.is_fresh = false;
         }
     }
 
@@ -117,19 +105,17 @@ mod tests {
         let mut stored = Stored::default();
         let ranges = Ranges::from([(stream(1), (5, 9))]);
         stored.enter(1);
-        assert_eq!(stored.unknown(&ranges), BTreeMap::from([(stream(1), 5)]));
+        assert_eq!(stored.questions(&ranges), BTreeMap::from([(stream(1), 5)]));
         stored.learn(stream(1), 5, vec![(6, 6)]);
-        assert!(stored.unknown(&ranges).is_empty());
-        assert_eq!(stored.fresh(&ranges), BTreeMap::from([(stream(1), 5)]));
+        assert!(stored.questions(&ranges).is_empty());
         stored.note(&ranges);
-        assert!(stored.fresh(&ranges).is_empty());
         stored.enter(1);
-        assert!(stored.unknown(&ranges).is_empty());
+        assert!(stored.questions(&ranges).is_empty());
         stored.enter(2);
-        assert_eq!(stored.unknown(&ranges), BTreeMap::from([(stream(1), 5)]));
+        assert_eq!(stored.questions(&ranges), BTreeMap::from([(stream(1), 5)]));
         stored.learn(stream(1), 5, vec![]);
         stored.doubt(&ranges);
-        assert_eq!(stored.unknown(&ranges), BTreeMap::from([(stream(1), 5)]));
+        assert_eq!(stored.questions(&ranges), BTreeMap::from([(stream(1), 5)]));
     }
 
     fn runs(seqs: &[u64]) -> Vec<Run> {
@@ -159,7 +145,7 @@ mod tests {
                 stored.enter(epoch);
                 let (first, last) = (next, next + length - 1);
                 let ranges = Ranges::from([(stream(1), (first, last))]);
-                for (stream, from) in stored.unknown(&ranges) {
+                for (stream, from) in stored.questions(&ranges) {
                     let mut seqs: Vec<u64> =
                         table.iter().copied().filter(|seq| *seq >= from).collect();
                     seqs.sort_unstable();

@@ -1,19 +1,20 @@
 //! The tables: what is in them, and how a batch gets there.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
 use clickhouse::{Row, RowWrite};
 use serde::Deserialize;
+use tokio::time::Instant;
 use uuid::Uuid;
 use weir_eventlog::SourceBatch;
 use weir_schemas::StreamId;
 use weir_store::{Store, StoreError, Verdict};
 
-use crate::batch::{Inserts, Placed, Rows, token};
-use crate::caps::{CLOCK_STEP_MAX, STREAMS_ASKED_MAX};
+use crate::batch::{Inserts, Placed, Rows, Swallows, token};
+use crate::caps::{CLOCK_STEP_MAX, KNOWLEDGE_MAX, LETTERS_AT_ONCE, STREAMS_ASKED_MAX};
 use crate::clock::now_us;
-use crate::dead_letter::{DeadLetter, Place};
+use crate::dead_letter::{DeadLetter, Kind, Place};
 use crate::rows::{
     AttemptRow, ControlRow, DeadLetterRow, RequestRow, StateRow, StreamRow, TableRow,
 };
@@ -29,34 +30,63 @@ pub(crate) const EVENT_TABLES: [&str; 6] = [
     "routing_tables",
 ];
 
+/// What the tables need of the store. [`Store`] is the one of every day; the simulation has its own.
+pub(crate) trait Engine {
+    async fn migrate(&self, retention_days: u32) -> Result<(), StoreError>;
+
+    /// How many inserts still run that began so long ago.
+    async fn inserts_running(&self, began_before: Duration) -> Result<u64, StoreError>;
+
+    /// Runs of what is stored of some streams, each from a seq on, in order.
+    async fn stored(&self, firsts: &[(StreamId, u64)]) -> Result<Vec<(StreamId, Run)>, StoreError>;
+
+    /// Stores rows whole or not at all, or takes them and does nothing, if it knows the token.
+    async fn insert<'a, R>(
+        &self,
+        table: &str,
+        rows: &[R::Value<'a>],
+        token: &str,
+    ) -> Result<(), StoreError>
+    where
+        R: Row + RowWrite,
+        R::Value<'a>: Placed;
+
+    /// Which of these places have a dead letter.
+    async fn buried(&self, places: &[Place]) -> Result<HashSet<Place>, StoreError>;
+
+    async fn bury(&self, letters: &[DeadLetterRow<'_>], token: &str) -> Result<(), StoreError>;
+}
+
 #[derive(Debug)]
-pub(crate) struct Tables {
-    store: Store,
+pub(crate) struct Tables<E> {
+    engine: E,
 }
 
 /// Places of rows that the store does not take, with its reason.
 pub(crate) type Refused = HashMap<(StreamId, u64), String>;
 
-#[derive(Debug, Row, Deserialize)]
-struct StoredRun {
-    #[serde(with = "clickhouse::serde::uuid")]
-    stream: Uuid,
-    first: u64,
-    last: u64,
+/// One try to insert a batch.
+#[derive(Debug)]
+pub(crate) struct Insertion<'a> {
+    pub(crate) swallows: &'a mut Swallows,
+    /// Since when it is known what is stored; None if nobody else writes.
+    pub(crate) known_at: Option<Instant>,
+    pub(crate) refused: &'a mut Refused,
+    /// Not everything was sent: look what is stored, and send the rest.
+    pub(crate) is_partial: bool,
 }
 
-impl Tables {
-    pub(crate) fn new(store: Store) -> Self {
-        Self { store }
+impl<E: Engine> Tables<E> {
+    pub(crate) fn new(engine: E) -> Self {
+        Self { engine }
     }
 
     pub(crate) async fn migrate(&self, retention_days: u32) -> Result<(), StoreError> {
-        self.store.migrate(retention_days).await.map(drop)
+        self.engine.migrate(retention_days).await
     }
 
-    /// How many inserts still run that began so long ago.
     pub(crate) async fn inserts_running(&self, began_before: Duration) -> Result<u64, StoreError> {
-        self.store.inserts_running(began_before).await
+        self.engine.inserts_running(began_before).await
     }
 
     /// What is stored of some streams, each from a seq on.
@@ -68,58 +98,81 @@ impl Tables {
             firsts.keys().map(|stream| (*stream, Vec::new())).collect();
         let firsts: Vec<_> = firsts.iter().map(|(stream, seq)| (*stream, *seq)).collect();
         for some in firsts.chunks(STREAMS_ASKED_MAX) {
-            let query = self.store.query(&stored_sql(some));
-            for run in self.store.fetch::<StoredRun>(query).await? {
-                let runs = stored.entry(run.stream.into()).or_default();
-                runs.push((run.first, run.last));
+            for (stream, run) in self.engine.stored(some).await? {
+                stored.entry(stream).or_default().push(run);
             }
         }
         Ok(stored)
     }
 
     /// Stores rows. Those that the store will never take are found by halving, and left out.
-    pub(crate) async fn insert(&self, rows: &Rows<'_>, tries: u32) -> Result<Refused, StoreError> {
-        let mut refused = Refused::new();
-        let out = &mut refused;
-        self.insert_into::<RequestRow<'_>>("requests", &rows.requests, tries, out)
+    pub(crate) async fn insert(
+        &self,
+        rows: &Rows<'_>,
+        insertion: &mut Insertion<'_>,
+    ) -> Result<(), StoreError> {
+        self.insert_into::<RequestRow<'_>>("requests", &rows.requests, insertion)
             .await?;
-        self.insert_into::<AttemptRow<'_>>("attempts", &rows.attempts, tries, out)
+        self.insert_into::<AttemptRow<'_>>("attempts", &rows.attempts, insertion)
             .await?;
-        self.insert_into::<ControlRow<'_>>("control_changes", &rows.control_changes, tries, out)
+        self.insert_into::<ControlRow<'_>>("control_changes", &rows.control_changes, insertion)
             .await?;
-        self.insert_into::<StreamRow<'_>>("streams", &rows.streams, tries, out)
+        self.insert_into::<StreamRow<'_>>("streams", &rows.streams, insertion)
             .await?;
-        self.insert_into::<StateRow<'_>>("deployment_states", &rows.states, tries, out)
+        self.insert_into::<StateRow<'_>>("deployment_states", &rows.states, insertion)
             .await?;
-        self.insert_into::<TableRow<'_>>("routing_tables", &rows.routing_tables, tries, out)
-            .await?;
-        Ok(refused)
+        self.insert_into::<TableRow<'_>>("routing_tables", &rows.routing_tables, insertion)
+            .await
     }
 
     async fn insert_into<'a, R>(
         &self,
         table: &str,
         inserts: &Inserts<R::Value<'a>>,
-        tries: u32,
-        refused: &mut Refused,
+        insertion: &mut Insertion<'_>,
     ) -> Result<(), StoreError>
     where
         R: Row + RowWrite,
         R::Value<'a>: Placed,
     {
-        let mut open: Vec<&[R::Value<'a>]> = inserts.iter().collect();
-        while let Some(rows) = open.pop() {
-            let token = token(table, rows, tries);
-            match self.store.insert::<R>(table, rows, &token).await {
-                Ok(()) => {}
-                Err(error) if error.verdict == Verdict::Poison => match rows {
-                    [row] => drop(refused.insert(row.place(), error.to_string())),
-                    rows => {
-                        let (first, second) = rows.split_at(rows.len() / 2);
-                        open.extend([second, first]);
-                    }
-                },
-                Err(error) => return Err(error),
+        for rows in inserts.iter() {
+            self.insert_rows::<R>(table, rows, insertion).await?;
+        }
+        Ok(())
+    }
+
+    /// One insert. If the store will never take a row of it, so many of the rows as it takes; those
+    /// behind them must wait until it is known what is stored, because somebody else's insert may
+    /// have had them with the first ones.
+    async fn insert_rows<'a, R>(
+        &self,
+        table: &str,
+        mut rows: &[R::Value<'a>],
+        insertion: &mut Insertion<'_>,
+    ) -> Result<(), StoreError>
+    where
+        R: Row + RowWrite,
+        R::Value<'a>: Placed,
+    {
+        let mut length = rows.len();
+        while length > 0 {
+            insertion.check_age()?;
+            let some = &rows[..length];
+            let token = token(table, some, insertion.swallows);
+            match self.engine.insert::<R>(table, some, &token).await {
+                Ok(()) => {
+                    insertion.swallows.took(some);
+                    insertion.is_partial |= length < rows.len();
+                    return Ok(());
+                }
+                Err(error) if error.verdict != Verdict::Poison => return Err(error),
+                Err(_) if length > 1 => length /= 2,
+                Err(error) => {
+                    let place = rows[0].place();
+                    insertion.refused.insert(place, error.to_string());
+                    rows = &rows[1..];
+                    length = rows.len();
+                }
             }
         }
         Ok(())
@@ -127,48 +180,149 @@ impl Tables {
 
     /// Keeps dead letters, those of them that are not kept already.
     pub(crate) async fn bury(&self, dead: &[DeadLetter<'_>]) -> Result<(), StoreError> {
-        for letter in dead {
-            let place = letter.place();
-            if self.is_buried(&place).await? {
-                continue;
-            }
-            tracing::error!(position = %letter.position, reason = letter.reason, "dead letter");
-            let Place {
-                source,
-                location,
-                position,
-            } = &place;
-            let token = format!("dead_letters:{source}:{location}:{position}");
-            let row = letter.row(&place, now_us());
-            self.store
-                .insert::<DeadLetterRow<'_>>("dead_letters", &[row], &token)
-                .await?;
+        for letters in dead.chunks(LETTERS_AT_ONCE) {
+            self.bury_some(letters).await?;
         }
         Ok(())
     }
 
-    async fn is_buried(&self, place: &Place) -> Result<bool, StoreError> {
-        let query = self
-            .store
-            .query(
-                "SELECT count() FROM dead_letters WHERE source = {source:String} \
-                 AND location = {location:String} AND position = {position:UInt64}",
-            )
-            .param("source", place.source)
-            .param("location", &place.location)
-            .param("position", place.position);
-        Ok(self.store.fetch::<u64>(query).await? != [0])
+    async fn bury_some(&self, letters: &[DeadLetter<'_>]) -> Result<(), StoreError> {
+        let places: Vec<Place> = letters.iter().map(DeadLetter::place).collect();
+        let mut swallowed = 0;
+        let mut first_before = None;
+        loop {
+            let buried = self.engine.buried(&places).await?;
+            let open: Vec<_> = letters
+                .iter()
+                .zip(&places)
+                .filter(|(_, place)| !buried.contains(place))
+                .collect();
+            let Some((_, first)) = open.first() else {
+                return Ok(());
+            };
+            // As with rows: the store may know a token and not have what it stands for.
+            let is_again = first_before.replace((*first).clone()).as_ref() == Some(first);
+            swallowed = if is_again { swallowed + 1 } else { 0 };
+            let Place {
+                source,
+                location,
+                position,
+                kind,
+            } = first;
+            let token = format!("dead_letters:{source}:{location}:{position}:{kind}:{swallowed}");
+            let now = now_us();
+            let rows: Vec<_> = open
+                .iter()
+                .map(|(letter, place)| letter.row(place, now))
+                .collect();
+            for (letter, _) in &open {
+                tracing::error!(position = %letter.position, reason = letter.reason, "dead letter");
+            }
+            self.engine.bury(&rows, &token).await?;
+        }
+    }
+}
+
+impl Insertion<'_> {
+    /// Somebody else may have stored the batch since it was read, if that was long ago, as when this
+    /// process was stopped meanwhile. Only a process that is stopped right here, and for longer than
+    /// the store takes for 10 000 inserts, could still store rows twice; `weir audit verify` finds it.
+    fn check_age(&self) -> Result<(), StoreError> {
+        match self.known_at {
+            Some(known_at) if known_at.elapsed() > KNOWLEDGE_MAX => Err(StoreError {
+                verdict: Verdict::Transient,
+                code: None,
+                context: "store a batch".to_owned(),
+                message: "what is stored was asked too long ago, and is asked again".to_owned(),
+            }),
+            _ => Ok(()),
+        }
+    }
+}
+
+#[derive(Debug, Row, Deserialize)]
+struct StoredRun {
+    #[serde(with = "clickhouse::serde::uuid")]
+    stream: Uuid,
+    first: u64,
+    last: u64,
+}
+
+#[derive(Debug, Row, Deserialize)]
+struct Buried {
+    source: String,
+    location: String,
+    position: u64,
+    kind: String,
+}
+
+impl Engine for Store {
+    async fn migrate(&self, retention_days: u32) -> Result<(), StoreError> {
+        Self::migrate(self, retention_days).await.map(drop)
+    }
+
+    async fn inserts_running(&self, began_before: Duration) -> Result<u64, StoreError> {
+        Self::inserts_running(self, began_before).await
+    }
+
+    async fn stored(&self, firsts: &[(StreamId, u64)]) -> Result<Vec<(StreamId, Run)>, StoreError> {
+        let runs: Vec<StoredRun> = self.fetch(self.query(&stored_sql(firsts))).await?;
+        Ok(runs
+            .into_iter()
+            .map(|run| (run.stream.into(), (run.first, run.last)))
+            .collect())
+    }
+
+    async fn insert<'a, R>(
+        &self,
+        table: &str,
+        rows: &[R::Value<'a>],
+        token: &str,
+    ) -> Result<(), StoreError>
+    where
+        R: Row + RowWrite,
+        R::Value<'a>: Placed,
+    {
+        Self::insert::<R>(self, table, rows, token).await
+    }
+
+    async fn buried(&self, places: &[Place]) -> Result<HashSet<Place>, StoreError> {
+        let wanted: Vec<_> = places
+            .iter()
+            .map(|it| (it.source, it.location.as_str(), it.position, it.kind))
+            .collect();
+        let sql = "SELECT DISTINCT toString(source) AS source, location, position, \
+                   toString(kind) AS kind FROM dead_letters \
+                   WHERE (source, location, position, kind) IN ?";
+        let found: Vec<Buried> = self.fetch(self.query(sql).bind(wanted)).await?;
+        let is_buried = |place: &&Place| {
+            found.iter().any(|it| {
+                it.position == place.position
+                    && it.source == place.source
+                    && it.location == place.location
+                    && it.kind == place.kind
+            })
+        };
+        Ok(places.iter().filter(is_buried).cloned().collect())
+    }
+
+    async fn bury(&self, letters: &[DeadLetterRow<'_>], token: &str) -> Result<(), StoreError> {
+        Self::insert::<DeadLetterRow<'_>>(self, "dead_letters", letters, token).await
     }
 }
 
 /// Refused rows as dead letters of their records.
 pub(crate) fn refused_letters<'a>(
     batch: &'a SourceBatch,
-    mut refused: Refused,
+    refused: &Refused,
 ) -> Vec<DeadLetter<'a>> {
+    let mut named = HashSet::new();
     let letter = |record: &'a weir_eventlog::Record| {
-        let reason = refused.remove(&(record.stream, record.seq))?;
-        Some(DeadLetter::of(record, reason))
+        let place = (record.stream, record.seq);
+        let reason = refused.get(&place)?.clone();
+        // The log may have it twice.
+        let is_first = named.insert(place);
+        is_first.then(|| DeadLetter::of(record, Kind::Refused, reason))
     };
     batch.records.iter().filter_map(letter).collect()
 }

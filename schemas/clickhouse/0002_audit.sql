@@ -147,6 +147,11 @@ FROM weir.requests AS r
 GROUP BY day, organisation, team, project, user, environment, feature, alias, provider, model
 COMMENT 'Usage by day and all dimensions of attribution: the sums of weir.requests, from its projection by_hour.';
 
+-- One place in the log can have two: a record that cannot be read, and word of events lost before it.
+ALTER TABLE weir.dead_letters ADD COLUMN IF NOT EXISTS kind LowCardinality(String)
+    COMMENT 'lost: events that cannot be had any more. rejected: a message that is no record. unreadable: a record that is no event of its place. refused: a row that the store does not take.'
+    AFTER position;
+
 CREATE TABLE IF NOT EXISTS weir.checkpoints
 (
     signer    String                 COMMENT 'Public key (Ed25519, hex) of who signed.',

@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 
 use clickhouse::Row;
 use serde::Deserialize;
-use tokio::sync::watch;
+use tokio::runtime::Handle;
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use weir_eventlog::{JournalSource, Source};
 use weir_ingestor::{Health, IngestorError, IngestorOptions};
@@ -26,7 +27,8 @@ const PATIENCE: Duration = Duration::from_secs(120);
 pub(crate) struct Ingesting {
     health: Health,
     stop: watch::Sender<bool>,
-    task: JoinHandle<Result<(), IngestorError>>,
+    kill: oneshot::Sender<()>,
+    task: JoinHandle<Option<Result<(), IngestorError>>>,
 }
 
 impl Ingesting {
@@ -36,20 +38,35 @@ impl Ingesting {
         let health = Health::default();
         options.health = health.clone();
         let (stop, stopped) = watch::channel(false);
-        let task = tokio::spawn(weir_ingestor::run(options, stopped));
-        Self { health, stop, task }
+        let (kill, killed) = oneshot::channel();
+        let runtime = Handle::current();
+        // A thread of its own, as the program gives it.
+        let task = tokio::task::spawn_blocking(move || {
+            runtime.block_on(async {
+                tokio::select! {
+                    ended = weir_ingestor::run(options, stopped) => Some(ended),
+                    Ok(()) = killed => None,
+                }
+            })
+        });
+        Self {
+            health,
+            stop,
+            kill,
+            task,
+        }
     }
 
     /// Stores what is in the journal, and ends.
     pub(crate) async fn drain(self) {
         self.stop.send_replace(true);
-        self.task.await.unwrap().unwrap();
+        self.task.await.unwrap().unwrap().unwrap();
     }
 
     /// Ends as if killed, wherever it is.
     async fn abort(self) {
-        self.task.abort();
-        assert!(self.task.await.is_err_and(|error| error.is_cancelled()));
+        self.kill.send(()).unwrap();
+        assert!(self.task.await.unwrap().is_none());
     }
 
     async fn wait_until(&self, what: &str, mut is_so: impl FnMut() -> bool) {

@@ -1,0 +1,107 @@
+//! The store as one ingestor sees it.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use clickhouse::{Row, RowWrite};
+use weir_schemas::StreamId;
+use weir_store::{StoreError, Verdict};
+
+use super::world::Answer;
+use super::{Shared, pass};
+use crate::batch::Placed;
+use crate::dead_letter::Place;
+use crate::rows::DeadLetterRow;
+use crate::stored::Run;
+use crate::tables::Engine;
+
+#[derive(Debug)]
+pub(super) struct SimEngine {
+    world: Shared,
+}
+
+impl SimEngine {
+    pub(super) fn new(world: Shared) -> Self {
+        Self { world }
+    }
+}
+
+fn error(verdict: Verdict) -> StoreError {
+    StoreError {
+        verdict,
+        code: None,
+        context: String::new(),
+        message: String::new(),
+    }
+}
+
+impl Engine for SimEngine {
+    async fn migrate(&self, _retention_days: u32) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn inserts_running(&self, began_before: Duration) -> Result<u64, StoreError> {
+        let running = self.world.borrow().running(began_before);
+        pass().await;
+        Ok(running)
+    }
+
+    async fn stored(&self, firsts: &[(StreamId, u64)]) -> Result<Vec<(StreamId, Run)>, StoreError> {
+        pass().await;
+        let runs = self.world.borrow().runs(firsts);
+        pass().await;
+        Ok(runs)
+    }
+
+    async fn insert<'a, R>(
+        &self,
+        _table: &str,
+        rows: &[R::Value<'a>],
+        token: &str,
+    ) -> Result<(), StoreError>
+    where
+        R: Row + RowWrite,
+        R::Value<'a>: Placed,
+    {
+        // At once, as in fact: nothing is waited for between the look at the clock and the sending.
+        let places = rows.iter().map(Placed::place).collect();
+        let insert = self
+            .world
+            .borrow_mut()
+            .begin_insert(places, token.to_owned());
+        loop {
+            pass().await;
+            let answer = self.world.borrow_mut().answer(insert);
+            match answer {
+                Answer::NotYet => {}
+                Answer::Stored => return Ok(()),
+                Answer::Refused => return Err(error(Verdict::Poison)),
+                Answer::Cut => return Err(error(Verdict::Transient)),
+            }
+        }
+    }
+
+    async fn buried(&self, places: &[Place]) -> Result<HashSet<Place>, StoreError> {
+        let is_buried = |it: &&Place| {
+            let letter = (it.location.clone(), it.position, it.kind);
+            self.world.borrow().is_buried(&letter)
+        };
+        let buried = places.iter().filter(is_buried).cloned().collect();
+        pass().await;
+        Ok(buried)
+    }
+
+    async fn bury(&self, letters: &[DeadLetterRow<'_>], _token: &str) -> Result<(), StoreError> {
+        pass().await;
+        for letter in letters {
+            let kind = if letter.kind == "refused" {
+                "refused"
+            } else {
+                "unreadable"
+            };
+            let place = (letter.location.to_owned(), letter.position, kind);
+            self.world.borrow_mut().bury(place);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,563 @@
+//! Everything outside the ingestors.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use bytes::Bytes;
+use rand::rngs::SmallRng;
+use rand::{Rng as _, SeedableRng as _};
+use tokio::time::Instant;
+use weir_schemas::codec::Encoder;
+use weir_schemas::event::{ControlChanged, Event, EventsDropped, StreamClosed, StreamOpened};
+use weir_schemas::{RequestId, StreamId};
+
+use crate::stored::Run;
+
+const STREAMS_MAX: usize = 4;
+const EVENTS_MAX: u64 = 12;
+const PARTITIONS: usize = 2;
+
+/// The store keeps tokens for so long; really it keeps 10 000 of them.
+const TOKENS_KEPT: Duration = Duration::from_secs(120);
+/// The longest that an insert runs in the store.
+const INSERT_MAX: Duration = Duration::from_secs(60);
+/// Time that passes at once, at most.
+pub(super) const LEAP_MAX: Duration = Duration::from_secs(40);
+
+/// This event's bytes are no event; that one's row is refused.
+const UNREADABLE: (usize, u64) = (1, 5);
+const REFUSED: (usize, u64) = (2, 4);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Mode {
+    /// The ingestor reads the journal itself.
+    Journal,
+    Kafka,
+}
+
+pub(super) type Row = (StreamId, u64);
+
+/// A dead letter: location, position, kind.
+pub(super) type Letter = (String, u64, &'static str);
+
+/// A stream of a gateway's, in its journal.
+#[derive(Debug, Default)]
+struct Stream {
+    appended: u64,
+    closed: bool,
+    /// Sent to Kafka, and known to have arrived there.
+    sent: u64,
+    acknowledged: u64,
+}
+
+#[derive(Debug, Default)]
+struct Partition {
+    records: Vec<(usize, u64)>,
+    committed: usize,
+    owner: Option<u64>,
+    owned_since: u64,
+}
+
+/// An insert in the store.
+#[derive(Debug)]
+struct Insert {
+    id: u64,
+    rows: Vec<Row>,
+    token: String,
+    began: Instant,
+}
+
+/// What the sender of an insert gets to hear.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Answer {
+    NotYet,
+    Stored,
+    Refused,
+    /// The connection is gone; the insert may run on.
+    Cut,
+}
+
+#[derive(Debug)]
+pub(super) struct World {
+    random: SmallRng,
+    digest: u64,
+    mode: Mode,
+    is_calm: bool,
+    /// Whether to show what happens.
+    is_told: bool,
+    streams: Vec<Stream>,
+    partitions: Vec<Partition>,
+    members: Vec<u64>,
+    numbers: u64,
+    inserts: Vec<Insert>,
+    answers: BTreeMap<u64, Answer>,
+    tokens: BTreeMap<String, Instant>,
+    rows: BTreeSet<Row>,
+    letters: BTreeSet<Letter>,
+}
+
+pub(super) fn stream_id(index: usize) -> StreamId {
+    StreamId::new(1_700_000_000_000, [u8::try_from(index).unwrap(); 10])
+}
+
+fn index_of(stream: StreamId) -> usize {
+    stream.as_bytes()[15].into()
+}
+
+impl World {
+    pub(super) fn new(seed: u64, mode: Mode, is_told: bool) -> Self {
+        let partitions = match mode {
+            Mode::Journal => 1,
+            Mode::Kafka => PARTITIONS,
+        };
+        Self {
+            random: SmallRng::seed_from_u64(seed),
+            digest: seed,
+            mode,
+            is_calm: false,
+            is_told,
+            streams: vec![Stream::default()],
+            partitions: (0..partitions).map(|_| Partition::default()).collect(),
+            members: Vec::new(),
+            numbers: 0,
+            inserts: Vec::new(),
+            answers: BTreeMap::new(),
+            tokens: BTreeMap::new(),
+            rows: BTreeSet::new(),
+            letters: BTreeSet::new(),
+        }
+    }
+
+    pub(super) fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    pub(super) fn digest(&self) -> u64 {
+        self.digest
+    }
+
+    /// Takes something that happened into the digest.
+    pub(super) fn note(&mut self, what: u64) {
+        self.digest = (self.digest ^ what).wrapping_mul(0x0100_0000_01b3);
+    }
+
+    /// Shows what happens, if somebody looks.
+    pub(super) fn tell(&self, what: impl FnOnce() -> String) {
+        if self.is_told {
+            println!("{}", what());
+        }
+    }
+
+    pub(super) fn choose(&mut self, below: usize) -> usize {
+        let choice = self.random.random_range(0..below);
+        self.note(choice as u64);
+        choice
+    }
+
+    pub(super) fn next_number(&mut self) -> u64 {
+        self.numbers += 1;
+        self.numbers
+    }
+
+    /// From now on nothing fails any more.
+    pub(super) fn calm(&mut self) {
+        self.is_calm = true;
+    }
+
+    // The gateways and their journal.
+
+    pub(super) fn append(&mut self) {
+        let open: Vec<usize> = (0..self.streams.len())
+            .filter(|at| !self.streams[*at].closed && self.streams[*at].appended < EVENTS_MAX)
+            .collect();
+        if let Some(at) = (!open.is_empty()).then(|| open[self.choose(open.len())]) {
+            let events = 1 + self.choose(3) as u64;
+            self.extend(at, events);
+        }
+    }
+
+    /// So many more events in a stream.
+    pub(super) fn extend(&mut self, at: usize, events: u64) {
+        for _ in 0..events {
+            self.streams[at].appended += 1;
+            if self.mode == Mode::Journal {
+                let seq = self.streams[at].appended;
+                self.partitions[0].records.push((at, seq));
+            }
+        }
+    }
+
+    /// Its streams end, and the next boot has new ones.
+    pub(super) fn kill_gateway(&mut self) {
+        if self.streams.len() == STREAMS_MAX {
+            return;
+        }
+        let open = (0..self.streams.len()).filter(|at| !self.streams[*at].closed);
+        for at in open.collect::<Vec<_>>() {
+            self.streams[at].closed = true;
+            self.extend(at, 1);
+        }
+        self.streams.push(Stream::default());
+    }
+
+    // The shipper. It knows what has arrived a little later than it arrives.
+
+    pub(super) fn ship(&mut self) {
+        if self.mode == Mode::Journal {
+            return;
+        }
+        for at in 0..self.streams.len() {
+            let is_known = self.is_calm || self.choose(2) == 0;
+            let stream = &mut self.streams[at];
+            if is_known {
+                stream.acknowledged = stream.sent;
+            }
+            let left = usize::try_from(stream.appended - stream.sent).unwrap();
+            let count = if self.is_calm {
+                left
+            } else {
+                self.choose(left + 1)
+            };
+            for _ in 0..count {
+                self.streams[at].sent += 1;
+                let seq = self.streams[at].sent;
+                self.partitions[at % PARTITIONS].records.push((at, seq));
+            }
+        }
+    }
+
+    pub(super) fn kill_shipper(&mut self) {
+        for stream in &mut self.streams {
+            stream.sent = stream.acknowledged;
+        }
+    }
+
+    // The consumer group.
+
+    pub(super) fn join(&mut self) -> u64 {
+        let member = self.next_number();
+        self.members.push(member);
+        member
+    }
+
+    pub(super) fn leave(&mut self, member: u64) {
+        self.members.retain(|it| *it != member);
+        for partition in &mut self.partitions {
+            partition.owner = partition.owner.filter(|owner| *owner != member);
+        }
+    }
+
+    /// Gives each partition to some member. Those that had one learn of it when they ask.
+    pub(super) fn rebalance(&mut self) {
+        if self.members.is_empty() {
+            return;
+        }
+        for at in 0..self.partitions.len() {
+            let member = self.choose(self.members.len());
+            let member = self.members[member];
+            if self.partitions[at].owner != Some(member) {
+                let since = self.next_number();
+                self.tell(|| format!("partition {at} goes to {member}"));
+                let partition = &mut self.partitions[at];
+                (partition.owner, partition.owned_since) = (Some(member), since);
+            }
+        }
+    }
+
+    /// The partitions of a member: number, since when, and where the group has committed.
+    pub(super) fn owned(&self, member: u64) -> Vec<(usize, u64, usize)> {
+        let partitions = self.partitions.iter().enumerate();
+        partitions
+            .filter(|(_, it)| it.owner == Some(member))
+            .map(|(at, it)| (at, it.owned_since, it.committed))
+            .collect()
+    }
+
+    /// Some records of a partition from an offset on.
+    pub(super) fn read(&mut self, partition: usize, from: usize) -> Vec<(usize, u64)> {
+        let left = self.partitions[partition].records.len() - from;
+        let count = if self.is_calm {
+            left
+        } else {
+            self.choose(left + 1)
+        };
+        self.partitions[partition].records[from..from + count].to_vec()
+    }
+
+    /// Whether the member still had the partition.
+    pub(super) fn commit(
+        &mut self,
+        member: u64,
+        partition: usize,
+        since: u64,
+        next: usize,
+    ) -> bool {
+        let it = &mut self.partitions[partition];
+        let is_owner = it.owner == Some(member) && it.owned_since == since;
+        if is_owner {
+            it.committed = next;
+        }
+        self.tell(|| format!("{member} commits {partition}@{next}: {is_owner}"));
+        self.note(u64::from(is_owner));
+        is_owner
+    }
+
+    // The store.
+
+    pub(super) fn begin_insert(&mut self, rows: Vec<Row>, token: String) -> u64 {
+        let id = self.next_number();
+        let began = Instant::now();
+        self.tell(|| format!("insert {id}: {} {:?}", short(&token), seqs(&rows)));
+        let is_refused = rows.iter().any(|row| is_place(*row, REFUSED));
+        let answer = if is_refused {
+            Answer::Refused
+        } else {
+            self.inserts.push(Insert {
+                id,
+                rows,
+                token,
+                began,
+            });
+            Answer::NotYet
+        };
+        self.answers.insert(id, answer);
+        id
+    }
+
+    pub(super) fn answer(&mut self, insert: u64) -> Answer {
+        self.answers[&insert]
+    }
+
+    pub(super) fn running(&self, began_before: Duration) -> u64 {
+        let running = self.inserts.iter();
+        running
+            .filter(|it| it.began.elapsed() >= began_before)
+            .count() as u64
+    }
+
+    /// What is stored of some streams, each from a number on.
+    pub(super) fn runs(&self, firsts: &[(StreamId, u64)]) -> Vec<(StreamId, Run)> {
+        let stored = |(stream, from): &(StreamId, u64)| {
+            let rows = self.rows.range((*stream, *from)..=(*stream, u64::MAX));
+            rows.map(|(stream, seq)| (*stream, (*seq, *seq)))
+        };
+        let runs: Vec<_> = firsts.iter().flat_map(stored).collect();
+        self.tell(|| format!("asked for {firsts:?}: {runs:?}"));
+        runs
+    }
+
+    pub(super) fn finish_an_insert(&mut self) {
+        if !self.inserts.is_empty() {
+            let at = self.choose(self.inserts.len());
+            self.finish(at);
+        }
+    }
+
+    pub(super) fn finish_inserts(&mut self) {
+        while !self.inserts.is_empty() {
+            self.finish(0);
+        }
+    }
+
+    pub(super) fn finish_old_inserts(&mut self) {
+        let is_old = |it: &Insert| it.began.elapsed() + LEAP_MAX >= INSERT_MAX;
+        while let Some(at) = self.inserts.iter().position(is_old) {
+            self.finish(at);
+        }
+    }
+
+    fn finish(&mut self, at: usize) {
+        let insert = self.inserts.remove(at);
+        self.note(insert.id);
+        let is_new = self.is_new(&insert.token);
+        self.tell(|| format!("insert {} ends, new: {is_new}", insert.id));
+        if is_new {
+            self.keep(&insert.rows);
+        }
+        let answer = self.answers.get_mut(&insert.id).unwrap();
+        if *answer == Answer::NotYet {
+            *answer = Answer::Stored;
+        }
+    }
+
+    /// Writes a token down, unless it is there.
+    fn is_new(&mut self, token: &str) -> bool {
+        let now = Instant::now();
+        self.tokens.retain(|_, since| now - *since < TOKENS_KEPT);
+        self.tokens.insert(token.to_owned(), now).is_none()
+    }
+
+    fn keep(&mut self, rows: &[Row]) {
+        for (stream, seq) in rows {
+            let is_new = self.rows.insert((*stream, *seq));
+            let stream = index_of(*stream);
+            assert!(is_new, "event {seq} of stream {stream} is stored twice");
+        }
+    }
+
+    /// The sender hears nothing more; the insert runs on.
+    pub(super) fn cut_an_answer(&mut self) {
+        if !self.inserts.is_empty() {
+            let at = self.choose(self.inserts.len());
+            let id = self.inserts[at].id;
+            self.tell(|| format!("the answer to insert {id} is cut"));
+            self.answers.insert(id, Answer::Cut);
+        }
+    }
+
+    /// Of what was running, some is not there, some is, and of some only the token is.
+    pub(super) fn kill_store(&mut self) {
+        while let Some(insert) = self.inserts.pop() {
+            let has_token = self.choose(2) == 0 && self.is_new(&insert.token);
+            let has_rows = has_token && self.choose(2) == 0;
+            if has_rows {
+                self.keep(&insert.rows);
+            }
+            self.tell(|| {
+                let id = insert.id;
+                format!("the store dies in insert {id}: token {has_token}, rows {has_rows}")
+            });
+            self.answers.insert(insert.id, Answer::Cut);
+        }
+    }
+
+    // What the schedules of bugs need.
+
+    /// The store knows a token, and a crash has taken the rows with it.
+    pub(super) fn forget_rows_of(&mut self, token: &str) {
+        assert!(self.is_new(token), "{token} is known");
+    }
+
+    /// The log gives everything again, as after a commit that was lost.
+    pub(super) fn give_again(&mut self) {
+        for partition in &mut self.partitions {
+            partition.committed = 0;
+        }
+    }
+
+    pub(super) fn is_inserting(&self, first: Row) -> bool {
+        self.inserts.iter().any(|it| it.rows[0] == first)
+    }
+
+    pub(super) fn finish_inserts_but(&mut self, first: Row) {
+        while let Some(at) = self.inserts.iter().position(|it| it.rows[0] != first) {
+            self.finish(at);
+        }
+    }
+
+    /// Somebody else inserts the first row alone, under the token of the insert that has it.
+    pub(super) fn insert_first(&mut self, first: Row) {
+        let insert = self.inserts.iter().find(|it| it.rows[0] == first).unwrap();
+        let token = insert.token.clone();
+        assert!(insert.rows.len() > 1, "there are no rows to lose");
+        assert!(self.is_new(&token));
+        self.keep(&[first]);
+    }
+
+    pub(super) fn is_buried(&self, letter: &Letter) -> bool {
+        self.letters.contains(letter)
+    }
+
+    pub(super) fn bury(&mut self, letter: Letter) {
+        self.letters.insert(letter);
+    }
+
+    // What must hold.
+
+    pub(super) fn is_drained(&self) -> bool {
+        let is_shipped = |it: &Stream| self.mode == Mode::Journal || it.sent == it.appended;
+        self.streams.iter().all(is_shipped)
+            && self
+                .partitions
+                .iter()
+                .all(|it| it.committed == it.records.len())
+    }
+
+    pub(super) fn check_all_is_stored(&self) {
+        assert!(self.is_drained(), "not all of the log was stored in time");
+        for (at, stream) in self.streams.iter().enumerate() {
+            for seq in 1..=stream.appended {
+                let is_dead = (at, seq) == UNREADABLE || (at, seq) == REFUSED;
+                let is_there = self.rows.contains(&(stream_id(at), seq));
+                assert_eq!(is_there, !is_dead, "event {seq} of stream {at}");
+            }
+        }
+        for ((at, seq), kind) in [(UNREADABLE, "unreadable"), (REFUSED, "refused")] {
+            let was_written = self.streams.get(at).is_some_and(|it| it.appended >= seq);
+            let is_buried = self.letters.iter().any(|it| it.2 == kind);
+            assert_eq!(was_written, is_buried, "a dead letter of kind {kind}");
+        }
+    }
+}
+
+fn short(token: &str) -> String {
+    let mut parts: Vec<&str> = token.split(':').collect();
+    parts[1] = &parts[1][34..];
+    parts.join(":")
+}
+
+fn seqs(rows: &[Row]) -> Vec<u64> {
+    rows.iter().map(|(_, seq)| *seq).collect()
+}
+
+fn is_place(row: Row, place: (usize, u64)) -> bool {
+    row == (stream_id(place.0), place.1)
+}
+
+/// The event as it stands in the log.
+pub(super) fn payload(at: usize, seq: u64) -> Bytes {
+    const DAY_US: u64 = 86_400_000_000;
+    thread_local! {
+        static PAYLOADS: std::cell::RefCell<BTreeMap<(usize, u64), Bytes>> = Default::default();
+    }
+    let encode = || {
+        if (at, seq) == UNREADABLE {
+            return Bytes::from_static(b"no event");
+        }
+        let stream = stream_id(at);
+        // A stream that goes on over midnight.
+        let ts_us = 1_700_000_000_000_000 + seq / 5 * DAY_US;
+        let event = match seq % 4 {
+            1 if seq == 1 => Event::StreamOpened(StreamOpened {
+                stream,
+                seq,
+                ts_us,
+                instance: "here",
+                process: "gateway",
+                shard: 0,
+                version: "1",
+            }),
+            3 => Event::EventsDropped(EventsDropped {
+                stream,
+                seq,
+                ts_us,
+                since_us: ts_us,
+                events: 1,
+                reason: "journal_full",
+            }),
+            0 if seq > EVENTS_MAX => Event::StreamClosed(StreamClosed {
+                stream,
+                seq,
+                ts_us,
+                reason: "recovered",
+                torn_bytes: 0,
+            }),
+            _ => Event::ControlChanged(ControlChanged {
+                stream,
+                seq,
+                ts_us,
+                change_id: RequestId::from_bytes([1; 16]),
+                actor: "a",
+                action: "create",
+                object_kind: "key",
+                object_id: "k",
+                before: None,
+                after: None,
+            }),
+        };
+        let mut bytes = Vec::new();
+        Encoder::new().encode(&event, &mut bytes).unwrap();
+        Bytes::from(bytes)
+    };
+    PAYLOADS.with_borrow_mut(|payloads| payloads.entry((at, seq)).or_insert_with(encode).clone())
+}
