@@ -659,8 +659,39 @@ pub(crate) struct SqlArgs {
     pub(crate) json: bool,
 }
 
+/// Which calls to list.
+#[derive(Debug, Args)]
+pub(crate) struct CallsArgs {
+    /// Calls of this user.
+    #[arg(long)]
+    pub(crate) user: Option<String>,
+    /// Calls of this team.
+    #[arg(long)]
+    pub(crate) team: Option<String>,
+    /// Calls with this virtual key.
+    #[arg(long, value_name = "ID")]
+    pub(crate) key: Option<String>,
+    /// Calls of this alias or model.
+    #[arg(long)]
+    pub(crate) model: Option<String>,
+    /// How far back, in days: `90d`. All that the retention keeps unless set.
+    #[arg(long)]
+    pub(crate) since: Option<String>,
+    /// At most so many calls, the newest ones.
+    #[arg(long, value_name = "CALLS")]
+    pub(crate) limit: Option<u64>,
+    /// Print JSON, one call a line.
+    #[arg(long, conflicts_with = "csv")]
+    pub(crate) json: bool,
+    /// Print CSV with a line of names.
+    #[arg(long)]
+    pub(crate) csv: bool,
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum AuditCommand {
+    /// List calls, the newest first: who called which model, when, from where, at what cost.
+    Calls(CallsArgs),
     /// Verify a period: no gap, no double, no changed row, rollups equal to the rows.
     ///
     /// Exits 0 when the period is proven and 1 when it is not; the first finding names the row.

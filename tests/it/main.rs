@@ -14,6 +14,7 @@ mod governance;
 mod ingest;
 mod kafka_log;
 mod kill;
+mod questions;
 mod routing;
 mod store;
 mod the_loop;

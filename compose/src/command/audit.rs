@@ -1,6 +1,7 @@
-//! `weir audit` and `weir rollups`: the proof that nothing stored is missing or changed.
+//! `weir audit` and `weir rollups`: who called what, and the proof that nothing stored is missing or
+//! changed.
 
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -11,8 +12,8 @@ use weir_ingestor::audit::{
 };
 use weir_ingestor::rollups;
 
-use crate::cli::{AuditCommand, Cli, RollupsCommand};
-use crate::command::settings;
+use crate::cli::{AuditCommand, CallsArgs, Cli, RollupsCommand};
+use crate::command::{settings, sql};
 use crate::parts::{runtime, unix_ms};
 
 /// Where the signing key and the exported checkpoints are.
@@ -22,6 +23,7 @@ pub(crate) fn audit_dir(data_dir: &Path) -> PathBuf {
 
 pub(crate) fn run(cli: &Cli, command: &AuditCommand) -> anyhow::Result<ExitCode> {
     match command {
+        AuditCommand::Calls(args) => calls(cli, args),
         AuditCommand::Verify {
             since,
             copy,
@@ -59,6 +61,52 @@ pub(crate) fn rollups(cli: &Cli, command: &RollupsCommand) -> anyhow::Result<Exi
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Lists calls.
+fn calls(cli: &Cli, args: &CallsArgs) -> anyhow::Result<ExitCode> {
+    let statement = calls_sql(args, since_us(cli, args.since.as_deref())?);
+    let format = match (args.json, args.csv) {
+        (true, _) => "JSONEachRow",
+        (false, true) => "CSVWithNames",
+        (false, false) if std::io::stdout().is_terminal() => "PrettyCompactMonoBlock",
+        (false, false) => "TSVWithNames",
+    };
+    sql::print(&settings(cli)?, &statement, format)
+}
+
+fn calls_sql(args: &CallsArgs, since_us: i64) -> String {
+    let mut wanted = vec![format!("ts >= fromUnixTimestamp64Micro({since_us}, 'UTC')")];
+    let columns = [
+        ("user", &args.user),
+        ("team", &args.team),
+        ("key_id", &args.key),
+    ];
+    for (column, value) in columns {
+        if let Some(value) = value {
+            wanted.push(format!("{column} = {}", quoted(value)));
+        }
+    }
+    if let Some(model) = &args.model {
+        let model = quoted(model);
+        wanted.push(format!("{model} IN (alias, model, response_model)"));
+    }
+    let limit = args
+        .limit
+        .map_or_else(String::new, |limit| format!(" LIMIT {limit}"));
+    format!(
+        "SELECT ts, request_id, organisation, team, project, user, key_id, environment, feature, \
+         client_ip, alias, provider, model, status, error_kind, attempts, input_tokens, \
+         output_tokens, usage_source, cost_usd, total_us / 1000 AS total_ms \
+         FROM weir.requests WHERE {} ORDER BY ts DESC, request_id{limit}",
+        wanted.join(" AND ")
+    )
+}
+
+/// A text as SQL has it.
+fn quoted(text: &str) -> String {
+    let escaped = text.replace('\\', "\\\\").replace('\'', "\\'");
+    format!("'{escaped}'")
 }
 
 /// When the period begins, in microseconds since 1970.
@@ -171,7 +219,12 @@ fn offline(cli: &Cli, file: Option<&Path>) -> anyhow::Result<ExitCode> {
 
 #[cfg(test)]
 mod tests {
-    use super::days;
+    use super::{days, quoted};
+
+    #[test]
+    fn a_name_stays_a_text() {
+        assert_eq!(quoted(r"o'hara\"), r"'o\'hara\\'");
+    }
 
     #[test]
     fn a_period_is_a_number_of_days() {

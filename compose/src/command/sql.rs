@@ -17,15 +17,20 @@ const NOT_THERE: [u32; 2] = [60, 81];
 pub(crate) fn run(cli: &Cli, args: &SqlArgs) -> anyhow::Result<ExitCode> {
     let config = settings(cli)?;
     let statement = statement(&args.statement)?;
+    print(&config, &statement, format(args))
+}
+
+/// Sends a statement and prints what comes back, as it comes.
+pub(crate) fn print(config: &Config, statement: &str, format: &str) -> anyhow::Result<ExitCode> {
     let store = config.store.connect()?;
-    match runtime()?.block_on(relay(&store, &statement, format(args))) {
+    match runtime()?.block_on(relay(&store, statement, format)) {
         Ok(()) => Ok(ExitCode::SUCCESS),
         Err(Ended::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
             // The reader has seen enough, as `head` does.
             Ok(ExitCode::SUCCESS)
         }
         Err(Ended::Output(error)) => Err(error).context("write the result"),
-        Err(Ended::Store(error)) => Err(explain(&error, &config)),
+        Err(Ended::Store(error)) => Err(explain(&error, config)),
     }
 }
 

@@ -1,0 +1,19 @@
+-- Streams of events of which a number is missing. `weir audit verify` says more.
+SELECT
+    stream,
+    max(seq) AS last_seq,
+    max(seq) - uniqExact(seq) AS missing,
+    min(ts) AS first_event,
+    max(ts) AS last_event
+FROM
+(
+    SELECT stream, seq, ts FROM weir.requests
+    UNION ALL SELECT stream, seq, ts FROM weir.attempts
+    UNION ALL SELECT stream, seq, ts FROM weir.control_changes
+    UNION ALL SELECT stream, seq, ts FROM weir.streams
+    UNION ALL SELECT stream, seq, ts FROM weir.deployment_states
+    UNION ALL SELECT stream, seq, ts FROM weir.routing_tables
+)
+GROUP BY stream
+HAVING missing > 0 AND min(seq) = 1
+ORDER BY missing DESC, stream

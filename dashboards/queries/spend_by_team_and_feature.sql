@@ -1,0 +1,11 @@
+-- What each team spent on each of its features in the last 30 days, and on which models.
+SELECT
+    team, feature, model,
+    sum(requests) AS requests,
+    sum(cost_usd) AS cost_usd,
+    sum(waste_usd) AS waste_usd,
+    sum(unpriced) AS unpriced
+FROM weir.usage_by_day
+WHERE day > today() - 30
+GROUP BY team, feature, model
+ORDER BY cost_usd DESC NULLS LAST, team, feature, model

@@ -1,0 +1,11 @@
+-- What was used and has no price: what it cost is in no sum.
+SELECT
+    provider, model,
+    count() AS requests,
+    sum(input_tokens) AS input_tokens,
+    sum(output_tokens) AS output_tokens,
+    max(ts) AS last_call
+FROM weir.requests
+WHERE ts > now() - INTERVAL 90 DAY AND cost_usd IS NULL AND provider != ''
+GROUP BY provider, model
+ORDER BY requests DESC, provider, model

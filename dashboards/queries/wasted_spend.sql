@@ -1,0 +1,9 @@
+-- What was paid in the last 30 days for tries whose answer nobody got, and for what reason.
+SELECT
+    deployment, kind, error_kind,
+    count() AS tries,
+    sum(tried.cost_usd) AS cost_usd
+FROM weir.attempts AS tried
+WHERE ts > now() - INTERVAL 30 DAY AND NOT delivered AND tried.cost_usd > 0
+GROUP BY deployment, kind, error_kind
+ORDER BY cost_usd DESC, deployment, kind, error_kind
