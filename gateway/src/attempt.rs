@@ -31,6 +31,7 @@ use crate::clock::Moment;
 use crate::directory::{Deployment, Directory};
 use crate::error::Refusal;
 use crate::exchange::Exchange;
+use crate::pipeline::Worker;
 use crate::trail::{Route, RouteCandidate};
 use crate::upstream::AnswerBody;
 use race::race;
@@ -131,13 +132,8 @@ fn route(exchange: &mut Exchange, way: &Way<'_>) -> Plan {
     // Events hold the seed as a signed integer.
     let seed = rand::rng().next_u64() >> 1;
     let now_us = way.asked.arrived.unix_us;
-    let plan = way.view.plan(way.alias, &facts, now_us, seed);
-    for target in plan.stalled().iter() {
-        let id = way.alias.targets()[target].deployment;
-        let deployment = way.directory.deployment(id);
-        let health = way.directory.routes().health(id, now_us);
-        exchange.worker.note_state(deployment, health.state);
-    }
+    let mut plan = way.view.plan(way.alias, &facts, now_us, seed);
+    note_stalled(&exchange.worker, way, &mut plan);
     let candidate = |candidate: &weir_routing::Candidate| RouteCandidate {
         deployment: way.directory.deployment(candidate.deployment).clone(),
         score: candidate
@@ -153,4 +149,13 @@ fn route(exchange: &mut Exchange, way: &Way<'_>) -> Plan {
         candidates: plan.candidates().iter().map(candidate).collect(),
     });
     plan
+}
+
+/// Says which deployments a plan has found stalled, and ejected.
+fn note_stalled(worker: &Worker, way: &Way<'_>, plan: &mut Plan) {
+    for target in plan.take_stalled().iter() {
+        let id = way.alias.targets()[target].deployment;
+        let health = way.directory.routes().health(id, unix_us());
+        worker.note_state(way.directory.deployment(id), health.state);
+    }
 }

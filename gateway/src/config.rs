@@ -121,7 +121,8 @@ pub struct ProviderConfig {
 pub struct TimeoutConfig {
     /// Resolving, connecting and the TLS handshake together.
     pub connect_ms: u64,
-    /// From the request's last byte to the first byte of the answer's body.
+    /// From the request's last byte to a stream's first token, or to the first byte of any other
+    /// answer.
     pub first_byte_ms: u64,
     /// Between two pieces of the answer's body.
     pub idle_ms: u64,

@@ -14,6 +14,7 @@ mod governance;
 mod ingest;
 mod kafka_log;
 mod kill;
+mod measured;
 mod questions;
 mod routing;
 mod store;

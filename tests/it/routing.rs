@@ -2,7 +2,7 @@
 //! service and come back, and the loop from a request to the table that decides the next one.
 
 use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
@@ -202,6 +202,27 @@ impl Traffic {
     }
 }
 
+/// A provider that refuses every content, as Azure says it. It answers until the test ends.
+fn censor() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for connection in listener.incoming() {
+            let mut connection = connection.unwrap();
+            let mut some = [0; 8192];
+            let _ = connection.read(&mut some);
+            let body = r#"{"error":{"message":"The response was filtered","type":null,"param":"prompt","code":"content_filter","status":400}}"#;
+            let answer = format!(
+                "HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\nconnection: close\r\n\
+                 content-length: {}\r\n\r\n{body}",
+                body.len()
+            );
+            let _ = connection.write_all(answer.as_bytes());
+        }
+    });
+    address
+}
+
 #[expect(clippy::disallowed_methods, reason = "compared with times of events")]
 fn unix_us() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
@@ -253,6 +274,10 @@ fn tries_beside_and_after_the_first_are_hidden_from_clients_and_metered() {
     for name in broken {
         setting.alias(name, "retry = { tries_per_target = 1 }", &[name, "fine"]);
     }
+    setting.provider("censor", &format!("http://{}/v1", censor()));
+    let elsewhere = "retry = { fallback_on = [\"content_filter\"] }";
+    setting.alias("censor", elsewhere, &["censor", "fine"]);
+    setting.alias("censored", "", &["censor", "fine"]);
     let hedge = "hedge = { budget_ratio = 1.0, after_ms_min = 50 }";
     setting.alias("hedged", hedge, &["slow", "fine"]);
     let shadow = "shadow = { provider = \"slow\", model = \"trial\", share = 1.0 }";
@@ -281,6 +306,7 @@ fn what_breaks_before_the_first_token_falls_back(scene: &Scene) {
         ("small", false, "context_window"),
         ("nowhere", false, "connect"),
         ("not-tls", true, "connect"),
+        ("censor", false, "content_filter"),
     ];
     for (alias, stream, kind) in cases {
         let answer = scene.call(alias, stream);
@@ -298,6 +324,10 @@ fn what_breaks_before_the_first_token_falls_back(scene: &Scene) {
         assert_eq!(attempts[0]["delivered"], false);
         assert_eq!(attempts[1]["delivered"], true);
     }
+    // What is refused as content goes elsewhere only where that was asked for.
+    let answer = scene.call("censored", false);
+    assert_eq!(answer.status, 400, "{answer:?}");
+    assert_eq!(scene.attempts("censored", 1).len(), 1);
 }
 
 fn a_late_first_token_is_hedged(scene: &Scene) {
@@ -493,6 +523,7 @@ fn a_black_hole_is_out_at_once_and_comes_back(scene: &Scene, hole: &MockHandle) 
         Ok(metrics().contains(is_open))
     })
     .unwrap();
+    let passed_by = scene.call("hole", true);
     let shown = scene.weir.run(&["routes", "show"]).unwrap();
     let shown = String::from_utf8(shown.stdout).unwrap();
     assert!(
@@ -510,7 +541,13 @@ fn a_black_hole_is_out_at_once_and_comes_back(scene: &Scene, hole: &MockHandle) 
         statuses.iter().all(|status| *status == 200),
         "nobody waits in it: {statuses:?}"
     );
-    wait_for_requests(scene, "hole", statuses.len());
+    wait_for_requests(scene, "hole", statuses.len() + 1);
+    let words = scene
+        .weir
+        .run(&["routes", "explain", &passed_by.request_id])
+        .unwrap();
+    let words = String::from_utf8(words.stdout).unwrap();
+    assert!(words.contains("left out: hole/m: ejected ("), "{words}");
 
     let first = |state: &str, since: u64| {
         scene.weir.number(&format!(

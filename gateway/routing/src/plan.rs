@@ -103,6 +103,11 @@ impl Plan {
         self.stalled
     }
 
+    /// The same, each told once.
+    pub fn take_stalled(&mut self) -> TargetSet {
+        std::mem::take(&mut self.stalled)
+    }
+
     /// Tries handed out so far.
     pub fn tries(&self) -> u8 {
         self.tries

@@ -14,7 +14,7 @@ use weir_routing::{InFlight, Plan, Try, TryKind};
 
 use super::ask::{Answering, ask};
 use super::failed::Failed;
-use super::{Begun, Way, unix_us};
+use super::{Begun, Way, note_stalled, unix_us};
 use crate::directory::Deployment;
 use crate::exchange::Exchange;
 use crate::pipeline::Worker;
@@ -65,7 +65,7 @@ pub(super) async fn race(
         let deployment = first.deployment.clone();
         // On the heap: what waits for a provider should not take room in every connection's task.
         let mut leading = Box::pin(ask(&worker, way.asked, &deployment, noted));
-        match alone(leading.as_mut(), way, plan, started).await {
+        match alone(&worker, leading.as_mut(), way, plan, started).await {
             Alone::Ended(Ok(answering)) => End::First(answering),
             Alone::Ended(Err(failed)) => {
                 first.tell(&worker, &failed);
@@ -119,6 +119,7 @@ enum Alone {
 
 /// Waits for the first try, and asks the plan for a second one whenever that may be due.
 async fn alone(
+    worker: &Worker,
     mut leading: Pin<&mut impl Future<Output = Result<Answering, Failed>>>,
     way: &Way<'_>,
     plan: &mut Plan,
@@ -131,7 +132,9 @@ async fn alone(
             ended = leading.as_mut() => return Alone::Ended(ended),
             () = sleep_until(late.into()) => {}
         }
-        if let Some(hedge) = plan.hedge(way.view, way.alias, unix_us()) {
+        let hedge = plan.hedge(way.view, way.alias, unix_us());
+        note_stalled(worker, way, plan);
+        if let Some(hedge) = hedge {
             return Alone::Late(hedge);
         }
     }

@@ -3,9 +3,9 @@
 //! Each [`TableRecord`] is a record of a [`RecordLog`]. Everybody folds them into a [`Keeper`] of
 //! their own, so everybody agrees on what is in force and how it came about.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use weir_schemas::table::{Keeper, TablePolicy, TableRecord};
+use weir_schemas::table::{Keeper, RoutingTable, TablePolicy, TableRecord};
 
 use crate::records::{RecordLog, RecordLogError, RecordReader};
 
@@ -103,21 +103,35 @@ impl TableLog {
             .map(|record| Ok((record.key(), serde_json::to_string(record)?)))
             .collect::<Result<Vec<_>, serde_json::Error>>()?;
         self.log.append(lock, &lines)?;
-        self.catch_up()?;
         for record in records {
             if let TableRecord::Published(table) = record
-                && self.keeper.table(table.version) != Some(table)
+                && !self.holds(table)?
             {
                 return Err(TableLogError::Overtaken);
             }
         }
         Ok(())
     }
+
+    /// Waits until a table of this number has come back, and says whether it is this one.
+    fn holds(&mut self, table: &RoutingTable) -> Result<bool, TableLogError> {
+        let deadline = Instant::now() + CATCH_UP_MAX;
+        loop {
+            self.catch_up()?;
+            let newest = self.keeper.in_force().map_or(0, |table| table.version);
+            if newest >= table.version {
+                return Ok(self.keeper.table(table.version) == Some(table));
+            }
+            if Instant::now() >= deadline {
+                return Err(TableLogError::Behind);
+            }
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use weir_schemas::table::{Command, CommandError, Mode, RoutingTable};
+    use weir_schemas::table::{Command, CommandError, Mode};
 
     use super::*;
 

@@ -17,10 +17,17 @@ pub(super) fn run(cli: &Cli, request_id: &str, json: bool) -> anyhow::Result<()>
         .parse()
         .map_err(|_| anyhow!("\"{request_id}\" is no request id; it is what x-request-id says"))?;
     let store = settings(cli)?.store.connect()?;
-    let (request, attempts, table) = runtime()?.block_on(ask(&store, &id.to_string()))?;
+    let Found {
+        request,
+        attempts,
+        ejected,
+        table,
+    } = runtime()?.block_on(ask(&store, &id.to_string()))?;
     let mut out = std::io::stdout().lock();
     if json {
-        let shown = json!({ "request": request, "attempts": attempts, "table": table });
+        let shown = json!({
+            "request": request, "attempts": attempts, "ejected": ejected, "table": table,
+        });
         writeln!(out, "{shown}")?;
         return Ok(());
     }
@@ -33,19 +40,27 @@ pub(super) fn run(cli: &Cli, request_id: &str, json: bool) -> anyhow::Result<()>
         )?;
         return Ok(());
     }
-    write!(out, "{}", explanation(&request, &attempts))?;
+    write!(out, "{}", explanation(&request, &attempts, &ejected))?;
     if let Some(table) = table {
         write_table(&mut out, &table, text(&request, "alias"))?;
     }
     Ok(())
 }
 
-/// The request's row, those of its tries, and the table that decided.
-async fn ask(store: &Store, id: &str) -> anyhow::Result<(Value, Vec<Value>, Option<RoutingTable>)> {
+/// What the store knows of a decision.
+struct Found {
+    request: Value,
+    attempts: Vec<Value>,
+    /// Deployments of the alias that were out of service when the request came.
+    ejected: Vec<Value>,
+    table: Option<RoutingTable>,
+}
+
+async fn ask(store: &Store, id: &str) -> anyhow::Result<Found> {
     let mut requests = rows(
         store,
         &format!(
-            "SELECT alias, strategy, table_version, toString(route_seed) AS route_seed, candidates, \
+            "SELECT alias, toUnixTimestamp64Micro(ts) AS ts_us, strategy, table_version, toString(route_seed) AS route_seed, candidates, \
              status, stage, error_kind, deployment FROM requests WHERE request_id = '{id}' LIMIT 1"
         ),
     )
@@ -61,8 +76,14 @@ async fn ask(store: &Store, id: &str) -> anyhow::Result<(Value, Vec<Value>, Opti
         ),
     )
     .await?;
+    let ejected = rows(store, &ejected_sql(&request)?).await?;
     let Some(version) = number(&request, "table_version") else {
-        return Ok((request, attempts, None));
+        return Ok(Found {
+            request,
+            attempts,
+            ejected,
+            table: None,
+        });
     };
     let mut tables = rows(
         store,
@@ -74,7 +95,29 @@ async fn ask(store: &Store, id: &str) -> anyhow::Result<(Value, Vec<Value>, Opti
     let table = tables
         .pop()
         .and_then(|row| serde_json::from_str(text(&row, "routing_table")).ok());
-    Ok((request, attempts, table))
+    Ok(Found {
+        request,
+        attempts,
+        ejected,
+        table,
+    })
+}
+
+/// Asks who was out of service when a request came: ejected within the hour before, and not seen
+/// to recover since.
+fn ejected_sql(request: &Value) -> anyhow::Result<String> {
+    let at = number(request, "ts_us").context("read the request's time")?;
+    let alias = text(request, "alias")
+        .replace('\\', "\\\\")
+        .replace('\'', "\\'");
+    let at = format!("fromUnixTimestamp64Micro(toInt64({at}), 'UTC')");
+    Ok(format!(
+        "SELECT deployment, argMax(cause, ts) AS cause FROM deployment_states \
+         WHERE ts <= {at} AND ts > {at} - INTERVAL 1 HOUR AND deployment IN (\
+           SELECT deployment FROM attempts WHERE alias = '{alias}' AND kind != 'shadow' \
+           AND ts > {at} - INTERVAL 1 HOUR) \
+         GROUP BY deployment HAVING argMax(state, ts) = 'ejected' ORDER BY deployment"
+    ))
 }
 
 async fn rows(store: &Store, sql: &str) -> anyhow::Result<Vec<Value>> {
@@ -99,8 +142,21 @@ fn number(row: &Value, name: &str) -> Option<u64> {
     value.as_u64().or_else(|| value.as_str()?.parse().ok())
 }
 
-fn explanation<'a>(request: &'a Value, attempts: &'a [Value]) -> Explanation<'a> {
+fn explanation<'a>(
+    request: &'a Value,
+    attempts: &'a [Value],
+    ejected: &'a [Value],
+) -> Explanation<'a> {
     let candidates = request["candidates"].as_array();
+    let is_candidate = |deployment: &str| {
+        let mut all = candidates.into_iter().flatten();
+        all.any(|candidate| candidate[0] == deployment)
+    };
+    let left_out = |row: &'a Value| {
+        let deployment = text(row, "deployment");
+        let why = format!("ejected ({})", text(row, "cause"));
+        (!is_candidate(deployment)).then_some((deployment, why))
+    };
     let considered = |candidate: &'a Value| {
         Some(Considered {
             deployment: candidate.get(0)?.as_str()?,
@@ -127,7 +183,7 @@ fn explanation<'a>(request: &'a Value, attempts: &'a [Value]) -> Explanation<'a>
             .flatten()
             .filter_map(considered)
             .collect(),
-        left_out: Vec::new(),
+        left_out: ejected.iter().filter_map(left_out).collect(),
         tries: attempts.iter().map(tried).collect(),
     }
 }

@@ -73,7 +73,7 @@ impl Plan {
 
     /// Why the first try should not be waited for alone, if it should not.
     fn hedge_kind(
-        &self,
+        &mut self,
         view: View<'_>,
         alias: &Alias,
         first: Try,
@@ -84,7 +84,9 @@ impl Plan {
         }
         let deployment = view.routes.deployment(first.deployment);
         let spec = &view.routes.breaker;
-        let _ = deployment.health.eject_if_stalled(spec, now_us);
+        if deployment.health.eject_if_stalled(spec, now_us).is_some() {
+            self.stalled.insert(usize::from(first.target));
+        }
         let in_service = matches!(
             deployment.breaker_state(spec, now_us),
             BreakerState::Closed { .. }
