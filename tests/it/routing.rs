@@ -557,8 +557,19 @@ fn a_black_hole_is_out_at_once_and_comes_back(scene: &Scene, hole: &MockHandle) 
     };
     let ejected_ms = (first("ejected", swallowed).unwrap() - swallowed) / 1_000;
     let back_ms = (first("recovered", recovered).unwrap() - recovered) / 1_000;
-    println!("ejected after {ejected_ms} ms, back {back_ms} ms after its recovery");
-    assert!(ejected_ms < 1_000, "ejected after {ejected_ms} ms");
+    // Silence must outlast what is usual: on a busy machine that is more than next to nothing.
+    let usual = format!(
+        "SELECT toUInt64(quantile(0.99)(ttft_us) / 1000) FROM weir.attempts \
+         WHERE deployment = 'hole/m' AND delivered AND toUnixTimestamp64Micro(ts) < {swallowed}"
+    );
+    let usual_ms = scene.weir.number(&usual).unwrap();
+    println!(
+        "ejected after {ejected_ms} ms (usual are {usual_ms}), back {back_ms} ms after its recovery"
+    );
+    assert!(
+        ejected_ms < 1_000 + 3 * usual_ms,
+        "ejected after {ejected_ms} ms, where {usual_ms} are usual"
+    );
     assert!(back_ms < 10_000, "back after {back_ms} ms");
 }
 
