@@ -36,6 +36,8 @@ pub struct GatewayConfig {
     pub body_timeout_ms: u64,
     /// On shutdown, time that requests in flight get to finish.
     pub drain_timeout_ms: u64,
+    /// Token for the admin API that may do everything; `weir tokens` makes further ones.
+    pub admin_token: Option<Secret>,
     /// Environment that this gateway serves: keys of another one are refused. All unless set.
     pub environment: Option<String>,
     /// Proxies whose word about a client's address is taken.
@@ -57,6 +59,7 @@ impl Default for GatewayConfig {
             header_timeout_ms: 10_000,
             body_timeout_ms: 60_000,
             drain_timeout_ms: 30_000,
+            admin_token: None,
             environment: None,
             trusted_proxies: Vec::new(),
             proxy_protocol: false,

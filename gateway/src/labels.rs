@@ -109,7 +109,7 @@ fn value(text: &str) -> Option<String> {
 }
 
 /// Bytes written as `%41`. What is not UTF-8 then is replaced.
-fn percent_decoded(text: &str) -> String {
+pub(crate) fn percent_decoded(text: &str) -> String {
     let bytes = text.as_bytes();
     let mut decoded = Vec::with_capacity(bytes.len());
     let mut at = 0;

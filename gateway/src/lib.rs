@@ -7,6 +7,7 @@
 //! Nothing here waits for Kafka, ClickHouse or any database, and nothing here opens a connection to
 //! one: what must be known to decide is in memory.
 
+mod admin;
 mod admit;
 mod affinity;
 mod attempt;

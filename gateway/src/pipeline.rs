@@ -25,6 +25,7 @@ use weir_limits::Class;
 use weir_routing::Alias;
 use weir_schemas::RequestId;
 
+use crate::admin;
 use crate::admit::{self, Estimate};
 use crate::affinity::Affinity;
 use crate::attempt::{self, Asked, Begun, Shadows};
@@ -90,6 +91,9 @@ pub(crate) async fn answer(
         Method::POST => ClientApi::from_path(request.uri().path()),
         _ => None,
     };
+    if request.uri().path().starts_with(admin::PREFIX) {
+        return Ok(admin::answer(&worker, request).await);
+    }
     let Some(api) = api else {
         return Ok(endpoints::answer(&worker, &request));
     };
@@ -293,7 +297,7 @@ async fn receive(
     }
 }
 
-async fn collect(mut body: Incoming, bytes_max: usize) -> Result<Bytes, Refusal> {
+pub(crate) async fn collect(mut body: Incoming, bytes_max: usize) -> Result<Bytes, Refusal> {
     let mut first = Bytes::new();
     let mut rest = BytesMut::new();
     while let Some(frame) = body.frame().await {

@@ -652,3 +652,180 @@ fn try_chat(to: SocketAddr, key: &str) -> bool {
     };
     call().is_ok_and(|text| text.contains(" 200 ") && text.ends_with('}'))
 }
+
+/// One call of the admin API.
+fn admin(to: SocketAddr, token: &str, method: &str, path: &str, body: &Value) -> Answer {
+    let headers = format!("authorization: Bearer {token}\r\n");
+    let body = if body.is_null() {
+        String::new()
+    } else {
+        body.to_string()
+    };
+    exchange(
+        to,
+        b"",
+        &format!("{method} /admin/v1{path}"),
+        &headers,
+        &body,
+    )
+}
+
+#[test]
+fn the_admin_api_changes_what_roles_may_change_and_every_change_is_an_audit_row() {
+    let mock = MockProvider::start(MockOptions::default()).unwrap();
+    let weir = Installation::new(&config(&mock)).unwrap();
+    let text = fs::read_to_string(weir.config()).unwrap();
+    let root = "a-token-of-the-operator";
+    fs::write(
+        weir.config(),
+        text.replacen(
+            "[gateway]\n",
+            &format!("[gateway]\nadmin_token = \"{root}\"\n"),
+            1,
+        ),
+    )
+    .unwrap();
+    let up = weir.start(&["up"]).unwrap();
+    weir.wait_until_ready()
+        .unwrap_or_else(|error| panic!("{error}\n{}", up.log()));
+    let to = weir.gateway;
+    let call =
+        |token: &str, method: &str, path: &str, body: Value| admin(to, token, method, path, &body);
+
+    assert_eq!(call("wrong", "GET", "/keys", Value::Null).status, 401);
+    let document = call("", "GET", "/openapi.json", Value::Null).json();
+    assert!(document["paths"]["/admin/v1/budgets/{id}"]["put"]["requestBody"].is_object());
+    let token = |id: &str, role: &str, team: Value| {
+        let made = call(
+            root,
+            "POST",
+            "/tokens",
+            json!({ "id": id, "role": role, "team": team }),
+        );
+        assert_eq!(made.status, 200, "{}", made.body);
+        made.json()["token"].as_str().unwrap().to_owned()
+    };
+    let owner = token("olga", "team_owner", json!("growth"));
+    let auditor = token("aud", "auditor", Value::Null);
+    let finance = token("fin", "finance", Value::Null);
+
+    let made = call(
+        &owner,
+        "POST",
+        "/keys",
+        json!({ "team": "growth", "user": "ana" }),
+    )
+    .json();
+    let (id, key) = (made["id"].as_str().unwrap(), made["key"].as_str().unwrap());
+    assert_eq!(chat(to, key).status, 200, "in force when the call returns");
+    assert_eq!(
+        call(&owner, "POST", "/keys", json!({ "team": "other" })).status,
+        403
+    );
+    assert_eq!(
+        call(&auditor, "POST", "/keys", json!({ "team": "growth" })).status,
+        403
+    );
+    let budget = json!({ "tokens": 1000, "window": "day", "scope": { "team": "growth" } });
+    assert_eq!(
+        call(&owner, "PUT", "/budgets/b", budget.clone()).status,
+        403
+    );
+    assert_eq!(call(&finance, "PUT", "/budgets/b", budget).status, 200);
+    assert_eq!(
+        call(&finance, "PUT", "/limits/l", json!({ "concurrency": 1 })).status,
+        403
+    );
+    assert_eq!(
+        call(
+            root,
+            "PUT",
+            "/limits/l",
+            json!({ "concurrency": 0, "x": 1 })
+        )
+        .status,
+        400
+    );
+    assert_eq!(
+        call(
+            root,
+            "PUT",
+            "/limits/l",
+            json!({ "id": "m", "concurrency": 1 })
+        )
+        .status,
+        400
+    );
+
+    assert_eq!(chat(to, key).status, 200);
+    wait_for("the budget shows what is spent", || {
+        let listed = call(&auditor, "GET", "/budgets", Value::Null).json();
+        let spent = &listed["data"][0]["spent"][0];
+        Ok(spent["committed"] != "0" && spent["outstanding"] == "0")
+    })
+    .unwrap();
+    let seen = call(&auditor, "GET", &format!("/keys/{id}"), Value::Null).json();
+    assert!(seen["last_used_ms"].as_u64().unwrap() > 0 && seen.get("hash").is_none());
+
+    let rotated = call(
+        &owner,
+        "POST",
+        &format!("/keys/{id}/rotate"),
+        json!({ "grace_ms": 0 }),
+    )
+    .json();
+    let new = rotated["key"].as_str().unwrap();
+    assert_eq!((chat(to, key).status, chat(to, new).status), (401, 200));
+    assert_eq!(
+        call(&owner, "DELETE", &format!("/keys/{id}"), Value::Null).status,
+        200
+    );
+    assert_eq!(chat(to, new).status, 401);
+    assert_eq!(
+        call(root, "DELETE", "/tokens/olga", Value::Null).status,
+        200
+    );
+    assert_eq!(call(&owner, "GET", "/keys", Value::Null).status, 401);
+
+    weir.wait_for_store()
+        .unwrap_or_else(|error| panic!("{error}\n{}", up.log()));
+    let rows = "SELECT count() FROM weir.control_changes WHERE actor LIKE 'token:%'";
+    weir.wait_for_number(rows, 8).unwrap();
+    let actions = weir
+        .sql("SELECT actor, action, object_kind FROM weir.control_changes WHERE actor LIKE 'token:%' ORDER BY ts, seq")
+        .unwrap();
+    let actions: Vec<String> = actions
+        .iter()
+        .map(|row| {
+            let text = |name: &str| row[name].as_str().unwrap().to_owned();
+            format!(
+                "{} {} {}",
+                text("actor"),
+                text("action"),
+                text("object_kind")
+            )
+        })
+        .collect();
+    assert_eq!(
+        actions
+            .iter()
+            .filter(|action| *action == "token:configured create token")
+            .count(),
+        3
+    );
+    for expected in [
+        "token:olga create key",
+        "token:fin create budget",
+        "token:olga rotate key",
+        "token:olga revoke key",
+        "token:configured delete token",
+    ] {
+        assert!(
+            actions.iter().any(|action| action == expected),
+            "{expected} in {actions:?}"
+        );
+    }
+    let secrets = "SELECT count() FROM weir.control_changes WHERE before LIKE '%hash%' OR after LIKE '%hash%' OR after LIKE '%weir_%'";
+    assert_eq!(weir.number(secrets).unwrap(), 0);
+    up.stop().unwrap();
+}

@@ -21,13 +21,19 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
+use weir_eventlog::StreamWriter;
 
+use change::{Act, ChangeError};
 use key::{HashKey, HashKeyError};
 use log::{ControlLog, LogError, path_in};
+use record::Change;
 pub use snapshot::{Identity, Key, KeyRefusal, ModelDenied, Snapshot};
 
 /// How soon a change is seen: revoking a key takes effect within this.
 const POLL: Duration = Duration::from_millis(100);
+/// How often and how long whoever changes something looks whether it is in force.
+const SEEN_LOOK: Duration = Duration::from_millis(5);
+const SEEN_LOOKS_MAX: u32 = 200;
 
 /// Control could not be taken up.
 #[derive(Debug, thiserror::Error)]
@@ -78,7 +84,7 @@ impl Control {
         Ok(ControlHandle {
             control: self,
             current,
-            _follower: Arc::new(follower),
+            follower: Arc::new(follower),
         })
     }
 }
@@ -88,7 +94,7 @@ impl Control {
 pub struct ControlHandle {
     control: Control,
     current: Arc<ArcSwap<Snapshot>>,
-    _follower: Arc<Follower>,
+    follower: Arc<Follower>,
 }
 
 impl ControlHandle {
@@ -106,6 +112,26 @@ impl ControlHandle {
     #[must_use]
     pub fn control(&self) -> &Control {
         &self.control
+    }
+
+    /// Makes a change, and waits until it is in force here.
+    pub fn change(
+        &self,
+        stream: &StreamWriter,
+        act: &Act<'_>,
+        change: Change,
+    ) -> Result<(), ChangeError> {
+        let before = self.load().record(change.kind, &change.id);
+        self.control.change(stream, act, before.as_ref(), &change)?;
+        for _ in 0..SEEN_LOOKS_MAX {
+            self.follower.look();
+            if self.load().record(change.kind, &change.id) == change.record {
+                return Ok(());
+            }
+            std::thread::park_timeout(SEEN_LOOK);
+        }
+        // It is in the log: it will be in force when the log can be read again.
+        Ok(())
     }
 
     /// Whom a presented key stands for.
@@ -154,6 +180,15 @@ impl Follower {
     }
 }
 
+impl Follower {
+    /// Reads now and not in a moment.
+    fn look(&self) {
+        if let Some(thread) = &self.thread {
+            thread.thread().unpark();
+        }
+    }
+}
+
 impl Drop for Follower {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
@@ -167,11 +202,11 @@ impl Drop for Follower {
 
 #[cfg(test)]
 mod tests {
-    use super::record::{Change, KeyRecord, Record};
+    use super::record::{KeyRecord, Record};
     use super::*;
 
     #[test]
-    fn a_follower_sees_what_is_appended() {
+    fn afollower_sees_what_is_appended() {
         let dir = tempfile::tempdir().unwrap();
         let control = Control::open(dir.path(), None).unwrap();
         let handle = control.clone().follow().unwrap();
