@@ -11,7 +11,9 @@ use anyhow::{Context as _, anyhow};
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
-use weir_eventlog::{Journal, JournalSource, KafkaSource, Shipper, ShipperOptions, Source};
+use weir_eventlog::{
+    Journal, JournalSource, KafkaOptions, KafkaSource, Shipper, ShipperOptions, Source,
+};
 use weir_gateway::config::Secret;
 use weir_gateway::control::{Control, ControlHandle};
 use weir_gateway::{GatewayHandle, GatewayOptions, Reloader, StartError};
@@ -195,7 +197,11 @@ impl Gateway {
 /// Where keys and rules are kept.
 pub(crate) fn control(config: &Config, data_dir: &Path) -> anyhow::Result<Control> {
     let secret = config.control.hash_secret.as_ref().map(Secret::expose);
-    Control::open(data_dir, secret).context("take up control ([control])")
+    let topic = config.eventlog.kafka_options().map(|kafka| KafkaOptions {
+        topic: config.control.topic.clone(),
+        ..kafka
+    });
+    Control::open(data_dir, secret, topic).context("take up control ([control])")
 }
 
 /// Why the gateway did not start, and what to do about it.

@@ -101,13 +101,13 @@ fn gateway(dir: &std::path::Path, upstream: &str) -> (GatewayHandle, String) {
     }))
     .unwrap();
     let key = key::generate().unwrap();
-    let control = Control::open(dir, None).unwrap();
+    let control = Control::open(dir, None, None).unwrap();
     let record = KeyRecord {
         team: Some("bench".into()),
         ..KeyRecord::new(key::KeyId(1), control.hash_key.hash(&key).unwrap(), 0)
     };
     let change = Change::set(Record::Key(record));
-    control.log.append(&change).unwrap();
+    control.append(&change).unwrap();
     let handle = weir_gateway::start(GatewayOptions {
         config: GatewayConfig {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),

@@ -69,12 +69,23 @@ impl Default for GatewayConfig {
 }
 
 /// `[control]`: how keys and rules are kept.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ControlConfig {
     /// Secret that keys are hashed with, at least 32 bytes. One is made in the data directory
     /// unless set; gateways on several machines need the same one.
     pub hash_secret: Option<Secret>,
+    /// With `[eventlog] kind = "kafka"`: topic that all gateways follow.
+    pub topic: String,
+}
+
+impl Default for ControlConfig {
+    fn default() -> Self {
+        Self {
+            hash_secret: None,
+            topic: "weir.control".into(),
+        }
+    }
 }
 
 /// A text that is shown nowhere.

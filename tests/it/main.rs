@@ -10,6 +10,7 @@
 mod architecture;
 mod audit;
 mod cli;
+mod cluster;
 mod governance;
 mod ingest;
 mod kafka_log;

@@ -62,7 +62,7 @@ impl Control {
         );
         // Dropped here: what is written is in the log.
         let _ = stream.append(&mut [event])?;
-        self.log.append(change)?;
+        self.append(change)?;
         Ok(())
     }
 }

@@ -9,6 +9,8 @@ use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
+use weir_eventlog::RecordLogError;
+
 use super::Snapshot;
 use super::record::Change;
 
@@ -30,6 +32,12 @@ pub enum LogError {
         offset: u64,
         reason: String,
     },
+    #[error(transparent)]
+    Topic(#[from] RecordLogError),
+    #[error(
+        "Kafka does not answer, so what is in the control topic is not known; nothing was changed"
+    )]
+    Away,
     #[error("write a control change: {0}")]
     Encode(#[from] serde_json::Error),
     #[error("start the thread that follows the control log: {0}")]
@@ -49,10 +57,35 @@ impl ControlLog {
 
     /// Appends a change. When this returns, every gateway that follows the log will see it.
     pub fn append(&self, change: &Change) -> Result<(), LogError> {
-        let json = serde_json::to_string(change)?;
-        let line = format!("{:08x} {json}\n", crc32c::crc32c(json.as_bytes()));
-        self.append_line(&line).map_err(|source| LogError::File {
-            action: "append to",
+        self.append_line(&line(change)?)
+            .map_err(|source| LogError::File {
+                action: "append to",
+                path: self.path.clone(),
+                source,
+            })
+    }
+
+    /// Puts these changes in the place of all that is there.
+    pub(super) fn replace(&self, changes: &[Change]) -> Result<(), LogError> {
+        let lines: Result<Vec<String>, LogError> = changes.iter().map(line).collect();
+        let lines = lines?.concat();
+        let write = || -> io::Result<()> {
+            if let Some(dir) = self.path.parent() {
+                DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+            }
+            let unfinished = self.path.with_extension("new");
+            let mut file = OpenOptions::new()
+                .write(true)
+                .create(true)
+                .truncate(true)
+                .mode(0o600)
+                .open(&unfinished)?;
+            file.write_all(lines.as_bytes())?;
+            file.sync_all()?;
+            std::fs::rename(&unfinished, &self.path)
+        };
+        write().map_err(|source| LogError::File {
+            action: "replace",
             path: self.path.clone(),
             source,
         })
@@ -156,6 +189,11 @@ impl Reader {
         file.read_to_end(&mut news)?;
         Ok(news)
     }
+}
+
+fn line(change: &Change) -> Result<String, LogError> {
+    let json = serde_json::to_string(change)?;
+    Ok(format!("{:08x} {json}\n", crc32c::crc32c(json.as_bytes())))
 }
 
 fn parse(line: &[u8]) -> Result<Change, String> {

@@ -6,6 +6,7 @@
 //! that cannot read it goes on with what it has.
 
 pub mod change;
+mod feed;
 pub mod key;
 pub mod log;
 pub mod network;
@@ -21,16 +22,23 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
-use weir_eventlog::StreamWriter;
+use weir_eventlog::{KafkaOptions, RecordLog, StreamWriter};
 
 use change::{Act, ChangeError};
+use feed::{Feed, TopicFeed};
 use key::{HashKey, HashKeyError};
 use log::{ControlLog, LogError, path_in};
-use record::Change;
+use record::{Change, Kind, Record};
 pub use snapshot::{Identity, Key, KeyRefusal, ModelDenied, Snapshot};
 
 /// How soon a change is seen: revoking a key takes effect within this.
 const POLL: Duration = Duration::from_millis(100);
+/// Pause after the topic could not be read.
+const RETRY: Duration = Duration::from_millis(500);
+/// How long a start waits for the topic before it goes on with the copy.
+const FIRST_READ_MAX: Duration = Duration::from_secs(5);
+/// How long a change waits for the topic.
+const WHOLE_MAX: Duration = Duration::from_secs(10);
 /// How often and how long whoever changes something looks whether it is in force.
 const SEEN_LOOK: Duration = Duration::from_millis(5);
 const SEEN_LOOKS_MAX: u32 = 200;
@@ -42,6 +50,11 @@ pub enum ControlError {
     HashKey(#[from] HashKeyError),
     #[error(transparent)]
     Log(#[from] LogError),
+    #[error(
+        "the keys in the control topic were hashed with another secret: set [control] hash_secret to \
+         the same text on every machine"
+    )]
+    OtherSecret,
     #[error("start the thread that follows the control log: {0}")]
     Thread(#[source] io::Error),
 }
@@ -49,43 +62,98 @@ pub enum ControlError {
 /// Where control is kept.
 #[derive(Clone, Debug)]
 pub struct Control {
-    pub log: ControlLog,
+    /// The log of this machine; where there is a topic, a copy of that.
+    log: ControlLog,
+    /// The topic that all gateways follow.
+    topic: Option<RecordLog>,
     pub hash_key: Arc<HashKey>,
 }
 
 impl Control {
-    /// The control of a data directory. `secret` is what keys are hashed with, if it is not to be
-    /// the one of the directory.
-    pub fn open(data_dir: &Path, secret: Option<&str>) -> Result<Self, ControlError> {
+    /// The control of a data directory, or of a topic with a copy there. `secret` is what keys are
+    /// hashed with, if it is not to be the one of the directory.
+    pub fn open(
+        data_dir: &Path,
+        secret: Option<&str>,
+        topic: Option<KafkaOptions>,
+    ) -> Result<Self, ControlError> {
         let hash_key = match secret {
             Some(secret) => HashKey::new(secret.as_bytes())?,
             None => HashKey::in_dir(data_dir)?,
         };
         Ok(Self {
             log: ControlLog::new(path_in(data_dir)),
+            topic: topic.map(RecordLog::Topic),
             hash_key: Arc::new(hash_key),
         })
     }
 
     /// Everything as it stands now.
     pub fn snapshot(&self) -> Result<Snapshot, LogError> {
-        self.log.snapshot()
+        let Some(topic) = &self.topic else {
+            return self.log.snapshot();
+        };
+        let mut feed = TopicFeed::new(topic, &self.log);
+        let mut snapshot = Snapshot::default();
+        snapshot.apply(feed.read_whole(WHOLE_MAX)?.ok_or(LogError::Away)?);
+        Ok(snapshot)
+    }
+
+    /// Writes a change to the log. When this returns, every gateway will see it.
+    pub fn append(&self, change: &Change) -> Result<(), LogError> {
+        match &self.topic {
+            None => self.log.append(change),
+            Some(topic) => feed::append(topic, change, &self.hash_key),
+        }
     }
 
     /// Reads everything and goes on following it.
     pub fn follow(self) -> Result<ControlHandle, ControlError> {
-        let mut reader = self.log.reader();
-        let mut changes = Vec::new();
-        reader.read(|change| changes.push(change))?;
         let mut current = Snapshot::default();
-        current.apply(changes);
+        let feed = match &self.topic {
+            None => {
+                let mut reader = self.log.reader();
+                let mut changes = Vec::new();
+                reader.read(|change| changes.push(change))?;
+                current.apply(changes);
+                Feed::File(reader)
+            }
+            Some(topic) => {
+                let mut feed = TopicFeed::new(topic, &self.log);
+                current.apply(self.first_read(&mut feed)?);
+                Feed::Topic(Box::new(feed))
+            }
+        };
+        self.check_secret(&current)?;
         let current = Arc::new(ArcSwap::from_pointee(current));
-        let follower = Follower::start(reader, current.clone()).map_err(ControlError::Thread)?;
+        let follower = Follower::start(feed, current.clone()).map_err(ControlError::Thread)?;
         Ok(ControlHandle {
             control: self,
             current,
             follower: Arc::new(follower),
         })
+    }
+}
+
+impl Control {
+    /// What the topic says, or the copy of it while Kafka is away.
+    fn first_read(&self, feed: &mut TopicFeed) -> Result<Vec<Change>, LogError> {
+        match feed.read_whole(FIRST_READ_MAX) {
+            Ok(Some(changes)) => return Ok(changes),
+            Ok(None) => tracing::warn!("the control topic was not read whole; its copy is used"),
+            Err(error) => tracing::warn!(%error, "the copy of the control topic is used"),
+        }
+        self.log.changes()
+    }
+
+    /// Refuses to run where no key would be known.
+    fn check_secret(&self, snapshot: &Snapshot) -> Result<(), ControlError> {
+        match snapshot.record(Kind::Setting, feed::HASH_KEY) {
+            Some(Record::Setting(setting)) if setting.value != self.hash_key.fingerprint() => {
+                Err(ControlError::OtherSecret)
+            }
+            _ => Ok(()),
+        }
     }
 }
 
@@ -149,15 +217,19 @@ struct Follower {
 }
 
 impl Follower {
-    fn start(mut reader: log::Reader, current: Arc<ArcSwap<Snapshot>>) -> io::Result<Self> {
+    fn start(mut feed: Feed, current: Arc<ArcSwap<Snapshot>>) -> io::Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = stop.clone();
         let follow = move || {
             let mut failing = false;
             while !stopped.load(Ordering::Relaxed) {
-                std::thread::park_timeout(POLL);
-                let mut changes = Vec::new();
-                let read = reader.read(|change| changes.push(change));
+                // A topic is waited for where it is read.
+                std::thread::park_timeout(match (&feed, failing) {
+                    (Feed::File(_), _) => POLL,
+                    (Feed::Topic(_), false) => Duration::ZERO,
+                    (Feed::Topic(_), true) => RETRY,
+                });
+                let (changes, read) = feed.news();
                 if !changes.is_empty() {
                     let mut next = Snapshot::clone(&current.load());
                     next.apply(changes);
@@ -202,22 +274,19 @@ impl Drop for Follower {
 
 #[cfg(test)]
 mod tests {
-    use super::record::{KeyRecord, Record};
+    use super::record::KeyRecord;
     use super::*;
 
     #[test]
     fn afollower_sees_what_is_appended() {
         let dir = tempfile::tempdir().unwrap();
-        let control = Control::open(dir.path(), None).unwrap();
+        let control = Control::open(dir.path(), None, None).unwrap();
         let handle = control.clone().follow().unwrap();
         let key = key::generate().unwrap();
         assert!(handle.authenticate(&key, 0).is_err());
         let hash = control.hash_key.hash(&key).unwrap();
         let record = KeyRecord::new(key::KeyId(1), hash, 1);
-        control
-            .log
-            .append(&Change::set(Record::Key(record)))
-            .unwrap();
+        control.append(&Change::set(Record::Key(record))).unwrap();
         let deadline = std::time::Instant::now() + Duration::from_secs(10);
         while handle.authenticate(&key, 0).is_err() {
             assert!(
@@ -236,7 +305,7 @@ mod tests {
         assert_eq!(fingerprint(&dirs[0]), fingerprint(&dirs[0]));
         assert_ne!(fingerprint(&dirs[0]), fingerprint(&dirs[1]));
         assert!(matches!(
-            Control::open(dirs[0].path(), Some("short")),
+            Control::open(dirs[0].path(), Some("short"), None),
             Err(ControlError::HashKey(HashKeyError::Short { bytes: 5 }))
         ));
     }
