@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use jiff::civil::Date;
 use weir_gateway::control::network::Network;
 use weir_gateway::control::record::{
     AccessRecord, BudgetRecord, Dimension, Kind, LimitRecord, Record, Role, Scope, TeamRecord, Usd,
@@ -74,6 +75,9 @@ pub(crate) enum Command {
     Tokens(TokensCommand),
     /// Bring teams, limits, budgets and access rules to what a file says.
     Apply(ApplyArgs),
+    /// Explain what models cost, or take in a newer price book.
+    #[command(subcommand)]
+    Prices(PricesCommand),
     /// Ask the store a question in SQL.
     Sql(SqlArgs),
     /// Prove that nothing stored is missing, doubled or changed.
@@ -686,6 +690,57 @@ pub(crate) struct CallsArgs {
     /// Print CSV with a line of names.
     #[arg(long)]
     pub(crate) csv: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum PricesCommand {
+    /// Explain which row of the price book applies to a model's calls, and why.
+    Show(ShowPriceArgs),
+    /// Bring a price book up to date with the Python package `genai-prices`.
+    ///
+    /// Needs Python 3 with venv and pip. What the package says becomes known today; a price that
+    /// changed without a date takes effect today. Rows from elsewhere stay.
+    Import(ImportPricesArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ShowPriceArgs {
+    /// Model, as its provider names it.
+    pub(crate) model: String,
+    /// Provider of the price book, or one of the configuration with a price of its own; all unless set.
+    #[arg(long)]
+    pub(crate) provider: Option<String>,
+    /// Day or instant of the call, as 2026-09-01 or 2026-09-01T08:00:00Z; now unless set.
+    #[arg(long)]
+    pub(crate) at: Option<String>,
+    /// Explain with what was known on that day; with everything known unless set.
+    #[arg(long, value_name = "DAY")]
+    pub(crate) known_on: Option<Date>,
+    /// Input tokens of the call: some prices depend on them.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) input_tokens: u64,
+    /// Service tier of the call; the standard one unless set.
+    #[arg(long, default_value = "")]
+    pub(crate) service_tier: String,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ImportPricesArgs {
+    /// Book to bring up to date; made from the built-in one if it is not there.
+    #[arg(default_value = "prices.csv")]
+    pub(crate) book: PathBuf,
+    /// Version of the package; the newest unless set.
+    #[arg(long, value_name = "VERSION")]
+    pub(crate) package_version: Option<String>,
+    /// Python that has the package, in place of an environment made for it.
+    #[arg(long)]
+    pub(crate) python: Option<PathBuf>,
+    /// Day from which on the new rows are known; today unless set.
+    #[arg(long, value_name = "DAY")]
+    pub(crate) known_from: Option<Date>,
 }
 
 #[derive(Debug, Subcommand)]

@@ -4,6 +4,7 @@
 //! wrong with it.
 
 mod check;
+mod prices;
 mod read;
 mod reference;
 
@@ -17,12 +18,15 @@ use anyhow::Context as _;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use weir_eventlog::{Durability, JournalOptions, KafkaOptions, WhenFull};
+use weir_gateway::ConfigProblem;
 use weir_gateway::config::{
     AliasConfig, BreakerSpec, ControlConfig, GatewayConfig, ProviderConfig,
 };
+use weir_schemas::prices::Book;
 use weir_schemas::table::TablePolicy;
 use weir_store::Store;
 
+use prices::{ExchangeRateConfig, PriceConfig, PricesConfig};
 pub(crate) use read::{Invalid, Loaded, load, load_settings, parse};
 
 /// The whole file.
@@ -38,6 +42,11 @@ pub(crate) struct Config {
     pub(crate) providers: Vec<ProviderConfig>,
     #[serde(rename = "alias")]
     pub(crate) aliases: Vec<AliasConfig>,
+    pub(crate) prices: PricesConfig,
+    #[serde(rename = "price")]
+    pub(crate) own_prices: Vec<PriceConfig>,
+    #[serde(rename = "exchange_rate")]
+    pub(crate) exchange_rates: Vec<ExchangeRateConfig>,
 }
 
 /// `[eventlog]`: the journal on disk, and Kafka behind it.
@@ -197,6 +206,11 @@ pub(crate) enum StoreKind {
 }
 
 impl Config {
+    /// The price book with the configuration's own prices in it, or all that is wrong with them.
+    pub(crate) fn price_book(&self) -> Result<Book, Vec<ConfigProblem>> {
+        prices::book(&self.prices, &self.own_prices, &self.exchange_rates)
+    }
+
     /// Sections that take effect at the next start, and are not the same.
     pub(crate) fn sections_unlike(&self, other: &Self) -> Vec<&'static str> {
         let pairs: [(&str, [&dyn fmt::Debug; 2]); 5] = [

@@ -73,8 +73,19 @@ mod tests {
         collect_settings(&schema, &mut settings);
         assert!(settings.len() > 40, "{settings:?}");
         let sections = [
-            "gateway", "control", "eventlog", "store", "provider", "alias", "timeouts", "retry",
-            "routing", "breaker", "table",
+            "gateway",
+            "control",
+            "eventlog",
+            "store",
+            "provider",
+            "alias",
+            "timeouts",
+            "retry",
+            "routing",
+            "breaker",
+            "table",
+            "price",
+            "exchange_rate",
         ];
         let missing: Vec<&String> = settings
             .iter()

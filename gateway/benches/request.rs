@@ -19,6 +19,7 @@ use weir_gateway::control::record::{Change, KeyRecord, Record};
 use weir_gateway::control::{Control, key};
 use weir_gateway::{Directory, GatewayHandle, GatewayOptions};
 use weir_loadtest::mock::{MockOptions, MockProvider};
+use weir_schemas::prices::Book;
 
 /// A connection that sends the same request again and again.
 struct Caller {
@@ -114,7 +115,14 @@ fn gateway(dir: &std::path::Path, upstream: &str) -> (GatewayHandle, String) {
             threads: std::num::NonZeroUsize::new(1),
             ..GatewayConfig::default()
         },
-        directory: Directory::build(&[provider], &[alias], BreakerSpec::default(), None).unwrap(),
+        directory: Directory::build(
+            &[provider],
+            &[alias],
+            BreakerSpec::default(),
+            &Book::built_in().unwrap(),
+            None,
+        )
+        .unwrap(),
         control: control.follow().unwrap(),
         spend_dir: dir.join("spend"),
         journal: Journal::open(JournalOptions::new(dir.join("journal"))).unwrap(),

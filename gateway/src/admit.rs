@@ -13,6 +13,7 @@ use weir_limits::{
     Actual, Amount, BudgetSpec, Class, Crossing, HEARING_US, Permit, Purse, Reading, Unit,
 };
 use weir_schemas::event::Event;
+use weir_schemas::{PicoUsd, Usage};
 
 use crate::control::Identity;
 use crate::control::change::{Act, control_event};
@@ -58,8 +59,9 @@ impl Account {
 /// What a request may come to use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Estimate {
-    pub(crate) tokens: u64,
-    pub(crate) pico_usd: Amount,
+    input_tokens: u64,
+    output_tokens: u64,
+    pico_usd: Amount,
 }
 
 impl Estimate {
@@ -73,19 +75,37 @@ impl Estimate {
             }
         };
         let output_tokens = facts.max_output_tokens.unwrap_or(output_tokens_assumed);
-        let tokens = facts
-            .prompt_bytes
-            .div_ceil(BYTES_PER_TOKEN)
-            .saturating_add(output_tokens.saturating_mul(answers));
         Self {
-            tokens,
+            input_tokens: facts.prompt_bytes.div_ceil(BYTES_PER_TOKEN),
+            output_tokens: output_tokens.saturating_mul(answers),
             pico_usd: 0,
         }
     }
 
+    /// Adds what it may cost, if a budget in money asks for that.
+    pub(crate) fn priced(self, identity: &Identity, price: impl FnOnce(&Usage) -> PicoUsd) -> Self {
+        let budgets = &identity.policy().budgets;
+        if budgets.iter().all(|it| it.spec.unit != Unit::PicoUsd) {
+            return self;
+        }
+        let PicoUsd(cost) = price(&Usage {
+            input_tokens: Some(self.input_tokens),
+            output_tokens: Some(self.output_tokens),
+            ..Usage::default()
+        });
+        Self {
+            pico_usd: Amount::from(cost.unsigned_abs()),
+            ..self
+        }
+    }
+
+    fn tokens(&self) -> u64 {
+        self.input_tokens.saturating_add(self.output_tokens)
+    }
+
     fn in_unit(&self, unit: Unit) -> Amount {
         match unit {
-            Unit::Tokens => Amount::from(self.tokens),
+            Unit::Tokens => Amount::from(self.tokens()),
             Unit::PicoUsd => self.pico_usd,
         }
     }
@@ -165,7 +185,7 @@ impl Taking<'_> {
             }
         }
         if let Some(spec) = &limit.tokens {
-            let tokens = self.estimate.tokens;
+            let tokens = self.estimate.tokens();
             let taken =
                 self.permit
                     .take_tokens(&counter.tokens, spec, self.class, tokens, self.now_us);
@@ -258,7 +278,7 @@ pub(crate) fn actual(trail: &Trail) -> Actual {
     let tokens = usage.input_tokens.unwrap_or(0) + usage.output_tokens.unwrap_or(0);
     Actual {
         tokens,
-        pico_usd: 0,
+        pico_usd: Amount::from(trail.cost().map_or(0, |cost| cost.0.unsigned_abs())),
         at_ms: trail.arrived.unix_ms(),
     }
 }
@@ -504,7 +524,7 @@ mod tests {
         let tokens = |api, body: &str| {
             let facts = weir_dialects::inspect(api, body.as_bytes()).unwrap();
             let prompt = facts.prompt_bytes.div_ceil(BYTES_PER_TOKEN);
-            Estimate::of(api, &facts, 100).tokens - prompt
+            Estimate::of(api, &facts, 100).tokens() - prompt
         };
         let chat = ClientApi::ChatCompletions;
         assert_eq!(
@@ -518,6 +538,6 @@ mod tests {
         );
         let greedy = r#"{"model":"m","messages":[],"max_tokens":18446744073709551615,"n":99}"#;
         let facts = weir_dialects::inspect(chat, greedy.as_bytes()).unwrap();
-        assert_eq!(Estimate::of(chat, &facts, 100).tokens, u64::MAX);
+        assert_eq!(Estimate::of(chat, &facts, 100).tokens(), u64::MAX);
     }
 }

@@ -122,6 +122,9 @@ pub struct ProviderConfig {
     /// Region of the deployment, for the events.
     #[serde(default)]
     pub region: Option<String>,
+    /// Providers of the price book whose prices hold here, in order; the dialect's own unless set.
+    #[serde(default)]
+    pub prices: Option<Vec<String>>,
     /// PEM file with the certificate authorities to trust instead of the built-in ones.
     #[serde(default)]
     pub ca_file: Option<PathBuf>,

@@ -9,13 +9,18 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use http::uri::Scheme;
 use http::{HeaderName, HeaderValue, Uri};
+use jiff::Timestamp;
+use jiff::civil::Date;
 use rustls::pki_types::ServerName;
 use weir_dialects::{UpstreamErrorFacts, Vendor, vendors};
 use weir_routing::{
-    Alias, AliasSpec, BreakerSpec, DeploymentId, DeploymentSpec, HealthSnapshot, Routes,
+    Alias, AliasSpec, BreakerSpec, DeploymentId, DeploymentSpec, HealthSnapshot, PriceSpec, Routes,
     RoutesSpec, ShadowSpec, TargetSpec,
 };
+use weir_schemas::prices::{Book, Call, Prices, providers_of};
+use weir_schemas::{PicoUsd, Usage};
 
+use crate::clock::Moment;
 use crate::config::{AliasConfig, ProviderConfig, ShadowConfig, StickyConfig, TimeoutConfig};
 use crate::upstream::{Endpoint, EndpointTls, client_config};
 
@@ -51,6 +56,8 @@ pub(crate) struct Deployment {
     pub(crate) name: String,
     pub(crate) model: String,
     pub(crate) provider: Arc<Provider>,
+    /// What its calls are charged by. Without it they are unpriced.
+    pub(crate) prices: Option<Prices>,
     /// Header that shows the provider's key.
     pub(crate) auth: Option<(HeaderName, HeaderValue)>,
     /// Which of the provider's keys it is, for the events.
@@ -64,6 +71,8 @@ pub(crate) struct Deployment {
 pub(crate) struct Provider {
     pub(crate) name: String,
     pub(crate) region: Option<String>,
+    /// Where the price book is looked into.
+    price_providers: Option<Vec<String>>,
     pub(crate) vendor: &'static Vendor,
     pub(crate) endpoint: Endpoint,
     /// Value of the `host` header.
@@ -74,6 +83,16 @@ pub(crate) struct Provider {
 }
 
 impl Deployment {
+    /// What usage costs here, and the version of the row of the price book that says so.
+    pub(crate) fn charge(&self, usage: &Usage, at_us: u64) -> Option<(PicoUsd, Arc<str>)> {
+        let call = Call {
+            at: Timestamp::from_microsecond(i64::try_from(at_us).ok()?).ok()?,
+            input_tokens: usage.input_tokens.unwrap_or(0),
+            service_tier: "",
+        };
+        self.prices.as_ref()?.charge(call, usage).ok()
+    }
+
     /// Takes this deployment's key out of what its provider said: some repeat it.
     pub(crate) fn redact(&self, said: &mut UpstreamErrorFacts) {
         let shown = self
@@ -86,6 +105,24 @@ impl Deployment {
     }
 }
 
+impl Provider {
+    /// The prices of a model, with all that is known of them now.
+    fn prices(&self, book: &Book, model: &str) -> Option<Prices> {
+        match &self.price_providers {
+            Some(places) => book.find(
+                &self.name,
+                places.iter().map(String::as_str),
+                model,
+                Date::MAX,
+            ),
+            None => {
+                let places = providers_of(self.vendor.name);
+                book.find(&self.name, places.iter().copied(), model, Date::MAX)
+            }
+        }
+    }
+}
+
 impl Directory {
     /// Checks everything, and reports every problem at once. Deployments that were there `before`
     /// keep what is known about their health.
@@ -93,11 +130,12 @@ impl Directory {
         providers: &[ProviderConfig],
         aliases: &[AliasConfig],
         breaker: BreakerSpec,
+        book: &Book,
         before: Option<&Self>,
     ) -> Result<Self, Vec<ConfigProblem>> {
         let mut problems = Vec::new();
         let providers = build_providers(providers, &mut problems);
-        let mut deployments = Deployments::default();
+        let mut deployments = Deployments::new(book);
         let habits = aliases.iter().map(Habits::from).collect();
         let aliases: Vec<AliasSpec> = aliases
             .iter()
@@ -164,6 +202,15 @@ impl Directory {
     ) -> impl Iterator<Item = (&Deployment, HealthSnapshot)> {
         let ids = self.routes.ids();
         ids.map(move |id| (&**self.deployment(id), self.routes.health(id, now_us)))
+    }
+
+    /// The most that usage may cost at any of an alias's targets that has a price.
+    pub(crate) fn dearest(&self, alias: &Alias, usage: &Usage, now_us: u64) -> PicoUsd {
+        let costs = alias.targets().iter().filter_map(|target| {
+            let deployment = self.deployment(target.deployment);
+            Some(deployment.charge(usage, now_us)?.0)
+        });
+        costs.max().unwrap_or_default()
     }
 
     /// The aliases, in the order of the configuration.
@@ -286,6 +333,7 @@ fn build_provider(config: &ProviderConfig) -> Result<Provider, (&'static str, St
     Ok(Provider {
         name: config.name.clone(),
         region: config.region.clone(),
+        price_providers: config.prices.clone(),
         vendor,
         endpoint: Endpoint {
             id: next_endpoint_id(),
@@ -309,13 +357,21 @@ fn next_endpoint_id() -> u64 {
 }
 
 /// The deployments that the aliases name, each once.
-#[derive(Default)]
-struct Deployments {
+struct Deployments<'a> {
+    book: &'a Book,
     specs: Vec<DeploymentSpec>,
     built: Vec<Arc<Deployment>>,
 }
 
-impl Deployments {
+impl<'a> Deployments<'a> {
+    fn new(book: &'a Book) -> Self {
+        Self {
+            book,
+            specs: Vec::new(),
+            built: Vec::new(),
+        }
+    }
+
     /// One deployment per key of the provider; one without a key if it has none.
     fn add(
         &mut self,
@@ -352,17 +408,19 @@ impl Deployments {
         let key_name = auth
             .as_ref()
             .map(|_| format!("{}#{}", provider.name, number + 1));
+        let prices = provider.prices(self.book, model);
         self.specs.push(DeploymentSpec {
             name: name.clone(),
             provider: provider.name.clone(),
             model: model.to_owned(),
             key: key_name.clone().unwrap_or_default(),
             context_window_tokens,
-            price: None,
+            price: prices.as_ref().and_then(price_per_token),
         });
         self.built.push(Arc::new(Deployment {
             name,
             model: model.to_owned(),
+            prices,
             provider: provider.clone(),
             key_name,
             auth,
@@ -372,15 +430,41 @@ impl Deployments {
     }
 }
 
+/// What a token costs now, for routing by cost until real costs are measured.
+fn price_per_token(prices: &Prices) -> Option<PriceSpec> {
+    let now = i64::try_from(Moment::now().unix_us).ok()?;
+    let call = Call {
+        at: Timestamp::from_microsecond(now).ok()?,
+        input_tokens: 0,
+        service_tier: "",
+    };
+    let million = |usage: &Usage| {
+        let (PicoUsd(cost), _) = prices.charge(call, usage).ok()?;
+        Some(cost.unsigned_abs() / 1_000_000)
+    };
+    Some(PriceSpec {
+        input_picousd: million(&Usage {
+            input_tokens: Some(1_000_000),
+            ..Usage::default()
+        })?,
+        // Embeddings have no output, and no price for it.
+        output_picousd: million(&Usage {
+            output_tokens: Some(1_000_000),
+            ..Usage::default()
+        })
+        .unwrap_or(0),
+    })
+}
+
 /// Puts one alias together, and says what of it does not fit.
-struct AliasBuilder<'a> {
+struct AliasBuilder<'a, 'b> {
     path: String,
     providers: &'a HashMap<String, BuiltProvider>,
-    deployments: &'a mut Deployments,
+    deployments: &'a mut Deployments<'b>,
     problems: &'a mut Vec<ConfigProblem>,
 }
 
-impl AliasBuilder<'_> {
+impl AliasBuilder<'_, '_> {
     fn build(mut self, alias: &AliasConfig) -> AliasSpec {
         let mut targets = Vec::new();
         for (number, target) in alias.targets.iter().enumerate() {

@@ -46,6 +46,7 @@ impl Exchange {
     pub(crate) fn finish(&mut self) -> Result<Appended, AppendError> {
         self.finished = true;
         self.trail.drop_spare();
+        self.trail.price();
         let telemetry = &self.worker.shared.telemetry;
         telemetry.in_flight.dec();
         telemetry.count(&self.trail);

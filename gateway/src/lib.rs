@@ -11,6 +11,7 @@ mod admin;
 mod admit;
 mod affinity;
 mod attempt;
+mod charge;
 mod clock;
 pub mod config;
 pub mod control;

@@ -130,7 +130,10 @@ async fn forward(
     let directory = shared.directory.load_full();
     let alias = resolve(&directory, &identity, &facts.model)?;
 
-    admit(exchange, api, &identity, &head.headers, &facts)?;
+    let now_us = Moment::now().unix_us;
+    let estimate = Estimate::of(api, &facts, shared.config.output_tokens_assumed)
+        .priced(&identity, |usage| directory.dearest(alias, usage, now_us));
+    admit(exchange, api, &identity, &head.headers, &facts, &estimate)?;
 
     let request_id = exchange.trail.request_id.to_string();
     let request = ClientRequest {
@@ -251,8 +254,8 @@ fn admit(
     identity: &Identity,
     headers: &HeaderMap,
     facts: &RequestFacts,
+    estimate: &Estimate,
 ) -> Result<(), Refusal> {
-    let shared = &exchange.worker.shared;
     exchange.trail.labels.add_body(facts);
     let customer = exchange.trail.labels.customer.as_deref();
     let subject = identity.subject(&facts.model, facts.user.as_deref(), customer);
@@ -260,7 +263,7 @@ fn admit(
         identity,
         &subject,
         class(identity, headers),
-        &Estimate::of(api, facts, shared.config.output_tokens_assumed),
+        estimate,
         api.family(),
         Moment::now().unix_us,
     )?;

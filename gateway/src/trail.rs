@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use weir_dialects::{FinishReason, ResponseFacts};
 use weir_schemas::event::{AttemptFinished, Caller, Candidate, Event, RequestFinished};
-use weir_schemas::{PicoUsd, RequestId, StreamId, Usage, UsageSource};
+use weir_schemas::{RequestId, StreamId, Usage, UsageSource};
 
+use crate::charge::Charge;
 use crate::clock::{Moment, micros};
 use crate::control::Identity;
 use crate::control::policy::Subject;
@@ -104,6 +105,7 @@ pub(crate) struct AttemptTrail {
     pub(crate) finish_reason: Option<&'static str>,
     pub(crate) usage: Usage,
     pub(crate) usage_source: UsageSource,
+    pub(crate) charge: Charge,
 }
 
 impl AttemptTrail {
@@ -138,6 +140,7 @@ impl AttemptTrail {
             finish_reason: None,
             usage: Usage::default(),
             usage_source: UsageSource::None,
+            charge: Charge::default(),
         }
     }
 
@@ -352,9 +355,9 @@ impl Trail {
             usage_source: delivered
                 .map_or(UsageSource::None, |a| a.usage_source)
                 .as_str(),
-            cost_pico_usd: None::<PicoUsd>,
-            waste_pico_usd: None,
-            price_version: None,
+            cost_pico_usd: self.cost(),
+            waste_pico_usd: Some(self.waste()),
+            price_version: delivered.and_then(|attempt| attempt.charge.price_version.as_deref()),
             queue_us: 0,
             overhead_us: self.overhead_us().unwrap_or(total_us),
             ttft_us: self.ttft_us,
@@ -409,8 +412,8 @@ impl Trail {
             response_bytes: attempt.response_bytes,
             usage: attempt.usage,
             usage_source: attempt.usage_source.as_str(),
-            cost_pico_usd: None,
-            price_version: None,
+            cost_pico_usd: attempt.charge.cost,
+            price_version: attempt.charge.price_version.as_deref(),
             connect_us: attempt.connect_us,
             headers_us: attempt.headers_us,
             ttft_us: attempt.ttft_us,

@@ -13,6 +13,7 @@ pub mod codec;
 pub mod event;
 pub mod ids;
 pub mod money;
+pub mod prices;
 pub mod table;
 pub mod usage;
 

@@ -62,11 +62,26 @@ const USERS: [User; 4] = [
 
 /// Aliases, and the deployments that each leads to, in order.
 const ALIASES: [(&str, [&str; 2]); 5] = [
-    ("fast-chat", ["mock-fast/small", "mock-steady/small"]),
-    ("code-reasoner", ["mock-steady/coder", "mock-fast/coder"]),
-    ("long-context", ["mock-steady/long", "mock-fast/long"]),
-    ("zh-business", ["mock-fast/zh", "mock-steady/zh"]),
-    (EMBEDDINGS, ["mock-steady/embedding", "mock-fast/embedding"]),
+    (
+        "fast-chat",
+        ["mock-fast/gpt-4o-mini", "mock-steady/gpt-4o-mini"],
+    ),
+    (
+        "code-reasoner",
+        ["mock-steady/o4-mini", "mock-fast/o4-mini"],
+    ),
+    ("long-context", ["mock-steady/gpt-4.1", "mock-fast/gpt-4.1"]),
+    (
+        "zh-business",
+        ["mock-fast/deepseek-chat", "mock-steady/deepseek-chat"],
+    ),
+    (
+        EMBEDDINGS,
+        [
+            "mock-steady/text-embedding-3-small",
+            "mock-fast/text-embedding-3-small",
+        ],
+    ),
 ];
 const EMBEDDINGS: &str = "embeddings";
 
@@ -121,7 +136,11 @@ impl Demo {
             ..settings(cli)?
         };
         let breaker = config.routing.breaker;
-        let directory = Directory::build(&config.providers, &config.aliases, breaker, None)
+        let directory = config
+            .price_book()
+            .and_then(|book| {
+                Directory::build(&config.providers, &config.aliases, breaker, &book, None)
+            })
             .map_err(|problems| anyhow!("the demo's own configuration: {problems:?}"))?;
         Ok(Loaded { config, directory })
     }
@@ -180,6 +199,8 @@ fn provider(mock: &MockHandle) -> ProviderConfig {
         base_url: mock.base_url(),
         keys: Vec::new(),
         region: None,
+        // The models' names are real, so that there is a bill to look at.
+        prices: Some(vec!["openai".into(), "deepseek".into()]),
         ca_file: None,
         timeouts: Default::default(),
     }

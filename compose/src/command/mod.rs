@@ -8,6 +8,7 @@ mod desk;
 mod doctor;
 mod keys;
 mod mock_provider;
+mod prices;
 mod routes;
 mod rules;
 mod serve;
@@ -35,6 +36,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Access(command) => rules::run(&cli, command),
         Command::Tokens(command) => rules::tokens(&cli, command),
         Command::Apply(args) => rules::apply(&cli, args),
+        Command::Prices(command) => prices::run(&cli, command),
         Command::Sql(args) => sql::run(&cli, args),
         Command::Routes(command) => routes::run(&cli, command),
         Command::Audit(command) => audit::run(&cli, command),

@@ -10,6 +10,7 @@ use serde::{Deserialize as _, Serialize};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 use weir_gateway::{ConfigProblem, Directory};
+use weir_schemas::prices::Book;
 
 use super::Config;
 use super::check::check;
@@ -93,8 +94,14 @@ pub(crate) fn parse(
     let file = Source { name, text: source };
     let mut table = file.table()?;
     let (mut config, mut problems) = file.config(&mut table)?;
+    let (book, wrong_prices) = match config.price_book() {
+        Ok(book) => (book, Vec::new()),
+        Err(problems) => (Book::default(), problems),
+    };
+    problems.extend(placed(&table, wrong_prices));
     let breaker = config.routing.breaker;
-    let directory = match Directory::build(&config.providers, &config.aliases, breaker, before) {
+    let built = Directory::build(&config.providers, &config.aliases, breaker, &book, before);
+    let directory = match built {
         Ok(directory) if problems.is_empty() => {
             forget_keys(&mut config);
             return Ok(Loaded { config, directory });

@@ -1,0 +1,206 @@
+//! `weir prices`: the price book that calls are charged by.
+
+mod import;
+
+use std::io::Write as _;
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::{Context as _, anyhow, bail};
+use jiff::Timestamp;
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+use serde_json::{Value, json};
+use weir_schemas::prices::{Call, Prices, Row, Unit};
+
+use crate::cli::{Cli, PricesCommand, ShowPriceArgs};
+use crate::command::settings;
+use crate::parts::unix_ms;
+
+pub(crate) fn run(cli: &Cli, command: &PricesCommand) -> anyhow::Result<ExitCode> {
+    match command {
+        PricesCommand::Show(args) => show(cli, args),
+        PricesCommand::Import(args) => import::run(args),
+    }
+}
+
+pub(crate) fn today() -> Date {
+    let now = i64::try_from(unix_ms())
+        .ok()
+        .and_then(|ms| Timestamp::from_millisecond(ms).ok());
+    now.unwrap_or(Timestamp::UNIX_EPOCH)
+        .to_zoned(TimeZone::UTC)
+        .date()
+}
+
+/// Explains what a model costs: which row applies, and which others there are.
+fn show(cli: &Cli, args: &ShowPriceArgs) -> anyhow::Result<ExitCode> {
+    let config = settings(cli)?;
+    let book = config.price_book().map_err(|problems| {
+        let said = problems
+            .iter()
+            .map(|problem| format!("{}: {}", problem.path, problem.message));
+        anyhow!("{}", said.collect::<Vec<_>>().join("\n"))
+    })?;
+    let at = instant(args.at.as_deref())?;
+    let known_on = args.known_on.unwrap_or_else(today);
+    let providers = match &args.provider {
+        Some(provider) => vec![provider.as_str()],
+        None => book.providers_with(&args.model),
+    };
+    let found: Vec<(&str, Prices)> = providers
+        .iter()
+        .filter_map(|provider| {
+            Some((
+                *provider,
+                book.find(provider, [*provider], &args.model, known_on)?,
+            ))
+        })
+        .collect();
+    if found.is_empty() {
+        let of = args
+            .provider
+            .as_ref()
+            .map(|name| format!(" of provider {name}"))
+            .unwrap_or_default();
+        bail!(
+            "there is no price for \"{}\"{of}, as known on {known_on}: its calls are unpriced (cost_usd is NULL). \
+             Add a [[price]] to the configuration, or take a newer book with `weir prices import`",
+            args.model
+        );
+    }
+    let call = Call {
+        at,
+        input_tokens: args.input_tokens,
+        service_tier: &args.service_tier,
+    };
+    let mut out = std::io::stdout();
+    if args.json {
+        let shown: Vec<Value> = found
+            .iter()
+            .map(|(provider, prices)| shown(provider, prices, call))
+            .collect();
+        writeln!(out, "{}", Value::Array(shown))?;
+    } else {
+        for (provider, prices) in &found {
+            explain(&mut out, provider, &args.model, prices, call)?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A day or an instant; now if absent.
+pub(crate) fn instant(text: Option<&str>) -> anyhow::Result<Timestamp> {
+    let Some(text) = text else {
+        return Ok(Timestamp::from_millisecond(i64::try_from(unix_ms())?)?);
+    };
+    if let Ok(day) = text.parse::<Date>() {
+        return Ok(day.to_zoned(TimeZone::UTC)?.timestamp());
+    }
+    text.parse().with_context(|| {
+        format!("\"{text}\" is neither a day (2026-09-01) nor an instant (2026-09-01T08:00:00Z)")
+    })
+}
+
+fn shown(provider: &str, prices: &Prices, call: Call<'_>) -> Value {
+    let applies = prices.row(call).map(|(_, version)| version.clone());
+    let rows: Vec<Value> = prices
+        .rows()
+        .map(|(row, version)| {
+            let units: serde_json::Map<String, Value> = Unit::ALL
+                .iter()
+                .filter_map(|unit| {
+                    Some((
+                        unit.as_str().to_owned(),
+                        json!(row.price(*unit)?.to_string()),
+                    ))
+                })
+                .collect();
+            let day = |day: Option<Date>| day.map(|day| day.to_string());
+            let per_usd = prices.per_usd(&row.currency, call.at).ok();
+            json!({
+                "applies": applies.as_ref() == Some(version),
+                "price_version": &**version,
+                "model": row.model,
+                "currency": row.currency,
+                "prices": units,
+                "per_usd": per_usd.map(|rate| rate.to_string()),
+                "effective_from": day(row.effective_from),
+                "effective_until": day(row.effective_until),
+                "known_from": row.known_from.to_string(),
+                "over_input_tokens": row.over_input_tokens,
+                "service_tier": row.service_tier,
+                "source": row.source,
+            })
+        })
+        .collect();
+    json!({ "provider": provider, "at": call.at.to_string(), "rows": rows })
+}
+
+fn explain(
+    out: &mut impl std::io::Write,
+    provider: &str,
+    model: &str,
+    prices: &Prices,
+    call: Call<'_>,
+) -> anyhow::Result<()> {
+    let applies = prices.row(call).map(|(_, version)| version.clone());
+    writeln!(out, "{model} at {provider}, a call on {}:", call.at)?;
+    match &applies {
+        Some(version) => writeln!(
+            out,
+            "  {version} applies: of the rows whose conditions hold, the last one counts"
+        )?,
+        None => writeln!(out, "  no row applies: such calls are unpriced")?,
+    }
+    for (row, version) in prices.rows() {
+        let mark = if applies.as_ref() == Some(version) {
+            "->"
+        } else {
+            "  "
+        };
+        writeln!(out, "{mark} {}", conditions(row))?;
+        let units: Vec<String> = Unit::ALL
+            .iter()
+            .filter_map(|unit| Some(format!("{} {}", unit.as_str(), row.price(*unit)?)))
+            .collect();
+        writeln!(
+            out,
+            "     {} per million tokens: {}",
+            row.currency,
+            units.join(", ")
+        )?;
+        if row.currency != "USD" {
+            match prices.per_usd(&row.currency, call.at) {
+                Ok(rate) => writeln!(out, "     1 USD = {rate} {}", row.currency)?,
+                Err(error) => writeln!(out, "     {error}: unpriced; add an [[exchange_rate]]")?,
+            }
+        }
+        writeln!(out, "     source: {}", row.source)?;
+    }
+    Ok(())
+}
+
+fn conditions(row: &Row) -> String {
+    let mut text = match (row.effective_from, row.effective_until) {
+        (None, None) => "always".to_owned(),
+        (Some(from), None) => format!("from {from} on"),
+        (None, Some(until)) => format!("until {until}"),
+        (Some(from), Some(until)) => format!("from {from} until {until}"),
+    };
+    if let Some(hours) = row.hours {
+        text += &format!(", {}–{} UTC", hours.from, hours.until);
+    }
+    if row.over_input_tokens > 0 {
+        text += &format!(", over {} input tokens", row.over_input_tokens);
+    }
+    if !row.service_tier.is_empty() {
+        text += &format!(", service tier {}", row.service_tier);
+    }
+    text + &format!(" (known since {})", row.known_from)
+}
+
+/// Reads a book from a file.
+pub(crate) fn read(path: &Path) -> anyhow::Result<String> {
+    std::fs::read_to_string(path).with_context(|| format!("read the price book {}", path.display()))
+}

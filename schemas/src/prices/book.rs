@@ -1,0 +1,289 @@
+//! The rows of a book, and the search for the ones that apply.
+
+use std::fmt;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+
+use super::row::{BadField, COLUMNS};
+use super::{Amount, Row, Unpriced};
+use crate::{PicoUsd, Usage};
+
+/// A book or a list of exchange rates that cannot be read.
+#[derive(Debug, thiserror::Error)]
+#[error("{place}: {message}")]
+pub struct BookError {
+    /// Line, and column where one is at fault.
+    pub place: String,
+    pub message: String,
+}
+
+/// What one US dollar was worth in a currency, from a day on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExchangeRate {
+    pub currency: String,
+    pub day: Date,
+    pub per_usd: Amount,
+    pub source: String,
+}
+
+/// Rows in their order. Of those that apply to a call, the last one counts.
+#[derive(Clone, Debug, Default)]
+pub struct Book {
+    rows: Vec<Arc<Row>>,
+    /// Prices of one's own, which go before all others. Their provider is one of the configuration.
+    own: Vec<Arc<Row>>,
+    rates: Arc<Vec<ExchangeRate>>,
+}
+
+/// Where the book looks for the prices of a dialect's providers, unless the configuration says so.
+#[must_use]
+pub fn providers_of(dialect: &str) -> &'static [&'static str] {
+    match dialect {
+        "openai" | "openai-responses" => &["openai"],
+        "anthropic" => &["anthropic"],
+        "gemini" => &["google"],
+        "azure" => &["azure", "openai"],
+        "deepseek" => &["deepseek"],
+        "kimi" => &["moonshotai"],
+        "glm" => &["zhipuai", "zai"],
+        "doubao" => &["doubao"],
+        "openrouter" => &["openrouter"],
+        "mistral" => &["mistral"],
+        "groq" => &["groq"],
+        "xai" => &["x-ai"],
+        "together" => &["together"],
+        _ => &[],
+    }
+}
+
+/// The rows of one model at one provider.
+#[derive(Clone, Debug, Default)]
+pub struct Prices {
+    /// Each with what events call it.
+    rows: Vec<(Arc<Row>, Arc<str>)>,
+    rates: Arc<Vec<ExchangeRate>>,
+}
+
+/// What is asked about a call to choose its row.
+#[derive(Clone, Copy, Debug)]
+pub struct Call<'a> {
+    pub at: Timestamp,
+    pub input_tokens: u64,
+    /// As the provider reported it; empty = standard.
+    pub service_tier: &'a str,
+}
+
+impl Book {
+    /// Reads a book (CSV with a head line) and its exchange rates.
+    pub fn read(rows: &str, rates: &str) -> Result<Self, BookError> {
+        Ok(Self {
+            rows: read_rows(rows)?,
+            own: Vec::new(),
+            rates: Arc::new(read_rates(rates)?),
+        })
+    }
+
+    /// The book that Weir brings along.
+    pub fn built_in() -> Result<Self, BookError> {
+        Self::read(super::BUILT_IN, super::BUILT_IN_RATES)
+    }
+
+    #[must_use]
+    pub fn rows(&self) -> &[Arc<Row>] {
+        &self.rows
+    }
+
+    /// Adds rows behind those that are there.
+    pub fn add(&mut self, rows: impl IntoIterator<Item = Row>) {
+        self.rows.extend(rows.into_iter().map(Arc::new));
+    }
+
+    /// Adds prices of one's own, which go before the book's.
+    pub fn add_own(&mut self, rows: impl IntoIterator<Item = Row>) {
+        self.own.extend(rows.into_iter().map(Arc::new));
+    }
+
+    /// Adds exchange rates. Of two for one day the one added later counts.
+    pub fn add_rates(&mut self, rates: impl IntoIterator<Item = ExchangeRate>) {
+        Arc::make_mut(&mut self.rates).extend(rates);
+    }
+
+    /// The rows of a model as known on a day: one's own for the provider of that `name`, or those of
+    /// the first of the book's `providers` that knows the model.
+    #[must_use]
+    pub fn find<'a>(
+        &self,
+        name: &str,
+        providers: impl IntoIterator<Item = &'a str>,
+        model: &str,
+        known_on: Date,
+    ) -> Option<Prices> {
+        let of_book = |provider| find_in(&self.rows, provider, model, known_on);
+        let rows = find_in(&self.own, name, model, known_on)
+            .or_else(|| providers.into_iter().find_map(of_book))?;
+        let named = |row: &Arc<Row>| (row.clone(), row.version().into());
+        Some(Prices {
+            rows: rows.into_iter().map(named).collect(),
+            rates: self.rates.clone(),
+        })
+    }
+
+    /// The providers that have rows for a model: one's own first, then the book's.
+    #[must_use]
+    pub fn providers_with(&self, model: &str) -> Vec<&str> {
+        let mut providers = Vec::new();
+        for row in self.own.iter().chain(&self.rows) {
+            if !providers.contains(&row.provider.as_str()) && row.is_for(model) {
+                providers.push(row.provider.as_str());
+            }
+        }
+        providers
+    }
+
+    /// Writes the rows as a book.
+    #[must_use]
+    pub fn to_csv(&self) -> String {
+        let mut writer = csv::Writer::from_writer(Vec::new());
+        let lines = std::iter::once(COLUMNS.map(String::from).to_vec())
+            .chain(self.rows.iter().map(|row| row.fields()));
+        for line in lines {
+            // Writing to memory does not fail.
+            if writer.write_record(&line).is_err() {
+                break;
+            }
+        }
+        String::from_utf8(writer.into_inner().unwrap_or_default()).unwrap_or_default()
+    }
+}
+
+impl Prices {
+    /// The rows, in their order, with what events call them.
+    pub fn rows(&self) -> impl Iterator<Item = (&Row, &Arc<str>)> {
+        self.rows.iter().map(|(row, version)| (&**row, version))
+    }
+
+    /// The row that applies to a call.
+    #[must_use]
+    pub fn row(&self, call: Call<'_>) -> Option<(&Row, &Arc<str>)> {
+        let now = call.at.to_zoned(TimeZone::UTC);
+        let (day, time) = (now.date(), now.time());
+        let tier = match call.service_tier {
+            "standard" | "default" | "auto" => "",
+            tier => tier,
+        };
+        let applies = |row: &Row| {
+            row.effective_from.is_none_or(|from| from <= day)
+                && row.effective_until.is_none_or(|until| day < until)
+                && row.hours.is_none_or(|hours| hours.contain(time))
+                && (row.over_input_tokens == 0 || call.input_tokens > row.over_input_tokens)
+                && row.service_tier == tier
+        };
+        self.rows
+            .iter()
+            .rev()
+            .find(|(row, _)| applies(row))
+            .map(|(row, version)| (&**row, version))
+    }
+
+    /// What a call costs, and the version of the row that says so.
+    pub fn charge(&self, call: Call<'_>, usage: &Usage) -> Result<(PicoUsd, Arc<str>), Unpriced> {
+        let (row, version) = self.row(call).ok_or(Unpriced::NoRow)?;
+        let per_usd = self.per_usd(&row.currency, call.at)?;
+        Ok((row.charge(usage, per_usd)?, version.clone()))
+    }
+
+    /// What one dollar was in a currency on the day of a call: the latest rate up to it.
+    pub fn per_usd(&self, currency: &str, at: Timestamp) -> Result<Amount, Unpriced> {
+        if currency == "USD" {
+            return Ok(Amount::ONE);
+        }
+        let day = at.to_zoned(TimeZone::UTC).date();
+        self.rates
+            .iter()
+            .filter(|rate| rate.currency == currency && rate.day <= day)
+            // Of equals the last one.
+            .max_by_key(|rate| rate.day)
+            .map(|rate| rate.per_usd)
+            .ok_or_else(|| Unpriced::NoRate(currency.to_owned()))
+    }
+}
+
+/// The latest generation of the first model at a provider that goes by a name.
+fn find_in<'a>(
+    rows: &'a [Arc<Row>],
+    provider: &str,
+    model: &str,
+    known_on: Date,
+) -> Option<Vec<&'a Arc<Row>>> {
+    let known = || {
+        rows.iter()
+            .filter(move |row| row.provider == provider && row.known_from <= known_on)
+    };
+    // Models further behind have wider patterns.
+    let entry = &known().find(|row| row.is_for(model))?.model;
+    let of_entry = || known().filter(move |row| row.model == *entry);
+    let generation = of_entry().map(|row| row.known_from).max()?;
+    Some(
+        of_entry()
+            .filter(|row| row.known_from == generation)
+            .collect(),
+    )
+}
+
+fn read_rows(text: &str) -> Result<Vec<Arc<Row>>, BookError> {
+    let mut reader = csv::Reader::from_reader(text.as_bytes());
+    let head = reader.headers().map_err(|error| unreadable(&error))?;
+    if head != COLUMNS.as_slice() {
+        return Err(BookError {
+            place: "line 1".into(),
+            message: format!("the columns must be {}", COLUMNS.join(",")),
+        });
+    }
+    let read = |record: Result<csv::StringRecord, csv::Error>| {
+        let record = record.map_err(|error| unreadable(&error))?;
+        let bad = |field: BadField| BookError {
+            place: format!("line {}, column {}", line(&record), field.column),
+            message: field.message,
+        };
+        Row::from_fields(&record).map(Arc::new).map_err(bad)
+    };
+    reader.records().map(read).collect()
+}
+
+fn read_rates(text: &str) -> Result<Vec<ExchangeRate>, BookError> {
+    let mut reader = csv::Reader::from_reader(text.as_bytes());
+    let read = |record: Result<csv::StringRecord, csv::Error>| {
+        let record = record.map_err(|error| unreadable(&error))?;
+        let bad = |message: &dyn fmt::Display| BookError {
+            place: format!("exchange rates, line {}", line(&record)),
+            message: message.to_string(),
+        };
+        let field = |column: usize| record.get(column).unwrap_or_default().trim();
+        let per_usd: Amount = field(2).parse().map_err(|error| bad(&error))?;
+        if per_usd == Amount(0) {
+            return Err(bad(&"a rate of zero"));
+        }
+        Ok(ExchangeRate {
+            currency: field(0).to_owned(),
+            day: field(1).parse().map_err(|error| bad(&error))?,
+            per_usd,
+            source: field(3).to_owned(),
+        })
+    };
+    reader.records().map(read).collect()
+}
+
+fn line(record: &csv::StringRecord) -> u64 {
+    record.position().map_or(0, csv::Position::line)
+}
+
+fn unreadable(error: &csv::Error) -> BookError {
+    let line = error.position().map_or(0, csv::Position::line);
+    BookError {
+        place: format!("line {line}"),
+        message: error.to_string(),
+    }
+}
