@@ -80,6 +80,13 @@ struct Way<'a> {
     asked: &'a Asked<'a>,
 }
 
+impl Way<'_> {
+    /// Estimate of the prompt's size.
+    fn prompt_tokens(&self) -> u64 {
+        self.asked.request.facts.prompt_bytes / BYTES_PER_TOKEN
+    }
+}
+
 /// Tries until there is an answer.
 pub(crate) async fn attempt(
     exchange: &mut Exchange,
@@ -123,7 +130,7 @@ fn route(exchange: &mut Exchange, way: &Way<'_>) -> Plan {
     let client = way.asked.request.facts;
     let tokens = |count: u64| u32::try_from(count).unwrap_or(u32::MAX);
     let facts = weir_routing::RequestFacts {
-        input_tokens: tokens(client.prompt_bytes / BYTES_PER_TOKEN),
+        input_tokens: tokens(way.prompt_tokens()),
         output_tokens_max: client.max_output_tokens.map(tokens),
         sticky: way.asked.affinity.sticky,
         prefix: way.asked.affinity.prefix,

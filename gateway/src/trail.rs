@@ -241,10 +241,13 @@ impl Trail {
     }
 
     /// Of the two last tries, the first one was not needed any more, unless it has failed already.
-    pub(crate) fn lose_attempt_before_last(&mut self, kind: &'static str) {
+    /// Its provider has read the prompt, most likely, and will bill it: that is not nothing.
+    pub(crate) fn lose_attempt_before_last(&mut self, kind: &'static str, input_tokens: u64) {
         let attempt = self.attempts.iter_mut().rev().nth(1);
         if let Some(attempt) = attempt.filter(|attempt| !attempt.ended) {
             attempt.fail(kind, "another try had the first token earlier".into());
+            attempt.usage.input_tokens = Some(input_tokens);
+            attempt.usage_source = UsageSource::Estimated;
         }
     }
 

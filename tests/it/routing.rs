@@ -343,6 +343,11 @@ fn a_late_first_token_is_hedged(scene: &Scene) {
     assert_eq!(told[1], ["hedge", "fine/m", "", "late"]);
     assert_eq!(attempts[1]["delivered"], true);
     assert_eq!(
+        attempts[0]["usage_source"], "estimated",
+        "it read the prompt"
+    );
+    assert!(number(&attempts[0], "input_tokens") > 0);
+    assert_eq!(
         (
             number(&attempts[0], "attempt"),
             number(&attempts[1], "attempt")

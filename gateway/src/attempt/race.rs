@@ -88,12 +88,12 @@ pub(super) async fn race(
         }
         (End::First(answering), Some(second)) => {
             trail.answer_with_first_of_two();
-            trail.lose_attempt_before_last(LOST);
+            trail.lose_attempt_before_last(LOST, way.prompt_tokens());
             second.lose(&worker);
             Ok(first.win(way, answering))
         }
         (End::Second(answering), Some(second)) => {
-            trail.lose_attempt_before_last(LOST);
+            trail.lose_attempt_before_last(LOST, way.prompt_tokens());
             first.lose(&worker);
             Ok(second.win(way, answering))
         }
