@@ -116,12 +116,20 @@ impl AttemptTrail {
         delay_us: u64,
     ) -> Self {
         Self {
-            number: 0,
-            started: Moment::now(),
-            sent: None,
-            kind,
             cause,
             delay_us,
+            ..Self::begin_at(Moment::now(), deployment, kind)
+        }
+    }
+
+    fn begin_at(started: Moment, deployment: Arc<Deployment>, kind: &'static str) -> Self {
+        Self {
+            number: 0,
+            started,
+            sent: None,
+            kind,
+            cause: None,
+            delay_us: 0,
             deployment,
             propensity: None,
             status: None,
@@ -218,7 +226,8 @@ impl Trail {
         &mut self,
         attempt: AttemptTrail,
     ) -> (&mut AttemptTrail, &mut AttemptTrail) {
-        let spare = AttemptTrail::begin(attempt.deployment.clone(), SPARE, None, 0);
+        let started = attempt.started;
+        let spare = AttemptTrail::begin_at(started, attempt.deployment.clone(), SPARE);
         let begun = self.begin_attempt(attempt).number;
         self.attempts.push(AttemptTrail {
             number: begun + 1,

@@ -53,7 +53,8 @@ pub(super) async fn race(
     let trail = &mut exchange.trail;
     let mut first = Flight::begin(way, plan, this);
     let attempt = first.attempt(this, cause);
-    if this.kind != TryKind::First || plan.hedge_after_us().is_none() {
+    let may_be_joined = this.kind == TryKind::First && way.alias.targets().len() > 1;
+    if !may_be_joined || plan.hedge_after_us().is_none() {
         let noted = trail.begin_attempt(attempt);
         let asked = Box::pin(ask(&worker, way.asked, &first.deployment, noted)).await;
         return first.land(&worker, way, asked);
