@@ -6,10 +6,14 @@ use std::collections::BTreeMap;
 use std::process::Command;
 use std::sync::Arc;
 
+use jiff::Timestamp;
+use jiff::civil::Date;
 use serde_json::Value;
 use weir_loadtest::mock::{FaultKind, FaultRule, MockHandle, MockOptions, MockProvider};
 use weir_loadtest::replay::{Caller, ClientLedger, ReplayOptions, replay};
 use weir_loadtest::trace::{Trace, TraceName};
+use weir_schemas::Usage;
+use weir_schemas::prices::{Book, Call};
 use weir_tests::kafka::Kafka;
 use weir_tests::weir::{Installation, python, repository};
 
@@ -36,11 +40,14 @@ fn the_loop_runs_over_real_kafka() {
 fn mocks() -> (MockHandle, MockHandle) {
     let flaky = MockProvider::start(MockOptions {
         name: "flaky".into(),
+        cached_share: 0.3,
         faults: vec![FaultRule::every(FaultKind::ServerError, 10)],
         ..MockOptions::default()
     });
     let steady = MockProvider::start(MockOptions {
         name: "steady".into(),
+        cached_share: 0.5,
+        reasoning_share: 0.25,
         ..MockOptions::default()
     });
     (flaky.unwrap(), steady.unwrap())
@@ -62,14 +69,14 @@ base_url = "{}"
 [[alias]]
 name = "fast-chat"
 targets = [
-  {{ provider = "flaky", model = "small" }},
-  {{ provider = "steady", model = "small" }},
+  {{ provider = "flaky", model = "gpt-4o-mini" }},
+  {{ provider = "steady", model = "gpt-4o-mini" }},
 ]
 retry = {{ tries_per_target = 1 }}
 
 [[alias]]
 name = "embed"
-targets = [{{ provider = "steady", model = "embedding" }}]
+targets = [{{ provider = "steady", model = "text-embedding-3-small" }}]
 "#,
         flaky.base_url(),
         steady.base_url()
@@ -254,8 +261,46 @@ fn check_sql(weir: &Installation, ledger: &ClientLedger, flaky: &MockHandle, ste
             "output tokens of {team}"
         );
     }
+    check_bill(weir, ledger);
     let input: u64 = sums.iter().map(|row| number(row, "input")).sum();
     let output: u64 = sums.iter().map(|row| number(row, "output")).sum();
     assert_eq!(input, flaky.reported.input + steady.reported.input);
     assert_eq!(output, flaky.reported.output + steady.reported.output);
+}
+
+/// What each team is charged, to the picodollar: the answers' own usage times the book's prices.
+fn check_bill(weir: &Installation, ledger: &ClientLedger) {
+    let book = Book::built_in().unwrap();
+    let prices = book.find("", ["openai"], "gpt-4o-mini", Date::MAX).unwrap();
+    for team in TEAMS {
+        let charged = ledger
+            .of_team(team)
+            .filter_map(|call| call.usage)
+            .map(|it| {
+                let usage = Usage {
+                    input_tokens: Some(it.input),
+                    cached_input_tokens: Some(it.cached_input),
+                    output_tokens: Some(it.output),
+                    reasoning_tokens: Some(it.reasoning),
+                    ..Usage::default()
+                };
+                let call = Call {
+                    at: Timestamp::now(),
+                    input_tokens: it.input,
+                    service_tier: "",
+                };
+                prices.charge(call, &usage).unwrap().0.0
+            });
+        let told: i64 = charged.sum();
+        let bill = format!(
+            "SELECT toUInt64(sum(cost_usd) * 1000000000000) FROM weir.requests WHERE team = '{team}'"
+        );
+        assert!(told > 0);
+        assert_eq!(weir.number(&bill).unwrap(), told.unsigned_abs(), "{team}");
+    }
+    let doubtful = "SELECT count() FROM weir.attempts WHERE team != 'sdk' \
+                    AND (cost_usd IS NULL OR (cost_usd > 0) != (price_version != ''))";
+    assert_eq!(weir.number(doubtful).unwrap(), 0);
+    let waste = "SELECT count() FROM weir.requests WHERE waste_usd != 0 OR waste_usd IS NULL";
+    assert_eq!(weir.number(waste).unwrap(), 0, "a 500 is not billed");
 }
