@@ -13,7 +13,10 @@ use weir_loadtest::replay::{Caller, ClientLedger, ReplayOptions, replay};
 use weir_loadtest::trace::{Trace, TraceName};
 use weir_tests::weir::{Installation, Process};
 
-const KILLS: usize = 20;
+/// How often something is killed; `WEIR_KILLS` asks for more.
+fn kills() -> usize {
+    std::env::var("WEIR_KILLS").map_or(20, |kills| kills.parse().unwrap())
+}
 
 #[test]
 fn no_answer_is_lost_or_doubled_when_processes_are_killed() {
@@ -33,7 +36,7 @@ fn no_answer_is_lost_or_doubled_when_processes_are_killed() {
         let (done, url) = (done.clone(), weir.base_url());
         move || load_until(&done, url, key)
     });
-    for _ in 0..KILLS {
+    for _ in 0..kills() {
         thread::sleep(Duration::from_millis(random.random_range(50..500)));
         parts.kill(random.random_range(0..3));
     }

@@ -180,6 +180,15 @@ impl Process {
         Ok(())
     }
 
+    /// Sends a signal by its name: STOP, CONT.
+    pub fn signal(&self, name: &str) -> Result<()> {
+        let status = Command::new("kill")
+            .args([&format!("-{name}"), &self.child.id().to_string()])
+            .status()?;
+        ensure!(status.success(), "kill -{name} failed");
+        Ok(())
+    }
+
     /// kill -9 of the process that this one has started, as soon as there is one.
     pub fn kill_child(&self) -> Result<()> {
         let mut child = None;

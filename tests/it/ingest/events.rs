@@ -22,9 +22,14 @@ pub(super) fn open_journal(dir: &Path) -> Journal {
 
 /// Appends requests with their attempts, numbered from `from`, and returns their cost.
 pub(super) fn write(writer: &StreamWriter, from: u64, count: u64) -> i64 {
+    write_since(writer, from, count, born_us(writer.id()))
+}
+
+/// The same, by a clock that showed `since_us` when the first of all was written.
+pub(super) fn write_since(writer: &StreamWriter, from: u64, count: u64, since_us: u64) -> i64 {
     let mut cost = 0;
     for number in from..from + count {
-        let request = request(number, born_us(writer.id()));
+        let request = request(number, since_us);
         cost += request.cost_pico_usd.map_or(0, |PicoUsd(pico)| pico);
         let attempt = attempt(&request);
         let mut events = [
@@ -37,7 +42,7 @@ pub(super) fn write(writer: &StreamWriter, from: u64, count: u64) -> i64 {
 }
 
 /// When a stream was opened.
-fn born_us(stream: StreamId) -> u64 {
+pub(super) fn born_us(stream: StreamId) -> u64 {
     let ms = stream.as_bytes()[..6].iter();
     ms.fold(0, |ms, byte| ms << 8 | u64::from(*byte)) * 1000
 }

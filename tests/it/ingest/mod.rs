@@ -1,5 +1,6 @@
 //! From a journal to the tables of the real engine, with everything going wrong on the way.
 
+mod cluster;
 mod events;
 mod proxy;
 
@@ -33,7 +34,13 @@ pub(crate) struct Ingesting {
 
 impl Ingesting {
     pub(crate) fn start(journal: &Path, store: Store) -> Self {
-        let source = Source::Journal(JournalSource::open(journal).unwrap());
+        Self::reading(
+            Source::Journal(JournalSource::open(journal).unwrap()),
+            store,
+        )
+    }
+
+    fn reading(source: Source, store: Store) -> Self {
         let mut options = IngestorOptions::new(source, store, 0);
         let health = Health::default();
         options.health = health.clone();
