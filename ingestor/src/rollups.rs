@@ -32,7 +32,7 @@ pub const VIEWS: [View; 3] = [
     },
 ];
 
-const PROJECTIONS: [&str; 3] = ["by_minute", "by_hour", "daily"];
+const PROJECTIONS: [&str; 3] = ["by_minute", "by_hour", "by_day"];
 
 /// A view as its projection has it, beside the same as the rows have it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

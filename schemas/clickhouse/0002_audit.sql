@@ -4,6 +4,9 @@
 -- merged and dropped together with them. No kill can leave one without the other. They are read
 -- through the views below; `weir rollups rebuild` makes them anew from the rows.
 --
+-- Users are in none of them: that there are many would make the sums about as many as the rows. The
+-- rows of one user lie side by side in weir.requests, so asking there is fast.
+--
 -- A view's columns can be filtered and summed further. Quantiles of larger groups can't be had from
 -- quantiles of smaller ones: ask weir.requests for the same function over the wider group, as in
 -- SELECT toStartOfHour(toStartOfMinute(ts)), quantilesTDigest(0.5, 0.9, 0.95, 0.99)(total_us) …
@@ -23,18 +26,35 @@ ALTER TABLE weir.requests ADD PROJECTION IF NOT EXISTS by_minute
 ALTER TABLE weir.requests ADD PROJECTION IF NOT EXISTS by_hour
 (
     SELECT
-        toStartOfHour(ts), organisation, team, project, user, environment, feature, alias, provider, model,
+        toStartOfHour(ts), organisation, team, project, environment, feature, alias, provider, model,
         count(), countIf(error_kind != ''), countIf(cost_usd IS NULL), sum(attempts),
         sum(cost_usd), sum(waste_usd),
         sum(input_tokens), sum(cached_input_tokens), sum(output_tokens), sum(reasoning_tokens),
         quantilesTDigest(0.5, 0.9, 0.95, 0.99)(total_us),
         quantilesTDigest(0.5, 0.9, 0.95, 0.99)(ttft_us)
-    GROUP BY toStartOfHour(ts), organisation, team, project, user, environment, feature, alias, provider, model
+    GROUP BY toStartOfHour(ts), organisation, team, project, environment, feature, alias, provider, model
 );
+
+-- Takes the place of daily, and has all that the other two have.
+ALTER TABLE weir.requests ADD PROJECTION IF NOT EXISTS by_day
+(
+    SELECT
+        toDate(ts), organisation, team, project, environment, feature, alias, provider, model,
+        count(), countIf(error_kind != ''), countIf(cost_usd IS NULL), sum(attempts),
+        sum(cost_usd), sum(waste_usd),
+        sum(input_tokens), sum(cached_input_tokens), sum(output_tokens), sum(reasoning_tokens),
+        quantilesTDigest(0.5, 0.9, 0.95, 0.99)(total_us),
+        quantilesTDigest(0.5, 0.9, 0.95, 0.99)(ttft_us)
+    GROUP BY toDate(ts), organisation, team, project, environment, feature, alias, provider, model
+);
+
+ALTER TABLE weir.requests DROP PROJECTION IF EXISTS daily;
 
 ALTER TABLE weir.requests MATERIALIZE PROJECTION IF EXISTS by_minute;
 
 ALTER TABLE weir.requests MATERIALIZE PROJECTION IF EXISTS by_hour;
+
+ALTER TABLE weir.requests MATERIALIZE PROJECTION IF EXISTS by_day;
 
 CREATE OR REPLACE VIEW weir.usage_by_minute
 (
@@ -77,7 +97,6 @@ CREATE OR REPLACE VIEW weir.usage_by_hour
     organisation        LowCardinality(String)    COMMENT 'Organisation that the key belongs to.',
     team                LowCardinality(String)    COMMENT 'Team that pays.',
     project             LowCardinality(String)    COMMENT 'Project or service of the team.',
-    user                LowCardinality(String)    COMMENT 'User of the key, or the one the application named.',
     environment         LowCardinality(String)    COMMENT 'Environment of the key.',
     feature             LowCardinality(String)    COMMENT 'Feature of the application that called.',
     alias               LowCardinality(String)    COMMENT 'Model or alias that the client asked for.',
@@ -98,7 +117,7 @@ CREATE OR REPLACE VIEW weir.usage_by_hour
 )
 AS
 SELECT
-    toStartOfHour(ts) AS hour, organisation, team, project, user, environment, feature, alias, provider, model,
+    toStartOfHour(ts) AS hour, organisation, team, project, environment, feature, alias, provider, model,
     count() AS requests, countIf(error_kind != '') AS errors, countIf(r.cost_usd IS NULL) AS unpriced,
     sum(r.attempts) AS attempts, sum(r.cost_usd) AS cost_usd, sum(r.waste_usd) AS waste_usd,
     sum(r.input_tokens) AS input_tokens, sum(r.cached_input_tokens) AS cached_input_tokens,
@@ -106,8 +125,8 @@ SELECT
     quantilesTDigest(0.5, 0.9, 0.95, 0.99)(total_us) AS total_us_quantiles,
     quantilesTDigest(0.5, 0.9, 0.95, 0.99)(ttft_us) AS ttft_us_quantiles
 FROM weir.requests AS r
-GROUP BY hour, organisation, team, project, user, environment, feature, alias, provider, model
-COMMENT 'Usage by hour and all dimensions of attribution: the sums of weir.requests, from its projection by_hour.';
+GROUP BY hour, organisation, team, project, environment, feature, alias, provider, model
+COMMENT 'Usage by hour and the dimensions of attribution but the user: the sums of weir.requests, from its projection by_hour.';
 
 CREATE OR REPLACE VIEW weir.usage_by_day
 (
@@ -115,7 +134,6 @@ CREATE OR REPLACE VIEW weir.usage_by_day
     organisation        LowCardinality(String)    COMMENT 'Organisation that the key belongs to.',
     team                LowCardinality(String)    COMMENT 'Team that pays.',
     project             LowCardinality(String)    COMMENT 'Project or service of the team.',
-    user                LowCardinality(String)    COMMENT 'User of the key, or the one the application named.',
     environment         LowCardinality(String)    COMMENT 'Environment of the key.',
     feature             LowCardinality(String)    COMMENT 'Feature of the application that called.',
     alias               LowCardinality(String)    COMMENT 'Model or alias that the client asked for.',
@@ -136,7 +154,7 @@ CREATE OR REPLACE VIEW weir.usage_by_day
 )
 AS
 SELECT
-    toDate(toStartOfHour(ts)) AS day, organisation, team, project, user, environment, feature, alias, provider, model,
+    toDate(ts) AS day, organisation, team, project, environment, feature, alias, provider, model,
     count() AS requests, countIf(error_kind != '') AS errors, countIf(r.cost_usd IS NULL) AS unpriced,
     sum(r.attempts) AS attempts, sum(r.cost_usd) AS cost_usd, sum(r.waste_usd) AS waste_usd,
     sum(r.input_tokens) AS input_tokens, sum(r.cached_input_tokens) AS cached_input_tokens,
@@ -144,8 +162,8 @@ SELECT
     quantilesTDigest(0.5, 0.9, 0.95, 0.99)(total_us) AS total_us_quantiles,
     quantilesTDigest(0.5, 0.9, 0.95, 0.99)(ttft_us) AS ttft_us_quantiles
 FROM weir.requests AS r
-GROUP BY day, organisation, team, project, user, environment, feature, alias, provider, model
-COMMENT 'Usage by day and all dimensions of attribution: the sums of weir.requests, from its projection by_hour.';
+GROUP BY day, organisation, team, project, environment, feature, alias, provider, model
+COMMENT 'Usage by day and the dimensions of attribution but the user: the sums of weir.requests, from its projection by_day.';
 
 -- One place in the log can have two: a record that cannot be read, and word of events lost before it.
 ALTER TABLE weir.dead_letters ADD COLUMN IF NOT EXISTS kind LowCardinality(String)

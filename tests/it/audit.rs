@@ -372,7 +372,7 @@ fn rollups_equal_the_rows_and_can_be_made_anew() {
         weir.run(&["rollups", "rebuild"]).unwrap();
         for (view, projection) in rollups::VIEWS
             .iter()
-            .zip(["by_minute", "by_hour", "by_hour"])
+            .zip(["by_minute", "by_hour", "by_day"])
         {
             let compared = rollups::compare(&store, *view, 0).await.unwrap();
             assert!(

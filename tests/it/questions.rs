@@ -349,7 +349,8 @@ fn timed<T>(what: &str, work: impl Fn() -> T) -> T {
     done
 }
 
-/// A day's requests, and a try for each: 40 teams, 5000 users of whom few make most calls, 15 models.
+/// A day's requests, and a try for each: 40 teams with 120 projects and two features each, 5000 users of
+/// whom few make most calls, two aliases a project, two models an alias.
 fn generated(day: u64, rows: u64) -> [String; 2] {
     let common = format!(
         "toUUID('018bcfe5-6800-7000-8000-0000000{day:03}0' || toString(number % 8)) AS stream, \
@@ -360,9 +361,9 @@ fn generated(day: u64, rows: u64) -> [String; 2] {
          'project-' || toString(cityHash64(user) % 120) AS project, \
          'key-' || toString(cityHash64(user) % 2000) AS key_id, \
          ['prod', 'staging', 'dev'][1 + (rand(2) % 10 > 7) + (rand(2) % 100 > 95)] AS environment, 'paid' AS tier, \
-         'feature-' || toString(rand(3) % 30) AS feature, map('run', toString(rand(4) % 50)) AS tags, \
-         'openai.chat' AS dialect, 'alias-' || toString(rand(5) % 8) AS alias, rand(6) % 3 > 0 AS streamed, \
-         'model-' || toString(rand(7) % 15) AS model, 'provider-' || toString(rand(7) % 15 % 6) AS provider, \
+         'feature-' || toString((cityHash64(project) + rand(3) % 2) % 30) AS feature, map('run', toString(rand(4) % 50)) AS tags, \
+         'openai.chat' AS dialect, 'alias-' || toString((cityHash64(project) + rand(5) % 2) % 8) AS alias, rand(6) % 3 > 0 AS streamed, \
+         'model-' || toString((cityHash64(alias) + rand(7) % 2) % 15) AS model, 'provider-' || toString(cityHash64(model) % 6) AS provider, \
          provider || '/' || model AS deployment, model || '-2025' AS response_model, \
          toUInt64(exp(randNormal(6.5, 1.2))) AS input_tokens, toUInt64(exp(randNormal(5, 1))) AS output_tokens, \
          if(rand(8) % 4 = 0, toUInt64(input_tokens / 2), NULL) AS cached_input_tokens, \
