@@ -11,7 +11,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use serde_json::Value;
 use weir_eventlog::{KafkaOptions, RecordLog, TableLog, TableLogError};
 use weir_loadtest::mock::{FaultKind, FaultRule, MockHandle, MockOptions, MockProvider};
-use weir_schemas::table::{RoutingTable, TablePolicy, TableRecord};
+use weir_schemas::table::{Origin, RoutingTable, TablePolicy, TableRecord};
 use weir_tests::kafka::Kafka;
 use weir_tests::weir::{Installation, Process, get, wait_for};
 
@@ -590,6 +590,109 @@ fn when_everything_fails_providers_see_little_more(scene: &Scene, doomed: [usize
         calls * 10 <= requests * 12,
         "{calls} calls for {requests} requests"
     );
+}
+
+#[test]
+fn a_doubled_price_moves_the_share() {
+    let mut setting = Setting {
+        config: "[routing]\nrefresh_s = 1\nwindow_s = 2\n[routing.table]\ntries_min = 10\n\n"
+            .to_owned(),
+        ..Setting::default()
+    };
+    let cheap = setting.mock("cheap", "5ms", Vec::new());
+    let dear = setting.mock("dear", "5ms", Vec::new());
+    let objective = "strategy = \"objective\"\n\
+                     objective = { limits = { ttft_p95_ms = 5_000, error_ratio = 0.1 } }";
+    setting.alias("thrift", objective, &["cheap", "dear"]);
+    let price = |provider: &str, input: &str, output: &str| {
+        format!(
+            "[[price]]\nprovider = \"{provider}\"\nmodel = \"m\"\ninput = \"{input}\"\n\
+             output = \"{output}\"\n\n"
+        )
+    };
+    setting.config += &price("cheap", "1.0", "4.0");
+    setting.config += &price("dear", "1.5", "6.0");
+    let scene = setting.start(&["up"]);
+    scene.weir.wait_for_store().unwrap();
+    // Of the calls while so many more are served, the share that the first one gets.
+    let share = |traffic: &Traffic, more: u64| {
+        let calls = || [cheap, dear].map(|at| scene.mocks[at].ledger().total.calls);
+        let before = calls();
+        traffic.wait_for_calls(more);
+        let after = calls();
+        let got = [after[0] - before[0], after[1] - before[1]];
+        got[0] as f64 / (got[0] + got[1]).max(1) as f64
+    };
+    let traffic = Traffic::start(&scene, "thrift", 60);
+    let before = share(&traffic, 150);
+    assert!(
+        before > 0.8,
+        "{before} of the calls went to the cheaper one"
+    );
+
+    let config = std::fs::read_to_string(scene.weir.config()).unwrap();
+    let doubled = config.replace(&price("cheap", "1.0", "4.0"), &price("cheap", "2.0", "8.0"));
+    assert_ne!(doubled, config);
+    std::fs::write(scene.weir.config(), doubled).unwrap();
+    wait_for("the share moves", || Ok(share(&traffic, 40) < 0.2)).unwrap();
+    assert!(traffic.stop().iter().all(|status| *status == 200));
+    // What was really paid is in the table that moved it.
+    let latest = "SELECT routing_table FROM weir.routing_tables ORDER BY ts DESC LIMIT 1";
+    let mut paid = Vec::new();
+    wait_for("the table has both prices", || {
+        let Some(row) = scene.weir.sql(latest)?.pop() else {
+            return Ok(false);
+        };
+        let table: RoutingTable = serde_json::from_str(row["routing_table"].as_str().unwrap())?;
+        let Some(alias) = table.alias("thrift") else {
+            return Ok(false);
+        };
+        let targets = &alias.targets;
+        paid = targets
+            .iter()
+            .filter_map(|it| it.picousd_per_token)
+            .collect();
+        Ok(paid.len() == 2)
+    })
+    .unwrap();
+    assert!(paid[0] > 1.1 * paid[1], "{paid:?}");
+}
+
+#[test]
+fn a_table_under_which_requests_fare_worse_goes_back_by_itself() {
+    let mut setting = Setting {
+        config: "[routing]\nrefresh_s = 1\nwindow_s = 10\n[routing.table]\ntries_min = 10\n\
+                 revert_requests_min = 15\n\n"
+            .to_owned(),
+        ..Setting::default()
+    };
+    setting.mock("one", "5ms", Vec::new());
+    setting.mock("two", "5ms", Vec::new());
+    setting.alias("chat", "strategy = \"latency\"", &["one", "two"]);
+    let scene = setting.start(&["up"]);
+    scene.weir.wait_for_store().unwrap();
+    let traffic = Traffic::start(&scene, "chat", 60);
+    let tables = "SELECT count() FROM weir.routing_tables";
+    wait_for("tables are adopted", || {
+        Ok(scene.weir.number(tables).is_ok_and(|count| count >= 3))
+    })
+    .unwrap();
+    // Whatever made it worse, the table in force gets the blame.
+    for mock in &scene.mocks {
+        mock.set_latency("80ms".parse().unwrap(), "0".parse().unwrap());
+    }
+    let reverted = "SELECT count() FROM weir.routing_tables WHERE origin = 'reverted'";
+    wait_for("a table goes back", || Ok(scene.weir.number(reverted)? > 0)).unwrap();
+    traffic.stop();
+    let row = "SELECT routing_table FROM weir.routing_tables WHERE origin = 'reverted' \
+               ORDER BY version DESC LIMIT 1";
+    let row = scene.weir.sql(row).unwrap().remove(0);
+    let table: RoutingTable = serde_json::from_str(row["routing_table"].as_str().unwrap()).unwrap();
+    let Origin::Reverted { of, to, aliases } = &table.origin else {
+        panic!("{:?}", table.origin);
+    };
+    assert_eq!((*of + 1, *to + 1), (table.version, *of));
+    assert_eq!(aliases, &["chat"]);
 }
 
 /// Quick tables that are soon forgotten.
