@@ -1,0 +1,145 @@
+//! What it costs to bring a backlog from the journal into the embedded store, and to seal it.
+//!
+//! `cargo bench -p weir-ingestor` (the engine must be fetched: `compose/fetch-engine.sh`). Not a
+//! stopwatch but an account: the processor time of the ingestor, from frames on disk to encoded rows
+//! on the wire with everything that is asked on the way, and that of the engine, each by itself.
+#![expect(
+    clippy::expect_used,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a bench says what it found, and ends when something is wrong"
+)]
+
+#[path = "../../tests/it/ingest/events.rs"]
+mod events;
+
+use std::ffi::OsString;
+use std::path::Path;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use tokio::sync::watch;
+use weir_eventlog::{JournalSource, Source};
+use weir_ingestor::audit::Checkpointer;
+use weir_ingestor::{Health, IngestorOptions};
+use weir_store::{
+    ServeOptions, Store, StoreConfig, StoreState, Supervisor, SupervisorOptions, child,
+};
+
+/// Each request has a try: twice as many events.
+const REQUESTS: u64 = 250_000;
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().collect();
+    if let [_, dir, address, flag] = &arguments[..]
+        && flag == "--supervised"
+    {
+        let mut options = ServeOptions::new(dir.into(), address.parse().unwrap());
+        options.supervised = true;
+        child::serve(&options).expect("serve the store");
+        return;
+    }
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap()
+        .block_on(measure());
+}
+
+async fn measure() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal_dir = dir.path().join("journal");
+    let journal = events::open_journal(&journal_dir);
+    let writer = journal.open_stream(0).unwrap();
+    events::write(&writer, 0, REQUESTS);
+    writer.close().unwrap();
+    let events = 2 * REQUESTS + 2;
+
+    let supervisor = start_store(&dir.path().join("store"));
+    let mut state = supervisor.state();
+    let ready = state.wait_for(|state| !matches!(state, StoreState::Starting));
+    let StoreState::Ready { address, pid, .. } = ready.await.unwrap().clone() else {
+        unreachable!("the store does not start: see compose/fetch-engine.sh")
+    };
+    let store = Store::connect(&StoreConfig::new(format!("http://{address}"))).unwrap();
+
+    let account = Account::open(pid);
+    drain(&journal_dir, &store, events).await;
+    account.close("drain", events);
+
+    let account = Account::open(pid);
+    let mut checkpointer = Checkpointer::open(store, dir.path().join("audit")).unwrap();
+    while checkpointer.make(now()).await.unwrap().is_some() {}
+    account.close("seal", events);
+    supervisor.stop().await;
+}
+
+fn start_store(dir: &Path) -> Supervisor {
+    let arguments: Vec<OsString> = vec![dir.into(), "127.0.0.1:0".into(), "--supervised".into()];
+    let program = std::env::current_exe().unwrap();
+    Supervisor::start(SupervisorOptions::new(program, arguments))
+}
+
+async fn drain(journal: &Path, store: &Store, events: u64) {
+    let source = Source::Journal(JournalSource::open(journal).unwrap());
+    let mut options = IngestorOptions::new(source, store.clone(), 0);
+    let health = Health::default();
+    options.health = health.clone();
+    let (stop, stopped) = watch::channel(false);
+    let wait = async {
+        while health.snapshot().rows < events {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        stop.send_replace(true);
+    };
+    let (ended, ()) = tokio::join!(weir_ingestor::run(options, stopped), wait);
+    ended.unwrap();
+}
+
+#[expect(clippy::disallowed_methods, reason = "checkpoints carry the time")]
+fn now() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap()
+}
+
+/// Processor time of this process and of the engine's.
+struct Account {
+    engine: u32,
+    began: Instant,
+    own_ticks: u64,
+    engine_ticks: u64,
+}
+
+impl Account {
+    fn open(engine: u32) -> Self {
+        Self {
+            engine,
+            began: Instant::now(),
+            own_ticks: ticks("self"),
+            engine_ticks: ticks(&engine.to_string()),
+        }
+    }
+
+    fn close(self, what: &str, events: u64) {
+        let passed = self.began.elapsed().as_secs_f64();
+        let seconds = |ticks: u64, before: u64| (ticks - before) as f64 / 100.0;
+        let own = seconds(ticks("self"), self.own_ticks);
+        let engine = seconds(ticks(&self.engine.to_string()), self.engine_ticks);
+        let per = |seconds: f64| events as f64 / seconds.max(0.01);
+        println!(
+            "{what}: {events} events in {passed:.2} s, {:.0}/s; ingestor {own:.2} s of CPU, \
+             {:.0} events/s per core; engine {engine:.2} s of CPU, {:.0} events/s per core",
+            per(passed),
+            per(own),
+            per(engine)
+        );
+    }
+}
+
+/// Hundredths of a second of processor time that a process has used.
+fn ticks(process: &str) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
+    // The second word, the program's name in parentheses, may hold anything.
+    let (_, rest) = stat.rsplit_once(") ").unwrap();
+    let words: Vec<&str> = rest.split(' ').collect();
+    let [user, system] = [11, 12].map(|at: usize| words[at].parse::<u64>().unwrap());
+    user + system
+}
