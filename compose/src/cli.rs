@@ -701,6 +701,36 @@ pub(crate) enum PricesCommand {
     /// Needs Python 3 with venv and pip. What the package says becomes known today; a price that
     /// changed without a date takes effect today. Rows from elsewhere stay.
     Import(ImportPricesArgs),
+    /// Price stored calls anew, with the book as it is now.
+    ///
+    /// What was said before stays: each try whose cost changes gets a correction, and the view
+    /// weir.rerated_requests shows both figures.
+    Rerate(RerateArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RerateArgs {
+    /// First day or instant, as 2026-09-01 or 2026-09-01T08:00:00Z.
+    #[arg(long)]
+    pub(crate) since: String,
+    /// Day or instant before which; now unless set.
+    #[arg(long)]
+    pub(crate) until: Option<String>,
+    /// Model, as its provider names it; all unless set.
+    #[arg(long)]
+    pub(crate) model: Option<String>,
+    /// Use what the book knew on that day; everything known unless set.
+    #[arg(long, value_name = "DAY")]
+    pub(crate) known_on: Option<Date>,
+    /// Why, for the record.
+    #[arg(long, default_value = "rerated")]
+    pub(crate) reason: String,
+    /// Only say what would change.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]

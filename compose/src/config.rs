@@ -211,6 +211,15 @@ impl Config {
         prices::book(&self.prices, &self.own_prices, &self.exchange_rates)
     }
 
+    /// Where the price book is looked into for a provider.
+    pub(crate) fn price_providers<'a>(&'a self, provider: &'a str) -> Vec<&'a str> {
+        match self.providers.iter().find(|known| known.name == provider) {
+            Some(known) => known.price_providers(),
+            // One that is configured no more may be one of the book's.
+            None => vec![provider],
+        }
+    }
+
     /// Sections that take effect at the next start, and are not the same.
     pub(crate) fn sections_unlike(&self, other: &Self) -> Vec<&'static str> {
         let pairs: [(&str, [&dyn fmt::Debug; 2]); 5] = [

@@ -11,6 +11,8 @@ use std::path::PathBuf;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
+use weir_dialects::vendors;
+use weir_schemas::prices::providers_of;
 
 pub use weir_routing::BreakerSpec;
 
@@ -130,6 +132,20 @@ pub struct ProviderConfig {
     pub ca_file: Option<PathBuf>,
     #[serde(default)]
     pub timeouts: TimeoutConfig,
+}
+
+impl ProviderConfig {
+    /// Where the price book is looked into, in order.
+    #[must_use]
+    pub fn price_providers(&self) -> Vec<&str> {
+        match &self.prices {
+            Some(places) => places.iter().map(String::as_str).collect(),
+            None => {
+                let vendor = vendors::find(&self.dialect).map_or("", |vendor| vendor.name);
+                providers_of(vendor).to_vec()
+            }
+        }
+    }
 }
 
 /// `timeouts` of a provider: how long each phase of a try may take.

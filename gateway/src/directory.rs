@@ -17,7 +17,7 @@ use weir_routing::{
     Alias, AliasSpec, BreakerSpec, DeploymentId, DeploymentSpec, HealthSnapshot, PriceSpec, Routes,
     RoutesSpec, ShadowSpec, TargetSpec,
 };
-use weir_schemas::prices::{Book, Call, Prices, providers_of};
+use weir_schemas::prices::{Book, Call, Prices};
 use weir_schemas::{PicoUsd, Usage};
 
 use crate::clock::Moment;
@@ -72,7 +72,7 @@ pub(crate) struct Provider {
     pub(crate) name: String,
     pub(crate) region: Option<String>,
     /// Where the price book is looked into.
-    price_providers: Option<Vec<String>>,
+    price_providers: Vec<String>,
     pub(crate) vendor: &'static Vendor,
     pub(crate) endpoint: Endpoint,
     /// Value of the `host` header.
@@ -108,18 +108,8 @@ impl Deployment {
 impl Provider {
     /// The prices of a model, with all that is known of them now.
     fn prices(&self, book: &Book, model: &str) -> Option<Prices> {
-        match &self.price_providers {
-            Some(places) => book.find(
-                &self.name,
-                places.iter().map(String::as_str),
-                model,
-                Date::MAX,
-            ),
-            None => {
-                let places = providers_of(self.vendor.name);
-                book.find(&self.name, places.iter().copied(), model, Date::MAX)
-            }
-        }
+        let places = self.price_providers.iter().map(String::as_str);
+        book.find(&self.name, places, model, Date::MAX)
     }
 }
 
@@ -333,7 +323,11 @@ fn build_provider(config: &ProviderConfig) -> Result<Provider, (&'static str, St
     Ok(Provider {
         name: config.name.clone(),
         region: config.region.clone(),
-        price_providers: config.prices.clone(),
+        price_providers: config
+            .price_providers()
+            .iter()
+            .map(|it| (*it).to_owned())
+            .collect(),
         vendor,
         endpoint: Endpoint {
             id: next_endpoint_id(),

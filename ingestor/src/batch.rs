@@ -6,7 +6,9 @@ use uuid::Uuid;
 use weir_eventlog::{Position, SourceBatch};
 use weir_schemas::{Event, StreamId};
 
-use crate::rows::{AttemptRow, ControlRow, RequestRow, StateRow, StreamRow, TableRow};
+use crate::rows::{
+    AttemptRow, ControlRow, CorrectionRow, RequestRow, StateRow, StreamRow, TableRow,
+};
 
 /// Seqs of each stream in a batch, from the first to the last.
 pub(crate) type Ranges = BTreeMap<StreamId, (u64, u64)>;
@@ -76,6 +78,7 @@ pub(crate) struct Rows<'a> {
     pub(crate) streams: Inserts<StreamRow<'a>>,
     pub(crate) states: Inserts<StateRow<'a>>,
     pub(crate) routing_tables: Inserts<TableRow<'a>>,
+    pub(crate) corrections: Inserts<CorrectionRow<'a>>,
 }
 
 impl<'a> Rows<'a> {
@@ -93,6 +96,7 @@ impl<'a> Rows<'a> {
             Event::RoutingTableAdopted(event) => {
                 self.routing_tables.push(lane, TableRow::new(event));
             }
+            Event::Correction(event) => self.corrections.push(lane, CorrectionRow::new(event)),
         }
     }
 
@@ -103,6 +107,7 @@ impl<'a> Rows<'a> {
             + self.streams.len()
             + self.states.len()
             + self.routing_tables.len()
+            + self.corrections.len()
     }
 
     /// The place of every row.
@@ -113,12 +118,14 @@ impl<'a> Rows<'a> {
         let streams = self.streams.rows().map(Placed::place);
         let states = self.states.rows().map(Placed::place);
         let routing_tables = self.routing_tables.rows().map(Placed::place);
+        let corrections = self.corrections.rows().map(Placed::place);
         requests
             .chain(attempts)
             .chain(control_changes)
             .chain(streams)
             .chain(states)
             .chain(routing_tables)
+            .chain(corrections)
     }
 
     /// Streams that end in this batch.
@@ -149,7 +156,7 @@ macro_rules! placed {
     )*};
 }
 
-placed!(RequestRow AttemptRow ControlRow StreamRow StateRow TableRow);
+placed!(RequestRow AttemptRow ControlRow StreamRow StateRow TableRow CorrectionRow);
 
 /// What an insert is known by: its table, its first row, and how often the store has swallowed it.
 ///

@@ -8,8 +8,8 @@ use serde::Serialize;
 use uuid::Uuid;
 use weir_schemas::PicoUsd;
 use weir_schemas::event::{
-    AttemptFinished, ControlChanged, DeploymentStateChanged, EventsDropped, RequestFinished,
-    RoutingTableAdopted, StreamClosed, StreamOpened,
+    AttemptFinished, ControlChanged, Correction, DeploymentStateChanged, EventsDropped,
+    RequestFinished, RoutingTableAdopted, StreamClosed, StreamOpened,
 };
 
 /// One row of `weir.requests`.
@@ -246,6 +246,46 @@ pub(crate) struct TableRow<'a> {
     pub(crate) measured_to: i64,
     pub(crate) origin: &'a str,
     pub(crate) routing_table: &'a str,
+}
+
+/// One row of `weir.corrections`.
+#[derive(Clone, Debug, Row, Serialize)]
+pub(crate) struct CorrectionRow<'a> {
+    #[serde(with = "clickhouse::serde::uuid")]
+    pub(crate) stream: Uuid,
+    pub(crate) seq: u64,
+    pub(crate) ts: i64,
+    #[serde(with = "clickhouse::serde::uuid")]
+    pub(crate) request_id: Uuid,
+    pub(crate) attempt: u16,
+    pub(crate) attempt_ts: i64,
+    pub(crate) delivered: bool,
+    pub(crate) cost_before_usd: Option<i128>,
+    pub(crate) cost_usd: Option<i128>,
+    pub(crate) price_version_before: &'a str,
+    pub(crate) price_version: &'a str,
+    pub(crate) actor: &'a str,
+    pub(crate) reason: &'a str,
+}
+
+impl<'a> CorrectionRow<'a> {
+    pub(crate) fn new(event: &Correction<'a>) -> Self {
+        Self {
+            stream: event.stream.as_uuid(),
+            seq: event.seq,
+            ts: timestamp(event.ts_us),
+            request_id: event.request_id.as_uuid(),
+            attempt: u16::try_from(event.attempt).unwrap_or(u16::MAX),
+            attempt_ts: timestamp(event.attempt_ts_us),
+            delivered: event.delivered,
+            cost_before_usd: usd(event.cost_before_pico_usd),
+            cost_usd: usd(event.cost_pico_usd),
+            price_version_before: text(event.price_version_before),
+            price_version: text(event.price_version),
+            actor: event.actor,
+            reason: event.reason,
+        }
+    }
 }
 
 impl<'a> StateRow<'a> {

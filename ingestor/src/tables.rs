@@ -16,18 +16,19 @@ use crate::caps::{CLOCK_STEP_MAX, KNOWLEDGE_MAX, LETTERS_AT_ONCE, STREAMS_ASKED_
 use crate::clock::now_us;
 use crate::dead_letter::{DeadLetter, Kind, Place};
 use crate::rows::{
-    AttemptRow, ControlRow, DeadLetterRow, RequestRow, StateRow, StreamRow, TableRow,
+    AttemptRow, ControlRow, CorrectionRow, DeadLetterRow, RequestRow, StateRow, StreamRow, TableRow,
 };
 use crate::stored::Run;
 
 /// Tables whose rows carry (stream, seq).
-pub(crate) const EVENT_TABLES: [&str; 6] = [
+pub(crate) const EVENT_TABLES: [&str; 7] = [
     "requests",
     "attempts",
     "control_changes",
     "streams",
     "deployment_states",
     "routing_tables",
+    "corrections",
 ];
 
 /// What the tables need of the store. [`Store`] is the one of every day; the simulation has its own.
@@ -122,6 +123,8 @@ impl<E: Engine> Tables<E> {
         self.insert_into::<StateRow<'_>>("deployment_states", &rows.states, insertion)
             .await?;
         self.insert_into::<TableRow<'_>>("routing_tables", &rows.routing_tables, insertion)
+            .await?;
+        self.insert_into::<CorrectionRow<'_>>("corrections", &rows.corrections, insertion)
             .await
     }
 

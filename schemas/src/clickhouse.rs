@@ -26,6 +26,11 @@ pub const MIGRATIONS: &[Migration] = &[
         sql: include_str!("../clickhouse/0002_audit.sql"),
     },
     Migration {
+        version: 3,
+        name: "prices",
+        sql: include_str!("../clickhouse/0003_prices.sql"),
+    },
+    Migration {
         version: 5,
         name: "routing",
         sql: include_str!("../clickhouse/0005_routing.sql"),
@@ -46,6 +51,7 @@ pub const RETAINED_TABLES: &[&str] = &[
     "checkpoint_leaves",
     "deployment_states",
     "routing_tables",
+    "corrections",
 ];
 
 #[cfg(test)]
@@ -143,6 +149,16 @@ mod tests {
                 ("to_us", "measured_to"),
             ],
         );
+        check_table_holds_event(
+            "corrections",
+            include_str!("../avro/correction.v1.avsc"),
+            &[
+                time,
+                ("attempt_ts_us", "attempt_ts"),
+                ("cost_before_pico_usd", "cost_before_usd"),
+                ("cost_pico_usd", "cost_usd"),
+            ],
+        );
     }
 
     #[test]
@@ -158,6 +174,7 @@ mod tests {
             "checkpoint_leaves",
             "deployment_states",
             "routing_tables",
+            "corrections",
         ] {
             let columns = columns(table);
             assert!(columns.len() > 4, "the columns of {table} were not read");

@@ -46,6 +46,7 @@ schema_files! {
     "EventsDropped" 1 "events_dropped.v1.avsc";
     "DeploymentStateChanged" 1 "deployment_state_changed.v1.avsc";
     "RoutingTableAdopted" 1 "routing_table_adopted.v1.avsc";
+    "Correction" 1 "correction.v1.avsc";
 }
 
 /// Which variant of [`Event`] a schema describes.
@@ -59,10 +60,11 @@ enum Kind {
     EventsDropped,
     DeploymentStateChanged,
     RoutingTableAdopted,
+    Correction,
 }
 
 impl Kind {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::RequestFinished,
         Self::AttemptFinished,
         Self::ControlChanged,
@@ -71,6 +73,7 @@ impl Kind {
         Self::EventsDropped,
         Self::DeploymentStateChanged,
         Self::RoutingTableAdopted,
+        Self::Correction,
     ];
 
     const fn record(self) -> &'static str {
@@ -83,6 +86,7 @@ impl Kind {
             Self::EventsDropped => "EventsDropped",
             Self::DeploymentStateChanged => "DeploymentStateChanged",
             Self::RoutingTableAdopted => "RoutingTableAdopted",
+            Self::Correction => "Correction",
         }
     }
 
@@ -96,6 +100,7 @@ impl Kind {
             Event::EventsDropped(_) => Self::EventsDropped,
             Event::DeploymentStateChanged(_) => Self::DeploymentStateChanged,
             Event::RoutingTableAdopted(_) => Self::RoutingTableAdopted,
+            Event::Correction(_) => Self::Correction,
         }
     }
 }
@@ -206,6 +211,7 @@ impl Encoder {
             Event::EventsDropped(event) => write(event, config, out),
             Event::DeploymentStateChanged(event) => write(event, config, out),
             Event::RoutingTableAdopted(event) => write(event, config, out),
+            Event::Correction(event) => write(event, config, out),
         };
         if written.is_err() {
             out.truncate(start);
@@ -246,6 +252,7 @@ pub fn decode(payload: &[u8]) -> Result<Event<'_>, DecodeError> {
         Kind::EventsDropped => Event::EventsDropped(read(known, datum)?),
         Kind::DeploymentStateChanged => Event::DeploymentStateChanged(read(known, datum)?),
         Kind::RoutingTableAdopted => Event::RoutingTableAdopted(read(known, datum)?),
+        Kind::Correction => Event::Correction(read(known, datum)?),
     })
 }
 

@@ -25,6 +25,7 @@ pub enum Event<'a> {
     EventsDropped(EventsDropped<'a>),
     DeploymentStateChanged(DeploymentStateChanged<'a>),
     RoutingTableAdopted(RoutingTableAdopted<'a>),
+    Correction(Correction<'a>),
 }
 
 impl Event<'_> {
@@ -46,6 +47,7 @@ impl Event<'_> {
             Self::EventsDropped(event) => event.stream,
             Self::DeploymentStateChanged(event) => event.stream,
             Self::RoutingTableAdopted(event) => event.stream,
+            Self::Correction(event) => event.stream,
         }
     }
 
@@ -60,6 +62,7 @@ impl Event<'_> {
             Self::EventsDropped(event) => event.seq,
             Self::DeploymentStateChanged(event) => event.seq,
             Self::RoutingTableAdopted(event) => event.seq,
+            Self::Correction(event) => event.seq,
         }
     }
 
@@ -73,6 +76,7 @@ impl Event<'_> {
             Self::EventsDropped(event) => (&mut event.stream, &mut event.seq),
             Self::DeploymentStateChanged(event) => (&mut event.stream, &mut event.seq),
             Self::RoutingTableAdopted(event) => (&mut event.stream, &mut event.seq),
+            Self::Correction(event) => (&mut event.stream, &mut event.seq),
         }
     }
 }
@@ -349,6 +353,37 @@ pub struct RoutingTableAdopted<'a> {
     pub origin: &'a str,
     /// The whole table, as JSON.
     pub routing_table: &'a str,
+}
+
+/// A stored try was priced anew. What was said before stays as it is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Correction<'a> {
+    /// Stream that the event belongs to: one writer, one boot, one shard.
+    pub stream: StreamId,
+    /// Position in the stream: 1, 2, 3 … without gaps.
+    pub seq: u64,
+    /// When the correction was made.
+    pub ts_us: u64,
+    /// Request that the try belongs to.
+    pub request_id: RequestId,
+    /// Number of the try within its request.
+    pub attempt: u32,
+    /// When the try began.
+    pub attempt_ts_us: u64,
+    /// Whether the client got the answer of the try: its cost is the request's, otherwise it is waste.
+    pub delivered: bool,
+    /// What the try was said to cost until then, in 10⁻¹² USD; null if it was unpriced.
+    pub cost_before_pico_usd: Option<PicoUsd>,
+    /// What it is said to cost now, in 10⁻¹² USD; null if it is unpriced.
+    pub cost_pico_usd: Option<PicoUsd>,
+    /// Row of the price book that said so until then.
+    pub price_version_before: Option<&'a str>,
+    /// Row of the price book that says so now.
+    pub price_version: Option<&'a str>,
+    /// Who made the correction.
+    pub actor: &'a str,
+    /// Why, in words.
+    pub reason: &'a str,
 }
 
 /// First event of every stream.

@@ -16,6 +16,7 @@ mod ingest;
 mod kafka_log;
 mod kill;
 mod measured;
+mod prices;
 mod questions;
 mod routing;
 mod store;

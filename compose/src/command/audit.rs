@@ -104,7 +104,7 @@ fn calls_sql(args: &CallsArgs, since_us: i64) -> String {
 }
 
 /// A text as SQL has it.
-fn quoted(text: &str) -> String {
+pub(crate) fn quoted(text: &str) -> String {
     let escaped = text.replace('\\', "\\\\").replace('\'', "\\'");
     format!("'{escaped}'")
 }

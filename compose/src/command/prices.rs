@@ -1,6 +1,7 @@
 //! `weir prices`: the price book that calls are charged by.
 
 mod import;
+mod rerate;
 
 use std::io::Write as _;
 use std::path::Path;
@@ -11,16 +12,18 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use serde_json::{Value, json};
-use weir_schemas::prices::{Call, Prices, Row, Unit};
+use weir_schemas::prices::{Book, Call, Prices, Row, Unit};
 
 use crate::cli::{Cli, PricesCommand, ShowPriceArgs};
 use crate::command::settings;
+use crate::config::Config;
 use crate::parts::unix_ms;
 
 pub(crate) fn run(cli: &Cli, command: &PricesCommand) -> anyhow::Result<ExitCode> {
     match command {
         PricesCommand::Show(args) => show(cli, args),
         PricesCommand::Import(args) => import::run(args),
+        PricesCommand::Rerate(args) => rerate::run(cli, args),
     }
 }
 
@@ -36,12 +39,7 @@ pub(crate) fn today() -> Date {
 /// Explains what a model costs: which row applies, and which others there are.
 fn show(cli: &Cli, args: &ShowPriceArgs) -> anyhow::Result<ExitCode> {
     let config = settings(cli)?;
-    let book = config.price_book().map_err(|problems| {
-        let said = problems
-            .iter()
-            .map(|problem| format!("{}: {}", problem.path, problem.message));
-        anyhow!("{}", said.collect::<Vec<_>>().join("\n"))
-    })?;
+    let book = book_of(&config)?;
     let at = instant(args.at.as_deref())?;
     let known_on = args.known_on.unwrap_or_else(today);
     let providers = match &args.provider {
@@ -87,6 +85,16 @@ fn show(cli: &Cli, args: &ShowPriceArgs) -> anyhow::Result<ExitCode> {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The price book with the configuration's own prices in it.
+fn book_of(config: &Config) -> anyhow::Result<Book> {
+    config.price_book().map_err(|problems| {
+        let said = problems
+            .iter()
+            .map(|problem| format!("{}: {}", problem.path, problem.message));
+        anyhow!("{}", said.collect::<Vec<_>>().join("\n"))
+    })
 }
 
 /// A day or an instant; now if absent.

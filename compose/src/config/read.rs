@@ -57,8 +57,8 @@ pub(crate) fn load(path: &Path, before: Option<&Directory>) -> Result<Loaded, In
     parse(&path.display().to_string(), &source, before)
 }
 
-/// Reads and checks what whoever serves no requests needs: everything but the providers, whose
-/// keys are the gateway's alone.
+/// Reads and checks what whoever serves no requests needs: everything but the providers' keys, which
+/// are the gateway's alone.
 pub(crate) fn load_settings(path: &Path) -> Result<Config, Invalid> {
     let source = read(path)?;
     let name = path.display().to_string();
@@ -67,12 +67,25 @@ pub(crate) fn load_settings(path: &Path) -> Result<Config, Invalid> {
         text: &source,
     };
     let mut table = file.table()?;
-    table.get_mut().remove("provider");
+    forget_provider_keys(table.get_mut());
     let (config, problems) = file.config(&mut table)?;
     if problems.is_empty() {
         Ok(config)
     } else {
         Err(file.invalid(problems))
+    }
+}
+
+fn forget_provider_keys(table: &mut DeTable<'_>) {
+    let Some(providers) = table.get_mut("provider") else {
+        return;
+    };
+    if let DeValue::Array(providers) = providers.get_mut() {
+        for provider in providers.iter_mut() {
+            if let DeValue::Table(provider) = provider.get_mut() {
+                provider.remove("keys");
+            }
+        }
     }
 }
 

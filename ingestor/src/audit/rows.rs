@@ -10,7 +10,9 @@ use weir_schemas::StreamId;
 use weir_store::{Store, StoreError};
 
 use super::chain::Hash;
-use crate::rows::{AttemptRow, ControlRow, RequestRow, StateRow, StreamRow, TableRow};
+use crate::rows::{
+    AttemptRow, ControlRow, CorrectionRow, RequestRow, StateRow, StreamRow, TableRow,
+};
 use crate::tables::born_us;
 
 /// One stored event.
@@ -42,6 +44,7 @@ const COLUMNS: [&[(&str, usize)]; VERSION as usize] = [
         ("streams", 12),
         ("deployment_states", 10),
         ("routing_tables", 9),
+        ("corrections", 13),
     ],
 ];
 
@@ -53,6 +56,7 @@ fn columns(table: &str, count: usize) -> &'static [&'static str] {
         "control_changes" => ControlRow::COLUMN_NAMES,
         "deployment_states" => StateRow::COLUMN_NAMES,
         "routing_tables" => TableRow::COLUMN_NAMES,
+        "corrections" => CorrectionRow::COLUMN_NAMES,
         _ => StreamRow::COLUMN_NAMES,
     };
     &all[..count.min(all.len())]

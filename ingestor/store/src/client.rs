@@ -20,13 +20,14 @@ use crate::error::exception_code;
 use crate::migrate::{self, Applied};
 
 /// Tables whose rows carry (stream, seq).
-const EVENT_TABLES: [&str; 6] = [
+const EVENT_TABLES: [&str; 7] = [
     "requests",
     "attempts",
     "control_changes",
     "streams",
     "deployment_states",
     "routing_tables",
+    "corrections",
 ];
 /// The `log_comment` of Weir's inserts.
 const INSERT_MARK: &str = "weir-insert";

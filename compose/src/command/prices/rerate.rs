@@ -1,0 +1,255 @@
+//! `weir prices rerate`: prices stored tries anew.
+//!
+//! What was said before stays. Each try whose cost changes gets a `Correction` event, which comes into
+//! the tables by the same way as everything else; `weir.rerated_requests` shows both figures. Run
+//! again, it finds nothing to do.
+
+use std::collections::HashMap;
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use jiff::Timestamp;
+use serde::Deserialize;
+use serde_json::json;
+use weir_eventlog::{Journal, StreamWriter};
+use weir_schemas::event::{Correction, Event};
+use weir_schemas::prices::{Book, Call, Prices};
+use weir_schemas::{PicoUsd, RequestId, StreamId, Usage};
+
+use super::{book_of, instant, today};
+use crate::cli::{Cli, RerateArgs};
+use crate::command::audit::quoted;
+use crate::command::desk::actor;
+use crate::command::settings;
+use crate::config::Config;
+use crate::parts::{runtime, unix_ms};
+
+/// A stored try, with what it is said to cost by now.
+#[derive(Debug, Deserialize)]
+struct Try {
+    request_id: uuid::Uuid,
+    attempt: u32,
+    ts_us: u64,
+    delivered: bool,
+    provider: String,
+    model: String,
+    #[serde(flatten)]
+    usage: Usage,
+    cost_pico_usd: Option<i64>,
+    price_version: String,
+}
+
+/// What came of it.
+#[derive(Debug, Default)]
+struct Sums {
+    tries: u64,
+    changed: u64,
+    unpriced: u64,
+    before: i128,
+    after: i128,
+}
+
+pub(super) fn run(cli: &Cli, args: &RerateArgs) -> anyhow::Result<ExitCode> {
+    let config = settings(cli)?;
+    let mut rater = Rater {
+        book: book_of(&config)?,
+        config: &config,
+        known_on: args.known_on.unwrap_or_else(today),
+        found: HashMap::new(),
+    };
+    let desk = match args.dry_run {
+        true => None,
+        false => Some(Desk::open(cli, &config, &args.reason)?),
+    };
+    let sql = question(args)?;
+    let store = config.store.connect()?;
+    let sums = runtime()?.block_on(async {
+        let mut answer = store.raw_query(&sql, "JSONEachRow")?;
+        let (mut sums, mut rest) = (Sums::default(), Vec::new());
+        while let Some(piece) = answer.next().await? {
+            rest.extend_from_slice(&piece);
+            let whole = rest
+                .iter()
+                .rposition(|byte| *byte == b'\n')
+                .map_or(0, |at| at + 1);
+            for line in rest[..whole]
+                .split(|byte| *byte == b'\n')
+                .filter(|line| !line.is_empty())
+            {
+                let stored: Try = serde_json::from_slice(line).context("read a stored try")?;
+                sums.add(&stored, &mut rater, desk.as_ref())?;
+            }
+            rest.drain(..whole);
+        }
+        anyhow::Ok(sums)
+    })?;
+    if let Some(desk) = desk {
+        desk.close()?;
+    }
+    sums.show(args)
+}
+
+/// The tries that consumed something, with their latest prices.
+fn question(args: &RerateArgs) -> anyhow::Result<String> {
+    let micros =
+        |at: Timestamp| format!("fromUnixTimestamp64Micro({}, 'UTC')", at.as_microsecond());
+    let since = micros(instant(Some(&args.since))?);
+    let until = match &args.until {
+        Some(until) => micros(instant(Some(until))?),
+        None => "now64(6, 'UTC')".into(),
+    };
+    let mut models = String::new();
+    if let Some(model) = &args.model {
+        models = format!("AND a.model = {}", quoted(model));
+    }
+    Ok(format!(
+        "SELECT toString(a.request_id) AS request_id, a.attempt AS attempt, toUnixTimestamp64Micro(a.ts) AS ts_us, \
+         a.delivered AS delivered, a.provider AS provider, a.model AS model, \
+         a.input_tokens AS input_tokens, a.cached_input_tokens AS cached_input_tokens, \
+         a.cache_write_5m_tokens AS cache_write_5m_tokens, a.cache_write_1h_tokens AS cache_write_1h_tokens, \
+         a.audio_input_tokens AS audio_input_tokens, a.output_tokens AS output_tokens, \
+         a.reasoning_tokens AS reasoning_tokens, a.audio_output_tokens AS audio_output_tokens, \
+         toInt64(if(c.is_corrected, c.cost, a.cost_usd) * 1000000000000) AS cost_pico_usd, \
+         if(c.is_corrected, c.version, a.price_version) AS price_version \
+         FROM weir.attempts AS a LEFT JOIN (\
+           SELECT request_id, attempt, true AS is_corrected, \
+                  tupleElement(argMax(tuple(cost_usd), (ts, seq)), 1) AS cost, \
+                  argMax(price_version, (ts, seq)) AS version \
+           FROM weir.corrections GROUP BY request_id, attempt) AS c \
+         ON c.request_id = a.request_id AND c.attempt = a.attempt \
+         WHERE a.ts >= {since} AND a.ts < {until} AND a.usage_source != 'none' {models} \
+         SETTINGS output_format_json_quote_64bit_integers = 0"
+    ))
+}
+
+/// The book, and what was found in it.
+struct Rater<'a> {
+    book: Book,
+    config: &'a Config,
+    known_on: jiff::civil::Date,
+    found: HashMap<(String, String), Option<Prices>>,
+}
+
+impl Rater<'_> {
+    fn rate(&mut self, stored: &Try) -> Option<(PicoUsd, std::sync::Arc<str>)> {
+        let key = (stored.provider.clone(), stored.model.clone());
+        let prices = self.found.entry(key).or_insert_with(|| {
+            let places = self.config.price_providers(&stored.provider);
+            self.book
+                .find(&stored.provider, places, &stored.model, self.known_on)
+        });
+        let call = Call {
+            at: Timestamp::from_microsecond(i64::try_from(stored.ts_us).ok()?).ok()?,
+            input_tokens: stored.usage.input_tokens.unwrap_or(0),
+            service_tier: "",
+        };
+        prices.as_ref()?.charge(call, &stored.usage).ok()
+    }
+}
+
+impl Sums {
+    fn add(
+        &mut self,
+        stored: &Try,
+        rater: &mut Rater<'_>,
+        desk: Option<&Desk>,
+    ) -> anyhow::Result<()> {
+        let rated = rater.rate(stored);
+        let after = rated.as_ref().map(|(cost, _)| cost.0);
+        self.tries += 1;
+        self.unpriced += u64::from(after.is_none());
+        self.before += i128::from(stored.cost_pico_usd.unwrap_or(0));
+        self.after += i128::from(after.unwrap_or(0));
+        if after == stored.cost_pico_usd {
+            return Ok(());
+        }
+        self.changed += 1;
+        match desk {
+            Some(desk) => desk.correct(stored, rated),
+            None => Ok(()),
+        }
+    }
+
+    fn show(&self, args: &RerateArgs) -> anyhow::Result<ExitCode> {
+        let usd = |pico: i128| PicoUsd(i64::try_from(pico).unwrap_or(i64::MAX)).to_string();
+        let (before, after) = (usd(self.before), usd(self.after));
+        let mut out = std::io::stdout();
+        if args.json {
+            let shown = json!({
+                "tries": self.tries, "corrected": self.changed, "unpriced": self.unpriced,
+                "before_usd": before, "after_usd": after, "dry_run": args.dry_run,
+            });
+            writeln!(out, "{shown}")?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        let verb = if args.dry_run {
+            "would change"
+        } else {
+            "corrected"
+        };
+        writeln!(
+            out,
+            "{} tries, {} {verb}: {before} USD before, {after} USD now; {} unpriced",
+            self.tries, self.changed, self.unpriced
+        )?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// Where corrections are written.
+struct Desk {
+    /// Kept open for as long as its stream is.
+    _journal: Journal,
+    stream: StreamWriter,
+    actor: String,
+    reason: String,
+}
+
+impl Desk {
+    fn open(cli: &Cli, config: &Config, reason: &str) -> anyhow::Result<Self> {
+        let journal = Journal::open(config.eventlog.journal_options(&cli.data_dir, "cli"))
+            .context("open the event journal")?;
+        let stream = journal.open_stream(0).context("open an event stream")?;
+        Ok(Self {
+            _journal: journal,
+            stream,
+            actor: actor(),
+            reason: reason.to_owned(),
+        })
+    }
+
+    fn correct(
+        &self,
+        stored: &Try,
+        rated: Option<(PicoUsd, std::sync::Arc<str>)>,
+    ) -> anyhow::Result<()> {
+        let version = rated.as_ref().map(|(_, version)| version.to_string());
+        let event = Correction {
+            stream: StreamId::from_bytes([0; 16]),
+            seq: 0,
+            ts_us: unix_ms() * 1000,
+            request_id: RequestId::from_bytes(stored.request_id.into_bytes()),
+            attempt: stored.attempt,
+            attempt_ts_us: stored.ts_us,
+            delivered: stored.delivered,
+            cost_before_pico_usd: stored.cost_pico_usd.map(PicoUsd),
+            cost_pico_usd: rated.map(|(cost, _)| cost),
+            price_version_before: Some(stored.price_version.as_str())
+                .filter(|text| !text.is_empty()),
+            price_version: version.as_deref(),
+            actor: &self.actor,
+            reason: &self.reason,
+        };
+        // Closing the stream makes it durable.
+        let _appended = self
+            .stream
+            .append(&mut [Event::Correction(event)])
+            .context("write a correction")?;
+        Ok(())
+    }
+
+    fn close(self) -> anyhow::Result<()> {
+        self.stream.close().context("close the event stream")
+    }
+}
