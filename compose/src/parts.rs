@@ -136,6 +136,10 @@ impl Gateway {
             directory,
             control: control.clone(),
             spend_dir: data_dir.join("spend"),
+            peers: config.eventlog.kafka_options().map(|kafka| KafkaOptions {
+                topic: format!("{}.usage", config.control.topic),
+                ..kafka
+            }),
             journal,
         };
         let handle = weir_gateway::start(options).map_err(explain_start)?;

@@ -125,6 +125,7 @@ fn gateway(dir: &std::path::Path, upstream: &str) -> (GatewayHandle, String) {
         .unwrap(),
         control: control.follow().unwrap(),
         spend_dir: dir.join("spend"),
+        peers: None,
         journal: Journal::open(JournalOptions::new(dir.join("journal"))).unwrap(),
     })
     .unwrap();

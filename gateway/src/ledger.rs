@@ -7,6 +7,7 @@
 //!
 //! ```text
 //! spend/
+//!   instance           name of whoever spends here
 //!   lock               held by the one gateway that spends here
 //!   totals.json        what counted when file `next` was begun
 //!   charges-7.log      a line for each request since: checksum, JSON
@@ -93,6 +94,8 @@ struct Total {
 #[derive(Debug)]
 pub(crate) struct Ledger {
     dir: PathBuf,
+    /// Name of whoever spends here, for ever.
+    instance: String,
     _lock: File,
     lines: Mutex<Lines>,
     failing: AtomicBool,
@@ -161,12 +164,17 @@ impl Ledger {
         let number = numbers.last().map_or(totals.next, |last| last + 1);
         let ledger = Self {
             lines: Mutex::new(Lines::begin(dir, number)?),
+            instance: instance(dir)?,
             dir: dir.to_owned(),
             _lock: lock,
             failing: AtomicBool::new(false),
         };
         ledger.write_totals(rules, now_us, &mut ledger.lines.lock())?;
         Ok(ledger)
+    }
+
+    pub(crate) fn instance(&self) -> &str {
+        &self.instance
     }
 
     /// Writes a line, then does what goes with it: settling the budgets and writing the events.
@@ -313,6 +321,26 @@ fn take_lock(dir: &Path) -> Result<File, LedgerError> {
         }),
         Err(fs::TryLockError::Error(source)) => Err(failed("lock", &path)(source)),
     }
+}
+
+/// The name that the directory was given when it was first used.
+fn instance(dir: &Path) -> Result<String, LedgerError> {
+    let path = dir.join("instance");
+    match fs::read_to_string(&path) {
+        Ok(name) if !name.is_empty() => return Ok(name),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(failed("read", &path)(error));
+        }
+        _ => {}
+    }
+    let name = format!("{:032x}", rand::random::<u128>());
+    let write = || -> io::Result<()> {
+        let mut file = private().create(true).truncate(true).open(&path)?;
+        file.write_all(name.as_bytes())?;
+        file.sync_all()
+    };
+    write().map_err(failed("write", &path))?;
+    Ok(name)
 }
 
 fn read_totals(dir: &Path) -> Result<Totals, LedgerError> {

@@ -21,6 +21,7 @@ mod error;
 mod exchange;
 mod labels;
 mod ledger;
+mod peers;
 mod pipeline;
 mod policy;
 mod proxy_protocol;

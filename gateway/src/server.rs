@@ -19,7 +19,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
-use weir_eventlog::Journal;
+use weir_eventlog::{Journal, KafkaOptions};
 
 use crate::clock::Moment;
 use crate::config::GatewayConfig;
@@ -27,6 +27,7 @@ use crate::control::ControlHandle;
 use crate::control::network::Network;
 use crate::directory::Directory;
 use crate::ledger::{Ledger, LedgerError};
+use crate::peers::Peers;
 use crate::pipeline::{self, Shared, Worker};
 use crate::proxy_protocol;
 use crate::tables::{TableAdopter, Tables};
@@ -48,6 +49,8 @@ pub struct GatewayOptions {
     pub control: ControlHandle,
     /// Where what is spent under budgets is kept.
     pub spend_dir: PathBuf,
+    /// Topic over which gateways that share limits and budgets hear of each other.
+    pub peers: Option<KafkaOptions>,
     pub journal: Journal,
 }
 
@@ -74,6 +77,7 @@ pub struct GatewayHandle {
     shared: Arc<Shared>,
     stop: watch::Sender<bool>,
     upkeep: Upkeep,
+    peers: Option<Peers>,
     workers: Vec<JoinHandle<()>>,
 }
 
@@ -107,6 +111,12 @@ pub fn start(options: GatewayOptions) -> Result<GatewayHandle, StartError> {
         stopped,
         config: options.config,
     });
+    // Before the first request: what others have spent counts for it, too.
+    let peers = options
+        .peers
+        .map(|topic| Peers::start(shared.clone(), topic, shared.ledger.instance().to_owned()))
+        .transpose()
+        .map_err(StartError::Thread)?;
     let mut workers = Vec::with_capacity(threads);
     for shard in (0..).take(threads) {
         let listener = listener.try_clone().map_err(StartError::Thread)?;
@@ -121,6 +131,7 @@ pub fn start(options: GatewayOptions) -> Result<GatewayHandle, StartError> {
     Ok(GatewayHandle {
         addr,
         upkeep,
+        peers,
         shared,
         stop,
         workers,
@@ -159,6 +170,9 @@ impl GatewayHandle {
             if worker.join().is_err() {
                 tracing::error!("a gateway worker panicked");
             }
+        }
+        if let Some(peers) = self.peers {
+            peers.stop();
         }
         self.upkeep.stop();
     }

@@ -1,6 +1,7 @@
 //! Two gateways with directories of their own on one Kafka: keys and rules hold on both.
 
 use std::fs;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -111,5 +112,85 @@ fn keys_hold_on_all_gateways_of_a_cluster_and_while_kafka_is_away() {
             .unwrap()
             .contains(&late)
     );
+    drop((first, second));
+}
+
+/// Calls both gateways from two threads each for a while; how many were answered, and refused.
+fn hammer(gateways: [&Installation; 2], key: &str, time: Duration) -> (u64, u64) {
+    let (answered, refused) = (AtomicU64::new(0), AtomicU64::new(0));
+    let end = Instant::now() + time;
+    std::thread::scope(|scope| {
+        for weir in gateways.iter().chain(&gateways) {
+            scope.spawn(|| {
+                while Instant::now() < end {
+                    let counter = match chat(weir.gateway, key).status {
+                        200 => &answered,
+                        429 => &refused,
+                        other => panic!("status {other}"),
+                    };
+                    counter.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
+    });
+    (answered.into_inner(), refused.into_inner())
+}
+
+#[test]
+fn limits_and_budgets_hold_over_all_gateways_of_a_cluster() {
+    let kafka = Kafka::start().unwrap();
+    let mock = MockProvider::start(MockOptions::default()).unwrap();
+    let (one, two) = (
+        installation(&kafka, &mock, SECRET),
+        installation(&kafka, &mock, SECRET),
+    );
+    let (first, second) = (start(&one), start(&two));
+    one.run(&[
+        "limits", "set", "shared", "--team", "limited", "--rpm", "300",
+    ])
+    .unwrap();
+    let (_, probe) = created(&one, &["--team", "probe"]);
+    both_answer([&one, &two], &probe, 200);
+    let used = chat(one.gateway, &probe).json()["usage"]["total_tokens"]
+        .as_u64()
+        .unwrap();
+    let limit = (40 * used).to_string();
+    one.run(&[
+        "budgets", "set", "forty", "--team", "spender", "--tokens", &limit, "--window", "total",
+    ])
+    .unwrap();
+    let (_, limited) = created(&one, &["--team", "limited"]);
+    let (_, spender) = created(&one, &["--team", "spender"]);
+    let known = |key: &str| {
+        [&one, &two]
+            .iter()
+            .for_each(|weir| weir.wait_until_known(key).unwrap())
+    };
+    known(&limited);
+    known(&spender);
+
+    let since = Instant::now();
+    let (answered, refused) = hammer([&one, &two], &limited, Duration::from_secs(6));
+    // A minute's worth at once, and five a second afterwards.
+    let one_would = 300.0 + 5.0 * since.elapsed().as_secs_f64();
+    let answered_f = f64::from(u32::try_from(answered).unwrap());
+    println!("{answered} answered, {refused} refused, one gateway would answer {one_would}");
+    assert!(refused > 0);
+    assert!(
+        (answered_f / one_would - 1.0).abs() <= 0.05,
+        "{answered} of {one_would}"
+    );
+
+    let (answered, refused) = hammer([&one, &two], &spender, Duration::from_secs(3));
+    println!("{answered} paid of 40, {refused} refused");
+    assert!(
+        refused > 0 && (36..=40).contains(&answered),
+        "{answered} were paid"
+    );
+    // A gateway that starts anew knows what all have spent.
+    drop(first);
+    let first = start(&one);
+    let (again, _) = hammer([&one, &two], &spender, Duration::from_secs(1));
+    assert!(answered + again <= 40, "{again} more were paid");
     drop((first, second));
 }

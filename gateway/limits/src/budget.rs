@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 
 use parking_lot::Mutex;
 
-use crate::share::Round;
+use crate::share::{Round, Share};
 use crate::window::{ROLLING_SLOTS, Span, Window, WindowKind};
 
 /// An amount in a budget's unit. Wide enough for every sum of 64-bit charges.
@@ -65,6 +65,9 @@ pub struct PurseState {
     pub asked: Amount,
     /// All that counts against the limit now, the other gateways' part included.
     pub committed: Amount,
+    /// What may be reserved before the others are heard again, where there are others. They must
+    /// count it as spoken for.
+    pub claimed: Amount,
     /// Until when; for ever if it ends with no window.
     pub resets_ms: Option<u64>,
 }
@@ -191,23 +194,23 @@ impl Purse {
         state.said_percent = state.reached(spec).unwrap_or(0);
     }
 
-    /// Hears what others have spent and set aside, and how much of the rest is ours.
+    /// Hears what others have spent and set aside, and how much of the rest is ours. A threshold
+    /// that they reached is said with the next request that is settled here.
     pub fn hear(
         &self,
         spec: &BudgetSpec,
         spent: Vec<Spent>,
         outstanding: Amount,
-        share_ppm: u64,
+        share: Share,
         now_us: u64,
-    ) -> Option<Crossing> {
+    ) {
         let mut state = self.state.lock();
         state.enter(spec, now_us / 1000);
         state.elsewhere = spent;
         state.elsewhere_outstanding = outstanding;
         state.forget_old(spec, now_us / 1000);
         let room = spec.limit.saturating_sub(state.committed());
-        state.round = Round::begin(room, share_ppm);
-        state.crossing(spec)
+        state.round = share.round(state.round, room);
     }
 
     /// Releases what nobody has ended. Returns how many reservations those were.
@@ -250,6 +253,7 @@ impl Purse {
             outstanding: state.flow.outstanding,
             asked: state.asked,
             committed: state.committed(),
+            claimed: state.round.map_or(0, |round| round.left),
             resets_ms: state.resets_ms(spec),
         }
     }
@@ -507,7 +511,11 @@ mod tests {
             start_ms: 0,
             amount: 40,
         }];
-        purse.hear(&spec, spent, 20, 500_000, 0);
+        let share = Share {
+            ppm: 500_000,
+            is_new: true,
+        };
+        purse.hear(&spec, spent, 20, share, 0);
         let ours = purse.reserve(&spec, 20, 0).unwrap();
         let refused = purse.reserve(&spec, 1, 0).unwrap_err();
         assert_eq!(refused.remaining, 20);

@@ -37,6 +37,7 @@ pub use budget::{
 pub use permit::{Actual, HEARING_US, Permit};
 pub use pool::{Observed, Pool, PoolBusy, PoolUse};
 pub use rate::{Bucket, RateSpec, Reading, TooFast};
+pub use share::Share;
 pub use slots::{Slots, TooMany};
 pub use window::{BadWindow, Span, Window, WindowKind, Zone, rfc3339};
 

@@ -7,7 +7,7 @@
 use parking_lot::Mutex;
 
 use crate::Class;
-use crate::share::Round;
+use crate::share::{Round, Share};
 
 const US_PER_MINUTE: u128 = 60_000_000;
 
@@ -72,6 +72,9 @@ pub struct Reading {
     pub reset_us: u64,
     pub taken: u64,
     pub asked: u64,
+    /// Units that may be taken before the others are heard again, where there are others. They
+    /// must leave them to us.
+    pub claimed: u64,
 }
 
 impl Bucket {
@@ -126,8 +129,9 @@ impl Bucket {
         }
     }
 
-    /// Hears what others have taken since the last time, and how much of the rest is ours.
-    pub fn hear(&self, spec: &RateSpec, others: i64, share_ppm: u64, now_us: u64) {
+    /// Hears what others have taken since the last time, what they claim of the rest, and how much of
+    /// what is left then is ours.
+    pub fn hear(&self, spec: &RateSpec, others: i64, claimed: u64, share: Share, now_us: u64) {
         let mut state = self.state.lock();
         state.leak(spec, now_us);
         let moved = u128::from(others.unsigned_abs()) * US_PER_MINUTE;
@@ -136,8 +140,10 @@ impl Bucket {
         } else {
             state.level.saturating_add(moved)
         };
-        let room = spec.capacity().saturating_sub(state.level);
-        state.round = Round::begin(room, share_ppm);
+        // What others may still take before they are heard again is not there for us.
+        let claimed = u128::from(claimed) * US_PER_MINUTE;
+        let room = spec.capacity().saturating_sub(state.level + claimed);
+        state.round = share.round(state.round, room);
     }
 
     #[must_use]
@@ -151,6 +157,9 @@ impl Bucket {
             reset_us: now_us.saturating_add(u64::try_from(empty_in).unwrap_or(u64::MAX)),
             taken: state.taken,
             asked: state.asked,
+            claimed: state.round.map_or(0, |round| {
+                u64::try_from(round.left.div_ceil(US_PER_MINUTE)).unwrap_or(u64::MAX)
+            }),
         }
     }
 
@@ -168,8 +177,10 @@ impl State {
         // A clock that was set back lets nothing out until it is where it was.
         let passed = u128::from(now_us.saturating_sub(self.at_us));
         self.at_us = self.at_us.max(now_us);
-        let out = passed.saturating_mul(u128::from(spec.per_minute));
-        self.level = self.level.saturating_sub(out);
+        let out = passed
+            .saturating_mul(u128::from(spec.per_minute))
+            .min(self.level);
+        self.level -= out;
         if let Some(round) = &mut self.round {
             round.refill(out);
             round.left = round.left.min(spec.capacity());

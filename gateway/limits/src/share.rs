@@ -26,6 +26,26 @@ pub fn ppm(own: u64, all: u64, gateways: u32) -> u64 {
     EVEN_PPM / gateways + u64::try_from(by_demand).unwrap_or(WHOLE_PPM - EVEN_PPM)
 }
 
+/// What of the rest is ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Share {
+    pub ppm: u64,
+    /// Whether all others were heard since the last share was taken. If not, that one goes on.
+    pub is_new: bool,
+}
+
+impl Share {
+    pub(crate) fn round(self, before: Option<Round>, room: u128) -> Option<Round> {
+        match before {
+            Some(round) if !self.is_new => Some(Round {
+                left: round.left.min(room),
+                ..round
+            }),
+            _ => Round::begin(room, self.ppm),
+        }
+    }
+}
+
 /// What may still be taken before the others are heard again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Round {

@@ -3,7 +3,7 @@
 use parking_lot::Mutex;
 
 use crate::Class;
-use crate::share::Round;
+use crate::share::{Round, Share};
 
 /// Requests that run under a limit on how many may.
 #[derive(Debug, Default)]
@@ -55,12 +55,13 @@ impl Slots {
     }
 
     /// Hears how many run elsewhere, and how much of the rest is ours.
-    pub fn hear(&self, max: u64, elsewhere: u64, share_ppm: u64) {
+    pub fn hear(&self, max: u64, elsewhere: u64, share: Share) {
         let mut state = self.state.lock();
         state.elsewhere = elsewhere;
         let room = max.saturating_sub(state.taken + elsewhere);
         // One slot is not split: whoever asks first may have it.
-        state.round = Round::begin(u128::from(room), share_ppm).map(|round| Round {
+        let round = share.round(state.round, u128::from(room));
+        state.round = round.map(|round| Round {
             left: round.left.max(u128::from(room.min(1))),
             ..round
         });
@@ -94,7 +95,11 @@ mod tests {
     #[test]
     fn what_runs_elsewhere_counts() {
         let slots = Slots::default();
-        slots.hear(10, 8, 500_000);
+        let share = Share {
+            ppm: 500_000,
+            is_new: true,
+        };
+        slots.hear(10, 8, share);
         slots.take(10, Class::Interactive).unwrap();
         assert!(slots.take(10, Class::Interactive).is_err());
     }

@@ -8,8 +8,8 @@ use proptest::prelude::*;
 use rand::rngs::SmallRng;
 use rand::{Rng as _, SeedableRng as _};
 use weir_limits::{
-    Actual, Bucket, BudgetSpec, Class, HEARING_US, Permit, Purse, RateSpec, Slots, Spent, Unit,
-    Window, WindowKind, share,
+    Actual, Bucket, BudgetSpec, Class, HEARING_US, Permit, Purse, RateSpec, Share, Slots, Spent,
+    Unit, Window, WindowKind, share,
 };
 
 #[derive(Clone, Debug)]
@@ -201,6 +201,7 @@ struct Gateway {
     bucket: Bucket,
     purse: Purse,
     told: (u64, u64),
+    claimed: u64,
     heard: Vec<u64>,
 }
 
@@ -212,6 +213,8 @@ fn exchange(
     asked_before: &mut Vec<Vec<u64>>,
 ) {
     let told: Vec<(u64, u64)> = gateways.iter().map(|gateway| gateway.told).collect();
+    let claims: Vec<u64> = gateways.iter().map(|gateway| gateway.claimed).collect();
+    let claimed: u64 = claims.iter().sum();
     let asked: Vec<u64> = told.iter().map(|told| told.1).collect();
     asked_before.push(asked.clone());
     let before = asked_before[asked_before.len().saturating_sub(20)].clone();
@@ -231,12 +234,20 @@ fn exchange(
             .sum();
         let heard = gateway.heard.last().copied().unwrap_or(0);
         gateway.heard.push(others);
-        let share = share::ppm(lately[number], all, count);
-        gateway
-            .bucket
-            .hear(rate, i64::try_from(others - heard).unwrap(), share, now_us);
+        let share = Share {
+            ppm: share::ppm(lately[number], all, count),
+            is_new: true,
+        };
+        gateway.bucket.hear(
+            rate,
+            i64::try_from(others - heard).unwrap(),
+            claimed - claims[number],
+            share,
+            now_us,
+        );
         let reading = gateway.bucket.read(rate, now_us);
         gateway.told = (reading.taken, reading.asked);
+        gateway.claimed = reading.claimed;
     }
 }
 
@@ -300,7 +311,10 @@ fn gateways_that_share_a_budget_overshoot_by_less_than_the_bound() {
     for count in [2_u32, 3, 8] {
         let gateways: Vec<Gateway> = (0..count).map(|_| Gateway::default()).collect();
         let mut told = vec![0_u128; gateways.len()];
-        let share = share::ppm(1, u64::from(count), count);
+        let new = Share {
+            ppm: share::ppm(1, u64::from(count), count),
+            is_new: true,
+        };
         let mut rounds = 0;
         loop {
             let heard = told.clone();
@@ -312,7 +326,7 @@ fn gateways_that_share_a_budget_overshoot_by_less_than_the_bound() {
                     start_ms: 0,
                     amount,
                 }];
-                gateway.purse.hear(spec, spent, 0, share, 0);
+                gateway.purse.hear(spec, spent, 0, new, 0);
                 while let Ok(reserved) = gateway.purse.reserve(spec, 1, 0) {
                     gateway.purse.settle(spec, &reserved, 1, 0, 0);
                     told[number] += 1;

@@ -116,7 +116,7 @@ pub use kafka::{
     ShipperError, ShipperOptions, ShipperStats, SourceFault,
 };
 pub use reader::{JournalReader, JournalSource, ReaderError, ReaderStats};
-pub use records::{AppendLock, News, RecordLog, RecordLogError, RecordReader};
+pub use records::{AppendLock, News, RecordLog, RecordLogError, RecordReader, RecordSender};
 pub use source::{
     BatchLimits, Committed, LossCause, Lost, Position, Record, Rejected, Source, SourceBatch,
     SourceError,

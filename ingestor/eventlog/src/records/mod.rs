@@ -12,6 +12,8 @@ mod topic;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use topic::RecordSender;
+
 use crate::kafka::KafkaOptions;
 
 /// Where the records are.

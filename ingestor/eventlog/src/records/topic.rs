@@ -88,6 +88,47 @@ pub(super) fn append(
     })
 }
 
+/// Sends records without waiting for them: for what is sent again and again.
+pub struct RecordSender {
+    producer: BaseProducer<Delivered>,
+    topic: String,
+}
+
+impl std::fmt::Debug for RecordSender {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RecordSender")
+            .field("topic", &self.topic)
+            .finish_non_exhaustive()
+    }
+}
+
+impl RecordSender {
+    /// Makes the topic if it is not there.
+    pub fn open(options: &KafkaOptions) -> Result<Self, RecordLogError> {
+        let fail = failed("send to", options);
+        ensure_compacted_topic(options).map_err(&fail)?;
+        let producer = options
+            .producer(QUEUE_RECORDS, QUEUE_BYTES)
+            .create_with_context(Delivered::default())
+            .map_err(&fail)?;
+        Ok(Self {
+            producer,
+            topic: options.topic.clone(),
+        })
+    }
+
+    /// Puts a record on its way. `false` if there is no room: it may be sent again later.
+    pub fn send(&self, key: &str, record: &str) -> bool {
+        let record = BaseRecord::to(&self.topic)
+            .partition(0)
+            .key(key)
+            .payload(record);
+        let sent = self.producer.send(record).is_ok();
+        self.producer.poll(Duration::ZERO);
+        sent
+    }
+}
+
 pub(super) struct Reader {
     options: KafkaOptions,
     /// Made when it is first needed.

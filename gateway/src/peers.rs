@@ -1,0 +1,561 @@
+//! Limits and budgets that several gateways share.
+//!
+//! Ten times a second every gateway tells the others, over a compacted topic, what changed of what it
+//! took of each limit and spent of each budget, and hears the same of them. What is heard counts as
+//! if it had been taken here; what is left is divided by demand until the next hearing
+//! ([`weir_limits::share`]). So all of them together let through what one would, but for what moves
+//! within a hearing.
+//!
+//! A gateway is alive while its word is no older than three seconds, by clocks that must agree to
+//! about a second. What a dead one had in flight is free again; what it spent stays spent. While
+//! Kafka is away nothing is heard: each gateway goes on with its share of what was left.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use weir_eventlog::{KafkaOptions, RecordLog, RecordReader, RecordSender};
+use weir_limits::{Bucket, HEARING_US, RateSpec, Share, Spent, share};
+
+use crate::clock::{self, Moment};
+use crate::control::policy::{Budget, Limit, LimitCounter, Rules};
+use crate::pipeline::Shared;
+
+/// A gateway whose last word is older is dead.
+const ALIVE_MS: u64 = 3_000;
+/// How long a start waits for what others said.
+const FIRST_HEARING_MAX: Duration = Duration::from_secs(5);
+const LOOK: Duration = Duration::from_millis(20);
+const RETRY: Duration = Duration::from_secs(1);
+
+/// What one gateway tells the others.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Report {
+    from: String,
+    /// Another one each time the gateway starts: counts begin anew then.
+    boot: u64,
+    sent_ms: u64,
+    #[serde(flatten)]
+    about: About,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum About {
+    Alive(bool),
+    Limit(LimitReport),
+    Budget(BudgetReport),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct LimitReport {
+    id: String,
+    subject: String,
+    requests: Taken,
+    tokens: Taken,
+    running: u64,
+    running_asked: u64,
+}
+
+/// What was taken of a rate.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Taken {
+    taken: u64,
+    asked: u64,
+    /// What is in the bucket.
+    level: u64,
+    /// What may be taken before the others are heard again.
+    claimed: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct BudgetReport {
+    id: String,
+    subject: String,
+    /// Beginning of a stretch of time, and the amount as text.
+    spent: Vec<(u64, String)>,
+    /// What requests have reserved, and what may be reserved before the others are heard again.
+    outstanding: String,
+    asked: String,
+}
+
+/// Names a counter.
+type Name = (&'static str, String, String);
+
+/// What is known of another gateway.
+#[derive(Debug, Default)]
+struct Peer {
+    boot: u64,
+    sent_ms: u64,
+    limits: HashMap<Name, LimitReport>,
+    budgets: HashMap<Name, BudgetReport>,
+}
+
+/// How much was asked of one gateway lately: each hearing weighs a tenth less than the next.
+#[derive(Clone, Copy, Debug, Default)]
+struct Demand {
+    asked: u128,
+    lately: u128,
+}
+
+impl Demand {
+    fn note(&mut self, asked: u128) {
+        let new = asked.saturating_sub(self.asked);
+        self.lately = self.lately * 9 / 10 + new * 1000;
+        self.asked = asked;
+    }
+}
+
+/// The thread that tells and hears.
+#[derive(Debug)]
+pub(crate) struct Peers {
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<()>,
+}
+
+impl Peers {
+    pub(crate) fn start(
+        shared: Arc<Shared>,
+        topic: KafkaOptions,
+        instance: String,
+    ) -> io::Result<Self> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = stop.clone();
+        let mut hearing = Hearing::new(&topic, instance);
+        hearing.first(&shared);
+        let run = move || {
+            while !stopped.load(Ordering::Relaxed) {
+                let pause = hearing.once(&shared, &topic);
+                std::thread::park_timeout(pause);
+            }
+            hearing.tell(shared.control.load().rules(), Moment::now());
+        };
+        let thread = std::thread::Builder::new()
+            .name("peers".into())
+            .spawn(run)?;
+        Ok(Self { stop, thread })
+    }
+
+    pub(crate) fn stop(self) {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.thread().unpark();
+        if self.thread.join().is_err() {
+            tracing::error!("the peers thread panicked");
+        }
+    }
+}
+
+struct Hearing {
+    instance: String,
+    boot: u64,
+    reader: RecordReader,
+    /// Opened when Kafka answers.
+    sender: Option<RecordSender>,
+    peers: HashMap<String, Peer>,
+    /// What others took since the last hearing.
+    taken: HashMap<Name, (i64, i64)>,
+    demand: HashMap<(String, Name), Demand>,
+    told: HashMap<Name, About>,
+    /// When shares of budgets were taken last.
+    shared_ms: u64,
+}
+
+impl Hearing {
+    fn new(topic: &KafkaOptions, instance: String) -> Self {
+        Self {
+            instance,
+            boot: rand::random(),
+            reader: RecordLog::Topic(topic.clone()).reader(),
+            sender: None,
+            peers: HashMap::new(),
+            taken: HashMap::new(),
+            demand: HashMap::new(),
+            told: HashMap::new(),
+            shared_ms: 0,
+        }
+    }
+
+    /// Hears everything that was said before, if Kafka answers.
+    fn first(&mut self, shared: &Shared) {
+        let control = shared.control.load_full();
+        let deadline = clock::now() + FIRST_HEARING_MAX;
+        while clock::now() < deadline {
+            match self.reader.read(LOOK) {
+                Ok(news) => {
+                    let now = Moment::now();
+                    self.hear_all(control.rules(), &news.records, now);
+                    if news.is_whole {
+                        return self.settle(control.rules(), now);
+                    }
+                }
+                Err(error) => {
+                    return tracing::warn!(%error, "limits and budgets begin without the other gateways");
+                }
+            }
+        }
+        tracing::warn!("limits and budgets begin without all of what the other gateways said");
+    }
+
+    fn hear_all(&mut self, rules: &Rules, records: &[String], now: Moment) {
+        for report in records
+            .iter()
+            .filter_map(|json| serde_json::from_str(json).ok())
+        {
+            self.hear(rules, report, now);
+        }
+    }
+
+    /// One hearing. Returns the pause until the next.
+    fn once(&mut self, shared: &Shared, topic: &KafkaOptions) -> Duration {
+        let control = shared.control.load_full();
+        let rules = control.rules();
+        if self.sender.is_none() {
+            self.sender = RecordSender::open(topic)
+                .inspect_err(|error| tracing::debug!(%error, "tell other gateways"))
+                .ok();
+        }
+        let news = match self.reader.read(LOOK) {
+            Ok(news) => news.records,
+            Err(error) => {
+                tracing::debug!(%error, "hear other gateways");
+                return RETRY;
+            }
+        };
+        let now = Moment::now();
+        self.hear_all(rules, &news, now);
+        self.settle(rules, now);
+        self.tell(rules, now);
+        Duration::from_micros(HEARING_US)
+    }
+
+    fn hear(&mut self, rules: &Rules, report: Report, now: Moment) {
+        if report.from == self.instance {
+            return;
+        }
+        let peer = self.peers.entry(report.from.clone()).or_default();
+        if peer.boot != report.boot {
+            // Its buckets began anew; what it spent did not.
+            peer.boot = report.boot;
+            peer.limits.clear();
+        }
+        let is_alive = now.unix_ms().saturating_sub(report.sent_ms) < ALIVE_MS;
+        match report.about {
+            About::Alive(_) => peer.sent_ms = peer.sent_ms.max(report.sent_ms),
+            About::Budget(budget) => {
+                let name = ("budget", budget.id.clone(), budget.subject.clone());
+                peer.budgets.insert(name, budget);
+            }
+            About::Limit(limit) => {
+                let name = ("limit", limit.id.clone(), limit.subject.clone());
+                let before = peer.limits.insert(name.clone(), limit.clone());
+                if let (Some(rule), true) = (rules.limit(&limit.id), is_alive) {
+                    let counter = rule.counters.named(&limit.subject);
+                    let since = Since {
+                        before: before.as_ref(),
+                        now_us: now.unix_us,
+                    };
+                    let taken = self.taken.entry(name).or_default();
+                    taken.0 +=
+                        since.taken(&rule.requests, &counter.requests, |it| it.requests, &limit);
+                    taken.1 += since.taken(&rule.tokens, &counter.tokens, |it| it.tokens, &limit);
+                }
+            }
+        }
+    }
+
+    /// Brings every counter to what was heard, and takes our share of the rest.
+    fn settle(&mut self, rules: &Rules, now: Moment) {
+        let now_ms = now.unix_ms();
+        self.peers.retain(|_, peer| {
+            // What a dead gateway took of a rate has leaked out by then.
+            !peer.budgets.is_empty() || now_ms.saturating_sub(peer.sent_ms) < 20 * ALIVE_MS
+        });
+        let alive: Vec<String> = self
+            .peers
+            .iter()
+            .filter(|(_, peer)| now_ms.saturating_sub(peer.sent_ms) < ALIVE_MS)
+            .map(|(from, _)| from.clone())
+            .collect();
+        let all_heard = alive.iter().all(|from| {
+            let peer = self.peers.get(from);
+            peer.is_some_and(|peer| peer.sent_ms > self.shared_ms)
+        });
+        if all_heard {
+            self.shared_ms = now_ms;
+        }
+        for limit in rules.limits() {
+            for (subject, counter) in limit.counters.all() {
+                let heard = (alive.as_slice(), all_heard);
+                self.settle_limit(limit, &subject, &counter, heard, now.unix_us);
+            }
+        }
+        for budget in rules.budgets() {
+            for (subject, purse) in budget.counters.all() {
+                let heard = (alive.as_slice(), all_heard);
+                self.settle_budget(budget, &subject, &purse, heard, now.unix_us);
+            }
+        }
+        self.taken.clear();
+        self.demand
+            .retain(|(from, _), _| *from == self.instance || alive.contains(from));
+    }
+
+    fn settle_limit(
+        &mut self,
+        limit: &Limit,
+        subject: &str,
+        counter: &LimitCounter,
+        (alive, all_heard): (&[String], bool),
+        now_us: u64,
+    ) {
+        let name = ("limit", limit.id.to_string(), subject.to_owned());
+        let (requests, tokens) = self.taken.get(&name).copied().unwrap_or_default();
+        let elsewhere: u64 = self
+            .reports(alive, |peer| peer.limits.get(&name))
+            .map(|report| report.running)
+            .sum();
+        let asked = |report: &LimitReport| {
+            u128::from(report.requests.asked)
+                + u128::from(report.tokens.asked)
+                + u128::from(report.running_asked)
+        };
+        let of_peers: Vec<(String, u128)> = alive
+            .iter()
+            .filter_map(|from| {
+                Some((
+                    from.clone(),
+                    asked(self.peers.get(from)?.limits.get(&name)?),
+                ))
+            })
+            .collect();
+        let own = asked(&limit_report(limit, subject, counter, now_us));
+        let share = Share {
+            ppm: self.share(name.clone(), own, of_peers, alive.len()),
+            is_new: all_heard || alive.is_empty(),
+        };
+        if let Some(spec) = &limit.requests {
+            let claimed = self.claimed(alive, &name, |report| report.requests);
+            counter
+                .requests
+                .hear(spec, requests, claimed, share, now_us);
+        }
+        if let Some(spec) = &limit.tokens {
+            let claimed = self.claimed(alive, &name, |report| report.tokens);
+            counter.tokens.hear(spec, tokens, claimed, share, now_us);
+        }
+        if let Some(max) = limit.concurrency {
+            counter.slots.hear(max, elsewhere, share);
+        }
+    }
+
+    fn settle_budget(
+        &mut self,
+        budget: &Budget,
+        subject: &str,
+        purse: &weir_limits::Purse,
+        (alive, all_heard): (&[String], bool),
+        now_us: u64,
+    ) {
+        let name = ("budget", budget.id.to_string(), subject.to_owned());
+        let number = |text: &str| text.parse::<u128>().unwrap_or(0);
+        let everybody = self
+            .peers
+            .values()
+            .filter_map(|peer| peer.budgets.get(&name));
+        let spent = everybody.flat_map(|report| &report.spent);
+        let spent = spent.map(|(start_ms, amount)| Spent {
+            start_ms: *start_ms,
+            amount: number(amount),
+        });
+        let spent: Vec<Spent> = spent.collect();
+        let outstanding = self
+            .reports(alive, |peer| peer.budgets.get(&name))
+            .map(|report| number(&report.outstanding))
+            .sum();
+        let of_peers: Vec<(String, u128)> = alive
+            .iter()
+            .filter_map(|from| {
+                let report = self.peers.get(from)?.budgets.get(&name)?;
+                Some((from.clone(), number(&report.asked)))
+            })
+            .collect();
+        let own = purse.read(&budget.spec, now_us).asked;
+        let ppm = self.share(name, own, of_peers, alive.len());
+        let share = Share {
+            ppm,
+            is_new: all_heard || alive.is_empty(),
+        };
+        purse.hear(&budget.spec, spent, outstanding, share, now_us);
+    }
+
+    fn claimed(&self, alive: &[String], name: &Name, of: fn(&LimitReport) -> Taken) -> u64 {
+        let reports = alive
+            .iter()
+            .filter_map(|from| self.peers.get(from)?.limits.get(name));
+        reports.map(|report| of(report).claimed).sum()
+    }
+
+    fn reports<'a, R: 'a>(
+        &'a self,
+        alive: &'a [String],
+        report: impl Fn(&'a Peer) -> Option<&'a R> + 'a,
+    ) -> impl Iterator<Item = &'a R> {
+        alive
+            .iter()
+            .filter_map(move |from| report(self.peers.get(from)?))
+    }
+
+    /// Our share, by what was asked of each lately.
+    fn share(&mut self, name: Name, own: u128, of_peers: Vec<(String, u128)>, alive: usize) -> u64 {
+        if alive == 0 {
+            return share::WHOLE_PPM;
+        }
+        let mut note = |from: String, asked: u128| {
+            let demand = self.demand.entry((from, name.clone())).or_default();
+            demand.note(asked);
+            demand.lately
+        };
+        let own = note(self.instance.clone(), own);
+        let others: u128 = of_peers
+            .into_iter()
+            .map(|(from, asked)| note(from, asked))
+            .sum();
+        // Amounts of money are large: their relation is all that counts.
+        let all = own.saturating_add(others);
+        let scale = (all >> 40).max(1);
+        let small = |value: u128| u64::try_from(value / scale).unwrap_or(u64::MAX);
+        let gateways = u32::try_from(alive + 1).unwrap_or(u32::MAX);
+        share::ppm(small(own), small(all), gateways)
+    }
+
+    /// Tells what changed since the last time.
+    fn tell(&mut self, rules: &Rules, now: Moment) {
+        let mut about: Vec<(Name, About)> = Vec::new();
+        for limit in rules.limits() {
+            for (subject, counter) in limit.counters.all() {
+                let report = limit_report(limit, &subject, &counter, now.unix_us);
+                let name = ("limit", limit.id.to_string(), subject.into());
+                about.push((name, About::Limit(report)));
+            }
+        }
+        for budget in rules.budgets() {
+            for (subject, purse) in budget.counters.all() {
+                let state = purse.read(&budget.spec, now.unix_us);
+                let spent = state.spent.iter();
+                let report = BudgetReport {
+                    id: budget.id.to_string(),
+                    subject: subject.to_string(),
+                    spent: spent
+                        .map(|part| (part.start_ms, part.amount.to_string()))
+                        .collect(),
+                    outstanding: (state.outstanding + state.claimed).to_string(),
+                    asked: state.asked.to_string(),
+                };
+                let name = ("budget", budget.id.to_string(), subject.into());
+                about.push((name, About::Budget(report)));
+            }
+        }
+        // Last: whoever hears it has heard all the rest.
+        let alive = ("alive", String::new(), String::new());
+        about.push((alive, About::Alive(true)));
+        for (name, about) in about {
+            let is_new = matches!(about, About::Alive(_)) || self.is_news(&name, &about);
+            if is_new && self.send(&name, &about, now.unix_ms()) {
+                self.told.insert(name, about);
+            }
+        }
+    }
+
+    /// Whether others would do something else if they knew. A bucket that only leaks is none.
+    fn is_news(&self, name: &Name, about: &About) -> bool {
+        match (self.told.get(name), about) {
+            (None, About::Limit(new)) => {
+                let claims = new.requests.claimed + new.tokens.claimed;
+                claims + new.requests.asked + new.tokens.asked + new.running_asked > 0
+            }
+            (None, About::Budget(new)) => !new.spent.is_empty() || new.asked != "0",
+            (Some(About::Limit(told)), About::Limit(new)) => {
+                let same = |told: Taken, new: Taken| {
+                    (told.taken, told.asked, told.claimed) == (new.taken, new.asked, new.claimed)
+                };
+                !(same(told.requests, new.requests)
+                    && same(told.tokens, new.tokens)
+                    && (told.running, told.running_asked) == (new.running, new.running_asked))
+            }
+            (Some(told), new) => told != new,
+            (None, About::Alive(_)) => true,
+        }
+    }
+
+    fn send(&self, name: &Name, about: &About, sent_ms: u64) -> bool {
+        let report = Report {
+            from: self.instance.clone(),
+            boot: self.boot,
+            sent_ms,
+            about: about.clone(),
+        };
+        let key = format!("{}/{}/{}/{}", self.instance, name.0, name.1, name.2);
+        match (&self.sender, serde_json::to_string(&report)) {
+            (Some(sender), Ok(json)) => sender.send(&key, &json),
+            _ => false,
+        }
+    }
+}
+
+fn limit_report(limit: &Limit, subject: &str, counter: &LimitCounter, now_us: u64) -> LimitReport {
+    let taken = |spec: &Option<RateSpec>, bucket: &Bucket| {
+        spec.as_ref().map_or_else(Taken::default, |spec| {
+            let reading = bucket.read(spec, now_us);
+            Taken {
+                taken: reading.taken,
+                asked: reading.asked,
+                level: spec.burst().saturating_sub(reading.remaining),
+                claimed: reading.claimed,
+            }
+        })
+    };
+    let (running, running_asked) = counter.slots.read();
+    LimitReport {
+        id: limit.id.to_string(),
+        subject: subject.to_owned(),
+        requests: taken(&limit.requests, &counter.requests),
+        tokens: taken(&limit.tokens, &counter.tokens),
+        running,
+        running_asked,
+    }
+}
+
+/// What a peer said before.
+struct Since<'a> {
+    before: Option<&'a LimitReport>,
+    now_us: u64,
+}
+
+impl Since<'_> {
+    /// Units that a peer took since. One that is heard for the first time brings our bucket to
+    /// where its own is.
+    fn taken(
+        &self,
+        spec: &Option<RateSpec>,
+        bucket: &Bucket,
+        of: impl Fn(&LimitReport) -> Taken,
+        report: &LimitReport,
+    ) -> i64 {
+        let Some(spec) = spec else { return 0 };
+        let now = of(report);
+        let signed = |units: u64| i64::try_from(units).unwrap_or(i64::MAX);
+        match self.before {
+            Some(before) => signed(now.taken).saturating_sub(signed(of(before).taken)),
+            None => {
+                let ours = spec
+                    .burst()
+                    .saturating_sub(bucket.read(spec, self.now_us).remaining);
+                signed(now.level).saturating_sub(signed(ours)).max(0)
+            }
+        }
+    }
+}
