@@ -6,9 +6,10 @@
 //! ([`weir_limits::share`]). So all of them together let through what one would, but for what moves
 //! within a hearing.
 //!
-//! A gateway is alive while its word is no older than three seconds, by clocks that must agree to
+//! A gateway is alive while its word is no older than ten seconds, by clocks that must agree to
 //! about a second. What a dead one had in flight is free again; what it spent stays spent. While
-//! Kafka is away nothing is heard: each gateway goes on with its share of what was left.
+//! Kafka is away, or slow, a gateway does not hear itself either: it goes on with its share of what
+//! was left, and takes no other.
 
 use std::collections::HashMap;
 use std::io;
@@ -26,7 +27,9 @@ use crate::control::policy::{Budget, Limit, LimitCounter, Rules};
 use crate::pipeline::Shared;
 
 /// A gateway whose last word is older is dead.
-const ALIVE_MS: u64 = 3_000;
+const ALIVE_MS: u64 = 10_000;
+/// A gateway that has not heard itself for so long does not know how things stand.
+const ECHO_MS: u64 = 3_000;
 /// How long a start waits for what others said.
 const FIRST_HEARING_MAX: Duration = Duration::from_secs(5);
 const LOOK: Duration = Duration::from_millis(20);
@@ -160,8 +163,10 @@ struct Hearing {
     taken: HashMap<Name, (i64, i64)>,
     demand: HashMap<(String, Name), Demand>,
     told: HashMap<Name, About>,
-    /// When shares of budgets were taken last.
+    /// When shares were taken last.
     shared_ms: u64,
+    /// When the last word of our own was sent that came back.
+    echo_ms: u64,
 }
 
 impl Hearing {
@@ -176,6 +181,7 @@ impl Hearing {
             demand: HashMap::new(),
             told: HashMap::new(),
             shared_ms: 0,
+            echo_ms: 0,
         }
     }
 
@@ -234,6 +240,9 @@ impl Hearing {
 
     fn hear(&mut self, rules: &Rules, report: Report, now: Moment) {
         if report.from == self.instance {
+            if report.boot == self.boot {
+                self.echo_ms = self.echo_ms.max(report.sent_ms);
+            }
             return;
         }
         let peer = self.peers.entry(report.from.clone()).or_default();
@@ -270,6 +279,10 @@ impl Hearing {
     /// Brings every counter to what was heard, and takes our share of the rest.
     fn settle(&mut self, rules: &Rules, now: Moment) {
         let now_ms = now.unix_ms();
+        let hears = now_ms.saturating_sub(self.echo_ms) < ECHO_MS;
+        if !hears && self.echo_ms > 0 {
+            return;
+        }
         self.peers.retain(|_, peer| {
             // What a dead gateway took of a rate has leaked out by then.
             !peer.budgets.is_empty() || now_ms.saturating_sub(peer.sent_ms) < 20 * ALIVE_MS
@@ -477,7 +490,7 @@ impl Hearing {
                 let claims = new.requests.claimed + new.tokens.claimed;
                 claims + new.requests.asked + new.tokens.asked + new.running_asked > 0
             }
-            (None, About::Budget(new)) => !new.spent.is_empty() || new.asked != "0",
+            (None, About::Budget(new)) => !new.spent.is_empty() || new.outstanding != "0",
             (Some(About::Limit(told)), About::Limit(new)) => {
                 let same = |told: Taken, new: Taken| {
                     (told.taken, told.asked, told.claimed) == (new.taken, new.asked, new.claimed)

@@ -184,7 +184,7 @@ fn limits_and_budgets_hold_over_all_gateways_of_a_cluster() {
     let (answered, refused) = hammer([&one, &two], &spender, Duration::from_secs(3));
     println!("{answered} paid of 40, {refused} refused");
     assert!(
-        refused > 0 && (36..=40).contains(&answered),
+        refused > 0 && (30..=40).contains(&answered),
         "{answered} were paid"
     );
     // A gateway that starts anew knows what all have spent.
