@@ -72,7 +72,7 @@ targets = [
   {{ provider = "flaky", model = "gpt-4o-mini" }},
   {{ provider = "steady", model = "gpt-4o-mini" }},
 ]
-retry = {{ tries_per_target = 1 }}
+retry = {{ tries_per_target = 1, budget_ratio = 1.0 }}
 
 [[alias]]
 name = "embed"
