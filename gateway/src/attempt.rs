@@ -30,14 +30,12 @@ use crate::affinity::Affinity;
 use crate::clock::Moment;
 use crate::directory::{Deployment, Directory};
 use crate::error::Refusal;
+use crate::estimate::BYTES_PER_TOKEN;
 use crate::exchange::Exchange;
 use crate::pipeline::Worker;
 use crate::trail::{Route, RouteCandidate};
 use crate::upstream::AnswerBody;
 use race::race;
-
-/// Bytes of JSON that make a token, roughly; good enough to tell a prompt that cannot fit.
-const BYTES_PER_TOKEN: u64 = 4;
 
 /// A request that was understood.
 pub(crate) struct Asked<'a> {

@@ -53,6 +53,7 @@ impl AttemptTrail {
 impl Trail {
     /// Prices every try, as the last thing before the events are written.
     pub(crate) fn price(&mut self) {
+        self.estimate();
         for attempt in &mut self.attempts {
             attempt.charge = attempt.priced();
         }

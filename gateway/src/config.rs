@@ -49,6 +49,38 @@ pub struct GatewayConfig {
     pub proxy_protocol: bool,
     /// Tokens that are reserved for an answer where the client sets no limit.
     pub output_tokens_assumed: u64,
+    /// What happens to a call whose client leaves before the answer is complete.
+    pub on_disconnect: DisconnectConfig,
+}
+
+/// `on_disconnect`: what happens to a call whose client leaves before the answer is complete.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct DisconnectConfig {
+    pub policy: DisconnectPolicy,
+    /// With `drain`: longest time to read on.
+    pub max_ms: u64,
+    /// With `drain`: answers read on at once, over all threads; further ones are given up.
+    pub max_concurrent: usize,
+}
+
+impl Default for DisconnectConfig {
+    fn default() -> Self {
+        Self {
+            policy: DisconnectPolicy::Abort,
+            max_ms: 30_000,
+            max_concurrent: 64,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum DisconnectPolicy {
+    /// Close the connection, so that the provider stops; what was consumed is estimated.
+    Abort,
+    /// Read the answer to its end, so that the provider says what was consumed.
+    Drain,
 }
 
 impl Default for GatewayConfig {
@@ -66,6 +98,7 @@ impl Default for GatewayConfig {
             trusted_proxies: Vec::new(),
             proxy_protocol: false,
             output_tokens_assumed: 1_024,
+            on_disconnect: DisconnectConfig::default(),
         }
     }
 }

@@ -34,8 +34,10 @@ use crate::config::GatewayConfig;
 use crate::control::network::{Network, client_address};
 use crate::control::{ControlHandle, Identity};
 use crate::directory::{Directory, nearest};
+use crate::drain::Drains;
 use crate::endpoints;
 use crate::error::Refusal;
+use crate::estimate::BYTES_PER_TOKEN;
 use crate::exchange::Exchange;
 use crate::labels::Labels;
 use crate::ledger::Ledger;
@@ -57,6 +59,8 @@ pub(crate) struct Shared {
     pub(crate) telemetry: Telemetry,
     /// Places for connections.
     pub(crate) connections: Arc<Semaphore>,
+    /// Places for answers that are read to their end without their client.
+    pub(crate) drains: Arc<Semaphore>,
     /// Becomes true when the gateway is told to stop.
     pub(crate) stopped: watch::Receiver<bool>,
 }
@@ -67,6 +71,7 @@ pub(crate) struct Worker {
     pub(crate) pool: Arc<Pool>,
     pub(crate) stream: StreamWriter,
     pub(crate) shadows: Shadows,
+    pub(crate) drains: Drains,
 }
 
 impl Worker {
@@ -77,6 +82,7 @@ impl Worker {
             pool: Arc::default(),
             stream,
             shadows: Shadows::default(),
+            drains: Drains::default(),
         })
     }
 }
@@ -125,7 +131,7 @@ async fn forward(
     exchange.trail.request_bytes = body.len() as u64;
 
     let facts = weir_dialects::inspect(api, &body).map_err(|bad| Refusal::bad_request(&bad))?;
-    note_facts(&mut exchange.trail, &facts);
+    note_facts(&mut exchange.trail, api, &facts);
 
     let directory = shared.directory.load_full();
     let alias = resolve(&directory, &identity, &facts.model)?;
@@ -331,11 +337,14 @@ pub(crate) async fn collect(mut body: Incoming, bytes_max: usize) -> Result<Byte
     Ok(whole.freeze())
 }
 
-fn note_facts(trail: &mut Trail, facts: &RequestFacts) {
+fn note_facts(trail: &mut Trail, api: ClientApi, facts: &RequestFacts) {
     trail.alias = Some(facts.model.clone());
     trail.streamed = facts.stream;
     trail.user.clone_from(&facts.user);
     trail.max_output_tokens = facts.max_output_tokens;
+    // Counting tokens is free.
+    trail.prompt_tokens =
+        (api != ClientApi::CountTokens).then(|| facts.prompt_bytes.div_ceil(BYTES_PER_TOKEN));
 }
 
 /// Finds the alias that was asked for, if this key may use it.

@@ -20,13 +20,15 @@ use tokio::time::Sleep;
 use weir_dialects::{ClientApi, ResponseMachine};
 use weir_eventlog::{AppendError, NotDurable};
 use weir_routing::{Failure, InFlight};
-use weir_schemas::RequestId;
+use weir_schemas::{RequestId, UsageSource};
 
 use crate::attempt::{Begun, Failed};
 use crate::clock::{self, Moment};
 use crate::directory::Deployment;
+use crate::drain;
 use crate::error::Refusal;
 use crate::exchange::Exchange;
+use crate::pipeline::Worker;
 use crate::trail;
 use crate::upstream::{AnswerBody, CallError};
 
@@ -37,7 +39,19 @@ const DEPLOYMENT: HeaderName = HeaderName::from_static("x-weir-deployment");
 /// Body of every response.
 pub(crate) enum Reply {
     Whole(Option<Bytes>),
-    Relayed(Box<Relay>),
+    Relayed(Listened),
+}
+
+/// An answer that a client listens to.
+pub(crate) struct Listened(Option<Box<Relay>>);
+
+impl Drop for Listened {
+    /// Before the answer is complete, this is how a client's leaving shows itself.
+    fn drop(&mut self) {
+        if let Some(relay) = self.0.take_if(|relay| !relay.exchange.is_finished()) {
+            drain::client_left(relay);
+        }
+    }
 }
 
 impl From<Bytes> for Reply {
@@ -67,7 +81,8 @@ impl Body for Reply {
     ) -> Poll<Option<Result<Frame<Bytes>, CutOff>>> {
         match self.get_mut() {
             Self::Whole(body) => Poll::Ready(body.take().map(|body| Ok(Frame::data(body)))),
-            Self::Relayed(relay) => relay
+            Self::Relayed(Listened(None)) => Poll::Ready(None),
+            Self::Relayed(Listened(Some(relay))) => relay
                 .poll(cx)
                 .map(|polled| polled.map(|r| r.map(Frame::data))),
         }
@@ -76,7 +91,9 @@ impl Body for Reply {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Whole(body) => body.is_none(),
-            Self::Relayed(relay) => relay.state == State::Over,
+            Self::Relayed(Listened(relay)) => relay
+                .as_ref()
+                .is_none_or(|relay| relay.state == State::Over),
         }
     }
 
@@ -128,7 +145,7 @@ pub(crate) fn respond(mut exchange: Exchange, begun: Begun) -> Response<Reply> {
     headers.insert(DEPLOYMENT, begun.deployment.header.clone());
     let status = begun.status;
     let relay = Relay::new(exchange, begun);
-    let mut response = Response::new(Reply::Relayed(Box::new(relay)));
+    let mut response = Response::new(Reply::Relayed(Listened(Some(Box::new(relay)))));
     *response.status_mut() = status;
     *response.headers_mut() = headers;
     response
@@ -185,6 +202,8 @@ pub(crate) struct Relay {
     ready: Option<Bytes>,
     /// Holds `ready` back until the events are as durable as configured.
     durable: Option<Durable>,
+    /// What the client had got when it left, if it did.
+    delivered_bytes: Option<u64>,
     state: State,
     timer: IdleTimer,
 }
@@ -202,6 +221,7 @@ impl Relay {
             in_flight: begun.in_flight,
             ready: None,
             durable: None,
+            delivered_bytes: None,
             state: State::Begun,
             timer: IdleTimer::new(timeouts.idle_ms, timeouts.total_ms, begun.deadline),
         };
@@ -210,7 +230,21 @@ impl Relay {
         relay
     }
 
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, CutOff>>> {
+    pub(crate) fn worker(&self) -> &Arc<Worker> {
+        &self.exchange.worker
+    }
+
+    /// From here on nobody listens.
+    pub(crate) fn client_left(&mut self) {
+        self.delivered_bytes = Some(self.machine.facts().output_bytes);
+        self.exchange.trail.failure = Some(trail::Failure {
+            stage: "relay",
+            kind: "client_gone",
+            message: "the client left before the answer was complete".into(),
+        });
+    }
+
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, CutOff>>> {
         loop {
             if let Some(durable) = &mut self.durable {
                 let durable = ready!(durable.as_mut().poll(cx));
@@ -394,12 +428,14 @@ impl Relay {
         if let Some(attempt) = self.exchange.trail.attempts.last_mut() {
             attempt.fail(kind, failed.message.clone());
         }
-        let message = failed.message.clone();
-        self.exchange.trail.failure = Some(trail::Failure {
-            stage: "relay",
-            kind,
-            message,
-        });
+        self.exchange
+            .trail
+            .failure
+            .get_or_insert_with(|| trail::Failure {
+                stage: "relay",
+                kind,
+                message: failed.message.clone(),
+            });
     }
 
     /// Writes the events. What is ready for the client waits until that is done.
@@ -415,16 +451,19 @@ impl Relay {
     /// Takes over what the answer said about itself.
     fn meter(&mut self) {
         let facts = self.machine.facts();
-        self.exchange.trail.response_bytes = facts.output_bytes;
+        self.exchange.trail.response_bytes = self.delivered_bytes.unwrap_or(facts.output_bytes);
         let Some(attempt) = self.exchange.trail.attempts.last_mut() else {
             return;
         };
         attempt.meter(facts);
+        if self.delivered_bytes.is_some() && attempt.usage_source == UsageSource::Reported {
+            attempt.usage_source = UsageSource::Drained;
+        }
     }
 }
 
 impl Drop for Relay {
-    /// The client left. The exchange writes the events when it is dropped in turn.
+    /// The call is given up. The exchange writes the events when it is dropped in turn.
     fn drop(&mut self) {
         if !self.exchange.is_finished() {
             self.meter();

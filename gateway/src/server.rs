@@ -100,9 +100,12 @@ pub fn start(options: GatewayOptions) -> Result<GatewayHandle, StartError> {
         options.control.load().rules(),
         Moment::now().unix_us,
     )?;
+    let drains_max = options.config.on_disconnect.max_concurrent;
+    let drains_max = drains_max.min(Semaphore::MAX_PERMITS);
     let shared = Arc::new(Shared {
         ledger,
         connections: Arc::new(Semaphore::new(options.config.connections_max)),
+        drains: Arc::new(Semaphore::new(drains_max)),
         directory: ArcSwap::from_pointee(options.directory),
         tables: Tables::default(),
         control: options.control,
@@ -259,6 +262,7 @@ async fn accept(worker: Arc<Worker>, listener: TcpListener) {
     }
     // Copies that nobody waits for are cut short; each has its event.
     worker.shadows.stop().await;
+    worker.drains.stop().await;
     if let Err(error) = worker.stream.close() {
         tracing::error!(%error, "close the event stream");
     }

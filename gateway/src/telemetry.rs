@@ -49,6 +49,7 @@ pub(crate) struct Telemetry {
     overhead: Histogram,
     pub(crate) in_flight: Gauge,
     pub(crate) shadows_left_out: Counter,
+    pub(crate) drains_left_out: Counter,
     journal: Journal,
     journal_gauges: JournalGauges,
     deployments: DeploymentGauges,
@@ -167,6 +168,7 @@ impl Telemetry {
             overhead,
             in_flight: Gauge::default(),
             shadows_left_out: Counter::default(),
+            drains_left_out: Counter::default(),
             journal,
             journal_gauges: JournalGauges::default(),
             deployments: DeploymentGauges::default(),
@@ -209,6 +211,11 @@ impl Telemetry {
             "shadows_left_out",
             "Copies that were not sent because too many were under way",
             telemetry.shadows_left_out.clone(),
+        );
+        registry.register(
+            "drains_left_out",
+            "Answers that were not read to their end without their client because too many were",
+            telemetry.drains_left_out.clone(),
         );
         telemetry.deployments.register(&mut registry);
         let gauges = &telemetry.journal_gauges;

@@ -13,6 +13,7 @@ use crate::clock::{Moment, micros};
 use crate::control::Identity;
 use crate::control::policy::Subject;
 use crate::directory::Deployment;
+use crate::estimate;
 use crate::labels::Labels;
 
 /// Longest text of foreign origin that an event carries; the rest is cut.
@@ -41,6 +42,8 @@ pub(crate) struct Trail {
     pub(crate) streamed: bool,
     pub(crate) request_bytes: u64,
     pub(crate) max_output_tokens: Option<u64>,
+    /// Size of the prompt, about; `None` if the call is not billed by tokens.
+    pub(crate) prompt_tokens: Option<u64>,
     pub(crate) status: u16,
     pub(crate) failure: Option<Failure>,
     pub(crate) route: Option<Route>,
@@ -105,6 +108,8 @@ pub(crate) struct AttemptTrail {
     pub(crate) finish_reason: Option<&'static str>,
     pub(crate) usage: Usage,
     pub(crate) usage_source: UsageSource,
+    /// Tokens of the answer by its size, as far as it was read.
+    pub(crate) answer_tokens: u64,
     pub(crate) charge: Charge,
 }
 
@@ -148,6 +153,7 @@ impl AttemptTrail {
             finish_reason: None,
             usage: Usage::default(),
             usage_source: UsageSource::None,
+            answer_tokens: 0,
             charge: Charge::default(),
         }
     }
@@ -167,10 +173,15 @@ impl AttemptTrail {
     pub(crate) fn meter(&mut self, facts: &ResponseFacts) {
         self.response_model.clone_from(&facts.upstream_model);
         self.finish_reason = facts.finish_reason.map(FinishReason::as_str);
+        self.answer_tokens = estimate::answer_tokens(facts);
         if let Some(usage) = facts.usage {
             self.usage = usage;
             self.usage_source = UsageSource::Reported;
         }
+    }
+
+    pub(crate) fn was_sent(&self) -> bool {
+        self.sent.is_some()
     }
 
     pub(crate) fn end(&mut self) {
@@ -201,6 +212,7 @@ impl Trail {
             streamed: false,
             request_bytes: 0,
             max_output_tokens: None,
+            prompt_tokens: None,
             status: 0,
             failure: None,
             route: None,
@@ -269,6 +281,7 @@ impl Trail {
             labels: self.labels.clone(),
             alias: self.alias.clone(),
             streamed: self.streamed,
+            prompt_tokens: self.prompt_tokens,
             route: self.route.as_ref().map(|route| Route {
                 candidates: Vec::new(),
                 ..*route
