@@ -22,3 +22,4 @@ mod routing;
 mod store;
 mod the_loop;
 mod trouble;
+mod unreported;

@@ -206,6 +206,7 @@ fn a_client_that_leaves_has_its_event(scene: &Scene) {
     let row = scene.row("error_kind = 'client_gone'");
     assert_eq!(row["alias"], "fine");
     assert_eq!(row["status"], 200);
+    assert_eq!(row["usage_source"], "estimated");
     assert_ne!(
         row["response_bytes"].to_string().trim_matches('"'),
         "0",

@@ -1,0 +1,117 @@
+//! What is consumed counts, also where the client leaves or the provider does not say it.
+
+use std::io::{Read as _, Write as _};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::thread;
+use std::time::Duration;
+
+use serde_json::Value;
+use weir_loadtest::mock::{MockOptions, MockProvider};
+use weir_tests::weir::Installation;
+
+/// Streams of three tokens: one without a word about usage, one whose last word is broken.
+const SILENT: &str = "";
+const BROKEN: &str = "data: {\"choices\":[],\"usage\":{\"prompt_tok\n\n";
+
+/// A provider that answers every call with the same stream. It ends with the test.
+fn provider(last: &'static str) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        for mut client in listener.incoming().flatten() {
+            let mut request = Vec::new();
+            let mut piece = [0; 4096];
+            while !request.ends_with(b"}") {
+                match client.read(&mut piece) {
+                    Ok(0) | Err(_) => break,
+                    Ok(read) => request.extend_from_slice(&piece[..read]),
+                }
+            }
+            let token = "data: {\"model\":\"gpt-4o-mini\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"weir\"}}]}\n\n";
+            let head =
+                "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n";
+            let answer = [head, token, token, token, last, "data: [DONE]\n\n"].concat();
+            let _ = client.write_all(answer.as_bytes());
+        }
+    });
+    address
+}
+
+fn send(weir: &Installation, key: &str, model: &str) -> TcpStream {
+    let body = format!(
+        r#"{{"model":"{model}","messages":[{{"role":"user","content":"how high is the water?"}}],"max_tokens":40,"stream":true}}"#
+    );
+    let mut stream = TcpStream::connect(weir.gateway).unwrap();
+    let timeout = Some(Duration::from_secs(20));
+    stream.set_read_timeout(timeout).unwrap();
+    let head = format!(
+        "POST /v1/chat/completions HTTP/1.1\r\nhost: weir\r\nauthorization: Bearer {key}\r\n\
+         content-type: application/json\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    stream.write_all(head.as_bytes()).unwrap();
+    stream
+}
+
+fn row(weir: &Installation, alias: &str) -> Value {
+    let count = format!("SELECT count() FROM weir.requests WHERE alias = '{alias}'");
+    weir.wait_for_number(&count, 1).unwrap();
+    let row = format!(
+        "SELECT status, error_kind, usage_source, toUInt32(input_tokens) AS input, \
+         toUInt32(output_tokens) AS output, cost_usd > 0 AS is_charged \
+         FROM weir.requests WHERE alias = '{alias}'"
+    );
+    weir.sql(&row).unwrap().remove(0)
+}
+
+#[test]
+fn what_nobody_reports_is_counted() {
+    let slow = MockProvider::start(MockOptions {
+        inter_token: "20ms".parse().unwrap(),
+        ..MockOptions::default()
+    })
+    .unwrap();
+    let mut config = "[gateway.on_disconnect]\npolicy = \"drain\"\nmax_ms = 20_000\n\n".to_owned();
+    let raw = |last| format!("http://{}/v1", provider(last));
+    let providers = [
+        ("left", slow.base_url()),
+        ("silent", raw(SILENT)),
+        ("broken", raw(BROKEN)),
+    ];
+    for (name, base_url) in providers {
+        config.push_str(&format!(
+            "[[provider]]\nname = \"{name}\"\ndialect = \"openai\"\nbase_url = \"{base_url}\"\n\n\
+             [[alias]]\nname = \"{name}\"\n\
+             targets = [{{ provider = \"{name}\", model = \"gpt-4o-mini\" }}]\n\n"
+        ));
+    }
+    let weir = Installation::new(&config).unwrap();
+    let key = weir.create_key("unreported").unwrap();
+    let _up = weir.start(&["up"]).unwrap();
+    weir.wait_until_ready().unwrap();
+    weir.wait_for_store().unwrap();
+
+    let mut client = send(&weir, &key, "left");
+    assert!(client.read(&mut [0; 256]).unwrap() > 0, "the answer begins");
+    client.shutdown(Shutdown::Both).unwrap();
+    drop(client);
+    for model in ["silent", "broken"] {
+        let mut answer = String::new();
+        let mut client = send(&weir, &key, model);
+        client.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    }
+
+    let left = row(&weir, "left");
+    assert_eq!(left["error_kind"], "client_gone");
+    assert_eq!(left["usage_source"], "drained");
+    assert_eq!(left["output"], 40, "read to its end: {left}");
+    assert_eq!(left["is_charged"], 1);
+    for alias in ["silent", "broken"] {
+        let row = row(&weir, alias);
+        assert_eq!(row["usage_source"], "estimated", "{alias}: {row}");
+        assert!(row["input"].as_u64().unwrap() > 0, "{alias}: {row}");
+        assert_eq!(row["output"], 3, "a token a chunk: {alias}: {row}");
+        assert_eq!(row["is_charged"], 1, "{alias}: {row}");
+    }
+}
