@@ -40,7 +40,7 @@ if [ "${1:-}" != --no-install ]; then
   step "Fetching the ClickHouse engine (180 MB, once)"
   compose/fetch-engine.sh
 
-  step "Installing the official SDKs into $cache/venv"
+  step "Installing the Python clients into $cache/venv"
   stamp="$cache/venv/requirements.txt"
   if cmp -s tests/requirements.txt "$stamp"; then
     echo "they are there"
@@ -48,6 +48,17 @@ if [ "${1:-}" != --no-install ]; then
     python3 -m venv --clear "$cache/venv"
     "$cache/venv/bin/pip" install --quiet --disable-pip-version-check -r tests/requirements.txt
     cp tests/requirements.txt "$stamp"
+  fi
+
+  step "Installing the JavaScript clients, and a Node of their age, into $cache/node"
+  mkdir -p "$cache/node"
+  stamp="$cache/node/package-lock.json.installed"
+  cp tests/clients/node/* "$cache/node/"
+  if cmp -s tests/clients/node/package-lock.json "$stamp"; then
+    echo "they are there"
+  else
+    (cd "$cache/node" && npm ci --silent --no-audit --no-fund --ignore-scripts)
+    cp tests/clients/node/package-lock.json "$stamp"
   fi
 fi
 

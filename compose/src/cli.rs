@@ -92,6 +92,12 @@ pub(crate) enum Command {
     /// Check the configuration, or print an example or its schema.
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// List every host and port that this deployment calls, for the firewall.
+    Egress {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
     /// Check this machine, the configuration and every part that runs.
     Doctor {
         /// Print JSON.

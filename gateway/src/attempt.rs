@@ -23,6 +23,7 @@ use rand::RngCore as _;
 use weir_dialects::{ClientRequest, ResponseMachine};
 use weir_routing::{Alias, InFlight, Next, Plan, View};
 
+pub(crate) use ask::DROPPED;
 pub(crate) use failed::{Failed, Told};
 pub(crate) use shadow::Shadows;
 

@@ -163,6 +163,20 @@ pub struct ProviderConfig {
     /// PEM file with the certificate authorities to trust instead of the built-in ones.
     #[serde(default)]
     pub ca_file: Option<PathBuf>,
+    /// Proxy on the way there: `http://host:port` (CONNECT) or `socks5://host:port`, with
+    /// `user:password@` before the host if it wants them.
+    #[serde(default)]
+    pub proxy: Option<String>,
+    /// Call the provider though its host's name resolves to a private address. An address written
+    /// in `base_url` itself, and `localhost`, need no leave.
+    #[serde(default)]
+    pub allow_private: bool,
+    /// What happens to fields of a request that the provider's dialect cannot express.
+    #[serde(default)]
+    pub unsupported: UnsupportedConfig,
+    /// Version of the API, for the dialects that ask for one in the URL (`azure-deployments`).
+    #[serde(default)]
+    pub api_version: Option<String>,
     #[serde(default)]
     pub timeouts: TimeoutConfig,
 }
@@ -179,6 +193,36 @@ impl ProviderConfig {
             }
         }
     }
+
+    /// A provider with the defaults for everything that has one.
+    #[must_use]
+    pub fn new(name: &str, dialect: &str, base_url: String) -> Self {
+        Self {
+            name: name.to_owned(),
+            dialect: dialect.to_owned(),
+            base_url,
+            keys: Vec::new(),
+            region: None,
+            prices: None,
+            ca_file: None,
+            proxy: None,
+            allow_private: false,
+            unsupported: UnsupportedConfig::default(),
+            api_version: None,
+            timeouts: TimeoutConfig::default(),
+        }
+    }
+}
+
+/// What happens to what a translation cannot carry.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum UnsupportedConfig {
+    /// The request is answered 400, which names the field.
+    #[default]
+    Refuse,
+    /// It is left out, and the response header `x-weir-dropped` lists it.
+    Drop,
 }
 
 /// `timeouts` of a provider: how long each phase of a try may take.

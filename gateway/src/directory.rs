@@ -12,7 +12,7 @@ use http::{HeaderName, HeaderValue, Uri};
 use jiff::Timestamp;
 use jiff::civil::Date;
 use rustls::pki_types::ServerName;
-use weir_dialects::{UpstreamErrorFacts, Vendor, vendors};
+use weir_dialects::{Unsupported, UpstreamErrorFacts, Vendor, vendors};
 use weir_routing::{
     Alias, AliasSpec, BreakerSpec, DeploymentId, DeploymentSpec, HealthSnapshot, PriceSpec, Routes,
     RoutesSpec, ShadowSpec, TargetSpec,
@@ -21,8 +21,10 @@ use weir_schemas::prices::{Book, Call, Prices};
 use weir_schemas::{PicoUsd, Usage};
 
 use crate::clock::Moment;
-use crate::config::{AliasConfig, ProviderConfig, ShadowConfig, StickyConfig, TimeoutConfig};
-use crate::upstream::{Endpoint, EndpointTls, client_config};
+use crate::config::{
+    AliasConfig, ProviderConfig, ShadowConfig, StickyConfig, TimeoutConfig, UnsupportedConfig,
+};
+use crate::upstream::{Endpoint, EndpointTls, Proxy, Reach, client_config};
 
 /// Something in the configuration that cannot work.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,6 +82,34 @@ pub(crate) struct Provider {
     /// What stands before the API's own paths, without a slash at its end.
     pub(crate) base_path: String,
     pub(crate) timeouts: TimeoutConfig,
+    pub(crate) unsupported: Unsupported,
+    pub(crate) api_version: Option<String>,
+}
+
+/// A host that a deployment calls.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Egress {
+    pub host: String,
+    pub port: u16,
+    /// Proxy through which it is called; the firewall sees only that.
+    pub proxy: Option<(String, u16)>,
+}
+
+/// Where requests to a provider go.
+pub fn egress(config: &ProviderConfig) -> Result<Egress, ConfigProblem> {
+    let provider = build_provider(config).map_err(|(setting, message)| ConfigProblem {
+        path: format!("provider \"{}\": {setting}", config.name),
+        message,
+    })?;
+    let proxy = match &provider.endpoint.reach {
+        Reach::Direct { .. } => None,
+        Reach::Proxy(proxy) => Some((proxy.host.clone(), proxy.port)),
+    };
+    Ok(Egress {
+        host: provider.endpoint.host,
+        port: provider.endpoint.port,
+        proxy,
+    })
 }
 
 impl Deployment {
@@ -320,6 +350,22 @@ fn build_provider(config: &ProviderConfig) -> Result<Provider, (&'static str, St
                 .map_err(|_| bad_url(format!("\"{host}\" is not a host name")))?,
         }),
     };
+    let reach = match &config.proxy {
+        None => Reach::Direct {
+            allow_private: config.allow_private,
+        },
+        Some(url) => {
+            let proxy = Proxy::parse(url).map_err(|message| ("proxy", message))?;
+            Reach::Proxy(Box::new(proxy))
+        }
+    };
+    if vendor.wants_api_version() && config.api_version.is_none() {
+        let message = format!(
+            "dialect \"{}\" needs one, such as \"2024-10-21\"",
+            vendor.name
+        );
+        return Err(("api_version", message));
+    }
     Ok(Provider {
         name: config.name.clone(),
         region: config.region.clone(),
@@ -335,12 +381,18 @@ fn build_provider(config: &ProviderConfig) -> Result<Provider, (&'static str, St
                 .port_u16()
                 .unwrap_or(if encrypted { 443 } else { 80 }),
             host,
+            reach,
             tls,
         },
         authority: HeaderValue::from_str(authority.as_str())
             .map_err(|_| bad_url("the host is not valid".into()))?,
         base_path: uri.path().trim_end_matches('/').to_owned(),
         timeouts: config.timeouts,
+        unsupported: match config.unsupported {
+            UnsupportedConfig::Refuse => Unsupported::Refuse,
+            UnsupportedConfig::Drop => Unsupported::Drop,
+        },
+        api_version: config.api_version.clone(),
     })
 }
 

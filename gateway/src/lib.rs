@@ -37,6 +37,6 @@ mod trail;
 mod upkeep;
 mod upstream;
 
-pub use directory::{ConfigProblem, Directory};
+pub use directory::{ConfigProblem, Directory, Egress, egress};
 pub use server::{GatewayHandle, GatewayOptions, Reloader, StartError, start};
 pub use tables::TableAdopter;

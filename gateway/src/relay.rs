@@ -22,7 +22,7 @@ use weir_eventlog::{AppendError, NotDurable};
 use weir_routing::{Failure, InFlight};
 use weir_schemas::{RequestId, UsageSource};
 
-use crate::attempt::{Begun, Failed};
+use crate::attempt::{Begun, DROPPED, Failed};
 use crate::clock::{self, Moment};
 use crate::directory::Deployment;
 use crate::drain;
@@ -163,6 +163,7 @@ fn passed_on(upstream: &HeaderMap, keeps_length: bool) -> HeaderMap {
     let mut headers = HeaderMap::with_capacity(upstream.len());
     for (name, value) in upstream {
         let wanted = *name == CONTENT_TYPE
+            || *name == DROPPED
             || (*name == CONTENT_LENGTH && keeps_length)
             || PREFIXES
                 .iter()

@@ -10,7 +10,9 @@
 mod architecture;
 mod audit;
 mod cli;
+mod clients;
 mod cluster;
+mod egress;
 mod governance;
 mod ingest;
 mod kafka_log;

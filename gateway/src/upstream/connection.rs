@@ -47,7 +47,7 @@ impl Connection {
     }
 
     async fn open_unbounded(endpoint: &Endpoint) -> Result<Self, CallError> {
-        let stream = connect(endpoint).await?;
+        let stream = endpoint.reach.open(endpoint).await?;
         let socket = match &endpoint.tls {
             None => Socket::Plain(stream),
             Some(tls) => {
@@ -252,34 +252,6 @@ impl Drop for AnswerBody {
             self.complete();
         }
     }
-}
-
-async fn connect(endpoint: &Endpoint) -> Result<TcpStream, CallError> {
-    let host = endpoint.host.as_str();
-    let addresses = tokio::net::lookup_host((host, endpoint.port))
-        .await
-        .map_err(|source| CallError::Resolve {
-            host: host.to_owned(),
-            source,
-        })?;
-    let mut last_error = io::Error::from(io::ErrorKind::AddrNotAvailable);
-    for address in addresses {
-        match TcpStream::connect(address).await {
-            Ok(stream) => {
-                // Without it the kernel holds back small writes until the last is acknowledged.
-                if let Err(error) = stream.set_nodelay(true) {
-                    tracing::debug!(%error, host, "set TCP_NODELAY");
-                }
-                return Ok(stream);
-            }
-            Err(error) => last_error = error,
-        }
-    }
-    Err(CallError::Connect {
-        host: host.to_owned(),
-        port: endpoint.port,
-        source: last_error,
-    })
 }
 
 /// A connection's bytes, plain or encrypted.

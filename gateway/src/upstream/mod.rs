@@ -10,12 +10,15 @@
 
 mod connection;
 mod pool;
+mod reach;
 mod tls;
 
 pub(crate) use connection::AnswerBody;
 pub(crate) use pool::{Answer, Call, Pool};
+pub(crate) use reach::{Proxy, Reach};
 pub(crate) use tls::client_config;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use rustls::pki_types::ServerName;
@@ -27,6 +30,7 @@ pub(crate) struct Endpoint {
     pub(crate) id: u64,
     pub(crate) host: String,
     pub(crate) port: u16,
+    pub(crate) reach: Reach,
     pub(crate) tls: Option<EndpointTls>,
 }
 
@@ -42,6 +46,17 @@ pub(crate) enum CallError {
     #[error("resolve {host}: {source}")]
     Resolve {
         host: String,
+        source: std::io::Error,
+    },
+    #[error(
+        "{host} resolves to {address}, which is not public; if that is meant, set allow_private = true for the provider"
+    )]
+    NotPublic { host: String, address: IpAddr },
+    #[error("reach {host}:{port} through the proxy {proxy}: {source}")]
+    Proxy {
+        proxy: String,
+        host: String,
+        port: u16,
         source: std::io::Error,
     },
     #[error("connect to {host}:{port}: {source}")]

@@ -21,6 +21,15 @@ const HINTS: [&str; 7] = [
     "verbosity",
 ];
 
+/// Fields of messages that change nothing about what is said.
+const MESSAGE_HINTS: [&str; 4] = [
+    "annotations",
+    "cache_control",
+    "name",
+    // LiteLLM's SDK brings back in it what it noted about an answer.
+    "provider_specific_fields",
+];
+
 /// Reads a request whose body is known to be a JSON object.
 pub(crate) fn read_request<'a>(body: &'a str, report: &mut Report) -> Result<Request<'a>, Refusal> {
     let root = Path::ROOT;
@@ -284,7 +293,7 @@ fn read_message<'a>(
             return Err(Invalid::new(&message.path().key("role"), reason).into());
         }
     };
-    report.rest(&message, &["name", "annotations", "cache_control"])?;
+    report.rest(&message, &MESSAGE_HINTS)?;
     turns.push(turn);
     Ok(())
 }

@@ -1,0 +1,164 @@
+//! `weir egress`: every host and port that a deployment calls.
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use anyhow::{Context as _, anyhow};
+use http::Uri;
+use serde::Serialize;
+
+use crate::cli::Cli;
+use crate::command::configuration;
+use crate::config::{Config, EventlogKind, StoreKind};
+
+pub(crate) fn run(cli: &Cli, json: bool) -> anyhow::Result<ExitCode> {
+    let called = called(&configuration(cli)?.config)?;
+    let mut out = std::io::stdout().lock();
+    if json {
+        writeln!(out, "{}", serde_json::to_string_pretty(&called)?)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    if called.is_empty() {
+        writeln!(out, "nothing is called")?;
+    }
+    for Called {
+        host,
+        port,
+        needed_for,
+    } in &called
+    {
+        writeln!(out, "{host}\t{port}\t{}", needed_for.join(", "))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// One line of the firewall's rules.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+struct Called {
+    host: String,
+    port: u16,
+    needed_for: Vec<String>,
+}
+
+/// Each host and port once. Behind a proxy only the proxy is called; it calls the rest.
+fn called(config: &Config) -> anyhow::Result<Vec<Called>> {
+    let mut by_place: BTreeMap<(String, u16), Vec<String>> = BTreeMap::new();
+    let mut add = |(host, port): (String, u16), needed_for: String| {
+        by_place.entry((host, port)).or_default().push(needed_for);
+    };
+    for provider in &config.providers {
+        let name = &provider.name;
+        let egress = weir_gateway::egress(provider)
+            .map_err(|problem| anyhow!("{}: {}", problem.path, problem.message))?;
+        let place = (egress.host, egress.port);
+        match egress.proxy {
+            None => add(place, format!("provider {name}")),
+            Some(proxy) => {
+                let (host, port) = place;
+                add(proxy, format!("proxy to {host}:{port} of provider {name}"));
+            }
+        }
+    }
+    if config.eventlog.kind == EventlogKind::Kafka {
+        for broker in config
+            .eventlog
+            .brokers
+            .iter()
+            .flat_map(|all| all.split(','))
+        {
+            add(broker_place(broker.trim())?, "Kafka".to_owned());
+        }
+    }
+    if let (StoreKind::Clickhouse, Some(url)) = (config.store.kind, &config.store.url) {
+        add(
+            url_place(url).context("store.url")?,
+            "ClickHouse".to_owned(),
+        );
+    }
+    let called = by_place.into_iter();
+    let called = called.map(|((host, port), needed_for)| Called {
+        host,
+        port,
+        needed_for,
+    });
+    Ok(called.collect())
+}
+
+/// librdkafka's `[protocol://]host[:port]`.
+fn broker_place(broker: &str) -> anyhow::Result<(String, u16)> {
+    const KAFKA_PORT: u16 = 9092;
+    let address = broker.rsplit_once("://").map_or(broker, |(_, rest)| rest);
+    let (host, port) = place(address).with_context(|| format!("eventlog.brokers: {broker}"))?;
+    Ok((host, port.unwrap_or(KAFKA_PORT)))
+}
+
+fn url_place(url: &str) -> anyhow::Result<(String, u16)> {
+    let uri: Uri = url.parse()?;
+    let authority = uri.authority().context("the host is missing")?;
+    let (host, port) = place(authority.as_str())?;
+    let default = match uri.scheme_str() {
+        Some("https") => 443,
+        _ => 80,
+    };
+    Ok((host, port.unwrap_or(default)))
+}
+
+fn place(authority: &str) -> anyhow::Result<(String, Option<u16>)> {
+    let authority: http::uri::Authority = authority.parse()?;
+    let host = authority.host().trim_matches(['[', ']']).to_owned();
+    Ok((host, authority.port_u16()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::parse;
+
+    #[test]
+    fn every_place_is_listed_once_and_proxies_stand_for_what_is_behind_them() {
+        let source = r#"
+            [eventlog]
+            kind = "kafka"
+            brokers = "kafka-1:9093,SASL_SSL://kafka-2"
+            [store]
+            kind = "clickhouse"
+            url = "https://ch.corp"
+            [[provider]]
+            name = "openai"
+            dialect = "openai"
+            base_url = "https://api.openai.com/v1"
+            [[provider]]
+            name = "openai-new"
+            dialect = "openai-responses"
+            base_url = "https://api.openai.com/v1"
+            [[provider]]
+            name = "claude"
+            dialect = "anthropic"
+            base_url = "https://api.anthropic.com/v1"
+            proxy = "socks5://ana:secret@proxy.corp"
+        "#;
+        let config = parse("weir.toml", source, None).unwrap().config;
+        let lines = called(&config).unwrap().into_iter();
+        let lines: Vec<_> = lines
+            .map(|called| {
+                format!(
+                    "{}:{} {}",
+                    called.host,
+                    called.port,
+                    called.needed_for.join(", ")
+                )
+            })
+            .collect();
+        assert_eq!(
+            lines,
+            [
+                "api.openai.com:443 provider openai, provider openai-new",
+                "ch.corp:443 ClickHouse",
+                "kafka-1:9093 Kafka",
+                "kafka-2:9092 Kafka",
+                "proxy.corp:1080 proxy to api.anthropic.com:443 of provider claude",
+            ]
+        );
+    }
+}
