@@ -3,7 +3,8 @@
 //! Straight: the host is resolved once per connection, and the connection goes to the very address
 //! that was looked at, so a name cannot lead elsewhere between the look and the call. A name that
 //! resolves to a private, loopback, link-local or otherwise special address is refused, unless the
-//! provider's settings allow it; an address that is itself written in the settings is meant.
+//! provider's settings allow it; an address that is itself written in the settings is meant, but for
+//! a link-local one.
 //!
 //! Through a proxy: the proxy resolves the host, so what is allowed is the proxy's to say. The
 //! bytes of the handshake are all that is read before the tunnel is the connection's.
@@ -130,7 +131,7 @@ async fn connect(host: &str, port: u16, allow_private: bool) -> Result<TcpStream
             source,
         })?
         .collect();
-    let is_meant = allow_private || host == "localhost" || host.parse::<IpAddr>().is_ok();
+    let is_meant = allow_private || host == "localhost" || host.parse().is_ok_and(needs_no_leave);
     let mut last_error = io::Error::from(io::ErrorKind::AddrNotAvailable);
     for address in addresses {
         if !is_meant && !is_public(address.ip()) {
@@ -155,6 +156,18 @@ async fn connect(host: &str, port: u16, allow_private: bool) -> Result<TcpStream
         port,
         source: last_error,
     })
+}
+
+/// Whether an address that is written in the settings is meant. A link-local one is where clouds
+/// keep the machine's own credentials: that takes more than an address.
+fn needs_no_leave(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => !v4.is_link_local(),
+        IpAddr::V6(v6) => match v6.to_ipv4_mapped() {
+            Some(v4) => !v4.is_link_local(),
+            None => !v6.is_unicast_link_local() && v6.segments()[..2] != [0xfd00, 0xec2],
+        },
+    }
 }
 
 /// Whether an address is one of the public internet: not in the special-purpose registries of IANA.
@@ -365,6 +378,21 @@ mod tests {
         ];
         for special in special {
             assert!(!is_public(special.parse().unwrap()), "{special}");
+        }
+    }
+
+    #[test]
+    fn a_link_local_address_is_never_meant_by_itself() {
+        for fine in ["127.0.0.1", "10.0.0.1", "::1", "fd12::1"] {
+            assert!(needs_no_leave(fine.parse().unwrap()), "{fine}");
+        }
+        for metadata in [
+            "169.254.169.254",
+            "fe80::1",
+            "::ffff:169.254.169.254",
+            "fd00:ec2::254",
+        ] {
+            assert!(!needs_no_leave(metadata.parse().unwrap()), "{metadata}");
         }
     }
 
