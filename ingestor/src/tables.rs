@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 use weir_eventlog::SourceBatch;
 use weir_schemas::StreamId;
+use weir_schemas::clickhouse::EVENT_TABLES;
 use weir_store::{Store, StoreError, Verdict};
 
 use crate::batch::{Inserts, Placed, Rows, Swallows, token};
@@ -19,17 +20,6 @@ use crate::rows::{
     AttemptRow, ControlRow, CorrectionRow, DeadLetterRow, RequestRow, StateRow, StreamRow, TableRow,
 };
 use crate::stored::Run;
-
-/// Tables whose rows carry (stream, seq).
-pub(crate) const EVENT_TABLES: [&str; 7] = [
-    "requests",
-    "attempts",
-    "control_changes",
-    "streams",
-    "deployment_states",
-    "routing_tables",
-    "corrections",
-];
 
 /// What the tables need of the store. [`Store`] is the one of every day; the simulation has its own.
 pub(crate) trait Engine {

@@ -40,6 +40,17 @@ pub const MIGRATIONS: &[Migration] = &[
 /// The database that everything is in.
 pub const DATABASE: &str = "weir";
 
+/// Tables whose rows are events and carry (stream, seq).
+pub const EVENT_TABLES: [&str; 7] = [
+    "requests",
+    "attempts",
+    "control_changes",
+    "streams",
+    "deployment_states",
+    "routing_tables",
+    "corrections",
+];
+
 /// Tables whose rows are dropped when they are older than the retention, by their column `ts`.
 ///
 /// `control_changes`, `streams` and `checkpoints` are not among them: they are small, and what a later

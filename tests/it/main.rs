@@ -20,7 +20,6 @@ mod kill;
 mod measured;
 mod prices;
 mod questions;
-mod routing;
 mod store;
 mod the_loop;
 mod trouble;

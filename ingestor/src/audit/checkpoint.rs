@@ -21,6 +21,7 @@ use parking_lot::Mutex;
 use serde::Deserialize;
 use uuid::Uuid;
 use weir_schemas::StreamId;
+use weir_schemas::clickhouse::EVENT_TABLES;
 use weir_store::{Store, StoreError};
 
 use super::book::{CheckpointRow, ExportError, LeafRow, export, last_checkpoint};
@@ -29,7 +30,6 @@ use super::rows::{StoredRow, VERSION, stored_rows};
 use super::sign::{KeyError, SigningKey};
 use crate::batch::Ranges;
 use crate::caps::{CHECKPOINT_LEAVES_MAX, GAP_MAX, PIECE_EVENTS_MAX, STREAMS_ASKED_MAX};
-use crate::tables::EVENT_TABLES;
 
 /// No checkpoint was made, or the proof cannot be tried.
 #[derive(Debug, thiserror::Error)]

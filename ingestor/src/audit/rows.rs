@@ -108,7 +108,7 @@ pub(crate) async fn stored_rows(
 mod tests {
     use super::super::chain::to_hex;
     use super::*;
-    use crate::tables::EVENT_TABLES;
+    use weir_schemas::clickhouse::EVENT_TABLES;
 
     fn digest(version: usize) -> String {
         let names = COLUMNS[version - 1].iter();

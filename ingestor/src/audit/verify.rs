@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::sleep;
 use uuid::Uuid;
 use weir_schemas::StreamId;
+use weir_schemas::clickhouse::EVENT_TABLES;
 use weir_store::Store;
 
 use super::book::{CheckpointRow, LeafRow, checkpoints, read_export};
@@ -26,7 +27,7 @@ use crate::caps::{
     SETTLE_PAUSE, SETTLE_TRIES,
 };
 use crate::rollups;
-use crate::tables::{EVENT_TABLES, born_us};
+use crate::tables::born_us;
 
 /// What is verified, and against what.
 #[derive(Clone, Debug, Default)]

@@ -14,21 +14,11 @@ use clickhouse::query::BytesCursor;
 use clickhouse::{Client, Compression, Row, RowOwned, RowRead, RowWrite};
 use tokio::time::timeout;
 use weir_schemas::StreamId;
-use weir_schemas::clickhouse::DATABASE;
+use weir_schemas::clickhouse::{DATABASE, EVENT_TABLES};
 
 use crate::error::exception_code;
 use crate::migrate::{self, Applied};
 
-/// Tables whose rows carry (stream, seq).
-const EVENT_TABLES: [&str; 7] = [
-    "requests",
-    "attempts",
-    "control_changes",
-    "streams",
-    "deployment_states",
-    "routing_tables",
-    "corrections",
-];
 /// The `log_comment` of Weir's inserts.
 const INSERT_MARK: &str = "weir-insert";
 

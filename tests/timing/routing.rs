@@ -15,6 +15,8 @@ use weir_schemas::table::{RoutingTable, TablePolicy, TableRecord};
 use weir_tests::kafka::Kafka;
 use weir_tests::weir::{Installation, Process, get, wait_for};
 
+use crate::alone;
+
 /// Providers, and the configuration that names them.
 #[derive(Default)]
 struct Setting {
@@ -239,6 +241,7 @@ fn number(row: &Value, name: &str) -> u64 {
 
 #[test]
 fn tries_beside_and_after_the_first_are_hidden_from_clients_and_metered() {
+    let _machine = alone();
     let mut setting = Setting::default();
     setting.mock("fine", "1ms", Vec::new());
     setting.mock("slow", "4s", Vec::new());
@@ -429,6 +432,7 @@ fn a_prompt_that_cannot_fit_goes_to_a_longer_window(scene: &Scene) {
 
 #[test]
 fn shares_follow_what_providers_do() {
+    let _machine = alone();
     let mut setting = Setting::default();
     let hole = setting.mock("hole", "10ms", Vec::new());
     setting.mock("sound", "10ms", Vec::new());
@@ -572,19 +576,9 @@ fn a_black_hole_is_out_at_once_and_comes_back(scene: &Scene, hole: &MockHandle) 
     };
     let ejected_ms = (first("ejected", swallowed).unwrap() - swallowed) / 1_000;
     let back_ms = (first("recovered", recovered).unwrap() - recovered) / 1_000;
-    // Silence must outlast what is usual: on a busy machine that is more than next to nothing.
-    let usual = format!(
-        "SELECT toUInt64(quantile(0.99)(ttft_us) / 1000) FROM weir.attempts \
-         WHERE deployment = 'hole/m' AND delivered AND toUnixTimestamp64Micro(ts) < {swallowed}"
-    );
-    let usual_ms = scene.weir.number(&usual).unwrap();
-    println!(
-        "ejected after {ejected_ms} ms (usual are {usual_ms}), back {back_ms} ms after its recovery"
-    );
-    assert!(
-        ejected_ms < 1_000 + 3 * usual_ms,
-        "ejected after {ejected_ms} ms, where {usual_ms} are usual"
-    );
+    println!("ejected after {ejected_ms} ms, back {back_ms} ms after its recovery");
+    // Well under a second where nothing else runs; the rest is for a machine that stands still.
+    assert!(ejected_ms < 3_000, "ejected after {ejected_ms} ms");
     assert!(back_ms < 10_000, "back after {back_ms} ms");
 }
 
@@ -604,6 +598,7 @@ fn when_everything_fails_providers_see_little_more(scene: &Scene, doomed: [usize
 
 #[test]
 fn a_doubled_price_moves_the_share() {
+    let _machine = alone();
     let mut setting = Setting {
         config: "[routing]\nrefresh_s = 1\nwindow_s = 2\n[routing.table]\ntries_min = 10\n\n"
             .to_owned(),
@@ -672,6 +667,7 @@ const QUICK: &str = "[routing]\nrefresh_s = 1\nwindow_s = 60\n[routing.table]\nt
 
 #[test]
 fn what_was_measured_decides_and_is_explained() {
+    let _machine = alone();
     let mut setting = Setting {
         config: QUICK.to_owned(),
         ..Setting::default()
@@ -831,6 +827,7 @@ fn a_table_that_nobody_renews_is_forgotten(scene: &Scene) {
 
 #[test]
 fn tables_travel_over_a_compacted_topic() {
+    let _machine = alone();
     let kafka = Kafka::start().unwrap();
     let log = RecordLog::Topic(KafkaOptions {
         topic: "weir.routing".into(),
