@@ -577,7 +577,8 @@ fn a_black_hole_is_out_at_once_and_comes_back(scene: &Scene, hole: &MockHandle) 
     let ejected_ms = (first("ejected", swallowed).unwrap() - swallowed) / 1_000;
     let back_ms = (first("recovered", recovered).unwrap() - recovered) / 1_000;
     println!("ejected after {ejected_ms} ms, back {back_ms} ms after its recovery");
-    // Well under a second where nothing else runs; the rest is for a machine that stands still.
+    // 0.35 to 1.0 s in a debug build where nothing else runs; the rest is for a machine that stands
+    // still for a moment. Without ejection it would be the first byte's timeout, two minutes.
     assert!(ejected_ms < 3_000, "ejected after {ejected_ms} ms");
     assert!(back_ms < 10_000, "back after {back_ms} ms");
 }
