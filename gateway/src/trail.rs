@@ -398,6 +398,8 @@ impl Trail {
             cache_verdict: None,
             guard_verdict: None,
             limit_verdict: self.limit_verdict.as_deref().map(shorten),
+            service_tier: None,
+            last_resort: None,
         }
     }
 
@@ -446,6 +448,7 @@ impl Trail {
             strategy: self.route.as_ref().map(|route| route.strategy),
             table_version: self.route.as_ref().and_then(|route| route.table_version),
             propensity: attempt.propensity,
+            service_tier: None,
         }
     }
 }

@@ -75,6 +75,8 @@ pub(crate) struct RequestRow<'a> {
     pub(crate) cache_verdict: &'a str,
     pub(crate) guard_verdict: &'a str,
     pub(crate) limit_verdict: &'a str,
+    pub(crate) service_tier: &'a str,
+    pub(crate) last_resort: &'a str,
 }
 
 /// One row of `weir.attempts`.
@@ -137,6 +139,7 @@ pub(crate) struct AttemptRow<'a> {
     pub(crate) strategy: &'a str,
     pub(crate) table_version: Option<u64>,
     pub(crate) propensity: Option<f32>,
+    pub(crate) service_tier: &'a str,
 }
 
 /// One row of `weir.control_changes`.
@@ -386,6 +389,8 @@ impl<'a> RequestRow<'a> {
             cache_verdict: text(event.cache_verdict),
             guard_verdict: text(event.guard_verdict),
             limit_verdict: text(event.limit_verdict),
+            service_tier: text(event.service_tier),
+            last_resort: text(event.last_resort),
         }
     }
 }
@@ -448,6 +453,7 @@ impl<'a> AttemptRow<'a> {
             strategy: text(event.strategy),
             table_version: event.table_version,
             propensity: event.propensity.map(single),
+            service_tier: text(event.service_tier),
         }
     }
 }

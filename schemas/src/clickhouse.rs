@@ -35,6 +35,11 @@ pub const MIGRATIONS: &[Migration] = &[
         name: "routing",
         sql: include_str!("../clickhouse/0005_routing.sql"),
     },
+    Migration {
+        version: 6,
+        name: "tier_and_last_resort",
+        sql: include_str!("../clickhouse/0006_tier_and_last_resort.sql"),
+    },
 ];
 
 /// The database that everything is in.
@@ -70,7 +75,7 @@ mod tests {
     use super::MIGRATIONS;
     use std::collections::BTreeMap;
 
-    /// The columns of a table as the migrations declare them: name and the rest of the line.
+    /// The columns of a table as the migrations declare and add them: name and the rest of the line.
     fn columns(table: &str) -> BTreeMap<String, String> {
         let opening = format!("CREATE TABLE IF NOT EXISTS weir.{table}\n(\n");
         let sql: String = MIGRATIONS.iter().map(|migration| migration.sql).collect();
@@ -79,8 +84,18 @@ mod tests {
             .split_once("\n)\nENGINE")
             .expect("the table has an engine")
             .0;
-        body.lines()
-            .map_while(|line| line.strip_prefix("    ")?.split_once(' '))
+        let declared = body
+            .lines()
+            .map_while(|line| line.strip_prefix("    ")?.split_once(' '));
+        let opening = format!("ALTER TABLE weir.{table}\n");
+        let added = sql.split(&opening).skip(1).flat_map(|changes| {
+            changes.lines().map_while(|line| {
+                line.strip_prefix("    ADD COLUMN IF NOT EXISTS ")?
+                    .split_once(' ')
+            })
+        });
+        declared
+            .chain(added)
             .map(|(name, rest)| (name.to_owned(), rest.trim().to_owned()))
             .collect()
     }

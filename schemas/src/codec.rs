@@ -416,6 +416,8 @@ mod tests {
                 cache_verdict: None,
                 guard_verdict: None,
                 limit_verdict: None,
+                service_tier: optional,
+                last_resort: optional,
             }));
             let bytes = encode(&request);
             prop_assert_eq!(decode(&bytes).unwrap(), request);
@@ -460,6 +462,7 @@ mod tests {
                 strategy: optional,
                 table_version: count,
                 propensity: present.then_some(0.5),
+                service_tier: optional,
             }));
             let bytes = encode(&attempt);
             prop_assert_eq!(decode(&bytes).unwrap(), attempt);

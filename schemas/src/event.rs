@@ -196,6 +196,10 @@ pub struct RequestFinished<'a> {
     pub guard_verdict: Option<&'a str>,
     /// Limit or budget that refused the request, or came close.
     pub limit_verdict: Option<&'a str>,
+    /// Service tier that the provider says it served the answer with; null if it named none.
+    pub service_tier: Option<&'a str>,
+    /// Why the target that was tried first was only a last resort: ejected, over_limit, too_small …; null if it was none.
+    pub last_resort: Option<&'a str>,
 }
 
 /// One try at one deployment: first, retry, fallback, hedge or shadow.
@@ -280,6 +284,8 @@ pub struct AttemptFinished<'a> {
     pub table_version: Option<u64>,
     /// Probability with which this deployment was chosen for this try.
     pub propensity: Option<f64>,
+    /// Service tier that the provider says it served; null if it named none.
+    pub service_tier: Option<&'a str>,
 }
 
 /// A change of keys, teams, budgets, limits or tables, and who made it.

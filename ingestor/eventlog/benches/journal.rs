@@ -67,6 +67,7 @@ fn attempt() -> Event<'static> {
         strategy: Some("chain"),
         table_version: Some(42),
         propensity: Some(1.0),
+        service_tier: None,
     }))
 }
 

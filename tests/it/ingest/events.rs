@@ -124,6 +124,8 @@ fn request(number: u64, since_us: u64) -> RequestFinished<'static> {
         cache_verdict: None,
         guard_verdict: None,
         limit_verdict: None,
+        service_tier: Some("standard"),
+        last_resort: None,
     }
 }
 
@@ -168,5 +170,6 @@ fn attempt(request: &RequestFinished<'static>) -> AttemptFinished<'static> {
         strategy: request.strategy,
         table_version: None,
         propensity: Some(1.0),
+        service_tier: Some("standard"),
     }
 }

@@ -212,7 +212,10 @@ fn errors_have_clickhouses_code_and_status() {
 #[test]
 fn an_error_after_output_breaks_the_answer_off() {
     with_shared(|running| async {
-        let sql = "SELECT number, throwIf(number = 300000) FROM numbers(1000000)";
+        // One thread, and an error so late that the engine cannot have met it before the first rows
+        // are on their way.
+        let sql = "SELECT number, throwIf(number = 3000000) FROM numbers(4000000) \
+                   SETTINGS max_threads = 1";
         let answer = post(running.address, "/", sql).await;
         assert_eq!(answer.status, 200);
         let tag = &answer.headers["x-clickhouse-exception-tag"];

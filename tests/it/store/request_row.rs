@@ -68,6 +68,8 @@ pub(super) struct RequestRow {
     pub(super) cache_verdict: String,
     pub(super) guard_verdict: String,
     pub(super) limit_verdict: String,
+    pub(super) service_tier: String,
+    pub(super) last_resort: String,
 }
 
 /// Rows of one stream, one per sequence number.
