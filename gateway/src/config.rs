@@ -36,6 +36,8 @@ pub struct GatewayConfig {
     pub header_timeout_ms: u64,
     /// Time that a client may take to send a request's body.
     pub body_timeout_ms: u64,
+    /// Time that a client may leave what was sent to it unread. Its connection is closed then.
+    pub send_timeout_ms: u64,
     /// On shutdown, time that requests in flight get to finish.
     pub drain_timeout_ms: u64,
     /// Token for the admin API that may do everything; `weir tokens` makes further ones.
@@ -92,6 +94,7 @@ impl Default for GatewayConfig {
             connections_max: 20_000,
             header_timeout_ms: 10_000,
             body_timeout_ms: 60_000,
+            send_timeout_ms: 60_000,
             drain_timeout_ms: 30_000,
             admin_token: None,
             environment: None,

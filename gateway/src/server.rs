@@ -40,6 +40,8 @@ const ACCEPT_RETRY: Duration = Duration::from_millis(50);
 const HOUSEKEEPING: Duration = Duration::from_secs(10);
 /// Connections that the kernel holds for us while all workers are busy.
 const BACKLOG: i32 = 1024;
+/// What a connection holds at most of a request's head, and of an answer that its client does not take.
+const BUFFER_BYTES_MAX: usize = 64 * 1024;
 
 /// What a gateway is made of.
 #[derive(Debug)]
@@ -282,7 +284,15 @@ async fn accept_one(
         .map_err(io::Error::other)?;
     let (stream, peer) = listener.accept().await?;
     stream.set_nodelay(true)?;
+    give_up_on_silence(&stream, worker.shared.config.send_timeout_ms)?;
     Ok((stream, peer, permit))
+}
+
+/// A client that reads nothing holds its answer up, and with it a provider's connection and a place
+/// among the calls at once. The kernel closes such a connection, which costs no timer here.
+fn give_up_on_silence(stream: &TcpStream, timeout_ms: u64) -> io::Result<()> {
+    let timeout = Duration::from_millis(timeout_ms);
+    socket2::SockRef::from(stream).set_tcp_user_timeout(Some(timeout))
 }
 
 /// The address of whoever is behind the connection, as the proxy says it that is before them.
@@ -316,6 +326,7 @@ async fn serve(worker: Arc<Worker>, mut stream: TcpStream, peer: SocketAddr) {
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(header_timeout)
+        .max_buf_size(BUFFER_BYTES_MAX)
         .serve_connection(TokioIo::new(stream), service);
     let mut connection = std::pin::pin!(connection);
     let mut draining = false;

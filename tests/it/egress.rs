@@ -83,6 +83,33 @@ fn a_name_that_leads_to_a_private_address_is_not_called() {
     assert!(allowed.starts_with("HTTP/1.1 200 "), "{allowed}");
 }
 
+/// Where a provider points to is not where the key was meant to go.
+#[test]
+fn a_redirect_is_not_followed() {
+    let elsewhere = mock();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let location = format!("{}/chat/completions", elsewhere.base_url());
+    let provider = thread::spawn(move || {
+        let (mut client, _) = listener.accept().unwrap();
+        let mut request = [0; 4096];
+        assert!(client.read(&mut request).unwrap() > 0);
+        write!(
+            client,
+            "HTTP/1.1 307 Temporary Redirect\r\nlocation: {location}\r\ncontent-length: 0\r\n\r\n"
+        )
+        .unwrap();
+    });
+    let answer = asked(
+        &format!("dialect = \"openai\"\nbase_url = \"http://{address}/v1\""),
+        PLAIN,
+    );
+    provider.join().unwrap();
+    assert!(answer.starts_with("HTTP/1.1 502 "), "{answer}");
+    assert!(!answer.contains("location"), "{answer}");
+    assert_eq!(elsewhere.ledger().total.calls, 0);
+}
+
 /// Serves one tunnel: `handshake` reads where to, and says how that is confirmed.
 fn proxy(
     handshake: impl FnOnce(&mut TcpStream) -> String + Send + 'static,

@@ -20,6 +20,7 @@ mod kill;
 mod measured;
 mod prices;
 mod questions;
+mod slow_clients;
 mod store;
 mod the_loop;
 mod trouble;

@@ -221,6 +221,15 @@ impl Process {
         Ok(())
     }
 
+    /// Memory that it holds, as /proc tells.
+    pub fn resident_bytes(&self) -> Result<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib = line.and_then(|line| line.trim().strip_suffix(" kB"));
+        let kib: u64 = kib.context("no VmRSS")?.trim().parse()?;
+        Ok(kib * 1024)
+    }
+
     /// What it has written, to stdout and stderr.
     #[must_use]
     pub fn log(&self) -> String {

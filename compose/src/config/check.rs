@@ -16,6 +16,7 @@ pub(super) fn check(config: &Config) -> Vec<ConfigProblem> {
     problems.at_least_1("gateway.header_timeout_ms", gateway.header_timeout_ms);
     problems.at_least_1("gateway.on_disconnect.max_ms", gateway.on_disconnect.max_ms);
     problems.at_least_1("gateway.body_timeout_ms", gateway.body_timeout_ms);
+    problems.at_least_1("gateway.send_timeout_ms", gateway.send_timeout_ms);
     check_eventlog(&config.eventlog, &mut problems);
     check_store(&config.store, &mut problems);
     check_routing(&config.routing, &mut problems);

@@ -22,7 +22,7 @@ use tokio_rustls::client::TlsStream;
 use super::pool::Pool;
 use super::{CallError, Endpoint};
 
-/// Pieces that are there at once are passed on as one, up to this size.
+/// Pieces that are there at once are passed on as one, up to this size, and no more is read ahead.
 const COALESCED_BYTES_MAX: usize = 64 * 1024;
 
 type Driver = http1::Connection<TokioIo<Socket>, Full<Bytes>>;
@@ -59,7 +59,9 @@ impl Connection {
                 })?))
             }
         };
-        let (sender, driver) = http1::handshake(TokioIo::new(socket))
+        let (sender, driver) = http1::Builder::new()
+            .max_buf_size(COALESCED_BYTES_MAX)
+            .handshake(TokioIo::new(socket))
             .await
             .map_err(CallError::Broken)?;
         Ok(Self {
