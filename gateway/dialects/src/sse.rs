@@ -43,6 +43,8 @@ pub(crate) struct SseReader {
     /// Bytes of the unfinished event.
     held: BytesMut,
     lines: Lines,
+    /// The last bytes ended with a CR: a LF that follows shares the verdict on them.
+    trailing_lf: Option<Verdict>,
 }
 
 impl SseReader {
@@ -54,7 +56,18 @@ impl SseReader {
         mut judge: impl FnMut(Found<'_>) -> Verdict,
     ) -> Bytes {
         let mut out = Output::Nothing;
-        let mut from = self.finish_held(input, &mut judge, &mut out);
+        if input.is_empty() {
+            return Bytes::new();
+        }
+        let mut from = match self.trailing_lf.take() {
+            Some(verdict) if input[0] == b'\n' => {
+                if verdict == Verdict::Keep {
+                    out.add_slice(input, 0..1);
+                }
+                1
+            }
+            _ => self.finish_held(input, &mut judge, &mut out),
+        };
         while from < input.len() {
             let Some(end) = self.lines.next_end(&input[from..]) else {
                 self.held.extend_from_slice(&input[from..]);
@@ -62,7 +75,7 @@ impl SseReader {
             };
             let at = from..from + end;
             from = at.end;
-            if judge(self.lines.take(&input[at.clone()])) == Verdict::Keep {
+            if self.judge(&input[at.clone()], &mut judge) == Verdict::Keep {
                 out.add_slice(input, at);
             }
         }
@@ -102,10 +115,17 @@ impl SseReader {
         };
         let event = self.held.split_to(end);
         self.held.clear();
-        if judge(self.lines.take(&event)) == Verdict::Keep {
+        if self.judge(&event, judge) == Verdict::Keep {
             out.add_copy(input, &event);
         }
         end - before
+    }
+
+    fn judge(&mut self, raw: &[u8], judge: &mut impl FnMut(Found<'_>) -> Verdict) -> Verdict {
+        let lf_may_follow = self.lines.swallow_lf;
+        let verdict = judge(self.lines.take(raw));
+        self.trailing_lf = lf_may_follow.then_some(verdict);
+        verdict
     }
 
     fn flush_oversized(
@@ -224,7 +244,6 @@ impl Lines {
         let is_joined = std::mem::replace(&mut self.has_joined, false);
         self.scanned = 0;
         self.line_start = 0;
-        // A LF that still follows is found as filler then.
         self.swallow_lf = false;
         self.has_fields = false;
         self.oversized = false;
@@ -353,11 +372,14 @@ mod tests {
 
     #[test]
     fn a_dropped_event_leaves_its_neighbours_at_every_split() {
-        let stream = "data: a\n\ndata: x\n\ndata: b\n\n";
-        for split in 0..=stream.len() {
-            let (a, b) = stream.as_bytes().split_at(split);
-            let (_, kept) = read(&[a, b], |word| word != "-|x");
-            assert_eq!(kept, b"data: a\n\ndata: b\n\n", "split at {split}");
+        for end in ["\n", "\r\n", "\r"] {
+            let stream = "data: a\n\ndata: x\n\ndata: b\n\n".replace('\n', end);
+            let rest = "data: a\n\ndata: b\n\n".replace('\n', end);
+            for split in 0..=stream.len() {
+                let (a, b) = stream.as_bytes().split_at(split);
+                let (_, kept) = read(&[a, b], |word| word != "-|x");
+                assert_eq!(kept, rest.as_bytes(), "{end:?} split at {split}");
+            }
         }
     }
 
