@@ -7,7 +7,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use jiff::civil::Date;
 use weir_gateway::control::network::Network;
 use weir_gateway::control::record::{
-    AccessRecord, BudgetRecord, Dimension, Kind, LimitRecord, Record, Role, Scope, TeamRecord, Usd,
+    AccessRecord, BudgetRecord, Dimension, Kind, LimitRecord, Record, Role, Scope, TeamRecord,
+    Unpriced, Usd,
 };
 
 /// Where data lives unless somebody says otherwise.
@@ -118,6 +119,14 @@ pub(crate) enum KeysCommand {
     Create(Box<KeyArgs>),
     /// List keys. The keys themselves are not kept, so they are not shown.
     List {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show one key: whose it is, what it may do, when it was last used and from where.
+    Show {
+        /// Id of the key, as `weir keys list` shows it.
+        id: String,
         /// Print JSON.
         #[arg(long)]
         json: bool,
@@ -280,6 +289,7 @@ impl ShortBudget {
             zone: None,
             soft: false,
             thresholds_percent: vec![50, 80, 100],
+            unpriced: Unpriced::Refuse,
             overrides: Vec::new(),
         }
     }
@@ -486,6 +496,9 @@ pub(crate) struct BudgetArgs {
     /// Parts of the budget, in percent, at which somebody is told.
     #[arg(long, value_delimiter = ',', default_value = "50,80,100")]
     thresholds: Vec<u8>,
+    /// With --usd: let calls through that nobody knows a price for; they are refused otherwise.
+    #[arg(long, requires = "usd")]
+    allow_unpriced: bool,
     /// Budgets that do not hold where this one does.
     #[arg(long, value_delimiter = ',')]
     overrides: Vec<String>,
@@ -507,6 +520,11 @@ impl SetRule for BudgetArgs {
             zone: self.zone.clone(),
             soft: self.soft,
             thresholds_percent: self.thresholds.clone(),
+            unpriced: if self.allow_unpriced {
+                Unpriced::Allow
+            } else {
+                Unpriced::Refuse
+            },
             overrides: self.overrides.clone(),
         })
     }

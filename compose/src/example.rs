@@ -74,6 +74,7 @@ mod tests {
         assert!(settings.len() > 40, "{settings:?}");
         let sections = [
             "gateway",
+            "webhook",
             "control",
             "eventlog",
             "store",

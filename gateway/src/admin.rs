@@ -447,7 +447,9 @@ impl Desk {
         match record {
             Record::Key(key) => {
                 let known = snapshot.key(key.id);
-                value["last_used_ms"] = known.and_then(|key| key.last_used_ms()).into();
+                let last = known.and_then(|key| key.last_use());
+                value["last_used_ms"] = last.map(|last| last.at_ms).into();
+                value["last_used_from"] = last.map(|last| last.address.to_string()).into();
             }
             Record::Budget(budget) => value["spent"] = self.spent(snapshot, &budget.id),
             _ => {}

@@ -12,13 +12,15 @@ use weir_dialects::{ClientApi, Family, RequestFacts};
 use weir_limits::{
     Actual, Amount, BudgetSpec, Class, Crossing, HEARING_US, Permit, Purse, Reading, Unit,
 };
+use weir_routing::TargetSet;
+use weir_schemas::Usage;
 use weir_schemas::event::Event;
-use weir_schemas::{PicoUsd, Usage};
 
 use crate::control::Identity;
 use crate::control::change::{Act, control_event};
 use crate::control::policy::{Budget, Limit, LimitCounter, Subject};
 use crate::control::record::{Kind, Usd};
+use crate::directory::Cost;
 use crate::error::Refusal;
 use crate::ledger::Charge;
 use crate::trail::Trail;
@@ -41,12 +43,15 @@ impl AsRef<BudgetSpec> for Account {
 
 impl Account {
     /// What the budget is charged for what was used, if anything.
-    pub(crate) fn charge(&self, subject: &Subject<'_>, actual: &Actual) -> Option<Charge> {
+    pub(crate) fn charge(
+        &self,
+        subject: &Subject<'_>,
+        actual: &Actual,
+        reserved: Amount,
+    ) -> Option<Charge> {
         let Self(budget) = self;
-        let amount = match budget.spec.unit {
-            Unit::Tokens => actual.tokens,
-            Unit::PicoUsd => u64::try_from(actual.pico_usd).unwrap_or(u64::MAX),
-        };
+        let amount = actual.charge(budget.spec.unit, reserved);
+        let amount = u64::try_from(amount).unwrap_or(u64::MAX);
         (amount > 0).then(|| Charge {
             budget: budget.id.to_string(),
             subject: budget.subject(subject),
@@ -57,11 +62,11 @@ impl Account {
 }
 
 /// What a request may come to use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(crate) struct Estimate {
     input_tokens: u64,
     output_tokens: u64,
-    pico_usd: Amount,
+    cost: Cost,
 }
 
 impl Estimate {
@@ -78,25 +83,22 @@ impl Estimate {
         Self {
             input_tokens: facts.prompt_bytes.div_ceil(BYTES_PER_TOKEN),
             output_tokens: output_tokens.saturating_mul(answers),
-            pico_usd: 0,
+            cost: Cost::default(),
         }
     }
 
     /// Adds what it may cost, if a budget in money asks for that.
-    pub(crate) fn priced(self, identity: &Identity, price: impl FnOnce(&Usage) -> PicoUsd) -> Self {
+    pub(crate) fn priced(self, identity: &Identity, price: impl FnOnce(&Usage) -> Cost) -> Self {
         let budgets = &identity.policy().budgets;
         if budgets.iter().all(|it| it.spec.unit != Unit::PicoUsd) {
             return self;
         }
-        let PicoUsd(cost) = price(&Usage {
+        let cost = price(&Usage {
             input_tokens: Some(self.input_tokens),
             output_tokens: Some(self.output_tokens),
             ..Usage::default()
         });
-        Self {
-            pico_usd: Amount::from(cost.unsigned_abs()),
-            ..self
-        }
+        Self { cost, ..self }
     }
 
     fn tokens(&self) -> u64 {
@@ -106,7 +108,10 @@ impl Estimate {
     fn in_unit(&self, unit: Unit) -> Amount {
         match unit {
             Unit::Tokens => Amount::from(self.tokens()),
-            Unit::PicoUsd => self.pico_usd,
+            Unit::PicoUsd => self
+                .cost
+                .dearest
+                .map_or(0, |cost| Amount::from(cost.0.unsigned_abs())),
         }
     }
 }
@@ -119,6 +124,8 @@ pub(crate) struct Admitted {
     pub(crate) headers: HeaderMap,
     /// A soft budget that is used up.
     pub(crate) verdict: Option<String>,
+    /// Targets that it must not go to: a budget in money holds, and they have no price.
+    pub(crate) denied: TargetSet,
 }
 
 /// Takes what the request needs from every limit and budget that holds for it.
@@ -138,6 +145,7 @@ pub(crate) fn admit(
         now_us,
         told: Told::default(),
         verdict: None,
+        denied: TargetSet::default(),
     };
     for limit in &identity.policy().limits {
         taking.take(limit).map_err(|refused| {
@@ -154,6 +162,7 @@ pub(crate) fn admit(
         headers: taking.told.headers(family, now_us),
         permit: taking.permit,
         verdict: taking.verdict,
+        denied: taking.denied,
     })
 }
 
@@ -165,6 +174,7 @@ struct Taking<'a> {
     now_us: u64,
     told: Told,
     verdict: Option<String>,
+    denied: TargetSet,
 }
 
 impl Taking<'_> {
@@ -231,6 +241,12 @@ impl Taking<'_> {
         let Some(purse) = budget.counter(self.subject) else {
             return Ok(());
         };
+        if budget.wants_prices {
+            self.denied = self.estimate.cost.unpriced;
+            if self.estimate.cost.dearest.is_none() {
+                return Err(unpriced(budget, self.subject, &self.estimate.cost, contact));
+            }
+        }
         let amount = self.estimate.in_unit(budget.spec.unit);
         let account = Account(budget.clone());
         let reserved = self.permit.reserve(&purse, account, amount, self.now_us);
@@ -245,6 +261,22 @@ impl Taking<'_> {
         self.told.note_budget(state);
         Ok(())
     }
+}
+
+/// For a budget in money that nobody could keep: what the call costs is not known anywhere.
+fn unpriced(budget: &Budget, subject: &Subject<'_>, cost: &Cost, contact: Option<&str>) -> Refusal {
+    const SHOWN_MAX: usize = 3;
+    let names = cost.unpriced_at.iter().take(SHOWN_MAX);
+    let names: Vec<&str> = names.map(|deployment| deployment.name.as_str()).collect();
+    let ask = contact.map_or_else(String::new, |contact| format!("ask {contact} to "));
+    let name = budget.name(subject);
+    let message = format!(
+        "budget \"{name}\" counts money, and \"{}\" has no price at {}: {ask}give it one with \
+         [[price]] in the gateway's configuration, or set unpriced = \"allow\" for the budget",
+        subject.model,
+        names.join(", "),
+    );
+    Refusal::unpriced(name, message)
 }
 
 fn exhausted(told: &BudgetTold, amount: Amount, contact: Option<&str>, now_us: u64) -> Refusal {
@@ -278,7 +310,7 @@ pub(crate) fn actual(trail: &Trail) -> Actual {
     let tokens = usage.input_tokens.unwrap_or(0) + usage.output_tokens.unwrap_or(0);
     Actual {
         tokens,
-        pico_usd: Amount::from(trail.cost().map_or(0, |cost| cost.0.unsigned_abs())),
+        pico_usd: trail.cost().map(|cost| Amount::from(cost.0.unsigned_abs())),
         at_ms: trail.arrived.unix_ms(),
     }
 }
@@ -299,10 +331,14 @@ pub(crate) struct Reached {
 impl Reached {
     pub(crate) fn new(account: &Account, subject: &Subject<'_>, crossing: &Crossing) -> Self {
         let Account(budget) = account;
+        Self::of(budget, budget.name(subject), crossing)
+    }
+
+    pub(crate) fn of(budget: &Budget, name: String, crossing: &Crossing) -> Self {
         let shown = |amount| shown_amount(budget.spec.unit, amount);
         Self {
             budget: budget.id.to_string(),
-            name: budget.name(subject),
+            name,
             percent: crossing.percent,
             spent: shown(crossing.spent),
             limit: shown(crossing.limit),
@@ -314,6 +350,10 @@ impl Reached {
 
 impl Reached {
     pub(crate) fn json(&self) -> String {
+        self.facts().to_string()
+    }
+
+    pub(crate) fn facts(&self) -> serde_json::Value {
         serde_json::json!({
             "budget": self.name,
             "percent": self.percent,
@@ -322,7 +362,6 @@ impl Reached {
             "resets": self.resets,
             "hard": self.hard,
         })
-        .to_string()
     }
 
     /// The event of it, which stands behind those of the request that did it.

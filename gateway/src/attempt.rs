@@ -21,7 +21,7 @@ use http::StatusCode;
 use http::header::HeaderMap;
 use rand::RngCore as _;
 use weir_dialects::{ClientRequest, ResponseMachine};
-use weir_routing::{Alias, InFlight, Next, Plan, View};
+use weir_routing::{Alias, InFlight, Next, Plan, TargetSet, View};
 
 pub(crate) use ask::DROPPED;
 pub(crate) use failed::{Failed, Told};
@@ -43,6 +43,8 @@ pub(crate) struct Asked<'a> {
     pub(crate) request: ClientRequest<'a>,
     pub(crate) arrived: Moment,
     pub(crate) affinity: Affinity,
+    /// Targets that the caller's budgets do not let it use.
+    pub(crate) denied: TargetSet,
 }
 
 impl Asked<'_> {
@@ -133,6 +135,7 @@ fn route(exchange: &mut Exchange, way: &Way<'_>) -> Plan {
         output_tokens_max: client.max_output_tokens.map(tokens),
         sticky: way.asked.affinity.sticky,
         prefix: way.asked.affinity.prefix,
+        denied: way.asked.denied,
         ..Default::default()
     };
     // Events hold the seed as a signed integer.

@@ -53,6 +53,37 @@ pub struct GatewayConfig {
     pub output_tokens_assumed: u64,
     /// What happens to a call whose client leaves before the answer is complete.
     pub on_disconnect: DisconnectConfig,
+    /// Who is told when a budget reaches one of its thresholds.
+    pub webhook: WebhookConfig,
+}
+
+/// `webhook`: who is told when a budget reaches one of its thresholds.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct WebhookConfig {
+    /// Where to post, as Slack's incoming webhooks take it: `{"text": …, "budget": {…}}`. Nobody is
+    /// told unless set.
+    pub url: Option<Secret>,
+    /// Time that a post may take.
+    pub timeout_ms: u64,
+    /// Post though the host's name resolves to a private address.
+    pub allow_private: bool,
+    /// Proxy on the way there, as for a provider.
+    pub proxy: Option<String>,
+    /// PEM file with the certificate authorities to trust instead of the built-in ones.
+    pub ca_file: Option<PathBuf>,
+}
+
+impl Default for WebhookConfig {
+    fn default() -> Self {
+        Self {
+            url: None,
+            timeout_ms: 10_000,
+            allow_private: false,
+            proxy: None,
+            ca_file: None,
+        }
+    }
 }
 
 /// `on_disconnect`: what happens to a call whose client leaves before the answer is complete.
@@ -102,6 +133,7 @@ impl Default for GatewayConfig {
             proxy_protocol: false,
             output_tokens_assumed: 1_024,
             on_disconnect: DisconnectConfig::default(),
+            webhook: WebhookConfig::default(),
         }
     }
 }

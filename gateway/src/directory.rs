@@ -5,17 +5,14 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
-use http::uri::Scheme;
 use http::{HeaderName, HeaderValue, Uri};
 use jiff::Timestamp;
 use jiff::civil::Date;
-use rustls::pki_types::ServerName;
 use weir_dialects::{Unsupported, UpstreamErrorFacts, Vendor, vendors};
 use weir_routing::{
     Alias, AliasSpec, BreakerSpec, DeploymentId, DeploymentSpec, HealthSnapshot, PriceSpec, Routes,
-    RoutesSpec, ShadowSpec, TargetSpec,
+    RoutesSpec, ShadowSpec, TargetSet, TargetSpec,
 };
 use weir_schemas::prices::{Book, Call, Prices};
 use weir_schemas::{PicoUsd, Usage};
@@ -24,7 +21,7 @@ use crate::clock::Moment;
 use crate::config::{
     AliasConfig, ProviderConfig, ShadowConfig, StickyConfig, TimeoutConfig, UnsupportedConfig,
 };
-use crate::upstream::{Endpoint, EndpointTls, Proxy, Reach, client_config};
+use crate::upstream::{Endpoint, Reach};
 
 /// Something in the configuration that cannot work.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -101,15 +98,31 @@ pub fn egress(config: &ProviderConfig) -> Result<Egress, ConfigProblem> {
         path: format!("provider \"{}\": {setting}", config.name),
         message,
     })?;
-    let proxy = match &provider.endpoint.reach {
-        Reach::Direct { .. } => None,
-        Reach::Proxy(proxy) => Some((proxy.host.clone(), proxy.port)),
-    };
-    Ok(Egress {
-        host: provider.endpoint.host,
-        port: provider.endpoint.port,
-        proxy,
-    })
+    Ok(Egress::of(&provider.endpoint))
+}
+
+impl Egress {
+    pub(crate) fn of(endpoint: &Endpoint) -> Self {
+        let proxy = match &endpoint.reach {
+            Reach::Direct { .. } => None,
+            Reach::Proxy(proxy) => Some((proxy.host.clone(), proxy.port)),
+        };
+        Self {
+            host: endpoint.host.clone(),
+            port: endpoint.port,
+            proxy,
+        }
+    }
+}
+
+/// What usage may cost at an alias's targets.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Cost {
+    /// The most of those that have a price; `None` if none has one.
+    pub(crate) dearest: Option<PicoUsd>,
+    /// Positions of those that have none, and which they are.
+    pub(crate) unpriced: TargetSet,
+    pub(crate) unpriced_at: Vec<Arc<Deployment>>,
 }
 
 impl Deployment {
@@ -224,13 +237,20 @@ impl Directory {
         ids.map(move |id| (&**self.deployment(id), self.routes.health(id, now_us)))
     }
 
-    /// The most that usage may cost at any of an alias's targets that has a price.
-    pub(crate) fn dearest(&self, alias: &Alias, usage: &Usage, now_us: u64) -> PicoUsd {
-        let costs = alias.targets().iter().filter_map(|target| {
+    /// What usage may cost at an alias's targets.
+    pub(crate) fn cost(&self, alias: &Alias, usage: &Usage, now_us: u64) -> Cost {
+        let mut cost = Cost::default();
+        for (number, target) in alias.targets().iter().enumerate() {
             let deployment = self.deployment(target.deployment);
-            Some(deployment.charge(usage, now_us)?.0)
-        });
-        costs.max().unwrap_or_default()
+            match deployment.charge(usage, now_us) {
+                Some((here, _)) => cost.dearest = cost.dearest.max(Some(here)),
+                None => {
+                    cost.unpriced.insert(number);
+                    cost.unpriced_at.push(deployment.clone());
+                }
+            }
+        }
+        cost
     }
 
     /// The aliases, in the order of the configuration.
@@ -322,43 +342,10 @@ fn build_provider(config: &ProviderConfig) -> Result<Provider, (&'static str, St
         .base_url
         .parse()
         .map_err(|error| bad_url(format!("\"{}\" is not a URL: {error}", config.base_url)))?;
-    let encrypted = match uri.scheme() {
-        Some(scheme) if *scheme == Scheme::HTTPS => true,
-        Some(scheme) if *scheme == Scheme::HTTP => false,
-        _ => {
-            return Err(bad_url(format!(
-                "\"{}\" must begin with https:// or http://",
-                config.base_url
-            )));
-        }
-    };
-    let authority = uri
-        .authority()
-        .ok_or_else(|| bad_url("the host is missing".into()))?;
-    if authority.as_str().contains('@') {
-        return Err(bad_url(
-            "it must not hold a user or password; use keys".into(),
-        ));
-    }
-    let host = authority.host().trim_matches(['[', ']']).to_owned();
-    let tls = match encrypted {
-        false => None,
-        true => Some(EndpointTls {
-            config: client_config(config.ca_file.as_deref())
-                .map_err(|error| ("ca_file", error.to_string()))?,
-            server_name: ServerName::try_from(host.clone())
-                .map_err(|_| bad_url(format!("\"{host}\" is not a host name")))?,
-        }),
-    };
-    let reach = match &config.proxy {
-        None => Reach::Direct {
-            allow_private: config.allow_private,
-        },
-        Some(url) => {
-            let proxy = Proxy::parse(url).map_err(|message| ("proxy", message))?;
-            Reach::Proxy(Box::new(proxy))
-        }
-    };
+    let reach = Reach::configured(config.proxy.as_deref(), config.allow_private)
+        .map_err(|message| ("proxy", message))?;
+    let (endpoint, authority) = Endpoint::at(&uri, config.ca_file.as_deref(), reach)
+        .map_err(|bad| (bad.setting("base_url"), bad.to_string()))?;
     if vendor.wants_api_version() && config.api_version.is_none() {
         let message = format!(
             "dialect \"{}\" needs one, such as \"2024-10-21\"",
@@ -375,17 +362,8 @@ fn build_provider(config: &ProviderConfig) -> Result<Provider, (&'static str, St
             .map(|it| (*it).to_owned())
             .collect(),
         vendor,
-        endpoint: Endpoint {
-            id: next_endpoint_id(),
-            port: authority
-                .port_u16()
-                .unwrap_or(if encrypted { 443 } else { 80 }),
-            host,
-            reach,
-            tls,
-        },
-        authority: HeaderValue::from_str(authority.as_str())
-            .map_err(|_| bad_url("the host is not valid".into()))?,
+        endpoint,
+        authority,
         base_path: uri.path().trim_end_matches('/').to_owned(),
         timeouts: config.timeouts,
         unsupported: match config.unsupported {
@@ -394,12 +372,6 @@ fn build_provider(config: &ProviderConfig) -> Result<Provider, (&'static str, St
         },
         api_version: config.api_version.clone(),
     })
-}
-
-/// Endpoints of different directories never share connections.
-fn next_endpoint_id() -> u64 {
-    static NEXT: AtomicU64 = AtomicU64::new(0);
-    NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
 /// The deployments that the aliases name, each once.

@@ -182,6 +182,15 @@ impl Refusal {
         }
     }
 
+    /// For a call without a price under a budget in money.
+    pub(crate) fn unpriced(rule: String, message: String) -> Self {
+        Self {
+            rule: Some(rule),
+            kind: Some("unpriced"),
+            ..Self::new("admit", ApiErrorKind::PermissionDenied, message)
+        }
+    }
+
     pub(crate) fn with_headers(self, headers: HeaderMap) -> Self {
         Self {
             headers: Some(Box::new(headers)),

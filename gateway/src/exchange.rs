@@ -81,7 +81,8 @@ impl Exchange {
         let subject = self.trail.subject()?;
         let actual = admit::actual(&self.trail);
         let charges = permit.budgets();
-        let charges = charges.filter_map(|account| account.charge(&subject, &actual));
+        let charges =
+            charges.filter_map(|(account, reserved)| account.charge(&subject, &actual, reserved));
         let charges = charges.collect();
         Some((permit, charges))
     }

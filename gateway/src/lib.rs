@@ -16,6 +16,7 @@ mod clock;
 pub mod config;
 pub mod control;
 mod directory;
+mod door;
 mod drain;
 mod endpoints;
 mod error;
@@ -36,7 +37,10 @@ mod telemetry;
 mod trail;
 mod upkeep;
 mod upstream;
+mod webhook;
 
 pub use directory::{ConfigProblem, Directory, Egress, egress};
+pub use door::{Door, LetIn};
 pub use server::{GatewayHandle, GatewayOptions, Reloader, StartError, start};
 pub use tables::TableAdopter;
+pub use webhook::{WebhookError, webhook_egress};

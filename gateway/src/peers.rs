@@ -25,6 +25,7 @@ use weir_limits::{Bucket, HEARING_US, RateSpec, Share, Spent, share};
 use crate::clock::{self, Moment};
 use crate::control::policy::{Budget, Limit, LimitCounter, Rules};
 use crate::pipeline::Shared;
+use crate::webhook::{Mark, Said};
 
 /// A gateway whose last word is older is dead.
 const ALIVE_MS: u64 = 10_000;
@@ -52,6 +53,8 @@ enum About {
     Alive(bool),
     Limit(LimitReport),
     Budget(BudgetReport),
+    /// What the webhook was told.
+    Said(Mark),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -128,14 +131,19 @@ impl Peers {
     ) -> io::Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = stop.clone();
-        let mut hearing = Hearing::new(&topic, instance);
-        hearing.first(&shared);
+        let mut link = Link {
+            reader: RecordLog::Topic(topic.clone()).reader(),
+            sender: None,
+            topic,
+            hearing: Hearing::new(instance, shared.said.clone()),
+        };
+        link.first(&shared);
         let run = move || {
             while !stopped.load(Ordering::Relaxed) {
-                let pause = hearing.once(&shared, &topic);
+                let pause = link.once(&shared);
                 std::thread::park_timeout(pause);
             }
-            hearing.tell(shared.control.load().rules(), Moment::now());
+            link.tell(shared.control.load().rules(), Moment::now());
         };
         let thread = std::thread::Builder::new()
             .name("peers".into())
@@ -152,12 +160,20 @@ impl Peers {
     }
 }
 
-struct Hearing {
-    instance: String,
-    boot: u64,
+/// The topic, and what is heard and told over it.
+struct Link {
+    topic: KafkaOptions,
     reader: RecordReader,
     /// Opened when Kafka answers.
     sender: Option<RecordSender>,
+    hearing: Hearing,
+}
+
+/// What one gateway knows of the others, and does about it. Whoever holds it passes on what it tells.
+struct Hearing {
+    instance: String,
+    boot: u64,
+    said: Arc<Said>,
     peers: HashMap<String, Peer>,
     /// What others took since the last hearing.
     taken: HashMap<Name, (i64, i64)>,
@@ -169,22 +185,7 @@ struct Hearing {
     echo_ms: u64,
 }
 
-impl Hearing {
-    fn new(topic: &KafkaOptions, instance: String) -> Self {
-        Self {
-            instance,
-            boot: rand::random(),
-            reader: RecordLog::Topic(topic.clone()).reader(),
-            sender: None,
-            peers: HashMap::new(),
-            taken: HashMap::new(),
-            demand: HashMap::new(),
-            told: HashMap::new(),
-            shared_ms: 0,
-            echo_ms: 0,
-        }
-    }
-
+impl Link {
     /// Hears everything that was said before, if Kafka answers.
     fn first(&mut self, shared: &Shared) {
         let control = shared.control.load_full();
@@ -193,9 +194,9 @@ impl Hearing {
             match self.reader.read(LOOK) {
                 Ok(news) => {
                     let now = Moment::now();
-                    self.hear_all(control.rules(), &news.records, now);
+                    self.hearing.hear_all(control.rules(), &news.records, now);
                     if news.is_whole {
-                        return self.settle(control.rules(), now);
+                        return self.hearing.settle(control.rules(), now);
                     }
                 }
                 Err(error) => {
@@ -206,21 +207,12 @@ impl Hearing {
         tracing::warn!("limits and budgets begin without all of what the other gateways said");
     }
 
-    fn hear_all(&mut self, rules: &Rules, records: &[String], now: Moment) {
-        for report in records
-            .iter()
-            .filter_map(|json| serde_json::from_str(json).ok())
-        {
-            self.hear(rules, report, now);
-        }
-    }
-
     /// One hearing. Returns the pause until the next.
-    fn once(&mut self, shared: &Shared, topic: &KafkaOptions) -> Duration {
+    fn once(&mut self, shared: &Shared) -> Duration {
         let control = shared.control.load_full();
         let rules = control.rules();
         if self.sender.is_none() {
-            self.sender = RecordSender::open(topic)
+            self.sender = RecordSender::open(&self.topic)
                 .inspect_err(|error| tracing::debug!(%error, "tell other gateways"))
                 .ok();
         }
@@ -232,10 +224,42 @@ impl Hearing {
             }
         };
         let now = Moment::now();
-        self.hear_all(rules, &news, now);
-        self.settle(rules, now);
+        self.hearing.hear_all(rules, &news, now);
+        self.hearing.settle(rules, now);
         self.tell(rules, now);
         Duration::from_micros(HEARING_US)
+    }
+
+    fn tell(&mut self, rules: &Rules, now: Moment) {
+        let sender = self.sender.as_ref();
+        self.hearing.tell(rules, now, |key, json| {
+            sender.is_some_and(|sender| sender.send(key, json))
+        });
+    }
+}
+
+impl Hearing {
+    fn new(instance: String, said: Arc<Said>) -> Self {
+        Self {
+            said,
+            instance,
+            boot: rand::random(),
+            peers: HashMap::new(),
+            taken: HashMap::new(),
+            demand: HashMap::new(),
+            told: HashMap::new(),
+            shared_ms: 0,
+            echo_ms: 0,
+        }
+    }
+
+    fn hear_all(&mut self, rules: &Rules, records: &[String], now: Moment) {
+        for report in records
+            .iter()
+            .filter_map(|json| serde_json::from_str(json).ok())
+        {
+            self.hear(rules, report, now);
+        }
     }
 
     fn hear(&mut self, rules: &Rules, report: Report, now: Moment) {
@@ -254,6 +278,7 @@ impl Hearing {
         let is_alive = now.unix_ms().saturating_sub(report.sent_ms) < ALIVE_MS;
         match report.about {
             About::Alive(_) => peer.sent_ms = peer.sent_ms.max(report.sent_ms),
+            About::Said(mark) => self.said.note(mark),
             About::Budget(budget) => {
                 let name = ("budget", budget.id.clone(), budget.subject.clone());
                 peer.budgets.insert(name, budget);
@@ -300,6 +325,9 @@ impl Hearing {
         if all_heard {
             self.shared_ms = now_ms;
         }
+        // Of those that are alive the first by name speaks.
+        self.said
+            .leave_to_others(alive.iter().any(|from| *from < self.instance));
         for limit in rules.limits() {
             for (subject, counter) in limit.counters.all() {
                 let heard = (alive.as_slice(), all_heard);
@@ -445,8 +473,8 @@ impl Hearing {
         share::ppm(small(own), small(all), gateways)
     }
 
-    /// Tells what changed since the last time.
-    fn tell(&mut self, rules: &Rules, now: Moment) {
+    /// Tells what changed since the last time. What could not be sent is told again.
+    fn tell(&mut self, rules: &Rules, now: Moment, send: impl Fn(&str, &str) -> bool) {
         let mut about: Vec<(Name, About)> = Vec::new();
         for limit in rules.limits() {
             for (subject, counter) in limit.counters.all() {
@@ -472,13 +500,28 @@ impl Hearing {
                 about.push((name, About::Budget(report)));
             }
         }
+        for mark in self.said.marks() {
+            let name = ("said", mark.budget.clone(), mark.subject.clone());
+            about.push((name, About::Said(mark)));
+        }
         // Last: whoever hears it has heard all the rest.
         let alive = ("alive", String::new(), String::new());
         about.push((alive, About::Alive(true)));
         for (name, about) in about {
             let is_new = matches!(about, About::Alive(_)) || self.is_news(&name, &about);
-            if is_new && self.send(&name, &about, now.unix_ms()) {
-                self.told.insert(name, about);
+            if !is_new {
+                continue;
+            }
+            let key = format!("{}/{}/{}/{}", self.instance, name.0, name.1, name.2);
+            let report = Report {
+                from: self.instance.clone(),
+                boot: self.boot,
+                sent_ms: now.unix_ms(),
+                about,
+            };
+            let json = serde_json::to_string(&report);
+            if json.is_ok_and(|json| send(&key, &json)) {
+                self.told.insert(name, report.about);
             }
         }
     }
@@ -500,21 +543,7 @@ impl Hearing {
                     && (told.running, told.running_asked) == (new.running, new.running_asked))
             }
             (Some(told), new) => told != new,
-            (None, About::Alive(_)) => true,
-        }
-    }
-
-    fn send(&self, name: &Name, about: &About, sent_ms: u64) -> bool {
-        let report = Report {
-            from: self.instance.clone(),
-            boot: self.boot,
-            sent_ms,
-            about: about.clone(),
-        };
-        let key = format!("{}/{}/{}/{}", self.instance, name.0, name.1, name.2);
-        match (&self.sender, serde_json::to_string(&report)) {
-            (Some(sender), Ok(json)) => sender.send(&key, &json),
-            _ => false,
+            (None, About::Alive(_) | About::Said(_)) => true,
         }
     }
 }

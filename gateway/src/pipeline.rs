@@ -22,7 +22,7 @@ use tokio::sync::{Semaphore, watch};
 use weir_dialects::{ClientApi, ClientRequest, RequestFacts};
 use weir_eventlog::{Journal, JournalError, StreamWriter};
 use weir_limits::Class;
-use weir_routing::Alias;
+use weir_routing::{Alias, TargetSet};
 use weir_schemas::RequestId;
 
 use crate::admin;
@@ -32,7 +32,7 @@ use crate::attempt::{self, Asked, Begun, Shadows};
 use crate::clock::Moment;
 use crate::config::GatewayConfig;
 use crate::control::network::{Network, client_address};
-use crate::control::{ControlHandle, Identity};
+use crate::control::{ControlHandle, Identity, LastUse};
 use crate::directory::{Directory, nearest};
 use crate::drain::Drains;
 use crate::endpoints;
@@ -46,6 +46,7 @@ use crate::tables::Tables;
 use crate::telemetry::Telemetry;
 use crate::trail::Trail;
 use crate::upstream::Pool;
+use crate::webhook::Said;
 
 /// What all workers share.
 #[derive(Debug)]
@@ -55,6 +56,8 @@ pub(crate) struct Shared {
     pub(crate) tables: Tables,
     pub(crate) control: ControlHandle,
     pub(crate) ledger: Ledger,
+    /// What the webhook was told.
+    pub(crate) said: Arc<Said>,
     pub(crate) journal: Journal,
     pub(crate) telemetry: Telemetry,
     /// Places for connections.
@@ -123,6 +126,11 @@ async fn forward(
 
     let identity = authenticate(&shared.control, &head.headers, exchange.trail.arrived)?;
     exchange.trail.identity = Some(identity.clone());
+    // From where it is refused is worth knowing, too.
+    identity.note_use(LastUse {
+        at_ms: exchange.trail.arrived.unix_ms(),
+        address: client,
+    });
     may_call(&shared.config, &identity, client)?;
 
     shared.journal.admit().map_err(Refusal::journal_full)?;
@@ -138,8 +146,8 @@ async fn forward(
 
     let now_us = Moment::now().unix_us;
     let estimate = Estimate::of(api, &facts, shared.config.output_tokens_assumed)
-        .priced(&identity, |usage| directory.dearest(alias, usage, now_us));
-    admit(exchange, api, &identity, &head.headers, &facts, &estimate)?;
+        .priced(&identity, |usage| directory.cost(alias, usage, now_us));
+    let denied = admit(exchange, api, &identity, &head.headers, &facts, &estimate)?;
 
     let request_id = exchange.trail.request_id.to_string();
     let request = ClientRequest {
@@ -156,6 +164,7 @@ async fn forward(
         affinity: Affinity::of(habits, &request, &identity),
         request,
         arrived: exchange.trail.arrived,
+        denied,
     };
     attempt::attempt(exchange, &directory, alias, &asked).await
 }
@@ -253,7 +262,7 @@ fn presented_key(headers: &HeaderMap) -> Option<&str> {
 }
 
 /// Takes what the request needs from the limits and budgets that hold for it. The exchange gives
-/// it back.
+/// it back. Returns the targets that it must not go to.
 fn admit(
     exchange: &mut Exchange,
     api: ClientApi,
@@ -261,7 +270,7 @@ fn admit(
     headers: &HeaderMap,
     facts: &RequestFacts,
     estimate: &Estimate,
-) -> Result<(), Refusal> {
+) -> Result<TargetSet, Refusal> {
     exchange.trail.labels.add_body(facts);
     let customer = exchange.trail.labels.customer.as_deref();
     let subject = identity.subject(&facts.model, facts.user.as_deref(), customer);
@@ -276,7 +285,7 @@ fn admit(
     exchange.permit = Some(admitted.permit);
     exchange.told = admitted.headers;
     exchange.trail.limit_verdict = admitted.verdict;
-    Ok(())
+    Ok(admitted.denied)
 }
 
 /// Batch work says so, or its key does.

@@ -33,6 +33,7 @@ use crate::proxy_protocol;
 use crate::tables::{TableAdopter, Tables};
 use crate::telemetry::Telemetry;
 use crate::upkeep::Upkeep;
+use crate::webhook::{Said, Webhook, WebhookError};
 
 /// Pause after the kernel refused a connection, for example because no file descriptor was free.
 const ACCEPT_RETRY: Duration = Duration::from_millis(50);
@@ -68,6 +69,8 @@ pub enum StartError {
     Ledger(#[from] LedgerError),
     #[error("open an event stream: {0}")]
     Stream(#[source] weir_eventlog::JournalError),
+    #[error(transparent)]
+    Webhook(#[from] WebhookError),
     #[error("start a worker thread: {0}")]
     Thread(#[source] io::Error),
 }
@@ -79,6 +82,7 @@ pub struct GatewayHandle {
     shared: Arc<Shared>,
     stop: watch::Sender<bool>,
     upkeep: Upkeep,
+    webhook: Option<Webhook>,
     peers: Option<Peers>,
     workers: Vec<JoinHandle<()>>,
 }
@@ -106,6 +110,7 @@ pub fn start(options: GatewayOptions) -> Result<GatewayHandle, StartError> {
     let drains_max = drains_max.min(Semaphore::MAX_PERMITS);
     let shared = Arc::new(Shared {
         ledger,
+        said: Arc::new(Said::open(&options.spend_dir)),
         connections: Arc::new(Semaphore::new(options.config.connections_max)),
         drains: Arc::new(Semaphore::new(drains_max)),
         directory: ArcSwap::from_pointee(options.directory),
@@ -133,9 +138,11 @@ pub fn start(options: GatewayOptions) -> Result<GatewayHandle, StartError> {
         workers.push(thread);
     }
     let upkeep = Upkeep::start(shared.clone()).map_err(StartError::Thread)?;
+    let webhook = Webhook::start(shared.clone())?;
     Ok(GatewayHandle {
         addr,
         upkeep,
+        webhook,
         peers,
         shared,
         stop,
@@ -178,6 +185,9 @@ impl GatewayHandle {
         }
         if let Some(peers) = self.peers {
             peers.stop();
+        }
+        if let Some(webhook) = self.webhook {
+            webhook.join();
         }
         self.upkeep.stop();
     }

@@ -50,6 +50,8 @@ pub(crate) struct Telemetry {
     pub(crate) in_flight: Gauge,
     pub(crate) shadows_left_out: Counter,
     pub(crate) drains_left_out: Counter,
+    pub(crate) webhook_posts: Counter,
+    pub(crate) webhook_failures: Counter,
     journal: Journal,
     journal_gauges: JournalGauges,
     deployments: DeploymentGauges,
@@ -169,6 +171,8 @@ impl Telemetry {
             in_flight: Gauge::default(),
             shadows_left_out: Counter::default(),
             drains_left_out: Counter::default(),
+            webhook_posts: Counter::default(),
+            webhook_failures: Counter::default(),
             journal,
             journal_gauges: JournalGauges::default(),
             deployments: DeploymentGauges::default(),
@@ -216,6 +220,16 @@ impl Telemetry {
             "drains_left_out",
             "Answers that were not read to their end without their client because too many were",
             telemetry.drains_left_out.clone(),
+        );
+        registry.register(
+            "webhook_posts",
+            "Thresholds of budgets that the webhook was told of",
+            telemetry.webhook_posts.clone(),
+        );
+        registry.register(
+            "webhook_failures",
+            "Posts to the webhook that failed; they are made again",
+            telemetry.webhook_failures.clone(),
         );
         telemetry.deployments.register(&mut registry);
         let gauges = &telemetry.journal_gauges;

@@ -1,4 +1,5 @@
-//! What is done beside the requests: expired reservations, counters that nobody needs, the ledger.
+//! What is done beside the requests: expired reservations, counters that nobody needs, the ledger,
+//! when keys were last used.
 
 use std::io;
 use std::sync::Arc;
@@ -15,6 +16,8 @@ use crate::pipeline::Shared;
 const PAUSE: Duration = Duration::from_secs(1);
 /// Counters are looked through in every so many rounds.
 const FORGET_ROUNDS: u64 = 30;
+/// When keys were last used is written down in every so many rounds.
+const LAST_USED_ROUNDS: u64 = 60;
 
 /// The thread that does it.
 #[derive(Debug)]
@@ -38,6 +41,7 @@ impl Upkeep {
             shared
                 .ledger
                 .keep(control.rules(), Moment::now().unix_us, true);
+            shared.control.keep_last_used();
         };
         let thread = std::thread::Builder::new()
             .name("upkeep".into())
@@ -60,6 +64,9 @@ fn once(shared: &Shared, round: u64) {
     let rules = control.rules();
     let now_us = Moment::now().unix_us;
     shared.ledger.keep(rules, now_us, false);
+    if round.is_multiple_of(LAST_USED_ROUNDS) {
+        shared.control.keep_last_used();
+    }
     if round.is_multiple_of(FORGET_ROUNDS) {
         expire(rules, now_us);
         forget(rules, now_us);

@@ -75,8 +75,8 @@ pub(crate) fn exchange(
     Answer::parse(&String::from_utf8_lossy(&text))
 }
 
-const MESSAGES: &str = r#"[{"role":"user","content":"Hello"}]"#;
-const MAX_TOKENS: u64 = 8;
+pub(crate) const MESSAGES: &str = r#"[{"role":"user","content":"Hello"}]"#;
+pub(crate) const MAX_TOKENS: u64 = 8;
 
 pub(crate) fn chat_with(to: SocketAddr, key: &str, headers: &str) -> Answer {
     let body =
@@ -100,15 +100,39 @@ pub(crate) fn config(mock: &MockHandle) -> String {
 }
 
 /// A gateway with a provider that answers at once.
-struct Running {
-    weir: Installation,
-    gateway: Option<Process>,
+pub(crate) struct Running {
+    pub(crate) weir: Installation,
+    pub(crate) gateway: Option<Process>,
     _mock: MockHandle,
 }
 
 impl Running {
     fn start() -> Self {
         Self::with(MockOptions::default(), "")
+    }
+
+    /// `more` stands behind the provider and the aliases.
+    pub(crate) fn configured(more: &str) -> Self {
+        let mock = MockProvider::start(MockOptions::default()).unwrap();
+        let weir = Installation::new(&[&config(&mock), more].concat()).unwrap();
+        let mut running = Self {
+            weir,
+            gateway: None,
+            _mock: mock,
+        };
+        running.go();
+        running
+    }
+
+    /// Starts the gateway.
+    pub(crate) fn go(&mut self) {
+        self.gateway = Some(self.weir.start(&["gateway"]).unwrap());
+        self.weir.wait_until_ready().unwrap();
+    }
+
+    /// Stops it in order.
+    pub(crate) fn halt(&mut self) {
+        self.gateway.take().unwrap().stop().unwrap();
     }
 
     fn with(mock: MockOptions, gateway: &str) -> Self {
@@ -129,84 +153,35 @@ impl Running {
         running
     }
 
-    fn run(&self, args: &[&str]) -> Output {
+    pub(crate) fn run(&self, args: &[&str]) -> Output {
         self.weir.run(args).unwrap()
     }
 
     /// A key that the gateway knows; rules made before it are known then, too.
-    fn key(&self, args: &[&str]) -> (String, String) {
+    pub(crate) fn key(&self, args: &[&str]) -> (String, String) {
         let output = self.run(&[&["keys", "create", "--json"], args].concat());
         let created: Value = serde_json::from_slice(&output.stdout).unwrap();
         let text = |name: &str| created[name].as_str().unwrap().to_owned();
         (text("id"), text("key"))
     }
 
-    fn known_key(&self, args: &[&str]) -> (String, String) {
+    pub(crate) fn known_key(&self, args: &[&str]) -> (String, String) {
         let (id, key) = self.key(args);
         self.weir.wait_until_known(&key).unwrap();
         (id, key)
     }
 
-    fn chat(&self, key: &str) -> Answer {
+    pub(crate) fn chat(&self, key: &str) -> Answer {
         chat(self.weir.gateway, key)
     }
 }
 
-fn reserved_tokens() -> u64 {
+pub(crate) fn reserved_tokens() -> u64 {
     (MESSAGES.len() as u64).div_ceil(3) + MAX_TOKENS
 }
 
-fn used_tokens(answer: &Answer) -> u64 {
+pub(crate) fn used_tokens(answer: &Answer) -> u64 {
     answer.json()["usage"]["total_tokens"].as_u64().unwrap()
-}
-
-#[test]
-fn a_thousand_requests_at_once_against_a_budget_for_ten_are_never_charged_an_eleventh_time() {
-    let running = Running::start();
-    let (_, probe) = running.known_key(&["--team", "probe"]);
-    let used = used_tokens(&running.chat(&probe));
-    assert!(used <= reserved_tokens());
-    // Nine are paid, and the tenth finds room for what it reserves.
-    let limit = (9 * used + reserved_tokens()).to_string();
-    running.run(&[
-        "budgets", "set", "ten", "--team", "growth", "--tokens", &limit, "--window", "total",
-    ]);
-    let (_, key) = running.known_key(&["--team", "growth"]);
-
-    let (answered, refused) = (AtomicUsize::new(0), AtomicUsize::new(0));
-    std::thread::scope(|scope| {
-        for _ in 0..50 {
-            scope.spawn(|| {
-                for _ in 0..20 {
-                    match running.chat(&key).status {
-                        200 => answered.fetch_add(1, Ordering::Relaxed),
-                        429 => refused.fetch_add(1, Ordering::Relaxed),
-                        other => panic!("status {other}"),
-                    };
-                }
-            });
-        }
-    });
-    let at_once = answered.load(Ordering::Relaxed);
-    assert_eq!(at_once + refused.load(Ordering::Relaxed), 1000);
-    assert!((1..=10).contains(&at_once), "{at_once} were answered");
-    let afterwards = (0..20).filter(|_| running.chat(&key).status == 200).count();
-    assert_eq!(at_once + afterwards, 10);
-
-    let answer = running.chat(&key);
-    let message = answer.message();
-    assert!(
-        message.contains("budget \"ten\"") && message.contains("does not begin anew"),
-        "{message}"
-    );
-    assert_eq!(answer.header("x-should-retry"), Some("false"));
-    assert_eq!(answer.header("x-weir-budget"), Some("ten"));
-    let left = reserved_tokens() - used;
-    assert_eq!(
-        answer.header("x-weir-budget-remaining"),
-        Some(&*format!("{left} tokens"))
-    );
-    assert_eq!(answer.json()["error"]["code"], "insufficient_quota");
 }
 
 #[test]
@@ -465,7 +440,7 @@ fn what_a_file_says_is_shown_before_it_is_applied() {
     };
     write(
         "[[team]]\nid = \"growth\"\n\n[[limit]]\nid = \"l\"\nscope = { team = \"growth\" }\nconcurrency = 0\n\n\
-         [[budget]]\nid = \"b\"\nusd = \"12.50\"\nwindow = \"month\"\nzone = \"Europe/Berlin\"\n",
+         [[budget]]\nid = \"b\"\nusd = \"12.50\"\nwindow = \"month\"\nzone = \"Europe/Berlin\"\nunpriced = \"allow\"\n",
     );
     assert_eq!(apply(&[]).as_array().unwrap().len(), 3);
     let (_, key) = running.known_key(&["--team", "growth"]);
@@ -473,7 +448,7 @@ fn what_a_file_says_is_shown_before_it_is_applied() {
     apply(&["--yes"]);
     wait_for("the limit holds", || Ok(running.chat(&key).status == 429)).unwrap();
     assert_eq!(apply(&["--yes"]), json!([]), "nothing is left to do");
-    write("[[budget]]\nid = \"b\"\nusd = 20\nwindow = \"month\"\n");
+    write("[[budget]]\nid = \"b\"\nusd = 20\nwindow = \"month\"\nunpriced = \"allow\"\n");
     let changes = apply(&["--yes", "--prune"]);
     let actions: Vec<&str> = changes
         .as_array()
@@ -828,4 +803,45 @@ fn the_admin_api_changes_what_roles_may_change_and_every_change_is_an_audit_row(
     let secrets = "SELECT count() FROM weir.control_changes WHERE before LIKE '%hash%' OR after LIKE '%hash%' OR after LIKE '%weir_%'";
     assert_eq!(weir.number(secrets).unwrap(), 0);
     up.stop().unwrap();
+}
+
+/// The address and the moment of a key's last use, as the command line shows it.
+fn last_use(running: &Running, id: &str) -> (Value, Value) {
+    let shown = running.run(&["keys", "show", id, "--json"]).stdout;
+    let shown: Value = serde_json::from_slice(&shown).unwrap();
+    let listed = running.run(&["keys", "list", "--json"]).stdout;
+    let listed: Value = serde_json::from_slice(&listed).unwrap();
+    let found = listed
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|key| key["id"] == id);
+    assert_eq!(found.unwrap(), &shown);
+    (
+        shown["last_used_from"].clone(),
+        shown["last_used_ms"].clone(),
+    )
+}
+
+#[test]
+fn when_and_from_where_a_key_was_last_used_is_known_after_a_restart() {
+    let mut running = Running::start();
+    let (id, key) = running.known_key(&["--team", "t"]);
+    let (unused, _) = running.key(&["--team", "t"]);
+    assert_eq!(running.chat(&key).status, 200);
+    running.halt();
+    let (from, at) = last_use(&running, &id);
+    assert_eq!(from, "127.0.0.1");
+    assert!(at.as_u64().unwrap() > 1_700_000_000_000);
+    assert_eq!(last_use(&running, &unused), (Value::Null, Value::Null));
+    // The gateway writes all of it anew when it stops: it must know it from before.
+    running.go();
+    running.halt();
+    assert_eq!(last_use(&running, &id), (from, at));
+    let text = running.run(&["keys", "list"]).stdout;
+    let text = String::from_utf8(text).unwrap();
+    assert!(
+        text.contains("127.0.0.1") && text.contains("never"),
+        "{text}"
+    );
 }

@@ -9,6 +9,7 @@
 
 mod architecture;
 mod audit;
+mod budgets;
 mod cli;
 mod clients;
 mod cluster;
@@ -17,6 +18,7 @@ mod governance;
 mod ingest;
 mod kafka_log;
 mod kill;
+mod labels;
 mod measured;
 mod prices;
 mod questions;

@@ -60,6 +60,18 @@ fn called(config: &Config) -> anyhow::Result<Vec<Called>> {
             }
         }
     }
+    let webhook = weir_gateway::webhook_egress(&config.gateway.webhook)
+        .map_err(|problem| anyhow!("{}: {}", problem.path, problem.message))?;
+    if let Some(egress) = webhook {
+        let place = (egress.host, egress.port);
+        match egress.proxy {
+            None => add(place, "webhook".to_owned()),
+            Some(proxy) => add(
+                proxy,
+                format!("proxy to {}:{} of the webhook", place.0, place.1),
+            ),
+        }
+    }
     if config.eventlog.kind == EventlogKind::Kafka {
         for broker in config
             .eventlog
@@ -118,6 +130,8 @@ mod tests {
     #[test]
     fn every_place_is_listed_once_and_proxies_stand_for_what_is_behind_them() {
         let source = r#"
+            [gateway.webhook]
+            url = "https://hooks.slack.com/services/T/B/secret"
             [eventlog]
             kind = "kafka"
             brokers = "kafka-1:9093,SASL_SSL://kafka-2"
@@ -155,6 +169,7 @@ mod tests {
             [
                 "api.openai.com:443 provider openai, provider openai-new",
                 "ch.corp:443 ClickHouse",
+                "hooks.slack.com:443 webhook",
                 "kafka-1:9093 Kafka",
                 "kafka-2:9092 Kafka",
                 "proxy.corp:1080 proxy to api.anthropic.com:443 of provider claude",

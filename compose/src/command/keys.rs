@@ -1,10 +1,12 @@
 //! `weir keys`: virtual keys, written to the control log that gateways follow.
 
+use std::collections::HashMap;
 use std::io::Write as _;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
 use serde_json::{Value, json};
+use weir_gateway::control::LastUse;
 use weir_gateway::control::key::{self, KeyId};
 use weir_gateway::control::record::{
     BudgetRecord, Change, KeyRecord, LimitRecord, PreviousKey, Priority, Record, Scope,
@@ -23,6 +25,7 @@ pub(crate) fn run(cli: &Cli, command: &KeysCommand) -> anyhow::Result<ExitCode> 
     match command {
         KeysCommand::Create(args) => create(cli, args),
         KeysCommand::List { json } => list(cli, *json),
+        KeysCommand::Show { id, json } => show(cli, id, *json),
         KeysCommand::Rotate { id, grace, json } => rotate(cli, id, grace.0, *json),
         KeysCommand::Revoke { id, json } => revoke(cli, id, *json),
     }?;
@@ -144,18 +147,22 @@ fn public(record: &KeyRecord) -> Value {
 }
 
 fn list(cli: &Cli, json: bool) -> anyhow::Result<()> {
-    let snapshot = control(&settings(cli)?, &cli.data_dir)?.snapshot()?;
+    let control = control(&settings(cli)?, &cli.data_dir)?;
+    let snapshot = control.snapshot()?;
+    let used = control
+        .last_used()
+        .context("read when keys were last used")?;
     let records: Vec<KeyRecord> = snapshot.keys().iter().map(|key| key.record()).collect();
     if json {
-        let shown: Vec<Value> = records.iter().map(public).collect();
-        return print(&Value::Array(shown));
+        let shown = records.iter().map(|record| seen(record, &used));
+        return print(&Value::Array(shown.collect()));
     }
     let mut out = std::io::stdout();
     let shown = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".into());
     writeln!(
         out,
-        "{:<36}  {:<8}  {:<16}  {:<16}  {:<16}  models",
-        "id", "state", "team", "project", "user"
+        "{:<36}  {:<8}  {:<16}  {:<16}  {:<16}  {:<20}  {:<15}  models",
+        "id", "state", "team", "project", "user", "last used", "from"
     )?;
     let now_ms = unix_ms();
     for record in &records {
@@ -164,6 +171,9 @@ fn list(cli: &Cli, json: bool) -> anyhow::Result<()> {
             (None, Some(expires_ms)) if expires_ms <= now_ms => "expired",
             _ => "active",
         };
+        let last = used.get(&record.id);
+        let at = last.map_or_else(|| "never".into(), |last| second(last.at_ms));
+        let from = last.map_or_else(|| "-".into(), |last| last.address.to_string());
         let models = if record.models.is_empty() {
             "all".into()
         } else {
@@ -171,12 +181,54 @@ fn list(cli: &Cli, json: bool) -> anyhow::Result<()> {
         };
         writeln!(
             out,
-            "{:<36}  {state:<8}  {:<16}  {:<16}  {:<16}  {models}",
+            "{:<36}  {state:<8}  {:<16}  {:<16}  {:<16}  {at:<20}  {from:<15}  {models}",
             record.id.to_string(),
             shown(&record.team),
             shown(&record.project),
             shown(&record.user)
         )?;
+    }
+    Ok(())
+}
+
+/// A key with when it was last used, as the gateway here wrote it down within the last minute.
+fn seen(record: &KeyRecord, used: &HashMap<KeyId, LastUse>) -> Value {
+    let mut shown = public(record);
+    let last = used.get(&record.id);
+    shown["last_used_ms"] = last.map(|last| last.at_ms).into();
+    shown["last_used_from"] = last.map(|last| last.address.to_string()).into();
+    shown
+}
+
+/// A moment in UTC, to the second.
+fn second(unix_ms: u64) -> String {
+    let seconds = i64::try_from(unix_ms / 1000).unwrap_or(i64::MAX);
+    jiff::Timestamp::from_second(seconds).map_or_else(|_| "-".into(), |at| at.to_string())
+}
+
+fn show(cli: &Cli, id: &str, json: bool) -> anyhow::Result<()> {
+    let control = control(&settings(cli)?, &cli.data_dir)?;
+    let snapshot = control.snapshot()?;
+    let used = control
+        .last_used()
+        .context("read when keys were last used")?;
+    let key = id.parse().ok().and_then(|id| snapshot.key(id));
+    let Some(key) = key else {
+        bail!("there is no key {id}; `weir keys list` shows them");
+    };
+    let shown = seen(&key.record(), &used);
+    if json {
+        return print(&shown);
+    }
+    let mut out = std::io::stdout();
+    for (name, value) in shown.as_object().into_iter().flatten() {
+        let value = match value {
+            Value::Null => continue,
+            Value::Number(ms) if name.ends_with("_ms") => second(ms.as_u64().unwrap_or(0)),
+            Value::String(text) => text.clone(),
+            value => value.to_string(),
+        };
+        writeln!(out, "{:<15} {value}", name.trim_end_matches("_ms"))?;
     }
     Ok(())
 }

@@ -17,6 +17,10 @@ pub(super) fn check(config: &Config) -> Vec<ConfigProblem> {
     problems.at_least_1("gateway.on_disconnect.max_ms", gateway.on_disconnect.max_ms);
     problems.at_least_1("gateway.body_timeout_ms", gateway.body_timeout_ms);
     problems.at_least_1("gateway.send_timeout_ms", gateway.send_timeout_ms);
+    problems.at_least_1("gateway.webhook.timeout_ms", gateway.webhook.timeout_ms);
+    if let Err(problem) = weir_gateway::webhook_egress(&gateway.webhook) {
+        problems.found.push(problem);
+    }
     check_eventlog(&config.eventlog, &mut problems);
     check_store(&config.store, &mut problems);
     check_routing(&config.routing, &mut problems);

@@ -94,6 +94,14 @@ pub struct Crossing {
 pub struct Reserved {
     index: usize,
     generation: u64,
+    amount: Amount,
+}
+
+impl Reserved {
+    #[must_use]
+    pub const fn amount(&self) -> Amount {
+        self.amount
+    }
 }
 
 /// What is spent and spoken for under a budget.
@@ -213,6 +221,22 @@ impl Purse {
         state.round = share.round(state.round, room);
     }
 
+    /// The highest threshold that the spending is at, and when the window began that it is in: 0 for
+    /// one that rolls.
+    #[must_use]
+    pub fn reached(&self, spec: &BudgetSpec, now_us: u64) -> (u64, Option<Crossing>) {
+        let mut state = self.state.lock();
+        state.enter(spec, now_us / 1000);
+        state.forget_old(spec, now_us / 1000);
+        let start_ms = match spec.window.kind {
+            WindowKind::Rolling { .. } => 0,
+            _ => state.now.start_ms,
+        };
+        let percent = state.reached(spec);
+        let crossing = percent.map(|percent| state.at(spec, percent));
+        (start_ms, crossing)
+    }
+
     /// Releases what nobody has ended. Returns how many reservations those were.
     pub fn expire(&self, now_us: u64) -> usize {
         let mut state = self.state.lock();
@@ -223,6 +247,7 @@ impl Purse {
                 let reserved = Reserved {
                     index,
                     generation: reservation.generation,
+                    amount: 0,
                 };
                 if let Some(was) = state.end(&reserved) {
                     state.flow.released += was;
@@ -338,6 +363,7 @@ impl State {
         Reserved {
             index,
             generation: place.generation,
+            amount,
         }
     }
 
@@ -381,12 +407,16 @@ impl State {
             return None;
         }
         self.said_percent = percent;
-        Some(Crossing {
+        Some(self.at(spec, percent))
+    }
+
+    fn at(&self, spec: &BudgetSpec, percent: u8) -> Crossing {
+        Crossing {
             percent,
             spent: self.spent(),
             limit: spec.limit,
             resets_ms: self.resets_ms(spec),
-        })
+        }
     }
 
     /// A rolling window has room again when its oldest stretch falls out of it.

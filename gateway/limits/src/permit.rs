@@ -14,9 +14,21 @@ pub const HEARING_US: u64 = 100_000;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Actual {
     pub tokens: u64,
-    pub pico_usd: Amount,
+    /// `None` if nobody knows what it cost: then it is charged what was reserved for it.
+    pub pico_usd: Option<Amount>,
     /// When the request arrived: says to which window of a budget it belongs.
     pub at_ms: u64,
+}
+
+impl Actual {
+    /// What a budget in a unit is charged.
+    #[must_use]
+    pub fn charge(&self, unit: Unit, reserved: Amount) -> Amount {
+        match unit {
+            Unit::Tokens => Amount::from(self.tokens),
+            Unit::PicoUsd => self.pico_usd.unwrap_or(reserved),
+        }
+    }
 }
 
 /// What one request has taken. `B` names a budget and says its limit.
@@ -90,10 +102,10 @@ impl<B: AsRef<BudgetSpec>> Permit<B> {
         Ok(())
     }
 
-    /// The budgets that it has reserved of.
-    pub fn budgets(&self) -> impl Iterator<Item = &B> {
+    /// The budgets that it has reserved of, and how much.
+    pub fn budgets(&self) -> impl Iterator<Item = (&B, Amount)> {
         self.holds.iter().filter_map(|hold| match hold {
-            Hold::Budget(_, budget, _) => Some(budget),
+            Hold::Budget(_, budget, reserved) => Some((budget, reserved.amount())),
             Hold::Request(_) | Hold::Tokens(..) | Hold::Slot(_) => None,
         })
     }
@@ -113,10 +125,7 @@ impl<B: AsRef<BudgetSpec>> Permit<B> {
                 Hold::Slot(slots) => slots.give_back(),
                 Hold::Budget(purse, budget, reserved) => {
                     let spec = budget.as_ref();
-                    let amount = match spec.unit {
-                        Unit::Tokens => Amount::from(actual.tokens),
-                        Unit::PicoUsd => actual.pico_usd,
-                    };
+                    let amount = actual.charge(spec.unit, reserved.amount());
                     let crossing = purse.settle(spec, &reserved, amount, actual.at_ms, now_us);
                     if let Some(crossing) = crossing {
                         crossed(budget, crossing);

@@ -172,7 +172,7 @@ fn a_million_requests_with_kills_leave_no_reservation() {
             } else {
                 let actual = Actual {
                     tokens: random.random_range(0..=estimate),
-                    pico_usd: 0,
+                    pico_usd: None,
                     at_ms: 1,
                 };
                 spent += u128::from(actual.tokens);

@@ -8,12 +8,14 @@
 pub mod change;
 mod feed;
 pub mod key;
+mod last_used;
 pub mod log;
 pub mod network;
 pub mod policy;
 pub mod record;
 mod snapshot;
 
+use std::collections::HashMap;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -26,7 +28,9 @@ use weir_eventlog::{KafkaOptions, RecordLog, StreamWriter};
 
 use change::{Act, ChangeError};
 use feed::{Feed, TopicFeed};
-use key::{HashKey, HashKeyError};
+use key::{HashKey, HashKeyError, KeyId};
+pub use last_used::LastUse;
+use last_used::LastUsedFile;
 use log::{ControlLog, LogError, path_in};
 use record::{Change, Kind, Record};
 pub use snapshot::{Identity, Key, KeyRefusal, ModelDenied, Snapshot};
@@ -66,6 +70,7 @@ pub struct Control {
     log: ControlLog,
     /// The topic that all gateways follow.
     topic: Option<RecordLog>,
+    last_used: LastUsedFile,
     pub hash_key: Arc<HashKey>,
 }
 
@@ -84,6 +89,7 @@ impl Control {
         Ok(Self {
             log: ControlLog::new(path_in(data_dir)),
             topic: topic.map(RecordLog::Topic),
+            last_used: LastUsedFile::in_dir(data_dir),
             hash_key: Arc::new(hash_key),
         })
     }
@@ -97,6 +103,11 @@ impl Control {
         let mut snapshot = Snapshot::default();
         snapshot.apply(feed.read_whole(WHOLE_MAX)?.ok_or(LogError::Away)?);
         Ok(snapshot)
+    }
+
+    /// When keys were last used at the gateway of this data directory, as far as it has written it down.
+    pub fn last_used(&self) -> io::Result<HashMap<KeyId, LastUse>> {
+        self.last_used.read()
     }
 
     /// Writes a change to the log. When this returns, every gateway will see it.
@@ -125,6 +136,14 @@ impl Control {
             }
         };
         self.check_secret(&current)?;
+        match self.last_used.read() {
+            Ok(used) => used.into_iter().for_each(|(id, used)| {
+                if let Some(key) = current.key(id) {
+                    key.note_use(used);
+                }
+            }),
+            Err(error) => tracing::warn!(%error, "read when keys were last used"),
+        }
         let current = Arc::new(ArcSwap::from_pointee(current));
         let follower = Follower::start(feed, current.clone()).map_err(ControlError::Thread)?;
         Ok(ControlHandle {
@@ -180,6 +199,13 @@ impl ControlHandle {
     #[must_use]
     pub fn control(&self) -> &Control {
         &self.control
+    }
+
+    /// Writes down when keys were last used.
+    pub(crate) fn keep_last_used(&self) {
+        if let Err(error) = self.control.last_used.write(&self.load()) {
+            tracing::warn!(%error, "write down when keys were last used");
+        }
     }
 
     /// Makes a change, and waits until it is in force here.

@@ -8,10 +8,10 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use weir_limits::{Bucket, BudgetSpec, Purse, RateSpec, Slots};
+use weir_limits::{Bucket, BudgetSpec, Purse, RateSpec, Slots, Unit};
 
 use super::record::{
-    AccessRecord, BudgetRecord, Dimension, Kind, LimitRecord, Record, Scope, TeamRecord,
+    AccessRecord, BudgetRecord, Dimension, Kind, LimitRecord, Record, Scope, TeamRecord, Unpriced,
 };
 
 /// Subjects of one rule that are counted apart; further ones share a counter.
@@ -92,6 +92,8 @@ pub struct Limit {
 pub struct Budget {
     pub id: Arc<str>,
     pub spec: BudgetSpec,
+    /// Whether calls need a price, so that it can be kept.
+    pub wants_prices: bool,
     scope: Scope,
     per: Box<[Dimension]>,
     pub counters: Arc<Counters<Purse>>,
@@ -206,6 +208,16 @@ impl Budget {
         subject_name(&self.per, subject)
     }
 
+    /// The budget's name, with a subject that is counted apart, by what its counter is called.
+    #[must_use]
+    pub fn name_of(&self, subject: &str) -> String {
+        if subject.is_empty() {
+            self.id.to_string()
+        } else {
+            format!("{} of {}", self.id, shown(subject))
+        }
+    }
+
     #[must_use]
     pub fn counter(&self, subject: &Subject<'_>) -> Option<Arc<Purse>> {
         holds_for_request(&self.scope, subject).then(|| self.counters.of(subject))
@@ -310,6 +322,9 @@ impl Rules {
             .filter(|before| before.spec.unit == spec.unit && before.spec.window == spec.window);
         self.budgets.push(Arc::new(Budget {
             id: record.id.as_str().into(),
+            wants_prices: spec.unit == Unit::PicoUsd
+                && spec.hard
+                && record.unpriced == Unpriced::Refuse,
             spec,
             scope: record.scope.clone(),
             per: record.per.as_slice().into(),

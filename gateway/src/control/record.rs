@@ -427,9 +427,33 @@ pub struct BudgetRecord {
     /// Parts of the budget, in percent, at which an event is written and the webhook called.
     #[serde(default = "thresholds")]
     pub thresholds_percent: Vec<u8>,
+    /// With usd: what happens to calls that nobody knows a price for.
+    #[serde(default, skip_serializing_if = "Unpriced::is_refuse")]
+    pub unpriced: Unpriced,
     /// Budgets that do not hold where this one does.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub overrides: Vec<String>,
+}
+
+/// What a budget in money does about calls that nobody knows a price for. A soft budget allows them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Unpriced {
+    /// They go to deployments that have a price, and are refused where there is none.
+    #[default]
+    Refuse,
+    /// They are let through, and count nothing.
+    Allow,
+}
+
+impl Unpriced {
+    #[expect(
+        clippy::trivially_copy_pass_by_ref,
+        reason = "serde hands it a reference"
+    )]
+    fn is_refuse(&self) -> bool {
+        *self == Self::Refuse
+    }
 }
 
 fn thresholds() -> Vec<u8> {
@@ -459,6 +483,9 @@ impl BudgetRecord {
         let mut thresholds_percent = self.thresholds_percent.clone();
         thresholds_percent.sort_unstable();
         thresholds_percent.dedup();
+        if unit == Unit::Tokens && self.unpriced != Unpriced::default() {
+            return Err("unpriced: a budget in tokens does not ask for prices".into());
+        }
         if thresholds_percent.first() == Some(&0) {
             return Err("thresholds_percent: 0 is reached before anything is spent".into());
         }

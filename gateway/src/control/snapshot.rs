@@ -7,11 +7,11 @@ use std::borrow::Borrow;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::{BuildHasherDefault, Hash, Hasher};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use weir_limits::Class;
 
 use super::key::{HashKey, KeyHash, KeyId};
+use super::last_used::{LastUse, Noted};
 use super::network::Network;
 use super::policy::{Place, Policy, Rules, Subject};
 use super::record::{
@@ -46,7 +46,7 @@ pub struct Key {
     expires_ms: u64,
     /// 0 if not.
     revoked_ms: u64,
-    last_used_ms: AtomicU64,
+    used: Noted,
 }
 
 /// What keys of one place have in common.
@@ -80,10 +80,15 @@ impl Key {
         self.shared.place.team.as_deref()
     }
 
-    /// When it was last used here, if it was.
+    /// When it was last used here, and from where, if it was.
     #[must_use]
-    pub fn last_used_ms(&self) -> Option<u64> {
-        Some(self.last_used_ms.load(Ordering::Relaxed)).filter(|ms| *ms > 0)
+    pub fn last_use(&self) -> Option<LastUse> {
+        self.used.get()
+    }
+
+    /// Notes a use, at most one a second.
+    pub fn note_use(&self, used: LastUse) {
+        self.used.note(used);
     }
 
     /// The key as the log holds it.
@@ -133,6 +138,11 @@ impl Identity {
     #[must_use]
     pub fn key_id(&self) -> &str {
         &self.key_id
+    }
+
+    /// Notes that the key was used.
+    pub fn note_use(&self, used: LastUse) {
+        self.key.note_use(used);
     }
 
     #[must_use]
@@ -346,10 +356,6 @@ impl Snapshot {
         if key.expires_ms <= now_ms {
             return Err(KeyRefusal::Expired);
         }
-        // Written at most once a second, so that threads do not fight over it.
-        if key.last_used_ms.load(Ordering::Relaxed) + 1000 <= now_ms {
-            key.last_used_ms.store(now_ms, Ordering::Relaxed);
-        }
         Ok(Identity::new(key.clone()))
     }
 
@@ -445,10 +451,8 @@ impl Snapshot {
     }
 
     fn set_key(&mut self, record: KeyRecord) {
-        let last_used_ms = self
-            .forget(record.id)
-            .map_or(0, |key| key.last_used_ms.load(Ordering::Relaxed));
-        let key = Arc::new(self.build_key(record, last_used_ms));
+        let last_use = self.forget(record.id).and_then(|key| key.last_use());
+        let key = Arc::new(self.build_key(record, last_use));
         if let Some(previous) = key.previous() {
             self.replaced.insert(previous.hash, key.id);
         }
@@ -471,7 +475,7 @@ impl Snapshot {
         Some(key)
     }
 
-    fn build_key(&mut self, record: KeyRecord, last_used_ms: u64) -> Key {
+    fn build_key(&mut self, record: KeyRecord, last_use: Option<LastUse>) -> Key {
         let own = Own {
             previous: record.previous,
             models: record.models,
@@ -501,7 +505,7 @@ impl Snapshot {
             created_ms: record.created_ms,
             expires_ms: record.expires_ms.unwrap_or(u64::MAX),
             revoked_ms: record.revoked_ms.unwrap_or(0),
-            last_used_ms: AtomicU64::new(last_used_ms),
+            used: Noted::new(last_use),
         }
     }
 
@@ -563,7 +567,7 @@ impl Snapshot {
                 created_ms: key.created_ms,
                 expires_ms: key.expires_ms,
                 revoked_ms: key.revoked_ms,
-                last_used_ms: AtomicU64::new(key.last_used_ms.load(Ordering::Relaxed)),
+                used: Noted::new(key.last_use()),
             });
             self.by_hash.insert(ByHash(key.clone()));
             self.by_id.insert(ById(key));

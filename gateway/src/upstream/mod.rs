@@ -15,12 +15,16 @@ mod tls;
 
 pub(crate) use connection::AnswerBody;
 pub(crate) use pool::{Answer, Call, Pool};
-pub(crate) use reach::{Proxy, Reach};
-pub(crate) use tls::client_config;
+pub(crate) use reach::Reach;
+use tls::{TlsError, client_config};
 
 use std::net::IpAddr;
+use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
+use http::uri::Scheme;
+use http::{HeaderValue, Uri};
 use rustls::pki_types::ServerName;
 
 /// Where a provider listens.
@@ -40,6 +44,74 @@ pub(crate) struct EndpointTls {
     pub(crate) server_name: ServerName<'static>,
 }
 
+impl Endpoint {
+    /// The place that a URL names, and the value of the `host` header there.
+    pub(crate) fn at(
+        uri: &Uri,
+        ca_file: Option<&Path>,
+        reach: Reach,
+    ) -> Result<(Self, HeaderValue), BadEndpoint> {
+        let encrypted = match uri.scheme() {
+            Some(scheme) if *scheme == Scheme::HTTPS => true,
+            Some(scheme) if *scheme == Scheme::HTTP => false,
+            _ => return Err(BadEndpoint::Scheme),
+        };
+        let authority = uri.authority().ok_or(BadEndpoint::NoHost)?;
+        if authority.as_str().contains('@') {
+            return Err(BadEndpoint::Login);
+        }
+        let host = authority.host().trim_matches(['[', ']']).to_owned();
+        let tls = match encrypted {
+            false => None,
+            true => Some(EndpointTls {
+                config: client_config(ca_file)?,
+                server_name: ServerName::try_from(host.clone()).map_err(|_| BadEndpoint::Host)?,
+            }),
+        };
+        let header = HeaderValue::from_str(authority.as_str()).map_err(|_| BadEndpoint::Host)?;
+        let default_port = if encrypted { 443 } else { 80 };
+        let endpoint = Self {
+            id: next_endpoint_id(),
+            port: authority.port_u16().unwrap_or(default_port),
+            host,
+            reach,
+            tls,
+        };
+        Ok((endpoint, header))
+    }
+}
+
+/// Endpoints of different configurations never share connections.
+fn next_endpoint_id() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
+/// A URL that names no place that can be called. Never shows it: it may be a secret.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BadEndpoint {
+    #[error("it must begin with https:// or http://")]
+    Scheme,
+    #[error("the host is missing")]
+    NoHost,
+    #[error("it must not hold a user or password")]
+    Login,
+    #[error("the host is not valid")]
+    Host,
+    #[error(transparent)]
+    Authorities(#[from] TlsError),
+}
+
+impl BadEndpoint {
+    /// Which setting is wrong, where the URL is the setting `url`.
+    pub(crate) fn setting(&self, url: &'static str) -> &'static str {
+        match self {
+            Self::Authorities(_) => "ca_file",
+            _ => url,
+        }
+    }
+}
+
 /// Why a provider gave no (complete) answer.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CallError {
@@ -49,7 +121,7 @@ pub(crate) enum CallError {
         source: std::io::Error,
     },
     #[error(
-        "{host} resolves to {address}, which is not public; if that is meant, set allow_private = true for the provider"
+        "{host} resolves to {address}, which is not public; if that is meant, set allow_private = true for it"
     )]
     NotPublic { host: String, address: IpAddr },
     #[error("reach {host}:{port} through the proxy {proxy}: {source}")]

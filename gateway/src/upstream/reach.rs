@@ -112,6 +112,14 @@ impl Proxy {
 }
 
 impl Reach {
+    /// The way as it is configured. The error is about the proxy.
+    pub(crate) fn configured(proxy: Option<&str>, allow_private: bool) -> Result<Self, String> {
+        match proxy {
+            None => Ok(Self::Direct { allow_private }),
+            Some(url) => Ok(Self::Proxy(Box::new(Proxy::parse(url)?))),
+        }
+    }
+
     /// Opens a connection on which the endpoint listens.
     pub(super) async fn open(&self, endpoint: &Endpoint) -> Result<TcpStream, CallError> {
         match self {

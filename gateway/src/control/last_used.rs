@@ -1,0 +1,158 @@
+//! When each key was last used, and from where, kept over restarts.
+//!
+//! A gateway notes it in memory and writes it down once a minute and when it stops, so a kill takes
+//! the last minute at most. Each gateway of a cluster knows of its own requests; what all of them saw
+//! is in the events: `weir audit calls --key`.
+//!
+//! The file has a line for each key that was ever used: id, milliseconds since 1970, address. A line
+//! that cannot be read is left out: nothing depends on it but what people are shown.
+
+use std::collections::HashMap;
+use std::fmt::Write as _;
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write as _};
+use std::net::{IpAddr, Ipv6Addr};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+
+use super::key::KeyId;
+use super::snapshot::Snapshot;
+
+/// How often a use is noted: threads must not fight over it.
+const NOTED_MS: u64 = 1000;
+
+/// One use of a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LastUse {
+    pub at_ms: u64,
+    pub address: IpAddr,
+}
+
+/// When a key was last used. Held by the key itself.
+#[derive(Debug)]
+pub(super) struct Noted {
+    /// 0 if never.
+    at_ms: AtomicU64,
+    /// IPv4 as IPv6 writes it.
+    address: Mutex<[u8; 16]>,
+}
+
+impl Noted {
+    pub(super) fn new(last: Option<LastUse>) -> Self {
+        Self {
+            at_ms: AtomicU64::new(last.map_or(0, |last| last.at_ms)),
+            address: Mutex::new(last.map_or([0; 16], |last| octets(last.address))),
+        }
+    }
+
+    pub(super) fn note(&self, used: LastUse) {
+        let before_ms = self.at_ms.load(Ordering::Relaxed);
+        if before_ms + NOTED_MS > used.at_ms {
+            return;
+        }
+        let mut address = self.address.lock();
+        *address = octets(used.address);
+        self.at_ms.store(used.at_ms, Ordering::Relaxed);
+    }
+
+    pub(super) fn get(&self) -> Option<LastUse> {
+        let address = self.address.lock();
+        let at_ms = self.at_ms.load(Ordering::Relaxed);
+        (at_ms > 0).then(|| LastUse {
+            at_ms,
+            address: Ipv6Addr::from(*address).to_canonical(),
+        })
+    }
+}
+
+fn octets(address: IpAddr) -> [u8; 16] {
+    match address {
+        IpAddr::V4(v4) => v4.to_ipv6_mapped().octets(),
+        IpAddr::V6(v6) => v6.octets(),
+    }
+}
+
+/// The file of a data directory.
+#[derive(Clone, Debug)]
+pub(super) struct LastUsedFile(PathBuf);
+
+impl LastUsedFile {
+    pub(super) fn in_dir(data_dir: &Path) -> Self {
+        Self(data_dir.join("control/last-used"))
+    }
+
+    pub(super) fn read(&self) -> io::Result<HashMap<KeyId, LastUse>> {
+        match fs::read_to_string(&self.0) {
+            Ok(text) => Ok(text.lines().filter_map(parse).collect()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(HashMap::new()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Writes down what a snapshot's keys know. Not synced to the disk: it is not worth a wait.
+    pub(super) fn write(&self, snapshot: &Snapshot) -> io::Result<()> {
+        let mut text = String::new();
+        for key in snapshot.keys() {
+            if let Some(LastUse { at_ms, address }) = key.last_use() {
+                // Writing to a string cannot fail.
+                let _ = writeln!(text, "{} {at_ms} {address}", key.id());
+            }
+        }
+        let unfinished = self.0.with_extension("new");
+        let mut options = OpenOptions::new();
+        let file = options.write(true).create(true).truncate(true).mode(0o600);
+        file.open(&unfinished)?.write_all(text.as_bytes())?;
+        fs::rename(&unfinished, &self.0)
+    }
+}
+
+fn parse(line: &str) -> Option<(KeyId, LastUse)> {
+    let mut words = line.split(' ');
+    let id = words.next()?.parse().ok()?;
+    let at_ms = words.next()?.parse().ok()?;
+    let address = words.next()?.parse().ok()?;
+    Some((id, LastUse { at_ms, address }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::key::{HashKey, generate};
+    use crate::control::record::{Change, KeyRecord, Record};
+
+    #[test]
+    fn what_was_noted_is_read_again_and_damage_is_left_out() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("control")).unwrap();
+        let file = LastUsedFile::in_dir(dir.path());
+        assert!(file.read().unwrap().is_empty());
+        let hash_key = HashKey::new(&[7; 32]).unwrap();
+        let mut snapshot = Snapshot::default();
+        for id in 1..=3 {
+            let hash = hash_key.hash(&generate().unwrap()).unwrap();
+            let record = KeyRecord::new(KeyId(id), hash, 1);
+            snapshot.apply([Change::set(Record::Key(record))]);
+        }
+        let used = |at_ms, address: &str| LastUse {
+            at_ms,
+            address: address.parse().unwrap(),
+        };
+        let note = |id, used| snapshot.key(KeyId(id)).unwrap().note_use(used);
+        note(1, used(5_000, "10.1.2.3"));
+        note(1, used(5_999, "10.9.9.9"));
+        note(2, used(7_000, "2001:db8::1"));
+        note(2, used(8_000, "::ffff:10.0.0.1"));
+        file.write(&snapshot).unwrap();
+        let mut text = fs::read_to_string(&file.0).unwrap();
+        text.push_str("key_zz 5 10.0.0.1\n\u{0}\nkey_");
+        fs::write(&file.0, text).unwrap();
+        let expected = HashMap::from([
+            (KeyId(1), used(5_000, "10.1.2.3")),
+            (KeyId(2), used(8_000, "10.0.0.1")),
+        ]);
+        assert_eq!(file.read().unwrap(), expected);
+    }
+}

@@ -1,0 +1,76 @@
+//! The decision about a request by itself, for measuring what it costs: whose key it is, and what it
+//! takes of limits and budgets. Nothing is served here.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr};
+
+use arc_swap::ArcSwap;
+use weir_dialects::{ClientApi, RequestFacts};
+use weir_limits::Class;
+use weir_schemas::PicoUsd;
+
+use crate::admit::{self, Admitted, Estimate};
+use crate::control::key::HashKey;
+use crate::control::record::Change;
+use crate::control::{LastUse, Snapshot};
+use crate::directory::Cost;
+
+/// Keys and rules, and the way past them.
+pub struct Door {
+    hash_key: HashKey,
+    snapshot: ArcSwap<Snapshot>,
+}
+
+/// A request that was let in. Dropped, it gives back what it took.
+pub struct LetIn {
+    _admitted: Admitted,
+}
+
+impl Door {
+    #[must_use]
+    pub fn new(hash_key: HashKey, changes: impl IntoIterator<Item = Change>) -> Self {
+        let mut snapshot = Snapshot::default();
+        snapshot.apply(changes);
+        Self {
+            hash_key,
+            snapshot: ArcSwap::from_pointee(snapshot),
+        }
+    }
+
+    /// What a request of the pipeline goes through between its headers and its routing. `None` if it
+    /// is refused.
+    #[must_use]
+    pub fn let_in(&self, key: &str, model: &str, price: PicoUsd, now_us: u64) -> Option<LetIn> {
+        let snapshot = self.snapshot.load();
+        let identity = snapshot.authenticate(&self.hash_key, key, now_us / 1000);
+        let identity = identity.ok()?;
+        identity.note_use(LastUse {
+            at_ms: now_us / 1000,
+            address: IpAddr::V4(Ipv4Addr::LOCALHOST),
+        });
+        let api = ClientApi::ChatCompletions;
+        let facts = RequestFacts::default();
+        let estimate = Estimate::of(api, &facts, 100).priced(&identity, |_| Cost {
+            dearest: Some(price),
+            ..Cost::default()
+        });
+        let subject = identity.subject(model, None, None);
+        let class = Class::Interactive;
+        let admitted = admit::admit(&identity, &subject, class, &estimate, api.family(), now_us);
+        Some(LetIn {
+            _admitted: admitted.ok()?,
+        })
+    }
+}
+
+impl fmt::Debug for Door {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Door")
+    }
+}
+
+impl fmt::Debug for LetIn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("LetIn")
+    }
+}

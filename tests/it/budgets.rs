@@ -1,0 +1,314 @@
+//! Budgets, in tokens and in money, from outside: what they refuse, how they say it, and whom they
+//! tell.
+
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
+
+use serde_json::Value;
+use weir_tests::weir::{PATIENCE, get};
+
+use crate::governance::{
+    Answer, MAX_TOKENS, MESSAGES, Running, exchange, reserved_tokens, used_tokens,
+};
+
+/// A dollar for each token in, two for each token out: what is charged is a whole number of dollars.
+const PRICES: &str = r#"
+[[price]]
+provider = "mock"
+model = "small"
+input = "1000000"
+output = "2000000"
+
+[[alias]]
+name = "either"
+targets = [{ provider = "mock", model = "large" }, { provider = "mock", model = "small" }]
+"#;
+
+fn usd_reserved() -> u64 {
+    reserved_tokens() + MAX_TOKENS
+}
+
+fn usd_used(answer: &Answer) -> u64 {
+    let usage = &answer.json()["usage"];
+    usage["prompt_tokens"].as_u64().unwrap() + 2 * usage["completion_tokens"].as_u64().unwrap()
+}
+
+fn messages(to: SocketAddr, key: &str, model: &str) -> Answer {
+    let body = format!(r#"{{"model":"{model}","messages":{MESSAGES},"max_tokens":{MAX_TOKENS}}}"#);
+    let headers = format!("x-api-key: {key}\r\nanthropic-version: 2023-06-01\r\n");
+    exchange(to, b"", "POST /v1/messages", &headers, &body)
+}
+
+fn chat_about(to: SocketAddr, key: &str, model: &str) -> Answer {
+    let body = format!(r#"{{"model":"{model}","messages":{MESSAGES},"max_tokens":{MAX_TOKENS}}}"#);
+    let headers = format!("authorization: Bearer {key}\r\n");
+    exchange(to, b"", "POST /v1/chat/completions", &headers, &body)
+}
+
+/// A thousand requests against a budget that has room for ten of them.
+fn ten_of_a_thousand(running: &Running, option: &str, used: u64, reserved: u64) -> String {
+    assert!(used <= reserved);
+    // Nine are paid, and the tenth finds room for what it reserves.
+    let limit = (9 * used + reserved).to_string();
+    running.run(&[
+        "budgets", "set", "ten", "--team", "growth", option, &limit, "--window", "total",
+    ]);
+    let (_, key) = running.known_key(&["--team", "growth"]);
+    let (answered, refused) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    std::thread::scope(|scope| {
+        for _ in 0..50 {
+            scope.spawn(|| {
+                for _ in 0..20 {
+                    match running.chat(&key).status {
+                        200 => answered.fetch_add(1, Ordering::Relaxed),
+                        429 => refused.fetch_add(1, Ordering::Relaxed),
+                        other => panic!("status {other}"),
+                    };
+                }
+            });
+        }
+    });
+    let at_once = answered.load(Ordering::Relaxed);
+    assert_eq!(at_once + refused.load(Ordering::Relaxed), 1000);
+    assert!((1..=10).contains(&at_once), "{at_once} were answered");
+    let afterwards = (0..20).filter(|_| running.chat(&key).status == 200).count();
+    assert_eq!(at_once + afterwards, 10);
+
+    let answer = running.chat(&key);
+    let message = answer.message();
+    assert!(
+        message.contains("budget \"ten\"") && message.contains("does not begin anew"),
+        "{message}"
+    );
+    assert_eq!(answer.header("x-should-retry"), Some("false"));
+    assert_eq!(answer.header("x-weir-budget"), Some("ten"));
+    assert_eq!(answer.json()["error"]["code"], "insufficient_quota");
+    answer.header("x-weir-budget-remaining").unwrap().to_owned()
+}
+
+#[test]
+fn a_thousand_requests_at_once_against_a_budget_for_ten_are_never_charged_an_eleventh_time() {
+    let running = Running::configured("");
+    let (_, probe) = running.known_key(&["--team", "probe"]);
+    let (used, reserved) = (used_tokens(&running.chat(&probe)), reserved_tokens());
+    let left = ten_of_a_thousand(&running, "--tokens", used, reserved);
+    assert_eq!(left, format!("{} tokens", reserved - used));
+}
+
+#[test]
+fn a_thousand_requests_at_once_against_money_for_ten_are_never_charged_an_eleventh_time() {
+    let running = Running::configured(PRICES);
+    let (_, probe) = running.known_key(&["--team", "probe"]);
+    let (used, reserved) = (usd_used(&running.chat(&probe)), usd_reserved());
+    let left = ten_of_a_thousand(&running, "--usd", used, reserved);
+    assert_eq!(left, format!("{}.00 USD", reserved - used));
+}
+
+#[test]
+fn money_that_is_used_up_is_refused_in_the_words_of_each_dialect_with_its_reset() {
+    let running = Running::configured(PRICES);
+    running.run(&["teams", "set", "growth", "--contact", "ana@corp"]);
+    running.run(&[
+        "budgets", "set", "month", "--team", "growth", "--usd", "40", "--window", "month",
+    ]);
+    let (_, key) = running.known_key(&["--team", "growth"]);
+    let to = running.weir.gateway;
+    let first = running.chat(&key);
+    assert_eq!(first.status, 200, "{}", first.body);
+    assert_eq!(first.header("x-weir-budget"), Some("month"));
+    let left = 40 - usd_used(&first);
+    assert!(left < usd_reserved(), "{left} would be enough for another");
+
+    let refused = running.chat(&key);
+    assert_eq!(refused.status, 429);
+    let error = &refused.json()["error"];
+    assert_eq!(error["type"], "insufficient_quota");
+    let reset = refused.header("x-weir-budget-reset").unwrap();
+    let message = refused.message();
+    for part in [
+        "budget \"month\" of 40.00 USD",
+        &format!("has {left}.00 USD left"),
+        &format!("may take {}.00 USD", usd_reserved()),
+        &format!("begins anew at {reset}"),
+        "ask ana@corp",
+    ] {
+        assert!(message.contains(part), "{part} in {message}");
+    }
+    let remaining = refused.header("x-weir-budget-remaining");
+    assert_eq!(remaining, Some(&*format!("{left}.00 USD")));
+    assert_eq!(refused.header("x-should-retry"), Some("false"));
+    let wait: u64 = refused.header("retry-after").unwrap().parse().unwrap();
+    assert!((1..=31 * 86_400).contains(&wait), "{wait}");
+
+    let anthropic = messages(to, &key, "fast-chat");
+    assert_eq!(anthropic.status, 429);
+    assert_eq!(anthropic.json()["type"], "error");
+    assert_eq!(anthropic.json()["error"]["type"], "rate_limit_error");
+    assert_eq!(anthropic.message(), message);
+    assert_eq!(anthropic.header("x-should-retry"), Some("false"));
+    assert_eq!(anthropic.header("x-weir-budget-reset"), Some(reset));
+}
+
+#[test]
+fn a_budget_in_money_lets_through_only_what_has_a_price() {
+    let running = Running::configured(PRICES);
+    running.run(&[
+        "budgets", "set", "strict", "--team", "strict", "--usd", "1000", "--window", "day",
+    ]);
+    running.run(&[
+        "budgets",
+        "set",
+        "lax",
+        "--team",
+        "lax",
+        "--usd",
+        "1000",
+        "--window",
+        "day",
+        "--allow-unpriced",
+    ]);
+    running.run(&[
+        "budgets", "set", "soft", "--team", "soft", "--usd", "1", "--window", "day", "--soft",
+    ]);
+    let (_, strict) = running.known_key(&["--team", "strict"]);
+    let (_, lax) = running.known_key(&["--team", "lax"]);
+    let (_, soft) = running.known_key(&["--team", "soft"]);
+    let to = running.weir.gateway;
+
+    let refused = chat_about(to, &strict, "opus");
+    assert_eq!(refused.status, 403);
+    let message = refused.message();
+    for part in [
+        "budget \"strict\" counts money",
+        "\"opus\" has no price at mock/large",
+        "[[price]]",
+        "unpriced = \"allow\"",
+    ] {
+        assert!(message.contains(part), "{part} in {message}");
+    }
+    let anthropic = messages(to, &strict, "opus");
+    assert_eq!(anthropic.json()["error"]["type"], "permission_error");
+
+    // The alias's first target has no price, so the second one is the one to go to.
+    let deployment = |key: &str| {
+        let answer = chat_about(to, key, "either");
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        answer.header("x-weir-deployment").unwrap().to_owned()
+    };
+    assert_eq!(deployment(&strict), "mock/small");
+    assert_eq!(deployment(&lax), "mock/large");
+    assert_eq!(deployment(&soft), "mock/large");
+    for key in [&lax, &soft] {
+        assert_eq!(chat_about(to, key, "opus").status, 200);
+    }
+}
+
+/// A receiver that takes posts, answers with the statuses it is given, then with 200, and hands on
+/// what was posted.
+fn receiver(statuses: &'static [u16]) -> (SocketAddr, Receiver<(u16, Value)>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let (posted, posts) = channel();
+    std::thread::spawn(move || {
+        let mut statuses = statuses.iter();
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let json = read_post(&mut stream);
+            let status = *statuses.next().unwrap_or(&200);
+            let answer =
+                format!("HTTP/1.1 {status} So\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+            stream.write_all(answer.as_bytes()).unwrap();
+            if posted.send((status, json)).is_err() {
+                return;
+            }
+        }
+    });
+    (address, posts)
+}
+
+fn read_post(stream: &mut TcpStream) -> Value {
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let (mut text, mut piece) = (Vec::new(), [0; 4096]);
+    loop {
+        let read = stream.read(&mut piece).unwrap();
+        text.extend_from_slice(&piece[..read]);
+        let so_far = String::from_utf8_lossy(&text);
+        if let Some((head, body)) = so_far.split_once("\r\n\r\n") {
+            let lower = head.to_ascii_lowercase();
+            assert!(lower.starts_with("post /hook?x=1 http/1.1"), "{head}");
+            assert!(lower.contains("content-type: application/json"), "{head}");
+            let length = lower
+                .lines()
+                .find_map(|line| line.strip_prefix("content-length: "));
+            let length: usize = length.unwrap().parse().unwrap();
+            if body.len() == length {
+                return serde_json::from_str(body).unwrap();
+            }
+        }
+        assert!(read > 0, "the post broke off: {so_far}");
+    }
+}
+
+#[test]
+fn a_webhook_is_told_once_of_each_threshold_though_it_fails_and_the_gateway_restarts() {
+    let (address, posts) = receiver(&[500, 404]);
+    let next = || posts.recv_timeout(PATIENCE).unwrap();
+    let hook = format!("\n[gateway.webhook]\nurl = \"http://{address}/hook?x=1\"\n");
+    let mut running = Running::configured(&hook);
+    let (_, probe) = running.known_key(&["--team", "probe"]);
+    let used = used_tokens(&running.chat(&probe));
+    let budget = |id: &str, team: &str| {
+        let limit = (4 * used).to_string();
+        let args = ["budgets", "set", id, "--team", team, "--tokens", &limit];
+        running.run(&[&args[..], &["--window", "month", "--soft", "--per", "user"]].concat());
+        running.known_key(&["--team", team, "--user", "ana"]).1
+    };
+    let (first, last) = (budget("a", "growth"), budget("z", "other"));
+
+    assert_eq!(running.chat(&first).status, 200);
+    assert_eq!(running.chat(&first).status, 200);
+    let told = [next(), next(), next()];
+    assert_eq!(told.each_ref().map(|(status, _)| *status), [500, 404, 200]);
+    assert!(told.iter().all(|(_, json)| json == &told[0].1));
+    let post = &told[2].1;
+    let text = post["text"].as_str().unwrap();
+    let spent = format!("{} tokens of {} tokens", 2 * used, 4 * used);
+    assert!(
+        text.starts_with(&format!("Budget \"a of ana\" has reached 50%: {spent}.")),
+        "{text}"
+    );
+    let facts = &post["budget"];
+    assert_eq!(
+        (&facts["id"], &facts["percent"], &facts["hard"]),
+        (&"a".into(), &50.into(), &false.into())
+    );
+    assert!(facts["resets"].as_str().unwrap().ends_with('Z'));
+    let metrics = get(running.weir.gateway, "/metrics").unwrap();
+    assert!(
+        metrics.contains("weir_webhook_failures_total 2"),
+        "{metrics}"
+    );
+
+    // Three of four is below 80%; the fourth passes 80% and 100%, of which the higher is said.
+    for _ in 0..2 {
+        assert_eq!(running.chat(&first).status, 200);
+    }
+    let percents: Vec<Value> = std::iter::repeat_with(|| next().1["budget"]["percent"].clone())
+        .take_while(|percent| *percent != 100)
+        .collect();
+    assert!(percents.is_empty(), "{percents:?}");
+
+    // What was said of the first budget would be said again before anything of the last one.
+    running.halt();
+    running.go();
+    for _ in 0..2 {
+        assert_eq!(running.chat(&last).status, 200);
+    }
+    let (_, post) = next();
+    assert_eq!(post["budget"]["id"], "z", "{post}");
+    running.halt();
+    assert!(posts.recv_timeout(Duration::ZERO).is_err());
+}
