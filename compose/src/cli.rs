@@ -405,6 +405,18 @@ pub(crate) struct TeamArgs {
     /// Whom to ask when something is refused.
     #[arg(long)]
     contact: Option<String>,
+    /// Key that the team brings, as PROVIDER=NAME: its name in `team_keys` of the provider, never
+    /// the key itself.
+    #[arg(long = "provider-key", value_name = "PROVIDER=NAME", value_parser = provider_key)]
+    provider_keys: Vec<(String, String)>,
+}
+
+/// Never repeats what it was given: it may be a key.
+fn provider_key(text: &str) -> Result<(String, String), String> {
+    let (provider, name) = text
+        .split_once('=')
+        .ok_or("write PROVIDER=NAME, with the name that the key has in team_keys")?;
+    Ok((provider.to_owned(), name.to_owned()))
 }
 
 impl SetRule for TeamArgs {
@@ -416,6 +428,7 @@ impl SetRule for TeamArgs {
             organisation: self.organisation.clone(),
             tier: self.tier.clone(),
             contact: self.contact.clone(),
+            provider_keys: self.provider_keys.iter().cloned().collect(),
         })
     }
 }

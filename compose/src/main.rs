@@ -6,6 +6,7 @@ mod config;
 mod example;
 mod net;
 mod parts;
+mod reload;
 mod tables;
 
 use std::io::IsTerminal as _;

@@ -2,8 +2,6 @@
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -16,18 +14,17 @@ use weir_eventlog::{
 };
 use weir_gateway::config::Secret;
 use weir_gateway::control::{Control, ControlHandle};
-use weir_gateway::{GatewayHandle, GatewayOptions, Reloader, StartError};
+use weir_gateway::{GatewayHandle, GatewayOptions, StartError};
 use weir_ingestor::{AuditOptions, IngestorOptions};
 use weir_store::{ServeOptions, StoreState, Supervisor, SupervisorOptions};
 
 use crate::cli::Cli;
 use crate::command::audit::audit_dir;
 use crate::command::config_path;
-use crate::config::{Config, Loaded, StoreKind, load};
+use crate::config::{Config, Loaded, StoreKind};
+use crate::reload::Reload;
 use crate::tables;
 
-/// How often the configuration file is looked at.
-const RELOAD_POLL: Duration = Duration::from_millis(500);
 /// A key that is not known after this long is shown all the same.
 const KEY_PATIENCE: Duration = Duration::from_secs(2);
 const KEY_POLL: Duration = Duration::from_millis(5);
@@ -124,7 +121,11 @@ impl Gateway {
         data_dir: &Path,
         path: Option<PathBuf>,
     ) -> anyhow::Result<Self> {
-        let Loaded { config, directory } = loaded;
+        let Loaded {
+            config,
+            directory,
+            secrets,
+        } = loaded;
         let options = config.eventlog.journal_options(data_dir, "gateway");
         let journal_dir = options.dir.clone();
         let journal = Journal::open(options).context("open the event journal (--data-dir)")?;
@@ -151,7 +152,7 @@ impl Gateway {
             .context("ship to Kafka ([eventlog])")?;
         let tables = tables::follow(&config, data_dir, handle.adopter()?)?;
         let reload = path
-            .map(|path| Reload::follow(path, config, handle.reloader()))
+            .map(|path| Reload::follow(path, config, secrets, handle.reloader()))
             .transpose()?;
         Ok(Self {
             handle,
@@ -182,7 +183,7 @@ impl Gateway {
     /// Finishes what is in flight, closes the event streams, ships what is left.
     pub(crate) fn stop(self) {
         if let Some(reload) = self.reload {
-            reload.thread.stop();
+            reload.stop();
         }
         self.tables.stop();
         self.handle.shutdown();
@@ -237,65 +238,16 @@ impl Stoppable {
         Ok(Self { stop, thread })
     }
 
+    /// Wakes the thread if it is parked.
+    pub(crate) fn unpark(&self) {
+        self.thread.thread().unpark();
+    }
+
     pub(crate) fn stop(self) {
         self.stop.send_replace(true);
-        self.thread.thread().unpark();
+        self.unpark();
         if self.thread.join().is_err() {
             tracing::error!("a thread panicked");
-        }
-    }
-}
-
-/// Follows the configuration file.
-struct Reload {
-    thread: Stoppable,
-    asked: Arc<AtomicBool>,
-}
-
-impl Reload {
-    fn follow(path: PathBuf, config: Config, reloader: Reloader) -> anyhow::Result<Self> {
-        let asked = Arc::new(AtomicBool::new(false));
-        let ask = asked.clone();
-        let mut seen = changed(&path);
-        let thread = Stoppable::start("config", move |stopped| {
-            while !*stopped.borrow() {
-                std::thread::park_timeout(RELOAD_POLL);
-                let now = changed(&path);
-                if ask.swap(false, Ordering::Relaxed) || (now.is_some() && now != seen) {
-                    seen = now;
-                    put_in_force(&path, &config, &reloader);
-                }
-            }
-        })?;
-        Ok(Self { thread, asked })
-    }
-
-    fn ask(&self) {
-        self.asked.store(true, Ordering::Relaxed);
-        self.thread.thread.thread().unpark();
-    }
-}
-
-fn changed(path: &Path) -> Option<SystemTime> {
-    std::fs::metadata(path)
-        .and_then(|meta| meta.modified())
-        .ok()
-}
-
-/// Puts a changed file in force, or says what is wrong with it and keeps the old one.
-fn put_in_force(path: &Path, started_with: &Config, reloader: &Reloader) {
-    match load(path, Some(&reloader.directory())) {
-        Ok(loaded) => {
-            reloader.reload(loaded.directory);
-            tracing::info!(file = %path.display(), "providers and aliases were read again");
-            for section in loaded.config.sections_unlike(started_with) {
-                tracing::warn!(section, "what changed in it takes effect at the next start");
-            }
-        }
-        Err(invalid) => {
-            tracing::error!(
-                "the changed configuration is not valid, the old one stays in force:\n{invalid}"
-            );
         }
     }
 }

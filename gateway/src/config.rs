@@ -16,6 +16,8 @@ use weir_schemas::prices::providers_of;
 
 pub use weir_routing::BreakerSpec;
 
+pub use crate::provider_keys::{KeyConfig, KeySource};
+
 pub use crate::policy::{AliasConfig, ShadowConfig, StickyConfig, StrategyConfig, TargetConfig};
 
 use crate::control::network::Network;
@@ -165,6 +167,11 @@ pub struct Secret(String);
 
 impl Secret {
     #[must_use]
+    pub fn new(text: &str) -> Self {
+        Self(text.to_owned())
+    }
+
+    #[must_use]
     pub fn expose(&self) -> &str {
         &self.0
     }
@@ -186,9 +193,14 @@ pub struct ProviderConfig {
     pub dialect: String,
     /// Where the API begins, for example `https://api.openai.com/v1`.
     pub base_url: String,
-    /// Provider keys, used in turn. A provider without keys is called without one.
+    /// Keys that its calls share: each a text, `{ file = … }`, `{ env = … }` or `{ dir = … }`. A
+    /// provider without keys is called without one.
     #[serde(default)]
-    pub keys: Vec<String>,
+    pub keys: Vec<KeyConfig>,
+    /// Keys that teams bring, written alike. One is used for the teams whose record names it
+    /// (`weir teams set TEAM --provider-key PROVIDER=NAME`), and for nobody else.
+    #[serde(default)]
+    pub team_keys: Vec<KeyConfig>,
     /// Region of the deployment, for the events.
     #[serde(default)]
     pub region: Option<String>,
@@ -237,6 +249,7 @@ impl ProviderConfig {
             dialect: dialect.to_owned(),
             base_url,
             keys: Vec::new(),
+            team_keys: Vec::new(),
             region: None,
             prices: None,
             ca_file: None,

@@ -3,10 +3,10 @@
 //! A directory is built whole from the configuration and never changes. A reload puts another one
 //! in its place; requests under way finish with the one they began with.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use http::{HeaderName, HeaderValue, Uri};
+use http::{HeaderValue, Uri};
 use jiff::Timestamp;
 use jiff::civil::Date;
 use weir_dialects::{Unsupported, UpstreamErrorFacts, Vendor, vendors};
@@ -21,6 +21,7 @@ use crate::clock::Moment;
 use crate::config::{
     AliasConfig, ProviderConfig, ShadowConfig, StickyConfig, TimeoutConfig, UnsupportedConfig,
 };
+use crate::provider_keys::{AuthHeader, ProviderKey, ProviderKeys};
 use crate::upstream::{Endpoint, Reach};
 
 /// Something in the configuration that cannot work.
@@ -39,6 +40,19 @@ pub struct Directory {
     habits: Vec<Habits>,
     /// By [`DeploymentId`].
     deployments: Vec<Arc<Deployment>>,
+    of_teams: OfTeams,
+    /// Names of the keys of each provider.
+    key_names: HashMap<String, Vec<String>>,
+}
+
+/// What stands in for a deployment when a team calls with the key of that label.
+type OfTeams = HashMap<(DeploymentId, String), DeploymentId>;
+
+/// A team brings a key of a provider that the gateway does not have.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct NoSuchKey<'a> {
+    pub(crate) provider: &'a str,
+    pub(crate) label: &'a str,
 }
 
 /// Which facts of a request an alias's strategy looks at.
@@ -51,14 +65,14 @@ pub(crate) struct Habits {
 /// One model at one provider, called with one key.
 #[derive(Debug)]
 pub(crate) struct Deployment {
-    /// `provider/model`, with `#2` and so on behind it for further keys.
+    /// `provider/model`, with `#label` behind it unless it is called with the provider's first key.
     pub(crate) name: String,
     pub(crate) model: String,
     pub(crate) provider: Arc<Provider>,
     /// What its calls are charged by. Without it they are unpriced.
     pub(crate) prices: Option<Prices>,
     /// Header that shows the provider's key.
-    pub(crate) auth: Option<(HeaderName, HeaderValue)>,
+    pub(crate) auth: Option<AuthHeader>,
     /// Which of the provider's keys it is, for the events.
     pub(crate) key_name: Option<String>,
     /// Its name, for the response.
@@ -186,6 +200,11 @@ impl Directory {
         if !problems.is_empty() {
             return Err(problems);
         }
+        let key_names = providers.iter().filter_map(|(name, built)| {
+            let (_, keys) = built.as_ref()?;
+            Some((name.clone(), keys.names(name).collect()))
+        });
+        let key_names = key_names.collect();
         let names: Vec<String> = aliases.iter().map(|alias| alias.name.clone()).collect();
         let spec = RoutesSpec {
             deployments: deployments.specs,
@@ -209,7 +228,15 @@ impl Directory {
             routes,
             habits,
             deployments: deployments.built,
+            of_teams: deployments.of_teams,
+            key_names,
         })
+    }
+
+    /// What a provider's keys are called, those of teams too.
+    #[must_use]
+    pub fn key_names(&self, provider: &str) -> &[String] {
+        self.key_names.get(provider).map_or(&[], Vec::as_slice)
     }
 
     pub(crate) fn routes(&self) -> &Routes {
@@ -226,6 +253,52 @@ impl Directory {
 
     pub(crate) fn deployment(&self, id: DeploymentId) -> &Arc<Deployment> {
         &self.deployments[id.index()]
+    }
+
+    /// An alias as a team with keys of its own sees it: what is called with one of them is called
+    /// with it alone. `None` for a team that has none here.
+    pub(crate) fn with_keys_of<'k>(
+        &self,
+        alias: &Alias,
+        keys: &'k BTreeMap<String, String>,
+    ) -> Result<Option<Alias>, NoSuchKey<'k>> {
+        if keys.is_empty() {
+            return Ok(None);
+        }
+        for target in alias.targets() {
+            let provider = &self.deployment(target.deployment).provider.name;
+            let Some((provider, label)) = keys.get_key_value(provider) else {
+                continue;
+            };
+            let place = (target.deployment, label.clone());
+            if !self.of_teams.contains_key(&place) {
+                return Err(NoSuchKey { provider, label });
+            }
+        }
+        Ok(Some(alias.with_deployments(|id| {
+            let label = keys.get(&self.deployment(id).provider.name)?;
+            self.of_teams.get(&(id, label.clone())).copied()
+        })))
+    }
+
+    /// Where a provider's key is another one than before, what was held against the old one is
+    /// looked at again.
+    pub(crate) fn greet_new_keys(&self, before: &Self, now_us: u64) {
+        let known = before.deployments.iter();
+        let known: HashMap<&str, &Deployment> = known.map(|it| (&*it.name, &**it)).collect();
+        for id in self.routes.ids() {
+            let deployment = self.deployment(id);
+            let same = known.get(&*deployment.name);
+            if same.is_some_and(|same| same.auth != deployment.auth) {
+                let key = deployment.key_name.as_deref().unwrap_or_default();
+                tracing::info!(
+                    key,
+                    deployment = deployment.name,
+                    "a provider's key has changed"
+                );
+                self.routes.look_again(id, now_us);
+            }
+        }
     }
 
     /// What is known of each deployment's health.
@@ -268,11 +341,8 @@ impl From<&AliasConfig> for Habits {
     }
 }
 
-/// A header that shows a provider's key. It prints as `Sensitive`.
-type AuthHeader = (HeaderName, HeaderValue);
-
 /// A provider that is ready, with its keys. Absent if it could not be built.
-type BuiltProvider = Option<(Arc<Provider>, Vec<AuthHeader>)>;
+type BuiltProvider = Option<(Arc<Provider>, ProviderKeys)>;
 
 fn build_providers(
     configs: &[ProviderConfig],
@@ -289,34 +359,22 @@ fn build_providers(
             continue;
         }
         let provider = build_provider(config)
-            .and_then(|provider| Ok((auth_headers(config, provider.vendor)?, provider)))
-            .map(|(keys, provider)| (Arc::new(provider), keys))
-            .map_err(|(setting, message)| {
-                problems.push(ConfigProblem {
+            .map_err(|(setting, message)| vec![(setting.to_owned(), message)])
+            .and_then(|provider| {
+                let keys = ProviderKeys::read(config, provider.vendor)?;
+                Ok((Arc::new(provider), keys))
+            })
+            .map_err(|found| {
+                let problem = |(setting, message)| ConfigProblem {
                     path: format!("{path}.{setting}"),
                     message,
-                });
+                };
+                problems.extend(found.into_iter().map(problem));
             })
             .ok();
         built.insert(config.name.clone(), provider);
     }
     built
-}
-
-/// Never shows a key that is wrong, only which one it is.
-fn auth_headers(
-    config: &ProviderConfig,
-    vendor: &Vendor,
-) -> Result<Vec<AuthHeader>, (&'static str, String)> {
-    let header = |(number, key): (usize, &String)| match vendor.auth_header(key) {
-        Ok(header) if !key.is_empty() => Ok(header),
-        Ok(_) => Err(("keys", format!("key {} is empty", number + 1))),
-        Err(_) => Err((
-            "keys",
-            format!("key {} holds characters that no key has", number + 1),
-        )),
-    };
-    config.keys.iter().enumerate().map(header).collect()
 }
 
 /// The error names the setting within the provider.
@@ -379,6 +437,7 @@ struct Deployments<'a> {
     book: &'a Book,
     specs: Vec<DeploymentSpec>,
     built: Vec<Arc<Deployment>>,
+    of_teams: OfTeams,
 }
 
 impl<'a> Deployments<'a> {
@@ -387,34 +446,59 @@ impl<'a> Deployments<'a> {
             book,
             specs: Vec::new(),
             built: Vec::new(),
+            of_teams: OfTeams::new(),
         }
     }
 
-    /// One deployment per key of the provider; one without a key if it has none.
+    /// One deployment per key that the provider's calls share, each with its share of the calls;
+    /// one without a key if there is none. Those with the keys of teams are made, too.
     fn add(
         &mut self,
         provider: &Arc<Provider>,
-        keys: &[AuthHeader],
+        keys: &ProviderKeys,
         model: &str,
         context_window_tokens: Option<u32>,
-    ) -> Result<Vec<usize>, String> {
-        (0..keys.len().max(1))
-            .map(|number| self.add_one(provider, keys, model, context_window_tokens, number))
-            .collect()
+    ) -> Result<Vec<(usize, f32)>, String> {
+        let mut add = |key| self.add_one(provider, key, model, context_window_tokens);
+        if keys.pool.is_empty() && keys.of_teams.is_empty() {
+            return Ok(vec![(add(None)?, 1.0)]);
+        }
+        let whole: u32 = keys.pool.iter().map(|key| key.weight).sum();
+        #[expect(clippy::cast_precision_loss, reason = "weights of keys are small")]
+        let share = |key: &ProviderKey| key.weight as f32 / whole.max(1) as f32;
+        let pool = keys.pool.iter();
+        let pool: Vec<(usize, f32)> = pool
+            .map(|key| Ok((add(Some(key))?, share(key))))
+            .collect::<Result<_, String>>()?;
+        let of_teams = keys.of_teams.iter();
+        let of_teams: Vec<(String, usize)> = of_teams
+            .map(|key| Ok((key.label.clone(), add(Some(key))?)))
+            .collect::<Result<_, String>>()?;
+        // Whoever has no key of their own calls a provider that has only those of teams without one.
+        let pool = if pool.is_empty() {
+            vec![(add(None)?, 1.0)]
+        } else {
+            pool
+        };
+        for (label, own) in of_teams {
+            for (shared, _) in &pool {
+                let place = (DeploymentId::new(*shared), label.clone());
+                self.of_teams.insert(place, DeploymentId::new(own));
+            }
+        }
+        Ok(pool)
     }
 
     fn add_one(
         &mut self,
         provider: &Arc<Provider>,
-        keys: &[AuthHeader],
+        key: Option<&ProviderKey>,
         model: &str,
         context_window_tokens: Option<u32>,
-        number: usize,
     ) -> Result<usize, String> {
-        let suffix = if number == 0 {
-            String::new()
-        } else {
-            format!("#{}", number + 1)
+        let suffix = match key {
+            Some(key) if key.label != "1" => format!("#{}", key.label),
+            _ => String::new(),
         };
         let name = format!("{}/{model}{suffix}", provider.name);
         if let Some(known) = self.built.iter().position(|known| known.name == name) {
@@ -422,10 +506,7 @@ impl<'a> Deployments<'a> {
         }
         let header = HeaderValue::from_str(&name)
             .map_err(|_| format!("\"{model}\" holds characters that no model has"))?;
-        let auth = keys.get(number).cloned();
-        let key_name = auth
-            .as_ref()
-            .map(|_| format!("{}#{}", provider.name, number + 1));
+        let key_name = key.map(|key| key.name(&provider.name));
         let prices = provider.prices(self.book, model);
         self.specs.push(DeploymentSpec {
             name: name.clone(),
@@ -441,7 +522,7 @@ impl<'a> Deployments<'a> {
             prices,
             provider: provider.clone(),
             key_name,
-            auth,
+            auth: key.map(|key| key.auth.clone()),
             header,
         }));
         Ok(self.built.len() - 1)
@@ -492,14 +573,11 @@ impl AliasBuilder<'_, '_> {
             else {
                 continue;
             };
-            #[expect(
-                clippy::cast_precision_loss,
-                reason = "weights and key counts are small"
-            )]
-            let weight = target.weight as f32 / ids.len() as f32;
-            targets.extend(ids.into_iter().map(|deployment| TargetSpec {
+            #[expect(clippy::cast_precision_loss, reason = "weights are small")]
+            let weight = target.weight as f32;
+            targets.extend(ids.into_iter().map(|(deployment, share)| TargetSpec {
                 deployment,
-                weight,
+                weight: weight * share,
                 rank: alias.rank(number, target),
             }));
         }
@@ -519,19 +597,19 @@ impl AliasBuilder<'_, '_> {
     fn shadow(&mut self, shadow: &ShadowConfig) -> Option<ShadowSpec> {
         let ids = self.deployments("shadow", &shadow.provider, &shadow.model, None)?;
         Some(ShadowSpec {
-            deployment: *ids.first()?,
+            deployment: ids.first()?.0,
             share: shadow.share,
         })
     }
 
-    /// The deployments of a model at a provider. None if there is a problem, which is reported.
+    /// The deployments of a model at a provider, with their shares. None if there is a problem, which is reported.
     fn deployments(
         &mut self,
         place: &str,
         provider: &str,
         model: &str,
         context_window_tokens: Option<u32>,
-    ) -> Option<Vec<usize>> {
+    ) -> Option<Vec<(usize, f32)>> {
         let Some(built) = self.providers.get(provider) else {
             let nearest = nearest(provider, self.providers.keys().map(String::as_str));
             let hint = nearest

@@ -14,6 +14,7 @@ use weir_schemas::RequestId;
 
 use crate::attempt::{Failed, Told};
 use crate::control::{Identity, KeyRefusal, ModelDenied};
+use crate::directory::NoSuchKey;
 use crate::relay::{REQUEST_ID, Reply, request_id_value};
 use crate::trail::Failure;
 
@@ -159,6 +160,25 @@ impl Refusal {
                 format!(
                     "key {} is for the environment \"{of_key}\", and this gateway serves \"{environment}\"",
                     identity.key_id()
+                ),
+            )
+        }
+    }
+
+    /// For a team whose own key is not there. It is never called with another one.
+    pub(crate) fn provider_key_missing(identity: &Identity, missing: NoSuchKey<'_>) -> Self {
+        let NoSuchKey { provider, label } = missing;
+        let team = identity.team().unwrap_or_default();
+        let ask = identity.policy().contact.as_deref();
+        let ask = ask.unwrap_or("whoever runs the gateway");
+        Self {
+            kind: Some("provider_key_missing"),
+            ..Self::new(
+                "route",
+                ApiErrorKind::Overloaded,
+                format!(
+                    "the team \"{team}\" brings the key \"{label}\" for \"{provider}\", and the gateway \
+                     has none of that name ([[provider]] team_keys); ask {ask}"
                 ),
             )
         }

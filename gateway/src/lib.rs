@@ -27,6 +27,7 @@ mod ledger;
 mod peers;
 mod pipeline;
 mod policy;
+mod provider_keys;
 mod proxy_protocol;
 mod quota;
 mod relay;
@@ -41,6 +42,7 @@ mod webhook;
 
 pub use directory::{ConfigProblem, Directory, Egress, egress};
 pub use door::{Door, LetIn};
+pub use provider_keys::{is_label, key_files};
 pub use server::{GatewayHandle, GatewayOptions, Reloader, StartError, start};
 pub use tables::TableAdopter;
 pub use webhook::{WebhookError, webhook_egress};

@@ -143,6 +143,11 @@ async fn forward(
 
     let directory = shared.directory.load_full();
     let alias = resolve(&directory, &identity, &facts.model)?;
+    let own_keys = &identity.policy().provider_keys;
+    let with_own_keys = directory
+        .with_keys_of(alias, own_keys)
+        .map_err(|missing| Refusal::provider_key_missing(&identity, missing))?;
+    let alias = with_own_keys.as_ref().unwrap_or(alias);
 
     let now_us = Moment::now().unix_us;
     let estimate = Estimate::of(api, &facts, shared.config.output_tokens_assumed)

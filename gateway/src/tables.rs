@@ -43,7 +43,9 @@ impl Shared {
             let priors = Priors::adopt(table, directory.routes());
             self.tables.priors.store(Arc::new(priors));
         }
-        self.directory.store(Arc::new(directory));
+        let directory = Arc::new(directory);
+        let before = self.directory.swap(directory.clone());
+        directory.greet_new_keys(&before, Moment::now().unix_us);
     }
 
     fn adopt(&self, table: RoutingTable) {

@@ -68,6 +68,11 @@ struct StateLabels {
     state: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct KeyLabels {
+    provider_key: String,
+}
+
 /// What routing knows, read when the page is asked for.
 #[derive(Debug, Default)]
 struct DeploymentGauges {
@@ -75,6 +80,7 @@ struct DeploymentGauges {
     in_flight: Family<DeploymentLabels, Gauge>,
     ejections: Family<DeploymentLabels, Gauge>,
     success_ratio: Family<DeploymentLabels, Gauge<f64, AtomicU64>>,
+    refused_keys: Family<KeyLabels, Gauge>,
     table_version: Gauge,
     table_belief: Gauge<f64, AtomicU64>,
 }
@@ -102,6 +108,11 @@ impl DeploymentGauges {
             "Share of recent tries that succeeded",
             self.success_ratio.clone(),
         );
+        registry.register(
+            "provider_key_refused",
+            "1 for a provider key that its provider refuses",
+            self.refused_keys.clone(),
+        );
         let registry_of = registry.sub_registry_with_prefix("routing_table");
         registry_of.register(
             "version",
@@ -122,6 +133,7 @@ impl DeploymentGauges {
         self.in_flight.clear();
         self.ejections.clear();
         self.success_ratio.clear();
+        self.refused_keys.clear();
         for (deployment, health) in directory.healths(now_us) {
             let labels = DeploymentLabels {
                 deployment: deployment.name.clone(),
@@ -131,6 +143,13 @@ impl DeploymentGauges {
                 state: health.state.as_str(),
             };
             self.state.get_or_create(&state).set(1);
+            if let Some(key) = &deployment.key_name {
+                let labels = KeyLabels {
+                    provider_key: key.clone(),
+                };
+                let refused = self.refused_keys.get_or_create(&labels);
+                refused.set(refused.get().max(i64::from(health.refuses_key())));
+            }
             self.in_flight
                 .get_or_create(&labels)
                 .set(i64::from(health.in_flight));

@@ -21,6 +21,7 @@ mod kill;
 mod labels;
 mod measured;
 mod prices;
+mod provider_keys;
 mod questions;
 mod slow_clients;
 mod store;

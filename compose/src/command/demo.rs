@@ -142,7 +142,11 @@ impl Demo {
                 Directory::build(&config.providers, &config.aliases, breaker, &book, None)
             })
             .map_err(|problems| anyhow!("the demo's own configuration: {problems:?}"))?;
-        Ok(Loaded { config, directory })
+        Ok(Loaded {
+            config,
+            directory,
+            secrets: Vec::new(),
+        })
     }
 
     pub(crate) fn start_traffic(

@@ -19,8 +19,8 @@ use weir_store::{Store, StoreError};
 
 use crate::cli::Cli;
 use crate::command::sql::said;
-use crate::command::{config_path, configuration, settings};
-use crate::config::{Config, EventlogKind, StoreKind};
+use crate::command::{config_path, configuration, metrics, settings};
+use crate::config::{Config, EventlogKind, Loaded, StoreKind};
 use crate::net;
 use crate::parts::{runtime, store_dir, unix_ms};
 
@@ -123,7 +123,7 @@ fn print(out: &mut impl io::Write, finding: &Finding) -> io::Result<()> {
 }
 
 async fn examine(cli: &Cli) -> Vec<Finding> {
-    let (providers, finding) = configuration_file(cli);
+    let (loaded, finding) = configuration_file(cli);
     let mut findings = vec![finding];
     // What can still be read is enough for the other checks; else they look at the defaults.
     let config = settings(cli).unwrap_or_default();
@@ -133,31 +133,43 @@ async fn examine(cli: &Cli) -> Vec<Finding> {
     findings.push(gateway_port(config.gateway.listen).await);
     findings.extend(store(&config, &cli.data_dir).await);
     findings.extend(brokers(&config).await);
+    let Some(Loaded {
+        config: Config { providers, .. },
+        directory,
+        ..
+    }) = loaded
+    else {
+        return findings;
+    };
+    let refused = refused_keys(config.gateway.listen).await;
     for provider in &providers {
-        findings.push(reach(provider).await);
+        let keys = directory.key_names(&provider.name);
+        findings.push(reach(provider, keys).await);
+        let refused = refused.iter().filter(|key| keys.contains(key));
+        findings.extend(refused.map(|key| refused_key(provider, key)));
     }
     findings
 }
 
-fn configuration_file(cli: &Cli) -> (Vec<ProviderConfig>, Finding) {
+fn configuration_file(cli: &Cli) -> (Option<Loaded>, Finding) {
     let check = check("configuration");
     let named = config_path(cli).map(|path| path.display().to_string());
     match (configuration(cli), named) {
         (Err(error), _) => {
             let mend = "correct it; `weir config example` shows every setting";
-            (Vec::new(), check.fail(error.to_string(), mend))
+            (None, check.fail(error.to_string(), mend))
         }
         (Ok(_), None) => {
             let mend = "`weir config example > weir.toml`, then add a provider and an alias";
             (
-                Vec::new(),
+                None,
                 check.warn("there is no weir.toml here: defaults, no providers", mend),
             )
         }
         (Ok(loaded), Some(name)) => {
             let Config {
                 providers, aliases, ..
-            } = loaded.config;
+            } = &loaded.config;
             let counts = format!("{} providers, {} aliases", providers.len(), aliases.len());
             let finding = if aliases.is_empty() {
                 check.warn(
@@ -167,7 +179,7 @@ fn configuration_file(cli: &Cli) -> (Vec<ProviderConfig>, Finding) {
             } else {
                 check.ok(format!("{name}: {counts}"))
             };
-            (providers, finding)
+            (Some(loaded), finding)
         }
     }
 }
@@ -497,8 +509,21 @@ async fn brokers(config: &Config) -> Vec<Finding> {
     findings
 }
 
+/// The keys that the gateway here has seen refused. None if there is no gateway here.
+async fn refused_keys(listen: SocketAddr) -> Vec<String> {
+    let page = metrics::page(&format!("http://{listen}/metrics")).await;
+    page.map_or_else(|_| Vec::new(), |page| metrics::refused_keys(&page))
+}
+
+fn refused_key(provider: &ProviderConfig, key: &str) -> Finding {
+    check(format!("provider {}", provider.name)).fail(
+        format!("it refuses the key {key}"),
+        "put another in its place; the gateway reads changed files by itself",
+    )
+}
+
 /// Connects and shakes hands; asks nothing, so that nothing is billed.
-async fn reach(provider: &ProviderConfig) -> Finding {
+async fn reach(provider: &ProviderConfig, keys: &[String]) -> Finding {
     let check = check(format!("provider {}", provider.name));
     let begun = Instant::now();
     let reached = match provider.base_url.parse::<Uri>() {
@@ -509,7 +534,7 @@ async fn reach(provider: &ProviderConfig) -> Finding {
     };
     match reached {
         Ok(()) => {
-            let keys = match provider.keys.len() {
+            let keys = match keys.len() {
                 0 => "no key".to_owned(),
                 1 => "1 key".to_owned(),
                 keys => format!("{keys} keys"),

@@ -8,6 +8,7 @@ mod desk;
 mod doctor;
 mod egress;
 mod keys;
+mod metrics;
 mod mock_provider;
 mod prices;
 mod routes;

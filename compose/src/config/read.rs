@@ -4,23 +4,26 @@
 
 use std::fmt;
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize as _, Serialize};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
+use weir_gateway::config::KeyConfig;
 use weir_gateway::{ConfigProblem, Directory};
 use weir_schemas::prices::Book;
 
 use super::Config;
 use super::check::check;
-use super::reference::interpolate_table;
+use super::reference::{References, interpolate_table};
 
 /// A configuration that can run.
 #[derive(Debug)]
 pub(crate) struct Loaded {
     pub(crate) config: Config,
     pub(crate) directory: Directory,
+    /// Files and directories that secrets were read from.
+    pub(crate) secrets: Vec<PathBuf>,
 }
 
 /// What is wrong with a file, all of it.
@@ -68,7 +71,7 @@ pub(crate) fn load_settings(path: &Path) -> Result<Config, Invalid> {
     };
     let mut table = file.table()?;
     forget_provider_keys(table.get_mut());
-    let (config, problems) = file.config(&mut table)?;
+    let (config, problems, _) = file.config(&mut table)?;
     if problems.is_empty() {
         Ok(config)
     } else {
@@ -84,6 +87,7 @@ fn forget_provider_keys(table: &mut DeTable<'_>) {
         for provider in providers.iter_mut() {
             if let DeValue::Table(provider) = provider.get_mut() {
                 provider.remove("keys");
+                provider.remove("team_keys");
             }
         }
     }
@@ -106,7 +110,7 @@ pub(crate) fn parse(
 ) -> Result<Loaded, Invalid> {
     let file = Source { name, text: source };
     let mut table = file.table()?;
-    let (mut config, mut problems) = file.config(&mut table)?;
+    let (mut config, mut problems, mut secrets) = file.config(&mut table)?;
     let (book, wrong_prices) = match config.price_book() {
         Ok(book) => (book, Vec::new()),
         Err(problems) => (Book::default(), problems),
@@ -116,8 +120,14 @@ pub(crate) fn parse(
     let built = Directory::build(&config.providers, &config.aliases, breaker, &book, before);
     let directory = match built {
         Ok(directory) if problems.is_empty() => {
-            forget_keys(&mut config);
-            return Ok(Loaded { config, directory });
+            let keys = provider_keys(&mut config);
+            secrets.extend(keys.filter_map(|key| key.path().map(Path::to_owned)));
+            provider_keys(&mut config).for_each(KeyConfig::forget);
+            return Ok(Loaded {
+                config,
+                directory,
+                secrets,
+            });
         }
         Ok(_) => Vec::new(),
         Err(found) => found,
@@ -132,14 +142,9 @@ pub(crate) fn parse(
 }
 
 /// The directory has the providers' keys now. Nobody else needs them, so nobody can show them.
-fn forget_keys(config: &mut Config) {
-    for key in config
-        .providers
-        .iter_mut()
-        .flat_map(|provider| &mut provider.keys)
-    {
-        *key = "(a key)".into();
-    }
+fn provider_keys(config: &mut Config) -> impl Iterator<Item = &mut KeyConfig> {
+    let providers = config.providers.iter_mut();
+    providers.flat_map(|provider| provider.keys.iter_mut().chain(&mut provider.team_keys))
 }
 
 /// The text of a file, for turning offsets into lines.
@@ -157,19 +162,24 @@ impl<'a> Source<'a> {
         Err(self.invalid(errors.iter().map(|e| (e.span(), e.message().to_owned()))))
     }
 
-    /// The settings, and what is wrong with them as far as they can be read.
+    /// The settings, what is wrong with them as far as they can be read, and the files that they
+    /// refer to.
     fn config(
         &self,
         table: &mut Spanned<DeTable<'a>>,
-    ) -> Result<(Config, Vec<Misplaced>), Invalid> {
-        let mut problems = Vec::new();
-        interpolate_table(table.get_mut(), &mut problems);
+    ) -> Result<(Config, Vec<Misplaced>, Vec<PathBuf>), Invalid> {
+        let mut found = References::default();
+        interpolate_table(table.get_mut(), &mut found);
+        let References {
+            mut problems,
+            files,
+        } = found;
         // What cannot be read is taken out, so that what stands behind it is looked at too.
         loop {
             match Config::deserialize(toml::de::Deserializer::from(table.clone())) {
                 Ok(config) => {
                     problems.extend(placed(table, check(&config)));
-                    return Ok((config, problems));
+                    return Ok((config, problems, files));
                 }
                 Err(error) => {
                     let span = error.span();
@@ -210,9 +220,21 @@ impl<'a> Source<'a> {
     }
 }
 
+/// Takes texts out of serde's `invalid type` and `invalid value`, for they may be secrets that
+/// references led to.
+fn without_texts(message: &str) -> String {
+    let begins = ["invalid type: string ", "invalid value: string "];
+    let begin = begins.iter().find(|begin| message.starts_with(**begin));
+    match (begin, message.rsplit_once(", expected ")) {
+        (Some(begin), Some((_, expected))) => format!("{begin}(…), expected {expected}"),
+        _ => message.to_owned(),
+    }
+}
+
 /// Adds the nearest known name to serde's `unknown field` and `unknown variant`.
 fn with_suggestion(message: &str) -> String {
     const LIKENESS_MIN: f64 = 0.7;
+    let message = &without_texts(message);
     let quoted: Vec<&str> = message.split('`').skip(1).step_by(2).collect();
     let [unknown, known @ ..] = quoted.as_slice() else {
         return message.to_owned();
@@ -415,6 +437,26 @@ mod tests {
         let source = "[routing]\nrefresh_s = 60\nwindow_s = 5\n[routing.breaker]\nopen_ms = 0\n";
         check_complaint(source, "weir.toml:3:12:", &["routing.window_s", "at least"]);
         check_complaint(source, "weir.toml:1:", &["breaker.open_ms"]);
+    }
+
+    #[test]
+    fn a_secret_in_the_wrong_place_is_not_shown() {
+        let dir = tempfile::tempdir().unwrap();
+        let secret = dir.path().join("secret");
+        std::fs::write(&secret, "canary-1, expected 2").unwrap();
+        let reference = format!("\"${{file:{}}}\"", secret.display());
+        for source in [
+            format!("{PROVIDER}keys = {reference}\n"),
+            format!("{PROVIDER}keys = [{{ env = \"HOME\", weight = {reference} }}]\n"),
+            format!("{PROVIDER}keys = [{{ name = {reference}, env = \"HOME\" }}]\n"),
+            format!("[gateway]\nlisten = {reference}\n"),
+            format!("[gateway]\nthreads = {reference}\n"),
+        ] {
+            let complaints = complaints(&source);
+            assert!(!complaints.is_empty(), "{source}");
+            let shown = complaints.join("\n");
+            assert!(!shown.contains("canary"), "{shown}");
+        }
     }
 
     #[test]

@@ -1,57 +1,69 @@
 //! `${env:NAME}` and `${file:PATH}` in texts, replaced by what they refer to.
 
+use std::path::PathBuf;
+
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::read::Misplaced;
 
-/// Replaces the references in a table, and says which of them lead nowhere.
-pub(super) fn interpolate_table(table: &mut DeTable<'_>, problems: &mut Vec<Misplaced>) {
+/// What was found out about the references in a table.
+#[derive(Default)]
+pub(super) struct References {
+    /// Those that lead nowhere.
+    pub(super) problems: Vec<Misplaced>,
+    /// The files that others lead to.
+    pub(super) files: Vec<PathBuf>,
+}
+
+/// Replaces the references in a table.
+pub(super) fn interpolate_table(table: &mut DeTable<'_>, found: &mut References) {
     for (_, value) in table.iter_mut() {
-        interpolate(value, problems);
+        interpolate(value, found);
     }
 }
 
 /// Puts environment variables and files in the place of `${env:NAME}` and `${file:PATH}`.
-fn interpolate(value: &mut Spanned<DeValue<'_>>, problems: &mut Vec<Misplaced>) {
+fn interpolate(value: &mut Spanned<DeValue<'_>>, found: &mut References) {
     let span = value.span();
     match value.get_mut() {
-        DeValue::String(text) if text.contains("${") => match resolve(text) {
+        DeValue::String(text) if text.contains("${") => match resolve(text, &mut found.files) {
             Ok(resolved) => *text = resolved.into(),
-            Err(message) => problems.push((Some(span), message)),
+            Err(message) => found.problems.push((Some(span), message)),
         },
         DeValue::Array(items) => {
-            items
-                .iter_mut()
-                .for_each(|item| interpolate(item, problems));
+            items.iter_mut().for_each(|item| interpolate(item, found));
         }
-        DeValue::Table(table) => interpolate_table(table, problems),
+        DeValue::Table(table) => interpolate_table(table, found),
         _ => {}
     }
 }
 
-fn resolve(text: &str) -> Result<String, String> {
+fn resolve(text: &str, files: &mut Vec<PathBuf>) -> Result<String, String> {
     let mut resolved = String::new();
     let mut rest = text;
     while let Some(start) = rest.find("${") {
         let (before, reference) = rest.split_at(start);
         let end = reference.find('}').ok_or("`${` is not closed by `}`")?;
         resolved.push_str(before);
-        resolved.push_str(&look_up(&reference[2..end])?);
+        resolved.push_str(&look_up(&reference[2..end], files)?);
         rest = &reference[end + 1..];
     }
     resolved.push_str(rest);
     Ok(resolved)
 }
 
-fn look_up(reference: &str) -> Result<String, String> {
+fn look_up(reference: &str, files: &mut Vec<PathBuf>) -> Result<String, String> {
     match reference.split_once(':') {
         Some(("env", name)) => std::env::var(name).map_err(|_| {
             format!("the environment variable {name} is not set; set it, or write the value here")
         }),
-        Some(("file", path)) => std::fs::read_to_string(path)
-            .map(|content| content.trim_end().to_owned())
-            .map_err(|error| format!("the file {path} cannot be read: {error}")),
+        Some(("file", path)) => {
+            files.push(path.into());
+            std::fs::read_to_string(path)
+                .map(|content| content.trim_end().to_owned())
+                .map_err(|error| format!("the file {path} cannot be read: {error}"))
+        }
         _ => Err(format!(
             "${{{reference}}} is neither ${{env:NAME}} nor ${{file:PATH}}"
         )),

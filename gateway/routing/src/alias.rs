@@ -33,11 +33,11 @@ pub struct Alias {
 }
 
 /// [`HedgeSpec`] as it is used.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Hedge {
     pub(crate) after_us_min: f32,
     pub(crate) after_factor: f32,
-    pub(crate) budget: RetryBudget,
+    pub(crate) budget: Arc<RetryBudget>,
 }
 
 /// [`ShadowSpec`] as it is used.
@@ -131,6 +131,46 @@ impl Alias {
     /// The deployment that gets copies of requests, and the share that it gets.
     pub fn shadow(&self) -> Option<(DeploymentId, f32)> {
         self.shadow.map(|shadow| (shadow.deployment, shadow.share))
+    }
+
+    /// The same alias with other deployments in the place of some. Where several targets become one,
+    /// the first has the weight of all.
+    #[must_use]
+    pub fn with_deployments(&self, instead: impl Fn(DeploymentId) -> Option<DeploymentId>) -> Self {
+        let mut targets: Vec<Target> = Vec::with_capacity(self.targets.len());
+        for target in &self.targets {
+            let Some(deployment) = instead(target.deployment) else {
+                targets.push(*target);
+                continue;
+            };
+            let mut weight = target.weight;
+            let is_same =
+                |known: &&mut Target| known.deployment == deployment && known.rank == target.rank;
+            if let Some(first) = targets.iter_mut().find(is_same) {
+                first.weight += std::mem::take(&mut weight);
+            }
+            targets.push(Target {
+                deployment,
+                weight,
+                ..*target
+            });
+        }
+        let shadow = self.shadow.map(|shadow| Shadow {
+            deployment: instead(shadow.deployment).unwrap_or(shadow.deployment),
+            ..shadow
+        });
+        Self {
+            name: self.name.clone(),
+            index: self.index,
+            strategy: self.strategy.clone(),
+            targets,
+            retry: self.retry.clone(),
+            budget: Arc::clone(&self.budget),
+            hedge: self.hedge.clone(),
+            shadow,
+            windows: self.windows.clone(),
+            exploration: self.exploration,
+        }
     }
 
     pub(crate) fn build(
@@ -236,7 +276,7 @@ fn hedge(spec: &HedgeSpec) -> Result<Hedge, String> {
     Ok(Hedge {
         after_us_min: spec.after_ms_min as f32 * 1_000.0,
         after_factor: spec.after_factor,
-        budget: RetryBudget::new(milli(spec.budget_ratio), 0),
+        budget: Arc::new(RetryBudget::new(milli(spec.budget_ratio), 0)),
     })
 }
 

@@ -191,6 +191,16 @@ impl Breaker {
         self.probe_at_us.store(now_us, Relaxed);
     }
 
+    /// What led to an ejection of a provider key is gone: the next request is a probe. Tries that
+    /// began earlier say nothing more.
+    pub(crate) fn look_again(&self, now_us: u64) {
+        let word = self.state.load(Relaxed);
+        if word & OPEN != 0 && self.cause() == EjectCause::Key {
+            self.probe_at_us.store(0, Relaxed);
+            self.swap(word, now_us << 1 | OPEN);
+        }
+    }
+
     /// An answer came back. It closes the breaker if it answers a probe; an answer to a request
     /// that was sent before an ejection says nothing new, except that nothing is stalled.
     pub(crate) fn succeed(&self, probe: bool, started_us: u64, now_us: u64) -> Option<Transition> {
@@ -235,6 +245,8 @@ impl Breaker {
         let word = self.state.load(Relaxed);
         let told_us = told_to_wait_us(spec, failure);
         if !self.is_news(started_us) {
+            // An earlier refusal of a key was of the key that is out already, or was replaced.
+            let told_us = told_us.filter(|_| !failure.kind.blames_key());
             return self.prolong(word, told_us, now_us);
         }
         let streak = self.streak.fetch_add(1, Relaxed).saturating_add(1);
@@ -390,6 +402,24 @@ mod tests {
             }) => until_us,
             other => panic!("not ejected: {other:?}"),
         }
+    }
+
+    #[test]
+    fn a_key_that_was_replaced_is_tried_at_once_and_old_refusals_say_nothing() {
+        let breaker = Breaker::closed();
+        assert!(fail(&breaker, FailureKind::Auth, 10 * S).is_some());
+        assert!(matches!(state(&breaker, 20 * S), BreakerState::Open { .. }));
+        breaker.look_again(20 * S);
+        let probe = BreakerState::HalfOpen { probe_due: true };
+        assert_eq!(state(&breaker, 20 * S), probe);
+        let (spec, refused) = (BreakerSpec::default(), Failure::new(FailureKind::Auth));
+        assert_eq!(
+            breaker.fail(&spec, &refused, (0.0, 0.0), 19 * S, 21 * S),
+            None
+        );
+        assert_eq!(state(&breaker, 21 * S), probe);
+        let recovered = breaker.succeed(true, 21 * S, 22 * S);
+        assert_eq!(recovered, Some(Transition::Recovered));
     }
 
     #[test]

@@ -299,6 +299,17 @@ pub struct HealthSnapshot {
     pub admits_extra: bool,
 }
 
+impl HealthSnapshot {
+    /// Whether it is out because its provider refuses the key.
+    pub fn refuses_key(&self) -> bool {
+        let is_out = matches!(
+            self.state,
+            BreakerState::Open { .. } | BreakerState::HalfOpen { .. }
+        );
+        is_out && self.last_cause == Some(EjectCause::Key)
+    }
+}
+
 /// What a try needs to know to report.
 #[derive(Debug)]
 pub(crate) struct Entry {

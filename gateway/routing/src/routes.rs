@@ -18,7 +18,7 @@ use crate::spec::{BreakerSpec, DeploymentSpec, PriceSpec, RoutesSpec};
 pub struct DeploymentId(u16);
 
 impl DeploymentId {
-    pub(crate) fn new(index: usize) -> Self {
+    pub fn new(index: usize) -> Self {
         Self(u16::try_from(index).unwrap_or(u16::MAX))
     }
 
@@ -146,6 +146,16 @@ impl Routes {
         let deployment = self.deployment(id);
         let state = deployment.breaker_state(&self.breaker, now_us);
         deployment.health.snapshot(state, now_us)
+    }
+
+    /// The provider key behind a deployment is another one than before. If the old one was refused,
+    /// the next request finds out about the new one.
+    pub fn look_again(&self, id: DeploymentId, now_us: u64) {
+        let deployment = self.deployment(id);
+        deployment.health.breaker().look_again(now_us);
+        if let Some(key) = &deployment.key {
+            key.breaker.look_again(now_us);
+        }
     }
 
     /// Tells configurations apart in which positions mean different things.

@@ -73,6 +73,8 @@ pub struct Policy {
     pub access: Box<[Arc<AccessRecord>]>,
     /// Whom to ask when something is refused.
     pub contact: Option<Box<str>>,
+    /// Names of the keys that the team brings, by provider.
+    pub provider_keys: BTreeMap<String, String>,
 }
 
 /// A limit and what was taken under it.
@@ -403,6 +405,7 @@ impl Rules {
                 .map(|at| self.access[at].clone())
                 .collect(),
             contact: team.and_then(|team| team.contact.as_deref().map(Box::from)),
+            provider_keys: team.map_or_else(BTreeMap::new, |team| team.provider_keys.clone()),
         }
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! The latest record of a kind and id counts; a record that is gone stands there without a body.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use schemars::JsonSchema;
@@ -10,6 +11,7 @@ use weir_limits::{BudgetSpec, Class, RateSpec, Unit, Window, Zone};
 
 use super::key::{KeyHash, KeyId};
 use super::network::Network;
+use crate::provider_keys::is_label;
 
 /// Longest id of a record.
 const ID_BYTES_MAX: usize = 128;
@@ -178,6 +180,7 @@ impl Record {
             ));
         }
         match self {
+            Self::Team(team) => team.check(),
             Self::Limit(limit) => limit.check(),
             Self::Budget(budget) => budget
                 .spec()
@@ -291,6 +294,24 @@ pub struct TeamRecord {
     /// Whom to ask when something is refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub contact: Option<String>,
+    /// Keys that the team brings, by provider: their names in `team_keys` of the provider, never the
+    /// keys themselves.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub provider_keys: BTreeMap<String, String>,
+}
+
+impl TeamRecord {
+    fn check(&self) -> Result<(), String> {
+        let mut keys = self.provider_keys.iter();
+        match keys.find(|(_, key)| !is_label(key)) {
+            // It may be a key: it is not repeated.
+            Some((provider, _)) => Err(format!(
+                "provider_keys: what is written for \"{provider}\" is no name of a key; write what \
+                 the key is called in [[provider]] team_keys of the gateway, never the key itself"
+            )),
+            None => Ok(()),
+        }
+    }
 }
 
 /// What a rule holds for: everything that agrees with all that is written here.

@@ -1,26 +1,18 @@
 //! `weir routes show`: the table in force, how it came about, and what the gateway here sees.
 
 use std::io::Write;
-use std::time::Duration;
 
 use anyhow::Context as _;
-use bytes::Bytes;
-use http::{Request, Uri};
-use http_body_util::{BodyExt as _, Empty};
-use hyper_util::rt::TokioIo;
 use serde_json::json;
 use weir_eventlog::TableLog;
 use weir_schemas::table::{Change, Origin, RoutingTable, TargetEntry};
 
 use super::mode_in_words;
 use crate::cli::Cli;
-use crate::command::settings;
-use crate::net::connect;
+use crate::command::{metrics, settings};
 use crate::parts::{runtime, unix_ms};
 use crate::tables::table_log;
 
-/// How long the gateway here may take to show its metrics.
-const METRICS_MAX: Duration = Duration::from_secs(3);
 /// Earlier tables that are listed.
 const EARLIER_SHOWN: u64 = 8;
 
@@ -29,10 +21,10 @@ pub(super) fn run(cli: &Cli, json: bool) -> anyhow::Result<()> {
     let mut tables = table_log(&config, &cli.data_dir);
     tables.catch_up().context("read the routing tables")?;
     let url = format!("http://{}/metrics", config.gateway.listen);
-    let states = runtime()?.block_on(async {
-        let states = tokio::time::timeout(METRICS_MAX, states(&url)).await;
-        states.ok().and_then(Result::ok)
-    });
+    let page = runtime()?.block_on(metrics::page(&url)).ok();
+    let states = page.as_deref().map(read_states);
+    let refused = page.as_deref().map(metrics::refused_keys);
+    let refused = refused.unwrap_or_default();
     let mut out = std::io::stdout().lock();
     if json {
         let states: Vec<_> = states.unwrap_or_default();
@@ -40,13 +32,14 @@ pub(super) fn run(cli: &Cli, json: bool) -> anyhow::Result<()> {
             "mode": tables.keeper().mode(),
             "table": tables.keeper().in_force(),
             "deployments": states.iter().map(State::json).collect::<Vec<_>>(),
+            "refused_keys": refused,
         });
         writeln!(out, "{shown}")?;
         return Ok(());
     }
     write_table(&mut out, &tables)?;
     match states {
-        Some(states) => write_states(&mut out, &url, &states)?,
+        Some(states) => write_states(&mut out, &url, &states, &refused)?,
         None => writeln!(out, "\nno gateway answers at {url} ([gateway] listen)")?,
     }
     Ok(())
@@ -191,7 +184,12 @@ impl State {
     }
 }
 
-fn write_states(out: &mut impl Write, url: &str, states: &[State]) -> anyhow::Result<()> {
+fn write_states(
+    out: &mut impl Write,
+    url: &str,
+    states: &[State],
+    refused: &[String],
+) -> anyhow::Result<()> {
     writeln!(out, "\ndeployments as the gateway here sees them ({url})")?;
     let width = states
         .iter()
@@ -201,39 +199,23 @@ fn write_states(out: &mut impl Write, url: &str, states: &[State]) -> anyhow::Re
     for State { deployment, state } in states {
         writeln!(out, "  {deployment:<width$}  {state}")?;
     }
+    for key in refused {
+        writeln!(
+            out,
+            "  the provider refuses the key {key}: put another in its place"
+        )?;
+    }
     Ok(())
 }
 
-async fn states(url: &str) -> anyhow::Result<Vec<State>> {
-    let uri: Uri = url.parse()?;
-    let stream = connect(&uri, None).await?;
-    let (mut sender, connection) =
-        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-    let request = Request::get(uri.path())
-        .header("host", uri.authority().map_or("", |it| it.as_str()))
-        .body(Empty::<Bytes>::new())?;
-    let answer = async move {
-        let answer = sender.send_request(request).await?;
-        answer.into_body().collect().await
-    };
-    let (page, _) = tokio::join!(answer, connection);
-    let page = page?.to_bytes();
-    Ok(read_states(&String::from_utf8_lossy(&page)))
-}
-
-/// Lines such as `weir_deployment_state{deployment="a/b",state="open"} 1`.
+/// What the page of metrics says of each deployment.
 fn read_states(page: &str) -> Vec<State> {
-    let label = |line: &str, name: &str| {
-        let (_, rest) = line.split_once(&format!("{name}=\""))?;
-        Some(rest.split('"').next()?.to_owned())
-    };
-    let mut states: Vec<State> = page
-        .lines()
-        .filter(|line| line.starts_with("weir_deployment_state{"))
-        .filter_map(|line| {
+    let series = metrics::series(page, "weir_deployment_state");
+    let mut states: Vec<State> = series
+        .filter_map(|(labels, _)| {
             Some(State {
-                deployment: label(line, "deployment")?,
-                state: label(line, "state")?,
+                deployment: metrics::label(labels, "deployment")?.to_owned(),
+                state: metrics::label(labels, "state")?.to_owned(),
             })
         })
         .collect();

@@ -1,0 +1,82 @@
+//! The metrics of the gateway on this machine, as far as commands show them.
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+use bytes::Bytes;
+use http::{Request, Uri};
+use http_body_util::{BodyExt as _, Empty};
+use hyper_util::rt::TokioIo;
+
+use crate::net::connect;
+
+/// How long the gateway here may take to show its metrics.
+const PAGE_MAX: Duration = Duration::from_secs(3);
+
+/// The page at a URL, as text.
+pub(super) async fn page(url: &str) -> anyhow::Result<String> {
+    tokio::time::timeout(PAGE_MAX, fetch(url))
+        .await
+        .context("the gateway does not answer")?
+}
+
+async fn fetch(url: &str) -> anyhow::Result<String> {
+    let uri: Uri = url.parse()?;
+    let stream = connect(&uri, None).await?;
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+    let request = Request::get(uri.path())
+        .header("host", uri.authority().map_or("", |it| it.as_str()))
+        .body(Empty::<Bytes>::new())?;
+    let answer = async move {
+        let answer = sender.send_request(request).await?;
+        answer.into_body().collect().await
+    };
+    let (page, _) = tokio::join!(answer, connection);
+    Ok(String::from_utf8_lossy(&page?.to_bytes()).into_owned())
+}
+
+/// The series of one metric: what stands between its braces, and its value.
+pub(super) fn series<'a>(
+    page: &'a str,
+    name: &'a str,
+) -> impl Iterator<Item = (&'a str, &'a str)> + 'a {
+    page.lines().filter_map(move |line| {
+        let (labels, value) = line
+            .strip_prefix(name)?
+            .strip_prefix('{')?
+            .rsplit_once("} ")?;
+        Some((labels, value))
+    })
+}
+
+/// The value of a label, as `name="value"`.
+pub(super) fn label<'a>(labels: &'a str, name: &str) -> Option<&'a str> {
+    let at = labels.find(&format!("{name}=\""))? + name.len() + 2;
+    labels[at..].split('"').next()
+}
+
+/// Provider keys that their providers refuse.
+pub(super) fn refused_keys(page: &str) -> Vec<String> {
+    let refused = series(page, "weir_provider_key_refused").filter(|(_, value)| *value == "1");
+    let names = refused.filter_map(|(labels, _)| label(labels, "provider_key"));
+    let mut names: Vec<String> = names.map(str::to_owned).collect();
+    names.sort_unstable();
+    names
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn series_are_read_with_their_labels() {
+        let page = "# HELP x\nweir_provider_key_refused{provider_key=\"a#1\"} 0\n\
+                    weir_provider_key_refused{provider_key=\"a#b\"} 1\nweir_other 3\n";
+        assert_eq!(refused_keys(page), ["a#b"]);
+        assert_eq!(
+            label("deployment=\"a/b\",state=\"open\"", "state"),
+            Some("open")
+        );
+    }
+}
