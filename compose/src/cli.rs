@@ -786,9 +786,10 @@ pub(crate) struct ShowPriceArgs {
     /// Input tokens of the call: some prices depend on them.
     #[arg(long, default_value_t = 0)]
     pub(crate) input_tokens: u64,
-    /// Service tier of the call; the standard one unless set.
-    #[arg(long, default_value = "")]
-    pub(crate) service_tier: String,
+    /// Service tier that the provider served the call in, by its word: flex, priority, fast, batch …
+    /// The standard one unless set; one without a row is unpriced.
+    #[arg(long, visible_alias = "service-tier", default_value = "")]
+    pub(crate) tier: String,
     /// Print JSON.
     #[arg(long)]
     pub(crate) json: bool,

@@ -5,6 +5,7 @@ mod command;
 mod config;
 mod example;
 mod net;
+mod output;
 mod parts;
 mod reload;
 mod tables;
@@ -26,6 +27,7 @@ fn main() -> ExitCode {
     start_logging(cli.log_format);
     match command::run(cli) {
         Ok(code) => code,
+        Err(error) if output::is_closed(&error) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("weir: {}", with_causes(&error));
             ExitCode::FAILURE

@@ -31,7 +31,11 @@ impl AttemptTrail {
                 price_version: None,
             };
         }
-        match self.deployment.charge(&self.usage, self.started.unix_us) {
+        let tier = self.service_tier.as_deref().unwrap_or_default();
+        match self
+            .deployment
+            .charge(&self.usage, tier, self.started.unix_us)
+        {
             Some((cost, version)) => Charge {
                 cost: Some(cost),
                 price_version: Some(version),

@@ -140,12 +140,18 @@ pub(crate) struct Cost {
 }
 
 impl Deployment {
-    /// What usage costs here, and the version of the row of the price book that says so.
-    pub(crate) fn charge(&self, usage: &Usage, at_us: u64) -> Option<(PicoUsd, Arc<str>)> {
+    /// What usage costs here when served in a tier (empty if the provider named none), and the
+    /// version of the row of the price book that says so.
+    pub(crate) fn charge(
+        &self,
+        usage: &Usage,
+        service_tier: &str,
+        at_us: u64,
+    ) -> Option<(PicoUsd, Arc<str>)> {
         let call = Call {
             at: Timestamp::from_microsecond(i64::try_from(at_us).ok()?).ok()?,
             input_tokens: usage.input_tokens.unwrap_or(0),
-            service_tier: "",
+            service_tier,
         };
         self.prices.as_ref()?.charge(call, usage).ok()
     }
@@ -315,7 +321,7 @@ impl Directory {
         let mut cost = Cost::default();
         for (number, target) in alias.targets().iter().enumerate() {
             let deployment = self.deployment(target.deployment);
-            match deployment.charge(usage, now_us) {
+            match deployment.charge(usage, "", now_us) {
                 Some((here, _)) => cost.dearest = cost.dearest.max(Some(here)),
                 None => {
                     cost.unpriced.insert(number);

@@ -106,6 +106,8 @@ pub(crate) struct AttemptTrail {
     pub(crate) upstream_request_id: Option<String>,
     pub(crate) response_model: Option<String>,
     pub(crate) finish_reason: Option<&'static str>,
+    /// Service tier that the provider says it served.
+    pub(crate) service_tier: Option<String>,
     pub(crate) usage: Usage,
     pub(crate) usage_source: UsageSource,
     /// Tokens of the answer by its size, as far as it was read.
@@ -151,6 +153,7 @@ impl AttemptTrail {
             upstream_request_id: None,
             response_model: None,
             finish_reason: None,
+            service_tier: None,
             usage: Usage::default(),
             usage_source: UsageSource::None,
             answer_tokens: 0,
@@ -173,6 +176,9 @@ impl AttemptTrail {
     pub(crate) fn meter(&mut self, facts: &ResponseFacts) {
         self.response_model.clone_from(&facts.upstream_model);
         self.finish_reason = facts.finish_reason.map(FinishReason::as_str);
+        if facts.service_tier.is_some() {
+            self.service_tier.clone_from(&facts.service_tier);
+        }
         self.answer_tokens = estimate::answer_tokens(facts);
         if let Some(usage) = facts.usage {
             self.usage = usage;
@@ -398,7 +404,7 @@ impl Trail {
             cache_verdict: None,
             guard_verdict: None,
             limit_verdict: self.limit_verdict.as_deref().map(shorten),
-            service_tier: None,
+            service_tier: delivered.and_then(|attempt| attempt.service_tier.as_deref()),
             last_resort: None,
         }
     }
@@ -448,7 +454,7 @@ impl Trail {
             strategy: self.route.as_ref().map(|route| route.strategy),
             table_version: self.route.as_ref().and_then(|route| route.table_version),
             propensity: attempt.propensity,
-            service_tier: None,
+            service_tier: attempt.service_tier.as_deref(),
         }
     }
 }

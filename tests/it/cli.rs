@@ -450,3 +450,23 @@ fn assert_engine_speaks_for_itself(weir: &Installation) {
         .unwrap();
     assert_eq!(text(&csv.stdout), "1,\"x\"\n");
 }
+
+#[test]
+fn a_reader_that_has_seen_enough_ends_a_command_quietly() {
+    let weir = Installation::new("").unwrap();
+    let commands: [&[&str]; 6] = [
+        &["prices", "show", "gpt-4o"],
+        &["prices", "show", "gpt-4o", "--json"],
+        &["config", "example"],
+        &["config", "schema"],
+        &["completions", "bash"],
+        &["doctor"],
+    ];
+    for args in commands {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let output = weir.command(args).stdout(writer).output().unwrap();
+        assert_eq!(text(&output.stderr), "", "weir {args:?}");
+        assert!(output.status.success(), "weir {args:?}");
+    }
+}

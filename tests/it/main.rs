@@ -19,6 +19,7 @@ mod ingest;
 mod kafka_log;
 mod kill;
 mod labels;
+mod ledger;
 mod measured;
 mod prices;
 mod provider_keys;

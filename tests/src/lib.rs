@@ -2,4 +2,5 @@
 //! on demand.
 
 pub mod kafka;
+pub mod scripted;
 pub mod weir;

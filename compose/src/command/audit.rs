@@ -43,7 +43,7 @@ pub(crate) fn run(cli: &Cli, command: &AuditCommand) -> anyhow::Result<ExitCode>
         AuditCommand::Checkpoint => checkpoint(cli),
         AuditCommand::Key => {
             let key = SigningKey::load_or_create(&audit_dir(&cli.data_dir))?;
-            writeln!(std::io::stdout(), "{}", key.public())?;
+            writeln!(crate::output::stdout(), "{}", key.public())?;
             Ok(ExitCode::SUCCESS)
         }
         AuditCommand::CheckExport { file } => offline(cli, file.as_deref()),
@@ -131,7 +131,7 @@ fn prove(cli: &Cli, period: &Period, json: bool) -> anyhow::Result<ExitCode> {
     let report = runtime()?
         .block_on(verify(&store, period))
         .context("verify what is stored")?;
-    let mut out = std::io::stdout().lock();
+    let mut out = crate::output::stdout();
     if json {
         writeln!(out, "{}", serde_json::to_string(&report)?)?;
     } else {
@@ -207,7 +207,7 @@ fn checkpoint(cli: &Cli) -> anyhow::Result<ExitCode> {
 /// Checks an exported file without any store.
 fn offline(cli: &Cli, file: Option<&Path>) -> anyhow::Result<ExitCode> {
     let own = audit_dir(&cli.data_dir).join(EXPORT_FILE);
-    let mut out = std::io::stdout().lock();
+    let mut out = crate::output::stdout();
     for (signer, number, hash) in check_export(file.unwrap_or(&own))? {
         writeln!(
             out,

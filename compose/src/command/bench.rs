@@ -35,7 +35,7 @@ pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<ExitCode> {
         watch: args.pid.into_iter().collect(),
         ..BenchOptions::default()
     })?;
-    let mut out = std::io::stdout().lock();
+    let mut out = crate::output::stdout();
     if args.json {
         writeln!(out, "{}", serde_json::to_string(&report)?)?;
     } else {

@@ -11,7 +11,7 @@ use crate::config::{Config, Invalid};
 use crate::example::EXAMPLE;
 
 pub(crate) fn run(cli: &Cli, command: &ConfigCommand) -> anyhow::Result<ExitCode> {
-    let mut out = std::io::stdout();
+    let mut out = crate::output::stdout();
     match command {
         ConfigCommand::Check { json } => return check(cli, *json),
         ConfigCommand::Example => out.write_all(EXAMPLE.as_bytes())?,
@@ -28,7 +28,7 @@ fn check(cli: &Cli, json: bool) -> anyhow::Result<ExitCode> {
         Ok(loaded) => Ok(loaded.config),
         Err(error) => Err(error.downcast::<Invalid>()?),
     };
-    let mut out = std::io::stdout().lock();
+    let mut out = crate::output::stdout();
     match &checked {
         Ok(config) if !json => writeln!(
             out,

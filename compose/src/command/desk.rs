@@ -86,6 +86,6 @@ pub(crate) fn actor() -> String {
 }
 
 pub(crate) fn print(value: &Value) -> anyhow::Result<()> {
-    writeln!(std::io::stdout(), "{value}")?;
+    writeln!(crate::output::stdout(), "{value}")?;
     Ok(())
 }

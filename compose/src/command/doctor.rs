@@ -85,7 +85,7 @@ impl Check {
 
 pub(crate) fn run(cli: &Cli, json: bool) -> anyhow::Result<ExitCode> {
     let findings = runtime()?.block_on(examine(cli));
-    let mut out = io::stdout().lock();
+    let mut out = crate::output::stdout();
     if json {
         writeln!(out, "{}", serde_json::to_string_pretty(&findings)?)?;
     } else {

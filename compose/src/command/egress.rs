@@ -14,7 +14,7 @@ use crate::config::{Config, EventlogKind, StoreKind};
 
 pub(crate) fn run(cli: &Cli, json: bool) -> anyhow::Result<ExitCode> {
     let called = called(&configuration(cli)?.config)?;
-    let mut out = std::io::stdout().lock();
+    let mut out = crate::output::stdout();
     if json {
         writeln!(out, "{}", serde_json::to_string_pretty(&called)?)?;
         return Ok(ExitCode::SUCCESS);

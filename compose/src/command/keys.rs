@@ -66,7 +66,7 @@ fn show_new(key: &str, record: &KeyRecord, json: bool) -> anyhow::Result<()> {
         shown["key"] = Value::String(key.to_owned());
         return print(&shown);
     }
-    writeln!(std::io::stdout(), "{key}")?;
+    writeln!(crate::output::stdout(), "{key}")?;
     eprintln!(
         "key {} of team {}: keep it now, it is not shown again",
         record.id,
@@ -157,7 +157,7 @@ fn list(cli: &Cli, json: bool) -> anyhow::Result<()> {
         let shown = records.iter().map(|record| seen(record, &used));
         return print(&Value::Array(shown.collect()));
     }
-    let mut out = std::io::stdout();
+    let mut out = crate::output::stdout();
     let shown = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".into());
     writeln!(
         out,
@@ -280,6 +280,6 @@ fn revoke(cli: &Cli, id: &str, json: bool) -> anyhow::Result<()> {
     if json {
         return print(&json!({ "id": id, "revoked": true }));
     }
-    writeln!(std::io::stdout(), "revoked {id}")?;
+    writeln!(crate::output::stdout(), "revoked {id}")?;
     Ok(())
 }

@@ -28,7 +28,7 @@ pub(crate) fn run(args: &MockProviderArgs) -> anyhow::Result<ExitCode> {
     })
     .context("start the mock provider (--listen)")?;
     writeln!(
-        std::io::stdout(),
+        crate::output::stdout(),
         "{} answers at {} (dialects openai, openai-responses, anthropic) and {} (gemini)",
         mock.name(),
         mock.base_url(),

@@ -17,6 +17,7 @@ mod serve;
 mod sql;
 mod up;
 
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -49,7 +50,10 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::MockProvider(args) => mock_provider::run(args),
         Command::Bench(args) => bench::run(args),
         Command::Completions { shell } => {
-            clap_complete::generate(*shell, &mut Cli::command(), "weir", &mut std::io::stdout());
+            // Into memory first: the generator takes a failed write for a bug.
+            let mut script = Vec::new();
+            clap_complete::generate(*shell, &mut Cli::command(), "weir", &mut script);
+            crate::output::stdout().write_all(&script)?;
             Ok(ExitCode::SUCCESS)
         }
     }

@@ -70,9 +70,9 @@ fn show(cli: &Cli, args: &ShowPriceArgs) -> anyhow::Result<ExitCode> {
     let call = Call {
         at,
         input_tokens: args.input_tokens,
-        service_tier: &args.service_tier,
+        service_tier: &args.tier,
     };
-    let mut out = std::io::stdout();
+    let mut out = crate::output::stdout();
     if args.json {
         let shown: Vec<Value> = found
             .iter()

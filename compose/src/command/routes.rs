@@ -65,7 +65,7 @@ fn decide(cli: &Cli, command: Command) -> anyhow::Result<()> {
     let version = in_force.map_or(0, |table| table.version);
     let mode = mode_in_words(tables.keeper().mode());
     writeln!(
-        std::io::stdout(),
+        crate::output::stdout(),
         "routing table {version} is in force: {mode}"
     )?;
     Ok(())
@@ -126,7 +126,7 @@ fn dry_run(cli: &Cli, json: bool) -> anyhow::Result<()> {
         .block_on(measure(&store, now_us, window, &versions))
         .context("measure the last minutes")?;
     let next = tables.keeper().dry_run(&measured, tables.policy(), now_us);
-    let mut out = std::io::stdout().lock();
+    let mut out = crate::output::stdout();
     if json {
         writeln!(out, "{}", serde_json::to_string(&next)?)?;
         return Ok(());

@@ -33,7 +33,12 @@ pub(crate) fn run<A: SetRule>(cli: &Cli, command: &RuleCommand<A>) -> anyhow::Re
             if *json {
                 print(&record.public())?;
             } else {
-                writeln!(std::io::stdout(), "{done}d {} {}", A::KIND, record.id())?;
+                writeln!(
+                    crate::output::stdout(),
+                    "{done}d {} {}",
+                    A::KIND,
+                    record.id()
+                )?;
             }
         }
         RuleCommand::List { json } => list(cli, A::KIND, *json)?,
@@ -51,7 +56,7 @@ fn list(cli: &Cli, kind: Kind, json: bool) -> anyhow::Result<()> {
     if json {
         return print(&Value::Array(shown));
     }
-    let mut out = std::io::stdout();
+    let mut out = crate::output::stdout();
     for record in &shown {
         writeln!(out, "{}", in_words(record))?;
     }
@@ -81,7 +86,7 @@ fn delete(cli: &Cli, kind: Kind, id: &str, json: bool) -> anyhow::Result<()> {
     if json {
         return print(&json!({ "id": id, "deleted": true }));
     }
-    writeln!(std::io::stdout(), "deleted {kind} {id}")?;
+    writeln!(crate::output::stdout(), "deleted {kind} {id}")?;
     Ok(())
 }
 
@@ -120,7 +125,7 @@ fn create_token(cli: &Cli, args: &TokenArgs) -> anyhow::Result<()> {
         shown["token"] = Value::String(token);
         return print(&shown);
     }
-    writeln!(std::io::stdout(), "{token}")?;
+    writeln!(crate::output::stdout(), "{token}")?;
     eprintln!("token {}: keep it now, it is not shown again", args.id);
     Ok(())
 }
@@ -217,7 +222,7 @@ fn shown(desk: &Desk, action: &str, change: &Change) -> Value {
 }
 
 fn show_plan(desk: &Desk, plan: &[(&'static str, Change)], yes: bool) -> anyhow::Result<()> {
-    let mut out = std::io::stdout();
+    let mut out = crate::output::stdout();
     for (action, change) in plan {
         let before = desk.snapshot.record(change.kind, &change.id);
         let words = |record: &Record| in_words(&record.public());

@@ -13,7 +13,7 @@ pub(crate) fn gateway(cli: &Cli) -> anyhow::Result<ExitCode> {
     let signals = Signals::listen()?;
     let gateway = Gateway::start(configuration(cli)?, &cli.data_dir, config_path(cli))?;
     writeln!(
-        std::io::stdout(),
+        crate::output::stdout(),
         "gateway    http://{}/v1",
         gateway.handle.addr()
     )?;
@@ -28,7 +28,11 @@ pub(crate) fn ingestor(cli: &Cli) -> anyhow::Result<ExitCode> {
     let config = settings(cli)?;
     let store = EmbeddedStore::start(&config, cli)?;
     let ingestor = start_ingestor(&config, &cli.data_dir, store.as_ref())?;
-    writeln!(std::io::stdout(), "ingestor   into {}", config.store.url())?;
+    writeln!(
+        crate::output::stdout(),
+        "ingestor   into {}",
+        config.store.url()
+    )?;
     signals.wait(|| tracing::warn!("SIGHUP: an ingestor reads its configuration at its start"));
     ingestor.stop();
     if let Some(store) = store {

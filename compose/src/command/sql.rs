@@ -25,10 +25,6 @@ pub(crate) fn print(config: &Config, statement: &str, format: &str) -> anyhow::R
     let store = config.store.connect()?;
     match runtime()?.block_on(relay(&store, statement, format)) {
         Ok(()) => Ok(ExitCode::SUCCESS),
-        Err(Ended::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
-            // The reader has seen enough, as `head` does.
-            Ok(ExitCode::SUCCESS)
-        }
         Err(Ended::Output(error)) => Err(error).context("write the result"),
         Err(Ended::Store(error)) => Err(explain(&error, config)),
     }
@@ -66,7 +62,7 @@ enum Ended {
 
 async fn relay(store: &Store, statement: &str, format: &str) -> Result<(), Ended> {
     let mut answer = store.raw_query(statement, format).map_err(Ended::Store)?;
-    let mut out = io::stdout().lock();
+    let mut out = crate::output::stdout();
     while let Some(piece) = answer.next().await.map_err(Ended::Store)? {
         out.write_all(&piece).map_err(Ended::Output)?;
     }

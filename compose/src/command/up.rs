@@ -80,7 +80,7 @@ fn first_key(cli: &Cli, config: &Config) -> anyhow::Result<Option<String>> {
 
 /// Says what runs where, with lines that work as they are pasted.
 fn welcome(cli: &Cli, config: &Config, addr: SocketAddr, key: Option<&str>) -> anyhow::Result<()> {
-    let mut out = std::io::stdout().lock();
+    let mut out = crate::output::stdout();
     let log = match config.eventlog.kind {
         EventlogKind::Local => "journal".to_owned(),
         EventlogKind::Kafka => format!("journal, then Kafka topic {}", config.eventlog.topic),

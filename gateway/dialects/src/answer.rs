@@ -136,7 +136,7 @@ impl Answer {
                 self.finish = Some(*reason);
                 self.stop_sequence = stop_sequence.clone().map(Text::into_owned);
             }
-            Event::Failed(_) | Event::Alive | Event::End => {}
+            Event::ServiceTier(_) | Event::Failed(_) | Event::Alive | Event::End => {}
         }
     }
 

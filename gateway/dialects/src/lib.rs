@@ -41,6 +41,7 @@ pub mod caps;
 mod json;
 mod splice;
 mod sse;
+mod tier;
 mod usage;
 
 pub use api::{ClientApi, Family, ProviderDialect, UpstreamApi};

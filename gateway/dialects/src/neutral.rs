@@ -488,6 +488,8 @@ pub(crate) enum Event<'a> {
         input: Text<'a>,
     },
     Usage(Usage),
+    /// Service tier that the answer was served in.
+    ServiceTier(Text<'a>),
     Finish {
         reason: FinishReason,
         stop_sequence: Option<Text<'a>>,

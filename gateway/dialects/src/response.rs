@@ -75,6 +75,8 @@ pub struct ResponseFacts {
     /// Id that the provider gave the answer.
     pub upstream_id: Option<String>,
     pub finish_reason: Option<FinishReason>,
+    /// Service tier that the provider says it served the answer in.
+    pub service_tier: Option<String>,
     /// Whether a piece of the answer itself was there: text, reasoning, a tool call. The chunk that
     /// only announces the role does not count.
     pub first_token_seen: bool,
@@ -321,6 +323,7 @@ mod tests {
             upstream_model: Some("gpt-4o-2024".to_owned()),
             upstream_id: Some("c1".to_owned()),
             finish_reason: Some(FinishReason::Stop),
+            service_tier: None,
             first_token_seen: true,
             terminal_seen: true,
             provider_error: None,
@@ -445,6 +448,7 @@ mod tests {
             assert_eq!(finished, Ok(()));
             let expect = ResponseFacts {
                 text_chunks: 0,
+                service_tier: Some("default".to_owned()),
                 ..expected_facts(PLAIN.len())
             };
             assert_eq!(facts, expect, "split at {split}");

@@ -15,7 +15,7 @@ use crate::json::{Invalid, Object, Path, Text, Writer};
 use crate::neutral::Event;
 use crate::response::{Exchange, FinishReason, ResponseFacts, StreamError};
 use crate::sse::{Found, SseReader, Verdict};
-use crate::{caps, chat, gemini, messages, responses};
+use crate::{caps, chat, gemini, messages, responses, tier};
 
 #[derive(Debug)]
 pub(crate) struct Translator {
@@ -500,7 +500,7 @@ impl Filter {
     fn start(&mut self, event: &Event<'_>, facts: &mut ResponseFacts, emit: &mut Emit<'_>) -> bool {
         match event {
             Event::Start { .. } => !std::mem::replace(&mut self.started, true),
-            Event::Usage(_) | Event::Alive | Event::Failed(_) => true,
+            Event::Usage(_) | Event::ServiceTier(_) | Event::Alive | Event::Failed(_) => true,
             _ => {
                 if !std::mem::replace(&mut self.started, true) {
                     emit(
@@ -523,7 +523,7 @@ impl Filter {
                 pending.arguments.push(part);
                 return true;
             }
-            (Event::Usage(_) | Event::Alive, _) => return false,
+            (Event::Usage(_) | Event::ServiceTier(_) | Event::Alive, _) => return false,
             _ => self.release(facts, emit),
         }
         let Event::ToolCall {
@@ -598,6 +598,7 @@ fn note(event: &Event<'_>, facts: &mut ResponseFacts) {
         | Event::Arguments { .. }
         | Event::FreeTextCall { .. } => facts.first_token_seen = true,
         Event::Usage(usage) => facts.usage = Some(*usage),
+        Event::ServiceTier(word) => tier::note(word.as_escaped().as_bytes(), facts),
         Event::Failed(error) => facts.provider_error = Some(error.clone()),
         Event::End => facts.terminal_seen = true,
         Event::Finish { .. } | Event::Alive => {}

@@ -368,6 +368,9 @@ fn describe_outcome(client: &Client, outcome: &Outcome) -> String {
         facts.text_chunks,
     )
     .unwrap();
+    if let Some(tier) = &facts.service_tier {
+        writeln!(out, "service tier: {tier}").unwrap();
+    }
     if let Some(error) = &facts.provider_error {
         writeln!(
             out,

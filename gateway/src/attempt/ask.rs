@@ -29,6 +29,9 @@ const UPSTREAM_REQUEST_ID: [&str; 4] = [
     "apim-request-id",
     "x-goog-request-id",
 ];
+/// Where the Gemini API names the service tier of an answer, whose body is silent about it
+/// (ai.google.dev/gemini-api/docs/priority-inference).
+const GEMINI_SERVICE_TIER: &str = "x-gemini-service-tier";
 const OUR_USER_AGENT: &str = concat!("weir/", env!("CARGO_PKG_VERSION"));
 /// Lists the fields of the request that were not passed on.
 pub(crate) const DROPPED: HeaderName = HeaderName::from_static("x-weir-dropped");
@@ -356,4 +359,8 @@ fn note_head(noted: &mut AttemptTrail, answer: &Answer) {
         .iter()
         .find_map(|name| answer.head.headers.get(*name)?.to_str().ok())
         .map(str::to_owned);
+    let tier = answer.head.headers.get(GEMINI_SERVICE_TIER);
+    noted.service_tier = tier
+        .and_then(|tier| tier.to_str().ok())
+        .map(|tier| tier.to_ascii_lowercase());
 }

@@ -67,12 +67,17 @@ pub struct Prices {
     rates: Arc<Vec<ExchangeRate>>,
 }
 
+/// What providers call the standard service tier in their answers: `default` OpenAI, `standard`
+/// Anthropic and Google, `on_demand` Groq, and `auto` where a server repeats what was asked.
+const STANDARD_TIERS: [&str; 4] = ["default", "standard", "on_demand", "auto"];
+
 /// What is asked about a call to choose its row.
 #[derive(Clone, Copy, Debug)]
 pub struct Call<'a> {
     pub at: Timestamp,
     pub input_tokens: u64,
-    /// As the provider reported it; empty = standard.
+    /// As the provider reported it. Empty is the standard one, as are the words that providers have for it; one that
+    /// no row is for has no price.
     pub service_tier: &'a str,
 }
 
@@ -171,7 +176,7 @@ impl Prices {
         let now = call.at.to_zoned(TimeZone::UTC);
         let (day, time) = (now.date(), now.time());
         let tier = match call.service_tier {
-            "standard" | "default" | "auto" => "",
+            tier if STANDARD_TIERS.contains(&tier) => "",
             tier => tier,
         };
         let applies = |row: &Row| {

@@ -34,6 +34,7 @@ struct Try {
     delivered: bool,
     provider: String,
     model: String,
+    service_tier: String,
     #[serde(flatten)]
     usage: Usage,
     cost_pico_usd: Option<i64>,
@@ -105,7 +106,7 @@ fn question(args: &RerateArgs) -> anyhow::Result<String> {
     }
     Ok(format!(
         "SELECT toString(a.request_id) AS request_id, a.attempt AS attempt, toUnixTimestamp64Micro(a.ts) AS ts_us, \
-         a.delivered AS delivered, a.provider AS provider, a.model AS model, \
+         a.delivered AS delivered, a.provider AS provider, a.model AS model, a.service_tier AS service_tier, \
          a.input_tokens AS input_tokens, a.cached_input_tokens AS cached_input_tokens, \
          a.cache_write_5m_tokens AS cache_write_5m_tokens, a.cache_write_1h_tokens AS cache_write_1h_tokens, \
          a.audio_input_tokens AS audio_input_tokens, a.output_tokens AS output_tokens, \
@@ -142,7 +143,7 @@ impl Rater<'_> {
         let call = Call {
             at: Timestamp::from_microsecond(i64::try_from(stored.ts_us).ok()?).ok()?,
             input_tokens: stored.usage.input_tokens.unwrap_or(0),
-            service_tier: "",
+            service_tier: &stored.service_tier,
         };
         prices.as_ref()?.charge(call, &stored.usage).ok()
     }
@@ -174,7 +175,7 @@ impl Sums {
     fn show(&self, args: &RerateArgs) -> anyhow::Result<ExitCode> {
         let usd = |pico: i128| PicoUsd(i64::try_from(pico).unwrap_or(i64::MAX)).to_string();
         let (before, after) = (usd(self.before), usd(self.after));
-        let mut out = std::io::stdout();
+        let mut out = crate::output::stdout();
         if args.json {
             let shown = json!({
                 "tries": self.tries, "corrected": self.changed, "unpriced": self.unpriced,

@@ -23,7 +23,7 @@ pub(super) fn run(cli: &Cli, request_id: &str, json: bool) -> anyhow::Result<()>
         ejected,
         table,
     } = runtime()?.block_on(ask(&store, &id.to_string()))?;
-    let mut out = std::io::stdout().lock();
+    let mut out = crate::output::stdout();
     if json {
         let shown = json!({
             "request": request, "attempts": attempts, "ejected": ejected, "table": table,

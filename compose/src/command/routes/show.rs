@@ -25,7 +25,7 @@ pub(super) fn run(cli: &Cli, json: bool) -> anyhow::Result<()> {
     let states = page.as_deref().map(read_states);
     let refused = page.as_deref().map(metrics::refused_keys);
     let refused = refused.unwrap_or_default();
-    let mut out = std::io::stdout().lock();
+    let mut out = crate::output::stdout();
     if json {
         let states: Vec<_> = states.unwrap_or_default();
         let shown = json!({

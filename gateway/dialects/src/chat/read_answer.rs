@@ -78,6 +78,9 @@ impl StreamReader {
         if let Some(raw) = chunk.take("usage") {
             usage_event(raw, sink);
         }
+        if let Some(tier) = lenient_text(&mut chunk, "service_tier") {
+            sink(Event::ServiceTier(tier));
+        }
         chunk
             .object("x_groq", |mut groq| {
                 if let Some(raw) = groq.take("usage") {

@@ -93,7 +93,7 @@ impl StreamWriter {
             }
             Event::Alive => w.verbatim(": keep-alive\n\n"),
             Event::End => self.end(w),
-            Event::Failed(_) => {}
+            Event::ServiceTier(_) | Event::Failed(_) => {}
         }
     }
 

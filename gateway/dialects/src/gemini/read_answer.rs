@@ -8,7 +8,7 @@ use crate::json::{Invalid, Object, Path, Text};
 use crate::neutral::{Event, Origin, Proof};
 use crate::response::FinishReason;
 use crate::upstream_error::{UpstreamErrorFacts, UpstreamErrorKind};
-use crate::usage;
+use crate::{tier, usage};
 
 /// Reads a complete body.
 pub(crate) fn read_plain(body: &str, sink: &mut dyn FnMut(Event<'_>)) -> Result<(), Invalid> {
@@ -39,11 +39,8 @@ impl StreamReader {
             return Ok(());
         }
         // The counts come first, so that they are there where an answer starts with them.
-        if let Some(usage) = answer
-            .take("usageMetadata")
-            .and_then(|raw| usage::gemini(raw.as_bytes()))
-        {
-            sink(Event::Usage(usage));
+        if let Some(raw) = answer.take("usageMetadata") {
+            read_usage(raw, sink);
         }
         answer.object("promptFeedback", |mut feedback| {
             if let Some(reason) = lenient_text(&mut feedback, "blockReason") {
@@ -130,6 +127,15 @@ impl StreamReader {
             });
         }
         Ok(())
+    }
+}
+
+fn read_usage(raw: &str, sink: &mut dyn FnMut(Event<'_>)) {
+    if let Some(usage) = usage::gemini(raw.as_bytes()) {
+        sink(Event::Usage(usage));
+    }
+    if let Some(word) = tier::gemini(raw.as_bytes()).and_then(|word| str::from_utf8(word).ok()) {
+        sink(Event::ServiceTier(Text::escaped(word)));
     }
 }
 

@@ -5,7 +5,7 @@ use crate::json::{Invalid, Object, Path, Text};
 use crate::neutral::{Event, Origin, Proof};
 use crate::response::FinishReason;
 use crate::upstream_error::UpstreamErrorFacts;
-use crate::usage;
+use crate::{tier, usage};
 
 /// Reads a complete body.
 pub(crate) fn read_plain(body: &str, sink: &mut dyn FnMut(Event<'_>)) -> Result<(), Invalid> {
@@ -110,6 +110,9 @@ fn read_usage(raw: &str, counts: &mut usage::AnthropicCounts, sink: &mut dyn FnM
     counts.read(raw.as_bytes());
     if let Some(usage) = counts.usage() {
         sink(Event::Usage(usage));
+    }
+    if let Some(word) = tier::anthropic(raw.as_bytes()).and_then(|word| str::from_utf8(word).ok()) {
+        sink(Event::ServiceTier(Text::escaped(word)));
     }
 }
 

@@ -75,7 +75,7 @@ impl StreamWriter {
             }
             Event::Alive => w.verbatim("event: ping\ndata: {\"type\": \"ping\"}\n\n"),
             Event::End => self.end(w),
-            Event::Failed(_) => {}
+            Event::ServiceTier(_) | Event::Failed(_) => {}
         }
     }
 

@@ -3,7 +3,7 @@
 use super::{name, read_error};
 use crate::json::{Cursor, Pattern, Step, Want};
 use crate::response::{FinishReason, ResponseFacts};
-use crate::usage;
+use crate::{tier, usage};
 
 /// Longest beginning of a chunk that is remembered.
 const HEAD_BYTES_MAX: usize = 1024;
@@ -79,6 +79,7 @@ impl Chunk {
             b"error" => read_error(cursor, facts)?,
             b"model" if facts.upstream_model.is_none() => facts.upstream_model = name(cursor)?,
             b"id" if facts.upstream_id.is_none() => facts.upstream_id = name(cursor)?,
+            b"service_tier" => return tier::read(cursor, facts),
             _ => return cursor.skip(),
         }
         self.head_matters |= self.choices_at.is_none() && !matches!(key, b"model" | b"id");
@@ -191,6 +192,10 @@ pub(super) const PATTERNS: &[Pattern] = &[
     },
     Pattern {
         path: &[Step::Key("error")],
+        want: Want::Capture,
+    },
+    Pattern {
+        path: &[Step::Key("service_tier")],
         want: Want::Capture,
     },
     Pattern {

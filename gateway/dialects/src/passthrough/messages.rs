@@ -4,6 +4,7 @@ use super::{name, read_error};
 use crate::json::{Cursor, Pattern, Step, Want};
 use crate::messages::stop_reason;
 use crate::response::ResponseFacts;
+use crate::tier;
 use crate::usage::AnthropicCounts;
 
 /// Reads the events of one stream.
@@ -79,8 +80,12 @@ fn read_usage(
     counts: &mut AnthropicCounts,
     facts: &mut ResponseFacts,
 ) -> Option<()> {
-    counts.read(cursor.value()?);
+    let raw = cursor.value()?;
+    counts.read(raw);
     facts.usage = counts.usage();
+    if let Some(word) = tier::anthropic(raw) {
+        tier::note(word, facts);
+    }
     Some(())
 }
 
@@ -104,6 +109,10 @@ pub(super) const PATTERNS: &[Pattern] = &[
     },
     Pattern {
         path: &[Step::Key("error")],
+        want: Want::Capture,
+    },
+    Pattern {
+        path: &[Step::Key("service_tier")],
         want: Want::Capture,
     },
     Pattern {

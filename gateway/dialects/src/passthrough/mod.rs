@@ -15,7 +15,7 @@ use crate::response::{Exchange, FinishReason, ResponseFacts, StreamError};
 use crate::sse::{Found, SseEvent, SseReader, Verdict};
 use crate::upstream_error::UpstreamErrorFacts;
 use crate::usage::AnthropicCounts;
-use crate::{caps, usage};
+use crate::{caps, tier, usage};
 
 pub(crate) use chat::finish_reason;
 
@@ -161,15 +161,17 @@ enum Wanted {
     Id,
     FinishReason,
     Error,
+    ServiceTier,
 }
 
 impl Wanted {
-    const ALL: [Self; 5] = [
+    const ALL: [Self; 6] = [
         Self::Usage,
         Self::Model,
         Self::Id,
         Self::FinishReason,
         Self::Error,
+        Self::ServiceTier,
     ];
 }
 
@@ -224,6 +226,9 @@ fn note(wanted: Wanted, shape: Shape, value: &[u8], facts: &mut ResponseFacts) {
                 Shape::Messages => {
                     let mut counts = AnthropicCounts::default();
                     counts.read(value);
+                    if let Some(word) = tier::anthropic(value) {
+                        tier::note(word, facts);
+                    }
                     counts.usage()
                 }
             };
@@ -237,6 +242,9 @@ fn note(wanted: Wanted, shape: Shape, value: &[u8], facts: &mut ResponseFacts) {
         }
         Wanted::Error => {
             let _ = read_error(&mut cursor, facts);
+        }
+        Wanted::ServiceTier => {
+            let _ = tier::read(&mut cursor, facts);
         }
     }
 }

@@ -3,7 +3,7 @@
 use super::{name, read_error};
 use crate::json::{Cursor, Pattern, Step, Want};
 use crate::response::{FinishReason, ResponseFacts};
-use crate::usage;
+use crate::{tier, usage};
 
 /// Reads the data of one event.
 pub(super) fn read_event(data: &[u8], facts: &mut ResponseFacts) {
@@ -57,6 +57,7 @@ fn read_response(cursor: &mut Cursor<'_>, facts: &mut ResponseFacts) -> Option<(
                 facts.usage = found.or(facts.usage);
             }
             b"error" => read_error(cursor, facts)?,
+            b"service_tier" => tier::read(cursor, facts)?,
             _ => cursor.skip()?,
         }
         Some(())
@@ -93,6 +94,10 @@ pub(super) const PATTERNS: &[Pattern] = &[
     },
     Pattern {
         path: &[Step::Key("error")],
+        want: Want::Capture,
+    },
+    Pattern {
+        path: &[Step::Key("service_tier")],
         want: Want::Capture,
     },
     Pattern {

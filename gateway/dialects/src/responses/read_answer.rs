@@ -28,6 +28,10 @@ fn start(response: &mut Object<'_, '_>, sink: &mut dyn FnMut(Event<'_>)) {
         lenient_text(response, "model"),
     );
     sink(Event::Start { id, model });
+    // A stream that is cut has said it here.
+    if let Some(tier) = lenient_text(response, "service_tier") {
+        sink(Event::ServiceTier(tier));
+    }
 }
 
 /// What the finished response says of itself.
@@ -43,6 +47,9 @@ fn finish(response: &mut Object<'_, '_>, sink: &mut dyn FnMut(Event<'_>)) {
         .and_then(|raw| usage::openai(raw.as_bytes()))
     {
         sink(Event::Usage(usage));
+    }
+    if let Some(tier) = lenient_text(response, "service_tier") {
+        sink(Event::ServiceTier(tier));
     }
     let why = response
         .object("incomplete_details", |mut details| {

@@ -1,0 +1,105 @@
+//! Service tiers: what an answer says it was served as, in each provider's own place and words.
+//!
+//! The word is kept as the provider says it. Only where its word is another one than that of its
+//! price list, it becomes the price list's: Vertex AI's `ON_DEMAND_FLEX` is sold as `flex`.
+
+use crate::json::{Cursor, unescape};
+use crate::response::ResponseFacts;
+
+/// Longest name of a tier that is taken over, in bytes.
+const NAME_BYTES_MAX: usize = 64;
+
+/// Reads a `service_tier`. What is no text says nothing.
+pub(crate) fn read(cursor: &mut Cursor<'_>, facts: &mut ResponseFacts) -> Option<()> {
+    if let Some(word) = cursor.string_or_skip()? {
+        note(word, facts);
+    }
+    Some(())
+}
+
+/// Takes over a tier's name, still escaped. A later one counts: a stream may begin with the tier
+/// that was asked for.
+pub(crate) fn note(word: &[u8], facts: &mut ResponseFacts) {
+    let known = facts.service_tier.as_deref().unwrap_or_default();
+    if !word.is_empty() && known.as_bytes() != word {
+        facts.service_tier = unescape(word, NAME_BYTES_MAX).or_else(|| facts.service_tier.take());
+    }
+}
+
+/// What Anthropic's `usage` says. Fast mode is a speed there and not a tier, but it has prices of
+/// its own.
+pub(crate) fn anthropic(usage: &[u8]) -> Option<&[u8]> {
+    let (mut tier, mut speed) = (None, None);
+    Cursor::new(usage).object(|key, cursor| {
+        match key {
+            b"service_tier" => tier = cursor.string_or_skip()?,
+            b"speed" => speed = cursor.string_or_skip()?,
+            _ => cursor.skip()?,
+        }
+        Some(())
+    })?;
+    speed.filter(|speed| *speed == b"fast").or(tier)
+}
+
+/// What Gemini's `usageMetadata` says: `trafficType` at Vertex AI. Google's other API names its tier
+/// in a header.
+pub(crate) fn gemini(usage: &[u8]) -> Option<&[u8]> {
+    let (mut tier, mut traffic) = (None, None);
+    Cursor::new(usage).object(|key, cursor| {
+        match key {
+            b"serviceTier" => tier = cursor.string_or_skip()?,
+            b"trafficType" => traffic = cursor.string_or_skip()?,
+            _ => cursor.skip()?,
+        }
+        Some(())
+    })?;
+    tier.or_else(|| sold_as(traffic?).map(str::as_bytes))
+}
+
+fn sold_as(traffic: &[u8]) -> Option<&'static str> {
+    match traffic {
+        b"ON_DEMAND" => Some("standard"),
+        b"ON_DEMAND_FLEX" => Some("flex"),
+        b"ON_DEMAND_PRIORITY" => Some("priority"),
+        b"PROVISIONED_THROUGHPUT" => Some("provisioned_throughput"),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_provider_says_it_in_its_own_place() {
+        let said = |tier: Option<&[u8]>| tier.map(|tier| String::from_utf8(tier.to_vec()).unwrap());
+        let fast = br#"{"input_tokens":1,"service_tier":"standard","speed":"fast"}"#;
+        assert_eq!(said(anthropic(fast)).as_deref(), Some("fast"));
+        let slow = br#"{"service_tier":"batch","speed":"standard"}"#;
+        assert_eq!(said(anthropic(slow)).as_deref(), Some("batch"));
+        assert_eq!(said(anthropic(br#"{"service_tier":null}"#)), None);
+        let flex = br#"{"promptTokenCount":1,"trafficType":"ON_DEMAND_FLEX"}"#;
+        assert_eq!(said(gemini(flex)).as_deref(), Some("flex"));
+        assert_eq!(
+            said(gemini(br#"{"trafficType":"TRAFFIC_TYPE_UNSPECIFIED"}"#)),
+            None
+        );
+        assert_eq!(said(gemini(b"{}")), None);
+    }
+
+    #[test]
+    fn the_last_word_counts_and_nonsense_does_not() {
+        let mut facts = ResponseFacts::default();
+        let mut said = |raw: &[u8]| {
+            read(&mut Cursor::new(raw), &mut facts);
+            facts.service_tier.clone()
+        };
+        assert_eq!(said(b"null"), None);
+        assert_eq!(said(br#""auto""#).as_deref(), Some("auto"));
+        assert_eq!(said(br#""flex""#).as_deref(), Some("flex"));
+        assert_eq!(said(b"7").as_deref(), Some("flex"));
+        assert_eq!(said(br#""""#).as_deref(), Some("flex"));
+        let long = format!("\"{}\"", "x".repeat(65));
+        assert_eq!(said(long.as_bytes()).as_deref(), Some("flex"));
+    }
+}

@@ -1,0 +1,481 @@
+//! What each answer cost, from the provider's bytes to SQL: every kind of token, every tier, every
+//! try, against sums that the test works out itself, to the picodollar.
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use serde_json::Value;
+use weir_tests::scripted::{Script, ScriptedProvider};
+use weir_tests::weir::{Installation, Process};
+
+/// Prices in millionths of a dollar per million tokens, which is picodollars per token: primes, so
+/// that no two mistakes make a right sum.
+const INPUT: i64 = 3_000_017;
+const CACHED: i64 = 300_007;
+const WRITE_5M: i64 = 3_750_013;
+const WRITE_1H: i64 = 6_000_011;
+const AUDIO_IN: i64 = 40_000_003;
+const OUTPUT: i64 = 15_000_017;
+const REASONING: i64 = 12_000_017;
+const AUDIO_OUT: i64 = 80_000_023;
+/// Flex costs half, priority double; there is no other tier.
+const FLEX: i64 = 1;
+const STANDARD: i64 = 2;
+const PRIORITY: i64 = 4;
+
+/// A call, its provider's answer, and what SQL must say of it.
+struct Case {
+    model: &'static str,
+    dialect: &'static str,
+    path: &'static str,
+    streamed: bool,
+    script: Script,
+    /// Picodollars by the prices above; `None` if it must be unpriced.
+    cost: Option<i64>,
+    tier: &'static str,
+    source: &'static str,
+}
+
+/// Tokens of each kind, the parts not counted in the wholes.
+#[derive(Default)]
+struct Oracle {
+    input: i64,
+    cached: i64,
+    write_5m: i64,
+    write_1h: i64,
+    audio_in: i64,
+    output: i64,
+    reasoning: i64,
+    audio_out: i64,
+}
+
+impl Oracle {
+    fn cost(&self, tier: i64) -> i64 {
+        let at_standard = self.input * INPUT
+            + self.cached * CACHED
+            + self.write_5m * WRITE_5M
+            + self.write_1h * WRITE_1H
+            + self.audio_in * AUDIO_IN
+            + self.output * OUTPUT
+            + self.reasoning * REASONING
+            + self.audio_out * AUDIO_OUT;
+        let (cost, rest) = (at_standard * tier / STANDARD, at_standard * tier % STANDARD);
+        // Half a picodollar goes to the even side.
+        cost + rest * (cost % 2)
+    }
+}
+
+const CHAT: &str = "/v1/chat/completions";
+const CHUNK: &str =
+    r#"{"id":"c","model":"m","choices":[{"index":0,"delta":{"content":"a weir"}}]}"#;
+const STOP: &str =
+    r#"{"id":"c","model":"m","choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}"#;
+const DONE: &str = "[DONE]";
+const CHAT_USAGE: &str = r#""usage":{"prompt_tokens":1000,"completion_tokens":200,"total_tokens":1200,"prompt_tokens_details":{"cached_tokens":300,"audio_tokens":50},"completion_tokens_details":{"reasoning_tokens":80,"audio_tokens":20}}"#;
+const CHAT_TOKENS: Oracle = Oracle {
+    input: 650,
+    cached: 300,
+    audio_in: 50,
+    output: 100,
+    reasoning: 80,
+    audio_out: 20,
+    write_5m: 0,
+    write_1h: 0,
+};
+
+fn chat_body(tier: &str) -> String {
+    format!(
+        r#"{{"id":"c","model":"m","choices":[{{"index":0,"message":{{"role":"assistant","content":"a weir"}},"finish_reason":"stop"}}],{CHAT_USAGE},"service_tier":{tier}}}"#
+    )
+}
+
+fn cases() -> Vec<Case> {
+    let usage_chunk = |tier: &str| {
+        format!(r#"{{"id":"c","model":"m","service_tier":{tier},"choices":[],{CHAT_USAGE}}}"#)
+    };
+    let chat = |model, script, cost, tier| Case {
+        model,
+        dialect: "openai",
+        path: CHAT,
+        streamed: false,
+        script,
+        cost,
+        tier,
+        source: "reported",
+    };
+    let of_tier = |tier| Some(CHAT_TOKENS.cost(tier));
+    let flex = usage_chunk("\"flex\"");
+    let counts = Oracle {
+        input: 100,
+        cached: 400,
+        write_5m: 200,
+        write_1h: 30,
+        output: 55,
+        reasoning: 70,
+        ..Oracle::default()
+    };
+    let claude_usage = |speed: &str| {
+        format!(
+            r#""usage":{{"input_tokens":100,"cache_read_input_tokens":400,"cache_creation_input_tokens":230,"cache_creation":{{"ephemeral_5m_input_tokens":200,"ephemeral_1h_input_tokens":30}},"output_tokens":125,"output_tokens_details":{{"thinking_tokens":70}},"service_tier":"standard"{speed},"server_tool_use":{{"web_search_requests":2}}}}"#
+        )
+    };
+    let claude = |speed: &str| {
+        let usage = claude_usage(speed);
+        format!(
+            r#"{{"id":"msg_1","type":"message","role":"assistant","model":"m","content":[{{"type":"text","text":"a weir"}}],"stop_reason":"end_turn","stop_sequence":null,{usage}}}"#
+        )
+    };
+    let claude_start = r#"{"type":"message_start","message":{"id":"msg_1","type":"message","role":"assistant","model":"m","content":[],"stop_reason":null,"stop_sequence":null,"usage":{"input_tokens":100,"cache_read_input_tokens":400,"cache_creation_input_tokens":230,"cache_creation":{"ephemeral_5m_input_tokens":200,"ephemeral_1h_input_tokens":30},"output_tokens":1,"service_tier":"standard"}}}"#;
+    let claude_end = r#"{"type":"message_delta","delta":{"stop_reason":"end_turn","stop_sequence":null},"usage":{"output_tokens":125,"output_tokens_details":{"thinking_tokens":70}}}"#;
+    let messages = |model, streamed, script, cost, tier| Case {
+        model,
+        dialect: "anthropic",
+        path: "/v1/messages",
+        streamed,
+        script,
+        cost,
+        tier,
+        source: "reported",
+    };
+    let response = |tier: &str, status: &str, usage: &str| {
+        format!(
+            r#"{{"id":"resp_1","object":"response","status":"{status}","model":"m","service_tier":"{tier}","output":[{{"type":"message","id":"msg_1","role":"assistant","status":"completed","content":[{{"type":"output_text","text":"a weir","annotations":[]}}]}}],"usage":{usage}}}"#
+        )
+    };
+    let response_usage = r#"{"input_tokens":500,"input_tokens_details":{"cached_tokens":200},"output_tokens":90,"output_tokens_details":{"reasoning_tokens":64},"total_tokens":590}"#;
+    let response_cost = Oracle {
+        input: 300,
+        cached: 200,
+        output: 26,
+        reasoning: 64,
+        ..Oracle::default()
+    };
+    let gemini_body = |traffic: &str| {
+        format!(
+            r#"{{"candidates":[{{"content":{{"parts":[{{"text":"a weir"}}],"role":"model"}},"finishReason":"STOP","index":0}}],"usageMetadata":{{"promptTokenCount":120,"cachedContentTokenCount":40,"candidatesTokenCount":20,"thoughtsTokenCount":300,"toolUsePromptTokenCount":15,"totalTokenCount":455,"promptTokensDetails":[{{"modality":"TEXT","tokenCount":110}},{{"modality":"AUDIO","tokenCount":10}}]{traffic}}},"modelVersion":"m","responseId":"r"}}"#
+        )
+    };
+    let gemini_tokens = Oracle {
+        input: 85,
+        cached: 40,
+        audio_in: 10,
+        output: 20,
+        reasoning: 300,
+        ..Oracle::default()
+    };
+    let gemini = |model, script, cost, tier| Case {
+        dialect: "gemini",
+        ..chat(model, script, cost, tier)
+    };
+    vec![
+        chat(
+            "chat-plain",
+            Script::plain("chat-plain", &chat_body("\"default\"")),
+            of_tier(STANDARD),
+            "default",
+        ),
+        chat(
+            "chat-silent-on-tier",
+            Script::plain("chat-silent-on-tier", &chat_body("null")),
+            of_tier(STANDARD),
+            "",
+        ),
+        chat(
+            "chat-priority",
+            Script::plain("chat-priority", &chat_body("\"priority\"")),
+            of_tier(PRIORITY),
+            "priority",
+        ),
+        chat(
+            "chat-scale",
+            Script::plain("chat-scale", &chat_body("\"scale\"")),
+            None,
+            "scale",
+        ),
+        Case {
+            streamed: true,
+            ..chat(
+                "chat-stream",
+                Script::stream("chat-stream", &[CHUNK, STOP, &flex, DONE]),
+                of_tier(FLEX),
+                "flex",
+            )
+        },
+        messages(
+            "claude-plain",
+            false,
+            Script::plain("claude-plain", &claude("")),
+            Some(counts.cost(STANDARD)),
+            "standard",
+        ),
+        // Fast mode has no row here.
+        messages(
+            "claude-fast",
+            false,
+            Script::plain("claude-fast", &claude(r#","speed":"fast""#)),
+            None,
+            "fast",
+        ),
+        messages(
+            "claude-stream",
+            true,
+            Script::stream(
+                "claude-stream",
+                &[
+                    claude_start,
+                    r#"{"type":"content_block_start","index":0,"content_block":{"type":"text","text":""}}"#,
+                    r#"{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"a weir"}}"#,
+                    r#"{"type":"content_block_stop","index":0}"#,
+                    claude_end,
+                    r#"{"type":"message_stop"}"#,
+                ],
+            ),
+            Some(counts.cost(STANDARD)),
+            "standard",
+        ),
+        Case {
+            dialect: "openai-responses",
+            path: "/v1/responses",
+            ..chat(
+                "responses-plain",
+                Script::plain(
+                    "responses-plain",
+                    &response("flex", "completed", response_usage),
+                ),
+                Some(response_cost.cost(FLEX)),
+                "flex",
+            )
+        },
+        Case {
+            dialect: "openai-responses",
+            path: "/v1/responses",
+            streamed: true,
+            ..chat(
+                "responses-stream",
+                Script::stream(
+                    "responses-stream",
+                    &[
+                        &format!(
+                            r#"{{"type":"response.created","sequence_number":0,"response":{}}}"#,
+                            response("auto", "in_progress", "null")
+                        ),
+                        r#"{"type":"response.output_text.delta","sequence_number":1,"item_id":"msg_1","output_index":0,"content_index":0,"delta":"a weir"}"#,
+                        &format!(
+                            r#"{{"type":"response.completed","sequence_number":2,"response":{}}}"#,
+                            response("priority", "completed", response_usage)
+                        ),
+                    ],
+                ),
+                Some(response_cost.cost(PRIORITY)),
+                "priority",
+            )
+        },
+        // The Gemini API names the tier in a header, Vertex AI in the counts.
+        gemini(
+            "gemini-header",
+            Script::plain("gemini-header", &gemini_body(""))
+                .header("x-gemini-service-tier", "priority"),
+            Some(gemini_tokens.cost(PRIORITY)),
+            "priority",
+        ),
+        gemini(
+            "gemini-traffic",
+            Script::plain(
+                "gemini-traffic",
+                &gemini_body(r#","trafficType":"ON_DEMAND_FLEX""#),
+            ),
+            Some(gemini_tokens.cost(FLEX)),
+            "flex",
+        ),
+    ]
+}
+
+/// Everything that was called, with what answered it.
+struct Scene {
+    weir: Installation,
+    _up: Process,
+    key: String,
+    provider: ScriptedProvider,
+}
+
+fn price_rows(provider: &str, model: &str) -> String {
+    let decimal = |micros: i64| format!("{}.{:06}", micros / 1_000_000, micros % 1_000_000);
+    [("", STANDARD), ("flex", FLEX), ("priority", PRIORITY)]
+        .iter()
+        .map(|(tier, factor)| {
+            // Half of an odd number of picodollars has seven decimals.
+            let price = |pico: i64| match pico * factor % STANDARD {
+                0 => decimal(pico * factor / STANDARD),
+                _ => decimal(pico * factor / STANDARD) + "5",
+            };
+            let units = [
+                ("input", INPUT),
+                ("cached_input", CACHED),
+                ("cache_write_5m", WRITE_5M),
+                ("cache_write_1h", WRITE_1H),
+                ("audio_input", AUDIO_IN),
+                ("output", OUTPUT),
+                ("reasoning", REASONING),
+                ("audio_output", AUDIO_OUT),
+            ];
+            let units: String = units
+                .iter()
+                .map(|(unit, pico)| format!("{unit} = \"{}\"\n", price(*pico)))
+                .collect();
+            format!(
+                "[[price]]\nprovider = \"{provider}\"\nmodel = \"{model}\"\nservice_tier = \"{tier}\"\n{units}\n"
+            )
+        })
+        .collect()
+}
+
+impl Scene {
+    fn start(scripts: Vec<Script>, config: impl Fn(&str) -> String) -> Self {
+        let provider = ScriptedProvider::start(scripts).unwrap();
+        let weir = Installation::new(&config(&format!("http://{}/v1", provider.address))).unwrap();
+        let key = weir.create_key("ledger").unwrap();
+        let up = weir.start(&["up"]).unwrap();
+        weir.wait_until_ready().unwrap();
+        weir.wait_for_store().unwrap();
+        Self {
+            weir,
+            _up: up,
+            key,
+            provider,
+        }
+    }
+
+    /// Sends a call and reads its answer, head and all.
+    fn call(&self, path: &str, model: &str, streamed: bool, more: &str) -> String {
+        let body = format!(
+            r#"{{"model":"{model}","messages":[{{"role":"user","content":"how high is the water?"}}],"input":"how high is the water?","max_tokens":400,"stream":{streamed}{more}}}"#
+        );
+        let (body, key) = (body_for(path, &body), &self.key);
+        let mut stream = TcpStream::connect(self.weir.gateway).unwrap();
+        let patience = Some(Duration::from_secs(60));
+        stream.set_read_timeout(patience).unwrap();
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nhost: weir\r\nauthorization: Bearer {key}\r\n\
+             content-type: application/json\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        stream.write_all(head.as_bytes()).unwrap();
+        let mut answer = Vec::new();
+        // A cut answer is read up to where it was cut.
+        let _ = stream.read_to_end(&mut answer);
+        String::from_utf8_lossy(&answer).into_owned()
+    }
+
+    fn row(&self, alias: &str) -> Value {
+        let requests = format!("FROM weir.requests WHERE alias = '{alias}'");
+        self.weir
+            .wait_for_number(&format!("SELECT count() {requests}"), 1)
+            .unwrap();
+        let row = format!(
+            "SELECT *, toString(toInt64(cost_usd * 1000000000000)) AS pico, \
+             toString(toInt64(waste_usd * 1000000000000)) AS waste_pico {requests}"
+        );
+        self.weir.sql(&row).unwrap().remove(0)
+    }
+}
+
+/// The fields that an API has no place for are left out of a body.
+fn body_for(path: &str, body: &str) -> String {
+    let mut body: serde_json::Map<String, Value> = serde_json::from_str(body).unwrap();
+    if path == "/v1/responses" {
+        body.remove("messages");
+        body.remove("max_tokens");
+    } else {
+        body.remove("input");
+    }
+    Value::Object(body).to_string()
+}
+
+#[test]
+fn every_kind_of_token_and_every_tier_costs_what_the_rows_say() {
+    let cases = cases();
+    let scripts = cases.iter().map(|case| case.script.clone()).collect();
+    let scene = Scene::start(scripts, |base_url| {
+        let of_case = |case: &Case| {
+            let Case { model, dialect, .. } = case;
+            format!(
+                "[[provider]]\nname = \"{model}\"\ndialect = \"{dialect}\"\nbase_url = \"{base_url}\"\n\n\
+                 [[alias]]\nname = \"{model}\"\ntargets = [{{ provider = \"{model}\", model = \"{model}\" }}]\n\n{}",
+                price_rows(model, model)
+            )
+        };
+        cases.iter().map(of_case).collect()
+    });
+    for case in &cases {
+        let answer = scene.call(case.path, case.model, case.streamed, "");
+        assert!(
+            answer.starts_with("HTTP/1.1 200"),
+            "{}: {answer}",
+            case.model
+        );
+    }
+    for case in &cases {
+        let row = scene.row(case.model);
+        let cost = case.cost.map(|pico| pico.to_string());
+        assert_eq!(
+            row["pico"].as_str(),
+            cost.as_deref(),
+            "{}: {row}",
+            case.model
+        );
+        assert_eq!(row["service_tier"], case.tier, "{}: {row}", case.model);
+        assert_eq!(row["usage_source"], case.source, "{}: {row}", case.model);
+        assert_eq!(row["waste_pico"], "0", "{}: {row}", case.model);
+    }
+    let tries = scene
+        .weir
+        .sql(
+            "SELECT count() AS same FROM weir.attempts AS a JOIN weir.requests AS r USING request_id \
+             WHERE a.service_tier = r.service_tier AND a.cost_usd IS NOT DISTINCT FROM r.cost_usd",
+        )
+        .unwrap();
+    assert_eq!(tries[0]["same"].as_u64().unwrap(), cases.len() as u64);
+
+    stream_usage_is_asked_for_and_kept_from_who_did_not(&scene);
+    stored_tiers_are_rated_again(&scene, &cases);
+}
+
+/// The provider is asked for the usage chunk in every case; the client sees it if it asked itself.
+fn stream_usage_is_asked_for_and_kept_from_who_did_not(scene: &Scene) {
+    let asked = scene.provider.asked("chat-stream");
+    assert!(asked[0].contains("\"include_usage\":true"), "{}", asked[0]);
+    let path = "/v1/chat/completions";
+    let silent = scene.call(path, "chat-stream", true, "");
+    assert!(!silent.contains("prompt_tokens"), "{silent}");
+    assert!(silent.contains("[DONE]"), "{silent}");
+    let curious = r#","stream_options":{"include_usage":true}"#;
+    let told = scene.call(path, "chat-stream", true, curious);
+    assert!(told.contains("prompt_tokens"), "{told}");
+}
+
+/// The same prices make the same sums from what is stored, tiers included.
+fn stored_tiers_are_rated_again(scene: &Scene, cases: &[Case]) {
+    let count = "SELECT count() FROM weir.attempts";
+    scene
+        .weir
+        .wait_for_number(count, cases.len() as u64 + 2)
+        .unwrap();
+    let args = ["prices", "rerate", "--since", "2020-01-01", "--json"];
+    let said: Value = serde_json::from_slice(&scene.weir.run(&args).unwrap().stdout).unwrap();
+    assert_eq!(said["corrected"], 0, "{said}");
+    assert_eq!(said["unpriced"], 2, "{said}");
+    assert_eq!(said["before_usd"], said["after_usd"], "{said}");
+    let args = [
+        "prices",
+        "show",
+        "chat-plain",
+        "--provider",
+        "chat-plain",
+        "--tier",
+        "flex",
+    ];
+    let shown = scene.weir.run(&args).unwrap().stdout;
+    let shown = String::from_utf8(shown).unwrap();
+    assert!(shown.contains("-> always, service tier flex"), "{shown}");
+}
