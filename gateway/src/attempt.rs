@@ -25,6 +25,7 @@ use weir_routing::{Alias, InFlight, Next, Plan, TargetSet, View};
 
 pub(crate) use ask::DROPPED;
 pub(crate) use failed::{Failed, Told};
+pub(crate) use race::LOST;
 pub(crate) use shadow::Shadows;
 
 use crate::affinity::Affinity;

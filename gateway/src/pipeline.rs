@@ -37,7 +37,7 @@ use crate::directory::{Directory, nearest};
 use crate::drain::Drains;
 use crate::endpoints;
 use crate::error::Refusal;
-use crate::estimate::BYTES_PER_TOKEN;
+use crate::estimate::Prompt;
 use crate::exchange::Exchange;
 use crate::labels::Labels;
 use crate::ledger::Ledger;
@@ -139,7 +139,7 @@ async fn forward(
     exchange.trail.request_bytes = body.len() as u64;
 
     let facts = weir_dialects::inspect(api, &body).map_err(|bad| Refusal::bad_request(&bad))?;
-    note_facts(&mut exchange.trail, api, &facts);
+    note_facts(&mut exchange.trail, api, &body, &facts);
 
     let directory = shared.directory.load_full();
     let alias = resolve(&directory, &identity, &facts.model)?;
@@ -351,14 +351,13 @@ pub(crate) async fn collect(mut body: Incoming, bytes_max: usize) -> Result<Byte
     Ok(whole.freeze())
 }
 
-fn note_facts(trail: &mut Trail, api: ClientApi, facts: &RequestFacts) {
+fn note_facts(trail: &mut Trail, api: ClientApi, body: &Bytes, facts: &RequestFacts) {
     trail.alias = Some(facts.model.clone());
     trail.streamed = facts.stream;
     trail.user.clone_from(&facts.user);
     trail.max_output_tokens = facts.max_output_tokens;
     // Counting tokens is free.
-    trail.prompt_tokens =
-        (api != ClientApi::CountTokens).then(|| facts.prompt_bytes.div_ceil(BYTES_PER_TOKEN));
+    trail.prompt = (api != ClientApi::CountTokens).then(|| Prompt::of(body, facts));
 }
 
 /// Finds the alias that was asked for, if this key may use it.

@@ -13,7 +13,7 @@ use crate::clock::{Moment, micros};
 use crate::control::Identity;
 use crate::control::policy::Subject;
 use crate::directory::Deployment;
-use crate::estimate;
+use crate::estimate::{self, Prompt};
 use crate::labels::Labels;
 
 /// Longest text of foreign origin that an event carries; the rest is cut.
@@ -42,8 +42,8 @@ pub(crate) struct Trail {
     pub(crate) streamed: bool,
     pub(crate) request_bytes: u64,
     pub(crate) max_output_tokens: Option<u64>,
-    /// Size of the prompt, about; `None` if the call is not billed by tokens.
-    pub(crate) prompt_tokens: Option<u64>,
+    /// What an estimate goes by; `None` if the call is not billed by tokens.
+    pub(crate) prompt: Option<Prompt>,
     pub(crate) status: u16,
     pub(crate) failure: Option<Failure>,
     pub(crate) route: Option<Route>,
@@ -110,7 +110,7 @@ pub(crate) struct AttemptTrail {
     pub(crate) service_tier: Option<String>,
     pub(crate) usage: Usage,
     pub(crate) usage_source: UsageSource,
-    /// Tokens of the answer by its size, as far as it was read.
+    /// Tokens of the answer as far as it was read, where the provider may not have said them all.
     pub(crate) answer_tokens: u64,
     pub(crate) charge: Charge,
 }
@@ -179,7 +179,9 @@ impl AttemptTrail {
         if facts.service_tier.is_some() {
             self.service_tier.clone_from(&facts.service_tier);
         }
-        self.answer_tokens = estimate::answer_tokens(facts);
+        if facts.usage.is_none() || !facts.terminal_seen {
+            self.answer_tokens = estimate::answer_tokens(facts);
+        }
         if let Some(usage) = facts.usage {
             self.usage = usage;
             self.usage_source = UsageSource::Reported;
@@ -218,7 +220,7 @@ impl Trail {
             streamed: false,
             request_bytes: 0,
             max_output_tokens: None,
-            prompt_tokens: None,
+            prompt: None,
             status: 0,
             failure: None,
             route: None,
@@ -268,13 +270,10 @@ impl Trail {
     }
 
     /// Of the two last tries, the first one was not needed any more, unless it has failed already.
-    /// Its provider has read the prompt, most likely, and will bill it: that is not nothing.
-    pub(crate) fn lose_attempt_before_last(&mut self, kind: &'static str, input_tokens: u64) {
+    pub(crate) fn lose_attempt_before_last(&mut self, kind: &'static str) {
         let attempt = self.attempts.iter_mut().rev().nth(1);
         if let Some(attempt) = attempt.filter(|attempt| !attempt.ended) {
             attempt.fail(kind, "another try had the first token earlier".into());
-            attempt.usage.input_tokens = Some(input_tokens);
-            attempt.usage_source = UsageSource::Estimated;
         }
     }
 
@@ -287,7 +286,7 @@ impl Trail {
             labels: self.labels.clone(),
             alias: self.alias.clone(),
             streamed: self.streamed,
-            prompt_tokens: self.prompt_tokens,
+            prompt: self.prompt.clone(),
             route: self.route.as_ref().map(|route| Route {
                 candidates: Vec::new(),
                 ..*route

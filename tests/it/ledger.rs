@@ -479,3 +479,145 @@ fn stored_tiers_are_rated_again(scene: &Scene, cases: &[Case]) {
     let shown = String::from_utf8(shown).unwrap();
     assert!(shown.contains("-> always, service tier flex"), "{shown}");
 }
+
+/// Of the call that every test here makes: "how high is the water?" is 6 tokens by OpenAI's
+/// tokenizer, a message's frame 4, the beginning of the answer 3.
+const PROMPT_TOKENS: i64 = 13;
+/// "weirweirweir", by the same.
+const ANSWER_TOKENS: i64 = 6;
+const TOKEN: &str = r#"{"id":"c","model":"m","choices":[{"index":0,"delta":{"content":"weir"}}]}"#;
+const ROLE: &str =
+    r#"{"id":"c","model":"m","choices":[{"index":0,"delta":{"role":"assistant","content":""}}]}"#;
+
+/// A provider's answer that does not say what it cost, or not all of it.
+struct Broken {
+    name: &'static str,
+    dialect: &'static str,
+    path: &'static str,
+    streamed: bool,
+    script: Script,
+    /// What each try of it costs.
+    cost: i64,
+    /// Whether its answer reaches the client, or another target's does.
+    is_delivered: bool,
+}
+
+fn broken() -> Vec<Broken> {
+    let estimate = PROMPT_TOKENS * INPUT + ANSWER_TOKENS * OUTPUT;
+    let stream = |name, events: &[&str], cost, is_delivered| Broken {
+        name,
+        dialect: "openai",
+        path: CHAT,
+        streamed: true,
+        script: Script::stream(name, events),
+        cost,
+        is_delivered,
+    };
+    let half = r#"{"id":"c","model":"m","choices":[{"index":0,"message":{"role":"assistant","content":"weirweirweir"#;
+    let claude_start = r#"{"type":"message_start","message":{"id":"msg_1","type":"message","role":"assistant","model":"m","content":[],"usage":{"input_tokens":100,"cache_read_input_tokens":400,"output_tokens":1}}}"#;
+    let claude_token =
+        r#"{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"weir"}}"#;
+    vec![
+        stream(
+            "missing",
+            &[TOKEN, TOKEN, TOKEN, STOP, DONE],
+            estimate,
+            true,
+        ),
+        stream(
+            "malformed",
+            &[
+                TOKEN,
+                TOKEN,
+                TOKEN,
+                STOP,
+                r#"{"choices":[],"usage":{"prompt_tok"#,
+                DONE,
+            ],
+            estimate,
+            true,
+        ),
+        stream("cut", &[TOKEN, TOKEN, TOKEN], estimate, true),
+        Broken {
+            dialect: "anthropic",
+            path: "/v1/messages",
+            cost: 100 * INPUT + 400 * CACHED + ANSWER_TOKENS * OUTPUT,
+            ..stream(
+                "cut-claude",
+                &[claude_start, claude_token, claude_token, claude_token],
+                0,
+                true,
+            )
+        },
+        // What breaks before its first token is tried elsewhere, and was read all the same.
+        stream("cut-early", &[ROLE], PROMPT_TOKENS * INPUT, false),
+        Broken {
+            streamed: false,
+            script: Script::plain("cut-plain", half).header("content-length", "1000"),
+            ..stream("cut-plain", &[], estimate, false)
+        },
+        Broken {
+            streamed: false,
+            script: Script::failure("refused", 500),
+            ..stream("refused", &[], 0, false)
+        },
+    ]
+}
+
+#[test]
+fn what_breaks_is_estimated_and_the_client_pays_only_for_what_it_got() {
+    let cases = broken();
+    let sound = Script::plain("sound", &chat_body("null"));
+    let mut scripts: Vec<Script> = cases.iter().map(|case| case.script.clone()).collect();
+    scripts.push(sound);
+    let scene = Scene::start(scripts, |base_url| {
+        let provider = |name: &str, dialect: &str| {
+            format!(
+                "[[provider]]\nname = \"{name}\"\ndialect = \"{dialect}\"\nbase_url = \"{base_url}\"\n\n{}",
+                price_rows(name, name)
+            )
+        };
+        let alias = |case: &Broken| {
+            let name = case.name;
+            format!(
+                "[[alias]]\nname = \"{name}\"\nretry = {{ tries_max = 4, backoff_ms = 1 }}\n\
+                 targets = [{{ provider = \"{name}\", model = \"{name}\" }}, {{ provider = \"sound\", model = \"sound\" }}]\n\n"
+            )
+        };
+        let broken = cases
+            .iter()
+            .map(|case| provider(case.name, case.dialect) + &alias(case));
+        broken.chain([provider("sound", "openai")]).collect()
+    });
+    for case in &cases {
+        scene.call(case.path, case.name, case.streamed, "");
+    }
+    let sound = CHAT_TOKENS.cost(STANDARD);
+    for case in &cases {
+        let row = scene.row(case.name);
+        let tries = scene
+            .weir
+            .number(&format!(
+                "SELECT count() FROM weir.attempts WHERE provider = '{}'",
+                case.name
+            ))
+            .unwrap();
+        let of_tries = case.cost * i64::try_from(tries).unwrap();
+        assert!(tries > 0, "{}: {row}", case.name);
+        let (cost, waste) = match case.is_delivered {
+            true => (case.cost, of_tries - case.cost),
+            false => (sound, of_tries),
+        };
+        assert_eq!(row["pico"], cost.to_string(), "{}: {row}", case.name);
+        assert_eq!(row["waste_pico"], waste.to_string(), "{}: {row}", case.name);
+        let source = if case.is_delivered {
+            "estimated"
+        } else {
+            "reported"
+        };
+        assert_eq!(row["usage_source"], source, "{}: {row}", case.name);
+    }
+    // The tries add up to what the requests say, charge and waste together.
+    let sums = "SELECT (SELECT sum(cost_usd) FROM weir.attempts) = (SELECT sum(cost_usd) + sum(waste_usd) FROM weir.requests)";
+    assert_eq!(scene.weir.number(sums).unwrap(), 1);
+}

@@ -13,6 +13,7 @@ mod budgets;
 mod cli;
 mod clients;
 mod cluster;
+mod drain;
 mod egress;
 mod governance;
 mod ingest;

@@ -74,12 +74,14 @@ impl ScriptedProvider {
     pub fn start(scripts: Vec<Script>) -> Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0")?;
         let address = listener.local_addr()?;
+        let scripts: Arc<[Script]> = scripts.into();
         let asked = Arc::new(Mutex::new(Vec::new()));
         let heard = asked.clone();
         thread::spawn(move || {
             for client in listener.incoming().flatten() {
+                let (scripts, heard) = (scripts.clone(), heard.clone());
                 // A client that leaves in the middle is the test's business.
-                let _ = answer(client, &scripts, &heard);
+                thread::spawn(move || answer(client, &scripts, &heard));
             }
         });
         Ok(Self { address, asked })

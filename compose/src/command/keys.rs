@@ -220,7 +220,7 @@ fn show(cli: &Cli, id: &str, json: bool) -> anyhow::Result<()> {
     if json {
         return print(&shown);
     }
-    let mut out = std::io::stdout();
+    let mut out = crate::output::stdout();
     for (name, value) in shown.as_object().into_iter().flatten() {
         let value = match value {
             Value::Null => continue,

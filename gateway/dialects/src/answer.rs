@@ -73,7 +73,7 @@ pub(crate) struct Call {
 
 impl Answer {
     pub(crate) fn note(&mut self, event: &Event<'_>) {
-        self.text_bytes += event.text_bytes();
+        self.text_bytes += event.texts().map(Text::len).sum::<usize>();
         match event {
             Event::Start { id, model } => {
                 self.id = id.clone().map(Text::into_owned);

@@ -26,6 +26,10 @@ pub const CAPTURE_BYTES_MAX: usize = 16 * 1024;
 /// Longest model name or id that is taken over from a response, in bytes.
 pub const RESPONSE_NAME_BYTES_MAX: usize = 256;
 
+/// Most of an answer's text that is kept while it passes, in bytes: for an estimate of its tokens,
+/// should the provider not say them. The rest counts like it.
+pub const TEXT_SAMPLE_BYTES_MAX: usize = 8 * 1024;
+
 /// Longest error message that is taken over from a provider, in bytes.
 pub const ERROR_MESSAGE_BYTES_MAX: usize = 2048;
 

@@ -503,16 +503,17 @@ pub(crate) enum Event<'a> {
 }
 
 impl Event<'_> {
-    /// Bytes of text, reasoning or arguments that the event adds to the answer.
-    pub(crate) fn text_bytes(&self) -> usize {
-        match self {
-            Self::Text(text) | Self::Refusal(text) | Self::Reasoning(text) => text.len(),
-            Self::Proof(proof) => proof.value.len(),
-            Self::ToolCall { name, .. } => name.len(),
-            Self::Arguments { part, .. } => part.len(),
-            Self::FreeTextCall { name, input, .. } => name.len() + input.len(),
-            _ => 0,
-        }
+    /// Text, reasoning or arguments that the event adds to the answer.
+    pub(crate) fn texts(&self) -> impl Iterator<Item = &Text<'_>> {
+        let (first, second) = match self {
+            Self::Text(text) | Self::Refusal(text) | Self::Reasoning(text) => (Some(text), None),
+            Self::Proof(proof) => (Some(&proof.value), None),
+            Self::ToolCall { name, .. } => (Some(name), None),
+            Self::Arguments { part, .. } => (Some(part), None),
+            Self::FreeTextCall { name, input, .. } => (Some(name), Some(input)),
+            _ => (None, None),
+        };
+        first.into_iter().chain(second)
     }
 }
 

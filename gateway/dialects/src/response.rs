@@ -9,6 +9,7 @@ use weir_schemas::Usage;
 
 use crate::answer::Identity;
 use crate::api::{ClientApi, UpstreamApi};
+use crate::caps;
 use crate::convert::{Conversion, Converter};
 use crate::error::{ApiError, error_event};
 use crate::passthrough::{PlainReader, StreamReader};
@@ -87,10 +88,22 @@ pub struct ResponseFacts {
     /// Bytes of text, reasoning and tool calls, for estimates where nothing was reported. Counted
     /// as JSON holds them, escapes included.
     pub text_bytes: u64,
+    /// The beginning of that, at most [`caps::TEXT_SAMPLE_BYTES_MAX`](crate::caps) of it.
+    pub text_sample: Vec<u8>,
     /// Chunks that carried any of that: most providers send about one token in each.
     pub text_chunks: u64,
     /// Bytes handed out for the client.
     pub output_bytes: u64,
+}
+
+impl ResponseFacts {
+    /// Counts a piece of the answer's text, escaped as JSON holds it.
+    pub(crate) fn add_text(&mut self, text: &[u8]) {
+        self.text_bytes += text.len() as u64;
+        let room = caps::TEXT_SAMPLE_BYTES_MAX.saturating_sub(self.text_sample.len());
+        self.text_sample
+            .extend_from_slice(&text[..text.len().min(room)]);
+    }
 }
 
 /// Why the model stopped.
@@ -328,6 +341,7 @@ mod tests {
             terminal_seen: true,
             provider_error: None,
             text_bytes: r#"Hello \"usage\""#.len() as u64,
+            text_sample: br#"Hello \"usage\""#.to_vec(),
             text_chunks: 1,
             output_bytes: output_bytes as u64,
         }

@@ -583,7 +583,9 @@ fn free_text_input(arguments: &Text<'static>) -> Text<'static> {
 
 fn note(event: &Event<'_>, facts: &mut ResponseFacts) {
     if !matches!(event, Event::Proof(_)) {
-        facts.text_bytes += event.text_bytes() as u64;
+        for text in event.texts() {
+            facts.add_text(text.as_escaped().as_bytes());
+        }
     }
     match event {
         Event::Start { id, model } => {

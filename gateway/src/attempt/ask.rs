@@ -188,7 +188,8 @@ fn say_dropped(headers: &mut HeaderMap, dropped: &str) {
     }
 }
 
-/// Reads on until the answer can be relayed.
+/// Reads on until the answer can be relayed. What was read of one that breaks was consumed all the
+/// same.
 async fn hold(
     deployment: &Deployment,
     mut answer: Answer,
@@ -199,6 +200,30 @@ async fn hold(
     let is_stream = is_event_stream(&answer.head.headers);
     let mut machine = ResponseMachine::new(agreed, is_stream);
     let mut held = Held::default();
+    let reading = (&mut answer, &mut machine, &mut held);
+    match read_until_begun(deployment, reading, is_stream, clock, noted).await {
+        Ok(ended) => Ok(Answering {
+            answer,
+            machine,
+            first: held.into_bytes(),
+            ended,
+            is_stream,
+        }),
+        Err(failed) => {
+            noted.meter(machine.facts());
+            Err(failed)
+        }
+    }
+}
+
+/// Returns whether that was all of it.
+async fn read_until_begun(
+    deployment: &Deployment,
+    (answer, machine, held): (&mut Answer, &mut ResponseMachine, &mut Held),
+    is_stream: bool,
+    clock: &Clock,
+    noted: &mut AttemptTrail,
+) -> Result<bool, Failed> {
     let idle_ms = deployment.provider.timeouts.idle_ms;
     loop {
         let next = std::future::poll_fn(|cx| answer.body.poll_data(cx));
@@ -234,13 +259,7 @@ async fn hold(
         }
         let begun = is_stream && (facts.first_token_seen || facts.terminal_seen);
         if ended || begun || held.len() >= HELD_BYTES_MAX {
-            return Ok(Answering {
-                answer,
-                machine,
-                first: held.into_bytes(),
-                ended,
-                is_stream,
-            });
+            return Ok(ended);
         }
     }
 }

@@ -24,7 +24,7 @@ use crate::trail::AttemptTrail;
 /// What led to a second try: no failure, but silence.
 const LATE: &str = "late";
 /// What became of the try whose answer was not needed any more.
-const LOST: &str = "hedge_lost";
+pub(crate) const LOST: &str = "hedge_lost";
 
 /// One try under way.
 struct Flight {
@@ -89,12 +89,12 @@ pub(super) async fn race(
         }
         (End::First(answering), Some(second)) => {
             trail.answer_with_first_of_two();
-            trail.lose_attempt_before_last(LOST, way.prompt_tokens());
+            trail.lose_attempt_before_last(LOST);
             second.lose(&worker);
             Ok(first.win(way, answering))
         }
         (End::Second(answering), Some(second)) => {
-            trail.lose_attempt_before_last(LOST, way.prompt_tokens());
+            trail.lose_attempt_before_last(LOST);
             first.lose(&worker);
             Ok(second.win(way, answering))
         }

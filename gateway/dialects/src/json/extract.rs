@@ -20,8 +20,17 @@ pub(crate) enum Step {
 pub(crate) enum Want {
     /// Hand over the value's bytes.
     Capture,
-    /// Count the bytes of the value if it is a string.
-    TextBytes,
+    /// Hand over the value piece by piece if it is a string.
+    Text,
+}
+
+/// Something that was found.
+#[derive(Debug)]
+pub(crate) enum Part<'a> {
+    /// The value that the pattern of this number leads to.
+    Value(usize, &'a [u8]),
+    /// A piece of text, still escaped.
+    Text(&'a [u8]),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -44,7 +53,6 @@ pub(crate) struct Extractor {
     key: Vec<u8>,
     key_too_long: bool,
     capture: Option<Capture>,
-    text_bytes: u64,
     counts_text: bool,
     complete: bool,
 }
@@ -94,15 +102,9 @@ impl Extractor {
             key: Vec::with_capacity(KEY_BYTES_MAX),
             key_too_long: false,
             capture: None,
-            text_bytes: 0,
             counts_text: false,
             complete: false,
         }
-    }
-
-    /// Bytes of text found so far at the ends of [`Want::TextBytes`] paths, still escaped.
-    pub(crate) const fn text_bytes(&self) -> u64 {
-        self.text_bytes
     }
 
     /// Whether the body's outermost value has been closed.
@@ -110,9 +112,9 @@ impl Extractor {
         self.complete
     }
 
-    /// Reads the next piece; calls `found` with the pattern's number and the bytes of each wanted
-    /// value that ends in it. A value that is too large is not handed over.
-    pub(crate) fn push(&mut self, input: &[u8], found: &mut impl FnMut(usize, &[u8])) {
+    /// Reads the next piece; calls `found` with each wanted value that ends in it, and with each wanted
+    /// text as far as it is in it. A value that is too large is not handed over.
+    pub(crate) fn push(&mut self, input: &[u8], found: &mut impl FnMut(Part<'_>)) {
         let mut at = 0;
         while at < input.len() && !self.complete {
             at += match self.mode {
@@ -208,7 +210,7 @@ impl Extractor {
             match (steps, pattern.path.len() == depth, pattern.want) {
                 (false, _, _) => {}
                 (true, false, _) => through |= 1 << number,
-                (true, true, Want::TextBytes) => self.counts_text = first == b'"',
+                (true, true, Want::Text) => self.counts_text = first == b'"',
                 (true, true, Want::Capture) => capture = Some(number),
             }
         }
@@ -264,16 +266,13 @@ impl Extractor {
         taken
     }
 
-    fn in_text(
-        &mut self,
-        input: &[u8],
-        escaped: bool,
-        found: &mut impl FnMut(usize, &[u8]),
-    ) -> usize {
+    fn in_text(&mut self, input: &[u8], escaped: bool, found: &mut impl FnMut(Part<'_>)) -> usize {
         let (taken, end) = string_part(input, escaped);
         self.keep(&input[..taken]);
         if self.counts_text {
-            self.text_bytes += (taken - usize::from(end == StringEnd::Closed)) as u64;
+            found(Part::Text(
+                &input[..taken - usize::from(end == StringEnd::Closed)],
+            ));
         }
         match end {
             StringEnd::Closed => self.end_value(found),
@@ -283,7 +282,7 @@ impl Extractor {
     }
 
     /// Takes the rest of a word.
-    fn in_word(&mut self, input: &[u8], found: &mut impl FnMut(usize, &[u8])) -> usize {
+    fn in_word(&mut self, input: &[u8], found: &mut impl FnMut(Part<'_>)) -> usize {
         let end = input
             .iter()
             .position(|byte| matches!(byte, b',' | b'}' | b']' | b' ' | b'\n' | b'\r' | b'\t'));
@@ -301,7 +300,7 @@ impl Extractor {
         mut depth: u64,
         mut in_string: bool,
         mut escaped: bool,
-        found: &mut impl FnMut(usize, &[u8]),
+        found: &mut impl FnMut(Part<'_>),
     ) -> usize {
         let mut at = 0;
         while at < input.len() {
@@ -354,12 +353,12 @@ impl Extractor {
         }
     }
 
-    fn end_value(&mut self, found: &mut impl FnMut(usize, &[u8])) {
+    fn end_value(&mut self, found: &mut impl FnMut(Part<'_>)) {
         self.mode = Mode::Structure;
         if let Some(capture) = self.capture.take()
             && !capture.overflowed
         {
-            found(capture.pattern, &capture.bytes);
+            found(Part::Value(capture.pattern, &capture.bytes));
         }
     }
 }
@@ -418,7 +417,7 @@ mod tests {
         },
         Pattern {
             path: &[Key("choices"), Element, Key("message"), Key("content")],
-            want: Want::TextBytes,
+            want: Want::Text,
         },
     ];
 
@@ -426,13 +425,16 @@ mod tests {
 
     fn extract<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> (Found, u64, bool) {
         let mut extractor = Extractor::new(PATTERNS);
-        let mut found = Vec::new();
+        let (mut found, mut text_bytes) = (Vec::new(), 0);
         for piece in pieces {
-            extractor.push(piece, &mut |pattern, value| {
-                found.push((pattern, String::from_utf8_lossy(value).into_owned()));
+            extractor.push(piece, &mut |part| match part {
+                Part::Value(pattern, value) => {
+                    found.push((pattern, String::from_utf8_lossy(value).into_owned()));
+                }
+                Part::Text(text) => text_bytes += text.len() as u64,
             });
         }
-        (found, extractor.text_bytes(), extractor.is_complete())
+        (found, text_bytes, extractor.is_complete())
     }
 
     const BODY: &str = r#"{"id":"x","model" : "m\"1","deep":{"model":"no","usage":{"a":[1,"]}"]}},
@@ -491,7 +493,7 @@ mod tests {
     fn depth_costs_no_memory() {
         let body = format!(r#"{{"a":{}"#, "[".repeat(1_000_000));
         let mut extractor = Extractor::new(PATTERNS);
-        extractor.push(body.as_bytes(), &mut |_, _| {});
+        extractor.push(body.as_bytes(), &mut |_| {});
         assert_eq!(extractor.levels.len(), 1);
     }
 

@@ -12,7 +12,7 @@ mod write;
 use std::ops::Range;
 
 pub(crate) use cursor::Cursor;
-pub(crate) use extract::{Extractor, Pattern, Step, Want};
+pub(crate) use extract::{Extractor, Part, Pattern, Step, Want};
 pub(crate) use read::{Invalid, Object, Path, as_text, each, type_name};
 pub(crate) use text::Text;
 pub(crate) use write::Writer;

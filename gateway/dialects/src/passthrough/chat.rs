@@ -124,12 +124,46 @@ fn read_delta(cursor: &mut Cursor<'_>, facts: &mut ResponseFacts) -> Option<()> 
                     b'[' | b'{' => cursor.value()?,
                     _ => return cursor.skip(),
                 };
-                facts.text_bytes += text.len() as u64;
+                facts.add_text(text);
             }
-            b"tool_calls" | b"function_call" | b"audio" => match cursor.peek()? {
+            b"tool_calls" => read_calls(cursor, facts)?,
+            b"function_call" => read_call(cursor, facts)?,
+            // Sound is no text, but it is an answer.
+            b"audio" => match cursor.peek()? {
                 b'[' | b'{' => facts.text_bytes += cursor.value()?.len() as u64,
                 _ => cursor.skip()?,
             },
+            _ => cursor.skip()?,
+        }
+        Some(())
+    })
+}
+
+fn read_calls(cursor: &mut Cursor<'_>, facts: &mut ResponseFacts) -> Option<()> {
+    if cursor.peek()? != b'[' {
+        return cursor.skip();
+    }
+    cursor.array(|cursor| {
+        if cursor.peek()? != b'{' {
+            return cursor.skip();
+        }
+        cursor.object(|key, cursor| match key {
+            b"function" => read_call(cursor, facts),
+            _ => cursor.skip(),
+        })
+    })
+}
+
+/// Counts what the model wrote of a call: its name and arguments.
+fn read_call(cursor: &mut Cursor<'_>, facts: &mut ResponseFacts) -> Option<()> {
+    if cursor.peek()? != b'{' {
+        return cursor.skip();
+    }
+    cursor.object(|key, cursor| {
+        match (key, cursor.peek()?) {
+            (b"name" | b"arguments", b'"') => facts.add_text(cursor.string()?),
+            // Some servers send the object itself.
+            (b"arguments", b'{') => facts.add_text(cursor.value()?),
             _ => cursor.skip()?,
         }
         Some(())
@@ -205,7 +239,7 @@ pub(super) const PATTERNS: &[Pattern] = &[
             Step::Key("message"),
             Step::AnyOf(&["content", "reasoning_content", "reasoning", "refusal"]),
         ],
-        want: Want::TextBytes,
+        want: Want::Text,
     },
     Pattern {
         path: &[
@@ -217,6 +251,6 @@ pub(super) const PATTERNS: &[Pattern] = &[
             Step::Key("function"),
             Step::Key("arguments"),
         ],
-        want: Want::TextBytes,
+        want: Want::Text,
     },
 ];

@@ -62,8 +62,7 @@ fn read_delta(cursor: &mut Cursor<'_>, facts: &mut ResponseFacts) -> Option<()> 
     cursor.object(|key, cursor| {
         match key {
             b"text" | b"thinking" | b"partial_json" => {
-                let text = cursor.string_or_skip()?;
-                facts.text_bytes += text.map_or(0, <[u8]>::len) as u64;
+                facts.add_text(cursor.string_or_skip()?.unwrap_or_default());
             }
             b"stop_reason" => {
                 let reason = cursor.string_or_skip()?.map(stop_reason);
@@ -121,6 +120,6 @@ pub(super) const PATTERNS: &[Pattern] = &[
             Step::Element,
             Step::AnyOf(&["text", "thinking"]),
         ],
-        want: Want::TextBytes,
+        want: Want::Text,
     },
 ];

@@ -10,7 +10,7 @@ mod responses;
 use bytes::{Bytes, BytesMut};
 
 use crate::api::UpstreamApi;
-use crate::json::{Cursor, Extractor, Pattern, unescape};
+use crate::json::{Cursor, Extractor, Part, Pattern, unescape};
 use crate::response::{Exchange, FinishReason, ResponseFacts, StreamError};
 use crate::sse::{Found, SseEvent, SseReader, Verdict};
 use crate::upstream_error::UpstreamErrorFacts;
@@ -198,12 +198,14 @@ impl PlainReader {
 
     pub(crate) fn push(&mut self, input: &Bytes, facts: &mut ResponseFacts) {
         let shape = self.shape;
-        self.extractor.push(input, &mut |pattern, value| {
-            if let Some(wanted) = Wanted::ALL.get(pattern) {
-                note(*wanted, shape, value, facts);
+        self.extractor.push(input, &mut |part| match part {
+            Part::Value(pattern, value) => {
+                if let Some(wanted) = Wanted::ALL.get(pattern) {
+                    note(*wanted, shape, value, facts);
+                }
             }
+            Part::Text(text) => facts.add_text(text),
         });
-        facts.text_bytes = self.extractor.text_bytes();
         facts.terminal_seen = self.extractor.is_complete();
         facts.first_token_seen = facts.text_bytes > 0 || facts.terminal_seen;
     }

@@ -19,8 +19,7 @@ pub(super) fn read_event(data: &[u8], facts: &mut ResponseFacts) {
             },
             // Text, refusal, reasoning or arguments: all of them are added in a `delta`.
             b"delta" => {
-                let text = cursor.string_or_skip()?;
-                facts.text_bytes += text.map_or(0, <[u8]>::len) as u64;
+                facts.add_text(cursor.string_or_skip()?.unwrap_or_default());
             }
             b"response" => read_response(cursor, facts)?,
             b"error" => read_error(cursor, facts)?,
@@ -108,10 +107,10 @@ pub(super) const PATTERNS: &[Pattern] = &[
             Step::Element,
             Step::Key("text"),
         ],
-        want: Want::TextBytes,
+        want: Want::Text,
     },
     Pattern {
         path: &[Step::Key("output"), Step::Element, Step::Key("arguments")],
-        want: Want::TextBytes,
+        want: Want::Text,
     },
 ];
