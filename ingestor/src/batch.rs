@@ -2,10 +2,12 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use tokio::time::Instant;
 use uuid::Uuid;
 use weir_eventlog::{Position, SourceBatch};
 use weir_schemas::{Event, StreamId};
 
+use crate::caps::KNOWLEDGE_MAX;
 use crate::rows::{
     AttemptRow, ControlRow, CorrectionRow, RequestRow, StateRow, StreamRow, TableRow,
 };
@@ -164,7 +166,8 @@ placed!(RequestRow AttemptRow ControlRow StreamRow StateRow TableRow CorrectionR
 /// ingestors that both believe that they have a partition send inserts with the same token, the store
 /// takes the first that comes, and the other finds that out when it verifies. The store may also know
 /// a token whose rows a crash has taken with it, and drop the insert for ever after; then the next
-/// has the next number, and again whoever comes to it finds the same number.
+/// has the next number, and again whoever comes to it finds the same number, as long as the store
+/// remembers that token.
 pub(crate) fn token<R: Placed>(table: &str, rows: &[R], swallows: &Swallows) -> String {
     let first = rows.first().map(Placed::place);
     let (stream, seq) = first.unwrap_or((StreamId::from_bytes([0; 16]), 0));
@@ -175,24 +178,32 @@ pub(crate) fn token<R: Placed>(table: &str, rows: &[R], swallows: &Swallows) -> 
 /// How often the store took an insert that begins with a row, and did not keep it.
 #[derive(Debug, Default)]
 pub(crate) struct Swallows {
-    times: HashMap<(StreamId, u64), u32>,
-    /// First rows of inserts that the store took since it was last asked.
-    taken: Vec<(StreamId, u64)>,
+    /// And when the last of them was sent.
+    times: HashMap<(StreamId, u64), (u32, Instant)>,
+    /// First rows of inserts that the store took since it was last asked, and when they were sent.
+    taken: Vec<((StreamId, u64), Instant)>,
 }
 
 impl Swallows {
+    /// What was swallowed long ago does not count: the store may know the token no more, and whoever
+    /// else comes begins anew.
     fn times(&self, first: (StreamId, u64)) -> u32 {
-        self.times.get(&first).copied().unwrap_or_default()
+        let times = self.times.get(&first);
+        let recent = times.filter(|(_, sent)| sent.elapsed() <= KNOWLEDGE_MAX);
+        recent.map_or(0, |(times, _)| *times)
     }
 
-    pub(crate) fn took<R: Placed>(&mut self, rows: &[R]) {
-        self.taken.extend(rows.first().map(Placed::place));
+    pub(crate) fn took<R: Placed>(&mut self, rows: &[R], sent: Instant) {
+        let first = rows.first().map(|row| (row.place(), sent));
+        self.taken.extend(first);
     }
 
     /// Takes in what the store has, now that nothing is on its way any more.
     pub(crate) fn settle(&mut self, has: impl Fn((StreamId, u64)) -> bool) {
-        for first in self.taken.drain(..).filter(|first| !has(*first)) {
-            *self.times.entry(first).or_default() += 1;
+        let taken = std::mem::take(&mut self.taken);
+        for (first, sent) in taken.into_iter().filter(|(first, _)| !has(*first)) {
+            let times = self.times(first) + 1;
+            self.times.insert(first, (times, sent));
         }
     }
 }

@@ -21,10 +21,14 @@ pub(crate) const RETRY_MAX: Duration = Duration::from_secs(5);
 pub(crate) const DRAIN_BEGIN_MAX: Duration = Duration::from_secs(7);
 pub(crate) const DRAIN_MAX: Duration = Duration::from_secs(10);
 
-/// What is known of a shared log's batch is asked again when it is older: another ingestor may have
-/// had the batch meanwhile. Far less than the store takes for as many inserts as it knows tokens of
-/// (10 000), because it is tokens that tell two inserts of the same rows.
+/// The store takes no insert into a shared log's tables that rests on what it said longer ago than
+/// this, by its own clock: another ingestor may have had the batch meanwhile. Far less than the store
+/// takes for as many inserts as it knows tokens of (10 000), because it is tokens that tell two
+/// inserts of the same rows.
 pub(crate) const KNOWLEDGE_MAX: Duration = Duration::from_secs(30);
+
+/// What is known is asked again at this age, so that an insert that is not held up comes in time.
+pub(crate) const KNOWLEDGE_FRESH: Duration = Duration::from_secs(15);
 
 /// Dead letters that are stored at once.
 pub(crate) const LETTERS_AT_ONCE: usize = 500;

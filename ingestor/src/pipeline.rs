@@ -23,7 +23,7 @@ use crate::decode::decode;
 use crate::health::Health;
 use crate::log::Log;
 use crate::patience::{Patience, Pauses, Stopped, out_of_time};
-use crate::stored::{Run, Stored};
+use crate::stored::{Asked, Stored};
 use crate::tables::{Engine, Insertion, Refused, Tables, refused_letters};
 
 /// What an ingestor is made of.
@@ -175,10 +175,11 @@ impl<L: Log, E: Engine> Ingestor<L, E> {
         health: Health,
         progress: Progress,
     ) -> Self {
+        let stored = Stored::new(log.is_shared());
         Self {
             log,
             tables: Tables::new(engine),
-            stored: Stored::default(),
+            stored,
             patience,
             health,
             progress,
@@ -199,7 +200,7 @@ impl<L: Log, E: Engine> Ingestor<L, E> {
     pub(crate) async fn step(&mut self) -> Result<Step, End> {
         let (is_stopping, is_over) = (self.patience.is_stopping(), self.patience.is_over());
         // source → A crash here leaves the batch in the log, where it is read again.
-        let (batch, asked_at) = self.next().await?;
+        let batch = self.next().await?;
         match (batch.is_empty(), is_stopping) {
             _ if is_over => return Ok(Step::Drained),
             (true, true) => return Ok(Step::Drained),
@@ -208,46 +209,40 @@ impl<L: Log, E: Engine> Ingestor<L, E> {
         }
         // → drop what is stored → decode → insert → verify → A crash in there leaves any part of the
         // batch in the tables and all of it in the log: it is read again, and that part is dropped.
-        self.store(&batch, asked_at).await?;
+        self.store(&batch).await?;
         // → commit. A crash before it leaves rows that the log gives again: they are dropped above.
         self.commit(&batch).await?;
         Ok(Step::Moved)
     }
 
-    /// The next batch, and when the log was asked for it: until then at least, it was this
-    /// ingestor's alone.
-    async fn next(&mut self) -> Result<(SourceBatch, Instant), End> {
+    async fn next(&mut self) -> Result<SourceBatch, End> {
         let mut pauses = Pauses::default();
         loop {
-            let asked_at = Instant::now();
             let tried = self.log.next(BATCH).await;
             // No try will bring its thread back.
             if let Err(ended @ SourceError::Ended) = tried {
                 return Err(End::Failed(IngestorError::Source(ended)));
             }
             if let Some(batch) = self.patience.outcome(&mut pauses, tried).await? {
-                return Ok((batch, asked_at));
+                return Ok(batch);
             }
         }
     }
 
     /// Stores a batch, however often that must be tried.
-    async fn store(&mut self, batch: &SourceBatch, asked_at: Instant) -> Result<(), Stopped> {
+    async fn store(&mut self, batch: &SourceBatch) -> Result<(), Stopped> {
         self.stored.enter(batch.epoch);
         let ranges = ranges(batch);
-        let mut known_at = asked_at;
         let mut swallows = Swallows::default();
         let mut refused = Refused::new();
         let mut pauses = Pauses::default();
         let mut swallowed_times = 0;
         loop {
-            if let Some(asked_at) = self.learn(&ranges).await? {
-                known_at = asked_at;
-            }
+            self.learn(&ranges).await?;
             swallows.settle(|(stream, seq)| self.stored.has(stream, seq));
             let mut insertion = Insertion {
                 swallows: &mut swallows,
-                known_at: self.log.is_shared().then_some(known_at),
+                deadline_us: self.stored.deadline_us(&ranges),
                 refused: &mut refused,
                 is_partial: false,
             };
@@ -287,42 +282,42 @@ impl<L: Log, E: Engine> Ingestor<L, E> {
         }
     }
 
-    /// Asks the tables what is not known, when nobody is writing any more who began before. Says when
-    /// it asked.
-    async fn learn(&mut self, ranges: &Ranges) -> Result<Option<Instant>, Stopped> {
+    /// Asks the tables what is not known, when nobody is writing any more who began before.
+    async fn learn(&mut self, ranges: &Ranges) -> Result<(), Stopped> {
         let questions = self.stored.questions(ranges);
         if questions.is_empty() {
-            return Ok(None);
+            return Ok(());
         }
         let began = Instant::now();
         let mut pauses = Pauses::default();
-        let (found, asked_at) = loop {
-            let asked_at = Instant::now();
+        loop {
             let tried = self.ask_when_quiet(&questions, began).await;
-            if let Some(found) = self.patience.outcome(&mut pauses, tried).await? {
-                break (found, asked_at);
+            if let Some(()) = self.patience.outcome(&mut pauses, tried).await? {
+                return Ok(());
             }
-        };
-        for (stream, runs) in found {
-            self.stored.learn(stream, questions[&stream], runs);
         }
-        Ok(Some(asked_at))
     }
 
     async fn ask_when_quiet(
-        &self,
+        &mut self,
         questions: &BTreeMap<StreamId, u64>,
         began: Instant,
-    ) -> Result<BTreeMap<StreamId, Vec<Run>>, String> {
+    ) -> Result<(), String> {
         let running = self.tables.inserts_running(began.elapsed()).await;
         match running.map_err(|error| error.to_string())? {
-            0 => self
-                .tables
-                .stored(questions)
-                .await
-                .map_err(|error| error.to_string()),
+            0 => self.ask(questions).await.map_err(|error| error.to_string()),
             running => Err(format!("{running} earlier inserts have not ended yet")),
         }
+    }
+
+    async fn ask(&mut self, firsts: &BTreeMap<StreamId, u64>) -> Result<(), StoreError> {
+        let here = Instant::now();
+        let (there_us, found) = self.tables.stored(firsts).await?;
+        let asked = Asked { here, there_us };
+        for (stream, runs) in found {
+            self.stored.learn(asked, stream, firsts[&stream], runs);
+        }
+        Ok(())
     }
 
     async fn try_to_store(
@@ -378,14 +373,8 @@ impl<L: Log, E: Engine> Ingestor<L, E> {
             return Ok(0);
         }
         // Of all streams: the insert, and so its token, held the rows of known ones too.
-        let asked: BTreeMap<_, _> = ranges
-            .iter()
-            .map(|(stream, (first, _))| (*stream, *first))
-            .collect();
-        let found = self.tables.stored(&asked).await?;
-        for (stream, runs) in found {
-            self.stored.learn(stream, asked[&stream], runs);
-        }
+        let firsts = ranges.iter().map(|(stream, (first, _))| (*stream, *first));
+        self.ask(&firsts.collect()).await?;
         let is_dead: BTreeMap<_, _> = dead.iter().map(|it| ((it.stream, it.seq), ())).collect();
         let is_missing = |(stream, seq): &(StreamId, u64)| {
             !self.stored.has(*stream, *seq) && !is_dead.contains_key(&(Some(*stream), Some(*seq)))

@@ -3,25 +3,40 @@
 //! The log gives records again after a crash, a rebalance, or a failed commit. For each stream that
 //! is met for the first time since then, the tables are asked which seqs they have; from there on a
 //! high-water mark is enough, because a stream's records come in order.
+//!
+//! Where several ingestors read the log, what is known grows old: see [`Stored::deadline_us`].
 
 use std::collections::{BTreeMap, HashMap};
 
+use tokio::time::Instant;
 use weir_schemas::StreamId;
 
 use crate::batch::Ranges;
+use crate::caps::{KNOWLEDGE_FRESH, KNOWLEDGE_MAX};
 
 /// Seqs from the first to the last.
 pub(crate) type Run = (u64, u64);
+
+/// When the tables were asked, by two clocks.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asked {
+    pub(crate) here: Instant,
+    /// The store's, in microseconds since 1970. No later than its answer.
+    pub(crate) there_us: u64,
+}
 
 /// What is known, since the source's epoch last changed.
 #[derive(Debug, Default)]
 pub(crate) struct Stored {
     epoch: Option<u64>,
+    /// Whether others write what is read here.
+    is_shared: bool,
     streams: HashMap<StreamId, Known>,
 }
 
 #[derive(Debug, Default)]
 struct Known {
+    asked: Option<Asked>,
     /// All seqs up to this one are stored, or known to be gone.
     up_to: u64,
     /// Seqs above that are stored all the same, in order.
@@ -29,13 +44,18 @@ struct Known {
 }
 
 impl Stored {
+    pub(crate) fn new(is_shared: bool) -> Self {
+        Self {
+            is_shared,
+            ..Self::default()
+        }
+    }
+
     /// Forgets everything if the source may give again what it gave before.
     pub(crate) fn enter(&mut self, epoch: u64) {
         if self.epoch != Some(epoch) {
-            *self = Self {
-                epoch: Some(epoch),
-                streams: HashMap::new(),
-            };
+            self.epoch = Some(epoch);
+            self.streams.clear();
         }
     }
 
@@ -43,19 +63,39 @@ impl Stored {
     /// that matters. Nothing, or all of the batch: one insert holds rows of several streams, so to
     /// know of some of them what was so later than of others is to know of half an insert.
     pub(crate) fn questions(&self, ranges: &Ranges) -> BTreeMap<StreamId, u64> {
-        if ranges
-            .keys()
-            .all(|stream| self.streams.contains_key(stream))
-        {
+        if ranges.keys().all(|stream| self.is_known(*stream)) {
             return BTreeMap::new();
         }
         let first = |(stream, (first, _)): (&StreamId, &(u64, u64))| (*stream, *first);
         ranges.iter().map(first).collect()
     }
 
+    fn is_known(&self, stream: StreamId) -> bool {
+        let is_fresh = |asked: Asked| asked.here.elapsed() < KNOWLEDGE_FRESH;
+        self.streams
+            .get(&stream)
+            .is_some_and(|known| !self.is_shared || known.asked.is_some_and(is_fresh))
+    }
+
+    /// Until when, by the store's clock, it may take an insert of these streams; None is for ever.
+    ///
+    /// Another ingestor may have stored the same rows since the tables were asked. Then the store
+    /// knows the insert's token, as long as that is not long ago; and how long ago it is only the
+    /// store can say, because this process may be stopped right before it sends.
+    pub(crate) fn deadline_us(&self, ranges: &Ranges) -> Option<u64> {
+        let asked_us = |stream| {
+            let asked = self.streams.get(stream).and_then(|known| known.asked);
+            asked.map_or(0, |asked| asked.there_us)
+        };
+        let oldest_us = ranges.keys().map(asked_us).min().unwrap_or_default();
+        let age_max_us = u64::try_from(KNOWLEDGE_MAX.as_micros()).unwrap_or(u64::MAX);
+        self.is_shared.then(|| oldest_us.saturating_add(age_max_us))
+    }
+
     /// Takes in what the tables have of a stream from `first` on; `runs` in order.
-    pub(crate) fn learn(&mut self, stream: StreamId, first: u64, runs: Vec<Run>) {
+    pub(crate) fn learn(&mut self, asked: Asked, stream: StreamId, first: u64, runs: Vec<Run>) {
         let known = self.streams.entry(stream).or_default();
+        known.asked = Some(asked);
         known.up_to = known.up_to.max(first.saturating_sub(1));
         known.beyond = runs;
     }
@@ -106,16 +146,46 @@ mod tests {
         let ranges = Ranges::from([(stream(1), (5, 9))]);
         stored.enter(1);
         assert_eq!(stored.questions(&ranges), BTreeMap::from([(stream(1), 5)]));
-        stored.learn(stream(1), 5, vec![(6, 6)]);
+        stored.learn(asked(), stream(1), 5, vec![(6, 6)]);
         assert!(stored.questions(&ranges).is_empty());
         stored.note(&ranges);
         stored.enter(1);
         assert!(stored.questions(&ranges).is_empty());
         stored.enter(2);
         assert_eq!(stored.questions(&ranges), BTreeMap::from([(stream(1), 5)]));
-        stored.learn(stream(1), 5, vec![]);
+        stored.learn(asked(), stream(1), 5, vec![]);
         stored.doubt(&ranges);
         assert_eq!(stored.questions(&ranges), BTreeMap::from([(stream(1), 5)]));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_others_may_have_changed_is_asked_again() {
+        let ranges = Ranges::from([(stream(1), (1, 9)), (stream(2), (1, 9))]);
+        let mut stored = Stored::new(true);
+        stored.enter(1);
+        stored.learn(asked(), stream(1), 1, vec![]);
+        assert_eq!(stored.deadline_us(&ranges), Some(30_000_000));
+        tokio::time::advance(KNOWLEDGE_FRESH / 2).await;
+        let later = Asked {
+            there_us: 7_000_000,
+            ..asked()
+        };
+        stored.learn(later, stream(2), 1, vec![]);
+        assert!(stored.questions(&ranges).is_empty());
+        assert_eq!(
+            stored.deadline_us(&ranges),
+            Some(31_000_000),
+            "the older one's"
+        );
+        tokio::time::advance(KNOWLEDGE_FRESH / 2).await;
+        assert_eq!(stored.questions(&ranges).len(), 2);
+    }
+
+    fn asked() -> Asked {
+        Asked {
+            here: Instant::now(),
+            there_us: 1_000_000,
+        }
     }
 
     fn runs(seqs: &[u64]) -> Vec<Run> {
@@ -149,7 +219,7 @@ mod tests {
                     let mut seqs: Vec<u64> =
                         table.iter().copied().filter(|seq| *seq >= from).collect();
                     seqs.sort_unstable();
-                    stored.learn(stream, from, runs(&seqs));
+                    stored.learn(asked(), stream, from, runs(&seqs));
                 }
                 let wanted: Vec<u64> =
                     (first..=last).filter(|seq| !stored.has(stream(1), *seq)).collect();

@@ -13,7 +13,7 @@ use weir_schemas::clickhouse::EVENT_TABLES;
 use weir_store::{Store, StoreError, Verdict};
 
 use crate::batch::{Inserts, Placed, Rows, Swallows, token};
-use crate::caps::{CLOCK_STEP_MAX, KNOWLEDGE_MAX, LETTERS_AT_ONCE, STREAMS_ASKED_MAX};
+use crate::caps::{CLOCK_STEP_MAX, LETTERS_AT_ONCE, STREAMS_ASKED_MAX};
 use crate::clock::now_us;
 use crate::dead_letter::{DeadLetter, Kind, Place};
 use crate::rows::{
@@ -28,15 +28,17 @@ pub(crate) trait Engine {
     /// How many inserts still run that began so long ago.
     async fn inserts_running(&self, began_before: Duration) -> Result<u64, StoreError>;
 
-    /// Runs of what is stored of some streams, each from a seq on, in order.
-    async fn stored(&self, firsts: &[(StreamId, u64)]) -> Result<Vec<(StreamId, Run)>, StoreError>;
+    /// What is stored of some streams, each from a seq on.
+    async fn stored(&self, firsts: &[(StreamId, u64)]) -> Result<Told, StoreError>;
 
-    /// Stores rows whole or not at all, or takes them and does nothing, if it knows the token.
+    /// Stores rows whole or not at all, or takes them and does nothing, if it knows the token. An
+    /// error if the deadline is over.
     async fn insert<'a, R>(
         &self,
         table: &str,
         rows: &[R::Value<'a>],
         token: &str,
+        deadline_us: Option<u64>,
     ) -> Result<(), StoreError>
     where
         R: Row + RowWrite,
@@ -46,6 +48,15 @@ pub(crate) trait Engine {
     async fn buried(&self, places: &[Place]) -> Result<HashSet<Place>, StoreError>;
 
     async fn bury(&self, letters: &[DeadLetterRow<'_>], token: &str) -> Result<(), StoreError>;
+}
+
+/// What the tables have.
+#[derive(Debug)]
+pub(crate) struct Told {
+    /// When they were looked at, by the store's clock, in microseconds since 1970.
+    pub(crate) at_us: u64,
+    /// In order of stream and seq.
+    pub(crate) runs: Vec<(StreamId, Run)>,
 }
 
 #[derive(Debug)]
@@ -60,8 +71,8 @@ pub(crate) type Refused = HashMap<(StreamId, u64), String>;
 #[derive(Debug)]
 pub(crate) struct Insertion<'a> {
     pub(crate) swallows: &'a mut Swallows,
-    /// Since when it is known what is stored; None if nobody else writes.
-    pub(crate) known_at: Option<Instant>,
+    /// Until when the store may take the rows ([`Stored::deadline_us`](crate::stored::Stored)).
+    pub(crate) deadline_us: Option<u64>,
     pub(crate) refused: &'a mut Refused,
     /// Not everything was sent: look what is stored, and send the rest.
     pub(crate) is_partial: bool,
@@ -80,20 +91,23 @@ impl<E: Engine> Tables<E> {
         self.engine.inserts_running(began_before).await
     }
 
-    /// What is stored of some streams, each from a seq on.
+    /// What is stored of some streams, each from a seq on, and when the store was asked, by its clock.
     pub(crate) async fn stored(
         &self,
         firsts: &BTreeMap<StreamId, u64>,
-    ) -> Result<BTreeMap<StreamId, Vec<Run>>, StoreError> {
+    ) -> Result<(u64, BTreeMap<StreamId, Vec<Run>>), StoreError> {
+        let mut asked_us = u64::MAX;
         let mut stored: BTreeMap<StreamId, Vec<Run>> =
             firsts.keys().map(|stream| (*stream, Vec::new())).collect();
         let firsts: Vec<_> = firsts.iter().map(|(stream, seq)| (*stream, *seq)).collect();
         for some in firsts.chunks(STREAMS_ASKED_MAX) {
-            for (stream, run) in self.engine.stored(some).await? {
+            let told = self.engine.stored(some).await?;
+            asked_us = asked_us.min(told.at_us);
+            for (stream, run) in told.runs {
                 stored.entry(stream).or_default().push(run);
             }
         }
-        Ok(stored)
+        Ok((asked_us, stored))
     }
 
     /// Stores rows. Those that the store will never take are found by halving, and left out.
@@ -149,12 +163,14 @@ impl<E: Engine> Tables<E> {
     {
         let mut length = rows.len();
         while length > 0 {
-            insertion.check_age()?;
             let some = &rows[..length];
             let token = token(table, some, insertion.swallows);
-            match self.engine.insert::<R>(table, some, &token).await {
+            let deadline_us = insertion.deadline_us;
+            let sent = Instant::now();
+            let tried = self.engine.insert::<R>(table, some, &token, deadline_us);
+            match tried.await {
                 Ok(()) => {
-                    insertion.swallows.took(some);
+                    insertion.swallows.took(some, sent);
                     insertion.is_partial |= length < rows.len();
                     return Ok(());
                 }
@@ -216,29 +232,14 @@ impl<E: Engine> Tables<E> {
     }
 }
 
-impl Insertion<'_> {
-    /// Somebody else may have stored the batch since it was read, if that was long ago, as when this
-    /// process was stopped meanwhile. Only a process that is stopped right here, and for longer than
-    /// the store takes for 10 000 inserts, could still store rows twice; `weir audit verify` finds it.
-    fn check_age(&self) -> Result<(), StoreError> {
-        match self.known_at {
-            Some(known_at) if known_at.elapsed() > KNOWLEDGE_MAX => Err(StoreError {
-                verdict: Verdict::Transient,
-                code: None,
-                context: "store a batch".to_owned(),
-                message: "what is stored was asked too long ago, and is asked again".to_owned(),
-            }),
-            _ => Ok(()),
-        }
-    }
-}
-
 #[derive(Debug, Row, Deserialize)]
 struct StoredRun {
     #[serde(with = "clickhouse::serde::uuid")]
     stream: Uuid,
     first: u64,
+    /// 0 in the row that only tells the time.
     last: u64,
+    at_us: u64,
 }
 
 #[derive(Debug, Row, Deserialize)]
@@ -258,12 +259,16 @@ impl Engine for Store {
         Self::inserts_running(self, began_before).await
     }
 
-    async fn stored(&self, firsts: &[(StreamId, u64)]) -> Result<Vec<(StreamId, Run)>, StoreError> {
-        let runs: Vec<StoredRun> = self.fetch(self.query(&stored_sql(firsts))).await?;
-        Ok(runs
-            .into_iter()
-            .map(|run| (run.stream.into(), (run.first, run.last)))
-            .collect())
+    async fn stored(&self, firsts: &[(StreamId, u64)]) -> Result<Told, StoreError> {
+        let rows: Vec<StoredRun> = self.fetch(self.query(&stored_sql(firsts))).await?;
+        let at_us = rows.iter().map(|row| row.at_us).min().unwrap_or_default();
+        let runs = rows.into_iter().filter(|row| row.last > 0);
+        Ok(Told {
+            at_us,
+            runs: runs
+                .map(|row| (row.stream.into(), (row.first, row.last)))
+                .collect(),
+        })
     }
 
     async fn insert<'a, R>(
@@ -271,12 +276,13 @@ impl Engine for Store {
         table: &str,
         rows: &[R::Value<'a>],
         token: &str,
+        deadline_us: Option<u64>,
     ) -> Result<(), StoreError>
     where
         R: Row + RowWrite,
         R::Value<'a>: Placed,
     {
-        Self::insert::<R>(self, table, rows, token).await
+        Self::insert_until::<R>(self, table, rows, token, deadline_us).await
     }
 
     async fn buried(&self, places: &[Place]) -> Result<HashSet<Place>, StoreError> {
@@ -320,7 +326,7 @@ pub(crate) fn refused_letters<'a>(
     batch.records.iter().filter_map(letter).collect()
 }
 
-/// Asks for the runs of seqs without a gap. A stream's birth bounds the search in time: looking at a
+/// Asks for the runs of seqs without a gap, and for the time, in one row more. A stream's birth bounds the search in time: looking at a
 /// few days takes milliseconds, at everything seconds.
 fn stored_sql(firsts: &[(StreamId, u64)]) -> String {
     let wanted = firsts.iter().map(|(stream, first)| {
@@ -333,11 +339,14 @@ fn stored_sql(firsts: &[(StreamId, u64)]) -> String {
     let wanted = wanted.collect::<Vec<_>>().join(" OR ");
     let seqs = EVENT_TABLES.map(|table| format!("SELECT stream, seq FROM {table} WHERE {wanted}"));
     format!(
-        "SELECT stream, min(seq) AS first, max(seq) AS last FROM (\
-           SELECT stream, seq, \
-                  seq - row_number() OVER (PARTITION BY stream ORDER BY seq) AS run \
-           FROM (SELECT DISTINCT stream, seq FROM ({}))\
-         ) GROUP BY stream, run ORDER BY stream, first",
+        "SELECT stream, first, last, toUInt64(toUnixTimestamp64Micro(now64(6))) AS at_us FROM (\
+           SELECT stream, min(seq) AS first, max(seq) AS last FROM (\
+             SELECT stream, seq, \
+                    seq - row_number() OVER (PARTITION BY stream ORDER BY seq) AS run \
+             FROM (SELECT DISTINCT stream, seq FROM ({}))\
+           ) GROUP BY stream, run \
+           UNION ALL SELECT toUUID('00000000-0000-0000-0000-000000000000'), 0, 0\
+         ) ORDER BY stream, first",
         seqs.join(" UNION ALL ")
     )
 }

@@ -40,6 +40,11 @@ pub const MIGRATIONS: &[Migration] = &[
         name: "tier_and_last_resort",
         sql: include_str!("../clickhouse/0006_tier_and_last_resort.sql"),
     },
+    Migration {
+        version: 8,
+        name: "deadlines",
+        sql: include_str!("../clickhouse/0008_deadlines.sql"),
+    },
 ];
 
 /// The database that everything is in.
@@ -72,7 +77,7 @@ pub const RETAINED_TABLES: &[&str] = &[
 
 #[cfg(test)]
 mod tests {
-    use super::MIGRATIONS;
+    use super::{EVENT_TABLES, MIGRATIONS};
     use std::collections::BTreeMap;
 
     /// The columns of a table as the migrations declare and add them: name and the rest of the line.
@@ -207,6 +212,17 @@ mod tests {
             for (name, rest) in columns {
                 assert!(rest.contains(" COMMENT '"), "{table}.{name} has no comment");
             }
+        }
+    }
+
+    /// A table of events without it takes an insert however late it comes: see 0008_deadlines.sql.
+    #[test]
+    fn every_table_of_events_knows_deadlines() {
+        let sql: String = MIGRATIONS.iter().map(|migration| migration.sql).collect();
+        for table in EVENT_TABLES {
+            let constraint =
+                format!("ALTER TABLE weir.{table} ADD CONSTRAINT IF NOT EXISTS sent_in_time CHECK");
+            assert!(sql.contains(&constraint), "{table} has no {constraint}");
         }
     }
 

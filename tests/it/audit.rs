@@ -112,7 +112,7 @@ fn what_is_done_to_a_stored_row_is_found_and_the_row_named() {
         let weir = installation(&running);
         let dir = tempfile::tempdir().unwrap();
         written_journal(dir.path(), 400);
-        Ingesting::start(dir.path(), running.store()).drain().await;
+        Ingesting::drain_journal(dir.path(), running.store()).await;
 
         let (report, proven) = verify(&weir);
         assert!(proven, "{report}");
@@ -208,7 +208,7 @@ fn two_rows_that_change_places_are_found() {
         let weir = installation(&running);
         let dir = tempfile::tempdir().unwrap();
         written_journal(dir.path(), 50);
-        Ingesting::start(dir.path(), running.store()).drain().await;
+        Ingesting::drain_journal(dir.path(), running.store()).await;
         checkpoint(&weir);
         let (stream, seq) = place(&store, "requests", 20).await;
         let next = seq + 2;
@@ -238,7 +238,7 @@ fn a_batch_that_is_half_stored_is_not_sealed() {
         let weir = installation(&running);
         let dir = tempfile::tempdir().unwrap();
         written_journal(dir.path(), 50);
-        Ingesting::start(dir.path(), running.store()).drain().await;
+        Ingesting::drain_journal(dir.path(), running.store()).await;
         let kept = Kept::of(&store).await;
         let delete = "ALTER TABLE attempts DELETE WHERE seq > 30 SETTINGS mutations_sync = 1";
         run(&store, delete).await;
@@ -262,7 +262,7 @@ fn a_gap_is_named_and_told_from_a_dead_letter() {
         let weir = installation(&running);
         let dir = tempfile::tempdir().unwrap();
         written_journal(dir.path(), 50);
-        Ingesting::start(dir.path(), running.store()).drain().await;
+        Ingesting::drain_journal(dir.path(), running.store()).await;
         let (stream, seq) = place(&store, "attempts", 10).await;
         let delete = format!(
             "ALTER TABLE attempts DELETE WHERE stream = '{stream}' AND seq = {seq} \
@@ -296,7 +296,7 @@ fn checkpoints_that_are_taken_away_or_forged_are_found() {
         for round in 1..=3 {
             let journal = dir.path().join(round.to_string());
             written_journal(&journal, 50);
-            Ingesting::start(&journal, running.store()).drain().await;
+            Ingesting::drain_journal(&journal, running.store()).await;
             let said = checkpoint(&weir);
             assert!(
                 said.contains(&format!("checkpoint {round}: 306 events")),
@@ -365,7 +365,7 @@ fn rollups_equal_the_rows_and_can_be_made_anew() {
         let weir = installation(&running);
         let dir = tempfile::tempdir().unwrap();
         written_journal(dir.path(), 1000);
-        Ingesting::start(dir.path(), running.store()).drain().await;
+        Ingesting::drain_journal(dir.path(), running.store()).await;
         let clear = "ALTER TABLE requests CLEAR PROJECTION by_hour SETTINGS mutations_sync = 1";
         run(&store, clear).await;
         assert_eq!(projection_rows(&store, "by_hour").await, 0);

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, ResourceSpecifier};
 use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use rdkafka::{Offset, TopicPartitionList};
 use weir_eventlog::{
@@ -268,6 +269,31 @@ async fn read_records(source: &mut Source, records: usize) -> Vec<SourceBatch> {
     batches
 }
 
+/// Waits until the broker has told so many members of a group what is theirs.
+async fn wait_for_members(group: &'static str, members: usize) {
+    let wait = move || {
+        let consumer: BaseConsumer = ClientConfig::new()
+            .set("bootstrap.servers", KAFKA.brokers())
+            .create()
+            .unwrap();
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let groups = consumer.fetch_group_list(Some(group), PATIENCE).unwrap();
+            let told: Vec<_> = groups
+                .groups()
+                .iter()
+                .map(|it| (it.state().to_owned(), it.members().len()))
+                .collect();
+            if told == [("Stable".to_owned(), members)] {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{told:?}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    };
+    tokio::task::spawn_blocking(wait).await.unwrap();
+}
+
 fn seqs(batches: &[SourceBatch]) -> Vec<u64> {
     batches
         .iter()
@@ -340,13 +366,14 @@ async fn a_member_that_commits_in_time_leaves_nothing_to_do_twice() {
     for _ in 0..streams {
         ship(&options, 10).await;
     }
-    let open = || Source::Kafka(KafkaSource::open(options.clone(), "weir-ingestor").unwrap());
+    let group = "members-in-time";
+    let open = || Source::Kafka(KafkaSource::open(options.clone(), group).unwrap());
     let mut first = open();
     let held = read_records(&mut first, streams * 12).await;
     let mut second = open();
-    // The first member stores what it has in hand while the group is being rearranged.
+    // The first member stores what it has in hand when it hears that some of it goes to the second.
     let stores = async {
-        tokio::time::sleep(Duration::from_secs(1)).await;
+        wait_for_members(group, 2).await;
         for batch in &held {
             first.commit(batch).await.unwrap();
         }

@@ -1,21 +1,60 @@
-//! kill -9 of any process at any moment: every answer that was whole has its event, once.
+//! kill -9 of any process at any moment: every answer that was whole has its event, once, with the cost
+//! that its own usage makes.
+//!
+//! `WEIR_KILLS=500` kills so often, whatever comes; `WEIR_KILLS=gateway=20,ingestor=100,store=50` each so
+//! often, in any order. `WEIR_SEED=n` repeats the choices and the times of a run.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use rand::rngs::StdRng;
+use rand::seq::SliceRandom as _;
 use rand::{Rng as _, SeedableRng as _};
+use serde_json::Value;
 use weir_loadtest::mock::{MockOptions, MockProvider};
-use weir_loadtest::replay::{Caller, ClientLedger, ReplayOptions, replay};
+use weir_loadtest::replay::{Caller, ClientCall, ClientLedger, ReplayOptions, replay};
 use weir_loadtest::trace::{Trace, TraceName};
-use weir_tests::weir::{Installation, Process};
+use weir_tests::weir::{Installation, Process, wait_for};
 
-/// How often something is killed; `WEIR_KILLS` asks for more.
-fn kills() -> usize {
-    std::env::var("WEIR_KILLS").map_or(20, |kills| kills.parse().unwrap())
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Victim {
+    Gateway,
+    Ingestor,
+    Store,
+}
+
+/// Who is killed, in order, and how long to wait before each at most. A long run leaves an ingestor
+/// the time to start and to be in the middle of its work.
+fn kills(random: &mut StdRng) -> (Vec<Victim>, Duration) {
+    use Victim::{Gateway, Ingestor, Store};
+    let any = |random: &mut StdRng, count: usize| {
+        let one = |_| [Gateway, Ingestor, Store][random.random_range(0..3)];
+        (0..count).map(one).collect()
+    };
+    let Ok(wanted) = std::env::var("WEIR_KILLS") else {
+        return (any(random, 20), Duration::from_millis(500));
+    };
+    let mut victims: Vec<Victim> = match wanted.parse() {
+        Ok(count) => any(random, count),
+        Err(_) => wanted.split(',').flat_map(some_of).collect(),
+    };
+    victims.shuffle(random);
+    (victims, Duration::from_secs(5))
+}
+
+/// `gateway=20`.
+fn some_of(wanted: &str) -> Vec<Victim> {
+    let (name, count) = wanted.split_once('=').unwrap();
+    let victim = match name {
+        "gateway" => Victim::Gateway,
+        "ingestor" => Victim::Ingestor,
+        "store" => Victim::Store,
+        _ => panic!("WEIR_KILLS names {name}"),
+    };
+    vec![victim; count.parse().unwrap()]
 }
 
 #[test]
@@ -36,25 +75,25 @@ fn no_answer_is_lost_or_doubled_when_processes_are_killed() {
         let (done, url) = (done.clone(), weir.base_url());
         move || load_until(&done, url, key)
     });
-    for _ in 0..kills() {
-        thread::sleep(Duration::from_millis(random.random_range(50..500)));
-        parts.kill(random.random_range(0..3));
+    let (victims, pause_max) = kills(&mut random);
+    for (number, victim) in victims.iter().enumerate() {
+        thread::sleep(random.random_range(Duration::from_millis(50)..pause_max));
+        println!("kill {}: {victim:?}", number + 1);
+        parts.kill(*victim);
     }
     done.store(true, Ordering::Relaxed);
     let ledgers = load.join().unwrap();
     weir.wait_until_ready().unwrap();
     weir.wait_for_store().unwrap();
 
-    let whole: BTreeSet<String> = ledgers
+    let whole: BTreeMap<String, u64> = ledgers
         .iter()
         .flat_map(ClientLedger::served)
-        .filter_map(|call| call.request_id.clone())
+        .map(|call| (call.request_id.clone().unwrap(), charged(call)))
         .collect();
-    println!("{} answers were whole", whole.len());
-    assert!(
-        whole.len() > 100,
-        "the load was too small to prove anything"
-    );
+    let sum: u64 = whole.values().sum();
+    println!("{} answers were whole, for {sum} pUSD", whole.len());
+    assert!(whole.len() > 20, "the load was too small to prove anything");
     check_sql(&weir, &whole);
 }
 
@@ -68,8 +107,20 @@ base_url = "{base_url}"
 [[alias]]
 name = "fast-chat"
 targets = [{{ provider = "mock", model = "small" }}]
+
+[[price]]
+provider = "mock"
+model = "small"
+input = "0.10"
+output = "1"
 "#
     )
+}
+
+/// What the answer's own usage costs, in picodollars: ten cents and a dollar for a million tokens.
+fn charged(call: &ClientCall) -> u64 {
+    let usage = call.usage.unwrap();
+    usage.input * 100_000 + usage.output * 1_000_000
 }
 
 /// The processes as a user starts them; the ingestor runs the store in a process of its own.
@@ -89,34 +140,32 @@ impl<'w> Parts<'w> {
     }
 
     /// Kills one of the three. Gateway and ingestor are started again; the store must be by itself.
-    fn kill(&mut self, which: usize) {
-        match which {
-            0 => {
+    fn kill(&mut self, victim: Victim) {
+        match victim {
+            Victim::Gateway => {
                 self.gateway.kill().unwrap();
                 self.gateway = self.weir.start(&["gateway"]).unwrap();
             }
-            1 => {
+            Victim::Ingestor => {
                 self.ingestor.kill().unwrap();
                 self.ingestor = self.weir.start(&["ingestor"]).unwrap();
             }
-            _ => self.ingestor.kill_child().unwrap(),
+            Victim::Store => self.ingestor.kill_child().unwrap(),
         }
     }
 }
 
 /// What the clients have seen is in the tables, once, and no stream has a gap.
-fn check_sql(weir: &Installation, whole: &BTreeSet<String>) {
-    let ids = whole.iter().map(|id| format!("'{id}'"));
-    let list = ids.collect::<Vec<_>>().join(",");
-    let stored =
-        format!("SELECT uniqExact(request_id) FROM weir.requests WHERE request_id IN ({list})");
-    weir.wait_for_number(&stored, whole.len() as u64).unwrap();
-    let rows = format!("SELECT count() FROM weir.requests WHERE request_id IN ({list})");
-    assert_eq!(
-        weir.number(&rows).unwrap(),
-        whole.len() as u64,
-        "a request is stored twice"
-    );
+fn check_sql(weir: &Installation, whole: &BTreeMap<String, u64>) {
+    let mut stored = BTreeMap::new();
+    wait_for("every answer is stored", || {
+        stored = stored_costs(weir);
+        Ok(whole.keys().all(|id| stored.contains_key(id)))
+    })
+    .unwrap();
+    for (id, cost) in whole {
+        assert_eq!(stored[id], [*cost], "the rows of request {id}");
+    }
     for table in ["requests", "attempts", "streams", "control_changes"] {
         let doubled = format!("SELECT count() - uniqExact(stream, seq) FROM weir.{table}");
         assert_eq!(
@@ -137,6 +186,25 @@ fn check_sql(weir: &Installation, whole: &BTreeSet<String>) {
             .unwrap(),
         0
     );
+    let proof = weir.run(&["audit", "verify", "--json"]).unwrap();
+    println!("{}", String::from_utf8_lossy(&proof.stdout));
+}
+
+/// What each request costs, in picodollars, by every row that there is of it.
+fn stored_costs(weir: &Installation) -> BTreeMap<String, Vec<u64>> {
+    let sql = "SELECT toString(request_id) AS id, \
+               toUInt64(ifNull(cost_usd, 0) * 1000000000000) AS cost FROM weir.requests";
+    let mut costs = BTreeMap::<String, Vec<u64>>::new();
+    // While the store starts again it says nothing.
+    for row in weir.sql(sql).unwrap_or_default() {
+        let cost = match &row["cost"] {
+            Value::String(text) => text.parse().unwrap(),
+            number => number.as_u64().unwrap(),
+        };
+        let id = row["id"].as_str().unwrap().to_owned();
+        costs.entry(id).or_default().push(cost);
+    }
+    costs
 }
 
 /// One short replay after the other.

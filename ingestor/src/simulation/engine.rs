@@ -12,8 +12,7 @@ use super::{Shared, pass};
 use crate::batch::Placed;
 use crate::dead_letter::Place;
 use crate::rows::DeadLetterRow;
-use crate::stored::Run;
-use crate::tables::Engine;
+use crate::tables::{Engine, Told};
 
 #[derive(Debug)]
 pub(super) struct SimEngine {
@@ -46,11 +45,12 @@ impl Engine for SimEngine {
         Ok(running)
     }
 
-    async fn stored(&self, firsts: &[(StreamId, u64)]) -> Result<Vec<(StreamId, Run)>, StoreError> {
+    async fn stored(&self, firsts: &[(StreamId, u64)]) -> Result<Told, StoreError> {
         pass().await;
+        let at_us = self.world.borrow_mut().now_us();
         let runs = self.world.borrow().runs(firsts);
         pass().await;
-        Ok(runs)
+        Ok(Told { at_us, runs })
     }
 
     async fn insert<'a, R>(
@@ -58,17 +58,20 @@ impl Engine for SimEngine {
         _table: &str,
         rows: &[R::Value<'a>],
         token: &str,
+        deadline_us: Option<u64>,
     ) -> Result<(), StoreError>
     where
         R: Row + RowWrite,
         R::Value<'a>: Placed,
     {
-        // At once, as in fact: nothing is waited for between the look at the clock and the sending.
+        // The process may be stopped here, or the statement be under way for long.
+        pass().await;
         let places = rows.iter().map(Placed::place).collect();
-        let insert = self
+        let begun = self
             .world
             .borrow_mut()
-            .begin_insert(places, token.to_owned());
+            .begin_insert(places, token.to_owned(), deadline_us);
+        let insert = begun.ok_or_else(|| error(Verdict::Transient))?;
         loop {
             pass().await;
             let answer = self.world.borrow_mut().answer(insert);

@@ -1,8 +1,9 @@
 //! Schedules that once lost or doubled events, step by step.
 
 use std::rc::Rc;
+use std::time::Duration;
 
-use super::world::{Mode, Row, World, stream_id};
+use super::world::{Mode, Row, TOKENS_KEPT, World, stream_id};
 use super::{Process, Shared, settle};
 
 fn check(mode: Mode, schedule: impl AsyncFnOnce(&Shared)) {
@@ -99,4 +100,59 @@ fn a_batch_holds_the_same_events_twice() {
         world.borrow_mut().ship();
         drain(world).await;
     });
+}
+
+/// An ingestor is stopped, wherever it is, for so long that another one has stored its batch and the
+/// store has forgotten with which tokens. Then it goes on as if nothing had happened.
+#[test]
+fn an_ingestor_is_stopped_for_longer_than_the_store_remembers() {
+    for polls in 1..40 {
+        check(Mode::Kafka, async |world| {
+            println!("stopped after {polls} polls");
+            world.borrow_mut().extend(0, 8);
+            world.borrow_mut().calm();
+            world.borrow_mut().ship();
+            let mut stopped = Process::start(world);
+            world.borrow_mut().rebalance();
+            for _ in 0..polls {
+                stopped.poll();
+            }
+            world.borrow_mut().finish_inserts();
+            world.borrow_mut().leave(stopped.member);
+            drain(world).await;
+            tokio::time::advance(TOKENS_KEPT + Duration::from_secs(1)).await;
+            go_on(world, &mut stopped, 100);
+        });
+    }
+}
+
+fn go_on(world: &Shared, process: &mut Process, polls: u32) {
+    for _ in 0..polls {
+        process.poll();
+        world.borrow_mut().finish_inserts();
+    }
+}
+
+/// An ingestor's insert was swallowed by a token without rows. When it goes on, the store has forgotten
+/// that token, and another ingestor's insert stores the rows under it.
+#[test]
+fn a_token_without_rows_is_forgotten_between_two_ingestors() {
+    for polls in (1..16).flat_map(|before| (1..16).map(move |after| (before, after))) {
+        check(Mode::Kafka, async |world| {
+            println!("stopped after {polls:?} polls");
+            world.borrow_mut().extend(0, 3);
+            world.borrow_mut().calm();
+            world.borrow_mut().ship();
+            let without_rows = token("streams", (stream_id(0), 1));
+            world.borrow_mut().forget_rows_of(&without_rows);
+            let mut stopped = Process::start(world);
+            world.borrow_mut().rebalance();
+            go_on(world, &mut stopped, polls.0);
+            tokio::time::advance(TOKENS_KEPT + Duration::from_secs(1)).await;
+            go_on(world, &mut stopped, polls.1);
+            world.borrow_mut().leave(stopped.member);
+            drain(world).await;
+            go_on(world, &mut stopped, 100);
+        });
+    }
 }

@@ -18,7 +18,7 @@ const EVENTS_MAX: u64 = 12;
 const PARTITIONS: usize = 2;
 
 /// The store keeps tokens for so long; really it keeps 10 000 of them.
-const TOKENS_KEPT: Duration = Duration::from_secs(120);
+pub(super) const TOKENS_KEPT: Duration = Duration::from_secs(120);
 /// The longest that an insert runs in the store.
 const INSERT_MAX: Duration = Duration::from_secs(60);
 /// Time that passes at once, at most.
@@ -89,6 +89,7 @@ pub(super) struct World {
     partitions: Vec<Partition>,
     members: Vec<u64>,
     numbers: u64,
+    started: Option<Instant>,
     inserts: Vec<Insert>,
     answers: BTreeMap<u64, Answer>,
     tokens: BTreeMap<String, Instant>,
@@ -120,6 +121,7 @@ impl World {
             partitions: (0..partitions).map(|_| Partition::default()).collect(),
             members: Vec::new(),
             numbers: 0,
+            started: None,
             inserts: Vec::new(),
             answers: BTreeMap::new(),
             tokens: BTreeMap::new(),
@@ -304,7 +306,23 @@ impl World {
 
     // The store.
 
-    pub(super) fn begin_insert(&mut self, rows: Vec<Row>, token: String) -> u64 {
+    /// The store's clock, in microseconds.
+    pub(super) fn now_us(&mut self) -> u64 {
+        let started = *self.started.get_or_insert_with(Instant::now);
+        u64::try_from(started.elapsed().as_micros()).unwrap()
+    }
+
+    /// None if it comes too late.
+    pub(super) fn begin_insert(
+        &mut self,
+        rows: Vec<Row>,
+        token: String,
+        deadline_us: Option<u64>,
+    ) -> Option<u64> {
+        if deadline_us.is_some_and(|deadline_us| self.now_us() > deadline_us) {
+            self.tell(|| format!("too late: {} {:?}", short(&token), seqs(&rows)));
+            return None;
+        }
         let id = self.next_number();
         let began = Instant::now();
         self.tell(|| format!("insert {id}: {} {:?}", short(&token), seqs(&rows)));
@@ -321,7 +339,7 @@ impl World {
             Answer::NotYet
         };
         self.answers.insert(id, answer);
-        id
+        Some(id)
     }
 
     pub(super) fn answer(&mut self, insert: u64) -> Answer {

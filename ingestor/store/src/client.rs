@@ -4,6 +4,7 @@
 //! (`async_insert` above all, which is on in 26.x), gives everything a time limit, and says of each
 //! error whether it is worth another try.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::future::Future;
 use std::net::IpAddr;
@@ -19,7 +20,8 @@ use weir_schemas::clickhouse::{DATABASE, EVENT_TABLES};
 use crate::error::exception_code;
 use crate::migrate::{self, Applied};
 
-/// The `log_comment` of Weir's inserts.
+/// The `log_comment` of Weir's inserts. With a deadline it is `weir-insert by 1700000000000000`, which the
+/// constraint `sent_in_time` of the tables reads.
 const INSERT_MARK: &str = "weir-insert";
 
 /// Where ClickHouse is.
@@ -174,13 +176,17 @@ const PIECE_BYTES: usize = 1 << 20;
 
 /// What must not be left to a server's defaults. `async_insert` is on in 26.x, where tokens have bled
 /// from one insert into another; deduplication can be off.
-fn insert_settings(token: &str) -> [(&'static str, &str); 5] {
+fn insert_settings(token: &str, deadline_us: Option<u64>) -> [(&'static str, Cow<'_, str>); 5] {
+    let mark = match deadline_us {
+        None => INSERT_MARK.into(),
+        Some(deadline_us) => format!("{INSERT_MARK} by {deadline_us}").into(),
+    };
     [
-        ("async_insert", "0"),
-        ("wait_end_of_query", "1"),
-        ("insert_deduplicate", "1"),
-        ("insert_deduplication_token", token),
-        ("log_comment", INSERT_MARK),
+        ("async_insert", "0".into()),
+        ("wait_end_of_query", "1".into()),
+        ("insert_deduplicate", "1".into()),
+        ("insert_deduplication_token", token.into()),
+        ("log_comment", mark),
     ]
 }
 
@@ -273,6 +279,21 @@ impl Store {
     where
         R: Row + RowWrite,
     {
+        self.insert_until::<R>(table, rows, token, None).await
+    }
+
+    /// The same, if the statement begins by a time of the store's clock (microseconds since 1970). An
+    /// event table refuses it later, however long it was under way or its sender stopped.
+    pub async fn insert_until<R>(
+        &self,
+        table: &str,
+        rows: &[R::Value<'_>],
+        token: &str,
+        deadline_us: Option<u64>,
+    ) -> Result<(), StoreError>
+    where
+        R: Row + RowWrite,
+    {
         let context = format!("insert {} rows into {table}", rows.len());
         let failed = |error| StoreError::new(&context, &error);
         let limit = self.timeouts.insert;
@@ -282,7 +303,7 @@ impl Store {
             .map_err(|_| StoreError::timed_out(&context, limit))?
             .map_err(failed)?;
         let mut insert = insert.with_timeouts(Some(limit), Some(limit));
-        for (name, value) in insert_settings(token) {
+        for (name, value) in insert_settings(token, deadline_us) {
             insert = insert.with_setting(name, value);
         }
         for row in rows {
@@ -307,7 +328,7 @@ impl Store {
             .in_database()
             .insert_formatted_with(format!("INSERT INTO {into} FORMAT {format}"))
             .with_timeouts(limit, limit);
-        for (name, value) in insert_settings(token) {
+        for (name, value) in insert_settings(token, None) {
             insert = insert.with_setting(name, value);
         }
         for start in (0..rows.len()).step_by(PIECE_BYTES) {

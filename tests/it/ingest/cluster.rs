@@ -20,8 +20,9 @@ use weir_tests::kafka::Kafka;
 use weir_tests::weir::{Installation, Process};
 
 use super::events::{born_us, open_journal, write, write_since};
+use super::proxy::Proxy;
 use super::{Ingesting, PATIENCE, check, copy, sums, written_journal};
-use crate::store::{Running, alone};
+use crate::store::{Running, alone, store_at};
 
 static KAFKA: LazyLock<Kafka> = LazyLock::new(|| Kafka::start().unwrap());
 
@@ -92,6 +93,53 @@ fn a_topic_that_is_consumed_twice_is_stored_once() {
         check(&running.store(), 3000, 3, cost).await;
         running.stop().await;
     });
+}
+
+/// An ingestor has asked what is stored, and its insert is held up; another one stores the same rows,
+/// and the store forgets the tokens of that. Only by the insert's own deadline can it be told then.
+#[test]
+fn an_insert_that_was_held_up_for_longer_than_the_store_remembers_doubles_nothing() {
+    alone(async {
+        let running = Running::start().await;
+        let store = running.store();
+        store.migrate(0).await.unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let journal = dir.path().join("journal");
+        let cost = written_journal(&journal, 100);
+        ship(&journal, "held-up").await;
+        let proxy = Proxy::start(running.address).await;
+        let held_up = ingesting("held-up", "one", store_at(proxy.address));
+        proxy.hold_an_insert().await;
+        let asked_us = clock_us(&store).await;
+        let other = ingesting("held-up", "two", running.store());
+        other.wait_for_events(606).await;
+        other.drain().await;
+        for table in ["requests", "attempts", "streams"] {
+            let forget = format!(
+                "ALTER TABLE {table} MODIFY SETTING non_replicated_deduplication_window = 0"
+            );
+            let mut answer = store.raw_query(&forget, "Null").unwrap();
+            assert_eq!(answer.next().await.unwrap(), None);
+        }
+        while clock_us(&store).await < asked_us + DEADLINE_US {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        proxy.let_go();
+        held_up.wait_for_events(606).await;
+        let told = held_up.health.snapshot();
+        assert_eq!((told.rows, told.duplicates), (0, 606), "{told:?}");
+        held_up.drain().await;
+        check(&store, 300, 3, cost).await;
+        running.stop().await;
+    });
+}
+
+/// An insert is taken for so long after the tables were asked, and a little longer.
+const DEADLINE_US: u64 = 31_000_000;
+
+async fn clock_us(store: &Store) -> u64 {
+    let query = store.query("SELECT toUInt64(toUnixTimestamp64Micro(now64(6)))");
+    store.fetch(query).await.unwrap()[0]
 }
 
 #[test]
@@ -267,7 +315,7 @@ fn a_clock_that_is_set_back_loses_and_doubles_nothing() {
         drop(journal);
         copy(&first, &second);
         for journal in [&first, &second] {
-            Ingesting::start(journal, running.store()).drain().await;
+            Ingesting::drain_journal(journal, running.store()).await;
             check(&running.store(), 400, 1, cost).await;
         }
         running.stop().await;

@@ -64,6 +64,16 @@ impl Ingesting {
         }
     }
 
+    /// Stores what is in a journal. Stopped only when it has begun with it: on a busy machine, making the
+    /// tables may take longer than a stop leaves time for.
+    pub(crate) async fn drain_journal(journal: &Path, store: Store) {
+        let ingesting = Self::start(journal, store);
+        let health = ingesting.health.clone();
+        let has_begun = || health.snapshot().batches > 0;
+        ingesting.wait_until("a batch is stored", has_begun).await;
+        ingesting.drain().await;
+    }
+
     /// Stores what is in the journal, and ends.
     pub(crate) async fn drain(self) {
         self.stop.send_replace(true);
@@ -164,7 +174,7 @@ fn a_journal_that_is_read_twice_is_stored_once() {
         let cost = written_journal(&first, 2000);
         copy(&first, &second);
         for journal in [&first, &second] {
-            Ingesting::start(journal, running.store()).drain().await;
+            Ingesting::drain_journal(journal, running.store()).await;
             check(&running.store(), 6000, 3, cost).await;
         }
         running.stop().await;
@@ -200,14 +210,14 @@ fn an_insert_whose_token_outlived_its_rows_is_stored() {
         let (first, second) = (dir.path().join("first"), dir.path().join("second"));
         let cost = written_journal(&first, 1000);
         copy(&first, &second);
-        Ingesting::start(&first, running.store()).drain().await;
+        Ingesting::drain_journal(&first, running.store()).await;
         for table in ["requests", "attempts", "streams"] {
             let delete = format!("ALTER TABLE {table} DELETE WHERE 1 SETTINGS mutations_sync = 1");
             let mut answer = running.store().raw_query(&delete, "Null").unwrap();
             assert_eq!(answer.next().await.unwrap(), None);
         }
         check(&running.store(), 0, 0, 0).await;
-        Ingesting::start(&second, running.store()).drain().await;
+        Ingesting::drain_journal(&second, running.store()).await;
         check(&running.store(), 3000, 3, cost).await;
         running.stop().await;
     });
@@ -310,7 +320,7 @@ fn an_ingestor_that_ends_anywhere_is_followed_by_one_that_stores_the_rest() {
             ingesting.abort().await;
         }
         writer.close().unwrap();
-        Ingesting::start(dir.path(), running.store()).drain().await;
+        Ingesting::drain_journal(dir.path(), running.store()).await;
         check(&running.store(), 12_000, 1, cost).await;
         running.stop().await;
     });

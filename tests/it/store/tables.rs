@@ -8,7 +8,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use serde::Serialize;
 use weir_schemas::StreamId;
-use weir_schemas::clickhouse::{MIGRATIONS, RETAINED_TABLES};
+use weir_schemas::clickhouse::{EVENT_TABLES, MIGRATIONS, RETAINED_TABLES};
 use weir_store::sql::split_script;
 use weir_store::{Store, StoreState, Verdict};
 
@@ -53,6 +53,34 @@ fn a_batch_with_the_same_token_is_stored_once() {
             .await
             .unwrap();
         assert_eq!(count(&store, "requests", stream).await, 2000);
+    });
+}
+
+#[test]
+fn an_insert_that_begins_after_its_deadline_stores_nothing() {
+    with_shared(|running| async {
+        let store = running.store();
+        let (stream, now) = (stream(9), now_us(&store).await);
+        let rows = requests(stream, 1..11, now);
+        let insert = |token, deadline_us: i64| {
+            let deadline_us = Some(deadline_us.unsigned_abs());
+            store.insert_until::<RequestRow>("requests", &rows, token, deadline_us)
+        };
+        let refused = insert("late", now - 1).await.unwrap_err();
+        assert_eq!(refused.verdict, Verdict::Transient);
+        assert!(refused.message.contains("after its deadline"), "{refused}");
+        assert_eq!(count(&store, "requests", stream).await, 0);
+        insert("in-time", now + 3_600_000_000).await.unwrap();
+        assert_eq!(count(&store, "requests", stream).await, 10);
+        for table in EVENT_TABLES {
+            let late = format!(
+                "INSERT INTO {table} (stream, seq) SETTINGS log_comment = 'weir-insert by {now}' \
+                 SELECT '{stream}', 99"
+            );
+            let mut answer = store.raw_query(&late, "Null").unwrap();
+            let refused = answer.next().await.unwrap_err();
+            assert!(refused.message.contains("after its deadline"), "{refused}");
+        }
     });
 }
 
