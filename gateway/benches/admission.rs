@@ -1,10 +1,10 @@
 //! What it costs to tell whose key it is, and to take from three limits and two budgets, with a
 //! thousand, ten thousand and a hundred thousand keys, and a tenth as many budgets.
 //!
-//! `cargo bench -p weir-gateway --bench admission`. Each request comes with another key, in no order,
-//! and gives back what it took: so a tenth of the time is spent on waiting for memory that was not
-//! in the cache. For instructions instead of time:
-//! `valgrind --tool=callgrind --toggle-collect='*Door*let_in*' target/release/deps/admission-… --bench --test`.
+//! `cargo bench -p weir-gateway --bench admission`. Each request comes with another key, in no order:
+//! with many keys, much of the time is spent on waiting for memory that was not in the cache. For
+//! instructions instead of time:
+//! `valgrind --tool=callgrind --toggle-collect='*Door*let_in*' target/release/deps/admission-… --bench --profile-time 1`.
 #![expect(
     clippy::unwrap_used,
     reason = "a benchmark that cannot start has nothing to say"

@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use weir_dialects::{ClientApi, Family, RequestFacts};
 use weir_limits::{
@@ -28,6 +29,32 @@ use crate::trail::Trail;
 /// Fewest bytes of a prompt that a token is made of, about: what is reserved must rather be too
 /// much than too little.
 const BYTES_PER_TOKEN: u64 = 3;
+const BUDGET: HeaderName = HeaderName::from_static("x-weir-budget");
+const BUDGET_REMAINING: HeaderName = HeaderName::from_static("x-weir-budget-remaining");
+const BUDGET_RESET: HeaderName = HeaderName::from_static("x-weir-budget-reset");
+/// Limit, what is left of it, and when it is whole again, as each family of SDKs reads it.
+const OPENAI_REQUESTS: [HeaderName; 3] = [
+    HeaderName::from_static("x-ratelimit-limit-requests"),
+    HeaderName::from_static("x-ratelimit-remaining-requests"),
+    HeaderName::from_static("x-ratelimit-reset-requests"),
+];
+const OPENAI_TOKENS: [HeaderName; 3] = [
+    HeaderName::from_static("x-ratelimit-limit-tokens"),
+    HeaderName::from_static("x-ratelimit-remaining-tokens"),
+    HeaderName::from_static("x-ratelimit-reset-tokens"),
+];
+const ANTHROPIC_REQUESTS: [HeaderName; 3] = [
+    HeaderName::from_static("anthropic-ratelimit-requests-limit"),
+    HeaderName::from_static("anthropic-ratelimit-requests-remaining"),
+    HeaderName::from_static("anthropic-ratelimit-requests-reset"),
+];
+const ANTHROPIC_TOKENS: [HeaderName; 3] = [
+    HeaderName::from_static("anthropic-ratelimit-tokens-limit"),
+    HeaderName::from_static("anthropic-ratelimit-tokens-remaining"),
+    HeaderName::from_static("anthropic-ratelimit-tokens-reset"),
+];
+/// A budget's and two rates'.
+const HEADERS_MAX: usize = 9;
 /// When to ask again where nothing says when a slot comes free.
 const SLOT_RETRY: Duration = Duration::from_secs(1);
 
@@ -149,7 +176,7 @@ pub(crate) fn admit(
     };
     for limit in &identity.policy().limits {
         taking.take(limit).map_err(|refused| {
-            let told = taking.told.headers(family, now_us);
+            let told = taking.told.headers(subject, family, now_us);
             refused.with_headers(told)
         })?;
     }
@@ -159,7 +186,7 @@ pub(crate) fn admit(
     }
     taking.permit.admit();
     Ok(Admitted {
-        headers: taking.told.headers(family, now_us),
+        headers: taking.told.headers(subject, family, now_us),
         permit: taking.permit,
         verdict: taking.verdict,
         denied: taking.denied,
@@ -250,13 +277,15 @@ impl Taking<'_> {
         let amount = self.estimate.in_unit(budget.spec.unit);
         let account = Account(budget.clone());
         let reserved = self.permit.reserve(&purse, account, amount, self.now_us);
-        let state = BudgetTold::read(budget, &purse, self.subject, self.now_us);
+        let state = BudgetTold::read(budget, &purse, self.now_us);
         if reserved.is_err() {
-            let told = state.headers();
-            return Err(exhausted(&state, amount, contact, self.now_us).with_headers(told));
+            let mut told = HeaderMap::with_capacity(4);
+            state.add_headers(self.subject, &mut told);
+            let refusal = exhausted(&state, self.subject, amount, contact, self.now_us);
+            return Err(refusal.with_headers(told));
         }
         if state.remaining == 0 {
-            self.verdict = Some(format!("soft:{}", state.name));
+            self.verdict = Some(format!("soft:{}", budget.name(self.subject)));
         }
         self.told.note_budget(state);
         Ok(())
@@ -279,24 +308,29 @@ fn unpriced(budget: &Budget, subject: &Subject<'_>, cost: &Cost, contact: Option
     Refusal::unpriced(name, message)
 }
 
-fn exhausted(told: &BudgetTold, amount: Amount, contact: Option<&str>, now_us: u64) -> Refusal {
-    let shown = |amount| shown_amount(told.unit, amount);
+fn exhausted(
+    told: &BudgetTold,
+    subject: &Subject<'_>,
+    amount: Amount,
+    contact: Option<&str>,
+    now_us: u64,
+) -> Refusal {
+    let name = told.budget.name(subject);
     let until = told.resets_ms.map_or_else(
         || "it does not begin anew".to_owned(),
         |ms| format!("it begins anew at {}", weir_limits::rfc3339(ms)),
     );
     let ask = contact.map_or_else(String::new, |contact| format!("; ask {contact}"));
     let message = format!(
-        "budget \"{}\" of {} has {} left, and this request may take {}; {until}{ask}",
-        told.name,
-        shown(told.limit),
-        shown(told.remaining),
-        shown(amount),
+        "budget \"{name}\" of {} has {} left, and this request may take {}; {until}{ask}",
+        told.shown(told.budget.spec.limit),
+        told.shown(told.remaining),
+        told.shown(amount),
     );
     let wait = told
         .resets_ms
         .map(|ms| Duration::from_millis(ms.saturating_sub(now_us / 1000)));
-    Refusal::budget_exhausted(told.name.clone(), message, wait)
+    Refusal::budget_exhausted(name, message, wait)
 }
 
 /// What was used, by what the events say: the same figures that SQL sums up.
@@ -391,42 +425,37 @@ struct Told {
 
 #[derive(Debug)]
 struct BudgetTold {
-    name: String,
-    unit: Unit,
-    limit: Amount,
+    budget: Arc<Budget>,
     remaining: Amount,
     resets_ms: Option<u64>,
 }
 
 impl BudgetTold {
-    fn read(budget: &Budget, purse: &Purse, subject: &Subject<'_>, now_us: u64) -> Self {
-        let state = purse.read(&budget.spec, now_us);
+    fn read(budget: &Arc<Budget>, purse: &Purse, now_us: u64) -> Self {
+        let standing = purse.standing(&budget.spec, now_us);
         Self {
-            name: budget.name(subject),
-            unit: budget.spec.unit,
-            limit: budget.spec.limit,
-            remaining: budget.spec.limit.saturating_sub(state.committed),
-            resets_ms: state.resets_ms,
+            remaining: budget.spec.limit.saturating_sub(standing.committed),
+            resets_ms: standing.resets_ms,
+            budget: budget.clone(),
         }
     }
 
-    fn headers(&self) -> HeaderMap {
-        let mut headers = HeaderMap::with_capacity(4);
-        let mut set = |name: &'static str, value: String| {
+    fn shown(&self, amount: Amount) -> String {
+        shown_amount(self.budget.spec.unit, amount)
+    }
+
+    fn add_headers(&self, subject: &Subject<'_>, headers: &mut HeaderMap) {
+        let mut set = |name: &HeaderName, value: String| {
             // A name that a header cannot hold is left out.
-            if let Ok(value) = HeaderValue::from_str(&value) {
-                headers.insert(HeaderName::from_static(name), value);
+            if let Ok(value) = HeaderValue::from_maybe_shared(Bytes::from(value)) {
+                headers.insert(name, value);
             }
         };
-        set("x-weir-budget", self.name.clone());
-        set(
-            "x-weir-budget-remaining",
-            shown_amount(self.unit, self.remaining),
-        );
+        set(&BUDGET, self.budget.name(subject));
+        set(&BUDGET_REMAINING, self.shown(self.remaining));
         if let Some(ms) = self.resets_ms {
-            set("x-weir-budget-reset", weir_limits::rfc3339(ms));
+            set(&BUDGET_RESET, weir_limits::rfc3339(ms));
         }
-        headers
     }
 }
 
@@ -444,7 +473,10 @@ impl Told {
 
     fn note_budget(&mut self, budget: BudgetTold) {
         // Money and tokens compare by the part that is left.
-        let part = |told: &BudgetTold| told.remaining.saturating_mul(1000) / told.limit.max(1);
+        let part = |told: &BudgetTold| {
+            let limit = told.budget.spec.limit.max(1);
+            told.remaining.saturating_mul(1000) / limit
+        };
         if self
             .budget
             .as_ref()
@@ -454,31 +486,22 @@ impl Told {
         }
     }
 
-    fn headers(&self, family: Family, now_us: u64) -> HeaderMap {
-        let mut headers = self
-            .budget
-            .as_ref()
-            .map(BudgetTold::headers)
-            .unwrap_or_default();
-        if let Some((limit, reading)) = &self.requests {
-            rate_headers(
-                &mut headers,
-                family,
-                Counted::Requests,
-                *limit,
-                reading,
-                now_us,
-            );
+    fn headers(&self, subject: &Subject<'_>, family: Family, now_us: u64) -> HeaderMap {
+        if self.budget.is_none() && self.requests.is_none() && self.tokens.is_none() {
+            return HeaderMap::new();
         }
-        if let Some((limit, reading)) = &self.tokens {
-            rate_headers(
-                &mut headers,
-                family,
-                Counted::Tokens,
-                *limit,
-                reading,
-                now_us,
-            );
+        let mut headers = HeaderMap::with_capacity(HEADERS_MAX);
+        if let Some(budget) = &self.budget {
+            budget.add_headers(subject, &mut headers);
+        }
+        let rates = [
+            (Counted::Requests, &self.requests),
+            (Counted::Tokens, &self.tokens),
+        ];
+        for (counted, told) in rates {
+            if let Some((limit, reading)) = told {
+                rate_headers(&mut headers, family, counted, *limit, reading, now_us);
+            }
         }
         headers
     }
@@ -494,49 +517,39 @@ fn rate_headers(
     reading: &Reading,
     now_us: u64,
 ) {
-    let names = match (family, counted) {
-        (Family::OpenAi, Counted::Requests) => [
-            "x-ratelimit-limit-requests",
-            "x-ratelimit-remaining-requests",
-            "x-ratelimit-reset-requests",
-        ],
-        (Family::OpenAi, Counted::Tokens) => [
-            "x-ratelimit-limit-tokens",
-            "x-ratelimit-remaining-tokens",
-            "x-ratelimit-reset-tokens",
-        ],
-        (Family::Anthropic, Counted::Requests) => [
-            "anthropic-ratelimit-requests-limit",
-            "anthropic-ratelimit-requests-remaining",
-            "anthropic-ratelimit-requests-reset",
-        ],
-        (Family::Anthropic, Counted::Tokens) => [
-            "anthropic-ratelimit-tokens-limit",
-            "anthropic-ratelimit-tokens-remaining",
-            "anthropic-ratelimit-tokens-reset",
-        ],
+    let [limited, remaining, resets] = match (family, counted) {
+        (Family::OpenAi, Counted::Requests) => &OPENAI_REQUESTS,
+        (Family::OpenAi, Counted::Tokens) => &OPENAI_TOKENS,
+        (Family::Anthropic, Counted::Requests) => &ANTHROPIC_REQUESTS,
+        (Family::Anthropic, Counted::Tokens) => &ANTHROPIC_TOKENS,
     };
     let reset = match family {
-        Family::OpenAi => shown_seconds(Duration::from_micros(
-            reading.reset_us.saturating_sub(now_us),
-        )),
+        Family::OpenAi => {
+            let wait = Duration::from_micros(reading.reset_us.saturating_sub(now_us));
+            shown_wait(wait, "")
+        }
         Family::Anthropic => weir_limits::rfc3339(reading.reset_us / 1000),
     };
-    headers.insert(HeaderName::from_static(names[0]), limit.into());
-    headers.insert(HeaderName::from_static(names[1]), reading.remaining.into());
-    if let Ok(reset) = HeaderValue::from_str(&reset.replace(' ', "")) {
-        headers.insert(HeaderName::from_static(names[2]), reset);
+    headers.insert(limited, limit.into());
+    headers.insert(remaining, reading.remaining.into());
+    if let Ok(reset) = HeaderValue::from_maybe_shared(Bytes::from(reset)) {
+        headers.insert(resets, reset);
     }
 }
 
 /// Milliseconds, or seconds with tenths: rounded up, so that waiting that long is enough.
 fn shown_seconds(duration: Duration) -> String {
-    let ms = duration.as_micros().div_ceil(1000);
+    shown_wait(duration, " ")
+}
+
+fn shown_wait(duration: Duration, between: &str) -> String {
+    let us = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+    let ms = us.div_ceil(1000);
     if ms < 1000 {
-        return format!("{ms} ms");
+        return format!("{ms}{between}ms");
     }
     let tenths = ms.div_ceil(100);
-    format!("{}.{} s", tenths / 10, tenths % 10)
+    format!("{}.{}{between}s", tenths / 10, tenths % 10)
 }
 
 fn shown_amount(unit: Unit, amount: Amount) -> String {

@@ -1,5 +1,7 @@
 //! What is answered without a provider: the list of models, health, metrics.
 
+use std::net::IpAddr;
+
 use http::header::{ALLOW, CONTENT_TYPE, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
@@ -15,12 +17,16 @@ const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 const METRICS: HeaderValue =
     HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
 
-pub(crate) fn answer(worker: &Worker, request: &Request<Incoming>) -> Response<Reply> {
+pub(crate) fn answer(
+    worker: &Worker,
+    client: IpAddr,
+    request: &Request<Incoming>,
+) -> Response<Reply> {
     let request_id = pipeline::new_request_id(Moment::now());
     let family = Family::from_headers(request.headers());
     let path = request.uri().path();
     let answered = match (request.method(), path) {
-        (&Method::GET, "/v1/models") => models(worker, request, family),
+        (&Method::GET, "/v1/models") => models(worker, client, request, family),
         (&Method::GET | &Method::HEAD, "/" | "/livez") => Ok(whole(StatusCode::OK, TEXT, "ok\n")),
         (&Method::GET | &Method::HEAD, "/readyz") => Ok(ready(worker)),
         (&Method::GET, "/metrics") => Ok(whole(StatusCode::OK, METRICS, metrics(worker))),
@@ -72,11 +78,13 @@ fn metrics(worker: &Worker) -> String {
 /// The aliases that the key may use.
 fn models(
     worker: &Worker,
+    client: IpAddr,
     request: &Request<Incoming>,
     family: Family,
 ) -> Result<Response<Reply>, Refusal> {
     let identity =
         pipeline::authenticate(&worker.shared.control, request.headers(), Moment::now())?;
+    pipeline::may_call(&worker.shared.config, &identity, client)?;
     let directory = worker.shared.directory.load();
     let entries: Vec<ModelEntry<'_>> = directory
         .names()

@@ -4,7 +4,8 @@
 //! took of each limit and spent of each budget, and hears the same of them. What is heard counts as
 //! if it had been taken here; what is left is divided by demand until the next hearing
 //! ([`weir_limits::share`]). So all of them together let through what one would, but for what moves
-//! within a hearing.
+//! within a hearing: what that can come to is shown by `peers/simulation.rs`, which plays this very
+//! code.
 //!
 //! A gateway is alive while its word is no older than ten seconds, by clocks that must agree to
 //! about a second. What a dead one had in flight is free again; what it spent stays spent. While
@@ -20,7 +21,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use weir_eventlog::{KafkaOptions, RecordLog, RecordReader, RecordSender};
-use weir_limits::{Bucket, HEARING_US, RateSpec, Share, Spent, share};
+use weir_limits::{Bucket, HEARING_US, Others, Purse, RateSpec, Share, Spent, share};
 
 use crate::clock::{self, Moment};
 use crate::control::policy::{Budget, Limit, LimitCounter, Rules};
@@ -72,8 +73,10 @@ struct LimitReport {
 struct Taken {
     taken: u64,
     asked: u64,
-    /// What is in the bucket.
+    /// What is in the bucket, and the part of it that was taken by whoever says so.
     level: u64,
+    #[serde(default)]
+    own: u64,
     /// What may be taken before the others are heard again.
     claimed: u64,
 }
@@ -84,8 +87,11 @@ struct BudgetReport {
     subject: String,
     /// Beginning of a stretch of time, and the amount as text.
     spent: Vec<(u64, String)>,
-    /// What requests have reserved, and what may be reserved before the others are heard again.
+    /// What requests have reserved.
     outstanding: String,
+    /// What may be reserved before the others are heard again.
+    #[serde(default)]
+    claimed: String,
     asked: String,
 }
 
@@ -175,8 +181,8 @@ struct Hearing {
     boot: u64,
     said: Arc<Said>,
     peers: HashMap<String, Peer>,
-    /// What others took since the last hearing.
-    taken: HashMap<Name, (i64, i64)>,
+    /// What others took since the last hearing, of requests and of tokens.
+    taken: HashMap<Name, (News, News)>,
     demand: HashMap<(String, Name), Demand>,
     told: HashMap<Name, About>,
     /// When shares were taken last.
@@ -280,6 +286,10 @@ impl Hearing {
             About::Alive(_) => peer.sent_ms = peer.sent_ms.max(report.sent_ms),
             About::Said(mark) => self.said.note(mark),
             About::Budget(budget) => {
+                // Made now, so that a first request here finds what was spent elsewhere.
+                if let Some(rule) = rules.budget(&budget.id) {
+                    let _: Arc<Purse> = rule.counters.named(&budget.subject);
+                }
                 let name = ("budget", budget.id.clone(), budget.subject.clone());
                 peer.budgets.insert(name, budget);
             }
@@ -287,15 +297,12 @@ impl Hearing {
                 let name = ("limit", limit.id.clone(), limit.subject.clone());
                 let before = peer.limits.insert(name.clone(), limit.clone());
                 if let (Some(rule), true) = (rules.limit(&limit.id), is_alive) {
-                    let counter = rule.counters.named(&limit.subject);
-                    let since = Since {
-                        before: before.as_ref(),
-                        now_us: now.unix_us,
-                    };
-                    let taken = self.taken.entry(name).or_default();
-                    taken.0 +=
-                        since.taken(&rule.requests, &counter.requests, |it| it.requests, &limit);
-                    taken.1 += since.taken(&rule.tokens, &counter.tokens, |it| it.tokens, &limit);
+                    // Made now, so that a first request here finds what was taken elsewhere.
+                    let _: Arc<LimitCounter> = rule.counters.named(&limit.subject);
+                    let before = before.as_ref();
+                    let (requests, tokens) = self.taken.entry(name).or_default();
+                    requests.hear(before.map(|before| before.requests), limit.requests);
+                    tokens.hear(before.map(|before| before.tokens), limit.tokens);
                 }
             }
         }
@@ -325,6 +332,7 @@ impl Hearing {
         if all_heard {
             self.shared_ms = now_ms;
         }
+        rules.share_among(u32::try_from(alive.len() + 1).unwrap_or(u32::MAX));
         // Of those that are alive the first by name speaks.
         self.said
             .leave_to_others(alive.iter().any(|from| *from < self.instance));
@@ -379,14 +387,14 @@ impl Hearing {
             is_new: all_heard || alive.is_empty(),
         };
         if let Some(spec) = &limit.requests {
-            let claimed = self.claimed(alive, &name, |report| report.requests);
-            counter
-                .requests
-                .hear(spec, requests, claimed, share, now_us);
+            let claimed = self.claimed(alive, &name, spec, |report| report.requests);
+            let taken = requests.units(spec, &counter.requests, now_us);
+            counter.requests.hear(spec, taken, claimed, share, now_us);
         }
         if let Some(spec) = &limit.tokens {
-            let claimed = self.claimed(alive, &name, |report| report.tokens);
-            counter.tokens.hear(spec, tokens, claimed, share, now_us);
+            let claimed = self.claimed(alive, &name, spec, |report| report.tokens);
+            let taken = tokens.units(spec, &counter.tokens, now_us);
+            counter.tokens.hear(spec, taken, claimed, share, now_us);
         }
         if let Some(max) = limit.concurrency {
             counter.slots.hear(max, elsewhere, share);
@@ -397,7 +405,7 @@ impl Hearing {
         &mut self,
         budget: &Budget,
         subject: &str,
-        purse: &weir_limits::Purse,
+        purse: &Purse,
         (alive, all_heard): (&[String], bool),
         now_us: u64,
     ) {
@@ -413,10 +421,22 @@ impl Hearing {
             amount: number(amount),
         });
         let spent: Vec<Spent> = spent.collect();
-        let outstanding = self
-            .reports(alive, |peer| peer.budgets.get(&name))
-            .map(|report| number(&report.outstanding))
-            .sum();
+        let alive_say = |of: fn(&BudgetReport) -> &str| -> Vec<u128> {
+            let reports = self.reports(alive, |peer| peer.budgets.get(&name));
+            reports.map(|report| number(of(report))).collect()
+        };
+        let claims = alive_say(|report| &report.claimed);
+        // Whoever has not heard of it yet begins with an even share.
+        let unheard = alive.len() - claims.len();
+        let even = budget.spec.limit / (alive.len() as u128 + 1);
+        let others = Others {
+            spent,
+            outstanding: alive_say(|report| &report.outstanding).iter().sum(),
+            claimed: claims
+                .iter()
+                .sum::<u128>()
+                .saturating_add(even.saturating_mul(unheard as u128)),
+        };
         let of_peers: Vec<(String, u128)> = alive
             .iter()
             .filter_map(|from| {
@@ -430,14 +450,24 @@ impl Hearing {
             ppm,
             is_new: all_heard || alive.is_empty(),
         };
-        purse.hear(&budget.spec, spent, outstanding, share, now_us);
+        purse.hear(&budget.spec, others, share, now_us);
     }
 
-    fn claimed(&self, alive: &[String], name: &Name, of: fn(&LimitReport) -> Taken) -> u64 {
-        let reports = alive
-            .iter()
-            .filter_map(|from| self.peers.get(from)?.limits.get(name));
-        reports.map(|report| of(report).claimed).sum()
+    /// What the others may still take. Whoever has not heard of the limit yet begins with an even
+    /// share.
+    fn claimed(
+        &self,
+        alive: &[String],
+        name: &Name,
+        spec: &RateSpec,
+        of: fn(&LimitReport) -> Taken,
+    ) -> u64 {
+        let even = spec.burst() / (alive.len() as u64 + 1);
+        let claims = alive.iter().map(|from| {
+            let report = self.peers.get(from).and_then(|peer| peer.limits.get(name));
+            report.map_or(even, |report| of(report).claimed)
+        });
+        claims.fold(0, u64::saturating_add)
     }
 
     fn reports<'a, R: 'a>(
@@ -493,7 +523,8 @@ impl Hearing {
                     spent: spent
                         .map(|part| (part.start_ms, part.amount.to_string()))
                         .collect(),
-                    outstanding: (state.outstanding + state.claimed).to_string(),
+                    outstanding: state.outstanding.to_string(),
+                    claimed: state.claimed.to_string(),
                     asked: state.asked.to_string(),
                 };
                 let name = ("budget", budget.id.to_string(), subject.into());
@@ -533,7 +564,9 @@ impl Hearing {
                 let claims = new.requests.claimed + new.tokens.claimed;
                 claims + new.requests.asked + new.tokens.asked + new.running_asked > 0
             }
-            (None, About::Budget(new)) => !new.spent.is_empty() || new.outstanding != "0",
+            (None, About::Budget(new)) => {
+                !new.spent.is_empty() || new.outstanding != "0" || new.claimed != "0"
+            }
             (Some(About::Limit(told)), About::Limit(new)) => {
                 let same = |told: Taken, new: Taken| {
                     (told.taken, told.asked, told.claimed) == (new.taken, new.asked, new.claimed)
@@ -551,12 +584,13 @@ impl Hearing {
 fn limit_report(limit: &Limit, subject: &str, counter: &LimitCounter, now_us: u64) -> LimitReport {
     let taken = |spec: &Option<RateSpec>, bucket: &Bucket| {
         spec.as_ref().map_or_else(Taken::default, |spec| {
-            let reading = bucket.read(spec, now_us);
+            let state = bucket.state(spec, now_us);
             Taken {
-                taken: reading.taken,
-                asked: reading.asked,
-                level: spec.burst().saturating_sub(reading.remaining),
-                claimed: reading.claimed,
+                taken: state.taken,
+                asked: state.asked,
+                level: state.level,
+                own: state.own,
+                claimed: state.claimed,
             }
         })
     };
@@ -571,33 +605,41 @@ fn limit_report(limit: &Limit, subject: &str, counter: &LimitCounter, now_us: u6
     }
 }
 
-/// What a peer said before.
-struct Since<'a> {
-    before: Option<&'a LimitReport>,
-    now_us: u64,
+/// What others took of a rate, as far as it is new here.
+#[derive(Clone, Copy, Debug, Default)]
+struct News {
+    /// Taken since the last time by those that were heard before.
+    since: i64,
+    /// Taken by those that are heard for the first time, and still in the bucket.
+    of_new: u64,
+    /// The most that one of these has in its bucket, which is what it knows of everybody: of us before
+    /// we were started anew, too.
+    level: u64,
 }
 
-impl Since<'_> {
-    /// Units that a peer took since. One that is heard for the first time brings our bucket to
-    /// where its own is.
-    fn taken(
-        &self,
-        spec: &Option<RateSpec>,
-        bucket: &Bucket,
-        of: impl Fn(&LimitReport) -> Taken,
-        report: &LimitReport,
-    ) -> i64 {
-        let Some(spec) = spec else { return 0 };
-        let now = of(report);
+impl News {
+    fn hear(&mut self, before: Option<Taken>, now: Taken) {
         let signed = |units: u64| i64::try_from(units).unwrap_or(i64::MAX);
-        match self.before {
-            Some(before) => signed(now.taken).saturating_sub(signed(of(before).taken)),
+        match before {
+            Some(before) => {
+                let since = signed(now.taken).saturating_sub(signed(before.taken));
+                self.since = self.since.saturating_add(since);
+            }
             None => {
-                let ours = spec
-                    .burst()
-                    .saturating_sub(bucket.read(spec, self.now_us).remaining);
-                signed(now.level).saturating_sub(signed(ours)).max(0)
+                self.of_new = self.of_new.saturating_add(now.own);
+                self.level = self.level.max(now.level);
             }
         }
     }
+
+    /// Units that are to be added to our bucket.
+    fn units(&self, spec: &RateSpec, bucket: &Bucket, now_us: u64) -> i64 {
+        let here = bucket.state(spec, now_us).level;
+        let new = self.of_new.max(self.level.saturating_sub(here));
+        self.since
+            .saturating_add(i64::try_from(new).unwrap_or(i64::MAX))
+    }
 }
+
+#[cfg(test)]
+mod simulation;

@@ -103,10 +103,10 @@ pub(crate) async fn answer(
     if request.uri().path().starts_with(admin::PREFIX) {
         return Ok(admin::answer(&worker, request).await);
     }
-    let Some(api) = api else {
-        return Ok(endpoints::answer(&worker, &request));
-    };
     let client = client_of(&worker.shared.config, peer, request.headers());
+    let Some(api) = api else {
+        return Ok(endpoints::answer(&worker, client, &request));
+    };
     let mut exchange = begin(worker, api, client, request.headers());
     Ok(match forward(&mut exchange, api, client, request).await {
         Ok(begun) => relay::respond(exchange, begun),
@@ -229,7 +229,11 @@ pub(crate) fn authenticate(
 }
 
 /// Whether the key may be used from there, and at this gateway.
-fn may_call(config: &GatewayConfig, identity: &Identity, client: IpAddr) -> Result<(), Refusal> {
+pub(crate) fn may_call(
+    config: &GatewayConfig,
+    identity: &Identity,
+    client: IpAddr,
+) -> Result<(), Refusal> {
     let holds = |networks: &[Network]| {
         networks.is_empty() || networks.iter().any(|network| network.contains(client))
     };

@@ -360,6 +360,11 @@ fn an_address_is_the_one_that_trusted_proxies_say_and_a_refusal_names_it() {
         assert!(message.contains(expected), "{message}");
     }
     assert_eq!(from("192.0.2.7, nonsense").status, 403);
+    let models = |address: &str| {
+        let headers = format!("authorization: Bearer {key}\r\nx-forwarded-for: {address}\r\n");
+        exchange(running.weir.gateway, b"", "GET /v1/models", &headers, "").status
+    };
+    assert_eq!((models("192.0.2.7"), models("203.0.113.9")), (200, 403));
 }
 
 #[test]
@@ -762,10 +767,69 @@ fn the_admin_api_changes_what_roles_may_change_and_every_change_is_an_audit_row(
     );
     assert_eq!(call(&owner, "GET", "/keys", Value::Null).status, 401);
 
+    // Every kind of rule is made, changed and deleted.
+    let kinds = [
+        (
+            "team",
+            "teams",
+            json!({ "contact": "a" }),
+            json!({ "contact": "b" }),
+        ),
+        (
+            "limit",
+            "limits",
+            json!({ "concurrency": 1 }),
+            json!({ "concurrency": 2 }),
+        ),
+        (
+            "budget",
+            "budgets",
+            json!({ "usd": "1", "window": "day" }),
+            json!({ "usd": "2", "window": "day" }),
+        ),
+        (
+            "access",
+            "access",
+            json!({ "models_denied": ["a"] }),
+            json!({ "models_denied": ["b"] }),
+        ),
+    ];
+    for (_, path, first, second) in &kinds {
+        let place = format!("/{path}/audited");
+        assert_eq!(call(root, "PUT", &place, first.clone()).status, 200);
+        assert_eq!(call(root, "PUT", &place, second.clone()).status, 200);
+        assert_eq!(call(root, "DELETE", &place, Value::Null).status, 200);
+    }
+
     weir.wait_for_store()
         .unwrap_or_else(|error| panic!("{error}\n{}", up.log()));
     let rows = "SELECT count() FROM weir.control_changes WHERE actor LIKE 'token:%'";
-    weir.wait_for_number(rows, 8).unwrap();
+    weir.wait_for_number(rows, 8 + 3 * kinds.len() as u64)
+        .unwrap();
+    let audited = weir
+        .sql("SELECT object_kind, action, before, after FROM weir.control_changes WHERE object_id = 'audited' ORDER BY ts, seq")
+        .unwrap();
+    for (rows, (kind, _, first, second)) in audited.chunks(3).zip(&kinds) {
+        let says = |row: &Value, side: &str, wanted: &Value| {
+            let record: Value = serde_json::from_str(row[side].as_str().unwrap()).unwrap();
+            let wanted = wanted.as_object().unwrap();
+            assert!(
+                wanted
+                    .iter()
+                    .all(|(name, value)| name == "usd" || record[name] == *value)
+            );
+        };
+        for (row, action) in rows.iter().zip(["create", "update", "delete"]) {
+            assert_eq!(
+                (&row["object_kind"], &row["action"]),
+                (&json!(kind), &json!(action))
+            );
+        }
+        says(&rows[0], "after", first);
+        says(&rows[1], "before", first);
+        says(&rows[1], "after", second);
+        says(&rows[2], "before", second);
+    }
     let actions = weir
         .sql("SELECT actor, action, object_kind FROM weir.control_changes WHERE actor LIKE 'token:%' ORDER BY ts, seq")
         .unwrap();

@@ -72,6 +72,24 @@ pub struct PurseState {
     pub resets_ms: Option<u64>,
 }
 
+/// How a purse stands, for whoever has a budget.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// All that counts against the limit now, the other gateways' part included.
+    pub committed: Amount,
+    /// Until when; for ever if it ends with no window.
+    pub resets_ms: Option<u64>,
+}
+
+/// What other gateways have done with a budget.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Others {
+    pub spent: Vec<Spent>,
+    pub outstanding: Amount,
+    /// What they may still reserve before we are heard.
+    pub claimed: Amount,
+}
+
 /// A budget that has no room for a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Exhausted {
@@ -147,7 +165,7 @@ impl Purse {
         state.asked = state.asked.saturating_add(estimate);
         let committed = state.committed();
         let used_up = committed >= spec.limit || committed.saturating_add(estimate) > spec.limit;
-        let not_ours = state.round.is_some_and(|round| round.left < estimate);
+        let not_ours = state.round.is_some_and(|round| !round.allows(estimate));
         if spec.hard && (used_up || not_ours) {
             return Err(Exhausted {
                 remaining: spec.limit.saturating_sub(committed),
@@ -155,7 +173,7 @@ impl Purse {
             });
         }
         if let Some(round) = &mut state.round {
-            round.left = round.left.saturating_sub(estimate);
+            round.take(estimate);
         }
         Ok(state.set_aside(estimate, now_us))
     }
@@ -202,23 +220,16 @@ impl Purse {
         state.said_percent = state.reached(spec).unwrap_or(0);
     }
 
-    /// Hears what others have spent and set aside, and how much of the rest is ours. A threshold
-    /// that they reached is said with the next request that is settled here.
-    pub fn hear(
-        &self,
-        spec: &BudgetSpec,
-        spent: Vec<Spent>,
-        outstanding: Amount,
-        share: Share,
-        now_us: u64,
-    ) {
+    /// Hears of the others, and how much of the rest is ours. A threshold that they reached is said
+    /// with the next request that is settled here.
+    pub fn hear(&self, spec: &BudgetSpec, others: Others, share: Share, now_us: u64) {
         let mut state = self.state.lock();
         state.enter(spec, now_us / 1000);
-        state.elsewhere = spent;
-        state.elsewhere_outstanding = outstanding;
+        state.elsewhere = others.spent;
+        state.elsewhere_outstanding = others.outstanding;
         state.forget_old(spec, now_us / 1000);
         let room = spec.limit.saturating_sub(state.committed());
-        state.round = share.round(state.round, room);
+        state.round = share.round(state.round, room, others.claimed);
     }
 
     /// The highest threshold that the spending is at, and when the window began that it is in: 0 for
@@ -267,6 +278,16 @@ impl Purse {
     #[must_use]
     pub fn flow(&self) -> Flow {
         self.state.lock().flow
+    }
+
+    #[must_use]
+    pub fn standing(&self, spec: &BudgetSpec, now_us: u64) -> Standing {
+        let mut state = self.state.lock();
+        state.enter(spec, now_us / 1000);
+        Standing {
+            committed: state.committed(),
+            resets_ms: state.resets_ms(spec),
+        }
     }
 
     #[must_use]
@@ -545,7 +566,12 @@ mod tests {
             ppm: 500_000,
             is_new: true,
         };
-        purse.hear(&spec, spent, 20, share, 0);
+        let others = Others {
+            spent,
+            outstanding: 20,
+            claimed: 0,
+        };
+        purse.hear(&spec, others, share, 0);
         let ours = purse.reserve(&spec, 20, 0).unwrap();
         let refused = purse.reserve(&spec, 1, 0).unwrap_err();
         assert_eq!(refused.remaining, 20);

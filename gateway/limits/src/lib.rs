@@ -32,11 +32,12 @@ mod slots;
 mod window;
 
 pub use budget::{
-    Amount, BudgetSpec, Crossing, Exhausted, Flow, Purse, PurseState, Reserved, Spent, Unit,
+    Amount, BudgetSpec, Crossing, Exhausted, Flow, Others, Purse, PurseState, Reserved, Spent,
+    Standing, Unit,
 };
 pub use permit::{Actual, HEARING_US, Permit};
 pub use pool::{Observed, Pool, PoolBusy, PoolUse};
-pub use rate::{Bucket, RateSpec, Reading, TooFast};
+pub use rate::{Bucket, BucketState, RateSpec, Reading, TooFast};
 pub use share::Share;
 pub use slots::{Slots, TooMany};
 pub use window::{BadWindow, Span, Window, WindowKind, Zone, rfc3339};

@@ -49,6 +49,8 @@ struct State {
     /// Units taken and not yet leaked, times [`US_PER_MINUTE`].
     level: u128,
     at_us: u64,
+    /// The part of the level that was taken here, where there are others.
+    own: u128,
     /// All that was ever taken here and not given back.
     taken: u64,
     /// All that was ever asked for here.
@@ -63,15 +65,23 @@ pub struct TooFast {
     pub wait_us: u64,
 }
 
-/// A bucket as it stands.
+/// A bucket as it stands, for whoever is limited by it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reading {
     /// Units that may be taken at once.
     pub remaining: u64,
     /// When the bucket will be empty.
     pub reset_us: u64,
+}
+
+/// A bucket as it stands, for other gateways.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BucketState {
     pub taken: u64,
     pub asked: u64,
+    /// Units in the bucket, and those of them that were taken here.
+    pub level: u64,
+    pub own: u64,
     /// Units that may be taken before the others are heard again, where there are others. They
     /// must leave them to us.
     pub claimed: u64,
@@ -101,14 +111,15 @@ impl Bucket {
             });
         }
         if let Some(round) = &mut state.round {
-            if round.left < needed {
+            if !round.allows(needed) {
                 return Err(TooFast {
                     wait_us: crate::permit::HEARING_US,
                 });
             }
-            round.left = round.left.saturating_sub(cost);
+            round.take(cost);
         }
         state.level += cost;
+        state.own += cost;
         state.taken = state.taken.wrapping_add(units);
         Ok(())
     }
@@ -118,10 +129,12 @@ impl Bucket {
         let mut state = self.state.lock();
         if used >= taken {
             state.level += u128::from(used - taken) * US_PER_MINUTE;
+            state.own += u128::from(used - taken) * US_PER_MINUTE;
             state.taken = state.taken.wrapping_add(used - taken);
         } else {
             let back = u128::from(taken - used) * US_PER_MINUTE;
             state.level = state.level.saturating_sub(back);
+            state.own = state.own.saturating_sub(back);
             state.taken = state.taken.wrapping_sub(taken - used);
             if let Some(round) = &mut state.round {
                 round.left = round.left.saturating_add(back);
@@ -140,26 +153,35 @@ impl Bucket {
         } else {
             state.level.saturating_add(moved)
         };
-        // What others may still take before they are heard again is not there for us.
+        state.own = state.own.min(state.level);
         let claimed = u128::from(claimed) * US_PER_MINUTE;
-        let room = spec.capacity().saturating_sub(state.level + claimed);
-        state.round = share.round(state.round, room);
+        let room = spec.capacity().saturating_sub(state.level);
+        state.round = share.round(state.round, room, claimed);
     }
 
     #[must_use]
     pub fn read(&self, spec: &RateSpec, now_us: u64) -> Reading {
         let mut state = self.state.lock();
         state.leak(spec, now_us);
-        let room = spec.capacity().saturating_sub(state.level) / US_PER_MINUTE;
-        let empty_in = state.level.div_ceil(u128::from(spec.per_minute.max(1)));
+        let empty_in = divided_up(state.level, u128::from(spec.per_minute.max(1)));
         Reading {
-            remaining: u64::try_from(room).unwrap_or(u64::MAX),
-            reset_us: now_us.saturating_add(u64::try_from(empty_in).unwrap_or(u64::MAX)),
+            remaining: whole(spec.capacity().saturating_sub(state.level)),
+            reset_us: now_us.saturating_add(empty_in),
+        }
+    }
+
+    #[must_use]
+    pub fn state(&self, spec: &RateSpec, now_us: u64) -> BucketState {
+        let mut state = self.state.lock();
+        state.leak(spec, now_us);
+        BucketState {
             taken: state.taken,
             asked: state.asked,
-            claimed: state.round.map_or(0, |round| {
-                u64::try_from(round.left.div_ceil(US_PER_MINUTE)).unwrap_or(u64::MAX)
-            }),
+            level: whole(state.level),
+            own: whole(state.own),
+            claimed: state
+                .round
+                .map_or(0, |round| divided_up(round.left, US_PER_MINUTE)),
         }
     }
 
@@ -180,12 +202,44 @@ impl State {
         let out = passed
             .saturating_mul(u128::from(spec.per_minute))
             .min(self.level);
-        self.level -= out;
         if let Some(round) = &mut self.round {
+            self.own -= part_of(out, self.own, self.level);
             round.refill(out);
             round.left = round.left.min(spec.capacity());
+        } else {
+            self.own = self.level - out;
         }
+        self.level -= out;
     }
+}
+
+/// Whole units in a level.
+fn whole(level: u128) -> u64 {
+    const MINUTE: u64 = 60_000_000;
+    // Nearly always it fits, and then it is a tenth of the work.
+    u64::try_from(level).map_or_else(
+        |_| u64::try_from(level / US_PER_MINUTE).unwrap_or(u64::MAX),
+        |level| level / MINUTE,
+    )
+}
+
+fn divided_up(amount: u128, by: u128) -> u64 {
+    match (u64::try_from(amount), u64::try_from(by)) {
+        (Ok(amount), Ok(by)) => amount.div_ceil(by),
+        _ => u64::try_from(amount.div_ceil(by)).unwrap_or(u64::MAX),
+    }
+}
+
+/// What of `amount` falls to a part of the whole.
+fn part_of(amount: u128, part: u128, whole: u128) -> u128 {
+    if whole == 0 {
+        return 0;
+    }
+    match amount.checked_mul(part) {
+        Some(product) => product / whole,
+        None => amount / whole.div_ceil(part.max(1)),
+    }
+    .min(part)
 }
 
 #[cfg(test)]

@@ -3,9 +3,11 @@
 //! Every gateway tells the others, several times a second, how much it has taken and how much was
 //! asked of it. Whoever hears that adds it to its own counter, so all counters agree but for what
 //! was taken since. To keep that rest from adding up to more than there is, a gateway takes between
-//! two hearings at most its share of what was left at the last one. Shares follow demand, so a
-//! gateway that gets all the traffic has nearly all of it, and a rate that stays below the limit is
-//! refused nowhere.
+//! two hearings at most its share of what was left at the last one, or one request, if its share is
+//! less than that and there is room for it: a limit of two requests must not be cut into halves that
+//! nobody can use. So all of them together may let through one request more for each further gateway,
+//! and owe it. Shares follow demand, so a gateway that gets all the traffic has nearly all of it, and
+//! a rate that stays below the limit is refused nowhere.
 
 /// A whole, of which shares are parts.
 pub const WHOLE_PPM: u64 = 1_000_000;
@@ -26,6 +28,15 @@ pub fn ppm(own: u64, all: u64, gateways: u32) -> u64 {
     EVEN_PPM / gateways + u64::try_from(by_demand).unwrap_or(WHOLE_PPM - EVEN_PPM)
 }
 
+/// The share of each of several gateways in a counter that none of them has heard of yet.
+#[must_use]
+pub fn even(gateways: u32) -> Share {
+    Share {
+        ppm: WHOLE_PPM / u64::from(gateways.max(1)),
+        is_new: true,
+    }
+}
+
 /// What of the rest is ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Share {
@@ -35,14 +46,18 @@ pub struct Share {
 }
 
 impl Share {
-    pub(crate) fn round(self, before: Option<Round>, room: u128) -> Option<Round> {
-        match before {
-            Some(round) if !self.is_new => Some(Round {
-                left: round.left.min(room),
-                ..round
-            }),
+    /// `room` is what is left of the whole, and `claimed` what others may take of it before they hear
+    /// of us: a share grows only as far as others have let go.
+    pub(crate) fn round(self, before: Option<Round>, room: u128, claimed: u128) -> Option<Round> {
+        let unclaimed = room.saturating_sub(claimed);
+        let round = match before {
+            Some(round) if !self.is_new => Some(round),
             _ => Round::begin(room, self.ppm),
-        }
+        };
+        round.map(|round| Round {
+            left: round.left.min(unclaimed),
+            ..round
+        })
     }
 }
 
@@ -51,6 +66,8 @@ impl Share {
 pub(crate) struct Round {
     pub(crate) left: u128,
     pub(crate) ppm: u64,
+    /// Nothing was taken of it yet: then the first request may take more than there is.
+    is_whole: bool,
 }
 
 impl Round {
@@ -59,7 +76,18 @@ impl Round {
         (ppm < WHOLE_PPM).then(|| Self {
             left: part(room, ppm),
             ppm,
+            is_whole: true,
         })
+    }
+
+    /// Whether a request that there is room for may be let through now.
+    pub(crate) const fn allows(&self, amount: u128) -> bool {
+        self.is_whole || amount <= self.left
+    }
+
+    pub(crate) const fn take(&mut self, amount: u128) {
+        self.left = self.left.saturating_sub(amount);
+        self.is_whole = false;
     }
 
     /// What comes free meanwhile is shared like the rest.

@@ -35,12 +35,12 @@ impl Slots {
             Class::Interactive => max,
             Class::Batch => (max * class.percent() / 100).max(max.min(1)),
         };
-        let share = state.round.map_or(1, |round| round.left);
-        if running >= max || share == 0 {
+        let not_ours = state.round.is_some_and(|round| !round.allows(1));
+        if running >= max || not_ours {
             return Err(TooMany { running });
         }
         if let Some(round) = &mut state.round {
-            round.left -= 1;
+            round.take(1);
         }
         state.taken += 1;
         Ok(())
@@ -59,12 +59,7 @@ impl Slots {
         let mut state = self.state.lock();
         state.elsewhere = elsewhere;
         let room = max.saturating_sub(state.taken + elsewhere);
-        // One slot is not split: whoever asks first may have it.
-        let round = share.round(state.round, u128::from(room));
-        state.round = round.map(|round| Round {
-            left: round.left.max(u128::from(room.min(1))),
-            ..round
-        });
+        state.round = share.round(state.round, u128::from(room), 0);
     }
 
     /// Requests that run here, and all that ever asked to.

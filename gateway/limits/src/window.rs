@@ -172,10 +172,30 @@ impl Window {
 /// A moment as RFC 3339 writes it, in UTC and to the second. Empty for one that no calendar has.
 #[must_use]
 pub fn rfc3339(at_ms: u64) -> String {
-    i64::try_from(at_ms / 1000)
+    let Some(at) = i64::try_from(at_ms / 1000)
         .ok()
         .and_then(|seconds| Timestamp::from_second(seconds).ok())
-        .map_or_else(String::new, |at| at.to_string())
+    else {
+        return String::new();
+    };
+    // Every answer of a limited key has one or two of these: digit by digit, it costs little.
+    let at = jiff::tz::Offset::UTC.to_datetime(at);
+    let mut text = *b"0000-00-00T00:00:00Z";
+    let places = [
+        (0, 4, at.year().unsigned_abs()),
+        (5, 2, at.month().unsigned_abs().into()),
+        (8, 2, at.day().unsigned_abs().into()),
+        (11, 2, at.hour().unsigned_abs().into()),
+        (14, 2, at.minute().unsigned_abs().into()),
+        (17, 2, at.second().unsigned_abs().into()),
+    ];
+    for (from, digits, mut rest) in places {
+        for place in text[from..from + digits].iter_mut().rev() {
+            *place = b'0' + u8::try_from(rest % 10).unwrap_or(0);
+            rest /= 10;
+        }
+    }
+    String::from_utf8_lossy(&text).into_owned()
 }
 
 /// A rolling window is counted in this many slots, of which the oldest counts whole: a budget may

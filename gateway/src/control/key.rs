@@ -139,6 +139,12 @@ impl HashKey {
         self.sign(b"fingerprint").to_string()[..16].to_owned()
     }
 
+    /// A hash like a key's.
+    #[cfg(test)]
+    pub(super) fn hash_of_number(&self, number: u64) -> KeyHash {
+        self.sign(&number.to_le_bytes())
+    }
+
     fn sign(&self, bytes: &[u8]) -> KeyHash {
         let mut hash = [0; 32];
         hash.copy_from_slice(hmac::sign(&self.0, bytes).as_ref());
@@ -171,7 +177,35 @@ pub struct KeyId(pub u128);
 
 impl fmt::Display for KeyId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "key_{:032x}", self.0)
+        f.write_str(KeyIdText::from(*self).as_str())
+    }
+}
+
+/// A key's id as text. Every request needs it, so it is made without the machinery of formatting.
+#[derive(Clone, Copy)]
+pub(super) struct KeyIdText([u8; 36]);
+
+impl From<KeyId> for KeyIdText {
+    fn from(KeyId(mut rest): KeyId) -> Self {
+        let mut text = *b"key_00000000000000000000000000000000";
+        for place in text[4..].iter_mut().rev() {
+            *place = b"0123456789abcdef"[usize::try_from(rest & 15).unwrap_or(0)];
+            rest >>= 4;
+        }
+        Self(text)
+    }
+}
+
+impl KeyIdText {
+    pub(super) fn as_str(&self) -> &str {
+        // It is ASCII.
+        std::str::from_utf8(&self.0).unwrap_or_default()
+    }
+}
+
+impl fmt::Debug for KeyIdText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
     }
 }
 
@@ -282,5 +316,32 @@ impl<'de> Deserialize<'de> for KeyHash {
                 .map_err(|_| not_a_hash())?;
         }
         Ok(Self(bytes))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// That it takes as long wherever they differ is how it is written; that it looks everywhere is
+    /// shown here.
+    #[test]
+    fn hashes_are_compared_to_their_last_bit() {
+        let hash = HashKey::new(&[7; 32]).unwrap().sign(b"key");
+        assert_eq!(hash, hash);
+        for bit in 0..256 {
+            let mut other = hash;
+            other.0[bit / 8] ^= 1 << (bit % 8);
+            assert_ne!(hash, other, "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn an_id_is_written_with_all_its_digits_and_read_again() {
+        for id in [0, 1, 0xfedc_ba98, u128::MAX] {
+            let text = KeyId(id).to_string();
+            assert_eq!(text, format!("key_{id:032x}"));
+            assert_eq!(text.parse(), Ok(KeyId(id)));
+        }
     }
 }

@@ -6,9 +6,10 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt::Write as _;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use parking_lot::Mutex;
-use weir_limits::{Bucket, BudgetSpec, Purse, RateSpec, Slots, Unit};
+use weir_limits::{Bucket, BudgetSpec, Others, Purse, RateSpec, Share, Slots, Unit, share};
 
 use super::record::{
     AccessRecord, BudgetRecord, Dimension, Kind, LimitRecord, Record, Scope, TeamRecord, Unpriced,
@@ -115,20 +116,38 @@ pub struct Counters<C> {
     sole: Arc<C>,
     per: Box<[Dimension]>,
     by_subject: Mutex<HashMap<Box<str>, Arc<C>>>,
+    /// How many gateways count under the rules.
+    gateways: Arc<AtomicU32>,
 }
 
 impl<C: Default> Counters<C> {
-    fn new(per: &[Dimension]) -> Self {
-        Self {
+    /// `begin` is given each counter that is made while other gateways count, too, with its share.
+    fn new(per: &[Dimension], gateways: Arc<AtomicU32>, begin: impl FnOnce(&C, Share)) -> Self {
+        let counters = Self {
             sole: Arc::default(),
             per: per.into(),
             by_subject: Mutex::default(),
+            gateways,
+        };
+        counters.share(&counters.sole, begin);
+        counters
+    }
+
+    fn share(&self, counter: &C, begin: impl FnOnce(&C, Share)) {
+        let gateways = self.gateways.load(Ordering::Relaxed);
+        if gateways > 1 {
+            begin(counter, share::even(gateways));
         }
     }
 
-    /// The counter of a subject by its name, which is empty where nothing is counted apart.
+    /// The counter of a subject by its name, which is empty where nothing is counted apart. One that
+    /// is made here waits for its share.
     #[must_use]
     pub fn named(&self, subject: &str) -> Arc<C> {
+        self.begun(subject, |_, _| {})
+    }
+
+    fn begun(&self, subject: &str, begin: impl FnOnce(&C, Share)) -> Arc<C> {
         if subject.is_empty() {
             return self.sole.clone();
         }
@@ -141,14 +160,19 @@ impl<C: Default> Counters<C> {
         } else {
             OTHERS
         };
-        by_subject.entry(subject.into()).or_default().clone()
+        let made = by_subject.entry(subject.into()).or_insert_with(|| {
+            let counter = C::default();
+            self.share(&counter, begin);
+            Arc::new(counter)
+        });
+        made.clone()
     }
 
-    fn of(&self, subject: &Subject<'_>) -> Arc<C> {
+    fn of(&self, subject: &Subject<'_>, begin: impl FnOnce(&C, Share)) -> Arc<C> {
         if self.per.is_empty() {
             return self.sole.clone();
         }
-        self.named(&subject_name(&self.per, subject))
+        self.begun(&subject_name(&self.per, subject), begin)
     }
 
     /// Every counter with its subject's name.
@@ -193,7 +217,15 @@ impl Limit {
     /// The counter for a request, if the limit holds for it.
     #[must_use]
     pub fn counter(&self, subject: &Subject<'_>) -> Option<Arc<LimitCounter>> {
-        holds_for_request(&self.scope, subject).then(|| self.counters.of(subject))
+        let begin = |counter: &LimitCounter, share| {
+            begin_limit(
+                [&self.requests, &self.tokens],
+                self.concurrency,
+                counter,
+                share,
+            );
+        };
+        holds_for_request(&self.scope, subject).then(|| self.counters.of(subject, begin))
     }
 
     /// The limit's name, with the subject that is counted apart.
@@ -222,13 +254,36 @@ impl Budget {
 
     #[must_use]
     pub fn counter(&self, subject: &Subject<'_>) -> Option<Arc<Purse>> {
-        holds_for_request(&self.scope, subject).then(|| self.counters.of(subject))
+        let begin = |purse: &Purse, share| begin_budget(&self.spec, purse, share);
+        holds_for_request(&self.scope, subject).then(|| self.counters.of(subject, begin))
     }
 
     #[must_use]
     pub fn name(&self, subject: &Subject<'_>) -> String {
         rule_name(&self.id, &self.per, subject)
     }
+}
+
+/// Gives a new counter its share, until the other gateways have heard of it.
+fn begin_limit(
+    [requests, tokens]: [&Option<RateSpec>; 2],
+    concurrency: Option<u64>,
+    counter: &LimitCounter,
+    share: Share,
+) {
+    if let Some(spec) = requests {
+        counter.requests.hear(spec, 0, 0, share, 0);
+    }
+    if let Some(spec) = tokens {
+        counter.tokens.hear(spec, 0, 0, share, 0);
+    }
+    if let Some(max) = concurrency {
+        counter.slots.hear(max, 0, share);
+    }
+}
+
+fn begin_budget(spec: &BudgetSpec, purse: &Purse, share: Share) {
+    purse.hear(spec, Others::default(), share, 0);
 }
 
 fn rule_name(id: &str, per: &[Dimension], subject: &Subject<'_>) -> String {
@@ -258,6 +313,8 @@ pub struct Rules {
     budget_overrides: Vec<Vec<String>>,
     index: Index,
     teams: HashMap<String, TeamRecord>,
+    /// How many gateways count under these rules; 0 and 1 are the same.
+    gateways: Arc<AtomicU32>,
 }
 
 /// Where in the lists the rules are that speak first of all of one value.
@@ -274,7 +331,10 @@ impl Rules {
     /// Builds the rules; counters are taken over from the rules before.
     #[must_use]
     pub fn build(records: &BTreeMap<(Kind, String), Arc<Record>>, before: &Self) -> Self {
-        let mut rules = Self::default();
+        let mut rules = Self {
+            gateways: before.gateways.clone(),
+            ..Self::default()
+        };
         for record in records.values() {
             match &**record {
                 Record::Limit(limit) => {
@@ -307,7 +367,10 @@ impl Rules {
             concurrency: record.concurrency,
             scope: record.scope.clone(),
             per: record.per.as_slice().into(),
-            counters: taken_over(before, &record.per),
+            counters: taken_over(before, &record.per, &self.gateways, |counter, share| {
+                let rates = [&record.requests(), &record.tokens()];
+                begin_limit(rates, record.concurrency, counter, share);
+            }),
         }));
     }
 
@@ -322,6 +385,10 @@ impl Rules {
         // Another unit or window counts something else.
         let before = before
             .filter(|before| before.spec.unit == spec.unit && before.spec.window == spec.window);
+        let before = before.map(|budget| &budget.counters);
+        let counters = taken_over(before, &record.per, &self.gateways, |purse, share| {
+            begin_budget(&spec, purse, share);
+        });
         self.budgets.push(Arc::new(Budget {
             id: record.id.as_str().into(),
             wants_prices: spec.unit == Unit::PicoUsd
@@ -330,7 +397,7 @@ impl Rules {
             spec,
             scope: record.scope.clone(),
             per: record.per.as_slice().into(),
-            counters: taken_over(before.map(|budget| &budget.counters), &record.per),
+            counters,
         }));
     }
 
@@ -374,6 +441,11 @@ impl Rules {
         self.budgets.iter()
     }
 
+    /// Says how many gateways there are, for counters that are made from now on.
+    pub fn share_among(&self, gateways: u32) {
+        self.gateways.store(gateways, Ordering::Relaxed);
+    }
+
     /// What holds for a place.
     #[must_use]
     pub fn policy(&self, place: &Place) -> Policy {
@@ -413,10 +485,12 @@ impl Rules {
 fn taken_over<C: Default>(
     before: Option<&Arc<Counters<C>>>,
     per: &[Dimension],
+    gateways: &Arc<AtomicU32>,
+    begin: impl FnOnce(&C, Share),
 ) -> Arc<Counters<C>> {
     match before {
         Some(counters) if *counters.per == *per => counters.clone(),
-        _ => Arc::new(Counters::new(per)),
+        _ => Arc::new(Counters::new(per, gateways.clone(), begin)),
     }
 }
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use weir_limits::Class;
 
-use super::key::{HashKey, KeyHash, KeyId};
+use super::key::{HashKey, KeyHash, KeyId, KeyIdText};
 use super::last_used::{LastUse, Noted};
 use super::network::Network;
 use super::policy::{Place, Policy, Rules, Subject};
@@ -36,7 +36,8 @@ pub enum KeyRefusal {
 /// A virtual key. There may be hundreds of thousands, so what many have in common is shared.
 #[derive(Debug)]
 pub struct Key {
-    id: KeyId,
+    /// As bytes, which lie closer together than the number.
+    id: [u8; 16],
     hash: KeyHash,
     shared: Arc<Shared>,
     user: Option<Box<str>>,
@@ -44,8 +45,6 @@ pub struct Key {
     created_ms: u64,
     /// `u64::MAX` if never.
     expires_ms: u64,
-    /// 0 if not.
-    revoked_ms: u64,
     used: Noted,
 }
 
@@ -54,15 +53,54 @@ pub struct Key {
 struct Shared {
     /// As the key says it.
     said: Place,
-    /// With what the team adds.
-    place: Place,
+    /// What the team adds.
+    organisation: Option<Box<str>>,
+    tier: Option<Box<str>>,
     policy: Policy,
 }
+
+impl Shared {
+    fn organisation(&self) -> Option<&str> {
+        self.said
+            .organisation
+            .as_deref()
+            .or(self.organisation.as_deref())
+    }
+
+    fn tier(&self) -> Option<&str> {
+        self.said.tier.as_deref().or(self.tier.as_deref())
+    }
+}
+
+/// What keys of one place have in common, found by what they say.
+#[derive(Clone, Debug)]
+struct BySaid(Arc<Shared>);
+
+impl Borrow<Place> for BySaid {
+    fn borrow(&self) -> &Place {
+        &self.0.said
+    }
+}
+
+impl Hash for BySaid {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.said.hash(state);
+    }
+}
+
+impl PartialEq for BySaid {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.said == other.0.said
+    }
+}
+
+impl Eq for BySaid {}
 
 /// What only few keys have.
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Own {
     previous: Option<PreviousKey>,
+    revoked_ms: Option<u64>,
     models: Vec<String>,
     models_denied: Vec<String>,
     networks: Vec<Network>,
@@ -72,12 +110,18 @@ struct Own {
 impl Key {
     #[must_use]
     pub fn id(&self) -> KeyId {
-        self.id
+        KeyId(u128::from_ne_bytes(self.id))
     }
 
     #[must_use]
     pub fn team(&self) -> Option<&str> {
-        self.shared.place.team.as_deref()
+        self.shared.said.team.as_deref()
+    }
+
+    fn is_revoked(&self) -> bool {
+        self.own
+            .as_ref()
+            .is_some_and(|own| own.revoked_ms.is_some())
     }
 
     /// When it was last used here, and from where, if it was.
@@ -98,7 +142,7 @@ impl Key {
         let said = &self.shared.said;
         let own = self.own.as_deref().cloned().unwrap_or_default();
         KeyRecord {
-            id: self.id,
+            id: self.id(),
             hash: self.hash,
             previous: own.previous,
             organisation: text(&said.organisation),
@@ -113,7 +157,7 @@ impl Key {
             class: own.class,
             created_ms: self.created_ms,
             expires_ms: Some(self.expires_ms).filter(|ms| *ms < u64::MAX),
-            revoked_ms: Some(self.revoked_ms).filter(|ms| *ms > 0),
+            revoked_ms: own.revoked_ms,
         }
     }
 
@@ -126,18 +170,18 @@ impl Key {
 #[derive(Clone, Debug)]
 pub struct Identity {
     key: Arc<Key>,
-    key_id: Box<str>,
+    key_id: KeyIdText,
 }
 
 impl Identity {
     fn new(key: Arc<Key>) -> Self {
-        let key_id = key.id.to_string().into();
+        let key_id = key.id().into();
         Self { key, key_id }
     }
 
     #[must_use]
     pub fn key_id(&self) -> &str {
-        &self.key_id
+        self.key_id.as_str()
     }
 
     /// Notes that the key was used.
@@ -147,7 +191,7 @@ impl Identity {
 
     #[must_use]
     pub fn organisation(&self) -> Option<&str> {
-        self.key.shared.place.organisation.as_deref()
+        self.key.shared.organisation()
     }
 
     #[must_use]
@@ -157,7 +201,7 @@ impl Identity {
 
     #[must_use]
     pub fn project(&self) -> Option<&str> {
-        self.key.shared.place.project.as_deref()
+        self.key.shared.said.project.as_deref()
     }
 
     #[must_use]
@@ -167,12 +211,12 @@ impl Identity {
 
     #[must_use]
     pub fn environment(&self) -> Option<&str> {
-        self.key.shared.place.environment.as_deref()
+        self.key.shared.said.environment.as_deref()
     }
 
     #[must_use]
     pub fn tier(&self) -> Option<&str> {
-        self.key.shared.place.tier.as_deref()
+        self.key.shared.tier()
     }
 
     #[must_use]
@@ -209,7 +253,7 @@ impl Identity {
             environment: self.environment(),
             tier: self.tier(),
             user: self.user().or(user),
-            key: &self.key_id,
+            key: self.key_id(),
             model,
             customer,
         }
@@ -256,8 +300,8 @@ pub struct ModelDenied<'a> {
 #[derive(Clone, Debug)]
 struct ById(Arc<Key>);
 
-impl Borrow<KeyId> for ById {
-    fn borrow(&self) -> &KeyId {
+impl Borrow<[u8; 16]> for ById {
+    fn borrow(&self) -> &[u8; 16] {
         &self.0.id
     }
 }
@@ -329,7 +373,7 @@ pub struct Snapshot {
     by_id: HashSet<ById>,
     /// Keys that were replaced and may still work, by their old hash.
     replaced: HashMap<KeyHash, KeyId, Hashed>,
-    shared: HashMap<Place, Arc<Shared>>,
+    shared: HashSet<BySaid>,
     rules: Arc<Rules>,
     /// Everything but keys.
     records: Arc<BTreeMap<(Kind, String), Arc<Record>>>,
@@ -350,7 +394,7 @@ impl Snapshot {
             Some(found) => &found.0,
             None => self.replaced(&hash, now_ms)?,
         };
-        if key.revoked_ms > 0 {
+        if key.is_revoked() {
             return Err(KeyRefusal::Revoked);
         }
         if key.expires_ms <= now_ms {
@@ -371,14 +415,14 @@ impl Snapshot {
 
     #[must_use]
     pub fn key(&self, id: KeyId) -> Option<&Arc<Key>> {
-        self.by_id.get(&id).map(|found| &found.0)
+        self.by_id.get(&id.0.to_ne_bytes()).map(|found| &found.0)
     }
 
     /// All keys, in the order in which they were made.
     #[must_use]
     pub fn keys(&self) -> Vec<&Arc<Key>> {
         let mut keys: Vec<&Arc<Key>> = self.by_id.iter().map(|found| &found.0).collect();
-        keys.sort_unstable_by_key(|key| (key.created_ms, key.id));
+        keys.sort_unstable_by_key(|key| (key.created_ms, key.id()));
         keys
     }
 
@@ -454,7 +498,7 @@ impl Snapshot {
         let last_use = self.forget(record.id).and_then(|key| key.last_use());
         let key = Arc::new(self.build_key(record, last_use));
         if let Some(previous) = key.previous() {
-            self.replaced.insert(previous.hash, key.id);
+            self.replaced.insert(previous.hash, key.id());
         }
         self.by_hash.insert(ByHash(key.clone()));
         self.by_id.insert(ById(key));
@@ -467,7 +511,7 @@ impl Snapshot {
     }
 
     fn forget(&mut self, id: KeyId) -> Option<Arc<Key>> {
-        let ById(key) = self.by_id.take(&id)?;
+        let ById(key) = self.by_id.take(&id.0.to_ne_bytes())?;
         self.by_hash.remove(&key.hash);
         if let Some(previous) = key.previous() {
             self.replaced.remove(&previous.hash);
@@ -478,6 +522,7 @@ impl Snapshot {
     fn build_key(&mut self, record: KeyRecord, last_use: Option<LastUse>) -> Key {
         let own = Own {
             previous: record.previous,
+            revoked_ms: record.revoked_ms,
             models: record.models,
             models_denied: record.models_denied,
             networks: record.networks,
@@ -497,14 +542,13 @@ impl Snapshot {
             },
         );
         Key {
-            id: record.id,
+            id: record.id.0.to_ne_bytes(),
             hash: record.hash,
             shared: self.shared(said),
             user: boxed(record.user),
             own: (own != Own::default()).then(|| Box::new(own)),
             created_ms: record.created_ms,
             expires_ms: record.expires_ms.unwrap_or(u64::MAX),
-            revoked_ms: record.revoked_ms.unwrap_or(0),
             used: Noted::new(last_use),
         }
     }
@@ -522,27 +566,23 @@ impl Snapshot {
     }
 
     fn shared(&mut self, said: Place) -> Arc<Shared> {
-        if let Some(shared) = self.shared.get(&said) {
+        if let Some(BySaid(shared)) = self.shared.get(&said) {
             return shared.clone();
         }
         let team = said.team.as_deref().and_then(|team| self.rules.team(team));
-        let or = |said: &Option<Box<str>>, of_team: Option<&str>| {
-            said.clone().or_else(|| of_team.map(Box::from))
+        let mut shared = Shared {
+            organisation: team.and_then(|team| team.organisation.as_deref().map(Box::from)),
+            tier: team.and_then(|team| team.tier.as_deref().map(Box::from)),
+            said,
+            policy: Policy::default(),
         };
-        let place = Place {
-            organisation: or(
-                &said.organisation,
-                team.and_then(|t| t.organisation.as_deref()),
-            ),
-            tier: or(&said.tier, team.and_then(|t| t.tier.as_deref())),
-            ..said.clone()
-        };
-        let shared = Arc::new(Shared {
-            policy: self.rules.policy(&place),
-            place,
-            said: said.clone(),
+        shared.policy = self.rules.policy(&Place {
+            organisation: shared.organisation().map(Box::from),
+            tier: shared.tier().map(Box::from),
+            ..shared.said.clone()
         });
-        self.shared.insert(said, shared.clone());
+        let shared = Arc::new(shared);
+        self.shared.insert(BySaid(shared.clone()));
         shared
     }
 
@@ -557,7 +597,7 @@ impl Snapshot {
                 key: None,
                 ..key.shared.said.clone()
             };
-            let said = self.said(&key.id, key.user.as_deref(), said);
+            let said = self.said(&key.id(), key.user.as_deref(), said);
             let key = Arc::new(Key {
                 id: key.id,
                 hash: key.hash,
@@ -566,7 +606,6 @@ impl Snapshot {
                 own: key.own.clone(),
                 created_ms: key.created_ms,
                 expires_ms: key.expires_ms,
-                revoked_ms: key.revoked_ms,
                 used: Noted::new(key.last_use()),
             });
             self.by_hash.insert(ByHash(key.clone()));
@@ -602,7 +641,7 @@ mod tests {
     #[track_caller]
     fn check(snapshot: &Snapshot, key: &str, now_ms: u64, expected: Result<u128, KeyRefusal>) {
         let found = snapshot.authenticate(&hash_key(), key, now_ms);
-        assert_eq!(found.map(|identity| identity.key.id.0), expected);
+        assert_eq!(found.map(|identity| identity.key.id().0), expected);
     }
 
     #[test]
@@ -735,5 +774,29 @@ mod tests {
             None,
             "what the team says stays the team's"
         );
+    }
+
+    /// As many keys as large installations have, each with a user and in a team of twenty.
+    #[test]
+    fn a_key_takes_less_than_200_bytes() {
+        const KEYS: u64 = 100_000;
+        let hash_key = hash_key();
+        let mut snapshot = Snapshot::default();
+        let taken = allocation_counter::measure(|| {
+            for number in 0..KEYS {
+                // As good as one that was made by chance, and made faster.
+                let hash = hash_key.hash_of_number(number);
+                let record = KeyRecord {
+                    team: Some(format!("team-{}", number / 20)),
+                    user: Some(format!("user-{number}")),
+                    ..KeyRecord::new(KeyId(u128::from(number)), hash, 1)
+                };
+                set(&mut snapshot, record);
+            }
+        });
+        let bytes = taken.bytes_current / i64::try_from(KEYS).unwrap();
+        println!("{bytes} bytes a key");
+        assert!(bytes < 200, "{bytes} bytes a key");
+        assert_eq!(snapshot.keys().len() as u64, KEYS);
     }
 }
