@@ -470,3 +470,25 @@ fn a_reader_that_has_seen_enough_ends_a_command_quietly() {
         assert!(output.status.success(), "weir {args:?}");
     }
 }
+
+#[test]
+fn a_row_without_a_price_is_said_to_be_unpriced() {
+    let weir = Installation::new("").unwrap();
+    let shown = |tokens: &str| {
+        let model = "doubao-seed-2-0-pro";
+        let args = ["prices", "show", model, "--input-tokens", tokens];
+        text(&weir.run(&args).unwrap().stdout)
+    };
+    let marked = |shown: &str| {
+        let mut lines = shown.lines().skip_while(|line| !line.starts_with("->"));
+        lines.nth(1).unwrap().trim().to_owned()
+    };
+    assert_eq!(
+        marked(&shown("100")),
+        "CNY per million tokens: input 3.2, output 16"
+    );
+    assert_eq!(
+        marked(&shown("40000")),
+        "no price is known: such calls are unpriced"
+    );
+}

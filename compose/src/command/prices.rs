@@ -172,12 +172,16 @@ fn explain(
             .iter()
             .filter_map(|unit| Some(format!("{} {}", unit.as_str(), row.price(*unit)?)))
             .collect();
-        writeln!(
-            out,
-            "     {} per million tokens: {}",
-            row.currency,
-            units.join(", ")
-        )?;
+        if units.is_empty() {
+            writeln!(out, "     no price is known: such calls are unpriced")?;
+        } else {
+            writeln!(
+                out,
+                "     {} per million tokens: {}",
+                row.currency,
+                units.join(", ")
+            )?;
+        }
         if row.currency != "USD" {
             match prices.per_usd(&row.currency, call.at) {
                 Ok(rate) => writeln!(out, "     1 USD = {rate} {}", row.currency)?,
