@@ -877,6 +877,9 @@ pub(crate) struct MockProviderArgs {
     /// Time between tokens, written the same way.
     #[arg(long, default_value = "0")]
     pub(crate) inter_token: String,
+    /// Longest answer; up to it an answer has as many tokens as `max_tokens` allows.
+    #[arg(long, default_value_t = 8192)]
+    pub(crate) output_tokens_max: u32,
     /// Let every Nth call fail: `--fault server_error:10`. May be given several times.
     #[arg(long = "fault", value_name = "KIND:EVERY")]
     pub(crate) faults: Vec<String>,

@@ -60,6 +60,8 @@ pub struct MockOptions {
     /// Length of an answer when the request does not set one; a request's `max_tokens` caps it. Unset: exactly `max_tokens`
     /// tokens, or 16 without it.
     pub output_tokens: Option<Count>,
+    /// Longest answer that `max_tokens` alone gets: some clients always ask for all that a model could write.
+    pub output_tokens_max: u32,
     /// Share of the output that is hidden reasoning, 0 to 1.
     pub reasoning_share: f64,
     /// Share of the input that was read from the prompt cache, 0 to 1; in steps of 128 tokens from 1024 on, as OpenAI does.
@@ -90,6 +92,7 @@ impl Default for MockOptions {
             ttft: Delay::ZERO,
             inter_token: Delay::ZERO,
             output_tokens: None,
+            output_tokens_max: 8192,
             reasoning_share: 0.0,
             cached_share: 0.0,
             context_tokens: 1_047_576,
@@ -106,6 +109,8 @@ impl MockOptions {
     fn checked(self) -> Result<Self, MockError> {
         let problem = if self.workers == 0 {
             Some("workers must be at least 1".to_owned())
+        } else if self.output_tokens_max == 0 {
+            Some("output_tokens_max must be at least 1".to_owned())
         } else if self.events_per_chunk == 0 {
             Some("events_per_chunk must be at least 1".to_owned())
         } else if !(0.0..=1.0).contains(&self.reasoning_share) {

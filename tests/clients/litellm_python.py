@@ -1,6 +1,10 @@
 """LiteLLM's SDK as a client, with its OpenAI and its Anthropic provider pointed at the gateway."""
 
 import json
+import os
+
+# Its own list of prices is enough; otherwise it fetches a newer one at each start.
+os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
 
 import litellm
 from seen import ARGUMENTS, CALL, CITIES, GREETING, KEY, URL, report
@@ -22,6 +26,8 @@ class Completion:
             messages=messages,
             max_tokens=12,
             num_retries=0,
+            # The SDKs beneath it would wait out what a 429 says.
+            max_retries=0,
             **options,
         )
 
@@ -46,12 +52,14 @@ class Completion:
     def tools_called(self, model):
         messages = [{"role": "system", "content": "You are terse."}, {"role": "user", "content": CALL}]
         answer = self.ask(model, messages, tools=self.tools)
+        # Sending a message may turn the calls in it into something else.
+        calls = self.calls(answer)
         messages.append(answer.choices[0].message)
         for call, city in zip(answer.choices[0].message.tool_calls, CITIES):
             messages.append({"role": "tool", "tool_call_id": call.id, "content": f"rain in {city}"})
         after = self.ask(model, messages, tools=self.tools)
         finish = answer.choices[0].finish_reason
-        return {"calls": self.calls(answer), "finish": finish, "after": after.choices[0].finish_reason}
+        return {"calls": calls, "finish": finish, "after": after.choices[0].finish_reason}
 
     def tools_streamed(self, model):
         chunks = list(self.ask(model, [{"role": "user", "content": CALL}], tools=self.tools, stream=True))

@@ -1,6 +1,7 @@
 //! What the tests of the whole need: the real services that Weir works with, started and stopped
 //! on demand.
 
+pub mod clients;
 pub mod kafka;
 pub mod scripted;
 pub mod weir;

@@ -267,15 +267,24 @@ fn child_of(parent: u32) -> Result<Option<u32>> {
 }
 
 /// Looks until it is so, or patience ends.
-pub fn wait_for(what: &str, mut is_so: impl FnMut() -> Result<bool>) -> Result<()> {
-    let deadline = Instant::now() + PATIENCE;
+pub fn wait_for(what: &str, is_so: impl FnMut() -> Result<bool>) -> Result<()> {
+    wait_within(PATIENCE, what, is_so)
+}
+
+/// The same with a patience of its own.
+pub fn wait_within(
+    patience: Duration,
+    what: &str,
+    mut is_so: impl FnMut() -> Result<bool>,
+) -> Result<()> {
+    let deadline = Instant::now() + patience;
     while Instant::now() < deadline {
         if is_so()? {
             return Ok(());
         }
         std::thread::sleep(LOOK);
     }
-    bail!("waited {} s in vain: {what}", PATIENCE.as_secs())
+    bail!("waited {} s in vain: {what}", patience.as_secs())
 }
 
 /// The whole answer to a GET, head and body.

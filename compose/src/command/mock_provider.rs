@@ -21,6 +21,7 @@ pub(crate) fn run(args: &MockProviderArgs) -> anyhow::Result<ExitCode> {
         listen: args.listen,
         name: args.name.clone(),
         workers: args.workers,
+        output_tokens_max: args.output_tokens_max,
         ttft: delay("--ttft", &args.ttft)?,
         inter_token: delay("--inter-token", &args.inter_token)?,
         faults,

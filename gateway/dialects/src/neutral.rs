@@ -33,6 +33,26 @@ pub(crate) struct Request<'a> {
     pub(crate) user: Option<Text<'a>>,
 }
 
+/// The longest name of an end user that OpenAI takes. Others take more, such as OpenRouter 128.
+const USER_LENGTH_MAX: usize = 64;
+
+/// The name of the end user for OpenAI's formats. Agents name more in it than fits (device, account
+/// and session); such a name becomes a hash, the same one each time, as OpenAI recommends for all.
+pub(crate) fn opaque_user<'a>(user: &'a Text<'_>, report: &mut Report) -> Text<'a> {
+    if user.len() <= USER_LENGTH_MAX {
+        return user.borrowed();
+    }
+    report.bends(Feature::User);
+    Text::owned(format!("user_{:016x}", fnv_1a(user.as_escaped())))
+}
+
+/// FNV-1a, 64 bit: for ids that must not collide and that nobody attacks.
+pub(crate) fn fnv_1a(text: &str) -> u64 {
+    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    })
+}
+
 /// How tokens are drawn.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Sampling {
@@ -535,6 +555,7 @@ pub(crate) enum Feature {
     Audio,
     Files,
     FileUrls,
+    User,
 }
 
 impl Feature {
@@ -570,6 +591,8 @@ impl Feature {
             (Self::Files, Responses) => "input[].content[].input_file",
             (Self::Files, Messages | CountTokens) => "messages[].content[].document",
             (Self::Files, _) => "messages[].content[].file",
+            (Self::User, Messages | CountTokens) => "metadata.user_id",
+            (Self::User, _) => "user",
             (Self::FileUrls, Responses) => "input[].content[].input_file.file_url",
             (Self::FileUrls, _) => "messages[].content[].source.url",
         }

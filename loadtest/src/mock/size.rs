@@ -2,11 +2,11 @@
 
 use rand::rngs::SmallRng;
 
-use super::Shared;
 use super::ledger::Tokens;
 use super::wire::{Answer, Asked};
+use super::{MockOptions, Shared};
 use crate::clock;
-use crate::dist::{Count, rounded};
+use crate::dist::rounded;
 
 /// Tokens of an answer that neither the request nor the options size.
 pub(super) const OUTPUT_TOKENS_DEFAULT: u32 = 16;
@@ -23,7 +23,7 @@ pub(super) fn size(mut asked: Asked, number: u64, shared: &Shared, rng: &mut Sma
     let (output, clipped) = match (asked.generates, number_in(wish.output_tokens)) {
         (false, _) => (0, false),
         (true, Some(tokens)) => (rounded_tokens(tokens), false),
-        (true, None) => drawn(asked.max_output_tokens, options.output_tokens, rng),
+        (true, None) => drawn(asked.max_output_tokens, options, rng),
     };
     let reasoning = number_in(wish.reasoning_tokens).map_or_else(
         || share(u64::from(output), options.reasoning_share),
@@ -49,10 +49,11 @@ pub(super) fn size(mut asked: Asked, number: u64, shared: &Shared, rng: &mut Sma
 }
 
 /// The length of an answer, and whether `max_tokens` cut it short.
-fn drawn(max: Option<u32>, sizes: Option<Count>, rng: &mut SmallRng) -> (u32, bool) {
-    match (sizes, max) {
+fn drawn(max: Option<u32>, options: &MockOptions, rng: &mut SmallRng) -> (u32, bool) {
+    match (options.output_tokens, max) {
         (None, max) => (
-            max.unwrap_or(OUTPUT_TOKENS_DEFAULT).clamp(1, 1_000_000),
+            max.unwrap_or(OUTPUT_TOKENS_DEFAULT)
+                .clamp(1, options.output_tokens_max),
             false,
         ),
         (Some(sizes), None) => (sizes.sample(rng), false),

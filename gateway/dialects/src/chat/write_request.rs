@@ -3,7 +3,7 @@
 use crate::json::{Text, Writer};
 use crate::neutral::{
     Feature, Format, Part, Proof, Reasoning, Report, Request, Role, Source, Tool, ToolCall,
-    ToolChoice, Turn,
+    ToolChoice, Turn, fnv_1a, opaque_user,
 };
 use crate::prepare::Refusal;
 use crate::vendors::{ChatQuirks, Formats, ReasoningControl, StreamUsage, ToolIds, nearest_effort};
@@ -60,7 +60,7 @@ fn write_fields(
     if let Some(user) = &request.user
         && !quirks.refuses("user")
     {
-        w.put_text("user", user);
+        w.put_text("user", &opaque_user(user, report));
     }
     Ok(())
 }
@@ -461,10 +461,7 @@ fn nine_alphanumeric(id: &str) -> String {
     if id.len() == 9 && id.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
         return id.to_owned();
     }
-    // FNV-1a, 64 bit: ids of one conversation must not collide, nobody attacks them.
-    let mut hash = id.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    });
+    let mut hash = fnv_1a(id);
     const DIGITS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
     let mut text = String::with_capacity(9);
     for _ in 0..9 {

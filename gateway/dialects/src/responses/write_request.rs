@@ -4,7 +4,7 @@ use crate::chat::joined_text;
 use crate::json::{Text, Writer};
 use crate::neutral::{
     Effort, Feature, Format, Origin, Part, Proof, Reasoning, Report, Request, Role, Source,
-    Summary, Tool, ToolChoice, Turn,
+    Summary, Tool, ToolChoice, Turn, opaque_user,
 };
 use crate::prepare::Refusal;
 
@@ -48,7 +48,7 @@ fn write_fields(w: &mut Writer, request: &Request<'_>, report: &mut Report) -> R
         write_reasoning(w, reasoning);
     }
     if let Some(user) = &request.user {
-        w.put_text("user", user);
+        w.put_text("user", &opaque_user(user, report));
     }
     Ok(())
 }

@@ -269,10 +269,7 @@ fn calls(body: &Value) -> Vec<ToolCall> {
         Some("tool") => Choice::Named(body["tool_choice"]["name"].as_str().unwrap_or_default()),
         _ => Choice::Auto,
     };
-    let content = body["messages"]
-        .as_array()
-        .and_then(|messages| messages.last())
-        .map_or(&Value::Null, |message| &message["content"]);
+    let content = &tools::last_said(&body["messages"])["content"];
     let is_result = |block: &Value| block["type"] == "tool_result";
     let last = match content.as_array() {
         Some(blocks) if blocks.iter().any(is_result) => Last::ToolResult,

@@ -236,10 +236,7 @@ fn calls(body: &Value) -> Vec<ToolCall> {
         (Some("ANY"), None) => Choice::Any,
         _ => Choice::Auto,
     };
-    let parts = body["contents"]
-        .as_array()
-        .and_then(|contents| contents.last())
-        .map_or(&Value::Null, |content| &content["parts"]);
+    let parts = &tools::last_said(&body["contents"])["parts"];
     let is_result = |part: &Value| part.get("functionResponse").is_some();
     let last = match parts.as_array() {
         Some(parts) if parts.iter().any(is_result) => Last::ToolResult,

@@ -229,8 +229,7 @@ fn calls(body: &Value) -> Vec<ToolCall> {
             None => Choice::Auto,
         },
     };
-    let last = body["messages"].as_array().and_then(|all| all.last());
-    let last = last.map_or(&Value::Null, |message| message);
+    let last = tools::last_said(&body["messages"]);
     let last = if last["role"] == "tool" {
         Last::ToolResult
     } else {

@@ -127,13 +127,10 @@ fn calls(body: &Value) -> Vec<ToolCall> {
     let last = match &body["input"] {
         Value::String(text) => Last::User(text.clone()),
         input => {
-            let item = input.as_array().and_then(|items| items.last());
-            let kind = item.and_then(|item| item["type"].as_str());
-            match kind {
+            let item = tools::last_said(input);
+            match item["type"].as_str() {
                 Some(kind) if kind.ends_with("_output") => Last::ToolResult,
-                _ => Last::User(
-                    item.map_or_else(String::new, |item| tools::text_of(&item["content"])),
-                ),
+                _ => Last::User(tools::text_of(&item["content"])),
             }
         }
     };

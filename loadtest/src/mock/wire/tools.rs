@@ -1,7 +1,8 @@
 //! Which tools the mock calls.
 //!
 //! A caller decides it: the last user message may say `[[call NAME {"argument": 1}]]`, once or several times, and each tool of that
-//! name that is offered is called with those arguments, in that order. A tool choice that forces a call has the named tool, or the first one
+//! name that is offered is called with those arguments, in that order; a text stands for the one argument that the tool requires, or for
+//! the whole input of a free-text tool, so that both may be asked for in the same words. A tool choice that forces a call has the named tool, or the first one
 //! offered, called with arguments made from its schema. Otherwise, and once the results are there, the mock answers with text.
 //! The text comes before the calls, and the calls add nothing to the count of output tokens.
 
@@ -79,10 +80,19 @@ fn one_asked_for(rest: &str, offered: &[Offered<'_>]) -> Option<ToolCall> {
         name: tool.name.to_owned(),
         arguments: match (&arguments, tool.free_text) {
             (Value::String(text), true) => text.clone(),
+            (Value::String(_), false) => in_its_place(arguments, tool.schema).to_string(),
             _ => arguments.to_string(),
         },
         free_text: tool.free_text,
     })
+}
+
+/// A lone value as the argument that the schema requires, if it requires one.
+fn in_its_place(value: Value, schema: &Value) -> Value {
+    match schema["required"].as_array().map(Vec::as_slice) {
+        Some([Value::String(name)]) => Value::Object(Map::from_iter([(name.clone(), value)])),
+        _ => value,
+    }
 }
 
 fn made_up(tool: &Offered<'_>) -> ToolCall {
@@ -134,6 +144,17 @@ fn sample_object(schema: &Value, depth: usize) -> Value {
     Value::Object(object)
 }
 
+/// The last thing that was said to the model: instructions may stand behind it, and are not it.
+pub(super) fn last_said(messages: &Value) -> &Value {
+    let is_instruction =
+        |message: &Value| matches!(message["role"].as_str(), Some("system" | "developer"));
+    let messages = messages.as_array().into_iter().flatten();
+    messages
+        .rev()
+        .find(|message| !is_instruction(message))
+        .unwrap_or(&Value::Null)
+}
+
 /// All text of a message's content: a string, or parts with `text`.
 pub(super) fn text_of(content: &Value) -> String {
     match content {
@@ -175,7 +196,13 @@ mod tests {
             schema: &schema,
             free_text,
         };
-        let offered = [tool("weather", false), tool("patch", true)];
+        let one = json!({"type": "object", "required": ["input"]});
+        let edit = Offered {
+            name: "edit",
+            schema: &one,
+            free_text: false,
+        };
+        let offered = [tool("weather", false), tool("patch", true), edit];
         let found = calls(&offered, choice, &Last::User(text.to_owned()));
         let found: Vec<_> = found
             .iter()
@@ -191,6 +218,11 @@ mod tests {
         let both = [("weather", r#"{"city":"]]"}"#), ("patch", "a\nb")];
         check(&Choice::Auto, two, &both);
         check(&Choice::Never, two, &[]);
+        check(
+            &Choice::Auto,
+            r#"[[call edit "a\nb"]]"#,
+            &[("edit", r#"{"input":"a\nb"}"#)],
+        );
         check(&Choice::Auto, "[[call nobody {}]] [[call weather {]]", &[]);
     }
 
@@ -202,6 +234,18 @@ mod tests {
         check(&Choice::Named("patch"), "hello", &[("patch", "weir")]);
         check(&Choice::Named("nobody"), "hello", &[]);
         check(&Choice::Auto, "hello", &[]);
+    }
+
+    #[test]
+    fn instructions_behind_the_last_message_are_not_the_last_thing_said() {
+        let messages = json!([{"role": "user", "content": "a"}, {"role": "assistant"},
+            {"role": "user", "content": "b"}, {"role": "developer"}, {"role": "system"}]);
+        assert_eq!(last_said(&messages)["content"], "b");
+        assert_eq!(
+            last_said(&json!([{"type": "function_call_output"}]))["type"],
+            "function_call_output"
+        );
+        assert_eq!(*last_said(&json!("text")), Value::Null);
     }
 
     #[test]
