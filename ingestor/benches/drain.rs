@@ -2,7 +2,11 @@
 //!
 //! `cargo bench -p weir-ingestor` (the engine must be fetched: `compose/fetch-engine.sh`). Not a
 //! stopwatch but an account: the processor time of the ingestor, from frames on disk to encoded rows
-//! on the wire with everything that is asked on the way, and that of the engine, each by itself.
+//! on the wire with everything that is asked on the way, and that of the engine, each by itself. Then
+//! what the engine takes for the same rows when they are sent to it and nothing is asked.
+//!
+//! `WEIR_REQUESTS=3600000 cargo bench -p weir-ingestor` drains an hour's backlog of 1000 requests/s; the
+//! ingestor's peak of memory should be that of 250 000.
 #![expect(
     clippy::expect_used,
     clippy::print_stdout,
@@ -10,6 +14,7 @@
     reason = "a bench says what it found, and ends when something is wrong"
 )]
 
+#[expect(dead_code, reason = "the tests use more of it")]
 #[path = "../../tests/it/ingest/events.rs"]
 mod events;
 
@@ -17,6 +22,7 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use bytes::{Bytes, BytesMut};
 use tokio::sync::watch;
 use weir_eventlog::{JournalSource, Source};
 use weir_ingestor::audit::Checkpointer;
@@ -26,7 +32,16 @@ use weir_store::{
 };
 
 /// Each request has a try: twice as many events.
-const REQUESTS: u64 = 250_000;
+fn requests() -> u64 {
+    std::env::var("WEIR_REQUESTS").map_or(250_000, |requests| requests.parse().unwrap())
+}
+
+/// Requests come this far apart.
+const PACE_US: u64 = 1000;
+
+/// Rows that are sent to the engine alone, at once and in all.
+const ROWS_AT_ONCE: u64 = 50_000;
+const ROWS_MAX: u64 = 250_000;
 
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
@@ -50,9 +65,10 @@ async fn measure() {
     let journal_dir = dir.path().join("journal");
     let journal = events::open_journal(&journal_dir);
     let writer = journal.open_stream(0).unwrap();
-    events::write(&writer, 0, REQUESTS);
+    let born_us = events::born_us(writer.id());
+    events::write_at(&writer, 0, requests(), |number| born_us + number * PACE_US);
     writer.close().unwrap();
-    let events = 2 * REQUESTS + 2;
+    let events = 2 * requests() + 2;
 
     let supervisor = start_store(&dir.path().join("store"));
     let mut state = supervisor.state();
@@ -65,6 +81,19 @@ async fn measure() {
     let account = Account::open(pid);
     drain(&journal_dir, &store, events).await;
     account.close("drain", events);
+    println!("peak memory of the ingestor: {} MB", peak_kb() / 1024);
+
+    let batches = encoded_requests(&store).await;
+    let copy = "CREATE TABLE copies AS requests SETTINGS non_replicated_deduplication_window = 0";
+    run(&store, copy).await;
+    let account = Account::open(pid);
+    for (number, (_, rows)) in batches.iter().enumerate() {
+        let token = number.to_string();
+        let sent = store.insert_encoded("copies", "RowBinary", rows.clone(), &token);
+        sent.await.unwrap();
+    }
+    account.close("engine alone", batches.iter().map(|(rows, _)| rows).sum());
+    run(&store, "DROP TABLE copies SYNC").await;
 
     let account = Account::open(pid);
     let mut checkpointer = Checkpointer::open(store, dir.path().join("audit")).unwrap();
@@ -93,6 +122,37 @@ async fn drain(journal: &Path, store: &Store, events: u64) {
     };
     let (ended, ()) = tokio::join!(weir_ingestor::run(options, stopped), wait);
     ended.unwrap();
+}
+
+async fn run(store: &Store, sql: &str) {
+    let mut answer = store.raw_query(sql, "Null").unwrap();
+    while answer.next().await.unwrap().is_some() {}
+}
+
+/// Stored requests as they were sent, by the batch, each with its number of rows.
+async fn encoded_requests(store: &Store) -> Vec<(u64, Bytes)> {
+    let mut batches = Vec::new();
+    let mut first = 0;
+    while first < requests().min(ROWS_MAX) {
+        let rows = ROWS_AT_ONCE.min(requests() - first);
+        let sql = format!("SELECT * FROM requests ORDER BY seq LIMIT {rows} OFFSET {first}");
+        let mut answer = store.raw_query(&sql, "RowBinary").unwrap();
+        let mut bytes = BytesMut::new();
+        while let Some(piece) = answer.next().await.unwrap() {
+            bytes.extend_from_slice(&piece);
+        }
+        batches.push((rows, bytes.freeze()));
+        first += rows;
+    }
+    batches
+}
+
+/// The most memory that this process has had resident.
+fn peak_kb() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmHWM:"));
+    let words: Vec<&str> = line.unwrap().split_whitespace().collect();
+    words[1].parse().unwrap()
 }
 
 #[expect(clippy::disallowed_methods, reason = "checkpoints carry the time")]

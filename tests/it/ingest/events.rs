@@ -27,9 +27,19 @@ pub(super) fn write(writer: &StreamWriter, from: u64, count: u64) -> i64 {
 
 /// The same, by a clock that showed `since_us` when the first of all was written.
 pub(super) fn write_since(writer: &StreamWriter, from: u64, count: u64, since_us: u64) -> i64 {
+    write_at(writer, from, count, |number| since_us + number * PACE_US)
+}
+
+/// The same, each at a time of its own.
+pub(super) fn write_at(
+    writer: &StreamWriter,
+    from: u64,
+    count: u64,
+    ts_us: impl Fn(u64) -> u64,
+) -> i64 {
     let mut cost = 0;
     for number in from..from + count {
-        let request = request(number, since_us);
+        let request = request(number, ts_us(number));
         cost += request.cost_pico_usd.map_or(0, |PicoUsd(pico)| pico);
         let attempt = attempt(&request);
         let mut events = [
@@ -77,8 +87,7 @@ fn caller(number: u64) -> Caller<'static> {
 }
 
 /// One request in five hundred fails, one in seven has no price.
-fn request(number: u64, since_us: u64) -> RequestFinished<'static> {
-    let ts_us = since_us + number * PACE_US;
+fn request(number: u64, ts_us: u64) -> RequestFinished<'static> {
     let fails = number % 500 == 499;
     let cost = i64::try_from(number).unwrap() * 1_000_003 + 7;
     RequestFinished {
