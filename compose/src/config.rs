@@ -7,6 +7,7 @@ mod check;
 mod prices;
 mod read;
 mod reference;
+mod seen;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -28,6 +29,7 @@ use weir_store::Store;
 
 use prices::{ExchangeRateConfig, PriceConfig, PricesConfig};
 pub(crate) use read::{Invalid, Loaded, load, load_settings, parse};
+pub(crate) use seen::Seen;
 
 /// The whole file.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]

@@ -97,6 +97,14 @@ impl Signals {
     }
 }
 
+/// Whoever could read this process's memory, or a core dump of it, could read the providers' keys.
+pub(crate) fn keep_memory_private() {
+    let private = rustix::process::DumpableBehavior::NotDumpable;
+    if let Err(error) = rustix::process::set_dumpable_behavior(private) {
+        tracing::warn!(%error, "core dumps of this process would show the providers' keys");
+    }
+}
+
 /// A runtime for whoever needs one thread.
 pub(crate) fn runtime() -> anyhow::Result<Runtime> {
     Builder::new_current_thread()
@@ -124,7 +132,7 @@ impl Gateway {
         let Loaded {
             config,
             directory,
-            secrets,
+            seen,
         } = loaded;
         let options = config.eventlog.journal_options(data_dir, "gateway");
         let journal_dir = options.dir.clone();
@@ -152,7 +160,7 @@ impl Gateway {
             .context("ship to Kafka ([eventlog])")?;
         let tables = tables::follow(&config, data_dir, handle.adopter()?)?;
         let reload = path
-            .map(|path| Reload::follow(path, config, secrets, handle.reloader()))
+            .map(|path| Reload::follow(path, config, seen, handle.reloader()))
             .transpose()?;
         Ok(Self {
             handle,

@@ -6,16 +6,14 @@
 //! requests under way finish with what they began with. What cannot be read changes nothing: it is
 //! said once, and tried again until it can.
 
-use std::fs::Metadata;
-use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use weir_gateway::{Reloader, key_files};
+use weir_gateway::Reloader;
 
-use crate::config::{Config, load};
+use crate::config::{Config, Seen, load};
 use crate::parts::Stoppable;
 
 /// How often the files are looked at.
@@ -30,20 +28,18 @@ pub(crate) struct Reload {
 }
 
 impl Reload {
-    /// `secrets` are the files and directories that the configuration in force was read from,
-    /// beside its own file.
+    /// `seen` is what the configuration in force was read from.
     pub(crate) fn follow(
         path: PathBuf,
         config: Config,
-        secrets: Vec<PathBuf>,
+        seen: Vec<Seen>,
         reloader: Reloader,
     ) -> anyhow::Result<Self> {
         let asked = Arc::new(AtomicBool::new(false));
         let ask = asked.clone();
         let mut follower = Follower {
-            seen: State::of(&path, &secrets),
             path,
-            secrets,
+            seen,
             started_with: config,
             reloader,
             complaint: None,
@@ -71,21 +67,20 @@ impl Reload {
 
 struct Follower {
     path: PathBuf,
-    secrets: Vec<PathBuf>,
-    seen: State,
+    /// What was read last.
+    seen: Vec<Seen>,
     started_with: Config,
     reloader: Reloader,
-    /// What is wrong with what was read last.
+    /// What is wrong with it.
     complaint: Option<String>,
     looks_since: u32,
 }
 
 impl Follower {
     fn look(&mut self, asked: bool) {
-        // What is written while it is read is seen as a change at the next look.
-        let now = State::of(&self.path, &self.secrets);
+        let now: Vec<Seen> = self.seen.iter().map(Seen::now).collect();
         // An editor may have taken the file away for the moment.
-        let changed = now != self.seen && now.has_configuration();
+        let changed = now != self.seen && self.path.exists();
         self.looks_since += 1;
         let again = self.complaint.is_some() && self.looks_since >= LOOKS_BEFORE_RETRY;
         if asked || changed || again {
@@ -101,13 +96,10 @@ impl Follower {
             Ok(loaded) => {
                 self.reloader.reload(loaded.directory);
                 self.complaint = None;
+                self.seen = loaded.seen;
                 tracing::info!(file = %self.path.display(), "providers and aliases were read again");
                 for section in loaded.config.sections_unlike(&self.started_with) {
                     tracing::warn!(section, "what changed in it takes effect at the next start");
-                }
-                if loaded.secrets != self.secrets {
-                    self.secrets = loaded.secrets;
-                    self.seen = State::of(&self.path, &self.secrets);
                 }
             }
             Err(invalid) => {
@@ -122,43 +114,4 @@ impl Follower {
             }
         }
     }
-}
-
-/// What tells one version of a file from another.
-type Version = Option<[i128; 6]>;
-
-/// The versions of all files that are followed, the configuration's first.
-#[derive(PartialEq)]
-struct State(Vec<Version>);
-
-impl State {
-    fn of(path: &Path, secrets: &[PathBuf]) -> Self {
-        let mut versions = vec![version(path)];
-        for secret in secrets {
-            versions.push(version(secret));
-            // A directory does not change with the files that its links lead to.
-            let files = key_files(secret).unwrap_or_default();
-            versions.extend(files.iter().map(|file| version(file)));
-        }
-        Self(versions)
-    }
-
-    fn has_configuration(&self) -> bool {
-        self.0.first().is_some_and(Option::is_some)
-    }
-}
-
-fn version(path: &Path) -> Version {
-    let numbers = |it: Metadata| {
-        let nanos = |s: i64, ns: i64| i128::from(s) * 1_000_000_000 + i128::from(ns);
-        [
-            i128::from(it.dev()),
-            i128::from(it.ino()),
-            i128::from(it.mode()),
-            i128::from(it.size()),
-            nanos(it.mtime(), it.mtime_nsec()),
-            nanos(it.ctime(), it.ctime_nsec()),
-        ]
-    };
-    std::fs::metadata(path).ok().map(numbers)
 }

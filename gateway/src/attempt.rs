@@ -6,12 +6,14 @@
 //!
 //! The way through: [`attempt`] asks the plan what to do; [`race`](race::race) makes the try, and a
 //! second one beside it if the first token is late; [`ask`](ask::ask) is one call at one provider.
+//! Before each, the request takes its [`turn`] at the provider's limits.
 //! [`shadow`] sends copies that nobody waits for.
 
 mod ask;
 mod failed;
 mod race;
 mod shadow;
+mod turn;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -21,6 +23,7 @@ use http::StatusCode;
 use http::header::HeaderMap;
 use rand::RngCore as _;
 use weir_dialects::{ClientRequest, ResponseMachine};
+use weir_limits::PoolUse;
 use weir_routing::{Alias, InFlight, Next, Plan, TargetSet, View};
 
 pub(crate) use ask::DROPPED;
@@ -46,6 +49,8 @@ pub(crate) struct Asked<'a> {
     pub(crate) affinity: Affinity,
     /// Targets that the caller's budgets do not let it use.
     pub(crate) denied: TargetSet,
+    /// What it takes of its providers' limits.
+    pub(crate) turn: PoolUse,
 }
 
 impl Asked<'_> {
@@ -103,11 +108,14 @@ pub(crate) async fn attempt(
         alias,
         asked,
     };
-    let mut plan = route(exchange, &way);
+    let mut plan = turn::plan(exchange, &way).await?;
     shadow::send(exchange, &way, &mut plan);
     let mut last: Option<Failed> = None;
     loop {
         let failure = last.as_ref().map(|failed| &failed.failure);
+        if failure.is_some() {
+            plan.set_over_limit(way.over_limit(unix_us()));
+        }
         let this = match plan.next(way.view, alias, failure, unix_us()) {
             Next::Try(this) => this,
             Next::GiveUp(reason) => return Err(Refusal::gave_up(alias.name(), reason, last)),
@@ -118,6 +126,10 @@ pub(crate) async fn attempt(
         let cause = last.as_ref().map(|failed| failed.failure.kind.as_str());
         match race(exchange, &way, &mut plan, &this, cause).await {
             Ok(begun) => return Ok(begun),
+            // Nothing was sent: others were quicker to take what was left of a limit.
+            Err(_) if exchange.trail.attempts.is_empty() => {
+                plan = turn::plan(exchange, &way).await?;
+            }
             Err(failed) => last = Some(failed),
         }
     }
@@ -128,7 +140,7 @@ fn unix_us() -> u64 {
 }
 
 /// Plans the way through the alias's targets, and notes how they were weighed.
-fn route(exchange: &mut Exchange, way: &Way<'_>) -> Plan {
+fn route(exchange: &mut Exchange, way: &Way<'_>, over_limit: TargetSet, now_us: u64) -> Plan {
     let client = way.asked.request.facts;
     let tokens = |count: u64| u32::try_from(count).unwrap_or(u32::MAX);
     let facts = weir_routing::RequestFacts {
@@ -137,11 +149,11 @@ fn route(exchange: &mut Exchange, way: &Way<'_>) -> Plan {
         sticky: way.asked.affinity.sticky,
         prefix: way.asked.affinity.prefix,
         denied: way.asked.denied,
+        over_limit,
         ..Default::default()
     };
     // Events hold the seed as a signed integer.
     let seed = rand::rng().next_u64() >> 1;
-    let now_us = way.asked.arrived.unix_us;
     let mut plan = way.view.plan(way.alias, &facts, now_us, seed);
     note_stalled(&exchange.worker, way, &mut plan);
     let candidate = |candidate: &weir_routing::Candidate| RouteCandidate {

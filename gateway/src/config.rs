@@ -57,6 +57,9 @@ pub struct GatewayConfig {
     pub on_disconnect: DisconnectConfig,
     /// Who is told when a budget reaches one of its thresholds.
     pub webhook: WebhookConfig,
+    /// While every provider's limit is used up: longest time that a request which is no batch work
+    /// waits for its turn before it is refused.
+    pub provider_limit_wait_ms: u64,
 }
 
 /// `webhook`: who is told when a budget reaches one of its thresholds.
@@ -136,6 +139,7 @@ impl Default for GatewayConfig {
             output_tokens_assumed: 1_024,
             on_disconnect: DisconnectConfig::default(),
             webhook: WebhookConfig::default(),
+            provider_limit_wait_ms: 0,
         }
     }
 }

@@ -6,10 +6,12 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use http::{HeaderValue, Uri};
 use jiff::Timestamp;
 use jiff::civil::Date;
 use weir_dialects::{Unsupported, UpstreamErrorFacts, Vendor, vendors};
+use weir_limits::Pool;
 use weir_routing::{
     Alias, AliasSpec, BreakerSpec, DeploymentId, DeploymentSpec, HealthSnapshot, PriceSpec, Routes,
     RoutesSpec, ShadowSpec, TargetSet, TargetSpec,
@@ -23,6 +25,9 @@ use crate::config::{
 };
 use crate::provider_keys::{AuthHeader, ProviderKey, ProviderKeys};
 use crate::upstream::{Endpoint, Reach};
+
+/// What is shorter is no secret, and would be found in any text.
+const REDACTED_BYTES_MIN: usize = 4;
 
 /// Something in the configuration that cannot work.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,6 +80,8 @@ pub(crate) struct Deployment {
     pub(crate) auth: Option<AuthHeader>,
     /// Which of the provider's keys it is, for the events.
     pub(crate) key_name: Option<String>,
+    /// What is known of the provider's limits for this key and model.
+    pub(crate) pool: Arc<Pool>,
     /// Its name, for the response.
     pub(crate) header: HeaderValue,
 }
@@ -156,15 +163,38 @@ impl Deployment {
         self.prices.as_ref()?.charge(call, usage).ok()
     }
 
+    /// The key as its provider might repeat it.
+    fn key(&self) -> Option<&str> {
+        let (_, value) = self.auth.as_ref()?;
+        let key = value.to_str().ok()?.rsplit(' ').next()?;
+        (key.len() >= REDACTED_BYTES_MIN).then_some(key)
+    }
+
     /// Takes this deployment's key out of what its provider said: some repeat it.
     pub(crate) fn redact(&self, said: &mut UpstreamErrorFacts) {
-        let shown = self
-            .auth
-            .as_ref()
-            .and_then(|(_, value)| value.to_str().ok());
-        if let Some(key) = shown.and_then(|value| value.rsplit(' ').next()) {
+        if let Some(key) = self.key() {
             said.redact(key);
         }
+    }
+
+    /// The same for an answer in which the provider speaks of an error.
+    pub(crate) fn redact_bytes(&self, answer: Bytes) -> Bytes {
+        let Some(key) = self.key().map(str::as_bytes) else {
+            return answer;
+        };
+        let find = |rest: &[u8]| rest.windows(key.len()).position(|part| part == key);
+        let mut redacted = Vec::new();
+        let mut rest = &answer[..];
+        while let Some(at) = find(rest) {
+            redacted.extend_from_slice(&rest[..at]);
+            redacted.extend_from_slice(b"[redacted]");
+            rest = &rest[at + key.len()..];
+        }
+        if redacted.is_empty() {
+            return answer;
+        }
+        redacted.extend_from_slice(rest);
+        redacted.into()
     }
 }
 
@@ -188,7 +218,7 @@ impl Directory {
     ) -> Result<Self, Vec<ConfigProblem>> {
         let mut problems = Vec::new();
         let providers = build_providers(providers, &mut problems);
-        let mut deployments = Deployments::new(book);
+        let mut deployments = Deployments::new(book, before);
         let habits = aliases.iter().map(Habits::from).collect();
         let aliases: Vec<AliasSpec> = aliases
             .iter()
@@ -249,6 +279,11 @@ impl Directory {
         &self.routes
     }
 
+    fn by_name(&self) -> HashMap<&str, &Deployment> {
+        let deployments = self.deployments.iter();
+        deployments.map(|it| (&*it.name, &**it)).collect()
+    }
+
     pub(crate) fn alias(&self, name: &str) -> Option<&Alias> {
         self.routes.alias(name)
     }
@@ -290,8 +325,7 @@ impl Directory {
     /// Where a provider's key is another one than before, what was held against the old one is
     /// looked at again.
     pub(crate) fn greet_new_keys(&self, before: &Self, now_us: u64) {
-        let known = before.deployments.iter();
-        let known: HashMap<&str, &Deployment> = known.map(|it| (&*it.name, &**it)).collect();
+        let known = before.by_name();
         for id in self.routes.ids() {
             let deployment = self.deployment(id);
             let same = known.get(&*deployment.name);
@@ -441,15 +475,18 @@ fn build_provider(config: &ProviderConfig) -> Result<Provider, (&'static str, St
 /// The deployments that the aliases name, each once.
 struct Deployments<'a> {
     book: &'a Book,
+    /// Those that were there before, by their names.
+    before: HashMap<&'a str, &'a Deployment>,
     specs: Vec<DeploymentSpec>,
     built: Vec<Arc<Deployment>>,
     of_teams: OfTeams,
 }
 
 impl<'a> Deployments<'a> {
-    fn new(book: &'a Book) -> Self {
+    fn new(book: &'a Book, before: Option<&'a Directory>) -> Self {
         Self {
             book,
+            before: before.map(Directory::by_name).unwrap_or_default(),
             specs: Vec::new(),
             built: Vec::new(),
             of_teams: OfTeams::new(),
@@ -513,6 +550,10 @@ impl<'a> Deployments<'a> {
         let header = HeaderValue::from_str(&name)
             .map_err(|_| format!("\"{model}\" holds characters that no model has"))?;
         let key_name = key.map(|key| key.name(&provider.name));
+        let auth = key.map(|key| key.auth.clone());
+        // Another key is another account, for all that one knows.
+        let same = self.before.get(&*name).filter(|same| same.auth == auth);
+        let pool = same.map_or_else(Arc::default, |same| same.pool.clone());
         let prices = provider.prices(self.book, model);
         self.specs.push(DeploymentSpec {
             name: name.clone(),
@@ -528,7 +569,8 @@ impl<'a> Deployments<'a> {
             prices,
             provider: provider.clone(),
             key_name,
-            auth: key.map(|key| key.auth.clone()),
+            auth,
+            pool,
             header,
         }));
         Ok(self.built.len() - 1)

@@ -9,6 +9,7 @@ use std::time::Duration;
 use http::{HeaderMap, Response, StatusCode};
 use weir_dialects::{ApiError, ApiErrorKind, BadRequest, ErrorResponse, Family, error_body};
 use weir_eventlog::{AppendError, JournalFull, NotDurable};
+use weir_limits::Class;
 use weir_routing::{FailureKind, GiveUp};
 use weir_schemas::RequestId;
 
@@ -162,6 +163,24 @@ impl Refusal {
                     identity.key_id()
                 ),
             )
+        }
+    }
+
+    /// For when every provider's limit is used up, as far as this request may use it.
+    pub(crate) fn provider_limit(alias: &str, class: Class, wait: Duration) -> Self {
+        let whose = match class {
+            Class::Interactive => "",
+            Class::Batch => " for batch requests",
+        };
+        let message = format!(
+            "the limits that the providers of \"{alias}\" announce are used up{whose}; come back in \
+             {:.1} s",
+            wait.as_secs_f64()
+        );
+        let error = ApiError::new(ApiErrorKind::RateLimited, message).with_retry_after(wait);
+        Self {
+            kind: Some("provider_limit"),
+            ..Self::from_error("route", error)
         }
     }
 

@@ -6,6 +6,7 @@
 //! and no stage reads it.
 
 use std::convert::Infallible;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,7 +22,7 @@ use rand::RngCore as _;
 use tokio::sync::{Semaphore, watch};
 use weir_dialects::{ClientApi, ClientRequest, RequestFacts};
 use weir_eventlog::{Journal, JournalError, StreamWriter};
-use weir_limits::Class;
+use weir_limits::{Class, PoolUse};
 use weir_routing::{Alias, TargetSet};
 use weir_schemas::RequestId;
 
@@ -37,6 +38,7 @@ use crate::directory::{Directory, nearest};
 use crate::drain::Drains;
 use crate::endpoints;
 use crate::error::Refusal;
+use crate::estimate::BYTES_PER_TOKEN;
 use crate::estimate::Prompt;
 use crate::exchange::Exchange;
 use crate::labels::Labels;
@@ -170,6 +172,11 @@ async fn forward(
         request,
         arrived: exchange.trail.arrived,
         denied,
+        turn: PoolUse {
+            group: group(&identity),
+            class: class(&identity, &head.headers),
+            tokens: facts.prompt_bytes / BYTES_PER_TOKEN + facts.max_output_tokens.unwrap_or(0),
+        },
     };
     attempt::attempt(exchange, &directory, alias, &asked).await
 }
@@ -295,6 +302,16 @@ fn admit(
     exchange.told = admitted.headers;
     exchange.trail.limit_verdict = admitted.verdict;
     Ok(admitted.denied)
+}
+
+/// Whose part of a provider's limits a request takes: its team's, or its key's own.
+fn group(identity: &Identity) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    match identity.team() {
+        Some(team) => (identity.organisation(), team).hash(&mut hasher),
+        None => identity.key_id().hash(&mut hasher),
+    }
+    hasher.finish()
 }
 
 /// Batch work says so, or its key does.

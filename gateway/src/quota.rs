@@ -1,59 +1,51 @@
-//! What a provider's headers say is left of its rate limit.
+//! What a provider's headers say of its rate limits.
 //!
-//! OpenAI and those who copy it send counts and durations (`x-ratelimit-reset-tokens: 6m0s`),
-//! Anthropic sends counts and times (`anthropic-ratelimit-requests-reset: 2026-01-01T00:00:00Z`).
+//! OpenAI, Azure and those who copy them send counts and durations (`x-ratelimit-reset-tokens:
+//! 6m0s`), Anthropic sends counts and times (`anthropic-ratelimit-requests-reset:
+//! 2026-01-01T00:00:00Z`).
 
 use http::HeaderMap;
-use weir_routing::Quota;
+use weir_limits::Observed;
 
 const US_PER_S: u64 = 1_000_000;
 
-/// None if the headers say nothing, or not until when.
-pub(crate) fn read(headers: &HeaderMap, now_us: u64) -> Option<Quota> {
+/// The limits on requests and on tokens. None if the headers say nothing of what is left.
+pub(crate) fn read(headers: &HeaderMap, now_us: u64) -> Option<[Observed; 2]> {
     let text = |name: &str| headers.get(name)?.to_str().ok();
     let count = |name: &str| text(name)?.trim().parse().ok();
-    let openai = || {
-        let after = |name: &str| Some(now_us + duration_us(text(name)?)?);
-        quota(
-            count("x-ratelimit-remaining-requests"),
-            count("x-ratelimit-remaining-tokens"),
-            [
-                after("x-ratelimit-reset-requests"),
-                after("x-ratelimit-reset-tokens"),
-            ],
-        )
+    let openai = |unit: &str| Observed {
+        limit: count(&format!("x-ratelimit-limit-{unit}")),
+        remaining: count(&format!("x-ratelimit-remaining-{unit}")),
+        reset_us: text(&format!("x-ratelimit-reset-{unit}")).and_then(duration_us),
     };
-    let anthropic = || {
-        let at = |name: &str| time_us(text(name)?);
-        quota(
-            count("anthropic-ratelimit-requests-remaining"),
-            count("anthropic-ratelimit-input-tokens-remaining"),
-            [
-                at("anthropic-ratelimit-requests-reset"),
-                at("anthropic-ratelimit-input-tokens-reset"),
-            ],
-        )
+    let anthropic = |unit: &str| Observed {
+        limit: count(&format!("anthropic-ratelimit-{unit}-limit")),
+        remaining: count(&format!("anthropic-ratelimit-{unit}-remaining")),
+        reset_us: text(&format!("anthropic-ratelimit-{unit}-reset"))
+            .and_then(time_us)
+            .map(|at_us| at_us.saturating_sub(now_us)),
     };
-    openai().or_else(anthropic)
+    let says = |said: &[Observed; 2]| said.iter().any(|one| one.remaining.is_some());
+    let openai = [openai("requests"), openai("tokens")];
+    if says(&openai) {
+        return Some(openai);
+    }
+    // The headers on tokens speak of whichever limit on tokens is the tightest.
+    let tokens = [anthropic("tokens"), anthropic("input-tokens")];
+    let tokens = tokens.into_iter().find(|said| said.remaining.is_some());
+    let anthropic = [anthropic("requests"), tokens.unwrap_or_default()];
+    says(&anthropic).then_some(anthropic)
 }
 
-/// The counts hold until the first of them starts again.
-fn quota(
-    requests_left: Option<u64>,
-    tokens_left: Option<u64>,
-    resets_us: [Option<u64>; 2],
-) -> Option<Quota> {
-    requests_left.or(tokens_left)?;
-    Some(Quota {
-        requests_left,
-        tokens_left,
-        resets_us: resets_us.into_iter().flatten().min()?,
-    })
-}
-
-/// `20ms`, `1s`, `6m0s`, `1h2m3.5s`.
+/// `20ms`, `1s`, `6m0s`, `1h2m3.5s`; a mere number is in seconds.
 fn duration_us(text: &str) -> Option<u64> {
     let mut rest = text.trim();
+    if let Ok(seconds) = rest.parse::<f64>() {
+        return whole(seconds * 1e6);
+    }
+    if rest.is_empty() {
+        return None;
+    }
     let mut us = 0.0;
     while !rest.is_empty() {
         let digits = rest.find(|c: char| c.is_ascii_alphabetic())?;
@@ -140,12 +132,13 @@ mod tests {
             ("1s", 1_000_000),
             ("6m0s", 360_000_000),
             ("1h2m3.5s", 3_723_500_000),
+            ("59.5", 59_500_000),
         ];
         for (text, us) in cases {
             assert_eq!(duration_us(text), Some(us), "{text}");
         }
-        for text in ["", "soon", "5", "-1s", "1e300h", "1s2"] {
-            assert!(duration_us(text).is_none_or(|us| us == 0), "{text}");
+        for text in ["", "soon", "-5", "-1s", "1e300h", "1s2", "NaN", "inf"] {
+            assert_eq!(duration_us(text), None, "{text}");
         }
     }
 
@@ -165,24 +158,32 @@ mod tests {
     }
 
     #[test]
-    fn counts_hold_until_the_first_of_them_starts_again() {
+    fn limits_read_as_each_provider_writes_them() {
         let said = headers(&[
+            ("x-ratelimit-limit-requests", "60"),
             ("x-ratelimit-remaining-requests", "0"),
             ("x-ratelimit-reset-requests", "2s"),
             ("x-ratelimit-remaining-tokens", "900"),
-            ("x-ratelimit-reset-tokens", "1s"),
         ]);
-        let quota = read(&said, 5).unwrap();
-        assert_eq!(
-            (quota.requests_left, quota.tokens_left),
-            (Some(0), Some(900))
-        );
-        assert_eq!(quota.resets_us, 1_000_005);
+        let requests = Observed {
+            limit: Some(60),
+            remaining: Some(0),
+            reset_us: Some(2_000_000),
+        };
+        let tokens = Observed {
+            remaining: Some(900),
+            ..Observed::default()
+        };
+        assert_eq!(read(&said, 5), Some([requests, tokens]));
         let said = headers(&[
+            ("anthropic-ratelimit-requests-limit", "50"),
             ("anthropic-ratelimit-requests-remaining", "3"),
             ("anthropic-ratelimit-requests-reset", "1970-01-01T00:00:09Z"),
+            ("anthropic-ratelimit-input-tokens-remaining", "7"),
         ]);
-        assert_eq!(read(&said, 5).unwrap().resets_us, 9_000_000);
+        let [requests, tokens] = read(&said, 1_000_000).unwrap();
+        assert_eq!(requests.reset_us, Some(8_000_000));
+        assert_eq!((requests.limit, tokens.remaining), (Some(50), Some(7)));
         assert_eq!(read(&headers(&[]), 5), None);
     }
 }

@@ -288,13 +288,23 @@ impl Relay {
         })
     }
 
+    /// What a provider says of an error may repeat the key that it was called with.
+    fn offer_redacted(&mut self, output: Bytes) {
+        let output = if self.machine.facts().provider_error.is_some() {
+            self.deployment.redact_bytes(output)
+        } else {
+            output
+        };
+        self.offer(output);
+    }
+
     fn take(&mut self, piece: Bytes) -> Result<(), CutOff> {
         self.timer.piece_arrived();
         if let Some(attempt) = self.exchange.trail.attempts.last_mut() {
             attempt.response_bytes += piece.len() as u64;
         }
         match self.machine.push(piece) {
-            Ok(output) => self.offer(output),
+            Ok(output) => self.offer_redacted(output),
             Err(error) => return self.break_off(Failed::malformed(error.to_string())),
         }
         self.note_first_token();
@@ -322,7 +332,7 @@ impl Relay {
         if !self.ended {
             self.ended = true;
             match self.machine.finish() {
-                Ok(rest) => self.offer(rest),
+                Ok(rest) => self.offer_redacted(rest),
                 Err(error) => return self.break_off(Failed::cut(error.to_string())),
             }
         }

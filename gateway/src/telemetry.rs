@@ -13,6 +13,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 use weir_eventlog::Journal;
+use weir_limits::Class;
 
 use crate::clock::Moment;
 use crate::directory::Directory;
@@ -52,6 +53,7 @@ pub(crate) struct Telemetry {
     pub(crate) drains_left_out: Counter,
     pub(crate) webhook_posts: Counter,
     pub(crate) webhook_failures: Counter,
+    over_limit: Family<OverLimitLabels, Counter>,
     journal: Journal,
     journal_gauges: JournalGauges,
     deployments: DeploymentGauges,
@@ -69,6 +71,18 @@ struct StateLabels {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct LimitLabels {
+    deployment: String,
+    unit: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OverLimitLabels {
+    class: &'static str,
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct KeyLabels {
     provider_key: String,
 }
@@ -81,6 +95,8 @@ struct DeploymentGauges {
     ejections: Family<DeploymentLabels, Gauge>,
     success_ratio: Family<DeploymentLabels, Gauge<f64, AtomicU64>>,
     refused_keys: Family<KeyLabels, Gauge>,
+    limit: Family<LimitLabels, Gauge>,
+    limit_left: Family<LimitLabels, Gauge>,
     table_version: Gauge,
     table_belief: Gauge<f64, AtomicU64>,
 }
@@ -108,6 +124,13 @@ impl DeploymentGauges {
             "Share of recent tries that succeeded",
             self.success_ratio.clone(),
         );
+        let registry_of = registry.sub_registry_with_prefix("provider_limit");
+        registry_of.register(
+            "size",
+            "Limit that the provider of a deployment announces",
+            self.limit.clone(),
+        );
+        registry_of.register("left", "What is left of it", self.limit_left.clone());
         registry.register(
             "provider_key_refused",
             "1 for a provider key that its provider refuses",
@@ -134,6 +157,8 @@ impl DeploymentGauges {
         self.ejections.clear();
         self.success_ratio.clear();
         self.refused_keys.clear();
+        self.limit.clear();
+        self.limit_left.clear();
         for (deployment, health) in directory.healths(now_us) {
             let labels = DeploymentLabels {
                 deployment: deployment.name.clone(),
@@ -143,6 +168,19 @@ impl DeploymentGauges {
                 state: health.state.as_str(),
             };
             self.state.get_or_create(&state).set(1);
+            let known = deployment.pool.read(now_us);
+            for (unit, known) in ["requests", "tokens"].into_iter().zip(known) {
+                let Some(known) = known else { continue };
+                let labels = LimitLabels {
+                    deployment: deployment.name.clone(),
+                    unit,
+                };
+                let gauge = |value| i64::try_from(value).unwrap_or(i64::MAX);
+                self.limit.get_or_create(&labels).set(gauge(known.limit));
+                self.limit_left
+                    .get_or_create(&labels)
+                    .set(gauge(known.left));
+            }
             if let Some(key) = &deployment.key_name {
                 let labels = KeyLabels {
                     provider_key: key.clone(),
@@ -192,6 +230,7 @@ impl Telemetry {
             drains_left_out: Counter::default(),
             webhook_posts: Counter::default(),
             webhook_failures: Counter::default(),
+            over_limit: Family::default(),
             journal,
             journal_gauges: JournalGauges::default(),
             deployments: DeploymentGauges::default(),
@@ -250,6 +289,11 @@ impl Telemetry {
             "Posts to the webhook that failed; they are made again",
             telemetry.webhook_failures.clone(),
         );
+        registry.register(
+            "over_provider_limit",
+            "Times that a request waited, or was refused, because every provider's limit was used up",
+            telemetry.over_limit.clone(),
+        );
         telemetry.deployments.register(&mut registry);
         let gauges = &telemetry.journal_gauges;
         let journal = registry.sub_registry_with_prefix("journal");
@@ -304,6 +348,16 @@ impl Telemetry {
             self.overhead.observe(seconds(overhead_us));
         }
         self.count_attempts(trail);
+    }
+
+    /// Counts a request that found every provider's limit used up.
+    pub(crate) fn count_over_limit(&self, class: Class, outcome: &'static str) {
+        let class = match class {
+            Class::Interactive => "interactive",
+            Class::Batch => "batch",
+        };
+        let labels = OverLimitLabels { class, outcome };
+        self.over_limit.get_or_create(&labels).inc();
     }
 
     /// Counts tries, those of copies too.

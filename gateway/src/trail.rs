@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use weir_dialects::{FinishReason, ResponseFacts};
+use weir_limits::Taken;
 use weir_schemas::event::{AttemptFinished, Caller, Candidate, Event, RequestFinished};
 use weir_schemas::{RequestId, StreamId, Usage, UsageSource};
 
@@ -52,6 +53,8 @@ pub(crate) struct Trail {
     pub(crate) response_bytes: u64,
     /// Limit or budget that refused the request, or came close.
     pub(crate) limit_verdict: Option<String>,
+    /// Time that it waited for its turn at a provider.
+    pub(crate) queue_us: u64,
 }
 
 /// What ended a request early.
@@ -91,6 +94,8 @@ pub(crate) struct AttemptTrail {
     pub(crate) delay_us: u64,
     pub(crate) deployment: Arc<Deployment>,
     pub(crate) propensity: Option<f64>,
+    /// Its turn at the provider's limits.
+    pub(crate) taken: Option<Taken>,
     pub(crate) status: Option<u16>,
     pub(crate) failure: Option<(&'static str, String)>,
     pub(crate) retry_after_us: Option<u64>,
@@ -139,6 +144,7 @@ impl AttemptTrail {
             delay_us: 0,
             deployment,
             propensity: None,
+            taken: None,
             status: None,
             failure: None,
             retry_after_us: None,
@@ -228,6 +234,7 @@ impl Trail {
             ttft_us: None,
             response_bytes: 0,
             limit_verdict: None,
+            queue_us: 0,
         }
     }
 
@@ -296,13 +303,12 @@ impl Trail {
         }
     }
 
-    /// Time from arrival until the first call was made.
+    /// Time from arrival until the first call was made, without waiting for a turn.
     pub(crate) fn overhead_us(&self) -> Option<u64> {
         let sent = self.attempts.iter().filter_map(|attempt| attempt.sent);
         let first = sent.map(|sent| sent.instant).min()?;
-        Some(micros(
-            first.saturating_duration_since(self.arrived.instant),
-        ))
+        let passed_us = micros(first.saturating_duration_since(self.arrived.instant));
+        Some(passed_us.saturating_sub(self.queue_us))
     }
 
     /// The events of the finished request: one per try, then the request itself. The journal gives
@@ -388,7 +394,7 @@ impl Trail {
             cost_pico_usd: self.cost(),
             waste_pico_usd: Some(self.waste()),
             price_version: delivered.and_then(|attempt| attempt.charge.price_version.as_deref()),
-            queue_us: 0,
+            queue_us: self.queue_us,
             overhead_us: self.overhead_us().unwrap_or(total_us),
             ttft_us: self.ttft_us,
             total_us,

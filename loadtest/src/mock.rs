@@ -74,10 +74,22 @@ pub struct MockOptions {
     pub requests_per_minute: u64,
     /// What `x-ratelimit-limit-tokens` says.
     pub tokens_per_minute: u64,
-    /// Whether the two limits are enforced (fixed windows of a minute) or only reported, always with room left.
+    /// Whether the two limits are enforced or only reported, always with room left.
     pub enforce_limits: bool,
+    /// How enforced limits come back.
+    pub limits_return: LimitsReturn,
     /// What goes wrong, first match wins.
     pub faults: Vec<FaultRule>,
+}
+
+/// How a limit that was used comes back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LimitsReturn {
+    /// As a whole, with every minute.
+    AtOnce,
+    /// Steadily, all of it within a minute, as OpenAI's and Anthropic's do.
+    Steadily,
 }
 
 impl Default for MockOptions {
@@ -100,6 +112,7 @@ impl Default for MockOptions {
             requests_per_minute: 10_000,
             tokens_per_minute: 30_000_000,
             enforce_limits: false,
+            limits_return: LimitsReturn::AtOnce,
             faults: Vec::new(),
         }
     }

@@ -10,6 +10,7 @@
 mod architecture;
 mod audit;
 mod budgets;
+mod canary;
 mod cli;
 mod clients;
 mod cluster;
@@ -25,6 +26,7 @@ mod measured;
 mod prices;
 mod provider_keys;
 mod questions;
+mod shares;
 mod slow_clients;
 mod store;
 mod the_loop;

@@ -145,7 +145,7 @@ impl Demo {
         Ok(Loaded {
             config,
             directory,
-            secrets: Vec::new(),
+            seen: Vec::new(),
         })
     }
 

@@ -7,9 +7,12 @@ use weir_store::{ServeOptions, child::serve};
 
 use crate::cli::Cli;
 use crate::command::{config_path, configuration, settings};
-use crate::parts::{EmbeddedStore, Gateway, Signals, start_ingestor, store_options};
+use crate::parts::{
+    EmbeddedStore, Gateway, Signals, keep_memory_private, start_ingestor, store_options,
+};
 
 pub(crate) fn gateway(cli: &Cli) -> anyhow::Result<ExitCode> {
+    keep_memory_private();
     let signals = Signals::listen()?;
     let gateway = Gateway::start(configuration(cli)?, &cli.data_dir, config_path(cli))?;
     writeln!(

@@ -15,9 +15,10 @@ use crate::command::demo::{self, Demo};
 use crate::command::desk::Desk;
 use crate::command::{config_path, configuration, keys};
 use crate::config::{Config, EventlogKind, StoreKind};
-use crate::parts::{EmbeddedStore, Gateway, Signals, start_ingestor};
+use crate::parts::{EmbeddedStore, Gateway, Signals, keep_memory_private, start_ingestor};
 
 pub(crate) fn run(cli: &Cli, demo: bool) -> anyhow::Result<ExitCode> {
+    keep_memory_private();
     let signals = Signals::listen()?;
     let mut private = std::fs::DirBuilder::new();
     let made = private.recursive(true).mode(0o700).create(&cli.data_dir);

@@ -4,7 +4,7 @@
 
 use std::fmt;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::{Deserialize as _, Serialize};
 use toml::Spanned;
@@ -16,14 +16,15 @@ use weir_schemas::prices::Book;
 use super::Config;
 use super::check::check;
 use super::reference::{References, interpolate_table};
+use super::seen::Seen;
 
 /// A configuration that can run.
 #[derive(Debug)]
 pub(crate) struct Loaded {
     pub(crate) config: Config,
     pub(crate) directory: Directory,
-    /// Files and directories that secrets were read from.
-    pub(crate) secrets: Vec<PathBuf>,
+    /// What it was read from: the file, and the files and directories of secrets.
+    pub(crate) seen: Vec<Seen>,
 }
 
 /// What is wrong with a file, all of it.
@@ -56,8 +57,11 @@ impl std::error::Error for Invalid {}
 
 /// Reads and checks a file. `before` is the directory in force, whose knowledge lives on.
 pub(crate) fn load(path: &Path, before: Option<&Directory>) -> Result<Loaded, Invalid> {
+    let seen = Seen::of(path);
     let source = read(path)?;
-    parse(&path.display().to_string(), &source, before)
+    let mut loaded = parse(&path.display().to_string(), &source, before)?;
+    loaded.seen.insert(0, seen);
+    Ok(loaded)
 }
 
 /// Reads and checks what whoever serves no requests needs: everything but the providers' keys, which
@@ -110,23 +114,24 @@ pub(crate) fn parse(
 ) -> Result<Loaded, Invalid> {
     let file = Source { name, text: source };
     let mut table = file.table()?;
-    let (mut config, mut problems, mut secrets) = file.config(&mut table)?;
+    let (mut config, mut problems, mut seen) = file.config(&mut table)?;
     let (book, wrong_prices) = match config.price_book() {
         Ok(book) => (book, Vec::new()),
         Err(problems) => (Book::default(), problems),
     };
     problems.extend(placed(&table, wrong_prices));
+    // Before the directory reads them.
+    let keys = provider_keys(&mut config);
+    seen.extend(keys.filter_map(|key| key.path().map(Seen::of)));
     let breaker = config.routing.breaker;
     let built = Directory::build(&config.providers, &config.aliases, breaker, &book, before);
     let directory = match built {
         Ok(directory) if problems.is_empty() => {
-            let keys = provider_keys(&mut config);
-            secrets.extend(keys.filter_map(|key| key.path().map(Path::to_owned)));
             provider_keys(&mut config).for_each(KeyConfig::forget);
             return Ok(Loaded {
                 config,
                 directory,
-                secrets,
+                seen,
             });
         }
         Ok(_) => Vec::new(),
@@ -167,7 +172,7 @@ impl<'a> Source<'a> {
     fn config(
         &self,
         table: &mut Spanned<DeTable<'a>>,
-    ) -> Result<(Config, Vec<Misplaced>, Vec<PathBuf>), Invalid> {
+    ) -> Result<(Config, Vec<Misplaced>, Vec<Seen>), Invalid> {
         let mut found = References::default();
         interpolate_table(table.get_mut(), &mut found);
         let References {

@@ -1,11 +1,12 @@
 //! `${env:NAME}` and `${file:PATH}` in texts, replaced by what they refer to.
 
-use std::path::PathBuf;
+use std::path::Path;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::read::Misplaced;
+use super::seen::Seen;
 
 /// What was found out about the references in a table.
 #[derive(Default)]
@@ -13,7 +14,7 @@ pub(super) struct References {
     /// Those that lead nowhere.
     pub(super) problems: Vec<Misplaced>,
     /// The files that others lead to.
-    pub(super) files: Vec<PathBuf>,
+    pub(super) files: Vec<Seen>,
 }
 
 /// Replaces the references in a table.
@@ -39,7 +40,7 @@ fn interpolate(value: &mut Spanned<DeValue<'_>>, found: &mut References) {
     }
 }
 
-fn resolve(text: &str, files: &mut Vec<PathBuf>) -> Result<String, String> {
+fn resolve(text: &str, files: &mut Vec<Seen>) -> Result<String, String> {
     let mut resolved = String::new();
     let mut rest = text;
     while let Some(start) = rest.find("${") {
@@ -53,13 +54,13 @@ fn resolve(text: &str, files: &mut Vec<PathBuf>) -> Result<String, String> {
     Ok(resolved)
 }
 
-fn look_up(reference: &str, files: &mut Vec<PathBuf>) -> Result<String, String> {
+fn look_up(reference: &str, files: &mut Vec<Seen>) -> Result<String, String> {
     match reference.split_once(':') {
         Some(("env", name)) => std::env::var(name).map_err(|_| {
             format!("the environment variable {name} is not set; set it, or write the value here")
         }),
         Some(("file", path)) => {
-            files.push(path.into());
+            files.push(Seen::of(Path::new(path)));
             std::fs::read_to_string(path)
                 .map(|content| content.trim_end().to_owned())
                 .map_err(|error| format!("the file {path} cannot be read: {error}"))

@@ -1,8 +1,12 @@
-//! The rate that a provider really grants, learned from what it says, and shared fairly.
+//! The limits that a provider really grants, learned from what it says, and shared fairly.
 //!
-//! A provider's answers say how much is left of its limits and when they begin anew. While there is
-//! plenty, everybody gets what they ask for. The last part is kept from batch work; and when less
-//! than half is left, nobody who has had more than their equal part goes before others.
+//! A provider's answers say how much is left of its limits and when they are whole again. Most fill
+//! up steadily; some begin anew at one moment; what an answer says shows which it is. What was sent
+//! since the call that was answered is not counted in it yet, so it is taken off.
+//!
+//! While there is plenty, everybody gets what they ask for. Of the rest, a part is kept from batch
+//! work for whoever waits for an answer; and who has had more than their equal part leaves what the
+//! others, by what they asked for lately, will want of theirs.
 
 use std::collections::HashMap;
 
@@ -12,15 +16,23 @@ use crate::Class;
 
 /// Groups whose use is told apart; further ones share a place.
 const GROUPS_MAX: usize = 256;
-/// A window that a provider gives no end for is taken to be a minute.
-const WINDOW_US: u64 = 60_000_000;
+const SECOND_US: u64 = 1_000_000;
+const MINUTE_US: u64 = 60 * SECOND_US;
+const DAY_US: u64 = 24 * 60 * MINUTE_US;
+/// The whole of a limit. Shares of it are compared in millionths.
+const WHOLE: u64 = 1_000_000;
+/// What of a limit that fills up steadily is kept for others is there again soon, so it need not be
+/// more than this.
+const KEPT_MAX: u64 = WHOLE / 5;
+/// How often what was seen is believed before the contrary is.
+const VOTES_MAX: i8 = 4;
 
 /// What a provider said about one of its limits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Observed {
     pub limit: Option<u64>,
     pub remaining: Option<u64>,
-    /// Time until it begins anew.
+    /// Time until it is whole again.
     pub reset_us: Option<u64>,
 }
 
@@ -33,13 +45,27 @@ pub struct PoolUse {
     pub tokens: u64,
 }
 
+/// A request that was let at the provider: how much had been taken, itself included.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Taken {
+    requests: u64,
+    tokens: u64,
+}
+
 /// A provider's limit has no room for a request now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PoolBusy {
     pub wait_us: u64,
 }
 
-/// What is known of one key's limits at its provider.
+/// What is known of one limit, for whoever looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PoolReading {
+    pub limit: u64,
+    pub left: u64,
+}
+
+/// What is known of the limits that one key has at its provider, for one model.
 #[derive(Debug, Default)]
 pub struct Pool {
     state: Mutex<State>,
@@ -49,101 +75,232 @@ pub struct Pool {
 struct State {
     requests: Known,
     tokens: Known,
+    /// All that was ever taken.
+    taken: Taken,
+    /// Of the request whose answer was heard last.
+    heard: Taken,
     /// Until when the provider wants to hear nothing.
     rests_until_us: u64,
-    /// Requests of each group since the window began.
-    by_group: HashMap<u64, u64>,
-    window_ends_us: u64,
+    window: Window,
 }
 
 /// One limit, as far as it is known.
 #[derive(Clone, Copy, Debug, Default)]
 struct Known {
     limit: u64,
-    remaining: u64,
-    resets_at_us: u64,
+    left: u64,
+    /// When that was left.
+    at_us: u64,
+    /// Time in which the whole limit comes back.
+    period_us: u64,
+    /// When it is whole again.
+    whole_at_us: u64,
+    /// The same, as it was said first.
+    first_whole_at_us: u64,
+    /// When it was heard of last.
+    heard_us: u64,
+    /// Above 0 for a limit that fills up steadily, below for one that begins anew at one moment.
+    votes: i8,
 }
 
 impl Known {
-    fn learn(&mut self, observed: &Observed, now_us: u64) {
-        let (Some(limit), Some(remaining)) = (observed.limit, observed.remaining) else {
+    /// `since` is what was taken after the request that was answered.
+    fn learn(&mut self, said: &Observed, since: u64, now_us: u64) {
+        let Some(remaining) = said.remaining else {
             return;
         };
-        *self = Self {
-            limit,
-            remaining,
-            resets_at_us: now_us.saturating_add(observed.reset_us.unwrap_or(WINDOW_US)),
-        };
-    }
-
-    fn is_known(&self, now_us: u64) -> bool {
-        self.limit > 0 && now_us < self.resets_at_us
-    }
-
-    /// Whether `units` fit into what this class may use.
-    fn has_room(&self, units: u64, class: Class, now_us: u64) -> bool {
-        let kept = self.limit / 100 * (100 - class.percent());
-        !self.is_known(now_us) || self.remaining >= units.min(self.limit).saturating_add(kept)
-    }
-
-    fn is_scarce(&self, now_us: u64) -> bool {
-        self.is_known(now_us) && self.remaining < self.limit / 2
-    }
-}
-
-impl Pool {
-    /// Lets a request at the provider, or says how long it must wait.
-    pub fn take(&self, wanted: &PoolUse, now_us: u64) -> Result<(), PoolBusy> {
-        let mut state = self.state.lock();
-        state.enter(now_us);
-        let wait = |until_us: u64| PoolBusy {
-            wait_us: until_us.saturating_sub(now_us).max(1),
-        };
-        if now_us < state.rests_until_us {
-            return Err(wait(state.rests_until_us));
-        }
-        for (known, units) in [(state.requests, 1), (state.tokens, wanted.tokens)] {
-            if !known.has_room(units, wanted.class, now_us) {
-                return Err(wait(known.resets_at_us));
-            }
-        }
-        if state.had_its_part(wanted.group, now_us) {
-            return Err(wait(state.requests.resets_at_us));
-        }
-        state.requests.remaining = state.requests.remaining.saturating_sub(1);
-        state.tokens.remaining = state.tokens.remaining.saturating_sub(wanted.tokens);
-        let group = state.place(wanted.group);
-        *state.by_group.entry(group).or_default() += 1;
-        Ok(())
-    }
-
-    /// Learns what the provider said with an answer, or with a refusal.
-    pub fn learn(
-        &self,
-        requests: &Observed,
-        tokens: &Observed,
-        retry_after_us: Option<u64>,
-        now_us: u64,
-    ) {
-        let mut state = self.state.lock();
-        state.requests.learn(requests, now_us);
-        state.tokens.learn(tokens, now_us);
-        if let Some(rest_us) = retry_after_us {
-            state.rests_until_us = now_us.saturating_add(rest_us);
-        }
-    }
-}
-
-impl State {
-    fn enter(&mut self, now_us: u64) {
-        if now_us >= self.window_ends_us {
-            self.by_group.clear();
-            self.window_ends_us = if self.requests.is_known(now_us) {
-                self.requests.resets_at_us
+        let limit = said
+            .limit
+            .unwrap_or_else(|| self.limit.max(remaining))
+            .max(1);
+        let missing = limit.saturating_sub(remaining);
+        let steady = Steady::nearest(limit, missing, said.reset_us);
+        let whole_at_us = now_us.saturating_add(said.reset_us.unwrap_or(steady.reset_us));
+        if self.limit == 0 || self.first_whole_at_us <= now_us {
+            let first = if steady.off_us <= steady.leeway_us {
+                1
             } else {
-                now_us + WINDOW_US
+                -1
             };
+            self.votes = if self.limit == 0 { first } else { self.votes };
+            self.first_whole_at_us = whole_at_us;
+        } else {
+            self.vote(&steady, whole_at_us);
         }
+        self.period_us = if self.is_steady() {
+            steady.period_us
+        } else {
+            let reset_us = whole_at_us - now_us;
+            self.period_us.max(reset_us).max(SECOND_US)
+        };
+        self.limit = limit;
+        self.left = remaining.saturating_sub(since);
+        self.at_us = now_us;
+        self.whole_at_us = whole_at_us;
+        self.heard_us = now_us;
+    }
+
+    /// What fills up steadily is whole the later the more is missing; what begins anew does so when
+    /// it was said to.
+    fn vote(&mut self, steady: &Steady, whole_at_us: u64) {
+        let anew_off_us = whole_at_us.abs_diff(self.first_whole_at_us);
+        let vote = if anew_off_us > SECOND_US.max(4 * steady.off_us) {
+            1
+        } else if steady.off_us > SECOND_US.max(4 * anew_off_us) {
+            -1
+        } else {
+            return;
+        };
+        self.votes = (self.votes + vote).clamp(-VOTES_MAX, VOTES_MAX);
+        if vote > 0 {
+            self.first_whole_at_us = whole_at_us;
+        }
+    }
+
+    fn is_steady(&self) -> bool {
+        self.votes > 0
+    }
+
+    /// What was last heard long ago says nothing any more.
+    fn is_known(&self, now_us: u64) -> bool {
+        self.limit > 0 && now_us < self.heard_us + (2 * self.period_us).max(2 * MINUTE_US)
+    }
+
+    /// Brings it up to the present.
+    fn advance(&mut self, now_us: u64) {
+        if self.is_steady() {
+            let passed_us = now_us.saturating_sub(self.at_us);
+            let back = scaled(self.limit, passed_us, self.period_us);
+            if back > 0 || self.left >= self.limit {
+                self.left = self.limit.min(self.left.saturating_add(back));
+                // What was less than one unit goes on counting.
+                let counted_us = scaled(self.period_us, back, self.limit);
+                self.at_us = now_us.min(self.at_us.saturating_add(counted_us));
+                if self.left == self.limit {
+                    self.at_us = now_us;
+                }
+            }
+        } else if now_us >= self.whole_at_us {
+            self.left = self.limit;
+            self.at_us = now_us;
+            self.whole_at_us = now_us.saturating_add(self.period_us);
+        }
+    }
+
+    /// Units as a share of the whole limit.
+    fn share(&self, units: u64) -> u64 {
+        scaled(WHOLE, units, self.limit)
+    }
+
+    /// Time until so large a share is left.
+    fn wait_us(&self, share: u64, now_us: u64) -> u64 {
+        if !self.is_steady() {
+            return self.whole_at_us.saturating_sub(now_us).max(1);
+        }
+        let missing = share.saturating_sub(self.share(self.left)).max(1);
+        scaled(self.period_us, missing, WHOLE).max(1)
+    }
+}
+
+/// What would be said of a limit that comes back steadily.
+struct Steady {
+    /// Time in which the whole of it comes back.
+    period_us: u64,
+    /// Time in which what is missing does.
+    reset_us: u64,
+    /// How far from that is what was said.
+    off_us: u64,
+    /// How far it may be: providers round to a second, and what is left to whole units.
+    leeway_us: u64,
+}
+
+impl Steady {
+    /// Limits are for a minute or for a day; whichever fits better.
+    fn nearest(limit: u64, missing: u64, said_us: Option<u64>) -> Self {
+        let minute = Self::of(MINUTE_US, limit, missing, said_us);
+        let day = Self::of(DAY_US, limit, missing, said_us);
+        if minute.off_us <= day.off_us {
+            minute
+        } else {
+            day
+        }
+    }
+
+    fn of(period_us: u64, limit: u64, missing: u64, said_us: Option<u64>) -> Self {
+        let reset_us = scaled(period_us, missing, limit);
+        Self {
+            period_us,
+            reset_us,
+            off_us: said_us.map_or(0, |said_us| said_us.abs_diff(reset_us)),
+            leeway_us: SECOND_US.max(reset_us / 8).max(MINUTE_US / limit),
+        }
+    }
+}
+
+/// `amount` times `part / whole`.
+fn scaled(amount: u64, part: u64, whole: u64) -> u64 {
+    let product = u128::from(amount) * u128::from(part) / u128::from(whole.max(1));
+    u64::try_from(product).unwrap_or(u64::MAX)
+}
+
+/// What was asked for and had lately, in shares of the whole limit.
+#[derive(Debug, Default)]
+struct Window {
+    began_us: u64,
+    ends_us: u64,
+    by_group: HashMap<u64, Part>,
+    /// Of those who wait for an answer.
+    interactive: Asked,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Asked {
+    now: u64,
+    before: u64,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Part {
+    asked: Asked,
+    had: Asked,
+}
+
+impl Asked {
+    fn turn(&mut self) {
+        *self = Self {
+            now: 0,
+            before: self.now,
+        };
+    }
+
+    /// What is asked for in a whole window, as far as one can tell.
+    fn in_window(self) -> u64 {
+        self.before.max(self.now)
+    }
+}
+
+impl Window {
+    /// `anew` is a limit that begins anew at one moment: the window ends with it.
+    fn enter(&mut self, anew: Option<&Known>, now_us: u64) {
+        if now_us < self.ends_us {
+            return;
+        }
+        // After a pause nothing of it is of interest.
+        if now_us >= self.ends_us.saturating_add(MINUTE_US) {
+            *self = Self::default();
+        }
+        self.interactive.turn();
+        self.by_group.retain(|_, part| {
+            part.asked.turn();
+            part.had.turn();
+            part.asked.before > 0
+        });
+        self.began_us = now_us;
+        self.ends_us = anew.map_or(now_us + MINUTE_US, |known| {
+            // What is said of it is a little late: it may have begun anew just now.
+            let has_begun = known.whole_at_us < now_us + known.period_us / 2;
+            known.whole_at_us + if has_begun { known.period_us } else { 0 }
+        });
     }
 
     fn place(&self, group: u64) -> u64 {
@@ -154,15 +311,190 @@ impl State {
         }
     }
 
-    /// Whether a group has had its equal part of a limit that is getting short.
-    fn had_its_part(&self, group: u64, now_us: u64) -> bool {
-        if !self.requests.is_scarce(now_us) {
-            return false;
+    fn ask(&mut self, group: u64, class: Class, share: u64) {
+        let group = self.place(group);
+        let part = self.by_group.entry(group).or_default();
+        part.asked.now = part.asked.now.saturating_add(share);
+        if class == Class::Interactive {
+            self.interactive.now = self.interactive.now.saturating_add(share);
         }
-        let newcomer = u64::from(!self.by_group.contains_key(&group));
-        let groups = (self.by_group.len() as u64 + newcomer).max(1);
-        let had = self.by_group.get(&group).copied().unwrap_or(0);
-        groups > 1 && had >= self.requests.limit / groups
+    }
+
+    fn had(&mut self, group: u64, share: u64) {
+        let group = self.place(group);
+        let part = self.by_group.entry(group).or_default();
+        part.had.now = part.had.now.saturating_add(share);
+    }
+
+    fn left_us(&self, now_us: u64) -> u64 {
+        self.ends_us.saturating_sub(now_us)
+    }
+
+    fn len_us(&self) -> u64 {
+        self.ends_us.saturating_sub(self.began_us)
+    }
+
+    /// What will be asked for until the window ends, and a quarter more.
+    fn rest(&self, asked: Asked, now_us: u64) -> u64 {
+        let passed_us = now_us.saturating_sub(self.began_us);
+        let passed_us = passed_us.max(self.len_us() / 20);
+        let left_us = self.left_us(now_us);
+        let as_before = scaled(asked.before, left_us, self.len_us());
+        let as_now = scaled(asked.now, left_us, passed_us);
+        as_before.max(as_now) / 4 * 5
+    }
+
+    /// What the others will want of their equal parts, if this group has had more than its own.
+    fn for_others(&self, group: u64, steady: bool, now_us: u64) -> u64 {
+        let group = self.place(group);
+        let part = WHOLE / (self.by_group.len() as u64).max(1);
+        let before_counts = scaled(WHOLE, self.left_us(now_us), self.len_us());
+        // Of a limit that begins anew, what was had before is forgiven.
+        let had = |of: &Part| {
+            let before = scaled(of.had.before, before_counts, WHOLE);
+            of.had.now + if steady { before } else { 0 }
+        };
+        let own = self.by_group.get(&group).map_or(0, had);
+        if own <= part {
+            return 0;
+        }
+        let wanted = |of: &Part| {
+            let unmet = part.saturating_sub(had(of));
+            unmet.min(if steady {
+                (2 * of.asked.in_window()).saturating_sub(had(of))
+            } else {
+                self.rest(of.asked, now_us)
+            })
+        };
+        let others = self.by_group.iter().filter(|(other, _)| **other != group);
+        others.map(|(_, of)| wanted(of)).sum()
+    }
+}
+
+impl Pool {
+    /// Lets a request at the provider, or says how long it must wait.
+    pub fn take(&self, wanted: &PoolUse, now_us: u64) -> Result<Taken, PoolBusy> {
+        let mut state = self.state.lock();
+        state.enter(now_us);
+        let share = state.share(wanted, now_us);
+        state.window.ask(wanted.group, wanted.class, share);
+        state.room(wanted, now_us)?;
+        state.window.had(wanted.group, share);
+        state.requests.left = state.requests.left.saturating_sub(1);
+        state.tokens.left = state.tokens.left.saturating_sub(wanted.tokens);
+        state.taken.requests += 1;
+        state.taken.tokens = state.taken.tokens.saturating_add(wanted.tokens);
+        Ok(state.taken)
+    }
+
+    /// Whether a request would be let at the provider, for choosing among several.
+    pub fn room(&self, wanted: &PoolUse, now_us: u64) -> Result<(), PoolBusy> {
+        let mut state = self.state.lock();
+        state.enter(now_us);
+        state.room(wanted, now_us)
+    }
+
+    /// For a request that no deployment has room for: the pool hears that it was asked, and says how
+    /// long it must wait.
+    pub fn ask_in_vain(&self, wanted: &PoolUse, now_us: u64) -> Option<PoolBusy> {
+        let mut state = self.state.lock();
+        state.enter(now_us);
+        let share = state.share(wanted, now_us);
+        state.window.ask(wanted.group, wanted.class, share);
+        state.room(wanted, now_us).err()
+    }
+
+    /// Learns what the provider said with its answer to a request, or with its refusal.
+    pub fn learn(&self, taken: &Taken, requests: &Observed, tokens: &Observed, now_us: u64) {
+        let mut state = self.state.lock();
+        // An answer to an earlier request says what was true before.
+        if taken.requests < state.heard.requests {
+            return;
+        }
+        state.heard = *taken;
+        let requests_since = state.taken.requests.saturating_sub(taken.requests);
+        let tokens_since = state.taken.tokens.saturating_sub(taken.tokens);
+        state.requests.learn(requests, requests_since, now_us);
+        state.tokens.learn(tokens, tokens_since, now_us);
+    }
+
+    /// The provider wants to hear nothing for a while.
+    pub fn rest(&self, rest_us: u64, now_us: u64) {
+        let mut state = self.state.lock();
+        let until_us = now_us.saturating_add(rest_us);
+        state.rests_until_us = state.rests_until_us.max(until_us);
+    }
+
+    /// The limits on requests and on tokens, as far as they are known.
+    pub fn read(&self, now_us: u64) -> [Option<PoolReading>; 2] {
+        let mut state = self.state.lock();
+        state.enter(now_us);
+        [state.requests, state.tokens].map(|known| {
+            known.is_known(now_us).then_some(PoolReading {
+                limit: known.limit,
+                left: known.left,
+            })
+        })
+    }
+}
+
+impl State {
+    fn enter(&mut self, now_us: u64) {
+        self.requests.advance(now_us);
+        self.tokens.advance(now_us);
+        let limits = [&self.requests, &self.tokens];
+        let anew = limits
+            .into_iter()
+            .find(|known| known.is_known(now_us) && !known.is_steady());
+        self.window.enter(anew, now_us);
+    }
+
+    fn limits(&self, wanted: &PoolUse, now_us: u64) -> impl Iterator<Item = (Known, u64)> {
+        [(self.requests, 1), (self.tokens, wanted.tokens)]
+            .into_iter()
+            .filter(move |(known, _)| known.is_known(now_us))
+    }
+
+    /// The largest share of a limit that a request takes. One that is larger than the whole is as
+    /// large as the whole.
+    fn share(&self, wanted: &PoolUse, now_us: u64) -> u64 {
+        let shares = self.limits(wanted, now_us);
+        let shares = shares.map(|(known, units)| known.share(units));
+        shares.max().unwrap_or(0).clamp(1, WHOLE)
+    }
+
+    fn room(&self, wanted: &PoolUse, now_us: u64) -> Result<(), PoolBusy> {
+        if now_us < self.rests_until_us {
+            let wait_us = self.rests_until_us - now_us;
+            return Err(PoolBusy { wait_us });
+        }
+        for (known, units) in self.limits(wanted, now_us) {
+            let needed = known.share(units).clamp(1, WHOLE);
+            let needed = needed.saturating_add(self.kept(&known, wanted, now_us));
+            // What is kept for others never keeps a lone request from a limit that is whole.
+            if known.left < known.limit && known.share(known.left) < needed {
+                let wait_us = known.wait_us(needed.min(WHOLE), now_us);
+                return Err(PoolBusy { wait_us });
+            }
+        }
+        Ok(())
+    }
+
+    /// What of a limit is not for this request.
+    fn kept(&self, known: &Known, wanted: &PoolUse, now_us: u64) -> u64 {
+        let steady = known.is_steady();
+        let mut kept = 0;
+        if wanted.class == Class::Batch {
+            kept = WHOLE / 100 * (100 - Class::Batch.percent());
+            if !steady {
+                kept = kept.max(self.window.rest(self.window.interactive, now_us));
+            }
+        }
+        if known.share(known.left) < WHOLE / 2 {
+            let others = self.window.for_others(wanted.group, steady, now_us);
+            kept = kept.max(if steady { others.min(KEPT_MAX) } else { others });
+        }
+        kept
     }
 }
 
@@ -170,11 +502,13 @@ impl State {
 mod tests {
     use super::*;
 
-    fn observed(limit: u64, remaining: u64) -> Observed {
+    const S: u64 = SECOND_US;
+
+    fn observed(limit: u64, remaining: u64, reset_us: u64) -> Observed {
         Observed {
             limit: Some(limit),
             remaining: Some(remaining),
-            reset_us: Some(WINDOW_US),
+            reset_us: Some(reset_us),
         }
     }
 
@@ -186,6 +520,12 @@ mod tests {
         }
     }
 
+    const NOTHING: Observed = Observed {
+        limit: None,
+        remaining: None,
+        reset_us: None,
+    };
+
     #[test]
     fn a_provider_that_said_nothing_is_not_held_back_from() {
         let pool = Pool::default();
@@ -195,44 +535,179 @@ mod tests {
     }
 
     #[test]
-    fn the_last_part_is_kept_for_those_who_wait() {
-        let pool = Pool::default();
-        pool.learn(&observed(100, 20), &Observed::default(), None, 0);
-        let busy = pool.take(&wanted(1, Class::Batch), 0).unwrap_err();
-        assert_eq!(busy.wait_us, WINDOW_US);
-        for _ in 0..20 {
-            pool.take(&wanted(1, Class::Interactive), 0).unwrap();
-        }
-        assert!(pool.take(&wanted(1, Class::Interactive), 0).is_err());
-        pool.take(&wanted(1, Class::Interactive), WINDOW_US)
-            .unwrap();
-    }
-
-    #[test]
     fn a_retry_after_is_kept_to() {
         let pool = Pool::default();
-        let nothing = Observed::default();
-        pool.learn(&nothing, &nothing, Some(5_000_000), 0);
-        assert!(
-            pool.take(&wanted(1, Class::Interactive), 4_999_999)
-                .is_err()
-        );
-        pool.take(&wanted(1, Class::Interactive), 5_000_000)
-            .unwrap();
+        pool.rest(5 * S, 0);
+        let busy = pool
+            .take(&wanted(1, Class::Interactive), 4 * S)
+            .unwrap_err();
+        assert_eq!(busy.wait_us, S);
+        pool.take(&wanted(1, Class::Interactive), 5 * S).unwrap();
     }
 
     #[test]
-    fn a_greedy_group_waits_when_it_gets_short_and_the_other_does_not() {
+    fn a_bucket_and_a_window_are_told_apart_by_what_is_said_of_them() {
+        let learned = |said: &Observed| {
+            let mut known = Known::default();
+            known.learn(said, 0, S);
+            (known.is_steady(), known.period_us)
+        };
+        // OpenAI: 60 a minute, one used, whole again in a second; 200 a day likewise in 432 s.
+        assert_eq!(learned(&observed(60, 59, S)), (true, MINUTE_US));
+        assert_eq!(learned(&observed(200, 199, 432 * S)), (true, DAY_US));
+        assert_eq!(learned(&observed(60, 59, 59 * S)), (false, 59 * S));
+    }
+
+    #[test]
+    fn what_was_sent_since_is_taken_off_and_an_old_answer_says_nothing() {
         let pool = Pool::default();
-        pool.learn(&observed(100, 100), &Observed::default(), None, 0);
-        pool.take(&wanted(2, Class::Interactive), 0).unwrap();
-        let greedy = (0..100)
-            .filter(|_| pool.take(&wanted(1, Class::Interactive), 0).is_ok())
-            .count();
-        assert!((50..=51).contains(&greedy), "{greedy}");
-        let modest = (0..40)
-            .filter(|_| pool.take(&wanted(2, Class::Interactive), 0).is_ok())
-            .count();
-        assert_eq!(modest, 40);
+        let ask = wanted(1, Class::Interactive);
+        let first = pool.take(&ask, 0).unwrap();
+        let second = pool.take(&ask, 0).unwrap();
+        let _third = pool.take(&ask, 0).unwrap();
+        pool.learn(&second, &observed(10, 8, 59 * S), &NOTHING, 1);
+        assert_eq!(pool.read(1)[0], Some(PoolReading { limit: 10, left: 7 }));
+        pool.learn(&first, &observed(10, 9, 59 * S), &NOTHING, 2);
+        assert_eq!(pool.read(2)[0], Some(PoolReading { limit: 10, left: 7 }));
+    }
+
+    #[test]
+    fn a_request_that_is_larger_than_the_limit_is_let_through_when_it_is_whole() {
+        let pool = Pool::default();
+        let large = PoolUse {
+            tokens: 5_000,
+            ..wanted(1, Class::Batch)
+        };
+        let taken = pool.take(&large, 0).unwrap();
+        pool.learn(&taken, &NOTHING, &observed(1_000, 0, 60 * S), 0);
+        let busy = pool.take(&large, 0).unwrap_err();
+        assert!(busy.wait_us > 50 * S, "{busy:?}");
+        pool.take(&large, 60 * S).unwrap();
+    }
+
+    /// A provider that counts for itself.
+    struct Provider {
+        limit: u64,
+        left: u64,
+        steady: bool,
+        at_us: u64,
+        refused: u64,
+    }
+
+    impl Provider {
+        fn new(limit: u64, steady: bool) -> Self {
+            Self {
+                limit,
+                left: limit,
+                steady,
+                at_us: 0,
+                refused: 0,
+            }
+        }
+
+        fn call(&mut self, now_us: u64) -> Observed {
+            let passed_us = now_us - self.at_us;
+            let back = scaled(self.limit, passed_us, MINUTE_US);
+            if self.steady && back > 0 {
+                self.left = self.limit.min(self.left + back);
+                self.at_us += scaled(MINUTE_US, back, self.limit);
+            } else if !self.steady && passed_us >= MINUTE_US {
+                self.left = self.limit;
+                self.at_us = now_us - passed_us % MINUTE_US;
+            }
+            match self.left.checked_sub(1) {
+                Some(left) => self.left = left,
+                None => self.refused += 1,
+            }
+            let missing = self.limit - self.left;
+            let reset_us = if self.steady {
+                scaled(MINUTE_US, missing, self.limit)
+            } else {
+                self.at_us + MINUTE_US - now_us
+            };
+            observed(self.limit, self.left, reset_us)
+        }
+    }
+
+    /// Who asks how often. Returns what each was given and refused, and the provider's refusals.
+    fn play(steady: bool, limit: u64, askers: &[(PoolUse, u64)]) -> (Vec<(u64, u64)>, u64) {
+        const STEP_US: u64 = 10_000;
+        let (pool, mut provider) = (Pool::default(), Provider::new(limit, steady));
+        let mut counts = vec![(0, 0); askers.len()];
+        // Answers come 300 ms later.
+        let mut under_way = std::collections::VecDeque::new();
+        for step in 0..5 * MINUTE_US / STEP_US {
+            let now_us = step * STEP_US;
+            while let Some((at_us, taken, said)) = under_way.front() {
+                if *at_us > now_us {
+                    break;
+                }
+                pool.learn(taken, said, &NOTHING, now_us);
+                under_way.pop_front();
+            }
+            for ((asker, every_us), count) in askers.iter().zip(&mut counts) {
+                if now_us % every_us >= STEP_US {
+                    continue;
+                }
+                match pool.take(asker, now_us) {
+                    Ok(taken) => {
+                        count.0 += 1;
+                        let said = provider.call(now_us);
+                        under_way.push_back((now_us + 300_000, taken, said));
+                    }
+                    Err(_) => count.1 += 1,
+                }
+            }
+        }
+        (counts, provider.refused)
+    }
+
+    #[test]
+    fn a_batch_flood_starves_nobody_who_waits_and_the_provider_refuses_nearly_nothing() {
+        for steady in [true, false] {
+            // 100 a second against 300 a minute, beside one a second that somebody waits for.
+            let askers = [
+                (wanted(1, Class::Batch), 10_000),
+                (wanted(1, Class::Interactive), S),
+            ];
+            let (counts, refused) = play(steady, 300, &askers);
+            let [batch, interactive] = counts[..] else {
+                panic!()
+            };
+            assert!(interactive.1 <= 6, "{steady}: {counts:?}");
+            // What is left is used: 1500 in five minutes, 300 of them interactive.
+            assert!(batch.0 >= 850, "{steady}: {counts:?}");
+            assert!(refused <= 30, "{steady}: {refused}");
+        }
+    }
+
+    #[test]
+    fn a_greedy_team_leaves_the_others_what_they_ask_for() {
+        for steady in [true, false] {
+            let askers = [
+                (wanted(1, Class::Interactive), 10_000),
+                (wanted(2, Class::Interactive), S),
+            ];
+            let (counts, refused) = play(steady, 300, &askers);
+            let [greedy, modest] = counts[..] else {
+                panic!()
+            };
+            assert!(modest.1 <= 15, "{steady}: {counts:?}");
+            assert!(greedy.0 >= 850, "{steady}: {counts:?}");
+            assert!(refused <= 60, "{steady}: {refused}");
+        }
+    }
+
+    #[test]
+    fn two_greedy_teams_share_alike() {
+        for steady in [true, false] {
+            let askers = [
+                (wanted(1, Class::Interactive), 10_000),
+                (wanted(2, Class::Interactive), 50_000),
+            ];
+            let (counts, _) = play(steady, 300, &askers);
+            let (one, other) = (counts[0].0, counts[1].0);
+            assert!(other * 100 >= one * 60, "{steady}: {counts:?}");
+        }
     }
 }

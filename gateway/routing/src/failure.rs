@@ -115,6 +115,12 @@ pub struct Failure {
 }
 
 impl Failure {
+    /// How long a provider that refused for its rate limit wants to hear nothing.
+    pub fn rate_limited_for_us(&self) -> Option<u64> {
+        self.retry_after_us
+            .filter(|_| self.kind == FailureKind::RateLimited)
+    }
+
     pub fn new(kind: FailureKind) -> Self {
         Self {
             kind,

@@ -13,7 +13,6 @@ use crate::breaker::{Breaker, BreakerState, EjectCause, Transition};
 use crate::budget::{Credit, RetryBudget};
 use crate::ewma::{Ewma, fade};
 use crate::failure::{Failure, FailureKind};
-use crate::quota::{Quota, QuotaLeft};
 use crate::spec::BreakerSpec;
 use crate::window::Window;
 
@@ -38,7 +37,6 @@ pub struct Health {
     success: Ewma,
     breaker: Breaker,
     credit: Credit,
-    quota: QuotaLeft,
     /// Tries and failures of about the last minute.
     recent_tries: Ewma,
     recent_failures: Ewma,
@@ -87,7 +85,6 @@ impl Health {
             success: Ewma::empty(),
             breaker: Breaker::closed(),
             credit: Credit::full(),
-            quota: QuotaLeft::unknown(),
             recent_tries: Ewma::empty(),
             recent_failures: Ewma::empty(),
             tries: AtomicU64::new(0),
@@ -129,10 +126,6 @@ impl Health {
 
     pub(crate) fn admits_extra(&self) -> bool {
         self.credit.admits_extra()
-    }
-
-    pub(crate) fn quota_is_short(&self, tokens: u64, now_us: u64) -> bool {
-        self.quota.is_short(tokens, now_us)
     }
 
     /// Ejects a deployment that lets several requests wait longer than all but one in twenty do,
@@ -177,7 +170,6 @@ impl Health {
 
     /// Returns how many are in flight now.
     fn enter(&self, spec: &BreakerSpec, input_tokens: u32, now_us: u64) -> u32 {
-        self.quota.take(u64::from(input_tokens), now_us);
         self.breaker.try_started();
         let in_flight = self.in_flight.fetch_add(1, Relaxed) + 1;
         self.waiting_tokens
@@ -360,11 +352,6 @@ impl InFlight {
             of_in_flight,
             waiting: true,
         }
-    }
-
-    /// The provider said what is left of its limit.
-    pub fn quota(&self, quota: Quota) {
-        self.entry.health.quota.learn(quota);
     }
 
     /// The first token of the answer arrived: the deployment works, and this fast.

@@ -26,7 +26,6 @@ mod health;
 mod measure;
 mod plan;
 mod priors;
-mod quota;
 mod random;
 mod routes;
 mod spec;
@@ -40,7 +39,6 @@ pub use failure::{Failure, FailureKind};
 pub use health::{Health, HealthSnapshot, InFlight};
 pub use plan::{Candidate, GiveUp, Next, Plan, RequestFacts, Try, TryKind};
 pub use priors::Priors;
-pub use quota::Quota;
 pub use routes::{Deployment, DeploymentId, Routes, SpecError, View};
 pub use spec::{
     AliasSpec, BreakerSpec, DeploymentSpec, HedgeSpec, ObjectiveSpec, PriceSpec, RetrySpec,

@@ -77,6 +77,11 @@ impl Plan {
         &self.candidates[..usize::from(self.len)]
     }
 
+    /// Targets whose limits are used up by now, for the tries that follow.
+    pub fn set_over_limit(&mut self, targets: TargetSet) {
+        self.facts.over_limit = targets;
+    }
+
     /// Where a target stood when the plan was made.
     pub fn standing(&self, target: usize) -> Standing {
         self.standings

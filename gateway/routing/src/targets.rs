@@ -130,10 +130,7 @@ pub(crate) fn standing(
     {
         return (Standing::TooSmall, false);
     }
-    let short = deployment
-        .health
-        .quota_is_short(u64::from(facts.input_tokens), now_us);
-    if short || facts.over_limit.contains(index) {
+    if facts.over_limit.contains(index) {
         return (Standing::OverLimit, false);
     }
     let spec = &view.routes.breaker;

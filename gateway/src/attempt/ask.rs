@@ -15,7 +15,7 @@ use weir_dialects::{ResponseMachine, Target, UpstreamRequest};
 use weir_routing::InFlight;
 
 use super::failed::{Failed, refused};
-use super::{Asked, Begun};
+use super::{Asked, Begun, turn};
 use crate::clock;
 use crate::directory::Deployment;
 use crate::pipeline::Worker;
@@ -157,9 +157,12 @@ async fn answer(
     };
     let mut answer = clock.first_byte(worker.pool.call(call)).await??;
     note_head(noted, &answer);
+    turn::learn(deployment, noted, &answer.head.headers);
     say_dropped(&mut answer.head.headers, &ready.dropped);
     if !answer.head.status.is_success() {
-        return Err(refused(deployment, &ready.agreed, &ready.request_id, answer).await);
+        let failed = refused(deployment, &ready.agreed, &ready.request_id, answer).await;
+        turn::keep_away(deployment, &failed);
+        return Err(failed);
     }
     hold(deployment, answer, &ready.agreed, &clock, noted).await
 }

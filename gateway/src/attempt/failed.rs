@@ -2,7 +2,9 @@
 
 use bytes::BytesMut;
 use std::time::Duration;
-use weir_dialects::{ApiError, ErrorResponse, StreamError, UpstreamErrorFacts, UpstreamErrorKind};
+use weir_dialects::{
+    ApiError, ApiErrorKind, ErrorResponse, StreamError, UpstreamErrorFacts, UpstreamErrorKind,
+};
 use weir_routing::{Failure, FailureKind};
 
 use crate::clock;
@@ -56,15 +58,14 @@ pub(super) async fn refused(
     let _ = tokio::time::timeout(ERROR_BODY_TIMEOUT, reading).await;
     let status = answer.head.status.as_u16();
     let provider = &deployment.provider;
-    let mut said = weir_dialects::classify_upstream_error(
+    let read = deployment.redact_bytes(read.freeze());
+    let said = weir_dialects::classify_upstream_error(
         provider.vendor.dialect,
         status,
         &answer.head.headers,
         &read,
         clock::system_time(),
     );
-    deployment.redact(&mut said);
-    let read = read.freeze();
     let told = weir_dialects::relay_error(agreed, &provider.name, status, &said, &read, request_id);
     Failed::from_upstream(said, Told::Answer(Box::new(told)))
 }
@@ -84,6 +85,18 @@ impl Failed {
 
     pub(crate) fn cut(message: String) -> Self {
         Self::new(FailureKind::Cut, message)
+    }
+
+    /// For a try that was not made: others were quicker to take what is left of the limit.
+    pub(super) fn over_limit(deployment: &Deployment, wait_us: u64) -> Self {
+        let provider = &deployment.provider.name;
+        let message = format!("the limit that {provider} announces is used up");
+        let wait = Duration::from_micros(wait_us);
+        let error = ApiError::new(ApiErrorKind::RateLimited, message.clone());
+        let mut failed = Self::new(FailureKind::RateLimited, message);
+        failed.failure.retry_after_us = Some(wait_us);
+        failed.told = Told::Said(Box::new(error.with_retry_after(wait)));
+        failed
     }
 
     /// For an answer that could not be read on.

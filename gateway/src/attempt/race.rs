@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::time::sleep_until;
+use weir_limits::Taken;
 use weir_routing::{InFlight, Plan, Try, TryKind};
 
 use super::ask::{Answering, ask};
@@ -18,7 +19,6 @@ use super::{Begun, Way, note_stalled, unix_us};
 use crate::directory::Deployment;
 use crate::exchange::Exchange;
 use crate::pipeline::Worker;
-use crate::quota;
 use crate::trail::AttemptTrail;
 
 /// What led to a second try: no failure, but silence.
@@ -51,8 +51,9 @@ pub(super) async fn race(
 ) -> Result<Begun, Failed> {
     let worker = exchange.worker.clone();
     let trail = &mut exchange.trail;
+    let taken = way.take(this.deployment)?;
     let mut first = Flight::begin(way, plan, this);
-    let attempt = first.attempt(this, cause);
+    let attempt = first.attempt(this, cause, taken);
     let may_be_joined = this.kind == TryKind::First && way.alias.targets().len() > 1;
     if !may_be_joined || plan.hedge_after_us().is_none() {
         let noted = trail.begin_attempt(attempt);
@@ -72,9 +73,9 @@ pub(super) async fn race(
                 first.tell(&worker, &failed);
                 End::Nobody(failed)
             }
-            Alone::Late(hedge) => {
+            Alone::Late(hedge, taken) => {
                 let second = second.insert(Flight::begin(way, plan, &hedge));
-                spare.take_off(second.attempt(&hedge, Some(LATE)));
+                spare.take_off(second.attempt(&hedge, Some(LATE), taken));
                 let deployment = second.deployment.clone();
                 let mut beside = Box::pin(ask(&worker, way.asked, &deployment, spare));
                 let leading = (leading.as_mut(), &mut first);
@@ -115,7 +116,7 @@ pub(super) async fn race(
 )]
 enum Alone {
     Ended(Result<Answering, Failed>),
-    Late(Try),
+    Late(Try, Taken),
 }
 
 /// Waits for the first try, and asks the plan for a second one whenever that may be due.
@@ -135,8 +136,9 @@ async fn alone(
         }
         let hedge = plan.hedge(way.view, way.alias, unix_us());
         note_stalled(worker, way, plan);
-        if let Some(hedge) = hedge {
-            return Alone::Late(hedge);
+        let hedge = hedge.and_then(|hedge| Some((hedge, way.take(hedge.deployment).ok()?)));
+        if let Some((hedge, taken)) = hedge {
+            return Alone::Late(hedge, taken);
         }
     }
     Alone::Ended(leading.await)
@@ -191,10 +193,11 @@ impl Flight {
         }
     }
 
-    fn attempt(&self, this: &Try, cause: Option<&'static str>) -> AttemptTrail {
+    fn attempt(&self, this: &Try, cause: Option<&'static str>, taken: Taken) -> AttemptTrail {
         let deployment = self.deployment.clone();
         let mut attempt = AttemptTrail::begin(deployment, this.kind.as_str(), cause, this.delay_us);
         attempt.propensity = Some(f64::from(this.propensity));
+        attempt.taken = Some(taken);
         attempt
     }
 
@@ -231,10 +234,6 @@ impl Flight {
 
     fn win(self, way: &Way<'_>, answering: Answering) -> Begun {
         let deadline = way.asked.deadline(&self.deployment);
-        let quota = quota::read(&answering.answer.head.headers, unix_us());
-        if let (Some(in_flight), Some(quota)) = (&self.in_flight, quota) {
-            in_flight.quota(quota);
-        }
         answering.into_begun(self.deployment, self.in_flight, deadline)
     }
 }

@@ -52,9 +52,14 @@ pub(super) fn send(exchange: &Exchange, way: &Way<'_>, plan: &mut Plan) {
         worker.shared.telemetry.shadows_left_out.inc();
         return;
     }
+    let Some(taken) = way.take_for_copy(this.deployment) else {
+        worker.shared.telemetry.shadows_left_out.inc();
+        return;
+    };
     let deployment = way.directory.deployment(this.deployment).clone();
     let mut attempt = AttemptTrail::begin(deployment.clone(), this.kind.as_str(), None, 0);
     attempt.propensity = Some(f64::from(this.propensity));
+    attempt.taken = Some(taken);
     let deadline = way.asked.deadline(&deployment);
     let ready = prepare(way.asked, &deployment);
     let copy = Shadow {

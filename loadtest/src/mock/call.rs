@@ -273,7 +273,7 @@ fn over(answer: &Answer, room: &Headroom, shared: &Shared) -> Option<Trouble> {
             room.tokens
         },
         what,
-        retry_after_s: u32::try_from(room.reset.as_secs() + 1).unwrap_or(60),
+        retry_after_s: u32::try_from(room.retry.as_secs() + 1).unwrap_or(60),
     })
 }
 

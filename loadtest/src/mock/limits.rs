@@ -4,11 +4,11 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use super::MockOptions;
+use super::{LimitsReturn, MockOptions};
 
 const WINDOW: Duration = Duration::from_secs(60);
 
-/// Fixed windows of a minute over requests and tokens.
+/// Limits of a minute on requests and tokens.
 #[derive(Debug)]
 pub(super) struct Limits {
     requests: u64,
@@ -19,6 +19,8 @@ pub(super) struct Limits {
 
 #[derive(Debug)]
 struct Window {
+    returns: LimitsReturn,
+    /// With limits that come back steadily: up to when that is accounted for.
     began: Instant,
     requests: u64,
     tokens: u64,
@@ -31,7 +33,10 @@ pub(super) struct Headroom {
     pub(super) requests_left: u64,
     pub(super) tokens: u64,
     pub(super) tokens_left: u64,
+    /// Time until the limits are whole again.
     pub(super) reset: Duration,
+    /// Time until a call that was refused would fit.
+    pub(super) retry: Duration,
     /// Which limit this call ran into.
     pub(super) exceeded: Option<&'static str>,
 }
@@ -43,6 +48,7 @@ impl Limits {
             tokens: options.tokens_per_minute,
             window: options.enforce_limits.then(|| {
                 Mutex::new(Window {
+                    returns: options.limits_return,
                     began: Instant::now(),
                     requests: 0,
                     tokens: 0,
@@ -80,6 +86,7 @@ impl Limits {
             tokens: self.tokens,
             tokens_left: self.tokens,
             reset: Duration::from_millis(6),
+            retry: Duration::ZERO,
             exceeded: None,
         }
     }
@@ -87,7 +94,7 @@ impl Limits {
 
 impl Window {
     fn take(&mut self, tokens: u64, now: Instant, room: &mut Headroom) {
-        self.turn(now);
+        self.turn(now, room);
         if self.requests >= room.requests {
             room.exceeded = Some("requests");
         } else if self.tokens.saturating_add(tokens) > room.tokens {
@@ -99,23 +106,50 @@ impl Window {
         self.show(now, room);
     }
 
-    /// Begins a new window when the old one is over.
-    fn turn(&mut self, now: Instant) {
-        if now.duration_since(self.began) >= WINDOW {
-            *self = Self {
-                began: now,
-                requests: 0,
-                tokens: 0,
-            };
+    /// Gives back what has come back by now.
+    fn turn(&mut self, now: Instant, room: &Headroom) {
+        let passed = now.duration_since(self.began);
+        if passed >= WINDOW {
+            (self.began, self.requests, self.tokens) = (now, 0, 0);
+        } else if self.returns == LimitsReturn::Steadily {
+            // In whole requests, so that no part of one is lost.
+            let back = part(room.requests, passed, WINDOW);
+            let accounted = spread(WINDOW, back, room.requests);
+            if back > 0 {
+                self.requests = self.requests.saturating_sub(back);
+                self.tokens = self
+                    .tokens
+                    .saturating_sub(part(room.tokens, accounted, WINDOW));
+                self.began += accounted;
+            }
         }
     }
 
     fn show(&mut self, now: Instant, room: &mut Headroom) {
-        self.turn(now);
+        self.turn(now, room);
         room.requests_left = room.requests - self.requests;
         room.tokens_left = room.tokens - self.tokens;
-        room.reset = WINDOW.saturating_sub(now.duration_since(self.began));
+        let passed = now.duration_since(self.began);
+        (room.reset, room.retry) = match self.returns {
+            LimitsReturn::AtOnce => (WINDOW.saturating_sub(passed), WINDOW.saturating_sub(passed)),
+            LimitsReturn::Steadily => (
+                spread(WINDOW, self.requests, room.requests),
+                spread(WINDOW, 1, room.requests),
+            ),
+        };
     }
+}
+
+/// What of `whole` comes back in a part of the time.
+fn part(whole: u64, passed: Duration, all: Duration) -> u64 {
+    let back = u128::from(whole) * passed.as_nanos() / all.as_nanos().max(1);
+    u64::try_from(back).unwrap_or(whole)
+}
+
+/// The time in which `amount` of `whole` comes back.
+fn spread(all: Duration, amount: u64, whole: u64) -> Duration {
+    let nanos = all.as_nanos() * u128::from(amount) / u128::from(whole.max(1));
+    Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
 }
 
 #[cfg(test)]
@@ -145,6 +179,27 @@ mod tests {
         assert_eq!(limits.take(0, now).exceeded, Some("requests"));
         let later = now + WINDOW + Duration::from_secs(1);
         assert_eq!(limits.take(60, later).exceeded, None);
+    }
+
+    #[test]
+    fn limits_that_come_back_steadily_do_so_bit_by_bit() {
+        let limits = Limits::new(&MockOptions {
+            requests_per_minute: 60,
+            enforce_limits: true,
+            limits_return: LimitsReturn::Steadily,
+            ..MockOptions::default()
+        });
+        let now = Instant::now();
+        for _ in 0..60 {
+            assert_eq!(limits.take(1, now).exceeded, None);
+        }
+        let refused = limits.take(1, now);
+        assert_eq!(refused.exceeded, Some("requests"));
+        assert_eq!((refused.reset, refused.retry), (WINDOW, WINDOW / 60));
+        let later = now + Duration::from_millis(2_500);
+        assert_eq!(limits.take(1, later).requests_left, 1);
+        assert_eq!(limits.take(1, later).exceeded, None);
+        assert_eq!(limits.take(1, later).exceeded, Some("requests"));
     }
 
     #[test]

@@ -176,11 +176,34 @@ fn change_in_words(change: Change) -> &'static str {
 struct State {
     deployment: String,
     state: String,
+    /// What is left of its provider's limits, as far as it is known.
+    limits: Vec<Limit>,
+}
+
+struct Limit {
+    unit: String,
+    size: String,
+    left: String,
 }
 
 impl State {
     fn json(&self) -> serde_json::Value {
-        json!({ "deployment": self.deployment, "state": self.state })
+        let limits = self.limits.iter().map(|limit| {
+            let number = |text: &str| text.parse::<u64>().ok();
+            let (size, left) = (number(&limit.size), number(&limit.left));
+            json!({ "unit": limit.unit, "size": size, "left": left })
+        });
+        json!({
+            "deployment": self.deployment,
+            "state": self.state,
+            "limits": limits.collect::<Vec<_>>(),
+        })
+    }
+
+    fn limits_in_words(&self) -> String {
+        let limits = self.limits.iter();
+        let words = limits.map(|it| format!("{} of {} {} left", it.left, it.size, it.unit));
+        words.collect::<Vec<_>>().join(", ")
     }
 }
 
@@ -196,8 +219,10 @@ fn write_states(
         .map(|it| it.deployment.len())
         .max()
         .unwrap_or(0);
-    for State { deployment, state } in states {
-        writeln!(out, "  {deployment:<width$}  {state}")?;
+    for it in states {
+        let limits = it.limits_in_words();
+        let line = format!("  {:<width$}  {:<10}  {limits}", it.deployment, it.state);
+        writeln!(out, "{}", line.trim_end())?;
     }
     for key in refused {
         writeln!(
@@ -211,11 +236,27 @@ fn write_states(
 /// What the page of metrics says of each deployment.
 fn read_states(page: &str) -> Vec<State> {
     let series = metrics::series(page, "weir_deployment_state");
+    let sizes: Vec<_> = metrics::series(page, "weir_provider_limit_size").collect();
+    let left: Vec<_> = metrics::series(page, "weir_provider_limit_left").collect();
+    let limits_of = |deployment: &str| {
+        let of_it = sizes.iter().filter_map(|(labels, size)| {
+            let is_its = metrics::label(labels, "deployment") == Some(deployment);
+            let (_, left) = left.iter().find(|(same, _)| is_its && same == labels)?;
+            Some(Limit {
+                unit: metrics::label(labels, "unit")?.to_owned(),
+                size: (*size).to_owned(),
+                left: (*left).to_owned(),
+            })
+        });
+        of_it.collect()
+    };
     let mut states: Vec<State> = series
         .filter_map(|(labels, _)| {
+            let deployment = metrics::label(labels, "deployment")?;
             Some(State {
-                deployment: metrics::label(labels, "deployment")?.to_owned(),
+                deployment: deployment.to_owned(),
                 state: metrics::label(labels, "state")?.to_owned(),
+                limits: limits_of(deployment),
             })
         })
         .collect();

@@ -1,8 +1,8 @@
 //! How health moves: stalls, keys, quotas, probes, hedges, reloads.
 
 use weir_routing::{
-    BreakerState, EjectCause, Failure, FailureKind, HedgeSpec, InFlight, Next, Plan, Quota,
-    RequestFacts, Routes, ShadowSpec, Standing, StrategySpec, Transition, Try, TryKind,
+    BreakerState, EjectCause, Failure, FailureKind, HedgeSpec, InFlight, Next, Plan, RequestFacts,
+    Routes, ShadowSpec, Standing, StrategySpec, Transition, Try, TryKind,
 };
 
 use crate::history::{NOW, S, Scene, even_spec};
@@ -121,22 +121,27 @@ fn a_refused_key_takes_out_every_deployment_that_uses_it() {
 }
 
 #[test]
-fn a_used_up_quota_keeps_requests_away_until_it_resets() {
-    let scene = Scene::new(&even_spec(StrategySpec::Chain, 1));
-    let (_, _, flight) = scene.send_at(NOW, 1);
-    flight.quota(Quota {
-        requests_left: Some(1),
-        tokens_left: None,
-        resets_us: NOW + 10 * S,
-    });
-    let _ = flight.succeed(1, NOW + 1_000);
-    let (plan, _, _flight) = scene.send_at(NOW + S, 2);
-    assert_eq!(plan.last_resort(), None);
-    assert_eq!(
-        scene.plan_at(NOW + 2 * S, 3).last_resort(),
-        Some(Standing::OverLimit)
-    );
-    assert_eq!(scene.plan_at(NOW + 10 * S, 4).last_resort(), None);
+fn a_used_up_limit_keeps_requests_away_while_there_is_another_target() {
+    let scene = Scene::new(&even_spec(StrategySpec::Chain, 2));
+    let plan = |over: &[usize]| {
+        let facts = RequestFacts {
+            over_limit: over.iter().copied().collect(),
+            ..RequestFacts::default()
+        };
+        scene.view().plan(scene.alias(), &facts, NOW, 1)
+    };
+    let mut first = plan(&[0]);
+    assert_eq!(first.last_resort(), None);
+    let Next::Try(this) = first.next(scene.view(), scene.alias(), None, NOW) else {
+        panic!("no try")
+    };
+    assert_eq!(this.target, 1);
+    // The other one's limit is used up by the time that this one fails.
+    first.set_over_limit([0, 1].into_iter().collect());
+    let failure = Failure::new(FailureKind::RateLimited);
+    let next = first.next(scene.view(), scene.alias(), Some(&failure), NOW + 1);
+    assert!(matches!(next, Next::GiveUp(_)), "{next:?}");
+    assert_eq!(plan(&[0, 1]).last_resort(), Some(Standing::OverLimit));
 }
 
 #[test]
