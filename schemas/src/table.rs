@@ -24,6 +24,10 @@ use crate::ids::StreamId;
 pub struct RoutingTable {
     /// 1, 2, 3 … in the order of publication. 0 is no table.
     pub version: u64,
+    /// Which process published it, as it calls itself: two may come to the same number at the same
+    /// time, and then only the first one's counts.
+    #[serde(default)]
+    pub publisher: String,
     pub made_at_us: u64,
     /// Period that was measured.
     pub from_us: u64,
@@ -194,6 +198,7 @@ impl RoutingTable {
     pub fn none() -> Self {
         Self {
             version: 0,
+            publisher: String::new(),
             made_at_us: 0,
             from_us: 0,
             to_us: 0,

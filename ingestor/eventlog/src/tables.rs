@@ -3,14 +3,17 @@
 //! Each [`TableRecord`] is a record of a [`RecordLog`]. Everybody folds them into a [`Keeper`] of
 //! their own, so everybody agrees on what is in force and how it came about.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use weir_schemas::table::{Keeper, RoutingTable, TablePolicy, TableRecord};
+use weir_schemas::table::{Keeper, RoutingTable, TABLES_KEPT, TablePolicy, TableRecord};
 
-use crate::records::{RecordLog, RecordLogError, RecordReader};
+use crate::records::{REMOVED, RecordLog, RecordLogError, RecordReader};
 
 /// How long a writer waits for a topic to be read to its end.
 const CATCH_UP_MAX: Duration = Duration::from_secs(15);
+/// Keys of tables that are remembered, to be removed one day. The log holds hardly more.
+const KEYS_MAX: usize = 4 * TABLES_KEPT;
 
 /// The tables as one process knows them.
 #[derive(Debug)]
@@ -19,6 +22,10 @@ pub struct TableLog {
     reader: RecordReader,
     keeper: Keeper,
     policy: TablePolicy,
+    /// How this process calls itself in the tables that it publishes.
+    publisher: String,
+    /// Version and key of the tables that the log holds.
+    keys: BTreeSet<(u64, String)>,
 }
 
 /// The tables could not be read, or a change not be written.
@@ -42,6 +49,8 @@ impl TableLog {
             log,
             keeper: Keeper::new(),
             policy,
+            publisher: format!("{:016x}", rand::random::<u64>()),
+            keys: BTreeSet::new(),
         }
     }
 
@@ -60,7 +69,10 @@ impl TableLog {
         let news = self.reader.read(wait_max)?;
         for text in news.records {
             match serde_json::from_str::<TableRecord>(&text) {
-                Ok(record) => self.keeper.replay(record, &self.policy),
+                Ok(record) => {
+                    self.remember(&record);
+                    self.keeper.replay(record, &self.policy);
+                }
                 // Of a newer version, say. What is in force stays.
                 Err(error) => tracing::warn!(%error, "a record of the routing tables was left out"),
             }
@@ -89,21 +101,41 @@ impl TableLog {
         if records.is_empty() {
             return Ok(());
         }
-        self.write(&lock, &records)?;
+        self.write(&lock, records)?;
         Ok(())
+    }
+
+    fn remember(&mut self, record: &TableRecord) {
+        if let TableRecord::Published(table) = record {
+            self.keys.insert((table.version, record.key()));
+            if self.keys.len() > KEYS_MAX {
+                self.keys.pop_first();
+            }
+        }
     }
 
     fn write(
         &mut self,
         lock: &crate::records::AppendLock,
-        records: &[TableRecord],
+        mut records: Vec<TableRecord>,
     ) -> Result<(), TableLogError> {
-        let lines = records
+        let mut newest = 0;
+        for record in &mut records {
+            if let TableRecord::Published(table) = record {
+                table.publisher.clone_from(&self.publisher);
+                newest = table.version;
+            }
+        }
+        let mut lines = records
             .iter()
             .map(|record| Ok((record.key(), serde_json::to_string(record)?)))
             .collect::<Result<Vec<_>, serde_json::Error>>()?;
+        let kept_from = newest.saturating_sub(TABLES_KEPT as u64) + 1;
+        let kept = self.keys.split_off(&(kept_from, String::new()));
+        let forgotten = std::mem::replace(&mut self.keys, kept);
+        lines.extend(forgotten.into_iter().map(|(_, key)| (key, REMOVED.into())));
         self.log.append(lock, &lines)?;
-        for record in records {
+        for record in &records {
             if let TableRecord::Published(table) = record
                 && !self.holds(table)?
             {
@@ -205,6 +237,63 @@ mod tests {
                 Ok(Vec::new())
             })
             .unwrap();
+    }
+
+    /// What a publisher appends that does not know yet what others have published.
+    fn append_late(log: &RecordLog, version: u64, publisher: &str) {
+        let record = TableRecord::Published(RoutingTable {
+            version,
+            publisher: publisher.into(),
+            ..RoutingTable::none()
+        });
+        let lock = log.lock().unwrap();
+        let line = (record.key(), serde_json::to_string(&record).unwrap());
+        log.append(&lock, &[line]).unwrap();
+    }
+
+    #[test]
+    fn of_two_tables_with_one_number_the_first_counts_for_early_and_late_readers() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("routing.log");
+        let log = RecordLog::File(path.clone());
+        let mut early = TableLog::new(log.clone(), TablePolicy::default());
+        let mut publisher = TableLog::new(log.clone(), TablePolicy::default());
+        let publish = |tables: &mut TableLog, number| {
+            tables.change::<TableLogError>(|_, _| Ok(vec![table(number)]))
+        };
+        publish(&mut publisher, 1).unwrap();
+        publish(&mut publisher, 2).unwrap();
+        append_late(&log, 2, "zombie");
+        // What a compaction leaves: the latest record of each key.
+        crate::records::compact(&path).unwrap();
+        let mut late = TableLog::new(log, TablePolicy::default());
+        for reader in [&mut early, &mut late] {
+            reader.catch_up().unwrap();
+            let in_force = reader.keeper().in_force().unwrap();
+            assert_eq!(in_force.publisher, publisher.publisher, "{in_force:?}");
+        }
+        publish(&mut late, 3).unwrap();
+        early.catch_up().unwrap();
+        assert_eq!(version(&early), 3);
+    }
+
+    #[test]
+    fn tables_that_no_keeper_holds_are_removed_from_the_log() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("routing.log");
+        let log = RecordLog::File(path.clone());
+        let mut tables = TableLog::new(log.clone(), TablePolicy::default());
+        for number in 1..=200 {
+            tables
+                .change::<TableLogError>(|_, _| Ok(vec![table(number)]))
+                .unwrap();
+            if number == 100 {
+                append_late(&log, 3, "zombie");
+            }
+        }
+        crate::records::compact(&path).unwrap();
+        let kept = log.reader().read(Duration::ZERO).unwrap().records;
+        assert_eq!(kept.len(), TABLES_KEPT);
     }
 
     #[test]

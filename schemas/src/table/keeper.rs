@@ -20,12 +20,13 @@ pub enum TableRecord {
 }
 
 impl TableRecord {
-    /// Records of one key replace each other: as many tables are kept as a keeper holds, and the
-    /// latest command.
+    /// Records of one key replace each other: the latest command, and no table another. If two of
+    /// one number did, whoever reads the log later would hold the second where others hold the
+    /// first. A table is removed from the log when no keeper holds it any more.
     #[must_use]
     pub fn key(&self) -> String {
         match self {
-            Self::Published(table) => format!("table-{}", table.version % TABLES_KEPT as u64),
+            Self::Published(table) => format!("table-{}-{}", table.version, table.publisher),
             Self::Commanded(_) => "command".to_owned(),
         }
     }

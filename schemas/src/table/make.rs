@@ -75,6 +75,7 @@ pub fn next_table(
     names.dedup();
     RoutingTable {
         version: previous.version + 1,
+        publisher: String::new(),
         made_at_us,
         from_us: measured.from_us,
         to_us: measured.to_us,

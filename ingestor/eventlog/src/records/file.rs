@@ -10,7 +10,7 @@ use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
-use super::RecordLogError;
+use super::{REMOVED, RecordLogError};
 
 /// Size from which a file is compacted, if that makes it smaller by half.
 const COMPACT_FROM_BYTES: usize = 4 << 20;
@@ -82,8 +82,10 @@ fn compacted(content: &[u8]) -> Vec<u8> {
     let lines: Vec<&[u8]> = content.split_inclusive(|byte| *byte == b'\n').collect();
     let mut latest = HashMap::new();
     for (number, line) in lines.iter().enumerate() {
-        if let Ok((key, _)) = parse(line.strip_suffix(b"\n").unwrap_or(line)) {
-            latest.insert(key, number);
+        match parse(line.strip_suffix(b"\n").unwrap_or(line)) {
+            Ok((key, REMOVED)) => drop(latest.remove(key)),
+            Ok((key, _)) => drop(latest.insert(key, number)),
+            Err(_) => {}
         }
     }
     let mut kept: Vec<usize> = latest.into_values().collect();
@@ -92,6 +94,12 @@ fn compacted(content: &[u8]) -> Vec<u8> {
         .flat_map(|number| lines[number])
         .copied()
         .collect()
+}
+
+/// Does at once what an append does to a file that has grown.
+#[cfg(test)]
+pub(crate) fn compact(path: &Path) -> io::Result<()> {
+    replace(path, &compacted(&std::fs::read(path)?))
 }
 
 fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
@@ -147,7 +155,9 @@ impl Reader {
                 offset: self.offset,
                 reason,
             })?;
-            records.push(record.to_owned());
+            if record != REMOVED {
+                records.push(record.to_owned());
+            }
             self.offset += line.len() as u64;
         }
         Ok(records)

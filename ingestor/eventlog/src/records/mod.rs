@@ -12,9 +12,14 @@ mod topic;
 use std::path::PathBuf;
 use std::time::Duration;
 
+#[cfg(test)]
+pub(crate) use file::compact;
 pub use topic::RecordSender;
 
 use crate::kafka::KafkaOptions;
+
+/// The record that removes its key from the log. Readers never see it.
+pub(crate) const REMOVED: &str = "";
 
 /// Where the records are.
 #[derive(Clone, Debug)]
@@ -77,7 +82,8 @@ impl RecordLog {
         })
     }
 
-    /// Appends records, each with its key, which holds no space and no line's end. When this returns
+    /// Appends records, each with its key, which holds no space and no line's end; an empty record
+    /// removes its key. When this returns
     /// they are on disk, or acknowledged by the brokers.
     pub fn append(
         &self,

@@ -11,7 +11,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext
 use rdkafka::{Offset, TopicPartitionList};
 use std::sync::Arc;
 
-use super::{News, RecordLogError};
+use super::{News, REMOVED, RecordLogError};
 use crate::kafka::{KafkaOptions, ensure_compacted_topic};
 
 /// How long brokers may take to acknowledge a record.
@@ -62,10 +62,12 @@ pub(super) fn append(
         .create_with_context(delivered.clone())
         .map_err(&fail)?;
     for (key, record) in records {
-        let record = BaseRecord::to(&options.topic)
-            .partition(0)
-            .key(key)
-            .payload(record);
+        let keyed = BaseRecord::to(&options.topic).partition(0).key(key);
+        // Without a payload it is what compaction takes for a removal.
+        let record = match record.as_str() {
+            REMOVED => keyed,
+            record => keyed.payload(record),
+        };
         producer.send(record).map_err(|(error, _)| fail(error))?;
     }
     let deadline = Instant::now() + APPEND_MAX;
