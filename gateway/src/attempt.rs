@@ -22,7 +22,7 @@ use bytes::Bytes;
 use http::StatusCode;
 use http::header::HeaderMap;
 use rand::RngCore as _;
-use weir_dialects::{ClientRequest, ResponseMachine};
+use weir_dialects::{ClientApi, ClientRequest, ResponseMachine};
 use weir_limits::PoolUse;
 use weir_routing::{Alias, InFlight, Next, Plan, TargetSet, View};
 
@@ -116,7 +116,9 @@ pub(crate) async fn attempt(
         if failure.is_some() {
             plan.set_over_limit(way.over_limit(unix_us()));
         }
-        let this = match plan.next(way.view, alias, failure, unix_us()) {
+        let next = plan.next(way.view, alias, failure, unix_us());
+        note_stalled(&exchange.worker, &way, &mut plan);
+        let this = match next {
             Next::Try(this) => this,
             Next::GiveUp(reason) => return Err(Refusal::gave_up(alias.name(), reason, last)),
         };
@@ -145,7 +147,11 @@ fn route(exchange: &mut Exchange, way: &Way<'_>, over_limit: TargetSet, now_us: 
     let tokens = |count: u64| u32::try_from(count).unwrap_or(u32::MAX);
     let facts = weir_routing::RequestFacts {
         input_tokens: tokens(way.prompt_tokens()),
-        output_tokens_max: client.max_output_tokens.map(tokens),
+        output_tokens_max: match way.asked.request.api {
+            ClientApi::Embeddings | ClientApi::CountTokens => Some(0),
+            _ => client.max_output_tokens.map(tokens),
+        },
+        in_one_piece: !client.stream,
         sticky: way.asked.affinity.sticky,
         prefix: way.asked.affinity.prefix,
         denied: way.asked.denied,
@@ -168,6 +174,7 @@ fn route(exchange: &mut Exchange, way: &Way<'_>, over_limit: TargetSet, now_us: 
         strategy: way.alias.strategy().as_str(),
         table_version: (plan.table_version() > 0).then(|| plan.table_version()),
         seed,
+        last_resort: plan.last_resort().map(weir_routing::Standing::code),
         candidates: plan.candidates().iter().map(candidate).collect(),
     });
     plan

@@ -71,6 +71,8 @@ pub(crate) struct Route {
     pub(crate) strategy: &'static str,
     pub(crate) table_version: Option<u64>,
     pub(crate) seed: u64,
+    /// What ailed the candidates, if none was available.
+    pub(crate) last_resort: Option<&'static str>,
     pub(crate) candidates: Vec<RouteCandidate>,
 }
 
@@ -410,7 +412,7 @@ impl Trail {
             guard_verdict: None,
             limit_verdict: self.limit_verdict.as_deref().map(shorten),
             service_tier: delivered.and_then(|attempt| attempt.service_tier.as_deref()),
-            last_resort: None,
+            last_resort: self.route.as_ref().and_then(|route| route.last_resort),
         }
     }
 

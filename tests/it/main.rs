@@ -21,6 +21,7 @@ mod ingest;
 mod kafka_log;
 mod kill;
 mod labels;
+mod last_resort;
 mod ledger;
 mod measured;
 mod prices;

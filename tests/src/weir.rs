@@ -305,7 +305,8 @@ fn get_with(address: SocketAddr, path: &str, headers: &str) -> Result<String> {
 }
 
 /// The program under test: `WEIR_BIN`, or the one that was built beside this test.
-fn program() -> PathBuf {
+#[must_use]
+pub fn program() -> PathBuf {
     if let Some(program) = std::env::var_os("WEIR_BIN") {
         return program.into();
     }

@@ -318,7 +318,13 @@ impl Breaker {
         } else {
             self.ejections.load(Relaxed)
         };
-        let until_us = now_us + told_us.unwrap_or_else(|| time_out_us(spec, before, now_us));
+        let until_us = now_us
+            + match told_us {
+                // Who refuses a probe too does not know better than we do when to come back.
+                Some(told_us) if word & OPEN != 0 => told_us.max(time_out_us(spec, before, now_us)),
+                Some(told_us) => told_us,
+                None => time_out_us(spec, before, now_us),
+            };
         if !self.swap(word, until_us << 1 | OPEN) {
             // Another thread changed the state in the same moment; its verdict is as fresh.
             return None;
@@ -435,6 +441,25 @@ mod tests {
             state(&breaker, until_us),
             BreakerState::HalfOpen { probe_due: true }
         );
+    }
+
+    #[test]
+    fn who_refuses_every_probe_is_probed_less_often_than_he_asks_for() {
+        let breaker = Breaker::closed();
+        let refusal = Failure {
+            retry_after_us: Some(S),
+            ..Failure::new(FailureKind::RateLimited)
+        };
+        let spec = BreakerSpec::default();
+        let mut now_us = 10 * S;
+        for least_us in [S, 1_700_000, 3_500_000, 4_400_000] {
+            let ejected = breaker.fail(&spec, &refusal, (0.9, 100.0), now_us, now_us);
+            let Some(Transition::Ejected { until_us, .. }) = ejected else {
+                panic!("not ejected: {ejected:?}");
+            };
+            assert!(until_us - now_us >= least_us, "{}", until_us - now_us);
+            now_us = until_us;
+        }
     }
 
     #[test]

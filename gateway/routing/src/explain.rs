@@ -108,6 +108,36 @@ impl Plan {
 }
 
 impl Standing {
+    const ALL: [Self; Self::COUNT] = [
+        Self::Available,
+        Self::Probe,
+        Self::Probing,
+        Self::Ejected,
+        Self::ToldToWait,
+        Self::OverLimit,
+        Self::TooSmall,
+        Self::Denied,
+    ];
+
+    /// The name used in events.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::Available => "available",
+            Self::Probe => "probe",
+            Self::Probing => "probing",
+            Self::Ejected => "ejected",
+            Self::ToldToWait => "told_to_wait",
+            Self::OverLimit => "over_limit",
+            Self::TooSmall => "too_small",
+            Self::Denied => "denied",
+        }
+    }
+
+    /// The standing of this [`code`](Self::code).
+    pub fn of_code(code: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|it| it.code() == code)
+    }
+
     /// In words.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -24,11 +24,12 @@ pub struct Health {
     in_flight: AtomicU32,
     /// Tries in flight that have no first token yet.
     waiting: AtomicU32,
-    /// Their prompts together.
+    /// What they wait for, together: see [`Entry::awaited_tokens`].
     waiting_tokens: AtomicU64,
-    /// When the last sign of life came, or when waiting began in earnest: with as many waiting as
-    /// make a stall, each of them has waited since then at least.
+    /// When the last sign of life came, or when the last of the first few was sent that wait.
     progress_us: AtomicU64,
+    /// How many were waiting then: what silence since means rests on them.
+    witnesses: AtomicU32,
     /// Microseconds to the first token of a request of reference size; rises fast, falls slowly.
     ttft: Ewma,
     /// Its 95th percentile.
@@ -50,6 +51,8 @@ const LATENCY_TAU_MS: f32 = 30_000.0;
 const LATENCY_RISE: f32 = 0.3;
 /// How fast a lower one is.
 const LATENCY_FALL: f32 = 0.1;
+/// Tries without which a 95th percentile is a guess.
+const PERCENTILE_TRIES_MIN: u64 = 20;
 /// Relative step of the quantile estimate.
 const QUANTILE_STEP: f32 = 0.2;
 /// Weight of one try in the success ratio.
@@ -58,6 +61,16 @@ const SUCCESS_STEP: f32 = 0.1;
 const SUCCESS_TAU_MS: f32 = 10_000.0;
 /// Over which time errors are counted for a ratio that is to be compared with a limit.
 const RECENT_TAU_MS: f32 = 60_000.0;
+
+/// Who looks whether a deployment is silent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Look {
+    /// A request that has yet to be sent. If this process itself stood still, answers to others may
+    /// be here and not read yet.
+    OfANewcomer,
+    /// A request that waits there, and knows that no answer has come.
+    OfOneThatWaits,
+}
 
 /// A latency and how much it is still believed, 1 when fresh.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -80,6 +93,7 @@ impl Health {
             waiting: AtomicU32::new(0),
             waiting_tokens: AtomicU64::new(0),
             progress_us: AtomicU64::new(0),
+            witnesses: AtomicU32::new(0),
             ttft: Ewma::empty(),
             ttft_p95: Ewma::empty(),
             success: Ewma::empty(),
@@ -128,23 +142,38 @@ impl Health {
         self.credit.admits_extra()
     }
 
-    /// Ejects a deployment that lets several requests wait longer than all but one in twenty do,
-    /// and answers none of them: a black hole shows itself long before its timeouts do. A false
-    /// alarm ends with the next answer.
-    pub(crate) fn eject_if_stalled(&self, spec: &BreakerSpec, now_us: u64) -> Option<Transition> {
+    /// Ejects a deployment that answers nobody for longer than chance explains: a black hole shows
+    /// itself long before its timeouts do. A false alarm ends with the next answer. `look` says who
+    /// asks.
+    pub(crate) fn eject_if_stalled(
+        &self,
+        spec: &BreakerSpec,
+        look: Look,
+        now_us: u64,
+    ) -> Option<Transition> {
         let waiting = self.waiting.load(Relaxed);
-        if waiting < spec.stall_waiting_min {
+        if waiting == 0 {
             return None;
         }
         let silent_us = now_us.saturating_sub(self.progress_us.load(Relaxed)) as f32;
-        let least_us = spec.stall_ms_min as f32 * 1_000.0;
+        let witnesses = self.witnesses.load(Relaxed).clamp(1, waiting);
+        let few = spec.stall_waiting_min as f32 / witnesses as f32;
+        let least_us = spec.stall_ms_min as f32 * 1_000.0 * few.clamp(1.0, 2.0);
         let late = self.ttft_p95(now_us);
         if silent_us <= least_us || late.belief == 0.0 {
             return None;
         }
         let mean_tokens = self.waiting_tokens.load(Relaxed) / u64::from(waiting);
         let mean_tokens = u32::try_from(mean_tokens).unwrap_or(u32::MAX);
-        let patience_us = spec.stall_factor * late.us * size::factor(mean_tokens, 0);
+        let may_be_few =
+            look == Look::OfOneThatWaits && self.tries.load(Relaxed) >= PERCENTILE_TRIES_MIN;
+        if witnesses < spec.stall_waiting_min && !may_be_few {
+            return None;
+        }
+        let patience_us = spec.stall_factor
+            * late.us
+            * size::factor(mean_tokens, 0)
+            * patience(spec.stall_waiting_min, witnesses);
         (silent_us > patience_us)
             .then(|| self.breaker.stall(spec, now_us))
             .flatten()
@@ -169,21 +198,28 @@ impl Health {
     }
 
     /// Returns how many are in flight now.
-    fn enter(&self, spec: &BreakerSpec, input_tokens: u32, now_us: u64) -> u32 {
+    fn enter(&self, entry: &Entry, now_us: u64) -> u32 {
         self.breaker.try_started();
         let in_flight = self.in_flight.fetch_add(1, Relaxed) + 1;
         self.waiting_tokens
-            .fetch_add(u64::from(input_tokens), Relaxed);
-        if self.waiting.fetch_add(1, Relaxed) < spec.stall_waiting_min {
-            self.progress_us.store(now_us, Relaxed);
+            .fetch_add(u64::from(entry.awaited_tokens), Relaxed);
+        let waiting = self.waiting.fetch_add(1, Relaxed);
+        if waiting < entry.breaker.stall_waiting_min {
+            self.listen(waiting + 1, now_us);
         }
         in_flight
     }
 
-    fn waited(&self, input_tokens: u32) {
+    /// From now on, silence counts, and so many wait in it.
+    fn listen(&self, witnesses: u32, now_us: u64) {
+        self.progress_us.store(now_us, Relaxed);
+        self.witnesses.store(witnesses, Relaxed);
+    }
+
+    fn waited(&self, entry: &Entry) {
         self.waiting.fetch_sub(1, Relaxed);
         self.waiting_tokens
-            .fetch_sub(u64::from(input_tokens), Relaxed);
+            .fetch_sub(u64::from(entry.awaited_tokens), Relaxed);
     }
 
     fn observe_latency(&self, at_reference_us: f32, now_us: u64) {
@@ -259,6 +295,19 @@ impl Health {
     }
 }
 
+/// How many times the 95th percentile `witnesses` must wait in silence, to be as improbable as
+/// `enough` that wait once as long: one in twenty is late, and how late follows the square of the
+/// chance (a Pareto tail of index 2, heavier than that of recorded conversations). Requests that a
+/// pause of the provider holds up together are no independent witnesses, so many of them do not
+/// shorten it much.
+fn patience(enough: u32, witnesses: u32) -> f32 {
+    const LATE: f32 = 20.0;
+    const TAIL_INDEX: f32 = 2.0;
+    const LEAST: f32 = 0.5;
+    let missing = enough as f32 / witnesses as f32 - 1.0;
+    LATE.powf(missing / TAIL_INDEX).max(LEAST)
+}
+
 /// One more of about the last minute.
 fn count(ewma: &Ewma, now_us: u64) {
     ewma.update(now_us, |before| {
@@ -314,6 +363,9 @@ pub(crate) struct Entry {
     /// The target's window and the latency limit to be kept, if there is one.
     pub(crate) window: Option<WindowRef>,
     pub(crate) input_tokens: u32,
+    /// What must be read and written until there is something to be seen, as input tokens: the
+    /// prompt, and of an answer that comes in one piece all of it.
+    pub(crate) awaited_tokens: u32,
     pub(crate) probe: bool,
 }
 
@@ -337,9 +389,7 @@ pub struct InFlight {
 
 impl InFlight {
     pub(crate) fn enter(entry: Entry, now_us: u64) -> Self {
-        let of_in_flight = entry
-            .health
-            .enter(&entry.breaker, entry.input_tokens, now_us);
+        let of_in_flight = entry.health.enter(&entry, now_us);
         if entry.probe {
             entry.health.breaker.probe_started(now_us);
             if let Some(key) = &entry.key {
@@ -426,7 +476,7 @@ impl InFlight {
         self.waiting = false;
         self.entry.health.answered(self.started_us, now_us);
         let at_reference_us = self.at_reference_us(output_tokens, now_us);
-        self.entry.health.waited(self.entry.input_tokens);
+        self.entry.health.waited(&self.entry);
         self.entry.health.observe_latency(at_reference_us, now_us);
         if let Some(WindowRef {
             windows,
@@ -449,7 +499,7 @@ impl InFlight {
         let Entry {
             health, key, probe, ..
         } = &self.entry;
-        health.progress_us.store(now_us, Relaxed);
+        health.listen(health.waiting.load(Relaxed), now_us);
         if let Some(key) = key {
             key.succeed(*probe, self.started_us, now_us);
         }
@@ -470,7 +520,7 @@ impl Drop for InFlight {
     fn drop(&mut self) {
         self.entry.health.in_flight.fetch_sub(1, Relaxed);
         if self.waiting {
-            self.entry.health.waited(self.entry.input_tokens);
+            self.entry.health.waited(&self.entry);
         }
     }
 }

@@ -6,6 +6,8 @@ mod tries;
 
 pub use tries::{GiveUp, Next, Try, TryKind};
 
+use weir_schemas::table::size;
+
 use crate::TARGETS_MAX;
 use crate::alias::{Alias, Strategy};
 use crate::choose::{Choice, Wanted, draw, rendezvous};
@@ -20,6 +22,8 @@ pub struct RequestFacts {
     pub input_tokens: u32,
     /// The most the answer may take, if the client said so.
     pub output_tokens_max: Option<u32>,
+    /// The client wants the answer in one piece: nothing is seen of it before all of it is there.
+    pub in_one_piece: bool,
     /// Hash of the user or session, for sticky splits.
     pub sticky: Option<u64>,
     /// Hash of the prompt's beginning, for prefix affinity.
@@ -70,6 +74,8 @@ pub struct Plan {
 /// Of requests that could, this share probes a half-open target: most stay on targets that work,
 /// and a recovered one is found within a few requests.
 const PROBE_SHARE: f32 = 0.25;
+/// How long an answer may become if the client does not bound it. Few are longer.
+const ANSWER_TOKENS_LONG: u32 = 2_000;
 
 impl Plan {
     /// Every target that may serve, with its score and the probability of being tried first.
@@ -120,6 +126,22 @@ impl Plan {
 
     pub(crate) fn input_tokens(&self) -> u32 {
         self.facts.input_tokens
+    }
+
+    /// What must be read and written until something is seen of the answer, as input tokens.
+    pub(crate) fn awaited_tokens(&self) -> u32 {
+        let RequestFacts {
+            input_tokens,
+            output_tokens_max,
+            in_one_piece,
+            ..
+        } = self.facts;
+        if !in_one_piece {
+            return input_tokens;
+        }
+        // Many clients allow far more than is ever written.
+        let output = output_tokens_max.map_or(ANSWER_TOKENS_LONG, |m| m.min(ANSWER_TOKENS_LONG));
+        input_tokens.saturating_add(output * size::INPUT_TOKENS_PER_OUTPUT_TOKEN)
     }
 
     pub(crate) fn make(

@@ -200,6 +200,7 @@ impl View<'_> {
                 .then(|| Arc::clone(&alias.budget)),
             window: window(alias, this),
             input_tokens: plan.input_tokens(),
+            awaited_tokens: plan.awaited_tokens(),
             // A last resort is a probe too: its answer tells as much.
             probe: this.probe || !matches!(state, BreakerState::Closed { .. }),
         };

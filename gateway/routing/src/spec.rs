@@ -209,11 +209,14 @@ pub struct BreakerSpec {
     pub retry_after_ms_max: u32,
     /// Time over which a recovered deployment's share grows back to its full size.
     pub slow_start_ms: u32,
-    /// Requests that must be waiting, with nothing coming back, to call it a stall.
+    /// So many requests waiting, with nothing coming back for `stall_factor`, are a stall. Fewer
+    /// must wait longer: two about twice as long, a single one twenty times. Of twice as many or
+    /// more, half as long is enough.
     pub stall_waiting_min: u32,
-    /// Silence that makes a stall: at least this long …
+    /// Silence that makes a stall: at least this long, twice this of a single request …
     pub stall_ms_min: u32,
-    /// … and at least this many times the 95th percentile of the time to first token.
+    /// … and, with `stall_waiting_min` requests waiting, at least this many times the 95th
+    /// percentile of the time to first token.
     pub stall_factor: f32,
 }
 

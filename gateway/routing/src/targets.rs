@@ -3,6 +3,7 @@
 use crate::TARGETS_MAX;
 use crate::alias::Alias;
 use crate::breaker::BreakerState;
+use crate::health::Look;
 use crate::plan::RequestFacts;
 use crate::routes::View;
 
@@ -134,7 +135,10 @@ pub(crate) fn standing(
         return (Standing::OverLimit, false);
     }
     let spec = &view.routes.breaker;
-    let stalled = deployment.health.eject_if_stalled(spec, now_us).is_some();
+    let stalled = deployment
+        .health
+        .eject_if_stalled(spec, Look::OfANewcomer, now_us)
+        .is_some();
     let standing = match deployment.breaker_state(spec, now_us) {
         BreakerState::Closed { ramp: share } => {
             *ramp = share;

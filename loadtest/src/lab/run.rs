@@ -2,6 +2,7 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
+use std::time::Duration;
 
 use weir_routing::{
     Alias, AliasSpec, DeploymentSpec, Failure, FailureKind, InFlight, Next, Plan, PriceSpec,
@@ -31,6 +32,8 @@ pub struct Figures {
     pub timeline: Vec<(u64, Option<u64>)>,
     pub cost_picousd: i128,
     pub tables: u64,
+    /// (since the scene's begin, provider) of every stall that Weir called one.
+    pub stalls: Vec<(u64, usize)>,
     /// Why Weir had no further try, and how often.
     pub gave_up: BTreeMap<&'static str, u64>,
 }
@@ -54,6 +57,22 @@ impl Figures {
         let all: u32 = windows.iter().flatten().sum();
         let own: u32 = windows.iter().map(|window| window[upstream]).sum();
         f64::from(own) / f64::from(all.max(1))
+    }
+
+    /// When a provider was first taken for a black hole, from a time on.
+    #[must_use]
+    pub fn stalled_after(&self, upstream: usize, from: Duration) -> Option<Duration> {
+        let from_us = micros(from);
+        let is_it = |(at_us, which): &&(u64, usize)| *which == upstream && *at_us >= from_us;
+        let (at_us, _) = self.stalls.iter().find(is_it)?;
+        Some(Duration::from_micros(at_us - from_us))
+    }
+
+    fn note_stalls(&mut self, plan: &mut Plan, now_us: u64) {
+        let found = plan.take_stalled();
+        // The lab's alias has its providers in their order.
+        self.stalls
+            .extend(found.iter().map(|upstream| (now_us - START_US, upstream)));
     }
 
     /// How much one provider's share swings between windows: standard deviation over mean.
@@ -217,10 +236,13 @@ impl<'a> World<'a> {
         let gateway = number % self.gateways.len();
         self.figures.requests += 1;
         self.figures.timeline.push((self.now_us - START_US, None));
-        let (plan, next) = match self.policy {
+        let (mut plan, next) = match self.policy {
             Policy::Weir => self.plan(number, gateway),
             _ => (None, None),
         };
+        if let Some(plan) = &mut plan {
+            self.figures.note_stalls(plan, self.now_us);
+        }
         self.requests.push(Request {
             gateway,
             arrived_us: self.now_us,
@@ -319,7 +341,9 @@ impl<'a> World<'a> {
         if this.waiting.is_empty() {
             return;
         }
-        if let Some(hedge) = plan.hedge(view, alias, self.now_us) {
+        let hedge = plan.hedge(view, alias, self.now_us);
+        self.figures.note_stalls(plan, self.now_us);
+        if let Some(hedge) = hedge {
             this.next = Some(hedge);
             self.try_next(request);
         } else if let Some(after_us) = plan.hedge_after_us() {

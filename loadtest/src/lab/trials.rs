@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use weir_routing::{FailureKind, ObjectiveSpec, SpecError, StrategySpec};
 
+use crate::chance;
 use crate::lab::feedback::Feedback;
 use crate::lab::policy::Policy;
 use crate::lab::run::{Figures, run};
@@ -60,7 +61,7 @@ impl From<Vec<SpecError>> for LabError {
 }
 
 impl Trial {
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self {
             name: "one of ten is slow",
             claim: "with one of ten providers five times slower, p99 is at most half of round robin's",
@@ -81,6 +82,18 @@ impl Trial {
             claim: "a provider that stops answering is out within 1 s and back within 10 s, and no \
                     client waits for its timeout",
             play: black_hole,
+        },
+        Self {
+            name: "black hole at any traffic",
+            claim: "one that answers fast is out within 1 s at 10 calls a second each, another one \
+                    within 3 s",
+            play: black_hole_at_any_traffic,
+        },
+        Self {
+            name: "merely slow",
+            claim: "of providers with heavy tails that become slower, one in 5000 calls at most \
+                    finds one taken for a black hole",
+            play: merely_slow,
         },
         Self {
             name: "recovery",
@@ -257,6 +270,75 @@ fn black_hole(seed: u64) -> Result<Verdict, LabError> {
         ),
         rows,
     })
+}
+
+/// How soon a black hole is called one: by the calls that wait in it, and how long calls usually do.
+fn black_hole_at_any_traffic(seed: u64) -> Result<Verdict, LabError> {
+    let mut verdict = Verdict {
+        held: true,
+        measured: String::new(),
+        rows: Vec::new(),
+    };
+    // Calls a second at each, milliseconds to the first token, and the bound for nine in ten.
+    for (rate, base_ms, bound_ms) in [
+        (50.0, 10.0, 1_000),
+        (10.0, 10.0, 1_000),
+        (1.0, 10.0, 5_000),
+        (50.0, 250.0, 2_000),
+        (10.0, 250.0, 3_000),
+    ] {
+        let mut took_ms = Vec::new();
+        for round in 0..10 {
+            let mut scene = Scene::new(2.0 * rate, 40, 2, chance::mix(seed, round))?;
+            for upstream in &mut scene.upstreams {
+                upstream.base_ms = base_ms;
+                upstream.prefill_ms *= base_ms / 250.0;
+            }
+            scene
+                .changes
+                .push(Change::at_s(30, 1, Behaviour::BlackHole));
+            let weir = run(&scene, Policy::Weir)?;
+            let took = weir.stalled_after(1, Duration::from_secs(30));
+            took_ms.push(took.map_or(u128::MAX, |took| took.as_millis()));
+        }
+        took_ms.sort_unstable();
+        let (median, most) = (took_ms[5], took_ms[8]);
+        verdict.held &= most <= bound_ms;
+        verdict.measured +=
+            &format!("{rate}/s, {base_ms} ms: {median} ms, nine in ten {most} ms; ");
+    }
+    Ok(verdict)
+}
+
+/// Slowness is no stall: neither a heavy tail, nor everything taking several times as long at once.
+fn merely_slow(seed: u64) -> Result<Verdict, LabError> {
+    let mut verdict = Verdict {
+        held: true,
+        measured: String::new(),
+        rows: Vec::new(),
+    };
+    for (rate, seconds, upstreams, sigma, slower) in [
+        (100.0, 200, 10, 0.4, 5.0),
+        (20.0, 1_000, 10, 0.8, 3.0),
+        (5.0, 4_000, 2, 0.8, 3.0),
+        (1.0, 20_000, 2, 0.4, 5.0),
+    ] {
+        let mut scene = Scene::new(rate, seconds, upstreams, seed)?;
+        for upstream in &mut scene.upstreams {
+            upstream.sigma = sigma;
+        }
+        let slow = Behaviour::Slow(slower);
+        scene.changes.push(Change::at_s(seconds / 2, 1, slow));
+        let weir = run(&scene, Policy::Weir)?;
+        let (stalls, calls) = (weir.stalls.len() as u64, weir.requests);
+        verdict.held &= stalls * 5_000 <= calls && weir.failed == 0;
+        verdict.measured +=
+            &format!("{rate}/s, spread {sigma}, then {slower} times slower: {stalls} of {calls}; ");
+        verdict
+            .rows
+            .push(Row::of(&format!("{rate}/s, {slower} x"), &weir));
+    }
+    Ok(verdict)
 }
 
 fn recovery(seed: u64) -> Result<Verdict, LabError> {
@@ -520,6 +602,16 @@ mod tests {
     #[test]
     fn a_black_hole_is_out_within_a_second_and_back_within_ten() {
         check("black hole");
+    }
+
+    #[test]
+    fn a_black_hole_is_found_at_any_traffic() {
+        check("black hole at any traffic");
+    }
+
+    #[test]
+    fn slowness_is_not_taken_for_a_black_hole() {
+        check("merely slow");
     }
 
     #[test]

@@ -8,7 +8,7 @@
 /// input tokens: about 0.3 s at the 5 000 to 10 000 prompt tokens per second of hosted models.
 pub const FIXED_TOKENS: f32 = 2_000.0;
 /// Generating one token takes about as long as reading this many: 10 to 20 ms against 0.1 to 0.2.
-pub const INPUT_TOKENS_PER_OUTPUT_TOKEN: f32 = 100.0;
+pub const INPUT_TOKENS_PER_OUTPUT_TOKEN: u32 = 100;
 /// Latencies are compared as if every prompt had this many tokens.
 pub const REFERENCE_TOKENS: f32 = 1_000.0;
 /// Price of an output token in input tokens: the ratio of most price lists lies between 3 and 5.
@@ -18,8 +18,9 @@ pub const PRICED_PER_OUTPUT_TOKEN: f32 = 4.0;
 /// there. Time to first token is the case of 0.
 #[must_use]
 pub fn factor(input_tokens: u32, output_tokens: u32) -> f32 {
-    let work =
-        FIXED_TOKENS + input_tokens as f32 + INPUT_TOKENS_PER_OUTPUT_TOKEN * output_tokens as f32;
+    let work = FIXED_TOKENS
+        + input_tokens as f32
+        + INPUT_TOKENS_PER_OUTPUT_TOKEN as f32 * output_tokens as f32;
     work / (FIXED_TOKENS + REFERENCE_TOKENS)
 }
 

@@ -4,7 +4,7 @@ use std::io::Write as _;
 
 use anyhow::{Context as _, anyhow, bail};
 use serde_json::{Value, json};
-use weir_routing::{Considered, Explanation, Tried};
+use weir_routing::{Considered, Explanation, Standing, Tried};
 use weir_schemas::table::RoutingTable;
 use weir_store::Store;
 
@@ -60,7 +60,7 @@ async fn ask(store: &Store, id: &str) -> anyhow::Result<Found> {
     let mut requests = rows(
         store,
         &format!(
-            "SELECT alias, toUnixTimestamp64Micro(ts) AS ts_us, strategy, table_version, toString(route_seed) AS route_seed, candidates, \
+            "SELECT alias, toUnixTimestamp64Micro(ts) AS ts_us, strategy, table_version, toString(route_seed) AS route_seed, last_resort, candidates, \
              status, stage, error_kind, deployment FROM requests WHERE request_id = '{id}' LIMIT 1"
         ),
     )
@@ -177,7 +177,7 @@ fn explanation<'a>(
         strategy: text(request, "strategy"),
         table_version: number(request, "table_version"),
         seed: number(request, "route_seed").unwrap_or(0),
-        last_resort: None,
+        last_resort: Standing::of_code(text(request, "last_resort")),
         considered: candidates
             .into_iter()
             .flatten()

@@ -115,7 +115,7 @@ impl Plan {
     /// Targets that may take over: not tried, in service, trusted with extra tries, and with a
     /// longer context window if that is what was missing.
     pub(super) fn others(
-        &self,
+        &mut self,
         view: View<'_>,
         alias: &Alias,
         failure: Option<&Failure>,
@@ -127,20 +127,28 @@ impl Plan {
             .routes
             .deployment(last.deployment)
             .context_window_tokens;
-        (0..alias.targets.len())
-            .filter(|i| !self.tried.contains(*i) && alias.targets[*i].weight > 0.0)
-            .filter(|i| {
-                let other = view.routes.deployment(alias.targets[*i].deployment);
-                let longer = other
-                    .context_window_tokens
-                    .is_none_or(|theirs| window.is_some_and(|w| theirs > w));
-                (!overflowed || longer) && other.health.admits_extra()
-            })
-            .filter(|i| {
-                let (standing, _) = standing(view, alias, &self.facts, *i, now_us, &mut 1.0);
-                standing == Standing::Available
-            })
-            .collect()
+        let mut others = TargetSet::EMPTY;
+        for index in 0..alias.targets.len() {
+            let target = alias.targets[index];
+            if self.tried.contains(index) || target.weight <= 0.0 {
+                continue;
+            }
+            let other = view.routes.deployment(target.deployment);
+            let longer = other
+                .context_window_tokens
+                .is_none_or(|theirs| window.is_some_and(|w| theirs > w));
+            if overflowed && !longer || !other.health.admits_extra() {
+                continue;
+            }
+            let (standing, stalled) = standing(view, alias, &self.facts, index, now_us, &mut 1.0);
+            if stalled {
+                self.stalled.insert(index);
+            }
+            if standing == Standing::Available {
+                others.insert(index);
+            }
+        }
+        others
     }
 
     pub(super) fn another(

@@ -4,6 +4,7 @@ use weir_schemas::table::size;
 
 use crate::alias::Alias;
 use crate::breaker::BreakerState;
+use crate::health::Look;
 use crate::plan::{Plan, Try, TryKind};
 use crate::random::Draws;
 use crate::routes::View;
@@ -22,7 +23,7 @@ impl Plan {
             .deployment(first.deployment)
             .health
             .ttft_p95(now_us);
-        let late_us = p95.us * size::factor(self.facts.input_tokens, 0);
+        let late_us = p95.us * size::factor(self.awaited_tokens(), 0);
         self.hedge_after_us = Some(match &alias.hedge {
             Some(hedge) if p95.belief > 0.0 => {
                 whole((late_us * hedge.after_factor).max(hedge.after_us_min))
@@ -53,7 +54,8 @@ impl Plan {
         let asked_us = self.hedge_after_us.take()?;
         let first = self.last.filter(|last| last.kind == TryKind::First)?;
         // Seldom enough to cost nothing, often enough to beat any timeout.
-        self.hedge_after_us = Some(asked_us + (asked_us / 2).max(whole(RESCUE_US_MIN)));
+        self.hedge_after_us =
+            Some(asked_us.saturating_add((asked_us / 2).max(whole(RESCUE_US_MIN))));
         let kind = self.hedge_kind(view, alias, first, now_us)?;
         let others = self.others(view, alias, None, first, now_us);
         let rank = lowest_rank(alias, others)?;
@@ -84,7 +86,10 @@ impl Plan {
         }
         let deployment = view.routes.deployment(first.deployment);
         let spec = &view.routes.breaker;
-        if deployment.health.eject_if_stalled(spec, now_us).is_some() {
+        let stall = deployment
+            .health
+            .eject_if_stalled(spec, Look::OfOneThatWaits, now_us);
+        if stall.is_some() {
             self.stalled.insert(usize::from(first.target));
         }
         let in_service = matches!(

@@ -72,6 +72,88 @@ fn a_black_hole_is_ejected_long_before_its_timeouts() {
     drop(held);
 }
 
+/// How many requests wait, and after how many milliseconds their silence is a stall, where first
+/// tokens usually come within about 100 ms.
+#[test]
+fn fewer_waiting_requests_must_wait_longer_to_be_a_stall() {
+    let silence_ms = |waiting: u64| {
+        let scene = Scene::new(&even_spec(StrategySpec::Chain, 1));
+        scene.warm_up();
+        let mut held: Vec<(Plan, Try, InFlight)> =
+            (0..waiting).map(|n| scene.send_at(NOW, n)).collect();
+        let found = (1..5_000).step_by(25).find(|ms| {
+            let now_us = NOW + ms * 1_000;
+            // Newcomers do not judge by few.
+            let newcomer = scene.plan_at(now_us, 1);
+            assert!(waiting >= 3 || newcomer.stalled().is_empty());
+            if let Some((plan, _, _)) = held.first_mut() {
+                let _ = plan.hedge(scene.view(), scene.alias(), now_us);
+            }
+            !matches!(scene.state(0, now_us), BreakerState::Closed { .. })
+        });
+        drop(held);
+        found
+    };
+    let [one, two, three] = [1, 2, 3].map(|waiting| silence_ms(waiting).unwrap());
+    assert!(one > 1_500 && two < one / 2, "{one} {two} {three}");
+    assert!(three <= two && three > 250, "{one} {two} {three}");
+    assert_eq!(silence_ms(0), None);
+}
+
+#[test]
+fn a_long_answer_in_one_piece_is_no_stall() {
+    let scene = Scene::new(&even_spec(StrategySpec::Chain, 1));
+    scene.warm_up();
+    let facts = RequestFacts {
+        in_one_piece: true,
+        ..RequestFacts::default()
+    };
+    let view = scene.view();
+    let held: Vec<InFlight> = (0..5)
+        .map(|seed| {
+            let mut plan = view.plan(scene.alias(), &facts, NOW, seed);
+            let Next::Try(this) = plan.next(view, scene.alias(), None, NOW) else {
+                panic!("nothing to try");
+            };
+            view.start(scene.alias(), &plan, &this, NOW)
+        })
+        .collect();
+    // First tokens take 0.1 s here, so a thousand tokens take some five seconds.
+    assert!(scene.plan_at(NOW + 5 * S, 1).stalled().is_empty());
+    assert!(!scene.plan_at(NOW + 60 * S, 1).stalled().is_empty());
+    drop(held);
+}
+
+#[test]
+fn a_stall_found_while_falling_back_is_told() {
+    let scene = Scene::new(&even_spec(LATENCY, 3));
+    scene.warm_up();
+    let silent: Vec<(usize, InFlight)> = (0..400)
+        .map(|n| scene.send_at(NOW, n))
+        .map(|(_, this, flight)| (usize::from(this.target), flight))
+        .collect();
+    let (mut plan, this, flight) = {
+        let (_, this, _) = scene.send_at(NOW, 1);
+        let (plan, _) = scene.first_at(NOW, 1);
+        let flight = scene.view().start(scene.alias(), &plan, &this, NOW);
+        (plan, this, flight)
+    };
+    assert!(plan.take_stalled().is_empty());
+    let failure = Failure::new(FailureKind::Cut);
+    let _ = flight.fail(&failure, NOW + S);
+    let _ = plan.next(scene.view(), scene.alias(), Some(&failure), NOW + S);
+    let told = plan.take_stalled();
+    for target in (0..3).filter(|target| *target != usize::from(this.target)) {
+        let state = scene.state(target, NOW + S);
+        assert_eq!(
+            told.contains(target),
+            matches!(state, BreakerState::Open { .. })
+        );
+        assert!(told.contains(target), "{target} of {told:?}");
+    }
+    drop(silent);
+}
+
 #[test]
 fn one_answer_refutes_a_stall() {
     let scene = Scene::new(&even_spec(StrategySpec::Chain, 1));
@@ -239,20 +321,24 @@ fn a_late_first_token_is_hedged_once_and_within_the_budget() {
 }
 
 #[test]
-fn without_a_hedge_policy_a_late_answer_is_waited_for() {
+fn without_a_hedge_policy_a_late_answer_is_waited_for_until_its_silence_is_a_stall() {
     let scene = Scene::new(&even_spec(LATENCY, 2));
     scene.warm_up();
-    let (mut plan, _, _flight) = scene.send_at(NOW, 1);
+    let (mut plan, first, _flight) = scene.send_at(NOW, 1);
     let mut asked_us = 0;
-    for _ in 0..10 {
+    let second = loop {
         let ask_us = plan.hedge_after_us().unwrap();
         assert!(ask_us > asked_us);
         asked_us = ask_us;
-        assert_eq!(
-            plan.hedge(scene.view(), scene.alias(), NOW + asked_us),
-            None
-        );
-    }
+        if let Some(second) = plan.hedge(scene.view(), scene.alias(), NOW + asked_us) {
+            break second;
+        }
+    };
+    assert!(asked_us > 10 * 100_000, "after {asked_us} us");
+    assert_eq!(second.kind, TryKind::Fallback);
+    assert_ne!(second.target, first.target);
+    let stalled: Vec<usize> = plan.stalled().iter().collect();
+    assert_eq!(stalled, [usize::from(first.target)]);
 }
 
 #[test]
