@@ -7,8 +7,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use jiff::civil::Date;
 use weir_gateway::control::network::Network;
 use weir_gateway::control::record::{
-    AccessRecord, BudgetRecord, Dimension, Kind, LimitRecord, Record, Role, Scope, TeamRecord,
-    Unpriced, Usd,
+    AccessRecord, BudgetRecord, CaptureMode, Dimension, Kind, LimitRecord, PayloadRecord, Record,
+    Role, Scope, Share, TeamRecord, Unpriced, Usd,
 };
 
 /// Where data lives unless somebody says otherwise.
@@ -71,10 +71,13 @@ pub(crate) enum Command {
     /// Set, list and delete rules on models and networks.
     #[command(subcommand)]
     Access(RuleCommand<AccessArgs>),
+    /// Set, list and delete rules on what is kept of prompts and answers.
+    #[command(subcommand)]
+    Payloads(RuleCommand<PayloadArgs>),
     /// Create, list and revoke tokens for the admin API.
     #[command(subcommand)]
     Tokens(TokensCommand),
-    /// Bring teams, limits, budgets and access rules to what a file says.
+    /// Bring teams, limits, budgets, access rules and payload rules to what a file says.
     Apply(ApplyArgs),
     /// Explain what models cost, or take in a newer price book.
     #[command(subcommand)]
@@ -578,6 +581,57 @@ impl SetRule for AccessArgs {
     }
 }
 
+/// What is kept of prompts and answers.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum CaptureArg {
+    /// Nothing.
+    Off,
+    /// Roles, sizes, names of models and tools, parameters. No text.
+    Metadata,
+    /// The redacted text of a share of the requests.
+    Sampled,
+    /// The redacted text of every request.
+    Full,
+}
+
+impl From<CaptureArg> for CaptureMode {
+    fn from(capture: CaptureArg) -> Self {
+        match capture {
+            CaptureArg::Off => Self::Off,
+            CaptureArg::Metadata => Self::Metadata,
+            CaptureArg::Sampled => Self::Sampled,
+            CaptureArg::Full => Self::Full,
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PayloadArgs {
+    /// Name of the rule. Of the rules that hold for a key the one with the narrowest scope decides.
+    id: String,
+    #[command(flatten)]
+    scope: ScopeArgs,
+    /// What is kept.
+    #[arg(long)]
+    capture: CaptureArg,
+    /// With sampled: share of the requests that are kept, such as 0.01.
+    #[arg(long, required_if_eq("capture", "sampled"))]
+    share: Option<Share>,
+}
+
+impl SetRule for PayloadArgs {
+    const KIND: Kind = Kind::Payload;
+
+    fn record(&self) -> Record {
+        Record::Payload(PayloadRecord {
+            id: self.id.clone(),
+            scope: self.scope.scope(None, None),
+            capture: self.capture.into(),
+            share: self.share,
+        })
+    }
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum TokensCommand {
     /// Create a token. It is shown once.
@@ -639,7 +693,7 @@ pub(crate) struct TokenArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct ApplyArgs {
-    /// TOML file with [[team]], [[limit]], [[budget]] and [[access]] sections.
+    /// TOML file with [[team]], [[limit]], [[budget]], [[access]] and [[payload]] sections.
     #[arg(short, long)]
     pub(crate) file: PathBuf,
     /// Make the changes; they are only shown otherwise.

@@ -19,13 +19,13 @@ use anyhow::Context as _;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use weir_eventlog::{Durability, JournalOptions, KafkaOptions, WhenFull};
-use weir_gateway::ConfigProblem;
 use weir_gateway::config::{
-    AliasConfig, BreakerSpec, ControlConfig, GatewayConfig, ProviderConfig,
+    AliasConfig, BreakerSpec, ControlConfig, GatewayConfig, PayloadsConfig, ProviderConfig,
 };
+use weir_gateway::{ConfigProblem, Payloads};
 use weir_schemas::prices::Book;
 use weir_schemas::table::TablePolicy;
-use weir_store::Store;
+use weir_store::{Retention, Store};
 
 use prices::{ExchangeRateConfig, PriceConfig, PricesConfig};
 pub(crate) use read::{Invalid, Loaded, load, load_settings, parse};
@@ -39,6 +39,7 @@ pub(crate) struct Config {
     pub(crate) control: ControlConfig,
     pub(crate) eventlog: EventlogConfig,
     pub(crate) store: StoreConfig,
+    pub(crate) payloads: PayloadsConfig,
     pub(crate) routing: RoutingConfig,
     #[serde(rename = "provider")]
     pub(crate) providers: Vec<ProviderConfig>,
@@ -184,6 +185,9 @@ pub(crate) struct StoreConfig {
     pub(crate) password: String,
     /// Days after which rows are deleted.
     pub(crate) retention_days: u32,
+    /// Days after which the texts of captured payloads are erased; with their rows, if those go
+    /// before.
+    pub(crate) payload_retention_days: u32,
 }
 
 impl Default for StoreConfig {
@@ -196,6 +200,7 @@ impl Default for StoreConfig {
             user: "default".into(),
             password: String::new(),
             retention_days: 90,
+            payload_retention_days: 30,
         }
     }
 }
@@ -213,6 +218,16 @@ impl Config {
         prices::book(&self.prices, &self.own_prices, &self.exchange_rates)
     }
 
+    /// What keeps prompts and answers.
+    pub(crate) fn payloads(&self) -> anyhow::Result<Payloads> {
+        Payloads::build(&self.payloads).map_err(|problems| {
+            let said = problems
+                .iter()
+                .map(|it| format!("{}: {}", it.path, it.message));
+            anyhow::anyhow!(said.collect::<Vec<_>>().join("; "))
+        })
+    }
+
     /// Where the price book is looked into for a provider.
     pub(crate) fn price_providers<'a>(&'a self, provider: &'a str) -> Vec<&'a str> {
         match self.providers.iter().find(|known| known.name == provider) {
@@ -224,11 +239,12 @@ impl Config {
 
     /// Sections that take effect at the next start, and are not the same.
     pub(crate) fn sections_unlike(&self, other: &Self) -> Vec<&'static str> {
-        let pairs: [(&str, [&dyn fmt::Debug; 2]); 5] = [
+        let pairs: [(&str, [&dyn fmt::Debug; 2]); 6] = [
             ("gateway", [&self.gateway, &other.gateway]),
             ("control", [&self.control, &other.control]),
             ("eventlog", [&self.eventlog, &other.eventlog]),
             ("store", [&self.store, &other.store]),
+            ("payloads", [&self.payloads, &other.payloads]),
             // The breaker is the gateway's, which takes it over at once.
             (
                 "routing",
@@ -255,6 +271,13 @@ impl StoreConfig {
             password: self.password.clone(),
         });
         store.context("[store] url")
+    }
+
+    pub(crate) const fn retention(&self) -> Retention {
+        Retention {
+            rows_days: self.retention_days,
+            payloads_days: self.payload_retention_days,
+        }
     }
 
     /// Where ClickHouse answers, whichever it is.

@@ -150,6 +150,7 @@ impl Gateway {
                 ..kafka
             }),
             journal,
+            payloads: config.payloads()?,
         };
         let handle = weir_gateway::start(options).map_err(explain_start)?;
         let shipper = config
@@ -302,7 +303,7 @@ fn start_ingest(
                 .context("read the event journal (--data-dir)")?,
         ),
     };
-    let mut options = IngestorOptions::new(source, store, config.store.retention_days);
+    let mut options = IngestorOptions::new(source, store, config.store.retention());
     options.audit = Some(AuditOptions::new(audit_dir(data_dir)));
     let runtime = runtime()?;
     let ingest = async move |mut stopped: watch::Receiver<bool>| {

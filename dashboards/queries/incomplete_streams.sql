@@ -13,6 +13,8 @@ FROM
     UNION ALL SELECT stream, seq, ts FROM weir.streams
     UNION ALL SELECT stream, seq, ts FROM weir.deployment_states
     UNION ALL SELECT stream, seq, ts FROM weir.routing_tables
+    UNION ALL SELECT stream, seq, ts FROM weir.corrections
+    UNION ALL SELECT stream, seq, ts FROM weir.payloads
 )
 GROUP BY stream
 HAVING missing > 0 AND min(seq) = 1

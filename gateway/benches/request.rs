@@ -127,6 +127,8 @@ fn gateway(dir: &std::path::Path, upstream: &str) -> (GatewayHandle, String) {
         spend_dir: dir.join("spend"),
         peers: None,
         journal: Journal::open(JournalOptions::new(dir.join("journal"))).unwrap(),
+        payloads: weir_gateway::Payloads::build(&weir_gateway::config::PayloadsConfig::default())
+            .unwrap(),
     })
     .unwrap();
     (handle, key)

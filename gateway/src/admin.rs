@@ -34,7 +34,7 @@ const BODY_BYTES_MAX: usize = 256 * 1024;
 const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 
 /// What can be called. `{id}` stands for one segment.
-pub(super) const CALLS: [(&str, &str, Call, &str); 20] = [
+pub(super) const CALLS: [(&str, &str, Call, &str); 23] = [
     ("GET", "/openapi.json", Call::OpenApi, "This document"),
     ("GET", "/keys", Call::List(Kind::Key), "All virtual keys"),
     (
@@ -122,6 +122,24 @@ pub(super) const CALLS: [(&str, &str, Call, &str); 20] = [
         "/access/{id}",
         Call::Delete(Kind::Access),
         "Delete an access rule",
+    ),
+    (
+        "GET",
+        "/payloads",
+        Call::List(Kind::Payload),
+        "All rules on what is kept of prompts and answers",
+    ),
+    (
+        "PUT",
+        "/payloads/{id}",
+        Call::Set(Kind::Payload),
+        "Create or replace a rule on payloads",
+    ),
+    (
+        "DELETE",
+        "/payloads/{id}",
+        Call::Delete(Kind::Payload),
+        "Delete a rule on payloads",
     ),
     (
         "POST",
@@ -260,6 +278,7 @@ impl Caller {
                     Record::Limit(limit) => limit.scope.team.as_deref(),
                     Record::Budget(budget) => budget.scope.team.as_deref(),
                     Record::Access(access) => access.scope.team.as_deref(),
+                    Record::Payload(payload) => payload.scope.team.as_deref(),
                     Record::Token(_) | Record::Setting(_) => None,
                 };
                 of_team.is_some() && of_team == self.team.as_deref()

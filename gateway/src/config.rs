@@ -21,6 +21,7 @@ pub use crate::provider_keys::{KeyConfig, KeySource};
 pub use crate::policy::{AliasConfig, ShadowConfig, StickyConfig, StrategyConfig, TargetConfig};
 
 use crate::control::network::Network;
+use crate::control::record::{CaptureMode, Share};
 
 /// `[gateway]`: the listener and what one request may take.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -162,6 +163,58 @@ impl Default for ControlConfig {
             topic: "weir.control".into(),
         }
     }
+}
+
+/// `[payloads]`: what is kept of prompts and answers where no rule of `weir payloads` says otherwise,
+/// and what is taken out of them first.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct PayloadsConfig {
+    /// What is kept where no rule says otherwise.
+    pub capture: CaptureMode,
+    /// With `sampled`: share of the requests that are kept.
+    pub share: Option<Share>,
+    /// Largest request and largest answer that are kept; texts of larger ones are shortened.
+    pub bytes_max: usize,
+    /// What is held of requests in flight, over all of them; what is beyond is left out.
+    pub memory_bytes_max: usize,
+    /// What is taken out beside secrets, which always are.
+    pub redact: Vec<OptionalConfig>,
+    /// What else is taken out.
+    pub patterns: Vec<PatternConfig>,
+}
+
+impl Default for PayloadsConfig {
+    fn default() -> Self {
+        Self {
+            capture: CaptureMode::Off,
+            share: None,
+            bytes_max: 65_536,
+            memory_bytes_max: 67_108_864,
+            redact: Vec::new(),
+            patterns: Vec::new(),
+        }
+    }
+}
+
+/// What is taken out of payloads if asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OptionalConfig {
+    /// Addresses of e-mail.
+    Emails,
+    /// Numbers of payment cards.
+    Cards,
+}
+
+/// A pattern that is taken out of payloads.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PatternConfig {
+    /// What stands in the place of what it finds: `[redacted:NAME]`.
+    pub name: String,
+    /// Regular expression, in the syntax of the crate `regex`.
+    pub regex: String,
 }
 
 /// A text that is shown nowhere.

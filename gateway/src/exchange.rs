@@ -13,6 +13,7 @@ use weir_limits::Permit;
 use crate::admit::{self, Account, Reached};
 use crate::clock::Moment;
 use crate::ledger::Charge;
+use crate::payload::{Closed, Taken};
 use crate::pipeline::Worker;
 use crate::trail::{Failure, Trail};
 
@@ -24,6 +25,8 @@ pub(crate) struct Exchange {
     pub(crate) trail: Trail,
     /// What the request holds of limits and budgets.
     pub(crate) permit: Option<Permit<Account>>,
+    /// What is kept of what the client sends and gets, if anything is.
+    pub(crate) payload: Option<Box<Taken>>,
     /// What the client is told about its limits.
     pub(crate) told: HeaderMap,
     finished: bool,
@@ -36,6 +39,7 @@ impl Exchange {
             worker,
             trail,
             permit: None,
+            payload: None,
             told: HeaderMap::new(),
             finished: false,
         }
@@ -47,28 +51,39 @@ impl Exchange {
         self.finished = true;
         self.trail.drop_spare();
         self.trail.price();
+        for message in self.trail.messages_mut() {
+            self.worker.shared.payloads.clean(message);
+        }
+        let is_complete = self.trail.failure.is_none();
+        let payload = self.payload.take().map(|taken| taken.close(is_complete));
+        let payload = payload.as_ref();
         let telemetry = &self.worker.shared.telemetry;
         telemetry.in_flight.dec();
         telemetry.count(&self.trail);
         let Some((permit, charges)) = self.charges() else {
-            return self.append(&[]);
+            return self.append(payload, &[]);
         };
         if charges.is_empty() {
             let reached = self.settle(permit);
-            return self.append(&reached);
+            return self.append(payload, &reached);
         }
         let worker = self.worker.clone();
         let (stream, seq) = (worker.stream.id(), worker.stream.next_seq());
         // A line in the ledger, then the events: a kill in between leaves a line that does not count.
         worker.shared.ledger.charge(stream, seq, charges, || {
             let reached = self.settle(permit);
-            self.append(&reached)
+            self.append(payload, &reached)
         })
     }
 
-    fn append(&mut self, reached: &[Reached]) -> Result<Appended, AppendError> {
+    fn append(
+        &mut self,
+        payload: Option<&Closed>,
+        reached: &[Reached],
+    ) -> Result<Appended, AppendError> {
         let said: Vec<String> = reached.iter().map(Reached::json).collect();
         let mut events = self.trail.events();
+        events.extend(payload.map(|payload| payload.event(&self.trail)));
         let now_ms = Moment::now().unix_ms();
         let pairs = reached.iter().zip(&said);
         events.extend(pairs.map(|(reached, said)| reached.event(said, now_ms)));

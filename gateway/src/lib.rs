@@ -24,6 +24,7 @@ mod estimate;
 mod exchange;
 mod labels;
 mod ledger;
+mod payload;
 mod peers;
 mod pipeline;
 mod policy;
@@ -42,6 +43,7 @@ mod webhook;
 
 pub use directory::{ConfigProblem, Directory, Egress, egress};
 pub use door::{Door, LetIn};
+pub use payload::Payloads;
 pub use provider_keys::{is_label, key_files};
 pub use server::{GatewayHandle, GatewayOptions, Reloader, StartError, start};
 pub use tables::TableAdopter;

@@ -43,6 +43,7 @@ use crate::estimate::Prompt;
 use crate::exchange::Exchange;
 use crate::labels::Labels;
 use crate::ledger::Ledger;
+use crate::payload::Payloads;
 use crate::relay::{self, Reply};
 use crate::tables::Tables;
 use crate::telemetry::Telemetry;
@@ -62,6 +63,7 @@ pub(crate) struct Shared {
     pub(crate) said: Arc<Said>,
     pub(crate) journal: Journal,
     pub(crate) telemetry: Telemetry,
+    pub(crate) payloads: Arc<Payloads>,
     /// Places for connections.
     pub(crate) connections: Arc<Semaphore>,
     /// Places for answers that are read to their end without their client.
@@ -139,6 +141,8 @@ async fn forward(
 
     let body = receive(&shared.config, &head.headers, body).await?;
     exchange.trail.request_bytes = body.len() as u64;
+    let request_id = exchange.trail.request_id;
+    exchange.payload = shared.payloads.begin(&identity, request_id, api, &body);
 
     let facts = weir_dialects::inspect(api, &body).map_err(|bad| Refusal::bad_request(&bad))?;
     note_facts(&mut exchange.trail, api, &body, &facts);

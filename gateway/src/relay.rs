@@ -117,14 +117,19 @@ pub(crate) async fn refuse(
     exchange.trail.failure = Some(refusal.failure());
     exchange.trail.limit_verdict = refusal.rule().map(str::to_owned);
     let request_id = exchange.trail.request_id;
+    let response = refusal.response(api.family(), request_id);
+    if let (Some(payload), Reply::Whole(Some(body))) = (&mut exchange.payload, response.body()) {
+        payload.answer_begins(false);
+        payload.answered(body);
+    }
     let recorded = match exchange.finish() {
         Ok(appended) => appended.durable().await.map_err(Refusal::from),
         Err(error) => Err(error.into()),
     };
-    recorded
-        .err()
-        .unwrap_or(refusal)
-        .response(api.family(), request_id)
+    match recorded {
+        Ok(()) => response,
+        Err(refusal) => refusal.response(api.family(), request_id),
+    }
 }
 
 /// Begins to relay an answer.
@@ -143,12 +148,20 @@ pub(crate) fn respond(mut exchange: Exchange, begun: Begun) -> Response<Reply> {
     }
     headers.insert(REQUEST_ID, request_id_value(request_id));
     headers.insert(DEPLOYMENT, begun.deployment.header.clone());
+    if let Some(payload) = &mut exchange.payload {
+        payload.answer_begins(is_event_stream(&headers));
+    }
     let status = begun.status;
     let relay = Relay::new(exchange, begun);
     let mut response = Response::new(Reply::Relayed(Listened(Some(Box::new(relay)))));
     *response.status_mut() = status;
     *response.headers_mut() = headers;
     response
+}
+
+fn is_event_stream(headers: &HeaderMap) -> bool {
+    let kind = headers.get(CONTENT_TYPE);
+    kind.is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"))
 }
 
 pub(crate) fn request_id_value(request_id: RequestId) -> HeaderValue {
@@ -237,6 +250,9 @@ impl Relay {
 
     /// From here on nobody listens.
     pub(crate) fn client_left(&mut self) {
+        if let Some(payload) = &mut self.exchange.payload {
+            payload.client_left();
+        }
         self.delivered_bytes = Some(self.machine.facts().output_bytes);
         self.exchange.trail.failure = Some(trail::Failure {
             stage: "relay",
@@ -386,6 +402,9 @@ impl Relay {
     }
 
     fn offer(&mut self, output: Bytes) {
+        if let Some(payload) = &mut self.exchange.payload {
+            payload.answered(&output);
+        }
         self.ready = match self.ready.take() {
             Some(ready) if !output.is_empty() => Some([ready, output].concat().into()),
             None if !output.is_empty() => Some(output),

@@ -27,6 +27,7 @@ use crate::control::ControlHandle;
 use crate::control::network::Network;
 use crate::directory::Directory;
 use crate::ledger::{Ledger, LedgerError};
+use crate::payload::Payloads;
 use crate::peers::Peers;
 use crate::pipeline::{self, Shared, Worker};
 use crate::proxy_protocol;
@@ -55,6 +56,7 @@ pub struct GatewayOptions {
     /// Topic over which gateways that share limits and budgets hear of each other.
     pub peers: Option<KafkaOptions>,
     pub journal: Journal,
+    pub payloads: Payloads,
 }
 
 /// The gateway could not start.
@@ -116,7 +118,8 @@ pub fn start(options: GatewayOptions) -> Result<GatewayHandle, StartError> {
         directory: ArcSwap::from_pointee(options.directory),
         tables: Tables::default(),
         control: options.control,
-        telemetry: Telemetry::new(options.journal.clone()),
+        telemetry: Telemetry::new(options.journal.clone(), options.payloads.held_bytes()),
+        payloads: Arc::new(options.payloads),
         journal: options.journal,
         stopped,
         config: options.config,

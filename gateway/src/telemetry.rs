@@ -54,6 +54,7 @@ pub(crate) struct Telemetry {
     pub(crate) webhook_posts: Counter,
     pub(crate) webhook_failures: Counter,
     over_limit: Family<OverLimitLabels, Counter>,
+    payload_held_bytes: Gauge,
     journal: Journal,
     journal_gauges: JournalGauges,
     deployments: DeploymentGauges,
@@ -213,7 +214,7 @@ struct JournalGauges {
 }
 
 impl Telemetry {
-    pub(crate) fn new(journal: Journal) -> Self {
+    pub(crate) fn new(journal: Journal, payload_held_bytes: Gauge) -> Self {
         let mut registry = Registry::with_prefix("weir");
         // 1 ms to about 9 minutes.
         let seconds = || Histogram::new(exponential_buckets(0.001, 2.0, 20));
@@ -231,6 +232,7 @@ impl Telemetry {
             webhook_posts: Counter::default(),
             webhook_failures: Counter::default(),
             over_limit: Family::default(),
+            payload_held_bytes,
             journal,
             journal_gauges: JournalGauges::default(),
             deployments: DeploymentGauges::default(),
@@ -293,6 +295,11 @@ impl Telemetry {
             "over_provider_limit",
             "Times that a request waited, or was refused, because every provider's limit was used up",
             telemetry.over_limit.clone(),
+        );
+        registry.register(
+            "payload_held_bytes",
+            "What is held of captured payloads of requests in flight",
+            telemetry.payload_held_bytes.clone(),
         );
         telemetry.deployments.register(&mut registry);
         let gauges = &telemetry.journal_gauges;

@@ -336,7 +336,20 @@ impl Trail {
         Some(identity.subject(model, self.user.as_deref(), customer))
     }
 
-    fn caller(&self) -> Caller<'_> {
+    /// What is said of failures, partly in the providers' words.
+    pub(crate) fn messages_mut(&mut self) -> impl Iterator<Item = &mut String> {
+        let tries = self.attempts.iter_mut();
+        let of_tries = tries.filter_map(|attempt| attempt.failure.as_mut().map(|(_, said)| said));
+        let of_request = self.failure.as_mut().map(|failure| &mut failure.message);
+        of_tries.chain(of_request)
+    }
+
+    /// Model or alias that the client asked for, as events carry it.
+    pub(crate) fn alias_shortened(&self) -> Option<&str> {
+        self.alias.as_deref().map(shorten)
+    }
+
+    pub(crate) fn caller(&self) -> Caller<'_> {
         let Some(identity) = &self.identity else {
             return Caller {
                 user: self.user.as_deref(),
@@ -373,7 +386,7 @@ impl Trail {
             client_ip: Some(&self.client_ip),
             user_agent: self.user_agent.as_deref().map(shorten),
             dialect: self.dialect,
-            alias: self.alias.as_deref().map(shorten),
+            alias: self.alias_shortened(),
             streamed: self.streamed,
             request_bytes: self.request_bytes,
             max_output_tokens: self.max_output_tokens,
@@ -429,7 +442,7 @@ impl Trail {
             delay_us: attempt.delay_us,
             caller: self.caller(),
             dialect: self.dialect,
-            alias: self.alias.as_deref().map(shorten),
+            alias: self.alias_shortened(),
             streamed: self.streamed,
             provider: &deployment.provider.name,
             deployment: &deployment.name,
@@ -478,7 +491,7 @@ impl Route {
 }
 
 /// Stands where the journal will write the stream.
-const UNSTAMPED: StreamId = StreamId::from_bytes([0; 16]);
+pub(crate) const UNSTAMPED: StreamId = StreamId::from_bytes([0; 16]);
 
 /// Cuts a text at a character's border.
 fn shorten(text: &str) -> &str {

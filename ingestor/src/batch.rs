@@ -9,7 +9,7 @@ use weir_schemas::{Event, StreamId};
 
 use crate::caps::KNOWLEDGE_MAX;
 use crate::rows::{
-    AttemptRow, ControlRow, CorrectionRow, RequestRow, StateRow, StreamRow, TableRow,
+    AttemptRow, ControlRow, CorrectionRow, PayloadRow, RequestRow, StateRow, StreamRow, TableRow,
 };
 
 /// Seqs of each stream in a batch, from the first to the last.
@@ -81,6 +81,7 @@ pub(crate) struct Rows<'a> {
     pub(crate) states: Inserts<StateRow<'a>>,
     pub(crate) routing_tables: Inserts<TableRow<'a>>,
     pub(crate) corrections: Inserts<CorrectionRow<'a>>,
+    pub(crate) payloads: Inserts<PayloadRow<'a>>,
 }
 
 impl<'a> Rows<'a> {
@@ -99,6 +100,7 @@ impl<'a> Rows<'a> {
                 self.routing_tables.push(lane, TableRow::new(event));
             }
             Event::Correction(event) => self.corrections.push(lane, CorrectionRow::new(event)),
+            Event::PayloadCaptured(event) => self.payloads.push(lane, PayloadRow::new(event)),
         }
     }
 
@@ -110,6 +112,7 @@ impl<'a> Rows<'a> {
             + self.states.len()
             + self.routing_tables.len()
             + self.corrections.len()
+            + self.payloads.len()
     }
 
     /// The place of every row.
@@ -121,6 +124,7 @@ impl<'a> Rows<'a> {
         let states = self.states.rows().map(Placed::place);
         let routing_tables = self.routing_tables.rows().map(Placed::place);
         let corrections = self.corrections.rows().map(Placed::place);
+        let payloads = self.payloads.rows().map(Placed::place);
         requests
             .chain(attempts)
             .chain(control_changes)
@@ -128,6 +132,7 @@ impl<'a> Rows<'a> {
             .chain(states)
             .chain(routing_tables)
             .chain(corrections)
+            .chain(payloads)
     }
 
     /// Streams that end in this batch.
@@ -158,7 +163,7 @@ macro_rules! placed {
     )*};
 }
 
-placed!(RequestRow AttemptRow ControlRow StreamRow StateRow TableRow CorrectionRow);
+placed!(RequestRow AttemptRow ControlRow StreamRow StateRow TableRow CorrectionRow PayloadRow);
 
 /// What an insert is known by: its table, its first row, and how often the store has swallowed it.
 ///

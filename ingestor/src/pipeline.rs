@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use weir_eventlog::{Committed, Source, SourceBatch, SourceError};
 use weir_schemas::StreamId;
-use weir_store::{Store, StoreError};
+use weir_store::{Retention, Store, StoreError};
 
 use crate::audit::{AuditError, Progress, Sealer};
 use crate::batch::{Ranges, Rows, Swallows, ranges};
@@ -31,8 +31,7 @@ use crate::tables::{Engine, Insertion, Refused, Tables, refused_letters};
 pub struct IngestorOptions {
     pub source: Source,
     pub store: Store,
-    /// Days after which rows are deleted.
-    pub retention_days: u32,
+    pub retention: Retention,
     pub health: Health,
     /// Whether and how what is stored is sealed.
     pub audit: Option<AuditOptions>,
@@ -59,11 +58,11 @@ impl AuditOptions {
 
 impl IngestorOptions {
     #[must_use]
-    pub fn new(source: Source, store: Store, retention_days: u32) -> Self {
+    pub fn new(source: Source, store: Store, retention: impl Into<Retention>) -> Self {
         Self {
             source,
             store,
-            retention_days,
+            retention: retention.into(),
             health: Health::default(),
             audit: None,
         }
@@ -88,7 +87,7 @@ pub async fn run(
     let IngestorOptions {
         source,
         store,
-        retention_days,
+        retention,
         health,
         audit,
     } = options;
@@ -100,7 +99,7 @@ pub async fn run(
     let patience = Patience::new(stopped, health.clone());
     let mut ingestor = Ingestor::new(source, store, patience, health, progress);
     let ended = tokio::select! {
-        ended = ingestor.follow(retention_days) => ended,
+        ended = ingestor.follow(retention) => ended,
         never = seal(&mut sealer) => match never {},
         // As if killed: whatever is under way, the log has it.
         () = time => Err(End::Stopped),
@@ -186,11 +185,11 @@ impl<L: Log, E: Engine> Ingestor<L, E> {
         }
     }
 
-    async fn follow(&mut self, retention_days: u32) -> Result<(), End> {
+    async fn follow(&mut self, retention: Retention) -> Result<(), End> {
         let mut pauses = Pauses::default();
         let mut migrated = None;
         while migrated.is_none() {
-            let tried = self.tables.migrate(retention_days).await;
+            let tried = self.tables.migrate(retention).await;
             migrated = self.patience.outcome(&mut pauses, tried).await?;
         }
         while let Step::Moved = self.step().await? {}

@@ -4,13 +4,16 @@
 //! whole of what happens between an event and its row. Text points into the event's bytes.
 
 use clickhouse::Row;
+use ring::digest::{Context, SHA256};
 use serde::Serialize;
 use uuid::Uuid;
-use weir_schemas::PicoUsd;
 use weir_schemas::event::{
     AttemptFinished, ControlChanged, Correction, DeploymentStateChanged, EventsDropped,
-    RequestFinished, RoutingTableAdopted, StreamClosed, StreamOpened,
+    PayloadCaptured, RequestFinished, RoutingTableAdopted, StreamClosed, StreamOpened,
 };
+use weir_schemas::{PicoUsd, Salt};
+
+use crate::audit::to_hex;
 
 /// One row of `weir.requests`.
 #[derive(Clone, Debug, Row, Serialize)]
@@ -269,6 +272,96 @@ pub(crate) struct CorrectionRow<'a> {
     pub(crate) price_version: &'a str,
     pub(crate) actor: &'a str,
     pub(crate) reason: &'a str,
+}
+
+/// One row of `weir.payloads`. The texts stand at the end: they may be erased, and are sealed by their
+/// hash.
+#[derive(Clone, Debug, Row, Serialize)]
+pub(crate) struct PayloadRow<'a> {
+    #[serde(with = "clickhouse::serde::uuid")]
+    pub(crate) stream: Uuid,
+    pub(crate) seq: u64,
+    pub(crate) ts: i64,
+    #[serde(with = "clickhouse::serde::uuid")]
+    pub(crate) request_id: Uuid,
+    pub(crate) organisation: &'a str,
+    pub(crate) team: &'a str,
+    pub(crate) project: &'a str,
+    pub(crate) user: &'a str,
+    pub(crate) key_id: &'a str,
+    pub(crate) environment: &'a str,
+    pub(crate) tier: &'a str,
+    pub(crate) customer: &'a str,
+    pub(crate) feature: &'a str,
+    pub(crate) tags: Vec<(&'a str, &'a str)>,
+    pub(crate) dialect: &'a str,
+    pub(crate) alias: &'a str,
+    pub(crate) streamed: bool,
+    pub(crate) status: u16,
+    pub(crate) capture: &'a str,
+    pub(crate) share: f32,
+    pub(crate) request_bytes: u64,
+    pub(crate) answer_bytes: u64,
+    pub(crate) request_omitted: &'a str,
+    pub(crate) answer_omitted: &'a str,
+    pub(crate) request_truncated: bool,
+    pub(crate) answer_truncated: bool,
+    pub(crate) redactions: u64,
+    pub(crate) detectors: Vec<&'a str>,
+    pub(crate) content_hash: String,
+    #[serde(with = "clickhouse::serde::uuid")]
+    pub(crate) salt: Uuid,
+    pub(crate) request: &'a str,
+    pub(crate) answer: &'a str,
+}
+
+impl<'a> PayloadRow<'a> {
+    pub(crate) fn new(event: &PayloadCaptured<'a>) -> Self {
+        let (request, answer) = (text(event.request), text(event.answer));
+        Self {
+            stream: event.stream.as_uuid(),
+            seq: event.seq,
+            ts: timestamp(event.ts_us),
+            request_id: event.request_id.as_uuid(),
+            organisation: text(event.caller.organisation),
+            team: text(event.caller.team),
+            project: text(event.caller.project),
+            user: text(event.caller.user),
+            key_id: text(event.caller.key_id),
+            environment: text(event.caller.environment),
+            tier: text(event.caller.tier),
+            customer: text(event.caller.customer),
+            feature: text(event.caller.feature),
+            tags: event.caller.tags.0.clone(),
+            dialect: event.dialect,
+            alias: text(event.alias),
+            streamed: event.streamed,
+            status: small(event.status),
+            capture: event.capture,
+            share: single(event.share),
+            request_bytes: event.request_bytes,
+            answer_bytes: event.answer_bytes,
+            request_omitted: text(event.request_omitted),
+            answer_omitted: text(event.answer_omitted),
+            request_truncated: event.request_truncated,
+            answer_truncated: event.answer_truncated,
+            redactions: event.redactions,
+            detectors: event.detectors.clone(),
+            content_hash: content_hash(event.salt, request, answer),
+            salt: event.salt.as_uuid(),
+            request,
+            answer,
+        }
+    }
+}
+
+/// As the column's comment says; the salt keeps a text that is erased from being guessed by its hash.
+fn content_hash(salt: Salt, request: &str, answer: &str) -> String {
+    let mut context = Context::new(&SHA256);
+    context.update(format!("{salt}:{}:", request.len()).as_bytes());
+    context.update(request.as_bytes());
+    context.update(answer.as_bytes());
+    to_hex(context.finish().as_ref())
 }
 
 impl<'a> CorrectionRow<'a> {

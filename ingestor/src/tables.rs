@@ -10,20 +10,21 @@ use uuid::Uuid;
 use weir_eventlog::SourceBatch;
 use weir_schemas::StreamId;
 use weir_schemas::clickhouse::EVENT_TABLES;
-use weir_store::{Store, StoreError, Verdict};
+use weir_store::{Retention, Store, StoreError, Verdict};
 
 use crate::batch::{Inserts, Placed, Rows, Swallows, token};
 use crate::caps::{CLOCK_STEP_MAX, LETTERS_AT_ONCE, STREAMS_ASKED_MAX};
 use crate::clock::now_us;
 use crate::dead_letter::{DeadLetter, Kind, Place};
 use crate::rows::{
-    AttemptRow, ControlRow, CorrectionRow, DeadLetterRow, RequestRow, StateRow, StreamRow, TableRow,
+    AttemptRow, ControlRow, CorrectionRow, DeadLetterRow, PayloadRow, RequestRow, StateRow,
+    StreamRow, TableRow,
 };
 use crate::stored::Run;
 
 /// What the tables need of the store. [`Store`] is the one of every day; the simulation has its own.
 pub(crate) trait Engine {
-    async fn migrate(&self, retention_days: u32) -> Result<(), StoreError>;
+    async fn migrate(&self, retention: Retention) -> Result<(), StoreError>;
 
     /// How many inserts still run that began so long ago.
     async fn inserts_running(&self, began_before: Duration) -> Result<u64, StoreError>;
@@ -83,8 +84,8 @@ impl<E: Engine> Tables<E> {
         Self { engine }
     }
 
-    pub(crate) async fn migrate(&self, retention_days: u32) -> Result<(), StoreError> {
-        self.engine.migrate(retention_days).await
+    pub(crate) async fn migrate(&self, retention: Retention) -> Result<(), StoreError> {
+        self.engine.migrate(retention).await
     }
 
     pub(crate) async fn inserts_running(&self, began_before: Duration) -> Result<u64, StoreError> {
@@ -129,6 +130,8 @@ impl<E: Engine> Tables<E> {
         self.insert_into::<TableRow<'_>>("routing_tables", &rows.routing_tables, insertion)
             .await?;
         self.insert_into::<CorrectionRow<'_>>("corrections", &rows.corrections, insertion)
+            .await?;
+        self.insert_into::<PayloadRow<'_>>("payloads", &rows.payloads, insertion)
             .await
     }
 
@@ -251,8 +254,8 @@ struct Buried {
 }
 
 impl Engine for Store {
-    async fn migrate(&self, retention_days: u32) -> Result<(), StoreError> {
-        Self::migrate(self, retention_days).await.map(drop)
+    async fn migrate(&self, retention: Retention) -> Result<(), StoreError> {
+        Self::migrate(self, retention).await.map(drop)
     }
 
     async fn inserts_running(&self, began_before: Duration) -> Result<u64, StoreError> {

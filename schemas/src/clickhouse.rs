@@ -41,6 +41,11 @@ pub const MIGRATIONS: &[Migration] = &[
         sql: include_str!("../clickhouse/0006_tier_and_last_resort.sql"),
     },
     Migration {
+        version: 7,
+        name: "payloads",
+        sql: include_str!("../clickhouse/0007_payloads.sql"),
+    },
+    Migration {
         version: 8,
         name: "deadlines",
         sql: include_str!("../clickhouse/0008_deadlines.sql"),
@@ -51,7 +56,7 @@ pub const MIGRATIONS: &[Migration] = &[
 pub const DATABASE: &str = "weir";
 
 /// Tables whose rows are events and carry (stream, seq).
-pub const EVENT_TABLES: [&str; 7] = [
+pub const EVENT_TABLES: [&str; 8] = [
     "requests",
     "attempts",
     "control_changes",
@@ -59,6 +64,7 @@ pub const EVENT_TABLES: [&str; 7] = [
     "deployment_states",
     "routing_tables",
     "corrections",
+    "payloads",
 ];
 
 /// Tables whose rows are dropped when they are older than the retention, by their column `ts`.
@@ -73,7 +79,12 @@ pub const RETAINED_TABLES: &[&str] = &[
     "deployment_states",
     "routing_tables",
     "corrections",
+    "payloads",
 ];
+
+/// Table whose rows lose their texts before they go, and the columns that are emptied together.
+pub const PAYLOADS: &str = "payloads";
+pub const PAYLOAD_TEXTS: [&str; 3] = ["salt", "request", "answer"];
 
 #[cfg(test)]
 mod tests {
@@ -190,6 +201,11 @@ mod tests {
                 ("cost_pico_usd", "cost_usd"),
             ],
         );
+        check_table_holds_event(
+            "payloads",
+            include_str!("../avro/payload_captured.v1.avsc"),
+            &[time],
+        );
     }
 
     #[test]
@@ -206,6 +222,7 @@ mod tests {
             "deployment_states",
             "routing_tables",
             "corrections",
+            "payloads",
         ] {
             let columns = columns(table);
             assert!(columns.len() > 4, "the columns of {table} were not read");

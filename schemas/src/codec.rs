@@ -47,6 +47,7 @@ schema_files! {
     "DeploymentStateChanged" 1 "deployment_state_changed.v1.avsc";
     "RoutingTableAdopted" 1 "routing_table_adopted.v1.avsc";
     "Correction" 1 "correction.v1.avsc";
+    "PayloadCaptured" 1 "payload_captured.v1.avsc";
 }
 
 /// Which variant of [`Event`] a schema describes.
@@ -61,10 +62,11 @@ enum Kind {
     DeploymentStateChanged,
     RoutingTableAdopted,
     Correction,
+    PayloadCaptured,
 }
 
 impl Kind {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::RequestFinished,
         Self::AttemptFinished,
         Self::ControlChanged,
@@ -74,6 +76,7 @@ impl Kind {
         Self::DeploymentStateChanged,
         Self::RoutingTableAdopted,
         Self::Correction,
+        Self::PayloadCaptured,
     ];
 
     const fn record(self) -> &'static str {
@@ -87,6 +90,7 @@ impl Kind {
             Self::DeploymentStateChanged => "DeploymentStateChanged",
             Self::RoutingTableAdopted => "RoutingTableAdopted",
             Self::Correction => "Correction",
+            Self::PayloadCaptured => "PayloadCaptured",
         }
     }
 
@@ -101,6 +105,7 @@ impl Kind {
             Event::DeploymentStateChanged(_) => Self::DeploymentStateChanged,
             Event::RoutingTableAdopted(_) => Self::RoutingTableAdopted,
             Event::Correction(_) => Self::Correction,
+            Event::PayloadCaptured(_) => Self::PayloadCaptured,
         }
     }
 }
@@ -212,6 +217,7 @@ impl Encoder {
             Event::DeploymentStateChanged(event) => write(event, config, out),
             Event::RoutingTableAdopted(event) => write(event, config, out),
             Event::Correction(event) => write(event, config, out),
+            Event::PayloadCaptured(event) => write(event, config, out),
         };
         if written.is_err() {
             out.truncate(start);
@@ -253,6 +259,7 @@ pub fn decode(payload: &[u8]) -> Result<Event<'_>, DecodeError> {
         Kind::DeploymentStateChanged => Event::DeploymentStateChanged(read(known, datum)?),
         Kind::RoutingTableAdopted => Event::RoutingTableAdopted(read(known, datum)?),
         Kind::Correction => Event::Correction(read(known, datum)?),
+        Kind::PayloadCaptured => Event::PayloadCaptured(Box::new(read(known, datum)?)),
     })
 }
 
@@ -285,8 +292,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::event::{AttemptFinished, Caller, Candidate, RequestFinished, StreamOpened, Tags};
-    use crate::ids::{RequestId, StreamId};
+    use crate::event::{
+        AttemptFinished, Caller, Candidate, PayloadCaptured, RequestFinished, StreamOpened, Tags,
+    };
+    use crate::ids::{RequestId, Salt, StreamId};
     use crate::usage::Usage;
 
     fn encode(event: &Event<'_>) -> Vec<u8> {
@@ -466,6 +475,39 @@ mod tests {
             }));
             let bytes = encode(&attempt);
             prop_assert_eq!(decode(&bytes).unwrap(), attempt);
+        }
+
+        #[test]
+        fn captured_payloads_read_back(
+            text in ".*", other in ".*", present: bool, number in 0_u64..i64::MAX as u64,
+        ) {
+            let optional = present.then_some(text.as_str());
+            let payload = Event::PayloadCaptured(Box::new(PayloadCaptured {
+                stream: stream(),
+                seq: number,
+                ts_us: number,
+                request_id: RequestId::new(1_700_000_000_000, [2; 10]),
+                caller: Caller { team: optional, ..Caller::default() },
+                dialect: "anthropic.messages",
+                alias: optional,
+                streamed: present,
+                status: 200,
+                capture: "sampled",
+                share: 0.25,
+                request_bytes: number,
+                answer_bytes: number,
+                request: optional,
+                answer: Some(&other),
+                request_omitted: optional,
+                answer_omitted: None,
+                request_truncated: present,
+                answer_truncated: !present,
+                redactions: number,
+                detectors: vec![text.as_str(); usize::from(present)],
+                salt: Salt::new(0, [9; 10]),
+            }));
+            let bytes = encode(&payload);
+            prop_assert_eq!(decode(&bytes).unwrap(), payload);
         }
 
         #[test]

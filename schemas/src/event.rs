@@ -10,7 +10,7 @@ use serde::de::{Deserializer, MapAccess, Visitor};
 use serde::ser::{SerializeMap, Serializer};
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{RequestId, StreamId};
+use crate::ids::{RequestId, Salt, StreamId};
 use crate::money::PicoUsd;
 use crate::usage::Usage;
 
@@ -26,6 +26,7 @@ pub enum Event<'a> {
     DeploymentStateChanged(DeploymentStateChanged<'a>),
     RoutingTableAdopted(RoutingTableAdopted<'a>),
     Correction(Correction<'a>),
+    PayloadCaptured(Box<PayloadCaptured<'a>>),
 }
 
 impl Event<'_> {
@@ -48,6 +49,7 @@ impl Event<'_> {
             Self::DeploymentStateChanged(event) => event.stream,
             Self::RoutingTableAdopted(event) => event.stream,
             Self::Correction(event) => event.stream,
+            Self::PayloadCaptured(event) => event.stream,
         }
     }
 
@@ -63,6 +65,7 @@ impl Event<'_> {
             Self::DeploymentStateChanged(event) => event.seq,
             Self::RoutingTableAdopted(event) => event.seq,
             Self::Correction(event) => event.seq,
+            Self::PayloadCaptured(event) => event.seq,
         }
     }
 
@@ -77,6 +80,7 @@ impl Event<'_> {
             Self::DeploymentStateChanged(event) => (&mut event.stream, &mut event.seq),
             Self::RoutingTableAdopted(event) => (&mut event.stream, &mut event.seq),
             Self::Correction(event) => (&mut event.stream, &mut event.seq),
+            Self::PayloadCaptured(event) => (&mut event.stream, &mut event.seq),
         }
     }
 }
@@ -390,6 +394,57 @@ pub struct Correction<'a> {
     pub actor: &'a str,
     /// Why, in words.
     pub reason: &'a str,
+}
+
+/// What a client sent and got, redacted, as far as the rule for its key keeps it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PayloadCaptured<'a> {
+    /// Stream that the event belongs to: one writer, one boot, one shard.
+    pub stream: StreamId,
+    /// Position in the stream: 1, 2, 3 … without gaps.
+    pub seq: u64,
+    /// When the request arrived.
+    pub ts_us: u64,
+    /// Request whose payload it is.
+    pub request_id: RequestId,
+    /// Who called, and for what.
+    #[serde(borrow)]
+    pub caller: Caller<'a>,
+    /// API that the client spoke: openai.chat, openai.embeddings …
+    pub dialect: &'a str,
+    /// Model or alias that the client asked for.
+    pub alias: Option<&'a str>,
+    /// Whether the client asked for a stream.
+    pub streamed: bool,
+    /// HTTP status sent to the client; 499 if it left before there was one.
+    pub status: u32,
+    /// What is kept by the rule that held: metadata, sampled or full.
+    pub capture: &'a str,
+    /// Share of the requests that are kept by the rule that held.
+    pub share: f64,
+    /// Size of the request body.
+    pub request_bytes: u64,
+    /// Bytes of response body handed to the client.
+    pub answer_bytes: u64,
+    /// Request body, redacted, as JSON; with metadata its structure without text; null if it is left out.
+    pub request: Option<&'a str>,
+    /// Answer, put together and redacted, as JSON; with metadata its structure without text; null if it is left out.
+    pub answer: Option<&'a str>,
+    /// Why the request body is left out: unreadable, too_large, busy.
+    pub request_omitted: Option<&'a str>,
+    /// Why the answer is left out: unreadable, too_large, busy, none.
+    pub answer_omitted: Option<&'a str>,
+    /// Whether texts of the request were shortened to fit.
+    pub request_truncated: bool,
+    /// Whether texts of the answer were shortened to fit, or the answer was cut.
+    pub answer_truncated: bool,
+    /// Secrets and matches of patterns that were taken out.
+    pub redactions: u64,
+    /// What found them.
+    #[serde(borrow)]
+    pub detectors: Vec<&'a str>,
+    /// Random, so that what was kept cannot be guessed from its hash once it is erased.
+    pub salt: Salt,
 }
 
 /// First event of every stream.

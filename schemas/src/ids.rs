@@ -18,6 +18,10 @@ pub struct StreamId(Uuid);
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RequestId(Uuid);
 
+/// Random bytes that keep what was stored from being guessed from its hash.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Salt(Uuid);
+
 macro_rules! uuid_v7_newtype {
     ($name:ident) => {
         impl $name {
@@ -87,6 +91,7 @@ macro_rules! uuid_v7_newtype {
 
 uuid_v7_newtype!(StreamId);
 uuid_v7_newtype!(RequestId);
+uuid_v7_newtype!(Salt);
 
 struct SixteenBytes;
 

@@ -19,6 +19,6 @@ pub mod usage;
 
 pub use codec::{DecodeError, EncodeError};
 pub use event::Event;
-pub use ids::{RequestId, StreamId};
+pub use ids::{RequestId, Salt, StreamId};
 pub use money::PicoUsd;
 pub use usage::{Usage, UsageSource};

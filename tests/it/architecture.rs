@@ -44,8 +44,13 @@ fn schemas_know_nobody() {
 }
 
 #[test]
-fn dialects_routing_and_limits_know_only_schemas() {
-    for name in ["weir-dialects", "weir-routing", "weir-limits"] {
+fn dialects_routing_limits_and_redaction_know_only_schemas() {
+    for name in [
+        "weir-dialects",
+        "weir-routing",
+        "weir-limits",
+        "weir-redaction",
+    ] {
         let known = weir_crates_of(name);
         assert!(
             known.is_subset(&set(&["weir-schemas"])),
@@ -62,6 +67,7 @@ fn pure_crates_have_no_runtime_and_no_io() {
         "weir-dialects",
         "weir-routing",
         "weir-limits",
+        "weir-redaction",
     ] {
         for impure in ["tokio", "hyper", "rdkafka", "clickhouse", "socket2"] {
             assert!(!all[name].contains(impure), "{name} depends on {impure}");

@@ -24,6 +24,7 @@ mod labels;
 mod last_resort;
 mod ledger;
 mod measured;
+mod payloads;
 mod prices;
 mod provider_keys;
 mod questions;

@@ -85,6 +85,13 @@ async fn fill(store: &Store) {
          'k1', '{}')",
     )
     .await;
+    run(
+        store,
+        "INSERT INTO payloads (stream, seq, ts, request_id, user, capture, request, answer) VALUES \
+         ('018bcfe5-6800-7000-8000-000000000001', 24, now64(6), \
+         '00000000-0000-0000-0000-000000000000', 'ana', 'full', '{\"q\":1}', '{\"a\":2}')",
+    )
+    .await;
 }
 
 /// What each file must answer: some columns of all its rows.
@@ -193,7 +200,14 @@ fn expected() -> BTreeMap<&'static str, (&'static str, Value)> {
         ),
         (
             "incomplete_streams",
-            ("toUInt32(last_seq), toUInt32(missing)", json!([[23, 10]])),
+            ("toUInt32(last_seq), toUInt32(missing)", json!([[24, 10]])),
+        ),
+        (
+            "payload_of_one_request",
+            (
+                "user, capture, request, answer",
+                json!([["ana", "full", "{\"q\":1}", "{\"a\":2}"]]),
+            ),
         ),
     ])
 }

@@ -87,6 +87,8 @@ fn calls_sql(args: &CallsArgs, since_us: i64) -> String {
             wanted.push(format!("{column} = {}", quoted(value)));
         }
     }
+    // What was kept of a call is found by the same columns.
+    let payloads = wanted.join(" AND ");
     if let Some(model) = &args.model {
         let model = quoted(model);
         wanted.push(format!("{model} IN (alias, model, response_model)"));
@@ -97,8 +99,10 @@ fn calls_sql(args: &CallsArgs, since_us: i64) -> String {
     format!(
         "SELECT ts, request_id, organisation, team, project, user, key_id, environment, feature, \
          client_ip, alias, provider, model, status, error_kind, attempts, input_tokens, \
-         output_tokens, usage_source, cost_usd, total_us / 1000 AS total_ms \
-         FROM weir.requests WHERE {} ORDER BY ts DESC, request_id{limit}",
+         output_tokens, usage_source, cost_usd, total_us / 1000 AS total_ms, payload \
+         FROM weir.requests LEFT ANY JOIN \
+         (SELECT request_id, capture AS payload FROM weir.payloads WHERE {payloads}) AS kept \
+         USING request_id WHERE {} ORDER BY ts DESC, request_id{limit}",
         wanted.join(" AND ")
     )
 }
@@ -161,6 +165,8 @@ fn write_report(out: &mut impl std::io::Write, report: &Report) -> std::io::Resu
         unsealed_events,
         signers,
         rollup_rows,
+        payloads,
+        payloads_erased,
         findings,
         further_findings,
     } = report;
@@ -177,6 +183,10 @@ fn write_report(out: &mut impl std::io::Write, report: &Report) -> std::io::Resu
         )?;
     }
     writeln!(out, "rollup rows  {rollup_rows}")?;
+    writeln!(
+        out,
+        "payloads     {payloads}, the texts of {payloads_erased} of them erased"
+    )?;
     for finding in findings {
         writeln!(out, "{:<12} {}", finding.kind, finding.message)?;
     }

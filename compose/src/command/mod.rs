@@ -37,6 +37,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Limits(command) => rules::run(&cli, command),
         Command::Budgets(command) => rules::run(&cli, command),
         Command::Access(command) => rules::run(&cli, command),
+        Command::Payloads(command) => rules::run(&cli, command),
         Command::Tokens(command) => rules::tokens(&cli, command),
         Command::Apply(args) => rules::apply(&cli, args),
         Command::Prices(command) => prices::run(&cli, command),

@@ -1,4 +1,4 @@
-//! `weir teams|limits|budgets|access|tokens` and `weir apply`: everything that holds for keys.
+//! `weir teams|limits|budgets|access|payloads|tokens` and `weir apply`: everything that holds for keys.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,7 +12,8 @@ use serde_json::{Value, json};
 use weir_gateway::control::Snapshot;
 use weir_gateway::control::key;
 use weir_gateway::control::record::{
-    AccessRecord, BudgetRecord, Change, Kind, LimitRecord, Record, TeamRecord, TokenRecord,
+    AccessRecord, BudgetRecord, Change, Kind, LimitRecord, PayloadRecord, Record, TeamRecord,
+    TokenRecord,
 };
 
 use crate::cli::{ApplyArgs, Cli, RuleCommand, SetRule, TokenArgs, TokensCommand};
@@ -138,6 +139,7 @@ struct Governance {
     limit: Vec<LimitRecord>,
     budget: Vec<BudgetRecord>,
     access: Vec<AccessRecord>,
+    payload: Vec<PayloadRecord>,
 }
 
 impl Governance {
@@ -149,7 +151,8 @@ impl Governance {
         let records = records.chain(written.limit.into_iter().map(Record::Limit));
         let records = records.chain(written.budget.into_iter().map(Record::Budget));
         let mut wanted = BTreeMap::new();
-        for record in records.chain(written.access.into_iter().map(Record::Access)) {
+        let records = records.chain(written.access.into_iter().map(Record::Access));
+        for record in records.chain(written.payload.into_iter().map(Record::Payload)) {
             let (kind, id) = (record.kind(), record.id());
             record
                 .check()
@@ -170,7 +173,13 @@ fn plan(
 ) -> Vec<(&'static str, Change)> {
     let mut plan = Vec::new();
     if prune {
-        for kind in [Kind::Team, Kind::Limit, Kind::Budget, Kind::Access] {
+        for kind in [
+            Kind::Team,
+            Kind::Limit,
+            Kind::Budget,
+            Kind::Access,
+            Kind::Payload,
+        ] {
             // What belongs to one key came with it, and goes with it.
             let unwanted = snapshot.records(kind).filter(|record| {
                 !wanted.contains_key(&(kind, record.id())) && !record.id().starts_with("key_")

@@ -1,6 +1,7 @@
 //! What the types of the settings cannot say.
 
 use weir_gateway::ConfigProblem;
+use weir_gateway::Payloads;
 use weir_gateway::config::{AliasConfig, StrategyConfig, TimeoutConfig};
 use weir_schemas::table::TablePolicy;
 
@@ -24,6 +25,9 @@ pub(super) fn check(config: &Config) -> Vec<ConfigProblem> {
     check_eventlog(&config.eventlog, &mut problems);
     check_store(&config.store, &mut problems);
     check_routing(&config.routing, &mut problems);
+    if let Err(found) = Payloads::build(&config.payloads) {
+        problems.found.extend(found);
+    }
     for (index, alias) in config.aliases.iter().enumerate() {
         let before = &config.aliases[..index];
         check_alias(&format!("alias[{index}]"), alias, before, &mut problems);
@@ -92,6 +96,8 @@ fn check_store(store: &StoreConfig, problems: &mut Problems) {
         _ => {}
     }
     problems.at_least_1("store.retention_days", store.retention_days);
+    let days = store.payload_retention_days;
+    problems.at_least_1("store.payload_retention_days", days);
 }
 
 fn check_routing(routing: &RoutingConfig, problems: &mut Problems) {

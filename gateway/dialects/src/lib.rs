@@ -44,6 +44,9 @@ mod sse;
 mod tier;
 mod usage;
 
+// What is kept of an answer.
+mod transcript;
+
 pub use api::{ClientApi, Family, ProviderDialect, UpstreamApi};
 pub use error::{ApiError, ApiErrorKind, ErrorResponse, error_body, relay_error};
 pub use inspect::{BadRequest, RequestFacts, inspect};
@@ -51,5 +54,6 @@ pub use models::{ModelEntry, model, models_list};
 pub use prepare::{ClientRequest, Refusal, Target, Unsupported, UpstreamRequest, prepare};
 pub use response::{Exchange, FinishReason, ResponseFacts, ResponseMachine, StreamError};
 pub use splice::Pieces;
+pub use transcript::{NoTranscript, Transcript};
 pub use upstream_error::{UpstreamErrorFacts, UpstreamErrorKind, classify_upstream_error};
 pub use vendors::Vendor;

@@ -4,7 +4,9 @@ use schemars::{JsonSchema, SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Map, Value, json};
 
 use super::{CALLS, Call, NewKey, NewToken, PREFIX, Rotation};
-use crate::control::record::{AccessRecord, BudgetRecord, Kind, LimitRecord, TeamRecord};
+use crate::control::record::{
+    AccessRecord, BudgetRecord, Kind, LimitRecord, PayloadRecord, TeamRecord,
+};
 
 pub(super) fn document() -> Value {
     let settings = SchemaSettings::draft2020_12().with(|settings| {
@@ -72,6 +74,7 @@ fn body(call: Call, schemas: &mut SchemaGenerator) -> Option<Value> {
         Call::Set(Kind::Limit) => of::<LimitRecord>(schemas),
         Call::Set(Kind::Budget) => of::<BudgetRecord>(schemas),
         Call::Set(Kind::Access) => of::<AccessRecord>(schemas),
+        Call::Set(Kind::Payload) => of::<PayloadRecord>(schemas),
         _ => None,
     }
 }

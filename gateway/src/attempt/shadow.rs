@@ -135,6 +135,9 @@ impl Drop for Shadow {
         }
         self.worker.shared.telemetry.count_attempts(&self.trail);
         self.trail.price();
+        for message in self.trail.messages_mut() {
+            self.worker.shared.payloads.clean(message);
+        }
         let mut events: Vec<_> = self.trail.attempt_events().collect();
         if let Err(error) = self.worker.stream.append(&mut events) {
             tracing::error!(%error, "write the event of a copy");

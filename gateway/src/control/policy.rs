@@ -12,7 +12,8 @@ use parking_lot::Mutex;
 use weir_limits::{Bucket, BudgetSpec, Others, Purse, RateSpec, Share, Slots, Unit, share};
 
 use super::record::{
-    AccessRecord, BudgetRecord, Dimension, Kind, LimitRecord, Record, Scope, TeamRecord, Unpriced,
+    AccessRecord, BudgetRecord, Capture, Dimension, Kind, LimitRecord, PayloadRecord, Record,
+    Scope, TeamRecord, Unpriced,
 };
 
 /// Subjects of one rule that are counted apart; further ones share a counter.
@@ -72,6 +73,8 @@ pub struct Policy {
     pub limits: Box<[Arc<Limit>]>,
     pub budgets: Box<[Arc<Budget>]>,
     pub access: Box<[Arc<AccessRecord>]>,
+    /// What is kept of payloads, if a rule says so.
+    pub capture: Option<Capture>,
     /// Whom to ask when something is refused.
     pub contact: Option<Box<str>>,
     /// Names of the keys that the team brings, by provider.
@@ -307,6 +310,7 @@ pub struct Rules {
     limits: Vec<Arc<Limit>>,
     budgets: Vec<Arc<Budget>>,
     access: Vec<Arc<AccessRecord>>,
+    payloads: Vec<PayloadRecord>,
     limits_by_id: HashMap<String, usize>,
     budgets_by_id: HashMap<String, usize>,
     limit_overrides: Vec<Vec<String>>,
@@ -323,6 +327,7 @@ struct Index {
     limits: HashMap<(Dimension, String), Vec<usize>>,
     budgets: HashMap<(Dimension, String), Vec<usize>>,
     access: HashMap<(Dimension, String), Vec<usize>>,
+    payloads: HashMap<(Dimension, String), Vec<usize>>,
     users: HashSet<String>,
     keys: HashSet<String>,
 }
@@ -345,6 +350,7 @@ impl Rules {
                     rules.add_budget(budget, before.budget(&budget.id));
                 }
                 Record::Access(access) => rules.add_access(access),
+                Record::Payload(payload) => rules.add_payload(payload),
                 Record::Team(team) => {
                     rules.teams.insert(team.id.clone(), team.clone());
                 }
@@ -406,6 +412,29 @@ impl Rules {
         self.index
             .note(&record.scope, place, |index| &mut index.access);
         self.access.push(Arc::new(record.clone()));
+    }
+
+    fn add_payload(&mut self, record: &PayloadRecord) {
+        let place = self.payloads.len();
+        self.index
+            .note(&record.scope, place, |index| &mut index.payloads);
+        self.payloads.push(record.clone());
+    }
+
+    /// What is kept where several rules may hold: the narrowest decides, then the one that keeps less.
+    fn capture(&self, place: &Place) -> Option<Capture> {
+        let rules = found(&self.index.payloads, place, |at| &self.payloads[at].scope);
+        let rules = rules.into_iter().map(|at| &self.payloads[at]);
+        let narrowest = rules.max_by_key(|rule| {
+            let share = std::cmp::Reverse(rule.share);
+            (
+                narrowness(&rule.scope),
+                std::cmp::Reverse(rule.capture),
+                share,
+            )
+        })?;
+        // What is in the log was checked before it was written there.
+        Capture::new(narrowest.capture, narrowest.share).ok()
     }
 
     #[must_use]
@@ -476,6 +505,7 @@ impl Rules {
                 .into_iter()
                 .map(|at| self.access[at].clone())
                 .collect(),
+            capture: self.capture(place),
             contact: team.and_then(|team| team.contact.as_deref().map(Box::from)),
             provider_keys: team.map_or_else(BTreeMap::new, |team| team.provider_keys.clone()),
         }
@@ -557,6 +587,21 @@ fn found<'a>(
     places
 }
 
+/// The fields of a scope as a number: one that counts more than all behind it together for each.
+fn narrowness(scope: &Scope) -> u32 {
+    let by_narrowness = [
+        &scope.key,
+        &scope.user,
+        &scope.project,
+        &scope.team,
+        &scope.organisation,
+        &scope.environment,
+        &scope.tier,
+    ];
+    let said = by_narrowness.iter().map(|value| u32::from(value.is_some()));
+    said.fold(0, |number, said| number << 1 | said)
+}
+
 fn holds_for_place(scope: &Scope, place: &Place) -> bool {
     let pairs = [
         (&scope.organisation, &place.organisation),
@@ -632,6 +677,38 @@ mod tests {
             })
         };
         assert!(asks("slow").is_some() && asks("fast").is_none());
+    }
+
+    #[test]
+    fn of_the_rules_on_payloads_the_narrowest_decides() {
+        let parse = |json: &&str| {
+            let record = Record::parse(Kind::Payload, json).unwrap();
+            record.check().unwrap();
+            ((Kind::Payload, record.id()), Arc::new(record))
+        };
+        let records = [
+            r#"{"id":"all","capture":"metadata"}"#,
+            r#"{"id":"free","scope":{"tier":"free"},"capture":"full"}"#,
+            r#"{"id":"org","scope":{"organisation":"acme"},"capture":"off"}"#,
+            r#"{"id":"growth","scope":{"team":"growth"},"capture":"sampled","share":0.25}"#,
+            r#"{"id":"growth-more","scope":{"team":"growth"},"capture":"full"}"#,
+            r#"{"id":"key","scope":{"key":"key_1"},"capture":"full"}"#,
+        ];
+        let rules = Rules::build(&records.iter().map(parse).collect(), &Rules::default());
+        let kept = |place: &Place| {
+            let capture = rules.policy(place).capture.unwrap();
+            (capture.mode.as_str(), capture.share.as_f64())
+        };
+        assert_eq!(kept(&Place::default()), ("metadata", 1.0));
+        assert_eq!(kept(&place("other", "free")), ("off", 1.0));
+        assert_eq!(kept(&place("growth", "free")), ("sampled", 0.25));
+        let key = Place {
+            key: Some("key_1".into()),
+            ..place("growth", "free")
+        };
+        assert_eq!(kept(&key), ("full", 1.0));
+        let none = Rules::default().policy(&Place::default());
+        assert_eq!(none.capture, None);
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use weir_limits::{BudgetSpec, Class, RateSpec, Unit, Window, Zone};
+use weir_schemas::RequestId;
 
 use super::key::{KeyHash, KeyId};
 use super::network::Network;
@@ -28,6 +29,7 @@ pub enum Kind {
     Limit,
     Budget,
     Access,
+    Payload,
     Token,
     Setting,
 }
@@ -41,6 +43,7 @@ impl Kind {
             Self::Limit => "limit",
             Self::Budget => "budget",
             Self::Access => "access",
+            Self::Payload => "payload",
             Self::Token => "token",
             Self::Setting => "setting",
         }
@@ -62,6 +65,7 @@ pub enum Record {
     Limit(LimitRecord),
     Budget(BudgetRecord),
     Access(AccessRecord),
+    Payload(PayloadRecord),
     Token(TokenRecord),
     Setting(SettingRecord),
 }
@@ -124,6 +128,7 @@ impl Record {
             Kind::Limit => Self::Limit(serde_json::from_str(json)?),
             Kind::Budget => Self::Budget(serde_json::from_str(json)?),
             Kind::Access => Self::Access(serde_json::from_str(json)?),
+            Kind::Payload => Self::Payload(serde_json::from_str(json)?),
             Kind::Token => Self::Token(serde_json::from_str(json)?),
             Kind::Setting => Self::Setting(serde_json::from_str(json)?),
         })
@@ -137,6 +142,7 @@ impl Record {
             Self::Limit(_) => Kind::Limit,
             Self::Budget(_) => Kind::Budget,
             Self::Access(_) => Kind::Access,
+            Self::Payload(_) => Kind::Payload,
             Self::Token(_) => Kind::Token,
             Self::Setting(_) => Kind::Setting,
         }
@@ -150,6 +156,7 @@ impl Record {
             Self::Limit(record) => record.id.clone(),
             Self::Budget(record) => record.id.clone(),
             Self::Access(record) => record.id.clone(),
+            Self::Payload(record) => record.id.clone(),
             Self::Token(record) => record.id.clone(),
             Self::Setting(record) => record.id.clone(),
         }
@@ -191,6 +198,10 @@ impl Record {
                  models.deny"
                     .into(),
             ),
+            Self::Payload(payload) if payload.scope.is_dynamic() => {
+                Err("scope: model and customer say nothing about what is kept of payloads".into())
+            }
+            Self::Payload(payload) => Capture::new(payload.capture, payload.share).map(|_| ()),
             _ => Ok(()),
         }
     }
@@ -615,6 +626,160 @@ pub struct AccessRecord {
     pub contact: Option<String>,
 }
 
+/// What is kept of prompts and answers.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    JsonSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum CaptureMode {
+    /// Nothing.
+    #[default]
+    Off,
+    /// The structure of request and answer: roles, sizes, names of models and tools, parameters. No
+    /// text.
+    Metadata,
+    /// The redacted text of a share of the requests, drawn by their id.
+    Sampled,
+    /// The redacted text of every request.
+    Full,
+}
+
+impl CaptureMode {
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Metadata => "metadata",
+            Self::Sampled => "sampled",
+            Self::Full => "full",
+        }
+    }
+}
+
+/// A share, 0.000001 to 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, JsonSchema)]
+#[schemars(with = "f64")]
+pub struct Share(
+    /// Millionths.
+    u32,
+);
+
+impl Share {
+    pub const ALL: Self = Self(1_000_000);
+
+    #[must_use]
+    pub fn as_f64(self) -> f64 {
+        f64::from(self.0) / f64::from(Self::ALL.0)
+    }
+
+    /// Whether a request is among the share. All gateways say the same of a request.
+    #[must_use]
+    pub fn holds(self, request_id: RequestId) -> bool {
+        // SplitMix64 (Steele, Lea, Flood 2014): any change of the id changes about half the bits.
+        let (high, low) = request_id.as_uuid().as_u64_pair();
+        let mut mixed = high.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ low;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        mixed ^= mixed >> 31;
+        mixed % u64::from(Self::ALL.0) < u64::from(self.0)
+    }
+}
+
+impl std::str::FromStr for Share {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let number: f64 = text
+            .parse()
+            .map_err(|_| format!("\"{text}\" is not a number"))?;
+        Self::try_from(number)
+    }
+}
+
+impl TryFrom<f64> for Share {
+    type Error = String;
+
+    fn try_from(share: f64) -> Result<Self, String> {
+        let millionths = (share * f64::from(Self::ALL.0)).round();
+        if !(1.0..=f64::from(Self::ALL.0)).contains(&millionths) {
+            return Err(format!(
+                "{share} is not a share: write a number from 0.000001 to 1"
+            ));
+        }
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "it is between 1 and a million"
+        )]
+        Ok(Self(millionths as u32))
+    }
+}
+
+impl Serialize for Share {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_f64(self.as_f64())
+    }
+}
+
+impl<'de> Deserialize<'de> for Share {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::try_from(f64::deserialize(deserializer)?).map_err(de::Error::custom)
+    }
+}
+
+/// What is kept of the payloads of some requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capture {
+    pub mode: CaptureMode,
+    pub share: Share,
+}
+
+impl Capture {
+    pub fn new(mode: CaptureMode, share: Option<Share>) -> Result<Self, String> {
+        match (mode, share) {
+            (CaptureMode::Sampled, None) => {
+                Err("share: \"sampled\" needs the share of the requests, such as 0.01".into())
+            }
+            (CaptureMode::Sampled, Some(share)) => Ok(Self { mode, share }),
+            (_, Some(_)) => Err(format!(
+                "share: has no effect with \"{}\"; it belongs to \"sampled\"",
+                mode.as_str()
+            )),
+            (_, None) => Ok(Self {
+                mode,
+                share: Share::ALL,
+            }),
+        }
+    }
+}
+
+/// What is kept of prompts and answers. Of the rules that hold for a key the one with the narrowest
+/// scope decides: key before user, project, team, organisation, environment and tier. Of two with the
+/// same scope the one that keeps less.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PayloadRecord {
+    /// Name of the rule.
+    pub id: String,
+    #[serde(default)]
+    pub scope: Scope,
+    pub capture: CaptureMode,
+    /// With `sampled`: share of the requests that are kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub share: Option<Share>,
+}
+
 /// What somebody may do with the admin API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -742,11 +907,46 @@ mod tests {
                 r#"{"id":"a","scope":{"model":"m"}}"#,
                 "say nothing about access",
             ),
+            (
+                Kind::Payload,
+                r#"{"id":"p","capture":"sampled"}"#,
+                "needs the share",
+            ),
+            (
+                Kind::Payload,
+                r#"{"id":"p","capture":"full","share":0.5}"#,
+                "has no effect",
+            ),
+            (
+                Kind::Payload,
+                r#"{"id":"p","capture":"full","scope":{"model":"m"}}"#,
+                "say nothing about what is kept",
+            ),
         ] {
             let said = Record::parse(kind, json).unwrap().check().unwrap_err();
             assert!(said.contains(expected), "{json}: {said}");
         }
         assert!(Record::parse(Kind::Limit, r#"{"id":"l","rpm":5}"#).is_err());
+    }
+
+    #[test]
+    fn a_share_of_the_requests_is_drawn_by_their_ids() {
+        for bad in ["0", "0.0000001", "1.1", "-1", "NaN", "x"] {
+            assert!(bad.parse::<Share>().is_err(), "{bad}");
+        }
+        let drawn = |share: &str| {
+            let share: Share = share.parse().unwrap();
+            let of = |n: u64| {
+                let mut random = [0; 10];
+                random[2..].copy_from_slice(&n.to_le_bytes());
+                share.holds(RequestId::new(1_700_000_000_000 + n / 7, random))
+            };
+            (0..100_000).filter(|n| of(*n)).count()
+        };
+        assert_eq!(drawn("1"), 100_000);
+        // Five standard deviations of a fair draw.
+        assert!(drawn("0.25").abs_diff(25_000) < 700, "{}", drawn("0.25"));
+        assert!(drawn("0.01").abs_diff(1_000) < 160, "{}", drawn("0.01"));
     }
 
     #[test]

@@ -18,6 +18,7 @@ mod sign;
 mod verify;
 
 pub use book::{EXPORT_FILE, ExportError, check_export};
+pub(crate) use chain::to_hex;
 pub(crate) use checkpoint::Progress;
 pub use checkpoint::{AuditError, Checkpointer, Made};
 pub(crate) use seal::Sealer;

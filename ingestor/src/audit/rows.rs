@@ -7,11 +7,12 @@
 use clickhouse::Row;
 use serde::Deserialize;
 use weir_schemas::StreamId;
+use weir_schemas::clickhouse::{PAYLOAD_TEXTS, PAYLOADS};
 use weir_store::{Store, StoreError};
 
 use super::chain::Hash;
 use crate::rows::{
-    AttemptRow, ControlRow, CorrectionRow, RequestRow, StateRow, StreamRow, TableRow,
+    AttemptRow, ControlRow, CorrectionRow, PayloadRow, RequestRow, StateRow, StreamRow, TableRow,
 };
 use crate::tables::born_us;
 
@@ -54,6 +55,7 @@ const COLUMNS: [&[(&str, usize)]; VERSION as usize] = [
         ("deployment_states", 10),
         ("routing_tables", 9),
         ("corrections", 13),
+        ("payloads", 29),
     ],
 ];
 
@@ -66,6 +68,11 @@ fn columns(table: &str, count: usize) -> &'static [&'static str] {
         "deployment_states" => StateRow::COLUMN_NAMES,
         "routing_tables" => TableRow::COLUMN_NAMES,
         "corrections" => CorrectionRow::COLUMN_NAMES,
+        PAYLOADS => {
+            // The texts may be erased. What they were is in the hash before them.
+            let all = PayloadRow::COLUMN_NAMES;
+            &all[..all.len() - PAYLOAD_TEXTS.len()]
+        }
         _ => StreamRow::COLUMN_NAMES,
     };
     &all[..count.min(all.len())]
@@ -132,6 +139,14 @@ mod tests {
     fn the_columns_of_a_version_stay_as_they_were() {
         assert_eq!(digest(1), "05da504d474db417");
         assert_eq!(digest(2), "98f0fc8435ebdab1");
+    }
+
+    /// What a payload's hash covers stands behind what the row's hash covers.
+    #[test]
+    fn texts_that_may_be_erased_are_not_sealed_themselves() {
+        let all = PayloadRow::COLUMN_NAMES;
+        assert_eq!(all[all.len() - PAYLOAD_TEXTS.len()..], PAYLOAD_TEXTS);
+        assert_eq!(columns(PAYLOADS, usize::MAX).last(), Some(&"content_hash"));
     }
 
     /// If this fails, a column or a table was added: add a version to [`COLUMNS`] that has it.

@@ -2,7 +2,8 @@
 //!
 //! [`verify`]: checkpoints by themselves (hash, signature, signer, order, copies of them) → their
 //! leaves (Merkle roots) → each stream's rows, in order, against its leaves, and behind the last leaf
-//! for gaps → what streams say was dropped → rollups against rows.
+//! for gaps → texts of payloads against their hashes → what streams say was dropped → rollups against
+//! rows.
 //!
 //! It may run while rows come in. Rows behind the last leaf may be a batch of which one table is
 //! written and the next is not, so a gap there is looked at again before it is called one.
@@ -15,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::sleep;
 use uuid::Uuid;
 use weir_schemas::StreamId;
-use weir_schemas::clickhouse::EVENT_TABLES;
+use weir_schemas::clickhouse::{EVENT_TABLES, PAYLOADS};
 use weir_store::Store;
 
 use super::book::{CheckpointRow, LeafRow, checkpoints, read_export};
@@ -73,6 +74,10 @@ pub struct Report {
     pub unsealed_events: u64,
     pub signers: Vec<Signer>,
     pub rollup_rows: u64,
+    /// Payloads that were captured, and those of them whose texts were erased since: by their
+    /// retention, or on demand. That there was one, and its hash, stays.
+    pub payloads: u64,
+    pub payloads_erased: u64,
     /// In the order they were met; the first says where to look.
     pub findings: Vec<Finding>,
     /// Findings beyond those listed.
@@ -169,6 +174,7 @@ pub async fn verify(store: &Store, period: &Period) -> Result<Report, AuditError
         verifier.check_stream(stream, &extent).await?;
         verifier.report.streams += 1;
     }
+    verifier.check_payloads().await?;
     verifier.check_drops().await?;
     verifier.check_rollups().await?;
     let mut report = verifier.report;
@@ -566,6 +572,32 @@ impl Verifier<'_> {
             .await?
         {
             self.report.row("misplaced", stream, seq, Some(&table));
+        }
+        Ok(())
+    }
+
+    /// The texts of payloads against the hash that their rows are sealed with, where they are not
+    /// erased.
+    async fn check_payloads(&mut self) -> Result<(), AuditError> {
+        const ERASED: &str = "(empty(salt) AND request = '' AND answer = '')";
+        let since = self.period.since_us;
+        let of_period = format!("ts >= fromUnixTimestamp64Micro({since}, 'UTC')");
+        let sql = format!("SELECT count(), countIf({ERASED}) FROM {PAYLOADS} WHERE {of_period}");
+        let counts = self.store.fetch::<(u64, u64)>(self.store.query(&sql));
+        for (payloads, erased) in counts.await? {
+            self.report.payloads = payloads;
+            self.report.payloads_erased = erased;
+        }
+        let sql = format!(
+            "SELECT toString(stream), seq FROM {PAYLOADS} WHERE {of_period} AND NOT {ERASED} \
+             AND content_hash != lower(hex(SHA256(concat(toString(salt), ':', \
+             toString(length(request)), ':', request, answer)))) ORDER BY stream, seq LIMIT {FINDINGS_MAX}"
+        );
+        let edited = self.store.fetch::<(String, u64)>(self.store.query(&sql));
+        for (stream, seq) in edited.await? {
+            if let Ok(stream) = stream.parse() {
+                self.report.row("edited", stream, seq, Some(PAYLOADS));
+            }
         }
         Ok(())
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clickhouse::{Row, RowWrite};
 use weir_schemas::StreamId;
-use weir_store::{StoreError, Verdict};
+use weir_store::{Retention, StoreError, Verdict};
 
 use super::world::Answer;
 use super::{Shared, pass};
@@ -35,7 +35,7 @@ fn error(verdict: Verdict) -> StoreError {
 }
 
 impl Engine for SimEngine {
-    async fn migrate(&self, _retention_days: u32) -> Result<(), StoreError> {
+    async fn migrate(&self, _retention: Retention) -> Result<(), StoreError> {
         Ok(())
     }
 

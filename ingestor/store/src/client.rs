@@ -18,7 +18,7 @@ use weir_schemas::StreamId;
 use weir_schemas::clickhouse::{DATABASE, EVENT_TABLES};
 
 use crate::error::exception_code;
-use crate::migrate::{self, Applied};
+use crate::migrate::{self, Applied, Retention};
 
 /// The `log_comment` of Weir's inserts. With a deadline it is `weir-insert by 1700000000000000`, which the
 /// constraint `sent_in_time` of the tables reads.
@@ -257,10 +257,10 @@ impl Store {
         .map(drop)
     }
 
-    /// Brings the tables to what this program needs, and their retention to `retention_days` (0 is
-    /// for ever). May be run at any time, by several processes at once.
-    pub async fn migrate(&self, retention_days: u32) -> Result<Applied, StoreError> {
-        let applied = migrate::run(self, retention_days).await?;
+    /// Brings the tables to what this program needs, and their retention to what is said; a number
+    /// of days holds for everything. May be run at any time, by several processes at once.
+    pub async fn migrate(&self, retention: impl Into<Retention>) -> Result<Applied, StoreError> {
+        let applied = migrate::run(self, retention.into()).await?;
         self.client.clear_cached_metadata().await;
         Ok(applied)
     }

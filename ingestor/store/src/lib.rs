@@ -36,5 +36,5 @@ pub mod supervisor;
 
 pub use child::{ServeError, ServeOptions};
 pub use client::{Query, RawAnswer, Store, StoreConfig, StoreError, Timeouts, Verdict};
-pub use migrate::Applied;
+pub use migrate::{Applied, Retention};
 pub use supervisor::{StoreState, Supervisor, SupervisorOptions};

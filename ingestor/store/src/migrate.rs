@@ -17,7 +17,9 @@ use clickhouse::Row;
 use ring::digest::{SHA256, digest};
 use serde::{Deserialize, Serialize};
 use tracing::info;
-use weir_schemas::clickhouse::{DATABASE, MIGRATIONS, Migration, RETAINED_TABLES};
+use weir_schemas::clickhouse::{
+    DATABASE, MIGRATIONS, Migration, PAYLOAD_TEXTS, PAYLOADS, RETAINED_TABLES,
+};
 
 use crate::client::{Store, StoreError};
 use crate::sql::split_script;
@@ -48,14 +50,33 @@ struct NewRecord<'a> {
     applied_by: &'a str,
 }
 
-pub(crate) async fn run(store: &Store, retention_days: u32) -> Result<Applied, StoreError> {
-    run_list(store, MIGRATIONS, retention_days).await
+/// How long what is stored stays. 0 is for ever.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retention {
+    /// Days after which rows are deleted.
+    pub rows_days: u32,
+    /// Days after which the texts of payloads are emptied; with their rows, if those go before.
+    pub payloads_days: u32,
+}
+
+impl From<u32> for Retention {
+    /// The same for everything.
+    fn from(days: u32) -> Self {
+        Self {
+            rows_days: days,
+            payloads_days: days,
+        }
+    }
+}
+
+pub(crate) async fn run(store: &Store, retention: Retention) -> Result<Applied, StoreError> {
+    run_list(store, MIGRATIONS, retention).await
 }
 
 async fn run_list(
     store: &Store,
     migrations: &[Migration],
-    retention_days: u32,
+    retention: Retention,
 ) -> Result<Applied, StoreError> {
     let records = records(store).await?;
     let pending = pending(migrations, &records)?;
@@ -70,9 +91,17 @@ async fn run_list(
         applied.migrations.push(migration.version);
     }
     for table in RETAINED_TABLES {
-        if set_retention(store, table, retention_days).await? {
-            info!(table, retention_days, "changed the retention");
+        if set_retention(store, table, retention.rows_days).await? {
+            let days = retention.rows_days;
+            info!(table, days, "changed the retention");
             applied.retention.push((*table).to_owned());
+        }
+    }
+    if empty_texts_after(store, retention.payloads_days).await? {
+        let days = retention.payloads_days;
+        info!(days, "changed the retention of the payloads' texts");
+        if applied.retention.last().is_none_or(|last| last != PAYLOADS) {
+            applied.retention.push(PAYLOADS.to_owned());
         }
     }
     Ok(applied)
@@ -187,9 +216,62 @@ async fn set_retention(store: &Store, table: &str, days: u32) -> Result<bool, St
     Ok(true)
 }
 
+/// Empties the texts of payloads after some days; 0 is never. Says whether that is a change.
+///
+/// Whole days, so that a day's part is rewritten once and not with every hour that passes.
+async fn empty_texts_after(store: &Store, days: u32) -> Result<bool, StoreError> {
+    let query = store
+        .query("SELECT create_table_query FROM system.tables WHERE database = ? AND name = ?")
+        .bind(DATABASE)
+        .bind(PAYLOADS);
+    let created = store.fetch::<String>(query).await?;
+    let created = created.into_iter().next().unwrap_or_default();
+    let wanted = format!(
+        "toDateTime(toDate(ts)) + toIntervalDay({})",
+        days.saturating_add(1)
+    );
+    let change = |column: &str| match (days, text_ttl(&created, column)) {
+        (0, None) => None,
+        (0, Some(_)) => Some(format!("MODIFY COLUMN {column} REMOVE TTL")),
+        (_, Some(ttl)) if ttl == wanted => None,
+        _ => Some(format!("MODIFY COLUMN {column} TTL {wanted}")),
+    };
+    let changes: Vec<String> = PAYLOAD_TEXTS.into_iter().filter_map(change).collect();
+    if changes.is_empty() {
+        return Ok(false);
+    }
+    let statement = format!("ALTER TABLE {DATABASE}.{PAYLOADS} {}", changes.join(", "));
+    let context = format!("set the retention of the texts of {PAYLOADS}");
+    store.execute(&context, &statement).await?;
+    Ok(true)
+}
+
+/// When a column is emptied, as its table's definition says.
+fn text_ttl<'a>(created: &'a str, column: &str) -> Option<&'a str> {
+    let (_, declared) = created.split_once(&format!("`{column}` "))?;
+    let declared = declared.split(", `").next()?;
+    let (_, ttl) = declared.split_once(" TTL ")?;
+    // The last column is followed by the indexes, and by what closes the list.
+    let end = ttl.find(", INDEX ").or_else(|| ttl.find(") ENGINE "));
+    Some(&ttl[..end.unwrap_or(ttl.len())])
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_columns_retention_is_read_from_its_declaration() {
+        let created = "CREATE TABLE weir.payloads (`seq` UInt64, `salt` UUID COMMENT 'x' CODEC(NONE), `request` String CODEC(ZSTD(3)) TTL toDateTime(toDate(ts)) + \
+                       toIntervalDay(31), `answer` String TTL a + b(7), INDEX by_seq seq TYPE \
+                       minmax GRANULARITY 1) ENGINE = MergeTree TTL toDateTime(ts) + \
+                       toIntervalDay(90) SETTINGS index_granularity = 8192";
+        assert_eq!(text_ttl(created, "salt"), None);
+        let request = "toDateTime(toDate(ts)) + toIntervalDay(31)";
+        assert_eq!(text_ttl(created, "request"), Some(request));
+        assert_eq!(text_ttl(created, "answer"), Some("a + b(7)"));
+        assert_eq!(text_ttl(created, "absent"), None);
+    }
 
     const FIRST: Migration = Migration {
         version: 1,

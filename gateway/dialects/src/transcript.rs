@@ -1,0 +1,780 @@
+//! An answer as its client has it, put together for whoever keeps it.
+//!
+//! A plain answer is the bytes that the client got. Of a stream each text is made whole again from its
+//! pieces, so that what a provider sent in two of them (half a word, half a secret) stands together;
+//! the result has the form of the client's plain answer. What is not known to be part of an answer is
+//! left out, because nobody could say whether it is whole.
+//!
+//! What is held is bounded: the rest is not kept, and the word that was cut is dropped with it.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use serde_json::{Map, Value, json};
+
+use crate::api::ClientApi;
+use crate::sse::{Found, SseReader, Verdict};
+
+/// What each value costs beside its text.
+const VALUE_BYTES: usize = 16;
+/// Longest text that is a name or a kind and not said by the model.
+const NAME_BYTES_MAX: usize = 256;
+
+/// Fields whose text comes whole. Any other text comes in pieces.
+#[rustfmt::skip]
+const WHOLE: &[&str] = &[
+    "call_id", "code", "created", "finish_reason", "id", "index", "model", "name", "object", "phase", "reason",
+    "role", "service_tier", "status", "stop_reason", "stop_sequence", "system_fingerprint", "type",
+];
+
+/// Fields of a stream's chunk, or of a response, that are part of the answer.
+#[rustfmt::skip]
+const OF_ANSWER: &[&str] = &[
+    "created", "created_at", "error", "id", "incomplete_details", "model", "object", "role", "service_tier",
+    "status", "stop_reason", "stop_sequence", "system_fingerprint", "type", "usage",
+];
+
+/// Why there is nothing to keep of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoTranscript {
+    /// A part of it is not what its dialect says.
+    Unreadable,
+    TooLarge,
+}
+
+/// Collects an answer while the client gets it.
+#[derive(Debug)]
+pub struct Transcript {
+    source: Source,
+}
+
+#[derive(Debug)]
+enum Source {
+    Plain { pieces: Vec<Bytes>, left: usize },
+    Stream(Box<Stream>),
+    Failed(NoTranscript),
+}
+
+#[derive(Debug)]
+struct Stream {
+    events: SseReader,
+    answer: Assembly,
+    is_readable: bool,
+}
+
+impl Transcript {
+    /// `is_stream` is what the client is told of the answer's form.
+    #[must_use]
+    pub fn new(api: ClientApi, is_stream: bool, bytes_max: usize) -> Self {
+        let form = match api {
+            ClientApi::ChatCompletions => Some(Form::Chat),
+            ClientApi::Messages => Some(Form::Messages),
+            ClientApi::Responses => Some(Form::Responses),
+            ClientApi::Embeddings | ClientApi::CountTokens => None,
+        };
+        let source = match (is_stream, form) {
+            (false, _) => Source::Plain {
+                pieces: Vec::new(),
+                left: bytes_max,
+            },
+            (true, Some(form)) => Source::Stream(Box::new(Stream {
+                events: SseReader::default(),
+                answer: Assembly::new(form, bytes_max),
+                is_readable: true,
+            })),
+            (true, None) => Source::Failed(NoTranscript::Unreadable),
+        };
+        Self { source }
+    }
+
+    /// Takes what the client gets next.
+    pub fn push(&mut self, piece: &Bytes) {
+        match &mut self.source {
+            Source::Plain { pieces, left } => match left.checked_sub(piece.len()) {
+                Some(rest) => {
+                    *left = rest;
+                    pieces.push(piece.clone());
+                }
+                None => self.source = Source::Failed(NoTranscript::TooLarge),
+            },
+            Source::Stream(stream) => stream.push(Some(piece)),
+            Source::Failed(_) => {}
+        }
+    }
+
+    /// The answer as JSON, and whether some of it is missing. Of one that is not complete the last
+    /// word may be half a secret, and is dropped.
+    ///
+    /// # Errors
+    ///
+    /// When there is none that could be searched.
+    pub fn finish(self, is_complete: bool) -> Result<(Vec<u8>, bool), NoTranscript> {
+        match self.source {
+            Source::Plain { pieces, .. } => Ok((pieces.concat(), !is_complete)),
+            Source::Stream(mut stream) => {
+                stream.push(None);
+                if !stream.is_readable {
+                    return Err(NoTranscript::Unreadable);
+                }
+                let mut answer = stream.answer;
+                answer.is_cut |= !is_complete;
+                let is_cut = answer.is_cut;
+                Ok((answer.into_value().to_string().into_bytes(), is_cut))
+            }
+            Source::Failed(why) => Err(why),
+        }
+    }
+}
+
+impl Stream {
+    fn push(&mut self, piece: Option<&Bytes>) {
+        let Self {
+            events,
+            answer,
+            is_readable,
+        } = self;
+        let judge = |found: Found<'_>| {
+            match found {
+                Found::Event(event) if event.data.is_empty() || event.data == b"[DONE]" => {}
+                Found::Event(event) => match serde_json::from_slice(event.data) {
+                    Ok(Value::Object(event)) => answer.note(event),
+                    _ => *is_readable = false,
+                },
+                Found::Oversized => answer.is_cut = true,
+                Found::Filler { .. } => {}
+            }
+            Verdict::Drop
+        };
+        match piece {
+            Some(piece) => events.push(piece, judge),
+            None => events.finish(judge),
+        };
+    }
+}
+
+/// The dialect of a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    Chat,
+    Messages,
+    Responses,
+}
+
+/// An answer that is being put together.
+#[derive(Debug)]
+struct Assembly {
+    form: Form,
+    root: Map<String, Value>,
+    /// Choices, blocks of content, or items, by their number.
+    parts: BTreeMap<u64, Value>,
+    left: usize,
+    is_cut: bool,
+}
+
+impl Assembly {
+    fn new(form: Form, bytes_max: usize) -> Self {
+        Self {
+            form,
+            root: Map::new(),
+            parts: BTreeMap::new(),
+            left: bytes_max,
+            is_cut: false,
+        }
+    }
+
+    fn note(&mut self, event: Map<String, Value>) {
+        match self.form {
+            Form::Chat => self.note_chunk(event),
+            Form::Messages => self.note_message(event),
+            Form::Responses => self.note_response(event),
+        }
+    }
+
+    /// One chunk of a chat completion.
+    fn note_chunk(&mut self, mut chunk: Map<String, Value>) {
+        let choices = chunk.remove("choices");
+        chunk.remove("object");
+        self.set_root(chunk);
+        let Some(Value::Array(choices)) = choices else {
+            return;
+        };
+        for choice in choices {
+            let Value::Object(mut choice) = choice else {
+                continue;
+            };
+            let index = number(&choice, "index");
+            let mut known = Map::new();
+            if let Some(delta) = choice.remove("delta") {
+                known.insert("message".into(), delta);
+            }
+            if let Some(reason) = choice.remove("finish_reason").filter(|it| !it.is_null()) {
+                known.insert("finish_reason".into(), reason);
+            }
+            self.merge_part(index, Value::Object(known));
+        }
+    }
+
+    /// One event of a message.
+    fn note_message(&mut self, mut event: Map<String, Value>) {
+        let kind = text(&event, "type");
+        let index = number(&event, "index");
+        match kind.as_str() {
+            "message_start" => self.set_root(object(event.remove("message"))),
+            "content_block_start" => {
+                let block = event.remove("content_block").unwrap_or_default();
+                self.merge_part(index, block);
+            }
+            "content_block_delta" => {
+                let mut delta = object(event.remove("delta"));
+                delta.remove("type");
+                match delta.remove("citation") {
+                    // Each is one of its own.
+                    Some(citation) => self.push_in_part(index, "citations", citation),
+                    None => self.merge_part(index, Value::Object(delta)),
+                }
+            }
+            "message_delta" => {
+                self.set_root(object(event.remove("delta")));
+                let usage = event.remove("usage").unwrap_or_default();
+                self.merge_root("usage", usage);
+            }
+            "error" => self.set_root(event),
+            _ => {}
+        }
+    }
+
+    /// One event of a response.
+    fn note_response(&mut self, mut event: Map<String, Value>) {
+        let kind = text(&event, "type");
+        let item = number(&event, "output_index");
+        let content = number(&event, "content_index");
+        let summary = number(&event, "summary_index");
+        let delta = event.remove("delta").unwrap_or_default();
+        match kind.strip_prefix("response.").unwrap_or(&kind) {
+            "created" => self.set_root(object(event.remove("response"))),
+            "completed" | "incomplete" | "failed" => {
+                let mut response = object(event.remove("response"));
+                let output = response.remove("output");
+                self.set_root(response);
+                if let Some(Value::Array(items)) = output.filter(|_| self.parts.is_empty()) {
+                    for (index, item) in (0..).zip(items) {
+                        self.merge_part(index, item);
+                    }
+                }
+            }
+            "output_item.added" => {
+                let added = event.remove("item").unwrap_or_default();
+                self.merge_part(item, added);
+            }
+            "output_item.done" => {
+                let done = event.remove("item").unwrap_or_default();
+                self.end_item(item, done);
+            }
+            "output_text.delta" => self.merge_in_list(item, "content", content, "text", delta),
+            "refusal.delta" => self.merge_in_list(item, "content", content, "refusal", delta),
+            "reasoning_text.delta" => self.merge_in_list(item, "content", content, "text", delta),
+            "reasoning_summary_text.delta" => {
+                self.merge_in_list(item, "summary", summary, "text", delta);
+            }
+            "function_call_arguments.delta" => self.merge_part(item, json!({"arguments": delta})),
+            "custom_tool_call_input.delta" => self.merge_part(item, json!({"input": delta})),
+            "error" => {
+                event.remove("type");
+                self.merge_root("error", Value::Object(event));
+            }
+            _ => {}
+        }
+    }
+
+    /// What came in pieces is whole by then; any other item comes with its end.
+    fn end_item(&mut self, index: u64, done: Value) {
+        const IN_PIECES: [&str; 4] = ["custom_tool_call", "function_call", "message", "reasoning"];
+        let known = self
+            .parts
+            .get(&index)
+            .and_then(|part| part["type"].as_str());
+        match known {
+            Some(kind) if IN_PIECES.contains(&kind) => {
+                self.merge_part(index, json!({"status": done["status"]}));
+            }
+            _ => {
+                self.parts.remove(&index);
+                self.merge_part(index, done);
+            }
+        }
+    }
+
+    fn merge_in_list(&mut self, part: u64, list: &str, index: u64, field: &str, delta: Value) {
+        let kind = match (list, field) {
+            ("summary", _) => "summary_text",
+            (_, "refusal") => "refusal",
+            _ => "output_text",
+        };
+        let piece = json!({"index": index, "type": kind, field: delta});
+        self.merge_part(part, json!({list: [piece]}));
+    }
+
+    fn push_in_part(&mut self, part: u64, list: &str, item: Value) {
+        if self.is_cut {
+            return;
+        }
+        let item = self.bounded("", item);
+        let part = self.parts.entry(part).or_insert_with(|| json!({}));
+        if let Some(part) = part.as_object_mut() {
+            let list = part.entry(list).or_insert_with(|| json!([]));
+            if let Some(items) = list.as_array_mut() {
+                items.push(item);
+            }
+        }
+    }
+
+    fn merge_part(&mut self, index: u64, from: Value) {
+        let part = self.parts.remove(&index);
+        if self.is_cut && part.is_none() {
+            return;
+        }
+        let mut part = part.unwrap_or_else(|| json!({}));
+        self.merge("", &mut part, from);
+        self.parts.insert(index, part);
+    }
+
+    fn set_root(&mut self, fields: Map<String, Value>) {
+        let known = fields.into_iter();
+        for (name, value) in known.filter(|(name, _)| OF_ANSWER.contains(&&**name)) {
+            if !value.is_null() && self.root.get(&name) != Some(&value) {
+                let value = self.bounded(&name, value);
+                self.root.insert(name, value);
+            }
+        }
+    }
+
+    fn merge_root(&mut self, name: &str, from: Value) {
+        let mut value = self.root.remove(name).unwrap_or_default();
+        self.merge(name, &mut value, from);
+        self.root.insert(name.to_owned(), value);
+    }
+
+    /// Adds what came to what there is: texts in pieces are joined, lists go by the index of their
+    /// items, and anything else takes the place of what was there.
+    fn merge(&mut self, name: &str, into: &mut Value, from: Value) {
+        match (into, from) {
+            (_, Value::Null) => {}
+            (Value::Object(into), Value::Object(from)) => {
+                for (name, value) in from {
+                    match into.get_mut(&name) {
+                        Some(slot) => self.merge(&name, slot, value),
+                        None if self.is_cut && !WHOLE.contains(&&*name) => {}
+                        None => {
+                            let value = self.bounded(&name, value);
+                            into.insert(name, value);
+                        }
+                    }
+                }
+            }
+            (Value::String(into), Value::String(from)) if !WHOLE.contains(&name) => {
+                self.append(into, &from);
+            }
+            (Value::Array(into), Value::Array(from)) => {
+                for item in from {
+                    self.merge_item(name, into, item);
+                }
+            }
+            (Value::Array(into), from) => self.merge_item(name, into, from),
+            (into @ Value::String(_), Value::Array(from)) if into != "" => {
+                let mut items = vec![into.take()];
+                for item in from {
+                    self.merge_item(name, &mut items, item);
+                }
+                *into = Value::Array(items);
+            }
+            (into, from) => *into = self.bounded(name, from),
+        }
+    }
+
+    fn merge_item(&mut self, name: &str, items: &mut Vec<Value>, item: Value) {
+        let index = item.get("index").cloned();
+        let slot = match &index {
+            Some(_) => items
+                .iter_mut()
+                .find(|it| it.get("index") == index.as_ref()),
+            // Without one, a piece belongs to the last item if it is of its kind.
+            None => items.last_mut().filter(|last| {
+                last.is_string() && item.is_string()
+                    || last.is_object() && item.is_object() && last.get("type") == item.get("type")
+            }),
+        };
+        match slot {
+            Some(slot) => self.merge(name, slot, item),
+            None if self.is_cut => {}
+            None => {
+                let item = self.bounded(name, item);
+                items.push(item);
+            }
+        }
+    }
+
+    /// A value that is new, as far as there is room for it.
+    fn bounded(&mut self, name: &str, value: Value) -> Value {
+        self.spend(VALUE_BYTES);
+        match value {
+            Value::String(whole) if WHOLE.contains(&name) && whole.len() <= NAME_BYTES_MAX => {
+                Value::String(whole)
+            }
+            Value::String(piece) => {
+                let mut text = String::new();
+                self.append(&mut text, &piece);
+                Value::String(text)
+            }
+            Value::Array(items) => {
+                let mut kept = Vec::new();
+                for item in items {
+                    if self.is_cut {
+                        break;
+                    }
+                    kept.push(self.bounded(name, item));
+                }
+                Value::Array(kept)
+            }
+            Value::Object(fields) => {
+                let mut kept = Map::new();
+                for (name, value) in fields {
+                    if self.is_cut {
+                        break;
+                    }
+                    let value = self.bounded(&name, value);
+                    kept.insert(name, value);
+                }
+                Value::Object(kept)
+            }
+            small => small,
+        }
+    }
+
+    fn append(&mut self, into: &mut String, piece: &str) {
+        if self.is_cut {
+            return;
+        }
+        let room = self.left.min(piece.len());
+        let room = piece.floor_char_boundary(room);
+        into.push_str(&piece[..room]);
+        self.is_cut = room < piece.len();
+        self.left -= room;
+    }
+
+    fn spend(&mut self, bytes: usize) {
+        self.is_cut |= self.left < bytes;
+        self.left = self.left.saturating_sub(bytes);
+    }
+
+    fn into_value(self) -> Value {
+        let parts = self.parts.into_iter();
+        let mut root = self.root;
+        match self.form {
+            Form::Chat => {
+                root.insert("object".into(), "chat.completion".into());
+                let choices = parts.map(|(index, mut choice)| {
+                    choice["index"] = index.into();
+                    choice
+                });
+                root.insert("choices".into(), choices.collect());
+            }
+            Form::Messages => {
+                let blocks = parts.map(|(_, block)| with_input(block));
+                root.insert("content".into(), blocks.collect());
+            }
+            Form::Responses => {
+                root.insert("output".into(), parts.map(|(_, item)| item).collect());
+            }
+        }
+        let mut answer = Value::Object(root);
+        if self.is_cut {
+            drop_last_words("", &mut answer);
+        }
+        answer
+    }
+}
+
+/// A block whose input came as pieces of JSON.
+fn with_input(mut block: Value) -> Value {
+    let input = block
+        .as_object_mut()
+        .and_then(|block| block.remove("partial_json"));
+    if let Some(Value::String(json)) = input.filter(|json| json != "") {
+        block["input"] = serde_json::from_str(&json).unwrap_or(Value::String(json));
+    }
+    block
+}
+
+/// Takes the last word from each text that came in pieces: it may be cut.
+fn drop_last_words(name: &str, value: &mut Value) {
+    match value {
+        Value::String(text) if !WHOLE.contains(&name) => {
+            let of_word = |c: char| c.is_ascii_alphanumeric() || "+/=_.~%-".contains(c);
+            let kept = text.trim_end_matches(of_word).len();
+            text.truncate(kept);
+        }
+        Value::Array(items) => items
+            .iter_mut()
+            .for_each(|item| drop_last_words(name, item)),
+        Value::Object(fields) => {
+            for (name, value) in fields {
+                drop_last_words(name, value);
+            }
+        }
+        _ => {}
+    }
+}
+
+fn text(fields: &Map<String, Value>, name: &str) -> String {
+    let text = fields.get(name).and_then(Value::as_str);
+    text.unwrap_or_default().to_owned()
+}
+
+fn number(fields: &Map<String, Value>, name: &str) -> u64 {
+    fields.get(name).and_then(Value::as_u64).unwrap_or_default()
+}
+
+fn object(value: Option<Value>) -> Map<String, Value> {
+    match value {
+        Some(Value::Object(fields)) => fields,
+        _ => Map::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(api: ClientApi, pieces: &[&[u8]], is_complete: bool, bytes_max: usize) -> (Value, bool) {
+        let mut transcript = Transcript::new(api, true, bytes_max);
+        for piece in pieces {
+            transcript.push(&Bytes::copy_from_slice(piece));
+        }
+        let (json, is_cut) = transcript.finish(is_complete).unwrap();
+        (serde_json::from_slice(&json).unwrap(), is_cut)
+    }
+
+    fn stream(events: &[Value]) -> String {
+        events
+            .iter()
+            .map(|event| format!("event: x\ndata: {event}\n\n"))
+            .collect()
+    }
+
+    /// The same at every split of the bytes.
+    #[track_caller]
+    fn check(api: ClientApi, events: &[Value], expected: &Value) {
+        let stream = stream(events) + ": filler\n\ndata: [DONE]\n\n";
+        for split in 0..=stream.len() {
+            let (a, b) = stream.as_bytes().split_at(split);
+            let (answer, is_cut) = run(api, &[a, b], true, 10_000);
+            assert_eq!(&answer, expected, "split at {split}");
+            assert!(!is_cut);
+        }
+    }
+
+    #[test]
+    fn a_chat_completion_is_put_together() {
+        let delta = |index: u64, delta: Value| json!({"id": "c1", "object": "chat.completion.chunk", "model": "m", "obfuscation": "zz", "choices": [{"index": index, "delta": delta, "logprobs": {"content": [{"token": "He"}]}, "finish_reason": null}]});
+        check(
+            ClientApi::ChatCompletions,
+            &[
+                delta(0, json!({"role": "assistant", "content": ""})),
+                delta(0, json!({"role": "assistant", "reasoning_content": "hm"})),
+                delta(1, json!({"role": "assistant", "content": "other"})),
+                delta(0, json!({"content": "Hel", "reasoning_content": "m"})),
+                delta(0, json!({"content": "lo \"é\""})),
+                delta(
+                    0,
+                    json!({"tool_calls": [{"index": 0, "id": "t1", "type": "function", "function": {"name": "f", "arguments": "{\"a"}}]}),
+                ),
+                delta(
+                    0,
+                    json!({"tool_calls": [{"index": 0, "function": {"arguments": "\":1}"}}, {"index": 1, "id": "t2", "function": {"name": "g", "arguments": "{}"}}]}),
+                ),
+                json!({"choices": [{"index": 0, "delta": {}, "finish_reason": "tool_calls"}], "usage": null}),
+                json!({"choices": [], "usage": {"prompt_tokens": 3}}),
+            ],
+            &json!({
+                "id": "c1", "object": "chat.completion", "model": "m", "usage": {"prompt_tokens": 3},
+                "choices": [
+                    {"index": 0, "finish_reason": "tool_calls", "message": {"role": "assistant", "content": "Hello \"é\"", "reasoning_content": "hmm", "tool_calls": [
+                        {"index": 0, "id": "t1", "type": "function", "function": {"name": "f", "arguments": "{\"a\":1}"}},
+                        {"index": 1, "id": "t2", "function": {"name": "g", "arguments": "{}"}},
+                    ]}},
+                    {"index": 1, "message": {"role": "assistant", "content": "other"}},
+                ],
+            }),
+        );
+    }
+
+    #[test]
+    fn pieces_of_content_parts_are_joined() {
+        let delta = |delta: Value| json!({"choices": [{"index": 0, "delta": delta}]});
+        check(
+            ClientApi::ChatCompletions,
+            &[
+                delta(
+                    json!({"content": [{"type": "thinking", "thinking": [{"type": "text", "text": "h"}]}]}),
+                ),
+                delta(
+                    json!({"content": [{"type": "thinking", "thinking": [{"type": "text", "text": "m"}]}]}),
+                ),
+                delta(json!({"content": "Hel"})),
+                delta(json!({"content": "lo"})),
+            ],
+            &json!({"object": "chat.completion", "choices": [{"index": 0, "message": {"content": [
+                {"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}, "Hello",
+            ]}}]}),
+        );
+    }
+
+    #[test]
+    fn a_message_is_put_together() {
+        let delta = |index: u64, delta: Value| json!({"type": "content_block_delta", "index": index, "delta": delta});
+        check(
+            ClientApi::Messages,
+            &[
+                json!({"type": "message_start", "message": {"id": "m1", "type": "message", "role": "assistant", "model": "m", "content": [], "stop_reason": null, "usage": {"input_tokens": 9, "output_tokens": 1}}}),
+                json!({"type": "content_block_start", "index": 0, "content_block": {"type": "thinking", "thinking": "", "signature": ""}}),
+                json!({"type": "ping"}),
+                delta(0, json!({"type": "thinking_delta", "thinking": "h"})),
+                delta(0, json!({"type": "thinking_delta", "thinking": "m"})),
+                delta(0, json!({"type": "signature_delta", "signature": "abc"})),
+                json!({"type": "content_block_start", "index": 1, "content_block": {"type": "text", "text": ""}}),
+                delta(1, json!({"type": "text_delta", "text": "Hel"})),
+                delta(1, json!({"type": "text_delta", "text": "lo"})),
+                delta(
+                    1,
+                    json!({"type": "citations_delta", "citation": {"type": "char_location", "cited_text": "a"}}),
+                ),
+                delta(
+                    1,
+                    json!({"type": "citations_delta", "citation": {"type": "char_location", "cited_text": "b"}}),
+                ),
+                json!({"type": "content_block_start", "index": 2, "content_block": {"type": "tool_use", "id": "t", "name": "f", "input": {}}}),
+                delta(
+                    2,
+                    json!({"type": "input_json_delta", "partial_json": "{\"a\":"}),
+                ),
+                delta(
+                    2,
+                    json!({"type": "input_json_delta", "partial_json": "\"b\"}"}),
+                ),
+                json!({"type": "content_block_stop", "index": 2}),
+                json!({"type": "message_delta", "delta": {"stop_reason": "tool_use"}, "usage": {"output_tokens": 7}}),
+                json!({"type": "message_stop"}),
+            ],
+            &json!({
+                "id": "m1", "type": "message", "role": "assistant", "model": "m", "stop_reason": "tool_use",
+                "usage": {"input_tokens": 9, "output_tokens": 7},
+                "content": [
+                    {"type": "thinking", "thinking": "hm", "signature": "abc"},
+                    {"type": "text", "text": "Hello", "citations": [{"type": "char_location", "cited_text": "a"}, {"type": "char_location", "cited_text": "b"}]},
+                    {"type": "tool_use", "id": "t", "name": "f", "input": {"a": "b"}},
+                ],
+            }),
+        );
+    }
+
+    #[test]
+    fn a_response_is_put_together() {
+        let response = |status: &str| json!({"id": "r1", "object": "response", "status": status, "model": "m", "output": [], "instructions": "left out"});
+        check(
+            ClientApi::Responses,
+            &[
+                json!({"type": "response.created", "response": response("in_progress")}),
+                json!({"type": "response.output_item.added", "output_index": 0, "item": {"id": "i0", "type": "reasoning", "summary": []}}),
+                json!({"type": "response.reasoning_summary_text.delta", "output_index": 0, "summary_index": 0, "delta": "h"}),
+                json!({"type": "response.reasoning_summary_text.delta", "output_index": 0, "summary_index": 0, "delta": "m"}),
+                json!({"type": "response.output_item.added", "output_index": 1, "item": {"id": "i1", "type": "message", "role": "assistant", "status": "in_progress", "content": []}}),
+                json!({"type": "response.content_part.added", "output_index": 1, "content_index": 0, "part": {"type": "output_text", "text": ""}}),
+                json!({"type": "response.output_text.delta", "output_index": 1, "content_index": 0, "delta": "Hel"}),
+                json!({"type": "response.output_text.delta", "output_index": 1, "content_index": 0, "delta": "lo"}),
+                json!({"type": "response.output_text.done", "output_index": 1, "content_index": 0, "text": "Hello"}),
+                json!({"type": "response.output_item.done", "output_index": 1, "item": {"id": "i1", "type": "message", "status": "completed", "content": [{"type": "output_text", "text": "Hello"}]}}),
+                json!({"type": "response.output_item.added", "output_index": 2, "item": {"id": "i2", "type": "function_call", "name": "f", "call_id": "c", "arguments": ""}}),
+                json!({"type": "response.function_call_arguments.delta", "output_index": 2, "delta": "{\"a\":"}),
+                json!({"type": "response.function_call_arguments.delta", "output_index": 2, "delta": "1}"}),
+                json!({"type": "response.output_item.added", "output_index": 3, "item": {"type": "web_search_call", "status": "in_progress"}}),
+                json!({"type": "response.output_item.done", "output_index": 3, "item": {"type": "web_search_call", "status": "completed", "query": "q"}}),
+                json!({"type": "response.completed", "response": {"id": "r1", "status": "completed", "usage": {"input_tokens": 1}, "output": [{"type": "message"}]}}),
+            ],
+            &json!({
+                "id": "r1", "object": "response", "status": "completed", "model": "m", "usage": {"input_tokens": 1},
+                "output": [
+                    {"id": "i0", "type": "reasoning", "summary": [{"index": 0, "type": "summary_text", "text": "hm"}]},
+                    {"id": "i1", "type": "message", "role": "assistant", "status": "completed", "content": [{"index": 0, "type": "output_text", "text": "Hello"}]},
+                    {"id": "i2", "type": "function_call", "name": "f", "call_id": "c", "arguments": "{\"a\":1}"},
+                    {"type": "web_search_call", "status": "completed", "query": "q"},
+                ],
+            }),
+        );
+    }
+
+    #[test]
+    fn an_answer_that_is_cut_loses_the_word_that_may_be_half() {
+        let delta = |text: &str| json!({"choices": [{"index": 0, "delta": {"role": "assistant", "content": text}}]});
+        let text = |answer: &Value| {
+            answer["choices"][0]["message"]["content"]
+                .as_str()
+                .unwrap()
+                .to_owned()
+        };
+        let events = stream(&[delta("the key is "), delta("sk-abc"), delta("def")]);
+        let (answer, is_cut) = run(
+            ClientApi::ChatCompletions,
+            &[events.as_bytes()],
+            false,
+            10_000,
+        );
+        assert_eq!((text(&answer), is_cut), ("the key is ".to_owned(), true));
+        for bytes_max in 200..240 {
+            let long = stream(&[delta("word "), delta(&"sk-12345".repeat(40)), delta(" end")]);
+            let (answer, is_cut) = run(
+                ClientApi::ChatCompletions,
+                &[long.as_bytes()],
+                true,
+                bytes_max,
+            );
+            assert_eq!((text(&answer), is_cut), ("word ".to_owned(), true));
+            assert_eq!(answer["choices"][0]["message"]["role"], "assistant");
+        }
+    }
+
+    #[test]
+    fn what_is_held_is_bounded() {
+        let delta = json!({"choices": [{"index": 0, "delta": {"content": "x".repeat(1000), "list": [{"index": 0}, {"a": 1}]}}]});
+        let events = stream(&[delta]).repeat(500);
+        let (answer, is_cut) = run(
+            ClientApi::ChatCompletions,
+            &[events.as_bytes()],
+            true,
+            5_000,
+        );
+        assert!(is_cut);
+        assert!(answer.to_string().len() < 6_000, "{answer}");
+        let events: Vec<Value> = (0..10_000).map(|index| json!({"type": "content_block_start", "index": index, "content_block": {"type": "text"}})).collect();
+        let (answer, _) = run(
+            ClientApi::Messages,
+            &[stream(&events).as_bytes()],
+            true,
+            5_000,
+        );
+        assert!(
+            answer.to_string().len() < 6_000,
+            "{}",
+            answer.to_string().len()
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_not_kept() {
+        let mut transcript = Transcript::new(ClientApi::ChatCompletions, true, 1000);
+        transcript.push(&Bytes::from_static(b"data: {\"half\n\n"));
+        assert_eq!(transcript.finish(true), Err(NoTranscript::Unreadable));
+        let mut transcript = Transcript::new(ClientApi::Embeddings, false, 10);
+        transcript.push(&Bytes::from_static(b"{\"data\":[]}"));
+        assert_eq!(transcript.finish(true), Err(NoTranscript::TooLarge));
+    }
+}
