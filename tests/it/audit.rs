@@ -132,11 +132,11 @@ fn what_is_done_to_a_stored_row_is_found_and_the_row_named() {
         assert!(report["rollup_rows"].as_u64() > Some(100));
 
         let kept = Kept::of(&store).await;
-        // (table, what is done to the row, what is found)
+        // (table, what is done to the row, what is found). Refused requests have no cost at all.
         let deeds = [
             (
                 "requests",
-                "ALTER TABLE requests UPDATE cost_usd = cost_usd + 1 WHERE",
+                "ALTER TABLE requests UPDATE cost_usd = ifNull(cost_usd, 0) + 1 WHERE",
                 "edited",
             ),
             (
