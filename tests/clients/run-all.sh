@@ -7,8 +7,8 @@
 #   tests/clients/run-all.sh          everything
 #   tests/clients/run-all.sh Codex    the clients whose names hold this
 #
-# Installs what tests/run.sh does not, 2 GB, into ${WEIR_CACHE:-.weir}/clients; llama.cpp is compiled
-# there, which takes some ten minutes, once. Nothing is asked of a real provider.
+# Installs what the tests need (tests/install.sh) and 2 GB more, into ${WEIR_CACHE:-.weir}; llama.cpp
+# is compiled there, which takes some ten minutes, once. Nothing is asked of a real provider.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -30,12 +30,8 @@ venv() {
   fi
 }
 
+tests/install.sh
 mkdir -p "$clients/agents"
-if [ ! -x "$WEIR_CACHE/venv/bin/python" ] || [ ! -d "$WEIR_CACHE/node/node_modules" ]; then
-  echo "Run tests/run.sh first: it installs the engine and the quick clients." >&2
-  exit 1
-fi
-cp tests/clients/node/* "$WEIR_CACHE/node/"
 
 step "Installing the coding agents into $clients/agents"
 stamp="$clients/agents/package-lock.json.installed"

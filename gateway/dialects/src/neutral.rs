@@ -31,6 +31,8 @@ pub(crate) struct Request<'a> {
     pub(crate) sampling: Sampling,
     pub(crate) reasoning: Option<Reasoning>,
     pub(crate) user: Option<Text<'a>>,
+    /// The value of a `cache_control` that stands for the whole request.
+    pub(crate) cache_control: Option<&'a str>,
 }
 
 /// The longest name of an end user that OpenAI takes. Others take more, such as OpenRouter 128.
@@ -110,6 +112,123 @@ pub(crate) enum Part<'a> {
         content: Vec<Self>,
         is_error: bool,
     },
+    /// All up to here is to be cached: the value of Anthropic's `cache_control`.
+    CacheMark(&'a str),
+}
+
+impl Part<'_> {
+    /// What the media of a part are called, where a writer has no place for them.
+    const fn feature(&self) -> Option<Feature> {
+        match self {
+            Self::Image { .. } => Some(Feature::Images),
+            Self::Audio { .. } => Some(Feature::Audio),
+            Self::File { .. } => Some(Feature::Files),
+            _ => None,
+        }
+    }
+}
+
+/// Sees to it that images, audio and files are only in what the user says, since no other dialect
+/// has a place for them elsewhere.
+pub(crate) fn keep_spoken(parts: &mut Vec<Part<'_>>, report: &mut Report) -> Result<(), Refusal> {
+    for feature in parts.iter().filter_map(Part::feature) {
+        report.lacks(feature)?;
+    }
+    parts.retain(|part| part.feature().is_none());
+    Ok(())
+}
+
+/// Parts, each with the cache mark that stands behind it.
+pub(crate) fn with_marks<'p, 'a: 'p>(
+    parts: impl IntoIterator<Item = &'p Part<'a>>,
+) -> Vec<(&'p Part<'a>, Option<&'p str>)> {
+    let mut marked: Vec<(&Part<'a>, Option<&str>)> = Vec::new();
+    for part in parts {
+        match (part, marked.last_mut()) {
+            (Part::CacheMark(mark), Some((_, last))) => *last = Some(mark),
+            (Part::CacheMark(_), None) => {}
+            (part, _) => marked.push((part, None)),
+        }
+    }
+    marked
+}
+
+/// A tool's result. Marks in its content stand behind it: what is inside of one cannot be marked.
+pub(crate) fn tool_result<'a>(
+    call_id: Text<'a>,
+    mut content: Vec<Part<'a>>,
+    is_error: bool,
+) -> Vec<Part<'a>> {
+    let is_mark = |part: &mut Part<'_>| matches!(part, Part::CacheMark(_));
+    let mark = content.extract_if(.., is_mark).last();
+    let result = Part::ToolResult {
+        call_id,
+        content,
+        is_error,
+    };
+    [Some(result), mark].into_iter().flatten().collect()
+}
+
+/// Where a target takes marks of what is to be cached. Elsewhere caching is automatic, and a mark
+/// changes nothing about the answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CacheMarks {
+    Nowhere,
+    /// In the content of messages.
+    InMessages,
+    /// In the content of messages, at tools and at the request.
+    Everywhere,
+}
+
+impl CacheMarks {
+    pub(crate) const fn in_messages(self) -> bool {
+        !matches!(self, Self::Nowhere)
+    }
+
+    pub(crate) const fn everywhere(self) -> bool {
+        matches!(self, Self::Everywhere)
+    }
+}
+
+/// Takes the mark that a part or a tool carries: `cache_control`, as Anthropic and those that
+/// followed call it, or OpenAI's `prompt_cache_breakpoint`.
+pub(crate) fn take_mark<'a>(
+    object: &mut Object<'a, '_>,
+    is_taken: bool,
+    report: &mut Report,
+) -> Result<Option<&'a str>, Refusal> {
+    let mut found = None;
+    for key in ["cache_control", "prompt_cache_breakpoint"] {
+        let Some(raw) = object.take(key) else {
+            continue;
+        };
+        let path = object.path().key(key);
+        let mut mark = Object::read(raw, path)?;
+        if !is_taken {
+            report.hint(path.general());
+        } else if key == "cache_control" {
+            found = Some(raw);
+        } else {
+            found = Some(cache_control_of(&mut mark, report)?);
+        }
+    }
+    Ok(found)
+}
+
+/// Lifetimes of OpenAI's are half an hour and more, or unsaid; of Anthropic's, five minutes or an
+/// hour.
+fn cache_control_of(
+    breakpoint: &mut Object<'_, '_>,
+    report: &mut Report,
+) -> Result<&'static str, Refusal> {
+    breakpoint.take("mode");
+    let lives_long = breakpoint.take("ttl").is_some();
+    report.rest(breakpoint, &[])?;
+    Ok(if lives_long {
+        r#"{"type":"ephemeral","ttl":"1h"}"#
+    } else {
+        r#"{"type":"ephemeral"}"#
+    })
 }
 
 /// Where an image or document is.
@@ -277,6 +396,8 @@ pub(crate) struct Tool<'a> {
     pub(crate) strict: Option<bool>,
     /// Whether the client's tool takes free text, which stands in [`FREE_TEXT_SCHEMA`]'s field.
     pub(crate) is_free_text: bool,
+    /// The value of its `cache_control`.
+    pub(crate) cache_control: Option<&'a str>,
 }
 
 /// Schema that stands for a tool which takes free text: OpenAI's custom tools.
@@ -298,25 +419,28 @@ pub(crate) fn free_text_tool<'a>(
         }
         // Chat has one object more around it than responses have.
         match format.object("grammar", |grammar| {
-            describe_grammar(grammar, &mut description)
+            describe_grammar(grammar, &mut description, report)
         })? {
-            Some(()) => Ok(()),
-            None => describe_grammar(format, &mut description),
+            Some(()) => report.rest(&format, &[]),
+            None => describe_grammar(format, &mut description, report),
         }
     })?;
-    report.rest(&object, &[])?;
+    let cache_control = take_mark(&mut object, report.cache_marks.everywhere(), report)?;
+    report.rest(&object, &["defer_loading"])?;
     Ok(Tool {
         name,
         description: (!description.is_empty()).then_some(description),
         schema: Cow::Borrowed(FREE_TEXT_SCHEMA),
         strict: None,
         is_free_text: true,
+        cache_control,
     })
 }
 
 fn describe_grammar(
     mut grammar: Object<'_, '_>,
     description: &mut Text<'_>,
+    report: &mut Report,
 ) -> Result<(), Refusal> {
     let syntax = grammar.text("syntax")?.unwrap_or_default();
     let definition = grammar.required_text("definition")?;
@@ -324,7 +448,7 @@ fn describe_grammar(
     description.push(&syntax);
     description.push(&Text::plain("):\n"));
     description.push(&definition);
-    Ok(())
+    report.rest(&grammar, &[])
 }
 
 /// The arguments that stand for a custom tool's free text.
@@ -555,6 +679,14 @@ pub(crate) enum Feature {
     Audio,
     Files,
     FileUrls,
+    /// The name of a file.
+    FileName,
+    /// How closely an image is looked at.
+    ImageDetail,
+    /// What the form that the answer must have is for.
+    FormatDescription,
+    /// Whether a tool's result is an error.
+    ToolError,
     User,
 }
 
@@ -591,6 +723,14 @@ impl Feature {
             (Self::Files, Responses) => "input[].content[].input_file",
             (Self::Files, Messages | CountTokens) => "messages[].content[].document",
             (Self::Files, _) => "messages[].content[].file",
+            (Self::FileName, Responses) => "input[].content[].filename",
+            (Self::FileName, Messages | CountTokens) => "messages[].content[].title",
+            (Self::FileName, _) => "messages[].content[].file.filename",
+            (Self::ImageDetail, Responses) => "input[].content[].detail",
+            (Self::ImageDetail, _) => "messages[].content[].image_url.detail",
+            (Self::FormatDescription, Responses) => "text.format.description",
+            (Self::FormatDescription, _) => "response_format.json_schema.description",
+            (Self::ToolError, _) => "messages[].content[].is_error",
             (Self::User, Messages | CountTokens) => "metadata.user_id",
             (Self::User, _) => "user",
             (Self::FileUrls, Responses) => "input[].content[].input_file.file_url",
@@ -605,15 +745,22 @@ pub(crate) struct Report {
     policy: Unsupported,
     api: ClientApi,
     target: &'static str,
+    pub(crate) cache_marks: CacheMarks,
     pub(crate) dropped: Vec<String>,
 }
 
 impl Report {
-    pub(crate) const fn new(policy: Unsupported, api: ClientApi, target: &'static str) -> Self {
+    pub(crate) const fn new(
+        policy: Unsupported,
+        api: ClientApi,
+        target: &'static str,
+        cache_marks: CacheMarks,
+    ) -> Self {
         Self {
             policy,
             api,
             target,
+            cache_marks,
             dropped: Vec::new(),
         }
     }
@@ -663,5 +810,12 @@ impl Report {
             }
         }
         Ok(())
+    }
+
+    /// The same for an object that only keeps books, where nothing that is left can matter.
+    pub(crate) fn rest_is_bookkeeping(&mut self, object: &Object<'_, '_>) {
+        for key in object.rest() {
+            self.hint(object.path().key(key).general());
+        }
     }
 }

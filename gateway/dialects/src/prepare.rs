@@ -153,7 +153,12 @@ pub fn prepare(
     let path = vendor
         .path(upstream, request.facts.stream)
         .ok_or_else(no_such_api)?;
-    let mut report = Report::new(target.unsupported, request.api, vendor.name);
+    let mut report = Report::new(
+        target.unsupported,
+        request.api,
+        vendor.name,
+        vendor.cache_marks(upstream),
+    );
     let mut exchange = exchange(request, target, upstream);
     let body = if exchange.is_passthrough() {
         native_body(request, target, &mut exchange, &mut report)?

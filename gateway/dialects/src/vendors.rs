@@ -6,7 +6,7 @@
 use http::header::{AUTHORIZATION, HeaderName, HeaderValue, InvalidHeaderValue};
 
 use crate::api::{ClientApi, ProviderDialect, UpstreamApi};
-use crate::neutral::Effort;
+use crate::neutral::{CacheMarks, Effort};
 
 /// A vendor, or a program that people run themselves.
 #[derive(Debug)]
@@ -73,6 +73,8 @@ pub(crate) struct ChatQuirks {
     pub(crate) developer_role: bool,
     /// Whether messages may have a `name`.
     pub(crate) message_names: bool,
+    /// Where `cache_control` may stand.
+    pub(crate) cache_marks: CacheMarks,
     /// Fields that go by another name, as (OpenAI's, theirs).
     pub(crate) renamed: &'static [(&'static str, &'static str)],
     /// Fields that are answered with an error, and that matter.
@@ -173,6 +175,7 @@ const OPENAI_CHAT: ChatQuirks = ChatQuirks {
     unknown_in_messages: false,
     developer_role: true,
     message_names: true,
+    cache_marks: CacheMarks::Nowhere,
     renamed: &[],
     refused: &[],
     unwanted: &[],
@@ -317,6 +320,8 @@ static VENDORS: &[Vendor] = &[
             // "required is not supported": auto, none and named tools are.
             tool_required: "auto",
             reasoning: ReasoningControl::EnableThinking,
+            // alibabacloud.com/help/en/model-studio/context-cache
+            cache_marks: CacheMarks::InMessages,
             ..COMPATIBLE_CHAT
         },
         source: "https://www.alibabacloud.com/help/en/model-studio/qwen-api-via-openai-chat-completions",
@@ -440,6 +445,8 @@ static VENDORS: &[Vendor] = &[
         chat: ChatQuirks {
             top_k: true,
             reasoning: ReasoningControl::OpenRouter,
+            // openrouter.ai/docs/guides/best-practices/prompt-caching
+            cache_marks: CacheMarks::Everywhere,
             reasoning_back: Some("reasoning"),
             developer_role: true,
             renamed: &[],
@@ -590,6 +597,15 @@ impl Vendor {
         self.paths
             .chat
             .is_some_and(|path| path.contains("{version}"))
+    }
+
+    /// Where its requests may say what is to be cached.
+    pub(crate) const fn cache_marks(&self, api: UpstreamApi) -> CacheMarks {
+        match api {
+            UpstreamApi::Messages | UpstreamApi::CountTokens => CacheMarks::Everywhere,
+            UpstreamApi::ChatCompletions => self.chat.cache_marks,
+            _ => CacheMarks::Nowhere,
+        }
     }
 
     pub(crate) fn path(&self, api: UpstreamApi, stream: bool) -> Option<&'static str> {

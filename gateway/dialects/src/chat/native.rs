@@ -132,7 +132,7 @@ impl<'a> Editor<'a> {
             "tool_choice" => self.edit_tool_choice(entry, raw, report),
             "reasoning_effort" => self.edit_effort(raw, model, report),
             "messages" => {
-                self.edit_messages(raw)?;
+                self.edit_messages(raw, report)?;
                 Ok(false)
             }
             _ => Ok(false),
@@ -205,7 +205,7 @@ impl<'a> Editor<'a> {
     }
 
     /// Roles, names, ids and reasoning inside of messages.
-    fn edit_messages(&mut self, raw: &'a str) -> Result<(), Refusal> {
+    fn edit_messages(&mut self, raw: &'a str, report: &mut Report) -> Result<(), Refusal> {
         let holds = |word: &str| memchr::memmem::find(raw.as_bytes(), word.as_bytes()).is_some();
         let renames_role = !self.quirks.developer_role && holds("\"developer\"");
         let drops_names = !self.quirks.message_names && holds("\"name\"");
@@ -227,7 +227,7 @@ impl<'a> Editor<'a> {
                 })?;
             }
             if drops_names || self.has_extras {
-                self.edit_extras(raw, drops_names);
+                self.edit_extras(raw, drops_names, report);
             }
             Ok::<_, Refusal>(())
         })
@@ -235,7 +235,7 @@ impl<'a> Editor<'a> {
 
     /// Takes out of a message what the vendor does not know: a name, or the reasoning of the vendor
     /// that held the conversation before, which is brought back under this one's name for it.
-    fn edit_extras(&mut self, message: &'a str, drops_name: bool) {
+    fn edit_extras(&mut self, message: &'a str, drops_name: bool, report: &mut Report) {
         let entries = entries_of(self.body, message);
         let back = self.quirks.reasoning_back;
         let has_own = entries.iter().any(|entry| Some(entry.key) == back);
@@ -243,7 +243,10 @@ impl<'a> Editor<'a> {
         for (entry, gone) in entries.iter().zip(&mut gone) {
             let raw = &self.body[entry.value.clone()];
             *gone = match entry.key {
-                "name" => drops_name,
+                "name" if drops_name => {
+                    report.hint("messages[].name");
+                    true
+                }
                 key if Some(key) == back => false,
                 "reasoning_content" | "reasoning" => match back {
                     Some(back) if !has_own && raw.starts_with('"') => {

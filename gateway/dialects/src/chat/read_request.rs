@@ -6,14 +6,17 @@ use crate::json::{Invalid, Object, Path, Text, as_text, each};
 use crate::neutral::{
     EMPTY_SCHEMA, Effort, Format, Origin, Part, Proof, Reasoning, Report, Request, Role, Sampling,
     Source, Tool, ToolCall, ToolChoice, Turn, arguments_object, free_text_arguments,
-    free_text_tool,
+    free_text_tool, keep_spoken, take_mark, tool_result,
 };
 use crate::prepare::Refusal;
 
 /// Fields that change nothing about the answer that is asked for.
-const HINTS: [&str; 7] = [
+const HINTS: [&str; 9] = [
     "metadata",
+    // It makes the answer come sooner, and no other.
+    "prediction",
     "prompt_cache_key",
+    "prompt_cache_options",
     "prompt_cache_retention",
     "safety_identifier",
     "service_tier",
@@ -22,9 +25,8 @@ const HINTS: [&str; 7] = [
 ];
 
 /// Fields of messages that change nothing about what is said.
-const MESSAGE_HINTS: [&str; 4] = [
+const MESSAGE_HINTS: [&str; 3] = [
     "annotations",
-    "cache_control",
     "name",
     // LiteLLM's SDK brings back in it what it noted about an answer.
     "provider_specific_fields",
@@ -44,7 +46,8 @@ pub(crate) fn read_request<'a>(body: &'a str, report: &mut Report) -> Result<Req
         stop: stop(&mut object)?,
         user: object.text("user")?,
         parallel_tools: object.flag("parallel_tool_calls")?,
-        reasoning: reasoning(&mut object)?,
+        reasoning: reasoning(&mut object, report)?,
+        cache_control: take_mark(&mut object, report.cache_marks.everywhere(), report)?,
         format: object
             .object("response_format", |format| read_format(format, report))?
             .flatten(),
@@ -126,14 +129,19 @@ fn stop<'a>(object: &mut Object<'a, '_>) -> Result<Vec<Text<'a>>, Invalid> {
 }
 
 /// OpenAI's `reasoning_effort`, or OpenRouter's `reasoning`.
-fn reasoning(object: &mut Object<'_, '_>) -> Result<Option<Reasoning>, Invalid> {
+fn reasoning(
+    object: &mut Object<'_, '_>,
+    report: &mut Report,
+) -> Result<Option<Reasoning>, Refusal> {
     let mut reasoning = object.object("reasoning", |mut inner| {
-        Ok::<_, Invalid>(Reasoning {
+        let read = Reasoning {
             enabled: inner.flag("enabled")?,
             effort: read_effort(&mut inner, "effort")?,
             budget_tokens: inner.count("max_tokens")?,
             summary: None,
-        })
+        };
+        report.rest(&inner, &["exclude", "summary"])?;
+        Ok::<_, Refusal>(read)
     })?;
     if let Some(effort) = read_effort(object, "reasoning_effort")? {
         reasoning.get_or_insert_default().effort = Some(effort);
@@ -159,20 +167,20 @@ fn read_format<'a>(
     report: &mut Report,
 ) -> Result<Option<Format<'a>>, Refusal> {
     let kind = format.required_text("type")?;
-    match kind.as_escaped() {
-        "text" => Ok(None),
-        "json_object" => Ok(Some(Format::JsonObject)),
+    let read = match kind.as_escaped() {
+        "text" => None,
+        "json_object" => Some(Format::JsonObject),
         "json_schema" => {
             let schema = format.object("json_schema", |schema| read_schema(schema, report))?;
-            schema
-                .map(Some)
-                .ok_or_else(|| format.missing("json_schema").into())
+            Some(schema.ok_or_else(|| format.missing("json_schema"))?)
         }
         _ => {
             report.unsupported(format.path().to_string())?;
-            Ok(None)
+            return Ok(None);
         }
-    }
+    };
+    report.rest(&format, &[])?;
+    Ok(read)
 }
 
 /// Reads `{name, description, schema, strict}`.
@@ -180,6 +188,7 @@ pub(crate) fn read_schema<'a>(
     mut object: Object<'a, '_>,
     report: &mut Report,
 ) -> Result<Format<'a>, Refusal> {
+    object.take("type");
     let format = Format::JsonSchema {
         name: object.text("name")?,
         description: object.text("description")?,
@@ -203,8 +212,12 @@ fn read_tool<'a>(
             return Ok(None);
         }
     };
-    read.map(Some)
-        .ok_or_else(|| tool.missing(kind.as_escaped()).into())
+    let mut read = read.ok_or_else(|| tool.missing(kind.as_escaped()))?;
+    // OpenRouter has it here, others have it in the function.
+    let mark = take_mark(&mut tool, report.cache_marks.everywhere(), report)?;
+    read.cache_control = read.cache_control.or(mark);
+    report.rest(&tool, &[])?;
+    Ok(Some(read))
 }
 
 /// Reads `{name, description, parameters, strict}`.
@@ -219,8 +232,9 @@ pub(crate) fn read_function<'a>(
         schema: Cow::Borrowed(object.take("parameters").unwrap_or(EMPTY_SCHEMA)),
         strict: object.flag("strict")?,
         is_free_text: false,
+        cache_control: take_mark(&mut object, report.cache_marks.everywhere(), report)?,
     };
-    report.rest(&object, &["cache_control", "defer_loading"])?;
+    report.rest(&object, &["defer_loading"])?;
     Ok(tool)
 }
 
@@ -234,18 +248,19 @@ fn read_tool_choice<'a>(
     }
     let mut object = Object::read(raw, *path)?;
     let kind = object.required_text("type")?;
-    match kind.as_escaped() {
-        "function" | "custom" => {
-            let name = object.object(kind.as_escaped(), |mut inner| inner.required_text("name"))?;
-            Ok(ToolChoice::Named(
-                name.ok_or_else(|| object.missing(kind.as_escaped()))?,
-            ))
-        }
-        _ => {
-            report.unsupported(path.to_string())?;
-            Ok(ToolChoice::Auto)
-        }
+    if !matches!(kind.as_escaped(), "function" | "custom") {
+        report.unsupported(path.to_string())?;
+        return Ok(ToolChoice::Auto);
     }
+    let name = object.object(kind.as_escaped(), |mut inner| {
+        let name = inner.required_text("name")?;
+        report.rest(&inner, &[])?;
+        Ok::<_, Refusal>(name)
+    })?;
+    report.rest(&object, &[])?;
+    Ok(ToolChoice::Named(
+        name.ok_or_else(|| object.missing(kind.as_escaped()))?,
+    ))
 }
 
 /// `"none"`, `"auto"` or `"required"`; `None` for an object.
@@ -271,30 +286,25 @@ fn read_message<'a>(
     report: &mut Report,
 ) -> Result<(), Refusal> {
     let role = message.required_text("role")?;
-    let turn = match role.as_escaped() {
-        "system" | "developer" => Turn {
-            role: Role::System,
-            parts: read_content(&mut message, report)?,
-        },
-        "user" => Turn {
-            role: Role::User,
-            parts: read_content(&mut message, report)?,
-        },
-        "assistant" => Turn {
-            role: Role::Assistant,
-            parts: read_assistant(&mut message, report)?,
-        },
-        "tool" => Turn {
-            role: Role::User,
-            parts: vec![read_tool_result(&mut message, report)?],
-        },
+    let (role, mut parts) = match role.as_escaped() {
+        "system" | "developer" => {
+            let mut parts = read_content(&mut message, report)?;
+            keep_spoken(&mut parts, report)?;
+            (Role::System, parts)
+        }
+        "user" => (Role::User, read_content(&mut message, report)?),
+        "assistant" => (Role::Assistant, read_assistant(&mut message, report)?),
+        "tool" => (Role::User, read_tool_result(&mut message, report)?),
         _ => {
             let reason = "must be system, developer, user, assistant or tool";
             return Err(Invalid::new(&message.path().key("role"), reason).into());
         }
     };
+    // LiteLLM's SDK marks whole messages too.
+    let mark = take_mark(&mut message, report.cache_marks.in_messages(), report)?;
+    parts.extend(mark.map(Part::CacheMark));
     report.rest(&message, &MESSAGE_HINTS)?;
-    turns.push(turn);
+    turns.push(Turn { role, parts });
     Ok(())
 }
 
@@ -310,8 +320,7 @@ fn read_content<'a>(
     let path = message.path().key("content");
     if raw.starts_with('[') {
         each(raw, &path, |raw, path| {
-            parts.extend(read_part(Object::read(raw, *path)?, report)?);
-            Ok::<_, Refusal>(())
+            read_part(Object::read(raw, *path)?, &mut parts, report)
         })?;
     } else {
         parts.push(Part::Text(as_text(raw, &path)?));
@@ -321,37 +330,45 @@ fn read_content<'a>(
 
 fn read_part<'a>(
     mut part: Object<'a, '_>,
+    parts: &mut Vec<Part<'a>>,
     report: &mut Report,
-) -> Result<Option<Part<'a>>, Refusal> {
+) -> Result<(), Refusal> {
     let kind = part.required_text("type")?;
     let read = match kind.as_escaped() {
         "text" => Some(Part::Text(part.required_text("text")?)),
         "refusal" => Some(Part::Refusal(part.required_text("refusal")?)),
-        "image_url" => part.object("image_url", read_image)?,
-        "input_audio" => part.object("input_audio", |mut audio| {
-            Ok::<_, Invalid>(Part::Audio {
-                data: audio.required_text("data")?,
-                format: audio.required_text("format")?,
-            })
-        })?,
+        "image_url" => part.object("image_url", |image| read_image(image, report))?,
+        "input_audio" => part.object("input_audio", |audio| read_audio(audio, report))?,
         "file" => part
             .object("file", |file| read_file(file, report))?
             .flatten(),
-        _ => {
-            report.unsupported(part.path().to_string())?;
-            return Ok(None);
-        }
+        _ => return report.unsupported(part.path().to_string()),
     };
-    report.rest(&part, &["cache_control"])?;
-    Ok(read)
+    let mark = take_mark(&mut part, report.cache_marks.in_messages(), report)?;
+    report.rest(&part, &[])?;
+    parts.extend(read);
+    parts.extend(mark.map(Part::CacheMark));
+    Ok(())
 }
 
-fn read_image<'a>(mut image: Object<'a, '_>) -> Result<Part<'a>, Invalid> {
+fn read_image<'a>(mut image: Object<'a, '_>, report: &mut Report) -> Result<Part<'a>, Refusal> {
     let url = image.required_text("url")?;
+    let detail = image.text("detail")?;
+    report.rest(&image, &[])?;
     Ok(Part::Image {
         source: Source::from_url(&url),
-        detail: image.text("detail")?,
+        detail,
     })
+}
+
+/// Reads `{data, format}`.
+pub(crate) fn read_audio<'a>(
+    mut audio: Object<'a, '_>,
+    report: &mut Report,
+) -> Result<Part<'a>, Refusal> {
+    let (data, format) = (audio.required_text("data")?, audio.required_text("format")?);
+    report.rest(&audio, &[])?;
+    Ok(Part::Audio { data, format })
 }
 
 /// Reads `{file_data, filename}`. A file that lies at OpenAI cannot be had by others.
@@ -364,6 +381,7 @@ pub(crate) fn read_file<'a>(
         report.unsupported(file.path().to_string())?;
         return Ok(None);
     };
+    report.rest(&file, &["detail"])?;
     match Source::from_url(&data) {
         source @ Source::Data { .. } => Ok(Some(Part::File { source, name })),
         Source::Url(_) => {
@@ -377,28 +395,33 @@ fn read_assistant<'a>(
     message: &mut Object<'a, '_>,
     report: &mut Report,
 ) -> Result<Vec<Part<'a>>, Refusal> {
-    let mut parts = read_reasoning(message)?;
+    let mut parts = read_reasoning(message, report)?;
     parts.extend(read_content(message, report)?);
+    keep_spoken(&mut parts, report)?;
     if let Some(refusal) = message.text("refusal")? {
         parts.push(Part::Refusal(refusal));
     }
     message.each("tool_calls", |raw, path| {
-        parts.push(Part::ToolCall(read_tool_call(Object::read(raw, *path)?)?));
-        Ok::<_, Invalid>(())
+        let call = read_tool_call(Object::read(raw, *path)?, report)?;
+        parts.push(Part::ToolCall(call));
+        Ok::<_, Refusal>(())
     })?;
     Ok(parts)
 }
 
 /// Reasoning that an assistant's message brings back: its text as DeepSeek (`reasoning_content`) or
 /// OpenRouter (`reasoning`) name it, its proofs in OpenRouter's `reasoning_details`.
-fn read_reasoning<'a>(message: &mut Object<'a, '_>) -> Result<Vec<Part<'a>>, Invalid> {
+fn read_reasoning<'a>(
+    message: &mut Object<'a, '_>,
+    report: &mut Report,
+) -> Result<Vec<Part<'a>>, Invalid> {
     let (content, reasoning) = (
         message.text("reasoning_content")?,
         message.text("reasoning")?,
     );
     let mut parts = Vec::new();
     message.each("reasoning_details", |raw, path| {
-        parts.extend(read_reasoning_detail(Object::read(raw, *path)?)?);
+        parts.extend(read_reasoning_detail(Object::read(raw, *path)?, report)?);
         Ok::<_, Invalid>(())
     })?;
     if parts.is_empty()
@@ -409,7 +432,13 @@ fn read_reasoning<'a>(message: &mut Object<'a, '_>) -> Result<Vec<Part<'a>>, Inv
     Ok(parts)
 }
 
-fn read_reasoning_detail<'a>(mut detail: Object<'a, '_>) -> Result<Option<Part<'a>>, Invalid> {
+fn read_reasoning_detail<'a>(
+    mut detail: Object<'a, '_>,
+    report: &mut Report,
+) -> Result<Option<Part<'a>>, Invalid> {
+    for bookkeeping in ["type", "id", "format", "index"] {
+        detail.take(bookkeeping);
+    }
     let text = match detail.text("text")? {
         Some(text) => Some(text),
         None => detail.text("summary")?,
@@ -418,15 +447,19 @@ fn read_reasoning_detail<'a>(mut detail: Object<'a, '_>) -> Result<Option<Part<'
         Some(signature) => Some(signature),
         None => detail.text("data")?,
     };
+    report.rest_is_bookkeeping(&detail);
     let proof = value.as_ref().and_then(Proof::from_marked);
     let text = text.unwrap_or_default();
     Ok((!text.is_empty() || proof.is_some()).then_some(Part::Reasoning { text, proof }))
 }
 
-fn read_tool_call<'a>(mut call: Object<'a, '_>) -> Result<ToolCall<'a>, Invalid> {
+fn read_tool_call<'a>(
+    mut call: Object<'a, '_>,
+    report: &mut Report,
+) -> Result<ToolCall<'a>, Invalid> {
     let id = call.required_text("id")?;
     let kind = call.text("type")?.unwrap_or(Text::escaped("function"));
-    let proof = read_google_signature(&mut call)?;
+    let proof = read_google_signature(&mut call, report)?;
     let is_custom = kind.is("custom");
     let read = call.object(
         if is_custom { "custom" } else { "function" },
@@ -438,6 +471,7 @@ fn read_tool_call<'a>(mut call: Object<'a, '_>) -> Result<ToolCall<'a>, Invalid>
                 let arguments = inner.text("arguments")?.unwrap_or_default();
                 read_arguments(&arguments, &inner.path().key("arguments"))?
             };
+            report.rest_is_bookkeeping(&inner);
             Ok::<_, Invalid>(ToolCall {
                 id,
                 name,
@@ -446,14 +480,24 @@ fn read_tool_call<'a>(mut call: Object<'a, '_>) -> Result<ToolCall<'a>, Invalid>
             })
         },
     )?;
+    report.rest_is_bookkeeping(&call);
     read.ok_or_else(|| call.missing("function"))
 }
 
 /// Google's OpenAI-compatible API keeps a call's thought signature in
 /// `extra_content.google.thought_signature`; so do we.
-fn read_google_signature(call: &mut Object<'_, '_>) -> Result<Option<Proof<'static>>, Invalid> {
+fn read_google_signature(
+    call: &mut Object<'_, '_>,
+    report: &mut Report,
+) -> Result<Option<Proof<'static>>, Invalid> {
     let signature = call.object("extra_content", |mut extra| {
-        extra.object("google", |mut google| google.text("thought_signature"))
+        let signature = extra.object("google", |mut google| {
+            let signature = google.text("thought_signature")?;
+            report.rest_is_bookkeeping(&google);
+            Ok::<_, Invalid>(signature)
+        })?;
+        report.rest_is_bookkeeping(&extra);
+        Ok::<_, Invalid>(signature)
     })?;
     let signature = signature.flatten().flatten();
     Ok(signature.map(|value| Proof::signature(Origin::Gemini, value.into_owned())))
@@ -471,13 +515,12 @@ pub(crate) fn read_arguments<'a>(
     Ok(Cow::Owned(arguments_object(&arguments, text)))
 }
 
+/// The result, and the cache mark that stood in it.
 fn read_tool_result<'a>(
     message: &mut Object<'a, '_>,
     report: &mut Report,
-) -> Result<Part<'a>, Refusal> {
-    Ok(Part::ToolResult {
-        call_id: message.required_text("tool_call_id")?,
-        content: read_content(message, report)?,
-        is_error: false,
-    })
+) -> Result<Vec<Part<'a>>, Refusal> {
+    let call_id = message.required_text("tool_call_id")?;
+    let content = read_content(message, report)?;
+    Ok(tool_result(call_id, content, false))
 }

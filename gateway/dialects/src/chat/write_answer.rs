@@ -308,10 +308,11 @@ pub(crate) fn write_usage(w: &mut Writer, usage: &Usage) {
     w.put_u64("prompt_tokens", input);
     w.put_u64("completion_tokens", output);
     w.put_u64("total_tokens", input.saturating_add(output));
-    let cached = usage.cached_input_tokens;
-    if cached.or(usage.audio_input_tokens).is_some() {
+    let (cached, written) = (usage.cached_input_tokens, cache_writes(usage));
+    if cached.or(written).or(usage.audio_input_tokens).is_some() {
         w.put_object("prompt_tokens_details", |w| {
             put_count(w, "cached_tokens", cached);
+            put_count(w, "cache_write_tokens", written);
             put_count(w, "audio_tokens", usage.audio_input_tokens);
         });
     }
@@ -324,6 +325,14 @@ pub(crate) fn write_usage(w: &mut Writer, usage: &Usage) {
             put_count(w, "reasoning_tokens", usage.reasoning_tokens);
             put_count(w, "audio_tokens", usage.audio_output_tokens);
         });
+    }
+}
+
+/// Tokens that were written to the cache, for however long.
+pub(crate) fn cache_writes(usage: &Usage) -> Option<u64> {
+    match (usage.cache_write_5m_tokens, usage.cache_write_1h_tokens) {
+        (None, None) => None,
+        (short, long) => Some(short.unwrap_or(0).saturating_add(long.unwrap_or(0))),
     }
 }
 

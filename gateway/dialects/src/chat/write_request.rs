@@ -3,7 +3,7 @@
 use crate::json::{Text, Writer};
 use crate::neutral::{
     Feature, Format, Part, Proof, Reasoning, Report, Request, Role, Source, Tool, ToolCall,
-    ToolChoice, Turn, fnv_1a, opaque_user,
+    ToolChoice, Turn, fnv_1a, opaque_user, with_marks,
 };
 use crate::prepare::Refusal;
 use crate::vendors::{ChatQuirks, Formats, ReasoningControl, StreamUsage, ToolIds, nearest_effort};
@@ -57,11 +57,12 @@ fn write_fields(
     if let Some(reasoning) = &request.reasoning {
         write_reasoning(w, reasoning, quirks.reasoning_control(model), report)?;
     }
-    if let Some(user) = &request.user
-        && !quirks.refuses("user")
-    {
-        w.put_text("user", &opaque_user(user, report));
+    match &request.user {
+        Some(_) if quirks.refuses("user") => report.bends(Feature::User),
+        Some(user) => w.put_text("user", &opaque_user(user, report)),
+        None => {}
     }
+    put_mark(w, request.cache_control);
     Ok(())
 }
 
@@ -170,6 +171,7 @@ fn write_tool(w: &mut Writer, tool: &Tool<'_>, quirks: &ChatQuirks) {
                 w.put_bool("strict", strict);
             }
         });
+        put_mark(w, tool.cache_control);
     });
 }
 
@@ -274,7 +276,7 @@ fn write_turns(
                     role: Role::Assistant,
                     parts,
                 },
-            ] => write_assistant(w, parts, quirks),
+            ] => write_assistant(w, parts, quirks, report),
             [
                 Turn {
                     role: Role::User,
@@ -283,14 +285,33 @@ fn write_turns(
             ] => write_user(w, parts, quirks, report)?,
             systems => w.object(|w| {
                 w.put_str("role", "system");
-                w.put_text(
-                    "content",
-                    &joined_text(systems.iter().flat_map(|turn| &turn.parts)),
-                );
+                put_text(w, systems.iter().flat_map(|turn| &turn.parts));
             }),
         }
     }
     Ok(())
+}
+
+/// The text of a message: one string, or parts if something in it is marked.
+fn put_text<'p, 'a: 'p>(w: &mut Writer, parts: impl Iterator<Item = &'p Part<'a>> + Clone) {
+    if !parts.clone().any(|part| matches!(part, Part::CacheMark(_))) {
+        return w.put_text("content", &joined_text(parts));
+    }
+    let says =
+        |part: &&Part<'_>| matches!(part, Part::Text(_) | Part::Refusal(_) | Part::CacheMark(_));
+    w.put_array("content", |w| {
+        for (part, mark) in with_marks(parts.filter(says)) {
+            if let Part::Text(text) | Part::Refusal(text) = part {
+                write_text_part(w, text, mark);
+            }
+        }
+    });
+}
+
+fn put_mark(w: &mut Writer, mark: Option<&str>) {
+    if let Some(mark) = mark {
+        w.put_raw("cache_control", mark);
+    }
 }
 
 fn write_user(
@@ -299,22 +320,32 @@ fn write_user(
     quirks: &ChatQuirks,
     report: &mut Report,
 ) -> Result<(), Refusal> {
-    let mut rest: Vec<&Part<'_>> = Vec::new();
-    for part in parts {
+    let mut rest: Vec<(&Part<'_>, Option<&str>)> = Vec::new();
+    for (part, mark) in with_marks(parts) {
         let Part::ToolResult {
-            call_id, content, ..
+            call_id,
+            content,
+            is_error,
         } = part
         else {
-            rest.push(part);
+            rest.push((part, mark));
             continue;
         };
+        if *is_error {
+            report.bends(Feature::ToolError);
+        }
         w.object(|w| {
             w.put_str("role", "tool");
             w.put_text("tool_call_id", &tool_id(call_id, quirks.tool_ids));
-            w.put_text("content", &joined_text(content));
+            let text = joined_text(content);
+            match mark {
+                None => w.put_text("content", &text),
+                mark => w.put_array("content", |w| write_text_part(w, &text, mark)),
+            }
         });
         // A tool message is text; what a tool shows beside that is shown by the user.
-        rest.extend(content.iter().filter(|part| !matches!(part, Part::Text(_))));
+        let shown = content.iter().filter(|part| !matches!(part, Part::Text(_)));
+        rest.extend(shown.map(|part| (part, None)));
     }
     if rest.is_empty() {
         return Ok(());
@@ -322,23 +353,39 @@ fn write_user(
     let mut written = Ok(());
     w.object(|w| {
         w.put_str("role", "user");
-        if rest.iter().all(|part| matches!(part, Part::Text(_))) {
-            w.put_text("content", &joined_text(rest));
+        if rest.iter().all(is_plain_text) {
+            w.put_text("content", &joined_text(rest.iter().map(|(part, _)| *part)));
         } else {
             w.put_array("content", |w| {
-                written = rest.iter().try_for_each(|part| write_part(w, part, report));
+                written = rest
+                    .iter()
+                    .try_for_each(|(part, mark)| write_part(w, part, *mark, report));
             });
         }
     });
     written
 }
 
-fn write_part(w: &mut Writer, part: &Part<'_>, report: &mut Report) -> Result<(), Refusal> {
+fn is_plain_text((part, mark): &(&Part<'_>, Option<&str>)) -> bool {
+    matches!(part, Part::Text(_)) && mark.is_none()
+}
+
+fn write_text_part(w: &mut Writer, text: &Text<'_>, mark: Option<&str>) {
+    w.object(|w| {
+        w.put_str("type", "text");
+        w.put_text("text", text);
+        put_mark(w, mark);
+    });
+}
+
+fn write_part(
+    w: &mut Writer,
+    part: &Part<'_>,
+    mark: Option<&str>,
+    report: &mut Report,
+) -> Result<(), Refusal> {
     match part {
-        Part::Text(text) | Part::Refusal(text) => w.object(|w| {
-            w.put_str("type", "text");
-            w.put_text("text", text);
-        }),
+        Part::Text(text) | Part::Refusal(text) => write_text_part(w, text, mark),
         Part::Image { source, detail } => w.object(|w| {
             w.put_str("type", "image_url");
             w.put_object("image_url", |w| {
@@ -347,6 +394,7 @@ fn write_part(w: &mut Writer, part: &Part<'_>, report: &mut Report) -> Result<()
                     w.put_text("detail", detail);
                 }
             });
+            put_mark(w, mark);
         }),
         Part::Audio { data, format } => w.object(|w| {
             w.put_str("type", "input_audio");
@@ -354,6 +402,7 @@ fn write_part(w: &mut Writer, part: &Part<'_>, report: &mut Report) -> Result<()
                 w.put_text("data", data);
                 w.put_text("format", format);
             });
+            put_mark(w, mark);
         }),
         Part::File {
             source: Source::Url(_),
@@ -368,13 +417,22 @@ fn write_part(w: &mut Writer, part: &Part<'_>, report: &mut Report) -> Result<()
                 );
                 w.put_text("file_data", &source.to_url());
             });
+            put_mark(w, mark);
         }),
-        Part::Reasoning { .. } | Part::ToolCall(_) | Part::ToolResult { .. } => {}
+        Part::Reasoning { .. }
+        | Part::ToolCall(_)
+        | Part::ToolResult { .. }
+        | Part::CacheMark(_) => {}
     }
     Ok(())
 }
 
-fn write_assistant(w: &mut Writer, parts: &[Part<'_>], quirks: &ChatQuirks) {
+fn write_assistant(w: &mut Writer, parts: &[Part<'_>], quirks: &ChatQuirks, report: &mut Report) {
+    let marks_call =
+        |(part, mark): &(&Part<'_>, Option<&str>)| as_call(part).is_some() && mark.is_some();
+    if with_marks(parts).iter().any(marks_call) {
+        report.hint("messages[].tool_calls[].cache_control");
+    }
     w.object(|w| {
         w.put_str("role", "assistant");
         let text = joined_text(parts);
@@ -382,7 +440,7 @@ fn write_assistant(w: &mut Writer, parts: &[Part<'_>], quirks: &ChatQuirks) {
         if text.is_empty() && !calls.is_empty() {
             w.put_null("content");
         } else {
-            w.put_text("content", &text);
+            put_text(w, parts.iter());
         }
         if let (Some(field), Some(reasoning)) = (quirks.reasoning_back, reasoning_text(parts)) {
             w.put_text(field, &reasoning);

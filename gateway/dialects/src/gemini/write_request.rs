@@ -46,8 +46,13 @@ fn write_fields(
 ) -> Result<(), Refusal> {
     write_system(w, &request.turns);
     let names = call_names(&request.turns);
-    w.put_array("contents", |w| write_turns(w, &request.turns, &names));
+    w.put_array("contents", |w| {
+        write_turns(w, &request.turns, &names, report)
+    });
     write_tools(w, request, report)?;
+    if request.user.is_some() {
+        report.bends(Feature::User);
+    }
     let mut written = Ok(());
     w.put_object("generationConfig", |w| {
         written = write_config(w, request, model, report)
@@ -78,7 +83,7 @@ fn call_names<'p, 'a>(turns: &'p [Turn<'a>]) -> HashMap<&'p str, &'p Text<'a>> {
 
 type Names<'p, 'a> = HashMap<&'p str, &'p Text<'a>>;
 
-fn write_turns(w: &mut Writer, turns: &[Turn<'_>], names: &Names<'_, '_>) {
+fn write_turns(w: &mut Writer, turns: &[Turn<'_>], names: &Names<'_, '_>, report: &mut Report) {
     let spoken: Vec<&Turn<'_>> = turns
         .iter()
         .filter(|turn| turn.role != Role::System)
@@ -99,19 +104,19 @@ fn write_turns(w: &mut Writer, turns: &[Turn<'_>], names: &Names<'_, '_>) {
                     "model"
                 },
             );
-            w.put_array("parts", |w| write_parts(w, &parts, names));
+            w.put_array("parts", |w| write_parts(w, &parts, names, report));
         });
     }
 }
 
-fn write_parts(w: &mut Writer, parts: &[&Part<'_>], names: &Names<'_, '_>) {
+fn write_parts(w: &mut Writer, parts: &[&Part<'_>], names: &Names<'_, '_>, report: &mut Report) {
     let mut had_call = false;
     for part in parts {
         if let Part::ToolCall(call) = part {
             write_call(w, call, !had_call);
             had_call = true;
         } else {
-            write_part(w, part, names);
+            write_part(w, part, names, report);
         }
     }
 }
@@ -120,23 +125,33 @@ fn write_parts(w: &mut Writer, parts: &[&Part<'_>], names: &Names<'_, '_>) {
 fn says_something(part: &Part<'_>) -> bool {
     match part {
         Part::Text(text) | Part::Refusal(text) => !text.is_empty(),
-        Part::Reasoning { .. } => false,
+        Part::Reasoning { .. } | Part::CacheMark(_) => false,
         _ => true,
     }
 }
 
-fn write_part(w: &mut Writer, part: &Part<'_>, names: &Names<'_, '_>) {
+fn write_part(w: &mut Writer, part: &Part<'_>, names: &Names<'_, '_>, report: &mut Report) {
     match part {
         Part::Text(text) | Part::Refusal(text) => w.object(|w| w.put_text("text", text)),
-        Part::Image { source, .. } => write_source(w, source, "image/jpeg"),
-        Part::File { source, .. } => write_source(w, source, "application/pdf"),
+        Part::Image { source, detail } => {
+            if detail.as_ref().is_some_and(|detail| !detail.is("auto")) {
+                report.bends(Feature::ImageDetail);
+            }
+            write_source(w, source, "image/jpeg");
+        }
+        Part::File { source, name } => {
+            if name.is_some() {
+                report.bends(Feature::FileName);
+            }
+            write_source(w, source, "application/pdf");
+        }
         Part::Audio { data, format } => w.object(|w| {
             w.put_object("inlineData", |w| {
                 w.put_str("mimeType", &format!("audio/{}", format.as_escaped()));
                 w.put_text("data", data);
             });
         }),
-        Part::Reasoning { .. } | Part::ToolCall(_) => {}
+        Part::Reasoning { .. } | Part::ToolCall(_) | Part::CacheMark(_) => {}
         Part::ToolResult {
             call_id,
             content,
@@ -148,7 +163,7 @@ fn write_part(w: &mut Writer, part: &Part<'_>, names: &Names<'_, '_>) {
             let shown = content.iter().filter(|part| !matches!(part, Part::Text(_)));
             shown
                 .into_iter()
-                .for_each(|part| write_part(w, part, names));
+                .for_each(|part| write_part(w, part, names, report));
         }
     }
 }
@@ -235,6 +250,9 @@ fn write_tools(w: &mut Writer, request: &Request<'_>, report: &mut Report) -> Re
             });
         });
     });
+    if request.tools.iter().any(|tool| tool.strict == Some(true)) {
+        report.bends(Feature::StrictTools);
+    }
     if request.parallel_tools == Some(false) {
         report.lacks(Feature::ParallelTools)?;
     }
@@ -298,7 +316,14 @@ fn write_config(
     match &request.format {
         None => {}
         Some(Format::JsonObject) => w.put_str("responseMimeType", "application/json"),
-        Some(Format::JsonSchema { schema, .. }) => {
+        Some(Format::JsonSchema {
+            schema,
+            description,
+            ..
+        }) => {
+            if description.is_some() {
+                report.bends(Feature::FormatDescription);
+            }
             w.put_str("responseMimeType", "application/json");
             w.put_raw("responseJsonSchema", schema);
         }

@@ -6,26 +6,15 @@ use crate::chat::read_effort;
 use crate::json::{Invalid, Object, Path, Text, as_text, each};
 use crate::neutral::{
     EMPTY_SCHEMA, Feature, Format, Origin, Part, Proof, Reasoning, Report, Request, Role, Sampling,
-    Source, Tool, ToolCall, ToolChoice, Turn,
+    Source, Tool, ToolCall, ToolChoice, Turn, keep_spoken, take_mark, tool_result,
 };
 use crate::prepare::Refusal;
 
 /// Fields that change nothing about the answer that is asked for, or only help Anthropic.
-const HINTS: [&str; 5] = [
-    "cache_control",
-    "context_management",
-    "service_tier",
-    "speed",
-    "diagnostics",
-];
+const HINTS: [&str; 4] = ["context_management", "service_tier", "speed", "diagnostics"];
 
 /// Fields of a tool that only help Anthropic.
-const TOOL_HINTS: [&str; 4] = [
-    "cache_control",
-    "eager_input_streaming",
-    "input_examples",
-    "allowed_callers",
-];
+const TOOL_HINTS: [&str; 3] = ["eager_input_streaming", "input_examples", "allowed_callers"];
 
 /// Reads a request whose body is known to be a JSON object.
 pub(crate) fn read_request<'a>(body: &'a str, report: &mut Report) -> Result<Request<'a>, Refusal> {
@@ -42,9 +31,14 @@ pub(crate) fn read_request<'a>(body: &'a str, report: &mut Report) -> Result<Req
             ..Sampling::default()
         },
         user: object
-            .object("metadata", |mut metadata| metadata.text("user_id"))?
+            .object("metadata", |mut metadata| {
+                let user = metadata.text("user_id")?;
+                report.rest_is_bookkeeping(&metadata);
+                Ok::<_, Invalid>(user)
+            })?
             .flatten(),
-        reasoning: read_thinking(&mut object)?,
+        reasoning: read_thinking(&mut object, report)?,
+        cache_control: take_mark(&mut object, report.cache_marks.everywhere(), report)?,
         ..Request::default()
     };
     object.each("stop_sequences", |raw, path| {
@@ -64,7 +58,7 @@ pub(crate) fn read_request<'a>(body: &'a str, report: &mut Report) -> Result<Req
         Ok::<_, Refusal>(())
     })?;
     object.object("tool_choice", |choice| {
-        read_tool_choice(choice, &mut request)
+        read_tool_choice(choice, &mut request, report)
     })?;
     read_system(&mut object, &mut request.turns, report)?;
     let had_messages = object.each("messages", |raw, path| {
@@ -77,7 +71,10 @@ pub(crate) fn read_request<'a>(body: &'a str, report: &mut Report) -> Result<Req
     Ok(request)
 }
 
-fn read_thinking(object: &mut Object<'_, '_>) -> Result<Option<Reasoning>, Invalid> {
+fn read_thinking(
+    object: &mut Object<'_, '_>,
+    report: &mut Report,
+) -> Result<Option<Reasoning>, Refusal> {
     object.object("thinking", |mut thinking| {
         let kind = thinking.required_text("type")?;
         let enabled = match kind.as_escaped() {
@@ -85,10 +82,11 @@ fn read_thinking(object: &mut Object<'_, '_>) -> Result<Option<Reasoning>, Inval
             "disabled" => false,
             _ => {
                 let reason = "must be enabled, adaptive or disabled";
-                return Err(Invalid::new(&thinking.path().key("type"), reason));
+                return Err(Invalid::new(&thinking.path().key("type"), reason).into());
             }
         };
         let budget_tokens = thinking.count("budget_tokens")?;
+        report.rest(&thinking, &["display"])?;
         Ok(Reasoning {
             enabled: Some(enabled),
             budget_tokens,
@@ -120,6 +118,7 @@ fn read_format<'a>(
         return Ok(None);
     }
     let schema = format.required("schema")?;
+    report.rest(&format, &[])?;
     Ok(Some(Format::JsonSchema {
         name: None,
         description: None,
@@ -143,6 +142,7 @@ fn read_tool<'a>(
         schema: Cow::Borrowed(tool.take("input_schema").unwrap_or(EMPTY_SCHEMA)),
         strict: tool.flag("strict")?,
         is_free_text: false,
+        cache_control: take_mark(&mut tool, report.cache_marks.everywhere(), report)?,
     };
     tool.take_if("defer_loading", |raw| raw == "false");
     report.rest(&tool, &TOOL_HINTS)?;
@@ -152,7 +152,8 @@ fn read_tool<'a>(
 fn read_tool_choice<'a>(
     mut choice: Object<'a, '_>,
     request: &mut Request<'a>,
-) -> Result<(), Invalid> {
+    report: &mut Report,
+) -> Result<(), Refusal> {
     let kind = choice.required_text("type")?;
     request.tool_choice = Some(match kind.as_escaped() {
         "auto" => ToolChoice::Auto,
@@ -161,12 +162,12 @@ fn read_tool_choice<'a>(
         "tool" => ToolChoice::Named(choice.required_text("name")?),
         _ => {
             let reason = "must be auto, any, none or tool";
-            return Err(Invalid::new(&choice.path().key("type"), reason));
+            return Err(Invalid::new(&choice.path().key("type"), reason).into());
         }
     });
     let disabled = choice.flag("disable_parallel_tool_use")?;
     request.parallel_tools = disabled.map(|disabled| !disabled);
-    Ok(())
+    report.rest(&choice, &[])
 }
 
 fn read_system<'a>(
@@ -177,7 +178,8 @@ fn read_system<'a>(
     let Some(raw) = object.take("system") else {
         return Ok(());
     };
-    let parts = read_content(raw, &object.path().key("system"), report)?;
+    let mut parts = read_content(raw, &object.path().key("system"), report)?;
+    keep_spoken(&mut parts, report)?;
     if !parts.is_empty() {
         turns.push(Turn {
             role: Role::System,
@@ -203,7 +205,10 @@ fn read_message<'a>(
         }
     };
     let raw = message.required("content")?;
-    let parts = read_content(raw, &message.path().key("content"), report)?;
+    let mut parts = read_content(raw, &message.path().key("content"), report)?;
+    if role != Role::User {
+        keep_spoken(&mut parts, report)?;
+    }
     report.rest(&message, &[])?;
     turns.push(Turn { role, parts });
     Ok(())
@@ -223,33 +228,38 @@ fn read_content<'a>(
     // A signature of a tool call waits here for the call that it belongs to.
     let mut waiting = None;
     each(raw, path, |raw, path| {
-        let part = read_block(Object::read(raw, *path)?, report)?;
-        match part {
-            // Gemini signs its calls, for which tool_use has no place: it stands before the call.
-            Some(Part::Reasoning {
-                text,
-                proof: Some(proof),
-            }) if proof.origin == Origin::Gemini => {
-                waiting = Some(proof);
-                parts.push(Part::Reasoning { text, proof: None });
-            }
-            Some(Part::ToolCall(mut call)) => {
-                call.proof = waiting.take();
-                parts.push(Part::ToolCall(call));
-            }
-            Some(part) => parts.push(part),
-            None => {}
+        for part in read_block(Object::read(raw, *path)?, report)? {
+            parts.push(match part {
+                // Gemini signs its calls, for which tool_use has no place: it stands before the
+                // call.
+                Part::Reasoning {
+                    text,
+                    proof: Some(proof),
+                } if proof.origin == Origin::Gemini => {
+                    waiting = Some(proof);
+                    Part::Reasoning { text, proof: None }
+                }
+                Part::ToolCall(mut call) => {
+                    call.proof = waiting.take();
+                    Part::ToolCall(call)
+                }
+                part => part,
+            });
         }
         Ok::<_, Refusal>(())
     })?;
     Ok(parts)
 }
 
+/// A block, and the cache mark that it carries.
 fn read_block<'a>(
     mut block: Object<'a, '_>,
     report: &mut Report,
-) -> Result<Option<Part<'a>>, Refusal> {
+) -> Result<Vec<Part<'a>>, Refusal> {
     let kind = block.required_text("type")?;
+    if kind.is("tool_result") {
+        return read_tool_result(block, report);
+    }
     let part = match kind.as_escaped() {
         "text" => Some(Part::Text(block.required_text("text")?)),
         "image" => read_source(&mut block, report)?.map(|source| Part::Image {
@@ -263,7 +273,6 @@ fn read_block<'a>(
             arguments: Cow::Borrowed(block.take("input").unwrap_or("{}")),
             proof: None,
         })),
-        "tool_result" => Some(read_tool_result(&mut block, report)?),
         "thinking" => Some(Part::Reasoning {
             text: block.text("thinking")?.unwrap_or_default(),
             proof: block
@@ -281,11 +290,18 @@ fn read_block<'a>(
         }
         _ => {
             report.unsupported(format!("{}.type", block.path()))?;
-            return Ok(None);
+            return Ok(Vec::new());
         }
     };
-    report.rest(&block, &["cache_control", "citations", "caller"])?;
-    Ok(part)
+    let mark = take_mark(&mut block, report.cache_marks.in_messages(), report)?;
+    // What an answer cited, and who called a tool, is brought back for the record.
+    let hints: &[&str] = match kind.as_escaped() {
+        "text" => &["citations"],
+        "tool_use" => &["caller"],
+        _ => &[],
+    };
+    report.rest(&block, hints)?;
+    Ok(part.into_iter().chain(mark.map(Part::CacheMark)).collect())
 }
 
 fn read_source<'a>(
@@ -294,18 +310,20 @@ fn read_source<'a>(
 ) -> Result<Option<Source<'a>>, Refusal> {
     let source = block.object("source", |mut source| {
         let kind = source.required_text("type")?;
-        Ok::<_, Refusal>(match kind.as_escaped() {
-            "base64" => Some(Source::Data {
+        let read = match kind.as_escaped() {
+            "base64" => Source::Data {
                 media_type: source.required_text("media_type")?,
                 data: source.required_text("data")?,
-            }),
-            "url" => Some(Source::Url(source.required_text("url")?)),
+            },
+            "url" => Source::Url(source.required_text("url")?),
             // A file that lies at Anthropic cannot be had by others.
             _ => {
                 report.unsupported(source.path().to_string())?;
-                None
+                return Ok(None);
             }
-        })
+        };
+        report.rest(&source, &[])?;
+        Ok::<_, Refusal>(Some(read))
     })?;
     source.ok_or_else(|| block.missing("source").into())
 }
@@ -316,30 +334,34 @@ fn read_document<'a>(
 ) -> Result<Option<Part<'a>>, Refusal> {
     let name = block.text("title")?;
     block.take_if("citations", |raw| raw.contains("false"));
-    let context = block.text("context")?;
-    if context.is_some() {
-        report.lacks(Feature::Files)?;
-    }
-    let text = block.object_if("source", "text", |mut source| source.required_text("data"))?;
+    let text = block.object_if("source", "text", |mut source| {
+        source.take("media_type");
+        let text = source.required_text("data")?;
+        report.rest(&source, &[])?;
+        Ok::<_, Refusal>(text)
+    })?;
     if let Some(text) = text {
+        if name.is_some() {
+            report.bends(Feature::FileName);
+        }
         return Ok(Some(Part::Text(text)));
     }
     Ok(read_source(block, report)?.map(|source| Part::File { source, name }))
 }
 
+/// The result, and the cache mark that it carries.
 fn read_tool_result<'a>(
-    block: &mut Object<'a, '_>,
+    mut block: Object<'a, '_>,
     report: &mut Report,
-) -> Result<Part<'a>, Refusal> {
+) -> Result<Vec<Part<'a>>, Refusal> {
     let call_id = block.required_text("tool_use_id")?;
     let is_error = block.flag("is_error")?.unwrap_or(false);
-    let content = match block.take("content") {
+    let mut content = match block.take("content") {
         Some(raw) => read_content(raw, &block.path().key("content"), report)?,
         None => Vec::new(),
     };
-    Ok(Part::ToolResult {
-        call_id,
-        content,
-        is_error,
-    })
+    let mark = take_mark(&mut block, report.cache_marks.in_messages(), report)?;
+    content.extend(mark.map(Part::CacheMark));
+    report.rest(&block, &[])?;
+    Ok(tool_result(call_id, content, is_error))
 }

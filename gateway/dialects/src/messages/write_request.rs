@@ -2,12 +2,13 @@
 //!
 //! Where Anthropic's rules differ from what others allow, this does as Anthropic's own
 //! OpenAI-compatible API does (platform.claude.com/docs/en/api/openai-sdk): all system prompts are
-//! put together at the top, a temperature above 1 becomes 1, and tools are not strict.
+//! put together at the top, a temperature above 1 becomes 1, and tools are not strict. What is to
+//! be cached is marked as the client marked it.
 
 use crate::json::{Text, Writer};
 use crate::neutral::{
     Effort, Feature, Format, Origin, Part, Proof, Reasoning, Report, Request, Role, Source, Tool,
-    ToolCall, ToolChoice, Turn,
+    ToolCall, ToolChoice, Turn, with_marks,
 };
 use crate::prepare::Refusal;
 
@@ -60,6 +61,7 @@ fn write_fields(
     if let Some(user) = &request.user {
         w.put_object("metadata", |w| w.put_text("user_id", user));
     }
+    put_mark(w, request.cache_control);
     Ok(())
 }
 
@@ -161,9 +163,35 @@ fn is_own_thinking(part: &Part<'_>) -> bool {
 
 fn write_system(w: &mut Writer, turns: &[Turn<'_>]) {
     let system = turns.iter().filter(|turn| turn.role == Role::System);
-    let text = crate::chat::joined_text(system.flat_map(|turn| &turn.parts));
-    if !text.is_empty() {
-        w.put_text("system", &text);
+    let parts: Vec<&Part<'_>> = system
+        .flat_map(|turn| &turn.parts)
+        .filter(|part| says_something(part))
+        .collect();
+    let is_marked = parts.iter().any(|part| matches!(part, Part::CacheMark(_)));
+    if is_marked {
+        w.put_array("system", |w| {
+            for (part, mark) in with_marks(parts) {
+                if let Part::Text(text) | Part::Refusal(text) = part {
+                    write_text(w, text, mark);
+                }
+            }
+        });
+    } else if !parts.is_empty() {
+        w.put_text("system", &crate::chat::joined_text(parts));
+    }
+}
+
+fn write_text(w: &mut Writer, text: &Text<'_>, mark: Option<&str>) {
+    w.object(|w| {
+        w.put_str("type", "text");
+        w.put_text("text", text);
+        put_mark(w, mark);
+    });
+}
+
+fn put_mark(w: &mut Writer, mark: Option<&str>) {
+    if let Some(mark) = mark {
+        w.put_raw("cache_control", mark);
     }
 }
 
@@ -177,7 +205,7 @@ fn write_turns(w: &mut Writer, turns: &[Turn<'_>], report: &mut Report) -> Resul
     for group in spoken.chunk_by(|a, b| a.role == b.role) {
         let Some(first) = group.first() else { continue };
         let parts = group.iter().flat_map(|turn| &turn.parts);
-        let parts: Vec<&Part<'_>> = parts.filter(|part| says_something(part)).collect();
+        let parts = with_marks(parts.filter(|part| says_something(part)));
         if parts.is_empty() {
             continue;
         }
@@ -198,21 +226,24 @@ fn write_turns(w: &mut Writer, turns: &[Turn<'_>], report: &mut Report) -> Resul
     Ok(())
 }
 
-fn write_content(w: &mut Writer, parts: &[&Part<'_>], report: &mut Report) -> Result<(), Refusal> {
-    if let [Part::Text(text)] = parts {
+fn write_content(
+    w: &mut Writer,
+    parts: &[(&Part<'_>, Option<&str>)],
+    report: &mut Report,
+) -> Result<(), Refusal> {
+    if let [(Part::Text(text), None)] = parts {
         w.put_text("content", text);
         return Ok(());
     }
     let mut written = Ok(());
     w.put_array("content", |w| {
         // Results come before what the user says beside them.
-        let (results, rest): (Vec<&Part<'_>>, Vec<_>) = parts
-            .iter()
-            .partition(|part| matches!(part, Part::ToolResult { .. }));
+        let is_result = |part: &Part<'_>| matches!(part, Part::ToolResult { .. });
+        let results = parts.iter().filter(|(part, _)| is_result(part));
+        let rest = parts.iter().filter(|(part, _)| !is_result(part));
         written = results
-            .iter()
-            .chain(&rest)
-            .try_for_each(|part| write_block(w, part, report));
+            .chain(rest)
+            .try_for_each(|(part, mark)| write_block(w, part, *mark, report));
     });
     written
 }
@@ -227,26 +258,37 @@ fn says_something(part: &Part<'_>) -> bool {
     }
 }
 
-fn write_block(w: &mut Writer, part: &Part<'_>, report: &mut Report) -> Result<(), Refusal> {
+fn write_block(
+    w: &mut Writer,
+    part: &Part<'_>,
+    mark: Option<&str>,
+    report: &mut Report,
+) -> Result<(), Refusal> {
     match part {
-        Part::Text(text) | Part::Refusal(text) => w.object(|w| {
-            w.put_str("type", "text");
-            w.put_text("text", text);
-        }),
-        Part::Image { source, .. } => w.object(|w| {
-            w.put_str("type", "image");
-            write_source(w, source);
-        }),
+        Part::Text(text) | Part::Refusal(text) => write_text(w, text, mark),
+        Part::Image { source, detail } => {
+            if detail.as_ref().is_some_and(|detail| !detail.is("auto")) {
+                report.bends(Feature::ImageDetail);
+            }
+            w.object(|w| {
+                w.put_str("type", "image");
+                write_source(w, source);
+                put_mark(w, mark);
+            });
+        }
         Part::File { source, name } => w.object(|w| {
             w.put_str("type", "document");
             write_source(w, source);
             if let Some(name) = name {
                 w.put_text("title", name);
             }
+            put_mark(w, mark);
         }),
         Part::Audio { .. } => report.lacks(Feature::Audio)?,
+        // Thinking cannot be marked, and a mark stands in no list of its own.
         Part::Reasoning { text, proof } => write_thinking(w, text, proof.as_ref()),
-        Part::ToolCall(call) => write_call(w, call),
+        Part::CacheMark(_) => {}
+        Part::ToolCall(call) => write_call(w, call, mark),
         Part::ToolResult {
             call_id,
             content,
@@ -256,12 +298,12 @@ fn write_block(w: &mut Writer, part: &Part<'_>, report: &mut Report) -> Result<(
             w.object(|w| {
                 w.put_str("type", "tool_result");
                 w.put_text("tool_use_id", &tool_id(call_id));
-                let content: Vec<&Part<'_>> =
-                    content.iter().filter(|part| says_something(part)).collect();
+                let content = with_marks(content.iter().filter(|part| says_something(part)));
                 written = write_content(w, &content, report);
                 if *is_error {
                     w.put_bool("is_error", true);
                 }
+                put_mark(w, mark);
             });
             written?;
         }
@@ -293,12 +335,13 @@ fn write_thinking(w: &mut Writer, text: &Text<'_>, proof: Option<&Proof<'_>>) {
     }
 }
 
-fn write_call(w: &mut Writer, call: &ToolCall<'_>) {
+fn write_call(w: &mut Writer, call: &ToolCall<'_>, mark: Option<&str>) {
     w.object(|w| {
         w.put_str("type", "tool_use");
         w.put_text("id", &tool_id(&call.id));
         w.put_text("name", &call.name);
         w.put_raw("input", &call.arguments);
+        put_mark(w, mark);
     });
 }
 
@@ -382,6 +425,9 @@ fn write_tools(
     if request.tools.is_empty() {
         return Ok(());
     }
+    if request.tools.iter().any(|tool| tool.strict == Some(true)) {
+        report.bends(Feature::StrictTools);
+    }
     w.put_array("tools", |w| {
         request.tools.iter().for_each(|tool| write_tool(w, tool))
     });
@@ -419,6 +465,7 @@ fn write_tool(w: &mut Writer, tool: &Tool<'_>) {
             w.put_text("description", description);
         }
         w.put_raw("input_schema", &tool.schema);
+        put_mark(w, tool.cache_control);
     });
 }
 
@@ -442,7 +489,16 @@ fn write_output(
         _ => None,
     };
     let schema = match &request.format {
-        Some(Format::JsonSchema { schema, .. }) => Some(*schema),
+        Some(Format::JsonSchema {
+            schema,
+            description,
+            ..
+        }) => {
+            if description.is_some() {
+                report.bends(Feature::FormatDescription);
+            }
+            Some(*schema)
+        }
         Some(Format::JsonObject) => {
             report.lacks(Feature::Format)?;
             None

@@ -1,22 +1,27 @@
 //! A client's responses request, into the neutral model.
 
 use crate::chat::{
-    read_arguments, read_effort, read_file, read_function, read_schema, read_tool_choice_word,
+    read_arguments, read_audio, read_effort, read_file, read_function, read_schema,
+    read_tool_choice_word,
 };
 use crate::json::{Invalid, Object, Path, Text, as_text, each};
 use crate::neutral::{
     Feature, Format, Part, Proof, Reasoning, Report, Request, Role, Sampling, Source, Summary,
-    Tool, ToolCall, ToolChoice, Turn, free_text_arguments, free_text_tool,
+    Tool, ToolCall, ToolChoice, Turn, free_text_arguments, free_text_tool, keep_spoken, take_mark,
+    tool_result,
 };
 use crate::prepare::Refusal;
 
 /// Fields that change nothing about the answer that is asked for.
-const HINTS: [&str; 11] = [
+const HINTS: [&str; 12] = [
     "client_metadata",
-    "include",
+    // What a provider does on its own to fit in a long conversation.
+    "context_management",
+    // It counts calls of tools that run at OpenAI, which are refused.
     "max_tool_calls",
     "metadata",
     "prompt_cache_key",
+    "prompt_cache_options",
     "prompt_cache_retention",
     "safety_identifier",
     "service_tier",
@@ -63,10 +68,27 @@ pub(crate) fn read_request<'a>(body: &'a str, report: &mut Report) -> Result<Req
     }
     let input = object.required("input")?;
     read_input(input, &root.key("input"), &mut request.turns, report)?;
+    read_include(&mut object, report)?;
     object.take_if("background", |raw| raw == "false");
     object.take_if("top_logprobs", |raw| raw == "0");
     report.rest(&object, &HINTS)?;
     Ok(request)
+}
+
+/// What the answer is to hold besides. Encrypted reasoning it holds anyway; the rest belongs to tools
+/// that run at OpenAI, but for the log probabilities.
+fn read_include(object: &mut Object<'_, '_>, report: &mut Report) -> Result<(), Refusal> {
+    object.each("include", |raw, path| {
+        match as_text(raw, path)?.as_escaped() {
+            "reasoning.encrypted_content" => Ok(()),
+            word if word.contains("logprobs") => report.unsupported(format!("{path} ({word})")),
+            _ => {
+                report.hint("include");
+                Ok(())
+            }
+        }
+    })?;
+    Ok(())
 }
 
 fn read_reasoning_config(
@@ -113,15 +135,17 @@ fn read_format<'a>(
     report: &mut Report,
 ) -> Result<Option<Format<'a>>, Refusal> {
     let kind = format.required_text("type")?;
-    match kind.as_escaped() {
-        "text" => Ok(None),
-        "json_object" => Ok(Some(Format::JsonObject)),
-        "json_schema" => read_schema(format, report).map(Some),
+    let read = match kind.as_escaped() {
+        "text" => None,
+        "json_object" => Some(Format::JsonObject),
+        "json_schema" => return read_schema(format, report).map(Some),
         _ => {
             report.unsupported(format.path().to_string())?;
-            Ok(None)
+            return Ok(None);
         }
-    }
+    };
+    report.rest(&format, &[])?;
+    Ok(read)
 }
 
 fn read_tool<'a>(
@@ -151,7 +175,9 @@ fn read_tool_choice<'a>(
     let mut object = Object::read(raw, *path)?;
     let kind = object.required_text("type")?;
     if matches!(kind.as_escaped(), "function" | "custom") {
-        return Ok(ToolChoice::Named(object.required_text("name")?));
+        let name = object.required_text("name")?;
+        report.rest(&object, &[])?;
+        return Ok(ToolChoice::Named(name));
     }
     report.unsupported(path.to_string())?;
     Ok(ToolChoice::Auto)
@@ -182,7 +208,7 @@ fn read_item<'a>(
     report: &mut Report,
 ) -> Result<(), Refusal> {
     let kind = item.text("type")?.unwrap_or(Text::escaped("message"));
-    for bookkeeping in ["id", "status", "phase"] {
+    for bookkeeping in ["id", "status"] {
         item.take(bookkeeping);
     }
     match kind.as_escaped() {
@@ -200,15 +226,10 @@ fn read_item<'a>(
             let call_id = item.required_text("call_id")?;
             let raw = item.required("output")?;
             let content = read_content(raw, &item.path().key("output"), report)?;
-            let result = Part::ToolResult {
-                call_id,
-                content,
-                is_error: false,
-            };
-            push(turns, Role::User, vec![result]);
+            push(turns, Role::User, tool_result(call_id, content, false));
         }
         "reasoning" => {
-            let parts = read_reasoning(&mut item)?;
+            let parts = read_reasoning(&mut item, report)?;
             push(turns, Role::Assistant, parts);
         }
         _ => return report.unsupported(format!("{} ({})", item.path(), kind.as_escaped())),
@@ -277,8 +298,11 @@ fn read_message<'a>(
         }
     };
     let raw = message.required("content")?;
-    let parts = read_content(raw, &message.path().key("content"), report)?;
-    report.rest(&message, &[])?;
+    let mut parts = read_content(raw, &message.path().key("content"), report)?;
+    if role != Role::User {
+        keep_spoken(&mut parts, report)?;
+    }
+    report.rest(&message, &["phase"])?;
     push(turns, role, parts);
     Ok(())
 }
@@ -294,41 +318,40 @@ fn read_content<'a>(
         return Ok(parts);
     }
     each(raw, path, |raw, path| {
-        parts.extend(read_part(Object::read(raw, *path)?, report)?);
-        Ok::<_, Refusal>(())
+        read_part(Object::read(raw, *path)?, &mut parts, report)
     })?;
     Ok(parts)
 }
 
 fn read_part<'a>(
     mut part: Object<'a, '_>,
+    parts: &mut Vec<Part<'a>>,
     report: &mut Report,
-) -> Result<Option<Part<'a>>, Refusal> {
+) -> Result<(), Refusal> {
+    let mark = take_mark(&mut part, report.cache_marks.in_messages(), report)?;
     let kind = part.required_text("type")?;
     let read = match kind.as_escaped() {
         "input_text" | "output_text" | "text" => Some(Part::Text(part.required_text("text")?)),
         "refusal" => Some(Part::Refusal(part.required_text("refusal")?)),
         "input_image" => read_image(&mut part, report)?,
-        "input_audio" => part.object("input_audio", |mut audio| {
-            Ok::<_, Invalid>(Part::Audio {
-                data: audio.required_text("data")?,
-                format: audio.required_text("format")?,
-            })
-        })?,
+        "input_audio" => part.object("input_audio", |audio| read_audio(audio, report))?,
         "input_file" => match part.text("file_url")? {
             Some(url) => Some(Part::File {
                 source: Source::Url(url),
                 name: part.text("filename")?,
             }),
-            None => return read_file(part, report),
+            None => {
+                parts.extend(read_file(part, report)?);
+                parts.extend(mark.map(Part::CacheMark));
+                return Ok(());
+            }
         },
-        _ => {
-            report.unsupported(format!("{} ({})", part.path(), kind.as_escaped()))?;
-            return Ok(None);
-        }
+        _ => return report.unsupported(format!("{} ({})", part.path(), kind.as_escaped())),
     };
-    report.rest(&part, &["annotations", "logprobs"])?;
-    Ok(read)
+    report.rest(&part, &["annotations", "detail", "logprobs"])?;
+    parts.extend(read);
+    parts.extend(mark.map(Part::CacheMark));
+    Ok(())
 }
 
 fn read_image<'a>(
@@ -351,13 +374,19 @@ fn read_image<'a>(
 }
 
 /// A reasoning item: its text from `summary` or `content`, its proof from `encrypted_content`.
-fn read_reasoning<'a>(item: &mut Object<'a, '_>) -> Result<Vec<Part<'a>>, Refusal> {
+fn read_reasoning<'a>(
+    item: &mut Object<'a, '_>,
+    report: &mut Report,
+) -> Result<Vec<Part<'a>>, Refusal> {
     let mut text = Text::EMPTY;
     for key in ["summary", "content"] {
         item.each(key, |raw, path| {
-            if let Some(part) = Object::read(raw, *path)?.text("text")? {
+            let mut part = Object::read(raw, *path)?;
+            part.take("type");
+            if let Some(part) = part.text("text")? {
                 text.push(&part);
             }
+            report.rest_is_bookkeeping(&part);
             Ok::<_, Invalid>(())
         })?;
     }

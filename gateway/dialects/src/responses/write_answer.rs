@@ -6,6 +6,7 @@
 use weir_schemas::Usage;
 
 use crate::answer::{Answer, Call, Identity, Piece};
+use crate::chat::{cache_writes, put_count};
 use crate::error::ApiError;
 use crate::json::{Text, Writer};
 use crate::neutral::Event;
@@ -267,8 +268,12 @@ impl StreamWriter {
 
     fn item(&self, output: usize, is_new: bool) -> String {
         Writer::document(256, |w| {
-            let (pieces, identity) = (&self.answer.pieces, &self.identity);
-            write_item(w, pieces, output, identity, is_new);
+            let status = if is_new {
+                "in_progress"
+            } else {
+                item_status(&self.answer, output, status(self.answer.finish))
+            };
+            write_item(w, &self.answer.pieces, output, &self.identity, status);
         })
     }
 
@@ -293,6 +298,16 @@ const fn status(finish: Option<FinishReason>) -> &'static str {
     match finish {
         Some(FinishReason::Length | FinishReason::ContentFilter) => "incomplete",
         _ => "completed",
+    }
+}
+
+/// What an item is in an answer that ended so: where the answer was cut, its last item was.
+fn item_status(answer: &Answer, output: usize, status: &str) -> &'static str {
+    let is_last = output + 1 == answer.pieces.len();
+    if is_last && status != "completed" {
+        "incomplete"
+    } else {
+        "completed"
     }
 }
 
@@ -345,7 +360,8 @@ fn write_response(
     w.put_array("output", |w| {
         if is_over {
             for output in 0..answer.pieces.len() {
-                w.object(|w| write_item(w, &answer.pieces, output, identity, false));
+                let item = item_status(answer, output, status);
+                w.object(|w| write_item(w, &answer.pieces, output, identity, item));
             }
         }
     });
@@ -378,8 +394,8 @@ fn item_id(pieces: &[Piece], output: usize, identity: &Identity) -> String {
 }
 
 /// The inside of an item; of a new one, as it is before anything is added.
-fn write_item(w: &mut Writer, pieces: &[Piece], output: usize, identity: &Identity, is_new: bool) {
-    let status = if is_new { "in_progress" } else { "completed" };
+fn write_item(w: &mut Writer, pieces: &[Piece], output: usize, identity: &Identity, status: &str) {
+    let is_new = status == "in_progress";
     w.put_str("id", &item_id(pieces, output, identity));
     match &pieces[output] {
         Piece::Text(text) => write_message(w, status, |w| {
@@ -459,6 +475,7 @@ fn write_usage(w: &mut Writer, usage: &Usage) {
     w.put_u64("input_tokens", input);
     w.put_object("input_tokens_details", |w| {
         w.put_u64("cached_tokens", usage.cached_input_tokens.unwrap_or(0));
+        put_count(w, "cache_write_tokens", cache_writes(usage));
     });
     w.put_u64("output_tokens", output);
     w.put_object("output_tokens_details", |w| {

@@ -192,9 +192,14 @@ fn write_user(w: &mut Writer, parts: &[Part<'_>], report: &mut Report) -> Result
         .partition(|part| matches!(part, Part::ToolResult { .. }));
     for part in results {
         if let Part::ToolResult {
-            call_id, content, ..
+            call_id,
+            content,
+            is_error,
         } = part
         {
+            if *is_error {
+                report.bends(Feature::ToolError);
+            }
             write_result(w, call_id, content, report)?;
         }
     }
@@ -270,7 +275,10 @@ fn write_part(w: &mut Writer, part: &Part<'_>, report: &mut Report) -> Result<()
             }
         }),
         Part::Audio { .. } => report.lacks(Feature::Audio)?,
-        Part::Reasoning { .. } | Part::ToolCall(_) | Part::ToolResult { .. } => {}
+        Part::Reasoning { .. }
+        | Part::ToolCall(_)
+        | Part::ToolResult { .. }
+        | Part::CacheMark(_) => {}
     }
     Ok(())
 }
