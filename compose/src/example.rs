@@ -17,7 +17,8 @@ mod tests {
         parse("weir.example.toml", &source, None).unwrap()
     }
 
-    /// The example with its optional settings in use, but for those that name files.
+    /// The example with its optional settings in use, but for those that name files. One of them
+    /// belongs to a mode that is not the default.
     fn with_options() -> String {
         let in_use = |line: &str| match line.strip_prefix('#') {
             Some(option) if option.starts_with(char::is_alphanumeric) && !option.contains('/') => {
@@ -25,7 +26,8 @@ mod tests {
             }
             _ => line.to_owned(),
         };
-        EXAMPLE.lines().map(|line| in_use(line) + "\n").collect()
+        let sampled = EXAMPLE.replace("capture = \"off\"", "capture = \"sampled\"");
+        sampled.lines().map(|line| in_use(line) + "\n").collect()
     }
 
     #[test]
@@ -37,6 +39,7 @@ mod tests {
         assert_eq!(shown(&example.control), shown(&default.control));
         assert_eq!(shown(&example.eventlog), shown(&default.eventlog));
         assert_eq!(shown(&example.store), shown(&default.store));
+        assert_eq!(shown(&example.payloads), shown(&default.payloads));
         // The second provider is written without what the first one spells out.
         let [spelt_out, short] = example.providers.as_slice() else {
             panic!("two providers")
@@ -78,6 +81,7 @@ mod tests {
             "control",
             "eventlog",
             "store",
+            "payloads",
             "provider",
             "alias",
             "timeouts",

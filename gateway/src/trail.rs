@@ -375,6 +375,7 @@ impl Trail {
         let deployment = delivered.map(|attempt| &*attempt.deployment);
         let failure = self.failure.as_ref();
         let total_us = self.arrived.elapsed_us();
+        let tried_route = self.route.as_ref().filter(|_| !self.attempts.is_empty());
         RequestFinished {
             stream: UNSTAMPED,
             seq: 0,
@@ -425,7 +426,7 @@ impl Trail {
             guard_verdict: None,
             limit_verdict: self.limit_verdict.as_deref().map(shorten),
             service_tier: delivered.and_then(|attempt| attempt.service_tier.as_deref()),
-            last_resort: self.route.as_ref().and_then(|route| route.last_resort),
+            last_resort: tried_route.and_then(|route| route.last_resort),
         }
     }
 

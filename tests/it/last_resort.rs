@@ -1,4 +1,5 @@
-//! When no target is available, the least bad one is tried, and the log says why.
+//! When no target is available, the least bad one is tried, and the log says why. Where providers'
+//! limits are used up, none is.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -8,18 +9,24 @@ use weir_tests::weir::{Installation, PATIENCE};
 
 #[test]
 fn a_request_that_found_nobody_available_says_so_in_sql_and_in_words() {
-    let refuse = FaultRule {
-        retry_after_s: Some(60),
-        ..FaultRule::always(FaultKind::RateLimit)
-    };
-    let mocks = ["one", "two"].map(|name| {
+    let refusing = |name: &str, kind| {
+        let faults = vec![FaultRule {
+            retry_after_s: Some(60),
+            ..FaultRule::always(kind)
+        }];
         MockProvider::start(MockOptions {
             name: name.into(),
-            faults: vec![refuse.clone()],
+            faults,
             ..MockOptions::default()
         })
         .unwrap()
-    });
+    };
+    let mocks = [
+        refusing("down-1", FaultKind::Unavailable),
+        refusing("down-2", FaultKind::Unavailable),
+        refusing("full-1", FaultKind::RateLimit),
+        refusing("full-2", FaultKind::RateLimit),
+    ];
     let mut config = String::new();
     for mock in &mocks {
         config += &format!(
@@ -28,38 +35,48 @@ fn a_request_that_found_nobody_available_says_so_in_sql_and_in_words() {
             mock.base_url()
         );
     }
-    config += "[[alias]]\nname = \"chat\"\ntargets = [{ provider = \"one\", model = \"m\" }, \
-               { provider = \"two\", model = \"m\" }]\n";
+    for alias in ["down", "full"] {
+        config += &format!(
+            "[[alias]]\nname = \"{alias}\"\ntargets = [{{ provider = \"{alias}-1\", model = \"m\" }}, \
+             {{ provider = \"{alias}-2\", model = \"m\" }}]\n\n"
+        );
+    }
     let weir = Installation::new(&config).unwrap();
     let key = weir.create_key("routing").unwrap();
     let _up = weir.start(&["up"]).unwrap();
     weir.wait_until_ready().unwrap();
     weir.wait_for_store().unwrap();
 
-    let first = call(&weir, &key);
-    let second = call(&weir, &key);
-    let reason = |id: &str| {
+    let [first, second] = [(); 2].map(|()| call(&weir, &key, "down", 502));
+    let [last, too_late] = [(); 2].map(|()| call(&weir, &key, "full", 429));
+    let tried = |id: &str| {
         let row = format!("SELECT count() FROM weir.requests WHERE request_id = '{id}'");
         weir.wait_for_number(&row, 1).unwrap();
-        let row = format!("SELECT last_resort FROM weir.requests WHERE request_id = '{id}'");
+        let row =
+            format!("SELECT last_resort, attempts FROM weir.requests WHERE request_id = '{id}'");
         let row = weir.sql(&row).unwrap().remove(0);
-        row["last_resort"].as_str().unwrap().to_owned()
+        let reason = row["last_resort"].as_str().unwrap().to_owned();
+        (reason, row["attempts"].as_u64().unwrap() > 0)
     };
-    assert_eq!(reason(&first), "", "both were in service");
-    assert_eq!(reason(&second), "told_to_wait");
+    assert_eq!(tried(&first), (String::new(), true), "both were in service");
+    assert_eq!(tried(&second), ("told_to_wait".into(), true));
+    assert_eq!(tried(&last), (String::new(), true));
+    assert_eq!(tried(&too_late), (String::new(), false), "nobody is asked");
 
     let words = |id: &str| {
         let output = weir.run(&["routes", "explain", id]).unwrap();
         String::from_utf8(output.stdout).unwrap()
     };
     let said = "last resort, as no target was available: told to wait";
-    assert!(!words(&first).contains("last resort"), "{}", words(&first));
     assert!(words(&second).contains(said), "{}", words(&second));
+    for id in [first, last, too_late] {
+        assert!(!words(&id).contains("last resort"), "{}", words(&id));
+    }
 }
 
 /// A refused call. Returns its request id.
-fn call(weir: &Installation, key: &str) -> String {
-    let body = r#"{"model":"chat","messages":[{"role":"user","content":"hi"}]}"#;
+fn call(weir: &Installation, key: &str, alias: &str, status: u16) -> String {
+    let body = format!(r#"{{"model":"{alias}","messages":[{{"role":"user","content":"hi"}}]}}"#);
     let mut connection = TcpStream::connect(weir.gateway).unwrap();
     connection.set_read_timeout(Some(PATIENCE)).unwrap();
     let request = format!(
@@ -70,7 +87,8 @@ fn call(weir: &Installation, key: &str) -> String {
     connection.write_all(request.as_bytes()).unwrap();
     let mut answer = String::new();
     connection.read_to_string(&mut answer).unwrap();
-    assert!(answer.starts_with("HTTP/1.1 429"), "{answer}");
+    let line = format!("HTTP/1.1 {status}");
+    assert!(answer.starts_with(&line), "{answer}");
     let mut lines = answer.lines();
     let id = lines.find_map(|line| line.strip_prefix("x-request-id: "));
     id.unwrap().to_owned()

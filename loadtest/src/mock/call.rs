@@ -177,6 +177,7 @@ impl Serving<'_> {
         let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let retry_after_s = match trouble {
             Trouble::RateLimit { retry_after_s, .. } => Some(*retry_after_s),
+            Trouble::Unavailable { retry_after_s } => *retry_after_s,
             _ => None,
         };
         call.began(status.as_u16());
@@ -241,7 +242,9 @@ fn refusal(fault: Option<&FaultRule>, asked: &Asked, shared: &Shared) -> Option<
             retry_after_s: rule.retry_after_s.unwrap_or(1),
         }),
         FaultKind::ServerError => Some(Trouble::ServerError),
-        FaultKind::Unavailable => Some(Trouble::Unavailable),
+        FaultKind::Unavailable => Some(Trouble::Unavailable {
+            retry_after_s: rule.retry_after_s,
+        }),
         FaultKind::StreamError if !asked.streamed => Some(Trouble::ServerError),
         FaultKind::ContextLength => Some(Trouble::ContextLength {
             // As if the window ended just short of what was asked.

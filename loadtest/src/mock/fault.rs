@@ -119,7 +119,8 @@ pub struct FaultRule {
     /// Faults within an answer: after so many tokens. Default: after half of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after_tokens: Option<u32>,
-    /// `rate_limit`, `unavailable`: what `retry-after` says. Default 1.
+    /// `rate_limit`, `unavailable`: what `retry-after` says. Default 1 with `rate_limit`; with
+    /// `unavailable` the header is absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_after_s: Option<u32>,
     /// `slow_headers`, `stall`, `timeout`: goes on after this time. Default: 2 s for `slow_headers`, never for the others.

@@ -239,7 +239,9 @@ pub(super) enum Trouble {
         retry_after_s: u32,
     },
     ServerError,
-    Unavailable,
+    Unavailable {
+        retry_after_s: Option<u32>,
+    },
 }
 
 fn not_json(source: serde_json::Error) -> Trouble {

@@ -458,7 +458,7 @@ fn trouble(trouble: &Trouble) -> (u16, Vec<u8>) {
             ),
         ),
         Trouble::ServerError => (500, "api_error", "Internal server error".to_owned()),
-        Trouble::Unavailable => (529, "overloaded_error", "Overloaded".to_owned()),
+        Trouble::Unavailable { .. } => (529, "overloaded_error", "Overloaded".to_owned()),
     };
     let body = format!(
         r#"{{"type":"error","error":{{"type":"{kind}","message":{}}}}}"#,

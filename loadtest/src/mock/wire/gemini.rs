@@ -346,7 +346,12 @@ impl Events for Gemini {
 
     fn error(&self, _answer: &Answer, _tokens: u32, out: &mut Vec<u8>) {
         out.extend_from_slice(b"data: ");
-        out.extend_from_slice(&trouble(&Trouble::Unavailable).1);
+        out.extend_from_slice(
+            &trouble(&Trouble::Unavailable {
+                retry_after_s: None,
+            })
+            .1,
+        );
         out.extend_from_slice(b"\r\n\r\n");
     }
 }
@@ -461,7 +466,7 @@ fn trouble(trouble: &Trouble) -> (u16, Vec<u8>) {
             "INTERNAL",
             "An internal error has occurred. Please retry or report in https://developers.generativeai.google/guide/troubleshooting".to_owned(),
         ),
-        Trouble::Unavailable => (
+        Trouble::Unavailable { .. } => (
             503,
             "UNAVAILABLE",
             "The model is overloaded. Please try again later.".to_owned(),

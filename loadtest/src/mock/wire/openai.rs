@@ -156,7 +156,7 @@ pub(super) fn trouble(trouble: &Trouble) -> (u16, Vec<u8>) {
             Some("rate_limit_exceeded"),
         ),
         Trouble::ServerError => (500, SERVER_ERROR.to_owned(), "server_error", None, None),
-        Trouble::Unavailable => (
+        Trouble::Unavailable { .. } => (
             503,
             "The engine is currently overloaded, please try again later".to_owned(),
             "server_error",
