@@ -621,3 +621,121 @@ fn what_breaks_is_estimated_and_the_client_pays_only_for_what_it_got() {
     let sums = "SELECT (SELECT sum(cost_usd) FROM weir.attempts) = (SELECT sum(cost_usd) + sum(waste_usd) FROM weir.requests)";
     assert_eq!(scene.weir.number(sums).unwrap(), 1);
 }
+
+/// Two tries of one call, of which one wins. The provider's side decides which, not the clock.
+struct Raced {
+    name: &'static str,
+    /// What the first try, then the hedge, costs, in the end or as far as it got.
+    costs: [i64; 2],
+    is_won_by_hedge: bool,
+    first: Script,
+    hedge: Script,
+}
+
+fn raced() -> Vec<Raced> {
+    let usage = r#"{"input_tokens":100,"cache_read_input_tokens":400,"output_tokens":1}"#;
+    let start = format!(
+        r#"{{"type":"message_start","message":{{"id":"msg_1","type":"message","role":"assistant","model":"m","content":[],"usage":{usage}}}}}"#
+    );
+    let token =
+        r#"{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"weir"}}"#;
+    let end = r#"{"type":"message_delta","delta":{"stop_reason":"end_turn","stop_sequence":null},"usage":{"output_tokens":125}}"#;
+    let stop = r#"{"type":"message_stop"}"#;
+    let whole = |model: &str| Script::stream(model, &[&start, token, end, stop]);
+    let of_whole = 100 * INPUT + 400 * CACHED + 125 * OUTPUT;
+    // It has said what it read, and then nothing.
+    let begun = |model: &str| Script::stream(model, &[&start]).unfinished();
+    let of_begun = 100 * INPUT + 400 * CACHED + OUTPUT;
+    // Not even that.
+    let silent = |model: &str| whole(model).after("a model that nobody asks for");
+    let of_silent = PROMPT_TOKENS * INPUT;
+    let raced = |name, costs, is_won_by_hedge, first, hedge| Raced {
+        name,
+        costs,
+        is_won_by_hedge,
+        first,
+        hedge,
+    };
+    vec![
+        raced(
+            "loses-silent",
+            [of_silent, of_whole],
+            true,
+            silent("loses-silent-first"),
+            whole("loses-silent-hedge"),
+        ),
+        raced(
+            "loses-begun",
+            [of_begun, of_whole],
+            true,
+            begun("loses-begun-first"),
+            whole("loses-begun-hedge"),
+        ),
+        raced(
+            "wins-late",
+            [of_whole, of_silent],
+            false,
+            whole("wins-late-first").after("wins-late-hedge"),
+            silent("wins-late-hedge"),
+        ),
+    ]
+}
+
+#[test]
+fn of_a_hedged_call_the_winner_is_charged_and_the_loser_is_waste() {
+    let cases = raced();
+    let scripts = cases
+        .iter()
+        .flat_map(|case| [case.first.clone(), case.hedge.clone()])
+        .collect();
+    let scene = Scene::start(scripts, |base_url| {
+        let of_case = |case: &Raced| {
+            let names = ["first", "hedge"].map(|role| format!("{}-{role}", case.name));
+            let provider = |name: &String| {
+                format!(
+                    "[[provider]]\nname = \"{name}\"\ndialect = \"anthropic\"\nbase_url = \"{base_url}\"\n\n{}",
+                    price_rows(name, name)
+                )
+            };
+            let target = |name: &String| format!("{{ provider = \"{name}\", model = \"{name}\" }}");
+            format!(
+                "{}{}[[alias]]\nname = \"{}\"\nhedge = {{ budget_ratio = 1.0, after_ms_min = 20 }}\ntargets = [{}, {}]\n\n",
+                provider(&names[0]),
+                provider(&names[1]),
+                case.name,
+                target(&names[0]),
+                target(&names[1]),
+            )
+        };
+        cases.iter().map(of_case).collect()
+    });
+    for case in &cases {
+        let answer = scene.call("/v1/messages", case.name, true, "");
+        assert!(answer.contains("message_stop"), "{}: {answer}", case.name);
+    }
+    for case in &cases {
+        let row = scene.row(case.name);
+        let tries = format!(
+            "SELECT kind, delivered, error_kind, usage_source, toString(toInt64(cost_usd * 1000000000000)) AS pico \
+             FROM weir.attempts WHERE alias = '{}' ORDER BY attempt",
+            case.name
+        );
+        let tries = scene.weir.sql(&tries).unwrap();
+        assert_eq!(tries.len(), 2, "{}: {tries:?}", case.name);
+        let won = usize::from(case.is_won_by_hedge);
+        for (number, (kind, told)) in ["first", "hedge"].iter().zip(&tries).enumerate() {
+            let lost = if number == won { "" } else { "hedge_lost" };
+            assert_eq!(told["kind"], *kind, "{}: {told}", case.name);
+            assert_eq!(told["delivered"], number == won, "{}: {told}", case.name);
+            assert_eq!(told["error_kind"], lost, "{}: {told}", case.name);
+            let pico = case.costs[number].to_string();
+            assert_eq!(told["pico"], pico, "{}: {told}", case.name);
+        }
+        let (cost, waste) = (case.costs[won], case.costs[1 - won]);
+        assert_eq!(row["pico"], cost.to_string(), "{}: {row}", case.name);
+        assert_eq!(row["waste_pico"], waste.to_string(), "{}: {row}", case.name);
+        assert_eq!(row["attempts"], 2, "{}: {row}", case.name);
+    }
+    let sums = "SELECT (SELECT sum(cost_usd) FROM weir.attempts) = (SELECT sum(cost_usd) + sum(waste_usd) FROM weir.requests)";
+    assert_eq!(scene.weir.number(sums).unwrap(), 1);
+}

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::thread;
 
 use anyhow::{Context as _, Result};
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 
 /// What is answered to calls of one model.
 #[derive(Clone, Debug)]
@@ -16,13 +16,24 @@ pub struct Script {
     pub headers: String,
     /// The body is over with its last byte: the connection is closed behind it.
     pub body: String,
+    /// It is answered when this model has been asked for, too.
+    pub after: Option<String>,
+    /// The connection stays open behind the body until the client leaves.
+    pub is_unfinished: bool,
 }
 
 /// It listens until the test's process ends.
 #[derive(Debug)]
 pub struct ScriptedProvider {
     pub address: SocketAddr,
-    asked: Arc<Mutex<Vec<String>>>,
+    asked: Arc<Asked>,
+}
+
+/// Heads and bodies of all calls so far.
+#[derive(Debug, Default)]
+struct Asked {
+    calls: Mutex<Vec<String>>,
+    changed: Condvar,
 }
 
 impl Script {
@@ -49,6 +60,18 @@ impl Script {
     }
 
     #[must_use]
+    pub fn after(mut self, model: &str) -> Self {
+        self.after = Some(model.to_owned());
+        self
+    }
+
+    #[must_use]
+    pub fn unfinished(mut self) -> Self {
+        self.is_unfinished = true;
+        self
+    }
+
+    #[must_use]
     pub fn header(mut self, name: &str, value: &str) -> Self {
         self.headers.push_str(&format!("{name}: {value}\r\n"));
         self
@@ -60,6 +83,8 @@ impl Script {
             status,
             headers: headers.to_owned(),
             body: body.to_owned(),
+            after: None,
+            is_unfinished: false,
         }
     }
 
@@ -75,7 +100,7 @@ impl ScriptedProvider {
         let listener = TcpListener::bind("127.0.0.1:0")?;
         let address = listener.local_addr()?;
         let scripts: Arc<[Script]> = scripts.into();
-        let asked = Arc::new(Mutex::new(Vec::new()));
+        let asked = Arc::new(Asked::default());
         let heard = asked.clone();
         thread::spawn(move || {
             for client in listener.incoming().flatten() {
@@ -91,27 +116,46 @@ impl ScriptedProvider {
     #[must_use]
     pub fn asked(&self, model: &str) -> Vec<String> {
         let script = Script::plain(model, "");
-        let asked = self.asked.lock();
-        asked
-            .iter()
-            .filter(|request| script.is_for(request))
-            .cloned()
-            .collect()
+        let calls = self.asked.calls.lock();
+        let of_model = calls.iter().filter(|request| script.is_for(request));
+        of_model.cloned().collect()
     }
 }
 
-fn answer(mut client: TcpStream, scripts: &[Script], heard: &Mutex<Vec<String>>) -> Result<()> {
+impl Asked {
+    fn note(&self, request: String) {
+        self.calls.lock().push(request);
+        self.changed.notify_all();
+    }
+
+    fn wait_for(&self, model: &str) {
+        let script = Script::plain(model, "");
+        let mut calls = self.calls.lock();
+        while !calls.iter().any(|request| script.is_for(request)) {
+            self.changed.wait(&mut calls);
+        }
+    }
+}
+
+fn answer(mut client: TcpStream, scripts: &[Script], heard: &Asked) -> Result<()> {
     let request = read(&mut client)?;
     let script = scripts
         .iter()
         .find(|script| script.is_for(&request))
         .context("no script is for the call")?;
-    heard.lock().push(request);
+    heard.note(request);
+    if let Some(model) = &script.after {
+        heard.wait_for(model);
+    }
     let head = format!(
         "HTTP/1.1 {} scripted\r\n{}connection: close\r\n\r\n",
         script.status, script.headers
     );
     client.write_all(format!("{head}{}", script.body).as_bytes())?;
+    if script.is_unfinished {
+        // It sends nothing more: this waits until it leaves.
+        let _ = client.read(&mut [0])?;
+    }
     Ok(())
 }
 

@@ -11,7 +11,7 @@ use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
 use http::{Request, Uri};
 use http_body_util::Full;
-use weir_dialects::{ResponseMachine, Target, UpstreamRequest};
+use weir_dialects::{ResponseMachine, StreamError, Target, UpstreamRequest};
 use weir_routing::InFlight;
 
 use super::failed::{Failed, refused};
@@ -191,8 +191,7 @@ fn say_dropped(headers: &mut HeaderMap, dropped: &str) {
     }
 }
 
-/// Reads on until the answer can be relayed. What was read of one that breaks was consumed all the
-/// same.
+/// Reads on until the answer can be relayed.
 async fn hold(
     deployment: &Deployment,
     mut answer: Answer,
@@ -203,67 +202,83 @@ async fn hold(
     let is_stream = is_event_stream(&answer.head.headers);
     let mut machine = ResponseMachine::new(agreed, is_stream);
     let mut held = Held::default();
-    let reading = (&mut answer, &mut machine, &mut held);
-    match read_until_begun(deployment, reading, is_stream, clock, noted).await {
-        Ok(ended) => Ok(Answering {
-            answer,
-            machine,
-            first: held.into_bytes(),
-            ended,
-            is_stream,
-        }),
-        Err(failed) => {
-            noted.meter(machine.facts());
-            Err(failed)
+    let ended = Reading {
+        machine: &mut machine,
+        held: &mut held,
+        noted,
+        is_begun: false,
+    }
+    .until_begun(deployment, &mut answer, is_stream, clock)
+    .await?;
+    Ok(Answering {
+        answer,
+        machine,
+        first: held.into_bytes(),
+        ended,
+        is_stream,
+    })
+}
+
+/// An answer that cannot be relayed yet. If it never can, because it breaks or because nobody waits
+/// for it any more, what it has said so far is metered: that was consumed all the same.
+struct Reading<'a> {
+    machine: &'a mut ResponseMachine,
+    held: &'a mut Held,
+    noted: &'a mut AttemptTrail,
+    is_begun: bool,
+}
+
+impl Drop for Reading<'_> {
+    fn drop(&mut self) {
+        if !self.is_begun {
+            self.noted.meter(self.machine.facts());
         }
     }
 }
 
-/// Returns whether that was all of it.
-async fn read_until_begun(
-    deployment: &Deployment,
-    (answer, machine, held): (&mut Answer, &mut ResponseMachine, &mut Held),
-    is_stream: bool,
-    clock: &Clock,
-    noted: &mut AttemptTrail,
-) -> Result<bool, Failed> {
-    let idle_ms = deployment.provider.timeouts.idle_ms;
-    loop {
-        let next = std::future::poll_fn(|cx| answer.body.poll_data(cx));
-        // A stream owes its first token; what else has begun must only not stop.
-        let piece = if is_stream || noted.response_bytes == 0 {
-            clock.first_byte(next).await?
-        } else {
-            clock.idle(idle_ms, next).await?
+impl Reading<'_> {
+    /// Returns whether that was all of it.
+    async fn until_begun(
+        mut self,
+        deployment: &Deployment,
+        answer: &mut Answer,
+        is_stream: bool,
+        clock: &Clock,
+    ) -> Result<bool, Failed> {
+        let idle_ms = deployment.provider.timeouts.idle_ms;
+        loop {
+            let next = std::future::poll_fn(|cx| answer.body.poll_data(cx));
+            // A stream owes its first token; what else has begun must only not stop.
+            let piece = if is_stream || self.noted.response_bytes == 0 {
+                clock.first_byte(next).await?
+            } else {
+                clock.idle(idle_ms, next).await?
+            }
+            .transpose()?;
+            let ended = piece.is_none() || answer.body.is_end();
+            self.take(piece, ended)
+                .map_err(|error| Failed::of_stream(deployment, error))?;
+            let facts = self.machine.facts();
+            if let Some(error) = &facts.provider_error {
+                return Err(Failed::said(deployment, error.clone()));
+            }
+            let has_token = is_stream && (facts.first_token_seen || facts.terminal_seen);
+            if ended || has_token || self.held.len() >= HELD_BYTES_MAX {
+                self.is_begun = true;
+                return Ok(ended);
+            }
         }
-        .transpose()?;
-        if let Some(piece) = &piece {
-            noted.response_bytes += piece.len() as u64;
-        }
-        let mut ended = piece.is_none();
+    }
+
+    fn take(&mut self, piece: Option<Bytes>, ended: bool) -> Result<(), StreamError> {
         if let Some(piece) = piece {
-            held.add(
-                machine
-                    .push(piece)
-                    .map_err(|error| Failed::of_stream(deployment, error))?,
-            );
-            ended = answer.body.is_end();
+            self.noted.response_bytes += piece.len() as u64;
+            self.held.add(self.machine.push(piece)?);
         }
         if ended {
-            held.add(
-                machine
-                    .finish()
-                    .map_err(|error| Failed::of_stream(deployment, error))?,
-            );
+            self.held.add(self.machine.finish()?);
         }
-        let facts = machine.facts();
-        if let Some(error) = &facts.provider_error {
-            return Err(Failed::said(deployment, error.clone()));
-        }
-        let begun = is_stream && (facts.first_token_seen || facts.terminal_seen);
-        if ended || begun || held.len() >= HELD_BYTES_MAX {
-            return Ok(ended);
-        }
+        Ok(())
     }
 }
 
