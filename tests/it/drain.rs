@@ -9,12 +9,12 @@ use serde_json::Value;
 use weir_loadtest::mock::{MockHandle, MockOptions, MockProvider};
 use weir_tests::weir::{Installation, get};
 
-/// An answer takes twenty seconds, which is longer than anything here waits for.
+/// An answer takes a quarter of an hour, which is longer than anything here waits for.
 const TOKENS: u64 = 100;
 
 fn slow_provider() -> MockHandle {
     MockProvider::start(MockOptions {
-        inter_token: "200ms".parse().unwrap(),
+        inter_token: "10s".parse().unwrap(),
         ..MockOptions::default()
     })
     .unwrap()
