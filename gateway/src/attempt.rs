@@ -24,7 +24,7 @@ use http::header::HeaderMap;
 use rand::RngCore as _;
 use weir_dialects::{ClientApi, ClientRequest, ResponseMachine};
 use weir_limits::PoolUse;
-use weir_routing::{Alias, InFlight, Next, Plan, TargetSet, View};
+use weir_routing::{Alias, GiveUp, InFlight, Next, Plan, TargetSet, View};
 
 pub(crate) use ask::DROPPED;
 pub(crate) use failed::{Failed, Told};
@@ -34,6 +34,7 @@ pub(crate) use shadow::Shadows;
 use crate::affinity::Affinity;
 use crate::clock::Moment;
 use crate::directory::{Deployment, Directory};
+use crate::drain::Waiting;
 use crate::error::Refusal;
 use crate::estimate::BYTES_PER_TOKEN;
 use crate::exchange::Exchange;
@@ -49,6 +50,8 @@ pub(crate) struct Asked<'a> {
     pub(crate) affinity: Affinity,
     /// Targets that the caller's budgets do not let it use.
     pub(crate) denied: TargetSet,
+    /// Who waits, where an answer is read without whoever does.
+    pub(crate) client: Option<Arc<Waiting>>,
     /// What it takes of its providers' limits.
     pub(crate) turn: PoolUse,
 }
@@ -57,6 +60,11 @@ impl Asked<'_> {
     /// When the whole request must be over, if this deployment answers it.
     fn deadline(&self, deployment: &Deployment) -> Instant {
         self.arrived.instant + Duration::from_millis(deployment.provider.timeouts.total_ms)
+    }
+
+    /// A client that has left wants no further try.
+    fn has_client_left(&self) -> bool {
+        self.client.as_ref().is_some_and(|client| client.has_left())
     }
 }
 
@@ -124,6 +132,12 @@ pub(crate) async fn attempt(
         };
         if this.delay_us > 0 {
             tokio::time::sleep(Duration::from_micros(this.delay_us)).await;
+        }
+        if asked.has_client_left() {
+            return Err(Refusal::gave_up(alias.name(), GiveUp::NobodyLeft, last));
+        }
+        if let Some(client) = &asked.client {
+            client.note_call();
         }
         let cause = last.as_ref().map(|failed| failed.failure.kind.as_str());
         match race(exchange, &way, &mut plan, &this, cause).await {

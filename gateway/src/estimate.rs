@@ -20,6 +20,7 @@ use weir_schemas::UsageSource;
 
 pub(crate) use self::prompt::Prompt;
 use crate::attempt::LOST;
+use crate::exchange::CLIENT_GONE;
 use crate::trail::{AttemptTrail, Trail};
 
 /// Bytes of text that make a token, about: for what is decided before anything is consumed.
@@ -115,8 +116,6 @@ impl AttemptTrail {
         }
     }
 }
-
-const CLIENT_GONE: &str = "client_gone";
 
 #[cfg(test)]
 mod tests {

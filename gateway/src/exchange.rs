@@ -12,6 +12,7 @@ use weir_limits::Permit;
 
 use crate::admit::{self, Account, Reached};
 use crate::clock::Moment;
+use crate::drain::Waiting;
 use crate::ledger::Charge;
 use crate::payload::{Closed, Taken};
 use crate::pipeline::Worker;
@@ -19,6 +20,8 @@ use crate::trail::{Failure, Trail};
 
 /// Status of a request whose client left before there was an answer, as nginx counts it.
 pub(crate) const CLIENT_CLOSED_REQUEST: u16 = 499;
+/// What becomes of a request, and of a try, whose client left.
+pub(crate) const CLIENT_GONE: &str = "client_gone";
 
 pub(crate) struct Exchange {
     pub(crate) worker: Arc<Worker>,
@@ -29,6 +32,8 @@ pub(crate) struct Exchange {
     pub(crate) payload: Option<Box<Taken>>,
     /// What the client is told about its limits.
     pub(crate) told: HeaderMap,
+    /// The client, where its answer is read without it.
+    pub(crate) waiting: Option<Arc<Waiting>>,
     finished: bool,
 }
 
@@ -41,6 +46,7 @@ impl Exchange {
             permit: None,
             payload: None,
             told: HeaderMap::new(),
+            waiting: None,
             finished: false,
         }
     }
@@ -119,6 +125,13 @@ impl Exchange {
         reached
     }
 
+    /// Whether nobody waits for the answer, which goes on all the same.
+    pub(crate) fn has_client_left(&self) -> bool {
+        self.waiting
+            .as_ref()
+            .is_some_and(|client| client.has_left())
+    }
+
     pub(crate) fn is_finished(&self) -> bool {
         self.finished
     }
@@ -133,7 +146,7 @@ impl Exchange {
             )
         } else {
             (
-                "client_gone",
+                CLIENT_GONE,
                 "the client left before the answer was complete",
             )
         };
@@ -159,7 +172,13 @@ impl Trail {
             self.status = CLIENT_CLOSED_REQUEST;
         }
         self.drop_spare();
-        for attempt in self.attempts.iter_mut().filter(|attempt| !attempt.ended) {
+        let mut under_way: Vec<_> = self.attempts.iter_mut().filter(|it| !it.ended).collect();
+        // What a client leaves was done for it: leaving early must not be free. Of two tries one would
+        // have been its answer.
+        if let Some(attempt) = under_way.first_mut().filter(|_| kind == CLIENT_GONE) {
+            attempt.delivered = true;
+        }
+        for attempt in under_way {
             attempt.fail(kind, message.to_owned());
         }
         self.failure.get_or_insert_with(|| Failure {

@@ -142,6 +142,7 @@ impl Payloads {
             request,
             answer: Answer::None,
             answer_bytes: 0,
+            has_client_left: false,
             held,
         }))
     }
@@ -168,6 +169,8 @@ pub(crate) struct Taken {
     request: Side,
     answer: Answer,
     answer_bytes: usize,
+    /// What comes now the client does not get.
+    has_client_left: bool,
     held: Held,
 }
 
@@ -185,13 +188,14 @@ enum Answer {
         is_stream: bool,
     },
     LeftOut(&'static str),
-    /// The client has left. What comes now it does not get.
-    Ended(Transcript),
 }
 
 impl Taken {
     /// The answer begins.
     pub(crate) fn answer_begins(&mut self, is_stream: bool) {
+        if self.has_client_left {
+            return;
+        }
         let bytes_max = match is_stream {
             true => self.payloads.bytes_max + BEYOND_BYTES,
             false => READ_BYTES_MAX,
@@ -208,7 +212,7 @@ impl Taken {
 
     /// What the client gets next.
     pub(crate) fn answered(&mut self, piece: &Bytes) {
-        if matches!(self.answer, Answer::Ended(_)) {
+        if self.has_client_left {
             return;
         }
         self.answer_bytes += piece.len();
@@ -227,10 +231,7 @@ impl Taken {
 
     /// From here on the client gets nothing.
     pub(crate) fn client_left(&mut self) {
-        match std::mem::replace(&mut self.answer, Answer::None) {
-            Answer::Comes { transcript, .. } => self.answer = Answer::Ended(transcript),
-            other => self.answer = other,
-        }
+        self.has_client_left = true;
     }
 
     /// Redacts what was held. `is_complete` is whether the client got the whole answer.
@@ -251,13 +252,11 @@ impl Taken {
         let (answer, is_cut) = match self.answer {
             Answer::None => (Err(NONE), false),
             Answer::LeftOut(why) => (Err(why), false),
-            Answer::Comes { transcript, .. } | Answer::Ended(transcript) => {
-                match transcript.finish(is_complete) {
-                    Ok((json, is_cut)) => (keep(&json), is_cut),
-                    Err(NoTranscript::Unreadable) => (Err(Omitted::Unreadable.as_str()), false),
-                    Err(NoTranscript::TooLarge) => (Err(Omitted::TooLarge.as_str()), false),
-                }
-            }
+            Answer::Comes { transcript, .. } => match transcript.finish(is_complete) {
+                Ok((json, is_cut)) => (keep(&json), is_cut),
+                Err(NoTranscript::Unreadable) => (Err(Omitted::Unreadable.as_str()), false),
+                Err(NoTranscript::TooLarge) => (Err(Omitted::TooLarge.as_str()), false),
+            },
         };
         let mut found = Found::default();
         for kept in [&request, &answer].into_iter().flatten() {

@@ -35,7 +35,7 @@ use crate::config::GatewayConfig;
 use crate::control::network::{Network, client_address};
 use crate::control::{ControlHandle, Identity, LastUse};
 use crate::directory::{Directory, nearest};
-use crate::drain::Drains;
+use crate::drain::{self, Attended, Drains, Waiting};
 use crate::endpoints;
 use crate::error::Refusal;
 use crate::estimate::BYTES_PER_TOKEN;
@@ -111,11 +111,28 @@ pub(crate) async fn answer(
     let Some(api) = api else {
         return Ok(endpoints::answer(&worker, client, &request));
     };
-    let mut exchange = begin(worker, api, client, request.headers());
-    Ok(match forward(&mut exchange, api, client, request).await {
+    let mut exchange = begin(worker.clone(), api, client, request.headers());
+    if !drain::is_wanted(&worker.shared) {
+        return Ok(call(exchange, api, client, request).await);
+    }
+    let waiting = Arc::<Waiting>::default();
+    exchange.waiting = Some(waiting.clone());
+    let call = call(exchange, api, client, request);
+    Ok(Attended::new(worker, waiting, call).await)
+}
+
+async fn call(
+    mut exchange: Exchange,
+    api: ClientApi,
+    client: IpAddr,
+    request: Request<Incoming>,
+) -> Response<Reply> {
+    match forward(&mut exchange, api, client, request).await {
         Ok(begun) => relay::respond(exchange, begun),
+        // Nobody is there to be told. Dropped, the exchange writes its events.
+        Err(_) if exchange.has_client_left() => Response::new(Reply::Whole(None)),
         Err(refusal) => relay::refuse(exchange, api, refusal).await,
-    })
+    }
 }
 
 async fn forward(
@@ -176,6 +193,7 @@ async fn forward(
         request,
         arrived: exchange.trail.arrived,
         denied,
+        client: exchange.waiting.clone(),
         turn: PoolUse {
             group: group(&identity),
             class: class(&identity, &head.headers),

@@ -27,7 +27,7 @@ use crate::clock::{self, Moment};
 use crate::directory::Deployment;
 use crate::drain;
 use crate::error::Refusal;
-use crate::exchange::Exchange;
+use crate::exchange::{CLIENT_CLOSED_REQUEST, CLIENT_GONE, Exchange};
 use crate::pipeline::Worker;
 use crate::trail;
 use crate::upstream::{AnswerBody, CallError};
@@ -44,6 +44,16 @@ pub(crate) enum Reply {
 
 /// An answer that a client listens to.
 pub(crate) struct Listened(Option<Box<Relay>>);
+
+impl Reply {
+    /// The answer, if it is being relayed, without whoever listened.
+    pub(crate) fn into_relay(self) -> Option<Box<Relay>> {
+        match self {
+            Self::Whole(_) => None,
+            Self::Relayed(mut listened) => listened.0.take(),
+        }
+    }
+}
 
 impl Drop for Listened {
     /// Before the answer is complete, this is how a client's leaving shows itself.
@@ -134,8 +144,13 @@ pub(crate) async fn refuse(
 
 /// Begins to relay an answer.
 pub(crate) fn respond(mut exchange: Exchange, begun: Begun) -> Response<Reply> {
+    let has_client_left = exchange.has_client_left();
     let trail = &mut exchange.trail;
-    trail.status = begun.status.as_u16();
+    trail.status = if has_client_left {
+        CLIENT_CLOSED_REQUEST
+    } else {
+        begun.status.as_u16()
+    };
     if let Some(attempt) = trail.attempts.last_mut() {
         attempt.delivered = true;
     }
@@ -149,6 +164,9 @@ pub(crate) fn respond(mut exchange: Exchange, begun: Begun) -> Response<Reply> {
     headers.insert(REQUEST_ID, request_id_value(request_id));
     headers.insert(DEPLOYMENT, begun.deployment.header.clone());
     if let Some(payload) = &mut exchange.payload {
+        if has_client_left {
+            payload.client_left();
+        }
         payload.answer_begins(is_event_stream(&headers));
     }
     let status = begun.status;
@@ -226,6 +244,7 @@ impl Relay {
     fn new(exchange: Exchange, begun: Begun) -> Self {
         let timeouts = begun.deployment.provider.timeouts;
         let mut relay = Self {
+            delivered_bytes: exchange.has_client_left().then_some(0),
             exchange,
             deployment: begun.deployment,
             machine: begun.machine,
@@ -235,7 +254,6 @@ impl Relay {
             in_flight: begun.in_flight,
             ready: None,
             durable: None,
-            delivered_bytes: None,
             state: State::Begun,
             timer: IdleTimer::new(timeouts.idle_ms, timeouts.total_ms, begun.deadline),
         };
@@ -253,10 +271,11 @@ impl Relay {
         if let Some(payload) = &mut self.exchange.payload {
             payload.client_left();
         }
-        self.delivered_bytes = Some(self.machine.facts().output_bytes);
+        let output_bytes = self.machine.facts().output_bytes;
+        self.delivered_bytes.get_or_insert(output_bytes);
         self.exchange.trail.failure = Some(trail::Failure {
             stage: "relay",
-            kind: "client_gone",
+            kind: CLIENT_GONE,
             message: "the client left before the answer was complete".into(),
         });
     }
@@ -414,12 +433,16 @@ impl Relay {
 
     fn note_first_token(&mut self) {
         let trail = &mut self.exchange.trail;
-        if trail.ttft_us.is_some() || !self.machine.facts().first_token_seen {
+        let attempt = trail.attempts.last_mut();
+        let Some(attempt) = attempt.filter(|attempt| attempt.ttft_us.is_none()) else {
+            return;
+        };
+        if !self.machine.facts().first_token_seen {
             return;
         }
-        trail.ttft_us = Some(trail.arrived.elapsed_us());
-        if let Some(attempt) = trail.attempts.last_mut() {
-            attempt.ttft_us = Some(attempt.started.elapsed_us());
+        attempt.ttft_us = Some(attempt.started.elapsed_us());
+        if self.delivered_bytes.is_none() {
+            trail.ttft_us = Some(trail.arrived.elapsed_us());
         }
         if let Some(in_flight) = self.in_flight.as_mut().filter(|_| self.is_stream) {
             let transition = in_flight.first_token(Moment::now().unix_us);

@@ -2,12 +2,12 @@
 //! try, against sums that the test works out itself, to the picodollar.
 
 use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
+use std::net::{Shutdown, TcpStream};
 use std::time::Duration;
 
 use serde_json::Value;
 use weir_tests::scripted::{Script, ScriptedProvider};
-use weir_tests::weir::{Installation, Process};
+use weir_tests::weir::{Installation, Process, get, wait_for};
 
 /// Prices in millionths of a dollar per million tokens, which is picodollars per token: primes, so
 /// that no two mistakes make a right sum.
@@ -348,6 +348,14 @@ impl Scene {
 
     /// Sends a call and reads its answer, head and all.
     fn call(&self, path: &str, model: &str, streamed: bool, more: &str) -> String {
+        let mut stream = self.send(path, model, streamed, more);
+        let mut answer = Vec::new();
+        // A cut answer is read up to where it was cut.
+        let _ = stream.read_to_end(&mut answer);
+        String::from_utf8_lossy(&answer).into_owned()
+    }
+
+    fn send(&self, path: &str, model: &str, streamed: bool, more: &str) -> TcpStream {
         let body = format!(
             r#"{{"model":"{model}","messages":[{{"role":"user","content":"how high is the water?"}}],"input":"how high is the water?","max_tokens":400,"stream":{streamed}{more}}}"#
         );
@@ -361,22 +369,25 @@ impl Scene {
             body.len()
         );
         stream.write_all(head.as_bytes()).unwrap();
-        let mut answer = Vec::new();
-        // A cut answer is read up to where it was cut.
-        let _ = stream.read_to_end(&mut answer);
-        String::from_utf8_lossy(&answer).into_owned()
+        stream
     }
 
     fn row(&self, alias: &str) -> Value {
+        self.rows(alias, 1).remove(0)
+    }
+
+    /// All requests of an alias, by their source of usage.
+    fn rows(&self, alias: &str, count: u64) -> Vec<Value> {
         let requests = format!("FROM weir.requests WHERE alias = '{alias}'");
         self.weir
-            .wait_for_number(&format!("SELECT count() {requests}"), 1)
+            .wait_for_number(&format!("SELECT count() {requests}"), count)
             .unwrap();
         let row = format!(
             "SELECT *, toString(toInt64(cost_usd * 1000000000000)) AS pico, \
-             toString(toInt64(waste_usd * 1000000000000)) AS waste_pico {requests}"
+             toString(toInt64(waste_usd * 1000000000000)) AS waste_pico {requests} \
+             ORDER BY usage_source"
         );
-        self.weir.sql(&row).unwrap().remove(0)
+        self.weir.sql(&row).unwrap()
     }
 }
 
@@ -738,4 +749,78 @@ fn of_a_hedged_call_the_winner_is_charged_and_the_loser_is_waste() {
     }
     let sums = "SELECT (SELECT sum(cost_usd) FROM weir.attempts) = (SELECT sum(cost_usd) + sum(waste_usd) FROM weir.requests)";
     assert_eq!(scene.weir.number(sums).unwrap(), 1);
+}
+
+/// Two calls whose provider has not said a word yet when their clients leave. One is read on, and there
+/// is no room for the other.
+fn two_that_leave(scene: &Scene, alias: &str, left_out: u64) {
+    let clients = [(); 2].map(|()| scene.send(CHAT, alias, false, ""));
+    wait_for("the provider is asked", || {
+        Ok(scene.provider.asked(alias).len() == 2)
+    })
+    .unwrap();
+    for client in clients {
+        client.shutdown(Shutdown::Both).unwrap();
+    }
+    let seen = format!("weir_drains_left_out_total {left_out}\n");
+    wait_for("both departures are noticed", || {
+        Ok(get(scene.weir.gateway, "/metrics")?.contains(&seen))
+    })
+    .unwrap();
+    // The given-up one has its events by then.
+    let rows = scene.rows(alias, 1);
+    assert_eq!(rows[0]["usage_source"], "estimated", "{}", rows[0]);
+}
+
+#[test]
+fn a_client_that_leaves_before_its_answer_begins_pays_for_it() {
+    let scripts = vec![
+        Script::plain("whole", &chat_body("null")).after("release-whole"),
+        Script::failure("failing", 500).after("release-failing"),
+        Script::plain("other", &chat_body("null")),
+        Script::plain("release-whole", &chat_body("null")),
+        Script::plain("release-failing", &chat_body("null")),
+    ];
+    let names: Vec<String> = scripts.iter().map(|it| it.model.clone()).collect();
+    let scene = Scene::start(scripts, |base_url| {
+        let mut config =
+            "[gateway.on_disconnect]\npolicy = \"drain\"\nmax_ms = 600_000\nmax_concurrent = 1\n\n"
+                .to_owned();
+        for name in &names {
+            config.push_str(&format!(
+                "[[provider]]\nname = \"{name}\"\ndialect = \"openai\"\nbase_url = \"{base_url}\"\n\n{}\
+                 [[alias]]\nname = \"{name}\"\nretry = {{ tries_max = 4, backoff_ms = 1 }}\n\
+                 targets = [{{ provider = \"{name}\", model = \"{name}\" }}, {{ provider = \"other\", model = \"other\" }}]\n\n",
+                price_rows(name, name)
+            ));
+        }
+        config.replace(
+            "{ provider = \"other\", model = \"other\" }, { provider = \"other\", model = \"other\" }",
+            "{ provider = \"other\", model = \"other\" }",
+        )
+    });
+    let told = |row: &Value| {
+        let names = ["status", "error_kind", "usage_source", "pico", "waste_pico"];
+        let texts = names.map(|name| row[name].to_string().replace('"', ""));
+        texts.join(" ")
+    };
+    let given_up = format!("499 client_gone estimated {} 0", PROMPT_TOKENS * INPUT);
+    let drained = format!("499 client_gone drained {} 0", CHAT_TOKENS.cost(STANDARD));
+
+    two_that_leave(&scene, "whole", 1);
+    scene.call(CHAT, "release-whole", false, "");
+    let rows = scene.rows("whole", 2);
+    assert_eq!(told(&rows[0]), drained, "{}", rows[0]);
+    assert_eq!(told(&rows[1]), given_up, "{}", rows[1]);
+    assert_eq!(rows[0]["response_bytes"].to_string().trim_matches('"'), "0");
+    assert_eq!(rows[0]["ttft_us"], Value::Null, "nobody got a token");
+
+    // A try that fails with nobody waiting is the last one.
+    two_that_leave(&scene, "failing", 2);
+    scene.call(CHAT, "release-failing", false, "");
+    let rows = scene.rows("failing", 2);
+    assert_eq!(told(&rows[0]), given_up, "{}", rows[0]);
+    assert_eq!(told(&rows[1]), "499 client_gone none 0 0", "{}", rows[1]);
+    assert_eq!(scene.provider.asked("failing").len(), 2);
+    assert!(scene.provider.asked("other").is_empty());
 }

@@ -134,6 +134,9 @@ async fn alone(
             ended = leading.as_mut() => return Alone::Ended(ended),
             () = sleep_until(late.into()) => {}
         }
+        if way.asked.has_client_left() {
+            break;
+        }
         let hedge = plan.hedge(way.view, way.alias, unix_us());
         note_stalled(worker, way, plan);
         let hedge = hedge.and_then(|hedge| Some((hedge, way.take(hedge.deployment).ok()?)));
