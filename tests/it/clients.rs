@@ -2,8 +2,12 @@
 //!
 //! The others, and coding agents, run by `tests/clients/run-all.sh`.
 
+use std::fs;
+use std::process::Command;
+
 use weir_loadtest::mock::MockHandle;
 use weir_tests::clients::{DIALECTS, Gateway, Provider, Script, mock};
+use weir_tests::weir::{python, repository};
 
 #[test]
 fn real_clients_reach_every_provider() {
@@ -21,6 +25,26 @@ fn real_clients_reach_every_provider() {
     }
     check_usage(&gateway, &mocks);
     gateway.stop().unwrap();
+}
+
+/// What becomes of each field is then in weir-dialects' test `fields`.
+#[test]
+fn the_table_of_fields_holds_all_that_the_sdks_document() {
+    let script = repository().join("tests/clients/documented_fields.py");
+    let found = Command::new(python())
+        .arg("-B")
+        .arg(script)
+        .output()
+        .unwrap();
+    assert!(found.status.success(), "{found:?}");
+    let table = repository().join("gateway/dialects/golden/fields.json");
+    let known = fs::read_to_string(&table).unwrap();
+    assert!(
+        found.stdout == known.as_bytes(),
+        "the SDKs document other fields than {}, which is what \
+         tests/clients/documented_fields.py prints",
+        table.display()
+    );
 }
 
 /// Every provider's own count, whatever the dialect in which a client asked.

@@ -33,6 +33,8 @@ pub(crate) struct Request<'a> {
     pub(crate) user: Option<Text<'a>>,
     /// The value of a `cache_control` that stands for the whole request.
     pub(crate) cache_control: Option<&'a str>,
+    /// Whether the last turn is the beginning of the answer, which the model is to go on with.
+    pub(crate) is_begun: bool,
 }
 
 /// The longest name of an end user that OpenAI takes. Others take more, such as OpenRouter 128.
@@ -116,26 +118,36 @@ pub(crate) enum Part<'a> {
     CacheMark(&'a str),
 }
 
-impl Part<'_> {
-    /// What the media of a part are called, where a writer has no place for them.
-    const fn feature(&self) -> Option<Feature> {
-        match self {
-            Self::Image { .. } => Some(Feature::Images),
-            Self::Audio { .. } => Some(Feature::Audio),
-            Self::File { .. } => Some(Feature::Files),
-            _ => None,
-        }
+/// Sees to it that each side says only what other dialects have a place for on that side: images,
+/// audio, files and results are the user's, calls and reasoning the assistant's.
+pub(crate) fn keep_in_place(
+    parts: &mut Vec<Part<'_>>,
+    role: Role,
+    report: &mut Report,
+) -> Result<(), Refusal> {
+    for part in parts.iter().filter(|part| !part.is_in_place(role)) {
+        report.lacks(match part {
+            Part::Image { .. } => Feature::Images,
+            Part::Audio { .. } => Feature::Audio,
+            Part::File { .. } => Feature::Files,
+            _ => Feature::Misplaced,
+        })?;
     }
+    parts.retain(|part| part.is_in_place(role));
+    Ok(())
 }
 
-/// Sees to it that images, audio and files are only in what the user says, since no other dialect
-/// has a place for them elsewhere.
-pub(crate) fn keep_spoken(parts: &mut Vec<Part<'_>>, report: &mut Report) -> Result<(), Refusal> {
-    for feature in parts.iter().filter_map(Part::feature) {
-        report.lacks(feature)?;
+impl Part<'_> {
+    const fn is_in_place(&self, role: Role) -> bool {
+        match self {
+            Self::Text(_) | Self::Refusal(_) | Self::CacheMark(_) => true,
+            Self::Reasoning { .. } | Self::ToolCall(_) => matches!(role, Role::Assistant),
+            Self::Image { .. }
+            | Self::Audio { .. }
+            | Self::File { .. }
+            | Self::ToolResult { .. } => matches!(role, Role::User),
+        }
     }
-    parts.retain(|part| part.feature().is_none());
-    Ok(())
 }
 
 /// Parts, each with the cache mark that stands behind it.
@@ -415,7 +427,7 @@ pub(crate) fn free_text_tool<'a>(
     let mut description = object.text("description")?.unwrap_or_default();
     object.object("format", |mut format| {
         if !format.required_text("type")?.is("grammar") {
-            return Ok(());
+            return report.rest(&format, &[]);
         }
         // Chat has one object more around it than responses have.
         match format.object("grammar", |grammar| {
@@ -687,6 +699,10 @@ pub(crate) enum Feature {
     FormatDescription,
     /// Whether a tool's result is an error.
     ToolError,
+    /// Something that one side says and only the other can say.
+    Misplaced,
+    /// An answer that is begun and is to be gone on with.
+    Prefill,
     User,
 }
 
@@ -731,6 +747,9 @@ impl Feature {
             (Self::FormatDescription, Responses) => "text.format.description",
             (Self::FormatDescription, _) => "response_format.json_schema.description",
             (Self::ToolError, _) => "messages[].content[].is_error",
+            (Self::Misplaced, Responses) => "input[].content[]",
+            (Self::Misplaced, _) => "messages[].content[]",
+            (Self::Prefill, _) => "messages[] (an answer to go on with)",
             (Self::User, Messages | CountTokens) => "metadata.user_id",
             (Self::User, _) => "user",
             (Self::FileUrls, Responses) => "input[].content[].input_file.file_url",

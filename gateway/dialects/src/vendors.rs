@@ -73,6 +73,8 @@ pub(crate) struct ChatQuirks {
     pub(crate) developer_role: bool,
     /// Whether messages may have a `name`.
     pub(crate) message_names: bool,
+    /// How it is told to go on with an answer that the conversation ends with.
+    pub(crate) prefill: Prefill,
     /// Where `cache_control` may stand.
     pub(crate) cache_marks: CacheMarks,
     /// Fields that go by another name, as (OpenAI's, theirs).
@@ -105,6 +107,17 @@ pub(crate) enum Formats {
 pub(crate) enum ToolIds {
     Any,
     NineAlphanumeric,
+}
+
+/// How a vendor goes on with an assistant's message at the end of a conversation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Prefill {
+    /// It begins an answer of its own.
+    None,
+    /// Without being told.
+    AsItIs,
+    /// If this field of the message is true.
+    Marked(&'static str),
 }
 
 /// How a request says how much to reason.
@@ -175,6 +188,7 @@ const OPENAI_CHAT: ChatQuirks = ChatQuirks {
     unknown_in_messages: false,
     developer_role: true,
     message_names: true,
+    prefill: Prefill::None,
     cache_marks: CacheMarks::Nowhere,
     renamed: &[],
     refused: &[],
@@ -320,6 +334,8 @@ static VENDORS: &[Vendor] = &[
             // "required is not supported": auto, none and named tools are.
             tool_required: "auto",
             reasoning: ReasoningControl::EnableThinking,
+            // alibabacloud.com/help/en/model-studio/partial-mode
+            prefill: Prefill::Marked("partial"),
             // alibabacloud.com/help/en/model-studio/context-cache
             cache_marks: CacheMarks::InMessages,
             ..COMPATIBLE_CHAT
@@ -341,6 +357,8 @@ static VENDORS: &[Vendor] = &[
             // A forced tool is refused while thinking is on, which it is by default.
             tool_required: "auto",
             strict_tools: false,
+            // platform.kimi.ai/docs/guide/use-partial-mode-feature-of-kimi-api
+            prefill: Prefill::Marked("partial"),
             reasoning: ReasoningControl::Thinking(&[]),
             reasoning_of: &[("kimi-k3", ReasoningControl::Effort(LOW_HIGH_MAX))],
             renamed: &[],
@@ -420,6 +438,8 @@ static VENDORS: &[Vendor] = &[
         base_url: Some("http://127.0.0.1:8080/v1"),
         chat: ChatQuirks {
             top_k: true,
+            // Unless it was started with --no-prefill-assistant.
+            prefill: Prefill::AsItIs,
             reasoning: ReasoningControl::ChatTemplate,
             ..COMPATIBLE_CHAT
         },
@@ -445,6 +465,8 @@ static VENDORS: &[Vendor] = &[
         chat: ChatQuirks {
             top_k: true,
             reasoning: ReasoningControl::OpenRouter,
+            // openrouter.ai/docs/api-reference/overview
+            prefill: Prefill::AsItIs,
             // openrouter.ai/docs/guides/best-practices/prompt-caching
             cache_marks: CacheMarks::Everywhere,
             reasoning_back: Some("reasoning"),
@@ -464,6 +486,8 @@ static VENDORS: &[Vendor] = &[
             temperature_max: 1.5,
             tool_ids: ToolIds::NineAlphanumeric,
             tool_required: "any",
+            // docs.mistral.ai/capabilities/completion/usage (prefix)
+            prefill: Prefill::Marked("prefix"),
             reasoning: ReasoningControl::Effort(&[Effort::None, Effort::High]),
             reasoning_back: None,
             unknown_in_messages: false,

@@ -295,7 +295,7 @@ fn encrypted_reasoning_of_openai_survives_the_way_through_a_messages_client() {
     );
     let given: Value = serde_json::from_str(&answered(&first, answer, false)).unwrap();
     let next = format!(
-        r#"{{"model":"m","messages":[{{"role":"assistant","content":{}}}]}}"#,
+        r#"{{"model":"m","messages":[{{"role":"assistant","content":{}}},{{"role":"user","content":"And?"}}]}}"#,
         given["content"]
     );
     let upstream = prepared(ClientApi::Messages, &next, "openai-responses");

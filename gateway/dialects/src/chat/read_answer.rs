@@ -21,15 +21,16 @@ pub(crate) fn read_plain(body: &str, sink: &mut dyn FnMut(Event<'_>)) -> Result<
 #[derive(Debug, Default)]
 pub(crate) struct StreamReader {
     started: bool,
-    /// The provider's index of each tool call, in the order in which they began.
+    /// The tool calls, in the order in which they began.
     calls: Vec<CallKey>,
 }
 
-/// How a provider tells one call from another: by index, or where there is none, by id.
-#[derive(Debug, PartialEq, Eq)]
-enum CallKey {
-    Index(u64),
-    Id(String),
+/// How a provider tells one call from another: by index, or where there is none, by id. Some
+/// number all calls 0, so that only a new id, with a name beside it, shows that a new one begins.
+#[derive(Debug)]
+struct CallKey {
+    number: Option<u64>,
+    id: Option<String>,
 }
 
 impl StreamReader {
@@ -156,10 +157,15 @@ impl StreamReader {
         let proof = proof.map(|value| Proof::signature(Origin::Gemini, value));
         call.object("function", |mut function| {
             let name = lenient_text(&mut function, "name");
-            let index = match self.known(number, id.as_ref()) {
+            let is_named = name.as_ref().is_some_and(|name| !name.is_empty());
+            let index = match self.known(number, id.as_ref(), is_named) {
                 Some(index) => index,
                 None => {
-                    self.calls.push(key(number, id.as_ref()));
+                    let id_text = id.as_ref().map(|id| id.as_escaped().to_owned());
+                    self.calls.push(CallKey {
+                        number,
+                        id: id_text,
+                    });
                     let index = self.calls.len() - 1;
                     let name = name.unwrap_or_default();
                     sink(Event::ToolCall {
@@ -192,22 +198,19 @@ impl StreamReader {
 
     /// Which call this is a piece of. Without an index, a new id begins a call, and no id goes on
     /// with the last.
-    fn known(&self, number: Option<u64>, id: Option<&Text<'_>>) -> Option<usize> {
+    fn known(&self, number: Option<u64>, id: Option<&Text<'_>>, is_named: bool) -> Option<usize> {
+        let id = id.map(Text::as_escaped).filter(|id| !id.is_empty());
+        let has_id = |call: &CallKey| call.id.as_deref() == id;
         match (number, id) {
-            (Some(_), _) | (None, Some(_)) => {
-                let key = key(number, id);
-                self.calls.iter().position(|known| *known == key)
+            (Some(_), id) => {
+                let same = |call: &CallKey| call.number == number;
+                let last = self.calls.iter().rposition(same)?;
+                let is_other = is_named && id.is_some() && !has_id(&self.calls[last]);
+                (!is_other).then_some(last)
             }
+            (None, Some(_)) => self.calls.iter().position(has_id),
             (None, None) => self.calls.len().checked_sub(1),
         }
-    }
-}
-
-fn key(number: Option<u64>, id: Option<&Text<'_>>) -> CallKey {
-    match (number, id) {
-        (Some(number), _) => CallKey::Index(number),
-        (None, Some(id)) => CallKey::Id(id.as_escaped().to_owned()),
-        (None, None) => CallKey::Index(0),
     }
 }
 

@@ -6,7 +6,7 @@ use crate::json::{Invalid, Object, Path, Text, as_text, each};
 use crate::neutral::{
     EMPTY_SCHEMA, Effort, Format, Origin, Part, Proof, Reasoning, Report, Request, Role, Sampling,
     Source, Tool, ToolCall, ToolChoice, Turn, arguments_object, free_text_arguments,
-    free_text_tool, keep_spoken, take_mark, tool_result,
+    free_text_tool, keep_in_place, take_mark, tool_result,
 };
 use crate::prepare::Refusal;
 
@@ -37,8 +37,12 @@ pub(crate) fn read_request<'a>(body: &'a str, report: &mut Report) -> Result<Req
     let root = Path::ROOT;
     let mut object = Object::read(body.trim_ascii(), root)?;
     object.take("model");
-    // What it may hold is seen to where the answer is written.
-    object.take("stream_options");
+    object.object("stream_options", |mut options| {
+        // Usage is seen to where the answer is written; obfuscation is no part of it.
+        options.take("include_usage");
+        options.take("include_obfuscation");
+        report.rest(&options, &[])
+    })?;
     let mut request = Request {
         stream: object.flag("stream")?.unwrap_or(false),
         max_tokens: max_tokens(&mut object)?,
@@ -287,11 +291,7 @@ fn read_message<'a>(
 ) -> Result<(), Refusal> {
     let role = message.required_text("role")?;
     let (role, mut parts) = match role.as_escaped() {
-        "system" | "developer" => {
-            let mut parts = read_content(&mut message, report)?;
-            keep_spoken(&mut parts, report)?;
-            (Role::System, parts)
-        }
+        "system" | "developer" => (Role::System, read_content(&mut message, report)?),
         "user" => (Role::User, read_content(&mut message, report)?),
         "assistant" => (Role::Assistant, read_assistant(&mut message, report)?),
         "tool" => (Role::User, read_tool_result(&mut message, report)?),
@@ -300,6 +300,7 @@ fn read_message<'a>(
             return Err(Invalid::new(&message.path().key("role"), reason).into());
         }
     };
+    keep_in_place(&mut parts, role, report)?;
     // LiteLLM's SDK marks whole messages too.
     let mark = take_mark(&mut message, report.cache_marks.in_messages(), report)?;
     parts.extend(mark.map(Part::CacheMark));
@@ -397,7 +398,6 @@ fn read_assistant<'a>(
 ) -> Result<Vec<Part<'a>>, Refusal> {
     let mut parts = read_reasoning(message, report)?;
     parts.extend(read_content(message, report)?);
-    keep_spoken(&mut parts, report)?;
     if let Some(refusal) = message.text("refusal")? {
         parts.push(Part::Refusal(refusal));
     }

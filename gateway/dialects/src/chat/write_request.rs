@@ -6,7 +6,9 @@ use crate::neutral::{
     ToolChoice, Turn, fnv_1a, opaque_user, with_marks,
 };
 use crate::prepare::Refusal;
-use crate::vendors::{ChatQuirks, Formats, ReasoningControl, StreamUsage, ToolIds, nearest_effort};
+use crate::vendors::{
+    ChatQuirks, Formats, Prefill, ReasoningControl, StreamUsage, ToolIds, nearest_effort,
+};
 
 pub(crate) fn write_request(
     request: &Request<'_>,
@@ -32,9 +34,12 @@ fn write_fields(
 ) -> Result<(), Refusal> {
     let mut written = Ok(());
     w.put_array("messages", |w| {
-        written = write_turns(w, &request.turns, quirks, report);
+        written = write_turns(w, request, quirks, report);
     });
     written?;
+    if request.is_begun && quirks.prefill == Prefill::None {
+        report.lacks(Feature::Prefill)?;
+    }
     if request.stream {
         w.put_bool("stream", true);
         if quirks.stream_usage == StreamUsage::OnRequest {
@@ -264,19 +269,26 @@ pub(super) fn write_reasoning(
 /// System prompts that follow each other become one, since some models want just one.
 fn write_turns(
     w: &mut Writer,
-    turns: &[Turn<'_>],
+    request: &Request<'_>,
     quirks: &ChatQuirks,
     report: &mut Report,
 ) -> Result<(), Refusal> {
     let together = |a: &Turn<'_>, b: &Turn<'_>| a.role == Role::System && b.role == Role::System;
-    for group in turns.chunk_by(together) {
+    let mut left = request.turns.len();
+    for group in request.turns.chunk_by(together) {
+        left -= group.len();
         match group {
             [
                 Turn {
                     role: Role::Assistant,
                     parts,
                 },
-            ] => write_assistant(w, parts, quirks, report),
+            ] => w.object(|w| {
+                write_assistant(w, parts, quirks, report);
+                if let (true, 0, Prefill::Marked(key)) = (request.is_begun, left, quirks.prefill) {
+                    w.put_bool(key, true);
+                }
+            }),
             [
                 Turn {
                     role: Role::User,
@@ -427,32 +439,31 @@ fn write_part(
     Ok(())
 }
 
+/// Writes the inside of an assistant's message.
 fn write_assistant(w: &mut Writer, parts: &[Part<'_>], quirks: &ChatQuirks, report: &mut Report) {
     let marks_call =
         |(part, mark): &(&Part<'_>, Option<&str>)| as_call(part).is_some() && mark.is_some();
     if with_marks(parts).iter().any(marks_call) {
         report.hint("messages[].tool_calls[].cache_control");
     }
-    w.object(|w| {
-        w.put_str("role", "assistant");
-        let text = joined_text(parts);
-        let calls: Vec<&ToolCall<'_>> = parts.iter().filter_map(as_call).collect();
-        if text.is_empty() && !calls.is_empty() {
-            w.put_null("content");
-        } else {
-            put_text(w, parts.iter());
-        }
-        if let (Some(field), Some(reasoning)) = (quirks.reasoning_back, reasoning_text(parts)) {
-            w.put_text(field, &reasoning);
-        }
-        if !calls.is_empty() {
-            w.put_array("tool_calls", |w| {
-                calls
-                    .iter()
-                    .for_each(|call| write_call(w, call, quirks.tool_ids));
-            });
-        }
-    });
+    w.put_str("role", "assistant");
+    let text = joined_text(parts);
+    let calls: Vec<&ToolCall<'_>> = parts.iter().filter_map(as_call).collect();
+    if text.is_empty() && !calls.is_empty() {
+        w.put_null("content");
+    } else {
+        put_text(w, parts.iter());
+    }
+    if let (Some(field), Some(reasoning)) = (quirks.reasoning_back, reasoning_text(parts)) {
+        w.put_text(field, &reasoning);
+    }
+    if !calls.is_empty() {
+        w.put_array("tool_calls", |w| {
+            calls
+                .iter()
+                .for_each(|call| write_call(w, call, quirks.tool_ids));
+        });
+    }
 }
 
 fn as_call<'p, 'a>(part: &'p Part<'a>) -> Option<&'p ToolCall<'a>> {

@@ -50,6 +50,9 @@ fn write_fields(
         write_turns(w, &request.turns, &names, report)
     });
     write_tools(w, request, report)?;
+    if request.is_begun {
+        report.lacks(Feature::Prefill)?;
+    }
     if request.user.is_some() {
         report.bends(Feature::User);
     }

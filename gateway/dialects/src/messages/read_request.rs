@@ -6,7 +6,7 @@ use crate::chat::read_effort;
 use crate::json::{Invalid, Object, Path, Text, as_text, each};
 use crate::neutral::{
     EMPTY_SCHEMA, Feature, Format, Origin, Part, Proof, Reasoning, Report, Request, Role, Sampling,
-    Source, Tool, ToolCall, ToolChoice, Turn, keep_spoken, take_mark, tool_result,
+    Source, Tool, ToolCall, ToolChoice, Turn, keep_in_place, take_mark, tool_result,
 };
 use crate::prepare::Refusal;
 
@@ -67,8 +67,15 @@ pub(crate) fn read_request<'a>(body: &'a str, report: &mut Report) -> Result<Req
     if !had_messages {
         return Err(object.missing("messages").into());
     }
+    request.is_begun = request.turns.last().is_some_and(begins_answer);
     report.rest(&object, &HINTS)?;
     Ok(request)
+}
+
+/// Claude goes on with what the last turn begins, if that is the assistant's.
+fn begins_answer(turn: &Turn<'_>) -> bool {
+    let is_call = |part: &Part<'_>| matches!(part, Part::ToolCall(_));
+    turn.role == Role::Assistant && !turn.parts.iter().any(is_call)
 }
 
 fn read_thinking(
@@ -179,7 +186,7 @@ fn read_system<'a>(
         return Ok(());
     };
     let mut parts = read_content(raw, &object.path().key("system"), report)?;
-    keep_spoken(&mut parts, report)?;
+    keep_in_place(&mut parts, Role::System, report)?;
     if !parts.is_empty() {
         turns.push(Turn {
             role: Role::System,
@@ -206,9 +213,7 @@ fn read_message<'a>(
     };
     let raw = message.required("content")?;
     let mut parts = read_content(raw, &message.path().key("content"), report)?;
-    if role != Role::User {
-        keep_spoken(&mut parts, report)?;
-    }
+    keep_in_place(&mut parts, role, report)?;
     report.rest(&message, &[])?;
     turns.push(Turn { role, parts });
     Ok(())

@@ -7,13 +7,13 @@ use crate::chat::{
 use crate::json::{Invalid, Object, Path, Text, as_text, each};
 use crate::neutral::{
     Feature, Format, Part, Proof, Reasoning, Report, Request, Role, Sampling, Source, Summary,
-    Tool, ToolCall, ToolChoice, Turn, free_text_arguments, free_text_tool, keep_spoken, take_mark,
-    tool_result,
+    Tool, ToolCall, ToolChoice, Turn, free_text_arguments, free_text_tool, keep_in_place,
+    take_mark, tool_result,
 };
 use crate::prepare::Refusal;
 
 /// Fields that change nothing about the answer that is asked for.
-const HINTS: [&str; 12] = [
+const HINTS: [&str; 11] = [
     "client_metadata",
     // What a provider does on its own to fit in a long conversation.
     "context_management",
@@ -21,7 +21,6 @@ const HINTS: [&str; 12] = [
     "max_tool_calls",
     "metadata",
     "prompt_cache_key",
-    "prompt_cache_options",
     "prompt_cache_retention",
     "safety_identifier",
     "service_tier",
@@ -69,10 +68,21 @@ pub(crate) fn read_request<'a>(body: &'a str, report: &mut Report) -> Result<Req
     let input = object.required("input")?;
     read_input(input, &root.key("input"), &mut request.turns, report)?;
     read_include(&mut object, report)?;
+    read_cache_options(&mut object, report)?;
     object.take_if("background", |raw| raw == "false");
     object.take_if("top_logprobs", |raw| raw == "0");
     report.rest(&object, &HINTS)?;
     Ok(request)
+}
+
+/// Whatever else they say, caches are others' own business; but who only warms one wants no answer.
+fn read_cache_options(object: &mut Object<'_, '_>, report: &mut Report) -> Result<(), Refusal> {
+    object.object("prompt_cache_options", |mut options| {
+        options.take_if("prewarm", |raw| raw == "false");
+        let hints = ["comparison_response_id", "mode", "ttl"];
+        report.rest(&options, &hints)
+    })?;
+    Ok(())
 }
 
 /// What the answer is to hold besides. Encrypted reasoning it holds anyway; the rest belongs to tools
@@ -299,9 +309,7 @@ fn read_message<'a>(
     };
     let raw = message.required("content")?;
     let mut parts = read_content(raw, &message.path().key("content"), report)?;
-    if role != Role::User {
-        keep_spoken(&mut parts, report)?;
-    }
+    keep_in_place(&mut parts, role, report)?;
     report.rest(&message, &["phase"])?;
     push(turns, role, parts);
     Ok(())

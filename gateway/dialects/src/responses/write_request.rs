@@ -31,6 +31,9 @@ fn write_fields(w: &mut Writer, request: &Request<'_>, report: &mut Report) -> R
             .try_for_each(|turn| write_turn(w, turn, report));
     });
     written?;
+    if request.is_begun {
+        report.lacks(Feature::Prefill)?;
+    }
     // The conversation is the client's to keep.
     w.put_bool("store", false);
     if request.stream {

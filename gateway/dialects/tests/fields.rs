@@ -1,0 +1,287 @@
+//! What becomes of every request field that the SDKs document, at every provider of another dialect.
+//!
+//! `golden/fields.json` is what `tests/clients/documented_fields.py` finds in the types of the SDKs: for
+//! each field a request with it and one without. Where the two make the same request, the field was
+//! left out, and it must be refused or listed; what may be left out without a word stands in
+//! [`NEEDS_NO_WORD`], with the reason. `golden/fields.snap` is the table of it all; `WEIR_BLESS=1` writes
+//! it anew.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test stops at what it does not expect"
+)]
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use http::HeaderMap;
+use serde_json::Value;
+use weir_dialects::{
+    ClientApi, ClientRequest, Refusal, Target, Unsupported, inspect, prepare, vendors,
+};
+
+/// Each API, and a target of each other dialect. Azure's older API is OpenAI's chat and nothing else.
+const APIS: [(&str, ClientApi, [&str; 3]); 3] = [
+    (
+        "chat",
+        ClientApi::ChatCompletions,
+        ["openai-responses", "anthropic", "gemini"],
+    ),
+    (
+        "messages",
+        ClientApi::Messages,
+        ["openai", "openai-responses", "gemini"],
+    ),
+    (
+        "responses",
+        ClientApi::Responses,
+        ["azure-deployments", "anthropic", "gemini"],
+    ),
+];
+
+/// Fields that may be left out without a word, by the end of their path, and why.
+const NEEDS_NO_WORD: [(&str, &str); 26] = [
+    ("prompt_cache_breakpoint.mode", "it has one value"),
+    (
+        "function.arguments",
+        "the value, no arguments, is the default",
+    ),
+    ("(function_call).arguments", "as above"),
+    ("chat: response_format", "the value, text, is the default"),
+    ("text.format", "as above"),
+    ("(custom).custom.format", "as above"),
+    ("(custom).format", "as above"),
+    ("json_schema.name", "a label, which nobody reads"),
+    ("format(json_schema).name", "as above"),
+    ("json_schema.strict", "schemas are always strict there"),
+    ("format(json_schema).strict", "as above"),
+    (
+        "stream_options.include_obfuscation",
+        "it hides sizes from the network, and is no part of the answer",
+    ),
+    (
+        "stream_options.include_usage",
+        "the gateway always asks, and shows it to whom it is for",
+    ),
+    ("source(text).media_type", "it has one value"),
+    ("input_schema(object)", "any schema is carried as it is"),
+    (
+        "(thinking).thinking",
+        "reasoning without the target's own proof means nothing to it",
+    ),
+    ("(thinking).signature", "as above"),
+    ("(reasoning).content", "as above"),
+    ("(reasoning).content[](reasoning_text).text", "as above"),
+    ("(reasoning).encrypted_content", "as above"),
+    ("(reasoning).summary", "as above"),
+    ("(reasoning).summary[](summary_text).text", "as above"),
+    (
+        ".id",
+        "what an item was called, which only matters where it is stored",
+    ),
+    (".status", "how far an item was when it was answered"),
+    (
+        "reasoning.generate_summary",
+        "reasoning that there is, is shown",
+    ),
+    ("reasoning.summary", "as above"),
+];
+
+fn golden(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("golden")
+        .join(name)
+}
+
+fn documented() -> BTreeMap<String, BTreeMap<String, (Option<Value>, Value)>> {
+    serde_json::from_slice(&std::fs::read(golden("fields.json")).unwrap()).unwrap()
+}
+
+/// The request that a target gets, and what was left out of it.
+fn prepared(
+    api: ClientApi,
+    body: &Value,
+    vendor: &str,
+    unsupported: Unsupported,
+) -> Result<(String, Vec<String>), Refusal> {
+    let body = Bytes::from(body.to_string());
+    let facts = inspect(api, &body).unwrap();
+    let request = ClientRequest {
+        api,
+        headers: &HeaderMap::new(),
+        query: None,
+        body: &body,
+        facts: &facts,
+        request_id: "01a2",
+        now_s: 1_700_000_000,
+    };
+    let target = Target {
+        unsupported,
+        ..Target::new(vendors::find(vendor).unwrap(), "the-model")
+    };
+    let upstream = prepare(&request, &target)?;
+    let text = String::from_utf8(upstream.body.to_bytes().to_vec()).unwrap();
+    Ok((text, upstream.dropped))
+}
+
+const LEFT_OUT: &str = "left out, needs no word";
+
+/// What becomes of a field at each target, or at all of them.
+fn told(targets: &[&str], found: &[String]) -> String {
+    if found.windows(2).all(|pair| pair[0] == pair[1]) {
+        return found[0].clone();
+    }
+    let pairs = targets.iter().zip(found);
+    let told: Vec<String> = pairs
+        .map(|(target, found)| format!("{target}: {found}"))
+        .collect();
+    told.join("; ")
+}
+
+/// A path without kinds and numbers, as it is listed: `tools[](custom).name` is `tools[].name`.
+fn general(path: &str) -> String {
+    let (mut general, mut inside) = (String::new(), false);
+    for c in path.chars() {
+        inside |= c == '(';
+        if !inside && !c.is_ascii_digit() {
+            general.push(c);
+        }
+        inside &= c != ')';
+    }
+    general
+}
+
+/// What becomes of a field.
+fn outcome(
+    api: ClientApi,
+    vendor: &str,
+    path: &str,
+    (without, with): (Option<&Value>, &Value),
+) -> String {
+    let (body, listed) = match prepared(api, with, vendor, Unsupported::Refuse) {
+        Ok(prepared) => prepared,
+        Err(refusal) => return format!("refused ({})", refusal.field().unwrap_or("-")),
+    };
+    let before = without.map(|without| prepared(api, without, vendor, Unsupported::Refuse));
+    let (body_before, listed_before) = match before {
+        Some(Ok(before)) => before,
+        // It must be there.
+        Some(Err(_)) => return "carried".to_owned(),
+        None => Default::default(),
+    };
+    let new = listed.iter().find(|field| !listed_before.contains(field));
+    // What holds the field may be listed as a whole.
+    let holder = listed
+        .iter()
+        .find(|field| general(path).starts_with(*field));
+    match (body != body_before && without.is_some(), new, holder) {
+        (true, None, _) => "carried".to_owned(),
+        (true, Some(field), _) => format!("carried, listed ({field})"),
+        (false, Some(field), _) | (false, None, Some(field)) => format!("listed ({field})"),
+        (false, None, None) => LEFT_OUT.to_owned(),
+    }
+}
+
+#[test]
+fn every_documented_field_is_carried_refused_or_listed() {
+    let (mut table, mut silent) = (String::new(), Vec::new());
+    for (name, api, targets) in APIS {
+        for (path, (without, with)) in &documented()[name] {
+            let named = format!("{name}: {path}");
+            let needs_no_word = NEEDS_NO_WORD.iter().any(|(end, _)| named.ends_with(end));
+            let found = targets.map(|target| outcome(api, target, path, (without.as_ref(), with)));
+            for (target, found) in targets.iter().zip(&found) {
+                if found == LEFT_OUT && !needs_no_word {
+                    silent.push(format!("{named} at {target}"));
+                }
+            }
+            writeln!(table, "{named}: {}", told(&targets, &found)).unwrap();
+        }
+    }
+    assert!(
+        silent.is_empty(),
+        "left out without a word:\n{}",
+        silent.join("\n")
+    );
+    if std::env::var_os("WEIR_BLESS").is_some() {
+        std::fs::write(golden("fields.snap"), &table).unwrap();
+    }
+    let snapshot = std::fs::read_to_string(golden("fields.snap")).unwrap();
+    assert_eq!(table, snapshot, "WEIR_BLESS=1 writes fields.snap anew");
+}
+
+/// The key that no SDK documents.
+const UNKNOWN: &str = "weir_unknown";
+
+/// Puts an unknown field into each object in turn; `visit` gets the whole with it, and where it is.
+fn with_unknown(whole: &Value, visit: &mut dyn FnMut(&Value, &str)) {
+    fn objects(value: &Value, pointer: &str, found: &mut Vec<String>) {
+        match value {
+            Value::Object(fields) => {
+                found.push(pointer.to_owned());
+                for (key, value) in fields {
+                    objects(value, &format!("{pointer}/{key}"), found);
+                }
+            }
+            Value::Array(values) => {
+                for (index, value) in values.iter().enumerate() {
+                    objects(value, &format!("{pointer}/{index}"), found);
+                }
+            }
+            _ => {}
+        }
+    }
+    let mut found = Vec::new();
+    objects(whole, "", &mut found);
+    for pointer in found {
+        let mut changed = whole.clone();
+        if let Some(Value::Object(fields)) = changed.pointer_mut(&pointer) {
+            fields.insert(UNKNOWN.to_owned(), Value::from(1));
+            visit(&changed, &pointer);
+        }
+    }
+}
+
+/// The field that the unknown one stands in, as it is listed.
+fn holder(pointer: &str) -> String {
+    let path = pointer.trim_start_matches('/').replace('/', ".");
+    let number = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+    let parts = path
+        .split('.')
+        .map(|part| if number(part) { "[]" } else { part });
+    parts.collect::<Vec<_>>().join(".").replace(".[]", "[]")
+}
+
+#[test]
+fn a_field_that_nobody_documents_passes_nowhere_without_a_word() {
+    let mut silent = std::collections::BTreeSet::new();
+    let mut tried = 0;
+    for (name, api, targets) in APIS {
+        for (path, (_, request)) in &documented()[name] {
+            with_unknown(request, &mut |changed, pointer| {
+                for target in targets {
+                    tried += 1;
+                    let Ok((body, listed)) = prepared(api, changed, target, Unsupported::Refuse)
+                    else {
+                        continue;
+                    };
+                    let place = format!("{}.{UNKNOWN}", holder(pointer));
+                    let place = place.trim_start_matches('.');
+                    let is_listed = listed.iter().any(|field| place.starts_with(field.as_str()));
+                    if !is_listed && !body.contains(UNKNOWN) {
+                        silent.insert(format!("{name}: {place} at {target} (in {path})"));
+                    }
+                }
+            });
+        }
+    }
+    assert!(tried > 5_000, "only {tried} were tried");
+    assert!(
+        silent.is_empty(),
+        "{} left out without a word:\n{}",
+        silent.len(),
+        silent.into_iter().take(40).collect::<Vec<_>>().join("\n")
+    );
+}
