@@ -12,7 +12,7 @@ use serde::de::IgnoredAny;
 use weir_schemas::Usage;
 
 use crate::api::ClientApi;
-use crate::json::{Object, Text};
+use crate::json::{Invalid, Object, Text};
 use crate::prepare::{Refusal, Unsupported};
 use crate::response::FinishReason;
 use crate::upstream_error::UpstreamErrorFacts;
@@ -31,6 +31,9 @@ pub(crate) struct Request<'a> {
     pub(crate) sampling: Sampling,
     pub(crate) reasoning: Option<Reasoning>,
     pub(crate) user: Option<Text<'a>>,
+    /// Fields that OpenAI's chat and responses both have, with their values.
+    pub(crate) shared: Vec<(&'static str, &'a str)>,
+    pub(crate) verbosity: Option<Text<'a>>,
     /// The value of a `cache_control` that stands for the whole request.
     pub(crate) cache_control: Option<&'a str>,
     /// Whether the last turn is the beginning of the answer, which the model is to go on with.
@@ -765,8 +768,19 @@ pub(crate) struct Report {
     api: ClientApi,
     target: &'static str,
     pub(crate) cache_marks: CacheMarks,
+    /// Whether client and target both speak an API of OpenAI's, so that [`SHARED`] is carried.
+    shares: bool,
     pub(crate) dropped: Vec<String>,
 }
+
+/// Fields that OpenAI's chat and responses have under one name. They change cost, speed or
+/// bookkeeping, so others do without them.
+const SHARED: [&str; 4] = [
+    "prompt_cache_key",
+    "prompt_cache_retention",
+    "safety_identifier",
+    "service_tier",
+];
 
 impl Report {
     pub(crate) const fn new(
@@ -774,12 +788,14 @@ impl Report {
         api: ClientApi,
         target: &'static str,
         cache_marks: CacheMarks,
+        shares: bool,
     ) -> Self {
         Self {
             policy,
             api,
             target,
             cache_marks,
+            shares,
             dropped: Vec::new(),
         }
     }
@@ -816,6 +832,35 @@ impl Report {
         if !self.dropped.contains(&field) {
             self.dropped.push(field);
         }
+    }
+
+    /// Takes the fields that OpenAI's chat and responses share, or lists them.
+    pub(crate) fn take_shared<'a>(
+        &mut self,
+        object: &mut Object<'a, '_>,
+    ) -> Vec<(&'static str, &'a str)> {
+        let mut shared = Vec::new();
+        for key in SHARED {
+            match object.take(key) {
+                Some(raw) if self.shares => shared.push((key, raw)),
+                Some(_) => self.hint(key),
+                None => {}
+            }
+        }
+        shared
+    }
+
+    /// The same for how much the model is to say, which the two have in different places.
+    pub(crate) fn take_verbosity<'a>(
+        &mut self,
+        object: &mut Object<'a, '_>,
+    ) -> Result<Option<Text<'a>>, Invalid> {
+        let verbosity = object.text("verbosity")?;
+        if verbosity.is_some() && !self.shares {
+            self.hint(object.path().key("verbosity").general());
+            return Ok(None);
+        }
+        Ok(verbosity)
     }
 
     /// Deals with what is left of an object: hints are hints, anything else is unsupported.

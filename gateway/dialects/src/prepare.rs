@@ -158,6 +158,7 @@ pub fn prepare(
         request.api,
         vendor.name,
         vendor.cache_marks(upstream),
+        request.api.family() == Family::OpenAi && vendor.is_openai(upstream),
     );
     let mut exchange = exchange(request, target, upstream);
     let body = if exchange.is_passthrough() {

@@ -50,6 +50,8 @@ pub(crate) struct Paths {
 /// How a vendor's chat completions differ from OpenAI's.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ChatQuirks {
+    /// Whether it is OpenAI's, with all of its fields.
+    pub(crate) is_openai: bool,
     pub(crate) stream_usage: StreamUsage,
     /// The field that limits output tokens.
     pub(crate) max_tokens: &'static str,
@@ -174,6 +176,7 @@ const GEMINI_PATHS: Paths = Paths {
 };
 
 const OPENAI_CHAT: ChatQuirks = ChatQuirks {
+    is_openai: true,
     stream_usage: StreamUsage::OnRequest,
     max_tokens: "max_completion_tokens",
     temperature_max: 2.0,
@@ -198,6 +201,7 @@ const OPENAI_CHAT: ChatQuirks = ChatQuirks {
 /// What the compatible vendors have in common: the older name of the token limit, no developer
 /// role, reasoning as text.
 const COMPATIBLE_CHAT: ChatQuirks = ChatQuirks {
+    is_openai: false,
     max_tokens: "max_tokens",
     reasoning_back: Some("reasoning_content"),
     unknown_in_messages: true,
@@ -621,6 +625,15 @@ impl Vendor {
         self.paths
             .chat
             .is_some_and(|path| path.contains("{version}"))
+    }
+
+    /// Whether an API of its is OpenAI's own.
+    pub(crate) const fn is_openai(&self, api: UpstreamApi) -> bool {
+        match api {
+            UpstreamApi::ChatCompletions => self.chat.is_openai,
+            UpstreamApi::Responses => true,
+            _ => false,
+        }
     }
 
     /// Where its requests may say what is to be cached.

@@ -11,17 +11,13 @@ use crate::neutral::{
 use crate::prepare::Refusal;
 
 /// Fields that change nothing about the answer that is asked for.
-const HINTS: [&str; 9] = [
+const HINTS: [&str; 4] = [
+    // OpenAI's chat takes it only with what it stores.
     "metadata",
     // It makes the answer come sooner, and no other.
     "prediction",
-    "prompt_cache_key",
     "prompt_cache_options",
-    "prompt_cache_retention",
-    "safety_identifier",
-    "service_tier",
     "store",
-    "verbosity",
 ];
 
 /// Fields of messages that change nothing about what is said.
@@ -44,6 +40,8 @@ pub(crate) fn read_request<'a>(body: &'a str, report: &mut Report) -> Result<Req
         report.rest(&options, &[])
     })?;
     let mut request = Request {
+        shared: report.take_shared(&mut object),
+        verbosity: report.take_verbosity(&mut object)?,
         stream: object.flag("stream")?.unwrap_or(false),
         max_tokens: max_tokens(&mut object)?,
         sampling: sampling(&mut object)?,

@@ -67,6 +67,12 @@ fn write_fields(
         Some(user) => w.put_text("user", &opaque_user(user, report)),
         None => {}
     }
+    if let Some(verbosity) = &request.verbosity {
+        w.put_text("verbosity", verbosity);
+    }
+    for (key, raw) in &request.shared {
+        w.put_raw(key, raw);
+    }
     put_mark(w, request.cache_control);
     Ok(())
 }

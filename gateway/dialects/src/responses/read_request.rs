@@ -13,17 +13,14 @@ use crate::neutral::{
 use crate::prepare::Refusal;
 
 /// Fields that change nothing about the answer that is asked for.
-const HINTS: [&str; 11] = [
+const HINTS: [&str; 7] = [
     "client_metadata",
     // What a provider does on its own to fit in a long conversation.
     "context_management",
     // It counts calls of tools that run at OpenAI, which are refused.
     "max_tool_calls",
+    // OpenAI's chat takes it only with what it stores.
     "metadata",
-    "prompt_cache_key",
-    "prompt_cache_retention",
-    "safety_identifier",
-    "service_tier",
     "store",
     "stream_options",
     "truncation",
@@ -35,6 +32,7 @@ pub(crate) fn read_request<'a>(body: &'a str, report: &mut Report) -> Result<Req
     let mut object = Object::read(body.trim_ascii(), root)?;
     object.take("model");
     let mut request = Request {
+        shared: report.take_shared(&mut object),
         stream: object.flag("stream")?.unwrap_or(false),
         max_tokens: object.count("max_output_tokens")?,
         sampling: Sampling {
@@ -136,7 +134,8 @@ fn read_text_config<'a>(
     request.format = text
         .object("format", |format| read_format(format, report))?
         .flatten();
-    report.rest(&text, &["verbosity"])
+    request.verbosity = report.take_verbosity(&mut text)?;
+    report.rest(&text, &[])
 }
 
 /// As in chat, but without the object around the schema.

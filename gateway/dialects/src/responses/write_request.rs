@@ -44,8 +44,9 @@ fn write_fields(w: &mut Writer, request: &Request<'_>, report: &mut Report) -> R
     }
     write_sampling(w, request, report)?;
     write_tools(w, request);
-    if let Some(format) = &request.format {
-        write_format(w, format);
+    write_text(w, request);
+    for (key, raw) in &request.shared {
+        w.put_raw(key, raw);
     }
     if let Some(reasoning) = &request.reasoning {
         write_reasoning(w, reasoning);
@@ -122,28 +123,40 @@ fn write_tool(w: &mut Writer, tool: &Tool<'_>) {
     });
 }
 
-fn write_format(w: &mut Writer, format: &Format<'_>) {
+fn write_text(w: &mut Writer, request: &Request<'_>) {
+    if request.format.is_none() && request.verbosity.is_none() {
+        return;
+    }
     w.put_object("text", |w| {
-        w.put_object("format", |w| match format {
-            Format::JsonObject => w.put_str("type", "json_object"),
-            Format::JsonSchema {
-                name,
-                description,
-                schema,
-                strict,
-            } => {
-                w.put_str("type", "json_schema");
-                w.put_text("name", name.as_ref().unwrap_or(&Text::escaped("answer")));
-                if let Some(description) = description {
-                    w.put_text("description", description);
-                }
-                w.put_raw("schema", schema);
-                if let Some(strict) = strict {
-                    w.put_bool("strict", *strict);
-                }
-            }
-        });
+        if let Some(format) = &request.format {
+            w.put_object("format", |w| write_format(w, format));
+        }
+        if let Some(verbosity) = &request.verbosity {
+            w.put_text("verbosity", verbosity);
+        }
     });
+}
+
+fn write_format(w: &mut Writer, format: &Format<'_>) {
+    match format {
+        Format::JsonObject => w.put_str("type", "json_object"),
+        Format::JsonSchema {
+            name,
+            description,
+            schema,
+            strict,
+        } => {
+            w.put_str("type", "json_schema");
+            w.put_text("name", name.as_ref().unwrap_or(&Text::escaped("answer")));
+            if let Some(description) = description {
+                w.put_text("description", description);
+            }
+            w.put_raw("schema", schema);
+            if let Some(strict) = strict {
+                w.put_bool("strict", *strict);
+            }
+        }
+    }
 }
 
 fn write_reasoning(w: &mut Writer, reasoning: &Reasoning) {
