@@ -15,7 +15,7 @@ use hyper::body::Incoming;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use weir_limits::Unit;
+use weir_limits::{Standing, Unit};
 
 use crate::clock::Moment;
 use crate::control::Snapshot;
@@ -31,10 +31,12 @@ use crate::relay::{REQUEST_ID, Reply, request_id_value};
 
 pub(crate) const PREFIX: &str = "/admin/v1";
 const BODY_BYTES_MAX: usize = 256 * 1024;
+/// Those for whom a budget is counted apart, in a list of all budgets.
+const STANDINGS_LISTED_MAX: usize = 100;
 const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 
 /// What can be called. `{id}` stands for one segment.
-pub(super) const CALLS: [(&str, &str, Call, &str); 23] = [
+pub(super) const CALLS: [(&str, &str, Call, &str); 29] = [
     ("GET", "/openapi.json", Call::OpenApi, "This document"),
     ("GET", "/keys", Call::List(Kind::Key), "All virtual keys"),
     (
@@ -62,6 +64,7 @@ pub(super) const CALLS: [(&str, &str, Call, &str); 23] = [
         "Revoke a key at once",
     ),
     ("GET", "/teams", Call::List(Kind::Team), "All teams"),
+    ("GET", "/teams/{id}", Call::Read(Kind::Team), "One team"),
     (
         "PUT",
         "/teams/{id}",
@@ -75,6 +78,7 @@ pub(super) const CALLS: [(&str, &str, Call, &str); 23] = [
         "Delete a team",
     ),
     ("GET", "/limits", Call::List(Kind::Limit), "All limits"),
+    ("GET", "/limits/{id}", Call::Read(Kind::Limit), "One limit"),
     (
         "PUT",
         "/limits/{id}",
@@ -91,7 +95,14 @@ pub(super) const CALLS: [(&str, &str, Call, &str); 23] = [
         "GET",
         "/budgets",
         Call::List(Kind::Budget),
-        "All budgets, with what is spent of them",
+        "All budgets, with what is spent, reserved and left of them; of those that are counted apart, \
+         the hundred that have least left",
+    ),
+    (
+        "GET",
+        "/budgets/{id}",
+        Call::Read(Kind::Budget),
+        "One budget, with what is spent, reserved and left of it by all for whom it is counted apart",
     ),
     (
         "PUT",
@@ -112,6 +123,12 @@ pub(super) const CALLS: [(&str, &str, Call, &str); 23] = [
         "All access rules",
     ),
     (
+        "GET",
+        "/access/{id}",
+        Call::Read(Kind::Access),
+        "One access rule",
+    ),
+    (
         "PUT",
         "/access/{id}",
         Call::Set(Kind::Access),
@@ -130,6 +147,12 @@ pub(super) const CALLS: [(&str, &str, Call, &str); 23] = [
         "All rules on what is kept of prompts and answers",
     ),
     (
+        "GET",
+        "/payloads/{id}",
+        Call::Read(Kind::Payload),
+        "One rule on payloads",
+    ),
+    (
         "PUT",
         "/payloads/{id}",
         Call::Set(Kind::Payload),
@@ -140,6 +163,12 @@ pub(super) const CALLS: [(&str, &str, Call, &str); 23] = [
         "/payloads/{id}",
         Call::Delete(Kind::Payload),
         "Delete a rule on payloads",
+    ),
+    (
+        "GET",
+        "/tokens",
+        Call::List(Kind::Token),
+        "All admin tokens",
     ),
     (
         "POST",
@@ -399,6 +428,13 @@ fn authenticate(worker: &Worker, headers: &HeaderMap) -> Result<Caller, Problem>
             team: None,
         });
     }
+    if hash_key.same(presented, &hash_key.reader_token()) {
+        return Ok(Caller {
+            name: "reader".into(),
+            role: Role::Auditor,
+            team: None,
+        });
+    }
     let control = shared.control.load();
     let token = control
         .token(hash_key, presented, Moment::now().unix_ms())
@@ -424,7 +460,7 @@ impl Desk {
             Call::List(kind) => Ok(self.list(kind)),
             Call::Read(kind) => {
                 let record = self.record(kind, id)?;
-                Ok(self.shown(&self.snapshot(), &record))
+                Ok(self.shown(&self.snapshot(), &record, usize::MAX))
             }
             Call::Set(kind) => self.set(kind, id, body),
             Call::Delete(kind) => {
@@ -457,11 +493,12 @@ impl Desk {
                 .collect(),
         };
         let seen = records.iter().filter(|record| self.caller.may_see(record));
-        json!({ "data": seen.map(|record| self.shown(&snapshot, record)).collect::<Vec<_>>() })
+        let shown = seen.map(|record| self.shown(&snapshot, record, STANDINGS_LISTED_MAX));
+        json!({ "data": shown.collect::<Vec<_>>() })
     }
 
     /// A record, with what is known of it beside what it says.
-    fn shown(&self, snapshot: &Snapshot, record: &Record) -> Value {
+    fn shown(&self, snapshot: &Snapshot, record: &Record, standings_max: usize) -> Value {
         let mut value = record.public();
         match record {
             Record::Key(key) => {
@@ -470,14 +507,17 @@ impl Desk {
                 value["last_used_ms"] = last.map(|last| last.at_ms).into();
                 value["last_used_from"] = last.map(|last| last.address.to_string()).into();
             }
-            Record::Budget(budget) => value["spent"] = self.spent(snapshot, &budget.id),
+            Record::Budget(budget) => {
+                value["standings"] = self.standings(snapshot, &budget.id, standings_max);
+            }
             _ => {}
         }
         value
     }
 
-    /// What is spent of a budget, by those for whom it is counted apart.
-    fn spent(&self, snapshot: &Snapshot, id: &str) -> Value {
+    /// What is spent, reserved and left of a budget, by those for whom it is counted apart: the least
+    /// left first.
+    fn standings(&self, snapshot: &Snapshot, id: &str, max: usize) -> Value {
         let Some(budget) = snapshot.rules().budget(id) else {
             return Value::Null;
         };
@@ -485,17 +525,22 @@ impl Desk {
             Unit::PicoUsd => Usd(amount).to_string(),
             Unit::Tokens => u128::to_string(&amount),
         };
-        let spent = budget.counters.all().into_iter().map(|(subject, purse)| {
-            let state = purse.read(&budget.spec, self.now_ms * 1000);
+        let all = budget.counters.all().into_iter();
+        let mut all: Vec<(Box<str>, Standing)> = all
+            .map(|(subject, purse)| (subject, purse.standing(&budget.spec, self.now_ms * 1000)))
+            .collect();
+        all.sort_by(|(one, a), (other, b)| b.committed().cmp(&a.committed()).then(one.cmp(other)));
+        let shown = all.into_iter().take(max).map(|(subject, standing)| {
+            let remaining = budget.spec.limit.saturating_sub(standing.committed());
             json!({
                 "subject": shown(&subject),
-                "committed": text(state.committed),
-                "outstanding": text(state.outstanding),
-                "remaining": text(budget.spec.limit.saturating_sub(state.committed)),
-                "resets_ms": state.resets_ms,
+                "spent": text(standing.spent),
+                "reserved": text(standing.reserved),
+                "remaining": text(remaining),
+                "resets": standing.resets_ms.map(weir_limits::rfc3339),
             })
         });
-        spent.collect()
+        shown.collect()
     }
 
     /// A record that the caller may know of.
@@ -558,6 +603,12 @@ impl Desk {
     }
 
     fn create_key(&self, new: NewKey) -> Result<Value, Problem> {
+        // They say which limits hold: a team owner could leave those of the team behind by them.
+        if self.caller.role == Role::TeamOwner && (new.organisation.is_some() || new.tier.is_some())
+        {
+            let what = "give a key an organisation or a tier: it has those of its team";
+            return Err(Problem::forbidden(&self.caller, what));
+        }
         let (text, hash) = self.new_secret(key::generate)?;
         let id = pipeline::new_request_id(Moment::now()).as_uuid();
         let record = Record::Key(KeyRecord {

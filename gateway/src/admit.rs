@@ -11,7 +11,8 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use weir_dialects::{ClientApi, Family, RequestFacts};
 use weir_limits::{
-    Actual, Amount, BudgetSpec, Class, Crossing, HEARING_US, Permit, Purse, Reading, Unit,
+    Actual, Amount, BudgetSpec, Class, Crossing, Exhausted, HEARING_US, LimitCounter, Permit,
+    Purse, Reading, Standing, TooFast, Unit,
 };
 use weir_routing::TargetSet;
 use weir_schemas::Usage;
@@ -19,7 +20,7 @@ use weir_schemas::event::Event;
 
 use crate::control::Identity;
 use crate::control::change::{Act, control_event};
-use crate::control::policy::{Budget, Limit, LimitCounter, Subject};
+use crate::control::policy::{Budget, Limit, Placed, Policy, Subject};
 use crate::control::record::{Kind, Usd};
 use crate::directory::Cost;
 use crate::error::Refusal;
@@ -117,7 +118,7 @@ impl Estimate {
     /// Adds what it may cost, if a budget in money asks for that.
     pub(crate) fn priced(self, identity: &Identity, price: impl FnOnce(&Usage) -> Cost) -> Self {
         let budgets = &identity.policy().budgets;
-        if budgets.iter().all(|it| it.spec.unit != Unit::PicoUsd) {
+        if budgets.iter().all(|it| it.rule.spec.unit != Unit::PicoUsd) {
             return self;
         }
         let cost = price(&Usage {
@@ -148,7 +149,7 @@ impl Estimate {
 pub(crate) struct Admitted {
     pub(crate) permit: Permit<Account>,
     /// What the client is told about its limits.
-    pub(crate) headers: HeaderMap,
+    pub(crate) told: Told,
     /// A soft budget that is used up.
     pub(crate) verdict: Option<String>,
     /// Targets that it must not go to: a budget in money holds, and they have no price.
@@ -164,8 +165,10 @@ pub(crate) fn admit(
     family: Family,
     now_us: u64,
 ) -> Result<Admitted, Refusal> {
+    let policy = identity.policy();
+    policy.fetch();
     let mut taking = Taking {
-        permit: Permit::new(),
+        permit: Permit::new(policy.limits.len(), policy.budgets.len()),
         subject,
         class,
         estimate,
@@ -174,19 +177,19 @@ pub(crate) fn admit(
         verdict: None,
         denied: TargetSet::default(),
     };
-    for limit in &identity.policy().limits {
+    for limit in &policy.limits {
         taking.take(limit).map_err(|refused| {
-            let told = taking.told.headers(subject, family, now_us);
+            let told = taking.told.headers(policy, subject, family, now_us);
             refused.with_headers(told)
         })?;
     }
-    let contact = identity.policy().contact.as_deref();
-    for budget in &identity.policy().budgets {
-        taking.reserve(budget, contact)?;
+    let contact = policy.contact.as_deref();
+    for (place, budget) in policy.budgets.iter().enumerate() {
+        taking.reserve(place, budget, contact)?;
     }
     taking.permit.admit();
     Ok(Admitted {
-        headers: taking.told.headers(subject, family, now_us),
+        told: taking.told,
         permit: taking.permit,
         verdict: taking.verdict,
         denied: taking.denied,
@@ -205,69 +208,53 @@ struct Taking<'a> {
 }
 
 impl Taking<'_> {
-    fn take(&mut self, limit: &Limit) -> Result<(), Refusal> {
+    fn take(&mut self, limit: &Placed<Limit, LimitCounter>) -> Result<(), Refusal> {
         let Some(counter) = limit.counter(self.subject) else {
             return Ok(());
         };
-        self.take_slot(limit, &counter)?;
+        let (limit, now_us) = (&*limit.rule, self.now_us);
+        let held = self.permit.under(counter);
+        if let Some(max) = limit.concurrency {
+            let taken = held.take_slot(max, self.class);
+            taken
+                .map_err(|too_many| too_many_at_once(limit, self.subject, max, too_many.running))?;
+        }
         if let Some(spec) = &limit.requests {
-            let taken = self
-                .permit
-                .take_request(&counter.requests, spec, self.class, self.now_us);
-            let reading = counter.requests.read(spec, self.now_us);
-            self.told.note(Counted::Requests, spec.burst(), reading);
-            if let Err(too_fast) = taken {
+            let taken = held.take_request(spec, self.class, now_us);
+            self.told
+                .note(Counted::Requests, spec.burst(), reading(&taken));
+            if let Err(refused) = taken {
                 let allowed = format!("{} requests a minute", spec.per_minute);
-                return Err(self.too_fast(limit, &allowed, too_fast.wait_us));
+                return Err(too_fast(limit, self.subject, &allowed, refused.wait_us));
             }
         }
         if let Some(spec) = &limit.tokens {
             let tokens = self.estimate.tokens();
-            let taken =
-                self.permit
-                    .take_tokens(&counter.tokens, spec, self.class, tokens, self.now_us);
-            let reading = counter.tokens.read(spec, self.now_us);
-            self.told.note(Counted::Tokens, spec.burst(), reading);
-            if let Err(too_fast) = taken {
+            let taken = held.take_tokens(spec, self.class, tokens, now_us);
+            self.told
+                .note(Counted::Tokens, spec.burst(), reading(&taken));
+            if let Err(refused) = taken {
                 let allowed = format!(
                     "{} tokens a minute, and this request may take {tokens}",
                     spec.per_minute
                 );
-                return Err(self.too_fast(limit, &allowed, too_fast.wait_us));
+                return Err(too_fast(limit, self.subject, &allowed, refused.wait_us));
             }
         }
         Ok(())
     }
 
-    fn take_slot(&mut self, limit: &Limit, counter: &LimitCounter) -> Result<(), Refusal> {
-        let Some(max) = limit.concurrency else {
-            return Ok(());
-        };
-        let taken = self.permit.take_slot(&counter.slots, max, self.class);
-        taken.map_err(|too_many| {
-            let name = limit.name(self.subject);
-            let message = format!(
-                "limit \"{name}\" allows {max} requests at once, and {} are running",
-                too_many.running
-            );
-            Refusal::rate_limited(name, message, SLOT_RETRY)
-        })
-    }
-
-    fn too_fast(&self, limit: &Limit, allowed: &str, wait_us: u64) -> Refusal {
-        let name = limit.name(self.subject);
-        let wait = Duration::from_micros(wait_us);
-        let message = format!(
-            "limit \"{name}\" allows {allowed}; try again in {}",
-            shown_seconds(wait)
-        );
-        Refusal::rate_limited(name, message, wait.max(Duration::from_micros(HEARING_US)))
-    }
-
-    fn reserve(&mut self, budget: &Arc<Budget>, contact: Option<&str>) -> Result<(), Refusal> {
+    /// `place` is the budget's among those of the policy.
+    fn reserve(
+        &mut self,
+        place: usize,
+        budget: &Placed<Budget, Purse>,
+        contact: Option<&str>,
+    ) -> Result<(), Refusal> {
         let Some(purse) = budget.counter(self.subject) else {
             return Ok(());
         };
+        let budget = &budget.rule;
         if budget.wants_prices {
             self.denied = self.estimate.cost.unpriced;
             if self.estimate.cost.dearest.is_none() {
@@ -276,20 +263,50 @@ impl Taking<'_> {
         }
         let amount = self.estimate.in_unit(budget.spec.unit);
         let account = Account(budget.clone());
-        let reserved = self.permit.reserve(&purse, account, amount, self.now_us);
-        let state = BudgetTold::read(budget, &purse, self.now_us);
-        if reserved.is_err() {
-            let mut told = HeaderMap::with_capacity(4);
-            state.add_headers(self.subject, &mut told);
-            let refusal = exhausted(&state, self.subject, amount, contact, self.now_us);
-            return Err(refusal.with_headers(told));
+        match self.permit.reserve(purse, account, amount, self.now_us) {
+            Ok(standing) => {
+                let told = BudgetTold::new(place, budget, &standing);
+                if told.remaining == 0 {
+                    self.verdict = Some(format!("soft:{}", budget.name(self.subject)));
+                }
+                self.told.note_budget(told);
+                Ok(())
+            }
+            Err(refused) => Err(exhausted(
+                budget,
+                &refused,
+                self.subject,
+                amount,
+                contact,
+                self.now_us,
+            )),
         }
-        if state.remaining == 0 {
-            self.verdict = Some(format!("soft:{}", budget.name(self.subject)));
-        }
-        self.told.note_budget(state);
-        Ok(())
     }
+}
+
+/// How a rate stands, whether it was granted or not.
+const fn reading(taken: &Result<Reading, TooFast>) -> Reading {
+    match taken {
+        Ok(reading) => *reading,
+        Err(refused) => refused.reading,
+    }
+}
+
+fn too_many_at_once(limit: &Limit, subject: &Subject<'_>, max: u64, running: u64) -> Refusal {
+    let name = limit.name(subject);
+    let message =
+        format!("limit \"{name}\" allows {max} requests at once, and {running} are running");
+    Refusal::rate_limited(name, message, SLOT_RETRY)
+}
+
+fn too_fast(limit: &Limit, subject: &Subject<'_>, allowed: &str, wait_us: u64) -> Refusal {
+    let name = limit.name(subject);
+    let wait = Duration::from_micros(wait_us);
+    let message = format!(
+        "limit \"{name}\" allows {allowed}; try again in {}",
+        shown_seconds(wait)
+    );
+    Refusal::rate_limited(name, message, wait.max(Duration::from_micros(HEARING_US)))
 }
 
 /// For a budget in money that nobody could keep: what the call costs is not known anywhere.
@@ -309,28 +326,38 @@ fn unpriced(budget: &Budget, subject: &Subject<'_>, cost: &Cost, contact: Option
 }
 
 fn exhausted(
-    told: &BudgetTold,
+    budget: &Budget,
+    refused: &Exhausted,
     subject: &Subject<'_>,
     amount: Amount,
     contact: Option<&str>,
     now_us: u64,
 ) -> Refusal {
-    let name = told.budget.name(subject);
-    let until = told.resets_ms.map_or_else(
+    let name = budget.name(subject);
+    let until = refused.resets_ms.map_or_else(
         || "it does not begin anew".to_owned(),
         |ms| format!("it begins anew at {}", weir_limits::rfc3339(ms)),
     );
     let ask = contact.map_or_else(String::new, |contact| format!("; ask {contact}"));
+    let shown = |amount| shown_amount(budget.spec.unit, amount);
     let message = format!(
         "budget \"{name}\" of {} has {} left, and this request may take {}; {until}{ask}",
-        told.shown(told.budget.spec.limit),
-        told.shown(told.remaining),
-        told.shown(amount),
+        shown(budget.spec.limit),
+        shown(refused.remaining),
+        shown(amount),
     );
-    let wait = told
+    let wait = refused
         .resets_ms
         .map(|ms| Duration::from_millis(ms.saturating_sub(now_us / 1000)));
-    Refusal::budget_exhausted(name, message, wait)
+    let mut told = HeaderMap::with_capacity(4);
+    budget_headers(
+        &mut told,
+        budget,
+        subject,
+        refused.remaining,
+        refused.resets_ms,
+    );
+    Refusal::budget_exhausted(name, message, wait).with_headers(told)
 }
 
 /// What was used, by what the events say: the same figures that SQL sums up.
@@ -417,45 +444,34 @@ enum Counted {
 
 /// What the client is told: of each kind of limit the one with the least left.
 #[derive(Debug, Default)]
-struct Told {
+pub(crate) struct Told {
     requests: Option<(u64, Reading)>,
     tokens: Option<(u64, Reading)>,
     budget: Option<BudgetTold>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 struct BudgetTold {
-    budget: Arc<Budget>,
+    /// Among the budgets of the policy.
+    place: usize,
+    limit: Amount,
     remaining: Amount,
     resets_ms: Option<u64>,
 }
 
 impl BudgetTold {
-    fn read(budget: &Arc<Budget>, purse: &Purse, now_us: u64) -> Self {
-        let standing = purse.standing(&budget.spec, now_us);
+    const fn new(place: usize, budget: &Budget, standing: &Standing) -> Self {
         Self {
-            remaining: budget.spec.limit.saturating_sub(standing.committed),
+            place,
+            limit: budget.spec.limit,
+            remaining: budget.spec.limit.saturating_sub(standing.committed()),
             resets_ms: standing.resets_ms,
-            budget: budget.clone(),
         }
     }
 
-    fn shown(&self, amount: Amount) -> String {
-        shown_amount(self.budget.spec.unit, amount)
-    }
-
-    fn add_headers(&self, subject: &Subject<'_>, headers: &mut HeaderMap) {
-        let mut set = |name: &HeaderName, value: String| {
-            // A name that a header cannot hold is left out.
-            if let Ok(value) = HeaderValue::from_maybe_shared(Bytes::from(value)) {
-                headers.insert(name, value);
-            }
-        };
-        set(&BUDGET, self.budget.name(subject));
-        set(&BUDGET_REMAINING, self.shown(self.remaining));
-        if let Some(ms) = self.resets_ms {
-            set(&BUDGET_RESET, weir_limits::rfc3339(ms));
-        }
+    /// Whether a smaller part of it is left than of another one: money and tokens compare by that.
+    const fn is_tighter(&self, than: &Self) -> bool {
+        self.remaining.saturating_mul(than.limit) < than.remaining.saturating_mul(self.limit)
     }
 }
 
@@ -472,27 +488,29 @@ impl Told {
     }
 
     fn note_budget(&mut self, budget: BudgetTold) {
-        // Money and tokens compare by the part that is left.
-        let part = |told: &BudgetTold| {
-            let limit = told.budget.spec.limit.max(1);
-            told.remaining.saturating_mul(1000) / limit
-        };
-        if self
-            .budget
-            .as_ref()
-            .is_none_or(|before| part(&budget) < part(before))
-        {
+        if self.budget.is_none_or(|before| budget.is_tighter(&before)) {
             self.budget = Some(budget);
         }
     }
 
-    fn headers(&self, subject: &Subject<'_>, family: Family, now_us: u64) -> HeaderMap {
+    /// The headers that say it. `policy` is the one that the request was admitted by.
+    pub(crate) fn headers(
+        &self,
+        policy: &Policy,
+        subject: &Subject<'_>,
+        family: Family,
+        now_us: u64,
+    ) -> HeaderMap {
         if self.budget.is_none() && self.requests.is_none() && self.tokens.is_none() {
             return HeaderMap::new();
         }
         let mut headers = HeaderMap::with_capacity(HEADERS_MAX);
-        if let Some(budget) = &self.budget {
-            budget.add_headers(subject, &mut headers);
+        if let Some(told) = &self.budget
+            && let Some(budget) = policy.budgets.get(told.place)
+        {
+            let budget = &budget.rule;
+            let (remaining, resets_ms) = (told.remaining, told.resets_ms);
+            budget_headers(&mut headers, budget, subject, remaining, resets_ms);
         }
         let rates = [
             (Counted::Requests, &self.requests),
@@ -504,6 +522,26 @@ impl Told {
             }
         }
         headers
+    }
+}
+
+fn budget_headers(
+    headers: &mut HeaderMap,
+    budget: &Budget,
+    subject: &Subject<'_>,
+    remaining: Amount,
+    resets_ms: Option<u64>,
+) {
+    let mut set = |name: &HeaderName, value: String| {
+        // A name that a header cannot hold is left out.
+        if let Ok(value) = HeaderValue::from_maybe_shared(Bytes::from(value)) {
+            headers.insert(name, value);
+        }
+    };
+    set(&BUDGET, budget.name(subject));
+    set(&BUDGET_REMAINING, shown_amount(budget.spec.unit, remaining));
+    if let Some(ms) = resets_ms {
+        set(&BUDGET_RESET, weir_limits::rfc3339(ms));
     }
 }
 
@@ -552,7 +590,7 @@ fn shown_wait(duration: Duration, between: &str) -> String {
     format!("{}.{}{between}s", tenths / 10, tenths % 10)
 }
 
-fn shown_amount(unit: Unit, amount: Amount) -> String {
+pub(crate) fn shown_amount(unit: Unit, amount: Amount) -> String {
     match unit {
         Unit::PicoUsd => format!("{} USD", Usd(amount)),
         Unit::Tokens => format!("{amount} tokens"),

@@ -5,6 +5,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 
 use arc_swap::ArcSwap;
+use http::HeaderMap;
 use weir_dialects::{ClientApi, RequestFacts};
 use weir_limits::Class;
 use weir_schemas::PicoUsd;
@@ -12,8 +13,10 @@ use weir_schemas::PicoUsd;
 use crate::admit::{self, Admitted, Estimate};
 use crate::control::key::HashKey;
 use crate::control::record::Change;
-use crate::control::{LastUse, Snapshot};
+use crate::control::{Identity, LastUse, Snapshot};
 use crate::directory::Cost;
+
+const API: ClientApi = ClientApi::ChatCompletions;
 
 /// Keys and rules, and the way past them.
 pub struct Door {
@@ -23,7 +26,19 @@ pub struct Door {
 
 /// A request that was let in. Dropped, it gives back what it took.
 pub struct LetIn {
-    _admitted: Admitted,
+    identity: Identity,
+    admitted: Admitted,
+}
+
+impl LetIn {
+    /// What the client is told of its limits and budgets.
+    #[must_use]
+    pub fn headers(&self, model: &str, now_us: u64) -> HeaderMap {
+        let subject = self.identity.subject(model, None, None);
+        let policy = self.identity.policy();
+        let told = &self.admitted.told;
+        told.headers(policy, &subject, API.family(), now_us)
+    }
 }
 
 impl Door {
@@ -48,18 +63,16 @@ impl Door {
             at_ms: now_us / 1000,
             address: IpAddr::V4(Ipv4Addr::LOCALHOST),
         });
-        let api = ClientApi::ChatCompletions;
         let facts = RequestFacts::default();
-        let estimate = Estimate::of(api, &facts, 100).priced(&identity, |_| Cost {
+        let estimate = Estimate::of(API, &facts, 100).priced(&identity, |_| Cost {
             dearest: Some(price),
             ..Cost::default()
         });
         let subject = identity.subject(model, None, None);
         let class = Class::Interactive;
-        let admitted = admit::admit(&identity, &subject, class, &estimate, api.family(), now_us);
-        Some(LetIn {
-            _admitted: admitted.ok()?,
-        })
+        let admitted = admit::admit(&identity, &subject, class, &estimate, API.family(), now_us);
+        let admitted = admitted.ok()?;
+        Some(LetIn { identity, admitted })
     }
 }
 

@@ -21,10 +21,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use weir_eventlog::{KafkaOptions, RecordLog, RecordReader, RecordSender};
-use weir_limits::{Bucket, HEARING_US, Others, Purse, RateSpec, Share, Spent, share};
+use weir_limits::{Bucket, HEARING_US, LimitCounter, Others, Purse, RateSpec, Share, Spent, share};
 
 use crate::clock::{self, Moment};
-use crate::control::policy::{Budget, Limit, LimitCounter, Rules};
+use crate::control::policy::{Budget, Limit, Rules};
 use crate::pipeline::Shared;
 use crate::webhook::{Mark, Said};
 

@@ -312,16 +312,12 @@ fn admit(
     exchange.trail.labels.add_body(facts);
     let customer = exchange.trail.labels.customer.as_deref();
     let subject = identity.subject(&facts.model, facts.user.as_deref(), customer);
-    let admitted = admit::admit(
-        identity,
-        &subject,
-        class(identity, headers),
-        estimate,
-        api.family(),
-        Moment::now().unix_us,
-    )?;
+    let (class, family) = (class(identity, headers), api.family());
+    let now_us = Moment::now().unix_us;
+    let admitted = admit::admit(identity, &subject, class, estimate, family, now_us)?;
     exchange.permit = Some(admitted.permit);
-    exchange.told = admitted.headers;
+    let policy = identity.policy();
+    exchange.told = admitted.told.headers(policy, &subject, family, now_us);
     exchange.trail.limit_verdict = admitted.verdict;
     Ok(admitted.denied)
 }

@@ -186,11 +186,12 @@ impl GatewayHandle {
                 tracing::error!("a gateway worker panicked");
             }
         }
-        if let Some(peers) = self.peers {
-            peers.stop();
-        }
+        // What it said last, the other gateways must hear before this one is gone.
         if let Some(webhook) = self.webhook {
             webhook.join();
+        }
+        if let Some(peers) = self.peers {
+            peers.stop();
         }
         self.upkeep.stop();
     }

@@ -7,10 +7,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use weir_limits::{RateSpec, Slots};
+use weir_limits::{LimitCounter, RateSpec, Slots};
 
+use crate::admit::shown_amount;
 use crate::clock::Moment;
-use crate::control::policy::{Limit, LimitCounter, Rules};
+use crate::control::policy::{Limit, Rules};
 use crate::pipeline::Shared;
 
 const PAUSE: Duration = Duration::from_secs(1);
@@ -81,7 +82,7 @@ fn expire(rules: &Rules, now_us: u64) {
                 tracing::warn!(
                     budget = &*budget.id,
                     subject = crate::control::policy::shown(&subject),
-                    expired,
+                    expired = shown_amount(budget.spec.unit, expired),
                     "reservations expired that no request ended"
                 );
             }

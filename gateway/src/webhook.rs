@@ -341,11 +341,8 @@ async fn run(shared: &Shared, target: &Target) {
             _ = stopped.wait_for(|stop| *stop) => return,
             () = tokio::time::sleep(pause) => {}
         }
-        let posted = tokio::select! {
-            // What is cut off here is said again after the start.
-            _ = stopped.wait_for(|stop| *stop) => return,
-            posted = look(shared, target, &pool) => posted,
-        };
+        // A post under way is not cut off: it would be made again, by the next to speak.
+        let posted = look(shared, target, &pool).await;
         pool.close_idle();
         pause = match posted {
             Ok(()) => LOOK,
@@ -371,6 +368,9 @@ async fn look(shared: &Shared, target: &Target, pool: &Arc<Pool>) -> Result<(), 
         return Ok(());
     }
     for due in due(control.rules(), said, now_us) {
+        if *shared.stopped.borrow() {
+            break;
+        }
         target.post(pool, due.json()).await?;
         shared.telemetry.webhook_posts.inc();
         said.note(due.mark);

@@ -8,7 +8,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use serde_json::Value;
-use weir_tests::weir::{PATIENCE, get};
+use weir_tests::weir::{PATIENCE, get, wait_for};
 
 use crate::governance::{
     Answer, MAX_TOKENS, MESSAGES, Running, exchange, reserved_tokens, used_tokens,
@@ -206,9 +206,94 @@ fn a_budget_in_money_lets_through_only_what_has_a_price() {
     }
 }
 
+#[test]
+fn budgets_are_listed_with_what_is_spent_and_left_of_them() {
+    let mut running = Running::configured(PRICES);
+    running.run(&[
+        "budgets", "set", "month", "--team", "growth", "--usd", "1000", "--per", "user",
+        "--window", "month",
+    ]);
+    running.run(&[
+        "budgets", "set", "tokens", "--tokens", "5000", "--window", "total", "--soft",
+    ]);
+    let (_, key) = running.known_key(&["--team", "growth", "--user", "ana"]);
+    let first = running.chat(&key);
+    let (used, resets) = (
+        usd_used(&first),
+        first.header("x-weir-budget-reset").map(str::to_owned),
+    );
+    let json = |running: &Running| -> Value {
+        let listed = running.run(&["budgets", "list", "--json"]).stdout;
+        serde_json::from_slice(&listed).unwrap()
+    };
+    let expected = serde_json::json!([{
+        "subject": "ana",
+        "spent": format!("{used}.00"),
+        "reserved": "0.00",
+        "remaining": format!("{}.00", 1000 - used),
+        "resets": resets,
+    }]);
+    wait_for("what was used is settled", || {
+        Ok(json(&running)[0]["standings"] == expected)
+    })
+    .unwrap();
+    let text = running.run(&["budgets", "list"]).stdout;
+    let text = String::from_utf8(text).unwrap();
+    let words = |line: &str| -> Vec<String> {
+        let cells = text.lines().find(|it| it.starts_with(line)).unwrap();
+        let cells = cells.split("  ").map(str::trim);
+        cells
+            .filter(|cell| !cell.is_empty())
+            .map(str::to_owned)
+            .collect()
+    };
+    let left = format!("{}.00", 1000 - used);
+    let spent = format!("{used}.00");
+    let month = [
+        "month",
+        "ana",
+        "1000.00 USD",
+        "month",
+        &spent,
+        "0.00",
+        &left,
+        &resets.unwrap(),
+        "team=growth",
+    ];
+    assert_eq!(words("month"), month, "{text}");
+    let used_tokens = used_tokens(&first).to_string();
+    let left_tokens = (5000 - used_tokens.parse::<u64>().unwrap()).to_string();
+    let tokens = [
+        "tokens",
+        "-",
+        "5000 tokens, soft",
+        "total",
+        &used_tokens,
+        "0",
+        &left_tokens,
+        "never",
+        "everybody",
+    ];
+    assert_eq!(words("tokens"), tokens, "{text}");
+
+    // Without a gateway the rules are there all the same, and what is missing is said.
+    running.halt();
+    assert_eq!(json(&running)[0]["standings"], Value::Null);
+    let output = running.weir.command(&["budgets", "list"]).output().unwrap();
+    let (said, text) = (
+        String::from_utf8_lossy(&output.stderr),
+        String::from_utf8_lossy(&output.stdout),
+    );
+    assert!(
+        output.status.success() && text.contains("1000.00 USD"),
+        "{text}"
+    );
+    assert!(said.contains("what is spent is not shown"), "{said}");
+}
+
 /// A receiver that takes posts, answers with the statuses it is given, then with 200, and hands on
 /// what was posted.
-fn receiver(statuses: &'static [u16]) -> (SocketAddr, Receiver<(u16, Value)>) {
+pub(crate) fn receiver(statuses: &'static [u16]) -> (SocketAddr, Receiver<(u16, Value)>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let (posted, posts) = channel();

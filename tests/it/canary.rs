@@ -4,7 +4,9 @@
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
+use std::process::{Command, Stdio};
 
 use serde_json::json;
 use weir_tests::weir::{Installation, get, wait_for};
@@ -323,6 +325,45 @@ fn secrets_are_nowhere_but_where_they_are_used() {
     found.look("the log", &fs::read(&log).unwrap());
     found.look_into(&weir.data_dir());
     assert!(found.looked_at > 100, "{}", found.looked_at);
+}
+
+/// A command that may leave a core of any size in a directory.
+fn dumping(command: &Command, dir: &Path) -> Command {
+    let mut shell = Command::new("sh");
+    shell
+        .args(["-c", "ulimit -c unlimited; exec \"$0\" \"$@\""])
+        .arg(command.get_program())
+        .args(command.get_args())
+        .current_dir(dir)
+        .stderr(Stdio::null());
+    for (name, value) in command.get_envs() {
+        shell.env(name, value.unwrap_or_default());
+    }
+    shell
+}
+
+#[test]
+fn a_gateway_that_is_aborted_leaves_no_core_with_its_secrets() {
+    let weir = Installation::new(&config(echo())).unwrap();
+    let dir = weir.config().parent().unwrap().to_owned();
+    for (file, key) in [("key", "one"), ("second", "two"), ("of-growth", "team")] {
+        fs::write(dir.join(file), format!("sk-{key}-{CANARY}")).unwrap();
+    }
+    let mut gateway = Killed(dumping(&weir.command(&["gateway"]), &dir).spawn().unwrap());
+    weir.wait_until_ready().unwrap();
+    let abort = ["-ABRT", &gateway.0.id().to_string()];
+    assert!(Command::new("kill").args(abort).status().unwrap().success());
+    let ended = gateway.0.wait().unwrap();
+    assert_eq!(ended.signal(), Some(6), "{ended:?}");
+    assert!(!ended.core_dumped(), "{ended:?}");
+
+    // What does not mind being dumped shows whether there are cores here at all.
+    let mut other = Command::new("sh");
+    other.args(["-c", "kill -ABRT $$"]);
+    let other = dumping(&other, &dir).status().unwrap();
+    if !other.core_dumped() {
+        println!("this machine writes no cores, so nothing is shown: {other:?}");
+    }
 }
 
 struct Killed(std::process::Child);

@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use weir_loadtest::mock::{MockHandle, MockOptions, MockProvider};
 use weir_tests::kafka::Kafka;
-use weir_tests::weir::{Installation, Process, wait_for};
+use weir_tests::weir::{Installation, PATIENCE, Process, wait_for};
 
-use crate::governance::{chat, config};
+use crate::budgets::receiver;
+use crate::governance::{chat, config, used_tokens};
 
 const SECRET: &str = "a secret of thirty-two bytes or more";
 
@@ -193,4 +194,101 @@ fn limits_and_budgets_hold_over_all_gateways_of_a_cluster() {
     let (again, _) = hammer([&one, &two], &spender, Duration::from_secs(1));
     assert!(answered + again <= 42, "{again} more were paid");
     drop((first, second));
+}
+
+/// What the gateway of an installation knows to be spent of a budget, and reserved.
+fn standing(weir: &Installation, budget: &str) -> (u64, u64) {
+    let listed = weir.run(&["budgets", "list", "--json"]).unwrap().stdout;
+    let listed: Value = serde_json::from_slice(&listed).unwrap();
+    let mut budgets = listed.as_array().unwrap().iter();
+    let found = budgets.find(|listed| listed["id"] == budget);
+    let standing = found.map_or(&Value::Null, |listed| &listed["standings"][0]);
+    let number = |name: &str| {
+        standing[name]
+            .as_str()
+            .map_or(0, |text| text.parse().unwrap())
+    };
+    (number("spent"), number("reserved"))
+}
+
+#[test]
+fn of_several_gateways_one_tells_the_webhook_and_another_when_that_one_is_gone() {
+    let (address, posts) = receiver(&[]);
+    let hook = format!("[gateway.webhook]\nurl = \"http://{address}/hook?x=1\"\n\n");
+    let kafka = Kafka::start().unwrap();
+    let mock = MockProvider::start(MockOptions::default()).unwrap();
+    let installed = || {
+        let weir = installation(&kafka, &mock, SECRET);
+        let text = fs::read_to_string(weir.config()).unwrap();
+        fs::write(
+            weir.config(),
+            text.replacen("[control]", &(hook.clone() + "[control]"), 1),
+        )
+        .unwrap();
+        weir
+    };
+    let weirs = [installed(), installed()];
+    let mut gateways = [Some(start(&weirs[0])), Some(start(&weirs[1]))];
+    let (_, probe) = created(&weirs[0], &["--team", "probe"]);
+    weirs
+        .iter()
+        .for_each(|weir| weir.wait_until_known(&probe).unwrap());
+    let used = used_tokens(&chat(weirs[0].gateway, &probe));
+    let budget = |id: &str, team: &str| {
+        let limit = (4 * used).to_string();
+        let args = ["budgets", "set", id, "--team", team, "--tokens", &limit];
+        weirs[0]
+            .run(&[&args[..], &["--window", "total", "--soft"]].concat())
+            .unwrap();
+        let (_, key) = created(&weirs[0], &["--team", team]);
+        weirs
+            .iter()
+            .for_each(|weir| weir.wait_until_known(&key).unwrap());
+        key
+    };
+    // Each hears what the other one is asked: a budget without thresholds in reach shows it.
+    let (heard, first, last) = (
+        budget("heard", "heard"),
+        budget("a", "growth"),
+        budget("z", "other"),
+    );
+    for (number, weir) in weirs.iter().enumerate() {
+        // One of four is below all thresholds.
+        if number == 0 {
+            assert_eq!(chat(weir.gateway, &heard).status, 200);
+        }
+        wait_for("what the others spent is heard", || {
+            Ok(standing(weir, "heard") == (used, 0))
+        })
+        .unwrap();
+    }
+
+    let next = || {
+        let (_, post) = posts.recv_timeout(PATIENCE).unwrap();
+        let budget = &post["budget"];
+        format!("{} {}", budget["id"].as_str().unwrap(), budget["percent"])
+    };
+    // Both spend, and half of it is reached by both together.
+    for weir in &weirs {
+        assert_eq!(chat(weir.gateway, &first).status, 200);
+    }
+    assert_eq!(next(), "a 50");
+    for weir in &weirs {
+        assert_eq!(chat(weir.gateway, &first).status, 200);
+    }
+    assert_eq!(next(), "a 100");
+
+    // The first by name speaks; when it is gone, the other one does, and repeats nothing.
+    let names = weirs
+        .each_ref()
+        .map(|weir| fs::read_to_string(weir.data_dir().join("spend/instance")).unwrap());
+    let speaker = usize::from(names[1] < names[0]);
+    gateways[speaker].take().unwrap().stop().unwrap();
+    let other = &weirs[1 - speaker];
+    for _ in 0..2 {
+        assert_eq!(chat(other.gateway, &last).status, 200);
+    }
+    assert_eq!(next(), "z 50");
+    gateways[1 - speaker].take().unwrap().stop().unwrap();
+    assert!(posts.try_recv().is_err(), "a threshold was told twice");
 }

@@ -368,6 +368,49 @@ fn an_address_is_the_one_that_trusted_proxies_say_and_a_refusal_names_it() {
 }
 
 #[test]
+fn whoever_is_no_trusted_proxy_cannot_say_where_a_request_comes_from() {
+    let running = Running::start();
+    // Made first: where the other key is known, this one is, too.
+    let (_, elsewhere) = running.key(&["--team", "t", "--networks", "192.0.2.7"]);
+    let (_, key) = running.known_key(&["--team", "t", "--networks", "127.0.0.1"]);
+    for said in [
+        "x-forwarded-for: 192.0.2.7\r\n",
+        "x-forwarded-for: 192.0.2.7\r\nx-forwarded-for: 192.0.2.7\r\n",
+        "x-real-ip: 192.0.2.7\r\nforwarded: for=192.0.2.7\r\n",
+    ] {
+        let to = running.weir.gateway;
+        assert_eq!(chat_with(to, &key, said).status, 200, "{said}");
+        let refused = chat_with(to, &elsewhere, said);
+        assert_eq!(refused.status, 403, "{said}");
+        let message = refused.message();
+        assert!(message.contains("127.0.0.1"), "{message}");
+    }
+}
+
+#[test]
+fn a_proxy_protocol_header_from_nobody_trusted_opens_nothing() {
+    let gateway = "trusted_proxies = [\"192.0.2.0/24\"]\nproxy_protocol = true\n";
+    let running = Running::with(MockOptions::default(), gateway);
+    let (_, key) = running.key(&["--team", "t"]);
+    wait_for("the gateway listens", || {
+        Ok(TcpStream::connect(running.weir.gateway).is_ok())
+    })
+    .unwrap();
+    let mut stream = TcpStream::connect(running.weir.gateway).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut said = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c".to_vec();
+    said.extend([192, 0, 2, 7, 127, 0, 0, 1, 1, 1, 2, 2]);
+    let request =
+        format!("GET /v1/models HTTP/1.1\r\nhost: weir\r\nauthorization: Bearer {key}\r\n\r\n");
+    said.extend(request.as_bytes());
+    // It may be closed before all of that is written.
+    let _ = stream.write_all(&said);
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer);
+    assert_eq!(String::from_utf8_lossy(&answer), "");
+}
+
+#[test]
 fn a_proxy_protocol_header_says_the_address() {
     let gateway = "trusted_proxies = [\"127.0.0.1\"]\nproxy_protocol = true\n";
     let running = Running::with(MockOptions::default(), gateway);
@@ -740,8 +783,8 @@ fn the_admin_api_changes_what_roles_may_change_and_every_change_is_an_audit_row(
     assert_eq!(chat(to, key).status, 200);
     wait_for("the budget shows what is spent", || {
         let listed = call(&auditor, "GET", "/budgets", Value::Null).json();
-        let spent = &listed["data"][0]["spent"][0];
-        Ok(spent["committed"] != "0" && spent["outstanding"] == "0")
+        let standing = &listed["data"][0]["standings"][0];
+        Ok(standing["spent"] != "0" && standing["reserved"] == "0")
     })
     .unwrap();
     let seen = call(&auditor, "GET", &format!("/keys/{id}"), Value::Null).json();

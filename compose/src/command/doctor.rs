@@ -18,6 +18,7 @@ use weir_schemas::clickhouse::MIGRATIONS;
 use weir_store::{Store, StoreError};
 
 use crate::cli::Cli;
+use crate::command::page::page;
 use crate::command::sql::said;
 use crate::command::{config_path, configuration, metrics, settings};
 use crate::config::{Config, EventlogKind, Loaded, StoreKind};
@@ -511,7 +512,7 @@ async fn brokers(config: &Config) -> Vec<Finding> {
 
 /// The keys that the gateway here has seen refused. None if there is no gateway here.
 async fn refused_keys(listen: SocketAddr) -> Vec<String> {
-    let page = metrics::page(&format!("http://{listen}/metrics")).await;
+    let page = page(&format!("http://{listen}/metrics"), None).await;
     page.map_or_else(|_| Vec::new(), |page| metrics::refused_keys(&page))
 }
 

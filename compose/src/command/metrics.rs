@@ -1,41 +1,5 @@
 //! The metrics of the gateway on this machine, as far as commands show them.
 
-use std::time::Duration;
-
-use anyhow::Context as _;
-use bytes::Bytes;
-use http::{Request, Uri};
-use http_body_util::{BodyExt as _, Empty};
-use hyper_util::rt::TokioIo;
-
-use crate::net::connect;
-
-/// How long the gateway here may take to show its metrics.
-const PAGE_MAX: Duration = Duration::from_secs(3);
-
-/// The page at a URL, as text.
-pub(super) async fn page(url: &str) -> anyhow::Result<String> {
-    tokio::time::timeout(PAGE_MAX, fetch(url))
-        .await
-        .context("the gateway does not answer")?
-}
-
-async fn fetch(url: &str) -> anyhow::Result<String> {
-    let uri: Uri = url.parse()?;
-    let stream = connect(&uri, None).await?;
-    let (mut sender, connection) =
-        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-    let request = Request::get(uri.path())
-        .header("host", uri.authority().map_or("", |it| it.as_str()))
-        .body(Empty::<Bytes>::new())?;
-    let answer = async move {
-        let answer = sender.send_request(request).await?;
-        answer.into_body().collect().await
-    };
-    let (page, _) = tokio::join!(answer, connection);
-    Ok(String::from_utf8_lossy(&page?.to_bytes()).into_owned())
-}
-
 /// The series of one metric: what stands between its braces, and its value.
 pub(super) fn series<'a>(
     page: &'a str,

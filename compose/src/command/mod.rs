@@ -2,6 +2,7 @@
 
 pub(crate) mod audit;
 mod bench;
+mod budgets;
 mod config;
 mod demo;
 mod desk;
@@ -10,6 +11,7 @@ mod egress;
 mod keys;
 mod metrics;
 mod mock_provider;
+mod page;
 mod prices;
 mod routes;
 mod rules;

@@ -17,6 +17,7 @@ use weir_gateway::control::record::{
 };
 
 use crate::cli::{ApplyArgs, Cli, RuleCommand, SetRule, TokenArgs, TokensCommand};
+use crate::command::budgets;
 use crate::command::desk::{Desk, print};
 use crate::command::settings;
 use crate::parts::{control, unix_ms};
@@ -42,6 +43,7 @@ pub(crate) fn run<A: SetRule>(cli: &Cli, command: &RuleCommand<A>) -> anyhow::Re
                 )?;
             }
         }
+        RuleCommand::List { json } if A::KIND == Kind::Budget => budgets::list(cli, *json)?,
         RuleCommand::List { json } => list(cli, A::KIND, *json)?,
         RuleCommand::Delete { id, json } => delete(cli, A::KIND, id, *json)?,
     }

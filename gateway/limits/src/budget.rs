@@ -13,8 +13,10 @@ use crate::window::{ROLLING_SLOTS, Span, Window, WindowKind};
 /// An amount in a budget's unit. Wide enough for every sum of 64-bit charges.
 pub type Amount = u128;
 
-/// A reservation that nobody has ended after this long is released.
-const RESERVED_US_MAX: u64 = 60 * 60 * 1_000_000;
+/// A reservation that nobody has ended is released when the second of these stretches after its own
+/// begins: after one to two hours.
+const STRETCH_US: u64 = 60 * 60 * 1_000_000;
+const STRETCHES: u64 = 2;
 
 /// What a budget counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,7 +63,7 @@ pub struct PurseState {
     /// What was spent here, oldest first: one stretch, or those of a rolling window.
     pub spent: Vec<Spent>,
     pub outstanding: Amount,
-    /// All that was ever asked for here.
+    /// All that was asked for here since there are others.
     pub asked: Amount,
     /// All that counts against the limit now, the other gateways' part included.
     pub committed: Amount,
@@ -75,10 +77,20 @@ pub struct PurseState {
 /// How a purse stands, for whoever has a budget.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Standing {
-    /// All that counts against the limit now, the other gateways' part included.
-    pub committed: Amount,
+    /// By all gateways.
+    pub spent: Amount,
+    /// Spoken for by requests that run, at all gateways.
+    pub reserved: Amount,
     /// Until when; for ever if it ends with no window.
     pub resets_ms: Option<u64>,
+}
+
+impl Standing {
+    /// All that counts against the limit now.
+    #[must_use]
+    pub const fn committed(&self) -> Amount {
+        self.spent.saturating_add(self.reserved)
+    }
 }
 
 /// What other gateways have done with a budget.
@@ -107,11 +119,10 @@ pub struct Crossing {
     pub resets_ms: Option<u64>,
 }
 
-/// A reservation. Whoever holds it ends it.
+/// A reservation. Whoever holds it ends it, once.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Reserved {
-    index: usize,
-    generation: u64,
+    stretch: u64,
     amount: Amount,
 }
 
@@ -128,54 +139,101 @@ pub struct Purse {
     state: Mutex<State>,
 }
 
+/// In the order of C: what every request reads and writes lies together, and first. A request that
+/// meets a budget for the first time waits for memory as seldom as can be.
 #[derive(Debug, Default)]
+#[repr(C)]
 struct State {
     now: Span,
+    /// What all gateways have spent.
+    spent_sum: Amount,
+    outstanding: Outstanding,
+    /// Only where there are others.
+    elsewhere: Option<Box<Elsewhere>>,
+    reserved: Amount,
+    settled: Amount,
+    released: Amount,
+    /// What was spent here, oldest first.
     spent: VecDeque<Spent>,
-    /// What the other gateways spent, and have outstanding.
-    elsewhere: Vec<Spent>,
-    elsewhere_outstanding: Amount,
-    reservations: Vec<Reservation>,
-    free: Vec<usize>,
-    flow: Flow,
-    asked: Amount,
+    /// Expired since somebody asked.
+    expired: Amount,
     /// The highest threshold that was said in this window.
     said_percent: u8,
+}
+
+/// What is known of the other gateways, and what they are to know.
+#[derive(Debug, Default)]
+struct Elsewhere {
+    spent: Vec<Spent>,
+    outstanding: Amount,
+    /// All that was asked for here since there are others.
+    asked: Amount,
     round: Option<Round>,
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Reservation {
-    generation: u64,
-    /// `None` when the place is free.
-    amount: Option<Amount>,
-    expires_us: u64,
+/// What is reserved and not ended, by the stretch of time in which it was.
+#[derive(Debug, Default)]
+struct Outstanding {
+    amounts: [Amount; 2],
+    /// The latest stretch.
+    stretch: u64,
+}
+
+impl Outstanding {
+    /// Begins the stretch that holds this moment. Returns what expired by that.
+    fn enter(&mut self, now_us: u64) -> Amount {
+        let mut expired = 0;
+        // A clock that was set back changes nothing.
+        let now = now_us / STRETCH_US;
+        let passed = now.saturating_sub(self.stretch).min(STRETCHES);
+        for later in 1..=passed {
+            expired += std::mem::take(self.at(self.stretch + later));
+        }
+        self.stretch = self.stretch.max(now);
+        expired
+    }
+
+    fn at(&mut self, stretch: u64) -> &mut Amount {
+        &mut self.amounts[usize::try_from(stretch % STRETCHES).unwrap_or(0)]
+    }
+
+    /// Whether a reservation has not expired.
+    const fn holds(&self, reserved: &Reserved) -> bool {
+        reserved.stretch + STRETCHES > self.stretch
+    }
+
+    fn sum(&self) -> Amount {
+        self.amounts.iter().sum()
+    }
 }
 
 impl Purse {
-    /// Sets `estimate` aside, if there is room for it.
+    /// Sets `estimate` aside, if there is room for it, and says how the purse stands then.
     pub fn reserve(
         &self,
         spec: &BudgetSpec,
         estimate: Amount,
         now_us: u64,
-    ) -> Result<Reserved, Exhausted> {
+    ) -> Result<(Reserved, Standing), Exhausted> {
         let mut state = self.state.lock();
         state.enter(spec, now_us / 1000);
-        state.asked = state.asked.saturating_add(estimate);
-        let committed = state.committed();
+        if let Some(elsewhere) = &mut state.elsewhere {
+            elsewhere.asked = elsewhere.asked.saturating_add(estimate);
+        }
+        let committed = state.standing(spec).committed();
         let used_up = committed >= spec.limit || committed.saturating_add(estimate) > spec.limit;
-        let not_ours = state.round.is_some_and(|round| !round.allows(estimate));
+        let not_ours = state.round().is_some_and(|round| !round.allows(estimate));
         if spec.hard && (used_up || not_ours) {
             return Err(Exhausted {
                 remaining: spec.limit.saturating_sub(committed),
                 resets_ms: state.resets_ms(spec),
             });
         }
-        if let Some(round) = &mut state.round {
+        if let Some(round) = state.round() {
             round.take(estimate);
         }
-        Ok(state.set_aside(estimate, now_us))
+        let reserved = state.set_aside(estimate, now_us);
+        Ok((reserved, state.standing(spec)))
     }
 
     /// Puts what was spent in the place of what was reserved. `at_ms` says to which window it
@@ -183,15 +241,15 @@ impl Purse {
     pub fn settle(
         &self,
         spec: &BudgetSpec,
-        reserved: &Reserved,
+        reserved: Reserved,
         amount: Amount,
         at_ms: u64,
         now_us: u64,
     ) -> Option<Crossing> {
         let mut state = self.state.lock();
         if let Some(was) = state.end(reserved) {
-            state.flow.settled += was;
-            if let Some(round) = &mut state.round {
+            state.settled += was;
+            if let Some(round) = state.round() {
                 round.left = (round.left + was).saturating_sub(amount);
             }
         }
@@ -201,11 +259,11 @@ impl Purse {
     }
 
     /// Gives back what was reserved.
-    pub fn release(&self, reserved: &Reserved) {
+    pub fn release(&self, reserved: Reserved) {
         let mut state = self.state.lock();
         if let Some(was) = state.end(reserved) {
-            state.flow.released += was;
-            if let Some(round) = &mut state.round {
+            state.released += was;
+            if let Some(round) = state.round() {
                 round.left += was;
             }
         }
@@ -225,11 +283,16 @@ impl Purse {
     pub fn hear(&self, spec: &BudgetSpec, others: Others, share: Share, now_us: u64) {
         let mut state = self.state.lock();
         state.enter(spec, now_us / 1000);
-        state.elsewhere = others.spent;
-        state.elsewhere_outstanding = others.outstanding;
+        let mut elsewhere = state.elsewhere.take().unwrap_or_default();
+        elsewhere.spent = others.spent;
+        elsewhere.outstanding = others.outstanding;
+        let before = elsewhere.round;
+        state.elsewhere = Some(elsewhere);
         state.forget_old(spec, now_us / 1000);
-        let room = spec.limit.saturating_sub(state.committed());
-        state.round = share.round(state.round, room, others.claimed);
+        let room = spec.limit.saturating_sub(state.standing(spec).committed());
+        if let Some(elsewhere) = &mut state.elsewhere {
+            elsewhere.round = share.round(before, room, others.claimed);
+        }
     }
 
     /// The highest threshold that the spending is at, and when the window began that it is in: 0 for
@@ -248,45 +311,36 @@ impl Purse {
         (start_ms, crossing)
     }
 
-    /// Releases what nobody has ended. Returns how many reservations those were.
-    pub fn expire(&self, now_us: u64) -> usize {
+    /// Releases what nobody has ended. Returns how much that was since the last time.
+    pub fn expire(&self, now_us: u64) -> Amount {
         let mut state = self.state.lock();
-        let mut expired = 0;
-        for index in 0..state.reservations.len() {
-            let reservation = state.reservations[index];
-            if reservation.amount.is_some() && reservation.expires_us <= now_us {
-                let reserved = Reserved {
-                    index,
-                    generation: reservation.generation,
-                    amount: 0,
-                };
-                if let Some(was) = state.end(&reserved) {
-                    state.flow.released += was;
-                    expired += 1;
-                }
-            }
-        }
-        expired
+        state.release_old(now_us);
+        std::mem::take(&mut state.expired)
     }
 
     /// Whether it is as good as new: nothing counts, and nothing is outstanding.
     #[must_use]
     pub fn is_idle(&self, spec: &BudgetSpec, now_us: u64) -> bool {
-        self.read(spec, now_us).committed == 0
+        self.standing(spec, now_us).committed() == 0
     }
 
-    #[must_use]
-    pub fn flow(&self) -> Flow {
-        self.state.lock().flow
-    }
-
+    /// How the budget stands, for whoever has it.
     #[must_use]
     pub fn standing(&self, spec: &BudgetSpec, now_us: u64) -> Standing {
         let mut state = self.state.lock();
         state.enter(spec, now_us / 1000);
-        Standing {
-            committed: state.committed(),
-            resets_ms: state.resets_ms(spec),
+        state.forget_old(spec, now_us / 1000);
+        state.standing(spec)
+    }
+
+    #[must_use]
+    pub fn flow(&self) -> Flow {
+        let state = self.state.lock();
+        Flow {
+            reserved: state.reserved,
+            settled: state.settled,
+            released: state.released,
+            outstanding: state.outstanding.sum(),
         }
     }
 
@@ -294,12 +348,15 @@ impl Purse {
     pub fn read(&self, spec: &BudgetSpec, now_us: u64) -> PurseState {
         let mut state = self.state.lock();
         state.enter(spec, now_us / 1000);
+        let elsewhere = state.elsewhere.as_ref();
         PurseState {
             spent: state.spent.iter().copied().collect(),
-            outstanding: state.flow.outstanding,
-            asked: state.asked,
-            committed: state.committed(),
-            claimed: state.round.map_or(0, |round| round.left),
+            outstanding: state.outstanding.sum(),
+            asked: elsewhere.map_or(0, |elsewhere| elsewhere.asked),
+            committed: state.standing(spec).committed(),
+            claimed: elsewhere
+                .and_then(|elsewhere| elsewhere.round)
+                .map_or(0, |round| round.left),
             resets_ms: state.resets_ms(spec),
         }
     }
@@ -320,17 +377,31 @@ impl State {
         self.forget_old(spec, now_ms);
         if matches!(spec.window.kind, WindowKind::Rolling { .. }) {
             self.said_percent = self.said_percent.min(self.reached(spec).unwrap_or(0));
-        } else if let Some(round) = self.round {
+        } else if let Some(round) = self.round() {
             // Nobody has spent anything of it yet, so the share is one of the whole, whether the
             // others can be heard or not.
-            self.round = Round::begin(spec.limit, round.ppm);
+            *round = Round::begin(spec.limit, round.ppm).unwrap_or(*round);
         }
     }
 
     fn forget_old(&mut self, spec: &BudgetSpec, now_ms: u64) {
         let oldest_ms = self.oldest_ms(spec, now_ms);
         self.spent.retain(|spent| spent.start_ms >= oldest_ms);
-        self.elsewhere.retain(|spent| spent.start_ms >= oldest_ms);
+        if let Some(elsewhere) = &mut self.elsewhere {
+            elsewhere.spent.retain(|spent| spent.start_ms >= oldest_ms);
+        }
+        let add = |sum: Amount, part: &Spent| sum.saturating_add(part.amount);
+        self.spent_sum = self.counted().fold(0, add);
+    }
+
+    /// What was spent and counts, here and elsewhere.
+    fn counted(&self) -> impl Iterator<Item = &Spent> {
+        let elsewhere = self.elsewhere.iter().flat_map(|it| &it.spent);
+        self.spent.iter().chain(elsewhere)
+    }
+
+    fn round(&mut self) -> Option<&mut Round> {
+        self.elsewhere.as_mut()?.round.as_mut()
     }
 
     /// Where the oldest stretch begins that still counts.
@@ -364,60 +435,45 @@ impl State {
             }
             _ => self.spent.insert(place, Spent { start_ms, amount }),
         }
+        self.spent_sum = self.spent_sum.saturating_add(amount);
     }
 
     fn set_aside(&mut self, amount: Amount, now_us: u64) -> Reserved {
-        self.flow.reserved += amount;
-        self.flow.outstanding += amount;
-        let index = self.free.pop().unwrap_or_else(|| {
-            self.reservations.push(Reservation {
-                generation: 0,
-                amount: None,
-                expires_us: 0,
-            });
-            self.reservations.len() - 1
-        });
-        let place = &mut self.reservations[index];
-        place.generation += 1;
-        place.amount = Some(amount);
-        place.expires_us = now_us.saturating_add(RESERVED_US_MAX);
-        Reserved {
-            index,
-            generation: place.generation,
-            amount,
-        }
+        self.release_old(now_us);
+        let stretch = self.outstanding.stretch;
+        *self.outstanding.at(stretch) += amount;
+        self.reserved += amount;
+        Reserved { stretch, amount }
     }
 
-    /// Frees a reservation's place. `None` if it had expired.
-    fn end(&mut self, reserved: &Reserved) -> Option<Amount> {
-        let place = self.reservations.get_mut(reserved.index)?;
-        if place.generation != reserved.generation {
+    fn release_old(&mut self, now_us: u64) {
+        let expired = self.outstanding.enter(now_us);
+        self.released += expired;
+        self.expired += expired;
+    }
+
+    /// Ends a reservation. `None` if it had expired.
+    fn end(&mut self, reserved: Reserved) -> Option<Amount> {
+        if !self.outstanding.holds(&reserved) {
             return None;
         }
-        let amount = place.amount.take()?;
-        self.free.push(reserved.index);
-        self.flow.outstanding -= amount;
-        Some(amount)
+        *self.outstanding.at(reserved.stretch) -= reserved.amount;
+        Some(reserved.amount)
     }
 
-    fn spent(&self) -> Amount {
-        let sum = |spent: Amount, next: &Spent| spent.saturating_add(next.amount);
-        self.elsewhere
-            .iter()
-            .fold(self.spent.iter().fold(0, sum), sum)
-    }
-
-    fn committed(&self) -> Amount {
-        self.spent()
-            .saturating_add(self.flow.outstanding)
-            .saturating_add(self.elsewhere_outstanding)
+    fn standing(&self, spec: &BudgetSpec) -> Standing {
+        let elsewhere = self.elsewhere.as_ref().map_or(0, |it| it.outstanding);
+        Standing {
+            spent: self.spent_sum,
+            reserved: self.outstanding.sum().saturating_add(elsewhere),
+            resets_ms: self.resets_ms(spec),
+        }
     }
 
     /// The highest threshold that the spending is at.
     fn reached(&self, spec: &BudgetSpec) -> Option<u8> {
-        let spent = self.spent();
         let reached = |percent: &&u8| {
-            spent.saturating_mul(100) >= spec.limit.saturating_mul(u128::from(**percent))
+            self.spent_sum.saturating_mul(100) >= spec.limit.saturating_mul(u128::from(**percent))
         };
         spec.thresholds_percent.iter().rev().find(reached).copied()
     }
@@ -434,7 +490,7 @@ impl State {
     fn at(&self, spec: &BudgetSpec, percent: u8) -> Crossing {
         Crossing {
             percent,
-            spent: self.spent(),
+            spent: self.spent_sum,
             limit: spec.limit,
             resets_ms: self.resets_ms(spec),
         }
@@ -446,8 +502,7 @@ impl State {
             WindowKind::Total => None,
             WindowKind::Rolling { .. } => {
                 let slot_ms = self.now.end_ms - self.now.start_ms;
-                let oldest = self.spent.iter().chain(&self.elsewhere);
-                let oldest_ms = oldest.map(|spent| spent.start_ms).min();
+                let oldest_ms = self.counted().map(|spent| spent.start_ms).min();
                 Some(oldest_ms.map_or(self.now.end_ms, |start_ms| {
                     start_ms + (ROLLING_SLOTS + 1) * slot_ms
                 }))
@@ -473,39 +528,52 @@ mod tests {
         }
     }
 
+    fn reserve(
+        purse: &Purse,
+        spec: &BudgetSpec,
+        amount: Amount,
+        now_us: u64,
+    ) -> Result<Reserved, Exhausted> {
+        let reserved = purse.reserve(spec, amount, now_us);
+        reserved.map(|(reserved, standing)| {
+            assert_eq!(standing, purse.standing(spec, now_us));
+            reserved
+        })
+    }
+
     #[test]
     fn what_is_reserved_is_not_there_for_others() {
         let (purse, spec) = (Purse::default(), budget(10, WindowKind::Day));
-        let first = purse.reserve(&spec, 6, 0).unwrap();
-        let refused = purse.reserve(&spec, 6, 0).unwrap_err();
+        let first = reserve(&purse, &spec, 6, 0).unwrap();
+        let refused = reserve(&purse, &spec, 6, 0).unwrap_err();
         assert_eq!(
             (refused.remaining, refused.resets_ms),
             (4, Some(86_400_000))
         );
-        assert_eq!(purse.settle(&spec, &first, 4, 0, 0), None);
-        let second = purse.reserve(&spec, 6, 0).unwrap();
-        let crossing = purse.settle(&spec, &second, 6, 0, 0).unwrap();
+        assert_eq!(purse.settle(&spec, first, 4, 0, 0), None);
+        let second = reserve(&purse, &spec, 6, 0).unwrap();
+        let crossing = purse.settle(&spec, second, 6, 0, 0).unwrap();
         assert_eq!((crossing.percent, crossing.spent), (100, 10));
-        assert!(purse.reserve(&spec, 0, 0).is_err(), "used up is used up");
+        assert!(reserve(&purse, &spec, 0, 0).is_err(), "used up is used up");
     }
 
     #[test]
     fn a_new_window_begins_with_nothing_spent_and_keeps_what_is_outstanding() {
         let (purse, spec) = (Purse::default(), budget(10, WindowKind::Hour));
-        let late = purse.reserve(&spec, 10, HOUR_US - 1).unwrap();
-        assert!(purse.reserve(&spec, 1, HOUR_US).is_err());
+        let late = reserve(&purse, &spec, 10, HOUR_US - 1).unwrap();
+        assert!(reserve(&purse, &spec, 1, HOUR_US).is_err());
         // It began in the hour before, and belongs there.
-        purse.settle(&spec, &late, 10, HOUR_US / 1000 - 1, HOUR_US);
-        purse.reserve(&spec, 10, HOUR_US).unwrap();
+        purse.settle(&spec, late, 10, HOUR_US / 1000 - 1, HOUR_US);
+        reserve(&purse, &spec, 10, HOUR_US).unwrap();
         assert_eq!(purse.read(&spec, HOUR_US).spent, []);
     }
 
     #[test]
     fn a_clock_that_is_set_back_opens_no_old_budget() {
         let (purse, spec) = (Purse::default(), budget(10, WindowKind::Hour));
-        let all = purse.reserve(&spec, 10, HOUR_US).unwrap();
-        purse.settle(&spec, &all, 10, HOUR_US / 1000, HOUR_US);
-        assert!(purse.reserve(&spec, 1, HOUR_US / 2).is_err());
+        let all = reserve(&purse, &spec, 10, HOUR_US).unwrap();
+        purse.settle(&spec, all, 10, HOUR_US / 1000, HOUR_US);
+        assert!(reserve(&purse, &spec, 1, HOUR_US / 2).is_err());
     }
 
     #[test]
@@ -513,26 +581,28 @@ mod tests {
         let ms = 60 * 60_000;
         let (purse, spec) = (Purse::default(), budget(10, WindowKind::Rolling { ms }));
         for minute in 0..10 {
-            let reserved = purse.reserve(&spec, 1, minute * 60_000_000).unwrap();
-            purse.settle(&spec, &reserved, 1, minute * 60_000, minute * 60_000_000);
+            let reserved = reserve(&purse, &spec, 1, minute * 60_000_000).unwrap();
+            purse.settle(&spec, reserved, 1, minute * 60_000, minute * 60_000_000);
         }
-        let refused = purse.reserve(&spec, 1, 59 * 60_000_000).unwrap_err();
+        let refused = reserve(&purse, &spec, 1, 59 * 60_000_000).unwrap_err();
         assert_eq!(refused.resets_ms, Some(61 * 60_000));
-        assert!(purse.reserve(&spec, 1, 61 * 60_000_000 - 1000).is_err());
-        purse.reserve(&spec, 1, 61 * 60_000_000).unwrap();
-        assert!(purse.reserve(&spec, 1, 61 * 60_000_000).is_err());
+        assert!(reserve(&purse, &spec, 1, 61 * 60_000_000 - 1000).is_err());
+        reserve(&purse, &spec, 1, 61 * 60_000_000).unwrap();
+        assert!(reserve(&purse, &spec, 1, 61 * 60_000_000).is_err());
     }
 
     #[test]
     fn a_reservation_that_nobody_ends_expires_and_ending_it_later_frees_nothing_twice() {
         let (purse, spec) = (Purse::default(), budget(10, WindowKind::Total));
-        let forgotten = purse.reserve(&spec, 10, 0).unwrap();
-        assert_eq!(purse.expire(RESERVED_US_MAX - 1), 0);
-        assert_eq!(purse.expire(RESERVED_US_MAX), 1);
-        let next = purse.reserve(&spec, 10, RESERVED_US_MAX).unwrap();
-        purse.release(&forgotten);
+        let forgotten = reserve(&purse, &spec, 10, 0).unwrap();
+        assert_eq!(purse.expire(2 * STRETCH_US - 1), 0);
+        assert!(reserve(&purse, &spec, 1, 2 * STRETCH_US - 1).is_err());
+        assert_eq!(purse.expire(2 * STRETCH_US), 10);
+        assert_eq!(purse.expire(2 * STRETCH_US), 0, "it is said once");
+        let next = reserve(&purse, &spec, 10, 2 * STRETCH_US).unwrap();
+        purse.release(forgotten);
         assert_eq!(purse.flow().outstanding, 10);
-        purse.release(&next);
+        purse.release(next);
         let flow = purse.flow();
         assert_eq!(
             (flow.reserved, flow.released, flow.outstanding),
@@ -549,8 +619,8 @@ mod tests {
         let purse = Purse::default();
         let mut said = Vec::new();
         for _ in 0..15 {
-            let reserved = purse.reserve(&spec, 1, 0).unwrap();
-            said.extend(purse.settle(&spec, &reserved, 1, 0, 0).map(|c| c.percent));
+            let reserved = reserve(&purse, &spec, 1, 0).unwrap();
+            said.extend(purse.settle(&spec, reserved, 1, 0, 0).map(|c| c.percent));
         }
         assert_eq!(said, [50, 100]);
     }
@@ -572,10 +642,10 @@ mod tests {
             claimed: 0,
         };
         purse.hear(&spec, others, share, 0);
-        let ours = purse.reserve(&spec, 20, 0).unwrap();
-        let refused = purse.reserve(&spec, 1, 0).unwrap_err();
+        let ours = reserve(&purse, &spec, 20, 0).unwrap();
+        let refused = reserve(&purse, &spec, 1, 0).unwrap_err();
         assert_eq!(refused.remaining, 20);
-        purse.release(&ours);
-        purse.reserve(&spec, 20, 0).unwrap();
+        purse.release(ours);
+        reserve(&purse, &spec, 20, 0).unwrap();
     }
 }

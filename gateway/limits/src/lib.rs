@@ -3,8 +3,7 @@
 //! # The way through
 //!
 //! A request takes from every counter that applies to it, one [`Permit`] for all of them:
-//! [`Permit::take_requests`], [`Permit::take_tokens`], [`Permit::take_slot`],
-//! [`Permit::reserve`]. The first that refuses ends it, and dropping the permit gives back what the
+//! [`Permit::under`] each limit, and [`Permit::reserve`] of each budget. The first that refuses ends it, and dropping the permit gives back what the
 //! others gave. [`Permit::admit`] makes it stand. When the request is over, [`Permit::settle`]
 //! puts what it really used in the place of what was reserved; a permit that is dropped instead
 //! releases its reservations.
@@ -35,7 +34,7 @@ pub use budget::{
     Amount, BudgetSpec, Crossing, Exhausted, Flow, Others, Purse, PurseState, Reserved, Spent,
     Standing, Unit,
 };
-pub use permit::{Actual, HEARING_US, Permit};
+pub use permit::{Actual, HEARING_US, Held, LimitCounter, Permit};
 pub use pool::{Observed, Pool, PoolBusy, PoolReading, PoolUse, Taken};
 pub use rate::{Bucket, BucketState, RateSpec, Reading, TooFast};
 pub use share::Share;

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use crate::Class;
-use crate::budget::{Amount, BudgetSpec, Crossing, Exhausted, Purse, Reserved, Unit};
-use crate::rate::{Bucket, RateSpec, TooFast};
+use crate::budget::{Amount, BudgetSpec, Crossing, Exhausted, Purse, Reserved, Standing, Unit};
+use crate::rate::{Bucket, RateSpec, Reading, TooFast};
 use crate::slots::{Slots, TooMany};
 
 /// How often gateways hear of each other.
@@ -31,83 +31,113 @@ impl Actual {
     }
 }
 
+/// What is counted under one limit, together and in this order: a request meets all of it at once.
+#[derive(Debug, Default)]
+#[repr(C)]
+pub struct LimitCounter {
+    pub requests: Bucket,
+    pub slots: Slots,
+    pub tokens: Bucket,
+}
+
 /// What one request has taken. `B` names a budget and says its limit.
 ///
 /// Dropped, it gives back what it took: all of it before [`Permit::admit`], afterwards all but the
 /// request itself, which was served.
 #[derive(Debug)]
 pub struct Permit<B: AsRef<BudgetSpec>> {
-    holds: Vec<Hold<B>>,
+    limits: Vec<Held>,
+    budgets: Vec<(Arc<Purse>, B, Reserved)>,
     admitted: bool,
 }
 
+/// What is held of one limit.
 #[derive(Debug)]
-enum Hold<B> {
-    Request(Arc<Bucket>),
-    Tokens(Arc<Bucket>, u64),
-    Slot(Arc<Slots>),
-    Budget(Arc<Purse>, B, Reserved),
+pub struct Held {
+    counter: Arc<LimitCounter>,
+    request: bool,
+    tokens: Option<u64>,
+    slot: bool,
 }
 
-impl<B: AsRef<BudgetSpec>> Permit<B> {
-    #[must_use]
-    pub const fn new() -> Self {
-        Self {
-            holds: Vec::new(),
-            admitted: false,
-        }
-    }
-
+impl Held {
     pub fn take_request(
         &mut self,
-        bucket: &Arc<Bucket>,
         spec: &RateSpec,
         class: Class,
         now_us: u64,
-    ) -> Result<(), TooFast> {
-        bucket.take(spec, class, 1, now_us)?;
-        self.holds.push(Hold::Request(bucket.clone()));
-        Ok(())
+    ) -> Result<Reading, TooFast> {
+        let reading = self.counter.requests.take(spec, class, 1, now_us)?;
+        self.request = true;
+        Ok(reading)
     }
 
     pub fn take_tokens(
         &mut self,
-        bucket: &Arc<Bucket>,
         spec: &RateSpec,
         class: Class,
         estimate: u64,
         now_us: u64,
-    ) -> Result<(), TooFast> {
-        bucket.take(spec, class, estimate, now_us)?;
-        self.holds.push(Hold::Tokens(bucket.clone(), estimate));
+    ) -> Result<Reading, TooFast> {
+        let reading = self.counter.tokens.take(spec, class, estimate, now_us)?;
+        self.tokens = Some(estimate);
+        Ok(reading)
+    }
+
+    pub fn take_slot(&mut self, max: u64, class: Class) -> Result<(), TooMany> {
+        self.counter.slots.take(max, class)?;
+        self.slot = true;
         Ok(())
     }
 
-    pub fn take_slot(&mut self, slots: &Arc<Slots>, max: u64, class: Class) -> Result<(), TooMany> {
-        slots.take(max, class)?;
-        self.holds.push(Hold::Slot(slots.clone()));
-        Ok(())
+    /// Puts what was used in the place of what was taken.
+    fn end(&self, used_tokens: u64) {
+        if let Some(estimate) = self.tokens {
+            self.counter.tokens.correct(estimate, used_tokens);
+        }
+        if self.slot {
+            self.counter.slots.give_back();
+        }
+    }
+}
+
+impl<B: AsRef<BudgetSpec>> Permit<B> {
+    /// A permit with room for so many limits and budgets.
+    #[must_use]
+    pub fn new(limits: usize, budgets: usize) -> Self {
+        Self {
+            limits: Vec::with_capacity(limits),
+            budgets: Vec::with_capacity(budgets),
+            admitted: false,
+        }
+    }
+
+    /// Nothing is taken of the limit yet.
+    pub fn under(&mut self, counter: Arc<LimitCounter>) -> &mut Held {
+        self.limits.push_mut(Held {
+            counter,
+            request: false,
+            tokens: None,
+            slot: false,
+        })
     }
 
     pub fn reserve(
         &mut self,
-        purse: &Arc<Purse>,
+        purse: Arc<Purse>,
         budget: B,
         estimate: Amount,
         now_us: u64,
-    ) -> Result<(), Exhausted> {
-        let reserved = purse.reserve(budget.as_ref(), estimate, now_us)?;
-        self.holds
-            .push(Hold::Budget(purse.clone(), budget, reserved));
-        Ok(())
+    ) -> Result<Standing, Exhausted> {
+        let (reserved, standing) = purse.reserve(budget.as_ref(), estimate, now_us)?;
+        self.budgets.push((purse, budget, reserved));
+        Ok(standing)
     }
 
     /// The budgets that it has reserved of, and how much.
     pub fn budgets(&self) -> impl Iterator<Item = (&B, Amount)> {
-        self.holds.iter().filter_map(|hold| match hold {
-            Hold::Budget(_, budget, reserved) => Some((budget, reserved.amount())),
-            Hold::Request(_) | Hold::Tokens(..) | Hold::Slot(_) => None,
-        })
+        let budgets = self.budgets.iter();
+        budgets.map(|(_, budget, reserved)| (budget, reserved.amount()))
     }
 
     /// The request is let through.
@@ -118,39 +148,29 @@ impl<B: AsRef<BudgetSpec>> Permit<B> {
     /// Puts what was used in the place of what was reserved, and names each budget that reached a
     /// threshold by it.
     pub fn settle(mut self, actual: &Actual, now_us: u64, mut crossed: impl FnMut(B, Crossing)) {
-        for hold in self.holds.drain(..) {
-            match hold {
-                Hold::Request(_) => {}
-                Hold::Tokens(bucket, estimate) => bucket.correct(estimate, actual.tokens),
-                Hold::Slot(slots) => slots.give_back(),
-                Hold::Budget(purse, budget, reserved) => {
-                    let spec = budget.as_ref();
-                    let amount = actual.charge(spec.unit, reserved.amount());
-                    let crossing = purse.settle(spec, &reserved, amount, actual.at_ms, now_us);
-                    if let Some(crossing) = crossing {
-                        crossed(budget, crossing);
-                    }
-                }
+        for taken in self.limits.drain(..) {
+            taken.end(actual.tokens);
+        }
+        for (purse, budget, reserved) in self.budgets.drain(..) {
+            let spec = budget.as_ref();
+            let amount = actual.charge(spec.unit, reserved.amount());
+            let crossing = purse.settle(spec, reserved, amount, actual.at_ms, now_us);
+            if let Some(crossing) = crossing {
+                crossed(budget, crossing);
             }
         }
     }
 
     fn release(&mut self) {
-        for hold in self.holds.drain(..) {
-            match hold {
-                Hold::Request(bucket) if !self.admitted => bucket.correct(1, 0),
-                Hold::Request(_) => {}
-                Hold::Tokens(bucket, estimate) => bucket.correct(estimate, 0),
-                Hold::Slot(slots) => slots.give_back(),
-                Hold::Budget(purse, _, reserved) => purse.release(&reserved),
+        for taken in self.limits.drain(..) {
+            if taken.request && !self.admitted {
+                taken.counter.requests.correct(1, 0);
             }
+            taken.end(0);
         }
-    }
-}
-
-impl<B: AsRef<BudgetSpec>> Default for Permit<B> {
-    fn default() -> Self {
-        Self::new()
+        for (purse, _, reserved) in self.budgets.drain(..) {
+            purse.release(reserved);
+        }
     }
 }
 

@@ -44,18 +44,25 @@ pub struct Bucket {
     state: Mutex<State>,
 }
 
+/// Small, so that a request that meets it for the first time waits for memory once.
 #[derive(Debug, Default)]
 struct State {
     /// Units taken and not yet leaked, times [`US_PER_MINUTE`].
     level: u128,
     at_us: u64,
-    /// The part of the level that was taken here, where there are others.
-    own: u128,
     /// All that was ever taken here and not given back.
     taken: u64,
     /// All that was ever asked for here.
     asked: u64,
-    round: Option<Round>,
+    shared: Option<Box<Shared>>,
+}
+
+/// What is kept only where there are others.
+#[derive(Debug)]
+struct Shared {
+    /// The part of the level that was taken here.
+    own: u128,
+    round: Round,
 }
 
 /// A rate that was refused.
@@ -63,6 +70,7 @@ struct State {
 pub struct TooFast {
     /// When the same request would be let through.
     pub wait_us: u64,
+    pub reading: Reading,
 }
 
 /// A bucket as it stands, for whoever is limited by it.
@@ -96,11 +104,14 @@ impl Bucket {
         class: Class,
         units: u64,
         now_us: u64,
-    ) -> Result<(), TooFast> {
+    ) -> Result<Reading, TooFast> {
         let mut state = self.state.lock();
         state.leak(spec, now_us);
         state.asked = state.asked.wrapping_add(units);
-        let capacity = spec.capacity() * u128::from(class.percent()) / 100;
+        let capacity = match class {
+            Class::Interactive => spec.capacity(),
+            Class::Batch => spec.capacity() * u128::from(class.percent()) / 100,
+        };
         let cost = u128::from(units) * US_PER_MINUTE;
         let needed = cost.min(capacity.max(1));
         let over = (state.level + needed).saturating_sub(capacity);
@@ -108,36 +119,41 @@ impl Bucket {
             let wait_us = over.div_ceil(u128::from(spec.per_minute.max(1)));
             return Err(TooFast {
                 wait_us: u64::try_from(wait_us).unwrap_or(u64::MAX),
+                reading: state.reading(spec, now_us),
             });
         }
-        if let Some(round) = &mut state.round {
-            if !round.allows(needed) {
+        if let Some(shared) = &mut state.shared {
+            if !shared.round.allows(needed) {
                 return Err(TooFast {
                     wait_us: crate::permit::HEARING_US,
+                    reading: state.reading(spec, now_us),
                 });
             }
-            round.take(cost);
+            shared.round.take(cost);
+            shared.own += cost;
         }
         state.level += cost;
-        state.own += cost;
         state.taken = state.taken.wrapping_add(units);
-        Ok(())
+        Ok(state.reading(spec, now_us))
     }
 
     /// Puts what was used in the place of what was taken.
     pub fn correct(&self, taken: u64, used: u64) {
         let mut state = self.state.lock();
         if used >= taken {
-            state.level += u128::from(used - taken) * US_PER_MINUTE;
-            state.own += u128::from(used - taken) * US_PER_MINUTE;
+            let more = u128::from(used - taken) * US_PER_MINUTE;
+            state.level += more;
             state.taken = state.taken.wrapping_add(used - taken);
+            if let Some(shared) = &mut state.shared {
+                shared.own += more;
+            }
         } else {
             let back = u128::from(taken - used) * US_PER_MINUTE;
             state.level = state.level.saturating_sub(back);
-            state.own = state.own.saturating_sub(back);
             state.taken = state.taken.wrapping_sub(taken - used);
-            if let Some(round) = &mut state.round {
-                round.left = round.left.saturating_add(back);
+            if let Some(shared) = &mut state.shared {
+                shared.own = shared.own.saturating_sub(back);
+                shared.round.left = shared.round.left.saturating_add(back);
             }
         }
     }
@@ -147,41 +163,39 @@ impl Bucket {
     pub fn hear(&self, spec: &RateSpec, others: i64, claimed: u64, share: Share, now_us: u64) {
         let mut state = self.state.lock();
         state.leak(spec, now_us);
+        let own = state.own();
         let moved = u128::from(others.unsigned_abs()) * US_PER_MINUTE;
         state.level = if others < 0 {
             state.level.saturating_sub(moved)
         } else {
             state.level.saturating_add(moved)
         };
-        state.own = state.own.min(state.level);
+        let own = own.min(state.level);
         let claimed = u128::from(claimed) * US_PER_MINUTE;
         let room = spec.capacity().saturating_sub(state.level);
-        state.round = share.round(state.round, room, claimed);
+        let before = state.shared.as_ref().map(|shared| shared.round);
+        let round = share.round(before, room, claimed);
+        state.shared = round.map(|round| Box::new(Shared { own, round }));
     }
 
     #[must_use]
     pub fn read(&self, spec: &RateSpec, now_us: u64) -> Reading {
         let mut state = self.state.lock();
         state.leak(spec, now_us);
-        let empty_in = divided_up(state.level, u128::from(spec.per_minute.max(1)));
-        Reading {
-            remaining: whole(spec.capacity().saturating_sub(state.level)),
-            reset_us: now_us.saturating_add(empty_in),
-        }
+        state.reading(spec, now_us)
     }
 
     #[must_use]
     pub fn state(&self, spec: &RateSpec, now_us: u64) -> BucketState {
         let mut state = self.state.lock();
         state.leak(spec, now_us);
+        let left = state.shared.as_ref().map(|shared| shared.round.left);
         BucketState {
             taken: state.taken,
             asked: state.asked,
             level: whole(state.level),
-            own: whole(state.own),
-            claimed: state
-                .round
-                .map_or(0, |round| divided_up(round.left, US_PER_MINUTE)),
+            own: whole(state.own()),
+            claimed: left.map_or(0, |left| divided_up(left, US_PER_MINUTE)),
         }
     }
 
@@ -199,17 +213,26 @@ impl State {
         // A clock that was set back lets nothing out until it is where it was.
         let passed = u128::from(now_us.saturating_sub(self.at_us));
         self.at_us = self.at_us.max(now_us);
-        let out = passed
-            .saturating_mul(u128::from(spec.per_minute))
-            .min(self.level);
-        if let Some(round) = &mut self.round {
-            self.own -= part_of(out, self.own, self.level);
+        let out = (passed * u128::from(spec.per_minute)).min(self.level);
+        if let Some(Shared { own, round }) = self.shared.as_deref_mut() {
+            *own -= part_of(out, *own, self.level);
             round.refill(out);
             round.left = round.left.min(spec.capacity());
-        } else {
-            self.own = self.level - out;
         }
         self.level -= out;
+    }
+
+    /// Whoever is alone took all of it.
+    fn own(&self) -> u128 {
+        self.shared.as_ref().map_or(self.level, |shared| shared.own)
+    }
+
+    fn reading(&self, spec: &RateSpec, now_us: u64) -> Reading {
+        let empty_in = divided_up(self.level, u128::from(spec.per_minute.max(1)));
+        Reading {
+            remaining: whole(spec.capacity().saturating_sub(self.level)),
+            reset_us: now_us.saturating_add(empty_in),
+        }
     }
 }
 
@@ -250,7 +273,12 @@ mod tests {
 
     fn take(bucket: &Bucket, spec: &RateSpec, units: u64, now_us: u64) -> Result<(), u64> {
         let taken = bucket.take(spec, Class::Interactive, units, now_us);
-        taken.map_err(|refused| refused.wait_us)
+        let read = bucket.read(spec, now_us);
+        match taken {
+            Ok(reading) => assert_eq!(reading, read),
+            Err(refused) => assert_eq!(refused.reading, read),
+        }
+        taken.map(|_| ()).map_err(|refused| refused.wait_us)
     }
 
     #[test]

@@ -16,7 +16,8 @@ struct State {
     taken: u64,
     elsewhere: u64,
     asked: u64,
-    round: Option<Round>,
+    /// Only where there are others.
+    round: Option<Box<Round>>,
 }
 
 /// All slots are taken.
@@ -35,7 +36,7 @@ impl Slots {
             Class::Interactive => max,
             Class::Batch => (max * class.percent() / 100).max(max.min(1)),
         };
-        let not_ours = state.round.is_some_and(|round| !round.allows(1));
+        let not_ours = state.round.as_ref().is_some_and(|round| !round.allows(1));
         if running >= max || not_ours {
             return Err(TooMany { running });
         }
@@ -59,7 +60,8 @@ impl Slots {
         let mut state = self.state.lock();
         state.elsewhere = elsewhere;
         let room = max.saturating_sub(state.taken + elsewhere);
-        state.round = share.round(state.round, u128::from(room), 0);
+        let before = state.round.as_deref().copied();
+        state.round = share.round(before, u128::from(room), 0).map(Box::new);
     }
 
     /// Requests that run here, and all that ever asked to.

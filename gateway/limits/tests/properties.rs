@@ -1,15 +1,15 @@
 //! Properties that hold after any sequence of events.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use proptest::prelude::*;
 use rand::rngs::SmallRng;
 use rand::{Rng as _, SeedableRng as _};
 use weir_limits::{
-    Actual, Bucket, BudgetSpec, Class, HEARING_US, Others, Permit, Purse, RateSpec, Share, Slots,
-    Spent, Unit, Window, WindowKind, share,
+    Actual, Bucket, BudgetSpec, Class, HEARING_US, LimitCounter, Others, Permit, Purse, RateSpec,
+    Share, Spent, Unit, Window, WindowKind, share,
 };
 
 #[derive(Clone, Debug)]
@@ -61,8 +61,9 @@ proptest! {
                 Step::Reserve(amount) => {
                     let before = purse.read(spec, now_us).committed;
                     match purse.reserve(spec, u128::from(amount), now_us) {
-                        Ok(reserved) => {
+                        Ok((reserved, standing)) => {
                             prop_assert!(before + u128::from(amount) <= 1000);
+                            prop_assert_eq!(standing.committed(), before + u128::from(amount));
                             held.push(reserved);
                         }
                         Err(refused) => {
@@ -73,10 +74,10 @@ proptest! {
                 }
                 Step::Settle(which, used) if !held.is_empty() => {
                     let reserved = held.swap_remove(which % held.len());
-                    purse.settle(spec, &reserved, u128::from(used), now_us / 1000, now_us);
+                    purse.settle(spec, reserved, u128::from(used), now_us / 1000, now_us);
                 }
                 Step::Release(which) if !held.is_empty() => {
-                    purse.release(&held.swap_remove(which % held.len()));
+                    purse.release(held.swap_remove(which % held.len()));
                 }
                 // Its holder died: it expires.
                 Step::Forget(which) if !held.is_empty() => drop(held.swap_remove(which % held.len())),
@@ -90,7 +91,7 @@ proptest! {
             prop_assert_eq!(flow.reserved, flow.settled + flow.released + flow.outstanding);
         }
         purse.expire(u64::MAX);
-        held.iter().for_each(|reserved| purse.release(reserved));
+        held.into_iter().for_each(|reserved| purse.release(reserved));
         prop_assert_eq!(purse.flow().outstanding, 0);
     }
 
@@ -124,48 +125,108 @@ proptest! {
 
     #[test]
     fn a_request_that_one_counter_refuses_leaves_no_trace_at_the_others(tokens in 1..100_u64) {
-        let (bucket, slots, purse) = (Arc::new(Bucket::default()), Arc::new(Slots::default()), Arc::new(Purse::default()));
+        let (counter, purse) = (Arc::new(LimitCounter::default()), Arc::new(Purse::default()));
         let spec = RateSpec::per_minute(100);
-        let mut permit = Permit::new();
-        permit.take_request(&bucket, &spec, Class::Interactive, 0).unwrap();
-        permit.take_slot(&slots, 1, Class::Interactive).unwrap();
-        prop_assert!(permit.reserve(&purse, budget(u128::from(tokens) - 1, WindowKind::Day), u128::from(tokens), 0).is_err());
+        let mut permit = Permit::new(1, 1);
+        let held = permit.under(counter.clone());
+        held.take_request(&spec, Class::Interactive, 0).unwrap();
+        held.take_tokens(&spec, Class::Interactive, tokens, 0).unwrap();
+        held.take_slot(1, Class::Interactive).unwrap();
+        prop_assert!(permit.reserve(purse.clone(), budget(u128::from(tokens) - 1, WindowKind::Day), u128::from(tokens), 0).is_err());
         drop(permit);
-        prop_assert_eq!(bucket.read(&spec, 0).remaining, 100);
-        prop_assert_eq!(slots.read().0, 0);
+        prop_assert_eq!(counter.requests.read(&spec, 0).remaining, 100);
+        prop_assert_eq!(counter.tokens.read(&spec, 0).remaining, 100);
+        prop_assert_eq!(counter.slots.read().0, 0);
         prop_assert_eq!(purse.flow().outstanding, 0);
     }
 }
 
-/// A million requests, of which one in twenty dies with its process, leave nothing behind.
+/// What outlives a process: what was charged in each window, as the log has it.
+#[derive(Default)]
+struct Log(BTreeMap<u64, u128>);
+
+/// A gateway process: it holds its counters in memory, and begins with what the log says.
+struct Process {
+    counter: Arc<LimitCounter>,
+    purse: Arc<Purse>,
+    in_flight: VecDeque<(Permit<Named>, u64)>,
+}
+
+impl Process {
+    fn begin(log: &Log, budget: &Named, now_us: u64) -> Self {
+        let purse = Arc::new(Purse::default());
+        for (at_ms, amount) in &log.0 {
+            purse.restore(budget.as_ref(), *at_ms, *amount, now_us);
+        }
+        Self {
+            counter: Arc::default(),
+            purse,
+            in_flight: VecDeque::new(),
+        }
+    }
+}
+
+/// Everything that ever went through the purses of processes that are gone. What they had outstanding
+/// when they died was released by that.
+#[derive(Default)]
+struct Gone {
+    reserved: u128,
+    settled: u128,
+    released: u128,
+}
+
+impl Gone {
+    fn add(&mut self, process: &Process) {
+        let flow = process.purse.flow();
+        self.reserved += flow.reserved;
+        self.settled += flow.settled;
+        self.released += flow.released + flow.outstanding;
+    }
+}
+
+/// A million requests, of which one in twenty dies with its process. At every step all that was ever
+/// reserved is what was settled, released and is outstanding, over all processes; the budget is what
+/// the log says, is never exceeded, and nothing stays reserved.
 #[test]
-fn a_million_requests_with_kills_leave_no_reservation() {
+fn a_million_requests_with_killed_processes_leave_no_reservation() {
+    const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
+    const LIMIT: u128 = 30_000_000;
     let mut random = SmallRng::seed_from_u64(5);
-    let (bucket, slots) = (Arc::new(Bucket::default()), Arc::new(Slots::default()));
-    let purse = Arc::new(Purse::default());
     let (rate, spec) = (
-        RateSpec::per_minute(60_000),
-        budget(u128::MAX, WindowKind::Day),
+        RateSpec::per_minute(600_000),
+        budget(LIMIT, WindowKind::Day),
     );
-    let mut in_flight = VecDeque::new();
-    let (mut now_us, mut spent) = (0, 0_u128);
+    let (mut log, mut gone, mut now_us) = (Log::default(), Gone::default(), 0);
+    let mut process = Process::begin(&log, &spec, now_us);
+    let (mut admitted, mut kills, mut refused) = (0_u64, 0_u64, 0_u64);
     for _ in 0..1_000_000_u64 {
-        now_us += random.random_range(0..2000);
-        let mut permit = Permit::new();
+        now_us += random.random_range(0..200_000);
+        let mut permit = Permit::new(1, 1);
         let estimate = random.random_range(1..1000);
-        let taken = permit
-            .take_request(&bucket, &rate, Class::Interactive, now_us)
-            .is_ok()
-            && permit.take_slot(&slots, 100, Class::Interactive).is_ok()
+        let held = permit.under(process.counter.clone());
+        let taken = held.take_request(&rate, Class::Interactive, now_us).is_ok()
+            && held.take_slot(100, Class::Interactive).is_ok()
             && permit
-                .reserve(&purse, spec.clone(), u128::from(estimate), now_us)
+                .reserve(
+                    process.purse.clone(),
+                    spec.clone(),
+                    u128::from(estimate),
+                    now_us,
+                )
                 .is_ok();
         if taken {
             permit.admit();
-            in_flight.push_back((permit, estimate));
+            admitted += 1;
+            process.in_flight.push_back((permit, estimate));
+        } else {
+            refused += 1;
         }
-        if in_flight.len() > random.random_range(0..90)
-            && let Some((permit, estimate)) = in_flight.pop_front()
+        if random.random_ratio(1, 20) {
+            kills += 1;
+            gone.add(&process);
+            process = Process::begin(&log, &spec, now_us);
+        } else if process.in_flight.len() > random.random_range(0..90)
+            && let Some((permit, estimate)) = process.in_flight.pop_front()
         {
             if random.random_ratio(1, 20) {
                 drop(permit);
@@ -173,24 +234,36 @@ fn a_million_requests_with_kills_leave_no_reservation() {
                 let actual = Actual {
                     tokens: random.random_range(0..=estimate),
                     pico_usd: None,
-                    at_ms: 1,
+                    at_ms: now_us / 1000,
                 };
-                spent += u128::from(actual.tokens);
-                permit.settle(&actual, 1000, |_, _| {});
+                let day_ms = actual.at_ms / DAY_MS * DAY_MS;
+                *log.0.entry(day_ms).or_default() += u128::from(actual.tokens);
+                permit.settle(&actual, now_us, |_, _| {});
             }
         }
-        let flow = purse.flow();
+        let flow = process.purse.flow();
         assert_eq!(
-            flow.reserved,
-            flow.settled + flow.released + flow.outstanding
+            gone.reserved + flow.reserved,
+            gone.settled + gone.released + flow.settled + flow.released + flow.outstanding
         );
+        let committed = process.purse.read(spec.as_ref(), now_us).committed;
+        let day_ms = now_us / 1000 / DAY_MS * DAY_MS;
+        let spent = log.0.get(&day_ms).copied().unwrap_or(0);
+        assert!(committed <= LIMIT, "{committed}");
+        assert_eq!(committed, spent + flow.outstanding);
     }
-    in_flight.clear();
-    let flow = purse.flow();
+    process.in_flight.clear();
+    let flow = process.purse.flow();
     assert_eq!(flow.outstanding, 0);
-    assert_eq!(flow.reserved, flow.settled + flow.released);
-    assert_eq!(slots.read().0, 0);
-    assert!(spent > 0 && purse.read(spec.as_ref(), 1000).committed == spent);
+    assert_eq!(
+        gone.reserved + flow.reserved,
+        gone.settled + gone.released + flow.settled + flow.released
+    );
+    assert_eq!(process.counter.slots.read().0, 0);
+    assert!(
+        kills > 40_000 && admitted > 500_000 && refused > 0,
+        "{kills} {admitted} {refused}"
+    );
 }
 
 /// One of several gateways in simulated time, and what it last told the others.
@@ -262,7 +335,7 @@ fn let_through(arrivals_per_s: &[f64], rate: &RateSpec, seed: u64) -> (u64, u64)
         for (gateway, per_s) in gateways.iter().zip(arrivals_per_s) {
             if random.random_bool(per_s / 1000.0) {
                 match gateway.bucket.take(rate, Class::Interactive, 1, now_us) {
-                    Ok(()) => passed += 1,
+                    Ok(_) => passed += 1,
                     Err(_) => refused += 1,
                 }
             }
@@ -330,8 +403,8 @@ fn gateways_that_share_a_budget_overshoot_by_less_than_the_bound() {
                     ..Others::default()
                 };
                 gateway.purse.hear(spec, others, new, 0);
-                while let Ok(reserved) = gateway.purse.reserve(spec, 1, 0) {
-                    gateway.purse.settle(spec, &reserved, 1, 0, 0);
+                while let Ok((reserved, _)) = gateway.purse.reserve(spec, 1, 0) {
+                    gateway.purse.settle(spec, reserved, 1, 0, 0);
                     told[number] += 1;
                     taken += 1;
                 }

@@ -15,6 +15,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 const KEY_PREFIX: &str = "weir_";
 const TOKEN_PREFIX: &str = "weir_admin_";
+const READER_PREFIX: &str = "weir_reader_";
 const SECRET_CHARS: usize = 43;
 const CHECK_CHARS: usize = 6;
 const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
@@ -131,6 +132,14 @@ impl HashKey {
     #[must_use]
     pub fn same(&self, one: &str, other: &str) -> bool {
         self.sign(one.as_bytes()) == self.sign(other.as_bytes())
+    }
+
+    /// A token that reads the admin API of gateways that have the same secret, for commands beside them.
+    /// Whoever can read the secret could as well write a token of their own into the control log; this
+    /// one changes nothing.
+    #[must_use]
+    pub fn reader_token(&self) -> String {
+        format!("{READER_PREFIX}{}", self.sign(b"reader of the admin API"))
     }
 
     /// Tells one secret from another without giving either away.

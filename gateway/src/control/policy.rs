@@ -5,11 +5,11 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt::Write as _;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
-use weir_limits::{Bucket, BudgetSpec, Others, Purse, RateSpec, Share, Slots, Unit, share};
+use weir_limits::{BudgetSpec, LimitCounter, Others, Purse, RateSpec, Share, Unit, share};
 
 use super::record::{
     AccessRecord, BudgetRecord, Capture, Dimension, Kind, LimitRecord, PayloadRecord, Record,
@@ -65,13 +65,17 @@ impl<'a> Subject<'a> {
             Dimension::Customer => self.customer,
         }
     }
+
+    fn named(&self, dimension: Dimension) -> &'a str {
+        self.value(dimension).unwrap_or("-")
+    }
 }
 
 /// Everything that holds for one place.
 #[derive(Debug, Default)]
 pub struct Policy {
-    pub limits: Box<[Arc<Limit>]>,
-    pub budgets: Box<[Arc<Budget>]>,
+    pub limits: Box<[Placed<Limit, LimitCounter>]>,
+    pub budgets: Box<[Placed<Budget, Purse>]>,
     pub access: Box<[Arc<AccessRecord>]>,
     /// What is kept of payloads, if a rule says so.
     pub capture: Option<Capture>,
@@ -81,6 +85,24 @@ pub struct Policy {
     pub provider_keys: BTreeMap<String, String>,
 }
 
+impl Policy {
+    /// Looks at everything that a request is about to lock, so that the processor asks for all that
+    /// memory at once: locks make it wait for one after the other.
+    pub(crate) fn fetch(&self) {
+        self.limits.iter().for_each(Placed::fetch);
+        self.budgets.iter().for_each(Placed::fetch);
+    }
+}
+
+/// A rule as it holds for one place.
+#[derive(Debug)]
+pub struct Placed<R, C> {
+    pub rule: Arc<R>,
+    /// Where all requests from the place are counted, once there was one; never set where that
+    /// depends on the request.
+    counter: OnceLock<Arc<C>>,
+}
+
 /// A limit and what was taken under it.
 #[derive(Debug)]
 pub struct Limit {
@@ -88,7 +110,7 @@ pub struct Limit {
     pub requests: Option<RateSpec>,
     pub tokens: Option<RateSpec>,
     pub concurrency: Option<u64>,
-    scope: Scope,
+    asks: Option<Box<Asks>>,
     per: Box<[Dimension]>,
     pub counters: Arc<Counters<LimitCounter>>,
 }
@@ -100,16 +122,33 @@ pub struct Budget {
     pub spec: BudgetSpec,
     /// Whether calls need a price, so that it can be kept.
     pub wants_prices: bool,
-    scope: Scope,
+    asks: Option<Box<Asks>>,
     per: Box<[Dimension]>,
     pub counters: Arc<Counters<Purse>>,
 }
 
-#[derive(Debug, Default)]
-pub struct LimitCounter {
-    pub requests: Arc<Bucket>,
-    pub tokens: Arc<Bucket>,
-    pub slots: Arc<Slots>,
+/// What a scope wants of a request. All else it wants of the place is looked at when policies are made.
+#[derive(Debug)]
+struct Asks {
+    model: Option<Box<str>>,
+    customer: Option<Box<str>>,
+}
+
+impl Asks {
+    fn of(scope: &Scope) -> Option<Box<Self>> {
+        let boxed = |text: &Option<String>| text.as_deref().map(Box::from);
+        let asks = Self {
+            model: boxed(&scope.model),
+            customer: boxed(&scope.customer),
+        };
+        (asks.model.is_some() || asks.customer.is_some()).then(|| Box::new(asks))
+    }
+
+    fn are_met(&self, subject: &Subject<'_>) -> bool {
+        let model = self.model.as_deref().is_none_or(|m| m == subject.model);
+        let customer = self.customer.as_deref();
+        model && customer.is_none_or(|c| Some(c) == subject.customer)
+    }
 }
 
 /// The counters of one rule: one, or one for each subject that it counts apart. They outlive the
@@ -172,10 +211,12 @@ impl<C: Default> Counters<C> {
     }
 
     fn of(&self, subject: &Subject<'_>, begin: impl FnOnce(&C, Share)) -> Arc<C> {
-        if self.per.is_empty() {
-            return self.sole.clone();
+        match &*self.per {
+            [] => self.sole.clone(),
+            // Such a name need not be made.
+            [dimension] => self.begun(subject.named(*dimension), begin),
+            per => self.begun(&subject_name(per, subject), begin),
         }
-        self.begun(&subject_name(&self.per, subject), begin)
     }
 
     /// Every counter with its subject's name.
@@ -205,7 +246,7 @@ fn subject_name(per: &[Dimension], subject: &Subject<'_>) -> String {
         if number > 0 {
             name.push(BETWEEN);
         }
-        name.push_str(subject.value(*dimension).unwrap_or("-"));
+        name.push_str(subject.named(*dimension));
     }
     name
 }
@@ -217,18 +258,16 @@ pub fn shown(subject: &str) -> String {
 }
 
 impl Limit {
-    /// The counter for a request, if the limit holds for it.
-    #[must_use]
-    pub fn counter(&self, subject: &Subject<'_>) -> Option<Arc<LimitCounter>> {
-        let begin = |counter: &LimitCounter, share| {
+    /// Where a request is counted that the limit holds for.
+    pub(crate) fn counter(&self, subject: &Subject<'_>) -> Arc<LimitCounter> {
+        self.counters.of(subject, |counter, share| {
             begin_limit(
                 [&self.requests, &self.tokens],
                 self.concurrency,
                 counter,
                 share,
             );
-        };
-        holds_for_request(&self.scope, subject).then(|| self.counters.of(subject, begin))
+        })
     }
 
     /// The limit's name, with the subject that is counted apart.
@@ -255,15 +294,68 @@ impl Budget {
         }
     }
 
-    #[must_use]
-    pub fn counter(&self, subject: &Subject<'_>) -> Option<Arc<Purse>> {
-        let begin = |purse: &Purse, share| begin_budget(&self.spec, purse, share);
-        holds_for_request(&self.scope, subject).then(|| self.counters.of(subject, begin))
+    /// Where a request is counted that the budget holds for.
+    pub(crate) fn counter(&self, subject: &Subject<'_>) -> Arc<Purse> {
+        self.counters.of(subject, |purse, share| {
+            begin_budget(&self.spec, purse, share);
+        })
     }
 
     #[must_use]
     pub fn name(&self, subject: &Subject<'_>) -> String {
         rule_name(&self.id, &self.per, subject)
+    }
+}
+
+impl Placed<Limit, LimitCounter> {
+    /// The counter for a request, if the limit holds for it.
+    #[must_use]
+    pub fn counter(&self, subject: &Subject<'_>) -> Option<Arc<LimitCounter>> {
+        let Limit { asks, per, .. } = &*self.rule;
+        self.counted(asks.as_deref(), per, subject, || self.rule.counter(subject))
+    }
+}
+
+impl Placed<Budget, Purse> {
+    /// The purse for a request, if the budget holds for it.
+    #[must_use]
+    pub fn counter(&self, subject: &Subject<'_>) -> Option<Arc<Purse>> {
+        let Budget { asks, per, .. } = &*self.rule;
+        self.counted(asks.as_deref(), per, subject, || self.rule.counter(subject))
+    }
+}
+
+impl<R, C> Placed<R, C> {
+    const fn new(rule: Arc<R>) -> Self {
+        Self {
+            rule,
+            counter: OnceLock::new(),
+        }
+    }
+
+    fn fetch(&self) {
+        let counter = self.counter.get().map_or(0, Arc::strong_count);
+        std::hint::black_box((Arc::strong_count(&self.rule), counter));
+    }
+
+    fn counted(
+        &self,
+        asks: Option<&Asks>,
+        per: &[Dimension],
+        subject: &Subject<'_>,
+        find: impl FnOnce() -> Arc<C>,
+    ) -> Option<Arc<C>> {
+        if asks.is_some_and(|asks| !asks.are_met(subject)) {
+            return None;
+        }
+        if let Some(counter) = self.counter.get() {
+            return Some(counter.clone());
+        }
+        let counter = find();
+        if per.iter().all(|dimension| dimension.is_of_place()) {
+            return Some(self.counter.get_or_init(|| counter).clone());
+        }
+        Some(counter)
     }
 }
 
@@ -298,12 +390,6 @@ fn rule_name(id: &str, per: &[Dimension], subject: &Subject<'_>) -> String {
     name
 }
 
-fn holds_for_request(scope: &Scope, subject: &Subject<'_>) -> bool {
-    let model = scope.model.as_deref().is_none_or(|m| m == subject.model);
-    let customer = scope.customer.as_deref();
-    model && customer.is_none_or(|c| Some(c) == subject.customer)
-}
-
 /// All rules there are, found by what they speak of.
 #[derive(Debug, Default)]
 pub struct Rules {
@@ -313,12 +399,19 @@ pub struct Rules {
     payloads: Vec<PayloadRecord>,
     limits_by_id: HashMap<String, usize>,
     budgets_by_id: HashMap<String, usize>,
-    limit_overrides: Vec<Vec<String>>,
-    budget_overrides: Vec<Vec<String>>,
+    /// For whom each of the limits and budgets holds, and which other ones it takes the place of.
+    limit_terms: Vec<Terms>,
+    budget_terms: Vec<Terms>,
     index: Index,
     teams: HashMap<String, TeamRecord>,
     /// How many gateways count under these rules; 0 and 1 are the same.
     gateways: Arc<AtomicU32>,
+}
+
+#[derive(Debug)]
+struct Terms {
+    scope: Scope,
+    overrides: Vec<String>,
 }
 
 /// Where in the lists the rules are that speak first of all of one value.
@@ -365,13 +458,16 @@ impl Rules {
         self.limits_by_id.insert(record.id.clone(), place);
         self.index
             .note(&record.scope, place, |index| &mut index.limits);
-        self.limit_overrides.push(record.overrides.clone());
+        self.limit_terms.push(Terms {
+            scope: record.scope.clone(),
+            overrides: record.overrides.clone(),
+        });
         self.limits.push(Arc::new(Limit {
             id: record.id.as_str().into(),
             requests: record.requests(),
             tokens: record.tokens(),
             concurrency: record.concurrency,
-            scope: record.scope.clone(),
+            asks: Asks::of(&record.scope),
             per: record.per.as_slice().into(),
             counters: taken_over(before, &record.per, &self.gateways, |counter, share| {
                 let rates = [&record.requests(), &record.tokens()];
@@ -387,7 +483,10 @@ impl Rules {
         self.budgets_by_id.insert(record.id.clone(), place);
         self.index
             .note(&record.scope, place, |index| &mut index.budgets);
-        self.budget_overrides.push(record.overrides.clone());
+        self.budget_terms.push(Terms {
+            scope: record.scope.clone(),
+            overrides: record.overrides.clone(),
+        });
         // Another unit or window counts something else.
         let before = before
             .filter(|before| before.spec.unit == spec.unit && before.spec.window == spec.window);
@@ -401,7 +500,7 @@ impl Rules {
                 && spec.hard
                 && record.unpriced == Unpriced::Refuse,
             spec,
-            scope: record.scope.clone(),
+            asks: Asks::of(&record.scope),
             per: record.per.as_slice().into(),
             counters,
         }));
@@ -478,29 +577,27 @@ impl Rules {
     /// What holds for a place.
     #[must_use]
     pub fn policy(&self, place: &Place) -> Policy {
-        let limits = found(&self.index.limits, place, |at| &self.limits[at].scope);
-        let budgets = found(&self.index.budgets, place, |at| &self.budgets[at].scope);
+        let limits = found(&self.index.limits, place, |at| &self.limit_terms[at].scope);
+        let budgets = found(&self.index.budgets, place, |at| {
+            &self.budget_terms[at].scope
+        });
         let access = found(&self.index.access, place, |at| &self.access[at].scope);
-        let overridden = |places: &[usize], overrides: &[Vec<String>]| -> HashSet<String> {
+        let overridden = |places: &[usize], terms: &[Terms]| -> HashSet<String> {
             places
                 .iter()
-                .flat_map(|at| overrides[*at].clone())
+                .flat_map(|at| terms[*at].overrides.clone())
                 .collect()
         };
-        let without = overridden(&limits, &self.limit_overrides);
-        let limits = limits.into_iter().map(|at| self.limits[at].clone());
-        let limits = limits
-            .filter(|limit| !without.contains(&*limit.id))
-            .collect();
-        let without = overridden(&budgets, &self.budget_overrides);
-        let budgets = budgets.into_iter().map(|at| self.budgets[at].clone());
-        let budgets = budgets
-            .filter(|budget| !without.contains(&*budget.id))
-            .collect();
+        let without = overridden(&limits, &self.limit_terms);
+        let limits = limits.into_iter().map(|at| &self.limits[at]);
+        let limits = limits.filter(|limit| !without.contains(&*limit.id));
+        let without = overridden(&budgets, &self.budget_terms);
+        let budgets = budgets.into_iter().map(|at| &self.budgets[at]);
+        let budgets = budgets.filter(|budget| !without.contains(&*budget.id));
         let team = place.team.as_deref().and_then(|team| self.team(team));
         Policy {
-            limits,
-            budgets,
+            limits: limits.cloned().map(Placed::new).collect(),
+            budgets: budgets.cloned().map(Placed::new).collect(),
             access: access
                 .into_iter()
                 .map(|at| self.access[at].clone())
@@ -634,7 +731,7 @@ mod tests {
         policy
             .limits
             .iter()
-            .map(|limit| limit.id.to_string())
+            .map(|limit| limit.rule.id.to_string())
             .collect()
     }
 
@@ -714,15 +811,16 @@ mod tests {
     #[test]
     fn subjects_are_counted_apart_and_are_bounded() {
         let rules = rules(&[r#"{"id":"each","per":["team","customer"],"concurrency":1}"#]);
-        let limit = rules.limits().next().unwrap();
+        let policy = rules.policy(&Place::default());
         let of = |customer| Subject {
             team: Some("growth"),
             customer,
             ..Subject::default()
         };
-        let counter = |customer| limit.counter(&of(customer)).unwrap();
+        let counter = |customer| policy.limits[0].counter(&of(customer)).unwrap();
         assert!(Arc::ptr_eq(&counter(Some("a")), &counter(Some("a"))));
         assert!(!Arc::ptr_eq(&counter(Some("a")), &counter(Some("b"))));
+        let limit = &policy.limits[0].rule;
         assert_eq!(limit.name(&of(Some("a"))), "each of growth/a");
         for number in 0..SUBJECTS_MAX {
             let _ = limit.counters.named(&number.to_string());

@@ -374,6 +374,19 @@ pub enum Dimension {
     Customer,
 }
 
+impl Dimension {
+    /// Whether it is the same for all requests from one place in the hierarchy.
+    #[must_use]
+    pub const fn is_of_place(self) -> bool {
+        match self {
+            Self::Organisation | Self::Team | Self::Project | Self::Environment | Self::Tier => {
+                true
+            }
+            Self::User | Self::Key | Self::Model | Self::Customer => false,
+        }
+    }
+}
+
 /// A limit on rates and on requests at once.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

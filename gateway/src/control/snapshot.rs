@@ -34,18 +34,21 @@ pub enum KeyRefusal {
 }
 
 /// A virtual key. There may be hundreds of thousands, so what many have in common is shared.
+///
+/// In the order of C: what every request reads lies together, and first.
 #[derive(Debug)]
+#[repr(C)]
 pub struct Key {
-    /// As bytes, which lie closer together than the number.
-    id: [u8; 16],
     hash: KeyHash,
     shared: Arc<Shared>,
-    user: Option<Box<str>>,
     own: Option<Box<Own>>,
-    created_ms: u64,
     /// `u64::MAX` if never.
     expires_ms: u64,
+    /// As bytes, which lie closer together than the number.
+    id: [u8; 16],
+    user: Option<Box<str>>,
     used: Noted,
+    created_ms: u64,
 }
 
 /// What keys of one place have in common.
@@ -760,7 +763,12 @@ mod tests {
             (identity.organisation(), identity.tier()),
             (Some("acme"), Some("paid"))
         );
-        let limits: Vec<&str> = identity.policy().limits.iter().map(|l| &*l.id).collect();
+        let limits: Vec<&str> = identity
+            .policy()
+            .limits
+            .iter()
+            .map(|l| &*l.rule.id)
+            .collect();
         assert_eq!(limits, ["ana", "paid"]);
         let denied = identity.may_use("opus").unwrap_err();
         assert_eq!(

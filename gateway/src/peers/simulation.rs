@@ -245,7 +245,7 @@ impl World {
             // What a dead gateway had begun was answered, perhaps, and is not charged.
             if !node.is_dead {
                 let now_us = START_US + at_us;
-                purse.settle(&budget.spec, &reserved, 1, now_us / 1000, now_us);
+                purse.settle(&budget.spec, reserved, 1, now_us / 1000, now_us);
                 self.charged += 1;
             }
         }
@@ -271,7 +271,7 @@ impl World {
         let node = &mut self.nodes[number];
         let one = self.one.take(&rate, Class::Interactive, 1, now_us);
         self.outcome.one_would += u64::from(one.is_ok());
-        let counter = node.rules.limit("l").unwrap().counter(&SUBJECT).unwrap();
+        let counter = node.rules.limit("l").unwrap().counter(&SUBJECT);
         let before = self.truth.read(&rate, now_us);
         if counter
             .requests
@@ -290,8 +290,8 @@ impl World {
         self.outcome.rate_over = self.outcome.rate_over.max(over);
 
         let budget = node.rules.budget("b").unwrap();
-        let purse = budget.counter(&SUBJECT).unwrap();
-        if let Ok(reserved) = purse.reserve(&budget.spec, 1, now_us) {
+        let purse = budget.counter(&SUBJECT);
+        if let Ok((reserved, _)) = purse.reserve(&budget.spec, 1, now_us) {
             self.outcome.paid += 1;
             let service_us = self.random.random_range(0..=self.play.service_us_max);
             node.in_flight.push((at_us + service_us, purse, reserved));

@@ -9,6 +9,7 @@ use weir_schemas::table::{Change, Origin, RoutingTable, TargetEntry};
 
 use super::mode_in_words;
 use crate::cli::Cli;
+use crate::command::page::page;
 use crate::command::{metrics, settings};
 use crate::parts::{runtime, unix_ms};
 use crate::tables::table_log;
@@ -21,7 +22,7 @@ pub(super) fn run(cli: &Cli, json: bool) -> anyhow::Result<()> {
     let mut tables = table_log(&config, &cli.data_dir);
     tables.catch_up().context("read the routing tables")?;
     let url = format!("http://{}/metrics", config.gateway.listen);
-    let page = runtime()?.block_on(metrics::page(&url)).ok();
+    let page = runtime()?.block_on(page(&url, None)).ok();
     let states = page.as_deref().map(read_states);
     let refused = page.as_deref().map(metrics::refused_keys);
     let refused = refused.unwrap_or_default();

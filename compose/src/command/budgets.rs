@@ -1,0 +1,158 @@
+//! `weir budgets list`: what is spent, reserved and left of each budget.
+//!
+//! The rules stand in the control log; what is spent of them only the gateways know. The one on this
+//! machine is asked, as a reader that has its secret. Where none answers, the rules are shown alone.
+
+use std::io::Write as _;
+
+use anyhow::Context as _;
+use serde::Deserialize;
+use serde_json::Value;
+use weir_gateway::control::record::{BudgetRecord, Kind, Record};
+
+use crate::cli::Cli;
+use crate::command::desk::print;
+use crate::command::page::page;
+use crate::command::settings;
+use crate::parts::{control, runtime};
+
+/// A budget as the admin API shows it.
+#[derive(Debug, Deserialize)]
+struct Listed {
+    id: String,
+    #[serde(default)]
+    standings: Vec<Standing>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Standing {
+    /// For whom it is counted apart; empty where it is not.
+    subject: String,
+    spent: String,
+    reserved: String,
+    remaining: String,
+    resets: Option<String>,
+}
+
+pub(super) fn list(cli: &Cli, json: bool) -> anyhow::Result<()> {
+    let config = settings(cli)?;
+    let control = control(&config, &cli.data_dir)?;
+    let url = format!("http://{}/admin/v1/budgets", config.gateway.listen);
+    let token = control.hash_key.reader_token();
+    let asked = runtime()?.block_on(page(&url, Some(&token)));
+    let asked = asked.and_then(|page| {
+        let mut page: Value = serde_json::from_str(&page).context("read its answer")?;
+        Ok(page["data"].take())
+    });
+    let answered = asked.inspect_err(|error| {
+        eprintln!(
+            "what is spent is not shown, for only a running gateway knows it, and {url} \
+             ([gateway] listen) does not say it: {error:#}"
+        );
+    });
+    let snapshot = control.snapshot()?;
+    let records = snapshot.records(Kind::Budget).map(|record| &**record);
+    match answered {
+        Ok(data) if json => print(&data),
+        Ok(data) => {
+            let listed: Vec<Listed> =
+                serde_json::from_value(data).context("read the gateway's answer")?;
+            table(records, &listed)
+        }
+        Err(_) if json => {
+            let shown = records.map(|record| {
+                let mut shown = record.public();
+                shown["standings"] = Value::Null;
+                shown
+            });
+            print(&Value::Array(shown.collect()))
+        }
+        Err(_) => table(records, &[]),
+    }
+}
+
+fn table<'a>(records: impl Iterator<Item = &'a Record>, listed: &[Listed]) -> anyhow::Result<()> {
+    let mut rows = vec![
+        [
+            "budget",
+            "of",
+            "limit",
+            "window",
+            "spent",
+            "reserved",
+            "left",
+            "begins anew",
+            "holds for",
+        ]
+        .map(str::to_owned),
+    ];
+    for record in records {
+        let Record::Budget(budget) = record else {
+            continue;
+        };
+        let known = listed.iter().find(|listed| listed.id == budget.id);
+        let standings = known.map_or(&[][..], |listed| &listed.standings);
+        if standings.is_empty() {
+            rows.push(row(budget, None));
+        }
+        rows.extend(standings.iter().map(|standing| row(budget, Some(standing))));
+    }
+    let widths: [usize; 9] = std::array::from_fn(|column| {
+        let cells = rows.iter().map(|row| row[column].chars().count());
+        cells.max().unwrap_or(0)
+    });
+    let mut out = crate::output::stdout();
+    for row in &rows {
+        let cells = row.iter().zip(widths);
+        let cells: Vec<String> = cells
+            .map(|(cell, width)| format!("{cell:<width$}"))
+            .collect();
+        writeln!(out, "{}", cells.join("  ").trim_end())?;
+    }
+    Ok(())
+}
+
+fn row(budget: &BudgetRecord, standing: Option<&Standing>) -> [String; 9] {
+    let unknown = || "-".to_owned();
+    let known = |of: fn(&Standing) -> &String| standing.map_or_else(unknown, |it| of(it).clone());
+    let limit = match (budget.usd, budget.tokens) {
+        (Some(usd), _) => format!("{usd} USD"),
+        (None, Some(tokens)) => format!("{tokens} tokens"),
+        (None, None) => unknown(),
+    };
+    let limit = if budget.soft { limit + ", soft" } else { limit };
+    let subject = standing.filter(|it| !it.subject.is_empty());
+    let resets = standing.map_or_else(unknown, |it| {
+        it.resets.clone().unwrap_or_else(|| "never".to_owned())
+    });
+    [
+        budget.id.clone(),
+        subject.map_or_else(unknown, |it| it.subject.clone()),
+        limit,
+        budget.zone.as_ref().map_or_else(
+            || budget.window.clone(),
+            |zone| format!("{} in {zone}", budget.window),
+        ),
+        known(|it| &it.spent),
+        known(|it| &it.reserved),
+        known(|it| &it.remaining),
+        resets,
+        scope(budget),
+    ]
+}
+
+/// For what it holds, as options of `weir budgets set` name it.
+fn scope(budget: &BudgetRecord) -> String {
+    let scope = serde_json::to_value(&budget.scope).unwrap_or_default();
+    let said: Vec<String> = scope
+        .as_object()
+        .into_iter()
+        .flatten()
+        .filter_map(|(name, value)| Some(format!("{name}={}", value.as_str()?)))
+        .collect();
+    if said.is_empty() {
+        "everybody".to_owned()
+    } else {
+        said.join(" ")
+    }
+}
