@@ -31,9 +31,11 @@ impl Identity {
         }
     }
 
-    /// The id of a tool call whose provider gives none.
+    /// The id of a tool call whose provider gives none. OpenAI, to which the conversation may move,
+    /// takes ids of 40 characters, so there is no room for hyphens.
     pub(crate) fn call_id(&self, index: usize) -> Text<'static> {
-        Text::owned(format!("call_{}_{index}", self.request_id))
+        let request_id = self.request_id.replace('-', "");
+        Text::owned(format!("call_{request_id}_{index}"))
     }
 }
 

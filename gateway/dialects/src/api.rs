@@ -109,6 +109,14 @@ pub enum UpstreamApi {
 }
 
 impl UpstreamApi {
+    /// Whether a conversation must hold more than a system prompt.
+    pub(crate) const fn wants_user_turn(self) -> bool {
+        matches!(
+            self,
+            Self::Messages | Self::CountTokens | Self::GenerateContent | Self::GeminiCountTokens
+        )
+    }
+
     /// Whether the client speaks exactly this, so that bytes can pass as they are.
     #[must_use]
     pub const fn is_native_to(self, api: ClientApi) -> bool {

@@ -40,6 +40,17 @@ pub(crate) struct Request<'a> {
     pub(crate) is_begun: bool,
 }
 
+impl Request<'_> {
+    /// Where somebody must have said something: what stands there alone as a system prompt is the
+    /// user's.
+    pub(crate) fn let_user_speak(&mut self) {
+        let is_alone = self.turns.iter().all(|turn| turn.role == Role::System);
+        if let Some(last) = self.turns.last_mut().filter(|_| is_alone) {
+            last.role = Role::User;
+        }
+    }
+}
+
 /// The longest name of an end user that OpenAI takes. Others take more, such as OpenRouter 128.
 const USER_LENGTH_MAX: usize = 64;
 
@@ -51,6 +62,14 @@ pub(crate) fn opaque_user<'a>(user: &'a Text<'_>, report: &mut Report) -> Text<'
     }
     report.bends(Feature::User);
     Text::owned(format!("user_{:016x}", fnv_1a(user.as_escaped())))
+}
+
+/// The id of a call, or a shorter one that always stands for it.
+pub(crate) fn short_id<'a>(id: &'a Text<'_>, length_max: usize) -> Text<'a> {
+    if id.len() <= length_max {
+        return id.borrowed();
+    }
+    Text::owned(format!("call_{:016x}", fnv_1a(id.as_escaped())))
 }
 
 /// FNV-1a, 64 bit: for ids that must not collide and that nobody attacks.

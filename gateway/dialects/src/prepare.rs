@@ -236,7 +236,7 @@ fn translated_body(
         exchange.conversion = Some(Conversion::Embeddings { base64 });
         return Ok(Bytes::from(body).into());
     }
-    let read = match request.api {
+    let mut read = match request.api {
         ClientApi::ChatCompletions | ClientApi::Embeddings => chat::read_request(text, report)?,
         ClientApi::Messages | ClientApi::CountTokens => messages::read_request(text, report)?,
         ClientApi::Responses => responses::read_request(text, report)?,
@@ -245,6 +245,9 @@ fn translated_body(
     exchange.free_text_tools = free_text
         .map(|tool| tool.name.as_escaped().to_owned())
         .collect();
+    if exchange.upstream.wants_user_turn() {
+        read.let_user_speak();
+    }
     let model = target.model;
     let body = match exchange.upstream {
         UpstreamApi::ChatCompletions | UpstreamApi::Embeddings => {

@@ -108,8 +108,14 @@ pub(crate) enum Formats {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ToolIds {
     Any,
+    /// At most [`CALL_ID_LENGTH_MAX`] characters.
+    Short,
     NineAlphanumeric,
 }
+
+/// The longest id of a call that OpenAI's chat takes. What is longer it refuses:
+/// "string too long. Expected a string with maximum length 40".
+pub(crate) const CALL_ID_LENGTH_MAX: usize = 40;
 
 /// How a vendor goes on with an assistant's message at the end of a conversation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -182,7 +188,7 @@ const OPENAI_CHAT: ChatQuirks = ChatQuirks {
     temperature_max: 2.0,
     top_k: false,
     formats: Formats::Schema,
-    tool_ids: ToolIds::Any,
+    tool_ids: ToolIds::Short,
     tool_required: "required",
     strict_tools: true,
     reasoning: ReasoningControl::Effort(NONE_TO_XHIGH),
@@ -202,6 +208,7 @@ const OPENAI_CHAT: ChatQuirks = ChatQuirks {
 /// role, reasoning as text.
 const COMPATIBLE_CHAT: ChatQuirks = ChatQuirks {
     is_openai: false,
+    tool_ids: ToolIds::Any,
     max_tokens: "max_tokens",
     reasoning_back: Some("reasoning_content"),
     unknown_in_messages: true,
@@ -231,6 +238,7 @@ const COMPATIBLE: Vendor = Vendor {
     paths: CHAT_PATHS,
     chat: ChatQuirks {
         // A server of which nothing is known is sent what OpenAI is sent, in its older words.
+        tool_ids: ToolIds::Short,
         developer_role: true,
         renamed: &[],
         reasoning_back: None,
@@ -469,6 +477,8 @@ static VENDORS: &[Vendor] = &[
         chat: ChatQuirks {
             top_k: true,
             reasoning: ReasoningControl::OpenRouter,
+            // It may be OpenAI that answers.
+            tool_ids: ToolIds::Short,
             // openrouter.ai/docs/api-reference/overview
             prefill: Prefill::AsItIs,
             // openrouter.ai/docs/guides/best-practices/prompt-caching
@@ -668,7 +678,7 @@ impl ChatQuirks {
             || !self.refused.is_empty()
             || !self.unwanted.is_empty()
             || self.stream_usage != StreamUsage::OnRequest
-            || self.tool_ids != ToolIds::Any
+            || self.tool_ids == ToolIds::NineAlphanumeric
             || self.formats != Formats::Schema
             || self.tool_required != "required"
             || self.temperature_max < 2.0

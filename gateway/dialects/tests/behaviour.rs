@@ -9,7 +9,7 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue};
-use serde_json::Value;
+use serde_json::{Value, json};
 use weir_dialects::{
     ApiError, ApiErrorKind, ClientApi, ClientRequest, FinishReason, Refusal, ResponseMachine,
     Target, Unsupported, UpstreamRequest, classify_upstream_error, inspect, prepare, relay_error,
@@ -307,10 +307,7 @@ fn encrypted_reasoning_of_openai_survives_the_way_through_a_messages_client() {
     let upstream = prepared(ClientApi::Messages, &next, "anthropic");
     let sent: Value = serde_json::from_str(&text_of(&upstream)).unwrap();
     let content = &sent["messages"][0]["content"];
-    assert_eq!(
-        content,
-        &serde_json::json!([{"type": "text", "text": "Hi"}])
-    );
+    assert_eq!(content, &json!([{"type": "text", "text": "Hi"}]));
 }
 
 #[test]
@@ -446,4 +443,134 @@ fn what_clients_note_about_an_answer_does_not_stand_in_the_way() {
         let text = text_of(&prepared(ClientApi::ChatCompletions, body, vendor));
         assert!(!text.contains("provider_specific_fields"), "{text}");
     }
+}
+
+/// How a client brings back what it was answered, and a tool's result after it.
+fn bring_back(api: ClientApi, history: &mut Vec<Value>, answer: &Value) {
+    match api {
+        ClientApi::ChatCompletions => {
+            let message = &answer["choices"][0]["message"];
+            history.push(message.clone());
+            let id = &message["tool_calls"][0]["id"];
+            history.push(json!({"role": "tool", "tool_call_id": id, "content": "x"}));
+        }
+        ClientApi::Messages => {
+            let content = answer["content"].as_array().unwrap();
+            let call = content.iter().find(|block| block["type"] == "tool_use");
+            let id = &call.unwrap()["id"];
+            let result = json!({"type": "tool_result", "tool_use_id": id, "content": "x"});
+            history.push(json!({"role": "assistant", "content": content}));
+            history.push(json!({"role": "user", "content": [result]}));
+        }
+        _ => {
+            let items = answer["output"].as_array().unwrap();
+            let call = items.iter().find(|item| item["type"] == "function_call");
+            let id = &call.unwrap()["call_id"];
+            history.extend(items.iter().cloned());
+            history.push(json!({"type": "function_call_output", "call_id": id, "output": "x"}));
+        }
+    }
+}
+
+/// What a provider answers in a turn: reasoning with its proofs, and a call.
+fn reasoned(vendor: &str, turn: usize) -> String {
+    let proof = format!("SIG{turn}");
+    let answer = match vendor {
+        "anthropic" => {
+            json!({"type": "message", "id": "msg", "stop_reason": "tool_use", "content": [
+            {"type": "thinking", "thinking": "Hm", "signature": proof},
+            {"type": "redacted_thinking", "data": format!("RED{turn}")},
+            {"type": "tool_use", "id": format!("toolu_{turn}"), "name": "f", "input": {}}]})
+        }
+        "gemini" => json!({"candidates": [{"finishReason": "STOP", "content": {"parts": [
+            {"text": "Hm", "thought": true},
+            {"functionCall": {"name": "f", "args": {}}, "thoughtSignature": proof}]}}]}),
+        _ => json!({"id": "resp_1", "status": "completed", "output": [
+            {"type": "reasoning", "id": format!("rs_{turn}"), "summary": [], "encrypted_content": proof},
+            {"type": "function_call", "call_id": format!("call_{turn}"), "name": "f", "arguments": "{}"}]}),
+    };
+    answer.to_string()
+}
+
+#[test]
+fn proofs_of_reasoning_survive_three_turns_between_every_pair() {
+    for (api, vendor) in [
+        (ClientApi::ChatCompletions, "anthropic"),
+        (ClientApi::ChatCompletions, "gemini"),
+        (ClientApi::ChatCompletions, "openai-responses"),
+        (ClientApi::Messages, "gemini"),
+        (ClientApi::Messages, "openai-responses"),
+        (ClientApi::Responses, "anthropic"),
+        (ClientApi::Responses, "gemini"),
+    ] {
+        let key = match api {
+            ClientApi::Responses => "input",
+            _ => "messages",
+        };
+        let mut history = vec![json!({"role": "user", "content": "go"})];
+        for turn in 0..3 {
+            let body = json!({"model": "m", key: history}).to_string();
+            let upstream = prepared(api, &body, vendor);
+            let answer = answered(&upstream, &reasoned(vendor, turn), false);
+            bring_back(api, &mut history, &serde_json::from_str(&answer).unwrap());
+        }
+        let body = json!({"model": "m", key: history}).to_string();
+        let sent = text_of(&prepared(api, &body, vendor));
+        let proofs = (0..3).flat_map(|turn| match vendor {
+            "anthropic" => vec![format!("\"SIG{turn}\""), format!("\"RED{turn}\"")],
+            _ => vec![format!("\"SIG{turn}\"")],
+        });
+        let places: Vec<_> = proofs.map(|proof| sent.find(&proof)).collect();
+        let whole = format!("{api:?} at {vendor}: {places:?} in {sent}");
+        assert!(places.iter().all(Option::is_some), "{whole}");
+        assert!(places.is_sorted(), "{whole}");
+        assert!(!sent.contains("weir."), "{whole}");
+    }
+}
+
+/// A conversation that began at a vendor with long ids was refused by OpenAI.
+#[test]
+fn ids_of_calls_fit_wherever_the_conversation_goes() {
+    let long = "functions.look_up_everything_there_is_to_know:0";
+    let chat = json!({"model": "up", "messages": [
+        {"role": "assistant", "tool_calls": [
+            {"id": long, "type": "function", "function": {"name": "f", "arguments": "{}"}}]},
+        {"role": "tool", "tool_call_id": long, "content": "x"}]});
+    let messages = json!({"model": "up", "messages": [
+        {"role": "assistant", "content": [{"type": "tool_use", "id": long, "name": "f", "input": {}}]},
+        {"role": "user", "content": [{"type": "tool_result", "tool_use_id": long, "content": "x"}]}]});
+    for (api, body) in [
+        (ClientApi::ChatCompletions, &chat),
+        (ClientApi::Messages, &messages),
+    ] {
+        let sent = text_of(&prepared(api, &body.to_string(), "openai"));
+        let sent: Value = serde_json::from_str(&sent).unwrap();
+        let id = &sent["messages"][0]["tool_calls"][0]["id"];
+        assert!(id.as_str().unwrap().len() <= 40, "{sent}");
+        assert_eq!(*id, sent["messages"][1]["tool_call_id"]);
+    }
+    // Nobody else is shown another id than the client's.
+    check_native("vllm", &chat.to_string(), &chat.to_string());
+}
+
+/// Ids that were made from a request's were longer than OpenAI allows.
+#[test]
+fn an_id_that_the_gateway_makes_fits_everywhere() {
+    let body = Bytes::from_static(br#"{"model":"m","messages":[]}"#);
+    let request = ClientRequest {
+        api: ClientApi::ChatCompletions,
+        headers: &HeaderMap::new(),
+        query: None,
+        body: &body,
+        facts: &inspect(ClientApi::ChatCompletions, &body).unwrap(),
+        request_id: "01890a5d-ac96-774b-bcce-b302099a8057",
+        now_s: 0,
+    };
+    let target = Target::new(vendors::find("gemini").unwrap(), "up");
+    let upstream = prepare(&request, &target).unwrap();
+    let answer = answered(&upstream, &reasoned("gemini", 0), false);
+    let answer: Value = serde_json::from_str(&answer).unwrap();
+    let id = answer["choices"][0]["message"]["tool_calls"][0]["id"].as_str();
+    assert_eq!(id, Some("call_01890a5dac96774bbcceb302099a8057_0"));
+    assert!(id.unwrap().len() <= 40);
 }

@@ -12,7 +12,9 @@ use crate::json::{self, Cursor, Object, Path, Writer, as_text, each};
 use crate::neutral::{Effort, Feature, Reasoning, Report};
 use crate::prepare::Refusal;
 use crate::splice::{Edit, remove};
-use crate::vendors::{ChatQuirks, Formats, ReasoningControl, StreamUsage, ToolIds};
+use crate::vendors::{
+    CALL_ID_LENGTH_MAX, ChatQuirks, Formats, ReasoningControl, StreamUsage, ToolIds,
+};
 
 /// The edits that a vendor needs, those of model and usage excluded.
 pub(crate) fn edits(
@@ -22,7 +24,8 @@ pub(crate) fn edits(
     report: &mut Report,
 ) -> Result<Vec<Edit>, Refusal> {
     let has_extras = holds_extras(body);
-    if !quirks.differ() && !has_extras {
+    let has_long_ids = quirks.tool_ids == ToolIds::Short && holds_long_id(body);
+    if !quirks.differ() && !has_extras && !has_long_ids {
         return Ok(Vec::new());
     }
     let entries = entries_of(body, body);
@@ -31,6 +34,7 @@ pub(crate) fn edits(
         body,
         quirks,
         has_extras,
+        has_long_ids,
         edits,
         insert,
     };
@@ -86,10 +90,27 @@ fn holds_extras(body: &str) -> bool {
     REASONING.find(body.as_bytes()).is_some()
 }
 
+/// Whether the result of a call has an id that is too long for OpenAI. Another vendor may have given
+/// it before the conversation came here.
+fn holds_long_id(body: &str) -> bool {
+    static ID: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"tool_call_id\""));
+    let bytes = body.as_bytes();
+    ID.find_iter(bytes).any(|at| {
+        let value = bytes[at + ID.needle().len()..].trim_ascii_start();
+        let value = value.strip_prefix(b":").unwrap_or(value).trim_ascii_start();
+        let Some(text) = value.strip_prefix(b"\"") else {
+            return false;
+        };
+        let longest = &text[..text.len().min(CALL_ID_LENGTH_MAX + 1)];
+        memchr::memchr(b'"', longest).is_none()
+    })
+}
+
 struct Editor<'a> {
     body: &'a str,
     quirks: &'a ChatQuirks,
     has_extras: bool,
+    has_long_ids: bool,
     edits: Vec<Edit>,
     /// Entries that are put in at the start of the body.
     insert: Writer,
@@ -209,7 +230,7 @@ impl<'a> Editor<'a> {
         let holds = |word: &str| memchr::memmem::find(raw.as_bytes(), word.as_bytes()).is_some();
         let renames_role = !self.quirks.developer_role && holds("\"developer\"");
         let drops_names = !self.quirks.message_names && holds("\"name\"");
-        let changes_ids = self.quirks.tool_ids != ToolIds::Any;
+        let changes_ids = self.quirks.tool_ids == ToolIds::NineAlphanumeric || self.has_long_ids;
         if !renames_role && !drops_names && !changes_ids && !self.has_extras {
             return Ok(());
         }

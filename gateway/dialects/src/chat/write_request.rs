@@ -3,11 +3,12 @@
 use crate::json::{Text, Writer};
 use crate::neutral::{
     Feature, Format, Part, Proof, Reasoning, Report, Request, Role, Source, Tool, ToolCall,
-    ToolChoice, Turn, fnv_1a, opaque_user, with_marks,
+    ToolChoice, Turn, fnv_1a, opaque_user, short_id, with_marks,
 };
 use crate::prepare::Refusal;
 use crate::vendors::{
-    ChatQuirks, Formats, Prefill, ReasoningControl, StreamUsage, ToolIds, nearest_effort,
+    CALL_ID_LENGTH_MAX, ChatQuirks, Formats, Prefill, ReasoningControl, StreamUsage, ToolIds,
+    nearest_effort,
 };
 
 pub(crate) fn write_request(
@@ -528,6 +529,7 @@ pub(crate) fn joined_text<'p, 'a: 'p>(parts: impl IntoIterator<Item = &'p Part<'
 pub(super) fn tool_id<'a>(id: &'a Text<'_>, ids: ToolIds) -> Text<'a> {
     match ids {
         ToolIds::Any => id.borrowed(),
+        ToolIds::Short => short_id(id, CALL_ID_LENGTH_MAX),
         ToolIds::NineAlphanumeric => Text::owned(nine_alphanumeric(id.as_escaped())),
     }
 }

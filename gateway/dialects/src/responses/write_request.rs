@@ -4,9 +4,12 @@ use crate::chat::joined_text;
 use crate::json::{Text, Writer};
 use crate::neutral::{
     Effort, Feature, Format, Origin, Part, Proof, Reasoning, Report, Request, Role, Source,
-    Summary, Tool, ToolChoice, Turn, opaque_user,
+    Summary, Tool, ToolChoice, Turn, opaque_user, short_id,
 };
 use crate::prepare::Refusal;
+
+/// The longest id of a call: "Expected a string with maximum length 64".
+const CALL_ID_LENGTH_MAX: usize = 64;
 
 pub(crate) fn write_request(
     request: &Request<'_>,
@@ -250,7 +253,7 @@ fn write_result(
     let mut written = Ok(());
     w.object(|w| {
         w.put_str("type", "function_call_output");
-        w.put_text("call_id", call_id);
+        w.put_text("call_id", &short_id(call_id, CALL_ID_LENGTH_MAX));
         if content.iter().all(|part| matches!(part, Part::Text(_))) {
             w.put_text("output", &joined_text(content));
         } else {
@@ -305,7 +308,7 @@ fn write_assistant_item(w: &mut Writer, part: &Part<'_>) {
         Part::Refusal(text) => write_said(w, "refusal", "refusal", text),
         Part::ToolCall(call) => w.object(|w| {
             w.put_str("type", "function_call");
-            w.put_text("call_id", &call.id);
+            w.put_text("call_id", &short_id(&call.id, CALL_ID_LENGTH_MAX));
             w.put_text("name", &call.name);
             w.put_str("arguments", &call.arguments);
         }),
