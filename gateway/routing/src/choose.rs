@@ -155,7 +155,7 @@ impl Choice<'_> {
                 let unit = SHARPNESS / (by_cost + by_latency + by_errors);
                 let cost = ratios(&cost, n);
                 let errors = if by_errors > 0.0 {
-                    members.error_ratio(view, alias, priors, now_us)
+                    members.error_ratio(&members.recent(view, alias, now_us), priors)
                 } else {
                     [0.0; TARGETS_MAX]
                 };
@@ -166,8 +166,9 @@ impl Choice<'_> {
                 }
             }
             ObjectiveSpec::Limits { error_ratio, .. } => {
-                let errors = members.error_ratio(view, alias, priors, now_us);
-                let used = members.latency_limit_used(view, alias, facts, priors, now_us);
+                let recent = members.recent(view, alias, now_us);
+                let errors = members.error_ratio(&recent, priors);
+                let used = members.latency_limit_used(view, alias, facts, priors, &recent, now_us);
                 let mut over = [0.0; TARGETS_MAX];
                 for i in 0..n {
                     over[i] = over_limit(used[i]) + over_limit(errors[i] / error_ratio);

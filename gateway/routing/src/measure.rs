@@ -26,6 +26,12 @@ pub(crate) struct Members {
     pub(crate) latency_ms: Column,
 }
 
+/// Tries and failures of about the last minute, by member.
+pub(crate) struct Recent {
+    tries: Column,
+    failures: Column,
+}
+
 /// Latency that is assumed of deployments when none of them was ever seen.
 const NEUTRAL_TTFT_US: f32 = 500_000.0;
 
@@ -159,6 +165,7 @@ impl Members {
         alias: &Alias,
         facts: &RequestFacts,
         priors: Believed<'_>,
+        recent: &Recent,
         now_us: u64,
     ) -> Column {
         let p95 = self.ttft_p95_ms(view, alias, facts, priors, now_us);
@@ -174,10 +181,9 @@ impl Members {
                 .windows
                 .as_ref()
                 .and_then(|w| w.get(index)?.limit(now_us));
-            let (tries, _) = health.recent(now_us);
             let by_load = match window {
                 Some(calls) => 1.0 - 1.0 / calls,
-                None => (tries / TRIES_KNOWN).min(1.0),
+                None => (recent.tries[i] / TRIES_KNOWN).min(1.0),
             };
             let in_flight = (health.in_flight() as f32 + 1.0) / window.unwrap_or(f32::INFINITY);
             *used = in_flight.min(2.0) * by_load + p95[i] / limit_ms * (1.0 - by_load);
@@ -185,26 +191,29 @@ impl Members {
         used
     }
 
+    pub(crate) fn recent(&self, view: View<'_>, alias: &Alias, now_us: u64) -> Recent {
+        let mut recent = Recent {
+            tries: [0.0; TARGETS_MAX],
+            failures: [0.0; TARGETS_MAX],
+        };
+        for i in 0..self.len {
+            let deployment = alias.targets[usize::from(self.target[i])].deployment;
+            let health = &view.routes.deployment(deployment).health;
+            (recent.tries[i], recent.failures[i]) = health.recent(now_us);
+        }
+        recent
+    }
+
     /// Share of tries that fail. What the table measured counts as so many tries of our own, so
     /// that one failure on a quiet gateway does not break a limit of one percent.
-    pub(crate) fn error_ratio(
-        &self,
-        view: View<'_>,
-        alias: &Alias,
-        priors: Believed<'_>,
-        now_us: u64,
-    ) -> Column {
+    pub(crate) fn error_ratio(&self, recent: &Recent, priors: Believed<'_>) -> Column {
         const ASSUMED_TRIES: f32 = 200.0;
         let mut ratios = [0.0; TARGETS_MAX];
         for (i, ratio) in ratios.iter_mut().enumerate().take(self.len) {
-            let index = usize::from(self.target[i]);
-            let health = &view
-                .routes
-                .deployment(alias.targets[index].deployment)
-                .health;
-            let (tries, failures) = health.recent(now_us);
-            let assumed = priors.target(index).error_ratio.unwrap_or(0.0) * priors.belief;
-            *ratio = (failures + assumed * ASSUMED_TRIES) / (tries + ASSUMED_TRIES);
+            let prior = priors.target(usize::from(self.target[i]));
+            let assumed = prior.error_ratio.unwrap_or(0.0) * priors.belief;
+            *ratio =
+                (recent.failures[i] + assumed * ASSUMED_TRIES) / (recent.tries[i] + ASSUMED_TRIES);
         }
         ratios
     }
@@ -251,10 +260,10 @@ impl Seen {
     /// What was seen here, and for the part that is not believed any more what was seen there.
     fn over(self, there: Self) -> Self {
         let rest = (1.0 - self.belief) * there.belief;
-        let belief = self.belief + rest;
-        if belief <= 0.0 {
-            return Self::NOTHING;
+        if rest <= 0.0 {
+            return self;
         }
+        let belief = self.belief + rest;
         Self {
             us: (self.us * self.belief + there.us * rest) / belief,
             belief,
