@@ -79,6 +79,8 @@ pub struct Redactor {
 const SECRET_NAMES: &str = "password|passwd|passphrase|secret|api[_-]?key|access[_-]?key|secret[_-]?key|\
                             auth[_-]?token|access[_-]?token|refresh[_-]?token|private[_-]?key|\
                             client[_-]?secret|credentials?";
+/// Fields that are secrets by their name alone, where a text that says so means something else.
+const SECRET_FIELDS: &str = "authorization|cookie|pwd";
 
 /// Always looked for. Word boundaries are those of ASCII, with which the fast engines can do.
 const SECRETS: &[(&str, &str)] = &[
@@ -126,6 +128,7 @@ const SECRETS: &[(&str, &str)] = &[
 
 const BEARER: &str = r"(?i)(?-u:\b)(?:bearer|basic)[ \t]+([0-9A-Za-z._~+/=-]{12,})";
 const URL_PASSWORD: &str = r#"(?-u:\b)[A-Za-z][0-9A-Za-z+.-]*://[^\s:@/"']*:([^\s@/"']+)@"#;
+const URL_SECRET: &str = r#"(?i)[?&](?:key|token|auth|sig|signature|x-amz-signature|x-amz-security-token|x-goog-signature)=([^&\s"'#<>\\]{8,})"#;
 const EMAIL: &str = r"(?-u:\b)[0-9A-Za-z._%+-]+@[0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*\.[A-Za-z]{2,}";
 const CARD: &str = "[0-9](?:[ -]?[0-9]){12,}";
 
@@ -141,6 +144,7 @@ impl Redactor {
             .collect();
         forms.push(("bearer_token", BEARER, Take::Group));
         forms.push(("url_password", URL_PASSWORD, Take::Group));
+        forms.push(("url_secret", URL_SECRET, Take::Group));
         forms.push(("assigned_secret", &assigned, Take::Group));
         for asked in optional {
             forms.push(match asked {
@@ -188,7 +192,9 @@ impl Redactor {
             index: last,
             reason: format!("the patterns are too large together: {error}"),
         };
-        let name = Regex::new(&format!("(?i)(?:^|[_.-])(?:{SECRET_NAMES})$"));
+        let name = Regex::new(&format!(
+            "(?i)(?:{SECRET_NAMES}|(?:^|[_.-])(?:{SECRET_FIELDS}))$"
+        ));
         Ok(Self {
             which: all.map_err(bad)?,
             detectors,
@@ -236,8 +242,17 @@ impl Redactor {
         replaced(text, ranges, found).or(short)
     }
 
-    /// A number, if it is one that must not be kept.
-    pub(crate) fn redact_number(&self, digits: &str, found: &mut Found) -> Option<String> {
+    /// A field's number, if it is one that must not be kept.
+    pub(crate) fn redact_number(
+        &self,
+        name: Option<&str>,
+        digits: &str,
+        found: &mut Found,
+    ) -> Option<String> {
+        if name.is_some_and(|name| self.secret_name.is_match(name)) {
+            found.note("assigned_secret");
+            return Some(marker("assigned_secret"));
+        }
         // What is shorter is a parameter or a size.
         const DIGITS_MIN: usize = 6;
         let is_long = digits.len() >= DIGITS_MIN;

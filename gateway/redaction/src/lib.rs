@@ -101,7 +101,7 @@ impl Redactor {
         match tree {
             Tree::Null | Tree::Bool(_) => {}
             Tree::Number(number) => {
-                if let Some(text) = self.redact_number(&number.to_string(), found) {
+                if let Some(text) = self.redact_number(name, &number.to_string(), found) {
                     *tree = Tree::Text(text);
                 }
             }

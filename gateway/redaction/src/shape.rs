@@ -35,6 +35,9 @@ const WORDS: &[&str] = &[
     "ttl", "type", "verbosity",
 ];
 
+/// Fields that hold what was said.
+const TEXTS: &[&str] = &["content", "input", "text"];
+
 /// Fields below which names are the application's own.
 #[rustfmt::skip]
 const FOREIGN: &[&str] = &["arguments", "input_schema", "metadata", "parameters", "schema"];
@@ -57,6 +60,8 @@ fn below(name: &str, tree: &Tree, redactor: &Redactor) -> Tree {
         FOREIGN.contains(&name) || (name == "input" && matches!(tree, Tree::Object(_)));
     match tree {
         _ if is_foreign => size(tree),
+        // Where a text could stand it is one: a token's id, say.
+        Tree::Number(_) if TEXTS.contains(&name) => Tree::Text("[number]".into()),
         Tree::Null | Tree::Bool(_) | Tree::Number(_) => tree.clone(),
         Tree::Text(text) if WORDS.contains(&name) && is_word(text, redactor) => tree.clone(),
         Tree::Text(_) => size(tree),

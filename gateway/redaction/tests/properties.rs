@@ -183,7 +183,49 @@ fn check(text: &str, expected: &str) {
 }
 
 #[test]
+fn a_field_whose_name_says_secret_is_one_in_any_spelling() {
+    for name in [
+        "password",
+        "dbPassword",
+        "DB_PASSWORD",
+        "openaiApiKey",
+        "awsSecretAccessKey",
+        "x-auth-token",
+        "Authorization",
+        "Set-Cookie",
+        "user.pwd",
+    ] {
+        for value in [json!("tell no-one"), json!(271_828), json!(["tell no-one"])] {
+            let kept = keep(&json!({"input": {name: value}}).to_string());
+            assert!(is_without(&kept.json, "tell no-one"), "{}", kept.json);
+            assert!(is_without(&kept.json, "271828"), "{}", kept.json);
+            assert!(kept.found.names.contains("assigned_secret"), "{name}");
+        }
+    }
+    let kept = keep(r#"{"max_tokens":100000,"token":"weir","fortune_cookies":"two"}"#);
+    assert_eq!(kept.found.count, 0, "{}", kept.json);
+}
+
+#[test]
+fn token_ids_are_no_structure() {
+    let body = br#"{"model":"m","input":[[9906,1917]],"dimensions":256}"#;
+    let kept = redactor().keep(body, Detail::Structure, 1 << 10).unwrap();
+    assert_eq!(
+        kept.json,
+        r#"{"model":"m","input":[["[number]","[number]"]],"dimensions":256}"#
+    );
+}
+
+#[test]
 fn what_is_told_by_what_stands_before_it_goes_alone() {
+    check(
+        "GET https://x.blob.core/a?sv=2024&sig=abcDEF123%2B4&se=1",
+        "GET https://x.blob.core/a?sv=2024&sig=[redacted:url_secret]&se=1",
+    );
+    check(
+        "https://s3/a?X-Amz-Date=2&X-Amz-Signature=0123456789abcdef",
+        "https://s3/a?X-Amz-Date=2&X-Amz-Signature=[redacted:url_secret]",
+    );
     check(
         "curl -H 'Authorization: Bearer abcdefghijklmnop' https://x",
         "curl -H 'Authorization: Bearer [redacted:bearer_token]' https://x",

@@ -45,8 +45,13 @@ fn main() -> ExitCode {
 
 fn check_all() -> Result<(), Failure> {
     let me = std::env::current_exe()?;
-    let seed = u64::from(std::process::id());
-    eprintln!("test a_killed_writer_loses_nothing_that_it_acknowledged (seed {seed})");
+    let seed = match std::env::var("WEIR_SEED") {
+        Ok(seed) => seed.parse()?,
+        Err(_) => u64::from(std::process::id()),
+    };
+    eprintln!(
+        "test a_killed_writer_loses_nothing_that_it_acknowledged (WEIR_SEED={seed} repeats its kills)"
+    );
     a_killed_writer_loses_nothing_that_it_acknowledged(&me, seed)?;
 
     eprintln!("test files_that_may_not_grow_leave_a_good_segment");
