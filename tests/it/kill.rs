@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -14,14 +14,18 @@ use rand::rngs::StdRng;
 use rand::seq::SliceRandom as _;
 use rand::{Rng as _, SeedableRng as _};
 use serde_json::Value;
+use weir_loadtest::StopSwitch;
 use weir_loadtest::mock::{MockOptions, MockProvider};
-use weir_loadtest::replay::{Caller, ClientCall, ClientLedger, ReplayOptions, replay};
+use weir_loadtest::replay::{Caller, ClientCall, ClientLedger, ReplayOptions, replay_until};
 use weir_loadtest::trace::{Trace, TraceName};
 use weir_schemas::clickhouse::EVENT_TABLES;
 use weir_tests::weir::{Installation, Process, wait_for, wait_within};
 
 /// Checkpoints are a minute apart, and a busy machine takes its time for tens of thousands of events.
 const SEALED_WITHIN: Duration = Duration::from_secs(300);
+
+/// Answers that come between five kills and the next five at least.
+const ANSWERS_BETWEEN: usize = 10;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Victim {
@@ -75,15 +79,24 @@ fn no_answer_is_lost_or_doubled_when_processes_are_killed() {
     weir.wait_for_store().unwrap();
 
     let done = Arc::new(AtomicBool::new(false));
+    let answers = Arc::new(AtomicUsize::new(0));
     let load = thread::spawn({
-        let (done, url) = (done.clone(), weir.base_url());
-        move || load_until(&done, url, key)
+        let (done, answers, url) = (done.clone(), answers.clone(), weir.base_url());
+        move || load_until(&done, &answers, url, key)
     });
     let (victims, pause_max) = kills(&mut random);
     for (number, victim) in victims.iter().enumerate() {
         thread::sleep(random.random_range(Duration::from_millis(50)..pause_max));
         println!("kill {}: {victim:?}", number + 1);
         parts.kill(*victim);
+        // On a busy machine a gateway would be killed before it has answered anybody, every time.
+        if number % 5 == 4 {
+            let so_far = answers.load(Ordering::Relaxed);
+            wait_for("answers between kills", || {
+                Ok(answers.load(Ordering::Relaxed) >= so_far + ANSWERS_BETWEEN)
+            })
+            .unwrap();
+        }
     }
     done.store(true, Ordering::Relaxed);
     let ledgers = load.join().unwrap();
@@ -227,7 +240,12 @@ fn stored_costs(weir: &Installation) -> BTreeMap<String, Vec<u64>> {
 }
 
 /// One short replay after the other.
-fn load_until(done: &AtomicBool, url: String, key: String) -> Vec<ClientLedger> {
+fn load_until(
+    done: &AtomicBool,
+    answers: &Arc<AtomicUsize>,
+    url: String,
+    key: String,
+) -> Vec<ClientLedger> {
     let trace = Arc::new(Trace::named(TraceName::AzureConv, 40, 1).unwrap());
     let mut ledgers = Vec::new();
     while !done.load(Ordering::Relaxed) {
@@ -244,7 +262,12 @@ fn load_until(done: &AtomicBool, url: String, key: String) -> Vec<ClientLedger> 
             timeout: Duration::from_secs(10),
             ..ReplayOptions::default()
         };
-        ledgers.push(replay(&options).unwrap());
+        let answers = answers.clone();
+        let replayed = replay_until(&options, &StopSwitch::default(), move |call| {
+            // What an answer says of its usage stands at its end.
+            answers.fetch_add(usize::from(call.usage.is_some()), Ordering::Relaxed);
+        });
+        ledgers.push(replayed.unwrap());
     }
     ledgers
 }
