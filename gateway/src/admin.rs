@@ -665,11 +665,6 @@ impl Desk {
             let message = format!("there is a token \"{}\" already; revoke it first", new.id);
             return Err(Problem::invalid(message));
         }
-        if (new.role == Role::TeamOwner) != new.team.is_some() {
-            return Err(Problem::invalid(
-                "team goes with the role team_owner, and with no other",
-            ));
-        }
         let (text, hash) = self.new_secret(key::generate_token)?;
         let record = Record::Token(TokenRecord {
             id: new.id,

@@ -35,6 +35,8 @@ const ECHO_MS: u64 = 3_000;
 /// How long a start waits for what others said.
 const FIRST_HEARING_MAX: Duration = Duration::from_secs(5);
 const LOOK: Duration = Duration::from_millis(20);
+/// How long a gateway that stops waits for its last word to be in the log.
+const LAST_WORD_MAX: Duration = Duration::from_secs(2);
 const RETRY: Duration = Duration::from_secs(1);
 
 /// What one gateway tells the others.
@@ -149,7 +151,7 @@ impl Peers {
                 let pause = link.once(&shared);
                 std::thread::park_timeout(pause);
             }
-            link.tell(shared.control.load().rules(), Moment::now());
+            link.tell_last(shared.control.load().rules());
         };
         let thread = std::thread::Builder::new()
             .name("peers".into())
@@ -234,6 +236,16 @@ impl Link {
         self.hearing.settle(rules, now);
         self.tell(rules, now);
         Duration::from_micros(HEARING_US)
+    }
+
+    /// What was spent and said since the last hearing: the others go by it until we are back.
+    fn tell_last(&mut self, rules: &Rules) {
+        self.tell(rules, Moment::now());
+        if let Some(sender) = &self.sender
+            && let Err(error) = sender.flush(LAST_WORD_MAX)
+        {
+            tracing::warn!(%error, "the other gateways may not know the last of what was spent here");
+        }
     }
 
     fn tell(&mut self, rules: &Rules, now: Moment) {

@@ -280,6 +280,40 @@ fn a_team_owner_sees_and_reaches_nothing_beyond_the_team() {
         );
     }
 
+    // What cannot be a name, or says nothing, is refused with the field.
+    for (method, path, wish, said) in [
+        (
+            "post",
+            "/keys",
+            json!({ "team": "growth", "user": "a\u{1f}b" }),
+            "user: a name has",
+        ),
+        ("post", "/keys", json!({ "team": "\0" }), "team: a name has"),
+        (
+            "post",
+            "/keys",
+            json!({ "team": "t", "project": "p".repeat(4000) }),
+            "project: a name has",
+        ),
+        ("put", "/access/a", json!({}), "allows and denies nothing"),
+        (
+            "post",
+            "/tokens",
+            json!({ "id": "t", "role": "auditor", "team": "t" }),
+            "team goes with",
+        ),
+        (
+            "post",
+            "/tokens",
+            json!({ "id": "t", "role": "team_owner" }),
+            "team goes with",
+        ),
+    ] {
+        let answer = office.call(ROOT, method, path, &wish);
+        assert_eq!(answer.status, 400, "{wish}: {}", answer.body);
+        assert!(answer.message().contains(said), "{}", answer.body);
+    }
+
     // An expired key says so, and an expired token opens nothing.
     let expired = json!({ "team": "growth", "expires_ms": 1 });
     let expired = office.done(&owner, "post", "/keys", &expired);

@@ -240,6 +240,36 @@ fn a_rate_is_refused_in_the_words_of_each_dialect_with_the_time_to_wait() {
 }
 
 #[test]
+fn a_rate_of_zero_lets_nothing_through_and_says_to_come_in_a_minute() {
+    let running = Running::start();
+    running.run(&["limits", "set", "stopped", "--team", "t", "--rpm", "0"]);
+    let (_, key) = running.known_key(&["--team", "t"]);
+    let refused = running.chat(&key);
+    assert_eq!(refused.status, 429);
+    let message = refused.message();
+    assert!(
+        message.ends_with("limit \"stopped\" allows 0 requests a minute; try again in 60.0 s"),
+        "{message}"
+    );
+    assert_eq!(refused.header("retry-after"), Some("60"));
+}
+
+#[test]
+fn a_command_that_fails_leaves_no_stream_for_the_next_to_close() {
+    let running = Running::start();
+    let failing = ["budgets", "set", "b", "--usd", "1", "--window", "fortnight"];
+    let failed = running.weir.command(&failing).output().unwrap();
+    assert!(!failed.status.success());
+    let next = running
+        .weir
+        .command(&["teams", "set", "t"])
+        .output()
+        .unwrap();
+    assert!(next.status.success());
+    assert_eq!(String::from_utf8_lossy(&next.stderr), "");
+}
+
+#[test]
 fn requests_at_once_are_limited_and_the_place_is_free_again_when_a_client_leaves() {
     let slow = MockOptions {
         ttft: "30s".to_owned().try_into().unwrap(),

@@ -20,6 +20,7 @@ pub(crate) struct Desk {
     /// Kept open for as long as its stream is.
     _journal: Journal,
     stream: StreamWriter,
+    is_closed: bool,
     actor: String,
 }
 
@@ -35,6 +36,7 @@ impl Desk {
             snapshot,
             _journal: journal,
             stream,
+            is_closed: false,
             actor: actor(),
         })
     }
@@ -71,8 +73,20 @@ impl Desk {
     }
 
     /// Ends the event stream. What was changed is in force already.
-    pub(crate) fn close(self) -> anyhow::Result<()> {
+    pub(crate) fn close(mut self) -> anyhow::Result<()> {
+        self.is_closed = true;
         self.stream.close().context("close the event stream")
+    }
+}
+
+impl Drop for Desk {
+    /// A command that failed leaves no stream that looks as if somebody had died.
+    fn drop(&mut self) {
+        if !self.is_closed
+            && let Err(error) = self.stream.close()
+        {
+            tracing::warn!(%error, "close the event stream");
+        }
     }
 }
 

@@ -33,6 +33,16 @@ impl RateSpec {
         self.burst.unwrap_or(self.per_minute)
     }
 
+    /// Until so much has leaked out. A rate of zero lets nothing out: who asks again in a minute
+    /// may find another one.
+    fn wait_us(&self, over: u128) -> u64 {
+        let wait_us = match self.per_minute {
+            0 => US_PER_MINUTE,
+            per_minute => over.div_ceil(u128::from(per_minute)),
+        };
+        u64::try_from(wait_us).unwrap_or(u64::MAX)
+    }
+
     fn capacity(&self) -> u128 {
         u128::from(self.burst()) * US_PER_MINUTE
     }
@@ -116,9 +126,8 @@ impl Bucket {
         let needed = cost.min(capacity.max(1));
         let over = (state.level + needed).saturating_sub(capacity);
         if over > 0 {
-            let wait_us = over.div_ceil(u128::from(spec.per_minute.max(1)));
             return Err(TooFast {
-                wait_us: u64::try_from(wait_us).unwrap_or(u64::MAX),
+                wait_us: spec.wait_us(over),
                 reading: state.reading(spec, now_us),
             });
         }
@@ -323,6 +332,6 @@ mod tests {
     #[test]
     fn a_rate_of_zero_lets_nothing_through() {
         let (bucket, spec) = (Bucket::default(), RateSpec::per_minute(0));
-        assert!(take(&bucket, &spec, 1, 0).is_err());
+        assert_eq!(take(&bucket, &spec, 1, 0), Err(60 * SECOND));
     }
 }

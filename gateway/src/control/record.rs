@@ -178,9 +178,6 @@ impl Record {
     /// What is wrong with it, if anything.
     pub fn check(&self) -> Result<(), String> {
         let id = self.id();
-        let is_name = |text: &str| {
-            !text.is_empty() && text.len() <= ID_BYTES_MAX && text.chars().all(|c| !c.is_control())
-        };
         if !is_name(&id) {
             return Err(format!(
                 "an id has 1 to {ID_BYTES_MAX} bytes and no control characters"
@@ -193,11 +190,11 @@ impl Record {
                 .spec()
                 .map(|_| ())
                 .and_then(|()| check_overrides(&budget.overrides, &budget.scope)),
-            Self::Access(access) if access.scope.is_dynamic() => Err(
-                "scope: model and customer say nothing about access; use models.allow and \
-                 models.deny"
-                    .into(),
-            ),
+            Self::Access(access) => access.check(),
+            Self::Key(key) => key.check(),
+            Self::Token(token) if (token.role == Role::TeamOwner) != token.team.is_some() => {
+                Err("team goes with the role team_owner, and with no other".into())
+            }
             Self::Payload(payload) if payload.scope.is_dynamic() => {
                 Err("scope: model and customer say nothing about what is kept of payloads".into())
             }
@@ -262,6 +259,36 @@ impl KeyRecord {
             revoked_ms: None,
         }
     }
+}
+
+impl KeyRecord {
+    /// Names that a key brings stand in the names of counters, in headers and in messages.
+    fn check(&self) -> Result<(), String> {
+        // Whatever there is can be revoked.
+        if self.revoked_ms.is_some() {
+            return Ok(());
+        }
+        let names = [
+            ("organisation", &self.organisation),
+            ("team", &self.team),
+            ("project", &self.project),
+            ("user", &self.user),
+            ("environment", &self.environment),
+            ("tier", &self.tier),
+        ];
+        for (field, name) in names {
+            if name.as_deref().is_some_and(|name| !is_name(name)) {
+                return Err(format!(
+                    "{field}: a name has 1 to {ID_BYTES_MAX} bytes and no control characters"
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn is_name(text: &str) -> bool {
+    !text.is_empty() && text.len() <= ID_BYTES_MAX && text.chars().all(|c| !c.is_control())
 }
 
 /// A key that was replaced.
@@ -637,6 +664,28 @@ pub struct AccessRecord {
     /// Whom to ask.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub contact: Option<String>,
+}
+
+impl AccessRecord {
+    fn check(&self) -> Result<(), String> {
+        if self.scope.is_dynamic() {
+            return Err(
+                "scope: model and customer say nothing about access; use models_allowed and \
+                 models_denied"
+                    .into(),
+            );
+        }
+        let says_nothing = self.models_allowed.is_empty()
+            && self.models_denied.is_empty()
+            && self.networks.is_empty();
+        if says_nothing {
+            return Err(
+                "it allows and denies nothing; set models_allowed, models_denied or networks"
+                    .into(),
+            );
+        }
+        Ok(())
+    }
 }
 
 /// What is kept of prompts and answers.

@@ -129,6 +129,17 @@ impl RecordSender {
         self.producer.poll(Duration::ZERO);
         sent
     }
+
+    /// Waits until what was sent is in the log, at most so long. Whoever drops a sender without that
+    /// takes back what is still on its way.
+    pub fn flush(&self, wait_max: Duration) -> Result<(), RecordLogError> {
+        let flushed = self.producer.flush(wait_max);
+        flushed.map_err(|error| RecordLogError::Topic {
+            action: "send to",
+            topic: self.topic.clone(),
+            reason: error.to_string(),
+        })
+    }
 }
 
 pub(super) struct Reader {
