@@ -11,6 +11,7 @@ use crate::clock::Moment;
 use crate::error::Refusal;
 use crate::pipeline::{self, Worker};
 use crate::relay::{REQUEST_ID, Reply, request_id_value};
+use crate::upstream::percent_decoded;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
@@ -27,6 +28,9 @@ pub(crate) fn answer(
     let path = request.uri().path();
     let answered = match (request.method(), path) {
         (&Method::GET, "/v1/models") => models(worker, client, request, family),
+        (&Method::GET, path) if path.starts_with(MODEL) => {
+            model(worker, client, request, family, &path[MODEL.len()..])
+        }
         (&Method::GET | &Method::HEAD, "/" | "/livez") => Ok(whole(StatusCode::OK, TEXT, "ok\n")),
         (&Method::GET | &Method::HEAD, "/readyz") => Ok(ready(worker)),
         (&Method::GET, "/metrics") => Ok(whole(StatusCode::OK, METRICS, metrics(worker))),
@@ -53,6 +57,7 @@ fn allowed(path: &str) -> Option<&'static str> {
     match path {
         "/" | "/livez" | "/readyz" => Some("GET, HEAD"),
         "/v1/models" | "/metrics" => Some("GET"),
+        path if path.starts_with(MODEL) => Some("GET"),
         path => ClientApi::from_path(path).map(|_| "POST"),
     }
 }
@@ -75,6 +80,34 @@ fn metrics(worker: &Worker) -> String {
         .page(&shared.directory.load(), &shared.tables)
 }
 
+/// What stands before the name of one alias.
+const MODEL: &str = "/v1/models/";
+
+/// One alias, if the key may use it.
+fn model(
+    worker: &Worker,
+    client: IpAddr,
+    request: &Request<Incoming>,
+    family: Family,
+    name: &str,
+) -> Result<Response<Reply>, Refusal> {
+    let identity =
+        pipeline::authenticate(&worker.shared.control, request.headers(), Moment::now())?;
+    pipeline::may_call(&worker.shared.config, &identity, client)?;
+    let id = percent_decoded(name).unwrap_or_else(|| name.to_owned());
+    pipeline::resolve(&worker.shared.directory.load(), &identity, &id)?;
+    let body = weir_dialects::model(family, &entry(&id));
+    Ok(whole(StatusCode::OK, JSON, body))
+}
+
+const fn entry(id: &str) -> ModelEntry<'_> {
+    ModelEntry {
+        id,
+        owned_by: "weir",
+        created_s: 0,
+    }
+}
+
 /// The aliases that the key may use.
 fn models(
     worker: &Worker,
@@ -89,11 +122,7 @@ fn models(
     let entries: Vec<ModelEntry<'_>> = directory
         .names()
         .filter(|name| identity.may_use(name).is_ok())
-        .map(|id| ModelEntry {
-            id,
-            owned_by: "weir",
-            created_s: 0,
-        })
+        .map(entry)
         .collect();
     Ok(whole(StatusCode::OK, JSON, models_list(family, &entries)))
 }

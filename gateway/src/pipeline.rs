@@ -400,7 +400,7 @@ fn note_facts(trail: &mut Trail, api: ClientApi, body: &Bytes, facts: &RequestFa
 }
 
 /// Finds the alias that was asked for, if this key may use it.
-fn resolve<'a>(
+pub(crate) fn resolve<'a>(
     directory: &'a Directory,
     identity: &Identity,
     model: &str,

@@ -5,6 +5,7 @@
 use std::fs;
 use std::process::Command;
 
+use serde_json::{Value, json};
 use weir_loadtest::mock::MockHandle;
 use weir_tests::clients::{DIALECTS, Gateway, Provider, Script, mock};
 use weir_tests::weir::{python, repository};
@@ -24,7 +25,29 @@ fn real_clients_reach_every_provider() {
             .unwrap();
     }
     check_usage(&gateway, &mocks);
+    check_beside_answers(&gateway);
     gateway.stop().unwrap();
+}
+
+/// Lists of models in both shapes, counts of tokens, embeddings, and what agents ask before they begin.
+fn check_beside_answers(gateway: &Gateway) {
+    let script = repository().join("tests/clients/beside_answers.py");
+    let found = Command::new(python())
+        .arg("-B")
+        .arg(script)
+        .args([&gateway.weir.base_url(), &gateway.key])
+        .output()
+        .unwrap();
+    assert!(found.status.success(), "{found:?}");
+    let seen: Value = serde_json::from_slice(&found.stdout).unwrap();
+    let expected = json!({
+        "alive": 200,
+        "openai": {"listed": true, "one": "gemini", "unknown": 404},
+        "anthropic": {"listed": true, "one": "gemini", "unknown": 404},
+        "counted": {"anthropic": true, "gemini": true, "openai": 400, "responses": 400},
+        "embedded": {"openai": [2, true], "gemini": [2, true], "anthropic": 400},
+    });
+    assert_eq!(seen, expected);
 }
 
 /// What becomes of each field is then in weir-dialects' test `fields`.

@@ -2,11 +2,14 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::thread;
 
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use weir_loadtest::mock::{MockHandle, MockOptions, MockProvider};
-use weir_tests::weir::{Installation, Process};
+use weir_tests::weir::{Installation, Process, repository};
 
 const PLAIN: &str = r#"{"model":"m","messages":[{"role":"user","content":"hello there"}]}"#;
 
@@ -164,6 +167,67 @@ fn a_provider_is_reached_through_an_http_proxy() {
          proxy-authorization: Basic YW5hOnNlY3JldA==\r\n\r\n"
     );
     assert_eq!(mock.ledger().total.calls, 1);
+}
+
+/// A provider with TLS whose certificate no public authority has signed. It gives one answer.
+fn private_provider() -> u16 {
+    let pem = |name: &str| repository().join("tests/it/tls").join(name);
+    let chain = CertificateDer::pem_file_iter(pem("server.pem")).unwrap();
+    let chain = chain.map(|certificate| certificate.unwrap()).collect();
+    let key = PrivateKeyDer::from_pem_file(pem("server-key.pem")).unwrap();
+    let crypto = Arc::new(rustls::crypto::ring::default_provider());
+    let settings = ServerConfig::builder_with_provider(crypto)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .unwrap();
+    let settings = Arc::new(settings);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    thread::spawn(move || {
+        for socket in listener.incoming() {
+            let connection = ServerConnection::new(settings.clone()).unwrap();
+            answer_once(StreamOwned::new(connection, socket.unwrap()));
+        }
+    });
+    port
+}
+
+/// Who does not trust the certificate leaves before it has asked.
+fn answer_once(mut stream: StreamOwned<ServerConnection, TcpStream>) {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        match stream.read(&mut byte) {
+            Ok(1) => head.push(byte[0]),
+            _ => return,
+        }
+    }
+    let body = r#"{"id":"c","object":"chat.completion","created":1,"model":"small","choices":[{"index":0,"message":{"role":"assistant","content":"in private"},"finish_reason":"stop"}]}"#;
+    let _ = write!(
+        stream,
+        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+        body.len()
+    );
+    stream.conn.send_close_notify();
+    let _ = stream.flush();
+}
+
+#[test]
+fn a_provider_of_a_private_authority_is_trusted_only_if_the_settings_say_so() {
+    let port = private_provider();
+    let provider = format!(
+        "dialect = \"openai\"\nbase_url = \"https://localhost:{port}/v1\"\nallow_private = true"
+    );
+    let refused = asked(&provider, PLAIN);
+    assert!(refused.starts_with("HTTP/1.1 502 "), "{refused}");
+    assert!(refused.contains("certificate"), "{refused}");
+    let authority = repository().join("tests/it/tls/authority.pem");
+    let trusting = format!("{provider}\nca_file = \"{}\"", authority.display());
+    let answer = asked(&trusting, PLAIN);
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    assert!(answer.contains("in private"), "{answer}");
 }
 
 #[test]

@@ -259,7 +259,11 @@ fn translated_body(
         UpstreamApi::Responses => responses::write_request(&read, model, report)?,
         UpstreamApi::GeminiCountTokens => {
             exchange.conversion = Some(Conversion::Count);
-            gemini::write_count_request(&read, model, report)?
+            if target.vendor.wraps_counts {
+                gemini::write_count_request(&read, model, report)?
+            } else {
+                gemini::write_request(&read, model, report)?
+            }
         }
         UpstreamApi::GenerateContent | UpstreamApi::BatchEmbedContents => {
             gemini::write_request(&read, model, report)?

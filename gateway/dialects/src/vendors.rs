@@ -21,6 +21,8 @@ pub struct Vendor {
     pub auth: Auth,
     pub(crate) paths: Paths,
     pub(crate) chat: ChatQuirks,
+    /// Whether tokens are counted of a request inside of a request.
+    pub(crate) wraps_counts: bool,
     /// Where its differences are documented.
     pub source: &'static str,
 }
@@ -228,6 +230,7 @@ const OPENAI: Vendor = Vendor {
         ..CHAT_PATHS
     },
     chat: OPENAI_CHAT,
+    wraps_counts: false,
     source: "https://platform.openai.com/docs/api-reference/chat",
 };
 
@@ -303,6 +306,7 @@ static VENDORS: &[Vendor] = &[
         base_url: Some("https://generativelanguage.googleapis.com/v1beta"),
         auth: Auth::Header("x-goog-api-key"),
         paths: GEMINI_PATHS,
+        wraps_counts: true,
         source: "https://ai.google.dev/api/generate-content",
         ..OPENAI
     },

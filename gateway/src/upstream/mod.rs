@@ -15,7 +15,7 @@ mod tls;
 
 pub(crate) use connection::AnswerBody;
 pub(crate) use pool::{Answer, Call, Pool};
-pub(crate) use reach::Reach;
+pub(crate) use reach::{Reach, percent_decoded};
 use tls::{TlsError, client_config};
 
 use std::net::IpAddr;

@@ -38,6 +38,13 @@ pub(super) fn find(path: &str) -> Option<&'static Gemini> {
 
 const MODELS: &str = "/v1beta/models/";
 
+/// `countTokens` takes contents alone, or a whole request inside.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct CountRequest {
+    generate_content_request: Option<Request>,
+}
+
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Request {
@@ -89,7 +96,11 @@ impl Wire for Gemini {
         let asked = match self {
             Self::Generate | Self::Stream => self.read_generate(called, body)?,
             Self::CountTokens => {
-                let request: Request = serde_json::from_slice(body).map_err(not_json)?;
+                let wrapped: CountRequest = serde_json::from_slice(body).map_err(not_json)?;
+                let request = match wrapped.generate_content_request {
+                    Some(request) => request,
+                    None => serde_json::from_slice(body).map_err(not_json)?,
+                };
                 Asked {
                     input_tokens: input_tokens(&request)?,
                     ..Asked::default()
