@@ -39,6 +39,8 @@ use crate::upstream::{Call, CallError, Endpoint, Pool, Reach};
 
 /// How often budgets are looked at.
 const LOOK: Duration = Duration::from_secs(1);
+/// How long a post may still take when the gateway stops.
+const LAST_POST_MAX: Duration = Duration::from_secs(2);
 /// Longest pause after posts that failed.
 const PAUSE_MAX: Duration = Duration::from_secs(300);
 /// Posts of one look; further ones wait for the next.
@@ -341,8 +343,16 @@ async fn run(shared: &Shared, target: &Target) {
             _ = stopped.wait_for(|stop| *stop) => return,
             () = tokio::time::sleep(pause) => {}
         }
-        // A post under way is not cut off: it would be made again, by the next to speak.
-        let posted = look(shared, target, &pool).await;
+        let mut stopping = shared.stopped.clone();
+        let given_up = async {
+            let _ = stopping.wait_for(|stop| *stop).await;
+            tokio::time::sleep(LAST_POST_MAX).await;
+        };
+        let posted = tokio::select! {
+            posted = look(shared, target, &pool) => posted,
+            // What is cut off here is said again, by whoever speaks next.
+            () = given_up => return,
+        };
         pool.close_idle();
         pause = match posted {
             Ok(()) => LOOK,
