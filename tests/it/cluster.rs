@@ -10,7 +10,7 @@ use weir_tests::kafka::Kafka;
 use weir_tests::weir::{Installation, PATIENCE, Process, wait_for};
 
 use crate::budgets::receiver;
-use crate::governance::{chat, config, used_tokens};
+use crate::governance::{chat, config, exchange, used_tokens};
 
 const SECRET: &str = "a secret of thirty-two bytes or more";
 
@@ -81,7 +81,31 @@ fn keys_hold_on_all_gateways_of_a_cluster_and_while_kafka_is_away() {
         "{said}"
     );
 
+    let token = ["tokens", "create", "operator", "--role", "admin", "--json"];
+    let token: Value = serde_json::from_slice(&one.run(&token).unwrap().stdout).unwrap();
+    let bearer = format!(
+        "authorization: Bearer {}\r\n",
+        token["token"].as_str().unwrap()
+    );
+    let admin = |request: &str, body: &str| exchange(one.gateway, b"", request, &bearer, body);
+    wait_for("the token is known", || {
+        Ok(admin("GET /admin/v1/keys", "").status == 200)
+    })
+    .unwrap();
+
     kafka.kill();
+    let refused = admin("POST /admin/v1/keys", r#"{"team":"t"}"#);
+    assert_eq!(refused.status, 503, "{}", refused.body);
+    let said = refused.message();
+    assert!(
+        said.starts_with("nothing was changed: ") && said.contains("weir.control"),
+        "{said}"
+    );
+    assert_eq!(
+        admin("GET /admin/v1/keys", "").status,
+        200,
+        "and reading goes on"
+    );
     assert_eq!(
         chat(one.gateway, &kept).status,
         200,
