@@ -5,6 +5,7 @@ use std::sync::Arc;
 use weir_routing::FailureKind;
 use weir_schemas::PicoUsd;
 
+use crate::clock::Moment;
 use crate::trail::{AttemptTrail, Trail};
 
 /// What a try costs.
@@ -44,6 +45,14 @@ impl AttemptTrail {
         }
     }
 
+    fn settle_turn(&self, now_us: u64) {
+        if let Some(taken) = &self.taken {
+            let tokens = [self.usage.input_tokens, self.usage.output_tokens];
+            let used = tokens.into_iter().flatten().fold(0, u64::saturating_add);
+            self.deployment.pool.settle(taken, used, now_us);
+        }
+    }
+
     /// Whether it is known to cost nothing: the provider answered with an error, or got no call.
     fn was_not_billed(&self) -> bool {
         let failed_as = self.failure.as_ref().map(|(kind, _)| *kind);
@@ -55,11 +64,14 @@ impl AttemptTrail {
 }
 
 impl Trail {
-    /// Prices every try, as the last thing before the events are written.
+    /// Prices every try, and tells its key's limits what it took, as the last thing before the events
+    /// are written.
     pub(crate) fn price(&mut self) {
         self.estimate();
+        let now_us = Moment::now().unix_us;
         for attempt in &mut self.attempts {
             attempt.charge = attempt.priced();
+            attempt.settle_turn(now_us);
         }
     }
 

@@ -506,9 +506,9 @@ impl<'a> Deployments<'a> {
         if keys.pool.is_empty() && keys.of_teams.is_empty() {
             return Ok(vec![(add(None)?, 1.0)]);
         }
-        let whole: u32 = keys.pool.iter().map(|key| key.weight).sum();
+        let whole: u32 = keys.pool.iter().map(|key| key.part.weight).sum();
         #[expect(clippy::cast_precision_loss, reason = "weights of keys are small")]
-        let share = |key: &ProviderKey| key.weight as f32 / whole.max(1) as f32;
+        let share = |key: &ProviderKey| key.part.weight as f32 / whole.max(1) as f32;
         let pool = keys.pool.iter();
         let pool: Vec<(usize, f32)> = pool
             .map(|key| Ok((add(Some(key))?, share(key))))
@@ -553,7 +553,8 @@ impl<'a> Deployments<'a> {
         let auth = key.map(|key| key.auth.clone());
         // Another key is another account, for all that one knows.
         let same = self.before.get(&*name).filter(|same| same.auth == auth);
-        let pool = same.map_or_else(Arc::default, |same| same.pool.clone());
+        let pool: Arc<Pool> = same.map_or_else(Arc::default, |same| same.pool.clone());
+        pool.grant(&key.map(|key| key.part.granted).unwrap_or_default());
         let prices = provider.prices(self.book, model);
         self.specs.push(DeploymentSpec {
             name: name.clone(),

@@ -8,6 +8,7 @@ use std::collections::HashSet;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read as _};
+use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 
 use http::{HeaderName, HeaderValue};
@@ -16,6 +17,7 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde::{Deserialize, de};
 use weir_dialects::Vendor;
+use weir_limits::Granted;
 
 use crate::config::{ProviderConfig, Secret};
 
@@ -58,6 +60,43 @@ pub struct KeySource {
     /// Share of the provider's calls that the key gets, relative to its other keys.
     #[serde(default = "one")]
     pub weight: u32,
+    /// Requests that the key may send in a minute for each model, whatever its provider says.
+    #[serde(default)]
+    pub requests_per_minute: Option<NonZeroU64>,
+    /// Tokens that they may take, the answers' included.
+    #[serde(default)]
+    pub tokens_per_minute: Option<NonZeroU64>,
+}
+
+/// What one key gets of the calls.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Part {
+    /// Relative to the provider's other keys.
+    pub(crate) weight: u32,
+    /// At most.
+    pub(crate) granted: Granted,
+}
+
+impl Part {
+    const WHOLE: Self = Self {
+        weight: 1,
+        granted: Granted {
+            requests: None,
+            tokens: None,
+        },
+    };
+}
+
+impl KeySource {
+    fn part(&self) -> Part {
+        Part {
+            weight: self.weight,
+            granted: Granted {
+                requests: self.requests_per_minute.map(NonZeroU64::get),
+                tokens: self.tokens_per_minute.map(NonZeroU64::get),
+            },
+        }
+    }
 }
 
 const fn one() -> u32 {
@@ -134,7 +173,7 @@ pub fn is_label(text: &str) -> bool {
 pub(crate) struct ProviderKey {
     pub(crate) label: String,
     pub(crate) auth: AuthHeader,
-    pub(crate) weight: u32,
+    pub(crate) part: Part,
 }
 
 impl ProviderKey {
@@ -201,7 +240,7 @@ impl Reading<'_> {
                 }
                 KeyConfig::Text(key) => {
                     let label = (index + 1).to_string();
-                    keys.extend(self.key(path, label, Ok(key.expose()), 1));
+                    keys.extend(self.key(path, label, Ok(key.expose()), Part::WHOLE));
                 }
                 KeyConfig::From(source) => self.source(&path, index, source, &mut keys),
             }
@@ -225,10 +264,10 @@ impl Reading<'_> {
                 let read = std::env::var(variable)
                     .map_err(|_| format!("the environment variable {variable} is not set"));
                 let read = read.as_deref().map_err(Clone::clone);
-                keys.extend(self.key(format!("{path}.env"), label, read, source.weight));
+                keys.extend(self.key(format!("{path}.env"), label, read, source.part()));
             }
             (None, Some(file), None) => {
-                keys.extend(self.file(format!("{path}.file"), label, file, source.weight));
+                keys.extend(self.file(format!("{path}.file"), label, file, source.part()));
             }
             (None, None, Some(dir)) => self.dir(path, dir, source, keys),
             _ => self.problems.push((
@@ -266,7 +305,7 @@ impl Reading<'_> {
         }
         for file in &files {
             let label = file.file_name().unwrap_or_default().to_string_lossy();
-            keys.extend(self.file(path.clone(), label.into_owned(), file, source.weight));
+            keys.extend(self.file(path.clone(), label.into_owned(), file, source.part()));
         }
     }
 
@@ -275,11 +314,11 @@ impl Reading<'_> {
         path: String,
         label: String,
         file: &Path,
-        weight: u32,
+        part: Part,
     ) -> Option<ProviderKey> {
         let read =
             read_key(file).map_err(|problem| format!("the file {} {problem}", file.display()));
-        self.key(path, label, read.as_deref().map_err(Clone::clone), weight)
+        self.key(path, label, read.as_deref().map_err(Clone::clone), part)
     }
 
     fn key(
@@ -287,7 +326,7 @@ impl Reading<'_> {
         path: String,
         label: String,
         read: Result<&str, String>,
-        weight: u32,
+        part: Part,
     ) -> Option<ProviderKey> {
         let auth = self.auth(&label, read);
         auth.map_err(|problem| {
@@ -296,11 +335,7 @@ impl Reading<'_> {
             let message = format!("key \"{}#{label}\": {problem}", self.provider);
             self.problems.push((path, message));
         })
-        .map(|auth| ProviderKey {
-            label,
-            auth,
-            weight,
-        })
+        .map(|auth| ProviderKey { label, auth, part })
         .ok()
     }
 

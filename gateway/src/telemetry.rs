@@ -128,7 +128,7 @@ impl DeploymentGauges {
         let registry_of = registry.sub_registry_with_prefix("provider_limit");
         registry_of.register(
             "size",
-            "Limit that the provider of a deployment announces",
+            "Limit of a deployment, as its provider announces it or its key was granted it",
             self.limit.clone(),
         );
         registry_of.register("left", "What is left of it", self.limit_left.clone());

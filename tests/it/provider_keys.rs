@@ -4,6 +4,7 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use weir_loadtest::mock::{MockHandle, MockOptions, MockProvider};
 use weir_tests::weir::{Installation, Process, get, wait_for};
@@ -240,6 +241,56 @@ fn keys_share_calls_by_weight_and_a_file_that_is_missing_is_named() {
         assert!(said.contains(part), "{part}: {said}");
     }
     assert!(!said.contains(OLD), "{said}");
+}
+
+#[test]
+fn a_key_takes_no_more_than_its_own_limits() {
+    let mock = accepting(&[OLD, NEW]);
+    let weir = installation(&mock, |dir| {
+        fs::write(dir.join("one"), OLD).unwrap();
+        fs::write(dir.join("two"), NEW).unwrap();
+        let dir = dir.display();
+        format!(
+            "keys = [{{ name = \"one\", file = \"{dir}/one\", weight = 9, requests_per_minute = 3 }}, \
+             {{ name = \"two\", file = \"{dir}/two\" }}]"
+        )
+    });
+    let (gateway, key) = start(&weir, "gateway");
+    let begun = Instant::now();
+    for _ in 0..30 {
+        assert_eq!(chat(weir.gateway, &key).status, 200, "the other key serves");
+    }
+    let came_back = begun.elapsed().as_secs() / 20 + 1;
+    let first = calls_with(&mock, OLD);
+    assert!((3..=3 + came_back).contains(&first), "{first} of 30");
+    let page = get(weir.gateway, "/metrics").unwrap();
+    let limit = "weir_provider_limit_size{deployment=\"mock/small#one\",unit=\"requests\"} 3";
+    assert!(page.contains(limit), "{page}");
+
+    // In use while it changes: all that the second key may take is one answer of these.
+    let config = fs::read_to_string(weir.config()).unwrap();
+    let tight = config.replace("requests_per_minute = 3", "tokens_per_minute = 1");
+    let tight = tight.replace("/two\" }", "/two\", tokens_per_minute = 1 }");
+    fs::write(weir.config(), tight).unwrap();
+    let refused = wait_for("both keys have used up their tokens", || {
+        Ok(chat(weir.gateway, &key).status == 429)
+    });
+    refused.unwrap_or_else(|error| {
+        let page = get(weir.gateway, "/metrics").unwrap();
+        panic!("{error}\n{}\n{page}", gateway.log())
+    });
+    let answer = chat(weir.gateway, &key);
+    assert!(answer.message().contains("used up"), "{answer:?}");
+    assert!(answer.header("retry-after").is_some(), "{answer:?}");
+
+    let none = config.replace("requests_per_minute = 3", "requests_per_minute = 0");
+    fs::write(weir.config(), none).unwrap();
+    let checked = weir.command(&["config", "check"]).output().unwrap();
+    let said = String::from_utf8_lossy(&checked.stderr).into_owned();
+    assert!(
+        !checked.status.success() && said.contains("nonzero"),
+        "{said}"
+    );
 }
 
 const OF_TEAM: &str = "sk-canary-key-that-growth-brings";

@@ -35,7 +35,7 @@ pub use budget::{
     Standing, Unit,
 };
 pub use permit::{Actual, HEARING_US, Held, LimitCounter, Permit};
-pub use pool::{Observed, Pool, PoolBusy, PoolReading, PoolUse, Taken};
+pub use pool::{Granted, Observed, Pool, PoolBusy, PoolReading, PoolUse, Taken};
 pub use rate::{Bucket, BucketState, RateSpec, Reading, TooFast};
 pub use share::Share;
 pub use slots::{Slots, TooMany};

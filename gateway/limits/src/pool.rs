@@ -1,4 +1,5 @@
-//! The limits that a provider really grants, learned from what it says, and shared fairly.
+//! The limits that a provider really grants, learned from what it says, and shared fairly; and beside
+//! them what the operator lets a key take.
 //!
 //! A provider's answers say how much is left of its limits and when they are whole again. Most fill
 //! up steadily; some begin anew at one moment; what an answer says shows which it is. What was sent
@@ -50,6 +51,15 @@ pub struct PoolUse {
 pub struct Taken {
     requests: u64,
     tokens: u64,
+    /// What of it was taken of the operator's limit on tokens: no more than there was.
+    granted_tokens: u64,
+}
+
+/// What the operator lets a key take in a minute.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Granted {
+    pub requests: Option<u64>,
+    pub tokens: Option<u64>,
 }
 
 /// A provider's limit has no room for a request now.
@@ -75,6 +85,8 @@ pub struct Pool {
 struct State {
     requests: Known,
     tokens: Known,
+    /// The operator's limits on requests and on tokens.
+    granted: [Known; 2],
     /// All that was ever taken.
     taken: Taken,
     /// Of the request whose answer was heard last.
@@ -104,6 +116,20 @@ struct Known {
 }
 
 impl Known {
+    /// A limit that nobody has to be asked about. It fills up steadily, in a minute.
+    fn granted(limit: Option<u64>) -> Self {
+        let limit = limit.unwrap_or(0);
+        Self {
+            limit,
+            left: limit,
+            period_us: MINUTE_US,
+            // As if it were heard of all the time.
+            heard_us: u64::MAX / 2,
+            votes: VOTES_MAX,
+            ..Self::default()
+        }
+    }
+
     /// `since` is what was taken after the request that was answered.
     fn learn(&mut self, said: &Observed, since: u64, now_us: u64) {
         let Some(remaining) = said.remaining else {
@@ -382,9 +408,41 @@ impl Pool {
         state.window.had(wanted.group, share);
         state.requests.left = state.requests.left.saturating_sub(1);
         state.tokens.left = state.tokens.left.saturating_sub(wanted.tokens);
+        let [requests, tokens] = &mut state.granted;
+        requests.left = requests.left.saturating_sub(1);
+        let granted_tokens = wanted.tokens.min(tokens.left);
+        tokens.left -= granted_tokens;
         state.taken.requests += 1;
         state.taken.tokens = state.taken.tokens.saturating_add(wanted.tokens);
-        Ok(state.taken)
+        Ok(Taken {
+            granted_tokens,
+            ..state.taken
+        })
+    }
+
+    /// Limits the pool, beside what its provider says. What was taken of the same limit before goes
+    /// on counting.
+    pub fn grant(&self, granted: &Granted) {
+        let mut state = self.state.lock();
+        for (known, limit) in state
+            .granted
+            .iter_mut()
+            .zip([granted.requests, granted.tokens])
+        {
+            if known.limit != limit.unwrap_or(0) {
+                *known = Known::granted(limit);
+            }
+        }
+    }
+
+    /// Puts the tokens that a request used in the place of those that were estimated. Providers
+    /// count for themselves; this is for the operator's limit.
+    pub fn settle(&self, taken: &Taken, used: u64, now_us: u64) {
+        let mut state = self.state.lock();
+        state.enter(now_us);
+        let [_, tokens] = &mut state.granted;
+        let left = tokens.left.saturating_add(taken.granted_tokens);
+        tokens.left = left.saturating_sub(used).min(tokens.limit);
     }
 
     /// Whether a request would be let at the provider, for choosing among several.
@@ -425,12 +483,16 @@ impl Pool {
         state.rests_until_us = state.rests_until_us.max(until_us);
     }
 
-    /// The limits on requests and on tokens, as far as they are known.
+    /// The limits on requests and on tokens, as far as they are known: of the provider's and the
+    /// operator's the one that has less left.
     pub fn read(&self, now_us: u64) -> [Option<PoolReading>; 2] {
         let mut state = self.state.lock();
         state.enter(now_us);
-        [state.requests, state.tokens].map(|known| {
-            known.is_known(now_us).then_some(PoolReading {
+        let [requests, tokens] = state.granted;
+        [[state.requests, requests], [state.tokens, tokens]].map(|limits| {
+            let known = limits.iter().filter(|known| known.is_known(now_us));
+            let tightest = known.min_by_key(|known| known.left);
+            tightest.map(|known| PoolReading {
                 limit: known.limit,
                 left: known.left,
             })
@@ -442,6 +504,9 @@ impl State {
     fn enter(&mut self, now_us: u64) {
         self.requests.advance(now_us);
         self.tokens.advance(now_us);
+        for granted in &mut self.granted {
+            granted.advance(now_us);
+        }
         let limits = [&self.requests, &self.tokens];
         let anew = limits
             .into_iter()
@@ -450,9 +515,15 @@ impl State {
     }
 
     fn limits(&self, wanted: &PoolUse, now_us: u64) -> impl Iterator<Item = (Known, u64)> {
-        [(self.requests, 1), (self.tokens, wanted.tokens)]
-            .into_iter()
-            .filter(move |(known, _)| known.is_known(now_us))
+        let [requests, tokens] = self.granted;
+        [
+            (self.requests, 1),
+            (self.tokens, wanted.tokens),
+            (requests, 1),
+            (tokens, wanted.tokens),
+        ]
+        .into_iter()
+        .filter(move |(known, _)| known.is_known(now_us))
     }
 
     /// The largest share of a limit that a request takes. One that is larger than the whole is as
@@ -532,6 +603,48 @@ mod tests {
         for _ in 0..1000 {
             pool.take(&wanted(1, Class::Batch), 0).unwrap();
         }
+    }
+
+    #[test]
+    fn what_the_operator_grants_is_kept_to_whatever_the_provider_says() {
+        let granted = Granted {
+            requests: Some(6),
+            tokens: Some(1_000),
+        };
+        let pool = Pool::default();
+        pool.grant(&granted);
+        let now = 1_780_000_000 * S;
+        let one = PoolUse {
+            tokens: 100,
+            ..wanted(1, Class::Interactive)
+        };
+        for _ in 0..6 {
+            let taken = pool.take(&one, now).unwrap();
+            pool.learn(&taken, &observed(500, 499, S), &NOTHING, now);
+        }
+        // A sixth of a minute brings one back, however often the settings are read anew.
+        pool.grant(&granted);
+        let wait_us = pool.take(&one, now).unwrap_err().wait_us;
+        assert!((9 * S..=10 * S).contains(&wait_us), "{wait_us}");
+        let taken = pool.take(&one, now + 10 * S).unwrap();
+        // 600 tokens were estimated, of which a sixth of a minute brought 166 back.
+        let left = |pool: &Pool, now| pool.read(now)[1].unwrap().left;
+        assert_eq!(left(&pool, now + 10 * S), 466);
+        pool.settle(&taken, 40, now + 10 * S);
+        assert_eq!(left(&pool, now + 10 * S), 526);
+        pool.settle(&taken, 900, now + 10 * S);
+        assert_eq!(left(&pool, now + 10 * S), 0);
+        pool.grant(&Granted::default());
+        pool.take(&one, now + 10 * S).unwrap();
+
+        // One that is larger than the limit leaves nothing, though it used less than was estimated.
+        pool.grant(&Granted {
+            requests: None,
+            tokens: Some(50),
+        });
+        let taken = pool.take(&one, now + 10 * S).unwrap();
+        pool.settle(&taken, 60, now + 10 * S);
+        assert_eq!(left(&pool, now + 10 * S), 0);
     }
 
     #[test]
