@@ -170,19 +170,17 @@ impl Choice<'_> {
                 let errors = members.error_ratio(&recent, priors);
                 let used = members.latency_limit_used(view, alias, facts, priors, &recent, now_us);
                 let mut over = [0.0; TARGETS_MAX];
+                let scale = 1.0 / error_ratio;
                 for i in 0..n {
-                    over[i] = over_limit(used[i]) + over_limit(errors[i] / error_ratio);
+                    over[i] = over_limit(used[i]) + over_limit(errors[i] * scale);
                 }
                 // The dearer, the less; but where no target keeps its limits, only they decide.
                 let kept = (0..n).filter(|i| over[*i] < BEYOND).map(|i| cost[i]);
-                let cheapest = kept.fold(f32::INFINITY, f32::min);
+                // None: 1 / infinity is 0, and nothing is dearer than anything.
+                let scale = 1.0 / kept.fold(f32::INFINITY, f32::min);
                 for i in 0..n {
-                    let dearer = if cheapest.is_finite() {
-                        cost[i] / cheapest
-                    } else {
-                        1.0
-                    };
-                    score[i] = over[i] + SHARPNESS * ln(dearer.max(1.0)) + latency[i];
+                    let dearer = (cost[i] * scale).max(1.0);
+                    score[i] = over[i] + SHARPNESS * ln(dearer) + latency[i];
                 }
             }
         }
@@ -233,9 +231,10 @@ fn over_limit(used: f32) -> f32 {
 /// How many times worse than the best, as logarithms.
 fn ratios(values: &Column, n: usize) -> Column {
     let best = values[..n].iter().copied().fold(f32::INFINITY, f32::min);
+    let scale = 1.0 / best;
     let mut ratios = [0.0; TARGETS_MAX];
     for (ratio, value) in ratios.iter_mut().zip(&values[..n]) {
-        *ratio = ln(value / best);
+        *ratio = ln(value * scale);
     }
     ratios
 }

@@ -283,8 +283,10 @@ fn expected_output(facts: &RequestFacts, priors: Believed<'_>) -> f32 {
 /// Makes numbers sum to 1; equal ones if all are 0.
 pub(crate) fn normalise(values: &mut [f32]) {
     let sum: f32 = values.iter().sum();
-    let even = 1.0 / values.len() as f32;
-    for value in values {
-        *value = if sum > 0.0 { *value / sum } else { even };
+    if sum > 0.0 {
+        let scale = 1.0 / sum;
+        values.iter_mut().for_each(|value| *value *= scale);
+    } else {
+        values.fill(1.0 / values.len() as f32);
     }
 }
