@@ -271,12 +271,14 @@ impl Refusal {
         }
     }
 
-    /// For when the request was refused and even that could not be recorded.
+    /// For when the request was refused and even that could not be recorded. Where the journal lies
+    /// is nobody's business outside.
     pub(crate) fn not_recorded(error: &impl Display) -> Self {
+        tracing::error!(%error, "a refusal could not be recorded");
         Self::new(
             "emit",
             ApiErrorKind::Overloaded,
-            format!("the request could not be recorded: {error}"),
+            "requests are not accepted while they cannot be recorded",
         )
     }
 

@@ -17,6 +17,7 @@ mod clients;
 mod cluster;
 mod drain;
 mod egress;
+mod full_disk;
 mod governance;
 mod ingest;
 mod kafka_log;
