@@ -9,8 +9,8 @@
 //! nothing is kept, this costs a look at the rule. What is held at once is bounded; what is beyond is
 //! left out, and the event says so.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use prometheus_client::metrics::gauge::Gauge;
@@ -43,7 +43,10 @@ const NONE: &str = "none";
 /// Keeps payloads. One for all workers.
 #[derive(Debug)]
 pub struct Payloads {
-    redactor: Redactor,
+    /// Made when first needed, unless somebody's patterns must be looked at: its automata take memory
+    /// that a gateway which keeps nothing can do without.
+    redactor: OnceLock<Redactor>,
+    optional: Vec<Optional>,
     default: Capture,
     bytes_max: usize,
     memory: Memory,
@@ -88,8 +91,14 @@ impl Payloads {
                 regex: pattern.regex.clone(),
             })
             .collect();
-        let redactor = Redactor::new(&optional, &patterns);
-        if let Err(BadPattern { index, reason }) = &redactor {
+        let redactor = OnceLock::new();
+        let made = match patterns.is_empty() {
+            true => Ok(()),
+            false => Redactor::new(&optional, &patterns).map(|made| {
+                let _ = redactor.set(made);
+            }),
+        };
+        if let Err(BadPattern { index, reason }) = &made {
             let name = patterns.get(*index).map_or("", |pattern| &*pattern.name);
             add(
                 &format!("patterns[{index}].regex"),
@@ -106,15 +115,26 @@ impl Payloads {
                 );
             }
         }
-        match (default, redactor) {
-            (Ok(default), Ok(redactor)) if problems.is_empty() => Ok(Self {
+        match default {
+            Ok(default) if problems.is_empty() => Ok(Self {
                 redactor,
+                optional,
                 default,
                 bytes_max: config.bytes_max,
                 memory: Memory::new(config.memory_bytes_max),
             }),
             _ => Err(problems),
         }
+    }
+
+    fn redactor(&self) -> &Redactor {
+        #[expect(
+            clippy::expect_used,
+            reason = "a test makes it, with all that can be asked for"
+        )]
+        self.redactor.get_or_init(|| {
+            Redactor::new(&self.optional, &[]).expect("what is built in can be used")
+        })
     }
 
     /// Begins to keep a request's payload, if a rule says so and the draw is for it.
@@ -149,7 +169,7 @@ impl Payloads {
 
     /// Takes out what detectors find of what a provider said of an error: it may repeat what it got.
     pub(crate) fn clean(&self, message: &mut String) {
-        if let Some(clean) = self.redactor.clean(message) {
+        if let Some(clean) = self.redactor().clean(message) {
             *message = clean;
         }
     }
@@ -242,7 +262,7 @@ impl Taken {
             CaptureMode::Sampled | CaptureMode::Full => Detail::Text,
         };
         let keep = |body: &[u8]| {
-            let kept = payloads.redactor.keep(body, detail, payloads.bytes_max);
+            let kept = payloads.redactor().keep(body, detail, payloads.bytes_max);
             kept.map_err(Omitted::as_str)
         };
         let request = match &self.request {
