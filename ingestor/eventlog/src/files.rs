@@ -20,6 +20,8 @@ use std::path::{Path, PathBuf};
 
 use weir_schemas::StreamId;
 
+use crate::replace;
+
 pub(crate) const STREAM_LOCK: &str = "lock";
 pub(crate) const STREAM_CLOSED: &str = "closed";
 pub(crate) const CURSOR: &str = "cursor";
@@ -149,9 +151,7 @@ pub(crate) fn create() -> OpenOptions {
 
 /// Makes the entries of a directory survive a power failure.
 pub(crate) fn sync_dir(path: &Path) -> Result<(), FileError> {
-    File::open(path)
-        .and_then(|dir| dir.sync_all())
-        .doing("sync directory", path)
+    replace::sync_dir(path).doing("sync directory", path)
 }
 
 /// Reads up to `buffer.len()` bytes at `offset`; fewer only at the end of the file.

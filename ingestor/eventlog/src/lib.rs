@@ -82,7 +82,7 @@
 //! | two appends | a stream without end | its events, then `recovered` |
 //! | the bytes of one append | part of an append | nothing of it; counted in `torn_bytes` |
 //! | append and acknowledgement | a whole append | events of a request that was not answered |
-//! | sealing a segment and naming the next | a file `next` | nothing; the stream is recovered |
+//! | sealing a segment and naming the next | a file `….seg.new` | nothing; the stream is recovered |
 //! | giving a batch and storing it | the old cursor | the batch again |
 //! | storing a batch and committing it | the old cursor | the batch again; (stream, seq) tells |
 //! | the cursor and deleting | segments too many | nothing; deleted at the next commit |
@@ -99,10 +99,12 @@ mod journal;
 mod kafka;
 mod reader;
 mod records;
+mod replace;
 mod source;
 mod tables;
 #[cfg(test)]
 mod tests;
+mod thread;
 mod walk;
 mod worker;
 
@@ -117,8 +119,10 @@ pub use kafka::{
 };
 pub use reader::{JournalReader, JournalSource, ReaderError, ReaderStats};
 pub use records::{AppendLock, News, RecordLog, RecordLogError, RecordReader, RecordSender};
+pub use replace::{Fsync, create_file, replace_file};
 pub use source::{
     BatchLimits, Committed, LossCause, Lost, Position, Record, Rejected, Source, SourceBatch,
     SourceError,
 };
 pub use tables::{TableLog, TableLogError};
+pub use thread::{StopSignal, StoppableThread};

@@ -1,6 +1,6 @@
 //! The segment that a stream is writing to.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, ErrorKind, Write as _};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::files::{self, Doing as _, FileError, SegmentHeader};
+use crate::replace::{Fsync, replace_file};
 
 #[derive(Debug)]
 pub(crate) struct Segment {
@@ -27,15 +28,11 @@ impl Segment {
         header: SegmentHeader,
         now: Instant,
     ) -> Result<Self, FileError> {
-        let unnamed = stream_dir.join("next");
         let path = files::segment_path(stream_dir, header.first_seq);
-        let begun = || -> io::Result<File> {
-            let mut file = files::create().truncate(true).open(&unnamed)?;
-            file.write_all(&header.encode())?;
-            fs::rename(&unnamed, &path)?;
-            Ok(file)
-        };
-        let file = begun().doing("begin segment", &path)?;
+        let file = replace_file(&path, Fsync::Nothing, |file| {
+            file.write_all(&header.encode())
+        })
+        .doing("begin segment", &path)?;
         Ok(Self {
             file: Arc::new(file),
             path,

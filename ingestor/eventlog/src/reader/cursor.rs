@@ -20,6 +20,7 @@ use std::path::Path;
 use weir_schemas::StreamId;
 
 use crate::files::{self, Doing as _, FileError, if_exists};
+use crate::replace::{Fsync, replace_file};
 
 const TITLE: &str = "weir cursor 1";
 
@@ -84,15 +85,11 @@ impl Cursor {
     /// Replaces the file, so that after a crash either the old or the new one is there.
     pub(crate) fn store(&self, journal: &Path) -> Result<(), FileError> {
         let path = journal.join(files::CURSOR);
-        let unnamed = journal.join("cursor.new");
-        let stored = || {
-            let mut file = files::create().truncate(true).open(&unnamed)?;
-            file.write_all(self.to_text().as_bytes())?;
-            file.sync_data()?;
-            fs::rename(&unnamed, &path)
-        };
-        stored().doing("store", &path)?;
-        files::sync_dir(journal)
+        replace_file(&path, Fsync::FileAndDirectory, |file| {
+            file.write_all(self.to_text().as_bytes())
+        })
+        .doing("store", &path)?;
+        Ok(())
     }
 
     fn to_text(&self) -> String {

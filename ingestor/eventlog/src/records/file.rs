@@ -11,6 +11,7 @@ use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as 
 use std::path::{Path, PathBuf};
 
 use super::{REMOVED, RecordLogError};
+use crate::replace::{Fsync, replace_file};
 
 /// Size from which a file is compacted, if that makes it smaller by half.
 const COMPACT_FROM_BYTES: usize = 4 << 20;
@@ -57,7 +58,11 @@ pub(super) fn append(path: &Path, records: &[(String, String)]) -> Result<(), Re
         if whole >= COMPACT_FROM_BYTES {
             let compacted = compacted(&content[..whole]);
             if compacted.len() <= whole / 2 {
-                return replace(path, &[compacted.as_slice(), new.as_bytes()].concat());
+                replace_file(path, Fsync::FileAndDirectory, |file| {
+                    file.write_all(&compacted)?;
+                    file.write_all(new.as_bytes())
+                })?;
+                return Ok(());
             }
         }
         let mut file = OpenOptions::new()
@@ -99,20 +104,9 @@ fn compacted(content: &[u8]) -> Vec<u8> {
 /// Does at once what an append does to a file that has grown.
 #[cfg(test)]
 pub(crate) fn compact(path: &Path) -> io::Result<()> {
-    replace(path, &compacted(&std::fs::read(path)?))
-}
-
-fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
-    let next = path.with_extension("next");
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&next)?;
-    file.write_all(content)?;
-    file.sync_all()?;
-    std::fs::rename(&next, path)
+    let compacted = compacted(&std::fs::read(path)?);
+    replace_file(path, Fsync::File, |file| file.write_all(&compacted))?;
+    Ok(())
 }
 
 fn parse(line: &[u8]) -> Result<(&str, &str), &'static str> {
