@@ -43,14 +43,18 @@ fn schemas_know_nobody() {
     assert_eq!(weir_crates_of("weir-schemas"), set(&[]));
 }
 
+/// The crates that compute and do no I/O, and their folders.
+const PURE: [(&str, &str); 5] = [
+    ("weir-schemas", "schemas"),
+    ("weir-dialects", "gateway/dialects"),
+    ("weir-routing", "gateway/routing"),
+    ("weir-limits", "gateway/limits"),
+    ("weir-redaction", "gateway/redaction"),
+];
+
 #[test]
-fn dialects_routing_limits_and_redaction_know_only_schemas() {
-    for name in [
-        "weir-dialects",
-        "weir-routing",
-        "weir-limits",
-        "weir-redaction",
-    ] {
+fn pure_crates_know_only_schemas() {
+    for (name, _) in PURE {
         let known = weir_crates_of(name);
         assert!(
             known.is_subset(&set(&["weir-schemas"])),
@@ -62,17 +66,30 @@ fn dialects_routing_limits_and_redaction_know_only_schemas() {
 #[test]
 fn pure_crates_have_no_runtime_and_no_io() {
     let all = dependencies();
-    for name in [
-        "weir-schemas",
-        "weir-dialects",
-        "weir-routing",
-        "weir-limits",
-        "weir-redaction",
-    ] {
+    for (name, _) in PURE {
         for impure in ["tokio", "hyper", "rdkafka", "clickhouse", "socket2"] {
             assert!(!all[name].contains(impure), "{name} depends on {impure}");
         }
     }
+}
+
+/// A crate's own clippy.toml replaces the workspace's instead of adding to it.
+#[test]
+fn pure_crates_are_under_the_lints_of_the_workspace_and_those_against_io() {
+    let read = |path: &str| {
+        let path = format!("{}/../{path}", env!("CARGO_MANIFEST_DIR"));
+        std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"))
+    };
+    let pure = read("clippy-pure.toml");
+    for (_, folder) in PURE {
+        assert_eq!(read(&format!("{folder}/clippy.toml")), pure, "{folder}");
+    }
+    let workspace = read("clippy.toml");
+    let missing = workspace.lines().find(|line| !pure.contains(line));
+    assert_eq!(
+        missing, None,
+        "clippy-pure.toml lacks a line of clippy.toml"
+    );
 }
 
 #[test]

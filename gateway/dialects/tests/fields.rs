@@ -10,6 +10,7 @@
     clippy::unwrap_used,
     reason = "a test stops at what it does not expect"
 )]
+#![expect(clippy::disallowed_methods, reason = "golden files are on disk")]
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

@@ -12,6 +12,7 @@
     clippy::panic,
     reason = "a test stops at what it does not expect"
 )]
+#![expect(clippy::disallowed_methods, reason = "golden files are on disk")]
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};

@@ -7,6 +7,10 @@
     clippy::cast_possible_truncation,
     reason = "helpers of tests are tests"
 )]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "threads meet at one deployment's health"
+)]
 
 mod allocation;
 mod health;
