@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use jiff::civil::Date;
-use weir_gateway::control::network::Network;
-use weir_gateway::control::record::{
+use weir_governance::control::network::Network;
+use weir_governance::control::record::{
     AccessRecord, BudgetRecord, CaptureMode, Dimension, Kind, LimitRecord, PayloadRecord, Record,
     Role, Scope, Share, TeamRecord, Unpriced, Usd,
 };

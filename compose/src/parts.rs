@@ -13,8 +13,8 @@ use weir_eventlog::{
     Journal, JournalSource, KafkaOptions, KafkaSource, Shipper, ShipperOptions, Source,
 };
 use weir_gateway::config::Secret;
-use weir_gateway::control::{Control, ControlHandle};
 use weir_gateway::{GatewayHandle, GatewayOptions, StartError};
+use weir_governance::control::{Control, ControlHandle};
 use weir_ingestor::{AuditOptions, IngestorOptions};
 use weir_store::{ServeOptions, StoreState, Supervisor, SupervisorOptions};
 

@@ -15,9 +15,9 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use weir_eventlog::{Journal, JournalOptions};
 use weir_gateway::config::BreakerSpec;
 use weir_gateway::config::{AliasConfig, GatewayConfig, ProviderConfig};
-use weir_gateway::control::record::{Change, KeyRecord, Record};
-use weir_gateway::control::{Control, key};
 use weir_gateway::{Directory, GatewayHandle, GatewayOptions};
+use weir_governance::control::record::{Change, KeyRecord, Record};
+use weir_governance::control::{Control, key};
 use weir_loadtest::mock::{MockOptions, MockProvider};
 use weir_schemas::prices::Book;
 

@@ -1,50 +1,30 @@
 //! The gateway: clients in, providers out, an event for everything.
 //!
-//! The way through: [`server`] accepts, [`pipeline::answer`] is a request's whole way, [`attempt`]
-//! calls providers over [`upstream`] until one answers, [`relay`] carries the answer back, and
-//! [`exchange`] writes the events before the last byte of it is handed over.
+//! Five rooms, top to bottom; none imports from one above it.
 //!
-//! Nothing here waits for Kafka, ClickHouse or any database, and nothing here opens a connection to
-//! one: what must be known to decide is in memory.
+//! - `edge`: the listener and its workers, where a request goes by its path, the admin API, what is done
+//!   beside the requests.
+//! - `request`: a request's whole way. [`request::pipeline`] is the order of it, `request::attempt` calls
+//!   providers until one answers, `request::relay` carries the answer back, and `request::exchange`
+//!   writes the events before the last byte of it is handed over.
+//! - `record`: what is recorded of a request: facts, usage, cost, payloads, metrics.
+//! - `setup`: the configuration as it is run: providers, aliases, keys, routing table.
+//! - `upstream`: connections to providers.
+//!
+//! Keys, rules and budgets are the crate `weir-governance`. Nothing here waits for Kafka, ClickHouse or
+//! any database, or opens a connection to one: what must be known to decide is in memory.
 
-mod admin;
-mod admit;
-mod affinity;
-mod attempt;
-mod charge;
-mod clock;
-pub mod config;
-pub mod control;
-mod directory;
-mod door;
-mod drain;
-mod endpoints;
-mod error;
-mod estimate;
-mod exchange;
-mod labels;
-mod ledger;
-mod payload;
-mod peers;
-mod pipeline;
-mod policy;
-mod provider_keys;
-mod proxy_protocol;
-mod quota;
-mod relay;
-mod server;
-mod states;
-mod tables;
-mod telemetry;
-mod trail;
-mod upkeep;
+mod edge;
+mod record;
+mod request;
+mod setup;
 mod upstream;
-mod webhook;
 
-pub use directory::{ConfigProblem, Directory, Egress, egress};
-pub use door::{Door, LetIn};
-pub use payload::Payloads;
-pub use provider_keys::{is_label, key_files};
-pub use server::{GatewayHandle, GatewayOptions, Reloader, StartError, start};
-pub use tables::TableAdopter;
-pub use webhook::{WebhookError, webhook_egress};
+pub use edge::server::{GatewayHandle, GatewayOptions, Reloader, StartError, start};
+pub use edge::webhook::{WebhookError, webhook_egress};
+pub use record::payload::Payloads;
+pub use request::limit_headers::limit_headers;
+pub use setup::config;
+pub use setup::directory::{ConfigProblem, Directory, Egress, egress};
+pub use setup::provider_keys::key_files;
+pub use setup::routing_table::TableAdopter;

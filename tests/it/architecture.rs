@@ -64,6 +64,18 @@ fn pure_crates_know_only_schemas() {
 }
 
 #[test]
+fn governance_knows_schemas_limits_and_the_log_and_no_http() {
+    let known = weir_crates_of("weir-governance");
+    assert_eq!(
+        known,
+        set(&["weir-eventlog", "weir-limits", "weir-schemas"])
+    );
+    for foreign in ["hyper", "http", "tokio"] {
+        assert!(!dependencies()["weir-governance"].contains(foreign));
+    }
+}
+
+#[test]
 fn pure_crates_have_no_runtime_and_no_io() {
     let all = dependencies();
     for (name, _) in PURE {

@@ -80,7 +80,7 @@ fn ten_of_a_thousand(running: &Running, option: &str, used: u64, reserved: u64) 
     let answer = running.chat(&key);
     let message = answer.message();
     assert!(
-        message.contains("budget \"ten\"") && message.contains("does not begin anew"),
+        message.contains("budget \"ten\"") && message.contains("does not reset"),
         "{message}"
     );
     assert_eq!(answer.header("x-should-retry"), Some("false"));
@@ -132,7 +132,7 @@ fn money_that_is_used_up_is_refused_in_the_words_of_each_dialect_with_its_reset(
         "budget \"month\" of 40.00 USD",
         &format!("has {left}.00 USD left"),
         &format!("may take {}.00 USD", usd_reserved()),
-        &format!("begins anew at {reset}"),
+        &format!("resets at {reset}"),
         "ask ana@corp",
     ] {
         assert!(message.contains(part), "{part} in {message}");

@@ -8,7 +8,7 @@ use std::io::Write as _;
 use anyhow::Context as _;
 use serde::Deserialize;
 use serde_json::Value;
-use weir_gateway::control::record::{BudgetRecord, Kind, Record};
+use weir_governance::control::record::{BudgetRecord, Kind, Record};
 
 use crate::cli::Cli;
 use crate::command::desk::print;

@@ -5,9 +5,9 @@ use std::io::Write as _;
 use anyhow::{Context as _, bail};
 use serde_json::Value;
 use weir_eventlog::{Journal, StreamWriter};
-use weir_gateway::control::change::Act;
-use weir_gateway::control::record::{Change, Kind, Record};
-use weir_gateway::control::{Control, Snapshot};
+use weir_governance::control::change::Act;
+use weir_governance::control::record::{Change, Kind, Record};
+use weir_governance::control::{Control, Snapshot};
 
 use crate::cli::Cli;
 use crate::config::Config;

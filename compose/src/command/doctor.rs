@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use http::Uri;
 use serde::Serialize;
 use weir_gateway::config::ProviderConfig;
-use weir_gateway::control::log::{ControlLog, path_in};
+use weir_governance::control::log::{ControlLog, path_in};
 use weir_schemas::clickhouse::MIGRATIONS;
 use weir_store::{Store, StoreError};
 

@@ -6,9 +6,9 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
 use serde_json::{Value, json};
-use weir_gateway::control::LastUse;
-use weir_gateway::control::key::{self, KeyId};
-use weir_gateway::control::record::{
+use weir_governance::control::LastUse;
+use weir_governance::control::key::{self, KeyId};
+use weir_governance::control::record::{
     BudgetRecord, Change, KeyRecord, LimitRecord, PreviousKey, Priority, Record, Scope,
 };
 use weir_schemas::RequestId;

@@ -9,9 +9,9 @@ use std::process::ExitCode;
 use anyhow::{Context as _, anyhow, bail};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use weir_gateway::control::Snapshot;
-use weir_gateway::control::key;
-use weir_gateway::control::record::{
+use weir_governance::control::Snapshot;
+use weir_governance::control::key;
+use weir_governance::control::record::{
     AccessRecord, BudgetRecord, Change, Kind, LimitRecord, PayloadRecord, Record, TeamRecord,
     TokenRecord,
 };

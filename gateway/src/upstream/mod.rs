@@ -10,6 +10,7 @@
 
 mod connection;
 mod pool;
+pub(crate) mod rate_limit_headers;
 mod reach;
 mod tls;
 

@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 
 use super::connection::{AnswerBody, Connection, Exchange};
 use super::{CallError, Endpoint};
-use crate::clock;
+use weir_governance::clock;
 
 /// Most providers close an idle connection after a minute; ours go before.
 const IDLE_MAX: Duration = Duration::from_secs(50);

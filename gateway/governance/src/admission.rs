@@ -1,0 +1,320 @@
+//! The decision whether a request may be served now: limits and budgets, taken together as one permit.
+//!
+//! What a request will use is estimated before it is served; the permit is settled with the actual use
+//! when its events are written. No rule is looked up here: the policy holds those that apply to the key.
+//! How a denial is worded, and which headers carry it, is the gateway's.
+
+use std::sync::Arc;
+
+use weir_limits::{
+    Actual, Amount, BudgetSpec, Class, Exhausted, LimitCounter, Permit, Purse, Reading, Standing,
+    TooFast, Unit,
+};
+use weir_schemas::PicoUsd;
+
+use crate::control::policy::{Budget, Limit, Placed, Policy, Subject};
+use crate::ledger::Charge;
+
+/// A budget that a request has reserved from.
+#[derive(Clone, Debug)]
+pub struct ReservedBudget(Arc<Budget>);
+
+impl AsRef<BudgetSpec> for ReservedBudget {
+    fn as_ref(&self) -> &BudgetSpec {
+        &self.0.spec
+    }
+}
+
+impl ReservedBudget {
+    #[must_use]
+    pub fn budget(&self) -> &Budget {
+        &self.0
+    }
+
+    /// What the budget is charged for what was used, if anything.
+    #[must_use]
+    pub fn charge(
+        &self,
+        subject: &Subject<'_>,
+        actual: &Actual,
+        reserved: Amount,
+    ) -> Option<Charge> {
+        let Self(budget) = self;
+        let amount = actual.charge(budget.spec.unit, reserved);
+        let amount = u64::try_from(amount).unwrap_or(u64::MAX);
+        (amount > 0).then(|| Charge {
+            budget: budget.id.to_string(),
+            subject: budget.subject(subject),
+            at_ms: actual.at_ms,
+            amount,
+        })
+    }
+}
+
+/// What a request may come to use.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Estimate {
+    pub input_tokens: u64,
+    pub output_tokens: u64,
+    /// The most that it may cost; `None` if no target has a price.
+    pub cost: Option<PicoUsd>,
+}
+
+impl Estimate {
+    #[must_use]
+    pub const fn tokens(&self) -> u64 {
+        self.input_tokens.saturating_add(self.output_tokens)
+    }
+
+    fn in_unit(&self, unit: Unit) -> Amount {
+        match unit {
+            Unit::Tokens => Amount::from(self.tokens()),
+            Unit::PicoUsd => self
+                .cost
+                .map_or(0, |cost| Amount::from(cost.0.unsigned_abs())),
+        }
+    }
+}
+
+/// A request that may be served, with what it holds meanwhile.
+#[derive(Debug)]
+pub struct Admitted {
+    pub permit: Permit<ReservedBudget>,
+    pub status: RateLimitStatus,
+    /// A soft budget that is used up.
+    pub verdict: Option<String>,
+    /// A budget in money applies, so the request must not go to a target without a price.
+    pub needs_price: bool,
+}
+
+/// Why a request may not be served. Names of rules are as clients read them.
+#[derive(Debug)]
+pub enum Denied {
+    Concurrency {
+        limit: String,
+        max: u64,
+        running: u64,
+        status: Box<RateLimitStatus>,
+    },
+    Rate {
+        limit: String,
+        counted: Counted,
+        per_minute: u64,
+        /// When there will be room for the request.
+        wait_us: u64,
+        status: Box<RateLimitStatus>,
+    },
+    /// The budget counts money, and no target has a price.
+    Unpriced { budget: String },
+    BudgetExhausted {
+        name: String,
+        budget: Arc<Budget>,
+        exhausted: Exhausted,
+        /// What the request may come to use, in the budget's unit.
+        requested: Amount,
+    },
+}
+
+/// Takes what the request needs from every limit and budget of its policy, or nothing.
+pub fn admit(
+    policy: &Policy,
+    subject: &Subject<'_>,
+    class: Class,
+    estimate: &Estimate,
+    now_us: u64,
+) -> Result<Admitted, Denied> {
+    policy.fetch();
+    let mut admission = Admission {
+        permit: Permit::new(policy.limits.len(), policy.budgets.len()),
+        subject,
+        class,
+        estimate,
+        now_us,
+        status: RateLimitStatus::default(),
+        verdict: None,
+        needs_price: false,
+    };
+    for limit in &policy.limits {
+        admission.take(limit)?;
+    }
+    for (index, budget) in policy.budgets.iter().enumerate() {
+        admission.reserve(index, budget)?;
+    }
+    admission.permit.admit();
+    Ok(Admitted {
+        permit: admission.permit,
+        status: admission.status,
+        verdict: admission.verdict,
+        needs_price: admission.needs_price,
+    })
+}
+
+struct Admission<'a> {
+    permit: Permit<ReservedBudget>,
+    subject: &'a Subject<'a>,
+    class: Class,
+    estimate: &'a Estimate,
+    now_us: u64,
+    status: RateLimitStatus,
+    verdict: Option<String>,
+    needs_price: bool,
+}
+
+impl Admission<'_> {
+    fn take(&mut self, limit: &Placed<Limit, LimitCounter>) -> Result<(), Denied> {
+        let Some(counter) = limit.counter(self.subject) else {
+            return Ok(());
+        };
+        let (limit, now_us) = (&*limit.rule, self.now_us);
+        let held = self.permit.under(counter);
+        if let Some(max) = limit.concurrency
+            && let Err(too_many) = held.take_slot(max, self.class)
+        {
+            return Err(Denied::Concurrency {
+                limit: limit.name(self.subject),
+                max,
+                running: too_many.running,
+                status: Box::new(std::mem::take(&mut self.status)),
+            });
+        }
+        if let Some(spec) = &limit.requests {
+            let taken = held.take_request(spec, self.class, now_us);
+            let burst = spec.burst();
+            self.status.note(Counted::Requests, burst, reading(&taken));
+            if let Err(refused) = taken {
+                return Err(self.too_fast(limit, Counted::Requests, spec.per_minute, &refused));
+            }
+        }
+        if let Some(spec) = &limit.tokens {
+            let tokens = self.estimate.tokens();
+            let taken = held.take_tokens(spec, self.class, tokens, now_us);
+            let burst = spec.burst();
+            self.status.note(Counted::Tokens, burst, reading(&taken));
+            if let Err(refused) = taken {
+                return Err(self.too_fast(limit, Counted::Tokens, spec.per_minute, &refused));
+            }
+        }
+        Ok(())
+    }
+
+    fn too_fast(
+        &mut self,
+        limit: &Limit,
+        counted: Counted,
+        per_minute: u64,
+        refused: &TooFast,
+    ) -> Denied {
+        Denied::Rate {
+            limit: limit.name(self.subject),
+            counted,
+            per_minute,
+            wait_us: refused.wait_us,
+            status: Box::new(std::mem::take(&mut self.status)),
+        }
+    }
+
+    /// `index` is the budget's among those of the policy.
+    fn reserve(&mut self, index: usize, budget: &Placed<Budget, Purse>) -> Result<(), Denied> {
+        let Some(counter) = budget.counter(self.subject) else {
+            return Ok(());
+        };
+        let budget = &budget.rule;
+        if budget.wants_prices {
+            self.needs_price = true;
+            if self.estimate.cost.is_none() {
+                let budget = budget.name(self.subject);
+                return Err(Denied::Unpriced { budget });
+            }
+        }
+        let requested = self.estimate.in_unit(budget.spec.unit);
+        let reserved = ReservedBudget(budget.clone());
+        let reserved = self
+            .permit
+            .reserve(counter, reserved, requested, self.now_us);
+        let standing = reserved.map_err(|exhausted| Denied::BudgetExhausted {
+            name: budget.name(self.subject),
+            budget: budget.clone(),
+            exhausted,
+            requested,
+        })?;
+        let status = BudgetStatus::new(index, budget, &standing);
+        if status.remaining == 0 {
+            self.verdict = Some(format!("soft:{}", budget.name(self.subject)));
+        }
+        self.status.note_budget(status);
+        Ok(())
+    }
+}
+
+/// The state of a rate, whether the request was granted or not.
+const fn reading(taken: &Result<Reading, TooFast>) -> Reading {
+    match taken {
+        Ok(reading) => *reading,
+        Err(refused) => refused.reading,
+    }
+}
+
+/// What a rate counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Counted {
+    Requests,
+    Tokens,
+}
+
+/// What is left for the client: of each kind of limit the one with the least left.
+#[derive(Debug, Default)]
+pub struct RateLimitStatus {
+    pub requests: Option<RateStatus>,
+    pub tokens: Option<RateStatus>,
+    pub budget: Option<BudgetStatus>,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct RateStatus {
+    pub limit: u64,
+    pub reading: Reading,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct BudgetStatus {
+    /// Among the budgets of the policy.
+    pub index: usize,
+    limit: Amount,
+    pub remaining: Amount,
+    pub resets_ms: Option<u64>,
+}
+
+impl BudgetStatus {
+    const fn new(index: usize, budget: &Budget, standing: &Standing) -> Self {
+        Self {
+            index,
+            limit: budget.spec.limit,
+            remaining: budget.spec.limit.saturating_sub(standing.committed()),
+            resets_ms: standing.resets_ms,
+        }
+    }
+
+    /// Whether a smaller part of it is left than of another one: money and tokens compare by that.
+    const fn is_tighter(&self, than: &Self) -> bool {
+        self.remaining.saturating_mul(than.limit) < than.remaining.saturating_mul(self.limit)
+    }
+}
+
+impl RateLimitStatus {
+    fn note(&mut self, counted: Counted, limit: u64, reading: Reading) {
+        let status = match counted {
+            Counted::Requests => &mut self.requests,
+            Counted::Tokens => &mut self.tokens,
+        };
+        let is_tighter = |before: &RateStatus| reading.remaining < before.reading.remaining;
+        if status.as_ref().is_none_or(is_tighter) {
+            *status = Some(RateStatus { limit, reading });
+        }
+    }
+
+    fn note_budget(&mut self, budget: BudgetStatus) {
+        if self.budget.is_none_or(|before| budget.is_tighter(&before)) {
+            self.budget = Some(budget);
+        }
+    }
+}

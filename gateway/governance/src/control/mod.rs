@@ -1,0 +1,338 @@
+//! Who may call, and how much: keys and rules, kept in a log of their own and held in memory.
+//!
+//! The way through: whoever changes something writes a [`record::Change`] to the control log, with
+//! an event beside it ([`change`]); every gateway follows the log and holds what it says as a
+//! [`Snapshot`]; a request reads the snapshot once. No request waits for the log, and a gateway
+//! that cannot read it goes on with what it has.
+
+pub mod change;
+mod feed;
+pub mod key;
+mod last_used;
+pub mod log;
+pub mod network;
+pub mod policy;
+pub mod record;
+mod snapshot;
+
+use std::collections::HashMap;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use arc_swap::{ArcSwap, Guard};
+use weir_eventlog::{KafkaOptions, RecordLog, StreamWriter};
+
+use change::{Act, ChangeError};
+use feed::{Feed, TopicFeed};
+use key::{HashKey, HashKeyError, KeyId};
+pub use last_used::LastUse;
+use last_used::LastUsedFile;
+use log::{ControlLog, LogError, path_in};
+use record::{Change, Kind, Record};
+pub use snapshot::{Identity, Key, KeyRefusal, ModelDenied, Snapshot};
+
+/// How soon a change is seen: revoking a key takes effect within this.
+const POLL: Duration = Duration::from_millis(100);
+/// Pause after the topic could not be read.
+const RETRY: Duration = Duration::from_millis(500);
+/// How long a start waits for the topic before it goes on with the copy.
+const FIRST_READ_MAX: Duration = Duration::from_secs(5);
+/// How long a change waits for the topic.
+const WHOLE_MAX: Duration = Duration::from_secs(10);
+/// How often and how long whoever changes something looks whether it is in force.
+const SEEN_LOOK: Duration = Duration::from_millis(5);
+const SEEN_LOOKS_MAX: u32 = 200;
+
+/// Control could not be taken up.
+#[derive(Debug, thiserror::Error)]
+pub enum ControlError {
+    #[error(transparent)]
+    HashKey(#[from] HashKeyError),
+    #[error(transparent)]
+    Log(#[from] LogError),
+    #[error(
+        "the keys in the control topic were hashed with another secret: set [control] hash_secret to \
+         the same text on every machine"
+    )]
+    OtherSecret,
+    #[error("start the thread that follows the control log: {0}")]
+    Thread(#[source] io::Error),
+}
+
+/// Where control is kept.
+#[derive(Clone, Debug)]
+pub struct Control {
+    /// The log of this machine; where there is a topic, a copy of that.
+    log: ControlLog,
+    /// The topic that all gateways follow.
+    topic: Option<RecordLog>,
+    last_used: LastUsedFile,
+    pub hash_key: Arc<HashKey>,
+}
+
+impl Control {
+    /// The control of a data directory, or of a topic with a copy there. `secret` is what keys are
+    /// hashed with, if it is not to be the one of the directory.
+    pub fn open(
+        data_dir: &Path,
+        secret: Option<&str>,
+        topic: Option<KafkaOptions>,
+    ) -> Result<Self, ControlError> {
+        let hash_key = match secret {
+            Some(secret) => HashKey::new(secret.as_bytes())?,
+            None => HashKey::in_dir(data_dir)?,
+        };
+        Ok(Self {
+            log: ControlLog::new(path_in(data_dir)),
+            topic: topic.map(RecordLog::Topic),
+            last_used: LastUsedFile::in_dir(data_dir),
+            hash_key: Arc::new(hash_key),
+        })
+    }
+
+    /// Everything as it stands now.
+    pub fn snapshot(&self) -> Result<Snapshot, LogError> {
+        let Some(topic) = &self.topic else {
+            return self.log.snapshot();
+        };
+        let mut feed = TopicFeed::new(topic, &self.log);
+        let mut snapshot = Snapshot::default();
+        snapshot.apply(feed.read_whole(WHOLE_MAX)?.ok_or(LogError::Away)?);
+        Ok(snapshot)
+    }
+
+    /// When keys were last used at the gateway of this data directory, as far as it has written it down.
+    pub fn last_used(&self) -> io::Result<HashMap<KeyId, LastUse>> {
+        self.last_used.read()
+    }
+
+    /// Writes a change to the log. When this returns, every gateway will see it.
+    pub fn append(&self, change: &Change) -> Result<(), LogError> {
+        match &self.topic {
+            None => self.log.append(change),
+            Some(topic) => feed::append(topic, change, &self.hash_key),
+        }
+    }
+
+    /// Reads everything and goes on following it.
+    pub fn follow(self) -> Result<ControlHandle, ControlError> {
+        let mut current = Snapshot::default();
+        let feed = match &self.topic {
+            None => {
+                let mut reader = self.log.reader();
+                let mut changes = Vec::new();
+                reader.read(|change| changes.push(change))?;
+                current.apply(changes);
+                Feed::File(reader)
+            }
+            Some(topic) => {
+                let mut feed = TopicFeed::new(topic, &self.log);
+                current.apply(self.first_read(&mut feed)?);
+                Feed::Topic(Box::new(feed))
+            }
+        };
+        self.check_secret(&current)?;
+        match self.last_used.read() {
+            Ok(used) => used.into_iter().for_each(|(id, used)| {
+                if let Some(key) = current.key(id) {
+                    key.note_use(used);
+                }
+            }),
+            Err(error) => tracing::warn!(%error, "read when keys were last used"),
+        }
+        let current = Arc::new(ArcSwap::from_pointee(current));
+        let follower = Follower::start(feed, current.clone()).map_err(ControlError::Thread)?;
+        Ok(ControlHandle {
+            control: self,
+            current,
+            follower: Arc::new(follower),
+        })
+    }
+}
+
+impl Control {
+    /// What the topic says, or the copy of it while Kafka is away.
+    fn first_read(&self, feed: &mut TopicFeed) -> Result<Vec<Change>, LogError> {
+        match feed.read_whole(FIRST_READ_MAX) {
+            Ok(Some(changes)) => return Ok(changes),
+            Ok(None) => tracing::warn!("the control topic was not read whole; its copy is used"),
+            Err(error) => tracing::warn!(%error, "the copy of the control topic is used"),
+        }
+        self.log.changes()
+    }
+
+    /// Refuses to run where no key would be known.
+    fn check_secret(&self, snapshot: &Snapshot) -> Result<(), ControlError> {
+        match snapshot.record(Kind::Setting, feed::HASH_KEY) {
+            Some(Record::Setting(setting)) if setting.value != self.hash_key.fingerprint() => {
+                Err(ControlError::OtherSecret)
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Keys and rules as they are now. Cheap to clone; follows the log for as long as a clone lives.
+#[derive(Clone, Debug)]
+pub struct ControlHandle {
+    control: Control,
+    current: Arc<ArcSwap<Snapshot>>,
+    follower: Arc<Follower>,
+}
+
+impl ControlHandle {
+    #[must_use]
+    pub fn load(&self) -> Guard<Arc<Snapshot>> {
+        self.current.load()
+    }
+
+    /// The same, for those who hold it longer than a moment.
+    #[must_use]
+    pub fn load_full(&self) -> Arc<Snapshot> {
+        self.current.load_full()
+    }
+
+    #[must_use]
+    pub fn control(&self) -> &Control {
+        &self.control
+    }
+
+    /// Writes down when keys were last used.
+    pub fn keep_last_used(&self) {
+        if let Err(error) = self.control.last_used.write(&self.load()) {
+            tracing::warn!(%error, "write down when keys were last used");
+        }
+    }
+
+    /// Makes a change, and waits until it is in force here.
+    pub fn change(
+        &self,
+        stream: &StreamWriter,
+        act: &Act<'_>,
+        change: Change,
+    ) -> Result<(), ChangeError> {
+        let before = self.load().record(change.kind, &change.id);
+        self.control.change(stream, act, before.as_ref(), &change)?;
+        for _ in 0..SEEN_LOOKS_MAX {
+            self.follower.look();
+            if self.load().record(change.kind, &change.id) == change.record {
+                return Ok(());
+            }
+            std::thread::park_timeout(SEEN_LOOK);
+        }
+        // It is in the log: it will be in force when the log can be read again.
+        Ok(())
+    }
+
+    /// Whom a presented key stands for.
+    pub fn authenticate(&self, presented: &str, now_ms: u64) -> Result<Identity, KeyRefusal> {
+        self.load()
+            .authenticate(&self.control.hash_key, presented, now_ms)
+    }
+}
+
+/// The thread that follows the log.
+#[derive(Debug)]
+struct Follower {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Follower {
+    fn start(mut feed: Feed, current: Arc<ArcSwap<Snapshot>>) -> io::Result<Self> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = stop.clone();
+        let follow = move || {
+            let mut failing = false;
+            while !stopped.load(Ordering::Relaxed) {
+                // A topic is waited for where it is read.
+                std::thread::park_timeout(match (&feed, failing) {
+                    (Feed::File(_), _) => POLL,
+                    (Feed::Topic(_), false) => Duration::ZERO,
+                    (Feed::Topic(_), true) => RETRY,
+                });
+                let (changes, read) = feed.news();
+                if !changes.is_empty() {
+                    let mut next = Snapshot::clone(&current.load());
+                    next.apply(changes);
+                    current.store(Arc::new(next));
+                }
+                // Said once, not ten times a second.
+                if let (Err(error), false) = (&read, failing) {
+                    tracing::error!(%error, "follow the control log; keys stay as they are");
+                }
+                failing = read.is_err();
+            }
+        };
+        let thread = std::thread::Builder::new()
+            .name("control-log".into())
+            .spawn(follow)?;
+        Ok(Self {
+            stop,
+            thread: Some(thread),
+        })
+    }
+}
+
+impl Follower {
+    /// Reads now and not in a moment.
+    fn look(&self) {
+        if let Some(thread) = &self.thread {
+            thread.thread().unpark();
+        }
+    }
+}
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            thread.thread().unpark();
+            // A panic of the follower was reported when it happened.
+            let _ = thread.join();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::record::KeyRecord;
+    use super::*;
+
+    #[test]
+    fn afollower_sees_what_is_appended() {
+        let dir = tempfile::tempdir().unwrap();
+        let control = Control::open(dir.path(), None, None).unwrap();
+        let handle = control.clone().follow().unwrap();
+        let key = key::generate().unwrap();
+        assert!(handle.authenticate(&key, 0).is_err());
+        let hash = control.hash_key.hash(&key).unwrap();
+        let record = KeyRecord::new(key::KeyId(1), hash, 1);
+        control.append(&Change::set(Record::Key(record))).unwrap();
+        let deadline = std::time::Instant::now() + Duration::from_secs(10);
+        while handle.authenticate(&key, 0).is_err() {
+            assert!(
+                std::time::Instant::now() < deadline,
+                "the follower did not see the key"
+            );
+            std::thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn a_data_directory_keeps_its_secret_and_no_other_knows_its_keys() {
+        let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+        let fingerprint =
+            |dir: &tempfile::TempDir| HashKey::in_dir(dir.path()).unwrap().fingerprint();
+        assert_eq!(fingerprint(&dirs[0]), fingerprint(&dirs[0]));
+        assert_ne!(fingerprint(&dirs[0]), fingerprint(&dirs[1]));
+        assert!(matches!(
+            Control::open(dirs[0].path(), Some("short"), None),
+            Err(ControlError::HashKey(HashKeyError::Short { bytes: 5 }))
+        ));
+    }
+}

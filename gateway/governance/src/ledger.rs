@@ -1,0 +1,563 @@
+//! What was spent under budgets, kept over restarts and kills exactly as the event log has it.
+//!
+//! A request that is charged writes a line here and then its events, both under one lock. So at most
+//! the last line can be one whose events a kill prevented, and the journal tells: a stream that
+//! ends before the line's number never got them, and the line does not count. Now and then
+//! everything that the lines add up to is written as totals, and a new file of lines begun.
+//!
+//! ```text
+//! spend/
+//!   instance           name of whoever spends here
+//!   lock               held by the one gateway that spends here
+//!   totals.json        what counted when file `next` was begun
+//!   charges-7.log      a line for each request since: checksum, JSON
+//! ```
+//!
+//! | killed | what is left | what counts afterwards |
+//! |---|---|---|
+//! | between a line and its events | a line behind the end of its stream | not that line |
+//! | within a line | an unfinished line, and no events | not that line |
+//! | between new totals and deleting old lines | lines of a file before `next` | the totals alone |
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+use weir_eventlog::{FileError, last_seq};
+use weir_limits::{Amount, Purse};
+use weir_schemas::StreamId;
+
+use crate::control::policy::Rules;
+
+/// Size of a file of lines at which totals are written.
+const LINES_BYTES_MAX: u64 = 16 << 20;
+
+/// What was spent could not be taken up.
+#[derive(Debug, thiserror::Error)]
+pub enum LedgerError {
+    #[error("{action} {path}, where budgets are kept: {source}")]
+    File {
+        action: &'static str,
+        path: PathBuf,
+        source: io::Error,
+    },
+    #[error(
+        "another gateway spends in {path}: give each a --data-dir of its own, or stop the other"
+    )]
+    InUse { path: PathBuf },
+    #[error("{path} is damaged: {reason}; without it, what was spent before would not count")]
+    Damaged { path: PathBuf, reason: String },
+    #[error("look up the end of a stream: {0}")]
+    Journal(#[from] FileError),
+}
+
+/// What one request is charged: a line.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Line {
+    stream: String,
+    /// Number of the first of the request's events.
+    seq: u64,
+    charges: Vec<Charge>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Charge {
+    pub budget: String,
+    /// Whose budget it is, where it is counted apart.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub subject: String,
+    pub at_ms: u64,
+    pub amount: u64,
+}
+
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Totals {
+    /// Number of the first file of lines that is not in here.
+    next: u64,
+    spent: Vec<Total>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Total {
+    budget: String,
+    subject: String,
+    start_ms: u64,
+    /// As text: it may be more than JSON's numbers hold.
+    amount: String,
+}
+
+/// The one gateway's record of what it spent.
+#[derive(Debug)]
+pub struct Ledger {
+    dir: PathBuf,
+    /// Name of whoever spends here, for ever.
+    instance: String,
+    _lock: File,
+    lines: Mutex<Lines>,
+    failing: AtomicBool,
+}
+
+#[derive(Debug)]
+struct Lines {
+    number: u64,
+    file: File,
+    bytes: u64,
+}
+
+impl Ledger {
+    /// Brings the budgets to what was spent before. The journal must have been opened first, since
+    /// that ends the streams of whoever died.
+    pub fn open(
+        dir: &Path,
+        journal: &Path,
+        rules: &Rules,
+        now_us: u64,
+    ) -> Result<Self, LedgerError> {
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(dir);
+        made.map_err(failed("make", dir))?;
+        let lock = take_lock(dir)?;
+        let totals = read_totals(dir)?;
+        for total in &totals.spent {
+            let amount = total.amount.parse().map_err(|_| LedgerError::Damaged {
+                path: totals_path(dir),
+                reason: format!("\"{}\" is no amount", total.amount),
+            })?;
+            restore(
+                rules,
+                &total.budget,
+                &total.subject,
+                total.start_ms,
+                amount,
+                now_us,
+            );
+        }
+        let numbers = numbers(dir)?;
+        let mut lines = Vec::new();
+        for number in numbers.iter().filter(|number| **number >= totals.next) {
+            lines.extend(read_lines(&lines_path(dir, *number))?);
+        }
+        if let Some(last) = lines.last()
+            && !was_written(journal, last)?
+        {
+            lines.pop();
+        }
+        for charge in lines.iter().flat_map(|line| &line.charges) {
+            let Charge {
+                budget,
+                subject,
+                at_ms,
+                amount,
+            } = charge;
+            restore(
+                rules,
+                budget,
+                subject,
+                *at_ms,
+                Amount::from(*amount),
+                now_us,
+            );
+        }
+        let number = numbers.last().map_or(totals.next, |last| last + 1);
+        let ledger = Self {
+            lines: Mutex::new(Lines::begin(dir, number)?),
+            instance: instance(dir)?,
+            dir: dir.to_owned(),
+            _lock: lock,
+            failing: AtomicBool::new(false),
+        };
+        ledger.write_totals(rules, now_us, &mut ledger.lines.lock())?;
+        Ok(ledger)
+    }
+
+    pub fn instance(&self) -> &str {
+        &self.instance
+    }
+
+    /// Writes a line, then does what goes with it: settling the budgets and writing the events.
+    pub fn charge<R>(
+        &self,
+        stream: StreamId,
+        seq: u64,
+        charges: Vec<Charge>,
+        then: impl FnOnce() -> R,
+    ) -> R {
+        let line = Line {
+            stream: stream.to_string(),
+            seq,
+            charges,
+        };
+        let mut lines = self.lines.lock();
+        let written = lines.append(&line);
+        // Said once, and again after it went well.
+        match written {
+            Err(error) if !self.failing.swap(true, Ordering::Relaxed) => {
+                tracing::error!(%error, "what is spent now is not known after a restart");
+            }
+            Err(_) => {}
+            Ok(()) => self.failing.store(false, Ordering::Relaxed),
+        }
+        then()
+    }
+
+    /// Writes totals when there are many lines, and at the end.
+    pub fn keep(&self, rules: &Rules, now_us: u64, at_once: bool) {
+        let mut lines = self.lines.lock();
+        if !at_once && lines.bytes < LINES_BYTES_MAX {
+            return;
+        }
+        let kept = Lines::begin(&self.dir, lines.number + 1).and_then(|next| {
+            *lines = next;
+            self.write_totals(rules, now_us, &mut lines)
+        });
+        if let Err(error) = kept {
+            tracing::error!(%error, "write down what was spent; its lines are kept");
+        }
+    }
+
+    fn write_totals(
+        &self,
+        rules: &Rules,
+        now_us: u64,
+        lines: &mut Lines,
+    ) -> Result<(), LedgerError> {
+        let mut spent = Vec::new();
+        for budget in rules.budgets() {
+            for (subject, purse) in budget.counters.all() {
+                let state = purse.read(&budget.spec, now_us);
+                spent.extend(state.spent.iter().map(|part| Total {
+                    budget: budget.id.to_string(),
+                    subject: subject.to_string(),
+                    start_ms: part.start_ms,
+                    amount: part.amount.to_string(),
+                }));
+            }
+        }
+        let totals = Totals {
+            next: lines.number,
+            spent,
+        };
+        let path = totals_path(&self.dir);
+        let unfinished = self.dir.join("totals.new");
+        let write = || -> io::Result<()> {
+            let mut file = private().create(true).truncate(true).open(&unfinished)?;
+            serde_json::to_writer(&file, &totals)?;
+            file.flush()?;
+            file.sync_all()?;
+            fs::rename(&unfinished, &path)?;
+            File::open(&self.dir)?.sync_all()
+        };
+        write().map_err(failed("write", &path))?;
+        for number in numbers(&self.dir)?
+            .into_iter()
+            .filter(|n| *n < lines.number)
+        {
+            let path = lines_path(&self.dir, number);
+            fs::remove_file(&path).map_err(failed("remove", &path))?;
+        }
+        Ok(())
+    }
+}
+
+impl Lines {
+    fn begin(dir: &Path, number: u64) -> Result<Self, LedgerError> {
+        let path = lines_path(dir, number);
+        let file = private()
+            .append(true)
+            .create(true)
+            .open(&path)
+            .map_err(failed("begin", &path))?;
+        Ok(Self {
+            number,
+            file,
+            bytes: 0,
+        })
+    }
+
+    fn append(&mut self, line: &Line) -> io::Result<()> {
+        let json = serde_json::to_string(line)?;
+        let text = format!("{:08x} {json}\n", crc32c::crc32c(json.as_bytes()));
+        self.bytes += text.len() as u64;
+        self.file.write_all(text.as_bytes())
+    }
+}
+
+fn private() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.write(true).mode(0o600);
+    options
+}
+
+fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> LedgerError {
+    let path = path.to_owned();
+    move |source| LedgerError::File {
+        action,
+        path,
+        source,
+    }
+}
+
+fn totals_path(dir: &Path) -> PathBuf {
+    dir.join("totals.json")
+}
+
+fn lines_path(dir: &Path, number: u64) -> PathBuf {
+    dir.join(format!("charges-{number}.log"))
+}
+
+fn take_lock(dir: &Path) -> Result<File, LedgerError> {
+    let path = dir.join("lock");
+    let lock = private()
+        .create(true)
+        .open(&path)
+        .map_err(failed("open", &path))?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(fs::TryLockError::WouldBlock) => Err(LedgerError::InUse {
+            path: dir.to_owned(),
+        }),
+        Err(fs::TryLockError::Error(source)) => Err(failed("lock", &path)(source)),
+    }
+}
+
+/// The name that the directory was given when it was first used.
+fn instance(dir: &Path) -> Result<String, LedgerError> {
+    let path = dir.join("instance");
+    match fs::read_to_string(&path) {
+        Ok(name) if !name.is_empty() => return Ok(name),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(failed("read", &path)(error));
+        }
+        _ => {}
+    }
+    let name = format!("{:032x}", rand::random::<u128>());
+    let write = || -> io::Result<()> {
+        let mut file = private().create(true).truncate(true).open(&path)?;
+        file.write_all(name.as_bytes())?;
+        file.sync_all()
+    };
+    write().map_err(failed("write", &path))?;
+    Ok(name)
+}
+
+fn read_totals(dir: &Path) -> Result<Totals, LedgerError> {
+    let path = totals_path(dir);
+    let text = match fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Totals::default()),
+        Err(source) => return Err(failed("read", &path)(source)),
+    };
+    serde_json::from_str(&text).map_err(|error| LedgerError::Damaged {
+        path,
+        reason: error.to_string(),
+    })
+}
+
+/// Numbers of the files of lines, rising.
+fn numbers(dir: &Path) -> Result<Vec<u64>, LedgerError> {
+    let entries = fs::read_dir(dir).map_err(failed("list", dir))?;
+    let mut numbers = Vec::new();
+    for entry in entries {
+        let name = entry.map_err(failed("list", dir))?.file_name();
+        let number = name
+            .to_str()
+            .and_then(|name| name.strip_prefix("charges-")?.strip_suffix(".log"));
+        numbers.extend(number.and_then(|number| number.parse::<u64>().ok()));
+    }
+    numbers.sort_unstable();
+    Ok(numbers)
+}
+
+/// The lines of a file, but for one at its end that a kill left unfinished.
+fn read_lines(path: &Path) -> Result<Vec<Line>, LedgerError> {
+    let mut bytes = Vec::new();
+    let read = File::open(path).and_then(|mut file| file.read_to_end(&mut bytes));
+    read.map_err(failed("read", path))?;
+    let mut lines = Vec::new();
+    for line in bytes.split_inclusive(|byte| *byte == b'\n') {
+        let Some(whole) = line.strip_suffix(b"\n") else {
+            break;
+        };
+        let line = parse(whole).map_err(|reason| LedgerError::Damaged {
+            path: path.to_owned(),
+            reason: format!("line {}: {reason}", lines.len() + 1),
+        })?;
+        lines.push(line);
+    }
+    Ok(lines)
+}
+
+fn parse(line: &[u8]) -> Result<Line, String> {
+    let text = std::str::from_utf8(line).map_err(|error| error.to_string())?;
+    let (crc, json) = text.split_once(' ').ok_or("it has no checksum")?;
+    if u32::from_str_radix(crc, 16) != Ok(crc32c::crc32c(json.as_bytes())) {
+        return Err("its checksum does not match".into());
+    }
+    serde_json::from_str(json).map_err(|error| error.to_string())
+}
+
+/// Whether the events of a line are in the journal. A stream that is gone from there was read to
+/// its end, as the rule: then they are.
+fn was_written(journal: &Path, line: &Line) -> Result<bool, LedgerError> {
+    let Ok(stream) = line.stream.parse::<StreamId>() else {
+        return Ok(false);
+    };
+    // The stream of a writer that died ends with an event that says so.
+    Ok(last_seq(journal, stream)?.is_none_or(|last| last > line.seq))
+}
+
+fn restore(rules: &Rules, budget: &str, subject: &str, at_ms: u64, amount: Amount, now_us: u64) {
+    // A budget that is gone needs no memory.
+    if let Some(budget) = rules.budget(budget) {
+        let purse: std::sync::Arc<Purse> = budget.counters.named(subject);
+        purse.restore(&budget.spec, at_ms, amount, now_us);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::Arc;
+
+    use weir_eventlog::{Journal, JournalOptions};
+    use weir_schemas::event::Event;
+
+    use super::*;
+    use crate::control::change::{Act, control_event};
+    use crate::control::record::{Kind, Record};
+
+    fn rules() -> Rules {
+        let json = r#"{"id":"b","tokens":1000,"window":"total","per":["user"]}"#;
+        let record = Record::parse(Kind::Budget, json).unwrap();
+        let records = BTreeMap::from([((Kind::Budget, "b".to_owned()), Arc::new(record))]);
+        Rules::build(&records, &Rules::default())
+    }
+
+    fn spent(rules: &Rules, subject: &str) -> Amount {
+        let budget = rules.budget("b").unwrap();
+        budget
+            .counters
+            .named(subject)
+            .read(&budget.spec, 0)
+            .committed
+    }
+
+    fn charge(subject: &str, amount: u64) -> Vec<Charge> {
+        vec![Charge {
+            budget: "b".into(),
+            subject: subject.into(),
+            at_ms: 1,
+            amount,
+        }]
+    }
+
+    fn event() -> Event<'static> {
+        let act = Act {
+            actor: "test",
+            action: "test",
+            now_ms: 1,
+        };
+        control_event(&act, "test", "test", None, None)
+    }
+
+    struct Place {
+        dir: tempfile::TempDir,
+    }
+
+    impl Place {
+        fn open(&self) -> (Ledger, Rules, Journal) {
+            let journal =
+                Journal::open(JournalOptions::new(self.dir.path().join("journal"))).unwrap();
+            let rules = rules();
+            let ledger =
+                Ledger::open(&self.dir.path().join("spend"), journal.dir(), &rules, 0).unwrap();
+            (ledger, rules, journal)
+        }
+    }
+
+    #[test]
+    fn what_was_spent_is_known_after_a_restart_once_and_exactly() {
+        let place = Place {
+            dir: tempfile::tempdir().unwrap(),
+        };
+        for round in 1..=4_u64 {
+            let (ledger, before, journal) = place.open();
+            assert_eq!(spent(&before, "ana"), Amount::from((round - 1) * 10));
+            let stream = journal.open_stream(0).unwrap();
+            for _ in 0..10 {
+                ledger.charge(stream.id(), stream.next_seq(), charge("ana", 1), || {
+                    let _ = stream.append(&mut [event()]).unwrap();
+                });
+            }
+            // Totals in one round, lines alone in the next.
+            if round % 2 == 0 {
+                restore(&before, "b", "ana", 1, 10, 0);
+                ledger.keep(&before, 0, true);
+            }
+        }
+        let (_, rules, _journal) = place.open();
+        assert_eq!((spent(&rules, "ana"), spent(&rules, "ben")), (40, 0));
+    }
+
+    #[test]
+    fn a_line_whose_events_a_kill_prevented_does_not_count() {
+        let place = Place {
+            dir: tempfile::tempdir().unwrap(),
+        };
+        {
+            let (ledger, _, journal) = place.open();
+            let stream = journal.open_stream(0).unwrap();
+            ledger.charge(stream.id(), stream.next_seq(), charge("ana", 5), || {
+                let _ = stream.append(&mut [event()]).unwrap();
+            });
+            ledger.charge(stream.id(), stream.next_seq(), charge("ana", 7), || {});
+        }
+        let (_, rules, _journal) = place.open();
+        assert_eq!(spent(&rules, "ana"), 5);
+    }
+
+    #[test]
+    fn an_unfinished_line_does_not_count_and_damage_before_the_end_is_said() {
+        let place = Place {
+            dir: tempfile::tempdir().unwrap(),
+        };
+        let path = {
+            let (ledger, _, journal) = place.open();
+            let stream = journal.open_stream(0).unwrap();
+            for amount in [5, 6] {
+                ledger.charge(
+                    stream.id(),
+                    stream.next_seq(),
+                    charge("ana", amount),
+                    || {
+                        let _ = stream.append(&mut [event()]).unwrap();
+                    },
+                );
+            }
+            lines_path(&ledger.dir, ledger.lines.lock().number)
+        };
+        let whole = fs::read(&path).unwrap();
+        fs::write(&path, &whole[..whole.len() - 1]).unwrap();
+        assert_eq!(spent(&place.open().1, "ana"), 5);
+        let mut bad = whole;
+        bad[20] ^= 1;
+        let dir = place.dir.path().join("spend");
+        fs::write(lines_path(&dir, 99), bad).unwrap();
+        let error = Ledger::open(&dir, &place.dir.path().join("journal"), &rules(), 0).unwrap_err();
+        assert!(error.to_string().contains("line 1"), "{error}");
+    }
+
+    #[test]
+    fn two_gateways_do_not_spend_in_one_place() {
+        let place = Place {
+            dir: tempfile::tempdir().unwrap(),
+        };
+        let _first = place.open();
+        let dir = place.dir.path().join("spend");
+        let second = Ledger::open(&dir, place.dir.path(), &rules(), 0);
+        assert!(matches!(second, Err(LedgerError::InUse { .. })));
+    }
+}

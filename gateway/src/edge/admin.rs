@@ -1,0 +1,739 @@
+//! The admin API: `/admin/v1` on the gateway's own port.
+//!
+//! JSON in and out. Whoever calls shows an admin token, which has a role; every change is an event
+//! with the token's name as its actor, and in force at this gateway when the call returns. The
+//! OpenAPI document at `/admin/v1/openapi.json` is made of the same table that calls are looked up
+//! in.
+
+mod openapi;
+
+use std::sync::Arc;
+
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
+use http::{Method, Request, Response, StatusCode};
+use hyper::body::Incoming;
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use weir_limits::{Standing, Unit};
+
+use crate::request::pipeline;
+use crate::request::relay::{REQUEST_ID, Reply, request_id_value};
+use crate::request::worker::Worker;
+use weir_governance::clock::Moment;
+use weir_governance::control::Snapshot;
+use weir_governance::control::change::{Act, ChangeError};
+use weir_governance::control::key::{self, KeyId};
+use weir_governance::control::network::Network;
+use weir_governance::control::policy::shown;
+use weir_governance::control::record::{
+    Change, KeyRecord, Kind, PreviousKey, Priority, Record, Role, TokenRecord, Usd,
+};
+
+pub(crate) const PREFIX: &str = "/admin/v1";
+const BODY_BYTES_MAX: usize = 256 * 1024;
+/// Those for whom a budget is counted apart, in a list of all budgets.
+const STANDINGS_LISTED_MAX: usize = 100;
+const DAY_MS: u64 = 24 * 60 * 60 * 1000;
+
+/// What can be called. `{id}` stands for one segment.
+pub(super) const CALLS: [(&str, &str, Call, &str); 29] = [
+    ("GET", "/openapi.json", Call::OpenApi, "This document"),
+    ("GET", "/keys", Call::List(Kind::Key), "All virtual keys"),
+    (
+        "POST",
+        "/keys",
+        Call::CreateKey,
+        "Create a virtual key; it is shown once",
+    ),
+    (
+        "GET",
+        "/keys/{id}",
+        Call::Read(Kind::Key),
+        "One virtual key",
+    ),
+    (
+        "POST",
+        "/keys/{id}/rotate",
+        Call::RotateKey,
+        "Replace a key; the old one works for a time of grace",
+    ),
+    (
+        "DELETE",
+        "/keys/{id}",
+        Call::RevokeKey,
+        "Revoke a key at once",
+    ),
+    ("GET", "/teams", Call::List(Kind::Team), "All teams"),
+    ("GET", "/teams/{id}", Call::Read(Kind::Team), "One team"),
+    (
+        "PUT",
+        "/teams/{id}",
+        Call::Set(Kind::Team),
+        "Create or replace a team",
+    ),
+    (
+        "DELETE",
+        "/teams/{id}",
+        Call::Delete(Kind::Team),
+        "Delete a team",
+    ),
+    ("GET", "/limits", Call::List(Kind::Limit), "All limits"),
+    ("GET", "/limits/{id}", Call::Read(Kind::Limit), "One limit"),
+    (
+        "PUT",
+        "/limits/{id}",
+        Call::Set(Kind::Limit),
+        "Create or replace a limit",
+    ),
+    (
+        "DELETE",
+        "/limits/{id}",
+        Call::Delete(Kind::Limit),
+        "Delete a limit",
+    ),
+    (
+        "GET",
+        "/budgets",
+        Call::List(Kind::Budget),
+        "All budgets, with what is spent, reserved and left of them; of those that are counted apart, \
+         the hundred that have least left",
+    ),
+    (
+        "GET",
+        "/budgets/{id}",
+        Call::Read(Kind::Budget),
+        "One budget, with what is spent, reserved and left of it by all for whom it is counted apart",
+    ),
+    (
+        "PUT",
+        "/budgets/{id}",
+        Call::Set(Kind::Budget),
+        "Create or replace a budget",
+    ),
+    (
+        "DELETE",
+        "/budgets/{id}",
+        Call::Delete(Kind::Budget),
+        "Delete a budget",
+    ),
+    (
+        "GET",
+        "/access",
+        Call::List(Kind::Access),
+        "All access rules",
+    ),
+    (
+        "GET",
+        "/access/{id}",
+        Call::Read(Kind::Access),
+        "One access rule",
+    ),
+    (
+        "PUT",
+        "/access/{id}",
+        Call::Set(Kind::Access),
+        "Create or replace an access rule",
+    ),
+    (
+        "DELETE",
+        "/access/{id}",
+        Call::Delete(Kind::Access),
+        "Delete an access rule",
+    ),
+    (
+        "GET",
+        "/payloads",
+        Call::List(Kind::Payload),
+        "All rules on what is kept of prompts and answers",
+    ),
+    (
+        "GET",
+        "/payloads/{id}",
+        Call::Read(Kind::Payload),
+        "One rule on payloads",
+    ),
+    (
+        "PUT",
+        "/payloads/{id}",
+        Call::Set(Kind::Payload),
+        "Create or replace a rule on payloads",
+    ),
+    (
+        "DELETE",
+        "/payloads/{id}",
+        Call::Delete(Kind::Payload),
+        "Delete a rule on payloads",
+    ),
+    (
+        "GET",
+        "/tokens",
+        Call::List(Kind::Token),
+        "All admin tokens",
+    ),
+    (
+        "POST",
+        "/tokens",
+        Call::CreateToken,
+        "Create an admin token; it is shown once",
+    ),
+    (
+        "DELETE",
+        "/tokens/{id}",
+        Call::Delete(Kind::Token),
+        "Revoke an admin token at once",
+    ),
+];
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Call {
+    OpenApi,
+    List(Kind),
+    Read(Kind),
+    Set(Kind),
+    Delete(Kind),
+    CreateKey,
+    RotateKey,
+    RevokeKey,
+    CreateToken,
+}
+
+/// What a new key is to be.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NewKey {
+    team: String,
+    organisation: Option<String>,
+    project: Option<String>,
+    user: Option<String>,
+    environment: Option<String>,
+    tier: Option<String>,
+    /// Aliases that it may use; all if empty.
+    #[serde(default)]
+    models: Vec<String>,
+    #[serde(default)]
+    models_denied: Vec<String>,
+    /// Networks that it may be used from; all if empty.
+    #[serde(default)]
+    networks: Vec<Network>,
+    #[serde(default)]
+    class: Priority,
+    expires_ms: Option<u64>,
+}
+
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Rotation {
+    /// How long the old key still works; a day unless set.
+    grace_ms: Option<u64>,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NewToken {
+    /// Name of whoever holds it.
+    id: String,
+    role: Role,
+    /// With the role `team_owner`: which team.
+    team: Option<String>,
+    expires_ms: Option<u64>,
+}
+
+/// Why a call is not done.
+#[derive(Debug)]
+struct Problem {
+    status: StatusCode,
+    code: &'static str,
+    message: String,
+}
+
+impl Problem {
+    fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
+        Self {
+            status,
+            code,
+            message: message.into(),
+        }
+    }
+
+    fn invalid(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "invalid_request", message)
+    }
+
+    fn not_found(kind: Kind, id: &str) -> Self {
+        let message = format!("there is no {kind} \"{id}\"");
+        Self::new(StatusCode::NOT_FOUND, "not_found", message)
+    }
+
+    fn forbidden(caller: &Caller, what: &str) -> Self {
+        let role = caller.role.as_str();
+        let message = format!(
+            "the role {role} of token \"{}\" may not {what}",
+            caller.name
+        );
+        Self::new(StatusCode::FORBIDDEN, "permission_denied", message)
+    }
+}
+
+impl From<ChangeError> for Problem {
+    fn from(error: ChangeError) -> Self {
+        match error {
+            ChangeError::Invalid { .. } => Self::invalid(error.to_string()),
+            ChangeError::Record(_) | ChangeError::Log(_) => Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "not_changed",
+                format!("nothing was changed: {error}"),
+            ),
+        }
+    }
+}
+
+/// Who calls, and what they may do.
+#[derive(Clone, Debug)]
+struct Caller {
+    name: String,
+    role: Role,
+    team: Option<String>,
+}
+
+impl Caller {
+    /// Whether a record concerns the caller at all.
+    fn may_see(&self, record: &Record) -> bool {
+        match self.role {
+            Role::Admin | Role::Auditor | Role::Finance => true,
+            Role::TeamOwner => {
+                let of_team = match record {
+                    Record::Key(key) => key.team.as_deref(),
+                    Record::Team(team) => Some(team.id.as_str()),
+                    Record::Limit(limit) => limit.scope.team.as_deref(),
+                    Record::Budget(budget) => budget.scope.team.as_deref(),
+                    Record::Access(access) => access.scope.team.as_deref(),
+                    Record::Payload(payload) => payload.scope.team.as_deref(),
+                    Record::Token(_) | Record::Setting(_) => None,
+                };
+                of_team.is_some() && of_team == self.team.as_deref()
+            }
+        }
+    }
+
+    fn may_change(&self, record: &Record) -> bool {
+        match self.role {
+            Role::Admin => true,
+            Role::Auditor => false,
+            Role::Finance => record.kind() == Kind::Budget,
+            Role::TeamOwner => record.kind() == Kind::Key && self.may_see(record),
+        }
+    }
+}
+
+/// Answers a call below [`PREFIX`].
+pub(crate) async fn answer(worker: &Arc<Worker>, request: Request<Incoming>) -> Response<Reply> {
+    let request_id = pipeline::new_request_id(Moment::now());
+    let answered = call(worker, request).await;
+    let (status, body) = match answered {
+        Ok(body) => (StatusCode::OK, body),
+        Err(problem) => {
+            let error = json!({ "code": problem.code, "message": problem.message });
+            (problem.status, json!({ "error": error }))
+        }
+    };
+    let mut response = Response::new(Reply::from(bytes::Bytes::from(body.to_string())));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(REQUEST_ID, request_id_value(request_id));
+    response
+}
+
+async fn call(worker: &Arc<Worker>, request: Request<Incoming>) -> Result<Value, Problem> {
+    let (head, body) = request.into_parts();
+    let path = head.uri.path().strip_prefix(PREFIX).unwrap_or_default();
+    let (call, id) = find(&head.method, path)?;
+    if call == Call::OpenApi {
+        return Ok(openapi::document());
+    }
+    let caller = authenticate(worker, &head.headers)?;
+    let body = pipeline::collect(body, BODY_BYTES_MAX)
+        .await
+        .map_err(|refusal| Problem::invalid(refusal.failure().message))?;
+    let desk = Desk {
+        worker: worker.clone(),
+        caller,
+        now_ms: Moment::now().unix_ms(),
+    };
+    // A change waits for a disk, or for Kafka: not on the thread that serves requests.
+    let done = tokio::task::spawn_blocking(move || desk.run(call, &id, &body)).await;
+    done.unwrap_or_else(|_| {
+        Err(Problem::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "internal_error",
+            "the gateway failed on this call",
+        ))
+    })
+}
+
+/// The call that a method and path name, with the id in it.
+fn find(method: &Method, path: &str) -> Result<(Call, String), Problem> {
+    let mut path_exists = false;
+    for (known_method, pattern, call, _) in CALLS {
+        if let Some(id) = matched(pattern, path) {
+            if *method == known_method {
+                return Ok((call, id));
+            }
+            path_exists = true;
+        }
+    }
+    Err(if path_exists {
+        let message = format!("{PREFIX}{path} does not take {method}");
+        Problem::new(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "method_not_allowed",
+            message,
+        )
+    } else {
+        let message = format!("there is nothing at {PREFIX}{path}; see {PREFIX}/openapi.json");
+        Problem::new(StatusCode::NOT_FOUND, "unknown_url", message)
+    })
+}
+
+/// The id in a path that a pattern matches; empty for one without.
+fn matched(pattern: &str, path: &str) -> Option<String> {
+    let mut id = String::new();
+    let (mut wanted, mut found) = (pattern.split('/'), path.split('/'));
+    loop {
+        match (wanted.next(), found.next()) {
+            (None, None) => return Some(id),
+            (Some("{id}"), Some(segment)) if !segment.is_empty() => {
+                id = crate::record::labels::percent_decoded(segment);
+            }
+            (Some(wanted), Some(found)) if wanted == found => {}
+            _ => return None,
+        }
+    }
+}
+
+fn authenticate(worker: &Worker, headers: &HeaderMap) -> Result<Caller, Problem> {
+    let refused = |message: &str| Problem::new(StatusCode::UNAUTHORIZED, "invalid_token", message);
+    let presented = headers
+        .get(AUTHORIZATION)
+        .and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "))
+        .ok_or_else(|| refused("send an admin token as \"Authorization: Bearer weir_admin_…\""))?;
+    let shared = &worker.shared;
+    let hash_key = &shared.control.control().hash_key;
+    if let Some(configured) = &shared.config.admin_token
+        && hash_key.same(presented, configured.expose())
+    {
+        return Ok(Caller {
+            name: "configured".into(),
+            role: Role::Admin,
+            team: None,
+        });
+    }
+    if hash_key.same(presented, &hash_key.reader_token()) {
+        return Ok(Caller {
+            name: "reader".into(),
+            role: Role::Auditor,
+            team: None,
+        });
+    }
+    let control = shared.control.load();
+    let token = control
+        .token(hash_key, presented, Moment::now().unix_ms())
+        .ok_or_else(|| refused("the admin token is unknown or has expired"))?;
+    Ok(Caller {
+        name: token.id.clone(),
+        role: token.role,
+        team: token.team.clone(),
+    })
+}
+
+/// One call, by somebody who is known.
+struct Desk {
+    worker: Arc<Worker>,
+    caller: Caller,
+    now_ms: u64,
+}
+
+impl Desk {
+    fn run(&self, call: Call, id: &str, body: &[u8]) -> Result<Value, Problem> {
+        match call {
+            Call::OpenApi => Ok(openapi::document()),
+            Call::List(kind) => Ok(self.list(kind)),
+            Call::Read(kind) => {
+                let record = self.record(kind, id)?;
+                Ok(self.shown(&self.snapshot(), &record, usize::MAX))
+            }
+            Call::Set(kind) => self.set(kind, id, body),
+            Call::Delete(kind) => {
+                let before = self.record(kind, id)?;
+                self.change("delete", &before, Change::gone(kind, id.to_owned()))?;
+                Ok(json!({ "id": id, "deleted": true }))
+            }
+            Call::CreateKey => self.create_key(parse(body)?),
+            Call::RotateKey => self.rotate_key(id, parse(body)?),
+            Call::RevokeKey => self.revoke_key(id),
+            Call::CreateToken => self.create_token(parse(body)?),
+        }
+    }
+
+    fn snapshot(&self) -> Arc<Snapshot> {
+        self.worker.shared.control.load_full()
+    }
+
+    fn list(&self, kind: Kind) -> Value {
+        let snapshot = self.snapshot();
+        let records: Vec<Record> = match kind {
+            Kind::Key => snapshot
+                .keys()
+                .iter()
+                .map(|key| Record::Key(key.record()))
+                .collect(),
+            kind => snapshot
+                .records(kind)
+                .map(|record| Record::clone(record))
+                .collect(),
+        };
+        let seen = records.iter().filter(|record| self.caller.may_see(record));
+        let shown = seen.map(|record| self.shown(&snapshot, record, STANDINGS_LISTED_MAX));
+        json!({ "data": shown.collect::<Vec<_>>() })
+    }
+
+    /// A record, with what is known of it beside what it says.
+    fn shown(&self, snapshot: &Snapshot, record: &Record, standings_max: usize) -> Value {
+        let mut value = record.public();
+        match record {
+            Record::Key(key) => {
+                let known = snapshot.key(key.id);
+                let last = known.and_then(|key| key.last_use());
+                value["last_used_ms"] = last.map(|last| last.at_ms).into();
+                value["last_used_from"] = last.map(|last| last.address.to_string()).into();
+            }
+            Record::Budget(budget) => {
+                value["standings"] = self.standings(snapshot, &budget.id, standings_max);
+            }
+            _ => {}
+        }
+        value
+    }
+
+    /// What is spent, reserved and left of a budget, by those for whom it is counted apart: the least
+    /// left first.
+    fn standings(&self, snapshot: &Snapshot, id: &str, max: usize) -> Value {
+        let Some(budget) = snapshot.rules().budget(id) else {
+            return Value::Null;
+        };
+        let text = |amount| match budget.spec.unit {
+            Unit::PicoUsd => Usd(amount).to_string(),
+            Unit::Tokens => u128::to_string(&amount),
+        };
+        let all = budget.counters.all().into_iter();
+        let mut all: Vec<(Box<str>, Standing)> = all
+            .map(|(subject, purse)| (subject, purse.standing(&budget.spec, self.now_ms * 1000)))
+            .collect();
+        all.sort_by(|(one, a), (other, b)| b.committed().cmp(&a.committed()).then(one.cmp(other)));
+        let shown = all.into_iter().take(max).map(|(subject, standing)| {
+            let remaining = budget.spec.limit.saturating_sub(standing.committed());
+            json!({
+                "subject": shown(&subject),
+                "spent": text(standing.spent),
+                "reserved": text(standing.reserved),
+                "remaining": text(remaining),
+                "resets": standing.resets_ms.map(weir_limits::rfc3339),
+            })
+        });
+        shown.collect()
+    }
+
+    /// A record that the caller may know of.
+    fn record(&self, kind: Kind, id: &str) -> Result<Record, Problem> {
+        let record = self.snapshot().record(kind, id);
+        record
+            .filter(|record| self.caller.may_see(record))
+            .ok_or_else(|| Problem::not_found(kind, id))
+    }
+
+    fn key(&self, id: &str) -> Result<KeyRecord, Problem> {
+        match self.record(Kind::Key, id)? {
+            Record::Key(key) => Ok(key),
+            _ => Err(Problem::not_found(Kind::Key, id)),
+        }
+    }
+
+    /// Makes a change, if the caller may. `record` is what it is about.
+    fn change(&self, action: &'static str, record: &Record, change: Change) -> Result<(), Problem> {
+        if !self.caller.may_change(record) {
+            let what = format!("{action} the {} \"{}\"", record.kind(), record.id());
+            return Err(Problem::forbidden(&self.caller, &what));
+        }
+        let actor = format!("token:{}", self.caller.name);
+        let act = Act {
+            actor: &actor,
+            action,
+            now_ms: self.now_ms,
+        };
+        let shared = &self.worker.shared;
+        shared.control.change(&self.worker.stream, &act, change)?;
+        Ok(())
+    }
+
+    fn set(&self, kind: Kind, id: &str, body: &[u8]) -> Result<Value, Problem> {
+        let mut value: Value = parse(body)?;
+        let named = value.get("id").is_none_or(|named| named == id);
+        match value.as_object_mut() {
+            Some(fields) if named => fields.insert("id".into(), id.into()),
+            Some(_) => {
+                return Err(Problem::invalid(
+                    "the id in the body is not the one in the path",
+                ));
+            }
+            None => return Err(Problem::invalid("the body must be a JSON object")),
+        };
+        let record = Record::parse(kind, &value.to_string())
+            .map_err(|error| Problem::invalid(error.to_string()))?;
+        let before = self.snapshot().record(kind, id);
+        // What was there must be theirs to change, too.
+        if let Some(before) = &before
+            && !self.caller.may_change(before)
+        {
+            let what = format!("update the {kind} \"{id}\"");
+            return Err(Problem::forbidden(&self.caller, &what));
+        }
+        let action = if before.is_some() { "update" } else { "create" };
+        self.change(action, &record, Change::set(record.clone()))?;
+        Ok(record.public())
+    }
+
+    fn create_key(&self, new: NewKey) -> Result<Value, Problem> {
+        // They say which limits hold: a team owner could leave those of the team behind by them.
+        if self.caller.role == Role::TeamOwner && (new.organisation.is_some() || new.tier.is_some())
+        {
+            let what = "give a key an organisation or a tier: it has those of its team";
+            return Err(Problem::forbidden(&self.caller, what));
+        }
+        let (text, hash) = self.new_secret(key::generate)?;
+        let id = pipeline::new_request_id(Moment::now()).as_uuid();
+        let record = Record::Key(KeyRecord {
+            team: Some(new.team),
+            organisation: new.organisation,
+            project: new.project,
+            user: new.user,
+            environment: new.environment,
+            tier: new.tier,
+            models: new.models,
+            models_denied: new.models_denied,
+            networks: new.networks,
+            class: new.class,
+            expires_ms: new.expires_ms,
+            ..KeyRecord::new(KeyId(id.as_u128()), hash, self.now_ms)
+        });
+        self.change("create", &record, Change::set(record.clone()))?;
+        Ok(with(record.public(), "key", text))
+    }
+
+    fn rotate_key(&self, id: &str, rotation: Rotation) -> Result<Value, Problem> {
+        let before = self.key(id)?;
+        if before.revoked_ms.is_some() {
+            return Err(Problem::invalid("the key was revoked; create another one"));
+        }
+        let (text, hash) = self.new_secret(key::generate)?;
+        let grace_ms = rotation.grace_ms.unwrap_or(DAY_MS);
+        let after = Record::Key(KeyRecord {
+            previous: (grace_ms > 0).then(|| PreviousKey {
+                hash: before.hash,
+                until_ms: self.now_ms.saturating_add(grace_ms),
+            }),
+            hash,
+            ..before
+        });
+        self.change("rotate", &after, Change::set(after.clone()))?;
+        Ok(with(after.public(), "key", text))
+    }
+
+    fn revoke_key(&self, id: &str) -> Result<Value, Problem> {
+        let before = self.key(id)?;
+        if before.revoked_ms.is_none() {
+            let after = Record::Key(KeyRecord {
+                revoked_ms: Some(self.now_ms),
+                ..before
+            });
+            self.change("revoke", &after, Change::set(after.clone()))?;
+        }
+        Ok(json!({ "id": id, "revoked": true }))
+    }
+
+    fn create_token(&self, new: NewToken) -> Result<Value, Problem> {
+        if self.snapshot().record(Kind::Token, &new.id).is_some() {
+            let message = format!("there is a token \"{}\" already; revoke it first", new.id);
+            return Err(Problem::invalid(message));
+        }
+        let (text, hash) = self.new_secret(key::generate_token)?;
+        let record = Record::Token(TokenRecord {
+            id: new.id,
+            hash,
+            role: new.role,
+            team: new.team,
+            created_ms: self.now_ms,
+            expires_ms: new.expires_ms,
+        });
+        self.change("create", &record, Change::set(record.clone()))?;
+        Ok(with(record.public(), "token", text))
+    }
+
+    fn new_secret(
+        &self,
+        generate: fn() -> Result<String, key::NoRandomness>,
+    ) -> Result<(String, key::KeyHash), Problem> {
+        let failed = |message: &str| {
+            Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal_error", message)
+        };
+        let text = generate().map_err(|error| failed(&error.to_string()))?;
+        let hash_key = &self.worker.shared.control.control().hash_key;
+        let hash = hash_key
+            .hash(&text)
+            .ok_or_else(|| failed("a new key could not be hashed"))?;
+        Ok((text, hash))
+    }
+}
+
+fn with(mut value: Value, name: &str, text: String) -> Value {
+    value[name] = Value::String(text);
+    value
+}
+
+/// A body; nothing at all stands for an empty object.
+fn parse<T: for<'de> Deserialize<'de>>(body: &[u8]) -> Result<T, Problem> {
+    let body = if body.trim_ascii().is_empty() {
+        b"{}"
+    } else {
+        body
+    };
+    serde_json::from_slice(body).map_err(|error| Problem::invalid(format!("the body: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn calls_are_found_by_method_and_path() {
+        let found = |method: Method, path: &str| {
+            find(&method, path).map_err(|problem| problem.status.as_u16())
+        };
+        assert_eq!(
+            found(Method::GET, "/keys"),
+            Ok((Call::List(Kind::Key), String::new()))
+        );
+        assert_eq!(
+            found(Method::POST, "/keys/a/rotate"),
+            Ok((Call::RotateKey, "a".into()))
+        );
+        assert_eq!(
+            found(Method::PUT, "/budgets/a%20b"),
+            Ok((Call::Set(Kind::Budget), "a b".into()))
+        );
+        assert_eq!(found(Method::PUT, "/keys/a"), Err(405));
+        for path in ["", "/", "/keys/", "/keys/a/b/c", "/secrets", "//keys"] {
+            assert_eq!(found(Method::GET, path), Err(404), "{path}");
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! The OpenAPI document of the admin API.
+
+use schemars::{JsonSchema, SchemaGenerator, generate::SchemaSettings};
+use serde_json::{Map, Value, json};
+
+use super::{CALLS, Call, NewKey, NewToken, PREFIX, Rotation};
+use weir_governance::control::record::{
+    AccessRecord, BudgetRecord, Kind, LimitRecord, PayloadRecord, TeamRecord,
+};
+
+pub(super) fn document() -> Value {
+    let settings = SchemaSettings::draft2020_12().with(|settings| {
+        settings.definitions_path = "/components/schemas".into();
+        settings.meta_schema = None;
+    });
+    let mut schemas = settings.into_generator();
+    let mut paths = Map::new();
+    for (method, path, call, summary) in CALLS {
+        let operation = operation(path, call, summary, &mut schemas);
+        let entry = paths
+            .entry(format!("{PREFIX}{path}"))
+            .or_insert_with(|| json!({}));
+        entry[method.to_ascii_lowercase()] = operation;
+    }
+    json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Weir admin API",
+            "version": env!("CARGO_PKG_VERSION"),
+            "description": "Keys, teams, limits, budgets, access rules and tokens. Every change is \
+                            an event, and in force on every gateway within a second.",
+        },
+        "security": [{ "token": [] }],
+        "paths": paths,
+        "components": {
+            "securitySchemes": { "token": { "type": "http", "scheme": "bearer" } },
+            "schemas": schemas.definitions(),
+        },
+    })
+}
+
+fn operation(path: &str, call: Call, summary: &str, schemas: &mut SchemaGenerator) -> Value {
+    let mut operation = json!({
+        "summary": summary,
+        "responses": {
+            "200": { "description": "Done" },
+            "default": { "description": "An error: {\"error\": {\"code\", \"message\"}}" },
+        },
+    });
+    if path.contains("{id}") {
+        operation["parameters"] = json!([
+            { "name": "id", "in": "path", "required": true, "schema": { "type": "string" } }
+        ]);
+    }
+    if call == Call::OpenApi {
+        operation["security"] = json!([]);
+    }
+    if let Some(schema) = body(call, schemas) {
+        operation["requestBody"] =
+            json!({ "content": { "application/json": { "schema": schema } } });
+    }
+    operation
+}
+
+fn body(call: Call, schemas: &mut SchemaGenerator) -> Option<Value> {
+    fn of<T: JsonSchema>(schemas: &mut SchemaGenerator) -> Option<Value> {
+        Some(schemas.subschema_for::<T>().to_value())
+    }
+    match call {
+        Call::CreateKey => of::<NewKey>(schemas),
+        Call::RotateKey => of::<Rotation>(schemas),
+        Call::CreateToken => of::<NewToken>(schemas),
+        Call::Set(Kind::Team) => of::<TeamRecord>(schemas),
+        Call::Set(Kind::Limit) => of::<LimitRecord>(schemas),
+        Call::Set(Kind::Budget) => of::<BudgetRecord>(schemas),
+        Call::Set(Kind::Access) => of::<AccessRecord>(schemas),
+        Call::Set(Kind::Payload) => of::<PayloadRecord>(schemas),
+        _ => None,
+    }
+}

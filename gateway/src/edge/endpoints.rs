@@ -1,0 +1,138 @@
+//! What is answered without a provider: the list of models, health, metrics.
+
+use std::net::IpAddr;
+
+use http::header::{ALLOW, CONTENT_TYPE, HeaderValue};
+use http::{Method, Request, Response, StatusCode};
+use hyper::body::Incoming;
+use weir_dialects::{ClientApi, Family, ModelEntry, models_list};
+
+use crate::request::pipeline;
+use crate::request::refusal::Refusal;
+use crate::request::relay::{REQUEST_ID, Reply, request_id_value};
+use crate::request::worker::Worker;
+use crate::upstream::percent_decoded;
+use weir_governance::clock::Moment;
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
+const METRICS: HeaderValue =
+    HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
+
+pub(crate) fn answer(
+    worker: &Worker,
+    client: IpAddr,
+    request: &Request<Incoming>,
+) -> Response<Reply> {
+    let request_id = pipeline::new_request_id(Moment::now());
+    let family = Family::from_headers(request.headers());
+    let path = request.uri().path();
+    let answered = match (request.method(), path) {
+        (&Method::GET, "/v1/models") => models(worker, client, request, family),
+        (&Method::GET, path) if path.starts_with(MODEL) => {
+            model(worker, client, request, family, &path[MODEL.len()..])
+        }
+        (&Method::GET | &Method::HEAD, "/" | "/livez") => Ok(whole(StatusCode::OK, TEXT, "ok\n")),
+        (&Method::GET | &Method::HEAD, "/readyz") => Ok(ready(worker)),
+        (&Method::GET, "/metrics") => Ok(whole(StatusCode::OK, METRICS, metrics(worker))),
+        (method, path) => Err(Refusal::nothing_there(
+            method,
+            path,
+            allowed(path).is_some(),
+        )),
+    };
+    let mut response = answered.unwrap_or_else(|refusal| refusal.response(family, request_id));
+    if let (StatusCode::METHOD_NOT_ALLOWED, Some(methods)) = (response.status(), allowed(path)) {
+        response
+            .headers_mut()
+            .insert(ALLOW, HeaderValue::from_static(methods));
+    }
+    response
+        .headers_mut()
+        .insert(REQUEST_ID, request_id_value(request_id));
+    response
+}
+
+/// Methods that a path takes; none for a path that does not exist.
+fn allowed(path: &str) -> Option<&'static str> {
+    match path {
+        "/" | "/livez" | "/readyz" => Some("GET, HEAD"),
+        "/v1/models" | "/metrics" => Some("GET"),
+        path if path.starts_with(MODEL) => Some("GET"),
+        path => ClientApi::from_path(path).map(|_| "POST"),
+    }
+}
+
+fn whole(
+    status: StatusCode,
+    content_type: HeaderValue,
+    body: impl Into<bytes::Bytes>,
+) -> Response<Reply> {
+    let mut response = Response::new(Reply::from(body.into()));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, content_type);
+    response
+}
+
+fn metrics(worker: &Worker) -> String {
+    let shared = &worker.shared;
+    shared.telemetry.page(&shared.routing)
+}
+
+/// What stands before the name of one alias.
+const MODEL: &str = "/v1/models/";
+
+/// One alias, if the key may use it.
+fn model(
+    worker: &Worker,
+    client: IpAddr,
+    request: &Request<Incoming>,
+    family: Family,
+    name: &str,
+) -> Result<Response<Reply>, Refusal> {
+    let identity =
+        pipeline::authenticate(&worker.shared.control, request.headers(), Moment::now())?;
+    pipeline::may_call(&worker.shared.config, &identity, client)?;
+    let id = percent_decoded(name).unwrap_or_else(|| name.to_owned());
+    pipeline::resolve(&worker.shared.routing.load_directory(), &identity, &id)?;
+    let body = weir_dialects::model(family, &entry(&id));
+    Ok(whole(StatusCode::OK, JSON, body))
+}
+
+const fn entry(id: &str) -> ModelEntry<'_> {
+    ModelEntry {
+        id,
+        owned_by: "weir",
+        created_s: 0,
+    }
+}
+
+/// The aliases that the key may use.
+fn models(
+    worker: &Worker,
+    client: IpAddr,
+    request: &Request<Incoming>,
+    family: Family,
+) -> Result<Response<Reply>, Refusal> {
+    let identity =
+        pipeline::authenticate(&worker.shared.control, request.headers(), Moment::now())?;
+    pipeline::may_call(&worker.shared.config, &identity, client)?;
+    let directory = worker.shared.routing.load_directory();
+    let entries: Vec<ModelEntry<'_>> = directory
+        .names()
+        .filter(|name| identity.may_use(name).is_ok())
+        .map(entry)
+        .collect();
+    Ok(whole(StatusCode::OK, JSON, models_list(family, &entries)))
+}
+
+/// Whether requests are welcome: not while stopping, not while they could not be recorded.
+fn ready(worker: &Worker) -> Response<Reply> {
+    if *worker.shared.stopped.borrow() {
+        return whole(StatusCode::SERVICE_UNAVAILABLE, TEXT, "stopping\n");
+    }
+    match worker.shared.journal.admit() {
+        Ok(()) => whole(StatusCode::OK, TEXT, "ready\n"),
+        Err(full) => whole(StatusCode::SERVICE_UNAVAILABLE, TEXT, format!("{full}\n")),
+    }
+}

@@ -1,0 +1,369 @@
+//! The listener and the worker threads.
+//!
+//! Every worker is a thread with a runtime, an upstream pool and an event stream of its own, so a
+//! request never leaves the core it arrived on. All of them accept from one socket: whoever is
+//! idle is first.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::TcpStream;
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+use weir_eventlog::{Journal, KafkaOptions};
+
+use crate::edge::dispatch;
+use crate::edge::proxy_protocol;
+use crate::edge::upkeep::Upkeep;
+use crate::edge::webhook::{Webhook, WebhookError};
+use crate::record::payload::Payloads;
+use crate::record::telemetry::Telemetry;
+use crate::request::worker::{Shared, Worker};
+use crate::setup::config::GatewayConfig;
+use crate::setup::directory::Directory;
+use crate::setup::routing_table::{RoutingState, TableAdopter};
+use weir_governance::clock::Moment;
+use weir_governance::control::ControlHandle;
+use weir_governance::control::network::Network;
+use weir_governance::ledger::{Ledger, LedgerError};
+use weir_governance::peers::Peers;
+use weir_governance::thresholds::NotificationLog;
+
+/// Pause after the kernel refused a connection, for example because no file descriptor was free.
+const ACCEPT_RETRY: Duration = Duration::from_millis(50);
+/// How often idle upstream connections are looked through.
+const HOUSEKEEPING: Duration = Duration::from_secs(10);
+/// Connections that the kernel holds for us while all workers are busy.
+const BACKLOG: i32 = 1024;
+/// What a connection holds at most of a request's head, and of an answer that its client does not take.
+const BUFFER_BYTES_MAX: usize = 64 * 1024;
+
+/// What a gateway is made of.
+#[derive(Debug)]
+pub struct GatewayOptions {
+    pub config: GatewayConfig,
+    pub directory: Directory,
+    pub control: ControlHandle,
+    /// Where what is spent under budgets is kept.
+    pub spend_dir: PathBuf,
+    /// Topic over which gateways that share limits and budgets hear of each other.
+    pub peers: Option<KafkaOptions>,
+    pub journal: Journal,
+    pub payloads: Payloads,
+}
+
+/// The gateway could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("listen on {listen} ([gateway] listen): {source}")]
+    Listen {
+        listen: SocketAddr,
+        source: io::Error,
+    },
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    #[error("open an event stream: {0}")]
+    Stream(#[source] weir_eventlog::JournalError),
+    #[error(transparent)]
+    Webhook(#[from] WebhookError),
+    #[error("start a worker thread: {0}")]
+    Thread(#[source] io::Error),
+}
+
+/// A running gateway. Dropping it without [`GatewayHandle::shutdown`] leaves the workers running.
+#[derive(Debug)]
+pub struct GatewayHandle {
+    addr: SocketAddr,
+    shared: Arc<Shared>,
+    stop: watch::Sender<bool>,
+    upkeep: Upkeep,
+    webhook: Option<Webhook>,
+    peers: Option<Peers>,
+    workers: Vec<JoinHandle<()>>,
+}
+
+/// Binds the listener and starts the workers.
+pub fn start(options: GatewayOptions) -> Result<GatewayHandle, StartError> {
+    let listen = options.config.listen;
+    let listener = bind(listen).map_err(|source| StartError::Listen { listen, source })?;
+    let addr = listener
+        .local_addr()
+        .map_err(|source| StartError::Listen { listen, source })?;
+    let threads = options
+        .config
+        .threads
+        .or_else(|| std::thread::available_parallelism().ok())
+        .map_or(1, NonZeroUsize::get);
+    let (stop, stopped) = watch::channel(false);
+    let ledger = Ledger::open(
+        &options.spend_dir,
+        options.journal.dir(),
+        options.control.load().rules(),
+        Moment::now().unix_us,
+    )?;
+    let drains_max = options.config.on_disconnect.max_concurrent;
+    let drains_max = drains_max.min(Semaphore::MAX_PERMITS);
+    let shared = Arc::new(Shared {
+        ledger,
+        notified: Arc::new(NotificationLog::open(&options.spend_dir)),
+        connections: Arc::new(Semaphore::new(options.config.connections_max)),
+        drains: Arc::new(Semaphore::new(drains_max)),
+        routing: Arc::new(RoutingState::new(options.directory)),
+        control: options.control,
+        telemetry: Telemetry::new(options.journal.clone(), options.payloads.held_bytes()),
+        payloads: Arc::new(options.payloads),
+        journal: options.journal,
+        stopped,
+        config: options.config,
+    });
+    // Before the first request: what others have spent counts for it, too.
+    let peers = options
+        .peers
+        .map(|topic| {
+            let instance = shared.ledger.instance().to_owned();
+            Peers::start(
+                shared.control.clone(),
+                shared.notified.clone(),
+                topic,
+                instance,
+            )
+        })
+        .transpose()
+        .map_err(StartError::Thread)?;
+    let mut workers = Vec::with_capacity(threads);
+    for shard in (0..).take(threads) {
+        let listener = listener.try_clone().map_err(StartError::Thread)?;
+        let worker = Worker::new(shared.clone(), shard).map_err(StartError::Stream)?;
+        let thread = std::thread::Builder::new()
+            .name(format!("gateway-{shard}"))
+            .spawn(move || run_worker(worker, listener))
+            .map_err(StartError::Thread)?;
+        workers.push(thread);
+    }
+    let upkeep = Upkeep::start(shared.clone()).map_err(StartError::Thread)?;
+    let webhook = Webhook::start(shared.clone())?;
+    Ok(GatewayHandle {
+        addr,
+        upkeep,
+        webhook,
+        peers,
+        shared,
+        stop,
+        workers,
+    })
+}
+
+impl GatewayHandle {
+    /// The address that clients call.
+    #[must_use]
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// For putting other providers and aliases in force while the gateway runs.
+    #[must_use]
+    pub fn reloader(&self) -> Reloader {
+        Reloader {
+            shared: self.shared.clone(),
+        }
+    }
+
+    /// For following the routing tables.
+    pub fn adopter(&self) -> Result<TableAdopter, StartError> {
+        // The streams of the workers are 0, 1, 2 …
+        let shard = u32::try_from(self.workers.len()).unwrap_or(u32::MAX);
+        let stream = self.shared.journal.open_stream(shard);
+        let stream = stream.map_err(StartError::Stream)?;
+        Ok(TableAdopter::new(self.shared.routing.clone(), stream))
+    }
+
+    /// Stops accepting, lets requests in flight finish for `drain_timeout_ms`, closes the event
+    /// streams. Blocks until all of it is done.
+    pub fn shutdown(self) {
+        self.stop.send_replace(true);
+        for worker in self.workers {
+            if worker.join().is_err() {
+                tracing::error!("a gateway worker panicked");
+            }
+        }
+        // What it said last, the other gateways must hear before this one is gone.
+        if let Some(webhook) = self.webhook {
+            webhook.join();
+        }
+        if let Some(peers) = self.peers {
+            peers.stop();
+        }
+        self.upkeep.stop();
+    }
+}
+
+/// Puts other providers and aliases in force. Requests under way finish with the old ones.
+#[derive(Clone, Debug)]
+pub struct Reloader {
+    shared: Arc<Shared>,
+}
+
+impl Reloader {
+    /// What is in force, for building what comes next.
+    #[must_use]
+    pub fn directory(&self) -> Arc<Directory> {
+        self.shared.routing.directory()
+    }
+
+    pub fn reload(&self, directory: Directory) {
+        self.shared.routing.put_in_force(directory);
+    }
+}
+
+fn bind(listen: SocketAddr) -> io::Result<TcpListener> {
+    let domain = socket2::Domain::for_address(listen);
+    let socket = socket2::Socket::new(domain, socket2::Type::STREAM, None)?;
+    // A restart must not wait for the old connections' last packets.
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&listen.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+fn run_worker(worker: Worker, listener: TcpListener) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .enable_time()
+        .build();
+    match runtime {
+        Ok(runtime) => runtime.block_on(accept(Arc::new(worker), listener)),
+        Err(error) => tracing::error!(%error, "start the runtime of a worker"),
+    }
+}
+
+/// Accepts until told to stop, then waits for what is in flight and closes the event stream.
+async fn accept(worker: Arc<Worker>, listener: TcpListener) {
+    let listener = match tokio::net::TcpListener::from_std(listener) {
+        Ok(listener) => listener,
+        Err(error) => return tracing::error!(%error, "register the listener"),
+    };
+    let mut stopped = worker.shared.stopped.clone();
+    let mut housekeeping = tokio::time::interval(HOUSEKEEPING);
+    let mut connections = JoinSet::new();
+    while !*stopped.borrow() {
+        tokio::select! {
+            _ = stopped.changed() => {}
+            _ = housekeeping.tick() => worker.pool.close_idle(),
+            Some(_) = connections.join_next() => {}
+            accepted = accept_one(&worker, &listener) => match accepted {
+                Ok((stream, peer, permit)) => {
+                    let worker = worker.clone();
+                    connections.spawn(async move {
+                        serve(worker, stream, peer).await;
+                        drop(permit);
+                    });
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "accept a connection");
+                    tokio::time::sleep(ACCEPT_RETRY).await;
+                }
+            },
+        }
+    }
+    drop(listener);
+    let drain = Duration::from_millis(worker.shared.config.drain_timeout_ms);
+    let drained = async { while connections.join_next().await.is_some() {} };
+    if tokio::time::timeout(drain, drained).await.is_err() {
+        tracing::warn!(
+            connections = connections.len(),
+            "cut connections that did not finish"
+        );
+        connections.shutdown().await;
+    }
+    // Copies that nobody waits for are cut short; each has its event.
+    worker.shadows.stop().await;
+    worker.drains.stop().await;
+    if let Err(error) = worker.stream.close() {
+        tracing::error!(%error, "close the event stream");
+    }
+}
+
+/// Takes a place first: a connection beyond the limit stays in the kernel's backlog.
+async fn accept_one(
+    worker: &Worker,
+    listener: &tokio::net::TcpListener,
+) -> io::Result<(TcpStream, SocketAddr, tokio::sync::OwnedSemaphorePermit)> {
+    let permit = worker
+        .shared
+        .connections
+        .clone()
+        .acquire_owned()
+        .await
+        .map_err(io::Error::other)?;
+    let (stream, peer) = listener.accept().await?;
+    stream.set_nodelay(true)?;
+    give_up_on_silence(&stream, worker.shared.config.send_timeout_ms)?;
+    Ok((stream, peer, permit))
+}
+
+/// A client that reads nothing holds its answer up, and with it a provider's connection and a place
+/// among the calls at once. The kernel closes such a connection, which costs no timer here.
+fn give_up_on_silence(stream: &TcpStream, timeout_ms: u64) -> io::Result<()> {
+    let timeout = Duration::from_millis(timeout_ms);
+    socket2::SockRef::from(stream).set_tcp_user_timeout(Some(timeout))
+}
+
+/// The address of whoever is behind the connection, as the proxy says it that is before them.
+async fn peer_address(
+    config: &GatewayConfig,
+    stream: &mut TcpStream,
+    peer: IpAddr,
+) -> io::Result<IpAddr> {
+    if !config.proxy_protocol {
+        return Ok(peer);
+    }
+    let is_trusted = |network: &Network| network.contains(peer);
+    if !config.trusted_proxies.iter().any(is_trusted) {
+        return Err(io::Error::other(
+            "it comes from none of [gateway] trusted_proxies",
+        ));
+    }
+    let timeout = Duration::from_millis(config.header_timeout_ms);
+    let read = tokio::time::timeout(timeout, proxy_protocol::read(stream));
+    Ok(read.await??.unwrap_or(peer))
+}
+
+async fn serve(worker: Arc<Worker>, mut stream: TcpStream, peer: SocketAddr) {
+    let address = match peer_address(&worker.shared.config, &mut stream, peer.ip()).await {
+        Ok(address) => address,
+        Err(error) => return tracing::warn!(%error, %peer, "refuse a connection"),
+    };
+    let mut stopped = worker.shared.stopped.clone();
+    let header_timeout = Duration::from_millis(worker.shared.config.header_timeout_ms);
+    let service = service_fn(|request| dispatch::answer(worker.clone(), address, request));
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(header_timeout)
+        .max_buf_size(BUFFER_BYTES_MAX)
+        .serve_connection(TokioIo::new(stream), service);
+    let mut connection = std::pin::pin!(connection);
+    let mut draining = false;
+    loop {
+        tokio::select! {
+            served = connection.as_mut() => {
+                if let Err(error) = served {
+                    tracing::debug!(%error, %peer, "connection ended");
+                }
+                return;
+            }
+            _ = stopped.changed(), if !draining => {
+                draining = true;
+                connection.as_mut().graceful_shutdown();
+            }
+        }
+    }
+}

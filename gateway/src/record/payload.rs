@@ -1,0 +1,463 @@
+//! What clients send and get, kept where a rule says so.
+//!
+//! The way through: [`Payloads::begin`] looks at the rule for the key, and at the draw for the request;
+//! the client's body is held as it is, without a copy, and the answer is put together while it passes
+//! ([`weir_dialects::Transcript`]); when the events are written, [`Taken::close`] redacts both
+//! ([`weir_redaction`]) and gives the event that goes into the journal with them.
+//!
+//! Nothing that was not redacted leaves this process, and what cannot be searched is left out. Where
+//! nothing is kept, this costs a look at the rule. What is held at once is bounded; what is beyond is
+//! left out, and the event says so.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use bytes::Bytes;
+use prometheus_client::metrics::gauge::Gauge;
+use rand::RngCore as _;
+use weir_dialects::{ClientApi, NoTranscript, Transcript};
+use weir_redaction::{
+    BadPattern, Detail, Found, Kept, Omitted, Optional, Pattern, READ_BYTES_MAX, Redactor,
+};
+use weir_schemas::event::{Event, PayloadCaptured};
+use weir_schemas::{RequestId, Salt};
+
+use crate::record::trail::{Trail, UNSTAMPED};
+use crate::setup::config::{OptionalConfig, PayloadsConfig};
+use crate::setup::directory::ConfigProblem;
+use weir_governance::clock::Moment;
+use weir_governance::control::Identity;
+use weir_governance::control::record::{Capture, CaptureMode};
+
+/// Held of a stream beyond what is kept, so that a secret at the cut is seen whole. A match of a
+/// pattern can be so long and be found there.
+const BEYOND_BYTES: usize = 16 << 10;
+/// Two of the largest fit into an event that Kafka takes by default (1 MB).
+const KEPT_BYTES_MAX: usize = 384 << 10;
+const KEPT_BYTES_MIN: usize = 1 << 10;
+/// What has no memory left for it.
+const BUSY: &str = "busy";
+/// What never came.
+const NONE: &str = "none";
+
+/// Keeps payloads. One for all workers.
+#[derive(Debug)]
+pub struct Payloads {
+    /// Made when first needed, unless somebody's patterns must be looked at: its automata take memory
+    /// that a gateway which keeps nothing can do without.
+    redactor: OnceLock<Redactor>,
+    optional: Vec<Optional>,
+    default: Capture,
+    bytes_max: usize,
+    memory: Memory,
+}
+
+impl Payloads {
+    /// Settings that can be used, or all that is wrong with them.
+    pub fn build(config: &PayloadsConfig) -> Result<Self, Vec<ConfigProblem>> {
+        let mut problems = Vec::new();
+        let mut add = |setting: &str, message: String| {
+            let path = format!("payloads.{setting}");
+            problems.push(ConfigProblem { path, message });
+        };
+        let default = Capture::new(config.capture, config.share);
+        if let Err(problem) = &default {
+            let (setting, message) = problem.split_once(": ").unwrap_or(("share", problem));
+            add(setting, message.to_owned());
+        }
+        if !(KEPT_BYTES_MIN..=KEPT_BYTES_MAX).contains(&config.bytes_max) {
+            add(
+                "bytes_max",
+                format!(
+                    "is {}; it must be between {KEPT_BYTES_MIN} and {KEPT_BYTES_MAX}, so that an \
+                     event with two of them fits into a message of Kafka's",
+                    config.bytes_max
+                ),
+            );
+        }
+        let optional: Vec<Optional> = config
+            .redact
+            .iter()
+            .map(|asked| match asked {
+                OptionalConfig::Emails => Optional::Emails,
+                OptionalConfig::Cards => Optional::Cards,
+            })
+            .collect();
+        let patterns: Vec<Pattern> = config
+            .patterns
+            .iter()
+            .map(|pattern| Pattern {
+                name: pattern.name.clone(),
+                regex: pattern.regex.clone(),
+            })
+            .collect();
+        let redactor = OnceLock::new();
+        let made = match patterns.is_empty() {
+            true => Ok(()),
+            false => Redactor::new(&optional, &patterns).map(|made| {
+                let _ = redactor.set(made);
+            }),
+        };
+        if let Err(BadPattern { index, reason }) = &made {
+            let name = patterns.get(*index).map_or("", |pattern| &*pattern.name);
+            add(
+                &format!("patterns[{index}].regex"),
+                format!("of the pattern \"{name}\" cannot be used: {reason}"),
+            );
+        }
+        for (index, pattern) in patterns.iter().enumerate() {
+            let of_name = |byte: u8| byte.is_ascii_alphanumeric() || b"_-".contains(&byte);
+            if pattern.name.is_empty() || !pattern.name.bytes().all(of_name) {
+                add(
+                    &format!("patterns[{index}].name"),
+                    "must be letters, digits, _ and -: it stands in the place of what is found"
+                        .into(),
+                );
+            }
+        }
+        match default {
+            Ok(default) if problems.is_empty() => Ok(Self {
+                redactor,
+                optional,
+                default,
+                bytes_max: config.bytes_max,
+                memory: Memory::new(config.memory_bytes_max),
+            }),
+            _ => Err(problems),
+        }
+    }
+
+    fn redactor(&self) -> &Redactor {
+        #[expect(
+            clippy::expect_used,
+            reason = "a test makes it, with all that can be asked for"
+        )]
+        self.redactor.get_or_init(|| {
+            Redactor::new(&self.optional, &[]).expect("what is built in can be used")
+        })
+    }
+
+    /// Begins to keep a request's payload, if a rule says so and the draw is for it.
+    pub(crate) fn begin(
+        self: &Arc<Self>,
+        identity: &Identity,
+        request_id: RequestId,
+        api: ClientApi,
+        body: &Bytes,
+    ) -> Option<Box<Taken>> {
+        let capture = identity.policy().capture.unwrap_or(self.default);
+        if capture.mode == CaptureMode::Off || !capture.share.holds(request_id) {
+            return None;
+        }
+        let mut held = self.memory.reserve();
+        let request = match held.take(body.len()) {
+            true => Side::Held(body.clone()),
+            false => Side::LeftOut(BUSY),
+        };
+        Some(Box::new(Taken {
+            payloads: self.clone(),
+            capture,
+            api,
+            request_bytes: body.len(),
+            request,
+            answer: Answer::None,
+            answer_bytes: 0,
+            has_client_left: false,
+            held,
+        }))
+    }
+
+    /// Takes out what detectors find of what a provider said of an error: it may repeat what it got.
+    pub(crate) fn clean(&self, message: &mut String) {
+        if let Some(clean) = self.redactor().clean(message) {
+            *message = clean;
+        }
+    }
+
+    pub(crate) fn held_bytes(&self) -> Gauge {
+        self.memory.gauge.clone()
+    }
+}
+
+/// The payload of one request, on its way.
+#[derive(Debug)]
+pub(crate) struct Taken {
+    payloads: Arc<Payloads>,
+    capture: Capture,
+    api: ClientApi,
+    request_bytes: usize,
+    request: Side,
+    answer: Answer,
+    answer_bytes: usize,
+    /// What comes now the client does not get.
+    has_client_left: bool,
+    held: Held,
+}
+
+#[derive(Debug)]
+enum Side {
+    Held(Bytes),
+    LeftOut(&'static str),
+}
+
+#[derive(Debug)]
+enum Answer {
+    None,
+    Comes {
+        transcript: Transcript,
+        is_stream: bool,
+    },
+    LeftOut(&'static str),
+}
+
+impl Taken {
+    /// The answer begins.
+    pub(crate) fn answer_begins(&mut self, is_stream: bool) {
+        if self.has_client_left {
+            return;
+        }
+        let bytes_max = match is_stream {
+            true => self.payloads.bytes_max + BEYOND_BYTES,
+            false => READ_BYTES_MAX,
+        };
+        self.answer = if is_stream && !self.held.take(bytes_max) {
+            Answer::LeftOut(BUSY)
+        } else {
+            Answer::Comes {
+                transcript: Transcript::new(self.api, is_stream, bytes_max),
+                is_stream,
+            }
+        };
+    }
+
+    /// What the client gets next.
+    pub(crate) fn answered(&mut self, piece: &Bytes) {
+        if self.has_client_left {
+            return;
+        }
+        self.answer_bytes += piece.len();
+        if let Answer::Comes {
+            transcript,
+            is_stream,
+        } = &mut self.answer
+        {
+            if *is_stream || self.held.take(piece.len()) {
+                transcript.push(piece);
+            } else {
+                self.answer = Answer::LeftOut(BUSY);
+            }
+        }
+    }
+
+    /// From here on the client gets nothing.
+    pub(crate) fn client_left(&mut self) {
+        self.has_client_left = true;
+    }
+
+    /// Redacts what was held. `is_complete` is whether the client got the whole answer.
+    pub(crate) fn close(self, is_complete: bool) -> Closed {
+        let payloads = &*self.payloads;
+        let detail = match self.capture.mode {
+            CaptureMode::Off | CaptureMode::Metadata => Detail::Structure,
+            CaptureMode::Sampled | CaptureMode::Full => Detail::Text,
+        };
+        let keep = |body: &[u8]| {
+            let kept = payloads.redactor().keep(body, detail, payloads.bytes_max);
+            kept.map_err(Omitted::as_str)
+        };
+        let request = match &self.request {
+            Side::Held(body) => keep(body),
+            Side::LeftOut(why) => Err(*why),
+        };
+        let (answer, is_cut) = match self.answer {
+            Answer::None => (Err(NONE), false),
+            Answer::LeftOut(why) => (Err(why), false),
+            Answer::Comes { transcript, .. } => match transcript.finish(is_complete) {
+                Ok((json, is_cut)) => (keep(&json), is_cut),
+                Err(NoTranscript::Unreadable) => (Err(Omitted::Unreadable.as_str()), false),
+                Err(NoTranscript::TooLarge) => (Err(Omitted::TooLarge.as_str()), false),
+            },
+        };
+        let mut found = Found::default();
+        for kept in [&request, &answer].into_iter().flatten() {
+            found.count += kept.found.count;
+            found.names.extend(kept.found.names.iter().cloned());
+        }
+        let mut random = [0; 10];
+        rand::rng().fill_bytes(&mut random);
+        Closed {
+            capture: self.capture,
+            request_bytes: self.request_bytes as u64,
+            answer_bytes: self.answer_bytes as u64,
+            request,
+            answer,
+            is_cut,
+            found,
+            salt: Salt::new(Moment::now().unix_ms(), random),
+        }
+    }
+}
+
+/// What is kept of a payload.
+#[derive(Debug)]
+pub(crate) struct Closed {
+    capture: Capture,
+    request_bytes: u64,
+    answer_bytes: u64,
+    request: Result<Kept, &'static str>,
+    answer: Result<Kept, &'static str>,
+    /// Whether some of the answer is missing.
+    is_cut: bool,
+    found: Found,
+    salt: Salt,
+}
+
+impl Closed {
+    pub(crate) fn event<'a>(&'a self, trail: &'a Trail) -> Event<'a> {
+        let json =
+            |side: &'a Result<Kept, &'static str>| side.as_ref().ok().map(|kept| &*kept.json);
+        let omitted = |side: &'a Result<Kept, &'static str>| side.as_ref().err().copied();
+        let is_truncated =
+            |side: &Result<Kept, &'static str>| side.as_ref().is_ok_and(|kept| kept.is_truncated);
+        Event::PayloadCaptured(Box::new(PayloadCaptured {
+            stream: UNSTAMPED,
+            seq: 0,
+            ts_us: trail.arrived.unix_us,
+            request_id: trail.request_id,
+            caller: trail.caller(),
+            dialect: trail.dialect,
+            alias: trail.alias_shortened(),
+            streamed: trail.streamed,
+            status: u32::from(trail.status),
+            capture: self.capture.mode.as_str(),
+            share: self.capture.share.as_f64(),
+            request_bytes: self.request_bytes,
+            answer_bytes: self.answer_bytes,
+            request: json(&self.request),
+            answer: json(&self.answer),
+            request_omitted: omitted(&self.request),
+            answer_omitted: omitted(&self.answer),
+            request_truncated: is_truncated(&self.request),
+            answer_truncated: self.is_cut || is_truncated(&self.answer),
+            redactions: self.found.count,
+            detectors: self.found.names.iter().map(String::as_str).collect(),
+            salt: self.salt,
+        }))
+    }
+}
+
+/// What all payloads together may hold.
+#[derive(Clone, Debug)]
+struct Memory {
+    held: Arc<AtomicUsize>,
+    bytes_max: usize,
+    gauge: Gauge,
+}
+
+impl Memory {
+    fn new(bytes_max: usize) -> Self {
+        Self {
+            held: Arc::default(),
+            bytes_max,
+            gauge: Gauge::default(),
+        }
+    }
+
+    fn reserve(&self) -> Held {
+        Held {
+            memory: self.clone(),
+            bytes: 0,
+        }
+    }
+}
+
+/// What one payload holds. Given back when it is dropped.
+#[derive(Debug)]
+struct Held {
+    memory: Memory,
+    bytes: usize,
+}
+
+impl Held {
+    /// Whether there was room for so much more.
+    fn take(&mut self, bytes: usize) -> bool {
+        let held = self.memory.held.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        if held > self.memory.bytes_max {
+            self.memory.held.fetch_sub(bytes, Ordering::Relaxed);
+            return false;
+        }
+        self.bytes += bytes;
+        self.memory
+            .gauge
+            .inc_by(i64::try_from(bytes).unwrap_or(i64::MAX));
+        true
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.memory.held.fetch_sub(self.bytes, Ordering::Relaxed);
+        let bytes = i64::try_from(self.bytes).unwrap_or(i64::MAX);
+        self.memory.gauge.dec_by(bytes);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::setup::config::PatternConfig;
+
+    fn problems(config: &PayloadsConfig) -> Vec<String> {
+        let problems = Payloads::build(config).unwrap_err();
+        let problems = problems.into_iter();
+        problems
+            .map(|it| format!("{}: {}", it.path, it.message))
+            .collect()
+    }
+
+    #[test]
+    fn settings_that_cannot_be_used_are_named() {
+        let config = PayloadsConfig {
+            capture: CaptureMode::Sampled,
+            bytes_max: 1 << 20,
+            patterns: vec![
+                PatternConfig {
+                    name: "fine".into(),
+                    regex: "E-[0-9]+".into(),
+                },
+                PatternConfig {
+                    name: "bad one".into(),
+                    regex: "(".into(),
+                },
+            ],
+            ..PayloadsConfig::default()
+        };
+        let said = problems(&config);
+        let expected = [
+            "payloads.share: \"sampled\" needs the share",
+            "payloads.bytes_max: is 1048576; it must be between 1024 and 393216",
+            "payloads.patterns[1].regex: of the pattern \"bad one\" cannot be used: ",
+            "payloads.patterns[1].name: must be letters",
+        ];
+        assert_eq!(said.len(), expected.len(), "{said:#?}");
+        for (said, expected) in said.iter().zip(expected) {
+            assert!(said.starts_with(expected), "{said}");
+        }
+        assert!(Payloads::build(&PayloadsConfig::default()).is_ok());
+    }
+
+    #[test]
+    fn what_is_held_at_once_is_bounded_and_given_back() {
+        let memory = Memory::new(100);
+        let (mut one, mut other) = (memory.reserve(), memory.reserve());
+        assert!(one.take(60) && !other.take(41) && other.take(40) && !one.take(1));
+        assert_eq!(memory.gauge.get(), 100);
+        drop(one);
+        assert!(other.take(60));
+        drop(other);
+        assert_eq!(
+            (memory.gauge.get(), memory.held.load(Ordering::Relaxed)),
+            (0, 0)
+        );
+    }
+}

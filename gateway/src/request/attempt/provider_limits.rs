@@ -1,0 +1,109 @@
+//! A request's turn at its providers: what their limits leave for it, by class and by team.
+//!
+//! Each deployment is one key and one model, which is what providers count by; its pool knows the
+//! limits as its answers announce them. A deployment whose pool has no room for a request is not
+//! among its candidates. When none has, a request that somebody waits for may wait for its turn,
+//! for as long as the operator lets it; then it is refused, with the time at which to come back.
+
+use std::time::Duration;
+
+use http::HeaderMap;
+use weir_limits::{Class, PoolUse, Taken};
+use weir_routing::{DeploymentId, Plan, Standing, TargetSet};
+
+use super::failed::Failed;
+use super::{Way, route, unix_us};
+use crate::record::trail::AttemptTrail;
+use crate::request::exchange::Exchange;
+use crate::request::refusal::Refusal;
+use crate::setup::directory::Deployment;
+use crate::upstream::rate_limit_headers;
+use weir_governance::clock;
+
+/// The longest Retry-After that is believed.
+const REST_US_MAX: u64 = 60_000_000;
+
+impl Way<'_> {
+    /// Targets whose providers have no room for the request now.
+    pub(super) fn over_limit(&self, now_us: u64) -> TargetSet {
+        let targets = self.alias.targets().iter().enumerate();
+        let busy = targets.filter(|(_, target)| {
+            let pool = &self.directory.deployment(target.deployment).pool;
+            pool.room(&self.asked.turn, now_us).is_err()
+        });
+        busy.map(|(index, _)| index).collect()
+    }
+
+    /// When the first of all targets has room. They all hear that somebody asked.
+    fn wait(&self, now_us: u64) -> Duration {
+        let waits = self.alias.targets().iter().filter_map(|target| {
+            let pool = &self.directory.deployment(target.deployment).pool;
+            pool.ask_in_vain(&self.asked.turn, now_us)
+        });
+        Duration::from_micros(waits.map(|busy| busy.wait_us).min().unwrap_or(1))
+    }
+
+    /// Takes the request's turn at a deployment.
+    pub(super) fn take(&self, id: DeploymentId) -> Result<Taken, Failed> {
+        let deployment = self.directory.deployment(id);
+        let taken = deployment.pool.take(&self.asked.turn, unix_us());
+        taken.map_err(|busy| Failed::over_limit(deployment, busy.wait_us))
+    }
+
+    /// The same for a copy, which nobody waits for.
+    pub(super) fn take_for_copy(&self, id: DeploymentId) -> Option<Taken> {
+        let turn = PoolUse {
+            class: Class::Batch,
+            ..self.asked.turn
+        };
+        let pool = &self.directory.deployment(id).pool;
+        pool.take(&turn, unix_us()).ok()
+    }
+}
+
+/// Plans the way through the alias's targets, once there is room at one of them.
+pub(super) async fn plan(exchange: &mut Exchange, way: &Way<'_>) -> Result<Plan, Refusal> {
+    let worker = exchange.worker.clone();
+    let (config, telemetry) = (&worker.shared.config, &worker.shared.telemetry);
+    let class = way.asked.turn.class;
+    let patience_ms = match class {
+        Class::Interactive => config.provider_limit_wait_ms,
+        Class::Batch => 0,
+    };
+    let begun = clock::now();
+    let patience = Duration::from_millis(patience_ms);
+    loop {
+        let now_us = unix_us();
+        let plan = route(exchange, way, way.over_limit(now_us), now_us);
+        if plan.last_resort() != Some(Standing::OverLimit) {
+            return Ok(plan);
+        }
+        let wait = way.wait(now_us);
+        let waited = clock::now().saturating_duration_since(begun);
+        if waited + wait > patience {
+            telemetry.count_over_limit(class, "refused");
+            return Err(Refusal::provider_limit(way.alias.name(), class, wait));
+        }
+        telemetry.count_over_limit(class, "waited");
+        tokio::time::sleep(wait).await;
+        let waited = clock::now().saturating_duration_since(begun);
+        exchange.trail.queue_us = clock::micros(waited);
+    }
+}
+
+/// Learns from the headers of an answer, or of a refusal.
+pub(super) fn learn(deployment: &Deployment, noted: &AttemptTrail, headers: &HeaderMap) {
+    let now_us = unix_us();
+    if let (Some(taken), Some([requests, tokens])) =
+        (&noted.taken, rate_limit_headers::read(headers, now_us))
+    {
+        deployment.pool.learn(taken, &requests, &tokens, now_us);
+    }
+}
+
+/// A provider that refuses says when to come back.
+pub(super) fn keep_away(deployment: &Deployment, failed: &Failed) {
+    if let Some(rest_us) = failed.failure.rate_limited_for_us() {
+        deployment.pool.rest(rest_us.min(REST_US_MAX), unix_us());
+    }
+}

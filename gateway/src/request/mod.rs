@@ -1,0 +1,12 @@
+//! A request's way, from its headers to the last byte of its answer.
+
+pub(crate) mod admission;
+pub(crate) mod affinity;
+pub(crate) mod attempt;
+pub(crate) mod drain;
+pub(crate) mod exchange;
+pub(crate) mod limit_headers;
+pub(crate) mod pipeline;
+pub(crate) mod refusal;
+pub(crate) mod relay;
+pub(crate) mod worker;

@@ -1,0 +1,353 @@
+//! A request's way through the gateway.
+//!
+//! [`forward`] is the whole of it: authenticate → receive → inspect → resolve → admit → route →
+//! attempt; [`relay`](crate::request::relay) carries the answer back, meters it and emits the events. Each
+//! stage takes what the one before made. The trail in the exchange collects facts for the events,
+//! and no stage reads it.
+
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::header::{AUTHORIZATION, CONTENT_LENGTH, HeaderMap, HeaderName, USER_AGENT};
+use http::{Request, Response};
+use http_body::Body as _;
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
+use rand::RngCore as _;
+use weir_dialects::{ClientApi, ClientRequest, RequestFacts};
+use weir_governance::clock::Moment;
+use weir_governance::control::network::Network;
+use weir_governance::control::{ControlHandle, Identity, LastUse};
+use weir_limits::{Class, PoolUse};
+use weir_routing::{Alias, TargetSet};
+use weir_schemas::RequestId;
+
+use crate::record::estimate::{BYTES_PER_TOKEN, Prompt};
+use crate::record::labels::Labels;
+use crate::record::trail::Trail;
+use crate::request::admission::{self, Estimate};
+use crate::request::affinity::Affinity;
+use crate::request::attempt::{self, Asked, Begun};
+use crate::request::drain::{self, Attended, Waiting};
+use crate::request::exchange::Exchange;
+use crate::request::limit_headers::limit_headers;
+use crate::request::refusal::Refusal;
+use crate::request::relay::{self, Reply};
+use crate::request::worker::Worker;
+use crate::setup::config::GatewayConfig;
+use crate::setup::directory::{Directory, nearest};
+
+/// Answers one model call.
+pub(crate) async fn answer(
+    worker: Arc<Worker>,
+    api: ClientApi,
+    client: IpAddr,
+    request: Request<Incoming>,
+) -> Response<Reply> {
+    let mut exchange = begin(worker.clone(), api, client, request.headers());
+    if !drain::is_wanted(&worker.shared) {
+        return call(exchange, api, client, request).await;
+    }
+    let waiting = Arc::<Waiting>::default();
+    exchange.waiting = Some(waiting.clone());
+    let call = call(exchange, api, client, request);
+    Attended::new(worker, waiting, call).await
+}
+
+async fn call(
+    mut exchange: Exchange,
+    api: ClientApi,
+    client: IpAddr,
+    request: Request<Incoming>,
+) -> Response<Reply> {
+    match forward(&mut exchange, api, client, request).await {
+        Ok(begun) => relay::respond(exchange, begun),
+        // Nobody is there to be told. Dropped, the exchange writes its events.
+        Err(_) if exchange.has_client_left() => Response::new(Reply::Whole(None)),
+        Err(refusal) => relay::refuse(exchange, api, refusal).await,
+    }
+}
+
+async fn forward(
+    exchange: &mut Exchange,
+    api: ClientApi,
+    client: IpAddr,
+    request: Request<Incoming>,
+) -> Result<Begun, Refusal> {
+    let worker = exchange.worker.clone();
+    let shared = &worker.shared;
+    let (head, body) = request.into_parts();
+
+    let identity = authenticate(&shared.control, &head.headers, exchange.trail.arrived)?;
+    exchange.trail.identity = Some(identity.clone());
+    // From where it is refused is worth knowing, too.
+    identity.note_use(LastUse {
+        at_ms: exchange.trail.arrived.unix_ms(),
+        address: client,
+    });
+    may_call(&shared.config, &identity, client)?;
+
+    shared.journal.admit().map_err(Refusal::journal_full)?;
+
+    let body = receive(&shared.config, &head.headers, body).await?;
+    exchange.trail.request_bytes = body.len() as u64;
+    let request_id = exchange.trail.request_id;
+    exchange.payload = shared.payloads.begin(&identity, request_id, api, &body);
+
+    let facts = weir_dialects::inspect(api, &body).map_err(|bad| Refusal::bad_request(&bad))?;
+    note_facts(&mut exchange.trail, api, &body, &facts);
+
+    let directory = shared.routing.directory();
+    let alias = resolve(&directory, &identity, &facts.model)?;
+    let own_keys = &identity.policy().provider_keys;
+    let with_own_keys = directory
+        .with_keys_of(alias, own_keys)
+        .map_err(|missing| Refusal::provider_key_missing(&identity, missing))?;
+    let alias = with_own_keys.as_ref().unwrap_or(alias);
+
+    let now_us = Moment::now().unix_us;
+    let estimate = Estimate::of(api, &facts, shared.config.output_tokens_assumed)
+        .priced(&identity, |usage| directory.cost(alias, usage, now_us));
+    let denied = admit(exchange, api, &identity, &head.headers, &facts, &estimate)?;
+
+    let request_id = exchange.trail.request_id.to_string();
+    let request = ClientRequest {
+        api,
+        headers: &head.headers,
+        query: head.uri.query(),
+        body: &body,
+        facts: &facts,
+        request_id: &request_id,
+        now_s: exchange.trail.arrived.unix_ms() / 1000,
+    };
+    let habits = directory.habits(alias);
+    let asked = Asked {
+        affinity: Affinity::of(habits, &request, &identity),
+        request,
+        arrived: exchange.trail.arrived,
+        denied,
+        client: exchange.waiting.clone(),
+        turn: PoolUse {
+            group: group(&identity),
+            class: class(&identity, &head.headers),
+            tokens: facts.prompt_bytes / BYTES_PER_TOKEN + facts.max_output_tokens.unwrap_or(0),
+        },
+    };
+    attempt::attempt(exchange, &directory, alias, &asked).await
+}
+
+fn begin(worker: Arc<Worker>, api: ClientApi, client: IpAddr, headers: &HeaderMap) -> Exchange {
+    let arrived = Moment::now();
+    let mut trail = Trail::begin(new_request_id(arrived), arrived, client.to_string().into());
+    trail.labels = Labels::from_headers(headers);
+    trail.dialect = api.as_str();
+    trail.client_request_id = text(headers, "x-request-id");
+    trail.user_agent = text(headers, USER_AGENT.as_str());
+    trail.trace_id = headers
+        .get("traceparent")
+        .and_then(|value| trace_id(value.to_str().ok()?));
+    Exchange::begin(worker, trail)
+}
+
+pub(crate) fn new_request_id(now: Moment) -> RequestId {
+    let mut random = [0; 10];
+    rand::rng().fill_bytes(&mut random);
+    RequestId::new(now.unix_ms(), random)
+}
+
+fn text(headers: &HeaderMap, name: &str) -> Option<String> {
+    headers
+        .get(name)
+        .and_then(|value| value.to_str().ok())
+        .map(str::to_owned)
+}
+
+/// The trace id of a W3C `traceparent`: `version-traceid-parentid-flags`.
+fn trace_id(traceparent: &str) -> Option<String> {
+    let id = traceparent.split('-').nth(1)?;
+    let is_id = id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit());
+    is_id.then(|| id.to_ascii_lowercase())
+}
+
+pub(crate) fn authenticate(
+    control: &ControlHandle,
+    headers: &HeaderMap,
+    now: Moment,
+) -> Result<Identity, Refusal> {
+    let presented = presented_key(headers).ok_or_else(Refusal::key_missing)?;
+    control
+        .authenticate(presented, now.unix_ms())
+        .map_err(Refusal::key)
+}
+
+/// Whether the key may be used from there, and at this gateway.
+pub(crate) fn may_call(
+    config: &GatewayConfig,
+    identity: &Identity,
+    client: IpAddr,
+) -> Result<(), Refusal> {
+    let holds = |networks: &[Network]| {
+        networks.is_empty() || networks.iter().any(|network| network.contains(client))
+    };
+    let contact = identity.policy().contact.as_deref();
+    if !holds(identity.networks()) {
+        let list = format!("key {}", identity.key_id());
+        return Err(Refusal::address_not_allowed(client, &list, None, contact));
+    }
+    for access in &identity.policy().access {
+        if !holds(&access.networks) {
+            let list = format!("the access rule \"{}\"", access.id);
+            let contact = access.contact.as_deref().or(contact);
+            let rule = Some(access.id.as_str());
+            return Err(Refusal::address_not_allowed(client, &list, rule, contact));
+        }
+    }
+    match (&config.environment, identity.environment()) {
+        (Some(ours), Some(of_key)) if ours != of_key => {
+            Err(Refusal::wrong_environment(identity, ours))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The key as either family of SDKs sends it.
+fn presented_key(headers: &HeaderMap) -> Option<&str> {
+    let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
+    match text(AUTHORIZATION) {
+        Some(value) => {
+            let (scheme, key) = value.split_once(' ')?;
+            scheme.eq_ignore_ascii_case("bearer").then(|| key.trim())
+        }
+        None => text(HeaderName::from_static("x-api-key")).map(str::trim),
+    }
+}
+
+/// Takes what the request needs from the limits and budgets that hold for it. The exchange gives
+/// it back. Returns the targets that it must not go to.
+fn admit(
+    exchange: &mut Exchange,
+    api: ClientApi,
+    identity: &Identity,
+    headers: &HeaderMap,
+    facts: &RequestFacts,
+    estimate: &Estimate,
+) -> Result<TargetSet, Refusal> {
+    exchange.trail.labels.add_body(facts);
+    let customer = exchange.trail.labels.customer.as_deref();
+    let subject = identity.subject(&facts.model, facts.user.as_deref(), customer);
+    let (class, family) = (class(identity, headers), api.family());
+    let now_us = Moment::now().unix_us;
+    let admitted = admission::admit(identity, &subject, class, estimate, family, now_us)?;
+    exchange.permit = Some(admitted.permit);
+    exchange.told = limit_headers(
+        &admitted.status,
+        identity.policy(),
+        &subject,
+        family,
+        now_us,
+    );
+    exchange.trail.limit_verdict = admitted.verdict;
+    Ok(if admitted.needs_price {
+        estimate.cost.unpriced
+    } else {
+        TargetSet::default()
+    })
+}
+
+/// Whose part of a provider's limits a request takes: its team's, or its key's own.
+fn group(identity: &Identity) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    match identity.team() {
+        Some(team) => (identity.organisation(), team).hash(&mut hasher),
+        None => identity.key_id().hash(&mut hasher),
+    }
+    hasher.finish()
+}
+
+/// Batch work says so, or its key does.
+fn class(identity: &Identity, headers: &HeaderMap) -> Class {
+    match headers.get("x-weir-priority") {
+        Some(priority) if priority == "batch" => Class::Batch,
+        _ => identity.class(),
+    }
+}
+
+/// Collects the request's body, which routing and retries need whole.
+async fn receive(
+    config: &GatewayConfig,
+    headers: &HeaderMap,
+    body: Incoming,
+) -> Result<Bytes, Refusal> {
+    let declared = headers
+        .get(CONTENT_LENGTH)
+        .and_then(|value| value.to_str().ok()?.parse().ok());
+    if declared.is_some_and(|bytes: usize| bytes > config.body_bytes_max) {
+        return Err(Refusal::body_too_large(config.body_bytes_max));
+    }
+    let timeout = Duration::from_millis(config.body_timeout_ms);
+    match tokio::time::timeout(timeout, collect(body, config.body_bytes_max)).await {
+        Ok(collected) => collected,
+        Err(_) => Err(Refusal::body_timeout(config.body_timeout_ms)),
+    }
+}
+
+pub(crate) async fn collect(mut body: Incoming, bytes_max: usize) -> Result<Bytes, Refusal> {
+    let mut first = Bytes::new();
+    let mut rest = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame
+            .map_err(|error| Refusal::body_broken(&error))?
+            .into_data()
+        else {
+            continue;
+        };
+        if first.len() + rest.len() + data.len() > bytes_max {
+            return Err(Refusal::body_too_large(bytes_max));
+        }
+        if first.is_empty() {
+            first = data;
+            if body.is_end_stream() {
+                return Ok(first);
+            }
+            continue;
+        }
+        rest.extend_from_slice(&data);
+    }
+    if rest.is_empty() {
+        return Ok(first);
+    }
+    let mut whole = BytesMut::with_capacity(first.len() + rest.len());
+    whole.extend_from_slice(&first);
+    whole.extend_from_slice(&rest);
+    Ok(whole.freeze())
+}
+
+fn note_facts(trail: &mut Trail, api: ClientApi, body: &Bytes, facts: &RequestFacts) {
+    trail.alias = Some(facts.model.clone());
+    trail.streamed = facts.stream;
+    trail.user.clone_from(&facts.user);
+    trail.max_output_tokens = facts.max_output_tokens;
+    // Counting tokens is free.
+    trail.prompt = (api != ClientApi::CountTokens).then(|| Prompt::of(body, facts));
+}
+
+/// Finds the alias that was asked for, if this key may use it.
+pub(crate) fn resolve<'a>(
+    directory: &'a Directory,
+    identity: &Identity,
+    model: &str,
+) -> Result<&'a Alias, Refusal> {
+    let alias = directory.alias(model).ok_or_else(|| {
+        let usable = directory
+            .names()
+            .filter(|name| identity.may_use(name).is_ok());
+        Refusal::model_not_found(model, &nearest(model, usable))
+    })?;
+    identity
+        .may_use(model)
+        .map_err(|denied| Refusal::model_not_allowed(model, identity, denied))?;
+    Ok(alias)
+}

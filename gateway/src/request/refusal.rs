@@ -1,0 +1,367 @@
+//! Everything that can end a request before a provider answers it, and how the client is told.
+//!
+//! This is the one place where causes become responses.
+
+use std::fmt::Display;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use http::{HeaderMap, Response, StatusCode};
+use weir_dialects::{ApiError, ApiErrorKind, BadRequest, ErrorResponse, Family, error_body};
+use weir_eventlog::{AppendError, JournalFull, NotDurable};
+use weir_limits::Class;
+use weir_routing::{FailureKind, GiveUp};
+use weir_schemas::RequestId;
+
+use crate::record::trail::Failure;
+use crate::request::attempt::{Failed, Told};
+use crate::request::relay::{REQUEST_ID, Reply, request_id_value};
+use crate::setup::directory::NoSuchKey;
+use weir_governance::control::{Identity, KeyRefusal, ModelDenied};
+
+/// A request that is answered with an error.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    stage: &'static str,
+    /// The word that events and metrics carry, if not the one of the client's error.
+    kind: Option<&'static str>,
+    error: Box<ApiError<'static>>,
+    /// The provider's own answer, which says it better.
+    answer: Option<Box<ErrorResponse>>,
+    /// Limit or budget that refused.
+    rule: Option<String>,
+    /// What the client is told beside the error.
+    headers: Option<Box<HeaderMap>>,
+}
+
+impl Refusal {
+    fn new(stage: &'static str, kind: ApiErrorKind, message: impl Into<String>) -> Self {
+        Self::from_error(stage, ApiError::new(kind, message.into()))
+    }
+
+    fn from_error(stage: &'static str, error: ApiError<'static>) -> Self {
+        Self {
+            stage,
+            kind: None,
+            error: Box::new(error),
+            answer: None,
+            rule: None,
+            headers: None,
+        }
+    }
+
+    pub(crate) fn key_missing() -> Self {
+        Self::new(
+            "authenticate",
+            ApiErrorKind::InvalidApiKey,
+            "no API key was sent; send it as \"Authorization: Bearer weir_…\" or \"x-api-key: weir_…\"",
+        )
+    }
+
+    pub(crate) fn key(refusal: KeyRefusal) -> Self {
+        Self::new(
+            "authenticate",
+            ApiErrorKind::InvalidApiKey,
+            refusal.to_string(),
+        )
+    }
+
+    pub(crate) fn journal_full(full: JournalFull) -> Self {
+        Self {
+            kind: Some("journal_full"),
+            ..Self::new(
+                "admit",
+                ApiErrorKind::Overloaded,
+                format!("requests are not accepted while they cannot be recorded: {full}"),
+            )
+        }
+    }
+
+    pub(crate) fn body_too_large(bytes_max: usize) -> Self {
+        Self::new(
+            "receive",
+            ApiErrorKind::BodyTooLarge,
+            format!("the request body is larger than {bytes_max} bytes ([gateway] body_bytes_max)"),
+        )
+    }
+
+    pub(crate) fn body_timeout(timeout_ms: u64) -> Self {
+        Self::new(
+            "receive",
+            ApiErrorKind::RequestTimeout,
+            format!("the request body did not arrive within {timeout_ms} ms"),
+        )
+    }
+
+    pub(crate) fn body_broken(error: &hyper::Error) -> Self {
+        Self::new(
+            "receive",
+            ApiErrorKind::InvalidRequest,
+            format!("the request body broke off: {error}"),
+        )
+    }
+
+    pub(crate) fn bad_request(bad: &BadRequest) -> Self {
+        Self::from_error("inspect", bad.into())
+    }
+
+    pub(crate) fn model_not_found(model: &str, near: &[&str]) -> Self {
+        Self::from_error("resolve", ApiError::model_not_found(model, near))
+    }
+
+    pub(crate) fn model_not_allowed(
+        model: &str,
+        identity: &Identity,
+        denied: ModelDenied<'_>,
+    ) -> Self {
+        let key = identity.key_id();
+        let rule = denied.rule.map_or_else(
+            || "its own list of models is against it".to_owned(),
+            |rule| format!("the access rule \"{rule}\" is against it"),
+        );
+        let ask = denied.contact.unwrap_or("whoever issued the key");
+        Self {
+            rule: denied.rule.map(str::to_owned),
+            ..Self::new(
+                "resolve",
+                ApiErrorKind::PermissionDenied,
+                format!("key {key} may not use the model \"{model}\": {rule}; ask {ask}"),
+            )
+        }
+    }
+
+    /// For a client that calls from where it may not. `list` is who says so.
+    pub(crate) fn address_not_allowed(
+        address: IpAddr,
+        list: &str,
+        rule: Option<&str>,
+        contact: Option<&str>,
+    ) -> Self {
+        let ask = contact.unwrap_or("whoever issued the key");
+        Self {
+            kind: Some("address_not_allowed"),
+            rule: rule.map(str::to_owned),
+            ..Self::new(
+                "authenticate",
+                ApiErrorKind::PermissionDenied,
+                format!(
+                    "the address {address} is not in the networks of {list}; ask {ask} to add it"
+                ),
+            )
+        }
+    }
+
+    pub(crate) fn wrong_environment(identity: &Identity, environment: &str) -> Self {
+        let of_key = identity.environment().unwrap_or("none");
+        Self {
+            kind: Some("wrong_environment"),
+            ..Self::new(
+                "authenticate",
+                ApiErrorKind::PermissionDenied,
+                format!(
+                    "key {} is for the environment \"{of_key}\", and this gateway serves \"{environment}\"",
+                    identity.key_id()
+                ),
+            )
+        }
+    }
+
+    /// For when every provider's limit is used up, as far as this request may use it.
+    pub(crate) fn provider_limit(alias: &str, class: Class, wait: Duration) -> Self {
+        let whose = match class {
+            Class::Interactive => "",
+            Class::Batch => " for batch requests",
+        };
+        let message = format!(
+            "the limits that the providers of \"{alias}\" announce are used up{whose}; come back in \
+             {:.1} s",
+            wait.as_secs_f64()
+        );
+        let error = ApiError::new(ApiErrorKind::RateLimited, message).with_retry_after(wait);
+        Self {
+            kind: Some("provider_limit"),
+            ..Self::from_error("route", error)
+        }
+    }
+
+    /// For a team whose own key is not there. It is never called with another one.
+    pub(crate) fn provider_key_missing(identity: &Identity, missing: NoSuchKey<'_>) -> Self {
+        let NoSuchKey { provider, label } = missing;
+        let team = identity.team().unwrap_or_default();
+        let ask = identity.policy().contact.as_deref();
+        let ask = ask.unwrap_or("whoever runs the gateway");
+        Self {
+            kind: Some("provider_key_missing"),
+            ..Self::new(
+                "route",
+                ApiErrorKind::Overloaded,
+                format!(
+                    "the team \"{team}\" brings the key \"{label}\" for \"{provider}\", and the gateway \
+                     has none of that name ([[provider]] team_keys); ask {ask}"
+                ),
+            )
+        }
+    }
+
+    pub(crate) fn rate_limited(rule: String, message: String, wait: Duration) -> Self {
+        let error = ApiError::new(ApiErrorKind::RateLimited, message).with_retry_after(wait);
+        Self {
+            rule: Some(rule),
+            ..Self::from_error("admit", error)
+        }
+    }
+
+    pub(crate) fn budget_exhausted(rule: String, message: String, wait: Option<Duration>) -> Self {
+        let mut error = ApiError::new(ApiErrorKind::BudgetExceeded, message);
+        error.retry_after = wait;
+        Self {
+            rule: Some(rule),
+            kind: Some("budget_exhausted"),
+            ..Self::from_error("admit", error)
+        }
+    }
+
+    /// For a call without a price under a budget in money.
+    pub(crate) fn unpriced(rule: String, message: String) -> Self {
+        Self {
+            rule: Some(rule),
+            kind: Some("unpriced"),
+            ..Self::new("admit", ApiErrorKind::PermissionDenied, message)
+        }
+    }
+
+    pub(crate) fn with_headers(self, headers: HeaderMap) -> Self {
+        Self {
+            headers: Some(Box::new(headers)),
+            ..self
+        }
+    }
+
+    /// The rule that refused, if one did.
+    pub(crate) fn rule(&self) -> Option<&str> {
+        self.rule.as_deref()
+    }
+
+    /// For when nothing is left to try. `last` is how the last try failed.
+    pub(crate) fn gave_up(alias: &str, reason: GiveUp, last: Option<Failed>) -> Self {
+        let Some(last) = last else {
+            let reason = reason.as_str();
+            return Self {
+                kind: Some(reason),
+                ..Self::new(
+                    "route",
+                    ApiErrorKind::Overloaded,
+                    format!("no deployment of \"{alias}\" can take the request: {reason}"),
+                )
+            };
+        };
+        let kind = Some(last.failure.kind.as_str());
+        let error = Box::new(last.api_error());
+        let answer = match last.told {
+            Told::Answer(answer) => Some(answer),
+            Told::NoAnswer | Told::Said(_) => None,
+        };
+        Self {
+            stage: "attempt",
+            kind,
+            error,
+            answer,
+            rule: None,
+            headers: None,
+        }
+    }
+
+    /// For when the request was refused and even that could not be recorded. Where the journal lies
+    /// is nobody's business outside.
+    pub(crate) fn not_recorded(error: &impl Display) -> Self {
+        tracing::error!(%error, "a refusal could not be recorded");
+        Self::new(
+            "emit",
+            ApiErrorKind::Overloaded,
+            "requests are not accepted while they cannot be recorded",
+        )
+    }
+
+    /// For a path that does not exist, or not with that method.
+    pub(crate) fn nothing_there(method: &http::Method, path: &str, path_exists: bool) -> Self {
+        let (kind, message) = if path_exists {
+            (
+                ApiErrorKind::MethodNotAllowed,
+                format!("{path} does not take {method}"),
+            )
+        } else {
+            (
+                ApiErrorKind::UnknownPath,
+                format!("there is nothing at {path}"),
+            )
+        };
+        Self::new("receive", kind, message)
+    }
+
+    pub(crate) fn status(&self) -> StatusCode {
+        let status = self
+            .answer
+            .as_ref()
+            .map_or_else(|| self.error.status(), |answer| answer.status);
+        StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+    }
+
+    /// What the event says.
+    pub(crate) fn failure(&self) -> Failure {
+        Failure {
+            stage: self.stage,
+            kind: self.kind.unwrap_or_else(|| self.error.kind.code()),
+            message: self.error.message.clone().into_owned(),
+        }
+    }
+
+    pub(crate) fn response(self, family: Family, request_id: RequestId) -> Response<Reply> {
+        let status = self.status();
+        let (headers, body) = match self.answer {
+            Some(answer) => (answer.headers, answer.body),
+            None => error_body(family, &self.error.with_request_id(&request_id.to_string())),
+        };
+        let mut response = Response::new(Reply::from(body));
+        *response.status_mut() = status;
+        *response.headers_mut() = headers;
+        if let Some(told) = self.headers {
+            response.headers_mut().extend(*told);
+        }
+        response
+            .headers_mut()
+            .insert(REQUEST_ID, request_id_value(request_id));
+        response
+    }
+}
+
+impl Failed {
+    /// What a client is told when this was the last try.
+    pub(crate) fn api_error(&self) -> ApiError<'static> {
+        if let Told::Said(error) = &self.told {
+            return ApiError::clone(error);
+        }
+        let kind = match self.failure.kind {
+            FailureKind::ConnectTimeout
+            | FailureKind::FirstTokenTimeout
+            | FailureKind::Stalled
+            | FailureKind::TotalTimeout => ApiErrorKind::ProviderTimeout,
+            _ => ApiErrorKind::ProviderError,
+        };
+        ApiError::new(
+            kind,
+            format!("the provider did not answer: {}", self.message),
+        )
+    }
+}
+
+impl From<NotDurable> for Refusal {
+    fn from(error: NotDurable) -> Self {
+        Self::not_recorded(&error)
+    }
+}
+
+impl From<AppendError> for Refusal {
+    fn from(error: AppendError) -> Self {
+        Self::not_recorded(&error)
+    }
+}

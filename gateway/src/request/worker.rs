@@ -1,0 +1,58 @@
+//! What all workers share, and what each has for itself.
+
+use std::sync::Arc;
+
+use tokio::sync::{Semaphore, watch};
+use weir_eventlog::{Journal, JournalError, StreamWriter};
+use weir_governance::control::ControlHandle;
+use weir_governance::ledger::Ledger;
+use weir_governance::thresholds::NotificationLog;
+
+use crate::record::payload::Payloads;
+use crate::record::telemetry::Telemetry;
+use crate::request::attempt::Shadows;
+use crate::request::drain::Drains;
+use crate::setup::config::GatewayConfig;
+use crate::setup::routing_table::RoutingState;
+use crate::upstream::Pool;
+
+/// What all workers share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) config: GatewayConfig,
+    pub(crate) routing: Arc<RoutingState>,
+    pub(crate) control: ControlHandle,
+    pub(crate) ledger: Ledger,
+    pub(crate) notified: Arc<NotificationLog>,
+    pub(crate) journal: Journal,
+    pub(crate) telemetry: Telemetry,
+    pub(crate) payloads: Arc<Payloads>,
+    /// Places for connections.
+    pub(crate) connections: Arc<Semaphore>,
+    /// Places for answers that are read to their end without their client.
+    pub(crate) drains: Arc<Semaphore>,
+    /// Becomes true when the gateway is told to stop.
+    pub(crate) stopped: watch::Receiver<bool>,
+}
+
+/// What one worker thread has for itself.
+pub(crate) struct Worker {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) pool: Arc<Pool>,
+    pub(crate) stream: StreamWriter,
+    pub(crate) shadows: Shadows,
+    pub(crate) drains: Drains,
+}
+
+impl Worker {
+    pub(crate) fn new(shared: Arc<Shared>, shard: u32) -> Result<Self, JournalError> {
+        let stream = shared.journal.open_stream(shard)?;
+        Ok(Self {
+            shared,
+            pool: Arc::default(),
+            stream,
+            shadows: Shadows::default(),
+            drains: Drains::default(),
+        })
+    }
+}

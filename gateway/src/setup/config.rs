@@ -1,0 +1,359 @@
+//! What the operator writes about the gateway, its providers and its aliases.
+//!
+//! These are the written forms, with their defaults; [`crate::setup::directory`] turns providers and
+//! aliases into what a request runs on. Texts such as `${env:NAME}` are already resolved when a
+//! value arrives here.
+
+use std::fmt;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+use weir_dialects::vendors;
+use weir_schemas::prices::providers_of;
+
+pub use weir_routing::BreakerSpec;
+
+pub use crate::setup::provider_keys::{KeyConfig, KeySource};
+
+pub use crate::setup::alias_config::{
+    AliasConfig, ShadowConfig, StickyConfig, StrategyConfig, TargetConfig,
+};
+
+use weir_governance::control::network::Network;
+use weir_governance::control::record::{CaptureMode, Share};
+
+/// `[gateway]`: the listener and what one request may take.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct GatewayConfig {
+    /// Address that clients call.
+    pub listen: SocketAddr,
+    /// Worker threads; one per core unless set.
+    pub threads: Option<NonZeroUsize>,
+    /// Largest request body. A larger one is answered 413.
+    pub body_bytes_max: usize,
+    /// Connections served at once, over all threads. Further ones wait in the listener's backlog.
+    pub connections_max: usize,
+    /// Time that a client may take to send a request's headers.
+    pub header_timeout_ms: u64,
+    /// Time that a client may take to send a request's body.
+    pub body_timeout_ms: u64,
+    /// Time that a client may leave what was sent to it unread. Its connection is closed then.
+    pub send_timeout_ms: u64,
+    /// On shutdown, time that requests in flight get to finish.
+    pub drain_timeout_ms: u64,
+    /// Token for the admin API that may do everything; `weir tokens` makes further ones.
+    pub admin_token: Option<Secret>,
+    /// Environment that this gateway serves: keys of another one are refused. All unless set.
+    pub environment: Option<String>,
+    /// Proxies whose word about a client's address is taken.
+    pub trusted_proxies: Vec<Network>,
+    /// Whether connections begin with a PROXY protocol header, version 2. It is taken from trusted
+    /// proxies only.
+    pub proxy_protocol: bool,
+    /// Tokens that are reserved for an answer where the client sets no limit.
+    pub output_tokens_assumed: u64,
+    /// What happens to a call whose client leaves before the answer is complete.
+    pub on_disconnect: DisconnectConfig,
+    /// Who is told when a budget reaches one of its thresholds.
+    pub webhook: WebhookConfig,
+    /// While every provider's limit is used up: longest time that a request which is no batch work
+    /// waits for its turn before it is refused.
+    pub provider_limit_wait_ms: u64,
+}
+
+/// `webhook`: who is told when a budget reaches one of its thresholds.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct WebhookConfig {
+    /// Where to post, as Slack's incoming webhooks take it: `{"text": …, "budget": {…}}`. Nobody is
+    /// told unless set.
+    pub url: Option<Secret>,
+    /// Time that a post may take.
+    pub timeout_ms: u64,
+    /// Post though the host's name resolves to a private address.
+    pub allow_private: bool,
+    /// Proxy on the way there, as for a provider.
+    pub proxy: Option<String>,
+    /// PEM file with the certificate authorities to trust instead of the built-in ones.
+    pub ca_file: Option<PathBuf>,
+}
+
+impl Default for WebhookConfig {
+    fn default() -> Self {
+        Self {
+            url: None,
+            timeout_ms: 10_000,
+            allow_private: false,
+            proxy: None,
+            ca_file: None,
+        }
+    }
+}
+
+/// `on_disconnect`: what happens to a call whose client leaves before the answer is complete.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct DisconnectConfig {
+    pub policy: DisconnectPolicy,
+    /// With `drain`: longest time to read on.
+    pub max_ms: u64,
+    /// With `drain`: answers read on at once, over all threads; further ones are given up.
+    pub max_concurrent: usize,
+}
+
+impl Default for DisconnectConfig {
+    fn default() -> Self {
+        Self {
+            policy: DisconnectPolicy::Abort,
+            max_ms: 30_000,
+            max_concurrent: 64,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum DisconnectPolicy {
+    /// Close the connection, so that the provider stops; what was consumed is estimated.
+    Abort,
+    /// Read the answer to its end, so that the provider says what was consumed.
+    Drain,
+}
+
+impl Default for GatewayConfig {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)),
+            threads: None,
+            body_bytes_max: 32 * 1024 * 1024,
+            connections_max: 20_000,
+            header_timeout_ms: 10_000,
+            body_timeout_ms: 60_000,
+            send_timeout_ms: 60_000,
+            drain_timeout_ms: 30_000,
+            admin_token: None,
+            environment: None,
+            trusted_proxies: Vec::new(),
+            proxy_protocol: false,
+            output_tokens_assumed: 1_024,
+            on_disconnect: DisconnectConfig::default(),
+            webhook: WebhookConfig::default(),
+            provider_limit_wait_ms: 0,
+        }
+    }
+}
+
+/// `[control]`: how keys and rules are kept.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ControlConfig {
+    /// Secret that keys are hashed with, at least 32 bytes. One is made in the data directory
+    /// unless set; gateways on several machines need the same one.
+    pub hash_secret: Option<Secret>,
+    /// With `[eventlog] kind = "kafka"`: topic that all gateways follow.
+    pub topic: String,
+}
+
+impl Default for ControlConfig {
+    fn default() -> Self {
+        Self {
+            hash_secret: None,
+            topic: "weir.control".into(),
+        }
+    }
+}
+
+/// `[payloads]`: what is kept of prompts and answers where no rule of `weir payloads` says otherwise,
+/// and what is taken out of them first.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct PayloadsConfig {
+    /// What is kept where no rule says otherwise.
+    pub capture: CaptureMode,
+    /// With `sampled`: share of the requests that are kept.
+    pub share: Option<Share>,
+    /// Largest request and largest answer that are kept; texts of larger ones are shortened.
+    pub bytes_max: usize,
+    /// What is held of requests in flight, over all of them; what is beyond is left out.
+    pub memory_bytes_max: usize,
+    /// What is taken out beside secrets, which always are.
+    pub redact: Vec<OptionalConfig>,
+    /// What else is taken out.
+    pub patterns: Vec<PatternConfig>,
+}
+
+impl Default for PayloadsConfig {
+    fn default() -> Self {
+        Self {
+            capture: CaptureMode::Off,
+            share: None,
+            bytes_max: 65_536,
+            memory_bytes_max: 67_108_864,
+            redact: Vec::new(),
+            patterns: Vec::new(),
+        }
+    }
+}
+
+/// What is taken out of payloads if asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OptionalConfig {
+    /// Addresses of e-mail.
+    Emails,
+    /// Numbers of payment cards.
+    Cards,
+}
+
+/// A pattern that is taken out of payloads.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PatternConfig {
+    /// What stands in the place of what it finds: `[redacted:NAME]`.
+    pub name: String,
+    /// Regular expression, in the syntax of the crate `regex`.
+    pub regex: String,
+}
+
+/// A text that is shown nowhere.
+#[derive(Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub struct Secret(String);
+
+impl Secret {
+    #[must_use]
+    pub fn new(text: &str) -> Self {
+        Self(text.to_owned())
+    }
+
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret")
+    }
+}
+
+/// `[[provider]]`: a place that answers model calls.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ProviderConfig {
+    /// Name that aliases refer to and that events carry.
+    pub name: String,
+    /// Wire format, or a vendor of the quirks table.
+    pub dialect: String,
+    /// Where the API begins, for example `https://api.openai.com/v1`.
+    pub base_url: String,
+    /// Keys that its calls share: each a text, `{ file = … }`, `{ env = … }` or `{ dir = … }`. A
+    /// provider without keys is called without one.
+    #[serde(default)]
+    pub keys: Vec<KeyConfig>,
+    /// Keys that teams bring, written alike. One is used for the teams whose record names it
+    /// (`weir teams set TEAM --provider-key PROVIDER=NAME`), and for nobody else.
+    #[serde(default)]
+    pub team_keys: Vec<KeyConfig>,
+    /// Region of the deployment, for the events.
+    #[serde(default)]
+    pub region: Option<String>,
+    /// Providers of the price book whose prices hold here, in order; the dialect's own unless set.
+    #[serde(default)]
+    pub prices: Option<Vec<String>>,
+    /// PEM file with the certificate authorities to trust instead of the built-in ones.
+    #[serde(default)]
+    pub ca_file: Option<PathBuf>,
+    /// Proxy on the way there: `http://host:port` (CONNECT) or `socks5://host:port`, with
+    /// `user:password@` before the host if it wants them.
+    #[serde(default)]
+    pub proxy: Option<String>,
+    /// Call the provider though its host's name resolves to a private address. An address written
+    /// in `base_url` itself, and `localhost`, need no leave.
+    #[serde(default)]
+    pub allow_private: bool,
+    /// What happens to fields of a request that the provider's dialect cannot express.
+    #[serde(default)]
+    pub unsupported: UnsupportedConfig,
+    /// Version of the API, for the dialects that ask for one in the URL (`azure-deployments`).
+    #[serde(default)]
+    pub api_version: Option<String>,
+    #[serde(default)]
+    pub timeouts: TimeoutConfig,
+}
+
+impl ProviderConfig {
+    /// Where the price book is looked into, in order.
+    #[must_use]
+    pub fn price_providers(&self) -> Vec<&str> {
+        match &self.prices {
+            Some(places) => places.iter().map(String::as_str).collect(),
+            None => {
+                let vendor = vendors::find(&self.dialect).map_or("", |vendor| vendor.name);
+                providers_of(vendor).to_vec()
+            }
+        }
+    }
+
+    /// A provider with the defaults for everything that has one.
+    #[must_use]
+    pub fn new(name: &str, dialect: &str, base_url: String) -> Self {
+        Self {
+            name: name.to_owned(),
+            dialect: dialect.to_owned(),
+            base_url,
+            keys: Vec::new(),
+            team_keys: Vec::new(),
+            region: None,
+            prices: None,
+            ca_file: None,
+            proxy: None,
+            allow_private: false,
+            unsupported: UnsupportedConfig::default(),
+            api_version: None,
+            timeouts: TimeoutConfig::default(),
+        }
+    }
+}
+
+/// What happens to what a translation cannot carry.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum UnsupportedConfig {
+    /// The request is answered 400, which names the field.
+    #[default]
+    Refuse,
+    /// It is left out, and the response header `x-weir-dropped` lists it.
+    Drop,
+}
+
+/// `timeouts` of a provider: how long each phase of a try may take.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct TimeoutConfig {
+    /// Resolving, connecting and the TLS handshake together.
+    pub connect_ms: u64,
+    /// From the request's last byte to a stream's first token, or to the first byte of any other
+    /// answer.
+    pub first_byte_ms: u64,
+    /// Between two pieces of the answer's body.
+    pub idle_ms: u64,
+    /// The whole request with all its tries.
+    pub total_ms: u64,
+}
+
+impl Default for TimeoutConfig {
+    fn default() -> Self {
+        Self {
+            connect_ms: 5_000,
+            first_byte_ms: 120_000,
+            idle_ms: 60_000,
+            total_ms: 600_000,
+        }
+    }
+}

@@ -1,0 +1,7 @@
+//! The configuration, as it is written and as it is run.
+
+pub(crate) mod alias_config;
+pub mod config;
+pub(crate) mod directory;
+pub(crate) mod provider_keys;
+pub(crate) mod routing_table;

@@ -1,0 +1,477 @@
+//! The keys that providers are called with: where they come from, and what they are called.
+//!
+//! A key stands in the settings (usually as `${env:NAME}`), or is read from an environment
+//! variable, a file, or a directory with a file for each key, as Kubernetes mounts secrets. Each has
+//! a name, `provider#label`, which is all that errors, events, logs and metrics ever say of it.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::num::NonZeroU64;
+use std::path::{Path, PathBuf};
+
+use http::{HeaderName, HeaderValue};
+use schemars::JsonSchema;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Deserializer, MapAccess, Visitor};
+use serde::{Deserialize, de};
+use weir_dialects::Vendor;
+use weir_limits::Granted;
+
+use crate::setup::config::{ProviderConfig, Secret};
+use weir_governance::control::record::is_label;
+
+/// Longest label of a key.
+const LABEL_BYTES_MAX: usize = 64;
+/// No key is longer than that; whoever names a larger file means another one.
+const KEY_BYTES_MAX: u64 = 64 * 1024;
+/// Keys in one directory.
+const DIR_KEYS_MAX: usize = 1_000;
+
+/// A header that shows a key. It prints as `Sensitive`.
+pub(crate) type AuthHeader = (HeaderName, HeaderValue);
+
+/// One entry of `keys` or `team_keys`: a key, or where keys are read from.
+#[derive(Clone, Debug, JsonSchema)]
+#[schemars(untagged)]
+pub enum KeyConfig {
+    /// The key itself, as `"${env:NAME}"`.
+    Text(Secret),
+    From(KeySource),
+}
+
+/// Where a key is read from, or all those of a directory.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct KeySource {
+    /// What events and metrics call the key, behind the provider's name and `#`; its place in the
+    /// list unless set. A key in a directory is called as its file.
+    #[serde(default)]
+    pub name: Option<String>,
+    /// Environment variable that holds the key.
+    #[serde(default)]
+    pub env: Option<String>,
+    /// File that holds the key. It is read again when it changes.
+    #[serde(default)]
+    pub file: Option<PathBuf>,
+    /// Directory with a file for each key. It is read again when it changes.
+    #[serde(default)]
+    pub dir: Option<PathBuf>,
+    /// Share of the provider's calls that the key gets, relative to its other keys.
+    #[serde(default = "one")]
+    pub weight: u32,
+    /// Requests that the key may send in a minute for each model, whatever its provider says.
+    #[serde(default)]
+    pub requests_per_minute: Option<NonZeroU64>,
+    /// Tokens that they may take, the answers' included.
+    #[serde(default)]
+    pub tokens_per_minute: Option<NonZeroU64>,
+}
+
+/// What one key gets of the calls.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Part {
+    /// Relative to the provider's other keys.
+    pub(crate) weight: u32,
+    /// At most.
+    pub(crate) granted: Granted,
+}
+
+impl Part {
+    const WHOLE: Self = Self {
+        weight: 1,
+        granted: Granted {
+            requests: None,
+            tokens: None,
+        },
+    };
+}
+
+impl KeySource {
+    fn part(&self) -> Part {
+        Part {
+            weight: self.weight,
+            granted: Granted {
+                requests: self.requests_per_minute.map(NonZeroU64::get),
+                tokens: self.tokens_per_minute.map(NonZeroU64::get),
+            },
+        }
+    }
+}
+
+const fn one() -> u32 {
+    1
+}
+
+impl<'de> Deserialize<'de> for KeyConfig {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either;
+        impl<'de> Visitor<'de> for Either {
+            type Value = KeyConfig;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a key as a text, or { file = … }, { env = … } or { dir = … }")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<KeyConfig, E> {
+                Ok(KeyConfig::Text(Secret::new(text)))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<KeyConfig, A::Error> {
+                KeySource::deserialize(MapAccessDeserializer::new(map)).map(KeyConfig::From)
+            }
+        }
+        deserializer.deserialize_any(Either)
+    }
+}
+
+impl KeyConfig {
+    /// Forgets a key that stands here.
+    pub fn forget(&mut self) {
+        if let Self::Text(key) = self {
+            *key = Secret::new("");
+        }
+    }
+
+    /// The file or directory that is read.
+    #[must_use]
+    pub fn path(&self) -> Option<&Path> {
+        match self {
+            Self::Text(_) => None,
+            Self::From(source) => source.file.as_deref().or(source.dir.as_deref()),
+        }
+    }
+}
+
+/// The files in a directory that hold keys: whatever is no directory and does not begin with a dot.
+/// Kubernetes keeps the versions of a mount, and the link to the newest, behind dots.
+pub fn key_files(dir: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(dir)? {
+        let entry = entry?;
+        let hidden = entry.file_name().as_encoded_bytes().starts_with(b".");
+        // Follows links, which is what the files of such a mount are.
+        if !hidden && !entry.path().is_dir() {
+            files.push(entry.path());
+        }
+    }
+    files.sort_unstable();
+    Ok(files)
+}
+
+/// A key that is ready.
+#[derive(Clone, Debug)]
+pub(crate) struct ProviderKey {
+    pub(crate) label: String,
+    pub(crate) auth: AuthHeader,
+    pub(crate) part: Part,
+}
+
+impl ProviderKey {
+    pub(crate) fn name(&self, provider: &str) -> String {
+        format!("{provider}#{}", self.label)
+    }
+}
+
+/// The keys of one provider.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ProviderKeys {
+    /// Those that everybody's calls share.
+    pub(crate) pool: Vec<ProviderKey>,
+    /// Those that are used for the teams that name them, and for nobody else.
+    pub(crate) of_teams: Vec<ProviderKey>,
+}
+
+/// What is wrong with a provider's keys: the setting within the provider, and the problem.
+pub(crate) type KeyProblem = (String, String);
+
+impl ProviderKeys {
+    pub(crate) fn names(&self, provider: &str) -> impl Iterator<Item = String> {
+        let keys = self.pool.iter().chain(&self.of_teams);
+        keys.map(move |key| key.name(provider))
+    }
+
+    /// Reads all keys of a provider. What is wrong is told by name and place, never by content.
+    pub(crate) fn read(config: &ProviderConfig, vendor: &Vendor) -> Result<Self, Vec<KeyProblem>> {
+        let mut reading = Reading {
+            provider: &config.name,
+            vendor,
+            labels: HashSet::new(),
+            problems: Vec::new(),
+        };
+        let keys = Self {
+            pool: reading.list("keys", &config.keys),
+            of_teams: reading.list("team_keys", &config.team_keys),
+        };
+        if reading.problems.is_empty() {
+            Ok(keys)
+        } else {
+            Err(reading.problems)
+        }
+    }
+}
+
+struct Reading<'a> {
+    provider: &'a str,
+    vendor: &'a Vendor,
+    labels: HashSet<String>,
+    problems: Vec<KeyProblem>,
+}
+
+impl Reading<'_> {
+    fn list(&mut self, setting: &str, configs: &[KeyConfig]) -> Vec<ProviderKey> {
+        let mut keys = Vec::new();
+        for (index, config) in configs.iter().enumerate() {
+            let path = format!("{setting}[{index}]");
+            match config {
+                KeyConfig::Text(_) if setting == "team_keys" => {
+                    let message = "has no name that a team could call it by; write { name = …, \
+                                   env = … } or { name = …, file = … }";
+                    self.problems.push((path, message.into()));
+                }
+                KeyConfig::Text(key) => {
+                    let label = (index + 1).to_string();
+                    keys.extend(self.key(path, label, Ok(key.expose()), Part::WHOLE));
+                }
+                KeyConfig::From(source) => self.source(&path, index, source, &mut keys),
+            }
+        }
+        keys
+    }
+
+    fn source(
+        &mut self,
+        path: &str,
+        index: usize,
+        source: &KeySource,
+        keys: &mut Vec<ProviderKey>,
+    ) {
+        let label = source
+            .name
+            .clone()
+            .unwrap_or_else(|| (index + 1).to_string());
+        match (&source.env, &source.file, &source.dir) {
+            (Some(variable), None, None) => {
+                let read = std::env::var(variable)
+                    .map_err(|_| format!("the environment variable {variable} is not set"));
+                let read = read.as_deref().map_err(Clone::clone);
+                keys.extend(self.key(format!("{path}.env"), label, read, source.part()));
+            }
+            (None, Some(file), None) => {
+                keys.extend(self.file(format!("{path}.file"), label, file, source.part()));
+            }
+            (None, None, Some(dir)) => self.dir(path, dir, source, keys),
+            _ => self.problems.push((
+                path.to_owned(),
+                "wants one of env, file and dir: the place of the key".into(),
+            )),
+        }
+    }
+
+    fn dir(&mut self, path: &str, dir: &Path, source: &KeySource, keys: &mut Vec<ProviderKey>) {
+        if source.name.is_some() {
+            let message = "has no effect with dir: a key is called as its file";
+            self.problems.push((format!("{path}.name"), message.into()));
+        }
+        let path = format!("{path}.dir");
+        let shown = dir.display();
+        let files = match key_files(dir) {
+            Ok(files) => files,
+            Err(error) => {
+                let provider = self.provider;
+                let message = format!(
+                    "keys of \"{provider}\": the directory {shown} cannot be read: {error}"
+                );
+                return self.problems.push((path, message));
+            }
+        };
+        if files.is_empty() || files.len() > DIR_KEYS_MAX {
+            let provider = self.provider;
+            let message = format!(
+                "keys of \"{provider}\": the directory {shown} holds {} files; it must be 1 to \
+                 {DIR_KEYS_MAX}, one for each key",
+                files.len()
+            );
+            return self.problems.push((path, message));
+        }
+        for file in &files {
+            let label = file.file_name().unwrap_or_default().to_string_lossy();
+            keys.extend(self.file(path.clone(), label.into_owned(), file, source.part()));
+        }
+    }
+
+    fn file(
+        &mut self,
+        path: String,
+        label: String,
+        file: &Path,
+        part: Part,
+    ) -> Option<ProviderKey> {
+        let read =
+            read_key(file).map_err(|problem| format!("the file {} {problem}", file.display()));
+        self.key(path, label, read.as_deref().map_err(Clone::clone), part)
+    }
+
+    fn key(
+        &mut self,
+        path: String,
+        label: String,
+        read: Result<&str, String>,
+        part: Part,
+    ) -> Option<ProviderKey> {
+        let auth = self.auth(&label, read);
+        auth.map_err(|problem| {
+            // A label that is none is left out: it may be a key in the wrong place.
+            let label = if is_label(&label) { &label } else { "(…)" };
+            let message = format!("key \"{}#{label}\": {problem}", self.provider);
+            self.problems.push((path, message));
+        })
+        .map(|auth| ProviderKey { label, auth, part })
+        .ok()
+    }
+
+    fn auth(&mut self, label: &str, read: Result<&str, String>) -> Result<AuthHeader, String> {
+        if !is_label(label) {
+            return Err(format!(
+                "its name must have 1 to {LABEL_BYTES_MAX} letters, digits, dots, hyphens and \
+                 underscores, and not begin as a key does"
+            ));
+        }
+        let key = read?.trim();
+        if !self.labels.insert(label.to_owned()) {
+            return Err("there are two keys of this name; give one of them another".into());
+        }
+        if key.is_empty() {
+            return Err("it is empty".into());
+        }
+        self.vendor
+            .auth_header(key)
+            .map_err(|_| "it holds characters that no key has".into())
+    }
+}
+
+/// The content of a file, or why it cannot be a key.
+fn read_key(path: &Path) -> Result<String, String> {
+    let cannot = |error: io::Error| format!("cannot be read: {error}");
+    let mut read = Vec::new();
+    let file = File::open(path).map_err(cannot)?;
+    file.take(KEY_BYTES_MAX + 1)
+        .read_to_end(&mut read)
+        .map_err(cannot)?;
+    if read.len() as u64 > KEY_BYTES_MAX {
+        return Err(format!(
+            "is larger than {KEY_BYTES_MAX} bytes, as no key is"
+        ));
+    }
+    String::from_utf8(read).map_err(|_| "is not text".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use weir_dialects::vendors;
+
+    use super::*;
+
+    const CANARY: &str = "canary-0f3a";
+
+    fn read(keys: &str) -> Result<Vec<String>, String> {
+        let text = format!("name = \"p\"\ndialect = \"openai\"\nbase_url = \"\"\n{keys}");
+        let config: ProviderConfig = toml::from_str(&text).unwrap();
+        let vendor = vendors::find("openai").unwrap();
+        ProviderKeys::read(&config, vendor)
+            .map(|keys| {
+                let all = keys.pool.iter().chain(&keys.of_teams);
+                all.map(|key| key.label.clone()).collect()
+            })
+            .map_err(|problems| format!("{problems:?}"))
+    }
+
+    #[test]
+    fn keys_are_called_by_their_place_their_name_or_their_file() {
+        let dir = tempfile::tempdir().unwrap();
+        // As Kubernetes mounts a secret: files are links into a version behind a link.
+        let version = dir.path().join("..2026_01");
+        std::fs::create_dir(&version).unwrap();
+        std::fs::write(version.join("blue"), "key-blue\n").unwrap();
+        std::os::unix::fs::symlink("..2026_01", dir.path().join("..data")).unwrap();
+        std::os::unix::fs::symlink("..data/blue", dir.path().join("blue")).unwrap();
+        let shown = dir.path().display();
+        let labels = read(&format!(
+            "keys = [\"a\", {{ file = \"{shown}/blue\" }}, {{ name = \"x\", file = \"{shown}/blue\" }}]\n\
+             team_keys = [{{ dir = \"{shown}\" }}]"
+        ));
+        assert_eq!(labels.unwrap(), ["1", "2", "x", "blue"]);
+    }
+
+    #[test]
+    fn what_is_wrong_names_the_key_and_the_place_and_never_the_content() {
+        let dir = tempfile::tempdir().unwrap();
+        let shown = dir.path().display();
+        std::fs::write(dir.path().join("bad"), format!("{CANARY}\n{CANARY}")).unwrap();
+        std::fs::write(dir.path().join("empty"), "\n").unwrap();
+        let cases = [
+            (format!("keys = [\"{CANARY}\\n1\"]"), "keys[0]", "p#1"),
+            (
+                format!("keys = [\"\", {{ file = \"{shown}/bad\" }}]"),
+                "keys[1].file",
+                "p#2",
+            ),
+            (
+                format!("keys = [{{ file = \"{shown}/empty\" }}]"),
+                "keys[0].file",
+                "empty",
+            ),
+            (
+                format!("keys = [{{ file = \"{shown}/none\" }}]"),
+                "/none cannot be read",
+                "p#1",
+            ),
+            (
+                format!("keys = [{{ dir = \"{shown}\" }}]"),
+                "keys[0].dir",
+                "p#bad",
+            ),
+            (
+                format!("keys = [{{ dir = \"{shown}/no\" }}]"),
+                "/no cannot be read",
+                "\\\"p\\\"",
+            ),
+            (
+                "keys = [{ weight = 1 }]".into(),
+                "keys[0]",
+                "one of env, file and dir",
+            ),
+            (
+                "keys = [{ env = \"WEIR_NOT_SET\" }]".into(),
+                "WEIR_NOT_SET is not set",
+                "p#1",
+            ),
+            (
+                format!("team_keys = [\"{CANARY}\"]"),
+                "team_keys[0]",
+                "has no name",
+            ),
+            (
+                format!(
+                    "keys = [\"a\"]\nteam_keys = [{{ name = \"sk-{CANARY}\", env = \"HOME\" }}]"
+                ),
+                "team_keys[0].env",
+                "its name must have",
+            ),
+            (
+                "keys = [\"a\", { name = \"1\", env = \"HOME\" }]".into(),
+                "keys[1].env",
+                "two keys",
+            ),
+        ];
+        for (keys, place, word) in cases {
+            let said = read(&keys).unwrap_err();
+            assert!(
+                said.contains(place) && said.contains(word),
+                "{keys}: {said}"
+            );
+            assert!(!said.contains(CANARY), "{said}");
+        }
+    }
+}
