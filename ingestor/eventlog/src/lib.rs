@@ -15,8 +15,9 @@
 //!
 //! # Constraints
 //!
-//! * An append is one `pwrite` into the page cache: it waits for no disk, no lock of another thread
-//!   and no other process, and survives `kill -9`.
+//! * An append is one `pwrite` into the page cache and survives `kill -9`. It waits for no disk and
+//!   no other process, and for another thread only while that one holds the same stream's lock: to
+//!   append to it, to begin its next segment, to read its counters.
 //! * Whatever was acknowledged and can't be read any more shows: as a gap in the numbers, in
 //!   [`Lost`], in the counters. Events that a full journal drops are counted in events of their own.
 //! * Memory is bounded: by a batch when reading, by the window when shipping. The bounds are in
@@ -111,7 +112,8 @@ mod worker;
 pub use files::FileError;
 pub use journal::{
     AppendError, Appended, Durability, InvalidOptions, Journal, JournalError, JournalFull,
-    JournalOptions, JournalStats, Latency, NotDurable, StreamWriter, WhenFull, last_seq,
+    JournalOptions, JournalStats, Latency, LockedStream, NotDurable, StreamWriter, WhenFull,
+    last_seq,
 };
 pub use kafka::{
     InvalidKafkaOptions, KafkaOptions, KafkaSource, KafkaSourceStats, SEQ_HEADER, Shipper,

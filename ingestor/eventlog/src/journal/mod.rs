@@ -26,7 +26,7 @@ pub use recover::last_seq;
 pub(crate) use recover::{Outcome, recover, recover_unmarked};
 pub use room::JournalFull;
 pub use stats::{JournalStats, Latency};
-pub use stream::{AppendError, StreamWriter};
+pub use stream::{AppendError, LockedStream, StreamWriter};
 
 use crate::files::{self, FileError};
 use room::Room;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::watch;
 use weir_schemas::StreamId;
 use weir_schemas::codec::{EncodeError, Encoder};
@@ -65,22 +65,57 @@ impl StreamWriter {
         self.stream.id
     }
 
-    /// The number that the next event will get, if nobody else writes to the stream meanwhile.
+    /// The number that the next event will get, unless another thread appends first. See
+    /// [`StreamWriter::lock`] for a number that is certain.
     #[must_use]
     pub fn next_seq(&self) -> u64 {
-        self.stream.pen.lock().next_seq
+        self.lock().first_seq()
     }
 
     /// Numbers the events, stamps them with the stream's id and writes them, all or none, with one
     /// system call. When this returns they survive the death of the process.
     pub fn append(&self, events: &mut [Event<'_>]) -> Result<Appended, AppendError> {
-        self.stream.append(events)
+        self.lock().append(events)
+    }
+
+    /// Keeps other threads from appending to the stream, so that the number of the next append is
+    /// known before it is made.
+    #[must_use]
+    pub fn lock(&self) -> LockedStream<'_> {
+        LockedStream {
+            stream: &self.stream,
+            pen: self.stream.pen.lock(),
+        }
     }
 
     /// Writes `StreamClosed`, makes everything durable and lets go of the stream. Waits for the
     /// disk: for shutdown, not for the hot path.
     pub fn close(&self) -> Result<(), AppendError> {
         self.stream.close()
+    }
+}
+
+/// A stream that only the holder of this appends to. Something that must be written before its
+/// events, and must name them, is written while this is held: then every other append of the stream
+/// comes before both or after both, and after a crash at most the last such note lacks its events.
+#[derive(Debug)]
+pub struct LockedStream<'a> {
+    stream: &'a Stream,
+    pen: MutexGuard<'a, Pen>,
+}
+
+impl LockedStream<'_> {
+    /// The number that the first event of [`LockedStream::append`] gets. If the append fails, the
+    /// next one gets it; if the journal drops the events, no event of theirs has it.
+    #[must_use]
+    pub fn first_seq(&self) -> u64 {
+        // The count of dropped events goes before them.
+        self.pen.next_seq + u64::from(self.pen.drops.unrecorded > 0)
+    }
+
+    /// As [`StreamWriter::append`].
+    pub fn append(mut self, events: &mut [Event<'_>]) -> Result<Appended, AppendError> {
+        self.stream.append(&mut self.pen, events)
     }
 }
 
@@ -233,21 +268,20 @@ impl Stream {
         })
     }
 
-    fn append(&self, events: &mut [Event<'_>]) -> Result<Appended, AppendError> {
-        let mut pen = self.pen.lock();
+    fn append(&self, pen: &mut Pen, events: &mut [Event<'_>]) -> Result<Appended, AppendError> {
         pen.check_open(self.id)?;
         if events.is_empty() {
             return Ok(self.appended(pen.next_seq, 0));
         }
         if self.core.room.drops() {
-            return Ok(self.drop_events(&mut pen, events.len()));
+            return Ok(self.drop_events(pen, events.len()));
         }
-        match self.write(&mut pen, events) {
+        match self.write(pen, events) {
             Ok(first_seq) => Ok(self.appended(first_seq, events.len() as u64)),
             Err(error) => {
                 self.note_disk_full(&error);
                 if self.core.room.drops() {
-                    return Ok(self.drop_events(&mut pen, events.len()));
+                    return Ok(self.drop_events(pen, events.len()));
                 }
                 pen.counters.append_errors += 1;
                 Err(error)

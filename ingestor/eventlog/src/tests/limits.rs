@@ -78,7 +78,10 @@ fn a_full_journal_that_drops_serves_and_records_how_many_events_it_dropped() {
     let mut seen = Seen::new();
     read_all(&mut reader, &mut seen);
     until("room again", || journal.stats().bytes_on_disk < 16 << 10);
-    append(&writer, &["after"]);
+    let locked = writer.lock();
+    let first_seq = locked.first_seq();
+    let appended = locked.append(&mut [change("after")]).unwrap();
+    assert_eq!(appended.seqs(), first_seq..first_seq + 1);
     writer.close().unwrap();
     read_all(&mut reader, &mut seen);
 
@@ -136,6 +139,26 @@ fn closing_a_full_journal_still_records_what_was_dropped() {
         .sum();
     assert_eq!(dropped, 3);
     assert_eq!(said.last(), Some(&closed("shutdown", 0)));
+}
+
+#[test]
+fn the_number_of_the_next_append_is_certain_while_the_stream_is_locked() {
+    let dir = scratch();
+    let journal = open(dir.path());
+    let writer = journal.open_stream(0).unwrap();
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for _ in 0..50 {
+                    let locked = writer.lock();
+                    let first_seq = locked.first_seq();
+                    let appended = locked.append(&mut [change("a"), change("b")]).unwrap();
+                    assert_eq!(appended.seqs(), first_seq..first_seq + 2);
+                }
+            });
+        }
+    });
+    assert_eq!(writer.lock().first_seq(), 2 + 4 * 50 * 2);
 }
 
 #[test]
