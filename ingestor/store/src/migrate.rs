@@ -14,6 +14,7 @@
 //! deduplication token.
 
 use clickhouse::Row;
+use data_encoding::HEXLOWER;
 use ring::digest::{SHA256, digest};
 use serde::{Deserialize, Serialize};
 use tracing::info;
@@ -160,12 +161,7 @@ fn pending<'m>(
 }
 
 fn checksum(migration: &Migration) -> String {
-    let digest = digest(&SHA256, migration.sql.as_bytes());
-    digest
-        .as_ref()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    HEXLOWER.encode(digest(&SHA256, migration.sql.as_bytes()).as_ref())
 }
 
 async fn apply(store: &Store, migration: &Migration) -> Result<(), StoreError> {
