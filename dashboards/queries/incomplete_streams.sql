@@ -1,4 +1,4 @@
--- Streams of events of which a number is missing. `weir audit verify` says more.
+-- Event streams with missing numbers. `weir audit verify` tells more.
 SELECT
     stream,
     max(seq) AS last_seq,

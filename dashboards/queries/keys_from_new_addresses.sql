@@ -1,5 +1,5 @@
--- Keys that were used in the last 24 hours from an address from which they were not used in the 89 days
--- before. A key that is new altogether is not listed.
+-- Keys used in the last 24 hours from an address that they were not used from in the 89 days before. New
+-- keys are not listed.
 SELECT
     key_id, client_ip,
     any(team) AS team,

@@ -1,4 +1,4 @@
--- Time to the first token and in total, of the answers of the last 24 hours.
+-- Time to first token and total time by model, for the answers of the last 24 hours.
 SELECT
     provider, model,
     count() AS requests,

@@ -1,4 +1,4 @@
--- The hundred calls that cost most in the last 90 days.
+-- The 100 most expensive calls of the last 90 days.
 SELECT
     ts, request_id, team, user, feature, model, input_tokens, output_tokens, cost_usd, finish_reason
 FROM weir.requests

@@ -1,6 +1,5 @@
--- What the client of one request sent and got, as far as it was kept: put its x-request-id in the place of
--- the zeros. `request` and `answer` are JSON, redacted; JSONExtract and `SELECT … FORMAT Vertical` help
--- to read them.
+-- The captured payload of one request: replace the zeros by its x-request-id. `request` and `answer` are
+-- redacted JSON; JSONExtract and `FORMAT Vertical` help to read them.
 SELECT
     p.ts AS ts, p.organisation AS organisation, p.team AS team, p.user AS user, p.key_id AS key_id,
     p.dialect AS dialect, p.alias AS alias, p.status AS status, p.capture AS capture,

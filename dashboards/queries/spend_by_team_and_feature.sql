@@ -1,4 +1,4 @@
--- What each team spent on each of its features in the last 30 days, and on which models.
+-- Spend by team, feature and model in the last 30 days.
 SELECT
     team, feature, model,
     sum(requests) AS requests,

@@ -1,4 +1,4 @@
--- What was used and has no price: what it cost is in no sum.
+-- Usage without a price in the last 90 days. Its cost is in no sum.
 SELECT
     provider, model,
     count() AS requests,

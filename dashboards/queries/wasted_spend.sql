@@ -1,7 +1,7 @@
--- What was paid in the last 30 days for tries whose answer nobody got, and for what reason.
+-- Spend of the last 30 days on attempts whose answer was not delivered, by reason.
 SELECT
     deployment, kind, error_kind,
-    count() AS tries,
+    count() AS attempts,
     sum(tried.cost_usd) AS cost_usd
 FROM weir.attempts AS tried
 WHERE ts > now() - INTERVAL 30 DAY AND NOT delivered AND tried.cost_usd > 0

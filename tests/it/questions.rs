@@ -137,7 +137,7 @@ fn expected() -> BTreeMap<&'static str, (&'static str, Value)> {
         (
             "retries_by_deployment",
             (
-                "error_kind, kind, tried_next, toUInt32(tries), toUInt32(delivered)",
+                "error_kind, kind, tried_next, toUInt32(attempts), toUInt32(delivered)",
                 json!([
                     ["server_error", "retry", "a/opus", 1, 0],
                     ["timeout", "fallback", "b/opus", 1, 1]
@@ -154,7 +154,7 @@ fn expected() -> BTreeMap<&'static str, (&'static str, Value)> {
         (
             "answered_by_fallback",
             (
-                "answered_by, error_kind_before, tries",
+                "answered_by, error_kind_before, attempts",
                 json!([["b/opus", "timeout", 3]]),
             ),
         ),
@@ -168,7 +168,7 @@ fn expected() -> BTreeMap<&'static str, (&'static str, Value)> {
         (
             "errors_by_provider",
             (
-                "provider, error_kind, toUInt32(tries), percent",
+                "provider, error_kind, toUInt32(attempts), percent",
                 json!([
                     ["a", "", 1, 33.33],
                     ["a", "server_error", 1, 33.33],
