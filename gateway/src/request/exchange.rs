@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use http::HeaderMap;
-use weir_eventlog::{AppendError, Appended};
+use weir_eventlog::{AppendError, Appended, LockedStream};
 use weir_governance::admission::ReservedBudget;
 use weir_governance::clock::Moment;
 use weir_governance::ledger::Charge;
@@ -65,24 +65,25 @@ impl Exchange {
         let telemetry = &self.worker.shared.telemetry;
         telemetry.in_flight.dec();
         telemetry.count(&self.trail);
+        let worker = self.worker.clone();
         let Some((permit, charges)) = self.charges() else {
-            return self.append(payload, &[]);
+            return self.append(worker.stream.lock(), payload, &[]);
         };
         if charges.is_empty() {
             let reached = self.settle(permit);
-            return self.append(payload, &reached);
+            return self.append(worker.stream.lock(), payload, &reached);
         }
-        let worker = self.worker.clone();
-        let (stream, seq) = (worker.stream.id(), worker.stream.next_seq());
         // A line in the ledger, then the events: a kill in between leaves a line that does not count.
-        worker.shared.ledger.charge(stream, seq, charges, || {
+        let ledger = &worker.shared.ledger;
+        ledger.charge(&worker.stream, charges, |stream| {
             let reached = self.settle(permit);
-            self.append(payload, &reached)
+            self.append(stream, payload, &reached)
         })
     }
 
     fn append(
-        &mut self,
+        &self,
+        stream: LockedStream<'_>,
         payload: Option<&Closed>,
         reached: &[ThresholdCrossing],
     ) -> Result<Appended, AppendError> {
@@ -92,7 +93,7 @@ impl Exchange {
         let now_ms = Moment::now().unix_ms();
         let pairs = reached.iter().zip(&said);
         events.extend(pairs.map(|(reached, said)| reached.event(said, now_ms)));
-        self.worker.stream.append(&mut events)
+        stream.append(&mut events)
     }
 
     /// What the request holds, and what each of its budgets is charged.
