@@ -15,12 +15,10 @@
 use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use weir_eventlog::{KafkaOptions, RecordLog, RecordReader, RecordSender};
+use weir_eventlog::{KafkaOptions, RecordLog, RecordReader, RecordSender, StoppableThread};
 use weir_limits::{Bucket, HEARING_US, LimitCounter, Others, Purse, RateSpec, Share, Spent, share};
 
 use crate::clock::{self, Moment};
@@ -124,49 +122,25 @@ impl Demand {
     }
 }
 
-/// The thread that tells and hears.
-#[derive(Debug)]
-pub struct Peers {
-    stop: Arc<AtomicBool>,
-    thread: JoinHandle<()>,
-}
-
-impl Peers {
-    pub fn start(
-        control: ControlHandle,
-        notified: Arc<NotificationLog>,
-        topic: KafkaOptions,
-        instance: String,
-    ) -> io::Result<Self> {
-        let stop = Arc::new(AtomicBool::new(false));
-        let stopped = stop.clone();
-        let mut link = Link {
-            reader: RecordLog::Topic(topic.clone()).reader(),
-            sender: None,
-            topic,
-            hearing: Hearing::new(instance, notified),
-        };
-        link.first(&control);
-        let run = move || {
-            while !stopped.load(Ordering::Relaxed) {
-                let pause = link.once(&control);
-                std::thread::park_timeout(pause);
-            }
-            link.tell_last(control.load().rules());
-        };
-        let thread = std::thread::Builder::new()
-            .name("peers".into())
-            .spawn(run)?;
-        Ok(Self { stop, thread })
-    }
-
-    pub fn stop(self) {
-        self.stop.store(true, Ordering::Relaxed);
-        self.thread.thread().unpark();
-        if self.thread.join().is_err() {
-            tracing::error!("the peers thread panicked");
-        }
-    }
+/// Starts the thread that exchanges usage with the other gateways. It has read what they published
+/// before, if Kafka answers, when this returns.
+pub fn start(
+    control: ControlHandle,
+    notified: Arc<NotificationLog>,
+    topic: KafkaOptions,
+    instance: String,
+) -> io::Result<StoppableThread> {
+    let mut link = Link {
+        reader: RecordLog::Topic(topic.clone()).reader(),
+        sender: None,
+        topic,
+        hearing: Hearing::new(instance, notified),
+    };
+    link.first(&control);
+    StoppableThread::start("peers", move |stop| {
+        while stop.sleep(link.once(&control)) {}
+        link.tell_last(control.load().rules());
+    })
 }
 
 /// The topic, and what is heard and told over it.

@@ -10,14 +10,14 @@
 //! log, or if two that do not hear each other both speak.
 
 use std::collections::HashMap;
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
+use weir_eventlog::{Fsync, replace_file};
 use weir_limits::{Amount, Crossing, Purse, Unit};
 use weir_schemas::event::Event;
 
@@ -117,14 +117,11 @@ impl NotificationLog {
     }
 
     pub fn save(&self) -> io::Result<()> {
-        let unfinished = self.path.with_extension("new");
-        let mut options = OpenOptions::new();
-        let options = options.write(true).create(true).truncate(true).mode(0o600);
-        let mut file = options.open(&unfinished)?;
-        serde_json::to_writer(&file, &self.marks())?;
-        file.flush()?;
-        file.sync_all()?;
-        fs::rename(&unfinished, &self.path)
+        let marks = self.marks();
+        replace_file(&self.path, Fsync::File, |file| {
+            Ok(serde_json::to_writer(file, &marks)?)
+        })?;
+        Ok(())
     }
 }
 

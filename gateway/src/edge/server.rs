@@ -18,11 +18,11 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
-use weir_eventlog::{Journal, KafkaOptions};
+use weir_eventlog::{Journal, KafkaOptions, StoppableThread};
 
 use crate::edge::dispatch;
 use crate::edge::proxy_protocol;
-use crate::edge::upkeep::Upkeep;
+use crate::edge::upkeep;
 use crate::edge::webhook::{Webhook, WebhookError};
 use crate::record::payload::Payloads;
 use crate::record::telemetry::Telemetry;
@@ -34,7 +34,7 @@ use weir_governance::clock::Moment;
 use weir_governance::control::ControlHandle;
 use weir_governance::control::network::Network;
 use weir_governance::ledger::{Ledger, LedgerError};
-use weir_governance::peers::Peers;
+use weir_governance::peers;
 use weir_governance::thresholds::NotificationLog;
 
 /// Pause after the kernel refused a connection, for example because no file descriptor was free.
@@ -84,9 +84,9 @@ pub struct GatewayHandle {
     addr: SocketAddr,
     shared: Arc<Shared>,
     stop: watch::Sender<bool>,
-    upkeep: Upkeep,
+    upkeep: StoppableThread,
     webhook: Option<Webhook>,
-    peers: Option<Peers>,
+    peers: Option<StoppableThread>,
     workers: Vec<JoinHandle<()>>,
 }
 
@@ -129,7 +129,7 @@ pub fn start(options: GatewayOptions) -> Result<GatewayHandle, StartError> {
         .peers
         .map(|topic| {
             let instance = shared.ledger.instance().to_owned();
-            Peers::start(
+            peers::start(
                 shared.control.clone(),
                 shared.notified.clone(),
                 topic,
@@ -148,7 +148,7 @@ pub fn start(options: GatewayOptions) -> Result<GatewayHandle, StartError> {
             .map_err(StartError::Thread)?;
         workers.push(thread);
     }
-    let upkeep = Upkeep::start(shared.clone()).map_err(StartError::Thread)?;
+    let upkeep = upkeep::start(shared.clone()).map_err(StartError::Thread)?;
     let webhook = Webhook::start(shared.clone())?;
     Ok(GatewayHandle {
         addr,

@@ -3,10 +3,9 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
+use weir_eventlog::StoppableThread;
 use weir_limits::{LimitCounter, RateSpec, Slots};
 
 use crate::request::worker::Shared;
@@ -20,44 +19,19 @@ const FORGET_ROUNDS: u64 = 30;
 /// When keys were last used is written down in every so many rounds.
 const LAST_USED_ROUNDS: u64 = 60;
 
-/// The thread that does it.
-#[derive(Debug)]
-pub(crate) struct Upkeep {
-    stop: Arc<AtomicBool>,
-    thread: JoinHandle<()>,
-}
-
-impl Upkeep {
-    pub(crate) fn start(shared: Arc<Shared>) -> io::Result<Self> {
-        let stop = Arc::new(AtomicBool::new(false));
-        let stopped = stop.clone();
-        let run = move || {
-            let mut round = 0;
-            while !stopped.load(Ordering::Relaxed) {
-                std::thread::park_timeout(PAUSE);
-                round += 1;
-                once(&shared, round);
-            }
-            let control = shared.control.load();
-            shared
-                .ledger
-                .keep(control.rules(), Moment::now().unix_us, true);
-            shared.control.keep_last_used();
-        };
-        let thread = std::thread::Builder::new()
-            .name("upkeep".into())
-            .spawn(run)?;
-        Ok(Self { stop, thread })
-    }
-
-    /// Ends the thread, once everything that was spent is written down.
-    pub(crate) fn stop(self) {
-        self.stop.store(true, Ordering::Relaxed);
-        self.thread.thread().unpark();
-        if self.thread.join().is_err() {
-            tracing::error!("the upkeep thread panicked");
+/// Starts the thread that does it. When it is stopped, everything that was spent is written down.
+pub(crate) fn start(shared: Arc<Shared>) -> io::Result<StoppableThread> {
+    StoppableThread::start("upkeep", move |stop| {
+        let mut round = 0;
+        while stop.sleep(PAUSE) {
+            round += 1;
+            once(&shared, round);
         }
-    }
+        let control = shared.control.load();
+        let now_us = Moment::now().unix_us;
+        shared.ledger.keep(control.rules(), now_us, true);
+        shared.control.keep_last_used();
+    })
 }
 
 fn once(shared: &Shared, round: u64) {

@@ -3,15 +3,16 @@
 //! Admin tokens are the same behind `weir_admin_`.
 
 use std::fmt;
-use std::fs::OpenOptions;
 use std::hash::{Hash, Hasher};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
+use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 use ring::hmac::{self, HMAC_SHA256};
 use ring::rand::{SecureRandom as _, SystemRandom};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use weir_eventlog::{Fsync, create_file};
 
 const KEY_PREFIX: &str = "weir_";
 const TOKEN_PREFIX: &str = "weir_admin_";
@@ -105,7 +106,10 @@ impl HashKey {
             SystemRandom::new()
                 .fill(&mut secret)
                 .map_err(|_| NoRandomness)?;
-            write_once(&dir, &path, &secret).map_err(failed("write"))?;
+            create_file(&path, Fsync::FileAndDirectory, |file| {
+                file.write_all(&secret)
+            })
+            .map_err(failed("write"))?;
         }
         Self::new(&std::fs::read(&path).map_err(failed("read"))?)
     }
@@ -158,25 +162,6 @@ impl HashKey {
         let mut hash = [0; 32];
         hash.copy_from_slice(hmac::sign(&self.0, bytes).as_ref());
         KeyHash(hash)
-    }
-}
-
-/// Of two processes that make the file at once, both get the same one.
-fn write_once(dir: &Path, path: &Path, secret: &[u8]) -> io::Result<()> {
-    let unfinished = dir.join(format!("hash.key.{}", std::process::id()));
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&unfinished)?;
-    file.write_all(secret)?;
-    file.sync_all()?;
-    let linked = std::fs::hard_link(&unfinished, path);
-    std::fs::remove_file(&unfinished)?;
-    match linked {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
-        _ => Ok(()),
     }
 }
 
@@ -296,7 +281,7 @@ fn check(secret: &str) -> [u8; CHECK_CHARS] {
 
 impl fmt::Display for KeyHash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        write!(f, "{}", HEXLOWER.encode_display(&self.0))
     }
 }
 
@@ -316,14 +301,9 @@ impl<'de> Deserialize<'de> for KeyHash {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         let not_a_hash = || de::Error::custom("a key's hash is 64 hexadecimal digits");
-        if text.len() != 64 || !text.is_ascii() {
-            return Err(not_a_hash());
-        }
-        let mut bytes = [0; 32];
-        for (index, byte) in bytes.iter_mut().enumerate() {
-            *byte = u8::from_str_radix(&text[2 * index..2 * index + 2], 16)
-                .map_err(|_| not_a_hash())?;
-        }
+        let bytes = HEXLOWER_PERMISSIVE.decode(text.as_bytes());
+        let bytes = bytes.map_err(|_| not_a_hash())?.try_into();
+        let bytes = bytes.map_err(|_| not_a_hash())?;
         Ok(Self(bytes))
     }
 }

@@ -9,14 +9,15 @@
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
-use std::fs::{self, OpenOptions};
+use std::fs;
 use std::io::{self, Write as _};
 use std::net::{IpAddr, Ipv6Addr};
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
+
+use weir_eventlog::{Fsync, replace_file};
 
 use super::key::KeyId;
 use super::snapshot::Snapshot;
@@ -101,11 +102,10 @@ impl LastUsedFile {
                 let _ = writeln!(text, "{} {at_ms} {address}", key.id());
             }
         }
-        let unfinished = self.0.with_extension("new");
-        let mut options = OpenOptions::new();
-        let file = options.write(true).create(true).truncate(true).mode(0o600);
-        file.open(&unfinished)?.write_all(text.as_bytes())?;
-        fs::rename(&unfinished, &self.0)
+        replace_file(&self.0, Fsync::Nothing, |file| {
+            file.write_all(text.as_bytes())
+        })?;
+        Ok(())
     }
 }
 

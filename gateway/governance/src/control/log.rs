@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 
 use weir_eventlog::RecordLogError;
 
+use weir_eventlog::{Fsync, replace_file};
+
 use super::Snapshot;
 use super::record::Change;
 
@@ -73,16 +75,10 @@ impl ControlLog {
             if let Some(dir) = self.path.parent() {
                 DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
             }
-            let unfinished = self.path.with_extension("new");
-            let mut file = OpenOptions::new()
-                .write(true)
-                .create(true)
-                .truncate(true)
-                .mode(0o600)
-                .open(&unfinished)?;
-            file.write_all(lines.as_bytes())?;
-            file.sync_all()?;
-            std::fs::rename(&unfinished, &self.path)
+            replace_file(&self.path, Fsync::File, |file| {
+                file.write_all(lines.as_bytes())
+            })?;
+            Ok(())
         };
         write().map_err(|source| LogError::File {
             action: "replace",

@@ -19,12 +19,10 @@ use std::collections::HashMap;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
-use weir_eventlog::{KafkaOptions, RecordLog, StreamWriter};
+use weir_eventlog::{KafkaOptions, RecordLog, StoppableThread, StreamWriter};
 
 use change::{Act, ChangeError};
 use feed::{Feed, TopicFeed};
@@ -145,7 +143,7 @@ impl Control {
             Err(error) => tracing::warn!(%error, "read when keys were last used"),
         }
         let current = Arc::new(ArcSwap::from_pointee(current));
-        let follower = Follower::start(feed, current.clone()).map_err(ControlError::Thread)?;
+        let follower = start_follower(feed, current.clone()).map_err(ControlError::Thread)?;
         Ok(ControlHandle {
             control: self,
             current,
@@ -181,7 +179,7 @@ impl Control {
 pub struct ControlHandle {
     control: Control,
     current: Arc<ArcSwap<Snapshot>>,
-    follower: Arc<Follower>,
+    follower: Arc<StoppableThread>,
 }
 
 impl ControlHandle {
@@ -218,7 +216,7 @@ impl ControlHandle {
         let before = self.load().record(change.kind, &change.id);
         self.control.change(stream, act, before.as_ref(), &change)?;
         for _ in 0..SEEN_LOOKS_MAX {
-            self.follower.look();
+            self.follower.wake();
             if self.load().record(change.kind, &change.id) == change.record {
                 return Ok(());
             }
@@ -235,67 +233,29 @@ impl ControlHandle {
     }
 }
 
-/// The thread that follows the log.
-#[derive(Debug)]
-struct Follower {
-    stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Follower {
-    fn start(mut feed: Feed, current: Arc<ArcSwap<Snapshot>>) -> io::Result<Self> {
-        let stop = Arc::new(AtomicBool::new(false));
-        let stopped = stop.clone();
-        let follow = move || {
-            let mut failing = false;
-            while !stopped.load(Ordering::Relaxed) {
-                // A topic is waited for where it is read.
-                std::thread::park_timeout(match (&feed, failing) {
-                    (Feed::File(_), _) => POLL,
-                    (Feed::Topic(_), false) => Duration::ZERO,
-                    (Feed::Topic(_), true) => RETRY,
-                });
-                let (changes, read) = feed.news();
-                if !changes.is_empty() {
-                    let mut next = Snapshot::clone(&current.load());
-                    next.apply(changes);
-                    current.store(Arc::new(next));
-                }
-                // Said once, not ten times a second.
-                if let (Err(error), false) = (&read, failing) {
-                    tracing::error!(%error, "follow the control log; keys stay as they are");
-                }
-                failing = read.is_err();
+/// Follows the log in a thread of its own.
+fn start_follower(mut feed: Feed, current: Arc<ArcSwap<Snapshot>>) -> io::Result<StoppableThread> {
+    StoppableThread::start("control-log", move |stop| {
+        let mut failing = false;
+        // A topic is waited for where it is read.
+        while stop.sleep(match (&feed, failing) {
+            (Feed::File(_), _) => POLL,
+            (Feed::Topic(_), false) => Duration::ZERO,
+            (Feed::Topic(_), true) => RETRY,
+        }) {
+            let (changes, read) = feed.news();
+            if !changes.is_empty() {
+                let mut next = Snapshot::clone(&current.load());
+                next.apply(changes);
+                current.store(Arc::new(next));
             }
-        };
-        let thread = std::thread::Builder::new()
-            .name("control-log".into())
-            .spawn(follow)?;
-        Ok(Self {
-            stop,
-            thread: Some(thread),
-        })
-    }
-}
-
-impl Follower {
-    /// Reads now and not in a moment.
-    fn look(&self) {
-        if let Some(thread) = &self.thread {
-            thread.thread().unpark();
+            // Logged once, not ten times a second.
+            if let (Err(error), false) = (&read, failing) {
+                tracing::error!(%error, "failed to read the control log; keys and rules stay as they are");
+            }
+            failing = read.is_err();
         }
-    }
-}
-
-impl Drop for Follower {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-        if let Some(thread) = self.thread.take() {
-            thread.thread().unpark();
-            // A panic of the follower was reported when it happened.
-            let _ = thread.join();
-        }
-    }
+    })
 }
 
 #[cfg(test)]
