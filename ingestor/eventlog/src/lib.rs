@@ -92,23 +92,26 @@
 //! | a power failure, durability `os` | a shorter stream | its end says `rebooted` |
 //! | a power failure, `group` or `fsync` | everything that was confirmed | as after a kill |
 
+mod batch;
 pub mod caps;
 mod clock;
 mod files;
 mod frame;
 mod journal;
 mod kafka;
+mod progress;
 mod reader;
 mod records;
 mod replace;
 mod source;
+mod source_thread;
 mod tables;
 #[cfg(test)]
 mod tests;
 mod thread;
 mod walk;
-mod worker;
 
+pub use batch::{BatchLimits, Committed, LossCause, Lost, Position, Record, Rejected, SourceBatch};
 pub use files::FileError;
 pub use journal::{
     AppendError, Appended, Durability, InvalidOptions, Journal, JournalError, JournalFull,
@@ -122,9 +125,6 @@ pub use kafka::{
 pub use reader::{JournalReader, JournalSource, ReaderError, ReaderStats};
 pub use records::{AppendLock, News, RecordLog, RecordLogError, RecordReader, RecordSender};
 pub use replace::{Fsync, create_file, replace_file};
-pub use source::{
-    BatchLimits, Committed, LossCause, Lost, Position, Record, Rejected, Source, SourceBatch,
-    SourceError,
-};
+pub use source::{Source, SourceError};
 pub use tables::{TableLog, TableLogError};
 pub use thread::{StopSignal, StoppableThread};

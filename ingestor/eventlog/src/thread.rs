@@ -66,7 +66,6 @@ impl StopSignal {
 
     /// Sleeps until the time is over, the thread is woken, or it is to stop. `false` if it is to
     /// stop. For the thread itself only.
-    #[must_use]
     pub fn sleep(&self, time: Duration) -> bool {
         if !self.is_set() {
             std::thread::park_timeout(time);

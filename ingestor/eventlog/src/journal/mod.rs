@@ -16,7 +16,6 @@ mod upkeep;
 
 use std::path::Path;
 use std::sync::{Arc, Weak};
-use std::thread::JoinHandle;
 
 use parking_lot::Mutex;
 
@@ -29,11 +28,11 @@ pub use stats::{JournalStats, Latency};
 pub use stream::{AppendError, LockedStream, StreamWriter};
 
 use crate::files::{self, FileError};
+use crate::thread::{StopSignal, StoppableThread};
 use room::Room;
 use stats::Counters;
 use stream::Stream;
 use sync::SyncQueue;
-use upkeep::UpkeepSignal;
 
 /// The journal could not be opened, or a stream in it.
 #[derive(Debug, thiserror::Error)]
@@ -65,14 +64,13 @@ pub(crate) struct Core {
     counters: Counters,
     streams: Mutex<Vec<Weak<Stream>>>,
     sync_queue: SyncQueue,
-    upkeep_signal: UpkeepSignal,
 }
 
 /// Keeps the threads running while anyone holds the journal or one of its streams.
 #[derive(Debug)]
 pub(crate) struct Alive {
     core: Arc<Core>,
-    threads: Mutex<Vec<JoinHandle<()>>>,
+    _threads: [StoppableThread; 2],
 }
 
 impl Journal {
@@ -91,19 +89,22 @@ impl Journal {
             counters: Counters::default(),
             streams: Mutex::default(),
             sync_queue: SyncQueue::default(),
-            upkeep_signal: UpkeepSignal::default(),
             options,
         });
         core.recover_dead_streams()?;
         core.room.set_bytes(upkeep::measure(&core.options.dir));
 
-        let alive = Arc::new(Alive {
-            core: Arc::clone(&core),
-            threads: Mutex::default(),
-        });
-        alive.start("journal-sync", sync::run)?;
-        alive.start("journal-upkeep", upkeep::run)?;
-        Ok(Self { alive })
+        let threads = [
+            core.start("journal-sync", sync::run)?,
+            core.start("journal-upkeep", upkeep::run)?,
+        ];
+        let alive = Alive {
+            core,
+            _threads: threads,
+        };
+        Ok(Self {
+            alive: Arc::new(alive),
+        })
     }
 
     /// Opens a new stream for one writing thread. Its first event, `StreamOpened`, is written.
@@ -130,6 +131,16 @@ impl Journal {
 }
 
 impl Core {
+    fn start(
+        self: &Arc<Self>,
+        name: &'static str,
+        run: fn(&Self, &StopSignal),
+    ) -> Result<StoppableThread, JournalError> {
+        let core = Arc::clone(self);
+        StoppableThread::start(name, move |stop| run(&core, &stop))
+            .map_err(|source| JournalError::Thread { name, source })
+    }
+
     fn recover_dead_streams(&self) -> Result<(), FileError> {
         for stream in files::list_streams(&self.options.dir)? {
             match recover(&self.options.dir, stream) {
@@ -161,29 +172,5 @@ impl Core {
             stream.add_to(&mut stats);
         }
         stats
-    }
-}
-
-impl Alive {
-    fn start(&self, name: &'static str, run: fn(&Core)) -> Result<(), JournalError> {
-        let core = Arc::clone(&self.core);
-        let thread = std::thread::Builder::new()
-            .name(name.to_owned())
-            .spawn(move || run(&core))
-            .map_err(|source| JournalError::Thread { name, source })?;
-        self.threads.lock().push(thread);
-        Ok(())
-    }
-}
-
-impl Drop for Alive {
-    fn drop(&mut self) {
-        self.core.sync_queue.stop();
-        self.core.upkeep_signal.stop();
-        for thread in self.threads.lock().drain(..) {
-            if thread.join().is_err() {
-                tracing::error!("a journal thread had panicked");
-            }
-        }
     }
 }

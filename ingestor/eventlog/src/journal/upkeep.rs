@@ -3,39 +3,17 @@
 
 use std::fs;
 use std::path::Path;
-use std::time::{Duration, Instant};
-
-use parking_lot::{Condvar, Mutex};
+use std::time::Instant;
 
 use super::Core;
 use crate::caps::{ABANDONED, DISK_PROBE_BYTES, UPKEEP};
 use crate::clock;
 use crate::files::{self, Entry, STREAM_LOCK};
+use crate::thread::StopSignal;
 
-#[derive(Debug, Default)]
-pub(crate) struct UpkeepSignal {
-    stop: Mutex<bool>,
-    changed: Condvar,
-}
-
-impl UpkeepSignal {
-    pub(crate) fn stop(&self) {
-        *self.stop.lock() = true;
-        self.changed.notify_one();
-    }
-
-    fn wait(&self, pause: Duration) -> bool {
-        let mut stop = self.stop.lock();
-        if !*stop {
-            self.changed.wait_for(&mut stop, pause);
-        }
-        !*stop
-    }
-}
-
-pub(super) fn run(core: &Core) {
+pub(super) fn run(core: &Core, stop: &StopSignal) {
     let mut pause = UPKEEP;
-    while core.upkeep_signal.wait(pause) {
+    while stop.sleep(pause) {
         let begun = Instant::now();
         core.room.set_bytes(measure(&core.options.dir));
         if core.room.disk_is_full() && has_room(&core.options.dir) {

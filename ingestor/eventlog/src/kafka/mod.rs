@@ -15,7 +15,6 @@ mod topic;
 
 pub use options::{InvalidKafkaOptions, KafkaOptions};
 pub use shipper::{Shipper, ShipperError, ShipperOptions, ShipperStats};
-pub(crate) use source::Offsets;
 pub use source::{KafkaSource, KafkaSourceStats, SourceFault};
 pub(crate) use topic::ensure_compacted_topic;
 

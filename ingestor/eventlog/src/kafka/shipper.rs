@@ -9,10 +9,9 @@ use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex};
+use parking_lot::Mutex;
 use rdkafka::ClientContext;
 use rdkafka::config::{FromClientConfigAndContext as _, RDKafkaLogLevel};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -23,9 +22,11 @@ use weir_schemas::StreamId;
 use super::client::{self, Reporter};
 use super::topic::ensure_topic;
 use super::{InvalidKafkaOptions, KafkaOptions, SEQ_HEADER};
+use crate::batch::{BatchLimits, Record, SourceBatch};
 use crate::caps::READ_POLL;
+use crate::progress::Progress;
 use crate::reader::{JournalReader, ReaderError, ReaderStats};
-use crate::source::{BatchLimits, Progress, Record, SourceBatch};
+use crate::thread::StoppableThread;
 
 /// What is read from the journal at a time, and confirmed as a whole.
 const BATCH: BatchLimits = BatchLimits {
@@ -92,13 +93,12 @@ pub struct ShipperStats {
 #[derive(Debug)]
 pub struct Shipper {
     shared: Arc<Shared>,
-    thread: Option<JoinHandle<()>>,
+    thread: Option<StoppableThread>,
 }
 
 #[derive(Debug, Default)]
 struct Shared {
-    stop: Mutex<Option<Instant>>,
-    stopping: Condvar,
+    stop_at: Mutex<Option<Instant>>,
     counters: Counters,
     journal: Mutex<ReaderStats>,
 }
@@ -128,9 +128,8 @@ impl Shipper {
             options,
             shared: Arc::clone(&shared),
         };
-        let thread = std::thread::Builder::new()
-            .name("kafka-shipper".to_owned())
-            .spawn(move || shipping.run())
+        // It stops at a time of its own.
+        let thread = StoppableThread::start("kafka-shipper", move |_| shipping.run())
             .map_err(ShipperError::Thread)?;
         Ok(Self {
             shared,
@@ -160,13 +159,8 @@ impl Shipper {
     }
 
     fn end(&mut self, patience: Duration) {
-        *self.shared.stop.lock() = Some(Instant::now() + patience.min(PATIENCE_MAX));
-        self.shared.stopping.notify_one();
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-        {
-            tracing::error!("the shipper had panicked");
-        }
+        *self.shared.stop_at.lock() = Some(Instant::now() + patience.min(PATIENCE_MAX));
+        drop(self.thread.take());
     }
 }
 
@@ -178,25 +172,19 @@ impl Drop for Shipper {
 
 impl Shared {
     fn stop_at(&self) -> Option<Instant> {
-        *self.stop.lock()
+        *self.stop_at.lock()
     }
 
     fn is_over(&self) -> bool {
         self.stop_at().is_some_and(|at| Instant::now() >= at)
     }
 
-    /// Sleeps, unless it is time to stop.
+    /// Sleeps on the shipper's thread, not beyond the time to stop; `stop` ends it early.
     fn pause(&self, pause: Duration) {
-        let mut stop = self.stop.lock();
-        let end = Instant::now() + pause;
-        let until = stop.map_or(end, |at| at.min(end));
-        while Instant::now() < until {
-            let was = *stop;
-            self.stopping.wait_until(&mut stop, until);
-            if *stop != was {
-                return;
-            }
-        }
+        let left = self
+            .stop_at()
+            .map(|at| at.saturating_duration_since(Instant::now()));
+        std::thread::park_timeout(left.map_or(pause, |left| left.min(pause)));
     }
 }
 
@@ -490,10 +478,7 @@ impl Session {
     /// Moves the journal's cursor over what has been confirmed.
     fn commit(&mut self, reader: &mut JournalReader) {
         self.committed_at = Instant::now();
-        let Progress::Journal(marks) = &self.confirmed else {
-            return;
-        };
-        match reader.commit_marks(marks) {
+        match reader.commit_progress(&self.confirmed) {
             Ok(()) => self.confirmed = Progress::None,
             Err(error) => tracing::error!(%error, "cursor of the journal not moved yet"),
         }
@@ -526,7 +511,7 @@ mod tests {
             stream: StreamId::from_bytes([1; 16]),
             seq: 1,
             payload: bytes::Bytes::from_static(b"x"),
-            position: crate::source::Position::Journal {
+            position: crate::batch::Position::Journal {
                 stream: StreamId::from_bytes([1; 16]),
                 segment: 1,
                 offset: 0,

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use crossbeam_channel::RecvTimeoutError;
 use parking_lot::Mutex;
 use rdkafka::config::{FromClientConfigAndContext as _, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext, Rebalance};
@@ -21,11 +22,13 @@ use rdkafka::{ClientContext, Offset, TopicPartitionList};
 use super::client::{self, Reporter};
 use super::topic::ensure_topic;
 use super::{InvalidKafkaOptions, KafkaOptions, SEQ_HEADER};
-use crate::source::{
-    BatchLimits, Committed, LossCause, Lost, Position, Progress, Record, Rejected, SourceBatch,
-    SourceError,
+use crate::batch::{
+    BatchLimits, Committed, LossCause, Lost, Position, Record, Rejected, SourceBatch,
 };
-use crate::worker::{Commit, Inbox, Order, Outbox, Worker};
+use crate::progress::{PartitionOffset, PartitionOffsets, Progress};
+use crate::source_thread::{
+    BatchSender, Commit, SourceCommand, SourceCommands, SourceThread, ThreadEnded,
+};
 
 /// How long a rebalance waits for the ingestor to commit what it has in hand.
 const REVOKE_PATIENCE: Duration = Duration::from_secs(5);
@@ -72,30 +75,11 @@ pub struct KafkaSourceStats {
     pub commits_refused: u64,
 }
 
-/// The next offset of each partition that a batch touched, and since when the partition had been
-/// ours.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Offsets(BTreeMap<i32, Reached>);
-
-#[derive(Clone, Copy, Debug)]
-struct Reached {
-    next: i64,
-    owned_since: u64,
-}
-
-impl Offsets {
-    pub(crate) fn add_earlier(&mut self, earlier: Self) {
-        for (partition, reached) in earlier.0 {
-            self.0.entry(partition).or_insert(reached);
-        }
-    }
-}
-
 /// The topic, read as a member of a consumer group. Dropping it leaves the group.
 #[derive(Debug)]
 pub struct KafkaSource {
-    worker: Worker,
-    shared: Arc<Shared>,
+    thread: SourceThread<SourceFault>,
+    stats: Arc<Mutex<KafkaSourceStats>>,
 }
 
 impl KafkaSource {
@@ -105,7 +89,7 @@ impl KafkaSource {
         if group.is_empty() {
             return Err(SourceFault::NoGroup);
         }
-        let shared = Arc::<Shared>::default();
+        let stats = Arc::<Mutex<KafkaSourceStats>>::default();
         let config = options.consumer(group);
         // Whether librdkafka takes the properties does not depend on any broker.
         let refused = |error: KafkaError| InvalidKafkaOptions::Refused {
@@ -113,84 +97,70 @@ impl KafkaSource {
         };
         config.create_native_config().map_err(refused)?;
 
-        let worker = {
-            let shared = Arc::clone(&shared);
-            let run = move |inbox: Arc<Inbox>, outbox: Outbox| {
-                let topic: Arc<str> = options.topic.as_str().into();
-                let membership = Membership {
-                    inbox: Arc::clone(&inbox),
-                    shared: Arc::clone(&shared),
-                    topic: Arc::clone(&topic),
-                    state: Mutex::default(),
-                    reporter: Reporter::default(),
-                };
-                let consumer = match Consumer::from_config_and_context(&config, membership) {
-                    Ok(consumer) => consumer,
-                    Err(source) => {
-                        let fault = SourceFault::Read { topic, source };
-                        let _ = outbox.blocking_send(Err(fault.into()));
-                        return;
-                    }
-                };
-                let consuming = Consuming {
-                    consumer,
-                    topic,
-                    options,
-                    shared,
-                    expected: BTreeMap::new(),
-                    carried: None,
-                    paused: false,
-                    subscribed: false,
-                    subscribe_at: None,
-                };
-                consuming.run(&inbox, &outbox);
+        let topic: Arc<str> = options.topic.as_str().into();
+        let shared_stats = Arc::clone(&stats);
+        let run = move |commands, batches: BatchSender<SourceFault>| {
+            let membership = Membership {
+                commands,
+                stats: shared_stats,
+                topic: Arc::clone(&topic),
+                group: Mutex::default(),
+                reporter: Reporter::default(),
             };
-            Worker::start("kafka-source", run).map_err(SourceFault::Thread)?
+            match Consumer::from_config_and_context(&config, membership) {
+                Ok(consumer) => ConsumeLoop::new(consumer, topic, options).run(&batches),
+                Err(source) => {
+                    let _ = batches.blocking_send(Err(SourceFault::Read { topic, source }));
+                }
+            }
         };
-        Ok(Self { worker, shared })
+        let thread = SourceThread::start("kafka-source", run).map_err(SourceFault::Thread)?;
+        Ok(Self { thread, stats })
     }
 
     #[must_use]
     pub fn stats(&self) -> KafkaSourceStats {
-        *self.shared.stats.lock()
+        *self.stats.lock()
     }
 
-    pub(crate) async fn next(&mut self, limits: BatchLimits) -> Result<SourceBatch, SourceError> {
-        self.worker.next(limits).await
+    pub(crate) async fn next(
+        &mut self,
+        limits: BatchLimits,
+    ) -> Result<Result<SourceBatch, SourceFault>, ThreadEnded> {
+        self.thread.next(limits).await
     }
 
-    pub(crate) async fn commit(&mut self, batch: &SourceBatch) -> Result<Committed, SourceError> {
-        self.worker.commit(batch.progress.clone()).await
+    pub(crate) async fn commit(
+        &mut self,
+        batch: &SourceBatch,
+    ) -> Result<Result<Committed, SourceFault>, ThreadEnded> {
+        self.thread.commit(batch.progress.clone()).await
     }
 }
 
-#[derive(Debug, Default)]
-struct Shared {
-    stats: Mutex<KafkaSourceStats>,
-}
-
-/// What the group has given us. librdkafka calls it on the source's own thread, within a poll.
+/// This consumer as a member of the group. librdkafka calls it on the source's own thread, within a
+/// poll.
 #[derive(Debug)]
 struct Membership {
-    inbox: Arc<Inbox>,
-    shared: Arc<Shared>,
+    commands: SourceCommands<SourceFault>,
+    stats: Arc<Mutex<KafkaSourceStats>>,
     topic: Arc<str>,
-    state: Mutex<State>,
+    group: Mutex<Assignment>,
     reporter: Reporter,
 }
 
+/// What the group has assigned to this consumer.
 #[derive(Debug, Default)]
-struct State {
+struct Assignment {
     epoch: u64,
-    /// The partitions that are ours, and the epoch in which each became so.
+    /// Its partitions, and the epoch in which each was assigned.
     owned: BTreeMap<i32, u64>,
-    /// Partitions lost since the batch under way was begun.
+    /// Partitions revoked since the last poll.
     revoked: BTreeSet<i32>,
-    /// Partitions won since the last look.
+    /// Partitions assigned since the last poll.
     assigned: BTreeSet<i32>,
-    /// The batch that the ingestor has and has not committed.
-    in_hand: Offsets,
-    stopping: bool,
+    /// What the ingestor has been given and has not committed.
+    uncommitted: PartitionOffsets,
 }
 
 type Consumer = BaseConsumer<Membership>;
@@ -253,68 +223,65 @@ fn next_epoch() -> u64 {
 
 impl Membership {
     fn assign(&self, partitions: BTreeSet<i32>) {
-        let mut state = self.state.lock();
+        let mut group = self.group.lock();
         let epoch = next_epoch();
-        state.epoch = epoch;
+        group.epoch = epoch;
         for partition in partitions {
-            state.owned.insert(partition, epoch);
-            state.assigned.insert(partition);
+            group.owned.insert(partition, epoch);
+            group.assigned.insert(partition);
         }
-        self.note_rebalance(&state);
+        self.note_rebalance(&group);
     }
 
     fn revoke(&self, partitions: BTreeSet<i32>) {
-        let mut state = self.state.lock();
-        state.epoch = next_epoch();
+        let mut group = self.group.lock();
+        group.epoch = next_epoch();
         for partition in partitions {
-            state.owned.remove(&partition);
-            state.assigned.remove(&partition);
-            state.in_hand.0.remove(&partition);
-            state.revoked.insert(partition);
+            group.owned.remove(&partition);
+            group.assigned.remove(&partition);
+            group.uncommitted.remove(&partition);
+            group.revoked.insert(partition);
         }
-        self.note_rebalance(&state);
+        self.note_rebalance(&group);
     }
 
-    fn note_rebalance(&self, state: &State) {
-        let mut stats = self.shared.stats.lock();
+    fn note_rebalance(&self, group: &Assignment) {
+        let mut stats = self.stats.lock();
         stats.rebalances += 1;
-        stats.partitions = state.owned.len() as u64;
-        tracing::info!(topic = %self.topic, partitions = ?state.owned.keys(), epoch = state.epoch,
+        stats.partitions = group.owned.len() as u64;
+        tracing::info!(topic = %self.topic, partitions = ?group.owned.keys(), epoch = group.epoch,
             "kafka partitions reassigned");
     }
 
     /// Lets the ingestor commit what it has in hand of partitions that are about to go.
     fn await_commits(&self, consumer: &Consumer, partitions: &BTreeSet<i32>) {
         let deadline = Instant::now() + REVOKE_PATIENCE;
-        while self.holds_some_of(partitions) {
+        while self.awaits_commit_of(partitions) {
             let left = deadline.saturating_duration_since(Instant::now());
-            match self.inbox.next_urgent(left) {
-                Some(Order::Commit(commit)) => self.commit(consumer, commit),
-                Some(Order::Stop) => self.state.lock().stopping = true,
-                Some(Order::Batch(_)) => {}
-                None => return,
+            match self.commands.next_commit(left) {
+                Ok(commit) => self.commit(consumer, commit),
+                Err(_) => return,
             }
         }
     }
 
-    fn holds_some_of(&self, partitions: &BTreeSet<i32>) -> bool {
-        let state = self.state.lock();
-        !state.stopping && partitions.iter().any(|p| state.in_hand.0.contains_key(p))
+    fn awaits_commit_of(&self, partitions: &BTreeSet<i32>) -> bool {
+        let uncommitted = &self.group.lock().uncommitted;
+        partitions.iter().any(|p| uncommitted.contains_key(p))
     }
 
-    fn commit(&self, consumer: &Consumer, commit: Commit) {
-        let done = match commit.progress {
-            Progress::Kafka(offsets) => self.commit_offsets(consumer, &offsets),
+    fn commit(&self, consumer: &Consumer, commit: Commit<SourceFault>) {
+        let committed = match &commit.progress {
+            Progress::Kafka(offsets) => self.commit_offsets(consumer, offsets),
             Progress::None | Progress::Journal(_) => Ok(Committed::Done),
         };
-        // Who asked may have gone away; the commit stands all the same.
-        let _ = commit.reply.send(done.map_err(SourceError::from));
+        commit.reply(committed);
     }
 
     fn commit_offsets(
         &self,
         consumer: &Consumer,
-        offsets: &Offsets,
+        offsets: &PartitionOffsets,
     ) -> Result<Committed, SourceFault> {
         let failed = |source| SourceFault::Commit {
             topic: Arc::clone(&self.topic),
@@ -326,7 +293,7 @@ impl Membership {
             list.add_partition_offset(&self.topic, *partition, Offset::Offset(*next))
                 .map_err(failed)?;
         }
-        let all_ours = ours.len() == offsets.0.len();
+        let all_ours = ours.len() == offsets.len();
         let committed = match ours.is_empty() {
             true => Ok(all_ours),
             false => match consumer.commit(&list, CommitMode::Sync) {
@@ -335,9 +302,9 @@ impl Membership {
                 Err(error) => Err(failed(error)),
             },
         }?;
-        self.no_longer_in_hand(offsets);
+        self.note_committed(offsets);
 
-        let mut stats = self.shared.stats.lock();
+        let mut stats = self.stats.lock();
         if committed {
             stats.commits += 1;
             Ok(Committed::Done)
@@ -348,25 +315,22 @@ impl Membership {
     }
 
     /// The offsets of partitions that have been ours ever since they were read.
-    fn still_ours(&self, offsets: &Offsets) -> Vec<(i32, i64)> {
-        let state = self.state.lock();
-        let ours = offsets.0.iter().filter(|(partition, reached)| {
-            state.owned.get(partition) == Some(&reached.owned_since)
-        });
-        ours.map(|(partition, reached)| (*partition, reached.next))
+    fn still_ours(&self, offsets: &PartitionOffsets) -> Vec<(i32, i64)> {
+        let owned = &self.group.lock().owned;
+        let ours = offsets
+            .iter()
+            .filter(|(partition, offset)| owned.get(partition) == Some(&offset.owned_since));
+        ours.map(|(partition, offset)| (*partition, offset.next))
             .collect()
     }
 
-    fn no_longer_in_hand(&self, offsets: &Offsets) {
-        let in_hand = &mut self.state.lock().in_hand.0;
-        for (partition, reached) in &offsets.0 {
-            if in_hand
+    fn note_committed(&self, offsets: &PartitionOffsets) {
+        let uncommitted = &mut self.group.lock().uncommitted;
+        uncommitted.retain(|partition, given| {
+            offsets
                 .get(partition)
-                .is_some_and(|held| held.next <= reached.next)
-            {
-                in_hand.remove(partition);
-            }
-        }
+                .is_none_or(|committed| given.next > committed.next)
+        });
     }
 }
 
@@ -384,11 +348,10 @@ fn is_refusal(error: &KafkaError) -> bool {
     )
 }
 
-struct Consuming {
+struct ConsumeLoop {
     consumer: Consumer,
     topic: Arc<str>,
     options: KafkaOptions,
-    shared: Arc<Shared>,
     /// The offset that each partition should go on with.
     expected: BTreeMap<i32, i64>,
     /// A batch's first message, if it came while none was asked for.
@@ -398,27 +361,38 @@ struct Consuming {
     subscribe_at: Option<Instant>,
 }
 
-impl Consuming {
-    fn run(mut self, inbox: &Inbox, outbox: &Outbox) {
-        while !self.consumer.context().state.lock().stopping {
-            match inbox.next(IDLE) {
-                Some(Order::Stop) => break,
-                Some(Order::Commit(commit)) => self.commit(commit),
-                Some(Order::Batch(limits)) => {
-                    let batch = self.batch(inbox, &limits).map_err(SourceError::from);
-                    if outbox.blocking_send(batch).is_err() {
-                        break;
-                    }
-                }
-                None if self.subscribed => self.idle(),
-                None => {}
-            }
+impl ConsumeLoop {
+    fn new(consumer: Consumer, topic: Arc<str>, options: KafkaOptions) -> Self {
+        Self {
+            consumer,
+            topic,
+            options,
+            expected: BTreeMap::new(),
+            carried: None,
+            paused: false,
+            subscribed: false,
+            subscribe_at: None,
         }
-        // Dropping the consumer leaves the group; no one commits any more.
-        self.consumer.context().state.lock().stopping = true;
     }
 
-    fn commit(&self, commit: Commit) {
+    /// Runs until the source is dropped; then the consumer leaves the group.
+    fn run(mut self, batches: &BatchSender<SourceFault>) {
+        loop {
+            match self.consumer.context().commands.next(IDLE) {
+                Ok(SourceCommand::Commit(commit)) => self.commit(commit),
+                Ok(SourceCommand::Batch(limits)) => {
+                    if batches.blocking_send(self.batch(&limits)).is_err() {
+                        return;
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) if self.subscribed => self.idle(),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+        }
+    }
+
+    fn commit(&self, commit: Commit<SourceFault>) {
         self.consumer.context().commit(&self.consumer, commit);
     }
 
@@ -448,7 +422,7 @@ impl Consuming {
     }
 
     /// Fills a batch until it is full or its time is over.
-    fn batch(&mut self, inbox: &Inbox, limits: &BatchLimits) -> Result<SourceBatch, SourceFault> {
+    fn batch(&mut self, limits: &BatchLimits) -> Result<SourceBatch, SourceFault> {
         self.resume()?;
         let deadline = Instant::now() + limits.wait_max.min(WAIT_MAX);
         let mut batch = self.carried.take().unwrap_or_default();
@@ -460,10 +434,10 @@ impl Consuming {
                 // What was read is given first; an error that lasts will come again.
                 Err(_) => break,
             };
-            match inbox.next_urgent(pause) {
-                Some(Order::Commit(commit)) => self.commit(commit),
-                Some(Order::Stop) => break,
-                Some(Order::Batch(_)) | None => {}
+            match self.consumer.context().commands.next_commit(pause) {
+                Ok(commit) => self.commit(commit),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
             }
             if left.is_zero() {
                 break;
@@ -516,9 +490,9 @@ impl Consuming {
     fn poll(&mut self, batch: &mut SourceBatch, wait: Duration) -> Result<(), SourceFault> {
         let polled = self.consumer.poll(wait);
         let rebalanced = {
-            let mut state = self.consumer.context().state.lock();
-            let assigned = std::mem::take(&mut state.assigned);
-            let revoked = std::mem::take(&mut state.revoked);
+            let mut group = self.consumer.context().group.lock();
+            let assigned = std::mem::take(&mut group.assigned);
+            let revoked = std::mem::take(&mut group.revoked);
             (assigned, revoked)
         };
         let message = match polled {
@@ -539,11 +513,10 @@ impl Consuming {
             batch.forget_partitions(&revoked);
         }
         if let Some(message) = message {
-            Intake {
+            MessageIntake {
                 consumer: &self.consumer,
                 topic: &self.topic,
                 expected: &mut self.expected,
-                stats: &self.shared.stats,
             }
             .take(&message, batch);
         }
@@ -552,49 +525,44 @@ impl Consuming {
 
     /// Notes that the ingestor has the batch now.
     fn hand_over(&self, mut batch: SourceBatch) -> SourceBatch {
-        let mut state = self.consumer.context().state.lock();
-        batch.epoch = state.epoch;
+        let mut group = self.consumer.context().group.lock();
+        batch.epoch = group.epoch;
         if let Progress::Kafka(offsets) = &batch.progress {
-            state.in_hand.0.extend(offsets.0.iter());
+            group.uncommitted.extend(offsets);
         }
         batch
     }
 }
 
 /// What taking a message needs.
-struct Intake<'a> {
+struct MessageIntake<'a> {
     consumer: &'a Consumer,
     topic: &'a Arc<str>,
     expected: &'a mut BTreeMap<i32, i64>,
-    stats: &'a Mutex<KafkaSourceStats>,
 }
 
-impl Intake<'_> {
+impl MessageIntake<'_> {
     fn take(&mut self, message: &BorrowedMessage<'_>, batch: &mut SourceBatch) {
         let (partition, offset) = (message.partition(), message.offset());
-        let owner = self
-            .consumer
-            .context()
-            .state
-            .lock()
-            .owned
-            .get(&partition)
-            .copied();
+        let membership = self.consumer.context();
+        let owned_since = membership.group.lock().owned.get(&partition).copied();
         // A message of a partition that is not ours any more is its new owner's.
-        let Some(owned_since) = owner else { return };
+        let Some(owned_since) = owned_since else {
+            return;
+        };
 
         self.note_gap(partition, offset, batch);
         self.expected.insert(partition, offset + 1);
         batch.progress.note_offset(
             partition,
-            Reached {
+            PartitionOffset {
                 next: offset + 1,
                 owned_since,
             },
         );
         let position = self.position(partition, offset);
         let payload = Bytes::copy_from_slice(message.payload().unwrap_or_default());
-        let mut stats = self.stats.lock();
+        let mut stats = membership.stats.lock();
         match identity(message) {
             Ok((stream, seq)) => {
                 stats.records += 1;
@@ -699,20 +667,7 @@ impl SourceBatch {
         self.lost.retain(|lost| stays(&lost.position));
         self.bytes = self.records.iter().map(|record| record.payload.len()).sum();
         if let Progress::Kafka(offsets) = &mut self.progress {
-            offsets
-                .0
-                .retain(|partition, _| !partitions.contains(partition));
-        }
-    }
-}
-
-impl Progress {
-    fn note_offset(&mut self, partition: i32, reached: Reached) {
-        if let Self::None = self {
-            *self = Self::Kafka(Offsets::default());
-        }
-        if let Self::Kafka(offsets) = self {
-            offsets.0.insert(partition, reached);
+            offsets.retain(|partition, _| !partitions.contains(partition));
         }
     }
 }

@@ -11,7 +11,6 @@
 //! it be damaged all the same, reading begins at the first segment that is still there; what is
 //! given twice by that is recognised by its (stream, seq).
 
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
 use std::io::Write as _;
@@ -20,52 +19,43 @@ use std::path::Path;
 use weir_schemas::StreamId;
 
 use crate::files::{self, Doing as _, FileError, if_exists};
+use crate::progress::{StreamPosition, StreamPositions};
 use crate::replace::{Fsync, replace_file};
 
 const TITLE: &str = "weir cursor 1";
 
-/// Where reading of a stream goes on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Mark {
-    pub(crate) segment: u64,
-    pub(crate) offset: u64,
-    pub(crate) next_seq: u64,
-    pub(crate) finished: bool,
-}
-
-pub(crate) type Marks = BTreeMap<StreamId, Mark>;
-
 #[derive(Debug, Default)]
-pub(crate) struct Cursor {
-    marks: Marks,
+pub(crate) struct JournalCursor {
+    positions: StreamPositions,
 }
 
-impl Cursor {
+impl JournalCursor {
     pub(crate) fn load(journal: &Path) -> Result<Self, FileError> {
         let path = journal.join(files::CURSOR);
         let Some(bytes) = if_exists(fs::read(&path)).doing("read", &path)? else {
             return Ok(Self::default());
         };
-        let marks = parse(&bytes).unwrap_or_else(|| {
+        let positions = parse(&bytes).unwrap_or_else(|| {
             let path = path.display();
             tracing::error!(%path, "damaged cursor: the journal is read again from its beginning");
-            Marks::new()
+            StreamPositions::new()
         });
-        Ok(Self { marks })
+        Ok(Self { positions })
     }
 
-    pub(crate) fn mark(&self, stream: StreamId) -> Option<Mark> {
-        self.marks.get(&stream).copied()
+    pub(crate) fn position(&self, stream: StreamId) -> Option<StreamPosition> {
+        self.positions.get(&stream).copied()
     }
 
-    /// Takes over the marks that are further on, and says whose they are.
-    pub(crate) fn advance(&mut self, marks: &Marks) -> Vec<StreamId> {
+    /// Takes over the positions that are further on, and says whose they are.
+    pub(crate) fn advance(&mut self, positions: &StreamPositions) -> Vec<StreamId> {
         let mut moved = Vec::new();
-        for (stream, mark) in marks {
-            let place = |mark: &Mark| (mark.segment, mark.offset, mark.finished);
-            let known = self.marks.get(stream);
-            if known.is_none_or(|known| place(known) < place(mark)) {
-                self.marks.insert(*stream, *mark);
+        for (stream, position) in positions {
+            let place =
+                |position: &StreamPosition| (position.segment, position.offset, position.finished);
+            let known = self.positions.get(stream);
+            if known.is_none_or(|known| place(known) < place(position)) {
+                self.positions.insert(*stream, *position);
                 moved.push(*stream);
             }
         }
@@ -73,12 +63,12 @@ impl Cursor {
     }
 
     pub(crate) fn forget(&mut self, stream: StreamId) {
-        self.marks.remove(&stream);
+        self.positions.remove(&stream);
     }
 
     /// Forgets streams that are not there any more. Both are sorted.
     pub(crate) fn keep_only(&mut self, streams: &[StreamId]) {
-        self.marks
+        self.positions
             .retain(|stream, _| streams.binary_search(stream).is_ok());
     }
 
@@ -94,13 +84,13 @@ impl Cursor {
 
     fn to_text(&self) -> String {
         let mut text = format!("{TITLE}\n");
-        for (stream, mark) in &self.marks {
-            let Mark {
+        for (stream, position) in &self.positions {
+            let StreamPosition {
                 segment,
                 offset,
                 next_seq,
                 finished,
-            } = mark;
+            } = position;
             let state = if *finished { "finished" } else { "open" };
             let _ = writeln!(text, "{stream} {segment:020} {offset} {next_seq} {state}");
         }
@@ -110,7 +100,7 @@ impl Cursor {
     }
 }
 
-fn parse(bytes: &[u8]) -> Option<Marks> {
+fn parse(bytes: &[u8]) -> Option<StreamPositions> {
     let text = std::str::from_utf8(bytes).ok()?;
     let (body, checksum) = text.strip_suffix('\n')?.rsplit_once("checksum ")?;
     let checksum = u32::from_str_radix(checksum, 16).ok()?;
@@ -124,10 +114,10 @@ fn parse(bytes: &[u8]) -> Option<Marks> {
     lines.map(parse_line).collect()
 }
 
-fn parse_line(line: &str) -> Option<(StreamId, Mark)> {
+fn parse_line(line: &str) -> Option<(StreamId, StreamPosition)> {
     let mut words = line.split(' ');
     let stream = words.next()?.parse().ok()?;
-    let mark = Mark {
+    let position = StreamPosition {
         segment: words.next()?.parse().ok()?,
         offset: words.next()?.parse().ok()?,
         next_seq: words.next()?.parse().ok()?,
@@ -137,38 +127,47 @@ fn parse_line(line: &str) -> Option<(StreamId, Mark)> {
             _ => return None,
         },
     };
-    words.next().is_none().then_some((stream, mark))
+    words.next().is_none().then_some((stream, position))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn marks() -> Marks {
-        let mark = |offset, finished| Mark {
+    fn positions() -> StreamPositions {
+        let position = |offset, finished| StreamPosition {
             segment: 48_213,
             offset,
             next_seq: 50_993,
             finished,
         };
-        Marks::from([
-            (StreamId::new(1, [1; 10]), mark(1000, false)),
-            (StreamId::new(2, [2; 10]), mark(2000, true)),
+        StreamPositions::from([
+            (StreamId::new(1, [1; 10]), position(1000, false)),
+            (StreamId::new(2, [2; 10]), position(2000, true)),
         ])
     }
 
     #[test]
     fn a_cursor_reads_back_as_it_was_stored() {
         let dir = tempfile::tempdir().unwrap();
-        let cursor = Cursor { marks: marks() };
+        let cursor = JournalCursor {
+            positions: positions(),
+        };
         cursor.store(dir.path()).unwrap();
-        assert_eq!(Cursor::load(dir.path()).unwrap().marks, marks());
+        assert_eq!(
+            JournalCursor::load(dir.path()).unwrap().positions,
+            positions()
+        );
     }
 
     #[test]
     fn a_damaged_cursor_is_refused_whatever_bit_is_wrong() {
-        let text = Cursor { marks: marks() }.to_text().into_bytes();
-        assert_eq!(parse(&text), Some(marks()));
+        let text = JournalCursor {
+            positions: positions(),
+        }
+        .to_text()
+        .into_bytes();
+        assert_eq!(parse(&text), Some(positions()));
         for cut in 0..text.len() {
             assert_eq!(parse(&text[..cut]), None, "cut at {cut}");
         }
@@ -177,7 +176,7 @@ mod tests {
             flipped[bit / 8] ^= 1 << (bit % 8);
             // The checksum may be spelled in capitals; that is the one harmless flip.
             assert!(
-                parse(&flipped).is_none_or(|read| read == marks()),
+                parse(&flipped).is_none_or(|read| read == positions()),
                 "bit {bit}"
             );
         }
@@ -185,15 +184,19 @@ mod tests {
 
     #[test]
     fn a_mark_never_moves_back() {
-        let mut cursor = Cursor::default();
-        assert_eq!(cursor.advance(&marks()).len(), 2);
-        assert!(cursor.advance(&marks()).is_empty());
+        let mut cursor = JournalCursor::default();
+        assert_eq!(cursor.advance(&positions()).len(), 2);
+        assert!(cursor.advance(&positions()).is_empty());
         let stream = StreamId::new(1, [1; 10]);
-        let earlier = Mark {
+        let earlier = StreamPosition {
             offset: 10,
-            ..marks()[&stream]
+            ..positions()[&stream]
         };
-        assert!(cursor.advance(&Marks::from([(stream, earlier)])).is_empty());
-        assert_eq!(cursor.mark(stream), Some(marks()[&stream]));
+        assert!(
+            cursor
+                .advance(&StreamPositions::from([(stream, earlier)]))
+                .is_empty()
+        );
+        assert_eq!(cursor.position(stream), Some(positions()[&stream]));
     }
 }

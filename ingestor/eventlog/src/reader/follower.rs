@@ -15,12 +15,13 @@ use std::time::Instant;
 use weir_schemas::StreamId;
 
 use super::ReaderStats;
-use super::cursor::Mark;
+
+use crate::batch::{BatchLimits, LossCause, Lost, Position, Record, SourceBatch};
 use crate::caps::{READ_LIVENESS, READ_STUCK, READ_TURN_BYTES};
 use crate::files::{self, Doing as _, FileError, HeaderFault, SegmentHeader, if_exists};
 use crate::frame::Seed;
 use crate::journal::{Outcome, recover_unmarked};
-use crate::source::{BatchLimits, LossCause, Lost, Position, Record, SourceBatch};
+use crate::progress::StreamPosition;
 use crate::walk::{Damage, Found, Limit, Rest, Walk};
 
 /// What one turn came to.
@@ -61,7 +62,7 @@ pub(crate) struct Follower {
     unsynced: bool,
     /// The newest segment whose name is known to be on disk.
     named: u64,
-    noted: Option<Mark>,
+    noted: Option<StreamPosition>,
     /// Segments before this one have been deleted.
     pub(crate) freed_below: u64,
 }
@@ -88,8 +89,13 @@ struct Handed {
 }
 
 impl Follower {
-    pub(crate) fn new(stream: StreamId, dir: PathBuf, mark: Option<Mark>, now: Instant) -> Self {
-        let start = mark.unwrap_or(Mark {
+    pub(crate) fn new(
+        stream: StreamId,
+        dir: PathBuf,
+        position: Option<StreamPosition>,
+        now: Instant,
+    ) -> Self {
+        let start = position.unwrap_or(StreamPosition {
             segment: 1,
             offset: SegmentHeader::BYTES as u64,
             next_seq: 1,
@@ -117,7 +123,7 @@ impl Follower {
             rests_until: None,
             unsynced: false,
             named: 0,
-            noted: mark,
+            noted: position,
             freed_below: 0,
         }
     }
@@ -170,15 +176,15 @@ impl Follower {
 
     /// Adds how far the stream has been handed on to the batch.
     pub(crate) fn note_progress(&mut self, batch: &mut SourceBatch) {
-        let mark = Mark {
+        let position = StreamPosition {
             segment: self.segment,
             offset: self.walk.offset,
             next_seq: self.handed.next_seq,
             finished: self.handed.finished,
         };
-        if self.noted != Some(mark) {
-            self.noted = Some(mark);
-            batch.progress.note(self.handed.stream, mark);
+        if self.noted != Some(position) {
+            self.noted = Some(position);
+            batch.progress.note_position(self.handed.stream, position);
         }
     }
 

@@ -16,11 +16,11 @@ use std::time::{Duration, Instant};
 
 use weir_schemas::StreamId;
 
+use crate::batch::{BatchLimits, SourceBatch};
 use crate::caps::{READ_FILES_OPEN_MAX, READ_POLL};
 use crate::files::{self, Doing as _, Entry, FileError, if_exists};
-use crate::source::{BatchLimits, Progress, SourceBatch};
-use cursor::Cursor;
-pub(crate) use cursor::{Mark, Marks};
+use crate::progress::Progress;
+use cursor::JournalCursor;
 use follower::{Follower, Intake, Turn};
 pub use source::JournalSource;
 
@@ -69,7 +69,7 @@ pub struct ReaderStats {
 pub struct JournalReader {
     dir: PathBuf,
     _lock: File,
-    cursor: Cursor,
+    cursor: JournalCursor,
     followers: BTreeMap<StreamId, Follower>,
     /// Read to their end. They stay here until that is committed and their files are gone.
     finished: BTreeSet<StreamId>,
@@ -87,7 +87,7 @@ impl JournalReader {
         files::create_dir(&dir)?;
         let lock = take_lock(&dir)?;
         remove_gone(&dir)?;
-        let mut cursor = Cursor::load(&dir)?;
+        let mut cursor = JournalCursor::load(&dir)?;
         cursor.keep_only(&files::list_streams(&dir)?);
         Ok(Self {
             dir,
@@ -149,10 +149,10 @@ impl JournalReader {
     /// Makes sure that what the batch holds is on disk. A disk that fails at that is reported, and
     /// what it still gives is given on.
     pub fn seal(&mut self, batch: &SourceBatch) {
-        let Progress::Journal(marks) = &batch.progress else {
+        let Progress::Journal(positions) = &batch.progress else {
             return;
         };
-        for stream in marks.keys() {
+        for stream in positions.keys() {
             if let Some(follower) = self.followers.get_mut(stream) {
                 follower.sync();
             }
@@ -167,14 +167,14 @@ impl JournalReader {
     /// Says that this batch and all before it have been dealt with: writes that down, then frees
     /// the segments that are not needed any more.
     pub fn commit(&mut self, batch: &SourceBatch) -> Result<(), ReaderError> {
-        match &batch.progress {
-            Progress::Journal(marks) => self.commit_marks(marks),
-            Progress::None | Progress::Kafka(_) => Ok(()),
-        }
+        self.commit_progress(&batch.progress)
     }
 
-    pub(crate) fn commit_marks(&mut self, marks: &Marks) -> Result<(), ReaderError> {
-        let moved = self.cursor.advance(marks);
+    pub(crate) fn commit_progress(&mut self, progress: &Progress) -> Result<(), ReaderError> {
+        let Progress::Journal(positions) = progress else {
+            return Ok(());
+        };
+        let moved = self.cursor.advance(positions);
         if moved.is_empty() {
             return Ok(());
         }
@@ -251,15 +251,15 @@ impl JournalReader {
             if self.followers.contains_key(&stream) || self.finished.contains(&stream) {
                 continue;
             }
-            match self.cursor.mark(stream) {
+            match self.cursor.position(stream) {
                 // Read to its end by a reader that died before it could remove the files.
-                Some(mark) if mark.finished => {
+                Some(position) if position.finished => {
                     self.finished.insert(stream);
                     self.remove(stream)?;
                 }
-                mark => {
+                position => {
                     let dir = files::stream_dir(&self.dir, stream);
-                    let follower = Follower::new(stream, dir, mark, now);
+                    let follower = Follower::new(stream, dir, position, now);
                     self.followers.insert(stream, follower);
                     self.new_entries = true;
                 }
@@ -270,26 +270,26 @@ impl JournalReader {
 
     /// Deletes what the cursor has left behind.
     fn free(&mut self, stream: StreamId) -> Result<(), FileError> {
-        let Some(mark) = self.cursor.mark(stream) else {
+        let Some(position) = self.cursor.position(stream) else {
             return Ok(());
         };
-        if mark.finished {
+        if position.finished {
             return self.remove(stream);
         }
         let Some(follower) = self.followers.get_mut(&stream) else {
             return Ok(());
         };
-        if follower.freed_below >= mark.segment {
+        if follower.freed_below >= position.segment {
             return Ok(());
         }
         let dir = files::stream_dir(&self.dir, stream);
         for segment in files::list_segments(&dir)? {
-            if segment < mark.segment {
+            if segment < position.segment {
                 let path = files::segment_path(&dir, segment);
                 if_exists(fs::remove_file(&path)).doing("free segment", &path)?;
             }
         }
-        follower.freed_below = mark.segment;
+        follower.freed_below = position.segment;
         Ok(())
     }
 

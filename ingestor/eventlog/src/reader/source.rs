@@ -4,17 +4,21 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crossbeam_channel::RecvTimeoutError;
 use parking_lot::Mutex;
 
 use super::{JournalReader, ReaderError, ReaderStats};
+use crate::batch::{BatchLimits, Committed, SourceBatch};
 use crate::caps::READ_POLL;
-use crate::source::{BatchLimits, Committed, Progress, SourceBatch, SourceError};
-use crate::worker::{Commit, Inbox, Order, Outbox, Worker};
+use crate::progress::Progress;
+use crate::source_thread::{
+    BatchSender, Commit, SourceCommand, SourceCommands, SourceThread, ThreadEnded,
+};
 
 /// Reads the journal on a thread of its own. Dropping it leaves everything uncommitted to the next.
 #[derive(Debug)]
 pub struct JournalSource {
-    worker: Worker,
+    thread: SourceThread<ReaderError>,
     stats: Arc<Mutex<ReaderStats>>,
 }
 
@@ -23,14 +27,15 @@ impl JournalSource {
         let reader = JournalReader::open(dir)?;
         let stats = Arc::<Mutex<ReaderStats>>::default();
         let name = "journal-reader";
-        let reading = Reading {
+        let read_loop = ReadLoop {
             reader,
             carried: Progress::None,
             stats: Arc::clone(&stats),
         };
-        let worker = Worker::start(name, move |inbox, outbox| reading.run(&inbox, &outbox))
+        let run = move |commands, batches| read_loop.run(&commands, &batches);
+        let thread = SourceThread::start(name, run)
             .map_err(|source| ReaderError::Thread { name, source })?;
-        Ok(Self { worker, stats })
+        Ok(Self { thread, stats })
     }
 
     #[must_use]
@@ -38,45 +43,55 @@ impl JournalSource {
         *self.stats.lock()
     }
 
-    pub(crate) async fn next(&mut self, limits: BatchLimits) -> Result<SourceBatch, SourceError> {
-        self.worker.next(limits).await
+    pub(crate) async fn next(
+        &mut self,
+        limits: BatchLimits,
+    ) -> Result<Result<SourceBatch, ReaderError>, ThreadEnded> {
+        self.thread.next(limits).await
     }
 
-    pub(crate) async fn commit(&mut self, batch: &SourceBatch) -> Result<Committed, SourceError> {
-        self.worker.commit(batch.progress.clone()).await
+    pub(crate) async fn commit(
+        &mut self,
+        batch: &SourceBatch,
+    ) -> Result<Result<Committed, ReaderError>, ThreadEnded> {
+        self.thread.commit(batch.progress.clone()).await
     }
 }
 
 #[derive(Debug)]
-struct Reading {
+struct ReadLoop {
     reader: JournalReader,
     carried: Progress,
     stats: Arc<Mutex<ReaderStats>>,
 }
 
-/// How long an idle thread sleeps, and a batch is filled, at most. An order wakes it at once.
+/// How long an idle thread sleeps, and a batch is filled, at most. A command wakes it at once.
 const IDLE: Duration = Duration::from_secs(3600);
 
-impl Reading {
-    fn run(mut self, inbox: &Inbox, outbox: &Outbox) {
+impl ReadLoop {
+    fn run(mut self, commands: &SourceCommands<ReaderError>, batches: &BatchSender<ReaderError>) {
         loop {
-            match inbox.next(IDLE) {
-                Some(Order::Stop) => return,
-                Some(Order::Commit(commit)) => self.commit(commit),
-                Some(Order::Batch(limits)) => {
-                    let batch = self.batch(inbox, &limits).map_err(SourceError::from);
+            match commands.next(IDLE) {
+                Ok(SourceCommand::Commit(commit)) => self.commit(commit),
+                Ok(SourceCommand::Batch(limits)) => {
+                    let batch = self.batch(commands, &limits);
                     *self.stats.lock() = self.reader.stats();
-                    if outbox.blocking_send(batch).is_err() {
+                    if batches.blocking_send(batch).is_err() {
                         return;
                     }
                 }
-                None => {}
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
             }
         }
     }
 
     /// Fills a batch until it is full or its time is over. Commits don't wait for that.
-    fn batch(&mut self, inbox: &Inbox, limits: &BatchLimits) -> Result<SourceBatch, ReaderError> {
+    fn batch(
+        &mut self,
+        commands: &SourceCommands<ReaderError>,
+        limits: &BatchLimits,
+    ) -> Result<SourceBatch, ReaderError> {
         let mut batch = SourceBatch::default();
         let deadline = Instant::now() + limits.wait_max.min(IDLE);
         loop {
@@ -91,10 +106,10 @@ impl Reading {
                 break;
             }
             let wait = READ_POLL.min(deadline - now);
-            match inbox.next_urgent(wait) {
-                Some(Order::Commit(commit)) => self.commit(commit),
-                Some(Order::Stop) => break,
-                Some(Order::Batch(_)) | None => {}
+            match commands.next_commit(wait) {
+                Ok(commit) => self.commit(commit),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
             }
         }
         self.reader.seal(&batch);
@@ -112,15 +127,9 @@ impl Reading {
         }
     }
 
-    fn commit(&mut self, commit: Commit) {
-        let done = match &commit.progress {
-            Progress::Journal(marks) => self.reader.commit_marks(marks),
-            Progress::None | Progress::Kafka(_) => Ok(()),
-        };
+    fn commit(&mut self, commit: Commit<ReaderError>) {
+        let committed = self.reader.commit_progress(&commit.progress);
         *self.stats.lock() = self.reader.stats();
-        // Who asked may have gone away; the commit stands all the same.
-        let _ = commit
-            .reply
-            .send(done.map(|()| Committed::Done).map_err(SourceError::from));
+        commit.reply(committed.map(|()| Committed::Done));
     }
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 use super::*;
 use crate::StreamWriter;
 use crate::reader::JournalSource;
-use crate::source::{Committed, Source};
+use crate::{Committed, Source};
 
 const LIVE: BatchLimits = BatchLimits {
     records_max: 1000,

@@ -18,8 +18,8 @@ use weir_schemas::codec::decode;
 use weir_schemas::event::{ControlChanged, Event, StreamClosed};
 use weir_schemas::{RequestId, StreamId};
 
+use crate::batch::{BatchLimits, Lost, SourceBatch};
 use crate::reader::JournalReader;
-use crate::source::{BatchLimits, Lost, SourceBatch};
 use crate::{Journal, JournalOptions};
 
 /// A directory in memory where the machine has one, so that thousands of cases don't wait for fsync.

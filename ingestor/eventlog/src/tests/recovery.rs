@@ -5,7 +5,7 @@ use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
 use super::*;
-use crate::source::LossCause;
+use crate::batch::LossCause;
 
 /// A stream with three appends, its writer dead. Returns the segment and where each append ends.
 fn dead_stream(dir: &Path) -> (StreamId, std::path::PathBuf, Vec<u64>) {

@@ -1,0 +1,132 @@
+//! The thread that a source reads on, because reading, syncing and Kafka's client all block.
+//!
+//! The ingestor asks it for a batch or tells it of a commit. At most one of each is on its way, so
+//! nothing queues up between the two.
+
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, select_biased};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::batch::{BatchLimits, Committed, SourceBatch};
+use crate::progress::Progress;
+use crate::thread::StoppableThread;
+
+/// What the ingestor asks for.
+#[derive(Debug)]
+pub(crate) enum SourceCommand<E> {
+    Batch(BatchLimits),
+    Commit(Commit<E>),
+}
+
+#[derive(Debug)]
+pub(crate) struct Commit<E> {
+    pub(crate) progress: Progress,
+    reply: oneshot::Sender<Result<Committed, E>>,
+}
+
+impl<E> Commit<E> {
+    /// Answers it and gives it up. The caller may be gone; the commit stands all the same.
+    pub(crate) fn reply(self, committed: Result<Committed, E>) {
+        let _ = self.reply.send(committed);
+    }
+}
+
+/// The thread's end. Disconnected when the source is dropped.
+#[derive(Debug)]
+pub(crate) struct SourceCommands<E> {
+    batches: Receiver<BatchLimits>,
+    commits: Receiver<Commit<E>>,
+}
+
+impl<E> SourceCommands<E> {
+    /// The next command; a commit goes first.
+    pub(crate) fn next(&self, wait: Duration) -> Result<SourceCommand<E>, RecvTimeoutError> {
+        let ended = |_| RecvTimeoutError::Disconnected;
+        select_biased! {
+            recv(self.commits) -> commit => commit.map(SourceCommand::Commit).map_err(ended),
+            recv(self.batches) -> limits => limits.map(SourceCommand::Batch).map_err(ended),
+            default(wait) => Err(RecvTimeoutError::Timeout),
+        }
+    }
+
+    /// The next commit, while a batch is being filled.
+    pub(crate) fn next_commit(&self, wait: Duration) -> Result<Commit<E>, RecvTimeoutError> {
+        self.commits.recv_timeout(wait)
+    }
+}
+
+/// Where the thread puts the batches.
+pub(crate) type BatchSender<E> = mpsc::Sender<Result<SourceBatch, E>>;
+
+/// The thread has ended before its source.
+#[derive(Debug)]
+pub(crate) struct ThreadEnded;
+
+/// The ingestor's end. Dropping it ends the thread: the fields are dropped in this order.
+#[derive(Debug)]
+pub(crate) struct SourceThread<E> {
+    wanted: Sender<BatchLimits>,
+    commits: Sender<Commit<E>>,
+    batches: mpsc::Receiver<Result<SourceBatch, E>>,
+    /// A batch has been asked for and not been received.
+    batch_pending: bool,
+    /// The reply to a commit whose caller may have gone away.
+    commit_pending: Option<oneshot::Receiver<Result<Committed, E>>>,
+    _thread: StoppableThread,
+}
+
+impl<E: Send + 'static> SourceThread<E> {
+    pub(crate) fn start(
+        name: &'static str,
+        run: impl FnOnce(SourceCommands<E>, BatchSender<E>) + Send + 'static,
+    ) -> std::io::Result<Self> {
+        let (wanted, batches_wanted) = bounded(1);
+        let (commits, commits_made) = bounded(1);
+        let (batches_read, batches) = mpsc::channel(1);
+        let commands = SourceCommands {
+            batches: batches_wanted,
+            commits: commits_made,
+        };
+        // The thread learns from its channels that it is to stop.
+        let thread = StoppableThread::start(name, move |_| run(commands, batches_read))?;
+        Ok(Self {
+            wanted,
+            commits,
+            batches,
+            batch_pending: false,
+            commit_pending: None,
+            _thread: thread,
+        })
+    }
+
+    /// The next batch. If this is dropped, the next call gets the batch that it had asked for.
+    pub(crate) async fn next(
+        &mut self,
+        limits: BatchLimits,
+    ) -> Result<Result<SourceBatch, E>, ThreadEnded> {
+        if !self.batch_pending {
+            self.wanted.try_send(limits).map_err(|_| ThreadEnded)?;
+            self.batch_pending = true;
+        }
+        let batch = self.batches.recv().await.ok_or(ThreadEnded)?;
+        self.batch_pending = false;
+        Ok(batch)
+    }
+
+    /// Commits. If this is dropped, the commit is made all the same, before the next one.
+    pub(crate) async fn commit(
+        &mut self,
+        progress: Progress,
+    ) -> Result<Result<Committed, E>, ThreadEnded> {
+        if let Some(earlier) = &mut self.commit_pending {
+            let _ = earlier.await;
+        }
+        let (reply, replied) = oneshot::channel();
+        let commit = Commit { progress, reply };
+        self.commits.try_send(commit).map_err(|_| ThreadEnded)?;
+        let committed = self.commit_pending.insert(replied).await;
+        self.commit_pending = None;
+        committed.map_err(|_| ThreadEnded)
+    }
+}
