@@ -7,8 +7,8 @@
 use std::sync::Arc;
 
 use weir_limits::{
-    Actual, Amount, BudgetSpec, Class, Exhausted, LimitCounter, Permit, Purse, Reading, Standing,
-    TooFast, Unit,
+    Actual, BudgetAmount, BudgetBalance, BudgetCounter, BudgetExhausted, BudgetSpec, BudgetUnit,
+    Class, LimitCounter, Permit, RateExceeded, RateReading,
 };
 use weir_schemas::PicoUsd;
 
@@ -37,7 +37,7 @@ impl ReservedBudget {
         &self,
         subject: &Subject<'_>,
         actual: &Actual,
-        reserved: Amount,
+        reserved: BudgetAmount,
     ) -> Option<Charge> {
         let Self(budget) = self;
         let amount = actual.charge(budget.spec.unit, reserved);
@@ -66,12 +66,12 @@ impl Estimate {
         self.input_tokens.saturating_add(self.output_tokens)
     }
 
-    fn in_unit(&self, unit: Unit) -> Amount {
+    fn in_unit(&self, unit: BudgetUnit) -> BudgetAmount {
         match unit {
-            Unit::Tokens => Amount::from(self.tokens()),
-            Unit::PicoUsd => self
+            BudgetUnit::Tokens => BudgetAmount::from(self.tokens()),
+            BudgetUnit::PicoUsd => self
                 .cost
-                .map_or(0, |cost| Amount::from(cost.0.unsigned_abs())),
+                .map_or(0, |cost| BudgetAmount::from(cost.0.unsigned_abs())),
         }
     }
 }
@@ -109,9 +109,9 @@ pub enum Denied {
     BudgetExhausted {
         name: String,
         budget: Arc<Budget>,
-        exhausted: Exhausted,
+        exhausted: BudgetExhausted,
         /// What the request may come to use, in the budget's unit.
-        requested: Amount,
+        requested: BudgetAmount,
     },
 }
 
@@ -202,7 +202,7 @@ impl Admission<'_> {
         limit: &Limit,
         counted: Counted,
         per_minute: u64,
-        refused: &TooFast,
+        refused: &RateExceeded,
     ) -> Denied {
         Denied::Rate {
             limit: limit.name(self.subject),
@@ -214,7 +214,11 @@ impl Admission<'_> {
     }
 
     /// `index` is the budget's among those of the policy.
-    fn reserve(&mut self, index: usize, budget: &Placed<Budget, Purse>) -> Result<(), Denied> {
+    fn reserve(
+        &mut self,
+        index: usize,
+        budget: &Placed<Budget, BudgetCounter>,
+    ) -> Result<(), Denied> {
         let Some(counter) = budget.counter(self.subject) else {
             return Ok(());
         };
@@ -247,7 +251,7 @@ impl Admission<'_> {
 }
 
 /// The state of a rate, whether the request was granted or not.
-const fn reading(taken: &Result<Reading, TooFast>) -> Reading {
+const fn reading(taken: &Result<RateReading, RateExceeded>) -> RateReading {
     match taken {
         Ok(reading) => *reading,
         Err(refused) => refused.reading,
@@ -272,20 +276,20 @@ pub struct RateLimitStatus {
 #[derive(Clone, Copy, Debug)]
 pub struct RateStatus {
     pub limit: u64,
-    pub reading: Reading,
+    pub reading: RateReading,
 }
 
 #[derive(Clone, Copy, Debug)]
 pub struct BudgetStatus {
     /// Among the budgets of the policy.
     pub index: usize,
-    limit: Amount,
-    pub remaining: Amount,
+    limit: BudgetAmount,
+    pub remaining: BudgetAmount,
     pub resets_ms: Option<u64>,
 }
 
 impl BudgetStatus {
-    const fn new(index: usize, budget: &Budget, standing: &Standing) -> Self {
+    const fn new(index: usize, budget: &Budget, standing: &BudgetBalance) -> Self {
         Self {
             index,
             limit: budget.spec.limit,
@@ -301,7 +305,7 @@ impl BudgetStatus {
 }
 
 impl RateLimitStatus {
-    fn note(&mut self, counted: Counted, limit: u64, reading: Reading) {
+    fn note(&mut self, counted: Counted, limit: u64, reading: RateReading) {
         let status = match counted {
             Counted::Requests => &mut self.requests,
             Counted::Tokens => &mut self.tokens,

@@ -1,14 +1,13 @@
 //! What was spent under budgets, kept over restarts and kills exactly as the event log has it.
 //!
-//! A request that is charged writes a line here and then its events, while it holds its event stream.
-//! So of each stream at most the last line can be one whose events a kill prevented, and the journal
-//! tells: if the stream ends before the line's number, the line does not count. From time to time the
-//! sum of all lines is written as totals, and a new file of lines is begun; meanwhile no request is
-//! between its line and its events.
+//! A request that is charged writes a line here and then its events, both under one lock. So at most
+//! the last line can be one whose events a kill prevented, and the journal tells: a stream that
+//! ends before the line's number never got them, and the line does not count. Now and then
+//! everything that the lines add up to is written as totals, and a new file of lines begun.
 //!
 //! ```text
 //! spend/
-//!   instance           name of the gateway that spends here
+//!   instance           name of whoever spends here
 //!   lock               held by the one gateway that spends here
 //!   totals.json        what counted when file `next` was begun
 //!   charges-7.log      a line for each request since: checksum, JSON
@@ -20,17 +19,16 @@
 //! | within a line | an unfinished line, and no events | not that line |
 //! | between new totals and deleting old lines | lines of a file before `next` | the totals alone |
 
-use std::collections::HashMap;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use parking_lot::{Mutex, RwLock};
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
-use weir_eventlog::{FileError, Fsync, LockedStream, StreamWriter, last_seq, replace_file};
-use weir_limits::{Amount, Purse};
+use weir_eventlog::{FileError, last_seq};
+use weir_limits::{BudgetAmount, BudgetCounter};
 use weir_schemas::StreamId;
 
 use crate::control::policy::Rules;
@@ -96,12 +94,9 @@ struct Total {
 #[derive(Debug)]
 pub struct Ledger {
     dir: PathBuf,
-    /// Name of the gateway that spends here; it never changes.
+    /// Name of whoever spends here, for ever.
     instance: String,
     _lock: File,
-    /// Shared by requests between their line and their events; totals are written when there is none.
-    rotation: RwLock<()>,
-    /// Held for one write.
     lines: Mutex<Lines>,
     failing: AtomicBool,
 }
@@ -145,7 +140,11 @@ impl Ledger {
         for number in numbers.iter().filter(|number| **number >= totals.next) {
             lines.extend(read_lines(&lines_path(dir, *number))?);
         }
-        drop_unwritten(&mut lines, journal)?;
+        if let Some(last) = lines.last()
+            && !was_written(journal, last)?
+        {
+            lines.pop();
+        }
         for charge in lines.iter().flat_map(|line| &line.charges) {
             let Charge {
                 budget,
@@ -158,7 +157,7 @@ impl Ledger {
                 budget,
                 subject,
                 *at_ms,
-                Amount::from(*amount),
+                BudgetAmount::from(*amount),
                 now_us,
             );
         }
@@ -168,7 +167,6 @@ impl Ledger {
             instance: instance(dir)?,
             dir: dir.to_owned(),
             _lock: lock,
-            rotation: RwLock::default(),
             failing: AtomicBool::new(false),
         };
         ledger.write_totals(rules, now_us, &mut ledger.lines.lock())?;
@@ -179,44 +177,44 @@ impl Ledger {
         &self.instance
     }
 
-    /// Writes a line, then does what goes with it: settling the budgets and appending the events.
+    /// Writes a line, then does what goes with it: settling the budgets and writing the events.
     pub fn charge<R>(
         &self,
-        stream: &StreamWriter,
+        stream: StreamId,
+        seq: u64,
         charges: Vec<Charge>,
-        then: impl FnOnce(LockedStream<'_>) -> R,
+        then: impl FnOnce() -> R,
     ) -> R {
-        let _until_appended = self.rotation.read();
-        let locked = stream.lock();
-        let written = self.lines.lock().append(&Line {
-            stream: stream.id().to_string(),
-            seq: locked.first_seq(),
+        let line = Line {
+            stream: stream.to_string(),
+            seq,
             charges,
-        });
-        // Logged once, and again after it went well.
+        };
+        let mut lines = self.lines.lock();
+        let written = lines.append(&line);
+        // Said once, and again after it went well.
         match written {
             Err(error) if !self.failing.swap(true, Ordering::Relaxed) => {
-                tracing::error!(%error, "failed to write down what was spent; a restart will not know it");
+                tracing::error!(%error, "what is spent now is not known after a restart");
             }
             Err(_) => {}
             Ok(()) => self.failing.store(false, Ordering::Relaxed),
         }
-        then(locked)
+        then()
     }
 
     /// Writes totals when there are many lines, and at the end.
     pub fn keep(&self, rules: &Rules, now_us: u64, at_once: bool) {
-        if !at_once && self.lines.lock().bytes < LINES_BYTES_MAX {
+        let mut lines = self.lines.lock();
+        if !at_once && lines.bytes < LINES_BYTES_MAX {
             return;
         }
-        let _no_request = self.rotation.write();
-        let mut lines = self.lines.lock();
         let kept = Lines::begin(&self.dir, lines.number + 1).and_then(|next| {
             *lines = next;
             self.write_totals(rules, now_us, &mut lines)
         });
         if let Err(error) = kept {
-            tracing::error!(%error, "failed to write totals of what was spent; the lines are kept");
+            tracing::error!(%error, "write down what was spent; its lines are kept");
         }
     }
 
@@ -243,10 +241,16 @@ impl Ledger {
             spent,
         };
         let path = totals_path(&self.dir);
-        replace_file(&path, Fsync::FileAndDirectory, |file| {
-            Ok(serde_json::to_writer(file, &totals)?)
-        })
-        .map_err(failed("write", &path))?;
+        let unfinished = self.dir.join("totals.new");
+        let write = || -> io::Result<()> {
+            let mut file = private().create(true).truncate(true).open(&unfinished)?;
+            serde_json::to_writer(&file, &totals)?;
+            file.flush()?;
+            file.sync_all()?;
+            fs::rename(&unfinished, &path)?;
+            File::open(&self.dir)?.sync_all()
+        };
+        write().map_err(failed("write", &path))?;
         for number in numbers(&self.dir)?
             .into_iter()
             .filter(|n| *n < lines.number)
@@ -276,13 +280,8 @@ impl Lines {
     fn append(&mut self, line: &Line) -> io::Result<()> {
         let json = serde_json::to_string(line)?;
         let text = format!("{:08x} {json}\n", crc32c::crc32c(json.as_bytes()));
-        if let Err(error) = self.file.write_all(text.as_bytes()) {
-            // Half a line must not stand before the next one.
-            self.file.set_len(self.bytes)?;
-            return Err(error);
-        }
         self.bytes += text.len() as u64;
-        Ok(())
+        self.file.write_all(text.as_bytes())
     }
 }
 
@@ -335,10 +334,12 @@ fn instance(dir: &Path) -> Result<String, LedgerError> {
         _ => {}
     }
     let name = format!("{:032x}", rand::random::<u128>());
-    replace_file(&path, Fsync::FileAndDirectory, |file| {
-        file.write_all(name.as_bytes())
-    })
-    .map_err(failed("write", &path))?;
+    let write = || -> io::Result<()> {
+        let mut file = private().create(true).truncate(true).open(&path)?;
+        file.write_all(name.as_bytes())?;
+        file.sync_all()
+    };
+    write().map_err(failed("write", &path))?;
     Ok(name)
 }
 
@@ -398,25 +399,6 @@ fn parse(line: &[u8]) -> Result<Line, String> {
     serde_json::from_str(json).map_err(|error| error.to_string())
 }
 
-/// Leaves out the last line of each stream whose events a kill prevented.
-fn drop_unwritten(lines: &mut Vec<Line>, journal: &Path) -> Result<(), LedgerError> {
-    let mut last_of_stream = HashMap::new();
-    for (index, line) in lines.iter().enumerate() {
-        last_of_stream.insert(line.stream.clone(), index);
-    }
-    let mut unwritten = Vec::new();
-    for index in last_of_stream.into_values() {
-        if !was_written(journal, &lines[index])? {
-            unwritten.push(index);
-        }
-    }
-    unwritten.sort_unstable();
-    for index in unwritten.into_iter().rev() {
-        lines.remove(index);
-    }
-    Ok(())
-}
-
 /// Whether the events of a line are in the journal. A stream that is gone from there was read to
 /// its end, as the rule: then they are.
 fn was_written(journal: &Path, line: &Line) -> Result<bool, LedgerError> {
@@ -427,10 +409,17 @@ fn was_written(journal: &Path, line: &Line) -> Result<bool, LedgerError> {
     Ok(last_seq(journal, stream)?.is_none_or(|last| last > line.seq))
 }
 
-fn restore(rules: &Rules, budget: &str, subject: &str, at_ms: u64, amount: Amount, now_us: u64) {
+fn restore(
+    rules: &Rules,
+    budget: &str,
+    subject: &str,
+    at_ms: u64,
+    amount: BudgetAmount,
+    now_us: u64,
+) {
     // A budget that is gone needs no memory.
     if let Some(budget) = rules.budget(budget) {
-        let purse: std::sync::Arc<Purse> = budget.counters.named(subject);
+        let purse: std::sync::Arc<BudgetCounter> = budget.counters.named(subject);
         purse.restore(&budget.spec, at_ms, amount, now_us);
     }
 }
@@ -454,7 +443,7 @@ mod tests {
         Rules::build(&records, &Rules::default())
     }
 
-    fn spent(rules: &Rules, subject: &str) -> Amount {
+    fn spent(rules: &Rules, subject: &str) -> BudgetAmount {
         let budget = rules.budget("b").unwrap();
         budget
             .counters
@@ -481,10 +470,6 @@ mod tests {
         control_event(&act, "test", "test", None, None)
     }
 
-    fn append(stream: LockedStream<'_>) {
-        let _ = stream.append(&mut [event()]).unwrap();
-    }
-
     struct Place {
         dir: tempfile::TempDir,
     }
@@ -507,10 +492,12 @@ mod tests {
         };
         for round in 1..=4_u64 {
             let (ledger, before, journal) = place.open();
-            assert_eq!(spent(&before, "ana"), Amount::from((round - 1) * 10));
+            assert_eq!(spent(&before, "ana"), BudgetAmount::from((round - 1) * 10));
             let stream = journal.open_stream(0).unwrap();
             for _ in 0..10 {
-                ledger.charge(&stream, charge("ana", 1), append);
+                ledger.charge(stream.id(), stream.next_seq(), charge("ana", 1), || {
+                    let _ = stream.append(&mut [event()]).unwrap();
+                });
             }
             // Totals in one round, lines alone in the next.
             if round % 2 == 0 {
@@ -530,52 +517,13 @@ mod tests {
         {
             let (ledger, _, journal) = place.open();
             let stream = journal.open_stream(0).unwrap();
-            ledger.charge(&stream, charge("ana", 5), append);
-            ledger.charge(&stream, charge("ana", 7), |_| ());
+            ledger.charge(stream.id(), stream.next_seq(), charge("ana", 5), || {
+                let _ = stream.append(&mut [event()]).unwrap();
+            });
+            ledger.charge(stream.id(), stream.next_seq(), charge("ana", 7), || {});
         }
         let (_, rules, _journal) = place.open();
         assert_eq!(spent(&rules, "ana"), 5);
-    }
-
-    #[test]
-    fn of_each_stream_the_last_line_counts_only_with_its_events() {
-        let place = Place {
-            dir: tempfile::tempdir().unwrap(),
-        };
-        {
-            let (ledger, _, journal) = place.open();
-            let streams = [0, 1].map(|shard| journal.open_stream(shard).unwrap());
-            for stream in &streams {
-                ledger.charge(stream, charge("ana", 5), append);
-            }
-            ledger.charge(&streams[0], charge("ana", 7), |_| ());
-            ledger.charge(&streams[1], charge("ana", 11), append);
-        }
-        let (_, rules, _journal) = place.open();
-        assert_eq!(spent(&rules, "ana"), 5 + 5 + 11);
-    }
-
-    #[test]
-    fn a_line_names_its_event_whoever_appends_to_the_stream_meanwhile() {
-        let place = Place {
-            dir: tempfile::tempdir().unwrap(),
-        };
-        let (ledger, _, journal) = place.open();
-        let stream = journal.open_stream(0).unwrap();
-        std::thread::scope(|scope| {
-            scope.spawn(|| {
-                for _ in 0..100 {
-                    let _ = stream.append(&mut [event()]).unwrap();
-                }
-            });
-            for _ in 0..100 {
-                ledger.charge(&stream, charge("ana", 1), |stream| {
-                    let first_seq = stream.first_seq();
-                    let appended = stream.append(&mut [event()]).unwrap();
-                    assert_eq!(appended.seqs().start, first_seq);
-                });
-            }
-        });
     }
 
     #[test]
@@ -587,7 +535,14 @@ mod tests {
             let (ledger, _, journal) = place.open();
             let stream = journal.open_stream(0).unwrap();
             for amount in [5, 6] {
-                ledger.charge(&stream, charge("ana", amount), append);
+                ledger.charge(
+                    stream.id(),
+                    stream.next_seq(),
+                    charge("ana", amount),
+                    || {
+                        let _ = stream.append(&mut [event()]).unwrap();
+                    },
+                );
             }
             lines_path(&ledger.dir, ledger.lines.lock().number)
         };

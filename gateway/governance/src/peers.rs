@@ -19,7 +19,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use weir_eventlog::{KafkaOptions, RecordLog, RecordReader, RecordSender, StoppableThread};
-use weir_limits::{Bucket, HEARING_US, LimitCounter, Others, Purse, RateSpec, Share, Spent, share};
+use weir_limits::{
+    Bucket, BudgetCounter, LimitCounter, PeerBudgetUsage, RateSpec, SYNC_INTERVAL_US, Share, Spent,
+    share,
+};
 
 use crate::clock::{self, Moment};
 use crate::control::ControlHandle;
@@ -210,7 +213,7 @@ impl Link {
         self.hearing.hear_all(rules, &news, now);
         self.hearing.settle(rules, now);
         self.tell(rules, now);
-        Duration::from_micros(HEARING_US)
+        Duration::from_micros(SYNC_INTERVAL_US)
     }
 
     /// What was spent and said since the last hearing: the others go by it until we are back.
@@ -275,7 +278,7 @@ impl Hearing {
             About::Budget(budget) => {
                 // Made now, so that a first request here finds what was spent elsewhere.
                 if let Some(rule) = rules.budget(&budget.id) {
-                    let _: Arc<Purse> = rule.counters.named(&budget.subject);
+                    let _: Arc<BudgetCounter> = rule.counters.named(&budget.subject);
                 }
                 let name = ("budget", budget.id.clone(), budget.subject.clone());
                 peer.budgets.insert(name, budget);
@@ -376,15 +379,19 @@ impl Hearing {
         if let Some(spec) = &limit.requests {
             let claimed = self.claimed(alive, &name, spec, |report| report.requests);
             let taken = requests.units(spec, &counter.requests, now_us);
-            counter.requests.hear(spec, taken, claimed, share, now_us);
+            counter
+                .requests
+                .merge_peers(spec, taken, claimed, share, now_us);
         }
         if let Some(spec) = &limit.tokens {
             let claimed = self.claimed(alive, &name, spec, |report| report.tokens);
             let taken = tokens.units(spec, &counter.tokens, now_us);
-            counter.tokens.hear(spec, taken, claimed, share, now_us);
+            counter
+                .tokens
+                .merge_peers(spec, taken, claimed, share, now_us);
         }
         if let Some(max) = limit.concurrency {
-            counter.slots.hear(max, elsewhere, share);
+            counter.slots.merge_peers(max, elsewhere, share);
         }
     }
 
@@ -392,7 +399,7 @@ impl Hearing {
         &mut self,
         budget: &Budget,
         subject: &str,
-        purse: &Purse,
+        purse: &BudgetCounter,
         (alive, all_heard): (&[String], bool),
         now_us: u64,
     ) {
@@ -416,7 +423,7 @@ impl Hearing {
         // Whoever has not heard of it yet begins with an even share.
         let unheard = alive.len() - claims.len();
         let even = budget.spec.limit / (alive.len() as u128 + 1);
-        let others = Others {
+        let others = PeerBudgetUsage {
             spent,
             outstanding: alive_say(|report| &report.outstanding).iter().sum(),
             claimed: claims
@@ -437,7 +444,7 @@ impl Hearing {
             ppm,
             is_new: all_heard || alive.is_empty(),
         };
-        purse.hear(&budget.spec, others, share, now_us);
+        purse.merge_peers(&budget.spec, others, share, now_us);
     }
 
     /// What the others may still take. Whoever has not heard of the limit yet begins with an even

@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use weir_eventlog::{Fsync, replace_file};
-use weir_limits::{Amount, Crossing, Purse, Unit};
+use weir_limits::{BudgetAmount, BudgetCounter, BudgetUnit, Crossing};
 use weir_schemas::event::Event;
 
 use crate::admission::ReservedBudget;
@@ -222,7 +222,7 @@ pub fn pending(rules: &Rules, log: &NotificationLog, now_us: u64) -> Vec<Pending
 fn reached(
     budget: &Budget,
     subject: &str,
-    purse: &Purse,
+    purse: &BudgetCounter,
     now_us: u64,
 ) -> Option<PendingNotification> {
     let (start_ms, crossing) = purse.reached(&budget.spec, now_us);
@@ -239,10 +239,10 @@ fn reached(
 }
 
 #[must_use]
-pub fn shown_amount(unit: Unit, amount: Amount) -> String {
+pub fn shown_amount(unit: BudgetUnit, amount: BudgetAmount) -> String {
     match unit {
-        Unit::PicoUsd => format!("{} USD", Usd(amount)),
-        Unit::Tokens => format!("{amount} tokens"),
+        BudgetUnit::PicoUsd => format!("{} USD", Usd(amount)),
+        BudgetUnit::Tokens => format!("{amount} tokens"),
     }
 }
 

@@ -11,7 +11,7 @@ use crate::share::{Round, Share};
 use crate::window::{ROLLING_SLOTS, Span, Window, WindowKind};
 
 /// An amount in a budget's unit. Wide enough for every sum of 64-bit charges.
-pub type Amount = u128;
+pub type BudgetAmount = u128;
 
 /// A reservation that nobody has ended is released when the second of these stretches after its own
 /// begins: after one to two hours.
@@ -20,7 +20,7 @@ const STRETCHES: u64 = 2;
 
 /// What a budget counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unit {
+pub enum BudgetUnit {
     /// 10⁻¹² US dollars.
     PicoUsd,
     /// Tokens in and out.
@@ -29,8 +29,8 @@ pub enum Unit {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BudgetSpec {
-    pub unit: Unit,
-    pub limit: Amount,
+    pub unit: BudgetUnit,
+    pub limit: BudgetAmount,
     /// Whether requests are refused when it is used up. A soft one only says so.
     pub hard: bool,
     pub window: Window,
@@ -42,70 +42,70 @@ pub struct BudgetSpec {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Spent {
     pub start_ms: u64,
-    pub amount: Amount,
+    pub amount: BudgetAmount,
 }
 
-/// Everything that ever went through a purse. At each moment
+/// Everything that ever went through a budget. At each moment
 /// `reserved = settled + released + outstanding`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Flow {
-    pub reserved: Amount,
+    pub reserved: BudgetAmount,
     /// Reservations that were replaced by what was really spent.
-    pub settled: Amount,
+    pub settled: BudgetAmount,
     /// Reservations that were given back, or expired.
-    pub released: Amount,
-    pub outstanding: Amount,
+    pub released: BudgetAmount,
+    pub outstanding: BudgetAmount,
 }
 
-/// A purse as it stands, for whoever keeps it or tells others.
+/// The use of a budget, for the ledger and for other gateways.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct PurseState {
+pub struct BudgetUsage {
     /// What was spent here, oldest first: one stretch, or those of a rolling window.
     pub spent: Vec<Spent>,
-    pub outstanding: Amount,
+    pub outstanding: BudgetAmount,
     /// All that was asked for here since there are others.
-    pub asked: Amount,
+    pub asked: BudgetAmount,
     /// All that counts against the limit now, the other gateways' part included.
-    pub committed: Amount,
+    pub committed: BudgetAmount,
     /// What may be reserved before the others are heard again, where there are others. They must
     /// count it as spoken for.
-    pub claimed: Amount,
+    pub claimed: BudgetAmount,
     /// Until when; for ever if it ends with no window.
     pub resets_ms: Option<u64>,
 }
 
-/// How a purse stands, for whoever has a budget.
+/// What is spent and reserved of a budget, for its owner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Standing {
+pub struct BudgetBalance {
     /// By all gateways.
-    pub spent: Amount,
+    pub spent: BudgetAmount,
     /// Spoken for by requests that run, at all gateways.
-    pub reserved: Amount,
+    pub reserved: BudgetAmount,
     /// Until when; for ever if it ends with no window.
     pub resets_ms: Option<u64>,
 }
 
-impl Standing {
+impl BudgetBalance {
     /// All that counts against the limit now.
     #[must_use]
-    pub const fn committed(&self) -> Amount {
+    pub const fn committed(&self) -> BudgetAmount {
         self.spent.saturating_add(self.reserved)
     }
 }
 
 /// What other gateways have done with a budget.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Others {
+pub struct PeerBudgetUsage {
     pub spent: Vec<Spent>,
-    pub outstanding: Amount,
+    pub outstanding: BudgetAmount,
     /// What they may still reserve before we are heard.
-    pub claimed: Amount,
+    pub claimed: BudgetAmount,
 }
 
 /// A budget that has no room for a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Exhausted {
-    pub remaining: Amount,
+pub struct BudgetExhausted {
+    pub remaining: BudgetAmount,
     /// When there will be room again, if ever.
     pub resets_ms: Option<u64>,
 }
@@ -114,8 +114,8 @@ pub struct Exhausted {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Crossing {
     pub percent: u8,
-    pub spent: Amount,
-    pub limit: Amount,
+    pub spent: BudgetAmount,
+    pub limit: BudgetAmount,
     pub resets_ms: Option<u64>,
 }
 
@@ -123,40 +123,40 @@ pub struct Crossing {
 #[derive(Debug, PartialEq, Eq)]
 pub struct Reserved {
     stretch: u64,
-    amount: Amount,
+    amount: BudgetAmount,
 }
 
 impl Reserved {
     #[must_use]
-    pub const fn amount(&self) -> Amount {
+    pub const fn amount(&self) -> BudgetAmount {
         self.amount
     }
 }
 
 /// What is spent and spoken for under a budget.
 #[derive(Debug, Default)]
-pub struct Purse {
-    state: Mutex<State>,
+pub struct BudgetCounter {
+    state: Mutex<BudgetState>,
 }
 
 /// In the order of C: what every request reads and writes lies together, and first. A request that
 /// meets a budget for the first time waits for memory as seldom as can be.
 #[derive(Debug, Default)]
 #[repr(C)]
-struct State {
+struct BudgetState {
     now: Span,
     /// What all gateways have spent.
-    spent_sum: Amount,
+    spent_sum: BudgetAmount,
     outstanding: Outstanding,
     /// Only where there are others.
     elsewhere: Option<Box<Elsewhere>>,
-    reserved: Amount,
-    settled: Amount,
-    released: Amount,
+    reserved: BudgetAmount,
+    settled: BudgetAmount,
+    released: BudgetAmount,
     /// What was spent here, oldest first.
     spent: VecDeque<Spent>,
     /// Expired since somebody asked.
-    expired: Amount,
+    expired: BudgetAmount,
     /// The highest threshold that was said in this window.
     said_percent: u8,
 }
@@ -165,23 +165,23 @@ struct State {
 #[derive(Debug, Default)]
 struct Elsewhere {
     spent: Vec<Spent>,
-    outstanding: Amount,
+    outstanding: BudgetAmount,
     /// All that was asked for here since there are others.
-    asked: Amount,
+    asked: BudgetAmount,
     round: Option<Round>,
 }
 
 /// What is reserved and not ended, by the stretch of time in which it was.
 #[derive(Debug, Default)]
 struct Outstanding {
-    amounts: [Amount; 2],
+    amounts: [BudgetAmount; 2],
     /// The latest stretch.
     stretch: u64,
 }
 
 impl Outstanding {
     /// Begins the stretch that holds this moment. Returns what expired by that.
-    fn enter(&mut self, now_us: u64) -> Amount {
+    fn enter(&mut self, now_us: u64) -> BudgetAmount {
         let mut expired = 0;
         // A clock that was set back changes nothing.
         let now = now_us / STRETCH_US;
@@ -193,7 +193,7 @@ impl Outstanding {
         expired
     }
 
-    fn at(&mut self, stretch: u64) -> &mut Amount {
+    fn at(&mut self, stretch: u64) -> &mut BudgetAmount {
         &mut self.amounts[usize::try_from(stretch % STRETCHES).unwrap_or(0)]
     }
 
@@ -202,19 +202,19 @@ impl Outstanding {
         reserved.stretch + STRETCHES > self.stretch
     }
 
-    fn sum(&self) -> Amount {
+    fn sum(&self) -> BudgetAmount {
         self.amounts.iter().sum()
     }
 }
 
-impl Purse {
-    /// Sets `estimate` aside, if there is room for it, and says how the purse stands then.
+impl BudgetCounter {
+    /// Sets `estimate` aside, if there is room for it, and says how the budget stands then.
     pub fn reserve(
         &self,
         spec: &BudgetSpec,
-        estimate: Amount,
+        estimate: BudgetAmount,
         now_us: u64,
-    ) -> Result<(Reserved, Standing), Exhausted> {
+    ) -> Result<(Reserved, BudgetBalance), BudgetExhausted> {
         let mut state = self.state.lock();
         state.enter(spec, now_us / 1000);
         if let Some(elsewhere) = &mut state.elsewhere {
@@ -224,7 +224,7 @@ impl Purse {
         let used_up = committed >= spec.limit || committed.saturating_add(estimate) > spec.limit;
         let not_ours = state.round().is_some_and(|round| !round.allows(estimate));
         if spec.hard && (used_up || not_ours) {
-            return Err(Exhausted {
+            return Err(BudgetExhausted {
                 remaining: spec.limit.saturating_sub(committed),
                 resets_ms: state.resets_ms(spec),
             });
@@ -242,7 +242,7 @@ impl Purse {
         &self,
         spec: &BudgetSpec,
         reserved: Reserved,
-        amount: Amount,
+        amount: BudgetAmount,
         at_ms: u64,
         now_us: u64,
     ) -> Option<Crossing> {
@@ -270,7 +270,7 @@ impl Purse {
     }
 
     /// Counts what was spent earlier, as the log says it.
-    pub fn restore(&self, spec: &BudgetSpec, at_ms: u64, amount: Amount, now_us: u64) {
+    pub fn restore(&self, spec: &BudgetSpec, at_ms: u64, amount: BudgetAmount, now_us: u64) {
         let mut state = self.state.lock();
         state.enter(spec, now_us / 1000);
         state.add(spec, at_ms, amount);
@@ -280,7 +280,13 @@ impl Purse {
 
     /// Hears of the others, and how much of the rest is ours. A threshold that they reached is said
     /// with the next request that is settled here.
-    pub fn hear(&self, spec: &BudgetSpec, others: Others, share: Share, now_us: u64) {
+    pub fn merge_peers(
+        &self,
+        spec: &BudgetSpec,
+        others: PeerBudgetUsage,
+        share: Share,
+        now_us: u64,
+    ) {
         let mut state = self.state.lock();
         state.enter(spec, now_us / 1000);
         let mut elsewhere = state.elsewhere.take().unwrap_or_default();
@@ -312,7 +318,7 @@ impl Purse {
     }
 
     /// Releases what nobody has ended. Returns how much that was since the last time.
-    pub fn expire(&self, now_us: u64) -> Amount {
+    pub fn expire(&self, now_us: u64) -> BudgetAmount {
         let mut state = self.state.lock();
         state.release_old(now_us);
         std::mem::take(&mut state.expired)
@@ -326,7 +332,7 @@ impl Purse {
 
     /// How the budget stands, for whoever has it.
     #[must_use]
-    pub fn standing(&self, spec: &BudgetSpec, now_us: u64) -> Standing {
+    pub fn standing(&self, spec: &BudgetSpec, now_us: u64) -> BudgetBalance {
         let mut state = self.state.lock();
         state.enter(spec, now_us / 1000);
         state.forget_old(spec, now_us / 1000);
@@ -345,11 +351,11 @@ impl Purse {
     }
 
     #[must_use]
-    pub fn read(&self, spec: &BudgetSpec, now_us: u64) -> PurseState {
+    pub fn read(&self, spec: &BudgetSpec, now_us: u64) -> BudgetUsage {
         let mut state = self.state.lock();
         state.enter(spec, now_us / 1000);
         let elsewhere = state.elsewhere.as_ref();
-        PurseState {
+        BudgetUsage {
             spent: state.spent.iter().copied().collect(),
             outstanding: state.outstanding.sum(),
             asked: elsewhere.map_or(0, |elsewhere| elsewhere.asked),
@@ -362,7 +368,7 @@ impl Purse {
     }
 }
 
-impl State {
+impl BudgetState {
     /// Begins the window that holds this moment. Time never runs backwards here: a clock that was
     /// set back does not open an old budget again.
     fn enter(&mut self, spec: &BudgetSpec, now_ms: u64) {
@@ -390,7 +396,7 @@ impl State {
         if let Some(elsewhere) = &mut self.elsewhere {
             elsewhere.spent.retain(|spent| spent.start_ms >= oldest_ms);
         }
-        let add = |sum: Amount, part: &Spent| sum.saturating_add(part.amount);
+        let add = |sum: BudgetAmount, part: &Spent| sum.saturating_add(part.amount);
         self.spent_sum = self.counted().fold(0, add);
     }
 
@@ -417,7 +423,7 @@ impl State {
     }
 
     /// Counts an amount where it belongs; one of a window that is over counts nowhere.
-    fn add(&mut self, spec: &BudgetSpec, at_ms: u64, amount: Amount) {
+    fn add(&mut self, spec: &BudgetSpec, at_ms: u64, amount: BudgetAmount) {
         let start_ms = if at_ms >= self.now.end_ms {
             self.now.start_ms
         } else {
@@ -438,7 +444,7 @@ impl State {
         self.spent_sum = self.spent_sum.saturating_add(amount);
     }
 
-    fn set_aside(&mut self, amount: Amount, now_us: u64) -> Reserved {
+    fn set_aside(&mut self, amount: BudgetAmount, now_us: u64) -> Reserved {
         self.release_old(now_us);
         let stretch = self.outstanding.stretch;
         *self.outstanding.at(stretch) += amount;
@@ -453,7 +459,7 @@ impl State {
     }
 
     /// Ends a reservation. `None` if it had expired.
-    fn end(&mut self, reserved: Reserved) -> Option<Amount> {
+    fn end(&mut self, reserved: Reserved) -> Option<BudgetAmount> {
         if !self.outstanding.holds(&reserved) {
             return None;
         }
@@ -461,9 +467,9 @@ impl State {
         Some(reserved.amount)
     }
 
-    fn standing(&self, spec: &BudgetSpec) -> Standing {
+    fn standing(&self, spec: &BudgetSpec) -> BudgetBalance {
         let elsewhere = self.elsewhere.as_ref().map_or(0, |it| it.outstanding);
-        Standing {
+        BudgetBalance {
             spent: self.spent_sum,
             reserved: self.outstanding.sum().saturating_add(elsewhere),
             resets_ms: self.resets_ms(spec),
@@ -518,9 +524,9 @@ mod tests {
 
     const HOUR_US: u64 = 3_600_000_000;
 
-    fn budget(limit: Amount, kind: WindowKind) -> BudgetSpec {
+    fn budget(limit: BudgetAmount, kind: WindowKind) -> BudgetSpec {
         BudgetSpec {
-            unit: Unit::Tokens,
+            unit: BudgetUnit::Tokens,
             limit,
             hard: true,
             window: Window::utc(kind),
@@ -529,81 +535,87 @@ mod tests {
     }
 
     fn reserve(
-        purse: &Purse,
+        counter: &BudgetCounter,
         spec: &BudgetSpec,
-        amount: Amount,
+        amount: BudgetAmount,
         now_us: u64,
-    ) -> Result<Reserved, Exhausted> {
-        let reserved = purse.reserve(spec, amount, now_us);
+    ) -> Result<Reserved, BudgetExhausted> {
+        let reserved = counter.reserve(spec, amount, now_us);
         reserved.map(|(reserved, standing)| {
-            assert_eq!(standing, purse.standing(spec, now_us));
+            assert_eq!(standing, counter.standing(spec, now_us));
             reserved
         })
     }
 
     #[test]
     fn what_is_reserved_is_not_there_for_others() {
-        let (purse, spec) = (Purse::default(), budget(10, WindowKind::Day));
-        let first = reserve(&purse, &spec, 6, 0).unwrap();
-        let refused = reserve(&purse, &spec, 6, 0).unwrap_err();
+        let (counter, spec) = (BudgetCounter::default(), budget(10, WindowKind::Day));
+        let first = reserve(&counter, &spec, 6, 0).unwrap();
+        let refused = reserve(&counter, &spec, 6, 0).unwrap_err();
         assert_eq!(
             (refused.remaining, refused.resets_ms),
             (4, Some(86_400_000))
         );
-        assert_eq!(purse.settle(&spec, first, 4, 0, 0), None);
-        let second = reserve(&purse, &spec, 6, 0).unwrap();
-        let crossing = purse.settle(&spec, second, 6, 0, 0).unwrap();
+        assert_eq!(counter.settle(&spec, first, 4, 0, 0), None);
+        let second = reserve(&counter, &spec, 6, 0).unwrap();
+        let crossing = counter.settle(&spec, second, 6, 0, 0).unwrap();
         assert_eq!((crossing.percent, crossing.spent), (100, 10));
-        assert!(reserve(&purse, &spec, 0, 0).is_err(), "used up is used up");
+        assert!(
+            reserve(&counter, &spec, 0, 0).is_err(),
+            "used up is used up"
+        );
     }
 
     #[test]
     fn a_new_window_begins_with_nothing_spent_and_keeps_what_is_outstanding() {
-        let (purse, spec) = (Purse::default(), budget(10, WindowKind::Hour));
-        let late = reserve(&purse, &spec, 10, HOUR_US - 1).unwrap();
-        assert!(reserve(&purse, &spec, 1, HOUR_US).is_err());
+        let (counter, spec) = (BudgetCounter::default(), budget(10, WindowKind::Hour));
+        let late = reserve(&counter, &spec, 10, HOUR_US - 1).unwrap();
+        assert!(reserve(&counter, &spec, 1, HOUR_US).is_err());
         // It began in the hour before, and belongs there.
-        purse.settle(&spec, late, 10, HOUR_US / 1000 - 1, HOUR_US);
-        reserve(&purse, &spec, 10, HOUR_US).unwrap();
-        assert_eq!(purse.read(&spec, HOUR_US).spent, []);
+        counter.settle(&spec, late, 10, HOUR_US / 1000 - 1, HOUR_US);
+        reserve(&counter, &spec, 10, HOUR_US).unwrap();
+        assert_eq!(counter.read(&spec, HOUR_US).spent, []);
     }
 
     #[test]
     fn a_clock_that_is_set_back_opens_no_old_budget() {
-        let (purse, spec) = (Purse::default(), budget(10, WindowKind::Hour));
-        let all = reserve(&purse, &spec, 10, HOUR_US).unwrap();
-        purse.settle(&spec, all, 10, HOUR_US / 1000, HOUR_US);
-        assert!(reserve(&purse, &spec, 1, HOUR_US / 2).is_err());
+        let (counter, spec) = (BudgetCounter::default(), budget(10, WindowKind::Hour));
+        let all = reserve(&counter, &spec, 10, HOUR_US).unwrap();
+        counter.settle(&spec, all, 10, HOUR_US / 1000, HOUR_US);
+        assert!(reserve(&counter, &spec, 1, HOUR_US / 2).is_err());
     }
 
     #[test]
     fn a_rolling_window_frees_what_is_older_than_itself() {
         let ms = 60 * 60_000;
-        let (purse, spec) = (Purse::default(), budget(10, WindowKind::Rolling { ms }));
+        let (counter, spec) = (
+            BudgetCounter::default(),
+            budget(10, WindowKind::Rolling { ms }),
+        );
         for minute in 0..10 {
-            let reserved = reserve(&purse, &spec, 1, minute * 60_000_000).unwrap();
-            purse.settle(&spec, reserved, 1, minute * 60_000, minute * 60_000_000);
+            let reserved = reserve(&counter, &spec, 1, minute * 60_000_000).unwrap();
+            counter.settle(&spec, reserved, 1, minute * 60_000, minute * 60_000_000);
         }
-        let refused = reserve(&purse, &spec, 1, 59 * 60_000_000).unwrap_err();
+        let refused = reserve(&counter, &spec, 1, 59 * 60_000_000).unwrap_err();
         assert_eq!(refused.resets_ms, Some(61 * 60_000));
-        assert!(reserve(&purse, &spec, 1, 61 * 60_000_000 - 1000).is_err());
-        reserve(&purse, &spec, 1, 61 * 60_000_000).unwrap();
-        assert!(reserve(&purse, &spec, 1, 61 * 60_000_000).is_err());
+        assert!(reserve(&counter, &spec, 1, 61 * 60_000_000 - 1000).is_err());
+        reserve(&counter, &spec, 1, 61 * 60_000_000).unwrap();
+        assert!(reserve(&counter, &spec, 1, 61 * 60_000_000).is_err());
     }
 
     #[test]
     fn a_reservation_that_nobody_ends_expires_and_ending_it_later_frees_nothing_twice() {
-        let (purse, spec) = (Purse::default(), budget(10, WindowKind::Total));
-        let forgotten = reserve(&purse, &spec, 10, 0).unwrap();
-        assert_eq!(purse.expire(2 * STRETCH_US - 1), 0);
-        assert!(reserve(&purse, &spec, 1, 2 * STRETCH_US - 1).is_err());
-        assert_eq!(purse.expire(2 * STRETCH_US), 10);
-        assert_eq!(purse.expire(2 * STRETCH_US), 0, "it is said once");
-        let next = reserve(&purse, &spec, 10, 2 * STRETCH_US).unwrap();
-        purse.release(forgotten);
-        assert_eq!(purse.flow().outstanding, 10);
-        purse.release(next);
-        let flow = purse.flow();
+        let (counter, spec) = (BudgetCounter::default(), budget(10, WindowKind::Total));
+        let forgotten = reserve(&counter, &spec, 10, 0).unwrap();
+        assert_eq!(counter.expire(2 * STRETCH_US - 1), 0);
+        assert!(reserve(&counter, &spec, 1, 2 * STRETCH_US - 1).is_err());
+        assert_eq!(counter.expire(2 * STRETCH_US), 10);
+        assert_eq!(counter.expire(2 * STRETCH_US), 0, "it is said once");
+        let next = reserve(&counter, &spec, 10, 2 * STRETCH_US).unwrap();
+        counter.release(forgotten);
+        assert_eq!(counter.flow().outstanding, 10);
+        counter.release(next);
+        let flow = counter.flow();
         assert_eq!(
             (flow.reserved, flow.released, flow.outstanding),
             (20, 20, 0)
@@ -616,18 +628,18 @@ mod tests {
             hard: false,
             ..budget(10, WindowKind::Day)
         };
-        let purse = Purse::default();
+        let counter = BudgetCounter::default();
         let mut said = Vec::new();
         for _ in 0..15 {
-            let reserved = reserve(&purse, &spec, 1, 0).unwrap();
-            said.extend(purse.settle(&spec, reserved, 1, 0, 0).map(|c| c.percent));
+            let reserved = reserve(&counter, &spec, 1, 0).unwrap();
+            said.extend(counter.settle(&spec, reserved, 1, 0, 0).map(|c| c.percent));
         }
         assert_eq!(said, [50, 100]);
     }
 
     #[test]
     fn what_others_spent_counts_and_the_rest_is_shared() {
-        let (purse, spec) = (Purse::default(), budget(100, WindowKind::Day));
+        let (counter, spec) = (BudgetCounter::default(), budget(100, WindowKind::Day));
         let spent = vec![Spent {
             start_ms: 0,
             amount: 40,
@@ -636,16 +648,16 @@ mod tests {
             ppm: 500_000,
             is_new: true,
         };
-        let others = Others {
+        let others = PeerBudgetUsage {
             spent,
             outstanding: 20,
             claimed: 0,
         };
-        purse.hear(&spec, others, share, 0);
-        let ours = reserve(&purse, &spec, 20, 0).unwrap();
-        let refused = reserve(&purse, &spec, 1, 0).unwrap_err();
+        counter.merge_peers(&spec, others, share, 0);
+        let ours = reserve(&counter, &spec, 20, 0).unwrap();
+        let refused = reserve(&counter, &spec, 1, 0).unwrap_err();
         assert_eq!(refused.remaining, 20);
-        purse.release(ours);
-        reserve(&purse, &spec, 20, 0).unwrap();
+        counter.release(ours);
+        reserve(&counter, &spec, 20, 0).unwrap();
     }
 }

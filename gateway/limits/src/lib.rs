@@ -9,7 +9,7 @@
 //! releases its reservations.
 //!
 //! Counters that several gateways share hear of the others through
-//! [`Bucket::hear`], [`Slots::hear`] and [`Purse::hear`]; between two hearings a gateway takes no
+//! [`Bucket::merge_peers`], [`Slots::merge_peers`] and [`BudgetCounter::merge_peers`]; between two hearings a gateway takes no
 //! more than its share of what was left ([`share`]).
 //!
 //! # Constraints
@@ -31,14 +31,17 @@ mod slots;
 mod window;
 
 pub use budget::{
-    Amount, BudgetSpec, Crossing, Exhausted, Flow, Others, Purse, PurseState, Reserved, Spent,
-    Standing, Unit,
+    BudgetAmount, BudgetBalance, BudgetCounter, BudgetExhausted, BudgetSpec, BudgetUnit,
+    BudgetUsage, Crossing, Flow, PeerBudgetUsage, Reserved, Spent,
 };
-pub use permit::{Actual, HEARING_US, Held, LimitCounter, Permit};
-pub use pool::{Granted, Observed, Pool, PoolBusy, PoolReading, PoolUse, Taken};
-pub use rate::{Bucket, BucketState, RateSpec, Reading, TooFast};
+pub use permit::{Actual, HeldLimit, LimitCounter, Permit, SYNC_INTERVAL_US};
+pub use pool::{
+    AnnouncedLimit, OperatorLimits, ProviderBusy, ProviderLimitStatus, ProviderLimits,
+    ProviderPermit, ProviderUse,
+};
+pub use rate::{Bucket, BucketUsage, RateExceeded, RateReading, RateSpec};
 pub use share::Share;
-pub use slots::{Slots, TooMany};
+pub use slots::{ConcurrencyExceeded, Slots};
 pub use window::{BadWindow, Span, Window, WindowKind, Zone, rfc3339};
 
 /// Who goes first when there is not enough for all.

@@ -3,19 +3,22 @@
 use std::sync::Arc;
 
 use crate::Class;
-use crate::budget::{Amount, BudgetSpec, Crossing, Exhausted, Purse, Reserved, Standing, Unit};
-use crate::rate::{Bucket, RateSpec, Reading, TooFast};
-use crate::slots::{Slots, TooMany};
+use crate::budget::{
+    BudgetAmount, BudgetBalance, BudgetCounter, BudgetExhausted, BudgetSpec, BudgetUnit, Crossing,
+    Reserved,
+};
+use crate::rate::{Bucket, RateExceeded, RateReading, RateSpec};
+use crate::slots::{ConcurrencyExceeded, Slots};
 
 /// How often gateways hear of each other.
-pub const HEARING_US: u64 = 100_000;
+pub const SYNC_INTERVAL_US: u64 = 100_000;
 
 /// What a request turned out to use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Actual {
     pub tokens: u64,
     /// `None` if nobody knows what it cost: then it is charged what was reserved for it.
-    pub pico_usd: Option<Amount>,
+    pub pico_usd: Option<BudgetAmount>,
     /// When the request arrived: says to which window of a budget it belongs.
     pub at_ms: u64,
 }
@@ -23,10 +26,10 @@ pub struct Actual {
 impl Actual {
     /// What a budget in a unit is charged.
     #[must_use]
-    pub fn charge(&self, unit: Unit, reserved: Amount) -> Amount {
+    pub fn charge(&self, unit: BudgetUnit, reserved: BudgetAmount) -> BudgetAmount {
         match unit {
-            Unit::Tokens => Amount::from(self.tokens),
-            Unit::PicoUsd => self.pico_usd.unwrap_or(reserved),
+            BudgetUnit::Tokens => BudgetAmount::from(self.tokens),
+            BudgetUnit::PicoUsd => self.pico_usd.unwrap_or(reserved),
         }
     }
 }
@@ -46,27 +49,27 @@ pub struct LimitCounter {
 /// request itself, which was served.
 #[derive(Debug)]
 pub struct Permit<B: AsRef<BudgetSpec>> {
-    limits: Vec<Held>,
-    budgets: Vec<(Arc<Purse>, B, Reserved)>,
+    limits: Vec<HeldLimit>,
+    budgets: Vec<(Arc<BudgetCounter>, B, Reserved)>,
     admitted: bool,
 }
 
 /// What is held of one limit.
 #[derive(Debug)]
-pub struct Held {
+pub struct HeldLimit {
     counter: Arc<LimitCounter>,
     request: bool,
     tokens: Option<u64>,
     slot: bool,
 }
 
-impl Held {
+impl HeldLimit {
     pub fn take_request(
         &mut self,
         spec: &RateSpec,
         class: Class,
         now_us: u64,
-    ) -> Result<Reading, TooFast> {
+    ) -> Result<RateReading, RateExceeded> {
         let reading = self.counter.requests.take(spec, class, 1, now_us)?;
         self.request = true;
         Ok(reading)
@@ -78,13 +81,13 @@ impl Held {
         class: Class,
         estimate: u64,
         now_us: u64,
-    ) -> Result<Reading, TooFast> {
+    ) -> Result<RateReading, RateExceeded> {
         let reading = self.counter.tokens.take(spec, class, estimate, now_us)?;
         self.tokens = Some(estimate);
         Ok(reading)
     }
 
-    pub fn take_slot(&mut self, max: u64, class: Class) -> Result<(), TooMany> {
+    pub fn take_slot(&mut self, max: u64, class: Class) -> Result<(), ConcurrencyExceeded> {
         self.counter.slots.take(max, class)?;
         self.slot = true;
         Ok(())
@@ -113,8 +116,8 @@ impl<B: AsRef<BudgetSpec>> Permit<B> {
     }
 
     /// Nothing is taken of the limit yet.
-    pub fn under(&mut self, counter: Arc<LimitCounter>) -> &mut Held {
-        self.limits.push_mut(Held {
+    pub fn under(&mut self, counter: Arc<LimitCounter>) -> &mut HeldLimit {
+        self.limits.push_mut(HeldLimit {
             counter,
             request: false,
             tokens: None,
@@ -124,18 +127,18 @@ impl<B: AsRef<BudgetSpec>> Permit<B> {
 
     pub fn reserve(
         &mut self,
-        purse: Arc<Purse>,
+        counter: Arc<BudgetCounter>,
         budget: B,
-        estimate: Amount,
+        estimate: BudgetAmount,
         now_us: u64,
-    ) -> Result<Standing, Exhausted> {
-        let (reserved, standing) = purse.reserve(budget.as_ref(), estimate, now_us)?;
-        self.budgets.push((purse, budget, reserved));
+    ) -> Result<BudgetBalance, BudgetExhausted> {
+        let (reserved, standing) = counter.reserve(budget.as_ref(), estimate, now_us)?;
+        self.budgets.push((counter, budget, reserved));
         Ok(standing)
     }
 
     /// The budgets that it has reserved of, and how much.
-    pub fn budgets(&self) -> impl Iterator<Item = (&B, Amount)> {
+    pub fn budgets(&self) -> impl Iterator<Item = (&B, BudgetAmount)> {
         let budgets = self.budgets.iter();
         budgets.map(|(_, budget, reserved)| (budget, reserved.amount()))
     }
@@ -151,10 +154,10 @@ impl<B: AsRef<BudgetSpec>> Permit<B> {
         for taken in self.limits.drain(..) {
             taken.end(actual.tokens);
         }
-        for (purse, budget, reserved) in self.budgets.drain(..) {
+        for (counter, budget, reserved) in self.budgets.drain(..) {
             let spec = budget.as_ref();
             let amount = actual.charge(spec.unit, reserved.amount());
-            let crossing = purse.settle(spec, reserved, amount, actual.at_ms, now_us);
+            let crossing = counter.settle(spec, reserved, amount, actual.at_ms, now_us);
             if let Some(crossing) = crossing {
                 crossed(budget, crossing);
             }
@@ -168,8 +171,8 @@ impl<B: AsRef<BudgetSpec>> Permit<B> {
             }
             taken.end(0);
         }
-        for (purse, _, reserved) in self.budgets.drain(..) {
-            purse.release(reserved);
+        for (counter, _, reserved) in self.budgets.drain(..) {
+            counter.release(reserved);
         }
     }
 }

@@ -30,7 +30,7 @@ const VOTES_MAX: i8 = 4;
 
 /// What a provider said about one of its limits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Observed {
+pub struct AnnouncedLimit {
     pub limit: Option<u64>,
     pub remaining: Option<u64>,
     /// Time until it is whole again.
@@ -39,7 +39,7 @@ pub struct Observed {
 
 /// What a request will take of a provider's limits.
 #[derive(Clone, Copy, Debug)]
-pub struct PoolUse {
+pub struct ProviderUse {
     /// Whose it is, for fairness: a team.
     pub group: u64,
     pub class: Class,
@@ -48,7 +48,7 @@ pub struct PoolUse {
 
 /// A request that was let at the provider: how much had been taken, itself included.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Taken {
+pub struct ProviderPermit {
     requests: u64,
     tokens: u64,
     /// What of it was taken of the operator's limit on tokens: no more than there was.
@@ -57,48 +57,48 @@ pub struct Taken {
 
 /// What the operator lets a key take in a minute.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Granted {
+pub struct OperatorLimits {
     pub requests: Option<u64>,
     pub tokens: Option<u64>,
 }
 
 /// A provider's limit has no room for a request now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PoolBusy {
+pub struct ProviderBusy {
     pub wait_us: u64,
 }
 
 /// What is known of one limit, for whoever looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PoolReading {
+pub struct ProviderLimitStatus {
     pub limit: u64,
     pub left: u64,
 }
 
 /// What is known of the limits that one key has at its provider, for one model.
 #[derive(Debug, Default)]
-pub struct Pool {
-    state: Mutex<State>,
+pub struct ProviderLimits {
+    state: Mutex<ProviderState>,
 }
 
 #[derive(Debug, Default)]
-struct State {
-    requests: Known,
-    tokens: Known,
+struct ProviderState {
+    requests: LearnedLimit,
+    tokens: LearnedLimit,
     /// The operator's limits on requests and on tokens.
-    granted: [Known; 2],
+    granted: [LearnedLimit; 2],
     /// All that was ever taken.
-    taken: Taken,
+    taken: ProviderPermit,
     /// Of the request whose answer was heard last.
-    heard: Taken,
+    heard: ProviderPermit,
     /// Until when the provider wants to hear nothing.
-    rests_until_us: u64,
-    window: Window,
+    paused_until_us: u64,
+    window: DemandWindow,
 }
 
 /// One limit, as far as it is known.
 #[derive(Clone, Copy, Debug, Default)]
-struct Known {
+struct LearnedLimit {
     limit: u64,
     left: u64,
     /// When that was left.
@@ -115,7 +115,7 @@ struct Known {
     votes: i8,
 }
 
-impl Known {
+impl LearnedLimit {
     /// A limit that nobody has to be asked about. It fills up steadily, in a minute.
     fn granted(limit: Option<u64>) -> Self {
         let limit = limit.unwrap_or(0);
@@ -131,7 +131,7 @@ impl Known {
     }
 
     /// `since` is what was taken after the request that was answered.
-    fn learn(&mut self, said: &Observed, since: u64, now_us: u64) {
+    fn learn(&mut self, said: &AnnouncedLimit, since: u64, now_us: u64) {
         let Some(remaining) = said.remaining else {
             return;
         };
@@ -271,27 +271,27 @@ fn scaled(amount: u64, part: u64, whole: u64) -> u64 {
 
 /// What was asked for and had lately, in shares of the whole limit.
 #[derive(Debug, Default)]
-struct Window {
+struct DemandWindow {
     began_us: u64,
     ends_us: u64,
-    by_group: HashMap<u64, Part>,
+    by_group: HashMap<u64, GroupDemand>,
     /// Of those who wait for an answer.
-    interactive: Asked,
+    interactive: Demand,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
-struct Asked {
+struct Demand {
     now: u64,
     before: u64,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
-struct Part {
-    asked: Asked,
-    had: Asked,
+struct GroupDemand {
+    asked: Demand,
+    had: Demand,
 }
 
-impl Asked {
+impl Demand {
     fn turn(&mut self) {
         *self = Self {
             now: 0,
@@ -305,9 +305,9 @@ impl Asked {
     }
 }
 
-impl Window {
+impl DemandWindow {
     /// `anew` is a limit that begins anew at one moment: the window ends with it.
-    fn enter(&mut self, anew: Option<&Known>, now_us: u64) {
+    fn enter(&mut self, anew: Option<&LearnedLimit>, now_us: u64) {
         if now_us < self.ends_us {
             return;
         }
@@ -361,7 +361,7 @@ impl Window {
     }
 
     /// What will be asked for until the window ends, and a quarter more.
-    fn rest(&self, asked: Asked, now_us: u64) -> u64 {
+    fn rest(&self, asked: Demand, now_us: u64) -> u64 {
         let passed_us = now_us.saturating_sub(self.began_us);
         let passed_us = passed_us.max(self.len_us() / 20);
         let left_us = self.left_us(now_us);
@@ -376,7 +376,7 @@ impl Window {
         let part = WHOLE / (self.by_group.len() as u64).max(1);
         let before_counts = scaled(WHOLE, self.left_us(now_us), self.len_us());
         // Of a limit that begins anew, what was had before is forgiven.
-        let had = |of: &Part| {
+        let had = |of: &GroupDemand| {
             let before = scaled(of.had.before, before_counts, WHOLE);
             of.had.now + if steady { before } else { 0 }
         };
@@ -384,7 +384,7 @@ impl Window {
         if own <= part {
             return 0;
         }
-        let wanted = |of: &Part| {
+        let wanted = |of: &GroupDemand| {
             let unmet = part.saturating_sub(had(of));
             unmet.min(if steady {
                 (2 * of.asked.in_window()).saturating_sub(had(of))
@@ -397,9 +397,9 @@ impl Window {
     }
 }
 
-impl Pool {
+impl ProviderLimits {
     /// Lets a request at the provider, or says how long it must wait.
-    pub fn take(&self, wanted: &PoolUse, now_us: u64) -> Result<Taken, PoolBusy> {
+    pub fn take(&self, wanted: &ProviderUse, now_us: u64) -> Result<ProviderPermit, ProviderBusy> {
         let mut state = self.state.lock();
         state.enter(now_us);
         let share = state.share(wanted, now_us);
@@ -414,7 +414,7 @@ impl Pool {
         tokens.left -= granted_tokens;
         state.taken.requests += 1;
         state.taken.tokens = state.taken.tokens.saturating_add(wanted.tokens);
-        Ok(Taken {
+        Ok(ProviderPermit {
             granted_tokens,
             ..state.taken
         })
@@ -422,7 +422,7 @@ impl Pool {
 
     /// Limits the pool, beside what its provider says. What was taken of the same limit before goes
     /// on counting.
-    pub fn grant(&self, granted: &Granted) {
+    pub fn grant(&self, granted: &OperatorLimits) {
         let mut state = self.state.lock();
         for (known, limit) in state
             .granted
@@ -430,14 +430,14 @@ impl Pool {
             .zip([granted.requests, granted.tokens])
         {
             if known.limit != limit.unwrap_or(0) {
-                *known = Known::granted(limit);
+                *known = LearnedLimit::granted(limit);
             }
         }
     }
 
     /// Puts the tokens that a request used in the place of those that were estimated. Providers
     /// count for themselves; this is for the operator's limit.
-    pub fn settle(&self, taken: &Taken, used: u64, now_us: u64) {
+    pub fn settle(&self, taken: &ProviderPermit, used: u64, now_us: u64) {
         let mut state = self.state.lock();
         state.enter(now_us);
         let [_, tokens] = &mut state.granted;
@@ -446,7 +446,7 @@ impl Pool {
     }
 
     /// Whether a request would be let at the provider, for choosing among several.
-    pub fn room(&self, wanted: &PoolUse, now_us: u64) -> Result<(), PoolBusy> {
+    pub fn room(&self, wanted: &ProviderUse, now_us: u64) -> Result<(), ProviderBusy> {
         let mut state = self.state.lock();
         state.enter(now_us);
         state.room(wanted, now_us)
@@ -454,7 +454,7 @@ impl Pool {
 
     /// For a request that no deployment has room for: the pool hears that it was asked, and says how
     /// long it must wait.
-    pub fn ask_in_vain(&self, wanted: &PoolUse, now_us: u64) -> Option<PoolBusy> {
+    pub fn note_unmet(&self, wanted: &ProviderUse, now_us: u64) -> Option<ProviderBusy> {
         let mut state = self.state.lock();
         state.enter(now_us);
         let share = state.share(wanted, now_us);
@@ -463,7 +463,13 @@ impl Pool {
     }
 
     /// Learns what the provider said with its answer to a request, or with its refusal.
-    pub fn learn(&self, taken: &Taken, requests: &Observed, tokens: &Observed, now_us: u64) {
+    pub fn learn(
+        &self,
+        taken: &ProviderPermit,
+        requests: &AnnouncedLimit,
+        tokens: &AnnouncedLimit,
+        now_us: u64,
+    ) {
         let mut state = self.state.lock();
         // An answer to an earlier request says what was true before.
         if taken.requests < state.heard.requests {
@@ -477,22 +483,22 @@ impl Pool {
     }
 
     /// The provider wants to hear nothing for a while.
-    pub fn rest(&self, rest_us: u64, now_us: u64) {
+    pub fn pause(&self, pause_us: u64, now_us: u64) {
         let mut state = self.state.lock();
-        let until_us = now_us.saturating_add(rest_us);
-        state.rests_until_us = state.rests_until_us.max(until_us);
+        let until_us = now_us.saturating_add(pause_us);
+        state.paused_until_us = state.paused_until_us.max(until_us);
     }
 
     /// The limits on requests and on tokens, as far as they are known: of the provider's and the
     /// operator's the one that has less left.
-    pub fn read(&self, now_us: u64) -> [Option<PoolReading>; 2] {
+    pub fn read(&self, now_us: u64) -> [Option<ProviderLimitStatus>; 2] {
         let mut state = self.state.lock();
         state.enter(now_us);
         let [requests, tokens] = state.granted;
         [[state.requests, requests], [state.tokens, tokens]].map(|limits| {
             let known = limits.iter().filter(|known| known.is_known(now_us));
             let tightest = known.min_by_key(|known| known.left);
-            tightest.map(|known| PoolReading {
+            tightest.map(|known| ProviderLimitStatus {
                 limit: known.limit,
                 left: known.left,
             })
@@ -500,7 +506,7 @@ impl Pool {
     }
 }
 
-impl State {
+impl ProviderState {
     fn enter(&mut self, now_us: u64) {
         self.requests.advance(now_us);
         self.tokens.advance(now_us);
@@ -514,7 +520,11 @@ impl State {
         self.window.enter(anew, now_us);
     }
 
-    fn limits(&self, wanted: &PoolUse, now_us: u64) -> impl Iterator<Item = (Known, u64)> {
+    fn limits(
+        &self,
+        wanted: &ProviderUse,
+        now_us: u64,
+    ) -> impl Iterator<Item = (LearnedLimit, u64)> {
         let [requests, tokens] = self.granted;
         [
             (self.requests, 1),
@@ -528,16 +538,16 @@ impl State {
 
     /// The largest share of a limit that a request takes. One that is larger than the whole is as
     /// large as the whole.
-    fn share(&self, wanted: &PoolUse, now_us: u64) -> u64 {
+    fn share(&self, wanted: &ProviderUse, now_us: u64) -> u64 {
         let shares = self.limits(wanted, now_us);
         let shares = shares.map(|(known, units)| known.share(units));
         shares.max().unwrap_or(0).clamp(1, WHOLE)
     }
 
-    fn room(&self, wanted: &PoolUse, now_us: u64) -> Result<(), PoolBusy> {
-        if now_us < self.rests_until_us {
-            let wait_us = self.rests_until_us - now_us;
-            return Err(PoolBusy { wait_us });
+    fn room(&self, wanted: &ProviderUse, now_us: u64) -> Result<(), ProviderBusy> {
+        if now_us < self.paused_until_us {
+            let wait_us = self.paused_until_us - now_us;
+            return Err(ProviderBusy { wait_us });
         }
         for (known, units) in self.limits(wanted, now_us) {
             let needed = known.share(units).clamp(1, WHOLE);
@@ -545,14 +555,14 @@ impl State {
             // What is kept for others never keeps a lone request from a limit that is whole.
             if known.left < known.limit && known.share(known.left) < needed {
                 let wait_us = known.wait_us(needed.min(WHOLE), now_us);
-                return Err(PoolBusy { wait_us });
+                return Err(ProviderBusy { wait_us });
             }
         }
         Ok(())
     }
 
     /// What of a limit is not for this request.
-    fn kept(&self, known: &Known, wanted: &PoolUse, now_us: u64) -> u64 {
+    fn kept(&self, known: &LearnedLimit, wanted: &ProviderUse, now_us: u64) -> u64 {
         let steady = known.is_steady();
         let mut kept = 0;
         if wanted.class == Class::Batch {
@@ -575,23 +585,23 @@ mod tests {
 
     const S: u64 = SECOND_US;
 
-    fn observed(limit: u64, remaining: u64, reset_us: u64) -> Observed {
-        Observed {
+    fn observed(limit: u64, remaining: u64, reset_us: u64) -> AnnouncedLimit {
+        AnnouncedLimit {
             limit: Some(limit),
             remaining: Some(remaining),
             reset_us: Some(reset_us),
         }
     }
 
-    fn wanted(group: u64, class: Class) -> PoolUse {
-        PoolUse {
+    fn wanted(group: u64, class: Class) -> ProviderUse {
+        ProviderUse {
             group,
             class,
             tokens: 0,
         }
     }
 
-    const NOTHING: Observed = Observed {
+    const NOTHING: AnnouncedLimit = AnnouncedLimit {
         limit: None,
         remaining: None,
         reset_us: None,
@@ -599,7 +609,7 @@ mod tests {
 
     #[test]
     fn a_provider_that_said_nothing_is_not_held_back_from() {
-        let pool = Pool::default();
+        let pool = ProviderLimits::default();
         for _ in 0..1000 {
             pool.take(&wanted(1, Class::Batch), 0).unwrap();
         }
@@ -607,14 +617,14 @@ mod tests {
 
     #[test]
     fn what_the_operator_grants_is_kept_to_whatever_the_provider_says() {
-        let granted = Granted {
+        let granted = OperatorLimits {
             requests: Some(6),
             tokens: Some(1_000),
         };
-        let pool = Pool::default();
+        let pool = ProviderLimits::default();
         pool.grant(&granted);
         let now = 1_780_000_000 * S;
-        let one = PoolUse {
+        let one = ProviderUse {
             tokens: 100,
             ..wanted(1, Class::Interactive)
         };
@@ -628,17 +638,17 @@ mod tests {
         assert!((9 * S..=10 * S).contains(&wait_us), "{wait_us}");
         let taken = pool.take(&one, now + 10 * S).unwrap();
         // 600 tokens were estimated, of which a sixth of a minute brought 166 back.
-        let left = |pool: &Pool, now| pool.read(now)[1].unwrap().left;
+        let left = |pool: &ProviderLimits, now| pool.read(now)[1].unwrap().left;
         assert_eq!(left(&pool, now + 10 * S), 466);
         pool.settle(&taken, 40, now + 10 * S);
         assert_eq!(left(&pool, now + 10 * S), 526);
         pool.settle(&taken, 900, now + 10 * S);
         assert_eq!(left(&pool, now + 10 * S), 0);
-        pool.grant(&Granted::default());
+        pool.grant(&OperatorLimits::default());
         pool.take(&one, now + 10 * S).unwrap();
 
         // One that is larger than the limit leaves nothing, though it used less than was estimated.
-        pool.grant(&Granted {
+        pool.grant(&OperatorLimits {
             requests: None,
             tokens: Some(50),
         });
@@ -649,8 +659,8 @@ mod tests {
 
     #[test]
     fn a_retry_after_is_kept_to() {
-        let pool = Pool::default();
-        pool.rest(5 * S, 0);
+        let pool = ProviderLimits::default();
+        pool.pause(5 * S, 0);
         let busy = pool
             .take(&wanted(1, Class::Interactive), 4 * S)
             .unwrap_err();
@@ -660,8 +670,8 @@ mod tests {
 
     #[test]
     fn a_bucket_and_a_window_are_told_apart_by_what_is_said_of_them() {
-        let learned = |said: &Observed| {
-            let mut known = Known::default();
+        let learned = |said: &AnnouncedLimit| {
+            let mut known = LearnedLimit::default();
             known.learn(said, 0, S);
             (known.is_steady(), known.period_us)
         };
@@ -673,21 +683,27 @@ mod tests {
 
     #[test]
     fn what_was_sent_since_is_taken_off_and_an_old_answer_says_nothing() {
-        let pool = Pool::default();
+        let pool = ProviderLimits::default();
         let ask = wanted(1, Class::Interactive);
         let first = pool.take(&ask, 0).unwrap();
         let second = pool.take(&ask, 0).unwrap();
         let _third = pool.take(&ask, 0).unwrap();
         pool.learn(&second, &observed(10, 8, 59 * S), &NOTHING, 1);
-        assert_eq!(pool.read(1)[0], Some(PoolReading { limit: 10, left: 7 }));
+        assert_eq!(
+            pool.read(1)[0],
+            Some(ProviderLimitStatus { limit: 10, left: 7 })
+        );
         pool.learn(&first, &observed(10, 9, 59 * S), &NOTHING, 2);
-        assert_eq!(pool.read(2)[0], Some(PoolReading { limit: 10, left: 7 }));
+        assert_eq!(
+            pool.read(2)[0],
+            Some(ProviderLimitStatus { limit: 10, left: 7 })
+        );
     }
 
     #[test]
     fn a_request_that_is_larger_than_the_limit_is_let_through_when_it_is_whole() {
-        let pool = Pool::default();
-        let large = PoolUse {
+        let pool = ProviderLimits::default();
+        let large = ProviderUse {
             tokens: 5_000,
             ..wanted(1, Class::Batch)
         };
@@ -718,7 +734,7 @@ mod tests {
             }
         }
 
-        fn call(&mut self, now_us: u64) -> Observed {
+        fn call(&mut self, now_us: u64) -> AnnouncedLimit {
             let passed_us = now_us - self.at_us;
             let back = scaled(self.limit, passed_us, MINUTE_US);
             if self.steady && back > 0 {
@@ -743,9 +759,9 @@ mod tests {
     }
 
     /// Who asks how often. Returns what each was given and refused, and the provider's refusals.
-    fn play(steady: bool, limit: u64, askers: &[(PoolUse, u64)]) -> (Vec<(u64, u64)>, u64) {
+    fn play(steady: bool, limit: u64, askers: &[(ProviderUse, u64)]) -> (Vec<(u64, u64)>, u64) {
         const STEP_US: u64 = 10_000;
-        let (pool, mut provider) = (Pool::default(), Provider::new(limit, steady));
+        let (pool, mut provider) = (ProviderLimits::default(), Provider::new(limit, steady));
         let mut counts = vec![(0, 0); askers.len()];
         // Answers come 300 ms later.
         let mut under_way = std::collections::VecDeque::new();

@@ -51,12 +51,12 @@ impl RateSpec {
 /// What was taken at a rate. It holds no rate itself, so that a changed one finds it as it is.
 #[derive(Debug, Default)]
 pub struct Bucket {
-    state: Mutex<State>,
+    state: Mutex<BucketState>,
 }
 
 /// Small, so that a request that meets it for the first time waits for memory once.
 #[derive(Debug, Default)]
-struct State {
+struct BucketState {
     /// Units taken and not yet leaked, times [`US_PER_MINUTE`].
     level: u128,
     at_us: u64,
@@ -64,12 +64,12 @@ struct State {
     taken: u64,
     /// All that was ever asked for here.
     asked: u64,
-    shared: Option<Box<Shared>>,
+    shared: Option<Box<PeerPart>>,
 }
 
 /// What is kept only where there are others.
 #[derive(Debug)]
-struct Shared {
+struct PeerPart {
     /// The part of the level that was taken here.
     own: u128,
     round: Round,
@@ -77,15 +77,15 @@ struct Shared {
 
 /// A rate that was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TooFast {
+pub struct RateExceeded {
     /// When the same request would be let through.
     pub wait_us: u64,
-    pub reading: Reading,
+    pub reading: RateReading,
 }
 
 /// A bucket as it stands, for whoever is limited by it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Reading {
+pub struct RateReading {
     /// Units that may be taken at once.
     pub remaining: u64,
     /// When the bucket will be empty.
@@ -94,7 +94,7 @@ pub struct Reading {
 
 /// A bucket as it stands, for other gateways.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct BucketState {
+pub struct BucketUsage {
     pub taken: u64,
     pub asked: u64,
     /// Units in the bucket, and those of them that were taken here.
@@ -114,7 +114,7 @@ impl Bucket {
         class: Class,
         units: u64,
         now_us: u64,
-    ) -> Result<Reading, TooFast> {
+    ) -> Result<RateReading, RateExceeded> {
         let mut state = self.state.lock();
         state.leak(spec, now_us);
         state.asked = state.asked.wrapping_add(units);
@@ -126,15 +126,15 @@ impl Bucket {
         let needed = cost.min(capacity.max(1));
         let over = (state.level + needed).saturating_sub(capacity);
         if over > 0 {
-            return Err(TooFast {
+            return Err(RateExceeded {
                 wait_us: spec.wait_us(over),
                 reading: state.reading(spec, now_us),
             });
         }
         if let Some(shared) = &mut state.shared {
             if !shared.round.allows(needed) {
-                return Err(TooFast {
-                    wait_us: crate::permit::HEARING_US,
+                return Err(RateExceeded {
+                    wait_us: crate::permit::SYNC_INTERVAL_US,
                     reading: state.reading(spec, now_us),
                 });
             }
@@ -169,7 +169,14 @@ impl Bucket {
 
     /// Hears what others have taken since the last time, what they claim of the rest, and how much of
     /// what is left then is ours.
-    pub fn hear(&self, spec: &RateSpec, others: i64, claimed: u64, share: Share, now_us: u64) {
+    pub fn merge_peers(
+        &self,
+        spec: &RateSpec,
+        others: i64,
+        claimed: u64,
+        share: Share,
+        now_us: u64,
+    ) {
         let mut state = self.state.lock();
         state.leak(spec, now_us);
         let own = state.own();
@@ -184,22 +191,22 @@ impl Bucket {
         let room = spec.capacity().saturating_sub(state.level);
         let before = state.shared.as_ref().map(|shared| shared.round);
         let round = share.round(before, room, claimed);
-        state.shared = round.map(|round| Box::new(Shared { own, round }));
+        state.shared = round.map(|round| Box::new(PeerPart { own, round }));
     }
 
     #[must_use]
-    pub fn read(&self, spec: &RateSpec, now_us: u64) -> Reading {
+    pub fn read(&self, spec: &RateSpec, now_us: u64) -> RateReading {
         let mut state = self.state.lock();
         state.leak(spec, now_us);
         state.reading(spec, now_us)
     }
 
     #[must_use]
-    pub fn state(&self, spec: &RateSpec, now_us: u64) -> BucketState {
+    pub fn state(&self, spec: &RateSpec, now_us: u64) -> BucketUsage {
         let mut state = self.state.lock();
         state.leak(spec, now_us);
         let left = state.shared.as_ref().map(|shared| shared.round.left);
-        BucketState {
+        BucketUsage {
             taken: state.taken,
             asked: state.asked,
             level: whole(state.level),
@@ -217,13 +224,13 @@ impl Bucket {
     }
 }
 
-impl State {
+impl BucketState {
     fn leak(&mut self, spec: &RateSpec, now_us: u64) {
         // A clock that was set back lets nothing out until it is where it was.
         let passed = u128::from(now_us.saturating_sub(self.at_us));
         self.at_us = self.at_us.max(now_us);
         let out = (passed * u128::from(spec.per_minute)).min(self.level);
-        if let Some(Shared { own, round }) = self.shared.as_deref_mut() {
+        if let Some(PeerPart { own, round }) = self.shared.as_deref_mut() {
             *own -= part_of(out, *own, self.level);
             round.refill(out);
             round.left = round.left.min(spec.capacity());
@@ -236,9 +243,9 @@ impl State {
         self.shared.as_ref().map_or(self.level, |shared| shared.own)
     }
 
-    fn reading(&self, spec: &RateSpec, now_us: u64) -> Reading {
+    fn reading(&self, spec: &RateSpec, now_us: u64) -> RateReading {
         let empty_in = divided_up(self.level, u128::from(spec.per_minute.max(1)));
-        Reading {
+        RateReading {
             remaining: whole(spec.capacity().saturating_sub(self.level)),
             reset_us: now_us.saturating_add(empty_in),
         }

@@ -8,11 +8,11 @@ use crate::share::{Round, Share};
 /// Requests that run under a limit on how many may.
 #[derive(Debug, Default)]
 pub struct Slots {
-    state: Mutex<State>,
+    state: Mutex<SlotsState>,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct SlotsState {
     taken: u64,
     elsewhere: u64,
     asked: u64,
@@ -22,12 +22,12 @@ struct State {
 
 /// All slots are taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TooMany {
+pub struct ConcurrencyExceeded {
     pub running: u64,
 }
 
 impl Slots {
-    pub fn take(&self, max: u64, class: Class) -> Result<(), TooMany> {
+    pub fn take(&self, max: u64, class: Class) -> Result<(), ConcurrencyExceeded> {
         let mut state = self.state.lock();
         state.asked = state.asked.wrapping_add(1);
         let running = state.taken + state.elsewhere;
@@ -38,7 +38,7 @@ impl Slots {
         };
         let not_ours = state.round.as_ref().is_some_and(|round| !round.allows(1));
         if running >= max || not_ours {
-            return Err(TooMany { running });
+            return Err(ConcurrencyExceeded { running });
         }
         if let Some(round) = &mut state.round {
             round.take(1);
@@ -56,7 +56,7 @@ impl Slots {
     }
 
     /// Hears how many run elsewhere, and how much of the rest is ours.
-    pub fn hear(&self, max: u64, elsewhere: u64, share: Share) {
+    pub fn merge_peers(&self, max: u64, elsewhere: u64, share: Share) {
         let mut state = self.state.lock();
         state.elsewhere = elsewhere;
         let room = max.saturating_sub(state.taken + elsewhere);
@@ -83,7 +83,7 @@ mod tests {
         slots.take(2, Class::Interactive).unwrap();
         assert_eq!(
             slots.take(2, Class::Interactive),
-            Err(TooMany { running: 2 })
+            Err(ConcurrencyExceeded { running: 2 })
         );
         slots.give_back();
         slots.take(2, Class::Interactive).unwrap();
@@ -96,7 +96,7 @@ mod tests {
             ppm: 500_000,
             is_new: true,
         };
-        slots.hear(10, 8, share);
+        slots.merge_peers(10, 8, share);
         slots.take(10, Class::Interactive).unwrap();
         assert!(slots.take(10, Class::Interactive).is_err());
     }

@@ -110,7 +110,7 @@ impl Window {
                 start_ms: 0,
                 end_ms: u64::MAX,
             },
-            // One slot of the ring: see `Purse`.
+            // One slot of the ring: see `BudgetCounter`.
             WindowKind::Rolling { ms } => {
                 let slot = rolling_slot_ms(ms);
                 let start_ms = at_ms / slot * slot;

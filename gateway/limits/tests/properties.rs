@@ -8,8 +8,8 @@ use proptest::prelude::*;
 use rand::rngs::SmallRng;
 use rand::{Rng as _, SeedableRng as _};
 use weir_limits::{
-    Actual, Bucket, BudgetSpec, Class, HEARING_US, LimitCounter, Others, Permit, Purse, RateSpec,
-    Share, Spent, Unit, Window, WindowKind, share,
+    Actual, Bucket, BudgetCounter, BudgetSpec, BudgetUnit, Class, LimitCounter, PeerBudgetUsage,
+    Permit, RateSpec, SYNC_INTERVAL_US, Share, Spent, Window, WindowKind, share,
 };
 
 #[derive(Clone, Debug)]
@@ -23,7 +23,7 @@ impl AsRef<BudgetSpec> for Named {
 
 fn budget(limit: u128, kind: WindowKind) -> Named {
     Named(Arc::new(BudgetSpec {
-        unit: Unit::Tokens,
+        unit: BudgetUnit::Tokens,
         limit,
         hard: true,
         window: Window::utc(kind),
@@ -53,7 +53,7 @@ fn step() -> impl Strategy<Value = Step> {
 proptest! {
     #[test]
     fn reserved_is_settled_and_released_and_outstanding(steps in prop::collection::vec(step(), 1..200)) {
-        let (purse, spec) = (Purse::default(), budget(1000, WindowKind::Hour));
+        let (purse, spec) = (BudgetCounter::default(), budget(1000, WindowKind::Hour));
         let spec = spec.as_ref();
         let (mut held, mut now_us) = (Vec::new(), 0);
         for step in steps {
@@ -125,7 +125,7 @@ proptest! {
 
     #[test]
     fn a_request_that_one_counter_refuses_leaves_no_trace_at_the_others(tokens in 1..100_u64) {
-        let (counter, purse) = (Arc::new(LimitCounter::default()), Arc::new(Purse::default()));
+        let (counter, purse) = (Arc::new(LimitCounter::default()), Arc::new(BudgetCounter::default()));
         let spec = RateSpec::per_minute(100);
         let mut permit = Permit::new(1, 1);
         let held = permit.under(counter.clone());
@@ -148,13 +148,13 @@ struct Log(BTreeMap<u64, u128>);
 /// A gateway process: it holds its counters in memory, and begins with what the log says.
 struct Process {
     counter: Arc<LimitCounter>,
-    purse: Arc<Purse>,
+    purse: Arc<BudgetCounter>,
     in_flight: VecDeque<(Permit<Named>, u64)>,
 }
 
 impl Process {
     fn begin(log: &Log, budget: &Named, now_us: u64) -> Self {
-        let purse = Arc::new(Purse::default());
+        let purse = Arc::new(BudgetCounter::default());
         for (at_ms, amount) in &log.0 {
             purse.restore(budget.as_ref(), *at_ms, *amount, now_us);
         }
@@ -270,7 +270,7 @@ fn a_million_requests_with_killed_processes_leave_no_reservation() {
 #[derive(Default)]
 struct Gateway {
     bucket: Bucket,
-    purse: Purse,
+    purse: BudgetCounter,
     told: (u64, u64),
     claimed: u64,
     heard: Vec<u64>,
@@ -309,7 +309,7 @@ fn exchange(
             ppm: share::ppm(lately[number], all, count),
             is_new: true,
         };
-        gateway.bucket.hear(
+        gateway.bucket.merge_peers(
             rate,
             i64::try_from(others - heard).unwrap(),
             claimed - claims[number],
@@ -329,7 +329,7 @@ fn let_through(arrivals_per_s: &[f64], rate: &RateSpec, seed: u64) -> (u64, u64)
     let (mut asked_before, mut passed, mut refused) = (Vec::new(), 0, 0);
     exchange(&mut gateways, rate, 0, &mut asked_before);
     for now_us in (0..120_000_000).step_by(1000) {
-        if now_us % HEARING_US == 0 {
+        if now_us % SYNC_INTERVAL_US == 0 {
             exchange(&mut gateways, rate, now_us, &mut asked_before);
         }
         for (gateway, per_s) in gateways.iter().zip(arrivals_per_s) {
@@ -398,11 +398,11 @@ fn gateways_that_share_a_budget_overshoot_by_less_than_the_bound() {
                     start_ms: 0,
                     amount,
                 }];
-                let others = Others {
+                let others = PeerBudgetUsage {
                     spent,
-                    ..Others::default()
+                    ..PeerBudgetUsage::default()
                 };
-                gateway.purse.hear(spec, others, new, 0);
+                gateway.purse.merge_peers(spec, others, new, 0);
                 while let Ok((reserved, _)) = gateway.purse.reserve(spec, 1, 0) {
                     gateway.purse.settle(spec, reserved, 1, 0, 0);
                     told[number] += 1;

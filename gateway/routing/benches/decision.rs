@@ -7,8 +7,8 @@ use std::hint::black_box;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use weir_routing::{
-    AliasSpec, DeploymentSpec, Next, ObjectiveSpec, PriceSpec, Priors, RequestFacts, Routes,
-    RoutesSpec, StrategySpec, TargetSpec,
+    AliasSpec, DeploymentSpec, Next, ObjectiveSpec, PriceSpec, Priors, Routes, RoutesSpec,
+    RoutingFacts, StrategySpec, TargetSpec,
 };
 
 const NOW: u64 = 1_700_000_000_000_000;
@@ -54,8 +54,8 @@ fn warm(routes: &Routes, priors: &Priors) {
     let view = routes.view(priors);
     for number in 0..800 {
         let sent_us = NOW - 8_000_000 + number * 10_000;
-        let mut plan = view.plan(alias, &RequestFacts::default(), sent_us, number);
-        let Next::Try(this) = plan.next(view, alias, None, sent_us) else {
+        let mut plan = view.plan(alias, &RoutingFacts::default(), sent_us, number);
+        let Next::Attempt(this) = plan.next(view, alias, None, sent_us) else {
             continue;
         };
         let flight = view.start(alias, &plan, &this, sent_us);
@@ -92,11 +92,11 @@ fn decision(c: &mut Criterion) {
         let priors = Priors::neutral();
         warm(&routes, &priors);
         let alias = routes.alias("a").unwrap();
-        let facts = RequestFacts {
+        let facts = RoutingFacts {
             input_tokens: 1_200,
             sticky: Some(7),
             prefix: Some(9),
-            ..RequestFacts::default()
+            ..RoutingFacts::default()
         };
         let mut seed = 0_u64;
         group.bench_function(name, |b| {
@@ -111,8 +111,8 @@ fn decision(c: &mut Criterion) {
     group.finish();
 }
 
-/// The decision, and all that is reported of a try that succeeds.
-fn whole_try(c: &mut Criterion) {
+/// The decision, and all that is reported of an attempt that succeeds.
+fn whole_attempt(c: &mut Criterion) {
     let routes = routes(StrategySpec::Latency {
         prefix_affinity: false,
     });
@@ -125,8 +125,8 @@ fn whole_try(c: &mut Criterion) {
             number += 1;
             let now_us = NOW + number * 100;
             let view = routes.view(black_box(&priors));
-            let mut plan = view.plan(alias, &RequestFacts::default(), now_us, number);
-            if let Next::Try(this) = plan.next(view, alias, None, now_us) {
+            let mut plan = view.plan(alias, &RoutingFacts::default(), now_us, number);
+            if let Next::Attempt(this) = plan.next(view, alias, None, now_us) {
                 let mut flight = view.start(alias, &plan, &this, now_us);
                 let _ = flight.first_token(now_us + 200_000);
                 let _ = flight.succeed(100, now_us + 900_000);
@@ -135,5 +135,5 @@ fn whole_try(c: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, decision, whole_try);
+criterion_group!(benches, decision, whole_attempt);
 criterion_main!(benches);

@@ -13,8 +13,8 @@
 
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
 
-use crate::clock::US_PER_MS;
 use crate::failure::Failure;
+use crate::packed::US_PER_MS;
 use crate::random::mix;
 use crate::spec::BreakerSpec;
 
@@ -23,7 +23,7 @@ use crate::spec::BreakerSpec;
 pub enum EjectCause {
     /// Several failures in a row.
     Consecutive,
-    /// Too large a share of recent tries failed.
+    /// Too large a share of recent attempts failed.
     FailureRatio,
     /// Requests wait and nothing comes back.
     Stalled,
@@ -120,7 +120,7 @@ pub(crate) struct Breaker {
     /// Failures in a row, and when the first of them was seen.
     streak: AtomicU32,
     streak_since_us: AtomicU64,
-    /// Tries that began since then.
+    /// Attempts that began since then.
     streak_starts: AtomicU32,
     /// Ejections since the last full recovery; each doubles the time out.
     ejections: AtomicU32,
@@ -131,8 +131,8 @@ pub(crate) struct Breaker {
 const OPEN: u64 = 1;
 /// A recovered deployment starts at this share of its weight.
 const RAMP_START: f32 = 0.1;
-/// Enough tries to speak of a ratio.
-const RATIO_TRIES_MIN: f32 = 20.0;
+/// Enough attempts to speak of a ratio.
+const RATIO_ATTEMPTS_MIN: f32 = 20.0;
 
 impl Breaker {
     pub(crate) fn closed() -> Self {
@@ -181,7 +181,7 @@ impl Breaker {
             .unwrap_or(EjectCause::Consecutive)
     }
 
-    pub(crate) fn try_started(&self) {
+    pub(crate) fn attempt_started(&self) {
         if self.streak.load(Relaxed) > 0 {
             self.streak_starts.fetch_add(1, Relaxed);
         }
@@ -191,9 +191,9 @@ impl Breaker {
         self.probe_at_us.store(now_us, Relaxed);
     }
 
-    /// What led to an ejection of a provider key is gone: the next request is a probe. Tries that
+    /// What led to an ejection of a provider key is gone: the next request is a probe. Attempts that
     /// began earlier say nothing more.
-    pub(crate) fn look_again(&self, now_us: u64) {
+    pub(crate) fn half_open(&self, now_us: u64) {
         let word = self.state.load(Relaxed);
         if word & OPEN != 0 && self.cause() == EjectCause::Key {
             self.probe_at_us.store(0, Relaxed);
@@ -226,19 +226,19 @@ impl Breaker {
         self.streak.load(Relaxed) == 0 || started_us >= self.streak_since_us.load(Relaxed)
     }
 
-    /// Whether a failure says something about the present: that of a try that began before the last
+    /// Whether a failure says something about the present: that of an attempt that began before the last
     /// change of state belongs to what that change was about.
     pub(crate) fn is_news(&self, started_us: u64) -> bool {
         started_us >= self.state.load(Relaxed) >> 1
     }
 
-    /// A try failed through the deployment's fault. `success` is its recent success ratio and
-    /// `tries` the number of tries that it rests on.
+    /// An attempt failed through the deployment's fault. `success` is its recent success ratio and
+    /// `attempts` the number of attempts that it rests on.
     pub(crate) fn fail(
         &self,
         spec: &BreakerSpec,
         failure: &Failure,
-        (success, tries): (f32, f32),
+        (success, attempts): (f32, f32),
         started_us: u64,
         now_us: u64,
     ) -> Option<Transition> {
@@ -258,8 +258,8 @@ impl Breaker {
             (kind, _) if kind.blames_key() => EjectCause::Key,
             (_, Some(_)) => EjectCause::RetryAfter,
             _ if word & OPEN != 0 => EjectCause::ProbeFailed,
-            _ if self.is_no_chance(spec, streak, (success, tries)) => EjectCause::Consecutive,
-            _ if tries >= RATIO_TRIES_MIN && 1.0 - success > spec.failure_ratio => {
+            _ if self.is_no_chance(spec, streak, (success, attempts)) => EjectCause::Consecutive,
+            _ if attempts >= RATIO_ATTEMPTS_MIN && 1.0 - success > spec.failure_ratio => {
                 EjectCause::FailureRatio
             }
             _ => return None,
@@ -270,14 +270,19 @@ impl Breaker {
     /// Whether so many failures in a row are more than bad luck. They are as many as a provider with
     /// this failure ratio hardly ever has in a row, and they are most of what was sent meanwhile:
     /// failures come back sooner than answers do, so at a high rate many of them come in a row.
-    fn is_no_chance(&self, spec: &BreakerSpec, streak: u32, (success, tries): (f32, f32)) -> bool {
+    fn is_no_chance(
+        &self,
+        spec: &BreakerSpec,
+        streak: u32,
+        (success, attempts): (f32, f32),
+    ) -> bool {
         const HARDLY_EVER_LN: f32 = 12.0;
         const MOST: f32 = 0.6;
         if streak < spec.consecutive_failures {
             return false;
         }
         let streak = streak as f32;
-        let before = (tries * (1.0 - success) - streak).max(0.0) / (tries - streak).max(1.0);
+        let before = (attempts * (1.0 - success) - streak).max(0.0) / (attempts - streak).max(1.0);
         let usual_ln = before.clamp(0.001, 0.9).ln().abs();
         let starts = self.streak_starts.load(Relaxed) as f32;
         streak * usual_ln >= HARDLY_EVER_LN && streak >= MOST * starts
@@ -415,7 +420,7 @@ mod tests {
         let breaker = Breaker::closed();
         assert!(fail(&breaker, FailureKind::Auth, 10 * S).is_some());
         assert!(matches!(state(&breaker, 20 * S), BreakerState::Open { .. }));
-        breaker.look_again(20 * S);
+        breaker.half_open(20 * S);
         let probe = BreakerState::HalfOpen { probe_due: true };
         assert_eq!(state(&breaker, 20 * S), probe);
         let (spec, refused) = (BreakerSpec::default(), Failure::new(FailureKind::Auth));
@@ -489,7 +494,7 @@ mod tests {
     fn failures_among_many_pending_requests_are_not_a_row_of_failures() {
         let breaker = Breaker::closed();
         fail(&breaker, FailureKind::Overloaded, 10 * S);
-        (0..40).for_each(|_| breaker.try_started());
+        (0..40).for_each(|_| breaker.attempt_started());
         for n in 0..12 {
             assert_eq!(fail(&breaker, FailureKind::Overloaded, 10 * S + n), None);
         }

@@ -1,17 +1,17 @@
-//! What keeps extra tries from becoming a storm.
+//! What keeps extra attempts from becoming a storm.
 //!
-//! Two gates, and an extra try (retry, fallback or hedge) needs both:
+//! Two gates, and an extra attempt (retry, fallback or hedge) needs both:
 //!
-//! - [`RetryBudget`], one per alias, bounds the *wasted* extra tries: each first try deposits a
-//!   fraction of a token, each extra try takes a whole one and gives it back as soon as it proves
+//! - [`RetryBudget`], one per alias, bounds the *wasted* extra attempts: each first attempt deposits a
+//!   fraction of a token, each extra attempt takes a whole one and gives it back as soon as it proves
 //!   useful. When everything fails the load on upstreams stays below `1 + ratio` times the
 //!   clients' own; when a fallback is healthy it may serve every request.
-//! - [`Credit`], one per deployment, closes a deployment to extra tries (not to first ones) while
-//!   almost half of its tries fail. After gRPC's retry throttling (proposal A6).
+//! - [`RetryThrottle`], one per deployment, closes a deployment to extra attempts (not to first ones) while
+//!   almost half of its attempts fail. After gRPC's retry throttling (proposal A6).
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
-use crate::clock;
+use crate::packed;
 
 /// Tokens in thousandths (upper half) and the time of the last refill (lower half), as one word so
 /// that a compare-and-swap keeps them together.
@@ -30,7 +30,7 @@ const TOKEN_MILLI: u32 = 1_000;
 
 impl RetryBudget {
     pub(crate) fn new(deposit_milli: u32, refill_milli_per_s: u32) -> Self {
-        let state = AtomicU64::new(clock::join(START_MILLI, 0));
+        let state = AtomicU64::new(packed::join(START_MILLI, 0));
         Self {
             state,
             deposit_milli,
@@ -47,15 +47,15 @@ impl RetryBudget {
         self.add(self.deposit_milli);
     }
 
-    /// Gives back what an extra try took, because it answered.
+    /// Gives back what an extra attempt took, because it answered.
     pub(crate) fn refund(&self) {
         self.add(TOKEN_MILLI);
     }
 
     fn add(&self, milli: u32) {
         let _ = self.state.fetch_update(Relaxed, Relaxed, |state| {
-            let (tokens, stamp) = clock::split(state);
-            Some(clock::join(
+            let (tokens, stamp) = packed::split(state);
+            Some(packed::join(
                 tokens.saturating_add(milli).min(SAVED_MILLI_MAX),
                 stamp,
             ))
@@ -63,12 +63,12 @@ impl RetryBudget {
     }
 
     pub(crate) fn try_take(&self, now_us: u64) -> bool {
-        let now = clock::stamp(now_us);
+        let now = packed::stamp(now_us);
         let taken = self.state.fetch_update(Relaxed, Relaxed, |state| {
-            let (tokens, stamp) = clock::split(state);
-            self.refilled(tokens, clock::elapsed_ms(stamp, now))
+            let (tokens, stamp) = packed::split(state);
+            self.refilled(tokens, packed::elapsed_ms(stamp, now))
                 .checked_sub(TOKEN_MILLI)
-                .map(|left| clock::join(left, now))
+                .map(|left| packed::join(left, now))
         });
         taken.is_ok()
     }
@@ -81,21 +81,21 @@ impl RetryBudget {
     }
 
     pub(crate) fn tokens(&self) -> f32 {
-        let (tokens, _) = clock::split(self.state.load(Relaxed));
+        let (tokens, _) = packed::split(self.state.load(Relaxed));
         tokens as f32 / TOKEN_MILLI as f32
     }
 }
 
-/// A deployment's standing with extra tries: full means trusted, half empty means closed to them.
+/// How far a deployment is trusted with extra attempts: full means trusted, half empty means closed to them.
 #[derive(Debug)]
-pub(crate) struct Credit(AtomicU32);
+pub(crate) struct RetryThrottle(AtomicU32);
 
 const CREDIT_FULL: u32 = 20_000;
 const CREDIT_OPEN_ABOVE: u32 = CREDIT_FULL / 2;
 const CREDIT_PER_SUCCESS: u32 = 800;
 const CREDIT_PER_FAILURE: u32 = 1_000;
 
-impl Credit {
+impl RetryThrottle {
     pub(crate) fn full() -> Self {
         Self(AtomicU32::new(CREDIT_FULL))
     }
@@ -153,7 +153,7 @@ mod tests {
 
     #[test]
     fn credit_closes_on_failures_and_opens_on_successes() {
-        let credit = Credit::full();
+        let credit = RetryThrottle::full();
         for _ in 0..10 {
             assert!(credit.admits_extra());
             credit.fail();

@@ -1,28 +1,27 @@
-//! How much each target is wanted.
+//! Scores the targets of one rank, and turns scores into probabilities.
 //!
 //! A strategy never draws; it says with which probability each target should be chosen, exactly.
 //! One draw then picks. So the propensities in the event are the ones that decided, and no strategy
 //! can differ from what it reports.
 
-use crate::TARGETS_MAX;
-use crate::alias::{Alias, Strategy};
+use crate::alias::Alias;
 use crate::approx::{exp, ln};
+use crate::facts::RoutingFacts;
 use crate::measure::{Column, Members, normalise};
-use crate::plan::RequestFacts;
-use crate::priors::Believed;
+use crate::priors::TrustedPriors;
 use crate::random::{mix, unit};
-use crate::routes::View;
-use crate::spec::ObjectiveSpec;
-use crate::targets::TargetSet;
+use crate::spec::{ObjectiveSpec, StrategySpec};
+use crate::target_set::{TARGETS_MAX, TargetSet};
+use crate::view::RoutingView;
 
 /// Scores (lower is better) and probabilities, by the target's position.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Wanted {
+pub(crate) struct TargetScores {
     pub(crate) score: Column,
     pub(crate) propensity: Column,
 }
 
-impl Wanted {
+impl TargetScores {
     pub(crate) fn nobody() -> Self {
         Self {
             score: [0.0; TARGETS_MAX],
@@ -34,10 +33,10 @@ impl Wanted {
 /// What a choice looks at.
 #[derive(Clone, Copy)]
 pub(crate) struct Choice<'a> {
-    pub(crate) view: View<'a>,
+    pub(crate) view: RoutingView<'a>,
     pub(crate) alias: &'a Alias,
-    pub(crate) facts: &'a RequestFacts,
-    pub(crate) priors: Believed<'a>,
+    pub(crate) facts: &'a RoutingFacts,
+    pub(crate) priors: TrustedPriors<'a>,
     pub(crate) now_us: u64,
 }
 
@@ -47,12 +46,12 @@ const SHARPNESS: f32 = 16.0;
 
 impl Choice<'_> {
     /// Weighs the targets of `set`, which are all of one rank. Their probabilities sum to 1.
-    pub(crate) fn weigh(self, set: TargetSet, ramp: &Column, wanted: &mut Wanted) {
+    pub(crate) fn weigh(self, set: TargetSet, ramp: &Column, scores: &mut TargetScores) {
         if set.is_empty() {
             return;
         }
         let mut members = Members::gather(self.alias, set, ramp, self.priors);
-        let by_weight = matches!(self.alias.strategy, Strategy::Weighted { .. });
+        let by_weight = matches!(self.alias.strategy, StrategySpec::Weighted { .. });
         if !by_weight {
             members.expect_latency(self.view, self.alias, self.priors, self.now_us);
         }
@@ -63,15 +62,15 @@ impl Choice<'_> {
         };
         let mut chance = [0.0; TARGETS_MAX];
         match &self.alias.strategy {
-            Strategy::Weighted { .. } => chance = members.weight,
-            Strategy::Chain => two_choices(&members, &mut chance),
-            Strategy::Latency { prefix_affinity } => match self.facts.prefix {
+            StrategySpec::Weighted { .. } => chance = members.weight,
+            StrategySpec::Chain => two_choices(&members, &mut chance),
+            StrategySpec::Latency { prefix_affinity } => match self.facts.prefix {
                 Some(prefix) if *prefix_affinity => {
                     self.home_or_other(&members, set, prefix, &mut chance);
                 }
                 _ => two_choices(&members, &mut chance),
             },
-            Strategy::Cost => {
+            StrategySpec::Cost => {
                 let weights = ObjectiveSpec::Weights {
                     cost: 0.8,
                     latency: 0.2,
@@ -79,20 +78,20 @@ impl Choice<'_> {
                 };
                 self.trade_off(&members, &weights, &mut score, &mut chance);
             }
-            Strategy::Objective(objective) => {
+            StrategySpec::Objective(objective) => {
                 self.trade_off(&members, objective, &mut score, &mut chance);
             }
         }
         self.explore(&mut chance[..members.len]);
         for i in 0..members.len {
             let target = usize::from(members.target[i]);
-            wanted.score[target] = score[i];
-            wanted.propensity[target] = chance[i];
+            scores.score[target] = score[i];
+            scores.propensity[target] = chance[i];
         }
     }
 
     fn explore(self, chance: &mut [f32]) {
-        if !self.alias.strategy.learns() {
+        if !self.alias.strategy.is_adaptive() {
             return;
         }
         let share = self.alias.exploration;
@@ -172,7 +171,7 @@ impl Choice<'_> {
                 let mut over = [0.0; TARGETS_MAX];
                 let scale = 1.0 / error_ratio;
                 for i in 0..n {
-                    over[i] = over_limit(used[i]) + over_limit(errors[i] * scale);
+                    over[i] = limit_penalty(used[i]) + limit_penalty(errors[i] * scale);
                 }
                 // The dearer, the less; but where no target keeps its limits, only they decide.
                 let kept = (0..n).filter(|i| over[*i] < BEYOND).map(|i| cost[i]);
@@ -223,7 +222,7 @@ const BEYOND: f32 = 8.0;
 
 /// Nothing up to four fifths of a limit, then rising to [`BEYOND`] at the limit, and on: the share
 /// shrinks while the limit comes near, instead of breaking off when it is passed.
-fn over_limit(used: f32) -> f32 {
+fn limit_penalty(used: f32) -> f32 {
     const NEAR: f32 = 0.8;
     (BEYOND * (used - NEAR) / (1.0 - NEAR)).max(0.0)
 }
@@ -280,7 +279,7 @@ fn one_if(condition: bool) -> f32 {
     if condition { 1.0 } else { 0.0 }
 }
 
-/// Draws a target of `set` by probability; the last one with any if rounding leaves a rest.
+/// SeededRng a target of `set` by probability; the last one with any if rounding leaves a rest.
 pub(crate) fn draw(set: TargetSet, propensity: &Column, unit: f32) -> Option<usize> {
     let mut rest = unit * set.iter().map(|i| propensity[i]).sum::<f32>();
     let mut last = None;
@@ -315,25 +314,25 @@ pub(crate) fn rendezvous(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::random::Draws;
+    use crate::random::SeededRng;
 
-    fn members(draws: &mut Draws, len: usize) -> Members {
+    fn members(rng: &mut SeededRng, len: usize) -> Members {
         let mut members = Members::nobody();
         members.len = len;
         for i in 0..len {
-            members.weight[i] = draws.unit() + 0.01;
+            members.weight[i] = rng.unit() + 0.01;
             // Few values, so that ties occur.
-            members.latency_ms[i] = (draws.unit() * 5.0).floor() + 1.0;
+            members.latency_ms[i] = (rng.unit() * 5.0).floor() + 1.0;
         }
         normalise(&mut members.weight[..len]);
         members
     }
 
-    fn pick(draws: &mut Draws, weight: &[f32], without: Option<usize>) -> usize {
+    fn pick(rng: &mut SeededRng, weight: &[f32], without: Option<usize>) -> usize {
         let set = (0..weight.len()).filter(|i| Some(*i) != without).collect();
         let mut column = [0.0; TARGETS_MAX];
         column[..weight.len()].copy_from_slice(weight);
-        draw(set, &column, draws.unit()).unwrap()
+        draw(set, &column, rng.unit()).unwrap()
     }
 
     /// Plays a procedure many times and compares how often each member comes out.
@@ -354,15 +353,15 @@ mod tests {
 
     #[test]
     fn two_choices_come_out_as_if_they_were_drawn() {
-        let mut draws = Draws::new(1);
+        let mut rng = SeededRng::new(1);
         for len in [2, 3, 5, 16] {
-            let members = members(&mut draws, len);
+            let members = members(&mut rng, len);
             let mut chance = [0.0; TARGETS_MAX];
             two_choices(&members, &mut chance);
             let weight = &members.weight[..len];
             check(&chance[..len], || {
-                let first = pick(&mut draws, weight, None);
-                let second = pick(&mut draws, weight, Some(first));
+                let first = pick(&mut rng, weight, None);
+                let second = pick(&mut rng, weight, Some(first));
                 let better = members.latency_ms[second] < members.latency_ms[first];
                 if better { second } else { first }
             });
@@ -371,16 +370,16 @@ mod tests {
 
     #[test]
     fn equals_share_load_as_if_two_were_drawn() {
-        let mut draws = Draws::new(2);
+        let mut rng = SeededRng::new(2);
         for len in [1, 2, 5, 16] {
-            let members = members(&mut draws, len);
-            let score: Vec<f32> = (0..len).map(|_| draws.unit() * 3.0).collect();
+            let members = members(&mut rng, len);
+            let score: Vec<f32> = (0..len).map(|_| rng.unit() * 3.0).collect();
             let (weight, latency) = (&members.weight[..len], &members.latency_ms[..len]);
             let mut chance = vec![0.0; len];
             spread_equals(weight, &score, latency, &mut chance);
             check(&chance, || {
-                let first = pick(&mut draws, weight, None);
-                let second = pick(&mut draws, weight, None);
+                let first = pick(&mut rng, weight, None);
+                let second = pick(&mut rng, weight, None);
                 let alike = (score[first] - score[second]).abs() < 0.5;
                 if alike && latency[second] < latency[first] {
                     second

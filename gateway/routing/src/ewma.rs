@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use crate::clock;
+use crate::packed;
 
 /// The value (`f32`) and when it was last updated. Empty until the first observation.
 #[derive(Debug)]
@@ -13,7 +13,7 @@ const EMPTY: u64 = u64::MAX;
 
 /// A reading: the value as of its last observation, and how old that is.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Reading {
+pub(crate) struct EwmaSample {
     pub(crate) value: f32,
     pub(crate) age_ms: u32,
 }
@@ -26,8 +26,8 @@ impl Ewma {
     /// Changes the value and leaves its time.
     pub(crate) fn adjust(&self, adjust: impl Fn(f32) -> f32) {
         let _ = self.0.fetch_update(Relaxed, Relaxed, |word| {
-            let (bits, stamp) = clock::split(word);
-            (word != EMPTY).then(|| clock::join(adjust(f32::from_bits(bits)).to_bits(), stamp))
+            let (bits, stamp) = packed::split(word);
+            (word != EMPTY).then(|| packed::join(adjust(f32::from_bits(bits)).to_bits(), stamp))
         });
     }
 
@@ -35,24 +35,27 @@ impl Ewma {
         self.0.store(EMPTY, Relaxed);
     }
 
-    pub(crate) fn read(&self, now_us: u64) -> Option<Reading> {
+    pub(crate) fn read(&self, now_us: u64) -> Option<EwmaSample> {
         let word = self.0.load(Relaxed);
         (word != EMPTY).then(|| unpack(word, now_us))
     }
 
     /// Replaces the value by what `update` makes of the last reading.
-    pub(crate) fn update(&self, now_us: u64, update: impl Fn(Option<Reading>) -> f32) {
+    pub(crate) fn update(&self, now_us: u64, update: impl Fn(Option<EwmaSample>) -> f32) {
         let _ = self.0.fetch_update(Relaxed, Relaxed, |word| {
             let before = (word != EMPTY).then(|| unpack(word, now_us));
-            Some(clock::join(update(before).to_bits(), clock::stamp(now_us)))
+            Some(packed::join(
+                update(before).to_bits(),
+                packed::stamp(now_us),
+            ))
         });
     }
 }
 
-fn unpack(word: u64, now_us: u64) -> Reading {
-    let (bits, then) = clock::split(word);
-    let age_ms = clock::elapsed_ms(then, clock::stamp(now_us));
-    Reading {
+fn unpack(word: u64, now_us: u64) -> EwmaSample {
+    let (bits, then) = packed::split(word);
+    let age_ms = packed::elapsed_ms(then, packed::stamp(now_us));
+    EwmaSample {
         value: f32::from_bits(bits),
         age_ms,
     }
@@ -81,7 +84,7 @@ mod tests {
         ewma.update(7_000, |before| before.map_or(3.0, |b| b.value + 1.0));
         assert_eq!(
             ewma.read(9_000),
-            Some(Reading {
+            Some(EwmaSample {
                 value: 4.0,
                 age_ms: 2
             })

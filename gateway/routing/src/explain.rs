@@ -7,8 +7,8 @@ use std::fmt;
 use crate::alias::Alias;
 use crate::breaker::BreakerState;
 use crate::plan::Plan;
-use crate::routes::View;
-use crate::targets::Standing;
+use crate::status::TargetStatus;
+use crate::view::RoutingView;
 
 /// A decision as its events tell it. Its `Display` is the explanation.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -21,25 +21,25 @@ pub struct Explanation<'a> {
     pub seed: u64,
     /// What ails the targets considered, when none was available. Known only while the plan is at
     /// hand.
-    pub last_resort: Option<Standing>,
-    pub considered: Vec<Considered<'a>>,
+    pub last_resort: Option<TargetStatus>,
+    pub considered: Vec<ExplainedTarget<'a>>,
     /// Known only while the plan is at hand.
     pub left_out: Vec<(&'a str, String)>,
     /// Known only when the request is over.
-    pub tries: Vec<Tried<'a>>,
+    pub attempts: Vec<ExplainedAttempt<'a>>,
 }
 
 /// A target that could have served.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Considered<'a> {
+pub struct ExplainedTarget<'a> {
     pub deployment: &'a str,
     pub score: Option<f64>,
     pub propensity: f64,
 }
 
-/// One try that was made.
+/// One attempt that was made.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Tried<'a> {
+pub struct ExplainedAttempt<'a> {
     pub deployment: &'a str,
     /// `first`, `retry`, `fallback`, `hedge` or `shadow`.
     pub kind: &'a str,
@@ -52,7 +52,12 @@ pub struct Tried<'a> {
 
 impl Plan {
     /// Why this plan is as it is.
-    pub fn explain<'a>(&self, view: View<'a>, alias: &'a Alias, now_us: u64) -> Explanation<'a> {
+    pub fn explain<'a>(
+        &self,
+        view: RoutingView<'a>,
+        alias: &'a Alias,
+        now_us: u64,
+    ) -> Explanation<'a> {
         let name = |target: usize| {
             &*view
                 .routes
@@ -73,7 +78,7 @@ impl Plan {
             considered: self
                 .candidates()
                 .iter()
-                .map(|candidate| Considered {
+                .map(|candidate| ExplainedTarget {
                     deployment: name(usize::from(candidate.target)),
                     score: Some(f64::from(candidate.score)).filter(|score| score.is_finite()),
                     propensity: f64::from(candidate.propensity),
@@ -83,72 +88,29 @@ impl Plan {
                 .filter(|target| !considered(*target))
                 .map(|target| (name(target), self.reason(view, alias, target, now_us)))
                 .collect(),
-            tries: Vec::new(),
+            attempts: Vec::new(),
         }
     }
 
-    fn reason(&self, view: View<'_>, alias: &Alias, target: usize, now_us: u64) -> String {
+    fn reason(&self, view: RoutingView<'_>, alias: &Alias, target: usize, now_us: u64) -> String {
         let deployment = view.routes.deployment(alias.targets[target].deployment);
-        let standing = self.standing(target);
+        let status = self.status(target);
         match (
-            standing,
+            status,
             deployment.breaker_state(&view.routes.breaker, now_us),
         ) {
-            (Standing::Ejected | Standing::ToldToWait, BreakerState::Open { until_us, cause }) => {
+            (
+                TargetStatus::Ejected | TargetStatus::ToldToWait,
+                BreakerState::Open { until_us, cause },
+            ) => {
                 let left_ms = until_us.saturating_sub(now_us) / 1_000;
                 format!(
                     "{} ({}), for {left_ms} ms more",
-                    standing.as_str(),
+                    status.as_str(),
                     cause.as_str()
                 )
             }
-            _ => standing.as_str().to_owned(),
-        }
-    }
-}
-
-impl Standing {
-    const ALL: [Self; Self::COUNT] = [
-        Self::Available,
-        Self::Probe,
-        Self::Probing,
-        Self::Ejected,
-        Self::ToldToWait,
-        Self::OverLimit,
-        Self::TooSmall,
-        Self::Denied,
-    ];
-
-    /// The name used in events.
-    pub fn code(self) -> &'static str {
-        match self {
-            Self::Available => "available",
-            Self::Probe => "probe",
-            Self::Probing => "probing",
-            Self::Ejected => "ejected",
-            Self::ToldToWait => "told_to_wait",
-            Self::OverLimit => "over_limit",
-            Self::TooSmall => "too_small",
-            Self::Denied => "denied",
-        }
-    }
-
-    /// The standing of this [`code`](Self::code).
-    pub fn of_code(code: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|it| it.code() == code)
-    }
-
-    /// In words.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Available => "available",
-            Self::Probe => "half open, due for a probe",
-            Self::Probing => "half open, being probed by another request",
-            Self::Ejected => "ejected",
-            Self::ToldToWait => "told to wait",
-            Self::OverLimit => "over its limit",
-            Self::TooSmall => "context window too small for the prompt",
-            Self::Denied => "denied to this caller",
+            _ => status.as_str().to_owned(),
         }
     }
 }
@@ -170,7 +132,7 @@ impl fmt::Display for Explanation<'_> {
         for (deployment, reason) in &self.left_out {
             writeln!(f, "  left out: {deployment}: {reason}")?;
         }
-        self.write_tries(f)?;
+        self.write_attempts(f)?;
         self.write_verdict(f)
     }
 }
@@ -191,11 +153,11 @@ impl Explanation<'_> {
         if self.considered.is_empty() {
             return writeln!(f, "  no target could serve it");
         }
-        if let Some(standing) = self.last_resort {
+        if let Some(status) = self.last_resort {
             writeln!(
                 f,
                 "  last resort, as no target was available: {}",
-                standing.as_str()
+                status.as_str()
             )?;
         }
         let width = self
@@ -204,7 +166,7 @@ impl Explanation<'_> {
             .map(|c| c.deployment.len())
             .max()
             .unwrap_or(0);
-        for Considered {
+        for ExplainedTarget {
             deployment,
             score,
             propensity,
@@ -225,16 +187,16 @@ impl Explanation<'_> {
         Ok(())
     }
 
-    fn write_tries(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (number, this) in (1..).zip(&self.tries) {
-            let Tried {
+    fn write_attempts(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (number, this) in (1..).zip(&self.attempts) {
+            let ExplainedAttempt {
                 deployment,
                 kind,
                 cause,
                 error,
                 delay_ms,
             } = this;
-            write!(f, "  try {number}: {kind} at {deployment}")?;
+            write!(f, "  attempt {number}: {kind} at {deployment}")?;
             if let Some(cause) = cause {
                 write!(f, ", because of {cause}")?;
             }
@@ -248,7 +210,7 @@ impl Explanation<'_> {
 
     /// One sentence on the first choice.
     fn write_verdict(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Some(first) = self.tries.iter().find(|this| this.kind == "first") else {
+        let Some(first) = self.attempts.iter().find(|this| this.kind == "first") else {
             return Ok(());
         };
         let likely = self
@@ -294,32 +256,32 @@ mod tests {
             seed: 99,
             last_resort: None,
             considered: vec![
-                Considered {
+                ExplainedTarget {
                     deployment: "qwen/turbo",
                     score: Some(312.5),
                     propensity: 0.625,
                 },
-                Considered {
+                ExplainedTarget {
                     deployment: "openai/mini",
                     score: Some(540.0),
                     propensity: 0.375,
                 },
-                Considered {
+                ExplainedTarget {
                     deployment: "spare/x",
                     score: None,
                     propensity: 0.0,
                 },
             ],
             left_out: vec![("azure/mini", "ejected (stalled), for 900 ms more".into())],
-            tries: vec![
-                Tried {
+            attempts: vec![
+                ExplainedAttempt {
                     deployment: "openai/mini",
                     kind: "first",
                     cause: None,
                     error: Some("rate_limited"),
                     delay_ms: 0,
                 },
-                Tried {
+                ExplainedAttempt {
                     deployment: "qwen/turbo",
                     kind: "fallback",
                     cause: Some("rate_limited"),
@@ -334,8 +296,8 @@ alias \"fast-chat\", strategy latency: of two drawn by weight, the one with the 
   openai/mini  chosen with 37.50%, score 540.0000 (lower is better)
   spare/x      only if the others fail
   left out: azure/mini: ejected (stalled), for 900 ms more
-  try 1: first at openai/mini: rate_limited
-  try 2: fallback at qwen/turbo, because of rate_limited: answered
+  attempt 1: first at openai/mini: rate_limited
+  attempt 2: fallback at qwen/turbo, because of rate_limited: answered
 qwen/turbo was more likely (62.50%), but the draw (seed 99) fell on openai/mini (37.50%).
 ";
         assert_eq!(explanation.to_string(), expected);

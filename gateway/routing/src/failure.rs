@@ -1,9 +1,9 @@
-//! How a try can fail, and what each way of failing means for the next try and for health.
+//! How an attempt can fail, and what each way of failing means for the next attempt and for health.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// What went wrong with one try. A closed set, because policies, metrics and tests name them all.
+/// What went wrong with one attempt. A closed set, because policies, metrics and tests name them all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum FailureKind {
@@ -104,13 +104,13 @@ impl FailureKind {
     }
 }
 
-/// One failed try, as the caller saw it.
+/// One failed attempt, as the caller saw it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Failure {
     pub kind: FailureKind,
     /// `Retry-After` (or the provider's own word for it), counted from when the answer arrived.
     pub retry_after_us: Option<u64>,
-    /// Bytes of this try's answer were already sent to the client: nothing may replace it any more.
+    /// Bytes of this attempt's answer were already sent to the client: nothing may replace it any more.
     pub relayed: bool,
 }
 

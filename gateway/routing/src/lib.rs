@@ -1,9 +1,9 @@
 //! Which deployment gets a request, and what happens when it fails.
 //!
 //! The way through: the operator's [`RoutesSpec`] is checked into [`Routes`]; for each request
-//! [`View::plan`] weighs the alias's targets into a [`Plan`]; [`Plan::next`] says what to try, and
-//! after a failure whether to retry, fall back or give up; [`View::start`] opens an [`InFlight`]
-//! for a try, and what the caller tells it becomes the deployment's [`Health`], which the next
+//! [`RoutingView::plan`] weighs the alias's targets into a [`Plan`]; [`Plan::next`] says what to try, and
+//! after a failure whether to retry, fall back or give up; [`RoutingView::start`] opens an [`InFlight`]
+//! for an attempt, and what the caller tells it becomes the deployment's [`Health`], which the next
 //! plan looks at.
 //!
 //! Two timescales: health is what this process saw in the last seconds, and it decides; [`Priors`]
@@ -15,37 +15,47 @@
 
 mod alias;
 mod approx;
+mod attempt;
 mod breaker;
 mod budget;
+mod check;
 mod choose;
-mod clock;
+mod concurrency;
+mod deployment;
 mod ewma;
 mod explain;
+mod facts;
 mod failure;
 mod health;
+mod in_flight;
 mod measure;
+mod packed;
 mod plan;
 mod priors;
 mod random;
 mod routes;
 mod spec;
-mod targets;
-mod window;
+mod status;
+mod target_set;
+mod view;
 
-pub use alias::{Alias, Strategy, Target};
+pub use alias::{Alias, AliasTarget};
+pub use attempt::{Attempt, AttemptKind, GiveUp, Next};
 pub use breaker::{BreakerState, EjectCause, Transition};
-pub use explain::{Considered, Explanation, Tried};
+pub use check::SpecError;
+pub use deployment::{Deployment, DeploymentId};
+pub use explain::{ExplainedAttempt, ExplainedTarget, Explanation};
+pub use facts::RoutingFacts;
 pub use failure::{Failure, FailureKind};
-pub use health::{Health, HealthSnapshot, InFlight};
-pub use plan::{Candidate, GiveUp, Next, Plan, RequestFacts, Try, TryKind};
+pub use health::{Health, HealthSnapshot};
+pub use in_flight::InFlight;
+pub use plan::{Plan, ScoredTarget};
 pub use priors::Priors;
-pub use routes::{Deployment, DeploymentId, Routes, SpecError, View};
+pub use routes::Routes;
 pub use spec::{
     AliasSpec, BreakerSpec, DeploymentSpec, HedgeSpec, ObjectiveSpec, PriceSpec, RetrySpec,
     RoutesSpec, ShadowSpec, StrategySpec, TargetSpec,
 };
-pub use targets::{Standing, TargetSet};
-
-/// The most targets one alias may have, the keys of pooled providers counted singly. A decision is
-/// kept on the stack, so it needs a bound.
-pub const TARGETS_MAX: usize = 32;
+pub use status::TargetStatus;
+pub use target_set::{TARGETS_MAX, TargetSet};
+pub use view::RoutingView;

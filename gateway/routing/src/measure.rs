@@ -2,13 +2,12 @@
 
 use weir_schemas::table::size;
 
-use crate::TARGETS_MAX;
 use crate::alias::Alias;
-use crate::health::Seen;
-use crate::plan::RequestFacts;
-use crate::priors::{Believed, TargetPrior};
-use crate::routes::View;
-use crate::targets::{TargetSet, position};
+use crate::facts::RoutingFacts;
+use crate::health::LatencyEstimate;
+use crate::priors::{TargetPrior, TrustedPriors};
+use crate::target_set::{TARGETS_MAX, TargetSet, position};
+use crate::view::RoutingView;
 
 /// One number per member.
 pub(crate) type Column = [f32; TARGETS_MAX];
@@ -26,9 +25,9 @@ pub(crate) struct Members {
     pub(crate) latency_ms: Column,
 }
 
-/// Tries and failures of about the last minute, by member.
-pub(crate) struct Recent {
-    tries: Column,
+/// Attempts and failures of about the last minute, by member.
+pub(crate) struct RecentCounts {
+    attempts: Column,
     failures: Column,
 }
 
@@ -50,12 +49,12 @@ impl Members {
         alias: &Alias,
         set: TargetSet,
         ramp: &Column,
-        priors: Believed<'_>,
+        priors: TrustedPriors<'_>,
     ) -> Self {
         let mut members = Self::nobody();
         for index in set.iter() {
             let i = members.len;
-            let factor = match (alias.strategy.learns(), priors.target(index).weight) {
+            let factor = match (alias.strategy.is_adaptive(), priors.target(index).weight) {
                 (true, Some(weight)) => 1.0 + (weight - 1.0) * priors.belief,
                 _ => 1.0,
             };
@@ -68,17 +67,17 @@ impl Members {
     }
 
     /// Time to first token, times the load, over the fourth power of the success ratio. A target
-    /// that fails one try in ten counts as half again as slow, one that fails every other as
+    /// that fails one attempt in ten counts as half again as slow, one that fails every other as
     /// sixteen times as slow: an error costs the caller far more than its own (short) time, so a
     /// fast refusal never looks like a fast answer.
     pub(crate) fn expect_latency(
         &mut self,
-        view: View<'_>,
+        view: RoutingView<'_>,
         alias: &Alias,
-        priors: Believed<'_>,
+        priors: TrustedPriors<'_>,
         now_us: u64,
     ) {
-        let mut seen = [Seen::NOTHING; TARGETS_MAX];
+        let mut seen = [LatencyEstimate::NOTHING; TARGETS_MAX];
         for (i, seen) in seen.iter_mut().enumerate().take(self.len) {
             let index = usize::from(self.target[i]);
             let health = &view
@@ -102,18 +101,18 @@ impl Members {
 
     /// Replaces what was seen by the best that is known: what was seen lately, the less of it the
     /// older it is; for the rest what the table says; for the rest the mean of the others. So a
-    /// stranger is neither shunned nor rushed at, and one that was slow long ago is tried again.
+    /// stranger is neither shunned nor rushed at, and one that was slow long ago is attempted again.
     fn blend(
         &self,
-        seen: &mut [Seen; TARGETS_MAX],
+        seen: &mut [LatencyEstimate; TARGETS_MAX],
         prior: impl Fn(TargetPrior) -> Option<f32>,
-        priors: Believed<'_>,
+        priors: TrustedPriors<'_>,
     ) {
-        let mut table = [Seen::NOTHING; TARGETS_MAX];
+        let mut table = [LatencyEstimate::NOTHING; TARGETS_MAX];
         if priors.belief > 0.0 {
             for (i, table) in table.iter_mut().enumerate().take(self.len) {
                 if let Some(us) = prior(priors.target(usize::from(self.target[i]))) {
-                    *table = Seen {
+                    *table = LatencyEstimate {
                         us,
                         belief: priors.belief,
                     };
@@ -140,13 +139,13 @@ impl Members {
     /// 95th percentile of the time to first token of a request of this size, in milliseconds.
     pub(crate) fn ttft_p95_ms(
         &self,
-        view: View<'_>,
+        view: RoutingView<'_>,
         alias: &Alias,
-        facts: &RequestFacts,
-        priors: Believed<'_>,
+        facts: &RoutingFacts,
+        priors: TrustedPriors<'_>,
         now_us: u64,
     ) -> Column {
-        let mut seen = [Seen::NOTHING; TARGETS_MAX];
+        let mut seen = [LatencyEstimate::NOTHING; TARGETS_MAX];
         for (i, seen) in seen.iter_mut().enumerate().take(self.len) {
             let deployment = alias.targets[usize::from(self.target[i])].deployment;
             *seen = view.routes.deployment(deployment).health.ttft_p95(now_us);
@@ -161,11 +160,11 @@ impl Members {
     /// nothing to do with it, because there is hardly any.
     pub(crate) fn latency_limit_used(
         &self,
-        view: View<'_>,
+        view: RoutingView<'_>,
         alias: &Alias,
-        facts: &RequestFacts,
-        priors: Believed<'_>,
-        recent: &Recent,
+        facts: &RoutingFacts,
+        priors: TrustedPriors<'_>,
+        recent: &RecentCounts,
         now_us: u64,
     ) -> Column {
         let p95 = self.ttft_p95_ms(view, alias, facts, priors, now_us);
@@ -183,7 +182,7 @@ impl Members {
                 .and_then(|w| w.get(index)?.limit(now_us));
             let by_load = match window {
                 Some(calls) => 1.0 - 1.0 / calls,
-                None => (recent.tries[i] / TRIES_KNOWN).min(1.0),
+                None => (recent.attempts[i] / ATTEMPTS_KNOWN).min(1.0),
             };
             let in_flight = (health.in_flight() as f32 + 1.0) / window.unwrap_or(f32::INFINITY);
             *used = in_flight.min(2.0) * by_load + p95[i] / limit_ms * (1.0 - by_load);
@@ -191,29 +190,29 @@ impl Members {
         used
     }
 
-    pub(crate) fn recent(&self, view: View<'_>, alias: &Alias, now_us: u64) -> Recent {
-        let mut recent = Recent {
-            tries: [0.0; TARGETS_MAX],
+    pub(crate) fn recent(&self, view: RoutingView<'_>, alias: &Alias, now_us: u64) -> RecentCounts {
+        let mut recent = RecentCounts {
+            attempts: [0.0; TARGETS_MAX],
             failures: [0.0; TARGETS_MAX],
         };
         for i in 0..self.len {
             let deployment = alias.targets[usize::from(self.target[i])].deployment;
             let health = &view.routes.deployment(deployment).health;
-            (recent.tries[i], recent.failures[i]) = health.recent(now_us);
+            (recent.attempts[i], recent.failures[i]) = health.recent(now_us);
         }
         recent
     }
 
-    /// Share of tries that fail. What the table measured counts as so many tries of our own, so
+    /// Share of attempts that fail. What the table measured counts as so many attempts of our own, so
     /// that one failure on a quiet gateway does not break a limit of one percent.
-    pub(crate) fn error_ratio(&self, recent: &Recent, priors: Believed<'_>) -> Column {
-        const ASSUMED_TRIES: f32 = 200.0;
+    pub(crate) fn error_ratio(&self, recent: &RecentCounts, priors: TrustedPriors<'_>) -> Column {
+        const ASSUMED_ATTEMPTS: f32 = 200.0;
         let mut ratios = [0.0; TARGETS_MAX];
         for (i, ratio) in ratios.iter_mut().enumerate().take(self.len) {
             let prior = priors.target(usize::from(self.target[i]));
             let assumed = prior.error_ratio.unwrap_or(0.0) * priors.belief;
-            *ratio =
-                (recent.failures[i] + assumed * ASSUMED_TRIES) / (recent.tries[i] + ASSUMED_TRIES);
+            *ratio = (recent.failures[i] + assumed * ASSUMED_ATTEMPTS)
+                / (recent.attempts[i] + ASSUMED_ATTEMPTS);
         }
         ratios
     }
@@ -222,10 +221,10 @@ impl Members {
     /// list; a target without either counts as the dearest: unpriced is never free.
     pub(crate) fn cost_picousd(
         &self,
-        view: View<'_>,
+        view: RoutingView<'_>,
         alias: &Alias,
-        facts: &RequestFacts,
-        priors: Believed<'_>,
+        facts: &RoutingFacts,
+        priors: TrustedPriors<'_>,
     ) -> Column {
         let output_tokens = expected_output(facts, priors);
         let mut costs = [0.0; TARGETS_MAX];
@@ -253,10 +252,10 @@ impl Members {
     }
 }
 
-/// Tries without a late answer after which a target's latency is no argument against it.
-const TRIES_KNOWN: f32 = 50.0;
+/// Attempts without a late answer after which a target's latency is no argument against it.
+const ATTEMPTS_KNOWN: f32 = 50.0;
 
-impl Seen {
+impl LatencyEstimate {
     /// What was seen here, and for the part that is not believed any more what was seen there.
     fn over(self, there: Self) -> Self {
         let rest = (1.0 - self.belief) * there.belief;
@@ -272,7 +271,7 @@ impl Seen {
 }
 
 /// Size of the answer: the alias's mean, but no more than the client allows.
-fn expected_output(facts: &RequestFacts, priors: Believed<'_>) -> f32 {
+fn expected_output(facts: &RoutingFacts, priors: TrustedPriors<'_>) -> f32 {
     const USUAL: f32 = 250.0;
     let mean = priors.output_tokens_mean().unwrap_or(USUAL);
     facts

@@ -2,73 +2,56 @@
 
 mod after;
 mod beside;
-mod tries;
 
-pub use tries::{GiveUp, Next, Try, TryKind};
+use std::sync::Arc;
 
 use weir_schemas::table::size;
 
-use crate::TARGETS_MAX;
-use crate::alias::{Alias, Strategy};
-use crate::choose::{Choice, Wanted, draw, rendezvous};
-use crate::random::Draws;
-use crate::routes::{DeploymentId, View};
-use crate::targets::{Standing, TargetSet, lowest_rank, of_rank, position, standing};
-
-/// What routing knows about a request.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct RequestFacts {
-    /// Estimate of the prompt's size.
-    pub input_tokens: u32,
-    /// The most the answer may take, if the client said so.
-    pub output_tokens_max: Option<u32>,
-    /// The client wants the answer in one piece: nothing is seen of it before all of it is there.
-    pub in_one_piece: bool,
-    /// Hash of the user or session, for sticky splits.
-    pub sticky: Option<u64>,
-    /// Hash of the prompt's beginning, for prefix affinity.
-    pub prefix: Option<u64>,
-    /// Targets that this caller may not use. They are never tried.
-    pub denied: TargetSet,
-    /// Targets whose limits are used up. They are tried only when nothing else is left.
-    pub over_limit: TargetSet,
-    /// No try begins after this time.
-    pub deadline_us: Option<u64>,
-}
+use crate::alias::Alias;
+use crate::attempt::{Attempt, AttemptKind};
+use crate::breaker::BreakerState;
+use crate::choose::{Choice, TargetScores, draw, rendezvous};
+use crate::deployment::DeploymentId;
+use crate::facts::RoutingFacts;
+use crate::in_flight::{InFlight, InFlightContext, WindowRef};
+use crate::random::SeededRng;
+use crate::status::{TargetStatus, status};
+use crate::target_set::{TARGETS_MAX, TargetSet, position};
+use crate::view::RoutingView;
 
 /// A target that may serve the request.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Candidate {
+pub struct ScoredTarget {
     /// Position in the alias.
     pub target: u8,
     pub deployment: DeploymentId,
     /// What the strategy compared; lower is better, infinite is out of the question, and NaN is
     /// "compares nothing" (weighted).
     pub score: f32,
-    /// Probability of being the first one tried.
+    /// Probability of being the first one attempted.
     pub propensity: f32,
 }
 
 /// One request's way through its alias's targets. Held by the request from routing to its end.
 #[derive(Debug, Clone)]
 pub struct Plan {
-    facts: RequestFacts,
+    facts: RoutingFacts,
     table_version: u64,
     seed: u64,
-    draws: Draws,
-    candidates: [Candidate; TARGETS_MAX],
+    rng: SeededRng,
+    candidates: [ScoredTarget; TARGETS_MAX],
     len: u8,
-    standings: [Standing; TARGETS_MAX],
-    last_resort: Option<Standing>,
+    statuses: [TargetStatus; TARGETS_MAX],
+    last_resort: Option<TargetStatus>,
     stalled: TargetSet,
     hedge_after_us: Option<u64>,
-    shadow: Option<Try>,
+    shadow: Option<Attempt>,
     /// Chosen by the plan and not handed out yet.
-    first: Option<Try>,
-    last: Option<Try>,
-    tried: TargetSet,
-    tries: u8,
-    tries_here: u8,
+    first: Option<Attempt>,
+    last: Option<Attempt>,
+    attempted: TargetSet,
+    attempts: u8,
+    attempts_here: u8,
 }
 
 /// Of requests that could, this share probes a half-open target: most stay on targets that work,
@@ -77,27 +60,61 @@ const PROBE_SHARE: f32 = 0.25;
 /// How long an answer may become if the client does not bound it. Few are longer.
 const ANSWER_TOKENS_LONG: u32 = 2_000;
 
+impl RoutingView<'_> {
+    /// Opens an attempt that [`Plan::next`], [`Plan::hedge`] or [`Plan::shadow`] gave, at the moment
+    /// its request is sent.
+    pub fn start(self, alias: &Alias, plan: &Plan, this: &Attempt, now_us: u64) -> InFlight {
+        let deployment = self.routes.deployment(this.deployment);
+        let state = deployment.breaker_state(&self.routes.breaker, now_us);
+        let entry = InFlightContext {
+            health: Arc::clone(&deployment.health),
+            key: deployment.key.as_ref().map(|key| Arc::clone(&key.breaker)),
+            breaker: self.routes.breaker,
+            budget: this.kind.is_extra().then(|| Arc::clone(&alias.budget)),
+            window: window(alias, this),
+            input_tokens: plan.facts.input_tokens,
+            awaited_tokens: plan.awaited_tokens(),
+            // A last resort is a probe too: its answer tells as much.
+            probe: this.probe || !matches!(state, BreakerState::Closed { .. }),
+        };
+        InFlight::enter(entry, now_us)
+    }
+
+    /// Weighs the alias's targets for one request.
+    pub fn plan(self, alias: &Alias, facts: &RoutingFacts, now_us: u64, seed: u64) -> Plan {
+        Plan::make(self, alias, facts, now_us, seed)
+    }
+}
+
+fn window(alias: &Alias, this: &Attempt) -> Option<WindowRef> {
+    Some(WindowRef {
+        windows: Arc::clone(alias.windows.as_ref()?),
+        target: usize::from(this.target),
+        ttft_ms_max: alias.strategy.ttft_ms_max()?,
+    })
+}
+
 impl Plan {
-    /// Every target that may serve, with its score and the probability of being tried first.
-    pub fn candidates(&self) -> &[Candidate] {
+    /// Every target that may serve, with its score and the probability of being attempted first.
+    pub fn candidates(&self) -> &[ScoredTarget] {
         &self.candidates[..usize::from(self.len)]
     }
 
-    /// Targets whose limits are used up by now, for the tries that follow.
-    pub fn set_over_limit(&mut self, targets: TargetSet) {
-        self.facts.over_limit = targets;
+    /// Targets whose limits are used up by now, for the attempts that follow.
+    pub fn set_throttled(&mut self, targets: TargetSet) {
+        self.facts.throttled = targets;
     }
 
     /// Where a target stood when the plan was made.
-    pub fn standing(&self, target: usize) -> Standing {
-        self.standings
+    pub fn status(&self, target: usize) -> TargetStatus {
+        self.statuses
             .get(target)
             .copied()
-            .unwrap_or(Standing::Denied)
+            .unwrap_or(TargetStatus::Denied)
     }
 
     /// Set when no target was available and the least bad ones were taken: what ails them.
-    pub fn last_resort(&self) -> Option<Standing> {
+    pub fn last_resort(&self) -> Option<TargetStatus> {
         self.last_resort
     }
 
@@ -119,18 +136,14 @@ impl Plan {
         std::mem::take(&mut self.stalled)
     }
 
-    /// Tries handed out so far.
-    pub fn tries(&self) -> u8 {
-        self.tries
-    }
-
-    pub(crate) fn input_tokens(&self) -> u32 {
-        self.facts.input_tokens
+    /// Attempts handed out so far.
+    pub fn attempts(&self) -> u8 {
+        self.attempts
     }
 
     /// What must be read and written until something is seen of the answer, as input tokens.
-    pub(crate) fn awaited_tokens(&self) -> u32 {
-        let RequestFacts {
+    fn awaited_tokens(&self) -> u32 {
+        let RoutingFacts {
             input_tokens,
             output_tokens_max,
             in_one_piece,
@@ -144,10 +157,10 @@ impl Plan {
         input_tokens.saturating_add(output * size::INPUT_TOKENS_PER_OUTPUT_TOKEN)
     }
 
-    pub(crate) fn make(
-        view: View<'_>,
+    fn make(
+        view: RoutingView<'_>,
         alias: &Alias,
-        facts: &RequestFacts,
+        facts: &RoutingFacts,
         now_us: u64,
         seed: u64,
     ) -> Self {
@@ -155,14 +168,14 @@ impl Plan {
         let mut plan = Self::empty(priors.version, facts, seed);
         let mut ramp = [1.0; TARGETS_MAX];
         for (index, ramp) in ramp.iter_mut().enumerate().take(alias.targets.len()) {
-            let (standing, stalled) = standing(view, alias, facts, index, now_us, ramp);
-            plan.standings[index] = standing;
+            let (status, stalled) = status(view, alias, facts, index, now_us, ramp);
+            plan.statuses[index] = status;
             if stalled {
                 plan.stalled.insert(index);
             }
         }
         let (candidates, serving, probes) = plan.sort_out(view, alias);
-        let mut wanted = Wanted::nobody();
+        let mut scores = TargetScores::nobody();
         let choice = Choice {
             view,
             alias,
@@ -170,19 +183,19 @@ impl Plan {
             priors,
             now_us,
         };
-        choice.weigh(serving, &ramp, &mut wanted);
-        let sticky = sticky_key(alias, facts);
-        plan.first = plan.pick_first(alias, serving, probes, &mut wanted, sticky);
+        choice.weigh(serving, &ramp, &mut scores);
+        let sticky = alias.sticky_key(facts);
+        plan.first = plan.pick_first(alias, serving, probes, &mut scores, sticky);
         for index in candidates.iter() {
-            plan.push(alias, index, &wanted);
+            plan.push(alias, index, &scores);
         }
         plan.prepare_hedge(view, alias, now_us);
         plan.pick_shadow(view, alias, now_us);
         plan
     }
 
-    fn empty(table_version: u64, facts: &RequestFacts, seed: u64) -> Self {
-        let nobody = Candidate {
+    fn empty(table_version: u64, facts: &RoutingFacts, seed: u64) -> Self {
+        let nobody = ScoredTarget {
             target: 0,
             deployment: DeploymentId::new(0),
             score: 0.0,
@@ -192,64 +205,70 @@ impl Plan {
             facts: *facts,
             table_version,
             seed,
-            draws: Draws::new(seed),
+            rng: SeededRng::new(seed),
             candidates: [nobody; TARGETS_MAX],
             len: 0,
-            standings: [Standing::Denied; TARGETS_MAX],
+            statuses: [TargetStatus::Denied; TARGETS_MAX],
             last_resort: None,
             stalled: TargetSet::EMPTY,
             hedge_after_us: None,
             shadow: None,
             first: None,
             last: None,
-            tried: TargetSet::EMPTY,
-            tries: 0,
-            tries_here: 0,
+            attempted: TargetSet::EMPTY,
+            attempts: 0,
+            attempts_here: 0,
         }
     }
 
-    fn push(&mut self, alias: &Alias, index: usize, wanted: &Wanted) {
-        self.candidates[usize::from(self.len)] = Candidate {
+    fn push(&mut self, alias: &Alias, index: usize, scores: &TargetScores) {
+        self.candidates[usize::from(self.len)] = ScoredTarget {
             target: position(index),
             deployment: alias.targets[index].deployment,
-            score: wanted.score[index],
-            propensity: wanted.propensity[index],
+            score: scores.score[index],
+            propensity: scores.propensity[index],
         };
         self.len += 1;
     }
 
     /// Candidates, those among them that serve (the lowest available rank), and those that may be
     /// probed (no higher than that rank).
-    fn sort_out(&mut self, view: View<'_>, alias: &Alias) -> (TargetSet, TargetSet, TargetSet) {
-        let mut by_standing = [TargetSet::EMPTY; Standing::COUNT];
+    fn sort_out(
+        &mut self,
+        view: RoutingView<'_>,
+        alias: &Alias,
+    ) -> (TargetSet, TargetSet, TargetSet) {
+        let mut by_standing = [TargetSet::EMPTY; TargetStatus::COUNT];
         let mut weighted = TargetSet::EMPTY;
         for (index, target) in alias.targets.iter().enumerate() {
-            by_standing[self.standings[index] as usize].insert(index);
+            by_standing[self.statuses[index] as usize].insert(index);
             if target.weight > 0.0 {
                 weighted.insert(index);
             }
         }
         let [available, probing, ..] = by_standing;
         let pool = available.and(weighted).or_if_empty(available);
-        if let Some(rank) = lowest_rank(alias, pool) {
+        if let Some(rank) = alias.lowest_rank(pool) {
             let not_above = |i: &usize| alias.targets[*i].rank <= rank;
             let probes: TargetSet = probing.and(weighted).iter().filter(not_above).collect();
-            return (available.or(probes), of_rank(alias, pool, rank), probes);
+            return (available.or(probes), alias.of_rank(pool, rank), probes);
         }
-        let least_bad = self.standings[..alias.targets.len()].iter().min().copied();
-        let Some(least_bad) = least_bad.filter(|standing| *standing != Standing::Denied) else {
+        let least_bad = self.statuses[..alias.targets.len()].iter().min().copied();
+        let Some(least_bad) = least_bad.filter(|status| *status != TargetStatus::Denied) else {
             return (TargetSet::EMPTY, TargetSet::EMPTY, TargetSet::EMPTY);
         };
-        self.last_resort = (least_bad != Standing::Probe).then_some(least_bad);
+        self.last_resort = (least_bad != TargetStatus::Probe).then_some(least_bad);
         let mut pool = by_standing[least_bad as usize];
-        if least_bad == Standing::TooSmall {
+        if least_bad == TargetStatus::TooSmall {
             pool = longest_windows(view, alias, pool);
         }
-        let serving = lowest_rank(alias, pool).map_or(pool, |rank| of_rank(alias, pool, rank));
+        let serving = alias
+            .lowest_rank(pool)
+            .map_or(pool, |rank| alias.of_rank(pool, rank));
         (
             pool,
             serving,
-            if least_bad == Standing::Probe {
+            if least_bad == TargetStatus::Probe {
                 serving
             } else {
                 TargetSet::EMPTY
@@ -262,12 +281,12 @@ impl Plan {
         alias: &Alias,
         serving: TargetSet,
         probes: TargetSet,
-        wanted: &mut Wanted,
+        scores: &mut TargetScores,
         sticky: Option<u64>,
-    ) -> Option<Try> {
+    ) -> Option<Attempt> {
         let mut choice = match sticky {
-            Some(key) => rendezvous(alias, serving, &wanted.propensity, key),
-            None => draw(serving, &wanted.propensity, self.draws.unit()),
+            Some(key) => rendezvous(alias, serving, &scores.propensity, key),
+            None => draw(serving, &scores.propensity, self.rng.unit()),
         }?;
         let probing: TargetSet = probes.iter().filter(|i| !serving.contains(*i)).collect();
         if !probing.is_empty() {
@@ -275,18 +294,18 @@ impl Plan {
             let each = share / probing.len() as f32;
             serving
                 .iter()
-                .for_each(|i| wanted.propensity[i] *= 1.0 - share);
-            probing.iter().for_each(|i| wanted.propensity[i] = each);
-            if self.draws.unit() < share {
-                choice = draw(probing, &wanted.propensity, self.draws.unit())?;
+                .for_each(|i| scores.propensity[i] *= 1.0 - share);
+            probing.iter().for_each(|i| scores.propensity[i] = each);
+            if self.rng.unit() < share {
+                choice = draw(probing, &scores.propensity, self.rng.unit())?;
             }
         }
-        Some(Try {
+        Some(Attempt {
             target: position(choice),
             deployment: alias.targets[choice].deployment,
-            kind: TryKind::First,
+            kind: AttemptKind::First,
             delay_us: 0,
-            propensity: wanted.propensity[choice],
+            propensity: scores.propensity[choice],
             probe: probes.contains(choice),
         })
     }
@@ -294,7 +313,7 @@ impl Plan {
 
 /// The estimate says that the prompt fits nowhere. It may be wrong, and it is least likely to be
 /// where the window is longest.
-fn longest_windows(view: View<'_>, alias: &Alias, set: TargetSet) -> TargetSet {
+fn longest_windows(view: RoutingView<'_>, alias: &Alias, set: TargetSet) -> TargetSet {
     let window = |i: usize| {
         view.routes
             .deployment(alias.targets[i].deployment)
@@ -307,13 +326,6 @@ fn longest_windows(view: View<'_>, alias: &Alias, set: TargetSet) -> TargetSet {
 /// A chain's earlier step is what the operator wants, so it is probed at once when it may be;
 /// elsewhere a probe takes a share.
 fn probe_share(alias: &Alias, serving: TargetSet, probing: TargetSet) -> f32 {
-    let earlier = lowest_rank(alias, probing) < lowest_rank(alias, serving);
+    let earlier = alias.lowest_rank(probing) < alias.lowest_rank(serving);
     if earlier { 1.0 } else { PROBE_SHARE }
-}
-
-fn sticky_key(alias: &Alias, facts: &RequestFacts) -> Option<u64> {
-    match alias.strategy {
-        Strategy::Weighted { sticky: true } => facts.sticky,
-        _ => None,
-    }
 }

@@ -9,11 +9,11 @@ use crate::routes::Routes;
 /// holds one until the next table, and resolves it again when its configuration changes.
 #[derive(Debug, Clone, Default)]
 pub struct Priors {
-    table: Option<Adopted>,
+    table: Option<AdoptedTable>,
 }
 
 #[derive(Debug, Clone)]
-struct Adopted {
+struct AdoptedTable {
     /// Of the routes that this was resolved for. Positions mean nothing elsewhere.
     fingerprint: u64,
     version: u64,
@@ -43,7 +43,7 @@ pub(crate) struct TargetPrior {
 
 /// One alias's priors as one request sees them.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Believed<'a> {
+pub(crate) struct TrustedPriors<'a> {
     /// 1 for a fresh table, 0 for none or one that is too old.
     pub(crate) belief: f32,
     pub(crate) version: u64,
@@ -67,7 +67,7 @@ impl Priors {
                 })
         };
         Self {
-            table: Some(Adopted {
+            table: Some(AdoptedTable {
                 fingerprint: routes.fingerprint(),
                 version: table.version,
                 made_at_us: table.made_at_us,
@@ -90,7 +90,12 @@ impl Priors {
             .map_or(0.0, |table| table.belief(now_us))
     }
 
-    pub(crate) fn believed(&self, routes: &Routes, alias: &Alias, now_us: u64) -> Believed<'_> {
+    pub(crate) fn believed(
+        &self,
+        routes: &Routes,
+        alias: &Alias,
+        now_us: u64,
+    ) -> TrustedPriors<'_> {
         let usable = self
             .table
             .as_ref()
@@ -98,12 +103,12 @@ impl Priors {
             .map(|table| (table, table.belief(now_us)))
             .filter(|(_, belief)| *belief > 0.0);
         match usable {
-            None => Believed {
+            None => TrustedPriors {
                 belief: 0.0,
                 version: 0,
                 alias: None,
             },
-            Some((table, belief)) => Believed {
+            Some((table, belief)) => TrustedPriors {
                 belief,
                 version: table.version,
                 alias: table.aliases.get(alias.index),
@@ -112,7 +117,7 @@ impl Priors {
     }
 }
 
-impl Adopted {
+impl AdoptedTable {
     /// Whole while it is fresh, then less and less: an ingestor that is away for an hour must not
     /// leave its last impression in force.
     fn belief(&self, now_us: u64) -> f32 {
@@ -126,7 +131,7 @@ impl Adopted {
     }
 }
 
-impl Believed<'_> {
+impl TrustedPriors<'_> {
     pub(crate) fn target(&self, index: usize) -> TargetPrior {
         self.alias
             .and_then(|alias| alias.targets.get(index))

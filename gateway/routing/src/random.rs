@@ -3,9 +3,9 @@
 /// SplitMix64 (Steele, Lea and Flood, OOPSLA 2014): eight bytes of state, no warm-up, and any seed
 /// is a good seed. A plan makes a handful of draws, so its period is never a concern.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Draws(u64);
+pub(crate) struct SeededRng(u64);
 
-impl Draws {
+impl SeededRng {
     pub(crate) fn new(seed: u64) -> Self {
         Self(seed)
     }

@@ -92,6 +92,32 @@ pub enum StrategySpec {
     Objective(ObjectiveSpec),
 }
 
+impl StrategySpec {
+    /// The name used in configuration and events.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Chain => "chain",
+            Self::Weighted { .. } => "weighted",
+            Self::Latency { .. } => "latency",
+            Self::Cost => "cost",
+            Self::Objective(_) => "objective",
+        }
+    }
+
+    /// The latency limit to be kept, if there is one.
+    pub(crate) fn ttft_ms_max(&self) -> Option<u32> {
+        match self {
+            Self::Objective(ObjectiveSpec::Limits { ttft_p95_ms, .. }) => Some(*ttft_p95_ms),
+            _ => None,
+        }
+    }
+
+    /// Whether it goes by measurements, and so must keep measuring every target.
+    pub(crate) fn is_adaptive(&self) -> bool {
+        matches!(self, Self::Latency { .. } | Self::Cost | Self::Objective(_))
+    }
+}
+
 /// What "best" means for [`StrategySpec::Objective`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
@@ -106,18 +132,18 @@ pub enum ObjectiveSpec {
     },
 }
 
-/// When a try fails: what happens next.
+/// When an attempt fails: what happens next.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct RetrySpec {
-    /// Tries of one request over all targets, the first included.
+    /// Attempts of one request over all targets, the first included.
     pub tries_max: u8,
-    /// Tries of one request at one target, the first included. A pooled target of the same rank
-    /// that was not tried yet goes before a second try at the same one.
+    /// Attempts of one request at one target, the first included. A pooled target of the same rank
+    /// that was not attempted yet goes before a second attempt at the same one.
     pub tries_per_target: u8,
-    /// Failures after which the same target may be tried again.
+    /// Failures after which the same target may be attempted again.
     pub retry_on: Vec<FailureKind>,
-    /// Failures after which another target may be tried. Add `content_filter` to send refused
+    /// Failures after which another target may be attempted. Add `content_filter` to send refused
     /// content to the next target.
     pub fallback_on: Vec<FailureKind>,
     /// Backoff before the first retry at the same target; doubles with each, with full jitter.
@@ -125,10 +151,10 @@ pub struct RetrySpec {
     pub backoff_ms_max: u32,
     /// The longest `Retry-After` that a request waits for when nothing else can serve it.
     pub retry_after_ms_max: u32,
-    /// Extra tries per request that may fail before extra tries stop: 0.15 keeps the load on a
+    /// Extra attempts per request that may fail before extra attempts stop: 0.15 keeps the load on a
     /// failing upstream below 1.15 times the clients' own.
     pub budget_ratio: f32,
-    /// Extra tries per second allowed however little traffic there is.
+    /// Extra attempts per second allowed however little traffic there is.
     pub budget_per_s: f32,
 }
 
@@ -163,7 +189,7 @@ impl Default for RetrySpec {
     }
 }
 
-/// A second try sent while the first one is still waiting for its first token.
+/// A second attempt sent while the first one is still waiting for its first token.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct HedgeSpec {
@@ -200,7 +226,7 @@ pub struct ShadowSpec {
 pub struct BreakerSpec {
     /// Failures in a row that eject; more are needed of a provider that often fails anyway.
     pub consecutive_failures: u32,
-    /// Recent failure ratio that ejects, once there were enough tries to speak of one.
+    /// RecentCounts failure ratio that ejects, once there were enough attempts to speak of one.
     pub failure_ratio: f32,
     /// First time out; doubles with every ejection that follows without a recovery.
     pub open_ms: u32,

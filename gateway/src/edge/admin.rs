@@ -15,7 +15,7 @@ use hyper::body::Incoming;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use weir_limits::{Standing, Unit};
+use weir_limits::{BudgetBalance, BudgetUnit};
 
 use crate::request::pipeline;
 use crate::request::relay::{REQUEST_ID, Reply, request_id_value};
@@ -523,11 +523,11 @@ impl Desk {
             return Value::Null;
         };
         let text = |amount| match budget.spec.unit {
-            Unit::PicoUsd => Usd(amount).to_string(),
-            Unit::Tokens => u128::to_string(&amount),
+            BudgetUnit::PicoUsd => Usd(amount).to_string(),
+            BudgetUnit::Tokens => u128::to_string(&amount),
         };
         let all = budget.counters.all().into_iter();
-        let mut all: Vec<(Box<str>, Standing)> = all
+        let mut all: Vec<(Box<str>, BudgetBalance)> = all
             .map(|(subject, purse)| (subject, purse.standing(&budget.spec, self.now_ms * 1000)))
             .collect();
         all.sort_by(|(one, a), (other, b)| b.committed().cmp(&a.committed()).then(one.cmp(other)));

@@ -121,7 +121,7 @@ impl DeploymentGauges {
         );
         registry_of.register(
             "success_ratio",
-            "Share of recent tries that succeeded",
+            "Share of recent attempts that succeeded",
             self.success_ratio.clone(),
         );
         let registry_of = registry.sub_registry_with_prefix("provider_limit");

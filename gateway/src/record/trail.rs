@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use weir_dialects::{FinishReason, ResponseFacts};
-use weir_limits::Taken;
+use weir_limits::ProviderPermit;
 use weir_schemas::event::{AttemptFinished, Caller, Candidate, Event, RequestFinished};
 use weir_schemas::{RequestId, StreamId, Usage, UsageSource};
 
@@ -102,7 +102,7 @@ pub(crate) struct AttemptTrail {
     pub(crate) deployment: Arc<Deployment>,
     pub(crate) propensity: Option<f64>,
     /// Its turn at the provider's limits.
-    pub(crate) taken: Option<Taken>,
+    pub(crate) taken: Option<ProviderPermit>,
     pub(crate) status: Option<u16>,
     pub(crate) failure: Option<(&'static str, String)>,
     pub(crate) retry_after_us: Option<u64>,
@@ -287,7 +287,7 @@ impl Trail {
     pub(crate) fn lose_attempt_before_last(&mut self, kind: &'static str) {
         let attempt = self.attempts.iter_mut().rev().nth(1);
         if let Some(attempt) = attempt.filter(|attempt| !attempt.ended) {
-            attempt.fail(kind, "another try had the first token earlier".into());
+            attempt.fail(kind, "another attempt had the first token earlier".into());
         }
     }
 

@@ -10,7 +10,7 @@ use weir_governance::admission::{self, Admitted, Counted, Denied};
 use weir_governance::control::Identity;
 use weir_governance::control::policy::{Budget, Subject};
 use weir_governance::thresholds::shown_amount;
-use weir_limits::{Amount, Class, Exhausted, HEARING_US, Unit};
+use weir_limits::{BudgetAmount, BudgetExhausted, BudgetUnit, Class, SYNC_INTERVAL_US};
 use weir_schemas::Usage;
 
 use crate::request::limit_headers::{budget_headers, limit_headers, shown_seconds};
@@ -52,7 +52,10 @@ impl Estimate {
     /// Adds what it may cost, if a budget in money asks for that.
     pub(crate) fn priced(self, identity: &Identity, price: impl FnOnce(&Usage) -> Cost) -> Self {
         let budgets = &identity.policy().budgets;
-        if budgets.iter().all(|it| it.rule.spec.unit != Unit::PicoUsd) {
+        if budgets
+            .iter()
+            .all(|it| it.rule.spec.unit != BudgetUnit::PicoUsd)
+        {
             return self;
         }
         let cost = price(&Usage {
@@ -138,7 +141,11 @@ fn too_fast(limit: String, allowed: &str, wait_us: u64) -> Refusal {
         "limit \"{limit}\" allows {allowed}; try again in {}",
         shown_seconds(wait)
     );
-    Refusal::rate_limited(limit, message, wait.max(Duration::from_micros(HEARING_US)))
+    Refusal::rate_limited(
+        limit,
+        message,
+        wait.max(Duration::from_micros(SYNC_INTERVAL_US)),
+    )
 }
 
 /// For a budget in money that nothing could keep: the call's cost is not known anywhere.
@@ -159,8 +166,8 @@ fn unpriced(budget: String, subject: &Subject<'_>, cost: &Cost, contact: Option<
 fn exhausted(
     name: String,
     budget: &Budget,
-    refused: &Exhausted,
-    requested: Amount,
+    refused: &BudgetExhausted,
+    requested: BudgetAmount,
     contact: Option<&str>,
     now_us: u64,
 ) -> Refusal {

@@ -23,8 +23,8 @@ use http::StatusCode;
 use http::header::HeaderMap;
 use rand::RngCore as _;
 use weir_dialects::{ClientApi, ClientRequest, ResponseMachine};
-use weir_limits::PoolUse;
-use weir_routing::{Alias, GiveUp, InFlight, Next, Plan, TargetSet, View};
+use weir_limits::ProviderUse;
+use weir_routing::{Alias, GiveUp, InFlight, Next, Plan, RoutingView, TargetSet};
 
 pub(crate) use call::DROPPED;
 pub(crate) use failed::{Failed, Told};
@@ -53,7 +53,7 @@ pub(crate) struct Asked<'a> {
     /// Who waits, where an answer is read without whoever does.
     pub(crate) client: Option<Arc<Waiting>>,
     /// What it takes of its providers' limits.
-    pub(crate) turn: PoolUse,
+    pub(crate) turn: ProviderUse,
 }
 
 impl Asked<'_> {
@@ -90,7 +90,7 @@ pub(crate) struct Begun {
 /// What all tries of one request have in common.
 struct Way<'a> {
     directory: &'a Directory,
-    view: View<'a>,
+    view: RoutingView<'a>,
     alias: &'a Alias,
     asked: &'a Asked<'a>,
 }
@@ -122,19 +122,19 @@ pub(crate) async fn attempt(
     loop {
         let failure = last.as_ref().map(|failed| &failed.failure);
         if failure.is_some() {
-            plan.set_over_limit(way.over_limit(unix_us()));
+            plan.set_throttled(way.throttled(unix_us()));
         }
         let next = plan.next(way.view, alias, failure, unix_us());
         note_stalled(&exchange.worker, &way, &mut plan);
         let this = match next {
-            Next::Try(this) => this,
+            Next::Attempt(this) => this,
             Next::GiveUp(reason) => return Err(Refusal::gave_up(alias.name(), reason, last)),
         };
         if this.delay_us > 0 {
             tokio::time::sleep(Duration::from_micros(this.delay_us)).await;
         }
         if asked.has_client_left() {
-            return Err(Refusal::gave_up(alias.name(), GiveUp::NobodyLeft, last));
+            return Err(Refusal::gave_up(alias.name(), GiveUp::NoTargetLeft, last));
         }
         if let Some(client) = &asked.client {
             client.note_call();
@@ -156,10 +156,10 @@ fn unix_us() -> u64 {
 }
 
 /// Plans the way through the alias's targets, and notes how they were weighed.
-fn route(exchange: &mut Exchange, way: &Way<'_>, over_limit: TargetSet, now_us: u64) -> Plan {
+fn route(exchange: &mut Exchange, way: &Way<'_>, throttled: TargetSet, now_us: u64) -> Plan {
     let client = way.asked.request.facts;
     let tokens = |count: u64| u32::try_from(count).unwrap_or(u32::MAX);
-    let facts = weir_routing::RequestFacts {
+    let facts = weir_routing::RoutingFacts {
         input_tokens: tokens(way.prompt_tokens()),
         output_tokens_max: match way.asked.request.api {
             ClientApi::Embeddings | ClientApi::CountTokens => Some(0),
@@ -169,14 +169,14 @@ fn route(exchange: &mut Exchange, way: &Way<'_>, over_limit: TargetSet, now_us: 
         sticky: way.asked.affinity.sticky,
         prefix: way.asked.affinity.prefix,
         denied: way.asked.denied,
-        over_limit,
+        throttled,
         ..Default::default()
     };
     // Events hold the seed as a signed integer.
     let seed = rand::rng().next_u64() >> 1;
     let mut plan = way.view.plan(way.alias, &facts, now_us, seed);
     note_stalled(&exchange.worker, way, &mut plan);
-    let candidate = |candidate: &weir_routing::Candidate| RouteCandidate {
+    let candidate = |candidate: &weir_routing::ScoredTarget| RouteCandidate {
         deployment: way.directory.deployment(candidate.deployment).clone(),
         score: candidate
             .score
@@ -188,7 +188,7 @@ fn route(exchange: &mut Exchange, way: &Way<'_>, over_limit: TargetSet, now_us: 
         strategy: way.alias.strategy().as_str(),
         table_version: (plan.table_version() > 0).then(|| plan.table_version()),
         seed,
-        last_resort: plan.last_resort().map(weir_routing::Standing::code),
+        last_resort: plan.last_resort().map(weir_routing::TargetStatus::code),
         candidates: plan.candidates().iter().map(candidate).collect(),
     });
     plan

@@ -7,12 +7,12 @@
 use std::sync::Arc;
 
 use http::HeaderMap;
-use weir_eventlog::{AppendError, Appended, LockedStream};
+use weir_eventlog::{AppendError, Appended};
 use weir_governance::admission::ReservedBudget;
 use weir_governance::clock::Moment;
 use weir_governance::ledger::Charge;
 use weir_governance::thresholds::ThresholdCrossing;
-use weir_limits::{Actual, Amount, Permit};
+use weir_limits::{Actual, BudgetAmount, Permit};
 
 use crate::record::payload::{Closed, Taken};
 use crate::record::trail::{CLIENT_GONE, Failure, Trail};
@@ -65,25 +65,24 @@ impl Exchange {
         let telemetry = &self.worker.shared.telemetry;
         telemetry.in_flight.dec();
         telemetry.count(&self.trail);
-        let worker = self.worker.clone();
         let Some((permit, charges)) = self.charges() else {
-            return self.append(worker.stream.lock(), payload, &[]);
+            return self.append(payload, &[]);
         };
         if charges.is_empty() {
             let reached = self.settle(permit);
-            return self.append(worker.stream.lock(), payload, &reached);
+            return self.append(payload, &reached);
         }
+        let worker = self.worker.clone();
+        let (stream, seq) = (worker.stream.id(), worker.stream.next_seq());
         // A line in the ledger, then the events: a kill in between leaves a line that does not count.
-        let ledger = &worker.shared.ledger;
-        ledger.charge(&worker.stream, charges, |stream| {
+        worker.shared.ledger.charge(stream, seq, charges, || {
             let reached = self.settle(permit);
-            self.append(stream, payload, &reached)
+            self.append(payload, &reached)
         })
     }
 
     fn append(
-        &self,
-        stream: LockedStream<'_>,
+        &mut self,
         payload: Option<&Closed>,
         reached: &[ThresholdCrossing],
     ) -> Result<Appended, AppendError> {
@@ -93,7 +92,7 @@ impl Exchange {
         let now_ms = Moment::now().unix_ms();
         let pairs = reached.iter().zip(&said);
         events.extend(pairs.map(|(reached, said)| reached.event(said, now_ms)));
-        stream.append(&mut events)
+        self.worker.stream.append(&mut events)
     }
 
     /// What the request holds, and what each of its budgets is charged.
@@ -172,7 +171,9 @@ fn actual(trail: &Trail) -> Actual {
     let tokens = usage.input_tokens.unwrap_or(0) + usage.output_tokens.unwrap_or(0);
     Actual {
         tokens,
-        pico_usd: trail.cost().map(|cost| Amount::from(cost.0.unsigned_abs())),
+        pico_usd: trail
+            .cost()
+            .map(|cost| BudgetAmount::from(cost.0.unsigned_abs())),
         at_ms: trail.arrived.unix_ms(),
     }
 }

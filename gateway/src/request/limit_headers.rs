@@ -8,7 +8,7 @@ use weir_dialects::Family;
 use weir_governance::admission::{Counted, RateLimitStatus, RateStatus};
 use weir_governance::control::policy::{Budget, Policy, Subject};
 use weir_governance::thresholds::shown_amount;
-use weir_limits::Amount;
+use weir_limits::BudgetAmount;
 
 const BUDGET: HeaderName = HeaderName::from_static("x-weir-budget");
 const BUDGET_REMAINING: HeaderName = HeaderName::from_static("x-weir-budget-remaining");
@@ -73,7 +73,7 @@ pub(crate) fn budget_headers(
     headers: &mut HeaderMap,
     budget: &Budget,
     subject: &Subject<'_>,
-    remaining: Amount,
+    remaining: BudgetAmount,
     resets_ms: Option<u64>,
 ) {
     let mut set = |name: &HeaderName, value: String| {

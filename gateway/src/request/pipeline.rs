@@ -21,7 +21,7 @@ use weir_dialects::{ClientApi, ClientRequest, RequestFacts};
 use weir_governance::clock::Moment;
 use weir_governance::control::network::Network;
 use weir_governance::control::{ControlHandle, Identity, LastUse};
-use weir_limits::{Class, PoolUse};
+use weir_limits::{Class, ProviderUse};
 use weir_routing::{Alias, TargetSet};
 use weir_schemas::RequestId;
 
@@ -130,7 +130,7 @@ async fn forward(
         arrived: exchange.trail.arrived,
         denied,
         client: exchange.waiting.clone(),
-        turn: PoolUse {
+        turn: ProviderUse {
             group: group(&identity),
             class: class(&identity, &head.headers),
             tokens: facts.prompt_bytes / BYTES_PER_TOKEN + facts.max_output_tokens.unwrap_or(0),

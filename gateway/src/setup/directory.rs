@@ -11,7 +11,7 @@ use http::{HeaderValue, Uri};
 use jiff::Timestamp;
 use jiff::civil::Date;
 use weir_dialects::{Unsupported, UpstreamErrorFacts, Vendor, vendors};
-use weir_limits::Pool;
+use weir_limits::ProviderLimits;
 use weir_routing::{
     Alias, AliasSpec, BreakerSpec, DeploymentId, DeploymentSpec, HealthSnapshot, PriceSpec, Routes,
     RoutesSpec, ShadowSpec, TargetSet, TargetSpec,
@@ -81,7 +81,7 @@ pub(crate) struct Deployment {
     /// Which of the provider's keys it is, for the events.
     pub(crate) key_name: Option<String>,
     /// What is known of the provider's limits for this key and model.
-    pub(crate) pool: Arc<Pool>,
+    pub(crate) pool: Arc<ProviderLimits>,
     /// Its name, for the response.
     pub(crate) header: HeaderValue,
 }
@@ -336,7 +336,7 @@ impl Directory {
                     deployment = deployment.name,
                     "a provider's key has changed"
                 );
-                self.routes.look_again(id, now_us);
+                self.routes.half_open(id, now_us);
             }
         }
     }
@@ -553,7 +553,7 @@ impl<'a> Deployments<'a> {
         let auth = key.map(|key| key.auth.clone());
         // Another key is another account, for all that one knows.
         let same = self.before.get(&*name).filter(|same| same.auth == auth);
-        let pool: Arc<Pool> = same.map_or_else(Arc::default, |same| same.pool.clone());
+        let pool: Arc<ProviderLimits> = same.map_or_else(Arc::default, |same| same.pool.clone());
         pool.grant(&key.map(|key| key.part.granted).unwrap_or_default());
         let prices = provider.prices(self.book, model);
         self.specs.push(DeploymentSpec {

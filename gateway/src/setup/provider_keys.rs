@@ -17,7 +17,7 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde::{Deserialize, de};
 use weir_dialects::Vendor;
-use weir_limits::Granted;
+use weir_limits::OperatorLimits;
 
 use crate::setup::config::{ProviderConfig, Secret};
 use weir_governance::control::record::is_label;
@@ -75,13 +75,13 @@ pub(crate) struct Part {
     /// Relative to the provider's other keys.
     pub(crate) weight: u32,
     /// At most.
-    pub(crate) granted: Granted,
+    pub(crate) granted: OperatorLimits,
 }
 
 impl Part {
     const WHOLE: Self = Self {
         weight: 1,
-        granted: Granted {
+        granted: OperatorLimits {
             requests: None,
             tokens: None,
         },
@@ -92,7 +92,7 @@ impl KeySource {
     fn part(&self) -> Part {
         Part {
             weight: self.weight,
-            granted: Granted {
+            granted: OperatorLimits {
                 requests: self.requests_per_minute.map(NonZeroU64::get),
                 tokens: self.tokens_per_minute.map(NonZeroU64::get),
             },

@@ -5,27 +5,27 @@
 //! 2026-01-01T00:00:00Z`).
 
 use http::HeaderMap;
-use weir_limits::Observed;
+use weir_limits::AnnouncedLimit;
 
 const US_PER_S: u64 = 1_000_000;
 
 /// The limits on requests and on tokens. None if the headers say nothing of what is left.
-pub(crate) fn read(headers: &HeaderMap, now_us: u64) -> Option<[Observed; 2]> {
+pub(crate) fn read(headers: &HeaderMap, now_us: u64) -> Option<[AnnouncedLimit; 2]> {
     let text = |name: &str| headers.get(name)?.to_str().ok();
     let count = |name: &str| text(name)?.trim().parse().ok();
-    let openai = |unit: &str| Observed {
+    let openai = |unit: &str| AnnouncedLimit {
         limit: count(&format!("x-ratelimit-limit-{unit}")),
         remaining: count(&format!("x-ratelimit-remaining-{unit}")),
         reset_us: text(&format!("x-ratelimit-reset-{unit}")).and_then(duration_us),
     };
-    let anthropic = |unit: &str| Observed {
+    let anthropic = |unit: &str| AnnouncedLimit {
         limit: count(&format!("anthropic-ratelimit-{unit}-limit")),
         remaining: count(&format!("anthropic-ratelimit-{unit}-remaining")),
         reset_us: text(&format!("anthropic-ratelimit-{unit}-reset"))
             .and_then(time_us)
             .map(|at_us| at_us.saturating_sub(now_us)),
     };
-    let says = |said: &[Observed; 2]| said.iter().any(|one| one.remaining.is_some());
+    let says = |said: &[AnnouncedLimit; 2]| said.iter().any(|one| one.remaining.is_some());
     let openai = [openai("requests"), openai("tokens")];
     if says(&openai) {
         return Some(openai);
@@ -165,14 +165,14 @@ mod tests {
             ("x-ratelimit-reset-requests", "2s"),
             ("x-ratelimit-remaining-tokens", "900"),
         ]);
-        let requests = Observed {
+        let requests = AnnouncedLimit {
             limit: Some(60),
             remaining: Some(0),
             reset_us: Some(2_000_000),
         };
-        let tokens = Observed {
+        let tokens = AnnouncedLimit {
             remaining: Some(900),
-            ..Observed::default()
+            ..AnnouncedLimit::default()
         };
         assert_eq!(read(&said, 5), Some([requests, tokens]));
         let said = headers(&[

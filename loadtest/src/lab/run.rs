@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BinaryHeap};
 use std::time::Duration;
 
 use weir_routing::{
-    Alias, AliasSpec, DeploymentSpec, Failure, FailureKind, InFlight, Next, Plan, PriceSpec,
-    Priors, RequestFacts, Routes, RoutesSpec, SpecError, TargetSpec, Try,
+    Alias, AliasSpec, Attempt, DeploymentSpec, Failure, FailureKind, InFlight, Next, Plan,
+    PriceSpec, Priors, Routes, RoutesSpec, RoutingFacts, SpecError, TargetSpec,
 };
 
 use crate::chance;
@@ -148,7 +148,7 @@ struct Request {
     gateway: usize,
     arrived_us: u64,
     plan: Option<Plan>,
-    next: Option<Try>,
+    next: Option<Attempt>,
     /// Flights without a first token: one, or two while hedged.
     waiting: Vec<usize>,
 }
@@ -272,11 +272,11 @@ impl<'a> World<'a> {
         self.try_next(number);
     }
 
-    fn plan(&self, number: usize, gateway: usize) -> (Option<Plan>, Option<Try>) {
+    fn plan(&self, number: usize, gateway: usize) -> (Option<Plan>, Option<Attempt>) {
         let call = &self.scene.calls[number];
-        let facts = RequestFacts {
+        let facts = RoutingFacts {
             input_tokens: call.input_tokens,
-            ..RequestFacts::default()
+            ..RoutingFacts::default()
         };
         let gateway = &self.gateways[gateway];
         let Some(alias) = gateway.routes.alias(ALIAS) else {
@@ -286,7 +286,7 @@ impl<'a> World<'a> {
         let seed = chance::mix(self.scene.seed, number as u64);
         let mut plan = view.plan(alias, &facts, self.now_us, seed);
         match plan.next(view, alias, None, self.now_us) {
-            Next::Try(this) => (Some(plan), Some(this)),
+            Next::Attempt(this) => (Some(plan), Some(this)),
             Next::GiveUp(_) => (Some(plan), None),
         }
     }
@@ -352,7 +352,7 @@ impl<'a> World<'a> {
         }
     }
 
-    fn start(&self, request: usize, this: &Try) -> Option<InFlight> {
+    fn start(&self, request: usize, this: &Attempt) -> Option<InFlight> {
         let request = &self.requests[request];
         let gateway = &self.gateways[request.gateway];
         let alias: &Alias = gateway.routes.alias(ALIAS)?;
@@ -528,7 +528,7 @@ impl<'a> World<'a> {
             _ => return self.give_up(),
         };
         match next {
-            Next::Try(again) => {
+            Next::Attempt(again) => {
                 this.next = Some(again);
                 self.schedule(now_us + again.delay_us, What::Tries(request));
             }

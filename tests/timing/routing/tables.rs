@@ -71,7 +71,7 @@ fn a_decision_cites_the_table(scene: &Scene, ingestor: &Process) -> u64 {
         "alias \"chat\", strategy latency".into(),
         "quick/m".into(),
         "lazy/m".into(),
-        "try 1: first at".into(),
+        "attempt 1: first at".into(),
         format!("routing table {version} (measured) said:"),
     ] {
         assert!(words.contains(&part), "{part:?} is not in {words}");

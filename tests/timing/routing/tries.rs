@@ -170,7 +170,7 @@ fn a_late_first_token_is_hedged(scene: &Scene) {
         .unwrap();
     let words = String::from_utf8(words.stdout).unwrap();
     assert!(
-        words.contains("try 2: hedge at fine/m, because of late: answered"),
+        words.contains("attempt 2: hedge at fine/m, because of late: answered"),
         "{words}"
     );
 }

@@ -4,7 +4,7 @@ use std::io::Write as _;
 
 use anyhow::{Context as _, anyhow, bail};
 use serde_json::{Value, json};
-use weir_routing::{Considered, Explanation, Standing, Tried};
+use weir_routing::{ExplainedAttempt, ExplainedTarget, Explanation, TargetStatus};
 use weir_schemas::table::RoutingTable;
 use weir_store::Store;
 
@@ -158,14 +158,14 @@ fn explanation<'a>(
         (!is_candidate(deployment)).then_some((deployment, why))
     };
     let considered = |candidate: &'a Value| {
-        Some(Considered {
+        Some(ExplainedTarget {
             deployment: candidate.get(0)?.as_str()?,
             score: candidate.get(1)?.as_f64(),
             propensity: candidate.get(2)?.as_f64()?,
         })
     };
     let some = |row: &'a Value, name: &str| Some(text(row, name)).filter(|it| !it.is_empty());
-    let tried = |attempt: &'a Value| Tried {
+    let tried = |attempt: &'a Value| ExplainedAttempt {
         deployment: text(attempt, "deployment"),
         kind: text(attempt, "kind"),
         cause: some(attempt, "cause"),
@@ -177,14 +177,14 @@ fn explanation<'a>(
         strategy: text(request, "strategy"),
         table_version: number(request, "table_version"),
         seed: number(request, "route_seed").unwrap_or(0),
-        last_resort: Standing::of_code(text(request, "last_resort")),
+        last_resort: TargetStatus::of_code(text(request, "last_resort")),
         considered: candidates
             .into_iter()
             .flatten()
             .filter_map(considered)
             .collect(),
         left_out: ejected.iter().filter_map(left_out).collect(),
-        tries: attempts.iter().map(tried).collect(),
+        attempts: attempts.iter().map(tried).collect(),
     }
 }
 

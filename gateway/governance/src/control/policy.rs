@@ -9,7 +9,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
-use weir_limits::{BudgetSpec, LimitCounter, Others, Purse, RateSpec, Share, Unit, share};
+use weir_limits::{
+    BudgetCounter, BudgetSpec, BudgetUnit, LimitCounter, PeerBudgetUsage, RateSpec, Share, share,
+};
 
 use super::record::{
     AccessRecord, BudgetRecord, Capture, Dimension, Kind, LimitRecord, PayloadRecord, Record,
@@ -75,7 +77,7 @@ impl<'a> Subject<'a> {
 #[derive(Debug, Default)]
 pub struct Policy {
     pub limits: Box<[Placed<Limit, LimitCounter>]>,
-    pub budgets: Box<[Placed<Budget, Purse>]>,
+    pub budgets: Box<[Placed<Budget, BudgetCounter>]>,
     pub access: Box<[Arc<AccessRecord>]>,
     /// What is kept of payloads, if a rule says so.
     pub capture: Option<Capture>,
@@ -124,7 +126,7 @@ pub struct Budget {
     pub wants_prices: bool,
     asks: Option<Box<Asks>>,
     per: Box<[Dimension]>,
-    pub counters: Arc<Counters<Purse>>,
+    pub counters: Arc<Counters<BudgetCounter>>,
 }
 
 /// What a scope wants of a request. All else it wants of the place is looked at when policies are made.
@@ -295,7 +297,7 @@ impl Budget {
     }
 
     /// Where a request is counted that the budget holds for.
-    pub fn counter(&self, subject: &Subject<'_>) -> Arc<Purse> {
+    pub fn counter(&self, subject: &Subject<'_>) -> Arc<BudgetCounter> {
         self.counters.of(subject, |purse, share| {
             begin_budget(&self.spec, purse, share);
         })
@@ -316,10 +318,10 @@ impl Placed<Limit, LimitCounter> {
     }
 }
 
-impl Placed<Budget, Purse> {
+impl Placed<Budget, BudgetCounter> {
     /// The purse for a request, if the budget holds for it.
     #[must_use]
-    pub fn counter(&self, subject: &Subject<'_>) -> Option<Arc<Purse>> {
+    pub fn counter(&self, subject: &Subject<'_>) -> Option<Arc<BudgetCounter>> {
         let Budget { asks, per, .. } = &*self.rule;
         self.counted(asks.as_deref(), per, subject, || self.rule.counter(subject))
     }
@@ -367,18 +369,18 @@ fn begin_limit(
     share: Share,
 ) {
     if let Some(spec) = requests {
-        counter.requests.hear(spec, 0, 0, share, 0);
+        counter.requests.merge_peers(spec, 0, 0, share, 0);
     }
     if let Some(spec) = tokens {
-        counter.tokens.hear(spec, 0, 0, share, 0);
+        counter.tokens.merge_peers(spec, 0, 0, share, 0);
     }
     if let Some(max) = concurrency {
-        counter.slots.hear(max, 0, share);
+        counter.slots.merge_peers(max, 0, share);
     }
 }
 
-fn begin_budget(spec: &BudgetSpec, purse: &Purse, share: Share) {
-    purse.hear(spec, Others::default(), share, 0);
+fn begin_budget(spec: &BudgetSpec, purse: &BudgetCounter, share: Share) {
+    purse.merge_peers(spec, PeerBudgetUsage::default(), share, 0);
 }
 
 fn rule_name(id: &str, per: &[Dimension], subject: &Subject<'_>) -> String {
@@ -496,7 +498,7 @@ impl Rules {
         });
         self.budgets.push(Arc::new(Budget {
             id: record.id.as_str().into(),
-            wants_prices: spec.unit == Unit::PicoUsd
+            wants_prices: spec.unit == BudgetUnit::PicoUsd
                 && spec.hard
                 && record.unpriced == Unpriced::Refuse,
             spec,

@@ -7,7 +7,7 @@ use std::fmt;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
-use weir_limits::{BudgetSpec, Class, RateSpec, Unit, Window, Zone};
+use weir_limits::{BudgetSpec, BudgetUnit, Class, RateSpec, Window, Zone};
 use weir_schemas::RequestId;
 
 use super::key::{KeyHash, KeyId};
@@ -542,8 +542,8 @@ const fn is_false(value: &bool) -> bool {
 impl BudgetRecord {
     pub fn spec(&self) -> Result<BudgetSpec, String> {
         let (unit, limit) = match (self.usd, self.tokens) {
-            (Some(usd), None) => (Unit::PicoUsd, usd.0),
-            (None, Some(tokens)) => (Unit::Tokens, u128::from(tokens)),
+            (Some(usd), None) => (BudgetUnit::PicoUsd, usd.0),
+            (None, Some(tokens)) => (BudgetUnit::Tokens, u128::from(tokens)),
             _ => return Err("set either usd or tokens".into()),
         };
         let zone = self.zone.as_deref().map_or_else(
@@ -554,7 +554,7 @@ impl BudgetRecord {
         let mut thresholds_percent = self.thresholds_percent.clone();
         thresholds_percent.sort_unstable();
         thresholds_percent.dedup();
-        if unit == Unit::Tokens && self.unpriced != Unpriced::default() {
+        if unit == BudgetUnit::Tokens && self.unpriced != Unpriced::default() {
             return Err("unpriced: a budget in tokens does not ask for prices".into());
         }
         if thresholds_percent.first() == Some(&0) {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use rand::rngs::SmallRng;
 use rand::{Rng as _, SeedableRng as _};
-use weir_limits::{Class, Purse, Reserved};
+use weir_limits::{BudgetCounter, Class, Reserved};
 
 use super::*;
 use crate::control::policy::Subject;
@@ -103,7 +103,7 @@ struct Node {
     hears_us: u64,
     /// Told while it was cut off.
     outbox: Vec<String>,
-    in_flight: Vec<(u64, Arc<Purse>, Reserved)>,
+    in_flight: Vec<(u64, Arc<BudgetCounter>, Reserved)>,
     is_dead: bool,
 }
 
@@ -154,7 +154,7 @@ impl World {
                 Arc::new(NotificationLog::open(dir)),
             ),
             read_to: 0,
-            hears_us: random.random_range(0..HEARING_US),
+            hears_us: random.random_range(0..SYNC_INTERVAL_US),
             outbox: Vec::new(),
             in_flight: Vec::new(),
             is_dead: false,
@@ -178,7 +178,8 @@ impl World {
         for at_us in (0..warm_us + self.play.length_us).step_by(usize::try_from(STEP_US).unwrap()) {
             for number in 0..self.nodes.len() {
                 if self.nodes[number].hears_us <= at_us {
-                    self.nodes[number].hears_us += HEARING_US + self.random.random_range(0..20_000);
+                    self.nodes[number].hears_us +=
+                        SYNC_INTERVAL_US + self.random.random_range(0..20_000);
                     self.hear(number, at_us);
                 }
                 if at_us >= warm_us {

@@ -1,18 +1,19 @@
-//! What follows: the first try, and after a failure the next one.
+//! What follows: the first attempt, and after a failure the next one.
 
-use crate::TARGETS_MAX;
 use crate::alias::Alias;
-use crate::choose::{Choice, Wanted, draw, rendezvous};
+use crate::attempt::{Attempt, AttemptKind, GiveUp, Next};
+use crate::choose::{Choice, TargetScores, draw, rendezvous};
 use crate::failure::{Failure, FailureKind};
-use crate::plan::{GiveUp, Next, Plan, Try, TryKind, sticky_key};
-use crate::routes::View;
-use crate::targets::{Standing, TargetSet, lowest_rank, of_rank, position, standing};
+use crate::plan::Plan;
+use crate::status::{TargetStatus, status};
+use crate::target_set::{TARGETS_MAX, TargetSet, position};
+use crate::view::RoutingView;
 
 impl Plan {
-    /// Says what to try: at first with `failure` absent, then with the failure of the last try.
+    /// Says what to try: at first with `failure` absent, then with the failure of the last attempt.
     pub fn next(
         &mut self,
-        view: View<'_>,
+        view: RoutingView<'_>,
         alias: &Alias,
         failure: Option<&Failure>,
         now_us: u64,
@@ -25,31 +26,31 @@ impl Plan {
         match decided {
             Ok(this) => {
                 self.begin(this);
-                Next::Try(this)
+                Next::Attempt(this)
             }
             Err(reason) => Next::GiveUp(reason),
         }
     }
 
-    pub(super) fn begin(&mut self, this: Try) {
+    pub(super) fn begin(&mut self, this: Attempt) {
         let again = self.last.is_some_and(|last| last.target == this.target);
-        self.tries_here = if again {
-            self.tries_here.saturating_add(1)
+        self.attempts_here = if again {
+            self.attempts_here.saturating_add(1)
         } else {
             1
         };
-        self.tries = self.tries.saturating_add(1);
-        self.tried.insert(usize::from(this.target));
+        self.attempts = self.attempts.saturating_add(1);
+        self.attempted.insert(usize::from(this.target));
         self.last = Some(this);
     }
 
     fn after(
         &mut self,
-        view: View<'_>,
+        view: RoutingView<'_>,
         alias: &Alias,
         failure: &Failure,
         now_us: u64,
-    ) -> Result<Try, GiveUp> {
+    ) -> Result<Attempt, GiveUp> {
         let rules = &alias.retry;
         let last = self.last.ok_or(GiveUp::AllDenied)?;
         if failure.relayed {
@@ -60,8 +61,8 @@ impl Plan {
         if !may_retry && !may_fall_back {
             return Err(GiveUp::NotRetryable(failure.kind));
         }
-        if self.tries >= rules.tries_max {
-            return Err(GiveUp::TriesExhausted);
+        if self.attempts >= rules.tries_max {
+            return Err(GiveUp::AttemptsExhausted);
         }
         let others = if may_fall_back {
             self.others(view, alias, Some(failure), last, now_us)
@@ -69,24 +70,29 @@ impl Plan {
             TargetSet::EMPTY
         };
         let rank = alias.targets[usize::from(last.target)].rank;
-        let peers = of_rank(alias, others, rank);
+        let peers = alias.of_rank(others, rank);
         if !peers.is_empty() {
             return self.fall_back(view, alias, peers, now_us);
         }
-        let again = if may_retry && self.tries_here < rules.tries_per_target {
+        let again = if may_retry && self.attempts_here < rules.tries_per_target {
             self.retry(alias, failure, last)
         } else {
-            Err(GiveUp::NobodyLeft)
+            Err(GiveUp::NoTargetLeft)
         };
-        match lowest_rank(alias, others) {
+        match alias.lowest_rank(others) {
             Some(rank) if again.is_err() || failure.retry_after_us.is_some() => {
-                self.fall_back(view, alias, of_rank(alias, others, rank), now_us)
+                self.fall_back(view, alias, alias.of_rank(others, rank), now_us)
             }
             _ => again,
         }
     }
 
-    fn retry(&mut self, alias: &Alias, failure: &Failure, last: Try) -> Result<Try, GiveUp> {
+    fn retry(
+        &mut self,
+        alias: &Alias,
+        failure: &Failure,
+        last: Attempt,
+    ) -> Result<Attempt, GiveUp> {
         let rules = &alias.retry;
         let delay_us = match failure.retry_after_us {
             Some(us) if us > rules.retry_after_us_max => {
@@ -95,8 +101,8 @@ impl Plan {
             Some(us) => us,
             None => self.backoff_us(alias),
         };
-        Ok(Try {
-            kind: TryKind::Retry,
+        Ok(Attempt {
+            kind: AttemptKind::Retry,
             delay_us,
             propensity: 1.0,
             probe: false,
@@ -107,19 +113,19 @@ impl Plan {
     /// Full jitter: anywhere between nothing and the doubled backoff, so that the requests that
     /// failed together don't come back together.
     fn backoff_us(&mut self, alias: &Alias) -> u64 {
-        let doublings = u32::from(self.tries_here.saturating_sub(1)).min(20);
+        let doublings = u32::from(self.attempts_here.saturating_sub(1)).min(20);
         let most_us = (alias.retry.backoff_us << doublings).min(alias.retry.backoff_us_max);
-        self.draws.next_u64() % (most_us + 1)
+        self.rng.next_u64() % (most_us + 1)
     }
 
-    /// Targets that may take over: not tried, in service, trusted with extra tries, and with a
+    /// Targets that may take over: not attempted, in service, trusted with extra attempts, and with a
     /// longer context window if that is what was missing.
     pub(super) fn others(
         &mut self,
-        view: View<'_>,
+        view: RoutingView<'_>,
         alias: &Alias,
         failure: Option<&Failure>,
-        last: Try,
+        last: Attempt,
         now_us: u64,
     ) -> TargetSet {
         let overflowed = failure.is_some_and(|f| f.kind == FailureKind::ContextWindow);
@@ -130,7 +136,7 @@ impl Plan {
         let mut others = TargetSet::EMPTY;
         for index in 0..alias.targets.len() {
             let target = alias.targets[index];
-            if self.tried.contains(index) || target.weight <= 0.0 {
+            if self.attempted.contains(index) || target.weight <= 0.0 {
                 continue;
             }
             let other = view.routes.deployment(target.deployment);
@@ -140,11 +146,11 @@ impl Plan {
             if overflowed && !longer || !other.health.admits_extra() {
                 continue;
             }
-            let (standing, stalled) = standing(view, alias, &self.facts, index, now_us, &mut 1.0);
+            let (status, stalled) = status(view, alias, &self.facts, index, now_us, &mut 1.0);
             if stalled {
                 self.stalled.insert(index);
             }
-            if standing == Standing::Available {
+            if status == TargetStatus::Available {
                 others.insert(index);
             }
         }
@@ -153,13 +159,13 @@ impl Plan {
 
     pub(super) fn another(
         &mut self,
-        view: View<'_>,
+        view: RoutingView<'_>,
         alias: &Alias,
         set: TargetSet,
-        kind: TryKind,
+        kind: AttemptKind,
         now_us: u64,
-    ) -> Option<Try> {
-        let mut wanted = Wanted::nobody();
+    ) -> Option<Attempt> {
+        let mut scores = TargetScores::nobody();
         let facts = self.facts;
         let priors = view.priors.believed(view.routes, alias, now_us);
         let choice = Choice {
@@ -169,34 +175,40 @@ impl Plan {
             priors,
             now_us,
         };
-        choice.weigh(set, &[1.0; TARGETS_MAX], &mut wanted);
-        let chosen = match sticky_key(alias, &facts) {
-            Some(key) => rendezvous(alias, set, &wanted.propensity, key),
-            None => draw(set, &wanted.propensity, self.draws.unit()),
+        choice.weigh(set, &[1.0; TARGETS_MAX], &mut scores);
+        let chosen = match alias.sticky_key(&facts) {
+            Some(key) => rendezvous(alias, set, &scores.propensity, key),
+            None => draw(set, &scores.propensity, self.rng.unit()),
         }?;
-        Some(Try {
+        Some(Attempt {
             target: position(chosen),
             deployment: alias.targets[chosen].deployment,
             kind,
             delay_us: 0,
-            propensity: wanted.propensity[chosen],
+            propensity: scores.propensity[chosen],
             probe: false,
         })
     }
 
     fn fall_back(
         &mut self,
-        view: View<'_>,
+        view: RoutingView<'_>,
         alias: &Alias,
         set: TargetSet,
         now_us: u64,
-    ) -> Result<Try, GiveUp> {
-        self.another(view, alias, set, TryKind::Fallback, now_us)
-            .ok_or(GiveUp::NobodyLeft)
+    ) -> Result<Attempt, GiveUp> {
+        self.another(view, alias, set, AttemptKind::Fallback, now_us)
+            .ok_or(GiveUp::NoTargetLeft)
     }
 
-    /// The last gates: the deadline for every try, the budgets for extra ones.
-    fn admit(&self, view: View<'_>, alias: &Alias, this: Try, now_us: u64) -> Result<Try, GiveUp> {
+    /// The last gates: the deadline for every attempt, the budgets for extra ones.
+    fn admit(
+        &self,
+        view: RoutingView<'_>,
+        alias: &Alias,
+        this: Attempt,
+        now_us: u64,
+    ) -> Result<Attempt, GiveUp> {
         if self
             .facts
             .deadline_us
@@ -204,7 +216,7 @@ impl Plan {
         {
             return Err(GiveUp::Deadline);
         }
-        if !this.kind.draws_on_budget() {
+        if !this.kind.is_extra() {
             alias.budget.deposit();
             if let Some(hedge) = &alias.hedge {
                 hedge.budget.deposit();

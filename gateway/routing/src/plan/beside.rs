@@ -1,14 +1,14 @@
-//! What runs beside the first try: a hedge while its first token is late, or a shadow's copy.
+//! What runs beside the first attempt: a hedge while its first token is late, or a shadow's copy.
 
 use weir_schemas::table::size;
 
 use crate::alias::Alias;
+use crate::attempt::{Attempt, AttemptKind};
 use crate::breaker::BreakerState;
-use crate::health::Look;
-use crate::plan::{Plan, Try, TryKind};
-use crate::random::Draws;
-use crate::routes::View;
-use crate::targets::{lowest_rank, of_rank};
+use crate::health::StallObserver;
+use crate::plan::Plan;
+use crate::random::SeededRng;
+use crate::view::RoutingView;
 
 /// Without a hedging policy, a late first token only leads to the question whether its deployment
 /// is still in service. "Late" is bounded: what is known of an ejected one's latency is old.
@@ -16,7 +16,7 @@ const RESCUE_US_MIN: f32 = 300_000.0;
 const RESCUE_US_MAX: f32 = 3_000_000.0;
 
 impl Plan {
-    pub(super) fn prepare_hedge(&mut self, view: View<'_>, alias: &Alias, now_us: u64) {
+    pub(super) fn prepare_hedge(&mut self, view: RoutingView<'_>, alias: &Alias, now_us: u64) {
         let Some(first) = self.first else { return };
         let p95 = view
             .routes
@@ -32,40 +32,40 @@ impl Plan {
         });
     }
 
-    /// When to ask for a [`hedge`](Self::hedge), counted from the first try's start, if there is no
+    /// When to ask for a [`hedge`](Self::hedge), counted from the first attempt's start, if there is no
     /// first token by then. None: not any more.
     pub fn hedge_after_us(&self) -> Option<u64> {
         self.hedge_after_us
     }
 
-    /// A second try beside the one that is still waiting for its first token; at most one per
+    /// A second attempt beside the one that is still waiting for its first token; at most one per
     /// request. After a None, [`hedge_after_us`](Self::hedge_after_us) says when to ask again.
     ///
     /// There are three reasons for one. The alias hedges late answers, within its own budget. Or
-    /// the first try is a probe: probes are few, and no client should wait out a black hole's
-    /// timeout for the others' sake. Or the deployment was ejected after the try was sent, as a
-    /// stalled one is: then the second try is the fallback that would follow the timeout, and draws
+    /// the first attempt is a probe: probes are few, and no client should wait out a black hole's
+    /// timeout for the others' sake. Or the deployment was ejected after the attempt was sent, as a
+    /// stalled one is: then the second attempt is the fallback that would follow the timeout, and draws
     /// on the same budget.
     ///
     /// When one of the two has its first token, cancel the other one and tell it so
     /// ([`InFlight::lose`](crate::InFlight::lose)); only when both have failed, ask for the
     /// [`next`](Self::next).
-    pub fn hedge(&mut self, view: View<'_>, alias: &Alias, now_us: u64) -> Option<Try> {
+    pub fn hedge(&mut self, view: RoutingView<'_>, alias: &Alias, now_us: u64) -> Option<Attempt> {
         let asked_us = self.hedge_after_us.take()?;
-        let first = self.last.filter(|last| last.kind == TryKind::First)?;
+        let first = self.last.filter(|last| last.kind == AttemptKind::First)?;
         // Seldom enough to cost nothing, often enough to beat any timeout.
         self.hedge_after_us =
             Some(asked_us.saturating_add((asked_us / 2).max(whole(RESCUE_US_MIN))));
         let kind = self.hedge_kind(view, alias, first, now_us)?;
         let others = self.others(view, alias, None, first, now_us);
-        let rank = lowest_rank(alias, others)?;
-        let this = self.another(view, alias, of_rank(alias, others, rank), kind, now_us)?;
+        let rank = alias.lowest_rank(others)?;
+        let this = self.another(view, alias, alias.of_rank(others, rank), kind, now_us)?;
         let paid = match (kind, &alias.hedge) {
-            (TryKind::Fallback, _) => alias.budget.try_take(now_us),
+            (AttemptKind::Fallback, _) => alias.budget.try_take(now_us),
             (_, Some(hedge)) if !first.probe => hedge.budget.try_take(now_us),
             _ => true,
         };
-        if !paid || self.tries >= alias.retry.tries_max {
+        if !paid || self.attempts >= alias.retry.tries_max {
             return None;
         }
         self.hedge_after_us = None;
@@ -73,22 +73,22 @@ impl Plan {
         Some(this)
     }
 
-    /// Why the first try should not be waited for alone, if it should not.
+    /// Why the first attempt should not be waited for alone, if it should not.
     fn hedge_kind(
         &mut self,
-        view: View<'_>,
+        view: RoutingView<'_>,
         alias: &Alias,
-        first: Try,
+        first: Attempt,
         now_us: u64,
-    ) -> Option<TryKind> {
+    ) -> Option<AttemptKind> {
         if first.probe || alias.hedge.is_some() {
-            return Some(TryKind::Hedge);
+            return Some(AttemptKind::Hedge);
         }
         let deployment = view.routes.deployment(first.deployment);
         let spec = &view.routes.breaker;
         let stall = deployment
             .health
-            .eject_if_stalled(spec, Look::OfOneThatWaits, now_us);
+            .eject_if_stalled(spec, StallObserver::WaitingRequest, now_us);
         if stall.is_some() {
             self.stalled.insert(usize::from(first.target));
         }
@@ -96,23 +96,23 @@ impl Plan {
             deployment.breaker_state(spec, now_us),
             BreakerState::Closed { .. }
         );
-        (!in_service).then_some(TryKind::Fallback)
+        (!in_service).then_some(AttemptKind::Fallback)
     }
 
-    pub(super) fn pick_shadow(&mut self, view: View<'_>, alias: &Alias, now_us: u64) {
+    pub(super) fn pick_shadow(&mut self, view: RoutingView<'_>, alias: &Alias, now_us: u64) {
         let Some(shadow) = alias.shadow else { return };
         // A stream of its own, so that adding a shadow changes no other draw of a replayed request.
-        let drawn = Draws::new(!self.seed).unit();
+        let drawn = SeededRng::new(!self.seed).unit();
         let deployment = view.routes.deployment(shadow.deployment);
         let closed = matches!(
             deployment.breaker_state(&view.routes.breaker, now_us),
             BreakerState::Closed { .. }
         );
         if drawn < shadow.share && closed {
-            self.shadow = Some(Try {
+            self.shadow = Some(Attempt {
                 target: u8::MAX,
                 deployment: shadow.deployment,
-                kind: TryKind::Shadow,
+                kind: AttemptKind::Shadow,
                 delay_us: 0,
                 propensity: shadow.share,
                 probe: false,
@@ -120,9 +120,9 @@ impl Plan {
         }
     }
 
-    /// The copy to send beside the first try, if this request is one of the share. Its answer is
+    /// The copy to send beside the first attempt, if this request is one of the share. Its answer is
     /// measured and discarded. Its target is in no alias position: `target` is `u8::MAX`.
-    pub fn shadow(&mut self) -> Option<Try> {
+    pub fn shadow(&mut self) -> Option<Attempt> {
         self.shadow.take()
     }
 }

@@ -1,6 +1,6 @@
 //! A decision lives on the stack.
 
-use weir_routing::{Failure, FailureKind, ObjectiveSpec, RequestFacts, StrategySpec};
+use weir_routing::{Failure, FailureKind, ObjectiveSpec, RoutingFacts, StrategySpec};
 
 use crate::history::{NOW, Random, S, Scene, even_spec};
 
@@ -22,10 +22,10 @@ fn a_decision_over_sixteen_candidates_allocates_nothing() {
         let scene = Scene::new(&even_spec(strategy.clone(), 16));
         scene.live(&mut Random(3), 500);
         let (view, alias) = (scene.view(), scene.alias());
-        let facts = RequestFacts {
+        let facts = RoutingFacts {
             sticky: Some(1),
             prefix: Some(2),
-            ..RequestFacts::default()
+            ..RoutingFacts::default()
         };
         let failure = Failure::new(FailureKind::ServerError);
         let counted = allocation_counter::measure(|| {
@@ -45,8 +45,8 @@ fn a_try_allocates_nothing_either() {
     let scene = Scene::new(&even_spec(StrategySpec::Chain, 4));
     let (view, alias) = (scene.view(), scene.alias());
     let counted = allocation_counter::measure(|| {
-        let mut plan = view.plan(alias, &RequestFacts::default(), NOW, 1);
-        if let weir_routing::Next::Try(this) = plan.next(view, alias, None, NOW) {
+        let mut plan = view.plan(alias, &RoutingFacts::default(), NOW, 1);
+        if let weir_routing::Next::Attempt(this) = plan.next(view, alias, None, NOW) {
             let mut flight = view.start(alias, &plan, &this, NOW);
             let _ = flight.first_token(NOW + S);
             let _ = flight.succeed(10, NOW + 2 * S);

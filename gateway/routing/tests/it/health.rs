@@ -1,8 +1,8 @@
 //! How health moves: stalls, keys, quotas, probes, hedges, reloads.
 
 use weir_routing::{
-    BreakerState, EjectCause, Failure, FailureKind, HedgeSpec, InFlight, Next, Plan, RequestFacts,
-    Routes, ShadowSpec, Standing, StrategySpec, Transition, Try, TryKind,
+    Attempt, AttemptKind, BreakerState, EjectCause, Failure, FailureKind, HedgeSpec, InFlight,
+    Next, Plan, Routes, RoutingFacts, ShadowSpec, StrategySpec, TargetStatus, Transition,
 };
 
 use crate::history::{NOW, S, Scene, even_spec};
@@ -14,18 +14,18 @@ const LATENCY: StrategySpec = StrategySpec::Latency {
 impl Scene {
     fn plan_at(&self, now_us: u64, seed: u64) -> Plan {
         self.view()
-            .plan(self.alias(), &RequestFacts::default(), now_us, seed)
+            .plan(self.alias(), &RoutingFacts::default(), now_us, seed)
     }
 
-    fn first_at(&self, now_us: u64, seed: u64) -> (Plan, Try) {
+    fn first_at(&self, now_us: u64, seed: u64) -> (Plan, Attempt) {
         let mut plan = self.plan_at(now_us, seed);
         match plan.next(self.view(), self.alias(), None, now_us) {
-            Next::Try(this) => (plan, this),
+            Next::Attempt(this) => (plan, this),
             Next::GiveUp(reason) => panic!("{reason:?}"),
         }
     }
 
-    fn send_at(&self, now_us: u64, seed: u64) -> (Plan, Try, InFlight) {
+    fn send_at(&self, now_us: u64, seed: u64) -> (Plan, Attempt, InFlight) {
         let (plan, this) = self.first_at(now_us, seed);
         let flight = self.view().start(self.alias(), &plan, &this, now_us);
         (plan, this, flight)
@@ -60,7 +60,7 @@ fn a_black_hole_is_ejected_long_before_its_timeouts() {
     );
     let plan = scene.plan_at(NOW + 700_000, 1);
     assert_eq!(plan.stalled().iter().collect::<Vec<_>>(), [0]);
-    assert_eq!(plan.last_resort(), Some(Standing::Ejected));
+    assert_eq!(plan.last_resort(), Some(TargetStatus::Ejected));
     let state = scene.state(0, NOW + 700_000);
     assert!(matches!(
         state,
@@ -79,7 +79,7 @@ fn fewer_waiting_requests_must_wait_longer_to_be_a_stall() {
     let silence_ms = |waiting: u64| {
         let scene = Scene::new(&even_spec(StrategySpec::Chain, 1));
         scene.warm_up();
-        let mut held: Vec<(Plan, Try, InFlight)> =
+        let mut held: Vec<(Plan, Attempt, InFlight)> =
             (0..waiting).map(|n| scene.send_at(NOW, n)).collect();
         let found = (1..5_000).step_by(25).find(|ms| {
             let now_us = NOW + ms * 1_000;
@@ -104,15 +104,15 @@ fn fewer_waiting_requests_must_wait_longer_to_be_a_stall() {
 fn a_long_answer_in_one_piece_is_no_stall() {
     let scene = Scene::new(&even_spec(StrategySpec::Chain, 1));
     scene.warm_up();
-    let facts = RequestFacts {
+    let facts = RoutingFacts {
         in_one_piece: true,
-        ..RequestFacts::default()
+        ..RoutingFacts::default()
     };
     let view = scene.view();
     let held: Vec<InFlight> = (0..5)
         .map(|seed| {
             let mut plan = view.plan(scene.alias(), &facts, NOW, seed);
-            let Next::Try(this) = plan.next(view, scene.alias(), None, NOW) else {
+            let Next::Attempt(this) = plan.next(view, scene.alias(), None, NOW) else {
                 panic!("nothing to try");
             };
             view.start(scene.alias(), &plan, &this, NOW)
@@ -206,24 +206,24 @@ fn a_refused_key_takes_out_every_deployment_that_uses_it() {
 fn a_used_up_limit_keeps_requests_away_while_there_is_another_target() {
     let scene = Scene::new(&even_spec(StrategySpec::Chain, 2));
     let plan = |over: &[usize]| {
-        let facts = RequestFacts {
-            over_limit: over.iter().copied().collect(),
-            ..RequestFacts::default()
+        let facts = RoutingFacts {
+            throttled: over.iter().copied().collect(),
+            ..RoutingFacts::default()
         };
         scene.view().plan(scene.alias(), &facts, NOW, 1)
     };
     let mut first = plan(&[0]);
     assert_eq!(first.last_resort(), None);
-    let Next::Try(this) = first.next(scene.view(), scene.alias(), None, NOW) else {
-        panic!("no try")
+    let Next::Attempt(this) = first.next(scene.view(), scene.alias(), None, NOW) else {
+        panic!("no attempt")
     };
     assert_eq!(this.target, 1);
     // The other one's limit is used up by the time that this one fails.
-    first.set_over_limit([0, 1].into_iter().collect());
+    first.set_throttled([0, 1].into_iter().collect());
     let failure = Failure::new(FailureKind::RateLimited);
     let next = first.next(scene.view(), scene.alias(), Some(&failure), NOW + 1);
     assert!(matches!(next, Next::GiveUp(_)), "{next:?}");
-    assert_eq!(plan(&[0, 1]).last_resort(), Some(Standing::OverLimit));
+    assert_eq!(plan(&[0, 1]).last_resort(), Some(TargetStatus::Throttled));
 }
 
 #[test]
@@ -309,7 +309,7 @@ fn a_late_first_token_is_hedged_once_and_within_the_budget() {
     let after_us = plan.hedge_after_us().unwrap();
     assert!((200_000..1_000_000).contains(&after_us), "{after_us}");
     let hedge = plan.hedge(view, alias, NOW + after_us).unwrap();
-    assert_eq!(hedge.kind, TryKind::Hedge);
+    assert_eq!(hedge.kind, AttemptKind::Hedge);
     assert_ne!(hedge.target, first.target);
     assert_eq!(plan.hedge(view, alias, NOW + after_us), None);
 
@@ -335,7 +335,7 @@ fn without_a_hedge_policy_a_late_answer_is_waited_for_until_its_silence_is_a_sta
         }
     };
     assert!(asked_us > 10 * 100_000, "after {asked_us} us");
-    assert_eq!(second.kind, TryKind::Fallback);
+    assert_eq!(second.kind, AttemptKind::Fallback);
     assert_ne!(second.target, first.target);
     let stalled: Vec<usize> = plan.stalled().iter().collect();
     assert_eq!(stalled, [usize::from(first.target)]);
@@ -353,7 +353,7 @@ fn requests_caught_in_a_black_hole_fall_back_without_waiting_for_their_timeouts(
         let fallback = plan
             .hedge(scene.view(), scene.alias(), NOW + late_us)
             .unwrap();
-        assert_eq!((fallback.kind, fallback.target), (TryKind::Fallback, 1));
+        assert_eq!((fallback.kind, fallback.target), (AttemptKind::Fallback, 1));
         assert_eq!(plan.hedge_after_us(), None);
     }
 }
@@ -403,7 +403,7 @@ fn a_shadow_gets_its_share_and_changes_nothing_else() {
         if let Some(shadow) = plan.shadow() {
             assert_eq!(
                 (shadow.kind, shadow.deployment.index()),
-                (TryKind::Shadow, 3)
+                (AttemptKind::Shadow, 3)
             );
             shadows += 1;
         }
@@ -469,13 +469,13 @@ fn threads_that_meet_at_a_deployment_leave_nothing_behind() {
             });
         }
     });
-    let mut tries = 0;
+    let mut attempts = 0;
     for target in scene.alias().targets() {
         let seen = scene.routes.health(target.deployment, NOW + 10 * S);
         assert_eq!((seen.in_flight, seen.waiting), (0, 0));
-        tries += seen.tries;
+        attempts += seen.attempts;
     }
     // The others were dropped.
     let verdicts = (0..5_000).filter(|n| !matches!(n % 7, 1..=3)).count() as u64;
-    assert_eq!(tries, 4 * verdicts);
+    assert_eq!(attempts, 4 * verdicts);
 }

@@ -2,7 +2,7 @@
 
 use weir_routing::{
     Alias, AliasSpec, BreakerSpec, DeploymentSpec, Failure, FailureKind, Next, PriceSpec, Priors,
-    RequestFacts, Routes, RoutesSpec, StrategySpec, TargetSpec, View,
+    Routes, RoutesSpec, RoutingFacts, RoutingView, StrategySpec, TargetSpec,
 };
 
 pub(crate) const S: u64 = 1_000_000;
@@ -47,7 +47,7 @@ impl Scene {
         }
     }
 
-    pub(crate) fn view(&self) -> View<'_> {
+    pub(crate) fn view(&self) -> RoutingView<'_> {
         self.routes.view(&self.priors)
     }
 
@@ -70,15 +70,15 @@ impl Scene {
             .collect();
         for number in 0..requests {
             let sent_us = NOW - (requests - number) * 20_000;
-            let facts = RequestFacts {
+            let facts = RoutingFacts {
                 input_tokens: 1_000,
-                ..RequestFacts::default()
+                ..RoutingFacts::default()
             };
             let mut plan = self
                 .view()
                 .plan(self.alias(), &facts, sent_us, random.next());
             let mut failure = None;
-            while let Next::Try(this) =
+            while let Next::Attempt(this) =
                 plan.next(self.view(), self.alias(), failure.as_ref(), sent_us)
             {
                 let flight = self.view().start(self.alias(), &plan, &this, sent_us);

@@ -3,7 +3,7 @@
 
 use proptest::prelude::*;
 use weir_routing::{
-    Next, ObjectiveSpec, Plan, RequestFacts, Standing, StrategySpec, TargetSet, TryKind,
+    AttemptKind, Next, ObjectiveSpec, Plan, RoutingFacts, StrategySpec, TargetSet, TargetStatus,
 };
 
 use crate::history::{NOW, Random, S, Scene, even_spec, random_spec};
@@ -32,27 +32,27 @@ fn strategies() -> Vec<StrategySpec> {
     ]
 }
 
-fn random_facts(random: &mut Random, targets: u64) -> RequestFacts {
+fn random_facts(random: &mut Random, targets: u64) -> RoutingFacts {
     let mut set = |share: f64| -> TargetSet {
         (0..targets)
             .filter(|_| random.chance(share))
             .map(|i| i as usize)
             .collect()
     };
-    RequestFacts {
+    RoutingFacts {
         denied: set(0.1),
-        over_limit: set(0.1),
+        throttled: set(0.1),
         input_tokens: random.below(8_000) as u32,
         sticky: random.chance(0.5).then(|| random.next()),
         prefix: random.chance(0.7).then(|| random.next()),
-        ..RequestFacts::default()
+        ..RoutingFacts::default()
     }
 }
 
 fn first(scene: &Scene, plan: &mut Plan, now_us: u64) -> Option<usize> {
     match plan.next(scene.view(), scene.alias(), None, now_us) {
-        Next::Try(this) => {
-            assert_eq!(this.kind, TryKind::First);
+        Next::Attempt(this) => {
+            assert_eq!(this.kind, AttemptKind::First);
             Some(usize::from(this.target))
         }
         Next::GiveUp(_) => None,
@@ -61,11 +61,11 @@ fn first(scene: &Scene, plan: &mut Plan, now_us: u64) -> Option<usize> {
 
 /// Pearson's statistic, and its value for one in a million chances (Wilson and Hilferty).
 fn check_frequencies(counts: &[u64], propensity: &[f64], context: &str) {
-    let draws: u64 = counts.iter().sum();
+    let rng: u64 = counts.iter().sum();
     let mut statistic = 0.0;
     let mut cells = 0.0;
     for (count, p) in counts.iter().zip(propensity) {
-        let expected = p * draws as f64;
+        let expected = p * rng as f64;
         if *p <= 0.0 {
             assert_eq!(
                 *count, 0,
@@ -117,15 +117,15 @@ proptest! {
             let target = usize::from(candidate.target);
             prop_assert!(candidate.propensity >= 0.0);
             prop_assert!(!facts.denied.contains(target), "denied");
-            let standing = plan.standing(target);
+            let status = plan.status(target);
             match plan.last_resort() {
-                Some(least_bad) => prop_assert_eq!(standing, least_bad),
+                Some(least_bad) => prop_assert_eq!(status, least_bad),
                 None => prop_assert!(
-                    matches!(standing, Standing::Available | Standing::Probe),
-                    "{:?}", standing
+                    matches!(status, TargetStatus::Available | TargetStatus::Probe),
+                    "{:?}", status
                 ),
             }
-            prop_assert!(plan.last_resort().is_some() || !facts.over_limit.contains(target));
+            prop_assert!(plan.last_resort().is_some() || !facts.throttled.contains(target));
         }
 
         let mut again = scene.view().plan(scene.alias(), &facts, now_us, draw);
@@ -145,13 +145,13 @@ proptest! {
         for strategy in strategies() {
             let scene = Scene::new(&random_spec(&mut random, strategy.clone(), targets));
             scene.live(&mut random, 200);
-            let facts = RequestFacts { sticky: None, ..random_facts(&mut random, targets as u64) };
+            let facts = RoutingFacts { sticky: None, ..random_facts(&mut random, targets as u64) };
             let sticky = matches!(strategy, StrategySpec::Weighted { sticky: true });
             let mut counts = vec![0; targets];
             let mut said = vec![0.0; targets];
             for _ in 0..2_000 {
                 // Sticky draws are over keys, the others over seeds.
-                let facts = RequestFacts { sticky: sticky.then(|| random.next()), ..facts };
+                let facts = RoutingFacts { sticky: sticky.then(|| random.next()), ..facts };
                 let mut plan = scene.view().plan(scene.alias(), &facts, NOW + S, random.next());
                 said = by_target(&plan, targets);
                 if let Some(target) = first(&scene, &mut plan, NOW + S) {
@@ -170,7 +170,7 @@ fn learning_strategies_keep_trying_everybody() {
         scene.live(&mut Random(7), 500);
         let plan = scene
             .view()
-            .plan(scene.alias(), &RequestFacts::default(), NOW, 1);
+            .plan(scene.alias(), &RoutingFacts::default(), NOW, 1);
         for candidate in plan.candidates() {
             assert!(candidate.propensity >= 0.000_99, "{candidate:?}");
         }
@@ -181,10 +181,10 @@ fn learning_strategies_keep_trying_everybody() {
 fn a_sticky_key_stays_and_only_the_keys_of_a_lost_target_move() {
     let scene = Scene::new(&even_spec(StrategySpec::Weighted { sticky: true }, 5));
     let home = |key: u64, denied: TargetSet, seed: u64| {
-        let facts = RequestFacts {
+        let facts = RoutingFacts {
             sticky: Some(key),
             denied,
-            ..RequestFacts::default()
+            ..RoutingFacts::default()
         };
         let mut plan = scene.view().plan(scene.alias(), &facts, NOW, seed);
         first(&scene, &mut plan, NOW).unwrap()
@@ -208,9 +208,9 @@ fn a_prefix_comes_home_unless_another_target_is_clearly_faster() {
         },
         4,
     ));
-    let facts = |prefix| RequestFacts {
+    let facts = |prefix| RoutingFacts {
         prefix: Some(prefix),
-        ..RequestFacts::default()
+        ..RoutingFacts::default()
     };
     for prefix in 0..100 {
         let plan = scene
@@ -224,15 +224,15 @@ fn a_prefix_comes_home_unless_another_target_is_clearly_faster() {
     }
     // Load every target but one: the prefixes at home elsewhere leave, his own stay.
     let mut held = Vec::new();
-    let weight = |denied: TargetSet| RequestFacts {
+    let weight = |denied: TargetSet| RoutingFacts {
         denied,
-        ..RequestFacts::default()
+        ..RoutingFacts::default()
     };
     for target in 1..4 {
         let others: TargetSet = (0..4).filter(|i| *i != target).collect();
         for _ in 0..10 {
             let mut plan = scene.view().plan(scene.alias(), &weight(others), NOW, 1);
-            if let Next::Try(this) = plan.next(scene.view(), scene.alias(), None, NOW) {
+            if let Next::Attempt(this) = plan.next(scene.view(), scene.alias(), None, NOW) {
                 held.push(scene.view().start(scene.alias(), &plan, &this, NOW));
             }
         }

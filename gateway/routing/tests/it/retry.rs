@@ -1,8 +1,8 @@
 //! What happens after a failure: retry, fall back, wait, or give up.
 
 use weir_routing::{
-    AliasSpec, DeploymentSpec, Failure, FailureKind, GiveUp, Next, Plan, Priors, RequestFacts,
-    RetrySpec, Routes, RoutesSpec, Standing, TargetSpec, Try, TryKind, View,
+    AliasSpec, Attempt, AttemptKind, DeploymentSpec, Failure, FailureKind, GiveUp, Next, Plan,
+    Priors, RetrySpec, Routes, RoutesSpec, RoutingFacts, RoutingView, TargetSpec, TargetStatus,
 };
 
 const S: u64 = 1_000_000;
@@ -54,11 +54,11 @@ impl Scene {
         }
     }
 
-    fn view(&self) -> View<'_> {
+    fn view(&self) -> RoutingView<'_> {
         self.routes.view(&self.priors)
     }
 
-    fn plan(&self, facts: &RequestFacts) -> Plan {
+    fn plan(&self, facts: &RoutingFacts) -> Plan {
         self.view()
             .plan(self.routes.alias("a").unwrap(), facts, NOW, 1)
     }
@@ -72,22 +72,22 @@ impl Scene {
         )
     }
 
-    /// The tries of one request of which each fails with `kind`, and why it ends.
-    fn all_failing(&self, failure: impl Into<Failure>) -> (Vec<Try>, GiveUp) {
+    /// The attempts of one request of which each fails with `kind`, and why it ends.
+    fn all_failing(&self, failure: impl Into<Failure>) -> (Vec<Attempt>, GiveUp) {
         let failure = failure.into();
-        let mut plan = self.plan(&RequestFacts::default());
-        let mut tries = Vec::new();
+        let mut plan = self.plan(&RoutingFacts::default());
+        let mut attempts = Vec::new();
         let mut last = None;
         loop {
             match self.next(&mut plan, last) {
-                Next::Try(this) => tries.push(this),
-                Next::GiveUp(reason) => return (tries, reason),
+                Next::Attempt(this) => attempts.push(this),
+                Next::GiveUp(reason) => return (attempts, reason),
             }
             last = Some(failure);
         }
     }
 
-    fn start_and_fail(&self, plan: &Plan, this: &Try, failure: &Failure) {
+    fn start_and_fail(&self, plan: &Plan, this: &Attempt, failure: &Failure) {
         let alias = self.routes.alias("a").unwrap();
         self.view()
             .start(alias, plan, this, NOW)
@@ -95,40 +95,40 @@ impl Scene {
     }
 }
 
-fn shape(tries: &[Try]) -> Vec<(u8, TryKind)> {
-    tries.iter().map(|t| (t.target, t.kind)).collect()
+fn shape(attempts: &[Attempt]) -> Vec<(u8, AttemptKind)> {
+    attempts.iter().map(|t| (t.target, t.kind)).collect()
 }
 
-use TryKind::{Fallback, First, Retry};
+use AttemptKind::{Fallback, First, Retry};
 
 #[test]
 fn a_chain_retries_its_step_and_then_falls_back() {
-    let (tries, reason) = Scene::chain(&[0, 1]).all_failing(FailureKind::ServerError);
+    let (attempts, reason) = Scene::chain(&[0, 1]).all_failing(FailureKind::ServerError);
     assert_eq!(
-        shape(&tries),
+        shape(&attempts),
         [(0, First), (0, Retry), (1, Fallback), (1, Retry)]
     );
-    assert_eq!(reason, GiveUp::TriesExhausted);
-    assert!(tries[1].delay_us <= 100_000);
-    assert_eq!(tries[2].delay_us, 0);
+    assert_eq!(reason, GiveUp::AttemptsExhausted);
+    assert!(attempts[1].delay_us <= 100_000);
+    assert_eq!(attempts[2].delay_us, 0);
 }
 
 #[test]
 fn pooled_keys_of_a_step_go_before_a_second_try_at_the_same_one() {
-    let (tries, _) = Scene::chain(&[0, 0, 1]).all_failing(FailureKind::ServerError);
-    let (first, second) = (tries[0].target, tries[1].target);
+    let (attempts, _) = Scene::chain(&[0, 0, 1]).all_failing(FailureKind::ServerError);
+    let (first, second) = (attempts[0].target, attempts[1].target);
     assert_eq!([first.min(second), first.max(second)], [0, 1]);
     assert_eq!(
-        shape(&tries[1..]),
+        shape(&attempts[1..]),
         [(second, Fallback), (second, Retry), (2, Fallback)]
     );
 }
 
 #[test]
 fn a_timeout_is_not_repeated_where_it_happened() {
-    let (tries, reason) = Scene::chain(&[0, 1]).all_failing(FailureKind::FirstTokenTimeout);
-    assert_eq!(shape(&tries), [(0, First), (1, Fallback)]);
-    assert_eq!(reason, GiveUp::NobodyLeft);
+    let (attempts, reason) = Scene::chain(&[0, 1]).all_failing(FailureKind::FirstTokenTimeout);
+    assert_eq!(shape(&attempts), [(0, First), (1, Fallback)]);
+    assert_eq!(reason, GiveUp::NoTargetLeft);
 }
 
 #[test]
@@ -138,8 +138,8 @@ fn a_wrong_request_is_wrong_everywhere() {
         FailureKind::ContentFilter,
         FailureKind::ClientGone,
     ] {
-        let (tries, reason) = Scene::chain(&[0, 1]).all_failing(kind);
-        assert_eq!(shape(&tries), [(0, First)]);
+        let (attempts, reason) = Scene::chain(&[0, 1]).all_failing(kind);
+        assert_eq!(shape(&attempts), [(0, First)]);
         assert_eq!(reason, GiveUp::NotRetryable(kind));
     }
 }
@@ -150,8 +150,8 @@ fn after_the_first_byte_nothing_replaces_the_answer() {
         relayed: true,
         ..Failure::new(FailureKind::Cut)
     };
-    let (tries, reason) = Scene::chain(&[0, 1]).all_failing(cut);
-    assert_eq!(tries.len(), 1);
+    let (attempts, reason) = Scene::chain(&[0, 1]).all_failing(cut);
+    assert_eq!(attempts.len(), 1);
     assert_eq!(reason, GiveUp::AnswerBegun);
 }
 
@@ -161,16 +161,16 @@ fn retry_after_is_honoured_when_there_is_nobody_else() {
         retry_after_us: Some(us),
         ..Failure::new(FailureKind::RateLimited)
     };
-    let (tries, _) = Scene::chain(&[0]).all_failing(limited(S));
-    assert_eq!(shape(&tries), [(0, First), (0, Retry)]);
-    assert_eq!(tries[1].delay_us, S);
+    let (attempts, _) = Scene::chain(&[0]).all_failing(limited(S));
+    assert_eq!(shape(&attempts), [(0, First), (0, Retry)]);
+    assert_eq!(attempts[1].delay_us, S);
 
-    let (tries, reason) = Scene::chain(&[0]).all_failing(limited(30 * S));
-    assert_eq!(tries.len(), 1);
+    let (attempts, reason) = Scene::chain(&[0]).all_failing(limited(30 * S));
+    assert_eq!(attempts.len(), 1);
     assert_eq!(reason, GiveUp::RetryAfterTooLong { us: 30 * S });
 
-    let (tries, _) = Scene::chain(&[0, 1]).all_failing(limited(S));
-    assert_eq!(shape(&tries)[..2], [(0, First), (1, Fallback)]);
+    let (attempts, _) = Scene::chain(&[0, 1]).all_failing(limited(S));
+    assert_eq!(shape(&attempts)[..2], [(0, First), (1, Fallback)]);
 }
 
 #[test]
@@ -180,18 +180,18 @@ fn context_overflow_goes_only_to_a_longer_window() {
         deployment.context_window_tokens = Some(window);
     }
     let scene = Scene::new(spec);
-    let (tries, reason) = scene.all_failing(FailureKind::ContextWindow);
-    assert_eq!(shape(&tries), [(0, First), (2, Fallback)]);
-    assert_eq!(reason, GiveUp::NobodyLeft);
+    let (attempts, reason) = scene.all_failing(FailureKind::ContextWindow);
+    assert_eq!(shape(&attempts), [(0, First), (2, Fallback)]);
+    assert_eq!(reason, GiveUp::NoTargetLeft);
 
-    let long = RequestFacts {
+    let long = RoutingFacts {
         input_tokens: 9_000,
-        ..RequestFacts::default()
+        ..RoutingFacts::default()
     };
     let mut plan = scene.plan(&long);
     assert!(matches!(
         scene.next(&mut plan, None),
-        Next::Try(Try {
+        Next::Attempt(Attempt {
             target: 2,
             kind: First,
             ..
@@ -206,24 +206,24 @@ fn a_prompt_that_fits_nowhere_goes_to_the_longest_window_as_a_last_resort() {
         deployment.context_window_tokens = Some(window);
     }
     let scene = Scene::new(spec);
-    let huge = RequestFacts {
+    let huge = RoutingFacts {
         input_tokens: 100_000,
-        ..RequestFacts::default()
+        ..RoutingFacts::default()
     };
     let mut plan = scene.plan(&huge);
-    assert_eq!(plan.last_resort(), Some(Standing::TooSmall));
+    assert_eq!(plan.last_resort(), Some(TargetStatus::TooSmall));
     assert!(matches!(
         scene.next(&mut plan, None),
-        Next::Try(Try { target: 2, .. })
+        Next::Attempt(Attempt { target: 2, .. })
     ));
 }
 
 #[test]
 fn no_try_begins_after_the_deadline() {
     let scene = Scene::chain(&[0, 1]);
-    let facts = RequestFacts {
+    let facts = RoutingFacts {
         deadline_us: Some(NOW),
-        ..RequestFacts::default()
+        ..RoutingFacts::default()
     };
     let mut plan = scene.plan(&facts);
     assert_eq!(scene.next(&mut plan, None), Next::GiveUp(GiveUp::Deadline));
@@ -232,27 +232,27 @@ fn no_try_begins_after_the_deadline() {
 #[test]
 fn denied_targets_are_never_tried_even_when_nothing_else_is_left() {
     let scene = Scene::chain(&[0, 1]);
-    let facts = RequestFacts {
+    let facts = RoutingFacts {
         denied: [0, 1].into_iter().collect(),
-        ..RequestFacts::default()
+        ..RoutingFacts::default()
     };
     let mut plan = scene.plan(&facts);
     assert!(plan.candidates().is_empty());
     assert_eq!(scene.next(&mut plan, None), Next::GiveUp(GiveUp::AllDenied));
 
-    let facts = RequestFacts {
+    let facts = RoutingFacts {
         denied: [0].into_iter().collect(),
-        ..RequestFacts::default()
+        ..RoutingFacts::default()
     };
     let mut plan = scene.plan(&facts);
     assert!(matches!(
         scene.next(&mut plan, None),
-        Next::Try(Try { target: 1, .. })
+        Next::Attempt(Attempt { target: 1, .. })
     ));
     let failed = Failure::new(FailureKind::RateLimited);
     assert_eq!(
         scene.next(&mut plan, Some(failed)),
-        Next::GiveUp(GiveUp::NobodyLeft)
+        Next::GiveUp(GiveUp::NoTargetLeft)
     );
 }
 
@@ -260,44 +260,44 @@ fn denied_targets_are_never_tried_even_when_nothing_else_is_left() {
 fn when_everything_fails_extra_tries_stop() {
     let scene = Scene::chain(&[0, 1, 2]);
     let failure = Failure::new(FailureKind::ServerError);
-    let (requests, mut tries) = (2_000, 0);
+    let (requests, mut attempts) = (2_000, 0);
     for _ in 0..requests {
-        let mut plan = scene.plan(&RequestFacts::default());
+        let mut plan = scene.plan(&RoutingFacts::default());
         let mut last = None;
-        while let Next::Try(this) = scene.next(&mut plan, last) {
-            tries += 1;
+        while let Next::Attempt(this) = scene.next(&mut plan, last) {
+            attempts += 1;
             scene.start_and_fail(&plan, &this, &failure);
             last = Some(failure);
         }
     }
-    assert!(tries >= requests);
+    assert!(attempts >= requests);
     assert!(
-        tries * 100 <= requests * 120,
-        "{tries} tries for {requests} requests"
+        attempts * 100 <= requests * 120,
+        "{attempts} attempts for {requests} requests"
     );
 }
 
-/// Tries of `requests` requests of which every try fails at once, over 32 targets of one rank.
+/// Attempts of `requests` requests of which every attempt fails at once, over 32 targets of one rank.
 fn tries_when_all_fail(requests: usize, retry: RetrySpec) -> usize {
     let scene = Scene::new(spec(&[0; 32], retry));
     let failure = Failure::new(FailureKind::ServerError);
-    let mut tries = 0;
+    let mut attempts = 0;
     for _ in 0..requests {
-        let mut plan = scene.plan(&RequestFacts::default());
+        let mut plan = scene.plan(&RoutingFacts::default());
         let mut last = None;
-        while let Next::Try(this) = scene.next(&mut plan, last) {
-            tries += 1;
+        while let Next::Attempt(this) = scene.next(&mut plan, last) {
+            attempts += 1;
             scene.start_and_fail(&plan, &this, &failure);
             last = Some(failure);
         }
     }
-    tries
+    attempts
 }
 
 #[test]
 fn the_aliass_budget_bounds_extra_tries_before_its_many_targets_are_known_to_fail() {
-    let tries = tries_when_all_fail(100, RetrySpec::default());
-    assert!((110..=126).contains(&tries), "{tries}");
+    let attempts = tries_when_all_fail(100, RetrySpec::default());
+    assert!((110..=126).contains(&attempts), "{attempts}");
 }
 
 #[test]
@@ -306,8 +306,8 @@ fn failing_targets_take_no_extra_tries_however_large_the_budget() {
         budget_ratio: 10.0,
         ..RetrySpec::default()
     };
-    let tries = tries_when_all_fail(2_000, generous);
-    assert!(tries <= 2_000 + 32 * 10, "{tries}");
+    let attempts = tries_when_all_fail(2_000, generous);
+    assert!(attempts <= 2_000 + 32 * 10, "{attempts}");
 }
 
 #[test]
@@ -325,11 +325,11 @@ fn a_healthy_second_step_serves_everything_the_first_one_drops() {
         let now_us = NOW + request * 10_000;
         let mut plan = scene
             .view()
-            .plan(alias, &RequestFacts::default(), now_us, request);
+            .plan(alias, &RoutingFacts::default(), now_us, request);
         let mut last = None;
         let served = loop {
             match plan.next(scene.view(), alias, last.as_ref(), now_us) {
-                Next::Try(this) => {
+                Next::Attempt(this) => {
                     let flight = scene.view().start(alias, &plan, &this, now_us);
                     // The first step drops two of five: too few to eject it.
                     if this.target == 0 && request % 5 < 2 {
@@ -355,9 +355,9 @@ fn an_ejected_step_is_skipped_and_probed_when_its_time_is_over() {
     let first_at = |now_us, seed| {
         let mut plan = scene
             .view()
-            .plan(alias, &RequestFacts::default(), now_us, seed);
+            .plan(alias, &RoutingFacts::default(), now_us, seed);
         match plan.next(scene.view(), alias, None, now_us) {
-            Next::Try(this) => (plan, this),
+            Next::Attempt(this) => (plan, this),
             Next::GiveUp(reason) => panic!("{reason:?}"),
         }
     };

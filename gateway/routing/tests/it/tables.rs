@@ -1,6 +1,6 @@
 //! What a published table changes, and when it stops to.
 
-use weir_routing::{Priors, RequestFacts, Routes, StrategySpec};
+use weir_routing::{Priors, Routes, RoutingFacts, StrategySpec};
 use weir_schemas::table::{AliasTable, Change, Origin, RoutingTable, TargetEntry};
 
 use crate::history::{NOW, S, Scene, even_spec};
@@ -48,7 +48,7 @@ fn adopted(strategy: StrategySpec, table: &RoutingTable) -> Scene {
 fn share(scene: &Scene, target: usize, now_us: u64) -> f32 {
     let plan = scene
         .view()
-        .plan(scene.alias(), &RequestFacts::default(), now_us, 1);
+        .plan(scene.alias(), &RoutingFacts::default(), now_us, 1);
     plan.candidates()[target].propensity
 }
 
@@ -67,7 +67,7 @@ fn the_table_is_what_a_stranger_goes_by() {
     assert!(share(&scene, 2, NOW) > 0.4);
     let plan = scene
         .view()
-        .plan(scene.alias(), &RequestFacts::default(), NOW, 1);
+        .plan(scene.alias(), &RoutingFacts::default(), NOW, 1);
     assert_eq!(plan.table_version(), 7);
 }
 
@@ -93,7 +93,7 @@ fn an_old_table_fades_and_is_forgotten() {
     assert!((forgotten - 0.25).abs() < 1e-3, "{forgotten}");
     let plan = scene
         .view()
-        .plan(scene.alias(), &RequestFacts::default(), NOW + 200 * S, 1);
+        .plan(scene.alias(), &RoutingFacts::default(), NOW + 200 * S, 1);
     assert_eq!(plan.table_version(), 0, "it did not decide");
     let frozen = RoutingTable {
         ages: false,

@@ -88,7 +88,7 @@ impl Failed {
     }
 
     /// For a try that was not made: others were quicker to take what is left of the limit.
-    pub(super) fn over_limit(deployment: &Deployment, wait_us: u64) -> Self {
+    pub(super) fn throttled(deployment: &Deployment, wait_us: u64) -> Self {
         let provider = &deployment.provider.name;
         let message = format!("the limit that {provider} announces is used up");
         let wait = Duration::from_micros(wait_us);

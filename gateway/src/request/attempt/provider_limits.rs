@@ -8,8 +8,8 @@
 use std::time::Duration;
 
 use http::HeaderMap;
-use weir_limits::{Class, PoolUse, Taken};
-use weir_routing::{DeploymentId, Plan, Standing, TargetSet};
+use weir_limits::{Class, ProviderPermit, ProviderUse};
+use weir_routing::{DeploymentId, Plan, TargetSet, TargetStatus};
 
 use super::failed::Failed;
 use super::{Way, route, unix_us};
@@ -25,7 +25,7 @@ const REST_US_MAX: u64 = 60_000_000;
 
 impl Way<'_> {
     /// Targets whose providers have no room for the request now.
-    pub(super) fn over_limit(&self, now_us: u64) -> TargetSet {
+    pub(super) fn throttled(&self, now_us: u64) -> TargetSet {
         let targets = self.alias.targets().iter().enumerate();
         let busy = targets.filter(|(_, target)| {
             let pool = &self.directory.deployment(target.deployment).pool;
@@ -38,21 +38,21 @@ impl Way<'_> {
     fn wait(&self, now_us: u64) -> Duration {
         let waits = self.alias.targets().iter().filter_map(|target| {
             let pool = &self.directory.deployment(target.deployment).pool;
-            pool.ask_in_vain(&self.asked.turn, now_us)
+            pool.note_unmet(&self.asked.turn, now_us)
         });
         Duration::from_micros(waits.map(|busy| busy.wait_us).min().unwrap_or(1))
     }
 
     /// Takes the request's turn at a deployment.
-    pub(super) fn take(&self, id: DeploymentId) -> Result<Taken, Failed> {
+    pub(super) fn take(&self, id: DeploymentId) -> Result<ProviderPermit, Failed> {
         let deployment = self.directory.deployment(id);
         let taken = deployment.pool.take(&self.asked.turn, unix_us());
-        taken.map_err(|busy| Failed::over_limit(deployment, busy.wait_us))
+        taken.map_err(|busy| Failed::throttled(deployment, busy.wait_us))
     }
 
     /// The same for a copy, which nobody waits for.
-    pub(super) fn take_for_copy(&self, id: DeploymentId) -> Option<Taken> {
-        let turn = PoolUse {
+    pub(super) fn take_for_copy(&self, id: DeploymentId) -> Option<ProviderPermit> {
+        let turn = ProviderUse {
             class: Class::Batch,
             ..self.asked.turn
         };
@@ -74,8 +74,8 @@ pub(super) async fn plan(exchange: &mut Exchange, way: &Way<'_>) -> Result<Plan,
     let patience = Duration::from_millis(patience_ms);
     loop {
         let now_us = unix_us();
-        let plan = route(exchange, way, way.over_limit(now_us), now_us);
-        if plan.last_resort() != Some(Standing::OverLimit) {
+        let plan = route(exchange, way, way.throttled(now_us), now_us);
+        if plan.last_resort() != Some(TargetStatus::Throttled) {
             return Ok(plan);
         }
         let wait = way.wait(now_us);
@@ -104,6 +104,6 @@ pub(super) fn learn(deployment: &Deployment, noted: &AttemptTrail, headers: &Hea
 /// A provider that refuses says when to come back.
 pub(super) fn keep_away(deployment: &Deployment, failed: &Failed) {
     if let Some(rest_us) = failed.failure.rate_limited_for_us() {
-        deployment.pool.rest(rest_us.min(REST_US_MAX), unix_us());
+        deployment.pool.pause(rest_us.min(REST_US_MAX), unix_us());
     }
 }

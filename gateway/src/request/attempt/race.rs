@@ -10,8 +10,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::time::sleep_until;
-use weir_limits::Taken;
-use weir_routing::{InFlight, Plan, Try, TryKind};
+use weir_limits::ProviderPermit;
+use weir_routing::{Attempt, AttemptKind, InFlight, Plan};
 
 use super::call::{Answering, ask};
 use super::failed::Failed;
@@ -45,7 +45,7 @@ pub(super) async fn race(
     exchange: &mut Exchange,
     way: &Way<'_>,
     plan: &mut Plan,
-    this: &Try,
+    this: &Attempt,
     cause: Option<&'static str>,
 ) -> Result<Begun, Failed> {
     let worker = exchange.worker.clone();
@@ -53,7 +53,7 @@ pub(super) async fn race(
     let taken = way.take(this.deployment)?;
     let mut first = Flight::begin(way, plan, this);
     let attempt = first.attempt(this, cause, taken);
-    let may_be_joined = this.kind == TryKind::First && way.alias.targets().len() > 1;
+    let may_be_joined = this.kind == AttemptKind::First && way.alias.targets().len() > 1;
     if !may_be_joined || plan.hedge_after_us().is_none() {
         let noted = trail.begin_attempt(attempt);
         let asked = Box::pin(ask(&worker, way.asked, &first.deployment, noted)).await;
@@ -104,7 +104,9 @@ pub(super) async fn race(
             }
             Err(failed)
         }
-        (End::Second(_), None) => Err(Failed::cut("a try that was not made has answered".into())),
+        (End::Second(_), None) => Err(Failed::cut(
+            "an attempt that was not made has answered".into(),
+        )),
     }
 }
 
@@ -115,7 +117,7 @@ pub(super) async fn race(
 )]
 enum Alone {
     Ended(Result<Answering, Failed>),
-    Late(Try, Taken),
+    Late(Attempt, ProviderPermit),
 }
 
 /// Waits for the first try, and asks the plan for a second one whenever that may be due.
@@ -188,14 +190,19 @@ where
 }
 
 impl Flight {
-    fn begin(way: &Way<'_>, plan: &Plan, this: &Try) -> Self {
+    fn begin(way: &Way<'_>, plan: &Plan, this: &Attempt) -> Self {
         Self {
             deployment: way.directory.deployment(this.deployment).clone(),
             in_flight: Some(way.view.start(way.alias, plan, this, unix_us())),
         }
     }
 
-    fn attempt(&self, this: &Try, cause: Option<&'static str>, taken: Taken) -> AttemptTrail {
+    fn attempt(
+        &self,
+        this: &Attempt,
+        cause: Option<&'static str>,
+        taken: ProviderPermit,
+    ) -> AttemptTrail {
         let deployment = self.deployment.clone();
         let mut attempt = AttemptTrail::begin(deployment, this.kind.as_str(), cause, this.delay_us);
         attempt.propensity = Some(f64::from(this.propensity));

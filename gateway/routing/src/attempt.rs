@@ -1,11 +1,11 @@
 //! The words in which a plan answers: what to try, or why not.
 
+use crate::deployment::DeploymentId;
 use crate::failure::FailureKind;
-use crate::routes::DeploymentId;
 
-/// Why a try is made.
+/// Why an attempt is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum TryKind {
+pub enum AttemptKind {
     First,
     /// Again at the same deployment.
     Retry,
@@ -17,7 +17,7 @@ pub enum TryKind {
     Shadow,
 }
 
-impl TryKind {
+impl AttemptKind {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::First => "first",
@@ -28,35 +28,35 @@ impl TryKind {
         }
     }
 
-    pub(crate) fn draws_on_budget(self) -> bool {
+    pub(crate) fn is_extra(self) -> bool {
         matches!(self, Self::Retry | Self::Fallback)
     }
 }
 
-/// One try to make.
+/// One attempt to make.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Try {
+pub struct Attempt {
     /// Position in the alias.
     pub target: u8,
     pub deployment: DeploymentId,
-    pub kind: TryKind,
+    pub kind: AttemptKind,
     /// Wait this long before sending.
     pub delay_us: u64,
     /// Probability of this choice, given what went before.
     pub propensity: f32,
-    /// This try decides whether an ejected deployment comes back.
+    /// This attempt decides whether an ejected deployment comes back.
     pub probe: bool,
 }
 
 /// What to do now.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Next {
-    Try(Try),
+    Attempt(Attempt),
     /// Answer the client with the failure at hand.
     GiveUp(GiveUp),
 }
 
-/// Why there is no further try.
+/// Why there is no further attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum GiveUp {
     /// No target may be used by this caller.
@@ -65,10 +65,10 @@ pub enum GiveUp {
     NotRetryable(FailureKind),
     /// The client has part of the answer.
     AnswerBegun,
-    TriesExhausted,
-    /// Every other target is tried, ejected or unsuitable.
-    NobodyLeft,
-    /// Too many extra tries have failed lately.
+    AttemptsExhausted,
+    /// Every other target is attempted, ejected or unsuitable.
+    NoTargetLeft,
+    /// Too many extra attempts have failed lately.
     RetryBudgetEmpty,
     /// The only target left asks for a longer wait than the policy allows.
     RetryAfterTooLong {
@@ -83,8 +83,8 @@ impl GiveUp {
             Self::AllDenied => "all_denied",
             Self::NotRetryable(_) => "not_retryable",
             Self::AnswerBegun => "answer_begun",
-            Self::TriesExhausted => "tries_exhausted",
-            Self::NobodyLeft => "nobody_left",
+            Self::AttemptsExhausted => "tries_exhausted",
+            Self::NoTargetLeft => "nobody_left",
             Self::RetryBudgetEmpty => "retry_budget_empty",
             Self::RetryAfterTooLong { .. } => "retry_after_too_long",
             Self::Deadline => "deadline",

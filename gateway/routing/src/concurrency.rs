@@ -11,7 +11,7 @@ use crate::ewma::Ewma;
 
 /// The window of one target of one alias.
 #[derive(Debug)]
-pub(crate) struct Window {
+pub(crate) struct ConcurrencyWindow {
     /// Calls in flight, and when it last shrank. Unset while nothing was ever late.
     limit: Ewma,
     /// Share of answers that came too late.
@@ -30,7 +30,7 @@ const BRIM: f32 = 0.8;
 /// Windows above this are as good as none.
 const LIMIT_MAX: f32 = 100_000.0;
 
-impl Window {
+impl ConcurrencyWindow {
     pub(crate) fn open() -> Self {
         Self {
             limit: Ewma::empty(),
@@ -79,7 +79,7 @@ mod tests {
 
     #[test]
     fn late_answers_shrink_it_once_per_patience_and_good_ones_let_it_grow() {
-        let window = Window::open();
+        let window = ConcurrencyWindow::open();
         assert_eq!(window.limit(0), None);
         for _ in 0..10 {
             window.observe(true, 100, 1_000, 5_000 * MS);
@@ -96,7 +96,7 @@ mod tests {
 
     #[test]
     fn a_few_late_answers_are_what_the_percentile_allows() {
-        let window = Window::open();
+        let window = ConcurrencyWindow::open();
         for n in 0..10_000 {
             window.observe(n % 40 == 0, 100, 1_000, n * 50 * MS);
         }
@@ -105,7 +105,7 @@ mod tests {
 
     #[test]
     fn an_idle_window_does_not_grow_and_never_closes() {
-        let window = Window::open();
+        let window = ConcurrencyWindow::open();
         for n in 0..1_000 {
             window.observe(true, 1, 1_000, n * 2_000 * MS);
         }
