@@ -1,43 +1,10 @@
-//! What the writers of answers share: who the answer says it is, and the answer put together.
+//! An answer put together from its events.
 
 use weir_schemas::Usage;
 
+use crate::facts::FinishReason;
 use crate::json::Text;
-use crate::neutral::{Event, Proof};
-use crate::response::FinishReason;
-
-/// What an answer says of itself where the provider says nothing.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Identity {
-    pub(crate) request_id: String,
-    /// Model that the provider was asked for.
-    pub(crate) model: String,
-    pub(crate) created_s: u64,
-}
-
-impl Identity {
-    /// The provider's id, or one made from the request's.
-    pub(crate) fn answer_id(&self, given: Option<&Text<'_>>, prefix: &str) -> Text<'static> {
-        match given {
-            Some(id) if !id.is_empty() => id.clone().into_owned(),
-            _ => Text::owned(format!("{prefix}{}", self.request_id)),
-        }
-    }
-
-    pub(crate) fn model(&self, given: Option<&Text<'_>>) -> Text<'static> {
-        match given {
-            Some(model) if !model.is_empty() => model.clone().into_owned(),
-            _ => Text::owned(self.model.clone()),
-        }
-    }
-
-    /// The id of a tool call whose provider gives none. OpenAI, to which the conversation may move,
-    /// takes ids of 40 characters, so there is no room for hyphens.
-    pub(crate) fn call_id(&self, index: usize) -> Text<'static> {
-        let request_id = self.request_id.replace('-', "");
-        Text::owned(format!("call_{request_id}_{index}"))
-    }
-}
+use crate::neutral::{AnswerEvent, ReasoningSignature, ToolUse};
 
 /// An answer put together from its events.
 #[derive(Debug, Default)]
@@ -57,116 +24,77 @@ pub(crate) enum Piece {
     Refusal(Text<'static>),
     Reasoning {
         text: Text<'static>,
-        proof: Option<Proof<'static>>,
+        signature: Option<ReasoningSignature<'static>>,
     },
-    Call(Call),
-}
-
-#[derive(Debug)]
-pub(crate) struct Call {
-    pub(crate) index: usize,
-    pub(crate) id: Option<Text<'static>>,
-    pub(crate) name: Text<'static>,
-    /// The text of a JSON object, escaped; or, of a tool that takes free text, that text.
-    pub(crate) arguments: Text<'static>,
-    pub(crate) is_free_text: bool,
-    pub(crate) proof: Option<Proof<'static>>,
+    ToolUse(ToolUse<'static>),
 }
 
 impl Answer {
-    pub(crate) fn note(&mut self, event: &Event<'_>) {
+    pub(crate) fn add(&mut self, event: &AnswerEvent<'_>) {
         self.text_bytes += event.texts().map(Text::len).sum::<usize>();
         match event {
-            Event::Start { id, model } => {
+            AnswerEvent::Start { id, model } => {
                 self.id = id.clone().map(Text::into_owned);
                 self.model = model.clone().map(Text::into_owned);
             }
-            Event::Text(part) => match self.pieces.last_mut() {
+            AnswerEvent::Text(part) => match self.pieces.last_mut() {
                 Some(Piece::Text(text)) => text.push(part),
                 _ => self.pieces.push(Piece::Text(part.clone().into_owned())),
             },
-            Event::Refusal(part) => match self.pieces.last_mut() {
+            AnswerEvent::Refusal(part) => match self.pieces.last_mut() {
                 Some(Piece::Refusal(text)) => text.push(part),
                 _ => self.pieces.push(Piece::Refusal(part.clone().into_owned())),
             },
-            Event::Reasoning(part) => match self.pieces.last_mut() {
-                Some(Piece::Reasoning { text, proof: None }) => text.push(part),
-                _ => {
-                    let text = part.clone().into_owned();
-                    self.pieces.push(Piece::Reasoning { text, proof: None });
-                }
+            AnswerEvent::Reasoning(part) => match self.pieces.last_mut() {
+                Some(Piece::Reasoning {
+                    text,
+                    signature: None,
+                }) => text.push(part),
+                _ => self.pieces.push(Piece::Reasoning {
+                    text: part.clone().into_owned(),
+                    signature: None,
+                }),
             },
-            Event::Proof(given) => self.note_proof(given),
-            Event::ToolCall {
-                index,
-                id,
-                name,
-                proof,
-            } => self.pieces.push(Piece::Call(Call {
-                index: *index,
-                id: id.clone().map(Text::into_owned),
-                name: name.clone().into_owned(),
-                arguments: Text::default(),
-                is_free_text: false,
-                proof: proof.as_ref().map(Proof::to_owned),
-            })),
-            Event::Arguments { index, part } => {
-                if let Some(call) = self.call_mut(*index) {
+            AnswerEvent::Signature(given) => self.sign(given),
+            AnswerEvent::ToolUse(call) => self.pieces.push(Piece::ToolUse(call.to_owned())),
+            AnswerEvent::Arguments { index, part } => {
+                let mut calls = self.pieces.iter_mut().rev().filter_map(Piece::as_call_mut);
+                if let Some(call) = calls.find(|call| call.index == *index) {
                     call.arguments.push(part);
                 }
             }
-            Event::FreeTextCall {
-                index,
-                id,
-                name,
-                input,
-            } => {
-                self.pieces.push(Piece::Call(Call {
-                    index: *index,
-                    id: id.clone().map(Text::into_owned),
-                    name: name.clone().into_owned(),
-                    arguments: input.clone().into_owned(),
-                    is_free_text: true,
-                    proof: None,
-                }));
-            }
-            Event::Usage(usage) => self.usage = Some(*usage),
-            Event::Finish {
+            AnswerEvent::Usage(usage) => self.usage = Some(*usage),
+            AnswerEvent::Finish {
                 reason,
                 stop_sequence,
             } => {
                 self.finish = Some(*reason);
                 self.stop_sequence = stop_sequence.clone().map(Text::into_owned);
             }
-            Event::ServiceTier(_) | Event::Failed(_) | Event::Alive | Event::End => {}
+            AnswerEvent::ServiceTier(_)
+            | AnswerEvent::Failed(_)
+            | AnswerEvent::Alive
+            | AnswerEvent::End => {}
         }
     }
 
-    fn note_proof(&mut self, given: &Proof<'_>) {
+    fn sign(&mut self, given: &ReasoningSignature<'_>) {
         match self.pieces.last_mut() {
             Some(Piece::Reasoning {
-                proof: proof @ None,
+                signature: signature @ None,
                 ..
-            }) if !given.is_encrypted => {
-                *proof = Some(given.to_owned());
-            }
-            _ => {
-                let (text, proof) = (Text::default(), Some(given.to_owned()));
-                self.pieces.push(Piece::Reasoning { text, proof });
-            }
+            }) if !given.is_encrypted => *signature = Some(given.to_owned()),
+            _ => self.pieces.push(Piece::Reasoning {
+                text: Text::EMPTY,
+                signature: Some(given.to_owned()),
+            }),
         }
     }
 
-    fn call_mut(&mut self, index: usize) -> Option<&mut Call> {
-        self.calls_mut().find(|call| call.index == index)
-    }
-
-    /// Which piece a call is.
+    /// The position of a call's piece.
     pub(crate) fn output_of_call(&self, index: usize) -> Option<usize> {
-        self.pieces.iter().rposition(|piece| match piece {
-            Piece::Call(call) => call.index == index,
-            _ => false,
-        })
+        let is_it = |piece: &Piece| piece.as_call().is_some_and(|call| call.index == index);
+        self.pieces.iter().rposition(is_it)
     }
 
     /// Bytes of text that are held.
@@ -174,24 +102,11 @@ impl Answer {
         self.text_bytes
     }
 
-    fn calls_mut(&mut self) -> impl Iterator<Item = &mut Call> {
-        self.pieces
-            .iter_mut()
-            .rev()
-            .filter_map(|piece| match piece {
-                Piece::Call(call) => Some(call),
-                _ => None,
-            })
+    pub(crate) fn calls(&self) -> impl Iterator<Item = &ToolUse<'static>> {
+        self.pieces.iter().filter_map(Piece::as_call)
     }
 
-    pub(crate) fn calls(&self) -> impl Iterator<Item = &Call> {
-        self.pieces.iter().filter_map(|piece| match piece {
-            Piece::Call(call) => Some(call),
-            _ => None,
-        })
-    }
-
-    /// All text, or all refusals, or all reasoning.
+    /// The picked texts, joined: all text, all refusals or all reasoning.
     pub(crate) fn joined(
         &self,
         pick: impl Fn(&Piece) -> Option<&Text<'static>>,
@@ -201,5 +116,21 @@ impl Answer {
             joined.get_or_insert_default().push(text);
         }
         joined
+    }
+}
+
+impl Piece {
+    pub(crate) const fn as_call(&self) -> Option<&ToolUse<'static>> {
+        match self {
+            Self::ToolUse(call) => Some(call),
+            _ => None,
+        }
+    }
+
+    const fn as_call_mut(&mut self) -> Option<&mut ToolUse<'static>> {
+        match self {
+            Self::ToolUse(call) => Some(call),
+            _ => None,
+        }
     }
 }

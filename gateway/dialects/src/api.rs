@@ -1,4 +1,4 @@
-//! What clients speak and what providers speak.
+//! The APIs of clients and of providers.
 
 /// An API that clients call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -53,6 +53,15 @@ impl ClientApi {
         }
     }
 
+    /// The shape of its answers.
+    pub(crate) const fn answer_format(self) -> AnswerFormat {
+        match self {
+            Self::ChatCompletions | Self::Embeddings => AnswerFormat::Chat,
+            Self::Messages | Self::CountTokens => AnswerFormat::Messages,
+            Self::Responses => AnswerFormat::Responses,
+        }
+    }
+
     /// Whose conventions its errors and headers follow.
     #[must_use]
     pub const fn family(self) -> Family {
@@ -61,6 +70,14 @@ impl ClientApi {
             Self::Messages | Self::CountTokens => Family::Anthropic,
         }
     }
+}
+
+/// The shape of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum AnswerFormat {
+    Chat,
+    Messages,
+    Responses,
 }
 
 /// Whose conventions a client expects: envelope of errors, shape of the models list.

@@ -26,13 +26,46 @@ pub const CAPTURE_BYTES_MAX: usize = 16 * 1024;
 /// Longest model name or id that is taken over from a response, in bytes.
 pub const RESPONSE_NAME_BYTES_MAX: usize = 256;
 
-/// Most of an answer's text that is kept while it passes, in bytes: for an estimate of its tokens,
-/// should the provider not say them. The rest counts like it.
+/// How much of an answer's text is kept while it passes, in bytes. If the provider reports no usage,
+/// tokens are estimated from this sample.
 pub const TEXT_SAMPLE_BYTES_MAX: usize = 8 * 1024;
 
 /// Longest error message that is taken over from a provider, in bytes.
 pub const ERROR_MESSAGE_BYTES_MAX: usize = 2048;
 
-/// Request bodies up to this size are rewritten into one buffer; of larger ones only the edited
-/// places are new, and the rest is shared with what the client sent.
+/// Request bodies up to this size are rewritten into one buffer. Larger ones share the unedited
+/// parts with the client's body.
 pub const COPIED_BODY_BYTES_MAX: usize = 16 * 1024;
+
+/// Longest key of a response that is compared with the wanted ones, in bytes.
+pub(crate) const MATCHED_KEY_BYTES_MAX: usize = 40;
+
+/// Longest beginning of a chat chunk that is compared with the next chunk's, in bytes.
+pub(crate) const CHUNK_HEAD_BYTES_MAX: usize = 1024;
+
+/// Longest service tier that is taken over from a response, in bytes.
+pub(crate) const TIER_BYTES_MAX: usize = 64;
+
+/// Longest number that an error message repeats, in bytes.
+pub(crate) const SHOWN_NUMBER_BYTES_MAX: usize = 32;
+
+/// Longest model name that an error message repeats, in characters.
+pub(crate) const SHOWN_MODEL_CHARS_MAX: usize = 80;
+
+/// Shortest text in a request that is looked at as an inline file, in bytes.
+pub(crate) const INLINE_FILE_BYTES_MIN: usize = 256;
+
+/// Longest pause that a provider's `retry-after` can ask for.
+pub(crate) const RETRY_AFTER_MAX: std::time::Duration = std::time::Duration::from_secs(86_400_000);
+
+/// Longest name of an end user for OpenAI. Others take more, such as OpenRouter 128.
+pub(crate) const OPENAI_USER_CHARS_MAX: usize = 64;
+
+/// Longest id of a call that OpenAI's chat takes.
+pub(crate) const CHAT_CALL_ID_CHARS_MAX: usize = 40;
+
+/// Longest id of a call that OpenAI's responses take.
+pub(crate) const RESPONSES_CALL_ID_CHARS_MAX: usize = 64;
+
+/// Longest name or kind in a transcript that does not count as the model's text, in bytes.
+pub(crate) const TRANSCRIPT_NAME_BYTES_MAX: usize = 256;

@@ -1,31 +1,22 @@
-//! Answers that are no conversation, and small enough to be turned at once: embeddings and counts.
+//! Answers that are not conversations, converted as a whole: embeddings and token counts.
 
 use bytes::Bytes;
 
-use crate::answer::Identity;
-use crate::json::{Invalid, Object, Path, Writer};
-use crate::response::{ResponseFacts, StreamError};
+use crate::facts::{ResponseFacts, StreamError};
+use crate::json::{self, Object, Path, Writer};
+use crate::response_context::{AnswerIdentity, Conversion};
 use crate::{caps, gemini};
 
-/// What a provider's answer is turned into.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Conversion {
-    /// Gemini's embeddings into OpenAI's.
-    Embeddings { base64: bool },
-    /// Gemini's count of tokens into Anthropic's.
-    Count,
-}
-
-/// Collects an answer and turns it.
+/// Collects an answer and converts it.
 #[derive(Debug)]
 pub(crate) struct Converter {
     conversion: Conversion,
-    identity: Identity,
+    identity: AnswerIdentity,
     body: Vec<u8>,
 }
 
 impl Converter {
-    pub(crate) const fn new(conversion: Conversion, identity: Identity) -> Self {
+    pub(crate) const fn new(conversion: Conversion, identity: AnswerIdentity) -> Self {
         Self {
             conversion,
             identity,
@@ -34,9 +25,8 @@ impl Converter {
     }
 
     pub(crate) fn push(&mut self, input: &[u8]) -> Result<(), StreamError> {
-        let bytes_max = caps::TRANSLATED_BODY_BYTES_MAX;
-        if self.body.len() + input.len() > bytes_max {
-            return Err(StreamError::TooLarge { bytes_max });
+        if self.body.len() + input.len() > caps::TRANSLATED_BODY_BYTES_MAX {
+            return Err(StreamError::TOO_LARGE);
         }
         self.body.extend_from_slice(input);
         Ok(())
@@ -44,24 +34,24 @@ impl Converter {
 
     pub(crate) fn finish(&mut self, facts: &mut ResponseFacts) -> Result<Bytes, StreamError> {
         let body = std::mem::take(&mut self.body);
-        let text = crate::translate::valid_json(&body)?;
-        let turned = match self.conversion {
+        let text = json::valid(&body).map_err(StreamError::malformed)?;
+        let converted = match self.conversion {
             Conversion::Embeddings { base64 } => {
                 gemini::read_embeddings(text, &self.identity, base64)
             }
             Conversion::Count => read_count(text),
         };
-        let turned = turned.map_err(crate::translate::malformed)?;
+        let converted = converted.map_err(StreamError::malformed)?;
         facts.first_token_seen = true;
         facts.terminal_seen = true;
-        Ok(turned.into())
+        Ok(converted.into())
     }
 }
 
-fn read_count(body: &str) -> Result<String, Invalid> {
+fn read_count(body: &str) -> json::Result<String> {
     let mut count = Object::read(body, Path::ROOT)?;
     let tokens = count
         .count("totalTokens")?
         .ok_or_else(|| count.missing("totalTokens"))?;
-    Ok(Writer::document(32, |w| w.put_u64("input_tokens", tokens)))
+    Ok(Writer::document(32, |w| w.put("input_tokens", tokens)))
 }

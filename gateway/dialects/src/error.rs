@@ -5,13 +5,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
-use serde::Serialize;
 
 use crate::api::{ClientApi, Family};
-use crate::inspect::BadRequest;
-use crate::prepare::Refusal;
-use crate::response::Exchange;
-use crate::upstream_error::UpstreamErrorFacts;
+use crate::caps;
+use crate::json::Writer;
 
 /// An error as a client is to see it.
 #[derive(Clone, Debug)]
@@ -100,8 +97,8 @@ impl ApiErrorKind {
         }
     }
 
-    /// Whether a client can do something about it that a provider found wrong.
-    const fn concerns_client(self) -> bool {
+    /// Whether the client can act on such an error of a provider.
+    pub(crate) const fn concerns_client(self) -> bool {
         matches!(
             self,
             Self::InvalidRequest
@@ -112,8 +109,8 @@ impl ApiErrorKind {
         )
     }
 
-    /// What the SDKs are told about retrying, unless the error says otherwise. Where this is
-    /// absent they follow their own rules: 408, 409, 429 and 5xx are retried.
+    /// The default of [`ApiError::should_retry`]. Without it the SDKs follow their own rules: they
+    /// retry 408, 409, 429 and 5xx.
     const fn should_retry(self) -> Option<bool> {
         match self {
             Self::BudgetExceeded => Some(false),
@@ -138,7 +135,7 @@ impl<'a> ApiError<'a> {
         }
     }
 
-    /// For a model that no alias or provider has. `near` are names that it may have meant.
+    /// For a model that does not exist here. `near` are names that the client may have meant.
     #[must_use]
     pub fn model_not_found(model: &str, near: &[&str]) -> Self {
         let hint = match near {
@@ -175,82 +172,26 @@ impl<'a> ApiError<'a> {
     pub fn status(&self) -> u16 {
         self.status.unwrap_or_else(|| self.kind.status())
     }
-}
 
-impl From<&BadRequest> for ApiError<'static> {
-    fn from(bad: &BadRequest) -> Self {
-        let code = if bad.is_syntax() {
-            "invalid_json"
-        } else {
-            "invalid_request"
-        };
-        Self {
-            param: bad.field().map(|field| field.to_owned().into()),
-            code: Some(code.into()),
-            ..Self::new(ApiErrorKind::InvalidRequest, bad.to_string())
-        }
-    }
-}
-
-impl From<&Refusal> for ApiError<'static> {
-    fn from(refusal: &Refusal) -> Self {
-        Self {
-            param: refusal.field().map(|field| field.to_owned().into()),
-            ..Self::new(refusal.api_error_kind(), refusal.to_string())
-        }
+    /// The word for programs.
+    pub(crate) fn code(&self) -> &str {
+        self.code.as_deref().unwrap_or_else(|| self.kind.code())
     }
 }
 
 fn shortened(name: &str) -> String {
-    const CHARS_MAX: usize = 80;
-    match name.char_indices().nth(CHARS_MAX) {
+    match name.char_indices().nth(caps::SHOWN_MODEL_CHARS_MAX) {
         None => name.to_owned(),
         Some((end, _)) => format!("{}…", &name[..end]),
     }
-}
-
-#[derive(Serialize)]
-struct OpenAiEnvelope<'a> {
-    error: OpenAiError<'a>,
-}
-
-#[derive(Serialize)]
-struct OpenAiError<'a> {
-    message: &'a str,
-    r#type: &'a str,
-    param: Option<&'a str>,
-    code: &'a str,
-}
-
-#[derive(Serialize)]
-struct ResponsesError<'a> {
-    r#type: &'a str,
-    code: &'a str,
-    message: &'a str,
-    param: Option<&'a str>,
-    sequence_number: u64,
-}
-
-#[derive(Serialize)]
-struct AnthropicEnvelope<'a> {
-    r#type: &'a str,
-    error: AnthropicError<'a>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    request_id: Option<&'a str>,
-}
-
-#[derive(Serialize)]
-struct AnthropicError<'a> {
-    r#type: &'a str,
-    message: &'a str,
 }
 
 /// The body and headers of an error. The status is [`ApiError::status`].
 #[must_use]
 pub fn error_body(family: Family, error: &ApiError<'_>) -> (HeaderMap, Bytes) {
     let body = match family {
-        Family::OpenAi => to_json(&openai_envelope(error)),
-        Family::Anthropic => to_json(&anthropic_envelope(error)),
+        Family::OpenAi => openai_body(error),
+        Family::Anthropic => anthropic_body(error),
     };
     (error_headers(family, error), body.into())
 }
@@ -263,104 +204,59 @@ pub struct ErrorResponse {
     pub body: Bytes,
 }
 
-/// The answer to a client when a provider refused, and nobody else could answer either. `body` is
-/// the provider's, of which a client that speaks the provider's dialect gets every byte, if the
-/// refusal concerns the client at all.
-#[must_use]
-pub fn relay_error(
-    exchange: &Exchange,
-    provider: &str,
-    status: u16,
-    facts: &UpstreamErrorFacts,
-    body: &Bytes,
-    request_id: &str,
-) -> ErrorResponse {
-    let family = exchange.api.family();
-    let mut error = facts.to_api_error(provider).with_request_id(request_id);
-    let concerns_client = error.kind.concerns_client() && (400..500).contains(&status);
-    if concerns_client {
-        error.status = Some(status);
-    }
-    let (headers, own_body) = error_body(family, &error);
-    let keeps_body = concerns_client
-        && exchange.upstream.is_native_to(exchange.api)
-        && serde_json::from_slice::<serde::de::IgnoredAny>(body).is_ok();
-    let body = if keeps_body { body.clone() } else { own_body };
-    ErrorResponse {
-        status: error.status(),
-        headers,
-        body,
-    }
-}
-
 /// An error as an event of a stream that has begun.
-pub(crate) fn error_event(api: ClientApi, error: &ApiError<'_>) -> Bytes {
+pub(crate) fn error_event(api: ClientApi, error: &ApiError<'_>) -> String {
     match api {
         ClientApi::ChatCompletions | ClientApi::Embeddings => {
-            format!("data: {}\n\n", to_json(&openai_envelope(error)))
+            format!("data: {}\n\n", openai_body(error))
         }
-        ClientApi::Responses => {
-            format!(
-                "event: error\ndata: {}\n\n",
-                to_json(&responses_error(error))
-            )
-        }
+        ClientApi::Responses => format!("event: error\ndata: {}\n\n", responses_event(error)),
         ClientApi::Messages | ClientApi::CountTokens => {
-            format!(
-                "event: error\ndata: {}\n\n",
-                to_json(&anthropic_envelope(error))
-            )
+            format!("event: error\ndata: {}\n\n", anthropic_body(error))
         }
     }
-    .into()
 }
 
-/// The error event of responses, of a stream whose frames were not counted.
-fn responses_error<'a>(error: &'a ApiError<'_>) -> ResponsesError<'a> {
-    let OpenAiError {
-        message,
-        param,
-        code,
-        ..
-    } = openai_envelope(error).error;
-    ResponsesError {
-        r#type: "error",
-        code,
-        message,
-        param,
-        sequence_number: 0,
-    }
+fn openai_body(error: &ApiError<'_>) -> String {
+    let (_, _, kind, _) = error.kind.row();
+    Writer::document(256, |w| {
+        w.put_object("error", |w| {
+            w.put("message", &*error.message);
+            w.put("type", kind);
+            w.put("param", error.param.as_deref());
+            w.put("code", error.code());
+        });
+    })
 }
 
-fn openai_envelope<'a>(error: &'a ApiError<'_>) -> OpenAiEnvelope<'a> {
-    let (_, code, kind, _) = error.kind.row();
-    OpenAiEnvelope {
-        error: OpenAiError {
-            message: &error.message,
-            r#type: kind,
-            param: error.param.as_deref(),
-            code: error.code.as_deref().unwrap_or(code),
-        },
-    }
-}
-
-fn anthropic_envelope<'a>(error: &'a ApiError<'_>) -> AnthropicEnvelope<'a> {
+fn anthropic_body(error: &ApiError<'_>) -> String {
     let (_, _, _, kind) = error.kind.row();
-    AnthropicEnvelope {
-        r#type: "error",
-        error: AnthropicError {
-            r#type: kind,
-            message: &error.message,
-        },
-        request_id: error.request_id,
-    }
+    Writer::document(256, |w| {
+        w.put("type", "error");
+        w.put_object("error", |w| {
+            w.put("type", kind);
+            w.put("message", &*error.message);
+        });
+        w.put_some("request_id", error.request_id);
+    })
+}
+
+/// The error event of responses, for a stream whose frames were not counted.
+fn responses_event(error: &ApiError<'_>) -> String {
+    Writer::document(256, |w| {
+        w.put("type", "error");
+        w.put("code", error.code());
+        w.put("message", &*error.message);
+        w.put("param", error.param.as_deref());
+        w.put("sequence_number", 0_u64);
+    })
 }
 
 fn error_headers(family: Family, error: &ApiError<'_>) -> HeaderMap {
     let mut headers = HeaderMap::with_capacity(4);
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     if let Some(after) = error.retry_after {
-        // Whole seconds for everybody, rounded up; milliseconds for the SDKs that read them.
+        // Whole seconds, rounded up; milliseconds for the SDKs that read them.
         let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
         headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
         let millis = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
@@ -379,11 +275,6 @@ fn error_headers(family: Family, error: &ApiError<'_>) -> HeaderMap {
         headers.insert(HeaderName::from_static("request-id"), id);
     }
     headers
-}
-
-/// Serialising these structs cannot fail: they hold text and nothing else.
-fn to_json(value: &impl Serialize) -> String {
-    serde_json::to_string(value).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -428,70 +319,6 @@ mod tests {
             (error.status(), headers["x-should-retry"].as_bytes()),
             (429, b"false".as_slice())
         );
-    }
-
-    #[test]
-    fn a_bad_request_names_its_field() {
-        let bad = BadRequest::Missing { field: "model" };
-        let error = ApiError::from(&bad);
-        assert_eq!(
-            (error.status(), error.param.as_deref()),
-            (400, Some("model"))
-        );
-        let error = ApiError::from(&BadRequest::Empty);
-        assert_eq!(error.code.as_deref(), Some("invalid_json"));
-    }
-
-    fn relayed(status: u16, body: &'static str) -> ErrorResponse {
-        let exchange = Exchange::of(
-            ClientApi::ChatCompletions,
-            crate::UpstreamApi::ChatCompletions,
-        );
-        let body = Bytes::from_static(body.as_bytes());
-        let facts = crate::classify_upstream_error(
-            crate::ProviderDialect::OpenAi,
-            status,
-            &HeaderMap::new(),
-            &body,
-            std::time::SystemTime::UNIX_EPOCH,
-        );
-        relay_error(&exchange, "openai", status, &facts, &body, "r1")
-    }
-
-    #[test]
-    fn a_provider_that_finds_fault_with_the_request_is_quoted_exactly() {
-        let body = r#"{ "error" : {"message":"bad `x`","type":"invalid_request_error","param":"x","code":null,"new":1}}"#;
-        let response = relayed(422, body);
-        assert_eq!(
-            (response.status, response.body),
-            (422, Bytes::from_static(body.as_bytes()))
-        );
-    }
-
-    #[test]
-    fn a_provider_that_fails_is_reported_in_the_gateways_words() {
-        for (status, body, expect) in [
-            (500, "<html>", 502),
-            (
-                401,
-                r#"{"error":{"message":"Incorrect API key provided: sk-abc"}}"#,
-                502,
-            ),
-            (
-                404,
-                r#"{"error":{"message":"no such model","code":"model_not_found"}}"#,
-                502,
-            ),
-            (503, "busy", 503),
-            (504, "", 504),
-            (400, "not json", 400),
-        ] {
-            let response = relayed(status, body);
-            assert_eq!(response.status, expect, "{status}");
-            let body = String::from_utf8_lossy(&response.body);
-            assert!(body.starts_with(r#"{"error":{"message":"openai"#), "{body}");
-            assert!(!body.contains("sk-abc"), "{body}");
-        }
     }
 
     #[test]

@@ -1,38 +1,36 @@
-//! Reasoning of another provider in a request that passes as it is.
+//! Reasoning of another provider in a request that passes unchanged.
 //!
-//! A conversation may move from one provider to another: an alias changes, or a target fails. What
-//! the gateway marked as another's reasoning (see [`Proof`](crate::neutral::Proof)) would be
-//! refused by a provider that checks signatures, and is taken out. A provider's own is not marked
-//! and stays.
+//! A conversation may move from one provider to another: an alias changes, or a target fails. A
+//! provider that checks signatures would refuse reasoning that the gateway marked as another
+//! provider's (see [`ReasoningSignature`](crate::neutral::ReasoningSignature)), so it is removed. A
+//! provider's own reasoning is not marked and stays.
 
-use std::ops::Range;
 use std::sync::LazyLock;
 
 use memchr::memmem::Finder;
 
-use crate::json::{self, Invalid, Object, Path, each};
-use crate::neutral::PROOF_MARK;
+use crate::json::{self, Object, Path, each};
+use crate::neutral::SIGNATURE_MARK;
 use crate::splice::{Edit, remove};
 
-/// The edits that take marked reasoning out of a messages request.
-pub(crate) fn edits_of_messages(body: &str) -> Result<Vec<Edit>, Invalid> {
+/// The edits that remove marked reasoning from a messages request.
+pub(crate) fn edits_of_messages(body: &str) -> json::Result<Vec<Edit>> {
     if !has_mark(body) {
         return Ok(Vec::new());
     }
     let mut edits = Vec::new();
     let mut object = Object::read(body.trim_ascii(), Path::ROOT)?;
-    object.each("messages", |raw, path| {
-        let mut message = Object::read(raw, *path)?;
+    object.each_object("messages", |mut message| {
         if let Some(raw) = message.take("content").filter(|raw| raw.starts_with('[')) {
             edits.extend(edits_of_list(body, raw, &message.path().key("content"))?);
         }
-        Ok::<_, Invalid>(())
+        Ok(())
     })?;
     Ok(edits)
 }
 
-/// The edits that take marked reasoning out of a responses request.
-pub(crate) fn edits_of_responses(body: &str) -> Result<Vec<Edit>, Invalid> {
+/// The edits that remove marked reasoning from a responses request.
+pub(crate) fn edits_of_responses(body: &str) -> json::Result<Vec<Edit>> {
     if !has_mark(body) {
         return Ok(Vec::new());
     }
@@ -48,40 +46,26 @@ fn has_mark(body: &str) -> bool {
     MARK.find(body.as_bytes()).is_some()
 }
 
-struct Element(Range<usize>);
-
-impl AsRef<Range<usize>> for Element {
-    fn as_ref(&self) -> &Range<usize> {
-        &self.0
-    }
-}
-
-fn edits_of_list(body: &str, raw: &str, path: &Path<'_>) -> Result<Vec<Edit>, Invalid> {
+fn edits_of_list(body: &str, raw: &str, path: &Path<'_>) -> json::Result<Vec<Edit>> {
     let (mut elements, mut marked) = (Vec::new(), Vec::new());
     each(raw, path, |raw, path| {
-        elements.push(Element(json::span_in(body, raw)));
-        marked.push(raw.starts_with('{') && is_marked(Object::read(raw, *path)?)?);
-        Ok::<_, Invalid>(())
+        elements.push(json::span_in(body, raw));
+        marked.push(raw.starts_with('{') && is_marked(Object::read(raw, *path)?));
+        Ok(())
     })?;
-    // A turn that is nothing else would be empty, which is refused too: then it is left to the
-    // provider to say what is wrong.
+    // Without the marked blocks the turn would be empty, which providers refuse too: leave it as it
+    // is.
     if marked.iter().all(|marked| *marked) {
         return Ok(Vec::new());
     }
     Ok(remove(&elements, &marked))
 }
 
-fn is_marked(mut block: Object<'_, '_>) -> Result<bool, Invalid> {
-    for key in ["signature", "data", "encrypted_content"] {
-        if let Some(raw) = block.take(key)
-            && raw
-                .strip_prefix('"')
-                .is_some_and(|text| text.starts_with(PROOF_MARK))
-        {
-            return Ok(true);
-        }
-    }
-    Ok(false)
+fn is_marked(mut block: Object<'_, '_>) -> bool {
+    ["signature", "data", "encrypted_content"]
+        .into_iter()
+        .filter_map(|key| block.lenient_text(key))
+        .any(|text| text.as_escaped().starts_with(SIGNATURE_MARK))
 }
 
 #[cfg(test)]

@@ -1,22 +1,24 @@
-//! What a request says, as far as the gateway acts on it.
+//! The fields of a request that the gateway acts on.
 //!
-//! One pass over the top level of the body: nested values are skipped, not built. What is found
-//! comes with its place in the body, so that [`crate::prepare`] can change exactly those bytes.
+//! One pass over the top level of the body skips nested values without building them. Each value is
+//! found with its place in the body, so that [`crate::prepare`] can change exactly those bytes.
 
 use std::fmt;
 use std::ops::Range;
 use std::sync::LazyLock;
 
 use memchr::memmem::Finder;
-use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde::Deserialize;
+use serde::de::{Deserializer as _, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use thiserror::Error;
 
 use crate::api::ClientApi;
 use crate::caps;
-use crate::json::{self, type_name};
+use crate::error::{ApiError, ApiErrorKind};
+use crate::json::{self, shown};
 
-/// What a request says.
+/// What the gateway needs to know of a request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RequestFacts {
     /// Model or alias that the client asks for.
@@ -29,12 +31,12 @@ pub struct RequestFacts {
     pub metadata: Vec<(String, String)>,
     /// Limit on output tokens that it sets.
     pub max_output_tokens: Option<u64>,
-    /// Answers that it asks for (`n`), if it says.
+    /// Number of answers that it asks for (`n`).
     pub choices: Option<u64>,
-    /// Bytes of JSON that make up the prompt: messages, instructions and tools, without the data
-    /// of images and other files. A rough measure: about four of them are a token of English.
+    /// Bytes of the prompt's JSON: messages, instructions and tools, without the data of images and
+    /// other files. About four of them are a token of English.
     pub prompt_bytes: u64,
-    /// Images and other files that stand in the prompt as data.
+    /// Images and other files whose data is in the prompt.
     pub inline_files: u32,
     pub(crate) spans: Spans,
 }
@@ -50,7 +52,7 @@ impl RequestFacts {
     }
 }
 
-/// Where in the body the values stand that are acted on.
+/// Where the values that are acted on are in the body.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Spans {
     pub(crate) model: Range<usize>,
@@ -61,7 +63,7 @@ pub(crate) struct Spans {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct StreamOptions {
     pub(crate) value: Range<usize>,
-    /// `include_usage` and its place, if it is there and not null.
+    /// `include_usage`, if it is there and not null, and its place.
     pub(crate) include_usage: Option<bool>,
     pub(crate) include_usage_value: Option<Range<usize>>,
     pub(crate) is_object: bool,
@@ -73,7 +75,7 @@ pub(crate) struct StreamOptions {
 pub enum BadRequest {
     #[error("the body is empty; send a JSON object")]
     Empty,
-    #[error("the body is not UTF-8: byte {offset} is the first that is wrong")]
+    #[error("the body is not valid UTF-8 (byte {offset})")]
     NotUtf8 { offset: usize },
     #[error("the body is not valid JSON: {reason} at line {line}, column {column} (byte {offset})")]
     Malformed {
@@ -82,20 +84,20 @@ pub enum BadRequest {
         column: usize,
         offset: usize,
     },
-    #[error("the body must be a JSON object, not {found}")]
-    NotAnObject { found: &'static str },
+    #[error("the body must be a JSON object, got {found}")]
+    NotAnObject { found: String },
     #[error("`{field}` is missing")]
     Missing { field: &'static str },
-    #[error("`{field}` stands twice in the body, the second time at byte {offset}")]
+    #[error("`{field}` appears twice in the body, the second time at byte {offset}")]
     Duplicate { field: &'static str, offset: usize },
-    #[error("`{field}` must be {expected}, not {found} (byte {offset})")]
+    #[error("`{field}` must be {expected}, got {found} (byte {offset})")]
     WrongType {
         field: String,
         expected: &'static str,
-        found: &'static str,
+        found: String,
         offset: usize,
     },
-    #[error("`{field}` is {bytes} bytes long; at most {bytes_max} are allowed")]
+    #[error("`{field}` is {bytes} bytes long; the limit is {bytes_max}")]
     TooLong {
         field: &'static str,
         bytes: usize,
@@ -104,7 +106,7 @@ pub enum BadRequest {
 }
 
 impl BadRequest {
-    /// The field that is wrong, if it is one field.
+    /// The field at fault, if it is one field.
     #[must_use]
     pub fn field(&self) -> Option<&str> {
         match self {
@@ -119,7 +121,7 @@ impl BadRequest {
         }
     }
 
-    /// Whether the body is not even JSON.
+    /// Whether the body is not JSON at all.
     #[must_use]
     pub const fn is_syntax(&self) -> bool {
         matches!(
@@ -129,32 +131,47 @@ impl BadRequest {
     }
 }
 
-/// Reads what a request says.
+impl From<&BadRequest> for ApiError<'static> {
+    fn from(bad: &BadRequest) -> Self {
+        let code = if bad.is_syntax() {
+            "invalid_json"
+        } else {
+            "invalid_request"
+        };
+        Self {
+            param: bad.field().map(|field| field.to_owned().into()),
+            code: Some(code.into()),
+            ..Self::new(ApiErrorKind::InvalidRequest, bad.to_string())
+        }
+    }
+}
+
+/// Reads the fields of a request that the gateway acts on.
 ///
 /// # Errors
 ///
-/// When the body is not a JSON object, when a field that is acted on has the wrong type or stands
-/// there twice, or when `model` is missing. Other fields are the provider's to judge.
+/// When the body is not a JSON object, when a field that is acted on has the wrong type or appears
+/// twice, or when `model` is missing. Other fields are the provider's to judge.
 pub fn inspect(api: ClientApi, body: &[u8]) -> Result<RequestFacts, BadRequest> {
     let text = std::str::from_utf8(body).map_err(|error| BadRequest::NotUtf8 {
         offset: error.valid_up_to(),
     })?;
     let first = text.trim_ascii_start();
     if !first.starts_with('{') {
-        return Err(not_an_object(api, text, first));
+        return Err(not_an_object(text, first));
     }
     let found = read_top_level(text)?;
     let reader = FieldReader { body: text };
     reader.facts(api, &found)
 }
 
-fn not_an_object(_api: ClientApi, text: &str, first: &str) -> BadRequest {
+fn not_an_object(text: &str, first: &str) -> BadRequest {
     if first.is_empty() {
         return BadRequest::Empty;
     }
     match serde_json::from_str::<&RawValue>(text) {
         Ok(value) => BadRequest::NotAnObject {
-            found: type_name(value.get()),
+            found: shown(value.get()).to_owned(),
         },
         Err(error) => malformed(text, &error),
     }
@@ -172,9 +189,10 @@ fn malformed(text: &str, error: &serde_json::Error) -> BadRequest {
     }
 }
 
-/// The fields that are read, each with the names it goes by in the APIs.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Field {
+/// A key at the top level, by what is done with its value.
+#[derive(Clone, Copy, Deserialize, PartialEq, Eq)]
+#[serde(field_identifier, rename_all = "snake_case")]
+enum TopLevelKey {
     Model,
     Stream,
     StreamOptions,
@@ -184,59 +202,63 @@ enum Field {
     MaxTokens,
     MaxCompletionTokens,
     MaxOutputTokens,
-    Choices,
+    N,
+    #[serde(
+        alias = "messages",
+        alias = "input",
+        alias = "system",
+        alias = "instructions",
+        alias = "tools"
+    )]
     Prompt,
+    #[serde(other)]
     Other,
 }
 
-const FIELDS: usize = Field::Prompt as usize;
+/// The raw value of a field, if it is there.
+type RawField<'a> = Option<&'a str>;
 
-impl Field {
-    fn named(name: &str) -> Self {
-        match name {
-            "model" => Self::Model,
-            "stream" => Self::Stream,
-            "stream_options" => Self::StreamOptions,
-            "user" => Self::User,
-            "safety_identifier" => Self::SafetyIdentifier,
-            "metadata" => Self::Metadata,
-            "max_tokens" => Self::MaxTokens,
-            "max_completion_tokens" => Self::MaxCompletionTokens,
-            "max_output_tokens" => Self::MaxOutputTokens,
-            "n" => Self::Choices,
-            "messages" | "input" | "prompt" | "system" | "instructions" | "tools" => Self::Prompt,
-            _ => Self::Other,
-        }
-    }
-
-    const fn name(self) -> &'static str {
-        match self {
-            Self::Model => "model",
-            Self::Stream => "stream",
-            Self::StreamOptions => "stream_options",
-            Self::User => "user",
-            Self::SafetyIdentifier => "safety_identifier",
-            Self::Metadata => "metadata",
-            Self::MaxTokens => "max_tokens",
-            Self::MaxCompletionTokens => "max_completion_tokens",
-            Self::MaxOutputTokens => "max_output_tokens",
-            Self::Choices => "n",
-            Self::Prompt | Self::Other => "",
-        }
-    }
-}
-
-/// The raw values of the fields, where they are there.
+/// The fields that are read. One that is null has a value here.
 #[derive(Default)]
 struct TopLevel<'a> {
-    values: [Option<&'a str>; FIELDS],
+    model: RawField<'a>,
+    stream: RawField<'a>,
+    stream_options: RawField<'a>,
+    user: RawField<'a>,
+    safety_identifier: RawField<'a>,
+    metadata: RawField<'a>,
+    max_tokens: RawField<'a>,
+    max_completion_tokens: RawField<'a>,
+    max_output_tokens: RawField<'a>,
+    n: RawField<'a>,
     prompt_bytes: usize,
-    duplicate: Option<(Field, &'a str)>,
+    duplicate: Option<(&'static str, &'a str)>,
 }
 
 impl<'a> TopLevel<'a> {
-    fn get(&self, field: Field) -> Option<&'a str> {
-        self.values[field as usize].filter(|value| *value != "null")
+    fn add(&mut self, key: TopLevelKey, value: &'a str) {
+        let (name, field) = match key {
+            TopLevelKey::Model => ("model", &mut self.model),
+            TopLevelKey::Stream => ("stream", &mut self.stream),
+            TopLevelKey::StreamOptions => ("stream_options", &mut self.stream_options),
+            TopLevelKey::User => ("user", &mut self.user),
+            TopLevelKey::SafetyIdentifier => ("safety_identifier", &mut self.safety_identifier),
+            TopLevelKey::Metadata => ("metadata", &mut self.metadata),
+            TopLevelKey::MaxTokens => ("max_tokens", &mut self.max_tokens),
+            TopLevelKey::MaxCompletionTokens => {
+                ("max_completion_tokens", &mut self.max_completion_tokens)
+            }
+            TopLevelKey::MaxOutputTokens => ("max_output_tokens", &mut self.max_output_tokens),
+            TopLevelKey::N => ("n", &mut self.n),
+            TopLevelKey::Prompt => {
+                self.prompt_bytes += value.len();
+                return;
+            }
+            TopLevelKey::Other => return,
+        };
+        if field.replace(value).is_some() {
+            self.duplicate.get_or_insert((name, value));
+        }
     }
 }
 
@@ -249,7 +271,7 @@ fn read_top_level(text: &str) -> Result<TopLevel<'_>, BadRequest> {
     match found.duplicate {
         None => Ok(found),
         Some((field, value)) => Err(BadRequest::Duplicate {
-            field: field.name(),
+            field,
             offset: json::span_in(text, value).start,
         }),
     }
@@ -266,46 +288,13 @@ impl<'de> Visitor<'de> for TopLevelVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let mut found = TopLevel::default();
-        while let Some(field) = map.next_key_seed(FieldSeed)? {
-            match field {
-                Field::Other => {
-                    map.next_value::<IgnoredAny>()?;
-                }
-                Field::Prompt => {
-                    let value: &RawValue = map.next_value()?;
-                    found.prompt_bytes += value.get().len();
-                }
-                field => {
-                    let value: &RawValue = map.next_value()?;
-                    if found.values[field as usize].replace(value.get()).is_some() {
-                        found.duplicate.get_or_insert_with(|| (field, value.get()));
-                    }
-                }
+        while let Some(key) = map.next_key()? {
+            match key {
+                TopLevelKey::Other => drop(map.next_value::<IgnoredAny>()?),
+                key => found.add(key, map.next_value::<&RawValue>()?.get()),
             }
         }
         Ok(found)
-    }
-}
-
-struct FieldSeed;
-
-impl<'de> DeserializeSeed<'de> for FieldSeed {
-    type Value = Field;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Field, D::Error> {
-        deserializer.deserialize_str(self)
-    }
-}
-
-impl Visitor<'_> for FieldSeed {
-    type Value = Field;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a field name")
-    }
-
-    fn visit_str<E: serde::de::Error>(self, name: &str) -> Result<Field, E> {
-        Ok(Field::named(name))
     }
 }
 
@@ -317,9 +306,9 @@ impl<'a> FieldReader<'a> {
     fn facts(&self, api: ClientApi, found: &TopLevel<'a>) -> Result<RequestFacts, BadRequest> {
         let (inline_files, inline_bytes) = inline_files(self.body);
         let mut facts = RequestFacts {
-            stream: self.flag(found, Field::Stream)?.unwrap_or(false),
+            stream: self.flag("stream", found.stream)?.unwrap_or(false),
             max_output_tokens: self.max_output_tokens(api, found)?,
-            choices: self.count(found, Field::Choices)?,
+            choices: self.count("n", found.n)?,
             prompt_bytes: found.prompt_bytes.saturating_sub(inline_bytes) as u64,
             inline_files,
             ..RequestFacts::default()
@@ -332,9 +321,7 @@ impl<'a> FieldReader<'a> {
     }
 
     fn model(&self, found: &TopLevel<'a>, spans: &mut Spans) -> Result<String, BadRequest> {
-        let raw = found
-            .get(Field::Model)
-            .ok_or(BadRequest::Missing { field: "model" })?;
+        let raw = present(found.model).ok_or(BadRequest::Missing { field: "model" })?;
         let model = self.text("model", raw)?;
         if model.is_empty() {
             return Err(BadRequest::Missing { field: "model" });
@@ -358,17 +345,16 @@ impl<'a> FieldReader<'a> {
     ) -> Result<Option<u64>, BadRequest> {
         match api {
             ClientApi::ChatCompletions => Ok(self
-                .count(found, Field::MaxCompletionTokens)?
-                .or(self.count(found, Field::MaxTokens)?)),
-            ClientApi::Messages => self.count(found, Field::MaxTokens),
-            ClientApi::Responses => self.count(found, Field::MaxOutputTokens),
+                .count("max_completion_tokens", found.max_completion_tokens)?
+                .or(self.count("max_tokens", found.max_tokens)?)),
+            ClientApi::Messages => self.count("max_tokens", found.max_tokens),
+            ClientApi::Responses => self.count("max_output_tokens", found.max_output_tokens),
             ClientApi::Embeddings | ClientApi::CountTokens => Ok(None),
         }
     }
 
     fn stream_options(&self, found: &TopLevel<'a>) -> Result<Option<StreamOptions>, BadRequest> {
-        // Asked of the values directly, because a null has a place too, and is replaced there.
-        let Some(raw) = found.values[Field::StreamOptions as usize] else {
+        let Some(raw) = found.stream_options else {
             return Ok(None);
         };
         let value = json::span_in(self.body, raw);
@@ -385,7 +371,7 @@ impl<'a> FieldReader<'a> {
         if !options.is_object {
             return Err(self.wrong_type("stream_options", "an object", raw));
         }
-        let mut cursor = json::Cursor::new(raw.as_bytes());
+        let mut cursor = json::JsonCursor::new(raw.as_bytes());
         cursor.object(|key, cursor| {
             options.is_empty = false;
             let start = cursor.position();
@@ -421,13 +407,13 @@ impl<'a> FieldReader<'a> {
         found: &TopLevel<'a>,
         facts: &mut RequestFacts,
     ) -> Result<(), BadRequest> {
-        let Some(raw) = found.get(Field::Metadata) else {
+        let Some(raw) = present(found.metadata) else {
             return Ok(());
         };
         if !raw.starts_with('{') {
             return Err(self.wrong_type("metadata", "an object", raw));
         }
-        json::Cursor::new(raw.as_bytes()).object(|key, cursor| {
+        json::JsonCursor::new(raw.as_bytes()).object(|key, cursor| {
             let value = cursor.value()?;
             if facts.metadata.len() < caps::METADATA_ENTRIES_MAX {
                 facts.metadata.extend(metadata_entry(key, value));
@@ -442,13 +428,13 @@ impl<'a> FieldReader<'a> {
     }
 
     fn read_user(&self, found: &TopLevel<'a>, facts: &mut RequestFacts) -> Result<(), BadRequest> {
-        for field in [Field::User, Field::SafetyIdentifier] {
-            if let Some(raw) = found.get(field) {
-                let user = self.text(field.name(), raw)?;
-                if !user.is_empty() && user.len() <= caps::USER_BYTES_MAX {
-                    facts.user = Some(user);
-                }
-            }
+        for (field, raw) in [
+            ("user", found.user),
+            ("safety_identifier", found.safety_identifier),
+        ] {
+            let user = present(raw).map(|raw| self.text(field, raw)).transpose()?;
+            let fits = |user: &String| !user.is_empty() && user.len() <= caps::USER_BYTES_MAX;
+            facts.user = user.filter(fits).or_else(|| facts.user.take());
         }
         Ok(())
     }
@@ -457,7 +443,7 @@ impl<'a> FieldReader<'a> {
         if !raw.starts_with('"') {
             return Err(self.wrong_type(field, "a string", raw));
         }
-        // The syntax was checked on the way; what can still be wrong is half a surrogate pair.
+        // The syntax is checked already, but half of a surrogate pair is not.
         serde_json::from_str(raw).map_err(|error| {
             let offset = json::span_in(self.body, raw).start + error.column();
             let (line, column) = json::position_of(self.body, offset);
@@ -471,32 +457,42 @@ impl<'a> FieldReader<'a> {
         })
     }
 
-    fn flag(&self, found: &TopLevel<'a>, field: Field) -> Result<Option<bool>, BadRequest> {
-        match found.get(field) {
-            None => Ok(None),
-            Some("true") => Ok(Some(true)),
-            Some("false") => Ok(Some(false)),
-            Some(raw) => Err(self.wrong_type(field.name(), "true or false", raw)),
-        }
+    fn flag(&self, field: &str, raw: RawField<'a>) -> Result<Option<bool>, BadRequest> {
+        self.parsed(field, raw, "true or false", |raw| raw.parse().ok())
     }
 
-    fn count(&self, found: &TopLevel<'a>, field: Field) -> Result<Option<u64>, BadRequest> {
-        let Some(raw) = found.get(field) else {
+    fn count(&self, field: &str, raw: RawField<'a>) -> Result<Option<u64>, BadRequest> {
+        let parse = |raw: &str| json::non_negative_integer(raw.as_bytes());
+        self.parsed(field, raw, "a non-negative integer", parse)
+    }
+
+    fn parsed<T>(
+        &self,
+        field: &str,
+        raw: RawField<'a>,
+        expected: &'static str,
+        parse: impl FnOnce(&str) -> Option<T>,
+    ) -> Result<Option<T>, BadRequest> {
+        let Some(raw) = present(raw) else {
             return Ok(None);
         };
-        json::whole_number(raw.as_bytes())
-            .map(Some)
-            .ok_or_else(|| self.wrong_type(field.name(), "a whole number, not negative", raw))
+        let wrong = || self.wrong_type(field, expected, raw);
+        parse(raw).ok_or_else(wrong).map(Some)
     }
 
     fn wrong_type(&self, field: &str, expected: &'static str, raw: &str) -> BadRequest {
         BadRequest::WrongType {
             field: field.to_owned(),
             expected,
-            found: type_name(raw),
+            found: shown(raw).to_owned(),
             offset: json::span_in(self.body, raw).start,
         }
     }
+}
+
+/// A value that is not null.
+fn present(raw: RawField<'_>) -> RawField<'_> {
+    raw.filter(|raw| *raw != "null")
 }
 
 fn metadata_entry(key: &[u8], value: &[u8]) -> Option<(String, String)> {
@@ -510,12 +506,11 @@ fn metadata_entry(key: &[u8], value: &[u8]) -> Option<(String, String)> {
 static DATA_URL: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(";base64,"));
 static DATA_FIELD: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"data\":"));
 
-/// Counts files that stand in the body as `data:…;base64,…` or in Anthropic's `"data":"…"`, and
-/// the bytes they take.
+/// Counts the files in the body, as `data:…;base64,…` or as Anthropic's `"data":"…"`, and their
+/// bytes.
 fn inline_files(body: &str) -> (u32, usize) {
-    const INLINE_BYTES_MIN: usize = 256;
     let (mut files, mut bytes) = (0, 0);
-    if body.len() < INLINE_BYTES_MIN {
+    if body.len() < caps::INLINE_FILE_BYTES_MIN {
         return (0, 0);
     }
     for finder in [&*DATA_URL, &*DATA_FIELD] {
@@ -524,7 +519,7 @@ fn inline_files(body: &str) -> (u32, usize) {
             let rest = body.as_bytes()[at + needle.len()..].trim_ascii_start();
             let rest = rest.strip_prefix(b"\"").unwrap_or(rest);
             let length = memchr::memchr(b'"', rest).unwrap_or(rest.len());
-            if length >= INLINE_BYTES_MIN && is_base64(&rest[..64]) {
+            if length >= caps::INLINE_FILE_BYTES_MIN && is_base64(&rest[..64]) {
                 files += 1;
                 bytes += length;
             }
@@ -609,8 +604,8 @@ mod tests {
     #[test]
     fn what_is_wrong_is_said_with_its_place() {
         check_bad("", "the body is empty; send a JSON object");
-        check_bad(" [1]", "the body must be a JSON object, not an array");
-        check_bad("\"x\"", "the body must be a JSON object, not a string");
+        check_bad(" [1]", "the body must be a JSON object, got an array");
+        check_bad("\"x\"", "the body must be a JSON object, got a string");
         check_bad(
             "{\"model\":\"m\",\n \"n\": 1,}",
             "the body is not valid JSON: trailing comma at line 2, column 9 (byte 22)",
@@ -625,38 +620,47 @@ mod tests {
         );
         check_bad(r#"{"messages":[]}"#, "`model` is missing");
         check_bad(r#"{"model":""}"#, "`model` is missing");
-        check_bad(
-            r#"{"model":7}"#,
-            "`model` must be a string, not a number (byte 9)",
-        );
+        check_bad(r#"{"model":7}"#, "`model` must be a string, got 7 (byte 9)");
         check_bad(
             r#"{"model":"a","x":1,"model":"b"}"#,
-            "`model` stands twice in the body, the second time at byte 27",
+            "`model` appears twice in the body, the second time at byte 27",
         );
         check_bad(
             r#"{"model":"a","mod\u0065l":"b"}"#,
-            "`model` stands twice in the body, the second time at byte 26",
+            "`model` appears twice in the body, the second time at byte 26",
         );
         check_bad(
             r#"{"model":"m","stream":"yes"}"#,
-            "`stream` must be true or false, not a string (byte 22)",
+            "`stream` must be true or false, got a string (byte 22)",
         );
         check_bad(
             r#"{"model":"m","stream_options":{"include_usage":1}}"#,
-            "`stream_options.include_usage` must be true or false, not a number (byte 47)",
+            "`stream_options.include_usage` must be true or false, got 1 (byte 47)",
         );
         check_bad(
             r#"{"model":"m","max_tokens":-5}"#,
-            "`max_tokens` must be a whole number, not negative, not a number (byte 26)",
+            "`max_tokens` must be a non-negative integer, got -5 (byte 26)",
         );
         check_bad(
             r#"{"model":"\ud800"}"#,
             "the body is not valid JSON: `model` holds an invalid escape at line 1, column 18 (byte 17)",
         );
         let long = format!(r#"{{"model":"{}"}}"#, "m".repeat(300));
-        check_bad(&long, "`model` is 300 bytes long; at most 256 are allowed");
+        check_bad(&long, "`model` is 300 bytes long; the limit is 256");
         let not_text = inspect(ClientApi::ChatCompletions, b"{\"model\":\"\xff\"}").unwrap_err();
         assert_eq!(not_text, BadRequest::NotUtf8 { offset: 10 });
+    }
+
+    #[test]
+    fn a_bad_request_names_its_field() {
+        let bad = BadRequest::Missing { field: "model" };
+        let error = ApiError::from(&bad);
+        assert_eq!(
+            (error.status(), error.param.as_deref()),
+            (400, Some("model"))
+        );
+        let error = ApiError::from(&BadRequest::Empty);
+        assert_eq!(error.code.as_deref(), Some("invalid_json"));
     }
 
     #[test]

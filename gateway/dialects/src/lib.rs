@@ -1,19 +1,18 @@
 //! Wire formats of clients and providers, as pure state machines: bytes in, bytes and facts out.
 //!
-//! The way through: [`inspect`] reads what a request asks for; routing picks a target; [`prepare`]
-//! makes the request that this target gets; a [`ResponseMachine`] turns the answer's bytes, piece
-//! by piece, into what the client gets, and gathers what the meter needs. Errors of providers are
-//! understood by [`classify_upstream_error`], errors of the gateway worded by [`error_body`].
+//! [`inspect`] reads what a request asks for; routing picks a target; [`prepare`] makes the request
+//! for that target; a [`ResponseMachine`] turns the answer's bytes, piece by piece, into what the
+//! client gets, and gathers what the meter needs. [`classify_upstream_error`] reads a provider's
+//! error; [`error_body`] words one of the gateway's.
 //!
-//! Where client and provider speak the same dialect, bytes pass as they are: only the fields that
-//! are acted on change. Across dialects a body goes through one neutral model, so each dialect is
-//! written once and not once per pair.
+//! Between two sides of one dialect, bytes pass unchanged but for the fields that the gateway acts
+//! on. Across dialects a body goes through one neutral model, so each dialect is written once and
+//! not once per pair.
 //!
-//! Nothing here opens a connection, reads a clock or draws a random number; nothing panics,
-//! whatever the bytes; nothing grows with the length of an answer that passes through.
+//! Nothing here does I/O, reads a clock or draws a random number. Nothing panics, whatever the
+//! bytes. Memory does not grow with an answer that passes through.
 
-// The way of a request and its answer.
-mod api;
+// A request and its answer, from top to bottom.
 mod convert;
 mod foreign;
 mod inspect;
@@ -22,7 +21,7 @@ mod prepare;
 mod response;
 mod translate;
 
-// What is between dialects, and the dialects.
+// The dialects, and the model between them.
 mod answer;
 mod chat;
 mod gemini;
@@ -31,28 +30,36 @@ mod neutral;
 mod responses;
 pub mod vendors;
 
-// What the gateway itself says.
+// What the gateway itself answers.
 mod error;
 mod models;
 mod upstream_error;
 
-// Tools.
+// What all of them share.
+mod api;
 pub mod caps;
+mod facts;
 mod json;
+mod refusal;
+mod response_context;
 mod splice;
 mod sse;
 mod tier;
 mod usage;
 
-// What is kept of an answer.
+// The answer as it is captured.
 mod transcript;
 
 pub use api::{ClientApi, Family, ProviderDialect, UpstreamApi};
-pub use error::{ApiError, ApiErrorKind, ErrorResponse, error_body, relay_error};
+pub use error::{ApiError, ApiErrorKind, ErrorResponse, error_body};
+pub use facts::{FinishReason, ResponseFacts, StreamError};
 pub use inspect::{BadRequest, RequestFacts, inspect};
+pub use json::InvalidField;
 pub use models::{ModelEntry, model, models_list};
-pub use prepare::{ClientRequest, Refusal, Target, Unsupported, UpstreamRequest, prepare};
-pub use response::{Exchange, FinishReason, ResponseFacts, ResponseMachine, StreamError};
+pub use prepare::{ClientRequest, Target, UpstreamRequest, prepare};
+pub use refusal::{PrepareError as Refusal, Unsupported};
+pub use response::{ResponseMachine, relay_error};
+pub use response_context::ResponseContext as Exchange;
 pub use splice::Pieces;
 pub use transcript::{NoTranscript, Transcript};
 pub use upstream_error::{UpstreamErrorFacts, UpstreamErrorKind, classify_upstream_error};

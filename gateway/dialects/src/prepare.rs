@@ -8,16 +8,13 @@ use std::borrow::Cow;
 use bytes::Bytes;
 use http::Method;
 use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
-use thiserror::Error;
 
-use crate::answer::Identity;
 use crate::api::{ClientApi, Family, UpstreamApi};
-use crate::convert::Conversion;
-use crate::error::ApiErrorKind;
-use crate::inspect::{RequestFacts, StreamOptions};
-use crate::json::{self, Invalid};
-use crate::neutral::Report;
-use crate::response::Exchange;
+use crate::inspect::RequestFacts;
+use crate::json::{self, InvalidField};
+use crate::neutral::LossReport;
+use crate::refusal::{PrepareError, Unsupported};
+use crate::response_context::{AnswerIdentity, Conversion, ResponseContext};
 use crate::splice::{Edit, Pieces, splice};
 use crate::vendors::{StreamUsage, Vendor};
 use crate::{chat, foreign, gemini, messages, responses};
@@ -27,7 +24,7 @@ use crate::{chat, foreign, gemini, messages, responses};
 pub struct ClientRequest<'a> {
     pub api: ClientApi,
     pub headers: &'a HeaderMap,
-    /// What stood after the question mark of the URL.
+    /// The query of the URL, without the question mark.
     pub query: Option<&'a str>,
     pub body: &'a Bytes,
     /// What [`crate::inspect`] found in the body.
@@ -62,16 +59,6 @@ impl<'a> Target<'a> {
     }
 }
 
-/// What to do with a field that a target cannot express.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Unsupported {
-    /// Answer 400 and name the field.
-    #[default]
-    Refuse,
-    /// Leave it out, and list it in [`UpstreamRequest::dropped`].
-    Drop,
-}
-
 /// The request that a provider gets, apart from its key and host.
 #[derive(Debug)]
 pub struct UpstreamRequest {
@@ -84,55 +71,7 @@ pub struct UpstreamRequest {
     /// Fields that the target cannot express and that were left out.
     pub dropped: Vec<String>,
     /// What a [`crate::ResponseMachine`] must know to read the answer.
-    pub exchange: Exchange,
-}
-
-/// Why a request cannot be sent to a target.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub enum Refusal {
-    #[error("{vendor} has no API that answers {api}")]
-    NoSuchApi {
-        api: &'static str,
-        vendor: &'static str,
-    },
-    #[error("`{field}` {reason}")]
-    Invalid { field: String, reason: String },
-    #[error(
-        "`{field}` cannot be expressed for {target}, which is behind this model; leave it out, or \
-         have the gateway set to drop such fields"
-    )]
-    Unsupported { field: String, target: &'static str },
-    #[error("the model name `{model}` cannot stand in a URL")]
-    UnsafeModel { model: String },
-}
-
-impl From<Invalid> for Refusal {
-    fn from(invalid: Invalid) -> Self {
-        Self::Invalid {
-            field: invalid.field,
-            reason: invalid.reason,
-        }
-    }
-}
-
-impl Refusal {
-    pub(crate) const fn api_error_kind(&self) -> ApiErrorKind {
-        match self {
-            Self::Invalid { .. } => ApiErrorKind::InvalidRequest,
-            Self::NoSuchApi { .. } | Self::Unsupported { .. } => ApiErrorKind::Unsupported,
-            // The name is the gateway's own setting.
-            Self::UnsafeModel { .. } => ApiErrorKind::Internal,
-        }
-    }
-
-    /// The field that cannot be expressed, if it is one field.
-    #[must_use]
-    pub fn field(&self) -> Option<&str> {
-        match self {
-            Self::Invalid { field, .. } | Self::Unsupported { field, .. } => Some(field),
-            Self::NoSuchApi { .. } | Self::UnsafeModel { .. } => None,
-        }
-    }
+    pub exchange: ResponseContext,
 }
 
 /// Makes the request for a target.
@@ -143,9 +82,9 @@ impl Refusal {
 pub fn prepare(
     request: &ClientRequest<'_>,
     target: &Target<'_>,
-) -> Result<UpstreamRequest, Refusal> {
+) -> Result<UpstreamRequest, PrepareError> {
     let vendor = target.vendor;
-    let no_such_api = || Refusal::NoSuchApi {
+    let no_such_api = || PrepareError::NoSuchApi {
         api: request.api.as_str(),
         vendor: vendor.name,
     };
@@ -153,67 +92,69 @@ pub fn prepare(
     let path = vendor
         .path(upstream, request.facts.stream)
         .ok_or_else(no_such_api)?;
-    let mut report = Report::new(
+    let mut report = LossReport::new(
         target.unsupported,
         request.api,
         vendor.name,
         vendor.cache_marks(upstream),
         request.api.family() == Family::OpenAi && vendor.is_openai(upstream),
     );
-    let mut exchange = exchange(request, target, upstream);
-    let body = if exchange.is_passthrough() {
-        native_body(request, target, &mut exchange, &mut report)?
+    let mut context = response_context(request, target, upstream);
+    let body = if context.is_passthrough() {
+        native_body(request, target, &mut context, &mut report)
     } else {
-        translated_body(request, target, &mut exchange, &mut report)?
+        translated_body(request, target, &mut context, &mut report)
     };
+    // The first unsupported field comes before anything that is invalid behind it.
+    let dropped = report.finish()?;
     Ok(UpstreamRequest {
         method: Method::POST,
-        path: full_path(path, request, target, &exchange)?,
+        body: body?,
+        path: full_path(path, request, target, &context)?,
         headers: headers(request, upstream),
-        body,
-        dropped: report.dropped,
-        exchange,
+        dropped,
+        exchange: context,
     })
 }
 
-fn exchange(request: &ClientRequest<'_>, target: &Target<'_>, upstream: UpstreamApi) -> Exchange {
+fn response_context(
+    request: &ClientRequest<'_>,
+    target: &Target<'_>,
+    upstream: UpstreamApi,
+) -> ResponseContext {
     let facts = request.facts;
-    Exchange {
+    ResponseContext {
         provider: target.vendor.name,
         wants_stream: facts.stream,
         wants_usage: facts.asks_stream_usage(),
-        identity: Identity {
+        identity: AnswerIdentity {
             request_id: request.request_id.to_owned(),
             model: target.model.to_owned(),
             created_s: request.now_s,
         },
-        ..Exchange::of(request.api, upstream)
+        ..ResponseContext::new(request.api, upstream)
     }
 }
 
-/// The client's own body, changed where it must be.
+/// The client's own body, edited where it must be.
 fn native_body(
     request: &ClientRequest<'_>,
     target: &Target<'_>,
-    exchange: &mut Exchange,
-    report: &mut Report,
-) -> Result<Pieces, Refusal> {
+    context: &mut ResponseContext,
+    report: &mut LossReport,
+) -> json::Result<Pieces> {
     let (facts, quirks) = (request.facts, &target.vendor.chat);
     let mut edits = Vec::new();
     edits.extend(model_edit(facts, target.model));
-    match exchange.upstream {
+    match context.upstream {
         UpstreamApi::ChatCompletions => {
             if facts.stream && quirks.stream_usage == StreamUsage::OnRequest {
                 edits.extend(usage_edit(facts, request.body));
             }
             // Also where the vendor reports it unasked, in a chunk of its own.
-            exchange.strips_usage = facts.stream && !facts.asks_stream_usage();
-            edits.extend(chat::native_edits(
-                text_of(request)?,
-                target.model,
-                quirks,
-                report,
-            )?);
+            context.strips_usage = facts.stream && !facts.asks_stream_usage();
+            let body = text_of(request)?;
+            edits.extend(chat::native_edits(body, target.model, quirks, report)?);
         }
         UpstreamApi::Messages | UpstreamApi::CountTokens => {
             edits.extend(foreign::edits_of_messages(text_of(request)?)?);
@@ -227,13 +168,13 @@ fn native_body(
 fn translated_body(
     request: &ClientRequest<'_>,
     target: &Target<'_>,
-    exchange: &mut Exchange,
-    report: &mut Report,
-) -> Result<Pieces, Refusal> {
-    let text = text_of(request)?;
-    if exchange.upstream == UpstreamApi::BatchEmbedContents {
-        let (body, base64) = gemini::write_embeddings_request(text, target.model, report)?;
-        exchange.conversion = Some(Conversion::Embeddings { base64 });
+    context: &mut ResponseContext,
+    report: &mut LossReport,
+) -> json::Result<Pieces> {
+    let (text, model) = (text_of(request)?, target.model);
+    if context.upstream == UpstreamApi::BatchEmbedContents {
+        let (body, base64) = gemini::write_embeddings_request(text, model, report)?;
+        context.conversion = Some(Conversion::Embeddings { base64 });
         return Ok(Bytes::from(body).into());
     }
     let mut read = match request.api {
@@ -242,57 +183,49 @@ fn translated_body(
         ClientApi::Responses => responses::read_request(text, report)?,
     };
     let free_text = read.tools.iter().filter(|tool| tool.is_free_text);
-    exchange.free_text_tools = free_text
+    context.free_text_tools = free_text
         .map(|tool| tool.name.as_escaped().to_owned())
         .collect();
-    if exchange.upstream.wants_user_turn() {
-        read.let_user_speak();
+    if context.upstream.wants_user_turn() {
+        read.promote_lone_system_prompt();
     }
-    let model = target.model;
-    let body = match exchange.upstream {
+    let body = match context.upstream {
         UpstreamApi::ChatCompletions | UpstreamApi::Embeddings => {
-            chat::write_request(&read, model, &target.vendor.chat, report)?
+            chat::write_request(&read, model, &target.vendor.chat, report)
         }
         UpstreamApi::Messages | UpstreamApi::CountTokens => {
-            messages::write_request(&read, model, report)?
+            messages::write_request(&read, model, report)
         }
-        UpstreamApi::Responses => responses::write_request(&read, model, report)?,
+        UpstreamApi::Responses => responses::write_request(&read, model, report),
         UpstreamApi::GeminiCountTokens => {
-            exchange.conversion = Some(Conversion::Count);
-            if target.vendor.wraps_counts {
-                gemini::write_count_request(&read, model, report)?
-            } else {
-                gemini::write_request(&read, model, report)?
-            }
+            context.conversion = Some(Conversion::Count);
+            gemini::write_count_request(&read, model, target.vendor.wraps_counts, report)
         }
         UpstreamApi::GenerateContent | UpstreamApi::BatchEmbedContents => {
-            gemini::write_request(&read, model, report)?
+            gemini::write_request(&read, model, report)
         }
     };
     Ok(Bytes::from(body).into())
 }
 
-/// The body as text. [`crate::inspect`] has seen that it is.
-fn text_of<'a>(request: &ClientRequest<'a>) -> Result<&'a str, Refusal> {
-    std::str::from_utf8(request.body).map_err(|_| Refusal::Invalid {
-        field: "body".to_owned(),
-        reason: "is not UTF-8".to_owned(),
-    })
+/// The body as text, which [`crate::inspect`] has checked.
+fn text_of<'a>(request: &ClientRequest<'a>) -> json::Result<&'a str> {
+    std::str::from_utf8(request.body).map_err(|_| InvalidField::new("body", "is not UTF-8"))
 }
 
-/// The path with model and version filled in, and the client's query where it means something.
+/// The path with model and version filled in, and the client's query if the API takes one.
 fn full_path(
     path: &'static str,
     request: &ClientRequest<'_>,
     target: &Target<'_>,
-    exchange: &Exchange,
-) -> Result<Cow<'static, str>, Refusal> {
+    context: &ResponseContext,
+) -> Result<Cow<'static, str>, PrepareError> {
     // Anthropic's SDKs ask for beta features by `?beta=true`.
     let query = request.query.filter(|_| {
         matches!(
-            exchange.upstream,
+            context.upstream,
             UpstreamApi::Messages | UpstreamApi::CountTokens
-        ) && exchange.is_passthrough()
+        ) && context.is_passthrough()
     });
     if let Some(query) = query {
         return Ok(Cow::Owned(format!("{path}?{query}")));
@@ -308,9 +241,8 @@ fn full_path(
     ))
 }
 
-/// A model name that stands in a URL may be a path of its own (`tuned/x`), but must not lead
-/// anywhere else.
-fn safe_segment(model: &str) -> Result<&str, Refusal> {
+/// A model name in a URL may be a path of its own (`tuned/x`), but must not lead elsewhere.
+fn safe_segment(model: &str) -> Result<&str, PrepareError> {
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.@:/".contains(&byte);
     let is_safe = !model.is_empty()
         && model.bytes().all(fits)
@@ -320,7 +252,7 @@ fn safe_segment(model: &str) -> Result<&str, Refusal> {
     if is_safe {
         Ok(model)
     } else {
-        Err(Refusal::UnsafeModel {
+        Err(PrepareError::UnsafeModel {
             model: model.to_owned(),
         })
     }
@@ -334,58 +266,30 @@ fn safe_query(version: &str) -> String {
 }
 
 fn model_edit(facts: &RequestFacts, model: &str) -> Option<Edit> {
-    (facts.model != model).then(|| Edit {
-        at: facts.spans.model.clone(),
-        with: json::quoted(model),
-    })
+    (facts.model != model).then(|| Edit::new(facts.spans.model.clone(), json::quoted(model)))
 }
 
-/// Sets `stream_options.include_usage`, wherever in that there is room for it.
+/// Sets `stream_options.include_usage`, wherever the body has room for it.
 fn usage_edit(facts: &RequestFacts, body: &Bytes) -> Option<Edit> {
     let Some(options) = &facts.spans.stream_options else {
         let at = memchr::memchr(b'{', body)? + 1;
-        return Some(insert(at, r#""stream_options":{"include_usage":true},"#));
+        let with = r#""stream_options":{"include_usage":true},"#;
+        return Some(Edit::insert(at, with));
     };
-    match options {
-        StreamOptions {
-            include_usage: Some(true),
-            ..
-        } => None,
-        StreamOptions {
-            include_usage_value: Some(value),
-            ..
-        } => Some(Edit {
-            at: value.clone(),
-            with: "true".to_owned(),
-        }),
-        StreamOptions {
-            is_object: false,
-            value,
-            ..
-        } => Some(Edit {
-            at: value.clone(),
-            with: r#"{"include_usage":true}"#.to_owned(),
-        }),
-        StreamOptions {
-            value, is_empty, ..
-        } => {
-            let comma = if *is_empty { "" } else { "," };
-            Some(insert(
-                value.start + 1,
-                &format!(r#""include_usage":true{comma}"#),
-            ))
+    let (at, is_empty) = (&options.value, options.is_empty);
+    match &options.include_usage_value {
+        _ if options.include_usage == Some(true) => None,
+        Some(value) => Some(Edit::new(value.clone(), "true")),
+        None if !options.is_object => Some(Edit::new(at.clone(), r#"{"include_usage":true}"#)),
+        None => {
+            let comma = if is_empty { "" } else { "," };
+            let with = format!(r#""include_usage":true{comma}"#);
+            Some(Edit::insert(at.start + 1, with))
         }
     }
 }
 
-fn insert(at: usize, with: &str) -> Edit {
-    Edit {
-        at: at..at,
-        with: with.to_owned(),
-    }
-}
-
-/// Headers of a client that mean something to a provider of its family.
+/// Client headers that are passed on to a provider of the client's family.
 static OPENAI_HEADERS: [HeaderName; 2] = [
     HeaderName::from_static("openai-beta"),
     HeaderName::from_static("idempotency-key"),
@@ -543,7 +447,7 @@ mod tests {
         let refusal = prepare(&request, &Target::new(vendor, "m")).unwrap_err();
         assert_eq!(
             refusal.to_string(),
-            "openai has no API that answers anthropic.count_tokens"
+            "openai has no API that serves anthropic.count_tokens"
         );
     }
 }

@@ -1,171 +1,32 @@
 //! The provider's answer on its way to the client.
 //!
-//! Bytes go in as they arrive and come out as the client expects them; facts are gathered beside.
-//! Where both sides speak the same dialect, the bytes that come out are those that went in.
+//! Bytes go in as they arrive and come out as the client expects them; facts are gathered on the
+//! way. Between two sides of one dialect, the same bytes come out.
 
 use bytes::Bytes;
-use thiserror::Error;
-use weir_schemas::Usage;
 
-use crate::answer::Identity;
-use crate::api::{ClientApi, UpstreamApi};
-use crate::caps;
-use crate::convert::{Conversion, Converter};
-use crate::error::{ApiError, error_event};
-use crate::passthrough::{PlainReader, StreamReader};
+use crate::api::ClientApi;
+use crate::convert::Converter;
+use crate::error::{ApiError, ErrorResponse, error_body, error_event};
+use crate::facts::{ResponseFacts, StreamError};
+use crate::json;
+use crate::passthrough::{PassthroughBody, PassthroughStream};
+use crate::response_context::ResponseContext;
 use crate::translate::Translator;
 use crate::upstream_error::UpstreamErrorFacts;
-
-/// What was agreed when the request was made, for reading its answer.
-#[derive(Clone, Debug)]
-pub struct Exchange {
-    pub(crate) api: ClientApi,
-    pub(crate) upstream: UpstreamApi,
-    pub(crate) provider: &'static str,
-    /// Whether the usage chunk was asked for by the gateway alone, and the client must not see it.
-    pub(crate) strips_usage: bool,
-    /// Whether the client asked for a stream, and for its usage chunk.
-    pub(crate) wants_stream: bool,
-    pub(crate) wants_usage: bool,
-    pub(crate) identity: Identity,
-    /// The client's tools that take free text.
-    pub(crate) free_text_tools: Vec<String>,
-    pub(crate) conversion: Option<Conversion>,
-}
-
-impl Exchange {
-    /// The bare exchange, of which nothing special was agreed.
-    pub(crate) fn of(api: ClientApi, upstream: UpstreamApi) -> Self {
-        Self {
-            api,
-            upstream,
-            provider: "",
-            strips_usage: false,
-            wants_stream: false,
-            wants_usage: false,
-            identity: Identity::default(),
-            free_text_tools: Vec::new(),
-            conversion: None,
-        }
-    }
-
-    /// Whether an answer of this form passes as it is. One that is a stream although the client
-    /// asked for none, or the other way round, is put into the form that it asked for.
-    fn passes(&self, is_stream: bool) -> bool {
-        let has_forms = !matches!(
-            self.upstream,
-            UpstreamApi::Embeddings | UpstreamApi::CountTokens
-        );
-        self.is_passthrough() && !(has_forms && is_stream != self.wants_stream)
-    }
-
-    /// Whether client and provider speak the same dialect.
-    #[must_use]
-    pub const fn is_passthrough(&self) -> bool {
-        self.upstream.is_native_to(self.api)
-    }
-}
-
-/// What an answer turned out to be. Filled while it passes.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct ResponseFacts {
-    /// What the provider says was consumed.
-    pub usage: Option<Usage>,
-    /// Model that the provider says it used.
-    pub upstream_model: Option<String>,
-    /// Id that the provider gave the answer.
-    pub upstream_id: Option<String>,
-    pub finish_reason: Option<FinishReason>,
-    /// Service tier that the provider says it served the answer in.
-    pub service_tier: Option<String>,
-    /// Whether a piece of the answer itself was there: text, reasoning, a tool call. The chunk that
-    /// only announces the role does not count.
-    pub first_token_seen: bool,
-    /// Whether the answer's end is in what was returned so far. It is journaled before that is sent.
-    pub terminal_seen: bool,
-    /// Error that the provider reported inside its answer.
-    pub provider_error: Option<UpstreamErrorFacts>,
-    /// Bytes of text, reasoning and tool calls, for estimates where nothing was reported. Counted
-    /// as JSON holds them, escapes included.
-    pub text_bytes: u64,
-    /// The beginning of that, at most [`caps::TEXT_SAMPLE_BYTES_MAX`](crate::caps) of it.
-    pub text_sample: Vec<u8>,
-    /// Chunks that carried any of that: most providers send about one token in each.
-    pub text_chunks: u64,
-    /// Bytes handed out for the client.
-    pub output_bytes: u64,
-}
-
-impl ResponseFacts {
-    /// Counts a piece of the answer's text, escaped as JSON holds it.
-    pub(crate) fn add_text(&mut self, text: &[u8]) {
-        self.text_bytes += text.len() as u64;
-        let room = caps::TEXT_SAMPLE_BYTES_MAX.saturating_sub(self.text_sample.len());
-        self.text_sample
-            .extend_from_slice(&text[..text.len().min(room)]);
-    }
-}
-
-/// Why the model stopped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FinishReason {
-    /// It was done, or met a stop sequence.
-    Stop,
-    /// The limit on output tokens, or the context window.
-    Length,
-    ToolCalls,
-    ContentFilter,
-    /// The model declined.
-    Refusal,
-    /// The provider paused a long turn, to be continued by the client.
-    Pause,
-    /// The provider gave up.
-    Error,
-    /// A word that is not known here.
-    Other,
-}
-
-impl FinishReason {
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Stop => "stop",
-            Self::Length => "length",
-            Self::ToolCalls => "tool_calls",
-            Self::ContentFilter => "content_filter",
-            Self::Refusal => "refusal",
-            Self::Pause => "pause",
-            Self::Error => "error",
-            Self::Other => "other",
-        }
-    }
-}
-
-/// Why an answer cannot be passed on.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub enum StreamError {
-    #[error("the provider's answer ended before it was complete")]
-    Truncated,
-    #[error("the provider's answer is not what its dialect says: {reason}")]
-    Malformed { reason: String },
-    #[error("the provider's answer is larger than the {bytes_max} bytes that can be translated")]
-    TooLarge { bytes_max: usize },
-    #[error("the provider reported an error inside its answer: {}", .0.message)]
-    Provider(UpstreamErrorFacts),
-}
 
 /// Reads one answer. Fed with every piece of the body, then finished.
 #[derive(Debug)]
 pub struct ResponseMachine {
     api: ClientApi,
-    reader: Reader,
+    reader: ResponseReader,
     facts: ResponseFacts,
 }
 
 #[derive(Debug)]
-enum Reader {
-    Stream(StreamReader),
-    Plain(PlainReader),
+enum ResponseReader {
+    Stream(PassthroughStream),
+    Plain(PassthroughBody),
     Translator(Box<Translator>),
     Converter(Converter),
 }
@@ -174,17 +35,19 @@ impl ResponseMachine {
     /// For an answer with a good status. `is_stream` is what its content type says
     /// (`text/event-stream`), not what was asked for.
     #[must_use]
-    pub fn new(exchange: &Exchange, is_stream: bool) -> Self {
-        let reader = match (exchange.conversion, exchange.passes(is_stream), is_stream) {
+    pub fn new(context: &ResponseContext, is_stream: bool) -> Self {
+        let reader = match (context.conversion, context.passes(is_stream), is_stream) {
             (Some(conversion), _, _) => {
-                Reader::Converter(Converter::new(conversion, exchange.identity.clone()))
+                ResponseReader::Converter(Converter::new(conversion, context.identity.clone()))
             }
-            (None, false, _) => Reader::Translator(Box::new(Translator::new(exchange, is_stream))),
-            (None, true, true) => Reader::Stream(StreamReader::new(exchange)),
-            (None, true, false) => Reader::Plain(PlainReader::new(exchange)),
+            (None, false, _) => {
+                ResponseReader::Translator(Box::new(Translator::new(context, is_stream)))
+            }
+            (None, true, true) => ResponseReader::Stream(PassthroughStream::new(context)),
+            (None, true, false) => ResponseReader::Plain(PassthroughBody::new(context)),
         };
         Self {
-            api: exchange.api,
+            api: context.api,
             reader,
             facts: ResponseFacts::default(),
         }
@@ -194,18 +57,20 @@ impl ResponseMachine {
     /// `content-length` holds for the client too.
     #[must_use]
     pub const fn keeps_length(&self) -> bool {
-        matches!(self.reader, Reader::Plain(_))
+        matches!(self.reader, ResponseReader::Plain(_))
     }
 
     /// The content type of what comes out. `None` where it is the provider's.
     #[must_use]
     pub fn content_type(&self) -> Option<&'static str> {
         match &self.reader {
-            Reader::Stream(_) | Reader::Plain(_) => None,
-            Reader::Translator(translator) if translator.writes_stream() => {
+            ResponseReader::Stream(_) | ResponseReader::Plain(_) => None,
+            ResponseReader::Translator(translator) if translator.writes_stream() => {
                 Some("text/event-stream; charset=utf-8")
             }
-            Reader::Translator(_) | Reader::Converter(_) => Some("application/json"),
+            ResponseReader::Translator(_) | ResponseReader::Converter(_) => {
+                Some("application/json")
+            }
         }
     }
 
@@ -217,13 +82,13 @@ impl ResponseMachine {
     /// When the answer cannot be passed on. The client is then sent what [`Self::fail`] returns.
     pub fn push(&mut self, input: Bytes) -> Result<Bytes, StreamError> {
         let output = match &mut self.reader {
-            Reader::Stream(reader) => reader.push(&input, &mut self.facts),
-            Reader::Plain(reader) => {
+            ResponseReader::Stream(reader) => reader.push(&input, &mut self.facts),
+            ResponseReader::Plain(reader) => {
                 reader.push(&input, &mut self.facts);
                 input
             }
-            Reader::Translator(translator) => translator.push(&input, &mut self.facts)?,
-            Reader::Converter(converter) => {
+            ResponseReader::Translator(translator) => translator.push(&input, &mut self.facts)?,
+            ResponseReader::Converter(converter) => {
                 converter.push(&input)?;
                 Bytes::new()
             }
@@ -239,13 +104,13 @@ impl ResponseMachine {
     /// When the answer was not complete.
     pub fn finish(&mut self) -> Result<Bytes, StreamError> {
         let output = match &mut self.reader {
-            Reader::Stream(reader) => reader.finish(&mut self.facts)?,
-            Reader::Plain(reader) => {
+            ResponseReader::Stream(reader) => reader.finish(&mut self.facts)?,
+            ResponseReader::Plain(reader) => {
                 reader.finish(&mut self.facts)?;
                 Bytes::new()
             }
-            Reader::Translator(translator) => translator.finish(&mut self.facts)?,
-            Reader::Converter(converter) => converter.finish(&mut self.facts)?,
+            ResponseReader::Translator(translator) => translator.finish(&mut self.facts)?,
+            ResponseReader::Converter(converter) => converter.finish(&mut self.facts)?,
         };
         self.facts.output_bytes += output.len() as u64;
         Ok(output)
@@ -255,9 +120,9 @@ impl ResponseMachine {
     /// What was held back is dropped. Nothing for a plain body, which can only be cut off.
     pub fn fail(&mut self, error: &ApiError<'_>) -> Bytes {
         let output = match &mut self.reader {
-            Reader::Stream(_) => error_event(self.api, error),
-            Reader::Translator(translator) => translator.fail(self.api, error),
-            Reader::Plain(_) | Reader::Converter(_) => Bytes::new(),
+            ResponseReader::Stream(_) => error_event(self.api, error).into(),
+            ResponseReader::Translator(translator) => translator.fail(error).into(),
+            ResponseReader::Plain(_) | ResponseReader::Converter(_) => Bytes::new(),
         };
         self.facts.output_bytes += output.len() as u64;
         output
@@ -274,18 +139,51 @@ impl ResponseMachine {
     }
 }
 
+/// The answer to a client after the last provider refused. If the client can act on the error and
+/// speaks the provider's dialect, it gets `body`, the provider's own, byte for byte.
+#[must_use]
+pub fn relay_error(
+    context: &ResponseContext,
+    provider: &str,
+    status: u16,
+    facts: &UpstreamErrorFacts,
+    body: &Bytes,
+    request_id: &str,
+) -> ErrorResponse {
+    let family = context.api.family();
+    let mut error = facts.to_api_error(provider).with_request_id(request_id);
+    let concerns_client = error.kind.concerns_client() && (400..500).contains(&status);
+    if concerns_client {
+        error.status = Some(status);
+    }
+    let (headers, own_body) = error_body(family, &error);
+    let keeps_body = concerns_client && context.is_passthrough() && json::valid(body).is_ok();
+    ErrorResponse {
+        status: error.status(),
+        headers,
+        body: if keeps_body { body.clone() } else { own_body },
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::error::ApiErrorKind;
-    use crate::upstream_error::UpstreamErrorKind;
+    use std::time::SystemTime;
 
-    fn exchange(strips_usage: bool, wants_stream: bool) -> Exchange {
+    use http::HeaderMap;
+    use weir_schemas::Usage;
+
+    use super::*;
+    use crate::api::{ProviderDialect, UpstreamApi};
+    use crate::error::ApiErrorKind;
+    use crate::facts::FinishReason;
+    use crate::upstream_error::{UpstreamErrorKind, classify_upstream_error};
+
+    fn context(strips_usage: bool, wants_stream: bool) -> ResponseContext {
         let api = ClientApi::ChatCompletions;
-        Exchange {
+        ResponseContext {
             strips_usage,
             wants_stream,
-            ..Exchange::of(api, UpstreamApi::ChatCompletions)
+            ..ResponseContext::new(api, UpstreamApi::ChatCompletions)
         }
     }
 
@@ -295,7 +193,7 @@ mod tests {
         is_stream: bool,
         pieces: &[&[u8]],
     ) -> (Vec<u8>, Result<(), StreamError>, ResponseFacts) {
-        let mut machine = ResponseMachine::new(&exchange(strips_usage, is_stream), is_stream);
+        let mut machine = ResponseMachine::new(&context(strips_usage, is_stream), is_stream);
         let mut out = Vec::new();
         for piece in pieces {
             let done_before = machine.facts().terminal_seen;
@@ -375,7 +273,7 @@ mod tests {
 
     #[test]
     fn a_chunk_that_announces_the_role_is_no_token() {
-        let mut machine = ResponseMachine::new(&exchange(false, true), true);
+        let mut machine = ResponseMachine::new(&context(false, true), true);
         machine.push(Bytes::from_static(ROLE.as_bytes())).unwrap();
         assert!(!machine.facts().first_token_seen);
         machine.push(Bytes::from_static(TEXT.as_bytes())).unwrap();
@@ -439,7 +337,7 @@ mod tests {
 
     #[test]
     fn a_failed_stream_ends_with_an_error_event() {
-        let mut machine = ResponseMachine::new(&exchange(false, true), true);
+        let mut machine = ResponseMachine::new(&context(false, true), true);
         machine.push(Bytes::from_static(b"data: {\"half")).unwrap();
         let error = ApiError::new(ApiErrorKind::ProviderError, "openai: cut off");
         assert_eq!(
@@ -471,7 +369,7 @@ mod tests {
 
     #[test]
     fn a_plain_body_is_not_copied_and_a_cut_one_is_told() {
-        let mut machine = ResponseMachine::new(&exchange(false, false), false);
+        let mut machine = ResponseMachine::new(&context(false, false), false);
         let input = Bytes::from_static(PLAIN.as_bytes()).slice(..100);
         assert_eq!(
             machine.push(input.clone()).unwrap().as_ptr(),
@@ -497,5 +395,55 @@ mod tests {
             facts.upstream_model.as_deref(),
             Some("text-embedding-3-small")
         );
+    }
+
+    fn relayed(status: u16, body: &'static str) -> ErrorResponse {
+        let context =
+            ResponseContext::new(ClientApi::ChatCompletions, UpstreamApi::ChatCompletions);
+        let body = Bytes::from_static(body.as_bytes());
+        let facts = classify_upstream_error(
+            ProviderDialect::OpenAi,
+            status,
+            &HeaderMap::new(),
+            &body,
+            SystemTime::UNIX_EPOCH,
+        );
+        relay_error(&context, "openai", status, &facts, &body, "r1")
+    }
+
+    #[test]
+    fn a_provider_that_finds_fault_with_the_request_is_quoted_exactly() {
+        let body = r#"{ "error" : {"message":"bad `x`","type":"invalid_request_error","param":"x","code":null,"new":1}}"#;
+        let response = relayed(422, body);
+        assert_eq!(
+            (response.status, response.body),
+            (422, Bytes::from_static(body.as_bytes()))
+        );
+    }
+
+    #[test]
+    fn a_provider_that_fails_is_reported_in_the_gateways_words() {
+        for (status, body, expect) in [
+            (500, "<html>", 502),
+            (
+                401,
+                r#"{"error":{"message":"Incorrect API key provided: sk-abc"}}"#,
+                502,
+            ),
+            (
+                404,
+                r#"{"error":{"message":"no such model","code":"model_not_found"}}"#,
+                502,
+            ),
+            (503, "busy", 503),
+            (504, "", 504),
+            (400, "not json", 400),
+        ] {
+            let response = relayed(status, body);
+            assert_eq!(response.status, expect, "{status}");
+            let body = String::from_utf8_lossy(&response.body);
+            assert!(body.starts_with(r#"{"error":{"message":"openai"#), "{body}");
+            assert!(!body.contains("sk-abc"), "{body}");
+        }
     }
 }

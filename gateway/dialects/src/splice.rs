@@ -13,6 +13,19 @@ pub(crate) struct Edit {
     pub(crate) with: String,
 }
 
+impl Edit {
+    pub(crate) fn new(at: Range<usize>, with: impl Into<String>) -> Self {
+        Self {
+            at,
+            with: with.into(),
+        }
+    }
+
+    pub(crate) fn insert(at: usize, with: impl Into<String>) -> Self {
+        Self::new(at..at, with)
+    }
+}
+
 /// A body in pieces, to be sent one after the other. Most bodies are one piece.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Pieces(Vec<Bytes>);
@@ -72,23 +85,20 @@ pub(crate) fn splice(body: &Bytes, mut edits: Vec<Edit>) -> Pieces {
     }
 }
 
-/// Edits that take out some entries of an object, or elements of an array, with their commas.
-/// `entries` are all of them, in order.
-pub(crate) fn remove(entries: &[impl AsRef<Range<usize>>], removed: &[bool]) -> Vec<Edit> {
+/// Edits that remove entries of an object, or elements of an array, with their commas. `entries` are
+/// all of them, in order.
+pub(crate) fn remove(entries: &[Range<usize>], removed: &[bool]) -> Vec<Edit> {
     let mut edits = Vec::new();
     let mut from = 0;
     for run in removed.chunk_by(|a, b| a == b) {
         let until = from + run.len();
         if run[0] {
             let at = match (from.checked_sub(1), entries.get(until)) {
-                (Some(before), _) => entries[before].as_ref().end..entries[until - 1].as_ref().end,
-                (None, Some(after)) => entries[0].as_ref().start..after.as_ref().start,
-                (None, None) => entries[0].as_ref().start..entries[until - 1].as_ref().end,
+                (Some(before), _) => entries[before].end..entries[until - 1].end,
+                (None, Some(after)) => entries[0].start..after.start,
+                (None, None) => entries[0].start..entries[until - 1].end,
             };
-            edits.push(Edit {
-                at,
-                with: String::new(),
-            });
+            edits.push(Edit::new(at, ""));
         }
         from = until;
     }
@@ -125,13 +135,6 @@ fn shared(body: &Bytes, edits: Vec<Edit>) -> Pieces {
 mod tests {
     use super::*;
 
-    fn edit(at: Range<usize>, with: &str) -> Edit {
-        Edit {
-            at,
-            with: with.to_owned(),
-        }
-    }
-
     fn check(body: &str, edits: Vec<Edit>, expect: &str) {
         assert_eq!(
             splice(&Bytes::from(body.to_owned()), edits).to_bytes(),
@@ -144,22 +147,24 @@ mod tests {
         check("abcdef", vec![], "abcdef");
         check(
             "abcdef",
-            vec![edit(4..5, "XYZ"), edit(1..1, "-"), edit(2..3, "")],
+            vec![
+                Edit::new(4..5, "XYZ"),
+                Edit::new(1..1, "-"),
+                Edit::new(2..3, ""),
+            ],
             "a-bdXYZf",
         );
-        check("abcdef", vec![edit(0..0, "<"), edit(6..6, ">")], "<abcdef>");
+        check(
+            "abcdef",
+            vec![Edit::new(0..0, "<"), Edit::new(6..6, ">")],
+            "<abcdef>",
+        );
     }
 
     #[test]
     fn entries_are_removed_with_their_commas() {
-        struct At(Range<usize>);
-        impl AsRef<Range<usize>> for At {
-            fn as_ref(&self) -> &Range<usize> {
-                &self.0
-            }
-        }
         let body = "{aa, bb ,cc,dd}";
-        let entries = [At(1..3), At(5..7), At(9..11), At(12..14)];
+        let entries = [1..3, 5..7, 9..11, 12..14];
         for mask in 0..16_u32 {
             let removed: Vec<bool> = (0..4).map(|bit| mask & (1 << bit) != 0).collect();
             let text = splice(&Bytes::from(body), remove(&entries, &removed)).to_bytes();
@@ -180,7 +185,7 @@ mod tests {
     #[test]
     fn a_large_body_is_shared_and_not_copied() {
         let body = Bytes::from(vec![b'x'; caps::COPIED_BODY_BYTES_MAX + 1]);
-        let pieces = splice(&body, vec![edit(10..12, "yyy")]);
+        let pieces = splice(&body, vec![Edit::new(10..12, "yyy")]);
         assert_eq!(pieces.len(), body.len() + 1);
         assert_eq!(pieces.as_slice()[2].as_ptr(), body[12..].as_ptr());
         assert_eq!(&pieces.to_bytes()[8..14], b"xxyyyx");

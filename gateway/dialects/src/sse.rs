@@ -12,23 +12,15 @@ use crate::caps;
 
 /// What a reader finds.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Found<'a> {
-    Event(SseEvent<'a>),
-    /// Between events: a comment or an empty line.
-    Filler {
-        is_comment: bool,
+pub(crate) enum SseItem<'a> {
+    Event {
+        /// The `data` lines, joined by line feeds. Empty if there was none.
+        data: &'a [u8],
     },
+    /// Between events: a comment or an empty line.
+    Filler { is_comment: bool },
     /// Part of an event that is larger than [`caps::EVENT_BYTES_MAX`].
     Oversized,
-}
-
-/// One event.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct SseEvent<'a> {
-    /// What stands in its `event` line. Nobody needs it: all dialects say it in the data too.
-    pub(crate) name: Option<&'a [u8]>,
-    /// The `data` lines, joined by line feeds. Empty if there was none.
-    pub(crate) data: &'a [u8],
 }
 
 /// What becomes of the bytes that were found.
@@ -42,7 +34,7 @@ pub(crate) enum Verdict {
 pub(crate) struct SseReader {
     /// Bytes of the unfinished event.
     held: BytesMut,
-    lines: Lines,
+    lines: LineScanner,
     /// The last bytes ended with a CR: a LF that follows shares the verdict on them.
     trailing_lf: Option<Verdict>,
 }
@@ -53,9 +45,9 @@ impl SseReader {
     pub(crate) fn push(
         &mut self,
         input: &Bytes,
-        mut judge: impl FnMut(Found<'_>) -> Verdict,
+        mut judge: impl FnMut(SseItem<'_>) -> Verdict,
     ) -> Bytes {
-        let mut out = Output::Nothing;
+        let mut out = KeptBytes::Nothing;
         if input.is_empty() {
             return Bytes::new();
         }
@@ -85,8 +77,8 @@ impl SseReader {
         out.into_bytes(input)
     }
 
-    /// Ends the stream: an event that lacks only its empty line counts.
-    pub(crate) fn finish(&mut self, mut judge: impl FnMut(Found<'_>) -> Verdict) -> Bytes {
+    /// Ends the stream. An event that lacks only its empty line counts.
+    pub(crate) fn finish(&mut self, mut judge: impl FnMut(SseItem<'_>) -> Verdict) -> Bytes {
         let held = self.held.split().freeze();
         if held.is_empty() {
             return held;
@@ -102,8 +94,8 @@ impl SseReader {
     fn finish_held(
         &mut self,
         input: &Bytes,
-        judge: &mut impl FnMut(Found<'_>) -> Verdict,
-        out: &mut Output,
+        judge: &mut impl FnMut(SseItem<'_>) -> Verdict,
+        out: &mut KeptBytes,
     ) -> usize {
         if self.held.is_empty() {
             return 0;
@@ -121,7 +113,7 @@ impl SseReader {
         end - before
     }
 
-    fn judge(&mut self, raw: &[u8], judge: &mut impl FnMut(Found<'_>) -> Verdict) -> Verdict {
+    fn judge(&mut self, raw: &[u8], judge: &mut impl FnMut(SseItem<'_>) -> Verdict) -> Verdict {
         let lf_may_follow = self.lines.swallow_lf;
         let verdict = judge(self.lines.take(raw));
         self.trailing_lf = lf_may_follow.then_some(verdict);
@@ -131,10 +123,10 @@ impl SseReader {
     fn flush_oversized(
         &mut self,
         input: &Bytes,
-        judge: &mut impl FnMut(Found<'_>) -> Verdict,
-        out: &mut Output,
+        judge: &mut impl FnMut(SseItem<'_>) -> Verdict,
+        out: &mut KeptBytes,
     ) {
-        if judge(Found::Oversized) == Verdict::Keep {
+        if judge(SseItem::Oversized) == Verdict::Keep {
             out.add_copy(input, &self.held);
         }
         self.held.clear();
@@ -144,13 +136,12 @@ impl SseReader {
 
 /// The lines of one event so far. Ranges count from the first byte of the event.
 #[derive(Debug, Default)]
-struct Lines {
+struct LineScanner {
     scanned: usize,
     line_start: usize,
     /// The last line ended with a CR that was the last byte there was: a LF that follows is its.
     swallow_lf: bool,
     has_fields: bool,
-    name: Option<Range<usize>>,
     data: Option<Range<usize>>,
     /// The `data` lines joined, if there is more than one.
     joined: Vec<u8>,
@@ -160,7 +151,7 @@ struct Lines {
     line_is_cut: bool,
 }
 
-impl Lines {
+impl LineScanner {
     /// Where the event or filler ends with which `bytes` begin, if it does. Goes on where the last
     /// call stopped, so `bytes` must begin with what it saw.
     fn next_end(&mut self, bytes: &[u8]) -> Option<usize> {
@@ -208,10 +199,8 @@ impl Lines {
         if bytes[value.clone()].first() == Some(&b' ') {
             value.start += 1;
         }
-        match &text[..colon] {
-            b"data" => self.add_data(bytes, value),
-            b"event" => self.name = Some(value),
-            _ => {}
+        if &text[..colon] == b"data" {
+            self.add_data(bytes, value);
         }
         false
     }
@@ -238,8 +227,8 @@ impl Lines {
     }
 
     /// Says what was found, and starts over.
-    fn take<'a>(&'a mut self, raw: &'a [u8]) -> Found<'a> {
-        let (name, data) = (self.name.take(), self.data.take());
+    fn take<'a>(&'a mut self, raw: &'a [u8]) -> SseItem<'a> {
+        let data = self.data.take();
         let (has_fields, oversized) = (self.has_fields, self.oversized);
         let is_joined = std::mem::replace(&mut self.has_joined, false);
         self.scanned = 0;
@@ -249,18 +238,14 @@ impl Lines {
         self.oversized = false;
         self.line_is_cut = false;
         match (oversized, has_fields) {
-            (true, _) => Found::Oversized,
-            (false, false) => Found::Filler {
+            (true, _) => SseItem::Oversized,
+            (false, false) => SseItem::Filler {
                 is_comment: raw.first() == Some(&b':'),
             },
-            (false, true) => Found::Event(SseEvent {
-                name: name.map(|name| &raw[name]),
-                data: if is_joined {
-                    &self.joined
-                } else {
-                    &raw[data.unwrap_or(0..0)]
-                },
-            }),
+            (false, true) if is_joined => SseItem::Event { data: &self.joined },
+            (false, true) => SseItem::Event {
+                data: &raw[data.unwrap_or(0..0)],
+            },
         }
     }
 
@@ -270,20 +255,19 @@ impl Lines {
         self.oversized = true;
         self.scanned = 0;
         self.line_start = 0;
-        self.name = None;
         self.data = None;
         self.has_joined = false;
     }
 }
 
 /// What is kept of the input: mostly one range of it, which need not be copied.
-enum Output {
+enum KeptBytes {
     Nothing,
     Slice(Range<usize>),
     Copy(BytesMut),
 }
 
-impl Output {
+impl KeptBytes {
     fn add_slice(&mut self, input: &Bytes, at: Range<usize>) {
         match self {
             Self::Nothing => *self = Self::Slice(at),
@@ -323,17 +307,11 @@ mod tests {
         let mut reader = SseReader::default();
         let mut seen = Vec::new();
         let mut kept = Vec::new();
-        let mut judge = |found: Found<'_>| {
+        let mut judge = |found: SseItem<'_>| {
             let word = match found {
-                Found::Event(event) => format!(
-                    "{}|{}",
-                    event
-                        .name
-                        .map_or_else(|| "-".into(), String::from_utf8_lossy),
-                    String::from_utf8_lossy(event.data)
-                ),
-                Found::Filler { .. } => return Verdict::Keep,
-                Found::Oversized => "oversized".to_owned(),
+                SseItem::Event { data } => String::from_utf8_lossy(data).into_owned(),
+                SseItem::Filler { .. } => return Verdict::Keep,
+                SseItem::Oversized => "oversized".to_owned(),
             };
             let verdict = if keep(&word) {
                 Verdict::Keep
@@ -352,7 +330,7 @@ mod tests {
 
     const STREAM: &str = ": hello\n\ndata: one\n\nevent: two\r\ndata: 2\r\ndata:and\r\n: note\r\n\r\n\
         data: three\r\rid: 4\ndata\n\n\n:bye\ndata: [DONE]\n";
-    const EVENTS: [&str; 5] = ["-|one", "two|2\nand", "-|three", "-|", "-|[DONE]"];
+    const EVENTS: [&str; 5] = ["one", "2\nand", "three", "", "[DONE]"];
 
     #[test]
     fn events_are_found_at_every_split_and_all_bytes_survive() {
@@ -377,7 +355,7 @@ mod tests {
             let rest = "data: a\n\ndata: b\n\n".replace('\n', end);
             for split in 0..=stream.len() {
                 let (a, b) = stream.as_bytes().split_at(split);
-                let (_, kept) = read(&[a, b], |word| word != "-|x");
+                let (_, kept) = read(&[a, b], |word| word != "x");
                 assert_eq!(kept, rest.as_bytes(), "{end:?} split at {split}");
             }
         }
@@ -412,7 +390,7 @@ mod tests {
         let stream = format!("{large}data: b\n\n");
         let pieces: Vec<&[u8]> = stream.as_bytes().chunks(64 * 1024).collect();
         let (seen, kept) = read(&pieces, |_| true);
-        assert_eq!(seen.last().map(String::as_str), Some("-|b"));
+        assert_eq!(seen.last().map(String::as_str), Some("b"));
         assert!(
             seen[..seen.len() - 1]
                 .iter()

@@ -1,28 +1,27 @@
-//! Service tiers: what an answer says it was served as, in each provider's own place and words.
+//! The service tier that an answer was served in, in each provider's place and words.
 //!
-//! The word is kept as the provider says it. Only where its word is another one than that of its
-//! price list, it becomes the price list's: Vertex AI's `ON_DEMAND_FLEX` is sold as `flex`.
+//! The provider's word is kept, unless its price list uses another: Vertex AI's `ON_DEMAND_FLEX` is
+//! sold as `flex`.
 
-use crate::json::{Cursor, unescape};
-use crate::response::ResponseFacts;
+use crate::caps;
+use crate::facts::ResponseFacts;
+use crate::json::{JsonCursor, unescape};
 
-/// Longest name of a tier that is taken over, in bytes.
-const NAME_BYTES_MAX: usize = 64;
-
-/// Reads a `service_tier`. What is no text says nothing.
-pub(crate) fn read(cursor: &mut Cursor<'_>, facts: &mut ResponseFacts) -> Option<()> {
+/// Reads a `service_tier`. Anything but text is skipped.
+pub(crate) fn read(cursor: &mut JsonCursor<'_>, facts: &mut ResponseFacts) -> Option<()> {
     if let Some(word) = cursor.string_or_skip()? {
-        note(word, facts);
+        add_to_facts(word, facts);
     }
     Some(())
 }
 
 /// Takes over a tier's name, still escaped. A later one counts: a stream may begin with the tier
 /// that was asked for.
-pub(crate) fn note(word: &[u8], facts: &mut ResponseFacts) {
+pub(crate) fn add_to_facts(word: &[u8], facts: &mut ResponseFacts) {
     let known = facts.service_tier.as_deref().unwrap_or_default();
     if !word.is_empty() && known.as_bytes() != word {
-        facts.service_tier = unescape(word, NAME_BYTES_MAX).or_else(|| facts.service_tier.take());
+        facts.service_tier =
+            unescape(word, caps::TIER_BYTES_MAX).or_else(|| facts.service_tier.take());
     }
 }
 
@@ -30,7 +29,7 @@ pub(crate) fn note(word: &[u8], facts: &mut ResponseFacts) {
 /// its own.
 pub(crate) fn anthropic(usage: &[u8]) -> Option<&[u8]> {
     let (mut tier, mut speed) = (None, None);
-    Cursor::new(usage).object(|key, cursor| {
+    JsonCursor::new(usage).object(|key, cursor| {
         match key {
             b"service_tier" => tier = cursor.string_or_skip()?,
             b"speed" => speed = cursor.string_or_skip()?,
@@ -45,7 +44,7 @@ pub(crate) fn anthropic(usage: &[u8]) -> Option<&[u8]> {
 /// in a header.
 pub(crate) fn gemini(usage: &[u8]) -> Option<&[u8]> {
     let (mut tier, mut traffic) = (None, None);
-    Cursor::new(usage).object(|key, cursor| {
+    JsonCursor::new(usage).object(|key, cursor| {
         match key {
             b"serviceTier" => tier = cursor.string_or_skip()?,
             b"trafficType" => traffic = cursor.string_or_skip()?,
@@ -91,7 +90,7 @@ mod tests {
     fn the_last_word_counts_and_nonsense_does_not() {
         let mut facts = ResponseFacts::default();
         let mut said = |raw: &[u8]| {
-            read(&mut Cursor::new(raw), &mut facts);
+            read(&mut JsonCursor::new(raw), &mut facts);
             facts.service_tier.clone()
         };
         assert_eq!(said(b"null"), None);

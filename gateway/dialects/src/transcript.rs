@@ -1,24 +1,24 @@
-//! An answer as its client has it, put together for whoever keeps it.
+//! An answer as its client got it, reassembled for payload capture.
 //!
-//! A plain answer is the bytes that the client got. Of a stream each text is made whole again from its
-//! pieces, so that what a provider sent in two of them (half a word, half a secret) stands together;
-//! the result has the form of the client's plain answer. What is not known to be part of an answer is
-//! left out, because nobody could say whether it is whole.
+//! A plain answer is the bytes that the client got. A stream becomes the client's plain answer: each
+//! text is joined from its pieces, so that a secret that was split over two of them is found. This
+//! works on JSON values and not on the neutral model, because fields that Weir does not know are
+//! captured too. Fields of a chunk that are not known to belong to the answer are left out, because
+//! they may be incomplete.
 //!
-//! What is held is bounded: the rest is not kept, and the word that was cut is dropped with it.
+//! Memory is bounded. The rest of a larger answer is dropped, together with the word that was cut.
 
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
-use crate::api::ClientApi;
-use crate::sse::{Found, SseReader, Verdict};
+use crate::api::{AnswerFormat, ClientApi};
+use crate::caps;
+use crate::sse::{SseItem, SseReader, Verdict};
 
 /// What each value costs beside its text.
 const VALUE_BYTES: usize = 16;
-/// Longest text that is a name or a kind and not said by the model.
-const NAME_BYTES_MAX: usize = 256;
 
 /// Fields whose text comes whole. Any other text comes in pieces.
 #[rustfmt::skip]
@@ -45,18 +45,18 @@ pub enum NoTranscript {
 /// Collects an answer while the client gets it.
 #[derive(Debug)]
 pub struct Transcript {
-    source: Source,
+    source: TranscriptSource,
 }
 
 #[derive(Debug)]
-enum Source {
+enum TranscriptSource {
     Plain { pieces: Vec<Bytes>, left: usize },
-    Stream(Box<Stream>),
+    Stream(Box<StreamTranscript>),
     Failed(NoTranscript),
 }
 
 #[derive(Debug)]
-struct Stream {
+struct StreamTranscript {
     events: SseReader,
     answer: Assembly,
     is_readable: bool,
@@ -66,23 +66,18 @@ impl Transcript {
     /// `is_stream` is what the client is told of the answer's form.
     #[must_use]
     pub fn new(api: ClientApi, is_stream: bool, bytes_max: usize) -> Self {
-        let form = match api {
-            ClientApi::ChatCompletions => Some(Form::Chat),
-            ClientApi::Messages => Some(Form::Messages),
-            ClientApi::Responses => Some(Form::Responses),
-            ClientApi::Embeddings | ClientApi::CountTokens => None,
-        };
-        let source = match (is_stream, form) {
-            (false, _) => Source::Plain {
+        let is_conversation = !matches!(api, ClientApi::Embeddings | ClientApi::CountTokens);
+        let source = match (is_stream, is_conversation) {
+            (false, _) => TranscriptSource::Plain {
                 pieces: Vec::new(),
                 left: bytes_max,
             },
-            (true, Some(form)) => Source::Stream(Box::new(Stream {
+            (true, true) => TranscriptSource::Stream(Box::new(StreamTranscript {
                 events: SseReader::default(),
-                answer: Assembly::new(form, bytes_max),
+                answer: Assembly::new(api.answer_format(), bytes_max),
                 is_readable: true,
             })),
-            (true, None) => Source::Failed(NoTranscript::Unreadable),
+            (true, false) => TranscriptSource::Failed(NoTranscript::Unreadable),
         };
         Self { source }
     }
@@ -90,15 +85,15 @@ impl Transcript {
     /// Takes what the client gets next.
     pub fn push(&mut self, piece: &Bytes) {
         match &mut self.source {
-            Source::Plain { pieces, left } => match left.checked_sub(piece.len()) {
+            TranscriptSource::Plain { pieces, left } => match left.checked_sub(piece.len()) {
                 Some(rest) => {
                     *left = rest;
                     pieces.push(piece.clone());
                 }
-                None => self.source = Source::Failed(NoTranscript::TooLarge),
+                None => self.source = TranscriptSource::Failed(NoTranscript::TooLarge),
             },
-            Source::Stream(stream) => stream.push(Some(piece)),
-            Source::Failed(_) => {}
+            TranscriptSource::Stream(stream) => stream.push(Some(piece)),
+            TranscriptSource::Failed(_) => {}
         }
     }
 
@@ -110,8 +105,8 @@ impl Transcript {
     /// When there is none that could be searched.
     pub fn finish(self, is_complete: bool) -> Result<(Vec<u8>, bool), NoTranscript> {
         match self.source {
-            Source::Plain { pieces, .. } => Ok((pieces.concat(), !is_complete)),
-            Source::Stream(mut stream) => {
+            TranscriptSource::Plain { pieces, .. } => Ok((pieces.concat(), !is_complete)),
+            TranscriptSource::Stream(mut stream) => {
                 stream.push(None);
                 if !stream.is_readable {
                     return Err(NoTranscript::Unreadable);
@@ -121,49 +116,36 @@ impl Transcript {
                 let is_cut = answer.is_cut;
                 Ok((answer.into_value().to_string().into_bytes(), is_cut))
             }
-            Source::Failed(why) => Err(why),
+            TranscriptSource::Failed(why) => Err(why),
         }
     }
 }
 
-impl Stream {
+impl StreamTranscript {
     fn push(&mut self, piece: Option<&Bytes>) {
-        let Self {
-            events,
-            answer,
-            is_readable,
-        } = self;
-        let judge = |found: Found<'_>| {
-            match found {
-                Found::Event(event) if event.data.is_empty() || event.data == b"[DONE]" => {}
-                Found::Event(event) => match serde_json::from_slice(event.data) {
-                    Ok(Value::Object(event)) => answer.note(event),
-                    _ => *is_readable = false,
+        let judge = |item: SseItem<'_>| {
+            match item {
+                SseItem::Event { data: [] } | SseItem::Filler { .. } => {}
+                SseItem::Event { data } if data == b"[DONE]" => {}
+                SseItem::Event { data } => match serde_json::from_slice(data) {
+                    Ok(Value::Object(event)) => self.answer.add(event),
+                    _ => self.is_readable = false,
                 },
-                Found::Oversized => answer.is_cut = true,
-                Found::Filler { .. } => {}
+                SseItem::Oversized => self.answer.is_cut = true,
             }
             Verdict::Drop
         };
         match piece {
-            Some(piece) => events.push(piece, judge),
-            None => events.finish(judge),
+            Some(piece) => self.events.push(piece, judge),
+            None => self.events.finish(judge),
         };
     }
-}
-
-/// The dialect of a stream.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Form {
-    Chat,
-    Messages,
-    Responses,
 }
 
 /// An answer that is being put together.
 #[derive(Debug)]
 struct Assembly {
-    form: Form,
+    format: AnswerFormat,
     root: Map<String, Value>,
     /// Choices, blocks of content, or items, by their number.
     parts: BTreeMap<u64, Value>,
@@ -172,9 +154,9 @@ struct Assembly {
 }
 
 impl Assembly {
-    fn new(form: Form, bytes_max: usize) -> Self {
+    fn new(format: AnswerFormat, bytes_max: usize) -> Self {
         Self {
-            form,
+            format,
             root: Map::new(),
             parts: BTreeMap::new(),
             left: bytes_max,
@@ -182,16 +164,16 @@ impl Assembly {
         }
     }
 
-    fn note(&mut self, event: Map<String, Value>) {
-        match self.form {
-            Form::Chat => self.note_chunk(event),
-            Form::Messages => self.note_message(event),
-            Form::Responses => self.note_response(event),
+    fn add(&mut self, event: Map<String, Value>) {
+        match self.format {
+            AnswerFormat::Chat => self.add_chunk(event),
+            AnswerFormat::Messages => self.add_message(event),
+            AnswerFormat::Responses => self.add_response(event),
         }
     }
 
     /// One chunk of a chat completion.
-    fn note_chunk(&mut self, mut chunk: Map<String, Value>) {
+    fn add_chunk(&mut self, mut chunk: Map<String, Value>) {
         let choices = chunk.remove("choices");
         chunk.remove("object");
         self.set_root(chunk);
@@ -215,7 +197,7 @@ impl Assembly {
     }
 
     /// One event of a message.
-    fn note_message(&mut self, mut event: Map<String, Value>) {
+    fn add_message(&mut self, mut event: Map<String, Value>) {
         let kind = text(&event, "type");
         let index = number(&event, "index");
         match kind.as_str() {
@@ -244,7 +226,7 @@ impl Assembly {
     }
 
     /// One event of a response.
-    fn note_response(&mut self, mut event: Map<String, Value>) {
+    fn add_response(&mut self, mut event: Map<String, Value>) {
         let kind = text(&event, "type");
         let item = number(&event, "output_index");
         let content = number(&event, "content_index");
@@ -417,7 +399,9 @@ impl Assembly {
     fn bounded(&mut self, name: &str, value: Value) -> Value {
         self.spend(VALUE_BYTES);
         match value {
-            Value::String(whole) if WHOLE.contains(&name) && whole.len() <= NAME_BYTES_MAX => {
+            Value::String(whole)
+                if WHOLE.contains(&name) && whole.len() <= caps::TRANSCRIPT_NAME_BYTES_MAX =>
+            {
                 Value::String(whole)
             }
             Value::String(piece) => {
@@ -469,8 +453,8 @@ impl Assembly {
     fn into_value(self) -> Value {
         let parts = self.parts.into_iter();
         let mut root = self.root;
-        match self.form {
-            Form::Chat => {
+        match self.format {
+            AnswerFormat::Chat => {
                 root.insert("object".into(), "chat.completion".into());
                 let choices = parts.map(|(index, mut choice)| {
                     choice["index"] = index.into();
@@ -478,11 +462,11 @@ impl Assembly {
                 });
                 root.insert("choices".into(), choices.collect());
             }
-            Form::Messages => {
+            AnswerFormat::Messages => {
                 let blocks = parts.map(|(_, block)| with_input(block));
                 root.insert("content".into(), blocks.collect());
             }
-            Form::Responses => {
+            AnswerFormat::Responses => {
                 root.insert("output".into(), parts.map(|(_, item)| item).collect());
             }
         }

@@ -15,15 +15,15 @@ pub struct UpstreamErrorFacts {
     pub kind: UpstreamErrorKind,
     /// Pause that the provider asks for.
     pub retry_after: Option<Duration>,
-    /// The provider's words, shortened.
+    /// The provider's message, shortened.
     pub message: String,
-    /// The provider's word for programs.
+    /// The provider's error code.
     pub code: Option<String>,
-    /// The request's field that the provider found fault with.
+    /// The field of the request that the provider complains about.
     pub param: Option<String>,
 }
 
-/// Decisions about retries and fallbacks rest on this.
+/// The classes of errors that retries and fallbacks distinguish.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UpstreamErrorKind {
     /// Too many requests or tokens for now.
@@ -57,8 +57,8 @@ impl UpstreamErrorKind {
         }
     }
 
-    /// What a client is told. A provider that refuses the gateway's key is the gateway's problem,
-    /// and no reason to tell the client that its own key is wrong.
+    /// The kind of the client's error. If a provider refuses the gateway's key, that is not an
+    /// authentication error of the client.
     #[must_use]
     pub const fn api_error_kind(self) -> ApiErrorKind {
         match self {
@@ -75,49 +75,49 @@ impl UpstreamErrorKind {
     }
 }
 
-/// Reads an answer with a bad status. `now` is needed for a `retry-after` that is a date.
+/// Reads an answer with an error status. `now` resolves a `retry-after` that is a date.
 #[must_use]
 pub fn classify_upstream_error(
-    dialect: ProviderDialect,
+    _dialect: ProviderDialect,
     status: u16,
     headers: &HeaderMap,
     body: &[u8],
     now: SystemTime,
 ) -> UpstreamErrorFacts {
-    let said = Said::read(body);
+    let error = ParsedError::read(body);
     UpstreamErrorFacts {
-        kind: kind_of(dialect, Some(status), &said),
-        retry_after: retry_after(headers, now).or(said.retry_delay),
-        message: said.message_or(|| format!("the provider answered {status} without a reason")),
-        code: said.code,
-        param: said.param,
+        kind: kind_of(Some(status), &error),
+        retry_after: retry_after(headers, now).or(error.retry_delay),
+        message: error.message_or(|| format!("the provider answered {status} without a reason")),
+        code: error.code,
+        param: error.param,
     }
 }
 
 impl UpstreamErrorFacts {
-    /// Reads the `error` value of an event inside a stream that began well.
+    /// Reads the `error` value of an event inside a stream.
     pub(crate) fn in_stream(raw: &[u8]) -> Self {
-        let said = serde_json::from_slice(raw).map(|error| Said::from_error(&error));
-        let said = said.unwrap_or_default();
-        let status = said.code.as_deref().and_then(|code| code.parse().ok());
+        let error = serde_json::from_slice(raw).map(|error| ParsedError::from_error(&error));
+        let error = error.unwrap_or_default();
+        let status = error.code.as_deref().and_then(|code| code.parse().ok());
         Self {
-            kind: kind_of(ProviderDialect::OpenAi, status, &said),
-            retry_after: said.retry_delay,
-            message: said.message_or(|| "the provider broke off without a reason".to_owned()),
-            code: said.code,
-            param: said.param,
+            kind: kind_of(status, &error),
+            retry_after: error.retry_delay,
+            message: error.message_or(|| "the provider broke off without a reason".to_owned()),
+            code: error.code,
+            param: error.param,
         }
     }
 
-    /// Takes a secret out of the provider's words. Some providers quote the key that they refuse.
+    /// Redacts a secret in the provider's message. Some providers quote the key that they refuse.
     pub fn redact(&mut self, secret: &str) {
         if secret.len() >= 4 && self.message.contains(secret) {
             self.message = self.message.replace(secret, "[redacted]");
         }
     }
 
-    /// The error for the client, when nobody else could answer either. What a provider says about
-    /// the gateway's key or account stays in the gateway.
+    /// The error for the client after the last attempt. What a provider says about the gateway's key
+    /// or account stays in the gateway.
     #[must_use]
     pub fn to_api_error(&self, provider: &str) -> ApiError<'static> {
         let kind = self.kind.api_error_kind();
@@ -126,7 +126,7 @@ impl UpstreamErrorFacts {
                 return ApiError::new(kind, format!("{provider} refused the gateway's key"));
             }
             UpstreamErrorKind::QuotaExhausted => {
-                let message = format!("the gateway's account at {provider} is used up");
+                let message = format!("the gateway's account at {provider} is out of credit");
                 return ApiError::new(kind, message);
             }
             _ => {}
@@ -139,9 +139,9 @@ impl UpstreamErrorFacts {
     }
 }
 
-/// What an error body says, in whichever envelope.
+/// The fields of an error body, in any of the envelopes.
 #[derive(Clone, Debug, Default)]
-struct Said {
+struct ParsedError {
     message: Option<String>,
     kind: Option<String>,
     code: Option<String>,
@@ -149,7 +149,7 @@ struct Said {
     retry_delay: Option<Duration>,
 }
 
-impl Said {
+impl ParsedError {
     fn read(body: &[u8]) -> Self {
         match serde_json::from_slice::<Value>(body) {
             // Gemini's stream endpoints wrap errors in an array.
@@ -217,7 +217,7 @@ fn retry_delay(error: &Value) -> Option<Duration> {
 fn plain_text(body: &[u8]) -> Option<String> {
     let text = String::from_utf8_lossy(&body[..body.len().min(caps::ERROR_MESSAGE_BYTES_MAX)]);
     let text = text.trim();
-    // An HTML page of a proxy says nothing in its first lines.
+    // The first lines of a proxy's HTML page are of no use.
     (!text.is_empty() && !text.starts_with('<')).then(|| shortened(text))
 }
 
@@ -229,13 +229,13 @@ fn shortened(text: &str) -> String {
     text[..end].to_owned()
 }
 
-fn kind_of(_dialect: ProviderDialect, status: Option<u16>, said: &Said) -> UpstreamErrorKind {
-    by_word(said).unwrap_or_else(|| by_status(status, said))
+fn kind_of(status: Option<u16>, error: &ParsedError) -> UpstreamErrorKind {
+    by_word(error).unwrap_or_else(|| by_status(status, error))
 }
 
-/// Words that mean the same whatever the status; see the error pages of the vendors.
-fn by_word(said: &Said) -> Option<UpstreamErrorKind> {
-    let words = [said.code.as_deref(), said.kind.as_deref()];
+/// Codes that mean the same under any status; see the error pages of the vendors.
+fn by_word(error: &ParsedError) -> Option<UpstreamErrorKind> {
+    let words = [error.code.as_deref(), error.kind.as_deref()];
     words.into_iter().flatten().find_map(|word| {
         Some(match word {
             "context_length_exceeded"
@@ -276,7 +276,7 @@ fn by_word(said: &Said) -> Option<UpstreamErrorKind> {
     })
 }
 
-fn by_status(status: Option<u16>, said: &Said) -> UpstreamErrorKind {
+fn by_status(status: Option<u16>, error: &ParsedError) -> UpstreamErrorKind {
     match status {
         Some(401 | 403 | 407) => UpstreamErrorKind::Auth,
         Some(402) => UpstreamErrorKind::QuotaExhausted,
@@ -285,15 +285,15 @@ fn by_status(status: Option<u16>, said: &Said) -> UpstreamErrorKind {
         Some(413) => UpstreamErrorKind::ContextWindow,
         Some(429) => UpstreamErrorKind::RateLimited,
         Some(503 | 529) => UpstreamErrorKind::Overloaded,
-        Some(400..500) if speaks_of_context(said) => UpstreamErrorKind::ContextWindow,
+        Some(400..500) if speaks_of_context(error) => UpstreamErrorKind::ContextWindow,
         Some(400..500) => UpstreamErrorKind::InvalidRequest,
         _ => UpstreamErrorKind::ServerError,
     }
 }
 
-/// Providers without a code for it at least name the limit.
-fn speaks_of_context(said: &Said) -> bool {
-    let Some(message) = &said.message else {
+/// Whether the message names the context limit, for providers without a code for it.
+fn speaks_of_context(error: &ParsedError) -> bool {
+    let Some(message) = &error.message else {
         return false;
     };
     let message = message.to_ascii_lowercase();
@@ -324,11 +324,11 @@ fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     })
 }
 
-/// A number of seconds, within reason: what is longer than a day is taken for a day.
+/// A number of seconds, at most [`caps::RETRY_AFTER_MAX`].
 fn seconds(text: &str) -> Option<Duration> {
-    const DAY: f64 = 86_400.0;
     let seconds: f64 = text.parse().ok()?;
-    (seconds >= 0.0).then(|| Duration::from_secs_f64(seconds.min(DAY * 1000.0)))
+    let most = caps::RETRY_AFTER_MAX.as_secs_f64();
+    (seconds >= 0.0).then(|| Duration::from_secs_f64(seconds.min(most)))
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use weir_schemas::Usage;
 
-use crate::json::{Cursor, whole_number};
+use crate::json::{JsonCursor, non_negative_integer};
 
 /// Reads the `usage` object of chat completions, embeddings and their relatives.
 ///
@@ -12,7 +12,7 @@ use crate::json::{Cursor, whole_number};
 pub(crate) fn openai(raw: &[u8]) -> Option<Usage> {
     let mut usage = Usage::default();
     let mut total = None;
-    Cursor::new(raw).object(|key, cursor| {
+    JsonCursor::new(raw).object(|key, cursor| {
         match key {
             b"prompt_tokens" | b"input_tokens" => usage.input_tokens = count(cursor)?,
             b"completion_tokens" | b"output_tokens" => usage.output_tokens = count(cursor)?,
@@ -43,8 +43,8 @@ pub(crate) fn openai(raw: &[u8]) -> Option<Usage> {
     (!usage.is_empty()).then_some(usage)
 }
 
-fn openai_input_details(cursor: &mut Cursor<'_>, usage: &mut Usage) -> Option<()> {
-    inner_counts(cursor, |key, cursor| {
+fn openai_input_details(cursor: &mut JsonCursor<'_>, usage: &mut Usage) -> Option<()> {
+    cursor.object_or_skip(|key, cursor| {
         match key {
             b"cached_tokens" => usage.cached_input_tokens = count(cursor)?,
             b"cache_write_tokens" => usage.cache_write_5m_tokens = count(cursor)?,
@@ -55,8 +55,8 @@ fn openai_input_details(cursor: &mut Cursor<'_>, usage: &mut Usage) -> Option<()
     })
 }
 
-fn openai_output_details(cursor: &mut Cursor<'_>, usage: &mut Usage) -> Option<()> {
-    inner_counts(cursor, |key, cursor| {
+fn openai_output_details(cursor: &mut JsonCursor<'_>, usage: &mut Usage) -> Option<()> {
+    cursor.object_or_skip(|key, cursor| {
         match key {
             b"reasoning_tokens" => usage.reasoning_tokens = count(cursor)?,
             b"audio_tokens" => usage.audio_output_tokens = count(cursor)?,
@@ -67,8 +67,8 @@ fn openai_output_details(cursor: &mut Cursor<'_>, usage: &mut Usage) -> Option<(
 }
 
 /// A count. What is no count is absent, and does not spoil the others.
-fn count(cursor: &mut Cursor<'_>) -> Option<Option<u64>> {
-    cursor.value().map(whole_number)
+fn count(cursor: &mut JsonCursor<'_>) -> Option<Option<u64>> {
+    cursor.value().map(non_negative_integer)
 }
 
 /// Anthropic's counts, which stand side by side, as far as they are known.
@@ -88,18 +88,18 @@ pub(crate) struct AnthropicCounts {
 impl AnthropicCounts {
     /// Takes over the counts of a `usage` object; those that it lacks stay as they were.
     pub(crate) fn read(&mut self, raw: &[u8]) {
-        let _ = Cursor::new(raw).object(|key, cursor| {
+        let _ = JsonCursor::new(raw).object(|key, cursor| {
             match key {
                 b"input_tokens" => take_over(&mut self.input, cursor)?,
                 b"cache_read_input_tokens" => take_over(&mut self.cache_read, cursor)?,
                 b"cache_creation_input_tokens" => take_over(&mut self.cache_write, cursor)?,
                 b"output_tokens" => take_over(&mut self.output, cursor)?,
-                b"cache_creation" => inner_counts(cursor, |key, cursor| match key {
+                b"cache_creation" => cursor.object_or_skip(|key, cursor| match key {
                     b"ephemeral_5m_input_tokens" => take_over(&mut self.cache_write_5m, cursor),
                     b"ephemeral_1h_input_tokens" => take_over(&mut self.cache_write_1h, cursor),
                     _ => cursor.skip(),
                 })?,
-                b"output_tokens_details" => inner_counts(cursor, |key, cursor| match key {
+                b"output_tokens_details" => cursor.object_or_skip(|key, cursor| match key {
                     b"thinking_tokens" => take_over(&mut self.thinking, cursor),
                     _ => cursor.skip(),
                 })?,
@@ -136,22 +136,10 @@ impl AnthropicCounts {
     }
 }
 
-fn take_over(known: &mut Option<u64>, cursor: &mut Cursor<'_>) -> Option<()> {
+fn take_over(known: &mut Option<u64>, cursor: &mut JsonCursor<'_>) -> Option<()> {
     let found = count(cursor)?;
     *known = found.or(*known);
     Some(())
-}
-
-/// The entries of an object, or nothing of what is none.
-fn inner_counts<'a>(
-    cursor: &mut Cursor<'a>,
-    visit: impl FnMut(&'a [u8], &mut Cursor<'a>) -> Option<()>,
-) -> Option<()> {
-    if cursor.peek()? == b'{' {
-        cursor.object(visit)
-    } else {
-        cursor.skip()
-    }
 }
 
 /// Reads Gemini's `usageMetadata`. Thoughts stand beside the candidates' tokens there, and tool
@@ -160,7 +148,7 @@ pub(crate) fn gemini(raw: &[u8]) -> Option<Usage> {
     let (mut prompt, mut tool_prompt, mut cached) = (None, None, None);
     let (mut candidates, mut thoughts) = (None, None);
     let (mut audio_in, mut audio_out) = (None, None);
-    Cursor::new(raw).object(|key, cursor| {
+    JsonCursor::new(raw).object(|key, cursor| {
         match key {
             b"promptTokenCount" => prompt = count(cursor)?,
             b"toolUsePromptTokenCount" => tool_prompt = count(cursor)?,
@@ -190,7 +178,7 @@ pub(crate) fn gemini(raw: &[u8]) -> Option<Usage> {
 }
 
 /// The audio tokens of `[{"modality": "AUDIO", "tokenCount": 7}, …]`.
-fn audio_of(cursor: &mut Cursor<'_>) -> Option<Option<u64>> {
+fn audio_of(cursor: &mut JsonCursor<'_>) -> Option<Option<u64>> {
     if cursor.peek()? != b'[' {
         return cursor.skip().map(|()| None);
     }

@@ -110,14 +110,10 @@ pub(crate) enum Formats {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ToolIds {
     Any,
-    /// At most [`CALL_ID_LENGTH_MAX`] characters.
+    /// At most [`CHAT_CALL_ID_CHARS_MAX`](crate::caps::CHAT_CALL_ID_CHARS_MAX) characters.
     Short,
     NineAlphanumeric,
 }
-
-/// The longest id of a call that OpenAI's chat takes. What is longer it refuses:
-/// "string too long. Expected a string with maximum length 40".
-pub(crate) const CALL_ID_LENGTH_MAX: usize = 40;
 
 /// How a vendor goes on with an assistant's message at the end of a conversation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -674,19 +670,46 @@ impl Vendor {
 }
 
 impl ChatQuirks {
-    /// Whether a request for OpenAI may have to be changed.
-    pub(crate) fn differ(&self) -> bool {
-        !self.developer_role
-            || !self.message_names
-            || !self.renamed.is_empty()
-            || !self.refused.is_empty()
-            || !self.unwanted.is_empty()
-            || self.stream_usage != StreamUsage::OnRequest
-            || self.tool_ids == ToolIds::NineAlphanumeric
-            || self.formats != Formats::Schema
-            || self.tool_required != "required"
-            || self.temperature_max < 2.0
-            || self.reasoning != ReasoningControl::Effort(NONE_TO_XHIGH)
+    /// Whether a request in OpenAI's words may need edits.
+    pub(crate) fn needs_edits(&self) -> bool {
+        // Every field stands here, so that a new quirk cannot be forgotten.
+        let Self {
+            is_openai: _,
+            stream_usage,
+            // A newer name of the limit is one of `renamed`.
+            max_tokens: _,
+            temperature_max,
+            // A field that OpenAI lacks is the client's own choice.
+            top_k: _,
+            formats,
+            tool_ids,
+            tool_required,
+            strict_tools: _,
+            reasoning,
+            // An exception from `reasoning` is met where the effort is edited.
+            reasoning_of: _,
+            // These are looked for in the body.
+            reasoning_back: _,
+            unknown_in_messages: _,
+            developer_role,
+            message_names,
+            prefill: _,
+            cache_marks: _,
+            renamed,
+            refused,
+            unwanted,
+        } = self;
+        !developer_role
+            || !message_names
+            || !renamed.is_empty()
+            || !refused.is_empty()
+            || !unwanted.is_empty()
+            || *stream_usage != OPENAI_CHAT.stream_usage
+            || *tool_ids == ToolIds::NineAlphanumeric
+            || *formats != OPENAI_CHAT.formats
+            || *tool_required != OPENAI_CHAT.tool_required
+            || *temperature_max < OPENAI_CHAT.temperature_max
+            || *reasoning != OPENAI_CHAT.reasoning
     }
 
     pub(crate) fn refuses(&self, field: &str) -> bool {

@@ -10,10 +10,10 @@ mod write_answer;
 mod write_request;
 
 pub(crate) use native::edits as native_edits;
-pub(crate) use read_answer::{StreamReader, lenient_text, read_plain};
+pub(crate) use read_answer::{ChatReader, finish_reason, read_plain};
 pub(crate) use read_request::{
-    read_arguments, read_audio, read_effort, read_file, read_function, read_request, read_schema,
-    read_tool_choice_word,
+    Nesting, read_audio, read_effort, read_file, read_format, read_function, read_request,
+    read_texts, read_tool_choice,
 };
-pub(crate) use write_answer::{StreamWriter, cache_writes, put_count, write_plain};
-pub(crate) use write_request::{joined_text, write_request};
+pub(crate) use write_answer::{ChatWriter, cache_writes, write_plain};
+pub(crate) use write_request::{write_request, write_schema};

@@ -1,5 +1,4 @@
-//! A chat request for a vendor that speaks chat: the client's bytes, with the vendor's differences
-//! edited in.
+//! A chat request for a vendor that speaks chat: the client's bytes, edited where the vendor differs.
 
 use std::ops::Range;
 use std::sync::LazyLock;
@@ -8,73 +7,74 @@ use memchr::memmem::Finder;
 
 use super::read_request::is_default;
 use super::write_request::{tool_id, write_reasoning};
-use crate::json::{self, Cursor, Object, Path, Writer, as_text, each};
-use crate::neutral::{Effort, Feature, Reasoning, Report};
-use crate::prepare::Refusal;
+use crate::caps;
+use crate::json::{self, JsonCursor, Object, Path, Writer, each, text_of};
+use crate::neutral::{Effort, Feature, LossReport, Reasoning};
 use crate::splice::{Edit, remove};
-use crate::vendors::{
-    CALL_ID_LENGTH_MAX, ChatQuirks, Formats, ReasoningControl, StreamUsage, ToolIds,
-};
+use crate::vendors::{ChatQuirks, Formats, ReasoningControl, StreamUsage, ToolIds};
 
 /// The edits that a vendor needs, those of model and usage excluded.
 pub(crate) fn edits(
     body: &str,
     model: &str,
     quirks: &ChatQuirks,
-    report: &mut Report,
-) -> Result<Vec<Edit>, Refusal> {
+    report: &mut LossReport,
+) -> json::Result<Vec<Edit>> {
     let has_extras = holds_extras(body);
     let has_long_ids = quirks.tool_ids == ToolIds::Short && holds_long_id(body);
-    if !quirks.differ() && !has_extras && !has_long_ids {
+    if !quirks.needs_edits() && !has_extras && !has_long_ids {
         return Ok(Vec::new());
     }
     let entries = entries_of(body, body);
     let (edits, insert) = (Vec::new(), Writer::default());
     let mut editor = Editor {
         body,
+        model,
         quirks,
+        report,
         has_extras,
         has_long_ids,
         edits,
         insert,
     };
-    let mut removed = vec![false; entries.len()];
-    for (entry, removed) in entries.iter().zip(&mut removed) {
+    let mut removed = Vec::with_capacity(entries.len());
+    for entry in &entries {
         // Of two fields that would end up with one name, the newer counts.
-        let is_outdone = quirks
+        let is_replaced = quirks
             .renamed
             .iter()
             .any(|(from, to)| *to == entry.key && entries.iter().any(|other| other.key == *from));
-        *removed = is_outdone || editor.edit_entry(entry, model, report)?;
+        removed.push(is_replaced || editor.edit_entry(entry)?);
     }
-    editor.edits.extend(remove(&entries, &removed));
+    editor.remove(&entries, &removed);
     editor.insert_at_start();
     Ok(editor.edits)
 }
 
-/// A top-level entry: its key, and where all of it and its value are.
-pub(crate) struct Entry<'a> {
+/// Where an entry of an object is.
+struct EntrySpan<'a> {
     key: &'a str,
     all: Range<usize>,
     value: Range<usize>,
 }
 
-impl AsRef<Range<usize>> for Entry<'_> {
-    fn as_ref(&self) -> &Range<usize> {
-        &self.all
+impl EntrySpan<'_> {
+    /// The key with its quotes.
+    const fn quoted_key(&self) -> Range<usize> {
+        self.all.start..self.all.start + self.key.len() + 2
     }
 }
 
 /// The entries of an object that is `body` or a part of it.
-fn entries_of<'a>(body: &str, object: &'a str) -> Vec<Entry<'a>> {
+fn entries_of<'a>(body: &str, object: &'a str) -> Vec<EntrySpan<'a>> {
     let base = json::span_in(body, object).start;
     let mut entries = Vec::with_capacity(16);
-    let _ = Cursor::new(object.as_bytes()).object(|key, cursor| {
+    let _ = JsonCursor::new(object.as_bytes()).object(|key, cursor| {
         let key = std::str::from_utf8(key).ok()?;
         let start = base + json::span_in(object, key).start - 1;
         let value_start = base + cursor.position();
         let value = value_start..value_start + cursor.value()?.len();
-        entries.push(Entry {
+        entries.push(EntrySpan {
             key,
             all: start..value.end,
             value,
@@ -90,8 +90,8 @@ fn holds_extras(body: &str) -> bool {
     REASONING.find(body.as_bytes()).is_some()
 }
 
-/// Whether the result of a call has an id that is too long for OpenAI. Another vendor may have given
-/// it before the conversation came here.
+/// Whether the result of a call has an id that is too long for OpenAI, given by the vendor that held
+/// the conversation before.
 fn holds_long_id(body: &str) -> bool {
     static ID: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"tool_call_id\""));
     let bytes = body.as_bytes();
@@ -101,132 +101,106 @@ fn holds_long_id(body: &str) -> bool {
         let Some(text) = value.strip_prefix(b"\"") else {
             return false;
         };
-        let longest = &text[..text.len().min(CALL_ID_LENGTH_MAX + 1)];
+        let longest = &text[..text.len().min(caps::CHAT_CALL_ID_CHARS_MAX + 1)];
         memchr::memchr(b'"', longest).is_none()
     })
 }
 
-struct Editor<'a> {
+struct Editor<'a, 'r> {
     body: &'a str,
+    model: &'a str,
     quirks: &'a ChatQuirks,
+    report: &'r mut LossReport,
     has_extras: bool,
     has_long_ids: bool,
     edits: Vec<Edit>,
-    /// Entries that are put in at the start of the body.
+    /// Entries for the start of the body.
     insert: Writer,
 }
 
-impl<'a> Editor<'a> {
-    /// Returns whether the entry is to go.
-    fn edit_entry(
-        &mut self,
-        entry: &Entry<'a>,
-        model: &str,
-        report: &mut Report,
-    ) -> Result<bool, Refusal> {
+impl<'a> Editor<'a, '_> {
+    /// Returns whether to remove the entry.
+    fn edit_entry(&mut self, entry: &EntrySpan<'a>) -> json::Result<bool> {
         let quirks = self.quirks;
         let raw = &self.body[entry.value.clone()];
         if quirks.unwanted.contains(&entry.key) {
-            report.hint(entry.key);
+            self.report.ignored(entry.key);
             return Ok(true);
         }
         if quirks.refused.contains(&entry.key) {
             if raw != "null" && !is_default(entry.key, raw) {
-                report.unsupported(entry.key)?;
+                self.report.unsupported_field(entry.key);
             }
             return Ok(true);
         }
         if let Some((_, to)) = quirks.renamed.iter().find(|(from, _)| *from == entry.key) {
-            let key = entry.all.start..entry.all.start + entry.key.len() + 2;
-            self.edits.push(Edit {
-                at: key,
-                with: json::quoted(to),
-            });
+            self.replace(entry.quoted_key(), json::quoted(to));
         }
         match entry.key {
-            "stream_options" => Ok(quirks.stream_usage == StreamUsage::Always),
-            "temperature" => {
-                self.edit_temperature(entry, raw, report);
-                Ok(false)
-            }
-            "response_format" => self.lacks_format(raw, report),
-            "tool_choice" => self.edit_tool_choice(entry, raw, report),
-            "reasoning_effort" => self.edit_effort(raw, model, report),
-            "messages" => {
-                self.edit_messages(raw, report)?;
-                Ok(false)
-            }
-            _ => Ok(false),
+            "stream_options" => return Ok(quirks.stream_usage == StreamUsage::Always),
+            "response_format" => return self.lacks_format(raw),
+            "tool_choice" => return Ok(self.edit_tool_choice(entry, raw)),
+            "reasoning_effort" => return Ok(self.edit_effort(raw)),
+            "temperature" => self.edit_temperature(entry, raw),
+            "messages" => self.edit_messages(raw)?,
+            _ => {}
         }
+        Ok(false)
     }
 
-    fn edit_temperature(&mut self, entry: &Entry<'_>, raw: &str, report: &mut Report) {
+    fn edit_temperature(&mut self, entry: &EntrySpan<'_>, raw: &str) {
         let most = self.quirks.temperature_max;
         if raw.parse().is_ok_and(|temperature: f64| temperature > most) {
-            report.bends(Feature::Temperature);
-            self.edits.push(Edit {
-                at: entry.value.clone(),
-                with: most.to_string(),
-            });
+            self.report.approximated(Feature::Temperature);
+            self.replace(entry.value.clone(), most.to_string());
         }
     }
 
-    fn lacks_format(&self, raw: &str, report: &mut Report) -> Result<bool, Refusal> {
+    fn lacks_format(&mut self, raw: &str) -> json::Result<bool> {
         if self.quirks.formats == Formats::Schema || !raw.starts_with('{') {
             return Ok(false);
         }
         let kind = Object::read(raw, Path::ROOT.key("response_format"))?.text("type")?;
-        if !kind.is_some_and(|kind| kind.is("json_schema")) {
-            return Ok(false);
+        let is_schema = kind.is_some_and(|kind| kind.is("json_schema"));
+        if is_schema {
+            self.report.unsupported(Feature::Format);
         }
-        report.lacks(Feature::Format).map(|()| true)
+        Ok(is_schema)
     }
 
-    fn edit_tool_choice(
-        &mut self,
-        entry: &Entry<'_>,
-        raw: &str,
-        report: &mut Report,
-    ) -> Result<bool, Refusal> {
-        match self.quirks.tool_required {
-            "auto" if raw == r#""required""# => report.lacks(Feature::ToolChoice).map(|()| true),
-            word if raw == r#""required""# && word != "required" => {
-                self.edits.push(Edit {
-                    at: entry.value.clone(),
-                    with: json::quoted(word),
-                });
-                Ok(false)
-            }
-            _ => Ok(false),
+    fn edit_tool_choice(&mut self, entry: &EntrySpan<'_>, raw: &str) -> bool {
+        let word = self.quirks.tool_required;
+        if raw != r#""required""# || word == "required" {
+            return false;
         }
+        if word == "auto" {
+            self.report.unsupported(Feature::ToolChoice);
+            return true;
+        }
+        self.replace(entry.value.clone(), json::quoted(word));
+        false
     }
 
-    /// Says in the vendor's way how much to reason. A value that is not known is the vendor's to
-    /// judge.
-    fn edit_effort(
-        &mut self,
-        raw: &str,
-        model: &str,
-        report: &mut Report,
-    ) -> Result<bool, Refusal> {
-        let control = self.quirks.reasoning_control(model);
-        let effort = as_text(raw, &Path::ROOT).ok();
-        let Some(effort) = effort.and_then(|word| Effort::named(word.as_escaped())) else {
-            return Ok(false);
+    /// Translates the amount of reasoning into the vendor's terms. An unknown value is the vendor's
+    /// to judge.
+    fn edit_effort(&mut self, raw: &str) -> bool {
+        let control = self.quirks.reasoning_control(self.model);
+        let Some(effort) = text_of(raw).and_then(|word| Effort::named(word.as_escaped())) else {
+            return false;
         };
         if matches!(control, ReasoningControl::Effort(allowed) if allowed.contains(&effort)) {
-            return Ok(false);
+            return false;
         }
         let reasoning = Reasoning {
             effort: Some(effort),
             ..Reasoning::default()
         };
-        write_reasoning(&mut self.insert, &reasoning, control, report)?;
-        Ok(true)
+        write_reasoning(&mut self.insert, &reasoning, control, self.report);
+        true
     }
 
-    /// Roles, names, ids and reasoning inside of messages.
-    fn edit_messages(&mut self, raw: &'a str, report: &mut Report) -> Result<(), Refusal> {
+    /// Edits roles, names, ids and reasoning inside messages.
+    fn edit_messages(&mut self, raw: &'a str) -> json::Result<()> {
         let holds = |word: &str| memchr::memmem::find(raw.as_bytes(), word.as_bytes()).is_some();
         let renames_role = !self.quirks.developer_role && holds("\"developer\"");
         let drops_names = !self.quirks.message_names && holds("\"name\"");
@@ -238,83 +212,74 @@ impl<'a> Editor<'a> {
             let mut message = Object::read(raw, *path)?;
             let role = message.take("role");
             if let Some(role) = role.filter(|role| renames_role && *role == r#""developer""#) {
-                self.replace(role, r#""system""#.to_owned());
+                self.replace(json::span_in(self.body, role), r#""system""#);
             }
             if changes_ids {
                 self.edit_id(message.take("tool_call_id"));
-                message.each("tool_calls", |raw, path| {
-                    self.edit_id(Object::read(raw, *path)?.take("id"));
-                    Ok::<_, Refusal>(())
+                message.each_object("tool_calls", |mut call| {
+                    self.edit_id(call.take("id"));
+                    Ok(())
                 })?;
             }
             if drops_names || self.has_extras {
-                self.edit_extras(raw, drops_names, report);
+                self.edit_extras(raw, drops_names);
             }
-            Ok::<_, Refusal>(())
+            Ok(())
         })
     }
 
-    /// Takes out of a message what the vendor does not know: a name, or the reasoning of the vendor
-    /// that held the conversation before, which is brought back under this one's name for it.
-    fn edit_extras(&mut self, message: &'a str, drops_name: bool, report: &mut Report) {
+    /// Removes what the vendor does not know from a message: a name, or the reasoning of the vendor
+    /// that held the conversation before, unless it can be renamed to this vendor's field.
+    fn edit_extras(&mut self, message: &'a str, drops_name: bool) {
         let entries = entries_of(self.body, message);
-        let back = self.quirks.reasoning_back;
-        let has_own = entries.iter().any(|entry| Some(entry.key) == back);
-        let mut gone = vec![false; entries.len()];
-        for (entry, gone) in entries.iter().zip(&mut gone) {
+        let own = self.quirks.reasoning_back;
+        let has_own = entries.iter().any(|entry| Some(entry.key) == own);
+        let mut removed = Vec::with_capacity(entries.len());
+        for entry in &entries {
             let raw = &self.body[entry.value.clone()];
-            *gone = match entry.key {
+            removed.push(match entry.key {
                 "name" if drops_name => {
-                    report.hint("messages[].name");
+                    self.report.ignored("messages[].name");
                     true
                 }
-                key if Some(key) == back => false,
-                "reasoning_content" | "reasoning" => match back {
-                    Some(back) if !has_own && raw.starts_with('"') => {
-                        let key = entry.all.start..entry.all.start + entry.key.len() + 2;
-                        self.edits.push(Edit {
-                            at: key,
-                            with: json::quoted(back),
-                        });
+                key if Some(key) == own => false,
+                "reasoning_content" | "reasoning" => match own {
+                    Some(own) if !has_own && raw.starts_with('"') => {
+                        self.replace(entry.quoted_key(), json::quoted(own));
                         false
                     }
                     _ => !self.quirks.unknown_in_messages,
                 },
                 "reasoning_details" => !self.quirks.unknown_in_messages || raw.contains("\"weir."),
                 _ => false,
-            };
+            });
         }
-        self.edits.extend(remove(&entries, &gone));
+        self.remove(&entries, &removed);
     }
 
     fn edit_id(&mut self, raw: Option<&str>) {
-        let Some(raw) = raw else { return };
-        let Ok(id) = as_text(raw, &Path::ROOT) else {
-            return;
-        };
-        let fitting = tool_id(&id, self.quirks.tool_ids);
-        if fitting != id {
-            self.replace(raw, json::quoted(fitting.as_escaped()));
+        if let Some((raw, id)) = raw.and_then(|raw| Some((raw, text_of(raw)?))) {
+            let fitting = tool_id(&id, self.quirks.tool_ids);
+            if fitting != id {
+                let at = json::span_in(self.body, raw);
+                self.replace(at, json::quoted(fitting.as_escaped()));
+            }
         }
     }
 
-    fn replace(&mut self, part: &str, with: String) {
-        self.edits.push(Edit {
-            at: json::span_in(self.body, part),
-            with,
-        });
+    fn replace(&mut self, at: Range<usize>, with: impl Into<String>) {
+        self.edits.push(Edit::new(at, with));
+    }
+
+    fn remove(&mut self, entries: &[EntrySpan<'_>], removed: &[bool]) {
+        let spans: Vec<_> = entries.iter().map(|entry| entry.all.clone()).collect();
+        self.edits.extend(remove(&spans, removed));
     }
 
     fn insert_at_start(&mut self) {
         let entries = std::mem::take(&mut self.insert).into_string();
-        if entries.is_empty() {
-            return;
-        }
-        if let Some(at) = self.body.find('{') {
-            self.edits.push(Edit {
-                at: at + 1..at + 1,
-                with: entries + ",",
-            });
+        if let Some(at) = self.body.find('{').filter(|_| !entries.is_empty()) {
+            self.edits.push(Edit::insert(at + 1, entries + ","));
         }
     }
 }

@@ -1,47 +1,41 @@
 //! A provider's chat answer, plain or streamed, into events.
 //!
-//! Vendors differ in where they put reasoning, usage and errors; all places that are documented
-//! somewhere are looked at, and what is not understood is passed over.
+//! Vendors differ in where they put reasoning, usage and errors. All documented places are read, and
+//! unknown fields are skipped.
 
-use crate::json::{Invalid, Object, Path, Text, each};
-use crate::neutral::{Event, Origin, Proof};
-use crate::passthrough::finish_reason;
-use crate::response::FinishReason;
-use crate::upstream_error::UpstreamErrorFacts;
+use crate::facts::FinishReason;
+use crate::json::{self, Object, Path, Text, each_object, text_of};
+use crate::neutral::{AnswerEvent, EventSink, ReasoningSignature, SignatureOrigin, ToolUse};
 use crate::usage;
 
 /// Reads a complete body.
-pub(crate) fn read_plain(body: &str, sink: &mut dyn FnMut(Event<'_>)) -> Result<(), Invalid> {
-    StreamReader::default().read_object(body, "message", sink)?;
-    sink(Event::End);
+pub(crate) fn read_plain(body: &str, sink: &mut EventSink<'_>) -> json::Result<()> {
+    ChatReader::default().read_object(body, "message", sink)?;
+    sink(AnswerEvent::End);
     Ok(())
 }
 
 /// Reads a stream, chunk by chunk.
 #[derive(Debug, Default)]
-pub(crate) struct StreamReader {
+pub(crate) struct ChatReader {
     started: bool,
     /// The tool calls, in the order in which they began.
     calls: Vec<CallKey>,
 }
 
-/// How a provider tells one call from another: by index, or where there is none, by id. Some
-/// number all calls 0, so that only a new id, with a name beside it, shows that a new one begins.
+/// How a provider identifies a call: by index, or without one, by id. Some number all calls 0, so
+/// that only a new id with a name beside it begins a new one.
 #[derive(Debug)]
 struct CallKey {
     number: Option<u64>,
     id: Option<String>,
 }
 
-impl StreamReader {
+impl ChatReader {
     /// Reads the data of one event, which is known to be valid JSON or `[DONE]`.
-    pub(crate) fn read(
-        &mut self,
-        data: &str,
-        sink: &mut dyn FnMut(Event<'_>),
-    ) -> Result<(), Invalid> {
+    pub(crate) fn read(&mut self, data: &str, sink: &mut EventSink<'_>) -> json::Result<()> {
         if data == "[DONE]" {
-            sink(Event::End);
+            sink(AnswerEvent::End);
             return Ok(());
         }
         self.read_object(data, "delta", sink)
@@ -52,74 +46,51 @@ impl StreamReader {
         &mut self,
         data: &str,
         content: &str,
-        sink: &mut dyn FnMut(Event<'_>),
-    ) -> Result<(), Invalid> {
+        sink: &mut EventSink<'_>,
+    ) -> json::Result<()> {
         let mut chunk = Object::read(data, Path::ROOT)?;
         if let Some(error) = chunk.take("error") {
-            sink(Event::Failed(UpstreamErrorFacts::in_stream(
-                error.as_bytes(),
-            )));
+            sink(AnswerEvent::failed(error));
             return Ok(());
         }
         if !self.started {
-            let (id, model) = (
-                lenient_text(&mut chunk, "id"),
-                lenient_text(&mut chunk, "model"),
-            );
+            let (id, model) = (chunk.lenient_text("id"), chunk.lenient_text("model"));
             // Azure sends a chunk about the prompt first, in which nothing has a name.
             let is_named = id.as_ref().is_some_and(|id| !id.is_empty());
             if is_named || chunk.take("choices").is_some_and(|choices| choices != "[]") {
                 self.started = true;
-                sink(Event::Start { id, model });
+                sink(AnswerEvent::Start { id, model });
             }
         }
-        chunk.each("choices", |raw, path| {
-            self.read_choice(Object::read(raw, *path)?, content, sink)
+        chunk.each_object("choices", |choice| self.read_choice(choice, content, sink))?;
+        read_usage(&mut chunk, sink);
+        if let Some(tier) = chunk.lenient_text("service_tier") {
+            sink(AnswerEvent::ServiceTier(tier));
+        }
+        chunk.object("x_groq", |mut groq| {
+            read_usage(&mut groq, sink);
+            Ok(())
         })?;
-        if let Some(raw) = chunk.take("usage") {
-            usage_event(raw, sink);
-        }
-        if let Some(tier) = lenient_text(&mut chunk, "service_tier") {
-            sink(Event::ServiceTier(tier));
-        }
-        chunk
-            .object("x_groq", |mut groq| {
-                if let Some(raw) = groq.take("usage") {
-                    usage_event(raw, sink);
-                }
-                Ok(())
-            })
-            .map(|_: Option<()>| ())
+        Ok(())
     }
 
     fn read_choice(
         &mut self,
         mut choice: Object<'_, '_>,
         content: &str,
-        sink: &mut dyn FnMut(Event<'_>),
-    ) -> Result<(), Invalid> {
+        sink: &mut EventSink<'_>,
+    ) -> json::Result<()> {
         // Only one answer was asked for.
         if choice.take("index").is_some_and(|index| index != "0") {
             return Ok(());
         }
         choice.object(content, |message| self.read_message(message, sink))?;
-        if let Some(raw) = choice.take("usage") {
-            usage_event(raw, sink);
-        }
-        if let Some(reason) = lenient_text(&mut choice, "finish_reason") {
-            let reason = finish_reason(reason.as_escaped().as_bytes());
-            match reason {
-                FinishReason::Error => {
-                    let error = choice.take("error").unwrap_or("{}");
-                    sink(Event::Failed(UpstreamErrorFacts::in_stream(
-                        error.as_bytes(),
-                    )));
-                }
-                reason => sink(Event::Finish {
-                    reason,
-                    stop_sequence: None,
-                }),
-            }
+        read_usage(&mut choice, sink);
+        if let Some(reason) = choice.lenient_text("finish_reason") {
+            sink(match finish_reason(reason.as_escaped().as_bytes()) {
+                FinishReason::Error => AnswerEvent::failed(choice.take("error").unwrap_or("{}")),
+                reason => AnswerEvent::finish(reason),
+            });
         }
         Ok(())
     }
@@ -127,18 +98,16 @@ impl StreamReader {
     fn read_message(
         &mut self,
         mut message: Object<'_, '_>,
-        sink: &mut dyn FnMut(Event<'_>),
-    ) -> Result<(), Invalid> {
-        read_reasoning(&mut message, sink)?;
+        sink: &mut EventSink<'_>,
+    ) -> json::Result<()> {
+        read_reasoning(&mut message, sink);
         if let Some(raw) = message.take("content") {
             read_content(raw, &message.path().key("content"), sink)?;
         }
-        if let Some(refusal) = lenient_text(&mut message, "refusal") {
-            sink(Event::Refusal(refusal));
+        if let Some(refusal) = message.lenient_text("refusal") {
+            sink(AnswerEvent::Refusal(refusal));
         }
-        message.each("tool_calls", |raw, path| {
-            self.read_call(Object::read(raw, *path)?, sink)
-        })?;
+        message.each_object("tool_calls", |call| self.read_call(call, sink))?;
         Ok(())
     }
 
@@ -146,52 +115,37 @@ impl StreamReader {
     fn read_call(
         &mut self,
         mut call: Object<'_, '_>,
-        sink: &mut dyn FnMut(Event<'_>),
-    ) -> Result<(), Invalid> {
-        let id = lenient_text(&mut call, "id");
+        sink: &mut EventSink<'_>,
+    ) -> json::Result<()> {
+        let id = call.lenient_text("id");
         let number = call.count("index").unwrap_or_default();
-        let proof = call.object("extra_content", |mut extra| {
+        let signature = call.object("extra_content", |mut extra| {
             extra.object("google", |mut google| google.text("thought_signature"))
         });
-        let proof = proof.ok().flatten().flatten().flatten();
-        let proof = proof.map(|value| Proof::signature(Origin::Gemini, value));
+        let signature = signature.ok().flatten().flatten().flatten();
+        let sign = |value| ReasoningSignature::plain(SignatureOrigin::Gemini, value);
         call.object("function", |mut function| {
-            let name = lenient_text(&mut function, "name");
+            let name = function.lenient_text("name");
             let is_named = name.as_ref().is_some_and(|name| !name.is_empty());
-            let index = match self.known(number, id.as_ref(), is_named) {
-                Some(index) => index,
-                None => {
-                    let id_text = id.as_ref().map(|id| id.as_escaped().to_owned());
-                    self.calls.push(CallKey {
-                        number,
-                        id: id_text,
-                    });
-                    let index = self.calls.len() - 1;
-                    let name = name.unwrap_or_default();
-                    sink(Event::ToolCall {
-                        index,
-                        id,
-                        name,
-                        proof,
-                    });
-                    index
-                }
-            };
-            match function.take("arguments") {
-                Some(raw) if raw.starts_with('"') => {
-                    let part = Text::escaped(&raw[1..raw.len() - 1]);
-                    if !part.is_empty() {
-                        sink(Event::Arguments { index, part });
-                    }
-                }
-                // Some servers send the object itself.
-                Some(raw) => sink(Event::Arguments {
-                    index,
-                    part: Text::plain(raw),
-                }),
-                None => {}
+            let known = self.known(number, id.as_ref(), is_named);
+            let index = known.unwrap_or(self.calls.len());
+            if known.is_none() {
+                self.calls.push(CallKey {
+                    number,
+                    id: id.as_ref().map(|id| id.as_escaped().to_owned()),
+                });
+                sink(AnswerEvent::ToolUse(ToolUse {
+                    signature: signature.map(sign),
+                    ..ToolUse::new(index, id, name.unwrap_or_default())
+                }));
             }
-            Ok::<_, Invalid>(())
+            // Some servers send the object itself.
+            let arguments = function.take("arguments");
+            let part = arguments.map(|raw| text_of(raw).unwrap_or_else(|| Text::plain(raw)));
+            if let Some(part) = part.filter(|part| !part.is_empty()) {
+                sink(AnswerEvent::Arguments { index, part });
+            }
+            Ok(())
         })?;
         Ok(())
     }
@@ -215,62 +169,59 @@ impl StreamReader {
 }
 
 /// Reasoning: DeepSeek, Qwen and others say `reasoning_content`; OpenRouter, Groq and newer vLLM
-/// say `reasoning`; OpenRouter adds `reasoning_details` with signatures.
-fn read_reasoning(
-    message: &mut Object<'_, '_>,
-    sink: &mut dyn FnMut(Event<'_>),
-) -> Result<(), Invalid> {
-    let content = lenient_text(message, "reasoning_content");
-    let reasoning = lenient_text(message, "reasoning");
-    if let Some(text) = content.or(reasoning)
-        && !text.is_empty()
-    {
-        sink(Event::Reasoning(text));
+/// say `reasoning`.
+fn read_reasoning(message: &mut Object<'_, '_>, sink: &mut EventSink<'_>) {
+    let content = message.lenient_text("reasoning_content");
+    let reasoning = message.lenient_text("reasoning");
+    if let Some(text) = content.or(reasoning).filter(|text| !text.is_empty()) {
+        sink(AnswerEvent::Reasoning(text));
     }
-    Ok(())
 }
 
-/// Content: text, or parts as Mistral's reasoning models send them.
-fn read_content(
-    raw: &str,
-    path: &Path<'_>,
-    sink: &mut dyn FnMut(Event<'_>),
-) -> Result<(), Invalid> {
-    if let Some(text) = raw.strip_prefix('"') {
-        let text = Text::escaped(&text[..text.len() - 1]);
+/// Content: a string, or parts as Mistral's reasoning models send them.
+fn read_content(raw: &str, path: &Path<'_>, sink: &mut EventSink<'_>) -> json::Result<()> {
+    if let Some(text) = text_of(raw) {
         if !text.is_empty() {
-            sink(Event::Text(text));
+            sink(AnswerEvent::Text(text));
         }
         return Ok(());
     }
     if !raw.starts_with('[') {
         return Ok(());
     }
-    each(raw, path, |raw, path| {
-        let mut part = Object::read(raw, *path)?;
-        if let Some(text) = lenient_text(&mut part, "text") {
-            sink(Event::Text(text));
+    each_object(raw, path, |mut part| {
+        if let Some(text) = part.lenient_text("text") {
+            sink(AnswerEvent::Text(text));
         }
         if let Some(raw) = part.take("thinking").filter(|raw| raw.starts_with('[')) {
-            each(raw, &path.key("thinking"), |raw, path| {
-                if let Some(text) = lenient_text(&mut Object::read(raw, *path)?, "text") {
-                    sink(Event::Reasoning(text));
+            each_object(raw, &part.path().key("thinking"), |mut thought| {
+                if let Some(text) = thought.lenient_text("text") {
+                    sink(AnswerEvent::Reasoning(text));
                 }
-                Ok::<_, Invalid>(())
+                Ok(())
             })?;
         }
         Ok(())
     })
 }
 
-fn usage_event(raw: &str, sink: &mut dyn FnMut(Event<'_>)) {
-    if let Some(usage) = usage::openai(raw.as_bytes()) {
-        sink(Event::Usage(usage));
+fn read_usage(object: &mut Object<'_, '_>, sink: &mut EventSink<'_>) {
+    let usage = object.take("usage");
+    if let Some(usage) = usage.and_then(|raw| usage::openai(raw.as_bytes())) {
+        sink(AnswerEvent::Usage(usage));
     }
 }
 
-/// A field's text; `None` for anything that is no text.
-pub(crate) fn lenient_text<'a>(object: &mut Object<'a, '_>, key: &str) -> Option<Text<'a>> {
-    let raw = object.take(key)?.strip_prefix('"')?;
-    Some(Text::escaped(&raw[..raw.len() - 1]))
+/// The finish reasons of chat completions and its relatives.
+pub(crate) const fn finish_reason(word: &[u8]) -> FinishReason {
+    match word {
+        b"stop" | b"eos" | b"end_turn" => FinishReason::Stop,
+        b"length" | b"max_tokens" | b"model_length" => FinishReason::Length,
+        b"tool_calls" | b"function_call" | b"tool_use" => FinishReason::ToolCalls,
+        // GLM says `sensitive`.
+        b"content_filter" | b"sensitive" => FinishReason::ContentFilter,
+        b"refusal" => FinishReason::Refusal,
+        b"error" | b"network_error" | b"insufficient_system_resource" => FinishReason::Error,
+        _ => FinishReason::Other,
+    }
 }

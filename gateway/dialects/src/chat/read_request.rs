@@ -1,46 +1,56 @@
 //! A client's chat request, into the neutral model.
 
-use std::borrow::Cow;
-
-use crate::json::{Invalid, Object, Path, Text, as_text, each};
+use crate::json::{self, InvalidField, Object, Path, Text, as_text, each};
 use crate::neutral::{
-    EMPTY_SCHEMA, Effort, Format, Origin, Part, Proof, Reasoning, Report, Request, Role, Sampling,
-    Source, Tool, ToolCall, ToolChoice, Turn, arguments_object, free_text_arguments,
-    free_text_tool, keep_in_place, take_mark, tool_result,
+    EMPTY_SCHEMA, Effort, Format, JsonSchema, LossReport, MediaSource, Part, Reasoning,
+    ReasoningSignature, Request, Role, Sampling, SignatureOrigin, Tool, ToolCall, ToolChoice, Turn,
+    drop_misplaced_parts, free_text_arguments, free_text_tool, read_arguments, read_parts,
+    take_message_mark, take_tool_mark, tool_result,
 };
-use crate::prepare::Refusal;
 
-/// Fields that change nothing about the answer that is asked for.
-const HINTS: [&str; 4] = [
-    // OpenAI's chat takes it only with what it stores.
+/// How OpenAI's two formats define a thing of a type.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Nesting {
+    /// `{type, TYPE: {…}}`, as in chat.
+    Wrapped,
+    /// `{type, …}`, as in responses.
+    Flat,
+}
+
+/// Fields that do not change the answer.
+const IGNORED: [&str; 4] = [
+    // OpenAI's chat takes it only with `store`.
     "metadata",
-    // It makes the answer come sooner, and no other.
+    // It only makes the answer faster.
     "prediction",
     "prompt_cache_options",
     "store",
 ];
 
-/// Fields of messages that change nothing about what is said.
-const MESSAGE_HINTS: [&str; 3] = [
+/// Fields of messages that do not change their content.
+const IGNORED_IN_MESSAGES: [&str; 3] = [
     "annotations",
     "name",
-    // LiteLLM's SDK brings back in it what it noted about an answer.
+    // LiteLLM's SDK returns its notes about an answer here.
     "provider_specific_fields",
 ];
 
 /// Reads a request whose body is known to be a JSON object.
-pub(crate) fn read_request<'a>(body: &'a str, report: &mut Report) -> Result<Request<'a>, Refusal> {
-    let root = Path::ROOT;
-    let mut object = Object::read(body.trim_ascii(), root)?;
+pub(crate) fn read_request<'a>(
+    body: &'a str,
+    report: &mut LossReport,
+) -> json::Result<Request<'a>> {
+    let mut object = Object::read(body.trim_ascii(), Path::ROOT)?;
     object.take("model");
     object.object("stream_options", |mut options| {
-        // Usage is seen to where the answer is written; obfuscation is no part of it.
+        // The writer of the answer handles usage; obfuscation is not part of the answer.
         options.take("include_usage");
         options.take("include_obfuscation");
-        report.rest(&options, &[])
+        report.remaining(&options, &[]);
+        Ok(())
     })?;
     let mut request = Request {
-        shared: report.take_shared(&mut object),
+        shared: report.take_openai_fields(&mut object),
         verbosity: report.take_verbosity(&mut object)?,
         stream: object.flag("stream")?.unwrap_or(false),
         max_tokens: max_tokens(&mut object)?,
@@ -49,59 +59,52 @@ pub(crate) fn read_request<'a>(body: &'a str, report: &mut Report) -> Result<Req
         user: object.text("user")?,
         parallel_tools: object.flag("parallel_tool_calls")?,
         reasoning: reasoning(&mut object, report)?,
-        cache_control: take_mark(&mut object, report.cache_marks.everywhere(), report)?,
+        cache_control: take_tool_mark(&mut object, report)?,
         format: object
-            .object("response_format", |format| read_format(format, report))?
+            .object("response_format", |format| {
+                read_format(format, Nesting::Wrapped, report)
+            })?
             .flatten(),
         ..Request::default()
     };
-    object.each("tools", |raw, path| {
-        request
-            .tools
-            .extend(read_tool(Object::read(raw, *path)?, report)?);
-        Ok::<_, Refusal>(())
+    object.each_object("tools", |tool| {
+        request.tools.extend(read_tool(tool, report)?);
+        Ok(())
     })?;
-    if let Some(raw) = object.take("tool_choice") {
-        request.tool_choice = Some(read_tool_choice(raw, &root.key("tool_choice"), report)?);
-    }
-    let had_messages = object.each("messages", |raw, path| {
-        read_message(Object::read(raw, *path)?, &mut request.turns, report)
+    request.tool_choice = read_tool_choice(&mut object, Nesting::Wrapped, report)?;
+    let had_messages = object.each_object("messages", |message| {
+        read_message(message, &mut request.turns, report)
     })?;
     if !had_messages {
-        return Err(object.missing("messages").into());
+        return Err(object.missing("messages"));
     }
     for key in ["n", "logprobs", "top_logprobs", "logit_bias", "modalities"] {
         object.take_if(key, |raw| is_default(key, raw));
     }
-    report.rest(&object, &HINTS)?;
+    report.remaining(&object, &IGNORED);
     Ok(request)
 }
 
-fn max_tokens(object: &mut Object<'_, '_>) -> Result<Option<u64>, Invalid> {
-    let (new, old) = (
-        object.count("max_completion_tokens")?,
-        object.count("max_tokens")?,
-    );
+fn max_tokens(object: &mut Object<'_, '_>) -> json::Result<Option<u64>> {
+    let new = object.count("max_completion_tokens")?;
+    let old = object.count("max_tokens")?;
     Ok(new.or(old))
 }
 
-fn sampling(object: &mut Object<'_, '_>) -> Result<Sampling, Invalid> {
+fn sampling(object: &mut Object<'_, '_>) -> json::Result<Sampling> {
+    let is_penalty = |penalty: &f64| *penalty != 0.0;
     Ok(Sampling {
         temperature: object.number("temperature")?,
         top_p: object.number("top_p")?,
-        // Not OpenAI's, but what vLLM, Qwen and others call it.
+        // Not OpenAI's, but the name that vLLM, Qwen and others use.
         top_k: object.count("top_k")?,
-        frequency_penalty: object
-            .number("frequency_penalty")?
-            .filter(|penalty| *penalty != 0.0),
-        presence_penalty: object
-            .number("presence_penalty")?
-            .filter(|penalty| *penalty != 0.0),
+        frequency_penalty: object.number("frequency_penalty")?.filter(is_penalty),
+        presence_penalty: object.number("presence_penalty")?.filter(is_penalty),
         seed: object.integer("seed")?,
     })
 }
 
-/// Whether a field says what would be so without it.
+/// Whether a field has its default value.
 pub(super) fn is_default(key: &str, raw: &str) -> bool {
     match key {
         "n" => raw == "1",
@@ -113,28 +116,30 @@ pub(super) fn is_default(key: &str, raw: &str) -> bool {
     }
 }
 
-fn stop<'a>(object: &mut Object<'a, '_>) -> Result<Vec<Text<'a>>, Invalid> {
-    let Some(raw) = object.take("stop") else {
-        return Ok(Vec::new());
-    };
+fn stop<'a>(object: &mut Object<'a, '_>) -> json::Result<Vec<Text<'a>>> {
+    let raw = object.take("stop");
     let path = object.path().key("stop");
-    let mut stop = Vec::new();
-    if raw.starts_with('[') {
-        each(raw, &path, |raw, path| {
-            stop.push(as_text(raw, path)?);
-            Ok::<_, Invalid>(())
-        })?;
-    } else {
-        stop.push(as_text(raw, &path)?);
+    match raw {
+        None => Ok(Vec::new()),
+        Some(raw) if raw.starts_with('[') => read_texts(raw, &path),
+        Some(raw) => Ok(vec![as_text(raw, &path)?]),
     }
-    Ok(stop)
+}
+
+pub(crate) fn read_texts<'a>(raw: &'a str, path: &Path<'_>) -> json::Result<Vec<Text<'a>>> {
+    let mut texts = Vec::new();
+    each(raw, path, |raw, path| {
+        texts.push(as_text(raw, path)?);
+        Ok(())
+    })?;
+    Ok(texts)
 }
 
 /// OpenAI's `reasoning_effort`, or OpenRouter's `reasoning`.
 fn reasoning(
     object: &mut Object<'_, '_>,
-    report: &mut Report,
-) -> Result<Option<Reasoning>, Refusal> {
+    report: &mut LossReport,
+) -> json::Result<Option<Reasoning>> {
     let mut reasoning = object.object("reasoning", |mut inner| {
         let read = Reasoning {
             enabled: inner.flag("enabled")?,
@@ -142,8 +147,8 @@ fn reasoning(
             budget_tokens: inner.count("max_tokens")?,
             summary: None,
         };
-        report.rest(&inner, &["exclude", "summary"])?;
-        Ok::<_, Refusal>(read)
+        report.remaining(&inner, &["exclude", "summary"]);
+        Ok(read)
     })?;
     if let Some(effort) = read_effort(object, "reasoning_effort")? {
         reasoning.get_or_insert_default().effort = Some(effort);
@@ -151,142 +156,144 @@ fn reasoning(
     Ok(reasoning)
 }
 
-pub(crate) fn read_effort(
-    object: &mut Object<'_, '_>,
-    key: &str,
-) -> Result<Option<Effort>, Invalid> {
+pub(crate) fn read_effort(object: &mut Object<'_, '_>, key: &str) -> json::Result<Option<Effort>> {
     let Some(word) = object.text(key)? else {
         return Ok(None);
     };
     Effort::named(word.as_escaped()).map(Some).ok_or_else(|| {
         let reason = "must be none, minimal, low, medium, high, xhigh or max";
-        Invalid::new(&object.path().key(key), reason)
+        InvalidField::new(object.path().key(key), reason)
     })
 }
 
-fn read_format<'a>(
+pub(crate) fn read_format<'a>(
     mut format: Object<'a, '_>,
-    report: &mut Report,
-) -> Result<Option<Format<'a>>, Refusal> {
+    nesting: Nesting,
+    report: &mut LossReport,
+) -> json::Result<Option<Format<'a>>> {
     let kind = format.required_text("type")?;
     let read = match kind.as_escaped() {
         "text" => None,
         "json_object" => Some(Format::JsonObject),
+        "json_schema" if nesting == Nesting::Flat => return read_schema(format, report).map(Some),
         "json_schema" => {
             let schema = format.object("json_schema", |schema| read_schema(schema, report))?;
             Some(schema.ok_or_else(|| format.missing("json_schema"))?)
         }
         _ => {
-            report.unsupported(format.path().to_string())?;
+            report.unsupported_field(format.path().to_string());
             return Ok(None);
         }
     };
-    report.rest(&format, &[])?;
+    report.remaining(&format, &[]);
     Ok(read)
 }
 
 /// Reads `{name, description, schema, strict}`.
-pub(crate) fn read_schema<'a>(
+fn read_schema<'a>(
     mut object: Object<'a, '_>,
-    report: &mut Report,
-) -> Result<Format<'a>, Refusal> {
+    report: &mut LossReport,
+) -> json::Result<Format<'a>> {
     object.take("type");
-    let format = Format::JsonSchema {
+    let schema = JsonSchema {
         name: object.text("name")?,
         description: object.text("description")?,
         schema: object.required("schema")?,
         strict: object.flag("strict")?,
     };
-    report.rest(&object, &[])?;
-    Ok(format)
+    report.remaining(&object, &[]);
+    Ok(Format::JsonSchema(schema))
 }
 
 fn read_tool<'a>(
     mut tool: Object<'a, '_>,
-    report: &mut Report,
-) -> Result<Option<Tool<'a>>, Refusal> {
+    report: &mut LossReport,
+) -> json::Result<Option<Tool<'a>>> {
     let kind = tool.required_text("type")?;
     let read = match kind.as_escaped() {
         "function" => tool.object("function", |function| read_function(function, report))?,
         "custom" => tool.object("custom", |custom| free_text_tool(custom, report))?,
         _ => {
-            report.unsupported(tool.path().to_string())?;
+            report.unsupported_field(tool.path().to_string());
             return Ok(None);
         }
     };
     let mut read = read.ok_or_else(|| tool.missing(kind.as_escaped()))?;
     // OpenRouter has it here, others have it in the function.
-    let mark = take_mark(&mut tool, report.cache_marks.everywhere(), report)?;
+    let mark = take_tool_mark(&mut tool, report)?;
     read.cache_control = read.cache_control.or(mark);
-    report.rest(&tool, &[])?;
+    report.remaining(&tool, &[]);
     Ok(Some(read))
 }
 
 /// Reads `{name, description, parameters, strict}`.
 pub(crate) fn read_function<'a>(
     mut object: Object<'a, '_>,
-    report: &mut Report,
-) -> Result<Tool<'a>, Refusal> {
+    report: &mut LossReport,
+) -> json::Result<Tool<'a>> {
     object.take("type");
     let tool = Tool {
         name: object.required_text("name")?,
         description: object.text("description")?,
-        schema: Cow::Borrowed(object.take("parameters").unwrap_or(EMPTY_SCHEMA)),
+        schema: object.take("parameters").unwrap_or(EMPTY_SCHEMA),
         strict: object.flag("strict")?,
         is_free_text: false,
-        cache_control: take_mark(&mut object, report.cache_marks.everywhere(), report)?,
+        cache_control: take_tool_mark(&mut object, report)?,
     };
-    report.rest(&object, &["defer_loading"])?;
+    report.remaining(&object, &["defer_loading"]);
     Ok(tool)
 }
 
-fn read_tool_choice<'a>(
-    raw: &'a str,
-    path: &Path<'_>,
-    report: &mut Report,
-) -> Result<ToolChoice<'a>, Refusal> {
-    if let Some(choice) = read_tool_choice_word(raw, path)? {
-        return Ok(choice);
+pub(crate) fn read_tool_choice<'a>(
+    request: &mut Object<'a, '_>,
+    nesting: Nesting,
+    report: &mut LossReport,
+) -> json::Result<Option<ToolChoice<'a>>> {
+    let Some(raw) = request.take("tool_choice") else {
+        return Ok(None);
+    };
+    let path = request.path().key("tool_choice");
+    if !raw.starts_with('{') {
+        return read_tool_choice_word(raw, &path).map(Some);
     }
-    let mut object = Object::read(raw, *path)?;
+    let mut object = Object::read(raw, path)?;
     let kind = object.required_text("type")?;
     if !matches!(kind.as_escaped(), "function" | "custom") {
-        report.unsupported(path.to_string())?;
-        return Ok(ToolChoice::Auto);
+        report.unsupported_field(path.to_string());
+        return Ok(Some(ToolChoice::Auto));
     }
-    let name = object.object(kind.as_escaped(), |mut inner| {
-        let name = inner.required_text("name")?;
-        report.rest(&inner, &[])?;
-        Ok::<_, Refusal>(name)
-    })?;
-    report.rest(&object, &[])?;
-    Ok(ToolChoice::Named(
-        name.ok_or_else(|| object.missing(kind.as_escaped()))?,
-    ))
+    let name = match nesting {
+        Nesting::Flat => object.required_text("name")?,
+        Nesting::Wrapped => object
+            .object(kind.as_escaped(), |mut inner| {
+                let name = inner.required_text("name")?;
+                report.remaining(&inner, &[]);
+                Ok(name)
+            })?
+            .ok_or_else(|| object.missing(kind.as_escaped()))?,
+    };
+    report.remaining(&object, &[]);
+    Ok(Some(ToolChoice::Named(name)))
 }
 
-/// `"none"`, `"auto"` or `"required"`; `None` for an object.
-pub(crate) fn read_tool_choice_word<'a>(
-    raw: &'a str,
-    path: &Path<'_>,
-) -> Result<Option<ToolChoice<'a>>, Invalid> {
-    if raw.starts_with('{') {
-        return Ok(None);
-    }
+fn read_tool_choice_word<'a>(raw: &'a str, path: &Path<'_>) -> json::Result<ToolChoice<'a>> {
     match as_text(raw, path)?.as_escaped() {
-        "none" => Ok(Some(ToolChoice::None)),
-        "auto" => Ok(Some(ToolChoice::Auto)),
+        "none" => Ok(ToolChoice::None),
+        "auto" => Ok(ToolChoice::Auto),
         // Mistral calls it `any`.
-        "required" | "any" => Ok(Some(ToolChoice::Required)),
-        _ => Err(Invalid::new(path, "must be none, auto, required or a tool")),
+        "required" | "any" => Ok(ToolChoice::Required),
+        _ => {
+            let reason = "must be none, auto, required or a tool";
+            Err(InvalidField::new(path, reason))
+        }
     }
 }
 
 fn read_message<'a>(
     mut message: Object<'a, '_>,
     turns: &mut Vec<Turn<'a>>,
-    report: &mut Report,
-) -> Result<(), Refusal> {
+    report: &mut LossReport,
+) -> json::Result<()> {
     let role = message.required_text("role")?;
     let (role, mut parts) = match role.as_escaped() {
         "system" | "developer" => (Role::System, read_content(&mut message, report)?),
@@ -295,43 +302,35 @@ fn read_message<'a>(
         "tool" => (Role::User, read_tool_result(&mut message, report)?),
         _ => {
             let reason = "must be system, developer, user, assistant or tool";
-            return Err(Invalid::new(&message.path().key("role"), reason).into());
+            return Err(InvalidField::new(message.path().key("role"), reason));
         }
     };
-    keep_in_place(&mut parts, role, report)?;
+    drop_misplaced_parts(&mut parts, role, report);
     // LiteLLM's SDK marks whole messages too.
-    let mark = take_mark(&mut message, report.cache_marks.in_messages(), report)?;
+    let mark = take_message_mark(&mut message, report)?;
     parts.extend(mark.map(Part::CacheMark));
-    report.rest(&message, &MESSAGE_HINTS)?;
+    report.remaining(&message, &IGNORED_IN_MESSAGES);
     turns.push(Turn { role, parts });
     Ok(())
 }
 
-/// `content`: text, or parts.
 fn read_content<'a>(
     message: &mut Object<'a, '_>,
-    report: &mut Report,
-) -> Result<Vec<Part<'a>>, Refusal> {
-    let mut parts = Vec::new();
-    let Some(raw) = message.take("content") else {
-        return Ok(parts);
-    };
+    report: &mut LossReport,
+) -> json::Result<Vec<Part<'a>>> {
+    let raw = message.take("content");
     let path = message.path().key("content");
-    if raw.starts_with('[') {
-        each(raw, &path, |raw, path| {
-            read_part(Object::read(raw, *path)?, &mut parts, report)
-        })?;
-    } else {
-        parts.push(Part::Text(as_text(raw, &path)?));
+    match raw {
+        Some(raw) => read_parts(raw, &path, |part, parts| read_part(part, parts, report)),
+        None => Ok(Vec::new()),
     }
-    Ok(parts)
 }
 
 fn read_part<'a>(
     mut part: Object<'a, '_>,
     parts: &mut Vec<Part<'a>>,
-    report: &mut Report,
-) -> Result<(), Refusal> {
+    report: &mut LossReport,
+) -> json::Result<()> {
     let kind = part.required_text("type")?;
     let read = match kind.as_escaped() {
         "text" => Some(Part::Text(part.required_text("text")?)),
@@ -341,21 +340,24 @@ fn read_part<'a>(
         "file" => part
             .object("file", |file| read_file(file, report))?
             .flatten(),
-        _ => return report.unsupported(part.path().to_string()),
+        _ => {
+            report.unsupported_field(part.path().to_string());
+            return Ok(());
+        }
     };
-    let mark = take_mark(&mut part, report.cache_marks.in_messages(), report)?;
-    report.rest(&part, &[])?;
+    let mark = take_message_mark(&mut part, report)?;
+    report.remaining(&part, &[]);
     parts.extend(read);
     parts.extend(mark.map(Part::CacheMark));
     Ok(())
 }
 
-fn read_image<'a>(mut image: Object<'a, '_>, report: &mut Report) -> Result<Part<'a>, Refusal> {
+fn read_image<'a>(mut image: Object<'a, '_>, report: &mut LossReport) -> json::Result<Part<'a>> {
     let url = image.required_text("url")?;
     let detail = image.text("detail")?;
-    report.rest(&image, &[])?;
+    report.remaining(&image, &[]);
     Ok(Part::Image {
-        source: Source::from_url(&url),
+        source: MediaSource::from_url(&url),
         detail,
     })
 }
@@ -363,161 +365,141 @@ fn read_image<'a>(mut image: Object<'a, '_>, report: &mut Report) -> Result<Part
 /// Reads `{data, format}`.
 pub(crate) fn read_audio<'a>(
     mut audio: Object<'a, '_>,
-    report: &mut Report,
-) -> Result<Part<'a>, Refusal> {
+    report: &mut LossReport,
+) -> json::Result<Part<'a>> {
     let (data, format) = (audio.required_text("data")?, audio.required_text("format")?);
-    report.rest(&audio, &[])?;
+    report.remaining(&audio, &[]);
     Ok(Part::Audio { data, format })
 }
 
-/// Reads `{file_data, filename}`. A file that lies at OpenAI cannot be had by others.
+/// Reads `{file_data, filename}`. Other providers cannot fetch a file that is stored at OpenAI.
 pub(crate) fn read_file<'a>(
     mut file: Object<'a, '_>,
-    report: &mut Report,
-) -> Result<Option<Part<'a>>, Refusal> {
+    report: &mut LossReport,
+) -> json::Result<Option<Part<'a>>> {
     let name = file.text("filename")?;
     let Some(data) = file.text("file_data")? else {
-        report.unsupported(file.path().to_string())?;
+        report.unsupported_field(file.path().to_string());
         return Ok(None);
     };
-    report.rest(&file, &["detail"])?;
-    match Source::from_url(&data) {
-        source @ Source::Data { .. } => Ok(Some(Part::File { source, name })),
-        Source::Url(_) => {
+    report.remaining(&file, &["detail"]);
+    match MediaSource::from_url(&data) {
+        source @ MediaSource::Data { .. } => Ok(Some(Part::File { source, name })),
+        MediaSource::Url(_) => {
             let reason = "must be a data URL: data:application/pdf;base64,…";
-            Err(Invalid::new(&file.path().key("file_data"), reason).into())
+            Err(InvalidField::new(file.path().key("file_data"), reason))
         }
     }
 }
 
 fn read_assistant<'a>(
     message: &mut Object<'a, '_>,
-    report: &mut Report,
-) -> Result<Vec<Part<'a>>, Refusal> {
+    report: &mut LossReport,
+) -> json::Result<Vec<Part<'a>>> {
     let mut parts = read_reasoning(message, report)?;
     parts.extend(read_content(message, report)?);
     if let Some(refusal) = message.text("refusal")? {
         parts.push(Part::Refusal(refusal));
     }
-    message.each("tool_calls", |raw, path| {
-        let call = read_tool_call(Object::read(raw, *path)?, report)?;
-        parts.push(Part::ToolCall(call));
-        Ok::<_, Refusal>(())
+    message.each_object("tool_calls", |call| {
+        parts.push(Part::ToolCall(read_tool_call(call, report)?));
+        Ok(())
     })?;
     Ok(parts)
 }
 
-/// Reasoning that an assistant's message brings back: its text as DeepSeek (`reasoning_content`) or
-/// OpenRouter (`reasoning`) name it, its proofs in OpenRouter's `reasoning_details`.
+/// The reasoning in an assistant's message: its text as DeepSeek (`reasoning_content`) or OpenRouter
+/// (`reasoning`) name it, its signatures in OpenRouter's `reasoning_details`.
 fn read_reasoning<'a>(
     message: &mut Object<'a, '_>,
-    report: &mut Report,
-) -> Result<Vec<Part<'a>>, Invalid> {
-    let (content, reasoning) = (
-        message.text("reasoning_content")?,
-        message.text("reasoning")?,
-    );
+    report: &mut LossReport,
+) -> json::Result<Vec<Part<'a>>> {
+    let content = message.text("reasoning_content")?;
+    let reasoning = message.text("reasoning")?;
     let mut parts = Vec::new();
-    message.each("reasoning_details", |raw, path| {
-        parts.extend(read_reasoning_detail(Object::read(raw, *path)?, report)?);
-        Ok::<_, Invalid>(())
+    message.each_object("reasoning_details", |detail| {
+        parts.extend(read_reasoning_detail(detail, report)?);
+        Ok(())
     })?;
     if parts.is_empty()
         && let Some(text) = content.or(reasoning).filter(|text| !text.is_empty())
     {
-        parts.push(Part::Reasoning { text, proof: None });
+        parts.push(Part::Reasoning {
+            text,
+            signature: None,
+        });
     }
     Ok(parts)
 }
 
 fn read_reasoning_detail<'a>(
     mut detail: Object<'a, '_>,
-    report: &mut Report,
-) -> Result<Option<Part<'a>>, Invalid> {
+    report: &mut LossReport,
+) -> json::Result<Option<Part<'a>>> {
     for bookkeeping in ["type", "id", "format", "index"] {
         detail.take(bookkeeping);
     }
-    let text = match detail.text("text")? {
-        Some(text) => Some(text),
-        None => detail.text("summary")?,
-    };
-    let value = match detail.text("signature")? {
-        Some(signature) => Some(signature),
-        None => detail.text("data")?,
-    };
-    report.rest_is_bookkeeping(&detail);
-    let proof = value.as_ref().and_then(Proof::from_marked);
+    let (text, summary) = (detail.text("text")?, detail.text("summary")?);
+    let (value, data) = (detail.text("signature")?, detail.text("data")?);
+    let (text, value) = (text.or(summary), value.or(data));
+    report.ignore_remaining(&detail);
+    let signature = value.as_ref().and_then(ReasoningSignature::from_marked);
     let text = text.unwrap_or_default();
-    Ok((!text.is_empty() || proof.is_some()).then_some(Part::Reasoning { text, proof }))
+    Ok((!text.is_empty() || signature.is_some()).then_some(Part::Reasoning { text, signature }))
 }
 
 fn read_tool_call<'a>(
     mut call: Object<'a, '_>,
-    report: &mut Report,
-) -> Result<ToolCall<'a>, Invalid> {
+    report: &mut LossReport,
+) -> json::Result<ToolCall<'a>> {
     let id = call.required_text("id")?;
-    let kind = call.text("type")?.unwrap_or(Text::escaped("function"));
-    let proof = read_google_signature(&mut call, report)?;
-    let is_custom = kind.is("custom");
-    let read = call.object(
-        if is_custom { "custom" } else { "function" },
-        |mut inner| {
-            let name = inner.required_text("name")?;
-            let arguments = if is_custom {
-                free_text_arguments(&inner.required_text("input")?)
-            } else {
-                let arguments = inner.text("arguments")?.unwrap_or_default();
-                read_arguments(&arguments, &inner.path().key("arguments"))?
-            };
-            report.rest_is_bookkeeping(&inner);
-            Ok::<_, Invalid>(ToolCall {
-                id,
-                name,
-                arguments,
-                proof,
-            })
-        },
-    )?;
-    report.rest_is_bookkeeping(&call);
+    let is_custom = call.text("type")?.is_some_and(|kind| kind.is("custom"));
+    let signature = read_google_signature(&mut call, report)?;
+    let key = if is_custom { "custom" } else { "function" };
+    let read = call.object(key, |mut inner| {
+        let name = inner.required_text("name")?;
+        let arguments = if is_custom {
+            free_text_arguments(&inner.required_text("input")?)
+        } else {
+            let arguments = inner.text("arguments")?.unwrap_or_default();
+            read_arguments(&arguments, &inner.path().key("arguments"))?
+        };
+        report.ignore_remaining(&inner);
+        Ok(ToolCall {
+            id,
+            name,
+            arguments,
+            signature,
+        })
+    })?;
+    report.ignore_remaining(&call);
     read.ok_or_else(|| call.missing("function"))
 }
 
-/// Google's OpenAI-compatible API keeps a call's thought signature in
-/// `extra_content.google.thought_signature`; so do we.
-fn read_google_signature(
-    call: &mut Object<'_, '_>,
-    report: &mut Report,
-) -> Result<Option<Proof<'static>>, Invalid> {
+/// Reads a call's thought signature, which clients keep where Google's OpenAI-compatible API has it:
+/// in `extra_content.google.thought_signature`.
+fn read_google_signature<'a>(
+    call: &mut Object<'a, '_>,
+    report: &mut LossReport,
+) -> json::Result<Option<ReasoningSignature<'a>>> {
     let signature = call.object("extra_content", |mut extra| {
         let signature = extra.object("google", |mut google| {
             let signature = google.text("thought_signature")?;
-            report.rest_is_bookkeeping(&google);
-            Ok::<_, Invalid>(signature)
+            report.ignore_remaining(&google);
+            Ok(signature)
         })?;
-        report.rest_is_bookkeeping(&extra);
-        Ok::<_, Invalid>(signature)
+        report.ignore_remaining(&extra);
+        Ok(signature)
     })?;
     let signature = signature.flatten().flatten();
-    Ok(signature.map(|value| Proof::signature(Origin::Gemini, value.into_owned())))
+    Ok(signature.map(|value| ReasoningSignature::plain(SignatureOrigin::Gemini, value)))
 }
 
-/// Arguments are JSON inside of text. A model may have written something else, and been told so:
-/// then that text is quoted, because others can only show an object.
-pub(crate) fn read_arguments<'a>(
-    text: &Text<'a>,
-    path: &Path<'_>,
-) -> Result<Cow<'a, str>, Invalid> {
-    let arguments = text
-        .unescape()
-        .ok_or_else(|| Invalid::new(path, "holds an invalid escape"))?;
-    Ok(Cow::Owned(arguments_object(&arguments, text)))
-}
-
-/// The result, and the cache mark that stood in it.
+/// Reads a tool's result and the cache mark in it.
 fn read_tool_result<'a>(
     message: &mut Object<'a, '_>,
-    report: &mut Report,
-) -> Result<Vec<Part<'a>>, Refusal> {
+    report: &mut LossReport,
+) -> json::Result<Vec<Part<'a>>> {
     let call_id = message.required_text("tool_call_id")?;
     let content = read_content(message, report)?;
     Ok(tool_result(call_id, content, false))

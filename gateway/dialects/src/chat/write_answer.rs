@@ -2,112 +2,89 @@
 
 use weir_schemas::Usage;
 
-use crate::answer::{Answer, Call, Identity, Piece};
+use crate::answer::{Answer, Piece};
+use crate::facts::FinishReason;
 use crate::json::{Text, Writer};
-use crate::neutral::{Event, Proof};
-use crate::response::FinishReason;
+use crate::neutral::{AnswerEvent, ReasoningSignature, ToolUse};
+use crate::response_context::AnswerIdentity;
 
-/// Writes a stream. Frames are added to the writer that is handed in.
+/// Writes a stream. Each call adds frames to the writer that it is given.
 #[derive(Debug)]
-pub(crate) struct StreamWriter {
-    identity: Identity,
+pub(crate) struct ChatWriter {
+    identity: AnswerIdentity,
     /// Whether the client asked for the usage chunk.
     wants_usage: bool,
-    /// What a chunk begins with, up to its choices. Empty until the answer starts.
+    /// The beginning of a chunk, up to its choices. Empty until the answer starts.
     head: String,
     usage: Option<Usage>,
-    /// Reasoning since the last proof: a proof is brought back together with what it proves.
+    /// Reasoning since the last signature. Clients return a signature together with what it signs.
     reasoning: Text<'static>,
-    proofs: u64,
+    signatures: u64,
     had_refusal: bool,
 }
 
-impl StreamWriter {
-    pub(crate) fn new(identity: Identity, wants_usage: bool) -> Self {
-        let (head, usage, reasoning) = (String::new(), None, Text::EMPTY);
-        let (proofs, had_refusal) = (0, false);
+impl ChatWriter {
+    pub(crate) const fn new(identity: AnswerIdentity, wants_usage: bool) -> Self {
         Self {
             identity,
             wants_usage,
-            head,
-            usage,
-            reasoning,
-            proofs,
-            had_refusal,
+            head: String::new(),
+            usage: None,
+            reasoning: Text::EMPTY,
+            signatures: 0,
+            had_refusal: false,
         }
     }
 
-    pub(crate) fn write(&mut self, event: &Event<'_>, w: &mut Writer) {
+    pub(crate) fn write(&mut self, event: &AnswerEvent<'_>, w: &mut Writer) {
         match event {
-            Event::Start { id, model } => self.start(id.as_ref(), model.as_ref(), w),
-            Event::Text(text) => self.delta(w, |w| w.put_text("content", text)),
-            Event::Refusal(text) => {
+            AnswerEvent::Start { id, model } => self.start(id.as_ref(), model.as_ref(), w),
+            AnswerEvent::Text(text) => self.delta(w, |w| w.put("content", text)),
+            AnswerEvent::Refusal(text) => {
                 self.had_refusal = true;
-                self.delta(w, |w| w.put_text("refusal", text));
+                self.delta(w, |w| w.put("refusal", text));
             }
-            Event::Reasoning(text) => {
+            AnswerEvent::Reasoning(text) => {
                 self.reasoning.push(text);
-                self.delta(w, |w| w.put_text("reasoning_content", text));
+                self.delta(w, |w| w.put("reasoning_content", text));
             }
-            Event::Proof(proof) => {
-                let (index, text) = (self.proofs, std::mem::take(&mut self.reasoning));
-                self.proofs += 1;
+            AnswerEvent::Signature(signature) => {
+                let (index, text) = (self.signatures, std::mem::take(&mut self.reasoning));
+                self.signatures += 1;
                 self.delta(w, |w| {
                     w.put_array("reasoning_details", |w| {
-                        write_detail(w, index, &text, proof)
+                        write_detail(w, index, &text, signature)
                     });
                 });
             }
-            Event::ToolCall {
-                index,
-                id,
-                name,
-                proof,
-            } => {
-                let id = id.clone().unwrap_or_else(|| self.identity.call_id(*index));
-                self.call(w, *index, |w| {
-                    w.put_text("id", &id);
-                    write_function(w, name, &Text::default());
-                    write_google(w, proof.as_ref());
-                });
+            AnswerEvent::ToolUse(call) => {
+                self.call(w, call.index, |w| write_call(w, call, &self.identity));
             }
-            Event::Arguments { index, part } => self.call(w, *index, |w| {
-                w.put_object("function", |w| w.put_text("arguments", part));
+            AnswerEvent::Arguments { index, part } => self.call(w, *index, |w| {
+                w.put_object("function", |w| w.put("arguments", part));
             }),
-            Event::FreeTextCall {
-                index,
-                id,
-                name,
-                input,
-            } => {
-                let id = id.clone().unwrap_or_else(|| self.identity.call_id(*index));
-                self.call(w, *index, |w| {
-                    w.put_text("id", &id);
-                    write_custom(w, name, input);
-                });
-            }
-            Event::Usage(usage) => self.usage = Some(*usage),
-            Event::Finish { reason, .. } => {
+            AnswerEvent::Usage(usage) => self.usage = Some(*usage),
+            AnswerEvent::Finish { reason, .. } => {
                 let word = finish_word(*reason, self.had_refusal);
                 self.chunk(w, |_| {}, Some(word));
             }
-            Event::Alive => w.verbatim(": keep-alive\n\n"),
-            Event::End => self.end(w),
-            Event::ServiceTier(_) | Event::Failed(_) => {}
+            AnswerEvent::Alive => w.verbatim(": keep-alive\n\n"),
+            AnswerEvent::End => self.end(w),
+            AnswerEvent::ServiceTier(_) | AnswerEvent::Failed(_) => {}
         }
     }
 
     fn start(&mut self, id: Option<&Text<'_>>, model: Option<&Text<'_>>, w: &mut Writer) {
         let mut head = Writer::with_capacity(256);
         head.verbatim("data: {");
-        head.put_text("id", &self.identity.answer_id(id, "chatcmpl-"));
-        head.put_str("object", "chat.completion.chunk");
-        head.put_u64("created", self.identity.created_s);
-        head.put_text("model", &self.identity.model(model));
+        head.put("id", self.identity.answer_id(id, "chatcmpl-"));
+        head.put("object", "chat.completion.chunk");
+        head.put("created", self.identity.created_s);
+        head.put("model", self.identity.model(model));
         self.head = head.into_string();
         self.delta(w, |w| {
-            w.put_str("role", "assistant");
-            w.put_str("content", "");
+            w.put("role", "assistant");
+            w.put("content", "");
         });
     }
 
@@ -115,7 +92,7 @@ impl StreamWriter {
         self.delta(w, |w| {
             w.put_array("tool_calls", |w| {
                 w.object(|w| {
-                    w.put_u64("index", index as u64);
+                    w.put("index", index as u64);
                     fill(w);
                 });
             });
@@ -130,18 +107,15 @@ impl StreamWriter {
         w.verbatim(&self.head);
         w.put_array("choices", |w| {
             w.object(|w| {
-                w.put_u64("index", 0);
+                w.put("index", 0_u64);
                 w.put_object("delta", fill);
-                match finish {
-                    Some(word) => w.put_str("finish_reason", word),
-                    None => w.put_null("finish_reason"),
-                }
+                w.put("finish_reason", finish);
             });
         });
         w.verbatim("}\n\n");
     }
 
-    fn end(&mut self, w: &mut Writer) {
+    fn end(&self, w: &mut Writer) {
         if let (true, Some(usage)) = (self.wants_usage, &self.usage) {
             w.verbatim(&self.head);
             w.put_array("choices", |_| {});
@@ -153,23 +127,21 @@ impl StreamWriter {
 }
 
 /// Writes a whole body.
-pub(crate) fn write_plain(answer: &Answer, identity: &Identity) -> String {
+pub(crate) fn write_plain(answer: &Answer, identity: &AnswerIdentity) -> String {
     Writer::document(1024, |w| {
-        w.put_text("id", &identity.answer_id(answer.id.as_ref(), "chatcmpl-"));
-        w.put_str("object", "chat.completion");
-        w.put_u64("created", identity.created_s);
-        w.put_text("model", &identity.model(answer.model.as_ref()));
+        w.put("id", identity.answer_id(answer.id.as_ref(), "chatcmpl-"));
+        w.put("object", "chat.completion");
+        w.put("created", identity.created_s);
+        w.put("model", identity.model(answer.model.as_ref()));
         w.put_array("choices", |w| {
             w.object(|w| {
-                w.put_u64("index", 0);
+                w.put("index", 0_u64);
                 w.put_object("message", |w| write_message(w, answer, identity));
                 w.put_null("logprobs");
                 let reason = answer.finish.unwrap_or(FinishReason::Stop);
-                let had_refusal = answer
-                    .pieces
-                    .iter()
-                    .any(|piece| matches!(piece, Piece::Refusal(_)));
-                w.put_str("finish_reason", finish_word(reason, had_refusal));
+                let is_refusal = |piece: &Piece| matches!(piece, Piece::Refusal(_));
+                let had_refusal = answer.pieces.iter().any(is_refusal);
+                w.put("finish_reason", finish_word(reason, had_refusal));
             });
         });
         if let Some(usage) = &answer.usage {
@@ -178,24 +150,18 @@ pub(crate) fn write_plain(answer: &Answer, identity: &Identity) -> String {
     })
 }
 
-fn write_message(w: &mut Writer, answer: &Answer, identity: &Identity) {
-    w.put_str("role", "assistant");
+fn write_message(w: &mut Writer, answer: &Answer, identity: &AnswerIdentity) {
+    w.put("role", "assistant");
     let text = answer.joined(|piece| match piece {
         Piece::Text(text) => Some(text),
         _ => None,
     });
-    match text {
-        Some(text) => w.put_text("content", &text),
-        None => w.put_null("content"),
-    }
+    w.put("content", text);
     let refusal = answer.joined(|piece| match piece {
         Piece::Refusal(text) => Some(text),
         _ => None,
     });
-    match refusal {
-        Some(text) => w.put_text("refusal", &text),
-        None => w.put_null("refusal"),
-    }
+    w.put("refusal", refusal);
     write_reasoning(w, answer);
     if answer.calls().next().is_some() {
         w.put_array("tool_calls", |w| {
@@ -206,86 +172,66 @@ fn write_message(w: &mut Writer, answer: &Answer, identity: &Identity) {
     }
 }
 
-/// The text in `reasoning_content`; with its proofs again in `reasoning_details`, which is what
-/// brings them back in the next request.
+/// Writes the text as `reasoning_content`, and signed text once more as `reasoning_details`, which
+/// clients return in the next request.
 fn write_reasoning(w: &mut Writer, answer: &Answer) {
     let reasoning = answer.joined(|piece| match piece {
         Piece::Reasoning { text, .. } if !text.is_empty() => Some(text),
         _ => None,
     });
-    if let Some(text) = reasoning {
-        w.put_text("reasoning_content", &text);
-    }
-    let mut proofs = answer.pieces.iter().filter_map(|piece| match piece {
+    w.put_some("reasoning_content", reasoning);
+    let mut signatures = answer.pieces.iter().filter_map(|piece| match piece {
         Piece::Reasoning {
             text,
-            proof: Some(proof),
-        } => Some((text, proof)),
+            signature: Some(signature),
+        } => Some((text, signature)),
         _ => None,
     });
-    if let Some(first) = proofs.next() {
+    if let Some(first) = signatures.next() {
         w.put_array("reasoning_details", |w| {
-            for (index, (text, proof)) in std::iter::once(first).chain(proofs).enumerate() {
-                write_detail(w, index as u64, text, proof);
+            for (index, (text, signature)) in std::iter::once(first).chain(signatures).enumerate() {
+                write_detail(w, index as u64, text, signature);
             }
         });
     }
 }
 
 /// One of OpenRouter's `reasoning_details`.
-fn write_detail(w: &mut Writer, index: u64, text: &Text<'_>, proof: &Proof<'_>) {
+fn write_detail(w: &mut Writer, index: u64, text: &Text<'_>, signature: &ReasoningSignature<'_>) {
     w.object(|w| {
-        if proof.is_encrypted {
-            w.put_str("type", "reasoning.encrypted");
-            w.put_text("data", &proof.marked());
+        if signature.is_encrypted {
+            w.put("type", "reasoning.encrypted");
+            w.put("data", signature.marked());
         } else {
-            w.put_str("type", "reasoning.text");
-            w.put_text("text", text);
-            w.put_text("signature", &proof.marked());
+            w.put("type", "reasoning.text");
+            w.put("text", text);
+            w.put("signature", signature.marked());
         }
-        w.put_u64("index", index);
+        w.put("index", index);
     });
 }
 
-fn write_call(w: &mut Writer, call: &Call, identity: &Identity) {
-    match &call.id {
-        Some(id) => w.put_text("id", id),
-        None => w.put_text("id", &identity.call_id(call.index)),
-    }
-    if call.is_free_text {
-        write_custom(w, &call.name, &call.arguments);
+fn write_call(w: &mut Writer, call: &ToolUse<'_>, identity: &AnswerIdentity) {
+    w.put("id", identity.call_id(call.id.as_ref(), call.index));
+    let (kind, key) = if call.is_free_text {
+        ("custom", "input")
     } else {
-        write_function(w, &call.name, &call.arguments);
-        write_google(w, call.proof.as_ref());
-    }
-}
-
-fn write_function(w: &mut Writer, name: &Text<'_>, arguments: &Text<'_>) {
-    w.put_str("type", "function");
-    w.put_object("function", |w| {
-        w.put_text("name", name);
-        w.put_text("arguments", arguments);
+        ("function", "arguments")
+    };
+    w.put("type", kind);
+    w.put_object(kind, |w| {
+        w.put("name", &call.name);
+        w.put(key, &call.arguments);
     });
-}
-
-fn write_custom(w: &mut Writer, name: &Text<'_>, input: &Text<'_>) {
-    w.put_str("type", "custom");
-    w.put_object("custom", |w| {
-        w.put_text("name", name);
-        w.put_text("input", input);
-    });
-}
-
-/// Google's place for a call's thought signature.
-fn write_google(w: &mut Writer, proof: Option<&Proof<'_>>) {
-    if let Some(proof) = proof {
+    // Google's place for a call's thought signature.
+    if let Some(signature) = &call.signature {
         w.put_object("extra_content", |w| {
-            w.put_object("google", |w| w.put_text("thought_signature", &proof.value));
+            w.put_object("google", |w| w.put("thought_signature", &signature.value));
         });
     }
 }
 
-/// A refusal that stands in the message needs no word for it.
+/// The finish reason. A refusal in the message needs no reason of its own.
 const fn finish_word(reason: FinishReason, had_refusal: bool) -> &'static str {
     match reason {
         FinishReason::Length => "length",
@@ -298,32 +244,27 @@ const fn finish_word(reason: FinishReason, had_refusal: bool) -> &'static str {
     }
 }
 
-/// The inside of OpenAI's `usage`. A count that is not known is left out, except for the three
-/// that clients rely on.
+/// Writes the fields of OpenAI's `usage`. Unknown counts are left out, except for the three that
+/// clients rely on.
 pub(crate) fn write_usage(w: &mut Writer, usage: &Usage) {
-    let (input, output) = (
-        usage.input_tokens.unwrap_or(0),
-        usage.output_tokens.unwrap_or(0),
-    );
-    w.put_u64("prompt_tokens", input);
-    w.put_u64("completion_tokens", output);
-    w.put_u64("total_tokens", input.saturating_add(output));
+    let input = usage.input_tokens.unwrap_or(0);
+    let output = usage.output_tokens.unwrap_or(0);
+    w.put("prompt_tokens", input);
+    w.put("completion_tokens", output);
+    w.put("total_tokens", input.saturating_add(output));
     let (cached, written) = (usage.cached_input_tokens, cache_writes(usage));
     if cached.or(written).or(usage.audio_input_tokens).is_some() {
         w.put_object("prompt_tokens_details", |w| {
-            put_count(w, "cached_tokens", cached);
-            put_count(w, "cache_write_tokens", written);
-            put_count(w, "audio_tokens", usage.audio_input_tokens);
+            w.put_some("cached_tokens", cached);
+            w.put_some("cache_write_tokens", written);
+            w.put_some("audio_tokens", usage.audio_input_tokens);
         });
     }
-    if usage
-        .reasoning_tokens
-        .or(usage.audio_output_tokens)
-        .is_some()
-    {
+    let reasoning = usage.reasoning_tokens;
+    if reasoning.or(usage.audio_output_tokens).is_some() {
         w.put_object("completion_tokens_details", |w| {
-            put_count(w, "reasoning_tokens", usage.reasoning_tokens);
-            put_count(w, "audio_tokens", usage.audio_output_tokens);
+            w.put_some("reasoning_tokens", reasoning);
+            w.put_some("audio_tokens", usage.audio_output_tokens);
         });
     }
 }
@@ -333,11 +274,5 @@ pub(crate) fn cache_writes(usage: &Usage) -> Option<u64> {
     match (usage.cache_write_5m_tokens, usage.cache_write_1h_tokens) {
         (None, None) => None,
         (short, long) => Some(short.unwrap_or(0).saturating_add(long.unwrap_or(0))),
-    }
-}
-
-pub(crate) fn put_count(w: &mut Writer, key: &str, count: Option<u64>) {
-    if let Some(count) = count {
-        w.put_u64(key, count);
     }
 }

@@ -3,29 +3,31 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-use crate::answer::Identity;
-use crate::json::{Invalid, Object, Path, Text, Writer, as_text, each};
-use crate::neutral::Report;
-use crate::prepare::Refusal;
+use crate::json::{self, InvalidField, Object, Path, Text, Writer, as_text, each, each_object};
+use crate::neutral::LossReport;
+use crate::response_context::AnswerIdentity;
 
 /// Turns OpenAI's request into Gemini's. Returns it, and whether the client wants base64.
 pub(crate) fn write_embeddings_request(
     body: &str,
     model: &str,
-    report: &mut Report,
-) -> Result<(String, bool), Refusal> {
+    report: &mut LossReport,
+) -> json::Result<(String, bool)> {
     let mut object = Object::read(body.trim_ascii(), Path::ROOT)?;
     object.take("model");
     let inputs = read_inputs(&mut object, report)?;
     let dimensions = object.count("dimensions")?;
     let encoding = object.text("encoding_format")?;
-    report.rest(&object, &["user"])?;
+    report.remaining(&object, &["user"]);
     let base64 = match encoding.as_ref().map(Text::as_escaped) {
         None | Some("float") => false,
         Some("base64") => true,
         Some(_) => {
             let reason = "must be float or base64";
-            return Err(Invalid::new(&object.path().key("encoding_format"), reason).into());
+            return Err(InvalidField::new(
+                object.path().key("encoding_format"),
+                reason,
+            ));
         }
     };
     let name = format!("models/{model}");
@@ -33,13 +35,11 @@ pub(crate) fn write_embeddings_request(
         w.put_array("requests", |w| {
             for input in &inputs {
                 w.object(|w| {
-                    w.put_str("model", &name);
+                    w.put("model", &*name);
                     w.put_object("content", |w| {
-                        w.put_array("parts", |w| w.object(|w| w.put_text("text", input)));
+                        w.put_array("parts", |w| w.object(|w| w.put("text", input)));
                     });
-                    if let Some(dimensions) = dimensions {
-                        w.put_u64("outputDimensionality", dimensions);
-                    }
+                    w.put_some("outputDimensionality", dimensions.as_ref());
                 });
             }
         });
@@ -47,11 +47,11 @@ pub(crate) fn write_embeddings_request(
     Ok((request, base64))
 }
 
-/// Texts. Tokens mean nothing to another model's tokenizer.
+/// Reads texts. Tokens are of no use to another model's tokenizer.
 fn read_inputs<'a>(
     object: &mut Object<'a, '_>,
-    report: &mut Report,
-) -> Result<Vec<Text<'a>>, Refusal> {
+    report: &mut LossReport,
+) -> json::Result<Vec<Text<'a>>> {
     let raw = object.required("input")?;
     let path = object.path().key("input");
     if !raw.starts_with('[') {
@@ -63,7 +63,8 @@ fn read_inputs<'a>(
             inputs.push(as_text(raw, path)?);
             return Ok(());
         }
-        report.unsupported(path.to_string())
+        report.unsupported_field(path.to_string());
+        Ok(())
     })?;
     Ok(inputs)
 }
@@ -71,68 +72,53 @@ fn read_inputs<'a>(
 /// Turns Gemini's answer into OpenAI's.
 pub(crate) fn read_embeddings(
     body: &str,
-    identity: &Identity,
+    identity: &AnswerIdentity,
     base64: bool,
-) -> Result<String, Invalid> {
+) -> json::Result<String> {
     let mut answer = Object::read(body, Path::ROOT)?;
+    let embeddings = answer.required("embeddings")?;
+    let path = answer.path().key("embeddings");
     let mut w = Writer::with_capacity(body.len());
-    let mut read = Ok(false);
     w.object(|w| {
-        w.put_str("object", "list");
-        w.put_array("data", |w| {
-            let mut index = 0;
-            read = answer.each("embeddings", |raw, path| {
-                let values = Object::read(raw, *path)?.required("values")?;
-                write_embedding(w, index, values, base64, path)?;
+        w.put("object", "list");
+        let written = w.put_array("data", |w| {
+            let mut index = 0_u64;
+            each_object(embeddings, &path, |mut embedding| {
+                let values = embedding.required("values")?;
+                let path = embedding.path().key("values");
+                let packed = base64.then(|| pack(values, &path)).transpose()?;
+                w.object(|w| {
+                    w.put("object", "embedding");
+                    w.put("index", index);
+                    match packed {
+                        Some(packed) => w.put("embedding", &*packed),
+                        None => w.put_raw("embedding", values),
+                    }
+                });
                 index += 1;
-                Ok::<_, Invalid>(())
-            });
+                Ok(())
+            })
         });
-        w.put_str("model", &identity.model);
-        // Google counts no tokens here.
+        w.put("model", &*identity.model);
+        // Google reports no count here.
         w.put_object("usage", |w| {
-            w.put_u64("prompt_tokens", 0);
-            w.put_u64("total_tokens", 0);
+            w.put("prompt_tokens", 0_u64);
+            w.put("total_tokens", 0_u64);
         });
-    });
-    if !read? {
-        return Err(answer.missing("embeddings"));
-    }
+        written
+    })?;
     Ok(w.into_string())
 }
 
-fn write_embedding(
-    w: &mut Writer,
-    index: u64,
-    values: &str,
-    base64: bool,
-    path: &Path<'_>,
-) -> Result<(), Invalid> {
-    let packed = if base64 {
-        Some(pack(values, path)?)
-    } else {
-        None
-    };
-    w.object(|w| {
-        w.put_str("object", "embedding");
-        w.put_u64("index", index);
-        match packed {
-            Some(packed) => w.put_str("embedding", &packed),
-            None => w.put_raw("embedding", values),
-        }
-    });
-    Ok(())
-}
-
 /// Base64 of little-endian 32-bit floats, which is what OpenAI's SDKs ask for.
-fn pack(values: &str, path: &Path<'_>) -> Result<String, Invalid> {
+fn pack(values: &str, path: &Path<'_>) -> json::Result<String> {
     let mut bytes = Vec::new();
-    each(values, &path.key("values"), |raw, path| {
+    each(values, path, |raw, path| {
         let value: f32 = raw
             .parse()
-            .map_err(|_| Invalid::new(path, "must be a number"))?;
+            .map_err(|_| InvalidField::new(path, "must be a number"))?;
         bytes.extend_from_slice(&value.to_le_bytes());
-        Ok::<_, Invalid>(())
+        Ok(())
     })?;
     Ok(STANDARD.encode(bytes))
 }

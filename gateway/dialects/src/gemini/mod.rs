@@ -8,5 +8,5 @@ mod read_answer;
 mod write_request;
 
 pub(crate) use embeddings::{read_embeddings, write_embeddings_request};
-pub(crate) use read_answer::{StreamReader, read_plain};
+pub(crate) use read_answer::{GeminiReader, read_plain};
 pub(crate) use write_request::{write_count_request, write_request};

@@ -1,41 +1,33 @@
 //! A provider's `generateContent` answer, plain or streamed, into events.
 //!
-//! Both are the same: a stream is a row of answers, each with what is new. There is no last event;
-//! the stream just ends.
+//! Both have one form: a stream is a sequence of answers, each with what is new. It has no last
+//! event.
 
-use crate::chat::lenient_text;
-use crate::json::{Invalid, Object, Path, Text};
-use crate::neutral::{Event, Origin, Proof};
-use crate::response::FinishReason;
+use crate::facts::FinishReason;
+use crate::json::{self, Object, Path, Text};
+use crate::neutral::{AnswerEvent, EventSink, ReasoningSignature, SignatureOrigin, ToolUse};
 use crate::upstream_error::{UpstreamErrorFacts, UpstreamErrorKind};
 use crate::{tier, usage};
 
 /// Reads a complete body.
-pub(crate) fn read_plain(body: &str, sink: &mut dyn FnMut(Event<'_>)) -> Result<(), Invalid> {
-    // The stream endpoint without `alt=sse` answers with an array.
-    StreamReader::default().read(body, sink)?;
-    sink(Event::End);
+pub(crate) fn read_plain(body: &str, sink: &mut EventSink<'_>) -> json::Result<()> {
+    GeminiReader::default().read(body, sink)?;
+    sink(AnswerEvent::End);
     Ok(())
 }
 
 #[derive(Debug, Default)]
-pub(crate) struct StreamReader {
+pub(crate) struct GeminiReader {
     started: bool,
     calls: usize,
 }
 
-impl StreamReader {
+impl GeminiReader {
     /// Reads the data of one event, which is known to be valid JSON.
-    pub(crate) fn read(
-        &mut self,
-        data: &str,
-        sink: &mut dyn FnMut(Event<'_>),
-    ) -> Result<(), Invalid> {
+    pub(crate) fn read(&mut self, data: &str, sink: &mut EventSink<'_>) -> json::Result<()> {
         let mut answer = Object::read(data, Path::ROOT)?;
         if let Some(error) = answer.take("error") {
-            sink(Event::Failed(UpstreamErrorFacts::in_stream(
-                error.as_bytes(),
-            )));
+            sink(AnswerEvent::failed(error));
             return Ok(());
         }
         // The counts come first, so that they are there where an answer starts with them.
@@ -43,21 +35,18 @@ impl StreamReader {
             read_usage(raw, sink);
         }
         answer.object("promptFeedback", |mut feedback| {
-            if let Some(reason) = lenient_text(&mut feedback, "blockReason") {
-                sink(Event::Failed(blocked(&reason)));
+            if let Some(reason) = feedback.lenient_text("blockReason") {
+                sink(AnswerEvent::Failed(blocked(&reason)));
             }
-            Ok::<_, Invalid>(())
+            Ok(())
         })?;
         if !self.started {
             self.started = true;
-            let id = lenient_text(&mut answer, "responseId");
-            sink(Event::Start {
-                id,
-                model: lenient_text(&mut answer, "modelVersion"),
-            });
+            let id = answer.lenient_text("responseId");
+            let model = answer.lenient_text("modelVersion");
+            sink(AnswerEvent::Start { id, model });
         }
-        answer.each("candidates", |raw, path| {
-            let candidate = Object::read(raw, *path)?;
+        answer.each_object("candidates", |candidate| {
             self.read_candidate(candidate, sink)
         })?;
         Ok(())
@@ -66,29 +55,24 @@ impl StreamReader {
     fn read_candidate(
         &mut self,
         mut candidate: Object<'_, '_>,
-        sink: &mut dyn FnMut(Event<'_>),
-    ) -> Result<(), Invalid> {
+        sink: &mut EventSink<'_>,
+    ) -> json::Result<()> {
         // Only one answer was asked for.
         if candidate.take("index").is_some_and(|index| index != "0") {
             return Ok(());
         }
         candidate.object("content", |mut content| {
-            content.each("parts", |raw, path| {
-                self.read_part(Object::read(raw, *path)?, sink)
-            })
+            content.each_object("parts", |part| self.read_part(part, sink))
         })?;
-        let Some(word) = lenient_text(&mut candidate, "finishReason") else {
+        let Some(word) = candidate.lenient_text("finishReason") else {
             return Ok(());
         };
         match finish_reason(word.as_escaped()) {
             FinishReason::Error => {
-                let said = lenient_text(&mut candidate, "finishMessage");
-                sink(Event::Failed(failed(&word, said.as_ref())));
+                let said = candidate.lenient_text("finishMessage");
+                sink(AnswerEvent::Failed(failed(&word, said.as_ref())));
             }
-            reason => sink(Event::Finish {
-                reason,
-                stop_sequence: None,
-            }),
+            reason => sink(AnswerEvent::finish(reason)),
         }
         Ok(())
     }
@@ -96,50 +80,49 @@ impl StreamReader {
     fn read_part(
         &mut self,
         mut part: Object<'_, '_>,
-        sink: &mut dyn FnMut(Event<'_>),
-    ) -> Result<(), Invalid> {
+        sink: &mut EventSink<'_>,
+    ) -> json::Result<()> {
         let is_thought = part.flag("thought").ok().flatten().unwrap_or(false);
-        let proof = lenient_text(&mut part, "thoughtSignature")
-            .map(|value| Proof::signature(Origin::Gemini, value));
+        let signature = part
+            .lenient_text("thoughtSignature")
+            .map(|value| ReasoningSignature::plain(SignatureOrigin::Gemini, value));
         let called = part.object("functionCall", |mut call| {
             let index = self.calls;
             self.calls += 1;
-            let id = lenient_text(&mut call, "id");
-            let name = lenient_text(&mut call, "name").unwrap_or_default();
-            sink(Event::ToolCall {
-                index,
-                id,
-                name,
-                proof: proof.clone(),
-            });
+            let id = call.lenient_text("id");
+            let name = call.lenient_text("name").unwrap_or_default();
+            sink(AnswerEvent::ToolUse(ToolUse {
+                signature: signature.clone(),
+                ..ToolUse::new(index, id, name)
+            }));
             let part = Text::plain(call.take("args").unwrap_or("{}"));
-            sink(Event::Arguments { index, part });
-            Ok::<_, Invalid>(())
+            sink(AnswerEvent::Arguments { index, part });
+            Ok(())
         })?;
         if called.is_some() {
             return Ok(());
         }
-        if let Some(text) = lenient_text(&mut part, "text").filter(|text| !text.is_empty()) {
+        if let Some(text) = part.lenient_text("text").filter(|text| !text.is_empty()) {
             sink(if is_thought {
-                Event::Reasoning(text)
+                AnswerEvent::Reasoning(text)
             } else {
-                Event::Text(text)
+                AnswerEvent::Text(text)
             });
         }
         Ok(())
     }
 }
 
-fn read_usage(raw: &str, sink: &mut dyn FnMut(Event<'_>)) {
+fn read_usage(raw: &str, sink: &mut EventSink<'_>) {
     if let Some(usage) = usage::gemini(raw.as_bytes()) {
-        sink(Event::Usage(usage));
+        sink(AnswerEvent::Usage(usage));
     }
     if let Some(word) = tier::gemini(raw.as_bytes()).and_then(|word| str::from_utf8(word).ok()) {
-        sink(Event::ServiceTier(Text::escaped(word)));
+        sink(AnswerEvent::ServiceTier(Text::escaped(word)));
     }
 }
 
-/// Gemini's words for why the model stopped.
+/// Gemini's finish reasons.
 fn finish_reason(word: &str) -> FinishReason {
     match word {
         "STOP" => FinishReason::Stop,
@@ -153,7 +136,7 @@ fn finish_reason(word: &str) -> FinishReason {
     }
 }
 
-/// The prompt was blocked: there is no answer, and will be none elsewhere at Google.
+/// The prompt was blocked, as it would be at any Google endpoint.
 fn blocked(reason: &Text<'_>) -> UpstreamErrorFacts {
     UpstreamErrorFacts {
         kind: UpstreamErrorKind::ContentFilter,
@@ -164,7 +147,7 @@ fn blocked(reason: &Text<'_>) -> UpstreamErrorFacts {
     }
 }
 
-/// The model produced something that Google itself could not use.
+/// The model's answer was unusable to Google itself.
 fn failed(word: &Text<'_>, said: Option<&Text<'_>>) -> UpstreamErrorFacts {
     let said = said.and_then(Text::unescape).unwrap_or_default();
     let message = format!(

@@ -2,79 +2,64 @@
 
 use std::collections::HashMap;
 
-use crate::chat::joined_text;
 use crate::json::{Text, Writer};
 use crate::neutral::{
-    Effort, Feature, Format, Origin, Part, Proof, Reasoning, Report, Request, Role, Source, Tool,
-    ToolCall, ToolChoice, Turn,
+    Effort, Feature, Format, LossReport, MediaSource, Part, Reasoning, ReasoningSignature, Request,
+    Role, SignatureOrigin, Tool, ToolCall, ToolChoice, Turn, joined_text,
 };
-use crate::prepare::Refusal;
 
-pub(crate) fn write_request(
-    request: &Request<'_>,
-    model: &str,
-    report: &mut Report,
-) -> Result<String, Refusal> {
-    let mut w = Writer::with_capacity(2048);
-    let mut written = Ok(());
-    w.object(|w| written = write_fields(w, request, model, report));
-    written.map(|()| w.into_string())
+pub(crate) fn write_request(request: &Request<'_>, model: &str, report: &mut LossReport) -> String {
+    Writer::document(2048, |w| write_fields(w, request, model, report))
 }
 
-/// A `countTokens` request: the whole request, inside.
+/// A `countTokens` request, which may wrap the whole request.
 pub(crate) fn write_count_request(
     request: &Request<'_>,
     model: &str,
-    report: &mut Report,
-) -> Result<String, Refusal> {
-    let mut w = Writer::with_capacity(2048);
-    let mut written = Ok(());
-    w.object(|w| {
+    wraps: bool,
+    report: &mut LossReport,
+) -> String {
+    if !wraps {
+        return write_request(request, model, report);
+    }
+    Writer::document(2048, |w| {
         w.put_object("generateContentRequest", |w| {
-            w.put_str("model", &format!("models/{model}"));
-            written = write_fields(w, request, model, report);
+            w.put("model", &*format!("models/{model}"));
+            write_fields(w, request, model, report);
         });
-    });
-    written.map(|()| w.into_string())
+    })
 }
 
-fn write_fields(
-    w: &mut Writer,
-    request: &Request<'_>,
-    model: &str,
-    report: &mut Report,
-) -> Result<(), Refusal> {
+fn write_fields(w: &mut Writer, request: &Request<'_>, model: &str, report: &mut LossReport) {
     write_system(w, &request.turns);
     let names = call_names(&request.turns);
     w.put_array("contents", |w| {
         write_turns(w, &request.turns, &names, report)
     });
-    write_tools(w, request, report)?;
-    if request.is_begun {
-        report.lacks(Feature::Prefill)?;
+    write_tools(w, request, report);
+    if request.is_prefill {
+        report.unsupported(Feature::Prefill);
     }
     if request.user.is_some() {
-        report.bends(Feature::User);
+        report.approximated(Feature::User);
     }
-    let mut written = Ok(());
     w.put_object("generationConfig", |w| {
-        written = write_config(w, request, model, report)
+        write_config(w, request, model, report)
     });
-    written
 }
 
-/// System prompts have one place, wherever they stood in the conversation.
+/// Writes the system prompts, which have one place wherever they stood in the conversation.
 fn write_system(w: &mut Writer, turns: &[Turn<'_>]) {
     let system = turns.iter().filter(|turn| turn.role == Role::System);
     let text = joined_text(system.flat_map(|turn| &turn.parts));
     if !text.is_empty() {
         w.put_object("systemInstruction", |w| {
-            w.put_array("parts", |w| w.object(|w| w.put_text("text", &text)));
+            w.put_array("parts", |w| w.object(|w| w.put("text", text)));
         });
     }
 }
 
-/// The name of each call, by its id: results are named here, not numbered.
+/// The name of each call by its id. Gemini's results carry names, not ids.
 fn call_names<'p, 'a>(turns: &'p [Turn<'a>]) -> HashMap<&'p str, &'p Text<'a>> {
     let parts = turns.iter().flat_map(|turn| &turn.parts);
     let calls = parts.filter_map(|part| match part {
@@ -86,7 +71,7 @@ fn call_names<'p, 'a>(turns: &'p [Turn<'a>]) -> HashMap<&'p str, &'p Text<'a>> {
 
 type Names<'p, 'a> = HashMap<&'p str, &'p Text<'a>>;
 
-fn write_turns(w: &mut Writer, turns: &[Turn<'_>], names: &Names<'_, '_>, report: &mut Report) {
+fn write_turns(w: &mut Writer, turns: &[Turn<'_>], names: &Names<'_, '_>, report: &mut LossReport) {
     let spoken: Vec<&Turn<'_>> = turns
         .iter()
         .filter(|turn| turn.role != Role::System)
@@ -98,21 +83,20 @@ fn write_turns(w: &mut Writer, turns: &[Turn<'_>], names: &Names<'_, '_>, report
         if parts.is_empty() {
             continue;
         }
+        let is_user = first.role == Role::User;
         w.object(|w| {
-            w.put_str(
-                "role",
-                if first.role == Role::User {
-                    "user"
-                } else {
-                    "model"
-                },
-            );
+            w.put("role", if is_user { "user" } else { "model" });
             w.put_array("parts", |w| write_parts(w, &parts, names, report));
         });
     }
 }
 
-fn write_parts(w: &mut Writer, parts: &[&Part<'_>], names: &Names<'_, '_>, report: &mut Report) {
+fn write_parts(
+    w: &mut Writer,
+    parts: &[&Part<'_>],
+    names: &Names<'_, '_>,
+    report: &mut LossReport,
+) {
     let mut had_call = false;
     for part in parts {
         if let Part::ToolCall(call) = part {
@@ -124,7 +108,7 @@ fn write_parts(w: &mut Writer, parts: &[&Part<'_>], names: &Names<'_, '_>, repor
     }
 }
 
-/// Reasoning is not brought back; its signatures stand at the calls.
+/// Whether Gemini takes a part. Reasoning is not returned; its signatures stand at the calls.
 fn says_something(part: &Part<'_>) -> bool {
     match part {
         Part::Text(text) | Part::Refusal(text) => !text.is_empty(),
@@ -133,25 +117,25 @@ fn says_something(part: &Part<'_>) -> bool {
     }
 }
 
-fn write_part(w: &mut Writer, part: &Part<'_>, names: &Names<'_, '_>, report: &mut Report) {
+fn write_part(w: &mut Writer, part: &Part<'_>, names: &Names<'_, '_>, report: &mut LossReport) {
     match part {
-        Part::Text(text) | Part::Refusal(text) => w.object(|w| w.put_text("text", text)),
+        Part::Text(text) | Part::Refusal(text) => w.object(|w| w.put("text", text)),
         Part::Image { source, detail } => {
             if detail.as_ref().is_some_and(|detail| !detail.is("auto")) {
-                report.bends(Feature::ImageDetail);
+                report.approximated(Feature::ImageDetail);
             }
             write_source(w, source, "image/jpeg");
         }
         Part::File { source, name } => {
             if name.is_some() {
-                report.bends(Feature::FileName);
+                report.approximated(Feature::FileName);
             }
             write_source(w, source, "application/pdf");
         }
         Part::Audio { data, format } => w.object(|w| {
             w.put_object("inlineData", |w| {
-                w.put_str("mimeType", &format!("audio/{}", format.as_escaped()));
-                w.put_text("data", data);
+                w.put("mimeType", &*format!("audio/{}", format.as_escaped()));
+                w.put("data", data);
             });
         }),
         Part::Reasoning { .. } | Part::ToolCall(_) | Part::CacheMark(_) => {}
@@ -162,32 +146,28 @@ fn write_part(w: &mut Writer, part: &Part<'_>, names: &Names<'_, '_>, report: &m
         } => {
             let name = names.get(call_id.as_escaped()).copied().unwrap_or(call_id);
             write_result(w, name, content, *is_error);
-            // What a result shows beside text stands next to it.
+            // Images and files of a result stand next to it.
             let shown = content.iter().filter(|part| !matches!(part, Part::Text(_)));
-            shown
-                .into_iter()
-                .for_each(|part| write_part(w, part, names, report));
+            shown.for_each(|part| write_part(w, part, names, report));
         }
     }
 }
 
-fn write_source(w: &mut Writer, source: &Source<'_>, otherwise: &str) {
+fn write_source(w: &mut Writer, source: &MediaSource<'_>, otherwise: &str) {
     w.object(|w| match source {
-        Source::Data { media_type, data } => w.put_object("inlineData", |w| {
-            w.put_text("mimeType", media_type);
-            w.put_text("data", data);
+        MediaSource::Data { media_type, data } => w.put_object("inlineData", |w| {
+            w.put("mimeType", media_type);
+            w.put("data", data);
         }),
-        Source::Url(url) => w.put_object("fileData", |w| {
-            w.put_str(
-                "mimeType",
-                media_type_of(url.as_escaped()).unwrap_or(otherwise),
-            );
-            w.put_text("fileUri", url);
+        MediaSource::Url(url) => w.put_object("fileData", |w| {
+            let known = media_type_of(url.as_escaped());
+            w.put("mimeType", known.unwrap_or(otherwise));
+            w.put("fileUri", url);
         }),
     });
 }
 
-/// The media type that a URL's ending stands for.
+/// The media type of a URL's extension.
 fn media_type_of(url: &str) -> Option<&'static str> {
     let path = url.split(['?', '#']).next().unwrap_or(url);
     let (_, ending) = path.rsplit_once('.')?;
@@ -202,49 +182,42 @@ fn media_type_of(url: &str) -> Option<&'static str> {
     })
 }
 
-/// What Google documents for calls that were not made by Gemini, or whose signature was lost
+/// The value that Google documents for calls of other models and for lost signatures
 /// (ai.google.dev/gemini-api/docs/thought-signatures). Without it Gemini 3 refuses the request.
 const NO_SIGNATURE: &str = "skip_thought_signature_validator";
 
-/// Of calls made together, the first is signed.
+/// Writes a call. Of parallel calls, the first is signed.
 fn write_call(w: &mut Writer, call: &ToolCall<'_>, is_first: bool) {
     w.object(|w| {
         w.put_object("functionCall", |w| {
-            w.put_text("name", &call.name);
+            w.put("name", &call.name);
             w.put_raw("args", &call.arguments);
         });
-        match &call.proof {
-            Some(Proof {
-                origin: Origin::Gemini,
-                value,
-                ..
-            }) => {
-                w.put_text("thoughtSignature", value);
-            }
-            _ if is_first => w.put_str("thoughtSignature", NO_SIGNATURE),
-            _ => {}
+        let is_own = |signed: &&ReasoningSignature<'_>| signed.origin == SignatureOrigin::Gemini;
+        match call.signature.as_ref().filter(is_own) {
+            Some(signature) => w.put("thoughtSignature", &signature.value),
+            None if is_first => w.put("thoughtSignature", NO_SIGNATURE),
+            None => {}
         }
     });
 }
 
-/// A response is an object: the text under `output`, or under `error`.
+/// Writes a result, which is an object: the text under `output` or `error`.
 fn write_result(w: &mut Writer, name: &Text<'_>, content: &[Part<'_>], is_error: bool) {
     w.object(|w| {
         w.put_object("functionResponse", |w| {
-            w.put_text("name", name);
+            w.put("name", name);
             w.put_object("response", |w| {
-                w.put_text(
-                    if is_error { "error" } else { "output" },
-                    &joined_text(content),
-                );
+                let key = if is_error { "error" } else { "output" };
+                w.put(key, joined_text(content));
             });
         });
     });
 }
 
-fn write_tools(w: &mut Writer, request: &Request<'_>, report: &mut Report) -> Result<(), Refusal> {
+fn write_tools(w: &mut Writer, request: &Request<'_>, report: &mut LossReport) {
     if request.tools.is_empty() {
-        return Ok(());
+        return;
     }
     w.put_array("tools", |w| {
         w.object(|w| {
@@ -254,117 +227,80 @@ fn write_tools(w: &mut Writer, request: &Request<'_>, report: &mut Report) -> Re
         });
     });
     if request.tools.iter().any(|tool| tool.strict == Some(true)) {
-        report.bends(Feature::StrictTools);
+        report.approximated(Feature::StrictTools);
     }
     if request.parallel_tools == Some(false) {
-        report.lacks(Feature::ParallelTools)?;
+        report.unsupported(Feature::ParallelTools);
     }
     if let Some(choice) = &request.tool_choice {
         w.put_object("toolConfig", |w| {
             w.put_object("functionCallingConfig", |w| match choice {
-                ToolChoice::Auto => w.put_str("mode", "AUTO"),
-                ToolChoice::None => w.put_str("mode", "NONE"),
-                ToolChoice::Required => w.put_str("mode", "ANY"),
+                ToolChoice::Auto => w.put("mode", "AUTO"),
+                ToolChoice::None => w.put("mode", "NONE"),
+                ToolChoice::Required => w.put("mode", "ANY"),
                 ToolChoice::Named(name) => {
-                    w.put_str("mode", "ANY");
-                    w.put_array("allowedFunctionNames", |w| w.text(name));
+                    w.put("mode", "ANY");
+                    w.put_array("allowedFunctionNames", |w| w.value(name));
                 }
             });
         });
     }
-    Ok(())
 }
 
 fn write_tool(w: &mut Writer, tool: &Tool<'_>) {
     w.object(|w| {
-        w.put_text("name", &tool.name);
-        if let Some(description) = &tool.description {
-            w.put_text("description", description);
-        }
-        w.put_raw("parametersJsonSchema", &tool.schema);
+        w.put("name", &tool.name);
+        w.put_some("description", tool.description.as_ref());
+        w.put_raw("parametersJsonSchema", tool.schema);
     });
 }
 
-fn write_config(
-    w: &mut Writer,
-    request: &Request<'_>,
-    model: &str,
-    report: &mut Report,
-) -> Result<(), Refusal> {
-    if let Some(tokens) = request.max_tokens {
-        w.put_u64("maxOutputTokens", tokens);
-    }
+fn write_config(w: &mut Writer, request: &Request<'_>, model: &str, report: &mut LossReport) {
+    w.put_some("maxOutputTokens", request.max_tokens);
     let sampling = &request.sampling;
-    for (name, value) in [
-        ("temperature", sampling.temperature),
-        ("topP", sampling.top_p),
-        ("frequencyPenalty", sampling.frequency_penalty),
-        ("presencePenalty", sampling.presence_penalty),
-    ] {
-        if let Some(value) = value {
-            w.put_f64(name, value);
+    w.put_some("temperature", sampling.temperature);
+    w.put_some("topP", sampling.top_p);
+    w.put_some("frequencyPenalty", sampling.frequency_penalty);
+    w.put_some("presencePenalty", sampling.presence_penalty);
+    w.put_some("topK", sampling.top_k);
+    w.put_some("seed", sampling.seed);
+    w.put_list("stopSequences", &request.stop);
+    if request.format.is_some() {
+        w.put("responseMimeType", "application/json");
+    }
+    if let Some(Format::JsonSchema(format)) = &request.format {
+        if format.description.is_some() {
+            report.approximated(Feature::FormatDescription);
         }
-    }
-    if let Some(top_k) = sampling.top_k {
-        w.put_u64("topK", top_k);
-    }
-    if let Some(seed) = sampling.seed {
-        w.put_i64("seed", seed);
-    }
-    if !request.stop.is_empty() {
-        w.put_array("stopSequences", |w| {
-            request.stop.iter().for_each(|stop| w.text(stop))
-        });
-    }
-    match &request.format {
-        None => {}
-        Some(Format::JsonObject) => w.put_str("responseMimeType", "application/json"),
-        Some(Format::JsonSchema {
-            schema,
-            description,
-            ..
-        }) => {
-            if description.is_some() {
-                report.bends(Feature::FormatDescription);
-            }
-            w.put_str("responseMimeType", "application/json");
-            w.put_raw("responseJsonSchema", schema);
-        }
+        w.put_raw("responseJsonSchema", format.schema);
     }
     if let Some(reasoning) = &request.reasoning {
-        write_thinking(w, reasoning, model, report)?;
+        write_thinking(w, reasoning, model, report);
     }
-    Ok(())
 }
 
 /// Gemini 3 is told a level, its predecessors a budget
 /// (ai.google.dev/gemini-api/docs/thinking). Its thoughts are asked for, since the client asked
 /// for thinking.
-fn write_thinking(
-    w: &mut Writer,
-    reasoning: &Reasoning,
-    model: &str,
-    report: &mut Report,
-) -> Result<(), Refusal> {
+fn write_thinking(w: &mut Writer, reasoning: &Reasoning, model: &str, report: &mut LossReport) {
     let Some(is_on) = reasoning.is_on() else {
-        return Ok(());
+        return;
     };
     let by_budget = model.starts_with("gemini-2") || model.starts_with("gemini-1");
     if !by_budget && !is_on {
         // The least that there is; thinking cannot be switched off.
-        report.bends(Feature::Reasoning);
+        report.approximated(Feature::Reasoning);
     }
     w.put_object("thinkingConfig", |w| {
         if is_on {
-            w.put_bool("includeThoughts", true);
+            w.put("includeThoughts", true);
         }
         match (by_budget, reasoning.as_budget(), reasoning.as_effort()) {
-            (true, Some(tokens), _) => w.put_u64("thinkingBudget", tokens),
-            (false, _, Some(effort)) => w.put_str("thinkingLevel", level(effort)),
+            (true, Some(tokens), _) => w.put("thinkingBudget", tokens),
+            (false, _, Some(effort)) => w.put("thinkingLevel", level(effort)),
             (_, _, _) => {}
         }
     });
-    Ok(())
 }
 
 const fn level(effort: Effort) -> &'static str {

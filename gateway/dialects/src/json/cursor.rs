@@ -1,15 +1,15 @@
-//! Walks over complete JSON text without building it.
+//! Walks over complete JSON text without building values.
 //!
-//! It trusts that brackets pair up and looks at nothing that it is not asked for: text that is not
-//! JSON makes it return `None` or nonsense, but never panic, recurse or loop.
+//! It trusts that brackets pair up, and looks only at what it is asked for. For text that is not
+//! JSON it returns `None` or nonsense, but never panics, recurses or loops.
 
-/// A place in JSON text. Methods that return `None` found something else than they were asked for.
-pub(crate) struct Cursor<'a> {
+/// A place in JSON text. Methods return `None` if they find something other than what was asked for.
+pub(crate) struct JsonCursor<'a> {
     bytes: &'a [u8],
     at: usize,
 }
 
-impl<'a> Cursor<'a> {
+impl<'a> JsonCursor<'a> {
     pub(crate) const fn new(bytes: &'a [u8]) -> Self {
         Self { bytes, at: 0 }
     }
@@ -57,6 +57,18 @@ impl<'a> Cursor<'a> {
                 b'}' => return Some(()),
                 _ => return None,
             }
+        }
+    }
+
+    /// The same for an object; any other value is skipped.
+    pub(crate) fn object_or_skip(
+        &mut self,
+        visit: impl FnMut(&'a [u8], &mut Self) -> Option<()>,
+    ) -> Option<()> {
+        if self.peek()? == b'{' {
+            self.object(visit)
+        } else {
+            self.skip()
         }
     }
 
@@ -220,7 +232,7 @@ mod tests {
     fn an_object_is_walked_in_order() {
         let text = br#" { "a" : 1 , "b\"c":{"x":["]",{}]}, "d":[1,"two"], "e":"" } "#;
         let mut seen = Vec::new();
-        let walked = Cursor::new(text).object(|key, cursor| {
+        let walked = JsonCursor::new(text).object(|key, cursor| {
             seen.push((key.to_vec(), cursor.value()?.to_vec()));
             Some(())
         });
@@ -254,7 +266,7 @@ mod tests {
     fn depth_costs_no_stack() {
         let deep = "[".repeat(1_000_000) + &"]".repeat(1_000_000);
         assert_eq!(
-            Cursor::new(deep.as_bytes()).value().map(<[u8]>::len),
+            JsonCursor::new(deep.as_bytes()).value().map(<[u8]>::len),
             Some(2_000_000)
         );
     }
@@ -262,10 +274,10 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn any_bytes_are_survived(bytes in "[\\[\\]{}\",:\\\\a1 ]{0,64}") {
-            let mut cursor = Cursor::new(bytes.as_bytes());
+            let mut cursor = JsonCursor::new(bytes.as_bytes());
             let _ = cursor.object(|_, cursor| cursor.skip());
-            let mut cursor = Cursor::new(bytes.as_bytes());
-            let _ = cursor.array(Cursor::skip);
+            let mut cursor = JsonCursor::new(bytes.as_bytes());
+            let _ = cursor.array(JsonCursor::skip);
             proptest::prop_assert!(cursor.at <= bytes.len() + 1);
         }
     }

@@ -8,51 +8,51 @@ use crate::caps;
 
 /// One step of a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Step {
+pub(crate) enum PatternStep {
     Key(&'static str),
     AnyOf(&'static [&'static str]),
     /// Any element of an array.
     Element,
 }
 
-/// What to do with the value at the end of a path.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Want {
+/// A path, and what to do with the value at its end.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum JsonPattern {
     /// Hand over the value's bytes.
-    Capture,
+    Capture(&'static [PatternStep]),
     /// Hand over the value piece by piece if it is a string.
-    Text,
+    Text(&'static [PatternStep]),
+}
+
+impl JsonPattern {
+    const fn path(self) -> &'static [PatternStep] {
+        match self {
+            Self::Capture(path) | Self::Text(path) => path,
+        }
+    }
 }
 
 /// Something that was found.
 #[derive(Debug)]
-pub(crate) enum Part<'a> {
+pub(crate) enum Extracted<'a> {
     /// The value that the pattern of this number leads to.
     Value(usize, &'a [u8]),
     /// A piece of text, still escaped.
     Text(&'a [u8]),
 }
 
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Pattern {
-    pub(crate) path: &'static [Step],
-    pub(crate) want: Want,
-}
-
 /// A set of patterns, one bit each.
 type Mask = u32;
 
-const KEY_BYTES_MAX: usize = 40;
-
 #[derive(Debug)]
 pub(crate) struct Extractor {
-    patterns: &'static [Pattern],
+    patterns: &'static [JsonPattern],
     /// Containers that are open and that a pattern leads through.
     levels: Vec<Level>,
-    mode: Mode,
+    mode: LexState,
     key: Vec<u8>,
     key_too_long: bool,
-    capture: Option<Capture>,
+    capture: Option<PendingValue>,
     counts_text: bool,
     complete: bool,
 }
@@ -67,14 +67,14 @@ struct Level {
 }
 
 #[derive(Debug)]
-struct Capture {
+struct PendingValue {
     pattern: usize,
     bytes: Vec<u8>,
     overflowed: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Mode {
+enum LexState {
     /// Between tokens of a container that a pattern leads through, or before the body.
     Structure,
     Key {
@@ -94,12 +94,12 @@ enum Mode {
 }
 
 impl Extractor {
-    pub(crate) fn new(patterns: &'static [Pattern]) -> Self {
+    pub(crate) fn new(patterns: &'static [JsonPattern]) -> Self {
         Self {
             patterns,
             levels: Vec::with_capacity(4),
-            mode: Mode::Structure,
-            key: Vec::with_capacity(KEY_BYTES_MAX),
+            mode: LexState::Structure,
+            key: Vec::with_capacity(caps::MATCHED_KEY_BYTES_MAX),
             key_too_long: false,
             capture: None,
             counts_text: false,
@@ -114,15 +114,15 @@ impl Extractor {
 
     /// Reads the next piece; calls `found` with each wanted value that ends in it, and with each wanted
     /// text as far as it is in it. A value that is too large is not handed over.
-    pub(crate) fn push(&mut self, input: &[u8], found: &mut impl FnMut(Part<'_>)) {
+    pub(crate) fn push(&mut self, input: &[u8], found: &mut impl FnMut(Extracted<'_>)) {
         let mut at = 0;
         while at < input.len() && !self.complete {
             at += match self.mode {
-                Mode::Structure => self.structure(input[at]),
-                Mode::Key { escaped } => self.in_key(&input[at..], escaped),
-                Mode::Text { escaped } => self.in_text(&input[at..], escaped, found),
-                Mode::Word => self.in_word(&input[at..], found),
-                Mode::Nested {
+                LexState::Structure => self.structure(input[at]),
+                LexState::Key { escaped } => self.in_key(&input[at..], escaped),
+                LexState::Text { escaped } => self.in_text(&input[at..], escaped, found),
+                LexState::Word => self.in_word(&input[at..], found),
+                LexState::Nested {
                     depth,
                     in_string,
                     escaped,
@@ -137,11 +137,11 @@ impl Extractor {
             b'"' if self.awaits_key() => {
                 self.key.clear();
                 self.key_too_long = false;
-                self.mode = Mode::Key { escaped: false };
+                self.mode = LexState::Key { escaped: false };
             }
             b'"' => {
                 self.start_value(byte);
-                self.mode = Mode::Text { escaped: false };
+                self.mode = LexState::Text { escaped: false };
             }
             b'{' | b'[' => self.open(byte),
             b'}' | b']' => self.close(),
@@ -153,7 +153,7 @@ impl Extractor {
             b' ' | b'\n' | b'\r' | b'\t' | b':' => {}
             _ => {
                 self.start_value(byte);
-                self.mode = Mode::Word;
+                self.mode = LexState::Word;
             }
         }
         1
@@ -168,7 +168,7 @@ impl Extractor {
     fn open(&mut self, byte: u8) {
         let matching = self.start_value(byte);
         if self.capture.is_some() || (matching == 0 && !self.levels.is_empty()) {
-            self.mode = Mode::Nested {
+            self.mode = LexState::Nested {
                 depth: 1,
                 in_string: false,
                 escaped: false,
@@ -206,15 +206,17 @@ impl Extractor {
         let (mut through, mut capture) = (0, None);
         self.counts_text = false;
         for (number, pattern) in self.patterns.iter().enumerate() {
-            let steps = level.alive & (1 << number) != 0 && self.is_step(&pattern.path[depth - 1]);
-            match (steps, pattern.path.len() == depth, pattern.want) {
-                (false, _, _) => {}
-                (true, false, _) => through |= 1 << number,
-                (true, true, Want::Text) => self.counts_text = first == b'"',
-                (true, true, Want::Capture) => capture = Some(number),
+            let path = pattern.path();
+            if level.alive & (1 << number) == 0 || !self.is_step(&path[depth - 1]) {
+                continue;
+            }
+            match pattern {
+                _ if path.len() > depth => through |= 1 << number,
+                JsonPattern::Text(_) => self.counts_text = first == b'"',
+                JsonPattern::Capture(_) => capture = Some(number),
             }
         }
-        self.capture = capture.map(|pattern| Capture {
+        self.capture = capture.map(|pattern| PendingValue {
             pattern,
             bytes: vec![first],
             overflowed: false,
@@ -222,34 +224,20 @@ impl Extractor {
         through
     }
 
-    fn is_step(&self, step: &Step) -> bool {
-        match (step, self.levels.last()) {
-            (
-                Step::Key(key),
-                Some(Level {
-                    is_object: true, ..
-                }),
-            ) => !self.key_too_long && self.key == key.as_bytes(),
-            (
-                Step::AnyOf(keys),
-                Some(Level {
-                    is_object: true, ..
-                }),
-            ) => !self.key_too_long && keys.iter().any(|key| self.key == key.as_bytes()),
-            (
-                Step::Element,
-                Some(Level {
-                    is_object: false, ..
-                }),
-            ) => true,
-            _ => false,
+    fn is_step(&self, step: &PatternStep) -> bool {
+        let in_object = self.levels.last().is_some_and(|level| level.is_object);
+        let is_key = |key: &str| !self.key_too_long && self.key == key.as_bytes();
+        match step {
+            PatternStep::Key(key) => in_object && is_key(key),
+            PatternStep::AnyOf(keys) => in_object && keys.iter().any(|key| is_key(key)),
+            PatternStep::Element => !in_object && !self.levels.is_empty(),
         }
     }
 
     fn in_key(&mut self, input: &[u8], escaped: bool) -> usize {
         let (taken, end) = string_part(input, escaped);
         let text = &input[..taken - usize::from(end == StringEnd::Closed)];
-        if self.key.len() + text.len() > KEY_BYTES_MAX {
+        if self.key.len() + text.len() > caps::MATCHED_KEY_BYTES_MAX {
             self.key_too_long = true;
         } else {
             self.key.extend_from_slice(text);
@@ -259,30 +247,35 @@ impl Extractor {
                 if let Some(level) = self.levels.last_mut() {
                     level.key_done = true;
                 }
-                self.mode = Mode::Structure;
+                self.mode = LexState::Structure;
             }
-            StringEnd::Open { escaped } => self.mode = Mode::Key { escaped },
+            StringEnd::Open { escaped } => self.mode = LexState::Key { escaped },
         }
         taken
     }
 
-    fn in_text(&mut self, input: &[u8], escaped: bool, found: &mut impl FnMut(Part<'_>)) -> usize {
+    fn in_text(
+        &mut self,
+        input: &[u8],
+        escaped: bool,
+        found: &mut impl FnMut(Extracted<'_>),
+    ) -> usize {
         let (taken, end) = string_part(input, escaped);
         self.keep(&input[..taken]);
         if self.counts_text {
-            found(Part::Text(
+            found(Extracted::Text(
                 &input[..taken - usize::from(end == StringEnd::Closed)],
             ));
         }
         match end {
             StringEnd::Closed => self.end_value(found),
-            StringEnd::Open { escaped } => self.mode = Mode::Text { escaped },
+            StringEnd::Open { escaped } => self.mode = LexState::Text { escaped },
         }
         taken
     }
 
     /// Takes the rest of a word.
-    fn in_word(&mut self, input: &[u8], found: &mut impl FnMut(Part<'_>)) -> usize {
+    fn in_word(&mut self, input: &[u8], found: &mut impl FnMut(Extracted<'_>)) -> usize {
         let end = input
             .iter()
             .position(|byte| matches!(byte, b',' | b'}' | b']' | b' ' | b'\n' | b'\r' | b'\t'));
@@ -300,7 +293,7 @@ impl Extractor {
         mut depth: u64,
         mut in_string: bool,
         mut escaped: bool,
-        found: &mut impl FnMut(Part<'_>),
+        found: &mut impl FnMut(Extracted<'_>),
     ) -> usize {
         let mut at = 0;
         while at < input.len() {
@@ -334,7 +327,7 @@ impl Extractor {
         if depth == 0 {
             self.end_value(found);
         } else {
-            self.mode = Mode::Nested {
+            self.mode = LexState::Nested {
                 depth,
                 in_string,
                 escaped,
@@ -353,12 +346,12 @@ impl Extractor {
         }
     }
 
-    fn end_value(&mut self, found: &mut impl FnMut(Part<'_>)) {
-        self.mode = Mode::Structure;
+    fn end_value(&mut self, found: &mut impl FnMut(Extracted<'_>)) {
+        self.mode = LexState::Structure;
         if let Some(capture) = self.capture.take()
             && !capture.overflowed
         {
-            found(Part::Value(capture.pattern, &capture.bytes));
+            found(Extracted::Value(capture.pattern, &capture.bytes));
         }
     }
 }
@@ -400,25 +393,13 @@ static IS_STRUCTURAL: [bool; 256] = {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use Step::{Element, Key};
+    use PatternStep::{Element, Key};
 
-    const PATTERNS: &[Pattern] = &[
-        Pattern {
-            path: &[Key("usage")],
-            want: Want::Capture,
-        },
-        Pattern {
-            path: &[Key("model")],
-            want: Want::Capture,
-        },
-        Pattern {
-            path: &[Key("choices"), Element, Key("finish_reason")],
-            want: Want::Capture,
-        },
-        Pattern {
-            path: &[Key("choices"), Element, Key("message"), Key("content")],
-            want: Want::Text,
-        },
+    const PATTERNS: &[JsonPattern] = &[
+        JsonPattern::Capture(&[Key("usage")]),
+        JsonPattern::Capture(&[Key("model")]),
+        JsonPattern::Capture(&[Key("choices"), Element, Key("finish_reason")]),
+        JsonPattern::Text(&[Key("choices"), Element, Key("message"), Key("content")]),
     ];
 
     type Found = Vec<(usize, String)>;
@@ -428,10 +409,10 @@ mod tests {
         let (mut found, mut text_bytes) = (Vec::new(), 0);
         for piece in pieces {
             extractor.push(piece, &mut |part| match part {
-                Part::Value(pattern, value) => {
+                Extracted::Value(pattern, value) => {
                     found.push((pattern, String::from_utf8_lossy(value).into_owned()));
                 }
-                Part::Text(text) => text_bytes += text.len() as u64,
+                Extracted::Text(text) => text_bytes += text.len() as u64,
             });
         }
         (found, text_bytes, extractor.is_complete())
@@ -484,7 +465,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unfinished_body_is_told_from_a_finished_one() {
+    fn an_unfinished_body_is_not_complete() {
         assert!(!extract([&BODY.as_bytes()[..BODY.len() - 1]]).2);
         assert!(!extract([b"".as_slice()]).2);
     }

@@ -1,20 +1,23 @@
-//! Just enough JSON for bytes on their way through: a cursor over complete text, an extractor over
-//! text that arrives in pieces, places and paths, and a writer.
+//! Just enough JSON for bytes that pass through: a cursor over complete text, an extractor for text
+//! that arrives in pieces, fields with paths, and a writer.
 //!
-//! Whether text is JSON at all is serde_json's to say, before anything here trusts it.
+//! All of it trusts that the text is JSON, which [`valid`] or serde_json checks first.
 
 mod cursor;
 mod extract;
 mod read;
 mod text;
+mod valid;
 mod write;
 
 use std::ops::Range;
 
-pub(crate) use cursor::Cursor;
-pub(crate) use extract::{Extractor, Part, Pattern, Step, Want};
-pub(crate) use read::{Invalid, Object, Path, as_text, each, type_name};
+pub(crate) use cursor::JsonCursor;
+pub(crate) use extract::{Extracted, Extractor, JsonPattern, PatternStep};
+pub use read::InvalidField;
+pub(crate) use read::{Object, Path, Result, as_text, each, each_object, shown, text_of};
 pub(crate) use text::Text;
+pub(crate) use valid::valid;
 pub(crate) use write::Writer;
 
 /// The range that `part` takes up in `whole`, of which it must be a part.
@@ -44,21 +47,14 @@ pub(crate) fn position_of(text: &str, offset: usize) -> (usize, usize) {
     )
 }
 
-/// A number without sign, fraction and exponent; `12.0` counts as one too, since some send it.
-pub(crate) fn whole_number(raw: &[u8]) -> Option<u64> {
+/// A number without sign, fraction and exponent. Some clients send `12.0`, which counts too.
+pub(crate) fn non_negative_integer(raw: &[u8]) -> Option<u64> {
     let text = std::str::from_utf8(raw).ok()?;
-    let digits = text.split_once('.').map_or(text, |(digits, fraction)| {
-        if fraction.bytes().all(|byte| byte == b'0') {
-            digits
-        } else {
-            text
-        }
-    });
-    if digits.starts_with('+') {
-        None
-    } else {
-        digits.parse().ok()
-    }
+    let digits = match text.split_once('.') {
+        Some((digits, fraction)) if fraction.bytes().all(|byte| byte == b'0') => digits,
+        _ => text,
+    };
+    digits.parse().ok().filter(|_| !digits.starts_with('+'))
 }
 
 /// The text between the quotes of a JSON string, if it is valid and not longer than `bytes_max`.
@@ -94,9 +90,9 @@ mod tests {
     }
 
     #[test]
-    fn whole_numbers_are_told_from_others() {
-        assert_eq!(whole_number(b"12"), Some(12));
-        assert_eq!(whole_number(b"12.00"), Some(12));
+    fn integers_are_told_from_other_numbers() {
+        assert_eq!(non_negative_integer(b"12"), Some(12));
+        assert_eq!(non_negative_integer(b"12.00"), Some(12));
         for other in [
             "-1",
             "1.5",
@@ -107,7 +103,7 @@ mod tests {
             "null",
             "",
         ] {
-            assert_eq!(whole_number(other.as_bytes()), None, "{other}");
+            assert_eq!(non_negative_integer(other.as_bytes()), None, "{other}");
         }
     }
 

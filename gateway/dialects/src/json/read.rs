@@ -1,9 +1,13 @@
-//! Reads JSON values that are known to be valid, and says exactly which one is not as it should be.
+//! Reads fields of JSON that is known to be valid, and names the field that has the wrong value.
 
 use std::borrow::Cow;
 use std::fmt;
+use std::str::from_utf8;
 
-use super::{Cursor, Text, whole_number};
+use thiserror::Error;
+
+use super::{JsonCursor, Text, non_negative_integer};
+use crate::caps;
 
 /// Where a value stands: `messages[2].content[0].text`.
 #[derive(Clone, Copy, Debug)]
@@ -73,40 +77,37 @@ impl fmt::Display for Path<'_> {
     }
 }
 
-/// A value that is not what it must be.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Invalid {
+/// A field with a value that it must not have.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("`{field}` {reason}")]
+pub struct InvalidField {
     pub(crate) field: String,
-    pub(crate) reason: String,
+    reason: String,
 }
 
-impl Invalid {
-    pub(crate) fn new(path: &Path<'_>, reason: impl Into<String>) -> Self {
+impl InvalidField {
+    pub(crate) fn new(path: impl ToString, reason: impl Into<String>) -> Self {
         Self {
             field: path.to_string(),
             reason: reason.into(),
         }
     }
 
-    pub(crate) fn wrong_type(path: &Path<'_>, expected: &str, found: &str) -> Self {
-        Self::new(
-            path,
-            format!("must be {expected}, not {}", type_name(found)),
-        )
+    fn expected(expected: &str, path: &Path<'_>, found: &str) -> Self {
+        Self::new(path, format!("must be {expected}, got {}", shown(found)))
     }
 }
 
-pub(crate) type Read<T> = Result<T, Invalid>;
+pub(crate) type Result<T> = std::result::Result<T, InvalidField>;
 
-/// The name of a value's type, for messages.
-pub(crate) fn type_name(raw: &str) -> &'static str {
+/// A value for a message: itself if it is a word or a number, otherwise its type.
+pub(crate) fn shown(raw: &str) -> &str {
     match raw.as_bytes().first() {
         Some(b'"') => "a string",
         Some(b'{') => "an object",
         Some(b'[') => "an array",
-        Some(b't' | b'f') => "true or false",
-        Some(b'n') => "null",
-        _ => "a number",
+        _ if raw.len() > caps::SHOWN_NUMBER_BYTES_MAX => "a number",
+        _ => raw,
     }
 }
 
@@ -114,38 +115,38 @@ pub(crate) fn type_name(raw: &str) -> &'static str {
 #[derive(Debug)]
 pub(crate) struct Object<'a, 'p> {
     path: Path<'p>,
-    entries: Vec<Entry<'a>>,
+    entries: Vec<ObjectEntry<'a>>,
 }
 
 #[derive(Debug)]
-struct Entry<'a> {
+struct ObjectEntry<'a> {
     key: Cow<'a, str>,
     value: &'a str,
     taken: bool,
 }
 
 impl<'a, 'p> Object<'a, 'p> {
-    pub(crate) fn read(raw: &'a str, path: Path<'p>) -> Read<Self> {
+    pub(crate) fn read(raw: &'a str, path: Path<'p>) -> Result<Self> {
         if !raw.starts_with('{') {
-            return Err(Invalid::wrong_type(&path, "an object", raw));
+            return Err(InvalidField::expected("an object", &path, raw));
         }
         let mut entries = Vec::with_capacity(8);
-        let mut cursor = Cursor::new(raw.as_bytes());
+        let mut cursor = JsonCursor::new(raw.as_bytes());
         let walked = cursor.object(|key, cursor| {
-            let key = utf8(key)?;
+            let key = from_utf8(key).ok()?;
             let key = match Text::escaped(key).unescape()? {
                 Cow::Borrowed(_) => Cow::Borrowed(key),
                 Cow::Owned(key) => Cow::Owned(key),
             };
-            let value = utf8(cursor.value()?)?;
-            entries.push(Entry {
+            let value = from_utf8(cursor.value()?).ok()?;
+            entries.push(ObjectEntry {
                 key,
                 value,
                 taken: value == "null",
             });
             Some(())
         });
-        walked.ok_or_else(|| Invalid::new(&path, "is not valid JSON"))?;
+        walked.ok_or_else(|| InvalidField::new(path, "is not valid JSON"))?;
         Ok(Self { path, entries })
     }
 
@@ -170,81 +171,76 @@ impl<'a, 'p> Object<'a, 'p> {
         }
     }
 
-    pub(crate) fn text(&mut self, key: &str) -> Read<Option<Text<'a>>> {
-        self.take(key)
-            .map(|raw| as_text(raw, &self.path.key(key)))
-            .transpose()
+    pub(crate) fn text(&mut self, key: &str) -> Result<Option<Text<'a>>> {
+        self.parsed(key, "a string", text_of)
     }
 
-    pub(crate) fn required_text(&mut self, key: &str) -> Read<Text<'a>> {
+    /// A field's text; `None` for anything else.
+    pub(crate) fn lenient_text(&mut self, key: &str) -> Option<Text<'a>> {
+        text_of(self.take(key)?)
+    }
+
+    pub(crate) fn required_text(&mut self, key: &str) -> Result<Text<'a>> {
         self.text(key)?.ok_or_else(|| self.missing(key))
     }
 
-    pub(crate) fn required(&mut self, key: &str) -> Read<&'a str> {
+    pub(crate) fn required(&mut self, key: &str) -> Result<&'a str> {
         self.take(key).ok_or_else(|| self.missing(key))
     }
 
-    pub(crate) fn count(&mut self, key: &str) -> Read<Option<u64>> {
-        let expected = "a whole number, not negative";
-        self.take(key)
-            .map(|raw| {
-                whole_number(raw.as_bytes())
-                    .ok_or_else(|| Invalid::wrong_type(&self.path.key(key), expected, raw))
-            })
-            .transpose()
+    pub(crate) fn count(&mut self, key: &str) -> Result<Option<u64>> {
+        self.parsed(key, "a non-negative integer", |raw| {
+            non_negative_integer(raw.as_bytes())
+        })
     }
 
-    pub(crate) fn integer(&mut self, key: &str) -> Read<Option<i64>> {
-        self.take(key)
-            .map(|raw| {
-                let number = raw.parse().ok();
-                number
-                    .ok_or_else(|| Invalid::wrong_type(&self.path.key(key), "a whole number", raw))
-            })
-            .transpose()
+    pub(crate) fn integer(&mut self, key: &str) -> Result<Option<i64>> {
+        self.parsed(key, "an integer", |raw| raw.parse().ok())
     }
 
-    pub(crate) fn number(&mut self, key: &str) -> Read<Option<f64>> {
-        self.take(key)
-            .map(|raw| {
-                let number = raw.parse().ok().filter(|number: &f64| number.is_finite());
-                number.ok_or_else(|| Invalid::wrong_type(&self.path.key(key), "a number", raw))
-            })
-            .transpose()
+    pub(crate) fn number(&mut self, key: &str) -> Result<Option<f64>> {
+        self.parsed(key, "a number", |raw| {
+            raw.parse().ok().filter(|number: &f64| number.is_finite())
+        })
     }
 
-    pub(crate) fn flag(&mut self, key: &str) -> Read<Option<bool>> {
-        match self.take(key) {
-            None => Ok(None),
-            Some("true") => Ok(Some(true)),
-            Some("false") => Ok(Some(false)),
-            Some(raw) => Err(Invalid::wrong_type(
-                &self.path.key(key),
-                "true or false",
-                raw,
-            )),
-        }
+    pub(crate) fn flag(&mut self, key: &str) -> Result<Option<bool>> {
+        self.parsed(key, "true or false", |raw| raw.parse().ok())
+    }
+
+    fn parsed<T>(
+        &mut self,
+        key: &str,
+        expected: &str,
+        parse: impl FnOnce(&'a str) -> Option<T>,
+    ) -> Result<Option<T>> {
+        let Some(raw) = self.take(key) else {
+            return Ok(None);
+        };
+        let parsed = parse(raw);
+        let wrong = || InvalidField::expected(expected, &self.path.key(key), raw);
+        parsed.ok_or_else(wrong).map(Some)
     }
 
     /// An object inside this one.
-    pub(crate) fn object<T, E: From<Invalid>>(
+    pub(crate) fn object<T>(
         &mut self,
         key: &str,
-        read: impl FnOnce(Object<'a, '_>) -> Result<T, E>,
-    ) -> Result<Option<T>, E> {
+        read: impl FnOnce(Object<'a, '_>) -> Result<T>,
+    ) -> Result<Option<T>> {
         let Some(raw) = self.take(key) else {
             return Ok(None);
         };
         read(Object::read(raw, self.path.key(key))?).map(Some)
     }
 
-    /// An object inside this one, if its `type` is `kind`; any other is left where it is.
-    pub(crate) fn object_if<T, E: From<Invalid>>(
+    /// An object inside this one, if its `type` is `kind`; any other is not taken.
+    pub(crate) fn object_if<T>(
         &mut self,
         key: &str,
         kind: &str,
-        read: impl FnOnce(Object<'a, '_>) -> Result<T, E>,
-    ) -> Result<Option<T>, E> {
+        read: impl FnOnce(Object<'a, '_>) -> Result<T>,
+    ) -> Result<Option<T>> {
         let Some(entry) = self.entries.iter_mut().find(|entry| entry.key == key) else {
             return Ok(None);
         };
@@ -256,44 +252,42 @@ impl<'a, 'p> Object<'a, 'p> {
         read(object).map(Some)
     }
 
-    /// Calls `read` with each element of an array and its path. Returns whether there was one.
-    pub(crate) fn each<E: From<Invalid>>(
+    /// Calls `read` with each element of an array of objects. Returns whether there is an array.
+    pub(crate) fn each_object(
         &mut self,
         key: &str,
-        read: impl FnMut(&'a str, &Path<'_>) -> Result<(), E>,
-    ) -> Result<bool, E> {
+        read: impl FnMut(Object<'a, '_>) -> Result<()>,
+    ) -> Result<bool> {
         let Some(raw) = self.take(key) else {
             return Ok(false);
         };
-        each(raw, &self.path.key(key), read)?;
+        each_object(raw, &self.path.key(key), read)?;
         Ok(true)
     }
 
-    /// Keys that nobody took.
-    pub(crate) fn rest(&self) -> impl Iterator<Item = &str> {
-        self.entries
-            .iter()
-            .filter(|entry| !entry.taken)
-            .map(|entry| &*entry.key)
+    /// The keys that were not taken.
+    pub(crate) fn remaining(&self) -> impl Iterator<Item = &str> {
+        let remaining = self.entries.iter().filter(|entry| !entry.taken);
+        remaining.map(|entry| &*entry.key)
     }
 
-    pub(crate) fn missing(&self, key: &str) -> Invalid {
-        Invalid::new(&self.path.key(key), "is missing")
+    pub(crate) fn missing(&self, key: &str) -> InvalidField {
+        InvalidField::new(self.path.key(key), "is missing")
     }
 }
 
 /// Calls `read` with each element of an array and its path.
-pub(crate) fn each<'a, E: From<Invalid>>(
+pub(crate) fn each<'a>(
     raw: &'a str,
     path: &Path<'_>,
-    mut read: impl FnMut(&'a str, &Path<'_>) -> Result<(), E>,
-) -> Result<(), E> {
+    mut read: impl FnMut(&'a str, &Path<'_>) -> Result<()>,
+) -> Result<()> {
     if !raw.starts_with('[') {
-        return Err(Invalid::wrong_type(path, "an array", raw).into());
+        return Err(InvalidField::expected("an array", path, raw));
     }
     let (mut index, mut failed) = (0, None);
-    let walked = Cursor::new(raw.as_bytes()).array(|cursor| {
-        let value = utf8(cursor.value()?)?;
+    let walked = JsonCursor::new(raw.as_bytes()).array(|cursor| {
+        let value = from_utf8(cursor.value()?).ok()?;
         failed = read(value, &path.index(index)).err();
         index += 1;
         failed.is_none().then_some(())
@@ -301,21 +295,27 @@ pub(crate) fn each<'a, E: From<Invalid>>(
     match (failed, walked) {
         (Some(failed), _) => Err(failed),
         (None, Some(())) => Ok(()),
-        (None, None) => Err(Invalid::new(path, "is not valid JSON").into()),
+        (None, None) => Err(InvalidField::new(path, "is not valid JSON")),
     }
 }
 
-pub(crate) fn as_text<'a>(raw: &'a str, path: &Path<'_>) -> Read<Text<'a>> {
-    let inner = raw
-        .strip_prefix('"')
-        .and_then(|rest| rest.strip_suffix('"'));
-    inner
-        .map(Text::escaped)
-        .ok_or_else(|| Invalid::wrong_type(path, "a string", raw))
+/// Calls `read` with each element of an array of objects.
+pub(crate) fn each_object<'a>(
+    raw: &'a str,
+    path: &Path<'_>,
+    mut read: impl FnMut(Object<'a, '_>) -> Result<()>,
+) -> Result<()> {
+    each(raw, path, |raw, path| read(Object::read(raw, *path)?))
 }
 
-fn utf8(bytes: &[u8]) -> Option<&str> {
-    std::str::from_utf8(bytes).ok()
+pub(crate) fn as_text<'a>(raw: &'a str, path: &Path<'_>) -> Result<Text<'a>> {
+    text_of(raw).ok_or_else(|| InvalidField::expected("a string", path, raw))
+}
+
+/// The text of a string.
+pub(crate) fn text_of(raw: &str) -> Option<Text<'_>> {
+    let inner = raw.strip_prefix('"')?.strip_suffix('"')?;
+    Some(Text::escaped(inner))
 }
 
 #[cfg(test)]
@@ -323,14 +323,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn fields_are_taken_and_the_rest_is_told() {
+    fn fields_are_taken_and_the_rest_is_listed() {
         let raw = r#"{"a":"x","b":null,"c":1.5,"d":true,"e":{"f":[1,"two"]},"g\u0068":3,"a":"y"}"#;
         let mut object = Object::read(raw, Path::ROOT).unwrap();
         assert_eq!(object.text("a").unwrap(), Some(Text::plain("y")));
         assert_eq!(object.text("b").unwrap(), None);
         assert_eq!(object.number("c").unwrap(), Some(1.5));
         assert_eq!(object.flag("d").unwrap(), Some(true));
-        assert_eq!(object.rest().collect::<Vec<_>>(), ["e", "gh"]);
+        assert_eq!(object.remaining().collect::<Vec<_>>(), ["e", "gh"]);
         assert_eq!(object.count("gh").unwrap(), Some(3));
     }
 
@@ -339,13 +339,14 @@ mod tests {
         let raw = r#"{"e":{"f":[1,"two"]},"n":-1}"#;
         let mut object = Object::read(raw, Path::ROOT).unwrap();
         let wrong = object.object("e", |mut e| {
-            e.each("f", |raw, path| as_text(raw, path).map(drop))
-                .map(drop)
+            each(e.required("f")?, &e.path().key("f"), |raw, path| {
+                as_text(raw, path).map(drop)
+            })
         });
         let invalid = wrong.unwrap_err();
         assert_eq!(
             (invalid.field.as_str(), invalid.reason.as_str()),
-            ("e.f[0]", "must be a string, not a number")
+            ("e.f[0]", "must be a string, got 1")
         );
         assert_eq!(object.count("n").unwrap_err().field, "n");
         assert_eq!(object.required("x").unwrap_err().reason, "is missing");

@@ -1,6 +1,6 @@
 //! Writes JSON forwards, into one buffer.
 //!
-//! Commas are the writer's; that every object is closed is seen to by closures.
+//! The writer sets the commas; closures make sure that every object is closed.
 
 use super::Text;
 
@@ -34,28 +34,28 @@ impl Writer {
 
     // Values.
 
-    pub(crate) fn object(&mut self, fill: impl FnOnce(&mut Self)) {
+    pub(crate) fn value(&mut self, value: impl ToJson) {
+        self.comma();
+        value.write_to(&mut self.out);
+    }
+
+    pub(crate) fn object<R>(&mut self, fill: impl FnOnce(&mut Self) -> R) -> R {
         self.comma();
         self.out.push('{');
-        fill(self);
+        let filled = fill(self);
         self.out.push('}');
+        filled
     }
 
-    pub(crate) fn array(&mut self, fill: impl FnOnce(&mut Self)) {
+    pub(crate) fn array<R>(&mut self, fill: impl FnOnce(&mut Self) -> R) -> R {
         self.comma();
         self.out.push('[');
-        fill(self);
+        let filled = fill(self);
         self.out.push(']');
+        filled
     }
 
-    pub(crate) fn text(&mut self, text: &Text<'_>) {
-        self.comma();
-        self.out.push('"');
-        self.out.push_str(text.as_escaped());
-        self.out.push('"');
-    }
-
-    // Entries of an object. Keys are ours and need no escapes.
+    // Entries of an object. Keys are constants and need no escapes.
 
     pub(crate) fn key(&mut self, key: &str) {
         self.comma();
@@ -64,14 +64,33 @@ impl Writer {
         self.out.push_str("\":");
     }
 
-    pub(crate) fn put_object(&mut self, key: &str, fill: impl FnOnce(&mut Self)) {
+    pub(crate) fn put(&mut self, key: &str, value: impl ToJson) {
         self.key(key);
-        self.object(fill);
+        value.write_to(&mut self.out);
     }
 
-    pub(crate) fn put_array(&mut self, key: &str, fill: impl FnOnce(&mut Self)) {
+    /// An entry that is left out if there is no value.
+    pub(crate) fn put_some(&mut self, key: &str, value: Option<impl ToJson>) {
+        if let Some(value) = value {
+            self.put(key, value);
+        }
+    }
+
+    pub(crate) fn put_object<R>(&mut self, key: &str, fill: impl FnOnce(&mut Self) -> R) -> R {
         self.key(key);
-        self.array(fill);
+        self.object(fill)
+    }
+
+    pub(crate) fn put_array<R>(&mut self, key: &str, fill: impl FnOnce(&mut Self) -> R) -> R {
+        self.key(key);
+        self.array(fill)
+    }
+
+    /// A list that is left out if it is empty.
+    pub(crate) fn put_list(&mut self, key: &str, values: &[impl ToJson]) {
+        if !values.is_empty() {
+            self.put_array(key, |w| values.iter().for_each(|value| w.value(value)));
+        }
     }
 
     pub(crate) fn put_raw(&mut self, key: &str, json: &str) {
@@ -79,55 +98,8 @@ impl Writer {
         self.out.push_str(json);
     }
 
-    pub(crate) fn put_text(&mut self, key: &str, text: &Text<'_>) {
-        self.key(key);
-        self.text(text);
-    }
-
-    /// Text that needs no escapes.
-    pub(crate) fn put_str(&mut self, key: &str, text: &str) {
-        self.key(key);
-        self.text(&Text::plain(text));
-    }
-
-    pub(crate) fn put_u64(&mut self, key: &str, number: u64) {
-        self.key(key);
-        self.number(number);
-    }
-
-    pub(crate) fn put_i64(&mut self, key: &str, number: i64) {
-        self.put_raw(key, &number.to_string());
-    }
-
-    pub(crate) fn put_f64(&mut self, key: &str, number: f64) {
-        match serde_json::Number::from_f64(number) {
-            Some(number) => self.put_raw(key, &number.to_string()),
-            None => self.put_null(key),
-        }
-    }
-
-    pub(crate) fn put_bool(&mut self, key: &str, flag: bool) {
-        self.put_raw(key, if flag { "true" } else { "false" });
-    }
-
     pub(crate) fn put_null(&mut self, key: &str) {
         self.put_raw(key, "null");
-    }
-
-    pub(crate) fn number(&mut self, mut number: u64) {
-        self.comma();
-        let mut digits = [0_u8; 20];
-        let mut at = digits.len();
-        loop {
-            at -= 1;
-            digits[at] = b'0' + u8::try_from(number % 10).unwrap_or(0);
-            number /= 10;
-            if number == 0 {
-                break;
-            }
-        }
-        self.out
-            .push_str(std::str::from_utf8(&digits[at..]).unwrap_or("0"));
     }
 
     /// A comma, unless this is the first thing in its object or array, or stands after a key.
@@ -141,6 +113,75 @@ impl Writer {
     }
 }
 
+/// A value that can be written as JSON.
+pub(crate) trait ToJson {
+    fn write_to(&self, out: &mut String);
+}
+
+impl<T: ToJson + ?Sized> ToJson for &T {
+    fn write_to(&self, out: &mut String) {
+        (**self).write_to(out);
+    }
+}
+
+/// `null` if there is none.
+impl<T: ToJson> ToJson for Option<T> {
+    fn write_to(&self, out: &mut String) {
+        match self {
+            Some(value) => value.write_to(out),
+            None => out.push_str("null"),
+        }
+    }
+}
+
+impl ToJson for Text<'_> {
+    fn write_to(&self, out: &mut String) {
+        out.push('"');
+        out.push_str(self.as_escaped());
+        out.push('"');
+    }
+}
+
+impl ToJson for str {
+    fn write_to(&self, out: &mut String) {
+        Text::plain(self).write_to(out);
+    }
+}
+
+impl ToJson for bool {
+    fn write_to(&self, out: &mut String) {
+        out.push_str(if *self { "true" } else { "false" });
+    }
+}
+
+impl ToJson for i64 {
+    fn write_to(&self, out: &mut String) {
+        out.push_str(&self.to_string());
+    }
+}
+
+impl ToJson for f64 {
+    fn write_to(&self, out: &mut String) {
+        let number = serde_json::Number::from_f64(*self);
+        out.push_str(&number.map_or_else(|| "null".to_owned(), |number| number.to_string()));
+    }
+}
+
+impl ToJson for u64 {
+    fn write_to(&self, out: &mut String) {
+        let (mut number, mut digits, mut at) = (*self, [0_u8; 20], 20);
+        loop {
+            at -= 1;
+            digits[at] = b'0' + u8::try_from(number % 10).unwrap_or(0);
+            number /= 10;
+            if number == 0 {
+                break;
+            }
+        }
+        out.push_str(std::str::from_utf8(&digits[at..]).unwrap_or("0"));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -148,16 +189,16 @@ mod tests {
     #[test]
     fn commas_are_where_they_belong() {
         let json = Writer::document(64, |w| {
-            w.put_str("a", "q\"");
+            w.put("a", "q\"");
             w.put_array("b", |w| {
-                w.number(0);
+                w.value(0_u64);
                 w.object(|_| {});
-                w.object(|w| w.put_bool("t", true));
-                w.text(&Text::plain("{"));
-                w.array(|w| w.number(u64::MAX));
+                w.object(|w| w.put("t", true));
+                w.value("{");
+                w.array(|w| w.value(u64::MAX));
             });
-            w.put_f64("c", 0.5);
-            w.put_object("d", |w| w.put_f64("e", f64::NAN));
+            w.put("c", 0.5);
+            w.put_object("d", |w| w.put("e", f64::NAN));
         });
         assert_eq!(
             json,
@@ -170,7 +211,7 @@ mod tests {
         let mut writer = Writer::default();
         for _ in 0..2 {
             writer.verbatim("data: ");
-            writer.object(|w| w.put_u64("n", 1));
+            writer.object(|w| w.put("n", 1_u64));
             writer.verbatim("\n\n");
         }
         assert_eq!(

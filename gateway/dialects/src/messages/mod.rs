@@ -8,10 +8,10 @@ mod read_request;
 mod write_answer;
 mod write_request;
 
-pub(crate) use read_answer::{StreamReader, read_plain, stop_reason};
+pub(crate) use read_answer::{MessagesReader, read_plain, stop_reason};
 pub(crate) use read_request::read_request;
-pub(crate) use write_answer::{StreamWriter, write_plain};
+pub(crate) use write_answer::{MessagesWriter, write_plain};
 pub(crate) use write_request::write_request;
 
-/// Version of the API that is asked for where the client names none.
+/// Version of the API if the client names none.
 pub(crate) const VERSION: &str = "2023-06-01";

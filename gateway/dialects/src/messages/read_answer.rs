@@ -1,53 +1,49 @@
 //! A provider's messages answer, plain or streamed, into events.
 
-use crate::chat::lenient_text;
-use crate::json::{Invalid, Object, Path, Text};
-use crate::neutral::{Event, Origin, Proof};
-use crate::response::FinishReason;
-use crate::upstream_error::UpstreamErrorFacts;
+use crate::facts::FinishReason;
+use crate::json::{self, Object, Path, Text};
+use crate::neutral::{AnswerEvent, EventSink, ReasoningSignature, SignatureOrigin, ToolUse};
 use crate::{tier, usage};
 
 /// Reads a complete body.
-pub(crate) fn read_plain(body: &str, sink: &mut dyn FnMut(Event<'_>)) -> Result<(), Invalid> {
+pub(crate) fn read_plain(body: &str, sink: &mut EventSink<'_>) -> json::Result<()> {
     let mut message = Object::read(body, Path::ROOT)?;
     if let Some(error) = message.take("error") {
-        sink(Event::Failed(UpstreamErrorFacts::in_stream(
-            error.as_bytes(),
-        )));
+        sink(AnswerEvent::failed(error));
         return Ok(());
     }
     start(&mut message, sink);
     let mut calls = 0;
-    message.each("content", |raw, path| {
-        read_block(Object::read(raw, *path)?, &mut calls, sink);
-        Ok::<_, Invalid>(())
+    message.each_object("content", |block| {
+        read_block(block, &mut calls, sink);
+        Ok(())
     })?;
     if let Some(raw) = message.take("usage") {
         read_usage(raw, &mut usage::AnthropicCounts::default(), sink);
     }
     finish(&mut message, sink);
-    sink(Event::End);
+    sink(AnswerEvent::End);
     Ok(())
 }
 
-fn start(message: &mut Object<'_, '_>, sink: &mut dyn FnMut(Event<'_>)) {
-    let (id, model) = (lenient_text(message, "id"), lenient_text(message, "model"));
-    sink(Event::Start { id, model });
+fn start(message: &mut Object<'_, '_>, sink: &mut EventSink<'_>) {
+    let (id, model) = (message.lenient_text("id"), message.lenient_text("model"));
+    sink(AnswerEvent::Start { id, model });
 }
 
-fn finish(delta: &mut Object<'_, '_>, sink: &mut dyn FnMut(Event<'_>)) {
-    if let Some(reason) = lenient_text(delta, "stop_reason") {
+fn finish(delta: &mut Object<'_, '_>, sink: &mut EventSink<'_>) {
+    if let Some(reason) = delta.lenient_text("stop_reason") {
         let reason = stop_reason(reason.as_escaped().as_bytes());
-        let stop_sequence = lenient_text(delta, "stop_sequence");
-        sink(Event::Finish {
+        let stop_sequence = delta.lenient_text("stop_sequence");
+        sink(AnswerEvent::Finish {
             reason,
             stop_sequence,
         });
     }
 }
 
-/// Anthropic's words for why the model stopped.
-pub(crate) fn stop_reason(word: &[u8]) -> FinishReason {
+/// Anthropic's stop reasons.
+pub(crate) const fn stop_reason(word: &[u8]) -> FinishReason {
     match word {
         b"end_turn" | b"stop_sequence" => FinishReason::Stop,
         b"max_tokens" | b"model_context_window_exceeded" => FinishReason::Length,
@@ -59,88 +55,84 @@ pub(crate) fn stop_reason(word: &[u8]) -> FinishReason {
 }
 
 /// Reads a whole block of a plain answer.
-fn read_block(mut block: Object<'_, '_>, calls: &mut usize, sink: &mut dyn FnMut(Event<'_>)) {
-    let kind = lenient_text(&mut block, "type").unwrap_or_default();
+fn read_block(mut block: Object<'_, '_>, calls: &mut usize, sink: &mut EventSink<'_>) {
+    let kind = block.lenient_text("type").unwrap_or_default();
     match kind.as_escaped() {
-        "text" => emit_some(&mut block, "text", Event::Text, sink),
+        "text" => emit_some(&mut block, "text", AnswerEvent::Text, sink),
         "thinking" => {
-            emit_some(&mut block, "thinking", Event::Reasoning, sink);
+            emit_some(&mut block, "thinking", AnswerEvent::Reasoning, sink);
             emit_some(&mut block, "signature", signed, sink);
         }
         "redacted_thinking" => emit_some(&mut block, "data", encrypted, sink),
         "tool_use" => {
             let index = *calls;
             *calls += 1;
-            let id = lenient_text(&mut block, "id");
-            let name = lenient_text(&mut block, "name").unwrap_or_default();
-            sink(Event::ToolCall {
-                index,
-                id,
-                name,
-                proof: None,
-            });
+            begin_call(&mut block, index, sink);
             let part = Text::plain(block.take("input").unwrap_or("{}"));
-            sink(Event::Arguments { index, part });
+            sink(AnswerEvent::Arguments { index, part });
         }
         _ => {}
     }
 }
 
-fn signed(value: Text<'_>) -> Event<'_> {
-    Event::Proof(Proof::signature(Origin::Anthropic, value))
+fn begin_call(block: &mut Object<'_, '_>, index: usize, sink: &mut EventSink<'_>) {
+    let (id, name) = (block.lenient_text("id"), block.lenient_text("name"));
+    let call = ToolUse::new(index, id, name.unwrap_or_default());
+    sink(AnswerEvent::ToolUse(call));
 }
 
-fn encrypted(value: Text<'_>) -> Event<'_> {
-    Event::Proof(Proof::encrypted(Origin::Anthropic, value))
+fn signed(value: Text<'_>) -> AnswerEvent<'_> {
+    AnswerEvent::Signature(ReasoningSignature::plain(SignatureOrigin::Anthropic, value))
+}
+
+fn encrypted(value: Text<'_>) -> AnswerEvent<'_> {
+    let signature = ReasoningSignature::encrypted(SignatureOrigin::Anthropic, value);
+    AnswerEvent::Signature(signature)
 }
 
 /// Emits a field's text as an event, unless it is absent or empty.
 fn emit_some<'a>(
     object: &mut Object<'a, '_>,
     key: &str,
-    event: impl FnOnce(Text<'a>) -> Event<'a>,
-    sink: &mut dyn FnMut(Event<'_>),
+    event: impl FnOnce(Text<'a>) -> AnswerEvent<'a>,
+    sink: &mut EventSink<'_>,
 ) {
-    if let Some(text) = lenient_text(object, key).filter(|text| !text.is_empty()) {
+    if let Some(text) = object.lenient_text(key).filter(|text| !text.is_empty()) {
         sink(event(text));
     }
 }
 
-fn read_usage(raw: &str, counts: &mut usage::AnthropicCounts, sink: &mut dyn FnMut(Event<'_>)) {
+fn read_usage(raw: &str, counts: &mut usage::AnthropicCounts, sink: &mut EventSink<'_>) {
     counts.read(raw.as_bytes());
     if let Some(usage) = counts.usage() {
-        sink(Event::Usage(usage));
+        sink(AnswerEvent::Usage(usage));
     }
     if let Some(word) = tier::anthropic(raw.as_bytes()).and_then(|word| str::from_utf8(word).ok()) {
-        sink(Event::ServiceTier(Text::escaped(word)));
+        sink(AnswerEvent::ServiceTier(Text::escaped(word)));
     }
 }
 
 /// Reads a stream, event by event.
 #[derive(Debug, Default)]
-pub(crate) struct StreamReader {
+pub(crate) struct MessagesReader {
     /// The tool calls, in the order in which they began.
-    calls: Vec<Call>,
-    /// Counts so far: a later event adds to an earlier one's.
+    calls: Vec<CallBlock>,
+    /// Counts so far. A later event adds to an earlier one's.
     counts: usage::AnthropicCounts,
 }
 
 #[derive(Debug)]
-struct Call {
+struct CallBlock {
     /// The provider's index of its block.
     block: u64,
     has_arguments: bool,
 }
 
-impl StreamReader {
+impl MessagesReader {
     /// Reads the data of one event, which is known to be valid JSON.
-    pub(crate) fn read(
-        &mut self,
-        data: &str,
-        sink: &mut dyn FnMut(Event<'_>),
-    ) -> Result<(), Invalid> {
+    pub(crate) fn read(&mut self, data: &str, sink: &mut EventSink<'_>) -> json::Result<()> {
         let mut event = Object::read(data, Path::ROOT)?;
-        let kind = lenient_text(&mut event, "type").unwrap_or_default();
+        let kind = event.lenient_text("type").unwrap_or_default();
         match kind.as_escaped() {
             "message_start" => {
                 event.object("message", |mut message| {
@@ -148,81 +140,58 @@ impl StreamReader {
                     if let Some(raw) = message.take("usage") {
                         read_usage(raw, &mut self.counts, sink);
                     }
-                    Ok::<_, Invalid>(())
+                    Ok(())
                 })?;
             }
             "content_block_start" => {
                 let index = event.count("index")?.unwrap_or(0);
                 event.object("content_block", |block| {
                     self.start_block(index, block, sink);
-                    Ok::<_, Invalid>(())
+                    Ok(())
                 })?;
             }
             "content_block_delta" => {
                 let index = event.count("index")?.unwrap_or(0);
                 event.object("delta", |delta| {
                     self.read_delta(index, delta, sink);
-                    Ok::<_, Invalid>(())
+                    Ok(())
                 })?;
             }
-            "content_block_stop" => {
-                let index = event.count("index")?.unwrap_or(0);
-                self.end_block(index, sink);
-            }
+            "content_block_stop" => self.end_block(event.count("index")?.unwrap_or(0), sink),
             "message_delta" => {
                 if let Some(raw) = event.take("usage") {
                     read_usage(raw, &mut self.counts, sink);
                 }
                 event.object("delta", |mut delta| {
                     finish(&mut delta, sink);
-                    Ok::<_, Invalid>(())
+                    Ok(())
                 })?;
             }
-            "message_stop" => sink(Event::End),
-            "ping" => sink(Event::Alive),
-            "error" => {
-                let error = event.take("error").unwrap_or("{}");
-                sink(Event::Failed(UpstreamErrorFacts::in_stream(
-                    error.as_bytes(),
-                )));
-            }
+            "message_stop" => sink(AnswerEvent::End),
+            "ping" => sink(AnswerEvent::Alive),
+            "error" => sink(AnswerEvent::failed(event.take("error").unwrap_or("{}"))),
             _ => {}
         }
         Ok(())
     }
 
-    fn start_block(
-        &mut self,
-        block_index: u64,
-        mut block: Object<'_, '_>,
-        sink: &mut dyn FnMut(Event<'_>),
-    ) {
-        let kind = lenient_text(&mut block, "type").unwrap_or_default();
+    fn start_block(&mut self, index: u64, mut block: Object<'_, '_>, sink: &mut EventSink<'_>) {
+        let kind = block.lenient_text("type").unwrap_or_default();
         match kind.as_escaped() {
-            // What is there at the start is empty, but need not be.
-            "text" => emit_some(&mut block, "text", Event::Text, sink),
-            "thinking" => emit_some(&mut block, "thinking", Event::Reasoning, sink),
+            // Usually empty at the start, but not always.
+            "text" => emit_some(&mut block, "text", AnswerEvent::Text, sink),
+            "thinking" => emit_some(&mut block, "thinking", AnswerEvent::Reasoning, sink),
             "redacted_thinking" => emit_some(&mut block, "data", encrypted, sink),
             "tool_use" => {
-                let index = self.calls.len();
-                let id = lenient_text(&mut block, "id");
-                let name = lenient_text(&mut block, "name").unwrap_or_default();
-                sink(Event::ToolCall {
-                    index,
-                    id,
-                    name,
-                    proof: None,
-                });
+                let call = self.calls.len();
+                begin_call(&mut block, call, sink);
                 // Arguments come later, but some servers send them at once.
                 let input = block.take("input").filter(|raw| !is_empty_object(raw));
-                if let Some(raw) = input {
-                    sink(Event::Arguments {
-                        index,
-                        part: Text::plain(raw),
-                    });
+                if let Some(part) = input.map(Text::plain) {
+                    sink(AnswerEvent::Arguments { index: call, part });
                 }
-                self.calls.push(Call {
-                    block: block_index,
+                self.calls.push(CallBlock {
+                    block: index,
                     has_arguments: input.is_some(),
                 });
             }
@@ -230,45 +199,34 @@ impl StreamReader {
         }
     }
 
-    /// A call without arguments is a call with none.
-    fn end_block(&mut self, block: u64, sink: &mut dyn FnMut(Event<'_>)) {
-        let found = self
-            .calls
-            .iter_mut()
-            .enumerate()
-            .find(|(_, call)| call.block == block);
-        if let Some((index, call)) = found
+    /// The call of a block, and its index among the calls.
+    fn call_mut(&mut self, block: u64) -> Option<(usize, &mut CallBlock)> {
+        let mut calls = self.calls.iter_mut().enumerate();
+        calls.find(|(_, call)| call.block == block)
+    }
+
+    /// A block that ends without arguments is a call without any.
+    fn end_block(&mut self, block: u64, sink: &mut EventSink<'_>) {
+        if let Some((index, call)) = self.call_mut(block)
             && !std::mem::replace(&mut call.has_arguments, true)
         {
-            sink(Event::Arguments {
-                index,
-                part: Text::escaped("{}"),
-            });
+            let part = Text::escaped("{}");
+            sink(AnswerEvent::Arguments { index, part });
         }
     }
 
-    fn read_delta(
-        &mut self,
-        block: u64,
-        mut delta: Object<'_, '_>,
-        sink: &mut dyn FnMut(Event<'_>),
-    ) {
-        let kind = lenient_text(&mut delta, "type").unwrap_or_default();
+    fn read_delta(&mut self, block: u64, mut delta: Object<'_, '_>, sink: &mut EventSink<'_>) {
+        let kind = delta.lenient_text("type").unwrap_or_default();
         match kind.as_escaped() {
-            "text_delta" => emit_some(&mut delta, "text", Event::Text, sink),
-            "thinking_delta" => emit_some(&mut delta, "thinking", Event::Reasoning, sink),
+            "text_delta" => emit_some(&mut delta, "text", AnswerEvent::Text, sink),
+            "thinking_delta" => emit_some(&mut delta, "thinking", AnswerEvent::Reasoning, sink),
             "signature_delta" => emit_some(&mut delta, "signature", signed, sink),
             "input_json_delta" => {
                 // Blocks of other kinds have arguments too: of tools that run at Anthropic.
-                let part = lenient_text(&mut delta, "partial_json").unwrap_or_default();
-                let found = self
-                    .calls
-                    .iter_mut()
-                    .enumerate()
-                    .find(|(_, call)| call.block == block);
-                if let (Some((index, call)), false) = (found, part.is_empty()) {
+                let part = delta.lenient_text("partial_json").unwrap_or_default();
+                if let (Some((index, call)), false) = (self.call_mut(block), part.is_empty()) {
                     call.has_arguments = true;
-                    sink(Event::Arguments { index, part });
+                    sink(AnswerEvent::Arguments { index, part });
                 }
             }
             _ => {}

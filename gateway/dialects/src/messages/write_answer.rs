@@ -2,15 +2,16 @@
 
 use weir_schemas::Usage;
 
-use crate::answer::{Answer, Identity, Piece};
+use crate::answer::{Answer, Piece};
+use crate::facts::FinishReason;
 use crate::json::{Text, Writer};
-use crate::neutral::{Event, Origin, Proof, arguments_object};
-use crate::response::FinishReason;
+use crate::neutral::{AnswerEvent, ReasoningSignature, ToolUse, arguments_object};
+use crate::response_context::AnswerIdentity;
 
-/// Writes a stream. Frames are added to the writer that is handed in.
+/// Writes a stream. Each call adds frames to the writer that it is given.
 #[derive(Debug)]
-pub(crate) struct StreamWriter {
-    identity: Identity,
+pub(crate) struct MessagesWriter {
+    identity: AnswerIdentity,
     /// Blocks that were begun.
     blocks: u64,
     open: Option<Block>,
@@ -24,16 +25,16 @@ pub(crate) struct StreamWriter {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Block {
     Text,
-    /// Whether it was signed: every block of thinking must be, for clients that bring it back.
+    /// Whether it was signed. Every block of thinking must be, for clients that return it.
     Thinking {
         signed: bool,
     },
-    /// One that nothing is added to under this name: a call, or redacted thinking.
+    /// A call, or redacted thinking.
     Other,
 }
 
-impl StreamWriter {
-    pub(crate) fn new(identity: Identity) -> Self {
+impl MessagesWriter {
+    pub(crate) fn new(identity: AnswerIdentity) -> Self {
         Self {
             identity,
             blocks: 0,
@@ -44,48 +45,46 @@ impl StreamWriter {
         }
     }
 
-    pub(crate) fn write(&mut self, event: &Event<'_>, w: &mut Writer) {
+    pub(crate) fn write(&mut self, event: &AnswerEvent<'_>, w: &mut Writer) {
         match event {
-            Event::Start { id, model } => self.start(id.as_ref(), model.as_ref(), w),
-            Event::Text(text) | Event::Refusal(text) => {
-                self.ensure(Block::Text, w);
+            AnswerEvent::Start { id, model } => self.start(id.as_ref(), model.as_ref(), w),
+            AnswerEvent::Text(text) | AnswerEvent::Refusal(text) => {
+                self.ensure_text(w);
                 self.delta("text_delta", "text", text, w);
             }
-            Event::Reasoning(text) => {
+            AnswerEvent::Reasoning(text) => {
                 self.ensure_thinking(w);
                 self.delta("thinking_delta", "thinking", text, w);
             }
-            Event::Proof(proof) => self.proof(proof, w),
-            Event::ToolCall {
-                index, id, name, ..
-            } => self.call(*index, id.as_ref(), name, w),
-            Event::Arguments { index, part } => {
+            AnswerEvent::Signature(signature) => self.sign(signature, w),
+            // This dialect has no such tools, so none was offered.
+            AnswerEvent::ToolUse(call) if call.is_free_text => {}
+            AnswerEvent::ToolUse(call) => self.call(call, w),
+            AnswerEvent::Arguments { index, part } => {
                 let known = self.calls.iter().find(|(call, _)| call == index);
                 let block = known.map_or(self.blocks, |(_, block)| *block);
                 write_delta(w, block, "input_json_delta", "partial_json", part);
             }
-            // This dialect has no such tools, so none was offered.
-            Event::FreeTextCall { .. } => {}
-            Event::Usage(usage) => self.usage = *usage,
-            Event::Finish {
+            AnswerEvent::Usage(usage) => self.usage = *usage,
+            AnswerEvent::Finish {
                 reason,
                 stop_sequence,
             } => {
                 self.finish = Some((*reason, stop_sequence.clone().map(Text::into_owned)));
             }
-            Event::Alive => w.verbatim("event: ping\ndata: {\"type\": \"ping\"}\n\n"),
-            Event::End => self.end(w),
-            Event::ServiceTier(_) | Event::Failed(_) => {}
+            AnswerEvent::Alive => w.verbatim("event: ping\ndata: {\"type\": \"ping\"}\n\n"),
+            AnswerEvent::End => self.end(w),
+            AnswerEvent::ServiceTier(_) | AnswerEvent::Failed(_) => {}
         }
     }
 
     fn start(&mut self, id: Option<&Text<'_>>, model: Option<&Text<'_>>, w: &mut Writer) {
         frame(w, "message_start", |w| {
             w.put_object("message", |w| {
-                w.put_text("id", &self.identity.answer_id(id, "msg_"));
-                w.put_str("type", "message");
-                w.put_str("role", "assistant");
-                w.put_text("model", &self.identity.model(model));
+                w.put("id", self.identity.answer_id(id, "msg_"));
+                w.put("type", "message");
+                w.put("role", "assistant");
+                w.put("model", self.identity.model(model));
                 w.put_array("content", |_| {});
                 w.put_null("stop_reason");
                 w.put_null("stop_sequence");
@@ -95,14 +94,13 @@ impl StreamWriter {
         });
     }
 
-    fn ensure(&mut self, block: Block, w: &mut Writer) {
-        if self.open == Some(block) {
-            return;
+    fn ensure_text(&mut self, w: &mut Writer) {
+        if self.open != Some(Block::Text) {
+            self.begin(Block::Text, w, |w| {
+                w.put("type", "text");
+                w.put("text", "");
+            });
         }
-        self.begin(block, w, |w| {
-            w.put_str("type", "text");
-            w.put_str("text", "");
-        });
     }
 
     fn ensure_thinking(&mut self, w: &mut Writer) {
@@ -110,35 +108,34 @@ impl StreamWriter {
             return;
         }
         self.begin(Block::Thinking { signed: false }, w, |w| {
-            w.put_str("type", "thinking");
-            w.put_str("thinking", "");
-            w.put_str("signature", "");
+            w.put("type", "thinking");
+            w.put("thinking", "");
+            w.put("signature", "");
         });
     }
 
-    fn proof(&mut self, proof: &Proof<'_>, w: &mut Writer) {
-        if proof.is_encrypted {
-            let data = proof.marked();
+    fn sign(&mut self, signature: &ReasoningSignature<'_>, w: &mut Writer) {
+        if signature.is_encrypted {
             self.begin(Block::Other, w, |w| {
-                w.put_str("type", "redacted_thinking");
-                w.put_text("data", &data);
+                w.put("type", "redacted_thinking");
+                w.put("data", signature.marked());
             });
             return;
         }
         self.ensure_thinking(w);
-        self.delta("signature_delta", "signature", &proof.marked(), w);
+        self.delta("signature_delta", "signature", &signature.marked(), w);
         self.open = Some(Block::Thinking { signed: true });
     }
 
-    fn call(&mut self, index: usize, id: Option<&Text<'_>>, name: &Text<'_>, w: &mut Writer) {
-        let made = self.identity.call_id(index);
+    fn call(&mut self, call: &ToolUse<'_>, w: &mut Writer) {
+        let id = self.identity.call_id(call.id.as_ref(), call.index);
         self.begin(Block::Other, w, |w| {
-            w.put_str("type", "tool_use");
-            w.put_text("id", id.unwrap_or(&made));
-            w.put_text("name", name);
+            w.put("type", "tool_use");
+            w.put("id", id);
+            w.put("name", &call.name);
             w.put_object("input", |_| {});
         });
-        self.calls.push((index, self.blocks - 1));
+        self.calls.push((call.index, self.blocks - 1));
     }
 
     /// Ends the block that is open, and begins another.
@@ -148,7 +145,7 @@ impl StreamWriter {
         self.blocks += 1;
         self.open = Some(block);
         frame(w, "content_block_start", |w| {
-            w.put_u64("index", index);
+            w.put("index", index);
             w.put_object("content_block", fill);
         });
     }
@@ -161,14 +158,14 @@ impl StreamWriter {
         match self.open {
             None => return,
             Some(Block::Thinking { signed: false }) => {
-                let unsigned = Proof::signature(Origin::Unsigned, Text::EMPTY).marked();
+                let unsigned = ReasoningSignature::UNSIGNED.marked();
                 self.delta("signature_delta", "signature", &unsigned, w);
             }
             Some(_) => {}
         }
         self.open = None;
         let index = self.blocks.saturating_sub(1);
-        frame(w, "content_block_stop", |w| w.put_u64("index", index));
+        frame(w, "content_block_stop", |w| w.put("index", index));
     }
 
     fn end(&mut self, w: &mut Writer) {
@@ -176,8 +173,8 @@ impl StreamWriter {
         let (reason, stop_sequence) = self.finish.take().unwrap_or((FinishReason::Stop, None));
         frame(w, "message_delta", |w| {
             w.put_object("delta", |w| {
-                w.put_str("stop_reason", stop_word(reason, stop_sequence.is_some()));
-                put_text_or_null(w, "stop_sequence", stop_sequence.as_ref());
+                w.put("stop_reason", stop_word(reason, stop_sequence.is_some()));
+                w.put("stop_sequence", stop_sequence);
             });
             w.put_object("usage", |w| write_usage(w, &self.usage));
         });
@@ -187,10 +184,10 @@ impl StreamWriter {
 
 fn write_delta(w: &mut Writer, index: u64, kind: &str, key: &str, text: &Text<'_>) {
     frame(w, "content_block_delta", |w| {
-        w.put_u64("index", index);
+        w.put("index", index);
         w.put_object("delta", |w| {
-            w.put_str("type", kind);
-            w.put_text(key, text);
+            w.put("type", kind);
+            w.put(key, text);
         });
     });
 }
@@ -199,18 +196,18 @@ fn frame(w: &mut Writer, name: &str, fill: impl FnOnce(&mut Writer)) {
     w.verbatim("event: ");
     w.verbatim(name);
     w.verbatim("\ndata: {");
-    w.put_str("type", name);
+    w.put("type", name);
     fill(w);
     w.verbatim("}\n\n");
 }
 
 /// Writes a whole body.
-pub(crate) fn write_plain(answer: &Answer, identity: &Identity) -> String {
+pub(crate) fn write_plain(answer: &Answer, identity: &AnswerIdentity) -> String {
     Writer::document(1024, |w| {
-        w.put_text("id", &identity.answer_id(answer.id.as_ref(), "msg_"));
-        w.put_str("type", "message");
-        w.put_str("role", "assistant");
-        w.put_text("model", &identity.model(answer.model.as_ref()));
+        w.put("id", identity.answer_id(answer.id.as_ref(), "msg_"));
+        w.put("type", "message");
+        w.put("role", "assistant");
+        w.put("model", identity.model(answer.model.as_ref()));
         w.put_array("content", |w| {
             answer
                 .pieces
@@ -218,58 +215,48 @@ pub(crate) fn write_plain(answer: &Answer, identity: &Identity) -> String {
                 .for_each(|piece| write_piece(w, piece, identity));
         });
         let reason = answer.finish.unwrap_or(FinishReason::Stop);
-        w.put_str(
+        w.put(
             "stop_reason",
             stop_word(reason, answer.stop_sequence.is_some()),
         );
-        put_text_or_null(w, "stop_sequence", answer.stop_sequence.as_ref());
+        w.put("stop_sequence", answer.stop_sequence.as_ref());
         w.put_object("usage", |w| {
             write_usage(w, &answer.usage.unwrap_or_default())
         });
     })
 }
 
-fn write_piece(w: &mut Writer, piece: &Piece, identity: &Identity) {
+fn write_piece(w: &mut Writer, piece: &Piece, identity: &AnswerIdentity) {
     match piece {
         Piece::Text(text) | Piece::Refusal(text) => w.object(|w| {
-            w.put_str("type", "text");
-            w.put_text("text", text);
+            w.put("type", "text");
+            w.put("text", text);
         }),
         Piece::Reasoning {
-            proof: Some(proof), ..
-        } if proof.is_encrypted => w.object(|w| {
-            w.put_str("type", "redacted_thinking");
-            w.put_text("data", &proof.marked());
+            signature: Some(signature),
+            ..
+        } if signature.is_encrypted => w.object(|w| {
+            w.put("type", "redacted_thinking");
+            w.put("data", signature.marked());
         }),
-        Piece::Reasoning { text, proof } => write_thinking(w, text, proof.as_ref()),
-        Piece::Call(call) => w.object(|w| {
-            w.put_str("type", "tool_use");
-            let made = identity.call_id(call.index);
-            w.put_text("id", call.id.as_ref().unwrap_or(&made));
-            w.put_text("name", &call.name);
-            w.put_raw("input", &input_object(&call.arguments));
+        Piece::Reasoning { text, signature } => write_thinking(w, text, signature.as_ref()),
+        Piece::ToolUse(call) => w.object(|w| {
+            w.put("type", "tool_use");
+            w.put("id", identity.call_id(call.id.as_ref(), call.index));
+            w.put("name", &call.name);
+            let arguments = call.arguments.unescape().unwrap_or_default();
+            w.put_raw("input", &arguments_object(&arguments, &call.arguments));
         }),
     }
 }
 
-fn write_thinking(w: &mut Writer, text: &Text<'_>, proof: Option<&Proof<'_>>) {
+fn write_thinking(w: &mut Writer, text: &Text<'_>, signature: Option<&ReasoningSignature<'_>>) {
     w.object(|w| {
-        w.put_str("type", "thinking");
-        w.put_text("thinking", text);
-        let unsigned = Proof::signature(Origin::Unsigned, Text::EMPTY);
-        w.put_text("signature", &proof.unwrap_or(&unsigned).marked());
+        w.put("type", "thinking");
+        w.put("thinking", text);
+        let unsigned = ReasoningSignature::UNSIGNED;
+        w.put("signature", signature.unwrap_or(&unsigned).marked());
     });
-}
-
-fn input_object(arguments: &Text<'_>) -> String {
-    arguments_object(&arguments.unescape().unwrap_or_default(), arguments)
-}
-
-fn put_text_or_null(w: &mut Writer, key: &str, text: Option<&Text<'_>>) {
-    match text {
-        Some(text) => w.put_text(key, text),
-        None => w.put_null(key),
-    }
 }
 
 const fn stop_word(reason: FinishReason, at_sequence: bool) -> &'static str {
@@ -278,34 +265,30 @@ const fn stop_word(reason: FinishReason, at_sequence: bool) -> &'static str {
         FinishReason::ToolCalls => "tool_use",
         FinishReason::ContentFilter | FinishReason::Refusal => "refusal",
         FinishReason::Pause => "pause_turn",
-        FinishReason::Stop | FinishReason::Error | FinishReason::Other => {
-            if at_sequence {
-                "stop_sequence"
-            } else {
-                "end_turn"
-            }
+        FinishReason::Stop | FinishReason::Error | FinishReason::Other if at_sequence => {
+            "stop_sequence"
         }
+        FinishReason::Stop | FinishReason::Error | FinishReason::Other => "end_turn",
     }
 }
 
-/// The inside of Anthropic's `usage`, whose counts stand side by side: what was cached is not part
-/// of `input_tokens`.
+/// Writes the fields of Anthropic's `usage`, where `input_tokens` excludes what was cached.
 fn write_usage(w: &mut Writer, usage: &Usage) {
     let cached = usage.cached_input_tokens.unwrap_or(0);
     let written_5m = usage.cache_write_5m_tokens.unwrap_or(0);
     let written_1h = usage.cache_write_1h_tokens.unwrap_or(0);
     let written = written_5m.saturating_add(written_1h);
     let beside = cached.saturating_add(written);
-    w.put_u64(
+    w.put(
         "input_tokens",
         usage.input_tokens.unwrap_or(0).saturating_sub(beside),
     );
-    w.put_u64("cache_creation_input_tokens", written);
-    w.put_u64("cache_read_input_tokens", cached);
-    w.put_u64("output_tokens", usage.output_tokens.unwrap_or(0));
+    w.put("cache_creation_input_tokens", written);
+    w.put("cache_read_input_tokens", cached);
+    w.put("output_tokens", usage.output_tokens.unwrap_or(0));
     if let Some(thinking) = usage.reasoning_tokens {
         w.put_object("output_tokens_details", |w| {
-            w.put_u64("thinking_tokens", thinking)
+            w.put("thinking_tokens", thinking)
         });
     }
 }

@@ -1,80 +1,58 @@
 //! The neutral model, into a messages request.
 //!
-//! Where Anthropic's rules differ from what others allow, this does as Anthropic's own
-//! OpenAI-compatible API does (platform.claude.com/docs/en/api/openai-sdk): all system prompts are
-//! put together at the top, a temperature above 1 becomes 1, and tools are not strict. What is to
-//! be cached is marked as the client marked it.
+//! Where Anthropic's rules differ, this follows Anthropic's own OpenAI-compatible API
+//! (platform.claude.com/docs/en/api/openai-sdk): all system prompts move to the top, a temperature
+//! above 1 becomes 1, and tools are not strict. The client's cache marks are kept.
 
 use crate::json::{Text, Writer};
 use crate::neutral::{
-    Effort, Feature, Format, Origin, Part, Proof, Reasoning, Report, Request, Role, Source, Tool,
-    ToolCall, ToolChoice, Turn, with_marks,
+    Effort, Feature, Format, LossReport, MediaSource, Part, Reasoning, ReasoningSignature, Request,
+    Role, SignatureOrigin, Tool, ToolCall, ToolChoice, Turn, joined_text, put_cache_control,
+    with_marks,
 };
-use crate::prepare::Refusal;
 
 /// Least budget for thinking that Anthropic accepts.
 const BUDGET_TOKENS_MIN: u64 = 1024;
 
-/// What the model may say where the client sets no limit, which Anthropic wants set. Every model
-/// since Claude 3.5 allows as much.
+/// The limit on output tokens if the client sets none: Anthropic requires one. Every model since
+/// Claude 3.5 allows this much.
 const MAX_TOKENS: u64 = 8192;
 
-pub(crate) fn write_request(
-    request: &Request<'_>,
-    model: &str,
-    report: &mut Report,
-) -> Result<String, Refusal> {
-    let mut w = Writer::with_capacity(2048);
-    let mut written = Ok(());
-    w.object(|w| {
-        w.put_str("model", model);
-        written = write_fields(w, request, model, report);
-    });
-    written.map(|()| w.into_string())
+pub(crate) fn write_request(request: &Request<'_>, model: &str, report: &mut LossReport) -> String {
+    Writer::document(2048, |w| {
+        w.put("model", model);
+        write_fields(w, request, model, report);
+    })
 }
 
-fn write_fields(
-    w: &mut Writer,
-    request: &Request<'_>,
-    model: &str,
-    report: &mut Report,
-) -> Result<(), Refusal> {
+fn write_fields(w: &mut Writer, request: &Request<'_>, model: &str, report: &mut LossReport) {
     let thinking = Thinking::of(request, model, report);
-    w.put_u64("max_tokens", thinking.max_tokens(request.max_tokens));
+    w.put("max_tokens", thinking.max_tokens(request.max_tokens));
     write_system(w, &request.turns);
-    let mut written = Ok(());
-    w.put_array("messages", |w| {
-        written = write_turns(w, &request.turns, report)
-    });
-    written?;
+    w.put_array("messages", |w| write_turns(w, &request.turns, report));
     if request.stream {
-        w.put_bool("stream", true);
+        w.put("stream", true);
     }
-    if !request.stop.is_empty() {
-        w.put_array("stop_sequences", |w| {
-            request.stop.iter().for_each(|stop| w.text(stop))
-        });
-    }
-    write_sampling(w, request, &thinking, report)?;
-    write_tools(w, request, &thinking, report)?;
-    write_output(w, request, &thinking, report)?;
+    w.put_list("stop_sequences", &request.stop);
+    write_sampling(w, request, &thinking, report);
+    write_tools(w, request, &thinking, report);
+    write_output(w, request, &thinking, report);
     if let Some(user) = &request.user {
-        w.put_object("metadata", |w| w.put_text("user_id", user));
+        w.put_object("metadata", |w| w.put("user_id", user));
     }
-    put_mark(w, request.cache_control);
-    Ok(())
+    put_cache_control(w, request.cache_control);
 }
 
-/// How a model is told to think. Which way it understands depends on its generation.
+/// How a model is told to think, which depends on its generation.
 enum Thinking {
     Unsaid,
     Off,
     Budget(u64),
-    /// It decides itself; the effort says how eagerly.
+    /// The model decides; the effort sets how eagerly.
     Adaptive(Option<Effort>),
 }
 
-/// Models, by how their names begin, that are given a budget. Newer ones decide themselves
+/// Prefixes of models that take a budget. Newer ones decide themselves
 /// (platform.claude.com/docs/en/build-with-claude/adaptive-thinking).
 const BUDGET_MODELS: [&str; 8] = [
     "claude-3-7",
@@ -88,7 +66,7 @@ const BUDGET_MODELS: [&str; 8] = [
 ];
 
 impl Thinking {
-    fn of(request: &Request<'_>, model: &str, report: &mut Report) -> Self {
+    fn of(request: &Request<'_>, model: &str, report: &mut LossReport) -> Self {
         let Some(reasoning) = &request.reasoning else {
             return Self::Unsaid;
         };
@@ -101,13 +79,13 @@ impl Thinking {
             Some(true) if breaks_off_thinking(&request.turns) => {
                 // Anthropic refuses budgeted thinking in the middle of tool calls that were made
                 // without it, or whose thinking the client did not bring back.
-                report.bends(Feature::Reasoning);
+                report.approximated(Feature::Reasoning);
                 Self::Unsaid
             }
             Some(true) => match budget_within(reasoning, request.max_tokens) {
                 Some(tokens) => Self::Budget(tokens),
                 None => {
-                    report.bends(Feature::Reasoning);
+                    report.approximated(Feature::Reasoning);
                     Self::Unsaid
                 }
             },
@@ -118,7 +96,7 @@ impl Thinking {
         matches!(self, Self::Budget(_) | Self::Adaptive(_))
     }
 
-    /// The limit covers what is thought and what is said.
+    /// The limit on thinking and answer together.
     fn max_tokens(&self, asked: Option<u64>) -> u64 {
         match (self, asked) {
             (Self::Budget(budget), None) => budget.saturating_add(MAX_TOKENS),
@@ -136,29 +114,18 @@ fn budget_within(reasoning: &Reasoning, max_tokens: Option<u64>) -> Option<u64> 
     (most >= BUDGET_TOKENS_MIN).then(|| wanted.clamp(BUDGET_TOKENS_MIN, most))
 }
 
-/// Whether the conversation stands in the middle of tool calls without their thinking.
+/// Whether the conversation is in the middle of tool calls without their thinking.
 fn breaks_off_thinking(turns: &[Turn<'_>]) -> bool {
     let Some(last) = turns.iter().rev().find(|turn| turn.role == Role::Assistant) else {
         return false;
     };
-    let calls = last
-        .parts
-        .iter()
-        .any(|part| matches!(part, Part::ToolCall(_)));
-    calls && !last.parts.iter().any(is_own_thinking)
+    let is_call = |part: &Part<'_>| matches!(part, Part::ToolCall(_));
+    last.parts.iter().any(is_call) && !last.parts.iter().any(is_own_thinking)
 }
 
 fn is_own_thinking(part: &Part<'_>) -> bool {
-    matches!(
-        part,
-        Part::Reasoning {
-            proof: Some(Proof {
-                origin: Origin::Anthropic,
-                ..
-            }),
-            ..
-        }
-    )
+    matches!(part, Part::Reasoning { signature: Some(signature), .. }
+        if signature.origin == SignatureOrigin::Anthropic)
 }
 
 fn write_system(w: &mut Writer, turns: &[Turn<'_>]) {
@@ -177,27 +144,21 @@ fn write_system(w: &mut Writer, turns: &[Turn<'_>]) {
             }
         });
     } else if !parts.is_empty() {
-        w.put_text("system", &crate::chat::joined_text(parts));
+        w.put("system", joined_text(parts));
     }
 }
 
 fn write_text(w: &mut Writer, text: &Text<'_>, mark: Option<&str>) {
     w.object(|w| {
-        w.put_str("type", "text");
-        w.put_text("text", text);
-        put_mark(w, mark);
+        w.put("type", "text");
+        w.put("text", text);
+        put_cache_control(w, mark);
     });
-}
-
-fn put_mark(w: &mut Writer, mark: Option<&str>) {
-    if let Some(mark) = mark {
-        w.put_raw("cache_control", mark);
-    }
 }
 
 /// Writes the turns. Neighbours of one role become one message: results of parallel calls must
 /// stand together.
-fn write_turns(w: &mut Writer, turns: &[Turn<'_>], report: &mut Report) -> Result<(), Refusal> {
+fn write_turns(w: &mut Writer, turns: &[Turn<'_>], report: &mut LossReport) {
     let spoken: Vec<&Turn<'_>> = turns
         .iter()
         .filter(|turn| turn.role != Role::System)
@@ -209,43 +170,28 @@ fn write_turns(w: &mut Writer, turns: &[Turn<'_>], report: &mut Report) -> Resul
         if parts.is_empty() {
             continue;
         }
-        let mut written = Ok(());
+        let is_user = first.role == Role::User;
         w.object(|w| {
-            w.put_str(
-                "role",
-                if first.role == Role::User {
-                    "user"
-                } else {
-                    "assistant"
-                },
-            );
-            written = write_content(w, &parts, report);
+            w.put("role", if is_user { "user" } else { "assistant" });
+            write_content(w, &parts, report);
         });
-        written?;
     }
-    Ok(())
 }
 
-fn write_content(
-    w: &mut Writer,
-    parts: &[(&Part<'_>, Option<&str>)],
-    report: &mut Report,
-) -> Result<(), Refusal> {
+fn write_content(w: &mut Writer, parts: &[(&Part<'_>, Option<&str>)], report: &mut LossReport) {
     if let [(Part::Text(text), None)] = parts {
-        w.put_text("content", text);
-        return Ok(());
+        w.put("content", text);
+        return;
     }
-    let mut written = Ok(());
     w.put_array("content", |w| {
         // Results come before what the user says beside them.
         let is_result = |part: &Part<'_>| matches!(part, Part::ToolResult { .. });
         let results = parts.iter().filter(|(part, _)| is_result(part));
         let rest = parts.iter().filter(|(part, _)| !is_result(part));
-        written = results
+        results
             .chain(rest)
-            .try_for_each(|(part, mark)| write_block(w, part, *mark, report));
+            .for_each(|(part, mark)| write_block(w, part, *mark, report));
     });
-    written
 }
 
 /// Whether Anthropic is shown a part at all. It refuses empty text, and thinking that is not its
@@ -258,35 +204,28 @@ fn says_something(part: &Part<'_>) -> bool {
     }
 }
 
-fn write_block(
-    w: &mut Writer,
-    part: &Part<'_>,
-    mark: Option<&str>,
-    report: &mut Report,
-) -> Result<(), Refusal> {
+fn write_block(w: &mut Writer, part: &Part<'_>, mark: Option<&str>, report: &mut LossReport) {
     match part {
         Part::Text(text) | Part::Refusal(text) => write_text(w, text, mark),
         Part::Image { source, detail } => {
             if detail.as_ref().is_some_and(|detail| !detail.is("auto")) {
-                report.bends(Feature::ImageDetail);
+                report.approximated(Feature::ImageDetail);
             }
             w.object(|w| {
-                w.put_str("type", "image");
+                w.put("type", "image");
                 write_source(w, source);
-                put_mark(w, mark);
+                put_cache_control(w, mark);
             });
         }
         Part::File { source, name } => w.object(|w| {
-            w.put_str("type", "document");
+            w.put("type", "document");
             write_source(w, source);
-            if let Some(name) = name {
-                w.put_text("title", name);
-            }
-            put_mark(w, mark);
+            w.put_some("title", name.as_ref());
+            put_cache_control(w, mark);
         }),
-        Part::Audio { .. } => report.lacks(Feature::Audio)?,
+        Part::Audio { .. } => report.unsupported(Feature::Audio),
         // Thinking cannot be marked, and a mark stands in no list of its own.
-        Part::Reasoning { text, proof } => write_thinking(w, text, proof.as_ref()),
+        Part::Reasoning { text, signature } => write_thinking(w, text, signature.as_ref()),
         Part::CacheMark(_) => {}
         Part::ToolCall(call) => write_call(w, call, mark),
         Part::ToolResult {
@@ -294,80 +233,67 @@ fn write_block(
             content,
             is_error,
         } => {
-            let mut written = Ok(());
             w.object(|w| {
-                w.put_str("type", "tool_result");
-                w.put_text("tool_use_id", &tool_id(call_id));
+                w.put("type", "tool_result");
+                w.put("tool_use_id", tool_id(call_id));
                 let content = with_marks(content.iter().filter(|part| says_something(part)));
-                written = write_content(w, &content, report);
+                write_content(w, &content, report);
                 if *is_error {
-                    w.put_bool("is_error", true);
+                    w.put("is_error", true);
                 }
-                put_mark(w, mark);
+                put_cache_control(w, mark);
             });
-            written?;
         }
     }
-    Ok(())
 }
 
-/// Thinking is only shown to Anthropic with the proof that it is Claude's.
-fn write_thinking(w: &mut Writer, text: &Text<'_>, proof: Option<&Proof<'_>>) {
-    match proof {
-        Some(Proof {
-            origin: Origin::Anthropic,
-            value,
-            is_encrypted: false,
-        }) => w.object(|w| {
-            w.put_str("type", "thinking");
-            w.put_text("thinking", text);
-            w.put_text("signature", value);
-        }),
-        Some(Proof {
-            origin: Origin::Anthropic,
-            value,
-            is_encrypted: true,
-        }) => w.object(|w| {
-            w.put_str("type", "redacted_thinking");
-            w.put_text("data", value);
-        }),
-        _ => {}
+/// Writes thinking that Claude signed. Anthropic accepts no other.
+fn write_thinking(w: &mut Writer, text: &Text<'_>, signature: Option<&ReasoningSignature<'_>>) {
+    let own = signature.filter(|signature| signature.origin == SignatureOrigin::Anthropic);
+    if let Some(signature) = own {
+        w.object(|w| {
+            if signature.is_encrypted {
+                w.put("type", "redacted_thinking");
+                w.put("data", &signature.value);
+            } else {
+                w.put("type", "thinking");
+                w.put("thinking", text);
+                w.put("signature", &signature.value);
+            }
+        });
     }
 }
 
 fn write_call(w: &mut Writer, call: &ToolCall<'_>, mark: Option<&str>) {
     w.object(|w| {
-        w.put_str("type", "tool_use");
-        w.put_text("id", &tool_id(&call.id));
-        w.put_text("name", &call.name);
+        w.put("type", "tool_use");
+        w.put("id", tool_id(&call.id));
+        w.put("name", &call.name);
         w.put_raw("input", &call.arguments);
-        put_mark(w, mark);
+        put_cache_control(w, mark);
     });
 }
 
-/// Ids may hold letters, digits, `_` and `-`; others become `_`.
+/// An id of letters, digits, `_` and `-`; other characters become `_`.
 fn tool_id<'a>(id: &'a Text<'_>) -> Text<'a> {
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
     if id.as_escaped().bytes().all(fits) {
         return id.borrowed();
     }
-    let id = id
-        .as_escaped()
-        .bytes()
-        .map(|byte| if fits(byte) { char::from(byte) } else { '_' });
-    Text::owned(id.collect())
+    let fitting = |byte: u8| if fits(byte) { char::from(byte) } else { '_' };
+    Text::owned(id.as_escaped().bytes().map(fitting).collect())
 }
 
-fn write_source(w: &mut Writer, source: &Source<'_>) {
+fn write_source(w: &mut Writer, source: &MediaSource<'_>) {
     w.put_object("source", |w| match source {
-        Source::Url(url) => {
-            w.put_str("type", "url");
-            w.put_text("url", url);
+        MediaSource::Url(url) => {
+            w.put("type", "url");
+            w.put("url", url);
         }
-        Source::Data { media_type, data } => {
-            w.put_str("type", "base64");
-            w.put_text("media_type", media_type);
-            w.put_text("data", data);
+        MediaSource::Data { media_type, data } => {
+            w.put("type", "base64");
+            w.put("media_type", media_type);
+            w.put("data", data);
         }
     });
 }
@@ -376,57 +302,52 @@ fn write_sampling(
     w: &mut Writer,
     request: &Request<'_>,
     thinking: &Thinking,
-    report: &mut Report,
-) -> Result<(), Refusal> {
+    report: &mut LossReport,
+) {
     let sampling = &request.sampling;
     match sampling.temperature {
         // Thinking and temperature exclude each other.
-        Some(_) if thinking.is_on() => report.bends(Feature::Temperature),
+        Some(_) if thinking.is_on() => report.approximated(Feature::Temperature),
         Some(temperature) => {
             if temperature > 1.0 {
-                report.bends(Feature::Temperature);
+                report.approximated(Feature::Temperature);
             }
-            w.put_f64("temperature", temperature.clamp(0.0, 1.0));
+            w.put("temperature", temperature.clamp(0.0, 1.0));
         }
         None => {}
     }
     match sampling.top_p {
         // Newer models refuse the two together.
         Some(_) if thinking.is_on() || sampling.temperature.is_some() => {
-            report.bends(Feature::TopP);
+            report.approximated(Feature::TopP);
         }
-        Some(top_p) => w.put_f64("top_p", top_p),
+        Some(top_p) => w.put("top_p", top_p),
         None => {}
     }
     match sampling.top_k {
-        Some(_) if thinking.is_on() => report.bends(Feature::TopK),
-        Some(top_k) => w.put_u64("top_k", top_k),
+        Some(_) if thinking.is_on() => report.approximated(Feature::TopK),
+        Some(top_k) => w.put("top_k", top_k),
         None => {}
     }
-    if sampling
-        .frequency_penalty
-        .or(sampling.presence_penalty)
-        .is_some()
-    {
-        report.lacks(Feature::Penalties)?;
+    if sampling.has_penalties() {
+        report.unsupported(Feature::Penalties);
     }
     if sampling.seed.is_some() {
-        report.lacks(Feature::Seed)?;
+        report.unsupported(Feature::Seed);
     }
-    Ok(())
 }
 
 fn write_tools(
     w: &mut Writer,
     request: &Request<'_>,
     thinking: &Thinking,
-    report: &mut Report,
-) -> Result<(), Refusal> {
+    report: &mut LossReport,
+) {
     if request.tools.is_empty() {
-        return Ok(());
+        return;
     }
     if request.tools.iter().any(|tool| tool.strict == Some(true)) {
-        report.bends(Feature::StrictTools);
+        report.approximated(Feature::StrictTools);
     }
     w.put_array("tools", |w| {
         request.tools.iter().for_each(|tool| write_tool(w, tool))
@@ -434,38 +355,35 @@ fn write_tools(
     let mut choice = request.tool_choice.as_ref();
     if thinking.is_on() && matches!(choice, Some(ToolChoice::Required | ToolChoice::Named(_))) {
         // Thinking and a forced tool exclude each other.
-        report.lacks(Feature::ToolChoice)?;
+        report.unsupported(Feature::ToolChoice);
         choice = None;
     }
     let one_at_a_time = request.parallel_tools == Some(false);
     if choice.is_none() && !one_at_a_time {
-        return Ok(());
+        return;
     }
     w.put_object("tool_choice", |w| {
         match choice {
-            None | Some(ToolChoice::Auto) => w.put_str("type", "auto"),
-            Some(ToolChoice::None) => w.put_str("type", "none"),
-            Some(ToolChoice::Required) => w.put_str("type", "any"),
+            None | Some(ToolChoice::Auto) => w.put("type", "auto"),
+            Some(ToolChoice::None) => w.put("type", "none"),
+            Some(ToolChoice::Required) => w.put("type", "any"),
             Some(ToolChoice::Named(name)) => {
-                w.put_str("type", "tool");
-                w.put_text("name", name);
+                w.put("type", "tool");
+                w.put("name", name);
             }
         }
         if one_at_a_time && choice != Some(&ToolChoice::None) {
-            w.put_bool("disable_parallel_tool_use", true);
+            w.put("disable_parallel_tool_use", true);
         }
     });
-    Ok(())
 }
 
 fn write_tool(w: &mut Writer, tool: &Tool<'_>) {
     w.object(|w| {
-        w.put_text("name", &tool.name);
-        if let Some(description) = &tool.description {
-            w.put_text("description", description);
-        }
-        w.put_raw("input_schema", &tool.schema);
-        put_mark(w, tool.cache_control);
+        w.put("name", &tool.name);
+        w.put_some("description", tool.description.as_ref());
+        w.put_raw("input_schema", tool.schema);
+        put_cache_control(w, tool.cache_control);
     });
 }
 
@@ -473,15 +391,15 @@ fn write_output(
     w: &mut Writer,
     request: &Request<'_>,
     thinking: &Thinking,
-    report: &mut Report,
-) -> Result<(), Refusal> {
+    report: &mut LossReport,
+) {
     match thinking {
         Thinking::Unsaid => {}
-        Thinking::Off => w.put_object("thinking", |w| w.put_str("type", "disabled")),
-        Thinking::Adaptive(_) => w.put_object("thinking", |w| w.put_str("type", "adaptive")),
+        Thinking::Off => w.put_object("thinking", |w| w.put("type", "disabled")),
+        Thinking::Adaptive(_) => w.put_object("thinking", |w| w.put("type", "adaptive")),
         Thinking::Budget(tokens) => w.put_object("thinking", |w| {
-            w.put_str("type", "enabled");
-            w.put_u64("budget_tokens", *tokens);
+            w.put("type", "enabled");
+            w.put("budget_tokens", *tokens);
         }),
     }
     let effort = match thinking {
@@ -489,35 +407,30 @@ fn write_output(
         _ => None,
     };
     let schema = match &request.format {
-        Some(Format::JsonSchema {
-            schema,
-            description,
-            ..
-        }) => {
-            if description.is_some() {
-                report.bends(Feature::FormatDescription);
+        Some(Format::JsonSchema(format)) => {
+            if format.description.is_some() {
+                report.approximated(Feature::FormatDescription);
             }
-            Some(*schema)
+            Some(format.schema)
         }
         Some(Format::JsonObject) => {
-            report.lacks(Feature::Format)?;
+            report.unsupported(Feature::Format);
             None
         }
         None => None,
     };
     if effort.is_none() && schema.is_none() {
-        return Ok(());
+        return;
     }
     w.put_object("output_config", |w| {
         if let Some(effort) = effort {
-            w.put_str("effort", effort.max(Effort::Low).as_str());
+            w.put("effort", effort.max(Effort::Low).as_str());
         }
         if let Some(schema) = schema {
             w.put_object("format", |w| {
-                w.put_str("type", "json_schema");
+                w.put("type", "json_schema");
                 w.put_raw("schema", schema);
             });
         }
     });
-    Ok(())
 }

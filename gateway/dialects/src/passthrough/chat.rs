@@ -1,19 +1,18 @@
 //! Chat completions, and embeddings, on their way through.
 
 use super::{name, read_error};
-use crate::json::{Cursor, Pattern, Step, Want};
-use crate::response::{FinishReason, ResponseFacts};
-use crate::{tier, usage};
-
-/// Longest beginning of a chunk that is remembered.
-const HEAD_BYTES_MAX: usize = 1024;
+use crate::chat::finish_reason;
+use crate::facts::ResponseFacts;
+use crate::json::PatternStep::{AnyOf, Element, Key};
+use crate::json::{JsonCursor, JsonPattern};
+use crate::{caps, tier, usage};
 
 /// Reads the events of one stream.
 ///
 /// Most chunks begin with the same bytes: id, model and the like, up to the choices. What was read
 /// once is not read again: the beginning is compared, and reading goes on after it.
 #[derive(Debug, Default)]
-pub(super) struct EventReader {
+pub(super) struct ChatFacts {
     head: Vec<u8>,
 }
 
@@ -28,7 +27,7 @@ struct Chunk {
     choices_at: Option<usize>,
 }
 
-impl EventReader {
+impl ChatFacts {
     /// Reads the data of one event. Returns whether it is the usage chunk: usage, and no choices.
     pub(super) fn read(&mut self, data: &[u8], facts: &mut ResponseFacts) -> bool {
         if data == b"[DONE]" {
@@ -37,14 +36,15 @@ impl EventReader {
         }
         let mut chunk = Chunk::default();
         if !self.head.is_empty() && data.starts_with(&self.head) {
-            let mut cursor = Cursor::at(data, self.head.len());
+            let mut cursor = JsonCursor::at(data, self.head.len());
             let _ = chunk
                 .read_entry(b"choices", &mut cursor, facts)
                 .and_then(|()| {
                     cursor.further_entries(|key, cursor| chunk.read_entry(key, cursor, facts))
                 });
         } else {
-            let _ = Cursor::new(data).object(|key, cursor| chunk.read_entry(key, cursor, facts));
+            let _ =
+                JsonCursor::new(data).object(|key, cursor| chunk.read_entry(key, cursor, facts));
             self.remember(data, &chunk);
         }
         chunk.has_usage && chunk.has_no_choices
@@ -54,7 +54,7 @@ impl EventReader {
         self.head.clear();
         if let Some(at) = chunk
             .choices_at
-            .filter(|at| !chunk.head_matters && *at <= HEAD_BYTES_MAX)
+            .filter(|at| !chunk.head_matters && *at <= caps::CHUNK_HEAD_BYTES_MAX)
         {
             self.head.extend_from_slice(&data[..at]);
         }
@@ -65,7 +65,7 @@ impl Chunk {
     fn read_entry(
         &mut self,
         key: &[u8],
-        cursor: &mut Cursor<'_>,
+        cursor: &mut JsonCursor<'_>,
         facts: &mut ResponseFacts,
     ) -> Option<()> {
         match key {
@@ -88,7 +88,7 @@ impl Chunk {
 }
 
 /// Returns how many choices there are.
-fn read_choices(cursor: &mut Cursor<'_>, facts: &mut ResponseFacts) -> Option<usize> {
+fn read_choices(cursor: &mut JsonCursor<'_>, facts: &mut ResponseFacts) -> Option<usize> {
     if cursor.peek()? != b'[' {
         return cursor.skip().map(|()| 0);
     }
@@ -111,11 +111,8 @@ fn read_choices(cursor: &mut Cursor<'_>, facts: &mut ResponseFacts) -> Option<us
 }
 
 /// Counts the text in a delta, whatever it is text of.
-fn read_delta(cursor: &mut Cursor<'_>, facts: &mut ResponseFacts) -> Option<()> {
-    if cursor.peek()? != b'{' {
-        return cursor.skip();
-    }
-    cursor.object(|key, cursor| {
+fn read_delta(cursor: &mut JsonCursor<'_>, facts: &mut ResponseFacts) -> Option<()> {
+    cursor.object_or_skip(|key, cursor| {
         match key {
             b"content" | b"reasoning_content" | b"reasoning" | b"refusal" => {
                 // Content may come in parts, and counts as it stands then.
@@ -139,15 +136,12 @@ fn read_delta(cursor: &mut Cursor<'_>, facts: &mut ResponseFacts) -> Option<()> 
     })
 }
 
-fn read_calls(cursor: &mut Cursor<'_>, facts: &mut ResponseFacts) -> Option<()> {
+fn read_calls(cursor: &mut JsonCursor<'_>, facts: &mut ResponseFacts) -> Option<()> {
     if cursor.peek()? != b'[' {
         return cursor.skip();
     }
     cursor.array(|cursor| {
-        if cursor.peek()? != b'{' {
-            return cursor.skip();
-        }
-        cursor.object(|key, cursor| match key {
+        cursor.object_or_skip(|key, cursor| match key {
             b"function" => read_call(cursor, facts),
             _ => cursor.skip(),
         })
@@ -155,11 +149,8 @@ fn read_calls(cursor: &mut Cursor<'_>, facts: &mut ResponseFacts) -> Option<()> 
 }
 
 /// Counts what the model wrote of a call: its name and arguments.
-fn read_call(cursor: &mut Cursor<'_>, facts: &mut ResponseFacts) -> Option<()> {
-    if cursor.peek()? != b'{' {
-        return cursor.skip();
-    }
-    cursor.object(|key, cursor| {
+fn read_call(cursor: &mut JsonCursor<'_>, facts: &mut ResponseFacts) -> Option<()> {
+    cursor.object_or_skip(|key, cursor| {
         match (key, cursor.peek()?) {
             (b"name" | b"arguments", b'"') => facts.add_text(cursor.string()?),
             // Some servers send the object itself.
@@ -171,86 +162,41 @@ fn read_call(cursor: &mut Cursor<'_>, facts: &mut ResponseFacts) -> Option<()> {
 }
 
 /// Groq reports usage in a field of its own.
-fn read_groq(cursor: &mut Cursor<'_>, facts: &mut ResponseFacts) -> Option<()> {
-    if cursor.peek()? != b'{' {
-        return cursor.skip();
-    }
-    cursor.object(|key, cursor| match key {
+fn read_groq(cursor: &mut JsonCursor<'_>, facts: &mut ResponseFacts) -> Option<()> {
+    cursor.object_or_skip(|key, cursor| match key {
         b"usage" => read_usage(cursor, facts).map(|_| ()),
         _ => cursor.skip(),
     })
 }
 
 /// Returns whether there was usage.
-fn read_usage(cursor: &mut Cursor<'_>, facts: &mut ResponseFacts) -> Option<bool> {
+fn read_usage(cursor: &mut JsonCursor<'_>, facts: &mut ResponseFacts) -> Option<bool> {
     let found = usage::openai(cursor.value()?);
     facts.usage = found.or(facts.usage);
     Some(found.is_some())
 }
 
-/// The words of chat completions, those of its relatives included.
-pub(crate) fn finish_reason(word: &[u8]) -> FinishReason {
-    match word {
-        b"stop" | b"eos" | b"end_turn" => FinishReason::Stop,
-        b"length" | b"max_tokens" | b"model_length" => FinishReason::Length,
-        b"tool_calls" | b"function_call" | b"tool_use" => FinishReason::ToolCalls,
-        // GLM says `sensitive`.
-        b"content_filter" | b"sensitive" => FinishReason::ContentFilter,
-        b"refusal" => FinishReason::Refusal,
-        b"error" | b"network_error" | b"insufficient_system_resource" => FinishReason::Error,
-        _ => FinishReason::Other,
-    }
-}
-
-/// What is wanted of a plain body, in the order of [`super::Wanted`].
-pub(super) const PATTERNS: &[Pattern] = &[
-    Pattern {
-        path: &[Step::Key("usage")],
-        want: Want::Capture,
-    },
-    Pattern {
-        path: &[Step::Key("model")],
-        want: Want::Capture,
-    },
-    Pattern {
-        path: &[Step::Key("id")],
-        want: Want::Capture,
-    },
-    Pattern {
-        path: &[
-            Step::Key("choices"),
-            Step::Element,
-            Step::Key("finish_reason"),
-        ],
-        want: Want::Capture,
-    },
-    Pattern {
-        path: &[Step::Key("error")],
-        want: Want::Capture,
-    },
-    Pattern {
-        path: &[Step::Key("service_tier")],
-        want: Want::Capture,
-    },
-    Pattern {
-        path: &[
-            Step::Key("choices"),
-            Step::Element,
-            Step::Key("message"),
-            Step::AnyOf(&["content", "reasoning_content", "reasoning", "refusal"]),
-        ],
-        want: Want::Text,
-    },
-    Pattern {
-        path: &[
-            Step::Key("choices"),
-            Step::Element,
-            Step::Key("message"),
-            Step::Key("tool_calls"),
-            Step::Element,
-            Step::Key("function"),
-            Step::Key("arguments"),
-        ],
-        want: Want::Text,
-    },
+/// The values that are read of a plain body, in the order of [`super::PlainField`], and its texts.
+pub(super) const PATTERNS: &[JsonPattern] = &[
+    JsonPattern::Capture(&[Key("usage")]),
+    JsonPattern::Capture(&[Key("model")]),
+    JsonPattern::Capture(&[Key("id")]),
+    JsonPattern::Capture(&[Key("choices"), Element, Key("finish_reason")]),
+    JsonPattern::Capture(&[Key("error")]),
+    JsonPattern::Capture(&[Key("service_tier")]),
+    JsonPattern::Text(&[
+        Key("choices"),
+        Element,
+        Key("message"),
+        AnyOf(&["content", "reasoning_content", "reasoning", "refusal"]),
+    ]),
+    JsonPattern::Text(&[
+        Key("choices"),
+        Element,
+        Key("message"),
+        Key("tool_calls"),
+        Element,
+        Key("function"),
+        Key("arguments"),
+    ]),
 ];

@@ -1,19 +1,20 @@
 //! Anthropic messages on their way through.
 
 use super::{name, read_error};
-use crate::json::{Cursor, Pattern, Step, Want};
+use crate::facts::ResponseFacts;
+use crate::json::PatternStep::{AnyOf, Element, Key};
+use crate::json::{JsonCursor, JsonPattern};
 use crate::messages::stop_reason;
-use crate::response::ResponseFacts;
 use crate::tier;
 use crate::usage::AnthropicCounts;
 
 /// Reads the events of one stream.
 #[derive(Debug, Default)]
-pub(super) struct EventReader {
+pub(super) struct MessagesFacts {
     counts: AnthropicCounts,
 }
 
-impl EventReader {
+impl MessagesFacts {
     /// Reads the data of one event.
     pub(super) fn read(&mut self, data: &[u8], facts: &mut ResponseFacts) {
         read_event(data, &mut self.counts, facts);
@@ -21,7 +22,7 @@ impl EventReader {
 }
 
 fn read_event(data: &[u8], counts: &mut AnthropicCounts, facts: &mut ResponseFacts) {
-    let _ = Cursor::new(data).object(|key, cursor| match key {
+    let _ = JsonCursor::new(data).object(|key, cursor| match key {
         b"type" => {
             if cursor.string_or_skip()? == Some(b"message_stop") {
                 facts.terminal_seen = true;
@@ -37,14 +38,11 @@ fn read_event(data: &[u8], counts: &mut AnthropicCounts, facts: &mut ResponseFac
 }
 
 fn read_message(
-    cursor: &mut Cursor<'_>,
+    cursor: &mut JsonCursor<'_>,
     counts: &mut AnthropicCounts,
     facts: &mut ResponseFacts,
 ) -> Option<()> {
-    if cursor.peek()? != b'{' {
-        return cursor.skip();
-    }
-    cursor.object(|key, cursor| {
+    cursor.object_or_skip(|key, cursor| {
         match key {
             b"id" => facts.upstream_id = name(cursor)?,
             b"model" => facts.upstream_model = name(cursor)?,
@@ -55,11 +53,8 @@ fn read_message(
     })
 }
 
-fn read_delta(cursor: &mut Cursor<'_>, facts: &mut ResponseFacts) -> Option<()> {
-    if cursor.peek()? != b'{' {
-        return cursor.skip();
-    }
-    cursor.object(|key, cursor| {
+fn read_delta(cursor: &mut JsonCursor<'_>, facts: &mut ResponseFacts) -> Option<()> {
+    cursor.object_or_skip(|key, cursor| {
         match key {
             b"text" | b"thinking" | b"partial_json" => {
                 facts.add_text(cursor.string_or_skip()?.unwrap_or_default());
@@ -75,7 +70,7 @@ fn read_delta(cursor: &mut Cursor<'_>, facts: &mut ResponseFacts) -> Option<()> 
 }
 
 fn read_usage(
-    cursor: &mut Cursor<'_>,
+    cursor: &mut JsonCursor<'_>,
     counts: &mut AnthropicCounts,
     facts: &mut ResponseFacts,
 ) -> Option<()> {
@@ -83,43 +78,18 @@ fn read_usage(
     counts.read(raw);
     facts.usage = counts.usage();
     if let Some(word) = tier::anthropic(raw) {
-        tier::note(word, facts);
+        tier::add_to_facts(word, facts);
     }
     Some(())
 }
 
-/// What is wanted of a plain body, in the order of [`super::Wanted`].
-pub(super) const PATTERNS: &[Pattern] = &[
-    Pattern {
-        path: &[Step::Key("usage")],
-        want: Want::Capture,
-    },
-    Pattern {
-        path: &[Step::Key("model")],
-        want: Want::Capture,
-    },
-    Pattern {
-        path: &[Step::Key("id")],
-        want: Want::Capture,
-    },
-    Pattern {
-        path: &[Step::Key("stop_reason")],
-        want: Want::Capture,
-    },
-    Pattern {
-        path: &[Step::Key("error")],
-        want: Want::Capture,
-    },
-    Pattern {
-        path: &[Step::Key("service_tier")],
-        want: Want::Capture,
-    },
-    Pattern {
-        path: &[
-            Step::Key("content"),
-            Step::Element,
-            Step::AnyOf(&["text", "thinking"]),
-        ],
-        want: Want::Text,
-    },
+/// The values that are read of a plain body, in the order of [`super::PlainField`], and its texts.
+pub(super) const PATTERNS: &[JsonPattern] = &[
+    JsonPattern::Capture(&[Key("usage")]),
+    JsonPattern::Capture(&[Key("model")]),
+    JsonPattern::Capture(&[Key("id")]),
+    JsonPattern::Capture(&[Key("stop_reason")]),
+    JsonPattern::Capture(&[Key("error")]),
+    JsonPattern::Capture(&[Key("service_tier")]),
+    JsonPattern::Text(&[Key("content"), Element, AnyOf(&["text", "thinking"])]),
 ];

@@ -9,85 +9,59 @@ mod responses;
 
 use bytes::{Bytes, BytesMut};
 
-use crate::api::UpstreamApi;
-use crate::json::{Cursor, Extractor, Part, Pattern, unescape};
-use crate::response::{Exchange, FinishReason, ResponseFacts, StreamError};
-use crate::sse::{Found, SseEvent, SseReader, Verdict};
+use crate::api::AnswerFormat;
+use crate::facts::{FinishReason, ResponseFacts, StreamError};
+use crate::json::{Extracted, Extractor, JsonCursor, JsonPattern, unescape};
+use crate::response_context::ResponseContext;
+use crate::sse::{SseItem, SseReader, Verdict};
 use crate::upstream_error::UpstreamErrorFacts;
 use crate::usage::AnthropicCounts;
 use crate::{caps, tier, usage};
 
-pub(crate) use chat::finish_reason;
-
 const DONE_EVENT: &[u8] = b"data: [DONE]\n\n";
-
-/// Which of the three shapes an answer has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Shape {
-    Chat,
-    Messages,
-    Responses,
-}
-
-impl Shape {
-    const fn of(upstream: UpstreamApi) -> Self {
-        match upstream {
-            UpstreamApi::Messages | UpstreamApi::CountTokens => Self::Messages,
-            UpstreamApi::Responses => Self::Responses,
-            _ => Self::Chat,
-        }
-    }
-}
 
 /// A stream of events.
 #[derive(Debug)]
-pub(crate) struct StreamReader {
+pub(crate) struct PassthroughStream {
     frames: SseReader,
-    events: EventReader,
+    events: StreamFacts,
     strips_usage: bool,
 }
 
 #[derive(Debug)]
-enum EventReader {
-    Chat(chat::EventReader),
-    Messages(messages::EventReader),
+enum StreamFacts {
+    Chat(chat::ChatFacts),
+    Messages(messages::MessagesFacts),
     Responses,
 }
 
-impl StreamReader {
-    pub(crate) fn new(exchange: &Exchange) -> Self {
-        let events = match Shape::of(exchange.upstream) {
-            Shape::Chat => EventReader::Chat(chat::EventReader::default()),
-            Shape::Messages => EventReader::Messages(messages::EventReader::default()),
-            Shape::Responses => EventReader::Responses,
+impl PassthroughStream {
+    pub(crate) fn new(context: &ResponseContext) -> Self {
+        let events = match context.api.answer_format() {
+            AnswerFormat::Chat => StreamFacts::Chat(chat::ChatFacts::default()),
+            AnswerFormat::Messages => StreamFacts::Messages(messages::MessagesFacts::default()),
+            AnswerFormat::Responses => StreamFacts::Responses,
         };
         Self {
             frames: SseReader::default(),
             events,
-            strips_usage: exchange.strips_usage,
+            strips_usage: context.strips_usage,
         }
     }
 
     pub(crate) fn push(&mut self, input: &Bytes, facts: &mut ResponseFacts) -> Bytes {
-        let Self {
-            frames,
-            events,
-            strips_usage,
-        } = self;
-        frames.push(input, |found| events.judge(found, *strips_usage, facts))
+        self.frames.push(input, |item| {
+            self.events.judge(item, self.strips_usage, facts)
+        })
     }
 
     pub(crate) fn finish(&mut self, facts: &mut ResponseFacts) -> Result<Bytes, StreamError> {
-        let Self {
-            frames,
-            events,
-            strips_usage,
-        } = self;
-        let rest = frames.finish(|found| events.judge(found, *strips_usage, facts));
+        let judge = |item: SseItem<'_>| self.events.judge(item, self.strips_usage, facts);
+        let rest = self.frames.finish(judge);
         if facts.terminal_seen || facts.provider_error.is_some() {
             return Ok(rest);
         }
-        if facts.finish_reason.is_none() || !matches!(self.events, EventReader::Chat(_)) {
+        if facts.finish_reason.is_none() || !matches!(self.events, StreamFacts::Chat(_)) {
             return Err(StreamError::Truncated);
         }
         // Some servers leave out the last line, for which clients wait.
@@ -107,14 +81,14 @@ fn with_done(rest: &Bytes) -> Bytes {
     out.freeze()
 }
 
-impl EventReader {
+impl StreamFacts {
     fn judge(
         &mut self,
-        found: Found<'_>,
+        item: SseItem<'_>,
         strips_usage: bool,
         facts: &mut ResponseFacts,
     ) -> Verdict {
-        let Found::Event(SseEvent { data, .. }) = found else {
+        let SseItem::Event { data } = item else {
             return Verdict::Keep;
         };
         let text_before = facts.text_bytes;
@@ -136,7 +110,7 @@ impl EventReader {
     }
 }
 
-fn read_error(cursor: &mut Cursor<'_>, facts: &mut ResponseFacts) -> Option<()> {
+fn read_error(cursor: &mut JsonCursor<'_>, facts: &mut ResponseFacts) -> Option<()> {
     let raw = cursor.value()?;
     if raw != b"null" {
         facts.provider_error = Some(UpstreamErrorFacts::in_stream(raw));
@@ -145,17 +119,17 @@ fn read_error(cursor: &mut Cursor<'_>, facts: &mut ResponseFacts) -> Option<()> 
 }
 
 /// A string that is short enough to be a name. Anything else is passed over.
-fn name(cursor: &mut Cursor<'_>) -> Option<Option<String>> {
+fn name(cursor: &mut JsonCursor<'_>) -> Option<Option<String>> {
     let text = cursor.string_or_skip()?;
     let name = text.and_then(|text| unescape(text, caps::RESPONSE_NAME_BYTES_MAX));
     // Azure's first chunk has empty names.
     Some(name.filter(|name| !name.is_empty()))
 }
 
-/// The values that are captured from plain bodies. The first patterns of each shape are these, in
+/// The values that are captured from plain bodies. The first patterns of each format are these, in
 /// this order.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Wanted {
+enum PlainField {
     Usage,
     Model,
     Id,
@@ -164,7 +138,7 @@ enum Wanted {
     ServiceTier,
 }
 
-impl Wanted {
+impl PlainField {
     const ALL: [Self; 6] = [
         Self::Usage,
         Self::Model,
@@ -177,34 +151,34 @@ impl Wanted {
 
 /// A JSON body.
 #[derive(Debug)]
-pub(crate) struct PlainReader {
+pub(crate) struct PassthroughBody {
     extractor: Extractor,
-    shape: Shape,
+    format: AnswerFormat,
 }
 
-impl PlainReader {
-    pub(crate) fn new(exchange: &Exchange) -> Self {
-        let shape = Shape::of(exchange.upstream);
-        let patterns: &'static [Pattern] = match shape {
-            Shape::Chat => chat::PATTERNS,
-            Shape::Messages => messages::PATTERNS,
-            Shape::Responses => responses::PATTERNS,
+impl PassthroughBody {
+    pub(crate) fn new(context: &ResponseContext) -> Self {
+        let format = context.api.answer_format();
+        let patterns: &'static [JsonPattern] = match format {
+            AnswerFormat::Chat => chat::PATTERNS,
+            AnswerFormat::Messages => messages::PATTERNS,
+            AnswerFormat::Responses => responses::PATTERNS,
         };
         Self {
             extractor: Extractor::new(patterns),
-            shape,
+            format,
         }
     }
 
     pub(crate) fn push(&mut self, input: &Bytes, facts: &mut ResponseFacts) {
-        let shape = self.shape;
+        let format = self.format;
         self.extractor.push(input, &mut |part| match part {
-            Part::Value(pattern, value) => {
-                if let Some(wanted) = Wanted::ALL.get(pattern) {
-                    note(*wanted, shape, value, facts);
+            Extracted::Value(pattern, value) => {
+                if let Some(wanted) = PlainField::ALL.get(pattern) {
+                    note(*wanted, format, value, facts);
                 }
             }
-            Part::Text(text) => facts.add_text(text),
+            Extracted::Text(text) => facts.add_text(text),
         });
         facts.terminal_seen = self.extractor.is_complete();
         facts.first_token_seen = facts.text_bytes > 0 || facts.terminal_seen;
@@ -219,42 +193,42 @@ impl PlainReader {
     }
 }
 
-fn note(wanted: Wanted, shape: Shape, value: &[u8], facts: &mut ResponseFacts) {
-    let mut cursor = Cursor::new(value);
+fn note(wanted: PlainField, format: AnswerFormat, value: &[u8], facts: &mut ResponseFacts) {
+    let mut cursor = JsonCursor::new(value);
     match wanted {
-        Wanted::Usage => {
-            let usage = match shape {
-                Shape::Chat | Shape::Responses => usage::openai(value),
-                Shape::Messages => {
+        PlainField::Usage => {
+            let usage = match format {
+                AnswerFormat::Chat | AnswerFormat::Responses => usage::openai(value),
+                AnswerFormat::Messages => {
                     let mut counts = AnthropicCounts::default();
                     counts.read(value);
                     if let Some(word) = tier::anthropic(value) {
-                        tier::note(word, facts);
+                        tier::add_to_facts(word, facts);
                     }
                     counts.usage()
                 }
             };
             facts.usage = usage.or(facts.usage);
         }
-        Wanted::Model => facts.upstream_model = name(&mut cursor).flatten(),
-        Wanted::Id => facts.upstream_id = name(&mut cursor).flatten(),
-        Wanted::FinishReason => {
-            let reason = cursor.string().map(|word| reason_of(shape, word));
+        PlainField::Model => facts.upstream_model = name(&mut cursor).flatten(),
+        PlainField::Id => facts.upstream_id = name(&mut cursor).flatten(),
+        PlainField::FinishReason => {
+            let reason = cursor.string().map(|word| reason_of(format, word));
             facts.finish_reason = facts.finish_reason.or(reason);
         }
-        Wanted::Error => {
+        PlainField::Error => {
             let _ = read_error(&mut cursor, facts);
         }
-        Wanted::ServiceTier => {
+        PlainField::ServiceTier => {
             let _ = tier::read(&mut cursor, facts);
         }
     }
 }
 
-fn reason_of(shape: Shape, word: &[u8]) -> FinishReason {
-    match shape {
-        Shape::Chat => finish_reason(word),
-        Shape::Messages => crate::messages::stop_reason(word),
-        Shape::Responses => responses::status(word),
+fn reason_of(format: AnswerFormat, word: &[u8]) -> FinishReason {
+    match format {
+        AnswerFormat::Chat => crate::chat::finish_reason(word),
+        AnswerFormat::Messages => crate::messages::stop_reason(word),
+        AnswerFormat::Responses => responses::status(word),
     }
 }

@@ -1,14 +1,15 @@
 //! OpenAI responses on their way through.
 
 use super::{name, read_error};
-use crate::json::{Cursor, Pattern, Step, Want};
-use crate::response::{FinishReason, ResponseFacts};
+use crate::facts::{FinishReason, ResponseFacts};
+use crate::json::PatternStep::{Element, Key};
+use crate::json::{JsonCursor, JsonPattern};
 use crate::{tier, usage};
 
 /// Reads the data of one event.
 pub(super) fn read_event(data: &[u8], facts: &mut ResponseFacts) {
     let mut is_error = false;
-    let _ = Cursor::new(data).object(|key, cursor| {
+    let _ = JsonCursor::new(data).object(|key, cursor| {
         match key {
             b"type" => match cursor.string_or_skip()? {
                 Some(b"response.completed" | b"response.incomplete" | b"response.failed") => {
@@ -29,15 +30,12 @@ pub(super) fn read_event(data: &[u8], facts: &mut ResponseFacts) {
     });
     if is_error && facts.provider_error.is_none() {
         // The event is the error itself.
-        let _ = read_error(&mut Cursor::new(data), facts);
+        let _ = read_error(&mut JsonCursor::new(data), facts);
     }
 }
 
-fn read_response(cursor: &mut Cursor<'_>, facts: &mut ResponseFacts) -> Option<()> {
-    if cursor.peek()? != b'{' {
-        return cursor.skip();
-    }
-    cursor.object(|key, cursor| {
+fn read_response(cursor: &mut JsonCursor<'_>, facts: &mut ResponseFacts) -> Option<()> {
+    cursor.object_or_skip(|key, cursor| {
         match key {
             b"id" if facts.upstream_id.is_none() => facts.upstream_id = name(cursor)?,
             b"model" => {
@@ -73,44 +71,14 @@ pub(super) fn status(word: &[u8]) -> FinishReason {
     }
 }
 
-/// What is wanted of a plain body, in the order of [`super::Wanted`].
-pub(super) const PATTERNS: &[Pattern] = &[
-    Pattern {
-        path: &[Step::Key("usage")],
-        want: Want::Capture,
-    },
-    Pattern {
-        path: &[Step::Key("model")],
-        want: Want::Capture,
-    },
-    Pattern {
-        path: &[Step::Key("id")],
-        want: Want::Capture,
-    },
-    Pattern {
-        path: &[Step::Key("status")],
-        want: Want::Capture,
-    },
-    Pattern {
-        path: &[Step::Key("error")],
-        want: Want::Capture,
-    },
-    Pattern {
-        path: &[Step::Key("service_tier")],
-        want: Want::Capture,
-    },
-    Pattern {
-        path: &[
-            Step::Key("output"),
-            Step::Element,
-            Step::Key("content"),
-            Step::Element,
-            Step::Key("text"),
-        ],
-        want: Want::Text,
-    },
-    Pattern {
-        path: &[Step::Key("output"), Step::Element, Step::Key("arguments")],
-        want: Want::Text,
-    },
+/// The values that are read of a plain body, in the order of [`super::PlainField`], and its texts.
+pub(super) const PATTERNS: &[JsonPattern] = &[
+    JsonPattern::Capture(&[Key("usage")]),
+    JsonPattern::Capture(&[Key("model")]),
+    JsonPattern::Capture(&[Key("id")]),
+    JsonPattern::Capture(&[Key("status")]),
+    JsonPattern::Capture(&[Key("error")]),
+    JsonPattern::Capture(&[Key("service_tier")]),
+    JsonPattern::Text(&[Key("output"), Element, Key("content"), Element, Key("text")]),
+    JsonPattern::Text(&[Key("output"), Element, Key("arguments")]),
 ];

@@ -8,7 +8,7 @@ mod read_request;
 mod write_answer;
 mod write_request;
 
-pub(crate) use read_answer::{StreamReader, read_plain};
+pub(crate) use read_answer::{ResponsesReader, read_plain};
 pub(crate) use read_request::read_request;
-pub(crate) use write_answer::{StreamWriter, write_plain};
+pub(crate) use write_answer::{ResponsesWriter, write_plain};
 pub(crate) use write_request::write_request;

@@ -1,25 +1,25 @@
 //! A client's responses request, into the neutral model.
 
-use crate::chat::{
-    read_arguments, read_audio, read_effort, read_file, read_function, read_schema,
-    read_tool_choice_word,
-};
-use crate::json::{Invalid, Object, Path, Text, as_text, each};
-use crate::neutral::{
-    Feature, Format, Part, Proof, Reasoning, Report, Request, Role, Sampling, Source, Summary,
-    Tool, ToolCall, ToolChoice, Turn, free_text_arguments, free_text_tool, keep_in_place,
-    take_mark, tool_result,
-};
-use crate::prepare::Refusal;
+use std::borrow::Cow;
 
-/// Fields that change nothing about the answer that is asked for.
-const HINTS: [&str; 7] = [
+use crate::chat::{
+    Nesting, read_audio, read_effort, read_file, read_format, read_function, read_tool_choice,
+};
+use crate::json::{self, InvalidField, Object, Path, Text, as_text, each, each_object};
+use crate::neutral::{
+    Feature, LossReport, MediaSource, Part, Reasoning, ReasoningSignature, Request, Role, Sampling,
+    SignatureOrigin, Summary, Tool, ToolCall, Turn, drop_misplaced_parts, free_text_arguments,
+    free_text_tool, read_arguments, read_parts, take_message_mark, tool_result,
+};
+
+/// Fields that do not change the answer.
+const IGNORED: [&str; 7] = [
     "client_metadata",
-    // What a provider does on its own to fit in a long conversation.
+    // How a provider shortens a long conversation.
     "context_management",
-    // It counts calls of tools that run at OpenAI, which are refused.
+    // A limit on tools that run at OpenAI, which are refused.
     "max_tool_calls",
-    // OpenAI's chat takes it only with what it stores.
+    // OpenAI's chat takes it only with `store`.
     "metadata",
     "store",
     "stream_options",
@@ -27,12 +27,15 @@ const HINTS: [&str; 7] = [
 ];
 
 /// Reads a request whose body is known to be a JSON object.
-pub(crate) fn read_request<'a>(body: &'a str, report: &mut Report) -> Result<Request<'a>, Refusal> {
+pub(crate) fn read_request<'a>(
+    body: &'a str,
+    report: &mut LossReport,
+) -> json::Result<Request<'a>> {
     let root = Path::ROOT;
     let mut object = Object::read(body.trim_ascii(), root)?;
     object.take("model");
     let mut request = Request {
-        shared: report.take_shared(&mut object),
+        shared: report.take_openai_fields(&mut object),
         stream: object.flag("stream")?.unwrap_or(false),
         max_tokens: object.count("max_output_tokens")?,
         sampling: Sampling {
@@ -48,15 +51,11 @@ pub(crate) fn read_request<'a>(body: &'a str, report: &mut Report) -> Result<Req
         ..Request::default()
     };
     object.object("text", |text| read_text_config(text, &mut request, report))?;
-    object.each("tools", |raw, path| {
-        request
-            .tools
-            .extend(read_tool(Object::read(raw, *path)?, report)?);
-        Ok::<_, Refusal>(())
+    object.each_object("tools", |tool| {
+        request.tools.extend(read_tool(tool, report)?);
+        Ok(())
     })?;
-    if let Some(raw) = object.take("tool_choice") {
-        request.tool_choice = Some(read_tool_choice(raw, &root.key("tool_choice"), report)?);
-    }
+    request.tool_choice = read_tool_choice(&mut object, Nesting::Flat, report)?;
     if let Some(text) = object.text("instructions")? {
         request.turns.push(Turn {
             role: Role::System,
@@ -69,40 +68,43 @@ pub(crate) fn read_request<'a>(body: &'a str, report: &mut Report) -> Result<Req
     read_cache_options(&mut object, report)?;
     object.take_if("background", |raw| raw == "false");
     object.take_if("top_logprobs", |raw| raw == "0");
-    report.rest(&object, &HINTS)?;
+    report.remaining(&object, &IGNORED);
     Ok(request)
 }
 
-/// Whatever else they say, caches are others' own business; but who only warms one wants no answer.
-fn read_cache_options(object: &mut Object<'_, '_>, report: &mut Report) -> Result<(), Refusal> {
+/// Options of the cache are OpenAI's own, but a request that only warms it wants no answer.
+fn read_cache_options(object: &mut Object<'_, '_>, report: &mut LossReport) -> json::Result<()> {
     object.object("prompt_cache_options", |mut options| {
         options.take_if("prewarm", |raw| raw == "false");
-        let hints = ["comparison_response_id", "mode", "ttl"];
-        report.rest(&options, &hints)
+        let ignorable = ["comparison_response_id", "mode", "ttl"];
+        report.remaining(&options, &ignorable);
+        Ok(())
     })?;
     Ok(())
 }
 
-/// What the answer is to hold besides. Encrypted reasoning it holds anyway; the rest belongs to tools
-/// that run at OpenAI, but for the log probabilities.
-fn read_include(object: &mut Object<'_, '_>, report: &mut Report) -> Result<(), Refusal> {
-    object.each("include", |raw, path| {
+/// What else the answer is to hold. Encrypted reasoning is always there; apart from log
+/// probabilities, the rest belongs to tools that run at OpenAI.
+fn read_include(object: &mut Object<'_, '_>, report: &mut LossReport) -> json::Result<()> {
+    let Some(raw) = object.take("include") else {
+        return Ok(());
+    };
+    each(raw, &object.path().key("include"), |raw, path| {
         match as_text(raw, path)?.as_escaped() {
-            "reasoning.encrypted_content" => Ok(()),
-            word if word.contains("logprobs") => report.unsupported(format!("{path} ({word})")),
-            _ => {
-                report.hint("include");
-                Ok(())
+            "reasoning.encrypted_content" => {}
+            word if word.contains("logprobs") => {
+                report.unsupported_field(format!("{path} ({word})"));
             }
+            _ => report.ignored("include"),
         }
-    })?;
-    Ok(())
+        Ok(())
+    })
 }
 
 fn read_reasoning_config(
     mut config: Object<'_, '_>,
-    report: &mut Report,
-) -> Result<Reasoning, Refusal> {
+    report: &mut LossReport,
+) -> json::Result<Reasoning> {
     let summary = match config.text("summary")? {
         Some(word) => Some(word),
         None => config.text("generate_summary")?,
@@ -114,11 +116,11 @@ fn read_reasoning_config(
         Some("detailed") => Some(Summary::Detailed),
         Some(_) => {
             let reason = "must be auto, concise or detailed";
-            return Err(Invalid::new(&config.path().key("summary"), reason).into());
+            return Err(InvalidField::new(config.path().key("summary"), reason));
         }
     };
     let effort = read_effort(&mut config, "effort")?;
-    report.rest(&config, &[])?;
+    report.remaining(&config, &[]);
     Ok(Reasoning {
         effort,
         summary,
@@ -129,75 +131,40 @@ fn read_reasoning_config(
 fn read_text_config<'a>(
     mut text: Object<'a, '_>,
     request: &mut Request<'a>,
-    report: &mut Report,
-) -> Result<(), Refusal> {
+    report: &mut LossReport,
+) -> json::Result<()> {
     request.format = text
-        .object("format", |format| read_format(format, report))?
+        .object("format", |format| {
+            read_format(format, Nesting::Flat, report)
+        })?
         .flatten();
     request.verbosity = report.take_verbosity(&mut text)?;
-    report.rest(&text, &[])
-}
-
-/// As in chat, but without the object around the schema.
-fn read_format<'a>(
-    mut format: Object<'a, '_>,
-    report: &mut Report,
-) -> Result<Option<Format<'a>>, Refusal> {
-    let kind = format.required_text("type")?;
-    let read = match kind.as_escaped() {
-        "text" => None,
-        "json_object" => Some(Format::JsonObject),
-        "json_schema" => return read_schema(format, report).map(Some),
-        _ => {
-            report.unsupported(format.path().to_string())?;
-            return Ok(None);
-        }
-    };
-    report.rest(&format, &[])?;
-    Ok(read)
+    report.remaining(&text, &[]);
+    Ok(())
 }
 
 fn read_tool<'a>(
     mut tool: Object<'a, '_>,
-    report: &mut Report,
-) -> Result<Option<Tool<'a>>, Refusal> {
+    report: &mut LossReport,
+) -> json::Result<Option<Tool<'a>>> {
     let kind = tool.required_text("type")?;
     match kind.as_escaped() {
         "function" => read_function(tool, report).map(Some),
         "custom" => free_text_tool(tool, report).map(Some),
         // Tools that run at OpenAI.
         _ => {
-            report.unsupported(format!("{} ({})", tool.path(), kind.as_escaped()))?;
+            report.unsupported_field(format!("{} ({})", tool.path(), kind.as_escaped()));
             Ok(None)
         }
     }
-}
-
-fn read_tool_choice<'a>(
-    raw: &'a str,
-    path: &Path<'_>,
-    report: &mut Report,
-) -> Result<ToolChoice<'a>, Refusal> {
-    if let Some(choice) = read_tool_choice_word(raw, path)? {
-        return Ok(choice);
-    }
-    let mut object = Object::read(raw, *path)?;
-    let kind = object.required_text("type")?;
-    if matches!(kind.as_escaped(), "function" | "custom") {
-        let name = object.required_text("name")?;
-        report.rest(&object, &[])?;
-        return Ok(ToolChoice::Named(name));
-    }
-    report.unsupported(path.to_string())?;
-    Ok(ToolChoice::Auto)
 }
 
 fn read_input<'a>(
     raw: &'a str,
     path: &Path<'_>,
     turns: &mut Vec<Turn<'a>>,
-    report: &mut Report,
-) -> Result<(), Refusal> {
+    report: &mut LossReport,
+) -> json::Result<()> {
     if !raw.starts_with('[') {
         let parts = vec![Part::Text(as_text(raw, path)?)];
         turns.push(Turn {
@@ -206,16 +173,14 @@ fn read_input<'a>(
         });
         return Ok(());
     }
-    each(raw, path, |raw, path| {
-        read_item(Object::read(raw, *path)?, turns, report)
-    })
+    each_object(raw, path, |item| read_item(item, turns, report))
 }
 
 fn read_item<'a>(
     mut item: Object<'a, '_>,
     turns: &mut Vec<Turn<'a>>,
-    report: &mut Report,
-) -> Result<(), Refusal> {
+    report: &mut LossReport,
+) -> json::Result<()> {
     let kind = item.text("type")?.unwrap_or(Text::escaped("message"));
     for bookkeeping in ["id", "status"] {
         item.take(bookkeeping);
@@ -241,49 +206,42 @@ fn read_item<'a>(
             let parts = read_reasoning(&mut item, report)?;
             push(turns, Role::Assistant, parts);
         }
-        _ => return report.unsupported(format!("{} ({})", item.path(), kind.as_escaped())),
+        _ => {
+            report.unsupported_field(format!("{} ({})", item.path(), kind.as_escaped()));
+            return Ok(());
+        }
     }
-    report.rest(&item, &["name"])
+    report.remaining(&item, &["name"]);
+    Ok(())
 }
 
 fn push_call<'a>(
     item: &mut Object<'a, '_>,
-    arguments: std::borrow::Cow<'a, str>,
+    arguments: Cow<'a, str>,
     turns: &mut Vec<Turn<'a>>,
-) -> Result<(), Refusal> {
+) -> json::Result<()> {
     let call = ToolCall {
         id: item.required_text("call_id")?,
         name: item.required_text("name")?,
         arguments,
-        proof: None,
+        // Clients return Gemini's signature of a call as the reasoning before it.
+        signature: take_gemini_signature(turns),
     };
-    // A proof that Gemini gave for a call comes back as the reasoning before it.
-    let proof = take_gemini_proof(turns);
-    push(
-        turns,
-        Role::Assistant,
-        vec![Part::ToolCall(ToolCall { proof, ..call })],
-    );
+    push(turns, Role::Assistant, vec![Part::ToolCall(call)]);
     Ok(())
 }
 
-fn take_gemini_proof<'a>(turns: &mut [Turn<'a>]) -> Option<Proof<'a>> {
-    let last = turns
-        .last_mut()
-        .filter(|turn| turn.role == Role::Assistant)?;
+fn take_gemini_signature<'a>(turns: &mut [Turn<'a>]) -> Option<ReasoningSignature<'a>> {
+    let last = turns.last_mut()?;
     match last.parts.last_mut()? {
-        Part::Reasoning { proof, .. }
-            if proof
-                .as_ref()
-                .is_some_and(|proof| proof.origin == crate::neutral::Origin::Gemini) =>
-        {
-            proof.take()
+        Part::Reasoning { signature, .. } if last.role == Role::Assistant => {
+            signature.take_if(|signature| signature.origin == SignatureOrigin::Gemini)
         }
         _ => None,
     }
 }
 
-/// Adds to the last turn if it is the assistant's too: its items are one turn elsewhere.
+/// Adds to the last turn if both are the assistant's: its items are one turn in other dialects.
 fn push<'a>(turns: &mut Vec<Turn<'a>>, role: Role, parts: Vec<Part<'a>>) {
     match turns.last_mut() {
         Some(last) if last.role == role && role == Role::Assistant => last.parts.extend(parts),
@@ -294,8 +252,8 @@ fn push<'a>(turns: &mut Vec<Turn<'a>>, role: Role, parts: Vec<Part<'a>>) {
 fn read_message<'a>(
     mut message: Object<'a, '_>,
     turns: &mut Vec<Turn<'a>>,
-    report: &mut Report,
-) -> Result<(), Refusal> {
+    report: &mut LossReport,
+) -> json::Result<()> {
     let role = message.required_text("role")?;
     let role = match role.as_escaped() {
         "system" | "developer" => Role::System,
@@ -303,13 +261,13 @@ fn read_message<'a>(
         "assistant" => Role::Assistant,
         _ => {
             let reason = "must be system, developer, user or assistant";
-            return Err(Invalid::new(&message.path().key("role"), reason).into());
+            return Err(InvalidField::new(message.path().key("role"), reason));
         }
     };
     let raw = message.required("content")?;
     let mut parts = read_content(raw, &message.path().key("content"), report)?;
-    keep_in_place(&mut parts, role, report)?;
-    report.rest(&message, &["phase"])?;
+    drop_misplaced_parts(&mut parts, role, report);
+    report.remaining(&message, &["phase"]);
     push(turns, role, parts);
     Ok(())
 }
@@ -317,25 +275,17 @@ fn read_message<'a>(
 fn read_content<'a>(
     raw: &'a str,
     path: &Path<'_>,
-    report: &mut Report,
-) -> Result<Vec<Part<'a>>, Refusal> {
-    let mut parts = Vec::new();
-    if !raw.starts_with('[') {
-        parts.push(Part::Text(as_text(raw, path)?));
-        return Ok(parts);
-    }
-    each(raw, path, |raw, path| {
-        read_part(Object::read(raw, *path)?, &mut parts, report)
-    })?;
-    Ok(parts)
+    report: &mut LossReport,
+) -> json::Result<Vec<Part<'a>>> {
+    read_parts(raw, path, |part, parts| read_part(part, parts, report))
 }
 
 fn read_part<'a>(
     mut part: Object<'a, '_>,
     parts: &mut Vec<Part<'a>>,
-    report: &mut Report,
-) -> Result<(), Refusal> {
-    let mark = take_mark(&mut part, report.cache_marks.in_messages(), report)?;
+    report: &mut LossReport,
+) -> json::Result<()> {
+    let mark = take_message_mark(&mut part, report)?;
     let kind = part.required_text("type")?;
     let read = match kind.as_escaped() {
         "input_text" | "output_text" | "text" => Some(Part::Text(part.required_text("text")?)),
@@ -344,7 +294,7 @@ fn read_part<'a>(
         "input_audio" => part.object("input_audio", |audio| read_audio(audio, report))?,
         "input_file" => match part.text("file_url")? {
             Some(url) => Some(Part::File {
-                source: Source::Url(url),
+                source: MediaSource::Url(url),
                 name: part.text("filename")?,
             }),
             None => {
@@ -353,9 +303,12 @@ fn read_part<'a>(
                 return Ok(());
             }
         },
-        _ => return report.unsupported(format!("{} ({})", part.path(), kind.as_escaped())),
+        _ => {
+            report.unsupported_field(format!("{} ({})", part.path(), kind.as_escaped()));
+            return Ok(());
+        }
     };
-    report.rest(&part, &["annotations", "detail", "logprobs"])?;
+    report.remaining(&part, &["annotations", "detail", "logprobs"]);
     parts.extend(read);
     parts.extend(mark.map(Part::CacheMark));
     Ok(())
@@ -363,43 +316,42 @@ fn read_part<'a>(
 
 fn read_image<'a>(
     part: &mut Object<'a, '_>,
-    report: &mut Report,
-) -> Result<Option<Part<'a>>, Refusal> {
+    report: &mut LossReport,
+) -> json::Result<Option<Part<'a>>> {
     let detail = part.text("detail")?;
     match part.text("image_url")? {
         Some(url) => Ok(Some(Part::Image {
-            source: Source::from_url(&url),
+            source: MediaSource::from_url(&url),
             detail,
         })),
-        // A file that lies at OpenAI cannot be had by others.
+        // Other providers cannot fetch a file that is stored at OpenAI.
         None => {
             part.take("file_id");
-            report.lacks(Feature::Images)?;
+            report.unsupported(Feature::Images);
             Ok(None)
         }
     }
 }
 
-/// A reasoning item: its text from `summary` or `content`, its proof from `encrypted_content`.
+/// A reasoning item: its text from `summary` or `content`, its signature from `encrypted_content`.
 fn read_reasoning<'a>(
     item: &mut Object<'a, '_>,
-    report: &mut Report,
-) -> Result<Vec<Part<'a>>, Refusal> {
+    report: &mut LossReport,
+) -> json::Result<Vec<Part<'a>>> {
     let mut text = Text::EMPTY;
     for key in ["summary", "content"] {
-        item.each(key, |raw, path| {
-            let mut part = Object::read(raw, *path)?;
+        item.each_object(key, |mut part| {
             part.take("type");
             if let Some(part) = part.text("text")? {
                 text.push(&part);
             }
-            report.rest_is_bookkeeping(&part);
-            Ok::<_, Invalid>(())
+            report.ignore_remaining(&part);
+            Ok(())
         })?;
     }
-    let proof = item
+    let signature = item
         .text("encrypted_content")?
         .as_ref()
-        .and_then(Proof::from_marked);
-    Ok(vec![Part::Reasoning { text, proof }])
+        .and_then(ReasoningSignature::from_marked);
+    Ok(vec![Part::Reasoning { text, signature }])
 }

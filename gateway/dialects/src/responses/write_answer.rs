@@ -5,17 +5,18 @@
 
 use weir_schemas::Usage;
 
-use crate::answer::{Answer, Call, Identity, Piece};
-use crate::chat::{cache_writes, put_count};
+use crate::answer::{Answer, Piece};
+use crate::chat::cache_writes;
 use crate::error::ApiError;
+use crate::facts::FinishReason;
 use crate::json::{Text, Writer};
-use crate::neutral::Event;
-use crate::response::FinishReason;
+use crate::neutral::{AnswerEvent, ReasoningSignature, ToolUse};
+use crate::response_context::AnswerIdentity;
 
-/// Writes a stream. Frames are added to the writer that is handed in.
+/// Writes a stream. Each call adds frames to the writer that it is given.
 #[derive(Debug)]
-pub(crate) struct StreamWriter {
-    identity: Identity,
+pub(crate) struct ResponsesWriter {
+    identity: AnswerIdentity,
     answer: Answer,
     /// Number of the next frame.
     sequence: u64,
@@ -23,8 +24,8 @@ pub(crate) struct StreamWriter {
     open: Vec<usize>,
 }
 
-impl StreamWriter {
-    pub(crate) fn new(identity: Identity) -> Self {
+impl ResponsesWriter {
+    pub(crate) fn new(identity: AnswerIdentity) -> Self {
         Self {
             identity,
             answer: Answer::default(),
@@ -38,81 +39,92 @@ impl StreamWriter {
         self.answer.text_bytes()
     }
 
-    pub(crate) fn write(&mut self, event: &Event<'_>, w: &mut Writer) {
-        if matches!(event, Event::Alive) {
+    pub(crate) fn write(&mut self, event: &AnswerEvent<'_>, w: &mut Writer) {
+        if matches!(event, AnswerEvent::Alive) {
             w.verbatim(": keep-alive\n\n");
             return;
         }
         let before = self.answer.pieces.len();
-        self.answer.note(event);
+        self.answer.add(event);
         if self.answer.pieces.len() > before {
             self.begin_item(before, w);
         }
         match event {
-            Event::Start { .. } => {
-                self.lifecycle("response.created", "in_progress", w);
-                self.lifecycle("response.in_progress", "in_progress", w);
+            AnswerEvent::Start { .. } => {
+                self.lifecycle("response.created", "in_progress", None, w);
+                self.lifecycle("response.in_progress", "in_progress", None, w);
             }
-            Event::Text(part) => self.delta("response.output_text.delta", "content_index", part, w),
-            Event::Refusal(part) => self.delta("response.refusal.delta", "content_index", part, w),
-            Event::Reasoning(part) => {
-                self.delta(
-                    "response.reasoning_summary_text.delta",
-                    "summary_index",
-                    part,
-                    w,
-                );
-            }
-            Event::Arguments { index, part } => {
+            AnswerEvent::Text(part) => self.delta(&TEXT, part, w),
+            AnswerEvent::Refusal(part) => self.delta(&REFUSAL, part, w),
+            AnswerEvent::Reasoning(part) => self.delta(&SUMMARY, part, w),
+            AnswerEvent::Arguments { index, part } => {
                 if let Some(output) = self.answer.output_of_call(*index) {
-                    let id = self.item_id(output);
-                    self.frame("response.function_call_arguments.delta", w, |w| {
-                        w.put_str("item_id", &id);
-                        w.put_u64("output_index", output as u64);
-                        w.put_text("delta", part);
-                    });
+                    let name = "response.function_call_arguments.delta";
+                    self.frame(name, output, w, |w| w.put("delta", part));
                 }
             }
-            Event::End => self.end(w),
+            AnswerEvent::End => self.end(w),
             _ => {}
         }
     }
 
     /// Ends a stream that cannot go on.
     pub(crate) fn fail(&mut self, error: &ApiError<'_>, w: &mut Writer) {
-        let (identity, answer) = (&self.identity, &self.answer);
-        let sequence = self.sequence;
-        self.sequence += 1;
-        frame("response.failed", sequence, w, |w| {
-            w.put_object("response", |w| {
-                write_response(w, answer, identity, "failed", Some(error));
-            });
-        });
+        self.lifecycle("response.failed", "failed", Some(error), w);
     }
 
-    fn lifecycle(&mut self, name: &str, status: &str, w: &mut Writer) {
-        let sequence = self.sequence;
-        self.sequence += 1;
-        let (identity, answer) = (&self.identity, &self.answer);
+    fn lifecycle(
+        &mut self,
+        name: &str,
+        status: &str,
+        error: Option<&ApiError<'_>>,
+        w: &mut Writer,
+    ) {
+        let sequence = self.next_sequence();
         frame(name, sequence, w, |w| {
             w.put_object("response", |w| {
-                write_response(w, answer, identity, status, None)
+                write_response(w, &self.answer, &self.identity, status, error)
             });
         });
     }
 
-    fn frame(&mut self, name: &str, w: &mut Writer, fill: impl FnOnce(&mut Writer)) {
-        let sequence = self.sequence;
+    const fn next_sequence(&mut self) -> u64 {
         self.sequence += 1;
-        frame(name, sequence, w, fill);
+        self.sequence - 1
     }
 
-    fn item_id(&self, output: usize) -> String {
-        item_id(&self.answer.pieces, output, &self.identity)
+    /// Writes a frame about an item.
+    fn frame(&mut self, name: &str, output: usize, w: &mut Writer, fill: impl FnOnce(&mut Writer)) {
+        let sequence = self.next_sequence();
+        frame(name, sequence, w, |w| {
+            w.put("item_id", &*item_id(&self.answer, output, &self.identity));
+            w.put("output_index", output as u64);
+            fill(w);
+        });
+    }
+
+    /// Writes a frame that holds an item.
+    fn item_frame(&mut self, name: &str, output: usize, is_new: bool, w: &mut Writer) {
+        let sequence = self.next_sequence();
+        frame(name, sequence, w, |w| {
+            w.put("output_index", output as u64);
+            let status = if is_new {
+                "in_progress"
+            } else {
+                item_status(&self.answer, output, status(self.answer.finish))
+            };
+            w.put_object("item", |w| {
+                write_item(w, &self.answer, output, &self.identity, status);
+            });
+        });
     }
 
     fn is_call(&self, output: usize) -> bool {
-        matches!(self.answer.pieces.get(output), Some(Piece::Call(_)))
+        self.answer
+            .pieces
+            .get(output)
+            .and_then(Piece::as_call)
+            .is_some()
     }
 
     /// Begins the item of the newest piece, and ends those that cannot be open beside it.
@@ -120,68 +132,46 @@ impl StreamWriter {
         let beside_calls = self.is_call(output);
         self.end_items(beside_calls, w);
         self.open.push(output);
-        let id = self.item_id(output);
-        let item = self.item(output, true);
-        self.frame("response.output_item.added", w, |w| {
-            w.put_u64("output_index", output as u64);
-            w.put_raw("item", &item);
-        });
+        self.item_frame("response.output_item.added", output, true, w);
         match &self.answer.pieces[output] {
-            Piece::Text(_) => self.part("response.content_part.added", &id, output, w, &|w| {
-                write_text_part(w, &Text::EMPTY);
-            }),
-            Piece::Refusal(_) => self.part("response.content_part.added", &id, output, w, &|w| {
-                write_refusal_part(w, &Text::EMPTY);
-            }),
-            Piece::Reasoning { text, .. } if !text.is_empty() => {
-                self.frame("response.reasoning_summary_part.added", w, |w| {
-                    w.put_str("item_id", &id);
-                    w.put_u64("output_index", output as u64);
-                    w.put_u64("summary_index", 0);
-                    w.put_object("part", |w| write_summary_part(w, &Text::EMPTY));
-                });
-            }
-            Piece::Reasoning { .. } => {}
-            Piece::Call(call) if call.is_free_text => {
+            Piece::ToolUse(call) if call.is_free_text => {
                 let input = call.arguments.clone();
-                self.frame("response.custom_tool_call_input.delta", w, |w| {
-                    w.put_str("item_id", &id);
-                    w.put_u64("output_index", output as u64);
-                    w.put_text("delta", &input);
-                });
+                let name = "response.custom_tool_call_input.delta";
+                self.frame(name, output, w, |w| w.put("delta", input));
             }
-            Piece::Call(_) => {}
+            Piece::ToolUse(_) => {}
+            piece => {
+                if let Some((part, _)) = part_of(piece) {
+                    self.part_frame(part.added, part, output, &Text::EMPTY, w);
+                }
+            }
         }
     }
 
-    fn part(
+    /// Writes a frame that holds the only part of an item.
+    fn part_frame(
         &mut self,
         name: &str,
-        id: &str,
+        part: &'static PartKind,
         output: usize,
+        text: &Text<'_>,
         w: &mut Writer,
-        fill: &dyn Fn(&mut Writer),
     ) {
-        self.frame(name, w, |w| {
-            w.put_str("item_id", id);
-            w.put_u64("output_index", output as u64);
-            w.put_u64("content_index", 0);
-            w.put_object("part", fill);
+        self.frame(name, output, w, |w| {
+            w.put(part.index, 0_u64);
+            w.put_object("part", |w| part.write(w, text));
         });
     }
 
-    fn delta(&mut self, name: &str, index: &str, part: &Text<'_>, w: &mut Writer) {
+    fn delta(&mut self, part: &PartKind, text: &Text<'_>, w: &mut Writer) {
         let output = self.answer.pieces.len().saturating_sub(1);
-        let id = self.item_id(output);
-        self.frame(name, w, |w| {
-            w.put_str("item_id", &id);
-            w.put_u64("output_index", output as u64);
-            w.put_u64(index, 0);
-            w.put_text("delta", part);
+        self.frame(part.delta, output, w, |w| {
+            w.put(part.index, 0_u64);
+            w.put("delta", text);
         });
     }
 
-    /// Ends the items that are open; calls only if they are not to stay.
+    /// Ends the open items, except for calls if they are to stay.
     fn end_items(&mut self, calls_stay: bool, w: &mut Writer) {
         for output in std::mem::take(&mut self.open) {
             if calls_stay && self.is_call(output) {
@@ -193,94 +183,95 @@ impl StreamWriter {
     }
 
     fn end_item(&mut self, output: usize, w: &mut Writer) {
-        let id = self.item_id(output);
         match &self.answer.pieces[output] {
-            Piece::Text(text) => {
-                let text = text.clone();
-                self.said("response.output_text.done", "text", &id, output, &text, w);
-                self.part("response.content_part.done", &id, output, w, &|w| {
-                    write_text_part(w, &text);
-                });
-            }
-            Piece::Refusal(text) => {
-                let text = text.clone();
-                self.said("response.refusal.done", "refusal", &id, output, &text, w);
-                self.part("response.content_part.done", &id, output, w, &|w| {
-                    write_refusal_part(w, &text);
-                });
-            }
-            Piece::Reasoning { text, .. } if !text.is_empty() => {
-                let text = text.clone();
-                for (name, is_part) in [
-                    ("response.reasoning_summary_text.done", false),
-                    ("response.reasoning_summary_part.done", true),
-                ] {
-                    self.frame(name, w, |w| {
-                        w.put_str("item_id", &id);
-                        w.put_u64("output_index", output as u64);
-                        w.put_u64("summary_index", 0);
-                        if is_part {
-                            w.put_object("part", |w| write_summary_part(w, &text));
-                        } else {
-                            w.put_text("text", &text);
-                        }
-                    });
-                }
-            }
-            Piece::Reasoning { .. } => {}
-            Piece::Call(call) => {
+            Piece::ToolUse(call) => {
                 let (name, key) = if call.is_free_text {
                     ("response.custom_tool_call_input.done", "input")
                 } else {
                     ("response.function_call_arguments.done", "arguments")
                 };
                 let arguments = call.arguments.clone();
-                self.frame(name, w, |w| {
-                    w.put_str("item_id", &id);
-                    w.put_u64("output_index", output as u64);
-                    w.put_text(key, &arguments);
-                });
+                self.frame(name, output, w, |w| w.put(key, arguments));
+            }
+            piece => {
+                if let Some((part, text)) = part_of(piece) {
+                    let text = text.clone();
+                    self.frame(part.text_done, output, w, |w| {
+                        w.put(part.index, 0_u64);
+                        w.put(part.key, &text);
+                    });
+                    self.part_frame(part.done, part, output, &text, w);
+                }
             }
         }
-        let item = self.item(output, false);
-        self.frame("response.output_item.done", w, |w| {
-            w.put_u64("output_index", output as u64);
-            w.put_raw("item", &item);
-        });
-    }
-
-    fn said(
-        &mut self,
-        name: &str,
-        key: &str,
-        id: &str,
-        output: usize,
-        text: &Text<'_>,
-        w: &mut Writer,
-    ) {
-        self.frame(name, w, |w| {
-            w.put_str("item_id", id);
-            w.put_u64("output_index", output as u64);
-            w.put_u64("content_index", 0);
-            w.put_text(key, text);
-        });
-    }
-
-    fn item(&self, output: usize, is_new: bool) -> String {
-        Writer::document(256, |w| {
-            let status = if is_new {
-                "in_progress"
-            } else {
-                item_status(&self.answer, output, status(self.answer.finish))
-            };
-            write_item(w, &self.answer.pieces, output, &self.identity, status);
-        })
+        self.item_frame("response.output_item.done", output, false, w);
     }
 
     fn end(&mut self, w: &mut Writer) {
         self.end_items(false, w);
         let status = status(self.answer.finish);
-        self.lifecycle(&format!("response.{status}"), status, w);
+        self.lifecycle(&format!("response.{status}"), status, None, w);
+    }
+}
+
+/// The one part of an item that holds text: how it is named, written and streamed.
+#[derive(Debug)]
+struct PartKind {
+    kind: &'static str,
+    key: &'static str,
+    /// The field with the part's index.
+    index: &'static str,
+    added: &'static str,
+    delta: &'static str,
+    text_done: &'static str,
+    done: &'static str,
+}
+
+const TEXT: PartKind = PartKind {
+    kind: "output_text",
+    key: "text",
+    index: "content_index",
+    added: "response.content_part.added",
+    delta: "response.output_text.delta",
+    text_done: "response.output_text.done",
+    done: "response.content_part.done",
+};
+
+const REFUSAL: PartKind = PartKind {
+    kind: "refusal",
+    key: "refusal",
+    delta: "response.refusal.delta",
+    text_done: "response.refusal.done",
+    ..TEXT
+};
+
+const SUMMARY: PartKind = PartKind {
+    kind: "summary_text",
+    index: "summary_index",
+    added: "response.reasoning_summary_part.added",
+    delta: "response.reasoning_summary_text.delta",
+    text_done: "response.reasoning_summary_text.done",
+    done: "response.reasoning_summary_part.done",
+    ..TEXT
+};
+
+impl PartKind {
+    fn write(&self, w: &mut Writer, text: &Text<'_>) {
+        w.put("type", self.kind);
+        w.put(self.key, text);
+        if self.kind == TEXT.kind {
+            w.put_array("annotations", |_| {});
+        }
+    }
+}
+
+/// The part of an item and its text. Calls and encrypted reasoning have none.
+fn part_of(piece: &Piece) -> Option<(&'static PartKind, &Text<'static>)> {
+    match piece {
+        Piece::Text(text) => Some((&TEXT, text)),
+        Piece::Refusal(text) => Some((&REFUSAL, text)),
+        Piece::Reasoning { text, .. } => (!text.is_empty()).then_some((&SUMMARY, text)),
+        Piece::ToolUse(_) => None,
     }
 }
 
@@ -288,8 +279,8 @@ fn frame(name: &str, sequence: u64, w: &mut Writer, fill: impl FnOnce(&mut Write
     w.verbatim("event: ");
     w.verbatim(name);
     w.verbatim("\ndata: {");
-    w.put_str("type", name);
-    w.put_u64("sequence_number", sequence);
+    w.put("type", name);
+    w.put("sequence_number", sequence);
     fill(w);
     w.verbatim("}\n\n");
 }
@@ -312,7 +303,7 @@ fn item_status(answer: &Answer, output: usize, status: &str) -> &'static str {
 }
 
 /// Writes a whole body.
-pub(crate) fn write_plain(answer: &Answer, identity: &Identity) -> String {
+pub(crate) fn write_plain(answer: &Answer, identity: &AnswerIdentity) -> String {
     Writer::document(1024, |w| {
         write_response(w, answer, identity, status(answer.finish), None);
     })
@@ -322,7 +313,7 @@ pub(crate) fn write_plain(answer: &Answer, identity: &Identity) -> String {
 fn write_response(
     w: &mut Writer,
     answer: &Answer,
-    identity: &Identity,
+    identity: &AnswerIdentity,
     status: &str,
     error: Option<&ApiError<'_>>,
 ) {
@@ -331,18 +322,15 @@ fn write_response(
         .id
         .as_ref()
         .filter(|id| id.as_escaped().starts_with("resp_"));
-    w.put_text("id", &identity.answer_id(given, "resp_"));
-    w.put_str("object", "response");
-    w.put_u64("created_at", identity.created_s);
-    w.put_str("status", status);
+    w.put("id", identity.answer_id(given, "resp_"));
+    w.put("object", "response");
+    w.put("created_at", identity.created_s);
+    w.put("status", status);
     match error {
         None => w.put_null("error"),
         Some(error) => w.put_object("error", |w| {
-            w.put_str(
-                "code",
-                error.code.as_deref().unwrap_or_else(|| error.kind.code()),
-            );
-            w.put_str("message", &error.message);
+            w.put("code", error.code());
+            w.put("message", &*error.message);
         }),
     }
     let why = match answer.finish {
@@ -351,31 +339,31 @@ fn write_response(
         _ => None,
     };
     match why {
-        Some(why) => w.put_object("incomplete_details", |w| w.put_str("reason", why)),
+        Some(why) => w.put_object("incomplete_details", |w| w.put("reason", why)),
         None => w.put_null("incomplete_details"),
     }
     w.put_null("instructions");
     w.put_null("max_output_tokens");
-    w.put_text("model", &identity.model(answer.model.as_ref()));
+    w.put("model", identity.model(answer.model.as_ref()));
     w.put_array("output", |w| {
         if is_over {
             for output in 0..answer.pieces.len() {
                 let item = item_status(answer, output, status);
-                w.object(|w| write_item(w, &answer.pieces, output, identity, item));
+                w.object(|w| write_item(w, answer, output, identity, item));
             }
         }
     });
-    w.put_bool("parallel_tool_calls", true);
+    w.put("parallel_tool_calls", true);
     w.put_null("previous_response_id");
-    w.put_bool("store", false);
+    w.put("store", false);
     w.put_null("temperature");
     w.put_object("text", |w| {
-        w.put_object("format", |w| w.put_str("type", "text"))
+        w.put_object("format", |w| w.put("type", "text"))
     });
-    w.put_str("tool_choice", "auto");
+    w.put("tool_choice", "auto");
     w.put_array("tools", |_| {});
     w.put_null("top_p");
-    w.put_str("truncation", "disabled");
+    w.put("truncation", "disabled");
     match &answer.usage {
         Some(usage) if is_over => w.put_object("usage", |w| write_usage(w, usage)),
         _ => w.put_null("usage"),
@@ -383,103 +371,89 @@ fn write_response(
     w.put_object("metadata", |_| {});
 }
 
-fn item_id(pieces: &[Piece], output: usize, identity: &Identity) -> String {
-    let prefix = match pieces.get(output) {
+fn item_id(answer: &Answer, output: usize, identity: &AnswerIdentity) -> String {
+    let prefix = match answer.pieces.get(output) {
         Some(Piece::Reasoning { .. }) => "rs",
-        Some(Piece::Call(call)) if call.is_free_text => "ctc",
-        Some(Piece::Call(_)) => "fc",
+        Some(Piece::ToolUse(call)) if call.is_free_text => "ctc",
+        Some(Piece::ToolUse(_)) => "fc",
         _ => "msg",
     };
     format!("{prefix}_{}_{output}", identity.request_id)
 }
 
-/// The inside of an item; of a new one, as it is before anything is added.
-fn write_item(w: &mut Writer, pieces: &[Piece], output: usize, identity: &Identity, status: &str) {
+/// Writes the fields of an item; those of a new one are empty.
+fn write_item(
+    w: &mut Writer,
+    answer: &Answer,
+    output: usize,
+    identity: &AnswerIdentity,
+    status: &str,
+) {
     let is_new = status == "in_progress";
-    w.put_str("id", &item_id(pieces, output, identity));
-    match &pieces[output] {
-        Piece::Text(text) => write_message(w, status, |w| {
-            if !is_new {
-                w.object(|w| write_text_part(w, text));
-            }
-        }),
-        Piece::Refusal(text) => write_message(w, status, |w| {
-            if !is_new {
-                w.object(|w| write_refusal_part(w, text));
-            }
-        }),
-        Piece::Reasoning { text, proof } => {
-            w.put_str("type", "reasoning");
-            w.put_array("summary", |w| {
-                if !is_new && !text.is_empty() {
-                    w.object(|w| write_summary_part(w, text));
-                }
-            });
-            if let (false, Some(proof)) = (is_new, proof) {
-                w.put_text("encrypted_content", &proof.marked());
-            }
+    let piece = &answer.pieces[output];
+    w.put("id", &*item_id(answer, output, identity));
+    let list = match piece {
+        Piece::ToolUse(call) => return write_call(w, call, status, identity, is_new),
+        Piece::Reasoning { .. } => {
+            w.put("type", "reasoning");
+            "summary"
         }
-        Piece::Call(call) => write_call(w, call, status, identity, is_new),
+        Piece::Text(_) | Piece::Refusal(_) => {
+            w.put("type", "message");
+            w.put("status", status);
+            w.put("role", "assistant");
+            "content"
+        }
+    };
+    w.put_array(list, |w| {
+        if let Some((part, text)) = part_of(piece).filter(|_| !is_new) {
+            w.object(|w| part.write(w, text));
+        }
+    });
+    if let Piece::Reasoning { signature, .. } = piece {
+        let signature = signature.as_ref().filter(|_| !is_new);
+        w.put_some(
+            "encrypted_content",
+            signature.map(ReasoningSignature::marked),
+        );
     }
 }
 
-fn write_message(w: &mut Writer, status: &str, content: impl FnOnce(&mut Writer)) {
-    w.put_str("type", "message");
-    w.put_str("status", status);
-    w.put_str("role", "assistant");
-    w.put_array("content", content);
-}
-
-fn write_call(w: &mut Writer, call: &Call, status: &str, identity: &Identity, is_new: bool) {
+fn write_call(
+    w: &mut Writer,
+    call: &ToolUse<'_>,
+    status: &str,
+    identity: &AnswerIdentity,
+    is_new: bool,
+) {
     let (kind, key) = if call.is_free_text {
         ("custom_tool_call", "input")
     } else {
         ("function_call", "arguments")
     };
-    w.put_str("type", kind);
-    w.put_str("status", status);
-    let made = identity.call_id(call.index);
-    w.put_text("call_id", call.id.as_ref().unwrap_or(&made));
-    w.put_text("name", &call.name);
-    w.put_text(
-        key,
-        if is_new {
-            &Text::EMPTY
-        } else {
-            &call.arguments
-        },
-    );
-}
-
-fn write_text_part(w: &mut Writer, text: &Text<'_>) {
-    w.put_str("type", "output_text");
-    w.put_text("text", text);
-    w.put_array("annotations", |_| {});
-}
-
-fn write_refusal_part(w: &mut Writer, text: &Text<'_>) {
-    w.put_str("type", "refusal");
-    w.put_text("refusal", text);
-}
-
-fn write_summary_part(w: &mut Writer, text: &Text<'_>) {
-    w.put_str("type", "summary_text");
-    w.put_text("text", text);
+    w.put("type", kind);
+    w.put("status", status);
+    w.put("call_id", identity.call_id(call.id.as_ref(), call.index));
+    w.put("name", &call.name);
+    let arguments = if is_new {
+        &Text::EMPTY
+    } else {
+        &call.arguments
+    };
+    w.put(key, arguments);
 }
 
 fn write_usage(w: &mut Writer, usage: &Usage) {
-    let (input, output) = (
-        usage.input_tokens.unwrap_or(0),
-        usage.output_tokens.unwrap_or(0),
-    );
-    w.put_u64("input_tokens", input);
+    let input = usage.input_tokens.unwrap_or(0);
+    let output = usage.output_tokens.unwrap_or(0);
+    w.put("input_tokens", input);
     w.put_object("input_tokens_details", |w| {
-        w.put_u64("cached_tokens", usage.cached_input_tokens.unwrap_or(0));
-        put_count(w, "cache_write_tokens", cache_writes(usage));
+        w.put("cached_tokens", usage.cached_input_tokens.unwrap_or(0));
+        w.put_some("cache_write_tokens", cache_writes(usage));
     });
-    w.put_u64("output_tokens", output);
+    w.put("output_tokens", output);
     w.put_object("output_tokens_details", |w| {
-        w.put_u64("reasoning_tokens", usage.reasoning_tokens.unwrap_or(0));
+        w.put("reasoning_tokens", usage.reasoning_tokens.unwrap_or(0));
     });
-    w.put_u64("total_tokens", input.saturating_add(output));
+    w.put("total_tokens", input.saturating_add(output));
 }

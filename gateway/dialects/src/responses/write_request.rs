@@ -1,51 +1,37 @@
 //! The neutral model, into a responses request.
 
-use crate::chat::joined_text;
+use crate::caps::RESPONSES_CALL_ID_CHARS_MAX;
+use crate::chat::write_schema;
 use crate::json::{Text, Writer};
 use crate::neutral::{
-    Effort, Feature, Format, Origin, Part, Proof, Reasoning, Report, Request, Role, Source,
-    Summary, Tool, ToolChoice, Turn, opaque_user, short_id,
+    Effort, Feature, Format, LossReport, MediaSource, Part, Reasoning, ReasoningSignature, Request,
+    Role, SignatureOrigin, Summary, Tool, ToolChoice, Turn, joined_text, opaque_user, short_id,
 };
-use crate::prepare::Refusal;
 
-/// The longest id of a call: "Expected a string with maximum length 64".
-const CALL_ID_LENGTH_MAX: usize = 64;
-
-pub(crate) fn write_request(
-    request: &Request<'_>,
-    model: &str,
-    report: &mut Report,
-) -> Result<String, Refusal> {
-    let mut w = Writer::with_capacity(2048);
-    let mut written = Ok(());
-    w.object(|w| {
-        w.put_str("model", model);
-        written = write_fields(w, request, report);
-    });
-    written.map(|()| w.into_string())
+pub(crate) fn write_request(request: &Request<'_>, model: &str, report: &mut LossReport) -> String {
+    Writer::document(2048, |w| {
+        w.put("model", model);
+        write_fields(w, request, report);
+    })
 }
 
-fn write_fields(w: &mut Writer, request: &Request<'_>, report: &mut Report) -> Result<(), Refusal> {
-    let mut written = Ok(());
+fn write_fields(w: &mut Writer, request: &Request<'_>, report: &mut LossReport) {
     w.put_array("input", |w| {
-        written = request
+        request
             .turns
             .iter()
-            .try_for_each(|turn| write_turn(w, turn, report));
+            .for_each(|turn| write_turn(w, turn, report));
     });
-    written?;
-    if request.is_begun {
-        report.lacks(Feature::Prefill)?;
+    if request.is_prefill {
+        report.unsupported(Feature::Prefill);
     }
     // The conversation is the client's to keep.
-    w.put_bool("store", false);
+    w.put("store", false);
     if request.stream {
-        w.put_bool("stream", true);
+        w.put("stream", true);
     }
-    if let Some(tokens) = request.max_tokens {
-        w.put_u64("max_output_tokens", tokens);
-    }
-    write_sampling(w, request, report)?;
+    w.put_some("max_output_tokens", request.max_tokens);
+    write_sampling(w, request, report);
     write_tools(w, request);
     write_text(w, request);
     for (key, raw) in &request.shared {
@@ -55,40 +41,26 @@ fn write_fields(w: &mut Writer, request: &Request<'_>, report: &mut Report) -> R
         write_reasoning(w, reasoning);
     }
     if let Some(user) = &request.user {
-        w.put_text("user", &opaque_user(user, report));
+        w.put("user", opaque_user(user, report));
     }
-    Ok(())
 }
 
-fn write_sampling(
-    w: &mut Writer,
-    request: &Request<'_>,
-    report: &mut Report,
-) -> Result<(), Refusal> {
+fn write_sampling(w: &mut Writer, request: &Request<'_>, report: &mut LossReport) {
     let sampling = &request.sampling;
-    if let Some(temperature) = sampling.temperature {
-        w.put_f64("temperature", temperature);
-    }
-    if let Some(top_p) = sampling.top_p {
-        w.put_f64("top_p", top_p);
-    }
+    w.put_some("temperature", sampling.temperature);
+    w.put_some("top_p", sampling.top_p);
     if sampling.top_k.is_some() {
-        report.lacks(Feature::TopK)?;
+        report.unsupported(Feature::TopK);
     }
-    if sampling
-        .frequency_penalty
-        .or(sampling.presence_penalty)
-        .is_some()
-    {
-        report.lacks(Feature::Penalties)?;
+    if sampling.has_penalties() {
+        report.unsupported(Feature::Penalties);
     }
     if sampling.seed.is_some() {
-        report.lacks(Feature::Seed)?;
+        report.unsupported(Feature::Seed);
     }
     if !request.stop.is_empty() {
-        report.lacks(Feature::Stop)?;
+        report.unsupported(Feature::Stop);
     }
-    Ok(())
 }
 
 fn write_tools(w: &mut Writer, request: &Request<'_>) {
@@ -99,30 +71,26 @@ fn write_tools(w: &mut Writer, request: &Request<'_>) {
         request.tools.iter().for_each(|tool| write_tool(w, tool))
     });
     match &request.tool_choice {
-        Some(ToolChoice::Auto) => w.put_str("tool_choice", "auto"),
-        Some(ToolChoice::None) => w.put_str("tool_choice", "none"),
-        Some(ToolChoice::Required) => w.put_str("tool_choice", "required"),
+        Some(ToolChoice::Auto) => w.put("tool_choice", "auto"),
+        Some(ToolChoice::None) => w.put("tool_choice", "none"),
+        Some(ToolChoice::Required) => w.put("tool_choice", "required"),
         Some(ToolChoice::Named(name)) => w.put_object("tool_choice", |w| {
-            w.put_str("type", "function");
-            w.put_text("name", name);
+            w.put("type", "function");
+            w.put("name", name);
         }),
         None => {}
     }
-    if let Some(parallel) = request.parallel_tools {
-        w.put_bool("parallel_tool_calls", parallel);
-    }
+    w.put_some("parallel_tool_calls", request.parallel_tools);
 }
 
 fn write_tool(w: &mut Writer, tool: &Tool<'_>) {
     w.object(|w| {
-        w.put_str("type", "function");
-        w.put_text("name", &tool.name);
-        if let Some(description) = &tool.description {
-            w.put_text("description", description);
-        }
-        w.put_raw("parameters", &tool.schema);
-        // Here tools are strict unless it is said that they are not.
-        w.put_bool("strict", tool.strict.unwrap_or(false));
+        w.put("type", "function");
+        w.put("name", &tool.name);
+        w.put_some("description", tool.description.as_ref());
+        w.put_raw("parameters", tool.schema);
+        // Responses default to strict tools.
+        w.put("strict", tool.strict.unwrap_or(false));
     });
 }
 
@@ -134,30 +102,16 @@ fn write_text(w: &mut Writer, request: &Request<'_>) {
         if let Some(format) = &request.format {
             w.put_object("format", |w| write_format(w, format));
         }
-        if let Some(verbosity) = &request.verbosity {
-            w.put_text("verbosity", verbosity);
-        }
+        w.put_some("verbosity", request.verbosity.as_ref());
     });
 }
 
 fn write_format(w: &mut Writer, format: &Format<'_>) {
     match format {
-        Format::JsonObject => w.put_str("type", "json_object"),
-        Format::JsonSchema {
-            name,
-            description,
-            schema,
-            strict,
-        } => {
-            w.put_str("type", "json_schema");
-            w.put_text("name", name.as_ref().unwrap_or(&Text::escaped("answer")));
-            if let Some(description) = description {
-                w.put_text("description", description);
-            }
-            w.put_raw("schema", schema);
-            if let Some(strict) = strict {
-                w.put_bool("strict", *strict);
-            }
+        Format::JsonObject => w.put("type", "json_object"),
+        Format::JsonSchema(schema) => {
+            w.put("type", "json_schema");
+            write_schema(w, schema);
         }
     }
 }
@@ -171,182 +125,153 @@ fn write_reasoning(w: &mut Writer, reasoning: &Reasoning) {
     let effort = reasoning.as_effort();
     if effort.is_some() || summary.is_some() {
         w.put_object("reasoning", |w| {
-            if let Some(effort) = effort {
-                w.put_str("effort", effort.min(Effort::XHigh).as_str());
-            }
-            if let Some(summary) = summary {
-                w.put_str("summary", summary);
-            }
+            let effort = effort.map(|effort| effort.min(Effort::XHigh).as_str());
+            w.put_some("effort", effort);
+            w.put_some("summary", summary.as_ref());
         });
     }
     if reasoning.is_on() == Some(true) {
-        // What is not stored there must be brought back, which takes the encrypted form.
+        // OpenAI stores nothing, so the client must return the encrypted form.
         w.put_raw("include", r#"["reasoning.encrypted_content"]"#);
     }
 }
 
 /// Writes a turn as the items that it takes.
-fn write_turn(w: &mut Writer, turn: &Turn<'_>, report: &mut Report) -> Result<(), Refusal> {
+fn write_turn(w: &mut Writer, turn: &Turn<'_>, report: &mut LossReport) {
     match turn.role {
-        Role::System => {
-            w.object(|w| {
-                w.put_str("role", "developer");
-                w.put_text("content", &joined_text(&turn.parts));
-            });
-            Ok(())
-        }
+        Role::System => w.object(|w| {
+            w.put("role", "developer");
+            w.put("content", joined_text(&turn.parts));
+        }),
         Role::User => write_user(w, &turn.parts, report),
         Role::Assistant => {
-            turn.parts
-                .iter()
-                .for_each(|part| write_assistant_item(w, part));
-            Ok(())
+            let parts = turn.parts.iter();
+            parts.for_each(|part| write_assistant_item(w, part));
         }
     }
 }
 
-fn write_user(w: &mut Writer, parts: &[Part<'_>], report: &mut Report) -> Result<(), Refusal> {
-    let (results, rest): (Vec<&Part<'_>>, Vec<_>) = parts
-        .iter()
-        .partition(|part| matches!(part, Part::ToolResult { .. }));
-    for part in results {
-        if let Part::ToolResult {
-            call_id,
-            content,
-            is_error,
-        } = part
-        {
-            if *is_error {
-                report.bends(Feature::ToolError);
+fn write_user(w: &mut Writer, parts: &[Part<'_>], report: &mut LossReport) {
+    let mut rest = Vec::new();
+    for part in parts {
+        match part {
+            Part::ToolResult {
+                call_id,
+                content,
+                is_error,
+            } => {
+                if *is_error {
+                    report.approximated(Feature::ToolError);
+                }
+                write_result(w, call_id, content, report);
             }
-            write_result(w, call_id, content, report)?;
+            part => rest.push(part),
         }
     }
-    match rest.as_slice() {
-        [] => Ok(()),
-        [Part::Text(text)] => {
-            w.object(|w| {
-                w.put_str("role", "user");
-                w.put_text("content", text);
-            });
-            Ok(())
-        }
-        rest => {
-            let mut written = Ok(());
-            w.object(|w| {
-                w.put_str("role", "user");
-                w.put_array("content", |w| {
-                    written = rest.iter().try_for_each(|part| write_part(w, part, report));
-                });
-            });
-            written
-        }
+    if rest.is_empty() {
+        return;
     }
+    w.object(|w| {
+        w.put("role", "user");
+        match rest.as_slice() {
+            [Part::Text(text)] => w.put("content", text),
+            rest => w.put_array("content", |w| {
+                rest.iter().for_each(|part| write_part(w, part, report));
+            }),
+        }
+    });
 }
 
-fn write_result(
-    w: &mut Writer,
-    call_id: &Text<'_>,
-    content: &[Part<'_>],
-    report: &mut Report,
-) -> Result<(), Refusal> {
-    let mut written = Ok(());
+fn write_result(w: &mut Writer, call_id: &Text<'_>, content: &[Part<'_>], report: &mut LossReport) {
     w.object(|w| {
-        w.put_str("type", "function_call_output");
-        w.put_text("call_id", &short_id(call_id, CALL_ID_LENGTH_MAX));
+        w.put("type", "function_call_output");
+        w.put("call_id", short_id(call_id, RESPONSES_CALL_ID_CHARS_MAX));
         if content.iter().all(|part| matches!(part, Part::Text(_))) {
-            w.put_text("output", &joined_text(content));
+            w.put("output", joined_text(content));
         } else {
             w.put_array("output", |w| {
-                written = content
-                    .iter()
-                    .try_for_each(|part| write_part(w, part, report));
+                content.iter().for_each(|part| write_part(w, part, report));
             });
         }
     });
-    written
 }
 
-fn write_part(w: &mut Writer, part: &Part<'_>, report: &mut Report) -> Result<(), Refusal> {
+fn write_part(w: &mut Writer, part: &Part<'_>, report: &mut LossReport) {
     match part {
         Part::Text(text) | Part::Refusal(text) => w.object(|w| {
-            w.put_str("type", "input_text");
-            w.put_text("text", text);
+            w.put("type", "input_text");
+            w.put("text", text);
         }),
         Part::Image { source, detail } => w.object(|w| {
-            w.put_str("type", "input_image");
-            w.put_text("image_url", &source.to_url());
-            if let Some(detail) = detail {
-                w.put_text("detail", detail);
-            }
+            w.put("type", "input_image");
+            w.put("image_url", source.to_url());
+            w.put_some("detail", detail.as_ref());
         }),
         Part::File { source, name } => w.object(|w| {
-            w.put_str("type", "input_file");
+            w.put("type", "input_file");
             match source {
-                Source::Url(url) => w.put_text("file_url", url),
-                Source::Data { .. } => {
-                    w.put_text(
-                        "filename",
-                        name.as_ref().unwrap_or(&Text::escaped("document.pdf")),
-                    );
-                    w.put_text("file_data", &source.to_url());
+                MediaSource::Url(url) => w.put("file_url", url),
+                MediaSource::Data { .. } => {
+                    let name = name.as_ref();
+                    w.put("filename", name.unwrap_or(&Text::escaped("document.pdf")));
+                    w.put("file_data", source.to_url());
                 }
             }
         }),
-        Part::Audio { .. } => report.lacks(Feature::Audio)?,
+        Part::Audio { .. } => report.unsupported(Feature::Audio),
         Part::Reasoning { .. }
         | Part::ToolCall(_)
         | Part::ToolResult { .. }
         | Part::CacheMark(_) => {}
     }
-    Ok(())
 }
 
 fn write_assistant_item(w: &mut Writer, part: &Part<'_>) {
     match part {
-        Part::Text(text) => write_said(w, "output_text", "text", text),
-        Part::Refusal(text) => write_said(w, "refusal", "refusal", text),
+        Part::Text(text) => write_message(w, "output_text", "text", text),
+        Part::Refusal(text) => write_message(w, "refusal", "refusal", text),
         Part::ToolCall(call) => w.object(|w| {
-            w.put_str("type", "function_call");
-            w.put_text("call_id", &short_id(&call.id, CALL_ID_LENGTH_MAX));
-            w.put_text("name", &call.name);
-            w.put_str("arguments", &call.arguments);
+            w.put("type", "function_call");
+            w.put("call_id", short_id(&call.id, RESPONSES_CALL_ID_CHARS_MAX));
+            w.put("name", &call.name);
+            w.put("arguments", &*call.arguments);
         }),
         Part::Reasoning {
-            proof: Some(proof), ..
-        } if proof.origin == Origin::OpenAiResponses => {
-            write_reasoning_item(w, proof);
+            signature: Some(signature),
+            ..
+        } if signature.origin == SignatureOrigin::OpenAiResponses => {
+            write_reasoning_item(w, signature);
         }
-        // Reasoning of others means nothing here.
+        // OpenAI cannot use the reasoning of others.
         _ => {}
     }
 }
 
-fn write_said(w: &mut Writer, kind: &str, key: &str, text: &Text<'_>) {
+fn write_message(w: &mut Writer, kind: &str, key: &str, text: &Text<'_>) {
     if text.is_empty() {
         return;
     }
     w.object(|w| {
-        w.put_str("type", "message");
-        w.put_str("role", "assistant");
+        w.put("type", "message");
+        w.put("role", "assistant");
         w.put_array("content", |w| {
             w.object(|w| {
-                w.put_str("type", kind);
-                w.put_text(key, text);
+                w.put("type", kind);
+                w.put(key, text);
             });
         });
     });
 }
 
-/// The proof is the item's id and its encrypted content, with a colon between them.
-fn write_reasoning_item(w: &mut Writer, proof: &Proof<'_>) {
-    let Some((id, encrypted)) = proof.value.as_escaped().split_once(':') else {
+/// The signature is the item's id and its encrypted content, with a colon between them.
+fn write_reasoning_item(w: &mut Writer, signature: &ReasoningSignature<'_>) {
+    let Some((id, encrypted)) = signature.value.as_escaped().split_once(':') else {
         return;
     };
     w.object(|w| {
-        w.put_str("type", "reasoning");
-        w.put_text("id", &Text::escaped(id));
+        w.put("type", "reasoning");
+        w.put("id", Text::escaped(id));
         w.put_array("summary", |_| {});
-        w.put_text("encrypted_content", &Text::escaped(encrypted));
+        w.put("encrypted_content", Text::escaped(encrypted));
     });
 }

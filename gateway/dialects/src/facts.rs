@@ -1,0 +1,107 @@
+//! What is learned from an answer, and why one cannot be passed on.
+
+use thiserror::Error;
+use weir_schemas::Usage;
+
+use crate::caps;
+use crate::upstream_error::UpstreamErrorFacts;
+
+/// What the meter needs to know of an answer. Filled while it passes.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ResponseFacts {
+    /// What the provider says was consumed.
+    pub usage: Option<Usage>,
+    /// Model that the provider says it used.
+    pub upstream_model: Option<String>,
+    /// Id that the provider gave the answer.
+    pub upstream_id: Option<String>,
+    pub finish_reason: Option<FinishReason>,
+    /// Service tier that the provider says it served the answer in.
+    pub service_tier: Option<String>,
+    /// Whether a piece of the answer itself was there: text, reasoning, a tool call. The chunk that
+    /// only announces the role does not count.
+    pub first_token_seen: bool,
+    /// Whether the answer's end is in what was returned so far. It is journaled before that is sent.
+    pub terminal_seen: bool,
+    /// Error that the provider reported inside its answer.
+    pub provider_error: Option<UpstreamErrorFacts>,
+    /// Bytes of text, reasoning and tool calls, for estimates where nothing was reported. Counted
+    /// as JSON holds them, escapes included.
+    pub text_bytes: u64,
+    /// The beginning of that, at most [`caps::TEXT_SAMPLE_BYTES_MAX`].
+    pub text_sample: Vec<u8>,
+    /// Chunks that carried any of that: most providers send about one token in each.
+    pub text_chunks: u64,
+    /// Bytes handed out for the client.
+    pub output_bytes: u64,
+}
+
+impl ResponseFacts {
+    /// Counts a piece of the answer's text, escaped as JSON holds it.
+    pub(crate) fn add_text(&mut self, text: &[u8]) {
+        self.text_bytes += text.len() as u64;
+        let room = caps::TEXT_SAMPLE_BYTES_MAX.saturating_sub(self.text_sample.len());
+        self.text_sample
+            .extend_from_slice(&text[..text.len().min(room)]);
+    }
+}
+
+/// Why the model stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FinishReason {
+    /// It was done, or met a stop sequence.
+    Stop,
+    /// The limit on output tokens, or the context window.
+    Length,
+    ToolCalls,
+    ContentFilter,
+    /// The model declined.
+    Refusal,
+    /// The provider paused a long turn, to be continued by the client.
+    Pause,
+    /// The provider gave up.
+    Error,
+    /// A word that is not known here.
+    Other,
+}
+
+impl FinishReason {
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Stop => "stop",
+            Self::Length => "length",
+            Self::ToolCalls => "tool_calls",
+            Self::ContentFilter => "content_filter",
+            Self::Refusal => "refusal",
+            Self::Pause => "pause",
+            Self::Error => "error",
+            Self::Other => "other",
+        }
+    }
+}
+
+/// Why an answer cannot be passed on.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum StreamError {
+    #[error("the provider's answer ended before it was complete")]
+    Truncated,
+    #[error("the provider's answer is malformed: {reason}")]
+    Malformed { reason: String },
+    #[error("the provider's answer exceeds the {bytes_max} bytes that can be translated")]
+    TooLarge { bytes_max: usize },
+    #[error("the provider reported an error inside its answer: {}", .0.message)]
+    Provider(UpstreamErrorFacts),
+}
+
+impl StreamError {
+    pub(crate) const TOO_LARGE: Self = Self::TooLarge {
+        bytes_max: caps::TRANSLATED_BODY_BYTES_MAX,
+    };
+
+    pub(crate) fn malformed(reason: impl ToString) -> Self {
+        Self::Malformed {
+            reason: reason.to_string(),
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! An answer as a sequence of events.
+
+use weir_schemas::Usage;
+
+use super::ReasoningSignature;
+use crate::facts::FinishReason;
+use crate::json::Text;
+use crate::upstream_error::UpstreamErrorFacts;
+
+/// Takes the events of an answer.
+pub(crate) type EventSink<'s> = dyn FnMut(AnswerEvent<'_>) + 's;
+
+/// One step of an answer. A plain answer is the same events, all at once.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum AnswerEvent<'a> {
+    Start {
+        id: Option<Text<'a>>,
+        model: Option<Text<'a>>,
+    },
+    Text(Text<'a>),
+    Refusal(Text<'a>),
+    Reasoning(Text<'a>),
+    /// Signs the reasoning since the last signature. Encrypted reasoning stands for itself.
+    Signature(ReasoningSignature<'a>),
+    /// A tool call begins; one of a free-text tool is whole.
+    ToolUse(ToolUse<'a>),
+    /// A piece of a call's arguments, which are the text of a JSON object: escaped twice.
+    Arguments {
+        index: usize,
+        part: Text<'a>,
+    },
+    Usage(Usage),
+    /// Service tier that the answer was served in.
+    ServiceTier(Text<'a>),
+    Finish {
+        reason: FinishReason,
+        stop_sequence: Option<Text<'a>>,
+    },
+    /// The provider reports an error. It is the last event.
+    Failed(UpstreamErrorFacts),
+    /// The provider is still connected.
+    Alive,
+    /// The answer is complete.
+    End,
+}
+
+/// A tool call in an answer.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct ToolUse<'a> {
+    /// Calls count from 0.
+    pub(crate) index: usize,
+    pub(crate) id: Option<Text<'a>>,
+    pub(crate) name: Text<'a>,
+    /// The text of a JSON object, escaped; for a free-text tool, that text.
+    pub(crate) arguments: Text<'a>,
+    pub(crate) is_free_text: bool,
+    pub(crate) signature: Option<ReasoningSignature<'a>>,
+}
+
+impl<'a> ToolUse<'a> {
+    /// A call whose arguments follow.
+    pub(crate) const fn new(index: usize, id: Option<Text<'a>>, name: Text<'a>) -> Self {
+        Self {
+            index,
+            id,
+            name,
+            arguments: Text::EMPTY,
+            is_free_text: false,
+            signature: None,
+        }
+    }
+
+    pub(crate) fn to_owned(&self) -> ToolUse<'static> {
+        ToolUse {
+            id: self.id.clone().map(Text::into_owned),
+            name: self.name.clone().into_owned(),
+            arguments: self.arguments.clone().into_owned(),
+            signature: self.signature.as_ref().map(ReasoningSignature::to_owned),
+            ..*self
+        }
+    }
+}
+
+impl AnswerEvent<'_> {
+    /// The `error` value of a provider's answer.
+    pub(crate) fn failed(raw: &str) -> AnswerEvent<'static> {
+        AnswerEvent::Failed(UpstreamErrorFacts::in_stream(raw.as_bytes()))
+    }
+
+    pub(crate) const fn finish(reason: FinishReason) -> AnswerEvent<'static> {
+        AnswerEvent::Finish {
+            reason,
+            stop_sequence: None,
+        }
+    }
+
+    /// Text, reasoning or arguments that the event adds to the answer.
+    pub(crate) fn texts(&self) -> impl Iterator<Item = &Text<'_>> {
+        let (first, second) = match self {
+            Self::Text(text) | Self::Refusal(text) | Self::Reasoning(text) => (Some(text), None),
+            Self::Signature(signature) => (Some(&signature.value), None),
+            Self::ToolUse(call) => (Some(&call.name), Some(&call.arguments)),
+            Self::Arguments { part, .. } => (Some(part), None),
+            _ => (None, None),
+        };
+        first.into_iter().chain(second)
+    }
+}

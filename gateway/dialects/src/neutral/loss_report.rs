@@ -1,0 +1,224 @@
+//! What a target cannot express, and what becomes of it.
+
+use super::CacheMarks;
+use crate::api::ClientApi;
+use crate::json::{self, Object, Text};
+use crate::refusal::{PrepareError, Unsupported};
+
+/// A feature that a target may lack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Feature {
+    Format,
+    StrictTools,
+    ToolChoice,
+    ParallelTools,
+    Stop,
+    Temperature,
+    TopP,
+    TopK,
+    Penalties,
+    Seed,
+    Reasoning,
+    Images,
+    Audio,
+    Files,
+    FileUrls,
+    FileName,
+    /// The resolution at which an image is read.
+    ImageDetail,
+    /// The description of the answer's format.
+    FormatDescription,
+    /// The flag that a tool's result is an error.
+    ToolError,
+    /// Content that only the other side may send.
+    Misplaced,
+    /// An answer that the client began and the model is to continue.
+    Prefill,
+    User,
+}
+
+impl Feature {
+    /// The name of the field in the client's API.
+    const fn field(self, api: ClientApi) -> &'static str {
+        use ClientApi::{CountTokens, Messages, Responses};
+        match (self, api) {
+            (Self::Format, Messages | CountTokens) => "output_config.format",
+            (Self::Format, Responses) => "text.format",
+            (Self::Format, _) => "response_format",
+            (Self::StrictTools, Messages | CountTokens | Responses) => "tools[].strict",
+            (Self::StrictTools, _) => "tools[].function.strict",
+            (Self::ToolChoice, _) => "tool_choice",
+            (Self::ParallelTools, Messages | CountTokens) => {
+                "tool_choice.disable_parallel_tool_use"
+            }
+            (Self::ParallelTools, _) => "parallel_tool_calls",
+            (Self::Stop, Messages | CountTokens) => "stop_sequences",
+            (Self::Stop, _) => "stop",
+            (Self::Temperature, _) => "temperature",
+            (Self::TopP, _) => "top_p",
+            (Self::TopK, _) => "top_k",
+            (Self::Penalties, _) => "frequency_penalty, presence_penalty",
+            (Self::Seed, _) => "seed",
+            (Self::Reasoning, Messages | CountTokens) => "thinking",
+            (Self::Reasoning, Responses) => "reasoning",
+            (Self::Reasoning, _) => "reasoning_effort",
+            (Self::Images, Responses) => "input[].content[].input_image",
+            (Self::Images, Messages | CountTokens) => "messages[].content[].image",
+            (Self::Images, _) => "messages[].content[].image_url",
+            (Self::Audio, Responses) => "input[].content[].input_audio",
+            (Self::Audio, _) => "messages[].content[].input_audio",
+            (Self::Files, Responses) => "input[].content[].input_file",
+            (Self::Files, Messages | CountTokens) => "messages[].content[].document",
+            (Self::Files, _) => "messages[].content[].file",
+            (Self::FileName, Responses) => "input[].content[].filename",
+            (Self::FileName, Messages | CountTokens) => "messages[].content[].title",
+            (Self::FileName, _) => "messages[].content[].file.filename",
+            (Self::ImageDetail, Responses) => "input[].content[].detail",
+            (Self::ImageDetail, _) => "messages[].content[].image_url.detail",
+            (Self::FormatDescription, Responses) => "text.format.description",
+            (Self::FormatDescription, _) => "response_format.json_schema.description",
+            (Self::ToolError, _) => "messages[].content[].is_error",
+            (Self::Misplaced, Responses) => "input[].content[]",
+            (Self::Misplaced, _) => "messages[].content[]",
+            (Self::Prefill, _) => "messages[] (an answer to continue)",
+            (Self::User, Messages | CountTokens) => "metadata.user_id",
+            (Self::User, _) => "user",
+            (Self::FileUrls, Responses) => "input[].content[].input_file.file_url",
+            (Self::FileUrls, _) => "messages[].content[].source.url",
+        }
+    }
+}
+
+/// What becomes of the fields that a target does not get.
+///
+/// Under [`Unsupported::Refuse`] the first field that would change the answer refuses the request;
+/// reading and writing go on to the end, and [`Self::finish`] returns the refusal.
+#[derive(Debug)]
+pub(crate) struct LossReport {
+    policy: Unsupported,
+    api: ClientApi,
+    target: &'static str,
+    pub(crate) cache_marks: CacheMarks,
+    /// Whether client and target both speak an API of OpenAI's, which carries [`OPENAI_FIELDS`].
+    shares_openai_fields: bool,
+    dropped: Vec<String>,
+    refusal: Option<PrepareError>,
+}
+
+/// Fields that OpenAI's chat and responses have under one name. They change cost, speed or
+/// bookkeeping, so other targets do without them.
+const OPENAI_FIELDS: [&str; 4] = [
+    "prompt_cache_key",
+    "prompt_cache_retention",
+    "safety_identifier",
+    "service_tier",
+];
+
+impl LossReport {
+    pub(crate) const fn new(
+        policy: Unsupported,
+        api: ClientApi,
+        target: &'static str,
+        cache_marks: CacheMarks,
+        shares_openai_fields: bool,
+    ) -> Self {
+        Self {
+            policy,
+            api,
+            target,
+            cache_marks,
+            shares_openai_fields,
+            dropped: Vec::new(),
+            refusal: None,
+        }
+    }
+
+    /// The client asked for a feature that the target lacks.
+    pub(crate) fn unsupported(&mut self, feature: Feature) {
+        self.unsupported_field(feature.field(self.api));
+    }
+
+    /// The target does what the client asked for in its own way.
+    pub(crate) fn approximated(&mut self, feature: Feature) {
+        self.ignored(feature.field(self.api));
+    }
+
+    /// The target cannot express a field that would change the answer.
+    pub(crate) fn unsupported_field(&mut self, field: impl Into<String>) {
+        let field = field.into();
+        match self.policy {
+            Unsupported::Drop => self.ignored(field),
+            Unsupported::Refuse => {
+                let target = self.target;
+                self.refusal
+                    .get_or_insert(PrepareError::Unsupported { field, target });
+            }
+        }
+    }
+
+    /// The target does without a field that changes cost, speed or bookkeeping. It is dropped under
+    /// every policy, and listed once.
+    pub(crate) fn ignored(&mut self, field: impl Into<String>) {
+        let field = field.into();
+        if !self.dropped.contains(&field) {
+            self.dropped.push(field);
+        }
+    }
+
+    /// Reports the fields of an object that were not taken: the `ignorable` ones as ignored, all
+    /// others as unsupported.
+    pub(crate) fn remaining(&mut self, object: &Object<'_, '_>, ignorable: &[&str]) {
+        for key in object.remaining() {
+            let path = object.path().key(key);
+            if ignorable.contains(&key) {
+                self.ignored(path.general());
+            } else {
+                self.unsupported_field(path.to_string());
+            }
+        }
+    }
+
+    /// Reports the fields of a bookkeeping object that were not taken.
+    pub(crate) fn ignore_remaining(&mut self, object: &Object<'_, '_>) {
+        for key in object.remaining() {
+            self.ignored(object.path().key(key).general());
+        }
+    }
+
+    /// Takes the fields that OpenAI's chat and responses share, or lists them.
+    pub(crate) fn take_openai_fields<'a>(
+        &mut self,
+        object: &mut Object<'a, '_>,
+    ) -> Vec<(&'static str, &'a str)> {
+        let mut shared = Vec::new();
+        for key in OPENAI_FIELDS {
+            match object.take(key) {
+                Some(raw) if self.shares_openai_fields => shared.push((key, raw)),
+                Some(_) => self.ignored(key),
+                None => {}
+            }
+        }
+        shared
+    }
+
+    /// Takes `verbosity`, which the two have in different places, or lists it.
+    pub(crate) fn take_verbosity<'a>(
+        &mut self,
+        object: &mut Object<'a, '_>,
+    ) -> json::Result<Option<Text<'a>>> {
+        let verbosity = object.text("verbosity")?;
+        if verbosity.is_some() && !self.shares_openai_fields {
+            self.ignored(object.path().key("verbosity").general());
+            return Ok(None);
+        }
+        Ok(verbosity)
+    }
+
+    /// The fields that were dropped, or why the request is refused.
+    pub(crate) fn finish(self) -> Result<Vec<String>, PrepareError> {
+        match self.refusal {
+            None => Ok(self.dropped),
+            Some(refusal) => Err(refusal),
+        }
+    }
+}

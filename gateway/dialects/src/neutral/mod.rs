@@ -1,0 +1,29 @@
+//! The neutral model between two dialects: one form of a request, one form of an answer.
+//!
+//! A client's request is read into a [`Request`] and written for the provider. A provider's answer,
+//! plain or streamed, is read into [`AnswerEvent`]s, from which the client's answer is written. So
+//! each dialect is read and written once, not once per pair.
+//!
+//! Text stays escaped; schemas and arguments stay JSON.
+
+mod cache_marks;
+mod event;
+mod loss_report;
+mod openai_tools;
+mod request;
+mod signature;
+
+pub(crate) use cache_marks::{
+    CacheMarks, put_cache_control, take_message_mark, take_tool_mark, with_marks,
+};
+pub(crate) use event::{AnswerEvent, EventSink, ToolUse};
+pub(crate) use loss_report::{Feature, LossReport};
+pub(crate) use openai_tools::{
+    fnv_1a, free_text_arguments, free_text_tool, opaque_user, read_arguments, short_id,
+};
+pub(crate) use request::{
+    EMPTY_SCHEMA, Effort, Format, JsonSchema, MediaSource, Part, Reasoning, Request, Role,
+    Sampling, Summary, Tool, ToolCall, ToolChoice, Turn, arguments_object, drop_misplaced_parts,
+    joined_text, read_parts, tool_result,
+};
+pub(crate) use signature::{ReasoningSignature, SIGNATURE_MARK, SignatureOrigin};

@@ -1,0 +1,99 @@
+//! What OpenAI's two formats share: custom tools, arguments, and bounded ids.
+
+use std::borrow::Cow;
+
+use super::request::arguments_object;
+use super::{Feature, LossReport, Tool, take_tool_mark};
+use crate::caps;
+use crate::json::{self, InvalidField, Object, Path, Text};
+
+/// The name of the end user for OpenAI's formats. Agents put more into it than fits (device, account
+/// and session); such a name becomes a stable hash, as OpenAI recommends for all.
+pub(crate) fn opaque_user<'a>(user: &'a Text<'_>, report: &mut LossReport) -> Text<'a> {
+    if user.len() <= caps::OPENAI_USER_CHARS_MAX {
+        return user.borrowed();
+    }
+    report.approximated(Feature::User);
+    Text::owned(format!("user_{:016x}", fnv_1a(user.as_escaped())))
+}
+
+/// The id of a call, or a shorter one that always stands for it.
+pub(crate) fn short_id<'a>(id: &'a Text<'_>, chars_max: usize) -> Text<'a> {
+    if id.len() <= chars_max {
+        return id.borrowed();
+    }
+    Text::owned(format!("call_{:016x}", fnv_1a(id.as_escaped())))
+}
+
+/// FNV-1a, 64 bit: for ids that must not collide by chance.
+pub(crate) fn fnv_1a(text: &str) -> u64 {
+    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    })
+}
+
+/// Schema that stands for a free-text tool: one of OpenAI's custom tools.
+const FREE_TEXT_SCHEMA: &str =
+    r#"{"type":"object","properties":{"input":{"type":"string"}},"required":["input"]}"#;
+
+/// Reads OpenAI's custom tool: `{name, description, format}`. Others cannot enforce a grammar, so it
+/// becomes part of the description.
+pub(crate) fn free_text_tool<'a>(
+    mut object: Object<'a, '_>,
+    report: &mut LossReport,
+) -> json::Result<Tool<'a>> {
+    object.take("type");
+    let name = object.required_text("name")?;
+    let mut description = object.text("description")?.unwrap_or_default();
+    object.object("format", |mut format| {
+        if format.required_text("type")?.is("grammar") {
+            // Chat wraps the grammar in one more object than responses do.
+            let inner = format.object("grammar", |grammar| {
+                describe_grammar(grammar, &mut description, report)
+            })?;
+            if inner.is_none() {
+                return describe_grammar(format, &mut description, report);
+            }
+        }
+        report.remaining(&format, &[]);
+        Ok(())
+    })?;
+    let cache_control = take_tool_mark(&mut object, report)?;
+    report.remaining(&object, &["defer_loading"]);
+    Ok(Tool {
+        name,
+        description: (!description.is_empty()).then_some(description),
+        schema: FREE_TEXT_SCHEMA,
+        strict: None,
+        is_free_text: true,
+        cache_control,
+    })
+}
+
+fn describe_grammar(
+    mut grammar: Object<'_, '_>,
+    description: &mut Text<'_>,
+    report: &mut LossReport,
+) -> json::Result<()> {
+    let syntax = grammar.text("syntax")?.unwrap_or_default();
+    let definition = grammar.required_text("definition")?;
+    description.push(&Text::plain("\n\nThe input must follow this grammar ("));
+    description.push(&syntax);
+    description.push(&Text::plain("):\n"));
+    description.push(&definition);
+    report.remaining(&grammar, &[]);
+    Ok(())
+}
+
+/// The arguments that stand for a custom tool's free text.
+pub(crate) fn free_text_arguments(input: &Text<'_>) -> Cow<'static, str> {
+    Cow::Owned(format!(r#"{{"input":"{}"}}"#, input.as_escaped()))
+}
+
+/// Reads arguments, which are JSON inside a string. If the model wrote something else, that text is
+/// quoted, because other dialects can only carry an object.
+pub(crate) fn read_arguments(text: &Text<'_>, path: &Path<'_>) -> json::Result<Cow<'static, str>> {
+    let arguments = text.unescape();
+    let arguments = arguments.ok_or_else(|| InvalidField::new(path, "holds an invalid escape"))?;
+    Ok(Cow::Owned(arguments_object(&arguments, text)))
+}
