@@ -1,30 +1,24 @@
-//! What is a secret, and taking it out of a text.
+//! Finding secrets in a text and taking them out.
 //!
-//! Each detector is a regular expression of the crate `regex`, which takes time in proportion to the
-//! text whatever the expression. One pass over the text says which detectors find anything, and in most
-//! texts that is none. Their forms are those that the issuers publish.
+//! Each detector is a regular expression of the crate `regex`, whose time is linear in the text for
+//! every expression. One pass over the text says which detectors find anything; in most texts none does.
 //!
-//! A text may hold JSON, as the arguments of a tool call do, and that JSON further JSON, so a text is
-//! also searched with its escapes resolved, several times over. What is found there is taken out where
+//! A text may hold JSON, as the arguments of a tool call do, and that JSON further JSON. So a text is
+//! also searched with its escapes resolved, several levels deep. What is found there is taken out where
 //! it comes from.
 
 use std::ops::Range;
 
 use regex::{Regex, RegexBuilder, RegexSet, RegexSetBuilder};
 
-use crate::Found;
+use crate::caps::{ESCAPES_MAX, PATTERN_BYTES_MAX, PATTERNS_MAX};
 use crate::escapes::{data_runs, unescaped};
+use crate::kept::Redactions;
+use crate::patterns::{BuiltIn, CARDS, EMAILS, SECRET_FIELD, SECRETS, Take};
 
-/// Patterns that may be configured.
-const PATTERNS_MAX: usize = 64;
-/// Memory that one expression may take when it is compiled.
-const PATTERN_BYTES_MAX: usize = 1 << 20;
-/// How deep escapes may lie in each other.
-const ESCAPES_MAX: usize = 4;
-
-/// A pattern of the operator's.
+/// A detector that the operator configured.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Pattern {
+pub struct CustomPattern {
     /// What stands in the place of what it finds: `[redacted:NAME]`.
     pub name: String,
     pub regex: String,
@@ -32,10 +26,10 @@ pub struct Pattern {
 
 /// What is looked for only if asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Optional {
-    /// Addresses of e-mail.
+pub enum OptionalDetector {
+    /// E-mail addresses.
     Emails,
-    /// Numbers of payment cards, whose last digit checks the others (Luhn).
+    /// Payment card numbers whose check digit (Luhn) is right.
     Cards,
 }
 
@@ -43,19 +37,9 @@ pub enum Optional {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{reason}")]
 pub struct BadPattern {
-    /// Which one, from 0.
-    pub index: usize,
+    /// Which of the operator's patterns, from 0. `None` for all of them together, or a built-in.
+    pub index: Option<usize>,
     pub reason: String,
-}
-
-/// How a match of a detector becomes what is taken out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Take {
-    Match,
-    /// Its first group.
-    Group,
-    /// Those of its groups of digits that are numbers of cards.
-    Cards,
 }
 
 #[derive(Debug)]
@@ -65,147 +49,65 @@ struct Detector {
     take: Take,
 }
 
-/// Finds secrets and takes them out. Made once, used by all.
+/// Finds secrets and takes them out. Built once and shared.
 #[derive(Debug)]
 pub struct Redactor {
     /// Tells which detectors find anything.
     which: RegexSet,
     detectors: Vec<Detector>,
     /// Names of fields whose text is a secret, whatever it looks like.
-    secret_name: Regex,
+    secret_field: Regex,
 }
-
-/// The names by which secrets are told, wherever they are assigned.
-const SECRET_NAMES: &str = "password|passwd|passphrase|secret|api[_-]?key|access[_-]?key|secret[_-]?key|\
-                            auth[_-]?token|access[_-]?token|refresh[_-]?token|private[_-]?key|\
-                            client[_-]?secret|credentials?";
-/// Fields that are secrets by their name alone, where a text that says so means something else.
-const SECRET_FIELDS: &str = "authorization|cookie|pwd";
-
-/// Always looked for. Word boundaries are those of ASCII, with which the fast engines can do.
-const SECRETS: &[(&str, &str)] = &[
-    ("weir_key", r"(?-u:\b)weir_(?:admin_)?[0-9A-Za-z]{16,}"),
-    // OpenAI, Anthropic, DeepSeek, Kimi, OpenRouter and many others.
-    ("provider_key", r"(?-u:\b)sk-[0-9A-Za-z_-]{16,}"),
-    (
-        "provider_key",
-        r"(?-u:\b)(?:gsk_|xai-|pplx-|hf_|r8_|nvapi-|fw_|tgp_v1_)[0-9A-Za-z_-]{20,}",
-    ),
-    (
-        "aws_key",
-        r"(?-u:\b)(?:AKIA|ASIA|ABIA|ACCA|AROA|AIDA)[0-9A-Z]{16}(?-u:\b)",
-    ),
-    (
-        "google_key",
-        r"(?-u:\b)(?:AIza[0-9A-Za-z_-]{30,}|ya29\.[0-9A-Za-z_-]{20,}|GOCSPX-[0-9A-Za-z_-]{20,})",
-    ),
-    (
-        "github_token",
-        r"(?-u:\b)(?:gh[pousr]_[0-9A-Za-z]{30,}|github_pat_[0-9A-Za-z_]{22,}|glpat-[0-9A-Za-z_-]{20,})",
-    ),
-    (
-        "slack_token",
-        r"(?-u:\b)xox[abeoprs]-[0-9A-Za-z-]{10,}|hooks\.slack\.com/services/[0-9A-Za-z/]{20,}",
-    ),
-    (
-        "payment_key",
-        r"(?-u:\b)(?:[rs]k_(?:live|test)_|whsec_)[0-9A-Za-z]{16,}",
-    ),
-    (
-        "package_token",
-        r"(?-u:\b)(?:npm_[0-9A-Za-z]{30,}|pypi-[0-9A-Za-z_-]{30,}|dop_v1_[0-9a-f]{32,}|SG\.[0-9A-Za-z_-]{16,}\.[0-9A-Za-z_-]{16,})",
-    ),
-    (
-        "jwt",
-        r"(?-u:\b)eyJ[0-9A-Za-z_-]{8,}\.[0-9A-Za-z_-]{8,}(?:\.[0-9A-Za-z_-]*)?",
-    ),
-    // One whose end is missing reaches to the end of the text.
-    (
-        "private_key",
-        r"(?s)-----BEGIN [0-9A-Z ]*PRIVATE KEY(?: BLOCK)?-----.*?(?:-----END [0-9A-Z ]*PRIVATE KEY(?: BLOCK)?-----|\z)",
-    ),
-];
-
-const BEARER: &str = r"(?i)(?-u:\b)(?:bearer|basic)[ \t]+([0-9A-Za-z._~+/=-]{12,})";
-const URL_PASSWORD: &str = r#"(?-u:\b)[A-Za-z][0-9A-Za-z+.-]*://[^\s:@/"']*:([^\s@/"']+)@"#;
-const URL_SECRET: &str = r#"(?i)[?&](?:key|token|auth|sig|signature|x-amz-signature|x-amz-security-token|x-goog-signature)=([^&\s"'#<>\\]{8,})"#;
-const EMAIL: &str = r"(?-u:\b)[0-9A-Za-z._%+-]+@[0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*\.[A-Za-z]{2,}";
-const CARD: &str = "[0-9](?:[ -]?[0-9]){12,}";
 
 impl Redactor {
     /// Fails at the first pattern that cannot be used.
-    pub fn new(optional: &[Optional], patterns: &[Pattern]) -> Result<Self, BadPattern> {
-        let assigned = format!(
-            r#"(?i)(?:{SECRET_NAMES})["']?\s*(?:=>|[:=])\s*["']?([^\s"',;&<>\[\\][^\s"',;&<>\\]{{5,}})"#
-        );
-        let mut forms: Vec<(&str, &str, Take)> = SECRETS
-            .iter()
-            .map(|(name, form)| (*name, *form, Take::Match))
-            .collect();
-        forms.push(("bearer_token", BEARER, Take::Group));
-        forms.push(("url_password", URL_PASSWORD, Take::Group));
-        forms.push(("url_secret", URL_SECRET, Take::Group));
-        forms.push(("assigned_secret", &assigned, Take::Group));
-        for asked in optional {
-            forms.push(match asked {
-                Optional::Emails => ("email", EMAIL, Take::Match),
-                Optional::Cards => ("card", CARD, Take::Cards),
-            });
-        }
-        let built_in = forms.len();
-        let own = patterns
-            .iter()
-            .map(|pattern| (&*pattern.name, &*pattern.regex, Take::Match));
-        forms.extend(own);
+    pub fn new(
+        optional: &[OptionalDetector],
+        patterns: &[CustomPattern],
+    ) -> Result<Self, BadPattern> {
         if patterns.len() > PATTERNS_MAX {
             return Err(BadPattern {
-                index: PATTERNS_MAX,
+                index: Some(PATTERNS_MAX),
                 reason: format!("there are more than {PATTERNS_MAX} patterns"),
             });
         }
-        let mut detectors = Vec::with_capacity(forms.len());
-        for (number, (name, form, take)) in forms.iter().enumerate() {
-            let bad = |reason: String| BadPattern {
-                index: number.saturating_sub(built_in),
-                reason,
-            };
-            let regex = RegexBuilder::new(form)
-                .size_limit(PATTERN_BYTES_MAX)
-                .build();
-            let regex = regex.map_err(|error| bad(error.to_string()))?;
-            if regex.is_match("") {
-                return Err(bad(
-                    "it finds nothing at all in every text: it matches \"\"".into(),
-                ));
-            }
-            detectors.push(Detector {
-                name: (*name).to_owned(),
-                regex,
-                take: *take,
-            });
-        }
-        let all = RegexSetBuilder::new(forms.iter().map(|(_, form, _)| form))
-            .size_limit(PATTERN_BYTES_MAX * (1 + patterns.len()))
-            .build();
-        let last = patterns.len().saturating_sub(1);
-        let bad = |error: regex::Error| BadPattern {
-            index: last,
-            reason: format!("the patterns are too large together: {error}"),
+        let bad = |reason: String| BadPattern {
+            index: None,
+            reason,
         };
-        let name = Regex::new(&format!(
-            "(?i)(?:{SECRET_NAMES}|(?:^|[_.-])(?:{SECRET_FIELDS}))$"
-        ));
+        let optional = optional.iter().map(|asked| match asked {
+            OptionalDetector::Emails => &EMAILS,
+            OptionalDetector::Cards => &CARDS,
+        });
+        let mut detectors = Vec::with_capacity(SECRETS.len() + optional.len() + patterns.len());
+        for BuiltIn { name, regex, take } in SECRETS.iter().chain(optional) {
+            let detector = Detector::new(name, regex, *take);
+            detectors.push(detector.map_err(|error| bad(format!("built-in {name}: {error}")))?);
+        }
+        for (index, CustomPattern { name, regex }) in patterns.iter().enumerate() {
+            let detector = Detector::new(name, regex, Take::Match);
+            detectors.push(detector.map_err(|reason| BadPattern {
+                index: Some(index),
+                reason,
+            })?);
+        }
+        let regexes = detectors.iter().map(|detector| detector.regex.as_str());
+        let which = RegexSetBuilder::new(regexes)
+            .size_limit(PATTERN_BYTES_MAX * (1 + patterns.len()))
+            .build()
+            .map_err(|error| bad(format!("the patterns are too large together: {error}")))?;
+        let secret_field = Regex::new(SECRET_FIELD);
         Ok(Self {
-            which: all.map_err(bad)?,
+            which,
             detectors,
-            secret_name: name.map_err(bad)?,
+            secret_field: secret_field.map_err(|error| bad(error.to_string()))?,
         })
     }
 
     /// A text that is no payload, without what the detectors find; `None` if they find nothing.
     #[must_use]
     pub fn clean(&self, text: &str) -> Option<String> {
-        self.redact(text, &mut Found::default())
+        self.redact(text, &mut Redactions::default())
     }
 
     /// The text of a field without what the detectors find; `None` if they find nothing.
@@ -213,9 +115,9 @@ impl Redactor {
         &self,
         name: Option<&str>,
         text: &str,
-        found: &mut Found,
+        found: &mut Redactions,
     ) -> Option<String> {
-        let is_secret = name.is_some_and(|name| self.secret_name.is_match(name));
+        let is_secret = name.is_some_and(|name| self.secret_field.is_match(name));
         if is_secret && !text.is_empty() {
             found.note("assigned_secret");
             return Some(marker("assigned_secret"));
@@ -224,15 +126,15 @@ impl Redactor {
     }
 
     /// The text without what the detectors find; `None` if they find nothing.
-    pub(crate) fn redact(&self, text: &str, found: &mut Found) -> Option<String> {
+    pub(crate) fn redact(&self, text: &str, found: &mut Redactions) -> Option<String> {
         let short = without_data(text);
         let text = short.as_deref().unwrap_or(text);
         let mut ranges = Vec::new();
         self.search(text, &|range| range, &mut ranges);
-        let mut view = View::default();
+        let mut view = Unescaped::default();
         for depth in 0..ESCAPES_MAX {
             let deeper = match depth {
-                0 => View::of(text),
+                0 => Unescaped::of(text),
                 _ => view.deeper(),
             };
             let Some(deeper) = deeper else { break };
@@ -247,9 +149,9 @@ impl Redactor {
         &self,
         name: Option<&str>,
         digits: &str,
-        found: &mut Found,
+        found: &mut Redactions,
     ) -> Option<String> {
-        if name.is_some_and(|name| self.secret_name.is_match(name)) {
+        if name.is_some_and(|name| self.secret_field.is_match(name)) {
             found.note("assigned_secret");
             return Some(marker("assigned_secret"));
         }
@@ -283,13 +185,13 @@ impl Redactor {
 
 /// A text with its escapes resolved, and where each byte of that comes from.
 #[derive(Debug, Default)]
-struct View {
+struct Unescaped {
     text: String,
     /// Where in the text itself each byte begins, and where the last one ends.
     origins: Vec<usize>,
 }
 
-impl View {
+impl Unescaped {
     /// `None` if there is nothing to resolve.
     fn of(text: &str) -> Option<Self> {
         let (text, origins) = unescaped(text)?;
@@ -311,7 +213,7 @@ impl View {
 fn replaced(
     text: &str,
     mut ranges: Vec<(Range<usize>, &str)>,
-    found: &mut Found,
+    found: &mut Redactions,
 ) -> Option<String> {
     if ranges.is_empty() {
         return None;
@@ -351,6 +253,18 @@ fn without_data(text: &str) -> Option<String> {
 }
 
 impl Detector {
+    fn new(name: &str, regex: &str, take: Take) -> Result<Self, String> {
+        let regex = RegexBuilder::new(regex)
+            .size_limit(PATTERN_BYTES_MAX)
+            .build()
+            .map_err(|error| error.to_string())?;
+        if regex.is_match("") {
+            return Err("it finds nothing at all in every text: it matches \"\"".into());
+        }
+        let name = name.to_owned();
+        Ok(Self { name, regex, take })
+    }
+
     fn collect<'a>(&'a self, text: &str, ranges: &mut Vec<(Range<usize>, &'a str)>) {
         match self.take {
             Take::Match => {

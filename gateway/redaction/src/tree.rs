@@ -10,12 +10,9 @@ use std::fmt::{self, Write};
 use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::Number;
 
-use crate::{Omitted, READ_BYTES_MAX};
+use crate::caps::{NUMBERS_MAX, READ_BYTES_MAX, VALUES_MAX};
+use crate::kept::Omitted;
 
-/// Values of one body.
-const VALUES_MAX: usize = 200_000;
-/// Longest list of numbers that is kept.
-const NUMBERS_MAX: usize = 4;
 /// Name of a field that holds tokens one by one, across which a secret would not be found.
 const TOKENS: &str = "logprobs";
 
@@ -36,7 +33,7 @@ impl Tree {
         }
         let left = Cell::new(VALUES_MAX);
         let mut json = serde_json::Deserializer::from_slice(body);
-        let read = Reader { left: &left }.deserialize(&mut json);
+        let read = TreeReader { left: &left }.deserialize(&mut json);
         let read = read.and_then(|tree| json.end().map(|()| tree));
         read.map_err(|_| match left.get() {
             0 => Omitted::TooLarge,
@@ -47,39 +44,41 @@ impl Tree {
     /// The JSON, with texts and lists shortened as far as it takes to keep to the size; whether they
     /// were. `None` if it cannot be made to fit.
     pub(crate) fn write_within(&self, bytes_max: usize) -> Option<(String, bool)> {
-        const SHORTER: [Limits; 8] = [
-            Limits::new(usize::MAX, usize::MAX),
-            Limits::new(16_384, usize::MAX),
-            Limits::new(4_096, usize::MAX),
-            Limits::new(1_024, usize::MAX),
-            Limits::new(256, usize::MAX),
-            Limits::new(256, 64),
-            Limits::new(64, 16),
-            Limits::new(16, 4),
+        const SHORTER: [Shortening; 8] = [
+            Shortening::new(usize::MAX, usize::MAX),
+            Shortening::new(16_384, usize::MAX),
+            Shortening::new(4_096, usize::MAX),
+            Shortening::new(1_024, usize::MAX),
+            Shortening::new(256, usize::MAX),
+            Shortening::new(256, 64),
+            Shortening::new(64, 16),
+            Shortening::new(16, 4),
         ];
-        SHORTER.iter().enumerate().find_map(|(round, limits)| {
+        SHORTER.iter().enumerate().find_map(|(round, shortening)| {
             let mut out = Bounded {
                 json: String::new(),
                 bytes_max,
             };
-            self.write(limits, &mut out).ok()?;
+            self.write(shortening, &mut out).ok()?;
             Some((out.json, round > 0))
         })
     }
 
-    fn write(&self, limits: &Limits, out: &mut Bounded) -> fmt::Result {
+    fn write(&self, shortening: &Shortening, out: &mut Bounded) -> fmt::Result {
         match self {
             Self::Null => out.write_str("null"),
             Self::Bool(value) => write!(out, "{value}"),
             Self::Number(number) => write!(out, "{number}"),
-            Self::Text(text) => write_shortened(text, limits.text_bytes, out),
+            Self::Text(text) => write_shortened(text, shortening.text_bytes, out),
             Self::List(items) => {
-                let spared = items.len().saturating_sub(limits.items.saturating_mul(2));
+                let spared = items
+                    .len()
+                    .saturating_sub(shortening.items.saturating_mul(2));
                 out.write_char('[')?;
                 for (number, item) in items.iter().enumerate() {
-                    let is_spared =
-                        spared > 0 && (limits.items..items.len() - limits.items).contains(&number);
-                    if is_spared && number > limits.items {
+                    let is_spared = spared > 0
+                        && (shortening.items..items.len() - shortening.items).contains(&number);
+                    if is_spared && number > shortening.items {
                         continue;
                     }
                     if number > 0 {
@@ -88,7 +87,7 @@ impl Tree {
                     if is_spared {
                         write!(out, "\"[{spared} items left out]\"")?;
                     } else {
-                        item.write(limits, out)?;
+                        item.write(shortening, out)?;
                     }
                 }
                 out.write_char(']')
@@ -99,9 +98,9 @@ impl Tree {
                     if number > 0 {
                         out.write_char(',')?;
                     }
-                    write_shortened(name, limits.text_bytes, out)?;
+                    write_shortened(name, shortening.text_bytes, out)?;
                     out.write_char(':')?;
-                    value.write(limits, out)?;
+                    value.write(shortening, out)?;
                 }
                 out.write_char('}')
             }
@@ -134,13 +133,13 @@ impl Tree {
 }
 
 /// How much of long texts and lists is written.
-struct Limits {
+struct Shortening {
     text_bytes: usize,
     /// Items from the begin of a list, and from its end.
     items: usize,
 }
 
-impl Limits {
+impl Shortening {
     const fn new(text_bytes: usize, items: usize) -> Self {
         Self { text_bytes, items }
     }
@@ -195,12 +194,12 @@ fn write_escaped(text: &str, out: &mut Bounded) -> fmt::Result {
 }
 
 #[derive(Clone, Copy)]
-struct Reader<'a> {
+struct TreeReader<'a> {
     /// Values that may still be read.
     left: &'a Cell<usize>,
 }
 
-impl Reader<'_> {
+impl TreeReader<'_> {
     fn count<E: serde::de::Error>(self) -> Result<(), E> {
         match self.left.get() {
             0 => Err(E::custom("too many values")),
@@ -212,7 +211,7 @@ impl Reader<'_> {
     }
 }
 
-impl<'de> DeserializeSeed<'de> for Reader<'_> {
+impl<'de> DeserializeSeed<'de> for TreeReader<'_> {
     type Value = Tree;
 
     fn deserialize<D: serde::Deserializer<'de>>(self, json: D) -> Result<Tree, D::Error> {
@@ -221,7 +220,7 @@ impl<'de> DeserializeSeed<'de> for Reader<'_> {
     }
 }
 
-impl<'de> Visitor<'de> for Reader<'_> {
+impl<'de> Visitor<'de> for TreeReader<'_> {
     type Value = Tree;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

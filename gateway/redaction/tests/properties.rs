@@ -9,15 +9,15 @@ use std::sync::LazyLock;
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use weir_redaction::{Detail, Kept, Omitted, Optional, Pattern, Redactor};
+use weir_redaction::{CustomPattern, Detail, Kept, Omitted, OptionalDetector, Redactor};
 
 fn redactor() -> &'static Redactor {
     static REDACTOR: LazyLock<Redactor> = LazyLock::new(|| {
-        let own = Pattern {
+        let own = CustomPattern {
             name: "employee".into(),
             regex: "E-[0-9]{6}".into(),
         };
-        Redactor::new(&[Optional::Emails, Optional::Cards], &[own]).unwrap()
+        Redactor::new(&[OptionalDetector::Emails, OptionalDetector::Cards], &[own]).unwrap()
     });
     &REDACTOR
 }
@@ -293,7 +293,7 @@ fn data_that_is_no_text_is_left_out() {
 
 #[test]
 fn a_pattern_that_cannot_be_used_is_named() {
-    let pattern = |regex: &str| Pattern {
+    let pattern = |regex: &str| CustomPattern {
         name: "p".into(),
         regex: regex.into(),
     };
@@ -305,7 +305,7 @@ fn a_pattern_that_cannot_be_used_is_named() {
     ] {
         let patterns = [pattern("fine"), pattern(regex)];
         let bad = Redactor::new(&[], &patterns).unwrap_err();
-        assert_eq!(bad.index, 1, "{regex}");
+        assert_eq!(bad.index, Some(1), "{regex}");
         assert!(bad.reason.contains(expected), "{regex}: {}", bad.reason);
     }
     let many = vec![pattern("x"); 65];

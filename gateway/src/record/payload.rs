@@ -17,7 +17,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use rand::RngCore as _;
 use weir_dialects::{ClientApi, NoTranscript, Transcript};
 use weir_redaction::{
-    BadPattern, Detail, Found, Kept, Omitted, Optional, Pattern, READ_BYTES_MAX, Redactor,
+    BadPattern, CustomPattern, Detail, Kept, Omitted, OptionalDetector, READ_BYTES_MAX, Redactions,
+    Redactor,
 };
 use weir_schemas::event::{Event, PayloadCaptured};
 use weir_schemas::{RequestId, Salt};
@@ -46,7 +47,7 @@ pub struct Payloads {
     /// Made when first needed, unless somebody's patterns must be looked at: its automata take memory
     /// that a gateway which keeps nothing can do without.
     redactor: OnceLock<Redactor>,
-    optional: Vec<Optional>,
+    optional: Vec<OptionalDetector>,
     default: Capture,
     bytes_max: usize,
     memory: Memory,
@@ -75,18 +76,18 @@ impl Payloads {
                 ),
             );
         }
-        let optional: Vec<Optional> = config
+        let optional: Vec<OptionalDetector> = config
             .redact
             .iter()
             .map(|asked| match asked {
-                OptionalConfig::Emails => Optional::Emails,
-                OptionalConfig::Cards => Optional::Cards,
+                OptionalConfig::Emails => OptionalDetector::Emails,
+                OptionalConfig::Cards => OptionalDetector::Cards,
             })
             .collect();
-        let patterns: Vec<Pattern> = config
+        let patterns: Vec<CustomPattern> = config
             .patterns
             .iter()
-            .map(|pattern| Pattern {
+            .map(|pattern| CustomPattern {
                 name: pattern.name.clone(),
                 regex: pattern.regex.clone(),
             })
@@ -99,11 +100,17 @@ impl Payloads {
             }),
         };
         if let Err(BadPattern { index, reason }) = &made {
-            let name = patterns.get(*index).map_or("", |pattern| &*pattern.name);
-            add(
-                &format!("patterns[{index}].regex"),
-                format!("of the pattern \"{name}\" cannot be used: {reason}"),
-            );
+            let pattern = index.and_then(|index| Some((index, patterns.get(index)?)));
+            match pattern {
+                Some((index, pattern)) => add(
+                    &format!("patterns[{index}].regex"),
+                    format!(
+                        "of the pattern \"{}\" cannot be used: {reason}",
+                        pattern.name
+                    ),
+                ),
+                None => add("patterns", format!("cannot be used: {reason}")),
+            }
         }
         for (index, pattern) in patterns.iter().enumerate() {
             let of_name = |byte: u8| byte.is_ascii_alphanumeric() || b"_-".contains(&byte);
@@ -278,7 +285,7 @@ impl Taken {
                 Err(NoTranscript::TooLarge) => (Err(Omitted::TooLarge.as_str()), false),
             },
         };
-        let mut found = Found::default();
+        let mut found = Redactions::default();
         for kept in [&request, &answer].into_iter().flatten() {
             found.count += kept.found.count;
             found.names.extend(kept.found.names.iter().cloned());
@@ -308,7 +315,7 @@ pub(crate) struct Closed {
     answer: Result<Kept, &'static str>,
     /// Whether some of the answer is missing.
     is_cut: bool,
-    found: Found,
+    found: Redactions,
     salt: Salt,
 }
 
