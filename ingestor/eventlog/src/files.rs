@@ -40,12 +40,12 @@ pub struct FileError {
 }
 
 /// Gives an I/O result its context.
-pub(crate) trait Doing<T> {
-    fn doing(self, action: &'static str, path: &Path) -> Result<T, FileError>;
+pub(crate) trait FileContext<T> {
+    fn context(self, action: &'static str, path: &Path) -> Result<T, FileError>;
 }
 
-impl<T> Doing<T> for io::Result<T> {
-    fn doing(self, action: &'static str, path: &Path) -> Result<T, FileError> {
+impl<T> FileContext<T> for io::Result<T> {
+    fn context(self, action: &'static str, path: &Path) -> Result<T, FileError> {
         self.map_err(|source| FileError {
             action,
             path: path.to_owned(),
@@ -67,7 +67,7 @@ pub(crate) fn stream_dir(journal: &Path, stream: StreamId) -> PathBuf {
     journal.join(stream.to_string())
 }
 
-pub(crate) fn new_stream_dir(journal: &Path, stream: StreamId) -> PathBuf {
+pub(crate) fn unfinished_stream_dir(journal: &Path, stream: StreamId) -> PathBuf {
     journal.join(format!("{NEW}{stream}"))
 }
 
@@ -81,28 +81,29 @@ pub(crate) fn segment_path(stream_dir: &Path, first_seq: u64) -> PathBuf {
 
 /// What a name in the journal's directory stands for.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Entry {
+pub(crate) enum JournalEntry {
     Stream(StreamId),
-    InTheMaking,
+    Unfinished,
     Gone,
     Other,
 }
 
-pub(crate) fn entry(name: &str) -> Entry {
+pub(crate) fn entry(name: &str) -> JournalEntry {
     if name.starts_with(NEW) {
-        return Entry::InTheMaking;
+        return JournalEntry::Unfinished;
     }
     if name.starts_with(GONE) {
-        return Entry::Gone;
+        return JournalEntry::Gone;
     }
-    name.parse().map_or(Entry::Other, Entry::Stream)
+    name.parse()
+        .map_or(JournalEntry::Other, JournalEntry::Stream)
 }
 
 /// The streams of a journal, oldest first.
 pub(crate) fn list_streams(journal: &Path) -> Result<Vec<StreamId>, FileError> {
     let mut streams = Vec::new();
     for_each_name(journal, |name| {
-        if let Entry::Stream(stream) = entry(name) {
+        if let JournalEntry::Stream(stream) = entry(name) {
             streams.push(stream);
         }
     })?;
@@ -124,8 +125,8 @@ pub(crate) fn list_segments(stream_dir: &Path) -> Result<Vec<u64>, FileError> {
 }
 
 pub(crate) fn for_each_name(dir: &Path, mut visit: impl FnMut(&str)) -> Result<(), FileError> {
-    for entry in fs::read_dir(dir).doing("list", dir)? {
-        let entry = entry.doing("list", dir)?;
+    for entry in fs::read_dir(dir).context("list", dir)? {
+        let entry = entry.context("list", dir)?;
         if let Some(name) = entry.file_name().to_str() {
             visit(name);
         }
@@ -139,7 +140,7 @@ pub(crate) fn create_dir(path: &Path) -> Result<(), FileError> {
         .recursive(true)
         .mode(0o700)
         .create(path)
-        .doing("create directory", path)
+        .context("create directory", path)
 }
 
 /// Options under which all files of the journal are created.
@@ -151,7 +152,7 @@ pub(crate) fn create() -> OpenOptions {
 
 /// Makes the entries of a directory survive a power failure.
 pub(crate) fn sync_dir(path: &Path) -> Result<(), FileError> {
-    replace::sync_dir(path).doing("sync directory", path)
+    replace::sync_dir(path).context("sync directory", path)
 }
 
 /// Reads up to `buffer.len()` bytes at `offset`; fewer only at the end of the file.
@@ -279,13 +280,16 @@ mod tests {
         let root = Path::new("journal");
         assert_eq!(
             entry(&name(stream_dir(root, stream))),
-            Entry::Stream(stream)
+            JournalEntry::Stream(stream)
         );
         assert_eq!(
-            entry(&name(new_stream_dir(root, stream))),
-            Entry::InTheMaking
+            entry(&name(unfinished_stream_dir(root, stream))),
+            JournalEntry::Unfinished
         );
-        assert_eq!(entry(&name(gone_stream_dir(root, stream))), Entry::Gone);
-        assert_eq!(entry("cursor"), Entry::Other);
+        assert_eq!(
+            entry(&name(gone_stream_dir(root, stream))),
+            JournalEntry::Gone
+        );
+        assert_eq!(entry("cursor"), JournalEntry::Other);
     }
 }

@@ -9,8 +9,8 @@
 //! └────────┴───────┴───────────────┴────────────────┴───────────────┘
 //! ```
 //!
-//! The two highest bits of `length` are marks. [`Mark::more`]: further frames of the same append
-//! follow, and the append counts only as a whole. [`Mark::last`]: the stream ends here.
+//! The two highest bits of `length` are flags. [`FrameFlags::more`]: further frames of the same append
+//! follow, and the append counts only as a whole. [`FrameFlags::last`]: the stream ends here.
 //!
 //! The header has a checksum of its own because only a header that can be trusted tells a frame
 //! that is not there to its end, and was never acknowledged, from one that went bad. The checksums
@@ -37,11 +37,22 @@ const LENGTH: u32 = LAST - 1;
 
 /// What a frame says besides its event.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Mark {
+pub(crate) struct FrameFlags {
     /// Further frames of the same append follow.
     pub(crate) more: bool,
     /// Nothing follows: the stream is closed.
     pub(crate) last: bool,
+}
+
+impl FrameFlags {
+    pub(crate) const MORE: Self = Self {
+        more: true,
+        last: false,
+    };
+    pub(crate) const LAST: Self = Self {
+        more: false,
+        last: true,
+    };
 }
 
 /// The stream's share of every checksum.
@@ -82,15 +93,15 @@ pub(crate) fn finish(
     start: usize,
     seed: Seed,
     seq: u64,
-    mark: Mark,
+    flags: FrameFlags,
 ) -> Result<(), TooLarge> {
     let bytes = out.len() - start - HEADER_BYTES;
     let length = u32::try_from(bytes).unwrap_or(u32::MAX);
     if bytes > PAYLOAD_BYTES_MAX {
         return Err(TooLarge { bytes });
     }
-    let more = if mark.more { MORE } else { 0 };
-    let last = if mark.last { LAST } else { 0 };
+    let more = if flags.more { MORE } else { 0 };
+    let last = if flags.last { LAST } else { 0 };
     let length = length | more | last;
 
     let frame = &mut out[start..];
@@ -107,7 +118,7 @@ pub(crate) fn finish(
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Frame {
     pub(crate) seq: u64,
-    pub(crate) mark: Mark,
+    pub(crate) flags: FrameFlags,
     /// Where the payload lies, counted from the frame's first byte.
     pub(crate) payload: Range<usize>,
 }
@@ -131,15 +142,15 @@ pub(crate) enum Parsed {
 }
 
 /// A header whose checksum is right.
-struct Header {
+struct FrameHeader {
     payload_bytes: usize,
-    mark: Mark,
+    flags: FrameFlags,
     seq: u64,
     checksum: u32,
     payload_checksum: u32,
 }
 
-fn header(seed: Seed, bytes: &[u8; HEADER_BYTES]) -> Option<Header> {
+fn parse_header(seed: Seed, bytes: &[u8; HEADER_BYTES]) -> Option<FrameHeader> {
     let [a, b, c, d, rest @ ..] = bytes;
     let length = u32::from_le_bytes([*a, *b, *c, *d]);
     let (seq, rest) = rest.split_first_chunk::<8>()?;
@@ -149,9 +160,9 @@ fn header(seed: Seed, bytes: &[u8; HEADER_BYTES]) -> Option<Header> {
     let checksum = u32::from_le_bytes(*checksum);
     let payload_bytes = (length & LENGTH) as usize;
     let right = seed.header_checksum(&bytes[..SEQ_END]) == checksum;
-    (right && payload_bytes <= PAYLOAD_BYTES_MAX).then(|| Header {
+    (right && payload_bytes <= PAYLOAD_BYTES_MAX).then(|| FrameHeader {
         payload_bytes,
-        mark: Mark {
+        flags: FrameFlags {
             more: length & MORE != 0,
             last: length & LAST != 0,
         },
@@ -171,7 +182,7 @@ pub(crate) fn parse(seed: Seed, bytes: &[u8]) -> Parsed {
     if *first == [0; HEADER_BYTES] {
         return Parsed::Unfinished { needed: usize::MAX };
     }
-    let Some(header) = header(seed, first) else {
+    let Some(header) = parse_header(seed, first) else {
         return Parsed::Damaged;
     };
     let needed = HEADER_BYTES + header.payload_bytes;
@@ -183,7 +194,7 @@ pub(crate) fn parse(seed: Seed, bytes: &[u8]) -> Parsed {
     }
     Parsed::Frame(Frame {
         seq: header.seq,
-        mark: header.mark,
+        flags: header.flags,
         payload: HEADER_BYTES..needed,
     })
 }
@@ -205,7 +216,7 @@ pub(crate) fn find_header(
         if !seqs.contains(&seq) {
             return None;
         }
-        let header = header(seed, bytes)?;
+        let header = parse_header(seed, bytes)?;
         Some((at, HEADER_BYTES + header.payload_bytes))
     })
 }
@@ -220,11 +231,11 @@ mod tests {
         Seed::of(StreamId::from_bytes([7; 16]))
     }
 
-    fn frame(seq: u64, mark: Mark, payload: &[u8]) -> Vec<u8> {
+    fn frame(seq: u64, flags: FrameFlags, payload: &[u8]) -> Vec<u8> {
         let mut out = Vec::new();
         let start = begin(&mut out);
         out.extend_from_slice(payload);
-        finish(&mut out, start, seed(), seq, mark).unwrap();
+        finish(&mut out, start, seed(), seq, flags).unwrap();
         out
     }
 
@@ -233,12 +244,12 @@ mod tests {
         fn a_frame_reads_back_and_every_cut_of_it_is_unfinished(
             seq: u64, more: bool, last: bool, payload: Vec<u8>,
         ) {
-            let mark = Mark { more, last };
-            let bytes = frame(seq, mark, &payload);
+            let flags = FrameFlags { more, last };
+            let bytes = frame(seq, flags, &payload);
             let Parsed::Frame(read) = parse(seed(), &bytes) else {
                 panic!("not a frame");
             };
-            prop_assert_eq!((read.seq, read.mark), (seq, mark));
+            prop_assert_eq!((read.seq, read.flags), (seq, flags));
             prop_assert_eq!(&bytes[read.payload.clone()], payload.as_slice());
             prop_assert_eq!(read.bytes(), bytes.len());
             for cut in 0..bytes.len() {
@@ -251,7 +262,7 @@ mod tests {
         fn a_flipped_bit_is_damage_and_never_looks_like_an_unfinished_frame(
             payload in proptest::collection::vec(any::<u8>(), 0..64), seq: u64, bit: prop::sample::Index,
         ) {
-            let mut bytes = frame(seq, Mark::default(), &payload);
+            let mut bytes = frame(seq, FrameFlags::default(), &payload);
             let bit = bit.index(bytes.len() * 8);
             bytes[bit / 8] ^= 1 << (bit % 8);
             prop_assert_eq!(parse(seed(), &bytes), Parsed::Damaged);
@@ -266,7 +277,7 @@ mod tests {
 
     #[test]
     fn a_frame_of_another_stream_is_damaged() {
-        let bytes = frame(1, Mark::default(), b"event");
+        let bytes = frame(1, FrameFlags::default(), b"event");
         let other = Seed::of(StreamId::from_bytes([8; 16]));
         assert_eq!(parse(other, &bytes), Parsed::Damaged);
     }
@@ -276,7 +287,7 @@ mod tests {
         let mut out = Vec::new();
         let start = begin(&mut out);
         out.resize(HEADER_BYTES + PAYLOAD_BYTES_MAX + 1, 0);
-        let refused = finish(&mut out, start, seed(), 1, Mark::default());
+        let refused = finish(&mut out, start, seed(), 1, FrameFlags::default());
         let bytes = PAYLOAD_BYTES_MAX + 1;
         assert_eq!(refused, Err(TooLarge { bytes }));
     }
@@ -284,9 +295,9 @@ mod tests {
     #[test]
     fn the_search_finds_a_frame_behind_garbage_and_ignores_implausible_numbers() {
         let mut bytes = vec![0xEE; 37];
-        bytes.extend(frame(900, Mark::default(), b"stray"));
+        bytes.extend(frame(900, FrameFlags::default(), b"stray"));
         let wanted = bytes.len();
-        bytes.extend(frame(12, Mark::default(), b"event"));
+        bytes.extend(frame(12, FrameFlags::default(), b"event"));
         let found = find_header(seed(), &bytes, 0, &(10..=20)).unwrap();
         assert_eq!(found, (wanted, HEADER_BYTES + 5));
         assert!(matches!(parse(seed(), &bytes[found.0..]), Parsed::Frame(_)));

@@ -103,9 +103,9 @@ mod progress;
 mod reader;
 mod records;
 mod replace;
+mod routing_tables;
 mod source;
 mod source_thread;
-mod tables;
 #[cfg(test)]
 mod tests;
 mod thread;
@@ -123,8 +123,8 @@ pub use kafka::{
     ShipperError, ShipperOptions, ShipperStats, SourceFault,
 };
 pub use reader::{JournalReader, JournalSource, ReaderError, ReaderStats};
-pub use records::{AppendLock, News, RecordLog, RecordLogError, RecordReader, RecordSender};
+pub use records::{AppendLock, NewRecords, RecordLog, RecordLogError, RecordReader, RecordSender};
 pub use replace::{Fsync, create_file, replace_file};
+pub use routing_tables::{TableLog, TableLogError};
 pub use source::{Source, SourceError};
-pub use tables::{TableLog, TableLogError};
 pub use thread::{StopSignal, StoppableThread};

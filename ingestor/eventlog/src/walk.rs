@@ -16,7 +16,7 @@ use crate::frame::{self, Frame, HEADER_BYTES, Parsed, Seed};
 
 /// One event, as the walk found it.
 #[derive(Debug)]
-pub(crate) struct Found {
+pub(crate) struct WalkedEvent {
     pub(crate) seq: u64,
     pub(crate) payload: Bytes,
     /// Where its frame begins in the segment.
@@ -37,7 +37,7 @@ pub(crate) struct Walk {
 
 /// How much a turn may bring. One append is always taken, and taken whole.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Limit {
+pub(crate) struct TurnLimit {
     pub(crate) bytes: usize,
     pub(crate) events: usize,
 }
@@ -65,8 +65,8 @@ impl Walk {
     pub(crate) fn advance(
         &mut self,
         file: &File,
-        limit: Limit,
-        visit: &mut dyn FnMut(Found),
+        limit: TurnLimit,
+        visit: &mut dyn FnMut(WalkedEvent),
     ) -> io::Result<Rest> {
         let mut want = limit.bytes.max(1) as u64;
         loop {
@@ -76,13 +76,13 @@ impl Walk {
             }
             let chunk = read_chunk(file, self.offset, left.min(want))?;
             match self.take_appends(&chunk, limit.events, visit) {
-                Taken::Some => return Ok(Rest::Turn),
-                Taken::Damaged => return Ok(Rest::Damaged),
-                Taken::None { needed } if needed > left => {
+                ChunkRead::Some => return Ok(Rest::Turn),
+                ChunkRead::Damaged => return Ok(Rest::Damaged),
+                ChunkRead::None { needed } if needed > left => {
                     return Ok(Rest::End { leftover: left });
                 }
                 // One append larger than the chunk: read it whole, however long it turns out to be.
-                Taken::None { needed } => want = needed.max(want.saturating_mul(2)),
+                ChunkRead::None { needed } => want = needed.max(want.saturating_mul(2)),
             }
         }
     }
@@ -92,8 +92,8 @@ impl Walk {
         &mut self,
         chunk: &Bytes,
         events_max: usize,
-        visit: &mut dyn FnMut(Found),
-    ) -> Taken {
+        visit: &mut dyn FnMut(WalkedEvent),
+    ) -> ChunkRead {
         let mut frames = Vec::new();
         let (mut taken, mut events) = (0, 0);
         loop {
@@ -105,15 +105,15 @@ impl Walk {
                     events += frames.len();
                 }
                 _ if taken > 0 => break,
-                Append::Unfinished { needed, .. } => return Taken::None { needed },
-                Append::Damaged { .. } => return Taken::Damaged,
+                Append::Unfinished { needed, .. } => return ChunkRead::None { needed },
+                Append::Damaged { .. } => return ChunkRead::Damaged,
             }
             if taken == chunk.len() || events >= events_max {
                 break;
             }
         }
         self.offset += taken as u64;
-        Taken::Some
+        ChunkRead::Some
     }
 
     fn show(
@@ -121,15 +121,15 @@ impl Walk {
         chunk: &Bytes,
         base: usize,
         frames: &[(usize, Frame)],
-        visit: &mut dyn FnMut(Found),
+        visit: &mut dyn FnMut(WalkedEvent),
     ) {
         for (at, frame) in frames {
             let start = base + at;
-            visit(Found {
+            visit(WalkedEvent {
                 seq: frame.seq,
                 payload: chunk.slice(start + frame.payload.start..start + frame.payload.end),
                 offset: self.offset + start as u64,
-                last: frame.mark.last,
+                last: frame.flags.last,
             });
             self.next_seq = frame.seq.saturating_add(1);
         }
@@ -142,7 +142,7 @@ impl Walk {
     pub(crate) fn skip_damage(
         &mut self,
         file: &File,
-        visit: &mut dyn FnMut(Found),
+        visit: &mut dyn FnMut(WalkedEvent),
     ) -> io::Result<Option<Damage>> {
         let broken = self.broken_append(file)?;
         let end = file.metadata()?.len();
@@ -168,7 +168,7 @@ impl Walk {
     pub(crate) fn skip_rest(
         &mut self,
         file: &File,
-        visit: &mut dyn FnMut(Found),
+        visit: &mut dyn FnMut(WalkedEvent),
     ) -> io::Result<Damage> {
         let broken = self.broken_append(file)?;
         let end = file.metadata()?.len().max(self.offset);
@@ -182,7 +182,7 @@ impl Walk {
     }
 
     /// Reads the append at which the walk came to rest up to its bad frame.
-    fn broken_append(&self, file: &File) -> io::Result<Broken> {
+    fn broken_append(&self, file: &File) -> io::Result<BrokenAppend> {
         let left = file.metadata()?.len().saturating_sub(self.offset);
         let mut want = RESYNC_WINDOW_BYTES as u64;
         loop {
@@ -197,7 +197,7 @@ impl Walk {
                 }
                 Append::Unfinished { intact_bytes, .. } => intact_bytes,
             };
-            return Ok(Broken {
+            return Ok(BrokenAppend {
                 chunk,
                 frames,
                 intact_bytes: intact_bytes as u64,
@@ -253,14 +253,14 @@ impl Walk {
 }
 
 /// An append that is not good to its end.
-struct Broken {
+struct BrokenAppend {
     chunk: Bytes,
     frames: Vec<(usize, Frame)>,
     intact_bytes: u64,
 }
 
 /// What could be taken from a chunk.
-enum Taken {
+enum ChunkRead {
     Some,
     /// The first append needs so many bytes, if not more.
     None {
@@ -284,7 +284,7 @@ fn read_append(seed: Seed, bytes: &[u8], frames: &mut Vec<(usize, Frame)>) -> Ap
         match frame::parse(seed, &bytes[at..]) {
             Parsed::Frame(frame) => {
                 let begin = at;
-                let more = frame.mark.more;
+                let more = frame.flags.more;
                 at += frame.bytes();
                 frames.push((begin, frame));
                 if !more {

@@ -2,12 +2,12 @@
 //!
 //! A process opens the [`Journal`] once and a stream of its own for each thread that writes. The
 //! [`StreamWriter`] is the hot path; everything slow happens on two threads beside it: `sync` calls
-//! fsync, `upkeep` measures the directory, seals segments that have grown old and looks for room.
+//! fsync, `upkeep` measures the directory, seals old segments and notices when a full disk has space again.
 
-mod durable;
+mod append;
+mod capacity;
 mod options;
 mod recover;
-mod room;
 mod segment;
 mod stats;
 mod stream;
@@ -19,19 +19,19 @@ use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 
-pub use durable::{Appended, NotDurable};
+pub use append::{AppendError, Appended, NotDurable};
+pub use capacity::JournalFull;
 pub use options::{Durability, InvalidOptions, JournalOptions, WhenFull};
 pub use recover::last_seq;
-pub(crate) use recover::{Outcome, recover, recover_unmarked};
-pub use room::JournalFull;
+pub(crate) use recover::{Recovery, recover, recover_unmarked};
 pub use stats::{JournalStats, Latency};
-pub use stream::{AppendError, LockedStream, StreamWriter};
+pub use stream::{LockedStream, StreamWriter};
 
 use crate::files::{self, FileError};
 use crate::thread::{StopSignal, StoppableThread};
-use room::Room;
-use stats::Counters;
-use stream::Stream;
+use capacity::Capacity;
+use stats::JournalCounters;
+use stream::OpenStream;
 use sync::SyncQueue;
 
 /// The journal could not be opened, or a stream in it.
@@ -53,22 +53,22 @@ pub enum JournalError {
 /// An open journal directory. Cheap to clone; the last of its handles stops its threads.
 #[derive(Clone, Debug)]
 pub struct Journal {
-    alive: Arc<Alive>,
+    inner: Arc<JournalInner>,
 }
 
 /// What the writers and the threads share.
 #[derive(Debug)]
 pub(crate) struct Core {
     options: JournalOptions,
-    room: Room,
-    counters: Counters,
-    streams: Mutex<Vec<Weak<Stream>>>,
+    capacity: Capacity,
+    counters: JournalCounters,
+    streams: Mutex<Vec<Weak<OpenStream>>>,
     sync_queue: SyncQueue,
 }
 
 /// Keeps the threads running while anyone holds the journal or one of its streams.
 #[derive(Debug)]
-pub(crate) struct Alive {
+pub(crate) struct JournalInner {
     core: Arc<Core>,
     _threads: [StoppableThread; 2],
 }
@@ -85,48 +85,48 @@ impl Journal {
         upkeep::remove_abandoned(&options.dir);
 
         let core = Arc::new(Core {
-            room: Room::new(options.total_bytes_max, options.when_full),
-            counters: Counters::default(),
+            capacity: Capacity::new(options.total_bytes_max, options.when_full),
+            counters: JournalCounters::default(),
             streams: Mutex::default(),
             sync_queue: SyncQueue::default(),
             options,
         });
         core.recover_dead_streams()?;
-        core.room.set_bytes(upkeep::measure(&core.options.dir));
+        core.capacity.set_bytes(upkeep::measure(&core.options.dir));
 
         let threads = [
             core.start("journal-sync", sync::run)?,
             core.start("journal-upkeep", upkeep::run)?,
         ];
-        let alive = Alive {
+        let inner = JournalInner {
             core,
             _threads: threads,
         };
         Ok(Self {
-            alive: Arc::new(alive),
+            inner: Arc::new(inner),
         })
     }
 
     /// Opens a new stream for one writing thread. Its first event, `StreamOpened`, is written.
     pub fn open_stream(&self, shard: u32) -> Result<StreamWriter, JournalError> {
-        StreamWriter::open(&self.alive, shard)
+        StreamWriter::open(&self.inner, shard)
     }
 
     /// Whether a request may come in that will want to append events. Two atomic loads.
     ///
     /// With [`WhenFull::Drop`] the answer is always yes.
     pub fn admit(&self) -> Result<(), JournalFull> {
-        self.alive.core.room.admit()
+        self.inner.core.capacity.admit()
     }
 
     #[must_use]
     pub fn stats(&self) -> JournalStats {
-        self.alive.core.stats()
+        self.inner.core.stats()
     }
 
     #[must_use]
     pub fn dir(&self) -> &Path {
-        &self.alive.core.options.dir
+        &self.inner.core.options.dir
     }
 }
 
@@ -144,10 +144,10 @@ impl Core {
     fn recover_dead_streams(&self) -> Result<(), FileError> {
         for stream in files::list_streams(&self.options.dir)? {
             match recover(&self.options.dir, stream) {
-                Ok(Outcome::Recovered { torn_bytes, .. }) => {
+                Ok(Recovery::Recovered { torn_bytes, .. }) => {
                     self.counters.count_recovered(torn_bytes);
                 }
-                Ok(Outcome::Alive | Outcome::Closed | Outcome::Empty) => {}
+                Ok(Recovery::Alive | Recovery::Closed | Recovery::Empty) => {}
                 Err(error) => {
                     tracing::error!(%stream, %error, "stream of a dead writer not recovered yet");
                 }
@@ -157,7 +157,7 @@ impl Core {
     }
 
     /// The open streams. Those that are gone are forgotten.
-    fn open_streams(&self) -> Vec<Arc<Stream>> {
+    fn open_streams(&self) -> Vec<Arc<OpenStream>> {
         let mut streams = self.streams.lock();
         streams.retain(|stream| stream.strong_count() > 0);
         streams.iter().filter_map(Weak::upgrade).collect()
@@ -165,9 +165,9 @@ impl Core {
 
     fn stats(&self) -> JournalStats {
         let mut stats = self.counters.snapshot();
-        stats.bytes_on_disk = self.room.bytes();
+        stats.bytes_on_disk = self.capacity.bytes();
         stats.bytes_max = self.options.total_bytes_max;
-        stats.disk_full = self.room.disk_is_full();
+        stats.disk_full = self.capacity.disk_is_full();
         for stream in self.open_streams() {
             stream.add_to(&mut stats);
         }

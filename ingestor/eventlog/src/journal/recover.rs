@@ -16,24 +16,24 @@ use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
 use weir_schemas::StreamId;
-use weir_schemas::codec::Encoder;
 use weir_schemas::event::{Event, StreamClosed};
 
 use super::Durability;
+use super::append::AppendBuffer;
 use crate::caps::READ_TURN_BYTES;
 use crate::clock::unix_us;
-use crate::files::{self, Doing as _, FileError, HeaderFault, SegmentHeader};
-use crate::frame::{self, Mark, Seed};
-use crate::walk::{Found, Limit, Rest, Walk};
+use crate::files::{self, FileContext as _, FileError, HeaderFault, SegmentHeader};
+use crate::frame::{FrameFlags, Seed};
+use crate::walk::{Rest, TurnLimit, Walk, WalkedEvent};
 
-const TURN: Limit = Limit {
+const TURN: TurnLimit = TurnLimit {
     bytes: READ_TURN_BYTES,
     events: usize::MAX,
 };
 
 /// What became of a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Outcome {
+pub(crate) enum Recovery {
     /// Its writer lives, or someone else is recovering it just now.
     Alive,
     /// It was closed already.
@@ -56,7 +56,7 @@ pub(super) fn create_lock(path: &Path, durability: Durability) -> Result<File, F
         write!(lock, "boot {boot}\ndurability {durability}\npid {pid}\n")?;
         Ok(lock)
     };
-    locked().doing("lock stream by", path)
+    locked().context("lock stream by", path)
 }
 
 /// Leaves the hint that spares later openings of the journal a look at the stream's last segment.
@@ -77,48 +77,48 @@ pub fn last_seq(journal: &Path, stream: StreamId) -> Result<Option<u64>, FileErr
         return Ok(None);
     };
     let path = files::segment_path(&dir, first_seq);
-    let file = File::open(&path).doing("open", &path)?;
-    let tail = read_tail(&file, SegmentHeader { stream, first_seq }).doing("read", &path)?;
+    let file = File::open(&path).context("open", &path)?;
+    let tail = read_tail(&file, SegmentHeader { stream, first_seq }).context("read", &path)?;
     Ok(tail.next_seq.checked_sub(1))
 }
 
 /// Closes the stream if its writer is dead and did not.
-pub(crate) fn recover(journal: &Path, stream: StreamId) -> Result<Outcome, FileError> {
+pub(crate) fn recover(journal: &Path, stream: StreamId) -> Result<Recovery, FileError> {
     let dir = files::stream_dir(journal, stream);
     if dir.join(files::STREAM_CLOSED).exists() {
-        return Ok(Outcome::Closed);
+        return Ok(Recovery::Closed);
     }
     recover_unmarked(&dir, stream)
 }
 
 /// The same, without believing the hint that the stream is closed.
-pub(crate) fn recover_unmarked(dir: &Path, stream: StreamId) -> Result<Outcome, FileError> {
+pub(crate) fn recover_unmarked(dir: &Path, stream: StreamId) -> Result<Recovery, FileError> {
     let lock_path = dir.join(files::STREAM_LOCK);
     let mut lock = files::create()
         .read(true)
         .open(&lock_path)
-        .doing("open", &lock_path)?;
+        .context("open", &lock_path)?;
     match lock.try_lock() {
         Ok(()) => {}
-        Err(TryLockError::WouldBlock) => return Ok(Outcome::Alive),
-        Err(TryLockError::Error(error)) => return Err(error).doing("lock", &lock_path),
+        Err(TryLockError::WouldBlock) => return Ok(Recovery::Alive),
+        Err(TryLockError::Error(error)) => return Err(error).context("lock", &lock_path),
     }
     let Some(first_seq) = files::list_segments(dir)?.pop() else {
-        return Ok(Outcome::Empty);
+        return Ok(Recovery::Empty);
     };
     let path = files::segment_path(dir, first_seq);
     let header = SegmentHeader { stream, first_seq };
     let closed = close(&path, header, died_with_the_machine(&mut lock));
-    match closed.doing("recover", &path)? {
+    match closed.context("recover", &path)? {
         Tail { closed: true, .. } => {
             mark_closed(dir);
-            Ok(Outcome::Closed)
+            Ok(Recovery::Closed)
         }
         Tail { torn_bytes, .. } => {
             files::sync_dir(dir)?;
             mark_closed(dir);
             tracing::info!(%stream, torn_bytes, "closed the stream of a dead writer");
-            Ok(Outcome::Recovered { torn_bytes })
+            Ok(Recovery::Recovered { torn_bytes })
         }
     }
 }
@@ -168,11 +168,13 @@ fn close(path: &Path, header: SegmentHeader, rebooted: bool) -> io::Result<Tail>
         reason: if rebooted { "rebooted" } else { "recovered" },
         torn_bytes: tail.torn_bytes,
     });
-    let frame = last_frame(&mut closed, header.stream, tail.next_seq)?;
+    let mut buffer = AppendBuffer::new(header.stream);
+    let written = buffer.put(&mut closed, tail.next_seq, FrameFlags::LAST);
+    written.map_err(io::Error::other)?;
     file.set_len(tail.end)?;
-    file.write_all_at(&frame, tail.end)?;
+    file.write_all_at(&buffer.bytes, tail.end)?;
     file.sync_data()?;
-    tail.end += frame.len() as u64;
+    tail.end += buffer.bytes.len() as u64;
     Ok(tail)
 }
 
@@ -204,7 +206,7 @@ fn read_tail(file: &File, header: SegmentHeader) -> io::Result<Tail> {
         next_seq: header.first_seq,
     };
     let mut closed = false;
-    let mut visit = |found: Found| closed |= found.last;
+    let mut visit = |found: WalkedEvent| closed |= found.last;
     let mut torn_bytes = 0;
     loop {
         let rest = walk.advance(file, TURN, &mut visit)?;
@@ -231,19 +233,4 @@ fn read_tail(file: &File, header: SegmentHeader) -> io::Result<Tail> {
         next_seq: walk.next_seq,
         torn_bytes,
     })
-}
-
-fn last_frame(event: &mut Event<'_>, stream: StreamId, seq: u64) -> io::Result<Vec<u8>> {
-    let mut frame = Vec::new();
-    let start = frame::begin(&mut frame);
-    Encoder::new()
-        .encode(event, &mut frame)
-        .map_err(io::Error::other)?;
-    let mark = Mark {
-        more: false,
-        last: true,
-    };
-    frame::finish(&mut frame, start, Seed::of(stream), seq, mark)
-        .map_err(|too_large| io::Error::other(format!("{too_large:?}")))?;
-    Ok(frame)
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::files::{self, Doing as _, FileError, SegmentHeader};
+use crate::files::{self, FileContext as _, FileError, SegmentHeader};
 use crate::replace::{Fsync, replace_file};
 
 #[derive(Debug)]
@@ -32,7 +32,7 @@ impl Segment {
         let file = replace_file(&path, Fsync::Nothing, |file| {
             file.write_all(&header.encode())
         })
-        .doing("begin segment", &path)?;
+        .context("begin segment", &path)?;
         Ok(Self {
             file: Arc::new(file),
             path,
@@ -57,7 +57,7 @@ impl Segment {
                     let path = self.path.display();
                     tracing::warn!(%path, %error, "unfinished append not cut off");
                 }
-                Err(error).doing("append to", &self.path)
+                Err(error).context("append to", &self.path)
             }
         }
     }

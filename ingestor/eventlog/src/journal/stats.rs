@@ -99,7 +99,7 @@ impl StreamCounters {
 
 /// What is counted beside the hot path, and the sums of streams that are gone.
 #[derive(Debug, Default)]
-pub(crate) struct Counters {
+pub(crate) struct JournalCounters {
     gone: parking_lot::Mutex<StreamCounters>,
     streams_recovered: AtomicU64,
     torn_bytes: AtomicU64,
@@ -107,7 +107,7 @@ pub(crate) struct Counters {
     pub(crate) sync_latency: LatencyCounter,
 }
 
-impl Counters {
+impl JournalCounters {
     pub(crate) fn keep(&self, counters: &StreamCounters) {
         let mut gone = self.gone.lock();
         gone.appended_events += counters.appended_events;

@@ -8,20 +8,17 @@ use std::time::Instant;
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::watch;
 use weir_schemas::StreamId;
-use weir_schemas::codec::{EncodeError, Encoder};
 use weir_schemas::event::{Event, EventsDropped, StreamClosed, StreamOpened};
 
-use super::durable::{Appended, Safe};
-use super::room::is_disk_full;
+use super::append::{AppendBuffer, AppendError, Appended, DurableUpTo};
+use super::capacity::is_disk_full;
 use super::segment::Segment;
 use super::stats::{JournalStats, StreamCounters};
-use super::{Alive, Core, JournalError, recover};
-use crate::caps::{
-    APPEND_BYTES_MAX, DROPS_REPORT, PAYLOAD_BYTES_MAX, SEALS_WAITING_MAX, WRITE_BUFFER_BYTES_KEPT,
-};
+use super::{Core, JournalError, JournalInner, recover};
+use crate::caps::{DROPS_REPORT, SEALS_WAITING_MAX};
 use crate::clock::unix_us;
-use crate::files::{self, Doing as _, FileError, SegmentHeader};
-use crate::frame::{self, Mark, Seed, TooLarge};
+use crate::files::{self, FileContext as _, FileError, SegmentHeader};
+use crate::frame::FrameFlags;
 
 /// The writing end of one stream. Cheap to clone, and the clones may be used from any thread; they
 /// take turns.
@@ -30,33 +27,18 @@ use crate::frame::{self, Mark, Seed, TooLarge};
 /// would leave it: whoever recovers it next closes it as `recovered`.
 #[derive(Clone, Debug)]
 pub struct StreamWriter {
-    stream: Arc<Stream>,
+    stream: Arc<OpenStream>,
     /// Keeps the journal's threads running.
-    _alive: Arc<Alive>,
-}
-
-/// Events were not appended. Their sequence numbers are not used up, and the segment is as it was.
-#[derive(Debug, thiserror::Error)]
-pub enum AppendError {
-    #[error("stream {0} is closed")]
-    Closed(StreamId),
-    #[error("stream {0} takes no more events: its disk failed to confirm earlier ones")]
-    Failed(StreamId),
-    #[error(transparent)]
-    Encode(#[from] EncodeError),
-    #[error("an event of {bytes} bytes is larger than the limit of {bytes_max}")]
-    TooLarge { bytes: usize, bytes_max: usize },
-    #[error(transparent)]
-    File(#[from] FileError),
+    _journal: Arc<JournalInner>,
 }
 
 impl StreamWriter {
-    pub(super) fn open(alive: &Arc<Alive>, shard: u32) -> Result<Self, JournalError> {
-        let stream = Arc::new(Stream::open(&alive.core, shard)?);
-        alive.core.streams.lock().push(Arc::downgrade(&stream));
+    pub(super) fn open(inner: &Arc<JournalInner>, shard: u32) -> Result<Self, JournalError> {
+        let stream = Arc::new(OpenStream::open(&inner.core, shard)?);
+        inner.core.streams.lock().push(Arc::downgrade(&stream));
         Ok(Self {
             stream,
-            _alive: Arc::clone(alive),
+            _journal: Arc::clone(inner),
         })
     }
 
@@ -84,7 +66,7 @@ impl StreamWriter {
     pub fn lock(&self) -> LockedStream<'_> {
         LockedStream {
             stream: &self.stream,
-            pen: self.stream.pen.lock(),
+            writer: self.stream.writer.lock(),
         }
     }
 
@@ -100,8 +82,8 @@ impl StreamWriter {
 /// comes before both or after both, and after a crash at most the last such note lacks its events.
 #[derive(Debug)]
 pub struct LockedStream<'a> {
-    stream: &'a Stream,
-    pen: MutexGuard<'a, Pen>,
+    stream: &'a OpenStream,
+    writer: MutexGuard<'a, WriterState>,
 }
 
 impl LockedStream<'_> {
@@ -110,39 +92,38 @@ impl LockedStream<'_> {
     #[must_use]
     pub fn first_seq(&self) -> u64 {
         // The count of dropped events goes before them.
-        self.pen.next_seq + u64::from(self.pen.drops.unrecorded > 0)
+        self.writer.next_seq + u64::from(self.writer.drops.unrecorded > 0)
     }
 
     /// As [`StreamWriter::append`].
     pub fn append(mut self, events: &mut [Event<'_>]) -> Result<Appended, AppendError> {
-        self.stream.append(&mut self.pen, events)
+        self.stream.append(&mut self.writer, events)
     }
 }
 
 #[derive(Debug)]
-pub(crate) struct Stream {
+pub(crate) struct OpenStream {
     id: StreamId,
-    seed: Seed,
     dir: PathBuf,
     core: Arc<Core>,
-    pen: Mutex<Pen>,
-    safe: watch::Sender<Safe>,
+    writer: Mutex<WriterState>,
+    durable: watch::Sender<DurableUpTo>,
 }
 
 /// What the one who writes holds.
 #[derive(Debug)]
-struct Pen {
-    state: State,
+struct WriterState {
+    lifecycle: Lifecycle,
     segment: Segment,
     next_seq: u64,
-    draft: Draft,
+    buffer: AppendBuffer,
     drops: Drops,
     unsynced: Unsynced,
     counters: StreamCounters,
 }
 
 #[derive(Debug)]
-enum State {
+enum Lifecycle {
     /// Holds the lock file, which tells everyone else that the writer lives.
     Open {
         _lock: File,
@@ -180,24 +161,16 @@ struct Drops {
     recorded: Option<Instant>,
 }
 
-/// An append being put together. Its buffers are kept from one to the next.
-#[derive(Debug)]
-struct Draft {
-    encoder: Encoder,
-    bytes: Vec<u8>,
-    events: u64,
-}
-
-impl Stream {
+impl OpenStream {
     fn open(core: &Arc<Core>, shard: u32) -> Result<Self, JournalError> {
         let id = StreamId::new(unix_us() / 1000, rand::random());
         let journal = &core.options.dir;
-        let making = files::new_stream_dir(journal, id);
+        let making = files::unfinished_stream_dir(journal, id);
         let stream = Self::make(core, id, shard, &making).inspect_err(|_| {
             // It never came to be; what is left of it is removed later if not now.
             let _ = fs::remove_dir_all(&making);
         })?;
-        core.room.add_bytes(stream.pen.lock().segment.bytes);
+        core.capacity.add_bytes(stream.writer.lock().segment.bytes);
         if core.options.durability.waits() {
             stream.sync()?;
             files::sync_dir(journal)?;
@@ -223,7 +196,6 @@ impl Stream {
         let dir = files::stream_dir(&core.options.dir, id);
         let mut segment = Segment::begin(making, header, Instant::now())?;
 
-        let seed = Seed::of(id);
         let mut opened = Event::StreamOpened(StreamOpened {
             stream: id,
             seq: 1,
@@ -233,23 +205,23 @@ impl Stream {
             shard,
             version: env!("CARGO_PKG_VERSION"),
         });
-        let mut draft = Draft::new();
-        draft.put(&mut opened, id, seed, 1, Mark::default())?;
-        segment.write(&draft.bytes).map_err(AppendError::File)?;
+        let mut buffer = AppendBuffer::new(id);
+        buffer.put(&mut opened, 1, FrameFlags::default())?;
+        segment.write(&buffer.bytes).map_err(AppendError::File)?;
         segment.events = 1;
-        fs::rename(making, &dir).doing("name stream", &dir)?;
+        fs::rename(making, &dir).context("name stream", &dir)?;
         segment.path = files::segment_path(&dir, 1);
 
         let counters = StreamCounters {
             appended_events: 1,
-            appended_bytes: draft.bytes.len() as u64,
+            appended_bytes: buffer.bytes.len() as u64,
             ..StreamCounters::default()
         };
-        let pen = Pen {
-            state: State::Open { _lock: lock },
+        let writer = WriterState {
+            lifecycle: Lifecycle::Open { _lock: lock },
             segment,
             next_seq: 2,
-            draft,
+            buffer,
             drops: Drops::default(),
             unsynced: Unsynced {
                 current: true,
@@ -260,30 +232,33 @@ impl Stream {
         };
         Ok(Self {
             id,
-            seed,
             dir,
             core: Arc::clone(core),
-            pen: Mutex::new(pen),
-            safe: watch::Sender::new(Safe::default()),
+            writer: Mutex::new(writer),
+            durable: watch::Sender::new(DurableUpTo::default()),
         })
     }
 
-    fn append(&self, pen: &mut Pen, events: &mut [Event<'_>]) -> Result<Appended, AppendError> {
-        pen.check_open(self.id)?;
+    fn append(
+        &self,
+        writer: &mut WriterState,
+        events: &mut [Event<'_>],
+    ) -> Result<Appended, AppendError> {
+        writer.check_open(self.id)?;
         if events.is_empty() {
-            return Ok(self.appended(pen.next_seq, 0));
+            return Ok(self.appended(writer.next_seq, 0));
         }
-        if self.core.room.drops() {
-            return Ok(self.drop_events(pen, events.len()));
+        if self.core.capacity.drops() {
+            return Ok(self.drop_events(writer, events.len()));
         }
-        match self.write(pen, events) {
+        match self.write(writer, events) {
             Ok(first_seq) => Ok(self.appended(first_seq, events.len() as u64)),
             Err(error) => {
                 self.note_disk_full(&error);
-                if self.core.room.drops() {
-                    return Ok(self.drop_events(pen, events.len()));
+                if self.core.capacity.drops() {
+                    return Ok(self.drop_events(writer, events.len()));
                 }
-                pen.counters.append_errors += 1;
+                writer.counters.append_errors += 1;
                 Err(error)
             }
         }
@@ -291,63 +266,61 @@ impl Stream {
 
     /// Writes the events, and before them the count of those dropped since the last append.
     /// Returns the number of the first.
-    fn write(&self, pen: &mut Pen, events: &mut [Event<'_>]) -> Result<u64, AppendError> {
-        pen.draft.clear();
-        if pen.drops.unrecorded > 0 {
-            let mark = Mark {
-                more: true,
-                last: false,
-            };
-            self.put_drops(pen, mark)?;
+    fn write(
+        &self,
+        writer: &mut WriterState,
+        events: &mut [Event<'_>],
+    ) -> Result<u64, AppendError> {
+        writer.buffer.clear();
+        if writer.drops.unrecorded > 0 {
+            self.put_drops(writer, FrameFlags::MORE)?;
         }
-        let first_seq = pen.next_seq + pen.draft.events;
+        let first_seq = writer.next_seq + writer.buffer.events;
         let last = events.len() - 1;
         for (index, event) in events.iter_mut().enumerate() {
-            let mark = Mark {
+            let flags = FrameFlags {
                 more: index < last,
                 last: false,
             };
-            pen.draft
-                .put(event, self.id, self.seed, pen.next_seq, mark)?;
+            writer.buffer.put(event, writer.next_seq, flags)?;
         }
-        self.write_draft(pen)?;
+        self.write_buffer(writer)?;
         Ok(first_seq)
     }
 
-    fn put_drops(&self, pen: &mut Pen, mark: Mark) -> Result<(), AppendError> {
+    fn put_drops(&self, writer: &mut WriterState, flags: FrameFlags) -> Result<(), AppendError> {
         let mut dropped = Event::EventsDropped(EventsDropped {
             stream: self.id,
             seq: 0,
             ts_us: unix_us(),
-            since_us: pen.drops.since_us,
-            events: pen.drops.unrecorded,
+            since_us: writer.drops.since_us,
+            events: writer.drops.unrecorded,
             reason: "journal_full",
         });
-        pen.draft
-            .put(&mut dropped, self.id, self.seed, pen.next_seq, mark)
+        writer.buffer.put(&mut dropped, writer.next_seq, flags)
     }
 
-    /// Writes what is in the draft. Only now are its sequence numbers used up.
-    fn write_draft(&self, pen: &mut Pen) -> Result<(), AppendError> {
-        let bytes = pen.draft.bytes.len() as u64;
-        let full = pen.segment.bytes + bytes > self.core.options.segment_bytes;
-        if full && pen.segment.events > 0 {
-            self.roll(pen);
+    /// Writes what is in the buffer. Only now are its sequence numbers used up.
+    fn write_buffer(&self, writer: &mut WriterState) -> Result<(), AppendError> {
+        let bytes = writer.buffer.bytes.len() as u64;
+        let full = writer.segment.bytes + bytes > self.core.options.segment_bytes;
+        if full && writer.segment.events > 0 {
+            self.roll(writer);
         }
-        pen.segment.write(&pen.draft.bytes)?;
+        writer.segment.write(&writer.buffer.bytes)?;
 
-        pen.next_seq += pen.draft.events;
-        pen.segment.events += pen.draft.events;
-        pen.counters.appended_events += pen.draft.events;
-        pen.counters.appended_bytes += bytes;
-        if pen.drops.unrecorded > 0 {
-            pen.drops.unrecorded = 0;
-            pen.drops.recorded = Some(Instant::now());
+        writer.next_seq += writer.buffer.events;
+        writer.segment.events += writer.buffer.events;
+        writer.counters.appended_events += writer.buffer.events;
+        writer.counters.appended_bytes += bytes;
+        if writer.drops.unrecorded > 0 {
+            writer.drops.unrecorded = 0;
+            writer.drops.recorded = Some(Instant::now());
         }
-        pen.draft.shrink();
-        self.core.room.add_bytes(bytes);
+        writer.buffer.shrink();
+        self.core.capacity.add_bytes(bytes);
         if self.core.options.durability.waits() {
-            pen.unsynced.current = true;
+            writer.unsynced.current = true;
             self.core.sync_queue.written(&self.core.options, bytes);
         }
         Ok(())
@@ -355,21 +328,21 @@ impl Stream {
 
     /// Seals the segment and begins the next. If that can't be done now, the stream goes on in the
     /// segment it has: it grows beyond its size, and nothing else is the worse for it.
-    fn roll(&self, pen: &mut Pen) {
-        if pen.unsynced.sealed.len() >= SEALS_WAITING_MAX {
+    fn roll(&self, writer: &mut WriterState) {
+        if writer.unsynced.sealed.len() >= SEALS_WAITING_MAX {
             return;
         }
         let header = SegmentHeader {
             stream: self.id,
-            first_seq: pen.next_seq,
+            first_seq: writer.next_seq,
         };
         match Segment::begin(&self.dir, header, Instant::now()) {
             Ok(next) => {
-                let sealed = std::mem::replace(&mut pen.segment, next);
-                pen.unsynced.sealed.push(sealed.file);
-                pen.unsynced.dir = true;
-                pen.counters.segments_sealed += 1;
-                self.core.room.add_bytes(SegmentHeader::BYTES as u64);
+                let sealed = std::mem::replace(&mut writer.segment, next);
+                writer.unsynced.sealed.push(sealed.file);
+                writer.unsynced.dir = true;
+                writer.counters.segments_sealed += 1;
+                self.core.capacity.add_bytes(SegmentHeader::BYTES as u64);
                 self.core.sync_queue.sealed();
             }
             Err(error) => tracing::warn!(%error, "segment not sealed yet"),
@@ -377,30 +350,31 @@ impl Stream {
     }
 
     /// Counts the events as dropped. The first of them are written down at once, so that a crash
-    /// leaves a trace; then once a second, when there is room again, and at close.
-    fn drop_events(&self, pen: &mut Pen, events: usize) -> Appended {
-        if pen.drops.unrecorded == 0 {
-            pen.drops.since_us = unix_us();
+    /// leaves a trace; then once a second, when there is capacity again, and at close.
+    fn drop_events(&self, writer: &mut WriterState, events: usize) -> Appended {
+        if writer.drops.unrecorded == 0 {
+            writer.drops.since_us = unix_us();
         }
-        pen.drops.unrecorded += events as u64;
-        pen.counters.dropped_events += events as u64;
-        self.record_drops_if_due(pen, Instant::now());
+        writer.drops.unrecorded += events as u64;
+        writer.counters.dropped_events += events as u64;
+        self.record_drops_if_due(writer, Instant::now());
         Appended {
             dropped: events,
-            ..self.appended(pen.next_seq, 0)
+            ..self.appended(writer.next_seq, 0)
         }
     }
 
-    fn record_drops_if_due(&self, pen: &mut Pen, now: Instant) {
+    fn record_drops_if_due(&self, writer: &mut WriterState, now: Instant) {
         let recently = |recorded| now.saturating_duration_since(recorded) < DROPS_REPORT;
-        let due = self.core.room.full().is_none() || !pen.drops.recorded.is_some_and(recently);
-        if pen.drops.unrecorded == 0 || !due || self.core.room.disk_is_full() {
+        let due =
+            self.core.capacity.full().is_none() || !writer.drops.recorded.is_some_and(recently);
+        if writer.drops.unrecorded == 0 || !due || self.core.capacity.disk_is_full() {
             return;
         }
-        pen.draft.clear();
+        writer.buffer.clear();
         let written = self
-            .put_drops(pen, Mark::default())
-            .and_then(|()| self.write_draft(pen));
+            .put_drops(writer, FrameFlags::default())
+            .and_then(|()| self.write_buffer(writer));
         if let Err(error) = written {
             self.note_disk_full(&error);
             tracing::error!(stream = %self.id, %error, "count of dropped events not recorded yet");
@@ -411,7 +385,7 @@ impl Stream {
         if let AppendError::File(error) = error
             && is_disk_full(&error.source)
         {
-            self.core.room.set_disk_full(true);
+            self.core.capacity.set_disk_full(true);
         }
     }
 
@@ -421,23 +395,19 @@ impl Stream {
             stream: self.id,
             seqs: first_seq..first_seq + events,
             dropped: 0,
-            safe: waits.then(|| self.safe.subscribe()),
+            durable: waits.then(|| self.durable.subscribe()),
         }
     }
 
     fn close(&self) -> Result<(), AppendError> {
-        let mut pen = self.pen.lock();
-        if matches!(pen.state, State::Closed) {
+        let mut writer = self.writer.lock();
+        if matches!(writer.lifecycle, Lifecycle::Closed) {
             return Ok(());
         }
-        pen.check_open(self.id)?;
-        pen.draft.clear();
-        if pen.drops.unrecorded > 0 {
-            let mark = Mark {
-                more: true,
-                last: false,
-            };
-            self.put_drops(&mut pen, mark)?;
+        writer.check_open(self.id)?;
+        writer.buffer.clear();
+        if writer.drops.unrecorded > 0 {
+            self.put_drops(&mut writer, FrameFlags::MORE)?;
         }
         let mut closed = Event::StreamClosed(StreamClosed {
             stream: self.id,
@@ -446,39 +416,34 @@ impl Stream {
             reason: "shutdown",
             torn_bytes: 0,
         });
-        let mark = Mark {
-            more: false,
-            last: true,
-        };
-        let next_seq = pen.next_seq;
-        pen.draft
-            .put(&mut closed, self.id, self.seed, next_seq, mark)?;
-        self.write_draft(&mut pen)?;
+        let next_seq = writer.next_seq;
+        writer.buffer.put(&mut closed, next_seq, FrameFlags::LAST)?;
+        self.write_buffer(&mut writer)?;
 
-        pen.unsynced.current = true;
-        let pen = &mut *pen;
-        let work = pen.unsynced.take(&pen.segment, pen.next_seq);
+        writer.unsynced.current = true;
+        let writer = &mut *writer;
+        let work = writer.unsynced.take(&writer.segment, writer.next_seq);
         if let Some(work) = work {
             self.sync_files(&work)?;
         }
         recover::mark_closed(&self.dir);
-        pen.state = State::Closed;
+        writer.lifecycle = Lifecycle::Closed;
         Ok(())
     }
 
     /// Makes everything durable that was written so far, without keeping the writer from writing.
     pub(super) fn sync(&self) -> Result<(), FileError> {
         let work = {
-            let mut pen = self.pen.lock();
-            let pen = &mut *pen;
-            pen.unsynced.take(&pen.segment, pen.next_seq)
+            let mut writer = self.writer.lock();
+            let writer = &mut *writer;
+            writer.unsynced.take(&writer.segment, writer.next_seq)
         };
         work.map_or(Ok(()), |work| self.sync_files(&work))
     }
 
     fn sync_files(&self, work: &SyncWork) -> Result<(), FileError> {
         let synced = self.try_sync_files(work);
-        self.safe.send_modify(|safe| {
+        self.durable.send_modify(|safe| {
             if synced.is_err() {
                 safe.failed = true;
             } else if !safe.failed {
@@ -491,7 +456,7 @@ impl Stream {
     fn try_sync_files(&self, work: &SyncWork) -> Result<(), FileError> {
         for file in &work.files {
             let begun = Instant::now();
-            file.sync_data().doing("sync a segment in", &self.dir)?;
+            file.sync_data().context("sync a segment in", &self.dir)?;
             self.core.counters.sync_latency.observe(begun.elapsed());
         }
         if work.dir {
@@ -506,10 +471,12 @@ impl Stream {
         self.core.counters.count_sync_error();
         tracing::error!(stream = %self.id, %error, "segment not made durable");
         if self.core.options.durability.waits() {
-            let mut pen = self.pen.lock();
-            pen.state = match std::mem::replace(&mut pen.state, State::Closed) {
-                State::Open { _lock } | State::Failed { _lock } => State::Failed { _lock },
-                State::Closed => State::Closed,
+            let mut writer = self.writer.lock();
+            writer.lifecycle = match std::mem::replace(&mut writer.lifecycle, Lifecycle::Closed) {
+                Lifecycle::Open { _lock } | Lifecycle::Failed { _lock } => {
+                    Lifecycle::Failed { _lock }
+                }
+                Lifecycle::Closed => Lifecycle::Closed,
             };
         }
     }
@@ -517,36 +484,36 @@ impl Stream {
     /// What has to be done from time to time: seals a segment that has grown old, so that a quiet
     /// stream's events can be freed too, and records dropped events.
     pub(super) fn upkeep(&self, now: Instant) {
-        let mut pen = self.pen.lock();
-        if !matches!(pen.state, State::Open { .. }) {
+        let mut writer = self.writer.lock();
+        if !matches!(writer.lifecycle, Lifecycle::Open { .. }) {
             return;
         }
-        self.record_drops_if_due(&mut pen, now);
-        let age = now.saturating_duration_since(pen.segment.begun);
-        if pen.segment.events > 0 && age >= self.core.options.segment_age {
-            self.roll(&mut pen);
+        self.record_drops_if_due(&mut writer, now);
+        let age = now.saturating_duration_since(writer.segment.begun);
+        if writer.segment.events > 0 && age >= self.core.options.segment_age {
+            self.roll(&mut writer);
         }
     }
 
     pub(super) fn add_to(&self, stats: &mut JournalStats) {
-        let pen = self.pen.lock();
-        pen.counters.add_to(stats);
-        stats.streams_open += u64::from(matches!(pen.state, State::Open { .. }));
+        let writer = self.writer.lock();
+        writer.counters.add_to(stats);
+        stats.streams_open += u64::from(matches!(writer.lifecycle, Lifecycle::Open { .. }));
     }
 }
 
-impl Drop for Stream {
+impl Drop for OpenStream {
     fn drop(&mut self) {
-        self.core.counters.keep(&self.pen.get_mut().counters);
+        self.core.counters.keep(&self.writer.get_mut().counters);
     }
 }
 
-impl Pen {
+impl WriterState {
     fn check_open(&self, stream: StreamId) -> Result<(), AppendError> {
-        match self.state {
-            State::Open { .. } => Ok(()),
-            State::Closed => Err(AppendError::Closed(stream)),
-            State::Failed { .. } => Err(AppendError::Failed(stream)),
+        match self.lifecycle {
+            Lifecycle::Open { .. } => Ok(()),
+            Lifecycle::Closed => Err(AppendError::Closed(stream)),
+            Lifecycle::Failed { .. } => Err(AppendError::Failed(stream)),
         }
     }
 }
@@ -564,55 +531,5 @@ impl Unsynced {
             dir,
             last_seq: next_seq - 1,
         })
-    }
-}
-
-impl Draft {
-    fn new() -> Self {
-        Self {
-            encoder: Encoder::new(),
-            bytes: Vec::new(),
-            events: 0,
-        }
-    }
-
-    fn clear(&mut self) {
-        self.bytes.clear();
-        self.events = 0;
-    }
-
-    /// Adds an event; `next_seq` is the number of the draft's first one.
-    fn put(
-        &mut self,
-        event: &mut Event<'_>,
-        stream: StreamId,
-        seed: Seed,
-        next_seq: u64,
-        mark: Mark,
-    ) -> Result<(), AppendError> {
-        let seq = next_seq + self.events;
-        event.stamp(stream, seq);
-        let start = frame::begin(&mut self.bytes);
-        self.encoder.encode(event, &mut self.bytes)?;
-        frame::finish(&mut self.bytes, start, seed, seq, mark).map_err(|TooLarge { bytes }| {
-            AppendError::TooLarge {
-                bytes,
-                bytes_max: PAYLOAD_BYTES_MAX,
-            }
-        })?;
-        if self.bytes.len() > APPEND_BYTES_MAX {
-            return Err(AppendError::TooLarge {
-                bytes: self.bytes.len(),
-                bytes_max: APPEND_BYTES_MAX,
-            });
-        }
-        self.events += 1;
-        Ok(())
-    }
-
-    fn shrink(&mut self) {
-        if self.bytes.capacity() > WRITE_BUFFER_BYTES_KEPT {
-            self.bytes = Vec::with_capacity(WRITE_BUFFER_BYTES_KEPT);
-        }
     }
 }

@@ -1,4 +1,4 @@
-//! What has to be done from time to time: measure the directory, notice that a full disk has room
+//! What has to be done from time to time: measure the directory, notice that a full disk has capacity
 //! again, seal old segments, record dropped events.
 
 use std::fs;
@@ -8,16 +8,16 @@ use std::time::Instant;
 use super::Core;
 use crate::caps::{ABANDONED, DISK_PROBE_BYTES, UPKEEP};
 use crate::clock;
-use crate::files::{self, Entry, STREAM_LOCK};
+use crate::files::{self, JournalEntry, STREAM_LOCK};
 use crate::thread::StopSignal;
 
 pub(super) fn run(core: &Core, stop: &StopSignal) {
     let mut pause = UPKEEP;
     while stop.sleep(pause) {
         let begun = Instant::now();
-        core.room.set_bytes(measure(&core.options.dir));
-        if core.room.disk_is_full() && has_room(&core.options.dir) {
-            core.room.set_disk_full(false);
+        core.capacity.set_bytes(measure(&core.options.dir));
+        if core.capacity.disk_is_full() && has_room(&core.options.dir) {
+            core.capacity.set_disk_full(false);
         }
         for stream in core.open_streams() {
             stream.upkeep(begun);
@@ -55,7 +55,7 @@ fn has_room(journal: &Path) -> bool {
 pub(super) fn remove_abandoned(journal: &Path) {
     let mut abandoned = Vec::new();
     let listed = files::for_each_name(journal, |name| {
-        if files::entry(name) == Entry::InTheMaking {
+        if files::entry(name) == JournalEntry::Unfinished {
             abandoned.push(journal.join(name));
         }
     });

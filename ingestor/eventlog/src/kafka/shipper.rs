@@ -8,7 +8,7 @@
 use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -92,25 +92,14 @@ pub struct ShipperStats {
 /// Runs until it is stopped. Dropping it stops it at once; what is unconfirmed stays in the journal.
 #[derive(Debug)]
 pub struct Shipper {
-    shared: Arc<Shared>,
+    shared: Arc<ShipperState>,
     thread: Option<StoppableThread>,
 }
 
 #[derive(Debug, Default)]
-struct Shared {
+struct ShipperState {
     stop_at: Mutex<Option<Instant>>,
-    counters: Counters,
-    journal: Mutex<ReaderStats>,
-}
-
-#[derive(Debug, Default)]
-struct Counters {
-    shipped_records: AtomicU64,
-    shipped_bytes: AtomicU64,
-    in_flight_records: AtomicU64,
-    delivery_errors: AtomicU64,
-    restarts: AtomicU64,
-    drained: AtomicBool,
+    stats: Mutex<ShipperStats>,
 }
 
 impl Shipper {
@@ -122,14 +111,14 @@ impl Shipper {
             reason: error.to_string(),
         })?;
         let reader = JournalReader::open(dir)?;
-        let shared = Arc::<Shared>::default();
-        let shipping = Shipping {
+        let shared = Arc::<ShipperState>::default();
+        let ship_loop = ShipLoop {
             reader,
             options,
             shared: Arc::clone(&shared),
         };
         // It stops at a time of its own.
-        let thread = StoppableThread::start("kafka-shipper", move |_| shipping.run())
+        let thread = StoppableThread::start("kafka-shipper", move |_| ship_loop.run())
             .map_err(ShipperError::Thread)?;
         Ok(Self {
             shared,
@@ -139,16 +128,7 @@ impl Shipper {
 
     #[must_use]
     pub fn stats(&self) -> ShipperStats {
-        let counters = &self.shared.counters;
-        ShipperStats {
-            shipped_records: counters.shipped_records.load(Relaxed),
-            shipped_bytes: counters.shipped_bytes.load(Relaxed),
-            in_flight_records: counters.in_flight_records.load(Relaxed),
-            delivery_errors: counters.delivery_errors.load(Relaxed),
-            restarts: counters.restarts.load(Relaxed),
-            drained: counters.drained.load(Relaxed),
-            journal: *self.shared.journal.lock(),
-        }
+        *self.shared.stats.lock()
     }
 
     /// Ships what is in the journal and stops, after `patience` in any case. Close the journal's
@@ -170,7 +150,7 @@ impl Drop for Shipper {
     }
 }
 
-impl Shared {
+impl ShipperState {
     fn stop_at(&self) -> Option<Instant> {
         *self.stop_at.lock()
     }
@@ -237,7 +217,7 @@ fn connect(options: &ShipperOptions) -> Result<Producer, KafkaError> {
 
 /// Batches that have been handed to the producer, oldest first.
 #[derive(Debug, Default)]
-struct Window {
+struct InFlightBatches {
     batches: VecDeque<Unconfirmed>,
     /// Number of the oldest.
     first: usize,
@@ -253,7 +233,7 @@ struct Unconfirmed {
     progress: Progress,
 }
 
-impl Window {
+impl InFlightBatches {
     fn next(&self) -> usize {
         self.first + self.batches.len()
     }
@@ -295,20 +275,20 @@ impl Window {
 }
 
 #[derive(Debug)]
-struct Shipping {
+struct ShipLoop {
     reader: JournalReader,
     options: ShipperOptions,
-    shared: Arc<Shared>,
+    shared: Arc<ShipperState>,
 }
 
-impl Shipping {
+impl ShipLoop {
     fn run(mut self) {
         while !self.shared.is_over() {
             let Err(error) = self.session() else {
                 break;
             };
-            tracing::warn!(%error, "shipping to kafka begins anew; nothing is lost");
-            self.shared.counters.restarts.fetch_add(1, Relaxed);
+            tracing::warn!(%error, "ship_loop to kafka begins anew; nothing is lost");
+            self.shared.stats.lock().restarts += 1;
             self.reader.rewind();
             self.shared.pause(RETRY);
         }
@@ -320,14 +300,15 @@ impl Shipping {
         let producer = connect(&self.options)?;
         let mut session = Session {
             producer,
-            window: Window::default(),
+            in_flight: InFlightBatches::default(),
             confirmed: Progress::None,
             committed_at: Instant::now(),
         };
         let done = session.run(&mut self.reader, &self.options, &self.shared);
         session.commit(&mut self.reader);
-        *self.shared.journal.lock() = self.reader.stats();
-        self.shared.counters.in_flight_records.store(0, Relaxed);
+        let mut stats = self.shared.stats.lock();
+        stats.journal = self.reader.stats();
+        stats.in_flight_records = 0;
         done
     }
 
@@ -348,7 +329,7 @@ impl Shipping {
 /// One producer's life.
 struct Session {
     producer: Producer,
-    window: Window,
+    in_flight: InFlightBatches,
     /// What has been confirmed and not yet been committed.
     confirmed: Progress,
     committed_at: Instant,
@@ -359,24 +340,25 @@ impl Session {
         &mut self,
         reader: &mut JournalReader,
         options: &ShipperOptions,
-        shared: &Shared,
+        shared: &ShipperState,
     ) -> Result<(), KafkaError> {
         let mut was_empty = false;
         loop {
             self.collect(shared)?;
             if self.committed_at.elapsed() >= COMMIT_EVERY {
                 self.commit(reader);
-                *shared.journal.lock() = reader.stats();
+                shared.stats.lock().journal = reader.stats();
             }
-            let has_room = self.window.records + BATCH.records_max <= options.in_flight_records_max
-                && self.window.bytes + BATCH.bytes_max <= options.in_flight_bytes_max;
+            let has_room = self.in_flight.records + BATCH.records_max
+                <= options.in_flight_records_max
+                && self.in_flight.bytes + BATCH.bytes_max <= options.in_flight_bytes_max;
             let shipped = has_room && self.ship(reader, &options.kafka.topic, shared)?;
 
-            let empty = has_room && !shipped && self.window.batches.is_empty();
+            let empty = has_room && !shipped && self.in_flight.batches.is_empty();
             // Twice, because a stream that has just appeared may be overlooked once.
             let drained = empty && was_empty;
             was_empty = empty;
-            shared.counters.drained.store(drained, Relaxed);
+            shared.stats.lock().drained = drained;
             let over = shared
                 .stop_at()
                 .is_some_and(|at| drained || Instant::now() >= at);
@@ -390,27 +372,21 @@ impl Session {
     }
 
     /// Takes in what has been confirmed.
-    fn collect(&mut self, shared: &Shared) -> Result<(), KafkaError> {
+    fn collect(&mut self, shared: &ShipperState) -> Result<(), KafkaError> {
         self.producer.poll(Duration::ZERO);
         let deliveries = self.producer.context();
         for batch in deliveries.confirmed.lock().drain(..) {
-            self.window.confirm(batch);
+            self.in_flight.confirm(batch);
         }
-        let counters = &shared.counters;
-        for batch in self.window.take_confirmed() {
-            counters
-                .shipped_records
-                .fetch_add(batch.records as u64, Relaxed);
-            counters
-                .shipped_bytes
-                .fetch_add(batch.bytes as u64, Relaxed);
+        let mut stats = shared.stats.lock();
+        for batch in self.in_flight.take_confirmed() {
+            stats.shipped_records += batch.records as u64;
+            stats.shipped_bytes += batch.bytes as u64;
             let earlier = std::mem::replace(&mut self.confirmed, batch.progress);
             self.confirmed.add_earlier(earlier);
         }
-        let in_flight = self.window.records as u64;
-        counters.in_flight_records.store(in_flight, Relaxed);
-        let errors = deliveries.errors.swap(0, Relaxed);
-        counters.delivery_errors.fetch_add(errors, Relaxed);
+        stats.in_flight_records = self.in_flight.records as u64;
+        stats.delivery_errors += deliveries.errors.swap(0, Relaxed);
         match deliveries.failed.lock().take() {
             Some(error) => Err(error),
             None => Ok(()),
@@ -422,7 +398,7 @@ impl Session {
         &mut self,
         reader: &mut JournalReader,
         topic: &str,
-        shared: &Shared,
+        shared: &ShipperState,
     ) -> Result<bool, KafkaError> {
         let mut batch = SourceBatch::default();
         if let Err(error) = reader.fill(&mut batch, &BATCH, Instant::now()) {
@@ -433,13 +409,13 @@ impl Session {
             tracing::error!(?lost, "events lost in the journal");
         }
         let shipped = !batch.records.is_empty();
-        let number = self.window.next();
+        let number = self.in_flight.next();
         let mut key = StreamKey::default();
         for record in &batch.records {
             self.send(record, key.of(record.stream), topic, number, shared)?;
         }
         if !matches!(batch.progress, Progress::None) {
-            self.window.push(batch);
+            self.in_flight.push(batch);
         }
         Ok(shipped)
     }
@@ -450,7 +426,7 @@ impl Session {
         key: &str,
         topic: &str,
         batch: usize,
-        shared: &Shared,
+        shared: &ShipperState,
     ) -> Result<(), KafkaError> {
         let seq = record.seq.to_string();
         let header = Header {
@@ -526,18 +502,24 @@ mod tests {
 
     #[test]
     fn the_window_gives_up_only_a_prefix_without_holes() {
-        let mut window = Window::default();
+        let mut in_flight = InFlightBatches::default();
         for records in [2, 1, 1] {
-            window.push(batch(records));
+            in_flight.push(batch(records));
         }
-        window.confirm(1);
-        window.confirm(0);
-        assert_eq!(window.take_confirmed().len(), 0);
-        window.confirm(0);
-        assert_eq!(window.take_confirmed().len(), 2);
-        assert_eq!((window.records, window.bytes, window.next()), (1, 1, 3));
-        window.confirm(2);
-        assert_eq!(window.take_confirmed().len(), 1);
-        assert_eq!((window.records, window.bytes, window.next()), (0, 0, 3));
+        in_flight.confirm(1);
+        in_flight.confirm(0);
+        assert_eq!(in_flight.take_confirmed().len(), 0);
+        in_flight.confirm(0);
+        assert_eq!(in_flight.take_confirmed().len(), 2);
+        assert_eq!(
+            (in_flight.records, in_flight.bytes, in_flight.next()),
+            (1, 1, 3)
+        );
+        in_flight.confirm(2);
+        assert_eq!(in_flight.take_confirmed().len(), 1);
+        assert_eq!(
+            (in_flight.records, in_flight.bytes, in_flight.next()),
+            (0, 0, 3)
+        );
     }
 }

@@ -18,7 +18,7 @@ use std::path::Path;
 
 use weir_schemas::StreamId;
 
-use crate::files::{self, Doing as _, FileError, if_exists};
+use crate::files::{self, FileContext as _, FileError, if_exists};
 use crate::progress::{StreamPosition, StreamPositions};
 use crate::replace::{Fsync, replace_file};
 
@@ -32,7 +32,7 @@ pub(crate) struct JournalCursor {
 impl JournalCursor {
     pub(crate) fn load(journal: &Path) -> Result<Self, FileError> {
         let path = journal.join(files::CURSOR);
-        let Some(bytes) = if_exists(fs::read(&path)).doing("read", &path)? else {
+        let Some(bytes) = if_exists(fs::read(&path)).context("read", &path)? else {
             return Ok(Self::default());
         };
         let positions = parse(&bytes).unwrap_or_else(|| {
@@ -78,7 +78,7 @@ impl JournalCursor {
         replace_file(&path, Fsync::FileAndDirectory, |file| {
             file.write_all(self.to_text().as_bytes())
         })
-        .doing("store", &path)?;
+        .context("store", &path)?;
         Ok(())
     }
 

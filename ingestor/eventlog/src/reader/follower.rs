@@ -18,15 +18,15 @@ use super::ReaderStats;
 
 use crate::batch::{BatchLimits, LossCause, Lost, Position, Record, SourceBatch};
 use crate::caps::{READ_LIVENESS, READ_STUCK, READ_TURN_BYTES};
-use crate::files::{self, Doing as _, FileError, HeaderFault, SegmentHeader, if_exists};
+use crate::files::{self, FileContext as _, FileError, HeaderFault, SegmentHeader, if_exists};
 use crate::frame::Seed;
-use crate::journal::{Outcome, recover_unmarked};
+use crate::journal::{Recovery, recover_unmarked};
 use crate::progress::StreamPosition;
-use crate::walk::{Damage, Found, Limit, Rest, Walk};
+use crate::walk::{Damage, Rest, TurnLimit, Walk, WalkedEvent};
 
 /// What one turn came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Turn {
+pub(crate) enum TurnResult {
     Brought,
     /// There is nothing more for now.
     Waits,
@@ -36,7 +36,7 @@ pub(crate) enum Turn {
 
 /// Where a turn puts what it reads.
 #[derive(Debug)]
-pub(crate) struct Intake<'a> {
+pub(crate) struct BatchIntake<'a> {
     pub(crate) batch: &'a mut SourceBatch,
     pub(crate) limits: &'a BatchLimits,
     pub(crate) stats: &'a mut ReaderStats,
@@ -49,8 +49,8 @@ pub(crate) struct Follower {
     segment: u64,
     file: Option<Arc<File>>,
     walk: Walk,
-    fate: Fate,
-    handed: Handed,
+    segment_state: SegmentState,
+    emitted: Emitted,
     /// The writer is dead, and the stream closed.
     dead: bool,
     /// When to look next whether the writer lives.
@@ -58,7 +58,7 @@ pub(crate) struct Follower {
     /// Where the walk waits before something that is not good, and since when.
     stuck: Option<(u64, Instant)>,
     rests_until: Option<Instant>,
-    /// Something was handed on that is not known to be on disk.
+    /// Something was emitted on that is not known to be on disk.
     unsynced: bool,
     /// The newest segment whose name is known to be on disk.
     named: u64,
@@ -69,7 +69,7 @@ pub(crate) struct Follower {
 
 /// What may still happen to the segment being read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fate {
+enum SegmentState {
     /// It may grow.
     Live,
     /// It stays as it is; another one follows.
@@ -78,9 +78,9 @@ enum Fate {
     Final,
 }
 
-/// What has been handed on.
+/// What has been emitted on.
 #[derive(Debug)]
-struct Handed {
+struct Emitted {
     stream: StreamId,
     next_seq: u64,
     finished: bool,
@@ -110,8 +110,8 @@ impl Follower {
                 offset: start.offset,
                 next_seq: start.next_seq,
             },
-            fate: Fate::Live,
-            handed: Handed {
+            segment_state: SegmentState::Live,
+            emitted: Emitted {
                 stream,
                 next_seq: start.next_seq,
                 finished: false,
@@ -131,36 +131,36 @@ impl Follower {
     /// Hands on what comes next, about a turn's worth of it.
     pub(crate) fn read_turn(
         &mut self,
-        intake: &mut Intake<'_>,
+        intake: &mut BatchIntake<'_>,
         now: Instant,
-    ) -> Result<Turn, FileError> {
+    ) -> Result<TurnResult, FileError> {
         if self.rests_until.is_some_and(|until| now < until) {
-            return Ok(Turn::Waits);
+            return Ok(TurnResult::Waits);
         }
-        while !self.handed.finished {
+        while !self.emitted.finished {
             let Some(file) = self.open_file(intake)? else {
                 if self.without_segment(intake, now)? {
                     continue;
                 }
-                return Ok(Turn::Waits);
+                return Ok(TurnResult::Waits);
             };
             let rest = self.advance(&file, intake)?;
             if rest == Rest::Turn {
                 return Ok(self.brought());
             }
             let bad = rest != Rest::End { leftover: 0 };
-            match self.fate {
-                Fate::Live => {
-                    if self.learn_fate(intake.stats, now)? {
+            match self.segment_state {
+                SegmentState::Live => {
+                    if self.learn_segment_state(intake.stats, now)? {
                         // Read on, now knowing that what is there is all there will be.
                         continue;
                     }
                     if bad && self.is_stuck(now) && self.skip_damage(&file, intake)? {
                         continue;
                     }
-                    return Ok(Turn::Waits);
+                    return Ok(TurnResult::Waits);
                 }
-                Fate::Sealed | Fate::Final => {
+                SegmentState::Sealed | SegmentState::Final => {
                     if bad && self.skip_damage(&file, intake)? {
                         continue;
                     }
@@ -171,31 +171,31 @@ impl Follower {
                 }
             }
         }
-        Ok(Turn::Finished)
+        Ok(TurnResult::Finished)
     }
 
-    /// Adds how far the stream has been handed on to the batch.
+    /// Adds how far the stream has been emitted on to the batch.
     pub(crate) fn note_progress(&mut self, batch: &mut SourceBatch) {
         let position = StreamPosition {
             segment: self.segment,
             offset: self.walk.offset,
-            next_seq: self.handed.next_seq,
-            finished: self.handed.finished,
+            next_seq: self.emitted.next_seq,
+            finished: self.emitted.finished,
         };
         if self.noted != Some(position) {
             self.noted = Some(position);
-            batch.progress.note_position(self.handed.stream, position);
+            batch.progress.note_position(self.emitted.stream, position);
         }
     }
 
-    /// Makes sure that what was handed on is on disk. A disk that fails at that still gives what it
+    /// Makes sure that what was emitted on is on disk. A disk that fails at that still gives what it
     /// has: the failure is reported, and reading goes on.
     pub(crate) fn sync(&mut self) {
         if !std::mem::take(&mut self.unsynced) {
             return;
         }
         let data = self.file.as_ref().map_or(Ok(()), |file| {
-            file.sync_data().doing("sync", &self.segment_path())
+            file.sync_data().context("sync", &self.segment_path())
         });
         let named = match self.named < self.segment {
             true => files::sync_dir(&self.dir),
@@ -203,7 +203,7 @@ impl Follower {
         };
         self.named = self.segment;
         if let Err(error) = data.and(named) {
-            tracing::error!(%error, "events handed on that a power failure could take back");
+            tracing::error!(%error, "events emitted on that a power failure could take back");
         }
     }
 
@@ -216,12 +216,12 @@ impl Follower {
         self.rests_until = Some(until);
     }
 
-    fn brought(&mut self) -> Turn {
+    fn brought(&mut self) -> TurnResult {
         self.stuck = None;
-        if self.handed.finished {
-            Turn::Finished
+        if self.emitted.finished {
+            TurnResult::Finished
         } else {
-            Turn::Brought
+            TurnResult::Brought
         }
     }
 
@@ -230,25 +230,25 @@ impl Follower {
     }
 
     /// The file of the segment being read; `None` if there is none.
-    fn open_file(&mut self, intake: &mut Intake<'_>) -> Result<Option<Arc<File>>, FileError> {
+    fn open_file(&mut self, intake: &mut BatchIntake<'_>) -> Result<Option<Arc<File>>, FileError> {
         if let Some(file) = &self.file {
             return Ok(Some(Arc::clone(file)));
         }
         let path = self.segment_path();
-        let Some(file) = if_exists(File::open(&path)).doing("open", &path)? else {
+        let Some(file) = if_exists(File::open(&path)).context("open", &path)? else {
             return Ok(None);
         };
-        self.check_header(&file, intake).doing("read", &path)?;
+        self.check_header(&file, intake).context("read", &path)?;
         let file = Arc::new(file);
         self.file = Some(Arc::clone(&file));
         Ok(Some(file))
     }
 
-    fn check_header(&mut self, file: &File, intake: &mut Intake<'_>) -> io::Result<()> {
+    fn check_header(&mut self, file: &File, intake: &mut BatchIntake<'_>) -> io::Result<()> {
         let mut bytes = [0; SegmentHeader::BYTES];
         let count = files::read_at(file, &mut bytes, 0)?;
         let header = SegmentHeader {
-            stream: self.handed.stream,
+            stream: self.emitted.stream,
             first_seq: self.segment,
         };
         match header.check(&bytes[..count]) {
@@ -278,22 +278,22 @@ impl Follower {
     /// `true` if something has changed.
     fn without_segment(
         &mut self,
-        intake: &mut Intake<'_>,
+        intake: &mut BatchIntake<'_>,
         now: Instant,
     ) -> Result<bool, FileError> {
         if let Some(next) = self.next_segment()? {
             self.enter_segment(next);
             return Ok(true);
         }
-        if self.learn_fate(intake.stats, now)? {
+        if self.learn_segment_state(intake.stats, now)? {
             self.finish(intake);
             return Ok(true);
         }
         Ok(false)
     }
 
-    fn advance(&mut self, file: &File, intake: &mut Intake<'_>) -> Result<Rest, FileError> {
-        let limit = Limit {
+    fn advance(&mut self, file: &File, intake: &mut BatchIntake<'_>) -> Result<Rest, FileError> {
+        let limit = TurnLimit {
             bytes: (intake.limits.bytes_max - intake.batch.bytes.min(intake.limits.bytes_max))
                 .min(READ_TURN_BYTES),
             events: (intake.limits.records_max).saturating_sub(intake.batch.records.len()),
@@ -301,7 +301,11 @@ impl Follower {
         self.walking(intake, |walk, visit| walk.advance(file, limit, visit))
     }
 
-    fn skip_damage(&mut self, file: &File, intake: &mut Intake<'_>) -> Result<bool, FileError> {
+    fn skip_damage(
+        &mut self,
+        file: &File,
+        intake: &mut BatchIntake<'_>,
+    ) -> Result<bool, FileError> {
         let damage = self.walking(intake, |walk, visit| walk.skip_damage(file, visit))?;
         let skipped = damage.is_some();
         if let Some(damage) = damage {
@@ -311,7 +315,7 @@ impl Follower {
         Ok(skipped)
     }
 
-    fn skip_rest(&mut self, file: &File, intake: &mut Intake<'_>) -> Result<(), FileError> {
+    fn skip_rest(&mut self, file: &File, intake: &mut BatchIntake<'_>) -> Result<(), FileError> {
         let damage = self.walking(intake, |walk, visit| walk.skip_rest(file, visit))?;
         self.note_damage(damage, intake);
         Ok(())
@@ -320,25 +324,25 @@ impl Follower {
     /// Takes some steps of the walk, handing on the events that it comes by.
     fn walking<T>(
         &mut self,
-        intake: &mut Intake<'_>,
-        steps: impl FnOnce(&mut Walk, &mut dyn FnMut(Found)) -> io::Result<T>,
+        intake: &mut BatchIntake<'_>,
+        steps: impl FnOnce(&mut Walk, &mut dyn FnMut(WalkedEvent)) -> io::Result<T>,
     ) -> Result<T, FileError> {
         let before = intake.batch.records.len();
-        let (handed, segment) = (&mut self.handed, self.segment);
+        let (emitted, segment) = (&mut self.emitted, self.segment);
         let done = steps(&mut self.walk, &mut |found| {
-            handed.take(found, segment, intake)
+            emitted.take(found, segment, intake)
         });
         self.unsynced |= intake.batch.records.len() > before;
-        done.doing("read", &self.segment_path())
+        done.context("read", &self.segment_path())
     }
 
-    fn note_damage(&mut self, damage: Damage, intake: &mut Intake<'_>) {
+    fn note_damage(&mut self, damage: Damage, intake: &mut BatchIntake<'_>) {
         intake.stats.resyncs += 1;
         intake.stats.damaged_bytes += damage.bytes;
         let path = self.segment_path();
         let Damage { offset, bytes } = damage;
         tracing::error!(path = %path.display(), offset, bytes, "damaged bytes in the journal");
-        match &mut self.handed.damage {
+        match &mut self.emitted.damage {
             Some((_, earlier)) => earlier.bytes += bytes,
             none => *none = Some((self.segment, damage)),
         }
@@ -358,32 +362,36 @@ impl Follower {
     }
 
     /// Finds out whether the segment is still being written to. `true` if it is not.
-    fn learn_fate(&mut self, stats: &mut ReaderStats, now: Instant) -> Result<bool, FileError> {
+    fn learn_segment_state(
+        &mut self,
+        stats: &mut ReaderStats,
+        now: Instant,
+    ) -> Result<bool, FileError> {
         let look = now >= self.look_at;
         if look && !self.dead {
             self.look_at = now + READ_LIVENESS;
-            self.dead = self.close_if_dead(stats)? != Outcome::Alive;
+            self.dead = self.close_if_dead(stats)? != Recovery::Alive;
         }
         let sealed = if look || self.dead {
             self.next_segment()?.is_some()
         } else {
             self.expected_segment_exists()
         };
-        self.fate = match (sealed, self.dead) {
-            (true, _) => Fate::Sealed,
-            (false, true) => Fate::Final,
-            (false, false) => Fate::Live,
+        self.segment_state = match (sealed, self.dead) {
+            (true, _) => SegmentState::Sealed,
+            (false, true) => SegmentState::Final,
+            (false, false) => SegmentState::Live,
         };
-        Ok(self.fate != Fate::Live)
+        Ok(self.segment_state != SegmentState::Live)
     }
 
     /// Closes the stream if its writer is dead and did not.
-    fn close_if_dead(&self, stats: &mut ReaderStats) -> Result<Outcome, FileError> {
-        let outcome = match recover_unmarked(&self.dir, self.handed.stream) {
-            Err(error) if error.source.kind() == ErrorKind::NotFound => Outcome::Empty,
+    fn close_if_dead(&self, stats: &mut ReaderStats) -> Result<Recovery, FileError> {
+        let outcome = match recover_unmarked(&self.dir, self.emitted.stream) {
+            Err(error) if error.source.kind() == ErrorKind::NotFound => Recovery::Empty,
             outcome => outcome?,
         };
-        if let Outcome::Recovered { torn_bytes } = outcome {
+        if let Recovery::Recovered { torn_bytes } = outcome {
             stats.streams_recovered += 1;
             stats.torn_bytes += torn_bytes;
         }
@@ -394,7 +402,7 @@ impl Follower {
     /// look for it costs next to nothing. Behind damage the guess may be wrong; the full look that
     /// comes twice a second finds what it misses.
     fn expected_segment_exists(&self) -> bool {
-        let expected = self.handed.next_seq;
+        let expected = self.emitted.next_seq;
         expected > self.segment && files::segment_path(&self.dir, expected).exists()
     }
 
@@ -407,7 +415,7 @@ impl Follower {
     }
 
     /// Goes on behind the end of a segment that will not change any more.
-    fn leave_segment(&mut self, intake: &mut Intake<'_>) -> Result<(), FileError> {
+    fn leave_segment(&mut self, intake: &mut BatchIntake<'_>) -> Result<(), FileError> {
         self.sync();
         if let Some(next) = self.next_segment()? {
             self.enter_segment(next);
@@ -415,8 +423,8 @@ impl Follower {
         }
         // The end that the stream was given has gone bad before it was read: it gets another one.
         match self.close_if_dead(intake.stats)? {
-            Outcome::Recovered { .. } => {}
-            Outcome::Alive | Outcome::Closed | Outcome::Empty => self.finish(intake),
+            Recovery::Recovered { .. } => {}
+            Recovery::Alive | Recovery::Closed | Recovery::Empty => self.finish(intake),
         }
         Ok(())
     }
@@ -424,24 +432,24 @@ impl Follower {
     fn enter_segment(&mut self, segment: u64) {
         self.segment = segment;
         self.file = None;
-        self.fate = Fate::Live;
+        self.segment_state = SegmentState::Live;
         self.stuck = None;
         self.walk.offset = SegmentHeader::BYTES as u64;
         self.walk.next_seq = segment;
     }
 
     /// Ends a stream whose end is not written anywhere.
-    fn finish(&mut self, intake: &mut Intake<'_>) {
-        let stream = self.handed.stream;
-        tracing::error!(%stream, next_seq = self.handed.next_seq, "stream ends without its end");
-        self.handed
+    fn finish(&mut self, intake: &mut BatchIntake<'_>) {
+        let stream = self.emitted.stream;
+        tracing::error!(%stream, next_seq = self.emitted.next_seq, "stream ends without its end");
+        self.emitted
             .report_loss(0, self.segment, self.walk.offset, intake);
-        self.handed.finished = true;
+        self.emitted.finished = true;
     }
 }
 
-impl Handed {
-    fn take(&mut self, found: Found, segment: u64, intake: &mut Intake<'_>) {
+impl Emitted {
+    fn take(&mut self, found: WalkedEvent, segment: u64, intake: &mut BatchIntake<'_>) {
         self.finished |= found.last;
         if found.seq < self.next_seq {
             intake.stats.repeated_events += 1;
@@ -465,7 +473,13 @@ impl Handed {
     }
 
     /// Tells of the events that are missing before the next one, and of damage passed over.
-    fn report_loss(&mut self, events: u64, segment: u64, offset: u64, intake: &mut Intake<'_>) {
+    fn report_loss(
+        &mut self,
+        events: u64,
+        segment: u64,
+        offset: u64,
+        intake: &mut BatchIntake<'_>,
+    ) {
         let damage = self.damage.take();
         if events == 0 && damage.is_none() {
             return;

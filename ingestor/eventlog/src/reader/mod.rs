@@ -18,10 +18,10 @@ use weir_schemas::StreamId;
 
 use crate::batch::{BatchLimits, SourceBatch};
 use crate::caps::{READ_FILES_OPEN_MAX, READ_POLL};
-use crate::files::{self, Doing as _, Entry, FileError, if_exists};
+use crate::files::{self, FileContext as _, FileError, JournalEntry, if_exists};
 use crate::progress::Progress;
 use cursor::JournalCursor;
-use follower::{Follower, Intake, Turn};
+use follower::{BatchIntake, Follower, TurnResult};
 pub use source::JournalSource;
 
 /// How long a stream is left alone whose files can't be read.
@@ -160,7 +160,7 @@ impl JournalReader {
         if std::mem::take(&mut self.new_entries)
             && let Err(error) = files::sync_dir(&self.dir)
         {
-            tracing::error!(%error, "streams handed on that a power failure could take back");
+            tracing::error!(%error, "streams emitted on that a power failure could take back");
         }
     }
 
@@ -212,7 +212,7 @@ impl JournalReader {
         let Some(follower) = self.followers.get_mut(&stream) else {
             return false;
         };
-        let mut intake = Intake {
+        let mut intake = BatchIntake {
             batch,
             limits,
             stats: &mut self.stats,
@@ -223,9 +223,9 @@ impl JournalReader {
             follower.close_file();
         }
         match turn {
-            Ok(Turn::Brought) => true,
-            Ok(Turn::Waits) => false,
-            Ok(Turn::Finished) => {
+            Ok(TurnResult::Brought) => true,
+            Ok(TurnResult::Waits) => false,
+            Ok(TurnResult::Finished) => {
                 follower.sync();
                 self.followers.remove(&stream);
                 self.finished.insert(stream);
@@ -286,7 +286,7 @@ impl JournalReader {
         for segment in files::list_segments(&dir)? {
             if segment < position.segment {
                 let path = files::segment_path(&dir, segment);
-                if_exists(fs::remove_file(&path)).doing("free segment", &path)?;
+                if_exists(fs::remove_file(&path)).context("free segment", &path)?;
             }
         }
         follower.freed_below = position.segment;
@@ -298,8 +298,8 @@ impl JournalReader {
     fn remove(&mut self, stream: StreamId) -> Result<(), FileError> {
         let dir = files::stream_dir(&self.dir, stream);
         let gone = files::gone_stream_dir(&self.dir, stream);
-        if_exists(fs::rename(&dir, &gone)).doing("remove stream", &dir)?;
-        if_exists(fs::remove_dir_all(&gone)).doing("remove stream", &gone)?;
+        if_exists(fs::rename(&dir, &gone)).context("remove stream", &dir)?;
+        if_exists(fs::remove_dir_all(&gone)).context("remove stream", &gone)?;
         self.finished.remove(&stream);
         self.cursor.forget(stream);
         Ok(())
@@ -308,13 +308,13 @@ impl JournalReader {
 
 fn take_lock(dir: &Path) -> Result<File, ReaderError> {
     let path = dir.join(files::READER_LOCK);
-    let lock = files::create().open(&path).doing("open", &path)?;
+    let lock = files::create().open(&path).context("open", &path)?;
     match lock.try_lock() {
         Ok(()) => Ok(lock),
         Err(TryLockError::WouldBlock) => Err(ReaderError::InUse {
             dir: dir.to_owned(),
         }),
-        Err(TryLockError::Error(error)) => Err(error).doing("lock", &path)?,
+        Err(TryLockError::Error(error)) => Err(error).context("lock", &path)?,
     }
 }
 
@@ -322,12 +322,12 @@ fn take_lock(dir: &Path) -> Result<File, ReaderError> {
 fn remove_gone(journal: &Path) -> Result<(), FileError> {
     let mut gone = Vec::new();
     files::for_each_name(journal, |name| {
-        if files::entry(name) == Entry::Gone {
+        if files::entry(name) == JournalEntry::Gone {
             gone.push(journal.join(name));
         }
     })?;
     for path in gone {
-        if_exists(fs::remove_dir_all(&path)).doing("remove stream", &path)?;
+        if_exists(fs::remove_dir_all(&path)).context("remove stream", &path)?;
     }
     Ok(())
 }

@@ -120,14 +120,14 @@ fn parse(line: &[u8]) -> Result<(&str, &str), &'static str> {
 }
 
 #[derive(Debug)]
-pub(super) struct Reader {
+pub(super) struct FileReader {
     path: PathBuf,
     offset: u64,
     /// Of the file that `offset` is in.
     inode: u64,
 }
 
-impl Reader {
+impl FileReader {
     pub(super) fn new(path: PathBuf) -> Self {
         Self {
             path,

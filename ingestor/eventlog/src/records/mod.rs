@@ -12,9 +12,11 @@ mod topic;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use file::FileReader;
 #[cfg(test)]
 pub(crate) use file::compact;
 pub use topic::RecordSender;
+use topic::TopicReader;
 
 use crate::kafka::KafkaOptions;
 
@@ -58,7 +60,7 @@ pub enum RecordLogError {
 
 /// What a reader has not seen before.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct News {
+pub struct NewRecords {
     pub records: Vec<String>,
     /// Whether that is all there was. Only a topic that did not answer in time is not read whole.
     pub is_whole: bool,
@@ -100,33 +102,33 @@ impl RecordLog {
     #[must_use]
     pub fn reader(&self) -> RecordReader {
         match self {
-            Self::File(path) => RecordReader(Reader::File(file::Reader::new(path.clone()))),
-            Self::Topic(options) => {
-                RecordReader(Reader::Topic(Box::new(topic::Reader::new(options.clone()))))
-            }
+            Self::File(path) => RecordReader(ReaderKind::File(FileReader::new(path.clone()))),
+            Self::Topic(options) => RecordReader(ReaderKind::Topic(Box::new(TopicReader::new(
+                options.clone(),
+            )))),
         }
     }
 }
 
 /// Reads on from where it stopped.
 #[derive(Debug)]
-pub struct RecordReader(Reader);
+pub struct RecordReader(ReaderKind);
 
 #[derive(Debug)]
-enum Reader {
-    File(file::Reader),
-    Topic(Box<topic::Reader>),
+enum ReaderKind {
+    File(FileReader),
+    Topic(Box<TopicReader>),
 }
 
 impl RecordReader {
     /// What is new. Waits for a topic, but only this long.
-    pub fn read(&mut self, wait_max: Duration) -> Result<News, RecordLogError> {
+    pub fn read(&mut self, wait_max: Duration) -> Result<NewRecords, RecordLogError> {
         match &mut self.0 {
-            Reader::File(reader) => Ok(News {
+            ReaderKind::File(reader) => Ok(NewRecords {
                 records: reader.read()?,
                 is_whole: true,
             }),
-            Reader::Topic(reader) => reader.read(wait_max),
+            ReaderKind::Topic(reader) => reader.read(wait_max),
         }
     }
 }

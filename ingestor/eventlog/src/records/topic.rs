@@ -11,7 +11,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext
 use rdkafka::{Offset, TopicPartitionList};
 use std::sync::Arc;
 
-use super::{News, REMOVED, RecordLogError};
+use super::{NewRecords, REMOVED, RecordLogError};
 use crate::kafka::{KafkaOptions, ensure_compacted_topic};
 
 /// How long brokers may take to acknowledge a record.
@@ -142,22 +142,22 @@ impl RecordSender {
     }
 }
 
-pub(super) struct Reader {
+pub(super) struct TopicReader {
     options: KafkaOptions,
     /// Made when it is first needed.
     consumer: Option<BaseConsumer>,
     is_whole: bool,
 }
 
-impl std::fmt::Debug for Reader {
+impl std::fmt::Debug for TopicReader {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Reader")
+        f.debug_struct("TopicReader")
             .field("topic", &self.options.topic)
             .finish_non_exhaustive()
     }
 }
 
-impl Reader {
+impl TopicReader {
     pub(super) fn new(options: KafkaOptions) -> Self {
         Self {
             options,
@@ -167,7 +167,7 @@ impl Reader {
     }
 
     /// Reads up to the end of the topic. When it was reached once, nothing is waited for.
-    pub(super) fn read(&mut self, wait_max: Duration) -> Result<News, RecordLogError> {
+    pub(super) fn read(&mut self, wait_max: Duration) -> Result<NewRecords, RecordLogError> {
         let consumer = match self.consumer.take() {
             Some(consumer) => consumer,
             None => open(&self.options)?,
@@ -194,7 +194,7 @@ impl Reader {
                 break;
             }
         }
-        Ok(News {
+        Ok(NewRecords {
             records,
             is_whole: self.is_whole,
         })

@@ -1,4 +1,4 @@
-//! How much room the journal has left, and who is let in.
+//! How much capacity the journal has left, and who is let in.
 
 use std::io::ErrorKind;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -21,14 +21,14 @@ pub enum JournalFull {
 /// append; the upkeep thread sets it right again from the directory, because readers free segments
 /// and other processes write.
 #[derive(Debug)]
-pub(crate) struct Room {
+pub(crate) struct Capacity {
     bytes: AtomicU64,
     bytes_max: u64,
     when_full: WhenFull,
     disk_full: AtomicBool,
 }
 
-impl Room {
+impl Capacity {
     pub(crate) fn new(bytes_max: u64, when_full: WhenFull) -> Self {
         Self {
             bytes: AtomicU64::new(0),
