@@ -1,14 +1,14 @@
-//! What each try of a request costs, and what of that the client is charged.
+//! What each attempt of a request costs, and what of that the client is charged.
 
 use std::sync::Arc;
 
 use weir_routing::FailureKind;
-use weir_schemas::PicoUsd;
+use weir_schemas::{PicoUsd, Usage};
 
-use crate::record::trail::{AttemptTrail, Trail};
-use weir_governance::clock::Moment;
+use crate::record::attempt::{AttemptEnd, AttemptRecord};
+use crate::record::trail::RequestRecord;
 
-/// What a try costs.
+/// What an attempt costs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Charge {
     /// `None` if nobody knows: nothing is ever free for want of a price.
@@ -17,14 +17,13 @@ pub(crate) struct Charge {
     pub(crate) price_version: Option<Arc<str>>,
 }
 
-/// Failures at which the provider got no call, so that it bills nothing.
-const NOT_CALLED: [FailureKind; 3] = [
-    FailureKind::Connect,
-    FailureKind::ConnectTimeout,
-    FailureKind::InvalidRequest,
-];
+/// Tokens of a usage, as limits and budgets count them.
+pub(super) fn tokens(usage: &Usage) -> u64 {
+    let tokens = [usage.input_tokens, usage.output_tokens];
+    tokens.into_iter().flatten().fold(0, u64::saturating_add)
+}
 
-impl AttemptTrail {
+impl AttemptRecord {
     fn priced(&self) -> Charge {
         if self.usage.is_empty() {
             return Charge {
@@ -45,44 +44,42 @@ impl AttemptTrail {
         }
     }
 
-    fn settle_turn(&self, now_us: u64) {
-        if let Some(taken) = &self.taken {
-            let tokens = [self.usage.input_tokens, self.usage.output_tokens];
-            let used = tokens.into_iter().flatten().fold(0, u64::saturating_add);
-            self.deployment.pool.settle(taken, used, now_us);
-        }
-    }
-
     /// Whether it is known to cost nothing: the provider answered with an error, or got no call.
     fn was_not_billed(&self) -> bool {
-        let failed_as = self.failure.as_ref().map(|(kind, _)| *kind);
-        self.status.is_some_and(|status| status >= 400)
-            || NOT_CALLED
-                .iter()
-                .any(|kind| failed_as == Some(kind.as_str()))
+        let was_not_called = matches!(
+            self.failure,
+            Some((
+                AttemptEnd::Failed(
+                    FailureKind::Connect
+                        | FailureKind::ConnectTimeout
+                        | FailureKind::InvalidRequest
+                ),
+                _
+            ))
+        );
+        was_not_called || self.status().is_some_and(|status| status >= 400)
     }
 }
 
-impl Trail {
-    /// Prices every try, and tells its key's limits what it took, as the last thing before the events
-    /// are written.
-    pub(crate) fn price(&mut self) {
+impl RequestRecord {
+    /// Prices every attempt, as the last thing before the events are written. `settle` is told the
+    /// number of each and the tokens that it took.
+    pub(super) fn price(&mut self, mut settle: impl FnMut(u32, u64)) {
         self.estimate();
-        let now_us = Moment::now().unix_us;
-        for attempt in &mut self.attempts {
+        for attempt in self.attempts.iter_mut() {
             attempt.charge = attempt.priced();
-            attempt.settle_turn(now_us);
+            settle(attempt.number, tokens(&attempt.usage));
         }
     }
 
-    /// What the client is charged: the try whose answer it got. Nothing if there was none.
-    pub(crate) fn cost(&self) -> Option<PicoUsd> {
-        let delivered = self.attempts.iter().rev().find(|attempt| attempt.delivered);
+    /// What the client is charged: the attempt whose answer it got. Nothing if there was none.
+    pub(super) fn cost(&self) -> Option<PicoUsd> {
+        let delivered = self.attempts.delivered();
         delivered.map_or(Some(PicoUsd(0)), |attempt| attempt.charge.cost)
     }
 
-    /// What the other tries cost, as far as that is known.
-    pub(crate) fn waste(&self) -> PicoUsd {
+    /// What the other attempts cost, as far as that is known.
+    pub(super) fn waste(&self) -> PicoUsd {
         let others = self.attempts.iter().filter(|attempt| !attempt.delivered);
         let known = others.filter_map(|attempt| attempt.charge.cost);
         PicoUsd(known.fold(0, |sum, cost| sum.saturating_add(cost.0)))

@@ -1,8 +1,8 @@
-//! How much was consumed where the provider did not say it: an estimate by a tokenizer, marked as
+//! How much was consumed where the provider did not report it: an estimate by a tokenizer, marked as
 //! one.
 //!
 //! Samples of the prompt ([`Prompt`]) and of the answer are kept while a request is under way. They
-//! are counted only where a try ends without a word about usage, and the count is scaled up to the
+//! are counted only where an attempt ends without reported usage, and the count is scaled up to the
 //! whole, so an estimate costs the same however long a text is. What was reported is never put
 //! lower, and a stream has at least a token for each of its chunks, in which most providers send one.
 //!
@@ -19,7 +19,8 @@ use weir_dialects::ResponseFacts;
 use weir_schemas::UsageSource;
 
 pub(crate) use self::prompt::Prompt;
-use crate::record::trail::{AttemptTrail, CLIENT_GONE, LOST, Trail};
+use crate::record::attempt::{AttemptEnd, AttemptRecord};
+use crate::record::trail::RequestRecord;
 
 /// Bytes of text that make a token, about: for what is decided before anything is consumed.
 pub(crate) const BYTES_PER_TOKEN: u64 = 4;
@@ -66,20 +67,20 @@ pub(crate) fn answer_tokens(facts: &ResponseFacts) -> u64 {
     by_text.max(facts.text_chunks)
 }
 
-impl Trail {
-    /// Fills in what nobody reported, before the tries are priced.
-    pub(crate) fn estimate(&mut self) {
+impl RequestRecord {
+    /// Fills in what no provider reported, before the attempts are priced.
+    pub(super) fn estimate(&mut self) {
         let Some(prompt) = &self.prompt else {
             return;
         };
         let prompt_tokens = LazyLock::new(|| prompt.tokens());
-        for attempt in &mut self.attempts {
+        for attempt in self.attempts.iter_mut() {
             attempt.estimate(|| *prompt_tokens);
         }
     }
 }
 
-impl AttemptTrail {
+impl AttemptRecord {
     fn estimate(&mut self, prompt_tokens: impl Fn() -> u64) {
         let reported = self.usage.output_tokens.unwrap_or(0);
         let is_cut = self.failure.is_some();
@@ -101,16 +102,16 @@ impl AttemptTrail {
         }
     }
 
-    /// Whether the provider has begun to answer, or was left while it worked: by the client, or
-    /// for another try that was faster. It has read the prompt then, most likely, and will bill it.
+    /// Whether the provider began to answer, or was cancelled while it worked: by the client, or for
+    /// another attempt that was faster. It has read the prompt then, most likely, and will bill it.
     fn was_served(&self) -> bool {
-        let was_left = self
-            .failure
-            .as_ref()
-            .is_some_and(|(kind, _)| [CLIENT_GONE, LOST].contains(kind));
-        match self.status {
+        let was_cancelled = matches!(
+            self.failure,
+            Some((AttemptEnd::ClientGone | AttemptEnd::HedgeLost, _))
+        );
+        match self.status() {
             Some(status) => status < 400,
-            None => was_left && self.was_sent(),
+            None => was_cancelled && self.sent.is_some(),
         }
     }
 }

@@ -23,7 +23,8 @@ use weir_redaction::{
 use weir_schemas::event::{Event, PayloadCaptured};
 use weir_schemas::{RequestId, Salt};
 
-use crate::record::trail::{Trail, UNSTAMPED};
+use crate::record::context::RequestContext;
+use crate::record::trail::{RequestRecord, UNSTAMPED};
 use crate::setup::config::{OptionalConfig, PayloadsConfig};
 use crate::setup::directory::ConfigProblem;
 use weir_governance::clock::Moment;
@@ -320,7 +321,11 @@ pub(crate) struct Closed {
 }
 
 impl Closed {
-    pub(crate) fn event<'a>(&'a self, trail: &'a Trail) -> Event<'a> {
+    pub(crate) fn event<'a>(
+        &'a self,
+        context: &'a RequestContext,
+        record: &RequestRecord,
+    ) -> Event<'a> {
         let json =
             |side: &'a Result<Kept, &'static str>| side.as_ref().ok().map(|kept| &*kept.json);
         let omitted = |side: &'a Result<Kept, &'static str>| side.as_ref().err().copied();
@@ -329,13 +334,13 @@ impl Closed {
         Event::PayloadCaptured(Box::new(PayloadCaptured {
             stream: UNSTAMPED,
             seq: 0,
-            ts_us: trail.arrived.unix_us,
-            request_id: trail.request_id,
-            caller: trail.caller(),
-            dialect: trail.dialect,
-            alias: trail.alias_shortened(),
-            streamed: trail.streamed,
-            status: u32::from(trail.status),
+            ts_us: context.arrived.unix_us,
+            request_id: context.id,
+            caller: context.caller(),
+            dialect: context.dialect,
+            alias: context.alias(),
+            streamed: context.streamed,
+            status: u32::from(record.status),
             capture: self.capture.mode.as_str(),
             share: self.capture.share.as_f64(),
             request_bytes: self.request_bytes,

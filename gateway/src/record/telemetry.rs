@@ -15,7 +15,9 @@ use prometheus_client::registry::{Registry, Unit};
 use weir_eventlog::Journal;
 use weir_limits::Class;
 
-use crate::record::trail::{AttemptTrail, Trail};
+use crate::record::attempt::AttemptRecord;
+use crate::record::context::RequestContext;
+use crate::record::trail::RequestRecord;
 use crate::setup::routing_table::RoutingState;
 use weir_governance::clock::Moment;
 
@@ -329,31 +331,31 @@ impl Telemetry {
         }
     }
 
-    /// Counts a finished request and its tries.
-    pub(crate) fn count(&self, trail: &Trail) {
+    /// Counts a finished request and its attempts.
+    pub(crate) fn count(&self, context: &RequestContext, record: &RequestRecord) {
         let dialect = DialectLabels {
-            dialect: trail.dialect,
+            dialect: context.dialect,
         };
-        let error_kind = trail.failure.as_ref().map_or("", |failure| failure.kind);
+        let error_kind = record.failure.as_ref().map_or("", |failure| failure.kind);
         self.requests
             .get_or_create(&RequestLabels {
-                dialect: trail.dialect,
-                status: trail.status,
+                dialect: context.dialect,
+                status: record.status,
                 error_kind,
             })
             .inc();
         self.duration
             .get_or_create(&dialect)
-            .observe(seconds(trail.arrived.elapsed_us()));
-        if let Some(ttft_us) = trail.ttft_us {
+            .observe(seconds(context.arrived.elapsed_us()));
+        if let Some(ttft_us) = record.ttft_us {
             self.time_to_first_token
                 .get_or_create(&dialect)
                 .observe(seconds(ttft_us));
         }
-        if let Some(overhead_us) = trail.overhead_us() {
+        if let Some(overhead_us) = record.overhead_us(context) {
             self.overhead.observe(seconds(overhead_us));
         }
-        self.count_attempts(trail);
+        self.count_attempts(record);
     }
 
     /// Counts a request that found every provider's limit used up.
@@ -366,19 +368,19 @@ impl Telemetry {
         self.over_limit.get_or_create(&labels).inc();
     }
 
-    /// Counts tries, those of copies too.
-    pub(crate) fn count_attempts(&self, trail: &Trail) {
-        trail
+    /// Counts attempts, those of shadows too.
+    pub(crate) fn count_attempts(&self, record: &RequestRecord) {
+        record
             .attempts
             .iter()
             .for_each(|attempt| self.count_attempt(attempt));
     }
 
-    fn count_attempt(&self, attempt: &AttemptTrail) {
+    fn count_attempt(&self, attempt: &AttemptRecord) {
         let labels = AttemptLabels {
             deployment: attempt.deployment.name.clone(),
             kind: attempt.kind,
-            error_kind: attempt.failure.as_ref().map_or("", |(kind, _)| *kind),
+            error_kind: attempt.failure.as_ref().map_or("", |(end, _)| end.as_str()),
         };
         self.attempts.get_or_create(&labels).inc();
     }

@@ -1,65 +1,54 @@
 //! The facts about one request, gathered along its way for its events.
 //!
-//! Stages write here and never read: what a stage needs it is handed by the stage before.
+//! Stages write here and never read: the fields are visible to this room alone. What a stage needs it
+//! is handed by the stage before, or finds in the [`RequestContext`].
 
 use std::sync::Arc;
 
-use weir_dialects::{FinishReason, ResponseFacts};
-use weir_limits::ProviderPermit;
-use weir_schemas::event::{AttemptFinished, Caller, Candidate, Event, RequestFinished};
-use weir_schemas::{RequestId, StreamId, Usage, UsageSource};
+use http::StatusCode;
+use weir_dialects::{FinishReason, RequestFacts, ResponseFacts};
+use weir_governance::clock::micros;
+use weir_routing::FailureKind;
+use weir_schemas::event::{AttemptFinished, Candidate, Event, RequestFinished};
+use weir_schemas::{PicoUsd, StreamId, UsageSource};
 
-use crate::record::charge::Charge;
-use crate::record::estimate::{self, Prompt};
-use crate::record::labels::Labels;
+use crate::record::attempt::{AttemptEnd, AttemptRecord};
+use crate::record::charge::tokens;
+use crate::record::context::{RequestContext, shorten};
+use crate::record::estimate::Prompt;
 use crate::setup::directory::Deployment;
-use weir_governance::clock::{Moment, micros};
-use weir_governance::control::Identity;
-use weir_governance::control::policy::Subject;
 
-/// Longest text of foreign origin that an event carries; the rest is cut.
-const TEXT_BYTES_MAX: usize = 512;
+/// Status of a request whose client left before there was an answer, as nginx counts it.
+const CLIENT_CLOSED_REQUEST: u16 = 499;
+const CLIENT_GONE: &str = "the client left before the answer was complete";
 
-/// What becomes of a request, and of an attempt, whose client left.
-pub(crate) const CLIENT_GONE: &str = "client_gone";
-/// What becomes of the attempt whose first token came second.
-pub(crate) const LOST: &str = "hedge_lost";
+/// What a request's event says, as far as it is known.
+#[derive(Debug, Default)]
+pub(crate) struct RequestRecord {
+    client: ClientRecord,
+    request_bytes: u64,
+    max_output_tokens: Option<u64>,
+    /// What an estimate is based on; `None` if the call is not billed by tokens.
+    pub(super) prompt: Option<Prompt>,
+    /// Limit or budget that refused the request, or came close.
+    limit_verdict: Option<String>,
+    route: Option<Route>,
+    /// Time that it waited for its turn at a provider.
+    queue_us: u64,
+    pub(super) attempts: Attempts,
+    pub(super) status: u16,
+    pub(super) failure: Option<Failure>,
+    pub(super) ttft_us: Option<u64>,
+    response_bytes: u64,
+}
 
-/// The kind of a try that was not made: its place is reserved.
-const SPARE: &str = "";
-
-/// What is known about a request so far.
-#[derive(Debug)]
-pub(crate) struct Trail {
-    pub(crate) request_id: RequestId,
-    pub(crate) arrived: Moment,
-    pub(crate) dialect: &'static str,
-    /// Address of the client, as text; one per connection.
-    pub(crate) client_ip: Arc<str>,
-    pub(crate) client_request_id: Option<String>,
+/// What the client's connection and headers say about it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ClientRecord {
+    pub(crate) ip: String,
+    pub(crate) request_id: Option<String>,
     pub(crate) trace_id: Option<String>,
     pub(crate) user_agent: Option<String>,
-    pub(crate) identity: Option<Identity>,
-    /// User that the application named in the request; the key's own goes before.
-    pub(crate) user: Option<String>,
-    /// Customer, feature and tags that the application named.
-    pub(crate) labels: Labels,
-    pub(crate) alias: Option<String>,
-    pub(crate) streamed: bool,
-    pub(crate) request_bytes: u64,
-    pub(crate) max_output_tokens: Option<u64>,
-    /// What an estimate goes by; `None` if the call is not billed by tokens.
-    pub(crate) prompt: Option<Prompt>,
-    pub(crate) status: u16,
-    pub(crate) failure: Option<Failure>,
-    pub(crate) route: Option<Route>,
-    pub(crate) attempts: Vec<AttemptTrail>,
-    pub(crate) ttft_us: Option<u64>,
-    pub(crate) response_bytes: u64,
-    /// Limit or budget that refused the request, or came close.
-    pub(crate) limit_verdict: Option<String>,
-    /// Time that it waited for its turn at a provider.
-    pub(crate) queue_us: u64,
 }
 
 /// What ended a request early.
@@ -76,7 +65,7 @@ pub(crate) struct Route {
     pub(crate) strategy: &'static str,
     pub(crate) table_version: Option<u64>,
     pub(crate) seed: u64,
-    /// What ailed the candidates, if none was available.
+    /// Why every candidate was unavailable, if none was available.
     pub(crate) last_resort: Option<&'static str>,
     pub(crate) candidates: Vec<RouteCandidate>,
 }
@@ -88,312 +77,324 @@ pub(crate) struct RouteCandidate {
     pub(crate) propensity: f64,
 }
 
-/// What is known about one try.
+/// The attempts of one request, in the order of their events.
+#[derive(Debug, Default)]
+pub(super) struct Attempts {
+    ended: Vec<AttemptRecord>,
+    /// The latest one that the client may get its answer from.
+    current: Option<Box<AttemptRecord>>,
+    /// The one beside it, if its first token was late.
+    hedge: Option<Box<AttemptRecord>>,
+}
+
+impl Attempts {
+    pub(super) fn iter(&self) -> impl Iterator<Item = &AttemptRecord> {
+        let under_way = self.current.iter().chain(&self.hedge);
+        self.ended.iter().chain(under_way.map(|attempt| &**attempt))
+    }
+
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut AttemptRecord> {
+        let under_way = self.current.iter_mut().chain(&mut self.hedge);
+        let ended = self.ended.iter_mut();
+        ended.chain(under_way.map(|attempt| &mut **attempt))
+    }
+
+    /// The one whose answer the client was given.
+    pub(super) fn delivered(&self) -> Option<&AttemptRecord> {
+        self.iter().find(|attempt| attempt.delivered)
+    }
+
+    fn len(&self) -> u32 {
+        u32::try_from(self.iter().count()).unwrap_or(u32::MAX)
+    }
+}
+
+/// Where a hedge is recorded beside the attempt under way, should there be one.
 #[derive(Debug)]
-pub(crate) struct AttemptTrail {
-    /// Number within the request, from 1; 0 for a copy.
+pub(crate) struct HedgeSlot<'a> {
     number: u32,
-    pub(crate) started: Moment,
-    /// When the call was made.
-    sent: Option<Moment>,
-    pub(crate) kind: &'static str,
-    pub(crate) cause: Option<&'static str>,
-    pub(crate) delay_us: u64,
-    pub(crate) deployment: Arc<Deployment>,
-    pub(crate) propensity: Option<f64>,
-    /// Its turn at the provider's limits.
-    pub(crate) taken: Option<ProviderPermit>,
-    pub(crate) status: Option<u16>,
-    pub(crate) failure: Option<(&'static str, String)>,
-    pub(crate) retry_after_us: Option<u64>,
-    pub(crate) delivered: bool,
-    /// Whether it is over; one that is not when its request ends was cut short.
-    pub(crate) ended: bool,
-    pub(crate) connect_us: Option<u64>,
-    pub(crate) headers_us: Option<u64>,
-    pub(crate) ttft_us: Option<u64>,
-    pub(crate) total_us: u64,
-    pub(crate) request_bytes: u64,
-    pub(crate) response_bytes: u64,
-    pub(crate) upstream_request_id: Option<String>,
-    pub(crate) response_model: Option<String>,
-    pub(crate) finish_reason: Option<&'static str>,
-    /// Service tier that the provider says it served.
-    pub(crate) service_tier: Option<String>,
-    pub(crate) usage: Usage,
-    pub(crate) usage_source: UsageSource,
-    /// Tokens of the answer as far as it was read, where the provider may not have said them all.
-    pub(crate) answer_tokens: u64,
-    pub(crate) charge: Charge,
+    slot: &'a mut Option<Box<AttemptRecord>>,
 }
 
-impl AttemptTrail {
-    pub(crate) fn begin(
-        deployment: Arc<Deployment>,
-        kind: &'static str,
-        cause: Option<&'static str>,
-        delay_us: u64,
-    ) -> Self {
-        Self {
-            cause,
-            delay_us,
-            ..Self::begin_at(Moment::now(), deployment, kind)
-        }
-    }
-
-    fn begin_at(started: Moment, deployment: Arc<Deployment>, kind: &'static str) -> Self {
-        Self {
-            number: 0,
-            started,
-            sent: None,
-            kind,
-            cause: None,
-            delay_us: 0,
-            deployment,
-            propensity: None,
-            taken: None,
-            status: None,
-            failure: None,
-            retry_after_us: None,
-            delivered: false,
-            ended: false,
-            connect_us: None,
-            headers_us: None,
-            ttft_us: None,
-            total_us: 0,
-            request_bytes: 0,
-            response_bytes: 0,
-            upstream_request_id: None,
-            response_model: None,
-            finish_reason: None,
-            service_tier: None,
-            usage: Usage::default(),
-            usage_source: UsageSource::None,
-            answer_tokens: 0,
-            charge: Charge::default(),
-        }
-    }
-
-    /// Keeps the number that was reserved for it.
-    pub(crate) fn take_off(&mut self, attempt: Self) {
-        let number = self.number;
-        *self = Self { number, ..attempt };
-    }
-
-    pub(crate) fn sent(&mut self, request_bytes: u64) {
-        self.sent = Some(Moment::now());
-        self.request_bytes = request_bytes;
-    }
-
-    /// Takes over what the answer said about itself.
-    pub(crate) fn meter(&mut self, facts: &ResponseFacts) {
-        self.response_model.clone_from(&facts.upstream_model);
-        self.finish_reason = facts.finish_reason.map(FinishReason::as_str);
-        if facts.service_tier.is_some() {
-            self.service_tier.clone_from(&facts.service_tier);
-        }
-        if facts.usage.is_none() || !facts.terminal_seen {
-            self.answer_tokens = estimate::answer_tokens(facts);
-        }
-        if let Some(usage) = facts.usage {
-            self.usage = usage;
-            self.usage_source = UsageSource::Reported;
-        }
-    }
-
-    pub(crate) fn was_sent(&self) -> bool {
-        self.sent.is_some()
-    }
-
-    pub(crate) fn end(&mut self) {
-        self.ended = true;
-        self.total_us = self.started.elapsed_us();
-    }
-
-    pub(crate) fn fail(&mut self, kind: &'static str, message: String) {
-        self.end();
-        self.failure = Some((kind, message));
+impl<'a> HedgeSlot<'a> {
+    pub(crate) fn begin(self, attempt: AttemptRecord) -> &'a mut AttemptRecord {
+        self.slot.insert(Box::new(attempt.numbered(self.number)))
     }
 }
 
-impl Trail {
-    pub(crate) fn begin(request_id: RequestId, arrived: Moment, client_ip: Arc<str>) -> Self {
+/// What a request came to when it ended.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RequestTotals {
+    /// Whether the client got a whole answer.
+    pub(crate) is_complete: bool,
+    /// Tokens of the answer that the client got.
+    pub(crate) tokens: u64,
+    /// What the client is charged; `None` if the price is not known.
+    pub(crate) cost: Option<PicoUsd>,
+}
+
+impl RequestRecord {
+    pub(crate) fn new(client: ClientRecord) -> Self {
         Self {
-            request_id,
-            arrived,
-            dialect: "",
-            client_ip,
-            client_request_id: None,
-            trace_id: None,
-            user_agent: None,
-            identity: None,
-            user: None,
-            labels: Labels::default(),
-            alias: None,
-            streamed: false,
-            request_bytes: 0,
-            max_output_tokens: None,
-            prompt: None,
-            status: 0,
-            failure: None,
-            route: None,
-            attempts: Vec::new(),
-            ttft_us: None,
-            response_bytes: 0,
-            limit_verdict: None,
-            queue_us: 0,
+            client,
+            ..Self::default()
         }
     }
 
-    /// A try begins. The last one in the list is the one that may answer.
-    pub(crate) fn begin_attempt(&mut self, attempt: AttemptTrail) -> &mut AttemptTrail {
-        self.drop_spare();
-        let number = u32::try_from(self.attempts.len() + 1).unwrap_or(u32::MAX);
-        self.attempts.push(AttemptTrail { number, ..attempt });
-        let last = self.attempts.len() - 1;
-        &mut self.attempts[last]
+    pub(crate) fn received(&mut self, bytes: usize) {
+        self.request_bytes = bytes as u64;
     }
 
-    /// A try begins that another may join. That one's place is reserved, so that both can be noted
-    /// at a time.
-    pub(crate) fn begin_attempt_with_spare(
+    pub(crate) fn inspected(&mut self, facts: &RequestFacts, prompt: Option<Prompt>) {
+        self.max_output_tokens = facts.max_output_tokens;
+        self.prompt = prompt;
+    }
+
+    pub(crate) fn admitted(&mut self, limit_verdict: Option<String>) {
+        self.limit_verdict = limit_verdict;
+    }
+
+    pub(crate) fn routed(&mut self, route: Route) {
+        self.route = Some(route);
+    }
+
+    /// It has waited so long for its turn at a provider's limits.
+    pub(crate) fn queued(&mut self, queue_us: u64) {
+        self.queue_us = queue_us;
+    }
+
+    pub(crate) fn refused(&mut self, status: StatusCode, failure: Failure, rule: Option<&str>) {
+        self.status = status.as_u16();
+        self.failure = Some(failure);
+        self.limit_verdict = rule.map(str::to_owned);
+    }
+
+    /// An attempt begins. The one before it has failed.
+    pub(crate) fn begin_attempt(
         &mut self,
-        attempt: AttemptTrail,
-    ) -> (&mut AttemptTrail, &mut AttemptTrail) {
-        let started = attempt.started;
-        let spare = AttemptTrail::begin_at(started, attempt.deployment.clone(), SPARE);
-        let begun = self.begin_attempt(attempt).number;
-        self.attempts.push(AttemptTrail {
-            number: begun + 1,
-            ..spare
+        attempt: AttemptRecord,
+    ) -> (&mut AttemptRecord, HedgeSlot<'_>) {
+        let Attempts {
+            ended,
+            current,
+            hedge,
+        } = &mut self.attempts;
+        let failed = current.take().into_iter().chain(hedge.take());
+        ended.extend(failed.map(|attempt| *attempt));
+        let number = u32::try_from(ended.len() + 1).unwrap_or(u32::MAX);
+        let current = current.insert(Box::new(attempt.numbered(number)));
+        let hedge = HedgeSlot {
+            number: number.saturating_add(1),
+            slot: hedge,
+        };
+        (current, hedge)
+    }
+
+    /// The current attempt has its first token. A hedge, if there is one, is cancelled.
+    pub(crate) fn won_by_current(&mut self) {
+        let loser = self.attempts.hedge.take();
+        self.lost(loser);
+    }
+
+    /// The hedge has the first token.
+    pub(crate) fn won_by_hedge(&mut self) {
+        let winner = self.attempts.hedge.take();
+        let loser = std::mem::replace(&mut self.attempts.current, winner);
+        self.lost(loser);
+    }
+
+    fn lost(&mut self, attempt: Option<Box<AttemptRecord>>) {
+        if let Some(mut attempt) = attempt {
+            let message = "another attempt had the first token earlier";
+            attempt.cut_short(AttemptEnd::HedgeLost, message);
+            self.attempts.ended.push(*attempt);
+        }
+    }
+
+    /// The answer of the current attempt goes to the client.
+    pub(crate) fn committed(&mut self, status: StatusCode) {
+        self.status = status.as_u16();
+        self.delivered();
+    }
+
+    /// The same for an answer whose client has left already.
+    pub(crate) fn committed_without_client(&mut self) {
+        self.status = CLIENT_CLOSED_REQUEST;
+        self.delivered();
+    }
+
+    fn delivered(&mut self) {
+        if let Some(attempt) = self.current() {
+            attempt.delivered = true;
+        }
+    }
+
+    /// The attempt whose answer is relayed.
+    pub(crate) fn current(&mut self) -> Option<&mut AttemptRecord> {
+        self.attempts.current.as_deref_mut()
+    }
+
+    /// The client has the first token.
+    pub(crate) fn first_token_arrived(&mut self, context: &RequestContext) {
+        self.ttft_us = Some(context.arrived.elapsed_us());
+    }
+
+    /// Takes over what the answer reports about itself.
+    pub(crate) fn metered(&mut self, facts: &ResponseFacts) {
+        self.response_bytes = facts.output_bytes;
+        if let Some(attempt) = self.current() {
+            attempt.metered(facts);
+        }
+    }
+
+    /// The same for an answer whose client left after so many bytes.
+    pub(crate) fn metered_without_client(&mut self, facts: &ResponseFacts, delivered_bytes: u64) {
+        self.response_bytes = delivered_bytes;
+        if let Some(attempt) = self.current() {
+            attempt.metered_without_client(facts);
+        }
+    }
+
+    pub(crate) fn client_left(&mut self) {
+        self.failure = Some(Failure {
+            stage: "relay",
+            kind: AttemptEnd::ClientGone.as_str(),
+            message: CLIENT_GONE.to_owned(),
         });
-        let (before, spare) = self.attempts.split_at_mut(begun as usize);
-        (&mut before[begun as usize - 1], &mut spare[0])
     }
 
-    /// Gives a reserved place back that was not needed.
-    pub(crate) fn drop_spare(&mut self) {
-        self.attempts.retain(|attempt| attempt.kind != SPARE);
-    }
-
-    /// Of the two last tries, the first one has answered.
-    pub(crate) fn answer_with_first_of_two(&mut self) {
-        if let Some(before_last) = self.attempts.len().checked_sub(2) {
-            self.attempts.swap(before_last, before_last + 1);
+    /// The answer of the current attempt broke off. What ended the request before that stays.
+    pub(crate) fn broke_off(&mut self, kind: FailureKind, message: &str) {
+        if let Some(attempt) = self.current() {
+            attempt.failed(kind, message);
         }
+        self.failure.get_or_insert_with(|| Failure {
+            stage: "relay",
+            kind: kind.as_str(),
+            message: message.to_owned(),
+        });
     }
 
-    /// Of the two last tries, the first one was not needed any more, unless it has failed already.
-    pub(crate) fn lose_attempt_before_last(&mut self, kind: &'static str) {
-        let attempt = self.attempts.iter_mut().rev().nth(1);
-        if let Some(attempt) = attempt.filter(|attempt| !attempt.ended) {
-            attempt.fail(kind, "another attempt had the first token earlier".into());
+    /// Ends a request that nobody finished, where it stands.
+    pub(crate) fn abandon(&mut self, end: AttemptEnd) {
+        let message = match end {
+            AttemptEnd::Internal => "the gateway failed on this request",
+            AttemptEnd::Shutdown => "the gateway was stopped before the answer was complete",
+            _ => CLIENT_GONE,
+        };
+        if self.status == 0 {
+            self.status = CLIENT_CLOSED_REQUEST;
         }
+        let mut attempts = self.attempts.iter_mut();
+        // What a client leaves was done for it: leaving early must not be free. Of two attempts one
+        // would have been its answer.
+        let mut owed = end == AttemptEnd::ClientGone;
+        for attempt in attempts.by_ref().filter(|attempt| attempt.is_under_way()) {
+            attempt.delivered |= std::mem::take(&mut owed);
+            attempt.cut_short(end, message);
+        }
+        drop(attempts);
+        let stage = if self.attempts.len() == 0 {
+            "receive"
+        } else {
+            "relay"
+        };
+        self.failure.get_or_insert_with(|| Failure {
+            stage,
+            kind: end.as_str(),
+            message: message.to_owned(),
+        });
     }
 
-    /// The same caller and request, for a copy that has an event of its own.
-    pub(crate) fn of_copy(&self, attempt: AttemptTrail) -> Self {
+    /// The record of a shadow, which has an event of its own.
+    pub(crate) fn of_shadow(&self, attempt: AttemptRecord) -> Self {
         Self {
-            dialect: self.dialect,
-            identity: self.identity.clone(),
-            user: self.user.clone(),
-            labels: self.labels.clone(),
-            alias: self.alias.clone(),
-            streamed: self.streamed,
             prompt: self.prompt.clone(),
             route: self.route.as_ref().map(|route| Route {
                 candidates: Vec::new(),
                 ..*route
             }),
-            attempts: vec![attempt],
-            ..Self::begin(self.request_id, self.arrived, self.client_ip.clone())
+            attempts: Attempts {
+                current: Some(Box::new(attempt)),
+                ..Attempts::default()
+            },
+            ..Self::default()
         }
+    }
+
+    /// Ends a shadow that is under way.
+    pub(crate) fn shadow_stopped(&mut self) {
+        if let Some(attempt) = self.current() {
+            attempt.cut_short(AttemptEnd::Shutdown, "the gateway was stopped");
+        }
+    }
+
+    /// Ends the record: nothing is missing in it that can be known. `settle` is told the number of
+    /// each attempt and the tokens that it took.
+    pub(crate) fn close(&mut self, settle: impl FnMut(u32, u64)) -> RequestTotals {
+        self.price(settle);
+        let delivered = self.attempts.delivered();
+        RequestTotals {
+            is_complete: self.failure.is_none(),
+            tokens: delivered.map_or(0, |attempt| tokens(&attempt.usage)),
+            cost: self.cost(),
+        }
+    }
+
+    /// The messages of failures, partly in the providers' words.
+    pub(crate) fn messages_mut(&mut self) -> impl Iterator<Item = &mut String> {
+        let attempts = self.attempts.iter_mut();
+        let of_attempts = attempts.filter_map(|it| it.failure.as_mut().map(|(_, text)| text));
+        let of_request = self.failure.as_mut().map(|failure| &mut failure.message);
+        of_attempts.chain(of_request)
     }
 
     /// Time from arrival until the first call was made, without waiting for a turn.
-    pub(crate) fn overhead_us(&self) -> Option<u64> {
+    pub(super) fn overhead_us(&self, context: &RequestContext) -> Option<u64> {
         let sent = self.attempts.iter().filter_map(|attempt| attempt.sent);
         let first = sent.map(|sent| sent.instant).min()?;
-        let passed_us = micros(first.saturating_duration_since(self.arrived.instant));
+        let passed_us = micros(first.saturating_duration_since(context.arrived.instant));
         Some(passed_us.saturating_sub(self.queue_us))
     }
 
-    /// The events of the finished request: one per try, then the request itself. The journal gives
-    /// them their places.
-    pub(crate) fn events(&self) -> Vec<Event<'_>> {
-        let mut events = Vec::with_capacity(self.attempts.len() + 1);
-        events.extend(self.attempt_events());
-        events.push(Event::RequestFinished(Box::new(self.request_event())));
+    /// The events of the finished request: one per attempt, then the request itself. The journal
+    /// gives them their places.
+    pub(crate) fn events<'a>(&'a self, context: &'a RequestContext) -> Vec<Event<'a>> {
+        let mut events = self.attempt_events(context);
+        events.push(Event::RequestFinished(Box::new(
+            self.request_event(context),
+        )));
         events
     }
 
-    /// The events of the tries alone.
-    pub(crate) fn attempt_events(&self) -> impl Iterator<Item = Event<'_>> {
-        let event = |attempt| Event::AttemptFinished(Box::new(self.attempt_event(attempt)));
-        self.attempts.iter().map(event)
+    /// The events of the attempts alone.
+    pub(crate) fn attempt_events<'a>(&'a self, context: &'a RequestContext) -> Vec<Event<'a>> {
+        let mut events = Vec::with_capacity(self.attempts.len() as usize + 1);
+        let event =
+            |attempt| Event::AttemptFinished(Box::new(self.attempt_event(context, attempt)));
+        events.extend(self.attempts.iter().map(event));
+        events
     }
 
-    /// What rules go by for this request; `None` before it is known whose it is.
-    pub(crate) fn subject(&self) -> Option<Subject<'_>> {
-        let model = self.alias.as_deref().unwrap_or_default();
-        let customer = self.labels.customer.as_deref();
-        let identity = self.identity.as_ref()?;
-        Some(identity.subject(model, self.user.as_deref(), customer))
-    }
-
-    /// What is said of failures, partly in the providers' words.
-    pub(crate) fn messages_mut(&mut self) -> impl Iterator<Item = &mut String> {
-        let tries = self.attempts.iter_mut();
-        let of_tries = tries.filter_map(|attempt| attempt.failure.as_mut().map(|(_, said)| said));
-        let of_request = self.failure.as_mut().map(|failure| &mut failure.message);
-        of_tries.chain(of_request)
-    }
-
-    /// Model or alias that the client asked for, as events carry it.
-    pub(crate) fn alias_shortened(&self) -> Option<&str> {
-        self.alias.as_deref().map(shorten)
-    }
-
-    pub(crate) fn caller(&self) -> Caller<'_> {
-        let Some(identity) = &self.identity else {
-            return Caller {
-                user: self.user.as_deref(),
-                ..Caller::default()
-            };
-        };
-        Caller {
-            organisation: identity.organisation(),
-            team: identity.team(),
-            project: identity.project(),
-            user: identity.user().or(self.user.as_deref()),
-            key_id: Some(identity.key_id()),
-            environment: identity.environment(),
-            tier: identity.tier(),
-            customer: self.labels.customer.as_deref(),
-            feature: self.labels.feature.as_deref(),
-            tags: self.labels.tags(),
-        }
-    }
-
-    fn request_event(&self) -> RequestFinished<'_> {
-        let delivered = self.attempts.iter().rev().find(|attempt| attempt.delivered);
+    fn request_event<'a>(&'a self, context: &'a RequestContext) -> RequestFinished<'a> {
+        let delivered = self.attempts.delivered();
         let deployment = delivered.map(|attempt| &*attempt.deployment);
         let failure = self.failure.as_ref();
-        let total_us = self.arrived.elapsed_us();
-        let tried_route = self.route.as_ref().filter(|_| !self.attempts.is_empty());
+        let total_us = context.arrived.elapsed_us();
+        let tried_route = self.route.as_ref().filter(|_| self.attempts.len() > 0);
         RequestFinished {
             stream: UNSTAMPED,
             seq: 0,
-            ts_us: self.arrived.unix_us,
-            request_id: self.request_id,
-            client_request_id: self.client_request_id.as_deref().map(shorten),
-            trace_id: self.trace_id.as_deref(),
-            caller: self.caller(),
-            client_ip: Some(&self.client_ip),
-            user_agent: self.user_agent.as_deref().map(shorten),
-            dialect: self.dialect,
-            alias: self.alias_shortened(),
-            streamed: self.streamed,
+            ts_us: context.arrived.unix_us,
+            request_id: context.id,
+            client_request_id: self.client.request_id.as_deref().map(shorten),
+            trace_id: self.client.trace_id.as_deref(),
+            caller: context.caller(),
+            client_ip: Some(&self.client.ip),
+            user_agent: self.client.user_agent.as_deref().map(shorten),
+            dialect: context.dialect,
+            alias: context.alias(),
+            streamed: context.streamed,
             request_bytes: self.request_bytes,
             max_output_tokens: self.max_output_tokens,
             status: u32::from(self.status),
@@ -405,8 +406,10 @@ impl Trail {
             model: deployment.map(|deployment| deployment.model.as_str()),
             response_model: delivered.and_then(|attempt| attempt.response_model.as_deref()),
             region: deployment.and_then(|deployment| deployment.provider.region.as_deref()),
-            attempts: u32::try_from(self.attempts.len()).unwrap_or(u32::MAX),
-            finish_reason: delivered.and_then(|attempt| attempt.finish_reason),
+            attempts: self.attempts.len(),
+            finish_reason: delivered
+                .and_then(|attempt| attempt.finish_reason)
+                .map(FinishReason::as_str),
             response_bytes: self.response_bytes,
             usage: delivered.map(|attempt| attempt.usage).unwrap_or_default(),
             usage_source: delivered
@@ -416,7 +419,7 @@ impl Trail {
             waste_pico_usd: Some(self.waste()),
             price_version: delivered.and_then(|attempt| attempt.charge.price_version.as_deref()),
             queue_us: self.queue_us,
-            overhead_us: self.overhead_us().unwrap_or(total_us),
+            overhead_us: self.overhead_us(context).unwrap_or(total_us),
             ttft_us: self.ttft_us,
             total_us,
             strategy: self.route.as_ref().map(|route| route.strategy),
@@ -435,51 +438,54 @@ impl Trail {
         }
     }
 
-    fn attempt_event<'a>(&'a self, attempt: &'a AttemptTrail) -> AttemptFinished<'a> {
+    fn attempt_event<'a>(
+        &'a self,
+        context: &'a RequestContext,
+        attempt: &'a AttemptRecord,
+    ) -> AttemptFinished<'a> {
         let deployment = &*attempt.deployment;
+        let (head, failure) = (attempt.head.as_ref(), attempt.failure.as_ref());
         AttemptFinished {
             stream: UNSTAMPED,
             seq: 0,
             ts_us: attempt.started.unix_us,
-            request_id: self.request_id,
+            request_id: context.id,
             attempt: attempt.number,
             kind: attempt.kind,
             cause: attempt.cause,
             delay_us: attempt.delay_us,
-            caller: self.caller(),
-            dialect: self.dialect,
-            alias: self.alias_shortened(),
-            streamed: self.streamed,
+            caller: context.caller(),
+            dialect: context.dialect,
+            alias: context.alias(),
+            streamed: context.streamed,
             provider: &deployment.provider.name,
             deployment: &deployment.name,
             model: &deployment.model,
             response_model: attempt.response_model.as_deref().map(shorten),
             region: deployment.provider.region.as_deref(),
             provider_key: deployment.key_name.as_deref(),
-            status: attempt.status.map(u32::from),
-            error_kind: attempt.failure.as_ref().map(|(kind, _)| *kind),
-            error_message: attempt
-                .failure
-                .as_ref()
-                .map(|(_, message)| shorten(message)),
+            status: attempt.status().map(u32::from),
+            error_kind: failure.map(|(end, _)| end.as_str()),
+            error_message: failure.map(|(_, message)| shorten(message)),
             retry_after_us: attempt.retry_after_us,
             delivered: attempt.delivered,
-            upstream_request_id: attempt.upstream_request_id.as_deref().map(shorten),
-            finish_reason: attempt.finish_reason,
-            connection_reused: attempt.headers_us.is_some() && attempt.connect_us.is_none(),
+            upstream_request_id: head
+                .and_then(|head| head.upstream_request_id.as_deref().map(shorten)),
+            finish_reason: attempt.finish_reason.map(FinishReason::as_str),
+            connection_reused: head.is_some_and(|head| head.connect_us.is_none()),
             request_bytes: attempt.request_bytes,
             response_bytes: attempt.response_bytes,
             usage: attempt.usage,
             usage_source: attempt.usage_source.as_str(),
             cost_pico_usd: attempt.charge.cost,
             price_version: attempt.charge.price_version.as_deref(),
-            connect_us: attempt.connect_us,
+            connect_us: head.and_then(|head| head.connect_us),
             headers_us: attempt.headers_us,
             ttft_us: attempt.ttft_us,
             total_us: attempt.total_us,
             strategy: self.route.as_ref().map(|route| route.strategy),
             table_version: self.route.as_ref().and_then(|route| route.table_version),
-            propensity: attempt.propensity,
+            propensity: Some(attempt.propensity),
             service_tier: attempt.service_tier.as_deref(),
         }
     }
@@ -498,11 +504,3 @@ impl Route {
 
 /// Stands where the journal will write the stream.
 pub(crate) const UNSTAMPED: StreamId = StreamId::from_bytes([0; 16]);
-
-/// Cuts a text at a character's border.
-fn shorten(text: &str) -> &str {
-    if text.len() <= TEXT_BYTES_MAX {
-        return text;
-    }
-    &text[..text.floor_char_boundary(TEXT_BYTES_MAX)]
-}

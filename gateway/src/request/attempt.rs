@@ -28,6 +28,7 @@ use weir_routing::{Alias, GiveUp, InFlight, Next, Plan, RoutingView, TargetSet};
 
 pub(crate) use call::DROPPED;
 pub(crate) use failed::{Failed, Told};
+pub(crate) use provider_limits::ProviderPermits;
 pub(crate) use shadow::Shadows;
 
 use crate::record::deployment_events::note_state;
@@ -140,12 +141,20 @@ pub(crate) async fn attempt(
             client.note_call();
         }
         let cause = last.as_ref().map(|failed| failed.failure.kind.as_str());
-        match race(exchange, &way, &mut plan, &this, cause).await {
-            Ok(begun) => return Ok(begun),
-            // Nothing was sent: others were quicker to take what was left of a limit.
-            Err(_) if exchange.trail.attempts.is_empty() => {
+        let permit = match way.take(this.deployment) {
+            Ok(permit) => permit,
+            // Others were quicker to take what was left of a limit, and nothing was sent yet.
+            Err(_) if last.is_none() => {
                 plan = provider_limits::plan(exchange, &way).await?;
+                continue;
             }
+            Err(failed) => {
+                last = Some(failed);
+                continue;
+            }
+        };
+        match race(exchange, &way, &mut plan, &this, permit, cause).await {
+            Ok(begun) => return Ok(begun),
             Err(failed) => last = Some(failed),
         }
     }
@@ -184,7 +193,7 @@ fn route(exchange: &mut Exchange, way: &Way<'_>, throttled: TargetSet, now_us: u
             .then(|| f64::from(candidate.score)),
         propensity: f64::from(candidate.propensity),
     };
-    exchange.trail.route = Some(Route {
+    exchange.record.routed(Route {
         strategy: way.alias.strategy().as_str(),
         table_version: (plan.table_version() > 0).then(|| plan.table_version()),
         seed,

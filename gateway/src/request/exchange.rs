@@ -1,8 +1,8 @@
 //! One request from its arrival to its event.
 //!
-//! Whoever holds the exchange is answering the request. However that ends, by the last byte, by a
-//! client that leaves, or by a bug, the request gets its events exactly once: dropping an exchange
-//! that nobody finished is how a client's leaving shows itself.
+//! The holder of the exchange is answering the request. However that ends, by the last byte, by a
+//! client that disconnects, or by a bug, the request gets its events exactly once: an exchange that is
+//! dropped before it is finished is a client that has disconnected.
 
 use std::sync::Arc;
 
@@ -14,17 +14,20 @@ use weir_governance::ledger::Charge;
 use weir_governance::thresholds::ThresholdCrossing;
 use weir_limits::{Actual, BudgetAmount, Permit};
 
+use crate::record::attempt::AttemptEnd;
+use crate::record::context::RequestContext;
 use crate::record::payload::{Closed, Taken};
-use crate::record::trail::{CLIENT_GONE, Failure, Trail};
+use crate::record::trail::{RequestRecord, RequestTotals};
+use crate::request::attempt::ProviderPermits;
 use crate::request::drain::Waiting;
 use crate::request::worker::Worker;
 
-/// Status of a request whose client left before there was an answer, as nginx counts it.
-pub(crate) const CLIENT_CLOSED_REQUEST: u16 = 499;
-
 pub(crate) struct Exchange {
     pub(crate) worker: Arc<Worker>,
-    pub(crate) trail: Trail,
+    pub(crate) context: RequestContext,
+    pub(crate) record: RequestRecord,
+    /// What the request's attempts hold of their providers' limits.
+    pub(crate) provider_permits: ProviderPermits,
     /// What the request holds of limits and budgets.
     pub(crate) permit: Option<Permit<ReservedBudget>>,
     /// What is kept of what the client sends and gets, if anything is.
@@ -37,11 +40,17 @@ pub(crate) struct Exchange {
 }
 
 impl Exchange {
-    pub(crate) fn begin(worker: Arc<Worker>, trail: Trail) -> Self {
+    pub(crate) fn begin(
+        worker: Arc<Worker>,
+        context: RequestContext,
+        record: RequestRecord,
+    ) -> Self {
         worker.shared.telemetry.in_flight.inc();
         Self {
             worker,
-            trail,
+            context,
+            record,
+            provider_permits: ProviderPermits::default(),
             permit: None,
             payload: None,
             told: HeaderMap::new(),
@@ -54,29 +63,29 @@ impl Exchange {
     /// so that no answer is ever complete without them.
     pub(crate) fn finish(&mut self) -> Result<Appended, AppendError> {
         self.finished = true;
-        self.trail.drop_spare();
-        self.trail.price();
-        for message in self.trail.messages_mut() {
+        let totals = self.record.close(self.provider_permits.settling());
+        for message in self.record.messages_mut() {
             self.worker.shared.payloads.clean(message);
         }
-        let is_complete = self.trail.failure.is_none();
-        let payload = self.payload.take().map(|taken| taken.close(is_complete));
+        let payload = self.payload.take();
+        let payload = payload.map(|taken| taken.close(totals.is_complete));
         let payload = payload.as_ref();
         let telemetry = &self.worker.shared.telemetry;
         telemetry.in_flight.dec();
-        telemetry.count(&self.trail);
-        let Some((permit, charges)) = self.charges() else {
+        telemetry.count(&self.context, &self.record);
+        let actual = actual(&totals, &self.context);
+        let Some((permit, charges)) = self.charges(&actual) else {
             return self.append(payload, &[]);
         };
         if charges.is_empty() {
-            let reached = self.settle(permit);
+            let reached = self.settle(permit, &actual);
             return self.append(payload, &reached);
         }
         let worker = self.worker.clone();
         let (stream, seq) = (worker.stream.id(), worker.stream.next_seq());
         // A line in the ledger, then the events: a kill in between leaves a line that does not count.
         worker.shared.ledger.charge(stream, seq, charges, || {
-            let reached = self.settle(permit);
+            let reached = self.settle(permit, &actual);
             self.append(payload, &reached)
         })
     }
@@ -87,8 +96,8 @@ impl Exchange {
         reached: &[ThresholdCrossing],
     ) -> Result<Appended, AppendError> {
         let said: Vec<String> = reached.iter().map(ThresholdCrossing::json).collect();
-        let mut events = self.trail.events();
-        events.extend(payload.map(|payload| payload.event(&self.trail)));
+        let mut events = self.record.events(&self.context);
+        events.extend(payload.map(|payload| payload.event(&self.context, &self.record)));
         let now_ms = Moment::now().unix_ms();
         let pairs = reached.iter().zip(&said);
         events.extend(pairs.map(|(reached, said)| reached.event(said, now_ms)));
@@ -96,31 +105,29 @@ impl Exchange {
     }
 
     /// What the request holds, and what each of its budgets is charged.
-    fn charges(&mut self) -> Option<(Permit<ReservedBudget>, Vec<Charge>)> {
+    fn charges(&mut self, actual: &Actual) -> Option<(Permit<ReservedBudget>, Vec<Charge>)> {
         let permit = self.permit.take()?;
-        let subject = self.trail.subject()?;
-        let actual = actual(&self.trail);
+        let subject = self.context.subject()?;
         let charges = permit.budgets();
         let charges =
-            charges.filter_map(|(account, reserved)| account.charge(&subject, &actual, reserved));
+            charges.filter_map(|(account, reserved)| account.charge(&subject, actual, reserved));
         let charges = charges.collect();
         Some((permit, charges))
     }
 
     /// Puts what the request used in the place of what it had reserved.
-    fn settle(&self, permit: Permit<ReservedBudget>) -> Vec<ThresholdCrossing> {
+    fn settle(&self, permit: Permit<ReservedBudget>, actual: &Actual) -> Vec<ThresholdCrossing> {
         let mut reached = Vec::new();
-        let trail = &self.trail;
-        let Some(subject) = trail.subject() else {
+        let Some(subject) = self.context.subject() else {
             return reached;
         };
-        permit.settle(&actual(trail), Moment::now().unix_us, |budget, crossing| {
+        permit.settle(actual, Moment::now().unix_us, |budget, crossing| {
             reached.push(ThresholdCrossing::new(&budget, &subject, &crossing));
         });
         reached
     }
 
-    /// Whether nobody waits for the answer, which goes on all the same.
+    /// Whether the client has disconnected from an answer that goes on all the same.
     pub(crate) fn has_client_left(&self) -> bool {
         self.waiting
             .as_ref()
@@ -132,22 +139,16 @@ impl Exchange {
     }
 
     fn abandon(&mut self) {
-        let (kind, message) = if std::thread::panicking() {
-            ("internal", "the gateway failed on this request")
+        let end = if std::thread::panicking() {
+            AttemptEnd::Internal
         } else if *self.worker.shared.stopped.borrow() {
-            (
-                "shutdown",
-                "the gateway was stopped before the answer was complete",
-            )
+            AttemptEnd::Shutdown
         } else {
-            (
-                CLIENT_GONE,
-                "the client left before the answer was complete",
-            )
+            AttemptEnd::ClientGone
         };
-        self.trail.abandon(kind, message);
+        self.record.abandon(end);
         if let Err(error) = self.finish() {
-            tracing::error!(%error, request_id = %self.trail.request_id, "write the events");
+            tracing::error!(%error, request_id = %self.context.id, "failed to write request events");
         }
     }
 }
@@ -161,47 +162,12 @@ impl Drop for Exchange {
 }
 
 /// What was used, by what the events say: the same figures that SQL sums up.
-fn actual(trail: &Trail) -> Actual {
-    let delivered = trail
-        .attempts
-        .iter()
-        .rev()
-        .find(|attempt| attempt.delivered);
-    let usage = delivered.map(|attempt| attempt.usage).unwrap_or_default();
-    let tokens = usage.input_tokens.unwrap_or(0) + usage.output_tokens.unwrap_or(0);
+fn actual(totals: &RequestTotals, context: &RequestContext) -> Actual {
     Actual {
-        tokens,
-        pico_usd: trail
-            .cost()
+        tokens: totals.tokens,
+        pico_usd: totals
+            .cost
             .map(|cost| BudgetAmount::from(cost.0.unsigned_abs())),
-        at_ms: trail.arrived.unix_ms(),
-    }
-}
-
-impl Trail {
-    /// Ends the trail where it stands.
-    fn abandon(&mut self, kind: &'static str, message: &str) {
-        if self.status == 0 {
-            self.status = CLIENT_CLOSED_REQUEST;
-        }
-        self.drop_spare();
-        let mut under_way: Vec<_> = self.attempts.iter_mut().filter(|it| !it.ended).collect();
-        // What a client leaves was done for it: leaving early must not be free. Of two tries one would
-        // have been its answer.
-        if let Some(attempt) = under_way.first_mut().filter(|_| kind == CLIENT_GONE) {
-            attempt.delivered = true;
-        }
-        for attempt in under_way {
-            attempt.fail(kind, message.to_owned());
-        }
-        self.failure.get_or_insert_with(|| Failure {
-            stage: if self.attempts.is_empty() {
-                "receive"
-            } else {
-                "relay"
-            },
-            kind,
-            message: message.to_owned(),
-        });
+        at_ms: context.arrived.unix_ms(),
     }
 }

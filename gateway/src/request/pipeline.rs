@@ -2,8 +2,8 @@
 //!
 //! [`forward`] is the whole of it: authenticate → receive → inspect → resolve → admit → route →
 //! attempt; [`relay`](crate::request::relay) carries the answer back, meters it and emits the events. Each
-//! stage takes what the one before made. The trail in the exchange collects facts for the events,
-//! and no stage reads it.
+//! stage takes what the one before made. The record in the exchange collects facts for the events;
+//! stages can only write to it.
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::net::IpAddr;
@@ -25,9 +25,10 @@ use weir_limits::{Class, ProviderUse};
 use weir_routing::{Alias, TargetSet};
 use weir_schemas::RequestId;
 
+use crate::record::context::RequestContext;
 use crate::record::estimate::{BYTES_PER_TOKEN, Prompt};
 use crate::record::labels::Labels;
-use crate::record::trail::Trail;
+use crate::record::trail::{ClientRecord, RequestRecord};
 use crate::request::admission::{self, Estimate};
 use crate::request::affinity::Affinity;
 use crate::request::attempt::{self, Asked, Begun};
@@ -81,11 +82,11 @@ async fn forward(
     let shared = &worker.shared;
     let (head, body) = request.into_parts();
 
-    let identity = authenticate(&shared.control, &head.headers, exchange.trail.arrived)?;
-    exchange.trail.identity = Some(identity.clone());
+    let identity = authenticate(&shared.control, &head.headers, exchange.context.arrived)?;
+    exchange.context.identity = Some(identity.clone());
     // From where it is refused is worth knowing, too.
     identity.note_use(LastUse {
-        at_ms: exchange.trail.arrived.unix_ms(),
+        at_ms: exchange.context.arrived.unix_ms(),
         address: client,
     });
     may_call(&shared.config, &identity, client)?;
@@ -93,12 +94,12 @@ async fn forward(
     shared.journal.admit().map_err(Refusal::journal_full)?;
 
     let body = receive(&shared.config, &head.headers, body).await?;
-    exchange.trail.request_bytes = body.len() as u64;
-    let request_id = exchange.trail.request_id;
+    exchange.record.received(body.len());
+    let request_id = exchange.context.id;
     exchange.payload = shared.payloads.begin(&identity, request_id, api, &body);
 
     let facts = weir_dialects::inspect(api, &body).map_err(|bad| Refusal::bad_request(&bad))?;
-    note_facts(&mut exchange.trail, api, &body, &facts);
+    note_facts(exchange, api, &body, &facts);
 
     let directory = shared.routing.directory();
     let alias = resolve(&directory, &identity, &facts.model)?;
@@ -113,7 +114,7 @@ async fn forward(
         .priced(&identity, |usage| directory.cost(alias, usage, now_us));
     let denied = admit(exchange, api, &identity, &head.headers, &facts, &estimate)?;
 
-    let request_id = exchange.trail.request_id.to_string();
+    let request_id = exchange.context.id.to_string();
     let request = ClientRequest {
         api,
         headers: &head.headers,
@@ -121,13 +122,13 @@ async fn forward(
         body: &body,
         facts: &facts,
         request_id: &request_id,
-        now_s: exchange.trail.arrived.unix_ms() / 1000,
+        now_s: exchange.context.arrived.unix_ms() / 1000,
     };
     let habits = directory.habits(alias);
     let asked = Asked {
         affinity: Affinity::of(habits, &request, &identity),
         request,
-        arrived: exchange.trail.arrived,
+        arrived: exchange.context.arrived,
         denied,
         client: exchange.waiting.clone(),
         turn: ProviderUse {
@@ -141,15 +142,17 @@ async fn forward(
 
 fn begin(worker: Arc<Worker>, api: ClientApi, client: IpAddr, headers: &HeaderMap) -> Exchange {
     let arrived = Moment::now();
-    let mut trail = Trail::begin(new_request_id(arrived), arrived, client.to_string().into());
-    trail.labels = Labels::from_headers(headers);
-    trail.dialect = api.as_str();
-    trail.client_request_id = text(headers, "x-request-id");
-    trail.user_agent = text(headers, USER_AGENT.as_str());
-    trail.trace_id = headers
-        .get("traceparent")
-        .and_then(|value| trace_id(value.to_str().ok()?));
-    Exchange::begin(worker, trail)
+    let labels = Labels::from_headers(headers);
+    let context = RequestContext::new(new_request_id(arrived), arrived, api.as_str(), labels);
+    let record = RequestRecord::new(ClientRecord {
+        ip: client.to_string(),
+        request_id: text(headers, "x-request-id"),
+        trace_id: headers
+            .get("traceparent")
+            .and_then(|value| trace_id(value.to_str().ok()?)),
+        user_agent: text(headers, USER_AGENT.as_str()),
+    });
+    Exchange::begin(worker, context, record)
 }
 
 pub(crate) fn new_request_id(now: Moment) -> RequestId {
@@ -235,8 +238,8 @@ fn admit(
     facts: &RequestFacts,
     estimate: &Estimate,
 ) -> Result<TargetSet, Refusal> {
-    exchange.trail.labels.add_body(facts);
-    let customer = exchange.trail.labels.customer.as_deref();
+    exchange.context.labels.add_body(facts);
+    let customer = exchange.context.labels.customer.as_deref();
     let subject = identity.subject(&facts.model, facts.user.as_deref(), customer);
     let (class, family) = (class(identity, headers), api.family());
     let now_us = Moment::now().unix_us;
@@ -249,7 +252,7 @@ fn admit(
         family,
         now_us,
     );
-    exchange.trail.limit_verdict = admitted.verdict;
+    exchange.record.admitted(admitted.verdict);
     Ok(if admitted.needs_price {
         estimate.cost.unpriced
     } else {
@@ -325,13 +328,14 @@ pub(crate) async fn collect(mut body: Incoming, bytes_max: usize) -> Result<Byte
     Ok(whole.freeze())
 }
 
-fn note_facts(trail: &mut Trail, api: ClientApi, body: &Bytes, facts: &RequestFacts) {
-    trail.alias = Some(facts.model.clone());
-    trail.streamed = facts.stream;
-    trail.user.clone_from(&facts.user);
-    trail.max_output_tokens = facts.max_output_tokens;
+fn note_facts(exchange: &mut Exchange, api: ClientApi, body: &Bytes, facts: &RequestFacts) {
+    let context = &mut exchange.context;
+    context.model = Some(facts.model.clone());
+    context.streamed = facts.stream;
+    context.user.clone_from(&facts.user);
     // Counting tokens is free.
-    trail.prompt = (api != ClientApi::CountTokens).then(|| Prompt::of(body, facts));
+    let prompt = (api != ClientApi::CountTokens).then(|| Prompt::of(body, facts));
+    exchange.record.inspected(facts, prompt);
 }
 
 /// Finds the alias that was asked for, if this key may use it.

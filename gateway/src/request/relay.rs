@@ -20,13 +20,12 @@ use tokio::time::Sleep;
 use weir_dialects::{ClientApi, ResponseMachine};
 use weir_eventlog::{AppendError, NotDurable};
 use weir_routing::{Failure, InFlight};
-use weir_schemas::{RequestId, UsageSource};
+use weir_schemas::RequestId;
 
 use crate::record::deployment_events::note_transition;
-use crate::record::trail::{self, CLIENT_GONE};
 use crate::request::attempt::{Begun, DROPPED, Failed};
 use crate::request::drain;
-use crate::request::exchange::{CLIENT_CLOSED_REQUEST, Exchange};
+use crate::request::exchange::Exchange;
 use crate::request::refusal::Refusal;
 use crate::request::worker::Worker;
 use crate::setup::directory::Deployment;
@@ -124,10 +123,9 @@ pub(crate) async fn refuse(
     api: ClientApi,
     refusal: Refusal,
 ) -> Response<Reply> {
-    exchange.trail.status = refusal.status().as_u16();
-    exchange.trail.failure = Some(refusal.failure());
-    exchange.trail.limit_verdict = refusal.rule().map(str::to_owned);
-    let request_id = exchange.trail.request_id;
+    let record = &mut exchange.record;
+    record.refused(refusal.status(), refusal.failure(), refusal.rule());
+    let request_id = exchange.context.id;
     let response = refusal.response(api.family(), request_id);
     if let (Some(payload), Reply::Whole(Some(body))) = (&mut exchange.payload, response.body()) {
         payload.answer_begins(false);
@@ -146,16 +144,12 @@ pub(crate) async fn refuse(
 /// Begins to relay an answer.
 pub(crate) fn respond(mut exchange: Exchange, begun: Begun) -> Response<Reply> {
     let has_client_left = exchange.has_client_left();
-    let trail = &mut exchange.trail;
-    trail.status = if has_client_left {
-        CLIENT_CLOSED_REQUEST
+    if has_client_left {
+        exchange.record.committed_without_client();
     } else {
-        begun.status.as_u16()
-    };
-    if let Some(attempt) = trail.attempts.last_mut() {
-        attempt.delivered = true;
+        exchange.record.committed(begun.status);
     }
-    let request_id = trail.request_id;
+    let request_id = exchange.context.id;
     let mut headers = passed_on(&begun.headers, begun.machine.keeps_length());
     // What holds for the key says more than what holds for the provider's key.
     headers.extend(std::mem::take(&mut exchange.told));
@@ -230,6 +224,7 @@ pub(crate) struct Relay {
     ended: bool,
     /// Whether the provider streams it: only then is its first token earlier than its last.
     is_stream: bool,
+    has_first_token: bool,
     in_flight: Option<InFlight>,
     /// What goes to the client next.
     ready: Option<Bytes>,
@@ -252,6 +247,7 @@ impl Relay {
             body: begun.body,
             ended: begun.ended,
             is_stream: begun.is_stream,
+            has_first_token: false,
             in_flight: begun.in_flight,
             ready: None,
             durable: None,
@@ -274,11 +270,7 @@ impl Relay {
         }
         let output_bytes = self.machine.facts().output_bytes;
         self.delivered_bytes.get_or_insert(output_bytes);
-        self.exchange.trail.failure = Some(trail::Failure {
-            stage: "relay",
-            kind: CLIENT_GONE,
-            message: "the client left before the answer was complete".into(),
-        });
+        self.exchange.record.client_left();
     }
 
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, CutOff>>> {
@@ -336,8 +328,8 @@ impl Relay {
 
     fn take(&mut self, piece: Bytes) -> Result<(), CutOff> {
         self.timer.piece_arrived();
-        if let Some(attempt) = self.exchange.trail.attempts.last_mut() {
-            attempt.response_bytes += piece.len() as u64;
+        if let Some(record) = self.exchange.record.current() {
+            record.bytes_arrived(piece.len());
         }
         match self.machine.push(piece) {
             Ok(output) => self.offer_redacted(output),
@@ -415,8 +407,8 @@ impl Relay {
         self.state = State::Over;
         self.ready = None;
         if !matches!(error, CutOff::Provider) {
-            let request_id = self.exchange.trail.request_id;
-            tracing::error!(%error, %request_id, "cut off an answer that could not be recorded");
+            let request_id = self.exchange.context.id;
+            tracing::error!(%error, %request_id, "failed to record an answer, which is cut off");
         }
         Poll::Ready(Some(Err(error)))
     }
@@ -433,17 +425,18 @@ impl Relay {
     }
 
     fn note_first_token(&mut self) {
-        let trail = &mut self.exchange.trail;
-        let attempt = trail.attempts.last_mut();
-        let Some(attempt) = attempt.filter(|attempt| attempt.ttft_us.is_none()) else {
-            return;
-        };
-        if !self.machine.facts().first_token_seen {
+        if self.has_first_token || !self.machine.facts().first_token_seen {
             return;
         }
-        attempt.ttft_us = Some(attempt.started.elapsed_us());
+        self.has_first_token = true;
+        let Exchange {
+            record, context, ..
+        } = &mut self.exchange;
+        if let Some(attempt) = record.current() {
+            attempt.first_token_arrived();
+        }
         if self.delivered_bytes.is_none() {
-            trail.ttft_us = Some(trail.arrived.elapsed_us());
+            record.first_token_arrived(context);
         }
         if let Some(in_flight) = self.in_flight.as_mut().filter(|_| self.is_stream) {
             let transition = in_flight.first_token(Moment::now().unix_us);
@@ -461,8 +454,8 @@ impl Relay {
             let worker = &self.exchange.worker;
             note_transition(&worker.stream, &self.deployment, transition);
         }
-        if let Some(attempt) = self.exchange.trail.attempts.last_mut() {
-            attempt.end();
+        if let Some(record) = self.exchange.record.current() {
+            record.succeeded();
         }
         self.record()
     }
@@ -478,18 +471,9 @@ impl Relay {
             let worker = &self.exchange.worker;
             note_transition(&worker.stream, &self.deployment, transition);
         }
-        let kind = failure.kind.as_str();
-        if let Some(attempt) = self.exchange.trail.attempts.last_mut() {
-            attempt.fail(kind, failed.message.clone());
-        }
         self.exchange
-            .trail
-            .failure
-            .get_or_insert_with(|| trail::Failure {
-                stage: "relay",
-                kind,
-                message: failed.message.clone(),
-            });
+            .record
+            .broke_off(failure.kind, &failed.message);
     }
 
     /// Writes the events. What is ready for the client waits until that is done.
@@ -505,13 +489,10 @@ impl Relay {
     /// Takes over what the answer said about itself.
     fn meter(&mut self) {
         let facts = self.machine.facts();
-        self.exchange.trail.response_bytes = self.delivered_bytes.unwrap_or(facts.output_bytes);
-        let Some(attempt) = self.exchange.trail.attempts.last_mut() else {
-            return;
-        };
-        attempt.meter(facts);
-        if self.delivered_bytes.is_some() && attempt.usage_source == UsageSource::Reported {
-            attempt.usage_source = UsageSource::Drained;
+        let record = &mut self.exchange.record;
+        match self.delivered_bytes {
+            Some(bytes) => record.metered_without_client(facts, bytes),
+            None => record.metered(facts),
         }
     }
 }

@@ -12,11 +12,12 @@ use http::header::{CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, USER_
 use http::{Request, Uri};
 use http_body_util::Full;
 use weir_dialects::{ResponseMachine, StreamError, Target, UpstreamRequest};
+use weir_limits::ProviderPermit;
 use weir_routing::InFlight;
 
 use super::failed::{Failed, refused};
 use super::{Asked, Begun, provider_limits};
-use crate::record::trail::AttemptTrail;
+use crate::record::attempt::{AttemptRecord, ResponseHead};
 use crate::request::worker::Worker;
 use crate::setup::directory::Deployment;
 use crate::upstream::{Answer, Call, CallError};
@@ -76,11 +77,12 @@ pub(super) async fn ask(
     worker: &Worker,
     asked: &Asked<'_>,
     deployment: &Deployment,
-    noted: &mut AttemptTrail,
+    permit: &ProviderPermit,
+    record: &mut AttemptRecord,
 ) -> Result<Answering, Failed> {
     let ready = prepare(asked, deployment);
     let deadline = asked.deadline(deployment);
-    send(worker, deployment, ready, deadline, noted).await
+    send(worker, (deployment, permit), ready, deadline, record).await
 }
 
 /// A request as a provider takes it.
@@ -117,30 +119,30 @@ pub(super) fn prepare(asked: &Asked<'_>, deployment: &Deployment) -> Result<Read
 /// Sends what is ready, and waits until its answer can be relayed.
 pub(super) async fn send(
     worker: &Worker,
-    deployment: &Deployment,
+    (deployment, permit): (&Deployment, &ProviderPermit),
     ready: Result<Ready, Failed>,
     deadline: Instant,
-    noted: &mut AttemptTrail,
+    record: &mut AttemptRecord,
 ) -> Result<Answering, Failed> {
     let answered = match ready {
-        Ok(ready) => answer(worker, deployment, ready, deadline, noted).await,
+        Ok(ready) => answer(worker, (deployment, permit), ready, deadline, record).await,
         Err(failed) => Err(failed),
     };
     if let Err(failed) = &answered {
-        noted.retry_after_us = failed.failure.retry_after_us;
-        noted.fail(failed.failure.kind.as_str(), failed.message.clone());
+        record.retry_after(failed.failure.retry_after_us);
+        record.failed(failed.failure.kind, &failed.message);
     }
     answered
 }
 
 async fn answer(
     worker: &Worker,
-    deployment: &Deployment,
+    (deployment, permit): (&Deployment, &ProviderPermit),
     ready: Ready,
     deadline: Instant,
-    noted: &mut AttemptTrail,
+    record: &mut AttemptRecord,
 ) -> Result<Answering, Failed> {
-    noted.sent(ready.request_bytes);
+    record.sent(ready.request_bytes);
     let timeouts = deployment.provider.timeouts;
     let clock = Clock {
         deadline,
@@ -156,15 +158,15 @@ async fn answer(
         connect_timeout_ms: timeouts.connect_ms,
     };
     let mut answer = clock.first_byte(worker.pool.call(call)).await??;
-    note_head(noted, &answer);
-    provider_limits::learn(deployment, noted, &answer.head.headers);
+    record.head_arrived(head_of(&answer));
+    provider_limits::learn(deployment, permit, &answer.head.headers);
     say_dropped(&mut answer.head.headers, &ready.dropped);
     if !answer.head.status.is_success() {
         let failed = refused(deployment, &ready.agreed, &ready.request_id, answer).await;
         provider_limits::keep_away(deployment, &failed);
         return Err(failed);
     }
-    hold(deployment, answer, &ready.agreed, &clock, noted).await
+    hold(deployment, answer, &ready.agreed, &clock, record).await
 }
 
 /// Tells the client what was left out of its request. Only the gateway says this.
@@ -197,7 +199,7 @@ async fn hold(
     mut answer: Answer,
     agreed: &weir_dialects::Exchange,
     clock: &Clock,
-    noted: &mut AttemptTrail,
+    record: &mut AttemptRecord,
 ) -> Result<Answering, Failed> {
     let is_stream = is_event_stream(&answer.head.headers);
     let mut machine = ResponseMachine::new(agreed, is_stream);
@@ -205,7 +207,8 @@ async fn hold(
     let ended = Reading {
         machine: &mut machine,
         held: &mut held,
-        noted,
+        record,
+        has_bytes: false,
         is_begun: false,
     }
     .until_begun(deployment, &mut answer, is_stream, clock)
@@ -224,14 +227,15 @@ async fn hold(
 struct Reading<'a> {
     machine: &'a mut ResponseMachine,
     held: &'a mut Held,
-    noted: &'a mut AttemptTrail,
+    record: &'a mut AttemptRecord,
+    has_bytes: bool,
     is_begun: bool,
 }
 
 impl Drop for Reading<'_> {
     fn drop(&mut self) {
         if !self.is_begun {
-            self.noted.meter(self.machine.facts());
+            self.record.metered(self.machine.facts());
         }
     }
 }
@@ -249,7 +253,7 @@ impl Reading<'_> {
         loop {
             let next = std::future::poll_fn(|cx| answer.body.poll_data(cx));
             // A stream owes its first token; what else has begun must only not stop.
-            let piece = if is_stream || self.noted.response_bytes == 0 {
+            let piece = if is_stream || !self.has_bytes {
                 clock.first_byte(next).await?
             } else {
                 clock.idle(idle_ms, next).await?
@@ -272,7 +276,8 @@ impl Reading<'_> {
 
     fn take(&mut self, piece: Option<Bytes>, ended: bool) -> Result<(), StreamError> {
         if let Some(piece) = piece {
-            self.noted.response_bytes += piece.len() as u64;
+            self.has_bytes |= !piece.is_empty();
+            self.record.bytes_arrived(piece.len());
             self.held.add(self.machine.push(piece)?);
         }
         if ended {
@@ -388,16 +393,16 @@ fn is_event_stream(headers: &HeaderMap) -> bool {
         .is_some_and(|value| value.trim_start().starts_with("text/event-stream"))
 }
 
-fn note_head(noted: &mut AttemptTrail, answer: &Answer) {
-    noted.status = Some(answer.head.status.as_u16());
-    noted.connect_us = answer.connect_us;
-    noted.headers_us = Some(noted.started.elapsed_us());
-    noted.upstream_request_id = UPSTREAM_REQUEST_ID
-        .iter()
-        .find_map(|name| answer.head.headers.get(*name)?.to_str().ok())
-        .map(str::to_owned);
-    let tier = answer.head.headers.get(GEMINI_SERVICE_TIER);
-    noted.service_tier = tier
-        .and_then(|tier| tier.to_str().ok())
-        .map(|tier| tier.to_ascii_lowercase());
+fn head_of(answer: &Answer) -> ResponseHead {
+    let headers = &answer.head.headers;
+    let text = |name: &str| headers.get(name)?.to_str().ok();
+    ResponseHead {
+        status: answer.head.status.as_u16(),
+        connect_us: answer.connect_us,
+        upstream_request_id: UPSTREAM_REQUEST_ID
+            .iter()
+            .find_map(|name| text(name))
+            .map(str::to_owned),
+        service_tier: text(GEMINI_SERVICE_TIER).map(str::to_ascii_lowercase),
+    }
 }

@@ -5,6 +5,7 @@
 //! among its candidates. When none has, a request that somebody waits for may wait for its turn,
 //! for as long as the operator lets it; then it is refused, with the time at which to come back.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderMap;
@@ -13,7 +14,6 @@ use weir_routing::{DeploymentId, Plan, TargetSet, TargetStatus};
 
 use super::failed::Failed;
 use super::{Way, route, unix_us};
-use crate::record::trail::AttemptTrail;
 use crate::request::exchange::Exchange;
 use crate::request::refusal::Refusal;
 use crate::setup::directory::Deployment;
@@ -22,6 +22,28 @@ use weir_governance::clock;
 
 /// The longest Retry-After that is believed.
 const REST_US_MAX: u64 = 60_000_000;
+
+/// What the attempts of a request hold of their providers' limits, in the order of their numbers. It
+/// is settled when the request ends: only then is it known what each has used.
+#[derive(Debug, Default)]
+pub(crate) struct ProviderPermits(Vec<(Arc<Deployment>, ProviderPermit)>);
+
+impl ProviderPermits {
+    pub(super) fn hold(&mut self, deployment: Arc<Deployment>, permit: ProviderPermit) {
+        self.0.push((deployment, permit));
+    }
+
+    /// Takes the number of an attempt, and the tokens that it used.
+    pub(crate) fn settling(&self) -> impl FnMut(u32, u64) {
+        let now_us = unix_us();
+        move |number, tokens| {
+            let held = self.0.get(number.saturating_sub(1) as usize);
+            if let Some((deployment, permit)) = held {
+                deployment.pool.settle(permit, tokens, now_us);
+            }
+        }
+    }
+}
 
 impl Way<'_> {
     /// Targets whose providers have no room for the request now.
@@ -87,17 +109,15 @@ pub(super) async fn plan(exchange: &mut Exchange, way: &Way<'_>) -> Result<Plan,
         telemetry.count_over_limit(class, "waited");
         tokio::time::sleep(wait).await;
         let waited = clock::now().saturating_duration_since(begun);
-        exchange.trail.queue_us = clock::micros(waited);
+        exchange.record.queued(clock::micros(waited));
     }
 }
 
 /// Learns from the headers of an answer, or of a refusal.
-pub(super) fn learn(deployment: &Deployment, noted: &AttemptTrail, headers: &HeaderMap) {
+pub(super) fn learn(deployment: &Deployment, permit: &ProviderPermit, headers: &HeaderMap) {
     let now_us = unix_us();
-    if let (Some(taken), Some([requests, tokens])) =
-        (&noted.taken, rate_limit_headers::read(headers, now_us))
-    {
-        deployment.pool.learn(taken, &requests, &tokens, now_us);
+    if let Some([requests, tokens]) = rate_limit_headers::read(headers, now_us) {
+        deployment.pool.learn(permit, &requests, &tokens, now_us);
     }
 }
 

@@ -1,138 +1,138 @@
-//! A try, and beside it a second one if the first token is late.
+//! An attempt, and a second one beside it, the hedge, if its first token is late.
 //!
-//! Whoever has the first token wins; the other one is cancelled by dropping its connection, and is
-//! an attempt like any other. A try that fails leaves the race to the other; only when both have
-//! failed is there a failure.
+//! The first token decides: the other attempt is cancelled by dropping its connection, and is recorded
+//! like any other. An attempt that fails leaves the race to the other; only when both have failed is
+//! there a failure.
 
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::time::sleep_until;
+use weir_governance::clock::Moment;
 use weir_limits::ProviderPermit;
 use weir_routing::{Attempt, AttemptKind, InFlight, Plan};
 
 use super::call::{Answering, ask};
 use super::failed::Failed;
 use super::{Begun, Way, note_stalled, unix_us};
+use crate::record::attempt::AttemptRecord;
 use crate::record::deployment_events::note_transition;
-use crate::record::trail::{AttemptTrail, LOST};
 use crate::request::exchange::Exchange;
 use crate::request::worker::Worker;
 use crate::setup::directory::Deployment;
 
-/// What led to a second try: no failure, but silence.
+/// What led to a hedge: no failure, but silence.
 const LATE: &str = "late";
 
-/// One try under way.
-struct Flight {
+/// One attempt under way.
+struct InFlightAttempt {
     deployment: Arc<Deployment>,
+    /// What it takes of its provider's limits.
+    permit: ProviderPermit,
+    started: Moment,
     /// None once its deployment was told how it ended.
     in_flight: Option<InFlight>,
 }
 
-/// How a race of two ended.
-enum End {
-    First(Answering),
-    Second(Answering),
-    /// Both failed. What the second one says, which the plan asks about.
-    Nobody(Failed),
-}
-
-/// Makes a try, and a hedge beside it when the plan says so.
+/// Makes an attempt, and a hedge beside it when the plan says so.
 pub(super) async fn race(
     exchange: &mut Exchange,
     way: &Way<'_>,
     plan: &mut Plan,
     this: &Attempt,
+    permit: ProviderPermit,
     cause: Option<&'static str>,
 ) -> Result<Begun, Failed> {
     let worker = exchange.worker.clone();
-    let trail = &mut exchange.trail;
-    let taken = way.take(this.deployment)?;
-    let mut first = Flight::begin(way, plan, this);
-    let attempt = first.attempt(this, cause, taken);
-    let may_be_joined = this.kind == AttemptKind::First && way.alias.targets().len() > 1;
-    if !may_be_joined || plan.hedge_after_us().is_none() {
-        let noted = trail.begin_attempt(attempt);
-        let asked = Box::pin(ask(&worker, way.asked, &first.deployment, noted)).await;
-        return first.land(&worker, way, asked);
-    }
-    let (noted, spare) = trail.begin_attempt_with_spare(attempt);
-    let started = noted.started.instant;
-    let mut second = None;
-    let end = {
-        let deployment = first.deployment.clone();
-        // On the heap: what waits for a provider should not take room in every connection's task.
-        let mut leading = Box::pin(ask(&worker, way.asked, &deployment, noted));
-        match alone(&worker, leading.as_mut(), way, plan, started).await {
-            Alone::Ended(Ok(answering)) => End::First(answering),
-            Alone::Ended(Err(failed)) => {
-                first.tell(&worker, &failed);
-                End::Nobody(failed)
-            }
-            Alone::Late(hedge, taken) => {
-                let second = second.insert(Flight::begin(way, plan, &hedge));
-                spare.take_off(second.attempt(&hedge, Some(LATE), taken));
-                let deployment = second.deployment.clone();
-                let mut beside = Box::pin(ask(&worker, way.asked, &deployment, spare));
-                let leading = (leading.as_mut(), &mut first);
-                together(&worker, leading, (beside.as_mut(), second)).await
-            }
+    let permits = &mut exchange.provider_permits;
+    let mut first = InFlightAttempt::begin(way, plan, this, permit);
+    permits.hold(first.deployment.clone(), permit);
+    let (record, hedge_slot) = exchange.record.begin_attempt(first.record(this, cause));
+    // On the heap: what waits for a provider should not take room in every connection's task.
+    let mut leading = Box::pin(first.ask(&worker, way, record));
+    let hedge_wait = until_late(&worker, leading.as_mut(), way, plan, (this, first.started));
+    let (hedge, permit) = match hedge_wait.await {
+        HedgeWait::Ended(Ok(answer)) => return Ok(first.win(way, answer)),
+        HedgeWait::Ended(Err(failed)) => {
+            first.fail(&worker, &failed);
+            return Err(failed);
         }
+        HedgeWait::Due(hedge, permit) => (hedge, permit),
     };
-    match (end, second) {
-        (End::First(answering), None) => {
-            trail.drop_spare();
-            Ok(first.win(way, answering))
-        }
-        (End::First(answering), Some(second)) => {
-            trail.answer_with_first_of_two();
-            trail.lose_attempt_before_last(LOST);
-            second.lose(&worker);
-            Ok(first.win(way, answering))
-        }
-        (End::Second(answering), Some(second)) => {
-            trail.lose_attempt_before_last(LOST);
-            first.lose(&worker);
-            Ok(second.win(way, answering))
-        }
-        (End::Nobody(failed), second) => {
-            if second.is_none() {
-                trail.drop_spare();
+    let mut second = InFlightAttempt::begin(way, plan, &hedge, permit);
+    permits.hold(second.deployment.clone(), permit);
+    let record = hedge_slot.begin(second.record(&hedge, Some(LATE)));
+    let mut beside = Box::pin(second.ask(&worker, way, record));
+    let (is_hedge, ended) = tokio::select! {
+        biased;
+        ended = leading.as_mut() => (false, ended),
+        ended = beside.as_mut() => (true, ended),
+    };
+    // Deployments are told at once: others should not be sent where this one just failed.
+    let (is_hedge, ended) = match ended {
+        Err(failed) if is_hedge => {
+            second.fail(&worker, &failed);
+            match leading.as_mut().await {
+                Ok(answer) => (false, Ok(answer)),
+                Err(late) => {
+                    first.fail(&worker, &late);
+                    // The plan asks about the latest attempt.
+                    (true, Err(failed))
+                }
             }
+        }
+        Err(failed) => {
+            first.fail(&worker, &failed);
+            (true, beside.as_mut().await)
+        }
+        Ok(answer) => (is_hedge, Ok(answer)),
+    };
+    drop((leading, beside));
+    match ended {
+        Ok(answer) if is_hedge => {
+            exchange.record.won_by_hedge();
+            first.lose(&worker);
+            Ok(second.win(way, answer))
+        }
+        Ok(answer) => {
+            exchange.record.won_by_current();
+            second.lose(&worker);
+            Ok(first.win(way, answer))
+        }
+        Err(failed) => {
+            second.fail(&worker, &failed);
             Err(failed)
         }
-        (End::Second(_), None) => Err(Failed::cut(
-            "an attempt that was not made has answered".into(),
-        )),
     }
 }
 
-/// How the time without a second try ended.
+/// How the wait for the first token ended.
 #[expect(
     clippy::large_enum_variant,
     reason = "it is handed on at once and kept nowhere"
 )]
-enum Alone {
+enum HedgeWait {
     Ended(Result<Answering, Failed>),
-    Late(Attempt, ProviderPermit),
+    /// A hedge is due, and has its permit.
+    Due(Attempt, ProviderPermit),
 }
 
-/// Waits for the first try, and asks the plan for a second one whenever that may be due.
-async fn alone(
+/// Waits for an attempt, and asks the plan for a hedge whenever that may be due.
+async fn until_late(
     worker: &Worker,
     mut leading: Pin<&mut impl Future<Output = Result<Answering, Failed>>>,
     way: &Way<'_>,
     plan: &mut Plan,
-    started: Instant,
-) -> Alone {
-    while let Some(after_us) = plan.hedge_after_us() {
-        let late = started + Duration::from_micros(after_us);
+    (this, started): (&Attempt, Moment),
+) -> HedgeWait {
+    let can_be_hedged = this.kind == AttemptKind::First && way.alias.targets().len() > 1;
+    while can_be_hedged && let Some(after_us) = plan.hedge_after_us() {
+        let late = started.instant + Duration::from_micros(after_us);
         tokio::select! {
             biased;
-            ended = leading.as_mut() => return Alone::Ended(ended),
+            ended = leading.as_mut() => return HedgeWait::Ended(ended),
             () = sleep_until(late.into()) => {}
         }
         if way.asked.has_client_left() {
@@ -141,92 +141,40 @@ async fn alone(
         let hedge = plan.hedge(way.view, way.alias, unix_us());
         note_stalled(worker, way, plan);
         let hedge = hedge.and_then(|hedge| Some((hedge, way.take(hedge.deployment).ok()?)));
-        if let Some((hedge, taken)) = hedge {
-            return Alone::Late(hedge, taken);
+        if let Some((hedge, permit)) = hedge {
+            return HedgeWait::Due(hedge, permit);
         }
     }
-    Alone::Ended(leading.await)
+    HedgeWait::Ended(leading.await)
 }
 
-/// Waits until one of two has the first token, or both have failed.
-async fn together<A, B>(
-    worker: &Worker,
-    (mut leading, first): (Pin<&mut A>, &mut Flight),
-    (mut beside, second): (Pin<&mut B>, &mut Flight),
-) -> End
-where
-    A: Future<Output = Result<Answering, Failed>>,
-    B: Future<Output = Result<Answering, Failed>>,
-{
-    let ended = tokio::select! {
-        biased;
-        ended = leading.as_mut() => ended.map(End::First).map_err(|failed| (true, failed)),
-        ended = beside.as_mut() => ended.map(End::Second).map_err(|failed| (false, failed)),
-    };
-    // Deployments are told at once: others should not be sent where this one just failed.
-    match ended {
-        Ok(end) => end,
-        Err((true, failed)) => {
-            first.tell(worker, &failed);
-            match beside.await {
-                Ok(answering) => End::Second(answering),
-                Err(failed) => {
-                    second.tell(worker, &failed);
-                    End::Nobody(failed)
-                }
-            }
-        }
-        Err((false, failed)) => {
-            second.tell(worker, &failed);
-            match leading.await {
-                Ok(answering) => End::First(answering),
-                Err(late) => {
-                    first.tell(worker, &late);
-                    End::Nobody(failed)
-                }
-            }
-        }
-    }
-}
-
-impl Flight {
-    fn begin(way: &Way<'_>, plan: &Plan, this: &Attempt) -> Self {
+impl InFlightAttempt {
+    fn begin(way: &Way<'_>, plan: &Plan, this: &Attempt, permit: ProviderPermit) -> Self {
         Self {
             deployment: way.directory.deployment(this.deployment).clone(),
+            permit,
+            started: Moment::now(),
             in_flight: Some(way.view.start(way.alias, plan, this, unix_us())),
         }
     }
 
-    fn attempt(
+    fn record(&self, this: &Attempt, cause: Option<&'static str>) -> AttemptRecord {
+        AttemptRecord::new(self.deployment.clone(), this, self.started, cause)
+    }
+
+    /// The call itself.
+    fn ask<'a>(
         &self,
-        this: &Attempt,
-        cause: Option<&'static str>,
-        taken: ProviderPermit,
-    ) -> AttemptTrail {
-        let deployment = self.deployment.clone();
-        let mut attempt = AttemptTrail::begin(deployment, this.kind.as_str(), cause, this.delay_us);
-        attempt.propensity = Some(f64::from(this.propensity));
-        attempt.taken = Some(taken);
-        attempt
+        worker: &'a Worker,
+        way: &'a Way<'_>,
+        record: &'a mut AttemptRecord,
+    ) -> impl Future<Output = Result<Answering, Failed>> + use<'a> {
+        let (deployment, permit) = (self.deployment.clone(), self.permit);
+        async move { ask(worker, way.asked, &deployment, &permit, record).await }
     }
 
-    fn land(
-        mut self,
-        worker: &Worker,
-        way: &Way<'_>,
-        asked: Result<Answering, Failed>,
-    ) -> Result<Begun, Failed> {
-        match asked {
-            Ok(answering) => Ok(self.win(way, answering)),
-            Err(failed) => {
-                self.tell(worker, &failed);
-                Err(failed)
-            }
-        }
-    }
-
-    /// Tells the deployment's health of a failure.
-    fn tell(&mut self, worker: &Worker, failed: &Failed) {
+    /// Tells the deployment's health of a failure, once.
+    fn fail(&mut self, worker: &Worker, failed: &Failed) {
         if let Some(in_flight) = self.in_flight.take() {
             let transition = in_flight.fail(&failed.failure, unix_us());
             note_transition(&worker.stream, &self.deployment, transition);
@@ -241,8 +189,8 @@ impl Flight {
         }
     }
 
-    fn win(self, way: &Way<'_>, answering: Answering) -> Begun {
+    fn win(self, way: &Way<'_>, answer: Answering) -> Begun {
         let deadline = way.asked.deadline(&self.deployment);
-        answering.into_begun(self.deployment, self.in_flight, deadline)
+        answer.into_begun(self.deployment, self.in_flight, deadline)
     }
 }

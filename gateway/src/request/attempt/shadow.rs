@@ -9,18 +9,21 @@ use std::time::Instant;
 
 use parking_lot::Mutex;
 use tokio::task::JoinSet;
+use weir_governance::clock::{self, Moment};
+use weir_limits::ProviderPermit;
 use weir_routing::{InFlight, Plan};
 
 use super::call::{Answering, Ready, prepare, send as call};
 use super::failed::Failed;
 use super::{Way, unix_us};
+use crate::record::attempt::AttemptRecord;
+use crate::record::context::RequestContext;
 use crate::record::deployment_events::note_transition;
-use crate::record::trail::{AttemptTrail, Trail};
+use crate::record::trail::RequestRecord;
 use crate::request::exchange::Exchange;
 use crate::request::worker::Worker;
 use crate::setup::directory::Deployment;
 use crate::upstream::CallError;
-use weir_governance::clock;
 
 /// Copies under way at once, per worker. Further ones are left out, and counted.
 const SHADOWS_MAX: usize = 64;
@@ -58,14 +61,14 @@ pub(super) fn send(exchange: &Exchange, way: &Way<'_>, plan: &mut Plan) {
         return;
     };
     let deployment = way.directory.deployment(this.deployment).clone();
-    let mut attempt = AttemptTrail::begin(deployment.clone(), this.kind.as_str(), None, 0);
-    attempt.propensity = Some(f64::from(this.propensity));
-    attempt.taken = Some(taken);
+    let attempt = AttemptRecord::new(deployment.clone(), &this, Moment::now(), None);
     let deadline = way.asked.deadline(&deployment);
     let ready = prepare(way.asked, &deployment);
     let copy = Shadow {
         in_flight: Some(way.view.start(way.alias, plan, &this, unix_us())),
-        trail: exchange.trail.of_copy(attempt),
+        context: exchange.context.clone(),
+        record: exchange.record.of_shadow(attempt),
+        permit: taken,
         worker: worker.clone(),
         deployment,
     };
@@ -80,7 +83,9 @@ pub(super) fn send(exchange: &Exchange, way: &Way<'_>, plan: &mut Plan) {
 struct Shadow {
     worker: Arc<Worker>,
     deployment: Arc<Deployment>,
-    trail: Trail,
+    context: RequestContext,
+    record: RequestRecord,
+    permit: ProviderPermit,
     in_flight: Option<InFlight>,
 }
 
@@ -90,15 +95,15 @@ impl Shadow {
         let Some(in_flight) = self.in_flight.take() else {
             return;
         };
-        let attempt = self.trail.attempts.last_mut();
+        let record = self.record.current();
         let transition = match ended {
             Ok(output_tokens) => {
-                attempt.map(AttemptTrail::end);
+                record.map(AttemptRecord::succeeded);
                 in_flight.succeed(output_tokens, unix_us())
             }
             Err(failed) => {
-                if let Some(attempt) = attempt {
-                    attempt.fail(failed.failure.kind.as_str(), failed.message.clone());
+                if let Some(record) = record {
+                    record.failed(failed.failure.kind, &failed.message);
                 }
                 in_flight.fail(&failed.failure, unix_us())
             }
@@ -112,46 +117,44 @@ impl Shadow {
         ready: Result<Ready, Failed>,
         deadline: Instant,
     ) -> Result<u32, Failed> {
-        let Some(attempt) = self.trail.attempts.last_mut() else {
+        let Some(record) = self.record.current() else {
             return Ok(0);
         };
-        let answering = call(&self.worker, &self.deployment, ready, deadline, attempt).await?;
-        attempt.ttft_us = Some(attempt.started.elapsed_us());
+        let called = (&*self.deployment, &self.permit);
+        let answering = call(&self.worker, called, ready, deadline, record).await?;
+        record.first_token_arrived();
         if let Some(in_flight) = self.in_flight.as_mut().filter(|_| answering.is_stream) {
             let transition = in_flight.first_token(unix_us());
             note_transition(&self.worker.stream, &self.deployment, transition);
         }
-        drain(answering, &self.deployment, deadline, attempt).await?;
-        let tokens = attempt.usage.output_tokens.unwrap_or(0);
-        Ok(u32::try_from(tokens).unwrap_or(u32::MAX))
+        drain(answering, &self.deployment, deadline, record).await
     }
 }
 
 impl Drop for Shadow {
     fn drop(&mut self) {
-        for attempt in &mut self.trail.attempts {
-            if !attempt.ended {
-                attempt.fail("shutdown", "the gateway was stopped".into());
-            }
-        }
-        self.worker.shared.telemetry.count_attempts(&self.trail);
-        self.trail.price();
-        for message in self.trail.messages_mut() {
+        self.record.shadow_stopped();
+        self.worker.shared.telemetry.count_attempts(&self.record);
+        let (pool, permit, now_us) = (&self.deployment.pool, &self.permit, unix_us());
+        self.record
+            .close(|_, tokens| pool.settle(permit, tokens, now_us));
+        for message in self.record.messages_mut() {
             self.worker.shared.payloads.clean(message);
         }
-        let mut events: Vec<_> = self.trail.attempt_events().collect();
+        let mut events = self.record.attempt_events(&self.context);
         if let Err(error) = self.worker.stream.append(&mut events) {
-            tracing::error!(%error, "write the event of a copy");
+            tracing::error!(%error, "failed to write the event of a shadow");
         }
     }
 }
 
+/// Reads the answer to its end. Returns how many tokens it had.
 async fn drain(
     answering: Answering,
     deployment: &Deployment,
     deadline: Instant,
-    attempt: &mut AttemptTrail,
-) -> Result<(), Failed> {
+    record: &mut AttemptRecord,
+) -> Result<u32, Failed> {
     let Answering {
         mut answer,
         mut machine,
@@ -171,7 +174,7 @@ async fn drain(
             .transpose()?;
         let read = match piece {
             Some(piece) => {
-                attempt.response_bytes += piece.len() as u64;
+                record.bytes_arrived(piece.len());
                 machine.push(piece)
             }
             None => {
@@ -182,9 +185,12 @@ async fn drain(
         read.map_err(|error| Failed::of_stream(deployment, error))?;
     }
     let facts = machine.facts();
-    attempt.meter(facts);
+    record.metered(facts);
     match &facts.provider_error {
         Some(error) => Err(Failed::said(deployment, error.clone())),
-        None => Ok(()),
+        None => {
+            let usage = facts.usage.unwrap_or_default();
+            Ok(u32::try_from(usage.output_tokens.unwrap_or(0)).unwrap_or(u32::MAX))
+        }
     }
 }

@@ -1,0 +1,91 @@
+//! What the stages of a request pass on: who sent it, when, and what it asks for.
+
+use weir_governance::clock::Moment;
+use weir_governance::control::Identity;
+use weir_governance::control::policy::Subject;
+use weir_schemas::RequestId;
+use weir_schemas::event::Caller;
+
+use crate::record::labels::Labels;
+
+/// Longest text of foreign origin that an event carries; the rest is cut.
+const TEXT_BYTES_MAX: usize = 512;
+
+/// A request's identity, for its stages and for all of its events.
+#[derive(Clone, Debug)]
+pub(crate) struct RequestContext {
+    pub(crate) id: RequestId,
+    pub(crate) arrived: Moment,
+    pub(crate) dialect: &'static str,
+    /// Customer, feature and tags that the application named.
+    pub(crate) labels: Labels,
+    /// `None` until the key is authenticated.
+    pub(crate) identity: Option<Identity>,
+    /// User that the application named in the request; the key's own user takes precedence.
+    pub(crate) user: Option<String>,
+    /// Model or alias that the client asked for.
+    pub(crate) model: Option<String>,
+    pub(crate) streamed: bool,
+}
+
+impl RequestContext {
+    pub(crate) fn new(
+        id: RequestId,
+        arrived: Moment,
+        dialect: &'static str,
+        labels: Labels,
+    ) -> Self {
+        Self {
+            id,
+            arrived,
+            dialect,
+            labels,
+            identity: None,
+            user: None,
+            model: None,
+            streamed: false,
+        }
+    }
+
+    /// What rules are matched against; `None` before authentication.
+    pub(crate) fn subject(&self) -> Option<Subject<'_>> {
+        let model = self.model.as_deref().unwrap_or_default();
+        let customer = self.labels.customer.as_deref();
+        let identity = self.identity.as_ref()?;
+        Some(identity.subject(model, self.user.as_deref(), customer))
+    }
+
+    /// The model or alias, as events carry it.
+    pub(super) fn alias(&self) -> Option<&str> {
+        self.model.as_deref().map(shorten)
+    }
+
+    pub(super) fn caller(&self) -> Caller<'_> {
+        let Some(identity) = &self.identity else {
+            return Caller {
+                user: self.user.as_deref(),
+                ..Caller::default()
+            };
+        };
+        Caller {
+            organisation: identity.organisation(),
+            team: identity.team(),
+            project: identity.project(),
+            user: identity.user().or(self.user.as_deref()),
+            key_id: Some(identity.key_id()),
+            environment: identity.environment(),
+            tier: identity.tier(),
+            customer: self.labels.customer.as_deref(),
+            feature: self.labels.feature.as_deref(),
+            tags: self.labels.tags(),
+        }
+    }
+}
+
+/// Cuts a text at a character's border.
+pub(super) fn shorten(text: &str) -> &str {
+    if text.len() <= TEXT_BYTES_MAX {
+        return text;
+    }
+    &text[..text.floor_char_boundary(TEXT_BYTES_MAX)]
+}
