@@ -33,8 +33,8 @@ pub(crate) const KNOWLEDGE_FRESH: Duration = Duration::from_secs(15);
 /// Dead letters that are stored at once.
 pub(crate) const LETTERS_AT_ONCE: usize = 500;
 
-/// How often what the store swallowed is sent again without a pause.
-pub(crate) const SWALLOWS_AT_ONCE: u32 = 5;
+/// How often rows that the store did not keep are sent again without a pause.
+pub(crate) const COLLISIONS_AT_ONCE: u32 = 5;
 
 /// Rows may carry a time before their stream's birth by as much as the clock was set back.
 pub(crate) const CLOCK_STEP_MAX: Duration = Duration::from_secs(24 * 60 * 60);

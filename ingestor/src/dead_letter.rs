@@ -8,7 +8,7 @@ use crate::rows::DeadLetterRow;
 /// What became of a record. One place in the log can have several: a record that cannot be read, and
 /// word of events lost before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Kind {
+pub(crate) enum DeadLetterKind {
     /// Events that were in the log and cannot be had any more.
     Lost,
     /// A message that is no record of the log.
@@ -19,7 +19,7 @@ pub(crate) enum Kind {
     Refused,
 }
 
-impl Kind {
+impl DeadLetterKind {
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Lost => "lost",
@@ -32,7 +32,7 @@ impl Kind {
 
 #[derive(Clone, Debug)]
 pub(crate) struct DeadLetter<'a> {
-    pub(crate) kind: Kind,
+    pub(crate) kind: DeadLetterKind,
     pub(crate) position: Position,
     pub(crate) stream: Option<StreamId>,
     pub(crate) seq: Option<u64>,
@@ -41,7 +41,7 @@ pub(crate) struct DeadLetter<'a> {
 }
 
 impl<'a> DeadLetter<'a> {
-    pub(crate) fn of(record: &'a Record, kind: Kind, reason: String) -> Self {
+    pub(crate) fn of(record: &'a Record, kind: DeadLetterKind, reason: String) -> Self {
         Self {
             kind,
             position: record.position.clone(),
@@ -54,7 +54,7 @@ impl<'a> DeadLetter<'a> {
 
     pub(crate) fn lost(lost: &'a Lost) -> Self {
         Self {
-            kind: Kind::Lost,
+            kind: DeadLetterKind::Lost,
             position: lost.position.clone(),
             stream: lost.stream,
             seq: Some(lost.first_seq),
@@ -70,7 +70,7 @@ impl<'a> DeadLetter<'a> {
 
     pub(crate) fn rejected(rejected: &'a Rejected) -> Self {
         Self {
-            kind: Kind::Rejected,
+            kind: DeadLetterKind::Rejected,
             position: rejected.position.clone(),
             stream: None,
             seq: None,
@@ -80,14 +80,14 @@ impl<'a> DeadLetter<'a> {
     }
 
     /// Where it was read, and what became of it.
-    pub(crate) fn place(&self) -> Place {
+    pub(crate) fn place(&self) -> DeadLetterPlace {
         let kind = self.kind.name();
         match &self.position {
             Position::Journal {
                 stream,
                 segment,
                 offset,
-            } => Place {
+            } => DeadLetterPlace {
                 source: "journal",
                 location: format!("{stream}/{segment:020}.seg"),
                 position: *offset,
@@ -97,7 +97,7 @@ impl<'a> DeadLetter<'a> {
                 topic,
                 partition,
                 offset,
-            } => Place {
+            } => DeadLetterPlace {
                 source: "kafka",
                 location: format!("{topic}/{partition}"),
                 position: u64::try_from(*offset).unwrap_or(0),
@@ -106,7 +106,7 @@ impl<'a> DeadLetter<'a> {
         }
     }
 
-    pub(crate) fn row(&'a self, place: &'a Place, ts_us: i64) -> DeadLetterRow<'a> {
+    pub(crate) fn row(&'a self, place: &'a DeadLetterPlace, ts_us: i64) -> DeadLetterRow<'a> {
         DeadLetterRow {
             ts: ts_us,
             source: place.source,
@@ -123,7 +123,7 @@ impl<'a> DeadLetter<'a> {
 
 /// A place in the log, as the table of dead letters names it, and what became of what stood there.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Place {
+pub(crate) struct DeadLetterPlace {
     pub(crate) source: &'static str,
     pub(crate) location: String,
     pub(crate) position: u64,
@@ -159,7 +159,7 @@ mod tests {
             payload: vec![0].into(),
             position,
         };
-        let unreadable = DeadLetter::of(&record, Kind::Unreadable, "no event".to_owned());
+        let unreadable = DeadLetter::of(&record, DeadLetterKind::Unreadable, "no event".to_owned());
         assert_ne!(DeadLetter::lost(&lost).place(), unreadable.place());
     }
 }

@@ -19,8 +19,8 @@ mod decode;
 pub mod feedback;
 mod health;
 mod log;
-mod patience;
 mod pipeline;
+mod retry;
 pub mod rollups;
 mod rows;
 #[cfg(test)]
@@ -28,5 +28,6 @@ mod simulation;
 mod stored;
 mod tables;
 
+pub use audit::AuditOptions;
 pub use health::{Health, HealthSnapshot};
-pub use pipeline::{AuditOptions, IngestorError, IngestorOptions, run};
+pub use pipeline::{IngestorError, IngestorOptions, run};

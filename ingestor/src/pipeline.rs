@@ -3,28 +3,26 @@
 //! [`Ingestor::step`] is the whole of it. What a crash leaves behind between any two arrows is
 //! written beside them; in no case is an event lost, and in no case is it stored twice.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::future::pending;
-use std::path::PathBuf;
-use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::Instant;
 use weir_eventlog::{Committed, Source, SourceBatch, SourceError};
-use weir_schemas::StreamId;
+use weir_schemas::{EventId, StreamId};
 use weir_store::{Retention, Store, StoreError};
 
-use crate::audit::{AuditError, Progress, Sealer};
-use crate::batch::{Ranges, Rows, Swallows, ranges};
-use crate::caps::{BATCH, SWALLOWS_AT_ONCE};
+use crate::audit::{AuditError, AuditOptions, SealProgress, Sealer};
+use crate::batch::{EventRows, Ranges, ranges};
+use crate::caps::{BATCH, COLLISIONS_AT_ONCE};
 use crate::dead_letter::DeadLetter;
-use crate::decode::decode;
+use crate::decode::{Unstored, decode};
 use crate::health::Health;
 use crate::log::Log;
-use crate::patience::{Patience, Pauses, Stopped, out_of_time};
-use crate::stored::{Asked, Stored};
-use crate::tables::{Engine, Insertion, Refused, Tables, refused_letters};
+use crate::retry::{Backoff, RetryPolicy, Stopped, drain_timeout};
+use crate::stored::{QueryTime, Stored};
+use crate::tables::{Engine, InsertHistory, Sent, Tables, refused_letters};
 
 /// What an ingestor is made of.
 #[derive(Debug)]
@@ -35,25 +33,6 @@ pub struct IngestorOptions {
     pub health: Health,
     /// Whether and how what is stored is sealed.
     pub audit: Option<AuditOptions>,
-}
-
-/// How what is stored is sealed.
-#[derive(Clone, Debug)]
-pub struct AuditOptions {
-    /// Directory of the signing key and of the exported checkpoints.
-    pub dir: PathBuf,
-    pub every: Duration,
-}
-
-impl AuditOptions {
-    /// A checkpoint a minute.
-    #[must_use]
-    pub fn new(dir: impl Into<PathBuf>) -> Self {
-        Self {
-            dir: dir.into(),
-            every: Duration::from_secs(60),
-        }
-    }
 }
 
 impl IngestorOptions {
@@ -91,22 +70,22 @@ pub async fn run(
         health,
         audit,
     } = options;
-    let progress = Progress::default();
+    let progress = SealProgress::default();
     let mut sealer = audit
         .map(|audit| Sealer::new(store.clone(), audit, progress.clone()))
         .transpose()?;
-    let time = out_of_time(stopped.clone());
-    let patience = Patience::new(stopped, health.clone());
-    let mut ingestor = Ingestor::new(source, store, patience, health, progress);
+    let timeout = drain_timeout(stopped.clone());
+    let retry = RetryPolicy::new(stopped, health.clone());
+    let mut ingestor = Ingestor::new(source, store, retry, health, progress);
     let ended = tokio::select! {
         ended = ingestor.follow(retention) => ended,
         never = seal(&mut sealer) => match never {},
         // As if killed: whatever is under way, the log has it.
-        () = time => Err(End::Stopped),
+        () = timeout => Err(Interrupted::Stopped),
     };
     match ended {
-        Err(End::Failed(error)) => Err(error),
-        Err(End::Stopped) => Ok(()),
+        Err(Interrupted::Failed(error)) => Err(error),
+        Err(Interrupted::Stopped) => Ok(()),
         Ok(()) => {
             if let Some(mut sealer) = sealer {
                 sealer.seal_the_last().await;
@@ -123,36 +102,36 @@ async fn seal(sealer: &mut Option<Sealer>) -> Infallible {
     }
 }
 
-/// Why an ingestor ends before it has drained the log.
-pub(crate) enum End {
+/// An ingestor ends before it has drained the log.
+pub(crate) enum Interrupted {
     /// It was told to stop while something was not done yet. The log keeps that.
     Stopped,
     Failed(IngestorError),
 }
 
-impl From<Stopped> for End {
+impl From<Stopped> for Interrupted {
     fn from(_: Stopped) -> Self {
         Self::Stopped
     }
 }
 
 /// Whether to go on.
-pub(crate) enum Step {
+pub(crate) enum StepOutcome {
     Moved,
     /// Told to stop, and the log was empty or the time over.
     Drained,
 }
 
-/// What a try to store a batch came to.
-enum Tried {
+/// What an attempt to store a batch came to.
+enum StoreOutcome {
     Stored {
         rows: usize,
         duplicates: usize,
         dead_letters: usize,
         closed: Vec<StreamId>,
     },
-    /// The store took the rows, and does not have them.
-    Swallowed { rows: usize },
+    /// The store took the rows, and does not have them: it knew their tokens.
+    NotKept { rows: usize },
     /// A row is not taken; those behind it come next.
     Partial,
 }
@@ -161,92 +140,85 @@ pub(crate) struct Ingestor<L, E> {
     log: L,
     tables: Tables<E>,
     stored: Stored,
-    patience: Patience,
+    retry: RetryPolicy,
     health: Health,
-    progress: Progress,
+    progress: SealProgress,
 }
 
 impl<L: Log, E: Engine> Ingestor<L, E> {
     pub(crate) fn new(
         log: L,
         engine: E,
-        patience: Patience,
+        retry: RetryPolicy,
         health: Health,
-        progress: Progress,
+        progress: SealProgress,
     ) -> Self {
         let stored = Stored::new(log.is_shared());
         Self {
             log,
             tables: Tables::new(engine),
             stored,
-            patience,
+            retry,
             health,
             progress,
         }
     }
 
-    async fn follow(&mut self, retention: Retention) -> Result<(), End> {
-        let mut pauses = Pauses::default();
+    async fn follow(&mut self, retention: Retention) -> Result<(), Interrupted> {
+        let mut backoff = Backoff::default();
         let mut migrated = None;
         while migrated.is_none() {
-            let tried = self.tables.migrate(retention).await;
-            migrated = self.patience.outcome(&mut pauses, tried).await?;
+            let result = self.tables.migrate(retention).await;
+            migrated = self.retry.outcome(&mut backoff, result).await?;
         }
-        while let Step::Moved = self.step().await? {}
+        while let StepOutcome::Moved = self.step().await? {}
         Ok(())
     }
 
-    pub(crate) async fn step(&mut self) -> Result<Step, End> {
-        let (is_stopping, is_over) = (self.patience.is_stopping(), self.patience.is_over());
+    pub(crate) async fn step(&mut self) -> Result<StepOutcome, Interrupted> {
+        let (is_stopping, is_over) = (self.retry.is_stopping(), self.retry.is_over());
         // source → A crash here leaves the batch in the log, where it is read again.
         let batch = self.next().await?;
-        match (batch.is_empty(), is_stopping) {
-            _ if is_over => return Ok(Step::Drained),
-            (true, true) => return Ok(Step::Drained),
-            (true, false) => return Ok(Step::Moved),
-            (false, _) => {}
+        if is_over || (is_stopping && batch.is_empty()) {
+            return Ok(StepOutcome::Drained);
+        }
+        if batch.is_empty() {
+            return Ok(StepOutcome::Moved);
         }
         // → drop what is stored → decode → insert → verify → A crash in there leaves any part of the
         // batch in the tables and all of it in the log: it is read again, and that part is dropped.
         self.store(&batch).await?;
         // → commit. A crash before it leaves rows that the log gives again: they are dropped above.
         self.commit(&batch).await?;
-        Ok(Step::Moved)
+        Ok(StepOutcome::Moved)
     }
 
-    async fn next(&mut self) -> Result<SourceBatch, End> {
-        let mut pauses = Pauses::default();
+    async fn next(&mut self) -> Result<SourceBatch, Interrupted> {
+        let mut backoff = Backoff::default();
         loop {
-            let tried = self.log.next(BATCH).await;
-            // No try will bring its thread back.
-            if let Err(ended @ SourceError::Ended) = tried {
-                return Err(End::Failed(IngestorError::Source(ended)));
+            let result = self.log.next(BATCH).await;
+            // Retrying does not bring its thread back.
+            if let Err(ended @ SourceError::Ended) = result {
+                return Err(Interrupted::Failed(IngestorError::Source(ended)));
             }
-            if let Some(batch) = self.patience.outcome(&mut pauses, tried).await? {
+            if let Some(batch) = self.retry.outcome(&mut backoff, result).await? {
                 return Ok(batch);
             }
         }
     }
 
-    /// Stores a batch, however often that must be tried.
+    /// Stores a batch, in as many attempts as it takes.
     async fn store(&mut self, batch: &SourceBatch) -> Result<(), Stopped> {
         self.stored.enter(batch.epoch);
         let ranges = ranges(batch);
-        let mut swallows = Swallows::default();
-        let mut refused = Refused::new();
-        let mut pauses = Pauses::default();
-        let mut swallowed_times = 0;
+        let mut history = InsertHistory::default();
+        let mut backoff = Backoff::default();
+        let mut not_kept_times = 0;
         loop {
-            self.learn(&ranges).await?;
-            swallows.settle(|(stream, seq)| self.stored.has(stream, seq));
-            let mut insertion = Insertion {
-                swallows: &mut swallows,
-                deadline_us: self.stored.deadline_us(&ranges),
-                refused: &mut refused,
-                is_partial: false,
-            };
-            match self.try_to_store(batch, &ranges, &mut insertion).await {
-                Ok(Tried::Stored {
+            self.refresh(&ranges).await?;
+            history.collisions.settle(|id| self.stored.has(id));
+            match self.attempt_to_store(batch, &ranges, &mut history).await {
+                Ok(StoreOutcome::Stored {
                     rows,
                     duplicates,
                     dead_letters,
@@ -259,39 +231,36 @@ impl<L: Log, E: Engine> Ingestor<L, E> {
                     closed.into_iter().for_each(|it| self.stored.forget(it));
                     return Ok(());
                 }
-                Ok(Tried::Swallowed { rows }) => {
-                    tracing::warn!(
-                        rows,
-                        "the store did not keep what it took; it is sent again"
-                    );
-                    self.stored.doubt(&ranges);
-                    swallowed_times += 1;
-                    if swallowed_times > SWALLOWS_AT_ONCE {
+                Ok(StoreOutcome::NotKept { rows }) => {
+                    tracing::warn!(rows, "the store did not keep rows; they are sent again");
+                    self.stored.invalidate(&ranges);
+                    not_kept_times += 1;
+                    if not_kept_times > COLLISIONS_AT_ONCE {
                         let trouble = "the store does not keep what it takes".to_owned();
-                        self.patience.pause(&mut pauses, trouble).await?;
+                        self.retry.pause(&mut backoff, trouble).await?;
                     }
                 }
-                Ok(Tried::Partial) => self.stored.doubt(&ranges),
+                Ok(StoreOutcome::Partial) => self.stored.invalidate(&ranges),
                 // Part of the batch may be stored, or may still be on its way.
                 Err(error) => {
-                    self.stored.doubt(&ranges);
-                    self.patience.pause(&mut pauses, error.to_string()).await?;
+                    self.stored.invalidate(&ranges);
+                    self.retry.pause(&mut backoff, error.to_string()).await?;
                 }
             }
         }
     }
 
-    /// Asks the tables what is not known, when nobody is writing any more who began before.
-    async fn learn(&mut self, ranges: &Ranges) -> Result<(), Stopped> {
+    /// Asks the tables what is not known, once no insert runs that began before.
+    async fn refresh(&mut self, ranges: &Ranges) -> Result<(), Stopped> {
         let questions = self.stored.questions(ranges);
         if questions.is_empty() {
             return Ok(());
         }
         let began = Instant::now();
-        let mut pauses = Pauses::default();
+        let mut backoff = Backoff::default();
         loop {
-            let tried = self.ask_when_quiet(&questions, began).await;
-            if let Some(()) = self.patience.outcome(&mut pauses, tried).await? {
+            let result = self.ask_when_quiet(&questions, began).await;
+            if let Some(()) = self.retry.outcome(&mut backoff, result).await? {
                 return Ok(());
             }
         }
@@ -310,45 +279,35 @@ impl<L: Log, E: Engine> Ingestor<L, E> {
     }
 
     async fn ask(&mut self, firsts: &BTreeMap<StreamId, u64>) -> Result<(), StoreError> {
-        let here = Instant::now();
-        let (there_us, found) = self.tables.stored(firsts).await?;
-        let asked = Asked { here, there_us };
+        let local = Instant::now();
+        let (store_us, found) = self.tables.stored(firsts).await?;
+        let asked = QueryTime { local, store_us };
         for (stream, runs) in found {
-            self.stored.learn(asked, stream, firsts[&stream], runs);
+            self.stored.refresh(asked, stream, firsts[&stream], runs);
         }
         Ok(())
     }
 
-    async fn try_to_store(
+    async fn attempt_to_store(
         &mut self,
         batch: &SourceBatch,
         ranges: &Ranges,
-        insertion: &mut Insertion<'_>,
-    ) -> Result<Tried, StoreError> {
-        let mut duplicates = 0;
-        let mut last_seqs: HashMap<StreamId, u64> = HashMap::new();
-        let (rows, mut dead) = decode(batch, |record| {
-            // A shipper that was killed sends again what it had no word about: the same events may
-            // be in one batch twice.
-            let last = last_seqs.entry(record.stream).or_default();
-            let is_repeated = record.seq <= *last;
-            *last = (*last).max(record.seq);
-            let is_stored = is_repeated || self.stored.has(record.stream, record.seq);
-            duplicates += usize::from(is_stored);
-            let is_refused = insertion.refused.contains_key(&(record.stream, record.seq));
-            !is_stored && !is_refused
-        });
-        self.tables.insert(&rows, insertion).await?;
-        if insertion.is_partial {
-            return Ok(Tried::Partial);
+        history: &mut InsertHistory,
+    ) -> Result<StoreOutcome, StoreError> {
+        let mut filter = Unstored::new(&self.stored, &history.refused);
+        let (rows, mut dead) = decode(batch, &mut filter);
+        let duplicates = filter.duplicates;
+        let deadline_us = self.stored.deadline_us(ranges);
+        if self.tables.insert(&rows, deadline_us, history).await? == Sent::Partly {
+            return Ok(StoreOutcome::Partial);
         }
-        dead.extend(refused_letters(batch, insertion.refused));
-        self.tables.bury(&dead).await?;
-        let swallowed = self.verify(ranges, &rows, &dead).await?;
-        if swallowed > 0 {
-            return Ok(Tried::Swallowed { rows: swallowed });
+        dead.extend(refused_letters(batch, &history.refused));
+        self.tables.write_dead_letters(&dead).await?;
+        let missing = self.verify(ranges, &rows, &dead).await?;
+        if missing > 0 {
+            return Ok(StoreOutcome::NotKept { rows: missing });
         }
-        Ok(Tried::Stored {
+        Ok(StoreOutcome::Stored {
             rows: rows.len(),
             duplicates,
             dead_letters: dead.len(),
@@ -365,7 +324,7 @@ impl<L: Log, E: Engine> Ingestor<L, E> {
     async fn verify(
         &mut self,
         ranges: &Ranges,
-        rows: &Rows<'_>,
+        rows: &EventRows<'_>,
         dead: &[DeadLetter<'_>],
     ) -> Result<usize, StoreError> {
         if rows.len() == 0 {
@@ -374,18 +333,20 @@ impl<L: Log, E: Engine> Ingestor<L, E> {
         // Of all streams: the insert, and so its token, held the rows of known ones too.
         let firsts = ranges.iter().map(|(stream, (first, _))| (*stream, *first));
         self.ask(&firsts.collect()).await?;
-        let is_dead: BTreeMap<_, _> = dead.iter().map(|it| ((it.stream, it.seq), ())).collect();
-        let is_missing = |(stream, seq): &(StreamId, u64)| {
-            !self.stored.has(*stream, *seq) && !is_dead.contains_key(&(Some(*stream), Some(*seq)))
+        let id = |letter: &DeadLetter<'_>| {
+            let (stream, seq) = letter.stream.zip(letter.seq)?;
+            Some(EventId { stream, seq })
         };
-        Ok(rows.places().filter(is_missing).count())
+        let dead: BTreeSet<EventId> = dead.iter().filter_map(id).collect();
+        let is_missing = |id: &EventId| !self.stored.has(*id) && !dead.contains(id);
+        Ok(rows.ids().filter(is_missing).count())
     }
 
     async fn commit(&mut self, batch: &SourceBatch) -> Result<(), Stopped> {
-        let mut pauses = Pauses::default();
+        let mut backoff = Backoff::default();
         loop {
-            let tried = self.log.commit(batch).await;
-            match self.patience.outcome(&mut pauses, tried).await? {
+            let result = self.log.commit(batch).await;
+            match self.retry.outcome(&mut backoff, result).await? {
                 None => {}
                 Some(Committed::Done) => return Ok(()),
                 Some(Committed::Refused) => {
@@ -400,6 +361,7 @@ impl<L: Log, E: Engine> Ingestor<L, E> {
 #[cfg(test)]
 mod tests {
     use std::net::TcpListener;
+    use std::time::Duration;
 
     use weir_eventlog::JournalSource;
     use weir_store::StoreConfig;

@@ -1,183 +1,393 @@
 //! Events as rows of the tables.
 //!
-//! The structs mirror the tables of `schemas/clickhouse`, column for column; the functions are the
-//! whole of what happens between an event and its row. Text points into the event's bytes.
+//! The rows mirror the tables of `schemas/clickhouse`, column for column; what stands beside a column
+//! is the whole of what happens between an event and its row. Text points into the event's bytes.
 
 use clickhouse::Row;
+use data_encoding::HEXLOWER;
 use ring::digest::{Context, SHA256};
 use serde::Serialize;
 use uuid::Uuid;
 use weir_schemas::event::{
-    AttemptFinished, ControlChanged, Correction, DeploymentStateChanged, EventsDropped,
+    AttemptFinished, Candidate, ControlChanged, Correction, DeploymentStateChanged, EventsDropped,
     PayloadCaptured, RequestFinished, RoutingTableAdopted, StreamClosed, StreamOpened,
 };
-use weir_schemas::{PicoUsd, Salt};
+use weir_schemas::{EventId, PicoUsd};
 
-use crate::audit::to_hex;
+/// An event that becomes a row.
+pub(crate) trait IntoRow {
+    type Row: EventRow;
 
-/// One row of `weir.requests`.
-#[derive(Clone, Debug, Row, Serialize)]
-pub(crate) struct RequestRow<'a> {
-    #[serde(with = "clickhouse::serde::uuid")]
-    pub(crate) stream: Uuid,
-    pub(crate) seq: u64,
-    pub(crate) ts: i64,
-    #[serde(with = "clickhouse::serde::uuid")]
-    pub(crate) request_id: Uuid,
-    pub(crate) client_request_id: &'a str,
-    pub(crate) trace_id: &'a str,
-    pub(crate) organisation: &'a str,
-    pub(crate) team: &'a str,
-    pub(crate) project: &'a str,
-    pub(crate) user: &'a str,
-    pub(crate) key_id: &'a str,
-    pub(crate) environment: &'a str,
-    pub(crate) tier: &'a str,
-    pub(crate) customer: &'a str,
-    pub(crate) feature: &'a str,
-    pub(crate) tags: Vec<(&'a str, &'a str)>,
-    pub(crate) client_ip: &'a str,
-    pub(crate) user_agent: &'a str,
-    pub(crate) dialect: &'a str,
-    pub(crate) alias: &'a str,
-    pub(crate) streamed: bool,
-    pub(crate) request_bytes: u64,
-    pub(crate) max_output_tokens: Option<u64>,
-    pub(crate) status: u16,
-    pub(crate) stage: &'a str,
-    pub(crate) error_kind: &'a str,
-    pub(crate) error_message: &'a str,
-    pub(crate) provider: &'a str,
-    pub(crate) deployment: &'a str,
-    pub(crate) model: &'a str,
-    pub(crate) response_model: &'a str,
-    pub(crate) region: &'a str,
-    pub(crate) attempts: u16,
-    pub(crate) finish_reason: &'a str,
-    pub(crate) response_bytes: u64,
-    pub(crate) input_tokens: Option<u64>,
-    pub(crate) cached_input_tokens: Option<u64>,
-    pub(crate) cache_write_5m_tokens: Option<u64>,
-    pub(crate) cache_write_1h_tokens: Option<u64>,
-    pub(crate) audio_input_tokens: Option<u64>,
-    pub(crate) output_tokens: Option<u64>,
-    pub(crate) reasoning_tokens: Option<u64>,
-    pub(crate) audio_output_tokens: Option<u64>,
-    pub(crate) usage_source: &'a str,
-    pub(crate) cost_usd: Option<i128>,
-    pub(crate) waste_usd: Option<i128>,
-    pub(crate) price_version: &'a str,
-    pub(crate) queue_us: u64,
-    pub(crate) overhead_us: u64,
-    pub(crate) ttft_us: Option<u64>,
-    pub(crate) total_us: u64,
-    pub(crate) strategy: &'a str,
-    pub(crate) table_version: Option<u64>,
-    pub(crate) route_seed: Option<u64>,
-    pub(crate) candidates: Vec<(&'a str, Option<f32>, f32)>,
-    pub(crate) cache_verdict: &'a str,
-    pub(crate) guard_verdict: &'a str,
-    pub(crate) limit_verdict: &'a str,
-    pub(crate) service_tier: &'a str,
-    pub(crate) last_resort: &'a str,
+    fn row(&self, id: EventId) -> Self::Row;
 }
 
-/// One row of `weir.attempts`.
-#[derive(Clone, Debug, Row, Serialize)]
-pub(crate) struct AttemptRow<'a> {
-    #[serde(with = "clickhouse::serde::uuid")]
-    pub(crate) stream: Uuid,
-    pub(crate) seq: u64,
-    pub(crate) ts: i64,
-    #[serde(with = "clickhouse::serde::uuid")]
-    pub(crate) request_id: Uuid,
-    pub(crate) attempt: u16,
-    pub(crate) kind: &'a str,
-    pub(crate) cause: &'a str,
-    pub(crate) delay_us: u64,
-    pub(crate) organisation: &'a str,
-    pub(crate) team: &'a str,
-    pub(crate) project: &'a str,
-    pub(crate) user: &'a str,
-    pub(crate) key_id: &'a str,
-    pub(crate) environment: &'a str,
-    pub(crate) tier: &'a str,
-    pub(crate) customer: &'a str,
-    pub(crate) feature: &'a str,
-    pub(crate) tags: Vec<(&'a str, &'a str)>,
-    pub(crate) dialect: &'a str,
-    pub(crate) alias: &'a str,
-    pub(crate) streamed: bool,
-    pub(crate) provider: &'a str,
-    pub(crate) deployment: &'a str,
-    pub(crate) model: &'a str,
-    pub(crate) response_model: &'a str,
-    pub(crate) region: &'a str,
-    pub(crate) provider_key: &'a str,
-    pub(crate) status: Option<u16>,
-    pub(crate) error_kind: &'a str,
-    pub(crate) error_message: &'a str,
-    pub(crate) retry_after_us: Option<u64>,
-    pub(crate) delivered: bool,
-    pub(crate) upstream_request_id: &'a str,
-    pub(crate) finish_reason: &'a str,
-    pub(crate) connection_reused: bool,
-    pub(crate) request_bytes: u64,
-    pub(crate) response_bytes: u64,
-    pub(crate) input_tokens: Option<u64>,
-    pub(crate) cached_input_tokens: Option<u64>,
-    pub(crate) cache_write_5m_tokens: Option<u64>,
-    pub(crate) cache_write_1h_tokens: Option<u64>,
-    pub(crate) audio_input_tokens: Option<u64>,
-    pub(crate) output_tokens: Option<u64>,
-    pub(crate) reasoning_tokens: Option<u64>,
-    pub(crate) audio_output_tokens: Option<u64>,
-    pub(crate) usage_source: &'a str,
-    pub(crate) cost_usd: Option<i128>,
-    pub(crate) price_version: &'a str,
-    pub(crate) connect_us: Option<u64>,
-    pub(crate) headers_us: Option<u64>,
-    pub(crate) ttft_us: Option<u64>,
-    pub(crate) total_us: u64,
-    pub(crate) strategy: &'a str,
-    pub(crate) table_version: Option<u64>,
-    pub(crate) propensity: Option<f32>,
-    pub(crate) service_tier: &'a str,
+/// A row of a table of events.
+pub(crate) trait EventRow {
+    /// How many columns, from the first, a leaf of a checkpoint hashes: from which version of leaves
+    /// on, and how many. Rows that were sealed must give the same hash for ever, so a new column
+    /// stands behind those that are there, and comes with a pair of its own, of the next version.
+    const SEALED: &'static [(u8, usize)];
+
+    fn id(&self) -> EventId;
+
+    /// Microseconds since 1970.
+    fn ts(&self) -> i64;
 }
 
-/// One row of `weir.control_changes`.
-#[derive(Clone, Debug, Row, Serialize)]
-pub(crate) struct ControlRow<'a> {
-    #[serde(with = "clickhouse::serde::uuid")]
-    pub(crate) stream: Uuid,
-    pub(crate) seq: u64,
-    pub(crate) ts: i64,
-    #[serde(with = "clickhouse::serde::uuid")]
-    pub(crate) change_id: Uuid,
-    pub(crate) actor: &'a str,
-    pub(crate) action: &'a str,
-    pub(crate) object_kind: &'a str,
-    pub(crate) object_id: &'a str,
-    pub(crate) before: &'a str,
-    pub(crate) after: &'a str,
+/// The type of the rows of these events.
+macro_rules! row_of {
+    ($lifetime:lifetime $event:ident $($others:ident)*) => {
+        <weir_schemas::event::$event<$lifetime> as $crate::rows::IntoRow>::Row
+    };
+}
+
+pub(crate) use row_of;
+
+/// Declares a row of an event, and how it comes about: `column: type = value`, in the order in which
+/// columns are hashed. `caller` and `usage` between the braces stand for the columns of those names.
+macro_rules! row {
+    ($(#[$doc:meta])* $row:ident($event:ident: $from:ident) sealed $sealed:tt $($columns:tt)*) => {
+        row!(@lay_out [$(#[$doc])* $row $event $from $sealed] $event [] $($columns)*);
+    };
+    (@lay_out $head:tt $event:ident [$($done:tt)*] { $($columns:tt)* } $($rest:tt)*) => {
+        row!(@lay_out $head $event [$($done)* $($columns)*] $($rest)*);
+    };
+    (@lay_out $head:tt $event:ident [$($done:tt)*] caller $($rest:tt)*) => {
+        row!(@lay_out $head $event [$($done)*
+            organisation: &'a str = text($event.caller.organisation);
+            team: &'a str = text($event.caller.team);
+            project: &'a str = text($event.caller.project);
+            user: &'a str = text($event.caller.user);
+            key_id: &'a str = text($event.caller.key_id);
+            environment: &'a str = text($event.caller.environment);
+            tier: &'a str = text($event.caller.tier);
+            customer: &'a str = text($event.caller.customer);
+            feature: &'a str = text($event.caller.feature);
+            tags: Vec<(&'a str, &'a str)> = $event.caller.tags.0.clone();
+        ] $($rest)*);
+    };
+    (@lay_out $head:tt $event:ident [$($done:tt)*] usage $($rest:tt)*) => {
+        row!(@lay_out $head $event [$($done)*
+            input_tokens: Option<u64> = $event.usage.input_tokens;
+            cached_input_tokens: Option<u64> = $event.usage.cached_input_tokens;
+            cache_write_5m_tokens: Option<u64> = $event.usage.cache_write_5m_tokens;
+            cache_write_1h_tokens: Option<u64> = $event.usage.cache_write_1h_tokens;
+            audio_input_tokens: Option<u64> = $event.usage.audio_input_tokens;
+            output_tokens: Option<u64> = $event.usage.output_tokens;
+            reasoning_tokens: Option<u64> = $event.usage.reasoning_tokens;
+            audio_output_tokens: Option<u64> = $event.usage.audio_output_tokens;
+        ] $($rest)*);
+    };
+    (@lay_out [$(#[$doc:meta])* $row:ident $event:ident $from:ident $sealed:tt] $_event:ident
+        [$($(#[$attribute:meta])* $column:ident: $type:ty = $value:expr;)*]
+    ) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, Row, Serialize)]
+        pub(crate) struct $row<'a> {
+            #[serde(with = "clickhouse::serde::uuid")]
+            stream: Uuid,
+            seq: u64,
+            ts: i64,
+            $($(#[$attribute])* $column: $type,)*
+        }
+
+        event_row!($row $sealed);
+
+        impl<'a> IntoRow for $from<'a> {
+            type Row = $row<'a>;
+
+            fn row(&self, id: EventId) -> $row<'a> {
+                let $event = self;
+                $row {
+                    stream: id.stream.as_uuid(),
+                    seq: id.seq,
+                    ts: timestamp(self.ts_us),
+                    $($column: $value,)*
+                }
+            }
+        }
+    };
+}
+
+macro_rules! event_row {
+    ($row:ident $sealed:tt) => {
+        impl EventRow for $row<'_> {
+            const SEALED: &'static [(u8, usize)] = &$sealed;
+
+            fn id(&self) -> EventId {
+                EventId {
+                    stream: self.stream.into(),
+                    seq: self.seq,
+                }
+            }
+
+            fn ts(&self) -> i64 {
+                self.ts
+            }
+        }
+    };
+}
+
+row! {
+    /// One row of `weir.requests`.
+    RequestRow(event: RequestFinished) sealed [(1, 58), (3, 60)]
+    {
+        #[serde(with = "clickhouse::serde::uuid")]
+        request_id: Uuid = event.request_id.as_uuid();
+        client_request_id: &'a str = text(event.client_request_id);
+        trace_id: &'a str = text(event.trace_id);
+    } caller {
+        client_ip: &'a str = text(event.client_ip);
+        user_agent: &'a str = text(event.user_agent);
+        dialect: &'a str = event.dialect;
+        alias: &'a str = text(event.alias);
+        streamed: bool = event.streamed;
+        request_bytes: u64 = event.request_bytes;
+        max_output_tokens: Option<u64> = event.max_output_tokens;
+        status: u16 = small(event.status);
+        stage: &'a str = text(event.stage);
+        error_kind: &'a str = text(event.error_kind);
+        error_message: &'a str = text(event.error_message);
+        provider: &'a str = text(event.provider);
+        deployment: &'a str = text(event.deployment);
+        model: &'a str = text(event.model);
+        response_model: &'a str = text(event.response_model);
+        region: &'a str = text(event.region);
+        attempts: u16 = small(event.attempts);
+        finish_reason: &'a str = text(event.finish_reason);
+        response_bytes: u64 = event.response_bytes;
+    } usage {
+        usage_source: &'a str = event.usage_source;
+        cost_usd: Option<i128> = usd(event.cost_pico_usd);
+        waste_usd: Option<i128> = usd(event.waste_pico_usd);
+        price_version: &'a str = text(event.price_version);
+        queue_us: u64 = event.queue_us;
+        overhead_us: u64 = event.overhead_us;
+        ttft_us: Option<u64> = event.ttft_us;
+        total_us: u64 = event.total_us;
+        strategy: &'a str = text(event.strategy);
+        table_version: Option<u64> = event.table_version;
+        route_seed: Option<u64> = event.route_seed;
+        candidates: Vec<(&'a str, Option<f32>, f32)> = candidates(&event.candidates);
+        cache_verdict: &'a str = text(event.cache_verdict);
+        guard_verdict: &'a str = text(event.guard_verdict);
+        limit_verdict: &'a str = text(event.limit_verdict);
+        service_tier: &'a str = text(event.service_tier);
+        last_resort: &'a str = text(event.last_resort);
+    }
+}
+
+row! {
+    /// One row of `weir.attempts`.
+    AttemptRow(event: AttemptFinished) sealed [(1, 55), (3, 56)]
+    {
+        #[serde(with = "clickhouse::serde::uuid")]
+        request_id: Uuid = event.request_id.as_uuid();
+        attempt: u16 = small(event.attempt);
+        kind: &'a str = event.kind;
+        cause: &'a str = text(event.cause);
+        delay_us: u64 = event.delay_us;
+    } caller {
+        dialect: &'a str = event.dialect;
+        alias: &'a str = text(event.alias);
+        streamed: bool = event.streamed;
+        provider: &'a str = event.provider;
+        deployment: &'a str = event.deployment;
+        model: &'a str = event.model;
+        response_model: &'a str = text(event.response_model);
+        region: &'a str = text(event.region);
+        provider_key: &'a str = text(event.provider_key);
+        status: Option<u16> = event.status.map(small);
+        error_kind: &'a str = text(event.error_kind);
+        error_message: &'a str = text(event.error_message);
+        retry_after_us: Option<u64> = event.retry_after_us;
+        delivered: bool = event.delivered;
+        upstream_request_id: &'a str = text(event.upstream_request_id);
+        finish_reason: &'a str = text(event.finish_reason);
+        connection_reused: bool = event.connection_reused;
+        request_bytes: u64 = event.request_bytes;
+        response_bytes: u64 = event.response_bytes;
+    } usage {
+        usage_source: &'a str = event.usage_source;
+        cost_usd: Option<i128> = usd(event.cost_pico_usd);
+        price_version: &'a str = text(event.price_version);
+        connect_us: Option<u64> = event.connect_us;
+        headers_us: Option<u64> = event.headers_us;
+        ttft_us: Option<u64> = event.ttft_us;
+        total_us: u64 = event.total_us;
+        strategy: &'a str = text(event.strategy);
+        table_version: Option<u64> = event.table_version;
+        propensity: Option<f32> = event.propensity.map(single);
+        service_tier: &'a str = text(event.service_tier);
+    }
+}
+
+row! {
+    /// One row of `weir.control_changes`.
+    ControlChangeRow(event: ControlChanged) sealed [(1, 10)]
+    {
+        #[serde(with = "clickhouse::serde::uuid")]
+        change_id: Uuid = event.change_id.as_uuid();
+        actor: &'a str = event.actor;
+        action: &'a str = event.action;
+        object_kind: &'a str = event.object_kind;
+        object_id: &'a str = event.object_id;
+        before: &'a str = text(event.before);
+        after: &'a str = text(event.after);
+    }
 }
 
 /// One row of `weir.streams`.
 #[derive(Clone, Debug, Row, Serialize)]
 pub(crate) struct StreamRow<'a> {
     #[serde(with = "clickhouse::serde::uuid")]
-    pub(crate) stream: Uuid,
-    pub(crate) seq: u64,
-    pub(crate) ts: i64,
+    stream: Uuid,
+    seq: u64,
+    ts: i64,
     pub(crate) event: &'a str,
-    pub(crate) instance: &'a str,
-    pub(crate) process: &'a str,
-    pub(crate) shard: Option<u32>,
-    pub(crate) version: &'a str,
-    pub(crate) reason: &'a str,
-    pub(crate) torn_bytes: Option<u64>,
-    pub(crate) events: Option<u64>,
-    pub(crate) since: Option<i64>,
+    instance: &'a str,
+    process: &'a str,
+    shard: Option<u32>,
+    version: &'a str,
+    reason: &'a str,
+    torn_bytes: Option<u64>,
+    events: Option<u64>,
+    since: Option<i64>,
+}
+
+event_row!(StreamRow[(1, 12)]);
+
+impl<'a> StreamRow<'a> {
+    fn new(event: &'a str, id: EventId, ts_us: u64) -> Self {
+        Self {
+            stream: id.stream.as_uuid(),
+            seq: id.seq,
+            ts: timestamp(ts_us),
+            event,
+            instance: "",
+            process: "",
+            shard: None,
+            version: "",
+            reason: "",
+            torn_bytes: None,
+            events: None,
+            since: None,
+        }
+    }
+}
+
+impl<'a> IntoRow for StreamOpened<'a> {
+    type Row = StreamRow<'a>;
+
+    fn row(&self, id: EventId) -> StreamRow<'a> {
+        StreamRow {
+            instance: self.instance,
+            process: self.process,
+            shard: Some(self.shard),
+            version: self.version,
+            ..StreamRow::new("opened", id, self.ts_us)
+        }
+    }
+}
+
+impl<'a> IntoRow for StreamClosed<'a> {
+    type Row = StreamRow<'a>;
+
+    fn row(&self, id: EventId) -> StreamRow<'a> {
+        StreamRow {
+            reason: self.reason,
+            torn_bytes: Some(self.torn_bytes),
+            ..StreamRow::new("closed", id, self.ts_us)
+        }
+    }
+}
+
+impl<'a> IntoRow for EventsDropped<'a> {
+    type Row = StreamRow<'a>;
+
+    fn row(&self, id: EventId) -> StreamRow<'a> {
+        StreamRow {
+            reason: self.reason,
+            events: Some(self.events),
+            since: Some(timestamp(self.since_us)),
+            ..StreamRow::new("dropped", id, self.ts_us)
+        }
+    }
+}
+
+row! {
+    /// One row of `weir.deployment_states`.
+    DeploymentStateRow(event: DeploymentStateChanged) sealed [(2, 10)]
+    {
+        deployment: &'a str = event.deployment;
+        provider: &'a str = event.provider;
+        model: &'a str = event.model;
+        provider_key: &'a str = text(event.provider_key);
+        state: &'a str = event.state;
+        cause: &'a str = text(event.cause);
+        until: Option<i64> = event.until_us.map(timestamp);
+    }
+}
+
+row! {
+    /// One row of `weir.routing_tables`.
+    RoutingTableRow(event: RoutingTableAdopted) sealed [(2, 9)]
+    {
+        version: u64 = event.version;
+        made_at: i64 = timestamp(event.made_at_us);
+        measured_from: i64 = timestamp(event.from_us);
+        measured_to: i64 = timestamp(event.to_us);
+        origin: &'a str = event.origin;
+        routing_table: &'a str = event.routing_table;
+    }
+}
+
+row! {
+    /// One row of `weir.corrections`.
+    CorrectionRow(event: Correction) sealed [(2, 13)]
+    {
+        #[serde(with = "clickhouse::serde::uuid")]
+        request_id: Uuid = event.request_id.as_uuid();
+        attempt: u16 = small(event.attempt);
+        attempt_ts: i64 = timestamp(event.attempt_ts_us);
+        delivered: bool = event.delivered;
+        cost_before_usd: Option<i128> = usd(event.cost_before_pico_usd);
+        cost_usd: Option<i128> = usd(event.cost_pico_usd);
+        price_version_before: &'a str = text(event.price_version_before);
+        price_version: &'a str = text(event.price_version);
+        actor: &'a str = event.actor;
+        reason: &'a str = event.reason;
+    }
+}
+
+row! {
+    /// One row of `weir.payloads`. The texts stand at the end: they may be erased, and are sealed by their
+    /// hash.
+    PayloadRow(event: PayloadCaptured) sealed [(3, 29)]
+    {
+        #[serde(with = "clickhouse::serde::uuid")]
+        request_id: Uuid = event.request_id.as_uuid();
+    } caller {
+        dialect: &'a str = event.dialect;
+        alias: &'a str = text(event.alias);
+        streamed: bool = event.streamed;
+        status: u16 = small(event.status);
+        capture: &'a str = event.capture;
+        share: f32 = single(event.share);
+        request_bytes: u64 = event.request_bytes;
+        answer_bytes: u64 = event.answer_bytes;
+        request_omitted: &'a str = text(event.request_omitted);
+        answer_omitted: &'a str = text(event.answer_omitted);
+        request_truncated: bool = event.request_truncated;
+        answer_truncated: bool = event.answer_truncated;
+        redactions: u64 = event.redactions;
+        detectors: Vec<&'a str> = event.detectors.clone();
+        content_hash: String = content_hash(event);
+        #[serde(with = "clickhouse::serde::uuid")]
+        salt: Uuid = event.salt.as_uuid();
+        request: &'a str = text(event.request);
+        answer: &'a str = text(event.answer);
+    }
 }
 
 /// One row of `weir.dead_letters`.
@@ -223,393 +433,17 @@ fn single(number: f64) -> f32 {
     number as f32
 }
 
-/// One row of `weir.deployment_states`.
-#[derive(Clone, Debug, Row, Serialize)]
-pub(crate) struct StateRow<'a> {
-    #[serde(with = "clickhouse::serde::uuid")]
-    pub(crate) stream: Uuid,
-    pub(crate) seq: u64,
-    pub(crate) ts: i64,
-    pub(crate) deployment: &'a str,
-    pub(crate) provider: &'a str,
-    pub(crate) model: &'a str,
-    pub(crate) provider_key: &'a str,
-    pub(crate) state: &'a str,
-    pub(crate) cause: &'a str,
-    pub(crate) until: Option<i64>,
-}
-
-/// One row of `weir.routing_tables`.
-#[derive(Clone, Debug, Row, Serialize)]
-pub(crate) struct TableRow<'a> {
-    #[serde(with = "clickhouse::serde::uuid")]
-    pub(crate) stream: Uuid,
-    pub(crate) seq: u64,
-    pub(crate) ts: i64,
-    pub(crate) version: u64,
-    pub(crate) made_at: i64,
-    pub(crate) measured_from: i64,
-    pub(crate) measured_to: i64,
-    pub(crate) origin: &'a str,
-    pub(crate) routing_table: &'a str,
-}
-
-/// One row of `weir.corrections`.
-#[derive(Clone, Debug, Row, Serialize)]
-pub(crate) struct CorrectionRow<'a> {
-    #[serde(with = "clickhouse::serde::uuid")]
-    pub(crate) stream: Uuid,
-    pub(crate) seq: u64,
-    pub(crate) ts: i64,
-    #[serde(with = "clickhouse::serde::uuid")]
-    pub(crate) request_id: Uuid,
-    pub(crate) attempt: u16,
-    pub(crate) attempt_ts: i64,
-    pub(crate) delivered: bool,
-    pub(crate) cost_before_usd: Option<i128>,
-    pub(crate) cost_usd: Option<i128>,
-    pub(crate) price_version_before: &'a str,
-    pub(crate) price_version: &'a str,
-    pub(crate) actor: &'a str,
-    pub(crate) reason: &'a str,
-}
-
-/// One row of `weir.payloads`. The texts stand at the end: they may be erased, and are sealed by their
-/// hash.
-#[derive(Clone, Debug, Row, Serialize)]
-pub(crate) struct PayloadRow<'a> {
-    #[serde(with = "clickhouse::serde::uuid")]
-    pub(crate) stream: Uuid,
-    pub(crate) seq: u64,
-    pub(crate) ts: i64,
-    #[serde(with = "clickhouse::serde::uuid")]
-    pub(crate) request_id: Uuid,
-    pub(crate) organisation: &'a str,
-    pub(crate) team: &'a str,
-    pub(crate) project: &'a str,
-    pub(crate) user: &'a str,
-    pub(crate) key_id: &'a str,
-    pub(crate) environment: &'a str,
-    pub(crate) tier: &'a str,
-    pub(crate) customer: &'a str,
-    pub(crate) feature: &'a str,
-    pub(crate) tags: Vec<(&'a str, &'a str)>,
-    pub(crate) dialect: &'a str,
-    pub(crate) alias: &'a str,
-    pub(crate) streamed: bool,
-    pub(crate) status: u16,
-    pub(crate) capture: &'a str,
-    pub(crate) share: f32,
-    pub(crate) request_bytes: u64,
-    pub(crate) answer_bytes: u64,
-    pub(crate) request_omitted: &'a str,
-    pub(crate) answer_omitted: &'a str,
-    pub(crate) request_truncated: bool,
-    pub(crate) answer_truncated: bool,
-    pub(crate) redactions: u64,
-    pub(crate) detectors: Vec<&'a str>,
-    pub(crate) content_hash: String,
-    #[serde(with = "clickhouse::serde::uuid")]
-    pub(crate) salt: Uuid,
-    pub(crate) request: &'a str,
-    pub(crate) answer: &'a str,
-}
-
-impl<'a> PayloadRow<'a> {
-    pub(crate) fn new(event: &PayloadCaptured<'a>) -> Self {
-        let (request, answer) = (text(event.request), text(event.answer));
-        Self {
-            stream: event.stream.as_uuid(),
-            seq: event.seq,
-            ts: timestamp(event.ts_us),
-            request_id: event.request_id.as_uuid(),
-            organisation: text(event.caller.organisation),
-            team: text(event.caller.team),
-            project: text(event.caller.project),
-            user: text(event.caller.user),
-            key_id: text(event.caller.key_id),
-            environment: text(event.caller.environment),
-            tier: text(event.caller.tier),
-            customer: text(event.caller.customer),
-            feature: text(event.caller.feature),
-            tags: event.caller.tags.0.clone(),
-            dialect: event.dialect,
-            alias: text(event.alias),
-            streamed: event.streamed,
-            status: small(event.status),
-            capture: event.capture,
-            share: single(event.share),
-            request_bytes: event.request_bytes,
-            answer_bytes: event.answer_bytes,
-            request_omitted: text(event.request_omitted),
-            answer_omitted: text(event.answer_omitted),
-            request_truncated: event.request_truncated,
-            answer_truncated: event.answer_truncated,
-            redactions: event.redactions,
-            detectors: event.detectors.clone(),
-            content_hash: content_hash(event.salt, request, answer),
-            salt: event.salt.as_uuid(),
-            request,
-            answer,
-        }
-    }
+fn candidates<'a>(candidates: &[Candidate<'a>]) -> Vec<(&'a str, Option<f32>, f32)> {
+    let row = |it: &Candidate<'a>| (it.target, it.score.map(single), single(it.propensity));
+    candidates.iter().map(row).collect()
 }
 
 /// As the column's comment says; the salt keeps a text that is erased from being guessed by its hash.
-fn content_hash(salt: Salt, request: &str, answer: &str) -> String {
+fn content_hash(event: &PayloadCaptured<'_>) -> String {
+    let (request, answer) = (text(event.request), text(event.answer));
     let mut context = Context::new(&SHA256);
-    context.update(format!("{salt}:{}:", request.len()).as_bytes());
+    context.update(format!("{}:{}:", event.salt, request.len()).as_bytes());
     context.update(request.as_bytes());
     context.update(answer.as_bytes());
-    to_hex(context.finish().as_ref())
-}
-
-impl<'a> CorrectionRow<'a> {
-    pub(crate) fn new(event: &Correction<'a>) -> Self {
-        Self {
-            stream: event.stream.as_uuid(),
-            seq: event.seq,
-            ts: timestamp(event.ts_us),
-            request_id: event.request_id.as_uuid(),
-            attempt: u16::try_from(event.attempt).unwrap_or(u16::MAX),
-            attempt_ts: timestamp(event.attempt_ts_us),
-            delivered: event.delivered,
-            cost_before_usd: usd(event.cost_before_pico_usd),
-            cost_usd: usd(event.cost_pico_usd),
-            price_version_before: text(event.price_version_before),
-            price_version: text(event.price_version),
-            actor: event.actor,
-            reason: event.reason,
-        }
-    }
-}
-
-impl<'a> StateRow<'a> {
-    pub(crate) fn new(event: &DeploymentStateChanged<'a>) -> Self {
-        Self {
-            stream: event.stream.as_uuid(),
-            seq: event.seq,
-            ts: timestamp(event.ts_us),
-            deployment: event.deployment,
-            provider: event.provider,
-            model: event.model,
-            provider_key: text(event.provider_key),
-            state: event.state,
-            cause: text(event.cause),
-            until: event.until_us.map(timestamp),
-        }
-    }
-}
-
-impl<'a> TableRow<'a> {
-    pub(crate) fn new(event: &RoutingTableAdopted<'a>) -> Self {
-        Self {
-            stream: event.stream.as_uuid(),
-            seq: event.seq,
-            ts: timestamp(event.ts_us),
-            version: event.version,
-            made_at: timestamp(event.made_at_us),
-            measured_from: timestamp(event.from_us),
-            measured_to: timestamp(event.to_us),
-            origin: event.origin,
-            routing_table: event.routing_table,
-        }
-    }
-}
-
-impl<'a> RequestRow<'a> {
-    pub(crate) fn new(event: &RequestFinished<'a>) -> Self {
-        Self {
-            stream: event.stream.as_uuid(),
-            seq: event.seq,
-            ts: timestamp(event.ts_us),
-            request_id: event.request_id.as_uuid(),
-            client_request_id: text(event.client_request_id),
-            trace_id: text(event.trace_id),
-            organisation: text(event.caller.organisation),
-            team: text(event.caller.team),
-            project: text(event.caller.project),
-            user: text(event.caller.user),
-            key_id: text(event.caller.key_id),
-            environment: text(event.caller.environment),
-            tier: text(event.caller.tier),
-            customer: text(event.caller.customer),
-            feature: text(event.caller.feature),
-            tags: event.caller.tags.0.clone(),
-            client_ip: text(event.client_ip),
-            user_agent: text(event.user_agent),
-            dialect: event.dialect,
-            alias: text(event.alias),
-            streamed: event.streamed,
-            request_bytes: event.request_bytes,
-            max_output_tokens: event.max_output_tokens,
-            status: small(event.status),
-            stage: text(event.stage),
-            error_kind: text(event.error_kind),
-            error_message: text(event.error_message),
-            provider: text(event.provider),
-            deployment: text(event.deployment),
-            model: text(event.model),
-            response_model: text(event.response_model),
-            region: text(event.region),
-            attempts: small(event.attempts),
-            finish_reason: text(event.finish_reason),
-            response_bytes: event.response_bytes,
-            input_tokens: event.usage.input_tokens,
-            cached_input_tokens: event.usage.cached_input_tokens,
-            cache_write_5m_tokens: event.usage.cache_write_5m_tokens,
-            cache_write_1h_tokens: event.usage.cache_write_1h_tokens,
-            audio_input_tokens: event.usage.audio_input_tokens,
-            output_tokens: event.usage.output_tokens,
-            reasoning_tokens: event.usage.reasoning_tokens,
-            audio_output_tokens: event.usage.audio_output_tokens,
-            usage_source: event.usage_source,
-            cost_usd: usd(event.cost_pico_usd),
-            waste_usd: usd(event.waste_pico_usd),
-            price_version: text(event.price_version),
-            queue_us: event.queue_us,
-            overhead_us: event.overhead_us,
-            ttft_us: event.ttft_us,
-            total_us: event.total_us,
-            strategy: text(event.strategy),
-            table_version: event.table_version,
-            route_seed: event.route_seed,
-            candidates: event
-                .candidates
-                .iter()
-                .map(|c| (c.target, c.score.map(single), single(c.propensity)))
-                .collect(),
-            cache_verdict: text(event.cache_verdict),
-            guard_verdict: text(event.guard_verdict),
-            limit_verdict: text(event.limit_verdict),
-            service_tier: text(event.service_tier),
-            last_resort: text(event.last_resort),
-        }
-    }
-}
-
-impl<'a> AttemptRow<'a> {
-    pub(crate) fn new(event: &AttemptFinished<'a>) -> Self {
-        Self {
-            stream: event.stream.as_uuid(),
-            seq: event.seq,
-            ts: timestamp(event.ts_us),
-            request_id: event.request_id.as_uuid(),
-            attempt: small(event.attempt),
-            kind: event.kind,
-            cause: text(event.cause),
-            delay_us: event.delay_us,
-            organisation: text(event.caller.organisation),
-            team: text(event.caller.team),
-            project: text(event.caller.project),
-            user: text(event.caller.user),
-            key_id: text(event.caller.key_id),
-            environment: text(event.caller.environment),
-            tier: text(event.caller.tier),
-            customer: text(event.caller.customer),
-            feature: text(event.caller.feature),
-            tags: event.caller.tags.0.clone(),
-            dialect: event.dialect,
-            alias: text(event.alias),
-            streamed: event.streamed,
-            provider: event.provider,
-            deployment: event.deployment,
-            model: event.model,
-            response_model: text(event.response_model),
-            region: text(event.region),
-            provider_key: text(event.provider_key),
-            status: event.status.map(small),
-            error_kind: text(event.error_kind),
-            error_message: text(event.error_message),
-            retry_after_us: event.retry_after_us,
-            delivered: event.delivered,
-            upstream_request_id: text(event.upstream_request_id),
-            finish_reason: text(event.finish_reason),
-            connection_reused: event.connection_reused,
-            request_bytes: event.request_bytes,
-            response_bytes: event.response_bytes,
-            input_tokens: event.usage.input_tokens,
-            cached_input_tokens: event.usage.cached_input_tokens,
-            cache_write_5m_tokens: event.usage.cache_write_5m_tokens,
-            cache_write_1h_tokens: event.usage.cache_write_1h_tokens,
-            audio_input_tokens: event.usage.audio_input_tokens,
-            output_tokens: event.usage.output_tokens,
-            reasoning_tokens: event.usage.reasoning_tokens,
-            audio_output_tokens: event.usage.audio_output_tokens,
-            usage_source: event.usage_source,
-            cost_usd: usd(event.cost_pico_usd),
-            price_version: text(event.price_version),
-            connect_us: event.connect_us,
-            headers_us: event.headers_us,
-            ttft_us: event.ttft_us,
-            total_us: event.total_us,
-            strategy: text(event.strategy),
-            table_version: event.table_version,
-            propensity: event.propensity.map(single),
-            service_tier: text(event.service_tier),
-        }
-    }
-}
-
-impl<'a> ControlRow<'a> {
-    pub(crate) fn new(event: &ControlChanged<'a>) -> Self {
-        Self {
-            stream: event.stream.as_uuid(),
-            seq: event.seq,
-            ts: timestamp(event.ts_us),
-            change_id: event.change_id.as_uuid(),
-            actor: event.actor,
-            action: event.action,
-            object_kind: event.object_kind,
-            object_id: event.object_id,
-            before: text(event.before),
-            after: text(event.after),
-        }
-    }
-}
-
-impl<'a> StreamRow<'a> {
-    pub(crate) fn opened(event: &StreamOpened<'a>) -> Self {
-        Self {
-            instance: event.instance,
-            process: event.process,
-            shard: Some(event.shard),
-            version: event.version,
-            ..Self::of("opened", event.stream.as_uuid(), event.seq, event.ts_us)
-        }
-    }
-
-    pub(crate) fn closed(event: &StreamClosed<'a>) -> Self {
-        Self {
-            reason: event.reason,
-            torn_bytes: Some(event.torn_bytes),
-            ..Self::of("closed", event.stream.as_uuid(), event.seq, event.ts_us)
-        }
-    }
-
-    pub(crate) fn dropped(event: &EventsDropped<'a>) -> Self {
-        Self {
-            reason: event.reason,
-            events: Some(event.events),
-            since: Some(timestamp(event.since_us)),
-            ..Self::of("dropped", event.stream.as_uuid(), event.seq, event.ts_us)
-        }
-    }
-
-    fn of(event: &'a str, stream: Uuid, seq: u64, ts_us: u64) -> Self {
-        Self {
-            stream,
-            seq,
-            ts: timestamp(ts_us),
-            event,
-            instance: "",
-            process: "",
-            shard: None,
-            version: "",
-            reason: "",
-            torn_bytes: None,
-            events: None,
-            since: None,
-        }
-    }
+    HEXLOWER.encode(context.finish().as_ref())
 }

@@ -9,20 +9,20 @@
 use std::collections::{BTreeMap, HashMap};
 
 use tokio::time::Instant;
-use weir_schemas::StreamId;
+use weir_schemas::{EventId, StreamId};
 
 use crate::batch::Ranges;
 use crate::caps::{KNOWLEDGE_FRESH, KNOWLEDGE_MAX};
 
 /// Seqs from the first to the last.
-pub(crate) type Run = (u64, u64);
+pub(crate) type SeqRun = (u64, u64);
 
 /// When the tables were asked, by two clocks.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Asked {
-    pub(crate) here: Instant,
+pub(crate) struct QueryTime {
+    pub(crate) local: Instant,
     /// The store's, in microseconds since 1970. No later than its answer.
-    pub(crate) there_us: u64,
+    pub(crate) store_us: u64,
 }
 
 /// What is known, since the source's epoch last changed.
@@ -31,16 +31,16 @@ pub(crate) struct Stored {
     epoch: Option<u64>,
     /// Whether others write what is read here.
     is_shared: bool,
-    streams: HashMap<StreamId, Known>,
+    streams: HashMap<StreamId, StreamKnowledge>,
 }
 
 #[derive(Debug, Default)]
-struct Known {
-    asked: Option<Asked>,
+struct StreamKnowledge {
+    asked: Option<QueryTime>,
     /// All seqs up to this one are stored, or known to be gone.
     up_to: u64,
     /// Seqs above that are stored all the same, in order.
-    beyond: Vec<Run>,
+    beyond: Vec<SeqRun>,
 }
 
 impl Stored {
@@ -71,7 +71,7 @@ impl Stored {
     }
 
     fn is_known(&self, stream: StreamId) -> bool {
-        let is_fresh = |asked: Asked| asked.here.elapsed() < KNOWLEDGE_FRESH;
+        let is_fresh = |asked: QueryTime| asked.local.elapsed() < KNOWLEDGE_FRESH;
         self.streams
             .get(&stream)
             .is_some_and(|known| !self.is_shared || known.asked.is_some_and(is_fresh))
@@ -85,7 +85,7 @@ impl Stored {
     pub(crate) fn deadline_us(&self, ranges: &Ranges) -> Option<u64> {
         let asked_us = |stream| {
             let asked = self.streams.get(stream).and_then(|known| known.asked);
-            asked.map_or(0, |asked| asked.there_us)
+            asked.map_or(0, |asked| asked.store_us)
         };
         let oldest_us = ranges.keys().map(asked_us).min().unwrap_or_default();
         let age_max_us = u64::try_from(KNOWLEDGE_MAX.as_micros()).unwrap_or(u64::MAX);
@@ -93,14 +93,20 @@ impl Stored {
     }
 
     /// Takes in what the tables have of a stream from `first` on; `runs` in order.
-    pub(crate) fn learn(&mut self, asked: Asked, stream: StreamId, first: u64, runs: Vec<Run>) {
+    pub(crate) fn refresh(
+        &mut self,
+        asked: QueryTime,
+        stream: StreamId,
+        first: u64,
+        runs: Vec<SeqRun>,
+    ) {
         let known = self.streams.entry(stream).or_default();
         known.asked = Some(asked);
         known.up_to = known.up_to.max(first.saturating_sub(1));
         known.beyond = runs;
     }
 
-    pub(crate) fn has(&self, stream: StreamId, seq: u64) -> bool {
+    pub(crate) fn has(&self, EventId { stream, seq }: EventId) -> bool {
         self.streams.get(&stream).is_some_and(|known| {
             let before = known.beyond.partition_point(|run| run.0 <= seq);
             let is_beyond = before > 0 && seq <= known.beyond[before - 1].1;
@@ -118,7 +124,7 @@ impl Stored {
     }
 
     /// Forgets streams: an insert's outcome is unknown, and the tables must be asked.
-    pub(crate) fn doubt(&mut self, ranges: &Ranges) {
+    pub(crate) fn invalidate(&mut self, ranges: &Ranges) {
         ranges.keys().for_each(|stream| self.forget(*stream));
     }
 
@@ -146,15 +152,15 @@ mod tests {
         let ranges = Ranges::from([(stream(1), (5, 9))]);
         stored.enter(1);
         assert_eq!(stored.questions(&ranges), BTreeMap::from([(stream(1), 5)]));
-        stored.learn(asked(), stream(1), 5, vec![(6, 6)]);
+        stored.refresh(asked(), stream(1), 5, vec![(6, 6)]);
         assert!(stored.questions(&ranges).is_empty());
         stored.note(&ranges);
         stored.enter(1);
         assert!(stored.questions(&ranges).is_empty());
         stored.enter(2);
         assert_eq!(stored.questions(&ranges), BTreeMap::from([(stream(1), 5)]));
-        stored.learn(asked(), stream(1), 5, vec![]);
-        stored.doubt(&ranges);
+        stored.refresh(asked(), stream(1), 5, vec![]);
+        stored.invalidate(&ranges);
         assert_eq!(stored.questions(&ranges), BTreeMap::from([(stream(1), 5)]));
     }
 
@@ -163,14 +169,14 @@ mod tests {
         let ranges = Ranges::from([(stream(1), (1, 9)), (stream(2), (1, 9))]);
         let mut stored = Stored::new(true);
         stored.enter(1);
-        stored.learn(asked(), stream(1), 1, vec![]);
+        stored.refresh(asked(), stream(1), 1, vec![]);
         assert_eq!(stored.deadline_us(&ranges), Some(30_000_000));
         tokio::time::advance(KNOWLEDGE_FRESH / 2).await;
-        let later = Asked {
-            there_us: 7_000_000,
+        let later = QueryTime {
+            store_us: 7_000_000,
             ..asked()
         };
-        stored.learn(later, stream(2), 1, vec![]);
+        stored.refresh(later, stream(2), 1, vec![]);
         assert!(stored.questions(&ranges).is_empty());
         assert_eq!(
             stored.deadline_us(&ranges),
@@ -181,15 +187,15 @@ mod tests {
         assert_eq!(stored.questions(&ranges).len(), 2);
     }
 
-    fn asked() -> Asked {
-        Asked {
-            here: Instant::now(),
-            there_us: 1_000_000,
+    fn asked() -> QueryTime {
+        QueryTime {
+            local: Instant::now(),
+            store_us: 1_000_000,
         }
     }
 
-    fn runs(seqs: &[u64]) -> Vec<Run> {
-        let mut runs: Vec<Run> = Vec::new();
+    fn runs(seqs: &[u64]) -> Vec<SeqRun> {
+        let mut runs: Vec<SeqRun> = Vec::new();
         for &seq in seqs {
             match runs.last_mut() {
                 Some(run) if run.1 + 1 == seq => run.1 = seq,
@@ -219,10 +225,10 @@ mod tests {
                     let mut seqs: Vec<u64> =
                         table.iter().copied().filter(|seq| *seq >= from).collect();
                     seqs.sort_unstable();
-                    stored.learn(asked(), stream, from, runs(&seqs));
+                    stored.refresh(asked(), stream, from, runs(&seqs));
                 }
                 let wanted: Vec<u64> =
-                    (first..=last).filter(|seq| !stored.has(stream(1), *seq)).collect();
+                    (first..=last).filter(|seq| !stored.has(EventId { stream: stream(1), seq: *seq })).collect();
                 if crashes {
                     // Any part of the batch is in the table, and nobody knows which.
                     table.extend(wanted.iter().filter(|seq| mask >> (*seq % 32) & 1 == 1));

@@ -7,20 +7,17 @@ use clickhouse::{Row, RowWrite};
 use serde::Deserialize;
 use tokio::time::Instant;
 use uuid::Uuid;
-use weir_eventlog::SourceBatch;
-use weir_schemas::StreamId;
+use weir_eventlog::{Record, SourceBatch};
 use weir_schemas::clickhouse::EVENT_TABLES;
+use weir_schemas::{EventId, StreamId, for_each_event};
 use weir_store::{Retention, Store, StoreError, Verdict};
 
-use crate::batch::{Inserts, Placed, Rows, Swallows, token};
+use crate::batch::{EventRows, Inserts, TokenCollisions, token};
 use crate::caps::{CLOCK_STEP_MAX, LETTERS_AT_ONCE, STREAMS_ASKED_MAX};
 use crate::clock::now_us;
-use crate::dead_letter::{DeadLetter, Kind, Place};
-use crate::rows::{
-    AttemptRow, ControlRow, CorrectionRow, DeadLetterRow, PayloadRow, RequestRow, StateRow,
-    StreamRow, TableRow,
-};
-use crate::stored::Run;
+use crate::dead_letter::{DeadLetter, DeadLetterKind, DeadLetterPlace};
+use crate::rows::{DeadLetterRow, EventRow, row_of};
+use crate::stored::SeqRun;
 
 /// What the tables need of the store. [`Store`] is the one of every day; the simulation has its own.
 pub(crate) trait Engine {
@@ -30,7 +27,7 @@ pub(crate) trait Engine {
     async fn inserts_running(&self, began_before: Duration) -> Result<u64, StoreError>;
 
     /// What is stored of some streams, each from a seq on.
-    async fn stored(&self, firsts: &[(StreamId, u64)]) -> Result<Told, StoreError>;
+    async fn stored(&self, firsts: &[(StreamId, u64)]) -> Result<StoredRuns, StoreError>;
 
     /// Stores rows whole or not at all, or takes them and does nothing, if it knows the token. An
     /// error if the deadline is over.
@@ -43,21 +40,28 @@ pub(crate) trait Engine {
     ) -> Result<(), StoreError>
     where
         R: Row + RowWrite,
-        R::Value<'a>: Placed;
+        R::Value<'a>: EventRow;
 
     /// Which of these places have a dead letter.
-    async fn buried(&self, places: &[Place]) -> Result<HashSet<Place>, StoreError>;
+    async fn dead_letters(
+        &self,
+        places: &[DeadLetterPlace],
+    ) -> Result<HashSet<DeadLetterPlace>, StoreError>;
 
-    async fn bury(&self, letters: &[DeadLetterRow<'_>], token: &str) -> Result<(), StoreError>;
+    async fn write_dead_letters(
+        &self,
+        letters: &[DeadLetterRow<'_>],
+        token: &str,
+    ) -> Result<(), StoreError>;
 }
 
-/// What the tables have.
+/// What the tables have of some streams.
 #[derive(Debug)]
-pub(crate) struct Told {
+pub(crate) struct StoredRuns {
     /// When they were looked at, by the store's clock, in microseconds since 1970.
     pub(crate) at_us: u64,
     /// In order of stream and seq.
-    pub(crate) runs: Vec<(StreamId, Run)>,
+    pub(crate) runs: Vec<(StreamId, SeqRun)>,
 }
 
 #[derive(Debug)]
@@ -65,18 +69,22 @@ pub(crate) struct Tables<E> {
     engine: E,
 }
 
-/// Places of rows that the store does not take, with its reason.
-pub(crate) type Refused = HashMap<(StreamId, u64), String>;
+/// Events whose rows the store does not take, with its reason.
+pub(crate) type Refused = HashMap<EventId, String>;
 
-/// One try to insert a batch.
-#[derive(Debug)]
-pub(crate) struct Insertion<'a> {
-    pub(crate) swallows: &'a mut Swallows,
-    /// Until when the store may take the rows ([`Stored::deadline_us`](crate::stored::Stored)).
-    pub(crate) deadline_us: Option<u64>,
-    pub(crate) refused: &'a mut Refused,
-    /// Not everything was sent: look what is stored, and send the rest.
-    pub(crate) is_partial: bool,
+/// What earlier attempts to insert a batch have shown.
+#[derive(Debug, Default)]
+pub(crate) struct InsertHistory {
+    pub(crate) collisions: TokenCollisions,
+    pub(crate) refused: Refused,
+}
+
+/// How much of a batch was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sent {
+    All,
+    /// Look what is stored, and send the rest.
+    Partly,
 }
 
 impl<E: Engine> Tables<E> {
@@ -96,132 +104,116 @@ impl<E: Engine> Tables<E> {
     pub(crate) async fn stored(
         &self,
         firsts: &BTreeMap<StreamId, u64>,
-    ) -> Result<(u64, BTreeMap<StreamId, Vec<Run>>), StoreError> {
+    ) -> Result<(u64, BTreeMap<StreamId, Vec<SeqRun>>), StoreError> {
         let mut asked_us = u64::MAX;
-        let mut stored: BTreeMap<StreamId, Vec<Run>> =
+        let mut stored: BTreeMap<StreamId, Vec<SeqRun>> =
             firsts.keys().map(|stream| (*stream, Vec::new())).collect();
         let firsts: Vec<_> = firsts.iter().map(|(stream, seq)| (*stream, *seq)).collect();
         for some in firsts.chunks(STREAMS_ASKED_MAX) {
-            let told = self.engine.stored(some).await?;
-            asked_us = asked_us.min(told.at_us);
-            for (stream, run) in told.runs {
+            let found = self.engine.stored(some).await?;
+            asked_us = asked_us.min(found.at_us);
+            for (stream, run) in found.runs {
                 stored.entry(stream).or_default().push(run);
             }
         }
         Ok((asked_us, stored))
     }
 
-    /// Stores rows. Those that the store will never take are found by halving, and left out.
-    pub(crate) async fn insert(
-        &self,
-        rows: &Rows<'_>,
-        insertion: &mut Insertion<'_>,
-    ) -> Result<(), StoreError> {
-        self.insert_into::<RequestRow<'_>>("requests", &rows.requests, insertion)
-            .await?;
-        self.insert_into::<AttemptRow<'_>>("attempts", &rows.attempts, insertion)
-            .await?;
-        self.insert_into::<ControlRow<'_>>("control_changes", &rows.control_changes, insertion)
-            .await?;
-        self.insert_into::<StreamRow<'_>>("streams", &rows.streams, insertion)
-            .await?;
-        self.insert_into::<StateRow<'_>>("deployment_states", &rows.states, insertion)
-            .await?;
-        self.insert_into::<TableRow<'_>>("routing_tables", &rows.routing_tables, insertion)
-            .await?;
-        self.insert_into::<CorrectionRow<'_>>("corrections", &rows.corrections, insertion)
-            .await?;
-        self.insert_into::<PayloadRow<'_>>("payloads", &rows.payloads, insertion)
-            .await
-    }
-
     async fn insert_into<'a, R>(
         &self,
         table: &str,
         inserts: &Inserts<R::Value<'a>>,
-        insertion: &mut Insertion<'_>,
-    ) -> Result<(), StoreError>
+        deadline_us: Option<u64>,
+        history: &mut InsertHistory,
+    ) -> Result<Sent, StoreError>
     where
         R: Row + RowWrite,
-        R::Value<'a>: Placed,
+        R::Value<'a>: EventRow,
     {
+        let mut sent = Sent::All;
         for rows in inserts.iter() {
-            self.insert_rows::<R>(table, rows, insertion).await?;
+            let insert = self.insert_rows::<R>(table, rows, deadline_us, history);
+            if insert.await? == Sent::Partly {
+                sent = Sent::Partly;
+            }
         }
-        Ok(())
+        Ok(sent)
     }
 
     /// One insert. If the store will never take a row of it, so many of the rows as it takes; those
-    /// behind them must wait until it is known what is stored, because somebody else's insert may
+    /// behind them must wait until it is known what is stored, because another ingestor's insert may
     /// have had them with the first ones.
     async fn insert_rows<'a, R>(
         &self,
         table: &str,
         mut rows: &[R::Value<'a>],
-        insertion: &mut Insertion<'_>,
-    ) -> Result<(), StoreError>
+        deadline_us: Option<u64>,
+        history: &mut InsertHistory,
+    ) -> Result<Sent, StoreError>
     where
         R: Row + RowWrite,
-        R::Value<'a>: Placed,
+        R::Value<'a>: EventRow,
     {
         let mut length = rows.len();
-        while length > 0 {
-            let some = &rows[..length];
-            let token = token(table, some, insertion.swallows);
-            let deadline_us = insertion.deadline_us;
-            let sent = Instant::now();
-            let tried = self.engine.insert::<R>(table, some, &token, deadline_us);
-            match tried.await {
+        while let Some(first) = rows[..length].first() {
+            let token = token(table, first, &history.collisions);
+            let began = Instant::now();
+            let insert = self
+                .engine
+                .insert::<R>(table, &rows[..length], &token, deadline_us);
+            match insert.await {
                 Ok(()) => {
-                    insertion.swallows.took(some, sent);
-                    insertion.is_partial |= length < rows.len();
-                    return Ok(());
+                    history.collisions.took(first, began);
+                    let is_all = length == rows.len();
+                    return Ok(if is_all { Sent::All } else { Sent::Partly });
                 }
                 Err(error) if error.verdict != Verdict::Poison => return Err(error),
                 Err(_) if length > 1 => length /= 2,
                 Err(error) => {
-                    let place = rows[0].place();
-                    insertion.refused.insert(place, error.to_string());
+                    history.refused.insert(first.id(), error.to_string());
                     rows = &rows[1..];
                     length = rows.len();
                 }
             }
         }
-        Ok(())
+        Ok(Sent::All)
     }
 
     /// Keeps dead letters, those of them that are not kept already.
-    pub(crate) async fn bury(&self, dead: &[DeadLetter<'_>]) -> Result<(), StoreError> {
+    pub(crate) async fn write_dead_letters(
+        &self,
+        dead: &[DeadLetter<'_>],
+    ) -> Result<(), StoreError> {
         for letters in dead.chunks(LETTERS_AT_ONCE) {
-            self.bury_some(letters).await?;
+            self.write_some_dead_letters(letters).await?;
         }
         Ok(())
     }
 
-    async fn bury_some(&self, letters: &[DeadLetter<'_>]) -> Result<(), StoreError> {
-        let places: Vec<Place> = letters.iter().map(DeadLetter::place).collect();
-        let mut swallowed = 0;
+    async fn write_some_dead_letters(&self, letters: &[DeadLetter<'_>]) -> Result<(), StoreError> {
+        let places: Vec<DeadLetterPlace> = letters.iter().map(DeadLetter::place).collect();
+        let mut collisions = 0;
         let mut first_before = None;
         loop {
-            let buried = self.engine.buried(&places).await?;
+            let kept = self.engine.dead_letters(&places).await?;
             let open: Vec<_> = letters
                 .iter()
                 .zip(&places)
-                .filter(|(_, place)| !buried.contains(place))
+                .filter(|(_, place)| !kept.contains(place))
                 .collect();
             let Some((_, first)) = open.first() else {
                 return Ok(());
             };
             // As with rows: the store may know a token and not have what it stands for.
             let is_again = first_before.replace((*first).clone()).as_ref() == Some(first);
-            swallowed = if is_again { swallowed + 1 } else { 0 };
-            let Place {
+            collisions = if is_again { collisions + 1 } else { 0 };
+            let DeadLetterPlace {
                 source,
                 location,
                 position,
                 kind,
             } = first;
-            let token = format!("dead_letters:{source}:{location}:{position}:{kind}:{swallowed}");
+            let token = format!("dead_letters:{source}:{location}:{position}:{kind}:{collisions}");
             let now = now_us();
             let rows: Vec<_> = open
                 .iter()
@@ -230,10 +222,40 @@ impl<E: Engine> Tables<E> {
             for (letter, _) in &open {
                 tracing::error!(position = %letter.position, reason = letter.reason, "dead letter");
             }
-            self.engine.bury(&rows, &token).await?;
+            self.engine.write_dead_letters(&rows, &token).await?;
         }
     }
 }
+
+macro_rules! declare_insert {
+    ($($table:ident { $($name:ident $body:tt $files:tt;)* })*) => {
+        impl<E: Engine> Tables<E> {
+            /// Stores rows, if the store takes them by a deadline of its clock
+            /// ([`Stored::deadline_us`](crate::stored::Stored)). Those that the store will never take
+            /// are found by halving, and left out.
+            pub(crate) async fn insert(
+                &self,
+                rows: &EventRows<'_>,
+                deadline_us: Option<u64>,
+                history: &mut InsertHistory,
+            ) -> Result<Sent, StoreError> {
+                let sent = [$(
+                    self.insert_into::<row_of!('_ $($name)*)>(
+                        stringify!($table),
+                        &rows.$table,
+                        deadline_us,
+                        history,
+                    )
+                    .await?,
+                )*];
+                let is_all = sent.iter().all(|sent| *sent == Sent::All);
+                Ok(if is_all { Sent::All } else { Sent::Partly })
+            }
+        }
+    };
+}
+
+for_each_event!(declare_insert);
 
 #[derive(Debug, Row, Deserialize)]
 struct StoredRun {
@@ -246,7 +268,7 @@ struct StoredRun {
 }
 
 #[derive(Debug, Row, Deserialize)]
-struct Buried {
+struct DeadLetterKey {
     source: String,
     location: String,
     position: u64,
@@ -262,11 +284,11 @@ impl Engine for Store {
         Self::inserts_running(self, began_before).await
     }
 
-    async fn stored(&self, firsts: &[(StreamId, u64)]) -> Result<Told, StoreError> {
+    async fn stored(&self, firsts: &[(StreamId, u64)]) -> Result<StoredRuns, StoreError> {
         let rows: Vec<StoredRun> = self.fetch(self.query(&stored_sql(firsts))).await?;
         let at_us = rows.iter().map(|row| row.at_us).min().unwrap_or_default();
         let runs = rows.into_iter().filter(|row| row.last > 0);
-        Ok(Told {
+        Ok(StoredRuns {
             at_us,
             runs: runs
                 .map(|row| (row.stream.into(), (row.first, row.last)))
@@ -283,12 +305,15 @@ impl Engine for Store {
     ) -> Result<(), StoreError>
     where
         R: Row + RowWrite,
-        R::Value<'a>: Placed,
+        R::Value<'a>: EventRow,
     {
         Self::insert_until::<R>(self, table, rows, token, deadline_us).await
     }
 
-    async fn buried(&self, places: &[Place]) -> Result<HashSet<Place>, StoreError> {
+    async fn dead_letters(
+        &self,
+        places: &[DeadLetterPlace],
+    ) -> Result<HashSet<DeadLetterPlace>, StoreError> {
         let wanted: Vec<_> = places
             .iter()
             .map(|it| (it.source, it.location.as_str(), it.position, it.kind))
@@ -296,8 +321,8 @@ impl Engine for Store {
         let sql = "SELECT DISTINCT toString(source) AS source, location, position, \
                    toString(kind) AS kind FROM dead_letters \
                    WHERE (source, location, position, kind) IN ?";
-        let found: Vec<Buried> = self.fetch(self.query(sql).bind(wanted)).await?;
-        let is_buried = |place: &&Place| {
+        let found: Vec<DeadLetterKey> = self.fetch(self.query(sql).bind(wanted)).await?;
+        let is_kept = |place: &&DeadLetterPlace| {
             found.iter().any(|it| {
                 it.position == place.position
                     && it.source == place.source
@@ -305,10 +330,14 @@ impl Engine for Store {
                     && it.kind == place.kind
             })
         };
-        Ok(places.iter().filter(is_buried).cloned().collect())
+        Ok(places.iter().filter(is_kept).cloned().collect())
     }
 
-    async fn bury(&self, letters: &[DeadLetterRow<'_>], token: &str) -> Result<(), StoreError> {
+    async fn write_dead_letters(
+        &self,
+        letters: &[DeadLetterRow<'_>],
+        token: &str,
+    ) -> Result<(), StoreError> {
         Self::insert::<DeadLetterRow<'_>>(self, "dead_letters", letters, token).await
     }
 }
@@ -319,12 +348,11 @@ pub(crate) fn refused_letters<'a>(
     refused: &Refused,
 ) -> Vec<DeadLetter<'a>> {
     let mut named = HashSet::new();
-    let letter = |record: &'a weir_eventlog::Record| {
-        let place = (record.stream, record.seq);
-        let reason = refused.get(&place)?.clone();
+    let letter = |record: &'a Record| {
+        let reason = refused.get(&record.id())?.clone();
         // The log may have it twice.
-        let is_first = named.insert(place);
-        is_first.then(|| DeadLetter::of(record, Kind::Refused, reason))
+        let is_first = named.insert(record.id());
+        is_first.then(|| DeadLetter::of(record, DeadLetterKind::Refused, reason))
     };
     batch.records.iter().filter_map(letter).collect()
 }

@@ -3,6 +3,8 @@
 //! A migration that has been released is never edited: what comes next is a new file. Every
 //! statement in one can be run again, so that a runner which was killed half way starts over.
 
+use crate::for_each_event;
+
 /// One step in the life of the database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Migration {
@@ -55,32 +57,28 @@ pub const MIGRATIONS: &[Migration] = &[
 /// The database that everything is in.
 pub const DATABASE: &str = "weir";
 
-/// Tables whose rows are events and carry (stream, seq).
-pub const EVENT_TABLES: [&str; 8] = [
-    "requests",
-    "attempts",
-    "control_changes",
-    "streams",
-    "deployment_states",
-    "routing_tables",
-    "corrections",
-    "payloads",
-];
+macro_rules! declare_event_tables {
+    ($($table:ident $events:tt)*) => {
+        const EVENT_TABLE_COUNT: usize = [$(stringify!($table)),*].len();
+
+        /// Tables whose rows are events and carry (stream, seq).
+        pub const EVENT_TABLES: [&str; EVENT_TABLE_COUNT] = [$(stringify!($table)),*];
+    };
+}
+
+for_each_event!(declare_event_tables);
+
+/// Tables of events that keep their rows: they are small, and what a later proof of completeness
+/// rests on.
+const KEPT_TABLES: [&str; 2] = ["control_changes", "streams"];
 
 /// Tables whose rows are dropped when they are older than the retention, by their column `ts`.
-///
-/// `control_changes`, `streams` and `checkpoints` are not among them: they are small, and what a later
-/// proof of completeness rests on.
-pub const RETAINED_TABLES: &[&str] = &[
-    "requests",
-    "attempts",
-    "dead_letters",
-    "checkpoint_leaves",
-    "deployment_states",
-    "routing_tables",
-    "corrections",
-    "payloads",
-];
+pub fn retained_tables() -> impl Iterator<Item = &'static str> {
+    let events = EVENT_TABLES.into_iter();
+    events
+        .filter(|table| !KEPT_TABLES.contains(table))
+        .chain(["dead_letters", "checkpoint_leaves"])
+}
 
 /// Table whose rows lose their texts before they go, and the columns that are emptied together.
 pub const PAYLOADS: &str = "payloads";
@@ -89,6 +87,7 @@ pub const PAYLOAD_TEXTS: [&str; 3] = ["salt", "request", "answer"];
 #[cfg(test)]
 mod tests {
     use super::{EVENT_TABLES, MIGRATIONS};
+    use crate::for_each_event;
     use std::collections::BTreeMap;
 
     /// The columns of a table as the migrations declare and add them: name and the rest of the line.
@@ -128,102 +127,51 @@ mod tests {
             .collect()
     }
 
-    fn check_table_holds_event(table: &str, avro: &str, renamed: &[(&str, &str)]) {
-        let columns = columns(table);
-        let fields = leaf_fields(&serde_json::from_str(avro).unwrap());
-        assert!(
-            fields.len() > 4,
-            "the fields of {table}'s event were not read"
-        );
-        for field in fields {
-            let column = renamed
-                .iter()
-                .find_map(|(from, to)| (*from == field).then_some(*to))
-                .unwrap_or(&field);
-            assert!(
-                columns.contains_key(column),
-                "{table} has no column for the field {field}"
-            );
+    /// What a table calls a field: it has times and amounts of money in types of their own.
+    fn column(field: &str) -> String {
+        match field {
+            "ts_us" | "since_us" | "until_us" | "made_at_us" | "attempt_ts_us" => {
+                field.trim_end_matches("_us").to_owned()
+            }
+            "from_us" => "measured_from".to_owned(),
+            "to_us" => "measured_to".to_owned(),
+            _ => field.replace("pico_usd", "usd"),
         }
+    }
+
+    macro_rules! schemas_by_table {
+        ($($table:ident { $($name:ident($body:ty) [$($file:literal),+];)* })*) => {
+            [$($($((
+                stringify!($table),
+                include_str!(concat!("../avro/", $file)),
+            ),)+)*)*]
+        };
     }
 
     #[test]
     fn every_field_of_an_event_has_a_column() {
-        let time = ("ts_us", "ts");
-        check_table_holds_event(
-            "requests",
-            include_str!("../avro/request_finished.v1.avsc"),
-            &[
-                time,
-                ("cost_pico_usd", "cost_usd"),
-                ("waste_pico_usd", "waste_usd"),
-            ],
-        );
-        check_table_holds_event(
-            "attempts",
-            include_str!("../avro/attempt_finished.v1.avsc"),
-            &[time, ("cost_pico_usd", "cost_usd")],
-        );
-        check_table_holds_event(
-            "control_changes",
-            include_str!("../avro/control_changed.v1.avsc"),
-            &[time],
-        );
-        for avro in [
-            include_str!("../avro/stream_opened.v1.avsc"),
-            include_str!("../avro/stream_closed.v1.avsc"),
-            include_str!("../avro/events_dropped.v1.avsc"),
-        ] {
-            check_table_holds_event("streams", avro, &[time, ("since_us", "since")]);
+        for (table, avro) in for_each_event!(schemas_by_table) {
+            let columns = columns(table);
+            let fields = leaf_fields(&serde_json::from_str(avro).unwrap());
+            assert!(fields.len() > 4, "{table}: no fields were read");
+            for column in fields.iter().map(|field| column(field)) {
+                assert!(
+                    columns.contains_key(&column),
+                    "{table} has no column {column}"
+                );
+            }
         }
-        check_table_holds_event(
-            "deployment_states",
-            include_str!("../avro/deployment_state_changed.v1.avsc"),
-            &[time, ("until_us", "until")],
-        );
-        check_table_holds_event(
-            "routing_tables",
-            include_str!("../avro/routing_table_adopted.v1.avsc"),
-            &[
-                time,
-                ("made_at_us", "made_at"),
-                ("from_us", "measured_from"),
-                ("to_us", "measured_to"),
-            ],
-        );
-        check_table_holds_event(
-            "corrections",
-            include_str!("../avro/correction.v1.avsc"),
-            &[
-                time,
-                ("attempt_ts_us", "attempt_ts"),
-                ("cost_before_pico_usd", "cost_before_usd"),
-                ("cost_pico_usd", "cost_usd"),
-            ],
-        );
-        check_table_holds_event(
-            "payloads",
-            include_str!("../avro/payload_captured.v1.avsc"),
-            &[time],
-        );
     }
 
     #[test]
     fn every_column_says_what_it_holds() {
-        for table in [
+        let others = [
             "migrations",
-            "requests",
-            "attempts",
-            "control_changes",
-            "streams",
             "dead_letters",
             "checkpoints",
             "checkpoint_leaves",
-            "deployment_states",
-            "routing_tables",
-            "corrections",
-            "payloads",
-        ] {
+        ];
+        for table in others.into_iter().chain(EVENT_TABLES) {
             let columns = columns(table);
             assert!(columns.len() > 4, "the columns of {table} were not read");
             for (name, rest) in columns {

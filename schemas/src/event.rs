@@ -1,8 +1,9 @@
 //! The events, as their writers fill them and their readers see them.
 //!
 //! Each record is declared by a file in `avro/`; the structs here mirror those files field for
-//! field, and a test holds the two together. Text is borrowed on both sides: the writer lends what
-//! it has, the reader points into the bytes that it decodes, and neither allocates.
+//! field, except for the position in the log that every record begins with: that is the envelope's.
+//! Text is borrowed on both sides: the writer lends what it has, the reader points into the bytes
+//! that it decodes, and neither allocates.
 
 use std::fmt;
 
@@ -10,79 +11,67 @@ use serde::de::{Deserializer, MapAccess, Visitor};
 use serde::ser::{SerializeMap, Serializer};
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{RequestId, Salt, StreamId};
+use crate::ids::{EventId, RequestId, Salt};
 use crate::money::PicoUsd;
 use crate::usage::Usage;
 
-/// One event of the log.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Event<'a> {
-    RequestFinished(Box<RequestFinished<'a>>),
-    AttemptFinished(Box<AttemptFinished<'a>>),
-    ControlChanged(ControlChanged<'a>),
-    StreamOpened(StreamOpened<'a>),
-    StreamClosed(StreamClosed<'a>),
-    EventsDropped(EventsDropped<'a>),
-    DeploymentStateChanged(DeploymentStateChanged<'a>),
-    RoutingTableAdopted(RoutingTableAdopted<'a>),
-    Correction(Correction<'a>),
-    PayloadCaptured(Box<PayloadCaptured<'a>>),
+/// Calls a macro with every event there is, by the table that holds its rows: the events' types, and
+/// the files in `avro/` that ever described them, oldest version first.
+///
+/// This is the only list of events. [`Event`], the codec, the list of tables and the ingestor's rows
+/// are made from it.
+#[macro_export]
+macro_rules! for_each_event {
+    ($callback:ident) => {
+        $callback! {
+            requests {
+                RequestFinished(Box<RequestFinished<'a>>) ["request_finished.v1.avsc"];
+            }
+            attempts {
+                AttemptFinished(Box<AttemptFinished<'a>>) ["attempt_finished.v1.avsc"];
+            }
+            control_changes {
+                ControlChanged(ControlChanged<'a>) ["control_changed.v1.avsc"];
+            }
+            streams {
+                StreamOpened(StreamOpened<'a>) ["stream_opened.v1.avsc"];
+                StreamClosed(StreamClosed<'a>) ["stream_closed.v1.avsc"];
+                EventsDropped(EventsDropped<'a>) ["events_dropped.v1.avsc"];
+            }
+            deployment_states {
+                DeploymentStateChanged(DeploymentStateChanged<'a>)
+                    ["deployment_state_changed.v1.avsc"];
+            }
+            routing_tables {
+                RoutingTableAdopted(RoutingTableAdopted<'a>) ["routing_table_adopted.v1.avsc"];
+            }
+            corrections {
+                Correction(Correction<'a>) ["correction.v1.avsc"];
+            }
+            payloads {
+                PayloadCaptured(Box<PayloadCaptured<'a>>) ["payload_captured.v1.avsc"];
+            }
+        }
+    };
 }
 
-impl Event<'_> {
-    /// Gives the event its place in the log. Only the journal calls this, at the moment of writing.
-    pub fn stamp(&mut self, stream: StreamId, seq: u64) {
-        let (stream_field, seq_field) = self.position_mut();
-        *stream_field = stream;
-        *seq_field = seq;
-    }
-
-    #[must_use]
-    pub fn stream(&self) -> StreamId {
-        match self {
-            Self::RequestFinished(event) => event.stream,
-            Self::AttemptFinished(event) => event.stream,
-            Self::ControlChanged(event) => event.stream,
-            Self::StreamOpened(event) => event.stream,
-            Self::StreamClosed(event) => event.stream,
-            Self::EventsDropped(event) => event.stream,
-            Self::DeploymentStateChanged(event) => event.stream,
-            Self::RoutingTableAdopted(event) => event.stream,
-            Self::Correction(event) => event.stream,
-            Self::PayloadCaptured(event) => event.stream,
+macro_rules! declare_event {
+    ($($table:ident { $($name:ident($body:ty) $files:tt;)* })*) => {
+        /// One event, before the journal has given it its place.
+        #[derive(Clone, Debug, PartialEq)]
+        pub enum Event<'a> {
+            $($($name($body),)*)*
         }
-    }
+    };
+}
 
-    #[must_use]
-    pub fn seq(&self) -> u64 {
-        match self {
-            Self::RequestFinished(event) => event.seq,
-            Self::AttemptFinished(event) => event.seq,
-            Self::ControlChanged(event) => event.seq,
-            Self::StreamOpened(event) => event.seq,
-            Self::StreamClosed(event) => event.seq,
-            Self::EventsDropped(event) => event.seq,
-            Self::DeploymentStateChanged(event) => event.seq,
-            Self::RoutingTableAdopted(event) => event.seq,
-            Self::Correction(event) => event.seq,
-            Self::PayloadCaptured(event) => event.seq,
-        }
-    }
+for_each_event!(declare_event);
 
-    fn position_mut(&mut self) -> (&mut StreamId, &mut u64) {
-        match self {
-            Self::RequestFinished(event) => (&mut event.stream, &mut event.seq),
-            Self::AttemptFinished(event) => (&mut event.stream, &mut event.seq),
-            Self::ControlChanged(event) => (&mut event.stream, &mut event.seq),
-            Self::StreamOpened(event) => (&mut event.stream, &mut event.seq),
-            Self::StreamClosed(event) => (&mut event.stream, &mut event.seq),
-            Self::EventsDropped(event) => (&mut event.stream, &mut event.seq),
-            Self::DeploymentStateChanged(event) => (&mut event.stream, &mut event.seq),
-            Self::RoutingTableAdopted(event) => (&mut event.stream, &mut event.seq),
-            Self::Correction(event) => (&mut event.stream, &mut event.seq),
-            Self::PayloadCaptured(event) => (&mut event.stream, &mut event.seq),
-        }
-    }
+/// An event as it stands in the log.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Envelope<'a> {
+    pub id: EventId,
+    pub event: Event<'a>,
 }
 
 /// Who called, and for what: the dimensions of attribution.
@@ -114,10 +103,6 @@ pub struct Caller<'a> {
 /// One request of a client, however it ended; refused ones too.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RequestFinished<'a> {
-    /// Stream that the event belongs to: one writer, one boot, one shard.
-    pub stream: StreamId,
-    /// Position in the stream: 1, 2, 3 … without gaps.
-    pub seq: u64,
     /// When the request arrived.
     pub ts_us: u64,
     /// Id of the request; equals the x-request-id header of the response.
@@ -161,7 +146,7 @@ pub struct RequestFinished<'a> {
     pub response_model: Option<&'a str>,
     /// Region of the deployment.
     pub region: Option<&'a str>,
-    /// Tries made: first, retries, fallbacks and hedges.
+    /// Attempts made: first, retries, fallbacks and hedges.
     pub attempts: u32,
     /// Why the model stopped.
     pub finish_reason: Option<&'a str>,
@@ -173,7 +158,7 @@ pub struct RequestFinished<'a> {
     pub usage_source: &'a str,
     /// What the request is charged, in 1e-12 USD; null if unpriced.
     pub cost_pico_usd: Option<PicoUsd>,
-    /// What the tries cost whose answer was not delivered, in 1e-12 USD.
+    /// What the attempts cost whose answer was not delivered, in 1e-12 USD.
     pub waste_pico_usd: Option<PicoUsd>,
     /// Version of the price book and row that priced it.
     pub price_version: Option<&'a str>,
@@ -206,24 +191,20 @@ pub struct RequestFinished<'a> {
     pub last_resort: Option<&'a str>,
 }
 
-/// One try at one deployment: first, retry, fallback, hedge or shadow.
+/// One attempt at one deployment: first, retry, fallback, hedge or shadow.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AttemptFinished<'a> {
-    /// Stream that the event belongs to: one writer, one boot, one shard.
-    pub stream: StreamId,
-    /// Position in the stream: 1, 2, 3 … without gaps.
-    pub seq: u64,
-    /// When the try began.
+    /// When the attempt began.
     pub ts_us: u64,
-    /// Request that the try belongs to.
+    /// Request that the attempt belongs to.
     pub request_id: RequestId,
-    /// Number of the try within its request, from 1.
+    /// Number of the attempt within its request, from 1.
     pub attempt: u32,
     /// first, retry, fallback, hedge or shadow.
     pub kind: &'a str,
-    /// Error kind of the try before, which led to this one.
+    /// Error kind of the attempt before, which led to this one.
     pub cause: Option<&'a str>,
-    /// Pause before the try.
+    /// Pause before the attempt.
     pub delay_us: u64,
     /// Who called, and for what.
     #[serde(borrow)]
@@ -254,7 +235,7 @@ pub struct AttemptFinished<'a> {
     pub error_message: Option<&'a str>,
     /// Pause that the provider asked for.
     pub retry_after_us: Option<u64>,
-    /// Whether this try's answer went to the client.
+    /// Whether this attempt's answer went to the client.
     pub delivered: bool,
     /// Request id that the provider gave.
     pub upstream_request_id: Option<&'a str>,
@@ -270,23 +251,23 @@ pub struct AttemptFinished<'a> {
     pub usage: Usage,
     /// Where the token counts come from: reported, drained, estimated, none.
     pub usage_source: &'a str,
-    /// What the try cost, in 1e-12 USD; null if unpriced.
+    /// What the attempt cost, in 1e-12 USD; null if unpriced.
     pub cost_pico_usd: Option<PicoUsd>,
     /// Version of the price book and row that priced it.
     pub price_version: Option<&'a str>,
     /// Time to connect; null if a connection was reused.
     pub connect_us: Option<u64>,
-    /// Time from the start of the try to the response headers.
+    /// Time from the start of the attempt to the response headers.
     pub headers_us: Option<u64>,
-    /// Time from the start of the try to the first token.
+    /// Time from the start of the attempt to the first token.
     pub ttft_us: Option<u64>,
-    /// Time from the start of the try to its end.
+    /// Time from the start of the attempt to its end.
     pub total_us: u64,
     /// Routing strategy that decided.
     pub strategy: Option<&'a str>,
     /// Routing table that decided.
     pub table_version: Option<u64>,
-    /// Probability with which this deployment was chosen for this try.
+    /// Probability with which this deployment was chosen for this attempt.
     pub propensity: Option<f64>,
     /// Service tier that the provider says it served; null if it named none.
     pub service_tier: Option<&'a str>,
@@ -295,10 +276,6 @@ pub struct AttemptFinished<'a> {
 /// A change of keys, teams, budgets, limits or tables, and who made it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ControlChanged<'a> {
-    /// Stream that the event belongs to: one writer, one boot, one shard.
-    pub stream: StreamId,
-    /// Position in the stream: 1, 2, 3 … without gaps.
-    pub seq: u64,
     /// When the change was made.
     pub ts_us: u64,
     /// Id of the change.
@@ -320,10 +297,6 @@ pub struct ControlChanged<'a> {
 /// A gateway took a deployment out of service, or back in.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DeploymentStateChanged<'a> {
-    /// Stream that the event belongs to: one writer, one boot, one shard.
-    pub stream: StreamId,
-    /// Position in the stream: 1, 2, 3 … without gaps.
-    pub seq: u64,
     /// When the state changed.
     pub ts_us: u64,
     /// Deployment of the model at the provider: provider/model.
@@ -345,10 +318,6 @@ pub struct DeploymentStateChanged<'a> {
 /// A gateway put a routing table in force.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RoutingTableAdopted<'a> {
-    /// Stream that the event belongs to: one writer, one boot, one shard.
-    pub stream: StreamId,
-    /// Position in the stream: 1, 2, 3 … without gaps.
-    pub seq: u64,
     /// When the table was adopted.
     pub ts_us: u64,
     /// Number of the table.
@@ -365,24 +334,20 @@ pub struct RoutingTableAdopted<'a> {
     pub routing_table: &'a str,
 }
 
-/// A stored try was priced anew. What was said before stays as it is.
+/// A stored attempt was priced again. What was said before stays as it is.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Correction<'a> {
-    /// Stream that the event belongs to: one writer, one boot, one shard.
-    pub stream: StreamId,
-    /// Position in the stream: 1, 2, 3 … without gaps.
-    pub seq: u64,
     /// When the correction was made.
     pub ts_us: u64,
-    /// Request that the try belongs to.
+    /// Request that the attempt belongs to.
     pub request_id: RequestId,
-    /// Number of the try within its request.
+    /// Number of the attempt within its request.
     pub attempt: u32,
-    /// When the try began.
+    /// When the attempt began.
     pub attempt_ts_us: u64,
-    /// Whether the client got the answer of the try: its cost is the request's, otherwise it is waste.
+    /// Whether the client got the answer of the attempt: its cost is the request's, otherwise it is waste.
     pub delivered: bool,
-    /// What the try was said to cost until then, in 10⁻¹² USD; null if it was unpriced.
+    /// What the attempt was said to cost until then, in 10⁻¹² USD; null if it was unpriced.
     pub cost_before_pico_usd: Option<PicoUsd>,
     /// What it is said to cost now, in 10⁻¹² USD; null if it is unpriced.
     pub cost_pico_usd: Option<PicoUsd>,
@@ -399,10 +364,6 @@ pub struct Correction<'a> {
 /// What a client sent and got, redacted, as far as the rule for its key keeps it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PayloadCaptured<'a> {
-    /// Stream that the event belongs to: one writer, one boot, one shard.
-    pub stream: StreamId,
-    /// Position in the stream: 1, 2, 3 … without gaps.
-    pub seq: u64,
     /// When the request arrived.
     pub ts_us: u64,
     /// Request whose payload it is.
@@ -450,10 +411,6 @@ pub struct PayloadCaptured<'a> {
 /// First event of every stream.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StreamOpened<'a> {
-    /// Stream that the event belongs to: one writer, one boot, one shard.
-    pub stream: StreamId,
-    /// Position in the stream: 1, 2, 3 … without gaps.
-    pub seq: u64,
     /// When the stream was opened.
     pub ts_us: u64,
     /// Name of the process's installation: host name, or the configured one.
@@ -469,10 +426,6 @@ pub struct StreamOpened<'a> {
 /// Last event of every stream.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StreamClosed<'a> {
-    /// Stream that the event belongs to: one writer, one boot, one shard.
-    pub stream: StreamId,
-    /// Position in the stream: 1, 2, 3 … without gaps.
-    pub seq: u64,
     /// When the stream was closed.
     pub ts_us: u64,
     /// shutdown: closed by its writer. recovered: the writer died, and a later process closed it.
@@ -484,10 +437,6 @@ pub struct StreamClosed<'a> {
 /// Events that were not written because the journal was full and its policy is drop.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct EventsDropped<'a> {
-    /// Stream that the event belongs to: one writer, one boot, one shard.
-    pub stream: StreamId,
-    /// Position in the stream: 1, 2, 3 … without gaps.
-    pub seq: u64,
     /// When there was room again.
     pub ts_us: u64,
     /// When the first of them was dropped.

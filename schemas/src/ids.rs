@@ -9,10 +9,18 @@ use uuid::Uuid;
 
 /// Names one life of one writer of the event log: one process, one boot, one shard.
 ///
-/// Together with a sequence number it identifies an event for good; deduplication, ordering and the
-/// proof of completeness all rest on that pair.
+/// Together with a sequence number it makes an [`EventId`]; deduplication, ordering and the proof of
+/// completeness all rest on that pair.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StreamId(Uuid);
+
+/// Names one event for good: its stream, and its place in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
+pub struct EventId {
+    pub stream: StreamId,
+    /// 1, 2, 3 … without gaps.
+    pub seq: u64,
+}
 
 /// Names one request of a client. The client reads it in the `x-request-id` header.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -18,7 +18,7 @@ pub mod table;
 pub mod usage;
 
 pub use codec::{DecodeError, EncodeError};
-pub use event::Event;
-pub use ids::{RequestId, Salt, StreamId};
+pub use event::{Envelope, Event};
+pub use ids::{EventId, RequestId, Salt, StreamId};
 pub use money::PicoUsd;
 pub use usage::{Usage, UsageSource};

@@ -679,8 +679,8 @@ fn events_of(running: &Running, team: &str) -> u64 {
             return count;
         }
         for record in &batch.records {
-            let event = weir_schemas::codec::decode(&record.payload).unwrap();
-            if let weir_schemas::event::Event::RequestFinished(event) = event {
+            let decoded = weir_schemas::codec::decode(&record.payload).unwrap();
+            if let weir_schemas::event::Event::RequestFinished(event) = decoded.event {
                 count += u64::from(event.caller.team == Some(team) && event.status == 200);
             }
         }

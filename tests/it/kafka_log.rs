@@ -16,7 +16,7 @@ use weir_eventlog::{
     Position, Shipper, ShipperOptions, Source, SourceBatch, StreamWriter,
 };
 use weir_schemas::codec::decode;
-use weir_schemas::event::{ControlChanged, Event};
+use weir_schemas::event::{ControlChanged, Envelope, Event};
 use weir_schemas::{RequestId, StreamId};
 use weir_tests::kafka::Kafka;
 
@@ -53,8 +53,6 @@ fn open_journal(dir: &Path) -> Journal {
 
 fn change(text: &str) -> Event<'_> {
     Event::ControlChanged(ControlChanged {
-        stream: StreamId::from_bytes([0; 16]),
-        seq: 0,
         ts_us: 1,
         change_id: RequestId::from_bytes([1; 16]),
         actor: "test",
@@ -74,8 +72,8 @@ fn write(writer: &StreamWriter, from: usize, count: usize) {
         let texts: Vec<_> = (number..end)
             .map(|n| format!("{n}:{}", "x".repeat(n % 300)))
             .collect();
-        let mut events: Vec<_> = texts.iter().map(|text| change(text)).collect();
-        assert_eq!(writer.append(&mut events).unwrap().dropped(), 0);
+        let events: Vec<_> = texts.iter().map(|text| change(text)).collect();
+        assert_eq!(writer.append(&events).unwrap().dropped(), 0);
         number = end;
     }
 }
@@ -94,8 +92,8 @@ impl Ledger {
         assert_eq!(batch.lost, []);
         assert!(batch.rejected.is_empty(), "{:?}", batch.rejected);
         for record in &batch.records {
-            let event = decode(&record.payload).unwrap();
-            assert_eq!((event.stream(), event.seq()), (record.stream, record.seq));
+            let Envelope { id, event } = decode(&record.payload).unwrap();
+            assert_eq!(id, record.id());
             let said = match event {
                 Event::ControlChanged(change) => change.object_id.to_owned(),
                 Event::StreamOpened(_) => "opened".to_owned(),

@@ -11,9 +11,9 @@ use anyhow::Context as _;
 use serde_json::json;
 use weir_eventlog::{Journal, TableLogError};
 use weir_ingestor::feedback::{measure, versions_to_compare};
+use weir_schemas::RequestId;
 use weir_schemas::event::{ControlChanged, Event};
 use weir_schemas::table::{Command, CommandError, Mode, RoutingTable, TableRecord};
-use weir_schemas::{RequestId, StreamId};
 
 use crate::cli::{Cli, RoutesCommand};
 use crate::command::desk::actor;
@@ -87,8 +87,6 @@ fn record(
     let after = json!({ "command": command }).to_string();
     let actor = actor();
     let event = Event::ControlChanged(ControlChanged {
-        stream: StreamId::from_bytes([0; 16]),
-        seq: 0,
         ts_us: unix_ms() * 1000,
         change_id: RequestId::new(unix_ms(), rand::random()),
         actor: &actor,
@@ -99,7 +97,7 @@ fn record(
         after: Some(&after),
     });
     // Dropped here: what is written is in the log, and the stream is closed next.
-    let _ = stream.append(&mut [event]).context("record the change")?;
+    let _ = stream.append(&[event]).context("record the change")?;
     stream.close().context("close the event stream")
 }
 

@@ -496,7 +496,7 @@ mod tests {
             let stream = journal.open_stream(0).unwrap();
             for _ in 0..10 {
                 ledger.charge(stream.id(), stream.next_seq(), charge("ana", 1), || {
-                    let _ = stream.append(&mut [event()]).unwrap();
+                    let _ = stream.append(&[event()]).unwrap();
                 });
             }
             // Totals in one round, lines alone in the next.
@@ -518,7 +518,7 @@ mod tests {
             let (ledger, _, journal) = place.open();
             let stream = journal.open_stream(0).unwrap();
             ledger.charge(stream.id(), stream.next_seq(), charge("ana", 5), || {
-                let _ = stream.append(&mut [event()]).unwrap();
+                let _ = stream.append(&[event()]).unwrap();
             });
             ledger.charge(stream.id(), stream.next_seq(), charge("ana", 7), || {});
         }
@@ -540,7 +540,7 @@ mod tests {
                     stream.next_seq(),
                     charge("ana", amount),
                     || {
-                        let _ = stream.append(&mut [event()]).unwrap();
+                        let _ = stream.append(&[event()]).unwrap();
                     },
                 );
             }

@@ -2,14 +2,10 @@
 
 use weir_eventlog::StreamWriter;
 use weir_routing::{BreakerState, Transition};
-use weir_schemas::StreamId;
 use weir_schemas::event::{DeploymentStateChanged, Event};
 
 use crate::setup::directory::Deployment;
 use weir_governance::clock::Moment;
-
-/// Stands where the journal will write the stream.
-const UNSTAMPED: StreamId = StreamId::from_bytes([0; 16]);
 
 /// Records that a deployment was ejected, or came back.
 pub(crate) fn note_transition(
@@ -59,8 +55,6 @@ fn note(
         "a deployment changed its state"
     );
     let event = DeploymentStateChanged {
-        stream: UNSTAMPED,
-        seq: 0,
         ts_us: Moment::now().unix_us,
         deployment: &deployment.name,
         provider: &deployment.provider.name,
@@ -70,7 +64,7 @@ fn note(
         cause,
         until_us,
     };
-    let appended = stream.append(&mut [Event::DeploymentStateChanged(event)]);
+    let appended = stream.append(&[Event::DeploymentStateChanged(event)]);
     if let Err(error) = appended {
         tracing::error!(%error, "failed to write the event of a deployment's state");
     }

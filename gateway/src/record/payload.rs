@@ -24,7 +24,7 @@ use weir_schemas::event::{Event, PayloadCaptured};
 use weir_schemas::{RequestId, Salt};
 
 use crate::record::context::RequestContext;
-use crate::record::trail::{RequestRecord, UNSTAMPED};
+use crate::record::trail::RequestRecord;
 use crate::setup::config::{OptionalConfig, PayloadsConfig};
 use crate::setup::directory::ConfigProblem;
 use weir_governance::clock::Moment;
@@ -332,8 +332,6 @@ impl Closed {
         let is_truncated =
             |side: &Result<Kept, &'static str>| side.as_ref().is_ok_and(|kept| kept.is_truncated);
         Event::PayloadCaptured(Box::new(PayloadCaptured {
-            stream: UNSTAMPED,
-            seq: 0,
             ts_us: context.arrived.unix_us,
             request_id: context.id,
             caller: context.caller(),

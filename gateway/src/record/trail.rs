@@ -10,7 +10,7 @@ use weir_dialects::{FinishReason, RequestFacts, ResponseFacts};
 use weir_governance::clock::micros;
 use weir_routing::FailureKind;
 use weir_schemas::event::{AttemptFinished, Candidate, Event, RequestFinished};
-use weir_schemas::{PicoUsd, StreamId, UsageSource};
+use weir_schemas::{PicoUsd, UsageSource};
 
 use crate::record::attempt::{AttemptEnd, AttemptRecord};
 use crate::record::charge::tokens;
@@ -383,8 +383,6 @@ impl RequestRecord {
         let total_us = context.arrived.elapsed_us();
         let tried_route = self.route.as_ref().filter(|_| self.attempts.len() > 0);
         RequestFinished {
-            stream: UNSTAMPED,
-            seq: 0,
             ts_us: context.arrived.unix_us,
             request_id: context.id,
             client_request_id: self.client.request_id.as_deref().map(shorten),
@@ -446,8 +444,6 @@ impl RequestRecord {
         let deployment = &*attempt.deployment;
         let (head, failure) = (attempt.head.as_ref(), attempt.failure.as_ref());
         AttemptFinished {
-            stream: UNSTAMPED,
-            seq: 0,
             ts_us: attempt.started.unix_us,
             request_id: context.id,
             attempt: attempt.number,
@@ -501,6 +497,3 @@ impl Route {
         self.candidates.iter().map(event).collect()
     }
 }
-
-/// Stands where the journal will write the stream.
-pub(crate) const UNSTAMPED: StreamId = StreamId::from_bytes([0; 16]);

@@ -101,7 +101,7 @@ impl Exchange {
         let now_ms = Moment::now().unix_ms();
         let pairs = reached.iter().zip(&said);
         events.extend(pairs.map(|(reached, said)| reached.event(said, now_ms)));
-        self.worker.stream.append(&mut events)
+        self.worker.stream.append(&events)
     }
 
     /// What the request holds, and what each of its budgets is charged.

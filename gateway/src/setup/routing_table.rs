@@ -10,14 +10,10 @@ use parking_lot::Mutex;
 use weir_eventlog::StreamWriter;
 use weir_governance::clock::Moment;
 use weir_routing::Priors;
-use weir_schemas::StreamId;
 use weir_schemas::event::{Event, RoutingTableAdopted};
 use weir_schemas::table::RoutingTable;
 
 use crate::setup::directory::Directory;
-
-/// Stands where the journal will write the stream.
-const UNSTAMPED: StreamId = StreamId::from_bytes([0; 16]);
 
 /// The directory in force, the routing table in force, and what the table means for the directory.
 #[derive(Debug)]
@@ -90,8 +86,6 @@ impl TableAdopter {
         let text = serde_json::to_string(&table).unwrap_or_default();
         let origin = table.origin.as_str();
         let event = RoutingTableAdopted {
-            stream: UNSTAMPED,
-            seq: 0,
             ts_us: Moment::now().unix_us,
             version: table.version,
             made_at_us: table.made_at_us,
@@ -100,7 +94,7 @@ impl TableAdopter {
             origin,
             routing_table: &text,
         };
-        let written = self.stream.append(&mut [Event::RoutingTableAdopted(event)]);
+        let written = self.stream.append(&[Event::RoutingTableAdopted(event)]);
         if let Err(error) = written {
             tracing::error!(%error, "failed to write the event of a routing table");
         }

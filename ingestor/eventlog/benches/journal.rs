@@ -10,13 +10,11 @@ use weir_eventlog::{
 };
 use weir_schemas::codec::Encoder;
 use weir_schemas::event::{AttemptFinished, Caller, Event, Tags};
-use weir_schemas::{RequestId, StreamId, Usage};
+use weir_schemas::{EventId, RequestId, StreamId, Usage};
 
 /// An event as a gateway writes it for every try.
 fn attempt() -> Event<'static> {
     Event::AttemptFinished(Box::new(AttemptFinished {
-        stream: StreamId::from_bytes([0; 16]),
-        seq: 0,
         ts_us: 1_700_000_000_000_000,
         request_id: RequestId::from_bytes([7; 16]),
         attempt: 1,
@@ -88,21 +86,25 @@ fn append(c: &mut Criterion) {
     let mut encoder = Encoder::new();
     let mut encoded = Vec::new();
     let event = attempt();
+    let id = EventId {
+        stream: StreamId::from_bytes([0; 16]),
+        seq: 7,
+    };
     c.bench_function("encode_one", |b| {
         b.iter(|| {
             encoded.clear();
-            encoder.encode(&event, &mut encoded).expect("encode");
+            encoder.encode(id, &event, &mut encoded).expect("encode");
         });
     });
 
     let (_dir, writer) = journal();
-    let mut one = [attempt()];
+    let one = [attempt()];
     c.bench_function("append_one", |b| {
-        b.iter(|| writer.append(&mut one).expect("append"));
+        b.iter(|| writer.append(&one).expect("append"));
     });
-    let mut two = [attempt(), attempt()];
+    let two = [attempt(), attempt()];
     c.bench_function("append_two", |b| {
-        b.iter(|| writer.append(&mut two).expect("append"));
+        b.iter(|| writer.append(&two).expect("append"));
     });
 }
 
@@ -138,9 +140,9 @@ fn read(c: &mut Criterion) {
     group.bench_function("drain", |b| {
         let backlog = || {
             let (dir, writer) = journal();
-            let mut event = [attempt()];
+            let event = [attempt()];
             for _ in 0..EVENTS - 2 {
-                let _ = writer.append(&mut event).expect("append");
+                let _ = writer.append(&event).expect("append");
             }
             writer.close().expect("close");
             let reader = JournalReader::open(dir.path()).expect("open the reader");

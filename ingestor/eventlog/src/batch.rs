@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use weir_schemas::StreamId;
+use weir_schemas::{EventId, StreamId};
 
 use crate::progress::Progress;
 
@@ -16,6 +16,16 @@ pub struct Record {
     pub seq: u64,
     pub payload: Bytes,
     pub position: Position,
+}
+
+impl Record {
+    #[must_use]
+    pub fn id(&self) -> EventId {
+        EventId {
+            stream: self.stream,
+            seq: self.seq,
+        }
+    }
 }
 
 /// Where a record was read. It is written down with a record that can't be used.

@@ -11,9 +11,9 @@ use std::time::{Duration, Instant};
 use weir_eventlog::{
     AppendError, BatchLimits, Journal, JournalOptions, JournalReader, SourceBatch, StreamWriter,
 };
+use weir_schemas::RequestId;
 use weir_schemas::codec::decode;
 use weir_schemas::event::{ControlChanged, Event};
-use weir_schemas::{RequestId, StreamId};
 
 type Failure = Box<dyn std::error::Error>;
 
@@ -190,7 +190,7 @@ impl Read {
                     return Err(format!("{stream}: {} came after {last}", record.seq).into());
                 }
                 *last = record.seq;
-                let end = matches!(decode(&record.payload)?, Event::StreamClosed(_));
+                let end = matches!(decode(&record.payload)?.event, Event::StreamClosed(_));
                 self.ended.insert(stream, end);
             }
             reader.seal(&batch);
@@ -227,8 +227,6 @@ fn options(dir: &Path) -> JournalOptions {
 
 fn change(text: &str) -> Event<'_> {
     Event::ControlChanged(ControlChanged {
-        stream: StreamId::from_bytes([0; 16]),
-        seq: 0,
         ts_us: 1,
         change_id: RequestId::from_bytes([1; 16]),
         actor: "test",
@@ -241,7 +239,7 @@ fn change(text: &str) -> Event<'_> {
 }
 
 fn append(writer: &StreamWriter, text: &str) -> Result<u64, AppendError> {
-    let appended = writer.append(&mut [change(text), change("second"), change("third")])?;
+    let appended = writer.append(&[change(text), change("second"), change("third")])?;
     Ok(appended.seqs().end - 1)
 }
 

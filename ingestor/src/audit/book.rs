@@ -5,11 +5,12 @@ use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 
 use clickhouse::Row;
+use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 use weir_store::{Store, StoreError};
 
-use super::chain::{Hash, Head, Piece, from_hex, to_hex};
+use super::chain::{Hash, Head, Piece};
 use super::sign::is_signed;
 use crate::caps::EXPORT_TAIL_BYTES;
 
@@ -133,9 +134,9 @@ impl From<&CheckpointRow> for Line {
             number: row.number,
             ts_us: row.ts,
             leaves: row.leaves,
-            root: to_hex(&row.root),
-            previous: to_hex(&row.previous),
-            hash: to_hex(&row.hash),
+            root: HEXLOWER.encode(&row.root),
+            previous: HEXLOWER.encode(&row.previous),
+            hash: HEXLOWER.encode(&row.hash),
             signature: row.signature.clone(),
         }
     }
@@ -143,7 +144,8 @@ impl From<&CheckpointRow> for Line {
 
 impl Line {
     fn row(&self) -> Option<CheckpointRow> {
-        let hash = |text: &str| Hash::try_from(from_hex(text)?).ok();
+        let hash =
+            |text: &str| Hash::try_from(HEXLOWER_PERMISSIVE.decode(text.as_bytes()).ok()?).ok();
         Some(CheckpointRow {
             signer: self.signer.clone(),
             number: self.number,
@@ -229,7 +231,7 @@ pub fn check_export(path: &Path) -> Result<Vec<(String, u64, String)>, ExportErr
             None => last.push(row),
         }
     }
-    let told = |row: CheckpointRow| (row.signer, row.number, to_hex(&row.hash));
+    let told = |row: CheckpointRow| (row.signer, row.number, HEXLOWER.encode(&row.hash));
     Ok(last.into_iter().map(told).collect())
 }
 

@@ -104,23 +104,6 @@ impl Head {
     }
 }
 
-pub(crate) fn to_hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
-}
-
-pub(crate) fn from_hex(text: &str) -> Option<Vec<u8>> {
-    let digits = text.as_bytes();
-    let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
-    digits
-        .len()
-        .is_multiple_of(2)
-        .then(|| digits.chunks(2).map(byte).collect())?
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -146,13 +129,6 @@ mod tests {
         let mut swapped = leaves;
         swapped.swap(2, 3);
         assert_ne!(merkle_root(&swapped), root);
-    }
-
-    #[test]
-    fn hex_there_and_back() {
-        assert_eq!(from_hex(&to_hex(&[0, 255, 16])), Some(vec![0, 255, 16]));
-        assert_eq!(from_hex("0"), None);
-        assert_eq!(from_hex("zz"), None);
     }
 
     proptest! {

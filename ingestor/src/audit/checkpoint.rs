@@ -46,26 +46,26 @@ pub enum AuditError {
 
 /// What is stored of each stream, as far as this process knows. Cheap to clone.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Progress {
-    streams: Arc<Mutex<HashMap<StreamId, Reach>>>,
+pub(crate) struct SealProgress {
+    streams: Arc<Mutex<HashMap<StreamId, SealableRange>>>,
 }
 
 /// How far a stream's events reach.
 #[derive(Clone, Copy, Debug, Default)]
-struct Reach {
+struct SealableRange {
     /// This process has stored everything up to here, or knows that it is stored.
     sure: u64,
     /// This was met in the tables; numbers before it may still be on their way.
     seen: u64,
 }
 
-impl Reach {
+impl SealableRange {
     fn last(self) -> u64 {
         self.sure.max(self.seen)
     }
 }
 
-impl Progress {
+impl SealProgress {
     /// A batch is stored, all of it.
     pub(crate) fn note(&self, ranges: &Ranges) {
         let mut streams = self.streams.lock();
@@ -81,7 +81,7 @@ impl Progress {
         reach.seen = reach.seen.max(last);
     }
 
-    fn all(&self) -> Vec<(StreamId, Reach)> {
+    fn all(&self) -> Vec<(StreamId, SealableRange)> {
         let streams = self.streams.lock();
         streams.iter().map(|(id, reach)| (*id, *reach)).collect()
     }
@@ -104,7 +104,7 @@ struct Pending {
     /// Where its chain stands.
     done: u64,
     chain: Hash,
-    reach: Reach,
+    reach: SealableRange,
 }
 
 /// A checkpoint that was made.
@@ -121,7 +121,7 @@ pub struct Checkpointer {
     store: Store,
     dir: PathBuf,
     key: SigningKey,
-    progress: Progress,
+    progress: SealProgress,
     has_looked: bool,
     /// Numbers that are missing, the first of each stream, and since when they are.
     gaps: HashMap<StreamId, (u64, Duration)>,
@@ -145,13 +145,13 @@ struct ChainEnd {
 impl Checkpointer {
     /// `dir` holds the key, which is made if it is not there, and the export.
     pub fn open(store: Store, dir: impl Into<PathBuf>) -> Result<Self, AuditError> {
-        Self::following(store, dir.into(), Progress::default())
+        Self::following(store, dir.into(), SealProgress::default())
     }
 
     pub(crate) fn following(
         store: Store,
         dir: PathBuf,
-        progress: Progress,
+        progress: SealProgress,
     ) -> Result<Self, AuditError> {
         let key = SigningKey::load_or_create(&dir)?;
         Ok(Self {
@@ -239,7 +239,7 @@ impl Checkpointer {
 
     async fn chain_ends(
         &self,
-        streams: &[(StreamId, Reach)],
+        streams: &[(StreamId, SealableRange)],
     ) -> Result<HashMap<StreamId, (u64, Hash)>, AuditError> {
         let list = streams.iter().map(|(stream, _)| format!("'{stream}'"));
         let sql = format!(

@@ -9,6 +9,9 @@
 //! What the proof rests on: the key, and a copy of the newest checkpoint in somebody else's hands.
 //! Who has the key and every copy can write a new history; nobody else can.
 
+use std::path::PathBuf;
+use std::time::Duration;
+
 mod book;
 mod chain;
 mod checkpoint;
@@ -18,9 +21,27 @@ mod sign;
 mod verify;
 
 pub use book::{EXPORT_FILE, ExportError, check_export};
-pub(crate) use chain::to_hex;
-pub(crate) use checkpoint::Progress;
+pub(crate) use checkpoint::SealProgress;
 pub use checkpoint::{AuditError, Checkpointer, Made};
 pub(crate) use seal::Sealer;
 pub use sign::{KEY_FILE, KeyError, SigningKey};
 pub use verify::{Finding, Period, Report, Signer, verify};
+
+/// How what is stored is sealed.
+#[derive(Clone, Debug)]
+pub struct AuditOptions {
+    /// Directory of the signing key and of the exported checkpoints.
+    pub dir: PathBuf,
+    pub every: Duration,
+}
+
+impl AuditOptions {
+    /// A checkpoint a minute.
+    #[must_use]
+    pub fn new(dir: impl Into<PathBuf>) -> Self {
+        Self {
+            dir: dir.into(),
+            every: Duration::from_secs(60),
+        }
+    }
+}

@@ -1,19 +1,16 @@
 //! Stored rows as hashes. The store computes them where the rows are, so only hashes travel.
 //!
 //! A row's hash is SHA-256 over its table's name, a zero, and ClickHouse's RowBinary of the columns
-//! listed in [`columns`], which anybody can make again: `SELECT SHA256(concat('requests', char(0),
+//! that [`EventRow::SEALED`] counts, which anybody can make again: `SELECT SHA256(concat('requests', char(0),
 //! formatRow('RowBinary', stream, seq, …)))`.
 
 use clickhouse::Row;
 use serde::Deserialize;
-use weir_schemas::StreamId;
-use weir_schemas::clickhouse::{PAYLOAD_TEXTS, PAYLOADS};
+use weir_schemas::{StreamId, for_each_event};
 use weir_store::{Store, StoreError};
 
 use super::chain::Hash;
-use crate::rows::{
-    AttemptRow, ControlRow, CorrectionRow, PayloadRow, RequestRow, StateRow, StreamRow, TableRow,
-};
+use crate::rows::{EventRow, row_of};
 use crate::tables::born_us;
 
 /// One stored event.
@@ -25,57 +22,52 @@ pub(crate) struct StoredRow {
     pub(crate) hash: Hash,
 }
 
-/// The version that new checkpoints use.
-pub(crate) const VERSION: u8 = 3;
+/// A table of events, as far as its rows are hashed.
+struct SealedTable {
+    name: &'static str,
+    columns: &'static [&'static str],
+    /// See [`EventRow::SEALED`].
+    sealed: &'static [(u8, usize)],
+}
 
-/// How many columns of each table are hashed, by version from 1 on. A leaf says which version it was
-/// made with. Columns that a migration adds stand at the end of a row's struct, and are hashed from
-/// the next version on: a row that was sealed before must give the hash that it gave then.
-const COLUMNS: [&[(&str, usize)]; VERSION as usize] = [
-    &[
-        ("requests", 58),
-        ("attempts", 55),
-        ("control_changes", 10),
-        ("streams", 12),
-    ],
-    &[
-        ("requests", 58),
-        ("attempts", 55),
-        ("control_changes", 10),
-        ("streams", 12),
-        ("deployment_states", 10),
-        ("routing_tables", 9),
-        ("corrections", 13),
-    ],
-    &[
-        ("requests", 60),
-        ("attempts", 56),
-        ("control_changes", 10),
-        ("streams", 12),
-        ("deployment_states", 10),
-        ("routing_tables", 9),
-        ("corrections", 13),
-        ("payloads", 29),
-    ],
-];
-
-/// The columns that are hashed, in order.
-fn columns(table: &str, count: usize) -> &'static [&'static str] {
-    let all = match table {
-        "requests" => RequestRow::COLUMN_NAMES,
-        "attempts" => AttemptRow::COLUMN_NAMES,
-        "control_changes" => ControlRow::COLUMN_NAMES,
-        "deployment_states" => StateRow::COLUMN_NAMES,
-        "routing_tables" => TableRow::COLUMN_NAMES,
-        "corrections" => CorrectionRow::COLUMN_NAMES,
-        PAYLOADS => {
-            // The texts may be erased. What they were is in the hash before them.
-            let all = PayloadRow::COLUMN_NAMES;
-            &all[..all.len() - PAYLOAD_TEXTS.len()]
-        }
-        _ => StreamRow::COLUMN_NAMES,
+macro_rules! declare_sealed_tables {
+    ($($table:ident { $($name:ident $body:tt $files:tt;)* })*) => {
+        const TABLES: &[SealedTable] = &[$(SealedTable {
+            name: stringify!($table),
+            columns: <row_of!('static $($name)*) as Row>::COLUMN_NAMES,
+            sealed: <row_of!('static $($name)*)>::SEALED,
+        },)*];
     };
-    &all[..count.min(all.len())]
+}
+
+for_each_event!(declare_sealed_tables);
+
+/// The version of leaves that new checkpoints use: the newest that any table has columns for. A leaf
+/// says which version it was made with.
+pub(crate) const VERSION: u8 = {
+    let (mut newest, mut table) = (0, 0);
+    while table < TABLES.len() {
+        let sealed = TABLES[table].sealed;
+        let since = sealed[sealed.len() - 1].0;
+        newest = if since > newest { since } else { newest };
+        table += 1;
+    }
+    newest
+};
+
+impl SealedTable {
+    /// The columns that leaves of a version hash, in order. None of a table that is newer.
+    fn columns(&self, version: u8) -> &'static [&'static str] {
+        let sealed = self.sealed.iter().rfind(|(since, _)| *since <= version);
+        &self.columns[..sealed.map_or(0, |(_, count)| *count)]
+    }
+}
+
+/// The tables that leaves of a version cover, and their hashed columns.
+fn hashed(version: u8) -> impl Iterator<Item = (&'static str, &'static [&'static str])> {
+    let tables = TABLES.iter();
+    let tables = tables.map(move |table| (table.name, table.columns(version)));
+    tables.filter(|(_, columns)| !columns.is_empty())
 }
 
 /// A version that this program does not know was written by a later one.
@@ -99,11 +91,8 @@ pub(crate) async fn stored_rows(
     last: u64,
 ) -> Result<Vec<StoredRow>, StoreError> {
     let since = born_us(stream);
-    let version = usize::from(version.clamp(1, VERSION)) - 1;
-    let per_table = COLUMNS[version].iter().map(|(table, count)| {
-        let columns = columns(table, *count)
-            .iter()
-            .map(|column| format!("`{column}`"));
+    let per_table = hashed(version).map(|(table, columns)| {
+        let columns = columns.iter().map(|column| format!("`{column}`"));
         let columns = columns.collect::<Vec<_>>().join(", ");
         format!(
             "SELECT seq, toUnixTimestamp64Micro(ts) AS ts_us, '{table}' AS table, \
@@ -122,16 +111,16 @@ pub(crate) async fn stored_rows(
 
 #[cfg(test)]
 mod tests {
-    use super::super::chain::to_hex;
-    use super::*;
-    use weir_schemas::clickhouse::EVENT_TABLES;
+    use data_encoding::HEXLOWER;
+    use weir_schemas::clickhouse::{PAYLOAD_TEXTS, PAYLOADS};
 
-    fn digest(version: usize) -> String {
-        let names = COLUMNS[version - 1].iter();
-        let names = names.map(|(table, count)| columns(table, *count).join(","));
+    use super::*;
+
+    fn digest(version: u8) -> String {
+        let names = hashed(version).map(|(_, columns)| columns.join(","));
         let names = names.collect::<Vec<_>>().join(";");
         let digest = ring::digest::digest(&ring::digest::SHA256, names.as_bytes());
-        to_hex(&digest.as_ref()[..8])
+        HEXLOWER.encode(&digest.as_ref()[..8])
     }
 
     /// Hashes made by one version of the program must be made again by the next.
@@ -141,22 +130,19 @@ mod tests {
         assert_eq!(digest(2), "98f0fc8435ebdab1");
     }
 
-    /// What a payload's hash covers stands behind what the row's hash covers.
-    #[test]
-    fn texts_that_may_be_erased_are_not_sealed_themselves() {
-        let all = PayloadRow::COLUMN_NAMES;
-        assert_eq!(all[all.len() - PAYLOAD_TEXTS.len()..], PAYLOAD_TEXTS);
-        assert_eq!(columns(PAYLOADS, usize::MAX).last(), Some(&"content_hash"));
-    }
-
-    /// If this fails, a column or a table was added: add a version to [`COLUMNS`] that has it.
+    /// If this fails, a column was added: give its row a pair of the next version. A payload's texts
+    /// may be erased, so they stand last and are not hashed themselves; their hash is.
     #[test]
     fn the_newest_version_hashes_every_column_of_every_table() {
-        let newest = COLUMNS[usize::from(VERSION) - 1];
-        let tables: Vec<&str> = newest.iter().map(|(table, _)| *table).collect();
-        assert_eq!(tables, EVENT_TABLES);
-        for (table, count) in newest {
-            assert_eq!(columns(table, usize::MAX).len(), *count, "{table}");
+        for table in TABLES {
+            let hashed = table.columns(VERSION);
+            let rest = &table.columns[hashed.len()..];
+            if table.name == PAYLOADS {
+                assert_eq!(hashed.last(), Some(&"content_hash"));
+                assert_eq!(rest, PAYLOAD_TEXTS);
+            } else {
+                assert!(rest.is_empty(), "{}: {rest:?}", table.name);
+            }
         }
     }
 }

@@ -6,10 +6,10 @@ use std::time::Duration;
 use tokio::time::{sleep, timeout};
 use weir_store::Store;
 
-use super::checkpoint::{AuditError, Checkpointer, Progress};
+use super::AuditOptions;
+use super::checkpoint::{AuditError, Checkpointer, SealProgress};
 use crate::caps::LAST_SEAL_MAX;
 use crate::clock::now;
-use crate::pipeline::AuditOptions;
 
 #[derive(Debug)]
 pub(crate) struct Sealer {
@@ -22,7 +22,7 @@ impl Sealer {
     pub(crate) fn new(
         store: Store,
         options: AuditOptions,
-        progress: Progress,
+        progress: SealProgress,
     ) -> Result<Self, AuditError> {
         let AuditOptions { dir, every } = options;
         Ok(Self {

@@ -5,10 +5,11 @@ use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
+use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 use ring::rand::SystemRandom;
 use ring::signature::{ED25519, Ed25519KeyPair, KeyPair as _, UnparsedPublicKey};
 
-use super::chain::{Hash, from_hex, to_hex};
+use super::chain::Hash;
 
 /// The key's file in the audit directory: PKCS#8, readable by its owner alone.
 pub const KEY_FILE: &str = "checkpoint.key";
@@ -64,11 +65,11 @@ impl SigningKey {
     /// What others check signatures with, in hex.
     #[must_use]
     pub fn public(&self) -> String {
-        to_hex(self.pair.public_key().as_ref())
+        HEXLOWER.encode(self.pair.public_key().as_ref())
     }
 
     pub(crate) fn sign(&self, hash: &Hash) -> String {
-        to_hex(self.pair.sign(hash).as_ref())
+        HEXLOWER.encode(self.pair.sign(hash).as_ref())
     }
 }
 
@@ -92,7 +93,8 @@ fn write_new(path: &Path, content: &[u8]) -> std::io::Result<()> {
 }
 
 pub(crate) fn is_signed(signer: &str, hash: &Hash, signature: &str) -> bool {
-    let (Some(key), Some(signature)) = (from_hex(signer), from_hex(signature)) else {
+    let bytes = |hex: &str| HEXLOWER_PERMISSIVE.decode(hex.as_bytes());
+    let (Ok(key), Ok(signature)) = (bytes(signer), bytes(signature)) else {
         return false;
     };
     UnparsedPublicKey::new(&ED25519, key)

@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
 
 use clickhouse::Row;
+use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
 use tokio::time::sleep;
 use uuid::Uuid;
@@ -20,7 +21,7 @@ use weir_schemas::clickhouse::{EVENT_TABLES, PAYLOADS};
 use weir_store::Store;
 
 use super::book::{CheckpointRow, LeafRow, checkpoints, read_export};
-use super::chain::{Hash, fingerprint, merkle_root, origin, to_hex};
+use super::chain::{Hash, fingerprint, merkle_root, origin};
 use super::checkpoint::{AuditError, piece};
 use super::rows::{StoredRow, UnknownVersion, VERSION, check_version, stored_rows};
 use crate::caps::{
@@ -243,7 +244,7 @@ impl Verifier<'_> {
             match (same_signer, self.report.signers.last_mut()) {
                 (Some(_), Some(signer)) => {
                     signer.checkpoints += 1;
-                    signer.last_hash = to_hex(&row.hash);
+                    signer.last_hash = HEXLOWER.encode(&row.hash);
                 }
                 _ => self.meet_signer(row),
             }
@@ -269,7 +270,7 @@ impl Verifier<'_> {
         self.report.signers.push(Signer {
             signer: row.signer.clone(),
             checkpoints: 1,
-            last_hash: to_hex(&row.hash),
+            last_hash: HEXLOWER.encode(&row.hash),
         });
     }
 

@@ -9,10 +9,9 @@ use weir_store::{Retention, StoreError, Verdict};
 
 use super::world::Answer;
 use super::{Shared, pass};
-use crate::batch::Placed;
-use crate::dead_letter::Place;
-use crate::rows::DeadLetterRow;
-use crate::tables::{Engine, Told};
+use crate::dead_letter::DeadLetterPlace;
+use crate::rows::{DeadLetterRow, EventRow};
+use crate::tables::{Engine, StoredRuns};
 
 #[derive(Debug)]
 pub(super) struct SimEngine {
@@ -45,12 +44,12 @@ impl Engine for SimEngine {
         Ok(running)
     }
 
-    async fn stored(&self, firsts: &[(StreamId, u64)]) -> Result<Told, StoreError> {
+    async fn stored(&self, firsts: &[(StreamId, u64)]) -> Result<StoredRuns, StoreError> {
         pass().await;
         let at_us = self.world.borrow_mut().now_us();
         let runs = self.world.borrow().runs(firsts);
         pass().await;
-        Ok(Told { at_us, runs })
+        Ok(StoredRuns { at_us, runs })
     }
 
     async fn insert<'a, R>(
@@ -62,15 +61,16 @@ impl Engine for SimEngine {
     ) -> Result<(), StoreError>
     where
         R: Row + RowWrite,
-        R::Value<'a>: Placed,
+        R::Value<'a>: EventRow,
     {
         // The process may be stopped here, or the statement be under way for long.
         pass().await;
-        let places = rows.iter().map(Placed::place).collect();
+        let id = |row: &R::Value<'a>| (row.id().stream, row.id().seq);
+        let ids = rows.iter().map(id).collect();
         let begun = self
             .world
             .borrow_mut()
-            .begin_insert(places, token.to_owned(), deadline_us);
+            .begin_insert(ids, token.to_owned(), deadline_us);
         let insert = begun.ok_or_else(|| error(Verdict::Transient))?;
         loop {
             pass().await;
@@ -84,8 +84,11 @@ impl Engine for SimEngine {
         }
     }
 
-    async fn buried(&self, places: &[Place]) -> Result<HashSet<Place>, StoreError> {
-        let is_buried = |it: &&Place| {
+    async fn dead_letters(
+        &self,
+        places: &[DeadLetterPlace],
+    ) -> Result<HashSet<DeadLetterPlace>, StoreError> {
+        let is_buried = |it: &&DeadLetterPlace| {
             let letter = (it.location.clone(), it.position, it.kind);
             self.world.borrow().is_buried(&letter)
         };
@@ -94,7 +97,11 @@ impl Engine for SimEngine {
         Ok(buried)
     }
 
-    async fn bury(&self, letters: &[DeadLetterRow<'_>], _token: &str) -> Result<(), StoreError> {
+    async fn write_dead_letters(
+        &self,
+        letters: &[DeadLetterRow<'_>],
+        _token: &str,
+    ) -> Result<(), StoreError> {
         pass().await;
         for letter in letters {
             let kind = if letter.kind == "refused" {

@@ -26,10 +26,10 @@ use tokio::sync::watch;
 use self::engine::SimEngine;
 use self::log::SimLog;
 use self::world::{LEAP_MAX, Mode, World};
-use crate::audit::Progress;
+use crate::audit::SealProgress;
 use crate::health::Health;
-use crate::patience::Patience;
-use crate::pipeline::{End, Ingestor};
+use crate::pipeline::{Ingestor, Interrupted};
+use crate::retry::RetryPolicy;
 
 /// Steps in which anything may go wrong, and those in which all must come to its end.
 const WILD_STEPS: u32 = 100;
@@ -55,15 +55,15 @@ impl Process {
             let mut ingestor = Ingestor::new(
                 SimLog::new(Rc::clone(&world), member),
                 SimEngine::new(world),
-                Patience::new(stopped, health.clone()),
+                RetryPolicy::new(stopped, health.clone()),
                 health,
-                Progress::default(),
+                SealProgress::default(),
             );
             loop {
                 match ingestor.step().await {
                     Ok(_) => {}
-                    Err(End::Stopped) => return,
-                    Err(End::Failed(error)) => panic!("{error}"),
+                    Err(Interrupted::Stopped) => return,
+                    Err(Interrupted::Failed(error)) => panic!("{error}"),
                 }
             }
         };

@@ -9,9 +9,9 @@ use rand::{Rng as _, SeedableRng as _};
 use tokio::time::Instant;
 use weir_schemas::codec::Encoder;
 use weir_schemas::event::{ControlChanged, Event, EventsDropped, StreamClosed, StreamOpened};
-use weir_schemas::{RequestId, StreamId};
+use weir_schemas::{EventId, RequestId, StreamId};
 
-use crate::stored::Run;
+use crate::stored::SeqRun;
 
 const STREAMS_MAX: usize = 4;
 const EVENTS_MAX: u64 = 12;
@@ -354,7 +354,7 @@ impl World {
     }
 
     /// What is stored of some streams, each from a number on.
-    pub(super) fn runs(&self, firsts: &[(StreamId, u64)]) -> Vec<(StreamId, Run)> {
+    pub(super) fn runs(&self, firsts: &[(StreamId, u64)]) -> Vec<(StreamId, SeqRun)> {
         let stored = |(stream, from): &(StreamId, u64)| {
             let rows = self.rows.range((*stream, *from)..=(*stream, u64::MAX));
             rows.map(|(stream, seq)| (*stream, (*seq, *seq)))
@@ -537,8 +537,6 @@ pub(super) fn payload(at: usize, seq: u64) -> Bytes {
         let ts_us = 1_700_000_000_000_000 + seq / 5 * DAY_US;
         let event = match seq % 4 {
             1 if seq == 1 => Event::StreamOpened(StreamOpened {
-                stream,
-                seq,
                 ts_us,
                 instance: "here",
                 process: "gateway",
@@ -546,23 +544,17 @@ pub(super) fn payload(at: usize, seq: u64) -> Bytes {
                 version: "1",
             }),
             3 => Event::EventsDropped(EventsDropped {
-                stream,
-                seq,
                 ts_us,
                 since_us: ts_us,
                 events: 1,
                 reason: "journal_full",
             }),
             0 if seq > EVENTS_MAX => Event::StreamClosed(StreamClosed {
-                stream,
-                seq,
                 ts_us,
                 reason: "recovered",
                 torn_bytes: 0,
             }),
             _ => Event::ControlChanged(ControlChanged {
-                stream,
-                seq,
                 ts_us,
                 change_id: RequestId::from_bytes([1; 16]),
                 actor: "a",
@@ -574,7 +566,9 @@ pub(super) fn payload(at: usize, seq: u64) -> Bytes {
             }),
         };
         let mut bytes = Vec::new();
-        Encoder::new().encode(&event, &mut bytes).unwrap();
+        Encoder::new()
+            .encode(EventId { stream, seq }, &event, &mut bytes)
+            .unwrap();
         Bytes::from(bytes)
     };
     PAYLOADS.with_borrow_mut(|payloads| payloads.entry((at, seq)).or_insert_with(encode).clone())

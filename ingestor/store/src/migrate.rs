@@ -19,7 +19,7 @@ use ring::digest::{SHA256, digest};
 use serde::{Deserialize, Serialize};
 use tracing::info;
 use weir_schemas::clickhouse::{
-    DATABASE, MIGRATIONS, Migration, PAYLOAD_TEXTS, PAYLOADS, RETAINED_TABLES,
+    DATABASE, MIGRATIONS, Migration, PAYLOAD_TEXTS, PAYLOADS, retained_tables,
 };
 
 use crate::client::{Store, StoreError};
@@ -91,17 +91,17 @@ async fn run_list(
         );
         applied.migrations.push(migration.version);
     }
-    for table in RETAINED_TABLES {
+    for table in retained_tables() {
         if set_retention(store, table, retention.rows_days).await? {
             let days = retention.rows_days;
             info!(table, days, "changed the retention");
-            applied.retention.push((*table).to_owned());
+            applied.retention.push(table.to_owned());
         }
     }
     if empty_texts_after(store, retention.payloads_days).await? {
         let days = retention.payloads_days;
         info!(days, "changed the retention of the payloads' texts");
-        if applied.retention.last().is_none_or(|last| last != PAYLOADS) {
+        if !applied.retention.iter().any(|table| table == PAYLOADS) {
             applied.retention.push(PAYLOADS.to_owned());
         }
     }

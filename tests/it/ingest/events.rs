@@ -42,11 +42,11 @@ pub(super) fn write_at(
         let request = request(number, ts_us(number));
         cost += request.cost_pico_usd.map_or(0, |PicoUsd(pico)| pico);
         let attempt = attempt(&request);
-        let mut events = [
+        let events = [
             Event::AttemptFinished(Box::new(attempt)),
             Event::RequestFinished(Box::new(request)),
         ];
-        assert_eq!(writer.append(&mut events).unwrap().dropped(), 0);
+        assert_eq!(writer.append(&events).unwrap().dropped(), 0);
     }
     cost
 }
@@ -55,10 +55,6 @@ pub(super) fn write_at(
 pub(super) fn born_us(stream: StreamId) -> u64 {
     let ms = stream.as_bytes()[..6].iter();
     ms.fold(0, |ms, byte| ms << 8 | u64::from(*byte)) * 1000
-}
-
-fn nowhere() -> StreamId {
-    StreamId::from_bytes([0; 16])
 }
 
 fn usage(number: u64) -> Usage {
@@ -91,8 +87,6 @@ fn request(number: u64, ts_us: u64) -> RequestFinished<'static> {
     let fails = number % 500 == 499;
     let cost = i64::try_from(number).unwrap() * 1_000_003 + 7;
     RequestFinished {
-        stream: nowhere(),
-        seq: 0,
         ts_us,
         request_id: RequestId::new(ts_us / 1000, [7; 10]),
         client_request_id: None,
@@ -140,8 +134,6 @@ fn request(number: u64, ts_us: u64) -> RequestFinished<'static> {
 
 fn attempt(request: &RequestFinished<'static>) -> AttemptFinished<'static> {
     AttemptFinished {
-        stream: nowhere(),
-        seq: 0,
         ts_us: request.ts_us,
         request_id: request.request_id,
         attempt: 1,

@@ -15,7 +15,7 @@ use serde_json::json;
 use weir_eventlog::{Journal, StreamWriter};
 use weir_schemas::event::{Correction, Event};
 use weir_schemas::prices::{Book, Call, Prices};
-use weir_schemas::{PicoUsd, RequestId, StreamId, Usage};
+use weir_schemas::{PicoUsd, RequestId, Usage};
 
 use super::{book_of, instant, today};
 use crate::cli::{Cli, RerateArgs};
@@ -227,8 +227,6 @@ impl Desk {
     ) -> anyhow::Result<()> {
         let version = rated.as_ref().map(|(_, version)| version.to_string());
         let event = Correction {
-            stream: StreamId::from_bytes([0; 16]),
-            seq: 0,
             ts_us: unix_ms() * 1000,
             request_id: RequestId::from_bytes(stored.request_id.into_bytes()),
             attempt: stored.attempt,
@@ -245,7 +243,7 @@ impl Desk {
         // Closing the stream makes it durable.
         let _appended = self
             .stream
-            .append(&mut [Event::Correction(event)])
+            .append(&[Event::Correction(event)])
             .context("write a correction")?;
         Ok(())
     }

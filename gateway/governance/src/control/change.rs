@@ -4,8 +4,8 @@
 //! without its audit row.
 
 use weir_eventlog::{AppendError, StreamWriter};
+use weir_schemas::RequestId;
 use weir_schemas::event::{ControlChanged, Event};
-use weir_schemas::{RequestId, StreamId};
 
 use super::Control;
 use super::log::LogError;
@@ -61,7 +61,7 @@ impl Control {
             after.as_deref(),
         );
         // Dropped here: what is written is in the log.
-        let _ = stream.append(&mut [event])?;
+        let _ = stream.append(&[event])?;
         self.append(change)?;
         Ok(())
     }
@@ -77,8 +77,6 @@ pub fn control_event<'a>(
     after: Option<&'a str>,
 ) -> Event<'a> {
     Event::ControlChanged(ControlChanged {
-        stream: StreamId::from_bytes([0; 16]),
-        seq: 0,
         ts_us: act.now_ms * 1000,
         change_id: RequestId::new(act.now_ms, rand::random()),
         actor: act.actor,

@@ -141,8 +141,8 @@ impl Drop for Shadow {
         for message in self.record.messages_mut() {
             self.worker.shared.payloads.clean(message);
         }
-        let mut events = self.record.attempt_events(&self.context);
-        if let Err(error) = self.worker.stream.append(&mut events) {
+        let events = self.record.attempt_events(&self.context);
+        if let Err(error) = self.worker.stream.append(&events) {
             tracing::error!(%error, "failed to write the event of a shadow");
         }
     }

@@ -3,9 +3,9 @@
 use std::ops::Range;
 
 use tokio::sync::watch;
-use weir_schemas::StreamId;
 use weir_schemas::codec::{EncodeError, Encoder};
 use weir_schemas::event::Event;
+use weir_schemas::{EventId, StreamId};
 
 use crate::caps::{APPEND_BYTES_MAX, PAYLOAD_BYTES_MAX, WRITE_BUFFER_BYTES_KEPT};
 use crate::files::FileError;
@@ -125,14 +125,17 @@ impl AppendBuffer {
     /// Adds an event; `next_seq` is the number of the buffer's first one.
     pub(crate) fn put(
         &mut self,
-        event: &mut Event<'_>,
+        event: &Event<'_>,
         next_seq: u64,
         flags: FrameFlags,
     ) -> Result<(), AppendError> {
         let seq = next_seq + self.events;
-        event.stamp(self.stream, seq);
         let start = frame::begin(&mut self.bytes);
-        self.encoder.encode(event, &mut self.bytes)?;
+        let id = EventId {
+            stream: self.stream,
+            seq,
+        };
+        self.encoder.encode(id, event, &mut self.bytes)?;
         frame::finish(&mut self.bytes, start, self.seed, seq, flags).map_err(
             |TooLarge { bytes }| AppendError::TooLarge {
                 bytes,

@@ -161,15 +161,13 @@ fn close(path: &Path, header: SegmentHeader, rebooted: bool) -> io::Result<Tail>
     if tail.closed {
         return Ok(tail);
     }
-    let mut closed = Event::StreamClosed(StreamClosed {
-        stream: header.stream,
-        seq: tail.next_seq,
+    let closed = Event::StreamClosed(StreamClosed {
         ts_us: unix_us(),
         reason: if rebooted { "rebooted" } else { "recovered" },
         torn_bytes: tail.torn_bytes,
     });
     let mut buffer = AppendBuffer::new(header.stream);
-    let written = buffer.put(&mut closed, tail.next_seq, FrameFlags::LAST);
+    let written = buffer.put(&closed, tail.next_seq, FrameFlags::LAST);
     written.map_err(io::Error::other)?;
     file.set_len(tail.end)?;
     file.write_all_at(&buffer.bytes, tail.end)?;

@@ -54,9 +54,9 @@ impl StreamWriter {
         self.lock().first_seq()
     }
 
-    /// Numbers the events, stamps them with the stream's id and writes them, all or none, with one
-    /// system call. When this returns they survive the death of the process.
-    pub fn append(&self, events: &mut [Event<'_>]) -> Result<Appended, AppendError> {
+    /// Numbers the events and writes them, all or none, with one system call. When this returns they
+    /// survive the death of the process.
+    pub fn append(&self, events: &[Event<'_>]) -> Result<Appended, AppendError> {
         self.lock().append(events)
     }
 
@@ -96,7 +96,7 @@ impl LockedStream<'_> {
     }
 
     /// As [`StreamWriter::append`].
-    pub fn append(mut self, events: &mut [Event<'_>]) -> Result<Appended, AppendError> {
+    pub fn append(mut self, events: &[Event<'_>]) -> Result<Appended, AppendError> {
         self.stream.append(&mut self.writer, events)
     }
 }
@@ -196,9 +196,7 @@ impl OpenStream {
         let dir = files::stream_dir(&core.options.dir, id);
         let mut segment = Segment::begin(making, header, Instant::now())?;
 
-        let mut opened = Event::StreamOpened(StreamOpened {
-            stream: id,
-            seq: 1,
+        let opened = Event::StreamOpened(StreamOpened {
             ts_us: unix_us(),
             instance: &core.options.instance,
             process: &core.options.process,
@@ -206,7 +204,7 @@ impl OpenStream {
             version: env!("CARGO_PKG_VERSION"),
         });
         let mut buffer = AppendBuffer::new(id);
-        buffer.put(&mut opened, 1, FrameFlags::default())?;
+        buffer.put(&opened, 1, FrameFlags::default())?;
         segment.write(&buffer.bytes).map_err(AppendError::File)?;
         segment.events = 1;
         fs::rename(making, &dir).context("name stream", &dir)?;
@@ -242,7 +240,7 @@ impl OpenStream {
     fn append(
         &self,
         writer: &mut WriterState,
-        events: &mut [Event<'_>],
+        events: &[Event<'_>],
     ) -> Result<Appended, AppendError> {
         writer.check_open(self.id)?;
         if events.is_empty() {
@@ -266,18 +264,14 @@ impl OpenStream {
 
     /// Writes the events, and before them the count of those dropped since the last append.
     /// Returns the number of the first.
-    fn write(
-        &self,
-        writer: &mut WriterState,
-        events: &mut [Event<'_>],
-    ) -> Result<u64, AppendError> {
+    fn write(&self, writer: &mut WriterState, events: &[Event<'_>]) -> Result<u64, AppendError> {
         writer.buffer.clear();
         if writer.drops.unrecorded > 0 {
             self.put_drops(writer, FrameFlags::MORE)?;
         }
         let first_seq = writer.next_seq + writer.buffer.events;
         let last = events.len() - 1;
-        for (index, event) in events.iter_mut().enumerate() {
+        for (index, event) in events.iter().enumerate() {
             let flags = FrameFlags {
                 more: index < last,
                 last: false,
@@ -289,15 +283,13 @@ impl OpenStream {
     }
 
     fn put_drops(&self, writer: &mut WriterState, flags: FrameFlags) -> Result<(), AppendError> {
-        let mut dropped = Event::EventsDropped(EventsDropped {
-            stream: self.id,
-            seq: 0,
+        let dropped = Event::EventsDropped(EventsDropped {
             ts_us: unix_us(),
             since_us: writer.drops.since_us,
             events: writer.drops.unrecorded,
             reason: "journal_full",
         });
-        writer.buffer.put(&mut dropped, writer.next_seq, flags)
+        writer.buffer.put(&dropped, writer.next_seq, flags)
     }
 
     /// Writes what is in the buffer. Only now are its sequence numbers used up.
@@ -409,15 +401,13 @@ impl OpenStream {
         if writer.drops.unrecorded > 0 {
             self.put_drops(&mut writer, FrameFlags::MORE)?;
         }
-        let mut closed = Event::StreamClosed(StreamClosed {
-            stream: self.id,
-            seq: 0,
+        let closed = Event::StreamClosed(StreamClosed {
             ts_us: unix_us(),
             reason: "shutdown",
             torn_bytes: 0,
         });
         let next_seq = writer.next_seq;
-        writer.buffer.put(&mut closed, next_seq, FrameFlags::LAST)?;
+        writer.buffer.put(&closed, next_seq, FrameFlags::LAST)?;
         self.write_buffer(&mut writer)?;
 
         writer.unsynced.current = true;

@@ -20,7 +20,7 @@ async fn os_promises_nothing_and_waits_for_nothing() {
     let journal = with(dir.path(), Durability::Os);
     let writer = journal.open_stream(0).unwrap();
     let before = journal.stats().sync_latency.count;
-    let appended = writer.append(&mut [change("a")]).unwrap();
+    let appended = writer.append(&[change("a")]).unwrap();
     assert_eq!(appended.durable().await, Ok(()));
     assert_eq!(journal.stats().sync_latency.count, before);
 }
@@ -32,7 +32,7 @@ async fn fsync_returns_only_after_a_sync_that_covers_the_append() {
     let writer = journal.open_stream(0).unwrap();
     for index in 0..10 {
         let before = journal.stats().sync_latency.count;
-        let appended = writer.append(&mut [change("a")]).unwrap();
+        let appended = writer.append(&[change("a")]).unwrap();
         assert_eq!(appended.durable().await, Ok(()));
         assert!(
             journal.stats().sync_latency.count > before,
@@ -58,7 +58,7 @@ async fn appends_of_a_group_share_their_sync() {
     let mut appended = Vec::new();
     for _ in 0..50 {
         for writer in &writers {
-            appended.push(writer.append(&mut [change("a")]).unwrap());
+            appended.push(writer.append(&[change("a")]).unwrap());
         }
     }
     let appending = begun.elapsed();
@@ -85,7 +85,7 @@ async fn a_group_syncs_early_once_it_has_its_bytes() {
     let journal = with(dir.path(), group);
     let writer = journal.open_stream(0).unwrap();
     let text = "x".repeat(2000);
-    let appended = writer.append(&mut [change(&text)]).unwrap();
+    let appended = writer.append(&[change(&text)]).unwrap();
     assert_eq!(appended.durable().await, Ok(()));
 }
 
@@ -97,7 +97,7 @@ async fn a_sync_covers_segments_that_were_sealed_meanwhile() {
     let text = "x".repeat(30_000);
     let mut appended = Vec::new();
     for _ in 0..20 {
-        appended.push(writer.append(&mut [change(&text)]).unwrap());
+        appended.push(writer.append(&[change(&text)]).unwrap());
     }
     for appended in appended {
         assert_eq!(appended.durable().await, Ok(()));
@@ -115,7 +115,7 @@ async fn a_stream_that_goes_away_leaves_no_one_waiting() {
     let journal = with(dir.path(), never);
     let writer = journal.open_stream(0).unwrap();
     let stream = writer.id();
-    let appended = writer.append(&mut [change("a"), change("b")]).unwrap();
+    let appended = writer.append(&[change("a"), change("b")]).unwrap();
     drop((writer, journal));
     let not_durable = NotDurable {
         stream,
@@ -134,7 +134,7 @@ async fn closing_makes_durable_what_was_appended() {
     };
     let journal = with(dir.path(), never);
     let writer = journal.open_stream(0).unwrap();
-    let appended = writer.append(&mut [change("a")]).unwrap();
+    let appended = writer.append(&[change("a")]).unwrap();
     writer.close().unwrap();
     assert_eq!(appended.durable().await, Ok(()));
     let marker = dir.path().join(writer.id().to_string()).join("closed");

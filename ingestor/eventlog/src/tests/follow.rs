@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use weir_schemas::{EventId, StreamId};
+
 use super::*;
 use crate::StreamWriter;
 use crate::reader::JournalSource;
@@ -209,10 +211,12 @@ fn frame_bytes(texts: &[&str]) -> usize {
     let mut bytes = Vec::new();
     for text in texts {
         bytes.resize(bytes.len() + crate::frame::HEADER_BYTES, 0);
-        let mut event = change(text);
-        event.stamp(StreamId::from_bytes([1; 16]), 2);
+        let id = EventId {
+            stream: StreamId::from_bytes([1; 16]),
+            seq: 2,
+        };
         weir_schemas::codec::Encoder::new()
-            .encode(&event, &mut bytes)
+            .encode(id, &change(text), &mut bytes)
             .unwrap();
     }
     bytes.len()

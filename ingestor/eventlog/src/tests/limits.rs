@@ -68,9 +68,7 @@ fn a_full_journal_that_drops_serves_and_records_how_many_events_it_dropped() {
     let kept = fill(&writer, &journal);
     assert_eq!(journal.admit(), Ok(()));
     for _ in 0..10 {
-        let appended = writer
-            .append(&mut [change("lost"), change("lost")])
-            .unwrap();
+        let appended = writer.append(&[change("lost"), change("lost")]).unwrap();
         assert_eq!((appended.dropped(), appended.seqs().count()), (2, 0));
     }
 
@@ -80,7 +78,7 @@ fn a_full_journal_that_drops_serves_and_records_how_many_events_it_dropped() {
     until("room again", || journal.stats().bytes_on_disk < 16 << 10);
     let locked = writer.lock();
     let first_seq = locked.first_seq();
-    let appended = locked.append(&mut [change("after")]).unwrap();
+    let appended = locked.append(&[change("after")]).unwrap();
     assert_eq!(appended.seqs(), first_seq..first_seq + 1);
     writer.close().unwrap();
     read_all(&mut reader, &mut seen);
@@ -108,7 +106,7 @@ fn a_crash_while_events_are_dropped_leaves_word_of_it() {
     let journal = small(dir.path(), WhenFull::Drop);
     let writer = journal.open_stream(0).unwrap();
     fill(&writer, &journal);
-    let appended = writer.append(&mut [change("lost")]).unwrap();
+    let appended = writer.append(&[change("lost")]).unwrap();
     assert_eq!(appended.dropped(), 1);
     drop((writer, journal));
     let (seen, _) = read_dir(dir.path());
@@ -122,7 +120,7 @@ fn closing_a_full_journal_still_records_what_was_dropped() {
     let writer = journal.open_stream(0).unwrap();
     fill(&writer, &journal);
     for _ in 0..3 {
-        assert_eq!(writer.append(&mut [change("lost")]).unwrap().dropped(), 1);
+        assert_eq!(writer.append(&[change("lost")]).unwrap().dropped(), 1);
     }
     writer.close().unwrap();
     let (seen, _) = read_dir(dir.path());
@@ -152,7 +150,7 @@ fn the_number_of_the_next_append_is_certain_while_the_stream_is_locked() {
                 for _ in 0..50 {
                     let locked = writer.lock();
                     let first_seq = locked.first_seq();
-                    let appended = locked.append(&mut [change("a"), change("b")]).unwrap();
+                    let appended = locked.append(&[change("a"), change("b")]).unwrap();
                     assert_eq!(appended.seqs(), first_seq..first_seq + 2);
                 }
             });
@@ -167,7 +165,7 @@ fn an_event_too_large_for_a_frame_is_refused_and_uses_up_no_number() {
     let journal = open(dir.path());
     let writer = journal.open_stream(0).unwrap();
     let large = "x".repeat(PAYLOAD_BYTES_MAX);
-    let refused = writer.append(&mut [change("small"), change(&large)]);
+    let refused = writer.append(&[change("small"), change(&large)]);
     assert!(
         matches!(refused, Err(AppendError::TooLarge { .. })),
         "{refused:?}"

@@ -44,8 +44,6 @@ fn options(dir: &Path) -> JournalOptions {
 /// An event that carries a text.
 fn change(text: &str) -> Event<'_> {
     Event::ControlChanged(ControlChanged {
-        stream: StreamId::from_bytes([0; 16]),
-        seq: 0,
         ts_us: 1,
         change_id: RequestId::from_bytes([1; 16]),
         actor: "test",
@@ -58,8 +56,8 @@ fn change(text: &str) -> Event<'_> {
 }
 
 fn append(writer: &crate::StreamWriter, texts: &[&str]) -> std::ops::Range<u64> {
-    let mut events: Vec<_> = texts.iter().map(|text| change(text)).collect();
-    writer.append(&mut events).unwrap().seqs()
+    let events: Vec<_> = texts.iter().map(|text| change(text)).collect();
+    writer.append(&events).unwrap().seqs()
 }
 
 /// What was read of one event: the text that a change carried, or what the log itself said.
@@ -72,7 +70,7 @@ enum Said {
 }
 
 fn said(payload: &[u8]) -> Said {
-    match decode(payload).unwrap() {
+    match decode(payload).unwrap().event {
         Event::StreamOpened(_) => Said::Opened,
         Event::ControlChanged(change) => Said::Change(change.object_id.to_owned()),
         Event::EventsDropped(dropped) => Said::Dropped(dropped.events),
@@ -112,8 +110,7 @@ fn note(batch: &SourceBatch, seen: &mut Seen) {
             before.is_none_or(|before| before < record.seq),
             "out of order"
         );
-        let event = decode(&record.payload).unwrap();
-        assert_eq!((event.stream(), event.seq()), (record.stream, record.seq));
+        assert_eq!(decode(&record.payload).unwrap().id, record.id());
         let stream = seen.entry(record.stream).or_default();
         stream.insert(record.seq, said(&record.payload));
     }

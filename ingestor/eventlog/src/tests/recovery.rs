@@ -50,7 +50,7 @@ fn a_closed_stream_begins_and_ends_with_its_own_events() {
     writer.close().unwrap();
     writer.close().unwrap();
     assert!(matches!(
-        writer.append(&mut [change("late")]),
+        writer.append(&[change("late")]),
         Err(crate::AppendError::Closed(_))
     ));
 

@@ -1,8 +1,7 @@
-//! How long the ingestor tries, and when it stops.
+//! How the ingestor retries, and when it stops.
 //!
-//! A store or a log that is away is no error: the ingestor tries again, ever more slowly, for as long
-//! as it takes, and reads nothing meanwhile. Only being told to stop ends that; the log keeps
-//! whatever was not stored.
+//! A store or a log that is away is no error: the ingestor retries, ever more slowly, for as long as
+//! it takes, and reads nothing meanwhile. Only a stop ends that; the log keeps what was not stored.
 
 use std::fmt::Display;
 use std::time::Duration;
@@ -18,14 +17,14 @@ use crate::health::Health;
 pub(crate) struct Stopped;
 
 #[derive(Debug)]
-pub(crate) struct Patience {
+pub(crate) struct RetryPolicy {
     stopped: watch::Receiver<bool>,
     /// Set when told to stop.
     stop_by: Option<Instant>,
     health: Health,
 }
 
-impl Patience {
+impl RetryPolicy {
     pub(crate) fn new(stopped: watch::Receiver<bool>, health: Health) -> Self {
         Self {
             stopped,
@@ -34,28 +33,28 @@ impl Patience {
         }
     }
 
-    /// What a try gave; None, after a pause, if it must be tried again.
+    /// The result of an attempt; None, after a pause, if there must be another.
     pub(crate) async fn outcome<T, E: Display>(
         &mut self,
-        pauses: &mut Pauses,
-        tried: Result<T, E>,
+        backoff: &mut Backoff,
+        attempt: Result<T, E>,
     ) -> Result<Option<T>, Stopped> {
-        match tried {
+        match attempt {
             Ok(done) => {
                 self.health.well();
                 Ok(Some(done))
             }
             Err(error) => {
                 let trouble = error.to_string();
-                self.pause(pauses, trouble).await.map(|()| None)
+                self.pause(backoff, trouble).await.map(|()| None)
             }
         }
     }
 
-    /// Waits before the next try; gives up when told to stop.
+    /// Waits before the next attempt; gives up when told to stop.
     pub(crate) async fn pause(
         &mut self,
-        pauses: &mut Pauses,
+        backoff: &mut Backoff,
         trouble: String,
     ) -> Result<(), Stopped> {
         self.health.in_trouble(trouble);
@@ -63,8 +62,8 @@ impl Patience {
             return Err(Stopped);
         }
         tokio::select! {
-            () = sleep(pauses.next()) => Ok(()),
-            // Whoever would say so being gone says so too.
+            () = sleep(backoff.next()) => Ok(()),
+            // A dropped sender also means stop.
             _ = self.stopped.wait_for(|stopped| *stopped) => Err(Stopped),
         }
     }
@@ -83,24 +82,24 @@ impl Patience {
     }
 }
 
-/// Ends when the time that a stop leaves is used up, whatever is under way then.
-pub(crate) async fn out_of_time(mut stopped: watch::Receiver<bool>) {
-    // Whoever would say so being gone says so too.
+/// Ends when the time that a stop leaves is used up.
+pub(crate) async fn drain_timeout(mut stopped: watch::Receiver<bool>) {
+    // A dropped sender also means stop.
     let _ = stopped.wait_for(|stopped| *stopped).await;
     sleep(DRAIN_MAX).await;
 }
 
-/// Pauses that double.
+/// Backoff that double.
 #[derive(Debug)]
-pub(crate) struct Pauses(Duration);
+pub(crate) struct Backoff(Duration);
 
-impl Default for Pauses {
+impl Default for Backoff {
     fn default() -> Self {
         Self(RETRY_MIN)
     }
 }
 
-impl Pauses {
+impl Backoff {
     fn next(&mut self) -> Duration {
         let pause = self.0;
         self.0 = (pause * 2).min(RETRY_MAX);
