@@ -15,6 +15,7 @@ mod canary;
 mod cli;
 mod clients;
 mod cluster;
+mod documents;
 mod drain;
 mod egress;
 mod full_disk;
