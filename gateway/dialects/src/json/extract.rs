@@ -306,10 +306,7 @@ impl Extractor {
                 };
                 continue;
             }
-            let Some(next) = input[at..]
-                .iter()
-                .position(|byte| IS_STRUCTURAL[usize::from(*byte)])
-            else {
+            let Some(next) = next_structural(&input[at..]) else {
                 at = input.len();
                 break;
             };
@@ -380,15 +377,21 @@ fn string_part(input: &[u8], escaped: bool) -> (usize, StringEnd) {
     )
 }
 
-static IS_STRUCTURAL: [bool; 256] = {
-    let mut table = [false; 256];
-    table[b'"' as usize] = true;
-    table[b'{' as usize] = true;
-    table[b'}' as usize] = true;
-    table[b'[' as usize] = true;
-    table[b']' as usize] = true;
-    table
-};
+/// Where the next quote, brace or bracket is.
+fn next_structural(input: &[u8]) -> Option<usize> {
+    // Brackets differ from braces in one bit.
+    let is_structural = |byte: &u8| (*byte == b'"') | (byte | 0x20 == b'{') | (byte | 0x20 == b'}');
+    // Without an early exit the compiler compares all bytes of a block at once.
+    let (blocks, _) = input.as_chunks::<32>();
+    let is_clear = |block: &&[u8; 32]| {
+        !block
+            .iter()
+            .fold(false, |any, byte| any | is_structural(byte))
+    };
+    let skipped = 32 * blocks.iter().take_while(is_clear).count();
+    let found = input[skipped..].iter().position(is_structural)?;
+    Some(skipped + found)
+}
 
 #[cfg(test)]
 mod tests {
@@ -468,6 +471,21 @@ mod tests {
     fn an_unfinished_body_is_not_complete() {
         assert!(!extract([&BODY.as_bytes()[..BODY.len() - 1]]).2);
         assert!(!extract([b"".as_slice()]).2);
+    }
+
+    #[test]
+    fn structural_bytes_are_found_wherever_they_are() {
+        for length in 0..100 {
+            let mut bytes = vec![b'2'; length];
+            assert_eq!(next_structural(&bytes), None);
+            for end in *b"\"{}[]" {
+                bytes.truncate(length);
+                bytes.extend([end, b'{']);
+                assert_eq!(next_structural(&bytes), Some(length));
+            }
+        }
+        let others = (0..=255_u8).filter(|byte| !b"\"{}[]".contains(byte));
+        assert_eq!(next_structural(&others.collect::<Vec<_>>()), None);
     }
 
     #[test]
