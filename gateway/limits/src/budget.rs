@@ -1,22 +1,18 @@
-//! A budget: what may be spent in a window, and what of it is spent or spoken for.
+//! A budget: what may be spent in a window, and what of it is spent or reserved.
 //!
-//! A request reserves the worst that it can cost, and settles what it did. What is reserved counts
+//! A request reserves the most that it can cost, and settles what it did cost. What is reserved counts
 //! as spent meanwhile, so that a hundred requests at once cannot each find the same last dollar.
 
 use std::collections::VecDeque;
 
 use parking_lot::Mutex;
 
+use crate::caps::{ROLLING_SLOTS, STRETCH_US, STRETCHES};
 use crate::share::{Round, Share};
-use crate::window::{ROLLING_SLOTS, Span, Window, WindowKind};
+use crate::window::{Span, Window, WindowKind};
 
 /// An amount in a budget's unit. Wide enough for every sum of 64-bit charges.
 pub type BudgetAmount = u128;
-
-/// A reservation that nobody has ended is released when the second of these stretches after its own
-/// begins: after one to two hours.
-const STRETCH_US: u64 = 60 * 60 * 1_000_000;
-const STRETCHES: u64 = 2;
 
 /// What a budget counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,10 +27,10 @@ pub enum BudgetUnit {
 pub struct BudgetSpec {
     pub unit: BudgetUnit,
     pub limit: BudgetAmount,
-    /// Whether requests are refused when it is used up. A soft one only says so.
+    /// Whether requests are refused when it is used up. A soft budget only reports it.
     pub hard: bool,
     pub window: Window,
-    /// Parts of the limit, in percent and rising, at which somebody wants to know.
+    /// Parts of the limit to report when reached, in percent and rising.
     pub thresholds_percent: Vec<u8>,
 }
 
@@ -67,8 +63,8 @@ pub struct BudgetUsage {
     pub asked: BudgetAmount,
     /// All that counts against the limit now, the other gateways' part included.
     pub committed: BudgetAmount,
-    /// What may be reserved before the others are heard again, where there are others. They must
-    /// count it as spoken for.
+    /// What may be reserved before the next synchronisation, where there are other gateways. They
+    /// must count it as reserved.
     pub claimed: BudgetAmount,
     /// Until when; for ever if it ends with no window.
     pub resets_ms: Option<u64>,
@@ -79,7 +75,7 @@ pub struct BudgetUsage {
 pub struct BudgetBalance {
     /// By all gateways.
     pub spent: BudgetAmount,
-    /// Spoken for by requests that run, at all gateways.
+    /// By running requests, at all gateways.
     pub reserved: BudgetAmount,
     /// Until when; for ever if it ends with no window.
     pub resets_ms: Option<u64>,
@@ -93,12 +89,12 @@ impl BudgetBalance {
     }
 }
 
-/// What other gateways have done with a budget.
+/// What other gateways have used of a budget.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PeerBudgetUsage {
     pub spent: Vec<Spent>,
     pub outstanding: BudgetAmount,
-    /// What they may still reserve before we are heard.
+    /// What they may still reserve before they learn of this gateway's use.
     pub claimed: BudgetAmount,
 }
 
@@ -119,7 +115,7 @@ pub struct Crossing {
     pub resets_ms: Option<u64>,
 }
 
-/// A reservation. Whoever holds it ends it, once.
+/// A reservation. Its holder ends it, once.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Reserved {
     stretch: u64,
@@ -133,7 +129,7 @@ impl Reserved {
     }
 }
 
-/// What is spent and spoken for under a budget.
+/// What is spent and reserved of a budget.
 #[derive(Debug, Default)]
 pub struct BudgetCounter {
     state: Mutex<BudgetState>,
@@ -157,8 +153,8 @@ struct BudgetState {
     spent: VecDeque<Spent>,
     /// Expired since somebody asked.
     expired: BudgetAmount,
-    /// The highest threshold that was said in this window.
-    said_percent: u8,
+    /// The highest threshold that was reported in this window.
+    notified_percent: u8,
 }
 
 /// What is known of the other gateways, and what they are to know.
@@ -274,12 +270,12 @@ impl BudgetCounter {
         let mut state = self.state.lock();
         state.enter(spec, now_us / 1000);
         state.add(spec, at_ms, amount);
-        // What was crossed before was said before.
-        state.said_percent = state.reached(spec).unwrap_or(0);
+        // Thresholds crossed before were reported before.
+        state.notified_percent = state.reached(spec).unwrap_or(0);
     }
 
-    /// Hears of the others, and how much of the rest is ours. A threshold that they reached is said
-    /// with the next request that is settled here.
+    /// Takes over what other gateways used, and this one's share of the rest. A threshold that they
+    /// reached is reported with the next request that is settled here.
     pub fn merge_peers(
         &self,
         spec: &BudgetSpec,
@@ -317,7 +313,7 @@ impl BudgetCounter {
         (start_ms, crossing)
     }
 
-    /// Releases what nobody has ended. Returns how much that was since the last time.
+    /// Releases reservations that were never ended. Returns how much that was since the last time.
     pub fn expire(&self, now_us: u64) -> BudgetAmount {
         let mut state = self.state.lock();
         state.release_old(now_us);
@@ -330,7 +326,7 @@ impl BudgetCounter {
         self.standing(spec, now_us).committed() == 0
     }
 
-    /// How the budget stands, for whoever has it.
+    /// What is spent and reserved now.
     #[must_use]
     pub fn standing(&self, spec: &BudgetSpec, now_us: u64) -> BudgetBalance {
         let mut state = self.state.lock();
@@ -376,16 +372,16 @@ impl BudgetState {
             return;
         }
         self.now = spec.window.span(now_ms);
-        self.said_percent = match spec.window.kind {
-            WindowKind::Rolling { .. } => self.said_percent,
+        self.notified_percent = match spec.window.kind {
+            WindowKind::Rolling { .. } => self.notified_percent,
             _ => 0,
         };
         self.forget_old(spec, now_ms);
         if matches!(spec.window.kind, WindowKind::Rolling { .. }) {
-            self.said_percent = self.said_percent.min(self.reached(spec).unwrap_or(0));
+            self.notified_percent = self.notified_percent.min(self.reached(spec).unwrap_or(0));
         } else if let Some(round) = self.round() {
-            // Nobody has spent anything of it yet, so the share is one of the whole, whether the
-            // others can be heard or not.
+            // Nothing of it is spent yet, so the share is one of the whole, whether the
+            // others are in reach or not.
             *round = Round::begin(spec.limit, round.ppm).unwrap_or(*round);
         }
     }
@@ -486,10 +482,10 @@ impl BudgetState {
 
     fn crossing(&mut self, spec: &BudgetSpec) -> Option<Crossing> {
         let percent = self.reached(spec)?;
-        if percent <= self.said_percent {
+        if percent <= self.notified_percent {
             return None;
         }
-        self.said_percent = percent;
+        self.notified_percent = percent;
         Some(self.at(spec, percent))
     }
 
@@ -604,13 +600,13 @@ mod tests {
     }
 
     #[test]
-    fn a_reservation_that_nobody_ends_expires_and_ending_it_later_frees_nothing_twice() {
+    fn a_reservation_that_is_never_ended_expires_and_ending_it_later_frees_nothing_twice() {
         let (counter, spec) = (BudgetCounter::default(), budget(10, WindowKind::Total));
         let forgotten = reserve(&counter, &spec, 10, 0).unwrap();
         assert_eq!(counter.expire(2 * STRETCH_US - 1), 0);
         assert!(reserve(&counter, &spec, 1, 2 * STRETCH_US - 1).is_err());
         assert_eq!(counter.expire(2 * STRETCH_US), 10);
-        assert_eq!(counter.expire(2 * STRETCH_US), 0, "it is said once");
+        assert_eq!(counter.expire(2 * STRETCH_US), 0, "reported once");
         let next = reserve(&counter, &spec, 10, 2 * STRETCH_US).unwrap();
         counter.release(forgotten);
         assert_eq!(counter.flow().outstanding, 10);
@@ -623,18 +619,18 @@ mod tests {
     }
 
     #[test]
-    fn a_soft_budget_refuses_nobody_and_says_each_threshold_once() {
+    fn a_soft_budget_refuses_nothing_and_reports_each_threshold_once() {
         let spec = BudgetSpec {
             hard: false,
             ..budget(10, WindowKind::Day)
         };
         let counter = BudgetCounter::default();
-        let mut said = Vec::new();
+        let mut reported = Vec::new();
         for _ in 0..15 {
             let reserved = reserve(&counter, &spec, 1, 0).unwrap();
-            said.extend(counter.settle(&spec, reserved, 1, 0, 0).map(|c| c.percent));
+            reported.extend(counter.settle(&spec, reserved, 1, 0, 0).map(|c| c.percent));
         }
-        assert_eq!(said, [50, 100]);
+        assert_eq!(reported, [50, 100]);
     }
 
     #[test]

@@ -2,22 +2,19 @@
 
 use std::sync::Arc;
 
-use crate::Class;
 use crate::budget::{
     BudgetAmount, BudgetBalance, BudgetCounter, BudgetExhausted, BudgetSpec, BudgetUnit, Crossing,
     Reserved,
 };
+use crate::class::Class;
 use crate::rate::{Bucket, RateExceeded, RateReading, RateSpec};
 use crate::slots::{ConcurrencyExceeded, Slots};
-
-/// How often gateways hear of each other.
-pub const SYNC_INTERVAL_US: u64 = 100_000;
 
 /// What a request turned out to use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Actual {
     pub tokens: u64,
-    /// `None` if nobody knows what it cost: then it is charged what was reserved for it.
+    /// `None` if the cost is unknown: then it is charged what was reserved for it.
     pub pico_usd: Option<BudgetAmount>,
     /// When the request arrived: says to which window of a budget it belongs.
     pub at_ms: u64,

@@ -2,12 +2,12 @@
 //!
 //! The bucket holds what was taken and has not leaked out yet. It leaks one minute's worth a
 //! minute; a request that finds no room for itself is refused. A bucket of one minute's worth lets
-//! a minute's worth come at once, and refuses nobody who stays below the rate.
+//! a minute's worth come at once, and refuses nothing to a caller that stays below the rate.
 
 use parking_lot::Mutex;
 
-use crate::Class;
-use crate::share::{Round, Share};
+use crate::class::Class;
+use crate::share::{Round, SYNC_INTERVAL_US, Share};
 
 const US_PER_MINUTE: u128 = 60_000_000;
 
@@ -33,8 +33,8 @@ impl RateSpec {
         self.burst.unwrap_or(self.per_minute)
     }
 
-    /// Until so much has leaked out. A rate of zero lets nothing out: who asks again in a minute
-    /// may find another one.
+    /// Time until so much has leaked out. A rate of zero lets nothing out: in a minute, it may have
+    /// been changed.
     fn wait_us(&self, over: u128) -> u64 {
         let wait_us = match self.per_minute {
             0 => US_PER_MINUTE,
@@ -48,7 +48,7 @@ impl RateSpec {
     }
 }
 
-/// What was taken at a rate. It holds no rate itself, so that a changed one finds it as it is.
+/// What was taken at a rate. It holds no rate itself, so a changed rate applies at once.
 #[derive(Debug, Default)]
 pub struct Bucket {
     state: Mutex<BucketState>,
@@ -83,7 +83,7 @@ pub struct RateExceeded {
     pub reading: RateReading,
 }
 
-/// A bucket as it stands, for whoever is limited by it.
+/// A bucket as its caller sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RateReading {
     /// Units that may be taken at once.
@@ -92,7 +92,7 @@ pub struct RateReading {
     pub reset_us: u64,
 }
 
-/// A bucket as it stands, for other gateways.
+/// A bucket as other gateways see it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BucketUsage {
     pub taken: u64,
@@ -100,8 +100,8 @@ pub struct BucketUsage {
     /// Units in the bucket, and those of them that were taken here.
     pub level: u64,
     pub own: u64,
-    /// Units that may be taken before the others are heard again, where there are others. They
-    /// must leave them to us.
+    /// Units that may be taken before the next synchronisation, where there are other gateways.
+    /// They must leave them to this one.
     pub claimed: u64,
 }
 
@@ -134,7 +134,7 @@ impl Bucket {
         if let Some(shared) = &mut state.shared {
             if !shared.round.allows(needed) {
                 return Err(RateExceeded {
-                    wait_us: crate::permit::SYNC_INTERVAL_US,
+                    wait_us: SYNC_INTERVAL_US,
                     reading: state.reading(spec, now_us),
                 });
             }
@@ -167,8 +167,8 @@ impl Bucket {
         }
     }
 
-    /// Hears what others have taken since the last time, what they claim of the rest, and how much of
-    /// what is left then is ours.
+    /// Takes over what others have taken since the last time, what they claim of the rest, and this
+    /// gateway's share of what is left then.
     pub fn merge_peers(
         &self,
         spec: &RateSpec,
@@ -238,7 +238,7 @@ impl BucketState {
         self.level -= out;
     }
 
-    /// Whoever is alone took all of it.
+    /// A gateway that is alone took all of it.
     fn own(&self) -> u128 {
         self.shared.as_ref().map_or(self.level, |shared| shared.own)
     }

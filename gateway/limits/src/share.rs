@@ -1,20 +1,22 @@
 //! How several gateways share one counter without asking each other for each request.
 //!
-//! Every gateway tells the others, several times a second, how much it has taken and how much was
-//! asked of it. Whoever hears that adds it to its own counter, so all counters agree but for what
-//! was taken since. To keep that rest from adding up to more than there is, a gateway takes between
-//! two hearings at most its share of what was left at the last one, or one request, if its share is
-//! less than that and there is room for it: a limit of two requests must not be cut into halves that
-//! nobody can use. So all of them together may let through one request more for each further gateway,
-//! and owe it. Shares follow demand, so a gateway that gets all the traffic has nearly all of it, and
-//! a rate that stays below the limit is refused nowhere.
+//! Every gateway publishes, several times a second, how much it has taken and how much was asked of it.
+//! The others add that to their own counters, so all counters agree but for what was taken since. So
+//! that the difference does not exceed what there is, a gateway takes between two synchronisations at
+//! most its share of what was left at the last one, or one request where the share is less than that
+//! and there is room for it: a limit of two requests must not be cut into halves that are of no use. So
+//! all of them together may let through one request more per further gateway, and owe it. Shares
+//! follow demand: a gateway that gets all the traffic has nearly all of it, and a rate that stays below
+//! the limit is refused nowhere.
 
+/// How often gateways tell each other what they have taken.
+pub const SYNC_INTERVAL_US: u64 = 100_000;
 /// A whole, of which shares are parts.
 pub const WHOLE_PPM: u64 = 1_000_000;
-/// Part of the whole that is split evenly, so that demand that moves finds something there.
+/// Part of the whole that is split evenly, so that demand that moves to a gateway finds something.
 const EVEN_PPM: u64 = 200_000;
 
-/// The share of one among `gateways`, by what was asked of it and of all lately.
+/// The share of one among `gateways`, by recent demand on it and on all.
 #[must_use]
 pub fn ppm(own: u64, all: u64, gateways: u32) -> u64 {
     let gateways = u64::from(gateways.max(1));
@@ -28,7 +30,7 @@ pub fn ppm(own: u64, all: u64, gateways: u32) -> u64 {
     EVEN_PPM / gateways + u64::try_from(by_demand).unwrap_or(WHOLE_PPM - EVEN_PPM)
 }
 
-/// The share of each of several gateways in a counter that none of them has heard of yet.
+/// The share of each of several gateways in a new counter.
 #[must_use]
 pub fn even(gateways: u32) -> Share {
     Share {
@@ -37,17 +39,17 @@ pub fn even(gateways: u32) -> Share {
     }
 }
 
-/// What of the rest is ours.
+/// This gateway's part of what is left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Share {
     pub ppm: u64,
-    /// Whether all others were heard since the last share was taken. If not, that one goes on.
+    /// Whether all others reported since the last share was taken. If not, that one goes on.
     pub is_new: bool,
 }
 
 impl Share {
-    /// `room` is what is left of the whole, and `claimed` what others may take of it before they hear
-    /// of us: a share grows only as far as others have let go.
+    /// `room` is what is left of the whole, and `claimed` what others may take of it before they
+    /// learn of this gateway's use: a share grows only as far as others have let go.
     pub(crate) fn round(self, before: Option<Round>, room: u128, claimed: u128) -> Option<Round> {
         let unclaimed = room.saturating_sub(claimed);
         let round = match before {
@@ -61,7 +63,7 @@ impl Share {
     }
 }
 
-/// What may still be taken before the others are heard again.
+/// What may still be taken before the next synchronisation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Round {
     pub(crate) left: u128,
@@ -71,7 +73,7 @@ pub(crate) struct Round {
 }
 
 impl Round {
-    /// `None` for whoever is alone and need not hold back.
+    /// `None` for a gateway that is alone and need not hold back.
     pub(crate) fn begin(room: u128, ppm: u64) -> Option<Self> {
         (ppm < WHOLE_PPM).then(|| Self {
             left: part(room, ppm),

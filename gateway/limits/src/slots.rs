@@ -1,8 +1,8 @@
-//! Requests at once.
+//! Concurrency: how many requests may run at once.
 
 use parking_lot::Mutex;
 
-use crate::Class;
+use crate::class::Class;
 use crate::share::{Round, Share};
 
 /// Requests that run under a limit on how many may.
@@ -55,7 +55,7 @@ impl Slots {
         }
     }
 
-    /// Hears how many run elsewhere, and how much of the rest is ours.
+    /// Takes over how many run elsewhere, and this gateway's share of the rest.
     pub fn merge_peers(&self, max: u64, elsewhere: u64, share: Share) {
         let mut state = self.state.lock();
         state.elsewhere = elsewhere;

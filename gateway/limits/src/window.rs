@@ -1,12 +1,15 @@
-//! When a budget begins anew.
+//! When a budget resets.
 
 use jiff::civil::Weekday;
+use jiff::fmt::temporal::DateTimePrinter;
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan as _, Unit, Zoned, ZonedRound};
 
+use crate::caps::{ROLLING_HOURS_MAX, ROLLING_SLOTS};
+
 const MS_PER_HOUR: u64 = 3_600_000;
 
-/// How long a budget lasts.
+/// How long a budget lasts before it resets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WindowKind {
     Hour,
@@ -18,7 +21,7 @@ pub enum WindowKind {
     Rolling {
         ms: u64,
     },
-    /// For ever.
+    /// Never resets.
     Total,
 }
 
@@ -26,7 +29,7 @@ pub enum WindowKind {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Zone(TimeZone);
 
-/// A window that cannot be.
+/// A window or time zone that does not exist.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BadWindow(pub String);
 
@@ -172,35 +175,11 @@ impl Window {
 /// A moment as RFC 3339 writes it, in UTC and to the second. Empty for one that no calendar has.
 #[must_use]
 pub fn rfc3339(at_ms: u64) -> String {
-    let Some(at) = i64::try_from(at_ms / 1000)
-        .ok()
-        .and_then(|seconds| Timestamp::from_second(seconds).ok())
-    else {
-        return String::new();
-    };
-    // Every answer of a limited key has one or two of these: digit by digit, it costs little.
-    let at = jiff::tz::Offset::UTC.to_datetime(at);
-    let mut text = *b"0000-00-00T00:00:00Z";
-    let places = [
-        (0, 4, at.year().unsigned_abs()),
-        (5, 2, at.month().unsigned_abs().into()),
-        (8, 2, at.day().unsigned_abs().into()),
-        (11, 2, at.hour().unsigned_abs().into()),
-        (14, 2, at.minute().unsigned_abs().into()),
-        (17, 2, at.second().unsigned_abs().into()),
-    ];
-    for (from, digits, mut rest) in places {
-        for place in text[from..from + digits].iter_mut().rev() {
-            *place = b'0' + u8::try_from(rest % 10).unwrap_or(0);
-            rest /= 10;
-        }
-    }
-    String::from_utf8_lossy(&text).into_owned()
+    const PRINTER: DateTimePrinter = DateTimePrinter::new().precision(Some(0));
+    let seconds = i64::try_from(at_ms / 1000).unwrap_or(i64::MAX);
+    Timestamp::from_second(seconds)
+        .map_or_else(|_| String::new(), |at| PRINTER.timestamp_to_string(&at))
 }
-
-/// A rolling window is counted in this many slots, of which the oldest counts whole: a budget may
-/// come free up to one slot late, and never early.
-pub(crate) const ROLLING_SLOTS: u64 = 60;
 
 pub(crate) fn rolling_slot_ms(ms: u64) -> u64 {
     ms.div_ceil(ROLLING_SLOTS).max(1)
@@ -215,9 +194,8 @@ fn rolling_ms(text: &str) -> Option<u64> {
         Some(number) => (number, 1),
         None => (text.strip_suffix('d')?, 24),
     };
-    const HOURS_MAX: u64 = 366 * 24;
     let hours = number.parse::<u64>().ok()?.checked_mul(hours)?;
-    (1..=HOURS_MAX)
+    (1..=ROLLING_HOURS_MAX)
         .contains(&hours)
         .then(|| hours * MS_PER_HOUR)
 }
@@ -305,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_a_window_is_said_so() {
+    fn a_text_that_is_not_a_window_is_refused() {
         for bad in [
             "",
             "fortnight",

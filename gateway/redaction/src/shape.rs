@@ -1,4 +1,4 @@
-//! The structure of a body: what was asked of whom and in which form, without what was said.
+//! The structure of a body: which model was asked, with which tools and parameters, without the text.
 //!
 //! Only fields that an API is known to have are kept, and of texts only words that name a kind, a model
 //! or a tool. Anything else is given by its size.
@@ -35,7 +35,7 @@ const WORDS: &[&str] = &[
     "ttl", "type", "verbosity",
 ];
 
-/// Fields that hold what was said.
+/// Fields that hold text of the conversation.
 const TEXTS: &[&str] = &["content", "input", "text"];
 
 /// Fields below which names are the application's own.

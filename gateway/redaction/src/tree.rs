@@ -1,7 +1,7 @@
 //! A JSON body as a tree that can be searched and shortened.
 //!
-//! Its fields keep their order. Lists of numbers are counted and not kept: vectors and token ids say
-//! in another way what nobody can search. A body with too many values is refused, so that a small one
+//! Its fields keep their order. Lists of numbers are counted and not kept: vectors and token ids hold
+//! text in a form that cannot be searched. A body with too many values is refused, so that a small one
 //! cannot take much memory.
 
 use std::cell::Cell;

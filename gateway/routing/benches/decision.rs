@@ -55,10 +55,10 @@ fn warm(routes: &Routes, priors: &Priors) {
     for number in 0..800 {
         let sent_us = NOW - 8_000_000 + number * 10_000;
         let mut plan = view.plan(alias, &RoutingFacts::default(), sent_us, number);
-        let Next::Attempt(this) = plan.next(view, alias, None, sent_us) else {
+        let Next::Attempt(attempt) = plan.next(view, alias, None, sent_us) else {
             continue;
         };
-        let flight = view.start(alias, &plan, &this, sent_us);
+        let flight = view.start(alias, &plan, &attempt, sent_us);
         let _ = flight.succeed(100, sent_us + 200_000 + number * 100);
     }
 }
@@ -126,8 +126,8 @@ fn whole_attempt(c: &mut Criterion) {
             let now_us = NOW + number * 100;
             let view = routes.view(black_box(&priors));
             let mut plan = view.plan(alias, &RoutingFacts::default(), now_us, number);
-            if let Next::Attempt(this) = plan.next(view, alias, None, now_us) {
-                let mut flight = view.start(alias, &plan, &this, now_us);
+            if let Next::Attempt(attempt) = plan.next(view, alias, None, now_us) {
+                let mut flight = view.start(alias, &plan, &attempt, now_us);
                 let _ = flight.first_token(now_us + 200_000);
                 let _ = flight.succeed(100, now_us + 900_000);
             }

@@ -22,7 +22,7 @@ pub(crate) struct TargetScores {
 }
 
 impl TargetScores {
-    pub(crate) fn nobody() -> Self {
+    pub(crate) fn none() -> Self {
         Self {
             score: [0.0; TARGETS_MAX],
             propensity: [0.0; TARGETS_MAX],
@@ -40,8 +40,8 @@ pub(crate) struct Choice<'a> {
     pub(crate) now_us: u64,
 }
 
-/// A cost that is a tenth higher makes a target a fifth as likely, a doubled one impossible but for
-/// exploration.
+/// How sharply shares fall with cost. A share is exp(-16 ln(cost ratio)): a tenth dearer is a fifth as
+/// likely (1.1^-16 = 0.22), and twice as dear is left to exploration (2^-16).
 const SHARPNESS: f32 = 16.0;
 
 impl Choice<'_> {
@@ -126,8 +126,9 @@ impl Choice<'_> {
         normalise(&mut chance[..members.len]);
     }
 
-    /// Weight times exp(-score). Nothing here is an argmin: small differences move small shares, so
-    /// that many gateways with the same table do not all jump to the same target.
+    /// The share of each target is its weight times exp(best score - its score), so a small
+    /// difference moves a small share: many gateways with the same table do not all jump to the same
+    /// target, as they would to the best one.
     fn trade_off(
         self,
         members: &Members,
@@ -135,55 +136,16 @@ impl Choice<'_> {
         score: &mut Column,
         chance: &mut Column,
     ) {
-        let n = members.len;
-        let Self {
-            view,
-            alias,
-            facts,
-            priors,
-            now_us,
-        } = self;
-        let cost = members.cost_picousd(view, alias, facts, priors);
-        let latency = ratios(&members.ttft_ms, n);
-        match *objective {
+        *score = match *objective {
             ObjectiveSpec::Weights {
-                cost: by_cost,
-                latency: by_latency,
-                errors: by_errors,
-            } => {
-                let unit = SHARPNESS / (by_cost + by_latency + by_errors);
-                let cost = ratios(&cost, n);
-                let errors = if by_errors > 0.0 {
-                    members.error_ratio(&members.recent(view, alias, now_us), priors)
-                } else {
-                    [0.0; TARGETS_MAX]
-                };
-                for i in 0..n {
-                    score[i] = unit * by_cost * cost[i]
-                        + (unit * by_latency).max(1.0) * latency[i]
-                        + unit * by_errors * ERRORS_WEIGH * errors[i];
-                }
-            }
-            ObjectiveSpec::Limits { error_ratio, .. } => {
-                let recent = members.recent(view, alias, now_us);
-                let errors = members.error_ratio(&recent, priors);
-                let used = members.latency_limit_used(view, alias, facts, priors, &recent, now_us);
-                let mut over = [0.0; TARGETS_MAX];
-                let scale = 1.0 / error_ratio;
-                for i in 0..n {
-                    over[i] = limit_penalty(used[i]) + limit_penalty(errors[i] * scale);
-                }
-                // The dearer, the less; but where no target keeps its limits, only they decide.
-                let kept = (0..n).filter(|i| over[*i] < BEYOND).map(|i| cost[i]);
-                // None: 1 / infinity is 0, and nothing is dearer than anything.
-                let scale = 1.0 / kept.fold(f32::INFINITY, f32::min);
-                for i in 0..n {
-                    let dearer = (cost[i] * scale).max(1.0);
-                    score[i] = over[i] + SHARPNESS * ln(dearer) + latency[i];
-                }
-            }
-        }
-        let best = score[..n].iter().copied().fold(f32::INFINITY, f32::min);
+                cost,
+                latency,
+                errors,
+            } => self.score_by_weights(members, cost, latency, errors),
+            ObjectiveSpec::Limits { error_ratio, .. } => self.score_by_limits(members, error_ratio),
+        };
+        let n = members.len;
+        let best = least(&score[..n]);
         let mut weight = [0.0; TARGETS_MAX];
         for i in 0..n {
             weight[i] = members.weight[i] * exp(best - score[i]);
@@ -195,6 +157,73 @@ impl Choice<'_> {
             &members.latency_ms[..n],
             &mut chance[..n],
         );
+    }
+
+    // With c, l, e the objective's weights, S = SHARPNESS, and `least` over the targets compared:
+    //
+    //   score = S·c/(c+l+e)          · ln(cost / least cost)
+    //         + max(S·l/(c+l+e), 1)  · ln(ttft / least ttft)
+    //         + S·e/(c+l+e)          · 10 · error ratio
+    //
+    // Latency counts at least once: targets at one price would else be drawn by weight alone.
+    fn score_by_weights(self, members: &Members, cost: f32, latency: f32, errors: f32) -> Column {
+        let n = members.len;
+        let unit = SHARPNESS / (cost + latency + errors);
+        let by_cost = unit * cost;
+        let by_latency = (unit * latency).max(1.0);
+        let by_errors = unit * errors * ERRORS_WEIGHT;
+        let paid = members.cost_picousd(self.view, self.alias, self.facts, self.priors);
+        let dearer = ratios(&paid, n);
+        let slower = ratios(&members.ttft_ms, n);
+        let failing = if errors > 0.0 {
+            let recent = members.recent(self.view, self.alias, self.now_us);
+            members.error_ratio(&recent, self.priors)
+        } else {
+            [0.0; TARGETS_MAX]
+        };
+        let mut score = [0.0; TARGETS_MAX];
+        for i in 0..n {
+            score[i] = by_cost * dearer[i] + by_latency * slower[i] + by_errors * failing[i];
+        }
+        score
+    }
+
+    // With S = SHARPNESS, and `least cost` over the targets that keep both limits:
+    //
+    //   score = penalty(latency limit used) + penalty(error ratio / its limit)
+    //         + S · ln(max(cost / least cost, 1))
+    //         + ln(ttft / least ttft)
+    //
+    // A target below the least cost gains nothing by it. Where none keeps the limits, cost does not
+    // count.
+    fn score_by_limits(self, members: &Members, error_ratio_max: f32) -> Column {
+        let Self {
+            view,
+            alias,
+            facts,
+            priors,
+            now_us,
+        } = self;
+        let n = members.len;
+        let paid = members.cost_picousd(view, alias, facts, priors);
+        let slower = ratios(&members.ttft_ms, n);
+        let recent = members.recent(view, alias, now_us);
+        let failing = members.error_ratio(&recent, priors);
+        let used = members.latency_limit_used(view, alias, facts, priors, &recent, now_us);
+        let mut over = [0.0; TARGETS_MAX];
+        let scale = 1.0 / error_ratio_max;
+        for i in 0..n {
+            over[i] = limit_penalty(used[i]) + limit_penalty(failing[i] * scale);
+        }
+        let kept = (0..n).filter(|i| over[*i] < AT_LIMIT).map(|i| paid[i]);
+        // None: 1 / infinity is 0, and nothing is dearer than anything.
+        let scale = 1.0 / kept.fold(f32::INFINITY, f32::min);
+        let mut score = [0.0; TARGETS_MAX];
+        for i in 0..n {
+            let dearer = (paid[i] * scale).max(1.0);
+            score[i] = over[i] + SHARPNESS * ln(dearer) + slower[i];
+        }
+        score
     }
 }
 
@@ -215,22 +244,25 @@ fn spread_equals(weight: &[f32], score: &[f32], latency: &[f32], chance: &mut [f
     normalise(chance);
 }
 
-/// One percent of errors counts like one percent of cost, times this.
-const ERRORS_WEIGH: f32 = 10.0;
-/// Score of a target that has reached a limit.
-const BEYOND: f32 = 8.0;
+/// With equal weights, one percent of errors weighs as much as ten percent of cost.
+const ERRORS_WEIGHT: f32 = 10.0;
+/// Penalty of a target that has reached a limit: exp(-8), a share of one in three thousand.
+const AT_LIMIT: f32 = 8.0;
 
-/// Nothing up to four fifths of a limit, then rising to [`BEYOND`] at the limit, and on: the share
-/// shrinks while the limit comes near, instead of breaking off when it is passed.
+/// Nothing up to four fifths of a limit, then rising to [`AT_LIMIT`] at the limit and further: the
+/// share shrinks while the limit comes near, instead of breaking off when it is passed.
 fn limit_penalty(used: f32) -> f32 {
     const NEAR: f32 = 0.8;
-    (BEYOND * (used - NEAR) / (1.0 - NEAR)).max(0.0)
+    (AT_LIMIT * (used - NEAR) / (1.0 - NEAR)).max(0.0)
+}
+
+fn least(values: &[f32]) -> f32 {
+    values.iter().copied().fold(f32::INFINITY, f32::min)
 }
 
 /// How many times worse than the best, as logarithms.
 fn ratios(values: &Column, n: usize) -> Column {
-    let best = values[..n].iter().copied().fold(f32::INFINITY, f32::min);
-    let scale = 1.0 / best;
+    let scale = 1.0 / least(&values[..n]);
     let mut ratios = [0.0; TARGETS_MAX];
     for (ratio, value) in ratios.iter_mut().zip(&values[..n]) {
         *ratio = ln(value * scale);
@@ -317,7 +349,7 @@ mod tests {
     use crate::random::SeededRng;
 
     fn members(rng: &mut SeededRng, len: usize) -> Members {
-        let mut members = Members::nobody();
+        let mut members = Members::none();
         members.len = len;
         for i in 0..len {
             members.weight[i] = rng.unit() + 0.01;
@@ -392,7 +424,7 @@ mod tests {
 
     #[test]
     fn the_worst_of_two_choices_is_never_chosen_and_a_lone_target_always() {
-        let mut worst = Members::nobody();
+        let mut worst = Members::none();
         worst.len = 3;
         worst.weight[..3].copy_from_slice(&[0.2, 0.5, 0.3]);
         worst.latency_ms[..3].copy_from_slice(&[1.0, 9.0, 2.0]);
@@ -400,7 +432,7 @@ mod tests {
         two_choices(&worst, &mut chance);
         assert!(chance[1].abs() < 1e-6);
 
-        let mut lone = Members::nobody();
+        let mut lone = Members::none();
         lone.len = 2;
         lone.weight[1] = 1.0;
         let mut chance = [0.0; TARGETS_MAX];

@@ -188,14 +188,14 @@ impl Explanation<'_> {
     }
 
     fn write_attempts(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (number, this) in (1..).zip(&self.attempts) {
+        for (number, attempt) in (1..).zip(&self.attempts) {
             let ExplainedAttempt {
                 deployment,
                 kind,
                 cause,
                 error,
                 delay_ms,
-            } = this;
+            } = attempt;
             write!(f, "  attempt {number}: {kind} at {deployment}")?;
             if let Some(cause) = cause {
                 write!(f, ", because of {cause}")?;
@@ -210,7 +210,7 @@ impl Explanation<'_> {
 
     /// One sentence on the first choice.
     fn write_verdict(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Some(first) = self.attempts.iter().find(|this| this.kind == "first") else {
+        let Some(first) = self.attempts.iter().find(|attempt| attempt.kind == "first") else {
             return Ok(());
         };
         let likely = self

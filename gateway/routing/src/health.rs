@@ -140,7 +140,7 @@ impl Health {
         self.credit.admits_extra()
     }
 
-    /// Ejects a deployment that answers nobody for longer than chance explains: a black hole shows
+    /// Ejects a deployment that has answered no request for longer than chance explains: a black hole shows
     /// itself long before its timeouts do. A false alarm ends with the next answer. `look` says who
     /// asks.
     pub(crate) fn eject_if_stalled(

@@ -35,7 +35,7 @@ pub(crate) struct RecentCounts {
 const NEUTRAL_TTFT_US: f32 = 500_000.0;
 
 impl Members {
-    pub(crate) fn nobody() -> Self {
+    pub(crate) fn none() -> Self {
         Self {
             len: 0,
             target: [0; TARGETS_MAX],
@@ -51,7 +51,7 @@ impl Members {
         ramp: &Column,
         priors: TrustedPriors<'_>,
     ) -> Self {
-        let mut members = Self::nobody();
+        let mut members = Self::none();
         for index in set.iter() {
             let i = members.len;
             let factor = match (alias.strategy.is_adaptive(), priors.target(index).weight) {

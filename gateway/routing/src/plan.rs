@@ -63,19 +63,19 @@ const ANSWER_TOKENS_LONG: u32 = 2_000;
 impl RoutingView<'_> {
     /// Opens an attempt that [`Plan::next`], [`Plan::hedge`] or [`Plan::shadow`] gave, at the moment
     /// its request is sent.
-    pub fn start(self, alias: &Alias, plan: &Plan, this: &Attempt, now_us: u64) -> InFlight {
-        let deployment = self.routes.deployment(this.deployment);
+    pub fn start(self, alias: &Alias, plan: &Plan, attempt: &Attempt, now_us: u64) -> InFlight {
+        let deployment = self.routes.deployment(attempt.deployment);
         let state = deployment.breaker_state(&self.routes.breaker, now_us);
         let entry = InFlightContext {
             health: Arc::clone(&deployment.health),
             key: deployment.key.as_ref().map(|key| Arc::clone(&key.breaker)),
             breaker: self.routes.breaker,
-            budget: this.kind.is_extra().then(|| Arc::clone(&alias.budget)),
-            window: window(alias, this),
+            budget: attempt.kind.is_extra().then(|| Arc::clone(&alias.budget)),
+            window: window(alias, attempt),
             input_tokens: plan.facts.input_tokens,
             awaited_tokens: plan.awaited_tokens(),
             // A last resort is a probe too: its answer tells as much.
-            probe: this.probe || !matches!(state, BreakerState::Closed { .. }),
+            probe: attempt.probe || !matches!(state, BreakerState::Closed { .. }),
         };
         InFlight::enter(entry, now_us)
     }
@@ -86,10 +86,10 @@ impl RoutingView<'_> {
     }
 }
 
-fn window(alias: &Alias, this: &Attempt) -> Option<WindowRef> {
+fn window(alias: &Alias, attempt: &Attempt) -> Option<WindowRef> {
     Some(WindowRef {
         windows: Arc::clone(alias.windows.as_ref()?),
-        target: usize::from(this.target),
+        target: usize::from(attempt.target),
         ttft_ms_max: alias.strategy.ttft_ms_max()?,
     })
 }
@@ -175,7 +175,7 @@ impl Plan {
             }
         }
         let (candidates, serving, probes) = plan.sort_out(view, alias);
-        let mut scores = TargetScores::nobody();
+        let mut scores = TargetScores::none();
         let choice = Choice {
             view,
             alias,
@@ -195,7 +195,7 @@ impl Plan {
     }
 
     fn empty(table_version: u64, facts: &RoutingFacts, seed: u64) -> Self {
-        let nobody = ScoredTarget {
+        let unused = ScoredTarget {
             target: 0,
             deployment: DeploymentId::new(0),
             score: 0.0,
@@ -206,7 +206,7 @@ impl Plan {
             table_version,
             seed,
             rng: SeededRng::new(seed),
-            candidates: [nobody; TARGETS_MAX],
+            candidates: [unused; TARGETS_MAX],
             len: 0,
             statuses: [TargetStatus::Denied; TARGETS_MAX],
             last_resort: None,

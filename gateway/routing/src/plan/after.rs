@@ -22,26 +22,26 @@ impl Plan {
             None => self.first.take().ok_or(GiveUp::AllDenied),
             Some(failure) => self.after(view, alias, failure, now_us),
         };
-        let decided = decided.and_then(|this| self.admit(view, alias, this, now_us));
+        let decided = decided.and_then(|attempt| self.admit(view, alias, attempt, now_us));
         match decided {
-            Ok(this) => {
-                self.begin(this);
-                Next::Attempt(this)
+            Ok(attempt) => {
+                self.begin(attempt);
+                Next::Attempt(attempt)
             }
             Err(reason) => Next::GiveUp(reason),
         }
     }
 
-    pub(super) fn begin(&mut self, this: Attempt) {
-        let again = self.last.is_some_and(|last| last.target == this.target);
+    pub(super) fn begin(&mut self, attempt: Attempt) {
+        let again = self.last.is_some_and(|last| last.target == attempt.target);
         self.attempts_here = if again {
             self.attempts_here.saturating_add(1)
         } else {
             1
         };
         self.attempts = self.attempts.saturating_add(1);
-        self.attempted.insert(usize::from(this.target));
-        self.last = Some(this);
+        self.attempted.insert(usize::from(attempt.target));
+        self.last = Some(attempt);
     }
 
     fn after(
@@ -165,7 +165,7 @@ impl Plan {
         kind: AttemptKind,
         now_us: u64,
     ) -> Option<Attempt> {
-        let mut scores = TargetScores::nobody();
+        let mut scores = TargetScores::none();
         let facts = self.facts;
         let priors = view.priors.believed(view.routes, alias, now_us);
         let choice = Choice {
@@ -206,27 +206,27 @@ impl Plan {
         &self,
         view: RoutingView<'_>,
         alias: &Alias,
-        this: Attempt,
+        attempt: Attempt,
         now_us: u64,
     ) -> Result<Attempt, GiveUp> {
         if self
             .facts
             .deadline_us
-            .is_some_and(|deadline| now_us + this.delay_us >= deadline)
+            .is_some_and(|deadline| now_us + attempt.delay_us >= deadline)
         {
             return Err(GiveUp::Deadline);
         }
-        if !this.kind.is_extra() {
+        if !attempt.kind.is_extra() {
             alias.budget.deposit();
             if let Some(hedge) = &alias.hedge {
                 hedge.budget.deposit();
             }
-            return Ok(this);
+            return Ok(attempt);
         }
-        let health = &view.routes.deployment(this.deployment).health;
+        let health = &view.routes.deployment(attempt.deployment).health;
         if !health.admits_extra() || !alias.budget.try_take(now_us) {
             return Err(GiveUp::RetryBudgetEmpty);
         }
-        Ok(this)
+        Ok(attempt)
     }
 }

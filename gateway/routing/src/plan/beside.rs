@@ -59,7 +59,7 @@ impl Plan {
         let kind = self.hedge_kind(view, alias, first, now_us)?;
         let others = self.others(view, alias, None, first, now_us);
         let rank = alias.lowest_rank(others)?;
-        let this = self.another(view, alias, alias.of_rank(others, rank), kind, now_us)?;
+        let attempt = self.another(view, alias, alias.of_rank(others, rank), kind, now_us)?;
         let paid = match (kind, &alias.hedge) {
             (AttemptKind::Fallback, _) => alias.budget.try_take(now_us),
             (_, Some(hedge)) if !first.probe => hedge.budget.try_take(now_us),
@@ -69,8 +69,8 @@ impl Plan {
             return None;
         }
         self.hedge_after_us = None;
-        self.begin(this);
-        Some(this)
+        self.begin(attempt);
+        Some(attempt)
     }
 
     /// Why the first attempt should not be waited for alone, if it should not.

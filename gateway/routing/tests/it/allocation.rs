@@ -46,8 +46,8 @@ fn a_try_allocates_nothing_either() {
     let (view, alias) = (scene.view(), scene.alias());
     let counted = allocation_counter::measure(|| {
         let mut plan = view.plan(alias, &RoutingFacts::default(), NOW, 1);
-        if let weir_routing::Next::Attempt(this) = plan.next(view, alias, None, NOW) {
-            let mut flight = view.start(alias, &plan, &this, NOW);
+        if let weir_routing::Next::Attempt(attempt) = plan.next(view, alias, None, NOW) {
+            let mut flight = view.start(alias, &plan, &attempt, NOW);
             let _ = flight.first_token(NOW + S);
             let _ = flight.succeed(10, NOW + 2 * S);
         }

@@ -20,15 +20,15 @@ impl Scene {
     fn first_at(&self, now_us: u64, seed: u64) -> (Plan, Attempt) {
         let mut plan = self.plan_at(now_us, seed);
         match plan.next(self.view(), self.alias(), None, now_us) {
-            Next::Attempt(this) => (plan, this),
+            Next::Attempt(attempt) => (plan, attempt),
             Next::GiveUp(reason) => panic!("{reason:?}"),
         }
     }
 
     fn send_at(&self, now_us: u64, seed: u64) -> (Plan, Attempt, InFlight) {
-        let (plan, this) = self.first_at(now_us, seed);
-        let flight = self.view().start(self.alias(), &plan, &this, now_us);
-        (plan, this, flight)
+        let (plan, attempt) = self.first_at(now_us, seed);
+        let flight = self.view().start(self.alias(), &plan, &attempt, now_us);
+        (plan, attempt, flight)
     }
 
     fn state(&self, target: usize, now_us: u64) -> BreakerState {
@@ -112,10 +112,10 @@ fn a_long_answer_in_one_piece_is_no_stall() {
     let held: Vec<InFlight> = (0..5)
         .map(|seed| {
             let mut plan = view.plan(scene.alias(), &facts, NOW, seed);
-            let Next::Attempt(this) = plan.next(view, scene.alias(), None, NOW) else {
+            let Next::Attempt(attempt) = plan.next(view, scene.alias(), None, NOW) else {
                 panic!("nothing to try");
             };
-            view.start(scene.alias(), &plan, &this, NOW)
+            view.start(scene.alias(), &plan, &attempt, NOW)
         })
         .collect();
     // First tokens take 0.1 s here, so a thousand tokens take some five seconds.
@@ -130,20 +130,20 @@ fn a_stall_found_while_falling_back_is_told() {
     scene.warm_up();
     let silent: Vec<(usize, InFlight)> = (0..400)
         .map(|n| scene.send_at(NOW, n))
-        .map(|(_, this, flight)| (usize::from(this.target), flight))
+        .map(|(_, attempt, flight)| (usize::from(attempt.target), flight))
         .collect();
-    let (mut plan, this, flight) = {
-        let (_, this, _) = scene.send_at(NOW, 1);
+    let (mut plan, attempt, flight) = {
+        let (_, attempt, _) = scene.send_at(NOW, 1);
         let (plan, _) = scene.first_at(NOW, 1);
-        let flight = scene.view().start(scene.alias(), &plan, &this, NOW);
-        (plan, this, flight)
+        let flight = scene.view().start(scene.alias(), &plan, &attempt, NOW);
+        (plan, attempt, flight)
     };
     assert!(plan.take_stalled().is_empty());
     let failure = Failure::new(FailureKind::Cut);
     let _ = flight.fail(&failure, NOW + S);
     let _ = plan.next(scene.view(), scene.alias(), Some(&failure), NOW + S);
     let told = plan.take_stalled();
-    for target in (0..3).filter(|target| *target != usize::from(this.target)) {
+    for target in (0..3).filter(|target| *target != usize::from(attempt.target)) {
         let state = scene.state(target, NOW + S);
         assert_eq!(
             told.contains(target),
@@ -185,7 +185,7 @@ fn a_refused_key_takes_out_every_deployment_that_uses_it() {
     let scene = Scene::new(&spec);
     let (_, _, flight) = (0..)
         .map(|seed| scene.send_at(NOW, seed))
-        .find(|(_, this, _)| this.target == 0)
+        .find(|(_, attempt, _)| attempt.target == 0)
         .unwrap();
     let _ = flight.fail(&Failure::new(FailureKind::Auth), NOW + 1_000);
     for seed in 0..50 {
@@ -214,10 +214,10 @@ fn a_used_up_limit_keeps_requests_away_while_there_is_another_target() {
     };
     let mut first = plan(&[0]);
     assert_eq!(first.last_resort(), None);
-    let Next::Attempt(this) = first.next(scene.view(), scene.alias(), None, NOW) else {
+    let Next::Attempt(attempt) = first.next(scene.view(), scene.alias(), None, NOW) else {
         panic!("no attempt")
     };
-    assert_eq!(this.target, 1);
+    assert_eq!(attempt.target, 1);
     // The other one's limit is used up by the time that this one fails.
     first.set_throttled([0, 1].into_iter().collect());
     let failure = Failure::new(FailureKind::RateLimited);
@@ -235,9 +235,9 @@ fn a_fast_refusal_is_never_attractive() {
     let mut shares = [0_u32; 2];
     for number in 0..1_000 {
         let now_us = NOW + number * 10_000;
-        let (_, this, flight) = scene.send_at(now_us, number);
-        shares[usize::from(this.target)] += 1;
-        let _ = match this.target {
+        let (_, attempt, flight) = scene.send_at(now_us, number);
+        shares[usize::from(attempt.target)] += 1;
+        let _ = match attempt.target {
             0 => flight.fail(&failure, now_us + 1_000),
             _ => flight.succeed(0, now_us + 100_000),
         };
@@ -252,9 +252,9 @@ fn a_target_that_fails_often_and_fast_gets_little_even_while_in_service() {
     let mut shares = [0_u32; 2];
     for number in 0..2_000_u64 {
         let now_us = NOW + number * 10_000;
-        let (_, this, flight) = scene.send_at(now_us, number);
-        shares[usize::from(this.target)] += 1;
-        let _ = match (this.target, number % 3) {
+        let (_, attempt, flight) = scene.send_at(now_us, number);
+        shares[usize::from(attempt.target)] += 1;
+        let _ = match (attempt.target, number % 3) {
             (0, 0) => flight.fail(&Failure::new(FailureKind::Overloaded), now_us + 1_000),
             _ => flight.succeed(0, now_us + 100_000),
         };
@@ -268,16 +268,16 @@ fn a_slow_start_lets_a_recovered_target_grow_into_its_share() {
     let failure = Failure::new(FailureKind::Connect);
     let mut seed = 0;
     while matches!(scene.state(0, NOW), BreakerState::Closed { .. }) {
-        let (_, this, flight) = scene.send_at(NOW, seed);
+        let (_, attempt, flight) = scene.send_at(NOW, seed);
         seed += 1;
-        if this.target == 0 {
+        if attempt.target == 0 {
             let _ = flight.fail(&failure, NOW);
         }
     }
     let probed_us = NOW + 2 * S;
     let (_, probe, flight) = (0..)
         .map(|seed| (seed, scene.first_at(probed_us, seed)))
-        .find(|(_, (_, this))| this.target == 0)
+        .find(|(_, (_, attempt))| attempt.target == 0)
         .map(|(seed, _)| scene.send_at(probed_us, seed))
         .unwrap();
     assert!(probe.probe);
@@ -398,8 +398,8 @@ fn a_shadow_gets_its_share_and_changes_nothing_else() {
     let shadowed = Scene::new(&spec);
     let mut shadows = 0;
     for seed in 0..5_000 {
-        let (mut plan, this) = shadowed.first_at(NOW, seed);
-        assert_eq!(this, plain.first_at(NOW, seed).1);
+        let (mut plan, attempt) = shadowed.first_at(NOW, seed);
+        assert_eq!(attempt, plain.first_at(NOW, seed).1);
         if let Some(shadow) = plan.shadow() {
             assert_eq!(
                 (shadow.kind, shadow.deployment.index()),

@@ -78,11 +78,11 @@ impl Scene {
                 .view()
                 .plan(self.alias(), &facts, sent_us, random.next());
             let mut failure = None;
-            while let Next::Attempt(this) =
+            while let Next::Attempt(attempt) =
                 plan.next(self.view(), self.alias(), failure.as_ref(), sent_us)
             {
-                let flight = self.view().start(self.alias(), &plan, &this, sent_us);
-                let target = usize::from(this.target);
+                let flight = self.view().start(self.alias(), &plan, &attempt, sent_us);
+                let target = usize::from(attempt.target);
                 if !random.chance(failing[target]) {
                     let _ = flight.succeed(20, sent_us + latency_us[target]);
                     break;

@@ -51,9 +51,9 @@ fn random_facts(random: &mut Random, targets: u64) -> RoutingFacts {
 
 fn first(scene: &Scene, plan: &mut Plan, now_us: u64) -> Option<usize> {
     match plan.next(scene.view(), scene.alias(), None, now_us) {
-        Next::Attempt(this) => {
-            assert_eq!(this.kind, AttemptKind::First);
-            Some(usize::from(this.target))
+        Next::Attempt(attempt) => {
+            assert_eq!(attempt.kind, AttemptKind::First);
+            Some(usize::from(attempt.target))
         }
         Next::GiveUp(_) => None,
     }
@@ -232,8 +232,8 @@ fn a_prefix_comes_home_unless_another_target_is_clearly_faster() {
         let others: TargetSet = (0..4).filter(|i| *i != target).collect();
         for _ in 0..10 {
             let mut plan = scene.view().plan(scene.alias(), &weight(others), NOW, 1);
-            if let Next::Attempt(this) = plan.next(scene.view(), scene.alias(), None, NOW) {
-                held.push(scene.view().start(scene.alias(), &plan, &this, NOW));
+            if let Next::Attempt(attempt) = plan.next(scene.view(), scene.alias(), None, NOW) {
+                held.push(scene.view().start(scene.alias(), &plan, &attempt, NOW));
             }
         }
     }

@@ -80,17 +80,17 @@ impl Scene {
         let mut last = None;
         loop {
             match self.next(&mut plan, last) {
-                Next::Attempt(this) => attempts.push(this),
+                Next::Attempt(attempt) => attempts.push(attempt),
                 Next::GiveUp(reason) => return (attempts, reason),
             }
             last = Some(failure);
         }
     }
 
-    fn start_and_fail(&self, plan: &Plan, this: &Attempt, failure: &Failure) {
+    fn start_and_fail(&self, plan: &Plan, attempt: &Attempt, failure: &Failure) {
         let alias = self.routes.alias("a").unwrap();
         self.view()
-            .start(alias, plan, this, NOW)
+            .start(alias, plan, attempt, NOW)
             .fail(failure, NOW + 1_000);
     }
 }
@@ -264,9 +264,9 @@ fn when_everything_fails_extra_tries_stop() {
     for _ in 0..requests {
         let mut plan = scene.plan(&RoutingFacts::default());
         let mut last = None;
-        while let Next::Attempt(this) = scene.next(&mut plan, last) {
+        while let Next::Attempt(attempt) = scene.next(&mut plan, last) {
             attempts += 1;
-            scene.start_and_fail(&plan, &this, &failure);
+            scene.start_and_fail(&plan, &attempt, &failure);
             last = Some(failure);
         }
     }
@@ -285,9 +285,9 @@ fn tries_when_all_fail(requests: usize, retry: RetrySpec) -> usize {
     for _ in 0..requests {
         let mut plan = scene.plan(&RoutingFacts::default());
         let mut last = None;
-        while let Next::Attempt(this) = scene.next(&mut plan, last) {
+        while let Next::Attempt(attempt) = scene.next(&mut plan, last) {
             attempts += 1;
-            scene.start_and_fail(&plan, &this, &failure);
+            scene.start_and_fail(&plan, &attempt, &failure);
             last = Some(failure);
         }
     }
@@ -329,10 +329,10 @@ fn a_healthy_second_step_serves_everything_the_first_one_drops() {
         let mut last = None;
         let served = loop {
             match plan.next(scene.view(), alias, last.as_ref(), now_us) {
-                Next::Attempt(this) => {
-                    let flight = scene.view().start(alias, &plan, &this, now_us);
+                Next::Attempt(attempt) => {
+                    let flight = scene.view().start(alias, &plan, &attempt, now_us);
                     // The first step drops two of five: too few to eject it.
-                    if this.target == 0 && request % 5 < 2 {
+                    if attempt.target == 0 && request % 5 < 2 {
                         flight.fail(&failure, now_us);
                         last = Some(failure);
                     } else {
@@ -357,14 +357,14 @@ fn an_ejected_step_is_skipped_and_probed_when_its_time_is_over() {
             .view()
             .plan(alias, &RoutingFacts::default(), now_us, seed);
         match plan.next(scene.view(), alias, None, now_us) {
-            Next::Attempt(this) => (plan, this),
+            Next::Attempt(attempt) => (plan, attempt),
             Next::GiveUp(reason) => panic!("{reason:?}"),
         }
     };
     for seed in 0..5 {
-        let (plan, this) = first_at(NOW, seed);
-        assert_eq!(this.target, 0);
-        scene.start_and_fail(&plan, &this, &failure);
+        let (plan, attempt) = first_at(NOW, seed);
+        assert_eq!(attempt.target, 0);
+        scene.start_and_fail(&plan, &attempt, &failure);
     }
     assert_eq!(first_at(NOW + S / 2, 6).1.target, 1);
 
