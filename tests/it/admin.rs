@@ -1,13 +1,12 @@
 //! The admin API, call by call: who may make which one, and what each leaves in the audit trail.
 
 use std::collections::BTreeSet;
-use std::fs;
 
 use serde_json::{Value, json};
-use weir_loadtest::mock::{MockOptions, MockProvider};
-use weir_tests::weir::{Installation, Process};
-
-use crate::governance::{Answer, chat, config, exchange};
+use weir_loadtest::mock::{MockHandle, MockOptions, MockProvider};
+use weir_tests::gateway::{chat, config};
+use weir_tests::http::{Answer, Request};
+use weir_tests::weir::{Installation, Process, wait_for};
 
 const ROOT: &str = "a-token-of-the-operator";
 
@@ -50,37 +49,51 @@ const RULES: [Rule; 29] = [
 
 struct Office {
     weir: Installation,
-    up: Process,
+    process: Process,
+    _mock: MockHandle,
 }
 
 impl Office {
-    fn open() -> Self {
+    /// The audit trail is in the store, which only `weir up` starts.
+    fn open(command: &str) -> Self {
         let mock = MockProvider::start(MockOptions::default()).unwrap();
         let weir = Installation::new(&config(&mock)).unwrap();
-        let text = fs::read_to_string(weir.config()).unwrap();
-        let token = format!("[gateway]\nadmin_token = \"{ROOT}\"\n");
-        fs::write(weir.config(), text.replacen("[gateway]\n", &token, 1)).unwrap();
-        let up = weir.start(&["up"]).unwrap();
+        weir.add_gateway_settings(&format!("admin_token = \"{ROOT}\""))
+            .unwrap();
+        let process = weir.start(&[command]).unwrap();
         weir.wait_until_ready()
-            .unwrap_or_else(|error| panic!("{error}\n{}", up.log()));
-        Self { weir, up }
+            .unwrap_or_else(|error| panic!("{error}\n{}", process.log()));
+        Self {
+            weir,
+            process,
+            _mock: mock,
+        }
     }
 
     fn call(&self, token: &str, method: &str, path: &str, body: &Value) -> Answer {
-        let headers = format!("authorization: Bearer {token}\r\n");
-        let body = if body.is_null() {
-            String::new()
-        } else {
-            body.to_string()
+        let call = Request::new(&method.to_uppercase(), &format!("/admin/v1{path}"));
+        let call = call.bearer(token);
+        let call = match body {
+            Value::Null => call,
+            body => call.body(body.to_string()),
         };
-        let line = format!("{} /admin/v1{path}", method.to_uppercase());
-        exchange(self.weir.gateway, b"", &line, &headers, &body)
+        call.send(self.weir.gateway).unwrap()
+    }
+
+    fn wait_for_store(&self) {
+        let store = self.weir.wait_for_store();
+        store.unwrap_or_else(|error| panic!("{error}\n{}", self.process.log()));
+    }
+
+    /// The status of a chat with a key.
+    fn chat(&self, key: &str) -> u16 {
+        chat(self.weir.gateway, key).status
     }
 
     /// A call that must be done.
     fn done(&self, token: &str, method: &str, path: &str, body: &Value) -> Value {
         let answer = self.call(token, method, path, body);
-        assert_eq!(answer.status, 200, "{method} {path}: {}", answer.body);
+        assert_eq!(answer.status, 200, "{method} {path}: {answer:?}");
         answer.json()
     }
 
@@ -147,8 +160,10 @@ fn kind_of(pattern: &str) -> &str {
 
 #[test]
 fn every_call_asks_for_its_role_and_every_change_is_one_audit_row() {
-    let office = Office::open();
+    let office = Office::open("up");
     let document = office.done("", "get", "/openapi.json", &Value::Null);
+    let change = &document["paths"]["/admin/v1/budgets/{id}"]["put"];
+    assert!(change["requestBody"].is_object(), "{change}");
     let documented: BTreeSet<(String, String)> = document["paths"]
         .as_object()
         .unwrap()
@@ -181,8 +196,7 @@ fn every_call_asks_for_its_role_and_every_change_is_one_audit_row() {
             let answer = office.call(token, method, &path, &body);
             assert_eq!(
                 answer.status, *status,
-                "{method} {path} by {role}: {}",
-                answer.body
+                "{method} {path} by {role}: {answer:?}"
             );
             if *status == 403 {
                 let message = answer.message();
@@ -207,10 +221,7 @@ fn every_call_asks_for_its_role_and_every_change_is_one_audit_row() {
         }
     }
 
-    office
-        .weir
-        .wait_for_store()
-        .unwrap_or_else(|error| panic!("{error}\n{}", office.up.log()));
+    office.wait_for_store();
     let by_roles = "FROM weir.control_changes WHERE actor IN ('token:ada', 'token:olga', 'token:aud', 'token:fin')";
     let count = format!("SELECT count() {by_roles}");
     office
@@ -230,12 +241,12 @@ fn every_call_asks_for_its_role_and_every_change_is_one_audit_row() {
         .map(|row| columns.map(|name| text(row, name)).join(" "))
         .collect();
     assert_eq!(written, expected);
-    office.up.stop().unwrap();
+    office.process.stop().unwrap();
 }
 
 #[test]
 fn a_team_owner_sees_and_reaches_nothing_beyond_the_team() {
-    let office = Office::open();
+    let office = Office::open("gateway");
     let owner = office.token("olga", "team_owner", Some("growth"));
     let foreign = office.done(ROOT, "post", "/keys", &json!({ "team": "other" }));
     let foreign = foreign["id"].as_str().unwrap();
@@ -245,7 +256,7 @@ fn a_team_owner_sees_and_reaches_nothing_beyond_the_team() {
         ("delete", format!("/keys/{foreign}")),
     ] {
         let answer = office.call(&owner, method, &path, &Value::Null);
-        assert_eq!(answer.status, 404, "{method} {path}: {}", answer.body);
+        assert_eq!(answer.status, 404, "{method} {path}: {answer:?}");
     }
     office.done(&owner, "post", "/keys", &json!({ "team": "growth" }));
     for (path, kind) in [("/limits", "limits"), ("/budgets", "budgets")] {
@@ -272,15 +283,15 @@ fn a_team_owner_sees_and_reaches_nothing_beyond_the_team() {
         let mut wish = json!({ "team": "growth" });
         wish[field] = "internal".into();
         let answer = office.call(&owner, "post", "/keys", &wish);
-        assert_eq!(answer.status, 403, "{}", answer.body);
-        assert!(
-            answer.message().contains("those of its team"),
-            "{}",
-            answer.body
-        );
+        assert_eq!(answer.status, 403, "{answer:?}");
+        assert!(answer.message().contains("those of its team"), "{answer:?}");
     }
+    office.process.stop().unwrap();
+}
 
-    // What cannot be a name, or says nothing, is refused with the field.
+#[test]
+fn a_body_that_makes_no_sense_is_refused_with_the_field() {
+    let office = Office::open("gateway");
     for (method, path, wish, said) in [
         (
             "post",
@@ -308,22 +319,34 @@ fn a_team_owner_sees_and_reaches_nothing_beyond_the_team() {
             json!({ "id": "t", "role": "team_owner" }),
             "team goes with",
         ),
+        (
+            "put",
+            "/limits/l",
+            json!({ "concurrency": 0, "x": 1 }),
+            "unknown field",
+        ),
+        (
+            "put",
+            "/limits/l",
+            json!({ "id": "m", "concurrency": 1 }),
+            "id",
+        ),
     ] {
         let answer = office.call(ROOT, method, path, &wish);
-        assert_eq!(answer.status, 400, "{wish}: {}", answer.body);
-        assert!(answer.message().contains(said), "{}", answer.body);
+        assert_eq!(answer.status, 400, "{wish}: {answer:?}");
+        assert!(answer.message().contains(said), "{wish}: {answer:?}");
     }
+    office.process.stop().unwrap();
+}
 
-    // An expired key says so, and an expired token opens nothing.
+#[test]
+fn an_expired_key_says_so_and_an_expired_token_opens_nothing() {
+    let office = Office::open("gateway");
     let expired = json!({ "team": "growth", "expires_ms": 1 });
-    let expired = office.done(&owner, "post", "/keys", &expired);
+    let expired = office.done(ROOT, "post", "/keys", &expired);
     let refused = chat(office.weir.gateway, expired["key"].as_str().unwrap());
     assert_eq!(refused.status, 401);
-    assert!(
-        refused.message().contains("has expired"),
-        "{}",
-        refused.body
-    );
+    assert!(refused.message().contains("has expired"), "{refused:?}");
     let late = json!({ "id": "late", "role": "admin", "expires_ms": 1 });
     let late = office.done(ROOT, "post", "/tokens", &late);
     let refused = office.call(
@@ -332,6 +355,137 @@ fn a_team_owner_sees_and_reaches_nothing_beyond_the_team() {
         "/keys",
         &Value::Null,
     );
-    assert_eq!(refused.status, 401, "{}", refused.body);
-    office.up.stop().unwrap();
+    assert_eq!(refused.status, 401, "{refused:?}");
+    office.process.stop().unwrap();
+}
+
+#[test]
+fn a_change_of_a_key_or_token_is_in_force_when_its_call_returns() {
+    let office = Office::open("gateway");
+    let owner = office.token("olga", "team_owner", Some("growth"));
+    let made = office.done(&owner, "post", "/keys", &json!({ "team": "growth" }));
+    let (id, key) = (made["id"].as_str().unwrap(), made["key"].as_str().unwrap());
+    assert_eq!(office.chat(key), 200);
+
+    let no_grace = json!({ "grace_ms": 0 });
+    let rotated = office.done(&owner, "post", &format!("/keys/{id}/rotate"), &no_grace);
+    let new = rotated["key"].as_str().unwrap();
+    assert_eq!((office.chat(key), office.chat(new)), (401, 200));
+    office.done(&owner, "delete", &format!("/keys/{id}"), &Value::Null);
+    assert_eq!(office.chat(new), 401);
+
+    office.done(ROOT, "delete", "/tokens/olga", &Value::Null);
+    let refused = office.call(&owner, "get", "/keys", &Value::Null);
+    assert_eq!(refused.status, 401, "{refused:?}");
+    office.process.stop().unwrap();
+}
+
+#[test]
+fn a_budget_shows_what_is_spent_and_a_key_when_it_was_used() {
+    let office = Office::open("gateway");
+    office.done(ROOT, "put", "/budgets/b", &body("budgets", "b"));
+    let made = office.done(ROOT, "post", "/keys", &body("keys", ""));
+    assert_eq!(office.chat(made["key"].as_str().unwrap()), 200);
+    let auditor = office.token("aud", "auditor", None);
+    wait_for("the budget shows what is spent", || {
+        let listed = office.done(&auditor, "get", "/budgets", &Value::Null);
+        let standing = &listed["data"][0]["standings"][0];
+        Ok(standing["spent"] != "0" && standing["reserved"] == "0")
+    })
+    .unwrap();
+    let path = format!("/keys/{}", made["id"].as_str().unwrap());
+    let seen = office.done(&auditor, "get", &path, &Value::Null);
+    assert!(seen["last_used_ms"].as_u64().unwrap() > 0, "{seen}");
+    assert!(seen.get("hash").is_none(), "{seen}");
+    office.process.stop().unwrap();
+}
+
+/// A rule's kind and path, and what it is before and after a change.
+fn changed_rules() -> [(&'static str, &'static str, Value, Value); 4] {
+    [
+        (
+            "team",
+            "teams",
+            json!({ "contact": "a" }),
+            json!({ "contact": "b" }),
+        ),
+        (
+            "limit",
+            "limits",
+            json!({ "concurrency": 1 }),
+            json!({ "concurrency": 2 }),
+        ),
+        (
+            "budget",
+            "budgets",
+            json!({ "tokens": 1, "window": "day" }),
+            json!({ "tokens": 2, "window": "day" }),
+        ),
+        (
+            "access",
+            "access",
+            json!({ "models_denied": ["a"] }),
+            json!({ "models_denied": ["b"] }),
+        ),
+    ]
+}
+
+#[test]
+fn the_audit_trail_has_every_rule_before_and_after_a_change_and_no_secret() {
+    let office = Office::open("up");
+    let rules = changed_rules();
+    for (_, path, first, second) in &rules {
+        let place = format!("/{path}/audited");
+        office.done(ROOT, "put", &place, first);
+        office.done(ROOT, "put", &place, second);
+        office.done(ROOT, "delete", &place, &Value::Null);
+    }
+    let made = office.done(ROOT, "post", "/keys", &body("keys", ""));
+    let rotate = format!("/keys/{}/rotate", made["id"].as_str().unwrap());
+    office.done(ROOT, "post", &rotate, &json!({ "grace_ms": 0 }));
+
+    office.wait_for_store();
+    let by_operator = "FROM weir.control_changes WHERE actor = 'token:configured'";
+    let changes = 3 * rules.len() as u64 + 2;
+    office
+        .weir
+        .wait_for_number(&format!("SELECT count() {by_operator}"), changes)
+        .unwrap();
+    let rows = office
+        .weir
+        .sql(&format!(
+            "SELECT object_kind, action, before, after {by_operator} AND object_id = 'audited' ORDER BY ts, seq"
+        ))
+        .unwrap();
+    assert_eq!(rows.len(), 3 * rules.len());
+    for (rows, (kind, _, first, second)) in rows.chunks(3).zip(&rules) {
+        assert_change(&rows[0], kind, "create", None, Some(first));
+        assert_change(&rows[1], kind, "update", Some(first), Some(second));
+        assert_change(&rows[2], kind, "delete", Some(second), None);
+    }
+    let secrets = "SELECT count() FROM weir.control_changes \
+                   WHERE before LIKE '%hash%' OR after LIKE '%hash%' OR after LIKE '%weir_%'";
+    assert_eq!(office.weir.number(secrets).unwrap(), 0);
+    office.process.stop().unwrap();
+}
+
+/// A row says that a rule was changed from what holds `before` to what holds `after`.
+fn assert_change(
+    row: &Value,
+    kind: &str,
+    action: &str,
+    before: Option<&Value>,
+    after: Option<&Value>,
+) {
+    assert_eq!(
+        (&row["object_kind"], &row["action"]),
+        (&json!(kind), &json!(action))
+    );
+    for (side, wanted) in [("before", before), ("after", after)] {
+        let Some(wanted) = wanted else { continue };
+        let record: Value = serde_json::from_str(row[side].as_str().unwrap()).unwrap();
+        for (name, value) in wanted.as_object().unwrap() {
+            assert_eq!(&record[name], value, "{side}: {row}");
+        }
+    }
 }

@@ -1,18 +1,16 @@
 //! Budgets, in tokens and in money, from outside: what they refuse, how they say it, and whom they
 //! tell.
 
-use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use serde_json::Value;
-use weir_tests::weir::{PATIENCE, get, wait_for};
-
-use crate::governance::{
-    Answer, MAX_TOKENS, MESSAGES, Running, exchange, reserved_tokens, used_tokens,
+use weir_tests::gateway::{
+    MAX_TOKENS, MockedGateway, chat_request, messages_request, reserved_tokens, used_tokens,
 };
+use weir_tests::http::{Answer, get};
+use weir_tests::receiver::receiver;
+use weir_tests::weir::{PATIENCE, wait_for};
 
 /// A dollar for each token in, two for each token out: what is charged is a whole number of dollars.
 const PRICES: &str = r#"
@@ -36,20 +34,8 @@ fn usd_used(answer: &Answer) -> u64 {
     usage["prompt_tokens"].as_u64().unwrap() + 2 * usage["completion_tokens"].as_u64().unwrap()
 }
 
-fn messages(to: SocketAddr, key: &str, model: &str) -> Answer {
-    let body = format!(r#"{{"model":"{model}","messages":{MESSAGES},"max_tokens":{MAX_TOKENS}}}"#);
-    let headers = format!("x-api-key: {key}\r\nanthropic-version: 2023-06-01\r\n");
-    exchange(to, b"", "POST /v1/messages", &headers, &body)
-}
-
-fn chat_about(to: SocketAddr, key: &str, model: &str) -> Answer {
-    let body = format!(r#"{{"model":"{model}","messages":{MESSAGES},"max_tokens":{MAX_TOKENS}}}"#);
-    let headers = format!("authorization: Bearer {key}\r\n");
-    exchange(to, b"", "POST /v1/chat/completions", &headers, &body)
-}
-
 /// A thousand requests against a budget that has room for ten of them.
-fn ten_of_a_thousand(running: &Running, option: &str, used: u64, reserved: u64) -> String {
+fn ten_of_a_thousand(running: &MockedGateway, option: &str, used: u64, reserved: u64) -> String {
     assert!(used <= reserved);
     // Nine are paid, and the tenth finds room for what it reserves.
     let limit = (9 * used + reserved).to_string();
@@ -91,7 +77,7 @@ fn ten_of_a_thousand(running: &Running, option: &str, used: u64, reserved: u64) 
 
 #[test]
 fn a_thousand_requests_at_once_against_a_budget_for_ten_are_never_charged_an_eleventh_time() {
-    let running = Running::configured("");
+    let running = MockedGateway::configured("");
     let (_, probe) = running.known_key(&["--team", "probe"]);
     let (used, reserved) = (used_tokens(&running.chat(&probe)), reserved_tokens());
     let left = ten_of_a_thousand(&running, "--tokens", used, reserved);
@@ -100,7 +86,7 @@ fn a_thousand_requests_at_once_against_a_budget_for_ten_are_never_charged_an_ele
 
 #[test]
 fn a_thousand_requests_at_once_against_money_for_ten_are_never_charged_an_eleventh_time() {
-    let running = Running::configured(PRICES);
+    let running = MockedGateway::configured(PRICES);
     let (_, probe) = running.known_key(&["--team", "probe"]);
     let (used, reserved) = (usd_used(&running.chat(&probe)), usd_reserved());
     let left = ten_of_a_thousand(&running, "--usd", used, reserved);
@@ -109,15 +95,14 @@ fn a_thousand_requests_at_once_against_money_for_ten_are_never_charged_an_eleven
 
 #[test]
 fn money_that_is_used_up_is_refused_in_the_words_of_each_dialect_with_its_reset() {
-    let running = Running::configured(PRICES);
+    let running = MockedGateway::configured(PRICES);
     running.run(&["teams", "set", "growth", "--contact", "ana@corp"]);
     running.run(&[
         "budgets", "set", "month", "--team", "growth", "--usd", "40", "--window", "month",
     ]);
     let (_, key) = running.known_key(&["--team", "growth"]);
-    let to = running.weir.gateway;
     let first = running.chat(&key);
-    assert_eq!(first.status, 200, "{}", first.body);
+    assert_eq!(first.status, 200, "{first:?}");
     assert_eq!(first.header("x-weir-budget"), Some("month"));
     let left = 40 - usd_used(&first);
     assert!(left < usd_reserved(), "{left} would be enough for another");
@@ -143,7 +128,7 @@ fn money_that_is_used_up_is_refused_in_the_words_of_each_dialect_with_its_reset(
     let wait: u64 = refused.header("retry-after").unwrap().parse().unwrap();
     assert!((1..=31 * 86_400).contains(&wait), "{wait}");
 
-    let anthropic = messages(to, &key, "fast-chat");
+    let anthropic = running.send(&messages_request(&key, "fast-chat"));
     assert_eq!(anthropic.status, 429);
     assert_eq!(anthropic.json()["type"], "error");
     assert_eq!(anthropic.json()["error"]["type"], "rate_limit_error");
@@ -154,7 +139,7 @@ fn money_that_is_used_up_is_refused_in_the_words_of_each_dialect_with_its_reset(
 
 #[test]
 fn a_budget_in_money_lets_through_only_what_has_a_price() {
-    let running = Running::configured(PRICES);
+    let running = MockedGateway::configured(PRICES);
     running.run(&[
         "budgets", "set", "strict", "--team", "strict", "--usd", "1000", "--window", "day",
     ]);
@@ -176,9 +161,8 @@ fn a_budget_in_money_lets_through_only_what_has_a_price() {
     let (_, strict) = running.known_key(&["--team", "strict"]);
     let (_, lax) = running.known_key(&["--team", "lax"]);
     let (_, soft) = running.known_key(&["--team", "soft"]);
-    let to = running.weir.gateway;
 
-    let refused = chat_about(to, &strict, "opus");
+    let refused = running.send(&chat_request(&strict, "opus"));
     assert_eq!(refused.status, 403);
     let message = refused.message();
     for part in [
@@ -189,26 +173,26 @@ fn a_budget_in_money_lets_through_only_what_has_a_price() {
     ] {
         assert!(message.contains(part), "{part} in {message}");
     }
-    let anthropic = messages(to, &strict, "opus");
+    let anthropic = running.send(&messages_request(&strict, "opus"));
     assert_eq!(anthropic.json()["error"]["type"], "permission_error");
 
     // The alias's first target has no price, so the second one is the one to go to.
     let deployment = |key: &str| {
-        let answer = chat_about(to, key, "either");
-        assert_eq!(answer.status, 200, "{}", answer.body);
+        let answer = running.send(&chat_request(key, "either"));
+        assert_eq!(answer.status, 200, "{answer:?}");
         answer.header("x-weir-deployment").unwrap().to_owned()
     };
     assert_eq!(deployment(&strict), "mock/small");
     assert_eq!(deployment(&lax), "mock/large");
     assert_eq!(deployment(&soft), "mock/large");
     for key in [&lax, &soft] {
-        assert_eq!(chat_about(to, key, "opus").status, 200);
+        assert_eq!(running.send(&chat_request(key, "opus")).status, 200);
     }
 }
 
 #[test]
 fn budgets_are_listed_with_what_is_spent_and_left_of_them() {
-    let mut running = Running::configured(PRICES);
+    let mut running = MockedGateway::configured(PRICES);
     running.run(&[
         "budgets", "set", "month", "--team", "growth", "--usd", "1000", "--per", "user",
         "--window", "month",
@@ -222,10 +206,7 @@ fn budgets_are_listed_with_what_is_spent_and_left_of_them() {
         usd_used(&first),
         first.header("x-weir-budget-reset").map(str::to_owned),
     );
-    let json = |running: &Running| -> Value {
-        let listed = running.run(&["budgets", "list", "--json"]).stdout;
-        serde_json::from_slice(&listed).unwrap()
-    };
+    let json = |running: &MockedGateway| running.json(&["budgets", "list", "--json"]);
     let expected = serde_json::json!([{
         "subject": "ana",
         "spent": format!("{used}.00"),
@@ -277,7 +258,7 @@ fn budgets_are_listed_with_what_is_spent_and_left_of_them() {
     assert_eq!(words("tokens"), tokens, "{text}");
 
     // Without a gateway the rules are there all the same, and what is missing is said.
-    running.halt();
+    running.stop();
     assert_eq!(json(&running)[0]["standings"], Value::Null);
     let output = running.weir.command(&["budgets", "list"]).output().unwrap();
     let (said, text) = (
@@ -291,58 +272,12 @@ fn budgets_are_listed_with_what_is_spent_and_left_of_them() {
     assert!(said.contains("what is spent is not shown"), "{said}");
 }
 
-/// A receiver that takes posts, answers with the statuses it is given, then with 200, and hands on
-/// what was posted.
-pub(crate) fn receiver(statuses: &'static [u16]) -> (SocketAddr, Receiver<(u16, Value)>) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    let (posted, posts) = channel();
-    std::thread::spawn(move || {
-        let mut statuses = statuses.iter();
-        for stream in listener.incoming() {
-            let mut stream = stream.unwrap();
-            let json = read_post(&mut stream);
-            let status = *statuses.next().unwrap_or(&200);
-            let answer =
-                format!("HTTP/1.1 {status} So\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
-            stream.write_all(answer.as_bytes()).unwrap();
-            if posted.send((status, json)).is_err() {
-                return;
-            }
-        }
-    });
-    (address, posts)
-}
-
-fn read_post(stream: &mut TcpStream) -> Value {
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    let (mut text, mut piece) = (Vec::new(), [0; 4096]);
-    loop {
-        let read = stream.read(&mut piece).unwrap();
-        text.extend_from_slice(&piece[..read]);
-        let so_far = String::from_utf8_lossy(&text);
-        if let Some((head, body)) = so_far.split_once("\r\n\r\n") {
-            let lower = head.to_ascii_lowercase();
-            assert!(lower.starts_with("post /hook?x=1 http/1.1"), "{head}");
-            assert!(lower.contains("content-type: application/json"), "{head}");
-            let length = lower
-                .lines()
-                .find_map(|line| line.strip_prefix("content-length: "));
-            let length: usize = length.unwrap().parse().unwrap();
-            if body.len() == length {
-                return serde_json::from_str(body).unwrap();
-            }
-        }
-        assert!(read > 0, "the post broke off: {so_far}");
-    }
-}
-
 #[test]
 fn a_webhook_is_told_once_of_each_threshold_though_it_fails_and_the_gateway_restarts() {
     let (address, posts) = receiver(&[500, 404]);
     let next = || posts.recv_timeout(PATIENCE).unwrap();
     let hook = format!("\n[gateway.webhook]\nurl = \"http://{address}/hook?x=1\"\n");
-    let mut running = Running::configured(&hook);
+    let mut running = MockedGateway::configured(&hook);
     let (_, probe) = running.known_key(&["--team", "probe"]);
     let used = used_tokens(&running.chat(&probe));
     let budget = |id: &str, team: &str| {
@@ -387,13 +322,13 @@ fn a_webhook_is_told_once_of_each_threshold_though_it_fails_and_the_gateway_rest
     assert!(percents.is_empty(), "{percents:?}");
 
     // What was said of the first budget would be said again before anything of the last one.
-    running.halt();
-    running.go();
+    running.stop();
+    running.restart();
     for _ in 0..2 {
         assert_eq!(running.chat(&last).status, 200);
     }
     let (_, post) = next();
     assert_eq!(post["budget"]["id"], "z", "{post}");
-    running.halt();
+    running.stop();
     assert!(posts.recv_timeout(Duration::ZERO).is_err());
 }

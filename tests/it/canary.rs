@@ -2,16 +2,16 @@
 //! is made to happen to them, and then they are looked for in all that comes out.
 
 use std::fs;
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::io::Write as _;
+use std::net::{SocketAddr, TcpStream};
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
 use serde_json::json;
-use weir_tests::weir::{Installation, get, wait_for};
-
-use crate::governance::exchange;
+use weir_tests::gateway::completion;
+use weir_tests::http::{Received, Request, answer_head, get, serve};
+use weir_tests::weir::{Installation, wait_for};
 
 /// Part of every secret that is not made by the program itself.
 const CANARY: &str = "canary7f3a9e";
@@ -27,44 +27,14 @@ const MODES: [&str; 8] = [
 ];
 
 /// A provider that repeats the key it is called with wherever it can, as some do.
-fn echo() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    std::thread::spawn(move || {
-        for stream in listener.incoming().flatten() {
-            std::thread::spawn(move || answer(stream));
-        }
-    });
-    address
-}
-
-fn answer(mut stream: TcpStream) -> Option<()> {
-    let mut reader = BufReader::new(stream.try_clone().ok()?);
-    let (mut key, mut length) = (String::new(), 0);
-    loop {
-        let mut line = String::new();
-        reader.read_line(&mut line).ok()?;
-        match line.trim_end().split_once(": ") {
-            Some((name, value)) if name.eq_ignore_ascii_case("authorization") => {
-                value.clone_into(&mut key)
-            }
-            Some((name, value)) if name.eq_ignore_ascii_case("x-api-key") => {
-                value.clone_into(&mut key)
-            }
-            Some((name, value)) if name.eq_ignore_ascii_case("content-length") => {
-                length = value.parse().ok()?;
-            }
-            Some(_) => {}
-            None if line.trim_end().is_empty() => break,
-            None => {}
-        }
-    }
-    let mut body = vec![0; length];
-    reader.read_exact(&mut body).ok()?;
-    let body = String::from_utf8_lossy(&body).into_owned();
+fn echo(request: &Received, stream: &mut TcpStream) -> anyhow::Result<()> {
+    let key = request.header("authorization");
+    let key = key
+        .or_else(|| request.header("x-api-key"))
+        .unwrap_or_default();
     let mode = MODES
         .iter()
-        .find(|mode| body.contains(&format!("\"{mode}\"")));
+        .find(|mode| request.body.contains(&format!("\"{mode}\"")));
     let told = format!("you called with {key}; it was {key}");
     let error = json!({ "error": { "message": told, "type": key, "param": key, "code": key } });
     let chunk = |content: &str, finish: &str| {
@@ -81,29 +51,20 @@ fn answer(mut stream: TcpStream) -> Option<()> {
     let (status, kind, body) = match mode.copied().unwrap_or("fine") {
         "stream" => {
             let end = chunk("hi", "\"stop\"") + "data: [DONE]\n\n";
-            ("200 OK", "text/event-stream", end)
+            (200, "text/event-stream", end)
         }
         "late-error" => {
             let end = chunk("hi", "null") + &format!("data: {error}\n\n");
-            ("200 OK", "text/event-stream", end)
+            (200, "text/event-stream", end)
         }
-        "unauthorized" => ("401 Unauthorized", "application/json", error.to_string()),
-        "bad-request" => ("400 Bad Request", "application/json", error.to_string()),
-        "limited" => (
-            "429 Too Many Requests",
-            "application/json",
-            error.to_string(),
-        ),
-        "broken" => ("500 Internal Server Error", "text/plain", told),
-        "not-json" => ("200 OK", "application/json", format!("{{ {told}")),
-        _ => ("200 OK", "application/json", whole.to_string()),
+        "unauthorized" => (401, "application/json", error.to_string()),
+        "bad-request" => (400, "application/json", error.to_string()),
+        "limited" => (429, "application/json", error.to_string()),
+        "broken" => (500, "text/plain", told),
+        "not-json" => (200, "application/json", format!("{{ {told}")),
+        _ => (200, "application/json", whole.to_string()),
     };
-    let length = body.len();
-    write!(
-        stream,
-        "HTTP/1.1 {status}\r\ncontent-type: {kind}\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}"
-    )
-    .ok()
+    Ok(write!(stream, "{}{body}", answer_head(status, kind))?)
 }
 
 fn config(provider: SocketAddr) -> String {
@@ -162,16 +123,11 @@ impl Found {
 
 #[test]
 fn secrets_are_nowhere_but_where_they_are_used() {
-    let weir = Installation::new(&config(echo())).unwrap();
-    let text = fs::read_to_string(weir.config()).unwrap();
+    let weir = Installation::new(&config(serve(echo).unwrap())).unwrap();
     let token = format!("admin-token-{CANARY}");
-    let text = text.replacen(
-        "[gateway]\n",
-        &format!("[gateway]\nadmin_token = \"{token}\"\n"),
-        1,
-    );
-    fs::write(weir.config(), text).unwrap();
-    let dir = weir.config().parent().unwrap().to_owned();
+    weir.add_gateway_settings(&format!("admin_token = \"{token}\""))
+        .unwrap();
+    let dir = weir.dir();
     for (file, key) in [("key", "one"), ("second", "two"), ("of-growth", "team")] {
         fs::write(dir.join(file), format!("sk-{key}-{CANARY}")).unwrap();
     }
@@ -201,12 +157,10 @@ fn secrets_are_nowhere_but_where_they_are_used() {
     };
 
     let mut asked = 0;
-    let ask = |found: &mut Found, path: &str, headers: &str, body: &str| {
-        let answer = exchange(weir.gateway, b"", path, headers, body);
-        found.look(
-            &format!("the answer to {path} {body}"),
-            format!("{answer:?}").as_bytes(),
-        );
+    let ask = |found: &mut Found, call: Request| {
+        let answer = call.send(weir.gateway).unwrap();
+        let place = format!("the answer to {call:?}");
+        found.look(&place, format!("{answer:?}").as_bytes());
         answer.status
     };
     for key in &keys {
@@ -216,10 +170,12 @@ fn secrets_are_nowhere_but_where_they_are_used() {
                 let body = format!(
                     r#"{{"model":"{provider}-{mode}","max_tokens":9,"stream":{stream},"messages":[{{"role":"user","content":"Hello"}}]}}"#
                 );
-                let bearer = format!("authorization: Bearer {key}\r\n");
-                ask(&mut found, "POST /v1/chat/completions", &bearer, &body);
-                let own = format!("x-api-key: {key}\r\nanthropic-version: 2023-06-01\r\n");
-                ask(&mut found, "POST /v1/messages", &own, &body);
+                ask(&mut found, completion(key, &*body));
+                let messages = Request::post("/v1/messages", body).header("x-api-key", key);
+                ask(
+                    &mut found,
+                    messages.header("anthropic-version", "2023-06-01"),
+                );
                 asked += 2;
             }
         }
@@ -230,14 +186,9 @@ fn secrets_are_nowhere_but_where_they_are_used() {
         format!("sk-{CANARY}"),
         token.clone(),
     ] {
-        let bearer = format!("authorization: Bearer {wrong}\r\n");
-        assert_eq!(
-            ask(&mut found, "POST /v1/chat/completions", &bearer, "{}"),
-            401
-        );
+        assert_eq!(ask(&mut found, completion(&wrong, "{}")), 401);
         asked += 1;
     }
-    let bearer = format!("authorization: Bearer {token}\r\n");
     for path in [
         "keys",
         "teams",
@@ -246,13 +197,13 @@ fn secrets_are_nowhere_but_where_they_are_used() {
         "access",
         "openapi.json",
     ] {
-        let path = format!("GET /admin/v1/{path}");
-        assert_eq!(ask(&mut found, &path, &bearer, ""), 200, "{path}");
-        let wrong = format!("authorization: Bearer {token}x\r\n");
-        ask(&mut found, &path, &wrong, "");
+        let call = Request::get(&format!("/admin/v1/{path}"));
+        assert_eq!(ask(&mut found, call.clone().bearer(&token)), 200, "{path}");
+        ask(&mut found, call.bearer(&format!("{token}x")));
     }
     let brought = format!(r#"{{"id":"core","provider_keys":{{"openai":"sk-{CANARY}"}}}}"#);
-    let status = ask(&mut found, "PUT /admin/v1/teams/core", &bearer, &brought);
+    let call = Request::new("PUT", "/admin/v1/teams/core").body(brought);
+    let status = ask(&mut found, call.bearer(&token));
     assert!((400..500).contains(&status), "{status}");
     found.look(
         "the metrics",
@@ -344,12 +295,12 @@ fn dumping(command: &Command, dir: &Path) -> Command {
 
 #[test]
 fn a_gateway_that_is_aborted_leaves_no_core_with_its_secrets() {
-    let weir = Installation::new(&config(echo())).unwrap();
-    let dir = weir.config().parent().unwrap().to_owned();
+    let weir = Installation::new(&config(serve(echo).unwrap())).unwrap();
+    let dir = weir.dir();
     for (file, key) in [("key", "one"), ("second", "two"), ("of-growth", "team")] {
         fs::write(dir.join(file), format!("sk-{key}-{CANARY}")).unwrap();
     }
-    let mut gateway = Killed(dumping(&weir.command(&["gateway"]), &dir).spawn().unwrap());
+    let mut gateway = Killed(dumping(&weir.command(&["gateway"]), dir).spawn().unwrap());
     weir.wait_until_ready().unwrap();
     let abort = ["-ABRT", &gateway.0.id().to_string()];
     assert!(Command::new("kill").args(abort).status().unwrap().success());
@@ -360,7 +311,7 @@ fn a_gateway_that_is_aborted_leaves_no_core_with_its_secrets() {
     // What does not mind being dumped shows whether there are cores here at all.
     let mut other = Command::new("sh");
     other.args(["-c", "kill -ABRT $$"]);
-    let other = dumping(&other, &dir).status().unwrap();
+    let other = dumping(&other, dir).status().unwrap();
     if !other.core_dumped() {
         println!("this machine writes no cores, so nothing is shown: {other:?}");
     }

@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use weir_loadtest::mock::{MockOptions, MockProvider};
-use weir_tests::weir::{Installation, PATIENCE, Process, wait_for};
+use weir_tests::gateway::{chat_request, completion};
+use weir_tests::http::Answer;
+use weir_tests::weir::{Installation, Process, wait_for};
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
@@ -30,35 +32,8 @@ fn json(output: &Output) -> Value {
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
-/// One chat call; its status and its body.
-fn chat(gateway: SocketAddr, key: &str, model: &str) -> (u16, String) {
-    let body = format!(r#"{{"model":"{model}","messages":[{{"role":"user","content":"Hello"}}]}}"#);
-    let mut answer = String::new();
-    send(gateway, key, &body)
-        .read_to_string(&mut answer)
-        .unwrap();
-    let status = answer
-        .split(' ')
-        .nth(1)
-        .and_then(|status| status.parse().ok());
-    (
-        status.unwrap_or_else(|| panic!("no status in {answer}")),
-        answer,
-    )
-}
-
-/// A chat call under way.
-fn send(gateway: SocketAddr, key: &str, body: &str) -> TcpStream {
-    let mut stream = TcpStream::connect(gateway).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    write!(
-        stream,
-        "POST /v1/chat/completions HTTP/1.1\r\nhost: weir\r\nauthorization: Bearer {key}\r\n\
-         content-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
-        body.len()
-    )
-    .unwrap();
-    stream
+fn chat(gateway: SocketAddr, key: &str, model: &str) -> Answer {
+    chat_request(key, model).send(gateway).unwrap()
 }
 
 fn alias(name: &str, base_url: &str) -> String {
@@ -156,7 +131,7 @@ fn a_key_works_until_it_is_revoked_and_is_kept_nowhere() {
     let key = created["key"].as_str().unwrap();
     let id = created["id"].as_str().unwrap();
     wait_for("the gateway knows the key", || {
-        Ok(chat(weir.gateway, key, "fast-chat").0 == 200)
+        Ok(chat(weir.gateway, key, "fast-chat").status == 200)
     })
     .unwrap();
 
@@ -169,7 +144,7 @@ fn a_key_works_until_it_is_revoked_and_is_kept_nowhere() {
     weir.run(&["keys", "revoke", id]).unwrap();
     let revoked = Instant::now();
     wait_for("the key is refused", || {
-        Ok(chat(weir.gateway, key, "fast-chat").0 == 401)
+        Ok(chat(weir.gateway, key, "fast-chat").status == 401)
     })
     .unwrap();
     assert!(
@@ -225,7 +200,7 @@ fn without_its_engine_weir_serves_and_says_how_to_mend_it() {
     let key = weir.create_key("growth").unwrap();
     let up = weir.start(&["up"]).unwrap();
     weir.wait_until_ready().unwrap();
-    assert_eq!(chat(weir.gateway, &key, "fast-chat").0, 200);
+    assert_eq!(chat(weir.gateway, &key, "fast-chat").status, 200);
     wait_for("it says how to mend it", || {
         let log = up.log();
         Ok(log.contains("/not/there/libchdb.so") && log.contains("compose/fetch-engine.sh"))
@@ -274,21 +249,19 @@ fn a_changed_file_takes_effect_and_a_bad_one_does_not() {
     let key = weir.create_key("growth").unwrap();
     let gateway = weir.start(&["gateway"]).unwrap();
     weir.wait_until_ready().unwrap();
-    assert_eq!(chat(weir.gateway, &key, "fast-chat").0, 200);
+    assert_eq!(chat(weir.gateway, &key, "fast-chat").status, 200);
 
     let first = fs::read_to_string(weir.config()).unwrap();
     let second = first.replace("fast-chat", "quick-chat");
     fs::write(weir.config(), &second).unwrap();
     wait_for("the new alias is served", || {
-        Ok(chat(weir.gateway, &key, "quick-chat").0 == 200)
+        Ok(chat(weir.gateway, &key, "quick-chat").status == 200)
     })
     .unwrap();
-    let (status, answer) = chat(weir.gateway, &key, "fast-chat");
-    assert_eq!(status, 404);
-    assert!(
-        answer.contains("quick-chat"),
-        "the nearest name is not in {answer}"
-    );
+    let answer = chat(weir.gateway, &key, "fast-chat");
+    assert_eq!(answer.status, 404, "{answer:?}");
+    let message = answer.message();
+    assert!(message.contains("quick-chat"), "{message}");
 
     fs::write(
         weir.config(),
@@ -299,7 +272,7 @@ fn a_changed_file_takes_effect_and_a_bad_one_does_not() {
         Ok(gateway.log().contains("did you mean \"mock\"?"))
     })
     .unwrap();
-    assert_eq!(chat(weir.gateway, &key, "quick-chat").0, 200);
+    assert_eq!(chat(weir.gateway, &key, "quick-chat").status, 200);
 }
 
 #[test]
@@ -316,7 +289,7 @@ fn a_stream_in_flight_finishes_when_weir_is_told_to_stop() {
 
     let body = r#"{"model":"fast-chat","stream":true,"max_tokens":50,
         "messages":[{"role":"user","content":"Hello"}]}"#;
-    let mut stream = send(weir.gateway, &key, body);
+    let mut stream = completion(&key, body).open(weir.gateway).unwrap();
     let mut piece = [0; 4096];
     let mut answer = Vec::new();
     while !text(&answer).contains("data: ") {

@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use weir_loadtest::mock::{MockHandle, MockOptions, MockProvider};
+use weir_tests::gateway::{chat, config, used_tokens};
+use weir_tests::http::Request;
 use weir_tests::kafka::Kafka;
+use weir_tests::receiver::receiver;
 use weir_tests::weir::{Installation, PATIENCE, Process, wait_for};
-
-use crate::budgets::receiver;
-use crate::governance::{chat, config, exchange, used_tokens};
 
 const SECRET: &str = "a secret of thirty-two bytes or more";
 
@@ -28,15 +28,6 @@ fn start(weir: &Installation) -> Process {
     weir.wait_until_ready()
         .unwrap_or_else(|error| panic!("{error}\n{}", gateway.log()));
     gateway
-}
-
-fn created(weir: &Installation, args: &[&str]) -> (String, String) {
-    let output = weir
-        .run(&[&["keys", "create", "--json"], args].concat())
-        .unwrap();
-    let created: Value = serde_json::from_slice(&output.stdout).unwrap();
-    let text = |name: &str| created[name].as_str().unwrap().to_owned();
-    (text("id"), text("key"))
 }
 
 /// Waits until both gateways answer with a status, and says how long that took.
@@ -63,9 +54,9 @@ fn keys_hold_on_all_gateways_of_a_cluster_and_while_kafka_is_away() {
 
     one.run(&["teams", "set", "growth", "--contact", "#llm help"])
         .unwrap();
-    let (id, key) = created(&one, &["--team", "growth"]);
+    let (id, key) = one.create_key_with(&["--team", "growth"]).unwrap();
     both_answer([&one, &two], &key, 200);
-    let (_, kept) = created(&two, &["--team", "growth"]);
+    let (_, kept) = two.create_key_with(&["--team", "growth"]).unwrap();
     both_answer([&one, &two], &kept, 200);
 
     two.run(&["keys", "revoke", &id]).unwrap();
@@ -83,29 +74,20 @@ fn keys_hold_on_all_gateways_of_a_cluster_and_while_kafka_is_away() {
 
     let token = ["tokens", "create", "operator", "--role", "admin", "--json"];
     let token: Value = serde_json::from_slice(&one.run(&token).unwrap().stdout).unwrap();
-    let bearer = format!(
-        "authorization: Bearer {}\r\n",
-        token["token"].as_str().unwrap()
-    );
-    let admin = |request: &str, body: &str| exchange(one.gateway, b"", request, &bearer, body);
-    wait_for("the token is known", || {
-        Ok(admin("GET /admin/v1/keys", "").status == 200)
-    })
-    .unwrap();
+    let token = token["token"].as_str().unwrap();
+    let admin = |call: Request| call.bearer(token).send(one.gateway).unwrap();
+    let list_keys = || admin(Request::get("/admin/v1/keys"));
+    wait_for("the token is known", || Ok(list_keys().status == 200)).unwrap();
 
     kafka.kill();
-    let refused = admin("POST /admin/v1/keys", r#"{"team":"t"}"#);
-    assert_eq!(refused.status, 503, "{}", refused.body);
+    let refused = admin(Request::post("/admin/v1/keys", r#"{"team":"t"}"#));
+    assert_eq!(refused.status, 503, "{refused:?}");
     let said = refused.message();
     assert!(
         said.starts_with("nothing was changed: ") && said.contains("weir.control"),
         "{said}"
     );
-    assert_eq!(
-        admin("GET /admin/v1/keys", "").status,
-        200,
-        "and reading goes on"
-    );
+    assert_eq!(list_keys().status, 200, "and reading goes on");
     assert_eq!(
         chat(one.gateway, &kept).status,
         200,
@@ -130,7 +112,7 @@ fn keys_hold_on_all_gateways_of_a_cluster_and_while_kafka_is_away() {
     );
 
     kafka.start_again().unwrap();
-    let (_, late) = created(&one, &["--team", "growth"]);
+    let (_, late) = one.create_key_with(&["--team", "growth"]).unwrap();
     both_answer([&one, &two], &late, 200);
     assert!(
         !fs::read_to_string(one.data_dir().join("control/control.log"))
@@ -174,18 +156,16 @@ fn limits_and_budgets_hold_over_all_gateways_of_a_cluster() {
         "limits", "set", "shared", "--team", "limited", "--rpm", "300",
     ])
     .unwrap();
-    let (_, probe) = created(&one, &["--team", "probe"]);
+    let (_, probe) = one.create_key_with(&["--team", "probe"]).unwrap();
     both_answer([&one, &two], &probe, 200);
-    let used = chat(one.gateway, &probe).json()["usage"]["total_tokens"]
-        .as_u64()
-        .unwrap();
+    let used = used_tokens(&chat(one.gateway, &probe));
     let limit = (40 * used).to_string();
     one.run(&[
         "budgets", "set", "forty", "--team", "spender", "--tokens", &limit, "--window", "total",
     ])
     .unwrap();
-    let (_, limited) = created(&one, &["--team", "limited"]);
-    let (_, spender) = created(&one, &["--team", "spender"]);
+    let (_, limited) = one.create_key_with(&["--team", "limited"]).unwrap();
+    let (_, spender) = one.create_key_with(&["--team", "spender"]).unwrap();
     let known = |key: &str| {
         [&one, &two]
             .iter()
@@ -212,7 +192,7 @@ fn limits_and_budgets_hold_over_all_gateways_of_a_cluster() {
         refused > 0 && (37..=42).contains(&answered),
         "{answered} were paid"
     );
-    // A gateway that starts anew knows what all have spent.
+    // A gateway that starts again knows what all have spent.
     drop(first);
     let first = start(&one);
     let (again, _) = hammer([&one, &two], &spender, Duration::from_secs(1));
@@ -238,22 +218,18 @@ fn standing(weir: &Installation, budget: &str) -> (u64, u64) {
 #[test]
 fn of_several_gateways_one_tells_the_webhook_and_another_when_that_one_is_gone() {
     let (address, posts) = receiver(&[]);
-    let hook = format!("[gateway.webhook]\nurl = \"http://{address}/hook?x=1\"\n\n");
+    let hook = format!("\n[gateway.webhook]\nurl = \"http://{address}/hook?x=1\"\n");
     let kafka = Kafka::start().unwrap();
     let mock = MockProvider::start(MockOptions::default()).unwrap();
     let installed = || {
         let weir = installation(&kafka, &mock, SECRET);
         let text = fs::read_to_string(weir.config()).unwrap();
-        fs::write(
-            weir.config(),
-            text.replacen("[control]", &(hook.clone() + "[control]"), 1),
-        )
-        .unwrap();
+        fs::write(weir.config(), text + &hook).unwrap();
         weir
     };
     let weirs = [installed(), installed()];
     let mut gateways = [Some(start(&weirs[0])), Some(start(&weirs[1]))];
-    let (_, probe) = created(&weirs[0], &["--team", "probe"]);
+    let (_, probe) = weirs[0].create_key_with(&["--team", "probe"]).unwrap();
     weirs
         .iter()
         .for_each(|weir| weir.wait_until_known(&probe).unwrap());
@@ -264,7 +240,7 @@ fn of_several_gateways_one_tells_the_webhook_and_another_when_that_one_is_gone()
         weirs[0]
             .run(&[&args[..], &["--window", "total", "--soft"]].concat())
             .unwrap();
-        let (_, key) = created(&weirs[0], &["--team", team]);
+        let (_, key) = weirs[0].create_key_with(&["--team", team]).unwrap();
         weirs
             .iter()
             .for_each(|weir| weir.wait_until_known(&key).unwrap());

@@ -1,13 +1,14 @@
 //! Answers that are read on without their client have limits: in number, in time, and when the
 //! gateway stops. What is given up is estimated, and every request has its row.
 
-use std::io::{Read as _, Write as _};
-use std::net::{Shutdown, TcpStream};
-use std::time::Duration;
+use std::io::Read as _;
+use std::net::Shutdown;
 
 use serde_json::Value;
 use weir_loadtest::mock::{MockHandle, MockOptions, MockProvider};
-use weir_tests::weir::{Installation, get};
+use weir_tests::gateway::completion;
+use weir_tests::http::get;
+use weir_tests::weir::Installation;
 
 /// An answer takes a quarter of an hour, which is longer than anything here waits for.
 const TOKENS: u64 = 100;
@@ -34,16 +35,7 @@ fn begin_and_leave(weir: &Installation, key: &str) {
     let body = format!(
         r#"{{"model":"m","messages":[{{"role":"user","content":"hi"}}],"max_tokens":{TOKENS},"stream":true}}"#
     );
-    let mut client = TcpStream::connect(weir.gateway).unwrap();
-    client
-        .set_read_timeout(Some(Duration::from_secs(60)))
-        .unwrap();
-    let head = format!(
-        "POST /v1/chat/completions HTTP/1.1\r\nhost: weir\r\nauthorization: Bearer {key}\r\n\
-         content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
-        body.len()
-    );
-    client.write_all(head.as_bytes()).unwrap();
+    let mut client = completion(key, body).open(weir.gateway).unwrap();
     assert!(client.read(&mut [0; 256]).unwrap() > 0, "the answer begins");
     client.shutdown(Shutdown::Both).unwrap();
 }

@@ -9,6 +9,8 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use weir_loadtest::mock::{MockHandle, MockOptions, MockProvider};
+use weir_tests::gateway::completion;
+use weir_tests::http::{Answer, Received, json_answer, serve};
 use weir_tests::weir::{Installation, Process, repository};
 
 const PLAIN: &str = r#"{"model":"m","messages":[{"role":"user","content":"hello there"}]}"#;
@@ -31,24 +33,9 @@ fn start(provider: &str) -> (Installation, Process, String) {
     (weir, process, key)
 }
 
-/// The whole answer to a chat request, head and body.
-fn ask(weir: &Installation, key: &str, body: &str) -> String {
-    let mut stream = TcpStream::connect(weir.gateway).unwrap();
-    write!(
-        stream,
-        "POST /v1/chat/completions HTTP/1.1\r\nhost: weir\r\nconnection: close\r\n\
-         authorization: Bearer {key}\r\ncontent-length: {}\r\n\r\n{body}",
-        body.len()
-    )
-    .unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    answer
-}
-
-fn asked(provider: &str, body: &str) -> String {
+fn asked(provider: &str, body: &str) -> Answer {
     let (weir, _process, key) = start(provider);
-    ask(&weir, &key, body)
+    completion(&key, body).send(weir.gateway).unwrap()
 }
 
 #[test]
@@ -60,15 +47,12 @@ fn what_a_provider_cannot_take_is_refused_or_dropped_and_named() {
     );
     let body = PLAIN.replace("}]}", r#"}],"logit_bias":{"7":1}}"#);
     let refused = asked(&provider, &body);
-    assert!(refused.starts_with("HTTP/1.1 400 "), "{refused}");
-    assert!(refused.contains(r#""param":"logit_bias""#), "{refused}");
+    assert_eq!(refused.status, 400, "{refused:?}");
+    assert_eq!(refused.json()["error"]["param"], "logit_bias");
     assert_eq!(mock.ledger().total.calls, 0);
     let dropped = asked(&format!("{provider}\nunsupported = \"drop\""), &body);
-    assert!(dropped.starts_with("HTTP/1.1 200 "), "{dropped}");
-    assert!(
-        dropped.contains("\r\nx-weir-dropped: logit_bias\r\n"),
-        "{dropped}"
-    );
+    assert_eq!(dropped.status, 200, "{dropped:?}");
+    assert_eq!(dropped.header("x-weir-dropped"), Some("logit_bias"));
 }
 
 /// `127.1` is 127.0.0.1 in a spelling that is no address to the one who reads the settings.
@@ -80,36 +64,30 @@ fn a_name_that_leads_to_a_private_address_is_not_called() {
         mock.addr().port()
     );
     let refused = asked(&provider, PLAIN);
-    assert!(refused.starts_with("HTTP/1.1 502 "), "{refused}");
+    assert_eq!(refused.status, 502, "{refused:?}");
     assert_eq!(mock.ledger().total.calls, 0);
     let allowed = asked(&format!("{provider}\nallow_private = true"), PLAIN);
-    assert!(allowed.starts_with("HTTP/1.1 200 "), "{allowed}");
+    assert_eq!(allowed.status, 200, "{allowed:?}");
 }
 
 /// Where a provider points to is not where the key was meant to go.
 #[test]
 fn a_redirect_is_not_followed() {
     let elsewhere = mock();
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
     let location = format!("{}/chat/completions", elsewhere.base_url());
-    let provider = thread::spawn(move || {
-        let (mut client, _) = listener.accept().unwrap();
-        let mut request = [0; 4096];
-        assert!(client.read(&mut request).unwrap() > 0);
-        write!(
+    let address = serve(move |_, client| {
+        Ok(write!(
             client,
             "HTTP/1.1 307 Temporary Redirect\r\nlocation: {location}\r\ncontent-length: 0\r\n\r\n"
-        )
-        .unwrap();
+        )?)
     });
-    let answer = asked(
-        &format!("dialect = \"openai\"\nbase_url = \"http://{address}/v1\""),
-        PLAIN,
+    let provider = format!(
+        "dialect = \"openai\"\nbase_url = \"http://{}/v1\"",
+        address.unwrap()
     );
-    provider.join().unwrap();
-    assert!(answer.starts_with("HTTP/1.1 502 "), "{answer}");
-    assert!(!answer.contains("location"), "{answer}");
+    let answer = asked(&provider, PLAIN);
+    assert_eq!(answer.status, 502, "{answer:?}");
+    assert!(!format!("{answer:?}").contains("location"), "{answer:?}");
     assert_eq!(elsewhere.ledger().total.calls, 0);
 }
 
@@ -160,7 +138,7 @@ fn a_provider_is_reached_through_an_http_proxy() {
         ),
         PLAIN,
     );
-    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    assert_eq!(answer.status, 200, "{answer:?}");
     assert_eq!(
         asked_for.recv().unwrap(),
         "CONNECT provider.test:1234 HTTP/1.1\r\nhost: provider.test:1234\r\n\
@@ -194,22 +172,13 @@ fn private_provider() -> u16 {
     port
 }
 
-/// Who does not trust the certificate leaves before it has asked.
+/// A client that does not trust the certificate leaves before it has asked.
 fn answer_once(mut stream: StreamOwned<ServerConnection, TcpStream>) {
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        let mut byte = [0];
-        match stream.read(&mut byte) {
-            Ok(1) => head.push(byte[0]),
-            _ => return,
-        }
+    if Received::read(&mut stream).is_err() {
+        return;
     }
     let body = r#"{"id":"c","object":"chat.completion","created":1,"model":"small","choices":[{"index":0,"message":{"role":"assistant","content":"in private"},"finish_reason":"stop"}]}"#;
-    let _ = write!(
-        stream,
-        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
-        body.len()
-    );
+    let _ = stream.write_all(json_answer(200, body).as_bytes());
     stream.conn.send_close_notify();
     let _ = stream.flush();
 }
@@ -221,13 +190,13 @@ fn a_provider_of_a_private_authority_is_trusted_only_if_the_settings_say_so() {
         "dialect = \"openai\"\nbase_url = \"https://localhost:{port}/v1\"\nallow_private = true"
     );
     let refused = asked(&provider, PLAIN);
-    assert!(refused.starts_with("HTTP/1.1 502 "), "{refused}");
-    assert!(refused.contains("certificate"), "{refused}");
+    assert_eq!(refused.status, 502, "{refused:?}");
+    assert!(refused.message().contains("certificate"), "{refused:?}");
     let authority = repository().join("tests/it/tls/authority.pem");
     let trusting = format!("{provider}\nca_file = \"{}\"", authority.display());
     let answer = asked(&trusting, PLAIN);
-    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
-    assert!(answer.contains("in private"), "{answer}");
+    assert_eq!(answer.status, 200, "{answer:?}");
+    assert!(answer.text().contains("in private"), "{answer:?}");
 }
 
 #[test]
@@ -253,7 +222,7 @@ fn a_provider_is_reached_through_a_socks_proxy() {
         ),
         PLAIN,
     );
-    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    assert_eq!(answer.status, 200, "{answer:?}");
     assert_eq!(asked_for.recv().unwrap(), "provider.test:80");
     assert_eq!(mock.ledger().total.calls, 1);
 }

@@ -1,16 +1,14 @@
 //! A disk that fills up under a whole gateway: answers stop, and none that was whole is lost.
 
 use std::fs::{self, File};
-use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::Command;
 
-use serde_json::Value;
 use weir_loadtest::mock::{MockOptions, MockProvider};
-use weir_tests::weir::{Installation, PATIENCE, wait_for};
-
-use crate::governance::config;
+use weir_tests::gateway::{chat_request, config};
+use weir_tests::http::Answer;
+use weir_tests::weir::{Installation, wait_for};
 
 /// Requests that would need many times what is left of the disk.
 const REQUESTS_MAX: usize = 2_000;
@@ -43,9 +41,8 @@ fn a_full_disk_stops_answers_and_loses_none() {
     // The first one may have begun; whoever comes then is told at the door.
     let refused = wait_for("a refusal", || {
         let answer = ask(&weir, &key);
-        Ok(answer.is_err_and(|said| {
-            said.starts_with("HTTP/1.1 503") && said.contains("cannot be recorded")
-        }))
+        let refusal = answer.err().flatten();
+        Ok(refusal.is_some_and(|it| it.status == 503 && it.text().contains("cannot be recorded")))
     });
     refused.unwrap();
     let said = gateway.log();
@@ -75,29 +72,13 @@ fn a_full_disk_stops_answers_and_loses_none() {
     );
 }
 
-/// The id of a whole answer, or what came instead.
-fn ask(weir: &Installation, key: &str) -> Result<String, String> {
-    let body = r#"{"model":"fast-chat","messages":[{"role":"user","content":"hi"}]}"#;
-    let mut connection = TcpStream::connect(weir.gateway).unwrap();
-    connection.set_read_timeout(Some(PATIENCE)).unwrap();
-    let request = format!(
-        "POST /v1/chat/completions HTTP/1.1\r\nhost: weir\r\nauthorization: Bearer {key}\r\n\
-         content-type: application/json\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
-        body.len()
-    );
-    connection.write_all(request.as_bytes()).unwrap();
-    let mut answer = Vec::new();
-    // What is broken off is read up to there.
-    let _ = connection.read_to_end(&mut answer);
-    let answer = String::from_utf8_lossy(&answer).into_owned();
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
-    let is_whole = serde_json::from_str::<Value>(body).is_ok();
-    let id = head
-        .lines()
-        .find_map(|line| line.strip_prefix("x-request-id: "));
-    match id {
-        Some(id) if is_whole && head.starts_with("HTTP/1.1 200") => Ok(id.to_owned()),
-        _ => Err(answer),
+/// The id of a whole answer, or what came instead of one, if anything.
+fn ask(weir: &Installation, key: &str) -> Result<String, Option<Answer>> {
+    let answer = chat_request(key, "fast-chat").send(weir.gateway);
+    let answer = answer.map_err(|_| None)?;
+    match answer.header("x-request-id") {
+        Some(id) if answer.status == 200 && answer.is_complete => Ok(id.to_owned()),
+        _ => Err(Some(answer)),
     }
 }
 

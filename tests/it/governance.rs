@@ -2,191 +2,22 @@
 //! them.
 
 use std::fs;
-use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
-use std::process::Output;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::io::Read as _;
+use std::net::TcpStream;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use weir_loadtest::mock::{MockHandle, MockOptions, MockProvider};
-use weir_tests::weir::{Installation, PATIENCE, Process, wait_for};
-
-/// An answer, taken apart.
-#[derive(Debug)]
-pub(crate) struct Answer {
-    pub(crate) status: u16,
-    head: String,
-    pub(crate) body: String,
-}
-
-impl Answer {
-    fn parse(text: &str) -> Self {
-        let (head, body) = text.split_once("\r\n\r\n").unwrap_or((text, ""));
-        let status = head
-            .split(' ')
-            .nth(1)
-            .and_then(|status| status.parse().ok());
-        Self {
-            status: status.unwrap_or_else(|| panic!("no status in {text:?}")),
-            head: head.to_owned(),
-            body: body.to_owned(),
-        }
-    }
-
-    pub(crate) fn header(&self, name: &str) -> Option<&str> {
-        let lines = self.head.lines().filter_map(|line| line.split_once(": "));
-        let mut found = lines.filter(|(known, _)| known.eq_ignore_ascii_case(name));
-        found.next().map(|(_, value)| value)
-    }
-
-    pub(crate) fn json(&self) -> Value {
-        serde_json::from_str(&self.body).unwrap_or_else(|_| panic!("no JSON in {self:?}"))
-    }
-
-    /// What an error says, in either family's form.
-    pub(crate) fn message(&self) -> String {
-        self.json()["error"]["message"]
-            .as_str()
-            .unwrap_or_default()
-            .to_owned()
-    }
-}
-
-/// Sends a request and reads the whole answer. `before` goes ahead of everything.
-pub(crate) fn exchange(
-    to: SocketAddr,
-    before: &[u8],
-    request: &str,
-    headers: &str,
-    body: &str,
-) -> Answer {
-    let mut stream = TcpStream::connect(to).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    stream.write_all(before).unwrap();
-    write!(
-        stream,
-        "{request} HTTP/1.1\r\nhost: weir\r\nconnection: close\r\n{headers}content-length: {}\r\n\r\n{body}",
-        body.len()
-    )
-    .unwrap();
-    let mut text = Vec::new();
-    stream.read_to_end(&mut text).unwrap();
-    Answer::parse(&String::from_utf8_lossy(&text))
-}
-
-pub(crate) const MESSAGES: &str = r#"[{"role":"user","content":"Hello"}]"#;
-pub(crate) const MAX_TOKENS: u64 = 8;
-
-pub(crate) fn chat_with(to: SocketAddr, key: &str, headers: &str) -> Answer {
-    let body =
-        format!(r#"{{"model":"fast-chat","messages":{MESSAGES},"max_tokens":{MAX_TOKENS}}}"#);
-    let headers =
-        format!("authorization: Bearer {key}\r\ncontent-type: application/json\r\n{headers}");
-    exchange(to, b"", "POST /v1/chat/completions", &headers, &body)
-}
-
-pub(crate) fn chat(to: SocketAddr, key: &str) -> Answer {
-    chat_with(to, key, "")
-}
-
-pub(crate) fn config(mock: &MockHandle) -> String {
-    format!(
-        "[[provider]]\nname = \"mock\"\ndialect = \"openai\"\nbase_url = \"{}\"\n\n\
-         [[alias]]\nname = \"fast-chat\"\ntargets = [{{ provider = \"mock\", model = \"small\" }}]\n\n\
-         [[alias]]\nname = \"opus\"\ntargets = [{{ provider = \"mock\", model = \"large\" }}]\n",
-        mock.base_url()
-    )
-}
-
-/// A gateway with a provider that answers at once.
-pub(crate) struct Running {
-    pub(crate) weir: Installation,
-    pub(crate) gateway: Option<Process>,
-    _mock: MockHandle,
-}
-
-impl Running {
-    fn start() -> Self {
-        Self::with(MockOptions::default(), "")
-    }
-
-    /// `more` stands behind the provider and the aliases.
-    pub(crate) fn configured(more: &str) -> Self {
-        let mock = MockProvider::start(MockOptions::default()).unwrap();
-        let weir = Installation::new(&[&config(&mock), more].concat()).unwrap();
-        let mut running = Self {
-            weir,
-            gateway: None,
-            _mock: mock,
-        };
-        running.go();
-        running
-    }
-
-    /// Starts the gateway.
-    pub(crate) fn go(&mut self) {
-        self.gateway = Some(self.weir.start(&["gateway"]).unwrap());
-        self.weir.wait_until_ready().unwrap();
-    }
-
-    /// Stops it in order.
-    pub(crate) fn halt(&mut self) {
-        self.gateway.take().unwrap().stop().unwrap();
-    }
-
-    fn with(mock: MockOptions, gateway: &str) -> Self {
-        let mock = MockProvider::start(mock).unwrap();
-        let weir = Installation::new(&config(&mock)).unwrap();
-        let text = fs::read_to_string(weir.config()).unwrap();
-        let text = text.replacen("[gateway]\n", &format!("[gateway]\n{gateway}"), 1);
-        fs::write(weir.config(), text).unwrap();
-        let process = weir.start(&["gateway"]).unwrap();
-        let running = Self {
-            weir,
-            gateway: Some(process),
-            _mock: mock,
-        };
-        if gateway.is_empty() {
-            running.weir.wait_until_ready().unwrap();
-        }
-        running
-    }
-
-    pub(crate) fn run(&self, args: &[&str]) -> Output {
-        self.weir.run(args).unwrap()
-    }
-
-    /// A key that the gateway knows; rules made before it are known then, too.
-    pub(crate) fn key(&self, args: &[&str]) -> (String, String) {
-        let output = self.run(&[&["keys", "create", "--json"], args].concat());
-        let created: Value = serde_json::from_slice(&output.stdout).unwrap();
-        let text = |name: &str| created[name].as_str().unwrap().to_owned();
-        (text("id"), text("key"))
-    }
-
-    pub(crate) fn known_key(&self, args: &[&str]) -> (String, String) {
-        let (id, key) = self.key(args);
-        self.weir.wait_until_known(&key).unwrap();
-        (id, key)
-    }
-
-    pub(crate) fn chat(&self, key: &str) -> Answer {
-        chat(self.weir.gateway, key)
-    }
-}
-
-pub(crate) fn reserved_tokens() -> u64 {
-    (MESSAGES.len() as u64).div_ceil(3) + MAX_TOKENS
-}
-
-pub(crate) fn used_tokens(answer: &Answer) -> u64 {
-    answer.json()["usage"]["total_tokens"].as_u64().unwrap()
-}
+use weir_loadtest::mock::MockOptions;
+use weir_tests::gateway::{
+    MockedGateway, chat_request, messages_request, reserved_tokens, used_tokens,
+};
+use weir_tests::http::Request;
+use weir_tests::weir::wait_for;
 
 #[test]
 fn a_rate_is_refused_in_the_words_of_each_dialect_with_the_time_to_wait() {
-    let running = Running::start();
+    let running = MockedGateway::start();
     running.run(&[
         "limits", "set", "free-rpm", "--tier", "free", "--rpm", "2", "--per", "user",
     ]);
@@ -209,15 +40,7 @@ fn a_rate_is_refused_in_the_words_of_each_dialect_with_the_time_to_wait() {
     assert!((1..=30).contains(&wait), "{wait}");
     assert_eq!(refused.header("x-ratelimit-remaining-requests"), Some("0"));
 
-    let body = format!(r#"{{"model":"fast-chat","max_tokens":5,"messages":{MESSAGES}}}"#);
-    let headers = format!("x-api-key: {key}\r\nanthropic-version: 2023-06-01\r\n");
-    let anthropic = exchange(
-        running.weir.gateway,
-        b"",
-        "POST /v1/messages",
-        &headers,
-        &body,
-    );
+    let anthropic = running.send(&messages_request(&key, "fast-chat"));
     assert_eq!(anthropic.status, 429);
     assert_eq!(anthropic.json()["error"]["type"], "rate_limit_error");
     assert_eq!(
@@ -241,7 +64,7 @@ fn a_rate_is_refused_in_the_words_of_each_dialect_with_the_time_to_wait() {
 
 #[test]
 fn a_rate_of_zero_lets_nothing_through_and_says_to_come_in_a_minute() {
-    let running = Running::start();
+    let running = MockedGateway::start();
     running.run(&["limits", "set", "stopped", "--team", "t", "--rpm", "0"]);
     let (_, key) = running.known_key(&["--team", "t"]);
     let refused = running.chat(&key);
@@ -256,7 +79,7 @@ fn a_rate_of_zero_lets_nothing_through_and_says_to_come_in_a_minute() {
 
 #[test]
 fn a_command_that_fails_leaves_no_stream_for_the_next_to_close() {
-    let running = Running::start();
+    let running = MockedGateway::start();
     let failing = ["budgets", "set", "b", "--usd", "1", "--window", "fortnight"];
     let failed = running.weir.command(&failing).output().unwrap();
     assert!(!failed.status.success());
@@ -275,44 +98,27 @@ fn requests_at_once_are_limited_and_the_place_is_free_again_when_a_client_leaves
         ttft: "30s".to_owned().try_into().unwrap(),
         ..MockOptions::default()
     };
-    let running = Running::with(slow, "");
+    let running = MockedGateway::with_provider(slow);
     running.run(&["limits", "set", "one", "--team", "t", "--concurrency", "1"]);
     let (_, key) = running.known_key(&["--team", "t"]);
-    let body = format!(r#"{{"model":"fast-chat","messages":{MESSAGES}}}"#);
-    let mut waiting = TcpStream::connect(running.weir.gateway).unwrap();
-    write!(
-        waiting,
-        "POST /v1/chat/completions HTTP/1.1\r\nhost: weir\r\nauthorization: Bearer {key}\r\ncontent-length: {}\r\n\r\n{body}",
-        body.len()
-    )
-    .unwrap();
-    let other_model = r#"{"model":"none","messages":[]}"#;
-    let taken = |running: &Running| {
-        // A model that does not exist is refused before, so the place stays as it is.
-        let headers = format!("authorization: Bearer {key}\r\n");
-        exchange(
-            running.weir.gateway,
-            b"",
-            "POST /v1/chat/completions",
-            &headers,
-            other_model,
-        );
-        let mut probe = TcpStream::connect(running.weir.gateway).unwrap();
-        probe
-            .set_read_timeout(Some(Duration::from_millis(300)))
-            .unwrap();
-        write!(probe, "POST /v1/chat/completions HTTP/1.1\r\nhost: weir\r\nauthorization: Bearer {key}\r\ncontent-length: {}\r\n\r\n{body}", body.len()).unwrap();
+    let to = running.weir.gateway;
+    let call = chat_request(&key, "fast-chat");
+    let waiting = call.open(to).unwrap();
+    // A call that is not refused waits for the provider.
+    let probe = call.read_timeout(Duration::from_millis(300));
+    let is_taken = || {
         let mut begin = [0; 12];
-        probe.read_exact(&mut begin).is_ok() && begin.ends_with(b"429")
+        let read = probe.open(to).unwrap().read_exact(&mut begin);
+        read.is_ok() && begin.ends_with(b"429")
     };
-    wait_for("the place is taken", || Ok(taken(&running))).unwrap();
+    wait_for("the place is taken", || Ok(is_taken())).unwrap();
     drop(waiting);
-    wait_for("the place is free again", || Ok(!taken(&running))).unwrap();
+    wait_for("the place is free again", || Ok(!is_taken())).unwrap();
 }
 
 #[test]
 fn a_refused_model_says_which_rule_and_whom_to_ask() {
-    let running = Running::start();
+    let running = MockedGateway::start();
     running.run(&[
         "teams",
         "set",
@@ -332,36 +138,25 @@ fn a_refused_model_says_which_rule_and_whom_to_ask() {
         "opus",
     ]);
     let (_, key) = running.known_key(&["--team", "growth"]);
-    let body = format!(r#"{{"model":"opus","messages":{MESSAGES}}}"#);
-    let headers = format!("authorization: Bearer {key}\r\n");
-    let refused = exchange(
-        running.weir.gateway,
-        b"",
-        "POST /v1/chat/completions",
-        &headers,
-        &body,
-    );
+    let refused = running.send(&chat_request(&key, "opus"));
     assert_eq!(refused.status, 403);
     let message = refused.message();
     assert!(
         message.contains("access rule \"no-opus\"") && message.contains("ask #llm-help"),
         "{message}"
     );
-    let listed = exchange(running.weir.gateway, b"", "GET /v1/models", &headers, "");
+    let listed = running.send(&Request::get("/v1/models").bearer(&key));
+    let text = listed.text();
     assert!(
-        listed.body.contains("fast-chat") && !listed.body.contains("opus"),
-        "{}",
-        listed.body
+        text.contains("fast-chat") && !text.contains("opus"),
+        "{text}"
     );
     assert_eq!(running.chat(&key).status, 200);
 }
 
 #[test]
 fn an_address_is_the_one_that_trusted_proxies_say_and_a_refusal_names_it() {
-    let running = Running::with(
-        MockOptions::default(),
-        "trusted_proxies = [\"127.0.0.0/8\"]\n",
-    );
+    let running = MockedGateway::with_settings("trusted_proxies = [\"127.0.0.0/8\"]");
     running.weir.wait_until_ready().unwrap();
     running.run(&[
         "access",
@@ -376,11 +171,8 @@ fn an_address_is_the_one_that_trusted_proxies_say_and_a_refusal_names_it() {
     ]);
     let (_, key) = running.key(&["--team", "growth"]);
     let from = |address: &str| {
-        chat_with(
-            running.weir.gateway,
-            &key,
-            &format!("x-forwarded-for: {address}\r\n"),
-        )
+        let call = chat_request(&key, "fast-chat").header("x-forwarded-for", address);
+        running.send(&call)
     };
     wait_for("the key is known", || Ok(from("192.0.2.7").status == 200)).unwrap();
     let refused = from("192.0.2.7, 203.0.113.9");
@@ -391,15 +183,17 @@ fn an_address_is_the_one_that_trusted_proxies_say_and_a_refusal_names_it() {
     }
     assert_eq!(from("192.0.2.7, nonsense").status, 403);
     let models = |address: &str| {
-        let headers = format!("authorization: Bearer {key}\r\nx-forwarded-for: {address}\r\n");
-        exchange(running.weir.gateway, b"", "GET /v1/models", &headers, "").status
+        let call = Request::get("/v1/models").bearer(&key);
+        running
+            .send(&call.header("x-forwarded-for", address))
+            .status
     };
     assert_eq!((models("192.0.2.7"), models("203.0.113.9")), (200, 403));
 }
 
 #[test]
 fn whoever_is_no_trusted_proxy_cannot_say_where_a_request_comes_from() {
-    let running = Running::start();
+    let running = MockedGateway::start();
     // Made first: where the other key is known, this one is, too.
     let (_, elsewhere) = running.key(&["--team", "t", "--networks", "192.0.2.7"]);
     let (_, key) = running.known_key(&["--team", "t", "--networks", "127.0.0.1"]);
@@ -408,61 +202,64 @@ fn whoever_is_no_trusted_proxy_cannot_say_where_a_request_comes_from() {
         "x-forwarded-for: 192.0.2.7\r\nx-forwarded-for: 192.0.2.7\r\n",
         "x-real-ip: 192.0.2.7\r\nforwarded: for=192.0.2.7\r\n",
     ] {
-        let to = running.weir.gateway;
-        assert_eq!(chat_with(to, &key, said).status, 200, "{said}");
-        let refused = chat_with(to, &elsewhere, said);
+        let call = |key: &str| running.send(&chat_request(key, "fast-chat").header_lines(said));
+        assert_eq!(call(&key).status, 200, "{said}");
+        let refused = call(&elsewhere);
         assert_eq!(refused.status, 403, "{said}");
         let message = refused.message();
         assert!(message.contains("127.0.0.1"), "{message}");
     }
 }
 
-#[test]
-fn a_proxy_protocol_header_from_nobody_trusted_opens_nothing() {
-    let gateway = "trusted_proxies = [\"192.0.2.0/24\"]\nproxy_protocol = true\n";
-    let running = Running::with(MockOptions::default(), gateway);
-    let (_, key) = running.key(&["--team", "t"]);
+fn wait_until_it_listens(running: &MockedGateway) {
     wait_for("the gateway listens", || {
         Ok(TcpStream::connect(running.weir.gateway).is_ok())
     })
     .unwrap();
-    let mut stream = TcpStream::connect(running.weir.gateway).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    let mut said = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c".to_vec();
-    said.extend([192, 0, 2, 7, 127, 0, 0, 1, 1, 1, 2, 2]);
-    let request =
-        format!("GET /v1/models HTTP/1.1\r\nhost: weir\r\nauthorization: Bearer {key}\r\n\r\n");
-    said.extend(request.as_bytes());
-    // It may be closed before all of that is written.
-    let _ = stream.write_all(&said);
+}
+
+/// A header of the PROXY protocol, version 2, for a connection from `source` to 127.0.0.1.
+fn proxy_header(source: [u8; 4]) -> Vec<u8> {
+    let signature = b"\r\n\r\n\0\r\nQUIT\n";
+    let (tcp_over_ipv4, ports) = (b"\x21\x11\0\x0c", [1, 1, 2, 2]);
+    [
+        &signature[..],
+        tcp_over_ipv4,
+        &source,
+        &[127, 0, 0, 1],
+        &ports,
+    ]
+    .concat()
+}
+
+#[test]
+fn a_proxy_protocol_header_from_nobody_trusted_opens_nothing() {
+    let settings = "trusted_proxies = [\"192.0.2.0/24\"]\nproxy_protocol = true";
+    let running = MockedGateway::with_settings(settings);
+    let (_, key) = running.key(&["--team", "t"]);
+    wait_until_it_listens(&running);
+    let call = Request::get("/v1/models").bearer(&key);
     let mut answer = Vec::new();
-    let _ = stream.read_to_end(&mut answer);
+    // It may be closed before all of the request is written.
+    if let Ok(mut stream) = call
+        .preface(&proxy_header([192, 0, 2, 7]))
+        .open(running.weir.gateway)
+    {
+        let _ = stream.read_to_end(&mut answer);
+    }
     assert_eq!(String::from_utf8_lossy(&answer), "");
 }
 
 #[test]
 fn a_proxy_protocol_header_says_the_address() {
-    let gateway = "trusted_proxies = [\"127.0.0.1\"]\nproxy_protocol = true\n";
-    let running = Running::with(MockOptions::default(), gateway);
+    let settings = "trusted_proxies = [\"127.0.0.1\"]\nproxy_protocol = true";
+    let running = MockedGateway::with_settings(settings);
     let (_, key) = running.key(&["--team", "t", "--networks", "192.0.2.7"]);
     let call = |source: [u8; 4]| {
-        let mut header = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c".to_vec();
-        header.extend(source);
-        header.extend([127, 0, 0, 1, 1, 1, 2, 2]);
-        let headers = format!("authorization: Bearer {key}\r\n");
-        let body = format!(r#"{{"model":"fast-chat","messages":{MESSAGES}}}"#);
-        exchange(
-            running.weir.gateway,
-            &header,
-            "POST /v1/chat/completions",
-            &headers,
-            &body,
-        )
+        let call = chat_request(&key, "fast-chat").preface(&proxy_header(source));
+        running.send(&call)
     };
-    wait_for("the gateway listens", || {
-        Ok(TcpStream::connect(running.weir.gateway).is_ok())
-    })
-    .unwrap();
+    wait_until_it_listens(&running);
     wait_for(
         "the key is known",
         || Ok(call([192, 0, 2, 7]).status == 200),
@@ -479,7 +276,7 @@ fn a_proxy_protocol_header_says_the_address() {
 
 #[test]
 fn a_rotated_key_works_beside_the_new_one_for_its_grace_and_revoking_ends_both_within_a_second() {
-    let running = Running::start();
+    let running = MockedGateway::start();
     let (id, old) = running.known_key(&["--team", "t"]);
     let rotated = running.run(&["keys", "rotate", &id, "--grace", "1h", "--json"]);
     let rotated: Value = serde_json::from_slice(&rotated.stdout).unwrap();
@@ -508,7 +305,7 @@ fn a_rotated_key_works_beside_the_new_one_for_its_grace_and_revoking_ends_both_w
 
 #[test]
 fn what_a_file_says_is_shown_before_it_is_applied() {
-    let running = Running::start();
+    let running = MockedGateway::start();
     let file = running.weir.data_dir().join("governance.toml");
     let write = |text: &str| fs::write(&file, text).unwrap();
     let path = file.to_str().unwrap();
@@ -562,7 +359,7 @@ fn what_a_file_says_is_shown_before_it_is_applied() {
 
 #[test]
 fn hostile_keys_and_headers_are_refused_and_nothing_else() {
-    let mut running = Running::start();
+    let mut running = MockedGateway::start();
     let (_, key) = running.known_key(&["--team", "t"]);
     let long = "a".repeat(8000);
     for bad in [
@@ -577,7 +374,7 @@ fn hostile_keys_and_headers_are_refused_and_nothing_else() {
     ] {
         let answer = running.chat(bad);
         assert_eq!(answer.status, 401, "{bad:?}");
-        assert!(!answer.body.contains(&key));
+        assert!(!answer.text().contains(&key));
     }
     let hostile = [
         "x-weir-customer: ".to_owned() + &"c".repeat(4000),
@@ -586,18 +383,19 @@ fn hostile_keys_and_headers_are_refused_and_nothing_else() {
         "x-forwarded-for: ".to_owned() + &"1.1.1.1,".repeat(500),
     ];
     for header in &hostile {
-        let status = chat_with(running.weir.gateway, &key, &format!("{header}\r\n")).status;
+        let call = chat_request(&key, "fast-chat").header_lines(&format!("{header}\r\n"));
+        let status = running.send(&call).status;
         assert!([200, 400].contains(&status), "{status} for {header}");
     }
     assert_eq!(running.chat(&key).status, 200);
-    running.gateway.take().unwrap().stop().unwrap();
+    running.stop();
 }
 
 /// Kills the gateway in the middle of things, again and again: what the budget says is spent is
 /// what the provider was asked and the log says, no more and no less.
 #[test]
 fn a_budget_is_exact_over_kills_and_restarts() {
-    let mut running = Running::start();
+    let mut running = MockedGateway::start();
     running.run(&[
         "budgets",
         "set",
@@ -611,7 +409,7 @@ fn a_budget_is_exact_over_kills_and_restarts() {
     ]);
     let (_, key) = running.known_key(&["--team", "t"]);
     let used = used_tokens(&running.chat(&key));
-    let remaining = |running: &Running| -> u64 {
+    let remaining = |running: &MockedGateway| -> u64 {
         let answer = running.chat(&key);
         let header = answer.header("x-weir-budget-remaining").unwrap();
         // The probe itself is reserved when the header is written, and settled afterwards.
@@ -620,16 +418,15 @@ fn a_budget_is_exact_over_kills_and_restarts() {
     };
     let mut answered = 1_u64;
     for round in 0..3 {
-        let (gateway, stop) = (
-            running.weir.gateway,
-            std::sync::atomic::AtomicBool::new(false),
-        );
+        let (gateway, stop) = (running.weir.gateway, AtomicBool::new(false));
         let complete = AtomicUsize::new(0);
         std::thread::scope(|scope| {
             for _ in 0..4 {
                 scope.spawn(|| {
                     while !stop.load(Ordering::Relaxed) {
-                        if try_chat(gateway, &key) {
+                        // The gateway may die meanwhile.
+                        let answer = chat_request(&key, "fast-chat").send(gateway);
+                        if answer.is_ok_and(|it| it.status == 200 && it.is_complete) {
                             complete.fetch_add(1, Ordering::Relaxed);
                         }
                     }
@@ -640,11 +437,10 @@ fn a_budget_is_exact_over_kills_and_restarts() {
             })
             .unwrap();
             // Dropping a process kills it with SIGKILL.
-            drop(running.gateway.take());
+            drop(running.process.take());
             stop.store(true, Ordering::Relaxed);
         });
-        running.gateway = Some(running.weir.start(&["gateway"]).unwrap());
-        running.weir.wait_until_ready().unwrap();
+        running.restart();
         running.weir.wait_until_known(&key).unwrap();
         answered += complete.load(Ordering::Relaxed) as u64;
         let spent = 1_000_000_000 - remaining(&running);
@@ -663,7 +459,7 @@ fn a_budget_is_exact_over_kills_and_restarts() {
 }
 
 /// Answered requests of a team in the journal, which nobody else reads in this test.
-fn events_of(running: &Running, team: &str) -> u64 {
+fn events_of(running: &MockedGateway, team: &str) -> u64 {
     let journal = running.weir.data_dir().join("journal");
     let mut source = weir_eventlog::JournalReader::open(journal).unwrap();
     let mut count = 0;
@@ -687,263 +483,8 @@ fn events_of(running: &Running, team: &str) -> u64 {
     }
 }
 
-/// A call to a gateway that may die meanwhile; whether the answer was complete.
-fn try_chat(to: SocketAddr, key: &str) -> bool {
-    let body =
-        format!(r#"{{"model":"fast-chat","messages":{MESSAGES},"max_tokens":{MAX_TOKENS}}}"#);
-    let call = || -> std::io::Result<String> {
-        let mut stream = TcpStream::connect(to)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        write!(
-            stream,
-            "POST /v1/chat/completions HTTP/1.1\r\nhost: weir\r\nconnection: close\r\nauthorization: Bearer {key}\r\ncontent-length: {}\r\n\r\n{body}",
-            body.len()
-        )?;
-        let mut text = String::new();
-        stream.read_to_string(&mut text)?;
-        Ok(text)
-    };
-    call().is_ok_and(|text| text.contains(" 200 ") && text.ends_with('}'))
-}
-
-/// One call of the admin API.
-fn admin(to: SocketAddr, token: &str, method: &str, path: &str, body: &Value) -> Answer {
-    let headers = format!("authorization: Bearer {token}\r\n");
-    let body = if body.is_null() {
-        String::new()
-    } else {
-        body.to_string()
-    };
-    exchange(
-        to,
-        b"",
-        &format!("{method} /admin/v1{path}"),
-        &headers,
-        &body,
-    )
-}
-
-#[test]
-fn the_admin_api_changes_what_roles_may_change_and_every_change_is_an_audit_row() {
-    let mock = MockProvider::start(MockOptions::default()).unwrap();
-    let weir = Installation::new(&config(&mock)).unwrap();
-    let text = fs::read_to_string(weir.config()).unwrap();
-    let root = "a-token-of-the-operator";
-    fs::write(
-        weir.config(),
-        text.replacen(
-            "[gateway]\n",
-            &format!("[gateway]\nadmin_token = \"{root}\"\n"),
-            1,
-        ),
-    )
-    .unwrap();
-    let up = weir.start(&["up"]).unwrap();
-    weir.wait_until_ready()
-        .unwrap_or_else(|error| panic!("{error}\n{}", up.log()));
-    let to = weir.gateway;
-    let call =
-        |token: &str, method: &str, path: &str, body: Value| admin(to, token, method, path, &body);
-
-    assert_eq!(call("wrong", "GET", "/keys", Value::Null).status, 401);
-    let document = call("", "GET", "/openapi.json", Value::Null).json();
-    assert!(document["paths"]["/admin/v1/budgets/{id}"]["put"]["requestBody"].is_object());
-    let token = |id: &str, role: &str, team: Value| {
-        let made = call(
-            root,
-            "POST",
-            "/tokens",
-            json!({ "id": id, "role": role, "team": team }),
-        );
-        assert_eq!(made.status, 200, "{}", made.body);
-        made.json()["token"].as_str().unwrap().to_owned()
-    };
-    let owner = token("olga", "team_owner", json!("growth"));
-    let auditor = token("aud", "auditor", Value::Null);
-    let finance = token("fin", "finance", Value::Null);
-
-    let made = call(
-        &owner,
-        "POST",
-        "/keys",
-        json!({ "team": "growth", "user": "ana" }),
-    )
-    .json();
-    let (id, key) = (made["id"].as_str().unwrap(), made["key"].as_str().unwrap());
-    assert_eq!(chat(to, key).status, 200, "in force when the call returns");
-    assert_eq!(
-        call(&owner, "POST", "/keys", json!({ "team": "other" })).status,
-        403
-    );
-    assert_eq!(
-        call(&auditor, "POST", "/keys", json!({ "team": "growth" })).status,
-        403
-    );
-    let budget = json!({ "tokens": 1000, "window": "day", "scope": { "team": "growth" } });
-    assert_eq!(
-        call(&owner, "PUT", "/budgets/b", budget.clone()).status,
-        403
-    );
-    assert_eq!(call(&finance, "PUT", "/budgets/b", budget).status, 200);
-    assert_eq!(
-        call(&finance, "PUT", "/limits/l", json!({ "concurrency": 1 })).status,
-        403
-    );
-    assert_eq!(
-        call(
-            root,
-            "PUT",
-            "/limits/l",
-            json!({ "concurrency": 0, "x": 1 })
-        )
-        .status,
-        400
-    );
-    assert_eq!(
-        call(
-            root,
-            "PUT",
-            "/limits/l",
-            json!({ "id": "m", "concurrency": 1 })
-        )
-        .status,
-        400
-    );
-
-    assert_eq!(chat(to, key).status, 200);
-    wait_for("the budget shows what is spent", || {
-        let listed = call(&auditor, "GET", "/budgets", Value::Null).json();
-        let standing = &listed["data"][0]["standings"][0];
-        Ok(standing["spent"] != "0" && standing["reserved"] == "0")
-    })
-    .unwrap();
-    let seen = call(&auditor, "GET", &format!("/keys/{id}"), Value::Null).json();
-    assert!(seen["last_used_ms"].as_u64().unwrap() > 0 && seen.get("hash").is_none());
-
-    let rotated = call(
-        &owner,
-        "POST",
-        &format!("/keys/{id}/rotate"),
-        json!({ "grace_ms": 0 }),
-    )
-    .json();
-    let new = rotated["key"].as_str().unwrap();
-    assert_eq!((chat(to, key).status, chat(to, new).status), (401, 200));
-    assert_eq!(
-        call(&owner, "DELETE", &format!("/keys/{id}"), Value::Null).status,
-        200
-    );
-    assert_eq!(chat(to, new).status, 401);
-    assert_eq!(
-        call(root, "DELETE", "/tokens/olga", Value::Null).status,
-        200
-    );
-    assert_eq!(call(&owner, "GET", "/keys", Value::Null).status, 401);
-
-    // Every kind of rule is made, changed and deleted.
-    let kinds = [
-        (
-            "team",
-            "teams",
-            json!({ "contact": "a" }),
-            json!({ "contact": "b" }),
-        ),
-        (
-            "limit",
-            "limits",
-            json!({ "concurrency": 1 }),
-            json!({ "concurrency": 2 }),
-        ),
-        (
-            "budget",
-            "budgets",
-            json!({ "usd": "1", "window": "day" }),
-            json!({ "usd": "2", "window": "day" }),
-        ),
-        (
-            "access",
-            "access",
-            json!({ "models_denied": ["a"] }),
-            json!({ "models_denied": ["b"] }),
-        ),
-    ];
-    for (_, path, first, second) in &kinds {
-        let place = format!("/{path}/audited");
-        assert_eq!(call(root, "PUT", &place, first.clone()).status, 200);
-        assert_eq!(call(root, "PUT", &place, second.clone()).status, 200);
-        assert_eq!(call(root, "DELETE", &place, Value::Null).status, 200);
-    }
-
-    weir.wait_for_store()
-        .unwrap_or_else(|error| panic!("{error}\n{}", up.log()));
-    let rows = "SELECT count() FROM weir.control_changes WHERE actor LIKE 'token:%'";
-    weir.wait_for_number(rows, 8 + 3 * kinds.len() as u64)
-        .unwrap();
-    let audited = weir
-        .sql("SELECT object_kind, action, before, after FROM weir.control_changes WHERE object_id = 'audited' ORDER BY ts, seq")
-        .unwrap();
-    for (rows, (kind, _, first, second)) in audited.chunks(3).zip(&kinds) {
-        let says = |row: &Value, side: &str, wanted: &Value| {
-            let record: Value = serde_json::from_str(row[side].as_str().unwrap()).unwrap();
-            let wanted = wanted.as_object().unwrap();
-            assert!(
-                wanted
-                    .iter()
-                    .all(|(name, value)| name == "usd" || record[name] == *value)
-            );
-        };
-        for (row, action) in rows.iter().zip(["create", "update", "delete"]) {
-            assert_eq!(
-                (&row["object_kind"], &row["action"]),
-                (&json!(kind), &json!(action))
-            );
-        }
-        says(&rows[0], "after", first);
-        says(&rows[1], "before", first);
-        says(&rows[1], "after", second);
-        says(&rows[2], "before", second);
-    }
-    let actions = weir
-        .sql("SELECT actor, action, object_kind FROM weir.control_changes WHERE actor LIKE 'token:%' ORDER BY ts, seq")
-        .unwrap();
-    let actions: Vec<String> = actions
-        .iter()
-        .map(|row| {
-            let text = |name: &str| row[name].as_str().unwrap().to_owned();
-            format!(
-                "{} {} {}",
-                text("actor"),
-                text("action"),
-                text("object_kind")
-            )
-        })
-        .collect();
-    assert_eq!(
-        actions
-            .iter()
-            .filter(|action| *action == "token:configured create token")
-            .count(),
-        3
-    );
-    for expected in [
-        "token:olga create key",
-        "token:fin create budget",
-        "token:olga rotate key",
-        "token:olga revoke key",
-        "token:configured delete token",
-    ] {
-        assert!(
-            actions.iter().any(|action| action == expected),
-            "{expected} in {actions:?}"
-        );
-    }
-    let secrets = "SELECT count() FROM weir.control_changes WHERE before LIKE '%hash%' OR after LIKE '%hash%' OR after LIKE '%weir_%'";
-    assert_eq!(weir.number(secrets).unwrap(), 0);
-    up.stop().unwrap();
-}
-
 /// The address and the moment of a key's last use, as the command line shows it.
-fn last_use(running: &Running, id: &str) -> (Value, Value) {
+fn last_use(running: &MockedGateway, id: &str) -> (Value, Value) {
     let shown = running.run(&["keys", "show", id, "--json"]).stdout;
     let shown: Value = serde_json::from_slice(&shown).unwrap();
     let listed = running.run(&["keys", "list", "--json"]).stdout;
@@ -962,18 +503,18 @@ fn last_use(running: &Running, id: &str) -> (Value, Value) {
 
 #[test]
 fn when_and_from_where_a_key_was_last_used_is_known_after_a_restart() {
-    let mut running = Running::start();
+    let mut running = MockedGateway::start();
     let (id, key) = running.known_key(&["--team", "t"]);
     let (unused, _) = running.key(&["--team", "t"]);
     assert_eq!(running.chat(&key).status, 200);
-    running.halt();
+    running.stop();
     let (from, at) = last_use(&running, &id);
     assert_eq!(from, "127.0.0.1");
     assert!(at.as_u64().unwrap() > 1_700_000_000_000);
     assert_eq!(last_use(&running, &unused), (Value::Null, Value::Null));
     // The gateway writes all of it anew when it stops: it must know it from before.
-    running.go();
-    running.halt();
+    running.restart();
+    running.stop();
     assert_eq!(last_use(&running, &id), (from, at));
     let text = running.run(&["keys", "list"]).stdout;
     let text = String::from_utf8(text).unwrap();

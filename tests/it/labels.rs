@@ -4,9 +4,9 @@ use std::fs;
 
 use serde_json::{Value, json};
 use weir_loadtest::mock::{MockOptions, MockProvider};
+use weir_tests::gateway::config;
+use weir_tests::http::{Answer, Request};
 use weir_tests::weir::Installation;
-
-use crate::governance::{Answer, config, exchange};
 
 /// One call and what the tables must say of it, as `[user, customer, feature, tags]`.
 struct Case {
@@ -78,12 +78,12 @@ fn call(weir: &Installation, key: &str, number: usize, case: &Case) -> Answer {
     body[input] = json!([{ "role": "user", "content": "Hello" }]);
     let fields = case.body.as_object().unwrap().clone();
     body.as_object_mut().unwrap().extend(fields);
-    let headers = format!(
-        "authorization: Bearer {key}\r\nx-request-id: case-{number}\r\n{}",
-        case.headers
-    );
-    let request = format!("POST {}", case.path);
-    exchange(weir.gateway, b"", &request, &headers, &body.to_string())
+    Request::post(case.path, body.to_string())
+        .bearer(key)
+        .header("x-request-id", &format!("case-{number}"))
+        .header_lines(&case.headers)
+        .send(weir.gateway)
+        .unwrap()
 }
 
 #[test]
@@ -106,7 +106,7 @@ fn what_applications_say_of_a_call_is_in_both_tables_and_bounded() {
     let cases = cases();
     for (number, case) in cases.iter().enumerate() {
         let answer = call(&weir, &key, number, case);
-        assert_eq!(answer.status, 200, "case {number}: {}", answer.body);
+        assert_eq!(answer.status, 200, "case {number}: {answer:?}");
     }
 
     weir.wait_for_store()

@@ -1,11 +1,9 @@
 //! When no target is available, the least bad one is tried, and the log says why. Where providers'
 //! limits are used up, none is.
 
-use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
-
 use weir_loadtest::mock::{FaultKind, FaultRule, MockOptions, MockProvider};
-use weir_tests::weir::{Installation, PATIENCE};
+use weir_tests::gateway::chat_request;
+use weir_tests::weir::Installation;
 
 #[test]
 fn a_request_that_found_nobody_available_says_so_in_sql_and_in_words() {
@@ -76,20 +74,7 @@ fn a_request_that_found_nobody_available_says_so_in_sql_and_in_words() {
 
 /// A refused call. Returns its request id.
 fn call(weir: &Installation, key: &str, alias: &str, status: u16) -> String {
-    let body = format!(r#"{{"model":"{alias}","messages":[{{"role":"user","content":"hi"}}]}}"#);
-    let mut connection = TcpStream::connect(weir.gateway).unwrap();
-    connection.set_read_timeout(Some(PATIENCE)).unwrap();
-    let request = format!(
-        "POST /v1/chat/completions HTTP/1.1\r\nhost: weir\r\nauthorization: Bearer {key}\r\n\
-         content-type: application/json\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
-        body.len()
-    );
-    connection.write_all(request.as_bytes()).unwrap();
-    let mut answer = String::new();
-    connection.read_to_string(&mut answer).unwrap();
-    let line = format!("HTTP/1.1 {status}");
-    assert!(answer.starts_with(&line), "{answer}");
-    let mut lines = answer.lines();
-    let id = lines.find_map(|line| line.strip_prefix("x-request-id: "));
-    id.unwrap().to_owned()
+    let answer = chat_request(key, alias).send(weir.gateway).unwrap();
+    assert_eq!(answer.status, status, "{answer:?}");
+    answer.header("x-request-id").unwrap().to_owned()
 }

@@ -1,13 +1,12 @@
 //! What each answer cost, from the provider's bytes to SQL: every kind of token, every tier, every
 //! try, against sums that the test works out itself, to the picodollar.
 
-use std::io::{Read as _, Write as _};
-use std::net::{Shutdown, TcpStream};
-use std::time::Duration;
+use std::net::Shutdown;
 
 use serde_json::Value;
+use weir_tests::http::{Answer, Request, get};
 use weir_tests::scripted::{Script, ScriptedProvider};
-use weir_tests::weir::{Installation, Process, get, wait_for};
+use weir_tests::weir::{Installation, Process, wait_for};
 
 /// Prices in millionths of a dollar per million tokens, which is picodollars per token: primes, so
 /// that no two mistakes make a right sum.
@@ -346,30 +345,18 @@ impl Scene {
         }
     }
 
-    /// Sends a call and reads its answer, head and all.
-    fn call(&self, path: &str, model: &str, streamed: bool, more: &str) -> String {
-        let mut stream = self.send(path, model, streamed, more);
-        let mut answer = Vec::new();
-        // A cut answer is read up to where it was cut.
-        let _ = stream.read_to_end(&mut answer);
-        String::from_utf8_lossy(&answer).into_owned()
+    fn call(&self, path: &str, model: &str, streamed: bool, more: &str) -> Answer {
+        let request = self.request(path, model, streamed, more);
+        request.send(self.weir.gateway).unwrap()
     }
 
-    fn send(&self, path: &str, model: &str, streamed: bool, more: &str) -> TcpStream {
+    fn request(&self, path: &str, model: &str, streamed: bool, more: &str) -> Request {
         let body = format!(
             r#"{{"model":"{model}","messages":[{{"role":"user","content":"how high is the water?"}}],"input":"how high is the water?","max_tokens":400,"stream":{streamed}{more}}}"#
         );
-        let (body, key) = (body_for(path, &body), &self.key);
-        let mut stream = TcpStream::connect(self.weir.gateway).unwrap();
-        let patience = Some(Duration::from_secs(60));
-        stream.set_read_timeout(patience).unwrap();
-        let head = format!(
-            "POST {path} HTTP/1.1\r\nhost: weir\r\nauthorization: Bearer {key}\r\n\
-             content-type: application/json\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
-            body.len()
-        );
-        stream.write_all(head.as_bytes()).unwrap();
-        stream
+        Request::post(path, body_for(path, &body))
+            .bearer(&self.key)
+            .header("content-type", "application/json")
     }
 
     fn row(&self, alias: &str) -> Value {
@@ -420,11 +407,7 @@ fn every_kind_of_token_and_every_tier_costs_what_the_rows_say() {
     });
     for case in &cases {
         let answer = scene.call(case.path, case.model, case.streamed, "");
-        assert!(
-            answer.starts_with("HTTP/1.1 200"),
-            "{}: {answer}",
-            case.model
-        );
+        assert_eq!(answer.status, 200, "{}: {answer:?}", case.model);
     }
     for case in &cases {
         let row = scene.row(case.model);
@@ -457,11 +440,11 @@ fn stream_usage_is_asked_for_and_kept_from_who_did_not(scene: &Scene) {
     let asked = scene.provider.asked("chat-stream");
     assert!(asked[0].contains("\"include_usage\":true"), "{}", asked[0]);
     let path = "/v1/chat/completions";
-    let silent = scene.call(path, "chat-stream", true, "");
+    let silent = scene.call(path, "chat-stream", true, "").text();
     assert!(!silent.contains("prompt_tokens"), "{silent}");
     assert!(silent.contains("[DONE]"), "{silent}");
     let curious = r#","stream_options":{"include_usage":true}"#;
-    let told = scene.call(path, "chat-stream", true, curious);
+    let told = scene.call(path, "chat-stream", true, curious).text();
     assert!(told.contains("prompt_tokens"), "{told}");
 }
 
@@ -721,7 +704,7 @@ fn of_a_hedged_call_the_winner_is_charged_and_the_loser_is_waste() {
         cases.iter().map(of_case).collect()
     });
     for case in &cases {
-        let answer = scene.call("/v1/messages", case.name, true, "");
+        let answer = scene.call("/v1/messages", case.name, true, "").text();
         assert!(answer.contains("message_stop"), "{}: {answer}", case.name);
     }
     for case in &cases {
@@ -754,7 +737,8 @@ fn of_a_hedged_call_the_winner_is_charged_and_the_loser_is_waste() {
 /// Two calls whose provider has not said a word yet when their clients leave. One is read on, and there
 /// is no room for the other.
 fn two_that_leave(scene: &Scene, alias: &str, left_out: u64) {
-    let clients = [(); 2].map(|()| scene.send(CHAT, alias, false, ""));
+    let request = scene.request(CHAT, alias, false, "");
+    let clients = [(); 2].map(|()| request.open(scene.weir.gateway).unwrap());
     wait_for("the provider is asked", || {
         Ok(scene.provider.asked(alias).len() == 2)
     })

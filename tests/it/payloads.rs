@@ -3,17 +3,16 @@
 
 use std::fs;
 use std::io::{Read as _, Write as _};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::Path;
-use std::thread;
-use std::time::Duration;
 
 use serde_json::{Value, json};
 use weir_schemas::StreamId;
 use weir_store::{Retention, Store};
+use weir_tests::gateway::completion;
+use weir_tests::http::{Answer, Received, Request, event_stream_head, json_answer, serve};
 use weir_tests::weir::{Installation, repository};
 
-use crate::governance::{Answer, exchange};
 use crate::store::{Running, alone};
 
 /// A secret that the client sends, and one that the model says.
@@ -22,37 +21,9 @@ const SAID: &str = "AKIAIOSFODNN7EXAMPLE";
 /// What the pattern `employee` finds.
 const EMPLOYEE: &str = "E-123456";
 
-/// A provider that answers by the model it is asked for. It ends with the test.
-fn provider() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    thread::spawn(move || {
-        for client in listener.incoming().flatten() {
-            thread::spawn(move || serve(client));
-        }
-    });
-    address
-}
-
-fn serve(mut client: TcpStream) {
-    let mut request = Vec::new();
-    let mut piece = [0; 65536];
-    let body = loop {
-        let Ok(read @ 1..) = client.read(&mut piece) else {
-            return;
-        };
-        request.extend_from_slice(&piece[..read]);
-        let text = String::from_utf8_lossy(&request);
-        let Some((_, body)) = text.split_once("\r\n\r\n") else {
-            continue;
-        };
-        if let Ok(body) = serde_json::from_str::<Value>(body) {
-            break body;
-        }
-    };
-    let head = |status: &str, kind: &str| {
-        format!("HTTP/1.1 {status}\r\ncontent-type: {kind}\r\nconnection: close\r\n\r\n")
-    };
+/// A provider that answers by the model it is asked for.
+fn provider(request: &Received, client: &mut TcpStream) -> anyhow::Result<()> {
+    let body: Value = serde_json::from_str(&request.body)?;
     let sse = |delta: Value| {
         let choice = json!({"index": 0, "delta": delta});
         format!(
@@ -66,7 +37,7 @@ fn serve(mut client: TcpStream) {
         "stream" => {
             let end = json!({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}], "usage": usage});
             [
-                head("200 OK", "text/event-stream"),
+                event_stream_head(),
                 sse(json!({"role": "assistant", "content": "it is "})),
                 sse(json!({"content": half})),
                 sse(json!({"content": rest})),
@@ -79,36 +50,34 @@ fn serve(mut client: TcpStream) {
             let data =
                 json!([{"object": "embedding", "index": 0, "embedding": [0.25, 1, 2, 3, 4, 5]}]);
             let answer = json!({"object": "list", "data": data, "model": "embed", "usage": {"prompt_tokens": 2, "total_tokens": 2}});
-            head("200 OK", "application/json") + &answer.to_string()
+            json_answer(200, &answer.to_string())
         }
         "refuse" => {
             let error = json!({"error": {"message": format!("bad key {SAID}"), "type": "invalid_request_error", "code": "bad"}});
-            head("400 Bad Request", "application/json") + &error.to_string()
+            json_answer(400, &error.to_string())
         }
         "endless" => {
-            let begin = head("200 OK", "text/event-stream") + &sse(json!({"content": "half of "}));
-            let _ = client.write_all((begin + &sse(json!({"content": half}))).as_bytes());
+            let begin = event_stream_head() + &sse(json!({"content": "half of "}));
+            client.write_all((begin + &sse(json!({"content": half}))).as_bytes())?;
             // Until the gateway gives the call up.
-            let _ = client.read(&mut piece);
-            return;
+            let _ = client.read(&mut [0])?;
+            return Ok(());
         }
         _ => {
             let call = json!({"id": "t", "type": "function", "function": {"name": "look_up", "arguments": json!({"q": format!("a\n{SAID}")}).to_string()}});
             let message = json!({"role": "assistant", "content": format!("my key is {SAID}"), "tool_calls": [call]});
             let answer = json!({"id": "c1", "object": "chat.completion", "model": "m", "choices": [{"index": 0, "message": message, "finish_reason": "tool_calls"}], "usage": usage});
-            head("200 OK", "application/json") + &answer.to_string()
+            json_answer(200, &answer.to_string())
         }
     };
-    let _ = client.write_all(answer.as_bytes());
-    let _ = client.shutdown(Shutdown::Write);
-    let _ = client.read(&mut piece);
+    Ok(client.write_all(answer.as_bytes())?)
 }
 
 fn config() -> String {
     let mut config = format!(
         "[payloads]\nbytes_max = 4096\npatterns = [{{ name = \"employee\", regex = \"E-[0-9]{{6}}\" }}]\n\n\
          [[provider]]\nname = \"p\"\ndialect = \"openai-compatible\"\nbase_url = \"http://{}/v1\"\n",
-        provider()
+        serve(provider).unwrap()
     );
     for model in ["plain", "stream", "embed", "refuse", "endless"] {
         config.push_str(&format!(
@@ -129,16 +98,12 @@ impl Scene {
     }
 
     fn send_as(&self, key: &str, path: &str, body: &str) -> Answer {
-        let headers = format!(
-            "authorization: Bearer {key}\r\ncontent-type: application/json\r\nanthropic-version: 2023-06-01\r\n"
-        );
-        exchange(
-            self.weir.gateway,
-            b"",
-            &format!("POST {path}"),
-            &headers,
-            body,
-        )
+        Request::post(path, body)
+            .bearer(key)
+            .header("content-type", "application/json")
+            .header("anthropic-version", "2023-06-01")
+            .send(self.weir.gateway)
+            .unwrap()
     }
 
     fn chat(&self, model: &str, content: &str) -> Answer {
@@ -249,7 +214,7 @@ fn check_plain(scene: &Scene) {
     let answer = scene.chat("plain", &said);
     assert_eq!(answer.status, 200, "{answer:?}");
     assert!(
-        answer.body.contains(SAID),
+        answer.text().contains(SAID),
         "the client gets it all: {answer:?}"
     );
     let row = scene.row(&answer);
@@ -311,7 +276,7 @@ fn check_streams(scene: &Scene) {
 
     let body = json!({"model": "stream", "max_tokens": 20, "stream": true, "system": format!("be {SENT}"), "messages": [{"role": "user", "content": "hello"}]});
     let answer = scene.send("/v1/messages", &body.to_string());
-    assert!(answer.body.contains("message_stop"), "{answer:?}");
+    assert!(answer.text().contains("message_stop"), "{answer:?}");
     let row = scene.row(&answer);
     row.check("request", "/system", "be [redacted:provider_key]");
     row.check("answer", "/content/0/text", expected);
@@ -320,7 +285,7 @@ fn check_streams(scene: &Scene) {
 
     let body = json!({"model": "stream", "stream": true, "input": "hello"});
     let answer = scene.send("/v1/responses", &body.to_string());
-    assert!(answer.body.contains("response.completed"), "{answer:?}");
+    assert!(answer.text().contains("response.completed"), "{answer:?}");
     let row = scene.row(&answer);
     row.check("answer", "/output/0/content/0/text", expected);
     row.check("answer", "/status", "completed");
@@ -368,18 +333,8 @@ fn check_errors(scene: &Scene) {
 
 /// What it got is kept, without the word that is half a secret.
 fn check_a_client_that_leaves(scene: &Scene) {
-    let mut client = TcpStream::connect(scene.weir.gateway).unwrap();
-    client
-        .set_read_timeout(Some(Duration::from_secs(60)))
-        .unwrap();
-    let body = chat("endless", "hello");
-    let head = format!(
-        "POST /v1/chat/completions HTTP/1.1\r\nhost: weir\r\nauthorization: Bearer {}\r\n\
-         content-length: {}\r\n\r\n{body}",
-        scene.key,
-        body.len()
-    );
-    client.write_all(head.as_bytes()).unwrap();
+    let call = completion(&scene.key, chat("endless", "hello"));
+    let mut client = call.open(scene.weir.gateway).unwrap();
     let mut got = Vec::new();
     let mut piece = [0; 4096];
     while !String::from_utf8_lossy(&got).contains(&SAID[..9]) {

@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use weir_loadtest::mock::{MockHandle, MockOptions, MockProvider};
-use weir_tests::weir::{Installation, Process, get, wait_for};
-
-use crate::governance::{chat, exchange};
+use weir_tests::gateway::{chat, completion};
+use weir_tests::http::get;
+use weir_tests::weir::{Installation, Process, wait_for};
 
 const OLD: &str = "sk-canary-old-provider-key";
 const NEW: &str = "sk-canary-new-provider-key";
@@ -63,15 +63,11 @@ impl Mount {
     }
 }
 
-fn files(weir: &Installation) -> PathBuf {
-    weir.config().parent().unwrap().to_owned()
-}
-
 /// An installation whose keys are in the directory of its configuration.
 fn installation(mock: &MockHandle, keys: impl Fn(&Path) -> String) -> Installation {
     let weir = Installation::new("").unwrap();
     let text = fs::read_to_string(weir.config()).unwrap();
-    let config = text + &provider(mock, &keys(&files(&weir)));
+    let config = text + &provider(mock, &keys(weir.dir()));
     fs::write(weir.config(), config).unwrap();
     weir
 }
@@ -99,7 +95,7 @@ fn a_key_that_the_provider_refuses_is_out_until_it_is_another() {
     let weir = installation(&mock, |dir| {
         format!("keys = [{{ dir = \"{}/keys\" }}]", dir.display())
     });
-    let dir = files(&weir).join("keys");
+    let dir = weir.dir().join("keys");
     let mut mount = Mount::new(dir, &[("blue", OTHER), ("green", OLD)]);
     let (up, key) = start(&weir, "up");
     weir.wait_for_store().unwrap();
@@ -163,17 +159,15 @@ fn a_key_is_exchanged_under_load_without_a_failed_request() {
     });
     let (gateway, key) = start(&weir, "gateway");
     let body = r#"{"model":"fast-chat","messages":[{"role":"user","content":"Hello"}],"max_tokens":60,"stream":true}"#;
-    let headers = format!("authorization: Bearer {key}\r\n");
-    let (weir, headers) = (&weir, &headers);
+    let (weir, call) = (&weir, &completion(&key, body));
     std::thread::scope(|scope| {
         let calling: Vec<_> = (0..4)
             .map(|_| {
                 scope.spawn(move || {
                     for _ in 0..3 {
-                        let path = "POST /v1/chat/completions";
-                        let answer = exchange(weir.gateway, b"", path, headers, body);
+                        let answer = call.send(weir.gateway).unwrap();
                         assert_eq!(answer.status, 200, "{answer:?}");
-                        assert!(answer.body.contains("[DONE]"), "{answer:?}");
+                        assert!(answer.text().contains("[DONE]"), "{answer:?}");
                     }
                 })
             })
@@ -183,7 +177,7 @@ fn a_key_is_exchanged_under_load_without_a_failed_request() {
         })
         .unwrap();
         // What is no key leaves the old one in force, and is said by name.
-        let file = files(weir).join("key");
+        let file = weir.dir().join("key");
         fs::write(&file, format!("{NEW}\n{NEW}\n")).unwrap();
         wait_for("the bad file is reported", || {
             Ok(gateway
@@ -229,7 +223,7 @@ fn keys_share_calls_by_weight_and_a_file_that_is_missing_is_named() {
     assert!((2..=44).contains(&second), "{second} of 200");
     drop(gateway);
 
-    fs::remove_file(files(&weir).join("two")).unwrap();
+    fs::remove_file(weir.dir().join("two")).unwrap();
     let checked = weir.command(&["config", "check"]).output().unwrap();
     let said = String::from_utf8_lossy(&checked.stderr).into_owned();
     assert!(!checked.status.success());
@@ -314,7 +308,7 @@ fn a_team_that_brings_its_key_is_served_with_it_alone() {
     // The provider refuses the team's key: nobody else's takes its place, and nobody else suffers.
     let refused = chat(weir.gateway, &growth);
     assert_ne!(refused.status, 200, "{refused:?}");
-    assert!(!refused.body.contains(OF_TEAM), "{refused:?}");
+    assert!(!refused.text().contains(OF_TEAM), "{refused:?}");
     assert!(metric(
         &weir,
         "weir_provider_key_refused{provider_key=\"mock#growth\"} 1"
@@ -325,7 +319,7 @@ fn a_team_that_brings_its_key_is_served_with_it_alone() {
     assert_eq!(calls_with(&mock, OTHER) + calls_with(&mock, NEW), 10);
 
     // Another key of the team's, which the provider takes. A write that is not atomic is one, too.
-    fs::write(files(&weir).join("teams/growth"), NEW).unwrap();
+    fs::write(weir.dir().join("teams/growth"), NEW).unwrap();
     wait_for("the team's new key is in use", || {
         Ok(chat(weir.gateway, &growth).status == 200)
     })

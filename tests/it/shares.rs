@@ -4,12 +4,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use weir_loadtest::mock::{LimitsReturn, MockOptions, MockProvider};
-use weir_tests::weir::{Installation, get, wait_for};
-
-use crate::governance::{chat, chat_with};
+use weir_tests::gateway::{chat, chat_request};
+use weir_tests::http::get;
+use weir_tests::weir::{Installation, wait_for};
 
 const PER_MINUTE: u64 = 300;
-const BATCH: &str = "x-weir-priority: batch\r\n";
 
 fn limited(requests_per_minute: u64) -> MockOptions {
     MockOptions {
@@ -47,7 +46,8 @@ fn a_batch_flood_starves_nobody_and_the_provider_refuses_next_to_nothing() {
         for _ in 0..FLOODING {
             scope.spawn(|| {
                 while !over.load(Ordering::Relaxed) {
-                    let answer = chat_with(weir.gateway, &flood, BATCH);
+                    let call = chat_request(&flood, "fast-chat").header("x-weir-priority", "batch");
+                    let answer = call.send(weir.gateway).unwrap();
                     if answer.status == 429 {
                         assert!(answer.message().contains("used up for batch"), "{answer:?}");
                         assert!(answer.header("retry-after").is_some(), "{answer:?}");
@@ -103,13 +103,8 @@ fn a_used_up_limit_sends_requests_to_the_next_provider_and_then_lets_them_wait()
         + "[[alias]]\nname = \"fast-chat\"\ntargets = [{ provider = \"small\", model = \"m\" }, \
            { provider = \"next\", model = \"m\" }]\n";
     let weir = Installation::new(&config).unwrap();
-    let text = std::fs::read_to_string(weir.config()).unwrap();
-    let text = text.replacen(
-        "[gateway]\n",
-        "[gateway]\nprovider_limit_wait_ms = 5000\n",
-        1,
-    );
-    std::fs::write(weir.config(), text).unwrap();
+    weir.add_gateway_settings("provider_limit_wait_ms = 5000")
+        .unwrap();
     let key = weir.create_key("growth").unwrap();
     let _gateway = weir.start(&["gateway"]).unwrap();
     weir.wait_until_ready().unwrap();

@@ -1,12 +1,13 @@
 //! Clients that do not read. What they leave unread stays with the provider, not in the gateway's
 //! memory; and they cannot do so forever.
 
-use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
 use std::sync::mpsc;
-use std::thread;
 use std::time::Duration;
 
+use weir_tests::gateway::completion;
+use weir_tests::http::{event_stream_head, serve};
 use weir_tests::weir::{Installation, PATIENCE, Process};
 
 const MIB: u64 = 1 << 20;
@@ -29,49 +30,36 @@ enum Told {
 
 /// Answers every call with the events of one API, as fast as they are taken.
 fn provider(dialect: &'static str) -> (SocketAddr, mpsc::Receiver<Told>) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
     let (tell, told) = mpsc::channel();
-    thread::spawn(move || {
-        for client in listener.incoming() {
-            let tell = tell.clone();
-            thread::spawn(move || pour(client.unwrap(), dialect, &tell));
-        }
+    let address = serve(move |_, client| {
+        let end = pour(client, dialect, &tell);
+        // The test may be over.
+        let _ = tell.send(end.map_or(Told::GivenUp, |()| Told::Finished));
+        Ok(())
     });
-    (address, told)
+    (address.unwrap(), told)
 }
 
-fn pour(mut client: TcpStream, dialect: &str, tell: &mpsc::Sender<Told>) {
-    let mut request = [0; 4096];
-    let mut seen = Vec::new();
-    while !seen.ends_with(b"}") {
-        let count = client.read(&mut request).unwrap();
-        seen.extend_from_slice(&request[..count]);
-    }
-    client.set_write_timeout(Some(HELD_UP)).unwrap();
+fn pour(client: &mut TcpStream, dialect: &str, tell: &mpsc::Sender<Told>) -> std::io::Result<()> {
+    client.set_write_timeout(Some(HELD_UP))?;
     let (first, piece, last) = events(dialect);
-    let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n";
-    client.write_all(head.as_bytes()).unwrap();
-    client.write_all(first.as_bytes()).unwrap();
+    client.write_all(event_stream_head().as_bytes())?;
+    client.write_all(first.as_bytes())?;
     let pieces = ANSWER_BYTES / piece.len() as u64;
     for _ in 0..pieces {
         let mut rest = piece.as_bytes();
         while !rest.is_empty() {
             match client.write(rest) {
                 Ok(count) => rest = &rest[count..],
-                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     let _ = tell.send(Told::HeldUp);
-                    client.set_write_timeout(None).unwrap();
+                    client.set_write_timeout(None)?;
                 }
-                Err(_) => {
-                    let _ = tell.send(Told::GivenUp);
-                    return;
-                }
+                Err(error) => return Err(error),
             }
         }
     }
-    let finished = client.write_all(last.as_bytes());
-    let _ = tell.send(finished.map_or(Told::GivenUp, |()| Told::Finished));
+    client.write_all(last.as_bytes())
 }
 
 /// The begin of a stream, a piece of it with some KiB of text, and its end.
@@ -114,9 +102,7 @@ impl Scene {
              [[alias]]\nname = \"m\"\ntargets = [{{ provider = \"p\", model = \"m\" }}]\n"
         ))
         .unwrap();
-        let config = std::fs::read_to_string(weir.config()).unwrap();
-        let config = config.replacen("[gateway]\n", &format!("[gateway]\n{gateway_setting}\n"), 1);
-        std::fs::write(weir.config(), config).unwrap();
+        weir.add_gateway_settings(gateway_setting).unwrap();
         let gateway = weir.start(&[part]).unwrap();
         weir.wait_until_ready().unwrap();
         let key = weir.create_key("slow").unwrap();
@@ -132,17 +118,7 @@ impl Scene {
     /// Asks for a stream, and reads nothing of it.
     fn ask(&self) -> TcpStream {
         let body = r#"{"model":"m","messages":[{"role":"user","content":"pour"}],"stream":true}"#;
-        let mut stream = TcpStream::connect(self.weir.gateway).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        write!(
-            stream,
-            "POST /v1/chat/completions HTTP/1.1\r\nhost: weir\r\nconnection: close\r\n\
-             authorization: Bearer {}\r\ncontent-length: {}\r\n\r\n{body}",
-            self.key,
-            body.len()
-        )
-        .unwrap();
-        stream
+        completion(&self.key, body).open(self.weir.gateway).unwrap()
     }
 
     fn next(&self) -> Told {

@@ -1,12 +1,13 @@
 //! What goes wrong between a client and a provider: the client is told in its own dialect, and an
 //! event says so.
 
-use std::io::{Read as _, Write as _};
-use std::net::{Shutdown, TcpStream};
-use std::time::Duration;
+use std::io::Read as _;
+use std::net::Shutdown;
 
 use serde_json::Value;
 use weir_loadtest::mock::{FaultKind, FaultRule, MockHandle, MockOptions, MockProvider};
+use weir_tests::gateway::completion;
+use weir_tests::http::Answer;
 use weir_tests::weir::{Installation, Process};
 
 /// A gateway with one flawless provider, one for each fault, and one that is not there.
@@ -64,41 +65,11 @@ impl Scene {
         }
     }
 
-    fn send(&self, body: &str) -> TcpStream {
-        let mut stream = TcpStream::connect(self.weir.gateway).unwrap();
-        stream
-            .set_read_timeout(Some(Duration::from_secs(20)))
-            .unwrap();
-        let head = format!(
-            "POST /v1/chat/completions HTTP/1.1\r\nhost: weir\r\nauthorization: Bearer {}\r\n\
-             content-type: application/json\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
-            self.key,
-            body.len()
-        );
-        stream.write_all(head.as_bytes()).unwrap();
-        // A body that is too large is refused before it is read.
-        let _ = stream.write_all(body.as_bytes());
-        stream
+    fn ask(&self, body: &str) -> Answer {
+        completion(&self.key, body).send(self.weir.gateway).unwrap()
     }
 
-    /// Status and everything behind the head.
-    fn ask(&self, body: &str) -> (u16, String) {
-        let mut answer = Vec::new();
-        let mut stream = self.send(body);
-        // A cut answer is read up to where it was cut.
-        let _ = stream.read_to_end(&mut answer);
-        let answer = String::from_utf8_lossy(&answer).into_owned();
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
-        let status = head
-            .split(' ')
-            .nth(1)
-            .unwrap_or_default()
-            .parse()
-            .unwrap_or(0);
-        (status, body.to_owned())
-    }
-
-    fn chat(&self, model: &str, stream: bool) -> (u16, String) {
+    fn chat(&self, model: &str, stream: bool) -> Answer {
         self.ask(&request(model, stream))
     }
 
@@ -117,10 +88,6 @@ fn request(model: &str, stream: bool) -> String {
     )
 }
 
-fn error(body: &str) -> Value {
-    serde_json::from_str::<Value>(body).unwrap_or_else(|e| panic!("{e}: {body}"))["error"].clone()
-}
-
 #[test]
 fn trouble_is_told_to_the_client_and_to_the_log() {
     let scene = Scene::start();
@@ -131,9 +98,9 @@ fn trouble_is_told_to_the_client_and_to_the_log() {
 }
 
 fn bad_requests_are_refused_with_a_reason(scene: &Scene) {
-    let (status, body) = scene.ask(r#"{"model": "fine", "messages": [}"#);
-    assert_eq!(status, 400, "{body}");
-    let message = error(&body)["message"].to_string();
+    let answer = scene.ask(r#"{"model": "fine", "messages": [}"#);
+    assert_eq!(answer.status, 400, "{answer:?}");
+    let message = answer.message();
     assert!(
         message.contains("line 1") && message.contains("byte"),
         "no position: {message}"
@@ -143,34 +110,28 @@ fn bad_requests_are_refused_with_a_reason(scene: &Scene) {
         "inspect"
     );
 
-    let (status, body) = scene.ask(&" ".repeat(33 << 20));
-    assert_eq!(status, 413, "{body}");
+    let answer = scene.ask(&" ".repeat(33 << 20));
+    assert_eq!(answer.status, 413, "{answer:?}");
     assert_eq!(scene.row("status = 413")["stage"], "receive");
 }
 
 fn providers_that_fail_are_502_and_504(scene: &Scene) {
-    let (status, body) = scene.chat("nobody", false);
-    assert_eq!(status, 502, "{body}");
-    assert!(
-        error(&body)["message"]
-            .as_str()
-            .unwrap()
-            .contains("127.0.0.1:1"),
-        "{body}"
-    );
+    let answer = scene.chat("nobody", false);
+    assert_eq!(answer.status, 502, "{answer:?}");
+    assert!(answer.message().contains("127.0.0.1:1"), "{answer:?}");
     let row = scene.row("alias = 'nobody'");
     assert_eq!(row["attempts"], 2, "the retry is counted");
     assert_eq!(row["error_kind"], "connect");
 
-    let (status, _) = scene.chat("server_error", false);
-    assert_eq!(status, 502);
+    let answer = scene.chat("server_error", false);
+    assert_eq!(answer.status, 502, "{answer:?}");
     assert_eq!(
         scene.row("alias = 'server_error'")["error_kind"],
         "server_error"
     );
 
-    let (status, body) = scene.chat("timeout", false);
-    assert_eq!(status, 504, "{body}");
+    let answer = scene.chat("timeout", false);
+    assert_eq!(answer.status, 504, "{answer:?}");
     assert_eq!(
         scene.row("alias = 'timeout'")["error_kind"],
         "first_token_timeout"
@@ -179,8 +140,9 @@ fn providers_that_fail_are_502_and_504(scene: &Scene) {
 
 fn broken_streams_end_with_an_error_event(scene: &Scene) {
     for (model, kind) in [("cut", "cut"), ("stall", "stalled")] {
-        let (status, body) = scene.chat(model, true);
-        assert_eq!(status, 200, "the answer had begun");
+        let answer = scene.chat(model, true);
+        assert_eq!(answer.status, 200, "the answer had begun");
+        let body = answer.text();
         assert!(
             body.contains(r#"data: {"error":"#),
             "{model}: no error event in {body}"
@@ -198,9 +160,9 @@ fn broken_streams_end_with_an_error_event(scene: &Scene) {
 }
 
 fn a_client_that_leaves_has_its_event(scene: &Scene) {
-    let mut stream = scene.send(&request("fine", true));
-    let mut some = [0; 256];
-    assert!(stream.read(&mut some).unwrap() > 0, "the answer begins");
+    let call = completion(&scene.key, request("fine", true));
+    let mut stream = call.open(scene.weir.gateway).unwrap();
+    assert!(stream.read(&mut [0; 256]).unwrap() > 0, "the answer begins");
     stream.shutdown(Shutdown::Both).unwrap();
     drop(stream);
     let row = scene.row("error_kind = 'client_gone'");

@@ -1,56 +1,40 @@
 //! What is consumed counts, also where the client leaves or the provider does not say it.
 
 use std::io::{Read as _, Write as _};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::thread;
-use std::time::Duration;
+use std::net::{Shutdown, SocketAddr};
 
 use serde_json::Value;
 use weir_loadtest::mock::{MockOptions, MockProvider};
+use weir_tests::gateway::completion;
+use weir_tests::http::{Request, event_stream_head, serve};
 use weir_tests::weir::Installation;
 
 /// Streams of three tokens: one without a word about usage, one whose last word is broken.
 const SILENT: &str = "";
 const BROKEN: &str = "data: {\"choices\":[],\"usage\":{\"prompt_tok\n\n";
 
-/// A provider that answers every call with the same stream. It ends with the test.
+/// A provider that answers every call with the same stream.
 fn provider(last: &'static str) -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    thread::spawn(move || {
-        for mut client in listener.incoming().flatten() {
-            let mut request = Vec::new();
-            let mut piece = [0; 4096];
-            while !request.ends_with(b"}") {
-                match client.read(&mut piece) {
-                    Ok(0) | Err(_) => break,
-                    Ok(read) => request.extend_from_slice(&piece[..read]),
-                }
-            }
-            let token = "data: {\"model\":\"gpt-4o-mini\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"weir\"}}]}\n\n";
-            let head =
-                "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n";
-            let answer = [head, token, token, token, last, "data: [DONE]\n\n"].concat();
-            let _ = client.write_all(answer.as_bytes());
-        }
-    });
-    address
+    let answer = move |_: &_, client: &mut std::net::TcpStream| {
+        let token = "data: {\"model\":\"gpt-4o-mini\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"weir\"}}]}\n\n";
+        let stream = [
+            &event_stream_head(),
+            token,
+            token,
+            token,
+            last,
+            "data: [DONE]\n\n",
+        ];
+        Ok(client.write_all(stream.concat().as_bytes())?)
+    };
+    serve(answer).unwrap()
 }
 
-fn send(weir: &Installation, key: &str, model: &str) -> TcpStream {
+fn call(key: &str, model: &str) -> Request {
     let body = format!(
         r#"{{"model":"{model}","messages":[{{"role":"user","content":"how high is the water?"}}],"max_tokens":40,"stream":true}}"#
     );
-    let mut stream = TcpStream::connect(weir.gateway).unwrap();
-    let timeout = Some(Duration::from_secs(20));
-    stream.set_read_timeout(timeout).unwrap();
-    let head = format!(
-        "POST /v1/chat/completions HTTP/1.1\r\nhost: weir\r\nauthorization: Bearer {key}\r\n\
-         content-type: application/json\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
-        body.len()
-    );
-    stream.write_all(head.as_bytes()).unwrap();
-    stream
+    completion(key, body)
 }
 
 fn row(weir: &Installation, alias: &str) -> Value {
@@ -91,15 +75,13 @@ fn what_nobody_reports_is_counted() {
     weir.wait_until_ready().unwrap();
     weir.wait_for_store().unwrap();
 
-    let mut client = send(&weir, &key, "left");
+    let mut client = call(&key, "left").open(weir.gateway).unwrap();
     assert!(client.read(&mut [0; 256]).unwrap() > 0, "the answer begins");
     client.shutdown(Shutdown::Both).unwrap();
     drop(client);
     for model in ["silent", "broken"] {
-        let mut answer = String::new();
-        let mut client = send(&weir, &key, model);
-        client.read_to_string(&mut answer).unwrap();
-        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        let answer = call(&key, model).send(weir.gateway).unwrap();
+        assert_eq!(answer.status, 200, "{answer:?}");
     }
 
     let left = row(&weir, "left");

@@ -2,6 +2,9 @@
 //! on demand.
 
 pub mod clients;
+pub mod gateway;
+pub mod http;
 pub mod kafka;
+pub mod receiver;
 pub mod scripted;
 pub mod weir;

@@ -1,12 +1,13 @@
 //! A provider that answers each model with the bytes that a test wrote for it, whatever it is asked.
 
 use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
-use std::thread;
 
 use anyhow::{Context as _, Result};
 use parking_lot::{Condvar, Mutex};
+
+use crate::http::{Received, serve};
 
 /// What is answered to calls of one model.
 #[derive(Clone, Debug)]
@@ -26,13 +27,13 @@ pub struct Script {
 #[derive(Debug)]
 pub struct ScriptedProvider {
     pub address: SocketAddr,
-    asked: Arc<Asked>,
+    calls: Arc<Calls>,
 }
 
 /// Heads and bodies of all calls so far.
 #[derive(Debug, Default)]
-struct Asked {
-    calls: Mutex<Vec<String>>,
+struct Calls {
+    requests: Mutex<Vec<String>>,
     changed: Condvar,
 }
 
@@ -97,55 +98,50 @@ impl Script {
 
 impl ScriptedProvider {
     pub fn start(scripts: Vec<Script>) -> Result<Self> {
-        let listener = TcpListener::bind("127.0.0.1:0")?;
-        let address = listener.local_addr()?;
-        let scripts: Arc<[Script]> = scripts.into();
-        let asked = Arc::new(Asked::default());
-        let heard = asked.clone();
-        thread::spawn(move || {
-            for client in listener.incoming().flatten() {
-                let (scripts, heard) = (scripts.clone(), heard.clone());
-                // A client that leaves in the middle is the test's business.
-                thread::spawn(move || answer(client, &scripts, &heard));
-            }
-        });
-        Ok(Self { address, asked })
+        let calls = Arc::new(Calls::default());
+        let so_far = calls.clone();
+        let address = serve(move |request, client| answer(request, client, &scripts, &so_far))?;
+        Ok(Self { address, calls })
     }
 
     /// Heads and bodies of all calls of a model so far.
     #[must_use]
     pub fn asked(&self, model: &str) -> Vec<String> {
         let script = Script::plain(model, "");
-        let calls = self.asked.calls.lock();
-        let of_model = calls.iter().filter(|request| script.is_for(request));
+        let requests = self.calls.requests.lock();
+        let of_model = requests.iter().filter(|request| script.is_for(request));
         of_model.cloned().collect()
     }
 }
 
-impl Asked {
-    fn note(&self, request: String) {
-        self.calls.lock().push(request);
+impl Calls {
+    fn add(&self, request: String) {
+        self.requests.lock().push(request);
         self.changed.notify_all();
     }
 
     fn wait_for(&self, model: &str) {
         let script = Script::plain(model, "");
-        let mut calls = self.calls.lock();
-        while !calls.iter().any(|request| script.is_for(request)) {
-            self.changed.wait(&mut calls);
+        let mut requests = self.requests.lock();
+        while !requests.iter().any(|request| script.is_for(request)) {
+            self.changed.wait(&mut requests);
         }
     }
 }
 
-fn answer(mut client: TcpStream, scripts: &[Script], heard: &Asked) -> Result<()> {
-    let request = read(&mut client)?;
-    let script = scripts
-        .iter()
-        .find(|script| script.is_for(&request))
-        .context("no script is for the call")?;
-    heard.note(request);
+fn answer(
+    request: &Received,
+    client: &mut TcpStream,
+    scripts: &[Script],
+    calls: &Calls,
+) -> Result<()> {
+    let request = format!("{}\r\n\r\n{}", request.head, request.body);
+    let mut scripts = scripts.iter();
+    let script = scripts.find(|script| script.is_for(&request));
+    let script = script.context("no script is for the call")?;
+    calls.add(request);
     if let Some(model) = &script.after {
-        heard.wait_for(model);
+        calls.wait_for(model);
     }
     let head = format!(
         "HTTP/1.1 {} scripted\r\n{}connection: close\r\n\r\n",
@@ -157,26 +153,4 @@ fn answer(mut client: TcpStream, scripts: &[Script], heard: &Asked) -> Result<()
         let _ = client.read(&mut [0])?;
     }
     Ok(())
-}
-
-/// Reads a whole request, whose body has a length.
-fn read(client: &mut TcpStream) -> Result<String> {
-    let mut request = Vec::new();
-    let mut piece = [0; 16 * 1024];
-    loop {
-        let text = String::from_utf8_lossy(&request).into_owned();
-        if let Some((head, body)) = text.split_once("\r\n\r\n") {
-            let length = head.lines().find_map(|line| {
-                let (name, value) = line.split_once(':')?;
-                name.eq_ignore_ascii_case("content-length")
-                    .then(|| value.trim().parse::<usize>().ok())?
-            });
-            if body.len() >= length.unwrap_or(0) {
-                return Ok(text);
-            }
-        }
-        let read = client.read(&mut piece)?;
-        anyhow::ensure!(read > 0, "the call ended early");
-        request.extend_from_slice(&piece[..read]);
-    }
 }

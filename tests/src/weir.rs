@@ -1,8 +1,7 @@
 //! The `weir` program as its users run it: a configuration, a data directory, processes.
 
 use std::fs;
-use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -10,6 +9,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
 use tempfile::TempDir;
+
+use crate::http::{Request, is_up};
 
 /// Longest wait for anything that should take a second or two; the machine may be busy.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -44,6 +45,19 @@ impl Installation {
     #[must_use]
     pub fn config(&self) -> PathBuf {
         self.dir.path().join("weir.toml")
+    }
+
+    /// The directory of the configuration, which relative paths in it start from.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Adds lines to the section `[gateway]` of the configuration.
+    pub fn add_gateway_settings(&self, lines: &str) -> Result<()> {
+        let text = fs::read_to_string(self.config())?;
+        let text = text.replacen("[gateway]\n", &format!("[gateway]\n{lines}\n"), 1);
+        Ok(fs::write(self.config(), text)?)
     }
 
     #[must_use]
@@ -95,22 +109,28 @@ impl Installation {
         Ok(Process { child, log })
     }
 
-    /// Makes a virtual key for a team.
+    /// Creates a virtual key for a team.
     pub fn create_key(&self, team: &str) -> Result<String> {
-        let output = self.run(&["keys", "create", "--team", team, "--json"])?;
+        Ok(self.create_key_with(&["--team", team])?.1)
+    }
+
+    /// Creates a virtual key. Returns its id and its secret.
+    pub fn create_key_with(&self, args: &[&str]) -> Result<(String, String)> {
+        let output = self.run(&[&["keys", "create", "--json"], args].concat())?;
         let created: Value = serde_json::from_slice(&output.stdout)?;
-        Ok(created["key"]
-            .as_str()
-            .context("the key is not in the answer")?
-            .to_owned())
+        let text = |name: &str| {
+            let value = created[name].as_str().map(str::to_owned);
+            value.with_context(|| format!("there is no {name} in {created}"))
+        };
+        Ok((text("id")?, text("key")?))
     }
 
     /// Waits until the gateway lets a new key in, which it does within a second.
     pub fn wait_until_known(&self, key: &str) -> Result<()> {
-        let headers = format!("authorization: Bearer {key}\r\n");
+        let models = Request::get("/v1/models").bearer(key);
         wait_for("the gateway knows the key", || {
-            let answer = get_with(self.gateway, "/v1/models", &headers);
-            Ok(answer.is_ok_and(|answer| answer.contains(" 200 ")))
+            let answer = models.send(self.gateway);
+            Ok(answer.is_ok_and(|answer| answer.status == 200))
         })
     }
 
@@ -142,15 +162,13 @@ impl Installation {
     /// Waits until the gateway takes requests.
     pub fn wait_until_ready(&self) -> Result<()> {
         wait_for("the gateway is ready", || {
-            Ok(get(self.gateway, "/readyz").is_ok_and(|answer| answer.contains(" 200 ")))
+            Ok(is_up(self.gateway, "/readyz"))
         })
     }
 
     /// Waits until the store answers.
     pub fn wait_for_store(&self) -> Result<()> {
-        wait_for("the store answers", || {
-            Ok(get(self.store, "/ping").is_ok_and(|answer| answer.contains(" 200 ")))
-        })
+        wait_for("the store answers", || Ok(is_up(self.store, "/ping")))
     }
 
     /// Waits until a question has the answer.
@@ -285,23 +303,6 @@ pub fn wait_within(
         std::thread::sleep(LOOK);
     }
     bail!("waited {} s in vain: {what}", patience.as_secs())
-}
-
-/// The whole answer to a GET, head and body.
-pub fn get(address: SocketAddr, path: &str) -> Result<String> {
-    get_with(address, path, "")
-}
-
-fn get_with(address: SocketAddr, path: &str, headers: &str) -> Result<String> {
-    let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(1))?;
-    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
-    write!(
-        stream,
-        "GET {path} HTTP/1.1\r\nhost: weir\r\nconnection: close\r\n{headers}\r\n"
-    )?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer)?;
-    Ok(answer)
 }
 
 /// The program under test: `WEIR_BIN`, or the one that was built beside this test.

@@ -1,11 +1,12 @@
 //! What goes over the wire.
 
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use weir_tests::http::{Answer, Request};
 
-use super::http::{Answer, get, head, post, read_answer, request};
+use super::http::{error_code, get, post, send};
 use super::{Running, alone, with_shared};
 
 async fn check(running: &Running, sql: &str, format: &str, expected: &str) {
@@ -15,7 +16,7 @@ async fn check(running: &Running, sql: &str, format: &str, expected: &str) {
         (200, expected),
         "{sql}"
     );
-    assert!(answer.complete, "{sql}");
+    assert!(answer.is_complete, "{sql}");
 }
 
 /// Makes a table, which may be there from no other test.
@@ -44,7 +45,7 @@ fn health_is_answered_as_by_clickhouse() {
         }
         assert_eq!(get(running.address, "/nowhere").await.status, 404);
         assert_eq!(
-            request(running.address, "DELETE", "/", &[], b"")
+            send(running.address, Request::new("DELETE", "/"))
                 .await
                 .status,
             405
@@ -88,9 +89,9 @@ fn results_come_in_the_format_asked_for() {
         check(running, "SELECT 1 WHERE 0", "TSVWithNames", "1\n").await;
         let answer = post(running.address, "/?default_format=JSON", sql).await;
         assert!(answer.text().contains("\"rows\": 2"), "{}", answer.text());
-        assert_eq!(answer.headers["x-clickhouse-format"], "JSON");
+        assert_eq!(answer.header("x-clickhouse-format"), Some("JSON"));
         assert_eq!(
-            answer.headers["content-type"],
+            answer.header("content-type").unwrap(),
             "application/json; charset=UTF-8"
         );
     });
@@ -101,14 +102,17 @@ fn the_head_says_what_happened() {
     with_shared(|running| async {
         let path = "/?query_id=my-query";
         let answer = post(running.address, path, "SELECT count() FROM numbers(1000)").await;
-        assert_eq!(answer.headers["x-clickhouse-query-id"], "my-query");
+        assert_eq!(answer.header("x-clickhouse-query-id").unwrap(), "my-query");
         assert!(
-            answer.headers["x-clickhouse-summary"].contains("\"read_rows\":\"1000\""),
+            answer
+                .header("x-clickhouse-summary")
+                .unwrap()
+                .contains("\"read_rows\":\"1000\""),
             "{:?}",
-            answer.headers
+            answer.head
         );
         let answer = get(running.address, "/?query=SELECT+1").await;
-        assert_eq!(answer.headers["x-clickhouse-query-id"].len(), 36);
+        assert_eq!(answer.header("x-clickhouse-query-id").unwrap().len(), 36);
     });
 }
 
@@ -118,7 +122,7 @@ fn a_long_result_has_one_header() {
         // Three chunks of the engine, each of which is a document of its own.
         let sql = "SELECT number AS n FROM numbers(200000)";
         let answer = post(running.address, "/?default_format=CSVWithNames", sql).await;
-        assert!(answer.complete);
+        assert!(answer.is_complete);
         let text = answer.text();
         assert_eq!(text.matches("\"n\"").count(), 1);
         assert_eq!(text.lines().count(), 200_001);
@@ -136,7 +140,7 @@ fn parameters_settings_and_database_come_by_the_url() {
         let answer = post(running.address, "/", "SELECT currentDatabase()").await;
         assert_eq!(answer.text(), "default\n");
         let answer = post(running.address, "/?database=nowhere", "SELECT 1").await;
-        assert_eq!((answer.status, answer.code()), (404, Some(81)));
+        assert_eq!((answer.status, error_code(&answer)), (404, Some(81)));
     });
 }
 
@@ -193,7 +197,7 @@ fn errors_have_clickhouses_code_and_status() {
         ] {
             let answer = post(running.address, path, body).await;
             assert_eq!(
-                (answer.status, answer.code()),
+                (answer.status, error_code(&answer)),
                 (status, Some(code)),
                 "{path} {body}"
             );
@@ -218,7 +222,7 @@ fn an_error_after_output_breaks_the_answer_off() {
                    SETTINGS max_threads = 1";
         let answer = post(running.address, "/", sql).await;
         assert_eq!(answer.status, 200);
-        let tag = &answer.headers["x-clickhouse-exception-tag"];
+        let tag = answer.header("x-clickhouse-exception-tag").unwrap();
         assert!(
             answer
                 .text()
@@ -226,7 +230,7 @@ fn an_error_after_output_breaks_the_answer_off() {
         );
         assert!(answer.text().contains("Code: 395. DB::Exception"));
         assert!(
-            !answer.complete,
+            !answer.is_complete,
             "the body must not end as if it were whole"
         );
     });
@@ -247,7 +251,7 @@ fn what_is_readonly_changes_nothing() {
             .await,
             post(running.address, "/?readonly=1", "SET max_threads = 1").await,
         ] {
-            assert_eq!(answer.code(), Some(164), "{}", answer.text());
+            assert_eq!(error_code(&answer), Some(164), "{}", answer.text());
         }
         assert_eq!(
             get(running.address, "/?query=SELECT+count()+FROM+readonly")
@@ -297,14 +301,8 @@ fn sql_reaches_no_files_programs_or_other_servers() {
 fn pages_of_other_origins_are_refused() {
     with_shared(|running| async {
         let ask = async |origin| {
-            request(
-                running.address,
-                "POST",
-                "/",
-                &[("Origin", origin)],
-                b"SELECT 1",
-            )
-            .await
+            let question = Request::post("/", "SELECT 1").header("Origin", origin);
+            send(running.address, question).await
         };
         assert_eq!(ask("https://elsewhere.example").await.status, 403);
         assert_eq!(ask("http://127.0.0.1").await.status, 200);
@@ -315,8 +313,12 @@ fn pages_of_other_origins_are_refused() {
 fn a_password_is_asked_for_if_one_is_set() {
     alone(async {
         let running = Running::start_with(&["--password", "secret"]).await;
-        let ask = |headers: &'static [(&'static str, &'static str)]| {
-            request(running.address, "POST", "/", headers, b"SELECT 1")
+        let ask = |headers: &[(&str, &str)]| {
+            let question = Request::post("/", "SELECT 1");
+            let question = headers.iter().fold(question, |question, (name, value)| {
+                question.header(name, value)
+            });
+            send(running.address, question)
         };
         for wrong in [
             &[] as &[_],
@@ -328,7 +330,7 @@ fn a_password_is_asked_for_if_one_is_set() {
         ] {
             let answer = ask(wrong).await;
             assert_eq!(
-                (answer.status, answer.code()),
+                (answer.status, error_code(&answer)),
                 (403, Some(516)),
                 "{wrong:?}"
             );
@@ -353,12 +355,10 @@ fn a_body_that_breaks_off_is_not_stored() {
     with_shared(|running| async {
         table(running, "broken_off", "a UInt32").await;
         let path = "/?query=INSERT+INTO+broken_off+FORMAT+TSV&query_id=broken-off";
-        let mut stream = TcpStream::connect(running.address).await.unwrap();
-        stream
-            .write_all(&head("POST", path, &[], 1000))
-            .await
-            .unwrap();
-        stream.write_all(b"1\n2\n3\n").await.unwrap();
+        let mut stream = TcpStream::connect(running.address).unwrap();
+        let head = Request::new("POST", path).head(1000);
+        stream.write_all(head.as_bytes()).unwrap();
+        stream.write_all(b"1\n2\n3\n").unwrap();
         wait_for_statement(running, "broken-off", true).await;
         drop(stream);
         wait_for_statement(running, "broken-off", false).await;
@@ -370,13 +370,9 @@ fn a_body_that_breaks_off_is_not_stored() {
 fn a_client_that_leaves_has_its_statement_stopped() {
     with_shared(|running| async {
         // Nothing comes out of this for minutes: only a kill stops it.
-        let sql = b"SELECT count() FROM numbers(100000000000) WHERE sipHash64(number) = 1";
-        let mut stream = TcpStream::connect(running.address).await.unwrap();
-        stream
-            .write_all(&head("POST", "/?query_id=left-behind", &[], sql.len()))
-            .await
-            .unwrap();
-        stream.write_all(sql).await.unwrap();
+        let sql = "SELECT count() FROM numbers(100000000000) WHERE sipHash64(number) = 1";
+        let question = Request::post("/?query_id=left-behind", sql);
+        let stream = question.open(running.address).unwrap();
         wait_for_statement(running, "left-behind", true).await;
         drop(stream);
         wait_for_statement(running, "left-behind", false).await;
@@ -390,7 +386,7 @@ async fn wait_for_statement(running: &Running, query_id: &str, runs: bool) {
     );
     let expected = if runs { "1\n" } else { "0\n" };
     let started = Instant::now();
-    while post(running.address, "/", &sql).await.text() != expected {
+    while post(running.address, "/", &*sql).await.text() != expected {
         assert!(
             started.elapsed() < Duration::from_secs(30),
             "{query_id} should run: {runs}"
@@ -423,7 +419,7 @@ fn a_large_result_is_never_in_memory_as_a_whole() {
         let pid = super::ready(&running.supervisor).await.1;
         // 2 GB. The client takes a little, pauses until the engine can give no more, and takes the
         // rest.
-        let sql = b"SELECT number, toString(number), cityHash64(number) FROM numbers(70000000) FORMAT RowBinary";
+        let sql = "SELECT number, toString(number), cityHash64(number) FROM numbers(70000000) FORMAT RowBinary";
         post(
             running.address,
             "/",
@@ -431,16 +427,11 @@ fn a_large_result_is_never_in_memory_as_a_whole() {
         )
         .await;
         let before = resident_bytes(pid);
-        let mut stream = TcpStream::connect(running.address).await.unwrap();
-        stream
-            .write_all(&head("POST", "/", &[], sql.len()))
-            .await
-            .unwrap();
-        stream.write_all(sql).await.unwrap();
+        let mut stream = Request::post("/", sql).open(running.address).unwrap();
         let mut buffer = vec![0; 1 << 20];
         let (mut received, mut highest) = (0_u64, before);
         loop {
-            let read = stream.read(&mut buffer).await.unwrap();
+            let read = stream.read(&mut buffer).unwrap();
             if read == 0 {
                 break;
             }
@@ -484,14 +475,8 @@ fn rows_that_are_refused_get_an_answer_though_more_are_coming() {
         // The first row is wrong, and 8 MB follow it.
         let body = [b"x\n".as_slice(), &b"1\n".repeat(4 << 20)].concat();
         let path = "/?query=INSERT+INTO+refused_early+FORMAT+TSV";
-        let mut stream = TcpStream::connect(running.address).await.unwrap();
-        stream
-            .write_all(&head("POST", path, &[], body.len()))
-            .await
-            .unwrap();
-        stream.write_all(&body).await.unwrap();
-        let answer = read_answer(&mut stream).await;
-        assert_eq!(answer.code(), Some(27), "{}", answer.text());
+        let answer = post(running.address, path, body).await;
+        assert_eq!(error_code(&answer), Some(27), "{}", answer.text());
     });
 }
 
@@ -505,8 +490,11 @@ fn rows_may_come_gzipped_and_count_only_if_whole() {
     with_shared(|running| async {
         table(running, "gzipped", "n UInt8, s String").await;
         let insert = "/?query=INSERT%20INTO%20gzipped%20FORMAT%20TSV";
-        let gzip = [("Content-Encoding", "gzip")];
-        let answer = request(running.address, "POST", insert, &gzip, ROWS).await;
+        let insert = |rows: &[u8]| {
+            let rows = Request::post(insert, rows).header("Content-Encoding", "gzip");
+            send(running.address, rows)
+        };
+        let answer = insert(ROWS).await;
         assert_eq!(answer.status, 200, "{}", answer.text());
         check(
             running,
@@ -516,7 +504,7 @@ fn rows_may_come_gzipped_and_count_only_if_whole() {
         )
         .await;
         let cut = &ROWS[..ROWS.len() - 6];
-        let answer = request(running.address, "POST", insert, &gzip, cut).await;
+        let answer = insert(cut).await;
         assert!(answer.text().contains("Cannot decode"), "{}", answer.text());
         assert_eq!(count(running, "gzipped").await, "2\n");
     });

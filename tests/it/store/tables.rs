@@ -237,7 +237,7 @@ fn a_migration_that_was_cut_short_is_finished() {
             );
             for statement in &statements[..done] {
                 assert_eq!(
-                    post(running.address, "/", statement).await.status,
+                    post(running.address, "/", *statement).await.status,
                     200,
                     "{statement}"
                 );

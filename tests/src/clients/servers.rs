@@ -10,7 +10,8 @@ use anyhow::{Context as _, Result, bail};
 use weir_loadtest::mock::MockHandle;
 
 use super::{at_home, litellm, llamacpp};
-use crate::weir::{get, repository, wait_within};
+use crate::http::is_up;
+use crate::weir::{repository, wait_within};
 
 /// LiteLLM's proxy reads a quarter of a gigabyte of Python before it listens.
 const STARTS_WITHIN: Duration = Duration::from_secs(300);
@@ -98,7 +99,7 @@ impl Server {
             if let Some(status) = server.child.try_wait()? {
                 bail!("it ended with {status}");
             }
-            Ok(get(address, ready).is_ok_and(|answer| answer.contains(" 200 ")))
+            Ok(is_up(address, ready))
         })
         .with_context(|| fs::read_to_string(&log).unwrap_or_default())?;
         Ok(server)

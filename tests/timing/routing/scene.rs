@@ -1,7 +1,7 @@
 //! A running installation over mock providers, and traffic through it.
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::io::{BufRead as _, BufReader};
+use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -10,7 +10,9 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 use weir_loadtest::mock::{FaultRule, Ledger};
-use weir_tests::weir::{Installation, PATIENCE, Process, get, program, wait_for};
+use weir_tests::gateway::completion;
+use weir_tests::http::{Answer, Request, get};
+use weir_tests::weir::{Installation, Process, program, wait_for};
 
 /// Providers, and the configuration that names them.
 #[derive(Default)]
@@ -96,28 +98,17 @@ impl Mock {
     }
 
     pub(crate) fn ledger(&self) -> Ledger {
-        let answer = get(self.addr, "/__mock/ledger").unwrap();
-        let (_, body) = answer.split_once("\r\n\r\n").unwrap();
-        serde_json::from_str(body).unwrap()
+        let ledger = get(self.addr, "/__mock/ledger").unwrap();
+        serde_json::from_str(&ledger).unwrap()
     }
 
     /// For the calls that begin from now on.
     pub(crate) fn set_faults(&self, rules: Vec<FaultRule>) {
-        self.tell("faults", &serde_json::to_string(&rules).unwrap());
-    }
-
-    fn tell(&self, what: &str, json: &str) {
-        let mut connection = TcpStream::connect(self.addr).unwrap();
-        connection.set_read_timeout(Some(PATIENCE)).unwrap();
-        let request = format!(
-            "POST /__mock/{what} HTTP/1.1\r\nhost: mock\r\ncontent-type: application/json\r\n\
-             connection: close\r\ncontent-length: {}\r\n\r\n{json}",
-            json.len()
-        );
-        connection.write_all(request.as_bytes()).unwrap();
-        let mut answer = String::new();
-        connection.read_to_string(&mut answer).unwrap();
-        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        let rules = serde_json::to_string(&rules).unwrap();
+        let request = Request::post("/__mock/faults", rules);
+        let answer = request.header("content-type", "application/json");
+        let answer = answer.send(self.addr).unwrap();
+        assert_eq!(answer.status, 200, "{answer:?}");
     }
 }
 
@@ -165,44 +156,12 @@ pub(crate) struct Caller {
     pub(crate) key: String,
 }
 
-#[derive(Debug)]
-pub(crate) struct Answer {
-    pub(crate) status: u16,
-    pub(crate) request_id: String,
-    pub(crate) body: String,
-}
-
 impl Caller {
     pub(crate) fn call(&self, model: &str, stream: bool, content: &str) -> Answer {
         let body = format!(
             r#"{{"model":"{model}","messages":[{{"role":"user","content":"{content}"}}],"max_tokens":8,"stream":{stream}}}"#
         );
-        let mut connection = TcpStream::connect(self.gateway).unwrap();
-        connection
-            .set_read_timeout(Some(Duration::from_secs(30)))
-            .unwrap();
-        let request = format!(
-            "POST /v1/chat/completions HTTP/1.1\r\nhost: weir\r\nauthorization: Bearer {}\r\n\
-             content-type: application/json\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
-            self.key,
-            body.len()
-        );
-        connection.write_all(request.as_bytes()).unwrap();
-        let mut answer = Vec::new();
-        // A cut answer is read up to where it was cut.
-        let _ = connection.read_to_end(&mut answer);
-        let answer = String::from_utf8_lossy(&answer).into_owned();
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
-        let header = |name: &str| {
-            let line = head.lines().find(|line| line.starts_with(name))?;
-            Some(line[name.len()..].trim().to_owned())
-        };
-        let status = head.split(' ').nth(1).unwrap_or_default().parse();
-        Answer {
-            status: status.unwrap_or(0),
-            request_id: header("x-request-id:").unwrap_or_default(),
-            body: body.to_owned(),
-        }
+        completion(&self.key, body).send(self.gateway).unwrap()
     }
 }
 

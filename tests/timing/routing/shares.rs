@@ -3,7 +3,8 @@
 use serde_json::Value;
 use weir_loadtest::mock::{FaultKind, FaultRule};
 use weir_schemas::table::RoutingTable;
-use weir_tests::weir::{get, wait_for};
+use weir_tests::http::get;
+use weir_tests::weir::wait_for;
 
 use super::scene::{Mock, Scene, Setting, Standstill, Traffic, number, unix_us, wait_for_requests};
 use crate::alone;

@@ -6,8 +6,9 @@ use serde_json::Value;
 use weir_eventlog::{KafkaOptions, RecordLog, TableLog, TableLogError};
 use weir_loadtest::mock::{FaultKind, FaultRule};
 use weir_schemas::table::{Keeper, Origin, RoutingTable, TablePolicy, TableRecord};
+use weir_tests::http::get;
 use weir_tests::kafka::Kafka;
-use weir_tests::weir::{Process, get, wait_for};
+use weir_tests::weir::{Process, wait_for};
 
 use super::scene::{Scene, Setting, Traffic, number, unix_us, wait_for_requests};
 use crate::alone;
@@ -167,7 +168,7 @@ fn a_table_that_nobody_renews_is_forgotten(mut scene: Scene) -> Scene {
         .unwrap();
         let answer = scene.call("chat", false);
         assert_eq!(answer.status, 200);
-        answer.request_id
+        answer.request_id().to_owned()
     };
     let aged = counts_for_nothing(&scene);
     // A gateway that starts with nothing but a stale table goes by what it was configured with.

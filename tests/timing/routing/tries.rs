@@ -1,11 +1,12 @@
 //! Tries beside and after each other, through the real gateway: what breaks before the first token is
 //! hidden from the client, and every try is metered.
 
-use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener};
+use std::io::Write as _;
+use std::net::SocketAddr;
 
 use serde_json::Value;
 use weir_loadtest::mock::{FaultKind, FaultRule};
+use weir_tests::http::{json_answer, serve};
 use weir_tests::weir::wait_for;
 
 use super::scene::{Scene, Setting, number};
@@ -13,23 +14,8 @@ use crate::alone;
 
 /// A provider that refuses every content, as Azure says it. It answers until the test ends.
 fn censor() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    std::thread::spawn(move || {
-        for connection in listener.incoming() {
-            let mut connection = connection.unwrap();
-            let mut some = [0; 8192];
-            let _ = connection.read(&mut some);
-            let body = r#"{"error":{"message":"The response was filtered","type":null,"param":"prompt","code":"content_filter","status":400}}"#;
-            let answer = format!(
-                "HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\nconnection: close\r\n\
-                 content-length: {}\r\n\r\n{body}",
-                body.len()
-            );
-            let _ = connection.write_all(answer.as_bytes());
-        }
-    });
-    address
+    let body = r#"{"error":{"message":"The response was filtered","type":null,"param":"prompt","code":"content_filter","status":400}}"#;
+    serve(move |_, client| Ok(client.write_all(json_answer(400, body).as_bytes())?)).unwrap()
 }
 
 #[test]
@@ -108,7 +94,7 @@ fn what_breaks_before_the_first_token_falls_back(scene: &Scene) {
         let answer = scene.call(alias, stream);
         assert_eq!(answer.status, 200, "{alias}: {answer:?}");
         let whole = if stream { "[DONE]" } else { "\"usage\"" };
-        assert!(answer.body.contains(whole), "{alias}: {answer:?}");
+        assert!(answer.text().contains(whole), "{alias}: {answer:?}");
         let attempts = scene.attempts(alias, 2);
         let told = |row: &Value| {
             let names = ["kind", "deployment", "error_kind", "cause"];
@@ -129,7 +115,7 @@ fn what_breaks_before_the_first_token_falls_back(scene: &Scene) {
 fn a_late_first_token_is_hedged(scene: &Scene) {
     let answer = scene.call("hedged", true);
     assert_eq!(answer.status, 200);
-    assert!(answer.body.contains("[DONE]"), "{answer:?}");
+    assert!(answer.text().contains("[DONE]"), "{answer:?}");
     let attempts = scene.attempts("hedged", 2);
     let told: Vec<[&str; 4]> = attempts
         .iter()
@@ -152,7 +138,7 @@ fn a_late_first_token_is_hedged(scene: &Scene) {
     );
     let request = format!(
         "SELECT attempts, deployment FROM weir.requests WHERE request_id = '{}'",
-        answer.request_id
+        answer.request_id()
     );
     let request = scene.weir.sql(&request).unwrap().remove(0);
     assert_eq!(
@@ -166,7 +152,7 @@ fn a_late_first_token_is_hedged(scene: &Scene) {
     .unwrap();
     let words = scene
         .weir
-        .run(&["routes", "explain", &answer.request_id])
+        .run(&["routes", "explain", answer.request_id()])
         .unwrap();
     let words = String::from_utf8(words.stdout).unwrap();
     assert!(
