@@ -10,7 +10,7 @@ use uuid::Uuid;
 use weir_eventlog::{Record, SourceBatch};
 use weir_schemas::clickhouse::EVENT_TABLES;
 use weir_schemas::{EventId, StreamId, for_each_event};
-use weir_store::{Retention, Store, StoreError, Verdict};
+use weir_store::{ErrorClass, Retention, Store, StoreError};
 
 use crate::batch::{EventRows, Inserts, TokenCollisions, token};
 use crate::caps::{CLOCK_STEP_MAX, LETTERS_AT_ONCE, STREAMS_ASKED_MAX};
@@ -167,7 +167,7 @@ impl<E: Engine> Tables<E> {
                     let is_all = length == rows.len();
                     return Ok(if is_all { Sent::All } else { Sent::Partly });
                 }
-                Err(error) if error.verdict != Verdict::Poison => return Err(error),
+                Err(error) if error.class != ErrorClass::Poison => return Err(error),
                 Err(_) if length > 1 => length /= 2,
                 Err(error) => {
                     history.refused.insert(first.id(), error.to_string());

@@ -192,7 +192,7 @@ fn a_port_in_use_names_the_setting() {
 }
 
 #[test]
-fn without_its_engine_weir_serves_and_says_how_to_mend_it() {
+fn without_its_engine_weir_serves_and_says_how_to_fix_it() {
     let mock = MockProvider::start(MockOptions::default()).unwrap();
     let library = "library = \"/not/there/libchdb.so\"\n";
     let rest = format!("{library}\n{}", alias("fast-chat", &mock.base_url()));

@@ -441,7 +441,7 @@ fn library(config: &Config, data_dir: &Path) -> Finding {
     let check = check("engine library");
     match weir_store::library::find(config.store.library.as_deref(), &store_dir(data_dir)) {
         Ok(path) => check.ok(path.display().to_string()),
-        Err(error) => check.fail(error.to_string(), error.how_to_mend()),
+        Err(error) => check.fail(error.to_string(), error.how_to_fix()),
     }
 }
 

@@ -55,7 +55,7 @@ pub(crate) fn store(cli: &Cli, supervised: bool) -> anyhow::Result<ExitCode> {
         Err(error) => {
             // Whoever supervises it has a report of its own.
             if !supervised {
-                eprintln!("weir: {error}; {}", error.how_to_mend());
+                eprintln!("weir: {error}; {}", error.how_to_fix());
             }
             Ok(ExitCode::FAILURE)
         }

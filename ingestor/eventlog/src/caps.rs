@@ -50,3 +50,58 @@ pub(crate) const DISK_PROBE_BYTES: usize = 1 << 20;
 
 /// Directories of streams that never came to be are removed when they are this old.
 pub(crate) const ABANDONED: Duration = Duration::from_secs(3600);
+
+// Kafka
+
+/// Room for the largest payload with its key, header and framing.
+pub(crate) const MESSAGE_BYTES_MAX: usize = PAYLOAD_BYTES_MAX + (64 << 10);
+
+/// How often the cursor is written.
+pub(crate) const SHIP_COMMIT_INTERVAL: Duration = Duration::from_millis(200);
+
+/// Pause before the producer is replaced or the topic asked for again.
+pub(crate) const KAFKA_RETRY: Duration = Duration::from_secs(1);
+
+/// Nobody waits longer than this for a shipper to stop.
+pub(crate) const STOP_PATIENCE_MAX: Duration = Duration::from_secs(24 * 3600);
+
+/// How long a rebalance waits for the ingestor to commit what it has in hand.
+pub(crate) const REVOKE_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How often an idle source shows the group that it lives.
+pub(crate) const GROUP_POLL_IDLE: Duration = Duration::from_millis(200);
+
+/// How long a batch is filled at most.
+pub(crate) const BATCH_WAIT_MAX: Duration = Duration::from_secs(60);
+
+/// How long one poll blocks, and so how long a commit may have to wait for it.
+pub(crate) const GROUP_POLL: Duration = Duration::from_millis(20);
+
+/// How long the broker may take to say what has been committed.
+pub(crate) const OFFSETS_PATIENCE: Duration = Duration::from_secs(5);
+
+pub(crate) const ADMIN_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// How often the same trouble is reported.
+pub(crate) const KAFKA_ERROR_REPEAT: Duration = Duration::from_secs(30);
+
+// Record logs and routing tables
+
+/// Size from which a file is compacted, if that makes it smaller by half.
+pub(crate) const COMPACT_FROM_BYTES: usize = 4 << 20;
+
+/// How long brokers may take to acknowledge a record.
+pub(crate) const RECORD_APPEND_MAX: Duration = Duration::from_secs(15);
+
+pub(crate) const RECORD_POLL: Duration = Duration::from_millis(50);
+
+/// Bounds of a producer that sends a handful of records and ends.
+pub(crate) const RECORD_QUEUE_RECORDS: usize = 1_000;
+
+pub(crate) const RECORD_QUEUE_BYTES: usize = 32 << 20;
+
+/// How long a writer waits for a topic to be read to its end.
+pub(crate) const TABLES_CATCH_UP_MAX: Duration = Duration::from_secs(15);
+
+/// How long a stream is left alone whose files can't be read.
+pub(crate) const READ_ERROR_PAUSE: Duration = Duration::from_secs(10);

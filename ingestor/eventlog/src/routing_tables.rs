@@ -8,10 +8,9 @@ use std::time::{Duration, Instant};
 
 use weir_schemas::table::{Keeper, RoutingTable, TABLES_KEPT, TablePolicy, TableRecord};
 
+use crate::caps::TABLES_CATCH_UP_MAX;
 use crate::records::{REMOVED, RecordLog, RecordLogError, RecordReader};
 
-/// How long a writer waits for a topic to be read to its end.
-const CATCH_UP_MAX: Duration = Duration::from_secs(15);
 /// Keys of tables that are remembered, to be removed one day. The log holds hardly more.
 const KEYS_MAX: usize = 4 * TABLES_KEPT;
 
@@ -33,7 +32,7 @@ pub struct TableLog {
 pub enum TableLogError {
     #[error(transparent)]
     Log(#[from] RecordLogError),
-    #[error("the log of the routing tables did not answer within {} s", CATCH_UP_MAX.as_secs())]
+    #[error("the log of the routing tables did not answer within {} s", TABLES_CATCH_UP_MAX.as_secs())]
     Behind,
     #[error("another process changed the routing tables at the same time; try again")]
     Overtaken,
@@ -82,7 +81,7 @@ impl TableLog {
 
     /// Reads everything that is there.
     pub fn catch_up(&mut self) -> Result<(), TableLogError> {
-        if self.follow(CATCH_UP_MAX)? {
+        if self.follow(TABLES_CATCH_UP_MAX)? {
             Ok(())
         } else {
             Err(TableLogError::Behind)
@@ -147,7 +146,7 @@ impl TableLog {
 
     /// Waits until a table of this number has come back, and says whether it is this one.
     fn holds(&mut self, table: &RoutingTable) -> Result<bool, TableLogError> {
-        let deadline = Instant::now() + CATCH_UP_MAX;
+        let deadline = Instant::now() + TABLES_CATCH_UP_MAX;
         loop {
             self.catch_up()?;
             let newest = self.keeper.in_force().map_or(0, |table| table.version);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clickhouse::{Row, RowWrite};
 use weir_schemas::StreamId;
-use weir_store::{Retention, StoreError, Verdict};
+use weir_store::{ErrorClass, Retention, StoreError};
 
 use super::world::Answer;
 use super::{Shared, pass};
@@ -24,9 +24,9 @@ impl SimEngine {
     }
 }
 
-fn error(verdict: Verdict) -> StoreError {
+fn error(class: ErrorClass) -> StoreError {
     StoreError {
-        verdict,
+        class,
         code: None,
         context: String::new(),
         message: String::new(),
@@ -71,15 +71,15 @@ impl Engine for SimEngine {
             .world
             .borrow_mut()
             .begin_insert(ids, token.to_owned(), deadline_us);
-        let insert = begun.ok_or_else(|| error(Verdict::Transient))?;
+        let insert = begun.ok_or_else(|| error(ErrorClass::Transient))?;
         loop {
             pass().await;
             let answer = self.world.borrow_mut().answer(insert);
             match answer {
                 Answer::NotYet => {}
                 Answer::Stored => return Ok(()),
-                Answer::Refused => return Err(error(Verdict::Poison)),
-                Answer::Cut => return Err(error(Verdict::Transient)),
+                Answer::Refused => return Err(error(ErrorClass::Poison)),
+                Answer::Cut => return Err(error(ErrorClass::Transient)),
             }
         }
     }

@@ -11,10 +11,10 @@ use http_body_util::Full;
 use rand::Rng;
 use tokio::sync::mpsc;
 
-use crate::engine::Progress;
+use crate::engine::QueryProgress;
 use crate::error::ServerError;
 use crate::killer::CancelOnDrop;
-use crate::run::Output;
+use crate::run::QueryOutput;
 
 pub(crate) fn set(headers: &mut HeaderMap, name: &'static str, value: &str) {
     // A value that cannot stand in a header is left out rather than answered with an error.
@@ -23,7 +23,7 @@ pub(crate) fn set(headers: &mut HeaderMap, name: &'static str, value: &str) {
     }
 }
 
-pub(crate) fn summary_json(progress: &Progress) -> String {
+pub(crate) fn summary_json(progress: &QueryProgress) -> String {
     let fields = [
         ("read_rows", progress.read_rows),
         ("read_bytes", progress.read_bytes),
@@ -60,16 +60,16 @@ pub(crate) fn thread_died() -> ServerError {
 
 /// The body of an answer.
 #[derive(Debug)]
-pub(crate) enum AnswerBody {
+pub(crate) enum QueryBody {
     Full(Full<Bytes>),
-    Stream(Box<AnswerStream>),
+    Stream(Box<StreamedOutput>),
 }
 
 /// The output of a statement that still runs.
 #[derive(Debug)]
-pub(crate) struct AnswerStream {
+pub(crate) struct StreamedOutput {
     pub(crate) first: Option<Bytes>,
-    pub(crate) output: mpsc::Receiver<Output>,
+    pub(crate) output: mpsc::Receiver<QueryOutput>,
     pub(crate) tag: String,
     pub(crate) cut: Option<Cut>,
     /// Dropped with the answer.
@@ -89,7 +89,7 @@ pub(crate) enum Cut {
 #[error("the statement failed after it had begun to answer")]
 pub(crate) struct BrokenOff;
 
-impl Body for AnswerBody {
+impl Body for QueryBody {
     type Data = Bytes;
     type Error = BrokenOff;
 
@@ -122,7 +122,7 @@ impl Body for AnswerBody {
     }
 }
 
-impl AnswerStream {
+impl StreamedOutput {
     fn poll_data(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, BrokenOff>>> {
         if let Some(first) = self.first.take() {
             return Poll::Ready(Some(Ok(first)));
@@ -137,10 +137,10 @@ impl AnswerStream {
             Some(Cut::Broken) => return Poll::Ready(Some(Err(BrokenOff))),
         }
         let error = match ready!(self.output.poll_recv(context)) {
-            Some(Output::Chunk(chunk)) => return Poll::Ready(Some(Ok(chunk))),
-            Some(Output::End(Ok(()))) => return Poll::Ready(None),
-            Some(Output::End(Err(error))) => error,
-            Some(Output::Whole { .. } | Output::Head { .. }) | None => thread_died(),
+            Some(QueryOutput::Chunk(chunk)) => return Poll::Ready(Some(Ok(chunk))),
+            Some(QueryOutput::End(Ok(()))) => return Poll::Ready(None),
+            Some(QueryOutput::End(Err(error))) => error,
+            Some(QueryOutput::Whole { .. } | QueryOutput::Head { .. }) | None => thread_died(),
         };
         self.cut = Some(Cut::Written);
         Poll::Ready(Some(Ok(exception_block(&self.tag, &error.message))))

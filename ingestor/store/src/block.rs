@@ -7,6 +7,7 @@
 use bytes::{Buf, Bytes, BytesMut};
 use lz4_flex::block;
 
+use crate::caps::BLOCK_BYTES_MAX;
 use crate::error::{ServerError, code};
 
 const CHECKSUM_LEN: usize = 16;
@@ -15,24 +16,20 @@ const METHOD_NONE: u8 = 0x02;
 const METHOD_LZ4: u8 = 0x82;
 const METHOD_ZSTD: u8 = 0x90;
 
-/// The largest block that is taken. Clients cut blocks of 1 MiB at most; the bound is there so that
-/// a hostile header cannot ask for memory.
-const BLOCK_BYTES_MAX: usize = 64 << 20;
-
 /// Takes blocks apart as they come in.
 #[derive(Debug, Default)]
-pub struct Decoder {
+pub(crate) struct BlockDecoder {
     pending: BytesMut,
 }
 
-impl Decoder {
-    pub fn push(&mut self, bytes: &[u8]) {
+impl BlockDecoder {
+    pub(crate) fn push(&mut self, bytes: &[u8]) {
         self.pending.extend_from_slice(bytes);
     }
 
     /// The next block's content; None until all of it is here.
-    pub fn next_block(&mut self) -> Result<Option<Bytes>, ServerError> {
-        let Some(header) = Header::read(&self.pending)? else {
+    pub(crate) fn next_block(&mut self) -> Result<Option<Bytes>, ServerError> {
+        let Some(header) = BlockHeader::read(&self.pending)? else {
             return Ok(None);
         };
         let end = CHECKSUM_LEN + header.compressed_len;
@@ -43,7 +40,6 @@ impl Decoder {
         if checksum(&frame[CHECKSUM_LEN..]) != frame[..CHECKSUM_LEN] {
             return Err(ServerError::new(
                 code::CHECKSUM_DOESNT_MATCH,
-                "CHECKSUM_DOESNT_MATCH",
                 "Checksum of a compressed block doesn't match: the body was damaged on its way",
             ));
         }
@@ -52,7 +48,7 @@ impl Decoder {
     }
 
     /// Says whether the body ended between two blocks.
-    pub fn finish(&self) -> Result<(), ServerError> {
+    pub(crate) fn finish(&self) -> Result<(), ServerError> {
         if self.pending.is_empty() {
             return Ok(());
         }
@@ -60,14 +56,14 @@ impl Decoder {
     }
 }
 
-struct Header {
+struct BlockHeader {
     method: u8,
     /// Length of header and data.
     compressed_len: usize,
     content_len: usize,
 }
 
-impl Header {
+impl BlockHeader {
     fn read(frame: &[u8]) -> Result<Option<Self>, ServerError> {
         let Some(mut bytes) = frame.get(CHECKSUM_LEN..CHECKSUM_LEN + HEADER_LEN) else {
             return Ok(None);
@@ -95,7 +91,6 @@ impl Header {
                 Ok(_) => Err(corrupted("A compressed block is shorter than it says")),
                 Err(error) => Err(ServerError::new(
                     code::CANNOT_DECOMPRESS,
-                    "CANNOT_DECOMPRESS",
                     &format!("Cannot decompress a block: {error}"),
                 )),
             },
@@ -107,7 +102,7 @@ impl Header {
 
 /// Makes one block.
 #[must_use]
-pub fn encode(content: &[u8]) -> Bytes {
+pub(crate) fn encode(content: &[u8]) -> Bytes {
     let mut frames = BytesMut::new();
     for piece in content.chunks(1 << 20) {
         let start = frames.len();
@@ -135,13 +130,12 @@ fn checksum(frame: &[u8]) -> [u8; CHECKSUM_LEN] {
 }
 
 fn corrupted(message: &str) -> ServerError {
-    ServerError::new(code::CORRUPTED_DATA, "CORRUPTED_DATA", message)
+    ServerError::new(code::CORRUPTED_DATA, message)
 }
 
 fn unknown_method(method: &str) -> ServerError {
     ServerError::new(
         code::UNKNOWN_COMPRESSION_METHOD,
-        "UNKNOWN_COMPRESSION_METHOD",
         &format!("Blocks compressed with {method} are not understood here: use LZ4"),
     )
 }
@@ -151,7 +145,7 @@ mod tests {
     use super::*;
 
     fn decode(bytes: &[u8], step: usize) -> Result<Vec<u8>, ServerError> {
-        let mut decoder = Decoder::default();
+        let mut decoder = BlockDecoder::default();
         let mut content = Vec::new();
         for piece in bytes.chunks(step) {
             decoder.push(piece);
@@ -185,7 +179,7 @@ mod tests {
         frame[30] ^= 1;
         assert_eq!(
             decode(&frame, 1000).unwrap_err().code,
-            code::CHECKSUM_DOESNT_MATCH
+            code::CHECKSUM_DOESNT_MATCH.number
         );
     }
 
@@ -193,14 +187,17 @@ mod tests {
     fn a_body_cut_within_a_block_is_refused() {
         let frame = encode(b"some rows");
         let error = decode(&frame[..frame.len() - 1], 1000).unwrap_err();
-        assert_eq!(error.code, code::CORRUPTED_DATA);
+        assert_eq!(error.code, code::CORRUPTED_DATA.number);
     }
 
     #[test]
     fn a_length_out_of_bounds_asks_for_no_memory() {
         let mut frame = encode(b"x").to_vec();
         frame[CHECKSUM_LEN + 5..][..4].copy_from_slice(&u32::MAX.to_le_bytes());
-        assert_eq!(decode(&frame, 1000).unwrap_err().code, code::CORRUPTED_DATA);
+        assert_eq!(
+            decode(&frame, 1000).unwrap_err().code,
+            code::CORRUPTED_DATA.number
+        );
     }
 
     proptest::proptest! {

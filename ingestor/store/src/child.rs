@@ -1,7 +1,7 @@
 //! The process that serves the engine: what the hidden command `weir store` runs.
 //!
 //! It tells whoever started it what became of it, in one line of JSON on standard output (a
-//! [`Report`]), and then serves until it is told to end: by a signal, or by the end of its standard
+//! [`ChildReport`]), and then serves until it is told to end: by a signal, or by the end of its standard
 //! input, which is how it notices that its parent is gone, however that died.
 //!
 //! It ends in order: no more connections, running statements end or are stopped, the engine is
@@ -13,21 +13,18 @@ use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-use crate::config::{self, Limits};
-use crate::engine::{Engine, EngineOptions, Library, LoadError, OpenError};
+use crate::caps::STOP_GRACE;
+use crate::config::{self, EngineLimits};
+use crate::engine::{EmbeddedEngine, EngineOptions, Library, LoadError, OpenError};
 use crate::library::{self, FETCH_COMMAND, NotFound};
 use crate::sandbox;
 use crate::serve::{FacadeOptions, serve as serve_facade};
-
-/// How long running statements may take to end when the process is told to.
-pub const GRACE: Duration = Duration::from_secs(5);
 
 /// What the process is started with.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,7 +36,7 @@ pub struct ServeOptions {
     /// Where the facade answers.
     pub listen: SocketAddr,
     pub facade: FacadeOptions,
-    pub limits: Limits,
+    pub limits: EngineLimits,
     /// End when standard input ends.
     pub supervised: bool,
 }
@@ -53,7 +50,7 @@ impl ServeOptions {
             data_dir,
             listen,
             facade: FacadeOptions::default(),
-            limits: Limits::for_this_machine(),
+            limits: EngineLimits::for_this_machine(),
             supervised: false,
         }
     }
@@ -62,7 +59,7 @@ impl ServeOptions {
 /// What the process says of itself on standard output.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
-pub enum Report {
+pub enum ChildReport {
     /// The engine runs and is served.
     Ready {
         listen: SocketAddr,
@@ -70,14 +67,14 @@ pub enum Report {
         pid: u32,
     },
     /// It could not be started.
-    Failed { reason: String, how_to_mend: String },
+    Failed { reason: String, how_to_fix: String },
 }
 
-impl Report {
+impl ChildReport {
     fn failed(error: &ServeError) -> Self {
         Self::Failed {
             reason: error.to_string(),
-            how_to_mend: error.how_to_mend(),
+            how_to_fix: error.how_to_fix(),
         }
     }
 }
@@ -114,9 +111,9 @@ pub enum ServeError {
 impl ServeError {
     /// What to do about it.
     #[must_use]
-    pub fn how_to_mend(&self) -> String {
+    pub fn how_to_fix(&self) -> String {
         match self {
-            Self::NotFound(error) => error.how_to_mend(),
+            Self::NotFound(error) => error.how_to_fix(),
             Self::Load(_) => format!("remove the file and run {FETCH_COMMAND}"),
             Self::Locked { .. } => {
                 "stop the other process, or choose another data directory (--data-dir)".to_owned()
@@ -141,12 +138,12 @@ pub fn serve(options: &ServeOptions) -> Result<(), ServeError> {
     let served = start(options).and_then(|started| started.run(options));
     if let Err(error) = &served {
         // Nobody listening is no reason to fail twice.
-        let _ = report(&Report::failed(error));
+        let _ = report(&ChildReport::failed(error));
     }
     served
 }
 
-fn report(report: &Report) -> io::Result<()> {
+fn report(report: &ChildReport) -> io::Result<()> {
     let line = serde_json::to_string(report)?;
     let mut out = io::stdout().lock();
     writeln!(out, "{line}")?;
@@ -158,7 +155,7 @@ struct Started {
     runtime: tokio::runtime::Runtime,
     listener: TcpListener,
     address: SocketAddr,
-    engine: Engine,
+    engine: EmbeddedEngine,
     /// Held for the life of the process.
     _lock: File,
 }
@@ -236,7 +233,7 @@ fn lock(data_dir: &Path) -> Result<File, ServeError> {
     Ok(file)
 }
 
-fn open(library: Library, options: &ServeOptions) -> Result<Engine, ServeError> {
+fn open(library: Library, options: &ServeOptions) -> Result<EmbeddedEngine, ServeError> {
     let log = options.data_dir.join("engine.log");
     let config_dir = options.data_dir.join("config");
     let config_file =
@@ -246,7 +243,7 @@ fn open(library: Library, options: &ServeOptions) -> Result<Engine, ServeError> 
             source,
         })?;
     let data_dir = options.data_dir.join("data");
-    Engine::open(
+    EmbeddedEngine::open(
         library,
         &EngineOptions {
             data_dir,
@@ -285,7 +282,7 @@ impl Started {
         } = self;
         let (stop, stopped) = watch::channel(false);
         watch_for_the_end(&runtime, stop, options.supervised)?;
-        report(&Report::Ready {
+        report(&ChildReport::Ready {
             listen: address,
             engine: engine.version().to_owned(),
             pid: std::process::id(),
@@ -300,15 +297,15 @@ impl Started {
             Arc::clone(&engine),
             options.facade.clone(),
             stopped,
-            GRACE,
+            STOP_GRACE,
         ));
-        runtime.shutdown_timeout(GRACE);
+        runtime.shutdown_timeout(STOP_GRACE);
         close(engine)
     }
 }
 
 /// Exiting with the engine open crashes in its destructors, so it must be closed.
-fn close(engine: Arc<Engine>) -> Result<(), ServeError> {
+fn close(engine: Arc<EmbeddedEngine>) -> Result<(), ServeError> {
     let engine = Arc::into_inner(engine).ok_or_else(|| ServeError::Process {
         what: "close the engine",
         source: io::Error::other("a statement still holds it"),
@@ -358,7 +355,7 @@ mod tests {
 
     #[test]
     fn a_report_is_one_line_of_json() {
-        let ready = Report::Ready {
+        let ready = ChildReport::Ready {
             listen: "127.0.0.1:8123".parse().unwrap(),
             engine: "26.7.3".to_owned(),
             pid: 7,
@@ -368,7 +365,7 @@ mod tests {
             line,
             r#"{"event":"ready","listen":"127.0.0.1:8123","engine":"26.7.3","pid":7}"#
         );
-        assert_eq!(serde_json::from_str::<Report>(&line).unwrap(), ready);
+        assert_eq!(serde_json::from_str::<ChildReport>(&line).unwrap(), ready);
     }
 
     #[test]
@@ -379,9 +376,9 @@ mod tests {
         let holder = format!("process {}", std::process::id());
         assert!(error.to_string().contains(&holder), "{error}");
         assert!(
-            error.how_to_mend().contains("--data-dir"),
+            error.how_to_fix().contains("--data-dir"),
             "{}",
-            error.how_to_mend()
+            error.how_to_fix()
         );
         drop(held);
         lock(directory.path()).unwrap();
@@ -395,9 +392,9 @@ mod tests {
         let error = ServeError::Listen { address, source };
         assert!(error.to_string().contains(&address.to_string()), "{error}");
         assert!(
-            error.how_to_mend().contains("[store] listen"),
+            error.how_to_fix().contains("[store] listen"),
             "{}",
-            error.how_to_mend()
+            error.how_to_fix()
         );
     }
 }

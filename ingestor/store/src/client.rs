@@ -17,8 +17,8 @@ use tokio::time::timeout;
 use weir_schemas::StreamId;
 use weir_schemas::clickhouse::{DATABASE, EVENT_TABLES};
 
+use crate::caps::INSERT_PIECE_BYTES;
 use crate::error::exception_code;
-use crate::migrate::{self, Applied, Retention};
 
 /// The `log_comment` of Weir's inserts. With a deadline it is `weir-insert by 1700000000000000`, which the
 /// constraint `sent_in_time` of the tables reads.
@@ -80,7 +80,7 @@ impl Default for Timeouts {
 
 /// What to do about an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum ErrorClass {
     /// The same again may succeed: the store is away, busy, full, or slow.
     Transient,
     /// The data is at fault: the batch holds a row that no try will store.
@@ -93,7 +93,7 @@ pub enum Verdict {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{context}: {message}")]
 pub struct StoreError {
-    pub verdict: Verdict,
+    pub class: ErrorClass,
     /// ClickHouse's number for the error, if it was ClickHouse that answered.
     pub code: Option<u32>,
     /// What was being done.
@@ -104,7 +104,7 @@ pub struct StoreError {
 impl StoreError {
     pub(crate) fn permanent(context: &str, message: impl Into<String>) -> Self {
         Self {
-            verdict: Verdict::Permanent,
+            class: ErrorClass::Permanent,
             code: None,
             context: context.to_owned(),
             message: message.into(),
@@ -113,7 +113,7 @@ impl StoreError {
 
     fn timed_out(context: &str, within: Duration) -> Self {
         Self {
-            verdict: Verdict::Transient,
+            class: ErrorClass::Transient,
             code: None,
             context: context.to_owned(),
             message: format!("no answer within {} s", within.as_secs()),
@@ -137,7 +137,7 @@ impl StoreError {
             cause = next.source();
         }
         Self {
-            verdict: verdict(error, code),
+            class: class(error, code),
             code,
             context: context.to_owned(),
             message,
@@ -145,34 +145,31 @@ impl StoreError {
     }
 }
 
-fn verdict(error: &clickhouse::error::Error, code: Option<u32>) -> Verdict {
+fn class(error: &clickhouse::error::Error, code: Option<u32>) -> ErrorClass {
     use clickhouse::error::Error;
     match error {
-        Error::Network(_) | Error::TimedOut | Error::NotEnoughData => Verdict::Transient,
+        Error::Network(_) | Error::TimedOut | Error::NotEnoughData => ErrorClass::Transient,
         // Without a number it was a proxy that answered, or a server on its way down.
-        Error::BadResponse(_) => code.map_or(Verdict::Transient, verdict_of_code),
+        Error::BadResponse(_) => code.map_or(ErrorClass::Transient, class_of_code),
         Error::SequenceMustHaveLength | Error::InvalidUtf8Encoding(_) | Error::Custom(_) => {
-            Verdict::Poison
+            ErrorClass::Poison
         }
-        _ => Verdict::Permanent,
+        _ => ErrorClass::Permanent,
     }
 }
 
 /// Sorts ClickHouse's errors. An unknown one is taken for transient: trying again loses nothing.
-fn verdict_of_code(code: u32) -> Verdict {
+fn class_of_code(code: u32) -> ErrorClass {
     match code {
         // Cannot parse this or that, out of range, too large, null where none may be, a constraint.
         6 | 25 | 26 | 27 | 32 | 33 | 38 | 41 | 53 | 69 | 70 | 72 | 117 | 128 | 131 | 321 | 349
-        | 376 | 407 | 441 | 469 | 675 | 676 => Verdict::Poison,
+        | 376 | 407 | 441 | 469 | 675 | 676 => ErrorClass::Poison,
         // No such column, table, database, setting, function, type, user; not allowed; no SQL.
         10 | 15 | 16 | 20 | 36 | 43 | 44 | 46 | 47 | 48 | 50 | 56 | 60 | 62 | 63 | 73 | 78 | 80
-        | 81 | 115 | 164 | 192 | 193 | 194 | 336 | 497 | 511 | 512 | 516 => Verdict::Permanent,
-        _ => Verdict::Transient,
+        | 81 | 115 | 164 | 192 | 193 | 194 | 336 | 497 | 511 | 512 | 516 => ErrorClass::Permanent,
+        _ => ErrorClass::Transient,
     }
 }
-
-/// Encoded rows are sent in pieces of this size.
-const PIECE_BYTES: usize = 1 << 20;
 
 /// What must not be left to a server's defaults. `async_insert` is on in 26.x, where tokens have bled
 /// from one insert into another; deduplication can be off.
@@ -257,14 +254,6 @@ impl Store {
         .map(drop)
     }
 
-    /// Brings the tables to what this program needs, and their retention to what is said; a number
-    /// of days holds for everything. May be run at any time, by several processes at once.
-    pub async fn migrate(&self, retention: impl Into<Retention>) -> Result<Applied, StoreError> {
-        let applied = migrate::run(self, retention.into()).await?;
-        self.client.clear_cached_metadata().await;
-        Ok(applied)
-    }
-
     /// Stores rows in a table of Weir's.
     ///
     /// The batch is stored whole or not at all, as long as it falls into one partition: one day. The
@@ -331,8 +320,8 @@ impl Store {
         for (name, value) in insert_settings(token, None) {
             insert = insert.with_setting(name, value);
         }
-        for start in (0..rows.len()).step_by(PIECE_BYTES) {
-            let end = rows.len().min(start + PIECE_BYTES);
+        for start in (0..rows.len()).step_by(INSERT_PIECE_BYTES) {
+            let end = rows.len().min(start + INSERT_PIECE_BYTES);
             insert.send(rows.slice(start..end)).await.map_err(failed)?;
         }
         insert.end().await.map_err(failed)
@@ -479,50 +468,54 @@ mod tests {
     use super::*;
     use clickhouse::error::Error;
 
-    fn check(error: &Error, verdict: Verdict, code: Option<u32>) {
+    fn check(error: &Error, class: ErrorClass, code: Option<u32>) {
         let error = StoreError::new("do it", error);
-        assert_eq!((error.verdict, error.code), (verdict, code), "{error}");
+        assert_eq!((error.class, error.code), (class, code), "{error}");
     }
 
     #[test]
     fn errors_are_sorted_by_what_to_do() {
         let answer = |text: &str| Error::BadResponse(text.to_owned());
-        check(&Error::TimedOut, Verdict::Transient, None);
-        check(&Error::Network("refused".into()), Verdict::Transient, None);
-        check(&answer("502 Bad Gateway"), Verdict::Transient, None);
+        check(&Error::TimedOut, ErrorClass::Transient, None);
+        check(
+            &Error::Network("refused".into()),
+            ErrorClass::Transient,
+            None,
+        );
+        check(&answer("502 Bad Gateway"), ErrorClass::Transient, None);
         check(
             &answer("Code: 252. DB::Exception: Too many parts"),
-            Verdict::Transient,
+            ErrorClass::Transient,
             Some(252),
         );
         check(
             &answer("Code: 9999. DB::Exception: unheard of"),
-            Verdict::Transient,
+            ErrorClass::Transient,
             Some(9999),
         );
         check(
             &answer("Code: 27. DB::Exception: Cannot parse"),
-            Verdict::Poison,
+            ErrorClass::Poison,
             Some(27),
         );
         check(
             &Error::Custom("no such variant".to_owned()),
-            Verdict::Poison,
+            ErrorClass::Poison,
             None,
         );
         check(
             &answer("Code: 60. DB::Exception: no table"),
-            Verdict::Permanent,
+            ErrorClass::Permanent,
             Some(60),
         );
         check(
             &answer("Code: 516. DB::Exception: password"),
-            Verdict::Permanent,
+            ErrorClass::Permanent,
             Some(516),
         );
         check(
             &Error::SchemaMismatch("a".to_owned()),
-            Verdict::Permanent,
+            ErrorClass::Permanent,
             None,
         );
     }
@@ -530,7 +523,7 @@ mod tests {
     #[test]
     fn an_address_that_is_none_is_refused() {
         let error = Store::connect(&StoreConfig::new("localhost:8123")).unwrap_err();
-        assert_eq!(error.verdict, Verdict::Permanent);
+        assert_eq!(error.class, ErrorClass::Permanent);
         assert!(error.to_string().contains("localhost:8123"), "{error}");
     }
 

@@ -12,14 +12,14 @@ use std::time::Duration;
 
 /// What can be set.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Limits {
+pub struct EngineLimits {
     /// Memory that the engine may take in all.
     pub memory_bytes_max: u64,
     /// Time after which a statement is stopped, unless it asks for another limit itself.
     pub query_time_max: Duration,
 }
 
-impl Limits {
+impl EngineLimits {
     /// Half of the machine's (or the container's) memory for the engine, five minutes a statement.
     #[must_use]
     pub fn for_this_machine() -> Self {
@@ -50,7 +50,7 @@ fn memory_of_this_machine() -> Option<u64> {
 }
 
 /// Writes the engine's configuration into a directory and says where it is.
-pub fn write(directory: &Path, log: &Path, limits: &Limits) -> io::Result<PathBuf> {
+pub(crate) fn write(directory: &Path, log: &Path, limits: &EngineLimits) -> io::Result<PathBuf> {
     fs::create_dir_all(directory)?;
     let users = directory.join("users.xml");
     fs::write(&users, users_xml(limits))?;
@@ -59,7 +59,7 @@ pub fn write(directory: &Path, log: &Path, limits: &Limits) -> io::Result<PathBu
     Ok(config)
 }
 
-fn config_xml(users: &Path, log: &Path, limits: &Limits) -> String {
+fn config_xml(users: &Path, log: &Path, limits: &EngineLimits) -> String {
     let users = escaped(&users.to_string_lossy());
     let log = escaped(&log.to_string_lossy());
     let memory = limits.memory_bytes_max;
@@ -87,7 +87,7 @@ fn config_xml(users: &Path, log: &Path, limits: &Limits) -> String {
     )
 }
 
-fn users_xml(limits: &Limits) -> String {
+fn users_xml(limits: &EngineLimits) -> String {
     let query_memory = limits.memory_bytes_max / 10 * 8;
     let spill = limits.memory_bytes_max / 10 * 4;
     let seconds = limits.query_time_max.as_secs();
@@ -139,7 +139,7 @@ mod tests {
     fn a_path_with_markup_stays_a_path() {
         let directory = tempfile::tempdir().unwrap();
         let odd = directory.path().join("a <b> & c");
-        let limits = Limits {
+        let limits = EngineLimits {
             memory_bytes_max: 1 << 30,
             query_time_max: Duration::from_secs(7),
         };

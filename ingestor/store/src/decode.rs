@@ -12,18 +12,14 @@ use bytes::Bytes;
 use flate2::write::MultiGzDecoder;
 use flate2::{Decompress, FlushDecompress, Status};
 
-use crate::block;
+use crate::block::BlockDecoder;
+use crate::caps::{INFLATE_BYTES, UNPACK_STEP_BYTES};
 use crate::error::{ServerError, code};
-use crate::lz4_frame;
-
-/// Packed bytes that are unpacked in one step.
-const STEP_BYTES: usize = 16 << 10;
-/// What deflate unpacks into at a time.
-const OUTPUT_BYTES: usize = 256 << 10;
+use crate::lz4_frame::Lz4Decoder;
 
 /// How a body is packed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Packing {
+pub(crate) enum Packing {
     #[default]
     Plain,
     /// ClickHouse's blocks.
@@ -35,7 +31,7 @@ pub enum Packing {
 
 impl Packing {
     /// What a `Content-Encoding` names.
-    pub fn of_encoding(name: &str) -> Result<Self, ServerError> {
+    pub(crate) fn of_encoding(name: &str) -> Result<Self, ServerError> {
         match name.trim().to_ascii_lowercase().as_str() {
             "" | "identity" => Ok(Self::Plain),
             "lz4" => Ok(Self::Lz4),
@@ -43,7 +39,6 @@ impl Packing {
             "deflate" => Ok(Self::Deflate),
             _ => Err(ServerError::new(
                 code::UNSUPPORTED_MEDIA_TYPE,
-                "UNSUPPORTED_MEDIA_TYPE",
                 &format!(
                     "Content-Encoding {name} is not understood by the embedded store, but lz4, \
                      gzip and deflate are, and LZ4 blocks with decompress=1"
@@ -54,15 +49,15 @@ impl Packing {
 }
 
 /// Unpacks a body.
-pub(crate) enum Decoder {
+pub(crate) enum BodyDecoder {
     Plain,
-    Blocks(block::Decoder),
-    Lz4(lz4_frame::Decoder),
+    Blocks(BlockDecoder),
+    Lz4(Lz4Decoder),
     Gzip(MultiGzDecoder<Vec<u8>>),
     Deflate(Inflater),
 }
 
-impl fmt::Debug for Decoder {
+impl fmt::Debug for BodyDecoder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Plain => "Plain",
@@ -74,12 +69,12 @@ impl fmt::Debug for Decoder {
     }
 }
 
-impl Decoder {
+impl BodyDecoder {
     pub(crate) fn new(packing: Packing) -> Self {
         match packing {
             Packing::Plain => Self::Plain,
-            Packing::Blocks => Self::Blocks(block::Decoder::default()),
-            Packing::Lz4 => Self::Lz4(lz4_frame::Decoder::default()),
+            Packing::Blocks => Self::Blocks(BlockDecoder::default()),
+            Packing::Lz4 => Self::Lz4(Lz4Decoder::default()),
             Packing::Gzip => Self::Gzip(MultiGzDecoder::new(Vec::new())),
             Packing::Deflate => Self::Deflate(Inflater::default()),
         }
@@ -95,7 +90,7 @@ impl Decoder {
         if let Self::Plain = self {
             return Ok(take(packed));
         }
-        for step in packed.chunks(STEP_BYTES) {
+        for step in packed.chunks(UNPACK_STEP_BYTES) {
             if !self.unpack_step(step, take)? {
                 return Ok(false);
             }
@@ -182,7 +177,7 @@ impl Inflater {
         mut step: &[u8],
         take: &mut dyn FnMut(&[u8]) -> bool,
     ) -> Result<bool, ServerError> {
-        let mut output = vec![0; OUTPUT_BYTES];
+        let mut output = vec![0; INFLATE_BYTES];
         while !step.is_empty() {
             if self.ended {
                 return Err(damaged(&"there is more behind its end"));
@@ -214,7 +209,6 @@ impl Inflater {
 fn damaged(why: &dyn fmt::Display) -> ServerError {
     ServerError::new(
         code::CANNOT_DECOMPRESS,
-        "CANNOT_DECOMPRESS",
         &format!("Cannot decode the body: {why}"),
     )
 }
@@ -222,11 +216,12 @@ fn damaged(why: &dyn fmt::Display) -> ServerError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::block;
     use flate2::write::{GzEncoder, ZlibEncoder};
     use lz4_flex::frame::{BlockMode, BlockSize, FrameEncoder, FrameInfo};
 
     fn unpacked(packing: Packing, packed: &[u8], step: usize) -> Result<Vec<u8>, ServerError> {
-        let mut decoder = Decoder::new(packing);
+        let mut decoder = BodyDecoder::new(packing);
         let mut all = Vec::new();
         let mut take = |data: &[u8]| {
             all.extend_from_slice(data);
@@ -334,7 +329,7 @@ mod tests {
         let zeros = vec![0; 64 << 20];
         for (packing, packed) in packed(&zeros) {
             let mut largest = 0;
-            let mut decoder = Decoder::new(packing);
+            let mut decoder = BodyDecoder::new(packing);
             let mut take = |data: &[u8]| {
                 largest = largest.max(data.len());
                 true
@@ -351,7 +346,7 @@ mod tests {
     fn what_nobody_speaks_is_refused() {
         assert_eq!(
             Packing::of_encoding("br").unwrap_err().code,
-            code::UNSUPPORTED_MEDIA_TYPE
+            code::UNSUPPORTED_MEDIA_TYPE.number
         );
         assert_eq!(Packing::of_encoding(" GZIP "), Ok(Packing::Gzip));
     }

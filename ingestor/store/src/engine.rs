@@ -1,9 +1,10 @@
 //! The ClickHouse engine inside this process: `libchdb.so`, loaded at run time.
 //!
-//! The way through: [`Library::load`] maps the library and resolves its functions, [`Engine::open`]
-//! starts the engine on a directory, [`Engine::connect`] gives a [`Connection`], and a connection
-//! answers a statement at once ([`Connection::execute`]), in chunks ([`Connection::stream`]), or
-//! takes rows in chunks ([`Connection::insert`]).
+//! The way through: [`Library::load`] maps the library and resolves its functions,
+//! [`EmbeddedEngine::open`] starts the engine on a directory, [`EmbeddedEngine::connect`] gives an
+//! [`EngineConnection`], and a connection answers a statement at once
+//! ([`EngineConnection::execute`]), in chunks ([`EngineConnection::stream`]), or takes rows in chunks
+//! ([`EngineConnection::insert`]).
 //!
 //! All unsafe code of Weir is in this file: calls of the library's C functions, and the reading of
 //! the memory they return. The types around them make misuse impossible: a stream borrows its
@@ -24,9 +25,6 @@ use std::slice;
 use std::sync::Arc;
 
 use crate::error::ServerError;
-
-/// The version of the engine that this code is written for and tested with.
-pub const ENGINE_VERSION: &str = "26.7.3";
 
 /// Version of the npm package that holds the library.
 pub const PACKAGE_VERSION: &str = "26.7.3-stable.1";
@@ -56,7 +54,7 @@ pub enum OpenError {
 
 /// A library that is mapped into this process for the rest of its life.
 #[derive(Clone, Copy)]
-pub struct Library {
+pub(crate) struct Library {
     abi: &'static Abi,
 }
 
@@ -69,7 +67,7 @@ impl fmt::Debug for Library {
 }
 
 impl Library {
-    pub fn load(path: &Path) -> Result<Self, LoadError> {
+    pub(crate) fn load(path: &Path) -> Result<Self, LoadError> {
         // SAFETY: running the initialisers of this library is what loading the engine means; they
         // assume nothing of the process. Whoever can replace the file can replace the program.
         let library =
@@ -90,7 +88,7 @@ impl Library {
 
     /// Version of the library, such as `26.7.3`.
     #[must_use]
-    pub fn version(&self) -> String {
+    pub(crate) fn version(&self) -> String {
         // SAFETY: the function takes nothing and returns a static NUL-terminated string.
         let version = unsafe { (self.abi.version)() };
         // SAFETY: as above; null is handled.
@@ -100,7 +98,7 @@ impl Library {
 
 /// What the engine is started with.
 #[derive(Clone, Debug)]
-pub struct EngineOptions {
+pub(crate) struct EngineOptions {
     /// Where its data is. Only one process at a time can have it open.
     pub data_dir: PathBuf,
     /// Its configuration file, in ClickHouse's own format.
@@ -109,24 +107,24 @@ pub struct EngineOptions {
 
 /// A running engine. There is at most one in a process.
 ///
-/// Connections keep it running too: it stops when [`Engine::close`] was called, or this was dropped,
+/// Connections keep it running too: it stops when [`EmbeddedEngine::close`] was called, or this was dropped,
 /// and the last connection is gone.
 #[derive(Debug)]
-pub struct Engine {
+pub(crate) struct EmbeddedEngine {
     /// Held so that the engine outlives every other connection.
-    root: Connection,
+    root: EngineConnection,
     version: String,
 }
 
-impl Engine {
-    pub fn open(library: Library, options: &EngineOptions) -> Result<Self, OpenError> {
+impl EmbeddedEngine {
+    pub(crate) fn open(library: Library, options: &EngineOptions) -> Result<Self, OpenError> {
         let data_dir = argument("--path=", &options.data_dir)
             .ok_or(OpenError::NulInArgument("the data directory"))?;
         let config_file = argument("--config-file=", &options.config_file)
             .ok_or(OpenError::NulInArgument("the engine's configuration file"))?;
         // SAFETY: the function takes a flag and stores it. It must come before the first connect.
         unsafe { (library.abi.set_signal_handlers_enabled)(0) };
-        let mut root = Connection::open(library, Arc::new(data_dir), Some(&config_file))
+        let mut root = EngineConnection::open(library, Arc::new(data_dir), Some(&config_file))
             .ok_or_else(|| OpenError::Refused(options.data_dir.clone()))?;
         let version = root
             .execute("SELECT version()", "RawBLOB", &[])
@@ -136,8 +134,8 @@ impl Engine {
     }
 
     /// Opens one more connection: a session with settings of its own. Takes about 0.1 ms.
-    pub fn connect(&self) -> Result<Connection, ServerError> {
-        Connection::open(
+    pub(crate) fn connect(&self) -> Result<EngineConnection, ServerError> {
+        EngineConnection::open(
             self.root.library,
             Arc::clone(&self.root.path_argument),
             None,
@@ -147,14 +145,14 @@ impl Engine {
 
     /// Version of ClickHouse, such as `26.7.2.1`.
     #[must_use]
-    pub fn version(&self) -> &str {
+    pub(crate) fn version(&self) -> &str {
         &self.version
     }
 
     /// Closes the engine; its data is all on disk then. It cannot be started again in this process.
     ///
     /// Threads of its pools may remain; with no connection open, the process can end over them.
-    pub fn close(self) {
+    pub(crate) fn close(self) {
         let library = self.root.library;
         drop(self);
         // SAFETY: takes nothing. What it could not stop, it says, and nothing can be done about.
@@ -170,7 +168,7 @@ fn argument(name: &str, value: &Path) -> Option<CString> {
 }
 
 /// One session of the engine. It does one thing at a time.
-pub struct Connection {
+pub(crate) struct EngineConnection {
     library: Library,
     /// What `chdb_connect` returned: the address of the handle.
     handle: NonNull<ConnectionHandle>,
@@ -180,20 +178,20 @@ pub struct Connection {
 // SAFETY: the engine guards a connection with a mutex and attaches the calling thread for the time
 // of each call, so a connection may move between threads. It is not `Sync`: all methods that reach
 // the engine take `&mut self`.
-unsafe impl Send for Connection {}
+unsafe impl Send for EngineConnection {}
 // SAFETY: nothing can be done with a shared reference but to print it and to open a further
 // connection, and `chdb_connect` is safe from any thread.
-unsafe impl Sync for Connection {}
+unsafe impl Sync for EngineConnection {}
 
-impl fmt::Debug for Connection {
+impl fmt::Debug for EngineConnection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Connection")
+        f.debug_struct("EngineConnection")
             .field("path", &self.path_argument)
             .finish_non_exhaustive()
     }
 }
 
-impl Connection {
+impl EngineConnection {
     fn open(library: Library, path: Arc<CString>, config: Option<&CString>) -> Option<Self> {
         let program = c"weir";
         let mut argv: Vec<*mut c_char> = [program]
@@ -219,7 +217,7 @@ impl Connection {
     }
 
     /// Runs a statement to its end and returns all of its output.
-    pub fn execute(
+    pub(crate) fn execute(
         &mut self,
         sql: &str,
         format: &str,
@@ -247,7 +245,7 @@ impl Connection {
     }
 
     /// Starts a SELECT whose output comes in chunks. Other statements are refused by the engine.
-    pub fn stream(
+    pub(crate) fn stream(
         &mut self,
         sql: &str,
         format: &str,
@@ -282,7 +280,7 @@ impl Connection {
     ///
     /// After a failed insert the connection must not be used again: the engine leaves it inside the
     /// statement.
-    pub fn insert(
+    pub(crate) fn insert(
         &mut self,
         sql: &str,
         format: &str,
@@ -322,7 +320,7 @@ impl Connection {
     }
 }
 
-impl Drop for Connection {
+impl Drop for EngineConnection {
     fn drop(&mut self) {
         // SAFETY: the handle came from chdb_connect and is given back once. No stream of it is
         // left: they borrow the connection.
@@ -332,15 +330,15 @@ impl Drop for Connection {
 
 /// A SELECT under way.
 #[derive(Debug)]
-pub struct QueryStream<'c> {
-    connection: &'c mut Connection,
+pub(crate) struct QueryStream<'c> {
+    connection: &'c mut EngineConnection,
     stream: ResultChunk,
     finished: bool,
 }
 
 impl QueryStream<'_> {
     /// Waits for the next chunk: a complete document in the format asked for. None is the end.
-    pub fn next_chunk(&mut self) -> Result<Option<ResultChunk>, ServerError> {
+    pub(crate) fn next_chunk(&mut self) -> Result<Option<ResultChunk>, ServerError> {
         if self.finished {
             return Ok(None);
         }
@@ -375,8 +373,8 @@ impl Drop for QueryStream<'_> {
 }
 
 /// An INSERT under way.
-pub struct InsertStream<'c> {
-    connection: &'c mut Connection,
+pub(crate) struct InsertStream<'c> {
+    connection: &'c mut EngineConnection,
     handle: NonNull<c_void>,
     finished: bool,
 }
@@ -394,7 +392,7 @@ impl InsertStream<'_> {
     ///
     /// Returns false once the engine has given the insert up; [`InsertStream::finish`] says why.
     #[must_use]
-    pub fn append(&mut self, data: &[u8]) -> bool {
+    pub(crate) fn append(&mut self, data: &[u8]) -> bool {
         // SAFETY: the handle is alive, and the engine copies the bytes before it returns.
         let state = unsafe {
             (self.connection.library.abi.stream_append)(
@@ -407,7 +405,7 @@ impl InsertStream<'_> {
     }
 
     /// Ends the data and waits until the rows are stored.
-    pub fn finish(mut self) -> Result<ResultChunk, ServerError> {
+    pub(crate) fn finish(mut self) -> Result<ResultChunk, ServerError> {
         self.finished = true;
         // SAFETY: the handle is alive and was not finished before: this takes self.
         let result = unsafe { (self.connection.library.abi.stream_done)(self.handle.as_ptr()) };
@@ -439,7 +437,7 @@ impl Drop for InsertStream<'_> {
 
 /// What the engine did for a statement or a chunk of it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Progress {
+pub(crate) struct QueryProgress {
     pub read_rows: u64,
     pub read_bytes: u64,
     pub written_rows: u64,
@@ -447,7 +445,7 @@ pub struct Progress {
     pub result_rows: u64,
 }
 
-impl std::ops::AddAssign for Progress {
+impl std::ops::AddAssign for QueryProgress {
     fn add_assign(&mut self, more: Self) {
         self.read_rows += more.read_rows;
         self.read_bytes += more.read_bytes;
@@ -458,7 +456,7 @@ impl std::ops::AddAssign for Progress {
 }
 
 /// Output of the engine, in the engine's own memory. Freed on drop.
-pub struct ResultChunk {
+pub(crate) struct ResultChunk {
     library: Library,
     handle: NonNull<c_void>,
 }
@@ -491,16 +489,16 @@ impl ResultChunk {
     }
 
     #[must_use]
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.as_ref().is_empty()
     }
 
     #[must_use]
-    pub fn progress(&self) -> Progress {
+    pub(crate) fn progress(&self) -> QueryProgress {
         let (abi, handle) = (self.library.abi, self.handle.as_ptr());
         // SAFETY: the handle is alive, and these functions only read numbers from it.
         unsafe {
-            Progress {
+            QueryProgress {
                 read_rows: (abi.result_storage_rows_read)(handle),
                 read_bytes: (abi.result_storage_bytes_read)(handle),
                 written_rows: (abi.result_rows_written)(handle),

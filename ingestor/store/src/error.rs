@@ -4,29 +4,42 @@ use std::fmt;
 
 use http::StatusCode;
 
-/// Codes of ClickHouse that this facade gives itself, or that somebody acts on.
-pub mod code {
-    pub const BAD_ARGUMENTS: u32 = 36;
-    pub const CHECKSUM_DOESNT_MATCH: u32 = 40;
-    pub const NOT_IMPLEMENTED: u32 = 48;
-    pub const LOGICAL_ERROR: u32 = 49;
-    pub const UNKNOWN_TABLE: u32 = 60;
-    pub const SYNTAX_ERROR: u32 = 62;
-    pub const CANNOT_OPEN_FILE: u32 = 76;
-    pub const UNKNOWN_DATABASE: u32 = 81;
-    pub const UNKNOWN_COMPRESSION_METHOD: u32 = 89;
-    pub const TIMEOUT_EXCEEDED: u32 = 159;
-    pub const TOO_MANY_SIMULTANEOUS_QUERIES: u32 = 202;
-    pub const SOCKET_TIMEOUT: u32 = 209;
-    pub const QUERY_IS_TOO_LARGE: u32 = 229;
-    pub const ABORTED: u32 = 236;
-    pub const CORRUPTED_DATA: u32 = 246;
-    pub const CANNOT_DECOMPRESS: u32 = 271;
-    pub const INTO_OUTFILE_NOT_ALLOWED: u32 = 358;
-    pub const QUERY_WAS_CANCELLED: u32 = 394;
-    pub const ACCESS_DENIED: u32 = 497;
-    pub const AUTHENTICATION_FAILED: u32 = 516;
-    pub const UNSUPPORTED_MEDIA_TYPE: u32 = 779;
+/// One of ClickHouse's error codes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Code {
+    pub(crate) number: u32,
+    name: &'static str,
+}
+
+macro_rules! codes {
+    ($($name:ident = $number:literal,)*) => {
+        /// The codes that this facade answers with or acts on.
+        pub(crate) mod code {
+            use super::Code;
+            $(pub(crate) const $name: Code = Code { number: $number, name: stringify!($name) };)*
+        }
+    };
+}
+
+codes! {
+    BAD_ARGUMENTS = 36,
+    CHECKSUM_DOESNT_MATCH = 40,
+    NOT_IMPLEMENTED = 48,
+    LOGICAL_ERROR = 49,
+    SYNTAX_ERROR = 62,
+    UNKNOWN_COMPRESSION_METHOD = 89,
+    UNKNOWN_SETTING = 115,
+    TOO_MANY_SIMULTANEOUS_QUERIES = 202,
+    SOCKET_TIMEOUT = 209,
+    QUERY_IS_TOO_LARGE = 229,
+    CORRUPTED_DATA = 246,
+    CANNOT_DECOMPRESS = 271,
+    INTO_OUTFILE_NOT_ALLOWED = 358,
+    QUERY_WAS_CANCELLED = 394,
+    TOO_MANY_ROWS_OR_BYTES = 396,
+    ACCESS_DENIED = 497,
+    AUTHENTICATION_FAILED = 516,
+    UNSUPPORTED_MEDIA_TYPE = 779,
 }
 
 /// What a statement ended with instead of a result.
@@ -41,27 +54,28 @@ pub struct ServerError {
 impl ServerError {
     /// An error of this facade, worded like the engine's.
     #[must_use]
-    pub fn new(code: u32, name: &str, message: &str) -> Self {
+    pub(crate) fn new(code: Code, message: &str) -> Self {
+        let Code { number, name } = code;
         Self {
-            code,
-            message: format!("Code: {code}. DB::Exception: {message}. ({name})"),
+            code: number,
+            message: format!("Code: {number}. DB::Exception: {message}. ({name})"),
         }
     }
 
     /// Something that should not have been able to happen.
     #[must_use]
     pub fn internal(message: &str) -> Self {
-        Self::new(code::LOGICAL_ERROR, "LOGICAL_ERROR", message)
+        Self::new(code::LOGICAL_ERROR, message)
     }
 
     #[must_use]
     pub fn syntax(message: &str) -> Self {
-        Self::new(code::SYNTAX_ERROR, "SYNTAX_ERROR", message)
+        Self::new(code::SYNTAX_ERROR, message)
     }
 
     #[must_use]
     pub fn bad_arguments(message: &str) -> Self {
-        Self::new(code::BAD_ARGUMENTS, "BAD_ARGUMENTS", message)
+        Self::new(code::BAD_ARGUMENTS, message)
     }
 
     /// An error in the engine's own words.
@@ -109,7 +123,7 @@ impl std::error::Error for ServerError {}
 
 /// The number in `Code: 60. DB::Exception: …`.
 #[must_use]
-pub fn exception_code(message: &str) -> Option<u32> {
+pub(crate) fn exception_code(message: &str) -> Option<u32> {
     let rest = message.trim_start().strip_prefix("Code: ")?;
     rest[..rest.find(|c: char| !c.is_ascii_digit())?]
         .parse()
@@ -135,9 +149,12 @@ mod tests {
     #[test]
     fn a_bare_sentence_becomes_an_error_with_a_code() {
         let error = ServerError::from_engine("Invalid or closed connection");
-        assert_eq!(error.code, code::LOGICAL_ERROR);
+        assert_eq!(error.code, code::LOGICAL_ERROR.number);
         assert_eq!(error.status(), StatusCode::INTERNAL_SERVER_ERROR);
-        assert_eq!(exception_code(&error.message), Some(code::LOGICAL_ERROR));
+        assert_eq!(
+            exception_code(&error.message),
+            Some(code::LOGICAL_ERROR.number)
+        );
     }
 
     #[test]

@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 /// How the chunks of a format become one document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Joining {
+pub(crate) enum Joining {
     /// Chunks follow one another.
     Concatenate,
     /// Every chunk starts with this many lines of header.
@@ -21,7 +21,7 @@ pub enum Joining {
 
 impl Joining {
     #[must_use]
-    pub fn of(format: &str) -> Self {
+    pub(crate) fn of(format: &str) -> Self {
         let lower = format.to_ascii_lowercase();
         match lower.as_str() {
             "tsv"
@@ -68,7 +68,7 @@ impl Joining {
 
 /// What a response in this format says of itself in `Content-Type`.
 #[must_use]
-pub fn content_type(format: &str) -> &'static str {
+pub(crate) fn content_type(format: &str) -> &'static str {
     let lower = format.to_ascii_lowercase();
     if lower.starts_with("jsoneachrow") || lower.contains("eachrow") || lower == "ndjson" {
         "application/x-ndjson; charset=UTF-8"
@@ -101,14 +101,14 @@ pub fn content_type(format: &str) -> &'static str {
 
 /// Joins chunks: remembers the first one's header and cuts it from the others.
 #[derive(Debug)]
-pub struct Joiner {
+pub(crate) struct Joiner {
     joining: Joining,
     header: Option<Bytes>,
 }
 
 impl Joiner {
     #[must_use]
-    pub fn new(joining: Joining) -> Self {
+    pub(crate) fn new(joining: Joining) -> Self {
         Self {
             joining,
             header: None,
@@ -117,7 +117,7 @@ impl Joiner {
 
     /// The part of the chunk that belongs into the document.
     #[must_use]
-    pub fn join(&mut self, chunk: Bytes) -> Bytes {
+    pub(crate) fn join(&mut self, chunk: Bytes) -> Bytes {
         match &self.header {
             None => {
                 let len = header_len(self.joining, &chunk).unwrap_or(0);

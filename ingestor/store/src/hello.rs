@@ -11,13 +11,13 @@
 use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::block;
-use crate::run::Job;
+use crate::run::QueryJob;
 
 /// The question, as it is asked.
 const QUESTION: &str = "SELECT displayName(), version(), revision(), timezone()";
 
 /// The answer, if this is the question.
-pub(crate) fn answer(job: &Job, version: &str) -> Option<Bytes> {
+pub(crate) fn answer(job: &QueryJob, version: &str) -> Option<Bytes> {
     let asked = job.native_revision > 0 && job.sql.trim() == QUESTION;
     asked.then(|| {
         let answer = native_block(version);

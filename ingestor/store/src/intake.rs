@@ -1,33 +1,24 @@
 //! Reading requests' bodies: which part is the statement, which part are rows.
 
-use std::time::Duration;
-
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use crate::decode::Decoder;
+use crate::caps::{BODY_PAUSE_MAX, DRAIN_BYTES_MAX, DRAIN_TIME_MAX, STATEMENT_BYTES_MAX};
+use crate::decode::BodyDecoder;
 use crate::error::{ServerError, code};
 use crate::request::{QueryRequest, form_fields};
-use crate::run::{Job, Rows};
+use crate::run::{QueryJob, RowInput};
 use crate::sql::{self, Statement};
-
-/// The longest statement, without an INSERT's rows.
-pub(crate) const STATEMENT_BYTES_MAX: usize = 1 << 20;
-/// How long a body may pause.
-const BODY_PAUSE_MAX: Duration = Duration::from_secs(60);
-/// How much of an unwanted body is read so that the client sees the answer.
-const DRAIN_BYTES_MAX: usize = 64 << 20;
-const DRAIN_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// Reads as much of the body as belongs to the statement; what follows are rows.
 pub(crate) async fn find_statement(
     mut request: QueryRequest,
     body: &mut Incoming,
-) -> Result<Job, ServerError> {
-    let mut decoder = Decoder::new(request.packing);
+) -> Result<QueryJob, ServerError> {
+    let mut decoder = BodyDecoder::new(request.packing);
     let in_url = if request.query.trim().is_empty() || request.boundary.is_some() {
         None
     } else {
@@ -78,7 +69,7 @@ pub(crate) async fn find_statement(
 /// Reads the body until it ends or is longer than a statement may be. Says whether it ended.
 async fn read_head(
     body: &mut Incoming,
-    decoder: &mut Decoder,
+    decoder: &mut BodyDecoder,
 ) -> Result<(Bytes, bool), ServerError> {
     let mut head = BytesMut::new();
     let mut take = |data: &[u8]| {
@@ -118,11 +109,7 @@ async fn next_data(body: &mut Incoming) -> Result<Option<Bytes>, ()> {
 }
 
 fn broken_body() -> ServerError {
-    ServerError::new(
-        code::SOCKET_TIMEOUT,
-        "SOCKET_TIMEOUT",
-        "The request's body did not arrive",
-    )
+    ServerError::new(code::SOCKET_TIMEOUT, "The request's body did not arrive")
 }
 
 /// The text that the bytes start with.
@@ -136,13 +123,17 @@ fn readable_part(bytes: &[u8]) -> &str {
 fn too_large() -> ServerError {
     ServerError::new(
         code::QUERY_IS_TOO_LARGE,
-        "QUERY_IS_TOO_LARGE",
         &format!("The query is longer than {STATEMENT_BYTES_MAX} bytes"),
     )
 }
 
-fn job(request: QueryRequest, statement: Statement, first_rows: Bytes, decoder: Decoder) -> Job {
-    Job {
+fn job(
+    request: QueryRequest,
+    statement: Statement,
+    first_rows: Bytes,
+    decoder: BodyDecoder,
+) -> QueryJob {
+    QueryJob {
         sql: request.query,
         statement,
         database: request.database,
@@ -159,14 +150,14 @@ fn job(request: QueryRequest, statement: Statement, first_rows: Bytes, decoder: 
 
 /// Hands the body to the statement. Says whether it arrived to its end; if the statement gave up
 /// earlier, it says why itself.
-pub(crate) async fn feed(body: &mut Incoming, rows: mpsc::Sender<Rows>) -> bool {
+pub(crate) async fn feed(body: &mut Incoming, rows: mpsc::Sender<RowInput>) -> bool {
     loop {
         let Ok(data) = next_data(body).await else {
             return false;
         };
         let (last, message) = match data {
-            Some(data) => (false, Rows::Data(data)),
-            None => (true, Rows::End),
+            Some(data) => (false, RowInput::Data(data)),
+            None => (true, RowInput::End),
         };
         if rows.send(message).await.is_err() {
             return last;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex};
 use tracing::warn;
 
-use crate::engine::Engine;
+use crate::engine::EmbeddedEngine;
 use crate::run::{self, Running};
 
 /// Stops a statement whose answer nobody waits for any more.
@@ -57,7 +57,7 @@ impl Killer {
     /// How often a statement is looked for that did not end yet: it may not have begun either.
     const AGAIN_AFTER: Duration = Duration::from_millis(100);
 
-    pub(crate) fn start(engine: Arc<Engine>) -> Self {
+    pub(crate) fn start(engine: Arc<EmbeddedEngine>) -> Self {
         let killer = Self {
             shared: Arc::new(KillerShared {
                 wanted: Mutex::default(),
@@ -96,7 +96,7 @@ impl Killer {
         }
     }
 
-    fn run(&self, engine: &Engine) {
+    fn run(&self, engine: &EmbeddedEngine) {
         loop {
             let query_ids: Vec<String> = {
                 let mut wanted = self.shared.wanted.lock();

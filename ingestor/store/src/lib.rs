@@ -13,28 +13,32 @@
 //! crash of the engine is the child's alone), or need the library to compile.
 
 mod answer;
-pub mod block;
+mod block;
+mod caps;
 pub mod child;
-pub mod client;
-pub mod config;
-pub mod decode;
-pub mod engine;
-pub mod error;
-pub mod format;
+mod client;
+mod config;
+mod decode;
+mod engine;
+mod error;
+mod format;
 mod hello;
 mod intake;
 mod killer;
 pub mod library;
 mod lz4_frame;
 mod migrate;
-pub mod request;
+mod request;
 mod run;
 mod sandbox;
-pub mod serve;
-pub mod sql;
-pub mod supervisor;
+mod serve;
+mod sql;
+mod supervisor;
 
 pub use child::{ServeError, ServeOptions};
-pub use client::{Query, RawAnswer, Store, StoreConfig, StoreError, Timeouts, Verdict};
+pub use client::{ErrorClass, Query, RawAnswer, Store, StoreConfig, StoreError, Timeouts};
+pub use engine::PACKAGE_VERSION;
 pub use migrate::{Applied, Retention};
+pub use request::Credentials;
+pub use sql::split_script;
 pub use supervisor::{StoreState, Supervisor, SupervisorOptions};

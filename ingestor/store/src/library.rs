@@ -30,7 +30,7 @@ pub struct NotFound {
 impl NotFound {
     /// What to do about it.
     #[must_use]
-    pub fn how_to_mend(&self) -> String {
+    pub fn how_to_fix(&self) -> String {
         match self.named_by {
             Some(name) => format!("correct {name}, or unset it and run {FETCH_COMMAND}"),
             None => format!("run {FETCH_COMMAND} (178 MB), or set {LIBRARY_VARIABLE} to a copy"),
@@ -171,15 +171,15 @@ mod tests {
         let error = find_in(None, &data_dir, &by_variable).unwrap_err();
         assert_eq!(error.looked_at, std::slice::from_ref(&wrong));
         assert!(
-            error.how_to_mend().contains(LIBRARY_VARIABLE),
+            error.how_to_fix().contains(LIBRARY_VARIABLE),
             "{}",
-            error.how_to_mend()
+            error.how_to_fix()
         );
         let error = find_in(Some(&wrong), &data_dir, &Surroundings::default()).unwrap_err();
         assert!(
-            error.how_to_mend().contains("[store] library"),
+            error.how_to_fix().contains("[store] library"),
             "{}",
-            error.how_to_mend()
+            error.how_to_fix()
         );
     }
 
@@ -194,9 +194,9 @@ mod tests {
             "{error}"
         );
         assert!(
-            error.how_to_mend().contains(FETCH_COMMAND),
+            error.how_to_fix().contains(FETCH_COMMAND),
             "{}",
-            error.how_to_mend()
+            error.how_to_fix()
         );
     }
 }

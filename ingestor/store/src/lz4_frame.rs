@@ -14,13 +14,13 @@ const WINDOW_BYTES: usize = 64 << 10;
 
 /// A frame, or several in a row.
 #[derive(Debug, Default)]
-pub(crate) struct Decoder {
+pub(crate) struct Lz4Decoder {
     pending: BytesMut,
-    frame: Option<Frame>,
+    frame: Option<Lz4Frame>,
 }
 
 #[derive(Debug)]
-struct Frame {
+struct Lz4Frame {
     block_bytes_max: usize,
     block_checksums: bool,
     content_checksum: bool,
@@ -28,7 +28,7 @@ struct Frame {
     window: Option<Vec<u8>>,
 }
 
-impl Decoder {
+impl Lz4Decoder {
     pub(crate) fn push(&mut self, bytes: &[u8]) {
         self.pending.extend_from_slice(bytes);
     }
@@ -37,16 +37,16 @@ impl Decoder {
     pub(crate) fn next_block(&mut self) -> Result<Option<Vec<u8>>, String> {
         loop {
             let Some(frame) = &mut self.frame else {
-                match Frame::read(&mut self.pending)? {
+                match Lz4Frame::read(&mut self.pending)? {
                     None => return Ok(None),
                     started => self.frame = started,
                 }
                 continue;
             };
             match frame.read_block(&mut self.pending)? {
-                Read::Nothing => return Ok(None),
-                Read::Block(content) => return Ok(Some(content)),
-                Read::End => self.frame = None,
+                BlockRead::Nothing => return Ok(None),
+                BlockRead::Block(content) => return Ok(Some(content)),
+                BlockRead::End => self.frame = None,
             }
         }
     }
@@ -60,14 +60,14 @@ impl Decoder {
     }
 }
 
-enum Read {
+enum BlockRead {
     /// More bytes are needed.
     Nothing,
     Block(Vec<u8>),
     End,
 }
 
-impl Frame {
+impl Lz4Frame {
     /// Reads a frame's header; None until it is here.
     fn read(pending: &mut BytesMut) -> Result<Option<Self>, String> {
         let Some(mut head) = pending.get(..6) else {
@@ -99,18 +99,18 @@ impl Frame {
         }))
     }
 
-    fn read_block(&mut self, pending: &mut BytesMut) -> Result<Read, String> {
+    fn read_block(&mut self, pending: &mut BytesMut) -> Result<BlockRead, String> {
         let Some(mut head) = pending.get(..4) else {
-            return Ok(Read::Nothing);
+            return Ok(BlockRead::Nothing);
         };
         let head = head.get_u32_le();
         if head == 0 {
             let end_bytes = 4 + if self.content_checksum { 4 } else { 0 };
             if pending.len() < end_bytes {
-                return Ok(Read::Nothing);
+                return Ok(BlockRead::Nothing);
             }
             pending.advance(end_bytes);
-            return Ok(Read::End);
+            return Ok(BlockRead::End);
         }
         let (stored, length) = (head >> 31 == 1, (head & 0x7fff_ffff) as usize);
         if length > self.block_bytes_max {
@@ -118,12 +118,12 @@ impl Frame {
         }
         let block_bytes = 4 + length + if self.block_checksums { 4 } else { 0 };
         if pending.len() < block_bytes {
-            return Ok(Read::Nothing);
+            return Ok(BlockRead::Nothing);
         }
         let block = pending.split_to(block_bytes);
         let content = self.decompress(&block[4..4 + length], stored)?;
         self.remember(&content);
-        Ok(Read::Block(content))
+        Ok(BlockRead::Block(content))
     }
 
     fn decompress(&self, block: &[u8], stored: bool) -> Result<Vec<u8>, String> {

@@ -36,7 +36,7 @@ pub struct Applied {
 
 /// One row of `weir.migrations`.
 #[derive(Clone, Debug, PartialEq, Eq, Row, Serialize, Deserialize)]
-struct Record {
+struct AppliedMigration {
     version: u32,
     name: String,
     checksum: String,
@@ -44,7 +44,7 @@ struct Record {
 
 /// What is written: the time is the server's.
 #[derive(Debug, Row, Serialize)]
-struct NewRecord<'a> {
+struct NewMigration<'a> {
     version: u32,
     name: &'a str,
     checksum: &'a str,
@@ -70,17 +70,19 @@ impl From<u32> for Retention {
     }
 }
 
-pub(crate) async fn run(store: &Store, retention: Retention) -> Result<Applied, StoreError> {
-    run_list(store, MIGRATIONS, retention).await
+impl Store {
+    /// Creates or upgrades the tables and sets their retention; a number of days holds for
+    /// everything. May be run at any time, by several processes at once.
+    pub async fn migrate(&self, retention: impl Into<Retention>) -> Result<Applied, StoreError> {
+        let applied = run(self, retention.into()).await?;
+        self.client().clear_cached_metadata().await;
+        Ok(applied)
+    }
 }
 
-async fn run_list(
-    store: &Store,
-    migrations: &[Migration],
-    retention: Retention,
-) -> Result<Applied, StoreError> {
+async fn run(store: &Store, retention: Retention) -> Result<Applied, StoreError> {
     let records = records(store).await?;
-    let pending = pending(migrations, &records)?;
+    let pending = pending(MIGRATIONS, &records)?;
     let mut applied = Applied::default();
     for migration in pending {
         apply(store, migration).await?;
@@ -109,7 +111,7 @@ async fn run_list(
 }
 
 /// What was applied; nothing if the database is not there yet.
-async fn records(store: &Store) -> Result<Vec<Record>, StoreError> {
+async fn records(store: &Store) -> Result<Vec<AppliedMigration>, StoreError> {
     let exists = store
         .client()
         .query("SELECT count() FROM system.tables WHERE database = ? AND name = 'migrations'")
@@ -124,7 +126,7 @@ async fn records(store: &Store) -> Result<Vec<Record>, StoreError> {
 /// The migrations that are missing, if what is there fits.
 fn pending<'m>(
     migrations: &'m [Migration],
-    records: &[Record],
+    records: &[AppliedMigration],
 ) -> Result<Vec<&'m Migration>, StoreError> {
     const CONTEXT: &str = "compare the database's migrations with this program's";
     for record in records {
@@ -175,7 +177,7 @@ async fn apply(store: &Store, migration: &Migration) -> Result<(), StoreError> {
         );
         store.execute(&context, statement).await?;
     }
-    let record = NewRecord {
+    let record = NewMigration {
         version: migration.version,
         name: migration.name,
         checksum: &checksum(migration),
@@ -183,7 +185,7 @@ async fn apply(store: &Store, migration: &Migration) -> Result<(), StoreError> {
     };
     let token = format!("migration-{}", migration.version);
     store
-        .insert::<NewRecord<'_>>("migrations", &[record], &token)
+        .insert::<NewMigration<'_>>("migrations", &[record], &token)
         .await
 }
 
@@ -280,8 +282,8 @@ mod tests {
         sql: "SELECT 2;",
     };
 
-    fn record(migration: &Migration) -> Record {
-        Record {
+    fn record(migration: &Migration) -> AppliedMigration {
+        AppliedMigration {
             version: migration.version,
             name: migration.name.to_owned(),
             checksum: checksum(migration),

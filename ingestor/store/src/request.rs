@@ -11,7 +11,7 @@ use crate::error::{ServerError, code};
 
 /// One request, before its statement is known.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct QueryRequest {
+pub(crate) struct QueryRequest {
     /// The text of `query=`; what else belongs to the statement is in the body.
     pub query: String,
     pub database: Option<String>,
@@ -48,7 +48,7 @@ impl std::fmt::Debug for Credentials {
 }
 
 impl QueryRequest {
-    pub fn read(parts: &Parts) -> Result<Self, ServerError> {
+    pub(crate) fn read(parts: &Parts) -> Result<Self, ServerError> {
         let mut request = Self::default();
         let (mut user, mut password) = (None, None);
         let query = parts.uri.query().unwrap_or_default();
@@ -83,7 +83,7 @@ impl QueryRequest {
     }
 
     /// Takes one parameter of the URL or field of a form.
-    pub fn set(&mut self, name: &str, value: String) -> Result<(), ServerError> {
+    pub(crate) fn set(&mut self, name: &str, value: String) -> Result<(), ServerError> {
         if let Some(param) = name.strip_prefix("param_") {
             self.params.push((param.to_owned(), value));
             return Ok(());
@@ -155,8 +155,7 @@ fn check_setting_name(name: &str) -> Result<(), ServerError> {
         Ok(())
     } else {
         Err(ServerError::new(
-            115,
-            "UNKNOWN_SETTING",
+            code::UNKNOWN_SETTING,
             &format!("Unknown setting {name:?}"),
         ))
     }
@@ -201,14 +200,16 @@ fn credentials(headers: &HeaderMap) -> Result<Option<Credentials>, ServerError> 
         })),
         None => Err(ServerError::new(
             code::AUTHENTICATION_FAILED,
-            "AUTHENTICATION_FAILED",
             "The Authorization header is not basic authentication",
         )),
     }
 }
 
 /// Reads the fields of a multipart form: names and values.
-pub fn form_fields(body: &[u8], boundary: &str) -> Result<Vec<(String, String)>, ServerError> {
+pub(crate) fn form_fields(
+    body: &[u8],
+    boundary: &str,
+) -> Result<Vec<(String, String)>, ServerError> {
     let delimiter = format!("--{boundary}");
     let mut fields = Vec::new();
     let mut parts = split_bytes(body, delimiter.as_bytes()).skip(1);
@@ -239,7 +240,6 @@ fn form_field(part: &[u8]) -> Result<(String, String), ServerError> {
     if head.contains("filename=") {
         return Err(ServerError::new(
             code::NOT_IMPLEMENTED,
-            "NOT_IMPLEMENTED",
             "External tables are not implemented in the embedded store",
         ));
     }
@@ -348,7 +348,7 @@ mod tests {
         assert_eq!(by("/?user=u&password=p:w", &[]), expected);
         assert_eq!(by("/", &[]), None);
         let error = read(Method::POST, "/", &[("Authorization", "Basic !")]).unwrap_err();
-        assert_eq!(error.code, code::AUTHENTICATION_FAILED);
+        assert_eq!(error.code, code::AUTHENTICATION_FAILED.number);
     }
 
     #[test]

@@ -10,7 +10,6 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::runtime::Handle;
@@ -18,21 +17,16 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use crate::block;
-use crate::decode::Decoder;
-use crate::engine::{Connection, Engine, InsertStream, Progress, ResultChunk};
+use crate::caps::{OUTPUT_STALL_MAX, WHOLE_RESULT_BYTES_MAX};
+use crate::decode::BodyDecoder;
+use crate::engine::{EmbeddedEngine, EngineConnection, InsertStream, QueryProgress, ResultChunk};
 use crate::error::{ServerError, code};
 use crate::format::{Joiner, Joining};
 use crate::sql::{Insert, Statement};
 
-/// A client that takes no output for this long has left, as far as the engine is concerned.
-const OUTPUT_STALL_MAX: Duration = Duration::from_secs(300);
-
-/// A result in a format that must be made whole may be this large, before it is formatted.
-const WHOLE_RESULT_BYTES_MAX: u64 = 512 << 20;
-
 /// A statement with everything that it needs.
 #[derive(Debug)]
-pub(crate) struct Job {
+pub(crate) struct QueryJob {
     pub(crate) sql: String,
     pub(crate) statement: Statement,
     pub(crate) database: Option<String>,
@@ -40,19 +34,19 @@ pub(crate) struct Job {
     pub(crate) params: Vec<(String, String)>,
     pub(crate) settings: Vec<(String, String)>,
     pub(crate) query_id: String,
-    /// Output goes out in compressed blocks.
+    /// QueryOutput goes out in compressed blocks.
     pub(crate) compress: bool,
     /// The revision of Native output that the client would like.
     pub(crate) native_revision: u64,
-    /// Rows that came with the statement.
+    /// RowInput that came with the statement.
     pub(crate) first_rows: Bytes,
     /// Unpacks the other rows.
-    pub(crate) decoder: Decoder,
+    pub(crate) decoder: BodyDecoder,
 }
 
-/// Rows of an INSERT on their way in.
+/// RowInput of an INSERT on their way in.
 #[derive(Debug)]
-pub(crate) enum Rows {
+pub(crate) enum RowInput {
     Data(Bytes),
     /// The body arrived to its end. A channel that closes without this is a client that left.
     End,
@@ -60,18 +54,18 @@ pub(crate) enum Rows {
 
 /// What a statement gives.
 #[derive(Debug)]
-pub(crate) enum Output {
+pub(crate) enum QueryOutput {
     /// All of the output of a statement that has ended.
     Whole {
         format: Option<String>,
         output: Bytes,
-        progress: Progress,
+        progress: QueryProgress,
     },
     /// The first output of a statement that goes on.
     Head {
         format: String,
         first: Bytes,
-        progress: Progress,
+        progress: QueryProgress,
     },
     Chunk(Bytes),
     /// It ended after a head. Or it failed, perhaps before one.
@@ -104,20 +98,16 @@ impl Running {
 }
 
 fn cancelled() -> ServerError {
-    ServerError::new(
-        code::QUERY_WAS_CANCELLED,
-        "QUERY_WAS_CANCELLED",
-        "The client has left",
-    )
+    ServerError::new(code::QUERY_WAS_CANCELLED, "The client has left")
 }
 
 /// Runs a statement to its end on this thread, which it blocks.
 pub(crate) fn run(
-    engine: &Engine,
-    job: Job,
+    engine: &EmbeddedEngine,
+    job: QueryJob,
     running: &Arc<Running>,
-    rows: mpsc::Receiver<Rows>,
-    output: mpsc::Sender<Output>,
+    rows: mpsc::Receiver<RowInput>,
+    output: mpsc::Sender<QueryOutput>,
 ) {
     let sender = Sender {
         output,
@@ -128,19 +118,19 @@ pub(crate) fn run(
     // A client that is gone needs no answer.
     let _ = match result {
         Ok(Some(whole)) => sender.send(whole),
-        Ok(None) => sender.send(Output::End(Ok(()))),
-        Err(error) => sender.send(Output::End(Err(error))),
+        Ok(None) => sender.send(QueryOutput::End(Ok(()))),
+        Err(error) => sender.send(QueryOutput::End(Err(error))),
     };
 }
 
 /// Returns all output at once if it was little, and nothing if it has been sent.
 fn run_job(
-    engine: &Engine,
-    job: Job,
+    engine: &EmbeddedEngine,
+    job: QueryJob,
     running: &Running,
-    rows: mpsc::Receiver<Rows>,
+    rows: mpsc::Receiver<RowInput>,
     sender: &Sender,
-) -> Result<Option<Output>, ServerError> {
+) -> Result<Option<QueryOutput>, ServerError> {
     running.check()?;
     let mut connection = engine.connect()?;
     set_up(&mut connection, &job)?;
@@ -167,7 +157,7 @@ fn run_job(
 }
 
 /// Gives a fresh connection the request's database and settings.
-fn set_up(connection: &mut Connection, job: &Job) -> Result<(), ServerError> {
+fn set_up(connection: &mut EngineConnection, job: &QueryJob) -> Result<(), ServerError> {
     if let Some(database) = &job.database {
         let name = database.replace('\\', "\\\\").replace('`', "\\`");
         connection.execute(&format!("USE `{name}`"), "Null", &[])?;
@@ -186,7 +176,7 @@ fn set_up(connection: &mut Connection, job: &Job) -> Result<(), ServerError> {
 }
 
 /// Streamed results need no limit; those that are made whole do.
-fn whole_result_limit(job: &Job) -> String {
+fn whole_result_limit(job: &QueryJob) -> String {
     let format = match &job.statement {
         Statement::Select { format } => format.as_ref().or(job.default_format.as_ref()),
         Statement::Insert(_) | Statement::Other { .. } => None,
@@ -213,7 +203,7 @@ fn marker(query_id: &str) -> String {
 }
 
 /// Stops the statement with this id, if it runs.
-pub(crate) fn kill(engine: &Engine, query_id: &str) -> Result<(), ServerError> {
+pub(crate) fn kill(engine: &EmbeddedEngine, query_id: &str) -> Result<(), ServerError> {
     let marker = escaped(&marker(query_id));
     let sql =
         format!("KILL QUERY WHERE endsWith(Settings['log_comment'], '{marker}') ASYNC FORMAT Null");
@@ -225,16 +215,16 @@ fn escaped(value: &str) -> String {
 }
 
 fn stream(
-    connection: &mut Connection,
-    job: &Job,
+    connection: &mut EngineConnection,
+    job: &QueryJob,
     format: &str,
     joining: Joining,
     sender: &Sender,
-) -> Result<Option<Output>, ServerError> {
+) -> Result<Option<QueryOutput>, ServerError> {
     let mut stream = connection.stream(&job.sql, format, &job.params)?;
     let mut joiner = Joiner::new(joining);
-    let mut progress = Progress::default();
-    let mut bytes_of = |chunk: ResultChunk, progress: &mut Progress| {
+    let mut progress = QueryProgress::default();
+    let mut bytes_of = |chunk: ResultChunk, progress: &mut QueryProgress| {
         *progress += chunk.progress();
         // The engine's memory travels as it is, and is freed when it has been written.
         sender.packed(joiner.join(Bytes::from_owner(chunk)))
@@ -247,13 +237,13 @@ fn stream(
     // errors with a status.
     let mut next = stream.next_chunk()?;
     if next.is_none() {
-        return Ok(Some(Output::Whole {
+        return Ok(Some(QueryOutput::Whole {
             format: Some(format.to_owned()),
             output: first,
             progress,
         }));
     }
-    sender.send(Output::Head {
+    sender.send(QueryOutput::Head {
         format: format.to_owned(),
         first,
         progress,
@@ -261,7 +251,7 @@ fn stream(
     while let Some(chunk) = next {
         let bytes = bytes_of(chunk, &mut progress);
         if !bytes.is_empty() {
-            sender.send(Output::Chunk(bytes))?;
+            sender.send(QueryOutput::Chunk(bytes))?;
         }
         next = stream.next_chunk()?;
     }
@@ -269,17 +259,17 @@ fn stream(
 }
 
 fn whole(
-    connection: &mut Connection,
-    job: &Job,
+    connection: &mut EngineConnection,
+    job: &QueryJob,
     format: &str,
     sender: &Sender,
-) -> Result<Output, ServerError> {
+) -> Result<QueryOutput, ServerError> {
     let result = connection
         .execute(&job.sql, format, &job.params)
         .map_err(explain_result_limit)?;
     let progress = result.progress();
     let output = sender.packed(Bytes::from_owner(result));
-    Ok(Output::Whole {
+    Ok(QueryOutput::Whole {
         format: Some(format.to_owned()),
         output,
         progress,
@@ -287,8 +277,7 @@ fn whole(
 }
 
 fn explain_result_limit(mut error: ServerError) -> ServerError {
-    const TOO_MANY_ROWS_OR_BYTES: u32 = 396;
-    if error.code == TOO_MANY_ROWS_OR_BYTES {
+    if error.code == code::TOO_MANY_ROWS_OR_BYTES.number {
         error.message.push_str(
             " A format that is one document is made whole in memory: ask for a format of rows \
              (JSONEachRow, TSV, CSV, RowBinary, Native), which is streamed, or raise max_result_bytes.",
@@ -299,17 +288,17 @@ fn explain_result_limit(mut error: ServerError) -> ServerError {
 
 /// Feeds an INSERT. The rows are stored only if all of them arrived.
 fn feed(
-    connection: &mut Connection,
-    job: Job,
+    connection: &mut EngineConnection,
+    job: QueryJob,
     insert: &Insert,
-    rows: mpsc::Receiver<Rows>,
-) -> Result<Output, ServerError> {
+    rows: mpsc::Receiver<RowInput>,
+) -> Result<QueryOutput, ServerError> {
     let mut stream = connection.insert(&insert.head, &insert.format, &job.params)?;
     if job.first_rows.is_empty() || stream.append(&job.first_rows) {
         feed_body(&mut stream, job.decoder, rows)?;
     }
     let progress = stream.finish()?.progress();
-    Ok(Output::Whole {
+    Ok(QueryOutput::Whole {
         format: None,
         output: Bytes::new(),
         progress,
@@ -319,14 +308,14 @@ fn feed(
 /// Hands over a body as it comes, until it ends or the engine gives the insert up.
 fn feed_body(
     stream: &mut InsertStream<'_>,
-    mut decoder: Decoder,
-    mut rows: mpsc::Receiver<Rows>,
+    mut decoder: BodyDecoder,
+    mut rows: mpsc::Receiver<RowInput>,
 ) -> Result<(), ServerError> {
     let mut take = |data: &[u8]| stream.append(data);
     loop {
         match rows.blocking_recv().ok_or_else(cancelled)? {
-            Rows::End => return decoder.finish(&mut take),
-            Rows::Data(data) => {
+            RowInput::End => return decoder.finish(&mut take),
+            RowInput::Data(data) => {
                 if !decoder.unpack(&data, &mut take)? {
                     return Ok(());
                 }
@@ -337,7 +326,7 @@ fn feed_body(
 
 /// The way out, which blocks while the client is slow.
 struct Sender {
-    output: mpsc::Sender<Output>,
+    output: mpsc::Sender<QueryOutput>,
     compress: bool,
 }
 
@@ -350,14 +339,13 @@ impl Sender {
         }
     }
 
-    fn send(&self, output: Output) -> Result<(), ServerError> {
+    fn send(&self, output: QueryOutput) -> Result<(), ServerError> {
         let sent = Handle::current().block_on(timeout(OUTPUT_STALL_MAX, self.output.send(output)));
         match sent {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) => Err(cancelled()),
             Err(_) => Err(ServerError::new(
                 code::SOCKET_TIMEOUT,
-                "SOCKET_TIMEOUT",
                 "The client has taken no output for 300 seconds",
             )),
         }

@@ -33,27 +33,19 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tracing::{debug, warn};
 
-use crate::answer::{AnswerBody, AnswerStream, exception_tag, set, summary_json, thread_died};
-use crate::engine::{Engine, Progress};
+use crate::answer::{QueryBody, StreamedOutput, exception_tag, set, summary_json, thread_died};
+use crate::caps::{
+    CONNECTIONS_MAX, HEAD_TIME_MAX, OUTPUT_QUEUED_MAX, PLACE_WAIT_MAX, ROWS_QUEUED_MAX,
+};
+use crate::engine::{EmbeddedEngine, QueryProgress};
 use crate::error::{ServerError, code};
 use crate::format;
 use crate::hello;
 use crate::intake::{drain, feed, find_statement};
 use crate::killer::{CancelOnDrop, Killer};
 use crate::request::{Credentials, QueryRequest};
-use crate::run::{self, Job, Output, Running};
+use crate::run::{self, QueryJob, QueryOutput, Running};
 use crate::sql::Statement;
-
-/// Connections open at once.
-pub const CONNECTIONS_MAX: usize = 256;
-/// How long a statement waits for its turn.
-pub const PLACE_WAIT_MAX: Duration = Duration::from_secs(10);
-/// Frames of a body that wait for the engine, each at most about 400 KiB.
-pub const ROWS_QUEUED_MAX: usize = 4;
-/// Chunks of output that wait for the client, each of at most 65 409 rows.
-pub const OUTPUT_QUEUED_MAX: usize = 2;
-/// How long a request's head may take to arrive.
-const HEAD_TIME_MAX: Duration = Duration::from_secs(60);
 
 /// How the engine is served.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,7 +70,7 @@ impl Default for FacadeOptions {
 
 /// Everything that requests share.
 struct Facade {
-    engine: Arc<Engine>,
+    engine: Arc<EmbeddedEngine>,
     options: FacadeOptions,
     queries: Arc<Semaphore>,
     inserts: Arc<Semaphore>,
@@ -95,9 +87,9 @@ impl std::fmt::Debug for Facade {
 }
 
 /// Serves until `shutdown` becomes true, then lets running statements end within `grace`.
-pub async fn serve(
+pub(crate) async fn serve(
     listener: TcpListener,
-    engine: Arc<Engine>,
+    engine: Arc<EmbeddedEngine>,
     options: FacadeOptions,
     mut shutdown: watch::Receiver<bool>,
     grace: Duration,
@@ -190,15 +182,15 @@ async fn serve_connection(
     }
 }
 
-type Answer = Response<AnswerBody>;
+type QueryResponse = Response<QueryBody>;
 
 impl Facade {
     /// One request, from its head to the head of its answer.
-    async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Answer {
+    async fn answer(self: Arc<Self>, request: Request<Incoming>) -> QueryResponse {
         let (parts, mut body) = request.into_parts();
         let answered = match route(&parts) {
-            Route::Text(status, text) => return self.text(status, text),
-            Route::Query => self.query(&parts, &mut body).await,
+            StoreRoute::Text(status, text) => return self.text(status, text),
+            StoreRoute::Query => self.query(&parts, &mut body).await,
         };
         answered.unwrap_or_else(|(query_id, error)| self.error(&error, &query_id))
     }
@@ -207,15 +199,16 @@ impl Facade {
         self: &Arc<Self>,
         parts: &Parts,
         body: &mut Incoming,
-    ) -> Result<Answer, (String, ServerError)> {
+    ) -> Result<QueryResponse, (String, ServerError)> {
         let request = QueryRequest::read(parts).map_err(|error| (String::new(), error))?;
         let query_id = request.query_id.clone();
         let answered = async {
             self.admit(parts, &request)?;
             let job = find_statement(request, body).await?;
             if let Some(hello) = hello::answer(&job, &self.version) {
-                let head = self.head_of_output(&job.query_id, Some("Native"), Progress::default());
-                return Ok(head.map(|()| AnswerBody::Full(Full::new(hello))));
+                let head =
+                    self.head_of_output(&job.query_id, Some("Native"), QueryProgress::default());
+                return Ok(head.map(|()| QueryBody::Full(Full::new(hello))));
             }
             let places = match &job.statement {
                 Statement::Insert(_) => &self.inserts,
@@ -238,7 +231,6 @@ impl Facade {
             Some(expected) if request.credentials.as_ref() == Some(expected) => Ok(()),
             Some(_) => Err(ServerError::new(
                 code::AUTHENTICATION_FAILED,
-                "AUTHENTICATION_FAILED",
                 "Authentication failed: the user or the password is wrong (settings user and \
                  password of [store])",
             )),
@@ -246,7 +238,6 @@ impl Facade {
             // somebody's browser reaches it too, and must not.
             None if is_foreign_page(&parts.headers) => Err(ServerError::new(
                 code::ACCESS_DENIED,
-                "ACCESS_DENIED",
                 "Pages of other origins are not served",
             )),
             None => Ok(()),
@@ -256,10 +247,10 @@ impl Facade {
     /// Starts the statement, feeds it, and waits for its first word.
     async fn run(
         self: &Arc<Self>,
-        job: Job,
+        job: QueryJob,
         body: &mut Incoming,
         place: OwnedSemaphorePermit,
-    ) -> Result<Answer, ServerError> {
+    ) -> Result<QueryResponse, ServerError> {
         let takes_rows = matches!(job.statement, Statement::Insert(_));
         let query_id = job.query_id.clone();
         let running = Arc::new(Running::default());
@@ -286,15 +277,15 @@ impl Facade {
             drain(body).await;
         }
         match first {
-            Some(Output::Whole {
+            Some(QueryOutput::Whole {
                 format,
                 output,
                 progress,
             }) => {
                 let response = self.head_of_output(&query_id, format.as_deref(), progress);
-                Ok(response.map(|()| AnswerBody::Full(Full::new(output))))
+                Ok(response.map(|()| QueryBody::Full(Full::new(output))))
             }
-            Some(Output::Head {
+            Some(QueryOutput::Head {
                 format,
                 first,
                 progress,
@@ -302,17 +293,17 @@ impl Facade {
                 let mut response = self.head_of_output(&query_id, Some(&format), progress);
                 let tag = exception_tag();
                 set(response.headers_mut(), "x-clickhouse-exception-tag", &tag);
-                let stream = AnswerStream {
+                let stream = StreamedOutput {
                     first: Some(first),
                     output,
                     tag,
                     cut: None,
                     _stop: stop,
                 };
-                Ok(response.map(|()| AnswerBody::Stream(Box::new(stream))))
+                Ok(response.map(|()| QueryBody::Stream(Box::new(stream))))
             }
-            Some(Output::End(Err(error))) => Err(error),
-            Some(Output::End(Ok(())) | Output::Chunk(_)) | None => Err(thread_died()),
+            Some(QueryOutput::End(Err(error))) => Err(error),
+            Some(QueryOutput::End(Ok(())) | QueryOutput::Chunk(_)) | None => Err(thread_died()),
         }
     }
 
@@ -320,7 +311,7 @@ impl Facade {
         &self,
         query_id: &str,
         format: Option<&str>,
-        progress: Progress,
+        progress: QueryProgress,
     ) -> Response<()> {
         let mut response = self.head(StatusCode::OK, query_id);
         let headers = response.headers_mut();
@@ -332,7 +323,7 @@ impl Facade {
         response
     }
 
-    fn error(&self, error: &ServerError, query_id: &str) -> Answer {
+    fn error(&self, error: &ServerError, query_id: &str) -> QueryResponse {
         let mut response = self.head(error.status(), query_id);
         set(
             response.headers_mut(),
@@ -344,7 +335,9 @@ impl Facade {
             "content-type",
             "text/plain; charset=UTF-8",
         );
-        if error.status() == StatusCode::UNAUTHORIZED || error.code == code::AUTHENTICATION_FAILED {
+        if error.status() == StatusCode::UNAUTHORIZED
+            || error.code == code::AUTHENTICATION_FAILED.number
+        {
             set(
                 response.headers_mut(),
                 "www-authenticate",
@@ -352,7 +345,7 @@ impl Facade {
             );
         }
         let text = self.versioned(error);
-        response.map(|()| AnswerBody::Full(Full::new(text.into())))
+        response.map(|()| QueryBody::Full(Full::new(text.into())))
     }
 
     /// The message as a server sends it: with the version, and a line break at the end.
@@ -363,14 +356,14 @@ impl Facade {
         format!("{} (version {})\n", error.message, self.version)
     }
 
-    fn text(&self, status: StatusCode, text: &'static str) -> Answer {
+    fn text(&self, status: StatusCode, text: &'static str) -> QueryResponse {
         let mut response = self.head(status, "");
         set(
             response.headers_mut(),
             "content-type",
             "text/html; charset=UTF-8",
         );
-        response.map(|()| AnswerBody::Full(Full::new(text.into())))
+        response.map(|()| QueryBody::Full(Full::new(text.into())))
     }
 
     fn head(&self, status: StatusCode, query_id: &str) -> Response<()> {
@@ -400,25 +393,25 @@ impl Facade {
 }
 
 /// What a path leads to.
-enum Route {
+enum StoreRoute {
     Query,
     Text(StatusCode, &'static str),
 }
 
-fn route(parts: &Parts) -> Route {
+fn route(parts: &Parts) -> StoreRoute {
     match (&parts.method, parts.uri.path()) {
         (&Method::GET | &Method::HEAD, "/ping" | "/replicas_status") => {
-            Route::Text(StatusCode::OK, "Ok.\n")
+            StoreRoute::Text(StatusCode::OK, "Ok.\n")
         }
         (&Method::GET | &Method::HEAD, "/") if !has_query(parts) => {
-            Route::Text(StatusCode::OK, "Ok.\n")
+            StoreRoute::Text(StatusCode::OK, "Ok.\n")
         }
-        (&Method::GET | &Method::POST, "/" | "/query") => Route::Query,
-        (&Method::GET | &Method::POST | &Method::HEAD, _) => Route::Text(
+        (&Method::GET | &Method::POST, "/" | "/query") => StoreRoute::Query,
+        (&Method::GET | &Method::POST | &Method::HEAD, _) => StoreRoute::Text(
             StatusCode::NOT_FOUND,
             "There is no handle for this path. Send statements to /, or ask /ping.\n",
         ),
-        _ => Route::Text(
+        _ => StoreRoute::Text(
             StatusCode::METHOD_NOT_ALLOWED,
             "Only GET and POST are served.\n",
         ),
@@ -453,7 +446,6 @@ async fn take_place(places: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Ser
         Ok(Err(_)) => Err(ServerError::internal("the store is being stopped")),
         Err(_) => Err(ServerError::new(
             code::TOO_MANY_SIMULTANEOUS_QUERIES,
-            "TOO_MANY_SIMULTANEOUS_QUERIES",
             "Too many simultaneous queries: no place became free within 10 seconds",
         )),
     }

@@ -9,7 +9,7 @@ use crate::error::{ServerError, code};
 
 /// A statement, as far as its handling depends on it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Statement {
+pub(crate) enum Statement {
     /// A query whose output can be streamed.
     Select { format: Option<String> },
     /// An INSERT that is followed by rows.
@@ -20,7 +20,7 @@ pub enum Statement {
 
 /// An INSERT, taken apart.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Insert {
+pub(crate) struct Insert {
     /// The statement without FORMAT and rows.
     pub head: String,
     /// The format of the rows.
@@ -33,8 +33,8 @@ pub struct Insert {
 }
 
 /// Takes a text apart that should hold one statement.
-pub fn analyse(sql: &str) -> Result<Statement, ServerError> {
-    let words: Vec<Token<'_>> = Tokens::new(sql).collect();
+pub(crate) fn analyse(sql: &str) -> Result<Statement, ServerError> {
+    let words: Vec<Token<'_>> = SqlTokens::new(sql).collect();
     let first = words
         .iter()
         .position(|token| !token.is("("))
@@ -69,7 +69,7 @@ pub fn analyse(sql: &str) -> Result<Statement, ServerError> {
 pub fn split_script(script: &str) -> Vec<&str> {
     let mut statements = Vec::new();
     let mut current: Option<Range<usize>> = None;
-    for token in Tokens::new(script) {
+    for token in SqlTokens::new(script) {
         if token.is(";") {
             statements.extend(current.take());
         } else {
@@ -106,7 +106,7 @@ fn find_rows(sql: &str, words: &[Token<'_>]) -> Result<Option<Insert>, ServerErr
         }
         let rows = match words.get(index + 1) {
             _ if token.is_word("VALUES") => Some(("Values", token.span.end)),
-            Some(name) if token.is_word("FORMAT") && name.kind == Kind::Word => {
+            Some(name) if token.is_word("FORMAT") && name.kind == TokenKind::Word => {
                 Some((name.text, after_newline(sql, name.span.end)))
             }
             _ => None,
@@ -159,7 +159,6 @@ fn refuse_files(words: &[Token<'_>]) -> Result<(), ServerError> {
         if first.is_word("INTO") && second.is_word("OUTFILE") {
             return Err(ServerError::new(
                 code::INTO_OUTFILE_NOT_ALLOWED,
-                "INTO_OUTFILE_NOT_ALLOWED",
                 "INTO OUTFILE is not allowed: redirect the response instead",
             ));
         }
@@ -173,7 +172,6 @@ fn refuse_files(words: &[Token<'_>]) -> Result<(), ServerError> {
 fn file_access(what: &str) -> ServerError {
     ServerError::new(
         code::ACCESS_DENIED,
-        "ACCESS_DENIED",
         &format!("{what} is not allowed: the embedded engine does not read files for its clients"),
     )
 }
@@ -197,7 +195,7 @@ fn output_format<'q>(words: &[Token<'q>]) -> Option<&'q str> {
         let ends = next.is_none_or(|token| {
             token.is(";") || token.is_word("SETTINGS") || token.is_word("INTO")
         });
-        if name.kind == Kind::Word && ends {
+        if name.kind == TokenKind::Word && ends {
             found = Some(name.text);
         }
     }
@@ -205,7 +203,7 @@ fn output_format<'q>(words: &[Token<'q>]) -> Option<&'q str> {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+enum TokenKind {
     /// A bare word: a keyword or a name.
     Word,
     /// A name in back ticks or double quotes.
@@ -217,41 +215,41 @@ enum Kind {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Token<'q> {
-    kind: Kind,
+    kind: TokenKind,
     text: &'q str,
     span: Range<usize>,
 }
 
 impl Token<'_> {
     fn is(&self, symbol: &str) -> bool {
-        self.kind == Kind::Symbol && self.text == symbol
+        self.kind == TokenKind::Symbol && self.text == symbol
     }
 
     fn is_word(&self, word: &str) -> bool {
-        self.kind == Kind::Word && self.text.eq_ignore_ascii_case(word)
+        self.kind == TokenKind::Word && self.text.eq_ignore_ascii_case(word)
     }
 
     /// Whether a name before a parenthesis calls `file`. A quoted name with an escape in it could
     /// spell anything, and nobody needs one there.
     fn names_file_function(&self) -> bool {
         match self.kind {
-            Kind::Word => self.text.eq_ignore_ascii_case("file"),
-            Kind::QuotedName => {
+            TokenKind::Word => self.text.eq_ignore_ascii_case("file"),
+            TokenKind::QuotedName => {
                 let name = self.text.trim_matches(['`', '"']);
                 name.eq_ignore_ascii_case("file") || name.contains('\\')
             }
-            Kind::Literal | Kind::Symbol => false,
+            TokenKind::Literal | TokenKind::Symbol => false,
         }
     }
 }
 
 /// The tokens of a text; blanks and comments are left out.
-struct Tokens<'q> {
+struct SqlTokens<'q> {
     sql: &'q str,
     at: usize,
 }
 
-impl<'q> Tokens<'q> {
+impl<'q> SqlTokens<'q> {
     fn new(sql: &'q str) -> Self {
         Self { sql, at: 0 }
     }
@@ -280,7 +278,7 @@ impl<'q> Tokens<'q> {
     }
 }
 
-impl<'q> Iterator for Tokens<'q> {
+impl<'q> Iterator for SqlTokens<'q> {
     type Item = Token<'q>;
 
     fn next(&mut self) -> Option<Token<'q>> {
@@ -289,19 +287,19 @@ impl<'q> Iterator for Tokens<'q> {
         let rest = &self.sql[start..];
         let first = rest.chars().next()?;
         let (kind, len) = match first {
-            '\'' => (Kind::Literal, quoted_len(rest, '\'')),
-            '`' | '"' => (Kind::QuotedName, quoted_len(rest, first)),
-            '$' => (Kind::Literal, heredoc_len(rest)),
+            '\'' => (TokenKind::Literal, quoted_len(rest, '\'')),
+            '`' | '"' => (TokenKind::QuotedName, quoted_len(rest, first)),
+            '$' => (TokenKind::Literal, heredoc_len(rest)),
             c if is_name_char(c) => {
                 let len = rest.find(|c| !is_name_char(c)).unwrap_or(rest.len());
                 let kind = if first.is_ascii_digit() {
-                    Kind::Literal
+                    TokenKind::Literal
                 } else {
-                    Kind::Word
+                    TokenKind::Word
                 };
                 (kind, len)
             }
-            c => (Kind::Symbol, c.len_utf8()),
+            c => (TokenKind::Symbol, c.len_utf8()),
         };
         self.at = start + len;
         Some(Token {
@@ -349,6 +347,7 @@ fn heredoc_len(text: &str) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Code;
 
     fn select(format: Option<&str>) -> Statement {
         Statement::Select {
@@ -378,8 +377,8 @@ mod tests {
         assert_eq!(&sql[insert.rows_at..], rows, "{sql}");
     }
 
-    fn check_refused(sql: &str, code: u32) {
-        assert_eq!(analyse(sql).unwrap_err().code, code, "{sql}");
+    fn check_refused(sql: &str, code: Code) {
+        assert_eq!(analyse(sql).unwrap_err().code, code.number, "{sql}");
     }
 
     #[test]

@@ -22,13 +22,8 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{error, info, warn};
 
-use crate::child::Report;
-
-/// The first pause before a new try; each further one is twice as long.
-const PAUSE_MIN: Duration = Duration::from_millis(200);
-const PAUSE_MAX: Duration = Duration::from_secs(10);
-/// A child that served for this long was well: the next pause is short again.
-const WELL_AFTER: Duration = Duration::from_secs(30);
+use crate::caps::{HEALTHY_AFTER, RESTART_PAUSE_MAX, RESTART_PAUSE_MIN};
+use crate::child::ChildReport;
 
 /// How the child is run.
 #[derive(Clone, Debug)]
@@ -68,7 +63,7 @@ pub enum StoreState {
         pid: u32,
     },
     /// It could not be started. It is tried again, now and then.
-    Failed { reason: String, how_to_mend: String },
+    Failed { reason: String, how_to_fix: String },
     /// It was told to stop, and has.
     Stopped,
 }
@@ -87,13 +82,13 @@ impl Supervisor {
     pub fn start(options: SupervisorOptions) -> Self {
         let (state_in, state) = watch::channel(StoreState::Starting);
         let (stop, stopped) = watch::channel(false);
-        let mut keeper = Keeper {
+        let mut task = SupervisorTask {
             options,
             state: state_in,
             stopped,
-            pause: PAUSE_MIN,
+            pause: RESTART_PAUSE_MIN,
         };
-        let task = tokio::spawn(async move { keeper.keep().await });
+        let task = tokio::spawn(async move { task.keep().await });
         Self { state, stop, task }
     }
 
@@ -120,7 +115,7 @@ impl Drop for Supervisor {
 }
 
 /// The one who watches the child.
-struct Keeper {
+struct SupervisorTask {
     options: SupervisorOptions,
     state: watch::Sender<StoreState>,
     stopped: watch::Receiver<bool>,
@@ -128,26 +123,23 @@ struct Keeper {
 }
 
 /// What became of a child.
-enum Ended {
+enum ChildExit {
     /// It was told to.
     Stopped,
     /// It never served.
-    Failed { reason: String, how_to_mend: String },
+    Failed { reason: String, how_to_fix: String },
     /// It served, and died.
     Died { status: String, served: Duration },
 }
 
-impl Keeper {
+impl SupervisorTask {
     async fn keep(&mut self) {
         loop {
             let ended = self.run_once().await;
             let pause = match ended {
-                Ended::Stopped => break,
-                Ended::Failed {
-                    reason,
-                    how_to_mend,
-                } => self.failed(reason, how_to_mend),
-                Ended::Died { status, served } => self.died(&status, served),
+                ChildExit::Stopped => break,
+                ChildExit::Failed { reason, how_to_fix } => self.failed(reason, how_to_fix),
+                ChildExit::Died { status, served } => self.died(&status, served),
             };
             tokio::select! {
                 () = sleep(pause) => {}
@@ -157,29 +149,23 @@ impl Keeper {
         self.state.send_replace(StoreState::Stopped);
     }
 
-    fn failed(&mut self, reason: String, how_to_mend: String) -> Duration {
-        let failed = StoreState::Failed {
-            reason,
-            how_to_mend,
-        };
+    fn failed(&mut self, reason: String, how_to_fix: String) -> Duration {
+        let failed = StoreState::Failed { reason, how_to_fix };
         // The same failure again is not news.
         if self.state.send_if_modified(|state| {
             let news = *state != failed;
             state.clone_from(&failed);
             news
-        }) && let StoreState::Failed {
-            reason,
-            how_to_mend,
-        } = &failed
+        }) && let StoreState::Failed { reason, how_to_fix } = &failed
         {
-            error!(reason, how_to_mend, "the store cannot be started");
+            error!(reason, how_to_fix, "the store cannot be started");
         }
         self.next_pause()
     }
 
     fn died(&mut self, status: &str, served: Duration) -> Duration {
-        if served >= WELL_AFTER {
-            self.pause = PAUSE_MIN;
+        if served >= HEALTHY_AFTER {
+            self.pause = RESTART_PAUSE_MIN;
         }
         let pause = self.next_pause();
         warn!(
@@ -194,12 +180,12 @@ impl Keeper {
 
     fn next_pause(&mut self) -> Duration {
         let pause = self.pause;
-        self.pause = (pause * 2).min(PAUSE_MAX);
+        self.pause = (pause * 2).min(RESTART_PAUSE_MAX);
         pause
     }
 
     /// One life of the child, from its start to its end.
-    async fn run_once(&mut self) -> Ended {
+    async fn run_once(&mut self) -> ChildExit {
         let mut running = match self.spawn() {
             Ok(running) => running,
             Err(ended) => return ended,
@@ -209,11 +195,11 @@ impl Keeper {
             report = timeout(self.options.start_within, running.report()) => report,
             () = stopped(&mut self.stopped) => {
                 running.stop(self.options.stop_within).await;
-                return Ended::Stopped;
+                return ChildExit::Stopped;
             }
         };
         match report {
-            Ok(Some(Report::Ready {
+            Ok(Some(ChildReport::Ready {
                 listen,
                 engine,
                 pid,
@@ -229,21 +215,15 @@ impl Keeper {
                 });
                 self.watch(running).await
             }
-            Ok(Some(Report::Failed {
-                reason,
-                how_to_mend,
-            })) => {
+            Ok(Some(ChildReport::Failed { reason, how_to_fix })) => {
                 running.stop(self.options.stop_within).await;
-                Ended::Failed {
-                    reason,
-                    how_to_mend,
-                }
+                ChildExit::Failed { reason, how_to_fix }
             }
             Ok(None) => {
                 let status = running.ended().await;
-                Ended::Failed {
+                ChildExit::Failed {
                     reason: format!("the store's process ended before it was ready: {status}"),
-                    how_to_mend: "see the lines that it logged, and engine.log in the store's \
+                    how_to_fix: "see the lines that it logged, and engine.log in the store's \
                                   directory"
                         .to_owned(),
                 }
@@ -251,30 +231,30 @@ impl Keeper {
             Err(_) => {
                 running.stop(Duration::ZERO).await;
                 let waited = self.options.start_within.as_secs();
-                Ended::Failed {
+                ChildExit::Failed {
                     reason: format!("the store was not ready within {waited} s"),
-                    how_to_mend: "see engine.log in the store's directory".to_owned(),
+                    how_to_fix: "see engine.log in the store's directory".to_owned(),
                 }
             }
         }
     }
 
-    async fn watch(&mut self, mut running: RunningChild) -> Ended {
+    async fn watch(&mut self, mut running: RunningChild) -> ChildExit {
         let ready_at = Instant::now();
         tokio::select! {
-            status = running.ended() => Ended::Died { status, served: ready_at.elapsed() },
+            status = running.ended() => ChildExit::Died { status, served: ready_at.elapsed() },
             () = stopped(&mut self.stopped) => {
                 running.stop(self.options.stop_within).await;
-                Ended::Stopped
+                ChildExit::Stopped
             }
         }
     }
 
-    fn spawn(&self) -> Result<RunningChild, Ended> {
+    fn spawn(&self) -> Result<RunningChild, ChildExit> {
         let SupervisorOptions { program, args, .. } = &self.options;
-        let cannot = |error: &dyn std::fmt::Display| Ended::Failed {
+        let cannot = |error: &dyn std::fmt::Display| ChildExit::Failed {
             reason: format!("start {}: {error}", program.display()),
-            how_to_mend: "make the program executable".to_owned(),
+            how_to_fix: "make the program executable".to_owned(),
         };
         let mut child = Command::new(program)
             .args(args)
@@ -326,7 +306,7 @@ struct RunningChild {
 
 impl RunningChild {
     /// The child's report; None if it ended without one. Other lines are passed over.
-    async fn report(&mut self) -> Option<Report> {
+    async fn report(&mut self) -> Option<ChildReport> {
         while let Ok(Some(line)) = self.stdout.next_line().await {
             if let Ok(report) = serde_json::from_str(&line) {
                 return Some(report);

@@ -6,8 +6,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use weir_store::PACKAGE_VERSION;
 use weir_store::StoreState;
-use weir_store::engine::PACKAGE_VERSION;
 
 use super::http::{get, post};
 use super::{Running, alone, ready, settled, store_at, supervise};
@@ -28,10 +28,7 @@ async fn failure(supervisor: &weir_store::Supervisor) -> (String, String) {
     })
     .await
     {
-        StoreState::Failed {
-            reason,
-            how_to_mend,
-        } => (reason, how_to_mend),
+        StoreState::Failed { reason, how_to_fix } => (reason, how_to_fix),
         other => panic!("the store is {other:?}"),
     }
 }
@@ -132,18 +129,18 @@ fn the_child_ends_when_its_parent_lets_go_of_it() {
 }
 
 #[test]
-fn a_missing_library_is_a_state_that_says_how_to_mend_it() {
+fn a_missing_library_is_a_state_that_says_how_to_fix_it() {
     alone(async {
         let directory = tempfile::tempdir().unwrap();
         let missing = directory.path().join("nowhere/libchdb.so");
         let flags = ["--library", missing.to_str().unwrap()];
         let supervisor = supervise(directory.path(), "127.0.0.1:0", &flags);
-        let (reason, how_to_mend) = failure(&supervisor).await;
+        let (reason, how_to_fix) = failure(&supervisor).await;
         assert!(reason.contains(missing.to_str().unwrap()), "{reason}");
         assert!(reason.contains(PACKAGE_VERSION), "{reason}");
         assert!(
-            how_to_mend.contains("compose/fetch-engine.sh"),
-            "{how_to_mend}"
+            how_to_fix.contains("compose/fetch-engine.sh"),
+            "{how_to_fix}"
         );
         supervisor.stop().await;
     });
@@ -172,21 +169,21 @@ fn a_library_that_appears_later_is_used_without_a_restart() {
 }
 
 #[test]
-fn a_broken_library_is_a_state_that_says_how_to_mend_it() {
+fn a_broken_library_is_a_state_that_says_how_to_fix_it() {
     alone(async {
         let directory = tempfile::tempdir().unwrap();
         let broken = directory.path().join("libchdb.so");
         std::fs::write(&broken, "this is no library").unwrap();
         let flags = ["--library", broken.to_str().unwrap()];
         let supervisor = supervise(directory.path(), "127.0.0.1:0", &flags);
-        let (reason, how_to_mend) = failure(&supervisor).await;
+        let (reason, how_to_fix) = failure(&supervisor).await;
         assert!(
             reason.starts_with("load ") && reason.contains("libchdb.so"),
             "{reason}"
         );
         assert!(
-            how_to_mend.contains("compose/fetch-engine.sh"),
-            "{how_to_mend}"
+            how_to_fix.contains("compose/fetch-engine.sh"),
+            "{how_to_fix}"
         );
         supervisor.stop().await;
     });
@@ -199,9 +196,9 @@ fn a_taken_port_names_the_setting() {
         let address = taken.local_addr().unwrap().to_string();
         let directory = tempfile::tempdir().unwrap();
         let supervisor = supervise(directory.path(), &address, &[]);
-        let (reason, how_to_mend) = failure(&supervisor).await;
+        let (reason, how_to_fix) = failure(&supervisor).await;
         assert!(reason.contains(&address), "{reason}");
-        assert!(how_to_mend.contains("[store] listen"), "{how_to_mend}");
+        assert!(how_to_fix.contains("[store] listen"), "{how_to_fix}");
         supervisor.stop().await;
     });
 }
@@ -212,9 +209,9 @@ fn a_directory_in_use_names_who_uses_it() {
         let running = Running::start().await;
         let (_, pid) = ready(&running.supervisor).await;
         let second = supervise(running.directory.path(), "127.0.0.1:0", &[]);
-        let (reason, how_to_mend) = failure(&second).await;
+        let (reason, how_to_fix) = failure(&second).await;
         assert!(reason.contains(&format!("process {pid}")), "{reason}");
-        assert!(how_to_mend.contains("--data-dir"), "{how_to_mend}");
+        assert!(how_to_fix.contains("--data-dir"), "{how_to_fix}");
         second.stop().await;
         assert_eq!(get(running.address, "/ping").await.status, 200);
         running.stop().await;
@@ -239,6 +236,6 @@ fn a_store_that_is_away_is_worth_another_try() {
         let address = taken.local_addr().unwrap();
         drop(taken);
         let error = store_at(address).ping().await.unwrap_err();
-        assert_eq!(error.verdict, weir_store::Verdict::Transient, "{error}");
+        assert_eq!(error.class, weir_store::ErrorClass::Transient, "{error}");
     });
 }

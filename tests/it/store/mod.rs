@@ -79,10 +79,7 @@ pub(crate) async fn ready(supervisor: &Supervisor) -> (SocketAddr, u32) {
     let settled = settled(supervisor, |state| !matches!(state, StoreState::Starting)).await;
     match settled {
         StoreState::Ready { address, pid, .. } => (address, pid),
-        StoreState::Failed {
-            reason,
-            how_to_mend,
-        } => panic!("{reason}; {how_to_mend}"),
+        StoreState::Failed { reason, how_to_fix } => panic!("{reason}; {how_to_fix}"),
         other => panic!("the store is {other:?}"),
     }
 }

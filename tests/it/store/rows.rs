@@ -243,7 +243,7 @@ fn a_wrong_type_is_refused_before_anything_is_sent() {
         let mut insert = client.insert::<Text<'_>>("typed").await.unwrap();
         let error = insert.write(&Text { a: "7" }).await.unwrap_err();
         let error = weir_store::StoreError::new("insert", &error);
-        assert_eq!(error.verdict, weir_store::Verdict::Permanent, "{error}");
+        assert_eq!(error.class, weir_store::ErrorClass::Permanent, "{error}");
         drop(insert);
         let counted: BTreeMap<u64, ()> = client
             .query("SELECT count() FROM typed")

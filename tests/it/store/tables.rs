@@ -9,8 +9,7 @@ use rand::{Rng, SeedableRng};
 use serde::Serialize;
 use weir_schemas::StreamId;
 use weir_schemas::clickhouse::{EVENT_TABLES, MIGRATIONS, retained_tables};
-use weir_store::sql::split_script;
-use weir_store::{Store, StoreState, Verdict};
+use weir_store::{ErrorClass, Store, StoreState, split_script};
 
 use super::http::post;
 use super::life::kill_hard;
@@ -67,7 +66,7 @@ fn an_insert_that_begins_after_its_deadline_stores_nothing() {
             store.insert_until::<RequestRow>("requests", &rows, token, deadline_us)
         };
         let refused = insert("late", now - 1).await.unwrap_err();
-        assert_eq!(refused.verdict, Verdict::Transient);
+        assert_eq!(refused.class, ErrorClass::Transient);
         assert!(refused.message.contains("after its deadline"), "{refused}");
         assert_eq!(count(&store, "requests", stream).await, 0);
         insert("in-time", now + 3_600_000_000).await.unwrap();
@@ -166,15 +165,15 @@ fn a_row_that_does_not_fit_is_told_from_a_store_that_is_away() {
             .await
             .unwrap_err();
         assert_eq!(
-            (error.verdict, error.code),
-            (Verdict::Permanent, Some(60)),
+            (error.class, error.code),
+            (ErrorClass::Permanent, Some(60)),
             "{error}"
         );
         let mut answer = store.raw_query("SELECT toUInt8('x')", "TSV").unwrap();
         let error = answer.next().await.unwrap_err();
         assert_eq!(
-            (error.verdict, error.code),
-            (Verdict::Poison, Some(6)),
+            (error.class, error.code),
+            (ErrorClass::Poison, Some(6)),
             "{error}"
         );
     });
@@ -264,7 +263,7 @@ fn a_changed_migration_is_refused() {
         let forge = "ALTER TABLE weir.migrations UPDATE checksum = 'x' WHERE version = 1 SETTINGS mutations_sync = 1";
         assert_eq!(post(running.address, "/", forge).await.status, 200);
         let error = store.migrate(30).await.unwrap_err();
-        assert_eq!(error.verdict, Verdict::Permanent);
+        assert_eq!(error.class, ErrorClass::Permanent);
         assert!(error.message.contains("must not change"), "{error}");
         running.stop().await;
     });
@@ -360,7 +359,7 @@ fn no_acknowledged_batch_is_lost_when_the_store_is_killed() {
                 let stored = store.insert::<RequestRow>("requests", &rows, &token).await;
                 acknowledged.insert(batch, stored.is_ok());
                 if let Err(error) = stored {
-                    assert_eq!(error.verdict, Verdict::Transient, "{error}");
+                    assert_eq!(error.class, ErrorClass::Transient, "{error}");
                     break;
                 }
                 spared = spared.saturating_sub(1);

@@ -3,9 +3,9 @@
 
 use std::process::ExitCode;
 
+use weir_store::Credentials;
 use weir_store::ServeOptions;
 use weir_store::child::serve;
-use weir_store::request::Credentials;
 
 fn main() -> ExitCode {
     let Some(options) = options(std::env::args().skip(1)) else {

@@ -1,14 +1,13 @@
 //! What librdkafka has to say goes into our log, at our levels.
 
 use std::collections::HashMap;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use parking_lot::Mutex;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::KafkaError;
 
-/// How often the same trouble is reported.
-const REPEAT: Duration = Duration::from_secs(30);
+use crate::caps::KAFKA_ERROR_REPEAT;
 
 /// Reports errors of the client, each kind only so often: without brokers it has several a second.
 #[derive(Debug, Default)]
@@ -21,7 +20,7 @@ impl Reporter {
         let now = Instant::now();
         let kind = error.rdkafka_error_code().map_or(0, |code| code as i32);
         let mut reported = self.reported.lock();
-        let recently = |at: &Instant| now.duration_since(*at) < REPEAT;
+        let recently = |at: &Instant| now.duration_since(*at) < KAFKA_ERROR_REPEAT;
         if !reported.get(&kind).is_some_and(recently) {
             tracing::warn!(%error, reason, "kafka is in trouble");
             reported.insert(kind, now);

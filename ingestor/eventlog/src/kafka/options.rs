@@ -5,10 +5,7 @@ use std::collections::BTreeMap;
 use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
 
-use crate::caps::PAYLOAD_BYTES_MAX;
-
-/// Room for the largest payload with its key, header and framing.
-pub(crate) const MESSAGE_BYTES_MAX: usize = PAYLOAD_BYTES_MAX + (64 << 10);
+use crate::caps::MESSAGE_BYTES_MAX;
 
 /// Settings of librdkafka that decide whether events get lost or doubled. They can't be changed.
 const OURS: &[&str] = &[

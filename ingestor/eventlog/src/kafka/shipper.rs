@@ -23,7 +23,7 @@ use super::client::{self, Reporter};
 use super::topic::ensure_topic;
 use super::{InvalidKafkaOptions, KafkaOptions, SEQ_HEADER};
 use crate::batch::{BatchLimits, Record, SourceBatch};
-use crate::caps::READ_POLL;
+use crate::caps::{KAFKA_RETRY, READ_POLL, SHIP_COMMIT_INTERVAL, STOP_PATIENCE_MAX};
 use crate::progress::Progress;
 use crate::reader::{JournalReader, ReaderError, ReaderStats};
 use crate::thread::StoppableThread;
@@ -34,15 +34,6 @@ const BATCH: BatchLimits = BatchLimits {
     bytes_max: 1 << 20,
     wait_max: Duration::ZERO,
 };
-
-/// How often the cursor is written.
-const COMMIT_EVERY: Duration = Duration::from_millis(200);
-
-/// Pause before the producer is replaced or the topic asked for again.
-const RETRY: Duration = Duration::from_secs(1);
-
-/// Nobody waits longer than this for a shipper to stop.
-const PATIENCE_MAX: Duration = Duration::from_secs(24 * 3600);
 
 #[derive(Clone, Debug)]
 pub struct ShipperOptions {
@@ -139,7 +130,7 @@ impl Shipper {
     }
 
     fn end(&mut self, patience: Duration) {
-        *self.shared.stop_at.lock() = Some(Instant::now() + patience.min(PATIENCE_MAX));
+        *self.shared.stop_at.lock() = Some(Instant::now() + patience.min(STOP_PATIENCE_MAX));
         drop(self.thread.take());
     }
 }
@@ -290,7 +281,7 @@ impl ShipLoop {
             tracing::warn!(%error, "ship_loop to kafka begins anew; nothing is lost");
             self.shared.stats.lock().restarts += 1;
             self.reader.rewind();
-            self.shared.pause(RETRY);
+            self.shared.pause(KAFKA_RETRY);
         }
     }
 
@@ -319,7 +310,7 @@ impl ShipLoop {
                 Err(error) => {
                     let topic = &self.options.kafka.topic;
                     tracing::warn!(%error, %topic, "topic not there yet; events stay in the journal");
-                    self.shared.pause(RETRY);
+                    self.shared.pause(KAFKA_RETRY);
                 }
             }
         }
@@ -345,7 +336,7 @@ impl Session {
         let mut was_empty = false;
         loop {
             self.collect(shared)?;
-            if self.committed_at.elapsed() >= COMMIT_EVERY {
+            if self.committed_at.elapsed() >= SHIP_COMMIT_INTERVAL {
                 self.commit(reader);
                 shared.stats.lock().journal = reader.stats();
             }

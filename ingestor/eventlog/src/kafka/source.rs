@@ -25,28 +25,13 @@ use super::{InvalidKafkaOptions, KafkaOptions, SEQ_HEADER};
 use crate::batch::{
     BatchLimits, Committed, LossCause, Lost, Position, Record, Rejected, SourceBatch,
 };
+use crate::caps::{
+    BATCH_WAIT_MAX, GROUP_POLL, GROUP_POLL_IDLE, KAFKA_RETRY, OFFSETS_PATIENCE, REVOKE_PATIENCE,
+};
 use crate::progress::{PartitionOffset, PartitionOffsets, Progress};
 use crate::source_thread::{
     BatchSender, Commit, SourceCommand, SourceCommands, SourceThread, ThreadEnded,
 };
-
-/// How long a rebalance waits for the ingestor to commit what it has in hand.
-const REVOKE_PATIENCE: Duration = Duration::from_secs(5);
-
-/// How often an idle source shows the group that it lives.
-const IDLE: Duration = Duration::from_millis(200);
-
-/// How long a batch is filled at most.
-const WAIT_MAX: Duration = Duration::from_secs(60);
-
-/// How long one poll blocks, and so how long a commit may have to wait for it.
-const POLL: Duration = Duration::from_millis(20);
-
-/// How long the broker may take to say what has been committed.
-const OFFSETS_PATIENCE: Duration = Duration::from_secs(5);
-
-/// Pause before the topic is asked for again.
-const RETRY: Duration = Duration::from_secs(1);
 
 /// Kafka can't be read, or a commit failed.
 #[derive(Debug, thiserror::Error)]
@@ -202,7 +187,7 @@ impl ConsumerContext for Membership {
     }
 
     fn main_queue_min_poll_interval(&self) -> rdkafka::util::Timeout {
-        POLL.into()
+        GROUP_POLL.into()
     }
 }
 
@@ -378,7 +363,7 @@ impl ConsumeLoop {
     /// Runs until the source is dropped; then the consumer leaves the group.
     fn run(mut self, batches: &BatchSender<SourceFault>) {
         loop {
-            match self.consumer.context().commands.next(IDLE) {
+            match self.consumer.context().commands.next(GROUP_POLL_IDLE) {
                 Ok(SourceCommand::Commit(commit)) => self.commit(commit),
                 Ok(SourceCommand::Batch(limits)) => {
                     if batches.blocking_send(self.batch(&limits)).is_err() {
@@ -410,7 +395,7 @@ impl ConsumeLoop {
             }
             Err(error) => {
                 tracing::warn!(%error, topic = %self.topic, "topic not there yet");
-                self.subscribe_at = Some(Instant::now() + RETRY);
+                self.subscribe_at = Some(Instant::now() + KAFKA_RETRY);
             }
         }
         Ok(())
@@ -424,11 +409,11 @@ impl ConsumeLoop {
     /// Fills a batch until it is full or its time is over.
     fn batch(&mut self, limits: &BatchLimits) -> Result<SourceBatch, SourceFault> {
         self.resume()?;
-        let deadline = Instant::now() + limits.wait_max.min(WAIT_MAX);
+        let deadline = Instant::now() + limits.wait_max.min(BATCH_WAIT_MAX);
         let mut batch = self.carried.take().unwrap_or_default();
         while !batch.is_full(limits) {
             let left = deadline.saturating_duration_since(Instant::now());
-            let pause = match self.step(&mut batch, left.min(POLL)) {
+            let pause = match self.step(&mut batch, left.min(GROUP_POLL)) {
                 Ok(pause) => pause,
                 Err(error) if batch.is_empty() => return Err(error),
                 // What was read is given first; an error that lasts will come again.

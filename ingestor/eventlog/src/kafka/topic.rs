@@ -1,16 +1,12 @@
 //! Makes the topic if it is not there.
 
-use std::time::Duration;
-
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::FromClientConfig as _;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 use super::KafkaOptions;
-use super::options::MESSAGE_BYTES_MAX;
-
-const TIMEOUT: Duration = Duration::from_secs(3);
+use crate::caps::{ADMIN_TIMEOUT, MESSAGE_BYTES_MAX};
 
 /// Asks whether the topic is there, and makes it if not. Blocks for some seconds if no broker
 /// answers.
@@ -36,7 +32,7 @@ fn ensure(options: &KafkaOptions, cleanup: &str) -> Result<(), KafkaError> {
 }
 
 fn exists(admin: &AdminClient<DefaultClientContext>, topic: &str) -> Result<bool, KafkaError> {
-    let metadata = admin.inner().fetch_metadata(Some(topic), TIMEOUT)?;
+    let metadata = admin.inner().fetch_metadata(Some(topic), ADMIN_TIMEOUT)?;
     let found = metadata.topics().iter().find(|found| found.name() == topic);
     Ok(found.is_some_and(|found| found.error().is_none() && !found.partitions().is_empty()))
 }
@@ -52,8 +48,8 @@ fn create(
         .set("cleanup.policy", cleanup)
         .set("max.message.bytes", &message_bytes_max);
     let waits = AdminOptions::new()
-        .request_timeout(Some(TIMEOUT))
-        .operation_timeout(Some(TIMEOUT));
+        .request_timeout(Some(ADMIN_TIMEOUT))
+        .operation_timeout(Some(ADMIN_TIMEOUT));
 
     let runtime = tokio::runtime::Builder::new_current_thread()
         .build()

@@ -12,20 +12,17 @@ mod source;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use weir_schemas::StreamId;
 
 use crate::batch::{BatchLimits, SourceBatch};
-use crate::caps::{READ_FILES_OPEN_MAX, READ_POLL};
+use crate::caps::{READ_ERROR_PAUSE, READ_FILES_OPEN_MAX, READ_POLL};
 use crate::files::{self, FileContext as _, FileError, JournalEntry, if_exists};
 use crate::progress::Progress;
 use cursor::JournalCursor;
 use follower::{BatchIntake, Follower, TurnResult};
 pub use source::JournalSource;
-
-/// How long a stream is left alone whose files can't be read.
-const TROUBLE_PAUSE: Duration = Duration::from_secs(10);
 
 /// The journal can't be read.
 #[derive(Debug, thiserror::Error)]
@@ -233,7 +230,7 @@ impl JournalReader {
             }
             Err(error) => {
                 self.stats.file_errors += 1;
-                follower.rest_until(now + TROUBLE_PAUSE);
+                follower.rest_until(now + READ_ERROR_PAUSE);
                 tracing::error!(%stream, %error, "stream not read; it is tried again");
                 false
             }

@@ -11,10 +11,8 @@ use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as 
 use std::path::{Path, PathBuf};
 
 use super::{REMOVED, RecordLogError};
+use crate::caps::COMPACT_FROM_BYTES;
 use crate::replace::{Fsync, replace_file};
-
-/// Size from which a file is compacted, if that makes it smaller by half.
-const COMPACT_FROM_BYTES: usize = 4 << 20;
 
 fn failed<'a>(
     action: &'static str,

@@ -12,14 +12,8 @@ use rdkafka::{Offset, TopicPartitionList};
 use std::sync::Arc;
 
 use super::{NewRecords, REMOVED, RecordLogError};
+use crate::caps::{RECORD_APPEND_MAX, RECORD_POLL, RECORD_QUEUE_BYTES, RECORD_QUEUE_RECORDS};
 use crate::kafka::{KafkaOptions, ensure_compacted_topic};
-
-/// How long brokers may take to acknowledge a record.
-const APPEND_MAX: Duration = Duration::from_secs(15);
-const POLL: Duration = Duration::from_millis(50);
-/// Bounds of a producer that sends a handful of records and ends.
-const QUEUE_RECORDS: usize = 1_000;
-const QUEUE_BYTES: usize = 32 << 20;
 
 fn failed<'a>(
     action: &'static str,
@@ -58,7 +52,7 @@ pub(super) fn append(
     ensure_compacted_topic(options).map_err(&fail)?;
     let delivered = Delivered::default();
     let producer: BaseProducer<Delivered> = options
-        .producer(QUEUE_RECORDS, QUEUE_BYTES)
+        .producer(RECORD_QUEUE_RECORDS, RECORD_QUEUE_BYTES)
         .create_with_context(delivered.clone())
         .map_err(&fail)?;
     for (key, record) in records {
@@ -70,9 +64,9 @@ pub(super) fn append(
         };
         producer.send(record).map_err(|(error, _)| fail(error))?;
     }
-    let deadline = Instant::now() + APPEND_MAX;
+    let deadline = Instant::now() + RECORD_APPEND_MAX;
     loop {
-        producer.poll(POLL);
+        producer.poll(RECORD_POLL);
         let (count, error) = delivered.0.lock().clone();
         match error {
             Some(error) => return Err(fail(error)),
@@ -86,7 +80,10 @@ pub(super) fn append(
     Err(RecordLogError::Topic {
         action: "append to",
         topic: options.topic.clone(),
-        reason: format!("no acknowledgement within {} s", APPEND_MAX.as_secs()),
+        reason: format!(
+            "no acknowledgement within {} s",
+            RECORD_APPEND_MAX.as_secs()
+        ),
     })
 }
 
@@ -110,7 +107,7 @@ impl RecordSender {
         let fail = failed("send to", options);
         ensure_compacted_topic(options).map_err(&fail)?;
         let producer = options
-            .producer(QUEUE_RECORDS, QUEUE_BYTES)
+            .producer(RECORD_QUEUE_RECORDS, RECORD_QUEUE_BYTES)
             .create_with_context(Delivered::default())
             .map_err(&fail)?;
         Ok(Self {
@@ -176,7 +173,7 @@ impl TopicReader {
         let deadline = Instant::now() + wait_max;
         let mut records = Vec::new();
         loop {
-            match consumer.poll(POLL.min(wait_max)) {
+            match consumer.poll(RECORD_POLL.min(wait_max)) {
                 Some(Ok(message)) => {
                     if let Some(Ok(text)) = message.payload().map(std::str::from_utf8) {
                         records.push(text.to_owned());

@@ -1,0 +1,65 @@
+//! Every limit of the store, in one place.
+
+use std::time::Duration;
+
+// The server: connections, statements, bodies
+
+/// Connections open at once.
+pub(crate) const CONNECTIONS_MAX: usize = 256;
+
+/// How long a statement waits for its turn.
+pub(crate) const PLACE_WAIT_MAX: Duration = Duration::from_secs(10);
+
+/// Frames of a body that wait for the engine, each at most about 400 KiB.
+pub(crate) const ROWS_QUEUED_MAX: usize = 4;
+
+/// Chunks of output that wait for the client, each of at most 65 409 rows.
+pub(crate) const OUTPUT_QUEUED_MAX: usize = 2;
+
+/// How long a request's head may take to arrive.
+pub(crate) const HEAD_TIME_MAX: Duration = Duration::from_secs(60);
+
+/// The longest statement, without an INSERT's rows.
+pub(crate) const STATEMENT_BYTES_MAX: usize = 1 << 20;
+
+/// How long a body may pause.
+pub(crate) const BODY_PAUSE_MAX: Duration = Duration::from_secs(60);
+
+/// How much of an unwanted body is read so that the client sees the answer.
+pub(crate) const DRAIN_BYTES_MAX: usize = 64 << 20;
+
+pub(crate) const DRAIN_TIME_MAX: Duration = Duration::from_secs(5);
+
+/// A client that takes no output for this long has left, as far as the engine is concerned.
+pub(crate) const OUTPUT_STALL_MAX: Duration = Duration::from_secs(300);
+
+/// A result in a format that must be made whole may be this large, before it is formatted.
+pub(crate) const WHOLE_RESULT_BYTES_MAX: u64 = 512 << 20;
+
+/// Packed bytes that are unpacked in one step.
+pub(crate) const UNPACK_STEP_BYTES: usize = 16 << 10;
+
+/// What deflate unpacks into at a time.
+pub(crate) const INFLATE_BYTES: usize = 256 << 10;
+
+/// The largest block that is taken. Clients cut blocks of 1 MiB at most; the bound is there so that
+/// a hostile header cannot ask for memory.
+pub(crate) const BLOCK_BYTES_MAX: usize = 64 << 20;
+
+// The client
+
+/// Encoded rows are sent in pieces of this size.
+pub(crate) const INSERT_PIECE_BYTES: usize = 1 << 20;
+
+// The child process
+
+/// How long running statements may take to end when the process is told to.
+pub(crate) const STOP_GRACE: Duration = Duration::from_secs(5);
+
+/// The first pause before a new try; each further one is twice as long.
+pub(crate) const RESTART_PAUSE_MIN: Duration = Duration::from_millis(200);
+
+pub(crate) const RESTART_PAUSE_MAX: Duration = Duration::from_secs(10);
+
+/// A child that served for this long was well: the next pause is short again.
+pub(crate) const HEALTHY_AFTER: Duration = Duration::from_secs(30);
