@@ -12,7 +12,7 @@ use weir_limits::{
 };
 use weir_schemas::PicoUsd;
 
-use crate::control::policy::{Budget, Limit, Placed, Policy, Subject};
+use crate::control::policy::{BoundRule, Budget, Limit, Policy, Subject};
 use crate::ledger::Charge;
 
 /// A budget that a request has reserved from.
@@ -161,7 +161,7 @@ struct Admission<'a> {
 }
 
 impl Admission<'_> {
-    fn take(&mut self, limit: &Placed<Limit, LimitCounter>) -> Result<(), Denied> {
+    fn take(&mut self, limit: &BoundRule<Limit, LimitCounter>) -> Result<(), Denied> {
         let Some(counter) = limit.counter(self.subject) else {
             return Ok(());
         };
@@ -217,7 +217,7 @@ impl Admission<'_> {
     fn reserve(
         &mut self,
         index: usize,
-        budget: &Placed<Budget, BudgetCounter>,
+        budget: &BoundRule<Budget, BudgetCounter>,
     ) -> Result<(), Denied> {
         let Some(counter) = budget.counter(self.subject) else {
             return Ok(());

@@ -13,6 +13,7 @@ pub mod log;
 pub mod network;
 pub mod policy;
 pub mod record;
+mod rule_set;
 mod snapshot;
 
 use std::collections::HashMap;

@@ -3,6 +3,7 @@
 //! [`Rules`] is all there is; [`Rules::policy`] picks what holds for one place in the hierarchy. A
 //! request walks its policy's slices: a handful of rules, however many there are altogether.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -17,6 +18,7 @@ use super::record::{
     AccessRecord, BudgetRecord, Capture, Dimension, Kind, LimitRecord, PayloadRecord, Record,
     Scope, TeamRecord, Unpriced,
 };
+use super::rule_set::{KeyAttributes, RuleSet, narrowness};
 
 /// Subjects of one rule that are counted apart; further ones share a counter.
 const SUBJECTS_MAX: usize = 100_000;
@@ -24,20 +26,6 @@ const SUBJECTS_MAX: usize = 100_000;
 const OTHERS: &str = "(others)";
 /// Between the values of a subject. No value holds it: control characters are taken out.
 const BETWEEN: char = '\u{1f}';
-
-/// Where a key stands in the hierarchy, and what else rules go by.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Place {
-    pub organisation: Option<Box<str>>,
-    pub team: Option<Box<str>>,
-    pub project: Option<Box<str>>,
-    pub environment: Option<Box<str>>,
-    pub tier: Option<Box<str>>,
-    /// Only where a rule speaks of this user, so that other users share what holds for them.
-    pub user: Option<Box<str>>,
-    /// Only where a rule speaks of this key.
-    pub key: Option<Box<str>>,
-}
 
 /// What of a request rules go by, beside its key.
 #[derive(Clone, Copy, Debug, Default)]
@@ -76,8 +64,8 @@ impl<'a> Subject<'a> {
 /// Everything that holds for one place.
 #[derive(Debug, Default)]
 pub struct Policy {
-    pub limits: Box<[Placed<Limit, LimitCounter>]>,
-    pub budgets: Box<[Placed<Budget, BudgetCounter>]>,
+    pub limits: Box<[BoundRule<Limit, LimitCounter>]>,
+    pub budgets: Box<[BoundRule<Budget, BudgetCounter>]>,
     pub access: Box<[Arc<AccessRecord>]>,
     /// What is kept of payloads, if a rule says so.
     pub capture: Option<Capture>,
@@ -88,17 +76,17 @@ pub struct Policy {
 }
 
 impl Policy {
-    /// Looks at everything that a request is about to lock, so that the processor asks for all that
+    /// Looks at everything that a request is about to lock, so that the processor filter for all that
     /// memory at once: locks make it wait for one after the other.
     pub fn fetch(&self) {
-        self.limits.iter().for_each(Placed::fetch);
-        self.budgets.iter().for_each(Placed::fetch);
+        self.limits.iter().for_each(BoundRule::fetch);
+        self.budgets.iter().for_each(BoundRule::fetch);
     }
 }
 
 /// A rule as it holds for one place.
 #[derive(Debug)]
-pub struct Placed<R, C> {
+pub struct BoundRule<R, C> {
     pub rule: Arc<R>,
     /// Where all requests from the place are counted, once there was one; never set where that
     /// depends on the request.
@@ -112,8 +100,8 @@ pub struct Limit {
     pub requests: Option<RateSpec>,
     pub tokens: Option<RateSpec>,
     pub concurrency: Option<u64>,
-    asks: Option<Box<Asks>>,
-    per: Box<[Dimension]>,
+    filter: Option<Box<RequestFilter>>,
+    group_by: Box<[Dimension]>,
     pub counters: Arc<Counters<LimitCounter>>,
 }
 
@@ -124,29 +112,29 @@ pub struct Budget {
     pub spec: BudgetSpec,
     /// Whether calls need a price, so that it can be kept.
     pub wants_prices: bool,
-    asks: Option<Box<Asks>>,
-    per: Box<[Dimension]>,
+    filter: Option<Box<RequestFilter>>,
+    group_by: Box<[Dimension]>,
     pub counters: Arc<Counters<BudgetCounter>>,
 }
 
 /// What a scope wants of a request. All else it wants of the place is looked at when policies are made.
 #[derive(Debug)]
-struct Asks {
+struct RequestFilter {
     model: Option<Box<str>>,
     customer: Option<Box<str>>,
 }
 
-impl Asks {
+impl RequestFilter {
     fn of(scope: &Scope) -> Option<Box<Self>> {
         let boxed = |text: &Option<String>| text.as_deref().map(Box::from);
-        let asks = Self {
+        let filter = Self {
             model: boxed(&scope.model),
             customer: boxed(&scope.customer),
         };
-        (asks.model.is_some() || asks.customer.is_some()).then(|| Box::new(asks))
+        (filter.model.is_some() || filter.customer.is_some()).then(|| Box::new(filter))
     }
 
-    fn are_met(&self, subject: &Subject<'_>) -> bool {
+    fn matches(&self, subject: &Subject<'_>) -> bool {
         let model = self.model.as_deref().is_none_or(|m| m == subject.model);
         let customer = self.customer.as_deref();
         model && customer.is_none_or(|c| Some(c) == subject.customer)
@@ -158,7 +146,7 @@ impl Asks {
 #[derive(Debug)]
 pub struct Counters<C> {
     sole: Arc<C>,
-    per: Box<[Dimension]>,
+    group_by: Box<[Dimension]>,
     by_subject: Mutex<HashMap<Box<str>, Arc<C>>>,
     /// How many gateways count under the rules.
     gateways: Arc<AtomicU32>,
@@ -166,10 +154,14 @@ pub struct Counters<C> {
 
 impl<C: Default> Counters<C> {
     /// `begin` is given each counter that is made while other gateways count, too, with its share.
-    fn new(per: &[Dimension], gateways: Arc<AtomicU32>, begin: impl FnOnce(&C, Share)) -> Self {
+    fn new(
+        group_by: &[Dimension],
+        gateways: Arc<AtomicU32>,
+        begin: impl FnOnce(&C, Share),
+    ) -> Self {
         let counters = Self {
             sole: Arc::default(),
-            per: per.into(),
+            group_by: group_by.into(),
             by_subject: Mutex::default(),
             gateways,
         };
@@ -213,18 +205,18 @@ impl<C: Default> Counters<C> {
     }
 
     fn of(&self, subject: &Subject<'_>, begin: impl FnOnce(&C, Share)) -> Arc<C> {
-        match &*self.per {
+        match &*self.group_by {
             [] => self.sole.clone(),
             // Such a name need not be made.
             [dimension] => self.begun(subject.named(*dimension), begin),
-            per => self.begun(&subject_name(per, subject), begin),
+            group_by => self.begun(&subject_name(group_by, subject), begin),
         }
     }
 
     /// Every counter with its subject's name.
     #[must_use]
     pub fn all(&self) -> Vec<(Box<str>, Arc<C>)> {
-        if self.per.is_empty() {
+        if self.group_by.is_empty() {
             return vec![(Box::default(), self.sole.clone())];
         }
         let by_subject = self.by_subject.lock();
@@ -242,9 +234,9 @@ impl<C: Default> Counters<C> {
     }
 }
 
-fn subject_name(per: &[Dimension], subject: &Subject<'_>) -> String {
+fn subject_name(group_by: &[Dimension], subject: &Subject<'_>) -> String {
     let mut name = String::with_capacity(48);
-    for (number, dimension) in per.iter().enumerate() {
+    for (number, dimension) in group_by.iter().enumerate() {
         if number > 0 {
             name.push(BETWEEN);
         }
@@ -275,7 +267,7 @@ impl Limit {
     /// The limit's name, with the subject that is counted apart.
     #[must_use]
     pub fn name(&self, subject: &Subject<'_>) -> String {
-        rule_name(&self.id, &self.per, subject)
+        rule_name(&self.id, &self.group_by, subject)
     }
 }
 
@@ -283,7 +275,7 @@ impl Budget {
     /// What its counter of a request is called; nothing where nothing is counted apart.
     #[must_use]
     pub fn subject(&self, subject: &Subject<'_>) -> String {
-        subject_name(&self.per, subject)
+        subject_name(&self.group_by, subject)
     }
 
     /// The budget's name, with a subject that is counted apart, by what its counter is called.
@@ -305,32 +297,40 @@ impl Budget {
 
     #[must_use]
     pub fn name(&self, subject: &Subject<'_>) -> String {
-        rule_name(&self.id, &self.per, subject)
+        rule_name(&self.id, &self.group_by, subject)
     }
 }
 
-impl Placed<Limit, LimitCounter> {
+impl BoundRule<Limit, LimitCounter> {
     /// The counter for a request, if the limit holds for it.
     #[must_use]
     pub fn counter(&self, subject: &Subject<'_>) -> Option<Arc<LimitCounter>> {
-        let Limit { asks, per, .. } = &*self.rule;
-        self.counted(asks.as_deref(), per, subject, || self.rule.counter(subject))
+        let Limit {
+            filter, group_by, ..
+        } = &*self.rule;
+        self.counted(filter.as_deref(), group_by, subject, || {
+            self.rule.counter(subject)
+        })
     }
 }
 
-impl Placed<Budget, BudgetCounter> {
+impl BoundRule<Budget, BudgetCounter> {
     /// The purse for a request, if the budget holds for it.
     #[must_use]
     pub fn counter(&self, subject: &Subject<'_>) -> Option<Arc<BudgetCounter>> {
-        let Budget { asks, per, .. } = &*self.rule;
-        self.counted(asks.as_deref(), per, subject, || self.rule.counter(subject))
+        let Budget {
+            filter, group_by, ..
+        } = &*self.rule;
+        self.counted(filter.as_deref(), group_by, subject, || {
+            self.rule.counter(subject)
+        })
     }
 }
 
-impl<R, C> Placed<R, C> {
-    const fn new(rule: Arc<R>) -> Self {
+impl<R, C> BoundRule<R, C> {
+    fn new(rule: &Arc<R>) -> Self {
         Self {
-            rule,
+            rule: rule.clone(),
             counter: OnceLock::new(),
         }
     }
@@ -342,19 +342,19 @@ impl<R, C> Placed<R, C> {
 
     fn counted(
         &self,
-        asks: Option<&Asks>,
-        per: &[Dimension],
+        filter: Option<&RequestFilter>,
+        group_by: &[Dimension],
         subject: &Subject<'_>,
         find: impl FnOnce() -> Arc<C>,
     ) -> Option<Arc<C>> {
-        if asks.is_some_and(|asks| !asks.are_met(subject)) {
+        if filter.is_some_and(|filter| !filter.matches(subject)) {
             return None;
         }
         if let Some(counter) = self.counter.get() {
             return Some(counter.clone());
         }
         let counter = find();
-        if per.iter().all(|dimension| dimension.is_of_place()) {
+        if group_by.iter().all(|dimension| dimension.is_of_key()) {
             return Some(self.counter.get_or_init(|| counter).clone());
         }
         Some(counter)
@@ -383,48 +383,28 @@ fn begin_budget(spec: &BudgetSpec, purse: &BudgetCounter, share: Share) {
     purse.merge_peers(spec, PeerBudgetUsage::default(), share, 0);
 }
 
-fn rule_name(id: &str, per: &[Dimension], subject: &Subject<'_>) -> String {
+fn rule_name(id: &str, group_by: &[Dimension], subject: &Subject<'_>) -> String {
     let mut name = id.to_owned();
-    if !per.is_empty() {
+    if !group_by.is_empty() {
         // Writing to a string cannot fail.
-        let _ = write!(name, " of {}", shown(&subject_name(per, subject)));
+        let _ = write!(name, " of {}", shown(&subject_name(group_by, subject)));
     }
     name
 }
 
-/// All rules there are, found by what they speak of.
+/// All rules there are.
 #[derive(Debug, Default)]
 pub struct Rules {
-    limits: Vec<Arc<Limit>>,
-    budgets: Vec<Arc<Budget>>,
-    access: Vec<Arc<AccessRecord>>,
-    payloads: Vec<PayloadRecord>,
-    limits_by_id: HashMap<String, usize>,
-    budgets_by_id: HashMap<String, usize>,
-    /// For whom each of the limits and budgets holds, and which other ones it takes the place of.
-    limit_terms: Vec<Terms>,
-    budget_terms: Vec<Terms>,
-    index: Index,
+    limits: RuleSet<Limit>,
+    budgets: RuleSet<Budget>,
+    access: RuleSet<AccessRecord>,
+    payloads: RuleSet<PayloadRecord>,
     teams: HashMap<String, TeamRecord>,
-    /// How many gateways count under these rules; 0 and 1 are the same.
-    gateways: Arc<AtomicU32>,
-}
-
-#[derive(Debug)]
-struct Terms {
-    scope: Scope,
-    overrides: Vec<String>,
-}
-
-/// Where in the lists the rules are that speak first of all of one value.
-#[derive(Debug, Default)]
-struct Index {
-    limits: HashMap<(Dimension, String), Vec<usize>>,
-    budgets: HashMap<(Dimension, String), Vec<usize>>,
-    access: HashMap<(Dimension, String), Vec<usize>>,
-    payloads: HashMap<(Dimension, String), Vec<usize>>,
+    /// Users and keys that a scope names.
     users: HashSet<String>,
     keys: HashSet<String>,
+    /// How many gateways count under these rules; 0 and 1 are the same.
+    gateways: Arc<AtomicU32>,
 }
 
 impl Rules {
@@ -437,15 +417,18 @@ impl Rules {
         };
         for record in records.values() {
             match &**record {
-                Record::Limit(limit) => {
-                    let before = before.limit(&limit.id);
-                    rules.add_limit(limit, before.map(|limit| &limit.counters));
+                Record::Limit(limit) => rules.add_limit(limit, before.limit(&limit.id)),
+                Record::Budget(budget) => rules.add_budget(budget, before.budget(&budget.id)),
+                Record::Access(access) => {
+                    rules.note_scope(&access.scope);
+                    let rule = Arc::new(access.clone());
+                    rules.access.add(&access.id, &access.scope, &[], rule);
                 }
-                Record::Budget(budget) => {
-                    rules.add_budget(budget, before.budget(&budget.id));
+                Record::Payload(payload) => {
+                    rules.note_scope(&payload.scope);
+                    let rule = Arc::new(payload.clone());
+                    rules.payloads.add(&payload.id, &payload.scope, &[], rule);
                 }
-                Record::Access(access) => rules.add_access(access),
-                Record::Payload(payload) => rules.add_payload(payload),
                 Record::Team(team) => {
                     rules.teams.insert(team.id.clone(), team.clone());
                 }
@@ -455,84 +438,61 @@ impl Rules {
         rules
     }
 
-    fn add_limit(&mut self, record: &LimitRecord, before: Option<&Arc<Counters<LimitCounter>>>) {
-        let place = self.limits.len();
-        self.limits_by_id.insert(record.id.clone(), place);
-        self.index
-            .note(&record.scope, place, |index| &mut index.limits);
-        self.limit_terms.push(Terms {
-            scope: record.scope.clone(),
-            overrides: record.overrides.clone(),
+    fn note_scope(&mut self, scope: &Scope) {
+        self.users.extend(scope.user.clone());
+        self.keys.extend(scope.key.clone());
+    }
+
+    fn add_limit(&mut self, record: &LimitRecord, before: Option<&Arc<Limit>>) {
+        let (requests, tokens) = (record.requests(), record.tokens());
+        let before = before.map(|limit| &limit.counters);
+        let counters = taken_over(before, &record.per, &self.gateways, |counter, share| {
+            begin_limit([&requests, &tokens], record.concurrency, counter, share);
         });
-        self.limits.push(Arc::new(Limit {
+        let limit = Arc::new(Limit {
             id: record.id.as_str().into(),
-            requests: record.requests(),
-            tokens: record.tokens(),
+            requests,
+            tokens,
             concurrency: record.concurrency,
-            asks: Asks::of(&record.scope),
-            per: record.per.as_slice().into(),
-            counters: taken_over(before, &record.per, &self.gateways, |counter, share| {
-                let rates = [&record.requests(), &record.tokens()];
-                begin_limit(rates, record.concurrency, counter, share);
-            }),
-        }));
+            filter: RequestFilter::of(&record.scope),
+            group_by: record.per.as_slice().into(),
+            counters,
+        });
+        self.note_scope(&record.scope);
+        self.limits
+            .add(&record.id, &record.scope, &record.overrides, limit);
     }
 
     fn add_budget(&mut self, record: &BudgetRecord, before: Option<&Arc<Budget>>) {
         // What is in the log was checked before it was written there.
         let Ok(spec) = record.spec() else { return };
-        let place = self.budgets.len();
-        self.budgets_by_id.insert(record.id.clone(), place);
-        self.index
-            .note(&record.scope, place, |index| &mut index.budgets);
-        self.budget_terms.push(Terms {
-            scope: record.scope.clone(),
-            overrides: record.overrides.clone(),
-        });
         // Another unit or window counts something else.
         let before = before
             .filter(|before| before.spec.unit == spec.unit && before.spec.window == spec.window);
         let before = before.map(|budget| &budget.counters);
-        let counters = taken_over(before, &record.per, &self.gateways, |purse, share| {
-            begin_budget(&spec, purse, share);
+        let counters = taken_over(before, &record.per, &self.gateways, |counter, share| {
+            begin_budget(&spec, counter, share);
         });
-        self.budgets.push(Arc::new(Budget {
+        let budget = Arc::new(Budget {
             id: record.id.as_str().into(),
             wants_prices: spec.unit == BudgetUnit::PicoUsd
                 && spec.hard
                 && record.unpriced == Unpriced::Refuse,
             spec,
-            asks: Asks::of(&record.scope),
-            per: record.per.as_slice().into(),
+            filter: RequestFilter::of(&record.scope),
+            group_by: record.per.as_slice().into(),
             counters,
-        }));
+        });
+        self.note_scope(&record.scope);
+        self.budgets
+            .add(&record.id, &record.scope, &record.overrides, budget);
     }
 
-    fn add_access(&mut self, record: &AccessRecord) {
-        let place = self.access.len();
-        self.index
-            .note(&record.scope, place, |index| &mut index.access);
-        self.access.push(Arc::new(record.clone()));
-    }
-
-    fn add_payload(&mut self, record: &PayloadRecord) {
-        let place = self.payloads.len();
-        self.index
-            .note(&record.scope, place, |index| &mut index.payloads);
-        self.payloads.push(record.clone());
-    }
-
-    /// What is kept where several rules may hold: the narrowest decides, then the one that keeps less.
-    fn capture(&self, place: &Place) -> Option<Capture> {
-        let rules = found(&self.index.payloads, place, |at| &self.payloads[at].scope);
-        let rules = rules.into_iter().map(|at| &self.payloads[at]);
-        let narrowest = rules.max_by_key(|rule| {
-            let share = std::cmp::Reverse(rule.share);
-            (
-                narrowness(&rule.scope),
-                std::cmp::Reverse(rule.capture),
-                share,
-            )
+    /// What is kept where several rules apply: the narrowest decides, then the one that keeps less.
+    fn capture(&self, key: &KeyAttributes) -> Option<Capture> {
+        let narrowest = self.payloads.applying(key).max_by_key(|rule| {
+            let share = Reverse(rule.share);
+            (narrowness(&rule.scope), Reverse(rule.capture), share)
         })?;
         // What is in the log was checked before it was written there.
         Capture::new(narrowest.capture, narrowest.share).ok()
@@ -544,23 +504,23 @@ impl Rules {
     }
 
     #[must_use]
-    pub fn speak_of_user(&self, user: &str) -> bool {
-        self.index.users.contains(user)
+    pub fn has_rules_for_user(&self, user: &str) -> bool {
+        self.users.contains(user)
     }
 
     #[must_use]
-    pub fn speak_of_key(&self, key: &str) -> bool {
-        self.index.keys.contains(key)
+    pub fn has_rules_for_key(&self, key: &str) -> bool {
+        self.keys.contains(key)
     }
 
     #[must_use]
     pub fn limit(&self, id: &str) -> Option<&Arc<Limit>> {
-        self.limits_by_id.get(id).map(|at| &self.limits[*at])
+        self.limits.get(id)
     }
 
     #[must_use]
     pub fn budget(&self, id: &str) -> Option<&Arc<Budget>> {
-        self.budgets_by_id.get(id).map(|at| &self.budgets[*at])
+        self.budgets.get(id)
     }
 
     pub fn limits(&self) -> impl Iterator<Item = &Arc<Limit>> {
@@ -576,35 +536,15 @@ impl Rules {
         self.gateways.store(gateways, Ordering::Relaxed);
     }
 
-    /// What holds for a place.
+    /// The rules that apply to a key.
     #[must_use]
-    pub fn policy(&self, place: &Place) -> Policy {
-        let limits = found(&self.index.limits, place, |at| &self.limit_terms[at].scope);
-        let budgets = found(&self.index.budgets, place, |at| {
-            &self.budget_terms[at].scope
-        });
-        let access = found(&self.index.access, place, |at| &self.access[at].scope);
-        let overridden = |places: &[usize], terms: &[Terms]| -> HashSet<String> {
-            places
-                .iter()
-                .flat_map(|at| terms[*at].overrides.clone())
-                .collect()
-        };
-        let without = overridden(&limits, &self.limit_terms);
-        let limits = limits.into_iter().map(|at| &self.limits[at]);
-        let limits = limits.filter(|limit| !without.contains(&*limit.id));
-        let without = overridden(&budgets, &self.budget_terms);
-        let budgets = budgets.into_iter().map(|at| &self.budgets[at]);
-        let budgets = budgets.filter(|budget| !without.contains(&*budget.id));
-        let team = place.team.as_deref().and_then(|team| self.team(team));
+    pub fn policy(&self, key: &KeyAttributes) -> Policy {
+        let team = key.team.as_deref().and_then(|team| self.team(team));
         Policy {
-            limits: limits.cloned().map(Placed::new).collect(),
-            budgets: budgets.cloned().map(Placed::new).collect(),
-            access: access
-                .into_iter()
-                .map(|at| self.access[at].clone())
-                .collect(),
-            capture: self.capture(place),
+            limits: self.limits.applying(key).map(BoundRule::new).collect(),
+            budgets: self.budgets.applying(key).map(BoundRule::new).collect(),
+            access: self.access.applying(key).cloned().collect(),
+            capture: self.capture(key),
             contact: team.and_then(|team| team.contact.as_deref().map(Box::from)),
             provider_keys: team.map_or_else(BTreeMap::new, |team| team.provider_keys.clone()),
         }
@@ -613,107 +553,14 @@ impl Rules {
 
 fn taken_over<C: Default>(
     before: Option<&Arc<Counters<C>>>,
-    per: &[Dimension],
+    group_by: &[Dimension],
     gateways: &Arc<AtomicU32>,
     begin: impl FnOnce(&C, Share),
 ) -> Arc<Counters<C>> {
     match before {
-        Some(counters) if *counters.per == *per => counters.clone(),
-        _ => Arc::new(Counters::new(per, gateways.clone(), begin)),
+        Some(counters) if *counters.group_by == *group_by => counters.clone(),
+        _ => Arc::new(Counters::new(group_by, gateways.clone(), begin)),
     }
-}
-
-impl Index {
-    fn note(
-        &mut self,
-        scope: &Scope,
-        place: usize,
-        list: impl FnOnce(&mut Self) -> &mut HashMap<(Dimension, String), Vec<usize>>,
-    ) {
-        self.users.extend(scope.user.clone());
-        self.keys.extend(scope.key.clone());
-        list(self)
-            .entry(first_of_all(scope))
-            .or_default()
-            .push(place);
-    }
-}
-
-/// The narrowest thing that a scope speaks of. A scope that speaks of nothing static holds for all.
-fn first_of_all(scope: &Scope) -> (Dimension, String) {
-    let by_narrowness = [
-        (Dimension::Key, &scope.key),
-        (Dimension::User, &scope.user),
-        (Dimension::Project, &scope.project),
-        (Dimension::Team, &scope.team),
-        (Dimension::Organisation, &scope.organisation),
-        (Dimension::Environment, &scope.environment),
-        (Dimension::Tier, &scope.tier),
-    ];
-    let narrowest = by_narrowness
-        .into_iter()
-        .find_map(|(dimension, value)| Some((dimension, value.clone()?)));
-    // A model or a customer is looked at when a request comes.
-    narrowest.unwrap_or((Dimension::Model, String::new()))
-}
-
-/// The rules that hold for a place, in the order in which they were named.
-fn found<'a>(
-    index: &HashMap<(Dimension, String), Vec<usize>>,
-    place: &Place,
-    scope: impl Fn(usize) -> &'a Scope,
-) -> Vec<usize> {
-    let values = [
-        (Dimension::Key, &place.key),
-        (Dimension::User, &place.user),
-        (Dimension::Project, &place.project),
-        (Dimension::Team, &place.team),
-        (Dimension::Organisation, &place.organisation),
-        (Dimension::Environment, &place.environment),
-        (Dimension::Tier, &place.tier),
-    ];
-    let spoken_of = values
-        .iter()
-        .filter_map(|(dimension, value)| Some((*dimension, value.as_deref()?.to_owned())));
-    let mut places: Vec<usize> = spoken_of
-        .chain([(Dimension::Model, String::new())])
-        .filter_map(|named| index.get(&named))
-        .flatten()
-        .copied()
-        .filter(|at| holds_for_place(scope(*at), place))
-        .collect();
-    places.sort_unstable();
-    places
-}
-
-/// The fields of a scope as a number: one that counts more than all behind it together for each.
-fn narrowness(scope: &Scope) -> u32 {
-    let by_narrowness = [
-        &scope.key,
-        &scope.user,
-        &scope.project,
-        &scope.team,
-        &scope.organisation,
-        &scope.environment,
-        &scope.tier,
-    ];
-    let said = by_narrowness.iter().map(|value| u32::from(value.is_some()));
-    said.fold(0, |number, said| number << 1 | said)
-}
-
-fn holds_for_place(scope: &Scope, place: &Place) -> bool {
-    let pairs = [
-        (&scope.organisation, &place.organisation),
-        (&scope.team, &place.team),
-        (&scope.project, &place.project),
-        (&scope.user, &place.user),
-        (&scope.key, &place.key),
-        (&scope.environment, &place.environment),
-        (&scope.tier, &place.tier),
-    ];
-    pairs
-        .iter()
-        .all(|(wanted, is)| wanted.is_none() || wanted.as_deref() == is.as_deref())
 }
 
 #[cfg(test)]
@@ -728,7 +575,7 @@ mod tests {
         Rules::build(&limits.iter().map(parse).collect(), &Rules::default())
     }
 
-    fn names(rules: &Rules, place: &Place) -> Vec<String> {
+    fn names(rules: &Rules, place: &KeyAttributes) -> Vec<String> {
         let policy = rules.policy(place);
         policy
             .limits
@@ -737,12 +584,12 @@ mod tests {
             .collect()
     }
 
-    fn place(team: &str, tier: &str) -> Place {
-        Place {
+    fn place(team: &str, tier: &str) -> KeyAttributes {
+        KeyAttributes {
             organisation: Some("acme".into()),
             team: Some(team.into()),
             tier: Some(tier.into()),
-            ..Place::default()
+            ..KeyAttributes::default()
         }
     }
 
@@ -769,13 +616,13 @@ mod tests {
             ["all", "org", "slow-model"]
         );
         let policy = rules.policy(&place("other", "paid"));
-        let asks = |model| {
+        let filter = |model| {
             policy.limits[2].counter(&Subject {
                 model,
                 ..Subject::default()
             })
         };
-        assert!(asks("slow").is_some() && asks("fast").is_none());
+        assert!(filter("slow").is_some() && filter("fast").is_none());
     }
 
     #[test]
@@ -794,26 +641,26 @@ mod tests {
             r#"{"id":"key","scope":{"key":"key_1"},"capture":"full"}"#,
         ];
         let rules = Rules::build(&records.iter().map(parse).collect(), &Rules::default());
-        let kept = |place: &Place| {
+        let kept = |place: &KeyAttributes| {
             let capture = rules.policy(place).capture.unwrap();
             (capture.mode.as_str(), capture.share.as_f64())
         };
-        assert_eq!(kept(&Place::default()), ("metadata", 1.0));
+        assert_eq!(kept(&KeyAttributes::default()), ("metadata", 1.0));
         assert_eq!(kept(&place("other", "free")), ("off", 1.0));
         assert_eq!(kept(&place("growth", "free")), ("sampled", 0.25));
-        let key = Place {
+        let key = KeyAttributes {
             key: Some("key_1".into()),
             ..place("growth", "free")
         };
         assert_eq!(kept(&key), ("full", 1.0));
-        let none = Rules::default().policy(&Place::default());
+        let none = Rules::default().policy(&KeyAttributes::default());
         assert_eq!(none.capture, None);
     }
 
     #[test]
     fn subjects_are_counted_apart_and_are_bounded() {
         let rules = rules(&[r#"{"id":"each","per":["team","customer"],"concurrency":1}"#]);
-        let policy = rules.policy(&Place::default());
+        let policy = rules.policy(&KeyAttributes::default());
         let of = |customer| Subject {
             team: Some("growth"),
             customer,
@@ -849,12 +696,12 @@ mod tests {
             &raised,
         );
         assert!(Arc::ptr_eq(
-            &first.budgets[0].counters,
-            &raised.budgets[0].counters
+            &first.budgets().next().unwrap().counters,
+            &raised.budgets().next().unwrap().counters
         ));
         assert!(!Arc::ptr_eq(
-            &raised.budgets[0].counters,
-            &other.budgets[0].counters
+            &raised.budgets().next().unwrap().counters,
+            &other.budgets().next().unwrap().counters
         ));
     }
 }

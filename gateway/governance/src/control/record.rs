@@ -403,7 +403,7 @@ pub enum Dimension {
 impl Dimension {
     /// Whether it is the same for all requests from one place in the hierarchy.
     #[must_use]
-    pub const fn is_of_place(self) -> bool {
+    pub const fn is_of_key(self) -> bool {
         match self {
             Self::Organisation | Self::Team | Self::Project | Self::Environment | Self::Tier => {
                 true

@@ -13,10 +13,11 @@ use weir_limits::Class;
 use super::key::{HashKey, KeyHash, KeyId, KeyIdText};
 use super::last_used::{LastUse, Noted};
 use super::network::Network;
-use super::policy::{Place, Policy, Rules, Subject};
+use super::policy::{Policy, Rules, Subject};
 use super::record::{
     Change, KeyRecord, Kind, PreviousKey, Priority, Record, TokenRecord, matches_any,
 };
+use super::rule_set::KeyAttributes;
 
 /// Why a key opens nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -55,7 +56,7 @@ pub struct Key {
 #[derive(Debug)]
 struct Shared {
     /// As the key says it.
-    said: Place,
+    said: KeyAttributes,
     /// What the team adds.
     organisation: Option<Box<str>>,
     tier: Option<Box<str>>,
@@ -79,8 +80,8 @@ impl Shared {
 #[derive(Clone, Debug)]
 struct BySaid(Arc<Shared>);
 
-impl Borrow<Place> for BySaid {
-    fn borrow(&self) -> &Place {
+impl Borrow<KeyAttributes> for BySaid {
+    fn borrow(&self) -> &KeyAttributes {
         &self.0.said
     }
 }
@@ -534,7 +535,7 @@ impl Snapshot {
         let said = self.said(
             &record.id,
             record.user.as_deref(),
-            Place {
+            KeyAttributes {
                 organisation: boxed(record.organisation),
                 team: boxed(record.team),
                 project: boxed(record.project),
@@ -557,18 +558,18 @@ impl Snapshot {
     }
 
     /// The place of a key, with its user and id only where rules speak of them.
-    fn said(&self, id: &KeyId, user: Option<&str>, place: Place) -> Place {
+    fn said(&self, id: &KeyId, user: Option<&str>, place: KeyAttributes) -> KeyAttributes {
         let id = id.to_string();
-        Place {
+        KeyAttributes {
             user: user
-                .filter(|user| self.rules.speak_of_user(user))
+                .filter(|user| self.rules.has_rules_for_user(user))
                 .map(Box::from),
-            key: self.rules.speak_of_key(&id).then(|| id.into()),
+            key: self.rules.has_rules_for_key(&id).then(|| id.into()),
             ..place
         }
     }
 
-    fn shared(&mut self, said: Place) -> Arc<Shared> {
+    fn shared(&mut self, said: KeyAttributes) -> Arc<Shared> {
         if let Some(BySaid(shared)) = self.shared.get(&said) {
             return shared.clone();
         }
@@ -579,7 +580,7 @@ impl Snapshot {
             said,
             policy: Policy::default(),
         };
-        shared.policy = self.rules.policy(&Place {
+        shared.policy = self.rules.policy(&KeyAttributes {
             organisation: shared.organisation().map(Box::from),
             tier: shared.tier().map(Box::from),
             ..shared.said.clone()
@@ -595,7 +596,7 @@ impl Snapshot {
         let keys: Vec<Arc<Key>> = self.by_id.drain().map(|found| found.0).collect();
         self.by_hash.clear();
         for key in keys {
-            let said = Place {
+            let said = KeyAttributes {
                 user: None,
                 key: None,
                 ..key.shared.said.clone()
