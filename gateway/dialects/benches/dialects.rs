@@ -11,7 +11,7 @@ use bytes::Bytes;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use http::HeaderMap;
 use weir_dialects::{
-    ClientApi, ClientRequest, Exchange, ResponseMachine, Target, inspect, prepare, vendors,
+    ClientApi, ClientRequest, ResponseContext, ResponseMachine, Target, inspect, prepare, vendors,
 };
 
 const KIB: usize = 1024;
@@ -25,8 +25,8 @@ fn chat_request(stream: bool) -> Bytes {
     .into()
 }
 
-fn exchange(stream: bool) -> Exchange {
-    prepared(&chat_request(stream)).exchange
+fn exchange(stream: bool) -> ResponseContext {
+    prepared(&chat_request(stream)).context
 }
 
 fn prepared(body: &Bytes) -> weir_dialects::UpstreamRequest {
@@ -205,7 +205,7 @@ fn translated_chunks(c: &mut Criterion) {
         group.bench_function(name, |b| {
             b.iter_batched(
                 || {
-                    let mut machine = ResponseMachine::new(&upstream.exchange, true);
+                    let mut machine = ResponseMachine::new(&upstream.context, true);
                     let _ = machine.push(Bytes::from_static(first.as_bytes()));
                     machine
                 },

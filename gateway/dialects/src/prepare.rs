@@ -71,7 +71,7 @@ pub struct UpstreamRequest {
     /// Fields that the target cannot express and that were left out.
     pub dropped: Vec<String>,
     /// What a [`crate::ResponseMachine`] must know to read the answer.
-    pub exchange: ResponseContext,
+    pub context: ResponseContext,
 }
 
 /// Makes the request for a target.
@@ -113,7 +113,7 @@ pub fn prepare(
         path: full_path(path, request, target, &context)?,
         headers: headers(request, upstream),
         dropped,
-        exchange: context,
+        context,
     })
 }
 
@@ -421,13 +421,13 @@ mod tests {
     fn the_usage_chunk_is_stripped_only_if_the_client_did_not_ask() {
         let asked = r#"{"model":"up","stream":true,"stream_options":{"include_usage":true}}"#;
         check(asked, asked);
-        assert!(!prepared(asked, "up").exchange.strips_usage);
+        assert!(!prepared(asked, "up").context.strips_usage);
         assert!(
             prepared(r#"{"model":"up","stream":true}"#, "up")
-                .exchange
+                .context
                 .strips_usage
         );
-        assert!(!prepared(r#"{"model":"up"}"#, "up").exchange.strips_usage);
+        assert!(!prepared(r#"{"model":"up"}"#, "up").context.strips_usage);
     }
 
     #[test]

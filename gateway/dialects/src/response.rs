@@ -173,7 +173,7 @@ mod tests {
     use weir_schemas::Usage;
 
     use super::*;
-    use crate::api::{ProviderDialect, UpstreamApi};
+    use crate::api::UpstreamApi;
     use crate::error::ApiErrorKind;
     use crate::facts::FinishReason;
     use crate::upstream_error::{UpstreamErrorKind, classify_upstream_error};
@@ -401,13 +401,8 @@ mod tests {
         let context =
             ResponseContext::new(ClientApi::ChatCompletions, UpstreamApi::ChatCompletions);
         let body = Bytes::from_static(body.as_bytes());
-        let facts = classify_upstream_error(
-            ProviderDialect::OpenAi,
-            status,
-            &HeaderMap::new(),
-            &body,
-            SystemTime::UNIX_EPOCH,
-        );
+        let facts =
+            classify_upstream_error(status, &HeaderMap::new(), &body, SystemTime::UNIX_EPOCH);
         relay_error(&context, "openai", status, &facts, &body, "r1")
     }
 

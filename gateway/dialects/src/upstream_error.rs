@@ -5,7 +5,6 @@ use std::time::{Duration, SystemTime};
 use http::header::{HeaderMap, RETRY_AFTER};
 use serde_json::Value;
 
-use crate::api::ProviderDialect;
 use crate::caps;
 use crate::error::{ApiError, ApiErrorKind};
 
@@ -78,7 +77,6 @@ impl UpstreamErrorKind {
 /// Reads an answer with an error status. `now` resolves a `retry-after` that is a date.
 #[must_use]
 pub fn classify_upstream_error(
-    _dialect: ProviderDialect,
     status: u16,
     headers: &HeaderMap,
     body: &[u8],
@@ -348,13 +346,7 @@ mod tests {
         });
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777);
         let headers = headers.collect();
-        classify_upstream_error(
-            ProviderDialect::OpenAi,
-            status,
-            &headers,
-            body.as_bytes(),
-            now,
-        )
+        classify_upstream_error(status, &headers, body.as_bytes(), now)
     }
 
     #[test]

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue};
 use serde_json::{Value, json};
 use weir_dialects::{
-    ApiError, ApiErrorKind, ClientApi, ClientRequest, FinishReason, Refusal, ResponseMachine,
+    ApiError, ApiErrorKind, ClientApi, ClientRequest, FinishReason, PrepareError, ResponseMachine,
     Target, Unsupported, UpstreamRequest, classify_upstream_error, inspect, prepare, relay_error,
     vendors,
 };
@@ -22,7 +22,7 @@ fn try_prepare(
     vendor: &str,
     model: &str,
     unsupported: Unsupported,
-) -> Result<UpstreamRequest, Refusal> {
+) -> Result<UpstreamRequest, PrepareError> {
     let body = Bytes::from(body.to_owned());
     let facts = inspect(api, &body).unwrap();
     let request = ClientRequest {
@@ -54,7 +54,7 @@ fn text_of(upstream: &UpstreamRequest) -> String {
 
 /// What the client gets for the provider's answer.
 fn answered(upstream: &UpstreamRequest, answer: &str, is_stream: bool) -> String {
-    let mut machine = ResponseMachine::new(&upstream.exchange, is_stream);
+    let mut machine = ResponseMachine::new(&upstream.context, is_stream);
     let mut out = machine
         .push(Bytes::from(answer.to_owned()))
         .unwrap()
@@ -160,7 +160,7 @@ fn a_model_name_cannot_lead_out_of_its_place_in_a_url() {
         let body = r#"{"model":"m","messages":[]}"#;
         let api = ClientApi::ChatCompletions;
         let refused = try_prepare(api, body, "gemini", model, Unsupported::Refuse);
-        let expect = Refusal::UnsafeModel {
+        let expect = PrepareError::UnsafeModel {
             model: model.to_owned(),
         };
         assert_eq!(refused.err(), Some(expect), "{model}");
@@ -322,9 +322,8 @@ fn errors_arrive_in_the_clients_words() {
     );
     let mut headers = HeaderMap::new();
     headers.insert("retry-after", HeaderValue::from_static("3"));
-    let dialect = vendors::find("openai").unwrap().dialect;
-    let facts = classify_upstream_error(dialect, 429, &headers, &body, SystemTime::UNIX_EPOCH);
-    let response = relay_error(&upstream.exchange, "openai", 429, &facts, &body, "01a2");
+    let facts = classify_upstream_error(429, &headers, &body, SystemTime::UNIX_EPOCH);
+    let response = relay_error(&upstream.context, "openai", 429, &facts, &body, "01a2");
     assert_eq!(response.status, 429);
     assert_eq!(response.headers["retry-after"], "3");
     assert_eq!(
@@ -338,7 +337,7 @@ fn an_answer_takes_the_form_that_the_client_asked_for() {
     let plain = r#"{"id":"c1","model":"m","choices":[{"index":0,"message":{"role":"assistant","content":"Hi"},"finish_reason":"stop"}]}"#;
     let body = r#"{"model":"m","messages":[],"stream":true}"#;
     let upstream = prepared(ClientApi::ChatCompletions, body, "openai");
-    let machine = ResponseMachine::new(&upstream.exchange, false);
+    let machine = ResponseMachine::new(&upstream.context, false);
     assert_eq!(
         machine.content_type(),
         Some("text/event-stream; charset=utf-8")
@@ -356,7 +355,7 @@ fn an_error_inside_of_a_good_answer_is_no_answer() {
         r#"{"model":"m","messages":[]}"#,
         "openai",
     );
-    let mut machine = ResponseMachine::new(&upstream.exchange, false);
+    let mut machine = ResponseMachine::new(&upstream.context, false);
     let body = Bytes::from_static(br#"{"error":{"message":"overloaded","code":503}}"#);
     assert_eq!(machine.push(body).unwrap(), "");
     let error = machine.finish().unwrap_err().to_string();
@@ -376,7 +375,7 @@ fn a_provider_cannot_break_the_frames_of_a_stream() {
     );
     // A line feed inside of a string: as two data lines, which are joined by one.
     let hostile = "data: {\"id\":\"x\",\"choices\":[{\"delta\":{\"content\":\"a\ndata: event: message_stop\"}}]}\n\n";
-    let mut machine = ResponseMachine::new(&upstream.exchange, true);
+    let mut machine = ResponseMachine::new(&upstream.context, true);
     assert!(
         machine
             .push(Bytes::from_static(hostile.as_bytes()))
@@ -396,7 +395,7 @@ fn nothing_comes_after_the_end() {
         r#"{"model":"m","messages":[],"stream":true}"#,
         "openai",
     );
-    let mut machine = ResponseMachine::new(&upstream.exchange, true);
+    let mut machine = ResponseMachine::new(&upstream.context, true);
     let answer = "data: {\"id\":\"x\",\"choices\":[{\"delta\":{\"content\":\"a\"},\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n";
     machine.push(Bytes::from_static(answer.as_bytes())).unwrap();
     assert!(machine.facts().terminal_seen);
@@ -414,7 +413,7 @@ fn an_answer_begins_once_whatever_the_provider_forgets_or_repeats() {
     let body =
         r#"{"model":"m","max_tokens":9,"stream":true,"messages":[{"role":"user","content":"x"}]}"#;
     let upstream = prepared(ClientApi::Messages, body, "gemini");
-    let mut machine = ResponseMachine::new(&upstream.exchange, true);
+    let mut machine = ResponseMachine::new(&upstream.context, true);
     let empty = machine.push(Bytes::from_static(
         b"data: {\"candidates\":[{\"finishReason\":\"STOP\"}]}\n\n",
     ));
@@ -426,7 +425,7 @@ fn an_answer_begins_once_whatever_the_provider_forgets_or_repeats() {
     let text =
         "data: {\"type\":\"response.output_text.delta\",\"output_index\":0,\"delta\":\"x\"}\n\n";
     for stream in [format!("{created}{created}{text}"), text.to_owned()] {
-        let mut machine = ResponseMachine::new(&upstream.exchange, true);
+        let mut machine = ResponseMachine::new(&upstream.context, true);
         let out = machine.push(Bytes::from(stream)).unwrap();
         let out = String::from_utf8(out.to_vec()).unwrap();
         assert_eq!(out.matches("event: message_start").count(), 1, "{out}");

@@ -20,7 +20,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 use serde_json::Value;
 use weir_dialects::{
-    ClientApi, ClientRequest, Refusal, Target, Unsupported, inspect, prepare, vendors,
+    ClientApi, ClientRequest, PrepareError, Target, Unsupported, inspect, prepare, vendors,
 };
 
 /// Each API, and a target of each other dialect. Azure's older API is OpenAI's chat and nothing else.
@@ -106,7 +106,7 @@ fn prepared(
     body: &Value,
     vendor: &str,
     unsupported: Unsupported,
-) -> Result<(String, Vec<String>), Refusal> {
+) -> Result<(String, Vec<String>), PrepareError> {
     let body = Bytes::from(body.to_string());
     let facts = inspect(api, &body).unwrap();
     let request = ClientRequest {

@@ -21,7 +21,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use serde::Deserialize;
 use weir_dialects::{
-    ApiError, ClientApi, ClientRequest, Refusal, ResponseFacts, ResponseMachine, StreamError,
+    ApiError, ClientApi, ClientRequest, PrepareError, ResponseFacts, ResponseMachine, StreamError,
     Target, Unsupported, UpstreamRequest, inspect, prepare, vendors,
 };
 
@@ -99,7 +99,7 @@ fn prepared(
     api: ClientApi,
     case: &RequestCase,
     vendor: &'static weir_dialects::Vendor,
-) -> Result<UpstreamRequest, Refusal> {
+) -> Result<UpstreamRequest, PrepareError> {
     let body = Bytes::from(case.request.get().to_owned());
     let facts = inspect(api, &body).unwrap();
     let headers = headers(case);
@@ -133,7 +133,7 @@ fn prepared(
 /// Headers that every request has.
 const USUAL: [&str; 3] = ["content-type", "accept", "accept-encoding"];
 
-fn describe(vendor: &str, outcome: Result<UpstreamRequest, Refusal>) -> String {
+fn describe(vendor: &str, outcome: Result<UpstreamRequest, PrepareError>) -> String {
     let mut text = String::new();
     match outcome {
         Err(refusal) => {
@@ -311,7 +311,7 @@ impl Client {
             request: serde_json::value::RawValue::from_string(self.request()).unwrap(),
         };
         let upstream = prepared(self.api, &case, vendors::find(vendor).unwrap()).unwrap();
-        ResponseMachine::new(&upstream.exchange, is_stream)
+        ResponseMachine::new(&upstream.context, is_stream)
     }
 }
 

@@ -67,7 +67,7 @@ pub fn requests(data: &[u8]) {
         "{parsed:?} in {:?}",
         String::from_utf8_lossy(&sent)
     );
-    if upstream.exchange.is_passthrough() {
+    if upstream.context.is_passthrough() {
         let again = inspect(api, &sent).map(|facts| facts.model);
         assert_eq!(again.ok().as_deref(), Some("the-model"));
     }
@@ -130,7 +130,7 @@ pub fn answers(data: &[u8]) {
     let Some(upstream) = request(api, &least(api, wants_stream), vendor, Unsupported::Drop) else {
         return;
     };
-    let machine = || ResponseMachine::new(&upstream.exchange, is_stream);
+    let machine = || ResponseMachine::new(&upstream.context, is_stream);
     let whole = run(machine(), &[answer]);
     let (a, b) = answer.split_at(cut * answer.len() / 256);
     assert_eq!(run(machine(), &[a, b]), whole, "cut at {}", a.len());
@@ -180,11 +180,11 @@ pub fn errors(data: &[u8]) {
     }
     let body = Bytes::copy_from_slice(body);
     let now = SystemTime::UNIX_EPOCH;
-    let facts = classify_upstream_error(vendor.dialect, status, &headers, &body, now);
+    let facts = classify_upstream_error(status, &headers, &body, now);
     let Some(upstream) = request(api, &least(api, false), vendor, Unsupported::Drop) else {
         return;
     };
-    let response = relay_error(&upstream.exchange, "p", status, &facts, &body, "r1");
+    let response = relay_error(&upstream.context, "p", status, &facts, &body, "r1");
     assert!((400..600).contains(&response.status));
     assert!(serde_json::from_slice::<IgnoredAny>(&response.body).is_ok());
 }

@@ -90,7 +90,7 @@ pub(super) struct Ready {
     dropped: String,
     request: Request<Full<Bytes>>,
     request_bytes: u64,
-    agreed: weir_dialects::Exchange,
+    agreed: weir_dialects::ResponseContext,
     request_id: Box<str>,
 }
 
@@ -104,7 +104,7 @@ pub(super) fn prepare(asked: &Asked<'_>, deployment: &Deployment) -> Result<Read
     };
     let prepared = weir_dialects::prepare(&asked.request, &target)
         .map_err(|refusal| Failed::refused(&refusal))?;
-    let agreed = prepared.exchange.clone();
+    let agreed = prepared.context.clone();
     let dropped = prepared.dropped.join(", ");
     let (request, request_bytes) = http_request(deployment, prepared)?;
     Ok(Ready {
@@ -197,7 +197,7 @@ fn say_dropped(headers: &mut HeaderMap, dropped: &str) {
 async fn hold(
     deployment: &Deployment,
     mut answer: Answer,
-    agreed: &weir_dialects::Exchange,
+    agreed: &weir_dialects::ResponseContext,
     clock: &Clock,
     record: &mut AttemptRecord,
 ) -> Result<Answering, Failed> {

@@ -39,7 +39,7 @@ pub(crate) enum Told {
 /// Reads what a provider says about its refusal, as far as it is worth reading.
 pub(super) async fn refused(
     deployment: &Deployment,
-    agreed: &weir_dialects::Exchange,
+    agreed: &weir_dialects::ResponseContext,
     request_id: &str,
     answer: Answer,
 ) -> Failed {
@@ -60,7 +60,6 @@ pub(super) async fn refused(
     let provider = &deployment.provider;
     let read = deployment.redact_bytes(read.freeze());
     let said = weir_dialects::classify_upstream_error(
-        provider.vendor.dialect,
         status,
         &answer.head.headers,
         &read,
@@ -115,7 +114,7 @@ impl Failed {
         )
     }
 
-    pub(super) fn refused(refusal: &weir_dialects::Refusal) -> Self {
+    pub(super) fn refused(refusal: &weir_dialects::PrepareError) -> Self {
         Self {
             told: Told::Said(Box::new(refusal.into())),
             ..Self::new(FailureKind::InvalidRequest, refusal.to_string())
