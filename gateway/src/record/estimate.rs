@@ -22,8 +22,8 @@ pub(crate) use self::prompt::Prompt;
 use crate::record::attempt::{AttemptEnd, AttemptRecord};
 use crate::record::trail::RequestRecord;
 
-/// Bytes of text that make a token, about: for what is decided before anything is consumed.
-pub(crate) const BYTES_PER_TOKEN: u64 = 4;
+/// Bytes per token of usual text, for estimates that should be neither high nor low.
+pub(crate) const BYTES_PER_TOKEN_MEAN: u64 = 4;
 
 static TOKENIZER: LazyLock<CoreBpe> = LazyLock::new(tiktoken::encoding::o200k_base);
 
@@ -60,7 +60,7 @@ fn unescaped(inner: &[u8]) -> Cow<'_, str> {
 pub(crate) fn answer_tokens(facts: &ResponseFacts) -> u64 {
     let sample = &facts.text_sample;
     let by_text = if sample.is_empty() {
-        facts.text_bytes.div_ceil(BYTES_PER_TOKEN)
+        facts.text_bytes.div_ceil(BYTES_PER_TOKEN_MEAN)
     } else {
         scale(count(&unescaped(sample)), sample.len(), facts.text_bytes)
     };

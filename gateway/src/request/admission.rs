@@ -17,9 +17,9 @@ use crate::request::limit_headers::{budget_headers, limit_headers, shown_seconds
 use crate::request::refusal::Refusal;
 use crate::setup::directory::Cost;
 
-/// Fewest bytes of a prompt that a token is made of, about: what is reserved must rather be too
-/// much than too little.
-const BYTES_PER_TOKEN: u64 = 3;
+/// Bytes per token of dense text. A reservation counts with few bytes per token, so that it is rather
+/// too large than too small.
+const BYTES_PER_TOKEN_MIN: u64 = 3;
 /// When to ask again where nothing says when a slot comes free.
 const SLOT_RETRY: Duration = Duration::from_secs(1);
 
@@ -43,7 +43,7 @@ impl Estimate {
         };
         let output_tokens = facts.max_output_tokens.unwrap_or(output_tokens_assumed);
         Self {
-            input_tokens: facts.prompt_bytes.div_ceil(BYTES_PER_TOKEN),
+            input_tokens: facts.prompt_bytes.div_ceil(BYTES_PER_TOKEN_MIN),
             output_tokens: output_tokens.saturating_mul(answers),
             cost: Cost::default(),
         }
@@ -197,7 +197,7 @@ mod tests {
     fn estimates_take_the_worst_that_the_client_allows() {
         let tokens = |api, body: &str| {
             let facts = weir_dialects::inspect(api, body.as_bytes()).unwrap();
-            let prompt = facts.prompt_bytes.div_ceil(BYTES_PER_TOKEN);
+            let prompt = facts.prompt_bytes.div_ceil(BYTES_PER_TOKEN_MIN);
             Estimate::of(api, &facts, 100).bound().tokens() - prompt
         };
         let chat = ClientApi::ChatCompletions;

@@ -32,7 +32,7 @@ pub(crate) use provider_limits::ProviderPermits;
 pub(crate) use shadow::Shadows;
 
 use crate::record::deployment_events::note_state;
-use crate::record::estimate::BYTES_PER_TOKEN;
+use crate::record::estimate::BYTES_PER_TOKEN_MEAN;
 use crate::record::trail::{Route, RouteCandidate};
 use crate::request::affinity::Affinity;
 use crate::request::drain::Waiting;
@@ -99,7 +99,7 @@ struct Way<'a> {
 impl Way<'_> {
     /// Estimate of the prompt's size.
     fn prompt_tokens(&self) -> u64 {
-        self.asked.request.facts.prompt_bytes / BYTES_PER_TOKEN
+        self.asked.request.facts.prompt_bytes / BYTES_PER_TOKEN_MEAN
     }
 }
 

@@ -26,7 +26,7 @@ use weir_routing::{Alias, TargetSet};
 use weir_schemas::RequestId;
 
 use crate::record::context::RequestContext;
-use crate::record::estimate::{BYTES_PER_TOKEN, Prompt};
+use crate::record::estimate::{BYTES_PER_TOKEN_MEAN, Prompt};
 use crate::record::labels::Labels;
 use crate::record::trail::{ClientRecord, RequestRecord};
 use crate::request::admission::{self, Estimate};
@@ -134,7 +134,8 @@ async fn forward(
         turn: ProviderUse {
             group: group(&identity),
             class: class(&identity, &head.headers),
-            tokens: facts.prompt_bytes / BYTES_PER_TOKEN + facts.max_output_tokens.unwrap_or(0),
+            tokens: facts.prompt_bytes / BYTES_PER_TOKEN_MEAN
+                + facts.max_output_tokens.unwrap_or(0),
         },
     };
     attempt::attempt(exchange, &directory, alias, &asked).await

@@ -274,10 +274,10 @@ mod tests {
         let hash = control.hash_key.hash(&key).unwrap();
         let record = KeyRecord::new(key::KeyId(1), hash, 1);
         control.append(&Change::set(Record::Key(record))).unwrap();
-        let deadline = std::time::Instant::now() + Duration::from_secs(10);
+        let deadline = crate::clock::now() + Duration::from_secs(10);
         while handle.authenticate(&key, 0).is_err() {
             assert!(
-                std::time::Instant::now() < deadline,
+                crate::clock::now() < deadline,
                 "the follower did not see the key"
             );
             std::thread::yield_now();

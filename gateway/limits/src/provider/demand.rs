@@ -14,22 +14,22 @@ pub(super) struct DemandWindow {
     ends_us: u64,
     by_group: HashMap<u64, GroupDemand>,
     /// Demand of interactive requests.
-    pub(super) interactive: Demand,
+    pub(super) interactive: RecentDemand,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Demand {
+pub(super) struct RecentDemand {
     now: u64,
     before: u64,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
 struct GroupDemand {
-    asked: Demand,
-    taken: Demand,
+    asked: RecentDemand,
+    taken: RecentDemand,
 }
 
-impl Demand {
+impl RecentDemand {
     fn turn(&mut self) {
         *self = Self {
             now: 0,
@@ -103,7 +103,7 @@ impl DemandWindow {
     }
 
     /// Expected demand until the window ends, and a quarter more.
-    pub(super) fn rest(&self, asked: Demand, now_us: u64) -> u64 {
+    pub(super) fn rest(&self, asked: RecentDemand, now_us: u64) -> u64 {
         let passed_us = now_us.saturating_sub(self.began_us);
         let passed_us = passed_us.max(self.len_us() / 20);
         let left_us = self.left_us(now_us);

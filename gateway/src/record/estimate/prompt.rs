@@ -7,7 +7,7 @@
 use bytes::{Bytes, BytesMut};
 use weir_dialects::RequestFacts;
 
-use super::{BYTES_PER_TOKEN, count, scale, unescaped};
+use super::{BYTES_PER_TOKEN_MEAN, count, scale, unescaped};
 
 /// Most of a body that is kept, in bytes.
 const SAMPLE_BYTES_MAX: usize = 16 * 1024;
@@ -84,7 +84,7 @@ impl Prompt {
     }
 
     pub(crate) fn tokens(&self) -> u64 {
-        let by_size = self.bytes.div_ceil(BYTES_PER_TOKEN);
+        let by_size = self.bytes.div_ceil(BYTES_PER_TOKEN_MEAN);
         let (mut text, mut messages) = (String::new(), 0);
         let piece_bytes = if self.is_whole {
             self.sample.len()
