@@ -18,13 +18,13 @@ use std::time::Duration;
 use anyhow::Context as _;
 use schemars::JsonSchema;
 use serde::Deserialize;
+use weir_controller::TablePolicy;
 use weir_eventlog::{Durability, JournalOptions, KafkaOptions, WhenFull};
 use weir_gateway::config::{
     AliasConfig, BreakerSpec, ControlConfig, GatewayConfig, PayloadsConfig, ProviderConfig,
 };
 use weir_gateway::{ConfigProblem, Payloads};
 use weir_schemas::prices::Book;
-use weir_schemas::table::TablePolicy;
 use weir_store::{Retention, Store};
 
 use prices::{ExchangeRateConfig, PriceConfig, PricesConfig};

@@ -50,7 +50,7 @@ pub(crate) fn follow(
                 tracing::error!(%error, "follow the routing tables");
             }
             failing = followed.is_err();
-            let newest = tables.keeper().in_force();
+            let newest = tables.controller().in_force();
             if let Some(table) = newest.filter(|table| table.version != adopted) {
                 adopted = table.version;
                 adopter.adopt(table.clone());

@@ -1,10 +1,10 @@
 //! The loop's way back: what was stored becomes the routing table that gateways go by.
 //!
-//! Every few seconds: [`measure`] the last minutes in the tables, let the [`Keeper`] decide what
+//! Every few seconds: [`measure`] the last minutes in the tables, let the [`TableController`] decide what
 //! follows from it, publish. It runs beside the pipeline and never in its way; when the store is
 //! away nothing is published, the table in force ages, and gateways forget it by themselves.
 //!
-//! [`Keeper`]: weir_schemas::table::Keeper
+//! [`TableController`]: weir_controller::TableController
 
 mod measure;
 
@@ -12,8 +12,9 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
+use weir_controller::{Decision, KeepReason, Measurements, TablePolicy};
 use weir_eventlog::{RecordLog, TableLog, TableLogError};
-use weir_schemas::table::{Keep, Measured, Refresh, TablePolicy, TableRecord};
+use weir_schemas::table::TableRecord;
 use weir_store::{Store, StoreError};
 
 pub use measure::measure;
@@ -99,19 +100,23 @@ impl Feedback {
     }
 
     fn is_young(&self, now_us: u64) -> bool {
-        let made_at_us = self.tables.keeper().in_force().map_or(0, |t| t.made_at_us);
+        let made_at_us = self
+            .tables
+            .controller()
+            .in_force()
+            .map_or(0, |t| t.made_at_us);
         let age = Duration::from_micros(now_us.saturating_sub(made_at_us));
         age < self.refresh.mul_f64(YOUNG)
     }
 
-    fn publish(&mut self, measured: &Measured, now_us: u64) -> Result<(), FeedbackError> {
-        self.tables.change::<TableLogError>(|keeper, policy| {
-            Ok(match keeper.refresh(measured, policy, now_us) {
-                Refresh::Publish(table) => {
+    fn publish(&mut self, measured: &Measurements, now_us: u64) -> Result<(), FeedbackError> {
+        self.tables.change::<TableLogError>(|controller, policy| {
+            Ok(match controller.refresh(measured, policy, now_us) {
+                Decision::Publish(table) => {
                     tracing::debug!(version = table.version, "publish a routing table");
                     vec![TableRecord::Published(table)]
                 }
-                Refresh::Keep(Keep::Held | Keep::NoTraffic) => Vec::new(),
+                Decision::Keep(KeepReason::Held | KeepReason::NoTraffic) => Vec::new(),
             })
         })?;
         Ok(())
@@ -121,7 +126,7 @@ impl Feedback {
 /// The table in force and the one before it: how did requests fare under each?
 #[must_use]
 pub fn versions_to_compare(tables: &TableLog) -> Vec<u64> {
-    let in_force = tables.keeper().in_force().map(|table| table.version);
+    let in_force = tables.controller().in_force().map(|table| table.version);
     in_force
         .into_iter()
         .flat_map(|version| [version.saturating_sub(1), version])

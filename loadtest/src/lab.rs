@@ -6,7 +6,7 @@
 //! same scene and seed give the same figures on any machine, and an hour passes in a second.
 //!
 //! What is real: [`weir_routing`] with its health, breakers, budgets and probes, and the tables of
-//! [`weir_schemas::table`] made from what the simulated ingestor counted. What is a model: the
+//! [`weir_controller`] made from what the simulated ingestor counted. What is a model: the
 //! providers ([`upstream`]). The policies that routing is compared with are the ones that peers
 //! ship; they get the same calls and the same luck.
 

@@ -1,21 +1,13 @@
 //! The routing table: what the log says about deployments, as gateways use it.
 //!
-//! The way through: the ingestor measures ([`Measured`]), [`next_table`] makes the table that
-//! follows the one in force, a [`Keeper`] decides whether it is published, and gateways adopt it as
-//! priors beside what they see themselves. Everything here is pure; only the ingestor queries, only
-//! the log carries, only gateways adopt.
-//!
-//! A table never says "send everything there". It is seconds to minutes old when it is used, and
-//! many gateways use the same one: what it says moves slowly and within bounds.
+//! The controller makes it from what the ingestor measured, the log carries it, and gateways adopt it
+//! as priors beside what they see themselves. A table never says "send everything there": it is
+//! seconds to minutes old when it is used, and many gateways use the same one, so what it says moves
+//! slowly and within bounds.
 
-mod keeper;
-mod make;
 pub mod size;
 
 use serde::{Deserialize, Serialize};
-
-pub use keeper::{Command, CommandError, Keep, Keeper, Mode, Refresh, TABLES_KEPT, TableRecord};
-pub use make::{TablePolicy, next_table};
 
 use crate::ids::StreamId;
 
@@ -42,6 +34,41 @@ pub struct RoutingTable {
     /// … and from which it counts for nothing.
     pub forgotten_us: u64,
     pub aliases: Vec<AliasTable>,
+}
+
+/// One record of the routing tables' log: a table, or an operator's command.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TableRecord {
+    Published(RoutingTable),
+    Commanded(TableCommand),
+}
+
+impl TableRecord {
+    /// Records of one key replace each other: the latest command, and no table another. If two tables
+    /// of one number did, a late reader would hold the second where others hold the first. A table is
+    /// removed from the log when no controller holds it any more.
+    #[must_use]
+    pub fn key(&self) -> String {
+        match self {
+            Self::Published(table) => format!("table-{}-{}", table.version, table.publisher),
+            Self::Commanded(_) => "command".to_owned(),
+        }
+    }
+}
+
+/// What an operator may ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TableCommand {
+    /// Keep the table in force, whatever is measured.
+    Freeze,
+    /// Keep an earlier table, whatever is measured.
+    Pin { version: u64 },
+    /// Pin the table before the one in force.
+    RollBack,
+    /// End a freeze or pin.
+    Resume,
 }
 
 /// How far into one stream a measurement reached: everything up to `seq` was counted.
@@ -104,12 +131,12 @@ pub struct TargetEntry {
     /// Median time to first token of a request of reference size ([`size`]).
     pub ttft_us: Option<f64>,
     pub ttft_p95_us: Option<f64>,
-    /// Share of tries that failed through the deployment's fault.
+    /// Share of attempts that failed through the deployment's fault.
     pub error_ratio: Option<f64>,
     pub output_tokens_per_s: Option<f64>,
     /// What one priced token ([`size::priced_tokens`]) really cost, waste included.
     pub picousd_per_token: Option<f64>,
-    /// Tries that were measured in the period.
+    /// Attempts that were measured in the period.
     pub tries: u64,
     /// What became of the weight in this refresh.
     pub change: Change,
@@ -125,71 +152,8 @@ pub enum Change {
     Capped,
     /// The measurement is so near the weight in force that it stays.
     Held,
-    /// Too few tries to say anything: back towards neutral.
+    /// Too few attempts to say anything: back towards neutral.
     Unmeasured,
-}
-
-/// What the ingestor measured over one period.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Measured {
-    pub from_us: u64,
-    pub to_us: u64,
-    pub inputs: Vec<InputPosition>,
-    pub cells: Vec<Cell>,
-    /// How requests fared under the table in force and the one before it.
-    pub outcomes: Vec<Outcome>,
-}
-
-/// The tries of one alias at one deployment in one size class.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Cell {
-    pub alias: String,
-    pub deployment: String,
-    /// [`size::class`] of the prompt.
-    pub size_class: u8,
-    pub tries: u64,
-    /// Tries that failed through the deployment's fault.
-    pub failures: u64,
-    /// Tries whose time to first token is known.
-    pub timed: u64,
-    pub ttft_us_p50: Option<f64>,
-    pub ttft_us_p95: Option<f64>,
-    pub output_tokens_per_s: Option<f64>,
-    /// Sums over the tries whose cost is known.
-    pub priced_tries: u64,
-    pub input_tokens: u64,
-    pub output_tokens: u64,
-    pub cost_picousd: i64,
-    /// Cost of tries whose answer was not delivered.
-    pub waste_picousd: i64,
-}
-
-impl Cell {
-    /// The prompt size that stands for the cell: its own mean where it has one, its class's
-    /// otherwise.
-    #[must_use]
-    pub fn prompt_tokens(&self) -> u32 {
-        let mean = self.input_tokens.checked_div(self.priced_tries);
-        let upper = size::CLASS_ENDS.get(usize::from(self.size_class)).copied();
-        let assumed = upper.map_or(2 * size::CLASS_ENDS[size::CLASS_ENDS.len() - 1], |end| {
-            end / 2
-        });
-        u32::try_from(mean.unwrap_or(assumed)).unwrap_or(u32::MAX)
-    }
-}
-
-/// How an alias's requests fared under one table.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Outcome {
-    pub alias: String,
-    pub table_version: u64,
-    pub requests: u64,
-    /// Requests that ended in an error which was not the client's.
-    pub errors: u64,
-    /// Mean time to first token of the requests, at reference size.
-    pub ttft_us_mean: Option<f64>,
-    /// Mean cost of a priced token.
-    pub picousd_per_token: Option<f64>,
 }
 
 impl RoutingTable {

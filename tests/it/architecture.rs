@@ -44,12 +44,13 @@ fn schemas_know_nobody() {
 }
 
 /// The crates that compute and do no I/O, and their folders.
-const PURE: [(&str, &str); 5] = [
+const PURE: [(&str, &str); 6] = [
     ("weir-schemas", "schemas"),
     ("weir-dialects", "gateway/dialects"),
     ("weir-routing", "gateway/routing"),
     ("weir-limits", "gateway/limits"),
     ("weir-redaction", "gateway/redaction"),
+    ("weir-controller", "ingestor/controller"),
 ];
 
 #[test]

@@ -2,8 +2,9 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use weir_controller::{Cell, Measurements, TablePolicy, next_table};
 use weir_ingestor::feedback::measure;
-use weir_schemas::table::{Cell, Measured, RoutingTable, TablePolicy, next_table};
+use weir_schemas::table::RoutingTable;
 use weir_store::Store;
 
 use crate::store::{Running, alone};
@@ -32,7 +33,7 @@ async fn insert(store: &Store, table: &str, now_us: u64, count: u32, columns: &[
     while answer.next().await.unwrap().is_some() {}
 }
 
-fn cell<'a>(measured: &'a Measured, deployment: &str) -> &'a Cell {
+fn cell<'a>(measured: &'a Measurements, deployment: &str) -> &'a Cell {
     let mut cells = measured.cells.iter();
     cells.find(|cell| cell.deployment == deployment).unwrap()
 }
@@ -117,18 +118,18 @@ async fn insert_attempts(store: &Store, now: u64) {
     insert(store, "attempts", now, 100, &whole).await;
 }
 
-fn check_streams(measured: &Measured) {
+fn check_streams(measured: &Measurements) {
     let a = cell(measured, "a/m");
     assert_eq!(
-        (a.size_class, a.tries, a.failures, a.timed),
+        (a.size_class, a.attempts, a.failures, a.timed),
         (1, 110, 10, 120)
     );
-    // A prompt of reference size: first tokens stand as they were, lost tries by what was waited.
+    // A prompt of reference size: first tokens stand as they were, lost attempts by what was waited.
     assert!(is_near(a.ttft_us_p50, 200_000.0), "{a:?}");
     assert!(is_near(a.ttft_us_p95, 800_000.0), "{a:?}");
     assert!(is_near(a.output_tokens_per_s, 100.0), "{a:?}");
     assert_eq!(
-        (a.priced_tries, a.input_tokens, a.output_tokens),
+        (a.priced_attempts, a.input_tokens, a.output_tokens),
         (100, 100_000, 10_000)
     );
     assert_eq!(
@@ -137,14 +138,14 @@ fn check_streams(measured: &Measured) {
     );
 }
 
-fn check_whole_answers(measured: &Measured) {
+fn check_whole_answers(measured: &Measurements) {
     let b = cell(measured, "b/m");
     assert_eq!(
-        (b.size_class, b.tries, b.failures, b.timed),
+        (b.size_class, b.attempts, b.failures, b.timed),
         (2, 100, 0, 100)
     );
     assert_eq!(b.output_tokens_per_s, None);
-    assert_eq!((b.priced_tries, b.cost_picousd), (0, 0));
+    assert_eq!((b.priced_attempts, b.cost_picousd), (0, 0));
     let table = next_table(&RoutingTable::none(), measured, &TablePolicy::default(), 1);
     let entry = table.alias("chat").unwrap().target("b/m").unwrap();
     // 3 s for 4000 tokens in and 50 out are 0.82 s to the first token of a prompt of 1000.

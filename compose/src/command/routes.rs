@@ -9,11 +9,12 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use serde_json::json;
+use weir_controller::{TableCommandError, TableMode};
 use weir_eventlog::{Journal, TableLogError};
 use weir_ingestor::feedback::{measure, versions_to_compare};
 use weir_schemas::RequestId;
 use weir_schemas::event::{ControlChanged, Event};
-use weir_schemas::table::{Command, CommandError, Mode, RoutingTable, TableRecord};
+use weir_schemas::table::{RoutingTable, TableCommand, TableRecord};
 
 use crate::cli::{Cli, RoutesCommand};
 use crate::command::desk::actor;
@@ -26,10 +27,10 @@ pub(crate) fn run(cli: &Cli, command: &RoutesCommand) -> anyhow::Result<ExitCode
     match command {
         RoutesCommand::Show { json } => show::run(cli, *json),
         RoutesCommand::Explain { request_id, json } => explain::run(cli, request_id, *json),
-        RoutesCommand::Freeze => decide(cli, Command::Freeze),
-        RoutesCommand::Pin { version } => decide(cli, Command::Pin { version: *version }),
-        RoutesCommand::Rollback => decide(cli, Command::RollBack),
-        RoutesCommand::Resume => decide(cli, Command::Resume),
+        RoutesCommand::Freeze => decide(cli, TableCommand::Freeze),
+        RoutesCommand::Pin { version } => decide(cli, TableCommand::Pin { version: *version }),
+        RoutesCommand::Rollback => decide(cli, TableCommand::RollBack),
+        RoutesCommand::Resume => decide(cli, TableCommand::Resume),
         RoutesCommand::DryRun { json } => dry_run(cli, *json),
     }?;
     Ok(ExitCode::SUCCESS)
@@ -41,29 +42,29 @@ enum NotDone {
     #[error(transparent)]
     Log(#[from] TableLogError),
     #[error("{0}; `weir routes show` lists the tables")]
-    Command(#[from] CommandError),
+    Command(#[from] TableCommandError),
 }
 
 /// Records the operator's decision as an event, then makes it: gateways have it within a second.
-fn decide(cli: &Cli, command: Command) -> anyhow::Result<()> {
+fn decide(cli: &Cli, command: TableCommand) -> anyhow::Result<()> {
     let config = settings(cli)?;
     let mut tables = table_log(&config, &cli.data_dir);
     tables.catch_up().context("read the routing tables")?;
     // Refused before anything is recorded.
     let now_us = unix_ms() * 1000;
     tables
-        .keeper()
+        .controller()
         .command(command, now_us)
         .map_err(NotDone::from)?;
-    let before = tables.keeper().in_force().map(summary);
+    let before = tables.controller().in_force().map(summary);
     record(cli, &config, command, before.as_deref())?;
-    tables.change::<NotDone>(|keeper, _| {
-        let records: [TableRecord; 2] = keeper.command(command, now_us)?;
+    tables.change::<NotDone>(|controller, _| {
+        let records: [TableRecord; 2] = controller.command(command, now_us)?;
         Ok(records.into())
     })?;
-    let in_force = tables.keeper().in_force();
+    let in_force = tables.controller().in_force();
     let version = in_force.map_or(0, |table| table.version);
-    let mode = mode_in_words(tables.keeper().mode());
+    let mode = mode_in_words(tables.controller().mode());
     writeln!(
         crate::output::stdout(),
         "routing table {version} is in force: {mode}"
@@ -78,7 +79,7 @@ fn summary(table: &RoutingTable) -> String {
 fn record(
     cli: &Cli,
     config: &Config,
-    command: Command,
+    command: TableCommand,
     before: Option<&str>,
 ) -> anyhow::Result<()> {
     let journal = Journal::open(config.eventlog.journal_options(&cli.data_dir, "cli"))
@@ -101,11 +102,11 @@ fn record(
     stream.close().context("close the event stream")
 }
 
-fn mode_in_words(mode: Mode) -> String {
+fn mode_in_words(mode: TableMode) -> String {
     match mode {
-        Mode::Measuring => "measurements decide".into(),
-        Mode::Frozen => "frozen by an operator (`weir routes resume` ends that)".into(),
-        Mode::Pinned { version } => {
+        TableMode::Measuring => "measurements decide".into(),
+        TableMode::Frozen => "frozen by an operator (`weir routes resume` ends that)".into(),
+        TableMode::Pinned { version } => {
             format!("pinned to {version} by an operator (`weir routes resume` ends that)")
         }
     }
@@ -123,13 +124,15 @@ fn dry_run(cli: &Cli, json: bool) -> anyhow::Result<()> {
     let measured = runtime()?
         .block_on(measure(&store, now_us, window, &versions))
         .context("measure the last minutes")?;
-    let next = tables.keeper().dry_run(&measured, tables.policy(), now_us);
+    let next = tables
+        .controller()
+        .dry_run(&measured, tables.policy(), now_us);
     let mut out = crate::output::stdout();
     if json {
         writeln!(out, "{}", serde_json::to_string(&next)?)?;
         return Ok(());
     }
     writeln!(out, "the next routing table, were it made now:")?;
-    show::write_aliases(&mut out, &next, tables.keeper().in_force())?;
+    show::write_aliases(&mut out, &next, tables.controller().in_force())?;
     Ok(())
 }

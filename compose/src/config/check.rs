@@ -1,9 +1,9 @@
 //! What the types of the settings cannot say.
 
+use weir_controller::TablePolicy;
 use weir_gateway::ConfigProblem;
 use weir_gateway::Payloads;
 use weir_gateway::config::{AliasConfig, StrategyConfig, TimeoutConfig};
-use weir_schemas::table::TablePolicy;
 
 use super::{Config, EventlogConfig, EventlogKind, RoutingConfig, StoreConfig, StoreKind};
 

@@ -1,12 +1,13 @@
 //! The routing tables' way: from the ingestor and the operators to the gateways.
 //!
-//! Each [`TableRecord`] is a record of a [`RecordLog`]. Everybody folds them into a [`Keeper`] of
-//! their own, so everybody agrees on what is in force and how it came about.
+//! Each [`TableRecord`] is a record of a [`RecordLog`]. Each process folds them into a
+//! [`TableController`] of its own, so all agree on what is in force and how it came about.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use weir_schemas::table::{Keeper, RoutingTable, TABLES_KEPT, TablePolicy, TableRecord};
+use weir_controller::{TABLES_KEPT, TableController, TablePolicy};
+use weir_schemas::table::{RoutingTable, TableRecord};
 
 use crate::caps::TABLES_CATCH_UP_MAX;
 use crate::records::{REMOVED, RecordLog, RecordLogError, RecordReader};
@@ -19,7 +20,7 @@ const KEYS_MAX: usize = 4 * TABLES_KEPT;
 pub struct TableLog {
     log: RecordLog,
     reader: RecordReader,
-    keeper: Keeper,
+    controller: TableController,
     policy: TablePolicy,
     /// How this process calls itself in the tables that it publishes.
     publisher: String,
@@ -46,7 +47,7 @@ impl TableLog {
         Self {
             reader: log.reader(),
             log,
-            keeper: Keeper::new(),
+            controller: TableController::new(),
             policy,
             publisher: format!("{:016x}", rand::random::<u64>()),
             keys: BTreeSet::new(),
@@ -54,8 +55,8 @@ impl TableLog {
     }
 
     #[must_use]
-    pub fn keeper(&self) -> &Keeper {
-        &self.keeper
+    pub fn controller(&self) -> &TableController {
+        &self.controller
     }
 
     #[must_use]
@@ -70,7 +71,7 @@ impl TableLog {
             match serde_json::from_str::<TableRecord>(&text) {
                 Ok(record) => {
                     self.remember(&record);
-                    self.keeper.replay(record, &self.policy);
+                    self.controller.replay(record, &self.policy);
                 }
                 // Of a newer version, say. What is in force stays.
                 Err(error) => tracing::warn!(%error, "a record of the routing tables was left out"),
@@ -92,11 +93,11 @@ impl TableLog {
     /// machine by a lock, with a topic by looking afterwards whose record came first.
     pub fn change<E: From<TableLogError>>(
         &mut self,
-        decide: impl FnOnce(&Keeper, &TablePolicy) -> Result<Vec<TableRecord>, E>,
+        decide: impl FnOnce(&TableController, &TablePolicy) -> Result<Vec<TableRecord>, E>,
     ) -> Result<(), E> {
         let lock = self.log.lock().map_err(TableLogError::from)?;
         self.catch_up()?;
-        let records = decide(&self.keeper, &self.policy)?;
+        let records = decide(&self.controller, &self.policy)?;
         if records.is_empty() {
             return Ok(());
         }
@@ -149,9 +150,9 @@ impl TableLog {
         let deadline = Instant::now() + TABLES_CATCH_UP_MAX;
         loop {
             self.catch_up()?;
-            let newest = self.keeper.in_force().map_or(0, |table| table.version);
+            let newest = self.controller.in_force().map_or(0, |table| table.version);
             if newest >= table.version {
-                return Ok(self.keeper.table(table.version) == Some(table));
+                return Ok(self.controller.table(table.version) == Some(table));
             }
             if Instant::now() >= deadline {
                 return Err(TableLogError::Behind);
@@ -162,7 +163,8 @@ impl TableLog {
 
 #[cfg(test)]
 mod tests {
-    use weir_schemas::table::{Command, CommandError, Mode};
+    use weir_controller::{TableCommandError, TableMode};
+    use weir_schemas::table::TableCommand;
 
     use super::*;
 
@@ -174,13 +176,16 @@ mod tests {
     }
 
     fn version(tables: &TableLog) -> u64 {
-        tables.keeper().in_force().map_or(0, |table| table.version)
+        tables
+            .controller()
+            .in_force()
+            .map_or(0, |table| table.version)
     }
 
     #[derive(Debug)]
     enum Refused {
         Log(#[expect(dead_code, reason = "shown when a test fails")] TableLogError),
-        Command(CommandError),
+        Command(TableCommandError),
     }
 
     impl From<TableLogError> for Refused {
@@ -199,8 +204,8 @@ mod tests {
         assert_eq!(version(&follower), 0);
         for number in 1..=70 {
             writer
-                .change::<TableLogError>(|keeper, _| {
-                    assert_eq!(keeper.in_force().map_or(0, |t| t.version), number - 1);
+                .change::<TableLogError>(|controller, _| {
+                    assert_eq!(controller.in_force().map_or(0, |t| t.version), number - 1);
                     Ok(vec![table(number)])
                 })
                 .unwrap();
@@ -216,13 +221,13 @@ mod tests {
         let log = RecordLog::File(dir.path().join("routing.log"));
         let mut ingestor = TableLog::new(log.clone(), TablePolicy::default());
         let mut operator = TableLog::new(log, TablePolicy::default());
-        let freeze = |keeper: &Keeper, _: &TablePolicy| {
-            let records = keeper.command(Command::Freeze, 9);
+        let freeze = |controller: &TableController, _: &TablePolicy| {
+            let records = controller.command(TableCommand::Freeze, 9);
             records.map(Vec::from).map_err(Refused::Command)
         };
         let refused = operator.change(freeze).unwrap_err();
         assert!(
-            matches!(refused, Refused::Command(CommandError::NoTable)),
+            matches!(refused, Refused::Command(TableCommandError::NoTable)),
             "{refused:?}"
         );
         ingestor
@@ -230,9 +235,9 @@ mod tests {
             .unwrap();
         operator.change(freeze).unwrap();
         ingestor
-            .change::<TableLogError>(|keeper, _| {
-                assert_eq!(keeper.mode(), Mode::Frozen);
-                assert_eq!(keeper.in_force().unwrap().version, 2);
+            .change::<TableLogError>(|controller, _| {
+                assert_eq!(controller.mode(), TableMode::Frozen);
+                assert_eq!(controller.in_force().unwrap().version, 2);
                 Ok(Vec::new())
             })
             .unwrap();
@@ -268,7 +273,7 @@ mod tests {
         let mut late = TableLog::new(log, TablePolicy::default());
         for reader in [&mut early, &mut late] {
             reader.catch_up().unwrap();
-            let in_force = reader.keeper().in_force().unwrap();
+            let in_force = reader.controller().in_force().unwrap();
             assert_eq!(in_force.publisher, publisher.publisher, "{in_force:?}");
         }
         publish(&mut late, 3).unwrap();
@@ -277,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn tables_that_no_keeper_holds_are_removed_from_the_log() {
+    fn tables_that_no_controller_holds_are_removed_from_the_log() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("routing.log");
         let log = RecordLog::File(path.clone());
@@ -297,15 +302,15 @@ mod tests {
 
     #[test]
     fn a_version_that_is_taken_is_not_taken_again() {
-        let mut keeper = Keeper::new();
+        let mut controller = TableController::new();
         let policy = TablePolicy::default();
-        keeper.replay(table(1), &policy);
+        controller.replay(table(1), &policy);
         let late = TableRecord::Published(RoutingTable {
             version: 1,
             made_at_us: 7,
             ..RoutingTable::none()
         });
-        keeper.replay(late, &policy);
-        assert_eq!(keeper.in_force().unwrap().made_at_us, 0);
+        controller.replay(late, &policy);
+        assert_eq!(controller.in_force().unwrap().made_at_us, 0);
     }
 }

@@ -1,7 +1,7 @@
 //! What the tables say about the last minutes, per alias, deployment and size of prompt.
 //!
 //! Latencies are stated as [`size`] does, for a request of reference size: a streamed answer by its
-//! first token, one that came in one piece by its end and length. A try that lost against a hedge
+//! first token, one that came in one piece by its end and length. An attempt that lost against a hedge
 //! counts with the time after which it was given up: it would have taken at least that long.
 
 use std::time::Duration;
@@ -9,10 +9,11 @@ use std::time::Duration;
 use clickhouse::Row;
 use serde::Deserialize;
 use uuid::Uuid;
-use weir_schemas::table::{Cell, InputPosition, Measured, Outcome, size};
+use weir_controller::{AliasOutcome, Cell, Measurements};
+use weir_schemas::table::{InputPosition, size};
 use weir_store::{Store, StoreError};
 
-/// Tries that say nothing about their deployment.
+/// Attempts that say nothing about their deployment.
 const NO_VERDICT: &str = "'client_gone', 'shutdown', 'internal', 'hedge_lost'";
 /// Failures that are the request's own fault, and would be the same anywhere.
 const CLIENTS_FAULT: &str =
@@ -26,7 +27,7 @@ pub async fn measure(
     now_us: u64,
     window: Duration,
     versions: &[u64],
-) -> Result<Measured, StoreError> {
+) -> Result<Measurements, StoreError> {
     let window_us = u64::try_from(window.as_micros()).unwrap_or(u64::MAX);
     let from_us = now_us.saturating_sub(window_us);
     let period = |sql: &str| {
@@ -45,12 +46,12 @@ pub async fn measure(
         let query = period(&outcomes_sql(versions));
         store.fetch::<OutcomeRow>(query).await?
     };
-    Ok(Measured {
+    Ok(Measurements {
         from_us,
         to_us: now_us,
         inputs: inputs.into_iter().map(InputPosition::from).collect(),
         cells: cells.into_iter().map(Cell::from).collect(),
-        outcomes: outcomes.into_iter().map(Outcome::from).collect(),
+        outcomes: outcomes.into_iter().map(AliasOutcome::from).collect(),
     })
 }
 
@@ -90,14 +91,14 @@ fn cells_sql() -> String {
     format!(
         "SELECT CAST(alias, 'String') AS alias, CAST(deployment, 'String') AS deployment, \
            toUInt8({class}) AS size_class, \
-           countIf(counts) AS tries, \
+           countIf(counts) AS attempts, \
            countIf(counts AND failed) AS failures, \
            countIf(isNotNull(reference_us)) AS timed, \
            quantileOrNull(0.5)(reference_us) AS p50, \
            quantileOrNull(0.95)(reference_us) AS p95, \
            sumIf(output, is_rated) AS rated_tokens, \
            toUInt64(sumIf(total_us - ifNull(ttft_us, 0), is_rated)) AS rated_us, \
-           countIf(delivered AND isNotNull(cost_usd)) AS priced_tries, \
+           countIf(delivered AND isNotNull(cost_usd)) AS priced_attempts, \
            sumIf(input, delivered AND isNotNull(cost_usd)) AS input_tokens, \
            sumIf(output, delivered AND isNotNull(cost_usd)) AS output_tokens, \
            toInt64(sumIf(ifNull(cost_usd, 0), delivered) * 1000000000000) AS cost_picousd, \
@@ -112,7 +113,7 @@ fn cells_sql() -> String {
              multiIf(error_kind = '', {answered}, error_kind = 'hedge_lost', {lost}, NULL) \
                AS reference_us \
            FROM attempts WHERE {PERIOD} AND alias != '' AND kind != 'shadow') \
-         GROUP BY alias, deployment, size_class HAVING tries > 0 OR timed > 0 \
+         GROUP BY alias, deployment, size_class HAVING attempts > 0 OR timed > 0 \
          ORDER BY alias, deployment, size_class"
     )
 }
@@ -161,14 +162,14 @@ struct CellRow {
     alias: String,
     deployment: String,
     size_class: u8,
-    tries: u64,
+    attempts: u64,
     failures: u64,
     timed: u64,
     p50: Option<f64>,
     p95: Option<f64>,
     rated_tokens: u64,
     rated_us: u64,
-    priced_tries: u64,
+    priced_attempts: u64,
     input_tokens: u64,
     output_tokens: u64,
     cost_picousd: i64,
@@ -181,20 +182,20 @@ impl From<CellRow> for Cell {
             alias: row.alias,
             deployment: row.deployment,
             size_class: row.size_class,
-            tries: row.tries,
+            attempts: row.attempts,
             failures: row.failures,
             timed: row.timed,
             ttft_us_p50: None,
             ttft_us_p95: None,
             output_tokens_per_s: (row.rated_us > 0)
                 .then(|| row.rated_tokens as f64 * 1e6 / row.rated_us as f64),
-            priced_tries: row.priced_tries,
+            priced_attempts: row.priced_attempts,
             input_tokens: row.input_tokens,
             output_tokens: row.output_tokens,
             cost_picousd: row.cost_picousd,
             waste_picousd: row.waste_picousd,
         };
-        // Each try was brought to reference size by its own prompt; a cell is stated at its own.
+        // Each attempt was brought to reference size by its own prompt; a cell is stated at its own.
         let of_cell = f64::from(size::factor(cell.prompt_tokens(), 0));
         Self {
             ttft_us_p50: row.p50.map(|us| us * of_cell),
@@ -215,7 +216,7 @@ struct OutcomeRow {
     priced_tokens: f64,
 }
 
-impl From<OutcomeRow> for Outcome {
+impl From<OutcomeRow> for AliasOutcome {
     fn from(row: OutcomeRow) -> Self {
         Self {
             alias: row.alias,

@@ -3,9 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use weir_schemas::table::{
-    Cell, Keeper, Measured, Outcome, Refresh, RoutingTable, TablePolicy, TableRecord, size,
-};
+use weir_controller::{AliasOutcome, Cell, Decision, Measurements, TableController, TablePolicy};
+use weir_schemas::table::{RoutingTable, TableRecord, size};
 
 /// How often tables are made, and how old is what they are made from.
 #[derive(Clone, Debug)]
@@ -49,7 +48,7 @@ pub(crate) struct TryEvent {
 #[derive(Debug)]
 pub(crate) struct Ingestor {
     feedback: Feedback,
-    keeper: Keeper,
+    controller: TableController,
     events: Vec<TryEvent>,
 }
 
@@ -63,7 +62,7 @@ impl Ingestor {
     pub(crate) fn new(feedback: Feedback) -> Self {
         Self {
             feedback,
-            keeper: Keeper::new(),
+            controller: TableController::new(),
             events: Vec::new(),
         }
     }
@@ -88,15 +87,15 @@ impl Ingestor {
         self.events.retain(|event| event.at_us >= from_us);
         let measured = self.measure(from_us, to_us);
         let policy = &self.feedback.policy;
-        let Refresh::Publish(table) = self.keeper.refresh(&measured, policy, now_us) else {
+        let Decision::Publish(table) = self.controller.refresh(&measured, policy, now_us) else {
             return None;
         };
-        self.keeper
+        self.controller
             .replay(TableRecord::Published(table.clone()), policy);
         Some(table)
     }
 
-    fn measure(&self, from_us: u64, to_us: u64) -> Measured {
+    fn measure(&self, from_us: u64, to_us: u64) -> Measurements {
         let mut cells: BTreeMap<(usize, u8), Vec<&TryEvent>> = BTreeMap::new();
         let mut outcomes: BTreeMap<u64, Vec<&TryEvent>> = BTreeMap::new();
         for event in self.events.iter().filter(|event| event.at_us < to_us) {
@@ -107,7 +106,7 @@ impl Ingestor {
                 .push(event);
             outcomes.entry(event.table_version).or_default().push(event);
         }
-        Measured {
+        Measurements {
             from_us,
             to_us,
             inputs: Vec::new(),
@@ -132,13 +131,13 @@ fn cell(upstream: usize, size_class: u8, events: &[&TryEvent]) -> Cell {
         alias: ALIAS.to_owned(),
         deployment: deployment_name(upstream),
         size_class,
-        tries: events.len() as u64,
+        attempts: events.len() as u64,
         failures: events.len() as u64 - timed,
         timed,
         ttft_us_p50: quantile(&ttfts, 50),
         ttft_us_p95: quantile(&ttfts, 95),
         output_tokens_per_s: None,
-        priced_tries: timed,
+        priced_attempts: timed,
         input_tokens: answered
             .clone()
             .map(|event| u64::from(event.input_tokens))
@@ -152,12 +151,12 @@ fn cell(upstream: usize, size_class: u8, events: &[&TryEvent]) -> Cell {
     }
 }
 
-fn outcome(table_version: u64, events: &[&TryEvent]) -> Outcome {
+fn outcome(table_version: u64, events: &[&TryEvent]) -> AliasOutcome {
     let times: Vec<f64> = events
         .iter()
         .filter_map(|e| Some(e.ttft_us? as f64 / f64::from(size::factor(e.input_tokens, 0))))
         .collect();
-    Outcome {
+    AliasOutcome {
         alias: ALIAS.to_owned(),
         table_version,
         requests: events.len() as u64,

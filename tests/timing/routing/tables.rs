@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use serde_json::Value;
+use weir_controller::{TableController, TablePolicy};
 use weir_eventlog::{KafkaOptions, RecordLog, TableLog, TableLogError};
 use weir_loadtest::mock::{FaultKind, FaultRule};
-use weir_schemas::table::{Keeper, Origin, RoutingTable, TablePolicy, TableRecord};
+use weir_schemas::table::{Origin, RoutingTable, TableRecord};
 use weir_tests::http::get;
 use weir_tests::kafka::Kafka;
 use weir_tests::weir::{Process, wait_for};
@@ -329,7 +330,7 @@ fn tables_travel_over_a_compacted_topic() {
     let mut ingestor = TableLog::new(log.clone(), TablePolicy::default());
     let mut gateway = TableLog::new(log.clone(), TablePolicy::default());
     gateway.catch_up().unwrap();
-    assert!(gateway.keeper().in_force().is_none());
+    assert!(gateway.controller().in_force().is_none());
     let publish = |tables: &mut TableLog, version| {
         tables.change::<TableLogError>(|_, _| {
             Ok(vec![TableRecord::Published(RoutingTable {
@@ -344,23 +345,23 @@ fn tables_travel_over_a_compacted_topic() {
     let is_there = || {
         gateway.follow(Duration::from_millis(200))?;
         Ok(gateway
-            .keeper()
+            .controller()
             .in_force()
             .is_some_and(|table| table.version == 3))
     };
     wait_for("the gateway has the third table", is_there).unwrap();
     // One that stood still between looking and publishing is told that it came too late.
     let mut zombie = TableLog::new(log.clone(), TablePolicy::default());
-    let next = |keeper: &Keeper| {
-        let newest = keeper.in_force().map_or(0, |table| table.version);
+    let next = |controller: &TableController| {
+        let newest = controller.in_force().map_or(0, |table| table.version);
         vec![TableRecord::Published(RoutingTable {
             version: newest + 1,
             ..RoutingTable::none()
         })]
     };
-    let overtaken = zombie.change::<TableLogError>(|keeper, _| {
+    let overtaken = zombie.change::<TableLogError>(|controller, _| {
         publish(&mut ingestor, 4).unwrap();
-        Ok(next(keeper))
+        Ok(next(controller))
     });
     assert!(
         matches!(overtaken, Err(TableLogError::Overtaken)),
@@ -370,17 +371,17 @@ fn tables_travel_over_a_compacted_topic() {
     // the same one, and the zombie goes on from it.
     let mut late = TableLog::new(log, TablePolicy::default());
     late.catch_up().unwrap();
-    let winner = ingestor.keeper().table(4).unwrap().publisher.clone();
+    let winner = ingestor.controller().table(4).unwrap().publisher.clone();
     wait_for("the gateway has the fourth table", || {
         gateway.follow(Duration::from_millis(200))?;
-        Ok(gateway.keeper().table(4).is_some())
+        Ok(gateway.controller().table(4).is_some())
     })
     .unwrap();
     for reader in [&gateway, &late, &zombie] {
-        assert_eq!(reader.keeper().table(4).unwrap().publisher, winner);
+        assert_eq!(reader.controller().table(4).unwrap().publisher, winner);
     }
     zombie
-        .change::<TableLogError>(|keeper, _| Ok(next(keeper)))
+        .change::<TableLogError>(|controller, _| Ok(next(controller)))
         .unwrap();
-    assert_eq!(zombie.keeper().in_force().unwrap().version, 5);
+    assert_eq!(zombie.controller().in_force().unwrap().version, 5);
 }

@@ -30,8 +30,8 @@ pub(super) fn run(cli: &Cli, json: bool) -> anyhow::Result<()> {
     if json {
         let states: Vec<_> = states.unwrap_or_default();
         let shown = json!({
-            "mode": tables.keeper().mode(),
-            "table": tables.keeper().in_force(),
+            "mode": tables.controller().mode(),
+            "table": tables.controller().in_force(),
             "deployments": states.iter().map(State::json).collect::<Vec<_>>(),
             "refused_keys": refused,
         });
@@ -47,8 +47,8 @@ pub(super) fn run(cli: &Cli, json: bool) -> anyhow::Result<()> {
 }
 
 fn write_table(out: &mut impl Write, tables: &TableLog) -> anyhow::Result<()> {
-    let keeper = tables.keeper();
-    let Some(table) = keeper.in_force() else {
+    let controller = tables.controller();
+    let Some(table) = controller.in_force() else {
         writeln!(
             out,
             "no routing table was published yet: every target counts by its configured weight"
@@ -63,7 +63,7 @@ fn write_table(out: &mut impl Write, tables: &TableLog) -> anyhow::Result<()> {
         table.version,
         origin_in_words(&table.origin)
     )?;
-    writeln!(out, "  {}", mode_in_words(keeper.mode()))?;
+    writeln!(out, "  {}", mode_in_words(controller.mode()))?;
     let measured_s = table.to_us.saturating_sub(table.from_us) / 1_000_000;
     writeln!(
         out,
@@ -79,10 +79,10 @@ fn write_table(out: &mut impl Write, tables: &TableLog) -> anyhow::Result<()> {
             table.forgotten_us / 1_000_000
         )?;
     }
-    let before = keeper.table(table.version.saturating_sub(1));
+    let before = controller.table(table.version.saturating_sub(1));
     write_aliases(out, table, before)?;
     let earlier: Vec<String> = (1..=EARLIER_SHOWN)
-        .filter_map(|back| keeper.table(table.version.checked_sub(back)?))
+        .filter_map(|back| controller.table(table.version.checked_sub(back)?))
         .map(|table| format!("{} ({})", table.version, table.origin.as_str()))
         .collect();
     if !earlier.is_empty() {

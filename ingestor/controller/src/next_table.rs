@@ -1,7 +1,7 @@
 //! From measurements and the table in force to the table that follows it.
 //!
 //! Per alias and target: merge the size classes, compare with the other targets, shrink what rests
-//! on few tries, then move from the value in force by no more than the policy allows, and not at
+//! on few attempts, then move from the value in force by no more than the policy allows, and not at
 //! all for small differences. Gateways react to a table within seconds and measurements show it
 //! only a refresh later; bounded steps and a dead band keep that loop from swinging.
 
@@ -9,9 +9,9 @@ use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use weir_schemas::table::{AliasTable, Change, Origin, RoutingTable, TargetEntry, size};
 
-use super::size;
-use super::{AliasTable, Cell, Change, Measured, Origin, RoutingTable, TargetEntry};
+use crate::{Cell, Measurements};
 
 /// How far and how fast tables may move.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -22,9 +22,9 @@ pub struct TablePolicy {
     /// Age from which a table counts for nothing.
     pub forgotten_s: u32,
     /// A target that is not measured moves this share of the way to the others per refresh, so that
-    /// it is tried again some day.
+    /// it gets requests again some day.
     pub unmeasured_step: f64,
-    /// Tries that a target needs in the period before its measurement counts as much as the value
+    /// Attempts that a target needs in the period before its measurement counts as much as the value
     /// that it replaces; fewer count in proportion.
     pub tries_min: u64,
     /// A weight changes by at most this factor per refresh.
@@ -65,7 +65,7 @@ impl Default for TablePolicy {
 #[must_use]
 pub fn next_table(
     previous: &RoutingTable,
-    measured: &Measured,
+    measured: &Measurements,
     policy: &TablePolicy,
     made_at_us: u64,
 ) -> RoutingTable {
@@ -94,7 +94,7 @@ pub fn next_table(
 fn next_alias(
     name: &str,
     previous: Option<&AliasTable>,
-    measured: &Measured,
+    measured: &Measurements,
     policy: &TablePolicy,
 ) -> AliasTable {
     let mut sums: BTreeMap<&str, Sums> = BTreeMap::new();
@@ -124,15 +124,15 @@ fn next_alias(
 /// All size classes of one target together.
 #[derive(Default)]
 struct Sums {
-    tries_counted: u64,
-    tries: f64,
+    attempts_counted: u64,
+    attempts: f64,
     failures: f64,
     timed: f64,
     ttft_us: f64,
     ttft_p95_us: f64,
     rated: f64,
     tokens_per_s: f64,
-    priced_tries: f64,
+    priced_attempts: f64,
     output_tokens: f64,
     priced_tokens: f64,
     picousd: f64,
@@ -140,9 +140,9 @@ struct Sums {
 
 impl Sums {
     fn add(&mut self, cell: &Cell) {
-        self.tries_counted += cell.tries;
-        self.tries += cell.tries as f64;
-        self.failures += cell.failures.min(cell.tries) as f64;
+        self.attempts_counted += cell.attempts;
+        self.attempts += cell.attempts as f64;
+        self.failures += cell.failures.min(cell.attempts) as f64;
         if let (Some(p50), Some(p95), true) = (cell.ttft_us_p50, cell.ttft_us_p95, cell.timed > 0) {
             let timed = cell.timed as f64;
             let at_reference = f64::from(size::factor(cell.prompt_tokens(), 0));
@@ -151,10 +151,10 @@ impl Sums {
             self.ttft_p95_us += timed * p95 / at_reference;
         }
         if let Some(rate) = cell.output_tokens_per_s {
-            self.rated += cell.tries as f64;
-            self.tokens_per_s += cell.tries as f64 * rate;
+            self.rated += cell.attempts as f64;
+            self.tokens_per_s += cell.attempts as f64 * rate;
         }
-        self.priced_tries += cell.priced_tries as f64;
+        self.priced_attempts += cell.priced_attempts as f64;
         self.output_tokens += cell.output_tokens as f64;
         self.priced_tokens += size::priced_tokens(cell.input_tokens, cell.output_tokens);
         self.picousd += cell.cost_picousd as f64 + cell.waste_picousd as f64;
@@ -167,7 +167,7 @@ impl Sums {
 
 fn output_mean(sums: &BTreeMap<&str, Sums>) -> Option<f64> {
     let tokens = sums.values().map(|s| s.output_tokens).sum();
-    Sums::mean(tokens, sums.values().map(|s| s.priced_tries).sum())
+    Sums::mean(tokens, sums.values().map(|s| s.priced_attempts).sum())
 }
 
 fn measured_entry(
@@ -207,9 +207,9 @@ fn measured_entry(
         picousd_per_token: step(
             before.and_then(|b| b.picousd_per_token),
             Sums::mean(sums.picousd, sums.priced_tokens).filter(|price| *price > 0.0),
-            sums.priced_tries,
+            sums.priced_attempts,
         ),
-        tries: sums.tries_counted,
+        tries: sums.attempts_counted,
         change: Change::Unmeasured,
     }
 }
@@ -227,15 +227,15 @@ fn step_value(before: Option<f64>, seen: Option<f64>, evidence: f64, step_max: f
     Some(wanted.clamp(before / step_max, before * step_max))
 }
 
-/// Failures per try, as if the value in force had been seen in `tries_min` tries more: a handful of
-/// tries that all failed or all succeeded proves little.
+/// Failures per attempt, as if the value in force had been seen in `tries_min` attempts more: a handful of
+/// attempts that all failed or all succeeded proves little.
 fn error_ratio(sums: &Sums, before: Option<f64>, policy: &TablePolicy) -> Option<f64> {
-    if sums.tries <= 0.0 {
+    if sums.attempts <= 0.0 {
         return before.map(|ratio| ratio * (1.0 - policy.unmeasured_step));
     }
-    let assumed_tries = policy.tries_min.max(1) as f64;
-    let assumed = before.unwrap_or(0.0) * assumed_tries;
-    Some(((sums.failures + assumed) / (sums.tries + assumed_tries)).clamp(0.0, 1.0))
+    let assumed_attempts = policy.tries_min.max(1) as f64;
+    let assumed = before.unwrap_or(0.0) * assumed_attempts;
+    Some(((sums.failures + assumed) / (sums.attempts + assumed_attempts)).clamp(0.0, 1.0))
 }
 
 /// Weights follow how targets compare: twice as slow is half the weight, and errors count to the
@@ -259,8 +259,10 @@ fn weigh<'a>(
     }
     let mean_ln = known.iter().sum::<f64>() / known.len() as f64;
     for entry in targets {
-        let tries = sums.get(entry.deployment.as_str()).map_or(0.0, |s| s.tries);
-        let evidence = (tries / policy.tries_min.max(1) as f64).min(1.0);
+        let attempts = sums
+            .get(entry.deployment.as_str())
+            .map_or(0.0, |s| s.attempts);
+        let evidence = (attempts / policy.tries_min.max(1) as f64).min(1.0);
         let weight_before = before(&entry.deployment).map_or(1.0, |b| b.weight);
         let relative = quality(entry).map_or(1.0, |q| (q.ln() - mean_ln).exp());
         let wanted = relative
@@ -301,7 +303,7 @@ fn exponent(value: f64) -> i32 {
     value.abs().log10().floor() as i32
 }
 
-/// Moves the latencies of targets that were hardly tried towards those of the others. A gateway
+/// Moves the latencies of targets that were hardly used towards those of the others. A gateway
 /// avoids what the table calls slow, so nothing else would ever show that it has become fast.
 fn relax(targets: &mut [TargetEntry], sums: &BTreeMap<&str, Sums>, policy: &TablePolicy) {
     let lns = |of: fn(&TargetEntry) -> Option<f64>| {
@@ -338,29 +340,29 @@ fn step_weight(before: f64, wanted: f64, evidence: f64, policy: &TablePolicy) ->
 mod tests {
     use super::*;
 
-    fn cell(deployment: &str, tries: u64, failures: u64, ttft_ms: f64) -> Cell {
+    fn cell(deployment: &str, attempts: u64, failures: u64, ttft_ms: f64) -> Cell {
         Cell {
             alias: "chat".into(),
             deployment: deployment.into(),
             size_class: size::class(1_000),
-            tries,
+            attempts,
             failures,
-            timed: tries - failures,
+            timed: attempts - failures,
             ttft_us_p50: Some(ttft_ms * 1e3),
             ttft_us_p95: Some(ttft_ms * 3e3),
             output_tokens_per_s: Some(50.0),
-            priced_tries: tries,
-            input_tokens: 1_000 * tries,
-            output_tokens: 200 * tries,
-            cost_picousd: 1_800 * i64::try_from(tries).unwrap(),
+            priced_attempts: attempts,
+            input_tokens: 1_000 * attempts,
+            output_tokens: 200 * attempts,
+            cost_picousd: 1_800 * i64::try_from(attempts).unwrap(),
             waste_picousd: 0,
         }
     }
 
     fn refreshes(cells: &[Cell], count: usize) -> Vec<RoutingTable> {
-        let measured = Measured {
+        let measured = Measurements {
             cells: cells.to_vec(),
-            ..Measured::default()
+            ..Measurements::default()
         };
         let mut tables = vec![RoutingTable::none()];
         for _ in 0..count {
@@ -421,7 +423,7 @@ mod tests {
     }
 
     #[test]
-    fn errors_weigh_and_few_tries_prove_little() {
+    fn errors_weigh_and_few_attempts_prove_little() {
         let cells = [cell("good", 500, 0, 200.0), cell("bad", 500, 250, 200.0)];
         let tables = refreshes(&cells, 6);
         let bad = entry(&tables[5], "bad");
@@ -443,9 +445,9 @@ mod tests {
             waste_picousd: 5 * cells[0].cost_picousd,
             ..cells[0].clone()
         };
-        let measured = Measured {
+        let measured = Measurements {
             cells: vec![dearer],
-            ..Measured::default()
+            ..Measurements::default()
         };
         let policy = TablePolicy::default();
         let one = next_table(&before, &measured, &policy, 2);
@@ -455,12 +457,12 @@ mod tests {
     }
 
     #[test]
-    fn a_target_without_tries_drifts_back_to_neutral() {
+    fn a_target_without_attempts_drifts_back_to_neutral() {
         let busy = [cell("fast", 500, 0, 200.0), cell("slow", 500, 0, 2_000.0)];
         let mut table = refreshes(&busy, 8).remove(7);
-        let measured = Measured {
+        let measured = Measurements {
             cells: vec![cell("fast", 500, 0, 200.0)],
-            ..Measured::default()
+            ..Measurements::default()
         };
         for _ in 0..8 {
             table = next_table(&table, &measured, &TablePolicy::default(), 9);
@@ -507,8 +509,8 @@ mod tests {
     #[test]
     fn a_table_survives_json() {
         let mut table = refreshes(&[cell("a", 500, 3, 200.0)], 1).remove(0);
-        let stream = crate::ids::StreamId::new(1_700_000_000_000, [7; 10]);
-        table.inputs = vec![super::super::InputPosition { stream, seq: 42 }];
+        let stream = weir_schemas::StreamId::new(1_700_000_000_000, [7; 10]);
+        table.inputs = vec![weir_schemas::table::InputPosition { stream, seq: 42 }];
         let text = serde_json::to_string(&table).unwrap();
         assert!(text.contains(&stream.to_string()));
         assert_eq!(serde_json::from_str::<RoutingTable>(&text).unwrap(), table);

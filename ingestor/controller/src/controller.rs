@@ -1,55 +1,21 @@
 //! Which table is in force, and who decides: measurements, an operator, or a table's own record.
 //!
-//! A keeper is a fold over [`TableRecord`]s: the ingestor writes each one to the log before it acts
-//! on it, so a restarted or a second ingestor that reads them holds the same keeper.
+//! A controller is a fold over [`TableRecord`]s: the ingestor writes each one to the log before it
+//! acts on it, so a restarted or a second ingestor that reads them holds the same state.
 
 use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
+use weir_schemas::table::{AliasTable, Origin, RoutingTable, TableCommand, TableRecord};
 
-use super::make::{TablePolicy, next_table};
-use super::{AliasTable, Measured, Origin, Outcome, RoutingTable};
-
-/// One step of a keeper's life, as the log carries it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum TableRecord {
-    Published(RoutingTable),
-    Commanded(Command),
-}
-
-impl TableRecord {
-    /// Records of one key replace each other: the latest command, and no table another. If two of
-    /// one number did, whoever reads the log later would hold the second where others hold the
-    /// first. A table is removed from the log when no keeper holds it any more.
-    #[must_use]
-    pub fn key(&self) -> String {
-        match self {
-            Self::Published(table) => format!("table-{}-{}", table.version, table.publisher),
-            Self::Commanded(_) => "command".to_owned(),
-        }
-    }
-}
-
-/// What an operator may ask for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Command {
-    /// Keep the table in force, whatever is measured.
-    Freeze,
-    /// Keep an earlier table, whatever is measured.
-    Pin { version: u64 },
-    /// Pin the table before the one in force.
-    RollBack,
-    /// End a freeze or pin.
-    Resume,
-}
+use crate::next_table::{TablePolicy, next_table};
+use crate::{AliasOutcome, Measurements};
 
 /// Who decides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Mode {
+pub enum TableMode {
     Measuring,
     Frozen,
     Pinned { version: u64 },
@@ -57,7 +23,7 @@ pub enum Mode {
 
 /// Why a command cannot be done.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub enum CommandError {
+pub enum TableCommandError {
     #[error("no routing table was published yet: there is nothing to keep or go back to")]
     NoTable,
     #[error("routing table {version} is not kept any more; the oldest kept one is {oldest}")]
@@ -68,14 +34,14 @@ pub enum CommandError {
 
 /// The result of a refresh.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Refresh {
+pub enum Decision {
     Publish(RoutingTable),
-    Keep(Keep),
+    Keep(KeepReason),
 }
 
 /// Why nothing is published.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Keep {
+pub enum KeepReason {
     /// An operator froze or pinned the table in force.
     Held,
     /// Nothing was measured.
@@ -84,8 +50,8 @@ pub enum Keep {
 
 /// The tables of the recent past and who decides about the next.
 #[derive(Clone, Debug)]
-pub struct Keeper {
-    mode: Mode,
+pub struct TableController {
+    mode: TableMode,
     /// Oldest first; the last one is in force.
     tables: VecDeque<RoutingTable>,
     /// Aliases that went back by themselves, and the version until which they stay.
@@ -95,17 +61,17 @@ pub struct Keeper {
 /// Tables that can be pinned or rolled back to.
 pub const TABLES_KEPT: usize = 64;
 
-impl Default for Keeper {
+impl Default for TableController {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl Keeper {
+impl TableController {
     #[must_use]
     pub fn new() -> Self {
         Self {
-            mode: Mode::Measuring,
+            mode: TableMode::Measuring,
             tables: VecDeque::new(),
             held: Vec::new(),
         }
@@ -121,18 +87,18 @@ impl Keeper {
                     self.adopt(table, policy);
                 }
             }
-            TableRecord::Commanded(Command::Freeze) => self.mode = Mode::Frozen,
-            TableRecord::Commanded(Command::Pin { version }) => {
-                self.mode = Mode::Pinned { version };
+            TableRecord::Commanded(TableCommand::Freeze) => self.mode = TableMode::Frozen,
+            TableRecord::Commanded(TableCommand::Pin { version }) => {
+                self.mode = TableMode::Pinned { version };
             }
-            TableRecord::Commanded(Command::Resume) => self.mode = Mode::Measuring,
+            TableRecord::Commanded(TableCommand::Resume) => self.mode = TableMode::Measuring,
             // Never written: `command` records where it led instead.
-            TableRecord::Commanded(Command::RollBack) => {}
+            TableRecord::Commanded(TableCommand::RollBack) => {}
         }
     }
 
     #[must_use]
-    pub fn mode(&self) -> Mode {
+    pub fn mode(&self) -> TableMode {
         self.mode
     }
 
@@ -148,7 +114,12 @@ impl Keeper {
 
     /// The table that measurements alone would make now. Changes nothing.
     #[must_use]
-    pub fn dry_run(&self, measured: &Measured, policy: &TablePolicy, now_us: u64) -> RoutingTable {
+    pub fn dry_run(
+        &self,
+        measured: &Measurements,
+        policy: &TablePolicy,
+        now_us: u64,
+    ) -> RoutingTable {
         let none = RoutingTable::none();
         next_table(self.in_force().unwrap_or(&none), measured, policy, now_us)
     }
@@ -156,23 +127,27 @@ impl Keeper {
     /// Decides what follows from a measurement. The caller writes a table to be published to the
     /// log, and replays that record here.
     #[must_use]
-    pub fn refresh(&self, measured: &Measured, policy: &TablePolicy, now_us: u64) -> Refresh {
-        if self.mode != Mode::Measuring {
-            return Refresh::Keep(Keep::Held);
+    pub fn refresh(&self, measured: &Measurements, policy: &TablePolicy, now_us: u64) -> Decision {
+        if self.mode != TableMode::Measuring {
+            return Decision::Keep(KeepReason::Held);
         }
-        if measured.cells.iter().all(|cell| cell.tries == 0) {
-            return Refresh::Keep(Keep::NoTraffic);
+        if measured.cells.iter().all(|cell| cell.attempts == 0) {
+            return Decision::Keep(KeepReason::NoTraffic);
         }
         let mut next = self.dry_run(measured, policy, now_us);
         self.keep_held_weights(&mut next);
         self.revert_what_got_worse(&mut next, measured, policy);
-        Refresh::Publish(next)
+        Decision::Publish(next)
     }
 
     /// Does what an operator asks. The returned records are to be written to the log in their
     /// order, and replayed here.
-    pub fn command(&self, command: Command, now_us: u64) -> Result<[TableRecord; 2], CommandError> {
-        let in_force = self.in_force().ok_or(CommandError::NoTable)?;
+    pub fn command(
+        &self,
+        command: TableCommand,
+        now_us: u64,
+    ) -> Result<[TableRecord; 2], TableCommandError> {
+        let in_force = self.in_force().ok_or(TableCommandError::NoTable)?;
         let again = |content: &RoutingTable, origin: Origin, ages: bool| {
             let version = in_force.version + 1;
             let made_at_us = now_us;
@@ -185,7 +160,7 @@ impl Keeper {
             })
         };
         let (command, table) = match command {
-            Command::Freeze => (
+            TableCommand::Freeze => (
                 command,
                 again(
                     in_force,
@@ -195,20 +170,22 @@ impl Keeper {
                     false,
                 ),
             ),
-            Command::Pin { version } => (
+            TableCommand::Pin { version } => (
                 command,
                 again(self.kept(version)?, Origin::Pinned { of: version }, false),
             ),
-            Command::RollBack => {
+            TableCommand::RollBack => {
                 let to = self.before(in_force)?;
                 let version = to.version;
                 (
-                    Command::Pin { version },
+                    TableCommand::Pin { version },
                     again(to, Origin::RolledBack { to: version }, false),
                 )
             }
-            Command::Resume if self.mode == Mode::Measuring => return Err(CommandError::NotHeld),
-            Command::Resume => (command, again(in_force, Origin::Measured, true)),
+            TableCommand::Resume if self.mode == TableMode::Measuring => {
+                return Err(TableCommandError::NotHeld);
+            }
+            TableCommand::Resume => (command, again(in_force, Origin::Measured, true)),
         };
         Ok([TableRecord::Commanded(command), table])
     }
@@ -226,14 +203,14 @@ impl Keeper {
         }
     }
 
-    fn kept(&self, version: u64) -> Result<&RoutingTable, CommandError> {
+    fn kept(&self, version: u64) -> Result<&RoutingTable, TableCommandError> {
         let oldest = self.tables.front().map_or(0, |table| table.version);
         self.table(version)
-            .ok_or(CommandError::NotKept { version, oldest })
+            .ok_or(TableCommandError::NotKept { version, oldest })
     }
 
     /// The table whose content was in force before `table`'s.
-    fn before(&self, table: &RoutingTable) -> Result<&RoutingTable, CommandError> {
+    fn before(&self, table: &RoutingTable) -> Result<&RoutingTable, TableCommandError> {
         let content = match table.origin {
             Origin::Frozen { of } | Origin::Pinned { of } | Origin::RolledBack { to: of } => of,
             Origin::Measured | Origin::Reverted { .. } => table.version,
@@ -256,7 +233,7 @@ impl Keeper {
     fn revert_what_got_worse(
         &self,
         next: &mut RoutingTable,
-        measured: &Measured,
+        measured: &Measurements,
         policy: &TablePolicy,
     ) {
         let Some(in_force) = self.in_force() else {
@@ -309,14 +286,14 @@ fn copy_weights(from: &RoutingTable, to: &mut AliasTable) {
 
 /// Slower or dearer by more than the margin, or failing so much more often that chance (three
 /// standard deviations) does not explain it.
-fn is_worse(now: &Outcome, then: &Outcome, policy: &TablePolicy) -> bool {
+fn is_worse(now: &AliasOutcome, then: &AliasOutcome, policy: &TablePolicy) -> bool {
     let grew = |now: Option<f64>, then: Option<f64>| {
         now.zip(then)
             .is_some_and(|(now, then)| now > then * (1.0 + policy.revert_margin))
     };
-    let ratio = |o: &Outcome| o.errors as f64 / o.requests.max(1) as f64;
+    let ratio = |o: &AliasOutcome| o.errors as f64 / o.requests.max(1) as f64;
     let (errors_now, errors_then) = (ratio(now), ratio(then));
-    let variance = |p: f64, o: &Outcome| p.max(0.001) * (1.0 - p) / o.requests.max(1) as f64;
+    let variance = |p: f64, o: &AliasOutcome| p.max(0.001) * (1.0 - p) / o.requests.max(1) as f64;
     let noise = (variance(errors_now, now) + variance(errors_then, then)).sqrt();
     let fails_more = errors_now > errors_then * (1.0 + policy.revert_margin) + 3.0 * noise;
     fails_more
@@ -326,41 +303,45 @@ fn is_worse(now: &Outcome, then: &Outcome, policy: &TablePolicy) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Cell;
     use super::*;
+    use crate::Cell;
 
-    /// A keeper with its log, as the ingestor drives it.
+    /// A controller with its log, as the ingestor drives it.
     #[derive(Default)]
     struct Scene {
-        keeper: Keeper,
+        controller: TableController,
         log: Vec<TableRecord>,
     }
 
     impl Scene {
         fn write(&mut self, record: TableRecord) {
-            self.keeper.replay(record.clone(), &TablePolicy::default());
+            self.controller
+                .replay(record.clone(), &TablePolicy::default());
             self.log.push(record);
         }
 
-        fn refresh(&mut self, measured: &Measured) -> Option<Keep> {
-            match self.keeper.refresh(measured, &TablePolicy::default(), 7) {
-                Refresh::Publish(table) => {
+        fn refresh(&mut self, measured: &Measurements) -> Option<KeepReason> {
+            match self
+                .controller
+                .refresh(measured, &TablePolicy::default(), 7)
+            {
+                Decision::Publish(table) => {
                     self.write(TableRecord::Published(table));
                     None
                 }
-                Refresh::Keep(reason) => Some(reason),
+                Decision::Keep(reason) => Some(reason),
             }
         }
 
-        fn command(&mut self, command: Command) -> Result<(), CommandError> {
-            for record in self.keeper.command(command, 8)? {
+        fn command(&mut self, command: TableCommand) -> Result<(), TableCommandError> {
+            for record in self.controller.command(command, 8)? {
                 self.write(record);
             }
             Ok(())
         }
 
         fn in_force(&self) -> &RoutingTable {
-            self.keeper.in_force().unwrap()
+            self.controller.in_force().unwrap()
         }
 
         fn slow_weight(&self) -> f64 {
@@ -373,24 +354,24 @@ mod tests {
         }
     }
 
-    fn traffic() -> Measured {
+    fn traffic() -> Measurements {
         let cell = |deployment: &str, ttft_us| Cell {
             alias: "chat".into(),
             deployment: deployment.into(),
-            tries: 1_000,
+            attempts: 1_000,
             timed: 1_000,
             ttft_us_p50: Some(ttft_us),
             ttft_us_p95: Some(ttft_us),
             ..Cell::default()
         };
-        Measured {
+        Measurements {
             cells: vec![cell("fast", 1e5), cell("slow", 9e5)],
-            ..Measured::default()
+            ..Measurements::default()
         }
     }
 
-    fn outcome(table_version: u64, errors: u64, ttft_ms: f64) -> Outcome {
-        Outcome {
+    fn outcome(table_version: u64, errors: u64, ttft_ms: f64) -> AliasOutcome {
+        AliasOutcome {
             alias: "chat".into(),
             table_version,
             requests: 1_000,
@@ -407,7 +388,10 @@ mod tests {
     #[test]
     fn each_refresh_publishes_the_next_version_and_no_traffic_publishes_none() {
         let mut scene = Scene::default();
-        assert_eq!(scene.refresh(&Measured::default()), Some(Keep::NoTraffic));
+        assert_eq!(
+            scene.refresh(&Measurements::default()),
+            Some(KeepReason::NoTraffic)
+        );
         scene.refresh(&traffic());
         scene.refresh(&traffic());
         assert_eq!(scene.in_force().version, 2);
@@ -416,16 +400,22 @@ mod tests {
     #[test]
     fn a_frozen_table_stays_and_does_not_age() {
         let mut scene = Scene::default();
-        assert_eq!(scene.command(Command::Freeze), Err(CommandError::NoTable));
+        assert_eq!(
+            scene.command(TableCommand::Freeze),
+            Err(TableCommandError::NoTable)
+        );
         scene.refresh(&traffic());
-        scene.command(Command::Freeze).unwrap();
-        assert_eq!(scene.refresh(&traffic()), Some(Keep::Held));
+        scene.command(TableCommand::Freeze).unwrap();
+        assert_eq!(scene.refresh(&traffic()), Some(KeepReason::Held));
         assert_eq!(scene.in_force().origin, Origin::Frozen { of: 1 });
         assert!(!scene.in_force().ages);
-        scene.command(Command::Resume).unwrap();
+        scene.command(TableCommand::Resume).unwrap();
         assert!(scene.in_force().ages);
         assert_eq!(scene.refresh(&traffic()), None);
-        assert_eq!(scene.command(Command::Resume), Err(CommandError::NotHeld));
+        assert_eq!(
+            scene.command(TableCommand::Resume),
+            Err(TableCommandError::NotHeld)
+        );
     }
 
     #[test]
@@ -434,17 +424,17 @@ mod tests {
         for _ in 0..4 {
             scene.refresh(&traffic());
         }
-        let second = scene.keeper.table(2).unwrap().aliases.clone();
-        scene.command(Command::Pin { version: 2 }).unwrap();
+        let second = scene.controller.table(2).unwrap().aliases.clone();
+        scene.command(TableCommand::Pin { version: 2 }).unwrap();
         assert_eq!(scene.in_force().version, 5);
         assert_eq!(scene.in_force().aliases, second);
-        scene.command(Command::RollBack).unwrap();
+        scene.command(TableCommand::RollBack).unwrap();
         assert_eq!(scene.in_force().origin, Origin::RolledBack { to: 1 });
-        assert_eq!(scene.keeper.mode(), Mode::Pinned { version: 1 });
-        let missing = scene.command(Command::Pin { version: 99 });
+        assert_eq!(scene.controller.mode(), TableMode::Pinned { version: 1 });
+        let missing = scene.command(TableCommand::Pin { version: 99 });
         assert_eq!(
             missing,
-            Err(CommandError::NotKept {
+            Err(TableCommandError::NotKept {
                 version: 99,
                 oldest: 1
             })
@@ -482,11 +472,11 @@ mod tests {
 
     #[test]
     fn small_or_unproven_differences_do_not_revert() {
-        let reverts = |now: Outcome, then: Outcome| {
+        let reverts = |now: AliasOutcome, then: AliasOutcome| {
             let mut scene = Scene::default();
             scene.refresh(&traffic());
             scene.refresh(&traffic());
-            let measured = Measured {
+            let measured = Measurements {
                 outcomes: vec![now, then],
                 ..traffic()
             };
@@ -496,7 +486,7 @@ mod tests {
         assert!(!reverts(outcome(2, 10, 360.0), outcome(1, 10, 300.0)));
         assert!(!reverts(outcome(2, 14, 300.0), outcome(1, 10, 300.0)));
         assert!(reverts(outcome(2, 60, 300.0), outcome(1, 10, 300.0)));
-        let few = Outcome {
+        let few = AliasOutcome {
             requests: 20,
             ..outcome(2, 10, 900.0)
         };
@@ -504,14 +494,14 @@ mod tests {
     }
 
     #[test]
-    fn a_keeper_that_reads_the_log_is_the_same_keeper() {
+    fn controllers_that_read_the_same_log_agree() {
         let mut scene = Scene::default();
         for _ in 0..3 {
             scene.refresh(&traffic());
         }
-        scene.command(Command::Freeze).unwrap();
-        scene.command(Command::RollBack).unwrap();
-        let mut second = Keeper::new();
+        scene.command(TableCommand::Freeze).unwrap();
+        scene.command(TableCommand::RollBack).unwrap();
+        let mut second = TableController::new();
         for record in &scene.log {
             let text = serde_json::to_string(record).unwrap();
             second.replay(
@@ -519,7 +509,7 @@ mod tests {
                 &TablePolicy::default(),
             );
         }
-        assert_eq!(second.in_force(), scene.keeper.in_force());
-        assert_eq!(second.mode(), scene.keeper.mode());
+        assert_eq!(second.in_force(), scene.controller.in_force());
+        assert_eq!(second.mode(), scene.controller.mode());
     }
 }
