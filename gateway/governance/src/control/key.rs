@@ -41,10 +41,16 @@ impl PartialEq for KeyHash {
 impl Eq for KeyHash {}
 
 impl Hash for KeyHash {
-    /// It is a hash already.
     fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.prefix());
+    }
+}
+
+impl KeyHash {
+    /// A hash for tables: the first of its bits, which are as good as any other's.
+    pub(super) fn prefix(&self) -> u64 {
         let [a, b, c, d, e, f, g, h, ..] = self.0;
-        state.write_u64(u64::from_le_bytes([a, b, c, d, e, f, g, h]));
+        u64::from_le_bytes([a, b, c, d, e, f, g, h])
     }
 }
 

@@ -4,16 +4,14 @@ use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
+use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// A network: `10.0.0.0/8`, `2001:db8::/32`, or one address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, JsonSchema)]
 #[schemars(with = "String")]
-pub struct Network {
-    address: IpAddr,
-    prefix_bits: u8,
-}
+pub struct Network(IpNet);
 
 /// A text that is no network.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -21,19 +19,10 @@ pub struct Network {
 pub struct NotANetwork(String);
 
 impl Network {
+    /// An IPv4 address may come as an IPv6 address that maps it.
     #[must_use]
     pub fn contains(&self, address: IpAddr) -> bool {
-        match (self.address, address.to_canonical()) {
-            (IpAddr::V4(ours), IpAddr::V4(theirs)) => {
-                let differ = u32::from(ours) ^ u32::from(theirs);
-                u32::from(self.prefix_bits) <= differ.leading_zeros()
-            }
-            (IpAddr::V6(ours), IpAddr::V6(theirs)) => {
-                let differ = u128::from(ours) ^ u128::from(theirs);
-                u32::from(self.prefix_bits) <= differ.leading_zeros()
-            }
-            _ => false,
-        }
+        self.0.contains(&address.to_canonical())
     }
 }
 
@@ -41,30 +30,15 @@ impl FromStr for Network {
     type Err = NotANetwork;
 
     fn from_str(text: &str) -> Result<Self, NotANetwork> {
-        let not = || NotANetwork(text.chars().take(80).collect());
-        let (address, prefix) = match text.split_once('/') {
-            Some((address, prefix)) => (address, Some(prefix)),
-            None => (text, None),
-        };
-        let address: IpAddr = address.parse().map_err(|_| not())?;
-        let bits_max = if address.is_ipv4() { 32 } else { 128 };
-        let prefix_bits = match prefix {
-            Some(prefix) => prefix.parse().map_err(|_| not())?,
-            None => bits_max,
-        };
-        if prefix_bits > bits_max {
-            return Err(not());
-        }
-        Ok(Self {
-            address,
-            prefix_bits,
-        })
+        let address = text.parse::<IpAddr>().map(IpNet::from).ok();
+        let network = address.or_else(|| text.parse().ok()).map(Self);
+        network.ok_or_else(|| NotANetwork(text.chars().take(80).collect()))
     }
 }
 
 impl fmt::Display for Network {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.address, self.prefix_bits)
+        fmt::Display::fmt(&self.0, f)
     }
 }
 

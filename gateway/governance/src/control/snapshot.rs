@@ -1,13 +1,13 @@
 //! All keys and rules at one moment, as requests read them.
 //!
-//! A snapshot never changes. The follower of the log makes the next one from it and puts it in its
-//! place; what did not change is shared between the two.
+//! A snapshot that requests read never changes. The follower of the log clones it, applies the changes
+//! to the clone and puts that in its place; what did not change is shared between the two.
 
-use std::borrow::Borrow;
-use std::collections::{BTreeMap, HashMap, HashSet};
-use std::hash::{BuildHasherDefault, Hash, Hasher};
+use std::collections::{BTreeMap, HashMap};
+use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 
+use hashbrown::HashTable;
 use weir_limits::Class;
 
 use super::key::{HashKey, KeyHash, KeyId, KeyIdText};
@@ -22,15 +22,15 @@ use super::rule_set::KeyAttributes;
 /// Why a key opens nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KeyRefusal {
-    #[error("this is not a Weir key: a key begins with weir_ and is used whole")]
+    #[error("this is not a Weir key: keys start with weir_; check that it was copied whole")]
     Malformed,
     #[error("the API key is unknown")]
     Unknown,
-    #[error("the API key was revoked")]
+    #[error("this API key was revoked")]
     Revoked,
-    #[error("the API key was replaced by another, and its time of grace is over")]
-    Replaced,
-    #[error("the API key has expired")]
+    #[error("this API key was rotated and its grace period has ended")]
+    Rotated,
+    #[error("this API key has expired")]
     Expired,
 }
 
@@ -41,8 +41,8 @@ pub enum KeyRefusal {
 #[repr(C)]
 pub struct Key {
     hash: KeyHash,
-    shared: Arc<Shared>,
-    own: Option<Box<Own>>,
+    shared: Arc<SharedByKeys>,
+    own: Option<Box<KeyOverrides>>,
     /// `u64::MAX` if never.
     expires_ms: u64,
     /// As bytes, which lie closer together than the number.
@@ -52,57 +52,32 @@ pub struct Key {
     created_ms: u64,
 }
 
-/// What keys of one place have in common.
+/// What keys with the same attributes have in common.
 #[derive(Debug)]
-struct Shared {
-    /// As the key says it.
-    said: KeyAttributes,
+struct SharedByKeys {
+    declared: KeyAttributes,
     /// What the team adds.
     organisation: Option<Box<str>>,
     tier: Option<Box<str>>,
     policy: Policy,
 }
 
-impl Shared {
+impl SharedByKeys {
     fn organisation(&self) -> Option<&str> {
-        self.said
+        self.declared
             .organisation
             .as_deref()
             .or(self.organisation.as_deref())
     }
 
     fn tier(&self) -> Option<&str> {
-        self.said.tier.as_deref().or(self.tier.as_deref())
+        self.declared.tier.as_deref().or(self.tier.as_deref())
     }
 }
-
-/// What keys of one place have in common, found by what they say.
-#[derive(Clone, Debug)]
-struct BySaid(Arc<Shared>);
-
-impl Borrow<KeyAttributes> for BySaid {
-    fn borrow(&self) -> &KeyAttributes {
-        &self.0.said
-    }
-}
-
-impl Hash for BySaid {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.0.said.hash(state);
-    }
-}
-
-impl PartialEq for BySaid {
-    fn eq(&self, other: &Self) -> bool {
-        self.0.said == other.0.said
-    }
-}
-
-impl Eq for BySaid {}
 
 /// What only few keys have.
 #[derive(Clone, Debug, Default, PartialEq)]
-struct Own {
+struct KeyOverrides {
     previous: Option<PreviousKey>,
     revoked_ms: Option<u64>,
     models: Vec<String>,
@@ -119,7 +94,7 @@ impl Key {
 
     #[must_use]
     pub fn team(&self) -> Option<&str> {
-        self.shared.said.team.as_deref()
+        self.shared.declared.team.as_deref()
     }
 
     fn is_revoked(&self) -> bool {
@@ -143,18 +118,18 @@ impl Key {
     #[must_use]
     pub fn record(&self) -> KeyRecord {
         let text = |value: &Option<Box<str>>| value.as_deref().map(str::to_owned);
-        let said = &self.shared.said;
+        let declared = &self.shared.declared;
         let own = self.own.as_deref().cloned().unwrap_or_default();
         KeyRecord {
             id: self.id(),
             hash: self.hash,
             previous: own.previous,
-            organisation: text(&said.organisation),
-            team: text(&said.team),
-            project: text(&said.project),
+            organisation: text(&declared.organisation),
+            team: text(&declared.team),
+            project: text(&declared.project),
             user: text(&self.user),
-            environment: text(&said.environment),
-            tier: text(&said.tier),
+            environment: text(&declared.environment),
+            tier: text(&declared.tier),
             models: own.models,
             models_denied: own.models_denied,
             networks: own.networks,
@@ -205,7 +180,7 @@ impl Identity {
 
     #[must_use]
     pub fn project(&self) -> Option<&str> {
-        self.key.shared.said.project.as_deref()
+        self.key.shared.declared.project.as_deref()
     }
 
     #[must_use]
@@ -215,7 +190,7 @@ impl Identity {
 
     #[must_use]
     pub fn environment(&self) -> Option<&str> {
-        self.key.shared.said.environment.as_deref()
+        self.key.shared.declared.environment.as_deref()
     }
 
     #[must_use]
@@ -300,88 +275,20 @@ pub struct ModelDenied<'a> {
     pub contact: Option<&'a str>,
 }
 
-/// A key, found by its id.
-#[derive(Clone, Debug)]
-struct ById(Arc<Key>);
-
-impl Borrow<[u8; 16]> for ById {
-    fn borrow(&self) -> &[u8; 16] {
-        &self.0.id
-    }
-}
-
-impl Hash for ById {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.0.id.hash(state);
-    }
-}
-
-impl PartialEq for ById {
-    fn eq(&self, other: &Self) -> bool {
-        self.0.id == other.0.id
-    }
-}
-
-impl Eq for ById {}
-
-/// A key, found by its hash.
-#[derive(Clone, Debug)]
-struct ByHash(Arc<Key>);
-
-impl Borrow<KeyHash> for ByHash {
-    fn borrow(&self) -> &KeyHash {
-        &self.0.hash
-    }
-}
-
-impl Hash for ByHash {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.0.hash.hash(state);
-    }
-}
-
-impl PartialEq for ByHash {
-    fn eq(&self, other: &Self) -> bool {
-        self.0.hash == other.0.hash
-    }
-}
-
-impl Eq for ByHash {}
-
-/// Takes the hash that it is given as it is.
-#[derive(Clone, Copy, Debug, Default)]
-struct AsItIs(u64);
-
-impl Hasher for AsItIs {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
-        }
-    }
-
-    fn write_u64(&mut self, hash: u64) {
-        self.0 = hash;
-    }
-}
-
-type Hashed = BuildHasherDefault<AsItIs>;
-
 /// All keys and rules at one moment.
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
-    by_hash: HashSet<ByHash, Hashed>,
-    by_id: HashSet<ById>,
-    /// Keys that were replaced and may still work, by their old hash.
-    replaced: HashMap<KeyHash, KeyId, Hashed>,
-    shared: HashSet<BySaid>,
+    by_hash: HashTable<Arc<Key>>,
+    by_id: HashTable<Arc<Key>>,
+    /// Keys that were rotated and may still work, by their old hash.
+    rotated: HashMap<KeyHash, KeyId>,
+    /// By what keys declare.
+    shared: HashTable<Arc<SharedByKeys>>,
+    hasher: RandomState,
     rules: Arc<Rules>,
     /// Everything but keys.
     records: Arc<BTreeMap<(Kind, String), Arc<Record>>>,
-    tokens: HashMap<KeyHash, Arc<TokenRecord>, Hashed>,
+    tokens: HashMap<KeyHash, Arc<TokenRecord>>,
 }
 
 impl Snapshot {
@@ -394,9 +301,10 @@ impl Snapshot {
         now_ms: u64,
     ) -> Result<Identity, KeyRefusal> {
         let hash = hash_key.hash(presented).ok_or(KeyRefusal::Malformed)?;
-        let key = match self.by_hash.get(&hash) {
-            Some(found) => &found.0,
-            None => self.replaced(&hash, now_ms)?,
+        let found = self.by_hash.find(hash.prefix(), |key| key.hash == hash);
+        let key = match found {
+            Some(key) => key,
+            None => self.rotated(&hash, now_ms)?,
         };
         if key.is_revoked() {
             return Err(KeyRefusal::Revoked);
@@ -407,25 +315,26 @@ impl Snapshot {
         Ok(Identity::new(key.clone()))
     }
 
-    fn replaced(&self, hash: &KeyHash, now_ms: u64) -> Result<&Arc<Key>, KeyRefusal> {
-        let id = self.replaced.get(hash).ok_or(KeyRefusal::Unknown)?;
+    fn rotated(&self, hash: &KeyHash, now_ms: u64) -> Result<&Arc<Key>, KeyRefusal> {
+        let id = self.rotated.get(hash).ok_or(KeyRefusal::Unknown)?;
         let key = self.key(*id).ok_or(KeyRefusal::Unknown)?;
         let until_ms = key.previous().map_or(0, |previous| previous.until_ms);
         if until_ms <= now_ms {
-            return Err(KeyRefusal::Replaced);
+            return Err(KeyRefusal::Rotated);
         }
         Ok(key)
     }
 
     #[must_use]
     pub fn key(&self, id: KeyId) -> Option<&Arc<Key>> {
-        self.by_id.get(&id.0.to_ne_bytes()).map(|found| &found.0)
+        let hash = self.hasher.hash_one(id);
+        self.by_id.find(hash, |key| key.id() == id)
     }
 
     /// All keys, in the order in which they were made.
     #[must_use]
     pub fn keys(&self) -> Vec<&Arc<Key>> {
-        let mut keys: Vec<&Arc<Key>> = self.by_id.iter().map(|found| &found.0).collect();
+        let mut keys: Vec<&Arc<Key>> = self.by_id.iter().collect();
         keys.sort_unstable_by_key(|key| (key.created_ms, key.id()));
         keys
     }
@@ -473,10 +382,10 @@ impl Snapshot {
                 record => {
                     rules_changed |= !matches!(change.kind, Kind::Token | Kind::Setting);
                     let records = Arc::make_mut(&mut self.records);
-                    let place = (change.kind, change.id);
+                    let name = (change.kind, change.id);
                     match record {
-                        Some(record) => records.insert(place, Arc::new(record)),
-                        None => records.remove(&place),
+                        Some(record) => records.insert(name, Arc::new(record)),
+                        None => records.remove(&name),
                     };
                 }
             }
@@ -484,7 +393,7 @@ impl Snapshot {
         self.index_tokens();
         if rules_changed {
             self.rules = Arc::new(Rules::build(&self.records, &self.rules));
-            self.place_keys_anew();
+            self.rebind_keys();
         }
     }
 
@@ -502,10 +411,20 @@ impl Snapshot {
         let last_use = self.forget(record.id).and_then(|key| key.last_use());
         let key = Arc::new(self.build_key(record, last_use));
         if let Some(previous) = key.previous() {
-            self.replaced.insert(previous.hash, key.id());
+            self.rotated.insert(previous.hash, key.id());
         }
-        self.by_hash.insert(ByHash(key.clone()));
-        self.by_id.insert(ById(key));
+        self.insert(key);
+    }
+
+    /// A key whose id and hash are not there.
+    fn insert(&mut self, key: Arc<Key>) {
+        let hasher = &self.hasher;
+        self.by_hash
+            .insert_unique(key.hash.prefix(), key.clone(), |key| key.hash.prefix());
+        self.by_id
+            .insert_unique(hasher.hash_one(key.id()), key, |key| {
+                hasher.hash_one(key.id())
+            });
     }
 
     fn remove_key(&mut self, id: &str) {
@@ -515,16 +434,23 @@ impl Snapshot {
     }
 
     fn forget(&mut self, id: KeyId) -> Option<Arc<Key>> {
-        let ById(key) = self.by_id.take(&id.0.to_ne_bytes())?;
-        self.by_hash.remove(&key.hash);
+        let hash = self.hasher.hash_one(id);
+        let entry = self.by_id.find_entry(hash, |key| key.id() == id).ok()?;
+        let (key, _) = entry.remove();
+        let entry = self
+            .by_hash
+            .find_entry(key.hash.prefix(), |other| other.id == key.id);
+        if let Ok(entry) = entry {
+            entry.remove();
+        }
         if let Some(previous) = key.previous() {
-            self.replaced.remove(&previous.hash);
+            self.rotated.remove(&previous.hash);
         }
         Some(key)
     }
 
     fn build_key(&mut self, record: KeyRecord, last_use: Option<LastUse>) -> Key {
-        let own = Own {
+        let own = KeyOverrides {
             previous: record.previous,
             revoked_ms: record.revoked_ms,
             models: record.models,
@@ -532,7 +458,7 @@ impl Snapshot {
             networks: record.networks,
             class: record.class,
         };
-        let said = self.said(
+        let declared = self.declared(
             &record.id,
             record.user.as_deref(),
             KeyAttributes {
@@ -548,72 +474,78 @@ impl Snapshot {
         Key {
             id: record.id.0.to_ne_bytes(),
             hash: record.hash,
-            shared: self.shared(said),
+            shared: self.shared(declared),
             user: boxed(record.user),
-            own: (own != Own::default()).then(|| Box::new(own)),
+            own: (own != KeyOverrides::default()).then(|| Box::new(own)),
             created_ms: record.created_ms,
             expires_ms: record.expires_ms.unwrap_or(u64::MAX),
             used: Noted::new(last_use),
         }
     }
 
-    /// The place of a key, with its user and id only where rules speak of them.
-    fn said(&self, id: &KeyId, user: Option<&str>, place: KeyAttributes) -> KeyAttributes {
+    /// A key's attributes, with its user and id only where rules speak of them.
+    fn declared(&self, id: &KeyId, user: Option<&str>, key: KeyAttributes) -> KeyAttributes {
         let id = id.to_string();
         KeyAttributes {
             user: user
                 .filter(|user| self.rules.has_rules_for_user(user))
                 .map(Box::from),
             key: self.rules.has_rules_for_key(&id).then(|| id.into()),
-            ..place
+            ..key
         }
     }
 
-    fn shared(&mut self, said: KeyAttributes) -> Arc<Shared> {
-        if let Some(BySaid(shared)) = self.shared.get(&said) {
+    fn shared(&mut self, declared: KeyAttributes) -> Arc<SharedByKeys> {
+        let hash = self.hasher.hash_one(&declared);
+        if let Some(shared) = self.shared.find(hash, |shared| shared.declared == declared) {
             return shared.clone();
         }
-        let team = said.team.as_deref().and_then(|team| self.rules.team(team));
-        let mut shared = Shared {
+        let team = declared
+            .team
+            .as_deref()
+            .and_then(|team| self.rules.team(team));
+        let mut shared = SharedByKeys {
             organisation: team.and_then(|team| team.organisation.as_deref().map(Box::from)),
             tier: team.and_then(|team| team.tier.as_deref().map(Box::from)),
-            said,
+            declared,
             policy: Policy::default(),
         };
         shared.policy = self.rules.policy(&KeyAttributes {
             organisation: shared.organisation().map(Box::from),
             tier: shared.tier().map(Box::from),
-            ..shared.said.clone()
+            ..shared.declared.clone()
         });
         let shared = Arc::new(shared);
-        self.shared.insert(BySaid(shared.clone()));
+        let hasher = &self.hasher;
+        self.shared.insert_unique(hash, shared.clone(), |shared| {
+            hasher.hash_one(&shared.declared)
+        });
         shared
     }
 
-    /// After rules changed, other ones may hold for any key.
-    fn place_keys_anew(&mut self) {
+    /// After rules changed, other ones may apply to any key.
+    fn rebind_keys(&mut self) {
         self.shared.clear();
-        let keys: Vec<Arc<Key>> = self.by_id.drain().map(|found| found.0).collect();
+        let keys: Vec<Arc<Key>> = self.by_id.drain().collect();
         self.by_hash.clear();
         for key in keys {
-            let said = KeyAttributes {
+            let declared = KeyAttributes {
                 user: None,
                 key: None,
-                ..key.shared.said.clone()
+                ..key.shared.declared.clone()
             };
-            let said = self.said(&key.id(), key.user.as_deref(), said);
+            let declared = self.declared(&key.id(), key.user.as_deref(), declared);
             let key = Arc::new(Key {
                 id: key.id,
                 hash: key.hash,
-                shared: self.shared(said),
+                shared: self.shared(declared),
                 user: key.user.clone(),
                 own: key.own.clone(),
                 created_ms: key.created_ms,
                 expires_ms: key.expires_ms,
                 used: Noted::new(key.last_use()),
             });
-            self.by_hash.insert(ByHash(key.clone()));
-            self.by_id.insert(ById(key));
+            self.insert(key);
         }
     }
 }
@@ -687,7 +619,7 @@ mod tests {
         set(&mut keys, rotated.clone());
         check(&keys, &old, 99, Ok(1));
         check(&keys, &new, 99, Ok(1));
-        check(&keys, &old, 100, Err(KeyRefusal::Replaced));
+        check(&keys, &old, 100, Err(KeyRefusal::Rotated));
         check(&keys, &new, 100, Ok(1));
         assert_eq!(keys.key(KeyId(1)).unwrap().record(), rotated);
         let revoked = KeyRecord {
