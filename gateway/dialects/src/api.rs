@@ -24,7 +24,7 @@ impl ClientApi {
         Self::CountTokens,
     ];
 
-    /// The API that answers at a path, if any.
+    /// The API at a path, if any.
     #[must_use]
     pub fn from_path(path: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|api| api.path() == path)
@@ -88,7 +88,7 @@ pub enum Family {
 }
 
 impl Family {
-    /// For the paths that both families share: Anthropic clients always send their version.
+    /// The family of a client on a shared path: Anthropic clients always send their version.
     #[must_use]
     pub fn from_headers(headers: &http::HeaderMap) -> Self {
         if headers.contains_key("anthropic-version") {
@@ -112,7 +112,7 @@ pub enum ProviderDialect {
     Gemini,
 }
 
-/// An API that a provider is called with.
+/// An API of a provider.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum UpstreamApi {
     ChatCompletions,
@@ -126,7 +126,7 @@ pub enum UpstreamApi {
 }
 
 impl UpstreamApi {
-    /// Whether a conversation must hold more than a system prompt.
+    /// Whether a conversation needs a turn besides the system prompt.
     pub(crate) const fn wants_user_turn(self) -> bool {
         matches!(
             self,
@@ -134,7 +134,7 @@ impl UpstreamApi {
         )
     }
 
-    /// Whether the client speaks exactly this, so that bytes can pass as they are.
+    /// Whether it is the client's own API, so that bytes can pass unchanged.
     #[must_use]
     pub const fn is_native_to(self, api: ClientApi) -> bool {
         matches!(

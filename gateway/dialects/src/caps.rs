@@ -67,5 +67,8 @@ pub(crate) const CHAT_CALL_ID_CHARS_MAX: usize = 40;
 /// Longest id of a call that OpenAI's responses take.
 pub(crate) const RESPONSES_CALL_ID_CHARS_MAX: usize = 64;
 
-/// Longest name or kind in a transcript that does not count as the model's text, in bytes.
+/// Longest name or kind in a transcript that does not count against its limit, in bytes.
 pub(crate) const TRANSCRIPT_NAME_BYTES_MAX: usize = 256;
+
+/// Overhead of each value in a transcript beside its text, in bytes.
+pub(crate) const TRANSCRIPT_VALUE_BYTES: usize = 16;

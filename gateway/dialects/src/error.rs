@@ -1,4 +1,4 @@
-//! Errors of the gateway, in the words of the client's dialect.
+//! Errors of the gateway, in the client's dialect.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -10,30 +10,30 @@ use crate::api::{ClientApi, Family};
 use crate::caps;
 use crate::json::Writer;
 
-/// An error as a client is to see it.
+/// An error for a client.
 #[derive(Clone, Debug)]
 pub struct ApiError<'a> {
     pub kind: ApiErrorKind,
-    /// Status to answer with, if not the one of the kind: the provider's own.
+    /// The provider's own status, in place of the kind's.
     pub status: Option<u16>,
     /// What went wrong, where, and what to do.
     pub message: Cow<'a, str>,
-    /// The request's field that is at fault.
+    /// The field of the request at fault.
     pub param: Option<Cow<'a, str>>,
-    /// A word for programs, if not the one of the kind.
+    /// An error code in place of the kind's.
     pub code: Option<Cow<'a, str>>,
     pub request_id: Option<&'a str>,
     pub retry_after: Option<Duration>,
-    /// Tells OpenAI's and Anthropic's SDKs whether to retry, against their own rules.
+    /// Overrides the retry rules of OpenAI's and Anthropic's SDKs.
     pub should_retry: Option<bool>,
 }
 
-/// What went wrong.
+/// The kind of an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ApiErrorKind {
-    /// The body is not JSON, or not what the API wants.
+    /// The body is not JSON, or not valid for the API.
     InvalidRequest,
-    /// A field that the provider behind the model cannot express.
+    /// A field that the model's provider does not support.
     Unsupported,
     ContextWindow,
     ContentFilter,
@@ -46,13 +46,13 @@ pub enum ApiErrorKind {
     RequestTimeout,
     BodyTooLarge,
     RateLimited,
-    /// A budget is used up: retrying soon is of no use.
+    /// A budget is exhausted. Retrying soon does not help.
     BudgetExceeded,
     Internal,
-    /// The provider failed, or cannot be reached.
+    /// The provider failed or is unreachable.
     ProviderError,
     ProviderTimeout,
-    /// The gateway, or every provider behind the model, has no room now.
+    /// The gateway, or every provider of the model, is at capacity.
     Overloaded,
 }
 
@@ -62,7 +62,7 @@ impl ApiErrorKind {
         self.row().0
     }
 
-    /// The word for programs, which is also OpenAI's `code`.
+    /// The error code, which is also OpenAI's `code`.
     #[must_use]
     pub const fn code(self) -> &'static str {
         self.row().1
@@ -139,7 +139,7 @@ impl<'a> ApiError<'a> {
     #[must_use]
     pub fn model_not_found(model: &str, near: &[&str]) -> Self {
         let hint = match near {
-            [] => "GET /v1/models lists what there is".to_owned(),
+            [] => "GET /v1/models lists the available models".to_owned(),
             near => format!("did you mean `{}`?", near.join("`, `")),
         };
         let message = format!(
@@ -173,7 +173,7 @@ impl<'a> ApiError<'a> {
         self.status.unwrap_or_else(|| self.kind.status())
     }
 
-    /// The word for programs.
+    /// The error code.
     pub(crate) fn code(&self) -> &str {
         self.code.as_deref().unwrap_or_else(|| self.kind.code())
     }

@@ -9,30 +9,30 @@ use crate::upstream_error::UpstreamErrorFacts;
 /// What the meter needs to know of an answer. Filled while it passes.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ResponseFacts {
-    /// What the provider says was consumed.
+    /// Usage that the provider reports.
     pub usage: Option<Usage>,
-    /// Model that the provider says it used.
+    /// Model that the provider reports.
     pub upstream_model: Option<String>,
     /// Id that the provider gave the answer.
     pub upstream_id: Option<String>,
     pub finish_reason: Option<FinishReason>,
-    /// Service tier that the provider says it served the answer in.
+    /// Service tier that the provider reports.
     pub service_tier: Option<String>,
-    /// Whether a piece of the answer itself was there: text, reasoning, a tool call. The chunk that
+    /// Whether a part of the answer itself was seen: text, reasoning or a tool call. The chunk that
     /// only announces the role does not count.
     pub first_token_seen: bool,
-    /// Whether the answer's end is in what was returned so far. It is journaled before that is sent.
+    /// Whether the output so far includes the answer's end. Events are journaled before it is sent.
     pub terminal_seen: bool,
     /// Error that the provider reported inside its answer.
     pub provider_error: Option<UpstreamErrorFacts>,
-    /// Bytes of text, reasoning and tool calls, for estimates where nothing was reported. Counted
-    /// as JSON holds them, escapes included.
+    /// Bytes of text, reasoning and tool calls, for estimates without reported usage. JSON escapes
+    /// count.
     pub text_bytes: u64,
-    /// The beginning of that, at most [`caps::TEXT_SAMPLE_BYTES_MAX`].
+    /// The beginning of that text, at most [`caps::TEXT_SAMPLE_BYTES_MAX`].
     pub text_sample: Vec<u8>,
-    /// Chunks that carried any of that: most providers send about one token in each.
+    /// Chunks with any such text. Most providers send about one token per chunk.
     pub text_chunks: u64,
-    /// Bytes handed out for the client.
+    /// Bytes returned for the client.
     pub output_bytes: u64,
 }
 
@@ -49,7 +49,7 @@ impl ResponseFacts {
 /// Why the model stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FinishReason {
-    /// It was done, or met a stop sequence.
+    /// The answer is complete, or met a stop sequence.
     Stop,
     /// The limit on output tokens, or the context window.
     Length,
@@ -61,7 +61,7 @@ pub enum FinishReason {
     Pause,
     /// The provider gave up.
     Error,
-    /// A word that is not known here.
+    /// An unknown reason.
     Other,
 }
 

@@ -1,4 +1,4 @@
-//! `GET /v1/models`, in both shapes.
+//! `GET /v1/models`, in OpenAI's and Anthropic's form.
 
 use bytes::Bytes;
 use jiff::Timestamp;

@@ -1,7 +1,7 @@
-//! From a client's request to the request that a provider gets.
+//! Makes the provider's request from the client's.
 //!
-//! Where the provider speaks the client's dialect, only the fields that are acted on change, and
-//! every other byte of the body is the client's own.
+//! If both speak one dialect, only the fields that the gateway acts on change; every other byte of
+//! the body is the client's own.
 
 use std::borrow::Cow;
 
@@ -19,7 +19,7 @@ use crate::splice::{Edit, Pieces, splice};
 use crate::vendors::{StreamUsage, Vendor};
 use crate::{chat, foreign, gemini, messages, responses};
 
-/// What a client sent.
+/// A client's request.
 #[derive(Clone, Copy, Debug)]
 pub struct ClientRequest<'a> {
     pub api: ClientApi,
@@ -29,13 +29,13 @@ pub struct ClientRequest<'a> {
     pub body: &'a Bytes,
     /// What [`crate::inspect`] found in the body.
     pub facts: &'a RequestFacts,
-    /// Id of the request. A translated answer makes its ids from it where the provider gives none.
+    /// Id of the request. Translated answers derive missing ids from it.
     pub request_id: &'a str,
-    /// Seconds since 1970, for answers that must say when they were made.
+    /// Seconds since 1970, for answers that carry a creation time.
     pub now_s: u64,
 }
 
-/// Where the request goes.
+/// The provider and model that a request is for.
 #[derive(Clone, Copy, Debug)]
 pub struct Target<'a> {
     pub vendor: &'static Vendor,
@@ -43,7 +43,7 @@ pub struct Target<'a> {
     pub model: &'a str,
     /// What to do with a field that the target cannot express.
     pub unsupported: Unsupported,
-    /// Version of the API, for vendors that want one in the URL or a header.
+    /// Version of the API, for vendors that require one in the URL.
     pub api_version: Option<&'a str>,
 }
 
@@ -59,13 +59,13 @@ impl<'a> Target<'a> {
     }
 }
 
-/// The request that a provider gets, apart from its key and host.
+/// A provider's request, without key and host.
 #[derive(Debug)]
 pub struct UpstreamRequest {
     pub method: Method,
-    /// Path and query, to be put after the provider's base URL. Starts with a slash.
+    /// Path and query after the provider's base URL. Starts with a slash.
     pub path: Cow<'static, str>,
-    /// Content type, accept and what is passed on from the client; no key, no host, no length.
+    /// Content type, accept headers and passed-on client headers; no key, host or length.
     pub headers: HeaderMap,
     pub body: Pieces,
     /// Fields that the target cannot express and that were left out.
@@ -151,7 +151,7 @@ fn native_body(
             if facts.stream && quirks.stream_usage == StreamUsage::OnRequest {
                 edits.extend(usage_edit(facts, request.body));
             }
-            // Also where the vendor reports it unasked, in a chunk of its own.
+            // Some vendors report usage unasked, in a chunk of its own.
             context.strips_usage = facts.stream && !facts.asks_stream_usage();
             let body = text_of(request)?;
             edits.extend(chat::native_edits(body, target.model, quirks, report)?);
@@ -308,7 +308,7 @@ fn headers(request: &ClientRequest<'_>, upstream: UpstreamApi) -> HeaderMap {
     let mut headers = HeaderMap::with_capacity(8);
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(ACCEPT, HeaderValue::from_static(accept));
-    // The answer is read on its way through, so it must not be compressed.
+    // The gateway reads the answer, so it must not be compressed.
     headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     let is_anthropic = matches!(upstream, UpstreamApi::Messages | UpstreamApi::CountTokens);
     let passed_on = match (request.api.family(), is_anthropic) {

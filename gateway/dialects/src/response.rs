@@ -32,8 +32,8 @@ enum ResponseReader {
 }
 
 impl ResponseMachine {
-    /// For an answer with a good status. `is_stream` is what its content type says
-    /// (`text/event-stream`), not what was asked for.
+    /// For an answer with a success status. `is_stream` tells whether its content type is
+    /// `text/event-stream`, whatever the client asked for.
     #[must_use]
     pub fn new(context: &ResponseContext, is_stream: bool) -> Self {
         let reader = match (context.conversion, context.passes(is_stream), is_stream) {
@@ -53,14 +53,14 @@ impl ResponseMachine {
         }
     }
 
-    /// Whether the bytes that come out are as many as those that go in, so that the provider's
-    /// `content-length` holds for the client too.
+    /// Whether output and input have the same length, so that the provider's `content-length` holds
+    /// for the client too.
     #[must_use]
     pub const fn keeps_length(&self) -> bool {
         matches!(self.reader, ResponseReader::Plain(_))
     }
 
-    /// The content type of what comes out. `None` where it is the provider's.
+    /// The content type of the output. `None` if it is the provider's.
     #[must_use]
     pub fn content_type(&self) -> Option<&'static str> {
         match &self.reader {
@@ -74,12 +74,12 @@ impl ResponseMachine {
         }
     }
 
-    /// Takes the next piece of the body and returns what goes to the client now, which may be
-    /// nothing yet. Of a stream, that is always whole events.
+    /// Takes the next piece of the body and returns the bytes for the client, which may be none yet.
+    /// Of a stream, they are always whole events.
     ///
     /// # Errors
     ///
-    /// When the answer cannot be passed on. The client is then sent what [`Self::fail`] returns.
+    /// When the answer cannot be passed on. The client then gets the output of [`Self::fail`].
     pub fn push(&mut self, input: Bytes) -> Result<Bytes, StreamError> {
         let output = match &mut self.reader {
             ResponseReader::Stream(reader) => reader.push(&input, &mut self.facts),
@@ -97,7 +97,7 @@ impl ResponseMachine {
         Ok(output)
     }
 
-    /// Ends the body and returns what goes to the client last.
+    /// Ends the body and returns the last bytes for the client.
     ///
     /// # Errors
     ///
@@ -116,8 +116,8 @@ impl ResponseMachine {
         Ok(output)
     }
 
-    /// Ends a stream that cannot go on: the error, as the client's dialect puts it into a stream.
-    /// What was held back is dropped. Nothing for a plain body, which can only be cut off.
+    /// Ends a stream that cannot go on with an error event in the client's dialect. Held bytes are
+    /// dropped. A plain body gets nothing, because it can only be cut off.
     pub fn fail(&mut self, error: &ApiError<'_>) -> Bytes {
         let output = match &mut self.reader {
             ResponseReader::Stream(_) => error_event(self.api, error).into(),
@@ -204,7 +204,7 @@ mod tests {
                 assert_eq!(
                     machine.facts().terminal_seen,
                     done,
-                    "terminal is told with its bytes"
+                    "the end is reported with its bytes"
                 );
             }
         }

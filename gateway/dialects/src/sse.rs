@@ -1,8 +1,8 @@
 //! Server-sent events, cut out of bytes that arrive in any pieces.
 //!
 //! A line ends with CR LF, LF or CR; an empty line ends an event; lines that begin with a colon are
-//! comments (WHATWG HTML, section "Server-sent events"). Each byte is looked at once: an unfinished
-//! event is held, and the search goes on where it stopped.
+//! comments (WHATWG HTML, section "Server-sent events"). Each byte is scanned once: an unfinished
+//! event is held, and the scan resumes where it stopped.
 
 use std::ops::Range;
 
@@ -10,7 +10,7 @@ use bytes::{Bytes, BytesMut};
 
 use crate::caps;
 
-/// What a reader finds.
+/// A part of the stream.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum SseItem<'a> {
     Event {
@@ -23,7 +23,7 @@ pub(crate) enum SseItem<'a> {
     Oversized,
 }
 
-/// What becomes of the bytes that were found.
+/// Whether the bytes of an item are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
     Keep,
@@ -35,13 +35,13 @@ pub(crate) struct SseReader {
     /// Bytes of the unfinished event.
     held: BytesMut,
     lines: LineScanner,
-    /// The last bytes ended with a CR: a LF that follows shares the verdict on them.
+    /// Set if the last item ended with a CR: the verdict for a LF that follows.
     trailing_lf: Option<Verdict>,
 }
 
 impl SseReader {
-    /// Reads the next piece. Calls `judge` with each thing that it completes, and returns what is
-    /// kept of them: the input itself if that is all of it and nothing was held.
+    /// Reads the next piece. Calls `judge` with each item that it completes, and returns the kept
+    /// bytes, without a copy if they are part of the input.
     pub(crate) fn push(
         &mut self,
         input: &Bytes,
@@ -90,7 +90,7 @@ impl SseReader {
         }
     }
 
-    /// Adds input to what is held until that is complete. Returns how much input it took.
+    /// Completes the held event. Returns how much of the input that took.
     fn finish_held(
         &mut self,
         input: &Bytes,
@@ -139,7 +139,7 @@ impl SseReader {
 struct LineScanner {
     scanned: usize,
     line_start: usize,
-    /// The last line ended with a CR that was the last byte there was: a LF that follows is its.
+    /// The last line ended with a CR at the end of the bytes. A LF that follows belongs to it.
     swallow_lf: bool,
     has_fields: bool,
     data: Option<Range<usize>>,
@@ -152,8 +152,8 @@ struct LineScanner {
 }
 
 impl LineScanner {
-    /// Where the event or filler ends with which `bytes` begin, if it does. Goes on where the last
-    /// call stopped, so `bytes` must begin with what it saw.
+    /// The end of the item at the start of `bytes`, if it is there. Resumes where the last call
+    /// stopped, so `bytes` must begin with the same bytes.
     fn next_end(&mut self, bytes: &[u8]) -> Option<usize> {
         loop {
             if self.swallow_lf && self.scanned < bytes.len() {
@@ -218,7 +218,7 @@ impl LineScanner {
         self.joined.extend_from_slice(&bytes[value]);
     }
 
-    /// Takes what has no line end for a line.
+    /// Reads the last line, which has no line end.
     fn end_last_line(&mut self, bytes: &[u8]) {
         if self.line_start < bytes.len() {
             let line = self.line_start..bytes.len();
@@ -226,7 +226,7 @@ impl LineScanner {
         }
     }
 
-    /// Says what was found, and starts over.
+    /// Returns the item and starts over.
     fn take<'a>(&'a mut self, raw: &'a [u8]) -> SseItem<'a> {
         let data = self.data.take();
         let (has_fields, oversized) = (self.has_fields, self.oversized);
@@ -249,7 +249,7 @@ impl LineScanner {
         }
     }
 
-    /// Gives up the event's bytes so far, and only looks for its end.
+    /// Forgets the event's bytes so far, and only looks for its end.
     fn oversize(&mut self) {
         self.line_is_cut = self.scanned > self.line_start;
         self.oversized = true;
@@ -260,7 +260,7 @@ impl LineScanner {
     }
 }
 
-/// What is kept of the input: mostly one range of it, which need not be copied.
+/// The kept bytes: mostly one range of the input, which need not be copied.
 enum KeptBytes {
     Nothing,
     Slice(Range<usize>),

@@ -17,10 +17,7 @@ use crate::api::{AnswerFormat, ClientApi};
 use crate::caps;
 use crate::sse::{SseItem, SseReader, Verdict};
 
-/// What each value costs beside its text.
-const VALUE_BYTES: usize = 16;
-
-/// Fields whose text comes whole. Any other text comes in pieces.
+/// Fields whose text is never split. Any other text comes in pieces.
 #[rustfmt::skip]
 const WHOLE: &[&str] = &[
     "call_id", "code", "created", "finish_reason", "id", "index", "model", "name", "object", "phase", "reason",
@@ -34,10 +31,10 @@ const OF_ANSWER: &[&str] = &[
     "status", "stop_reason", "stop_sequence", "system_fingerprint", "type", "usage",
 ];
 
-/// Why there is nothing to keep of an answer.
+/// Why an answer has no transcript.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NoTranscript {
-    /// A part of it is not what its dialect says.
+    /// A part of it is malformed.
     Unreadable,
     TooLarge,
 }
@@ -63,7 +60,7 @@ struct StreamTranscript {
 }
 
 impl Transcript {
-    /// `is_stream` is what the client is told of the answer's form.
+    /// `is_stream` tells the form that the client gets.
     #[must_use]
     pub fn new(api: ClientApi, is_stream: bool, bytes_max: usize) -> Self {
         let is_conversation = !matches!(api, ClientApi::Embeddings | ClientApi::CountTokens);
@@ -97,12 +94,12 @@ impl Transcript {
         }
     }
 
-    /// The answer as JSON, and whether some of it is missing. Of one that is not complete the last
-    /// word may be half a secret, and is dropped.
+    /// The answer as JSON, and whether some of it is missing. The last word of an incomplete answer
+    /// may be half a secret and is dropped.
     ///
     /// # Errors
     ///
-    /// When there is none that could be searched.
+    /// When there is no transcript that could be searched for secrets.
     pub fn finish(self, is_complete: bool) -> Result<(Vec<u8>, bool), NoTranscript> {
         match self.source {
             TranscriptSource::Plain { pieces, .. } => Ok((pieces.concat(), !is_complete)),
@@ -142,7 +139,7 @@ impl StreamTranscript {
     }
 }
 
-/// An answer that is being put together.
+/// An answer that is being reassembled.
 #[derive(Debug)]
 struct Assembly {
     format: AnswerFormat,
@@ -210,7 +207,7 @@ impl Assembly {
                 let mut delta = object(event.remove("delta"));
                 delta.remove("type");
                 match delta.remove("citation") {
-                    // Each is one of its own.
+                    // Each citation is whole.
                     Some(citation) => self.push_in_part(index, "citations", citation),
                     None => self.merge_part(index, Value::Object(delta)),
                 }
@@ -268,7 +265,7 @@ impl Assembly {
         }
     }
 
-    /// What came in pieces is whole by then; any other item comes with its end.
+    /// An item that came in pieces is whole by now; any other item is only complete here.
     fn end_item(&mut self, index: u64, done: Value) {
         const IN_PIECES: [&str; 4] = ["custom_tool_call", "function_call", "message", "reasoning"];
         let known = self
@@ -336,8 +333,8 @@ impl Assembly {
         self.root.insert(name.to_owned(), value);
     }
 
-    /// Adds what came to what there is: texts in pieces are joined, lists go by the index of their
-    /// items, and anything else takes the place of what was there.
+    /// Merges a piece into a value: split texts are joined, list items are matched by index, and
+    /// anything else replaces the old value.
     fn merge(&mut self, name: &str, into: &mut Value, from: Value) {
         match (into, from) {
             (_, Value::Null) => {}
@@ -379,7 +376,7 @@ impl Assembly {
             Some(_) => items
                 .iter_mut()
                 .find(|it| it.get("index") == index.as_ref()),
-            // Without one, a piece belongs to the last item if it is of its kind.
+            // Without an index, a piece belongs to the last item if both are of one kind.
             None => items.last_mut().filter(|last| {
                 last.is_string() && item.is_string()
                     || last.is_object() && item.is_object() && last.get("type") == item.get("type")
@@ -395,9 +392,9 @@ impl Assembly {
         }
     }
 
-    /// A value that is new, as far as there is room for it.
+    /// A new value, as far as there is room for it.
     fn bounded(&mut self, name: &str, value: Value) -> Value {
-        self.spend(VALUE_BYTES);
+        self.spend(caps::TRANSCRIPT_VALUE_BYTES);
         match value {
             Value::String(whole)
                 if WHOLE.contains(&name) && whole.len() <= caps::TRANSCRIPT_NAME_BYTES_MAX =>
@@ -489,7 +486,7 @@ fn with_input(mut block: Value) -> Value {
     block
 }
 
-/// Takes the last word from each text that came in pieces: it may be cut.
+/// Removes the last word of each split text, which may be cut.
 fn drop_last_words(name: &str, value: &mut Value) {
     match value {
         Value::String(text) if !WHOLE.contains(&name) => {

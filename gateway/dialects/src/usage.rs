@@ -1,4 +1,4 @@
-//! Token counts, from each provider's form into [`Usage`].
+//! Token counts in each provider's form, read into [`Usage`].
 
 use weir_schemas::Usage;
 
@@ -6,9 +6,8 @@ use crate::json::{JsonCursor, non_negative_integer};
 
 /// Reads the `usage` object of chat completions, embeddings and their relatives.
 ///
-/// Beside OpenAI's fields it knows `prompt_cache_hit_tokens` (DeepSeek) and `cached_tokens` at the
-/// top (Moonshot). Some vendors (xAI) count reasoning beside the output and not in it, which shows
-/// in the total.
+/// It also knows `prompt_cache_hit_tokens` (DeepSeek) and `cached_tokens` at the top level
+/// (Moonshot). Some vendors (xAI) exclude reasoning from the output count, which the total reveals.
 pub(crate) fn openai(raw: &[u8]) -> Option<Usage> {
     let mut usage = Usage::default();
     let mut total = None;
@@ -66,14 +65,14 @@ fn openai_output_details(cursor: &mut JsonCursor<'_>, usage: &mut Usage) -> Opti
     })
 }
 
-/// A count. What is no count is absent, and does not spoil the others.
+/// A count. Anything else counts as absent.
 fn count(cursor: &mut JsonCursor<'_>) -> Option<Option<u64>> {
     cursor.value().map(non_negative_integer)
 }
 
-/// Anthropic's counts, which stand side by side, as far as they are known.
+/// Anthropic's counts, of which none includes another, as far as they are known.
 ///
-/// A stream reports them twice: what is there at the start, and what has become of it at the end.
+/// A stream reports them at the start and again at the end.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct AnthropicCounts {
     input: Option<u64>,
@@ -86,7 +85,7 @@ pub(crate) struct AnthropicCounts {
 }
 
 impl AnthropicCounts {
-    /// Takes over the counts of a `usage` object; those that it lacks stay as they were.
+    /// Reads a `usage` object. Counts that it lacks keep their values.
     pub(crate) fn read(&mut self, raw: &[u8]) {
         let _ = JsonCursor::new(raw).object(|key, cursor| {
             match key {
@@ -109,9 +108,9 @@ impl AnthropicCounts {
         });
     }
 
-    /// The counts in our form, where the input includes what was cached.
+    /// The counts as [`Usage`], whose input includes cached tokens.
     pub(crate) fn usage(&self) -> Option<Usage> {
-        // Without the breakdown, writes are of the default lifetime, which is five minutes.
+        // Without a breakdown, writes have the default lifetime of five minutes.
         let write_5m = match self.cache_write_1h {
             None => self.cache_write_5m.or(self.cache_write),
             Some(_) => self.cache_write_5m,
@@ -142,8 +141,8 @@ fn take_over(known: &mut Option<u64>, cursor: &mut JsonCursor<'_>) -> Option<()>
     Some(())
 }
 
-/// Reads Gemini's `usageMetadata`. Thoughts stand beside the candidates' tokens there, and tool
-/// prompts beside the prompt.
+/// Reads Gemini's `usageMetadata`, whose candidates exclude thoughts and whose prompt excludes tool
+/// prompts.
 pub(crate) fn gemini(raw: &[u8]) -> Option<Usage> {
     let (mut prompt, mut tool_prompt, mut cached) = (None, None, None);
     let (mut candidates, mut thoughts) = (None, None);

@@ -1,43 +1,43 @@
 //! The quirks table: one row per vendor.
 //!
-//! A vendor that speaks a dialect of another is a row here and nothing else; code asks a row what
-//! it does, never what it is called. Each row names the page that its differences were taken from.
+//! A vendor that speaks another's dialect is only a row here. Code reads a row's properties and never
+//! compares names. Each row cites the page that documents its differences.
 
 use http::header::{AUTHORIZATION, HeaderName, HeaderValue, InvalidHeaderValue};
 
 use crate::api::{ClientApi, ProviderDialect, UpstreamApi};
 use crate::neutral::{CacheMarks, Effort};
 
-/// A vendor, or a program that people run themselves.
+/// A vendor, or a self-hosted server.
 #[derive(Debug)]
 pub struct Vendor {
-    /// What settings call it.
+    /// Its name in the settings.
     pub name: &'static str,
     /// Other names for it.
     pub aliases: &'static [&'static str],
     pub dialect: ProviderDialect,
-    /// Where its API is, if it is in one place.
+    /// The base URL, if all accounts share one.
     pub base_url: Option<&'static str>,
     pub auth: Auth,
     pub(crate) paths: Paths,
     pub(crate) chat: ChatQuirks,
-    /// Whether tokens are counted of a request inside of a request.
+    /// Whether `countTokens` wraps the request in another object.
     pub(crate) wraps_counts: bool,
-    /// Where its differences are documented.
+    /// The page that documents its differences.
     pub source: &'static str,
 }
 
-/// How a provider key is shown.
+/// How requests carry a provider key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Auth {
     /// `authorization: Bearer KEY`
     Bearer,
-    /// The key alone in a header of its own.
+    /// The bare key in a header of its own.
     Header(&'static str),
 }
 
-/// Where the APIs are, after the base URL. `{model}` stands for the model's name, `{version}` for
-/// the API version. An API that the vendor does not have is absent.
+/// The paths of the APIs after the base URL. `{model}` becomes the model's name, `{version}` the API
+/// version. `None` for an API that the vendor lacks.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Paths {
     chat: Option<&'static str>,
@@ -52,7 +52,7 @@ pub(crate) struct Paths {
 /// How a vendor's chat completions differ from OpenAI's.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ChatQuirks {
-    /// Whether it is OpenAI's, with all of its fields.
+    /// Whether it is OpenAI itself, with all fields.
     pub(crate) is_openai: bool,
     pub(crate) stream_usage: StreamUsage,
     /// The field that limits output tokens.
@@ -61,44 +61,44 @@ pub(crate) struct ChatQuirks {
     pub(crate) top_k: bool,
     pub(crate) formats: Formats,
     pub(crate) tool_ids: ToolIds,
-    /// The word for "call some tool".
+    /// The `tool_choice` that requires a tool call.
     pub(crate) tool_required: &'static str,
     /// Whether a tool may have `strict`.
     pub(crate) strict_tools: bool,
     pub(crate) reasoning: ReasoningControl,
-    /// Models, by how their names begin, whose reasoning is controlled otherwise.
+    /// Exceptions from `reasoning`, by prefix of the model's name.
     pub(crate) reasoning_of: &'static [(&'static str, ReasoningControl)],
-    /// The field in which an assistant's message brings its reasoning back.
+    /// The field in which an assistant's message returns its reasoning.
     pub(crate) reasoning_back: Option<&'static str>,
-    /// Whether an assistant's message may hold fields that the vendor does not know, such as the
-    /// reasoning of another vendor.
+    /// Whether the vendor accepts unknown fields in an assistant's message, such as another vendor's
+    /// reasoning.
     pub(crate) unknown_in_messages: bool,
-    /// Whether messages may have the role `developer`; where not, they are `system`.
+    /// Whether messages may have the role `developer`. Otherwise it becomes `system`.
     pub(crate) developer_role: bool,
     /// Whether messages may have a `name`.
     pub(crate) message_names: bool,
-    /// How it is told to go on with an answer that the conversation ends with.
+    /// How to request that it continues the last message.
     pub(crate) prefill: Prefill,
-    /// Where `cache_control` may stand.
+    /// Where it takes `cache_control`.
     pub(crate) cache_marks: CacheMarks,
-    /// Fields that go by another name, as (OpenAI's, theirs).
+    /// Renamed fields, as (OpenAI's name, the vendor's).
     pub(crate) renamed: &'static [(&'static str, &'static str)],
-    /// Fields that are answered with an error, and that matter.
+    /// Fields that the vendor refuses and that change the answer.
     pub(crate) refused: &'static [&'static str],
-    /// Fields that are answered with an error, and that do not matter to the answer.
+    /// Fields that the vendor refuses and that do not change the answer.
     pub(crate) unwanted: &'static [&'static str],
 }
 
-/// Whether a stream reports what it used.
+/// When a stream reports usage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum StreamUsage {
     /// If `stream_options.include_usage` is set.
     OnRequest,
-    /// Without being asked; `stream_options` is not sent.
+    /// Always; `stream_options` is not sent.
     Always,
 }
 
-/// What `response_format` may be.
+/// The values of `response_format` that a vendor takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Formats {
     Schema,
@@ -106,7 +106,7 @@ pub(crate) enum Formats {
     ObjectOnly,
 }
 
-/// What ids of tool calls may be.
+/// The ids of tool calls that a vendor takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ToolIds {
     Any,
@@ -115,21 +115,21 @@ pub(crate) enum ToolIds {
     NineAlphanumeric,
 }
 
-/// How a vendor goes on with an assistant's message at the end of a conversation.
+/// What a vendor does with an assistant's message at the end of a conversation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Prefill {
-    /// It begins an answer of its own.
+    /// It starts a new answer.
     None,
-    /// Without being told.
+    /// It continues the message.
     AsItIs,
-    /// If this field of the message is true.
+    /// It continues the message if this field of it is true.
     Marked(&'static str),
 }
 
-/// How a request says how much to reason.
+/// How a request controls reasoning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ReasoningControl {
-    /// It cannot say.
+    /// Not at all.
     None,
     /// `reasoning_effort`, one of these, in rising order.
     Effort(&'static [Effort]),
@@ -202,8 +202,8 @@ const OPENAI_CHAT: ChatQuirks = ChatQuirks {
     unwanted: &[],
 };
 
-/// What the compatible vendors have in common: the older name of the token limit, no developer
-/// role, reasoning as text.
+/// The common quirks of compatible vendors: the older name of the token limit, no developer role,
+/// reasoning as text.
 const COMPATIBLE_CHAT: ChatQuirks = ChatQuirks {
     is_openai: false,
     tool_ids: ToolIds::Any,
@@ -236,7 +236,7 @@ const COMPATIBLE: Vendor = Vendor {
     base_url: None,
     paths: CHAT_PATHS,
     chat: ChatQuirks {
-        // A server of which nothing is known is sent what OpenAI is sent, in its older words.
+        // An unknown server gets OpenAI's fields under their older names.
         tool_ids: ToolIds::Short,
         developer_role: true,
         renamed: &[],
@@ -249,7 +249,7 @@ const COMPATIBLE: Vendor = Vendor {
 static VENDORS: &[Vendor] = &[
     OPENAI,
     Vendor {
-        // The same account, but chat goes through the newer API too.
+        // The same account, but chat uses the responses API too.
         name: "openai-responses",
         dialect: ProviderDialect::OpenAiResponses,
         paths: Paths {
@@ -269,7 +269,7 @@ static VENDORS: &[Vendor] = &[
         ..OPENAI
     },
     Vendor {
-        // The API of dated versions: the deployment stands in the path.
+        // The API of dated versions, with the deployment in the path.
         name: "azure-deployments",
         base_url: None,
         auth: Auth::Header("api-key"),
@@ -327,8 +327,7 @@ static VENDORS: &[Vendor] = &[
         },
         chat: ChatQuirks {
             formats: Formats::ObjectOnly,
-            // Thinking is on unless it is switched off; while tools are called, the reasoning must
-            // be brought back.
+            // Thinking is on by default. During tool calls the reasoning must be returned.
             reasoning: ReasoningControl::Thinking(LOW_HIGH_MAX),
             refused: &["logit_bias", "n", "seed"],
             unwanted: &["parallel_tool_calls"],
@@ -343,7 +342,7 @@ static VENDORS: &[Vendor] = &[
         base_url: Some("https://dashscope.aliyuncs.com/compatible-mode/v1"),
         chat: ChatQuirks {
             top_k: true,
-            // "required is not supported": auto, none and named tools are.
+            // "required is not supported"; auto, none and named tools are.
             tool_required: "auto",
             reasoning: ReasoningControl::EnableThinking,
             // alibabacloud.com/help/en/model-studio/partial-mode
@@ -366,7 +365,7 @@ static VENDORS: &[Vendor] = &[
         chat: ChatQuirks {
             max_tokens: "max_completion_tokens",
             temperature_max: 1.0,
-            // A forced tool is refused while thinking is on, which it is by default.
+            // A forced tool is refused while thinking is on, the default.
             tool_required: "auto",
             strict_tools: false,
             // platform.kimi.ai/docs/guide/use-partial-mode-feature-of-kimi-api
@@ -431,7 +430,7 @@ static VENDORS: &[Vendor] = &[
         chat: ChatQuirks {
             top_k: true,
             reasoning: ReasoningControl::ChatTemplate,
-            // gpt-oss reads the effort, the other models' templates a switch.
+            // gpt-oss reads the effort; other models' templates read a switch.
             reasoning_of: &[
                 ("openai/gpt-oss", ReasoningControl::Effort(LOW_TO_HIGH)),
                 ("gpt-oss", ReasoningControl::Effort(LOW_TO_HIGH)),
@@ -477,7 +476,7 @@ static VENDORS: &[Vendor] = &[
         chat: ChatQuirks {
             top_k: true,
             reasoning: ReasoningControl::OpenRouter,
-            // It may be OpenAI that answers.
+            // OpenAI may be the one that answers.
             tool_ids: ToolIds::Short,
             // openrouter.ai/docs/api-reference/overview
             prefill: Prefill::AsItIs,
@@ -585,7 +584,7 @@ pub fn all() -> &'static [Vendor] {
     VENDORS
 }
 
-/// The row of a name, as settings write it.
+/// The row of a name or alias.
 #[must_use]
 pub fn find(name: &str) -> Option<&'static Vendor> {
     VENDORS
@@ -594,7 +593,7 @@ pub fn find(name: &str) -> Option<&'static Vendor> {
 }
 
 impl Vendor {
-    /// Which of its APIs answers a client's, if any does.
+    /// The vendor's API that serves a client's API, if any.
     #[must_use]
     pub fn upstream_api(&self, api: ClientApi) -> Option<UpstreamApi> {
         let upstream = match (api, self.dialect) {
@@ -612,7 +611,7 @@ impl Vendor {
         self.path(upstream, false).map(|_| upstream)
     }
 
-    /// The header that shows a provider key, marked as a secret.
+    /// The header with a provider key, marked as sensitive.
     ///
     /// # Errors
     ///
@@ -629,7 +628,7 @@ impl Vendor {
         Ok((name, value))
     }
 
-    /// Whether calls need an API version, which settings must then name.
+    /// Whether calls need an API version from the settings.
     #[must_use]
     pub fn wants_api_version(&self) -> bool {
         self.paths
@@ -637,7 +636,7 @@ impl Vendor {
             .is_some_and(|path| path.contains("{version}"))
     }
 
-    /// Whether an API of its is OpenAI's own.
+    /// Whether one of its APIs is OpenAI's own.
     pub(crate) const fn is_openai(&self, api: UpstreamApi) -> bool {
         match api {
             UpstreamApi::ChatCompletions => self.chat.is_openai,
@@ -646,7 +645,7 @@ impl Vendor {
         }
     }
 
-    /// Where its requests may say what is to be cached.
+    /// Where its requests take cache marks.
     pub(crate) const fn cache_marks(&self, api: UpstreamApi) -> CacheMarks {
         match api {
             UpstreamApi::Messages | UpstreamApi::CountTokens => CacheMarks::Everywhere,
@@ -672,11 +671,11 @@ impl Vendor {
 impl ChatQuirks {
     /// Whether a request in OpenAI's words may need edits.
     pub(crate) fn needs_edits(&self) -> bool {
-        // Every field stands here, so that a new quirk cannot be forgotten.
+        // The pattern lists every field, so that a new quirk cannot be forgotten.
         let Self {
             is_openai: _,
             stream_usage,
-            // A newer name of the limit is one of `renamed`.
+            // An older name of the limit is in `renamed`.
             max_tokens: _,
             temperature_max,
             // A field that OpenAI lacks is the client's own choice.
@@ -686,9 +685,9 @@ impl ChatQuirks {
             tool_required,
             strict_tools: _,
             reasoning,
-            // An exception from `reasoning` is met where the effort is edited.
+            // Only concerns models whose effort is edited anyway.
             reasoning_of: _,
-            // These are looked for in the body.
+            // The caller looks for these in the body.
             reasoning_back: _,
             unknown_in_messages: _,
             developer_role,
@@ -716,7 +715,7 @@ impl ChatQuirks {
         self.refused.contains(&field) || self.unwanted.contains(&field)
     }
 
-    /// What the vendor calls a field of OpenAI's.
+    /// The vendor's name for a field of OpenAI's.
     pub(crate) fn name_of(&self, field: &'static str) -> &'static str {
         let renamed = self.renamed.iter().find(|(from, _)| *from == field);
         renamed.map_or(field, |(_, to)| to)
@@ -731,8 +730,8 @@ impl ChatQuirks {
     }
 }
 
-/// The effort among the allowed ones that comes nearest from above, or the highest. `allowed`
-/// rises; "none" is met by itself alone.
+/// The lowest allowed effort that is at least `wanted`, or the highest. `allowed` is in rising order;
+/// "none" only matches itself.
 pub(crate) fn nearest_effort(wanted: Effort, allowed: &[Effort]) -> Option<Effort> {
     if wanted == Effort::None {
         return allowed.contains(&wanted).then_some(wanted);
@@ -750,7 +749,7 @@ mod tests {
         let mut seen = std::collections::HashSet::new();
         for vendor in all() {
             for name in vendor.aliases.iter().chain([&vendor.name]) {
-                assert!(seen.insert(*name), "{name} stands twice");
+                assert!(seen.insert(*name), "{name} appears twice");
                 assert_eq!(find(name).unwrap().name, vendor.name);
             }
         }

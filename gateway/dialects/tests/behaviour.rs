@@ -548,7 +548,7 @@ fn ids_of_calls_fit_wherever_the_conversation_goes() {
         assert!(id.as_str().unwrap().len() <= 40, "{sent}");
         assert_eq!(*id, sent["messages"][1]["tool_call_id"]);
     }
-    // Nobody else is shown another id than the client's.
+    // Other vendors get the client's id.
     check_native("vllm", &chat.to_string(), &chat.to_string());
 }
 

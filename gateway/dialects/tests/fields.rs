@@ -1,10 +1,9 @@
-//! What becomes of every request field that the SDKs document, at every provider of another dialect.
+//! The fate of every request field that the SDKs document, at every provider of another dialect.
 //!
 //! `golden/fields.json` is what `tests/clients/documented_fields.py` finds in the types of the SDKs: for
-//! each field a request with it and one without. Where the two make the same request, the field was
-//! left out, and it must be refused or listed; what may be left out without a word stands in
-//! [`NEEDS_NO_WORD`], with the reason. `golden/fields.snap` is the table of it all; `WEIR_BLESS=1` writes
-//! it anew.
+//! each field a request with it and one without. If both make the same request, the field was dropped,
+//! and it must be refused or listed. [`MAY_BE_SILENT`] lists the exceptions with their reasons. `golden/fields.snap` is the table of it all; `WEIR_BLESS=1`
+//! rewrites it.
 
 #![expect(
     clippy::unwrap_used,
@@ -42,8 +41,8 @@ const APIS: [(&str, ClientApi, [&str; 3]); 3] = [
     ),
 ];
 
-/// Fields that may be left out without a word, by the end of their path, and why.
-const NEEDS_NO_WORD: [(&str, &str); 26] = [
+/// Fields that may be dropped silently, by the end of their path, and why.
+const MAY_BE_SILENT: [(&str, &str); 26] = [
     ("prompt_cache_breakpoint.mode", "it has one value"),
     (
         "function.arguments",
@@ -54,7 +53,7 @@ const NEEDS_NO_WORD: [(&str, &str); 26] = [
     ("text.format", "as above"),
     ("(custom).custom.format", "as above"),
     ("(custom).format", "as above"),
-    ("json_schema.name", "a label, which nobody reads"),
+    ("json_schema.name", "a label that is not read"),
     ("format(json_schema).name", "as above"),
     ("json_schema.strict", "schemas are always strict there"),
     ("format(json_schema).strict", "as above"),
@@ -64,7 +63,7 @@ const NEEDS_NO_WORD: [(&str, &str); 26] = [
     ),
     (
         "stream_options.include_usage",
-        "the gateway always asks, and shows it to whom it is for",
+        "the gateway always asks for it, and passes it on if the client did",
     ),
     ("source(text).media_type", "it has one value"),
     ("input_schema(object)", "any schema is carried as it is"),
@@ -100,7 +99,7 @@ fn documented() -> BTreeMap<String, BTreeMap<String, (Option<Value>, Value)>> {
     serde_json::from_slice(&std::fs::read(golden("fields.json")).unwrap()).unwrap()
 }
 
-/// The request that a target gets, and what was left out of it.
+/// The request that a target gets, and the fields that were dropped.
 fn prepared(
     api: ClientApi,
     body: &Value,
@@ -127,9 +126,9 @@ fn prepared(
     Ok((text, upstream.dropped))
 }
 
-const LEFT_OUT: &str = "left out, needs no word";
+const SILENT: &str = "dropped silently";
 
-/// What becomes of a field at each target, or at all of them.
+/// The fate of a field at each target, or at all of them.
 fn told(targets: &[&str], found: &[String]) -> String {
     if found.windows(2).all(|pair| pair[0] == pair[1]) {
         return found[0].clone();
@@ -154,7 +153,7 @@ fn general(path: &str) -> String {
     general
 }
 
-/// What becomes of a field.
+/// The fate of a field.
 fn outcome(
     api: ClientApi,
     vendor: &str,
@@ -181,7 +180,7 @@ fn outcome(
         (true, None, _) => "carried".to_owned(),
         (true, Some(field), _) => format!("carried, listed ({field})"),
         (false, Some(field), _) | (false, None, Some(field)) => format!("listed ({field})"),
-        (false, None, None) => LEFT_OUT.to_owned(),
+        (false, None, None) => SILENT.to_owned(),
     }
 }
 
@@ -191,10 +190,10 @@ fn every_documented_field_is_carried_refused_or_listed() {
     for (name, api, targets) in APIS {
         for (path, (without, with)) in &documented()[name] {
             let named = format!("{name}: {path}");
-            let needs_no_word = NEEDS_NO_WORD.iter().any(|(end, _)| named.ends_with(end));
+            let may_be_silent = MAY_BE_SILENT.iter().any(|(end, _)| named.ends_with(end));
             let found = targets.map(|target| outcome(api, target, path, (without.as_ref(), with)));
             for (target, found) in targets.iter().zip(&found) {
-                if found == LEFT_OUT && !needs_no_word {
+                if found == SILENT && !may_be_silent {
                     silent.push(format!("{named} at {target}"));
                 }
             }
@@ -203,20 +202,20 @@ fn every_documented_field_is_carried_refused_or_listed() {
     }
     assert!(
         silent.is_empty(),
-        "left out without a word:\n{}",
+        "dropped silently:\n{}",
         silent.join("\n")
     );
     if std::env::var_os("WEIR_BLESS").is_some() {
         std::fs::write(golden("fields.snap"), &table).unwrap();
     }
     let snapshot = std::fs::read_to_string(golden("fields.snap")).unwrap();
-    assert_eq!(table, snapshot, "WEIR_BLESS=1 writes fields.snap anew");
+    assert_eq!(table, snapshot, "WEIR_BLESS=1 rewrites fields.snap");
 }
 
-/// The key that no SDK documents.
+/// A key that no SDK documents.
 const UNKNOWN: &str = "weir_unknown";
 
-/// Puts an unknown field into each object in turn; `visit` gets the whole with it, and where it is.
+/// Puts an unknown field into each object in turn. `visit` gets the changed whole and the place.
 fn with_unknown(whole: &Value, visit: &mut dyn FnMut(&Value, &str)) {
     fn objects(value: &Value, pointer: &str, found: &mut Vec<String>) {
         match value {
@@ -245,7 +244,7 @@ fn with_unknown(whole: &Value, visit: &mut dyn FnMut(&Value, &str)) {
     }
 }
 
-/// The field that the unknown one stands in, as it is listed.
+/// The parent of the unknown field, as it is listed.
 fn holder(pointer: &str) -> String {
     let path = pointer.trim_start_matches('/').replace('/', ".");
     let number = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
@@ -256,7 +255,7 @@ fn holder(pointer: &str) -> String {
 }
 
 #[test]
-fn a_field_that_nobody_documents_passes_nowhere_without_a_word() {
+fn an_undocumented_field_is_never_dropped_silently() {
     let mut silent = std::collections::BTreeSet::new();
     let mut tried = 0;
     for (name, api, targets) in APIS {
@@ -281,7 +280,7 @@ fn a_field_that_nobody_documents_passes_nowhere_without_a_word() {
     assert!(tried > 5_000, "only {tried} were tried");
     assert!(
         silent.is_empty(),
-        "{} left out without a word:\n{}",
+        "{} dropped silently:\n{}",
         silent.len(),
         silent.into_iter().take(40).collect::<Vec<_>>().join("\n")
     );

@@ -3,8 +3,7 @@
 //!
 //! `golden/<api>/requests/<case>.json` holds a client's request; the `.snap` beside it what each
 //! target gets. `golden/<api>/answers/<case>.{json,sse}` holds a provider's answer; the `.snap`
-//! beside it what each kind of client gets. `WEIR_BLESS=1` writes the snapshots anew, for a look at
-//! the difference.
+//! beside it what each kind of client gets. `WEIR_BLESS=1` rewrites the snapshots.
 
 #![expect(
     clippy::unwrap_used,
@@ -58,7 +57,7 @@ fn check_snapshot(case: &Path, found: &str) {
             .position(|(a, b)| a != b);
         let line = line.unwrap_or_else(|| found.lines().count().min(expected.lines().count()));
         panic!(
-            "{} differs at line {}:\n  expected: {}\n  found:    {}\nWEIR_BLESS=1 writes it anew",
+            "{} differs at line {}:\n  expected: {}\n  found:    {}\nWEIR_BLESS=1 rewrites it",
             path.display(),
             line + 1,
             expected.lines().nth(line).unwrap_or("(end)"),

@@ -86,13 +86,13 @@ fn least(api: ClientApi, stream: bool) -> Bytes {
 }
 
 #[derive(Debug, PartialEq)]
-struct Outcome {
+struct AnswerOutcome {
     text: Vec<u8>,
     end: Result<(), StreamError>,
     facts: ResponseFacts,
 }
 
-fn run(mut machine: ResponseMachine, pieces: &[&[u8]]) -> Outcome {
+fn run(mut machine: ResponseMachine, pieces: &[&[u8]]) -> AnswerOutcome {
     let mut text = Vec::new();
     let mut end = Ok(());
     for piece in pieces {
@@ -112,7 +112,7 @@ fn run(mut machine: ResponseMachine, pieces: &[&[u8]]) -> Outcome {
         text.extend_from_slice(&machine.fail(&error));
     }
     assert_eq!(machine.facts().output_bytes, text.len() as u64);
-    Outcome {
+    AnswerOutcome {
         text,
         end,
         facts: machine.into_facts(),

@@ -55,7 +55,7 @@ impl ChatReader {
         }
         if !self.started {
             let (id, model) = (chunk.lenient_text("id"), chunk.lenient_text("model"));
-            // Azure sends a chunk about the prompt first, in which nothing has a name.
+            // Azure's first chunk is about the prompt and has empty names.
             let is_named = id.as_ref().is_some_and(|id| !id.is_empty());
             if is_named || chunk.take("choices").is_some_and(|choices| choices != "[]") {
                 self.started = true;
@@ -80,7 +80,7 @@ impl ChatReader {
         content: &str,
         sink: &mut EventSink<'_>,
     ) -> json::Result<()> {
-        // Only one answer was asked for.
+        // The request asked for one answer.
         if choice.take("index").is_some_and(|index| index != "0") {
             return Ok(());
         }
@@ -150,8 +150,8 @@ impl ChatReader {
         Ok(())
     }
 
-    /// Which call this is a piece of. Without an index, a new id begins a call, and no id goes on
-    /// with the last.
+    /// The call that a piece belongs to. Without an index, a new id begins a call, and a missing id
+    /// continues the last one.
     fn known(&self, number: Option<u64>, id: Option<&Text<'_>>, is_named: bool) -> Option<usize> {
         let id = id.map(Text::as_escaped).filter(|id| !id.is_empty());
         let has_id = |call: &CallKey| call.id.as_deref() == id;

@@ -269,7 +269,7 @@ pub(crate) fn write_usage(w: &mut Writer, usage: &Usage) {
     }
 }
 
-/// Tokens that were written to the cache, for however long.
+/// Tokens written to the cache, of any lifetime.
 pub(crate) fn cache_writes(usage: &Usage) -> Option<u64> {
     match (usage.cache_write_5m_tokens, usage.cache_write_1h_tokens) {
         (None, None) => None,

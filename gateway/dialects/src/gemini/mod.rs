@@ -1,7 +1,7 @@
 //! Google Gemini, `generateContent` and `streamGenerateContent`.
 //!
-//! Source: ai.google.dev/api/generate-content, and the guides on thinking, function calling and
-//! thought signatures beside it.
+//! Source: ai.google.dev/api/generate-content, and its guides on thinking, function calling and
+//! thought signatures.
 
 mod embeddings;
 mod read_answer;

@@ -30,7 +30,7 @@ impl GeminiReader {
             sink(AnswerEvent::failed(error));
             return Ok(());
         }
-        // The counts come first, so that they are there where an answer starts with them.
+        // Counts come first, because some dialects start an answer with them.
         if let Some(raw) = answer.take("usageMetadata") {
             read_usage(raw, sink);
         }
@@ -57,7 +57,7 @@ impl GeminiReader {
         mut candidate: Object<'_, '_>,
         sink: &mut EventSink<'_>,
     ) -> json::Result<()> {
-        // Only one answer was asked for.
+        // The request asked for one answer.
         if candidate.take("index").is_some_and(|index| index != "0") {
             return Ok(());
         }

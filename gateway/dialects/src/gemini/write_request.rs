@@ -279,16 +279,15 @@ fn write_config(w: &mut Writer, request: &Request<'_>, model: &str, report: &mut
     }
 }
 
-/// Gemini 3 is told a level, its predecessors a budget
-/// (ai.google.dev/gemini-api/docs/thinking). Its thoughts are asked for, since the client asked
-/// for thinking.
+/// Writes how much to think: a level for Gemini 3, a budget for its predecessors
+/// (ai.google.dev/gemini-api/docs/thinking).
 fn write_thinking(w: &mut Writer, reasoning: &Reasoning, model: &str, report: &mut LossReport) {
     let Some(is_on) = reasoning.is_on() else {
         return;
     };
     let by_budget = model.starts_with("gemini-2") || model.starts_with("gemini-1");
     if !by_budget && !is_on {
-        // The least that there is; thinking cannot be switched off.
+        // The lowest level: thinking cannot be switched off.
         report.approximated(Feature::Reasoning);
     }
     w.put_object("thinkingConfig", |w| {

@@ -197,8 +197,8 @@ impl<'a> JsonCursor<'a> {
     }
 }
 
-/// Most strings in a chunk are a few bytes long. Eight bytes at a time finds their ends sooner than
-/// `memchr`, which is for the long ones.
+/// Most strings in a chunk are a few bytes long. Comparing eight bytes at a time finds their ends
+/// sooner than `memchr`, which serves the long ones.
 fn quote_or_backslash(rest: &[u8]) -> Option<usize> {
     const SHORT: usize = 32;
     let mut at = 0;

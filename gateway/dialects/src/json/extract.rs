@@ -1,8 +1,7 @@
 //! Picks values out of a JSON body that arrives in pieces, without keeping the body.
 //!
-//! The wanted values are named by paths. What no path leads to is skipped as fast as its strings
-//! and brackets can be told apart; what a path ends at is kept until its end, within
-//! [`caps::CAPTURE_BYTES_MAX`]. Memory does not depend on the size or depth of the body.
+//! Paths name the wanted values. Everything else is skipped by its strings and brackets alone; a
+//! wanted value is kept until its end, within [`caps::CAPTURE_BYTES_MAX`]. Memory does not depend on the size or depth of the body.
 
 use crate::caps;
 
@@ -32,10 +31,10 @@ impl JsonPattern {
     }
 }
 
-/// Something that was found.
+/// A found value or piece.
 #[derive(Debug)]
 pub(crate) enum Extracted<'a> {
-    /// The value that the pattern of this number leads to.
+    /// The value of the pattern with this number.
     Value(usize, &'a [u8]),
     /// A piece of text, still escaped.
     Text(&'a [u8]),
@@ -47,7 +46,7 @@ type Mask = u32;
 #[derive(Debug)]
 pub(crate) struct Extractor {
     patterns: &'static [JsonPattern],
-    /// Containers that are open and that a pattern leads through.
+    /// The open containers on a pattern's path.
     levels: Vec<Level>,
     mode: LexState,
     key: Vec<u8>,
@@ -59,10 +58,10 @@ pub(crate) struct Extractor {
 
 #[derive(Debug)]
 struct Level {
-    /// Patterns that lead through this container.
+    /// Patterns whose path leads through this container.
     alive: Mask,
     is_object: bool,
-    /// In an object: whether the key of the current entry is behind.
+    /// In an object: whether the key of the current entry was read.
     key_done: bool,
 }
 
@@ -75,7 +74,7 @@ struct PendingValue {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum LexState {
-    /// Between tokens of a container that a pattern leads through, or before the body.
+    /// Between tokens of a container on a pattern's path, or before the body.
     Structure,
     Key {
         escaped: bool,
@@ -85,7 +84,7 @@ enum LexState {
     },
     /// A number, true, false or null.
     Word,
-    /// In a container that no pattern leads through, or that is captured whole.
+    /// In a container that is skipped or captured whole.
     Nested {
         depth: u64,
         in_string: bool,
@@ -112,8 +111,8 @@ impl Extractor {
         self.complete
     }
 
-    /// Reads the next piece; calls `found` with each wanted value that ends in it, and with each wanted
-    /// text as far as it is in it. A value that is too large is not handed over.
+    /// Reads the next piece. Calls `found` with each wanted value that ends in it, and with each part
+    /// of a wanted text. A value that is too large is dropped.
     pub(crate) fn push(&mut self, input: &[u8], found: &mut impl FnMut(Extracted<'_>)) {
         let mut at = 0;
         while at < input.len() && !self.complete {
@@ -196,8 +195,7 @@ impl Extractor {
         (1 << self.patterns.len()) - 1
     }
 
-    /// Notes what the value that starts here is wanted for. Returns the patterns that match up to
-    /// it, those that end at it excluded.
+    /// Starts a value that some patterns may want. Returns the patterns that lead further into it.
     fn start_value(&mut self, first: u8) -> Mask {
         let depth = self.levels.len();
         let Some(level) = self.levels.last() else {
@@ -359,7 +357,7 @@ enum StringEnd {
     Open { escaped: bool },
 }
 
-/// How much of the input belongs to the string it starts in, the closing quote included.
+/// How much of the input belongs to the string that it starts in, the closing quote included.
 fn string_part(input: &[u8], escaped: bool) -> (usize, StringEnd) {
     let mut at = usize::from(escaped);
     while at < input.len() {

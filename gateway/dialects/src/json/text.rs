@@ -1,11 +1,10 @@
 //! Text as JSON holds it: still escaped.
 //!
-//! Every dialect escapes text the same way, so text passes from one body into another without
-//! being taken apart and put together again.
+//! Every dialect escapes text the same way, so text moves from one body into another unchanged.
 
 use std::borrow::Cow;
 
-/// What stands between the quotes of a JSON string.
+/// The inside of a JSON string.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Text<'a>(Cow<'a, str>);
 
@@ -17,7 +16,7 @@ impl<'a> Text<'a> {
         Self(Cow::Borrowed(inner))
     }
 
-    /// From plain text, which is escaped if it must be.
+    /// From plain text, escaped where necessary.
     pub(crate) fn plain(text: &'a str) -> Self {
         if text
             .bytes()
@@ -45,7 +44,7 @@ impl<'a> Text<'a> {
         self.0.len()
     }
 
-    /// The text itself. `None` where an escape is half of a surrogate pair.
+    /// The plain text. `None` if an escape is half of a surrogate pair.
     pub(crate) fn unescape(&self) -> Option<Cow<'_, str>> {
         if memchr::memchr(b'\\', self.0.as_bytes()).is_none() {
             return Some(Cow::Borrowed(&self.0));

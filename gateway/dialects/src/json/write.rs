@@ -27,7 +27,7 @@ impl Writer {
         self.out
     }
 
-    /// Adds what is no JSON value: the frame around one.
+    /// Adds text that is not JSON: the frame around a value.
     pub(crate) fn verbatim(&mut self, text: &str) {
         self.out.push_str(text);
     }
@@ -102,7 +102,7 @@ impl Writer {
         self.put_raw(key, "null");
     }
 
-    /// A comma, unless this is the first thing in its object or array, or stands after a key.
+    /// A comma, unless this is the first entry of an object or array, or follows a key.
     fn comma(&mut self) {
         if !matches!(
             self.out.as_bytes().last(),

@@ -205,7 +205,7 @@ impl MessagesReader {
         calls.find(|(_, call)| call.block == block)
     }
 
-    /// A block that ends without arguments is a call without any.
+    /// Ends a call that got no arguments with an empty object.
     fn end_block(&mut self, block: u64, sink: &mut EventSink<'_>) {
         if let Some((index, call)) = self.call_mut(block)
             && !std::mem::replace(&mut call.has_arguments, true)
@@ -222,7 +222,7 @@ impl MessagesReader {
             "thinking_delta" => emit_some(&mut delta, "thinking", AnswerEvent::Reasoning, sink),
             "signature_delta" => emit_some(&mut delta, "signature", signed, sink),
             "input_json_delta" => {
-                // Blocks of other kinds have arguments too: of tools that run at Anthropic.
+                // Tools that run at Anthropic have arguments too, in blocks of other kinds.
                 let part = delta.lenient_text("partial_json").unwrap_or_default();
                 if let (Some((index, call)), false) = (self.call_mut(block), part.is_empty()) {
                     call.has_arguments = true;

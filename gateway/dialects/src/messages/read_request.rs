@@ -134,7 +134,7 @@ fn read_format<'a>(
     })))
 }
 
-/// Tools that Anthropic itself runs, or whose schema only Claude knows, have a type of their own.
+/// Reads a tool. Tools that Anthropic runs, or whose schema only Claude knows, have another type.
 fn read_tool<'a>(
     mut tool: Object<'a, '_>,
     report: &mut LossReport,
@@ -226,7 +226,7 @@ fn read_content<'a>(
     path: &Path<'_>,
     report: &mut LossReport,
 ) -> json::Result<Vec<Part<'a>>> {
-    // The signature of a tool call, until that call comes.
+    // The signature of the next tool call.
     let mut waiting = None;
     read_parts(raw, path, |block, parts| {
         for mut part in read_block(block, report)? {

@@ -88,7 +88,7 @@ impl MessagesWriter {
                 w.put_array("content", |_| {});
                 w.put_null("stop_reason");
                 w.put_null("stop_sequence");
-                // The counts that are known now; the last event has them all.
+                // The counts so far; the last event has them all.
                 w.put_object("usage", |w| write_usage(w, &self.usage));
             });
         });

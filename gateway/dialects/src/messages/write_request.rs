@@ -78,7 +78,7 @@ impl Thinking {
             Some(true) if !by_budget => Self::Adaptive(reasoning.as_effort()),
             Some(true) if breaks_off_thinking(&request.turns) => {
                 // Anthropic refuses budgeted thinking in the middle of tool calls that were made
-                // without it, or whose thinking the client did not bring back.
+                // without it, or whose thinking the client did not return.
                 report.approximated(Feature::Reasoning);
                 Self::Unsaid
             }
@@ -105,7 +105,7 @@ impl Thinking {
     }
 }
 
-/// The budget, which must leave something of the limit. `None` if the limit is too small to think.
+/// The budget, which must be less than the limit. `None` if the limit leaves no room to think.
 fn budget_within(reasoning: &Reasoning, max_tokens: Option<u64>) -> Option<u64> {
     let wanted = reasoning
         .as_budget()
@@ -156,8 +156,8 @@ fn write_text(w: &mut Writer, text: &Text<'_>, mark: Option<&str>) {
     });
 }
 
-/// Writes the turns. Neighbours of one role become one message: results of parallel calls must
-/// stand together.
+/// Writes the turns. Consecutive turns of one role become one message, because results of parallel
+/// calls must share one.
 fn write_turns(w: &mut Writer, turns: &[Turn<'_>], report: &mut LossReport) {
     let spoken: Vec<&Turn<'_>> = turns
         .iter()
@@ -184,7 +184,7 @@ fn write_content(w: &mut Writer, parts: &[(&Part<'_>, Option<&str>)], report: &m
         return;
     }
     w.put_array("content", |w| {
-        // Results come before what the user says beside them.
+        // Results come before the user's other content.
         let is_result = |part: &Part<'_>| matches!(part, Part::ToolResult { .. });
         let results = parts.iter().filter(|(part, _)| is_result(part));
         let rest = parts.iter().filter(|(part, _)| !is_result(part));
@@ -194,8 +194,7 @@ fn write_content(w: &mut Writer, parts: &[(&Part<'_>, Option<&str>)], report: &m
     });
 }
 
-/// Whether Anthropic is shown a part at all. It refuses empty text, and thinking that is not its
-/// own.
+/// Whether Anthropic takes a part. It refuses empty text and the thinking of others.
 fn says_something(part: &Part<'_>) -> bool {
     match part {
         Part::Text(text) | Part::Refusal(text) => !text.is_empty(),
@@ -224,7 +223,7 @@ fn write_block(w: &mut Writer, part: &Part<'_>, mark: Option<&str>, report: &mut
             put_cache_control(w, mark);
         }),
         Part::Audio { .. } => report.unsupported(Feature::Audio),
-        // Thinking cannot be marked, and a mark stands in no list of its own.
+        // Thinking cannot be marked.
         Part::Reasoning { text, signature } => write_thinking(w, text, signature.as_ref()),
         Part::CacheMark(_) => {}
         Part::ToolCall(call) => write_call(w, call, mark),

@@ -75,7 +75,7 @@ impl<'a> ReasoningSignature<'a> {
         text
     }
 
-    /// Reads a value that a client brought back. `None` if this gateway did not mark it.
+    /// Reads a value that a client returned. `None` if this gateway did not mark it.
     pub(crate) fn from_marked(text: &Text<'_>) -> Option<ReasoningSignature<'static>> {
         let rest = text.strip_prefix(SIGNATURE_MARK)?;
         SignatureOrigin::ALL.into_iter().find_map(|(origin, name)| {

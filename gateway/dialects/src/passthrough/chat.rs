@@ -1,4 +1,4 @@
-//! Chat completions, and embeddings, on their way through.
+//! Facts of chat completions and embeddings that pass through.
 
 use super::{name, read_error};
 use crate::chat::finish_reason;
@@ -9,8 +9,8 @@ use crate::{caps, tier, usage};
 
 /// Reads the events of one stream.
 ///
-/// Most chunks begin with the same bytes: id, model and the like, up to the choices. What was read
-/// once is not read again: the beginning is compared, and reading goes on after it.
+/// Most chunks begin with the same bytes: id, model and so on, up to the choices. A chunk that begins
+/// like the last one is only read from its choices on.
 #[derive(Debug, Default)]
 pub(super) struct ChatFacts {
     head: Vec<u8>,
@@ -21,7 +21,7 @@ pub(super) struct ChatFacts {
 struct Chunk {
     has_usage: bool,
     has_no_choices: bool,
-    /// Whether something came before the choices that can differ from chunk to chunk.
+    /// Whether a fact came before the choices that can differ from chunk to chunk.
     head_matters: bool,
     /// Where the choices are.
     choices_at: Option<usize>,
@@ -110,12 +110,12 @@ fn read_choices(cursor: &mut JsonCursor<'_>, facts: &mut ResponseFacts) -> Optio
     Some(choices)
 }
 
-/// Counts the text in a delta, whatever it is text of.
+/// Counts the text in a delta, of any kind.
 fn read_delta(cursor: &mut JsonCursor<'_>, facts: &mut ResponseFacts) -> Option<()> {
     cursor.object_or_skip(|key, cursor| {
         match key {
             b"content" | b"reasoning_content" | b"reasoning" | b"refusal" => {
-                // Content may come in parts, and counts as it stands then.
+                // Content may be a list of parts, which counts as JSON.
                 let text = match cursor.peek()? {
                     b'"' => cursor.string()?,
                     b'[' | b'{' => cursor.value()?,
@@ -125,7 +125,7 @@ fn read_delta(cursor: &mut JsonCursor<'_>, facts: &mut ResponseFacts) -> Option<
             }
             b"tool_calls" => read_calls(cursor, facts)?,
             b"function_call" => read_call(cursor, facts)?,
-            // Sound is no text, but it is an answer.
+            // Audio counts as part of the answer, but has no text.
             b"audio" => match cursor.peek()? {
                 b'[' | b'{' => facts.text_bytes += cursor.value()?.len() as u64,
                 _ => cursor.skip()?,
@@ -148,7 +148,7 @@ fn read_calls(cursor: &mut JsonCursor<'_>, facts: &mut ResponseFacts) -> Option<
     })
 }
 
-/// Counts what the model wrote of a call: its name and arguments.
+/// Counts the name and arguments of a call.
 fn read_call(cursor: &mut JsonCursor<'_>, facts: &mut ResponseFacts) -> Option<()> {
     cursor.object_or_skip(|key, cursor| {
         match (key, cursor.peek()?) {
@@ -161,7 +161,7 @@ fn read_call(cursor: &mut JsonCursor<'_>, facts: &mut ResponseFacts) -> Option<(
     })
 }
 
-/// Groq reports usage in a field of its own.
+/// Reads Groq's own field for usage.
 fn read_groq(cursor: &mut JsonCursor<'_>, facts: &mut ResponseFacts) -> Option<()> {
     cursor.object_or_skip(|key, cursor| match key {
         b"usage" => read_usage(cursor, facts).map(|_| ()),

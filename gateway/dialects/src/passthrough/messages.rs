@@ -1,4 +1,4 @@
-//! Anthropic messages on their way through.
+//! Facts of Anthropic messages that pass through.
 
 use super::{name, read_error};
 use crate::facts::ResponseFacts;

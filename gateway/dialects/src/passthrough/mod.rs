@@ -1,7 +1,7 @@
-//! Answers whose bytes the client gets as they are: read for facts, never rebuilt.
+//! Answers that pass unchanged: read for facts, never rebuilt.
 //!
-//! An event is walked once, with nothing built from it but the few values that are facts. One
-//! thing is taken out: a usage chunk that only the gateway asked for.
+//! Each event is walked once, and only the values that are facts are built. Only the usage chunk is
+//! removed, if the gateway alone asked for it.
 
 mod chat;
 mod messages;
@@ -64,13 +64,13 @@ impl PassthroughStream {
         if facts.finish_reason.is_none() || !matches!(self.events, StreamFacts::Chat(_)) {
             return Err(StreamError::Truncated);
         }
-        // Some servers leave out the last line, for which clients wait.
+        // Some servers leave out the last event, for which clients wait.
         facts.terminal_seen = true;
         Ok(with_done(&rest))
     }
 }
 
-/// Adds the last line to what may be an event without its end.
+/// Adds the last event to what may be an event without its end.
 fn with_done(rest: &Bytes) -> Bytes {
     if rest.is_empty() {
         return Bytes::from_static(DONE_EVENT);
@@ -118,7 +118,7 @@ fn read_error(cursor: &mut JsonCursor<'_>, facts: &mut ResponseFacts) -> Option<
     Some(())
 }
 
-/// A string that is short enough to be a name. Anything else is passed over.
+/// A string that is short enough for a name. Anything else is skipped.
 fn name(cursor: &mut JsonCursor<'_>) -> Option<Option<String>> {
     let text = cursor.string_or_skip()?;
     let name = text.and_then(|text| unescape(text, caps::RESPONSE_NAME_BYTES_MAX));

@@ -1,4 +1,4 @@
-//! OpenAI responses on their way through.
+//! Facts of OpenAI responses that pass through.
 
 use super::{name, read_error};
 use crate::facts::{FinishReason, ResponseFacts};
@@ -18,7 +18,7 @@ pub(super) fn read_event(data: &[u8], facts: &mut ResponseFacts) {
                 Some(b"error") => is_error = true,
                 _ => {}
             },
-            // Text, refusal, reasoning or arguments: all of them are added in a `delta`.
+            // Text, refusals, reasoning and arguments all come in a `delta`.
             b"delta" => {
                 facts.add_text(cursor.string_or_skip()?.unwrap_or_default());
             }
@@ -61,7 +61,7 @@ fn read_response(cursor: &mut JsonCursor<'_>, facts: &mut ResponseFacts) -> Opti
     })
 }
 
-/// What a response's status says of why the model stopped.
+/// The finish reason of a response's status.
 pub(super) fn status(word: &[u8]) -> FinishReason {
     match word {
         b"completed" => FinishReason::Stop,

@@ -1,7 +1,7 @@
 //! Events, into the responses answer that a client gets, plain or streamed.
 //!
-//! The last event of a stream holds the whole answer again, so a stream is put together while it
-//! passes: memory grows with the answer, within [`crate::caps::TRANSLATED_BODY_BYTES_MAX`].
+//! The last event of a stream repeats the whole answer, so it is collected: memory grows with the
+//! answer, within [`crate::caps::TRANSLATED_BODY_BYTES_MAX`].
 
 use weir_schemas::Usage;
 
@@ -20,7 +20,7 @@ pub(crate) struct ResponsesWriter {
     answer: Answer,
     /// Number of the next frame.
     sequence: u64,
-    /// Pieces whose items are open. Calls may be open beside each other.
+    /// Pieces whose items are open. Several calls may be open at once.
     open: Vec<usize>,
 }
 
@@ -292,7 +292,7 @@ const fn status(finish: Option<FinishReason>) -> &'static str {
     }
 }
 
-/// What an item is in an answer that ended so: where the answer was cut, its last item was.
+/// The status of an item: if the answer is incomplete, its last item is.
 fn item_status(answer: &Answer, output: usize, status: &str) -> &'static str {
     let is_last = output + 1 == answer.pieces.len();
     if is_last && status != "completed" {
@@ -309,7 +309,7 @@ pub(crate) fn write_plain(answer: &Answer, identity: &AnswerIdentity) -> String 
     })
 }
 
-/// The inside of a response.
+/// Writes the fields of a response.
 fn write_response(
     w: &mut Writer,
     answer: &Answer,

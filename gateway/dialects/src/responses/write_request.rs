@@ -25,7 +25,7 @@ fn write_fields(w: &mut Writer, request: &Request<'_>, report: &mut LossReport) 
     if request.is_prefill {
         report.unsupported(Feature::Prefill);
     }
-    // The conversation is the client's to keep.
+    // The client keeps the conversation.
     w.put("store", false);
     if request.stream {
         w.put("stream", true);
