@@ -48,7 +48,7 @@ pub(crate) const DROPS_REPORT: Duration = Duration::from_secs(1);
 /// Free space at which a disk that was full counts as usable again.
 pub(crate) const DISK_PROBE_BYTES: usize = 1 << 20;
 
-/// Directories of streams that never came to be are removed when they are this old.
+/// Unfinished directories of new streams are removed when they are this old.
 pub(crate) const ABANDONED: Duration = Duration::from_secs(3600);
 
 // Kafka
@@ -62,10 +62,10 @@ pub(crate) const SHIP_COMMIT_INTERVAL: Duration = Duration::from_millis(200);
 /// Pause before the producer is replaced or the topic asked for again.
 pub(crate) const KAFKA_RETRY: Duration = Duration::from_secs(1);
 
-/// Nobody waits longer than this for a shipper to stop.
+/// The longest time that stopping a shipper may take.
 pub(crate) const STOP_PATIENCE_MAX: Duration = Duration::from_secs(24 * 3600);
 
-/// How long a rebalance waits for the ingestor to commit what it has in hand.
+/// How long a rebalance waits for the ingestor to commit what it has been given.
 pub(crate) const REVOKE_PATIENCE: Duration = Duration::from_secs(5);
 
 /// How often an idle source shows the group that it lives.

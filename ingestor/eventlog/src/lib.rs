@@ -46,7 +46,7 @@
 //! 1. The events are stamped and encoded into a buffer that is reused, all frames of the append one
 //!    behind the other.
 //! 2. If the segment would grow over its size, the next one is begun. It is given its name only with
-//!    its header in it, because a later segment tells everyone that the earlier one is sealed. The
+//!    its header in it, because a later segment tells readers that the earlier one is sealed. The
 //!    sealed one is fsynced by a thread of its own.
 //! 3. One `pwrite`. If it fails or falls short, the segment is cut back, and no number is used up.
 //! 4. With durability `group` or `fsync`, [`Appended::durable`] waits for the fdatasync that the
@@ -62,8 +62,8 @@
 //!
 //! # Recover
 //!
-//! The writer holds the lock of its stream. Whoever gets it, a process that opens the journal or the
-//! reader, knows that the writer is dead, cuts off what it left unfinished, and writes
+//! The writer holds the lock of its stream. A process that gets it, to open the journal or to read
+//! it, knows that the writer is dead, cuts off what it left unfinished, and writes
 //! `StreamClosed` in its place with the number of bytes cut: reason `recovered`, or `rebooted` where
 //! the machine went down under durability `os`, so that acknowledged events may be missing from the
 //! end. A frame that is whole but wrong is not cut: it was acknowledged once, so its number stays

@@ -1,7 +1,7 @@
-//! The routing tables' way: from the ingestor and the operators to the gateways.
+//! How routing tables travel from the ingestor and the operators to the gateways.
 //!
-//! Each [`TableRecord`] is a record of a [`RecordLog`]. Each process folds them into a
-//! [`TableController`] of its own, so all agree on what is in force and how it came about.
+//! Each [`TableRecord`] is a record of a [`RecordLog`]. Each process applies them to a
+//! [`TableController`] of its own, so all agree on which table is in force and why.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -37,7 +37,7 @@ pub enum TableLogError {
     Behind,
     #[error("another process changed the routing tables at the same time; try again")]
     Overtaken,
-    #[error("write a routing table: {0}")]
+    #[error("encode a routing table: {0}")]
     Encode(#[from] serde_json::Error),
 }
 
@@ -74,7 +74,7 @@ impl TableLog {
                     self.controller.replay(record, &self.policy);
                 }
                 // Of a newer version, say. What is in force stays.
-                Err(error) => tracing::warn!(%error, "a record of the routing tables was left out"),
+                Err(error) => tracing::warn!(%error, "skipped a record of the routing tables"),
             }
         }
         Ok(news.is_whole)
@@ -89,7 +89,7 @@ impl TableLog {
         }
     }
 
-    /// Decides on records by what is there, and writes them. Nobody else does in between: on one
+    /// Decides on records by what is there, and writes them. No other process does in between: on one
     /// machine by a lock, with a topic by looking afterwards whose record came first.
     pub fn change<E: From<TableLogError>>(
         &mut self,

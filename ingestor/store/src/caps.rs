@@ -53,13 +53,13 @@ pub(crate) const INSERT_PIECE_BYTES: usize = 1 << 20;
 
 // The child process
 
-/// How long running statements may take to end when the process is told to.
+/// How long running statements may take to end when the process is stopped.
 pub(crate) const STOP_GRACE: Duration = Duration::from_secs(5);
 
-/// The first pause before a new try; each further one is twice as long.
+/// The first pause before a restart; each further one is twice as long.
 pub(crate) const RESTART_PAUSE_MIN: Duration = Duration::from_millis(200);
 
 pub(crate) const RESTART_PAUSE_MAX: Duration = Duration::from_secs(10);
 
-/// A child that served for this long was well: the next pause is short again.
+/// A child that served for this long was healthy: the next pause is short again.
 pub(crate) const HEALTHY_AFTER: Duration = Duration::from_secs(30);

@@ -1,12 +1,12 @@
 //! The process that serves the engine: what the hidden command `weir store` runs.
 //!
-//! It tells whoever started it what became of it, in one line of JSON on standard output (a
-//! [`ChildReport`]), and then serves until it is told to end: by a signal, or by the end of its standard
-//! input, which is how it notices that its parent is gone, however that died.
+//! It reports to its parent in one line of JSON on standard output (a [`ChildReport`]), and then
+//! serves until it is stopped: by a signal, or by the end of its standard input, by which it notices
+//! that its parent is gone.
 //!
-//! It ends in order: no more connections, running statements end or are stopped, the engine is
-//! closed. Parts are written when a statement ends, so that nothing is lost if that takes too long
-//! and somebody kills it.
+//! It stops in order: no more connections, running statements end or are stopped, the engine is
+//! closed. Parts are written when a statement ends, so that nothing is lost if the child is killed
+//! because that takes too long.
 
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Read, Write};
@@ -133,11 +133,11 @@ impl ServeError {
     }
 }
 
-/// Serves the engine on this thread until the process is told to end. Reports on standard output.
+/// Serves the engine on this thread until the process is stopped. Reports on standard output.
 pub fn serve(options: &ServeOptions) -> Result<(), ServeError> {
     let served = start(options).and_then(|started| started.run(options));
     if let Err(error) = &served {
-        // Nobody listening is no reason to fail twice.
+        // A closed standard output is no reason to fail twice.
         let _ = report(&ChildReport::failed(error));
     }
     served
@@ -256,7 +256,7 @@ fn open(library: Library, options: &ServeOptions) -> Result<EmbeddedEngine, Serv
     })
 }
 
-/// The last error in the engine's log, for whoever does not want to look for it.
+/// The last error in the engine's log.
 fn last_error(log: &Path) -> String {
     let Ok(text) = fs::read_to_string(log) else {
         return String::new();

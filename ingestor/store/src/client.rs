@@ -2,7 +2,7 @@
 //!
 //! A thin layer over the crate `clickhouse`. It sets what must not be left to a server's defaults
 //! (`async_insert` above all, which is on in 26.x), gives everything a time limit, and says of each
-//! error whether it is worth another try.
+//! error whether another attempt is worth it.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -83,9 +83,9 @@ impl Default for Timeouts {
 pub enum ErrorClass {
     /// The same again may succeed: the store is away, busy, full, or slow.
     Transient,
-    /// The data is at fault: the batch holds a row that no try will store.
+    /// The data is at fault: the batch holds a row that no attempt will store.
     Poison,
-    /// Somebody must change something first: the address, the password, the tables, the program.
+    /// Something must be changed first: the address, the password, the tables, the program.
     Permanent,
 }
 
@@ -272,7 +272,7 @@ impl Store {
     }
 
     /// The same, if the statement begins by a time of the store's clock (microseconds since 1970). An
-    /// event table refuses it later, however long it was under way or its sender stopped.
+    /// event table refuses it later, however long it was on its way or its sender stopped.
     pub async fn insert_until<R>(
         &self,
         table: &str,
@@ -327,7 +327,7 @@ impl Store {
         insert.end().await.map_err(failed)
     }
 
-    /// How many of Weir's inserts run in the store that began at least so long ago, whoever sent them:
+    /// How many of Weir's inserts run in the store that began at least so long ago, from any sender:
     /// one whose sender is gone, or whose connection broke, may still run to its end.
     pub async fn inserts_running(&self, began_before: Duration) -> Result<u64, StoreError> {
         let query = self

@@ -1,9 +1,8 @@
 //! The engine's own configuration, written before it starts.
 //!
-//! It says how much memory the engine may take, where it logs, and what the one user that everybody
-//! is may do. That user may use tables; it may not reach for files, other servers or programs
-//! through SQL: the engine has the rights of the process that it runs in, and whoever may ask it a
-//! question would have them too.
+//! It sets how much memory the engine may take, where it logs, and what its one user may do. That
+//! user may use tables; it may not reach files, other servers or programs through SQL: the engine
+//! has the rights of its process, and every client that may query it would have them too.
 
 use std::fs;
 use std::io;

@@ -46,7 +46,7 @@ pub enum LoadError {
 pub enum OpenError {
     #[error("{0} contains a NUL byte")]
     NulInArgument(&'static str),
-    #[error("the engine refused to start on {}; its own words are in its log", .0.display())]
+    #[error("the engine refused to start on {}; its log says why", .0.display())]
     Refused(PathBuf),
     #[error("the engine started, but does not answer: {0}")]
     Mute(ServerError),
@@ -69,7 +69,7 @@ impl fmt::Debug for Library {
 impl Library {
     pub(crate) fn load(path: &Path) -> Result<Self, LoadError> {
         // SAFETY: running the initialisers of this library is what loading the engine means; they
-        // assume nothing of the process. Whoever can replace the file can replace the program.
+        // assume nothing of the process. A user who can replace the file can replace the program.
         let library =
             unsafe { libloading::Library::new(path) }.map_err(|source| LoadError::Open {
                 path: path.to_owned(),
@@ -328,7 +328,7 @@ impl Drop for EngineConnection {
     }
 }
 
-/// A SELECT under way.
+/// A running SELECT.
 #[derive(Debug)]
 pub(crate) struct QueryStream<'c> {
     connection: &'c mut EngineConnection,
@@ -372,7 +372,7 @@ impl Drop for QueryStream<'_> {
     }
 }
 
-/// An INSERT under way.
+/// A running INSERT.
 pub(crate) struct InsertStream<'c> {
     connection: &'c mut EngineConnection,
     handle: NonNull<c_void>,
@@ -461,7 +461,7 @@ pub(crate) struct ResultChunk {
     handle: NonNull<c_void>,
 }
 
-// SAFETY: a result is a buffer and some numbers that nobody else refers to once it is returned; it
+// SAFETY: a result is a buffer and some numbers with no other reference once it is returned; it
 // may be read and freed on any thread.
 unsafe impl Send for ResultChunk {}
 // SAFETY: reading it changes nothing.
@@ -559,7 +559,7 @@ impl Params {
 /// Copies a C string; None if it is null.
 ///
 /// # Safety
-/// The pointer is null or leads to a NUL-terminated string that nobody writes to during the call.
+/// The pointer is null or leads to a NUL-terminated string that does not change during the call.
 unsafe fn text(pointer: *const c_char) -> Option<String> {
     if pointer.is_null() {
         return None;

@@ -1,4 +1,4 @@
-//! Stopping statements that nobody waits for any more.
+//! Stops statements whose client has gone.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use tracing::warn;
 use crate::engine::EmbeddedEngine;
 use crate::run::{self, Running};
 
-/// Stops a statement whose answer nobody waits for any more.
+/// Stops a statement whose client has gone.
 pub(crate) struct CancelOnDrop {
     pub(crate) running: Arc<Running>,
     pub(crate) query_id: String,
@@ -72,7 +72,7 @@ impl Killer {
         match spawned {
             Ok(thread) => *killer.shared.thread.lock() = Some(thread),
             Err(error) => {
-                warn!(%error, "statements of clients that leave will run to their end");
+                warn!(%error, "failed to start the killer thread: statements of clients that leave run to their end");
             }
         }
         killer
@@ -114,7 +114,7 @@ impl Killer {
             };
             for query_id in &query_ids {
                 if let Err(error) = run::kill(engine, query_id) {
-                    warn!(%error, query_id, "stop a statement");
+                    warn!(%error, query_id, "failed to stop a statement");
                 }
             }
             let mut wanted = self.shared.wanted.lock();

@@ -1,13 +1,13 @@
 //! ClickHouse for Weir: the embedded engine behind ClickHouse's own HTTP protocol, and the client
 //! that speaks it.
 //!
-//! Everybody who needs the tables (the ingestor, the console, Grafana, `curl`) speaks HTTP, to a
+//! Every user of the tables (the ingestor, the console, Grafana, `curl`) speaks HTTP, to a
 //! ClickHouse server or to the engine that Weir brings along, and need not know which.
 //!
 //! The way through, in the process that serves the engine: [`child`] finds and loads the library
 //! ([`library`], [`engine`]), writes the engine's configuration ([`config`]) and serves it
 //! ([`serve`]). In the process that wants it served: [`Supervisor`] starts that child and keeps it
-//! running. In whoever uses it: [`Store`].
+//! running. In its users: [`Store`].
 //!
 //! What this crate never does: load the engine into the process that serves requests to models (a
 //! crash of the engine is the child's alone), or need the library to compile.

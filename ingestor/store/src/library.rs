@@ -23,7 +23,7 @@ pub const FETCH_COMMAND: &str = "compose/fetch-engine.sh";
 pub struct NotFound {
     /// Where it was looked for, in this order.
     pub looked_at: Vec<PathBuf>,
-    /// The place that somebody named, if somebody did: nothing else was looked at then.
+    /// The setting or variable that named a place, if one did: no other place was looked at then.
     pub named_by: Option<&'static str>,
 }
 

@@ -185,8 +185,8 @@ fn whole_result_limit(job: &QueryJob) -> String {
     (if whole { WHOLE_RESULT_BYTES_MAX } else { 0 }).to_string()
 }
 
-/// Marks the statement so that [`kill`] finds it. The engine numbers its queries by itself and tells
-/// nobody; a comment is what a client can set and everybody can see.
+/// Marks the statement so that [`kill`] finds it. The engine numbers its queries by itself and
+/// does not tell; a comment can be set by the client and seen in the list of processes.
 fn mark(settings: &mut Vec<(String, String)>, query_id: &str) {
     let marker = marker(query_id);
     match settings.iter_mut().find(|(name, _)| name == "log_comment") {

@@ -54,7 +54,7 @@ pub struct FacadeOptions {
     pub queries_max: usize,
     /// INSERTs with rows that run at once. Apart, so that dashboards cannot starve the ingestor.
     pub inserts_max: usize,
-    /// Who may ask. None lets everybody who reaches the port.
+    /// Who may ask. None lets in every client that reaches the port.
     pub credentials: Option<Credentials>,
 }
 
@@ -134,7 +134,7 @@ pub(crate) async fn serve(
     facade.wait_for_statements().await;
 }
 
-/// Waits until everything is to stop; whoever would say so being gone says so too.
+/// Waits until everything is to stop. A dropped sender also means stop.
 async fn stopped(shutdown: &mut watch::Receiver<bool>) {
     let _ = shutdown.wait_for(|stop| *stop).await;
 }
@@ -148,7 +148,7 @@ async fn accept(
         Ok((stream, _)) => Some((stream, place)),
         Err(error) => {
             // Out of file descriptors, most likely: waiting lets some be closed.
-            warn!(%error, "accept a connection");
+            warn!(%error, "failed to accept a connection");
             tokio::time::sleep(Duration::from_millis(50)).await;
             None
         }
@@ -234,8 +234,8 @@ impl Facade {
                 "Authentication failed: the user or the password is wrong (settings user and \
                  password of [store])",
             )),
-            // With no password, the port is open to whoever reaches it. A page from elsewhere in
-            // somebody's browser reaches it too, and must not.
+            // With no password, the port is open to every local client. A page of another origin in a
+            // browser reaches it too, and must not.
             None if is_foreign_page(&parts.headers) => Err(ServerError::new(
                 code::ACCESS_DENIED,
                 "Pages of other origins are not served",
@@ -431,7 +431,7 @@ fn is_foreign_page(headers: &HeaderMap) -> bool {
     };
     let host = text(header::HOST).unwrap_or_default();
     let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
-    // A name of somebody else's that resolves to this machine is how rebinding attacks look.
+    // A foreign name that resolves to this machine is a DNS rebinding attack.
     let ours = name == "localhost"
         || name
             .trim_matches(['[', ']'])

@@ -152,7 +152,7 @@ fn refuse_second_statement(words: &[Token<'_>]) -> Result<(), ServerError> {
 }
 
 /// The engine runs with the rights of this process and, inside a program, reads and writes any file
-/// for whoever may ask it a question. Grants withhold its table functions; these ways are left.
+/// for every client that may query it. Grants withhold its table functions; these ways are left.
 fn refuse_files(words: &[Token<'_>]) -> Result<(), ServerError> {
     for pair in words.windows(2) {
         let [first, second] = pair else { continue };
@@ -230,7 +230,7 @@ impl Token<'_> {
     }
 
     /// Whether a name before a parenthesis calls `file`. A quoted name with an escape in it could
-    /// spell anything, and nobody needs one there.
+    /// spell anything, and it is not needed there.
     fn names_file_function(&self) -> bool {
         match self.kind {
             TokenKind::Word => self.text.eq_ignore_ascii_case("file"),

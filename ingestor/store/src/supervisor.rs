@@ -1,7 +1,7 @@
 //! Keeps the process that serves the engine running.
 //!
 //! [`Supervisor::start`] starts the child and watches it: it waits for its report, starts it again
-//! when it dies, ever more slowly while that does not help, and says how things are in a
+//! when it dies, with a growing pause while that does not help, and publishes a
 //! [`StoreState`]. A store that cannot run is a state, never an error of the process that wants it:
 //! the gateway serves and the journal grows meanwhile.
 //!
@@ -51,10 +51,10 @@ impl SupervisorOptions {
     }
 }
 
-/// How the store is.
+/// The state of the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StoreState {
-    /// It has not said yet what became of it.
+    /// It has not reported yet.
     Starting,
     /// It answers.
     Ready {
@@ -62,7 +62,7 @@ pub enum StoreState {
         engine: String,
         pid: u32,
     },
-    /// It could not be started. It is tried again, now and then.
+    /// It could not be started, and is started again after a pause.
     Failed { reason: String, how_to_fix: String },
     /// It was told to stop, and has.
     Stopped,
@@ -92,7 +92,7 @@ impl Supervisor {
         Self { state, stop, task }
     }
 
-    /// How the store is, now and later.
+    /// The state of the store, now and later.
     #[must_use]
     pub fn state(&self) -> watch::Receiver<StoreState> {
         self.state.clone()
@@ -102,7 +102,7 @@ impl Supervisor {
     pub async fn stop(mut self) {
         self.stop.send_replace(true);
         if let Err(error) = (&mut self.task).await {
-            error!(%error, "the store's supervisor died");
+            error!(%error, "failed to run the store's supervisor");
         }
     }
 }
@@ -114,7 +114,7 @@ impl Drop for Supervisor {
     }
 }
 
-/// The one who watches the child.
+/// Watches the child.
 struct SupervisorTask {
     options: SupervisorOptions,
     state: watch::Sender<StoreState>,
@@ -122,9 +122,9 @@ struct SupervisorTask {
     pause: Duration,
 }
 
-/// What became of a child.
+/// How a child ended.
 enum ChildExit {
-    /// It was told to.
+    /// It was stopped.
     Stopped,
     /// It never served.
     Failed { reason: String, how_to_fix: String },
@@ -158,7 +158,7 @@ impl SupervisorTask {
             news
         }) && let StoreState::Failed { reason, how_to_fix } = &failed
         {
-            error!(reason, how_to_fix, "the store cannot be started");
+            error!(reason, how_to_fix, "failed to start the store");
         }
         self.next_pause()
     }
@@ -281,7 +281,7 @@ impl SupervisorTask {
     }
 }
 
-/// Waits until it is time to stop. A supervisor that is gone says so, too.
+/// Waits until it is time to stop. A dropped sender also means stop.
 async fn stopped(stopped: &mut watch::Receiver<bool>) {
     let _ = stopped.wait_for(|stopped| *stopped).await;
 }
@@ -292,7 +292,7 @@ async fn log_lines(stderr: impl AsyncRead + Unpin) {
     while let Ok(Some(line)) = lines.next_line().await {
         // The engine announces its log file on every start.
         if !line.starts_with("Logging ") {
-            warn!(line, "the store says");
+            warn!(line, "log line of the store");
         }
     }
 }
@@ -329,7 +329,7 @@ impl RunningChild {
         if timeout(within, self.child.wait()).await.is_err() {
             warn!(
                 within_ms = within.as_millis(),
-                "the store did not end in time and is killed"
+                "the store did not stop in time and is killed"
             );
             let _ = self.child.kill().await;
         }

@@ -1,4 +1,4 @@
-//! How much capacity the journal has left, and who is let in.
+//! How much space the journal has left, and whether requests are admitted.
 
 use std::io::ErrorKind;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -10,7 +10,7 @@ use super::WhenFull;
 pub enum JournalFull {
     #[error(
         "the event journal holds {bytes} bytes and its limit is {bytes_max}: \
-         see whether the ingestor runs, or raise the limit"
+         check that the ingestor runs, or raise the limit"
     )]
     Limit { bytes: u64, bytes_max: u64 },
     #[error("the disk of the event journal is full: free some space on it")]

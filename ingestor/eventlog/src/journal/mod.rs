@@ -41,7 +41,7 @@ pub enum JournalError {
     Options(#[from] InvalidOptions),
     #[error(transparent)]
     File(#[from] FileError),
-    #[error("start thread {name}: {source}")]
+    #[error("start the thread {name}: {source}")]
     Thread {
         name: &'static str,
         source: std::io::Error,
@@ -66,7 +66,7 @@ pub(crate) struct Core {
     sync_queue: SyncQueue,
 }
 
-/// Keeps the threads running while anyone holds the journal or one of its streams.
+/// Keeps the threads running while the journal or one of its streams is held.
 #[derive(Debug)]
 pub(crate) struct JournalInner {
     core: Arc<Core>,
@@ -74,11 +74,11 @@ pub(crate) struct JournalInner {
 }
 
 impl Journal {
-    /// Opens the directory, makes it if need be, and ends the streams of writers that died: their
-    /// torn tails are cut and each gets its `StreamClosed`.
+    /// Opens the directory, creating it if it is missing, and ends the streams of writers that died:
+    /// their torn tails are cut off and each gets its `StreamClosed`.
     ///
-    /// A stream that can't be recovered now is left as it is and tried again by the reader; it
-    /// keeps no one from writing.
+    /// A stream that can't be recovered now is left as it is; the reader tries again. It keeps no
+    /// writer from opening the journal.
     pub fn open(options: JournalOptions) -> Result<Self, JournalError> {
         options.check()?;
         files::create_dir(&options.dir)?;
@@ -149,7 +149,7 @@ impl Core {
                 }
                 Ok(Recovery::Alive | Recovery::Closed | Recovery::Empty) => {}
                 Err(error) => {
-                    tracing::error!(%stream, %error, "stream of a dead writer not recovered yet");
+                    tracing::error!(%stream, %error, "failed to recover the stream of a dead writer, will retry");
                 }
             }
         }

@@ -8,8 +8,8 @@ use crate::caps::{SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN};
 /// What happens to events when the journal has reached its size limit or its disk is full.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum WhenFull {
-    /// New requests are refused at the door, see [`crate::Journal::admit`]. Nothing is lost; what
-    /// is under way may still append, so the limit is exceeded by the events of that.
+    /// New requests are refused, see [`crate::Journal::admit`]. Nothing is lost; requests in flight
+    /// may still append, so the limit is exceeded by their events.
     #[default]
     Shed,
     /// Requests are served and their events are lost. How many is recorded in the stream, as

@@ -1,7 +1,7 @@
 //! Ends the streams of writers that died.
 //!
-//! Whoever gets the lock of a stream that is not closed knows that its writer is dead, and closes
-//! the stream in its place. What stands at its end decides how:
+//! A process that gets the lock of a stream that is not closed knows that its writer is dead, and
+//! closes the stream in its place. What stands at its end decides how:
 //!
 //! * An unfinished append was never acknowledged: it is cut off, and its numbers are free again.
 //! * A frame that is whole but wrong, with nothing good behind it, was acknowledged once and went
@@ -34,7 +34,7 @@ const TURN: TurnLimit = TurnLimit {
 /// What became of a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Recovery {
-    /// Its writer lives, or someone else is recovering it just now.
+    /// Its writer lives, or another process is recovering it.
     Alive,
     /// It was closed already.
     Closed,
@@ -63,7 +63,7 @@ pub(super) fn create_lock(path: &Path, durability: Durability) -> Result<File, F
 pub(super) fn mark_closed(stream_dir: &Path) {
     let path = stream_dir.join(files::STREAM_CLOSED);
     if let Err(error) = files::create().open(&path) {
-        tracing::warn!(path = %path.display(), %error, "closed stream not marked as such");
+        tracing::warn!(path = %path.display(), %error, "failed to mark a closed stream");
     }
 }
 
@@ -176,14 +176,14 @@ fn close(path: &Path, header: SegmentHeader, rebooted: bool) -> io::Result<Tail>
     Ok(tail)
 }
 
-/// Writes the header anew if the writer died before it was whole; then there is no event either.
+/// Rewrites the header if the writer died before it was whole; then there is no event either.
 fn check_header(file: &File, header: SegmentHeader) -> io::Result<Option<Tail>> {
     let mut bytes = [0; SegmentHeader::BYTES];
     let count = files::read_at(file, &mut bytes, 0)?;
     match header.check(&bytes[..count]) {
         Ok(()) | Err(HeaderFault::Damaged) => Ok(None),
         Err(HeaderFault::Version(version)) => Err(io::Error::other(format!(
-            "it has format version {version}, which this program is too old for"
+            "it has format version {version}, which is newer than this program"
         ))),
         Err(HeaderFault::Unfinished) => {
             file.write_all_at(&header.encode(), 0)?;

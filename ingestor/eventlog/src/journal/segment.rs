@@ -55,7 +55,7 @@ impl Segment {
                 // readers take no append that is not whole.
                 if let Err(error) = self.file.set_len(self.bytes) {
                     let path = self.path.display();
-                    tracing::warn!(%path, %error, "unfinished append not cut off");
+                    tracing::warn!(%path, %error, "failed to cut off an unfinished append");
                 }
                 Err(error).context("append to", &self.path)
             }

@@ -24,7 +24,7 @@ use crate::frame::FrameFlags;
 /// take turns.
 ///
 /// When the last clone is dropped without [`StreamWriter::close`], the stream is left as a crash
-/// would leave it: whoever recovers it next closes it as `recovered`.
+/// would leave it: the process that recovers it closes it as `recovered`.
 #[derive(Clone, Debug)]
 pub struct StreamWriter {
     stream: Arc<OpenStream>,
@@ -110,7 +110,7 @@ pub(crate) struct OpenStream {
     durable: watch::Sender<DurableUpTo>,
 }
 
-/// What the one who writes holds.
+/// What the stream's lock guards.
 #[derive(Debug)]
 struct WriterState {
     lifecycle: Lifecycle,
@@ -124,7 +124,7 @@ struct WriterState {
 
 #[derive(Debug)]
 enum Lifecycle {
-    /// Holds the lock file, which tells everyone else that the writer lives.
+    /// Holds the lock file, which tells other processes that the writer lives.
     Open {
         _lock: File,
     },
@@ -155,7 +155,7 @@ struct SyncWork {
 /// Events that were dropped.
 #[derive(Debug, Default)]
 struct Drops {
-    /// Those that no `EventsDropped` speaks of yet.
+    /// Those that no `EventsDropped` counts yet.
     unrecorded: u64,
     since_us: u64,
     recorded: Option<Instant>,
@@ -167,7 +167,7 @@ impl OpenStream {
         let journal = &core.options.dir;
         let making = files::unfinished_stream_dir(journal, id);
         let stream = Self::make(core, id, shard, &making).inspect_err(|_| {
-            // It never came to be; what is left of it is removed later if not now.
+            // What is left of it is removed later if not now.
             let _ = fs::remove_dir_all(&making);
         })?;
         core.capacity.add_bytes(stream.writer.lock().segment.bytes);
@@ -179,7 +179,7 @@ impl OpenStream {
     }
 
     /// Makes the stream's directory under a name that readers ignore, and gives it its own once
-    /// it is locked and begins with `StreamOpened`: no one meets a stream that looks dead.
+    /// it is locked and begins with `StreamOpened`, so that a new stream never looks dead.
     fn make(
         core: &Arc<Core>,
         id: StreamId,
@@ -319,7 +319,7 @@ impl OpenStream {
     }
 
     /// Seals the segment and begins the next. If that can't be done now, the stream goes on in the
-    /// segment it has: it grows beyond its size, and nothing else is the worse for it.
+    /// segment it has: it only grows beyond its size.
     fn roll(&self, writer: &mut WriterState) {
         if writer.unsynced.sealed.len() >= SEALS_WAITING_MAX {
             return;
@@ -337,12 +337,12 @@ impl OpenStream {
                 self.core.capacity.add_bytes(SegmentHeader::BYTES as u64);
                 self.core.sync_queue.sealed();
             }
-            Err(error) => tracing::warn!(%error, "segment not sealed yet"),
+            Err(error) => tracing::warn!(%error, "failed to begin the next segment, will retry"),
         }
     }
 
     /// Counts the events as dropped. The first of them are written down at once, so that a crash
-    /// leaves a trace; then once a second, when there is capacity again, and at close.
+    /// leaves a trace; then once a second, when there is space again, and at close.
     fn drop_events(&self, writer: &mut WriterState, events: usize) -> Appended {
         if writer.drops.unrecorded == 0 {
             writer.drops.since_us = unix_us();
@@ -369,7 +369,7 @@ impl OpenStream {
             .and_then(|()| self.write_buffer(writer));
         if let Err(error) = written {
             self.note_disk_full(&error);
-            tracing::error!(stream = %self.id, %error, "count of dropped events not recorded yet");
+            tracing::error!(stream = %self.id, %error, "failed to record dropped events, will retry");
         }
     }
 
@@ -459,7 +459,7 @@ impl OpenStream {
     /// so where durability was promised the stream takes nothing more.
     pub(super) fn sync_failed(&self, error: &FileError) {
         self.core.counters.count_sync_error();
-        tracing::error!(stream = %self.id, %error, "segment not made durable");
+        tracing::error!(stream = %self.id, %error, "failed to sync a segment");
         if self.core.options.durability.waits() {
             let mut writer = self.writer.lock();
             writer.lifecycle = match std::mem::replace(&mut writer.lifecycle, Lifecycle::Closed) {

@@ -29,7 +29,7 @@ struct UnsyncedAppends {
 }
 
 impl SyncQueue {
-    /// Something was appended that someone may wait for.
+    /// Something was appended whose writer may wait for the disk.
     pub(crate) fn written(&self, options: &JournalOptions, bytes: u64) {
         let mut unsynced = self.unsynced.lock();
         unsynced.bytes += bytes;

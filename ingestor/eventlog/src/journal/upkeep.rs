@@ -1,5 +1,5 @@
-//! What has to be done from time to time: measure the directory, notice that a full disk has capacity
-//! again, seal old segments, record dropped events.
+//! The periodic work: measure the directory, notice that a full disk has space again, seal old
+//! segments, record dropped events.
 
 use std::fs;
 use std::path::Path;
@@ -43,7 +43,7 @@ pub(super) fn measure(journal: &Path) -> u64 {
     bytes
 }
 
-/// Tries whether the disk takes a little again, and gives it back.
+/// Whether the disk takes a little again.
 fn has_room(journal: &Path) -> bool {
     let probe = journal.join(".probe");
     let written = fs::write(&probe, vec![0; DISK_PROBE_BYTES]);
@@ -51,7 +51,7 @@ fn has_room(journal: &Path) -> bool {
     written.is_ok()
 }
 
-/// Removes what is left of streams that a crash kept from coming to be.
+/// Removes what is left of streams whose creation a crash cut short.
 pub(super) fn remove_abandoned(journal: &Path) {
     let mut abandoned = Vec::new();
     let listed = files::for_each_name(journal, |name| {
@@ -71,7 +71,7 @@ pub(super) fn remove_abandoned(journal: &Path) {
     }
 }
 
-/// A stream takes milliseconds to make; one that has been in the making for an hour is not.
+/// Creating a stream takes milliseconds; one that is unfinished after an hour is abandoned.
 fn is_old(path: &Path) -> bool {
     let modified = fs::metadata(path).and_then(|metadata| metadata.modified());
     modified.is_ok_and(|at| clock::is_older(at, ABANDONED))

@@ -1,4 +1,4 @@
-//! What librdkafka has to say goes into our log, at our levels.
+//! Passes librdkafka's log lines on to ours, at our levels.
 
 use std::collections::HashMap;
 use std::time::Instant;
@@ -22,13 +22,13 @@ impl Reporter {
         let mut reported = self.reported.lock();
         let recently = |at: &Instant| now.duration_since(*at) < KAFKA_ERROR_REPEAT;
         if !reported.get(&kind).is_some_and(recently) {
-            tracing::warn!(%error, reason, "kafka is in trouble");
+            tracing::warn!(%error, reason, "kafka client error");
             reported.insert(kind, now);
         }
     }
 }
 
-/// librdkafka logs at `error` what it gets over by itself, so nothing of it is one of ours.
+/// librdkafka logs at `error` what it recovers from by itself, so none of it is an error of ours.
 pub(crate) fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
     match level {
         RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {

@@ -61,7 +61,7 @@ pub enum ShipperError {
     Options(#[from] InvalidKafkaOptions),
     #[error(transparent)]
     Reader(#[from] ReaderError),
-    #[error("start thread kafka-shipper: {0}")]
+    #[error("start the thread kafka-shipper: {0}")]
     Thread(#[source] std::io::Error),
 }
 
@@ -278,7 +278,7 @@ impl ShipLoop {
             let Err(error) = self.session() else {
                 break;
             };
-            tracing::warn!(%error, "ship_loop to kafka begins anew; nothing is lost");
+            tracing::warn!(%error, "failed to ship to kafka, will retry; nothing is lost");
             self.shared.stats.lock().restarts += 1;
             self.reader.rewind();
             self.shared.pause(KAFKA_RETRY);
@@ -309,7 +309,7 @@ impl ShipLoop {
                 Ok(()) => return,
                 Err(error) => {
                     let topic = &self.options.kafka.topic;
-                    tracing::warn!(%error, %topic, "topic not there yet; events stay in the journal");
+                    tracing::warn!(%error, %topic, "failed to find or create the topic, will retry; events stay in the journal");
                     self.shared.pause(KAFKA_RETRY);
                 }
             }
@@ -393,11 +393,11 @@ impl Session {
     ) -> Result<bool, KafkaError> {
         let mut batch = SourceBatch::default();
         if let Err(error) = reader.fill(&mut batch, &BATCH, Instant::now()) {
-            tracing::error!(%error, "journal not read; it is tried again");
+            tracing::error!(%error, "failed to read the journal, will retry");
         }
         reader.seal(&batch);
         for lost in &batch.lost {
-            tracing::error!(?lost, "events lost in the journal");
+            tracing::error!(?lost, "failed to read events of the journal: they are lost");
         }
         let shipped = !batch.records.is_empty();
         let number = self.in_flight.next();
@@ -447,7 +447,9 @@ impl Session {
         self.committed_at = Instant::now();
         match reader.commit_progress(&self.confirmed) {
             Ok(()) => self.confirmed = Progress::None,
-            Err(error) => tracing::error!(%error, "cursor of the journal not moved yet"),
+            Err(error) => {
+                tracing::error!(%error, "failed to move the journal's cursor, will retry")
+            }
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Reads the topic as one member of a consumer group.
 //!
 //! Offsets are committed only when the ingestor says that a batch is stored. When partitions are
-//! taken away, the ingestor gets a few seconds to commit what it has in hand, so that its successor
+//! taken away, the ingestor gets a few seconds to commit what it has been given, so that its successor
 //! does not read it again; then the epoch rises. A commit for partitions that have been taken away
 //! since is refused here: the broker would accept it and turn the successor's offsets back.
 
@@ -40,11 +40,11 @@ pub enum SourceFault {
     Options(#[from] InvalidKafkaOptions),
     #[error("the consumer group has no name")]
     NoGroup,
-    #[error("start thread kafka-source: {0}")]
+    #[error("start the thread kafka-source: {0}")]
     Thread(#[source] std::io::Error),
-    #[error("read topic {topic}: {source}")]
+    #[error("read the topic {topic}: {source}")]
     Read { topic: Arc<str>, source: KafkaError },
-    #[error("commit offsets of topic {topic}: {source}")]
+    #[error("commit offsets of the topic {topic}: {source}")]
     Commit { topic: Arc<str>, source: KafkaError },
 }
 
@@ -238,7 +238,7 @@ impl Membership {
             "kafka partitions reassigned");
     }
 
-    /// Lets the ingestor commit what it has in hand of partitions that are about to go.
+    /// Lets the ingestor commit what it has been given of partitions that are about to be revoked.
     fn await_commits(&self, consumer: &Consumer, partitions: &BTreeSet<i32>) {
         let deadline = Instant::now() + REVOKE_PATIENCE;
         while self.awaits_commit_of(partitions) {
@@ -394,7 +394,7 @@ impl ConsumeLoop {
                 self.subscribed = true;
             }
             Err(error) => {
-                tracing::warn!(%error, topic = %self.topic, "topic not there yet");
+                tracing::warn!(%error, topic = %self.topic, "failed to find or create the topic, will retry");
                 self.subscribe_at = Some(Instant::now() + KAFKA_RETRY);
             }
         }
@@ -431,7 +431,7 @@ impl ConsumeLoop {
         Ok(self.hand_over(batch))
     }
 
-    /// Takes the next message, or tries to join the group. Says how long to pause then.
+    /// Takes the next message, or joins the group. Returns how long to pause then.
     fn step(&mut self, batch: &mut SourceBatch, wait: Duration) -> Result<Duration, SourceFault> {
         self.subscribe()?;
         if !self.subscribed {
@@ -451,12 +451,12 @@ impl ConsumeLoop {
                 .and_then(|assignment| self.consumer.pause(&assignment));
             match paused {
                 Ok(()) => self.paused = true,
-                Err(error) => tracing::warn!(%error, "kafka partitions not paused"),
+                Err(error) => tracing::warn!(%error, "failed to pause kafka partitions"),
             }
         }
         let mut batch = self.carried.take().unwrap_or_default();
         if let Err(error) = self.poll(&mut batch, Duration::ZERO) {
-            tracing::warn!(%error, "kafka not polled");
+            tracing::warn!(%error, "failed to poll kafka");
         }
         self.carried = Some(batch);
     }
@@ -485,7 +485,7 @@ impl ConsumeLoop {
             Some(Err(source @ KafkaError::MessageConsumptionFatal(_))) => {
                 return Err(self.read_fault(source));
             }
-            // The client gets over it by itself, and has reported it.
+            // The client recovers by itself, and has reported it.
             Some(Err(_)) | None => None,
         };
         let (assigned, revoked) = rebalanced;
@@ -588,7 +588,7 @@ impl MessageIntake<'_> {
         if missing <= 0 {
             return;
         }
-        tracing::error!(topic = %self.topic, partition, expected, offset, "kafka has deleted messages before they were read");
+        tracing::error!(topic = %self.topic, partition, expected, offset, "failed to read kafka messages: they were deleted before");
         batch.lost.push(Lost {
             stream: None,
             first_seq: 0,
@@ -641,7 +641,7 @@ fn identity(message: &BorrowedMessage<'_>) -> Result<(weir_schemas::StreamId, u6
 }
 
 impl SourceBatch {
-    /// Takes out what came from partitions that belong to someone else now.
+    /// Removes what came from partitions that were revoked.
     fn forget_partitions(&mut self, partitions: &BTreeSet<i32>) {
         let stays = |position: &Position| match position {
             Position::Kafka { partition, .. } => !partitions.contains(partition),

@@ -1,4 +1,4 @@
-//! Makes the topic if it is not there.
+//! Creates the topic if it is missing.
 
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
@@ -62,6 +62,6 @@ fn create(
             Err((_, code)) => return Err(KafkaError::AdminOp(code)),
         }
     }
-    tracing::info!(topic = %options.topic, partitions = options.partitions, "topic made");
+    tracing::info!(topic = %options.topic, partitions = options.partitions, "created the topic");
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! How far the journal has been read and dealt with, kept in a small file.
+//! How far the journal has been read and committed, kept in a small file.
 //!
 //! ```text
 //! weir cursor 1
@@ -37,7 +37,7 @@ impl JournalCursor {
         };
         let positions = parse(&bytes).unwrap_or_else(|| {
             let path = path.display();
-            tracing::error!(%path, "damaged cursor: the journal is read again from its beginning");
+            tracing::error!(%path, "failed to read the cursor, it is damaged: the journal is read again from its beginning");
             StreamPositions::new()
         });
         Ok(Self { positions })
@@ -47,7 +47,7 @@ impl JournalCursor {
         self.positions.get(&stream).copied()
     }
 
-    /// Takes over the positions that are further on, and says whose they are.
+    /// Takes over the positions that are further on, and returns their streams.
     pub(crate) fn advance(&mut self, positions: &StreamPositions) -> Vec<StreamId> {
         let mut moved = Vec::new();
         for (stream, position) in positions {

@@ -58,7 +58,7 @@ pub(crate) struct Follower {
     /// Where the walk waits before something that is not good, and since when.
     stuck: Option<(u64, Instant)>,
     rests_until: Option<Instant>,
-    /// Something was emitted on that is not known to be on disk.
+    /// Something was emitted that is not known to be on disk.
     unsynced: bool,
     /// The newest segment whose name is known to be on disk.
     named: u64,
@@ -78,7 +78,7 @@ enum SegmentState {
     Final,
 }
 
-/// What has been emitted on.
+/// What has been emitted.
 #[derive(Debug)]
 struct Emitted {
     stream: StreamId,
@@ -174,7 +174,7 @@ impl Follower {
         Ok(TurnResult::Finished)
     }
 
-    /// Adds how far the stream has been emitted on to the batch.
+    /// Adds how far the stream has been emitted to the batch.
     pub(crate) fn note_progress(&mut self, batch: &mut SourceBatch) {
         let position = StreamPosition {
             segment: self.segment,
@@ -188,7 +188,7 @@ impl Follower {
         }
     }
 
-    /// Makes sure that what was emitted on is on disk. A disk that fails at that still gives what it
+    /// Makes sure that what was emitted is on disk. A disk that fails at that still gives what it
     /// has: the failure is reported, and reading goes on.
     pub(crate) fn sync(&mut self) {
         if !std::mem::take(&mut self.unsynced) {
@@ -203,7 +203,7 @@ impl Follower {
         };
         self.named = self.segment;
         if let Err(error) = data.and(named) {
-            tracing::error!(%error, "events emitted on that a power failure could take back");
+            tracing::error!(%error, "failed to sync a segment: a power failure may undo events that were read");
         }
     }
 
@@ -255,7 +255,7 @@ impl Follower {
             Ok(()) | Err(HeaderFault::Unfinished) => {}
             Err(HeaderFault::Version(version)) => {
                 return Err(io::Error::other(format!(
-                    "it has format version {version}, which this program is too old for"
+                    "it has format version {version}, which is newer than this program"
                 )));
             }
             // Directory and name say the same as the header; its events are read without it.
@@ -274,7 +274,7 @@ impl Follower {
         Ok(())
     }
 
-    /// The segment is not there: goes on with the next that is, or finds that there is none.
+    /// The segment is missing: goes on with the next one, or finds that there is none.
     /// `true` if something has changed.
     fn without_segment(
         &mut self,
@@ -321,7 +321,7 @@ impl Follower {
         Ok(())
     }
 
-    /// Takes some steps of the walk, handing on the events that it comes by.
+    /// Takes some steps of the walk and emits the events on the way.
     fn walking<T>(
         &mut self,
         intake: &mut BatchIntake<'_>,
@@ -341,7 +341,7 @@ impl Follower {
         intake.stats.damaged_bytes += damage.bytes;
         let path = self.segment_path();
         let Damage { offset, bytes } = damage;
-        tracing::error!(path = %path.display(), offset, bytes, "damaged bytes in the journal");
+        tracing::error!(path = %path.display(), offset, bytes, "failed to read damaged bytes in the journal; skipped them");
         match &mut self.emitted.damage {
             Some((_, earlier)) => earlier.bytes += bytes,
             none => *none = Some((self.segment, damage)),
@@ -441,7 +441,7 @@ impl Follower {
     /// Ends a stream whose end is not written anywhere.
     fn finish(&mut self, intake: &mut BatchIntake<'_>) {
         let stream = self.emitted.stream;
-        tracing::error!(%stream, next_seq = self.emitted.next_seq, "stream ends without its end");
+        tracing::error!(%stream, next_seq = self.emitted.next_seq, "failed to find the end of a stream");
         self.emitted
             .report_loss(0, self.segment, self.walk.offset, intake);
         self.emitted.finished = true;

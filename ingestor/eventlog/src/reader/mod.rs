@@ -1,9 +1,9 @@
 //! The reading end of the journal.
 //!
 //! One reader follows all streams of a directory, those of other processes and those yet to come
-//! included. It hands on nothing that a power failure could take back: before a batch is given,
-//! its files are synced, because otherwise a recovered stream could give a number that has already
-//! been stored to another event.
+//! included. It returns nothing that a power failure could undo: before a batch is given, its files
+//! are synced, because otherwise a recovered stream could give a number that has already been stored
+//! to another event.
 
 mod cursor;
 mod follower;
@@ -35,7 +35,7 @@ pub enum ReaderError {
     InUse { dir: PathBuf },
     #[error(transparent)]
     File(#[from] FileError),
-    #[error("start thread {name}: {source}")]
+    #[error("start the thread {name}: {source}")]
     Thread {
         name: &'static str,
         source: std::io::Error,
@@ -121,7 +121,7 @@ impl JournalReader {
 
     /// Adds what there is now to `batch`, up to its limits, every stream in its turn.
     ///
-    /// [`JournalReader::seal`] it before anyone acts on it.
+    /// [`JournalReader::seal`] it before it is used.
     pub fn fill(
         &mut self,
         batch: &mut SourceBatch,
@@ -143,8 +143,7 @@ impl JournalReader {
         Ok(())
     }
 
-    /// Makes sure that what the batch holds is on disk. A disk that fails at that is reported, and
-    /// what it still gives is given on.
+    /// Makes sure that what the batch holds is on disk. A failure is reported; reading goes on.
     pub fn seal(&mut self, batch: &SourceBatch) {
         let Progress::Journal(positions) = &batch.progress else {
             return;
@@ -157,7 +156,7 @@ impl JournalReader {
         if std::mem::take(&mut self.new_entries)
             && let Err(error) = files::sync_dir(&self.dir)
         {
-            tracing::error!(%error, "streams emitted on that a power failure could take back");
+            tracing::error!(%error, "failed to sync the journal's directory: a power failure may undo streams that were read");
         }
     }
 
@@ -180,13 +179,13 @@ impl JournalReader {
         for stream in moved {
             if let Err(error) = self.free(stream) {
                 self.stats.file_errors += 1;
-                tracing::warn!(%stream, %error, "read segments not freed yet");
+                tracing::warn!(%stream, %error, "failed to delete read segments, will retry");
             }
         }
         Ok(())
     }
 
-    /// The order of turns: whoever comes after the stream that had the last one.
+    /// The order of turns: it goes on after the stream that had the last one.
     fn round(&self) -> Vec<StreamId> {
         let ids = self.followers.keys().copied();
         let mut ids: Vec<_> = ids.collect();
@@ -231,7 +230,7 @@ impl JournalReader {
             Err(error) => {
                 self.stats.file_errors += 1;
                 follower.rest_until(now + READ_ERROR_PAUSE);
-                tracing::error!(%stream, %error, "stream not read; it is tried again");
+                tracing::error!(%stream, %error, "failed to read a stream, will retry");
                 false
             }
         }

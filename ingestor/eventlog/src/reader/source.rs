@@ -117,8 +117,8 @@ impl ReadLoop {
         Ok(batch)
     }
 
-    /// No one commits a batch that holds nothing. What was passed on the way to it, say the end of a
-    /// segment, is committed with the next that does.
+    /// An empty batch is never committed. What was passed on the way to it, say the end of a segment,
+    /// is committed with the next batch.
     fn carry_progress(&mut self, batch: &mut SourceBatch) {
         let earlier = std::mem::take(&mut self.carried);
         batch.progress.add_earlier(earlier);

@@ -2,7 +2,7 @@
 //! record.
 //!
 //! Writers take turns by a lock on a file beside it. When the file has grown, the writer puts a
-//! compacted one in its place, and readers notice by the file's identity and begin anew.
+//! compacted one in its place, and readers notice by the file's identity and start over.
 
 use std::collections::HashMap;
 use std::fs::{DirBuilder, File, OpenOptions};

@@ -1,8 +1,8 @@
-//! A small log of records by key: what few write and everybody follows.
+//! A small log of records by key, with few writers and many readers.
 //!
 //! On one machine it is a file, in a cluster a compacted topic of one partition. Either way the
 //! latest record of each key is kept, records are read in the order in which they were written, and
-//! a reader may meet records again: whoever folds them must not mind.
+//! a reader may meet records again, so applying one twice must do no harm.
 //!
 //! It is for what changes a few times a minute. It is not for events: those go through the journal.
 
@@ -42,8 +42,8 @@ pub enum RecordLogError {
         source: std::io::Error,
     },
     #[error(
-        "{path} is damaged at byte {offset}: {reason}; restore it from a copy, or remove it: what \
-         it holds is made anew"
+        "{path} is damaged at byte {offset}: {reason}; restore it from a copy, or remove it: its \
+         content is created again"
     )]
     Damaged {
         path: PathBuf,
@@ -74,7 +74,7 @@ pub struct AppendLock {
 }
 
 impl RecordLog {
-    /// Waits until nobody else is appending.
+    /// Waits until no other process is appending.
     pub fn lock(&self) -> Result<AppendLock, RecordLogError> {
         Ok(AppendLock {
             _file: match self {

@@ -75,7 +75,7 @@ pub(super) fn append(
             None => {}
         }
     }
-    // They may still be on their way; whoever reads the topic finds out.
+    // They may still be in flight; a reader of the topic finds out.
     producer.purge(rdkafka::producer::PurgeConfig::default().queue().inflight());
     Err(RecordLogError::Topic {
         action: "append to",
@@ -127,8 +127,8 @@ impl RecordSender {
         sent
     }
 
-    /// Waits until what was sent is in the log, at most so long. Whoever drops a sender without that
-    /// takes back what is still on its way.
+    /// Waits until what was sent is in the log, at most so long. Dropping a sender without that
+    /// discards what is still in flight.
     pub fn flush(&self, wait_max: Duration) -> Result<(), RecordLogError> {
         let flushed = self.producer.flush(wait_max);
         flushed.map_err(|error| RecordLogError::Topic {
@@ -183,7 +183,7 @@ impl TopicReader {
                     self.is_whole = true;
                     break;
                 }
-                Some(Err(error)) => tracing::debug!(%error, "read a topic of records"),
+                Some(Err(error)) => tracing::debug!(%error, "failed to read a record topic"),
                 None if self.is_whole => break,
                 None => {}
             }
