@@ -198,7 +198,7 @@ async fn run(shared: &Shared, target: &Target) {
         pause = match posted {
             Ok(()) => LOOK,
             Err(error) => {
-                shared.telemetry.webhook_failures.inc();
+                shared.telemetry.metrics.webhook_failures.inc();
                 // Said once, and not every few seconds.
                 if pause == LOOK {
                     tracing::error!(%error, "webhook delivery failed, will retry");
@@ -223,7 +223,7 @@ async fn look(shared: &Shared, target: &Target, pool: &Arc<Pool>) -> Result<(), 
             break;
         }
         target.post(pool, body(&notification)).await?;
-        shared.telemetry.webhook_posts.inc();
+        shared.telemetry.metrics.webhook_posts.inc();
         log.note(notification.mark);
         if let Err(error) = log.save() {
             tracing::error!(%error, "failed to save the log of notified thresholds; they may be notified again");

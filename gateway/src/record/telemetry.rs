@@ -40,27 +40,6 @@ struct DialectLabels {
     dialect: &'static str,
 }
 
-/// The counters of one gateway process.
-#[derive(Debug)]
-pub(crate) struct Telemetry {
-    registry: Registry,
-    requests: Family<RequestLabels, Counter>,
-    attempts: Family<AttemptLabels, Counter>,
-    duration: Family<DialectLabels, Histogram>,
-    time_to_first_token: Family<DialectLabels, Histogram>,
-    overhead: Histogram,
-    pub(crate) in_flight: Gauge,
-    pub(crate) shadows_left_out: Counter,
-    pub(crate) drains_left_out: Counter,
-    pub(crate) webhook_posts: Counter,
-    pub(crate) webhook_failures: Counter,
-    over_limit: Family<OverLimitLabels, Counter>,
-    payload_held_bytes: Gauge,
-    journal: Journal,
-    journal_gauges: JournalGauges,
-    deployments: DeploymentGauges,
-}
-
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct DeploymentLabels {
     deployment: String,
@@ -89,68 +68,140 @@ struct KeyLabels {
     provider_key: String,
 }
 
-/// What routing knows, read when the page is asked for.
-#[derive(Debug, Default)]
-struct DeploymentGauges {
-    state: Family<StateLabels, Gauge>,
-    in_flight: Family<DeploymentLabels, Gauge>,
-    ejections: Family<DeploymentLabels, Gauge>,
-    success_ratio: Family<DeploymentLabels, Gauge<f64, AtomicU64>>,
-    refused_keys: Family<KeyLabels, Gauge>,
-    limit: Family<LimitLabels, Gauge>,
-    limit_left: Family<LimitLabels, Gauge>,
-    table_version: Gauge,
-    table_belief: Gauge<f64, AtomicU64>,
+/// Declares a group of metrics: each one's field, type, first value, name and meaning.
+macro_rules! metrics {
+    (
+        $(#[$doc:meta])*
+        $group:ident($($given:ident: $given_type:ty)?) {
+            $($vis:vis $field:ident: $type:ty = $new:expr, $name:literal $(in $unit:ident)?, $help:literal;)*
+        }
+    ) => {
+        $(#[$doc])*
+        #[derive(Debug)]
+        pub(crate) struct $group {
+            $($vis $field: $type,)*
+        }
+
+        impl $group {
+            fn register(registry: &mut Registry $(, $given: $given_type)?) -> Self {
+                let group = Self {
+                    $($field: $new,)*
+                };
+                $(metrics!(@register registry group.$field, $name, $help $(, $unit)?);)*
+                group
+            }
+
+            /// Name, type and unit of each.
+            #[cfg(test)]
+            const DECLARED: &[(&str, &str, &str)] =
+                &[$(($name, stringify!($type), concat!($(stringify!($unit))?)),)*];
+        }
+    };
+    (@register $registry:ident $metric:expr, $name:literal, $help:literal) => {
+        $registry.register($name, $help, $metric.clone())
+    };
+    (@register $registry:ident $metric:expr, $name:literal, $help:literal, $unit:ident) => {
+        $registry.register_with_unit($name, $help, Unit::$unit, $metric.clone())
+    };
 }
 
-impl DeploymentGauges {
-    fn register(&self, registry: &mut Registry) {
-        let registry_of = registry.sub_registry_with_prefix("deployment");
-        registry_of.register(
-            "state",
-            "1 for the state that a deployment is in: closed, slow_start, half_open, open",
-            self.state.clone(),
-        );
-        registry_of.register(
-            "in_flight",
-            "Tries in flight at a deployment",
-            self.in_flight.clone(),
-        );
-        registry_of.register(
-            "ejections",
-            "Times that a deployment was taken out of service",
-            self.ejections.clone(),
-        );
-        registry_of.register(
-            "success_ratio",
-            "Share of recent attempts that succeeded",
-            self.success_ratio.clone(),
-        );
-        let registry_of = registry.sub_registry_with_prefix("provider_limit");
-        registry_of.register(
-            "size",
-            "Limit of a deployment, as its provider announces it or its key was granted it",
-            self.limit.clone(),
-        );
-        registry_of.register("left", "What is left of it", self.limit_left.clone());
-        registry.register(
-            "provider_key_refused",
-            "1 for a provider key that its provider refuses",
-            self.refused_keys.clone(),
-        );
-        let registry_of = registry.sub_registry_with_prefix("routing_table");
-        registry_of.register(
-            "version",
-            "Number of the routing table in force; 0 is none",
-            self.table_version.clone(),
-        );
-        registry_of.register(
-            "belief",
-            "How much the routing table counts: 1 when fresh, 0 when too old",
-            self.table_belief.clone(),
-        );
-    }
+type FloatGauge = Gauge<f64, AtomicU64>;
 
+/// 1 ms to about 9 minutes.
+fn latencies() -> Histogram {
+    Histogram::new(exponential_buckets(0.001, 2.0, 20))
+}
+
+/// 8 µs to about 0.26 s.
+fn overheads() -> Histogram {
+    Histogram::new(exponential_buckets(0.000_008, 2.0, 16))
+}
+
+metrics! {
+    /// What is counted while requests are served.
+    RequestMetrics(payload_held_bytes: Gauge) {
+        requests: Family<RequestLabels, Counter> = Family::default(),
+            "requests", "Requests answered";
+        attempts: Family<AttemptLabels, Counter> = Family::default(),
+            "attempts", "Attempts at deployments, shadows included";
+        duration: Family<DialectLabels, Histogram> = Family::new_with_constructor(latencies),
+            "request_duration" in Seconds,
+            "Time from a request's arrival to the end of its response";
+        time_to_first_token: Family<DialectLabels, Histogram> =
+            Family::new_with_constructor(latencies),
+            "time_to_first_token" in Seconds, "Time from a request's arrival to its first token";
+        overhead: Histogram = overheads(),
+            "overhead" in Seconds,
+            "Time from a request's arrival to the first byte sent to a provider";
+        pub(crate) in_flight: Gauge = Gauge::default(), "in_flight", "Requests in flight";
+        over_limit: Family<OverLimitLabels, Counter> = Family::default(),
+            "over_provider_limit",
+            "Requests that waited or were refused because every provider's rate limit was used up";
+        pub(crate) shadows_left_out: Counter = Counter::default(),
+            "shadows_left_out", "Shadows not sent because too many were in flight";
+        pub(crate) drains_left_out: Counter = Counter::default(),
+            "drains_left_out",
+            "Answers not drained after their client left because too many were being drained";
+        payload_held_bytes: Gauge = payload_held_bytes,
+            "payload_held_bytes", "Captured payloads of requests in flight";
+        pub(crate) webhook_posts: Counter = Counter::default(),
+            "webhook_posts", "Budget thresholds posted to the webhook";
+        pub(crate) webhook_failures: Counter = Counter::default(),
+            "webhook_failures", "Posts to the webhook that failed; each is retried";
+    }
+}
+
+metrics! {
+    /// What routing knows, read when the page is asked for.
+    DeploymentMetrics() {
+        state: Family<StateLabels, Gauge> = Family::default(),
+            "deployment_state",
+            "1 for the state that a deployment is in: closed, slow_start, half_open, open";
+        in_flight: Family<DeploymentLabels, Gauge> = Family::default(),
+            "deployment_in_flight", "Attempts in flight at a deployment";
+        ejections: Family<DeploymentLabels, Gauge> = Family::default(),
+            "deployment_ejections", "Times a deployment was ejected since the start";
+        success_ratio: Family<DeploymentLabels, FloatGauge> = Family::default(),
+            "deployment_success_ratio", "Share of recent attempts that succeeded";
+        limit: Family<LimitLabels, Gauge> = Family::default(),
+            "provider_limit_size",
+            "Rate limit of a deployment, as its provider announces it or as configured for its key";
+        limit_left: Family<LimitLabels, Gauge> = Family::default(),
+            "provider_limit_left", "What is left of that limit";
+        refused_keys: Family<KeyLabels, Gauge> = Family::default(),
+            "provider_key_refused", "1 if the provider refuses this key";
+        table_version: Gauge = Gauge::default(),
+            "routing_table_version", "Version of the routing table in force; 0 is none";
+        table_belief: FloatGauge = FloatGauge::default(),
+            "routing_table_belief",
+            "How much the routing table counts: 1 when fresh, 0 when too old";
+    }
+}
+
+metrics! {
+    /// The journal's own figures, read when the page is asked for.
+    JournalMetrics() {
+        disk_bytes: Gauge = Gauge::default(), "journal_disk_bytes", "Size of the journal on disk";
+        appended_events: Gauge = Gauge::default(),
+            "journal_appended_events", "Events written since the start";
+        dropped_events: Gauge = Gauge::default(),
+            "journal_dropped_events", "Events not written because the journal was full";
+        torn_bytes: Gauge = Gauge::default(),
+            "journal_torn_bytes", "Bytes of unfinished events cut off at recovery";
+    }
+}
+
+/// The metrics of one gateway process.
+#[derive(Debug)]
+pub(crate) struct Telemetry {
+    registry: Registry,
+    pub(crate) metrics: RequestMetrics,
+    deployments: DeploymentMetrics,
+    journal: Journal,
+    journal_metrics: JournalMetrics,
+}
+
+impl DeploymentMetrics {
     fn read(&self, routing: &RoutingState) {
         let now_us = Moment::now().unix_us;
         // A deployment that is gone has no state.
@@ -206,128 +257,15 @@ impl DeploymentGauges {
     }
 }
 
-#[derive(Debug, Default)]
-struct JournalGauges {
-    disk_bytes: Gauge,
-    appended_events: Gauge,
-    dropped_events: Gauge,
-    torn_bytes: Gauge,
-}
-
 impl Telemetry {
     pub(crate) fn new(journal: Journal, payload_held_bytes: Gauge) -> Self {
         let mut registry = Registry::with_prefix("weir");
-        // 1 ms to about 9 minutes.
-        let seconds = || Histogram::new(exponential_buckets(0.001, 2.0, 20));
-        // 8 µs to about 0.26 s.
-        let overhead = Histogram::new(exponential_buckets(0.000_008, 2.0, 16));
-        let telemetry = Self {
-            requests: Family::default(),
-            attempts: Family::default(),
-            duration: Family::new_with_constructor(seconds),
-            time_to_first_token: Family::new_with_constructor(seconds),
-            overhead,
-            in_flight: Gauge::default(),
-            shadows_left_out: Counter::default(),
-            drains_left_out: Counter::default(),
-            webhook_posts: Counter::default(),
-            webhook_failures: Counter::default(),
-            over_limit: Family::default(),
-            payload_held_bytes,
-            journal,
-            journal_gauges: JournalGauges::default(),
-            deployments: DeploymentGauges::default(),
-            registry: Registry::default(),
-        };
-        let (duration, ttft) = (
-            telemetry.duration.clone(),
-            telemetry.time_to_first_token.clone(),
-        );
-        registry.register("requests", "Requests answered", telemetry.requests.clone());
-        registry.register(
-            "attempts",
-            "Tries at deployments",
-            telemetry.attempts.clone(),
-        );
-        registry.register_with_unit(
-            "request_duration",
-            "Time from a request's arrival to the end of its response",
-            Unit::Seconds,
-            duration,
-        );
-        registry.register_with_unit(
-            "time_to_first_token",
-            "Time from a request's arrival to its first token",
-            Unit::Seconds,
-            ttft,
-        );
-        registry.register_with_unit(
-            "overhead",
-            "Time from a request's arrival to the first byte sent to a provider",
-            Unit::Seconds,
-            telemetry.overhead.clone(),
-        );
-        registry.register(
-            "in_flight",
-            "Requests in flight",
-            telemetry.in_flight.clone(),
-        );
-        registry.register(
-            "shadows_left_out",
-            "Copies that were not sent because too many were under way",
-            telemetry.shadows_left_out.clone(),
-        );
-        registry.register(
-            "drains_left_out",
-            "Answers that were not read to their end without their client because too many were",
-            telemetry.drains_left_out.clone(),
-        );
-        registry.register(
-            "webhook_posts",
-            "Thresholds of budgets that the webhook was told of",
-            telemetry.webhook_posts.clone(),
-        );
-        registry.register(
-            "webhook_failures",
-            "Posts to the webhook that failed; they are made again",
-            telemetry.webhook_failures.clone(),
-        );
-        registry.register(
-            "over_provider_limit",
-            "Times that a request waited, or was refused, because every provider's limit was used up",
-            telemetry.over_limit.clone(),
-        );
-        registry.register(
-            "payload_held_bytes",
-            "What is held of captured payloads of requests in flight",
-            telemetry.payload_held_bytes.clone(),
-        );
-        telemetry.deployments.register(&mut registry);
-        let gauges = &telemetry.journal_gauges;
-        let journal = registry.sub_registry_with_prefix("journal");
-        journal.register(
-            "disk_bytes",
-            "Size of the journal on disk",
-            gauges.disk_bytes.clone(),
-        );
-        journal.register(
-            "appended_events",
-            "Events written since the start",
-            gauges.appended_events.clone(),
-        );
-        journal.register(
-            "dropped_events",
-            "Events not written because the journal was full",
-            gauges.dropped_events.clone(),
-        );
-        journal.register(
-            "torn_bytes",
-            "Bytes of unfinished events cut off at recovery",
-            gauges.torn_bytes.clone(),
-        );
         Self {
+            metrics: RequestMetrics::register(&mut registry, payload_held_bytes),
+            deployments: DeploymentMetrics::register(&mut registry),
+            journal,
+            journal_metrics: JournalMetrics::register(&mut registry),
             registry,
-            ..telemetry
         }
     }
 
@@ -337,23 +275,26 @@ impl Telemetry {
             dialect: context.dialect,
         };
         let error_kind = record.failure.as_ref().map_or("", |failure| failure.kind);
-        self.requests
+        self.metrics
+            .requests
             .get_or_create(&RequestLabels {
                 dialect: context.dialect,
                 status: record.status,
                 error_kind,
             })
             .inc();
-        self.duration
+        self.metrics
+            .duration
             .get_or_create(&dialect)
             .observe(seconds(context.arrived.elapsed_us()));
         if let Some(ttft_us) = record.ttft_us {
-            self.time_to_first_token
+            self.metrics
+                .time_to_first_token
                 .get_or_create(&dialect)
                 .observe(seconds(ttft_us));
         }
         if let Some(overhead_us) = record.overhead_us(context) {
-            self.overhead.observe(seconds(overhead_us));
+            self.metrics.overhead.observe(seconds(overhead_us));
         }
         self.count_attempts(record);
     }
@@ -365,7 +306,7 @@ impl Telemetry {
             Class::Batch => "batch",
         };
         let labels = OverLimitLabels { class, outcome };
-        self.over_limit.get_or_create(&labels).inc();
+        self.metrics.over_limit.get_or_create(&labels).inc();
     }
 
     /// Counts attempts, those of shadows too.
@@ -382,7 +323,7 @@ impl Telemetry {
             kind: attempt.kind,
             error_kind: attempt.failure.as_ref().map_or("", |(end, _)| end.as_str()),
         };
-        self.attempts.get_or_create(&labels).inc();
+        self.metrics.attempts.get_or_create(&labels).inc();
     }
 
     /// The page in the OpenMetrics text format.
@@ -391,14 +332,14 @@ impl Telemetry {
         self.deployments.read(routing);
         let mut page = String::with_capacity(16 * 1024);
         if let Err(error) = encode(&mut page, &self.registry) {
-            tracing::error!(%error, "encode the metrics");
+            tracing::error!(%error, "failed to encode the metrics");
         }
         page
     }
 
     fn read_journal(&self) {
         let stats = self.journal.stats();
-        let gauges = &self.journal_gauges;
+        let gauges = &self.journal_metrics;
         let set = |gauge: &Gauge, value: u64| {
             gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
         };
@@ -415,4 +356,47 @@ impl Telemetry {
 )]
 fn seconds(us: u64) -> f64 {
     us as f64 / 1e6
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    const PAGE: &str = include_str!("../../../docs/metrics.md");
+
+    /// Name, type and unit of a declared metric, as a scraper sees them.
+    fn shown((name, declared, unit): (&str, &str, &str)) -> (String, &'static str) {
+        let unit = if unit.is_empty() { "" } else { "_seconds" };
+        let (kind, suffix) = if declared.contains("Counter") {
+            ("counter", "_total")
+        } else if declared.contains("Histogram") {
+            ("histogram", "")
+        } else {
+            ("gauge", "")
+        };
+        (format!("weir_{name}{unit}{suffix}"), kind)
+    }
+
+    #[test]
+    fn the_metrics_page_lists_every_metric_with_its_type_and_no_other() {
+        let groups = [
+            RequestMetrics::DECLARED,
+            DeploymentMetrics::DECLARED,
+            JournalMetrics::DECLARED,
+        ];
+        let declared: BTreeSet<_> = groups.concat().into_iter().map(shown).collect();
+        let rows = PAGE
+            .lines()
+            .filter_map(|line| line.strip_prefix("| `weir_"));
+        let documented: BTreeSet<_> = rows
+            .map(|row| {
+                let (name, rest) = row.split_once("` | ").unwrap();
+                let kind = rest.split(" | ").next().unwrap();
+                (format!("weir_{name}"), kind)
+            })
+            .collect();
+        assert_eq!(declared, documented);
+    }
 }

@@ -147,7 +147,7 @@ fn room(worker: &Arc<Worker>) -> Option<(OwnedSemaphorePermit, Handle)> {
     }
     let runtime = Handle::try_current().ok()?;
     let Ok(place) = shared.drains.clone().try_acquire_owned() else {
-        shared.telemetry.drains_left_out.inc();
+        shared.telemetry.metrics.drains_left_out.inc();
         return None;
     };
     Some((place, runtime))

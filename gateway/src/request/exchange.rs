@@ -45,7 +45,7 @@ impl Exchange {
         context: RequestContext,
         record: RequestRecord,
     ) -> Self {
-        worker.shared.telemetry.in_flight.inc();
+        worker.shared.telemetry.metrics.in_flight.inc();
         Self {
             worker,
             context,
@@ -71,7 +71,7 @@ impl Exchange {
         let payload = payload.map(|taken| taken.close(totals.is_complete));
         let payload = payload.as_ref();
         let telemetry = &self.worker.shared.telemetry;
-        telemetry.in_flight.dec();
+        telemetry.metrics.in_flight.dec();
         telemetry.count(&self.context, &self.record);
         let actual = actual(&totals, &self.context);
         let Some((permit, charges)) = self.charges(&actual) else {

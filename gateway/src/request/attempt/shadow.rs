@@ -53,11 +53,11 @@ pub(super) fn send(exchange: &Exchange, way: &Way<'_>, plan: &mut Plan) {
     let Some(this) = plan.shadow() else { return };
     let worker = &exchange.worker;
     if !worker.shadows.has_room() {
-        worker.shared.telemetry.shadows_left_out.inc();
+        worker.shared.telemetry.metrics.shadows_left_out.inc();
         return;
     }
     let Some(taken) = way.take_for_copy(this.deployment) else {
-        worker.shared.telemetry.shadows_left_out.inc();
+        worker.shared.telemetry.metrics.shadows_left_out.inc();
         return;
     };
     let deployment = way.directory.deployment(this.deployment).clone();
