@@ -26,12 +26,12 @@ use bytes::{Bytes, BytesMut};
 use tokio::sync::watch;
 use weir_eventlog::{JournalSource, Source};
 use weir_ingestor::audit::Checkpointer;
-use weir_ingestor::{Health, IngestorOptions};
+use weir_ingestor::{IngestorHealth, IngestorOptions};
 use weir_store::{
     ServeOptions, Store, StoreConfig, StoreState, Supervisor, SupervisorOptions, child,
 };
 
-/// Each request has a try: twice as many events.
+/// Each request has an attempt: twice as many events.
 fn requests() -> u64 {
     std::env::var("WEIR_REQUESTS").map_or(250_000, |requests| requests.parse().unwrap())
 }
@@ -111,7 +111,7 @@ fn start_store(dir: &Path) -> Supervisor {
 async fn drain(journal: &Path, store: &Store, events: u64) {
     let source = Source::Journal(JournalSource::open(journal).unwrap());
     let mut options = IngestorOptions::new(source, store.clone(), 0);
-    let health = Health::default();
+    let health = IngestorHealth::default();
     options.health = health.clone();
     let (stop, stopped) = watch::channel(false);
     let wait = async {

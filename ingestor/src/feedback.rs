@@ -1,8 +1,8 @@
-//! The loop's way back: what was stored becomes the routing table that gateways go by.
+//! The feedback loop: what was stored becomes the routing table that gateways use.
 //!
 //! Every few seconds: [`measure`] the last minutes in the tables, let the [`TableController`] decide what
 //! follows from it, publish. It runs beside the pipeline and never in its way; when the store is
-//! away nothing is published, the table in force ages, and gateways forget it by themselves.
+//! away nothing is published, the table in force ages, and gateways forget it.
 //!
 //! [`TableController`]: weir_controller::TableController
 
@@ -60,7 +60,7 @@ pub async fn run(options: FeedbackOptions, mut stopped: watch::Receiver<bool>) {
     let mut failing = false;
     loop {
         tokio::select! {
-            // Whoever would say so being gone says so too.
+            // A dropped sender also means stop.
             _ = stopped.wait_for(|stop| *stop) => return,
             _ = ticks.tick() => {}
         }
@@ -68,7 +68,7 @@ pub async fn run(options: FeedbackOptions, mut stopped: watch::Receiver<bool>) {
             _ = stopped.wait_for(|stop| *stop) => return,
             refreshed = feedback.refresh() => refreshed,
         };
-        // Said once, not at every tick.
+        // Logged once, not at every tick.
         match &refreshed {
             Err(error) if !failing => {
                 tracing::warn!(%error, "there is no new routing table; the old one ages");

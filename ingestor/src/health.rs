@@ -1,4 +1,4 @@
-//! What an ingestor has done, for whoever asks.
+//! Counters of an ingestor, and what it waits for.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -7,12 +7,12 @@ use parking_lot::Mutex;
 
 /// Counters of a running ingestor. Cheap to clone.
 #[derive(Clone, Debug, Default)]
-pub struct Health {
-    shared: Arc<Shared>,
+pub struct IngestorHealth {
+    counters: Arc<HealthCounters>,
 }
 
 #[derive(Debug, Default)]
-struct Shared {
+struct HealthCounters {
     batches: AtomicU64,
     rows: AtomicU64,
     duplicates: AtomicU64,
@@ -23,7 +23,7 @@ struct Shared {
 
 /// The counters at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct HealthSnapshot {
+pub struct IngestorHealthSnapshot {
     pub batches: u64,
     pub rows: u64,
     /// Events that were stored already, and dropped.
@@ -36,39 +36,41 @@ pub struct HealthSnapshot {
     pub trouble: Option<String>,
 }
 
-impl Health {
+impl IngestorHealth {
     #[must_use]
-    pub fn snapshot(&self) -> HealthSnapshot {
-        let shared = &self.shared;
-        HealthSnapshot {
-            batches: shared.batches.load(Relaxed),
-            rows: shared.rows.load(Relaxed),
-            duplicates: shared.duplicates.load(Relaxed),
-            dead_letters: shared.dead_letters.load(Relaxed),
-            retries: shared.retries.load(Relaxed),
-            trouble: shared.trouble.lock().clone(),
+    pub fn snapshot(&self) -> IngestorHealthSnapshot {
+        let counters = &self.counters;
+        IngestorHealthSnapshot {
+            batches: counters.batches.load(Relaxed),
+            rows: counters.rows.load(Relaxed),
+            duplicates: counters.duplicates.load(Relaxed),
+            dead_letters: counters.dead_letters.load(Relaxed),
+            retries: counters.retries.load(Relaxed),
+            trouble: counters.trouble.lock().clone(),
         }
     }
 
     pub(crate) fn stored(&self, rows: usize, duplicates: usize, dead_letters: usize) {
-        self.shared.batches.fetch_add(1, Relaxed);
-        self.shared.rows.fetch_add(rows as u64, Relaxed);
-        self.shared.duplicates.fetch_add(duplicates as u64, Relaxed);
-        self.shared
+        self.counters.batches.fetch_add(1, Relaxed);
+        self.counters.rows.fetch_add(rows as u64, Relaxed);
+        self.counters
+            .duplicates
+            .fetch_add(duplicates as u64, Relaxed);
+        self.counters
             .dead_letters
             .fetch_add(dead_letters as u64, Relaxed);
     }
 
     pub(crate) fn well(&self) {
-        if let Some(trouble) = self.shared.trouble.lock().take() {
+        if let Some(trouble) = self.counters.trouble.lock().take() {
             tracing::info!(after = trouble, "the ingestor goes on");
         }
     }
 
     /// Logged when it begins, not at every retry.
     pub(crate) fn in_trouble(&self, trouble: String) {
-        self.shared.retries.fetch_add(1, Relaxed);
-        let mut current = self.shared.trouble.lock();
+        self.counters.retries.fetch_add(1, Relaxed);
+        let mut current = self.counters.trouble.lock();
         if current.is_none() {
             tracing::warn!(
                 trouble,

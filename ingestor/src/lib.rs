@@ -29,5 +29,5 @@ mod stored;
 mod tables;
 
 pub use audit::AuditOptions;
-pub use health::{Health, HealthSnapshot};
+pub use health::{IngestorHealth, IngestorHealthSnapshot};
 pub use pipeline::{IngestorError, IngestorOptions, run};

@@ -18,7 +18,7 @@ use crate::batch::{EventRows, Ranges, ranges};
 use crate::caps::{BATCH, COLLISIONS_AT_ONCE};
 use crate::dead_letter::DeadLetter;
 use crate::decode::{Unstored, decode};
-use crate::health::Health;
+use crate::health::IngestorHealth;
 use crate::log::Log;
 use crate::retry::{Backoff, RetryPolicy, Stopped, drain_timeout};
 use crate::stored::{QueryTime, Stored};
@@ -30,7 +30,7 @@ pub struct IngestorOptions {
     pub source: Source,
     pub store: Store,
     pub retention: Retention,
-    pub health: Health,
+    pub health: IngestorHealth,
     /// Whether and how what is stored is sealed.
     pub audit: Option<AuditOptions>,
 }
@@ -42,7 +42,7 @@ impl IngestorOptions {
             source,
             store,
             retention: retention.into(),
-            health: Health::default(),
+            health: IngestorHealth::default(),
             audit: None,
         }
     }
@@ -58,7 +58,7 @@ pub enum IngestorError {
 }
 
 /// Runs until told to stop, then stores what is in the log, for as long as that takes no more than
-/// a few seconds. A log or a store that is away is waited for, and [`Health`] says so.
+/// a few seconds. A log or a store that is away is waited for; [`IngestorHealth`] tells which.
 pub async fn run(
     options: IngestorOptions,
     stopped: watch::Receiver<bool>,
@@ -80,7 +80,7 @@ pub async fn run(
     let ended = tokio::select! {
         ended = ingestor.follow(retention) => ended,
         never = seal(&mut sealer) => match never {},
-        // As if killed: whatever is under way, the log has it.
+        // As if killed: the log has what was not stored.
         () = timeout => Err(Interrupted::Stopped),
     };
     match ended {
@@ -141,7 +141,7 @@ pub(crate) struct Ingestor<L, E> {
     tables: Tables<E>,
     stored: Stored,
     retry: RetryPolicy,
-    health: Health,
+    health: IngestorHealth,
     progress: SealProgress,
 }
 
@@ -150,7 +150,7 @@ impl<L: Log, E: Engine> Ingestor<L, E> {
         log: L,
         engine: E,
         retry: RetryPolicy,
-        health: Health,
+        health: IngestorHealth,
         progress: SealProgress,
     ) -> Self {
         let stored = Stored::new(log.is_shared());
@@ -389,12 +389,12 @@ mod tests {
             connection = connection.or_else(|| listener.accept().ok());
             begun = connection.is_some();
         }
-        // From here on time passes only while everybody waits.
+        // From here on time passes only while all tasks wait.
         tokio::time::pause();
         let told = Instant::now();
         stop.send_replace(true);
         running.await.unwrap();
-        assert!(told.elapsed() >= DRAIN_MAX, "the question was under way");
+        assert!(told.elapsed() >= DRAIN_MAX, "the query was pending");
         assert!(told.elapsed() < DRAIN_MAX * 2);
     }
 }

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
 use crate::caps::{DRAIN_BEGIN_MAX, DRAIN_MAX, RETRY_MAX, RETRY_MIN};
-use crate::health::Health;
+use crate::health::IngestorHealth;
 
 /// The ingestor was told to stop while something was not done yet.
 #[derive(Debug)]
@@ -21,11 +21,11 @@ pub(crate) struct RetryPolicy {
     stopped: watch::Receiver<bool>,
     /// Set when told to stop.
     stop_by: Option<Instant>,
-    health: Health,
+    health: IngestorHealth,
 }
 
 impl RetryPolicy {
-    pub(crate) fn new(stopped: watch::Receiver<bool>, health: Health) -> Self {
+    pub(crate) fn new(stopped: watch::Receiver<bool>, health: IngestorHealth) -> Self {
         Self {
             stopped,
             stop_by: None,

@@ -1,8 +1,7 @@
 //! The rollups by minute, hour and day: projections of `weir.requests`, read through views.
 //!
 //! A projection is stored with the rows that it sums, in the same part. So it cannot lag them or miss
-//! a batch, whatever is killed when. What is left to do here is to look whether that is so, and to
-//! make them anew.
+//! a batch, whatever is killed when. What is left to do here is to check that, and to rebuild them.
 
 use clickhouse::Row;
 use serde::Deserialize;
@@ -10,23 +9,23 @@ use weir_store::{Store, StoreError};
 
 /// A view over a projection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct View {
+pub struct RollupView {
     pub name: &'static str,
     /// Its column of time.
     pub time: &'static str,
 }
 
 /// The views, finest first.
-pub const VIEWS: [View; 3] = [
-    View {
+pub const VIEWS: [RollupView; 3] = [
+    RollupView {
         name: "usage_by_minute",
         time: "minute",
     },
-    View {
+    RollupView {
         name: "usage_by_hour",
         time: "hour",
     },
-    View {
+    RollupView {
         name: "usage_by_day",
         time: "day",
     },
@@ -34,9 +33,9 @@ pub const VIEWS: [View; 3] = [
 
 const PROJECTIONS: [&str; 3] = ["by_minute", "by_hour", "by_day"];
 
-/// A view as its projection has it, beside the same as the rows have it.
+/// Whether a projection agrees with the rows that it sums.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Compared {
+pub struct RollupCheck {
     pub rows: u64,
     pub is_equal: bool,
 }
@@ -50,17 +49,21 @@ struct Sum {
 
 /// Compares a view's sums, from the day of a time on, with the same made from the rows. Quantiles are
 /// approximations and left out.
-pub async fn compare(store: &Store, view: View, since_us: i64) -> Result<Compared, StoreError> {
+pub async fn compare(
+    store: &Store,
+    view: RollupView,
+    since_us: i64,
+) -> Result<RollupCheck, StoreError> {
     // Rows may come in between the two questions.
-    const TRIES: usize = 3;
-    let mut compared = Compared {
+    const ATTEMPTS: usize = 3;
+    let mut compared = RollupCheck {
         rows: 0,
         is_equal: false,
     };
-    for _ in 0..TRIES {
+    for _ in 0..ATTEMPTS {
         let from_rows = sum(store, view, since_us, "optimize_use_projections = 0").await?;
         let from_projection = sum(store, view, since_us, "optimize_use_projections = 1").await?;
-        compared = Compared {
+        compared = RollupCheck {
             rows: from_rows.rows,
             is_equal: from_rows == from_projection,
         };
@@ -71,8 +74,13 @@ pub async fn compare(store: &Store, view: View, since_us: i64) -> Result<Compare
     Ok(compared)
 }
 
-async fn sum(store: &Store, view: View, since_us: i64, setting: &str) -> Result<Sum, StoreError> {
-    let View { name, time } = view;
+async fn sum(
+    store: &Store,
+    view: RollupView,
+    since_us: i64,
+    setting: &str,
+) -> Result<Sum, StoreError> {
+    let RollupView { name, time } = view;
     let sql = format!(
         "SELECT count() AS rows, groupBitXor(sipHash64(tuple(* EXCEPT \
          (total_us_quantiles, ttft_us_quantiles)))) AS hash FROM {name} \
@@ -83,7 +91,7 @@ async fn sum(store: &Store, view: View, since_us: i64, setting: &str) -> Result<
     Ok(sums.into_iter().next().unwrap_or(Sum { rows: 0, hash: 0 }))
 }
 
-/// Makes all rollups anew from the rows. Nothing else is changed; queries go on meanwhile.
+/// Rebuilds all rollups from the rows. Nothing else is changed; queries go on meanwhile.
 pub async fn rebuild(store: &Store) -> Result<(), StoreError> {
     for projection in PROJECTIONS {
         for verb in ["CLEAR", "MATERIALIZE"] {

@@ -230,7 +230,7 @@ mod tests {
                 let wanted: Vec<u64> =
                     (first..=last).filter(|seq| !stored.has(EventId { stream: stream(1), seq: *seq })).collect();
                 if crashes {
-                    // Any part of the batch is in the table, and nobody knows which.
+                    // Any part of the batch is in the table, and it is unknown which.
                     table.extend(wanted.iter().filter(|seq| mask >> (*seq % 32) & 1 == 1));
                     epoch += 1;
                     // At the commit, or anywhere before it.

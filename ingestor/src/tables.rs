@@ -220,7 +220,7 @@ impl<E: Engine> Tables<E> {
                 .map(|(letter, place)| letter.row(place, now))
                 .collect();
             for (letter, _) in &open {
-                tracing::error!(position = %letter.position, reason = letter.reason, "dead letter");
+                tracing::error!(position = %letter.position, reason = letter.reason, "failed to store a record; it is kept in dead_letters");
             }
             self.engine.write_dead_letters(&rows, &token).await?;
         }

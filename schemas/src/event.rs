@@ -334,7 +334,7 @@ pub struct RoutingTableAdopted<'a> {
     pub routing_table: &'a str,
 }
 
-/// A stored attempt was priced again. What was said before stays as it is.
+/// A stored attempt was priced again. The events before it stay as they are.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Correction<'a> {
     /// When the correction was made.
@@ -347,13 +347,13 @@ pub struct Correction<'a> {
     pub attempt_ts_us: u64,
     /// Whether the client got the answer of the attempt: its cost is the request's, otherwise it is waste.
     pub delivered: bool,
-    /// What the attempt was said to cost until then, in 10⁻¹² USD; null if it was unpriced.
+    /// What the attempt cost until then, in 10⁻¹² USD; null if it was unpriced.
     pub cost_before_pico_usd: Option<PicoUsd>,
-    /// What it is said to cost now, in 10⁻¹² USD; null if it is unpriced.
+    /// What it costs now, in 10⁻¹² USD; null if it is unpriced.
     pub cost_pico_usd: Option<PicoUsd>,
-    /// Row of the price book that said so until then.
+    /// Row of the price book that priced it until then.
     pub price_version_before: Option<&'a str>,
-    /// Row of the price book that says so now.
+    /// Row of the price book that prices it now.
     pub price_version: Option<&'a str>,
     /// Who made the correction.
     pub actor: &'a str,

@@ -17,7 +17,7 @@ mod charge;
 mod row;
 
 pub use amount::{Amount, BadAmount};
-pub use book::{Book, BookError, Call, ExchangeRate, Prices, providers_of};
+pub use book::{Book, BookError, ExchangeRate, PricedCall, Prices, providers_of};
 pub use charge::Unpriced;
 pub use row::{Hours, Pattern, Row, Unit};
 

@@ -139,13 +139,13 @@ pub struct TargetEntry {
     /// Attempts that were measured in the period.
     pub tries: u64,
     /// What became of the weight in this refresh.
-    pub change: Change,
+    pub change: WeightChange,
 }
 
 /// Why a weight is what it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Change {
+pub enum WeightChange {
     /// As measured.
     Measured,
     /// The measurement asks for more; one refresh moves only so far.

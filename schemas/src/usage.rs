@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// What one call consumed. A count that nobody reported is absent, which is not the same as zero.
+/// What one call consumed. A count that was not reported is absent, which is not the same as zero.
 ///
 /// The counts nest the way OpenAI's do: `input_tokens` includes the cached, cache-write and audio
 /// input tokens, `output_tokens` includes the reasoning and audio output tokens. A provider that
@@ -35,7 +35,7 @@ pub enum UsageSource {
     Drained,
     /// Counted by the gateway, because the provider said nothing.
     Estimated,
-    /// Nobody said anything, or there was nothing to say (a refused request).
+    /// Not reported, or there was nothing to report (a refused request).
     #[default]
     None,
 }

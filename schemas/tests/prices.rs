@@ -12,7 +12,7 @@ use jiff::civil::Date;
 use num_bigint::BigInt;
 use num_rational::BigRational;
 use proptest::prelude::*;
-use weir_schemas::prices::{Amount, Book, Call, Prices, Row, Unit, Unpriced, providers_of};
+use weir_schemas::prices::{Amount, Book, PricedCall, Prices, Row, Unit, Unpriced, providers_of};
 use weir_schemas::{PicoUsd, Usage};
 
 fn book() -> &'static Book {
@@ -25,8 +25,8 @@ fn prices(dialect: &str, model: &str) -> Prices {
     book().find("", providers, model, Date::MAX).unwrap()
 }
 
-fn call(at: &str, input_tokens: u64) -> Call<'static> {
-    Call {
+fn call(at: &str, input_tokens: u64) -> PricedCall<'static> {
+    PricedCall {
         at: at.parse().unwrap(),
         input_tokens,
         service_tier: "",
@@ -42,7 +42,7 @@ fn tokens(input: u64, output: u64) -> Usage {
 }
 
 /// Dollars of a charge, as text.
-fn cost(prices: &Prices, call: Call<'_>, usage: &Usage) -> String {
+fn cost(prices: &Prices, call: PricedCall<'_>, usage: &Usage) -> String {
     prices.charge(call, usage).unwrap().0.to_string()
 }
 
@@ -128,7 +128,7 @@ fn hours_of_the_day_count() {
 #[test]
 fn a_service_tier_has_rows_of_its_own_and_an_unknown_one_none() {
     let luna = prices("openai", "gpt-5.6-luna");
-    let at = |service_tier| Call {
+    let at = |service_tier| PricedCall {
         service_tier,
         ..call("2026-11-21T00:00:00Z", 1)
     };
@@ -314,7 +314,7 @@ proptest! {
         let at = Timestamp::from_second(i64::from(second)).unwrap();
         for provider in ["openai", "google", "openrouter"] {
             if let Some(prices) = book().find("", [provider], &model, Date::MAX) {
-                let call = Call { at, input_tokens: 1, service_tier: "" };
+                let call = PricedCall { at, input_tokens: 1, service_tier: "" };
                 let _ = prices.charge(call, &tokens(1, 1));
             }
         }

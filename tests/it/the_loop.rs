@@ -13,7 +13,7 @@ use weir_loadtest::mock::{FaultKind, FaultRule, MockHandle, MockOptions, MockPro
 use weir_loadtest::replay::{Caller, ClientLedger, ReplayOptions, replay};
 use weir_loadtest::trace::{Trace, TraceName};
 use weir_schemas::Usage;
-use weir_schemas::prices::{Book, Call};
+use weir_schemas::prices::{Book, PricedCall};
 use weir_tests::kafka::Kafka;
 use weir_tests::weir::{Installation, python, repository};
 
@@ -284,7 +284,7 @@ fn check_bill(weir: &Installation, ledger: &ClientLedger) {
                     reasoning_tokens: Some(it.reasoning),
                     ..Usage::default()
                 };
-                let call = Call {
+                let call = PricedCall {
                     at: Timestamp::now(),
                     input_tokens: it.input,
                     service_tier: "",

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use weir_ingestor::audit::{
-    Checkpointer, EXPORT_FILE, Period, Report, SigningKey, check_export, verify,
+    AuditReport, Checkpointer, EXPORT_FILE, Period, SigningKey, check_export, verify,
 };
 use weir_ingestor::rollups;
 
@@ -157,8 +157,8 @@ fn days(since: &str) -> anyhow::Result<u64> {
     }
 }
 
-fn write_report(out: &mut impl std::io::Write, report: &Report) -> std::io::Result<()> {
-    let Report {
+fn write_report(out: &mut impl std::io::Write, report: &AuditReport) -> std::io::Result<()> {
+    let AuditReport {
         proven,
         streams,
         events,
@@ -188,7 +188,7 @@ fn write_report(out: &mut impl std::io::Write, report: &Report) -> std::io::Resu
         "payloads     {payloads}, the texts of {payloads_erased} of them erased"
     )?;
     for finding in findings {
-        writeln!(out, "{:<12} {}", finding.kind, finding.message)?;
+        writeln!(out, "{:<12} {}", finding.kind.as_str(), finding.message)?;
     }
     if *further_findings > 0 {
         writeln!(out, "and {further_findings} more")?;

@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use serde_json::{Value, json};
-use weir_schemas::prices::{Book, Call, Prices, Row, Unit};
+use weir_schemas::prices::{Book, PricedCall, Prices, Row, Unit};
 
 use crate::cli::{Cli, PricesCommand, ShowPriceArgs};
 use crate::command::settings;
@@ -67,7 +67,7 @@ fn show(cli: &Cli, args: &ShowPriceArgs) -> anyhow::Result<ExitCode> {
             args.model
         );
     }
-    let call = Call {
+    let call = PricedCall {
         at,
         input_tokens: args.input_tokens,
         service_tier: &args.tier,
@@ -110,7 +110,7 @@ pub(crate) fn instant(text: Option<&str>) -> anyhow::Result<Timestamp> {
     })
 }
 
-fn shown(provider: &str, prices: &Prices, call: Call<'_>) -> Value {
+fn shown(provider: &str, prices: &Prices, call: PricedCall<'_>) -> Value {
     let applies = prices.row(call).map(|(_, version)| version.clone());
     let rows: Vec<Value> = prices
         .rows()
@@ -150,7 +150,7 @@ fn explain(
     provider: &str,
     model: &str,
     prices: &Prices,
-    call: Call<'_>,
+    call: PricedCall<'_>,
 ) -> anyhow::Result<()> {
     let applies = prices.row(call).map(|(_, version)| version.clone());
     writeln!(out, "{model} at {provider}, a call on {}:", call.at)?;

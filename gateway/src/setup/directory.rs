@@ -16,7 +16,7 @@ use weir_routing::{
     Alias, AliasSpec, BreakerSpec, DeploymentId, DeploymentSpec, HealthSnapshot, PriceSpec, Routes,
     RoutesSpec, ShadowSpec, TargetSet, TargetSpec,
 };
-use weir_schemas::prices::{Book, Call, Prices};
+use weir_schemas::prices::{Book, PricedCall, Prices};
 use weir_schemas::{PicoUsd, Usage};
 
 use crate::setup::config::{
@@ -155,7 +155,7 @@ impl Deployment {
         service_tier: &str,
         at_us: u64,
     ) -> Option<(PicoUsd, Arc<str>)> {
-        let call = Call {
+        let call = PricedCall {
             at: Timestamp::from_microsecond(i64::try_from(at_us).ok()?).ok()?,
             input_tokens: usage.input_tokens.unwrap_or(0),
             service_tier,
@@ -581,7 +581,7 @@ impl<'a> Deployments<'a> {
 /// What a token costs now, for routing by cost until real costs are measured.
 fn price_per_token(prices: &Prices) -> Option<PriceSpec> {
     let now = i64::try_from(Moment::now().unix_us).ok()?;
-    let call = Call {
+    let call = PricedCall {
         at: Timestamp::from_microsecond(now).ok()?,
         input_tokens: 0,
         service_tier: "",

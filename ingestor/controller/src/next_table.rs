@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use weir_schemas::table::{AliasTable, Change, Origin, RoutingTable, TargetEntry, size};
+use weir_schemas::table::{AliasTable, Origin, RoutingTable, TargetEntry, WeightChange, size};
 
 use crate::{Cell, Measurements};
 
@@ -210,7 +210,7 @@ fn measured_entry(
             sums.priced_attempts,
         ),
         tries: sums.attempts_counted,
-        change: Change::Unmeasured,
+        change: WeightChange::Unmeasured,
     }
 }
 
@@ -322,16 +322,21 @@ fn relax(targets: &mut [TargetEntry], sums: &BTreeMap<&str, Sums>, policy: &Tabl
     }
 }
 
-fn step_weight(before: f64, wanted: f64, evidence: f64, policy: &TablePolicy) -> (f64, Change) {
+fn step_weight(
+    before: f64,
+    wanted: f64,
+    evidence: f64,
+    policy: &TablePolicy,
+) -> (f64, WeightChange) {
     let factor = wanted / before;
     if factor.ln().abs() < policy.weight_hysteresis.ln_1p() {
-        return (before, Change::Held);
+        return (before, WeightChange::Held);
     }
     let capped = factor.clamp(1.0 / policy.weight_step_max, policy.weight_step_max);
     let change = match (evidence < 1.0, capped == factor) {
-        (true, _) => Change::Unmeasured,
-        (false, true) => Change::Measured,
-        (false, false) => Change::Capped,
+        (true, _) => WeightChange::Unmeasured,
+        (false, true) => WeightChange::Measured,
+        (false, false) => WeightChange::Capped,
     };
     (before * capped, change)
 }
@@ -389,7 +394,7 @@ mod tests {
         );
         let weights: Vec<f64> = tables.iter().map(|t| entry(t, "slow").weight).collect();
         assert!((weights[0] - 1.0 / 1.5).abs() < 1e-5);
-        assert_eq!(entry(&tables[0], "slow").change, Change::Capped);
+        assert_eq!(entry(&tables[0], "slow").change, WeightChange::Capped);
         assert!(
             weights
                 .windows(2)
@@ -405,7 +410,7 @@ mod tests {
         let tables = refreshes(&[cell("a", 500, 0, 200.0), cell("b", 500, 0, 210.0)], 3);
         for table in &tables {
             assert_eq!(entry(table, "a").weight.to_bits(), 1.0_f64.to_bits());
-            assert_eq!(entry(table, "b").change, Change::Held);
+            assert_eq!(entry(table, "b").change, WeightChange::Held);
         }
     }
 
@@ -419,7 +424,7 @@ mod tests {
         let table = &refreshes(&[cell("short", 500, 0, 200.0), long], 1)[0];
         let (short, long) = (entry(table, "short"), entry(table, "long"));
         assert!((short.ttft_us.unwrap() - long.ttft_us.unwrap()).abs() < 1.0);
-        assert_eq!(long.change, Change::Held);
+        assert_eq!(long.change, WeightChange::Held);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 use weir_store::{Store, StoreError};
 
-use super::chain::{Hash, Head, Piece};
+use super::chain::{Hash, Head, StreamPiece};
 use super::sign::is_signed;
 use crate::caps::EXPORT_TAIL_BYTES;
 
@@ -83,8 +83,8 @@ impl LeafRow {
         self.first_seq > 0 && events.is_some_and(|it| it + 1 == self.fingerprints.len() as u64)
     }
 
-    pub(crate) fn piece(&self) -> Piece {
-        Piece {
+    pub(crate) fn piece(&self) -> StreamPiece {
+        StreamPiece {
             version: self.version,
             stream: self.stream.into(),
             first_seq: self.first_seq,
@@ -116,7 +116,7 @@ pub(crate) async fn last_checkpoint(
 
 /// A checkpoint as a line of the export.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Line {
+pub(crate) struct ExportLine {
     pub(crate) signer: String,
     pub(crate) number: u64,
     pub(crate) ts_us: i64,
@@ -127,7 +127,7 @@ pub(crate) struct Line {
     pub(crate) signature: String,
 }
 
-impl From<&CheckpointRow> for Line {
+impl From<&CheckpointRow> for ExportLine {
     fn from(row: &CheckpointRow) -> Self {
         Self {
             signer: row.signer.clone(),
@@ -142,7 +142,7 @@ impl From<&CheckpointRow> for Line {
     }
 }
 
-impl Line {
+impl ExportLine {
     fn row(&self) -> Option<CheckpointRow> {
         let hash =
             |text: &str| Hash::try_from(HEXLOWER_PERMISSIVE.decode(text.as_bytes()).ok()?).ok();
@@ -179,7 +179,7 @@ pub enum ExportError {
 /// Appends a checkpoint to the export, if it is not its last line already.
 pub(crate) fn export(dir: &Path, row: &CheckpointRow) -> Result<(), ExportError> {
     let path = dir.join(EXPORT_FILE);
-    let line = serde_json::to_string(&Line::from(row)).unwrap_or_default() + "\n";
+    let line = serde_json::to_string(&ExportLine::from(row)).unwrap_or_default() + "\n";
     append_line(&path, &line).map_err(|source| ExportError::File {
         doing: "append to",
         path,
@@ -242,7 +242,7 @@ pub(crate) fn read_export(path: &Path) -> Result<Vec<CheckpointRow>, ExportError
         source,
     })?;
     let row = |(line, text): (usize, &str)| {
-        let parsed: Result<Line, _> = serde_json::from_str(text);
+        let parsed: Result<ExportLine, _> = serde_json::from_str(text);
         let row = parsed.map_err(|error| error.to_string());
         let row = row.and_then(|it| it.row().ok_or_else(|| "a hash is no hash".to_owned()));
         row.map_err(|problem| ExportError::Line {

@@ -32,7 +32,7 @@ pub(crate) fn fingerprint(row: &Hash) -> u64 {
 
 /// A piece of a stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Piece {
+pub(crate) struct StreamPiece {
     /// Which columns the rows' hashes are over.
     pub(crate) version: u8,
     pub(crate) stream: StreamId,
@@ -46,7 +46,7 @@ pub(crate) struct Piece {
     pub(crate) fingerprints: Vec<u64>,
 }
 
-impl Piece {
+impl StreamPiece {
     pub(crate) fn leaf(&self) -> Hash {
         let mut fingerprints = Context::new(&SHA256);
         for fingerprint in &self.fingerprints {

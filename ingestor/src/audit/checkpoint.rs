@@ -3,13 +3,13 @@
 //! | killed | what is left | what the next one does |
 //! | --- | --- | --- |
 //! | before the leaves are stored | nothing | makes the checkpoint |
-//! | between leaves and checkpoint | leaves that no checkpoint has: their time is nobody's | makes it, with leaves of its own |
+//! | between leaves and checkpoint | leaves of no checkpoint, which nothing reads | makes it, with leaves of its own |
 //! | before the export | a checkpoint that the file lacks | appends it first |
 //!
 //! What is sealed must not change any more, and a batch reaches its tables one after the other. So
 //! streams are sealed up to what this process has stored itself, whole batches; and what it only
 //! finds in the tables is sealed up to the first number that is missing. A number that stays missing
-//! is given up after a while ([`GAP_MAX`]): it is a gap, and every verification says so.
+//! is given up after a while ([`GAP_MAX`]): it is a gap, and every verification reports it.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -25,13 +25,13 @@ use weir_schemas::clickhouse::EVENT_TABLES;
 use weir_store::{Store, StoreError};
 
 use super::book::{CheckpointRow, ExportError, LeafRow, export, last_checkpoint};
-use super::chain::{Hash, Head, Piece, fingerprint, link, merkle_root, origin};
+use super::chain::{Hash, Head, StreamPiece, fingerprint, link, merkle_root, origin};
 use super::rows::{StoredRow, VERSION, stored_rows};
 use super::sign::{KeyError, SigningKey};
 use crate::batch::Ranges;
 use crate::caps::{CHECKPOINT_LEAVES_MAX, GAP_MAX, PIECE_EVENTS_MAX, STREAMS_ASKED_MAX};
 
-/// No checkpoint was made, or the proof cannot be tried.
+/// No checkpoint was made, or nothing can be verified.
 #[derive(Debug, thiserror::Error)]
 pub enum AuditError {
     #[error(transparent)]
@@ -101,7 +101,7 @@ impl SealProgress {
 #[derive(Debug)]
 struct Pending {
     stream: StreamId,
-    /// Where its chain stands.
+    /// Sealed up to here, with this hash.
     done: u64,
     chain: Hash,
     reach: SealableRange,
@@ -184,14 +184,14 @@ impl Checkpointer {
             number: last.as_ref().map_or(1, |last| last.number + 1),
             ts_us: i64::try_from(now.as_micros()).unwrap_or(i64::MAX),
             leaves: pieces.len() as u64,
-            root: merkle_root(&pieces.iter().map(Piece::leaf).collect::<Vec<_>>()),
+            root: merkle_root(&pieces.iter().map(StreamPiece::leaf).collect::<Vec<_>>()),
             previous: last.as_ref().map_or([0; 32], |last| last.hash),
         };
         self.write(&head, &signer, &pieces).await?;
         for piece in &pieces {
             self.progress.forget(piece.stream, piece.last_seq);
         }
-        let events = |piece: &Piece| piece.fingerprints.iter().filter(|it| **it != 0).count();
+        let events = |piece: &StreamPiece| piece.fingerprints.iter().filter(|it| **it != 0).count();
         Ok(Some(Made {
             number: head.number,
             leaves: head.leaves,
@@ -258,7 +258,7 @@ impl Checkpointer {
         &mut self,
         pending: Vec<Pending>,
         now: Duration,
-    ) -> Result<Vec<Piece>, AuditError> {
+    ) -> Result<Vec<StreamPiece>, AuditError> {
         let mut pieces = Vec::new();
         for mut open in pending {
             while open.done < open.reach.last() && pieces.len() < CHECKPOINT_LEAVES_MAX {
@@ -303,12 +303,17 @@ impl Checkpointer {
         if expected > end || open.reach.sure >= end {
             end
         } else {
-            // What was seen at the end is gone again: somebody deletes rows.
+            // What was seen at the end is gone again: rows are being deleted.
             expected - 1
         }
     }
 
-    async fn write(&self, head: &Head, signer: &str, pieces: &[Piece]) -> Result<(), AuditError> {
+    async fn write(
+        &self,
+        head: &Head,
+        signer: &str,
+        pieces: &[StreamPiece],
+    ) -> Result<(), AuditError> {
         let hash = head.hash(signer);
         let leaves = (0..).zip(pieces).map(|(position, piece)| LeafRow {
             signer: signer.to_owned(),
@@ -355,7 +360,7 @@ pub(super) fn piece(
     (first_seq, last_seq): (u64, u64),
     chain_before: Hash,
     rows: &[StoredRow],
-) -> Piece {
+) -> StreamPiece {
     let events = usize::try_from(last_seq - first_seq + 1).unwrap_or(usize::MAX);
     let mut fingerprints = vec![0; events];
     let mut chain = chain_before;
@@ -367,7 +372,7 @@ pub(super) fn piece(
         }
     }
     let times = || rows.iter().map(|row| row.ts_us);
-    Piece {
+    StreamPiece {
         version,
         stream,
         first_seq,

@@ -6,8 +6,8 @@
 //! tables and in a file beside them ([`checkpoint`], [`sign`]). [`verify`] does all of it again and
 //! names the first row that is not what it was.
 //!
-//! What the proof rests on: the key, and a copy of the newest checkpoint in somebody else's hands.
-//! Who has the key and every copy can write a new history; nobody else can.
+//! The proof rests on the key, and on a copy of the newest checkpoint that is held elsewhere. Only a
+//! holder of the key and of every copy can write a new history.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -25,7 +25,7 @@ pub(crate) use checkpoint::SealProgress;
 pub use checkpoint::{AuditError, Checkpointer, Made};
 pub(crate) use seal::Sealer;
 pub use sign::{KEY_FILE, KeyError, SigningKey};
-pub use verify::{Finding, Period, Report, Signer, verify};
+pub use verify::{AuditReport, Finding, FindingKind, Period, Signer, verify};
 
 /// How what is stored is sealed.
 #[derive(Clone, Debug)]

@@ -47,7 +47,7 @@ impl Sealer {
         }
     }
 
-    /// A failure is said once; nothing is lost by it, since the next checkpoint covers everything.
+    /// A failure is logged once. It loses nothing: the next checkpoint covers everything.
     async fn seal(&mut self) {
         match self.checkpointer.make(now()).await {
             Ok(made) => {
@@ -58,7 +58,7 @@ impl Sealer {
             }
             Err(error) => {
                 if !self.is_in_trouble {
-                    tracing::warn!(%error, "no checkpoint was made; it is tried again");
+                    tracing::warn!(%error, "no checkpoint was made; will retry");
                 }
                 self.is_in_trouble = true;
             }

@@ -53,7 +53,7 @@ impl SigningKey {
                 let made = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new())
                     .map_err(|_| KeyError::NoRandom)?;
                 write_new(&path, made.as_ref()).map_err(failed("write"))?;
-                // Somebody else may have been first.
+                // Another process may have been first.
                 fs::read(&path).map_err(failed("read"))?
             }
             Err(error) => return Err(failed("read")(error)),

@@ -42,11 +42,79 @@ pub struct Period {
     pub signers: Vec<String>,
 }
 
+/// What kind of thing is not as it should be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FindingKind {
+    Edited,
+    Missing,
+    Added,
+    Doubled,
+    Misplaced,
+    DeadLetter,
+    Gap,
+    Dropped,
+    Checkpoint,
+    Rollup,
+}
+
+impl FindingKind {
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Edited => "edited",
+            Self::Missing => "missing",
+            Self::Added => "added",
+            Self::Doubled => "doubled",
+            Self::Misplaced => "misplaced",
+            Self::DeadLetter => "dead_letter",
+            Self::Gap => "gap",
+            Self::Dropped => "dropped",
+            Self::Checkpoint => "checkpoint",
+            Self::Rollup => "rollup",
+        }
+    }
+}
+
+/// What can be wrong with one row.
+#[derive(Clone, Copy, Debug)]
+enum RowFault {
+    Edited,
+    Missing,
+    Added,
+    Doubled,
+    Misplaced,
+    DeadLetter,
+}
+
+impl RowFault {
+    const fn kind(self) -> FindingKind {
+        match self {
+            Self::Edited => FindingKind::Edited,
+            Self::Missing => FindingKind::Missing,
+            Self::Added => FindingKind::Added,
+            Self::Doubled => FindingKind::Doubled,
+            Self::Misplaced => FindingKind::Misplaced,
+            Self::DeadLetter => FindingKind::DeadLetter,
+        }
+    }
+
+    const fn sentence(self) -> &'static str {
+        match self {
+            Self::Edited => "is not what it was when its checkpoint was signed",
+            Self::Missing => "was there when its checkpoint was signed, and is gone",
+            Self::Added => "was not there when its checkpoint was signed",
+            Self::Doubled => "is stored twice",
+            Self::Misplaced => "carries a time long before its stream began",
+            Self::DeadLetter => "could not be stored: it is in dead_letters",
+        }
+    }
+}
+
 /// One thing that is not as it should be.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Finding {
-    /// edited, missing, added, doubled, gap, misplaced, dead_letter, dropped, checkpoint, rollup.
-    pub kind: &'static str,
+    pub kind: FindingKind,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub table: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -66,7 +134,7 @@ pub struct Signer {
 
 /// What a verification found.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Report {
+pub struct AuditReport {
     /// Whether the period is proven.
     pub proven: bool,
     pub streams: u64,
@@ -85,7 +153,7 @@ pub struct Report {
     pub further_findings: u64,
 }
 
-impl Report {
+impl AuditReport {
     fn note(&mut self, finding: Finding) {
         if self.findings.len() < FINDINGS_MAX {
             self.findings.push(finding);
@@ -100,7 +168,7 @@ impl Report {
 
     fn checkpoint(&mut self, row: &CheckpointRow, fault: &str) {
         self.note(Finding {
-            kind: "checkpoint",
+            kind: FindingKind::Checkpoint,
             table: Some("checkpoints".to_owned()),
             stream: None,
             seq: None,
@@ -118,7 +186,7 @@ impl Report {
             format!("events {first} to {last} of stream {stream} are not stored")
         };
         self.note(Finding {
-            kind: "gap",
+            kind: FindingKind::Gap,
             table: None,
             stream: Some(stream.to_string()),
             seq: Some(first),
@@ -128,7 +196,7 @@ impl Report {
 
     fn leaf(&mut self, leaf: &LeafRow, fault: &str) {
         self.note(Finding {
-            kind: "checkpoint",
+            kind: FindingKind::Checkpoint,
             table: Some("checkpoint_leaves".to_owned()),
             stream: Some(StreamId::from(leaf.stream).to_string()),
             seq: Some(leaf.first_seq),
@@ -139,34 +207,26 @@ impl Report {
         });
     }
 
-    fn row(&mut self, kind: &'static str, stream: StreamId, seq: u64, table: Option<&str>) {
-        let place = table.map_or_else(|| "event".to_owned(), |table| format!("row of {table}"));
-        let what = match kind {
-            "edited" => "is not what it was when its checkpoint was signed",
-            "missing" => "was there when its checkpoint was signed, and is gone",
-            "added" => "was not there when its checkpoint was signed",
-            "doubled" => "is stored twice",
-            "misplaced" => "carries a time long before its stream began",
-            _ => "could not be stored: it is in dead_letters",
-        };
+    fn row(&mut self, fault: RowFault, stream: StreamId, seq: u64, table: Option<&str>) {
+        let row = table.map_or_else(|| "event".to_owned(), |table| format!("row of {table}"));
         self.note(Finding {
-            kind,
+            kind: fault.kind(),
             table: table.map(str::to_owned),
             stream: Some(stream.to_string()),
             seq: Some(seq),
-            message: format!("{place} {seq} of stream {stream} {what}"),
+            message: format!("{row} {seq} of stream {stream} {}", fault.sentence()),
         });
     }
 }
 
 /// Verifies what is stored since a time.
-pub async fn verify(store: &Store, period: &Period) -> Result<Report, AuditError> {
+pub async fn verify(store: &Store, period: &Period) -> Result<AuditReport, AuditError> {
     let mut verifier = Verifier {
         store,
         period,
         dead: dead_letters(store).await?,
         looks_left: SETTLE_TRIES,
-        report: Report::default(),
+        report: AuditReport::default(),
     };
     let checkpoints = checkpoints(store).await?;
     verifier.check_checkpoints(&checkpoints)?;
@@ -229,7 +289,7 @@ struct Verifier<'a> {
     dead: BTreeSet<(StreamId, u64)>,
     /// How often rows that may be on their way are looked for again, over all streams.
     looks_left: u32,
-    report: Report,
+    report: AuditReport,
 }
 
 impl Verifier<'_> {
@@ -471,13 +531,18 @@ impl Verifier<'_> {
             match (here.as_slice(), *fingerprint_then) {
                 ([], 0) => self.gap(stream, seq, seq),
                 ([], _) if may_be_gone => {}
-                ([], _) => self.report.row("missing", stream, seq, None),
-                ([row], 0) => self.report.row("added", stream, seq, Some(&row.table)),
+                ([], _) => self.report.row(RowFault::Missing, stream, seq, None),
+                ([row], 0) => self
+                    .report
+                    .row(RowFault::Added, stream, seq, Some(&row.table)),
                 ([row], then) if fingerprint(&row.hash) != then => {
-                    self.report.row("edited", stream, seq, Some(&row.table));
+                    self.report
+                        .row(RowFault::Edited, stream, seq, Some(&row.table));
                 }
                 ([_], _) => {}
-                ([row, ..], _) => self.report.row("doubled", stream, seq, Some(&row.table)),
+                ([row, ..], _) => self
+                    .report
+                    .row(RowFault::Doubled, stream, seq, Some(&row.table)),
             }
         }
         if !may_be_gone
@@ -485,7 +550,7 @@ impl Verifier<'_> {
             && self.report.count() == found_before
         {
             self.report
-                .row("edited", sealed.stream, leaf.first_seq, None);
+                .row(RowFault::Edited, sealed.stream, leaf.first_seq, None);
         }
     }
 
@@ -513,7 +578,7 @@ impl Verifier<'_> {
         for row in rows {
             if row.seq < expected {
                 let table = Some(row.table.as_str());
-                self.report.row("doubled", stream, row.seq, table);
+                self.report.row(RowFault::Doubled, stream, row.seq, table);
             }
             if row.seq > expected {
                 self.gap(stream, expected, row.seq - 1);
@@ -547,7 +612,7 @@ impl Verifier<'_> {
             if next < seq {
                 self.report.gap(stream, next, seq - 1);
             }
-            self.report.row("dead_letter", stream, seq, None);
+            self.report.row(RowFault::DeadLetter, stream, seq, None);
             next = seq.saturating_add(1);
         }
         if next <= last {
@@ -572,7 +637,8 @@ impl Verifier<'_> {
             .fetch::<(String, u64)>(self.store.query(&sql))
             .await?
         {
-            self.report.row("misplaced", stream, seq, Some(&table));
+            self.report
+                .row(RowFault::Misplaced, stream, seq, Some(&table));
         }
         Ok(())
     }
@@ -597,7 +663,8 @@ impl Verifier<'_> {
         let edited = self.store.fetch::<(String, u64)>(self.store.query(&sql));
         for (stream, seq) in edited.await? {
             if let Ok(stream) = stream.parse() {
-                self.report.row("edited", stream, seq, Some(PAYLOADS));
+                self.report
+                    .row(RowFault::Edited, stream, seq, Some(PAYLOADS));
             }
         }
         Ok(())
@@ -614,7 +681,7 @@ impl Verifier<'_> {
         for dropped in self.store.fetch::<Dropped>(self.store.query(&sql)).await? {
             let stream = StreamId::from(dropped.stream);
             self.report.note(Finding {
-                kind: "dropped",
+                kind: FindingKind::Dropped,
                 table: Some("streams".to_owned()),
                 stream: Some(stream.to_string()),
                 seq: Some(dropped.seq),
@@ -633,7 +700,7 @@ impl Verifier<'_> {
             self.report.rollup_rows += compared.rows;
             if !compared.is_equal {
                 self.report.note(Finding {
-                    kind: "rollup",
+                    kind: FindingKind::Rollup,
                     table: Some(view.name.to_owned()),
                     stream: None,
                     seq: None,

@@ -27,7 +27,7 @@ use self::engine::SimEngine;
 use self::log::SimLog;
 use self::world::{LEAP_MAX, Mode, World};
 use crate::audit::SealProgress;
-use crate::health::Health;
+use crate::health::IngestorHealth;
 use crate::pipeline::{Ingestor, Interrupted};
 use crate::retry::RetryPolicy;
 
@@ -51,7 +51,7 @@ impl Process {
         let world = Rc::clone(world);
         let future = async move {
             let (_stop, stopped) = watch::channel(false);
-            let health = Health::default();
+            let health = IngestorHealth::default();
             let mut ingestor = Ingestor::new(
                 SimLog::new(Rc::clone(&world), member),
                 SimEngine::new(world),

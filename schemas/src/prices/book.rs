@@ -38,7 +38,7 @@ pub struct Book {
     rates: Arc<Vec<ExchangeRate>>,
 }
 
-/// Where the book looks for the prices of a dialect's providers, unless the configuration says so.
+/// Where the book looks for the prices of a dialect's providers, unless the configuration sets them.
 #[must_use]
 pub fn providers_of(dialect: &str) -> &'static [&'static str] {
     match dialect {
@@ -73,7 +73,7 @@ const STANDARD_TIERS: [&str; 4] = ["default", "standard", "on_demand", "auto"];
 
 /// What is asked about a call to choose its row.
 #[derive(Clone, Copy, Debug)]
-pub struct Call<'a> {
+pub struct PricedCall<'a> {
     pub at: Timestamp,
     pub input_tokens: u64,
     /// As the provider reported it. Empty is the standard one, as are the words that providers have for it; one that
@@ -172,7 +172,7 @@ impl Prices {
 
     /// The row that applies to a call.
     #[must_use]
-    pub fn row(&self, call: Call<'_>) -> Option<(&Row, &Arc<str>)> {
+    pub fn row(&self, call: PricedCall<'_>) -> Option<(&Row, &Arc<str>)> {
         let now = call.at.to_zoned(TimeZone::UTC);
         let (day, time) = (now.date(), now.time());
         let tier = match call.service_tier {
@@ -193,8 +193,12 @@ impl Prices {
             .map(|(row, version)| (&**row, version))
     }
 
-    /// What a call costs, and the version of the row that says so.
-    pub fn charge(&self, call: Call<'_>, usage: &Usage) -> Result<(PicoUsd, Arc<str>), Unpriced> {
+    /// What a call costs, and the version of the row that prices it.
+    pub fn charge(
+        &self,
+        call: PricedCall<'_>,
+        usage: &Usage,
+    ) -> Result<(PicoUsd, Arc<str>), Unpriced> {
         let (row, version) = self.row(call).ok_or(Unpriced::NoRow)?;
         let per_usd = self.per_usd(&row.currency, call.at)?;
         Ok((row.charge(usage, per_usd)?, version.clone()))
@@ -216,7 +220,7 @@ impl Prices {
     }
 }
 
-/// The latest generation of the first model at a provider that goes by a name.
+/// The latest generation of the first model at a provider that has a name.
 fn find_in<'a>(
     rows: &'a [Arc<Row>],
     provider: &str,

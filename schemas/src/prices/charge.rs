@@ -6,7 +6,7 @@ use crate::{PicoUsd, Usage};
 /// Why a call has no price. It is never free instead.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unpriced {
-    #[error("nobody reported what the call consumed")]
+    #[error("what the call consumed was not reported")]
     NoUsage,
     #[error("no row of the price book applies")]
     NoRow,

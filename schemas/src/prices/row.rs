@@ -126,7 +126,7 @@ pub struct Row {
     /// Provider, by its name in the book, or by its name in the configuration for a price of one's own.
     pub provider: String,
     pub model: String,
-    /// Names that the model goes by.
+    /// Names of the model.
     pub names: Vec<Pattern>,
     /// First day (UTC); since ever if absent.
     pub effective_from: Option<Date>,
@@ -178,7 +178,7 @@ impl Row {
         self.prices[unit as usize]
     }
 
-    /// Whether a model goes by the row's names.
+    /// Whether a model has one of the row's names.
     #[must_use]
     pub fn is_for(&self, model: &str) -> bool {
         let (denied, meant): (Vec<&Pattern>, _) =

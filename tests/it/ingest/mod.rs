@@ -15,7 +15,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use weir_eventlog::{JournalSource, Source};
-use weir_ingestor::{Health, IngestorError, IngestorOptions};
+use weir_ingestor::{IngestorError, IngestorHealth, IngestorOptions};
 use weir_store::{Store, StoreState};
 
 use self::events::{open_journal, write};
@@ -26,7 +26,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The ingestor of a journal.
 pub(crate) struct Ingesting {
-    health: Health,
+    health: IngestorHealth,
     stop: watch::Sender<bool>,
     kill: oneshot::Sender<()>,
     task: JoinHandle<Option<Result<(), IngestorError>>>,
@@ -42,7 +42,7 @@ impl Ingesting {
 
     fn reading(source: Source, store: Store) -> Self {
         let mut options = IngestorOptions::new(source, store, 0);
-        let health = Health::default();
+        let health = IngestorHealth::default();
         options.health = health.clone();
         let (stop, stopped) = watch::channel(false);
         let (kill, killed) = oneshot::channel();

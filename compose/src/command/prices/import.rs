@@ -217,7 +217,7 @@ mod tests {
 
     /// What a million tokens cost on a day, as known on another.
     fn price(book: &Book, on: &str, known_on: &str) -> String {
-        let call = weir_schemas::prices::Call {
+        let call = weir_schemas::prices::PricedCall {
             at: instant(on),
             input_tokens: 1,
             service_tier: "",

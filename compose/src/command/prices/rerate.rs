@@ -14,7 +14,7 @@ use serde::Deserialize;
 use serde_json::json;
 use weir_eventlog::{Journal, StreamWriter};
 use weir_schemas::event::{Correction, Event};
-use weir_schemas::prices::{Book, Call, Prices};
+use weir_schemas::prices::{Book, PricedCall, Prices};
 use weir_schemas::{PicoUsd, RequestId, Usage};
 
 use super::{book_of, instant, today};
@@ -140,7 +140,7 @@ impl Rater<'_> {
             self.book
                 .find(&stored.provider, places, &stored.model, self.known_on)
         });
-        let call = Call {
+        let call = PricedCall {
             at: Timestamp::from_microsecond(i64::try_from(stored.ts_us).ok()?).ok()?,
             input_tokens: stored.usage.input_tokens.unwrap_or(0),
             service_tier: &stored.service_tier,

@@ -5,7 +5,7 @@ use std::io::Write;
 use anyhow::Context as _;
 use serde_json::json;
 use weir_eventlog::TableLog;
-use weir_schemas::table::{Change, Origin, RoutingTable, TargetEntry};
+use weir_schemas::table::{Origin, RoutingTable, TargetEntry, WeightChange};
 
 use super::mode_in_words;
 use crate::cli::Cli;
@@ -164,12 +164,12 @@ fn number(value: Option<f64>, digits: usize) -> String {
     value.map_or_else(|| "-".into(), |value| format!("{value:.digits$}"))
 }
 
-fn change_in_words(change: Change) -> &'static str {
+fn change_in_words(change: WeightChange) -> &'static str {
     match change {
-        Change::Measured => "as measured",
-        Change::Capped => "on its way: one refresh moves only so far",
-        Change::Held => "stays: too small a difference",
-        Change::Unmeasured => "too few tries to say more",
+        WeightChange::Measured => "as measured",
+        WeightChange::Capped => "on its way: one refresh moves only so far",
+        WeightChange::Held => "stays: too small a difference",
+        WeightChange::Unmeasured => "too few tries to say more",
     }
 }
 

@@ -1,7 +1,7 @@
 //! What a published table changes, and when it stops to.
 
 use weir_routing::{Priors, Routes, RoutingFacts, StrategySpec};
-use weir_schemas::table::{AliasTable, Change, Origin, RoutingTable, TargetEntry};
+use weir_schemas::table::{AliasTable, Origin, RoutingTable, TargetEntry, WeightChange};
 
 use crate::history::{NOW, S, Scene, even_spec};
 
@@ -19,7 +19,7 @@ fn entry(target: usize) -> TargetEntry {
         output_tokens_per_s: None,
         picousd_per_token: None,
         tries: 100,
-        change: Change::Measured,
+        change: WeightChange::Measured,
     }
 }
 
