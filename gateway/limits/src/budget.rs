@@ -59,14 +59,14 @@ pub struct BudgetUsage {
     /// What was spent here, oldest first: one stretch, or those of a rolling window.
     pub spent: Vec<Spent>,
     pub outstanding: BudgetAmount,
-    /// All that was asked for here since there are others.
+    /// Total asked for here, since there are other gateways.
     pub asked: BudgetAmount,
     /// All that counts against the limit now, the other gateways' part included.
     pub committed: BudgetAmount,
     /// What may be reserved before the next synchronisation, where there are other gateways. They
     /// must count it as reserved.
     pub claimed: BudgetAmount,
-    /// Until when; for ever if it ends with no window.
+    /// When it resets, if ever.
     pub resets_ms: Option<u64>,
 }
 
@@ -77,7 +77,7 @@ pub struct BudgetBalance {
     pub spent: BudgetAmount,
     /// By running requests, at all gateways.
     pub reserved: BudgetAmount,
-    /// Until when; for ever if it ends with no window.
+    /// When it resets, if ever.
     pub resets_ms: Option<u64>,
 }
 
@@ -135,8 +135,8 @@ pub struct BudgetCounter {
     state: Mutex<BudgetState>,
 }
 
-/// In the order of C: what every request reads and writes lies together, and first. A request that
-/// meets a budget for the first time waits for memory as seldom as can be.
+/// Laid out in this order: what every request reads and writes comes first and lies together, so that
+/// a request touches as few cache lines as possible.
 #[derive(Debug, Default)]
 #[repr(C)]
 struct BudgetState {
@@ -144,30 +144,30 @@ struct BudgetState {
     /// What all gateways have spent.
     spent_sum: BudgetAmount,
     outstanding: Outstanding,
-    /// Only where there are others.
+    /// Only where there are other gateways.
     elsewhere: Option<Box<Elsewhere>>,
     reserved: BudgetAmount,
     settled: BudgetAmount,
     released: BudgetAmount,
     /// What was spent here, oldest first.
     spent: VecDeque<Spent>,
-    /// Expired since somebody asked.
+    /// Expired since it was last read.
     expired: BudgetAmount,
     /// The highest threshold that was reported in this window.
     notified_percent: u8,
 }
 
-/// What is known of the other gateways, and what they are to know.
+/// Use by other gateways, and what they are told about this one.
 #[derive(Debug, Default)]
 struct Elsewhere {
     spent: Vec<Spent>,
     outstanding: BudgetAmount,
-    /// All that was asked for here since there are others.
+    /// Total asked for here, since there are other gateways.
     asked: BudgetAmount,
     round: Option<Round>,
 }
 
-/// What is reserved and not ended, by the stretch of time in which it was.
+/// Running reservations, by the stretch of time in which they began.
 #[derive(Debug, Default)]
 struct Outstanding {
     amounts: [BudgetAmount; 2],
@@ -204,7 +204,7 @@ impl Outstanding {
 }
 
 impl BudgetCounter {
-    /// Sets `estimate` aside, if there is room for it, and says how the budget stands then.
+    /// Reserves `estimate` if there is room for it, and returns the balance after that.
     pub fn reserve(
         &self,
         spec: &BudgetSpec,
@@ -232,8 +232,7 @@ impl BudgetCounter {
         Ok((reserved, state.standing(spec)))
     }
 
-    /// Puts what was spent in the place of what was reserved. `at_ms` says to which window it
-    /// belongs. Returns the highest threshold that it reached.
+    /// Replaces a reservation by what was spent. `at_ms` decides the window that it counts in. Returns the highest threshold that it reached.
     pub fn settle(
         &self,
         spec: &BudgetSpec,
@@ -265,7 +264,7 @@ impl BudgetCounter {
         }
     }
 
-    /// Counts what was spent earlier, as the log says it.
+    /// Counts earlier spending, from the log.
     pub fn restore(&self, spec: &BudgetSpec, at_ms: u64, amount: BudgetAmount, now_us: u64) {
         let mut state = self.state.lock();
         state.enter(spec, now_us / 1000);
@@ -297,8 +296,7 @@ impl BudgetCounter {
         }
     }
 
-    /// The highest threshold that the spending is at, and when the window began that it is in: 0 for
-    /// one that rolls.
+    /// The highest threshold reached, and when the current window began: 0 for a rolling one.
     #[must_use]
     pub fn reached(&self, spec: &BudgetSpec, now_us: u64) -> (u64, Option<Crossing>) {
         let mut state = self.state.lock();
@@ -320,7 +318,7 @@ impl BudgetCounter {
         std::mem::take(&mut state.expired)
     }
 
-    /// Whether it is as good as new: nothing counts, and nothing is outstanding.
+    /// Whether nothing counts and nothing is outstanding: it could as well be new.
     #[must_use]
     pub fn is_idle(&self, spec: &BudgetSpec, now_us: u64) -> bool {
         self.standing(spec, now_us).committed() == 0
@@ -396,7 +394,7 @@ impl BudgetState {
         self.spent_sum = self.counted().fold(0, add);
     }
 
-    /// What was spent and counts, here and elsewhere.
+    /// Spending that counts, here and elsewhere.
     fn counted(&self) -> impl Iterator<Item = &Spent> {
         let elsewhere = self.elsewhere.iter().flat_map(|it| &it.spent);
         self.spent.iter().chain(elsewhere)
@@ -418,7 +416,7 @@ impl BudgetState {
         }
     }
 
-    /// Counts an amount where it belongs; one of a window that is over counts nowhere.
+    /// Counts an amount in its window, if that is not over yet.
     fn add(&mut self, spec: &BudgetSpec, at_ms: u64, amount: BudgetAmount) {
         let start_ms = if at_ms >= self.now.end_ms {
             self.now.start_ms

@@ -16,12 +16,12 @@ pub struct Actual {
     pub tokens: u64,
     /// `None` if the cost is unknown: then it is charged what was reserved for it.
     pub pico_usd: Option<BudgetAmount>,
-    /// When the request arrived: says to which window of a budget it belongs.
+    /// When the request arrived: it counts in that window of a budget.
     pub at_ms: u64,
 }
 
 impl Actual {
-    /// What a budget in a unit is charged.
+    /// The charge to a budget in this unit.
     #[must_use]
     pub fn charge(&self, unit: BudgetUnit, reserved: BudgetAmount) -> BudgetAmount {
         match unit {
@@ -31,7 +31,7 @@ impl Actual {
     }
 }
 
-/// What is counted under one limit, together and in this order: a request meets all of it at once.
+/// The counters of one limit, laid out in this order: a request touches all of them at once.
 #[derive(Debug, Default)]
 #[repr(C)]
 pub struct LimitCounter {
@@ -40,7 +40,7 @@ pub struct LimitCounter {
     pub tokens: Bucket,
 }
 
-/// What one request has taken. `B` names a budget and says its limit.
+/// What one request has taken. `B` identifies a budget and holds its specification.
 ///
 /// Dropped, it gives back what it took: all of it before [`Permit::admit`], afterwards all but the
 /// request itself, which was served.
@@ -51,7 +51,7 @@ pub struct Permit<B: AsRef<BudgetSpec>> {
     admitted: bool,
 }
 
-/// What is held of one limit.
+/// What a request holds of one limit.
 #[derive(Debug)]
 pub struct HeldLimit {
     counter: Arc<LimitCounter>,
@@ -90,7 +90,7 @@ impl HeldLimit {
         Ok(())
     }
 
-    /// Puts what was used in the place of what was taken.
+    /// Replaces what was taken by what was used.
     fn end(&self, used_tokens: u64) {
         if let Some(estimate) = self.tokens {
             self.counter.tokens.correct(estimate, used_tokens);
@@ -112,7 +112,7 @@ impl<B: AsRef<BudgetSpec>> Permit<B> {
         }
     }
 
-    /// Nothing is taken of the limit yet.
+    /// Adds a limit, of which nothing is taken yet.
     pub fn under(&mut self, counter: Arc<LimitCounter>) -> &mut HeldLimit {
         self.limits.push_mut(HeldLimit {
             counter,
@@ -134,7 +134,7 @@ impl<B: AsRef<BudgetSpec>> Permit<B> {
         Ok(standing)
     }
 
-    /// The budgets that it has reserved of, and how much.
+    /// Its budgets, with the amount reserved of each.
     pub fn budgets(&self) -> impl Iterator<Item = (&B, BudgetAmount)> {
         let budgets = self.budgets.iter();
         budgets.map(|(_, budget, reserved)| (budget, reserved.amount()))
@@ -145,8 +145,7 @@ impl<B: AsRef<BudgetSpec>> Permit<B> {
         self.admitted = true;
     }
 
-    /// Puts what was used in the place of what was reserved, and names each budget that reached a
-    /// threshold by it.
+    /// Replaces reservations by what was used, and reports each budget that reached a threshold by it.
     pub fn settle(mut self, actual: &Actual, now_us: u64, mut crossed: impl FnMut(B, Crossing)) {
         for taken in self.limits.drain(..) {
             taken.end(actual.tokens);

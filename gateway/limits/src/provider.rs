@@ -75,7 +75,7 @@ struct ProviderState {
     tokens: LearnedLimit,
     /// The operator's limits on requests and on tokens.
     granted: [LearnedLimit; 2],
-    /// All that was ever taken.
+    /// Total taken.
     taken: ProviderPermit,
     /// The latest request whose answer was learned from.
     learned: ProviderPermit,
@@ -107,8 +107,7 @@ impl ProviderLimits {
         })
     }
 
-    /// Limits the pool, beside what its provider says. What was taken of the same limit before goes
-    /// on counting.
+    /// Sets the operator's limits, beside the provider's. A limit that stays the same keeps its count.
     pub fn grant(&self, granted: &OperatorLimits) {
         let mut state = self.state.lock();
         for (known, limit) in state
@@ -122,8 +121,8 @@ impl ProviderLimits {
         }
     }
 
-    /// Puts the tokens that a request used in the place of those that were estimated. Providers
-    /// count for themselves; this is for the operator's limit.
+    /// Replaces the estimated tokens of a request by those it used. Providers count for themselves;
+    /// this is for the operator's limit.
     pub fn settle(&self, taken: &ProviderPermit, used: u64, now_us: u64) {
         let mut state = self.state.lock();
         state.enter(now_us);
@@ -139,8 +138,7 @@ impl ProviderLimits {
         state.room(wanted, now_us)
     }
 
-    /// For a request that no deployment has room for: the pool hears that it was asked, and says how
-    /// long it must wait.
+    /// Counts the demand of a request that no deployment has room for, and says how long it must wait.
     pub fn note_unmet(&self, wanted: &ProviderUse, now_us: u64) -> Option<ProviderBusy> {
         let mut state = self.state.lock();
         state.enter(now_us);
@@ -176,8 +174,8 @@ impl ProviderLimits {
         state.paused_until_us = state.paused_until_us.max(until_us);
     }
 
-    /// The limits on requests and on tokens, as far as they are known: of the provider's and the
-    /// operator's the one that has less left.
+    /// The limits on requests and on tokens, as far as they are known: the tighter of the provider's
+    /// and the operator's.
     pub fn read(&self, now_us: u64) -> [Option<ProviderLimitStatus>; 2] {
         let mut state = self.state.lock();
         state.enter(now_us);
@@ -223,8 +221,7 @@ impl ProviderState {
         .filter(move |(known, _)| known.is_known(now_us))
     }
 
-    /// The largest share of a limit that a request takes. One that is larger than the whole is as
-    /// large as the whole.
+    /// The largest share of a limit that a request takes, at most the whole.
     fn share(&self, wanted: &ProviderUse, now_us: u64) -> u64 {
         let shares = self.limits(wanted, now_us);
         let shares = shares.map(|(known, units)| known.share(units));
@@ -239,7 +236,7 @@ impl ProviderState {
         for (known, units) in self.limits(wanted, now_us) {
             let needed = known.share(units).clamp(1, WHOLE);
             let needed = needed.saturating_add(self.reserved(&known, wanted, now_us));
-            // What is reserved for others never keeps a lone request from a limit that is whole.
+            // A reserve never keeps a lone request from a full limit.
             if known.left < known.limit && known.share(known.left) < needed {
                 let wait_us = known.wait_us(needed.min(WHOLE), now_us);
                 return Err(ProviderBusy { wait_us });
@@ -248,7 +245,7 @@ impl ProviderState {
         Ok(())
     }
 
-    /// What of a limit is not for this request.
+    /// The part of a limit that is reserved for other requests.
     fn reserved(&self, known: &LearnedLimit, wanted: &ProviderUse, now_us: u64) -> u64 {
         let is_token_bucket = known.is_token_bucket();
         let mut reserved = 0;

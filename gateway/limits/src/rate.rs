@@ -54,20 +54,20 @@ pub struct Bucket {
     state: Mutex<BucketState>,
 }
 
-/// Small, so that a request that meets it for the first time waits for memory once.
+/// Small: a request that touches it for the first time waits for one cache line.
 #[derive(Debug, Default)]
 struct BucketState {
     /// Units taken and not yet leaked, times [`US_PER_MINUTE`].
     level: u128,
     at_us: u64,
-    /// All that was ever taken here and not given back.
+    /// Total taken here and not given back.
     taken: u64,
-    /// All that was ever asked for here.
+    /// Total asked for here.
     asked: u64,
     shared: Option<Box<PeerPart>>,
 }
 
-/// What is kept only where there are others.
+/// State that exists only where there are other gateways.
 #[derive(Debug)]
 struct PeerPart {
     /// The part of the level that was taken here.
@@ -146,7 +146,7 @@ impl Bucket {
         Ok(state.reading(spec, now_us))
     }
 
-    /// Puts what was used in the place of what was taken.
+    /// Replaces what was taken by what was used.
     pub fn correct(&self, taken: u64, used: u64) {
         let mut state = self.state.lock();
         if used >= taken {
@@ -215,7 +215,7 @@ impl Bucket {
         }
     }
 
-    /// Whether it is as good as new.
+    /// Whether it is empty: it could as well be new.
     #[must_use]
     pub fn is_idle(&self, spec: &RateSpec, now_us: u64) -> bool {
         let mut state = self.state.lock();
@@ -255,7 +255,7 @@ impl BucketState {
 /// Whole units in a level.
 fn whole(level: u128) -> u64 {
     const MINUTE: u64 = 60_000_000;
-    // Nearly always it fits, and then it is a tenth of the work.
+    // It nearly always fits into 64 bits, whose division takes a tenth of the time.
     u64::try_from(level).map_or_else(
         |_| u64::try_from(level / US_PER_MINUTE).unwrap_or(u64::MAX),
         |level| level / MINUTE,
@@ -269,7 +269,7 @@ fn divided_up(amount: u128, by: u128) -> u64 {
     }
 }
 
-/// What of `amount` falls to a part of the whole.
+/// The part of `amount` that corresponds to `part` of `whole`.
 fn part_of(amount: u128, part: u128, whole: u128) -> u128 {
     if whole == 0 {
         return 0;

@@ -5,7 +5,7 @@ use parking_lot::Mutex;
 use crate::class::Class;
 use crate::share::{Round, Share};
 
-/// Requests that run under a limit on how many may.
+/// The running requests under a concurrency limit.
 #[derive(Debug, Default)]
 pub struct Slots {
     state: Mutex<SlotsState>,
@@ -16,7 +16,7 @@ struct SlotsState {
     taken: u64,
     elsewhere: u64,
     asked: u64,
-    /// Only where there are others.
+    /// Only where there are other gateways.
     round: Option<Box<Round>>,
 }
 
@@ -64,7 +64,7 @@ impl Slots {
         state.round = share.round(before, u128::from(room), 0).map(Box::new);
     }
 
-    /// Requests that run here, and all that ever asked to.
+    /// Requests that run here, and the total that asked to.
     #[must_use]
     pub fn read(&self) -> (u64, u64) {
         let state = self.state.lock();

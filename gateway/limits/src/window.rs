@@ -14,10 +14,10 @@ const MS_PER_HOUR: u64 = 3_600_000;
 pub enum WindowKind {
     Hour,
     Day,
-    /// From Monday.
+    /// Begins on Monday.
     Week,
     Month,
-    /// The last so many milliseconds, at any moment.
+    /// The last `ms` milliseconds at any moment.
     Rolling {
         ms: u64,
     },

@@ -1,7 +1,7 @@
-//! JSON's escapes, taken away from a text that holds JSON, and runs of data in a text.
+//! Resolves JSON's escapes in a text, and finds runs of data in one.
 
 /// The text with JSON's escapes resolved, and where each of its bytes begins in the text that was
-/// given, and where the last one ends. What is no escape stays as it is. `None` if nothing changes.
+/// given, and where the last one ends. Anything else stays as it is. `None` if nothing changes.
 pub(crate) fn unescaped(text: &str) -> Option<(String, Vec<usize>)> {
     let mut at = backslash(text, 0)?;
     let mut out = String::with_capacity(text.len());

@@ -60,7 +60,7 @@ fn below(name: &str, tree: &Tree, redactor: &Redactor) -> Tree {
         FOREIGN.contains(&name) || (name == "input" && matches!(tree, Tree::Object(_)));
     match tree {
         _ if is_foreign => size(tree),
-        // Where a text could stand it is one: a token's id, say.
+        // A number in the place of a text is one in another form: a token id, say.
         Tree::Number(_) if TEXTS.contains(&name) => Tree::Text("[number]".into()),
         Tree::Null | Tree::Bool(_) | Tree::Number(_) => tree.clone(),
         Tree::Text(text) if WORDS.contains(&name) && is_word(text, redactor) => tree.clone(),

@@ -41,8 +41,8 @@ impl Tree {
         })
     }
 
-    /// The JSON, with texts and lists shortened as far as it takes to keep to the size; whether they
-    /// were. `None` if it cannot be made to fit.
+    /// The JSON, with texts and lists shortened until it fits, and whether they were. `None` if it
+    /// cannot be made to fit.
     pub(crate) fn write_within(&self, bytes_max: usize) -> Option<(String, bool)> {
         const SHORTER: [Shortening; 8] = [
             Shortening::new(usize::MAX, usize::MAX),
@@ -135,7 +135,7 @@ impl Tree {
 /// How much of long texts and lists is written.
 struct Shortening {
     text_bytes: usize,
-    /// Items from the begin of a list, and from its end.
+    /// Items kept at the start of a list, and at its end.
     items: usize,
 }
 

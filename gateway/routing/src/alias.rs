@@ -26,9 +26,9 @@ pub struct Alias {
     pub(crate) budget: Arc<RetryBudget>,
     pub(crate) hedge: Option<HedgeRules>,
     pub(crate) shadow: Option<ShadowRules>,
-    /// By target, where a latency limit is to be kept.
+    /// By target; only under a latency limit.
     pub(crate) windows: Option<Arc<[ConcurrencyWindow]>>,
-    /// Share of requests spread evenly over the targets, by the strategies that learn.
+    /// Share of requests spread evenly over the targets, by the adaptive strategies.
     pub(crate) exploration: f32,
 }
 
@@ -53,7 +53,7 @@ pub struct AliasTarget {
     pub deployment: DeploymentId,
     pub weight: f32,
     pub rank: u8,
-    /// Of the deployment's name, so that sticky keys stay where they are when targets come and go.
+    /// Hash of the deployment's name: sticky keys stay in place when other targets come and go.
     pub(crate) name_hash: u64,
 }
 
@@ -92,13 +92,13 @@ impl Alias {
         self.budget.tokens()
     }
 
-    /// The deployment that gets copies of requests, and the share that it gets.
+    /// The deployment that gets shadow requests, and its share of all requests.
     pub fn shadow(&self) -> Option<(DeploymentId, f32)> {
         self.shadow.map(|shadow| (shadow.deployment, shadow.share))
     }
 
-    /// The same alias with other deployments in the place of some. Where several targets become one,
-    /// the first has the weight of all.
+    /// The alias with some deployments replaced. Where several targets become one, the first takes the
+    /// weight of all.
     #[must_use]
     pub fn with_deployments(&self, instead: impl Fn(DeploymentId) -> Option<DeploymentId>) -> Self {
         let mut targets: Vec<AliasTarget> = Vec::with_capacity(self.targets.len());
@@ -185,7 +185,7 @@ impl Alias {
             .collect()
     }
 
-    /// Hash that keeps a request at its target, where the strategy wants that.
+    /// Hash that keeps a request at its target, under a sticky strategy.
     pub(crate) fn sticky_key(&self, facts: &RoutingFacts) -> Option<u64> {
         match self.strategy {
             StrategySpec::Weighted { sticky: true } => facts.sticky,

@@ -1,4 +1,4 @@
-//! The words in which a plan answers: what to try, or why not.
+//! What a plan decides: the next attempt, or why there is none.
 
 use crate::deployment::DeploymentId;
 use crate::failure::FailureKind;
@@ -7,13 +7,13 @@ use crate::failure::FailureKind;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum AttemptKind {
     First,
-    /// Again at the same deployment.
+    /// At the same deployment again.
     Retry,
     /// At another deployment.
     Fallback,
     /// At another deployment, while the first one still waits.
     Hedge,
-    /// A copy whose answer is discarded.
+    /// A shadow request, whose answer is discarded.
     Shadow,
 }
 
@@ -42,9 +42,9 @@ pub struct Attempt {
     pub kind: AttemptKind,
     /// Wait this long before sending.
     pub delay_us: u64,
-    /// Probability of this choice, given what went before.
+    /// Probability of this choice, given the attempts before it.
     pub propensity: f32,
-    /// This attempt decides whether an ejected deployment comes back.
+    /// Whether it decides if an ejected deployment comes back.
     pub probe: bool,
 }
 
@@ -61,16 +61,16 @@ pub enum Next {
 pub enum GiveUp {
     /// No target may be used by this caller.
     AllDenied,
-    /// The failure would be the same anywhere, or the policy says not to go on after it.
+    /// The failure would be the same anywhere, or the retry policy excludes it.
     NotRetryable(FailureKind),
-    /// The client has part of the answer.
+    /// The client already has part of the answer.
     AnswerBegun,
     AttemptsExhausted,
-    /// Every other target is attempted, ejected or unsuitable.
+    /// Every other target was attempted already, is ejected, or is unsuitable.
     NoTargetLeft,
     /// Too many extra attempts have failed lately.
     RetryBudgetEmpty,
-    /// The only target left asks for a longer wait than the policy allows.
+    /// The only target left asks for a longer wait than the retry policy allows.
     RetryAfterTooLong {
         us: u64,
     },

@@ -9,7 +9,7 @@
 //! ```
 //!
 //! Probes are live requests: half open means that one request at a time may be sent here, with a
-//! fallback behind it. There is no timer: states change when requests look or finish.
+//! fallback behind it. There is no timer: states change when requests read them or finish.
 
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
 
@@ -27,7 +27,7 @@ pub enum EjectCause {
     FailureRatio,
     /// Requests wait and nothing comes back.
     Stalled,
-    /// The provider said when to come back.
+    /// The provider sent `Retry-After`.
     RetryAfter,
     /// The provider does not accept the key, or its account is empty.
     Key,
@@ -56,20 +56,20 @@ impl EjectCause {
         }
     }
 
-    /// Whether the provider itself said to stay away.
+    /// Whether the provider itself refuses requests for now.
     pub(crate) fn was_told(self) -> bool {
         matches!(self, Self::RetryAfter | Self::Key)
     }
 }
 
-/// A change of state worth an event.
+/// A change of state that is recorded as an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Transition {
     Ejected { cause: EjectCause, until_us: u64 },
     Recovered,
 }
 
-/// What a breaker says about one deployment at one moment.
+/// State of a breaker at one moment.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum BreakerState {
     /// In service. `ramp` is 1, or less while its share grows back after an ejection.
@@ -91,7 +91,7 @@ impl BreakerState {
         }
     }
 
-    /// The worse of two, for a deployment and its key.
+    /// The worse of two states: a deployment's and its key's.
     pub(crate) fn worse(self, other: Self) -> Self {
         match (self, other) {
             (Self::Closed { ramp: a }, Self::Closed { ramp: b }) => Self::Closed { ramp: a.min(b) },
@@ -111,7 +111,7 @@ impl BreakerState {
     }
 }
 
-/// See the module. One per deployment, and one per provider key.
+/// A circuit breaker. One per deployment, and one per provider key.
 #[derive(Debug)]
 pub(crate) struct Breaker {
     /// Lowest bit: open. The rest: open until, or closed since (0 = never ejected).
@@ -131,7 +131,7 @@ pub(crate) struct Breaker {
 const OPEN: u64 = 1;
 /// A recovered deployment starts at this share of its weight.
 const RAMP_START: f32 = 0.1;
-/// Enough attempts to speak of a ratio.
+/// Attempts below which a failure ratio means nothing.
 const RATIO_ATTEMPTS_MIN: f32 = 20.0;
 
 impl Breaker {
@@ -191,8 +191,8 @@ impl Breaker {
         self.probe_at_us.store(now_us, Relaxed);
     }
 
-    /// What led to an ejection of a provider key is gone: the next request is a probe. Attempts that
-    /// began earlier say nothing more.
+    /// Makes an ejected provider key half open: the key was replaced, so the next request probes.
+    /// Attempts that began earlier count no more.
     pub(crate) fn half_open(&self, now_us: u64) {
         let word = self.state.load(Relaxed);
         if word & OPEN != 0 && self.cause() == EjectCause::Key {
@@ -226,8 +226,8 @@ impl Breaker {
         self.streak.load(Relaxed) == 0 || started_us >= self.streak_since_us.load(Relaxed)
     }
 
-    /// Whether a failure says something about the present: that of an attempt that began before the last
-    /// change of state belongs to what that change was about.
+    /// Whether a failure says something about the present. An attempt that began before the last
+    /// change of state belongs to what led to that change.
     pub(crate) fn is_news(&self, started_us: u64) -> bool {
         started_us >= self.state.load(Relaxed) >> 1
     }
@@ -245,7 +245,7 @@ impl Breaker {
         let word = self.state.load(Relaxed);
         let told_us = told_to_wait_us(spec, failure);
         if !self.is_news(started_us) {
-            // An earlier refusal of a key was of the key that is out already, or was replaced.
+            // It refused a key that is ejected already, or was replaced.
             let told_us = told_us.filter(|_| !failure.kind.blames_key());
             return self.prolong(word, told_us, now_us);
         }
@@ -267,9 +267,9 @@ impl Breaker {
         self.open(spec, word, cause, told_us, now_us)
     }
 
-    /// Whether so many failures in a row are more than bad luck. They are as many as a provider with
-    /// this failure ratio hardly ever has in a row, and they are most of what was sent meanwhile:
-    /// failures come back sooner than answers do, so at a high rate many of them come in a row.
+    /// Whether so many failures in a row are more than bad luck: a provider with this failure ratio
+    /// hardly ever has as many, and they are most of the requests sent meanwhile. Failures come back
+    /// sooner than answers, so at a high rate many of them come in a row.
     fn is_no_chance(
         &self,
         spec: &BreakerSpec,
@@ -288,7 +288,7 @@ impl Breaker {
         streak * usual_ln >= HARDLY_EVER_LN && streak >= MOST * starts
     }
 
-    /// Requests wait in silence.
+    /// Ejects a stalled deployment.
     pub(crate) fn stall(&self, spec: &BreakerSpec, now_us: u64) -> Option<Transition> {
         let word = self.state.load(Relaxed);
         if word & OPEN != 0 {
@@ -325,7 +325,7 @@ impl Breaker {
         };
         let until_us = now_us
             + match told_us {
-                // Who refuses a probe too does not know better than we do when to come back.
+                // A provider that refuses the probe as well was wrong about when to come back.
                 Some(told_us) if word & OPEN != 0 => told_us.max(time_out_us(spec, before, now_us)),
                 Some(told_us) => told_us,
                 None => time_out_us(spec, before, now_us),
@@ -363,7 +363,7 @@ fn ramp(spec: &BreakerSpec, closed_since_us: u64, now_us: u64) -> f32 {
 fn told_to_wait_us(spec: &BreakerSpec, failure: &Failure) -> Option<u64> {
     let most_us = u64::from(spec.retry_after_ms_max) * US_PER_MS;
     match failure.kind {
-        // A refused key stays refused until somebody acts; look again once in a while.
+        // A refused key stays refused until an operator acts: probe it once in a while.
         kind if kind.blames_key() => Some(most_us),
         _ => failure
             .retry_after_us

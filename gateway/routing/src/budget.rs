@@ -1,4 +1,4 @@
-//! What keeps extra attempts from becoming a storm.
+//! Keeps retries, fallbacks and hedges from becoming a retry storm.
 //!
 //! Two gates, and an extra attempt (retry, fallback or hedge) needs both:
 //!
@@ -22,9 +22,9 @@ pub(crate) struct RetryBudget {
     refill_milli_per_s: u32,
 }
 
-/// What a quiet alias may spend at once, and what a new one starts with.
+/// Tokens of a new alias, and the most that time alone refills.
 const START_MILLI: u32 = 10_000;
-/// What a busy alias may save up: a whole deployment's requests in flight fail in one instant.
+/// Most that a busy alias saves up: all requests in flight to a deployment may fail at once.
 const SAVED_MILLI_MAX: u32 = 100_000;
 const TOKEN_MILLI: u32 = 1_000;
 
@@ -86,7 +86,7 @@ impl RetryBudget {
     }
 }
 
-/// How far a deployment is trusted with extra attempts: full means trusted, half empty means closed to them.
+/// Trust of a deployment with extra attempts. At half or less it gets none.
 #[derive(Debug)]
 pub(crate) struct RetryThrottle(AtomicU32);
 

@@ -1,8 +1,8 @@
 //! Scores the targets of one rank, and turns scores into probabilities.
 //!
 //! A strategy never draws; it says with which probability each target should be chosen, exactly.
-//! One draw then picks. So the propensities in the event are the ones that decided, and no strategy
-//! can differ from what it reports.
+//! One draw then picks. So the propensities in the event are those that decided: no strategy can
+//! differ from what it reports.
 
 use crate::alias::Alias;
 use crate::approx::{exp, ln};
@@ -30,7 +30,7 @@ impl TargetScores {
     }
 }
 
-/// What a choice looks at.
+/// The inputs of a choice.
 #[derive(Clone, Copy)]
 pub(crate) struct Choice<'a> {
     pub(crate) view: RoutingView<'a>,
@@ -311,7 +311,7 @@ fn one_if(condition: bool) -> f32 {
     if condition { 1.0 } else { 0.0 }
 }
 
-/// SeededRng a target of `set` by probability; the last one with any if rounding leaves a rest.
+/// Draws a target of `set` by probability; the last one with any if rounding leaves a rest.
 pub(crate) fn draw(set: TargetSet, propensity: &Column, unit: f32) -> Option<usize> {
     let mut rest = unit * set.iter().map(|i| propensity[i]).sum::<f32>();
     let mut last = None;

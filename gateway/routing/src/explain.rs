@@ -1,6 +1,6 @@
 //! Why a request went where it went, in words.
 //!
-//! Built from a plan at hand, or later from what the event holds: the same words either way.
+//! Built from a plan, or later from its event: the same words either way.
 
 use std::fmt;
 
@@ -10,7 +10,7 @@ use crate::plan::Plan;
 use crate::status::TargetStatus;
 use crate::view::RoutingView;
 
-/// A decision as its events tell it. Its `Display` is the explanation.
+/// A decision as its events record it. Its `Display` is the explanation.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Explanation<'a> {
     pub alias: &'a str,
@@ -19,13 +19,12 @@ pub struct Explanation<'a> {
     /// None without a table.
     pub table_version: Option<u64>,
     pub seed: u64,
-    /// What ails the targets considered, when none was available. Known only while the plan is at
-    /// hand.
+    /// Why no target was available, when the least bad ones had to serve.
     pub last_resort: Option<TargetStatus>,
     pub considered: Vec<ExplainedTarget<'a>>,
-    /// Known only while the plan is at hand.
+    /// Targets that were not considered, and why. Only from a plan.
     pub left_out: Vec<(&'a str, String)>,
-    /// Known only when the request is over.
+    /// Only of a request that is over.
     pub attempts: Vec<ExplainedAttempt<'a>>,
 }
 
@@ -43,7 +42,7 @@ pub struct ExplainedAttempt<'a> {
     pub deployment: &'a str,
     /// `first`, `retry`, `fallback`, `hedge` or `shadow`.
     pub kind: &'a str,
-    /// The failure before, which led to this one.
+    /// The failure that led to this attempt.
     pub cause: Option<&'a str>,
     /// What went wrong here. None: it answered.
     pub error: Option<&'a str>,

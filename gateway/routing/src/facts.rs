@@ -1,4 +1,4 @@
-//! What routing is told about a request.
+//! The facts of a request that routing needs.
 
 use crate::target_set::TargetSet;
 
@@ -7,7 +7,7 @@ use crate::target_set::TargetSet;
 pub struct RoutingFacts {
     /// Estimate of the prompt's size.
     pub input_tokens: u32,
-    /// The most the answer may take, if the client said so.
+    /// Limit on the answer's size, if the client set one.
     pub output_tokens_max: Option<u32>,
     /// The client wants the answer in one piece: nothing is seen of it before all of it is there.
     pub in_one_piece: bool,

@@ -7,13 +7,13 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum FailureKind {
-    /// DNS, refused, reset or TLS: the request was not accepted by anybody.
+    /// DNS, refused, reset or TLS: no provider accepted the request.
     Connect,
     /// No connection within the connect timeout.
     ConnectTimeout,
     /// Connected, but no first byte or token within its timeout.
     FirstTokenTimeout,
-    /// The response began and then rested longer than the idle timeout.
+    /// The response began, then paused for longer than the idle timeout.
     Stalled,
     /// The whole call took longer than the total timeout.
     TotalTimeout,
@@ -23,7 +23,7 @@ pub enum FailureKind {
     Malformed,
     /// 429.
     RateLimited,
-    /// 503, 529 and other words for "not now".
+    /// 503, 529 and other forms of "not now".
     Overloaded,
     /// 500, 502, 504 and every other 5xx.
     ServerError,
@@ -108,14 +108,14 @@ impl FailureKind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Failure {
     pub kind: FailureKind,
-    /// `Retry-After` (or the provider's own word for it), counted from when the answer arrived.
+    /// `Retry-After` (or the provider's own header for it), counted from when the answer arrived.
     pub retry_after_us: Option<u64>,
-    /// Bytes of this attempt's answer were already sent to the client: nothing may replace it any more.
+    /// Bytes of its answer were already sent to the client: no other answer may replace it.
     pub relayed: bool,
 }
 
 impl Failure {
-    /// How long a provider that refused for its rate limit wants to hear nothing.
+    /// How long a rate-limited provider asks to be left alone.
     pub fn rate_limited_for_us(&self) -> Option<u64> {
         self.retry_after_us
             .filter(|_| self.kind == FailureKind::RateLimited)

@@ -1,8 +1,8 @@
 //! What this process has seen of one deployment: the fast half of routing's two timescales.
 //!
 //! All of it is atomics, shared by every thread and kept over configuration reloads. A request's
-//! attempt holds an [`InFlight`]; what becomes of the attempt is told to it, and dropping it without a word
-//! (the client left, the hedge lost) only gives the place back.
+//! attempt holds an [`InFlight`](crate::InFlight) and reports its outcome there; dropping it without an
+//! outcome (the client left, the hedge lost) only frees its place.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
@@ -22,11 +22,11 @@ pub struct Health {
     in_flight: AtomicU32,
     /// Attempts in flight that have no first token yet.
     waiting: AtomicU32,
-    /// What they wait for, together: see [`InFlightContext::awaited_tokens`].
+    /// Sum of the tokens that they wait for: prompts, and answers that come in one piece.
     waiting_tokens: AtomicU64,
-    /// When the last sign of life came, or when the last of the first few was sent that wait.
+    /// When the last sign of life came, or the last of the first few waiting attempts was sent.
     progress_us: AtomicU64,
-    /// How many were waiting then: what silence since means rests on them.
+    /// How many were waiting then: the evidence that a silence since rests on.
     witnesses: AtomicU32,
     /// Microseconds to the first token of a request of reference size; rises fast, falls slowly.
     ttft: Ewma,
@@ -45,11 +45,11 @@ pub struct Health {
 
 /// How long a latency is remembered.
 const LATENCY_TAU_MS: f32 = 30_000.0;
-/// How fast a higher latency is believed, per observation.
+/// Weight of an observation above the average.
 const LATENCY_RISE: f32 = 0.3;
-/// How fast a lower one is.
+/// Weight of one below it.
 const LATENCY_FALL: f32 = 0.1;
-/// Attempts without which a 95th percentile is a guess.
+/// Attempts below which a 95th percentile is a guess.
 const PERCENTILE_ATTEMPTS_MIN: u64 = 20;
 /// Relative step of the quantile estimate.
 const QUANTILE_STEP: f32 = 0.2;
@@ -57,20 +57,20 @@ const QUANTILE_STEP: f32 = 0.2;
 const SUCCESS_STEP: f32 = 0.1;
 /// How long a failure is remembered.
 const SUCCESS_TAU_MS: f32 = 10_000.0;
-/// Over which time errors are counted for a ratio that is to be compared with a limit.
+/// Time over which errors are counted for an error ratio.
 const RECENT_TAU_MS: f32 = 60_000.0;
 
-/// Who looks whether a deployment is silent.
+/// Which request asks whether a deployment is stalled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum StallObserver {
-    /// A request that has yet to be sent. If this process itself stood still, answers to others may
-    /// be here and not read yet.
+    /// One not sent yet. If this process itself stood still, answers to others may have arrived
+    /// unread.
     NewRequest,
-    /// A request that waits there, and knows that no answer has come.
+    /// One that waits there, and knows that no answer has come.
     WaitingRequest,
 }
 
-/// A latency and how much it is still believed, 1 when fresh.
+/// A latency, and how far it is still trusted: 1 when fresh.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct LatencyEstimate {
     pub(crate) us: f32,
@@ -141,12 +141,12 @@ impl Health {
     }
 
     /// Ejects a deployment that has answered no request for longer than chance explains: a black hole shows
-    /// itself long before its timeouts do. A false alarm ends with the next answer. `look` says who
-    /// asks.
+    /// itself long before its timeouts do. A false alarm ends with the next answer. `observer`
+    /// is the request that asks.
     pub(crate) fn eject_if_stalled(
         &self,
         spec: &BreakerSpec,
-        look: StallObserver,
+        observer: StallObserver,
         now_us: u64,
     ) -> Option<Transition> {
         let waiting = self.waiting.load(Relaxed);
@@ -163,7 +163,7 @@ impl Health {
         }
         let mean_tokens = self.waiting_tokens.load(Relaxed) / u64::from(waiting);
         let mean_tokens = u32::try_from(mean_tokens).unwrap_or(u32::MAX);
-        let may_be_few = look == StallObserver::WaitingRequest
+        let may_be_few = observer == StallObserver::WaitingRequest
             && self.attempts.load(Relaxed) >= PERCENTILE_ATTEMPTS_MIN;
         if witnesses < spec.stall_waiting_min && !may_be_few {
             return None;
@@ -224,7 +224,7 @@ impl Health {
         self.listen(self.waiting.load(Relaxed), now_us);
     }
 
-    /// From now on, silence counts, and so many wait in it.
+    /// Starts to count silence, with so many attempts waiting.
     fn listen(&self, witnesses: u32, now_us: u64) {
         self.progress_us.store(now_us, Relaxed);
         self.witnesses.store(witnesses, Relaxed);
@@ -277,7 +277,7 @@ impl Health {
         self.attempts.fetch_add(1, Relaxed);
     }
 
-    /// An attempt failed, and that says something about the present.
+    /// An attempt failed, and says something about the present.
     pub(crate) fn observe_failure(&self, waiting: bool, now_us: u64) {
         self.credit.fail();
         self.observe_success(false, now_us);
@@ -339,7 +339,7 @@ fn seen(ewma: &Ewma, now_us: u64) -> LatencyEstimate {
         })
 }
 
-/// What [`Health`] says at one moment, for metrics and `weir routes`.
+/// [`Health`] at one moment, for metrics and `weir routes`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct HealthSnapshot {
     pub state: BreakerState,
@@ -358,7 +358,7 @@ pub struct HealthSnapshot {
 }
 
 impl HealthSnapshot {
-    /// Whether it is out because its provider refuses the key.
+    /// Whether it is out of service because its provider refuses the key.
     pub fn refuses_key(&self) -> bool {
         let is_out = matches!(
             self.state,

@@ -11,20 +11,20 @@ use crate::failure::{Failure, FailureKind};
 use crate::health::Health;
 use crate::spec::BreakerSpec;
 
-/// What an attempt needs to know to report.
+/// Where an attempt reports its outcome, and its size.
 #[derive(Debug)]
 pub(crate) struct InFlightContext {
     pub(crate) health: Arc<Health>,
-    /// Of the provider key, if it has a name.
+    /// Breaker of the provider key, if the key has a name.
     pub(crate) key: Option<Arc<Breaker>>,
     pub(crate) breaker: BreakerSpec,
-    /// Set for an extra attempt: it gets its token back when it answers.
+    /// Set for an extra attempt: the token is refunded when it answers.
     pub(crate) budget: Option<Arc<RetryBudget>>,
     /// The target's window and the latency limit to be kept, if there is one.
     pub(crate) window: Option<WindowRef>,
     pub(crate) input_tokens: u32,
-    /// What must be read and written until there is something to be seen, as input tokens: the
-    /// prompt, and of an answer that comes in one piece all of it.
+    /// Work until the first byte of the answer, as input tokens: the prompt, and all of an answer
+    /// that comes in one piece.
     pub(crate) awaited_tokens: u32,
     pub(crate) probe: bool,
 }
@@ -36,7 +36,7 @@ pub(crate) struct WindowRef {
     pub(crate) ttft_ms_max: u32,
 }
 
-/// One attempt under way. Ends by [`succeed`](Self::succeed), [`fail`](Self::fail), or by being
+/// One attempt in flight. Ends by [`succeed`](Self::succeed), [`fail`](Self::fail), or by being
 /// dropped, which says nothing about the deployment.
 #[derive(Debug)]
 pub struct InFlight {

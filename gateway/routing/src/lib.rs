@@ -1,17 +1,17 @@
 //! Which deployment gets a request, and what happens when it fails.
 //!
-//! The way through: the operator's [`RoutesSpec`] is checked into [`Routes`]; for each request
-//! [`RoutingView::plan`] weighs the alias's targets into a [`Plan`]; [`Plan::next`] says what to try, and
-//! after a failure whether to retry, fall back or give up; [`RoutingView::start`] opens an [`InFlight`]
-//! for an attempt, and what the caller tells it becomes the deployment's [`Health`], which the next
-//! plan looks at.
+//! The way through: the operator's [`RoutesSpec`] is checked and built into [`Routes`]. For each request,
+//! [`RoutingView::plan`] weighs the alias's targets into a [`Plan`]. [`Plan::next`] decides what to try,
+//! and after a failure whether to retry, fall back or give up. [`RoutingView::start`] opens an
+//! [`InFlight`] for an attempt; the outcome that the caller reports there becomes part of the
+//! deployment's [`Health`], which the next plan reads.
 //!
 //! Two timescales: health is what this process saw in the last seconds, and it decides; [`Priors`]
 //! are what the event log says about the last minutes, and they weigh.
 //!
 //! Everything here is pure: time comes in as microseconds since the Unix epoch, randomness as the
-//! request's seed. A decision allocates nothing, takes no lock, and with the same seed and the same
-//! state is the same decision.
+//! request's seed. A decision allocates nothing, takes no lock, and is the same for the same seed and
+//! state.
 
 mod alias;
 mod approx;

@@ -31,7 +31,7 @@ pub(crate) struct RecentCounts {
     failures: Column,
 }
 
-/// Latency that is assumed of deployments when none of them was ever seen.
+/// Latency assumed of deployments when none of them was ever measured.
 const NEUTRAL_TTFT_US: f32 = 500_000.0;
 
 impl Members {
@@ -99,9 +99,9 @@ impl Members {
         }
     }
 
-    /// Replaces what was seen by the best that is known: what was seen lately, the less of it the
-    /// older it is; for the rest what the table says; for the rest the mean of the others. So a
-    /// stranger is neither shunned nor rushed at, and one that was slow long ago is attempted again.
+    /// Replaces each estimate by a blend: what this process saw, weighted by its freshness; for the
+    /// rest the table's value; for the rest the mean of the others. So an unknown target is neither
+    /// shunned nor flooded, and one that was slow long ago gets requests again.
     fn blend(
         &self,
         seen: &mut [LatencyEstimate; TARGETS_MAX],
@@ -203,7 +203,7 @@ impl Members {
         recent
     }
 
-    /// Share of attempts that fail. What the table measured counts as so many attempts of our own, so
+    /// Share of attempts that fail. The table's value counts as so many attempts of this process, so
     /// that one failure on a quiet gateway does not break a limit of one percent.
     pub(crate) fn error_ratio(&self, recent: &RecentCounts, priors: TrustedPriors<'_>) -> Column {
         const ASSUMED_ATTEMPTS: f32 = 200.0;
@@ -217,7 +217,7 @@ impl Members {
         ratios
     }
 
-    /// Expected cost of this request in picodollars. What was really paid goes before the price
+    /// Expected cost of this request in picodollars. Measured cost goes before the price
     /// list; a target without either counts as the dearest: unpriced is never free.
     pub(crate) fn cost_picousd(
         &self,
@@ -256,7 +256,7 @@ impl Members {
 const ATTEMPTS_KNOWN: f32 = 50.0;
 
 impl LatencyEstimate {
-    /// What was seen here, and for the part that is not believed any more what was seen there.
+    /// This estimate, and for the part that is no longer trusted the other.
     fn over(self, there: Self) -> Self {
         let rest = (1.0 - self.belief) * there.belief;
         if rest <= 0.0 {

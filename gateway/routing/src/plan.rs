@@ -1,4 +1,4 @@
-//! One request's plan: who is considered, with what probability, and what to try next.
+//! One request's plan: the targets considered, their probabilities, and what to try next.
 
 mod after;
 mod beside;
@@ -25,14 +25,14 @@ pub struct ScoredTarget {
     /// Position in the alias.
     pub target: u8,
     pub deployment: DeploymentId,
-    /// What the strategy compared; lower is better, infinite is out of the question, and NaN is
-    /// "compares nothing" (weighted).
+    /// What the strategy compared. Lower is better, infinite excludes, and NaN means that it does
+    /// not compare (weighted).
     pub score: f32,
     /// Probability of being the first one attempted.
     pub propensity: f32,
 }
 
-/// One request's way through its alias's targets. Held by the request from routing to its end.
+/// One request's way through its alias's targets, held by the request to its end.
 #[derive(Debug, Clone)]
 pub struct Plan {
     facts: RoutingFacts,
@@ -54,8 +54,8 @@ pub struct Plan {
     attempts_here: u8,
 }
 
-/// Of requests that could, this share probes a half-open target: most stay on targets that work,
-/// and a recovered one is found within a few requests.
+/// Share of requests that probe a half-open target: most stay on targets that work, and a recovered
+/// one is found within a few requests.
 const PROBE_SHARE: f32 = 0.25;
 /// How long an answer may become if the client does not bound it. Few are longer.
 const ANSWER_TOKENS_LONG: u32 = 2_000;
@@ -105,7 +105,7 @@ impl Plan {
         self.facts.throttled = targets;
     }
 
-    /// Where a target stood when the plan was made.
+    /// Status of a target when the plan was made.
     pub fn status(&self, target: usize) -> TargetStatus {
         self.statuses
             .get(target)
@@ -113,7 +113,7 @@ impl Plan {
             .unwrap_or(TargetStatus::Denied)
     }
 
-    /// Set when no target was available and the least bad ones were taken: what ails them.
+    /// Why the targets considered are not available, when none is and the least bad ones must serve.
     pub fn last_resort(&self) -> Option<TargetStatus> {
         self.last_resort
     }
@@ -126,12 +126,12 @@ impl Plan {
         self.seed
     }
 
-    /// Targets that this plan found stalled, and ejected.
+    /// Targets that this plan found stalled and ejected.
     pub fn stalled(&self) -> TargetSet {
         self.stalled
     }
 
-    /// The same, each told once.
+    /// The same, each reported once.
     pub fn take_stalled(&mut self) -> TargetSet {
         std::mem::take(&mut self.stalled)
     }
@@ -141,7 +141,7 @@ impl Plan {
         self.attempts
     }
 
-    /// What must be read and written until something is seen of the answer, as input tokens.
+    /// Work until the first byte of the answer, as input tokens.
     fn awaited_tokens(&self) -> u32 {
         let RoutingFacts {
             input_tokens,
@@ -152,7 +152,7 @@ impl Plan {
         if !in_one_piece {
             return input_tokens;
         }
-        // Many clients allow far more than is ever written.
+        // Many clients allow far longer answers than models write.
         let output = output_tokens_max.map_or(ANSWER_TOKENS_LONG, |m| m.min(ANSWER_TOKENS_LONG));
         input_tokens.saturating_add(output * size::INPUT_TOKENS_PER_OUTPUT_TOKEN)
     }
@@ -311,8 +311,8 @@ impl Plan {
     }
 }
 
-/// The estimate says that the prompt fits nowhere. It may be wrong, and it is least likely to be
-/// where the window is longest.
+/// By the estimate, the prompt fits nowhere. The estimate may be too high, and the longest window is
+/// the likeliest to fit.
 fn longest_windows(view: RoutingView<'_>, alias: &Alias, set: TargetSet) -> TargetSet {
     let window = |i: usize| {
         view.routes
@@ -323,7 +323,7 @@ fn longest_windows(view: RoutingView<'_>, alias: &Alias, set: TargetSet) -> Targ
     set.iter().filter(|i| window(*i) == longest).collect()
 }
 
-/// A chain's earlier step is what the operator wants, so it is probed at once when it may be;
+/// An earlier step of a chain is what the operator prefers, so it is probed at once when it may be;
 /// elsewhere a probe takes a share.
 fn probe_share(alias: &Alias, serving: TargetSet, probing: TargetSet) -> f32 {
     let earlier = alias.lowest_rank(probing) < alias.lowest_rank(serving);

@@ -5,8 +5,8 @@ use weir_schemas::table::{AliasTable, RoutingTable, TargetEntry};
 use crate::alias::Alias;
 use crate::routes::Routes;
 
-/// Measured long-term facts per alias and target, beside what this process sees itself. A gateway
-/// holds one until the next table, and resolves it again when its configuration changes.
+/// Long-term measurements per alias and target, beside what this process sees itself. A gateway
+/// keeps them until the next table, and resolves them again when its configuration changes.
 #[derive(Debug, Clone, Default)]
 pub struct Priors {
     table: Option<AdoptedTable>,
@@ -14,7 +14,7 @@ pub struct Priors {
 
 #[derive(Debug, Clone)]
 struct AdoptedTable {
-    /// Of the routes that this was resolved for. Positions mean nothing elsewhere.
+    /// Fingerprint of the routes that this was resolved for: positions mean nothing elsewhere.
     fingerprint: u64,
     version: u64,
     made_at_us: u64,
@@ -118,8 +118,8 @@ impl Priors {
 }
 
 impl AdoptedTable {
-    /// Whole while it is fresh, then less and less: an ingestor that is away for an hour must not
-    /// leave its last impression in force.
+    /// Full while the table is fresh, then less and less: while the ingestor is down, an old table
+    /// must not stay in force.
     fn belief(&self, now_us: u64) -> f32 {
         let Some(trusted_us) = self.trusted_us else {
             return 1.0;
@@ -170,7 +170,7 @@ fn target_prior(entry: &TargetEntry) -> TargetPrior {
     }
 }
 
-/// A table comes from another process: a number that makes no sense is as good as none.
+/// A table comes from another process: a number out of range counts as absent.
 fn sane(value: f64) -> Option<f32> {
     let value = narrow(value);
     (value.is_finite() && value > 0.0).then_some(value)

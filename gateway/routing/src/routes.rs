@@ -77,7 +77,7 @@ impl Routes {
         }
     }
 
-    /// Tells configurations apart in which positions mean different things.
+    /// Differs between configurations in which positions mean different things.
     pub(crate) fn fingerprint(&self) -> u64 {
         self.fingerprint
     }

@@ -15,7 +15,7 @@ pub struct RoutesSpec {
     pub breaker: BreakerSpec,
 }
 
-/// One place a request can be sent: a model of a provider, called with one key in one region.
+/// A deployment: a model of a provider, called with one key in one region.
 #[derive(Debug, Clone, Default)]
 pub struct DeploymentSpec {
     /// Unique, and stable over restarts and reloads: events, tables and metrics use it
@@ -48,8 +48,8 @@ pub struct AliasSpec {
     pub retry: RetrySpec,
     pub hedge: Option<HedgeSpec>,
     pub shadow: Option<ShadowSpec>,
-    /// Share of requests that go anywhere, however it looks, so that every target stays measured.
-    /// Only for the strategies that learn (latency, cost, objective); 1% unless set.
+    /// Share of requests spread evenly over the targets, so that every target stays measured.
+    /// Only for the adaptive strategies (latency, cost, objective); 1% unless set.
     pub exploration: Option<f32>,
 }
 
@@ -88,7 +88,7 @@ pub enum StrategySpec {
     /// Mostly the cheapest: four parts cost, one part latency. One at half the price may take
     /// fifteen times as long.
     Cost,
-    /// The best trade-off that was asked for.
+    /// The best trade-off by the operator's objective.
     Objective(ObjectiveSpec),
 }
 
@@ -104,7 +104,7 @@ impl StrategySpec {
         }
     }
 
-    /// The latency limit to be kept, if there is one.
+    /// The latency limit, if the objective has one.
     pub(crate) fn ttft_ms_max(&self) -> Option<u32> {
         match self {
             Self::Objective(ObjectiveSpec::Limits { ttft_p95_ms, .. }) => Some(*ttft_p95_ms),
@@ -112,7 +112,7 @@ impl StrategySpec {
         }
     }
 
-    /// Whether it goes by measurements, and so must keep measuring every target.
+    /// Whether it decides by measurements, and so must keep measuring every target.
     pub(crate) fn is_adaptive(&self) -> bool {
         matches!(self, Self::Latency { .. } | Self::Cost | Self::Objective(_))
     }
@@ -132,7 +132,7 @@ pub enum ObjectiveSpec {
     },
 }
 
-/// When an attempt fails: what happens next.
+/// What happens after a failed attempt.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct RetrySpec {
@@ -226,18 +226,18 @@ pub struct ShadowSpec {
 pub struct BreakerSpec {
     /// Failures in a row that eject; more are needed of a provider that often fails anyway.
     pub consecutive_failures: u32,
-    /// RecentCounts failure ratio that ejects, once there were enough attempts to speak of one.
+    /// Recent failure ratio that ejects, once there were enough attempts for a ratio.
     pub failure_ratio: f32,
     /// First time out; doubles with every ejection that follows without a recovery.
     pub open_ms: u32,
     pub open_ms_max: u32,
-    /// The longest `Retry-After` that is believed.
+    /// The longest `Retry-After` that is honoured.
     pub retry_after_ms_max: u32,
     /// Time over which a recovered deployment's share grows back to its full size.
     pub slow_start_ms: u32,
-    /// So many requests waiting, with nothing coming back for `stall_factor`, are a stall. Fewer
-    /// must wait longer: two about twice as long, a single one twenty times. Of twice as many or
-    /// more, half as long is enough.
+    /// Requests that must be waiting, with nothing coming back for `stall_factor`, to make a stall.
+    /// Fewer must wait longer: two about twice as long, a single one twenty times. Twice as many or
+    /// more need wait only half as long.
     pub stall_waiting_min: u32,
     /// Silence that makes a stall: at least this long, twice this of a single request …
     pub stall_ms_min: u32,

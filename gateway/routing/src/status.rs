@@ -6,8 +6,7 @@ use crate::facts::RoutingFacts;
 use crate::health::StallObserver;
 use crate::view::RoutingView;
 
-/// Why a target is, or is not, among the candidates. In the order in which a last resort prefers
-/// them.
+/// Whether a target is a candidate, and why not; in the order in which a last resort prefers them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum TargetStatus {
     Available,
@@ -17,7 +16,7 @@ pub enum TargetStatus {
     Probing,
     /// Ejected by its breaker.
     Ejected,
-    /// The provider said when to come back.
+    /// The provider sent `Retry-After`, or refuses the key.
     ToldToWait,
     Throttled,
     /// The prompt does not fit its context window, by the estimate.
@@ -72,8 +71,8 @@ impl TargetStatus {
     }
 }
 
-/// Where a target stands, and whether this look found it stalled. `ramp` becomes the share of its
-/// weight that it may have while it comes back.
+/// Status of a target, and whether this check found it stalled. `ramp` becomes the share of its weight
+/// while it comes back.
 pub(crate) fn status(
     view: RoutingView<'_>,
     alias: &Alias,

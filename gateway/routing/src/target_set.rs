@@ -1,6 +1,6 @@
 //! Sets of targets of one alias, as bits of one word.
 
-/// The most targets one alias may have, the keys of pooled providers counted singly. A decision is
+/// The most targets one alias may have, counting each key of a provider. A decision is
 /// kept on the stack, so it needs a bound.
 pub const TARGETS_MAX: usize = 32;
 

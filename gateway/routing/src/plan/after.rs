@@ -1,4 +1,4 @@
-//! What follows: the first attempt, and after a failure the next one.
+//! The next attempt: the first one, and after each failure another or none.
 
 use crate::alias::Alias;
 use crate::attempt::{Attempt, AttemptKind, GiveUp, Next};
@@ -10,7 +10,7 @@ use crate::target_set::{TARGETS_MAX, TargetSet, position};
 use crate::view::RoutingView;
 
 impl Plan {
-    /// Says what to try: at first with `failure` absent, then with the failure of the last attempt.
+    /// Decides what to do: first without a `failure`, then with the failure of the last attempt.
     pub fn next(
         &mut self,
         view: RoutingView<'_>,
@@ -201,7 +201,7 @@ impl Plan {
             .ok_or(GiveUp::NoTargetLeft)
     }
 
-    /// The last gates: the deadline for every attempt, the budgets for extra ones.
+    /// The last checks: the deadline for every attempt, the budgets for extra ones.
     fn admit(
         &self,
         view: RoutingView<'_>,

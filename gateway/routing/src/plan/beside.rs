@@ -1,4 +1,4 @@
-//! What runs beside the first attempt: a hedge while its first token is late, or a shadow's copy.
+//! Attempts beside the first one: a hedge while its first token is late, or a shadow.
 
 use weir_schemas::table::size;
 
@@ -10,8 +10,8 @@ use crate::plan::Plan;
 use crate::random::SeededRng;
 use crate::view::RoutingView;
 
-/// Without a hedging policy, a late first token only leads to the question whether its deployment
-/// is still in service. "Late" is bounded: what is known of an ejected one's latency is old.
+/// Without a hedging policy, a late first token only makes the plan ask whether the deployment is
+/// still in service. Bounds of "late": the latency known of an ejected deployment is old.
 const RESCUE_US_MIN: f32 = 300_000.0;
 const RESCUE_US_MAX: f32 = 3_000_000.0;
 
@@ -33,17 +33,17 @@ impl Plan {
     }
 
     /// When to ask for a [`hedge`](Self::hedge), counted from the first attempt's start, if there is no
-    /// first token by then. None: not any more.
+    /// first token by then. `None`: do not ask again.
     pub fn hedge_after_us(&self) -> Option<u64> {
         self.hedge_after_us
     }
 
     /// A second attempt beside the one that is still waiting for its first token; at most one per
-    /// request. After a None, [`hedge_after_us`](Self::hedge_after_us) says when to ask again.
+    /// request. After `None`, [`hedge_after_us`](Self::hedge_after_us) says when to ask again.
     ///
     /// There are three reasons for one. The alias hedges late answers, within its own budget. Or
-    /// the first attempt is a probe: probes are few, and no client should wait out a black hole's
-    /// timeout for the others' sake. Or the deployment was ejected after the attempt was sent, as a
+    /// the first attempt is a probe: probes are few, and no client should wait out a timeout
+    /// for the sake of others. Or the deployment was ejected after the attempt was sent, as a
     /// stalled one is: then the second attempt is the fallback that would follow the timeout, and draws
     /// on the same budget.
     ///
@@ -73,7 +73,7 @@ impl Plan {
         Some(attempt)
     }
 
-    /// Why the first attempt should not be waited for alone, if it should not.
+    /// The kind of a second attempt, if there should be one.
     fn hedge_kind(
         &mut self,
         view: RoutingView<'_>,
@@ -101,7 +101,7 @@ impl Plan {
 
     pub(super) fn pick_shadow(&mut self, view: RoutingView<'_>, alias: &Alias, now_us: u64) {
         let Some(shadow) = alias.shadow else { return };
-        // A stream of its own, so that adding a shadow changes no other draw of a replayed request.
+        // An own stream of draws, so that adding a shadow changes no other draw of a replayed request.
         let drawn = SeededRng::new(!self.seed).unit();
         let deployment = view.routes.deployment(shadow.deployment);
         let closed = matches!(
@@ -120,8 +120,8 @@ impl Plan {
         }
     }
 
-    /// The copy to send beside the first attempt, if this request is one of the share. Its answer is
-    /// measured and discarded. Its target is in no alias position: `target` is `u8::MAX`.
+    /// The shadow attempt, if this request is one of the share. Its answer is measured and discarded.
+    /// Its target has no position in the alias: `target` is `u8::MAX`.
     pub fn shadow(&mut self) -> Option<Attempt> {
         self.shadow.take()
     }
