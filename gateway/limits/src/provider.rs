@@ -300,9 +300,9 @@ mod tests {
 
     #[test]
     fn nothing_is_reserved_of_a_limit_that_was_not_announced() {
-        let pool = ProviderLimits::default();
+        let limits = ProviderLimits::default();
         for _ in 0..1000 {
-            pool.take(&wanted(1, Class::Batch), 0).unwrap();
+            limits.take(&wanted(1, Class::Batch), 0).unwrap();
         }
     }
 
@@ -312,51 +312,51 @@ mod tests {
             requests: Some(6),
             tokens: Some(1_000),
         };
-        let pool = ProviderLimits::default();
-        pool.grant(&granted);
+        let limits = ProviderLimits::default();
+        limits.grant(&granted);
         let now = 1_780_000_000 * S;
         let one = ProviderUse {
             tokens: 100,
             ..wanted(1, Class::Interactive)
         };
         for _ in 0..6 {
-            let taken = pool.take(&one, now).unwrap();
-            pool.learn(&taken, &observed(500, 499, S), &NOTHING, now);
+            let taken = limits.take(&one, now).unwrap();
+            limits.learn(&taken, &observed(500, 499, S), &NOTHING, now);
         }
         // A sixth of a minute brings one back, however often the settings are read again.
-        pool.grant(&granted);
-        let wait_us = pool.take(&one, now).unwrap_err().wait_us;
+        limits.grant(&granted);
+        let wait_us = limits.take(&one, now).unwrap_err().wait_us;
         assert!((9 * S..=10 * S).contains(&wait_us), "{wait_us}");
-        let taken = pool.take(&one, now + 10 * S).unwrap();
+        let taken = limits.take(&one, now + 10 * S).unwrap();
         // 600 tokens were estimated, of which a sixth of a minute brought 166 back.
-        let left = |pool: &ProviderLimits, now| pool.read(now)[1].unwrap().left;
-        assert_eq!(left(&pool, now + 10 * S), 466);
-        pool.settle(&taken, 40, now + 10 * S);
-        assert_eq!(left(&pool, now + 10 * S), 526);
-        pool.settle(&taken, 900, now + 10 * S);
-        assert_eq!(left(&pool, now + 10 * S), 0);
-        pool.grant(&OperatorLimits::default());
-        pool.take(&one, now + 10 * S).unwrap();
+        let left = |limits: &ProviderLimits, now| limits.read(now)[1].unwrap().left;
+        assert_eq!(left(&limits, now + 10 * S), 466);
+        limits.settle(&taken, 40, now + 10 * S);
+        assert_eq!(left(&limits, now + 10 * S), 526);
+        limits.settle(&taken, 900, now + 10 * S);
+        assert_eq!(left(&limits, now + 10 * S), 0);
+        limits.grant(&OperatorLimits::default());
+        limits.take(&one, now + 10 * S).unwrap();
 
         // One that is larger than the limit leaves nothing, though it used less than was estimated.
-        pool.grant(&OperatorLimits {
+        limits.grant(&OperatorLimits {
             requests: None,
             tokens: Some(50),
         });
-        let taken = pool.take(&one, now + 10 * S).unwrap();
-        pool.settle(&taken, 60, now + 10 * S);
-        assert_eq!(left(&pool, now + 10 * S), 0);
+        let taken = limits.take(&one, now + 10 * S).unwrap();
+        limits.settle(&taken, 60, now + 10 * S);
+        assert_eq!(left(&limits, now + 10 * S), 0);
     }
 
     #[test]
     fn a_retry_after_is_kept_to() {
-        let pool = ProviderLimits::default();
-        pool.pause(5 * S, 0);
-        let busy = pool
+        let limits = ProviderLimits::default();
+        limits.pause(5 * S, 0);
+        let busy = limits
             .take(&wanted(1, Class::Interactive), 4 * S)
             .unwrap_err();
         assert_eq!(busy.wait_us, S);
-        pool.take(&wanted(1, Class::Interactive), 5 * S).unwrap();
+        limits.take(&wanted(1, Class::Interactive), 5 * S).unwrap();
     }
 
     #[test]
@@ -374,35 +374,35 @@ mod tests {
 
     #[test]
     fn what_was_sent_since_is_taken_off_and_an_old_answer_says_nothing() {
-        let pool = ProviderLimits::default();
+        let limits = ProviderLimits::default();
         let ask = wanted(1, Class::Interactive);
-        let first = pool.take(&ask, 0).unwrap();
-        let second = pool.take(&ask, 0).unwrap();
-        let _third = pool.take(&ask, 0).unwrap();
-        pool.learn(&second, &observed(10, 8, 59 * S), &NOTHING, 1);
+        let first = limits.take(&ask, 0).unwrap();
+        let second = limits.take(&ask, 0).unwrap();
+        let _third = limits.take(&ask, 0).unwrap();
+        limits.learn(&second, &observed(10, 8, 59 * S), &NOTHING, 1);
         assert_eq!(
-            pool.read(1)[0],
+            limits.read(1)[0],
             Some(ProviderLimitStatus { limit: 10, left: 7 })
         );
-        pool.learn(&first, &observed(10, 9, 59 * S), &NOTHING, 2);
+        limits.learn(&first, &observed(10, 9, 59 * S), &NOTHING, 2);
         assert_eq!(
-            pool.read(2)[0],
+            limits.read(2)[0],
             Some(ProviderLimitStatus { limit: 10, left: 7 })
         );
     }
 
     #[test]
     fn a_request_that_is_larger_than_the_limit_is_let_through_when_it_is_whole() {
-        let pool = ProviderLimits::default();
+        let limits = ProviderLimits::default();
         let large = ProviderUse {
             tokens: 5_000,
             ..wanted(1, Class::Batch)
         };
-        let taken = pool.take(&large, 0).unwrap();
-        pool.learn(&taken, &NOTHING, &observed(1_000, 0, 60 * S), 0);
-        let busy = pool.take(&large, 0).unwrap_err();
+        let taken = limits.take(&large, 0).unwrap();
+        limits.learn(&taken, &NOTHING, &observed(1_000, 0, 60 * S), 0);
+        let busy = limits.take(&large, 0).unwrap_err();
         assert!(busy.wait_us > 50 * S, "{busy:?}");
-        pool.take(&large, 60 * S).unwrap();
+        limits.take(&large, 60 * S).unwrap();
     }
 
     /// A provider that counts for itself.
@@ -452,7 +452,7 @@ mod tests {
     /// Who asks how often. Returns what each was given and refused, and the provider's refusals.
     fn play(is_bucket: bool, limit: u64, askers: &[(ProviderUse, u64)]) -> (Vec<(u64, u64)>, u64) {
         const STEP_US: u64 = 10_000;
-        let (pool, mut provider) = (ProviderLimits::default(), Provider::new(limit, is_bucket));
+        let (limits, mut provider) = (ProviderLimits::default(), Provider::new(limit, is_bucket));
         let mut counts = vec![(0, 0); askers.len()];
         // Answers come 300 ms later.
         let mut under_way = std::collections::VecDeque::new();
@@ -462,14 +462,14 @@ mod tests {
                 if *at_us > now_us {
                     break;
                 }
-                pool.learn(taken, announced, &NOTHING, now_us);
+                limits.learn(taken, announced, &NOTHING, now_us);
                 under_way.pop_front();
             }
             for ((asker, every_us), count) in askers.iter().zip(&mut counts) {
                 if now_us % every_us >= STEP_US {
                     continue;
                 }
-                match pool.take(asker, now_us) {
+                match limits.take(asker, now_us) {
                     Ok(taken) => {
                         count.0 += 1;
                         let announced = provider.call(now_us);

@@ -221,7 +221,7 @@ impl DeploymentMetrics {
                 state: health.state.as_str(),
             };
             self.state.get_or_create(&state).set(1);
-            let known = deployment.pool.read(now_us);
+            let known = deployment.limits.read(now_us);
             for (unit, known) in ["requests", "tokens"].into_iter().zip(known) {
                 let Some(known) = known else { continue };
                 let labels = LimitLabels {

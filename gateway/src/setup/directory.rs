@@ -81,7 +81,7 @@ pub(crate) struct Deployment {
     /// Which of the provider's keys it is, for the events.
     pub(crate) key_name: Option<String>,
     /// What is known of the provider's limits for this key and model.
-    pub(crate) pool: Arc<ProviderLimits>,
+    pub(crate) limits: Arc<ProviderLimits>,
     /// Its name, for the response.
     pub(crate) header: HeaderValue,
 }
@@ -553,8 +553,9 @@ impl<'a> Deployments<'a> {
         let auth = key.map(|key| key.auth.clone());
         // Another key is another account, for all that one knows.
         let same = self.before.get(&*name).filter(|same| same.auth == auth);
-        let pool: Arc<ProviderLimits> = same.map_or_else(Arc::default, |same| same.pool.clone());
-        pool.grant(&key.map(|key| key.part.granted).unwrap_or_default());
+        let limits: Arc<ProviderLimits> =
+            same.map_or_else(Arc::default, |same| same.limits.clone());
+        limits.grant(&key.map(|key| key.part.granted).unwrap_or_default());
         let prices = provider.prices(self.book, model);
         self.specs.push(DeploymentSpec {
             name: name.clone(),
@@ -571,7 +572,7 @@ impl<'a> Deployments<'a> {
             provider: provider.clone(),
             key_name,
             auth,
-            pool,
+            limits,
             header,
         }));
         Ok(self.built.len() - 1)

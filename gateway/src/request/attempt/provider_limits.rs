@@ -1,8 +1,7 @@
 //! A request's turn at its providers: what their limits leave for it, by class and by team.
 //!
-//! Each deployment is one key and one model, which is what providers count by; its pool knows the
-//! limits as its answers announce them. A deployment whose pool has no room for a request is not
-//! among its candidates. When none has, a request that somebody waits for may wait for its turn,
+//! Providers count by key and model, and so does a deployment: its `ProviderLimits` are learned from its
+//! answers. A deployment whose limits have no room for a request is not among its candidates. When none has, a request that somebody waits for may wait for its turn,
 //! for as long as the operator lets it; then it is refused, with the time at which to come back.
 
 use std::sync::Arc;
@@ -39,7 +38,7 @@ impl ProviderPermits {
         move |number, tokens| {
             let held = self.0.get(number.saturating_sub(1) as usize);
             if let Some((deployment, permit)) = held {
-                deployment.pool.settle(permit, tokens, now_us);
+                deployment.limits.settle(permit, tokens, now_us);
             }
         }
     }
@@ -50,8 +49,8 @@ impl Way<'_> {
     pub(super) fn throttled(&self, now_us: u64) -> TargetSet {
         let targets = self.alias.targets().iter().enumerate();
         let busy = targets.filter(|(_, target)| {
-            let pool = &self.directory.deployment(target.deployment).pool;
-            pool.room(&self.asked.turn, now_us).is_err()
+            let limits = &self.directory.deployment(target.deployment).limits;
+            limits.room(&self.asked.turn, now_us).is_err()
         });
         busy.map(|(index, _)| index).collect()
     }
@@ -59,8 +58,8 @@ impl Way<'_> {
     /// When the first of all targets has room. They all hear that somebody asked.
     fn wait(&self, now_us: u64) -> Duration {
         let waits = self.alias.targets().iter().filter_map(|target| {
-            let pool = &self.directory.deployment(target.deployment).pool;
-            pool.note_unmet(&self.asked.turn, now_us)
+            let limits = &self.directory.deployment(target.deployment).limits;
+            limits.note_unmet(&self.asked.turn, now_us)
         });
         Duration::from_micros(waits.map(|busy| busy.wait_us).min().unwrap_or(1))
     }
@@ -68,7 +67,7 @@ impl Way<'_> {
     /// Takes the request's turn at a deployment.
     pub(super) fn take(&self, id: DeploymentId) -> Result<ProviderPermit, Failed> {
         let deployment = self.directory.deployment(id);
-        let taken = deployment.pool.take(&self.asked.turn, unix_us());
+        let taken = deployment.limits.take(&self.asked.turn, unix_us());
         taken.map_err(|busy| Failed::throttled(deployment, busy.wait_us))
     }
 
@@ -78,8 +77,8 @@ impl Way<'_> {
             class: Class::Batch,
             ..self.asked.turn
         };
-        let pool = &self.directory.deployment(id).pool;
-        pool.take(&turn, unix_us()).ok()
+        let limits = &self.directory.deployment(id).limits;
+        limits.take(&turn, unix_us()).ok()
     }
 }
 
@@ -117,13 +116,13 @@ pub(super) async fn plan(exchange: &mut Exchange, way: &Way<'_>) -> Result<Plan,
 pub(super) fn learn(deployment: &Deployment, permit: &ProviderPermit, headers: &HeaderMap) {
     let now_us = unix_us();
     if let Some([requests, tokens]) = rate_limit_headers::read(headers, now_us) {
-        deployment.pool.learn(permit, &requests, &tokens, now_us);
+        deployment.limits.learn(permit, &requests, &tokens, now_us);
     }
 }
 
 /// A provider that refuses says when to come back.
 pub(super) fn keep_away(deployment: &Deployment, failed: &Failed) {
     if let Some(rest_us) = failed.failure.rate_limited_for_us() {
-        deployment.pool.pause(rest_us.min(REST_US_MAX), unix_us());
+        deployment.limits.pause(rest_us.min(REST_US_MAX), unix_us());
     }
 }

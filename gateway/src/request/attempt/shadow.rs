@@ -135,9 +135,9 @@ impl Drop for Shadow {
     fn drop(&mut self) {
         self.record.shadow_stopped();
         self.worker.shared.telemetry.count_attempts(&self.record);
-        let (pool, permit, now_us) = (&self.deployment.pool, &self.permit, unix_us());
+        let (limits, permit, now_us) = (&self.deployment.limits, &self.permit, unix_us());
         self.record
-            .close(|_, tokens| pool.settle(permit, tokens, now_us));
+            .close(|_, tokens| limits.settle(permit, tokens, now_us));
         for message in self.record.messages_mut() {
             self.worker.shared.payloads.clean(message);
         }
