@@ -2,10 +2,11 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use parking_lot::{Condvar, Mutex};
+use parking_lot::Mutex;
 use tracing::warn;
 
 use crate::engine::EmbeddedEngine;
@@ -41,16 +42,12 @@ pub(crate) struct Killer {
     shared: Arc<KillerShared>,
 }
 
-struct KillerShared {
-    wanted: Mutex<Wanted>,
-    changed: Condvar,
-    thread: Mutex<Option<JoinHandle<()>>>,
-}
-
 #[derive(Default)]
-struct Wanted {
-    statements: HashMap<String, Arc<Running>>,
-    stopped: bool,
+struct KillerShared {
+    /// The statements to stop, by their id.
+    statements: Mutex<HashMap<String, Arc<Running>>>,
+    stopped: AtomicBool,
+    thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Killer {
@@ -59,11 +56,7 @@ impl Killer {
 
     pub(crate) fn start(engine: Arc<EmbeddedEngine>) -> Self {
         let killer = Self {
-            shared: Arc::new(KillerShared {
-                wanted: Mutex::default(),
-                changed: Condvar::new(),
-                thread: Mutex::default(),
-            }),
+            shared: Arc::default(),
         };
         let runner = killer.clone();
         let spawned = thread::Builder::new()
@@ -79,46 +72,41 @@ impl Killer {
     }
 
     fn kill(&self, query_id: &str, running: &Arc<Running>) {
-        let mut wanted = self.shared.wanted.lock();
-        wanted
-            .statements
-            .insert(query_id.to_owned(), Arc::clone(running));
-        self.shared.changed.notify_one();
+        let mut statements = self.shared.statements.lock();
+        statements.insert(query_id.to_owned(), Arc::clone(running));
+        drop(statements);
+        if let Some(thread) = &*self.shared.thread.lock() {
+            thread.thread().unpark();
+        }
     }
 
     /// Ends the thread, and waits until it has let go of the engine.
     pub(crate) fn stop(&self) {
-        self.shared.wanted.lock().stopped = true;
-        self.shared.changed.notify_one();
+        self.shared.stopped.store(true, Ordering::Relaxed);
         let thread = self.shared.thread.lock().take();
         if let Some(thread) = thread {
+            thread.thread().unpark();
             let _ = thread.join();
         }
     }
 
     fn run(&self, engine: &EmbeddedEngine) {
-        loop {
+        while !self.shared.stopped.load(Ordering::Relaxed) {
             let query_ids: Vec<String> = {
-                let mut wanted = self.shared.wanted.lock();
-                wanted
-                    .statements
-                    .retain(|_, running| !running.is_finished());
-                if wanted.stopped {
-                    return;
-                }
-                if wanted.statements.is_empty() {
-                    self.shared.changed.wait(&mut wanted);
-                    continue;
-                }
-                wanted.statements.keys().cloned().collect()
+                let mut statements = self.shared.statements.lock();
+                statements.retain(|_, running| !running.is_finished());
+                statements.keys().cloned().collect()
             };
+            if query_ids.is_empty() {
+                thread::park();
+                continue;
+            }
             for query_id in &query_ids {
                 if let Err(error) = run::kill(engine, query_id) {
                     warn!(%error, query_id, "failed to stop a statement");
                 }
             }
-            let mut wanted = self.shared.wanted.lock();
-            self.shared.changed.wait_for(&mut wanted, Self::AGAIN_AFTER);
+            thread::park_timeout(Self::AGAIN_AFTER);
         }
     }
 }

@@ -100,7 +100,8 @@ impl StreamCounters {
 /// What is counted beside the hot path, and the sums of streams that are gone.
 #[derive(Debug, Default)]
 pub(crate) struct JournalCounters {
-    gone: parking_lot::Mutex<StreamCounters>,
+    /// Of streams that are gone.
+    gone: parking_lot::Mutex<JournalStats>,
     streams_recovered: AtomicU64,
     torn_bytes: AtomicU64,
     sync_errors: AtomicU64,
@@ -109,12 +110,7 @@ pub(crate) struct JournalCounters {
 
 impl JournalCounters {
     pub(crate) fn keep(&self, counters: &StreamCounters) {
-        let mut gone = self.gone.lock();
-        gone.appended_events += counters.appended_events;
-        gone.appended_bytes += counters.appended_bytes;
-        gone.append_errors += counters.append_errors;
-        gone.dropped_events += counters.dropped_events;
-        gone.segments_sealed += counters.segments_sealed;
+        counters.add_to(&mut self.gone.lock());
     }
 
     pub(crate) fn count_recovered(&self, torn_bytes: u64) {
@@ -127,15 +123,13 @@ impl JournalCounters {
     }
 
     pub(crate) fn snapshot(&self) -> JournalStats {
-        let mut stats = JournalStats {
+        JournalStats {
             streams_recovered: self.streams_recovered.load(Relaxed),
             torn_bytes: self.torn_bytes.load(Relaxed),
             sync_latency: self.sync_latency.snapshot(),
             sync_errors: self.sync_errors.load(Relaxed),
-            ..JournalStats::default()
-        };
-        self.gone.lock().add_to(&mut stats);
-        stats
+            ..self.gone.lock().clone()
+        }
     }
 }
 

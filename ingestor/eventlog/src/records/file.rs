@@ -5,50 +5,29 @@
 //! compacted one in its place, and readers notice by the file's identity and start over.
 
 use std::collections::HashMap;
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use super::{REMOVED, RecordLogError};
 use crate::caps::COMPACT_FROM_BYTES;
+use crate::files::{self, FileContext as _, FileError, if_exists};
 use crate::replace::{Fsync, replace_file};
 
-fn failed<'a>(
-    action: &'static str,
-    path: &'a Path,
-) -> impl FnOnce(io::Error) -> RecordLogError + 'a {
-    move |source| RecordLogError::File {
-        action,
-        path: path.to_owned(),
-        source,
+pub(super) fn lock(path: &Path) -> Result<File, FileError> {
+    if let Some(dir) = path.parent() {
+        files::create_dir(dir)?;
     }
-}
-
-pub(super) fn lock(path: &Path) -> Result<File, RecordLogError> {
     let beside = path.with_extension("lock");
-    let open = || {
-        if let Some(dir) = path.parent() {
-            DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
-        }
-        let file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(&beside)?;
-        file.lock()?;
-        Ok(file)
-    };
-    open().map_err(failed("lock", &beside))
+    let file = files::create().open(&beside).context("open", &beside)?;
+    file.lock().context("lock", &beside)?;
+    Ok(file)
 }
 
-pub(super) fn append(path: &Path, records: &[(String, String)]) -> Result<(), RecordLogError> {
+pub(super) fn append(path: &Path, records: &[(String, String)]) -> Result<(), FileError> {
     let write = || {
-        let content = match std::fs::read(path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
-            read => read?,
-        };
+        let content = if_exists(std::fs::read(path))?.unwrap_or_default();
         // A line that a crash left unfinished is cut off.
         let whole = content.iter().rposition(|byte| *byte == b'\n');
         let whole = whole.map_or(0, |at| at + 1);
@@ -63,21 +42,17 @@ pub(super) fn append(path: &Path, records: &[(String, String)]) -> Result<(), Re
                 return Ok(());
             }
         }
-        let mut file = OpenOptions::new()
-            .append(true)
-            .create(true)
-            .mode(0o600)
-            .open(path)?;
+        let mut file = files::create().append(true).open(path)?;
         file.set_len(whole as u64)?;
         file.write_all(new.as_bytes())?;
         file.sync_all()
     };
-    write().map_err(failed("append to", path))
+    write().context("append to", path)
 }
 
 fn line((key, record): &(String, String)) -> String {
-    let said = format!("{key} {record}");
-    format!("{:08x} {said}\n", crc32c::crc32c(said.as_bytes()))
+    let text = format!("{key} {record}");
+    format!("{:08x} {text}\n", crc32c::crc32c(text.as_bytes()))
 }
 
 /// The latest line of each key, in their order. Lines that are no records are left out.
@@ -109,12 +84,12 @@ pub(crate) fn compact(path: &Path) -> io::Result<()> {
 
 fn parse(line: &[u8]) -> Result<(&str, &str), &'static str> {
     let line = std::str::from_utf8(line).map_err(|_| "the line is not UTF-8")?;
-    let (crc, said) = line.split_once(' ').ok_or("the line has no checksum")?;
+    let (crc, text) = line.split_once(' ').ok_or("the line has no checksum")?;
     let crc = u32::from_str_radix(crc, 16).map_err(|_| "the line has no checksum")?;
-    if crc != crc32c::crc32c(said.as_bytes()) {
+    if crc != crc32c::crc32c(text.as_bytes()) {
         return Err("the checksum does not match");
     }
-    said.split_once(' ').ok_or("the line has no key")
+    text.split_once(' ').ok_or("the line has no key")
 }
 
 #[derive(Debug)]
@@ -135,10 +110,9 @@ impl FileReader {
     }
 
     pub(super) fn read(&mut self) -> Result<Vec<String>, RecordLogError> {
-        let news = self.news();
-        let news = news.map_err(failed("read", &self.path))?;
+        let appended = self.read_appended().context("read", &self.path)?;
         let mut records = Vec::new();
-        for line in news.split_inclusive(|byte| *byte == b'\n') {
+        for line in appended.split_inclusive(|byte| *byte == b'\n') {
             let Some(complete) = line.strip_suffix(b"\n") else {
                 break;
             };
@@ -155,11 +129,10 @@ impl FileReader {
         Ok(records)
     }
 
-    fn news(&mut self) -> io::Result<Vec<u8>> {
-        let mut file = match File::open(&self.path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(error) => return Err(error),
+    /// The bytes appended since the last call; all of them if the file was replaced.
+    fn read_appended(&mut self) -> io::Result<Vec<u8>> {
+        let Some(mut file) = if_exists(File::open(&self.path))? else {
+            return Ok(Vec::new());
         };
         let meta = file.metadata()?;
         if meta.ino() != self.inode || meta.len() < self.offset {
@@ -169,9 +142,9 @@ impl FileReader {
             return Ok(Vec::new());
         }
         file.seek(SeekFrom::Start(self.offset))?;
-        let mut news = Vec::new();
-        file.read_to_end(&mut news)?;
-        Ok(news)
+        let mut appended = Vec::new();
+        file.read_to_end(&mut appended)?;
+        Ok(appended)
     }
 }
 

@@ -18,6 +18,7 @@ pub(crate) use file::compact;
 pub use topic::RecordSender;
 use topic::TopicReader;
 
+use crate::files::FileError;
 use crate::kafka::KafkaOptions;
 
 /// The record that removes its key from the log. Readers never see it.
@@ -35,12 +36,8 @@ pub enum RecordLog {
 /// The log could not be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum RecordLogError {
-    #[error("{action} {path}: {source}")]
-    File {
-        action: &'static str,
-        path: PathBuf,
-        source: std::io::Error,
-    },
+    #[error(transparent)]
+    File(#[from] FileError),
     #[error(
         "{path} is damaged at byte {offset}: {reason}; restore it from a copy, or remove it: its \
          content is created again"
@@ -93,7 +90,7 @@ impl RecordLog {
         records: &[(String, String)],
     ) -> Result<(), RecordLogError> {
         match self {
-            Self::File(path) => file::append(path, records),
+            Self::File(path) => Ok(file::append(path, records)?),
             Self::Topic(options) => topic::append(options, records),
         }
     }
