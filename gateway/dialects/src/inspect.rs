@@ -1,7 +1,7 @@
 //! The fields of a request that the gateway acts on.
 //!
 //! One pass over the top level of the body skips nested values without building them. Each value is
-//! found with its place in the body, so that [`crate::prepare`] can change exactly those bytes.
+//! found with its place in the body, so that [`prepare()`](crate::prepare()) can change exactly those bytes.
 
 use std::fmt;
 use std::ops::Range;

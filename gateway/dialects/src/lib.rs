@@ -1,6 +1,6 @@
 //! Wire formats of clients and providers, as pure state machines: bytes in, bytes and facts out.
 //!
-//! [`inspect`] reads what a request asks for; routing picks a target; [`prepare`] makes the request
+//! [`inspect()`] reads what a request asks for; routing picks a target; [`prepare()`] makes the request
 //! for that target; a [`ResponseMachine`] turns the answer's bytes, piece by piece, into what the
 //! client gets, and gathers what the meter needs. [`classify_upstream_error`] reads a provider's
 //! error; [`error_body`] words one of the gateway's.

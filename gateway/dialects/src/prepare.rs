@@ -27,7 +27,7 @@ pub struct ClientRequest<'a> {
     /// The query of the URL, without the question mark.
     pub query: Option<&'a str>,
     pub body: &'a Bytes,
-    /// What [`crate::inspect`] found in the body.
+    /// What [`inspect()`](crate::inspect()) found in the body.
     pub facts: &'a RequestFacts,
     /// Id of the request. Translated answers derive missing ids from it.
     pub request_id: &'a str,
@@ -208,7 +208,7 @@ fn translated_body(
     Ok(Bytes::from(body).into())
 }
 
-/// The body as text, which [`crate::inspect`] has checked.
+/// The body as text, which [`inspect()`](crate::inspect()) has checked.
 fn text_of<'a>(request: &ClientRequest<'a>) -> json::Result<&'a str> {
     std::str::from_utf8(request.body).map_err(|_| InvalidField::new("body", "is not UTF-8"))
 }

@@ -673,42 +673,41 @@ impl ChatQuirks {
     pub(crate) fn needs_edits(&self) -> bool {
         // The pattern lists every field, so that a new quirk cannot be forgotten.
         let Self {
-            is_openai: _,
             stream_usage,
-            // An older name of the limit is in `renamed`.
-            max_tokens: _,
             temperature_max,
-            // A field that OpenAI lacks is the client's own choice.
-            top_k: _,
             formats,
             tool_ids,
             tool_required,
-            strict_tools: _,
             reasoning,
-            // Only concerns models whose effort is edited anyway.
-            reasoning_of: _,
-            // The caller looks for these in the body.
-            reasoning_back: _,
-            unknown_in_messages: _,
+            reasoning_of,
             developer_role,
             message_names,
-            prefill: _,
-            cache_marks: _,
             renamed,
             refused,
             unwanted,
+            // The caller looks for reasoning in the body.
+            reasoning_back: _,
+            unknown_in_messages: _,
+            // These only concern translated requests.
+            is_openai: _,
+            max_tokens: _,
+            top_k: _,
+            strict_tools: _,
+            prefill: _,
+            cache_marks: _,
         } = self;
         !developer_role
             || !message_names
             || !renamed.is_empty()
             || !refused.is_empty()
             || !unwanted.is_empty()
+            || !reasoning_of.is_empty()
+            || *reasoning != OPENAI_CHAT.reasoning
             || *stream_usage != OPENAI_CHAT.stream_usage
-            || *tool_ids == ToolIds::NineAlphanumeric
             || *formats != OPENAI_CHAT.formats
             || *tool_required != OPENAI_CHAT.tool_required
             || *temperature_max < OPENAI_CHAT.temperature_max
-            || *reasoning != OPENAI_CHAT.reasoning
+            || *tool_ids == ToolIds::NineAlphanumeric
     }
 
     pub(crate) fn refuses(&self, field: &str) -> bool {

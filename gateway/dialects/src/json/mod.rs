@@ -1,7 +1,7 @@
 //! Just enough JSON for bytes that pass through: a cursor over complete text, an extractor for text
 //! that arrives in pieces, fields with paths, and a writer.
 //!
-//! All of it trusts that the text is JSON, which [`valid`] or serde_json checks first.
+//! All of it trusts that the text is JSON, which [`valid()`] or serde_json checks first.
 
 mod cursor;
 mod extract;

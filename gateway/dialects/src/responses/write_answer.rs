@@ -120,11 +120,7 @@ impl ResponsesWriter {
     }
 
     fn is_call(&self, output: usize) -> bool {
-        self.answer
-            .pieces
-            .get(output)
-            .and_then(Piece::as_call)
-            .is_some()
+        matches!(self.answer.pieces.get(output), Some(Piece::ToolUse(_)))
     }
 
     /// Begins the item of the newest piece, and ends those that cannot be open beside it.
