@@ -1,15 +1,14 @@
 //! Limits and budgets that several gateways share.
 //!
-//! Ten times a second every gateway tells the others, over a compacted topic, what changed of what it
-//! took of each limit and spent of each budget, and hears the same of them. What is heard counts as
-//! if it had been taken here; what is left is divided by demand until the next hearing
-//! ([`weir_limits::share`]). So all of them together let through what one would, but for what moves
-//! within a hearing: what that can come to is shown by `peers/simulation.rs`, which plays this very
-//! code.
+//! Ten times a second each gateway publishes, to a compacted topic, what changed in its usage of each
+//! limit and budget, and merges what the others published as if it had been taken here. What is left is
+//! divided by demand until the next exchange ([`weir_limits::share`]). So all gateways together admit what
+//! one would, up to what moves within an exchange: `peers/simulation.rs` plays this very code and shows
+//! how much that is.
 //!
-//! A gateway is alive while its word is no older than ten seconds, by clocks that must agree to
-//! about a second. What a dead one had in flight is free again; what it spent stays spent. While
-//! Kafka is away, or slow, a gateway does not hear itself either: it goes on with its share of what
+//! A gateway is alive while its last message is no older than ten seconds, by clocks that agree to
+//! about a second. What a dead gateway had in flight is free again; what it spent stays spent. While
+//! Kafka is away or slow, a gateway does not see its own messages either: it goes on with its share of what
 //! was left, and takes no other.
 
 use std::collections::HashMap;
@@ -29,58 +28,59 @@ use crate::control::ControlHandle;
 use crate::control::policy::{Budget, Limit, Rules};
 use crate::thresholds::{NotificationLog, NotifiedThreshold};
 
-/// A gateway whose last word is older is dead.
+/// A gateway whose last message is older is dead.
 const ALIVE_MS: u64 = 10_000;
-/// A gateway that has not heard itself for so long does not know how things stand.
-const ECHO_MS: u64 = 3_000;
-/// How long a start waits for what others said.
-const FIRST_HEARING_MAX: Duration = Duration::from_secs(5);
+/// A gateway that has not seen a message of its own for so long does not know the current state.
+const LOOPBACK_MS: u64 = 3_000;
+/// How long a start waits for what others published.
+const FIRST_READ_MAX: Duration = Duration::from_secs(5);
 const LOOK: Duration = Duration::from_millis(20);
-/// How long a gateway that stops waits for its last word to be in the log.
-const LAST_WORD_MAX: Duration = Duration::from_secs(2);
+/// How long a gateway that stops waits until its last message is in the log.
+const LAST_FLUSH_MAX: Duration = Duration::from_secs(2);
 const RETRY: Duration = Duration::from_secs(1);
 
 /// What one gateway tells the others.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Report {
+struct GossipMessage {
     from: String,
-    /// Another one each time the gateway starts: counts begin anew then.
+    /// Different after each start of the gateway, whose counts start at zero then.
     boot: u64,
     sent_ms: u64,
     #[serde(flatten)]
-    about: About,
+    about: Update,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum About {
+enum Update {
     Alive(bool),
     Limit(LimitReport),
     Budget(BudgetReport),
-    /// What the webhook was told.
-    Said(NotifiedThreshold),
+    /// A threshold that the webhook was notified of.
+    #[serde(rename = "said")]
+    Notified(NotifiedThreshold),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct LimitReport {
     id: String,
     subject: String,
-    requests: Taken,
-    tokens: Taken,
+    requests: RateUsage,
+    tokens: RateUsage,
     running: u64,
     running_asked: u64,
 }
 
 /// What was taken of a rate.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-struct Taken {
+struct RateUsage {
     taken: u64,
     asked: u64,
-    /// What is in the bucket, and the part of it that was taken by whoever says so.
+    /// What is in the bucket, and in `own` the part of it that the sender took.
     level: u64,
     #[serde(default)]
     own: u64,
-    /// What may be taken before the others are heard again.
+    /// What may be taken before the next exchange.
     claimed: u64,
 }
 
@@ -92,25 +92,25 @@ struct BudgetReport {
     spent: Vec<(u64, String)>,
     /// What requests have reserved.
     outstanding: String,
-    /// What may be reserved before the others are heard again.
+    /// What may be reserved before the next exchange.
     #[serde(default)]
     claimed: String,
     asked: String,
 }
 
 /// Names a counter.
-type Name = (&'static str, String, String);
+type CounterName = (&'static str, String, String);
 
 /// What is known of another gateway.
 #[derive(Debug, Default)]
 struct Peer {
     boot: u64,
     sent_ms: u64,
-    limits: HashMap<Name, LimitReport>,
-    budgets: HashMap<Name, BudgetReport>,
+    limits: HashMap<CounterName, LimitReport>,
+    budgets: HashMap<CounterName, BudgetReport>,
 }
 
-/// How much was asked of one gateway lately: each hearing weighs a tenth less than the next.
+/// How much was asked of one gateway lately: each exchange weighs a tenth less than the next.
 #[derive(Clone, Copy, Debug, Default)]
 struct Demand {
     asked: u128,
@@ -133,149 +133,151 @@ pub fn start(
     topic: KafkaOptions,
     instance: String,
 ) -> io::Result<StoppableThread> {
-    let mut link = Link {
+    let mut transport = GossipTransport {
         reader: RecordLog::Topic(topic.clone()).reader(),
         sender: None,
         topic,
-        hearing: Hearing::new(instance, notified),
+        state: PeerState::new(instance, notified),
     };
-    link.first(&control);
+    transport.read_all(&control);
     StoppableThread::start("peers", move |stop| {
-        while stop.sleep(link.once(&control)) {}
-        link.tell_last(control.load().rules());
+        while stop.sleep(transport.exchange(&control)) {}
+        transport.publish_last(control.load().rules());
     })
 }
 
-/// The topic, and what is heard and told over it.
-struct Link {
+/// Reads and writes the topic.
+struct GossipTransport {
     topic: KafkaOptions,
     reader: RecordReader,
     /// Opened when Kafka answers.
     sender: Option<RecordSender>,
-    hearing: Hearing,
+    state: PeerState,
 }
 
 /// What one gateway knows of the others, and does about it. Whoever holds it passes on what it tells.
-struct Hearing {
+struct PeerState {
     instance: String,
     boot: u64,
-    said: Arc<NotificationLog>,
+    notified: Arc<NotificationLog>,
     peers: HashMap<String, Peer>,
-    /// What others took since the last hearing, of requests and of tokens.
-    taken: HashMap<Name, (News, News)>,
-    demand: HashMap<(String, Name), Demand>,
-    told: HashMap<Name, About>,
+    /// What others took since the last exchange, of requests and of tokens.
+    taken: HashMap<CounterName, (UsageDelta, UsageDelta)>,
+    demand: HashMap<(String, CounterName), Demand>,
+    published: HashMap<CounterName, Update>,
     /// When shares were taken last.
     shared_ms: u64,
-    /// When the last word of our own was sent that came back.
-    echo_ms: u64,
+    /// When the last message of our own that came back was sent.
+    loopback_ms: u64,
 }
 
-impl Link {
-    /// Hears everything that was said before, if Kafka answers.
-    fn first(&mut self, control: &ControlHandle) {
+impl GossipTransport {
+    /// Merges everything that was published before, if Kafka answers.
+    fn read_all(&mut self, control: &ControlHandle) {
         let control = control.load_full();
-        let deadline = clock::now() + FIRST_HEARING_MAX;
+        let deadline = clock::now() + FIRST_READ_MAX;
         while clock::now() < deadline {
             match self.reader.read(LOOK) {
                 Ok(news) => {
                     let now = Moment::now();
-                    self.hearing.hear_all(control.rules(), &news.records, now);
+                    self.state.merge_all(control.rules(), &news.records, now);
                     if news.is_whole {
-                        return self.hearing.settle(control.rules(), now);
+                        return self.state.settle(control.rules(), now);
                     }
                 }
                 Err(error) => {
-                    return tracing::warn!(%error, "limits and budgets begin without the other gateways");
+                    return tracing::warn!(%error, "limits and budgets start without the other gateways' usage");
                 }
             }
         }
-        tracing::warn!("limits and budgets begin without all of what the other gateways said");
+        tracing::warn!("limits and budgets start without all of the other gateways' usage");
     }
 
-    /// One hearing. Returns the pause until the next.
-    fn once(&mut self, control: &ControlHandle) -> Duration {
+    /// Reads, merges and publishes once. Returns the pause until the next exchange.
+    fn exchange(&mut self, control: &ControlHandle) -> Duration {
         let control = control.load_full();
         let rules = control.rules();
         if self.sender.is_none() {
             self.sender = RecordSender::open(&self.topic)
-                .inspect_err(|error| tracing::debug!(%error, "tell other gateways"))
+                .inspect_err(
+                    |error| tracing::debug!(%error, "failed to connect for publishing usage"),
+                )
                 .ok();
         }
         let news = match self.reader.read(LOOK) {
             Ok(news) => news.records,
             Err(error) => {
-                tracing::debug!(%error, "hear other gateways");
+                tracing::debug!(%error, "failed to read the other gateways' usage");
                 return RETRY;
             }
         };
         let now = Moment::now();
-        self.hearing.hear_all(rules, &news, now);
-        self.hearing.settle(rules, now);
-        self.tell(rules, now);
+        self.state.merge_all(rules, &news, now);
+        self.state.settle(rules, now);
+        self.publish(rules, now);
         Duration::from_micros(SYNC_INTERVAL_US)
     }
 
-    /// What was spent and said since the last hearing: the others go by it until we are back.
-    fn tell_last(&mut self, rules: &Rules) {
-        self.tell(rules, Moment::now());
+    /// Publishes the usage since the last exchange: the others count with it until we are back.
+    fn publish_last(&mut self, rules: &Rules) {
+        self.publish(rules, Moment::now());
         if let Some(sender) = &self.sender
-            && let Err(error) = sender.flush(LAST_WORD_MAX)
+            && let Err(error) = sender.flush(LAST_FLUSH_MAX)
         {
             tracing::warn!(%error, "the other gateways may not know the last of what was spent here");
         }
     }
 
-    fn tell(&mut self, rules: &Rules, now: Moment) {
+    fn publish(&mut self, rules: &Rules, now: Moment) {
         let sender = self.sender.as_ref();
-        self.hearing.tell(rules, now, |key, json| {
+        self.state.publish(rules, now, |key, json| {
             sender.is_some_and(|sender| sender.send(key, json))
         });
     }
 }
 
-impl Hearing {
-    fn new(instance: String, said: Arc<NotificationLog>) -> Self {
+impl PeerState {
+    fn new(instance: String, notified: Arc<NotificationLog>) -> Self {
         Self {
-            said,
+            notified,
             instance,
             boot: rand::random(),
             peers: HashMap::new(),
             taken: HashMap::new(),
             demand: HashMap::new(),
-            told: HashMap::new(),
+            published: HashMap::new(),
             shared_ms: 0,
-            echo_ms: 0,
+            loopback_ms: 0,
         }
     }
 
-    fn hear_all(&mut self, rules: &Rules, records: &[String], now: Moment) {
+    fn merge_all(&mut self, rules: &Rules, records: &[String], now: Moment) {
         for report in records
             .iter()
             .filter_map(|json| serde_json::from_str(json).ok())
         {
-            self.hear(rules, report, now);
+            self.merge(rules, report, now);
         }
     }
 
-    fn hear(&mut self, rules: &Rules, report: Report, now: Moment) {
+    fn merge(&mut self, rules: &Rules, report: GossipMessage, now: Moment) {
         if report.from == self.instance {
             if report.boot == self.boot {
-                self.echo_ms = self.echo_ms.max(report.sent_ms);
+                self.loopback_ms = self.loopback_ms.max(report.sent_ms);
             }
             return;
         }
         let peer = self.peers.entry(report.from.clone()).or_default();
         if peer.boot != report.boot {
-            // Its buckets began anew; what it spent did not.
+            // Its buckets were reset; what it spent was not.
             peer.boot = report.boot;
             peer.limits.clear();
         }
         let is_alive = now.unix_ms().saturating_sub(report.sent_ms) < ALIVE_MS;
         match report.about {
-            About::Alive(_) => peer.sent_ms = peer.sent_ms.max(report.sent_ms),
-            About::Said(mark) => self.said.note(mark),
-            About::Budget(budget) => {
+            Update::Alive(_) => peer.sent_ms = peer.sent_ms.max(report.sent_ms),
+            Update::Notified(mark) => self.notified.note(mark),
+            Update::Budget(budget) => {
                 // Made now, so that a first request here finds what was spent elsewhere.
                 if let Some(rule) = rules.budget(&budget.id) {
                     let _: Arc<BudgetCounter> = rule.counters.named(&budget.subject);
@@ -283,7 +285,7 @@ impl Hearing {
                 let name = ("budget", budget.id.clone(), budget.subject.clone());
                 peer.budgets.insert(name, budget);
             }
-            About::Limit(limit) => {
+            Update::Limit(limit) => {
                 let name = ("limit", limit.id.clone(), limit.subject.clone());
                 let before = peer.limits.insert(name.clone(), limit.clone());
                 if let (Some(rule), true) = (rules.limit(&limit.id), is_alive) {
@@ -291,18 +293,18 @@ impl Hearing {
                     let _: Arc<LimitCounter> = rule.counters.named(&limit.subject);
                     let before = before.as_ref();
                     let (requests, tokens) = self.taken.entry(name).or_default();
-                    requests.hear(before.map(|before| before.requests), limit.requests);
-                    tokens.hear(before.map(|before| before.tokens), limit.tokens);
+                    requests.merge(before.map(|before| before.requests), limit.requests);
+                    tokens.merge(before.map(|before| before.tokens), limit.tokens);
                 }
             }
         }
     }
 
-    /// Brings every counter to what was heard, and takes our share of the rest.
+    /// Applies what was merged to every counter, and takes our share of the rest.
     fn settle(&mut self, rules: &Rules, now: Moment) {
         let now_ms = now.unix_ms();
-        let hears = now_ms.saturating_sub(self.echo_ms) < ECHO_MS;
-        if !hears && self.echo_ms > 0 {
+        let is_current = now_ms.saturating_sub(self.loopback_ms) < LOOPBACK_MS;
+        if !is_current && self.loopback_ms > 0 {
             return;
         }
         self.peers.retain(|_, peer| {
@@ -315,27 +317,27 @@ impl Hearing {
             .filter(|(_, peer)| now_ms.saturating_sub(peer.sent_ms) < ALIVE_MS)
             .map(|(from, _)| from.clone())
             .collect();
-        let all_heard = alive.iter().all(|from| {
+        let all_published = alive.iter().all(|from| {
             let peer = self.peers.get(from);
             peer.is_some_and(|peer| peer.sent_ms > self.shared_ms)
         });
-        if all_heard {
+        if all_published {
             self.shared_ms = now_ms;
         }
         rules.share_among(u32::try_from(alive.len() + 1).unwrap_or(u32::MAX));
         // Of those that are alive the first by name speaks.
-        self.said
+        self.notified
             .set_silent(alive.iter().any(|from| *from < self.instance));
         for limit in rules.limits() {
             for (subject, counter) in limit.counters.all() {
-                let heard = (alive.as_slice(), all_heard);
-                self.settle_limit(limit, &subject, &counter, heard, now.unix_us);
+                let peers = (alive.as_slice(), all_published);
+                self.settle_limit(limit, &subject, &counter, peers, now.unix_us);
             }
         }
         for budget in rules.budgets() {
             for (subject, purse) in budget.counters.all() {
-                let heard = (alive.as_slice(), all_heard);
-                self.settle_budget(budget, &subject, &purse, heard, now.unix_us);
+                let peers = (alive.as_slice(), all_published);
+                self.settle_budget(budget, &subject, &purse, peers, now.unix_us);
             }
         }
         self.taken.clear();
@@ -348,7 +350,7 @@ impl Hearing {
         limit: &Limit,
         subject: &str,
         counter: &LimitCounter,
-        (alive, all_heard): (&[String], bool),
+        (alive, all_published): (&[String], bool),
         now_us: u64,
     ) {
         let name = ("limit", limit.id.to_string(), subject.to_owned());
@@ -374,7 +376,7 @@ impl Hearing {
         let own = asked(&limit_report(limit, subject, counter, now_us));
         let share = Share {
             ppm: self.share(name.clone(), own, of_peers, alive.len()),
-            is_new: all_heard || alive.is_empty(),
+            is_new: all_published || alive.is_empty(),
         };
         if let Some(spec) = &limit.requests {
             let claimed = self.claimed(alive, &name, spec, |report| report.requests);
@@ -400,16 +402,16 @@ impl Hearing {
         budget: &Budget,
         subject: &str,
         purse: &BudgetCounter,
-        (alive, all_heard): (&[String], bool),
+        (alive, all_published): (&[String], bool),
         now_us: u64,
     ) {
         let name = ("budget", budget.id.to_string(), subject.to_owned());
         let number = |text: &str| text.parse::<u128>().unwrap_or(0);
-        let everybody = self
+        let reports = self
             .peers
             .values()
             .filter_map(|peer| peer.budgets.get(&name));
-        let spent = everybody.flat_map(|report| &report.spent);
+        let spent = reports.flat_map(|report| &report.spent);
         let spent = spent.map(|(start_ms, amount)| Spent {
             start_ms: *start_ms,
             amount: number(amount),
@@ -420,8 +422,8 @@ impl Hearing {
             reports.map(|report| number(of(report))).collect()
         };
         let claims = alive_say(|report| &report.claimed);
-        // Whoever has not heard of it yet begins with an even share.
-        let unheard = alive.len() - claims.len();
+        // A gateway that has not published it yet starts with an even share.
+        let unpublished = alive.len() - claims.len();
         let even = budget.spec.limit / (alive.len() as u128 + 1);
         let others = PeerBudgetUsage {
             spent,
@@ -429,7 +431,7 @@ impl Hearing {
             claimed: claims
                 .iter()
                 .sum::<u128>()
-                .saturating_add(even.saturating_mul(unheard as u128)),
+                .saturating_add(even.saturating_mul(unpublished as u128)),
         };
         let of_peers: Vec<(String, u128)> = alive
             .iter()
@@ -442,19 +444,19 @@ impl Hearing {
         let ppm = self.share(name, own, of_peers, alive.len());
         let share = Share {
             ppm,
-            is_new: all_heard || alive.is_empty(),
+            is_new: all_published || alive.is_empty(),
         };
         purse.merge_peers(&budget.spec, others, share, now_us);
     }
 
-    /// What the others may still take. Whoever has not heard of the limit yet begins with an even
-    /// share.
+    /// What the others may still take. A gateway that has not published the limit yet
+    /// starts with an even share.
     fn claimed(
         &self,
         alive: &[String],
-        name: &Name,
+        name: &CounterName,
         spec: &RateSpec,
-        of: fn(&LimitReport) -> Taken,
+        of: fn(&LimitReport) -> RateUsage,
     ) -> u64 {
         let even = spec.burst() / (alive.len() as u64 + 1);
         let claims = alive.iter().map(|from| {
@@ -475,7 +477,13 @@ impl Hearing {
     }
 
     /// Our share, by what was asked of each lately.
-    fn share(&mut self, name: Name, own: u128, of_peers: Vec<(String, u128)>, alive: usize) -> u64 {
+    fn share(
+        &mut self,
+        name: CounterName,
+        own: u128,
+        of_peers: Vec<(String, u128)>,
+        alive: usize,
+    ) -> u64 {
         if alive == 0 {
             return share::WHOLE_PPM;
         }
@@ -497,14 +505,14 @@ impl Hearing {
         share::ppm(small(own), small(all), gateways)
     }
 
-    /// Tells what changed since the last time. What could not be sent is told again.
-    fn tell(&mut self, rules: &Rules, now: Moment, send: impl Fn(&str, &str) -> bool) {
-        let mut about: Vec<(Name, About)> = Vec::new();
+    /// Publishes what changed since the last time. What could not be sent is published again.
+    fn publish(&mut self, rules: &Rules, now: Moment, send: impl Fn(&str, &str) -> bool) {
+        let mut about: Vec<(CounterName, Update)> = Vec::new();
         for limit in rules.limits() {
             for (subject, counter) in limit.counters.all() {
                 let report = limit_report(limit, &subject, &counter, now.unix_us);
                 let name = ("limit", limit.id.to_string(), subject.into());
-                about.push((name, About::Limit(report)));
+                about.push((name, Update::Limit(report)));
             }
         }
         for budget in rules.budgets() {
@@ -522,23 +530,23 @@ impl Hearing {
                     asked: state.asked.to_string(),
                 };
                 let name = ("budget", budget.id.to_string(), subject.into());
-                about.push((name, About::Budget(report)));
+                about.push((name, Update::Budget(report)));
             }
         }
-        for mark in self.said.marks() {
+        for mark in self.notified.marks() {
             let name = ("said", mark.budget.clone(), mark.subject.clone());
-            about.push((name, About::Said(mark)));
+            about.push((name, Update::Notified(mark)));
         }
-        // Last: whoever hears it has heard all the rest.
+        // Last: who has read it has read all the rest.
         let alive = ("alive", String::new(), String::new());
-        about.push((alive, About::Alive(true)));
+        about.push((alive, Update::Alive(true)));
         for (name, about) in about {
-            let is_new = matches!(about, About::Alive(_)) || self.is_news(&name, &about);
+            let is_new = matches!(about, Update::Alive(_)) || self.is_new(&name, &about);
             if !is_new {
                 continue;
             }
             let key = format!("{}/{}/{}/{}", self.instance, name.0, name.1, name.2);
-            let report = Report {
+            let report = GossipMessage {
                 from: self.instance.clone(),
                 boot: self.boot,
                 sent_ms: now.unix_ms(),
@@ -546,40 +554,42 @@ impl Hearing {
             };
             let json = serde_json::to_string(&report);
             if json.is_ok_and(|json| send(&key, &json)) {
-                self.told.insert(name, report.about);
+                self.published.insert(name, report.about);
             }
         }
     }
 
     /// Whether others would do something else if they knew. A bucket that only leaks is none.
-    fn is_news(&self, name: &Name, about: &About) -> bool {
-        match (self.told.get(name), about) {
-            (None, About::Limit(new)) => {
+    fn is_new(&self, name: &CounterName, about: &Update) -> bool {
+        match (self.published.get(name), about) {
+            (None, Update::Limit(new)) => {
                 let claims = new.requests.claimed + new.tokens.claimed;
                 claims + new.requests.asked + new.tokens.asked + new.running_asked > 0
             }
-            (None, About::Budget(new)) => {
+            (None, Update::Budget(new)) => {
                 !new.spent.is_empty() || new.outstanding != "0" || new.claimed != "0"
             }
-            (Some(About::Limit(told)), About::Limit(new)) => {
-                let same = |told: Taken, new: Taken| {
-                    (told.taken, told.asked, told.claimed) == (new.taken, new.asked, new.claimed)
+            (Some(Update::Limit(published)), Update::Limit(new)) => {
+                let same = |published: RateUsage, new: RateUsage| {
+                    (published.taken, published.asked, published.claimed)
+                        == (new.taken, new.asked, new.claimed)
                 };
-                !(same(told.requests, new.requests)
-                    && same(told.tokens, new.tokens)
-                    && (told.running, told.running_asked) == (new.running, new.running_asked))
+                !(same(published.requests, new.requests)
+                    && same(published.tokens, new.tokens)
+                    && (published.running, published.running_asked)
+                        == (new.running, new.running_asked))
             }
-            (Some(told), new) => told != new,
-            (None, About::Alive(_) | About::Said(_)) => true,
+            (Some(published), new) => published != new,
+            (None, Update::Alive(_) | Update::Notified(_)) => true,
         }
     }
 }
 
 fn limit_report(limit: &Limit, subject: &str, counter: &LimitCounter, now_us: u64) -> LimitReport {
     let taken = |spec: &Option<RateSpec>, bucket: &Bucket| {
-        spec.as_ref().map_or_else(Taken::default, |spec| {
+        spec.as_ref().map_or_else(RateUsage::default, |spec| {
             let state = bucket.state(spec, now_us);
-            Taken {
+            RateUsage {
                 taken: state.taken,
                 asked: state.asked,
                 level: state.level,
@@ -601,18 +611,18 @@ fn limit_report(limit: &Limit, subject: &str, counter: &LimitCounter, now_us: u6
 
 /// What others took of a rate, as far as it is new here.
 #[derive(Clone, Copy, Debug, Default)]
-struct News {
-    /// Taken since the last time by those that were heard before.
+struct UsageDelta {
+    /// Taken since the last exchange by gateways that were known before.
     since: i64,
-    /// Taken by those that are heard for the first time, and still in the bucket.
+    /// Taken by gateways that are new here, and still in the bucket.
     of_new: u64,
-    /// The most that one of these has in its bucket, which is what it knows of everybody: of us before
-    /// we were started anew, too.
+    /// The most that one of these has in its bucket, which is what it knows of all: of us before
+    /// our restart, too.
     level: u64,
 }
 
-impl News {
-    fn hear(&mut self, before: Option<Taken>, now: Taken) {
+impl UsageDelta {
+    fn merge(&mut self, before: Option<RateUsage>, now: RateUsage) {
         let signed = |units: u64| i64::try_from(units).unwrap_or(i64::MAX);
         match before {
             Some(before) => {

@@ -41,9 +41,9 @@ struct Play {
     arrivals: Vec<Vec<f64>>,
     shift_us: u64,
     length_us: u64,
-    /// Longest time that a word is on its way.
+    /// Longest time that a message is on its way.
     delay_us_max: u64,
-    /// Part of what is told that is lost on its way into the log, and told again.
+    /// Part of the messages that is lost on its way into the log, and published again.
     loss: f64,
     /// Who is cut off from the log, from when and until when.
     cuts: Vec<(usize, u64, u64)>,
@@ -98,9 +98,9 @@ struct Outcome {
 
 struct Node {
     rules: Rules,
-    hearing: Hearing,
+    state: PeerState,
     read_to: usize,
-    hears_us: u64,
+    exchange_us: u64,
     /// Told while it was cut off.
     outbox: Vec<String>,
     in_flight: Vec<(u64, Arc<BudgetCounter>, Reserved)>,
@@ -111,7 +111,7 @@ struct World {
     play: Play,
     random: SmallRng,
     nodes: Vec<Node>,
-    /// When each word can be read, and the word.
+    /// When each message can be read, and the message.
     log: Vec<(u64, String)>,
     /// What all took, as one bucket sees it; and what one would have let through.
     truth: Bucket,
@@ -149,12 +149,12 @@ impl World {
         let dir = std::path::Path::new("/nowhere");
         let node = |number| Node {
             rules: rules(&play),
-            hearing: Hearing::new(
+            state: PeerState::new(
                 format!("gateway-{number}"),
                 Arc::new(NotificationLog::open(dir)),
             ),
             read_to: 0,
-            hears_us: random.random_range(0..SYNC_INTERVAL_US),
+            exchange_us: random.random_range(0..SYNC_INTERVAL_US),
             outbox: Vec::new(),
             in_flight: Vec::new(),
             is_dead: false,
@@ -173,14 +173,14 @@ impl World {
     }
 
     fn run(mut self) -> Outcome {
-        // They have heard of each other before the first request comes.
+        // They know each other before the first request comes.
         let warm_us = 3 * SECOND;
         for at_us in (0..warm_us + self.play.length_us).step_by(usize::try_from(STEP_US).unwrap()) {
             for number in 0..self.nodes.len() {
-                if self.nodes[number].hears_us <= at_us {
-                    self.nodes[number].hears_us +=
+                if self.nodes[number].exchange_us <= at_us {
+                    self.nodes[number].exchange_us +=
                         SYNC_INTERVAL_US + self.random.random_range(0..20_000);
-                    self.hear(number, at_us);
+                    self.merge(number, at_us);
                 }
                 if at_us >= warm_us {
                     self.finish(number, at_us);
@@ -191,7 +191,7 @@ impl World {
         self.outcome
     }
 
-    fn hear(&mut self, number: usize, at_us: u64) {
+    fn merge(&mut self, number: usize, at_us: u64) {
         let is_cut = |(who, from, until): &(usize, u64, u64)| {
             *who == number && (*from..*until).contains(&at_us)
         };
@@ -204,30 +204,30 @@ impl World {
         if !cut {
             let unread = &self.log[node.read_to..];
             let readable = unread.partition_point(|(visible_us, _)| *visible_us <= at_us);
-            let words: Vec<String> = unread[..readable]
+            let messages: Vec<String> = unread[..readable]
                 .iter()
-                .map(|(_, word)| word.clone())
+                .map(|(_, message)| message.clone())
                 .collect();
             node.read_to += readable;
-            node.hearing.hear_all(&node.rules, &words, now);
+            node.state.merge_all(&node.rules, &messages, now);
         }
-        node.hearing.settle(&node.rules, now);
-        let told = std::cell::RefCell::new(Vec::new());
+        node.state.settle(&node.rules, now);
+        let sent = std::cell::RefCell::new(Vec::new());
         let random = std::cell::RefCell::new(&mut self.random);
-        node.hearing.tell(&node.rules, now, |_, json| {
+        node.state.publish(&node.rules, now, |_, json| {
             let is_sent = !random.borrow_mut().random_bool(self.play.loss);
             if is_sent {
-                told.borrow_mut().push(json.to_owned());
+                sent.borrow_mut().push(json.to_owned());
             }
             is_sent
         });
-        node.outbox.extend(told.into_inner());
+        node.outbox.extend(sent.into_inner());
         if !cut {
             let last_us = self.log.last().map_or(0, |(visible_us, _)| *visible_us);
             let delay_us = self.random.random_range(1_000..=self.play.delay_us_max);
             let visible_us = (at_us + delay_us).max(last_us);
             self.log
-                .extend(node.outbox.drain(..).map(|word| (visible_us, word)));
+                .extend(node.outbox.drain(..).map(|message| (visible_us, message)));
         }
     }
 
@@ -304,7 +304,7 @@ impl World {
 }
 
 /// How far gateways may go beyond one: each further one a request more than there is room for, before
-/// and after it is heard of.
+/// and after it is known.
 fn one_more_each(play: &Play) -> u64 {
     2 * (play.arrivals[0].len() as u64 - 1)
 }
@@ -346,18 +346,18 @@ fn gateways_that_share_a_rate_let_through_what_one_would() {
         play.budget = play.per_minute * 3 / 2;
         let outcome = World::new(play.clone()).run();
         let off = outcome.passed.abs_diff(outcome.one_would);
-        let told = format!("{outcome:?} of {play:?}");
-        assert!(outcome.refused > 0, "{told}");
-        assert!(off <= tolerated(&play, outcome.one_would), "{told}");
+        let shown = format!("{outcome:?} of {play:?}");
+        assert!(outcome.refused > 0, "{shown}");
+        assert!(off <= tolerated(&play, outcome.one_would), "{shown}");
         assert!(
             outcome.rate_over <= tolerated(&play, play.per_minute),
-            "{told}"
+            "{shown}"
         );
         // All of a budget can be used, and hardly more.
-        assert!(outcome.budget_over <= one_more_each(&play), "{told}");
+        assert!(outcome.budget_over <= one_more_each(&play), "{shown}");
         assert!(
             outcome.paid + 1 >= play.budget.min(outcome.passed),
-            "{told}"
+            "{shown}"
         );
     }
 }
@@ -367,15 +367,15 @@ fn gateways_that_share_a_rate_refuse_nobody_below_it() {
     for seed in plays(10) {
         let play = any_play(seed, 0.1..0.6);
         let outcome = World::new(play.clone()).run();
-        let told = format!("{outcome:?} of {play:?}");
-        // Where shares are smaller than a request, the second one within a hearing may have to wait.
+        let shown = format!("{outcome:?} of {play:?}");
+        // Where shares are smaller than a request, the second one within an exchange may have to wait.
         let waits = if play.per_minute < 60 {
             1 + outcome.one_would / 50
         } else {
             0
         };
-        assert!(outcome.refused_with_room <= waits, "{told}");
-        assert_eq!(outcome.paid, outcome.passed, "{told}");
+        assert!(outcome.refused_with_room <= waits, "{shown}");
+        assert_eq!(outcome.paid, outcome.passed, "{shown}");
     }
 }
 
@@ -389,10 +389,10 @@ fn a_log_that_is_late_and_loses_things_costs_little() {
         play.loss = 0.2;
         play.cuts = vec![(0, 20 * SECOND, 22 * SECOND)];
         let outcome = World::new(play.clone()).run();
-        let told = format!("{outcome:?} of {play:?}");
+        let shown = format!("{outcome:?} of {play:?}");
         let off = outcome.passed.abs_diff(outcome.one_would);
-        assert!(off <= 2 * tolerated(&play, outcome.one_would), "{told}");
-        assert!(outcome.budget_over <= 2 * one_more_each(&play), "{told}");
+        assert!(off <= 2 * tolerated(&play, outcome.one_would), "{shown}");
+        assert!(outcome.budget_over <= 2 * one_more_each(&play), "{shown}");
     }
 }
 
@@ -406,14 +406,14 @@ fn a_gateway_that_is_cut_off_keeps_to_its_share() {
         play.cuts = vec![(0, 13 * SECOND, 43 * SECOND)];
         play.budget = play.per_minute * 3 / 2;
         let outcome = World::new(play.clone()).run();
-        let told = format!("{outcome:?} of {play:?}");
+        let shown = format!("{outcome:?} of {play:?}");
         // What it held when it was cut off, and half the rate for the twenty seconds in which the other
         // takes it for dead.
         let its_share = play.per_minute / 2 + play.per_minute / 6;
         let most = outcome.one_would + its_share + tolerated(&play, outcome.one_would);
-        assert!(outcome.passed <= most, "{told}");
+        assert!(outcome.passed <= most, "{shown}");
         let budget_share = play.budget / 2 + one_more_each(&play);
-        assert!(outcome.budget_over <= budget_share, "{told}");
+        assert!(outcome.budget_over <= budget_share, "{shown}");
     }
 }
 
@@ -431,13 +431,13 @@ fn a_gateway_that_dies_leaves_the_rest_to_the_others() {
             arrivals[1] += all;
         }
         let outcome = World::new(play.clone()).run();
-        let told = format!("{outcome:?} of {play:?}");
+        let shown = format!("{outcome:?} of {play:?}");
         let off = outcome.passed.abs_diff(outcome.one_would);
-        assert!(off <= 2 * tolerated(&play, outcome.one_would), "{told}");
-        assert!(outcome.budget_over <= one_more_each(&play), "{told}");
+        assert!(off <= 2 * tolerated(&play, outcome.one_would), "{shown}");
+        assert!(outcome.budget_over <= one_more_each(&play), "{shown}");
         assert!(
             outcome.paid + 1 >= play.budget.min(outcome.passed),
-            "{told}"
+            "{shown}"
         );
     }
 }
