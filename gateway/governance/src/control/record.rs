@@ -17,56 +17,80 @@ use super::network::Network;
 const ID_BYTES_MAX: usize = 128;
 const PICO_PER_USD: u128 = 1_000_000_000_000;
 
-/// What kinds of things there are.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
-)]
-#[serde(rename_all = "snake_case")]
-pub enum Kind {
-    Key,
-    Team,
-    Limit,
-    Budget,
-    Access,
-    Payload,
-    Token,
-    Setting,
+/// Declares every kind of record once: its name in the log, and its type. A record has an `id`, and a
+/// `check` that says what is wrong with it.
+macro_rules! kinds {
+    ($($kind:ident($record:ident) = $name:literal,)*) => {
+        /// What kinds of things there are.
+        #[derive(
+            Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+        )]
+        #[serde(rename_all = "snake_case")]
+        pub enum Kind {
+            $($kind,)*
+        }
+
+        impl Kind {
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$kind => $name,)*
+                }
+            }
+        }
+
+        /// One thing that is controlled.
+        #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+        #[serde(untagged)]
+        pub enum Record {
+            $($kind($record),)*
+        }
+
+        impl Record {
+            pub fn parse(kind: Kind, json: &str) -> Result<Self, serde_json::Error> {
+                Ok(match kind {
+                    $(Kind::$kind => Self::$kind(serde_json::from_str(json)?),)*
+                })
+            }
+
+            #[must_use]
+            pub const fn kind(&self) -> Kind {
+                match self {
+                    $(Self::$kind(_) => Kind::$kind,)*
+                }
+            }
+
+            #[must_use]
+            pub fn id(&self) -> String {
+                match self {
+                    $(Self::$kind(record) => record.id.to_string(),)*
+                }
+            }
+
+            fn check_body(&self) -> Result<(), String> {
+                match self {
+                    $(Self::$kind(record) => record.check(),)*
+                }
+            }
+        }
+    };
 }
 
-impl Kind {
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Key => "key",
-            Self::Team => "team",
-            Self::Limit => "limit",
-            Self::Budget => "budget",
-            Self::Access => "access",
-            Self::Payload => "payload",
-            Self::Token => "token",
-            Self::Setting => "setting",
-        }
-    }
+kinds! {
+    Key(KeyRecord) = "key",
+    Team(TeamRecord) = "team",
+    Limit(LimitRecord) = "limit",
+    Budget(BudgetRecord) = "budget",
+    Access(AccessRecord) = "access",
+    Payload(PayloadRecord) = "payload",
+    Token(TokenRecord) = "token",
+    Setting(SettingRecord) = "setting",
 }
 
 impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
-}
-
-/// One thing that is controlled.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(untagged)]
-pub enum Record {
-    Key(KeyRecord),
-    Team(TeamRecord),
-    Limit(LimitRecord),
-    Budget(BudgetRecord),
-    Access(AccessRecord),
-    Payload(PayloadRecord),
-    Token(TokenRecord),
-    Setting(SettingRecord),
 }
 
 /// One line of the log: what something is from now on, or that it is gone.
@@ -120,48 +144,7 @@ impl Change {
 }
 
 impl Record {
-    pub fn parse(kind: Kind, json: &str) -> Result<Self, serde_json::Error> {
-        Ok(match kind {
-            Kind::Key => Self::Key(serde_json::from_str(json)?),
-            Kind::Team => Self::Team(serde_json::from_str(json)?),
-            Kind::Limit => Self::Limit(serde_json::from_str(json)?),
-            Kind::Budget => Self::Budget(serde_json::from_str(json)?),
-            Kind::Access => Self::Access(serde_json::from_str(json)?),
-            Kind::Payload => Self::Payload(serde_json::from_str(json)?),
-            Kind::Token => Self::Token(serde_json::from_str(json)?),
-            Kind::Setting => Self::Setting(serde_json::from_str(json)?),
-        })
-    }
-
-    #[must_use]
-    pub const fn kind(&self) -> Kind {
-        match self {
-            Self::Key(_) => Kind::Key,
-            Self::Team(_) => Kind::Team,
-            Self::Limit(_) => Kind::Limit,
-            Self::Budget(_) => Kind::Budget,
-            Self::Access(_) => Kind::Access,
-            Self::Payload(_) => Kind::Payload,
-            Self::Token(_) => Kind::Token,
-            Self::Setting(_) => Kind::Setting,
-        }
-    }
-
-    #[must_use]
-    pub fn id(&self) -> String {
-        match self {
-            Self::Key(record) => record.id.to_string(),
-            Self::Team(record) => record.id.clone(),
-            Self::Limit(record) => record.id.clone(),
-            Self::Budget(record) => record.id.clone(),
-            Self::Access(record) => record.id.clone(),
-            Self::Payload(record) => record.id.clone(),
-            Self::Token(record) => record.id.clone(),
-            Self::Setting(record) => record.id.clone(),
-        }
-    }
-
-    /// The record as everybody may see it: without hashes.
+    /// The record as it may be shown: without hashes.
     #[must_use]
     pub fn public(&self) -> serde_json::Value {
         let mut value = serde_json::to_value(self).unwrap_or_default();
@@ -182,24 +165,7 @@ impl Record {
                 "an id has 1 to {ID_BYTES_MAX} bytes and no control characters"
             ));
         }
-        match self {
-            Self::Team(team) => team.check(),
-            Self::Limit(limit) => limit.check(),
-            Self::Budget(budget) => budget
-                .spec()
-                .map(|_| ())
-                .and_then(|()| check_overrides(&budget.overrides, &budget.scope)),
-            Self::Access(access) => access.check(),
-            Self::Key(key) => key.check(),
-            Self::Token(token) if (token.role == Role::TeamOwner) != token.team.is_some() => {
-                Err("team goes with the role team_owner, and with no other".into())
-            }
-            Self::Payload(payload) if payload.scope.is_dynamic() => {
-                Err("scope: model and customer say nothing about what is kept of payloads".into())
-            }
-            Self::Payload(payload) => Capture::new(payload.capture, payload.share).map(|_| ()),
-            _ => Ok(()),
-        }
+        self.check_body()
     }
 }
 
@@ -258,9 +224,7 @@ impl KeyRecord {
             revoked_ms: None,
         }
     }
-}
 
-impl KeyRecord {
     /// Names that a key brings stand in the names of counters, in headers and in messages.
     fn check(&self) -> Result<(), String> {
         // Whatever there is can be revoked.
@@ -302,10 +266,10 @@ pub struct PreviousKey {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Priority {
-    /// Somebody waits for the answer.
+    /// A person waits for the answer.
     #[default]
     Interactive,
-    /// Nobody does: the last fifth of every limit is kept from it.
+    /// May use at most 80 % of any limit; the rest is reserved for interactive traffic.
     Batch,
 }
 
@@ -540,6 +504,11 @@ const fn is_false(value: &bool) -> bool {
 }
 
 impl BudgetRecord {
+    fn check(&self) -> Result<(), String> {
+        self.spec()?;
+        check_overrides(&self.overrides, &self.scope)
+    }
+
     pub fn spec(&self) -> Result<BudgetSpec, String> {
         let (unit, limit) = match (self.usd, self.tokens) {
             (Some(usd), None) => (BudgetUnit::PicoUsd, usd.0),
@@ -853,6 +822,17 @@ pub struct PayloadRecord {
     pub share: Option<Share>,
 }
 
+impl PayloadRecord {
+    fn check(&self) -> Result<(), String> {
+        if self.scope.is_dynamic() {
+            return Err(
+                "scope: model and customer say nothing about what is kept of payloads".into(),
+            );
+        }
+        Capture::new(self.capture, self.share).map(|_| ())
+    }
+}
+
 /// What somebody may do with the admin API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -895,12 +875,28 @@ pub struct TokenRecord {
     pub expires_ms: Option<u64>,
 }
 
+impl TokenRecord {
+    fn check(&self) -> Result<(), String> {
+        if (self.role == Role::TeamOwner) == self.team.is_some() {
+            return Ok(());
+        }
+        Err("team goes with the role team_owner, and with no other".into())
+    }
+}
+
 /// Something that all gateways must agree on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SettingRecord {
     pub id: String,
     pub value: String,
+}
+
+impl SettingRecord {
+    /// Only gateways write it.
+    const fn check(&self) -> Result<(), String> {
+        Ok(())
+    }
 }
 
 /// Whether a name is among the patterns.
