@@ -12,6 +12,7 @@ use std::sync::Arc;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
+use percent_encoding::percent_decode_str;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -404,7 +405,7 @@ fn matched(pattern: &str, path: &str) -> Option<String> {
         match (wanted.next(), found.next()) {
             (None, None) => return Some(id),
             (Some("{id}"), Some(segment)) if !segment.is_empty() => {
-                id = crate::record::labels::percent_decoded(segment);
+                id = percent_decode_str(segment).decode_utf8_lossy().into_owned();
             }
             (Some(wanted), Some(found)) if wanted == found => {}
             _ => return None,

@@ -5,13 +5,13 @@ use std::net::IpAddr;
 use http::header::{ALLOW, CONTENT_TYPE, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
+use percent_encoding::percent_decode_str;
 use weir_dialects::{ClientApi, Family, ModelEntry, models_list};
 
 use crate::request::pipeline;
 use crate::request::refusal::Refusal;
 use crate::request::relay::{REQUEST_ID, Reply, request_id_value};
 use crate::request::worker::Worker;
-use crate::upstream::percent_decoded;
 use weir_governance::clock::Moment;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
@@ -93,7 +93,7 @@ fn model(
     let identity =
         pipeline::authenticate(&worker.shared.control, request.headers(), Moment::now())?;
     pipeline::may_call(&worker.shared.config, &identity, client)?;
-    let id = percent_decoded(name).unwrap_or_else(|| name.to_owned());
+    let id = percent_decode_str(name).decode_utf8_lossy();
     pipeline::resolve(&worker.shared.routing.load_directory(), &identity, &id)?;
     let body = weir_dialects::model(family, &entry(&id));
     Ok(whole(StatusCode::OK, JSON, body))

@@ -5,6 +5,7 @@
 //! never make a request fail, and never make an event large.
 
 use http::HeaderMap;
+use percent_encoding::percent_decode_str;
 use weir_dialects::RequestFacts;
 use weir_schemas::event::Tags;
 
@@ -47,7 +48,10 @@ impl Labels {
             // Properties of an entry stand behind a semicolon.
             let entry = entry.split(';').next().unwrap_or("");
             if let Some((name, content)) = entry.split_once('=') {
-                labels.name(name.trim(), &percent_decoded(content.trim()));
+                labels.name(
+                    name.trim(),
+                    &percent_decode_str(content.trim()).decode_utf8_lossy(),
+                );
             }
         }
         labels
@@ -106,22 +110,6 @@ fn value(text: &str) -> Option<String> {
     let kept: String = cut.chars().filter(|c| !c.is_control()).collect();
     let kept = kept.trim();
     (!kept.is_empty()).then(|| kept.to_owned())
-}
-
-/// Bytes written as `%41`. What is not UTF-8 then is replaced.
-pub(crate) fn percent_decoded(text: &str) -> String {
-    let bytes = text.as_bytes();
-    let mut decoded = Vec::with_capacity(bytes.len());
-    let mut at = 0;
-    while at < bytes.len() {
-        let hex = bytes
-            .get(at + 1..at + 3)
-            .filter(|digits| bytes[at] == b'%' && digits.iter().all(u8::is_ascii_hexdigit))
-            .and_then(|digits| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok());
-        decoded.push(hex.unwrap_or(bytes[at]));
-        at += if hex.is_some() { 3 } else { 1 };
-    }
-    String::from_utf8_lossy(&decoded).into_owned()
 }
 
 #[cfg(test)]

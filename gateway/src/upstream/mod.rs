@@ -16,7 +16,7 @@ mod tls;
 
 pub(crate) use connection::AnswerBody;
 pub(crate) use pool::{Answer, Call, Pool};
-pub(crate) use reach::{Reach, percent_decoded};
+pub(crate) use reach::Reach;
 use tls::{TlsError, client_config};
 
 use std::net::IpAddr;

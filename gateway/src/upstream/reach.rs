@@ -15,6 +15,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::Uri;
+use percent_encoding::percent_decode_str;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
@@ -73,7 +74,7 @@ impl Proxy {
             Some((login, _)) => {
                 let (user, password) = login.split_once(':').unwrap_or((login, ""));
                 let decode = |text: &str| {
-                    percent_decoded(text).ok_or("its user or password is not percent-encoded well")
+                    decoded(text).ok_or("its user or password is not percent-encoded well")
                 };
                 let login = (decode(user)?, decode(password)?);
                 if [&login.0, &login.1].iter().any(|part| part.len() > 255) {
@@ -339,19 +340,16 @@ fn socks5_refusal(code: u8) -> &'static str {
     }
 }
 
-pub(crate) fn percent_decoded(text: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        if byte == b'%' {
-            let digits = [rest.next()?, rest.next()?];
-            let digits = std::str::from_utf8(&digits).ok()?;
-            bytes.push(u8::from_str_radix(digits, 16).ok()?);
-        } else {
-            bytes.push(byte);
-        }
+/// Percent-decoded text; `None` if an escape is unfinished or the result is no UTF-8.
+fn decoded(text: &str) -> Option<String> {
+    let is_escape = |rest: &str| {
+        let digits = rest.as_bytes().get(..2);
+        digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
+    };
+    if !text.split('%').skip(1).all(is_escape) {
+        return None;
     }
-    String::from_utf8(bytes).ok()
+    Some(percent_decode_str(text).decode_utf8().ok()?.into_owned())
 }
 
 #[cfg(test)]

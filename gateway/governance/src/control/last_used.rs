@@ -20,7 +20,6 @@ use parking_lot::Mutex;
 use weir_eventlog::{Fsync, replace_file};
 
 use super::key::KeyId;
-use super::snapshot::Snapshot;
 
 /// How often a use is noted: threads must not fight over it.
 const NOTED_MS: u64 = 1000;
@@ -93,14 +92,12 @@ impl LastUsedFile {
         }
     }
 
-    /// Writes down what a snapshot's keys know. Not synced to the disk: it is not worth a wait.
-    pub(super) fn write(&self, snapshot: &Snapshot) -> io::Result<()> {
+    /// Writes down when keys were last used. Not synced to the disk: it is not worth a wait.
+    pub(super) fn write(&self, uses: impl Iterator<Item = (KeyId, LastUse)>) -> io::Result<()> {
         let mut text = String::new();
-        for key in snapshot.keys() {
-            if let Some(LastUse { at_ms, address }) = key.last_use() {
-                // Writing to a string cannot fail.
-                let _ = writeln!(text, "{} {at_ms} {address}", key.id());
-            }
+        for (id, LastUse { at_ms, address }) in uses {
+            // Writing to a string cannot fail.
+            let _ = writeln!(text, "{id} {at_ms} {address}");
         }
         replace_file(&self.0, Fsync::Nothing, |file| {
             file.write_all(text.as_bytes())
@@ -120,8 +117,6 @@ fn parse(line: &str) -> Option<(KeyId, LastUse)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::key::{HashKey, generate};
-    use crate::control::record::{Change, KeyRecord, Record};
 
     #[test]
     fn what_was_noted_is_read_again_and_damage_is_left_out() {
@@ -129,23 +124,23 @@ mod tests {
         fs::create_dir(dir.path().join("control")).unwrap();
         let file = LastUsedFile::in_dir(dir.path());
         assert!(file.read().unwrap().is_empty());
-        let hash_key = HashKey::new(&[7; 32]).unwrap();
-        let mut snapshot = Snapshot::default();
-        for id in 1..=3 {
-            let hash = hash_key.hash(&generate().unwrap()).unwrap();
-            let record = KeyRecord::new(KeyId(id), hash, 1);
-            snapshot.apply([Change::set(Record::Key(record))]);
-        }
         let used = |at_ms, address: &str| LastUse {
             at_ms,
             address: address.parse().unwrap(),
         };
-        let note = |id, used| snapshot.key(KeyId(id)).unwrap().note_use(used);
-        note(1, used(5_000, "10.1.2.3"));
-        note(1, used(5_999, "10.9.9.9"));
-        note(2, used(7_000, "2001:db8::1"));
-        note(2, used(8_000, "::ffff:10.0.0.1"));
-        file.write(&snapshot).unwrap();
+        let noted = |uses: &[LastUse]| {
+            let noted = Noted::new(None);
+            uses.iter().for_each(|used| noted.note(*used));
+            noted
+        };
+        let keys = [
+            noted(&[used(5_000, "10.1.2.3"), used(5_999, "10.9.9.9")]),
+            noted(&[used(7_000, "2001:db8::1"), used(8_000, "::ffff:10.0.0.1")]),
+            noted(&[]),
+        ];
+        let uses = (1..).map(KeyId).zip(&keys);
+        let uses = uses.filter_map(|(id, noted)| Some((id, noted.get()?)));
+        file.write(uses).unwrap();
         let mut text = fs::read_to_string(&file.0).unwrap();
         text.push_str("key_zz 5 10.0.0.1\n\u{0}\nkey_");
         fs::write(&file.0, text).unwrap();

@@ -141,7 +141,7 @@ impl Control {
                     key.note_use(used);
                 }
             }),
-            Err(error) => tracing::warn!(%error, "read when keys were last used"),
+            Err(error) => tracing::warn!(%error, "failed to read when keys were last used"),
         }
         let current = Arc::new(ArcSwap::from_pointee(current));
         let follower = start_follower(feed, current.clone()).map_err(ControlError::Thread)?;
@@ -202,8 +202,11 @@ impl ControlHandle {
 
     /// Writes down when keys were last used.
     pub fn keep_last_used(&self) {
-        if let Err(error) = self.control.last_used.write(&self.load()) {
-            tracing::warn!(%error, "write down when keys were last used");
+        let current = self.load();
+        let keys = current.keys().into_iter();
+        let uses = keys.filter_map(|key| Some((key.id(), key.last_use()?)));
+        if let Err(error) = self.control.last_used.write(uses) {
+            tracing::warn!(%error, "failed to write down when keys were last used");
         }
     }
 
