@@ -3,12 +3,13 @@
 mod cli;
 mod command;
 mod config;
+mod context;
 mod example;
 mod net;
 mod output;
 mod parts;
 mod reload;
-mod tables;
+mod routing_tables;
 
 use std::io::IsTerminal as _;
 use std::process::ExitCode;

@@ -1,32 +1,28 @@
-//! Connections that the command line opens itself: to the store, and to see who is there.
-//!
-//! One request, one connection, driven by whoever asks. No redirect is followed and nothing is
-//! tried again.
+//! Connections that commands open: to see whether a host answers, and to read a page of the gateway.
 
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::Uri;
+use anyhow::ensure;
+use http::{StatusCode, Uri};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-/// How long connecting may take, TLS included.
+/// Longest wait for the gateway on this machine.
+const PAGE_MAX: Duration = Duration::from_secs(3);
+/// Longest wait for a connection, TLS included.
 pub(crate) const CONNECT_MAX: Duration = Duration::from_secs(5);
 
-/// A connection, encrypted or not.
-pub(crate) trait Wire: AsyncRead + AsyncWrite + Unpin + Send {}
-
-impl<T: AsyncRead + AsyncWrite + Unpin + Send> Wire for T {}
-
-/// Connects to the host of a URL. Authorities in `ca_file` are trusted instead of Mozilla's list.
-pub(crate) async fn connect(uri: &Uri, ca_file: Option<&Path>) -> io::Result<Box<dyn Wire>> {
-    let connected = tokio::time::timeout(CONNECT_MAX, open(uri, ca_file));
+/// Connects to the host of a URL, with TLS if it is `https`, and closes the connection. Trusts the
+/// authorities in `ca_file` instead of Mozilla's list.
+pub(crate) async fn connect(url: &str, ca_file: Option<&Path>) -> io::Result<()> {
+    let uri = url.parse().map_err(io::Error::other)?;
+    let connected = tokio::time::timeout(CONNECT_MAX, open(&uri, ca_file));
     connected.await.unwrap_or_else(|_| {
         let seconds = CONNECT_MAX.as_secs();
         Err(io::Error::new(
@@ -36,7 +32,7 @@ pub(crate) async fn connect(uri: &Uri, ca_file: Option<&Path>) -> io::Result<Box
     })
 }
 
-async fn open(uri: &Uri, ca_file: Option<&Path>) -> io::Result<Box<dyn Wire>> {
+async fn open(uri: &Uri, ca_file: Option<&Path>) -> io::Result<()> {
     let encrypted = match uri.scheme_str() {
         Some("https") => true,
         Some("http") => false,
@@ -46,14 +42,20 @@ async fn open(uri: &Uri, ca_file: Option<&Path>) -> io::Result<Box<dyn Wire>> {
     let host = host.trim_matches(['[', ']']);
     let port = uri.port_u16().unwrap_or(if encrypted { 443 } else { 80 });
     let stream = TcpStream::connect((host, port)).await?;
-    stream.set_nodelay(true)?;
-    if !encrypted {
-        return Ok(Box::new(stream));
+    if encrypted {
+        let name =
+            ServerName::try_from(host.to_owned()).map_err(|error| invalid(&error.to_string()))?;
+        let connector = TlsConnector::from(Arc::new(tls(ca_file)?));
+        connector.connect(name, stream).await?;
     }
-    let name =
-        ServerName::try_from(host.to_owned()).map_err(|error| invalid(&error.to_string()))?;
-    let connector = TlsConnector::from(Arc::new(tls(ca_file)?));
-    Ok(Box::new(connector.connect(name, stream).await?))
+    Ok(())
+}
+
+/// The page at a URL of the gateway on this machine, for the holder of a token.
+pub(crate) async fn page(url: &str, token: Option<&str>) -> anyhow::Result<String> {
+    let (status, page) = weir_loadtest::get(url, token, PAGE_MAX).await?;
+    ensure!(status == StatusCode::OK, "it answers {status}: {page}");
+    Ok(page)
 }
 
 fn tls(ca_file: Option<&Path>) -> io::Result<ClientConfig> {

@@ -5,6 +5,8 @@
 
 use std::io::{self, Write};
 
+use serde_json::Value;
+
 /// Standard output.
 #[derive(Debug)]
 pub(crate) struct Output(io::Stdout);
@@ -43,6 +45,12 @@ fn told(error: io::Error) -> io::Error {
         io::ErrorKind::BrokenPipe => io::Error::new(io::ErrorKind::BrokenPipe, Closed),
         _ => error,
     }
+}
+
+/// Prints a value as one line of JSON.
+pub(crate) fn print(value: &Value) -> anyhow::Result<()> {
+    writeln!(stdout(), "{value}")?;
+    Ok(())
 }
 
 #[cfg(test)]

@@ -2,44 +2,35 @@
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::thread::JoinHandle;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow};
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use weir_eventlog::{
-    Journal, JournalSource, KafkaOptions, KafkaSource, Shipper, ShipperOptions, Source,
+    Journal, JournalSource, KafkaOptions, KafkaSource, Shipper, ShipperOptions, Source, StopSignal,
+    StoppableThread,
 };
-use weir_gateway::config::Secret;
 use weir_gateway::{GatewayHandle, GatewayOptions, StartError};
-use weir_governance::control::{Control, ControlHandle};
+use weir_governance::control::ControlHandle;
+use weir_ingestor::feedback::{self, FeedbackOptions};
 use weir_ingestor::{AuditOptions, IngestorOptions};
 use weir_store::{ServeOptions, StoreState, Supervisor, SupervisorOptions};
 
 use crate::cli::Cli;
-use crate::command::audit::audit_dir;
-use crate::command::config_path;
 use crate::config::{Config, Loaded, StoreKind};
+use crate::context::{audit_dir, config_path, control, runtime, store_dir, unix_ms};
 use crate::reload::Reload;
-use crate::tables;
+use crate::routing_tables;
 
-/// A key that is not known after this long is shown all the same.
+/// Longest wait for the gateway to know a new key.
 const KEY_PATIENCE: Duration = Duration::from_secs(2);
 const KEY_POLL: Duration = Duration::from_millis(5);
-/// Time that the shipper gets to hand the last events to Kafka. What is left is in the journal.
+/// Longest wait for the last events to reach Kafka. The journal keeps the rest.
 const SHIPPER_PATIENCE: Duration = Duration::from_secs(10);
 
-#[expect(clippy::disallowed_methods, reason = "the clock of the command line")]
-pub(crate) fn unix_ms() -> u64 {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-}
-
-/// The signals that concern a server, heard from the moment this is made.
+/// The signals that a server handles, from the moment this is made.
 pub(crate) struct Signals {
     runtime: Runtime,
     terminate: Signal,
@@ -63,8 +54,7 @@ impl Signals {
         })
     }
 
-    /// Returns when the process is told to stop. SIGHUP asks for a reload. From then on, being told
-    /// once more ends the process at once.
+    /// Returns at the first signal to stop; the second one kills the process. SIGHUP reloads.
     pub(crate) fn wait(mut self, reload: impl Fn()) {
         self.runtime.block_on(async {
             loop {
@@ -84,46 +74,38 @@ impl Signals {
                         _ = self.interrupt.recv() => {}
                     }
                 });
-                eprintln!("weir: stopped at once; the journal keeps what was answered");
-                // As good as any other end: the journal is made for it.
+                eprintln!("weir: killed by a second signal; the journal keeps the events of all answered requests");
+                // Safe: the journal survives a kill.
                 let _ = rustix::process::kill_process(
                     rustix::process::getpid(),
                     rustix::process::Signal::KILL,
                 );
             });
         if let Err(error) = impatient {
-            tracing::warn!(%error, "listen for a second signal");
+            tracing::warn!(%error, "failed to listen for a second signal");
         }
     }
 }
 
-/// Whoever could read this process's memory, or a core dump of it, could read the providers' keys.
+/// Forbids core dumps and debuggers, which would show the providers' keys.
 pub(crate) fn keep_memory_private() {
     let private = rustix::process::DumpableBehavior::NotDumpable;
     if let Err(error) = rustix::process::set_dumpable_behavior(private) {
-        tracing::warn!(%error, "core dumps of this process would show the providers' keys");
+        tracing::warn!(%error, "failed to forbid core dumps, which would show the providers' keys");
     }
 }
 
-/// A runtime for whoever needs one thread.
-pub(crate) fn runtime() -> anyhow::Result<Runtime> {
-    Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("start a runtime")
-}
-
-/// A running gateway, with what ships its events and what follows its configuration.
+/// A running gateway, with the threads that ship its events and follow its configuration.
 pub(crate) struct Gateway {
     pub(crate) handle: GatewayHandle,
     control: ControlHandle,
     shipper: Option<Shipper>,
     reload: Option<Reload>,
-    tables: Stoppable,
+    tables: StoppableThread,
 }
 
 impl Gateway {
-    /// `path` is the file to follow for changes.
+    /// `path` is the configuration file to watch.
     pub(crate) fn start(
         loaded: Loaded,
         data_dir: &Path,
@@ -159,7 +141,7 @@ impl Gateway {
             .map(|kafka| Shipper::start(&journal_dir, ShipperOptions::new(kafka)))
             .transpose()
             .context("ship to Kafka ([eventlog])")?;
-        let tables = tables::follow(&config, data_dir, handle.adopter()?)?;
+        let tables = routing_tables::follow(&config, data_dir, handle.adopter()?)?;
         let reload = path
             .map(|path| Reload::follow(path, config, seen, handle.reloader()))
             .transpose()?;
@@ -172,7 +154,7 @@ impl Gateway {
         })
     }
 
-    /// Returns when the gateway knows a key that was just made.
+    /// Waits until the gateway knows a new key.
     pub(crate) fn await_key(&self, key: Option<&str>) {
         let Some(key) = key else { return };
         let patience = Instant::now() + KEY_PATIENCE;
@@ -181,15 +163,15 @@ impl Gateway {
         }
     }
 
-    /// Reads the configuration again, whether its file changed or not.
+    /// Reloads the configuration, whether its file changed or not.
     pub(crate) fn reload(&self) {
         match &self.reload {
             Some(reload) => reload.ask(),
-            None => tracing::warn!("SIGHUP: there is no configuration file to read again"),
+            None => tracing::warn!("SIGHUP ignored: there is no configuration file to reload"),
         }
     }
 
-    /// Finishes what is in flight, closes the event streams, ships what is left.
+    /// Finishes the requests in flight, closes the event streams, ships the last events.
     pub(crate) fn stop(self) {
         if let Some(reload) = self.reload {
             reload.stop();
@@ -201,99 +183,55 @@ impl Gateway {
             if stats.in_flight_records > 0 {
                 tracing::warn!(
                     records = stats.in_flight_records,
-                    "left for the next start to ship"
+                    "some events are not in Kafka yet; the next start ships them"
                 );
             }
         }
     }
 }
 
-/// Where keys and rules are kept.
-pub(crate) fn control(config: &Config, data_dir: &Path) -> anyhow::Result<Control> {
-    let secret = config.control.hash_secret.as_ref().map(Secret::expose);
-    let topic = config.eventlog.kafka_options().map(|kafka| KafkaOptions {
-        topic: config.control.topic.clone(),
-        ..kafka
-    });
-    Control::open(data_dir, secret, topic).context("take up control ([control])")
-}
-
 /// Why the gateway did not start, and what to do about it.
 fn explain_start(error: StartError) -> anyhow::Error {
     match &error {
         StartError::Listen { source, .. } if source.kind() == ErrorKind::AddrInUse => {
-            anyhow!("{error}; stop who listens there, or set [gateway] listen to a free address")
+            anyhow!(
+                "{error}; stop the program that listens there, or set [gateway] listen to a free address"
+            )
         }
         _ => error.into(),
     }
 }
 
-/// A thread that ends when told to.
-pub(crate) struct Stoppable {
-    stop: watch::Sender<bool>,
-    thread: JoinHandle<()>,
-}
-
-impl Stoppable {
-    pub(crate) fn start(
-        name: &str,
-        run: impl FnOnce(watch::Receiver<bool>) + Send + 'static,
-    ) -> anyhow::Result<Self> {
-        let (stop, stopped) = watch::channel(false);
-        let thread = std::thread::Builder::new()
-            .name(name.to_owned())
-            .spawn(move || run(stopped))
-            .with_context(|| format!("start the thread {name}"))?;
-        Ok(Self { stop, thread })
-    }
-
-    /// Wakes the thread if it is parked.
-    pub(crate) fn unpark(&self) {
-        self.thread.thread().unpark();
-    }
-
-    pub(crate) fn stop(self) {
-        self.stop.send_replace(true);
-        self.unpark();
-        if self.thread.join().is_err() {
-            tracing::error!("a thread panicked");
-        }
-    }
-}
-
-/// A running ingestor, with the feedback that it gives to the gateways.
+/// A running ingestor, and the feedback that makes routing tables from what it stored.
 pub(crate) struct Ingestor {
-    ingest: Stoppable,
-    feedback: Stoppable,
+    ingest: StoppableThread,
+    feedback: StoppableThread,
 }
 
 impl Ingestor {
+    pub(crate) fn start(
+        config: &Config,
+        data_dir: &Path,
+        store: Option<&EmbeddedStore>,
+    ) -> anyhow::Result<Self> {
+        Ok(Self {
+            ingest: start_ingest(config, data_dir, store)?,
+            feedback: start_feedback(config, data_dir, store)?,
+        })
+    }
+
     pub(crate) fn stop(self) {
         self.feedback.stop();
         self.ingest.stop();
     }
 }
 
-pub(crate) fn start_ingestor(
-    config: &Config,
-    data_dir: &Path,
-    store: Option<&EmbeddedStore>,
-) -> anyhow::Result<Ingestor> {
-    Ok(Ingestor {
-        ingest: start_ingest(config, data_dir, store)?,
-        feedback: tables::start_feedback(config, data_dir, store)?,
-    })
-}
-
-/// Stores events on a thread of its own. It begins when the embedded store, if there is one, is
-/// ready or has failed.
+/// Stores events.
 fn start_ingest(
     config: &Config,
     data_dir: &Path,
     store: Option<&EmbeddedStore>,
-) -> anyhow::Result<Stoppable> {
-    let store_state = store.map(EmbeddedStore::state);
-    let store = config.store.connect()?;
+) -> anyhow::Result<StoppableThread> {
     let source = match config.eventlog.kafka_options() {
         Some(kafka) => Source::Kafka(
             KafkaSource::open(kafka, &config.eventlog.group).context("read Kafka ([eventlog])")?,
@@ -303,23 +241,56 @@ fn start_ingest(
                 .context("read the event journal (--data-dir)")?,
         ),
     };
-    let mut options = IngestorOptions::new(source, store, config.store.retention());
+    let retention = config.store.retention();
+    let mut options = IngestorOptions::new(source, config.store.connect()?, retention);
     options.audit = Some(AuditOptions::new(audit_dir(data_dir)));
-    let runtime = runtime()?;
-    let ingest = async move |mut stopped: watch::Receiver<bool>| {
-        if let Some(mut state) = store_state {
-            tokio::select! {
-                _ = state.wait_for(|state| *state != StoreState::Starting) => {}
-                _ = stopped.wait_for(|stop| *stop) => {}
-            }
-        }
-        weir_ingestor::run(options, stopped).await
-    };
-    Stoppable::start("ingestor", move |stopped| {
-        if let Err(error) = runtime.block_on(ingest(stopped)) {
-            tracing::error!(%error, "the ingestor stopped; the log keeps what it has not stored");
+    start_after_store("ingestor", store, async move |stopped| {
+        if let Err(error) = weir_ingestor::run(options, stopped).await {
+            tracing::error!(%error, "failed to ingest; the log keeps what is not stored yet");
         }
     })
+}
+
+/// Makes routing tables.
+fn start_feedback(
+    config: &Config,
+    data_dir: &Path,
+    store: Option<&EmbeddedStore>,
+) -> anyhow::Result<StoppableThread> {
+    let options = FeedbackOptions {
+        store: config.store.connect()?,
+        log: routing_tables::record_log(config, data_dir),
+        policy: config.routing.table.clone(),
+        refresh: Duration::from_secs(u64::from(config.routing.refresh_s)),
+        window: Duration::from_secs(u64::from(config.routing.window_s)),
+    };
+    start_after_store("feedback", store, async move |stopped| {
+        feedback::run(options, stopped).await;
+    })
+}
+
+/// Runs a task on a thread of its own, once the embedded store, if there is one, is ready or has
+/// failed.
+fn start_after_store(
+    name: &str,
+    store: Option<&EmbeddedStore>,
+    task: impl AsyncFnOnce(watch::Receiver<bool>) + Send + 'static,
+) -> anyhow::Result<StoppableThread> {
+    let store_state = store.map(|store| store.state.clone());
+    let runtime = runtime()?;
+    let run = move |stop: StopSignal| {
+        let mut stopped = stop.receiver();
+        runtime.block_on(async move {
+            if let Some(mut state) = store_state {
+                tokio::select! {
+                    _ = state.wait_for(|state| *state != StoreState::Starting) => {}
+                    _ = stopped.wait_for(|stop| *stop) => {}
+                }
+            }
+            task(stopped).await;
+        });
+    };
+    StoppableThread::start(name, run).context("start a thread")
 }
 
 /// How the embedded store is served.
@@ -330,24 +301,19 @@ pub(crate) fn store_options(config: &Config, data_dir: &Path) -> ServeOptions {
     }
 }
 
-/// Where the embedded store keeps everything.
-pub(crate) fn store_dir(data_dir: &Path) -> PathBuf {
-    data_dir.join("store")
-}
-
 /// The embedded store, kept running in a process of its own.
 pub(crate) struct EmbeddedStore {
     state: watch::Receiver<StoreState>,
-    thread: Stoppable,
+    thread: StoppableThread,
 }
 
 impl EmbeddedStore {
-    /// `None` where the store is a server of the operator's.
+    /// `None` if the store is an external ClickHouse server.
     pub(crate) fn start(config: &Config, cli: &Cli) -> anyhow::Result<Option<Self>> {
         if config.store.kind == StoreKind::Clickhouse {
             return Ok(None);
         }
-        let program = std::env::current_exe().context("find this program's own file")?;
+        let program = std::env::current_exe().context("find the path of this program")?;
         let mut args = vec!["store".into(), "--supervised".into()];
         args.extend(["--data-dir".into(), cli.data_dir.clone().into_os_string()]);
         if let Some(path) = config_path(cli) {
@@ -359,19 +325,15 @@ impl EmbeddedStore {
             Supervisor::start(SupervisorOptions::new(program, args))
         };
         let state = supervisor.state();
-        let thread = Stoppable::start("store", move |mut stopped| {
+        let run = move |stop: StopSignal| {
             runtime.block_on(async move {
-                // Whoever would say so being gone says so too.
-                let _ = stopped.wait_for(|stop| *stop).await;
+                // A dropped sender also means stop.
+                let _ = stop.receiver().wait_for(|stop| *stop).await;
                 supervisor.stop().await;
             });
-        })?;
+        };
+        let thread = StoppableThread::start("store", run).context("start a thread")?;
         Ok(Some(Self { state, thread }))
-    }
-
-    /// Whether it is ready, and news of it.
-    pub(crate) fn state(&self) -> watch::Receiver<StoreState> {
-        self.state.clone()
     }
 
     pub(crate) fn stop(self) {

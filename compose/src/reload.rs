@@ -1,29 +1,29 @@
-//! Follows the configuration file, and the files and directories that hold secrets.
+//! Reloads the configuration when its file, or a file or directory of secrets, changes.
 //!
-//! Twice a second a thread looks whether one of them is another than before: by its inode, size and
-//! times, so that it makes no difference whether a file was written, renamed or, as in a Kubernetes
-//! mount, replaced by turning a link. If so, everything is read again and put in force whole, and
-//! requests under way finish with what they began with. What cannot be read changes nothing: it is
-//! said once, and tried again until it can.
+//! A thread compares inode, size and times twice a second, which also notices renames and the
+//! switched links of a Kubernetes mount. A valid configuration is put in force as a whole; requests
+//! in flight keep the old one. An invalid one changes nothing: the error is logged once, and the file
+//! is read again from time to time.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use anyhow::Context as _;
+use weir_eventlog::{StopSignal, StoppableThread};
 use weir_gateway::Reloader;
 
 use crate::config::{Config, Seen, load};
-use crate::parts::Stoppable;
 
 /// How often the files are looked at.
 const POLL: Duration = Duration::from_millis(500);
-/// What could not be read is tried again after so many looks.
+/// An invalid file is read again after so many looks.
 const LOOKS_BEFORE_RETRY: u32 = 10;
 
-/// The thread that follows the files.
+/// The thread that watches the files.
 pub(crate) struct Reload {
-    thread: Stoppable,
+    thread: StoppableThread,
     asked: Arc<AtomicBool>,
 }
 
@@ -37,7 +37,7 @@ impl Reload {
     ) -> anyhow::Result<Self> {
         let asked = Arc::new(AtomicBool::new(false));
         let ask = asked.clone();
-        let mut follower = Follower {
+        let mut watcher = ConfigWatcher {
             path,
             seen,
             started_with: config,
@@ -45,19 +45,19 @@ impl Reload {
             complaint: None,
             looks_since: 0,
         };
-        let thread = Stoppable::start("config", move |stopped| {
-            while !*stopped.borrow() {
-                std::thread::park_timeout(POLL);
-                follower.look(ask.swap(false, Ordering::Relaxed));
+        let run = move |stop: StopSignal| {
+            while stop.sleep(POLL) {
+                watcher.look(ask.swap(false, Ordering::Relaxed));
             }
-        })?;
+        };
+        let thread = StoppableThread::start("config", run).context("start a thread")?;
         Ok(Self { thread, asked })
     }
 
-    /// Reads everything again, whether it changed or not.
+    /// Reloads, whether anything changed or not.
     pub(crate) fn ask(&self) {
         self.asked.store(true, Ordering::Relaxed);
-        self.thread.unpark();
+        self.thread.wake();
     }
 
     pub(crate) fn stop(self) {
@@ -65,7 +65,7 @@ impl Reload {
     }
 }
 
-struct Follower {
+struct ConfigWatcher {
     path: PathBuf,
     /// What was read last.
     seen: Vec<Seen>,
@@ -76,7 +76,7 @@ struct Follower {
     looks_since: u32,
 }
 
-impl Follower {
+impl ConfigWatcher {
     fn look(&mut self, asked: bool) {
         let now: Vec<Seen> = self.seen.iter().map(Seen::now).collect();
         // An editor may have taken the file away for the moment.
@@ -97,16 +97,19 @@ impl Follower {
                 self.reloader.reload(loaded.directory);
                 self.complaint = None;
                 self.seen = loaded.seen;
-                tracing::info!(file = %self.path.display(), "providers and aliases were read again");
+                tracing::info!(file = %self.path.display(), "reloaded providers and aliases");
                 for section in loaded.config.sections_unlike(&self.started_with) {
-                    tracing::warn!(section, "what changed in it takes effect at the next start");
+                    tracing::warn!(
+                        section,
+                        "changes in this section take effect at the next start"
+                    );
                 }
             }
             Err(invalid) => {
                 let complaint = invalid.to_string();
                 if self.complaint.as_ref() != Some(&complaint) {
                     tracing::error!(
-                        "the changed configuration is not valid, the old one stays in \
+                        "failed to reload the configuration; the old one stays in \
                          force:\n{complaint}"
                     );
                 }

@@ -1,6 +1,6 @@
-//! One keep-alive HTTP/1.1 connection, driven by whoever uses it.
+//! A keep-alive HTTP/1.1 connection, driven by the request that uses it.
 //!
-//! hyper's client half wants its connection polled beside each request; here that happens inside the request's own future, so no
+//! hyper's client wants its connection polled beside each request; here that happens inside the request's own future, so no
 //! chunk passes from task to task and a thousand connections cost a thousand small structs.
 //!
 //! It speaks plain HTTP to one address, follows no redirect, and never retries.
@@ -9,11 +9,11 @@ use std::future::{Future, poll_fn};
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, response};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri, response};
 use http_body::Body as _;
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -34,7 +34,7 @@ pub(crate) struct Target {
 pub enum TargetError {
     #[error("{url:?} is not a URL like http://127.0.0.1:8080/v1")]
     Url { url: String },
-    #[error("{url:?} is not http; the load generator speaks plain HTTP only")]
+    #[error("{url:?} is not supported: only plain http:// is")]
     Scheme { url: String },
     #[error("cannot resolve {host}: {source}")]
     Resolve {
@@ -105,10 +105,14 @@ impl Target {
         Ok(other)
     }
 
-    /// A POST to the base with `path` added. The path is one of this crate's own, so that it always forms a URI.
+    /// A POST to the base with `path` added. The path is a constant of this crate, so it always forms a URI.
     pub(crate) fn post(&self, path: &str, body: Bytes) -> Request<Full<Bytes>> {
+        self.request(Method::POST, path, body)
+    }
+
+    fn request(&self, method: Method, path: &str, body: Bytes) -> Request<Full<Bytes>> {
         let mut request = Request::new(Full::new(body));
-        *request.method_mut() = Method::POST;
+        *request.method_mut() = method;
         *request.uri_mut() = Uri::try_from(format!("{}{path}", self.path)).unwrap_or_default();
         *request.headers_mut() = self.headers.clone();
         request
@@ -124,30 +128,65 @@ fn set(headers: &mut HeaderMap, name: HeaderName, value: &str) -> Result<(), Tar
     Ok(())
 }
 
-/// What happened to an exchange that did not come to its end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Broken {
+/// Why an exchange did not end as it should.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ExchangeError {
     /// No connection.
+    #[error("connect")]
     Connect,
     /// The connection ended before an answer began.
+    #[error("closed without an answer")]
     Unanswered,
     /// The connection ended within the answer.
+    #[error("cut short")]
     CutShort,
+    #[error("timeout")]
     Timeout,
 }
 
-impl Broken {
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Connect => "connect",
-            Self::Unanswered => "closed without an answer",
-            Self::CutShort => "cut short",
-            Self::Timeout => "timeout",
-        }
+/// Why there is no answer to a [`get`].
+#[derive(Debug, thiserror::Error)]
+pub enum GetError {
+    #[error(transparent)]
+    Target(#[from] TargetError),
+    #[error("no answer ({0})")]
+    Exchange(#[from] ExchangeError),
+}
+
+/// Asks for the page at a URL with a bearer token, on a connection of its own. Returns status and body.
+pub async fn get(
+    url: &str,
+    token: Option<&str>,
+    timeout: Duration,
+) -> Result<(StatusCode, String), GetError> {
+    let target = Target::new(url, token, &[])?;
+    let mut answer = WholeAnswer::default();
+    let mut slot = Slot::new(&target);
+    let exchange = slot.exchange(target.request(Method::GET, "", Bytes::new()), &mut answer);
+    let ended = tokio::time::timeout(timeout, exchange).await;
+    ended.unwrap_or(Err(ExchangeError::Timeout))?;
+    let body = String::from_utf8_lossy(&answer.body).into_owned();
+    Ok((answer.status, body))
+}
+
+/// Collects an answer.
+#[derive(Default)]
+struct WholeAnswer {
+    status: StatusCode,
+    body: Vec<u8>,
+}
+
+impl Listener for WholeAnswer {
+    fn head(&mut self, head: &response::Parts, _now: Instant) {
+        self.status = head.status;
+    }
+
+    fn data(&mut self, data: &[u8], _now: Instant) {
+        self.body.extend_from_slice(data);
     }
 }
 
-/// Hears an answer as it comes.
+/// Receives an answer as it arrives.
 pub(crate) trait Listener {
     fn head(&mut self, head: &response::Parts, now: Instant);
     fn data(&mut self, data: &[u8], now: Instant);
@@ -184,11 +223,11 @@ impl Slot {
         &mut self,
         request: Request<Full<Bytes>>,
         listener: &mut impl Listener,
-    ) -> Result<(), Broken> {
+    ) -> Result<(), ExchangeError> {
         // Taken out, so that a future dropped half-way (a timeout) leaves no half-read connection behind.
         let mut connection = match self.kept().await {
             Some(open) => open,
-            None => self.connect().await.map_err(|_| Broken::Connect)?,
+            None => self.connect().await.map_err(|_| ExchangeError::Connect)?,
         };
         connection.exchange(request, listener).await?;
         self.open = Some(connection);
@@ -228,17 +267,17 @@ impl Connection {
         &mut self,
         request: Request<Full<Bytes>>,
         listener: &mut impl Listener,
-    ) -> Result<(), Broken> {
+    ) -> Result<(), ExchangeError> {
         self.ready().await?;
         let answer = self.sender.send_request(request);
         let (head, mut body) = self
             .drive(answer)
             .await
-            .map_err(|_| Broken::Unanswered)?
+            .map_err(|_| ExchangeError::Unanswered)?
             .into_parts();
         listener.head(&head, Instant::now());
         while let Some(frame) = self.frame(&mut body).await {
-            let frame = frame.map_err(|_| Broken::CutShort)?;
+            let frame = frame.map_err(|_| ExchangeError::CutShort)?;
             if let Ok(data) = frame.into_data() {
                 listener.data(&data, Instant::now());
             }
@@ -246,7 +285,7 @@ impl Connection {
         Ok(())
     }
 
-    async fn ready(&mut self) -> Result<(), Broken> {
+    async fn ready(&mut self) -> Result<(), ExchangeError> {
         poll_fn(|cx| {
             if let Poll::Ready(ready) = self.sender.poll_ready(cx) {
                 return Poll::Ready(ready);
@@ -255,7 +294,7 @@ impl Connection {
             self.sender.poll_ready(cx)
         })
         .await
-        .map_err(|_| Broken::Unanswered)
+        .map_err(|_| ExchangeError::Unanswered)
     }
 
     async fn frame(

@@ -20,7 +20,7 @@ use crate::TargetError;
 use crate::bench::arrival::{Arrival, Planned, Schedule, Stop};
 use crate::body::{self, Chat};
 use crate::chance;
-use crate::client::{Broken, Target};
+use crate::client::{ExchangeError, Target};
 use crate::drive::{Drive, Exchange, Work, drive};
 use crate::mock::{FaultKind, Tokens};
 use crate::stop::StopSwitch;
@@ -361,7 +361,7 @@ impl Work for Demo {
             Kind::Chat { streamed, .. } => tally.streams += u64::from(streamed),
             Kind::Embeddings { .. } => tally.embeddings += 1,
         }
-        tally.broken += u64::from(exchange.result == Err(Broken::CutShort));
+        tally.broken += u64::from(exchange.result == Err(ExchangeError::CutShort));
         if let Some(usage) = transcript.usage {
             tally.tokens.add(usage);
         }

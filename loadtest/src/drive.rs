@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use crate::bench::arrival::{Planned, Schedule};
-use crate::client::{Broken, Listener, Slot, Target};
+use crate::client::{ExchangeError, Listener, Slot, Target};
 use crate::pacer::Pacer;
 use crate::stop::StopSwitch;
 
@@ -41,7 +41,7 @@ pub(crate) struct Exchange<'e, H> {
     pub(crate) sent: Instant,
     pub(crate) ended: Instant,
     pub(crate) heard: &'e mut H,
-    pub(crate) result: Result<(), Broken>,
+    pub(crate) result: Result<(), ExchangeError>,
 }
 
 /// How it is sent.
@@ -169,7 +169,7 @@ async fn connection<W: Work>(mut place: Place, work: Arc<W>, drive: Drive) -> u6
         let exchange = slot.exchange(work.request(&job.planned), &mut heard);
         let result = tokio::time::timeout(drive.timeout, exchange)
             .await
-            .unwrap_or(Err(Broken::Timeout));
+            .unwrap_or(Err(ExchangeError::Timeout));
         work.ended(Exchange {
             planned: &job.planned,
             intended: job.intended.unwrap_or(sent),
@@ -178,7 +178,7 @@ async fn connection<W: Work>(mut place: Place, work: Arc<W>, drive: Drive) -> u6
             heard: &mut heard,
             result,
         });
-        if result == Err(Broken::Connect) {
+        if result == Err(ExchangeError::Connect) {
             tokio::time::sleep(CONNECT_AGAIN_AFTER).await;
         }
     }

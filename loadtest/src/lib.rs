@@ -26,7 +26,7 @@ mod stop;
 pub mod trace;
 mod transcript;
 
-pub use client::TargetError;
+pub use client::{ExchangeError, GetError, TargetError, get};
 pub use dist::{Distribution, DistributionError};
 pub use mock::{FaultKind, FaultRule, Ledger, MockError, MockHandle, MockOptions, MockProvider};
 pub use stop::StopSwitch;

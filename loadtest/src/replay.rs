@@ -16,7 +16,7 @@ use crate::TargetError;
 use crate::bench::arrival::{Arrival, Planned, Schedule, Stop};
 use crate::body::Chat;
 use crate::chance;
-use crate::client::{Broken, Target};
+use crate::client::{ExchangeError, Target};
 use crate::drive::{Drive, Exchange, Work, drive};
 use crate::mock::Tokens;
 use crate::stop::StopSwitch;
@@ -289,14 +289,14 @@ impl Work for Replay {
     }
 }
 
-fn outcome(result: Result<(), Broken>, transcript: &Transcript) -> Outcome {
+fn outcome(result: Result<(), ExchangeError>, transcript: &Transcript) -> Outcome {
     match result {
         Ok(()) if transcript.streamed && (!transcript.done || transcript.error.is_some()) => {
             Outcome::Broken
         }
         Ok(()) => Outcome::Whole,
-        Err(Broken::CutShort) => Outcome::Cut,
-        Err(Broken::Connect | Broken::Unanswered) => Outcome::Unanswered,
-        Err(Broken::Timeout) => Outcome::TimedOut,
+        Err(ExchangeError::CutShort) => Outcome::Cut,
+        Err(ExchangeError::Connect | ExchangeError::Unanswered) => Outcome::Unanswered,
+        Err(ExchangeError::Timeout) => Outcome::TimedOut,
     }
 }

@@ -2,7 +2,7 @@
 //! changed.
 
 use std::io::{IsTerminal as _, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -13,13 +13,8 @@ use weir_ingestor::audit::{
 use weir_ingestor::rollups;
 
 use crate::cli::{AuditCommand, CallsArgs, Cli, RollupsCommand};
-use crate::command::{settings, sql};
-use crate::parts::{runtime, unix_ms};
-
-/// Where the signing key and the exported checkpoints are.
-pub(crate) fn audit_dir(data_dir: &Path) -> PathBuf {
-    data_dir.join("audit")
-}
+use crate::command::sql::{self, quoted};
+use crate::context::{audit_dir, runtime, settings, unix_ms};
 
 pub(crate) fn run(cli: &Cli, command: &AuditCommand) -> anyhow::Result<ExitCode> {
     match command {
@@ -105,12 +100,6 @@ fn calls_sql(args: &CallsArgs, since_us: i64) -> String {
          USING request_id WHERE {} ORDER BY ts DESC, request_id{limit}",
         wanted.join(" AND ")
     )
-}
-
-/// A text as SQL has it.
-pub(crate) fn quoted(text: &str) -> String {
-    let escaped = text.replace('\\', "\\\\").replace('\'', "\\'");
-    format!("'{escaped}'")
 }
 
 /// When the period begins, in microseconds since 1970.
@@ -229,12 +218,7 @@ fn offline(cli: &Cli, file: Option<&Path>) -> anyhow::Result<ExitCode> {
 
 #[cfg(test)]
 mod tests {
-    use super::{days, quoted};
-
-    #[test]
-    fn a_name_stays_a_text() {
-        assert_eq!(quoted(r"o'hara\"), r"'o\'hara\\'");
-    }
+    use super::days;
 
     #[test]
     fn a_period_is_a_number_of_days() {

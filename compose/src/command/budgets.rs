@@ -11,10 +11,9 @@ use serde_json::Value;
 use weir_governance::control::record::{BudgetRecord, Kind, Record};
 
 use crate::cli::Cli;
-use crate::command::desk::print;
-use crate::command::page::page;
-use crate::command::settings;
-use crate::parts::{control, runtime};
+use crate::context::{control, runtime, settings};
+use crate::net::page;
+use crate::output::print;
 
 /// A budget as the admin API shows it.
 #[derive(Debug, Deserialize)]

@@ -6,8 +6,8 @@ use std::process::ExitCode;
 use serde_json::json;
 
 use crate::cli::{Cli, ConfigCommand};
-use crate::command::configuration;
 use crate::config::{Config, Invalid};
+use crate::context::configuration;
 use crate::example::EXAMPLE;
 
 pub(crate) fn run(cli: &Cli, command: &ConfigCommand) -> anyhow::Result<ExitCode> {

@@ -1,23 +1,22 @@
 //! `weir up --demo`: providers that are none, keys for a few teams, a trickle of traffic.
 
-use std::fs::{self, File};
-use std::io::Write as _;
 use std::net::SocketAddr;
-use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::{fs, io};
 
 use anyhow::{Context as _, anyhow};
 use serde::{Deserialize, Serialize};
+use weir_eventlog::{Fsync, replace_file};
 use weir_gateway::Directory;
 use weir_gateway::config::{AliasConfig, ProviderConfig, TargetConfig};
 use weir_loadtest::demo::{self, DemoHandle, DemoOptions, Member};
 use weir_loadtest::{FaultKind, FaultRule, MockHandle, MockOptions, MockProvider};
 
 use crate::cli::{Cli, KeyArgs};
-use crate::command::desk::Desk;
-use crate::command::{keys, settings};
+use crate::command::control_editor::ControlEditor;
+use crate::command::keys;
 use crate::config::{Config, Loaded};
-use crate::parts::unix_ms;
+use crate::context::{settings, unix_ms};
 
 /// Who calls in the demo.
 struct User {
@@ -215,9 +214,9 @@ fn alias(name: &str, deployments: &[&str]) -> AliasConfig {
 /// The demo's keys, in the order of [`USERS`]: those of the last start, or new ones.
 pub(crate) fn keys(cli: &Cli, config: &Config) -> anyhow::Result<Vec<DemoKey>> {
     let path = cli.data_dir.join("demo").join("keys.json");
-    let mut desk = Desk::open(cli, config)?;
-    if let Some(kept) = kept_keys(&desk, &path) {
-        desk.close()?;
+    let mut editor = ControlEditor::open(cli, config)?;
+    if let Some(kept) = kept_keys(&editor, &path) {
+        editor.close()?;
         return Ok(kept);
     }
     let mut made = Vec::new();
@@ -228,25 +227,25 @@ pub(crate) fn keys(cli: &Cli, config: &Config) -> anyhow::Result<Vec<DemoKey>> {
             environment: Some(user.environment.into()),
             ..KeyArgs::for_team(user.team)
         };
-        let (key, _) = keys::make(&mut desk, &args)?;
+        let (key, _) = keys::make(&mut editor, &args)?;
         made.push(DemoKey {
             team: user.team.into(),
             user: user.name.into(),
             key,
         });
     }
-    desk.close()?;
+    editor.close()?;
     keep_keys(&path, &made).with_context(|| format!("write {}", path.display()))?;
     Ok(made)
 }
 
 /// `None` if there are none, or not all of them work any more.
-fn kept_keys(desk: &Desk, path: &Path) -> Option<Vec<DemoKey>> {
+fn kept_keys(editor: &ControlEditor, path: &Path) -> Option<Vec<DemoKey>> {
     let text = fs::read_to_string(path).ok()?;
     let kept: Vec<DemoKey> = serde_json::from_str(&text).ok()?;
-    let hash_key = &desk.control.hash_key;
+    let hash_key = &editor.control.hash_key;
     let works = |kept: &DemoKey| {
-        let found = desk.snapshot.authenticate(hash_key, &kept.key, unix_ms());
+        let found = editor.snapshot.authenticate(hash_key, &kept.key, unix_ms());
         found.is_ok()
     };
     let whole = kept.len() == USERS.len()
@@ -257,17 +256,12 @@ fn kept_keys(desk: &Desk, path: &Path) -> Option<Vec<DemoKey>> {
     (whole && kept.iter().all(works)).then_some(kept)
 }
 
-fn keep_keys(path: &Path, keys: &[DemoKey]) -> anyhow::Result<()> {
+fn keep_keys(path: &Path, keys: &[DemoKey]) -> io::Result<()> {
     if let Some(dir) = path.parent() {
         fs::create_dir_all(dir)?;
     }
-    let mut file: File = File::options()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(PathBuf::from(path))?;
-    serde_json::to_writer_pretty(&mut file, keys)?;
-    file.flush()?;
-    Ok(())
+    replace_file(path, Fsync::Nothing, |file| {
+        serde_json::to_writer_pretty(file, keys).map_err(io::Error::from)
+    })
+    .map(drop)
 }

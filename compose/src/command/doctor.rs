@@ -1,7 +1,7 @@
-//! `weir doctor`: what stands in the way, and what to do about it.
+//! `weir doctor`: finds problems and says how to fix them.
 //!
-//! It looks and never changes anything but a file of its own that it removes again. Each check says
-//! OK, WARN (it runs, but look at it) or FAIL (it will not run).
+//! It changes nothing, apart from a file of its own that it removes again. Each check ends with OK,
+//! WARN (it runs, but needs attention) or FAIL (it will not run).
 
 use std::fs::File;
 use std::io::{self, Write as _};
@@ -10,7 +10,6 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use http::Uri;
 use serde::Serialize;
 use weir_gateway::config::ProviderConfig;
 use weir_governance::control::log::{ControlLog, path_in};
@@ -18,43 +17,42 @@ use weir_schemas::clickhouse::MIGRATIONS;
 use weir_store::{Store, StoreError};
 
 use crate::cli::Cli;
-use crate::command::page::page;
-use crate::command::sql::said;
-use crate::command::{config_path, configuration, metrics, settings};
+use crate::command::metrics;
+use crate::command::sql::message_of;
 use crate::config::{Config, EventlogKind, Loaded, StoreKind};
-use crate::net;
-use crate::parts::{runtime, store_dir, unix_ms};
+use crate::context::{config_path, configuration, runtime, settings, store_dir, unix_ms};
+use crate::net::{CONNECT_MAX, connect, page};
 
-/// Free space below which the journal will soon have nowhere to go.
+/// Free space below which the journal will soon be full.
 const SPACE_LOW_BYTES: u64 = 2 << 30;
 const SPACE_NONE_BYTES: u64 = 64 << 20;
 /// A disk that takes longer to sync makes durability `group` and `fsync` slow.
 const SYNC_SLOW: Duration = Duration::from_millis(50);
 /// Clocks further apart than this make reports of "the last minute" misleading.
 const CLOCKS_APART_MS: u64 = 2_000;
-/// 2025-01-01: this program is younger.
+/// 2025-01-01, before this program existed.
 const EARLIEST_NOW_MS: u64 = 1_735_689_600_000;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "UPPERCASE")]
-enum Verdict {
+enum CheckResult {
     Ok,
     Warn,
     Fail,
 }
 
 #[derive(Debug, Serialize)]
-struct Finding {
+struct CheckReport {
     check: String,
-    verdict: Verdict,
-    /// What was seen.
+    verdict: CheckResult,
+    /// What was found.
     detail: String,
-    /// What to do about it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    mend: Option<String>,
+    /// How to fix it.
+    #[serde(rename = "mend", skip_serializing_if = "Option::is_none")]
+    fix: Option<String>,
 }
 
-/// A check under way: its name, waiting for what was seen.
+/// A check in progress, by name.
 struct Check(String);
 
 fn check(name: impl Into<String>) -> Check {
@@ -62,24 +60,24 @@ fn check(name: impl Into<String>) -> Check {
 }
 
 impl Check {
-    fn ok(self, detail: impl Into<String>) -> Finding {
-        self.end(Verdict::Ok, detail.into(), None)
+    fn ok(self, detail: impl Into<String>) -> CheckReport {
+        self.end(CheckResult::Ok, detail.into(), None)
     }
 
-    fn warn(self, detail: impl Into<String>, mend: impl Into<String>) -> Finding {
-        self.end(Verdict::Warn, detail.into(), Some(mend.into()))
+    fn warn(self, detail: impl Into<String>, fix: impl Into<String>) -> CheckReport {
+        self.end(CheckResult::Warn, detail.into(), Some(fix.into()))
     }
 
-    fn fail(self, detail: impl Into<String>, mend: impl Into<String>) -> Finding {
-        self.end(Verdict::Fail, detail.into(), Some(mend.into()))
+    fn fail(self, detail: impl Into<String>, fix: impl Into<String>) -> CheckReport {
+        self.end(CheckResult::Fail, detail.into(), Some(fix.into()))
     }
 
-    fn end(self, verdict: Verdict, detail: String, mend: Option<String>) -> Finding {
-        Finding {
+    fn end(self, verdict: CheckResult, detail: String, fix: Option<String>) -> CheckReport {
+        CheckReport {
             check: self.0,
             verdict,
             detail,
-            mend,
+            fix,
         }
     }
 }
@@ -96,7 +94,7 @@ pub(crate) fn run(cli: &Cli, json: bool) -> anyhow::Result<ExitCode> {
     }
     let failed = findings
         .iter()
-        .any(|finding| finding.verdict == Verdict::Fail);
+        .any(|finding| finding.verdict == CheckResult::Fail);
     Ok(if failed {
         ExitCode::FAILURE
     } else {
@@ -104,11 +102,11 @@ pub(crate) fn run(cli: &Cli, json: bool) -> anyhow::Result<ExitCode> {
     })
 }
 
-fn print(out: &mut impl io::Write, finding: &Finding) -> io::Result<()> {
+fn print(out: &mut impl io::Write, finding: &CheckReport) -> io::Result<()> {
     let verdict = match finding.verdict {
-        Verdict::Ok => "OK",
-        Verdict::Warn => "WARN",
-        Verdict::Fail => "FAIL",
+        CheckResult::Ok => "OK",
+        CheckResult::Warn => "WARN",
+        CheckResult::Fail => "FAIL",
     };
     let mut lines = finding.detail.lines();
     writeln!(
@@ -117,16 +115,16 @@ fn print(out: &mut impl io::Write, finding: &Finding) -> io::Result<()> {
         finding.check,
         lines.next().unwrap_or_default()
     )?;
-    for line in lines.chain(finding.mend.as_deref()) {
+    for line in lines.chain(finding.fix.as_deref()) {
         writeln!(out, "{:<24} {line}", "")?;
     }
     Ok(())
 }
 
-async fn examine(cli: &Cli) -> Vec<Finding> {
+async fn examine(cli: &Cli) -> Vec<CheckReport> {
     let (loaded, finding) = configuration_file(cli);
     let mut findings = vec![finding];
-    // What can still be read is enough for the other checks; else they look at the defaults.
+    // An invalid configuration leaves the other checks the defaults.
     let config = settings(cli).unwrap_or_default();
     findings.push(data_dir(&cli.data_dir));
     findings.push(keys(&cli.data_dir));
@@ -152,19 +150,22 @@ async fn examine(cli: &Cli) -> Vec<Finding> {
     findings
 }
 
-fn configuration_file(cli: &Cli) -> (Option<Loaded>, Finding) {
+fn configuration_file(cli: &Cli) -> (Option<Loaded>, CheckReport) {
     let check = check("configuration");
     let named = config_path(cli).map(|path| path.display().to_string());
     match (configuration(cli), named) {
         (Err(error), _) => {
-            let mend = "correct it; `weir config example` shows every setting";
-            (None, check.fail(error.to_string(), mend))
+            let fix = "correct it; `weir config example` shows every setting";
+            (None, check.fail(error.to_string(), fix))
         }
         (Ok(_), None) => {
-            let mend = "`weir config example > weir.toml`, then add a provider and an alias";
+            let fix = "`weir config example > weir.toml`, then add a provider and an alias";
             (
                 None,
-                check.warn("there is no weir.toml here: defaults, no providers", mend),
+                check.warn(
+                    "there is no weir.toml here: using defaults, without providers",
+                    fix,
+                ),
             )
         }
         (Ok(loaded), Some(name)) => {
@@ -175,7 +176,7 @@ fn configuration_file(cli: &Cli) -> (Option<Loaded>, Finding) {
             let finding = if aliases.is_empty() {
                 check.warn(
                     format!("{name}: {counts}"),
-                    "add an [[alias]], or nothing can be called",
+                    "add an [[alias]]; clients call models by alias",
                 )
             } else {
                 check.ok(format!("{name}: {counts}"))
@@ -185,24 +186,24 @@ fn configuration_file(cli: &Cli) -> (Option<Loaded>, Finding) {
     }
 }
 
-fn data_dir(dir: &Path) -> Finding {
+fn data_dir(dir: &Path) -> CheckReport {
     let check = check("data directory");
     let Some(present) = dir.ancestors().map(or_here).find(|path| path.is_dir()) else {
         return check.fail(
-            format!("{} cannot be made", dir.display()),
+            format!("{} cannot be created", dir.display()),
             "choose another (--data-dir)",
         );
     };
     let state = if present == or_here(dir) {
         ""
     } else {
-        " (made at the first start)"
+        " (created at the first start)"
     };
     let sync = match sync_time(present) {
         Ok(sync) => sync,
         Err(error) => {
-            let mend = "make it writable for this user, or choose another (--data-dir)";
-            return check.fail(format!("{}: {error}", present.display()), mend);
+            let fix = "make it writable for this user, or choose another (--data-dir)";
+            return check.fail(format!("{}: {error}", present.display()), fix);
         }
     };
     let free_bytes = rustix::fs::statvfs(present).map_or(0, |fs| fs.f_bavail * fs.f_frsize);
@@ -213,16 +214,16 @@ fn data_dir(dir: &Path) -> Finding {
         sync.as_secs_f64() * 1000.0
     );
     if free_bytes < SPACE_NONE_BYTES {
-        check.fail(detail, "free some space: events have nowhere to go")
+        check.fail(detail, "free some space: events cannot be written")
     } else if free_bytes < SPACE_LOW_BYTES {
         check.warn(
             detail,
-            "free some space: journal and store grow with every request",
+            "free some space: every request adds to the journal and the store",
         )
     } else if sync > SYNC_SLOW {
         check.warn(
             detail,
-            "the disk is slow or busy: leave [eventlog] durability at \"os\" here",
+            "the disk is slow or busy: keep [eventlog] durability at \"os\"",
         )
     } else {
         check.ok(detail)
@@ -237,7 +238,7 @@ fn or_here(path: &Path) -> &Path {
     }
 }
 
-/// Median time that the disk takes to keep a small write.
+/// Median time to sync a small write.
 fn sync_time(dir: &Path) -> io::Result<Duration> {
     let path = dir.join(format!(".weir-doctor-{}", std::process::id()));
     let measured = (|| {
@@ -252,16 +253,16 @@ fn sync_time(dir: &Path) -> io::Result<Duration> {
         times.sort_unstable();
         Ok(times[times.len() / 2])
     })();
-    // It may not have come into being.
+    // The file may not exist.
     let _ = std::fs::remove_file(path);
     measured
 }
 
-fn keys(data_dir: &Path) -> Finding {
+fn keys(data_dir: &Path) -> CheckReport {
     let check = check("virtual keys");
     let snapshot = match ControlLog::new(path_in(data_dir)).snapshot() {
         Ok(snapshot) => snapshot,
-        Err(error) => return check.fail(error.to_string(), "see the message"),
+        Err(error) => return check.fail(error.to_string(), "fix the cause named in the message"),
     };
     let now_ms = unix_ms();
     let works = |expires: Option<u64>| expires.is_none_or(|expires_ms| expires_ms > now_ms);
@@ -271,14 +272,14 @@ fn keys(data_dir: &Path) -> Finding {
         .filter(|key| key.revoked_ms.is_none() && works(key.expires_ms));
     match active.count() {
         0 => check.warn(
-            "there is none that works",
-            "`weir keys create --team NAME` makes one",
+            "no key is active",
+            "`weir keys create --team NAME` creates one",
         ),
-        active => check.ok(format!("{active} of {} work", records.len())),
+        active => check.ok(format!("{active} of {} active", records.len())),
     }
 }
 
-fn journal(data_dir: &Path) -> Finding {
+fn journal(data_dir: &Path) -> CheckReport {
     let check = check("journal");
     let dir = data_dir.join("journal");
     match backlog(&dir) {
@@ -292,7 +293,7 @@ fn journal(data_dir: &Path) -> Finding {
             match dead {
                 0 => check.ok(detail),
                 dead => check.ok(format!(
-                    "{detail}; {dead} of a process that died, to be closed by the next start"
+                    "{detail}; {dead} left by a process that died, which the next start closes"
                 )),
             }
         }
@@ -307,7 +308,7 @@ fn journal(data_dir: &Path) -> Finding {
 #[derive(Default)]
 struct Backlog {
     streams: usize,
-    /// Streams that nobody writes and nobody closed.
+    /// Streams that no process writes and none has closed.
     dead: usize,
     bytes: u64,
 }
@@ -323,28 +324,27 @@ fn backlog(journal: &Path) -> io::Result<Backlog> {
             continue;
         }
         backlog.streams += 1;
-        backlog.dead +=
-            usize::from(!dir.join("closed").exists() && nobody_holds(&dir.join("lock")));
+        backlog.dead += usize::from(!dir.join("closed").exists() && is_unlocked(&dir.join("lock")));
         for file in std::fs::read_dir(&dir)? {
-            // A segment may be freed at this moment.
+            // The segment may have been freed meanwhile.
             backlog.bytes += file?.metadata().map_or(0, |meta| meta.len());
         }
     }
     Ok(backlog)
 }
 
-fn nobody_holds(lock: &Path) -> bool {
+fn is_unlocked(lock: &Path) -> bool {
     File::open(lock).is_ok_and(|file| file.try_lock().is_ok())
 }
 
-async fn gateway_port(listen: SocketAddr) -> Finding {
+async fn gateway_port(listen: SocketAddr) -> CheckReport {
     let check = check("gateway");
     match TcpListener::bind(listen) {
         Ok(_) => check.ok(format!("{listen} is free; `weir up` starts it")),
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-            match get(&format!("http://{listen}/livez")).await {
-                Ok(200) => check.ok(format!("answers at http://{listen}")),
-                _ => check.fail(
+            match page(&format!("http://{listen}/livez"), None).await {
+                Ok(_) => check.ok(format!("answers at http://{listen}")),
+                Err(_) => check.fail(
                     format!("another program listens on {listen}"),
                     "stop it, or set [gateway] listen to a free address",
                 ),
@@ -357,28 +357,7 @@ async fn gateway_port(listen: SocketAddr) -> Finding {
     }
 }
 
-/// The status of a path, within the time that connecting may take.
-async fn get(url: &str) -> anyhow::Result<u16> {
-    let uri: Uri = url.parse()?;
-    let wire = net::connect(&uri, None).await?;
-    let io = hyper_util::rt::TokioIo::new(wire);
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(io).await?;
-    let host = uri.authority().map_or("", http::uri::Authority::as_str);
-    let request = http::Request::get(uri.path()).header("host", host);
-    let request = request.body(http_body_util::Empty::<bytes::Bytes>::new())?;
-    let answer = async {
-        tokio::select! {
-            answer = sender.send_request(request) => answer,
-            Err(error) = connection => Err(error),
-        }
-    };
-    Ok(tokio::time::timeout(net::CONNECT_MAX, answer)
-        .await??
-        .status()
-        .as_u16())
-}
-
-async fn store(config: &Config, data_dir: &Path) -> Vec<Finding> {
+async fn store(config: &Config, data_dir: &Path) -> Vec<CheckReport> {
     let mut findings = Vec::new();
     if config.store.kind == StoreKind::Embedded {
         findings.push(library(config, data_dir));
@@ -388,35 +367,35 @@ async fn store(config: &Config, data_dir: &Path) -> Vec<Finding> {
     let store = match config.store.connect() {
         Ok(store) => store,
         Err(error) => {
-            findings.push(check.fail(format!("{error:#}"), "see [store] url"));
+            findings.push(check.fail(format!("{error:#}"), "check [store] url"));
             return findings;
         }
     };
     match ask(&store, "SELECT version(), toUnixTimestamp64Milli(now64(3))").await {
-        Ok(said) => {
-            let (version, its_ms) = said.split_once('\t').unwrap_or((&said, ""));
+        Ok(answer) => {
+            let (version, its_ms) = answer.split_once('\t').unwrap_or((&answer, ""));
             findings.push(check.ok(format!("ClickHouse {version} answers at {url}")));
             findings.push(tables(&store).await);
             findings.push(clock(its_ms.parse().ok()));
         }
         Err(reason) if config.store.kind == StoreKind::Clickhouse => {
-            let mend =
-                "see [store] url, user and password; meanwhile the journal keeps what happens";
-            findings.push(check.fail(format!("{url}: {reason}"), mend));
+            let fix =
+                "check [store] url, user and password; meanwhile the journal keeps the events";
+            findings.push(check.fail(format!("{url}: {reason}"), fix));
         }
         Err(reason) if listens(config) => findings.push(check.fail(
             format!("{url}: {reason}"),
-            "stop who listens there, or set [store] listen to a free address",
+            "stop the program that listens there, or set [store] listen to a free address",
         )),
         Err(_) => findings.push(check.warn(
-            format!("nobody answers at {url}"),
-            "`weir up` starts it; the gateway runs without it",
+            format!("nothing answers at {url}"),
+            "`weir up` starts it; the gateway also runs without it",
         )),
     }
     findings
 }
 
-/// The answer to a small question, as text.
+/// The result of a small query, as text.
 async fn ask(store: &Store, statement: &str) -> Result<String, String> {
     let answered = async {
         let mut answer = store.raw_query(statement, "TSV")?;
@@ -426,18 +405,18 @@ async fn ask(store: &Store, statement: &str) -> Result<String, String> {
         }
         Ok(String::from_utf8_lossy(&text).trim_end().to_owned())
     };
-    let answered: Result<String, StoreError> = tokio::time::timeout(2 * net::CONNECT_MAX, answered)
+    let answered: Result<String, StoreError> = tokio::time::timeout(2 * CONNECT_MAX, answered)
         .await
-        .map_err(|_| format!("no answer within {} s", 2 * net::CONNECT_MAX.as_secs()))?;
-    answered.map_err(|error| said(&error.message).to_owned())
+        .map_err(|_| format!("no answer within {} s", 2 * CONNECT_MAX.as_secs()))?;
+    answered.map_err(|error| message_of(&error.message).to_owned())
 }
 
-/// Whether anybody listens where the embedded store would.
+/// Whether the address of the embedded store is in use.
 fn listens(config: &Config) -> bool {
     TcpListener::bind(config.store.listen).is_err()
 }
 
-fn library(config: &Config, data_dir: &Path) -> Finding {
+fn library(config: &Config, data_dir: &Path) -> CheckReport {
     let check = check("engine library");
     match weir_store::library::find(config.store.library.as_deref(), &store_dir(data_dir)) {
         Ok(path) => check.ok(path.display().to_string()),
@@ -445,49 +424,49 @@ fn library(config: &Config, data_dir: &Path) -> Finding {
     }
 }
 
-async fn tables(store: &Store) -> Finding {
+async fn tables(store: &Store) -> CheckReport {
     let check = check("tables");
     let known = MIGRATIONS.last().map_or(0, |migration| migration.version);
     let statement = "SELECT (SELECT max(version) FROM weir.migrations), count() FROM weir.requests";
     match ask(store, statement).await {
-        Ok(said) => {
-            let (version, rows) = said.split_once('\t').unwrap_or((&said, "?"));
+        Ok(answer) => {
+            let (version, rows) = answer.split_once('\t').unwrap_or((&answer, "?"));
             let detail = format!("schema version {version} of {known}, {rows} requests");
             match version.parse::<u32>() {
                 Ok(version) if version > known => {
-                    check.fail(detail, "the tables are of a newer Weir: run that one")
+                    check.fail(detail, "a newer Weir made the tables: run that version")
                 }
                 Ok(version) if version == known => check.ok(detail),
-                _ => check.warn(detail, "the ingestor brings it up to date when it starts"),
+                _ => check.warn(detail, "the ingestor migrates it when it starts"),
             }
         }
         Err(reason) => check.warn(
             reason,
-            "the ingestor makes the tables when it first reaches the store: is it running?",
+            "the ingestor creates the tables when it first reaches the store; check that it runs",
         ),
     }
 }
 
-fn clock(store_ms: Option<u64>) -> Finding {
+fn clock(store_ms: Option<u64>) -> CheckReport {
     let check = check("clock");
     let now_ms = unix_ms();
     let apart_ms = store_ms.map_or(0, |store_ms| store_ms.abs_diff(now_ms));
     if now_ms < EARLIEST_NOW_MS {
         check.fail(
-            "it is set to a time before this program was made",
+            "it is set to a time before this program existed",
             "set the clock",
         )
     } else if apart_ms > CLOCKS_APART_MS {
         check.warn(
-            format!("it is {apart_ms} ms away from the store's"),
-            "let both machines keep time by NTP",
+            format!("it differs from the store's by {apart_ms} ms"),
+            "synchronise both machines by NTP",
         )
     } else {
         check.ok(format!("within {apart_ms} ms of the store's"))
     }
 }
 
-async fn brokers(config: &Config) -> Vec<Finding> {
+async fn brokers(config: &Config) -> Vec<CheckReport> {
     if config.eventlog.kind != EventlogKind::Kafka {
         return Vec::new();
     }
@@ -495,45 +474,35 @@ async fn brokers(config: &Config) -> Vec<Finding> {
     let brokers = config.eventlog.brokers.as_deref().unwrap_or_default();
     for broker in brokers.split(',').map(str::trim) {
         let check = check("Kafka");
-        let reached = match format!("http://{broker}").parse::<Uri>() {
-            Ok(uri) => net::connect(&uri, None).await.map(|_| ()),
-            Err(error) => Err(io::Error::other(error)),
-        };
-        findings.push(match reached {
+        findings.push(match connect(&format!("http://{broker}"), None).await {
             Ok(()) => check.ok(format!("{broker} accepts connections")),
             Err(error) => check.fail(
                 format!("{broker}: {error}"),
-                "see [eventlog] brokers; until it is there, the journal keeps what happens",
+                "check [eventlog] brokers; meanwhile the journal keeps the events",
             ),
         });
     }
     findings
 }
 
-/// The keys that the gateway here has seen refused. None if there is no gateway here.
+/// The provider keys that providers refused to the gateway on this machine; empty without a gateway.
 async fn refused_keys(listen: SocketAddr) -> Vec<String> {
     let page = page(&format!("http://{listen}/metrics"), None).await;
     page.map_or_else(|_| Vec::new(), |page| metrics::refused_keys(&page))
 }
 
-fn refused_key(provider: &ProviderConfig, key: &str) -> Finding {
+fn refused_key(provider: &ProviderConfig, key: &str) -> CheckReport {
     check(format!("provider {}", provider.name)).fail(
         format!("it refuses the key {key}"),
-        "put another in its place; the gateway reads changed files by itself",
+        "replace the key; the gateway reloads changed files",
     )
 }
 
-/// Connects and shakes hands; asks nothing, so that nothing is billed.
-async fn reach(provider: &ProviderConfig, keys: &[String]) -> Finding {
+/// Connects, with the TLS handshake. Sends no request, so nothing is billed.
+async fn reach(provider: &ProviderConfig, keys: &[String]) -> CheckReport {
     let check = check(format!("provider {}", provider.name));
     let begun = Instant::now();
-    let reached = match provider.base_url.parse::<Uri>() {
-        Ok(uri) => net::connect(&uri, provider.ca_file.as_deref())
-            .await
-            .map(|_| ()),
-        Err(error) => Err(io::Error::other(error)),
-    };
-    match reached {
+    match connect(&provider.base_url, provider.ca_file.as_deref()).await {
         Ok(()) => {
             let keys = match keys.len() {
                 0 => "no key".to_owned(),
@@ -545,7 +514,7 @@ async fn reach(provider: &ProviderConfig, keys: &[String]) -> Finding {
         }
         Err(error) => check.warn(
             format!("{}: {error}", provider.base_url),
-            "see its base_url, the firewall, and ca_file behind an intercepting proxy",
+            "check base_url, the firewall, and ca_file behind an intercepting proxy",
         ),
     }
 }

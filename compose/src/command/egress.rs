@@ -9,8 +9,8 @@ use http::Uri;
 use serde::Serialize;
 
 use crate::cli::Cli;
-use crate::command::configuration;
 use crate::config::{Config, EventlogKind, StoreKind};
+use crate::context::configuration;
 
 pub(crate) fn run(cli: &Cli, json: bool) -> anyhow::Result<ExitCode> {
     let called = called(&configuration(cli)?.config)?;

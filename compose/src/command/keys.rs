@@ -14,10 +14,10 @@ use weir_governance::control::record::{
 use weir_schemas::RequestId;
 
 use crate::cli::{Cli, KeyArgs, KeysCommand};
-use crate::command::desk::{Desk, print};
-use crate::command::settings;
+use crate::command::control_editor::ControlEditor;
 use crate::config::Config;
-use crate::parts::{control, unix_ms};
+use crate::context::{control, settings, unix_ms};
+use crate::output::print;
 
 const MS_PER_DAY: u64 = 24 * 60 * 60 * 1000;
 
@@ -36,9 +36,9 @@ fn create(cli: &Cli, args: &KeyArgs) -> anyhow::Result<()> {
     let config = settings(cli)?;
     check_models(&config, "--models", &args.models)?;
     check_models(&config, "--models-denied", &args.models_denied)?;
-    let mut desk = Desk::open(cli, &config)?;
-    let (key, record) = make(&mut desk, args)?;
-    desk.close()?;
+    let mut editor = ControlEditor::open(cli, &config)?;
+    let (key, record) = make(&mut editor, args)?;
+    editor.close()?;
     show_new(&key, &record, args.json)
 }
 
@@ -76,7 +76,10 @@ fn show_new(key: &str, record: &KeyRecord, json: bool) -> anyhow::Result<()> {
 }
 
 /// Makes a key, and the limit and the budget that it is to have.
-pub(crate) fn make(desk: &mut Desk, args: &KeyArgs) -> anyhow::Result<(String, KeyRecord)> {
+pub(crate) fn make(
+    editor: &mut ControlEditor,
+    args: &KeyArgs,
+) -> anyhow::Result<(String, KeyRecord)> {
     let key = key::generate()?;
     let created_ms = unix_ms();
     let id = RequestId::new(created_ms, rand::random()).as_uuid();
@@ -98,7 +101,8 @@ pub(crate) fn make(desk: &mut Desk, args: &KeyArgs) -> anyhow::Result<(String, K
         expires_ms: args.expires_days.map(|days| created_ms + days * MS_PER_DAY),
         ..KeyRecord::new(
             KeyId(id.as_u128()),
-            desk.control
+            editor
+                .control
                 .hash_key
                 .hash(&key)
                 .context("hash the new key")?,
@@ -107,9 +111,9 @@ pub(crate) fn make(desk: &mut Desk, args: &KeyArgs) -> anyhow::Result<(String, K
     };
     // The rules first: a key that works must not do so without them.
     for rule in rules_of(args, &record) {
-        desk.set(rule)?;
+        editor.set(rule)?;
     }
-    desk.change("create", Change::set(Record::Key(record.clone())))?;
+    editor.change("create", Change::set(Record::Key(record.clone())))?;
     Ok((key, record))
 }
 
@@ -234,8 +238,8 @@ fn show(cli: &Cli, id: &str, json: bool) -> anyhow::Result<()> {
 }
 
 /// The record of a key that somebody named.
-fn named(desk: &Desk, id: &str) -> anyhow::Result<KeyRecord> {
-    let key = id.parse().ok().and_then(|id| desk.snapshot.key(id));
+fn named(editor: &ControlEditor, id: &str) -> anyhow::Result<KeyRecord> {
+    let key = id.parse().ok().and_then(|id| editor.snapshot.key(id));
     let Some(key) = key else {
         bail!("there is no key {id}; `weir keys list` shows them");
     };
@@ -243,14 +247,14 @@ fn named(desk: &Desk, id: &str) -> anyhow::Result<KeyRecord> {
 }
 
 fn rotate(cli: &Cli, id: &str, grace_ms: u64, json: bool) -> anyhow::Result<()> {
-    let mut desk = Desk::open(cli, &settings(cli)?)?;
-    let before = named(&desk, id)?;
+    let mut editor = ControlEditor::open(cli, &settings(cli)?)?;
+    let before = named(&editor, id)?;
     if before.revoked_ms.is_some() {
         bail!("key {id} was revoked; `weir keys create` makes another one");
     }
     let key = key::generate()?;
     let after = KeyRecord {
-        hash: desk
+        hash: editor
             .control
             .hash_key
             .hash(&key)
@@ -261,22 +265,22 @@ fn rotate(cli: &Cli, id: &str, grace_ms: u64, json: bool) -> anyhow::Result<()> 
         }),
         ..before
     };
-    desk.change("rotate", Change::set(Record::Key(after.clone())))?;
-    desk.close()?;
+    editor.change("rotate", Change::set(Record::Key(after.clone())))?;
+    editor.close()?;
     show_new(&key, &after, json)
 }
 
 fn revoke(cli: &Cli, id: &str, json: bool) -> anyhow::Result<()> {
-    let mut desk = Desk::open(cli, &settings(cli)?)?;
-    let before = named(&desk, id)?;
+    let mut editor = ControlEditor::open(cli, &settings(cli)?)?;
+    let before = named(&editor, id)?;
     if before.revoked_ms.is_none() {
         let after = KeyRecord {
             revoked_ms: Some(unix_ms()),
             ..before
         };
-        desk.change("revoke", Change::set(Record::Key(after)))?;
+        editor.change("revoke", Change::set(Record::Key(after)))?;
     }
-    desk.close()?;
+    editor.close()?;
     if json {
         return print(&json!({ "id": id, "revoked": true }));
     }

@@ -1,17 +1,17 @@
 //! One file per command.
 
-pub(crate) mod audit;
+mod audit;
 mod bench;
 mod budgets;
 mod config;
+mod control_editor;
 mod demo;
-mod desk;
 mod doctor;
 mod egress;
+mod event_stream;
 mod keys;
 mod metrics;
 mod mock_provider;
-mod page;
 mod prices;
 mod routes;
 mod rules;
@@ -20,13 +20,11 @@ mod sql;
 mod up;
 
 use std::io::Write as _;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::CommandFactory as _;
 
 use crate::cli::{Cli, Command};
-use crate::config::{Config, Loaded, load, load_settings, parse};
 
 pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match &cli.command {
@@ -60,28 +58,4 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
     }
-}
-
-/// The file that was named, or `weir.toml` if it is here.
-pub(crate) fn config_path(cli: &Cli) -> Option<PathBuf> {
-    const DEFAULT_FILE: &str = "weir.toml";
-    cli.config
-        .clone()
-        .or_else(|| Some(PathBuf::from(DEFAULT_FILE)).filter(|path| path.exists()))
-}
-
-/// What is configured; the defaults if there is no file.
-pub(crate) fn configuration(cli: &Cli) -> anyhow::Result<Loaded> {
-    Ok(match config_path(cli) {
-        Some(path) => load(&path, None)?,
-        None => parse("(defaults)", "", None)?,
-    })
-}
-
-/// What is configured but for the providers: for whoever serves no requests.
-pub(crate) fn settings(cli: &Cli) -> anyhow::Result<Config> {
-    Ok(match config_path(cli) {
-        Some(path) => load_settings(&path)?,
-        None => Config::default(),
-    })
 }

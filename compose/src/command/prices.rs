@@ -15,9 +15,8 @@ use serde_json::{Value, json};
 use weir_schemas::prices::{Book, PricedCall, Prices, Row, Unit};
 
 use crate::cli::{Cli, PricesCommand, ShowPriceArgs};
-use crate::command::settings;
 use crate::config::Config;
-use crate::parts::unix_ms;
+use crate::context::{settings, unix_ms};
 
 pub(crate) fn run(cli: &Cli, command: &PricesCommand) -> anyhow::Result<ExitCode> {
     match command {

@@ -10,18 +10,17 @@ use std::time::Duration;
 use anyhow::Context as _;
 use serde_json::json;
 use weir_controller::{TableCommandError, TableMode};
-use weir_eventlog::{Journal, TableLogError};
+use weir_eventlog::TableLogError;
 use weir_ingestor::feedback::{measure, versions_to_compare};
 use weir_schemas::RequestId;
 use weir_schemas::event::{ControlChanged, Event};
 use weir_schemas::table::{RoutingTable, TableCommand, TableRecord};
 
 use crate::cli::{Cli, RoutesCommand};
-use crate::command::desk::actor;
-use crate::command::settings;
+use crate::command::event_stream::EventStream;
 use crate::config::Config;
-use crate::parts::{runtime, unix_ms};
-use crate::tables::table_log;
+use crate::context::{runtime, settings, unix_ms};
+use crate::routing_tables::table_log;
 
 pub(crate) fn run(cli: &Cli, command: &RoutesCommand) -> anyhow::Result<ExitCode> {
     match command {
@@ -82,24 +81,19 @@ fn record(
     command: TableCommand,
     before: Option<&str>,
 ) -> anyhow::Result<()> {
-    let journal = Journal::open(config.eventlog.journal_options(&cli.data_dir, "cli"))
-        .context("open the event journal")?;
-    let stream = journal.open_stream(0).context("open an event stream")?;
+    let events = EventStream::open(cli, config)?;
     let after = json!({ "command": command }).to_string();
-    let actor = actor();
-    let event = Event::ControlChanged(ControlChanged {
+    events.append(Event::ControlChanged(ControlChanged {
         ts_us: unix_ms() * 1000,
         change_id: RequestId::new(unix_ms(), rand::random()),
-        actor: &actor,
+        actor: &events.actor,
         action: "update",
         object_kind: "table",
         object_id: "routing",
         before,
         after: Some(&after),
-    });
-    // Dropped here: what is written is in the log, and the stream is closed next.
-    let _ = stream.append(&[event]).context("record the change")?;
-    stream.close().context("close the event stream")
+    }))?;
+    events.close()
 }
 
 fn mode_in_words(mode: TableMode) -> String {

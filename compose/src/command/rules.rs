@@ -18,9 +18,9 @@ use weir_governance::control::record::{
 
 use crate::cli::{ApplyArgs, Cli, RuleCommand, SetRule, TokenArgs, TokensCommand};
 use crate::command::budgets;
-use crate::command::desk::{Desk, print};
-use crate::command::settings;
-use crate::parts::{control, unix_ms};
+use crate::command::control_editor::ControlEditor;
+use crate::context::{control, settings, unix_ms};
+use crate::output::print;
 
 const MS_PER_DAY: u64 = 24 * 60 * 60 * 1000;
 
@@ -28,10 +28,10 @@ const MS_PER_DAY: u64 = 24 * 60 * 60 * 1000;
 pub(crate) fn run<A: SetRule>(cli: &Cli, command: &RuleCommand<A>) -> anyhow::Result<ExitCode> {
     match command {
         RuleCommand::Set { rule, json } => {
-            let mut desk = Desk::open(cli, &settings(cli)?)?;
+            let mut editor = ControlEditor::open(cli, &settings(cli)?)?;
             let record = rule.record();
-            let done = desk.set(record.clone())?;
-            desk.close()?;
+            let done = editor.set(record.clone())?;
+            editor.close()?;
             if *json {
                 print(&record.public())?;
             } else {
@@ -83,9 +83,9 @@ fn in_words(record: &Value) -> String {
 }
 
 fn delete(cli: &Cli, kind: Kind, id: &str, json: bool) -> anyhow::Result<()> {
-    let mut desk = Desk::open(cli, &settings(cli)?)?;
-    desk.delete(kind, id)?;
-    desk.close()?;
+    let mut editor = ControlEditor::open(cli, &settings(cli)?)?;
+    editor.delete(kind, id)?;
+    editor.close()?;
     if json {
         return print(&json!({ "id": id, "deleted": true }));
     }
@@ -103,15 +103,15 @@ pub(crate) fn tokens(cli: &Cli, command: &TokensCommand) -> anyhow::Result<ExitC
 }
 
 fn create_token(cli: &Cli, args: &TokenArgs) -> anyhow::Result<()> {
-    let mut desk = Desk::open(cli, &settings(cli)?)?;
-    if desk.snapshot.record(Kind::Token, &args.id).is_some() {
+    let mut editor = ControlEditor::open(cli, &settings(cli)?)?;
+    if editor.snapshot.record(Kind::Token, &args.id).is_some() {
         bail!("there is a token \"{}\" already; revoke it first", args.id);
     }
     let token = key::generate_token()?;
     let created_ms = unix_ms();
     let record = Record::Token(TokenRecord {
         id: args.id.clone(),
-        hash: desk
+        hash: editor
             .control
             .hash_key
             .hash(&token)
@@ -121,8 +121,8 @@ fn create_token(cli: &Cli, args: &TokenArgs) -> anyhow::Result<()> {
         created_ms,
         expires_ms: args.expires_days.map(|days| created_ms + days * MS_PER_DAY),
     });
-    desk.change("create", Change::set(record.clone()))?;
-    desk.close()?;
+    editor.change("create", Change::set(record.clone()))?;
+    editor.close()?;
     if args.json {
         let mut shown = record.public();
         shown["token"] = Value::String(token);
@@ -201,28 +201,28 @@ fn plan(
 
 pub(crate) fn apply(cli: &Cli, args: &ApplyArgs) -> anyhow::Result<ExitCode> {
     let wanted = Governance::read(&args.file)?;
-    let mut desk = Desk::open(cli, &settings(cli)?)?;
-    let plan = plan(wanted, &desk.snapshot, args.prune);
+    let mut editor = ControlEditor::open(cli, &settings(cli)?)?;
+    let plan = plan(wanted, &editor.snapshot, args.prune);
     if args.json {
         let shown: Vec<Value> = plan
             .iter()
-            .map(|(action, change)| shown(&desk, action, change))
+            .map(|(action, change)| shown(&editor, action, change))
             .collect();
         print(&json!({ "applied": args.yes, "changes": shown }))?;
     } else {
-        show_plan(&desk, &plan, args.yes)?;
+        show_plan(&editor, &plan, args.yes)?;
     }
     if args.yes {
         for (action, change) in plan {
-            desk.change(action, change)?;
+            editor.change(action, change)?;
         }
     }
-    desk.close()?;
+    editor.close()?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn shown(desk: &Desk, action: &str, change: &Change) -> Value {
-    let before = desk.snapshot.record(change.kind, &change.id);
+fn shown(editor: &ControlEditor, action: &str, change: &Change) -> Value {
+    let before = editor.snapshot.record(change.kind, &change.id);
     json!({
         "action": action,
         "kind": change.kind,
@@ -232,10 +232,14 @@ fn shown(desk: &Desk, action: &str, change: &Change) -> Value {
     })
 }
 
-fn show_plan(desk: &Desk, plan: &[(&'static str, Change)], yes: bool) -> anyhow::Result<()> {
+fn show_plan(
+    editor: &ControlEditor,
+    plan: &[(&'static str, Change)],
+    yes: bool,
+) -> anyhow::Result<()> {
     let mut out = crate::output::stdout();
     for (action, change) in plan {
-        let before = desk.snapshot.record(change.kind, &change.id);
+        let before = editor.snapshot.record(change.kind, &change.id);
         let words = |record: &Record| in_words(&record.public());
         match (before, &change.record) {
             (Some(before), Some(after)) => {

@@ -6,10 +6,8 @@ use std::process::ExitCode;
 use weir_store::{ServeOptions, child::serve};
 
 use crate::cli::Cli;
-use crate::command::{config_path, configuration, settings};
-use crate::parts::{
-    EmbeddedStore, Gateway, Signals, keep_memory_private, start_ingestor, store_options,
-};
+use crate::context::{config_path, configuration, settings};
+use crate::parts::{EmbeddedStore, Gateway, Ingestor, Signals, keep_memory_private, store_options};
 
 pub(crate) fn gateway(cli: &Cli) -> anyhow::Result<ExitCode> {
     keep_memory_private();
@@ -30,7 +28,7 @@ pub(crate) fn ingestor(cli: &Cli) -> anyhow::Result<ExitCode> {
     let signals = Signals::listen()?;
     let config = settings(cli)?;
     let store = EmbeddedStore::start(&config, cli)?;
-    let ingestor = start_ingestor(&config, &cli.data_dir, store.as_ref())?;
+    let ingestor = Ingestor::start(&config, &cli.data_dir, store.as_ref())?;
     writeln!(
         crate::output::stdout(),
         "ingestor   into {}",

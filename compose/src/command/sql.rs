@@ -7,9 +7,8 @@ use anyhow::{Context as _, anyhow, bail};
 use weir_store::{Store, StoreError};
 
 use crate::cli::{Cli, SqlArgs};
-use crate::command::settings;
 use crate::config::{Config, StoreKind};
-use crate::parts::runtime;
+use crate::context::{runtime, settings};
 
 /// Codes of ClickHouse for a table and a database that are not there.
 const NOT_THERE: [u32; 2] = [60, 81];
@@ -71,46 +70,57 @@ async fn relay(store: &Store, statement: &str, format: &str) -> Result<(), Ended
 
 /// What went wrong, and what to do about it.
 fn explain(error: &StoreError, config: &Config) -> anyhow::Error {
-    let said = said(&error.message);
+    let message = message_of(&error.message);
     let url = config.store.url();
     match (error.code, config.store.kind) {
         (Some(code), _) if NOT_THERE.contains(&code) => anyhow!(
-            "{said}; Weir's tables are requests, attempts, control_changes and streams of the \
-             database weir, and the ingestor makes them when it first reaches the store"
+            "{message}; the ingestor creates Weir's tables (weir.requests, weir.attempts, \
+             weir.control_changes, weir.streams) when it first reaches the store"
         ),
-        (Some(_), _) => anyhow!("{said}"),
+        (Some(_), _) => anyhow!("{message}"),
         (None, StoreKind::Embedded) => anyhow!(
-            "the store gives no answer at {url} ([store] listen): {said}; `weir up` starts it, and \
-             `weir doctor` says what keeps it from running"
+            "the store does not answer at {url} ([store] listen): {message}; `weir up` starts it, \
+             `weir doctor` finds what is wrong"
         ),
         (None, StoreKind::Clickhouse) => {
-            anyhow!("the store gives no answer at {url} ([store] url): {said}")
+            anyhow!("the store does not answer at {url} ([store] url): {message}")
         }
     }
 }
 
-/// An error without what only ClickHouse's authors need.
-pub(crate) fn said(message: &str) -> &str {
+/// A text as an SQL literal.
+pub(crate) fn quoted(text: &str) -> String {
+    let escaped = text.replace('\\', "\\\\").replace('\'', "\\'");
+    format!("'{escaped}'")
+}
+
+/// ClickHouse's error message without its number and the server's version.
+pub(crate) fn message_of(message: &str) -> &str {
     let message = message.trim();
     let message = message.strip_prefix("bad response: ").unwrap_or(message);
     let message = message.split(" (version ").next().unwrap_or(message);
     message
         .split_once("DB::Exception: ")
-        .map_or(message, |(_, said)| said)
+        .map_or(message, |(_, text)| text)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::said;
+    use super::{message_of, quoted};
+
+    #[test]
+    fn a_quoted_text_stays_a_literal() {
+        assert_eq!(quoted(r"o'hara\"), r"'o\'hara\\'");
+    }
 
     #[test]
     fn an_error_is_said_without_its_number_and_version() {
         let message = "bad response: Code: 47. DB::Exception: Unknown identifier `x`. \
                        (UNKNOWN_IDENTIFIER) (version 26.7.2.1)\n";
         assert_eq!(
-            said(message),
+            message_of(message),
             "Unknown identifier `x`. (UNKNOWN_IDENTIFIER)"
         );
-        assert_eq!(said("network error"), "network error");
+        assert_eq!(message_of("network error"), "network error");
     }
 }

@@ -1,7 +1,7 @@
 //! `weir up`: everything on this machine.
 //!
-//! The gateway starts first and waits for nobody: a store that cannot run, or is slow, costs no
-//! request. It also stops first, so that what it wrote last can still be stored.
+//! The gateway starts first and does not wait for the store, so a slow or broken store costs no
+//! request. It also stops first, so that its last events can still be stored.
 
 use std::io::Write as _;
 use std::net::SocketAddr;
@@ -11,11 +11,12 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 
 use crate::cli::{Cli, KeyArgs};
+use crate::command::control_editor::ControlEditor;
 use crate::command::demo::{self, Demo};
-use crate::command::desk::Desk;
-use crate::command::{config_path, configuration, keys};
+use crate::command::keys;
 use crate::config::{Config, EventlogKind, StoreKind};
-use crate::parts::{EmbeddedStore, Gateway, Signals, keep_memory_private, start_ingestor};
+use crate::context::{config_path, configuration};
+use crate::parts::{EmbeddedStore, Gateway, Ingestor, Signals, keep_memory_private};
 
 pub(crate) fn run(cli: &Cli, demo: bool) -> anyhow::Result<ExitCode> {
     keep_memory_private();
@@ -37,7 +38,7 @@ pub(crate) fn run(cli: &Cli, demo: bool) -> anyhow::Result<ExitCode> {
     };
     let gateway = Gateway::start(loaded, &cli.data_dir, reload_path)?;
     let store = EmbeddedStore::start(&config, cli)?;
-    let ingestor = start_ingestor(&config, &cli.data_dir, store.as_ref())?;
+    let ingestor = Ingestor::start(&config, &cli.data_dir, store.as_ref())?;
 
     let addr = gateway.handle.addr();
     let (key, traffic) = match demo {
@@ -68,20 +69,20 @@ pub(crate) fn run(cli: &Cli, demo: bool) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// A key to begin with, if there is none and there is something to call.
+/// Creates a first key if there is none yet and there is an alias to call.
 fn first_key(cli: &Cli, config: &Config) -> anyhow::Result<Option<String>> {
-    let mut desk = Desk::open(cli, config)?;
-    let wanted = desk.snapshot.keys().is_empty() && !config.aliases.is_empty();
+    let mut editor = ControlEditor::open(cli, config)?;
+    let wanted = editor.snapshot.keys().is_empty() && !config.aliases.is_empty();
     let key = wanted
-        .then(|| keys::make(&mut desk, &KeyArgs::for_team("default")))
+        .then(|| keys::make(&mut editor, &KeyArgs::for_team("default")))
         .transpose()?;
-    desk.close()?;
+    editor.close()?;
     Ok(key.map(|(key, _)| key))
 }
 
-/// Says what runs where, with lines that work as they are pasted.
+/// Prints what runs where, and commands to paste.
 fn welcome(cli: &Cli, config: &Config, addr: SocketAddr, key: Option<&str>) -> anyhow::Result<()> {
-    let mut out = crate::output::stdout();
+    let data_dir = cli.data_dir.display();
     let log = match config.eventlog.kind {
         EventlogKind::Local => "journal".to_owned(),
         EventlogKind::Kafka => format!("journal, then Kafka topic {}", config.eventlog.topic),
@@ -90,48 +91,45 @@ fn welcome(cli: &Cli, config: &Config, addr: SocketAddr, key: Option<&str>) -> a
         StoreKind::Embedded => "embedded ClickHouse",
         StoreKind::Clickhouse => "ClickHouse",
     };
-    writeln!(
-        out,
-        "gateway    http://{addr}/v1    (also /livez /readyz /metrics)"
-    )?;
-    writeln!(out, "events     {log} in {}", cli.data_dir.display())?;
-    writeln!(out, "store      {} ({store} over HTTP)", config.store.url())?;
+    let url = config.store.url();
     let weir = weir_as_called(cli);
-    let Some(alias) = config.aliases.first() else {
-        writeln!(
-            out,
-            "\nNothing can be called yet: there is no alias and no provider. Write a file and start again,\n  \
-             {weir} config example > weir.toml\nor look around first, with providers that are none:\n  \
+    let next = match config.aliases.first() {
+        Some(alias) => first_steps(&weir, addr, &alias.name, key),
+        None => format!(
+            "No alias is configured yet. Write a configuration and start again:\n  \
+             {weir} config example > weir.toml\nOr look around first, with mock providers:\n  \
              {weir} up --demo"
-        )?;
-        return Ok(());
+        ),
     };
+    let mut out = crate::output::stdout();
     writeln!(
         out,
-        "\nCall it:\n  curl -sS http://{addr}/v1/chat/completions -H 'authorization: Bearer {}' \
-         -H 'content-type: application/json' \
-         -d '{{\"model\":\"{}\",\"messages\":[{{\"role\":\"user\",\"content\":\"Hello\"}}]}}'",
-        key.unwrap_or("YOUR_KEY"),
-        alias.name
+        "gateway    http://{addr}/v1    (also /livez /readyz /metrics)\n\
+         events     {log} in {data_dir}\n\
+         store      {url} ({store} over HTTP)\n\n{next}"
     )?;
-    writeln!(
-        out,
-        "\nAsk what happened:\n  {weir} sql \"SELECT team, alias, provider, count() AS requests, \
-         sum(output_tokens) AS output_tokens, round(avg(total_ms)) AS total_ms \
-         FROM weir.requests GROUP BY ALL ORDER BY requests DESC\""
-    )?;
-    match key {
-        Some(_) => writeln!(out, "\nMore keys: {weir} keys create --team NAME")?,
-        None => writeln!(
-            out,
-            "\nThere are keys already; another: {weir} keys create --team NAME"
-        )?,
-    }
     out.flush()?;
     Ok(())
 }
 
-/// This program as whoever reads may call it, with the flags that it was given.
+fn first_steps(weir: &str, addr: SocketAddr, alias: &str, key: Option<&str>) -> String {
+    let keys = match key {
+        Some(_) => "More keys",
+        None => "There are keys already; another",
+    };
+    let key = key.unwrap_or("YOUR_KEY");
+    format!(
+        "Call it:\n  curl -sS http://{addr}/v1/chat/completions -H 'authorization: Bearer {key}' \
+         -H 'content-type: application/json' \
+         -d '{{\"model\":\"{alias}\",\"messages\":[{{\"role\":\"user\",\"content\":\"Hello\"}}]}}'\n\n\
+         Ask what happened:\n  {weir} sql \"SELECT team, alias, provider, count() AS requests, \
+         sum(output_tokens) AS output_tokens, round(avg(total_ms)) AS total_ms \
+         FROM weir.requests GROUP BY ALL ORDER BY requests DESC\"\n\n\
+         {keys}: {weir} keys create --team NAME"
+    )
+}
+
+/// The command that started this program, with its global flags, for pasting into a shell.
 fn weir_as_called(cli: &Cli) -> String {
     let program = std::env::args().next().unwrap_or_else(|| "weir".into());
     let mut words = vec![quoted(&program)];
@@ -144,7 +142,7 @@ fn weir_as_called(cli: &Cli) -> String {
     words.join(" ")
 }
 
-/// A word as a shell takes it.
+/// A word, quoted for a shell if need be.
 fn quoted(word: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-+=:@%".contains(&byte);
     if !word.is_empty() && word.bytes().all(plain) {

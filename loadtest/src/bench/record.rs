@@ -8,7 +8,7 @@ use hdrhistogram::Histogram;
 use http::header::CONTENT_TYPE;
 use http::response;
 
-use crate::client::{Broken, Listener};
+use crate::client::{ExchangeError, Listener};
 use crate::drive::Exchange;
 use crate::sse::SseWatch;
 
@@ -181,9 +181,9 @@ impl Record {
 }
 
 impl Heard {
-    fn problem(&self, result: Result<(), Broken>) -> Option<Cow<'static, str>> {
-        if let Err(broken) = result {
-            return Some(broken.name().into());
+    fn problem(&self, result: Result<(), ExchangeError>) -> Option<Cow<'static, str>> {
+        if let Err(error) = result {
+            return Some(error.to_string().into());
         }
         if !(200..300).contains(&self.status) {
             return Some(format!("status {}", self.status).into());

@@ -1,8 +1,8 @@
-//! `weir prices rerate`: prices stored tries anew.
+//! `weir prices rerate`: prices stored attempts again.
 //!
-//! What was said before stays. Each try whose cost changes gets a `Correction` event, which comes into
-//! the tables by the same way as everything else; `weir.rerated_requests` shows both figures. Run
-//! again, it finds nothing to do.
+//! Stored costs stay. Each attempt whose cost changes gets a `Correction` event, which reaches the
+//! tables like any other event; the view `weir.rerated_requests` shows both costs. A second run finds
+//! nothing to do.
 
 use std::collections::HashMap;
 use std::io::Write as _;
@@ -12,22 +12,20 @@ use anyhow::Context as _;
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::json;
-use weir_eventlog::{Journal, StreamWriter};
 use weir_schemas::event::{Correction, Event};
 use weir_schemas::prices::{Book, PricedCall, Prices};
 use weir_schemas::{PicoUsd, RequestId, Usage};
 
 use super::{book_of, instant, today};
 use crate::cli::{Cli, RerateArgs};
-use crate::command::audit::quoted;
-use crate::command::desk::actor;
-use crate::command::settings;
+use crate::command::event_stream::EventStream;
+use crate::command::sql::quoted;
 use crate::config::Config;
-use crate::parts::{runtime, unix_ms};
+use crate::context::{runtime, settings, unix_ms};
 
-/// A stored try, with what it is said to cost by now.
+/// A stored attempt, with its latest cost.
 #[derive(Debug, Deserialize)]
-struct Try {
+struct StoredAttempt {
     request_id: uuid::Uuid,
     attempt: u32,
     ts_us: u64,
@@ -41,10 +39,10 @@ struct Try {
     price_version: String,
 }
 
-/// What came of it.
+/// The sums over all attempts.
 #[derive(Debug, Default)]
-struct Sums {
-    tries: u64,
+struct RerateTotals {
+    attempts: u64,
     changed: u64,
     unpriced: u64,
     before: i128,
@@ -59,15 +57,15 @@ pub(super) fn run(cli: &Cli, args: &RerateArgs) -> anyhow::Result<ExitCode> {
         known_on: args.known_on.unwrap_or_else(today),
         found: HashMap::new(),
     };
-    let desk = match args.dry_run {
+    let events = match args.dry_run {
         true => None,
-        false => Some(Desk::open(cli, &config, &args.reason)?),
+        false => Some(EventStream::open(cli, &config)?),
     };
-    let sql = question(args)?;
+    let sql = attempts_sql(args)?;
     let store = config.store.connect()?;
     let sums = runtime()?.block_on(async {
         let mut answer = store.raw_query(&sql, "JSONEachRow")?;
-        let (mut sums, mut rest) = (Sums::default(), Vec::new());
+        let (mut sums, mut rest) = (RerateTotals::default(), Vec::new());
         while let Some(piece) = answer.next().await? {
             rest.extend_from_slice(&piece);
             let whole = rest
@@ -78,21 +76,22 @@ pub(super) fn run(cli: &Cli, args: &RerateArgs) -> anyhow::Result<ExitCode> {
                 .split(|byte| *byte == b'\n')
                 .filter(|line| !line.is_empty())
             {
-                let stored: Try = serde_json::from_slice(line).context("read a stored try")?;
-                sums.add(&stored, &mut rater, desk.as_ref())?;
+                let stored: StoredAttempt =
+                    serde_json::from_slice(line).context("read a stored attempt")?;
+                sums.add(&stored, &mut rater, events.as_ref(), &args.reason)?;
             }
             rest.drain(..whole);
         }
         anyhow::Ok(sums)
     })?;
-    if let Some(desk) = desk {
-        desk.close()?;
+    if let Some(events) = events {
+        events.close()?;
     }
     sums.show(args)
 }
 
-/// The tries that consumed something, with their latest prices.
-fn question(args: &RerateArgs) -> anyhow::Result<String> {
+/// Selects the attempts with usage, with their latest cost.
+fn attempts_sql(args: &RerateArgs) -> anyhow::Result<String> {
     let micros =
         |at: Timestamp| format!("fromUnixTimestamp64Micro({}, 'UTC')", at.as_microsecond());
     let since = micros(instant(Some(&args.since))?);
@@ -124,7 +123,7 @@ fn question(args: &RerateArgs) -> anyhow::Result<String> {
     ))
 }
 
-/// The book, and what was found in it.
+/// The price book, with a cache of the prices found in it.
 struct Rater<'a> {
     book: Book,
     config: &'a Config,
@@ -133,7 +132,7 @@ struct Rater<'a> {
 }
 
 impl Rater<'_> {
-    fn rate(&mut self, stored: &Try) -> Option<(PicoUsd, std::sync::Arc<str>)> {
+    fn rate(&mut self, stored: &StoredAttempt) -> Option<(PicoUsd, std::sync::Arc<str>)> {
         let key = (stored.provider.clone(), stored.model.clone());
         let prices = self.found.entry(key).or_insert_with(|| {
             let places = self.config.price_providers(&stored.provider);
@@ -149,16 +148,17 @@ impl Rater<'_> {
     }
 }
 
-impl Sums {
+impl RerateTotals {
     fn add(
         &mut self,
-        stored: &Try,
+        stored: &StoredAttempt,
         rater: &mut Rater<'_>,
-        desk: Option<&Desk>,
+        events: Option<&EventStream>,
+        reason: &str,
     ) -> anyhow::Result<()> {
         let rated = rater.rate(stored);
         let after = rated.as_ref().map(|(cost, _)| cost.0);
-        self.tries += 1;
+        self.attempts += 1;
         self.unpriced += u64::from(after.is_none());
         self.before += i128::from(stored.cost_pico_usd.unwrap_or(0));
         self.after += i128::from(after.unwrap_or(0));
@@ -166,8 +166,8 @@ impl Sums {
             return Ok(());
         }
         self.changed += 1;
-        match desk {
-            Some(desk) => desk.correct(stored, rated),
+        match events {
+            Some(events) => correct(events, stored, rated, reason),
             None => Ok(()),
         }
     }
@@ -178,7 +178,7 @@ impl Sums {
         let mut out = crate::output::stdout();
         if args.json {
             let shown = json!({
-                "tries": self.tries, "corrected": self.changed, "unpriced": self.unpriced,
+                "tries": self.attempts, "corrected": self.changed, "unpriced": self.unpriced,
                 "before_usd": before, "after_usd": after, "dry_run": args.dry_run,
             });
             writeln!(out, "{shown}")?;
@@ -191,64 +191,32 @@ impl Sums {
         };
         writeln!(
             out,
-            "{} tries, {} {verb}: {before} USD before, {after} USD now; {} unpriced",
-            self.tries, self.changed, self.unpriced
+            "{} attempts, {} {verb}: {before} USD before, {after} USD now; {} unpriced",
+            self.attempts, self.changed, self.unpriced
         )?;
         Ok(ExitCode::SUCCESS)
     }
 }
 
-/// Where corrections are written.
-struct Desk {
-    /// Kept open for as long as its stream is.
-    _journal: Journal,
-    stream: StreamWriter,
-    actor: String,
-    reason: String,
-}
-
-impl Desk {
-    fn open(cli: &Cli, config: &Config, reason: &str) -> anyhow::Result<Self> {
-        let journal = Journal::open(config.eventlog.journal_options(&cli.data_dir, "cli"))
-            .context("open the event journal")?;
-        let stream = journal.open_stream(0).context("open an event stream")?;
-        Ok(Self {
-            _journal: journal,
-            stream,
-            actor: actor(),
-            reason: reason.to_owned(),
-        })
-    }
-
-    fn correct(
-        &self,
-        stored: &Try,
-        rated: Option<(PicoUsd, std::sync::Arc<str>)>,
-    ) -> anyhow::Result<()> {
-        let version = rated.as_ref().map(|(_, version)| version.to_string());
-        let event = Correction {
-            ts_us: unix_ms() * 1000,
-            request_id: RequestId::from_bytes(stored.request_id.into_bytes()),
-            attempt: stored.attempt,
-            attempt_ts_us: stored.ts_us,
-            delivered: stored.delivered,
-            cost_before_pico_usd: stored.cost_pico_usd.map(PicoUsd),
-            cost_pico_usd: rated.map(|(cost, _)| cost),
-            price_version_before: Some(stored.price_version.as_str())
-                .filter(|text| !text.is_empty()),
-            price_version: version.as_deref(),
-            actor: &self.actor,
-            reason: &self.reason,
-        };
-        // Closing the stream makes it durable.
-        let _appended = self
-            .stream
-            .append(&[Event::Correction(event)])
-            .context("write a correction")?;
-        Ok(())
-    }
-
-    fn close(self) -> anyhow::Result<()> {
-        self.stream.close().context("close the event stream")
-    }
+/// Records the new cost of an attempt.
+fn correct(
+    events: &EventStream,
+    stored: &StoredAttempt,
+    rated: Option<(PicoUsd, std::sync::Arc<str>)>,
+    reason: &str,
+) -> anyhow::Result<()> {
+    let version = rated.as_ref().map(|(_, version)| version.to_string());
+    events.append(Event::Correction(Correction {
+        ts_us: unix_ms() * 1000,
+        request_id: RequestId::from_bytes(stored.request_id.into_bytes()),
+        attempt: stored.attempt,
+        attempt_ts_us: stored.ts_us,
+        delivered: stored.delivered,
+        cost_before_pico_usd: stored.cost_pico_usd.map(PicoUsd),
+        cost_pico_usd: rated.map(|(cost, _)| cost),
+        price_version_before: Some(stored.price_version.as_str()).filter(|text| !text.is_empty()),
+        price_version: version.as_deref(),
+        actor: &events.actor,
+        reason,
+    }))
 }

@@ -1,4 +1,4 @@
-//! `weir routes explain`: a decision in words, from the events that it left.
+//! `weir routes explain`: a routing decision, explained from its events.
 
 use std::io::Write as _;
 
@@ -9,15 +9,15 @@ use weir_schemas::table::RoutingTable;
 use weir_store::Store;
 
 use crate::cli::Cli;
-use crate::command::settings;
-use crate::parts::runtime;
+use crate::command::sql::quoted;
+use crate::context::{runtime, settings};
 
 pub(super) fn run(cli: &Cli, request_id: &str, json: bool) -> anyhow::Result<()> {
-    let id: weir_schemas::RequestId = request_id
-        .parse()
-        .map_err(|_| anyhow!("\"{request_id}\" is no request id; it is what x-request-id says"))?;
+    let id: weir_schemas::RequestId = request_id.parse().map_err(|_| {
+        anyhow!("\"{request_id}\" is not a request id; the response header x-request-id holds it")
+    })?;
     let store = settings(cli)?.store.connect()?;
-    let Found {
+    let Decision {
         request,
         attempts,
         ejected,
@@ -34,7 +34,7 @@ pub(super) fn run(cli: &Cli, request_id: &str, json: bool) -> anyhow::Result<()>
     if text(&request, "strategy").is_empty() {
         writeln!(
             out,
-            "the request never came to routing: it ended at the stage {} ({})",
+            "the request was not routed: it ended at the stage {} ({})",
             text(&request, "stage"),
             text(&request, "error_kind")
         )?;
@@ -47,8 +47,8 @@ pub(super) fn run(cli: &Cli, request_id: &str, json: bool) -> anyhow::Result<()>
     Ok(())
 }
 
-/// What the store knows of a decision.
-struct Found {
+/// A routing decision as the store has it.
+struct Decision {
     request: Value,
     attempts: Vec<Value>,
     /// Deployments of the alias that were out of service when the request came.
@@ -56,7 +56,7 @@ struct Found {
     table: Option<RoutingTable>,
 }
 
-async fn ask(store: &Store, id: &str) -> anyhow::Result<Found> {
+async fn ask(store: &Store, id: &str) -> anyhow::Result<Decision> {
     let mut requests = rows(
         store,
         &format!(
@@ -66,7 +66,7 @@ async fn ask(store: &Store, id: &str) -> anyhow::Result<Found> {
     )
     .await?;
     let Some(request) = requests.pop() else {
-        bail!("there is no request {id} in the store; its row may take a second to get there");
+        bail!("there is no request {id} in the store; a new row may take a second to arrive");
     };
     let attempts = rows(
         store,
@@ -78,7 +78,7 @@ async fn ask(store: &Store, id: &str) -> anyhow::Result<Found> {
     .await?;
     let ejected = rows(store, &ejected_sql(&request)?).await?;
     let Some(version) = number(&request, "table_version") else {
-        return Ok(Found {
+        return Ok(Decision {
             request,
             attempts,
             ejected,
@@ -95,7 +95,7 @@ async fn ask(store: &Store, id: &str) -> anyhow::Result<Found> {
     let table = tables
         .pop()
         .and_then(|row| serde_json::from_str(text(&row, "routing_table")).ok());
-    Ok(Found {
+    Ok(Decision {
         request,
         attempts,
         ejected,
@@ -103,18 +103,16 @@ async fn ask(store: &Store, id: &str) -> anyhow::Result<Found> {
     })
 }
 
-/// Asks who was out of service when a request came: ejected within the hour before, and not seen
-/// to recover since.
+/// The deployments that were out of service when a request came: ejected within the hour before, and
+/// not recovered since.
 fn ejected_sql(request: &Value) -> anyhow::Result<String> {
     let at = number(request, "ts_us").context("read the request's time")?;
-    let alias = text(request, "alias")
-        .replace('\\', "\\\\")
-        .replace('\'', "\\'");
+    let alias = quoted(text(request, "alias"));
     let at = format!("fromUnixTimestamp64Micro(toInt64({at}), 'UTC')");
     Ok(format!(
         "SELECT deployment, argMax(cause, ts) AS cause FROM deployment_states \
          WHERE ts <= {at} AND ts > {at} - INTERVAL 1 HOUR AND deployment IN (\
-           SELECT deployment FROM attempts WHERE alias = '{alias}' AND kind != 'shadow' \
+           SELECT deployment FROM attempts WHERE alias = {alias} AND kind != 'shadow' \
            AND ts > {at} - INTERVAL 1 HOUR) \
          GROUP BY deployment HAVING argMax(state, ts) = 'ejected' ORDER BY deployment"
     ))
@@ -136,7 +134,7 @@ fn text<'a>(row: &'a Value, name: &str) -> &'a str {
     row[name].as_str().unwrap_or("")
 }
 
-/// Numbers of 64 bits come as text or as numbers, as the server is set.
+/// 64-bit numbers are text or numbers, depending on the server's settings.
 fn number(row: &Value, name: &str) -> Option<u64> {
     let value = &row[name];
     value.as_u64().or_else(|| value.as_str()?.parse().ok())
@@ -188,7 +186,7 @@ fn explanation<'a>(
     }
 }
 
-/// What the table that decided said about the alias.
+/// The entry of the alias in the routing table that was in force.
 fn write_table(
     out: &mut impl std::io::Write,
     table: &RoutingTable,
@@ -201,7 +199,7 @@ fn write_table(
     if !only.aliases.is_empty() {
         writeln!(
             out,
-            "\nrouting table {} ({}) said:",
+            "\nrouting table {} ({}):",
             table.version,
             table.origin.as_str()
         )?;

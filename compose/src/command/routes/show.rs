@@ -9,10 +9,10 @@ use weir_schemas::table::{Origin, RoutingTable, TargetEntry, WeightChange};
 
 use super::mode_in_words;
 use crate::cli::Cli;
-use crate::command::page::page;
-use crate::command::{metrics, settings};
-use crate::parts::{runtime, unix_ms};
-use crate::tables::table_log;
+use crate::command::metrics;
+use crate::context::{runtime, settings, unix_ms};
+use crate::net::page;
+use crate::routing_tables::table_log;
 
 /// Earlier tables that are listed.
 const EARLIER_SHOWN: u64 = 8;

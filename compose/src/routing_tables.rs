@@ -1,0 +1,59 @@
+//! The log of routing tables: the ingestor's feedback writes it, the gateway follows it.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use weir_eventlog::{KafkaOptions, RecordLog, StopSignal, StoppableThread, TableLog};
+use weir_gateway::TableAdopter;
+
+use crate::config::Config;
+
+/// How soon a gateway sees a new table.
+const FOLLOW_POLL: Duration = Duration::from_millis(100);
+
+/// The log: a file beside the keys, or a topic of its own with Kafka.
+pub(crate) fn record_log(config: &Config, data_dir: &Path) -> RecordLog {
+    match config.eventlog.kafka_options() {
+        Some(kafka) => RecordLog::Topic(KafkaOptions {
+            topic: config.routing.topic.clone(),
+            ..kafka
+        }),
+        None => RecordLog::File(data_dir.join("control").join("routing.log")),
+    }
+}
+
+/// A reader of the log, at its beginning.
+pub(crate) fn table_log(config: &Config, data_dir: &Path) -> TableLog {
+    TableLog::new(record_log(config, data_dir), config.routing.table.clone())
+}
+
+/// Feeds the newest table to a gateway. While the log is unavailable, the gateway keeps its table,
+/// which ages.
+pub(crate) fn follow(
+    config: &Config,
+    data_dir: &Path,
+    adopter: TableAdopter,
+) -> anyhow::Result<StoppableThread> {
+    let mut tables = table_log(config, data_dir);
+    let run = move |stop: StopSignal| {
+        let mut adopted = 0;
+        let mut failing = false;
+        while !stop.is_set() {
+            let followed = tables.follow(FOLLOW_POLL);
+            // Logged once, not ten times a second.
+            if let (Err(error), false) = (&followed, failing) {
+                tracing::error!(%error, "failed to read the routing tables");
+            }
+            failing = followed.is_err();
+            let newest = tables.controller().in_force();
+            if let Some(table) = newest.filter(|table| table.version != adopted) {
+                adopted = table.version;
+                adopter.adopt(table.clone());
+            }
+            let _ = stop.sleep(FOLLOW_POLL);
+        }
+        adopter.close();
+    };
+    StoppableThread::start("routing-tables", run).context("start a thread")
+}
