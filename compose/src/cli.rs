@@ -11,7 +11,7 @@ use weir_governance::control::record::{
     Role, Scope, Share, TeamRecord, Unpriced, Usd,
 };
 
-/// Where data lives unless somebody says otherwise.
+/// The default data directory.
 pub(crate) const DATA_DIR: &str = "weir-data";
 
 /// Self-hosted LLM gateway whose bill, audit trail and routing come from one event log.
@@ -21,10 +21,10 @@ pub(crate) struct Cli {
     /// Configuration file; `weir config example` prints one.
     #[arg(long, global = true, value_name = "FILE", env = "WEIR_CONFIG")]
     pub(crate) config: Option<PathBuf>,
-    /// Where journal, keys and the embedded store live.
+    /// Directory of the journal, the keys and the embedded store.
     #[arg(long, global = true, value_name = "DIR", env = "WEIR_DATA_DIR", default_value = DATA_DIR)]
     pub(crate) data_dir: PathBuf,
-    /// How logs are written to stderr.
+    /// Format of the logs on stderr.
     #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text)]
     pub(crate) log_format: LogFormat,
     #[command(subcommand)]
@@ -39,20 +39,20 @@ pub(crate) enum LogFormat {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Run everything on this machine: gateway, ingestor, event log and store.
+    /// Run everything on one machine: gateway, ingestor, event log and store.
     Up {
-        /// Add mock providers, keys for a few teams and a trickle of traffic.
+        /// Add mock providers, keys for a few teams and some traffic.
         #[arg(long)]
         demo: bool,
     },
-    /// Run a gateway alone.
+    /// Run only a gateway.
     Gateway,
-    /// Run an ingestor alone.
+    /// Run only an ingestor, with the embedded store if it is configured.
     Ingestor,
-    /// Run the embedded store alone; `weir up` and `weir ingestor` do it for you.
+    /// Run only the embedded store. `weir up` and `weir ingestor` start it themselves.
     #[command(hide = true)]
     Store {
-        /// End when standard input ends.
+        /// Exit when standard input ends.
         #[arg(long)]
         supervised: bool,
     },
@@ -62,71 +62,71 @@ pub(crate) enum Command {
     /// Set, list and delete teams.
     #[command(subcommand)]
     Teams(RuleCommand<TeamArgs>),
-    /// Set, list and delete limits on rates and on requests at once.
+    /// Set, list and delete limits on request rate, token rate and concurrency.
     #[command(subcommand)]
     Limits(RuleCommand<LimitArgs>),
     /// Set, list and delete budgets.
     #[command(subcommand)]
     Budgets(RuleCommand<BudgetArgs>),
-    /// Set, list and delete rules on models and networks.
+    /// Set, list and delete rules on which models and networks a key may use.
     #[command(subcommand)]
     Access(RuleCommand<AccessArgs>),
-    /// Set, list and delete rules on what is kept of prompts and answers.
+    /// Set, list and delete rules on which prompts and answers are captured.
     #[command(subcommand)]
     Payloads(RuleCommand<PayloadArgs>),
     /// Create, list and revoke tokens for the admin API.
     #[command(subcommand)]
     Tokens(TokensCommand),
-    /// Bring teams, limits, budgets, access rules and payload rules to what a file says.
+    /// Apply the teams, limits, budgets, access rules and payload rules of a file.
     Apply(ApplyArgs),
-    /// Explain what models cost, or take in a newer price book.
+    /// Explain prices, import a newer price book, or price stored requests again.
     #[command(subcommand)]
     Prices(PricesCommand),
-    /// Ask the store a question in SQL.
+    /// Query the store in SQL.
     Sql(SqlArgs),
-    /// Prove that nothing stored is missing, doubled or changed.
+    /// List calls, and prove that no stored event is missing, duplicated or changed.
     #[command(subcommand)]
     Audit(AuditCommand),
-    /// Look after the sums by minute, hour and day.
+    /// Maintain the rollups by minute, hour and day.
     #[command(subcommand)]
     Rollups(RollupsCommand),
-    /// Show what routing goes by, explain a decision, and decide for it.
+    /// Inspect the routing table, explain a decision, or override it.
     #[command(subcommand)]
     Routes(RoutesCommand),
-    /// Check the configuration, or print an example or its schema.
+    /// Check the configuration, or print an example or its JSON Schema.
     #[command(subcommand)]
     Config(ConfigCommand),
-    /// List every host and port that this deployment calls, for the firewall.
+    /// List every host and port that this deployment connects to, for firewall rules.
     Egress {
         /// Print JSON.
         #[arg(long)]
         json: bool,
     },
-    /// Check this machine, the configuration and every part that runs.
+    /// Check this machine, the configuration and the running services.
     Doctor {
         /// Print JSON.
         #[arg(long)]
         json: bool,
     },
-    /// Run a provider that is none: OpenAI's, Anthropic's and Gemini's wire formats, with faults on demand.
+    /// Run a mock provider with fault injection (OpenAI, Anthropic and Gemini wire formats).
     MockProvider(MockProviderArgs),
-    /// Measure a gateway under constant load.
+    /// Benchmark a gateway under constant load.
     Bench(BenchArgs),
-    /// Print a completion script for a shell.
+    /// Print a shell completion script.
     Completions { shell: clap_complete::Shell },
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum KeysCommand {
-    /// Create a key. It is shown once.
+    /// Create a key. It is shown only once.
     Create(Box<KeyArgs>),
-    /// List keys. The keys themselves are not kept, so they are not shown.
+    /// List keys. Only their hashes are stored, so the keys themselves cannot be shown.
     List {
         /// Print JSON.
         #[arg(long)]
         json: bool,
     },
-    /// Show one key: whose it is, what it may do, when it was last used and from where.
+    /// Show one key: owner, permissions, and when and from where it was last used.
     Show {
         /// Id of the key, as `weir keys list` shows it.
         id: String,
@@ -134,18 +134,18 @@ pub(crate) enum KeysCommand {
         #[arg(long)]
         json: bool,
     },
-    /// Replace a key by a new one. The old one goes on working for a time of grace.
+    /// Replace a key with a new one. The old key works until its grace period ends.
     Rotate {
         /// Id of the key, as `weir keys list` shows it.
         id: String,
-        /// How long the old one still works: `24h`, `7d`, `30m`, `0` for not at all.
+        /// Grace period of the old key: `24h`, `7d`, `30m`, or `0` for none.
         #[arg(long, default_value = "24h")]
         grace: Grace,
         /// Print JSON.
         #[arg(long)]
         json: bool,
     },
-    /// Revoke a key at once.
+    /// Revoke a key immediately.
     Revoke {
         /// Id of the key, as `weir keys list` shows it.
         id: String,
@@ -157,7 +157,7 @@ pub(crate) enum KeysCommand {
 
 #[derive(Debug, Args)]
 pub(crate) struct KeyArgs {
-    /// Team that pays.
+    /// Team that is charged.
     #[arg(long)]
     pub(crate) team: String,
     /// Organisation that the team belongs to.
@@ -166,7 +166,7 @@ pub(crate) struct KeyArgs {
     /// Project or service of the team.
     #[arg(long)]
     pub(crate) project: Option<String>,
-    /// User that the key is for.
+    /// User of the key.
     #[arg(long)]
     pub(crate) user: Option<String>,
     /// Environment: prod, staging, dev …
@@ -175,19 +175,19 @@ pub(crate) struct KeyArgs {
     /// Tier: free, paid, enterprise, internal.
     #[arg(long)]
     pub(crate) tier: Option<String>,
-    /// Aliases that the key may use; all unless set. A `*` at the end stands for anything.
+    /// Aliases that the key may use; default: all. A trailing `*` matches any suffix.
     #[arg(long, value_delimiter = ',')]
     pub(crate) models: Vec<String>,
     /// Aliases that the key may not use.
     #[arg(long, value_delimiter = ',')]
     pub(crate) models_denied: Vec<String>,
-    /// Networks that the key may be used from; all unless set.
+    /// Networks that the key may be used from; default: all.
     #[arg(long, value_delimiter = ',', value_name = "CIDR")]
     pub(crate) networks: Vec<Network>,
-    /// Nobody waits for the answers: the last fifth of every limit is kept from this key.
+    /// Batch key: may use at most 80 % of any limit; the rest is reserved for interactive traffic.
     #[arg(long)]
     pub(crate) batch: bool,
-    /// Requests a minute.
+    /// Requests per minute.
     #[arg(long)]
     pub(crate) rpm: Option<u64>,
     /// Budget of the key: `usd:50/day`, `tokens:1000000/month`.
@@ -202,7 +202,7 @@ pub(crate) struct KeyArgs {
 }
 
 impl KeyArgs {
-    /// A key of a team, and nothing else said.
+    /// A key of a team with all defaults.
     pub(crate) fn for_team(team: &str) -> Self {
         Self {
             team: team.to_owned(),
@@ -223,7 +223,7 @@ impl KeyArgs {
     }
 }
 
-/// A time of grace, in milliseconds.
+/// A grace period, in milliseconds.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Grace(pub(crate) u64);
 
@@ -241,15 +241,17 @@ impl std::str::FromStr for Grace {
             "m" => 60_000,
             "s" => 1000,
             "" if number == "0" => 0,
-            _ => return Err("write it as 24h, 7d, 30m, 10s or 0".into()),
+            _ => return Err("expected a duration such as 24h, 7d, 30m, 10s or 0".into()),
         };
         let number: u64 = number.parse().map_err(|_| "the number is missing")?;
-        let ms = number.checked_mul(unit_ms).ok_or("it is too long")?;
+        let ms = number
+            .checked_mul(unit_ms)
+            .ok_or("the duration is too long")?;
         Ok(Self(ms))
     }
 }
 
-/// A budget in one word: `usd:50/day`.
+/// A budget in short form: `usd:50/day`.
 #[derive(Clone, Debug)]
 pub(crate) struct ShortBudget {
     usd: Option<Usd>,
@@ -261,7 +263,7 @@ impl std::str::FromStr for ShortBudget {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let form = || "write it as usd:50/day or tokens:1000000/month".to_owned();
+        let form = || "expected a budget such as usd:50/day or tokens:1000000/month".to_owned();
         let (unit, rest) = text.split_once(':').ok_or_else(form)?;
         let (amount, window) = rest.split_once('/').ok_or_else(form)?;
         let (usd, tokens) = match unit {
@@ -280,7 +282,7 @@ impl std::str::FromStr for ShortBudget {
 }
 
 impl ShortBudget {
-    /// A hard budget with the usual thresholds, without a name and for everybody.
+    /// A hard budget with the default thresholds, without a name or a scope.
     pub(crate) fn record(&self) -> BudgetRecord {
         BudgetRecord {
             id: String::new(),
@@ -298,10 +300,10 @@ impl ShortBudget {
     }
 }
 
-/// What can be done with one kind of rule.
+/// The commands of one kind of rule.
 #[derive(Debug, Subcommand)]
 pub(crate) enum RuleCommand<A: Args> {
-    /// Create it, or replace what it says.
+    /// Create or replace a rule.
     Set {
         #[command(flatten)]
         rule: A,
@@ -309,13 +311,13 @@ pub(crate) enum RuleCommand<A: Args> {
         #[arg(long)]
         json: bool,
     },
-    /// List all of them.
+    /// List all rules.
     List {
         /// Print JSON.
         #[arg(long)]
         json: bool,
     },
-    /// Delete one.
+    /// Delete a rule.
     Delete {
         id: String,
         /// Print JSON.
@@ -324,14 +326,14 @@ pub(crate) enum RuleCommand<A: Args> {
     },
 }
 
-/// Arguments that say a whole rule.
+/// Arguments that define a whole rule.
 pub(crate) trait SetRule: Args {
     const KIND: Kind;
 
     fn record(&self) -> Record;
 }
 
-/// What a rule holds for: everything that agrees with all that is given.
+/// The scope of a rule: requests that match every option given.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct ScopeArgs {
     #[arg(long)]
@@ -342,7 +344,7 @@ pub(crate) struct ScopeArgs {
     project: Option<String>,
     #[arg(long)]
     user: Option<String>,
-    /// Id of a key.
+    /// Key id.
     #[arg(long)]
     key: Option<String>,
     #[arg(long = "env", value_name = "ENVIRONMENT")]
@@ -367,36 +369,6 @@ impl ScopeArgs {
     }
 }
 
-/// What is counted apart.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub(crate) enum Per {
-    Organisation,
-    Team,
-    Project,
-    User,
-    Key,
-    Environment,
-    Tier,
-    Model,
-    Customer,
-}
-
-impl From<Per> for Dimension {
-    fn from(per: Per) -> Self {
-        match per {
-            Per::Organisation => Self::Organisation,
-            Per::Team => Self::Team,
-            Per::Project => Self::Project,
-            Per::User => Self::User,
-            Per::Key => Self::Key,
-            Per::Environment => Self::Environment,
-            Per::Tier => Self::Tier,
-            Per::Model => Self::Model,
-            Per::Customer => Self::Customer,
-        }
-    }
-}
-
 #[derive(Debug, Args)]
 pub(crate) struct TeamArgs {
     /// Name of the team.
@@ -405,20 +377,20 @@ pub(crate) struct TeamArgs {
     organisation: Option<String>,
     #[arg(long)]
     tier: Option<String>,
-    /// Whom to ask when something is refused.
+    /// Contact that refusals name.
     #[arg(long)]
     contact: Option<String>,
-    /// Key that the team brings, as PROVIDER=NAME: its name in `team_keys` of the provider, never
-    /// the key itself.
+    /// Provider key of the team, as PROVIDER=NAME, where NAME is its name in the provider's
+    /// `team_keys`. Never the key itself.
     #[arg(long = "provider-key", value_name = "PROVIDER=NAME", value_parser = provider_key)]
     provider_keys: Vec<(String, String)>,
 }
 
-/// Never repeats what it was given: it may be a key.
+/// Its error never repeats the text, which may be a key.
 fn provider_key(text: &str) -> Result<(String, String), String> {
     let (provider, name) = text
         .split_once('=')
-        .ok_or("write PROVIDER=NAME, with the name that the key has in team_keys")?;
+        .ok_or("expected PROVIDER=NAME, where NAME is the name of the key in team_keys")?;
     Ok((provider.to_owned(), name.to_owned()))
 }
 
@@ -438,7 +410,7 @@ impl SetRule for TeamArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct LimitArgs {
-    /// Name of the limit; refusals carry it.
+    /// Name of the limit, shown in refusals.
     id: String,
     #[command(flatten)]
     scope: ScopeArgs,
@@ -446,19 +418,19 @@ pub(crate) struct LimitArgs {
     model: Option<String>,
     #[arg(long)]
     customer: Option<String>,
-    /// What is counted apart: with `user` every user has the limit for themselves.
+    /// Count separately per value: with `user`, each user has a limit of their own.
     #[arg(long, value_delimiter = ',')]
-    per: Vec<Per>,
-    /// Requests a minute.
+    per: Vec<Dimension>,
+    /// Requests per minute.
     #[arg(long)]
     rpm: Option<u64>,
-    /// Tokens a minute.
+    /// Tokens per minute.
     #[arg(long)]
     tpm: Option<u64>,
-    /// Requests at once.
+    /// Concurrent requests.
     #[arg(long)]
     concurrency: Option<u64>,
-    /// Limits that do not hold where this one does.
+    /// Limits that this one replaces where it applies.
     #[arg(long, value_delimiter = ',')]
     overrides: Vec<String>,
 }
@@ -472,7 +444,7 @@ impl SetRule for LimitArgs {
             scope: self
                 .scope
                 .scope(self.model.as_ref(), self.customer.as_ref()),
-            per: self.per.iter().map(|per| (*per).into()).collect(),
+            per: self.per.clone(),
             requests_per_minute: self.rpm,
             tokens_per_minute: self.tpm,
             concurrency: self.concurrency,
@@ -483,7 +455,7 @@ impl SetRule for LimitArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct BudgetArgs {
-    /// Name of the budget; refusals carry it.
+    /// Name of the budget, shown in refusals.
     id: String,
     #[command(flatten)]
     scope: ScopeArgs,
@@ -491,31 +463,31 @@ pub(crate) struct BudgetArgs {
     model: Option<String>,
     #[arg(long)]
     customer: Option<String>,
-    /// What is counted apart: with `customer` every customer has the budget for themselves.
+    /// Count separately per value: with `customer`, each customer has a budget of their own.
     #[arg(long, value_delimiter = ',')]
-    per: Vec<Per>,
-    /// Dollars, as 12.50.
+    per: Vec<Dimension>,
+    /// US dollars, such as 12.50.
     #[arg(long, conflicts_with = "tokens", required_unless_present = "tokens")]
     usd: Option<Usd>,
-    /// Tokens in and out.
+    /// Input and output tokens.
     #[arg(long)]
     tokens: Option<u64>,
-    /// hour, day, week, month, total, or rolling as 12h or 30d.
+    /// hour, day, week, month, total, or a rolling window such as 12h or 30d.
     #[arg(long, default_value = "month")]
     window: String,
-    /// Time zone in which days, weeks and months begin; UTC unless set.
+    /// Time zone in which days, weeks and months start; default: UTC.
     #[arg(long)]
     zone: Option<String>,
-    /// Refuse nobody, and only say when thresholds are reached.
+    /// Soft budget: refuse nothing, only notify at the thresholds.
     #[arg(long)]
     soft: bool,
-    /// Parts of the budget, in percent, at which somebody is told.
+    /// Percentages of the budget at which the webhook is notified.
     #[arg(long, value_delimiter = ',', default_value = "50,80,100")]
     thresholds: Vec<u8>,
-    /// With --usd: let calls through that nobody knows a price for; they are refused otherwise.
+    /// With --usd: allow calls without a known price, which are refused otherwise.
     #[arg(long, requires = "usd")]
     allow_unpriced: bool,
-    /// Budgets that do not hold where this one does.
+    /// Budgets that this one replaces where it applies.
     #[arg(long, value_delimiter = ',')]
     overrides: Vec<String>,
 }
@@ -529,7 +501,7 @@ impl SetRule for BudgetArgs {
             scope: self
                 .scope
                 .scope(self.model.as_ref(), self.customer.as_ref()),
-            per: self.per.iter().map(|per| (*per).into()).collect(),
+            per: self.per.clone(),
             usd: self.usd,
             tokens: self.tokens,
             window: self.window.clone(),
@@ -548,20 +520,20 @@ impl SetRule for BudgetArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct AccessArgs {
-    /// Name of the rule; refusals carry it.
+    /// Name of the rule, shown in refusals.
     id: String,
     #[command(flatten)]
     scope: ScopeArgs,
-    /// Aliases that may be used; all unless set. A `*` at the end stands for anything.
+    /// Aliases that may be used; default: all. A trailing `*` matches any suffix.
     #[arg(long, value_delimiter = ',')]
     models: Vec<String>,
     /// Aliases that may not be used.
     #[arg(long, value_delimiter = ',')]
     models_denied: Vec<String>,
-    /// Networks that may call; all unless set.
+    /// Client networks that may call; default: all.
     #[arg(long, value_delimiter = ',', value_name = "CIDR")]
     networks: Vec<Network>,
-    /// Whom to ask.
+    /// Contact that refusals name.
     #[arg(long)]
     contact: Option<String>,
 }
@@ -581,40 +553,16 @@ impl SetRule for AccessArgs {
     }
 }
 
-/// What is kept of prompts and answers.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub(crate) enum CaptureArg {
-    /// Nothing.
-    Off,
-    /// Roles, sizes, names of models and tools, parameters. No text.
-    Metadata,
-    /// The redacted text of a share of the requests.
-    Sampled,
-    /// The redacted text of every request.
-    Full,
-}
-
-impl From<CaptureArg> for CaptureMode {
-    fn from(capture: CaptureArg) -> Self {
-        match capture {
-            CaptureArg::Off => Self::Off,
-            CaptureArg::Metadata => Self::Metadata,
-            CaptureArg::Sampled => Self::Sampled,
-            CaptureArg::Full => Self::Full,
-        }
-    }
-}
-
 #[derive(Debug, Args)]
 pub(crate) struct PayloadArgs {
-    /// Name of the rule. Of the rules that hold for a key the one with the narrowest scope decides.
+    /// Name of the rule. If several rules apply to a key, the one with the narrowest scope wins.
     id: String,
     #[command(flatten)]
     scope: ScopeArgs,
-    /// What is kept.
+    /// How much is captured.
     #[arg(long)]
-    capture: CaptureArg,
-    /// With sampled: share of the requests that are kept, such as 0.01.
+    capture: CaptureMode,
+    /// With sampled: share of the requests to capture, such as 0.01.
     #[arg(long, required_if_eq("capture", "sampled"))]
     share: Option<Share>,
 }
@@ -626,7 +574,7 @@ impl SetRule for PayloadArgs {
         Record::Payload(PayloadRecord {
             id: self.id.clone(),
             scope: self.scope.scope(None, None),
-            capture: self.capture.into(),
+            capture: self.capture,
             share: self.share,
         })
     }
@@ -634,7 +582,7 @@ impl SetRule for PayloadArgs {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum TokensCommand {
-    /// Create a token. It is shown once.
+    /// Create a token. It is shown only once.
     Create(TokenArgs),
     /// List tokens.
     List {
@@ -642,7 +590,7 @@ pub(crate) enum TokensCommand {
         #[arg(long)]
         json: bool,
     },
-    /// Revoke a token at once.
+    /// Revoke a token immediately.
     Revoke {
         id: String,
         /// Print JSON.
@@ -651,39 +599,16 @@ pub(crate) enum TokensCommand {
     },
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub(crate) enum RoleArg {
-    /// Everything.
-    Admin,
-    /// Read everything about one team, and make, rotate and revoke its keys.
-    TeamOwner,
-    /// Read everything.
-    Auditor,
-    /// Read everything, and set budgets.
-    Finance,
-}
-
-impl From<RoleArg> for Role {
-    fn from(role: RoleArg) -> Self {
-        match role {
-            RoleArg::Admin => Self::Admin,
-            RoleArg::TeamOwner => Self::TeamOwner,
-            RoleArg::Auditor => Self::Auditor,
-            RoleArg::Finance => Self::Finance,
-        }
-    }
-}
-
 #[derive(Debug, Args)]
 pub(crate) struct TokenArgs {
-    /// Name of whoever holds it.
+    /// Name of the holder.
     pub(crate) id: String,
     #[arg(long, value_enum)]
-    pub(crate) role: RoleArg,
-    /// With the role team-owner: which team.
+    pub(crate) role: Role,
+    /// With the role team-owner: the team.
     #[arg(long, required_if_eq("role", "team-owner"))]
     pub(crate) team: Option<String>,
-    /// Days after which it expires.
+    /// Days after which the token expires.
     #[arg(long, value_name = "DAYS")]
     pub(crate) expires_days: Option<u64>,
     /// Print JSON.
@@ -696,10 +621,10 @@ pub(crate) struct ApplyArgs {
     /// TOML file with [[team]], [[limit]], [[budget]], [[access]] and [[payload]] sections.
     #[arg(short, long)]
     pub(crate) file: PathBuf,
-    /// Make the changes; they are only shown otherwise.
+    /// Make the changes. Without it they are only shown.
     #[arg(long)]
     pub(crate) yes: bool,
-    /// Delete what is not in the file.
+    /// Also delete what is not in the file.
     #[arg(long)]
     pub(crate) prune: bool,
     /// Print JSON.
@@ -709,32 +634,32 @@ pub(crate) struct ApplyArgs {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum RoutesCommand {
-    /// Print the routing table in force, how it came about, and the state of each deployment.
+    /// Print the routing table in force, its origin, and the state of each deployment.
     Show {
         /// Print JSON.
         #[arg(long)]
         json: bool,
     },
-    /// Say why a request went where it went.
+    /// Explain why a request was sent to its deployment.
     Explain {
-        /// Id of the request, as the response header x-request-id says.
+        /// Id of the request, from the response header x-request-id.
         request_id: String,
         /// Print JSON.
         #[arg(long)]
         json: bool,
     },
-    /// Keep the table in force, whatever is measured.
+    /// Keep the table in force, and ignore measurements.
     Freeze,
-    /// Keep an earlier table, whatever is measured.
+    /// Switch to an earlier table, and ignore measurements.
     Pin {
-        /// Number of the table, as `weir routes show` lists it.
+        /// Version of the table, as `weir routes show` lists it.
         version: u64,
     },
-    /// Go back to the table before the one in force, and keep it.
+    /// Switch back to the previous table, and ignore measurements.
     Rollback,
-    /// Let measurements decide again.
+    /// Follow measurements again.
     Resume,
-    /// Print the table that measurements would make now. Publishes nothing.
+    /// Print the table that current measurements would produce, without publishing it.
     DryRun {
         /// Print JSON.
         #[arg(long)]
@@ -744,17 +669,17 @@ pub(crate) enum RoutesCommand {
 
 #[derive(Debug, Args)]
 pub(crate) struct SqlArgs {
-    /// The statement; `-` reads it from stdin.
+    /// The statement, or `-` to read it from stdin.
     pub(crate) statement: String,
-    /// Any of ClickHouse's formats; a table on a terminal and TSV elsewhere unless set.
+    /// A ClickHouse output format; default: a table on a terminal, TSV otherwise.
     #[arg(long)]
     pub(crate) format: Option<String>,
-    /// Same as `--format JSONEachRow`.
+    /// Short for `--format JSONEachRow`.
     #[arg(long, conflicts_with = "format")]
     pub(crate) json: bool,
 }
 
-/// Which calls to list.
+/// The calls to list.
 #[derive(Debug, Args)]
 pub(crate) struct CallsArgs {
     /// Calls of this user.
@@ -769,54 +694,54 @@ pub(crate) struct CallsArgs {
     /// Calls of this alias or model.
     #[arg(long)]
     pub(crate) model: Option<String>,
-    /// How far back, in days: `90d`. All that the retention keeps unless set.
+    /// How far back, in days: `90d`; default: the retention period.
     #[arg(long)]
     pub(crate) since: Option<String>,
-    /// At most so many calls, the newest ones.
+    /// List at most this many calls, newest first.
     #[arg(long, value_name = "CALLS")]
     pub(crate) limit: Option<u64>,
-    /// Print JSON, one call a line.
+    /// Print JSON, one call per line.
     #[arg(long, conflicts_with = "csv")]
     pub(crate) json: bool,
-    /// Print CSV with a line of names.
+    /// Print CSV with a header line.
     #[arg(long)]
     pub(crate) csv: bool,
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum PricesCommand {
-    /// Explain which row of the price book applies to a model's calls, and why.
+    /// Explain which row of the price book applies to a model, and why.
     Show(ShowPriceArgs),
-    /// Bring a price book up to date with the Python package `genai-prices`.
+    /// Update a price book from the Python package `genai-prices`.
     ///
-    /// Needs Python 3 with venv and pip. What the package says becomes known today; a price that
-    /// changed without a date takes effect today. Rows from elsewhere stay.
+    /// Needs Python 3 with venv and pip. New rows are known from today on; a price that changed
+    /// without a date takes effect today. Rows from other sources stay.
     Import(ImportPricesArgs),
-    /// Price stored calls anew, with the book as it is now.
+    /// Price stored calls again, with the current price book.
     ///
-    /// What was said before stays: each try whose cost changes gets a correction, and the view
-    /// weir.rerated_requests shows both figures.
+    /// Stored costs stay. Each attempt whose cost changes gets a correction, and the view
+    /// weir.rerated_requests shows both costs.
     Rerate(RerateArgs),
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct RerateArgs {
-    /// First day or instant, as 2026-09-01 or 2026-09-01T08:00:00Z.
+    /// Start, such as 2026-09-01 or 2026-09-01T08:00:00Z.
     #[arg(long)]
     pub(crate) since: String,
-    /// Day or instant before which; now unless set.
+    /// End, exclusive; default: now.
     #[arg(long)]
     pub(crate) until: Option<String>,
-    /// Model, as its provider names it; all unless set.
+    /// Model, as its provider names it; default: all.
     #[arg(long)]
     pub(crate) model: Option<String>,
-    /// Use what the book knew on that day; everything known unless set.
+    /// Use the prices known on this day; default: all.
     #[arg(long, value_name = "DAY")]
     pub(crate) known_on: Option<Date>,
-    /// Why, for the record.
+    /// Reason to record in the corrections.
     #[arg(long, default_value = "rerated")]
     pub(crate) reason: String,
-    /// Only say what would change.
+    /// Only show what would change.
     #[arg(long)]
     pub(crate) dry_run: bool,
     /// Print JSON.
@@ -828,20 +753,20 @@ pub(crate) struct RerateArgs {
 pub(crate) struct ShowPriceArgs {
     /// Model, as its provider names it.
     pub(crate) model: String,
-    /// Provider of the price book, or one of the configuration with a price of its own; all unless set.
+    /// Provider in the price book, or a configured provider with prices of its own; default: all.
     #[arg(long)]
     pub(crate) provider: Option<String>,
-    /// Day or instant of the call, as 2026-09-01 or 2026-09-01T08:00:00Z; now unless set.
+    /// Time of the call, such as 2026-09-01 or 2026-09-01T08:00:00Z; default: now.
     #[arg(long)]
     pub(crate) at: Option<String>,
-    /// Explain with what was known on that day; with everything known unless set.
+    /// Use the prices known on this day; default: all.
     #[arg(long, value_name = "DAY")]
     pub(crate) known_on: Option<Date>,
-    /// Input tokens of the call: some prices depend on them.
+    /// Input tokens of the call, which some prices depend on.
     #[arg(long, default_value_t = 0)]
     pub(crate) input_tokens: u64,
-    /// Service tier that the provider served the call in, by its word: flex, priority, fast, batch …
-    /// The standard one unless set; one without a row is unpriced.
+    /// Service tier of the call, as the provider names it: flex, priority, fast, batch …; default:
+    /// the standard tier. A tier without a row is unpriced.
     #[arg(long, visible_alias = "service-tier", default_value = "")]
     pub(crate) tier: String,
     /// Print JSON.
@@ -851,70 +776,70 @@ pub(crate) struct ShowPriceArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct ImportPricesArgs {
-    /// Book to bring up to date; made from the built-in one if it is not there.
+    /// Price book to update; created from the built-in one if it does not exist.
     #[arg(default_value = "prices.csv")]
     pub(crate) book: PathBuf,
-    /// Version of the package; the newest unless set.
+    /// Version of the package; default: the newest.
     #[arg(long, value_name = "VERSION")]
     pub(crate) package_version: Option<String>,
-    /// Python that has the package, in place of an environment made for it.
+    /// Python interpreter that has the package; default: a new virtual environment.
     #[arg(long)]
     pub(crate) python: Option<PathBuf>,
-    /// Day from which on the new rows are known; today unless set.
+    /// Day from which the new rows are known; default: today.
     #[arg(long, value_name = "DAY")]
     pub(crate) known_from: Option<Date>,
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum AuditCommand {
-    /// List calls, the newest first: who called which model, when, from where, at what cost.
+    /// List calls, newest first: caller, model, time, address, cost.
     Calls(CallsArgs),
-    /// Verify a period: no gap, no double, no changed row, rollups equal to the rows.
+    /// Verify that a period has no missing, duplicated or changed rows, and that rollups match.
     ///
-    /// Exits 0 when the period is proven and 1 when it is not; the first finding names the row.
+    /// Exits with 0 if the period is proven and 1 if it is not. The first finding names the row.
     Verify {
-        /// How far back, in days: `90d`. All that the retention keeps unless set.
+        /// How far back, in days: `90d`; default: the retention period.
         #[arg(long)]
         since: Option<String>,
-        /// A copy of checkpoints.jsonl from elsewhere, which the store must agree with. The
-        /// installation's own is always compared.
+        /// Another copy of checkpoints.jsonl to compare the store with. The file in the data
+        /// directory is always compared.
         #[arg(long, value_name = "FILE")]
         copy: Vec<PathBuf>,
-        /// Public key of who may sign; anybody unless named.
+        /// Public key of an accepted signer; default: any signer.
         #[arg(long, value_name = "KEY")]
         signer: Vec<String>,
         /// Print JSON.
         #[arg(long)]
         json: bool,
     },
-    /// Seal what is stored now; the ingestor does it every minute.
+    /// Seal the events stored so far. The ingestor does so every minute.
     Checkpoint,
     /// Print the public key that checkpoints are signed with.
     Key,
-    /// Check exported checkpoints by themselves, without a store.
+    /// Check an exported checkpoint file without a store.
     CheckExport {
-        /// The file; the installation's own unless set.
+        /// The file; default: the one in the data directory.
         file: Option<PathBuf>,
     },
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum RollupsCommand {
-    /// Make them anew from the stored requests.
+    /// Rebuild the rollups from the stored requests.
     Rebuild,
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ConfigCommand {
-    /// Check the file and say everything that is wrong with it.
+    /// Check the file and report every problem.
     Check {
         /// Print JSON.
         #[arg(long)]
         json: bool,
     },
-    /// Print a commented example.
+    /// Print a commented example configuration.
     Example,
-    /// Print the JSON Schema of the file.
+    /// Print the JSON Schema of the configuration file.
     Schema,
 }
 
@@ -922,56 +847,56 @@ pub(crate) enum ConfigCommand {
 pub(crate) struct MockProviderArgs {
     #[arg(long, default_value = "127.0.0.1:9100")]
     pub(crate) listen: SocketAddr,
-    /// Name in its answers and its ledger.
+    /// Provider name in answers and in the ledger.
     #[arg(long, default_value = "mock")]
     pub(crate) name: String,
     /// Time to first token: `0`, `25ms`, `10ms..50ms` or `lognormal:200ms,0.6`.
     #[arg(long, default_value = "0")]
     pub(crate) ttft: String,
-    /// Time between tokens, written the same way.
+    /// Time between tokens, in the same format.
     #[arg(long, default_value = "0")]
     pub(crate) inter_token: String,
-    /// Longest answer; up to it an answer has as many tokens as `max_tokens` allows.
+    /// Cap on output tokens; an answer has `max_tokens` tokens up to this cap.
     #[arg(long, default_value_t = 8192)]
     pub(crate) output_tokens_max: u32,
-    /// Let every Nth call fail: `--fault server_error:10`. May be given several times.
+    /// Fail every Nth call: `--fault server_error:10`. May be repeated.
     #[arg(long = "fault", value_name = "KIND:EVERY")]
     pub(crate) faults: Vec<String>,
-    /// Threads that serve.
+    /// Worker threads.
     #[arg(long, default_value_t = 1)]
     pub(crate) workers: usize,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct BenchArgs {
-    /// Address of the gateway.
+    /// Base URL of the gateway.
     #[arg(long, default_value = "http://127.0.0.1:8080")]
     pub(crate) url: String,
     /// Virtual key to call with.
     #[arg(long, env = "WEIR_KEY")]
     pub(crate) key: String,
-    /// Model or alias to ask for.
+    /// Model or alias to call.
     #[arg(long)]
     pub(crate) model: String,
-    /// Requests per second, sent on time whatever the answers do.
+    /// Requests per second, sent on schedule even if answers are late.
     #[arg(long, default_value_t = 100.0)]
     pub(crate) rate: f64,
-    /// Seconds to measure, after a warm-up of a tenth of it.
+    /// Seconds to measure, after a warm-up of a tenth of that.
     #[arg(long, default_value_t = 10)]
     pub(crate) seconds: u64,
     /// Size of the prompts in tokens: `64`, `10..200` or `lognormal:64,0.8`.
     #[arg(long, default_value = "64")]
     pub(crate) input_tokens: String,
-    /// Size of the answers in tokens, written the same way.
+    /// Size of the answers in tokens, in the same format.
     #[arg(long, default_value = "16")]
     pub(crate) output_tokens: String,
-    /// Keep-alive connections, and so the most requests in flight.
+    /// Keep-alive connections, which also limits the requests in flight.
     #[arg(long, default_value_t = 64)]
     pub(crate) connections: usize,
-    /// Ask for streams.
+    /// Request streaming answers.
     #[arg(long)]
     pub(crate) stream: bool,
-    /// Process whose CPU time is measured meanwhile.
+    /// Id of a process whose CPU time to measure.
     #[arg(long)]
     pub(crate) pid: Option<u32>,
     /// Print JSON.

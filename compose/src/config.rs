@@ -1,7 +1,4 @@
-//! `weir.toml`: what the operator writes, checked whole.
-//!
-//! Here are its sections, with their defaults; [`read`] turns a file into them and says what is
-//! wrong with it.
+//! `weir.toml`: its sections and their defaults. [`read`] parses a file and reports every problem.
 
 mod check;
 mod prices;
@@ -28,8 +25,8 @@ use weir_schemas::prices::Book;
 use weir_store::{Retention, Store};
 
 use prices::{ExchangeRateConfig, PriceConfig, PricesConfig};
-pub(crate) use read::{Invalid, Loaded, load, load_settings, parse};
-pub(crate) use seen::Seen;
+pub(crate) use read::{InvalidConfig, Loaded, load, load_settings, parse};
+pub(crate) use seen::FileVersions;
 
 /// The whole file.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
@@ -64,7 +61,7 @@ pub(crate) struct EventlogConfig {
     pub(crate) durability: DurabilityKind,
     /// With durability `group`: longest wait for others to share a write to disk.
     pub(crate) group_delay_ms: u64,
-    /// With durability `group`: bytes after which nobody is waited for.
+    /// With durability `group`: bytes after which a write to disk starts at once.
     pub(crate) group_bytes: u64,
     /// Size at which the journal is full.
     pub(crate) journal_bytes_max: u64,

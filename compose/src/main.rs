@@ -1,4 +1,4 @@
-//! `weir`: the one binary. It reads the configuration, puts the parts together and runs them.
+//! `weir`: the binary. It reads the configuration, then starts services or runs a command.
 
 mod cli;
 mod command;
@@ -22,7 +22,7 @@ use crate::cli::{Cli, LogFormat};
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Exit codes: 0 done, 1 failed, 2 called wrongly (which clap sees to).
+/// Exit codes: 0 for success, 1 for failure, 2 for wrong usage (set by clap).
 fn main() -> ExitCode {
     let cli = Cli::parse();
     start_logging(cli.log_format);
@@ -36,7 +36,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Logs go to stderr, so that stdout is what a command was asked for.
+/// Logs go to stderr: stdout is for the result of a command.
 fn start_logging(format: LogFormat) {
     let filter = EnvFilter::try_from_env("WEIR_LOG")
         .unwrap_or_else(|_| EnvFilter::new("info,librdkafka=error"));
@@ -50,7 +50,7 @@ fn start_logging(format: LogFormat) {
     }
 }
 
-/// An error with its causes, each said once: many name their cause themselves.
+/// An error with its causes, without repeating those that its own text names.
 fn with_causes(error: &anyhow::Error) -> String {
     let mut text = error.to_string();
     for cause in error.chain().skip(1).map(ToString::to_string) {

@@ -1,7 +1,7 @@
-//! Where commands write what they were asked for.
+//! Standard output.
 //!
-//! A reader that has seen enough, as `head`, closes the pipe. That ends the command quietly; a
-//! connection that breaks does not, although the system's word for both is the same.
+//! A reader that has seen enough, such as `head`, closes the pipe. That ends the command quietly; a
+//! broken connection does not, although the operating system reports both as a broken pipe.
 
 use std::io::{self, Write};
 
@@ -9,40 +9,40 @@ use serde_json::Value;
 
 /// Standard output.
 #[derive(Debug)]
-pub(crate) struct Output(io::Stdout);
+pub(crate) struct Stdout(io::Stdout);
 
-/// Nobody reads standard output any more.
+/// The reader of standard output has closed it.
 #[derive(Debug, thiserror::Error)]
-#[error("nobody reads the output any more")]
-struct Closed;
+#[error("the output is closed")]
+struct OutputClosed;
 
-pub(crate) fn stdout() -> Output {
-    Output(io::stdout())
+pub(crate) fn stdout() -> Stdout {
+    Stdout(io::stdout())
 }
 
-/// Whether a command ended because nobody reads its output any more.
+/// Whether a command ended because its output was closed.
 pub(crate) fn is_closed(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| {
         cause
             .downcast_ref::<io::Error>()
             .and_then(io::Error::get_ref)
-            .is_some_and(|inner| inner.is::<Closed>())
+            .is_some_and(|inner| inner.is::<OutputClosed>())
     })
 }
 
-impl Write for Output {
+impl Write for Stdout {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.write(bytes).map_err(told)
+        self.0.write(bytes).map_err(mark_closed)
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.0.flush().map_err(told)
+        self.0.flush().map_err(mark_closed)
     }
 }
 
-fn told(error: io::Error) -> io::Error {
+fn mark_closed(error: io::Error) -> io::Error {
     match error.kind() {
-        io::ErrorKind::BrokenPipe => io::Error::new(io::ErrorKind::BrokenPipe, Closed),
+        io::ErrorKind::BrokenPipe => io::Error::new(io::ErrorKind::BrokenPipe, OutputClosed),
         _ => error,
     }
 }
@@ -60,7 +60,7 @@ mod tests {
     #[test]
     fn a_closed_output_is_told_from_a_broken_connection() {
         let broken = || io::Error::from(io::ErrorKind::BrokenPipe);
-        let output = anyhow::Error::from(told(broken())).context("write the result");
+        let output = anyhow::Error::from(mark_closed(broken())).context("write the result");
         assert!(is_closed(&output));
         let connection = anyhow::Error::from(broken()).context("ask the store");
         assert!(!is_closed(&connection));

@@ -14,7 +14,7 @@ use anyhow::Context as _;
 use weir_eventlog::{StopSignal, StoppableThread};
 use weir_gateway::Reloader;
 
-use crate::config::{Config, Seen, load};
+use crate::config::{Config, FileVersions, load};
 
 /// How often the files are looked at.
 const POLL: Duration = Duration::from_millis(500);
@@ -32,7 +32,7 @@ impl Reload {
     pub(crate) fn follow(
         path: PathBuf,
         config: Config,
-        seen: Vec<Seen>,
+        seen: Vec<FileVersions>,
         reloader: Reloader,
     ) -> anyhow::Result<Self> {
         let asked = Arc::new(AtomicBool::new(false));
@@ -68,7 +68,7 @@ impl Reload {
 struct ConfigWatcher {
     path: PathBuf,
     /// What was read last.
-    seen: Vec<Seen>,
+    seen: Vec<FileVersions>,
     started_with: Config,
     reloader: Reloader,
     /// What is wrong with it.
@@ -78,7 +78,7 @@ struct ConfigWatcher {
 
 impl ConfigWatcher {
     fn look(&mut self, asked: bool) {
-        let now: Vec<Seen> = self.seen.iter().map(Seen::now).collect();
+        let now: Vec<FileVersions> = self.seen.iter().map(FileVersions::now).collect();
         // An editor may have taken the file away for the moment.
         let changed = now != self.seen && self.path.exists();
         self.looks_since += 1;

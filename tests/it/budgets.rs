@@ -253,7 +253,7 @@ fn budgets_are_listed_with_what_is_spent_and_left_of_them() {
         "0",
         &left_tokens,
         "never",
-        "everybody",
+        "everything",
     ];
     assert_eq!(words("tokens"), tokens, "{text}");
 

@@ -1,5 +1,4 @@
-//! `weir audit` and `weir rollups`: who called what, and the proof that nothing stored is missing or
-//! changed.
+//! `weir audit` and `weir rollups`: the list of calls, and the proof that no event is missing or changed.
 
 use std::io::{IsTerminal as _, Write as _};
 use std::path::Path;
@@ -52,7 +51,7 @@ pub(crate) fn rollups(cli: &Cli, command: &RollupsCommand) -> anyhow::Result<Exi
             runtime()?
                 .block_on(rollups::rebuild(&store))
                 .context("rebuild the rollups")?;
-            eprintln!("the rollups are made anew from weir.requests");
+            eprintln!("rebuilt the rollups from weir.requests");
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -82,7 +81,7 @@ fn calls_sql(args: &CallsArgs, since_us: i64) -> String {
             wanted.push(format!("{column} = {}", quoted(value)));
         }
     }
-    // What was kept of a call is found by the same columns.
+    // Payloads are selected by the same columns.
     let payloads = wanted.join(" AND ");
     if let Some(model) = &args.model {
         let model = quoted(model);
@@ -102,14 +101,14 @@ fn calls_sql(args: &CallsArgs, since_us: i64) -> String {
     )
 }
 
-/// When the period begins, in microseconds since 1970.
+/// Start of the period, in microseconds since 1970.
 fn since_us(cli: &Cli, since: Option<&str>) -> anyhow::Result<i64> {
     let days = match since {
         Some(since) => days(since)?,
         None => u64::from(settings(cli)?.store.retention_days),
     };
     Ok(match days {
-        // Kept for ever: from the beginning.
+        // Unlimited retention.
         0 => 0,
         days => {
             let before_ms = days.saturating_mul(86_400_000);
@@ -142,7 +141,7 @@ fn days(since: &str) -> anyhow::Result<u64> {
     let number = since.strip_suffix('d').unwrap_or(since);
     match number.parse() {
         Ok(days) if days > 0 => Ok(days),
-        _ => bail!("--since {since}: write a number of days, like 90d"),
+        _ => bail!("--since {since}: expected a number of days, like 90d"),
     }
 }
 
@@ -162,19 +161,19 @@ fn write_report(out: &mut impl std::io::Write, report: &AuditReport) -> std::io:
     writeln!(out, "streams      {streams}")?;
     writeln!(
         out,
-        "events       {events}, {unsealed_events} of them not sealed yet"
+        "events       {events}, of which {unsealed_events} are not sealed yet"
     )?;
     for signer in signers {
         writeln!(
             out,
-            "checkpoints  {} of signer {}, the last is {}",
+            "checkpoints  {} of signer {}, last hash {}",
             signer.checkpoints, signer.signer, signer.last_hash
         )?;
     }
     writeln!(out, "rollup rows  {rollup_rows}")?;
     writeln!(
         out,
-        "payloads     {payloads}, the texts of {payloads_erased} of them erased"
+        "payloads     {payloads}, of which {payloads_erased} are erased"
     )?;
     for finding in findings {
         writeln!(out, "{:<12} {}", finding.kind.as_str(), finding.message)?;
@@ -192,9 +191,9 @@ fn checkpoint(cli: &Cli) -> anyhow::Result<ExitCode> {
     let mut checkpointer = Checkpointer::open(store, &dir)?;
     let made = runtime()?.block_on(checkpointer.make(Duration::from_millis(unix_ms())))?;
     match made {
-        None => eprintln!("everything that is stored is sealed already"),
+        None => eprintln!("all stored events are sealed already"),
         Some(made) => eprintln!(
-            "checkpoint {}: {} events; a copy of {} in other hands keeps them from being rewritten",
+            "checkpoint {}: {} events; keep a copy of {} outside this machine, so that they cannot be rewritten",
             made.number,
             made.events,
             dir.join(EXPORT_FILE).display()
@@ -203,14 +202,14 @@ fn checkpoint(cli: &Cli) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Checks an exported file without any store.
+/// Checks an exported file without a store.
 fn offline(cli: &Cli, file: Option<&Path>) -> anyhow::Result<ExitCode> {
     let own = audit_dir(&cli.data_dir).join(EXPORT_FILE);
     let mut out = crate::output::stdout();
     for (signer, number, hash) in check_export(file.unwrap_or(&own))? {
         writeln!(
             out,
-            "signer {signer}: {number} checkpoints, the last is {hash}"
+            "signer {signer}: {number} checkpoints, last hash {hash}"
         )?;
     }
     Ok(ExitCode::SUCCESS)

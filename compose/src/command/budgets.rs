@@ -1,7 +1,7 @@
-//! `weir budgets list`: what is spent, reserved and left of each budget.
+//! `weir budgets list`: the spent, reserved and remaining amount of each budget.
 //!
-//! The rules stand in the control log; what is spent of them only the gateways know. The one on this
-//! machine is asked, as a reader that has its secret. Where none answers, the rules are shown alone.
+//! The rules are in the control log; the amounts come from the gateway on this machine. Without a
+//! gateway, only the rules are shown.
 
 use std::io::Write as _;
 
@@ -20,12 +20,12 @@ use crate::output::print;
 struct Listed {
     id: String,
     #[serde(default)]
-    standings: Vec<Standing>,
+    standings: Vec<BudgetStatus>,
 }
 
 #[derive(Debug, Deserialize)]
-struct Standing {
-    /// For whom it is counted apart; empty where it is not.
+struct BudgetStatus {
+    /// The value that it is counted for; empty if the budget is not split.
     subject: String,
     spent: String,
     reserved: String,
@@ -40,13 +40,13 @@ pub(super) fn list(cli: &Cli, json: bool) -> anyhow::Result<()> {
     let token = control.hash_key.reader_token();
     let asked = runtime()?.block_on(page(&url, Some(&token)));
     let asked = asked.and_then(|page| {
-        let mut page: Value = serde_json::from_str(&page).context("read its answer")?;
+        let mut page: Value = serde_json::from_str(&page).context("parse the gateway's answer")?;
         Ok(page["data"].take())
     });
     let answered = asked.inspect_err(|error| {
         eprintln!(
-            "what is spent is not shown, for only a running gateway knows it, and {url} \
-             ([gateway] listen) does not say it: {error:#}"
+            "amounts are unknown: a running gateway has them, and {url} ([gateway] listen) \
+             failed: {error:#}"
         );
     });
     let snapshot = control.snapshot()?;
@@ -55,7 +55,7 @@ pub(super) fn list(cli: &Cli, json: bool) -> anyhow::Result<()> {
         Ok(data) if json => print(&data),
         Ok(data) => {
             let listed: Vec<Listed> =
-                serde_json::from_value(data).context("read the gateway's answer")?;
+                serde_json::from_value(data).context("parse the gateway's answer")?;
             table(records, &listed)
         }
         Err(_) if json => {
@@ -80,8 +80,8 @@ fn table<'a>(records: impl Iterator<Item = &'a Record>, listed: &[Listed]) -> an
             "spent",
             "reserved",
             "left",
-            "begins anew",
-            "holds for",
+            "resets",
+            "applies to",
         ]
         .map(str::to_owned),
     ];
@@ -111,9 +111,10 @@ fn table<'a>(records: impl Iterator<Item = &'a Record>, listed: &[Listed]) -> an
     Ok(())
 }
 
-fn row(budget: &BudgetRecord, standing: Option<&Standing>) -> [String; 9] {
+fn row(budget: &BudgetRecord, standing: Option<&BudgetStatus>) -> [String; 9] {
     let unknown = || "-".to_owned();
-    let known = |of: fn(&Standing) -> &String| standing.map_or_else(unknown, |it| of(it).clone());
+    let known =
+        |of: fn(&BudgetStatus) -> &String| standing.map_or_else(unknown, |it| of(it).clone());
     let limit = match (budget.usd, budget.tokens) {
         (Some(usd), _) => format!("{usd} USD"),
         (None, Some(tokens)) => format!("{tokens} tokens"),
@@ -140,7 +141,7 @@ fn row(budget: &BudgetRecord, standing: Option<&Standing>) -> [String; 9] {
     ]
 }
 
-/// For what it holds, as options of `weir budgets set` name it.
+/// The scope, in the words of the options of `weir budgets set`.
 fn scope(budget: &BudgetRecord) -> String {
     let scope = serde_json::to_value(&budget.scope).unwrap_or_default();
     let said: Vec<String> = scope
@@ -150,7 +151,7 @@ fn scope(budget: &BudgetRecord) -> String {
         .filter_map(|(name, value)| Some(format!("{name}={}", value.as_str()?)))
         .collect();
     if said.is_empty() {
-        "everybody".to_owned()
+        "everything".to_owned()
     } else {
         said.join(" ")
     }

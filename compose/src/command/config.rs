@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use serde_json::json;
 
 use crate::cli::{Cli, ConfigCommand};
-use crate::config::{Config, Invalid};
+use crate::config::{Config, InvalidConfig};
 use crate::context::configuration;
 use crate::example::EXAMPLE;
 
@@ -26,7 +26,7 @@ pub(crate) fn run(cli: &Cli, command: &ConfigCommand) -> anyhow::Result<ExitCode
 fn check(cli: &Cli, json: bool) -> anyhow::Result<ExitCode> {
     let checked = match configuration(cli) {
         Ok(loaded) => Ok(loaded.config),
-        Err(error) => Err(error.downcast::<Invalid>()?),
+        Err(error) => Err(error.downcast::<InvalidConfig>()?),
     };
     let mut out = crate::output::stdout();
     match &checked {

@@ -1,4 +1,4 @@
-//! `weir up --demo`: providers that are none, keys for a few teams, a trickle of traffic.
+//! `weir up --demo`: mock providers, keys for a few teams, some traffic.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -18,13 +18,13 @@ use crate::command::keys;
 use crate::config::{Config, Loaded};
 use crate::context::{settings, unix_ms};
 
-/// Who calls in the demo.
+/// A caller of the demo.
 struct User {
     team: &'static str,
     name: &'static str,
     feature: &'static str,
     environment: &'static str,
-    /// How often, against the others.
+    /// Share of the traffic, relative to the others.
     weight: f64,
 }
 
@@ -59,7 +59,7 @@ const USERS: [User; 4] = [
     },
 ];
 
-/// Aliases, and the deployments that each leads to, in order.
+/// Aliases with their deployments, in order.
 const ALIASES: [(&str, [&str; 2]); 5] = [
     (
         "fast-chat",
@@ -84,12 +84,12 @@ const ALIASES: [(&str, [&str; 2]); 5] = [
 ];
 const EMBEDDINGS: &str = "embeddings";
 
-/// Mocks that run, and what a gateway needs to call them.
+/// Running mock providers, and the configuration to call them.
 pub(crate) struct Demo {
     mocks: Vec<MockHandle>,
 }
 
-/// One user's key, kept in the data directory so that it still works after the next start.
+/// A user's key, kept in the data directory for the next start.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct DemoKey {
     team: String,
@@ -97,7 +97,7 @@ pub(crate) struct DemoKey {
     pub(crate) key: String,
 }
 
-/// Traffic, with the mocks that answer it. Dropping it stops both.
+/// Running traffic, with the mocks that answer it.
 pub(crate) struct Traffic {
     traffic: DemoHandle,
     mocks: Vec<MockHandle>,
@@ -105,7 +105,7 @@ pub(crate) struct Traffic {
 
 impl Demo {
     pub(crate) fn start() -> anyhow::Result<Self> {
-        // Quick, but it fails now and then; the other one takes over.
+        // Fast, but fails now and then; the other one takes over.
         let fast = MockOptions {
             faults: vec![
                 FaultRule::every(FaultKind::ServerError, 10),
@@ -124,7 +124,7 @@ impl Demo {
         })
     }
 
-    /// The operator's settings, with the mocks in the place of his providers.
+    /// The configuration, with the mocks in place of its providers.
     pub(crate) fn configuration(&self, cli: &Cli) -> anyhow::Result<Loaded> {
         let config = Config {
             providers: self.mocks.iter().map(provider).collect(),
@@ -197,7 +197,7 @@ fn mock(name: &str, ttft: &str, inter_token: &str) -> anyhow::Result<MockOptions
 
 fn provider(mock: &MockHandle) -> ProviderConfig {
     ProviderConfig {
-        // The models' names are real, so that there is a bill to look at.
+        // Real model names have prices.
         prices: Some(vec!["openai".into(), "deepseek".into()]),
         ..ProviderConfig::new(mock.name(), "openai", mock.base_url())
     }
@@ -239,7 +239,7 @@ pub(crate) fn keys(cli: &Cli, config: &Config) -> anyhow::Result<Vec<DemoKey>> {
     Ok(made)
 }
 
-/// `None` if there are none, or not all of them work any more.
+/// The keys of the last start, if all of them are still active.
 fn kept_keys(editor: &ControlEditor, path: &Path) -> Option<Vec<DemoKey>> {
     let text = fs::read_to_string(path).ok()?;
     let kept: Vec<DemoKey> = serde_json::from_str(&text).ok()?;

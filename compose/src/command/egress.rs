@@ -1,4 +1,4 @@
-//! `weir egress`: every host and port that a deployment calls.
+//! `weir egress`: every host and port that a deployment connects to.
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
@@ -20,9 +20,9 @@ pub(crate) fn run(cli: &Cli, json: bool) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     if called.is_empty() {
-        writeln!(out, "nothing is called")?;
+        writeln!(out, "no outgoing connections")?;
     }
-    for Called {
+    for EgressHost {
         host,
         port,
         needed_for,
@@ -33,16 +33,16 @@ pub(crate) fn run(cli: &Cli, json: bool) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// One line of the firewall's rules.
+/// A line of the list.
 #[derive(Debug, PartialEq, Eq, Serialize)]
-struct Called {
+struct EgressHost {
     host: String,
     port: u16,
     needed_for: Vec<String>,
 }
 
-/// Each host and port once. Behind a proxy only the proxy is called; it calls the rest.
-fn called(config: &Config) -> anyhow::Result<Vec<Called>> {
+/// Each host and port once. A proxy stands for the hosts behind it.
+fn called(config: &Config) -> anyhow::Result<Vec<EgressHost>> {
     let mut by_place: BTreeMap<(String, u16), Vec<String>> = BTreeMap::new();
     let mut add = |(host, port): (String, u16), needed_for: String| {
         by_place.entry((host, port)).or_default().push(needed_for);
@@ -89,7 +89,7 @@ fn called(config: &Config) -> anyhow::Result<Vec<Called>> {
         );
     }
     let called = by_place.into_iter();
-    let called = called.map(|((host, port), needed_for)| Called {
+    let called = called.map(|((host, port), needed_for)| EgressHost {
         host,
         port,
         needed_for,

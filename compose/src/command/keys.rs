@@ -42,7 +42,7 @@ fn create(cli: &Cli, args: &KeyArgs) -> anyhow::Result<()> {
     show_new(&key, &record, args.json)
 }
 
-/// A pattern cannot be checked, and neither can a name where nothing is configured.
+/// Checks names against the configured aliases, if there are any. Patterns are not checked.
 fn check_models(config: &Config, option: &str, models: &[String]) -> anyhow::Result<()> {
     let known: Vec<&str> = config
         .aliases
@@ -68,14 +68,14 @@ fn show_new(key: &str, record: &KeyRecord, json: bool) -> anyhow::Result<()> {
     }
     writeln!(crate::output::stdout(), "{key}")?;
     eprintln!(
-        "key {} of team {}: keep it now, it is not shown again",
+        "key {} of team {}: save it now, it is not shown again",
         record.id,
         record.team.as_deref().unwrap_or("-")
     );
     Ok(())
 }
 
-/// Makes a key, and the limit and the budget that it is to have.
+/// Creates a key, with its limit and budget.
 pub(crate) fn make(
     editor: &mut ControlEditor,
     args: &KeyArgs,
@@ -109,7 +109,7 @@ pub(crate) fn make(
             created_ms,
         )
     };
-    // The rules first: a key that works must not do so without them.
+    // Rules first: the key must never work without them.
     for rule in rules_of(args, &record) {
         editor.set(rule)?;
     }
@@ -145,7 +145,7 @@ fn rules_of(args: &KeyArgs, record: &KeyRecord) -> Vec<Record> {
     limit.into_iter().chain(budget).collect()
 }
 
-/// A key as everybody may see it.
+/// A key without its hash.
 fn public(record: &KeyRecord) -> Value {
     Record::Key(record.clone()).public()
 }
@@ -195,7 +195,7 @@ fn list(cli: &Cli, json: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A key with when it was last used, as the gateway here wrote it down within the last minute.
+/// A key with its last use, which the gateway on this machine writes down once a minute.
 fn seen(record: &KeyRecord, used: &HashMap<KeyId, LastUse>) -> Value {
     let mut shown = public(record);
     let last = used.get(&record.id);
@@ -237,7 +237,7 @@ fn show(cli: &Cli, id: &str, json: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The record of a key that somebody named.
+/// The record of a key.
 fn named(editor: &ControlEditor, id: &str) -> anyhow::Result<KeyRecord> {
     let key = id.parse().ok().and_then(|id| editor.snapshot.key(id));
     let Some(key) = key else {
@@ -250,7 +250,7 @@ fn rotate(cli: &Cli, id: &str, grace_ms: u64, json: bool) -> anyhow::Result<()> 
     let mut editor = ControlEditor::open(cli, &settings(cli)?)?;
     let before = named(&editor, id)?;
     if before.revoked_ms.is_some() {
-        bail!("key {id} was revoked; `weir keys create` makes another one");
+        bail!("key {id} is revoked; create another one with `weir keys create`");
     }
     let key = key::generate()?;
     let after = KeyRecord {

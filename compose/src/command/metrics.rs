@@ -1,6 +1,6 @@
-//! The metrics of the gateway on this machine, as far as commands show them.
+//! The metrics of the gateway that commands show.
 
-/// The series of one metric: what stands between its braces, and its value.
+/// The series of a metric: its labels and its value.
 pub(super) fn series<'a>(
     page: &'a str,
     name: &'a str,
@@ -14,13 +14,13 @@ pub(super) fn series<'a>(
     })
 }
 
-/// The value of a label, as `name="value"`.
+/// The value of a label in `name="value"`.
 pub(super) fn label<'a>(labels: &'a str, name: &str) -> Option<&'a str> {
     let at = labels.find(&format!("{name}=\""))? + name.len() + 2;
     labels[at..].split('"').next()
 }
 
-/// Provider keys that their providers refuse.
+/// The provider keys that providers refuse.
 pub(super) fn refused_keys(page: &str) -> Vec<String> {
     let refused = series(page, "weir_provider_key_refused").filter(|(_, value)| *value == "1");
     let names = refused.filter_map(|(labels, _)| label(labels, "provider_key"));

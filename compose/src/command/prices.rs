@@ -1,4 +1,4 @@
-//! `weir prices`: the price book that calls are charged by.
+//! `weir prices`: the price book.
 
 mod import;
 mod rerate;
@@ -62,7 +62,7 @@ fn show(cli: &Cli, args: &ShowPriceArgs) -> anyhow::Result<ExitCode> {
             .unwrap_or_default();
         bail!(
             "there is no price for \"{}\"{of}, as known on {known_on}: its calls are unpriced (cost_usd is NULL). \
-             Add a [[price]] to the configuration, or take a newer book with `weir prices import`",
+             Add a [[price]] to the configuration, or import a newer book with `weir prices import`",
             args.model
         );
     }
@@ -96,7 +96,7 @@ fn book_of(config: &Config) -> anyhow::Result<Book> {
     })
 }
 
-/// A day or an instant; now if absent.
+/// A day or an instant; default: now.
 pub(crate) fn instant(text: Option<&str>) -> anyhow::Result<Timestamp> {
     let Some(text) = text else {
         return Ok(Timestamp::from_millisecond(i64::try_from(unix_ms())?)?);
@@ -105,7 +105,7 @@ pub(crate) fn instant(text: Option<&str>) -> anyhow::Result<Timestamp> {
         return Ok(day.to_zoned(TimeZone::UTC)?.timestamp());
     }
     text.parse().with_context(|| {
-        format!("\"{text}\" is neither a day (2026-09-01) nor an instant (2026-09-01T08:00:00Z)")
+        format!("expected a day (2026-09-01) or an instant (2026-09-01T08:00:00Z), got \"{text}\"")
     })
 }
 
@@ -156,9 +156,9 @@ fn explain(
     match &applies {
         Some(version) => writeln!(
             out,
-            "  {version} applies: of the rows whose conditions hold, the last one counts"
+            "  {version} applies: the last row whose conditions match"
         )?,
-        None => writeln!(out, "  no row applies: such calls are unpriced")?,
+        None => writeln!(out, "  no row applies: the call is unpriced")?,
     }
     for (row, version) in prices.rows() {
         let mark = if applies.as_ref() == Some(version) {
@@ -172,7 +172,7 @@ fn explain(
             .filter_map(|unit| Some(format!("{} {}", unit.as_str(), row.price(*unit)?)))
             .collect();
         if units.is_empty() {
-            writeln!(out, "     no price is known: such calls are unpriced")?;
+            writeln!(out, "     no price is known: calls are unpriced")?;
         } else {
             writeln!(
                 out,

@@ -1,4 +1,4 @@
-//! `weir routes`: what routing goes by, why a request went where it went, and who decides.
+//! `weir routes`: the routing table, explanations of decisions, and overrides.
 
 mod explain;
 mod show;
@@ -35,29 +35,29 @@ pub(crate) fn run(cli: &Cli, command: &RoutesCommand) -> anyhow::Result<ExitCode
     Ok(ExitCode::SUCCESS)
 }
 
-/// Why a command was not done.
+/// Why a command failed.
 #[derive(Debug, thiserror::Error)]
-enum NotDone {
+enum RoutesError {
     #[error(transparent)]
     Log(#[from] TableLogError),
     #[error("{0}; `weir routes show` lists the tables")]
     Command(#[from] TableCommandError),
 }
 
-/// Records the operator's decision as an event, then makes it: gateways have it within a second.
+/// Records the override as an event, then makes it. Gateways have it within a second.
 fn decide(cli: &Cli, command: TableCommand) -> anyhow::Result<()> {
     let config = settings(cli)?;
     let mut tables = table_log(&config, &cli.data_dir);
     tables.catch_up().context("read the routing tables")?;
-    // Refused before anything is recorded.
+    // Checked before anything is recorded.
     let now_us = unix_ms() * 1000;
     tables
         .controller()
         .command(command, now_us)
-        .map_err(NotDone::from)?;
+        .map_err(RoutesError::from)?;
     let before = tables.controller().in_force().map(summary);
     record(cli, &config, command, before.as_deref())?;
-    tables.change::<NotDone>(|controller, _| {
+    tables.change::<RoutesError>(|controller, _| {
         let records: [TableRecord; 2] = controller.command(command, now_us)?;
         Ok(records.into())
     })?;
@@ -99,14 +99,14 @@ fn record(
 fn mode_in_words(mode: TableMode) -> String {
     match mode {
         TableMode::Measuring => "measurements decide".into(),
-        TableMode::Frozen => "frozen by an operator (`weir routes resume` ends that)".into(),
+        TableMode::Frozen => "frozen by an operator (undo with `weir routes resume`)".into(),
         TableMode::Pinned { version } => {
-            format!("pinned to {version} by an operator (`weir routes resume` ends that)")
+            format!("pinned to {version} by an operator (undo with `weir routes resume`)")
         }
     }
 }
 
-/// The table that measurements alone would make now. Publishes nothing.
+/// Prints the table that measurements alone would produce. Publishes nothing.
 fn dry_run(cli: &Cli, json: bool) -> anyhow::Result<()> {
     let config = settings(cli)?;
     let mut tables = table_log(&config, &cli.data_dir);
@@ -126,7 +126,7 @@ fn dry_run(cli: &Cli, json: bool) -> anyhow::Result<()> {
         writeln!(out, "{}", serde_json::to_string(&next)?)?;
         return Ok(());
     }
-    writeln!(out, "the next routing table, were it made now:")?;
+    writeln!(out, "the next routing table, from current measurements:")?;
     show::write_aliases(&mut out, &next, tables.controller().in_force())?;
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! `weir teams|limits|budgets|access|payloads|tokens` and `weir apply`: everything that holds for keys.
+//! `weir teams|limits|budgets|access|payloads|tokens` and `weir apply`: the rules for keys.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -66,7 +66,7 @@ fn list(cli: &Cli, kind: Kind, json: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A record on one line: its id, then what it says.
+/// A record on one line: its id, then its fields.
 fn in_words(record: &Value) -> String {
     let mut words = vec![record["id"].as_str().unwrap_or_default().to_owned()];
     let fields = record.as_object().into_iter().flatten();
@@ -105,7 +105,7 @@ pub(crate) fn tokens(cli: &Cli, command: &TokensCommand) -> anyhow::Result<ExitC
 fn create_token(cli: &Cli, args: &TokenArgs) -> anyhow::Result<()> {
     let mut editor = ControlEditor::open(cli, &settings(cli)?)?;
     if editor.snapshot.record(Kind::Token, &args.id).is_some() {
-        bail!("there is a token \"{}\" already; revoke it first", args.id);
+        bail!("token \"{}\" exists already; revoke it first", args.id);
     }
     let token = key::generate_token()?;
     let created_ms = unix_ms();
@@ -116,7 +116,7 @@ fn create_token(cli: &Cli, args: &TokenArgs) -> anyhow::Result<()> {
             .hash_key
             .hash(&token)
             .context("hash the new token")?,
-        role: args.role.into(),
+        role: args.role,
         team: args.team.clone(),
         created_ms,
         expires_ms: args.expires_days.map(|days| created_ms + days * MS_PER_DAY),
@@ -129,11 +129,11 @@ fn create_token(cli: &Cli, args: &TokenArgs) -> anyhow::Result<()> {
         return print(&shown);
     }
     writeln!(crate::output::stdout(), "{token}")?;
-    eprintln!("token {}: keep it now, it is not shown again", args.id);
+    eprintln!("token {}: save it now, it is not shown again", args.id);
     Ok(())
 }
 
-/// `governance.toml`: what is to hold.
+/// A file of rules.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct Governance {
@@ -160,14 +160,14 @@ impl Governance {
                 .check()
                 .map_err(|problem| anyhow!("{}: {kind} \"{id}\": {problem}", path.display()))?;
             if wanted.insert((kind, id.clone()), record).is_some() {
-                bail!("{}: there are two of {kind} \"{id}\"", path.display());
+                bail!("{}: {kind} \"{id}\" is defined twice", path.display());
             }
         }
         Ok(wanted)
     }
 }
 
-/// What must be done so that what is written holds.
+/// The changes that bring the rules to what the file says.
 fn plan(
     wanted: BTreeMap<(Kind, String), Record>,
     snapshot: &Snapshot,
@@ -182,7 +182,7 @@ fn plan(
             Kind::Access,
             Kind::Payload,
         ] {
-            // What belongs to one key came with it, and goes with it.
+            // Rules of a single key come and go with it.
             let unwanted = snapshot.records(kind).filter(|record| {
                 !wanted.contains_key(&(kind, record.id())) && !record.id().starts_with("key_")
             });
@@ -255,10 +255,7 @@ fn show_plan(
         (0, _) => writeln!(out, "nothing to change")?,
         (count, true) => writeln!(out, "{count} changes made")?,
         (count, false) => {
-            writeln!(
-                out,
-                "{count} changes; the same command with --yes makes them"
-            )?;
+            writeln!(out, "{count} changes; run again with --yes to make them")?;
         }
     }
     Ok(())

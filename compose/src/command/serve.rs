@@ -1,4 +1,4 @@
-//! The parts run alone: `weir gateway`, `weir ingestor`, `weir store`.
+//! One service per process: `weir gateway`, `weir ingestor`, `weir store`.
 
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -23,7 +23,7 @@ pub(crate) fn gateway(cli: &Cli) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// With the embedded store, which runs where the ingestor does.
+/// Runs the ingestor, with the embedded store.
 pub(crate) fn ingestor(cli: &Cli) -> anyhow::Result<ExitCode> {
     let signals = Signals::listen()?;
     let config = settings(cli)?;
@@ -34,7 +34,9 @@ pub(crate) fn ingestor(cli: &Cli) -> anyhow::Result<ExitCode> {
         "ingestor   into {}",
         config.store.url()
     )?;
-    signals.wait(|| tracing::warn!("SIGHUP: an ingestor reads its configuration at its start"));
+    signals.wait(|| {
+        tracing::warn!("SIGHUP ignored: an ingestor reads its configuration only at start")
+    });
     ingestor.stop();
     if let Some(store) = store {
         store.stop();
@@ -42,7 +44,7 @@ pub(crate) fn ingestor(cli: &Cli) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The store alone. `supervised` is how the other commands run it: it ends when they do.
+/// Runs the store. With `supervised`, it ends with the process that started it.
 pub(crate) fn store(cli: &Cli, supervised: bool) -> anyhow::Result<ExitCode> {
     let options = ServeOptions {
         supervised,
@@ -51,7 +53,7 @@ pub(crate) fn store(cli: &Cli, supervised: bool) -> anyhow::Result<ExitCode> {
     match serve(&options) {
         Ok(()) => Ok(ExitCode::SUCCESS),
         Err(error) => {
-            // Whoever supervises it has a report of its own.
+            // The supervisor reports errors itself.
             if !supervised {
                 eprintln!("weir: {error}; {}", error.how_to_fix());
             }

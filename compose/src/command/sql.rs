@@ -1,4 +1,4 @@
-//! `weir sql`: a question to the store, its answer on stdout.
+//! `weir sql`: runs a query and prints its result.
 
 use std::io::{self, IsTerminal as _, Read as _, Write as _};
 use std::process::ExitCode;
@@ -10,8 +10,8 @@ use crate::cli::{Cli, SqlArgs};
 use crate::config::{Config, StoreKind};
 use crate::context::{runtime, settings};
 
-/// Codes of ClickHouse for a table and a database that are not there.
-const NOT_THERE: [u32; 2] = [60, 81];
+/// ClickHouse's error codes for an unknown table and an unknown database.
+const UNKNOWN_TABLE: [u32; 2] = [60, 81];
 
 pub(crate) fn run(cli: &Cli, args: &SqlArgs) -> anyhow::Result<ExitCode> {
     let config = settings(cli)?;
@@ -19,13 +19,13 @@ pub(crate) fn run(cli: &Cli, args: &SqlArgs) -> anyhow::Result<ExitCode> {
     print(&config, &statement, format(args))
 }
 
-/// Sends a statement and prints what comes back, as it comes.
+/// Runs a statement and prints the result as it arrives.
 pub(crate) fn print(config: &Config, statement: &str, format: &str) -> anyhow::Result<ExitCode> {
     let store = config.store.connect()?;
     match runtime()?.block_on(relay(&store, statement, format)) {
         Ok(()) => Ok(ExitCode::SUCCESS),
-        Err(Ended::Output(error)) => Err(error).context("write the result"),
-        Err(Ended::Store(error)) => Err(explain(&error, config)),
+        Err(QueryError::Output(error)) => Err(error).context("write the result"),
+        Err(QueryError::Store(error)) => Err(explain(&error, config)),
     }
 }
 
@@ -39,7 +39,7 @@ fn statement(argument: &str) -> anyhow::Result<String> {
     }
     let statement = text.trim().trim_end_matches(';').trim_end();
     if statement.is_empty() {
-        bail!("there is no statement; for example: weir sql 'SELECT count() FROM weir.requests'");
+        bail!("the statement is empty; for example: weir sql 'SELECT count() FROM weir.requests'");
     }
     Ok(statement.to_owned())
 }
@@ -53,27 +53,29 @@ fn format(args: &SqlArgs) -> &str {
     }
 }
 
-/// Why there is no result, or no whole one.
-enum Ended {
+/// Why there is no complete result.
+enum QueryError {
     Store(StoreError),
     Output(io::Error),
 }
 
-async fn relay(store: &Store, statement: &str, format: &str) -> Result<(), Ended> {
-    let mut answer = store.raw_query(statement, format).map_err(Ended::Store)?;
+async fn relay(store: &Store, statement: &str, format: &str) -> Result<(), QueryError> {
+    let mut answer = store
+        .raw_query(statement, format)
+        .map_err(QueryError::Store)?;
     let mut out = crate::output::stdout();
-    while let Some(piece) = answer.next().await.map_err(Ended::Store)? {
-        out.write_all(&piece).map_err(Ended::Output)?;
+    while let Some(piece) = answer.next().await.map_err(QueryError::Store)? {
+        out.write_all(&piece).map_err(QueryError::Output)?;
     }
-    out.flush().map_err(Ended::Output)
+    out.flush().map_err(QueryError::Output)
 }
 
-/// What went wrong, and what to do about it.
+/// Explains an error, with a fix if there is one.
 fn explain(error: &StoreError, config: &Config) -> anyhow::Error {
     let message = message_of(&error.message);
     let url = config.store.url();
     match (error.code, config.store.kind) {
-        (Some(code), _) if NOT_THERE.contains(&code) => anyhow!(
+        (Some(code), _) if UNKNOWN_TABLE.contains(&code) => anyhow!(
             "{message}; the ingestor creates Weir's tables (weir.requests, weir.attempts, \
              weir.control_changes, weir.streams) when it first reaches the store"
         ),

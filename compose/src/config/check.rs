@@ -1,4 +1,4 @@
-//! What the types of the settings cannot say.
+//! Checks of settings that their types do not make.
 
 use weir_controller::TablePolicy;
 use weir_gateway::ConfigProblem;
@@ -7,8 +7,8 @@ use weir_gateway::config::{AliasConfig, StrategyConfig, TimeoutConfig};
 
 use super::{Config, EventlogConfig, EventlogKind, RoutingConfig, StoreConfig, StoreKind};
 
-/// Everything that is wrong with settings that could be read. What concerns providers and targets
-/// is left to [`weir_gateway::Directory::build`].
+/// All problems of parsed settings, apart from providers and targets, which
+/// [`weir_gateway::Directory::build`] checks.
 pub(super) fn check(config: &Config) -> Vec<ConfigProblem> {
     let mut problems = Problems::default();
     let gateway = &config.gateway;
@@ -66,13 +66,13 @@ fn check_eventlog(eventlog: &EventlogConfig, problems: &mut Problems) {
     if eventlog.kind == EventlogKind::Kafka && eventlog.brokers.is_none() {
         problems.add(
             "eventlog.brokers",
-            "is needed with kind = \"kafka\", as \"host:9092\"",
+            "is required with kind = \"kafka\", such as \"host:9092\"",
         );
     }
     if eventlog.group.is_empty() {
         problems.add(
             "eventlog.group",
-            "is empty; ingestors share their work by it",
+            "must not be empty: ingestors share work by consumer group",
         );
     }
     problems.at_least_1("eventlog.partitions", eventlog.partitions);
@@ -106,13 +106,16 @@ fn check_routing(routing: &RoutingConfig, problems: &mut Problems) {
         problems.add(
             "routing.window_s",
             format!(
-                "is {}; it must be at least refresh_s ({}), or traffic is never looked at",
+                "must be at least refresh_s ({1}), got {0}; a shorter window would miss traffic",
                 routing.window_s, routing.refresh_s
             ),
         );
     }
     if routing.topic.is_empty() {
-        problems.add("routing.topic", "is empty; gateways find the tables by it");
+        problems.add(
+            "routing.topic",
+            "must not be empty: gateways read the tables from it",
+        );
     }
     check_table(&routing.table, problems);
 }
@@ -122,7 +125,7 @@ fn check_table(table: &TablePolicy, problems: &mut Problems) {
         problems.add(
             "routing.table.trusted_s",
             format!(
-                "is {}; it must be below forgotten_s ({})",
+                "must be below forgotten_s ({1}), got {0}",
                 table.trusted_s, table.forgotten_s
             ),
         );
@@ -131,7 +134,7 @@ fn check_table(table: &TablePolicy, problems: &mut Problems) {
         if !(least..=most).contains(&value) {
             problems.add(
                 format!("routing.table.{name}"),
-                format!("is {value}; it must be between {least} and {most}"),
+                format!("must be between {least} and {most}, got {value}"),
             );
         }
     };
@@ -157,14 +160,14 @@ fn check_alias(path: &str, alias: &AliasConfig, before: &[AliasConfig], problems
     if alias.targets.is_empty() {
         problems.add(
             format!("{path}.targets"),
-            "is empty; it needs at least one { provider = …, model = … }",
+            "must have at least one { provider = …, model = … }",
         );
     } else if alias.strategy != StrategyConfig::Chain
         && alias.targets.iter().all(|target| target.weight == 0)
     {
         problems.add(
             format!("{path}.targets"),
-            "have no weight at all; give at least one of them a weight above 0",
+            "must have at least one weight above 0",
         );
     }
     if before.iter().any(|other| other.name == alias.name) {

@@ -1,6 +1,5 @@
-//! A file is read in three steps: parsed, so that every value knows its place; references put in;
-//! turned into settings. Whatever is wrong in any of them is reported with file, line and column,
-//! all of it at once.
+//! Reads a configuration file: parse it with positions, resolve references, deserialize, check. All
+//! problems are reported at once, with file, line and column.
 
 use std::fmt;
 use std::ops::Range;
@@ -16,32 +15,32 @@ use weir_schemas::prices::Book;
 use super::Config;
 use super::check::check;
 use super::reference::{References, interpolate_table};
-use super::seen::Seen;
+use super::seen::FileVersions;
 
 /// A configuration that can run.
 #[derive(Debug)]
 pub(crate) struct Loaded {
     pub(crate) config: Config,
     pub(crate) directory: Directory,
-    /// What it was read from: the file, and the files and directories of secrets.
-    pub(crate) seen: Vec<Seen>,
+    /// The files that it was read from, including files and directories of secrets.
+    pub(crate) seen: Vec<FileVersions>,
 }
 
-/// What is wrong with a file, all of it.
+/// All problems of a file.
 #[derive(Debug)]
-pub(crate) struct Invalid {
-    pub(crate) problems: Vec<Problem>,
+pub(crate) struct InvalidConfig {
+    pub(crate) problems: Vec<PlacedProblem>,
 }
 
-/// One thing that is wrong, and where.
+/// One problem and its position.
 #[derive(Debug, PartialEq, Eq, Serialize)]
-pub(crate) struct Problem {
-    /// `weir.toml:12:8`, or the file alone where the place is the whole of it.
+pub(crate) struct PlacedProblem {
+    /// `weir.toml:12:8`, or only the file.
     pub(crate) place: String,
     pub(crate) message: String,
 }
 
-impl fmt::Display for Invalid {
+impl fmt::Display for InvalidConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (number, problem) in self.problems.iter().enumerate() {
             if number > 0 {
@@ -53,23 +52,22 @@ impl fmt::Display for Invalid {
     }
 }
 
-impl std::error::Error for Invalid {}
+impl std::error::Error for InvalidConfig {}
 
-/// Reads and checks a file. `before` is the directory in force, whose knowledge lives on.
-pub(crate) fn load(path: &Path, before: Option<&Directory>) -> Result<Loaded, Invalid> {
-    let seen = Seen::of(path);
+/// Reads and checks a file. The new directory takes over the learned state of `before`.
+pub(crate) fn load(path: &Path, before: Option<&Directory>) -> Result<Loaded, InvalidConfig> {
+    let seen = FileVersions::of(path);
     let source = read(path)?;
     let mut loaded = parse(&path.display().to_string(), &source, before)?;
     loaded.seen.insert(0, seen);
     Ok(loaded)
 }
 
-/// Reads and checks what whoever serves no requests needs: everything but the providers' keys, which
-/// are the gateway's alone.
-pub(crate) fn load_settings(path: &Path) -> Result<Config, Invalid> {
+/// Reads and checks everything but the provider keys, which only the gateway needs.
+pub(crate) fn load_settings(path: &Path) -> Result<Config, InvalidConfig> {
     let source = read(path)?;
     let name = path.display().to_string();
-    let file = Source {
+    let file = SourceText {
         name: &name,
         text: &source,
     };
@@ -97,9 +95,9 @@ fn forget_provider_keys(table: &mut DeTable<'_>) {
     }
 }
 
-fn read(path: &Path) -> Result<String, Invalid> {
-    std::fs::read_to_string(path).map_err(|error| Invalid {
-        problems: vec![Problem {
+fn read(path: &Path) -> Result<String, InvalidConfig> {
+    std::fs::read_to_string(path).map_err(|error| InvalidConfig {
+        problems: vec![PlacedProblem {
             place: path.display().to_string(),
             message: format!("cannot be read: {error}"),
         }],
@@ -111,8 +109,8 @@ pub(crate) fn parse(
     name: &str,
     source: &str,
     before: Option<&Directory>,
-) -> Result<Loaded, Invalid> {
-    let file = Source { name, text: source };
+) -> Result<Loaded, InvalidConfig> {
+    let file = SourceText { name, text: source };
     let mut table = file.table()?;
     let (mut config, mut problems, mut seen) = file.config(&mut table)?;
     let (book, wrong_prices) = match config.price_book() {
@@ -122,7 +120,7 @@ pub(crate) fn parse(
     problems.extend(placed(&table, wrong_prices));
     // Before the directory reads them.
     let keys = provider_keys(&mut config);
-    seen.extend(keys.filter_map(|key| key.path().map(Seen::of)));
+    seen.extend(keys.filter_map(|key| key.path().map(FileVersions::of)));
     let breaker = config.routing.breaker;
     let built = Directory::build(&config.providers, &config.aliases, breaker, &book, before);
     let directory = match built {
@@ -146,20 +144,20 @@ pub(crate) fn parse(
     Err(file.invalid(problems))
 }
 
-/// The directory has the providers' keys now. Nobody else needs them, so nobody can show them.
+/// All provider keys. They are erased once the directory has them, so that nothing can show them.
 fn provider_keys(config: &mut Config) -> impl Iterator<Item = &mut KeyConfig> {
     let providers = config.providers.iter_mut();
     providers.flat_map(|provider| provider.keys.iter_mut().chain(&mut provider.team_keys))
 }
 
-/// The text of a file, for turning offsets into lines.
-struct Source<'a> {
+/// A file's text, to turn offsets into lines.
+struct SourceText<'a> {
     name: &'a str,
     text: &'a str,
 }
 
-impl<'a> Source<'a> {
-    fn table(&self) -> Result<Spanned<DeTable<'a>>, Invalid> {
+impl<'a> SourceText<'a> {
+    fn table(&self) -> Result<Spanned<DeTable<'a>>, InvalidConfig> {
         let (table, errors) = DeTable::parse_recoverable(self.text);
         if errors.is_empty() {
             return Ok(table);
@@ -167,19 +165,18 @@ impl<'a> Source<'a> {
         Err(self.invalid(errors.iter().map(|e| (e.span(), e.message().to_owned()))))
     }
 
-    /// The settings, what is wrong with them as far as they can be read, and the files that they
-    /// refer to.
+    /// The settings, their problems, and the files that they refer to.
     fn config(
         &self,
         table: &mut Spanned<DeTable<'a>>,
-    ) -> Result<(Config, Vec<Misplaced>, Vec<Seen>), Invalid> {
+    ) -> Result<(Config, Vec<Misplaced>, Vec<FileVersions>), InvalidConfig> {
         let mut found = References::default();
         interpolate_table(table.get_mut(), &mut found);
         let References {
             mut problems,
             files,
         } = found;
-        // What cannot be read is taken out, so that what stands behind it is looked at too.
+        // A setting that fails is removed, so that the rest is checked too.
         loop {
             match Config::deserialize(toml::de::Deserializer::from(table.clone())) {
                 Ok(config) => {
@@ -197,14 +194,14 @@ impl<'a> Source<'a> {
         }
     }
 
-    fn invalid(&self, problems: impl IntoIterator<Item = Misplaced>) -> Invalid {
+    fn invalid(&self, problems: impl IntoIterator<Item = Misplaced>) -> InvalidConfig {
         let mut problems: Vec<Misplaced> = problems.into_iter().collect();
         problems.sort_by_key(|(span, _)| span.as_ref().map(|span| span.start));
-        let problem = |(span, message)| Problem {
+        let problem = |(span, message)| PlacedProblem {
             place: self.place(span),
             message,
         };
-        Invalid {
+        InvalidConfig {
             problems: problems.into_iter().map(problem).collect(),
         }
     }
@@ -225,8 +222,7 @@ impl<'a> Source<'a> {
     }
 }
 
-/// Takes texts out of serde's `invalid type` and `invalid value`, for they may be secrets that
-/// references led to.
+/// Removes texts from serde's `invalid type` and `invalid value`: they may be resolved secrets.
 fn without_texts(message: &str) -> String {
     let begins = ["invalid type: string ", "invalid value: string "];
     let begin = begins.iter().find(|begin| message.starts_with(**begin));
@@ -257,7 +253,7 @@ fn with_suggestion(message: &str) -> String {
     }
 }
 
-/// A problem, and the bytes that it is about.
+/// A problem and its byte range.
 pub(super) type Misplaced = (Option<Range<usize>>, String);
 
 fn placed(table: &Spanned<DeTable<'_>>, problems: Vec<ConfigProblem>) -> Vec<Misplaced> {
@@ -268,7 +264,7 @@ fn placed(table: &Spanned<DeTable<'_>>, problems: Vec<ConfigProblem>) -> Vec<Mis
     problems.into_iter().map(place).collect()
 }
 
-/// Removes the setting whose name or value stands there. Says whether there was one.
+/// Removes the setting at a byte range. Returns whether there was one.
 fn take_out(table: &mut DeTable<'_>, span: &Range<usize>) -> bool {
     let found = table
         .iter()
@@ -289,7 +285,7 @@ fn take_out_of_value(value: &mut Spanned<DeValue<'_>>, span: &Range<usize>) -> b
     }
 }
 
-/// Where a setting stands: `alias[0].targets[1].model`. If it does not, where it is missing.
+/// The byte range of a setting, such as `alias[0].targets[1].model`, or of its nearest parent.
 fn span_of(table: &DeTable<'_>, path: &str) -> Option<Range<usize>> {
     let mut span = None;
     let mut table = Some(table);

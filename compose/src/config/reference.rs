@@ -1,4 +1,4 @@
-//! `${env:NAME}` and `${file:PATH}` in texts, replaced by what they refer to.
+//! References to environment variables and files, `${env:NAME}` and `${file:PATH}`.
 
 use std::path::Path;
 
@@ -6,15 +6,15 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::read::Misplaced;
-use super::seen::Seen;
+use super::seen::FileVersions;
 
-/// What was found out about the references in a table.
+/// The references found in a table.
 #[derive(Default)]
 pub(super) struct References {
-    /// Those that lead nowhere.
+    /// References that do not resolve.
     pub(super) problems: Vec<Misplaced>,
-    /// The files that others lead to.
-    pub(super) files: Vec<Seen>,
+    /// The files that were read.
+    pub(super) files: Vec<FileVersions>,
 }
 
 /// Replaces the references in a table.
@@ -24,7 +24,7 @@ pub(super) fn interpolate_table(table: &mut DeTable<'_>, found: &mut References)
     }
 }
 
-/// Puts environment variables and files in the place of `${env:NAME}` and `${file:PATH}`.
+/// Replaces the references in a value.
 fn interpolate(value: &mut Spanned<DeValue<'_>>, found: &mut References) {
     let span = value.span();
     match value.get_mut() {
@@ -40,7 +40,7 @@ fn interpolate(value: &mut Spanned<DeValue<'_>>, found: &mut References) {
     }
 }
 
-fn resolve(text: &str, files: &mut Vec<Seen>) -> Result<String, String> {
+fn resolve(text: &str, files: &mut Vec<FileVersions>) -> Result<String, String> {
     let mut resolved = String::new();
     let mut rest = text;
     while let Some(start) = rest.find("${") {
@@ -54,13 +54,13 @@ fn resolve(text: &str, files: &mut Vec<Seen>) -> Result<String, String> {
     Ok(resolved)
 }
 
-fn look_up(reference: &str, files: &mut Vec<Seen>) -> Result<String, String> {
+fn look_up(reference: &str, files: &mut Vec<FileVersions>) -> Result<String, String> {
     match reference.split_once(':') {
         Some(("env", name)) => std::env::var(name).map_err(|_| {
             format!("the environment variable {name} is not set; set it, or write the value here")
         }),
         Some(("file", path)) => {
-            files.push(Seen::of(Path::new(path)));
+            files.push(FileVersions::of(Path::new(path)));
             std::fs::read_to_string(path)
                 .map(|content| content.trim_end().to_owned())
                 .map_err(|error| format!("the file {path} cannot be read: {error}"))

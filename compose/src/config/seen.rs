@@ -1,6 +1,6 @@
-//! Which versions of files were read, so that it shows when there are others.
+//! Versions of files, to notice when they change.
 //!
-//! A version is looked at before its file is read: what is written meanwhile counts as a change.
+//! The version is taken before the file is read, so a write in between counts as a change.
 
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt as _;
@@ -8,19 +8,18 @@ use std::path::{Path, PathBuf};
 
 use weir_gateway::key_files;
 
-/// A file, or a directory of files, as it was when it was read.
+/// The version of a file, or of a directory and its files, at the time it was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Seen {
+pub(crate) struct FileVersions {
     path: PathBuf,
     /// Its own, then those of the files in it.
     versions: Vec<Version>,
 }
 
-/// What tells one version from another, however it came about: inode, size, times. Nothing if there
-/// is none.
+/// Device, inode, mode, size and times of a file, or `None` if it does not exist.
 type Version = Option<[i128; 6]>;
 
-impl Seen {
+impl FileVersions {
     pub(crate) fn of(path: &Path) -> Self {
         // A directory does not change with the files that its links lead to.
         let files = key_files(path).unwrap_or_default();

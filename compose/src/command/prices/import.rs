@@ -1,8 +1,7 @@
-//! `weir prices import`: a newer price book out of the Python package `genai-prices`.
+//! `weir prices import`: a newer price book from the Python package `genai-prices`.
 //!
-//! What the package says today becomes known today. A model whose rows did not change keeps the ones
-//! it has. One whose price changed without a date gets it from today on, and keeps the old one for
-//! the time before: a change is never dated back by accident.
+//! New rows are known from today on. A model whose rows did not change keeps its rows. A price that
+//! changed without a date takes effect today and the old one ends: no change is dated back by accident.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -33,14 +32,14 @@ pub(super) fn run(args: &ImportPricesArgs) -> anyhow::Result<ExitCode> {
         .and_then(|()| std::fs::rename(&partial, &args.book))
         .with_context(|| format!("write {}", args.book.display()))?;
     eprintln!(
-        "{}: {} rows, {added} of them new and known from {known_from} on; use it with `[prices] book`",
+        "{}: {} rows, of which {added} are new and known from {known_from} on; use it with `[prices] book`",
         args.book.display(),
         after.rows().len()
     );
     Ok(ExitCode::SUCCESS)
 }
 
-/// Installs the package beside everything else and lets it print its prices.
+/// Runs the package, which prints its prices.
 fn export(args: &ImportPricesArgs, known_from: Date) -> anyhow::Result<String> {
     let python = match &args.python {
         Some(python) => python.clone(),
@@ -53,13 +52,13 @@ fn export(args: &ImportPricesArgs, known_from: Date) -> anyhow::Result<String> {
         .with_context(|| format!("run {}", python.display()))?;
     ensure!(
         output.status.success(),
-        "{} could not print the prices of genai-prices",
+        "{} failed to print the prices of genai-prices",
         python.display()
     );
     String::from_utf8(output.stdout).context("the prices are not UTF-8")
 }
 
-/// A Python environment of its own with the package in it.
+/// Creates a virtual environment with the package.
 fn install(version: Option<&str>) -> anyhow::Result<PathBuf> {
     let dir = std::env::temp_dir().join(format!("weir-genai-prices-{}", std::process::id()));
     let package = version.map_or_else(
@@ -87,7 +86,7 @@ fn call(program: impl AsRef<Path>, arguments: &[&Path]) -> anyhow::Result<()> {
         .status()
         .with_context(|| {
             format!(
-                "run {}: Python 3 with venv and pip is needed",
+                "run {} (Python 3 with venv and pip is needed)",
                 program.display()
             )
         })?;
@@ -120,7 +119,7 @@ type Model = (String, String);
 
 /// The exported rows by model, in the package's order: what is named first is looked at first.
 fn by_model(exported: &str) -> anyhow::Result<Vec<(Model, Vec<Row>)>> {
-    let book = Book::read(exported, "").context("read what the package's prices became")?;
+    let book = Book::read(exported, "").context("parse the prices of the package")?;
     let mut order: Vec<(Model, Vec<Row>)> = Vec::new();
     let mut places: BTreeMap<Model, usize> = BTreeMap::new();
     for row in book.rows() {
@@ -134,7 +133,7 @@ fn by_model(exported: &str) -> anyhow::Result<Vec<(Model, Vec<Row>)>> {
     Ok(order)
 }
 
-/// The rows of a model that count now.
+/// The latest generation of the rows of a model.
 fn generation(book: &Book, (provider, model): &Model) -> Vec<Row> {
     let of_model = || {
         book.rows()
@@ -148,7 +147,7 @@ fn generation(book: &Book, (provider, model): &Model) -> Vec<Row> {
         .collect()
 }
 
-/// Whether two generations say the same, whoever says it and since when.
+/// Whether two generations have the same prices, apart from source and dates.
 fn same(old: &[Row], new: &[Row]) -> bool {
     let old: Vec<&Row> = old.iter().filter(in_force).collect();
     old.len() == new.len() && old.iter().zip(new).all(|(old, new)| says(old, new))

@@ -1,4 +1,4 @@
-//! `weir routes show`: the table in force, how it came about, and what the gateway here sees.
+//! `weir routes show`: the table in force, its origin, and the deployments as the gateway sees them.
 
 use std::io::Write;
 
@@ -32,7 +32,7 @@ pub(super) fn run(cli: &Cli, json: bool) -> anyhow::Result<()> {
         let shown = json!({
             "mode": tables.controller().mode(),
             "table": tables.controller().in_force(),
-            "deployments": states.iter().map(State::json).collect::<Vec<_>>(),
+            "deployments": states.iter().map(DeploymentStatus::json).collect::<Vec<_>>(),
             "refused_keys": refused,
         });
         writeln!(out, "{shown}")?;
@@ -51,7 +51,7 @@ fn write_table(out: &mut impl Write, tables: &TableLog) -> anyhow::Result<()> {
     let Some(table) = controller.in_force() else {
         writeln!(
             out,
-            "no routing table was published yet: every target counts by its configured weight"
+            "no routing table is published yet: targets have their configured weights"
         )?;
         return Ok(());
     };
@@ -74,7 +74,7 @@ fn write_table(out: &mut impl Write, tables: &TableLog) -> anyhow::Result<()> {
     if table.ages {
         writeln!(
             out,
-            "  counts in full for {} s, not at all after {} s",
+            "  trusted fully for {} s, ignored after {} s",
             table.trusted_us / 1_000_000,
             table.forgotten_us / 1_000_000
         )?;
@@ -96,9 +96,9 @@ fn origin_in_words(origin: &Origin) -> String {
         Origin::Measured => "made from measurements".into(),
         Origin::Frozen { of } => format!("table {of}, frozen by an operator"),
         Origin::Pinned { of } => format!("table {of}, pinned by an operator"),
-        Origin::RolledBack { to } => format!("an operator went back to table {to}"),
+        Origin::RolledBack { to } => format!("rolled back to table {to} by an operator"),
         Origin::Reverted { of, to, aliases } => format!(
-            "{} did worse under table {of} than under {to} and went back",
+            "{} did worse under table {of} than under {to}, and was reverted",
             aliases.join(", ")
         ),
     }
@@ -167,27 +167,27 @@ fn number(value: Option<f64>, digits: usize) -> String {
 fn change_in_words(change: WeightChange) -> &'static str {
     match change {
         WeightChange::Measured => "as measured",
-        WeightChange::Capped => "on its way: one refresh moves only so far",
-        WeightChange::Held => "stays: too small a difference",
-        WeightChange::Unmeasured => "too few tries to say more",
+        WeightChange::Capped => "capped: one refresh moves only so far",
+        WeightChange::Held => "held: the difference is too small",
+        WeightChange::Unmeasured => "too few attempts to measure",
     }
 }
 
-/// What the gateway sees of one deployment.
-struct State {
+/// A deployment as the gateway sees it.
+struct DeploymentStatus {
     deployment: String,
     state: String,
-    /// What is left of its provider's limits, as far as it is known.
-    limits: Vec<Limit>,
+    /// The known rate limits of its provider.
+    limits: Vec<ProviderLimit>,
 }
 
-struct Limit {
+struct ProviderLimit {
     unit: String,
     size: String,
     left: String,
 }
 
-impl State {
+impl DeploymentStatus {
     fn json(&self) -> serde_json::Value {
         let limits = self.limits.iter().map(|limit| {
             let number = |text: &str| text.parse::<u64>().ok();
@@ -211,10 +211,13 @@ impl State {
 fn write_states(
     out: &mut impl Write,
     url: &str,
-    states: &[State],
+    states: &[DeploymentStatus],
     refused: &[String],
 ) -> anyhow::Result<()> {
-    writeln!(out, "\ndeployments as the gateway here sees them ({url})")?;
+    writeln!(
+        out,
+        "\ndeployments as the gateway on this machine sees them ({url})"
+    )?;
     let width = states
         .iter()
         .map(|it| it.deployment.len())
@@ -226,16 +229,13 @@ fn write_states(
         writeln!(out, "{}", line.trim_end())?;
     }
     for key in refused {
-        writeln!(
-            out,
-            "  the provider refuses the key {key}: put another in its place"
-        )?;
+        writeln!(out, "  the provider refuses the key {key}: replace it")?;
     }
     Ok(())
 }
 
-/// What the page of metrics says of each deployment.
-fn read_states(page: &str) -> Vec<State> {
+/// Reads the deployments from the metrics.
+fn read_states(page: &str) -> Vec<DeploymentStatus> {
     let series = metrics::series(page, "weir_deployment_state");
     let sizes: Vec<_> = metrics::series(page, "weir_provider_limit_size").collect();
     let left: Vec<_> = metrics::series(page, "weir_provider_limit_left").collect();
@@ -243,7 +243,7 @@ fn read_states(page: &str) -> Vec<State> {
         let of_it = sizes.iter().filter_map(|(labels, size)| {
             let is_its = metrics::label(labels, "deployment") == Some(deployment);
             let (_, left) = left.iter().find(|(same, _)| is_its && same == labels)?;
-            Some(Limit {
+            Some(ProviderLimit {
                 unit: metrics::label(labels, "unit")?.to_owned(),
                 size: (*size).to_owned(),
                 left: (*left).to_owned(),
@@ -251,10 +251,10 @@ fn read_states(page: &str) -> Vec<State> {
         });
         of_it.collect()
     };
-    let mut states: Vec<State> = series
+    let mut states: Vec<DeploymentStatus> = series
         .filter_map(|(labels, _)| {
             let deployment = metrics::label(labels, "deployment")?;
-            Some(State {
+            Some(DeploymentStatus {
                 deployment: deployment.to_owned(),
                 state: metrics::label(labels, "state")?.to_owned(),
                 limits: limits_of(deployment),
