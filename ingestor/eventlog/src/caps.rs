@@ -42,7 +42,7 @@ pub(crate) const READ_STUCK: Duration = Duration::from_millis(200);
 /// How often the journal measures its directory, seals old segments and looks for room.
 pub(crate) const UPKEEP: Duration = Duration::from_millis(250);
 
-/// How often a full journal with policy `drop` writes down what it dropped so far.
+/// How often a full journal with policy `drop` records how much it dropped so far.
 pub(crate) const DROPS_REPORT: Duration = Duration::from_secs(1);
 
 /// Free space at which a disk that was full counts as usable again.

@@ -1,8 +1,8 @@
 //! Walks forwards through the frames of one segment, append by append.
 //!
 //! The walk itself never decides that bytes are lost: at the end of a live segment an unfinished or
-//! a wrong append may simply not be there yet. It stops and says what it saw; who calls it knows
-//! whether more can come, and asks it to [`Walk::skip_damage`] if not.
+//! a wrong append may simply not be there yet. It stops and returns what it saw; its caller
+//! knows whether more can come, and calls [`Walk::skip_damage`] if not.
 
 use std::fs::File;
 use std::io;

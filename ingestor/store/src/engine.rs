@@ -155,7 +155,7 @@ impl EmbeddedEngine {
     pub(crate) fn close(self) {
         let library = self.root.library;
         drop(self);
-        // SAFETY: takes nothing. What it could not stop, it says, and nothing can be done about.
+        // SAFETY: it takes no arguments. What it could not stop, the engine logs.
         unsafe { (library.abi.shutdown)() };
     }
 }

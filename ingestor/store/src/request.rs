@@ -171,7 +171,7 @@ fn form_boundary(content_type: &str) -> Option<String> {
     (!boundary.is_empty()).then(|| boundary.to_owned())
 }
 
-/// Reads who asks from ClickHouse's own headers or from basic authentication.
+/// Reads the credentials from ClickHouse's own headers or from basic authentication.
 fn credentials(headers: &HeaderMap) -> Result<Option<Credentials>, ServerError> {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     if let Some(user) = text("x-clickhouse-user") {

@@ -72,7 +72,7 @@ pub(crate) enum QueryOutput {
     End(Result<(), ServerError>),
 }
 
-/// Shared by who runs a statement and who may give it up.
+/// Shared by the thread that runs a statement and the connection that may cancel it.
 #[derive(Debug, Default)]
 pub(crate) struct Running {
     cancelled: AtomicBool,

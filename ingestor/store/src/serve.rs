@@ -264,7 +264,7 @@ impl Facade {
         let engine = Arc::clone(&self.engine);
         tokio::task::spawn_blocking(move || {
             run::run(&engine, job, &running, rows_out, output_in);
-            // In this order: who has all places must have the engine to itself.
+            // In this order: once all permits are free, no statement holds the engine.
             drop(engine);
             drop(place);
         });

@@ -319,7 +319,7 @@ impl Membership {
     }
 }
 
-/// Whether the broker says that we are not, or not just now, the member who may commit.
+/// Whether the broker refuses the commit because this member lost its place in the group.
 fn is_refusal(error: &KafkaError) -> bool {
     matches!(
         error.rdkafka_error_code(),

@@ -160,8 +160,7 @@ impl JournalReader {
         }
     }
 
-    /// Says that this batch and all before it have been dealt with: writes that down, then frees
-    /// the segments that are not needed any more.
+    /// Commits this batch and all before it: moves the cursor, then deletes the segments behind it.
     pub fn commit(&mut self, batch: &SourceBatch) -> Result<(), ReaderError> {
         self.commit_progress(&batch.progress)
     }
