@@ -106,15 +106,15 @@ impl EventRows<'_> {
     }
 }
 
-/// What an insert is known by: its table, its first row, and how often the store knew such a token
-/// without having the rows.
+/// The deduplication token of an insert: its table, its first row, and how often the store knew such
+/// a token without having the rows.
 ///
-/// An ingestor that stores a partition looks what is stored and begins with the first row that is
-/// not. So two ingestors that both believe that they have a partition send inserts with the same
-/// token, the store takes the first that comes, and the other finds that out when it verifies. The
-/// store may also know a token whose rows a crash has taken with it, and drop the insert for ever
-/// after; then the next has the next number, and again every ingestor that comes to it finds the same
-/// number, as long as the store remembers that token.
+/// An ingestor asks what is stored of a partition and begins with the first row that is not. So two
+/// ingestors that both believe they own a partition send inserts with the same token; the store takes
+/// the first that arrives, and the other finds that out when it verifies. The store may also know a
+/// token whose rows were lost in a crash, and drop the insert every time. Then the next token has the
+/// next number, and every ingestor that gets there finds the same number, as long as the store
+/// remembers the token.
 pub(crate) fn token<R: EventRow>(table: &str, first: &R, collisions: &TokenCollisions) -> String {
     let EventId { stream, seq } = first.id();
     let times = collisions.times(first.id());

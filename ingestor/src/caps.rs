@@ -4,30 +4,30 @@ use std::time::Duration;
 
 use weir_eventlog::BatchLimits;
 
-/// A batch is given when it has so many records or bytes, or after so long: a row can be seen
-/// within a second, and under load the engine gets the large batches that it likes.
+/// A batch ends at this many records or bytes, or after this time: a row is visible within a second,
+/// and under load the engine gets the large batches that suit it.
 pub(crate) const BATCH: BatchLimits = BatchLimits {
     records_max: 50_000,
     bytes_max: 32 << 20,
     wait_max: Duration::from_millis(300),
 };
 
-/// Pause before trying again what the store or the log did not do.
+/// Pause before a retry of what the store or the log did not do.
 pub(crate) const RETRY_MIN: Duration = Duration::from_millis(100);
 pub(crate) const RETRY_MAX: Duration = Duration::from_secs(5);
 
-/// Time in which the ingestor, when told to stop, begins further batches, and in which it ends, even
-/// if that breaks an insert off.
+/// After a stop: time in which the ingestor begins further batches, and in which it ends, even if that
+/// cuts an insert short.
 pub(crate) const DRAIN_BEGIN_MAX: Duration = Duration::from_secs(7);
 pub(crate) const DRAIN_MAX: Duration = Duration::from_secs(10);
 
-/// The store takes no insert into a shared log's tables that rests on what it said longer ago than
-/// this, by its own clock: another ingestor may have had the batch meanwhile. Far less than the store
-/// takes for as many inserts as it knows tokens of (10 000), because it is tokens that tell two
-/// inserts of the same rows.
+/// The store refuses an insert that rests on an answer older than this, by its own clock, if other
+/// ingestors read the same log: one of them may have had the batch meanwhile. Far less than the store
+/// takes for as many inserts as it remembers tokens of (10 000), because tokens tell two inserts of the
+/// same rows.
 pub(crate) const KNOWLEDGE_MAX: Duration = Duration::from_secs(30);
 
-/// What is known is asked again at this age, so that an insert that is not held up comes in time.
+/// Knowledge is refreshed at this age, so that an insert without delays comes in time.
 pub(crate) const KNOWLEDGE_FRESH: Duration = Duration::from_secs(15);
 
 /// Dead letters that are stored at once.
@@ -39,7 +39,7 @@ pub(crate) const COLLISIONS_AT_ONCE: u32 = 5;
 /// Rows may carry a time before their stream's birth by as much as the clock was set back.
 pub(crate) const CLOCK_STEP_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Streams that the tables are asked about in one question.
+/// Streams in one query of what is stored.
 pub(crate) const STREAMS_ASKED_MAX: usize = 100;
 
 /// Events of a stream under one leaf of a checkpoint, and leaves of one checkpoint. What is beyond
@@ -47,7 +47,7 @@ pub(crate) const STREAMS_ASKED_MAX: usize = 100;
 pub(crate) const PIECE_EVENTS_MAX: u64 = 10_000;
 pub(crate) const CHECKPOINT_LEAVES_MAX: usize = 500;
 
-/// How long a number must have been missing from a stream before a checkpoint goes on behind it: rows
+/// How long a number must have been missing from a stream before a checkpoint passes it: rows
 /// of a batch whose tables are not all written yet come within seconds.
 pub(crate) const GAP_MAX: Duration = Duration::from_secs(600);
 
@@ -58,8 +58,8 @@ pub(crate) const EXPORT_TAIL_BYTES: u64 = 4096;
 pub(crate) const LEAVES_AT_ONCE: u64 = 1000;
 pub(crate) const EVENTS_AT_ONCE: u64 = 50_000;
 
-/// How often, and after which pause, a verification looks again for rows that may be on their way.
-pub(crate) const SETTLE_TRIES: u32 = 20;
+/// How often, and after which pause, a verification looks again for rows that may still arrive.
+pub(crate) const SETTLE_ATTEMPTS: u32 = 20;
 pub(crate) const SETTLE_PAUSE: Duration = Duration::from_millis(500);
 
 /// Dead letters that a verification tells from other gaps.
@@ -73,3 +73,10 @@ pub(crate) const REQUEST_MAX: Duration = Duration::from_secs(3600);
 
 /// Time that the last checkpoint gets when the ingestor ends.
 pub(crate) const LAST_SEAL_MAX: Duration = Duration::from_secs(5);
+
+/// How often a rollup is compared with its rows: rows may come in between the two queries.
+pub(crate) const ROLLUP_COMPARISONS_MAX: usize = 3;
+
+/// Streams whose position is noted in a routing table; more at once means that gateways restart all
+/// the time.
+pub(crate) const TABLE_INPUTS_MAX: u64 = 1_024;

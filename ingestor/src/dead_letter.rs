@@ -121,7 +121,7 @@ impl<'a> DeadLetter<'a> {
     }
 }
 
-/// A place in the log, as the table of dead letters names it, and what became of what stood there.
+/// A place in the log, as the table of dead letters names it, and what became of the record there.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct DeadLetterPlace {
     pub(crate) source: &'static str,

@@ -45,7 +45,7 @@ pub enum FeedbackError {
     Publish(#[from] TableLogError),
 }
 
-/// Publishes tables until told to stop. What goes wrong is waited out.
+/// Publishes tables until stopped. Errors are waited out.
 pub async fn run(options: FeedbackOptions, mut stopped: watch::Receiver<bool>) {
     let mut feedback = Feedback {
         tables: TableLog::new(options.log, options.policy),

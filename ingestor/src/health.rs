@@ -63,7 +63,7 @@ impl IngestorHealth {
 
     pub(crate) fn well(&self) {
         if let Some(trouble) = self.counters.trouble.lock().take() {
-            tracing::info!(after = trouble, "the ingestor goes on");
+            tracing::info!(after = trouble, "the ingestor continues");
         }
     }
 

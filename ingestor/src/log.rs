@@ -2,7 +2,7 @@
 
 use weir_eventlog::{BatchLimits, Committed, Source, SourceBatch, SourceError};
 
-/// A source of batches. [`Source`] is the one of every day; the simulation has its own.
+/// A source of batches. [`Source`] is the real one; the simulation has its own.
 pub(crate) trait Log {
     /// Whether other ingestors read the log too, and so may have what this one was given.
     fn is_shared(&self) -> bool;

@@ -57,8 +57,7 @@ pub enum IngestorError {
     Audit(#[from] AuditError),
 }
 
-/// Runs until told to stop, then stores what is in the log, for as long as that takes no more than
-/// a few seconds. A log or a store that is away is waited for; [`IngestorHealth`] tells which.
+/// Runs until stopped, then stores what is in the log if that takes no more than a few seconds. A log or a store that is away is waited for; [`IngestorHealth`] tells which.
 pub async fn run(
     options: IngestorOptions,
     stopped: watch::Receiver<bool>,
@@ -104,7 +103,7 @@ async fn seal(sealer: &mut Option<Sealer>) -> Infallible {
 
 /// An ingestor ends before it has drained the log.
 pub(crate) enum Interrupted {
-    /// It was told to stop while something was not done yet. The log keeps that.
+    /// It was stopped before it had stored everything. The log keeps the rest.
     Stopped,
     Failed(IngestorError),
 }
@@ -118,7 +117,7 @@ impl From<Stopped> for Interrupted {
 /// Whether to go on.
 pub(crate) enum StepOutcome {
     Moved,
-    /// Told to stop, and the log was empty or the time over.
+    /// Stopped, and the log is empty or the time is over.
     Drained,
 }
 
@@ -315,12 +314,12 @@ impl<L: Log, E: Engine> Ingestor<L, E> {
         })
     }
 
-    /// Looks whether what was inserted is there; says how many rows are not.
+    /// Returns how many of the inserted rows the tables do not have.
     ///
     /// The store may know the insert's token already, and so drop it: from an earlier insert whose
     /// rows a crash took with it (the token is written first), or from another ingestor's, which held
-    /// only some of these rows. Which insert will meet such a token cannot be known, so all are
-    /// looked at.
+    /// only some of these rows. Which inserts meet such a token cannot be known, so all are
+    /// checked.
     async fn verify(
         &mut self,
         ranges: &Ranges,

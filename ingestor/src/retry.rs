@@ -12,14 +12,14 @@ use tokio::time::{Instant, sleep};
 use crate::caps::{DRAIN_BEGIN_MAX, DRAIN_MAX, RETRY_MAX, RETRY_MIN};
 use crate::health::IngestorHealth;
 
-/// The ingestor was told to stop while something was not done yet.
+/// The ingestor was stopped before it was done.
 #[derive(Debug)]
 pub(crate) struct Stopped;
 
 #[derive(Debug)]
 pub(crate) struct RetryPolicy {
     stopped: watch::Receiver<bool>,
-    /// Set when told to stop.
+    /// Set at the stop.
     stop_by: Option<Instant>,
     health: IngestorHealth,
 }
@@ -51,7 +51,7 @@ impl RetryPolicy {
         }
     }
 
-    /// Waits before the next attempt; gives up when told to stop.
+    /// Waits before the next attempt; gives up at a stop.
     pub(crate) async fn pause(
         &mut self,
         backoff: &mut Backoff,

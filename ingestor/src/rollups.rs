@@ -7,6 +7,8 @@ use clickhouse::Row;
 use serde::Deserialize;
 use weir_store::{Store, StoreError};
 
+use crate::caps::ROLLUP_COMPARISONS_MAX;
+
 /// A view over a projection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RollupView {
@@ -54,13 +56,11 @@ pub async fn compare(
     view: RollupView,
     since_us: i64,
 ) -> Result<RollupCheck, StoreError> {
-    // Rows may come in between the two questions.
-    const ATTEMPTS: usize = 3;
     let mut compared = RollupCheck {
         rows: 0,
         is_equal: false,
     };
-    for _ in 0..ATTEMPTS {
+    for _ in 0..ROLLUP_COMPARISONS_MAX {
         let from_rows = sum(store, view, since_us, "optimize_use_projections = 0").await?;
         let from_projection = sum(store, view, since_us, "optimize_use_projections = 1").await?;
         compared = RollupCheck {

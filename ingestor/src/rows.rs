@@ -1,7 +1,7 @@
 //! Events as rows of the tables.
 //!
-//! The rows mirror the tables of `schemas/clickhouse`, column for column; what stands beside a column
-//! is the whole of what happens between an event and its row. Text points into the event's bytes.
+//! The rows mirror the tables of `schemas/clickhouse`, column for column; the expression beside a
+//! column is all that happens between an event and its row. Text points into the event's bytes.
 
 use clickhouse::Row;
 use data_encoding::HEXLOWER;
@@ -23,9 +23,9 @@ pub(crate) trait IntoRow {
 
 /// A row of a table of events.
 pub(crate) trait EventRow {
-    /// How many columns, from the first, a leaf of a checkpoint hashes: from which version of leaves
-    /// on, and how many. Rows that were sealed must give the same hash for ever, so a new column
-    /// stands behind those that are there, and comes with a pair of its own, of the next version.
+    /// How many of the columns a leaf of a checkpoint hashes: (version of leaves, columns from the
+    /// first), oldest version first. A row that was sealed must always give the same hash, so a new
+    /// column comes last, with a pair for the next version.
     const SEALED: &'static [(u8, usize)];
 
     fn id(&self) -> EventId;

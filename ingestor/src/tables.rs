@@ -19,11 +19,11 @@ use crate::dead_letter::{DeadLetter, DeadLetterKind, DeadLetterPlace};
 use crate::rows::{DeadLetterRow, EventRow, row_of};
 use crate::stored::SeqRun;
 
-/// What the tables need of the store. [`Store`] is the one of every day; the simulation has its own.
+/// What the tables need of the store. [`Store`] is the real one; the simulation has its own.
 pub(crate) trait Engine {
     async fn migrate(&self, retention: Retention) -> Result<(), StoreError>;
 
-    /// How many inserts still run that began so long ago.
+    /// How many inserts still run that began at least this long ago.
     async fn inserts_running(&self, began_before: Duration) -> Result<u64, StoreError>;
 
     /// What is stored of some streams, each from a seq on.
@@ -58,7 +58,7 @@ pub(crate) trait Engine {
 /// What the tables have of some streams.
 #[derive(Debug)]
 pub(crate) struct StoredRuns {
-    /// When they were looked at, by the store's clock, in microseconds since 1970.
+    /// When they were queried, by the store's clock, in microseconds since 1970.
     pub(crate) at_us: u64,
     /// In order of stream and seq.
     pub(crate) runs: Vec<(StreamId, SeqRun)>,
@@ -140,9 +140,9 @@ impl<E: Engine> Tables<E> {
         Ok(sent)
     }
 
-    /// One insert. If the store will never take a row of it, so many of the rows as it takes; those
-    /// behind them must wait until it is known what is stored, because another ingestor's insert may
-    /// have had them with the first ones.
+    /// One insert. If the store will never take a row of it, the rows before that one. The rows behind
+    /// it wait until it is known what is stored: another ingestor's insert may have held them together
+    /// with the first ones.
     async fn insert_rows<'a, R>(
         &self,
         table: &str,
@@ -179,7 +179,7 @@ impl<E: Engine> Tables<E> {
         Ok(Sent::All)
     }
 
-    /// Keeps dead letters, those of them that are not kept already.
+    /// Writes the dead letters that are not in their table yet.
     pub(crate) async fn write_dead_letters(
         &self,
         dead: &[DeadLetter<'_>],
@@ -204,7 +204,7 @@ impl<E: Engine> Tables<E> {
             let Some((_, first)) = open.first() else {
                 return Ok(());
             };
-            // As with rows: the store may know a token and not have what it stands for.
+            // As with rows: the store may know a token without having its rows.
             let is_again = first_before.replace((*first).clone()).as_ref() == Some(first);
             collisions = if is_again { collisions + 1 } else { 0 };
             let DeadLetterPlace {

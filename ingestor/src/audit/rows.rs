@@ -1,7 +1,7 @@
 //! Stored rows as hashes. The store computes them where the rows are, so only hashes travel.
 //!
 //! A row's hash is SHA-256 over its table's name, a zero, and ClickHouse's RowBinary of the columns
-//! that [`EventRow::SEALED`] counts, which anybody can make again: `SELECT SHA256(concat('requests', char(0),
+//! that [`EventRow::SEALED`] counts, which anyone can compute: `SELECT SHA256(concat('requests', char(0),
 //! formatRow('RowBinary', stream, seq, …)))`.
 
 use clickhouse::Row;

@@ -2,12 +2,12 @@
 
 use std::fs;
 use std::io::Write as _;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 use ring::rand::SystemRandom;
 use ring::signature::{ED25519, Ed25519KeyPair, KeyPair as _, UnparsedPublicKey};
+use weir_eventlog::{Fsync, create_file};
 
 use super::chain::Hash;
 
@@ -52,7 +52,8 @@ impl SigningKey {
                 fs::create_dir_all(dir).map_err(failed("create the directory of"))?;
                 let made = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new())
                     .map_err(|_| KeyError::NoRandom)?;
-                write_new(&path, made.as_ref()).map_err(failed("write"))?;
+                create_file(&path, Fsync::File, |file| file.write_all(made.as_ref()))
+                    .map_err(failed("write"))?;
                 // Another process may have been first.
                 fs::read(&path).map_err(failed("read"))?
             }
@@ -70,25 +71,6 @@ impl SigningKey {
 
     pub(crate) fn sign(&self, hash: &Hash) -> String {
         HEXLOWER.encode(self.pair.sign(hash).as_ref())
-    }
-}
-
-/// Writes a file whole or not at all; leaves one alone that is there.
-fn write_new(path: &Path, content: &[u8]) -> std::io::Result<()> {
-    let unfinished = path.with_extension(format!("{}.tmp", std::process::id()));
-    let mut file = fs::OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&unfinished)?;
-    file.write_all(content)?;
-    file.sync_all()?;
-    let linked = fs::hard_link(&unfinished, path);
-    fs::remove_file(&unfinished)?;
-    match linked {
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
-        linked => linked,
     }
 }
 

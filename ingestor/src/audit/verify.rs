@@ -1,4 +1,4 @@
-//! Doing it all again, and naming what is different.
+//! Verification: everything is computed again, and each difference is named.
 //!
 //! [`verify`]: checkpoints by themselves (hash, signature, signer, order, copies of them) → their
 //! leaves (Merkle roots) → each stream's rows, in order, against its leaves, and behind the last leaf
@@ -26,7 +26,7 @@ use super::checkpoint::{AuditError, piece};
 use super::rows::{StoredRow, UnknownVersion, VERSION, check_version, stored_rows};
 use crate::caps::{
     DEAD_LETTERS_KNOWN_MAX, EVENTS_AT_ONCE, FINDINGS_MAX, LEAVES_AT_ONCE, REQUEST_MAX,
-    SETTLE_PAUSE, SETTLE_TRIES,
+    SETTLE_ATTEMPTS, SETTLE_PAUSE,
 };
 use crate::rollups;
 use crate::tables::born_us;
@@ -38,7 +38,7 @@ pub struct Period {
     pub since_us: i64,
     /// Copies of the export. Every checkpoint in them must be in the tables.
     pub copies: Vec<PathBuf>,
-    /// Public keys of those who may sign; anybody if there are none.
+    /// Public keys that may sign; any key if there are none.
     pub signers: Vec<String>,
 }
 
@@ -225,7 +225,7 @@ pub async fn verify(store: &Store, period: &Period) -> Result<AuditReport, Audit
         store,
         period,
         dead: dead_letters(store).await?,
-        looks_left: SETTLE_TRIES,
+        looks_left: SETTLE_ATTEMPTS,
         report: AuditReport::default(),
     };
     let checkpoints = checkpoints(store).await?;
@@ -670,7 +670,7 @@ impl Verifier<'_> {
         Ok(())
     }
 
-    /// What was never written, because the journal was full and told to drop.
+    /// Events that were never written, because the journal was full and its policy is drop.
     async fn check_drops(&mut self) -> Result<(), AuditError> {
         let sql = format!(
             "SELECT DISTINCT stream, seq, ifNull(events, 0) AS events, toString(reason) AS reason \
@@ -715,7 +715,7 @@ impl Verifier<'_> {
     }
 }
 
-/// Whether each number is there, or explained.
+/// Whether each number is present or explained.
 fn has_all(rows: &[StoredRow], first: u64, last: u64, is_explained: impl Fn(u64) -> bool) -> bool {
     let mut expected = first;
     for row in rows {

@@ -13,13 +13,13 @@ use weir_controller::{AliasOutcome, Cell, Measurements};
 use weir_schemas::table::{InputPosition, size};
 use weir_store::{Store, StoreError};
 
+use crate::caps::TABLE_INPUTS_MAX;
+
 /// Attempts that say nothing about their deployment.
 const NO_VERDICT: &str = "'client_gone', 'shutdown', 'internal', 'hedge_lost'";
 /// Failures that are the request's own fault, and would be the same anywhere.
 const CLIENTS_FAULT: &str =
     "'invalid_request', 'context_window', 'content_filter', 'client_gone', 'shutdown'";
-/// Streams whose position is noted; more at once means that gateways restart all the time.
-const INPUTS_MAX: u64 = 1_024;
 
 /// Measures the time from `window` ago until now. `versions` are the tables to compare.
 pub async fn measure(
@@ -65,7 +65,7 @@ const PERIOD: &str = "ts >= fromUnixTimestamp64Micro({from:Int64}, 'UTC') \
 fn inputs_sql() -> String {
     format!(
         "SELECT stream, max(seq) AS seq FROM attempts WHERE {PERIOD} \
-         GROUP BY stream ORDER BY stream LIMIT {INPUTS_MAX}"
+         GROUP BY stream ORDER BY stream LIMIT {TABLE_INPUTS_MAX}"
     )
 }
 
