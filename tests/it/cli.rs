@@ -1,5 +1,6 @@
 //! The command line as a person meets it: what it says, where, and what works as it is pasted.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -11,7 +12,7 @@ use serde_json::Value;
 use weir_loadtest::mock::{MockOptions, MockProvider};
 use weir_tests::gateway::{chat_request, completion};
 use weir_tests::http::Answer;
-use weir_tests::weir::{Installation, Process, wait_for};
+use weir_tests::weir::{Installation, Process, repository, wait_for};
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
@@ -104,6 +105,48 @@ fn a_wrong_call_exits_with_2() {
     let weir = Installation::new("").unwrap();
     for args in [&["keys", "create"][..], &["upp"], &["sql"], &["bench"]] {
         assert_eq!(fails(&weir, args).0, Some(2), "{args:?}");
+    }
+}
+
+/// What an expression like `keys create|list` stands for.
+fn spelled_out(words: &[&str]) -> Vec<Vec<String>> {
+    let mut calls = vec![Vec::new()];
+    for word in words {
+        calls = word
+            .split('|')
+            .flat_map(|choice| {
+                let longer = |call: &Vec<String>| [&call[..], &[choice.to_owned()]].concat();
+                calls.iter().map(longer).collect::<Vec<_>>()
+            })
+            .collect();
+    }
+    calls
+}
+
+#[test]
+fn the_readme_lists_the_commands_that_there_are() {
+    let weir = Installation::new("").unwrap();
+    let readme = fs::read_to_string(repository().join("README.md")).unwrap();
+    let (_, section) = readme.split_once("\n## Commands\n").unwrap();
+    let section = section.split("\n## ").next().unwrap().replace("\\|", "|");
+    let quoted = section.split('`').skip(1).step_by(2);
+    let mut listed = BTreeSet::new();
+    for command in quoted.filter_map(|text| text.strip_prefix("weir ")) {
+        let is_word = |word: &&str| word.starts_with(|c: char| c.is_ascii_lowercase());
+        let words: Vec<&str> = command.split_whitespace().take_while(is_word).collect();
+        for call in spelled_out(&words) {
+            let mut args: Vec<&str> = call.iter().map(String::as_str).collect();
+            args.push("--help");
+            weir.run(&args).unwrap();
+            listed.insert(call[0].clone());
+        }
+    }
+    let help = text(&weir.run(&["--help"]).unwrap().stdout);
+    let (_, commands) = help.split_once("Commands:\n").unwrap();
+    let commands = commands.lines().take_while(|line| !line.is_empty());
+    for command in commands.filter_map(|line| line.split_whitespace().next()) {
+        let is_known = listed.contains(command) || ["help", "completions"].contains(&command);
+        assert!(is_known, "README.md does not list `weir {command}`");
     }
 }
 

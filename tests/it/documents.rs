@@ -5,6 +5,9 @@ use std::path::{Path, PathBuf};
 
 use weir_tests::weir::repository;
 
+use crate::architecture::rooms::GATEWAY_ROOMS;
+use crate::architecture::workspace;
+
 const FOLDERS: [&str; 8] = [
     "schemas/",
     "gateway/",
@@ -149,4 +152,30 @@ fn the_recipe_for_an_event_names_every_place() {
 #[test]
 fn the_recipe_for_a_field_names_every_place() {
     check("Add a field to an event", &["last_resort"]);
+}
+
+#[test]
+fn the_code_map_names_every_crate_and_every_room_of_the_gateway() {
+    let text = read("ARCHITECTURE.md");
+    let (_, map) = text.split_once("\n## Code map\n").unwrap();
+    let map = map.split("\n## ").next().unwrap();
+    let has_row = |cells: &str| map.lines().any(|line| line.starts_with(cells));
+    let metadata = workspace();
+    for package in &metadata.packages {
+        let folder = package.manifest_path.parent().unwrap();
+        let folder = folder.strip_prefix(&metadata.workspace_root).unwrap();
+        let cells = format!("| `{folder}/` | `{}` |", package.name);
+        assert!(has_row(&cells), "the code map has no row {cells}");
+    }
+    for room in GATEWAY_ROOMS {
+        let cells = format!("| `{room}/` |");
+        assert!(has_row(&cells), "the code map has no row {cells}");
+    }
+}
+
+/// A newcomer reads it in a quarter of an hour. What grows belongs in `docs/`.
+#[test]
+fn the_architecture_is_short() {
+    let words = read("ARCHITECTURE.md").split_whitespace().count();
+    assert!(words <= 2_500, "ARCHITECTURE.md has {words} words");
 }

@@ -19,6 +19,7 @@ use weir_schemas::codec::decode;
 use weir_schemas::event::{ControlChanged, Envelope, Event};
 use weir_schemas::{RequestId, StreamId};
 use weir_tests::kafka::Kafka;
+use weir_tests::weir::wait_within;
 
 /// The node for all tests that leave it in peace.
 static KAFKA: LazyLock<Kafka> = LazyLock::new(|| Kafka::start().unwrap());
@@ -213,9 +214,10 @@ async fn a_shipper_that_is_stopped_at_once_goes_on_where_it_was() {
     for round in 0..5 {
         write(&writer, round * 2000, 2000);
         let shipper = Shipper::start(dir.path(), ShipperOptions::new(options.clone())).unwrap();
-        while shipper.stats().shipped_records == 0 {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        wait_until("a record is shipped", || {
+            shipper.stats().shipped_records > 0
+        })
+        .await;
         drop(shipper);
     }
     writer.close().unwrap();
@@ -267,6 +269,14 @@ async fn read_records(source: &mut Source, records: usize) -> Vec<SourceBatch> {
     batches
 }
 
+async fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !is_so() {
+        assert!(Instant::now() < deadline, "waited in vain: {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
 /// Waits until the broker has told so many members of a group what is theirs.
 async fn wait_for_members(group: &'static str, members: usize) {
     let wait = move || {
@@ -274,20 +284,13 @@ async fn wait_for_members(group: &'static str, members: usize) {
             .set("bootstrap.servers", KAFKA.brokers())
             .create()
             .unwrap();
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let groups = consumer.fetch_group_list(Some(group), PATIENCE).unwrap();
-            let told: Vec<_> = groups
-                .groups()
-                .iter()
-                .map(|it| (it.state().to_owned(), it.members().len()))
-                .collect();
-            if told == [("Stable".to_owned(), members)] {
-                return;
-            }
-            assert!(Instant::now() < deadline, "{told:?}");
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        wait_within(PATIENCE, "the group has its members", || {
+            let groups = consumer.fetch_group_list(Some(group), PATIENCE)?;
+            let groups = groups.groups().iter();
+            let told: Vec<_> = groups.map(|it| (it.state(), it.members().len())).collect();
+            Ok(told == [("Stable", members)])
+        })
+        .unwrap();
     };
     tokio::task::spawn_blocking(wait).await.unwrap();
 }
@@ -527,11 +530,10 @@ async fn what_the_broker_refuses_is_shipped_once_the_broker_is_mended() {
     writer.close().unwrap();
 
     let shipper = Shipper::start(dir.path(), ShipperOptions::new(options.clone())).unwrap();
-    let deadline = Instant::now() + PATIENCE;
-    while shipper.stats().restarts < 2 {
-        assert!(Instant::now() < deadline, "{:?}", shipper.stats());
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    wait_until("the shipper has restarted", || {
+        shipper.stats().restarts >= 2
+    })
+    .await;
     limit_messages("refuses", "1000000").await;
     let stats = tokio::task::spawn_blocking(move || shipper.stop(PATIENCE))
         .await

@@ -25,7 +25,7 @@ const PRIORITY: i64 = 4;
 
 /// A call, its provider's answer, and what SQL must say of it.
 struct Case {
-    model: &'static str,
+    model: String,
     dialect: &'static str,
     path: &'static str,
     streamed: bool,
@@ -89,204 +89,181 @@ fn chat_body(tier: &str) -> String {
     )
 }
 
-fn cases() -> Vec<Case> {
-    let usage_chunk = |tier: &str| {
-        format!(r#"{{"id":"c","model":"m","service_tier":{tier},"choices":[],{CHAT_USAGE}}}"#)
-    };
-    let chat = |model, script, cost, tier| Case {
-        model,
-        dialect: "openai",
-        path: CHAT,
-        streamed: false,
-        script,
-        cost,
-        tier,
-        source: "reported",
-    };
-    let of_tier = |tier| Some(CHAT_TOKENS.cost(tier));
-    let flex = usage_chunk("\"flex\"");
-    let counts = Oracle {
-        input: 100,
-        cached: 400,
-        write_5m: 200,
-        write_1h: 30,
-        output: 55,
-        reasoning: 70,
-        ..Oracle::default()
-    };
-    let claude_usage = |speed: &str| {
-        format!(
-            r#""usage":{{"input_tokens":100,"cache_read_input_tokens":400,"cache_creation_input_tokens":230,"cache_creation":{{"ephemeral_5m_input_tokens":200,"ephemeral_1h_input_tokens":30}},"output_tokens":125,"output_tokens_details":{{"thinking_tokens":70}},"service_tier":"standard"{speed},"server_tool_use":{{"web_search_requests":2}}}}"#
-        )
-    };
-    let claude = |speed: &str| {
-        let usage = claude_usage(speed);
-        format!(
-            r#"{{"id":"msg_1","type":"message","role":"assistant","model":"m","content":[{{"type":"text","text":"a weir"}}],"stop_reason":"end_turn","stop_sequence":null,{usage}}}"#
-        )
-    };
-    let claude_start = r#"{"type":"message_start","message":{"id":"msg_1","type":"message","role":"assistant","model":"m","content":[],"stop_reason":null,"stop_sequence":null,"usage":{"input_tokens":100,"cache_read_input_tokens":400,"cache_creation_input_tokens":230,"cache_creation":{"ephemeral_5m_input_tokens":200,"ephemeral_1h_input_tokens":30},"output_tokens":1,"service_tier":"standard"}}}"#;
-    let claude_end = r#"{"type":"message_delta","delta":{"stop_reason":"end_turn","stop_sequence":null},"usage":{"output_tokens":125,"output_tokens_details":{"thinking_tokens":70}}}"#;
-    let messages = |model, streamed, script, cost, tier| Case {
-        model,
-        dialect: "anthropic",
-        path: "/v1/messages",
-        streamed,
-        script,
-        cost,
-        tier,
-        source: "reported",
-    };
-    let response = |tier: &str, status: &str, usage: &str| {
-        format!(
-            r#"{{"id":"resp_1","object":"response","status":"{status}","model":"m","service_tier":"{tier}","output":[{{"type":"message","id":"msg_1","role":"assistant","status":"completed","content":[{{"type":"output_text","text":"a weir","annotations":[]}}]}}],"usage":{usage}}}"#
-        )
-    };
-    let response_usage = r#"{"input_tokens":500,"input_tokens_details":{"cached_tokens":200},"output_tokens":90,"output_tokens_details":{"reasoning_tokens":64},"total_tokens":590}"#;
-    let response_cost = Oracle {
-        input: 300,
-        cached: 200,
-        output: 26,
-        reasoning: 64,
-        ..Oracle::default()
-    };
-    let gemini_body = |traffic: &str| {
-        format!(
-            r#"{{"candidates":[{{"content":{{"parts":[{{"text":"a weir"}}],"role":"model"}},"finishReason":"STOP","index":0}}],"usageMetadata":{{"promptTokenCount":120,"cachedContentTokenCount":40,"candidatesTokenCount":20,"thoughtsTokenCount":300,"toolUsePromptTokenCount":15,"totalTokenCount":455,"promptTokensDetails":[{{"modality":"TEXT","tokenCount":110}},{{"modality":"AUDIO","tokenCount":10}}]{traffic}}},"modelVersion":"m","responseId":"r"}}"#
-        )
-    };
-    let gemini_tokens = Oracle {
-        input: 85,
-        cached: 40,
-        audio_in: 10,
-        output: 20,
-        reasoning: 300,
-        ..Oracle::default()
-    };
-    let gemini = |model, script, cost, tier| Case {
-        dialect: "gemini",
-        ..chat(model, script, cost, tier)
-    };
-    vec![
-        chat(
-            "chat-plain",
-            Script::plain("chat-plain", &chat_body("\"default\"")),
-            of_tier(STANDARD),
-            "default",
-        ),
-        chat(
-            "chat-silent-on-tier",
-            Script::plain("chat-silent-on-tier", &chat_body("null")),
-            of_tier(STANDARD),
-            "",
-        ),
-        chat(
-            "chat-priority",
-            Script::plain("chat-priority", &chat_body("\"priority\"")),
-            of_tier(PRIORITY),
-            "priority",
-        ),
-        chat(
-            "chat-scale",
-            Script::plain("chat-scale", &chat_body("\"scale\"")),
-            None,
-            "scale",
-        ),
+/// The last chunk of a stream, with what was used.
+fn chat_usage_chunk(tier: &str) -> String {
+    format!(r#"{{"id":"c","model":"m","service_tier":{tier},"choices":[],{CHAT_USAGE}}}"#)
+}
+
+const CLAUDE_TOKENS: Oracle = Oracle {
+    input: 100,
+    cached: 400,
+    write_5m: 200,
+    write_1h: 30,
+    audio_in: 0,
+    output: 55,
+    reasoning: 70,
+    audio_out: 0,
+};
+const CLAUDE_STREAM: [&str; 6] = [
+    r#"{"type":"message_start","message":{"id":"msg_1","type":"message","role":"assistant","model":"m","content":[],"stop_reason":null,"stop_sequence":null,"usage":{"input_tokens":100,"cache_read_input_tokens":400,"cache_creation_input_tokens":230,"cache_creation":{"ephemeral_5m_input_tokens":200,"ephemeral_1h_input_tokens":30},"output_tokens":1,"service_tier":"standard"}}}"#,
+    r#"{"type":"content_block_start","index":0,"content_block":{"type":"text","text":""}}"#,
+    r#"{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"a weir"}}"#,
+    r#"{"type":"content_block_stop","index":0}"#,
+    r#"{"type":"message_delta","delta":{"stop_reason":"end_turn","stop_sequence":null},"usage":{"output_tokens":125,"output_tokens_details":{"thinking_tokens":70}}}"#,
+    r#"{"type":"message_stop"}"#,
+];
+
+fn claude_body(speed: &str) -> String {
+    format!(
+        r#"{{"id":"msg_1","type":"message","role":"assistant","model":"m","content":[{{"type":"text","text":"a weir"}}],"stop_reason":"end_turn","stop_sequence":null,"usage":{{"input_tokens":100,"cache_read_input_tokens":400,"cache_creation_input_tokens":230,"cache_creation":{{"ephemeral_5m_input_tokens":200,"ephemeral_1h_input_tokens":30}},"output_tokens":125,"output_tokens_details":{{"thinking_tokens":70}},"service_tier":"standard"{speed},"server_tool_use":{{"web_search_requests":2}}}}}}"#
+    )
+}
+
+const RESPONSE_TOKENS: Oracle = Oracle {
+    input: 300,
+    cached: 200,
+    write_5m: 0,
+    write_1h: 0,
+    audio_in: 0,
+    output: 26,
+    reasoning: 64,
+    audio_out: 0,
+};
+const RESPONSE_USAGE: &str = r#"{"input_tokens":500,"input_tokens_details":{"cached_tokens":200},"output_tokens":90,"output_tokens_details":{"reasoning_tokens":64},"total_tokens":590}"#;
+const RESPONSE_DELTA: &str = r#"{"type":"response.output_text.delta","sequence_number":1,"item_id":"msg_1","output_index":0,"content_index":0,"delta":"a weir"}"#;
+
+fn response(tier: &str, status: &str, usage: &str) -> String {
+    format!(
+        r#"{{"id":"resp_1","object":"response","status":"{status}","model":"m","service_tier":"{tier}","output":[{{"type":"message","id":"msg_1","role":"assistant","status":"completed","content":[{{"type":"output_text","text":"a weir","annotations":[]}}]}}],"usage":{usage}}}"#
+    )
+}
+
+/// An event of a stream that carries the response so far.
+fn response_event(number: u32, kind: &str, response: &str) -> String {
+    format!(r#"{{"type":"response.{kind}","sequence_number":{number},"response":{response}}}"#)
+}
+
+const GEMINI_TOKENS: Oracle = Oracle {
+    input: 85,
+    cached: 40,
+    write_5m: 0,
+    write_1h: 0,
+    audio_in: 10,
+    output: 20,
+    reasoning: 300,
+    audio_out: 0,
+};
+
+fn gemini_body(traffic: &str) -> String {
+    format!(
+        r#"{{"candidates":[{{"content":{{"parts":[{{"text":"a weir"}}],"role":"model"}},"finishReason":"STOP","index":0}}],"usageMetadata":{{"promptTokenCount":120,"cachedContentTokenCount":40,"candidatesTokenCount":20,"thoughtsTokenCount":300,"toolUsePromptTokenCount":15,"totalTokenCount":455,"promptTokensDetails":[{{"modality":"TEXT","tokenCount":110}},{{"modality":"AUDIO","tokenCount":10}}]{traffic}}},"modelVersion":"m","responseId":"r"}}"#
+    )
+}
+
+/// A dialect's calls, all to one path.
+struct Cases {
+    dialect: &'static str,
+    path: &'static str,
+    tokens: Oracle,
+}
+
+impl Cases {
+    /// `cost_of` is the factor of the tier; `None` if the tier has no price.
+    fn whole(&self, script: Script, cost_of: Option<i64>, tier: &'static str) -> Case {
+        Case {
+            model: script.model.clone(),
+            dialect: self.dialect,
+            path: self.path,
+            streamed: false,
+            script,
+            cost: cost_of.map(|factor| self.tokens.cost(factor)),
+            tier,
+            source: "reported",
+        }
+    }
+
+    fn streamed(&self, script: Script, cost_of: Option<i64>, tier: &'static str) -> Case {
         Case {
             streamed: true,
-            ..chat(
-                "chat-stream",
-                Script::stream("chat-stream", &[CHUNK, STOP, &flex, DONE]),
-                of_tier(FLEX),
-                "flex",
-            )
-        },
-        messages(
-            "claude-plain",
-            false,
-            Script::plain("claude-plain", &claude("")),
-            Some(counts.cost(STANDARD)),
+            ..self.whole(script, cost_of, tier)
+        }
+    }
+}
+
+fn cases() -> Vec<Case> {
+    let of = |dialect, path, tokens| Cases {
+        dialect,
+        path,
+        tokens,
+    };
+    let chat = of("openai", CHAT, CHAT_TOKENS);
+    let claude = of("anthropic", "/v1/messages", CLAUDE_TOKENS);
+    let responses = of("openai-responses", "/v1/responses", RESPONSE_TOKENS);
+    let gemini = of("gemini", CHAT, GEMINI_TOKENS);
+    let whole = |model: &str, body: &str| Script::plain(model, body);
+    let flex = chat_usage_chunk("\"flex\"");
+    let begun = response_event(0, "created", &response("auto", "in_progress", "null"));
+    let done = response("priority", "completed", RESPONSE_USAGE);
+    let done = response_event(2, "completed", &done);
+    let on_demand = gemini_body(r#","trafficType":"ON_DEMAND_FLEX""#);
+    vec![
+        chat.whole(
+            whole("chat-plain", &chat_body("\"default\"")),
+            Some(STANDARD),
+            "default",
+        ),
+        chat.whole(
+            whole("chat-silent-on-tier", &chat_body("null")),
+            Some(STANDARD),
+            "",
+        ),
+        chat.whole(
+            whole("chat-priority", &chat_body("\"priority\"")),
+            Some(PRIORITY),
+            "priority",
+        ),
+        chat.whole(whole("chat-scale", &chat_body("\"scale\"")), None, "scale"),
+        chat.streamed(
+            Script::stream("chat-stream", &[CHUNK, STOP, &flex, DONE]),
+            Some(FLEX),
+            "flex",
+        ),
+        claude.whole(
+            whole("claude-plain", &claude_body("")),
+            Some(STANDARD),
             "standard",
         ),
         // Fast mode has no row here.
-        messages(
-            "claude-fast",
-            false,
-            Script::plain("claude-fast", &claude(r#","speed":"fast""#)),
+        claude.whole(
+            whole("claude-fast", &claude_body(r#","speed":"fast""#)),
             None,
             "fast",
         ),
-        messages(
-            "claude-stream",
-            true,
-            Script::stream(
-                "claude-stream",
-                &[
-                    claude_start,
-                    r#"{"type":"content_block_start","index":0,"content_block":{"type":"text","text":""}}"#,
-                    r#"{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"a weir"}}"#,
-                    r#"{"type":"content_block_stop","index":0}"#,
-                    claude_end,
-                    r#"{"type":"message_stop"}"#,
-                ],
-            ),
-            Some(counts.cost(STANDARD)),
+        claude.streamed(
+            Script::stream("claude-stream", &CLAUDE_STREAM),
+            Some(STANDARD),
             "standard",
         ),
-        Case {
-            dialect: "openai-responses",
-            path: "/v1/responses",
-            ..chat(
+        responses.whole(
+            whole(
                 "responses-plain",
-                Script::plain(
-                    "responses-plain",
-                    &response("flex", "completed", response_usage),
-                ),
-                Some(response_cost.cost(FLEX)),
-                "flex",
-            )
-        },
-        Case {
-            dialect: "openai-responses",
-            path: "/v1/responses",
-            streamed: true,
-            ..chat(
-                "responses-stream",
-                Script::stream(
-                    "responses-stream",
-                    &[
-                        &format!(
-                            r#"{{"type":"response.created","sequence_number":0,"response":{}}}"#,
-                            response("auto", "in_progress", "null")
-                        ),
-                        r#"{"type":"response.output_text.delta","sequence_number":1,"item_id":"msg_1","output_index":0,"content_index":0,"delta":"a weir"}"#,
-                        &format!(
-                            r#"{{"type":"response.completed","sequence_number":2,"response":{}}}"#,
-                            response("priority", "completed", response_usage)
-                        ),
-                    ],
-                ),
-                Some(response_cost.cost(PRIORITY)),
-                "priority",
-            )
-        },
-        // The Gemini API names the tier in a header, Vertex AI in the counts.
-        gemini(
-            "gemini-header",
-            Script::plain("gemini-header", &gemini_body(""))
-                .header("x-gemini-service-tier", "priority"),
-            Some(gemini_tokens.cost(PRIORITY)),
-            "priority",
-        ),
-        gemini(
-            "gemini-traffic",
-            Script::plain(
-                "gemini-traffic",
-                &gemini_body(r#","trafficType":"ON_DEMAND_FLEX""#),
+                &response("flex", "completed", RESPONSE_USAGE),
             ),
-            Some(gemini_tokens.cost(FLEX)),
+            Some(FLEX),
             "flex",
         ),
+        responses.streamed(
+            Script::stream("responses-stream", &[&begun, RESPONSE_DELTA, &done]),
+            Some(PRIORITY),
+            "priority",
+        ),
+        // The Gemini API names the tier in a header, Vertex AI in the counts.
+        gemini.whole(
+            whole("gemini-header", &gemini_body("")).header("x-gemini-service-tier", "priority"),
+            Some(PRIORITY),
+            "priority",
+        ),
+        gemini.whole(whole("gemini-traffic", &on_demand), Some(FLEX), "flex"),
     ]
 }
 
@@ -406,11 +383,11 @@ fn every_kind_of_token_and_every_tier_costs_what_the_rows_say() {
         cases.iter().map(of_case).collect()
     });
     for case in &cases {
-        let answer = scene.call(case.path, case.model, case.streamed, "");
+        let answer = scene.call(case.path, &case.model, case.streamed, "");
         assert_eq!(answer.status, 200, "{}: {answer:?}", case.model);
     }
     for case in &cases {
-        let row = scene.row(case.model);
+        let row = scene.row(&case.model);
         let cost = case.cost.map(|pico| pico.to_string());
         assert_eq!(
             row["pico"].as_str(),

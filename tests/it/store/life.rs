@@ -4,10 +4,10 @@ use std::io::Read as _;
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
 
 use weir_store::PACKAGE_VERSION;
 use weir_store::StoreState;
+use weir_tests::weir::wait_for;
 
 use super::http::{get, post};
 use super::{Running, alone, ready, settled, store_at, supervise};
@@ -114,18 +114,16 @@ fn the_child_ends_when_its_parent_lets_go_of_it() {
         report.push(byte[0]);
     }
     drop(child.stdin.take());
-    let deadline = Instant::now() + Duration::from_secs(30);
-    let status = loop {
-        match child.try_wait().unwrap() {
-            Some(status) => break status,
-            None if Instant::now() > deadline => {
-                child.kill().unwrap();
-                panic!("the child outlived its parent");
-            }
-            None => std::thread::sleep(Duration::from_millis(20)),
-        }
-    };
-    assert!(status.success(), "the child ended with {status}");
+    let mut ended = None;
+    let in_time = wait_for("the child ends with its parent", || {
+        ended = child.try_wait()?;
+        Ok(ended.is_some())
+    });
+    if in_time.is_err() {
+        child.kill().unwrap();
+    }
+    in_time.unwrap();
+    assert!(ended.unwrap().success(), "the child ended with {ended:?}");
 }
 
 #[test]

@@ -4,12 +4,12 @@
 //! have one to themselves. The engine's library must be there: without it every test here fails and
 //! says which script fetches it.
 
+mod event_tables;
 mod facade;
 mod http;
 mod life;
 mod request_row;
 mod rows;
-mod tables;
 
 use std::ffi::OsString;
 use std::net::SocketAddr;

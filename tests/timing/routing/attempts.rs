@@ -1,5 +1,5 @@
-//! Tries beside and after each other, through the real gateway: what breaks before the first token is
-//! hidden from the client, and every try is metered.
+//! Hedges, retries and fallbacks through the real gateway: what breaks before the first token is hidden
+//! from the client, and every attempt is metered.
 
 use std::io::Write as _;
 use std::net::SocketAddr;
@@ -19,7 +19,7 @@ fn censor() -> SocketAddr {
 }
 
 #[test]
-fn tries_beside_and_after_the_first_are_hidden_from_clients_and_metered() {
+fn attempts_beside_and_after_the_first_are_hidden_from_clients_and_metered() {
     let _machine = alone();
     let mut setting = Setting::default();
     setting.mock("fine", "1ms", Vec::new());
