@@ -19,7 +19,8 @@ use serde_json::{Value, json};
 use weir_limits::{BudgetBalance, BudgetUnit};
 
 use crate::request::pipeline;
-use crate::request::relay::{REQUEST_ID, Reply, request_id_value};
+use crate::request::refusal::{REQUEST_ID, request_id_value};
+use crate::request::relay::ResponseBody;
 use crate::request::worker::Worker;
 use weir_governance::clock::Moment;
 use weir_governance::control::Snapshot;
@@ -328,7 +329,10 @@ impl Caller {
 }
 
 /// Answers a call below [`PREFIX`].
-pub(crate) async fn answer(worker: &Arc<Worker>, request: Request<Incoming>) -> Response<Reply> {
+pub(crate) async fn answer(
+    worker: &Arc<Worker>,
+    request: Request<Incoming>,
+) -> Response<ResponseBody> {
     let request_id = pipeline::new_request_id(Moment::now());
     let answered = call(worker, request).await;
     let (status, body) = match answered {
@@ -338,7 +342,7 @@ pub(crate) async fn answer(worker: &Arc<Worker>, request: Request<Incoming>) -> 
             (problem.status, json!({ "error": error }))
         }
     };
-    let mut response = Response::new(Reply::from(bytes::Bytes::from(body.to_string())));
+    let mut response = Response::new(ResponseBody::from(bytes::Bytes::from(body.to_string())));
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));

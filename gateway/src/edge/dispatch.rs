@@ -11,7 +11,7 @@ use weir_governance::control::network::client_address;
 
 use crate::edge::{admin, endpoints};
 use crate::request::pipeline;
-use crate::request::relay::Reply;
+use crate::request::relay::ResponseBody;
 use crate::request::worker::Worker;
 use crate::setup::config::GatewayConfig;
 
@@ -20,7 +20,7 @@ pub(crate) async fn answer(
     worker: Arc<Worker>,
     peer: IpAddr,
     request: Request<Incoming>,
-) -> Result<Response<Reply>, Infallible> {
+) -> Result<Response<ResponseBody>, Infallible> {
     let path = request.uri().path();
     if path.starts_with(admin::PREFIX) {
         return Ok(admin::answer(&worker, request).await);

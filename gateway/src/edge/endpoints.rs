@@ -9,8 +9,8 @@ use percent_encoding::percent_decode_str;
 use weir_dialects::{ClientApi, Family, ModelEntry, models_list};
 
 use crate::request::pipeline;
-use crate::request::refusal::Refusal;
-use crate::request::relay::{REQUEST_ID, Reply, request_id_value};
+use crate::request::refusal::{REQUEST_ID, Refusal, request_id_value};
+use crate::request::relay::ResponseBody;
 use crate::request::worker::Worker;
 use weir_governance::clock::Moment;
 
@@ -23,7 +23,7 @@ pub(crate) fn answer(
     worker: &Worker,
     client: IpAddr,
     request: &Request<Incoming>,
-) -> Response<Reply> {
+) -> Response<ResponseBody> {
     let request_id = pipeline::new_request_id(Moment::now());
     let family = Family::from_headers(request.headers());
     let path = request.uri().path();
@@ -41,7 +41,10 @@ pub(crate) fn answer(
             allowed(path).is_some(),
         )),
     };
-    let mut response = answered.unwrap_or_else(|refusal| refusal.response(family, request_id));
+    let mut response = answered.unwrap_or_else(|refusal| {
+        let response = refusal.response(family, request_id);
+        response.map(ResponseBody::from)
+    });
     if let (StatusCode::METHOD_NOT_ALLOWED, Some(methods)) = (response.status(), allowed(path)) {
         response
             .headers_mut()
@@ -67,8 +70,8 @@ fn whole(
     status: StatusCode,
     content_type: HeaderValue,
     body: impl Into<bytes::Bytes>,
-) -> Response<Reply> {
-    let mut response = Response::new(Reply::from(body.into()));
+) -> Response<ResponseBody> {
+    let mut response = Response::new(ResponseBody::from(body.into()));
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, content_type);
     response
@@ -89,7 +92,7 @@ fn model(
     request: &Request<Incoming>,
     family: Family,
     name: &str,
-) -> Result<Response<Reply>, Refusal> {
+) -> Result<Response<ResponseBody>, Refusal> {
     let identity =
         pipeline::authenticate(&worker.shared.control, request.headers(), Moment::now())?;
     pipeline::may_call(&worker.shared.config, &identity, client)?;
@@ -113,7 +116,7 @@ fn models(
     client: IpAddr,
     request: &Request<Incoming>,
     family: Family,
-) -> Result<Response<Reply>, Refusal> {
+) -> Result<Response<ResponseBody>, Refusal> {
     let identity =
         pipeline::authenticate(&worker.shared.control, request.headers(), Moment::now())?;
     pipeline::may_call(&worker.shared.config, &identity, client)?;
@@ -127,7 +130,7 @@ fn models(
 }
 
 /// Whether requests are welcome: not while stopping, not while they could not be recorded.
-fn ready(worker: &Worker) -> Response<Reply> {
+fn ready(worker: &Worker) -> Response<ResponseBody> {
     if *worker.shared.stopped.borrow() {
         return whole(StatusCode::SERVICE_UNAVAILABLE, TEXT, "stopping\n");
     }

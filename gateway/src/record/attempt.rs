@@ -133,8 +133,8 @@ impl AttemptRecord {
         self.head = Some(head);
     }
 
-    pub(crate) fn bytes_arrived(&mut self, bytes: usize) {
-        self.response_bytes += bytes as u64;
+    pub(crate) fn received(&mut self, bytes: u64) {
+        self.response_bytes = bytes;
     }
 
     pub(crate) fn first_token_arrived(&mut self) {

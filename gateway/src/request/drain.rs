@@ -1,11 +1,11 @@
-//! Answers whose client has left, read to their end so that the provider says what they cost.
+//! Answers whose client has left, read to their end so that the provider reports what they cost.
 //!
-//! Each runs in a task of its own, which polls the relay, or the call whose answer has not begun, as the
-//! client would have, and throws away what comes. When too many are under way, when one takes too long,
-//! or when the gateway stops, the call is given up as with `policy = "abort"`; the events are written
-//! in every case.
+//! Each runs in a task of its own, which reads the answer, or waits for the call whose answer has not
+//! begun, as the client would have, and discards what comes. When too many are under way, when one takes
+//! too long, or when the gateway stops, the call is given up as with `policy = "abort"`; the events are
+//! written in every case.
 
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,38 +13,21 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::Response;
-use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::task::JoinSet;
 
-use crate::request::relay::{Relay, Reply};
 use crate::request::worker::{Shared, Worker};
 use crate::setup::config::DisconnectPolicy;
 
-/// The answers that one worker reads to their end.
+/// Whether a client still waits for an answer to begin.
 #[derive(Debug, Default)]
-pub(crate) struct Drains {
-    tasks: Mutex<JoinSet<()>>,
-}
-
-impl Drains {
-    /// Gives up what is under way. Each request writes its events.
-    pub(crate) async fn stop(&self) {
-        let mut tasks = std::mem::take(&mut *self.tasks.lock());
-        tasks.shutdown().await;
-    }
-}
-
-/// A client that waits for an answer to begin.
-#[derive(Debug, Default)]
-pub(crate) struct Waiting {
+pub(crate) struct ClientPresence {
     is_called: AtomicBool,
     has_left: AtomicBool,
 }
 
-impl Waiting {
-    /// From here on somebody works for it.
+impl ClientPresence {
+    /// From here on a provider works for it.
     pub(crate) fn note_call(&self) {
         self.is_called.store(true, Ordering::Relaxed);
     }
@@ -59,20 +42,25 @@ pub(crate) fn is_wanted(shared: &Shared) -> bool {
     shared.config.on_disconnect.policy == DisconnectPolicy::Drain
 }
 
-type Call = Pin<Box<dyn Future<Output = Response<Reply>> + Send>>;
+/// A response body that can be read to its end without its client.
+pub(crate) trait Drain {
+    fn drain(self) -> impl Future<Output = ()> + Send;
+}
+
+type Call<B> = Pin<Box<dyn Future<Output = Response<B>> + Send>>;
 
 /// A call with its client. Dropped before its answer has begun, it goes on alone.
-pub(crate) struct Attended {
-    call: Option<Call>,
-    client: Arc<Waiting>,
+pub(crate) struct DetachOnDisconnect<B: Drain + Send + 'static> {
+    call: Option<Call<B>>,
+    client: Arc<ClientPresence>,
     worker: Arc<Worker>,
 }
 
-impl Attended {
+impl<B: Drain + Send + 'static> DetachOnDisconnect<B> {
     pub(crate) fn new(
         worker: Arc<Worker>,
-        client: Arc<Waiting>,
-        call: impl Future<Output = Response<Reply>> + Send + 'static,
+        client: Arc<ClientPresence>,
+        call: impl Future<Output = Response<B>> + Send + 'static,
     ) -> Self {
         Self {
             call: Some(Box::pin(call)),
@@ -82,10 +70,10 @@ impl Attended {
     }
 }
 
-impl Future for Attended {
-    type Output = Response<Reply>;
+impl<B: Drain + Send + 'static> Future for DetachOnDisconnect<B> {
+    type Output = Response<B>;
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Response<Reply>> {
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Response<B>> {
         let Some(call) = &mut self.call else {
             return Poll::Pending;
         };
@@ -97,8 +85,8 @@ impl Future for Attended {
     }
 }
 
-impl Drop for Attended {
-    /// This is how a client's leaving shows itself. What no provider was asked for ends with it.
+impl<B: Drain + Send + 'static> Drop for DetachOnDisconnect<B> {
+    /// The client has disconnected. A call that no provider was asked for ends with it.
     fn drop(&mut self) {
         let is_called = self.client.is_called.load(Ordering::Relaxed);
         let Some(call) = self.call.take_if(|_| is_called) else {
@@ -106,49 +94,33 @@ impl Drop for Attended {
         };
         self.client.has_left.store(true, Ordering::Relaxed);
         read_on(&self.worker, async move {
-            if let Some(relay) = call.await.into_body().into_relay() {
-                to_its_end(relay).await;
-            }
+            call.await.into_body().drain().await;
         });
     }
 }
 
-/// The client of an answer that has begun has left.
-pub(crate) fn client_left(relay: Box<Relay>) {
-    let worker = relay.worker().clone();
-    read_on(&worker, to_its_end(relay));
-}
-
-async fn to_its_end(mut relay: Box<Relay>) {
-    relay.client_left();
-    while let Some(Ok(_)) = poll_fn(|cx| relay.poll(cx)).await {}
-}
-
 /// Reads on if that is configured and there is room. Gives the call up if not: dropping what is not at
 /// its end writes its events.
-fn read_on(worker: &Arc<Worker>, reading: impl Future<Output = ()> + Send + 'static) {
-    let Some((place, runtime)) = room(worker) else {
+pub(crate) fn read_on(worker: &Arc<Worker>, reading: impl Future<Output = ()> + Send + 'static) {
+    let Some(place) = room(worker) else {
         return;
     };
     let max = Duration::from_millis(worker.shared.config.on_disconnect.max_ms);
-    let mut tasks = worker.drains.tasks.lock();
-    while tasks.try_join_next().is_some() {}
-    let drain = async move {
+    worker.drains.spawn(async move {
         let _ = tokio::time::timeout(max, reading).await;
         drop(place);
-    };
-    tasks.spawn_on(drain, &runtime);
+    });
 }
 
-fn room(worker: &Arc<Worker>) -> Option<(OwnedSemaphorePermit, Handle)> {
+fn room(worker: &Arc<Worker>) -> Option<OwnedSemaphorePermit> {
     let shared = &worker.shared;
-    if !is_wanted(shared) || *shared.stopped.borrow() || std::thread::panicking() {
+    let is_running = Handle::try_current().is_ok() && !std::thread::panicking();
+    if !is_wanted(shared) || *shared.stopped.borrow() || !is_running {
         return None;
     }
-    let runtime = Handle::try_current().ok()?;
     let Ok(place) = shared.drains.clone().try_acquire_owned() else {
         shared.telemetry.metrics.drains_left_out.inc();
         return None;
     };
-    Some((place, runtime))
+    Some(place)
 }

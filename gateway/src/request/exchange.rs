@@ -12,15 +12,15 @@ use weir_governance::admission::ReservedBudget;
 use weir_governance::clock::Moment;
 use weir_governance::ledger::Charge;
 use weir_governance::thresholds::ThresholdCrossing;
-use weir_limits::{Actual, BudgetAmount, Permit};
+use weir_limits::{Actual, BudgetAmount, Permit, ProviderPermit};
 
 use crate::record::attempt::AttemptEnd;
 use crate::record::context::RequestContext;
 use crate::record::payload::{Closed, Taken};
 use crate::record::trail::{RequestRecord, RequestTotals};
-use crate::request::attempt::ProviderPermits;
-use crate::request::drain::Waiting;
+use crate::request::drain::ClientPresence;
 use crate::request::worker::Worker;
+use crate::setup::directory::Deployment;
 
 pub(crate) struct Exchange {
     pub(crate) worker: Arc<Worker>,
@@ -33,9 +33,9 @@ pub(crate) struct Exchange {
     /// What is kept of what the client sends and gets, if anything is.
     pub(crate) payload: Option<Box<Taken>>,
     /// What the client is told about its limits.
-    pub(crate) told: HeaderMap,
-    /// The client, where its answer is read without it.
-    pub(crate) waiting: Option<Arc<Waiting>>,
+    pub(crate) limit_headers: HeaderMap,
+    /// Whether the client is still there, if its answer is read on without it.
+    pub(crate) client: Option<Arc<ClientPresence>>,
     finished: bool,
 }
 
@@ -53,8 +53,8 @@ impl Exchange {
             provider_permits: ProviderPermits::default(),
             permit: None,
             payload: None,
-            told: HeaderMap::new(),
-            waiting: None,
+            limit_headers: HeaderMap::new(),
+            client: None,
             finished: false,
         }
     }
@@ -129,9 +129,7 @@ impl Exchange {
 
     /// Whether the client has disconnected from an answer that goes on all the same.
     pub(crate) fn has_client_left(&self) -> bool {
-        self.waiting
-            .as_ref()
-            .is_some_and(|client| client.has_left())
+        self.client.as_ref().is_some_and(|client| client.has_left())
     }
 
     pub(crate) fn is_finished(&self) -> bool {
@@ -149,6 +147,28 @@ impl Exchange {
         self.record.abandon(end);
         if let Err(error) = self.finish() {
             tracing::error!(%error, request_id = %self.context.id, "failed to write request events");
+        }
+    }
+}
+
+/// What the attempts of a request hold of their providers' limits, in the order of their numbers. It
+/// is settled when the request ends: only then is it known what each has used.
+#[derive(Debug, Default)]
+pub(crate) struct ProviderPermits(Vec<(Arc<Deployment>, ProviderPermit)>);
+
+impl ProviderPermits {
+    pub(crate) fn hold(&mut self, deployment: Arc<Deployment>, permit: ProviderPermit) {
+        self.0.push((deployment, permit));
+    }
+
+    /// A function of an attempt's number, and of the tokens that it used.
+    fn settling(&self) -> impl FnMut(u32, u64) {
+        let now_us = Moment::now().unix_us;
+        move |number, tokens| {
+            let held = self.0.get(number.saturating_sub(1) as usize);
+            if let Some((deployment, permit)) = held {
+                deployment.limits.settle(permit, tokens, now_us);
+            }
         }
     }
 }

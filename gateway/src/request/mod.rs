@@ -2,6 +2,7 @@
 
 pub(crate) mod admission;
 pub(crate) mod affinity;
+pub(crate) mod answer_reader;
 pub(crate) mod attempt;
 pub(crate) mod drain;
 pub(crate) mod exchange;

@@ -1,9 +1,9 @@
 //! A request's way through the gateway.
 //!
-//! [`forward`] is the whole of it: authenticate → receive → inspect → resolve → admit → route →
-//! attempt; [`relay`](crate::request::relay) carries the answer back, meters it and emits the events. Each
-//! stage takes what the one before made. The record in the exchange collects facts for the events;
-//! stages can only write to it.
+//! [`forward`] is the whole of it: authenticate → receive → inspect → resolve → admit → attempt, which
+//! routes too; [`relay`](crate::request::relay) carries the answer back, meters it and writes the
+//! events. Each stage takes what the one before made. The record in the exchange collects facts for the
+//! events; stages can only write to it.
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::net::IpAddr;
@@ -31,12 +31,12 @@ use crate::record::labels::Labels;
 use crate::record::trail::{ClientRecord, RequestRecord};
 use crate::request::admission::{self, Estimate};
 use crate::request::affinity::Affinity;
-use crate::request::attempt::{self, Asked, Begun};
-use crate::request::drain::{self, Attended, Waiting};
+use crate::request::attempt::{self, CommittedResponse, RoutedRequest};
+use crate::request::drain::{self, ClientPresence, DetachOnDisconnect};
 use crate::request::exchange::Exchange;
 use crate::request::limit_headers::limit_headers;
 use crate::request::refusal::Refusal;
-use crate::request::relay::{self, Reply};
+use crate::request::relay::{self, ResponseBody};
 use crate::request::worker::Worker;
 use crate::setup::config::GatewayConfig;
 use crate::setup::directory::{Directory, nearest};
@@ -47,15 +47,15 @@ pub(crate) async fn answer(
     api: ClientApi,
     client: IpAddr,
     request: Request<Incoming>,
-) -> Response<Reply> {
+) -> Response<ResponseBody> {
     let mut exchange = begin(worker.clone(), api, client, request.headers());
     if !drain::is_wanted(&worker.shared) {
         return call(exchange, api, client, request).await;
     }
-    let waiting = Arc::<Waiting>::default();
-    exchange.waiting = Some(waiting.clone());
+    let presence = Arc::<ClientPresence>::default();
+    exchange.client = Some(presence.clone());
     let call = call(exchange, api, client, request);
-    Attended::new(worker, waiting, call).await
+    DetachOnDisconnect::new(worker, presence, call).await
 }
 
 async fn call(
@@ -63,28 +63,29 @@ async fn call(
     api: ClientApi,
     client: IpAddr,
     request: Request<Incoming>,
-) -> Response<Reply> {
+) -> Response<ResponseBody> {
     match forward(&mut exchange, api, client, request).await {
-        Ok(begun) => relay::respond(exchange, begun),
-        // Nobody is there to be told. Dropped, the exchange writes its events.
-        Err(_) if exchange.has_client_left() => Response::new(Reply::Whole(None)),
+        Ok(response) => relay::respond(exchange, response),
+        // Dropped, the exchange writes its events.
+        Err(_) if exchange.has_client_left() => Response::new(ResponseBody::Whole(None)),
         Err(refusal) => relay::refuse(exchange, api, refusal).await,
     }
 }
 
+/// Takes a request to a provider, and its answer to the point from which it is relayed.
 async fn forward(
     exchange: &mut Exchange,
     api: ClientApi,
     client: IpAddr,
     request: Request<Incoming>,
-) -> Result<Begun, Refusal> {
+) -> Result<CommittedResponse, Refusal> {
     let worker = exchange.worker.clone();
     let shared = &worker.shared;
     let (head, body) = request.into_parts();
 
     let identity = authenticate(&shared.control, &head.headers, exchange.context.arrived)?;
     exchange.context.identity = Some(identity.clone());
-    // From where it is refused is worth knowing, too.
+    // Where a key is used is worth knowing even if it is refused there.
     identity.note_use(LastUse {
         at_ms: exchange.context.arrived.unix_ms(),
         address: client,
@@ -109,10 +110,12 @@ async fn forward(
         .map_err(|missing| Refusal::provider_key_missing(&identity, missing))?;
     let alias = with_own_keys.as_ref().unwrap_or(alias);
 
-    let now_us = Moment::now().unix_us;
+    let class = class(&identity, &head.headers);
     let estimate = Estimate::of(api, &facts, shared.config.output_tokens_assumed)
-        .priced(&identity, |usage| directory.cost(alias, usage, now_us));
-    let denied = admit(exchange, api, &identity, &head.headers, &facts, &estimate)?;
+        .priced(&identity, |usage| {
+            directory.cost(alias, usage, Moment::now().unix_us)
+        });
+    let denied = admit(exchange, api, &identity, class, &facts, &estimate)?;
 
     let request_id = exchange.context.id.to_string();
     let request = ClientRequest {
@@ -124,21 +127,15 @@ async fn forward(
         request_id: &request_id,
         now_s: exchange.context.arrived.unix_ms() / 1000,
     };
-    let habits = directory.habits(alias);
-    let asked = Asked {
-        affinity: Affinity::of(habits, &request, &identity),
+    let request = RoutedRequest {
+        affinity: Affinity::of(directory.habits(alias), &request, &identity),
         request,
         arrived: exchange.context.arrived,
         denied,
-        client: exchange.waiting.clone(),
-        turn: ProviderUse {
-            group: group(&identity),
-            class: class(&identity, &head.headers),
-            tokens: facts.prompt_bytes / BYTES_PER_TOKEN_MEAN
-                + facts.max_output_tokens.unwrap_or(0),
-        },
+        client: exchange.client.clone(),
+        provider_use: provider_use(&identity, class, &facts),
     };
-    attempt::attempt(exchange, &directory, alias, &asked).await
+    attempt::attempt(exchange, &directory, alias, &request).await
 }
 
 fn begin(worker: Arc<Worker>, api: ClientApi, client: IpAddr, headers: &HeaderMap) -> Exchange {
@@ -229,24 +226,23 @@ fn presented_key(headers: &HeaderMap) -> Option<&str> {
     }
 }
 
-/// Takes what the request needs from the limits and budgets that hold for it. The exchange gives
-/// it back. Returns the targets that it must not go to.
+/// Takes what the request needs from the limits and budgets that hold for it; the exchange settles it.
+/// Returns the targets that it must not go to.
 fn admit(
     exchange: &mut Exchange,
     api: ClientApi,
     identity: &Identity,
-    headers: &HeaderMap,
+    class: Class,
     facts: &RequestFacts,
     estimate: &Estimate,
 ) -> Result<TargetSet, Refusal> {
     exchange.context.labels.add_body(facts);
     let customer = exchange.context.labels.customer.as_deref();
     let subject = identity.subject(&facts.model, facts.user.as_deref(), customer);
-    let (class, family) = (class(identity, headers), api.family());
-    let now_us = Moment::now().unix_us;
+    let (family, now_us) = (api.family(), Moment::now().unix_us);
     let admitted = admission::admit(identity, &subject, class, estimate, family, now_us)?;
     exchange.permit = Some(admitted.permit);
-    exchange.told = limit_headers(
+    exchange.limit_headers = limit_headers(
         &admitted.status,
         identity.policy(),
         &subject,
@@ -261,7 +257,17 @@ fn admit(
     })
 }
 
-/// Whose part of a provider's limits a request takes: its team's, or its key's own.
+/// What the request takes of a provider's limits, and of whose share.
+fn provider_use(identity: &Identity, class: Class, facts: &RequestFacts) -> ProviderUse {
+    ProviderUse {
+        group: group(identity),
+        class,
+        tokens: facts.prompt_bytes / BYTES_PER_TOKEN_MEAN + facts.max_output_tokens.unwrap_or(0),
+    }
+}
+
+/// A request takes of its team's share, or of its key's own. To hash two short names costs less than
+/// to keep a number with every key.
 fn group(identity: &Identity) -> u64 {
     let mut hasher = DefaultHasher::new();
     match identity.team() {
@@ -271,7 +277,7 @@ fn group(identity: &Identity) -> u64 {
     hasher.finish()
 }
 
-/// Batch work says so, or its key does.
+/// Batch requests are marked by a header, or by their key.
 fn class(identity: &Identity, headers: &HeaderMap) -> Class {
     match headers.get("x-weir-priority") {
         Some(priority) if priority == "batch" => Class::Batch,

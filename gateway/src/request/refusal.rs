@@ -1,4 +1,4 @@
-//! Everything that can end a request before a provider answers it, and how the client is told.
+//! Everything that can end a request before a provider answers it, and what the client is told.
 //!
 //! This is the one place where causes become responses.
 
@@ -6,7 +6,8 @@ use std::fmt::Display;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use http::{HeaderMap, Response, StatusCode};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use weir_dialects::{ApiError, ApiErrorKind, BadRequest, ErrorResponse, Family, error_body};
 use weir_eventlog::{AppendError, JournalFull, NotDurable};
 use weir_limits::Class;
@@ -14,10 +15,13 @@ use weir_routing::{FailureKind, GiveUp};
 use weir_schemas::RequestId;
 
 use crate::record::trail::Failure;
-use crate::request::attempt::{Failed, Told};
-use crate::request::relay::{REQUEST_ID, Reply, request_id_value};
 use crate::setup::directory::NoSuchKey;
 use weir_governance::control::{Identity, KeyRefusal, ModelDenied};
+
+pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Whom to ask where no contact is configured.
+const KEY_ISSUER: &str = "the issuer of the key";
 
 /// A request that is answered with an error.
 #[derive(Debug)]
@@ -115,29 +119,29 @@ impl Refusal {
         denied: ModelDenied<'_>,
     ) -> Self {
         let key = identity.key_id();
-        let rule = denied.rule.map_or_else(
-            || "its own list of models is against it".to_owned(),
-            |rule| format!("the access rule \"{rule}\" is against it"),
+        let why = denied.rule.map_or_else(
+            || "not in the key's model list".to_owned(),
+            |rule| format!("denied by the access rule \"{rule}\""),
         );
-        let ask = denied.contact.unwrap_or("whoever issued the key");
+        let ask = denied.contact.unwrap_or(KEY_ISSUER);
         Self {
             rule: denied.rule.map(str::to_owned),
             ..Self::new(
                 "resolve",
                 ApiErrorKind::PermissionDenied,
-                format!("key {key} may not use the model \"{model}\": {rule}; ask {ask}"),
+                format!("key {key} is not allowed to use model \"{model}\" ({why}); ask {ask}"),
             )
         }
     }
 
-    /// For a client that calls from where it may not. `list` is who says so.
+    /// For a client whose address is not among the networks of `list`.
     pub(crate) fn address_not_allowed(
         address: IpAddr,
         list: &str,
         rule: Option<&str>,
         contact: Option<&str>,
     ) -> Self {
-        let ask = contact.unwrap_or("whoever issued the key");
+        let ask = contact.unwrap_or(KEY_ISSUER);
         Self {
             kind: Some("address_not_allowed"),
             rule: rule.map(str::to_owned),
@@ -189,7 +193,7 @@ impl Refusal {
         let NoSuchKey { provider, label } = missing;
         let team = identity.team().unwrap_or_default();
         let ask = identity.policy().contact.as_deref();
-        let ask = ask.unwrap_or("whoever runs the gateway");
+        let ask = ask.unwrap_or("the operator of the gateway");
         Self {
             kind: Some("provider_key_missing"),
             ..Self::new(
@@ -242,39 +246,36 @@ impl Refusal {
         self.rule.as_deref()
     }
 
-    /// For when nothing is left to try. `last` is how the last try failed.
-    pub(crate) fn gave_up(alias: &str, reason: GiveUp, last: Option<Failed>) -> Self {
-        let Some(last) = last else {
-            let reason = reason.as_str();
-            return Self {
-                kind: Some(reason),
-                ..Self::new(
-                    "route",
-                    ApiErrorKind::Overloaded,
-                    format!("no deployment of \"{alias}\" can take the request: {reason}"),
-                )
-            };
-        };
-        let kind = Some(last.failure.kind.as_str());
-        let error = Box::new(last.api_error());
-        let answer = match last.told {
-            Told::Answer(answer) => Some(answer),
-            Told::NoAnswer | Told::Said(_) => None,
-        };
+    /// For when no attempt could be made.
+    pub(crate) fn no_deployment(alias: &str, reason: GiveUp) -> Self {
+        let reason = reason.as_str();
         Self {
-            stage: "attempt",
-            kind,
-            error,
-            answer,
-            rule: None,
-            headers: None,
+            kind: Some(reason),
+            ..Self::new(
+                "route",
+                ApiErrorKind::Overloaded,
+                format!("no deployment of \"{alias}\" can take the request: {reason}"),
+            )
         }
     }
 
-    /// For when the request was refused and even that could not be recorded. Where the journal lies
-    /// is nobody's business outside.
+    /// For when the last attempt has failed, as its provider's own `answer` puts it, if there is one.
+    pub(crate) fn attempt_failed(
+        kind: FailureKind,
+        error: ApiError<'static>,
+        answer: Option<Box<ErrorResponse>>,
+    ) -> Self {
+        Self {
+            kind: Some(kind.as_str()),
+            answer,
+            ..Self::from_error("attempt", error)
+        }
+    }
+
+    /// For when the request was refused and even that could not be recorded. Clients are not told where
+    /// the journal is.
     pub(crate) fn not_recorded(error: &impl Display) -> Self {
-        tracing::error!(%error, "a refusal could not be recorded");
+        tracing::error!(%error, "failed to record a refusal");
         Self::new(
             "emit",
             ApiErrorKind::Overloaded,
@@ -315,13 +316,13 @@ impl Refusal {
         }
     }
 
-    pub(crate) fn response(self, family: Family, request_id: RequestId) -> Response<Reply> {
+    pub(crate) fn response(self, family: Family, request_id: RequestId) -> Response<Bytes> {
         let status = self.status();
         let (headers, body) = match self.answer {
             Some(answer) => (answer.headers, answer.body),
             None => error_body(family, &self.error.with_request_id(&request_id.to_string())),
         };
-        let mut response = Response::new(Reply::from(body));
+        let mut response = Response::new(body);
         *response.status_mut() = status;
         *response.headers_mut() = headers;
         if let Some(told) = self.headers {
@@ -334,24 +335,11 @@ impl Refusal {
     }
 }
 
-impl Failed {
-    /// What a client is told when this was the last try.
-    pub(crate) fn api_error(&self) -> ApiError<'static> {
-        if let Told::Said(error) = &self.told {
-            return ApiError::clone(error);
-        }
-        let kind = match self.failure.kind {
-            FailureKind::ConnectTimeout
-            | FailureKind::FirstTokenTimeout
-            | FailureKind::Stalled
-            | FailureKind::TotalTimeout => ApiErrorKind::ProviderTimeout,
-            _ => ApiErrorKind::ProviderError,
-        };
-        ApiError::new(
-            kind,
-            format!("the provider did not answer: {}", self.message),
-        )
-    }
+/// A request's id as a header.
+pub(crate) fn request_id_value(request_id: RequestId) -> HeaderValue {
+    let mut text = [0; 36];
+    let text = request_id.as_uuid().hyphenated().encode_lower(&mut text);
+    HeaderValue::from_str(text).unwrap_or_else(|_| HeaderValue::from_static(""))
 }
 
 impl From<NotDurable> for Refusal {

@@ -1,8 +1,11 @@
 //! What all workers share, and what each has for itself.
 
+use std::future::Future;
 use std::sync::Arc;
 
+use parking_lot::Mutex;
 use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
 use weir_eventlog::{Journal, JournalError, StreamWriter};
 use weir_governance::control::ControlHandle;
 use weir_governance::ledger::Ledger;
@@ -10,8 +13,6 @@ use weir_governance::thresholds::NotificationLog;
 
 use crate::record::payload::Payloads;
 use crate::record::telemetry::Telemetry;
-use crate::request::attempt::Shadows;
-use crate::request::drain::Drains;
 use crate::setup::config::GatewayConfig;
 use crate::setup::routing_table::RoutingState;
 use crate::upstream::Pool;
@@ -40,8 +41,8 @@ pub(crate) struct Worker {
     pub(crate) shared: Arc<Shared>,
     pub(crate) pool: Arc<Pool>,
     pub(crate) stream: StreamWriter,
-    pub(crate) shadows: Shadows,
-    pub(crate) drains: Drains,
+    pub(crate) shadows: BackgroundTasks,
+    pub(crate) drains: BackgroundTasks,
 }
 
 impl Worker {
@@ -51,8 +52,36 @@ impl Worker {
             shared,
             pool: Arc::default(),
             stream,
-            shadows: Shadows::default(),
-            drains: Drains::default(),
+            shadows: BackgroundTasks::default(),
+            drains: BackgroundTasks::default(),
         })
+    }
+}
+
+/// Tasks of a worker that outlive the connection they come from. Each writes its events when it ends
+/// or is cut short.
+#[derive(Debug, Default)]
+pub(crate) struct BackgroundTasks {
+    tasks: Mutex<JoinSet<()>>,
+}
+
+impl BackgroundTasks {
+    pub(crate) fn len(&self) -> usize {
+        let mut tasks = self.tasks.lock();
+        while tasks.try_join_next().is_some() {}
+        tasks.len()
+    }
+
+    /// Must be called on the worker's runtime.
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let mut tasks = self.tasks.lock();
+        while tasks.try_join_next().is_some() {}
+        tasks.spawn(task);
+    }
+
+    /// Cuts short what is under way.
+    pub(crate) async fn stop(&self) {
+        let mut tasks = std::mem::take(&mut *self.tasks.lock());
+        tasks.shutdown().await;
     }
 }

@@ -4,24 +4,23 @@
 //! can be replaced. A plain answer is held back until it is whole, up to [`HELD_BYTES_MAX`]: nobody
 //! can use half of one.
 
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
-use http::{Request, Uri};
+use http::{Request, StatusCode, Uri};
 use http_body_util::Full;
-use weir_dialects::{ResponseMachine, StreamError, Target, UpstreamRequest};
+use weir_dialects::{ResponseMachine, Target, UpstreamRequest};
 use weir_limits::ProviderPermit;
-use weir_routing::InFlight;
 
-use super::failed::{Failed, refused};
-use super::{Asked, Begun, provider_limits};
+use super::context::RoutedRequest;
+use super::failed::{FailedAttempt, refused};
+use super::provider_limits;
 use crate::record::attempt::{AttemptRecord, ResponseHead};
+use crate::request::answer_reader::{AnswerClock, AnswerReader, AnswerStep};
 use crate::request::worker::Worker;
 use crate::setup::directory::Deployment;
-use crate::upstream::{Answer, Call, CallError};
-use weir_governance::clock;
+use crate::upstream::{Answer, Call};
 
 /// How providers call the id that they give a request.
 const UPSTREAM_REQUEST_ID: [&str; 4] = [
@@ -41,91 +40,79 @@ const DROPPED_CHARS_MAX: usize = 2_000;
 /// Bytes of an answer that are held back at most before it is relayed as it comes.
 const HELD_BYTES_MAX: usize = 256 * 1024;
 
-/// An answer that can be relayed.
-pub(super) struct Answering {
-    pub(super) answer: Answer,
-    pub(super) machine: ResponseMachine,
-    pub(super) first: Bytes,
-    pub(super) ended: bool,
-    pub(super) is_stream: bool,
+/// An answer that has begun and can be relayed.
+pub(crate) struct PendingResponse {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) reader: AnswerReader,
+    /// What there is for the client already.
+    pub(crate) first: Bytes,
+    /// Whether the provider streams it.
+    pub(crate) is_stream: bool,
 }
 
-impl Answering {
-    pub(super) fn into_begun(
-        self,
-        deployment: Arc<Deployment>,
-        in_flight: Option<InFlight>,
-        deadline: Instant,
-    ) -> Begun {
-        Begun {
-            status: self.answer.head.status,
-            headers: self.answer.head.headers,
-            machine: self.machine,
-            first: self.first,
-            ended: self.ended,
-            is_stream: self.is_stream,
-            body: self.answer.body,
-            in_flight,
-            deployment,
-            deadline,
-        }
-    }
+/// Where a call goes, and what it takes of the limits there.
+#[derive(Clone, Copy)]
+pub(super) struct Callee<'a> {
+    pub(super) deployment: &'a Deployment,
+    pub(super) permit: &'a ProviderPermit,
 }
 
-/// Makes one call. What happens on the way is noted, a failure too.
+/// Makes one call and records it, its failure too.
 pub(super) async fn ask(
     worker: &Worker,
-    asked: &Asked<'_>,
-    deployment: &Deployment,
-    permit: &ProviderPermit,
+    request: &RoutedRequest<'_>,
+    callee: Callee<'_>,
     record: &mut AttemptRecord,
-) -> Result<Answering, Failed> {
-    let ready = prepare(asked, deployment);
-    let deadline = asked.deadline(deployment);
-    send(worker, (deployment, permit), ready, deadline, record).await
+) -> Result<PendingResponse, FailedAttempt> {
+    send(worker, callee, prepare(request, callee.deployment), record).await
 }
 
 /// A request as a provider takes it.
-pub(super) struct Ready {
+pub(super) struct PreparedCall {
     dropped: String,
     request: Request<Full<Bytes>>,
     request_bytes: u64,
     agreed: weir_dialects::ResponseContext,
     request_id: Box<str>,
+    deadline: Instant,
 }
 
 /// Puts a request into the form that a deployment takes.
-pub(super) fn prepare(asked: &Asked<'_>, deployment: &Deployment) -> Result<Ready, Failed> {
+pub(super) fn prepare(
+    request: &RoutedRequest<'_>,
+    deployment: &Deployment,
+) -> Result<PreparedCall, FailedAttempt> {
     let provider = &deployment.provider;
     let target = Target {
         unsupported: provider.unsupported,
         api_version: provider.api_version.as_deref(),
         ..Target::new(provider.vendor, &deployment.model)
     };
-    let prepared = weir_dialects::prepare(&asked.request, &target)
-        .map_err(|refusal| Failed::refused(&refusal))?;
+    let mut prepared = weir_dialects::prepare(&request.request, &target)
+        .map_err(|refusal| FailedAttempt::unsupported(&refusal))?;
+    let dropped = std::mem::take(&mut prepared.dropped).join(", ");
     let agreed = prepared.context.clone();
-    let dropped = prepared.dropped.join(", ");
-    let (request, request_bytes) = http_request(deployment, prepared)?;
-    Ok(Ready {
+    let (http_request, request_bytes) = http_request(deployment, prepared)?;
+    Ok(PreparedCall {
         dropped,
-        request,
+        request: http_request,
         request_bytes,
         agreed,
-        request_id: asked.request.request_id.into(),
+        request_id: request.request.request_id.into(),
+        deadline: request.deadline(deployment),
     })
 }
 
-/// Sends what is ready, and waits until its answer can be relayed.
+/// Sends a prepared call, and waits until its answer can be relayed.
 pub(super) async fn send(
     worker: &Worker,
-    (deployment, permit): (&Deployment, &ProviderPermit),
-    ready: Result<Ready, Failed>,
-    deadline: Instant,
+    callee: Callee<'_>,
+    prepared: Result<PreparedCall, FailedAttempt>,
     record: &mut AttemptRecord,
-) -> Result<Answering, Failed> {
-    let answered = match ready {
-        Ok(ready) => answer(worker, (deployment, permit), ready, deadline, record).await,
+) -> Result<PendingResponse, FailedAttempt> {
+    let answered = match prepared {
+        Ok(call) => answer(worker, callee, call, record).await,
         Err(failed) => Err(failed),
     };
     if let Err(failed) = &answered {
@@ -137,40 +124,48 @@ pub(super) async fn send(
 
 async fn answer(
     worker: &Worker,
-    (deployment, permit): (&Deployment, &ProviderPermit),
-    ready: Ready,
-    deadline: Instant,
+    callee: Callee<'_>,
+    prepared: PreparedCall,
     record: &mut AttemptRecord,
-) -> Result<Answering, Failed> {
-    record.sent(ready.request_bytes);
+) -> Result<PendingResponse, FailedAttempt> {
+    record.sent(prepared.request_bytes);
+    let deployment = callee.deployment;
     let timeouts = deployment.provider.timeouts;
-    let clock = Clock {
-        deadline,
-        total_ms: timeouts.total_ms,
-        first_byte_by: clock::now()
-            + Duration::from_millis(timeouts.connect_ms)
-            + Duration::from_millis(timeouts.first_byte_ms),
-        first_byte_ms: timeouts.first_byte_ms,
-    };
+    let mut clock = AnswerClock::start(timeouts, prepared.deadline);
     let call = Call {
         endpoint: &deployment.provider.endpoint,
-        request: ready.request,
+        request: prepared.request,
         connect_timeout_ms: timeouts.connect_ms,
     };
-    let mut answer = clock.first_byte(worker.pool.call(call)).await??;
+    let mut answer = clock.limit(worker.pool.call(call)).await??;
     record.head_arrived(head_of(&answer));
-    provider_limits::learn(deployment, permit, &answer.head.headers);
-    say_dropped(&mut answer.head.headers, &ready.dropped);
+    provider_limits::learn(callee, &answer.head.headers);
+    list_dropped(&mut answer.head.headers, &prepared.dropped);
     if !answer.head.status.is_success() {
-        let failed = refused(deployment, &ready.agreed, &ready.request_id, answer).await;
+        let failed = refused(deployment, &prepared.agreed, &prepared.request_id, answer).await;
         provider_limits::keep_away(deployment, &failed);
         return Err(failed);
     }
-    hold(deployment, answer, &ready.agreed, &clock, record).await
+    let is_stream = is_event_stream(&answer.head.headers);
+    let machine = ResponseMachine::new(&prepared.agreed, is_stream);
+    let mut reader = AnswerReader::new(answer.body, machine, clock);
+    let beginning = Beginning {
+        reader: &mut reader,
+        record,
+        is_committed: false,
+    };
+    let first = beginning.read(deployment, is_stream).await?;
+    Ok(PendingResponse {
+        status: answer.head.status,
+        headers: answer.head.headers,
+        reader,
+        first,
+        is_stream,
+    })
 }
 
-/// Tells the client what was left out of its request. Only the gateway says this.
-fn say_dropped(headers: &mut HeaderMap, dropped: &str) {
+/// Tells the client what was left out of its request. Only the gateway sets this header.
+fn list_dropped(headers: &mut HeaderMap, dropped: &str) {
     headers.remove(DROPPED);
     if dropped.is_empty() {
         return;
@@ -193,97 +188,55 @@ fn say_dropped(headers: &mut HeaderMap, dropped: &str) {
     }
 }
 
-/// Reads on until the answer can be relayed.
-async fn hold(
-    deployment: &Deployment,
-    mut answer: Answer,
-    agreed: &weir_dialects::ResponseContext,
-    clock: &Clock,
-    record: &mut AttemptRecord,
-) -> Result<Answering, Failed> {
-    let is_stream = is_event_stream(&answer.head.headers);
-    let mut machine = ResponseMachine::new(agreed, is_stream);
-    let mut held = Held::default();
-    let ended = Reading {
-        machine: &mut machine,
-        held: &mut held,
-        record,
-        has_bytes: false,
-        is_begun: false,
-    }
-    .until_begun(deployment, &mut answer, is_stream, clock)
-    .await?;
-    Ok(Answering {
-        answer,
-        machine,
-        first: held.into_bytes(),
-        ended,
-        is_stream,
-    })
-}
-
-/// An answer that cannot be relayed yet. If it never can, because it breaks or because nobody waits
-/// for it any more, what it has said so far is metered: that was consumed all the same.
-struct Reading<'a> {
-    machine: &'a mut ResponseMachine,
-    held: &'a mut Held,
+/// The beginning of an answer, which cannot be relayed yet. If it never can, because it breaks or its
+/// client leaves, what was read is metered: it was consumed all the same.
+struct Beginning<'a> {
+    reader: &'a mut AnswerReader,
     record: &'a mut AttemptRecord,
-    has_bytes: bool,
-    is_begun: bool,
+    is_committed: bool,
 }
 
-impl Drop for Reading<'_> {
+impl Drop for Beginning<'_> {
     fn drop(&mut self) {
-        if !self.is_begun {
-            self.record.metered(self.machine.facts());
+        if !self.is_committed {
+            self.record.metered(self.reader.facts());
         }
     }
 }
 
-impl Reading<'_> {
-    /// Returns whether that was all of it.
-    async fn until_begun(
+impl Beginning<'_> {
+    /// Reads on until the answer can be relayed. Returns what there is for the client by then.
+    async fn read(
         mut self,
         deployment: &Deployment,
-        answer: &mut Answer,
         is_stream: bool,
-        clock: &Clock,
-    ) -> Result<bool, Failed> {
-        let idle_ms = deployment.provider.timeouts.idle_ms;
+    ) -> Result<Bytes, FailedAttempt> {
+        let mut held = Held::default();
         loop {
-            let next = std::future::poll_fn(|cx| answer.body.poll_data(cx));
+            let step = self.reader.next().await;
+            self.record.received(self.reader.bytes_read());
             // A stream owes its first token; what else has begun must only not stop.
-            let piece = if is_stream || !self.has_bytes {
-                clock.first_byte(next).await?
-            } else {
-                clock.idle(idle_ms, next).await?
+            if !is_stream && self.reader.bytes_read() > 0 {
+                self.reader.begun();
             }
-            .transpose()?;
-            let ended = piece.is_none() || answer.body.is_end();
-            self.take(piece, ended)
-                .map_err(|error| Failed::of_stream(deployment, error))?;
-            let facts = self.machine.facts();
+            match step {
+                Ok(AnswerStep::Piece(bytes) | AnswerStep::End(bytes)) => held.add(bytes),
+                Err(error) => return Err(FailedAttempt::of_answer(deployment, error)),
+            }
+            if self.reader.is_at_end() {
+                continue;
+            }
+            let facts = self.reader.facts();
             if let Some(error) = &facts.provider_error {
-                return Err(Failed::said(deployment, error.clone()));
+                return Err(FailedAttempt::reported(deployment, error.clone()));
             }
             let has_token = is_stream && (facts.first_token_seen || facts.terminal_seen);
-            if ended || has_token || self.held.len() >= HELD_BYTES_MAX {
-                self.is_begun = true;
-                return Ok(ended);
+            if self.reader.is_finished() || has_token || held.len() >= HELD_BYTES_MAX {
+                self.is_committed = true;
+                self.reader.begun();
+                return Ok(held.into_bytes());
             }
         }
-    }
-
-    fn take(&mut self, piece: Option<Bytes>, ended: bool) -> Result<(), StreamError> {
-        if let Some(piece) = piece {
-            self.has_bytes |= !piece.is_empty();
-            self.record.bytes_arrived(piece.len());
-            self.held.add(self.machine.push(piece)?);
-        }
-        if ended {
-            self.held.add(self.machine.finish()?);
-        }
-        Ok(())
     }
 }
 
@@ -315,56 +268,11 @@ impl Held {
     }
 }
 
-/// How long the phases of one call may take.
-struct Clock {
-    deadline: Instant,
-    total_ms: u64,
-    first_byte_by: Instant,
-    first_byte_ms: u64,
-}
-
-impl Clock {
-    async fn first_byte<T>(&self, waiting: impl Future<Output = T>) -> Result<T, CallError> {
-        let late = CallError::FirstByteTimeout {
-            timeout_ms: self.first_byte_ms,
-        };
-        self.until(self.first_byte_by, late, waiting).await
-    }
-
-    async fn idle<T>(
-        &self,
-        idle_ms: u64,
-        waiting: impl Future<Output = T>,
-    ) -> Result<T, CallError> {
-        let late = CallError::IdleTimeout {
-            timeout_ms: idle_ms,
-        };
-        let by = clock::now() + Duration::from_millis(idle_ms);
-        self.until(by, late, waiting).await
-    }
-
-    async fn until<T>(
-        &self,
-        by: Instant,
-        late: CallError,
-        waiting: impl Future<Output = T>,
-    ) -> Result<T, CallError> {
-        let timeout = tokio::time::timeout_at(by.min(self.deadline).into(), waiting);
-        match timeout.await {
-            Ok(done) => Ok(done),
-            Err(_) if self.deadline <= by => Err(CallError::TotalTimeout {
-                timeout_ms: self.total_ms,
-            }),
-            Err(_) => Err(late),
-        }
-    }
-}
-
 /// Puts the provider's address and key to what the dialect made. Returns the size of its body too.
 fn http_request(
     deployment: &Deployment,
     prepared: UpstreamRequest,
-) -> Result<(Request<Full<Bytes>>, u64), Failed> {
+) -> Result<(Request<Full<Bytes>>, u64), FailedAttempt> {
     let provider = &deployment.provider;
     let body = prepared.body.to_bytes();
     let request_bytes = body.len() as u64;
@@ -372,7 +280,7 @@ fn http_request(
     *request.method_mut() = prepared.method;
     *request.uri_mut() = format!("{}{}", provider.base_path, prepared.path)
         .parse::<Uri>()
-        .map_err(|error| Failed::no_url(&error))?;
+        .map_err(|error| FailedAttempt::no_url(&error))?;
     *request.headers_mut() = prepared.headers;
     request
         .headers_mut()

@@ -1,4 +1,4 @@
-//! A try that brought nothing: what it means for routing, and how the client is told.
+//! An attempt that failed: what it means for routing, and what the client is told.
 
 use bytes::BytesMut;
 use std::time::Duration;
@@ -7,6 +7,8 @@ use weir_dialects::{
 };
 use weir_routing::{Failure, FailureKind};
 
+use crate::request::answer_reader::AnswerError;
+use crate::request::refusal::Refusal;
 use crate::setup::directory::Deployment;
 use crate::upstream::{Answer, CallError};
 use weir_governance::clock;
@@ -16,22 +18,22 @@ const ERROR_BODY_BYTES_MAX: usize = 64 * 1024;
 /// Time that a provider gets to finish an error answer.
 const ERROR_BODY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A try that brought nothing.
+/// An attempt that failed.
 #[derive(Debug)]
-pub(crate) struct Failed {
+pub(crate) struct FailedAttempt {
     pub(crate) failure: Failure,
     pub(crate) message: String,
-    /// How the client is told, if this was the last try.
-    pub(crate) told: Told,
+    /// What the client is told, if this was the last attempt.
+    client_error: ClientError,
 }
 
-/// How a client is told of a failed try.
+/// What the client is told of a failed attempt.
 #[derive(Debug)]
-pub(crate) enum Told {
+enum ClientError {
     /// That the provider did not answer.
     NoAnswer,
-    /// What the provider said, inside a stream that had begun well.
-    Said(Box<ApiError<'static>>),
+    /// What the provider reported, inside a stream that had begun well.
+    Reported(Box<ApiError<'static>>),
     /// The provider's own answer.
     Answer(Box<ErrorResponse>),
 }
@@ -42,7 +44,7 @@ pub(super) async fn refused(
     agreed: &weir_dialects::ResponseContext,
     request_id: &str,
     answer: Answer,
-) -> Failed {
+) -> FailedAttempt {
     let mut body = answer.body;
     let mut read = BytesMut::new();
     let reading = async {
@@ -66,27 +68,27 @@ pub(super) async fn refused(
         clock::system_time(),
     );
     let told = weir_dialects::relay_error(agreed, &provider.name, status, &said, &read, request_id);
-    Failed::from_upstream(said, Told::Answer(Box::new(told)))
+    FailedAttempt::from_upstream(said, ClientError::Answer(Box::new(told)))
 }
 
-impl Failed {
+impl FailedAttempt {
     fn new(kind: FailureKind, message: String) -> Self {
         Self {
             failure: Failure::new(kind),
             message,
-            told: Told::NoAnswer,
+            client_error: ClientError::NoAnswer,
         }
     }
 
-    pub(crate) fn malformed(message: String) -> Self {
+    fn malformed(message: String) -> Self {
         Self::new(FailureKind::Malformed, message)
     }
 
-    pub(crate) fn cut(message: String) -> Self {
+    fn cut(message: String) -> Self {
         Self::new(FailureKind::Cut, message)
     }
 
-    /// For a try that was not made: others were quicker to take what is left of the limit.
+    /// For an attempt that was not made: others were quicker to take what is left of the limit.
     pub(super) fn throttled(deployment: &Deployment, wait_us: u64) -> Self {
         let provider = &deployment.provider.name;
         let message = format!("the limit that {provider} announces is used up");
@@ -94,17 +96,49 @@ impl Failed {
         let error = ApiError::new(ApiErrorKind::RateLimited, message.clone());
         let mut failed = Self::new(FailureKind::RateLimited, message);
         failed.failure.retry_after_us = Some(wait_us);
-        failed.told = Told::Said(Box::new(error.with_retry_after(wait)));
+        failed.client_error = ClientError::Reported(Box::new(error.with_retry_after(wait)));
         failed
     }
 
-    /// For an answer that could not be read on.
-    pub(super) fn of_stream(deployment: &Deployment, error: StreamError) -> Self {
+    /// For an answer that cannot be read on, and of which the client has nothing.
+    pub(super) fn of_answer(deployment: &Deployment, error: AnswerError) -> Self {
         match error {
-            StreamError::Provider(said) => Self::said(deployment, said),
-            StreamError::Truncated => Self::cut(error.to_string()),
-            _ => Self::malformed(error.to_string()),
+            AnswerError::Call(error) => error.into(),
+            AnswerError::Piece(StreamError::Provider(facts))
+            | AnswerError::End(StreamError::Provider(facts)) => Self::reported(deployment, facts),
+            AnswerError::Piece(error @ StreamError::Truncated)
+            | AnswerError::End(error @ StreamError::Truncated) => Self::cut(error.to_string()),
+            AnswerError::Piece(error) | AnswerError::End(error) => {
+                Self::malformed(error.to_string())
+            }
         }
+    }
+
+    /// For an answer that breaks off while the client reads it.
+    pub(crate) fn of_relayed(error: AnswerError) -> Self {
+        match error {
+            AnswerError::Call(error) => error.into(),
+            AnswerError::Piece(error) => Self::malformed(error.to_string()),
+            AnswerError::End(error) => Self::cut(error.to_string()),
+        }
+    }
+
+    /// What the client is told, where its own dialect has to say it.
+    pub(crate) fn api_error(&self) -> ApiError<'static> {
+        if let ClientError::Reported(error) = &self.client_error {
+            return ApiError::clone(error);
+        }
+        let kind = match self.failure.kind {
+            FailureKind::ConnectTimeout
+            | FailureKind::FirstTokenTimeout
+            | FailureKind::Stalled
+            | FailureKind::TotalTimeout => ApiErrorKind::ProviderTimeout,
+            _ => ApiErrorKind::ProviderError,
+        };
+        ApiError::new(
+            kind,
+            format!("the provider did not answer: {}", self.message),
+        )
     }
 
     pub(super) fn no_url(error: &http::uri::InvalidUri) -> Self {
@@ -114,22 +148,22 @@ impl Failed {
         )
     }
 
-    pub(super) fn refused(refusal: &weir_dialects::PrepareError) -> Self {
+    pub(super) fn unsupported(refusal: &weir_dialects::PrepareError) -> Self {
         Self {
-            told: Told::Said(Box::new(refusal.into())),
+            client_error: ClientError::Reported(Box::new(refusal.into())),
             ..Self::new(FailureKind::InvalidRequest, refusal.to_string())
         }
     }
 
-    /// For an error that a provider reported where an answer had begun.
-    pub(crate) fn said(deployment: &Deployment, mut said: UpstreamErrorFacts) -> Self {
-        deployment.redact(&mut said);
-        let told = Told::Said(Box::new(said.to_api_error(&deployment.provider.name)));
-        Self::from_upstream(said, told)
+    /// For an error that the provider reports inside its answer.
+    pub(crate) fn reported(deployment: &Deployment, mut facts: UpstreamErrorFacts) -> Self {
+        deployment.redact(&mut facts);
+        let error = facts.to_api_error(&deployment.provider.name);
+        Self::from_upstream(facts, ClientError::Reported(Box::new(error)))
     }
 
-    fn from_upstream(said: UpstreamErrorFacts, told: Told) -> Self {
-        let kind = match said.kind {
+    fn from_upstream(facts: UpstreamErrorFacts, client_error: ClientError) -> Self {
+        let kind = match facts.kind {
             UpstreamErrorKind::RateLimited => FailureKind::RateLimited,
             UpstreamErrorKind::QuotaExhausted => FailureKind::QuotaExhausted,
             UpstreamErrorKind::Overloaded => FailureKind::Overloaded,
@@ -140,20 +174,31 @@ impl Failed {
             UpstreamErrorKind::ContentFilter => FailureKind::ContentFilter,
             UpstreamErrorKind::InvalidRequest => FailureKind::InvalidRequest,
         };
-        let retry_after_us = said.retry_after.map(clock::micros);
+        let retry_after_us = facts.retry_after.map(clock::micros);
         let failure = Failure {
             retry_after_us,
             ..Failure::new(kind)
         };
         Self {
             failure,
-            message: said.message,
-            told,
+            message: facts.message,
+            client_error,
         }
     }
 }
 
-impl From<CallError> for Failed {
+impl From<FailedAttempt> for Refusal {
+    fn from(failed: FailedAttempt) -> Self {
+        let error = failed.api_error();
+        let answer = match failed.client_error {
+            ClientError::Answer(answer) => Some(answer),
+            ClientError::NoAnswer | ClientError::Reported(_) => None,
+        };
+        Self::attempt_failed(failed.failure.kind, error, answer)
+    }
+}
+
+impl From<CallError> for FailedAttempt {
     fn from(error: CallError) -> Self {
         let kind = match error {
             CallError::Resolve { .. }

@@ -14,9 +14,9 @@ use weir_governance::clock::Moment;
 use weir_limits::ProviderPermit;
 use weir_routing::{Attempt, AttemptKind, InFlight, Plan};
 
-use super::call::{Answering, ask};
-use super::failed::Failed;
-use super::{Begun, Way, note_stalled, unix_us};
+use super::call::{Callee, PendingResponse, ask};
+use super::context::{AttemptContext, unix_us};
+use super::failed::FailedAttempt;
 use crate::record::attempt::AttemptRecord;
 use crate::record::deployment_events::note_transition;
 use crate::request::exchange::Exchange;
@@ -25,6 +25,13 @@ use crate::setup::directory::Deployment;
 
 /// What led to a hedge: no failure, but silence.
 const LATE: &str = "late";
+
+/// The answer that the client gets, and what tells its deployment how it ended.
+pub(crate) struct CommittedResponse {
+    pub(crate) response: PendingResponse,
+    pub(crate) deployment: Arc<Deployment>,
+    pub(crate) in_flight: Option<InFlight>,
+}
 
 /// One attempt under way.
 struct InFlightAttempt {
@@ -39,72 +46,53 @@ struct InFlightAttempt {
 /// Makes an attempt, and a hedge beside it when the plan says so.
 pub(super) async fn race(
     exchange: &mut Exchange,
-    way: &Way<'_>,
+    context: &AttemptContext<'_>,
     plan: &mut Plan,
-    this: &Attempt,
+    attempt: &Attempt,
     permit: ProviderPermit,
     cause: Option<&'static str>,
-) -> Result<Begun, Failed> {
+) -> Result<CommittedResponse, FailedAttempt> {
     let worker = exchange.worker.clone();
     let permits = &mut exchange.provider_permits;
-    let mut first = InFlightAttempt::begin(way, plan, this, permit);
+    let mut first = InFlightAttempt::begin(context, plan, attempt, permit);
     permits.hold(first.deployment.clone(), permit);
-    let (record, hedge_slot) = exchange.record.begin_attempt(first.record(this, cause));
+    let (record, hedge_slot) = exchange.record.begin_attempt(first.record(attempt, cause));
     // On the heap: what waits for a provider should not take room in every connection's task.
-    let mut leading = Box::pin(first.ask(&worker, way, record));
-    let hedge_wait = until_late(&worker, leading.as_mut(), way, plan, (this, first.started));
+    let mut leading = Box::pin(first.ask(&worker, context, record));
+    let hedge_wait = until_late(
+        &worker,
+        leading.as_mut(),
+        context,
+        plan,
+        (attempt, first.started),
+    );
     let (hedge, permit) = match hedge_wait.await {
-        HedgeWait::Ended(Ok(answer)) => return Ok(first.win(way, answer)),
+        HedgeWait::Ended(Ok(answer)) => return Ok(first.win(answer)),
         HedgeWait::Ended(Err(failed)) => {
             first.fail(&worker, &failed);
             return Err(failed);
         }
         HedgeWait::Due(hedge, permit) => (hedge, permit),
     };
-    let mut second = InFlightAttempt::begin(way, plan, &hedge, permit);
+    let mut second = InFlightAttempt::begin(context, plan, &hedge, permit);
     permits.hold(second.deployment.clone(), permit);
     let record = hedge_slot.begin(second.record(&hedge, Some(LATE)));
-    let mut beside = Box::pin(second.ask(&worker, way, record));
-    let (is_hedge, ended) = tokio::select! {
-        biased;
-        ended = leading.as_mut() => (false, ended),
-        ended = beside.as_mut() => (true, ended),
-    };
-    // Deployments are told at once: others should not be sent where this one just failed.
-    let (is_hedge, ended) = match ended {
-        Err(failed) if is_hedge => {
-            second.fail(&worker, &failed);
-            match leading.as_mut().await {
-                Ok(answer) => (false, Ok(answer)),
-                Err(late) => {
-                    first.fail(&worker, &late);
-                    // The plan asks about the latest attempt.
-                    (true, Err(failed))
-                }
-            }
-        }
-        Err(failed) => {
-            first.fail(&worker, &failed);
-            (true, beside.as_mut().await)
-        }
-        Ok(answer) => (is_hedge, Ok(answer)),
-    };
+    let mut beside = Box::pin(second.ask(&worker, context, record));
+    let leader = (leading.as_mut(), &mut first);
+    let (is_hedge, ended) = first_token(&worker, leader, (beside.as_mut(), &mut second)).await;
     drop((leading, beside));
     match ended {
         Ok(answer) if is_hedge => {
             exchange.record.won_by_hedge();
             first.lose(&worker);
-            Ok(second.win(way, answer))
+            Ok(second.win(answer))
         }
         Ok(answer) => {
             exchange.record.won_by_current();
             second.lose(&worker);
-            Ok(first.win(way, answer))
+            Ok(first.win(answer))
         }
-        Err(failed) => {
-            second.fail(&worker, &failed);
-            Err(failed)
-        }
+        Err(failed) => Err(failed),
     }
 }
 
@@ -114,7 +102,7 @@ pub(super) async fn race(
     reason = "it is handed on at once and kept nowhere"
 )]
 enum HedgeWait {
-    Ended(Result<Answering, Failed>),
+    Ended(Result<PendingResponse, FailedAttempt>),
     /// A hedge is due, and has its permit.
     Due(Attempt, ProviderPermit),
 }
@@ -122,12 +110,12 @@ enum HedgeWait {
 /// Waits for an attempt, and asks the plan for a hedge whenever that may be due.
 async fn until_late(
     worker: &Worker,
-    mut leading: Pin<&mut impl Future<Output = Result<Answering, Failed>>>,
-    way: &Way<'_>,
+    mut leading: Pin<&mut impl Future<Output = Result<PendingResponse, FailedAttempt>>>,
+    context: &AttemptContext<'_>,
     plan: &mut Plan,
-    (this, started): (&Attempt, Moment),
+    (attempt, started): (&Attempt, Moment),
 ) -> HedgeWait {
-    let can_be_hedged = this.kind == AttemptKind::First && way.alias.targets().len() > 1;
+    let can_be_hedged = attempt.kind == AttemptKind::First && context.alias.targets().len() > 1;
     while can_be_hedged && let Some(after_us) = plan.hedge_after_us() {
         let late = started.instant + Duration::from_micros(after_us);
         tokio::select! {
@@ -135,12 +123,12 @@ async fn until_late(
             ended = leading.as_mut() => return HedgeWait::Ended(ended),
             () = sleep_until(late.into()) => {}
         }
-        if way.asked.has_client_left() {
+        if context.request.has_client_left() {
             break;
         }
-        let hedge = plan.hedge(way.view, way.alias, unix_us());
-        note_stalled(worker, way, plan);
-        let hedge = hedge.and_then(|hedge| Some((hedge, way.take(hedge.deployment).ok()?)));
+        let hedge = plan.hedge(context.view, context.alias, unix_us());
+        context.note_stalled(worker, plan);
+        let hedge = hedge.and_then(|hedge| Some((hedge, context.take(hedge.deployment).ok()?)));
         if let Some((hedge, permit)) = hedge {
             return HedgeWait::Due(hedge, permit);
         }
@@ -148,33 +136,77 @@ async fn until_late(
     HedgeWait::Ended(leading.await)
 }
 
+/// Waits until one of two attempts has the first token, or both have failed. Returns whether it is the
+/// hedge that ended the race. Of two failures the plan asks about the latest attempt's.
+async fn first_token<A, B>(
+    worker: &Worker,
+    (mut leading, first): (Pin<&mut A>, &mut InFlightAttempt),
+    (mut beside, second): (Pin<&mut B>, &mut InFlightAttempt),
+) -> (bool, Result<PendingResponse, FailedAttempt>)
+where
+    A: Future<Output = Result<PendingResponse, FailedAttempt>>,
+    B: Future<Output = Result<PendingResponse, FailedAttempt>>,
+{
+    // Deployments are told at once: others should not be sent where this one just failed.
+    tokio::select! {
+        biased;
+        ended = leading.as_mut() => match ended {
+            Ok(answer) => (false, Ok(answer)),
+            Err(failed) => {
+                first.fail(worker, &failed);
+                let ended = beside.await.inspect_err(|failed| second.fail(worker, failed));
+                (true, ended)
+            }
+        },
+        ended = beside.as_mut() => match ended {
+            Ok(answer) => (true, Ok(answer)),
+            Err(failed) => {
+                second.fail(worker, &failed);
+                let ended = leading.await.inspect_err(|failed| first.fail(worker, failed));
+                (false, ended.map_err(|_| failed))
+            }
+        },
+    }
+}
+
 impl InFlightAttempt {
-    fn begin(way: &Way<'_>, plan: &Plan, this: &Attempt, permit: ProviderPermit) -> Self {
+    fn begin(
+        context: &AttemptContext<'_>,
+        plan: &Plan,
+        attempt: &Attempt,
+        permit: ProviderPermit,
+    ) -> Self {
         Self {
-            deployment: way.directory.deployment(this.deployment).clone(),
+            deployment: context.directory.deployment(attempt.deployment).clone(),
             permit,
             started: Moment::now(),
-            in_flight: Some(way.view.start(way.alias, plan, this, unix_us())),
+            in_flight: Some(context.view.start(context.alias, plan, attempt, unix_us())),
         }
     }
 
-    fn record(&self, this: &Attempt, cause: Option<&'static str>) -> AttemptRecord {
-        AttemptRecord::new(self.deployment.clone(), this, self.started, cause)
+    fn record(&self, attempt: &Attempt, cause: Option<&'static str>) -> AttemptRecord {
+        AttemptRecord::new(self.deployment.clone(), attempt, self.started, cause)
     }
 
     /// The call itself.
     fn ask<'a>(
         &self,
         worker: &'a Worker,
-        way: &'a Way<'_>,
+        context: &'a AttemptContext<'_>,
         record: &'a mut AttemptRecord,
-    ) -> impl Future<Output = Result<Answering, Failed>> + use<'a> {
+    ) -> impl Future<Output = Result<PendingResponse, FailedAttempt>> + use<'a> {
         let (deployment, permit) = (self.deployment.clone(), self.permit);
-        async move { ask(worker, way.asked, &deployment, &permit, record).await }
+        async move {
+            let callee = Callee {
+                deployment: &deployment,
+                permit: &permit,
+            };
+            ask(worker, context.request, callee, record).await
+        }
     }
 
     /// Tells the deployment's health of a failure, once.
-    fn fail(&mut self, worker: &Worker, failed: &Failed) {
+    fn fail(&mut self, worker: &Worker, failed: &FailedAttempt) {
         if let Some(in_flight) = self.in_flight.take() {
             let transition = in_flight.fail(&failed.failure, unix_us());
             note_transition(&worker.stream, &self.deployment, transition);
@@ -189,8 +221,11 @@ impl InFlightAttempt {
         }
     }
 
-    fn win(self, way: &Way<'_>, answer: Answering) -> Begun {
-        let deadline = way.asked.deadline(&self.deployment);
-        answer.into_begun(self.deployment, self.in_flight, deadline)
+    fn win(self, response: PendingResponse) -> CommittedResponse {
+        CommittedResponse {
+            response,
+            deployment: self.deployment,
+            in_flight: self.in_flight,
+        }
     }
 }
