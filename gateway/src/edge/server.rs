@@ -26,7 +26,7 @@ use crate::edge::upkeep;
 use crate::edge::webhook::{Webhook, WebhookError};
 use crate::record::payload::Payloads;
 use crate::record::telemetry::Telemetry;
-use crate::request::worker::{Shared, Worker};
+use crate::request::worker::{GatewayState, Worker};
 use crate::setup::config::GatewayConfig;
 use crate::setup::directory::Directory;
 use crate::setup::routing_table::{RoutingState, TableAdopter};
@@ -82,7 +82,7 @@ pub enum StartError {
 #[derive(Debug)]
 pub struct GatewayHandle {
     addr: SocketAddr,
-    shared: Arc<Shared>,
+    shared: Arc<GatewayState>,
     stop: watch::Sender<bool>,
     upkeep: StoppableThread,
     webhook: Option<Webhook>,
@@ -111,7 +111,7 @@ pub fn start(options: GatewayOptions) -> Result<GatewayHandle, StartError> {
     )?;
     let drains_max = options.config.on_disconnect.max_concurrent;
     let drains_max = drains_max.min(Semaphore::MAX_PERMITS);
-    let shared = Arc::new(Shared {
+    let shared = Arc::new(GatewayState {
         ledger,
         notified: Arc::new(NotificationLog::open(&options.spend_dir)),
         connections: Arc::new(Semaphore::new(options.config.connections_max)),
@@ -208,7 +208,7 @@ impl GatewayHandle {
 /// Puts other providers and aliases in force. Requests under way finish with the old ones.
 #[derive(Clone, Debug)]
 pub struct Reloader {
-    shared: Arc<Shared>,
+    shared: Arc<GatewayState>,
 }
 
 impl Reloader {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use weir_eventlog::StoppableThread;
 use weir_limits::{LimitCounter, RateSpec, Slots};
 
-use crate::request::worker::Shared;
+use crate::request::worker::GatewayState;
 use weir_governance::clock::Moment;
 use weir_governance::control::policy::{Limit, Rules};
 use weir_governance::thresholds::shown_amount;
@@ -20,7 +20,7 @@ const FORGET_ROUNDS: u64 = 30;
 const LAST_USED_ROUNDS: u64 = 60;
 
 /// Starts the thread that does it. When it is stopped, everything that was spent is written down.
-pub(crate) fn start(shared: Arc<Shared>) -> io::Result<StoppableThread> {
+pub(crate) fn start(shared: Arc<GatewayState>) -> io::Result<StoppableThread> {
     StoppableThread::start("upkeep", move |stop| {
         let mut round = 0;
         while stop.sleep(PAUSE) {
@@ -34,7 +34,7 @@ pub(crate) fn start(shared: Arc<Shared>) -> io::Result<StoppableThread> {
     })
 }
 
-fn once(shared: &Shared, round: u64) {
+fn once(shared: &GatewayState, round: u64) {
     let control = shared.control.load_full();
     let rules = control.rules();
     let now_us = Moment::now().unix_us;

@@ -17,7 +17,7 @@ use serde_json::json;
 use weir_governance::clock::Moment;
 use weir_governance::thresholds::{PendingNotification, ThresholdCrossing, pending};
 
-use crate::request::worker::Shared;
+use crate::request::worker::GatewayState;
 use crate::setup::config::WebhookConfig;
 use crate::setup::directory::{ConfigProblem, Egress};
 use crate::upstream::{Call, CallError, Endpoint, Pool, Reach};
@@ -142,7 +142,7 @@ pub(crate) struct Webhook {
 
 impl Webhook {
     /// `None` if no webhook is configured. It ends when the gateway is told to stop.
-    pub(crate) fn start(shared: Arc<Shared>) -> Result<Option<Self>, WebhookError> {
+    pub(crate) fn start(shared: Arc<GatewayState>) -> Result<Option<Self>, WebhookError> {
         let target = Target::read(&shared.config.webhook).map_err(WebhookError::Config)?;
         let Some(target) = target else {
             return Ok(None);
@@ -175,7 +175,7 @@ pub enum WebhookError {
     Start(#[source] io::Error),
 }
 
-async fn run(shared: &Shared, target: &Target) {
+async fn run(shared: &GatewayState, target: &Target) {
     let pool = Arc::<Pool>::default();
     let mut stopped = shared.stopped.clone();
     let mut pause = LOOK;
@@ -210,7 +210,7 @@ async fn run(shared: &Shared, target: &Target) {
 }
 
 /// Posts what is due, up to the first post that fails.
-async fn look(shared: &Shared, target: &Target, pool: &Arc<Pool>) -> Result<(), PostError> {
+async fn look(shared: &GatewayState, target: &Target, pool: &Arc<Pool>) -> Result<(), PostError> {
     let log = &shared.notified;
     let control = shared.control.load_full();
     let now_us = Moment::now().unix_us;

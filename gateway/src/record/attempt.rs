@@ -7,7 +7,7 @@ use weir_governance::clock::Moment;
 use weir_routing::{Attempt, FailureKind};
 use weir_schemas::{Usage, UsageSource};
 
-use crate::record::charge::Charge;
+use crate::record::charge::AttemptCharge;
 use crate::record::estimate;
 use crate::setup::directory::Deployment;
 
@@ -79,7 +79,7 @@ pub(crate) struct AttemptRecord {
     /// Estimated tokens of the answer as far as it was read, where the provider may not have reported
     /// them all.
     pub(super) answer_tokens: u64,
-    pub(super) charge: Charge,
+    pub(super) charge: AttemptCharge,
 }
 
 impl AttemptRecord {
@@ -114,7 +114,7 @@ impl AttemptRecord {
             usage: Usage::default(),
             usage_source: UsageSource::None,
             answer_tokens: 0,
-            charge: Charge::default(),
+            charge: AttemptCharge::default(),
         }
     }
 
@@ -174,7 +174,7 @@ impl AttemptRecord {
         self.end(AttemptEnd::Failed(kind), message);
     }
 
-    /// The provider said, or not, when to come back.
+    /// Takes over the provider's retry hint, if there is one.
     pub(crate) fn retry_after(&mut self, retry_after_us: Option<u64>) {
         self.retry_after_us = retry_after_us;
     }

@@ -10,10 +10,10 @@ use crate::record::trail::RequestRecord;
 
 /// What an attempt costs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Charge {
-    /// `None` if nobody knows: nothing is ever free for want of a price.
+pub(crate) struct AttemptCharge {
+    /// `None` if it is unknown: an attempt without a price is never counted as free.
     pub(crate) cost: Option<PicoUsd>,
-    /// Row of the price book that says so; `None` if nothing was consumed.
+    /// Row of the price book that it is taken from; `None` if nothing was consumed.
     pub(crate) price_version: Option<Arc<str>>,
 }
 
@@ -24,9 +24,9 @@ pub(super) fn tokens(usage: &Usage) -> u64 {
 }
 
 impl AttemptRecord {
-    fn priced(&self) -> Charge {
+    fn priced(&self) -> AttemptCharge {
         if self.usage.is_empty() {
-            return Charge {
+            return AttemptCharge {
                 cost: self.was_not_billed().then_some(PicoUsd(0)),
                 price_version: None,
             };
@@ -36,11 +36,11 @@ impl AttemptRecord {
             .deployment
             .charge(&self.usage, tier, self.started.unix_us)
         {
-            Some((cost, version)) => Charge {
+            Some((cost, version)) => AttemptCharge {
                 cost: Some(cost),
                 price_version: Some(version),
             },
-            None => Charge::default(),
+            None => AttemptCharge::default(),
         }
     }
 

@@ -1,4 +1,4 @@
-//! What circuit breakers do: as events, and in the log.
+//! State changes of circuit breakers, as events and in the log.
 
 use weir_eventlog::StreamWriter;
 use weir_routing::{BreakerState, Transition};
@@ -52,7 +52,7 @@ fn note(
         deployment = deployment.name,
         state,
         cause,
-        "a deployment changed its state"
+        "deployment changed state"
     );
     let event = DeploymentStateChanged {
         ts_us: Moment::now().unix_us,
@@ -66,6 +66,6 @@ fn note(
     };
     let appended = stream.append(&[Event::DeploymentStateChanged(event)]);
     if let Err(error) = appended {
-        tracing::error!(%error, "failed to write the event of a deployment's state");
+        tracing::error!(%error, "failed to write a deployment state event");
     }
 }

@@ -6,7 +6,7 @@
 //! whole, so an estimate costs the same however long a text is. What was reported is never put
 //! lower, and a stream has at least a token for each of its chunks, in which most providers send one.
 //!
-//! The tokenizer is OpenAI's `o200k_base`, whoever answered: see ARCHITECTURE.md for how far off
+//! The tokenizer is OpenAI's `o200k_base` for every provider: see docs/money.md for how far off
 //! that is. It is loaded when it is first needed.
 
 mod prompt;
@@ -90,7 +90,7 @@ impl AttemptRecord {
                 self.usage.output_tokens = (self.answer_tokens > 0).then_some(self.answer_tokens);
                 self.usage_source = UsageSource::Estimated;
             }
-            // A stream that is cut has said how it began, at most.
+            // A stream that is cut has reported its beginning, at most.
             UsageSource::Reported | UsageSource::Drained
                 if is_cut && reported < self.answer_tokens =>
             {

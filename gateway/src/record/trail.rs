@@ -22,7 +22,7 @@ use crate::setup::directory::Deployment;
 const CLIENT_CLOSED_REQUEST: u16 = 499;
 const CLIENT_GONE: &str = "the client left before the answer was complete";
 
-/// What a request's event says, as far as it is known.
+/// A request's event, as far as it is known.
 #[derive(Debug, Default)]
 pub(crate) struct RequestRecord {
     client: ClientRecord,
@@ -37,12 +37,12 @@ pub(crate) struct RequestRecord {
     queue_us: u64,
     pub(super) attempts: Attempts,
     pub(super) status: u16,
-    pub(super) failure: Option<Failure>,
+    pub(super) failure: Option<RequestFailure>,
     pub(super) ttft_us: Option<u64>,
     response_bytes: u64,
 }
 
-/// What the client's connection and headers say about it.
+/// The client's address, and what its headers report.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ClientRecord {
     pub(crate) ip: String,
@@ -53,7 +53,7 @@ pub(crate) struct ClientRecord {
 
 /// What ended a request early.
 #[derive(Clone, Debug)]
-pub(crate) struct Failure {
+pub(crate) struct RequestFailure {
     pub(crate) stage: &'static str,
     pub(crate) kind: &'static str,
     pub(crate) message: String,
@@ -163,7 +163,12 @@ impl RequestRecord {
         self.queue_us = queue_us;
     }
 
-    pub(crate) fn refused(&mut self, status: StatusCode, failure: Failure, rule: Option<&str>) {
+    pub(crate) fn refused(
+        &mut self,
+        status: StatusCode,
+        failure: RequestFailure,
+        rule: Option<&str>,
+    ) {
         self.status = status.as_u16();
         self.failure = Some(failure);
         self.limit_verdict = rule.map(str::to_owned);
@@ -256,7 +261,7 @@ impl RequestRecord {
     }
 
     pub(crate) fn client_left(&mut self) {
-        self.failure = Some(Failure {
+        self.failure = Some(RequestFailure {
             stage: "relay",
             kind: AttemptEnd::ClientGone.as_str(),
             message: CLIENT_GONE.to_owned(),
@@ -268,14 +273,14 @@ impl RequestRecord {
         if let Some(attempt) = self.current() {
             attempt.failed(kind, message);
         }
-        self.failure.get_or_insert_with(|| Failure {
+        self.failure.get_or_insert_with(|| RequestFailure {
             stage: "relay",
             kind: kind.as_str(),
             message: message.to_owned(),
         });
     }
 
-    /// Ends a request that nobody finished, where it stands.
+    /// Ends an unfinished request where it stands.
     pub(crate) fn abandon(&mut self, end: AttemptEnd) {
         let message = match end {
             AttemptEnd::Internal => "the gateway failed on this request",
@@ -299,7 +304,7 @@ impl RequestRecord {
         } else {
             "relay"
         };
-        self.failure.get_or_insert_with(|| Failure {
+        self.failure.get_or_insert_with(|| RequestFailure {
             stage,
             kind: end.as_str(),
             message: message.to_owned(),
@@ -329,7 +334,7 @@ impl RequestRecord {
         }
     }
 
-    /// Ends the record: nothing is missing in it that can be known. `settle` is told the number of
+    /// Ends the record: estimates what was not reported, and prices it. `settle` is told the number of
     /// each attempt and the tokens that it took.
     pub(crate) fn close(&mut self, settle: impl FnMut(u32, u64)) -> RequestTotals {
         self.price(settle);

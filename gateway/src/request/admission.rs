@@ -20,18 +20,18 @@ use crate::setup::directory::Cost;
 /// Bytes per token of dense text. A reservation counts with few bytes per token, so that it is rather
 /// too large than too small.
 const BYTES_PER_TOKEN_MIN: u64 = 3;
-/// When to ask again where nothing says when a slot comes free.
+/// When to retry for a slot: nothing announces when one comes free.
 const SLOT_RETRY: Duration = Duration::from_secs(1);
 
 /// What a request may come to use.
 #[derive(Clone, Debug)]
-pub(crate) struct Estimate {
+pub(crate) struct RequestEstimate {
     input_tokens: u64,
     output_tokens: u64,
     pub(crate) cost: Cost,
 }
 
-impl Estimate {
+impl RequestEstimate {
     /// The prompt by its size, the answer by the limit that the client set, or by
     /// `output_tokens_assumed` if it set none.
     pub(crate) fn of(api: ClientApi, facts: &RequestFacts, output_tokens_assumed: u64) -> Self {
@@ -80,7 +80,7 @@ pub(crate) fn admit(
     identity: &Identity,
     subject: &Subject<'_>,
     class: Class,
-    estimate: &Estimate,
+    estimate: &RequestEstimate,
     family: Family,
     now_us: u64,
 ) -> Result<Admitted, Refusal> {
@@ -112,7 +112,7 @@ pub(crate) fn admit(
             let allowed = match counted {
                 Counted::Requests => format!("{per_minute} requests a minute"),
                 Counted::Tokens => {
-                    format!("{per_minute} tokens a minute, and this request may take {tokens}")
+                    format!("{per_minute} tokens a minute, and this request may use {tokens}")
                 }
             };
             too_fast(limit, &allowed, wait_us).with_headers(headers)
@@ -148,15 +148,15 @@ fn too_fast(limit: String, allowed: &str, wait_us: u64) -> Refusal {
     )
 }
 
-/// For a budget in money that nothing could keep: the call's cost is not known anywhere.
+/// For a budget in money that could not be kept: the call's cost is not known.
 fn unpriced(budget: String, subject: &Subject<'_>, cost: &Cost, contact: Option<&str>) -> Refusal {
     const SHOWN_MAX: usize = 3;
     let names = cost.unpriced_at.iter().take(SHOWN_MAX);
     let names: Vec<&str> = names.map(|deployment| deployment.name.as_str()).collect();
     let ask = contact.map_or_else(String::new, |contact| format!("ask {contact} to "));
     let message = format!(
-        "budget \"{budget}\" counts money, and \"{}\" has no price at {}: {ask}give it one with \
-         [[price]] in the gateway's configuration, or set unpriced = \"allow\" for the budget",
+        "budget \"{budget}\" counts money, and \"{}\" has no price at {}: {ask}add a [[price]] to \
+         the gateway's configuration, or set unpriced = \"allow\" for the budget",
         subject.model,
         names.join(", "),
     );
@@ -178,7 +178,7 @@ fn exhausted(
     let ask = contact.map_or_else(String::new, |contact| format!("; ask {contact}"));
     let shown = |amount| shown_amount(budget.spec.unit, amount);
     let message = format!(
-        "budget \"{name}\" of {} has {} left, and this request may take {}; {until}{ask}",
+        "budget \"{name}\" of {} has {} left, and this request may use {}; {until}{ask}",
         shown(budget.spec.limit),
         shown(refused.remaining),
         shown(requested),
@@ -198,7 +198,7 @@ mod tests {
         let tokens = |api, body: &str| {
             let facts = weir_dialects::inspect(api, body.as_bytes()).unwrap();
             let prompt = facts.prompt_bytes.div_ceil(BYTES_PER_TOKEN_MIN);
-            Estimate::of(api, &facts, 100).bound().tokens() - prompt
+            RequestEstimate::of(api, &facts, 100).bound().tokens() - prompt
         };
         let chat = ClientApi::ChatCompletions;
         assert_eq!(
@@ -212,6 +212,9 @@ mod tests {
         );
         let greedy = r#"{"model":"m","messages":[],"max_tokens":18446744073709551615,"n":99}"#;
         let facts = weir_dialects::inspect(chat, greedy.as_bytes()).unwrap();
-        assert_eq!(Estimate::of(chat, &facts, 100).bound().tokens(), u64::MAX);
+        assert_eq!(
+            RequestEstimate::of(chat, &facts, 100).bound().tokens(),
+            u64::MAX
+        );
     }
 }

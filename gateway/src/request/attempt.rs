@@ -4,10 +4,10 @@
 //! whole (or is too long to wait for). Up to then an attempt can be replaced without the client
 //! noticing; from then on it is the answer.
 //!
-//! The way through: [`attempt`] asks the [plan] what to do; [`race`](race::race) makes the attempt, and
-//! a hedge beside it if the first token is late; [`call`](call::ask) is one call at one provider. Before
-//! each, the request takes a permit of the [provider's limits](provider_limits). [`shadow`] sends
-//! copies whose answers are discarded.
+//! [`attempt`] asks the [plan] for the next attempt; [`race`](race::race) makes it, and a hedge beside it
+//! if the first token is late; [`call`](call::ask) is one call at one provider. Before each, the request
+//! takes a permit of the [provider's limits](provider_limits). [`shadow`] sends copies whose answers are
+//! discarded.
 
 mod call;
 mod context;

@@ -16,7 +16,7 @@ use http::Response;
 use tokio::runtime::Handle;
 use tokio::sync::OwnedSemaphorePermit;
 
-use crate::request::worker::{Shared, Worker};
+use crate::request::worker::{GatewayState, Worker};
 use crate::setup::config::DisconnectPolicy;
 
 /// Whether a client still waits for an answer to begin.
@@ -38,7 +38,7 @@ impl ClientPresence {
 }
 
 /// Whether answers are read to their end without their client.
-pub(crate) fn is_wanted(shared: &Shared) -> bool {
+pub(crate) fn is_wanted(shared: &GatewayState) -> bool {
     shared.config.on_disconnect.policy == DisconnectPolicy::Drain
 }
 
@@ -47,11 +47,11 @@ pub(crate) trait Drain {
     fn drain(self) -> impl Future<Output = ()> + Send;
 }
 
-type Call<B> = Pin<Box<dyn Future<Output = Response<B>> + Send>>;
+type BoxedCall<B> = Pin<Box<dyn Future<Output = Response<B>> + Send>>;
 
 /// A call with its client. Dropped before its answer has begun, it goes on alone.
 pub(crate) struct DetachOnDisconnect<B: Drain + Send + 'static> {
-    call: Option<Call<B>>,
+    call: Option<BoxedCall<B>>,
     client: Arc<ClientPresence>,
     worker: Arc<Worker>,
 }

@@ -32,7 +32,7 @@ pub(crate) struct Exchange {
     pub(crate) permit: Option<Permit<ReservedBudget>>,
     /// What is kept of what the client sends and gets, if anything is.
     pub(crate) payload: Option<Box<Taken>>,
-    /// What the client is told about its limits.
+    /// Response headers about the client's limits.
     pub(crate) limit_headers: HeaderMap,
     /// Whether the client is still there, if its answer is read on without it.
     pub(crate) client: Option<Arc<ClientPresence>>,
@@ -95,12 +95,12 @@ impl Exchange {
         payload: Option<&Closed>,
         reached: &[ThresholdCrossing],
     ) -> Result<Appended, AppendError> {
-        let said: Vec<String> = reached.iter().map(ThresholdCrossing::json).collect();
+        let texts: Vec<String> = reached.iter().map(ThresholdCrossing::json).collect();
         let mut events = self.record.events(&self.context);
         events.extend(payload.map(|payload| payload.event(&self.context, &self.record)));
         let now_ms = Moment::now().unix_ms();
-        let pairs = reached.iter().zip(&said);
-        events.extend(pairs.map(|(reached, said)| reached.event(said, now_ms)));
+        let pairs = reached.iter().zip(&texts);
+        events.extend(pairs.map(|(reached, text)| reached.event(text, now_ms)));
         self.worker.stream.append(&events)
     }
 
@@ -181,7 +181,7 @@ impl Drop for Exchange {
     }
 }
 
-/// What was used, by what the events say: the same figures that SQL sums up.
+/// What the request used, in the figures of its events, which SQL sums up.
 fn actual(totals: &RequestTotals, context: &RequestContext) -> Actual {
     Actual {
         tokens: totals.tokens,

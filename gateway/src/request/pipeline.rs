@@ -29,7 +29,7 @@ use crate::record::context::RequestContext;
 use crate::record::estimate::{BYTES_PER_TOKEN_MEAN, Prompt};
 use crate::record::labels::Labels;
 use crate::record::trail::{ClientRecord, RequestRecord};
-use crate::request::admission::{self, Estimate};
+use crate::request::admission::{self, RequestEstimate};
 use crate::request::affinity::Affinity;
 use crate::request::attempt::{self, CommittedResponse, RoutedRequest};
 use crate::request::drain::{self, ClientPresence, DetachOnDisconnect};
@@ -111,7 +111,7 @@ async fn forward(
     let alias = with_own_keys.as_ref().unwrap_or(alias);
 
     let class = class(&identity, &head.headers);
-    let estimate = Estimate::of(api, &facts, shared.config.output_tokens_assumed)
+    let estimate = RequestEstimate::of(api, &facts, shared.config.output_tokens_assumed)
         .priced(&identity, |usage| {
             directory.cost(alias, usage, Moment::now().unix_us)
         });
@@ -234,7 +234,7 @@ fn admit(
     identity: &Identity,
     class: Class,
     facts: &RequestFacts,
-    estimate: &Estimate,
+    estimate: &RequestEstimate,
 ) -> Result<TargetSet, Refusal> {
     exchange.context.labels.add_body(facts);
     let customer = exchange.context.labels.customer.as_deref();
@@ -345,7 +345,7 @@ fn note_facts(exchange: &mut Exchange, api: ClientApi, body: &Bytes, facts: &Req
     exchange.record.inspected(facts, prompt);
 }
 
-/// Finds the alias that was asked for, if this key may use it.
+/// Finds the alias that the client asks for, if its key may use it.
 pub(crate) fn resolve<'a>(
     directory: &'a Directory,
     identity: &Identity,

@@ -14,7 +14,7 @@ use weir_limits::Class;
 use weir_routing::{FailureKind, GiveUp};
 use weir_schemas::RequestId;
 
-use crate::record::trail::Failure;
+use crate::record::trail::RequestFailure;
 use crate::setup::directory::NoSuchKey;
 use weir_governance::control::{Identity, KeyRefusal, ModelDenied};
 
@@ -30,11 +30,11 @@ pub(crate) struct Refusal {
     /// The word that events and metrics carry, if not the one of the client's error.
     kind: Option<&'static str>,
     error: Box<ApiError<'static>>,
-    /// The provider's own answer, which says it better.
+    /// The provider's own answer, which takes precedence.
     answer: Option<Box<ErrorResponse>>,
     /// Limit or budget that refused.
     rule: Option<String>,
-    /// What the client is told beside the error.
+    /// Headers beside the error.
     headers: Option<Box<HeaderMap>>,
 }
 
@@ -163,7 +163,7 @@ impl Refusal {
                 "authenticate",
                 ApiErrorKind::PermissionDenied,
                 format!(
-                    "key {} is for the environment \"{of_key}\", and this gateway serves \"{environment}\"",
+                    "key {} is for the environment \"{of_key}\", but this gateway serves \"{environment}\"",
                     identity.key_id()
                 ),
             )
@@ -177,8 +177,7 @@ impl Refusal {
             Class::Batch => " for batch requests",
         };
         let message = format!(
-            "the limits that the providers of \"{alias}\" announce are used up{whose}; come back in \
-             {:.1} s",
+            "the rate limits of all providers of \"{alias}\" are used up{whose}; try again in {:.1} s",
             wait.as_secs_f64()
         );
         let error = ApiError::new(ApiErrorKind::RateLimited, message).with_retry_after(wait);
@@ -188,7 +187,7 @@ impl Refusal {
         }
     }
 
-    /// For a team whose own key is not there. It is never called with another one.
+    /// For a team whose own key is missing. Another key is never used in its place.
     pub(crate) fn provider_key_missing(identity: &Identity, missing: NoSuchKey<'_>) -> Self {
         let NoSuchKey { provider, label } = missing;
         let team = identity.team().unwrap_or_default();
@@ -200,8 +199,8 @@ impl Refusal {
                 "route",
                 ApiErrorKind::Overloaded,
                 format!(
-                    "the team \"{team}\" brings the key \"{label}\" for \"{provider}\", and the gateway \
-                     has none of that name ([[provider]] team_keys); ask {ask}"
+                    "the team \"{team}\" uses its own key \"{label}\" for \"{provider}\", but the gateway \
+                     has no key of that name ([[provider]] team_keys); ask {ask}"
                 ),
             )
         }
@@ -288,13 +287,10 @@ impl Refusal {
         let (kind, message) = if path_exists {
             (
                 ApiErrorKind::MethodNotAllowed,
-                format!("{path} does not take {method}"),
+                format!("{method} is not allowed on {path}"),
             )
         } else {
-            (
-                ApiErrorKind::UnknownPath,
-                format!("there is nothing at {path}"),
-            )
+            (ApiErrorKind::UnknownPath, format!("there is no {path}"))
         };
         Self::new("receive", kind, message)
     }
@@ -307,9 +303,9 @@ impl Refusal {
         StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
     }
 
-    /// What the event says.
-    pub(crate) fn failure(&self) -> Failure {
-        Failure {
+    /// The failure as events carry it.
+    pub(crate) fn failure(&self) -> RequestFailure {
+        RequestFailure {
             stage: self.stage,
             kind: self.kind.unwrap_or_else(|| self.error.kind.code()),
             message: self.error.message.clone().into_owned(),

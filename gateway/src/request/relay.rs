@@ -153,7 +153,7 @@ pub(crate) fn respond(
     }
     let keeps_length = answer.reader.keeps_length();
     let mut headers = passed_on(&answer.headers, keeps_length);
-    // What holds for the key says more than what holds for the provider's key.
+    // The limits of the client's key take precedence over those of the provider's key.
     headers.extend(std::mem::take(&mut exchange.limit_headers));
     if !keeps_length {
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));

@@ -19,7 +19,7 @@ use crate::upstream::Pool;
 
 /// What all workers share.
 #[derive(Debug)]
-pub(crate) struct Shared {
+pub(crate) struct GatewayState {
     pub(crate) config: GatewayConfig,
     pub(crate) routing: Arc<RoutingState>,
     pub(crate) control: ControlHandle,
@@ -38,7 +38,7 @@ pub(crate) struct Shared {
 
 /// What one worker thread has for itself.
 pub(crate) struct Worker {
-    pub(crate) shared: Arc<Shared>,
+    pub(crate) shared: Arc<GatewayState>,
     pub(crate) pool: Arc<Pool>,
     pub(crate) stream: StreamWriter,
     pub(crate) shadows: BackgroundTasks,
@@ -46,7 +46,7 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
-    pub(crate) fn new(shared: Arc<Shared>, shard: u32) -> Result<Self, JournalError> {
+    pub(crate) fn new(shared: Arc<GatewayState>, shard: u32) -> Result<Self, JournalError> {
         let stream = shared.journal.open_stream(shard)?;
         Ok(Self {
             shared,

@@ -1,8 +1,8 @@
 //! One call at one provider, up to the point from which its answer can be relayed.
 //!
 //! A stream is held back until its first token is here, so that one that stalls or breaks before it
-//! can be replaced. A plain answer is held back until it is whole, up to [`HELD_BYTES_MAX`]: nobody
-//! can use half of one.
+//! can be replaced. A plain answer is held back until it is whole, up to [`HELD_BYTES_MAX`]: half
+//! of one is of no use.
 
 use std::time::Instant;
 
@@ -211,7 +211,7 @@ impl Beginning<'_> {
         deployment: &Deployment,
         is_stream: bool,
     ) -> Result<Bytes, FailedAttempt> {
-        let mut held = Held::default();
+        let mut held = HeldBytes::default();
         loop {
             let step = self.reader.next().await;
             self.record.received(self.reader.bytes_read());
@@ -242,12 +242,12 @@ impl Beginning<'_> {
 
 /// What was read and not relayed yet. A single piece is kept as it is.
 #[derive(Default)]
-struct Held {
+struct HeldBytes {
     first: Bytes,
     rest: BytesMut,
 }
 
-impl Held {
+impl HeldBytes {
     fn add(&mut self, piece: Bytes) {
         if self.first.is_empty() {
             self.first = piece;

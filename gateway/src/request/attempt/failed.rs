@@ -38,7 +38,7 @@ enum ClientError {
     Answer(Box<ErrorResponse>),
 }
 
-/// Reads what a provider says about its refusal, as far as it is worth reading.
+/// Reads the body of a provider's error response, up to a limit.
 pub(super) async fn refused(
     deployment: &Deployment,
     agreed: &weir_dialects::ResponseContext,
@@ -56,19 +56,20 @@ pub(super) async fn refused(
             }
         }
     };
-    // Whatever has arrived by then will do: the status alone says most of it.
+    // What has arrived by then is enough: the status alone carries most of it.
     let _ = tokio::time::timeout(ERROR_BODY_TIMEOUT, reading).await;
     let status = answer.head.status.as_u16();
     let provider = &deployment.provider;
     let read = deployment.redact_bytes(read.freeze());
-    let said = weir_dialects::classify_upstream_error(
+    let facts = weir_dialects::classify_upstream_error(
         status,
         &answer.head.headers,
         &read,
         clock::system_time(),
     );
-    let told = weir_dialects::relay_error(agreed, &provider.name, status, &said, &read, request_id);
-    FailedAttempt::from_upstream(said, ClientError::Answer(Box::new(told)))
+    let error =
+        weir_dialects::relay_error(agreed, &provider.name, status, &facts, &read, request_id);
+    FailedAttempt::from_upstream(facts, ClientError::Answer(Box::new(error)))
 }
 
 impl FailedAttempt {
@@ -123,7 +124,7 @@ impl FailedAttempt {
         }
     }
 
-    /// What the client is told, where its own dialect has to say it.
+    /// The error for the client, where its own dialect has to carry it.
     pub(crate) fn api_error(&self) -> ApiError<'static> {
         if let ClientError::Reported(error) = &self.client_error {
             return ApiError::clone(error);

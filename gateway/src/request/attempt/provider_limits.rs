@@ -67,7 +67,7 @@ pub(super) fn learn(callee: Callee<'_>, headers: &HeaderMap) {
     }
 }
 
-/// A provider that refuses says when to come back.
+/// Pauses a deployment for as long as its provider's refusal asks for.
 pub(super) fn keep_away(deployment: &Deployment, failed: &FailedAttempt) {
     if let Some(rest_us) = failed.failure.rate_limited_for_us() {
         deployment.limits.pause(rest_us.min(REST_US_MAX), unix_us());
