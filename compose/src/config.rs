@@ -35,7 +35,7 @@ pub(crate) struct Config {
     pub(crate) gateway: GatewayConfig,
     pub(crate) control: ControlConfig,
     pub(crate) eventlog: EventlogConfig,
-    pub(crate) store: StoreConfig,
+    pub(crate) store: StoreSettings,
     pub(crate) payloads: PayloadsConfig,
     pub(crate) routing: RoutingConfig,
     #[serde(rename = "provider")]
@@ -169,7 +169,7 @@ impl RoutingConfig {
 /// `[store]`: ClickHouse.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-pub(crate) struct StoreConfig {
+pub(crate) struct StoreSettings {
     /// The engine that Weir brings along, or a server of yours.
     pub(crate) kind: StoreKind,
     /// Where the embedded engine answers ClickHouse's HTTP protocol.
@@ -187,7 +187,7 @@ pub(crate) struct StoreConfig {
     pub(crate) payload_retention_days: u32,
 }
 
-impl Default for StoreConfig {
+impl Default for StoreSettings {
     fn default() -> Self {
         Self {
             kind: StoreKind::Embedded,
@@ -259,7 +259,7 @@ impl Config {
     }
 }
 
-impl StoreConfig {
+impl StoreSettings {
     /// A client for it. Nothing is sent yet.
     pub(crate) fn connect(&self) -> anyhow::Result<Store> {
         let store = Store::connect(&weir_store::StoreConfig {

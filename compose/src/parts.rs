@@ -203,12 +203,12 @@ fn explain_start(error: StartError) -> anyhow::Error {
 }
 
 /// A running ingestor, and the feedback that makes routing tables from what it stored.
-pub(crate) struct Ingestor {
+pub(crate) struct IngestorService {
     ingest: StoppableThread,
     feedback: StoppableThread,
 }
 
-impl Ingestor {
+impl IngestorService {
     pub(crate) fn start(
         config: &Config,
         data_dir: &Path,

@@ -13,7 +13,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use weir_loadtest::StopSwitch;
-use weir_loadtest::bench::{Arrival, BenchOptions, Candidate, Stop, Workload, compare};
+use weir_loadtest::bench::{Arrival, BenchCandidate, BenchOptions, Stop, Workload, compare};
 use weir_loadtest::dist::{Count, Distribution};
 use weir_loadtest::mock::{MockOptions, MockProvider};
 
@@ -49,7 +49,7 @@ fn main() -> Result<(), Failure> {
             warm_up: Duration::from_secs(1),
             ..BenchOptions::default()
         };
-        let candidate = |name: &str, addr: SocketAddr, key: &str, watch: u32| Candidate {
+        let candidate = |name: &str, addr: SocketAddr, key: &str, watch: u32| BenchCandidate {
             name: name.to_owned(),
             url: format!("http://{addr}/v1"),
             key: Some(key.to_owned()),

@@ -1,7 +1,7 @@
-//! Prints the tables of `trace/fitted/tables.rs` from the recorded traces.
+//! Prints the tables of `trace/fitted/columns.rs` from the recorded traces.
 //!
 //! Run it where the traces are found (see `weir_loadtest::trace`):
-//! `cargo run -p weir-loadtest --example fit_traces > loadtest/src/trace/fitted/tables.rs`
+//! `cargo run -p weir-loadtest --example fit_traces > loadtest/src/trace/fitted/columns.rs`
 
 use std::io::Write as _;
 
@@ -21,7 +21,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             .ok_or_else(|| format!("the recorded trace {name} is not here"))?;
         let calls = Trace::read(&path)?.calls;
         let constant = name.name().replace('-', "_").to_uppercase();
-        writeln!(out, "\npub(super) static {constant}: Shape = Shape {{")?;
+        writeln!(
+            out,
+            "\npub(super) static {constant}: FittedShape = FittedShape {{"
+        )?;
         let gaps: Vec<f64> = calls
             .windows(2)
             .map(|pair| (pair[1].at - pair[0].at).as_secs_f64() * 1000.0)

@@ -20,8 +20,8 @@ pub mod workload;
 use std::time::Duration;
 
 pub use arrival::{Arrival, Stop};
-pub use compare::{Candidate, Comparison, compare};
-pub use report::{Latency, Report, Series};
+pub use compare::{BenchCandidate, Comparison, compare};
+pub use report::{BenchReport, LatencySummary, Series};
 pub use workload::Workload;
 
 use crate::client::TargetError;
@@ -82,7 +82,7 @@ impl Default for BenchOptions {
 #[derive(Debug, thiserror::Error)]
 pub enum BenchError {
     #[error("bench target: {0}")]
-    Target(#[from] TargetError),
+    HttpTarget(#[from] TargetError),
     #[error("bench options: {problem}")]
     Options { problem: String },
     #[error("cannot watch process {pid}: {source}")]
@@ -96,12 +96,12 @@ pub enum BenchError {
 }
 
 /// Measures once. Blocks until done; call it from a thread that may.
-pub fn run(options: &BenchOptions) -> Result<Report, BenchError> {
+pub fn run(options: &BenchOptions) -> Result<BenchReport, BenchError> {
     run_until(options, &StopSwitch::default())
 }
 
 /// Measures once, or until `stop` is pulled: what was measured by then is reported.
-pub fn run_until(options: &BenchOptions, stop: &StopSwitch) -> Result<Report, BenchError> {
+pub fn run_until(options: &BenchOptions, stop: &StopSwitch) -> Result<BenchReport, BenchError> {
     options.check()?;
     run::run(options, stop)
 }

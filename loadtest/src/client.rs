@@ -23,7 +23,7 @@ use tokio::net::TcpStream;
 
 /// Where requests go, resolved once.
 #[derive(Clone, Debug)]
-pub(crate) struct Target {
+pub(crate) struct HttpTarget {
     addr: SocketAddr,
     headers: HeaderMap,
     path: String,
@@ -47,7 +47,7 @@ pub enum TargetError {
     Header { name: String },
 }
 
-impl Target {
+impl HttpTarget {
     /// `url` without a trailing slash is the base that paths are added to.
     pub(crate) fn new(
         url: &str,
@@ -148,7 +148,7 @@ pub enum ExchangeError {
 #[derive(Debug, thiserror::Error)]
 pub enum GetError {
     #[error(transparent)]
-    Target(#[from] TargetError),
+    HttpTarget(#[from] TargetError),
     #[error("no answer ({0})")]
     Exchange(#[from] ExchangeError),
 }
@@ -159,7 +159,7 @@ pub async fn get(
     token: Option<&str>,
     timeout: Duration,
 ) -> Result<(StatusCode, String), GetError> {
-    let target = Target::new(url, token, &[])?;
+    let target = HttpTarget::new(url, token, &[])?;
     let mut answer = WholeAnswer::default();
     let mut slot = Slot::new(&target);
     let exchange = slot.exchange(target.request(Method::GET, "", Bytes::new()), &mut answer);
@@ -194,7 +194,7 @@ pub(crate) trait Listener {
 
 /// An open connection.
 #[derive(Debug)]
-struct Connection {
+struct OpenConnection {
     sender: http1::SendRequest<Full<Bytes>>,
     driver: Pin<Box<http1::Connection<TokioIo<TcpStream>, Full<Bytes>>>>,
     over: bool,
@@ -204,13 +204,13 @@ struct Connection {
 #[derive(Debug)]
 pub(crate) struct Slot {
     addr: SocketAddr,
-    open: Option<Connection>,
+    open: Option<OpenConnection>,
     /// Connections opened so far.
     pub(crate) opened: u64,
 }
 
 impl Slot {
-    pub(crate) fn new(target: &Target) -> Self {
+    pub(crate) fn new(target: &HttpTarget) -> Self {
         Self {
             addr: target.addr,
             open: None,
@@ -234,17 +234,19 @@ impl Slot {
         Ok(())
     }
 
-    async fn kept(&mut self) -> Option<Connection> {
+    async fn kept(&mut self) -> Option<OpenConnection> {
         let mut open = self.open.take()?;
         open.usable().await.then_some(open)
     }
 
-    async fn connect(&mut self) -> Result<Connection, Box<dyn std::error::Error + Send + Sync>> {
+    async fn connect(
+        &mut self,
+    ) -> Result<OpenConnection, Box<dyn std::error::Error + Send + Sync>> {
         let stream = TcpStream::connect(self.addr).await?;
         stream.set_nodelay(true)?;
         let (sender, driver) = http1::handshake(TokioIo::new(stream)).await?;
         self.opened += 1;
-        Ok(Connection {
+        Ok(OpenConnection {
             sender,
             driver: Box::pin(driver),
             over: false,
@@ -252,7 +254,7 @@ impl Slot {
     }
 }
 
-impl Connection {
+impl OpenConnection {
     /// Whether it can take another request. Notices that the other side has closed it.
     async fn usable(&mut self) -> bool {
         poll_fn(|cx| {
@@ -319,7 +321,7 @@ impl Connection {
     }
 
     fn poll_driver(&mut self, cx: &mut Context<'_>) {
-        // Its error reaches whoever waits for the answer.
+        // Its error reaches the request through the answer.
         if !self.over && self.driver.as_mut().poll(cx).is_ready() {
             self.over = true;
         }

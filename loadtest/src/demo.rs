@@ -20,12 +20,12 @@ use crate::TargetError;
 use crate::bench::arrival::{Arrival, Planned, Schedule, Stop};
 use crate::body::{self, Chat};
 use crate::chance;
-use crate::client::{ExchangeError, Target};
-use crate::drive::{Drive, Exchange, Work, drive};
-use crate::mock::{FaultKind, Tokens};
+use crate::client::{ExchangeError, HttpTarget};
+use crate::drive::{Drive, FinishedExchange, Work, drive};
+use crate::mock::{FaultKind, TokenCounts};
 use crate::stop::StopSwitch;
 use crate::trace::{TraceName, fitted};
-use crate::transcript::Transcript;
+use crate::transcript::ChatTranscript;
 
 /// Someone who calls.
 #[derive(Clone, Debug)]
@@ -60,7 +60,7 @@ pub struct DemoOptions {
     pub embedding_share: f64,
     /// Share of calls whose provider is asked to fail.
     pub fault_share: f64,
-    /// Share of calls that name a model nobody has.
+    /// Share of calls that name a model that does not exist.
     pub mistake_share: f64,
     pub seed: u64,
 }
@@ -88,7 +88,7 @@ impl Default for DemoOptions {
 #[derive(Debug, thiserror::Error)]
 pub enum DemoError {
     #[error("demo target: {0}")]
-    Target(#[from] TargetError),
+    HttpTarget(#[from] TargetError),
     #[error("demo options: {problem}")]
     Options { problem: &'static str },
     #[error("demo cannot start: {source}")]
@@ -106,14 +106,14 @@ pub struct DemoTally {
     pub embeddings: u64,
     /// Answers that broke off.
     pub broken: u64,
-    pub tokens: Tokens,
+    pub tokens: TokenCounts,
 }
 
 /// A running demo. Dropping it stops it.
 #[derive(Debug)]
 pub struct DemoHandle {
     stop: StopSwitch,
-    demo: Arc<Demo>,
+    demo: Arc<DemoTraffic>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -124,7 +124,7 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 /// Starts the traffic on a thread of its own.
 pub fn start(options: DemoOptions) -> Result<DemoHandle, DemoError> {
     let failed = |source| DemoError::Start { source };
-    let demo = Arc::new(Demo::new(options)?);
+    let demo = Arc::new(DemoTraffic::new(options)?);
     let stop = StopSwitch::default();
     let how = Drive {
         target: demo.target.clone(),
@@ -179,11 +179,11 @@ impl Drop for DemoHandle {
 }
 
 #[derive(Debug)]
-struct Demo {
+struct DemoTraffic {
     options: DemoOptions,
-    target: Target,
+    target: HttpTarget,
     /// One per member.
-    targets: Vec<Target>,
+    targets: Vec<HttpTarget>,
     weights: f64,
     tally: Mutex<DemoTally>,
 }
@@ -191,10 +191,10 @@ struct Demo {
 /// One call, drawn.
 struct Draw<'d> {
     member: usize,
-    kind: Kind<'d>,
+    kind: RequestKind<'d>,
 }
 
-enum Kind<'d> {
+enum RequestKind<'d> {
     Chat {
         model: &'d str,
         streamed: bool,
@@ -205,7 +205,7 @@ enum Kind<'d> {
     },
 }
 
-impl Demo {
+impl DemoTraffic {
     fn new(options: DemoOptions) -> Result<Self, DemoError> {
         let shares = [
             options.streamed_share,
@@ -234,7 +234,7 @@ impl Demo {
         if let Some(problem) = problem {
             return Err(DemoError::Options { problem });
         }
-        let target = Target::new(&options.url, None, &[])?;
+        let target = HttpTarget::new(&options.url, None, &[])?;
         let targets = options
             .members
             .iter()
@@ -272,12 +272,12 @@ impl Demo {
         let member = self.pick_member(&mut rng);
         let kind = match &options.embedding_model {
             Some(model) if rng.random::<f64>() < options.embedding_share => {
-                Kind::Embeddings { model }
+                RequestKind::Embeddings { model }
             }
             _ => {
                 let model = &options.chat_models[rng.random_range(0..options.chat_models.len())];
                 let mistaken = rng.random::<f64>() < options.mistake_share;
-                Kind::Chat {
+                RequestKind::Chat {
                     model: if mistaken { "gpt-404" } else { model },
                     streamed: rng.random::<f64>() < options.streamed_share,
                     fault: (rng.random::<f64>() < options.fault_share).then(|| fault(&mut rng)),
@@ -310,8 +310,8 @@ fn fault(rng: &mut SmallRng) -> FaultKind {
     KINDS[rng.random_range(0..KINDS.len())]
 }
 
-impl Work for Demo {
-    type Heard = Transcript;
+impl Work for DemoTraffic {
+    type Heard = ChatTranscript;
 
     fn request(&self, planned: &Planned) -> Request<Full<Bytes>> {
         let (draw, mut rng) = self.draw(planned.number);
@@ -320,11 +320,11 @@ impl Work for Demo {
         let output_tokens = crate::dist::rounded(shape.output_tokens.sample(&mut rng));
         let member = &self.options.members[draw.member];
         let (path, body) = match draw.kind {
-            Kind::Embeddings { model } => (
+            RequestKind::Embeddings { model } => (
                 "/embeddings",
                 body::embeddings(model, input_tokens.min(512), Some(&member.user)),
             ),
-            Kind::Chat {
+            RequestKind::Chat {
                 model,
                 streamed,
                 fault,
@@ -345,7 +345,7 @@ impl Work for Demo {
         self.targets[draw.member].post(path, body.into())
     }
 
-    fn ended(&self, exchange: Exchange<'_, Transcript>) {
+    fn ended(&self, exchange: FinishedExchange<'_, ChatTranscript>) {
         let (draw, _) = self.draw(exchange.planned.number);
         let transcript = exchange.heard;
         transcript.finish(exchange.result.is_ok());
@@ -358,8 +358,8 @@ impl Work for Demo {
             .entry(transcript.status.unwrap_or(0))
             .or_default() += 1;
         match draw.kind {
-            Kind::Chat { streamed, .. } => tally.streams += u64::from(streamed),
-            Kind::Embeddings { .. } => tally.embeddings += 1,
+            RequestKind::Chat { streamed, .. } => tally.streams += u64::from(streamed),
+            RequestKind::Embeddings { .. } => tally.embeddings += 1,
         }
         tally.broken += u64::from(exchange.result == Err(ExchangeError::CutShort));
         if let Some(usage) = transcript.usage {

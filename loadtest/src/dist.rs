@@ -10,7 +10,7 @@ use std::time::Duration;
 use rand::Rng;
 use serde::{Deserialize, Serialize};
 
-use crate::trace::Column;
+use crate::trace::TraceColumn;
 
 /// What a value is drawn from. Never negative.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -26,7 +26,7 @@ pub enum Distribution {
         sigma: f64,
     },
     /// As in a column of a recorded trace.
-    Recorded(Column),
+    Recorded(TraceColumn),
 }
 
 impl Distribution {
@@ -67,7 +67,7 @@ pub struct DistributionError {
 }
 
 /// How the numbers in a distribution are spelled.
-struct Unit {
+struct NumberUnit {
     what: &'static str,
     example: &'static str,
     parse: fn(&str) -> Option<f64>,
@@ -75,13 +75,13 @@ struct Unit {
     recorded: bool,
 }
 
-const MILLISECONDS: Unit = Unit {
+const MILLISECONDS: NumberUnit = NumberUnit {
     what: "duration",
     example: "25ms",
     parse: milliseconds,
     recorded: false,
 };
-const COUNT: Unit = Unit {
+const COUNT: NumberUnit = NumberUnit {
     what: "count",
     example: "120",
     parse: |text| text.parse().ok(),
@@ -99,7 +99,7 @@ fn milliseconds(text: &str) -> Option<f64> {
     (text.parse() == Ok(0.0)).then_some(0.0)
 }
 
-fn parse(text: &str, unit: &Unit) -> Result<Distribution, DistributionError> {
+fn parse(text: &str, unit: &NumberUnit) -> Result<Distribution, DistributionError> {
     let fail = |problem| DistributionError {
         text: text.to_owned(),
         what: unit.what,
@@ -135,7 +135,7 @@ fn parse(text: &str, unit: &Unit) -> Result<Distribution, DistributionError> {
         }
         return Ok(Distribution::Uniform { min, max });
     }
-    match Column::parse(text).filter(|_| unit.recorded) {
+    match TraceColumn::parse(text).filter(|_| unit.recorded) {
         Some(column) => Ok(Distribution::Recorded(column)),
         None => number(text).map(Distribution::Fixed),
     }

@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use crate::bench::arrival::{Planned, Schedule};
-use crate::client::{ExchangeError, Listener, Slot, Target};
+use crate::client::{ExchangeError, HttpTarget, Listener, Slot};
 use crate::pacer::Pacer;
 use crate::stop::StopSwitch;
 
@@ -29,12 +29,12 @@ pub(crate) trait Work: Send + Sync + 'static {
     fn request(&self, planned: &Planned) -> Request<Full<Bytes>>;
 
     /// An exchange is over, one way or the other.
-    fn ended(&self, exchange: Exchange<'_, Self::Heard>);
+    fn ended(&self, exchange: FinishedExchange<'_, Self::Heard>);
 }
 
 /// A finished exchange.
 #[derive(Debug)]
-pub(crate) struct Exchange<'e, H> {
+pub(crate) struct FinishedExchange<'e, H> {
     pub(crate) planned: &'e Planned,
     /// When it was meant to be sent; in a closed loop, when it was.
     pub(crate) intended: Instant,
@@ -47,7 +47,7 @@ pub(crate) struct Exchange<'e, H> {
 /// How it is sent.
 #[derive(Clone, Debug)]
 pub(crate) struct Drive {
-    pub(crate) target: Target,
+    pub(crate) target: HttpTarget,
     pub(crate) connections: usize,
     /// For a whole exchange, from its send.
     pub(crate) timeout: Duration,
@@ -65,7 +65,7 @@ pub(crate) struct Driven {
 }
 
 /// A request for a connection.
-struct Job {
+struct ScheduledRequest {
     planned: Planned,
     intended: Option<Instant>,
 }
@@ -81,7 +81,7 @@ pub(crate) async fn drive<W: Work>(
     let jobs = (0..drive.connections.max(1))
         .map(|index| {
             let (sender, receiver) = mpsc::channel(1);
-            let place = Place {
+            let place = ConnectionTask {
                 index,
                 jobs: receiver,
                 free: free.clone(),
@@ -112,7 +112,7 @@ pub(crate) async fn drive<W: Work>(
 /// Hands the schedule to free connections; returns how many requests were due but not sent.
 async fn feed(
     mut schedule: Schedule,
-    jobs: Vec<mpsc::Sender<Job>>,
+    jobs: Vec<mpsc::Sender<ScheduledRequest>>,
     mut free: mpsc::Receiver<usize>,
     drive: &Drive,
 ) -> io::Result<u64> {
@@ -134,7 +134,11 @@ async fn feed(
         let Some(connection) = jobs.get(index) else {
             break;
         };
-        if connection.send(Job { planned, intended }).await.is_err() {
+        if connection
+            .send(ScheduledRequest { planned, intended })
+            .await
+            .is_err()
+        {
             break;
         }
     }
@@ -147,14 +151,14 @@ fn rest(schedule: &mut Schedule) -> u64 {
 }
 
 /// One connection's place in the pool.
-struct Place {
+struct ConnectionTask {
     index: usize,
-    jobs: mpsc::Receiver<Job>,
+    jobs: mpsc::Receiver<ScheduledRequest>,
     free: mpsc::Sender<usize>,
 }
 
 /// One connection's task: a job, its exchange, free again. Returns how often it connected.
-async fn connection<W: Work>(mut place: Place, work: Arc<W>, drive: Drive) -> u64 {
+async fn connection<W: Work>(mut place: ConnectionTask, work: Arc<W>, drive: Drive) -> u64 {
     let mut slot = Slot::new(&drive.target);
     loop {
         // The channel holds as many as there are connections, so this never waits.
@@ -170,7 +174,7 @@ async fn connection<W: Work>(mut place: Place, work: Arc<W>, drive: Drive) -> u6
         let result = tokio::time::timeout(drive.timeout, exchange)
             .await
             .unwrap_or(Err(ExchangeError::Timeout));
-        work.ended(Exchange {
+        work.ended(FinishedExchange {
             planned: &job.planned,
             intended: job.intended.unwrap_or(sent),
             sent,

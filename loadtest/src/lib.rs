@@ -28,5 +28,7 @@ mod transcript;
 
 pub use client::{ExchangeError, GetError, TargetError, get};
 pub use dist::{Distribution, DistributionError};
-pub use mock::{FaultKind, FaultRule, Ledger, MockError, MockHandle, MockOptions, MockProvider};
+pub use mock::{
+    FaultKind, FaultRule, MockError, MockHandle, MockLedger, MockOptions, MockProvider,
+};
 pub use stop::StopSwitch;

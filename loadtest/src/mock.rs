@@ -1,14 +1,14 @@
 //! A mock provider: OpenAI's wire formats (chat, Responses, embeddings), Anthropic's and Gemini's, all on one port, realistic in shape
 //! and timing, and misbehaving on request.
 //!
-//! The way of a call: `server` accepts → `wire` recognises the endpoint and reads the body → `fault` decides what goes
-//! wrong → `ledger` opens the call → `size` draws the answer's length → `play` sends the answer, in one write or token by token → the ledger is settled
-//! before the last byte leaves, so that whoever has the answer finds it in the ledger.
+//! A call passes through: `server` accepts → `wire` recognises the endpoint and reads the body → `fault` decides what goes
+//! wrong → `ledger` opens the call → `size` draws the length of the answer → `play` sends the answer, in one write or token by token → the ledger is settled
+//! before the last byte leaves, so that a client that has the answer finds it in the ledger.
 //!
 //! Sizes, pauses and faults are drawn by call number from a seed ([`crate::chance`]): the same options give the same
 //! behaviour. The mock generates no language: its text is made of a fixed list of words, one word a token.
 //!
-//! It never looks at who calls it beyond the key, keeps no prompt, and stops the moment its handle is shut down or dropped.
+//! It knows callers only by key, keeps no prompt, and stops when its handle is shut down or dropped.
 
 mod call;
 mod control;
@@ -29,13 +29,13 @@ use arc_swap::ArcSwap;
 use serde::{Deserialize, Serialize};
 
 pub use fault::{FaultError, FaultKind, FaultRule};
-pub use ledger::{Ledger, Tally, Tokens};
+pub use ledger::{MockLedger, Tally, TokenCounts};
 pub use text::{filler, input_tokens_of_text};
 
 use crate::dist::{Count, Delay};
 use fault::FaultPlan;
 use ledger::Books;
-use limits::Limits;
+use limits::MockLimits;
 
 /// What a mock provider is like. Every field has a default, so `{}` is a fast provider without faults.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -171,7 +171,7 @@ pub enum MockError {
 
 /// What can be changed while the mock runs; read once per call.
 #[derive(Debug)]
-struct Behaviour {
+struct MockBehaviour {
     ttft: Delay,
     inter_token: Delay,
     faults: FaultPlan,
@@ -179,21 +179,21 @@ struct Behaviour {
 
 /// What all connections of one mock share.
 #[derive(Debug)]
-struct Shared {
+struct MockState {
     options: MockOptions,
-    behaviour: ArcSwap<Behaviour>,
+    behaviour: ArcSwap<MockBehaviour>,
     books: Arc<Books>,
-    limits: Limits,
+    limits: MockLimits,
     fingerprint: String,
     changing: parking_lot::Mutex<()>,
 }
 
-impl Shared {
+impl MockState {
     fn set_faults(&self, rules: Vec<FaultRule>) -> Result<(), FaultError> {
         let plan = FaultPlan::new(rules, self.options.seed)?;
         let _one_at_a_time = self.changing.lock();
         let old = self.behaviour.load();
-        self.behaviour.store(Arc::new(Behaviour {
+        self.behaviour.store(Arc::new(MockBehaviour {
             ttft: old.ttft,
             inter_token: old.inter_token,
             faults: plan,
@@ -204,7 +204,7 @@ impl Shared {
     fn set_latency(&self, ttft: Delay, inter_token: Delay) {
         let _one_at_a_time = self.changing.lock();
         let faults = self.behaviour.load().faults.clone();
-        self.behaviour.store(Arc::new(Behaviour {
+        self.behaviour.store(Arc::new(MockBehaviour {
             ttft,
             inter_token,
             faults,
@@ -225,14 +225,14 @@ impl MockProvider {
             addr: options.listen,
             source,
         })?;
-        let shared = Arc::new(Shared {
-            behaviour: ArcSwap::from_pointee(Behaviour {
+        let shared = Arc::new(MockState {
+            behaviour: ArcSwap::from_pointee(MockBehaviour {
                 ttft: options.ttft,
                 inter_token: options.inter_token,
                 faults: FaultPlan::new(options.faults.clone(), options.seed)?,
             }),
             books: Arc::new(Books::new(&options.name)),
-            limits: Limits::new(&options),
+            limits: MockLimits::new(&options),
             fingerprint: text::fingerprint(options.seed),
             changing: parking_lot::Mutex::new(()),
             options,
@@ -250,7 +250,7 @@ impl MockProvider {
 #[derive(Debug)]
 pub struct MockHandle {
     addr: SocketAddr,
-    shared: Arc<Shared>,
+    shared: Arc<MockState>,
     workers: server::Workers,
 }
 
@@ -279,7 +279,7 @@ impl MockHandle {
 
     /// What the mock saw and served so far.
     #[must_use]
-    pub fn ledger(&self) -> Ledger {
+    pub fn ledger(&self) -> MockLedger {
         self.shared.books.ledger()
     }
 

@@ -16,16 +16,16 @@ use crate::TargetError;
 use crate::bench::arrival::{Arrival, Planned, Schedule, Stop};
 use crate::body::Chat;
 use crate::chance;
-use crate::client::{ExchangeError, Target};
-use crate::drive::{Drive, Exchange, Work, drive};
-use crate::mock::Tokens;
+use crate::client::{ExchangeError, HttpTarget};
+use crate::drive::{Drive, FinishedExchange, Work, drive};
+use crate::mock::TokenCounts;
 use crate::stop::StopSwitch;
 use crate::trace::Trace;
-use crate::transcript::Transcript;
+use crate::transcript::ChatTranscript;
 
 /// Whose key it is.
 #[derive(Clone, Debug)]
-pub struct Caller {
+pub struct ReplayCaller {
     pub team: String,
     pub key: String,
 }
@@ -36,7 +36,7 @@ pub struct ReplayOptions {
     /// Base URL, as an SDK takes it.
     pub url: String,
     /// Call N is made by caller N modulo their number.
-    pub callers: Vec<Caller>,
+    pub callers: Vec<ReplayCaller>,
     pub model: String,
     pub trace: Arc<Trace>,
     /// How much faster than recorded.
@@ -72,7 +72,7 @@ impl Default for ReplayOptions {
 #[derive(Debug, thiserror::Error)]
 pub enum ReplayError {
     #[error("replay target: {0}")]
-    Target(#[from] TargetError),
+    HttpTarget(#[from] TargetError),
     #[error("replay options: {problem}")]
     Options { problem: &'static str },
     #[error("replay failed: {source}")]
@@ -93,9 +93,9 @@ pub struct ClientCall {
     pub request_id: Option<String>,
     /// `None`: no head came.
     pub status: Option<u16>,
-    pub outcome: Outcome,
+    pub outcome: ReplayOutcome,
     /// What the answer's usage block said, if it came.
-    pub usage: Option<Tokens>,
+    pub usage: Option<TokenCounts>,
     /// Text chunks that came, of a stream.
     pub deltas: u64,
     /// The error's message, if there was one.
@@ -106,7 +106,7 @@ pub struct ClientCall {
 /// How a call ended for its client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Outcome {
+pub enum ReplayOutcome {
     /// All of it came: a plain body to its length, a stream to `[DONE]`. Its status may still be an error's.
     Whole,
     /// A stream that ended with an error event, or without `[DONE]`.
@@ -136,13 +136,13 @@ impl ClientLedger {
     pub fn served(&self) -> impl Iterator<Item = &ClientCall> {
         self.calls
             .iter()
-            .filter(|call| call.outcome == Outcome::Whole && call.status == Some(200))
+            .filter(|call| call.outcome == ReplayOutcome::Whole && call.status == Some(200))
     }
 
     /// The sum of what the served answers' usage blocks said.
     #[must_use]
-    pub fn tokens<'c>(calls: impl IntoIterator<Item = &'c ClientCall>) -> Tokens {
-        let mut sum = Tokens::default();
+    pub fn tokens<'c>(calls: impl IntoIterator<Item = &'c ClientCall>) -> TokenCounts {
+        let mut sum = TokenCounts::default();
         for usage in calls.into_iter().filter_map(|call| call.usage) {
             sum.add(usage);
         }
@@ -156,7 +156,7 @@ pub fn replay(options: &ReplayOptions) -> Result<ClientLedger, ReplayError> {
 }
 
 /// Replays to the end of the trace, or until `stop` is pulled; calls in flight then are not in the ledger, although the gateway may have them.
-/// `heard` is told of each call as it ends.
+/// Calls `heard` after each call.
 pub fn replay_until(
     options: &ReplayOptions,
     stop: &StopSwitch,
@@ -164,7 +164,7 @@ pub fn replay_until(
 ) -> Result<ClientLedger, ReplayError> {
     options.check()?;
     let failed = |source| ReplayError::Runtime { source };
-    let target = Target::new(&options.url, None, &[])?;
+    let target = HttpTarget::new(&options.url, None, &[])?;
     let callers = options
         .callers
         .iter()
@@ -228,13 +228,13 @@ impl ReplayOptions {
 
 struct Replay {
     options: ReplayOptions,
-    callers: Vec<(String, Target)>,
+    callers: Vec<(String, HttpTarget)>,
     calls: Mutex<Vec<ClientCall>>,
     heard: Box<dyn Fn(&ClientCall) + Send + Sync>,
 }
 
 impl Replay {
-    fn caller(&self, number: u64) -> &(String, Target) {
+    fn caller(&self, number: u64) -> &(String, HttpTarget) {
         let count = self.callers.len();
         // Below `count`, which fits, and never empty: checked at the start.
         &self.callers[usize::try_from(number % count as u64).unwrap_or(0)]
@@ -246,7 +246,7 @@ impl Replay {
 }
 
 impl Work for Replay {
-    type Heard = Transcript;
+    type Heard = ChatTranscript;
 
     fn request(&self, planned: &Planned) -> Request<Full<Bytes>> {
         let (input_tokens, output_tokens) = planned
@@ -265,7 +265,7 @@ impl Work for Replay {
             .post("/chat/completions", chat.json().into())
     }
 
-    fn ended(&self, exchange: Exchange<'_, Transcript>) {
+    fn ended(&self, exchange: FinishedExchange<'_, ChatTranscript>) {
         let number = exchange.planned.number;
         let transcript = exchange.heard;
         transcript.finish(exchange.result.is_ok());
@@ -289,14 +289,14 @@ impl Work for Replay {
     }
 }
 
-fn outcome(result: Result<(), ExchangeError>, transcript: &Transcript) -> Outcome {
+fn outcome(result: Result<(), ExchangeError>, transcript: &ChatTranscript) -> ReplayOutcome {
     match result {
         Ok(()) if transcript.streamed && (!transcript.done || transcript.error.is_some()) => {
-            Outcome::Broken
+            ReplayOutcome::Broken
         }
-        Ok(()) => Outcome::Whole,
-        Err(ExchangeError::CutShort) => Outcome::Cut,
-        Err(ExchangeError::Connect | ExchangeError::Unanswered) => Outcome::Unanswered,
-        Err(ExchangeError::Timeout) => Outcome::TimedOut,
+        Ok(()) => ReplayOutcome::Whole,
+        Err(ExchangeError::CutShort) => ReplayOutcome::Cut,
+        Err(ExchangeError::Connect | ExchangeError::Unanswered) => ReplayOutcome::Unanswered,
+        Err(ExchangeError::Timeout) => ReplayOutcome::TimedOut,
     }
 }

@@ -10,7 +10,7 @@ use memchr::memmem::{self, Finder};
 const CARRY_BYTES: usize = 32;
 
 /// Searchers for the marks, built once.
-struct Marks {
+struct SseMarks {
     /// Text begins after one of these, if anything but a quote follows.
     text: [Finder<'static>; 3],
     /// A stream that ended well has one of these near its end.
@@ -19,7 +19,7 @@ struct Marks {
     error: [Finder<'static>; 2],
 }
 
-static MARKS: LazyLock<Marks> = LazyLock::new(|| Marks {
+static MARKS: LazyLock<SseMarks> = LazyLock::new(|| SseMarks {
     text: ["\"content\":\"", "\"text\":\"", "\"delta\":\""].map(Finder::new),
     end: [
         "data: [DONE]",

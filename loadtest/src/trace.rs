@@ -23,7 +23,7 @@ use fitted::Fitted;
 
 /// One recorded call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Call {
+pub struct TracedCall {
     /// Since the first call of the trace.
     pub at: Duration,
     pub input_tokens: u32,
@@ -35,7 +35,7 @@ pub struct Call {
 pub struct Trace {
     /// Where it comes from, for a person to read.
     pub source: String,
-    pub calls: Vec<Call>,
+    pub calls: Vec<TracedCall>,
 }
 
 /// The traces known by name.
@@ -112,7 +112,7 @@ pub enum TraceError {
         source: std::io::Error,
     },
     #[error("trace {path:?}, line {line}: {problem}")]
-    Line {
+    TraceLine {
         path: PathBuf,
         line: usize,
         problem: String,
@@ -145,7 +145,7 @@ impl Trace {
 
     /// Reads a file in either format.
     pub fn read(path: &Path) -> Result<Self, TraceError> {
-        let parse: fn(&str) -> Result<Line, String> =
+        let parse: fn(&str) -> Result<TraceLine, String> =
             match path.extension().and_then(|e| e.to_str()) {
                 Some("csv") => csv_line,
                 Some("jsonl") => json_line,
@@ -165,7 +165,7 @@ impl Trace {
             if is_header || text.trim().is_empty() {
                 continue;
             }
-            let parsed = parse(text).map_err(|problem| TraceError::Line {
+            let parsed = parse(text).map_err(|problem| TraceError::TraceLine {
                 path: path.to_owned(),
                 line,
                 problem,
@@ -181,7 +181,7 @@ impl Trace {
             .at;
         let calls = lines
             .iter()
-            .map(|line| Call {
+            .map(|line| TracedCall {
                 at: line.at - first,
                 input_tokens: line.input_tokens,
                 output_tokens: line.output_tokens,
@@ -195,13 +195,13 @@ impl Trace {
 }
 
 /// A line of a file, its time counted from an origin that the whole file shares.
-struct Line {
+struct TraceLine {
     at: Duration,
     input_tokens: u32,
     output_tokens: u32,
 }
 
-fn csv_line(text: &str) -> Result<Line, String> {
+fn csv_line(text: &str) -> Result<TraceLine, String> {
     let mut fields = text.split(',');
     let mut field = |name: &str| fields.next().ok_or_else(|| format!("no field {name}"));
     let at = timestamp(field("TIMESTAMP")?)?;
@@ -210,7 +210,7 @@ fn csv_line(text: &str) -> Result<Line, String> {
             .parse::<u32>()
             .map_err(|error| format!("{name} {text:?}: {error}"))
     };
-    Ok(Line {
+    Ok(TraceLine {
         at,
         input_tokens: number("ContextTokens", field("ContextTokens")?)?,
         output_tokens: number("GeneratedTokens", field("GeneratedTokens")?)?,
@@ -251,7 +251,7 @@ fn days(year: u64, month: u64, day: u64) -> u64 {
     year * 365 + year / 4 - year / 100 + year / 400 + (from_march * 306 + 5) / 10 + day - 1
 }
 
-fn json_line(text: &str) -> Result<Line, String> {
+fn json_line(text: &str) -> Result<TraceLine, String> {
     #[derive(Deserialize)]
     struct Recorded {
         timestamp: f64,
@@ -265,7 +265,7 @@ fn json_line(text: &str) -> Result<Line, String> {
             line.timestamp
         ));
     }
-    Ok(Line {
+    Ok(TraceLine {
         at: Duration::from_secs_f64(line.timestamp / 1000.0),
         input_tokens: line.input_length,
         output_tokens: line.output_length,
@@ -274,24 +274,24 @@ fn json_line(text: &str) -> Result<Line, String> {
 
 /// A column of a trace to draw from: `azure-conv.input`, `mooncake.output` …
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Column {
+pub struct TraceColumn {
     trace: TraceName,
-    side: Side,
+    side: TokenSide,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Side {
+enum TokenSide {
     Input,
     Output,
 }
 
-impl Column {
+impl TraceColumn {
     #[must_use]
     pub fn fitted(&self) -> &'static Fitted {
         let shape = fitted::shape(self.trace);
         match self.side {
-            Side::Input => &shape.input_tokens,
-            Side::Output => &shape.output_tokens,
+            TokenSide::Input => &shape.input_tokens,
+            TokenSide::Output => &shape.output_tokens,
         }
     }
 
@@ -300,8 +300,8 @@ impl Column {
     pub fn parse(text: &str) -> Option<Self> {
         let (trace, side) = text.split_once('.')?;
         let side = match side {
-            "input" => Side::Input,
-            "output" => Side::Output,
+            "input" => TokenSide::Input,
+            "output" => TokenSide::Output,
             _ => return None,
         };
         Some(Self {
@@ -311,11 +311,11 @@ impl Column {
     }
 }
 
-impl fmt::Display for Column {
+impl fmt::Display for TraceColumn {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let side = match self.side {
-            Side::Input => "input",
-            Side::Output => "output",
+            TokenSide::Input => "input",
+            TokenSide::Output => "output",
         };
         write!(formatter, "{}.{side}", self.trace)
     }
@@ -338,7 +338,7 @@ mod tests {
         let trace = read("t.csv", text).unwrap();
         assert_eq!(
             trace.calls[0],
-            Call {
+            TracedCall {
                 at: Duration::ZERO,
                 input_tokens: 374,
                 output_tokens: 44
@@ -395,9 +395,9 @@ mod tests {
     fn names_and_columns_are_spelled_as_they_are_read() {
         for name in TraceName::ALL {
             assert_eq!(name.to_string().parse::<TraceName>().unwrap(), name);
-            let column = Column::parse(&format!("{name}.output")).unwrap();
-            assert_eq!(Column::parse(&column.to_string()), Some(column));
+            let column = TraceColumn::parse(&format!("{name}.output")).unwrap();
+            assert_eq!(TraceColumn::parse(&column.to_string()), Some(column));
         }
-        assert_eq!(Column::parse("azure-conv.price"), None);
+        assert_eq!(TraceColumn::parse("azure-conv.price"), None);
     }
 }

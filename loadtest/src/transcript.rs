@@ -9,21 +9,21 @@ use http::response;
 use serde::{Deserialize, Serialize};
 
 use crate::client::Listener;
-use crate::mock::Tokens;
+use crate::mock::TokenCounts;
 
 /// Answers larger than this are not kept; their usage is then unknown.
 const BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// Hears and parses one answer.
 #[derive(Debug, Default)]
-pub(crate) struct Transcript {
+pub(crate) struct ChatTranscript {
     pub(crate) status: Option<u16>,
     pub(crate) request_id: Option<String>,
     pub(crate) head_at: Option<Instant>,
     pub(crate) streamed: bool,
     /// Content deltas with text in them.
     pub(crate) deltas: u64,
-    pub(crate) usage: Option<Tokens>,
+    pub(crate) usage: Option<TokenCounts>,
     /// `[DONE]` came.
     pub(crate) done: bool,
     /// The message of an error event, or of an error answer.
@@ -31,7 +31,7 @@ pub(crate) struct Transcript {
     buffer: Vec<u8>,
 }
 
-impl Listener for Transcript {
+impl Listener for ChatTranscript {
     fn head(&mut self, head: &response::Parts, now: Instant) {
         self.status = Some(head.status.as_u16());
         self.head_at = Some(now);
@@ -53,16 +53,16 @@ impl Listener for Transcript {
     }
 }
 
-impl Transcript {
+impl ChatTranscript {
     /// The answer is over: a plain body is read now. `whole`: the connection delivered all of it.
     pub(crate) fn finish(&mut self, whole: bool) {
         if self.streamed || !whole {
             return;
         }
         let body = std::mem::take(&mut self.buffer);
-        match serde_json::from_slice::<Event>(&body) {
+        match serde_json::from_slice::<ChatEvent>(&body) {
             Ok(event) => {
-                self.usage = event.usage.map(Usage::tokens);
+                self.usage = event.usage.map(ChatUsage::tokens);
                 self.error = event.error.map(|error| error.message);
                 self.done = true;
             }
@@ -89,7 +89,7 @@ impl Transcript {
             return;
         }
         // A chunk that is not JSON is passed over, as SDKs that survive one do; its text is then missing from `deltas`.
-        let Ok(event) = serde_json::from_slice::<Event>(data) else {
+        let Ok(event) = serde_json::from_slice::<ChatEvent>(data) else {
             return;
         };
         self.deltas += event
@@ -108,22 +108,22 @@ impl Transcript {
 
 /// What is of interest in a chunk, and in a plain answer.
 #[derive(Deserialize)]
-struct Event {
+struct ChatEvent {
     #[serde(default)]
-    choices: Vec<Choice>,
+    choices: Vec<ChatChoice>,
     #[serde(default)]
-    usage: Option<Usage>,
+    usage: Option<ChatUsage>,
     #[serde(default)]
-    error: Option<ErrorBody>,
+    error: Option<ChatError>,
 }
 
 #[derive(Deserialize)]
-struct Choice {
+struct ChatChoice {
     #[serde(default)]
     delta: Option<Delta>,
 }
 
-impl Choice {
+impl ChatChoice {
     fn has_text(&self) -> bool {
         self.delta
             .as_ref()
@@ -139,14 +139,14 @@ struct Delta {
 }
 
 #[derive(Deserialize)]
-struct ErrorBody {
+struct ChatError {
     #[serde(default)]
     message: String,
 }
 
 /// OpenAI's usage block.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
-struct Usage {
+struct ChatUsage {
     prompt_tokens: u64,
     #[serde(default)]
     completion_tokens: u64,
@@ -168,9 +168,9 @@ struct CompletionDetails {
     reasoning_tokens: u64,
 }
 
-impl Usage {
-    fn tokens(self) -> Tokens {
-        Tokens {
+impl ChatUsage {
+    fn tokens(self) -> TokenCounts {
+        TokenCounts {
             input: self.prompt_tokens,
             cached_input: self
                 .prompt_tokens_details
@@ -187,12 +187,12 @@ impl Usage {
 mod tests {
     use super::*;
 
-    fn hear(kind: &str, parts: &[&[u8]]) -> Transcript {
+    fn hear(kind: &str, parts: &[&[u8]]) -> ChatTranscript {
         let response = http::Response::builder()
             .header(CONTENT_TYPE, kind)
             .body(())
             .unwrap();
-        let mut transcript = Transcript::default();
+        let mut transcript = ChatTranscript::default();
         transcript.head(&response.into_parts().0, Instant::now());
         for part in parts {
             transcript.data(part, Instant::now());

@@ -16,7 +16,7 @@ use rand::{Rng as _, SeedableRng as _};
 use serde_json::Value;
 use weir_loadtest::StopSwitch;
 use weir_loadtest::mock::{MockOptions, MockProvider};
-use weir_loadtest::replay::{Caller, ClientCall, ClientLedger, ReplayOptions, replay_until};
+use weir_loadtest::replay::{ClientCall, ClientLedger, ReplayCaller, ReplayOptions, replay_until};
 use weir_loadtest::trace::{Trace, TraceName};
 use weir_schemas::clickhouse::EVENT_TABLES;
 use weir_tests::weir::{Installation, Process, wait_for, wait_within};
@@ -251,7 +251,7 @@ fn load_until(
     while !done.load(Ordering::Relaxed) {
         let options = ReplayOptions {
             url: url.clone(),
-            callers: vec![Caller {
+            callers: vec![ReplayCaller {
                 team: "growth".into(),
                 key: key.clone(),
             }],

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 use weir_loadtest::mock::{MockOptions, MockProvider};
-use weir_loadtest::replay::{Caller, ReplayOptions, replay};
+use weir_loadtest::replay::{ReplayCaller, ReplayOptions, replay};
 use weir_loadtest::trace::{Trace, TraceName};
 use weir_tests::weir::Installation;
 
@@ -81,7 +81,7 @@ fn call(weir: &Installation, key: String) {
     let trace = Trace::named(TraceName::AzureConv, usize::try_from(CALLS).unwrap(), 1).unwrap();
     let ledger = replay(&ReplayOptions {
         url: weir.base_url(),
-        callers: vec![Caller {
+        callers: vec![ReplayCaller {
             team: "growth".into(),
             key,
         }],

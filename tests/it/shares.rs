@@ -115,7 +115,8 @@ fn a_used_up_limit_sends_requests_to_the_next_provider_and_then_lets_them_wait()
         let answer = chat(weir.gateway, &key);
         assert_eq!(answer.status, 200, "{number}: {answer:?}");
     }
-    let refused = |ledger: weir_loadtest::mock::Ledger| ledger.total.by_status.get(&429).copied();
+    let refused =
+        |ledger: weir_loadtest::mock::MockLedger| ledger.total.by_status.get(&429).copied();
     assert_eq!(
         (refused(small.ledger()), refused(next.ledger())),
         (None, None)

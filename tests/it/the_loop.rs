@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use serde_json::Value;
 use weir_loadtest::mock::{FaultKind, FaultRule, MockHandle, MockOptions, MockProvider};
-use weir_loadtest::replay::{Caller, ClientLedger, ReplayOptions, replay};
+use weir_loadtest::replay::{ClientLedger, ReplayCaller, ReplayOptions, replay};
 use weir_loadtest::trace::{Trace, TraceName};
 use weir_schemas::Usage;
 use weir_schemas::prices::{Book, PricedCall};
@@ -176,7 +176,7 @@ fn check_sdk(weir: &Installation) {
 fn check_replay(weir: &Installation) -> ClientLedger {
     let callers = TEAMS
         .iter()
-        .map(|team| Caller {
+        .map(|team| ReplayCaller {
             team: (*team).to_owned(),
             key: new_key(weir, team),
         })

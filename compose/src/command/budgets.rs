@@ -20,11 +20,11 @@ use crate::output::print;
 struct Listed {
     id: String,
     #[serde(default)]
-    standings: Vec<BudgetStatus>,
+    standings: Vec<BudgetAmounts>,
 }
 
 #[derive(Debug, Deserialize)]
-struct BudgetStatus {
+struct BudgetAmounts {
     /// The value that it is counted for; empty if the budget is not split.
     subject: String,
     spent: String,
@@ -111,10 +111,10 @@ fn table<'a>(records: impl Iterator<Item = &'a Record>, listed: &[Listed]) -> an
     Ok(())
 }
 
-fn row(budget: &BudgetRecord, standing: Option<&BudgetStatus>) -> [String; 9] {
+fn row(budget: &BudgetRecord, standing: Option<&BudgetAmounts>) -> [String; 9] {
     let unknown = || "-".to_owned();
     let known =
-        |of: fn(&BudgetStatus) -> &String| standing.map_or_else(unknown, |it| of(it).clone());
+        |of: fn(&BudgetAmounts) -> &String| standing.map_or_else(unknown, |it| of(it).clone());
     let limit = match (budget.usd, budget.tokens) {
         (Some(usd), _) => format!("{usd} USD"),
         (None, Some(tokens)) => format!("{tokens} tokens"),

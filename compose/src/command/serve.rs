@@ -7,7 +7,9 @@ use weir_store::{ServeOptions, child::serve};
 
 use crate::cli::Cli;
 use crate::context::{config_path, configuration, settings};
-use crate::parts::{EmbeddedStore, Gateway, Ingestor, Signals, keep_memory_private, store_options};
+use crate::parts::{
+    EmbeddedStore, Gateway, IngestorService, Signals, keep_memory_private, store_options,
+};
 
 pub(crate) fn gateway(cli: &Cli) -> anyhow::Result<ExitCode> {
     keep_memory_private();
@@ -28,7 +30,7 @@ pub(crate) fn ingestor(cli: &Cli) -> anyhow::Result<ExitCode> {
     let signals = Signals::listen()?;
     let config = settings(cli)?;
     let store = EmbeddedStore::start(&config, cli)?;
-    let ingestor = Ingestor::start(&config, &cli.data_dir, store.as_ref())?;
+    let ingestor = IngestorService::start(&config, &cli.data_dir, store.as_ref())?;
     writeln!(
         crate::output::stdout(),
         "ingestor   into {}",

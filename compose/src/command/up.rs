@@ -16,7 +16,7 @@ use crate::command::demo::{self, Demo};
 use crate::command::keys;
 use crate::config::{Config, EventlogKind, StoreKind};
 use crate::context::{config_path, configuration};
-use crate::parts::{EmbeddedStore, Gateway, Ingestor, Signals, keep_memory_private};
+use crate::parts::{EmbeddedStore, Gateway, IngestorService, Signals, keep_memory_private};
 
 pub(crate) fn run(cli: &Cli, demo: bool) -> anyhow::Result<ExitCode> {
     keep_memory_private();
@@ -38,7 +38,7 @@ pub(crate) fn run(cli: &Cli, demo: bool) -> anyhow::Result<ExitCode> {
     };
     let gateway = Gateway::start(loaded, &cli.data_dir, reload_path)?;
     let store = EmbeddedStore::start(&config, cli)?;
-    let ingestor = Ingestor::start(&config, &cli.data_dir, store.as_ref())?;
+    let ingestor = IngestorService::start(&config, &cli.data_dir, store.as_ref())?;
 
     let addr = gateway.handle.addr();
     let (key, traffic) = match demo {

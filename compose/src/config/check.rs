@@ -5,7 +5,7 @@ use weir_gateway::ConfigProblem;
 use weir_gateway::Payloads;
 use weir_gateway::config::{AliasConfig, StrategyConfig, TimeoutConfig};
 
-use super::{Config, EventlogConfig, EventlogKind, RoutingConfig, StoreConfig, StoreKind};
+use super::{Config, EventlogConfig, EventlogKind, RoutingConfig, StoreKind, StoreSettings};
 
 /// All problems of parsed settings, apart from providers and targets, which
 /// [`weir_gateway::Directory::build`] checks.
@@ -81,7 +81,7 @@ fn check_eventlog(eventlog: &EventlogConfig, problems: &mut Problems) {
     }
 }
 
-fn check_store(store: &StoreConfig, problems: &mut Problems) {
+fn check_store(store: &StoreSettings, problems: &mut Problems) {
     match (store.kind, &store.url) {
         (StoreKind::Clickhouse, None) => problems.add(
             "store.url",

@@ -310,7 +310,7 @@ fn span_of(table: &DeTable<'_>, path: &str) -> Option<Range<usize>> {
 mod tests {
     use super::*;
 
-    /// What is said about a text, line by line.
+    /// The problems of a text, line by line.
     fn complaints(source: &str) -> Vec<String> {
         match parse("weir.toml", source, None) {
             Ok(_) => Vec::new(),

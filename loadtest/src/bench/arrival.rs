@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::chance;
-use crate::trace::{Call, Trace};
+use crate::trace::{Trace, TracedCall};
 
 /// How requests arrive.
 #[derive(Clone, Debug)]
@@ -112,7 +112,7 @@ pub(crate) struct Planned {
     /// Whether the warm-up is over by then.
     pub(crate) counts: bool,
     /// Its recorded sizes.
-    pub(crate) call: Option<Call>,
+    pub(crate) call: Option<TracedCall>,
 }
 
 /// One thread's share of the schedule: every `threads`th request of it.
@@ -196,7 +196,7 @@ impl Schedule {
     }
 
     /// Time and size of request `number`; `None` past the end of a trace.
-    fn place(&mut self, number: u64) -> Option<(Option<Duration>, Option<Call>)> {
+    fn place(&mut self, number: u64) -> Option<(Option<Duration>, Option<TracedCall>)> {
         #[expect(
             clippy::cast_precision_loss,
             reason = "a request number is far below 2^53"

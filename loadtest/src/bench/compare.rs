@@ -5,12 +5,12 @@ use std::fmt;
 use serde::Serialize;
 
 use super::report::Shown;
-use super::{BenchError, BenchOptions, Report, Series, run_until};
+use super::{BenchError, BenchOptions, BenchReport, Series, run_until};
 use crate::stop::StopSwitch;
 
 /// One of the targets compared.
 #[derive(Clone, Debug)]
-pub struct Candidate {
+pub struct BenchCandidate {
     pub name: String,
     pub url: String,
     pub key: Option<String>,
@@ -23,12 +23,12 @@ pub struct Comparison {
     pub rounds: usize,
     pub workload: String,
     pub arrival: String,
-    pub targets: Vec<Compared>,
+    pub targets: Vec<ComparedRuns>,
 }
 
 /// One target's rounds and their medians.
 #[derive(Clone, Debug, Serialize)]
-pub struct Compared {
+pub struct ComparedRuns {
     pub name: String,
     pub achieved_per_s: f64,
     pub events_per_s: f64,
@@ -42,13 +42,13 @@ pub struct Compared {
     pub cpu_ratio: Option<f64>,
     pub cpu_us_per_event: Option<f64>,
     pub resident_mb: Option<f64>,
-    pub reports: Vec<Report>,
+    pub reports: Vec<BenchReport>,
 }
 
 /// Measures A, B, …, A, B, … and takes medians. `base` gives everything but the target.
 pub fn compare(
     base: &BenchOptions,
-    candidates: &[Candidate],
+    candidates: &[BenchCandidate],
     rounds: usize,
     stop: &StopSwitch,
 ) -> Result<Comparison, BenchError> {
@@ -56,7 +56,7 @@ pub fn compare(
         let problem = "a comparison needs at least one target and one round".to_owned();
         return Err(BenchError::Options { problem });
     }
-    let mut reports: Vec<Vec<Report>> = candidates.iter().map(|_| Vec::new()).collect();
+    let mut reports: Vec<Vec<BenchReport>> = candidates.iter().map(|_| Vec::new()).collect();
     for _ in 0..rounds {
         for (candidate, reports) in candidates.iter().zip(&mut reports) {
             let options = BenchOptions {
@@ -72,10 +72,10 @@ pub fn compare(
             }
         }
     }
-    let mut targets: Vec<Compared> = candidates
+    let mut targets: Vec<ComparedRuns> = candidates
         .iter()
         .zip(reports)
-        .map(|(candidate, reports)| Compared::new(&candidate.name, reports))
+        .map(|(candidate, reports)| ComparedRuns::new(&candidate.name, reports))
         .collect();
     let baseline = targets.first().and_then(|first| first.cpu_us_per_request);
     for target in &mut targets {
@@ -92,10 +92,11 @@ pub fn compare(
     })
 }
 
-impl Compared {
-    fn new(name: &str, reports: Vec<Report>) -> Self {
-        let over = |value: &dyn Fn(&Report) -> f64| median(reports.iter().map(value).collect());
-        let process = |value: &dyn Fn(&Report) -> Option<f64>| {
+impl ComparedRuns {
+    fn new(name: &str, reports: Vec<BenchReport>) -> Self {
+        let over =
+            |value: &dyn Fn(&BenchReport) -> f64| median(reports.iter().map(value).collect());
+        let process = |value: &dyn Fn(&BenchReport) -> Option<f64>| {
             let values: Vec<f64> = reports.iter().filter_map(value).collect();
             (!values.is_empty()).then(|| median(values))
         };

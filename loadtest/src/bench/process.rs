@@ -7,7 +7,7 @@ use serde::Serialize;
 
 /// A reading of one process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Reading {
+pub struct ProcessUsage {
     /// User and system time of all its threads since it began.
     pub cpu: Duration,
     pub resident_bytes: u64,
@@ -23,15 +23,15 @@ pub struct ProcessUse {
 }
 
 /// Reads a process now. The kernel counts CPU time in ticks of 10 ms, so measure for seconds.
-pub fn read(pid: u32) -> io::Result<Reading> {
+pub fn read(pid: u32) -> io::Result<ProcessUsage> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
     parse(&stat)
         .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "unreadable /proc/PID/stat"))
 }
 
 /// Reads several processes and adds them up.
-pub(super) fn read_all(pids: &[u32]) -> Result<Reading, (u32, io::Error)> {
-    let mut sum = Reading {
+pub(super) fn read_all(pids: &[u32]) -> Result<ProcessUsage, (u32, io::Error)> {
+    let mut sum = ProcessUsage {
         cpu: Duration::ZERO,
         resident_bytes: 0,
     };
@@ -43,7 +43,7 @@ pub(super) fn read_all(pids: &[u32]) -> Result<Reading, (u32, io::Error)> {
     Ok(sum)
 }
 
-fn parse(stat: &str) -> Option<Reading> {
+fn parse(stat: &str) -> Option<ProcessUsage> {
     // The second field is the name in parentheses, which may hold anything; the fields after it are counted from 3.
     let (_, rest) = stat.rsplit_once(')')?;
     let field = |number: usize| {
@@ -54,7 +54,7 @@ fn parse(stat: &str) -> Option<Reading> {
     };
     let ticks = field(14)? + field(15)?;
     let ticks_per_second = rustix::param::clock_ticks_per_second().max(1);
-    Some(Reading {
+    Some(ProcessUsage {
         cpu: Duration::from_nanos(ticks.saturating_mul(1_000_000_000 / ticks_per_second)),
         resident_bytes: field(24)? * rustix::param::page_size() as u64,
     })

@@ -9,7 +9,7 @@ use http::header::CONTENT_TYPE;
 use http::response;
 
 use crate::client::{ExchangeError, Listener};
-use crate::drive::Exchange;
+use crate::drive::FinishedExchange;
 use crate::sse::SseWatch;
 
 /// Latencies in nanoseconds, three significant digits, up to an hour.
@@ -17,7 +17,7 @@ pub(super) const NS_MAX: u64 = 3_600_000_000_000;
 
 /// Counts and histograms.
 #[derive(Clone, Debug)]
-pub(crate) struct Record {
+pub(crate) struct BenchRecord {
     /// From the intended send to the last byte.
     pub(crate) total: Histogram<u64>,
     /// From the actual send to the last byte: what is measured without correction.
@@ -41,7 +41,7 @@ pub(crate) struct Record {
     pub(crate) errors: BTreeMap<Cow<'static, str>, u64>,
 }
 
-impl Record {
+impl BenchRecord {
     pub(super) fn new() -> Self {
         let histogram = || {
             // The bounds are constants that the constructor accepts; the default would grow as needed and is as good.
@@ -147,9 +147,9 @@ impl Listener for Heard {
     }
 }
 
-impl Record {
+impl BenchRecord {
     /// Enters an exchange that is over.
-    pub(super) fn enter(&mut self, exchange: &Exchange<'_, Heard>, late_after: Duration) {
+    pub(super) fn enter(&mut self, exchange: &FinishedExchange<'_, Heard>, late_after: Duration) {
         let (intended, sent) = (exchange.intended, exchange.sent);
         let heard = &*exchange.heard;
         let since = |from: Instant, to: Instant| nanoseconds(to.saturating_duration_since(from));

@@ -8,21 +8,21 @@ use hdrhistogram::Histogram;
 use serde::Serialize;
 
 use super::BenchOptions;
-use super::process::{ProcessUse, Reading};
-use super::record::Record;
+use super::process::{ProcessUsage, ProcessUse};
+use super::record::BenchRecord;
 
 /// What a run hands over.
 #[derive(Debug)]
-pub(super) struct Measured {
-    pub(super) record: Record,
+pub(super) struct BenchResults {
+    pub(super) record: BenchRecord,
     /// From the end of the warm-up to the last answer.
     pub(super) took: Duration,
-    pub(super) processes: Option<(Reading, Reading)>,
+    pub(super) processes: Option<(ProcessUsage, ProcessUsage)>,
 }
 
 /// The result of one run.
 #[derive(Clone, Debug, Serialize)]
-pub struct Report {
+pub struct BenchReport {
     pub url: String,
     pub workload: String,
     pub arrival: String,
@@ -49,7 +49,7 @@ pub struct Report {
     pub body_bytes: u64,
     pub events: u64,
     pub events_per_s: f64,
-    pub latency: BTreeMap<Series, Latency>,
+    pub latency: BTreeMap<Series, LatencySummary>,
     pub process: Option<ProcessUse>,
     #[serde(skip)]
     histograms: BTreeMap<Series, Histogram<u64>>,
@@ -95,7 +95,7 @@ impl Series {
         }
     }
 
-    fn of(self, record: &Record) -> &Histogram<u64> {
+    fn of(self, record: &BenchRecord) -> &Histogram<u64> {
         match self {
             Self::Total => &record.total,
             Self::FirstByte => &record.first_byte,
@@ -109,7 +109,7 @@ impl Series {
 
 /// One series in microseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
-pub struct Latency {
+pub struct LatencySummary {
     pub count: u64,
     pub min_us: f64,
     pub mean_us: f64,
@@ -120,7 +120,7 @@ pub struct Latency {
     pub max_us: f64,
 }
 
-impl Latency {
+impl LatencySummary {
     #[expect(
         clippy::cast_precision_loss,
         reason = "nanoseconds of at most an hour are exact"
@@ -141,9 +141,9 @@ impl Latency {
     }
 }
 
-impl Report {
+impl BenchReport {
     #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^53")]
-    pub(super) fn new(options: &BenchOptions, measured: &Measured) -> Self {
+    pub(super) fn new(options: &BenchOptions, measured: &BenchResults) -> Self {
         let record = &measured.record;
         let failed: u64 = record.errors.values().sum();
         let requests = record.answered + failed;
@@ -188,7 +188,7 @@ impl Report {
             events_per_s: per_second(record.events),
             latency: histograms
                 .iter()
-                .map(|(series, h)| (*series, Latency::of(h)))
+                .map(|(series, h)| (*series, LatencySummary::of(h)))
                 .collect(),
             process: measured.processes.map(|(before, after)| {
                 let cpu_s = after.cpu.saturating_sub(before.cpu).as_secs_f64();
@@ -205,7 +205,7 @@ impl Report {
 
     /// One series; all zero when nothing was recorded.
     #[must_use]
-    pub fn latency(&self, series: Series) -> Latency {
+    pub fn latency(&self, series: Series) -> LatencySummary {
         self.latency.get(&series).copied().unwrap_or_default()
     }
 
@@ -272,7 +272,7 @@ fn offered(options: &BenchOptions, due: u64, seconds: f64) -> Option<f64> {
     }
 }
 
-impl fmt::Display for Report {
+impl fmt::Display for BenchReport {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(out, "target     {}", self.url)?;
         writeln!(out, "workload   {}", self.workload)?;

@@ -13,13 +13,13 @@ use indicatif::{ProgressBar, ProgressStyle};
 use parking_lot::Mutex;
 
 use super::arrival::{Arrival, Planned, Schedule};
-use super::process::{self, Reading};
-use super::record::{Heard, Record};
-use super::report::{Measured, Report};
+use super::process::{self, ProcessUsage};
+use super::record::{BenchRecord, Heard};
+use super::report::{BenchReport, BenchResults};
 use super::workload::Maker;
 use super::{BenchError, BenchOptions, StopSwitch};
-use crate::client::Target;
-use crate::drive::{Drive, Exchange, Work, drive};
+use crate::client::HttpTarget;
+use crate::drive::{Drive, FinishedExchange, Work, drive};
 
 /// How often the main thread looks around.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
@@ -31,7 +31,7 @@ const START_AFTER: Duration = Duration::from_millis(20);
 struct Bench {
     maker: Arc<Maker>,
     late_after: Duration,
-    record: Mutex<Record>,
+    record: Mutex<BenchRecord>,
     done: Arc<AtomicU64>,
 }
 
@@ -42,7 +42,7 @@ impl Work for Bench {
         self.maker.request(planned)
     }
 
-    fn ended(&self, exchange: Exchange<'_, Heard>) {
+    fn ended(&self, exchange: FinishedExchange<'_, Heard>) {
         self.done.fetch_add(1, Ordering::Relaxed);
         if exchange.planned.counts {
             self.record.lock().enter(&exchange, self.late_after);
@@ -50,10 +50,10 @@ impl Work for Bench {
     }
 }
 
-pub(super) fn run(options: &BenchOptions, stop: &StopSwitch) -> Result<Report, BenchError> {
-    let target = Target::new(&options.url, options.key.as_deref(), &options.headers)?;
+pub(super) fn run(options: &BenchOptions, stop: &StopSwitch) -> Result<BenchReport, BenchError> {
+    let target = HttpTarget::new(&options.url, options.key.as_deref(), &options.headers)?;
     read_processes(options)?;
-    let run = Run {
+    let run = BenchRun {
         options,
         maker: Arc::new(Maker::new(
             target.clone(),
@@ -67,7 +67,7 @@ pub(super) fn run(options: &BenchOptions, stop: &StopSwitch) -> Result<Report, B
     };
     let threads = run.spawn()?;
     let processes = run.watch(&threads)?;
-    let mut record = Record::new();
+    let mut record = BenchRecord::new();
     let mut ended = run.start;
     for thread in threads {
         let (part, end) = thread.join().map_err(|_| BenchError::Panicked)??;
@@ -75,9 +75,9 @@ pub(super) fn run(options: &BenchOptions, stop: &StopSwitch) -> Result<Report, B
         ended = ended.max(end);
     }
     let took = ended.saturating_duration_since(run.start + options.warm_up);
-    Ok(Report::new(
+    Ok(BenchReport::new(
         options,
-        &Measured {
+        &BenchResults {
             record,
             took,
             processes,
@@ -86,18 +86,18 @@ pub(super) fn run(options: &BenchOptions, stop: &StopSwitch) -> Result<Report, B
 }
 
 /// One run as the main thread sees it.
-struct Run<'r> {
+struct BenchRun<'r> {
     options: &'r BenchOptions,
     maker: Arc<Maker>,
-    target: Target,
+    target: HttpTarget,
     start: Instant,
     stop: &'r StopSwitch,
     done: Arc<AtomicU64>,
 }
 
-type Thread = JoinHandle<Result<(Record, Instant), BenchError>>;
+type Thread = JoinHandle<Result<(BenchRecord, Instant), BenchError>>;
 
-impl Run<'_> {
+impl BenchRun<'_> {
     fn spawn(&self) -> Result<Vec<Thread>, BenchError> {
         let options = self.options;
         let threads = options.threads as u64;
@@ -109,7 +109,7 @@ impl Run<'_> {
                 let bench = Arc::new(Bench {
                     maker: Arc::clone(&self.maker),
                     late_after: options.late_after,
-                    record: Mutex::new(Record::new()),
+                    record: Mutex::new(BenchRecord::new()),
                     done: Arc::clone(&self.done),
                 });
                 let drive = Drive {
@@ -128,7 +128,10 @@ impl Run<'_> {
     }
 
     /// Shows progress and reads the watched processes at both ends of the measured time.
-    fn watch(&self, threads: &[Thread]) -> Result<Option<(Reading, Reading)>, BenchError> {
+    fn watch(
+        &self,
+        threads: &[Thread],
+    ) -> Result<Option<(ProcessUsage, ProcessUsage)>, BenchError> {
         let bar = bar(self.options);
         let warm = self.start + self.options.warm_up;
         let mut before = None;
@@ -166,7 +169,7 @@ fn work(
     schedule: Schedule,
     bench: Arc<Bench>,
     how: &Drive,
-) -> Result<(Record, Instant), BenchError> {
+) -> Result<(BenchRecord, Instant), BenchError> {
     let failed = |source| BenchError::Runtime { source };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -187,7 +190,7 @@ fn share(all: u64, thread: u64, threads: u64) -> usize {
     usize::try_from(part).unwrap_or(1)
 }
 
-fn read_processes(options: &BenchOptions) -> Result<Option<Reading>, BenchError> {
+fn read_processes(options: &BenchOptions) -> Result<Option<ProcessUsage>, BenchError> {
     if options.watch.is_empty() {
         return Ok(None);
     }

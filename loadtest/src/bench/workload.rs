@@ -7,7 +7,7 @@ use http_body_util::Full;
 use super::arrival::Planned;
 use crate::body::{self, Chat};
 use crate::chance;
-use crate::client::Target;
+use crate::client::HttpTarget;
 use crate::dist::{Count, Distribution};
 
 /// What each request asks for. Lengths are in tokens as the mock counts them (four bytes of prompt a token); a trace's own win.
@@ -74,7 +74,7 @@ impl Workload {
 /// Makes requests; what is the same for all of them is made once.
 #[derive(Debug)]
 pub(super) struct Maker {
-    target: Target,
+    target: HttpTarget,
     workload: Workload,
     seed: u64,
     /// The body, when it never changes.
@@ -82,7 +82,7 @@ pub(super) struct Maker {
 }
 
 impl Maker {
-    pub(super) fn new(target: Target, workload: Workload, seed: u64) -> Self {
+    pub(super) fn new(target: HttpTarget, workload: Workload, seed: u64) -> Self {
         let fixed = |count: &Count| match count.0 {
             Distribution::Fixed(_) => Some(count.sample(&mut chance::rng(seed, 0))),
             _ => None,

@@ -8,7 +8,7 @@ use weir_schemas::table::{RoutingTable, TableRecord, size};
 
 /// How often tables are made, and how old is what they are made from.
 #[derive(Clone, Debug)]
-pub struct Feedback {
+pub struct LabFeedback {
     pub every: Duration,
     /// Until an event can be queried.
     pub delay: Duration,
@@ -18,7 +18,7 @@ pub struct Feedback {
     pub policy: TablePolicy,
 }
 
-impl Feedback {
+impl LabFeedback {
     #[must_use]
     pub fn every_s(seconds: u64, delay_s: u64) -> Self {
         Self {
@@ -31,7 +31,7 @@ impl Feedback {
     }
 }
 
-/// One finished try, as its event tells it.
+/// A finished attempt, as its event has it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct TryEvent {
     pub(crate) at_us: u64,
@@ -46,8 +46,8 @@ pub(crate) struct TryEvent {
 
 /// The simulated ingestor.
 #[derive(Debug)]
-pub(crate) struct Ingestor {
-    feedback: Feedback,
+pub(crate) struct LabIngestor {
+    feedback: LabFeedback,
     controller: TableController,
     events: Vec<TryEvent>,
 }
@@ -58,8 +58,8 @@ pub(crate) fn deployment_name(upstream: usize) -> String {
     format!("provider{upstream}/model")
 }
 
-impl Ingestor {
-    pub(crate) fn new(feedback: Feedback) -> Self {
+impl LabIngestor {
+    pub(crate) fn new(feedback: LabFeedback) -> Self {
         Self {
             feedback,
             controller: TableController::new(),

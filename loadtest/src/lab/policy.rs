@@ -4,7 +4,7 @@ use crate::chance;
 
 /// A way to choose a provider for each call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Policy {
+pub enum LabPolicy {
     /// [`weir_routing`], with its retries and fallbacks.
     Weir,
     RoundRobin,
@@ -15,7 +15,7 @@ pub enum Policy {
     ArgminLatency,
 }
 
-impl Policy {
+impl LabPolicy {
     pub const OTHERS: [Self; 4] = [
         Self::RoundRobin,
         Self::Random,
@@ -52,14 +52,14 @@ impl Simple {
         }
     }
 
-    pub(crate) fn choose(&self, policy: Policy, number: usize) -> usize {
+    pub(crate) fn choose(&self, policy: LabPolicy, number: usize) -> usize {
         let n = self.in_flight.len();
         let number = number as u64;
         let any = || below(chance::mix(self.seed, number), n);
         match policy {
-            Policy::RoundRobin => below(number, n),
-            Policy::Random | Policy::Weir => any(),
-            Policy::LeastInFlight => {
+            LabPolicy::RoundRobin => below(number, n),
+            LabPolicy::Random | LabPolicy::Weir => any(),
+            LabPolicy::LeastInFlight => {
                 let least = self.in_flight.iter().min().copied().unwrap_or(0);
                 let first = any();
                 let order = (0..n).map(|i| (first + i) % n);
@@ -68,7 +68,7 @@ impl Simple {
                     .find(|i| self.in_flight[*i] == least)
                     .unwrap_or(first)
             }
-            Policy::ArgminLatency => (0..n)
+            LabPolicy::ArgminLatency => (0..n)
                 .min_by(|a, b| self.ewma_us[*a].total_cmp(&self.ewma_us[*b]))
                 .unwrap_or_default(),
         }

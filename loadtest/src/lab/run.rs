@@ -10,10 +10,10 @@ use weir_routing::{
 };
 
 use crate::chance;
-use crate::lab::feedback::{ALIAS, Ingestor, TryEvent, deployment_name, micros, quantile};
-use crate::lab::policy::{Policy, Simple};
+use crate::lab::feedback::{ALIAS, LabIngestor, TryEvent, deployment_name, micros, quantile};
+use crate::lab::policy::{LabPolicy, Simple};
 use crate::lab::scene::Scene;
-use crate::lab::upstream::{Fate, Upstream};
+use crate::lab::upstream::{CallOutcome, Upstream};
 
 /// What clients would have seen.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -21,12 +21,12 @@ pub struct Figures {
     pub requests: u64,
     /// Requests that ended in an error.
     pub failed: u64,
-    pub tries: u64,
+    pub attempts: u64,
     /// From arrival to first token, retries included; sorted.
     pub ttft_us: Vec<u64>,
-    /// First tries per window and provider.
+    /// First attempts per window and provider.
     pub shares: Vec<Vec<u32>>,
-    /// All tries per window and provider.
+    /// All attempts per window and provider.
     pub loads: Vec<Vec<u32>>,
     /// (arrival, time to first token if any) of every request, in order of arrival.
     pub timeline: Vec<(u64, Option<u64>)>,
@@ -34,7 +34,7 @@ pub struct Figures {
     pub tables: u64,
     /// (since the scene's begin, provider) of every stall that Weir called one.
     pub stalls: Vec<(u64, usize)>,
-    /// Why Weir had no further try, and how often.
+    /// Why Weir stopped trying, with counts.
     pub gave_up: BTreeMap<&'static str, u64>,
 }
 
@@ -44,13 +44,13 @@ impl Figures {
         quantile(&self.ttft_us, percent).map_or(f64::NAN, |us| us / 1_000.0)
     }
 
-    /// Tries per request.
+    /// Attempts per request.
     #[must_use]
     pub fn amplification(&self) -> f64 {
-        self.tries as f64 / self.requests.max(1) as f64
+        self.attempts as f64 / self.requests.max(1) as f64
     }
 
-    /// Share of first tries that one provider got, from window `from` on to before `to`.
+    /// Share of first attempts that one provider got, from window `from` on to before `to`.
     #[must_use]
     pub fn share(&self, upstream: usize, from: usize, to: usize) -> f64 {
         let windows = &self.shares[from.min(self.shares.len())..to.min(self.shares.len())];
@@ -86,7 +86,7 @@ impl Figures {
 }
 
 /// Plays a scene. Fails only if the scene's routes cannot be built.
-pub fn run(scene: &Scene, policy: Policy) -> Result<Figures, Vec<SpecError>> {
+pub fn run(scene: &Scene, policy: LabPolicy) -> Result<Figures, Vec<SpecError>> {
     let mut world = World::new(scene, policy)?;
     for (number, call) in scene.calls.iter().enumerate() {
         world.schedule(START_US + micros(call.at), What::Arrives(number));
@@ -125,26 +125,26 @@ enum What {
 
 struct World<'a> {
     scene: &'a Scene,
-    policy: Policy,
+    policy: LabPolicy,
     now_us: u64,
     /// By time, then by order of scheduling: equal times never depend on chance.
     events: BinaryHeap<Reverse<(u64, u64, What)>>,
     scheduled: u64,
     upstreams: Vec<Upstream>,
-    gateways: Vec<Gateway>,
+    gateways: Vec<LabGateway>,
     simple: Simple,
-    requests: Vec<Request>,
-    flights: Vec<Flight>,
-    ingestor: Option<Ingestor>,
+    requests: Vec<LabRequest>,
+    flights: Vec<LabAttempt>,
+    ingestor: Option<LabIngestor>,
     figures: Figures,
 }
 
-struct Gateway {
+struct LabGateway {
     routes: Routes,
     priors: Priors,
 }
 
-struct Request {
+struct LabRequest {
     gateway: usize,
     arrived_us: u64,
     plan: Option<Plan>,
@@ -153,32 +153,32 @@ struct Request {
     waiting: Vec<usize>,
 }
 
-struct Flight {
+struct LabAttempt {
     request: usize,
     upstream: usize,
     started_us: u64,
-    state: State,
+    state: LabState,
     in_flight: Option<InFlight>,
     failure: Option<Failure>,
     ttft_us: Option<u64>,
     /// Holds one of the provider's slots.
     served: bool,
-    fate: Option<Fate>,
+    fate: Option<CallOutcome>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
+enum LabState {
     Waiting,
     Answering,
     Over,
 }
 
 impl<'a> World<'a> {
-    fn new(scene: &'a Scene, policy: Policy) -> Result<Self, Vec<SpecError>> {
+    fn new(scene: &'a Scene, policy: LabPolicy) -> Result<Self, Vec<SpecError>> {
         let gateways = (0..scene.gateways.max(1))
             .map(|_| {
                 let routes = Routes::build(&routes_spec(scene), None)?;
-                Ok(Gateway {
+                Ok(LabGateway {
                     routes,
                     priors: Priors::neutral(),
                 })
@@ -195,7 +195,7 @@ impl<'a> World<'a> {
             simple: Simple::new(scene.upstreams.len(), scene.seed),
             requests: Vec::with_capacity(scene.calls.len()),
             flights: Vec::with_capacity(scene.calls.len()),
-            ingestor: scene.feedback.clone().map(Ingestor::new),
+            ingestor: scene.feedback.clone().map(LabIngestor::new),
             figures: Figures::default(),
         })
     }
@@ -215,7 +215,7 @@ impl<'a> World<'a> {
             What::Completes(flight) => self.complete(flight),
             What::Fails(flight) => self.fail(flight, None),
             What::TimesOut(flight) => {
-                if self.flights[flight].state == State::Waiting {
+                if self.flights[flight].state == LabState::Waiting {
                     self.fail(flight, Some(FailureKind::FirstTokenTimeout));
                 }
             }
@@ -237,13 +237,13 @@ impl<'a> World<'a> {
         self.figures.requests += 1;
         self.figures.timeline.push((self.now_us - START_US, None));
         let (mut plan, next) = match self.policy {
-            Policy::Weir => self.plan(number, gateway),
+            LabPolicy::Weir => self.plan(number, gateway),
             _ => (None, None),
         };
         if let Some(plan) = &mut plan {
             self.figures.note_stalls(plan, self.now_us);
         }
-        self.requests.push(Request {
+        self.requests.push(LabRequest {
             gateway,
             arrived_us: self.now_us,
             plan,
@@ -252,7 +252,7 @@ impl<'a> World<'a> {
         });
         let upstream = match next {
             Some(this) => this.deployment.index(),
-            None if self.policy == Policy::Weir => return self.give_up(),
+            None if self.policy == LabPolicy::Weir => return self.give_up(),
             None => self.simple.choose(self.policy, number),
         };
         let window = self.window();
@@ -296,14 +296,14 @@ impl<'a> World<'a> {
         usize::try_from(window).unwrap_or(usize::MAX)
     }
 
-    /// Sends the try that was decided on.
+    /// Sends the planned attempt.
     fn try_next(&mut self, request: usize) {
         let this = self.requests[request].next;
         let upstream = match this {
             Some(this) => this.deployment.index(),
             None => self.simple.choose(self.policy, request),
         };
-        self.figures.tries += 1;
+        self.figures.attempts += 1;
         let window = self.window();
         count(
             &mut self.figures.loads,
@@ -314,11 +314,11 @@ impl<'a> World<'a> {
         self.simple.started(upstream);
         let in_flight = this.and_then(|this| self.start(request, &this));
         let flight = self.flights.len();
-        self.flights.push(Flight {
+        self.flights.push(LabAttempt {
             request,
             upstream,
             started_us: self.now_us,
-            state: State::Waiting,
+            state: LabState::Waiting,
             in_flight,
             failure: None,
             ttft_us: None,
@@ -374,7 +374,7 @@ impl<'a> World<'a> {
         );
         let fate = self.upstreams[upstream].fate(call, luck);
         self.flights[flight].fate = Some(fate);
-        let occupies = matches!(fate, Fate::Answer { .. });
+        let occupies = matches!(fate, CallOutcome::Answer { .. });
         let spec = self.upstreams[upstream].spec;
         if occupies && self.upstreams[upstream].busy >= spec.slots {
             self.upstreams[upstream].queue.push_back(flight);
@@ -385,10 +385,10 @@ impl<'a> World<'a> {
             self.flights[flight].served = true;
         }
         match fate {
-            Fate::Answer { ttft_us, .. } => {
+            CallOutcome::Answer { ttft_us, .. } => {
                 self.schedule(self.now_us + ttft_us, What::FirstToken(flight));
             }
-            Fate::Failure {
+            CallOutcome::Failure {
                 after_us,
                 kind,
                 retry_after_us,
@@ -399,24 +399,24 @@ impl<'a> World<'a> {
                 });
                 self.schedule(self.now_us + after_us, What::Fails(flight));
             }
-            Fate::Nothing => {}
+            CallOutcome::Nothing => {}
         }
     }
 
     fn first_token(&mut self, flight: usize) {
         let now_us = self.now_us;
         let this = &mut self.flights[flight];
-        if this.state != State::Waiting {
+        if this.state != LabState::Waiting {
             return;
         }
-        this.state = State::Answering;
+        this.state = LabState::Answering;
         let ttft_us = now_us - this.started_us;
         this.ttft_us = Some(ttft_us);
         if let Some(in_flight) = &mut this.in_flight {
             in_flight.first_token(now_us);
         }
         let rest_us = match this.fate {
-            Some(Fate::Answer { rest_us, .. }) => rest_us,
+            Some(CallOutcome::Answer { rest_us, .. }) => rest_us,
             _ => 0,
         };
         let (request, upstream) = (this.request, this.upstream);
@@ -445,7 +445,7 @@ impl<'a> World<'a> {
     }
 
     fn fail(&mut self, flight: usize, timeout: Option<FailureKind>) {
-        if self.flights[flight].state == State::Over {
+        if self.flights[flight].state == LabState::Over {
             return;
         }
         let failure = match timeout {
@@ -471,10 +471,10 @@ impl<'a> World<'a> {
         }
     }
 
-    /// Gives the place back and counts the try, as its event would.
+    /// Frees the slot and counts the attempt, as its event would.
     fn end(&mut self, flight: usize) {
         let this = &mut self.flights[flight];
-        this.state = State::Over;
+        this.state = LabState::Over;
         let (request, upstream, served) = (this.request, this.upstream, this.served);
         this.served = false;
         let ttft_us = this.ttft_us;
@@ -507,7 +507,7 @@ impl<'a> World<'a> {
             let Some(flight) = self.upstreams[upstream].queue.pop_front() else {
                 return;
             };
-            if self.flights[flight].state == State::Waiting {
+            if self.flights[flight].state == LabState::Waiting {
                 self.serve_or_queue(flight);
             }
         }

@@ -5,22 +5,22 @@ use std::time::Duration;
 use weir_routing::{RetrySpec, StrategySpec};
 
 use crate::chance;
-use crate::lab::feedback::Feedback;
-use crate::lab::upstream::{Behaviour, UpstreamSpec};
-use crate::trace::{Call, Trace, TraceError, TraceName};
+use crate::lab::feedback::LabFeedback;
+use crate::lab::upstream::{UpstreamBehaviour, UpstreamSpec};
+use crate::trace::{Trace, TraceError, TraceName, TracedCall};
 
 /// One experiment.
 #[derive(Clone, Debug)]
 pub struct Scene {
-    pub calls: Vec<Call>,
+    pub calls: Vec<TracedCall>,
     pub upstreams: Vec<UpstreamSpec>,
-    pub changes: Vec<Change>,
+    pub changes: Vec<UpstreamChange>,
     /// Gateways that share the calls. Each sees only its own; all use the same tables.
     pub gateways: usize,
     pub strategy: StrategySpec,
     pub retry: RetrySpec,
     /// Without it no tables are published.
-    pub feedback: Option<Feedback>,
+    pub feedback: Option<LabFeedback>,
     /// A call without a first token by then has failed.
     pub first_token_timeout: Duration,
     /// Length of the windows in which shares are counted.
@@ -30,17 +30,17 @@ pub struct Scene {
 
 /// Something that happens to a provider.
 #[derive(Clone, Copy, Debug)]
-pub struct Change {
+pub struct UpstreamChange {
     pub at: Duration,
     pub upstream: usize,
-    pub to: Behaviour,
+    pub to: UpstreamBehaviour,
     /// A new price in picodollars per input token.
     pub picousd_per_token: Option<i64>,
 }
 
-impl Change {
+impl UpstreamChange {
     #[must_use]
-    pub fn at_s(seconds: u64, upstream: usize, to: Behaviour) -> Self {
+    pub fn at_s(seconds: u64, upstream: usize, to: UpstreamBehaviour) -> Self {
         Self {
             at: Duration::from_secs(seconds),
             upstream,
@@ -82,7 +82,7 @@ const SIZES_MAX: usize = 20_000;
 /// A Poisson process of calls drawn from the recorded ones. Not in their order: their sizes drift
 /// over the hour, and with them how much a provider can take, and a scene is to have no events but
 /// its own. Nor at their times: those give five calls a second, too few to load ten providers.
-fn arrivals(sizes: &[Call], rate_per_s: f64, seconds: u64, seed: u64) -> Vec<Call> {
+fn arrivals(sizes: &[TracedCall], rate_per_s: f64, seconds: u64, seed: u64) -> Vec<TracedCall> {
     let end_s = Duration::from_secs(seconds).as_secs_f64();
     let mut at_s = 0.0;
     let any = |number: u64| {
@@ -95,7 +95,7 @@ fn arrivals(sizes: &[Call], rate_per_s: f64, seconds: u64, seed: u64) -> Vec<Cal
         .map_while(|number| {
             at_s -= (1.0 - chance::unit(seed, number)).ln() / rate_per_s;
             let size = any(number)?;
-            (at_s < end_s).then(|| Call {
+            (at_s < end_s).then(|| TracedCall {
                 at: Duration::from_secs_f64(at_s),
                 ..*size
             })

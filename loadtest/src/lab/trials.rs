@@ -10,11 +10,11 @@ use std::time::Duration;
 use weir_routing::{FailureKind, ObjectiveSpec, SpecError, StrategySpec};
 
 use crate::chance;
-use crate::lab::feedback::Feedback;
-use crate::lab::policy::Policy;
+use crate::lab::feedback::LabFeedback;
+use crate::lab::policy::LabPolicy;
 use crate::lab::run::{Figures, run};
-use crate::lab::scene::{Change, Scene};
-use crate::lab::upstream::Behaviour;
+use crate::lab::scene::{Scene, UpstreamChange};
+use crate::lab::upstream::UpstreamBehaviour;
 use crate::trace::TraceError;
 
 /// A claim and the experiment that checks it.
@@ -22,21 +22,21 @@ use crate::trace::TraceError;
 pub struct Trial {
     pub name: &'static str,
     pub claim: &'static str,
-    play: fn(u64) -> Result<Verdict, LabError>,
+    play: fn(u64) -> Result<TrialVerdict, LabError>,
 }
 
 /// How a trial came out.
 #[derive(Clone, Debug)]
-pub struct Verdict {
+pub struct TrialVerdict {
     pub held: bool,
     /// The figure that the claim is about.
     pub measured: String,
-    pub rows: Vec<Row>,
+    pub rows: Vec<TrialRow>,
 }
 
 /// One policy's figures in a trial.
 #[derive(Clone, Debug)]
-pub struct Row {
+pub struct TrialRow {
     pub label: String,
     pub ttft_ms_p50: f64,
     pub ttft_ms_p95: f64,
@@ -117,7 +117,7 @@ impl Trial {
         },
         Self {
             name: "everything fails",
-            claim: "when every try fails, providers see at most 1.2 times the clients' requests",
+            claim: "when every attempt fails, providers see at most 1.2 times the clients' requests",
             play: everything_fails,
         },
         Self {
@@ -133,12 +133,12 @@ impl Trial {
     ];
 
     /// The same seed, the same figures.
-    pub fn play(&self, seed: u64) -> Result<Verdict, LabError> {
+    pub fn play(&self, seed: u64) -> Result<TrialVerdict, LabError> {
         (self.play)(seed)
     }
 }
 
-impl Row {
+impl TrialRow {
     fn of(label: &str, figures: &Figures) -> Self {
         let requests = figures.requests.max(1) as f64;
         Self {
@@ -152,7 +152,7 @@ impl Row {
     }
 }
 
-impl fmt::Display for Row {
+impl fmt::Display for TrialRow {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
@@ -197,46 +197,46 @@ pub fn report(seed: u64) -> Result<String, LabError> {
 const ODD: usize = 3;
 
 /// Weir's figures, and a row for it and each of the others.
-fn compare(scene: &Scene) -> Result<(Figures, Vec<Figures>, Vec<Row>), LabError> {
-    let weir = run(scene, Policy::Weir)?;
-    let mut rows = vec![Row::of(Policy::Weir.name(), &weir)];
+fn compare(scene: &Scene) -> Result<(Figures, Vec<Figures>, Vec<TrialRow>), LabError> {
+    let weir = run(scene, LabPolicy::Weir)?;
+    let mut rows = vec![TrialRow::of(LabPolicy::Weir.name(), &weir)];
     let mut others = Vec::new();
-    for policy in Policy::OTHERS {
+    for policy in LabPolicy::OTHERS {
         let figures = run(scene, policy)?;
-        rows.push(Row::of(policy.name(), &figures));
+        rows.push(TrialRow::of(policy.name(), &figures));
         others.push(figures);
     }
     Ok((weir, others, rows))
 }
 
-fn one_is_slow(seed: u64) -> Result<Verdict, LabError> {
+fn one_is_slow(seed: u64) -> Result<TrialVerdict, LabError> {
     let mut scene = Scene::new(100.0, 120, 10, seed)?;
     scene
         .changes
-        .push(Change::at_s(0, ODD, Behaviour::Slow(5.0)));
+        .push(UpstreamChange::at_s(0, ODD, UpstreamBehaviour::Slow(5.0)));
     let (weir, others, rows) = compare(&scene)?;
     let factor = others[0].ttft_ms(99) / weir.ttft_ms(99);
     let share = weir.share(ODD, 10, 120) * 100.0;
-    Ok(Verdict {
+    Ok(TrialVerdict {
         held: factor >= 2.0,
         measured: format!("p99 {factor:.2} times better; the slow one's share {share:.2}%"),
         rows,
     })
 }
 
-fn one_refuses(kind: FailureKind, seed: u64) -> Result<Verdict, LabError> {
+fn one_refuses(kind: FailureKind, seed: u64) -> Result<TrialVerdict, LabError> {
     let mut scene = Scene::new(100.0, 60, 10, seed)?;
-    let refuses = Behaviour::Refuses {
+    let refuses = UpstreamBehaviour::Refuses {
         kind,
         retry_after_ms: None,
     };
-    scene.changes.push(Change::at_s(20, ODD, refuses));
+    scene.changes.push(UpstreamChange::at_s(20, ODD, refuses));
     let (weir, _, rows) = compare(&scene)?;
     let worst = (21..57)
         .map(|w| weir.share(ODD, w, w + 3))
         .fold(0.0, f64::max);
     let share = weir.share(ODD, 21, 60);
-    Ok(Verdict {
+    Ok(TrialVerdict {
         held: worst <= 0.02 && weir.failed == 0,
         measured: format!(
             "share {:.2}% (worst three seconds {:.2}%), {} requests failed",
@@ -248,19 +248,21 @@ fn one_refuses(kind: FailureKind, seed: u64) -> Result<Verdict, LabError> {
     })
 }
 
-fn black_hole(seed: u64) -> Result<Verdict, LabError> {
+fn black_hole(seed: u64) -> Result<TrialVerdict, LabError> {
     let mut scene = Scene::new(200.0, 90, 10, seed)?;
     scene
         .changes
-        .push(Change::at_s(30, ODD, Behaviour::BlackHole));
-    scene.changes.push(Change::at_s(50, ODD, Behaviour::Normal));
+        .push(UpstreamChange::at_s(30, ODD, UpstreamBehaviour::BlackHole));
+    scene
+        .changes
+        .push(UpstreamChange::at_s(50, ODD, UpstreamBehaviour::Normal));
     let (weir, _, rows) = compare(&scene)?;
     let out = weir.share(ODD, 31, 50);
     let back =
         (50..90).find(|w| weir.share(ODD, *w, w + 1) > 0.0 && weir.share(ODD, w + 1, w + 3) > 0.01);
     let back_s = back.map_or(u64::MAX, |window| window as u64 - 50);
     let slowest_ms = weir.ttft_us.last().map_or(0, |us| us / 1_000);
-    Ok(Verdict {
+    Ok(TrialVerdict {
         held: out <= 0.02 && back_s <= 10 && weir.failed == 0 && slowest_ms < 8_000,
         measured: format!(
             "share {:.2}% from the second second on, back after {back_s} s, {} failed, slowest \
@@ -273,8 +275,8 @@ fn black_hole(seed: u64) -> Result<Verdict, LabError> {
 }
 
 /// How soon a black hole is called one: by the calls that wait in it, and how long calls usually do.
-fn black_hole_at_any_traffic(seed: u64) -> Result<Verdict, LabError> {
-    let mut verdict = Verdict {
+fn black_hole_at_any_traffic(seed: u64) -> Result<TrialVerdict, LabError> {
+    let mut verdict = TrialVerdict {
         held: true,
         measured: String::new(),
         rows: Vec::new(),
@@ -296,8 +298,8 @@ fn black_hole_at_any_traffic(seed: u64) -> Result<Verdict, LabError> {
             }
             scene
                 .changes
-                .push(Change::at_s(30, 1, Behaviour::BlackHole));
-            let weir = run(&scene, Policy::Weir)?;
+                .push(UpstreamChange::at_s(30, 1, UpstreamBehaviour::BlackHole));
+            let weir = run(&scene, LabPolicy::Weir)?;
             let took = weir.stalled_after(1, Duration::from_secs(30));
             took_ms.push(took.map_or(u128::MAX, |took| took.as_millis()));
         }
@@ -311,8 +313,8 @@ fn black_hole_at_any_traffic(seed: u64) -> Result<Verdict, LabError> {
 }
 
 /// Slowness is no stall: neither a heavy tail, nor everything taking several times as long at once.
-fn merely_slow(seed: u64) -> Result<Verdict, LabError> {
-    let mut verdict = Verdict {
+fn merely_slow(seed: u64) -> Result<TrialVerdict, LabError> {
+    let mut verdict = TrialVerdict {
         held: true,
         measured: String::new(),
         rows: Vec::new(),
@@ -327,22 +329,24 @@ fn merely_slow(seed: u64) -> Result<Verdict, LabError> {
         for upstream in &mut scene.upstreams {
             upstream.sigma = sigma;
         }
-        let slow = Behaviour::Slow(slower);
-        scene.changes.push(Change::at_s(seconds / 2, 1, slow));
-        let weir = run(&scene, Policy::Weir)?;
+        let slow = UpstreamBehaviour::Slow(slower);
+        scene
+            .changes
+            .push(UpstreamChange::at_s(seconds / 2, 1, slow));
+        let weir = run(&scene, LabPolicy::Weir)?;
         let (stalls, calls) = (weir.stalls.len() as u64, weir.requests);
         verdict.held &= stalls * 5_000 <= calls && weir.failed == 0;
         verdict.measured +=
             &format!("{rate}/s, spread {sigma}, then {slower} times slower: {stalls} of {calls}; ");
         verdict
             .rows
-            .push(Row::of(&format!("{rate}/s, {slower} x"), &weir));
+            .push(TrialRow::of(&format!("{rate}/s, {slower} x"), &weir));
     }
     Ok(verdict)
 }
 
-fn recovery(seed: u64) -> Result<Verdict, LabError> {
-    let mut verdict = Verdict {
+fn recovery(seed: u64) -> Result<TrialVerdict, LabError> {
+    let mut verdict = TrialVerdict {
         held: true,
         measured: String::new(),
         rows: Vec::new(),
@@ -350,22 +354,24 @@ fn recovery(seed: u64) -> Result<Verdict, LabError> {
     for (label, behaviour) in [
         (
             "refuses",
-            Behaviour::Refuses {
+            UpstreamBehaviour::Refuses {
                 kind: FailureKind::Overloaded,
                 retry_after_ms: None,
             },
         ),
-        ("black hole", Behaviour::BlackHole),
-        ("slow", Behaviour::Slow(5.0)),
+        ("black hole", UpstreamBehaviour::BlackHole),
+        ("slow", UpstreamBehaviour::Slow(5.0)),
     ] {
         let mut scene = Scene::new(400.0, 120, 10, seed)?;
         scene
             .upstreams
             .iter_mut()
             .for_each(|upstream| upstream.slots = 800);
-        scene.changes.push(Change::at_s(20, ODD, behaviour));
-        scene.changes.push(Change::at_s(50, ODD, Behaviour::Normal));
-        let weir = run(&scene, Policy::Weir)?;
+        scene.changes.push(UpstreamChange::at_s(20, ODD, behaviour));
+        scene
+            .changes
+            .push(UpstreamChange::at_s(50, ODD, UpstreamBehaviour::Normal));
+        let weir = run(&scene, LabPolicy::Weir)?;
         let most = (50..110)
             .step_by(10)
             .map(|w| weir.share(ODD, w, w + 10))
@@ -373,7 +379,7 @@ fn recovery(seed: u64) -> Result<Verdict, LabError> {
         let over = most / 0.1 - 1.0;
         verdict.held &= over <= 0.2 && weir.share(ODD, 80, 110) > 0.08;
         verdict.measured += &format!("{label}: {:+.0}% of its share at most; ", over * 100.0);
-        verdict.rows.push(Row::of(label, &weir));
+        verdict.rows.push(TrialRow::of(label, &weir));
     }
     Ok(verdict)
 }
@@ -386,18 +392,18 @@ fn uneven(delay_s: u64, seed: u64) -> Result<Scene, LabError> {
     for (number, upstream) in scene.upstreams.iter_mut().enumerate() {
         upstream.base_ms = 150.0 + 30.0 * number as f64;
     }
-    scene.feedback = Some(Feedback::every_s(10, delay_s));
+    scene.feedback = Some(LabFeedback::every_s(10, delay_s));
     Ok(scene)
 }
 
-fn feedback_delay(seed: u64) -> Result<Verdict, LabError> {
-    let mut verdict = Verdict {
+fn feedback_delay(seed: u64) -> Result<TrialVerdict, LabError> {
+    let mut verdict = TrialVerdict {
         held: true,
         measured: String::new(),
         rows: Vec::new(),
     };
     for delay_s in [0, 5, 15, 30, 60] {
-        let weir = run(&uneven(delay_s, seed)?, Policy::Weir)?;
+        let weir = run(&uneven(delay_s, seed)?, LabPolicy::Weir)?;
         let swing = (0..10)
             .map(|u| weir.share_cv(u, 10, 30))
             .fold(0.0, f64::max);
@@ -405,10 +411,10 @@ fn feedback_delay(seed: u64) -> Result<Verdict, LabError> {
         verdict.measured += &format!("{delay_s} s: CV {swing:.2}; ");
         verdict
             .rows
-            .push(Row::of(&format!("weir, {delay_s} s old"), &weir));
+            .push(TrialRow::of(&format!("weir, {delay_s} s old"), &weir));
     }
-    let argmin = run(&uneven(0, seed)?, Policy::ArgminLatency)?;
-    verdict.rows.push(Row::of("argmin latency", &argmin));
+    let argmin = run(&uneven(0, seed)?, LabPolicy::ArgminLatency)?;
+    verdict.rows.push(TrialRow::of("argmin latency", &argmin));
     Ok(verdict)
 }
 
@@ -424,22 +430,22 @@ fn priced(seed: u64) -> Result<Scene, LabError> {
     scene.upstreams[0].picousd_per_token = 600_000;
     scene.upstreams[0].slots = 400;
     scene.window = Duration::from_secs(10);
-    scene.feedback = Some(Feedback::every_s(10, 0));
+    scene.feedback = Some(LabFeedback::every_s(10, 0));
     Ok(scene)
 }
 
-fn price_doubles(seed: u64) -> Result<Verdict, LabError> {
+fn price_doubles(seed: u64) -> Result<TrialVerdict, LabError> {
     let mut scene = priced(seed)?;
-    scene.changes.push(Change {
+    scene.changes.push(UpstreamChange {
         picousd_per_token: Some(1_200_000),
-        ..Change::at_s(120, 0, Behaviour::Normal)
+        ..UpstreamChange::at_s(120, 0, UpstreamBehaviour::Normal)
     });
     let (weir, _, rows) = compare(&scene)?;
     let before = weir.share(0, 6, 12);
     // Refreshes at 130 s and 140 s; the window after the second begins at 140 s.
     let after = weir.share(0, 14, 15);
     let p95_ms = weir.ttft_ms(95);
-    Ok(Verdict {
+    Ok(TrialVerdict {
         held: before > 0.9 && after < before / 4.0 && p95_ms < f64::from(LIMIT_MS),
         measured: format!(
             "share {:.1}% before, {:.1}% two refreshes after; p95 {p95_ms:.0} ms",
@@ -450,8 +456,8 @@ fn price_doubles(seed: u64) -> Result<Verdict, LabError> {
     })
 }
 
-fn cheapest_is_small(seed: u64) -> Result<Verdict, LabError> {
-    let mut verdict = Verdict {
+fn cheapest_is_small(seed: u64) -> Result<TrialVerdict, LabError> {
+    let mut verdict = TrialVerdict {
         held: true,
         measured: String::new(),
         rows: Vec::new(),
@@ -460,8 +466,8 @@ fn cheapest_is_small(seed: u64) -> Result<Verdict, LabError> {
         let mut scene = priced(seed)?;
         scene.gateways = 4;
         scene.upstreams[0].slots = 100;
-        scene.feedback = Some(Feedback::every_s(10, delay_s));
-        let weir = run(&scene, Policy::Weir)?;
+        scene.feedback = Some(LabFeedback::every_s(10, delay_s));
+        let weir = run(&scene, LabPolicy::Weir)?;
         let (share, swing) = (weir.share(0, 6, 24), weir.share_cv(0, 6, 24));
         let p95_ms = weir.ttft_ms(95);
         verdict.held &= share > 0.3 && swing < 0.2 && p95_ms < f64::from(LIMIT_MS);
@@ -471,13 +477,13 @@ fn cheapest_is_small(seed: u64) -> Result<Verdict, LabError> {
         );
         verdict
             .rows
-            .push(Row::of(&format!("weir, {delay_s} s old"), &weir));
+            .push(TrialRow::of(&format!("weir, {delay_s} s old"), &weir));
     }
     Ok(verdict)
 }
 
-fn everything_fails(seed: u64) -> Result<Verdict, LabError> {
-    let mut verdict = Verdict {
+fn everything_fails(seed: u64) -> Result<TrialVerdict, LabError> {
+    let mut verdict = TrialVerdict {
         held: true,
         measured: String::new(),
         rows: Vec::new(),
@@ -485,44 +491,46 @@ fn everything_fails(seed: u64) -> Result<Verdict, LabError> {
     for (label, behaviour) in [
         (
             "refused",
-            Behaviour::Refuses {
+            UpstreamBehaviour::Refuses {
                 kind: FailureKind::ServerError,
                 retry_after_ms: None,
             },
         ),
         (
             "errors",
-            Behaviour::Errors {
+            UpstreamBehaviour::Errors {
                 share: 1.0,
                 kind: FailureKind::Overloaded,
             },
         ),
-        ("no answers", Behaviour::BlackHole),
+        ("no answers", UpstreamBehaviour::BlackHole),
     ] {
         let mut scene = Scene::new(100.0, 90, 10, seed)?;
-        scene.changes = (0..10).map(|u| Change::at_s(30, u, behaviour)).collect();
-        let weir = run(&scene, Policy::Weir)?;
+        scene.changes = (0..10)
+            .map(|u| UpstreamChange::at_s(30, u, behaviour))
+            .collect();
+        let weir = run(&scene, LabPolicy::Weir)?;
         let sum = |windows: &[Vec<u32>]| f64::from(windows.iter().flatten().sum::<u32>());
         let during = sum(&weir.loads[30..]) / sum(&weir.shares[30..]);
         verdict.held &= during <= 1.2;
         verdict.measured += &format!("{label}: {during:.3}; ");
-        verdict.rows.push(Row::of(label, &weir));
+        verdict.rows.push(TrialRow::of(label, &weir));
     }
     Ok(verdict)
 }
 
-fn everything_is_flaky(seed: u64) -> Result<Verdict, LabError> {
+fn everything_is_flaky(seed: u64) -> Result<TrialVerdict, LabError> {
     let mut scene = Scene::new(100.0, 120, 10, seed)?;
-    let flaky = Behaviour::Errors {
+    let flaky = UpstreamBehaviour::Errors {
         share: 0.3,
         kind: FailureKind::ServerError,
     };
     scene.changes = (0..10)
-        .map(|upstream| Change::at_s(0, upstream, flaky))
+        .map(|upstream| UpstreamChange::at_s(0, upstream, flaky))
         .collect();
     let (weir, _, rows) = compare(&scene)?;
     let failed = weir.failed as f64 / weir.requests as f64;
-    Ok(Verdict {
+    Ok(TrialVerdict {
         held: failed < 0.03,
         measured: format!("{:.2}% of requests failed", failed * 100.0),
         rows,
@@ -530,30 +538,30 @@ fn everything_is_flaky(seed: u64) -> Result<Verdict, LabError> {
 }
 
 /// The table knows one provider as slow; the ingestor dies; then another one becomes the slow one.
-fn ingestor_away(seed: u64) -> Result<Verdict, LabError> {
+fn ingestor_away(seed: u64) -> Result<TrialVerdict, LabError> {
     let scene = |feedback| -> Result<Scene, LabError> {
         let mut scene = Scene::new(30.0, 4_200, 10, seed)?;
         scene
             .changes
-            .push(Change::at_s(0, ODD, Behaviour::Slow(5.0)));
+            .push(UpstreamChange::at_s(0, ODD, UpstreamBehaviour::Slow(5.0)));
         scene
             .changes
-            .push(Change::at_s(1_800, ODD, Behaviour::Normal));
+            .push(UpstreamChange::at_s(1_800, ODD, UpstreamBehaviour::Normal));
         scene
             .changes
-            .push(Change::at_s(1_800, 5, Behaviour::Slow(5.0)));
+            .push(UpstreamChange::at_s(1_800, 5, UpstreamBehaviour::Slow(5.0)));
         scene.feedback = feedback;
         Ok(scene)
     };
-    let away = Feedback {
+    let away = LabFeedback {
         ends: Some(Duration::from_secs(600)),
-        ..Feedback::every_s(10, 5)
+        ..LabFeedback::every_s(10, 5)
     };
-    let with = run(&scene(Some(away))?, Policy::Weir)?;
-    let without = run(&scene(None)?, Policy::Weir)?;
+    let with = run(&scene(Some(away))?, LabPolicy::Weir)?;
+    let without = run(&scene(None)?, LabPolicy::Weir)?;
     let (with_ms, without_ms) = (with.ttft_ms(99), without.ttft_ms(99));
     let returned = with.share(ODD, 2_400, 4_200);
-    Ok(Verdict {
+    Ok(TrialVerdict {
         held: with_ms < 1.1 * without_ms && returned > 0.07,
         measured: format!(
             "p99 {with_ms:.0} ms against {without_ms:.0} ms without tables; the once slow one has \
@@ -561,8 +569,8 @@ fn ingestor_away(seed: u64) -> Result<Verdict, LabError> {
             returned * 100.0
         ),
         rows: vec![
-            Row::of("ingestor away", &with),
-            Row::of("never a table", &without),
+            TrialRow::of("ingestor away", &with),
+            TrialRow::of("never a table", &without),
         ],
     })
 }
@@ -654,19 +662,19 @@ mod tests {
         let mut scene = Scene::new(100.0, 30, 10, 1).unwrap();
         scene
             .changes
-            .push(Change::at_s(10, ODD, Behaviour::BlackHole));
-        scene.feedback = Some(Feedback::every_s(5, 1));
+            .push(UpstreamChange::at_s(10, ODD, UpstreamBehaviour::BlackHole));
+        scene.feedback = Some(LabFeedback::every_s(5, 1));
         assert_eq!(
-            run(&scene, Policy::Weir).unwrap(),
-            run(&scene, Policy::Weir).unwrap()
+            run(&scene, LabPolicy::Weir).unwrap(),
+            run(&scene, LabPolicy::Weir).unwrap()
         );
         let other = Scene {
             seed: 2,
             ..scene.clone()
         };
         assert_ne!(
-            run(&scene, Policy::Weir).unwrap(),
-            run(&other, Policy::Weir).unwrap()
+            run(&scene, LabPolicy::Weir).unwrap(),
+            run(&other, LabPolicy::Weir).unwrap()
         );
     }
 }

@@ -6,7 +6,7 @@ use weir_routing::FailureKind;
 
 use crate::chance;
 use crate::dist::normal;
-use crate::trace::Call;
+use crate::trace::TracedCall;
 
 /// What a provider is like.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -40,7 +40,7 @@ impl Default for UpstreamSpec {
 
 /// What happens to calls at the moment.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Behaviour {
+pub enum UpstreamBehaviour {
     Normal,
     /// Everything takes this many times as long.
     Slow(f64),
@@ -60,7 +60,7 @@ pub enum Behaviour {
 
 /// What one call will see.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Fate {
+pub(crate) enum CallOutcome {
     Answer {
         ttft_us: u64,
         rest_us: u64,
@@ -77,7 +77,7 @@ pub(crate) enum Fate {
 #[derive(Debug)]
 pub(crate) struct Upstream {
     pub(crate) spec: UpstreamSpec,
-    pub(crate) behaviour: Behaviour,
+    pub(crate) behaviour: UpstreamBehaviour,
     pub(crate) busy: usize,
     /// Flights that wait for a slot.
     pub(crate) queue: VecDeque<usize>,
@@ -87,16 +87,16 @@ impl Upstream {
     pub(crate) fn new(spec: UpstreamSpec) -> Self {
         Self {
             spec,
-            behaviour: Behaviour::Normal,
+            behaviour: UpstreamBehaviour::Normal,
             busy: 0,
             queue: VecDeque::new(),
         }
     }
 
     /// What a call sees that is served now. `luck` is the call's own, the same under any policy.
-    pub(crate) fn fate(&self, call: &Call, luck: u64) -> Fate {
+    pub(crate) fn fate(&self, call: &TracedCall, luck: u64) -> CallOutcome {
         let slow = match self.behaviour {
-            Behaviour::Slow(factor) => factor,
+            UpstreamBehaviour::Slow(factor) => factor,
             _ => 1.0,
         };
         let mut rng = chance::rng(luck, 1);
@@ -108,32 +108,32 @@ impl Upstream {
             * f64::from(call.output_tokens)
             * slow
             * spread(0.5 * normal(&mut rng));
-        let failure = |kind, retry_after_ms: Option<u64>, after_us| Fate::Failure {
+        let failure = |kind, retry_after_ms: Option<u64>, after_us| CallOutcome::Failure {
             kind,
             retry_after_us: retry_after_ms.map(|ms| ms * 1_000),
             after_us,
         };
         match self.behaviour {
-            Behaviour::Normal | Behaviour::Slow(_) => Fate::Answer {
+            UpstreamBehaviour::Normal | UpstreamBehaviour::Slow(_) => CallOutcome::Answer {
                 ttft_us: us(ttft_ms),
                 rest_us: us(rest_ms),
             },
-            Behaviour::Refuses {
+            UpstreamBehaviour::Refuses {
                 kind,
                 retry_after_ms,
             } => failure(kind, retry_after_ms, 1_000),
-            Behaviour::Errors { share, kind } if chance::unit(luck, 2) < share => {
+            UpstreamBehaviour::Errors { share, kind } if chance::unit(luck, 2) < share => {
                 failure(kind, None, us(ttft_ms / 2.0))
             }
-            Behaviour::Errors { .. } => Fate::Answer {
+            UpstreamBehaviour::Errors { .. } => CallOutcome::Answer {
                 ttft_us: us(ttft_ms),
                 rest_us: us(rest_ms),
             },
-            Behaviour::BlackHole => Fate::Nothing,
+            UpstreamBehaviour::BlackHole => CallOutcome::Nothing,
         }
     }
 
-    pub(crate) fn cost_picousd(&self, call: &Call) -> i64 {
+    pub(crate) fn cost_picousd(&self, call: &TracedCall) -> i64 {
         let tokens = i64::from(call.input_tokens) + 4 * i64::from(call.output_tokens);
         tokens * self.spec.picousd_per_token
     }

@@ -9,13 +9,13 @@ use http::{Response, StatusCode};
 use rand::rngs::SmallRng;
 
 use super::fault::{FaultError, FaultKind, FaultRule, Midway};
-use super::ledger::{Call, Tokens};
+use super::ledger::{LedgerCall, TokenCounts};
 use super::limits::Headroom;
 use super::link::LinkFaults;
-use super::play::{Breaking, MockBody, Part, Stream, StreamParts};
+use super::play::{Breaking, MockBody, PlainBody, StreamBody, StreamParts};
 use super::size::{OUTPUT_TOKENS_DEFAULT, size};
-use super::wire::{Answer, AnswerHead, Asked, Events, Trouble, Wire};
-use super::{Behaviour, Shared};
+use super::wire::{AnswerHead, Events, MockAnswer, MockRequest, Trouble, Wire};
+use super::{MockBehaviour, MockState};
 use crate::chance;
 use crate::clock;
 use crate::dist::Delay;
@@ -25,7 +25,7 @@ const SLOW_HEADERS_MS: u64 = 2_000;
 
 /// What serving one call needs.
 pub(super) struct Serving<'s> {
-    pub(super) shared: &'s Shared,
+    pub(super) shared: &'s MockState,
     pub(super) wire: &'static dyn Wire,
     pub(super) link: Arc<LinkFaults>,
     pub(super) key: Arc<str>,
@@ -33,16 +33,16 @@ pub(super) struct Serving<'s> {
 }
 
 /// A call whose answer is decided.
-struct Begun {
-    call: Call,
-    answer: Answer,
+struct AcceptedCall {
+    call: LedgerCall,
+    answer: MockAnswer,
     midway: Option<Midway>,
     room: Headroom,
 }
 
 impl Serving<'_> {
     /// Decides what happens to a call that was understood, and begins its answer.
-    pub(super) async fn answer(self, mut asked: Asked) -> Response<MockBody> {
+    pub(super) async fn answer(self, mut asked: MockRequest) -> Response<MockBody> {
         let behaviour = self.shared.behaviour.load_full();
         let fault = match decide_fault(&mut asked, &behaviour) {
             Ok(fault) => fault,
@@ -78,7 +78,7 @@ impl Serving<'_> {
             self.link.slow_head(Duration::from_millis(ms));
         }
         pause(behaviour.ttft, &mut rng).await;
-        let begun = Begun {
+        let begun = AcceptedCall {
             call,
             midway: Midway::of(fault, answer.visible),
             answer,
@@ -96,7 +96,7 @@ impl Serving<'_> {
 
     fn stream(
         self,
-        mut begun: Begun,
+        mut begun: AcceptedCall,
         events: &'static dyn Events,
         inter_token: Delay,
         rng: SmallRng,
@@ -109,7 +109,7 @@ impl Serving<'_> {
             .headers_mut()
             .insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
         begun.call.began(200);
-        let stream = Stream::new(StreamParts {
+        let stream = StreamBody::new(StreamParts {
             events,
             answer: begun.answer,
             call: begun.call,
@@ -123,8 +123,8 @@ impl Serving<'_> {
     }
 
     /// A plain answer, whole or up to where a fault strikes.
-    fn whole(self, begun: Begun) -> Response<MockBody> {
-        let Begun {
+    fn whole(self, begun: AcceptedCall) -> Response<MockBody> {
+        let AcceptedCall {
             mut call,
             answer,
             midway,
@@ -145,9 +145,9 @@ impl Serving<'_> {
             // Half a document, sent as if it were whole.
             Some(midway) if midway.kind == FaultKind::MalformedChunk => MockBody::Whole {
                 bytes: body.slice(..half),
-                done: Some((call, Tokens::default())),
+                done: Some((call, TokenCounts::default())),
             },
-            Some(midway) => MockBody::Part(Box::new(Part {
+            Some(midway) => MockBody::Plain(Box::new(PlainBody {
                 first: body.slice(..half),
                 rest: body.slice(half..),
                 midway,
@@ -168,7 +168,7 @@ impl Serving<'_> {
 
     fn refuse(
         self,
-        mut call: Call,
+        mut call: LedgerCall,
         trouble: &Trouble,
         number: u64,
         room: Headroom,
@@ -181,7 +181,7 @@ impl Serving<'_> {
             _ => None,
         };
         call.began(status.as_u16());
-        let done = Some((call, Tokens::default()));
+        let done = Some((call, TokenCounts::default()));
         self.head(status, number, room, retry_after_s)
             .map(|()| MockBody::Whole {
                 bytes: body.into(),
@@ -189,7 +189,7 @@ impl Serving<'_> {
             })
     }
 
-    fn open(&self, model: &str, streamed: bool, fault: Option<FaultKind>) -> Call {
+    fn open(&self, model: &str, streamed: bool, fault: Option<FaultKind>) -> LedgerCall {
         self.shared
             .books
             .open(Arc::clone(&self.key), model, streamed, fault)
@@ -219,8 +219,8 @@ impl Serving<'_> {
 }
 
 fn decide_fault(
-    asked: &mut Asked,
-    behaviour: &Behaviour,
+    asked: &mut MockRequest,
+    behaviour: &MockBehaviour,
 ) -> Result<Option<Arc<FaultRule>>, String> {
     let Some(text) = asked.overrides.fault.take() else {
         return Ok(behaviour.faults.decide(&asked.model, asked.streamed));
@@ -232,7 +232,7 @@ fn decide_fault(
 }
 
 /// The error answer that a fault, or the size of the call, asks for.
-fn refusal(fault: Option<&FaultRule>, asked: &Asked, shared: &Shared) -> Option<Trouble> {
+fn refusal(fault: Option<&FaultRule>, asked: &MockRequest, shared: &MockState) -> Option<Trouble> {
     let rule = fault?;
     match rule.kind {
         FaultKind::RateLimit => Some(Trouble::RateLimit {
@@ -257,7 +257,7 @@ fn refusal(fault: Option<&FaultRule>, asked: &Asked, shared: &Shared) -> Option<
 }
 
 /// The error answer for a call that the provider's own limits refuse.
-fn over(answer: &Answer, room: &Headroom, shared: &Shared) -> Option<Trouble> {
+fn over(answer: &MockAnswer, room: &Headroom, shared: &MockState) -> Option<Trouble> {
     let (input, output) = (answer.usage.input, answer.usage.output);
     if input + output > u64::from(shared.options.context_tokens) {
         let tokens_max = shared.options.context_tokens;

@@ -3,20 +3,20 @@
 //! - `GET /__mock/ledger`: what was seen and served.
 //! - `GET`, `POST /__mock/faults`: the rules in force; a new array of rules.
 //! - `POST /__mock/latency`: `{"ttft": "200ms", "inter_token": "10ms..30ms"}`.
-//! - `POST /__mock/reset`: the ledger begins anew.
+//! - `POST /__mock/reset`: clears the ledger.
 
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 
-use super::Shared;
+use super::MockState;
 use super::play::MockBody;
 use super::server::collect;
 use crate::dist::Delay;
 
 /// Answers a request to one of them.
-pub(super) async fn control(request: Request<Incoming>, shared: &Shared) -> Response<MockBody> {
+pub(super) async fn control(request: Request<Incoming>, shared: &MockState) -> Response<MockBody> {
     let (parts, body) = request.into_parts();
     let body = match collect(body).await {
         Ok(body) => body,
@@ -32,7 +32,7 @@ pub(super) async fn control(request: Request<Incoming>, shared: &Shared) -> Resp
         (&Method::POST, "/__mock/faults") => changed(&body, |rules| {
             shared.set_faults(rules).map_err(|error| error.to_string())
         }),
-        (&Method::POST, "/__mock/latency") => changed(&body, |latency: Latency| {
+        (&Method::POST, "/__mock/latency") => changed(&body, |latency: LatencyChange| {
             shared.set_latency(latency.ttft, latency.inter_token);
             Ok(())
         }),
@@ -46,7 +46,7 @@ pub(super) async fn control(request: Request<Incoming>, shared: &Shared) -> Resp
 /// The body of `POST /__mock/latency`.
 #[derive(serde::Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Latency {
+struct LatencyChange {
     ttft: Delay,
     #[serde(default = "no_delay")]
     inter_token: Delay,

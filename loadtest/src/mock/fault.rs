@@ -225,12 +225,12 @@ pub enum FaultError {
 /// The rules in force with their counters.
 #[derive(Clone, Debug)]
 pub(super) struct FaultPlan {
-    rules: Arc<[Counted]>,
+    rules: Arc<[CountedRule]>,
     seed: u64,
 }
 
 #[derive(Debug)]
-struct Counted {
+struct CountedRule {
     rule: Arc<FaultRule>,
     seen: AtomicU64,
     struck: AtomicU64,
@@ -242,7 +242,7 @@ impl FaultPlan {
             .into_iter()
             .enumerate()
             .map(|(at, rule)| {
-                Ok(Counted {
+                Ok(CountedRule {
                     rule: Arc::new(rule.checked(at + 1)?),
                     seen: AtomicU64::new(0),
                     struck: AtomicU64::new(0),
@@ -271,7 +271,7 @@ impl FaultPlan {
     }
 }
 
-impl Counted {
+impl CountedRule {
     fn applies(&self, model: &str, streamed: bool) -> bool {
         self.rule.model.as_deref().is_none_or(|only| only == model)
             && self.rule.streamed.is_none_or(|only| only == streamed)

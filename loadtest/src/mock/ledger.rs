@@ -1,6 +1,6 @@
 //! What the mock saw and served, counted per key, per model and in total.
 //!
-//! Each call is opened once and settled once: by the answer's last byte, by a fault, or by [`Call`]'s drop when the caller left.
+//! Each call is opened once and settled once: by the answer's last byte, by a fault, or by [`LedgerCall`]'s drop when the caller left.
 //! Settling comes *before* the last bytes are handed to the connection, so a client that has its answer finds it counted.
 //! At rest (`in_flight` = 0): `calls` = Σ `by_status` + `unanswered`.
 
@@ -15,7 +15,7 @@ use super::fault::FaultKind;
 
 /// A snapshot of the counts.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Ledger {
+pub struct MockLedger {
     pub name: String,
     /// Connections that carried at least one request of the provider's API.
     pub connections: u64,
@@ -46,21 +46,21 @@ pub struct Tally {
     /// Faults decided on, by kind.
     pub faults: BTreeMap<FaultKind, u64>,
     /// What was used up: the whole answer of a plain call, the tokens sent so far of a stream that broke off.
-    pub served: Tokens,
+    pub served: TokenCounts,
     /// What the usage blocks said that were handed over whole: what a gateway can know.
-    pub reported: Tokens,
+    pub reported: TokenCounts,
 }
 
 /// Token counts. `input` includes `cached_input`, `output` includes `reasoning`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Tokens {
+pub struct TokenCounts {
     pub input: u64,
     pub cached_input: u64,
     pub output: u64,
     pub reasoning: u64,
 }
 
-impl Tokens {
+impl TokenCounts {
     /// Adds another count to this one.
     pub fn add(&mut self, other: Self) {
         self.input += other.input;
@@ -81,8 +81,8 @@ pub(super) struct Settlement {
     pub(super) status: Option<u16>,
     pub(super) completed: bool,
     pub(super) disconnected: bool,
-    pub(super) served: Tokens,
-    pub(super) reported: Tokens,
+    pub(super) served: TokenCounts,
+    pub(super) reported: TokenCounts,
 }
 
 impl Tally {
@@ -111,7 +111,7 @@ impl Tally {
 /// The ledger while it is written.
 #[derive(Debug)]
 pub(super) struct Books {
-    ledger: Mutex<Ledger>,
+    ledger: Mutex<MockLedger>,
     /// Numbers the calls that were understood; never reset, so that ids stay unique.
     numbers: AtomicU64,
 }
@@ -119,15 +119,15 @@ pub(super) struct Books {
 impl Books {
     pub(super) fn new(name: &str) -> Self {
         Self {
-            ledger: Mutex::new(Ledger {
+            ledger: Mutex::new(MockLedger {
                 name: name.to_owned(),
-                ..Ledger::default()
+                ..MockLedger::default()
             }),
             numbers: AtomicU64::new(0),
         }
     }
 
-    pub(super) fn ledger(&self) -> Ledger {
+    pub(super) fn ledger(&self) -> MockLedger {
         self.ledger.lock().clone()
     }
 
@@ -141,12 +141,12 @@ impl Books {
                 .map(|(label, tally)| (label.clone(), tally.only_in_flight()))
                 .collect()
         };
-        *ledger = Ledger {
+        *ledger = MockLedger {
             name,
             total: ledger.total.only_in_flight(),
             by_key: in_flight(&ledger.by_key),
             by_model: in_flight(&ledger.by_model),
-            ..Ledger::default()
+            ..MockLedger::default()
         };
     }
 
@@ -165,9 +165,9 @@ impl Books {
         model: &str,
         streamed: bool,
         fault: Option<FaultKind>,
-    ) -> Call {
+    ) -> LedgerCall {
         self.each(&key, model, |tally| tally.open(streamed, fault));
-        Call {
+        LedgerCall {
             books: Arc::clone(self),
             key,
             model: model.into(),
@@ -215,7 +215,7 @@ fn change_one(tallies: &mut BTreeMap<String, Tally>, label: &str, change: impl F
 
 /// A call in the ledger, held by whatever is serving it. Dropped unsettled, it is settled as a caller who left.
 #[derive(Debug)]
-pub(super) struct Call {
+pub(super) struct LedgerCall {
     books: Arc<Books>,
     key: Arc<str>,
     model: Box<str>,
@@ -223,19 +223,19 @@ pub(super) struct Call {
     settled: bool,
 }
 
-impl Call {
+impl LedgerCall {
     /// The head goes out with this status.
     pub(super) fn began(&mut self, status: u16) {
         self.so_far.status = Some(status);
     }
 
     /// So much was used up by now; holds for a caller who leaves.
-    pub(super) fn served(&mut self, tokens: Tokens) {
+    pub(super) fn served(&mut self, tokens: TokenCounts) {
         self.so_far.served = tokens;
     }
 
     /// The answer is whole; `reported` is what its usage block said.
-    pub(super) fn complete(&mut self, reported: Tokens) {
+    pub(super) fn complete(&mut self, reported: TokenCounts) {
         self.so_far.completed = true;
         self.so_far.reported = reported;
         self.end();
@@ -260,7 +260,7 @@ impl Call {
     }
 }
 
-impl Drop for Call {
+impl Drop for LedgerCall {
     fn drop(&mut self) {
         self.settle();
     }

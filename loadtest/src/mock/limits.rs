@@ -10,15 +10,15 @@ const WINDOW: Duration = Duration::from_secs(60);
 
 /// Limits of a minute on requests and tokens.
 #[derive(Debug)]
-pub(super) struct Limits {
+pub(super) struct MockLimits {
     requests: u64,
     tokens: u64,
     /// `None`: the limits are only reported, so nothing is counted.
-    window: Option<Mutex<Window>>,
+    window: Option<Mutex<MinuteWindow>>,
 }
 
 #[derive(Debug)]
-struct Window {
+struct MinuteWindow {
     returns: LimitsReturn,
     /// With limits that come back steadily: up to when that is accounted for.
     began: Instant,
@@ -41,13 +41,13 @@ pub(super) struct Headroom {
     pub(super) exceeded: Option<&'static str>,
 }
 
-impl Limits {
+impl MockLimits {
     pub(super) fn new(options: &MockOptions) -> Self {
         Self {
             requests: options.requests_per_minute,
             tokens: options.tokens_per_minute,
             window: options.enforce_limits.then(|| {
-                Mutex::new(Window {
+                Mutex::new(MinuteWindow {
                     returns: options.limits_return,
                     began: Instant::now(),
                     requests: 0,
@@ -92,7 +92,7 @@ impl Limits {
     }
 }
 
-impl Window {
+impl MinuteWindow {
     fn take(&mut self, tokens: u64, now: Instant, room: &mut Headroom) {
         self.turn(now, room);
         if self.requests >= room.requests {
@@ -156,8 +156,8 @@ fn spread(all: Duration, amount: u64, whole: u64) -> Duration {
 mod tests {
     use super::*;
 
-    fn limits(requests: u64, tokens: u64, enforce: bool) -> Limits {
-        Limits::new(&MockOptions {
+    fn limits(requests: u64, tokens: u64, enforce: bool) -> MockLimits {
+        MockLimits::new(&MockOptions {
             requests_per_minute: requests,
             tokens_per_minute: tokens,
             enforce_limits: enforce,
@@ -183,7 +183,7 @@ mod tests {
 
     #[test]
     fn limits_that_come_back_steadily_do_so_bit_by_bit() {
-        let limits = Limits::new(&MockOptions {
+        let limits = MockLimits::new(&MockOptions {
             requests_per_minute: 60,
             enforce_limits: true,
             limits_return: LimitsReturn::Steadily,

@@ -40,7 +40,7 @@ impl LinkFaults {
 
 /// A TCP stream as hyper wants it.
 #[derive(Debug)]
-pub(super) struct Link {
+pub(super) struct MockConnection {
     stream: TokioIo<TcpStream>,
     faults: Arc<LinkFaults>,
     pause: Option<Pin<Box<Sleep>>>,
@@ -49,7 +49,7 @@ pub(super) struct Link {
 /// `HTTP/1.1 200` and no more.
 const HEAD_BEGINS_BYTES: usize = 12;
 
-impl Link {
+impl MockConnection {
     pub(super) fn new(stream: TcpStream, faults: Arc<LinkFaults>) -> Self {
         Self {
             stream: TokioIo::new(stream),
@@ -84,7 +84,7 @@ impl Link {
     }
 }
 
-impl Drop for Link {
+impl Drop for MockConnection {
     fn drop(&mut self) {
         if self.faults.reset.load(Ordering::Relaxed) {
             // Without it the caller sees an orderly end (FIN), which is another fault. On failure that is what it sees.
@@ -93,7 +93,7 @@ impl Drop for Link {
     }
 }
 
-impl Read for Link {
+impl Read for MockConnection {
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -103,7 +103,7 @@ impl Read for Link {
     }
 }
 
-impl Write for Link {
+impl Write for MockConnection {
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,

@@ -14,9 +14,9 @@ use rand::rngs::SmallRng;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::fault::{FaultKind, Midway};
-use super::ledger::{Call, Tokens};
+use super::ledger::{LedgerCall, TokenCounts};
 use super::link::LinkFaults;
-use super::wire::{Answer, Events, Prepared};
+use super::wire::{Events, MockAnswer, Prepared};
 use crate::dist::Delay;
 
 /// The answer's body.
@@ -25,11 +25,11 @@ pub(super) enum MockBody {
     /// All of it, in one frame. The call, if any, is settled as the frame is taken.
     Whole {
         bytes: Bytes,
-        done: Option<(Call, Tokens)>,
+        done: Option<(LedgerCall, TokenCounts)>,
     },
     /// A part of it, then the fault.
-    Part(Box<Part>),
-    Stream(Box<Stream>),
+    Plain(Box<PlainBody>),
+    Stream(Box<StreamBody>),
 }
 
 impl MockBody {
@@ -45,16 +45,16 @@ impl MockBody {
 /// The answer was broken off on purpose.
 #[derive(Debug, thiserror::Error)]
 #[error("the answer is cut off by an injected fault")]
-pub(super) struct CutOff;
+pub(super) struct CutOffError;
 
 /// A plain answer that a fault interrupts.
 #[derive(Debug)]
-pub(super) struct Part {
+pub(super) struct PlainBody {
     pub(super) first: Bytes,
     pub(super) rest: Bytes,
     pub(super) midway: Midway,
-    pub(super) reported: Tokens,
-    pub(super) call: Call,
+    pub(super) reported: TokenCounts,
+    pub(super) call: LedgerCall,
     pub(super) link: Arc<LinkFaults>,
     pub(super) breaking: Breaking,
 }
@@ -73,12 +73,12 @@ pub(super) enum Breaking {
 
 impl Body for MockBody {
     type Data = Bytes;
-    type Error = CutOff;
+    type Error = CutOffError;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, CutOff>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, CutOffError>>> {
         match self.get_mut() {
             Self::Whole { bytes, done } => {
                 if let Some((mut call, reported)) = done.take() {
@@ -87,7 +87,7 @@ impl Body for MockBody {
                 let all = std::mem::take(bytes);
                 Poll::Ready((!all.is_empty()).then(|| Ok(Frame::data(all))))
             }
-            Self::Part(part) => part.poll(cx),
+            Self::Plain(part) => part.poll(cx),
             Self::Stream(stream) => stream.poll(cx),
         }
     }
@@ -95,15 +95,15 @@ impl Body for MockBody {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Whole { bytes, done } => bytes.is_empty() && done.is_none(),
-            Self::Part(part) => matches!(part.breaking, Breaking::Over),
-            Self::Stream(stream) => stream.next == Step::Over && stream.ready.is_empty(),
+            Self::Plain(part) => matches!(part.breaking, Breaking::Over),
+            Self::Stream(stream) => stream.next == StreamStep::Over && stream.ready.is_empty(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Whole { bytes, .. } => SizeHint::with_exact(bytes.len() as u64),
-            Self::Part(part) => SizeHint::with_exact((part.first.len() + part.rest.len()) as u64),
+            Self::Plain(part) => SizeHint::with_exact((part.first.len() + part.rest.len()) as u64),
             Self::Stream(_) => SizeHint::default(),
         }
     }
@@ -138,8 +138,8 @@ impl Breaking {
     }
 }
 
-impl Part {
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, CutOff>>> {
+impl PlainBody {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, CutOffError>>> {
         if !self.first.is_empty() {
             return Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut self.first)))));
         }
@@ -149,7 +149,7 @@ impl Part {
         if self.midway.kind == FaultKind::Cut {
             self.link.reset();
             self.call.broke_off();
-            return Poll::Ready(Some(Err(CutOff)));
+            return Poll::Ready(Some(Err(CutOffError)));
         }
         ready!(self.breaking.poll_stall(self.midway.for_time, cx));
         self.call.complete(self.reported);
@@ -160,11 +160,11 @@ impl Part {
 
 /// A streamed answer.
 #[derive(Debug)]
-pub(super) struct Stream {
+pub(super) struct StreamBody {
     events: &'static dyn Events,
-    answer: Answer,
+    answer: MockAnswer,
     prepared: Prepared,
-    call: Call,
+    call: LedgerCall,
     link: Arc<LinkFaults>,
     midway: Option<Midway>,
     breaking: Breaking,
@@ -174,12 +174,12 @@ pub(super) struct Stream {
     /// When the next token is planned.
     due: Instant,
     sleep: Option<Pin<Box<Sleep>>>,
-    next: Step,
+    next: StreamStep,
     ready: Vec<u8>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Step {
+enum StreamStep {
     Opening,
     Token(u32),
     Closing,
@@ -190,8 +190,8 @@ enum Step {
 #[derive(Debug)]
 pub(super) struct StreamParts {
     pub(super) events: &'static dyn Events,
-    pub(super) answer: Answer,
-    pub(super) call: Call,
+    pub(super) answer: MockAnswer,
+    pub(super) call: LedgerCall,
     pub(super) link: Arc<LinkFaults>,
     pub(super) midway: Option<Midway>,
     pub(super) events_per_chunk: u32,
@@ -199,7 +199,7 @@ pub(super) struct StreamParts {
     pub(super) rng: SmallRng,
 }
 
-impl Stream {
+impl StreamBody {
     pub(super) fn new(parts: StreamParts) -> Self {
         Self {
             prepared: parts.events.prepare(&parts.answer),
@@ -214,12 +214,12 @@ impl Stream {
             rng: parts.rng,
             due: Instant::now(),
             sleep: None,
-            next: Step::Opening,
+            next: StreamStep::Opening,
             ready: Vec::new(),
         }
     }
 
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, CutOff>>> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, CutOffError>>> {
         let mut events = 0;
         loop {
             if self.fault_is_due() {
@@ -233,7 +233,7 @@ impl Stream {
             }
             // A step may have no events: handing over nothing would end the stream.
             let full = events >= self.events_per_chunk && !self.ready.is_empty();
-            if self.next == Step::Over || full {
+            if self.next == StreamStep::Over || full {
                 return self.hand_over();
             }
             if self.poll_due(cx).is_pending() {
@@ -248,14 +248,14 @@ impl Stream {
         }
     }
 
-    fn hand_over(&mut self) -> Poll<Option<Result<Frame<Bytes>, CutOff>>> {
+    fn hand_over(&mut self) -> Poll<Option<Result<Frame<Bytes>, CutOffError>>> {
         let chunk = Bytes::from(std::mem::take(&mut self.ready));
         Poll::Ready((!chunk.is_empty()).then(|| Ok(Frame::data(chunk))))
     }
 
     /// Waits until the next step is due. Only tokens after the first are spaced.
     fn poll_due(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let spaced = matches!(self.next, Step::Token(1..));
+        let spaced = matches!(self.next, StreamStep::Token(1..));
         if !spaced || self.inter_token.0.is_zero() {
             return Poll::Ready(());
         }
@@ -275,13 +275,13 @@ impl Stream {
         // Sized for one chunk: most streams send an event at a time.
         self.ready.reserve(self.prepared.before.len() + 256);
         match self.next {
-            Step::Opening => {
+            StreamStep::Opening => {
                 self.events
                     .opening(&self.answer, &self.prepared, &mut self.ready);
                 self.count(0);
                 self.next = self.after(0);
             }
-            Step::Token(index) => {
+            StreamStep::Token(index) => {
                 self.events
                     .token(&self.answer, &self.prepared, index, &mut self.ready);
                 self.count(index + 1);
@@ -290,27 +290,27 @@ impl Stream {
                     self.due += self.inter_token.sample(&mut self.rng);
                 }
             }
-            Step::Closing => {
+            StreamStep::Closing => {
                 self.events
                     .closing(&self.answer, &self.prepared, &mut self.ready);
                 self.call.served(self.answer.usage);
                 let reported = if self.answer.asked.include_usage {
                     self.answer.usage
                 } else {
-                    Tokens::default()
+                    TokenCounts::default()
                 };
                 self.call.complete(reported);
-                self.next = Step::Over;
+                self.next = StreamStep::Over;
             }
-            Step::Over => {}
+            StreamStep::Over => {}
         }
     }
 
-    fn after(&self, tokens: u32) -> Step {
+    fn after(&self, tokens: u32) -> StreamStep {
         if tokens < self.answer.visible {
-            Step::Token(tokens)
+            StreamStep::Token(tokens)
         } else {
-            Step::Closing
+            StreamStep::Closing
         }
     }
 
@@ -318,7 +318,7 @@ impl Stream {
     fn count(&mut self, tokens: u32) {
         let usage = self.answer.usage;
         let text = u64::from(tokens) * u64::from(self.answer.asked.choices);
-        self.call.served(Tokens {
+        self.call.served(TokenCounts {
             output: usage.reasoning + text,
             ..usage
         });
@@ -329,15 +329,15 @@ impl Stream {
             return false;
         };
         match self.next {
-            Step::Opening => false,
-            Step::Token(index) => index >= midway.after_tokens,
-            Step::Closing => true,
-            Step::Over => false,
+            StreamStep::Opening => false,
+            StreamStep::Token(index) => index >= midway.after_tokens,
+            StreamStep::Closing => true,
+            StreamStep::Over => false,
         }
     }
 
     /// Plays the fault; ready when the stream goes on after it.
-    fn poll_fault(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), CutOff>> {
+    fn poll_fault(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), CutOffError>> {
         let Some(midway) = self.midway else {
             return Poll::Ready(Ok(()));
         };
@@ -348,18 +348,18 @@ impl Stream {
                 }
                 self.link.reset();
                 self.call.broke_off();
-                self.next = Step::Over;
-                return Poll::Ready(Err(CutOff));
+                self.next = StreamStep::Over;
+                return Poll::Ready(Err(CutOffError));
             }
             FaultKind::Stall => ready!(self.breaking.poll_stall(midway.for_time, cx)),
             FaultKind::StreamError => {
                 let tokens = match self.next {
-                    Step::Token(index) => index,
+                    StreamStep::Token(index) => index,
                     _ => self.answer.visible,
                 };
                 self.events.error(&self.answer, tokens, &mut self.ready);
                 self.call.broke_off();
-                self.next = Step::Over;
+                self.next = StreamStep::Over;
             }
             _ => self.events.malformed(&self.prepared, &mut self.ready),
         }

@@ -17,10 +17,10 @@ use tokio::task::JoinSet;
 
 use super::call::Serving;
 use super::control::{control, json};
-use super::link::{Link, LinkFaults};
+use super::link::{LinkFaults, MockConnection};
 use super::play::MockBody;
-use super::wire::{self, Asked, Called, Trouble, Wire};
-use super::{MockError, Shared};
+use super::wire::{self, MockRequest, RequestHead, Trouble, Wire};
+use super::{MockError, MockState};
 
 /// Above OpenAI's own bound; a mock must take whatever a gateway lets through.
 const BODY_BYTES_MAX: usize = 64 * 1024 * 1024;
@@ -60,7 +60,7 @@ pub(super) fn listen(addr: SocketAddr) -> Result<std::net::TcpListener, MockErro
 
 pub(super) fn spawn(
     listener: std::net::TcpListener,
-    shared: &Arc<Shared>,
+    shared: &Arc<MockState>,
 ) -> Result<Workers, MockError> {
     let failed = |source| MockError::Thread { source };
     let (stop, stopped) = watch::channel(false);
@@ -87,7 +87,7 @@ pub(super) fn spawn(
 /// Serves connections until told to stop; what is open then is closed.
 async fn accept(
     listener: std::net::TcpListener,
-    shared: Arc<Shared>,
+    shared: Arc<MockState>,
     mut stopped: watch::Receiver<bool>,
 ) {
     let Ok(listener) = TcpListener::from_std(listener) else {
@@ -109,7 +109,7 @@ async fn accept(
     }
 }
 
-async fn serve_connection(stream: TcpStream, shared: Arc<Shared>) {
+async fn serve_connection(stream: TcpStream, shared: Arc<MockState>) {
     // Without it, Nagle and delayed ACK add 40 ms to every answer that takes two writes.
     let _ = stream.set_nodelay(true);
     let faults = Arc::new(LinkFaults::default());
@@ -123,14 +123,14 @@ async fn serve_connection(stream: TcpStream, shared: Arc<Shared>) {
     // Errors of a connection are the caller's leaving or an injected fault; both are in the ledger.
     let _ = hyper::server::conn::http1::Builder::new()
         .header_read_timeout(None)
-        .serve_connection(Link::new(stream, faults), service)
+        .serve_connection(MockConnection::new(stream, faults), service)
         .await;
 }
 
 /// One request's way.
 async fn serve(
     request: Request<Incoming>,
-    shared: Arc<Shared>,
+    shared: Arc<MockState>,
     link: Arc<LinkFaults>,
 ) -> Response<MockBody> {
     let path = request.uri().path();
@@ -180,7 +180,7 @@ fn model_listing<'p>(method: &Method, path: &'p str) -> Option<Option<&'p str>> 
     }
 }
 
-fn list_models(shared: &Shared, wanted: Option<&str>) -> Response<MockBody> {
+fn list_models(shared: &MockState, wanted: Option<&str>) -> Response<MockBody> {
     shared.books.listed_models();
     match wire::models(&shared.options.models, &shared.options.name, wanted) {
         Ok(body) => json(StatusCode::OK, body),
@@ -198,7 +198,7 @@ fn list_models(shared: &Shared, wanted: Option<&str>) -> Response<MockBody> {
 fn authenticate(
     wire: &dyn Wire,
     headers: &HeaderMap,
-    shared: &Shared,
+    shared: &MockState,
 ) -> (Arc<str>, Result<(), Trouble>) {
     let known = &shared.options.keys;
     match wire.key(headers) {
@@ -234,10 +234,10 @@ async fn read(
     wire: &dyn Wire,
     parts: &Parts,
     body: Incoming,
-    shared: &Shared,
-) -> Result<Asked, Trouble> {
+    shared: &MockState,
+) -> Result<MockRequest, Trouble> {
     let body = collect(body).await?;
-    let called = Called {
+    let called = RequestHead {
         path: parts.uri.path(),
         query: parts.uri.query(),
         headers: &parts.headers,

@@ -2,9 +2,9 @@
 
 use rand::rngs::SmallRng;
 
-use super::ledger::Tokens;
-use super::wire::{Answer, Asked};
-use super::{MockOptions, Shared};
+use super::ledger::TokenCounts;
+use super::wire::{MockAnswer, MockRequest};
+use super::{MockOptions, MockState};
 use crate::clock;
 use crate::dist::rounded;
 
@@ -12,7 +12,12 @@ use crate::dist::rounded;
 pub(super) const OUTPUT_TOKENS_DEFAULT: u32 = 16;
 
 /// Sizes the answer.
-pub(super) fn size(mut asked: Asked, number: u64, shared: &Shared, rng: &mut SmallRng) -> Answer {
+pub(super) fn size(
+    mut asked: MockRequest,
+    number: u64,
+    shared: &MockState,
+    rng: &mut SmallRng,
+) -> MockAnswer {
     let options = &shared.options;
     let wish = std::mem::take(&mut asked.overrides);
     let number_in = |text: Option<String>| text.and_then(|text| text.trim().parse::<u64>().ok());
@@ -31,12 +36,12 @@ pub(super) fn size(mut asked: Asked, number: u64, shared: &Shared, rng: &mut Sma
     );
     let choices = u64::from(asked.choices.max(1));
     let visible = u64::from(output) - reasoning;
-    Answer {
+    MockAnswer {
         number,
         seed: options.seed,
         created_s: clock::unix_s(),
         fingerprint: shared.fingerprint.clone(),
-        usage: Tokens {
+        usage: TokenCounts {
             input,
             cached_input,
             output: reasoning + visible * choices,

@@ -1,6 +1,6 @@
 //! What a wire format has to say; one file per format.
 //!
-//! A [`Wire`] turns bytes into [`Asked`] and an [`Answer`] into bytes. It does no I/O, draws nothing and counts nothing: when each
+//! A [`Wire`] turns bytes into [`MockRequest`] and an [`MockAnswer`] into bytes. It does no I/O, draws nothing and counts nothing: when each
 //! piece goes out, and what goes wrong, is decided in [`super::play`].
 
 mod anthropic;
@@ -17,7 +17,7 @@ use http::{HeaderMap, Method};
 
 pub(super) use openai::models;
 
-use super::ledger::Tokens;
+use super::ledger::TokenCounts;
 use super::limits::Headroom;
 use super::text;
 
@@ -27,13 +27,13 @@ pub(super) trait Wire: Sync + std::fmt::Debug {
     fn key<'h>(&self, headers: &'h HeaderMap) -> Option<&'h str>;
 
     /// Reads a request.
-    fn read(&self, called: &Called<'_>, body: &[u8]) -> Result<Asked, Trouble>;
+    fn read(&self, called: &RequestHead<'_>, body: &[u8]) -> Result<MockRequest, Trouble>;
 
     /// Adds the headers that every answer has.
     fn headers(&self, head: &AnswerHead<'_>, headers: &mut HeaderMap);
 
     /// The whole answer of a plain call.
-    fn whole(&self, answer: &Answer, out: &mut Vec<u8>);
+    fn whole(&self, answer: &MockAnswer, out: &mut Vec<u8>);
 
     /// How it streams, if it does.
     fn events(&self) -> Option<&'static dyn Events>;
@@ -45,27 +45,27 @@ pub(super) trait Wire: Sync + std::fmt::Debug {
 /// The events of a streaming endpoint.
 pub(super) trait Events: Sync + std::fmt::Debug {
     /// What stands the same in every event of this answer, made once.
-    fn prepare(&self, answer: &Answer) -> Prepared;
+    fn prepare(&self, answer: &MockAnswer) -> Prepared;
 
     /// The events before the first token.
-    fn opening(&self, answer: &Answer, prepared: &Prepared, out: &mut Vec<u8>);
+    fn opening(&self, answer: &MockAnswer, prepared: &Prepared, out: &mut Vec<u8>);
 
     /// The events of the `index`th token, one per choice.
-    fn token(&self, answer: &Answer, prepared: &Prepared, index: u32, out: &mut Vec<u8>);
+    fn token(&self, answer: &MockAnswer, prepared: &Prepared, index: u32, out: &mut Vec<u8>);
 
     /// The events after the last token, the terminal marker included.
-    fn closing(&self, answer: &Answer, prepared: &Prepared, out: &mut Vec<u8>);
+    fn closing(&self, answer: &MockAnswer, prepared: &Prepared, out: &mut Vec<u8>);
 
     /// An event that is not JSON.
     fn malformed(&self, prepared: &Prepared, out: &mut Vec<u8>);
 
     /// The event of an error within a stream, after so many tokens.
-    fn error(&self, answer: &Answer, tokens: u32, out: &mut Vec<u8>);
+    fn error(&self, answer: &MockAnswer, tokens: u32, out: &mut Vec<u8>);
 }
 
 /// What a request says outside of its body.
 #[derive(Debug)]
-pub(super) struct Called<'a> {
+pub(super) struct RequestHead<'a> {
     pub(super) path: &'a str,
     pub(super) query: Option<&'a str>,
     pub(super) headers: &'a HeaderMap,
@@ -99,7 +99,7 @@ pub(super) const DEFAULT: &dyn Wire = &openai_chat::OpenAiChat;
 
 /// What a request asked for.
 #[derive(Debug, Default)]
-pub(super) struct Asked {
+pub(super) struct MockRequest {
     pub(super) model: String,
     pub(super) streamed: bool,
     /// The stream ends with a usage block.
@@ -114,7 +114,7 @@ pub(super) struct Asked {
     /// The request wants to see what the model reasoned, as far as there is a field for it.
     pub(super) shows_reasoning: bool,
     /// What is called after the text.
-    pub(super) calls: Vec<tools::ToolCall>,
+    pub(super) calls: Vec<tools::MockToolCall>,
     pub(super) overrides: Overrides,
 }
 
@@ -163,14 +163,14 @@ impl Overrides {
 
 /// What will be answered.
 #[derive(Debug)]
-pub(super) struct Answer {
-    pub(super) asked: Asked,
+pub(super) struct MockAnswer {
+    pub(super) asked: MockRequest,
     /// The number of this call; ids and text are made from it.
     pub(super) number: u64,
     pub(super) seed: u64,
     pub(super) created_s: u64,
     pub(super) fingerprint: String,
-    pub(super) usage: Tokens,
+    pub(super) usage: TokenCounts,
     /// Tokens that are text.
     pub(super) visible: u32,
     /// The model would have gone on, had it been allowed to.
@@ -257,19 +257,19 @@ fn quoted(text: &str) -> String {
 }
 
 /// The whole text of an answer; none of its words needs escaping.
-fn words(answer: &Answer) -> String {
+fn words(answer: &MockAnswer) -> String {
     (0..answer.visible)
         .map(|index| text::word(answer.number, index))
         .collect()
 }
 
 /// What an answer shows of its reasoning.
-fn thought(answer: &Answer) -> String {
+fn thought(answer: &MockAnswer) -> String {
     format!("I count {} tokens of thought.", answer.usage.reasoning)
 }
 
 /// An id that belongs to the `at`th part of an answer.
-fn call_id(answer: &Answer, at: usize, length: usize) -> String {
+fn call_id(answer: &MockAnswer, at: usize, length: usize) -> String {
     let mut id = String::with_capacity(length);
     let part = u64::try_from(at).unwrap_or(0) + 1;
     text::push_id(&mut id, answer.seed ^ (part << 32), answer.number, length);

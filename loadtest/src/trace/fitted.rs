@@ -18,16 +18,16 @@
 //! Gaps are scaled so that the mean rate is the trace's own: by less than 1.1% for azure, by 9% for mooncake, whose clock ticks in
 //! 3 s (one gap in ten is 3 s, the others are 0).
 //!
-//! The tables in `tables.rs` are printed by `cargo run -p weir-loadtest --example fit_traces`.
+//! The tables in `columns.rs` are printed by `cargo run -p weir-loadtest --example fit_traces`.
 
 #[rustfmt::skip]
-mod tables;
+mod columns;
 
 use std::time::Duration;
 
 use rand::Rng;
 
-use super::{Call, TraceName};
+use super::{TraceName, TracedCall};
 use crate::chance;
 use crate::dist::rounded;
 
@@ -115,7 +115,7 @@ impl Fitted {
 
 /// What was fitted to one trace.
 #[derive(Debug)]
-pub struct Shape {
+pub struct FittedShape {
     pub input_tokens: Fitted,
     pub output_tokens: Fitted,
     pub gap_ms: Fitted,
@@ -124,22 +124,22 @@ pub struct Shape {
 }
 
 #[must_use]
-pub fn shape(name: TraceName) -> &'static Shape {
+pub fn shape(name: TraceName) -> &'static FittedShape {
     match name {
-        TraceName::AzureConv => &tables::AZURE_CONV,
-        TraceName::AzureCode => &tables::AZURE_CODE,
-        TraceName::Mooncake => &tables::MOONCAKE,
+        TraceName::AzureConv => &columns::AZURE_CONV,
+        TraceName::AzureCode => &columns::AZURE_CODE,
+        TraceName::Mooncake => &columns::MOONCAKE,
     }
 }
 
 /// Calls without end, drawn from a fit.
-pub fn calls(name: TraceName, seed: u64) -> impl Iterator<Item = Call> {
+pub fn calls(name: TraceName, seed: u64) -> impl Iterator<Item = TracedCall> {
     let shape = shape(name);
     let scale = shape.gap_ms_mean / shape.gap_ms.mean();
     let mut at = Duration::ZERO;
     (0..).map(move |number| {
         let mut rng = chance::rng(seed, number);
-        let call = Call {
+        let call = TracedCall {
             at,
             input_tokens: rounded(shape.input_tokens.sample(&mut rng)),
             output_tokens: rounded(shape.output_tokens.sample(&mut rng)),
@@ -167,8 +167,8 @@ mod tests {
             .fold(0.0, f64::max)
     }
 
-    fn columns(calls: &[Call]) -> [Vec<f64>; 3] {
-        let gap = |pair: &[Call]| (pair[1].at - pair[0].at).as_secs_f64() * 1000.0;
+    fn columns(calls: &[TracedCall]) -> [Vec<f64>; 3] {
+        let gap = |pair: &[TracedCall]| (pair[1].at - pair[0].at).as_secs_f64() * 1000.0;
         [
             calls
                 .iter()

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use weir_loadtest::StopSwitch;
 use weir_loadtest::bench::{
-    Arrival, BenchError, BenchOptions, Candidate, Report, Series, Stop, Workload, compare, run,
-    run_until,
+    Arrival, BenchCandidate, BenchError, BenchOptions, BenchReport, Series, Stop, Workload,
+    compare, run, run_until,
 };
 use weir_loadtest::mock::{FaultKind, FaultRule, MockHandle, MockOptions, MockProvider};
 use weir_loadtest::trace::{Trace, TraceName};
@@ -40,7 +40,7 @@ fn streams(tokens: &str) -> Workload {
 }
 
 /// What every report of a finished run keeps to.
-fn check_sums(report: &Report) {
+fn check_sums(report: &BenchReport) {
     assert_eq!(report.requests, report.answered + report.failed);
     assert_eq!(
         report.failed,
@@ -390,7 +390,7 @@ fn targets_are_compared_in_turns() {
         })
         .unwrap(),
     );
-    let candidate = |name: &str, mock: &MockHandle| Candidate {
+    let candidate = |name: &str, mock: &MockHandle| BenchCandidate {
         name: name.to_owned(),
         url: mock.base_url(),
         key: None,
@@ -438,7 +438,10 @@ fn impossible_options_are_refused_with_a_reason() {
         "a rate of 0/s",
     );
     check(&|o| o.stop = Stop::default(), "when to stop");
-    check(&|o| o.url = "https://127.0.0.1/v1".to_owned(), "plain HTTP");
+    check(
+        &|o| o.url = "https://127.0.0.1/v1".to_owned(),
+        "only plain http://",
+    );
     check(&|o| o.url = "127.0.0.1:8080".to_owned(), "http");
     let error = check(&|o| o.watch = vec![u32::MAX], "process 4294967295");
     assert!(matches!(error, BenchError::Watch { .. }));

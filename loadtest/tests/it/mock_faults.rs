@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use weir_loadtest::mock::{FaultKind, FaultRule, MockHandle, MockOptions, MockProvider, Tokens};
+use weir_loadtest::mock::{
+    FaultKind, FaultRule, MockHandle, MockOptions, MockProvider, TokenCounts,
+};
 
 use crate::http::{Client, End, Got, get, post};
 use crate::mock_wire::{CHAT, chat, mock};
@@ -23,7 +25,7 @@ fn faulty(kind: &str, streamed: bool) -> (MockHandle, Got) {
 }
 
 /// Waits for the ledger to say what is expected: a caller's leaving is noticed a moment later.
-fn eventually(mock: &MockHandle, what: &str, holds: impl Fn(&weir_loadtest::Ledger) -> bool) {
+fn eventually(mock: &MockHandle, what: &str, holds: impl Fn(&weir_loadtest::MockLedger) -> bool) {
     let patience = Instant::now() + Duration::from_secs(10);
     while !holds(&mock.ledger()) {
         assert!(
@@ -35,13 +37,13 @@ fn eventually(mock: &MockHandle, what: &str, holds: impl Fn(&weir_loadtest::Ledg
     }
 }
 
-const ALL: Tokens = Tokens {
+const ALL: TokenCounts = TokenCounts {
     input: 3,
     cached_input: 0,
     output: 10,
     reasoning: 0,
 };
-const NONE: Tokens = Tokens {
+const NONE: TokenCounts = TokenCounts {
     input: 0,
     cached_input: 0,
     output: 0,
@@ -130,7 +132,7 @@ fn a_cut_stream_is_reset_after_what_was_sent() {
     // The role and half of ten tokens.
     assert_eq!(got.events().len(), 6, "{}", got.text());
     let total = mock.ledger().total;
-    assert_eq!(total.served, Tokens { output: 5, ..ALL });
+    assert_eq!(total.served, TokenCounts { output: 5, ..ALL });
     assert_eq!(
         (total.reported, total.completed, total.disconnects),
         (NONE, 0, 0)

@@ -60,7 +60,7 @@ fn the_ledger_is_exact_under_concurrency() {
     assert_eq!(ledger.total.faults[&FaultKind::Cut], all.reset);
     let per_model: u64 = ledger.by_model.values().map(|tally| tally.calls).sum();
     assert_eq!((ledger.by_model.len(), per_model), (3, all.calls));
-    let over_http: weir_loadtest::Ledger =
+    let over_http: weir_loadtest::MockLedger =
         serde_json::from_slice(&get(addr, "/__mock/ledger").body).unwrap();
     assert_eq!(
         over_http, ledger,

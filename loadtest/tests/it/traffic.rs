@@ -6,17 +6,19 @@ use std::time::{Duration, Instant};
 
 use weir_loadtest::StopSwitch;
 use weir_loadtest::demo::{self, DemoOptions, Member};
-use weir_loadtest::mock::{FaultKind, FaultRule, MockHandle, MockOptions, MockProvider, Tokens};
+use weir_loadtest::mock::{
+    FaultKind, FaultRule, MockHandle, MockOptions, MockProvider, TokenCounts,
+};
 use weir_loadtest::replay::{
-    Caller, ClientCall, ClientLedger, Outcome, ReplayOptions, replay, replay_until,
+    ClientCall, ClientLedger, ReplayCaller, ReplayOptions, ReplayOutcome, replay, replay_until,
 };
 use weir_loadtest::trace::{Trace, TraceName};
 
 const TEAMS: [&str; 3] = ["growth", "search", "support"];
 
-fn callers() -> Vec<Caller> {
+fn callers() -> Vec<ReplayCaller> {
     TEAMS
-        .map(|team| Caller {
+        .map(|team| ReplayCaller {
             team: team.to_owned(),
             key: format!("key-{team}"),
         })
@@ -74,7 +76,7 @@ fn the_clients_ledger_agrees_with_the_mocks_per_key() {
     for (call, recorded) in ledger.calls.iter().zip(&options.trace.calls) {
         assert_eq!(
             (call.outcome, call.error.is_some()),
-            (Outcome::Whole, call.status == Some(500))
+            (ReplayOutcome::Whole, call.status == Some(500))
         );
         assert!(call.request_id.as_ref().unwrap().starts_with("req_"));
         if call.status == Some(200) {
@@ -112,15 +114,15 @@ fn broken_answers_are_told_apart() {
     let (outcome, cut) = outcomes(FaultKind::Cut, 1.0);
     assert_eq!(
         (outcome, cut.status, cut.usage),
-        (Outcome::Cut, Some(200), None)
+        (ReplayOutcome::Cut, Some(200), None)
     );
     assert_eq!(cut.deltas, u64::from(cut.output_tokens / 2));
-    assert_eq!(outcomes(FaultKind::Cut, 0.0).0, Outcome::Cut);
+    assert_eq!(outcomes(FaultKind::Cut, 0.0).0, ReplayOutcome::Cut);
     let (outcome, broken) = outcomes(FaultKind::StreamError, 1.0);
-    assert_eq!(outcome, Outcome::Broken);
+    assert_eq!(outcome, ReplayOutcome::Broken);
     assert!(broken.error.unwrap().contains("had an error"));
-    assert_eq!(outcomes(FaultKind::Timeout, 0.0).0, Outcome::TimedOut);
-    assert_eq!(outcomes(FaultKind::Stall, 1.0).0, Outcome::TimedOut);
+    assert_eq!(outcomes(FaultKind::Timeout, 0.0).0, ReplayOutcome::TimedOut);
+    assert_eq!(outcomes(FaultKind::Stall, 1.0).0, ReplayOutcome::TimedOut);
 }
 
 #[test]
@@ -193,7 +195,7 @@ fn a_demo_has_all_that_a_newcomer_should_see() {
         );
     }
     assert!(tally.broken > 0, "{tally:?}");
-    assert!(tally.tokens.output > 0 && tally.tokens != Tokens::default());
+    assert!(tally.tokens.output > 0 && tally.tokens != TokenCounts::default());
     let calls: BTreeMap<String, u64> = mock
         .ledger()
         .by_model

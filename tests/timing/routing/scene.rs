@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
-use weir_loadtest::mock::{FaultRule, Ledger};
+use weir_loadtest::mock::{FaultRule, MockLedger};
 use weir_tests::gateway::completion;
 use weir_tests::http::{Answer, Request, get};
 use weir_tests::weir::{Installation, Process, program, wait_for};
@@ -97,7 +97,7 @@ impl Mock {
         format!("http://{}/v1", self.addr)
     }
 
-    pub(crate) fn ledger(&self) -> Ledger {
+    pub(crate) fn ledger(&self) -> MockLedger {
         let ledger = get(self.addr, "/__mock/ledger").unwrap();
         serde_json::from_str(&ledger).unwrap()
     }

@@ -17,7 +17,7 @@ pub(super) fn run(cli: &Cli, request_id: &str, json: bool) -> anyhow::Result<()>
         anyhow!("\"{request_id}\" is not a request id; the response header x-request-id holds it")
     })?;
     let store = settings(cli)?.store.connect()?;
-    let Decision {
+    let RecordedDecision {
         request,
         attempts,
         ejected,
@@ -48,7 +48,7 @@ pub(super) fn run(cli: &Cli, request_id: &str, json: bool) -> anyhow::Result<()>
 }
 
 /// A routing decision as the store has it.
-struct Decision {
+struct RecordedDecision {
     request: Value,
     attempts: Vec<Value>,
     /// Deployments of the alias that were out of service when the request came.
@@ -56,7 +56,7 @@ struct Decision {
     table: Option<RoutingTable>,
 }
 
-async fn ask(store: &Store, id: &str) -> anyhow::Result<Decision> {
+async fn ask(store: &Store, id: &str) -> anyhow::Result<RecordedDecision> {
     let mut requests = rows(
         store,
         &format!(
@@ -78,7 +78,7 @@ async fn ask(store: &Store, id: &str) -> anyhow::Result<Decision> {
     .await?;
     let ejected = rows(store, &ejected_sql(&request)?).await?;
     let Some(version) = number(&request, "table_version") else {
-        return Ok(Decision {
+        return Ok(RecordedDecision {
             request,
             attempts,
             ejected,
@@ -95,7 +95,7 @@ async fn ask(store: &Store, id: &str) -> anyhow::Result<Decision> {
     let table = tables
         .pop()
         .and_then(|row| serde_json::from_str(text(&row, "routing_table")).ok());
-    Ok(Decision {
+    Ok(RecordedDecision {
         request,
         attempts,
         ejected,

@@ -9,10 +9,12 @@ use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::tools::{self, Choice, Last, Offered, ToolCall};
-use super::{Answer, AnswerHead, Asked, Called, Events, Overrides, Prepared, Trouble, Wire};
-use super::{not_json, quoted, words};
-use crate::mock::ledger::Tokens;
+use super::tools::{self, Last, MockToolCall, MockToolChoice, Offered};
+use super::{
+    AnswerHead, Events, MockAnswer, MockRequest, Overrides, Prepared, RequestHead, Trouble, Wire,
+};
+use super::{not_json, quoted, thought, words};
+use crate::mock::ledger::TokenCounts;
 use crate::mock::text::{self, PromptBytes};
 
 #[derive(Debug)]
@@ -22,14 +24,14 @@ pub(super) struct AnthropicMessages;
 pub(super) struct AnthropicCountTokens;
 
 #[derive(Deserialize)]
-struct Request<'a> {
+struct AnthropicRequest<'a> {
     #[serde(borrow)]
     model: Option<Cow<'a, str>>,
     messages: Option<PromptBytes>,
     system: Option<PromptBytes>,
     max_tokens: Option<u32>,
     stream: Option<bool>,
-    thinking: Option<Thinking>,
+    thinking: Option<AnthropicThinking>,
     #[serde(default)]
     tools: Vec<serde::de::IgnoredAny>,
     #[serde(default)]
@@ -37,18 +39,21 @@ struct Request<'a> {
 }
 
 #[derive(Deserialize)]
-struct Thinking {
+struct AnthropicThinking {
     r#type: String,
 }
 
 /// What both endpoints read.
-fn read<'a>(called: &Called<'_>, body: &'a [u8]) -> Result<(Request<'a>, Asked), Trouble> {
+fn read<'a>(
+    called: &RequestHead<'_>,
+    body: &'a [u8],
+) -> Result<(AnthropicRequest<'a>, MockRequest), Trouble> {
     if !called.headers.contains_key("anthropic-version") {
         return Err(Trouble::Missing {
             parameter: "anthropic-version",
         });
     }
-    let mut request: Request<'_> = serde_json::from_slice(body).map_err(not_json)?;
+    let mut request: AnthropicRequest<'_> = serde_json::from_slice(body).map_err(not_json)?;
     let model = request
         .model
         .take()
@@ -57,12 +62,12 @@ fn read<'a>(called: &Called<'_>, body: &'a [u8]) -> Result<(Request<'a>, Asked),
         parameter: "messages",
     })?;
     let system = request.system.unwrap_or_default();
-    let asked = Asked {
+    let asked = MockRequest {
         model: model.into_owned(),
         input_tokens: text::input_tokens_of_text(messages.0 + system.0),
         choices: 1,
         overrides: request.metadata.take().unwrap_or_default(),
-        ..Asked::default()
+        ..MockRequest::default()
     };
     Ok((request, asked))
 }
@@ -72,7 +77,7 @@ impl Wire for AnthropicMessages {
         key(headers)
     }
 
-    fn read(&self, called: &Called<'_>, body: &[u8]) -> Result<Asked, Trouble> {
+    fn read(&self, called: &RequestHead<'_>, body: &[u8]) -> Result<MockRequest, Trouble> {
         let (request, asked) = read(called, body)?;
         let max_tokens = request.max_tokens.ok_or(Trouble::Missing {
             parameter: "max_tokens",
@@ -82,7 +87,7 @@ impl Wire for AnthropicMessages {
         } else {
             calls(&serde_json::from_slice(body).map_err(not_json)?)
         };
-        Ok(Asked {
+        Ok(MockRequest {
             streamed: request.stream.unwrap_or(false),
             include_usage: true,
             max_output_tokens: Some(max_tokens),
@@ -99,7 +104,7 @@ impl Wire for AnthropicMessages {
         self::headers(head, headers);
     }
 
-    fn whole(&self, answer: &Answer, out: &mut Vec<u8>) {
+    fn whole(&self, answer: &MockAnswer, out: &mut Vec<u8>) {
         begin_message(answer, out);
         let mut blocks = Vec::new();
         if thinks(answer) {
@@ -134,7 +139,7 @@ impl Wire for AnthropicMessages {
 }
 
 impl Events for AnthropicMessages {
-    fn prepare(&self, answer: &Answer) -> Prepared {
+    fn prepare(&self, answer: &MockAnswer) -> Prepared {
         let index = usize::from(thinks(answer));
         Prepared {
             before: format!(
@@ -144,7 +149,7 @@ impl Events for AnthropicMessages {
         }
     }
 
-    fn opening(&self, answer: &Answer, _prepared: &Prepared, out: &mut Vec<u8>) {
+    fn opening(&self, answer: &MockAnswer, _prepared: &Prepared, out: &mut Vec<u8>) {
         out.extend_from_slice(
             b"event: message_start\ndata: {\"type\":\"message_start\",\"message\":",
         );
@@ -175,13 +180,13 @@ impl Events for AnthropicMessages {
         out.extend_from_slice(b"event: ping\ndata: {\"type\": \"ping\"}\n\n");
     }
 
-    fn token(&self, answer: &Answer, prepared: &Prepared, index: u32, out: &mut Vec<u8>) {
+    fn token(&self, answer: &MockAnswer, prepared: &Prepared, index: u32, out: &mut Vec<u8>) {
         out.extend_from_slice(prepared.before.as_bytes());
         out.extend_from_slice(text::word(answer.number, index).as_bytes());
         out.extend_from_slice(prepared.after.as_bytes());
     }
 
-    fn closing(&self, answer: &Answer, _prepared: &Prepared, out: &mut Vec<u8>) {
+    fn closing(&self, answer: &MockAnswer, _prepared: &Prepared, out: &mut Vec<u8>) {
         let mut index = usize::from(thinks(answer));
         stop_block(index, out);
         for (at, call) in answer.asked.calls.iter().enumerate() {
@@ -211,7 +216,7 @@ impl Events for AnthropicMessages {
         out.extend_from_slice(b"cut\n\n");
     }
 
-    fn error(&self, _answer: &Answer, _tokens: u32, out: &mut Vec<u8>) {
+    fn error(&self, _answer: &MockAnswer, _tokens: u32, out: &mut Vec<u8>) {
         out.extend_from_slice(b"event: error\ndata: {\"type\":\"error\",\"error\":{\"details\":null,\"type\":\"overloaded_error\",\"message\":\"Overloaded\"}}\n\n");
     }
 }
@@ -221,7 +226,7 @@ impl Wire for AnthropicCountTokens {
         key(headers)
     }
 
-    fn read(&self, called: &Called<'_>, body: &[u8]) -> Result<Asked, Trouble> {
+    fn read(&self, called: &RequestHead<'_>, body: &[u8]) -> Result<MockRequest, Trouble> {
         Ok(read(called, body)?.1)
     }
 
@@ -229,7 +234,7 @@ impl Wire for AnthropicCountTokens {
         self::headers(head, headers);
     }
 
-    fn whole(&self, answer: &Answer, out: &mut Vec<u8>) {
+    fn whole(&self, answer: &MockAnswer, out: &mut Vec<u8>) {
         let _ = write!(out, r#"{{"input_tokens":{}}}"#, answer.usage.input);
     }
 
@@ -250,7 +255,7 @@ fn key(headers: &HeaderMap) -> Option<&str> {
     }
 }
 
-fn calls(body: &Value) -> Vec<ToolCall> {
+fn calls(body: &Value) -> Vec<MockToolCall> {
     let offered: Vec<_> = body["tools"]
         .as_array()
         .into_iter()
@@ -264,10 +269,12 @@ fn calls(body: &Value) -> Vec<ToolCall> {
         })
         .collect();
     let choice = match body["tool_choice"]["type"].as_str() {
-        Some("any") => Choice::Any,
-        Some("none") => Choice::Never,
-        Some("tool") => Choice::Named(body["tool_choice"]["name"].as_str().unwrap_or_default()),
-        _ => Choice::Auto,
+        Some("any") => MockToolChoice::Any,
+        Some("none") => MockToolChoice::Never,
+        Some("tool") => {
+            MockToolChoice::Named(body["tool_choice"]["name"].as_str().unwrap_or_default())
+        }
+        _ => MockToolChoice::Auto,
     };
     let content = &tools::last_said(&body["messages"])["content"];
     let is_result = |block: &Value| block["type"] == "tool_result";
@@ -278,7 +285,7 @@ fn calls(body: &Value) -> Vec<ToolCall> {
     tools::calls(&offered, &choice, &last)
 }
 
-fn begin_message(answer: &Answer, out: &mut Vec<u8>) {
+fn begin_message(answer: &MockAnswer, out: &mut Vec<u8>) {
     let mut id = String::with_capacity(24);
     text::push_id(&mut id, answer.seed, answer.number, 24);
     let _ = write!(
@@ -288,7 +295,7 @@ fn begin_message(answer: &Answer, out: &mut Vec<u8>) {
     );
 }
 
-fn tool_use(answer: &Answer, at: usize, call: &ToolCall, input: &str) -> String {
+fn tool_use(answer: &MockAnswer, at: usize, call: &MockToolCall, input: &str) -> String {
     let id = super::call_id(answer, at, 24);
     let name = quoted(&call.name);
     format!(r#"{{"type":"tool_use","id":"toolu_{id}","name":{name},"input":{input}}}"#)
@@ -316,20 +323,16 @@ fn stop_block(index: usize, out: &mut Vec<u8>) {
 }
 
 /// Whether the answer begins with a thinking block.
-fn thinks(answer: &Answer) -> bool {
+fn thinks(answer: &MockAnswer) -> bool {
     answer.asked.shows_reasoning && answer.usage.reasoning > 0
 }
 
-fn thought(answer: &Answer) -> String {
-    super::thought(answer)
-}
-
 /// Base64, as signatures are.
-fn signature(answer: &Answer) -> String {
+fn signature(answer: &MockAnswer) -> String {
     super::call_id(answer, usize::from(u16::MAX), 40)
 }
 
-fn stop_reason(answer: &Answer) -> &'static str {
+fn stop_reason(answer: &MockAnswer) -> &'static str {
     match (answer.asked.calls.is_empty(), answer.clipped) {
         (false, _) => "tool_use",
         (true, true) => "max_tokens",
@@ -338,7 +341,7 @@ fn stop_reason(answer: &Answer) -> &'static str {
 }
 
 /// Anthropic counts what was read from its cache apart from the rest of the input.
-fn usage(tokens: &Tokens, output: u64, out: &mut Vec<u8>) {
+fn usage(tokens: &TokenCounts, output: u64, out: &mut Vec<u8>) {
     let _ = write!(
         out,
         r#"{{"input_tokens":{},"cache_creation_input_tokens":0,"cache_read_input_tokens":{},"output_tokens":{output},"service_tier":"standard"}}"#,
@@ -390,23 +393,12 @@ fn headers(head: &AnswerHead<'_>, headers: &mut HeaderMap) {
     }
 }
 
-/// `2026-01-31T12:00:00Z`. The date by Howard Hinnant's `civil_from_days`.
+/// `2026-01-31T12:00:00Z`.
 fn rfc3339(unix_s: u64) -> String {
-    let (days, seconds) = (unix_s / 86_400 + 719_468, unix_s % 86_400);
-    let (era, day_of_era) = (days / 146_097, days % 146_097);
-    let year_of_era =
-        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 {
-        month_from_march + 3
-    } else {
-        month_from_march - 9
-    };
-    let year = year_of_era + era * 400 + u64::from(month <= 2);
-    let (hour, minute, second) = (seconds / 3_600, seconds / 60 % 60, seconds % 60);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+    let seconds = i64::try_from(unix_s).unwrap_or(i64::MAX);
+    jiff::Timestamp::from_second(seconds)
+        .unwrap_or_default()
+        .to_string()
 }
 
 /// Status and envelope of an error answer.
@@ -465,16 +457,4 @@ fn trouble(trouble: &Trouble) -> (u16, Vec<u8>) {
         quoted(&message)
     );
     (status, body.into_bytes())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::rfc3339;
-
-    #[test]
-    fn times_are_written_as_rfc_3339_says() {
-        assert_eq!(rfc3339(0), "1970-01-01T00:00:00Z");
-        assert_eq!(rfc3339(951_827_696), "2000-02-29T12:34:56Z");
-        assert_eq!(rfc3339(1_767_225_599), "2025-12-31T23:59:59Z");
-    }
 }

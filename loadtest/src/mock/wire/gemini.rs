@@ -10,10 +10,12 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::openai_embeddings::{hash, vector};
-use super::tools::{self, Choice, Last, Offered, ToolCall};
-use super::{Answer, AnswerHead, Asked, Called, Embedding, Events, Prepared, Trouble, Wire};
+use super::tools::{self, Last, MockToolCall, MockToolChoice, Offered};
+use super::{
+    AnswerHead, Embedding, Events, MockAnswer, MockRequest, Prepared, RequestHead, Trouble, Wire,
+};
 use super::{not_json, quoted, words};
-use crate::mock::ledger::Tokens;
+use crate::mock::ledger::TokenCounts;
 use crate::mock::text::{self, PromptBytes};
 
 /// What stands behind the model's name.
@@ -42,12 +44,12 @@ const MODELS: &str = "/v1beta/models/";
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct CountRequest {
-    generate_content_request: Option<Request>,
+    generate_content_request: Option<GeminiRequest>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Request {
+struct GeminiRequest {
     contents: Option<PromptBytes>,
     #[serde(default)]
     system_instruction: Option<PromptBytes>,
@@ -87,7 +89,7 @@ impl Wire for Gemini {
         headers.get("x-goog-api-key")?.to_str().ok()
     }
 
-    fn read(&self, called: &Called<'_>, body: &[u8]) -> Result<Asked, Trouble> {
+    fn read(&self, called: &RequestHead<'_>, body: &[u8]) -> Result<MockRequest, Trouble> {
         let model = called
             .path
             .strip_prefix(MODELS)
@@ -101,14 +103,14 @@ impl Wire for Gemini {
                     Some(request) => request,
                     None => serde_json::from_slice(body).map_err(not_json)?,
                 };
-                Asked {
+                MockRequest {
                     input_tokens: input_tokens(&request)?,
-                    ..Asked::default()
+                    ..MockRequest::default()
                 }
             }
             Self::Embed => read_embed(body)?,
         };
-        Ok(Asked {
+        Ok(MockRequest {
             model: model.to_owned(),
             choices: 1,
             ..asked
@@ -126,7 +128,7 @@ impl Wire for Gemini {
         }
     }
 
-    fn whole(&self, answer: &Answer, out: &mut Vec<u8>) {
+    fn whole(&self, answer: &MockAnswer, out: &mut Vec<u8>) {
         match self {
             Self::Generate | Self::Stream => whole(answer, out),
             Self::CountTokens => {
@@ -150,7 +152,7 @@ impl Wire for Gemini {
 }
 
 impl Gemini {
-    fn read_generate(&self, called: &Called<'_>, body: &[u8]) -> Result<Asked, Trouble> {
+    fn read_generate(&self, called: &RequestHead<'_>, body: &[u8]) -> Result<MockRequest, Trouble> {
         let streamed = *self == Self::Stream;
         let is_sse = called
             .query
@@ -161,13 +163,13 @@ impl Gemini {
                 problem: "this mock streams with alt=sse only".to_owned(),
             });
         }
-        let request: Request = serde_json::from_slice(body).map_err(not_json)?;
+        let request: GeminiRequest = serde_json::from_slice(body).map_err(not_json)?;
         let calls = if request.tools.is_empty() {
             Vec::new()
         } else {
             calls(&serde_json::from_slice(body).map_err(not_json)?)
         };
-        Ok(Asked {
+        Ok(MockRequest {
             streamed,
             include_usage: true,
             input_tokens: input_tokens(&request)?,
@@ -175,12 +177,12 @@ impl Gemini {
             generates: true,
             shows_reasoning: request.generation_config.thinking_config.include_thoughts,
             calls,
-            ..Asked::default()
+            ..MockRequest::default()
         })
     }
 }
 
-fn input_tokens(request: &Request) -> Result<u64, Trouble> {
+fn input_tokens(request: &GeminiRequest) -> Result<u64, Trouble> {
     let contents = request.contents.ok_or(Trouble::Missing {
         parameter: "contents",
     })?;
@@ -191,7 +193,7 @@ fn input_tokens(request: &Request) -> Result<u64, Trouble> {
 /// Dimensions of `gemini-embedding-001` when the request does not say.
 const DIMENSIONS_DEFAULT: u32 = 3072;
 
-fn read_embed(body: &[u8]) -> Result<Asked, Trouble> {
+fn read_embed(body: &[u8]) -> Result<MockRequest, Trouble> {
     let requests: EmbedRequests = serde_json::from_slice(body).map_err(not_json)?;
     let first = requests.requests.first().ok_or(Trouble::Missing {
         parameter: "requests",
@@ -208,18 +210,18 @@ fn read_embed(body: &[u8]) -> Result<Asked, Trouble> {
             hash(&text)
         })
         .collect();
-    Ok(Asked {
+    Ok(MockRequest {
         input_tokens: text::input_tokens_of_text(bytes),
         embedding: Some(Embedding {
             inputs,
             dimensions: dimensions.clamp(1, DIMENSIONS_DEFAULT),
             base64: false,
         }),
-        ..Asked::default()
+        ..MockRequest::default()
     })
 }
 
-fn calls(body: &Value) -> Vec<ToolCall> {
+fn calls(body: &Value) -> Vec<MockToolCall> {
     let declared = body["tools"]
         .as_array()
         .into_iter()
@@ -242,10 +244,10 @@ fn calls(body: &Value) -> Vec<ToolCall> {
     let config = &body["toolConfig"]["functionCallingConfig"];
     let only = config["allowedFunctionNames"][0].as_str();
     let choice = match (config["mode"].as_str(), only) {
-        (Some("NONE"), _) => Choice::Never,
-        (Some("ANY"), Some(name)) => Choice::Named(name),
-        (Some("ANY"), None) => Choice::Any,
-        _ => Choice::Auto,
+        (Some("NONE"), _) => MockToolChoice::Never,
+        (Some("ANY"), Some(name)) => MockToolChoice::Named(name),
+        (Some("ANY"), None) => MockToolChoice::Any,
+        _ => MockToolChoice::Auto,
     };
     let parts = &tools::last_said(&body["contents"])["parts"];
     let is_result = |part: &Value| part.get("functionResponse").is_some();
@@ -257,7 +259,7 @@ fn calls(body: &Value) -> Vec<ToolCall> {
 }
 
 /// The calls as parts. The first one brings the signature of the thought that led to it.
-fn call_parts(answer: &Answer) -> String {
+fn call_parts(answer: &MockAnswer) -> String {
     let mut parts = String::new();
     for (at, call) in answer.asked.calls.iter().enumerate() {
         let (name, args) = (quoted(&call.name), &call.arguments);
@@ -273,20 +275,20 @@ fn call_parts(answer: &Answer) -> String {
     parts
 }
 
-fn signature(answer: &Answer) -> String {
+fn signature(answer: &MockAnswer) -> String {
     super::call_id(answer, usize::from(u16::MAX), 40)
 }
 
-fn thinks(answer: &Answer) -> bool {
+fn thinks(answer: &MockAnswer) -> bool {
     answer.asked.shows_reasoning && answer.usage.reasoning > 0
 }
 
-fn thought_part(answer: &Answer) -> String {
+fn thought_part(answer: &MockAnswer) -> String {
     let thought = quoted(&super::thought(answer));
     format!(r#"{{"text":{thought},"thought":true}}"#)
 }
 
-fn whole(answer: &Answer, out: &mut Vec<u8>) {
+fn whole(answer: &MockAnswer, out: &mut Vec<u8>) {
     out.extend_from_slice(br#"{"candidates":[{"content":{"parts":["#);
     if thinks(answer) {
         let _ = write!(out, "{},", thought_part(answer));
@@ -308,7 +310,7 @@ fn whole(answer: &Answer, out: &mut Vec<u8>) {
 }
 
 impl Events for Gemini {
-    fn prepare(&self, answer: &Answer) -> Prepared {
+    fn prepare(&self, answer: &MockAnswer) -> Prepared {
         Prepared {
             before: format!(
                 r#"],"role":"model"}},"index":0}}],"modelVersion":{},"responseId":"{}","#,
@@ -319,7 +321,7 @@ impl Events for Gemini {
         }
     }
 
-    fn opening(&self, answer: &Answer, prepared: &Prepared, out: &mut Vec<u8>) {
+    fn opening(&self, answer: &MockAnswer, prepared: &Prepared, out: &mut Vec<u8>) {
         if thinks(answer) {
             chunk(
                 answer,
@@ -331,14 +333,14 @@ impl Events for Gemini {
         }
     }
 
-    fn token(&self, answer: &Answer, prepared: &Prepared, index: u32, out: &mut Vec<u8>) {
+    fn token(&self, answer: &MockAnswer, prepared: &Prepared, index: u32, out: &mut Vec<u8>) {
         let word = text::word(answer.number, index);
         let so_far = answer.usage.reasoning + u64::from(index) + 1;
         let part = format!(r#"{{"text":"{word}"}}"#);
         chunk(answer, prepared, &part, so_far, out);
     }
 
-    fn closing(&self, answer: &Answer, prepared: &Prepared, out: &mut Vec<u8>) {
+    fn closing(&self, answer: &MockAnswer, prepared: &Prepared, out: &mut Vec<u8>) {
         // The last part is an empty text, as theirs is.
         let _ = write!(
             out,
@@ -355,7 +357,7 @@ impl Events for Gemini {
         out.extend_from_slice(b"data: {\"candidates\":[{\"content\":{\"pa\r\n\r\n");
     }
 
-    fn error(&self, _answer: &Answer, _tokens: u32, out: &mut Vec<u8>) {
+    fn error(&self, _answer: &MockAnswer, _tokens: u32, out: &mut Vec<u8>) {
         out.extend_from_slice(b"data: ");
         out.extend_from_slice(
             &trouble(&Trouble::Unavailable {
@@ -367,7 +369,7 @@ impl Events for Gemini {
     }
 }
 
-fn chunk(answer: &Answer, prepared: &Prepared, part: &str, so_far: u64, out: &mut Vec<u8>) {
+fn chunk(answer: &MockAnswer, prepared: &Prepared, part: &str, so_far: u64, out: &mut Vec<u8>) {
     out.extend_from_slice(br#"data: {"candidates":[{"content":{"parts":["#);
     out.extend_from_slice(part.as_bytes());
     out.extend_from_slice(prepared.before.as_bytes());
@@ -375,7 +377,7 @@ fn chunk(answer: &Answer, prepared: &Prepared, part: &str, so_far: u64, out: &mu
     out.extend_from_slice(prepared.after.as_bytes());
 }
 
-fn finish_reason(answer: &Answer) -> &'static str {
+fn finish_reason(answer: &MockAnswer) -> &'static str {
     if answer.clipped && answer.asked.calls.is_empty() {
         "MAX_TOKENS"
     } else {
@@ -383,12 +385,12 @@ fn finish_reason(answer: &Answer) -> &'static str {
     }
 }
 
-fn response_id(answer: &Answer) -> String {
+fn response_id(answer: &MockAnswer) -> String {
     super::call_id(answer, usize::from(u16::MAX) - 1, 22)
 }
 
 /// Gemini counts thoughts apart from the rest of the output, and what it read from its cache within the prompt.
-fn usage(tokens: &Tokens, output: u64, out: &mut Vec<u8>) {
+fn usage(tokens: &TokenCounts, output: u64, out: &mut Vec<u8>) {
     let (input, thoughts) = (tokens.input, tokens.reasoning);
     let _ = write!(
         out,
@@ -409,7 +411,7 @@ fn usage(tokens: &Tokens, output: u64, out: &mut Vec<u8>) {
     out.push(b'}');
 }
 
-fn embeddings(answer: &Answer, out: &mut Vec<u8>) {
+fn embeddings(answer: &MockAnswer, out: &mut Vec<u8>) {
     out.extend_from_slice(br#"{"embeddings":["#);
     if let Some(embedding) = &answer.asked.embedding {
         for (at, hash) in embedding.inputs.iter().enumerate() {

@@ -67,12 +67,12 @@ fn reset(left: std::time::Duration) -> HeaderValue {
 }
 
 #[derive(Serialize)]
-struct Envelope<'a> {
-    error: ErrorBody<'a>,
+struct OpenAiErrorEnvelope<'a> {
+    error: OpenAiError<'a>,
 }
 
 #[derive(Serialize)]
-struct ErrorBody<'a> {
+struct OpenAiError<'a> {
     message: String,
     r#type: &'a str,
     param: Option<&'a str>,
@@ -166,7 +166,7 @@ pub(super) fn trouble(trouble: &Trouble) -> (u16, Vec<u8>) {
     };
     (
         status,
-        envelope(ErrorBody {
+        envelope(OpenAiError {
             message,
             r#type,
             param,
@@ -175,9 +175,9 @@ pub(super) fn trouble(trouble: &Trouble) -> (u16, Vec<u8>) {
     )
 }
 
-fn envelope(error: ErrorBody<'_>) -> Vec<u8> {
+fn envelope(error: OpenAiError<'_>) -> Vec<u8> {
     // Strings serialise: the error cannot happen, and an empty body would show if it did.
-    serde_json::to_vec_pretty(&Envelope { error }).unwrap_or_default()
+    serde_json::to_vec_pretty(&OpenAiErrorEnvelope { error }).unwrap_or_default()
 }
 
 /// The event of an error within a stream.
@@ -188,7 +188,7 @@ pub(super) fn error_event(out: &mut Vec<u8>) {
 }
 
 #[derive(Serialize)]
-struct Model<'a> {
+struct ListedModel<'a> {
     id: &'a str,
     object: &'static str,
     created: u64,
@@ -198,7 +198,7 @@ struct Model<'a> {
 #[derive(Serialize)]
 struct ModelList<'a> {
     object: &'static str,
-    data: Vec<Model<'a>>,
+    data: Vec<ListedModel<'a>>,
 }
 
 /// `GET /v1/models`, or one of them with `GET /v1/models/{id}`.
@@ -209,7 +209,7 @@ pub(in crate::mock) fn models(
 ) -> Result<Vec<u8>, Trouble> {
     // The day the mock's models were "trained": fixed, so that answers can be compared byte for byte.
     const CREATED_S: u64 = 1_715_367_049;
-    let model = |id| Model {
+    let model = |id| ListedModel {
         id,
         object: "model",
         created: CREATED_S,

@@ -7,24 +7,26 @@ use http::HeaderMap;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::tools::{self, Choice, Last, Offered, ToolCall};
-use super::{Answer, AnswerHead, Asked, Called, Events, Overrides, Prepared, Trouble, Wire};
+use super::tools::{self, Last, MockToolCall, MockToolChoice, Offered};
+use super::{
+    AnswerHead, Events, MockAnswer, MockRequest, Overrides, Prepared, RequestHead, Trouble, Wire,
+};
 use super::{not_json, openai, quoted};
-use crate::mock::ledger::Tokens;
+use crate::mock::ledger::TokenCounts;
 use crate::mock::text::{self, PromptBytes};
 
 #[derive(Debug)]
 pub(super) struct OpenAiChat;
 
 #[derive(Deserialize)]
-struct Request<'a> {
+struct ChatRequest<'a> {
     #[serde(borrow)]
     model: Option<Cow<'a, str>>,
     messages: Option<PromptBytes>,
     #[serde(default)]
     stream: Option<bool>,
     #[serde(default)]
-    stream_options: Option<StreamOptions>,
+    stream_options: Option<ChatStreamOptions>,
     max_tokens: Option<u32>,
     max_completion_tokens: Option<u32>,
     n: Option<u32>,
@@ -35,7 +37,7 @@ struct Request<'a> {
 }
 
 #[derive(Default, Deserialize)]
-struct StreamOptions {
+struct ChatStreamOptions {
     #[serde(default)]
     include_usage: Option<bool>,
 }
@@ -48,8 +50,8 @@ impl Wire for OpenAiChat {
         openai::key(headers)
     }
 
-    fn read(&self, _called: &Called<'_>, body: &[u8]) -> Result<Asked, Trouble> {
-        let request: Request<'_> = serde_json::from_slice(body).map_err(not_json)?;
+    fn read(&self, _called: &RequestHead<'_>, body: &[u8]) -> Result<MockRequest, Trouble> {
+        let request: ChatRequest<'_> = serde_json::from_slice(body).map_err(not_json)?;
         let model = request
             .model
             .ok_or(Trouble::Missing { parameter: "model" })?;
@@ -72,7 +74,7 @@ impl Wire for OpenAiChat {
         } else {
             Vec::new()
         };
-        Ok(Asked {
+        Ok(MockRequest {
             model: model.into_owned(),
             streamed,
             calls,
@@ -82,7 +84,7 @@ impl Wire for OpenAiChat {
             generates: true,
             choices,
             overrides: request.metadata.unwrap_or_default(),
-            ..Asked::default()
+            ..MockRequest::default()
         })
     }
 
@@ -90,7 +92,7 @@ impl Wire for OpenAiChat {
         openai::headers(head, headers);
     }
 
-    fn whole(&self, answer: &Answer, out: &mut Vec<u8>) {
+    fn whole(&self, answer: &MockAnswer, out: &mut Vec<u8>) {
         let mut id = String::with_capacity(29);
         text::push_id(&mut id, answer.seed, answer.number, 29);
         let _ = write!(
@@ -143,7 +145,7 @@ impl Wire for OpenAiChat {
 }
 
 impl Events for OpenAiChat {
-    fn prepare(&self, answer: &Answer) -> Prepared {
+    fn prepare(&self, answer: &MockAnswer) -> Prepared {
         let mut before = String::with_capacity(256);
         before.push_str("data: {\"id\":\"chatcmpl-");
         text::push_id(&mut before, answer.seed, answer.number, 29);
@@ -162,14 +164,14 @@ impl Events for OpenAiChat {
         Prepared { before, after }
     }
 
-    fn opening(&self, answer: &Answer, prepared: &Prepared, out: &mut Vec<u8>) {
+    fn opening(&self, answer: &MockAnswer, prepared: &Prepared, out: &mut Vec<u8>) {
         for choice in 0..answer.asked.choices {
             let delta = r#"{"role":"assistant","content":"","refusal":null}"#;
             event(prepared, choice, delta.as_bytes(), "null", out);
         }
     }
 
-    fn token(&self, answer: &Answer, prepared: &Prepared, index: u32, out: &mut Vec<u8>) {
+    fn token(&self, answer: &MockAnswer, prepared: &Prepared, index: u32, out: &mut Vec<u8>) {
         let word = text::word(answer.number, index);
         for choice in 0..answer.asked.choices {
             out.extend_from_slice(prepared.before.as_bytes());
@@ -181,7 +183,7 @@ impl Events for OpenAiChat {
         }
     }
 
-    fn closing(&self, answer: &Answer, prepared: &Prepared, out: &mut Vec<u8>) {
+    fn closing(&self, answer: &MockAnswer, prepared: &Prepared, out: &mut Vec<u8>) {
         let reason = format!("\"{}\"", finish_reason(answer));
         for choice in 0..answer.asked.choices {
             for (at, call) in answer.asked.calls.iter().enumerate() {
@@ -203,12 +205,12 @@ impl Events for OpenAiChat {
         out.extend_from_slice(b"{\"index\":0,\"delta\":{\"cont\n\n");
     }
 
-    fn error(&self, _answer: &Answer, _tokens: u32, out: &mut Vec<u8>) {
+    fn error(&self, _answer: &MockAnswer, _tokens: u32, out: &mut Vec<u8>) {
         openai::error_event(out);
     }
 }
 
-fn calls(body: &Value) -> Vec<ToolCall> {
+fn calls(body: &Value) -> Vec<MockToolCall> {
     let offered: Vec<_> = body["tools"]
         .as_array()
         .into_iter()
@@ -222,11 +224,11 @@ fn calls(body: &Value) -> Vec<ToolCall> {
         })
         .collect();
     let choice = match &body["tool_choice"] {
-        Value::String(word) if word == "required" => Choice::Any,
-        Value::String(word) if word == "none" => Choice::Never,
+        Value::String(word) if word == "required" => MockToolChoice::Any,
+        Value::String(word) if word == "none" => MockToolChoice::Never,
         choice => match choice["function"]["name"].as_str() {
-            Some(name) => Choice::Named(name),
-            None => Choice::Auto,
+            Some(name) => MockToolChoice::Named(name),
+            None => MockToolChoice::Auto,
         },
     };
     let last = tools::last_said(&body["messages"]);
@@ -239,7 +241,7 @@ fn calls(body: &Value) -> Vec<ToolCall> {
 }
 
 /// The fields of a call, without what encloses them.
-fn tool_call(answer: &Answer, at: usize, call: &ToolCall, arguments: &str) -> String {
+fn tool_call(answer: &MockAnswer, at: usize, call: &MockToolCall, arguments: &str) -> String {
     format!(
         r#""id":"call_{}","type":"function","function":{{"name":{},"arguments":{}}}"#,
         super::call_id(answer, at, 24),
@@ -250,10 +252,10 @@ fn tool_call(answer: &Answer, at: usize, call: &ToolCall, arguments: &str) -> St
 
 /// The call's name in one event, its arguments in those that follow.
 fn stream_call(
-    answer: &Answer,
+    answer: &MockAnswer,
     prepared: &Prepared,
     (choice, at): (u32, usize),
-    call: &ToolCall,
+    call: &MockToolCall,
     out: &mut Vec<u8>,
 ) {
     let begun = tool_call(answer, at, call, "");
@@ -267,7 +269,7 @@ fn stream_call(
     }
 }
 
-fn finish_reason(answer: &Answer) -> &'static str {
+fn finish_reason(answer: &MockAnswer) -> &'static str {
     match (answer.asked.calls.is_empty(), answer.clipped) {
         (false, _) => "tool_calls",
         (true, true) => "length",
@@ -291,7 +293,7 @@ fn event(prepared: &Prepared, choice: u32, delta: &[u8], finish: &str, out: &mut
     out.extend_from_slice(prepared.after.as_bytes());
 }
 
-fn usage(tokens: &Tokens, out: &mut Vec<u8>) {
+fn usage(tokens: &TokenCounts, out: &mut Vec<u8>) {
     let _ = write!(
         out,
         "{{\"prompt_tokens\":{},\"completion_tokens\":{},\"total_tokens\":{},\"prompt_tokens_details\":{{\"cached_tokens\":{},\"audio_tokens\":0}},\"completion_tokens_details\":{{\"reasoning_tokens\":{},\"audio_tokens\":0,\"accepted_prediction_tokens\":0,\"rejected_prediction_tokens\":0}}}}",

@@ -11,7 +11,9 @@ use http::HeaderMap;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{Answer, AnswerHead, Asked, Called, Embedding, Events, Overrides, Trouble, Wire};
+use super::{
+    AnswerHead, Embedding, Events, MockAnswer, MockRequest, Overrides, RequestHead, Trouble, Wire,
+};
 use super::{not_json, openai};
 use crate::chance;
 use crate::mock::text::{self, PromptBytes};
@@ -20,7 +22,7 @@ use crate::mock::text::{self, PromptBytes};
 pub(super) struct OpenAiEmbeddings;
 
 #[derive(Deserialize)]
-struct Request<'a> {
+struct EmbeddingsRequest<'a> {
     #[serde(borrow)]
     model: Option<Cow<'a, str>>,
     #[serde(borrow)]
@@ -42,8 +44,8 @@ impl Wire for OpenAiEmbeddings {
         openai::key(headers)
     }
 
-    fn read(&self, _called: &Called<'_>, body: &[u8]) -> Result<Asked, Trouble> {
-        let request: Request<'_> = serde_json::from_slice(body).map_err(not_json)?;
+    fn read(&self, _called: &RequestHead<'_>, body: &[u8]) -> Result<MockRequest, Trouble> {
+        let request: EmbeddingsRequest<'_> = serde_json::from_slice(body).map_err(not_json)?;
         let model = request
             .model
             .ok_or(Trouble::Missing { parameter: "model" })?;
@@ -71,7 +73,7 @@ impl Wire for OpenAiEmbeddings {
         }
         let prompt: PromptBytes = serde_json::from_str(input.get()).map_err(not_json)?;
         let inputs = inputs(input.get())?;
-        Ok(Asked {
+        Ok(MockRequest {
             model: model.into_owned(),
             input_tokens: text::input_tokens_of_text(prompt.0),
             choices: 1,
@@ -81,7 +83,7 @@ impl Wire for OpenAiEmbeddings {
                 base64,
             }),
             overrides: request.metadata.unwrap_or_default(),
-            ..Asked::default()
+            ..MockRequest::default()
         })
     }
 
@@ -89,7 +91,7 @@ impl Wire for OpenAiEmbeddings {
         openai::headers(head, headers);
     }
 
-    fn whole(&self, answer: &Answer, out: &mut Vec<u8>) {
+    fn whole(&self, answer: &MockAnswer, out: &mut Vec<u8>) {
         out.extend_from_slice(b"{\"object\":\"list\",\"data\":[");
         if let Some(embedding) = &answer.asked.embedding {
             for (index, hash) in embedding.inputs.iter().enumerate() {

@@ -10,8 +10,10 @@ use http::HeaderMap;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::tools::{self, Choice, Last, Offered, ToolCall};
-use super::{Answer, AnswerHead, Asked, Called, Events, Overrides, Prepared, Trouble, Wire};
+use super::tools::{self, Last, MockToolCall, MockToolChoice, Offered};
+use super::{
+    AnswerHead, Events, MockAnswer, MockRequest, Overrides, Prepared, RequestHead, Trouble, Wire,
+};
 use super::{not_json, openai, quoted, words};
 use crate::mock::text::{self, PromptBytes};
 
@@ -19,7 +21,7 @@ use crate::mock::text::{self, PromptBytes};
 pub(super) struct OpenAiResponses;
 
 #[derive(Deserialize)]
-struct Request<'a> {
+struct ResponsesRequest<'a> {
     #[serde(borrow)]
     model: Option<Cow<'a, str>>,
     input: Option<PromptBytes>,
@@ -30,7 +32,7 @@ struct Request<'a> {
     #[serde(default)]
     stream: Option<bool>,
     #[serde(default)]
-    reasoning: Option<Reasoning>,
+    reasoning: Option<ReasoningOptions>,
     #[serde(default)]
     tools: Option<Vec<serde::de::IgnoredAny>>,
     #[serde(default)]
@@ -40,7 +42,7 @@ struct Request<'a> {
 }
 
 #[derive(Deserialize)]
-struct Reasoning {
+struct ReasoningOptions {
     summary: Option<String>,
 }
 
@@ -49,8 +51,8 @@ impl Wire for OpenAiResponses {
         openai::key(headers)
     }
 
-    fn read(&self, _called: &Called<'_>, body: &[u8]) -> Result<Asked, Trouble> {
-        let request: Request<'_> = serde_json::from_slice(body).map_err(not_json)?;
+    fn read(&self, _called: &RequestHead<'_>, body: &[u8]) -> Result<MockRequest, Trouble> {
+        let request: ResponsesRequest<'_> = serde_json::from_slice(body).map_err(not_json)?;
         let model = request
             .model
             .ok_or(Trouble::Missing { parameter: "model" })?;
@@ -69,7 +71,7 @@ impl Wire for OpenAiResponses {
             Vec::new()
         };
         let instructions = request.instructions.unwrap_or_default();
-        Ok(Asked {
+        Ok(MockRequest {
             model: model.into_owned(),
             streamed: request.stream.unwrap_or(false),
             include_usage: true,
@@ -82,7 +84,7 @@ impl Wire for OpenAiResponses {
                 .is_some_and(|reasoning| reasoning.summary.is_some()),
             calls,
             overrides: request.metadata.unwrap_or_default(),
-            ..Asked::default()
+            ..MockRequest::default()
         })
     }
 
@@ -90,7 +92,7 @@ impl Wire for OpenAiResponses {
         openai::headers(head, headers);
     }
 
-    fn whole(&self, answer: &Answer, out: &mut Vec<u8>) {
+    fn whole(&self, answer: &MockAnswer, out: &mut Vec<u8>) {
         out.extend_from_slice(response(answer, Some(&output(answer))).as_bytes());
     }
 
@@ -103,7 +105,7 @@ impl Wire for OpenAiResponses {
     }
 }
 
-fn calls(body: &Value) -> Vec<ToolCall> {
+fn calls(body: &Value) -> Vec<MockToolCall> {
     let tools = body["tools"].as_array().into_iter().flatten();
     let offered: Vec<_> = tools
         .filter_map(|tool| {
@@ -116,13 +118,13 @@ fn calls(body: &Value) -> Vec<ToolCall> {
         })
         .collect();
     let choice = match &body["tool_choice"] {
-        Value::String(word) if word == "required" => Choice::Any,
-        Value::String(word) if word == "none" => Choice::Never,
+        Value::String(word) if word == "required" => MockToolChoice::Any,
+        Value::String(word) if word == "none" => MockToolChoice::Never,
         Value::Object(named) => match named.get("name").and_then(Value::as_str) {
-            Some(name) => Choice::Named(name),
-            None => Choice::Auto,
+            Some(name) => MockToolChoice::Named(name),
+            None => MockToolChoice::Auto,
         },
-        _ => Choice::Auto,
+        _ => MockToolChoice::Auto,
     };
     let last = match &body["input"] {
         Value::String(text) => Last::User(text.clone()),
@@ -138,7 +140,7 @@ fn calls(body: &Value) -> Vec<ToolCall> {
 }
 
 /// The object that the answer is, and that events carry: without output while it is in progress.
-fn response(answer: &Answer, output: Option<&[String]>) -> String {
+fn response(answer: &MockAnswer, output: Option<&[String]>) -> String {
     let mut id = String::with_capacity(48);
     text::push_id(&mut id, answer.seed, answer.number, 48);
     let (status, details) = match output {
@@ -173,11 +175,11 @@ fn response(answer: &Answer, output: Option<&[String]>) -> String {
     )
 }
 
-fn clipped(answer: &Answer) -> bool {
+fn clipped(answer: &MockAnswer) -> bool {
     answer.clipped && answer.asked.calls.is_empty()
 }
 
-fn usage(answer: &Answer) -> String {
+fn usage(answer: &MockAnswer) -> String {
     let tokens = &answer.usage;
     format!(
         r#"{{"input_tokens":{},"input_tokens_details":{{"cached_tokens":{}}},"output_tokens":{},"output_tokens_details":{{"reasoning_tokens":{}}},"total_tokens":{}}}"#,
@@ -190,7 +192,7 @@ fn usage(answer: &Answer) -> String {
 }
 
 /// All items of the output.
-fn output(answer: &Answer) -> Vec<String> {
+fn output(answer: &MockAnswer) -> Vec<String> {
     let mut items = Vec::new();
     if answer.usage.reasoning > 0 {
         items.push(reasoning(answer, true));
@@ -203,7 +205,7 @@ fn output(answer: &Answer) -> Vec<String> {
 }
 
 /// Its summary is there if the request asked for one.
-fn reasoning(answer: &Answer, whole: bool) -> String {
+fn reasoning(answer: &MockAnswer, whole: bool) -> String {
     let id = super::call_id(answer, usize::from(u16::MAX), 40);
     let summary = if whole && answer.asked.shows_reasoning {
         summary_part(answer)
@@ -221,19 +223,19 @@ fn reasoning(answer: &Answer, whole: bool) -> String {
     format!(r#"{{"id":"rs_{id}","type":"reasoning","summary":[{summary}]{sealed}}}"#)
 }
 
-fn summary_part(answer: &Answer) -> String {
+fn summary_part(answer: &MockAnswer) -> String {
     let text = quoted(&super::thought(answer));
     format!(r#"{{"type":"summary_text","text":{text}}}"#)
 }
 
-fn message(answer: &Answer, status: &str, content: &str) -> String {
+fn message(answer: &MockAnswer, status: &str, content: &str) -> String {
     let id = message_id(answer);
     format!(
         r#"{{"id":"{id}","type":"message","status":"{status}","content":[{content}],"role":"assistant"}}"#
     )
 }
 
-fn message_id(answer: &Answer) -> String {
+fn message_id(answer: &MockAnswer) -> String {
     format!(
         "msg_{}",
         super::call_id(answer, usize::from(u16::MAX) - 2, 40)
@@ -244,7 +246,7 @@ fn part(text: &str) -> String {
     format!(r#"{{"type":"output_text","annotations":[],"logprobs":[],"text":"{text}"}}"#)
 }
 
-fn call_item(answer: &Answer, at: usize, call: &ToolCall, status: &str) -> String {
+fn call_item(answer: &MockAnswer, at: usize, call: &MockToolCall, status: &str) -> String {
     let id = super::call_id(answer, at, 24);
     let arguments = if status == "completed" {
         call.arguments.as_str()
@@ -282,7 +284,7 @@ impl Numbered<'_> {
 }
 
 /// The number of the first token's event: what [`Events::opening`] writes comes before it.
-fn first_token(answer: &Answer) -> u64 {
+fn first_token(answer: &MockAnswer) -> u64 {
     match (answer.usage.reasoning > 0, answer.asked.shows_reasoning) {
         (false, _) => 4,
         (true, false) => 6,
@@ -291,7 +293,7 @@ fn first_token(answer: &Answer) -> u64 {
 }
 
 impl Events for OpenAiResponses {
-    fn prepare(&self, answer: &Answer) -> Prepared {
+    fn prepare(&self, answer: &MockAnswer) -> Prepared {
         let index = usize::from(answer.usage.reasoning > 0);
         Prepared {
             before: format!(
@@ -302,7 +304,7 @@ impl Events for OpenAiResponses {
         }
     }
 
-    fn opening(&self, answer: &Answer, prepared: &Prepared, out: &mut Vec<u8>) {
+    fn opening(&self, answer: &MockAnswer, prepared: &Prepared, out: &mut Vec<u8>) {
         let mut events = Numbered { next: 0, out };
         let started = format!(r#""response":{}"#, response(answer, None));
         events.event("response.created", &started);
@@ -324,7 +326,7 @@ impl Events for OpenAiResponses {
         events.event("response.content_part.added", &added);
     }
 
-    fn token(&self, answer: &Answer, prepared: &Prepared, index: u32, out: &mut Vec<u8>) {
+    fn token(&self, answer: &MockAnswer, prepared: &Prepared, index: u32, out: &mut Vec<u8>) {
         let _ = write!(
             out,
             "event: response.output_text.delta\ndata: {{\"type\":\"response.output_text.delta\",\"sequence_number\":{}",
@@ -336,7 +338,7 @@ impl Events for OpenAiResponses {
         out.extend_from_slice(prepared.after.as_bytes());
     }
 
-    fn closing(&self, answer: &Answer, prepared: &Prepared, out: &mut Vec<u8>) {
+    fn closing(&self, answer: &MockAnswer, prepared: &Prepared, out: &mut Vec<u8>) {
         let mut events = Numbered {
             next: first_token(answer) + u64::from(answer.visible),
             out,
@@ -371,7 +373,7 @@ impl Events for OpenAiResponses {
         out.extend_from_slice(b"\n\n");
     }
 
-    fn error(&self, answer: &Answer, tokens: u32, out: &mut Vec<u8>) {
+    fn error(&self, answer: &MockAnswer, tokens: u32, out: &mut Vec<u8>) {
         let mut events = Numbered {
             next: first_token(answer) + u64::from(tokens),
             out,
@@ -387,7 +389,7 @@ impl Events for OpenAiResponses {
     }
 }
 
-fn open_summary(answer: &Answer, events: &mut Numbered<'_>) {
+fn open_summary(answer: &MockAnswer, events: &mut Numbered<'_>) {
     let id = super::call_id(answer, usize::from(u16::MAX), 40);
     let place = format!(r#""item_id":"rs_{id}","output_index":0,"summary_index":0"#);
     let text = quoted(&super::thought(answer));
@@ -415,9 +417,9 @@ fn open_summary(answer: &Answer, events: &mut Numbered<'_>) {
 }
 
 fn stream_call(
-    answer: &Answer,
+    answer: &MockAnswer,
     at: usize,
-    call: &ToolCall,
+    call: &MockToolCall,
     index: usize,
     events: &mut Numbered<'_>,
 ) {

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 
 /// A call in an answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::mock) struct ToolCall {
+pub(in crate::mock) struct MockToolCall {
     pub(super) name: String,
     /// Compact JSON; for a free-text tool its text.
     pub(super) arguments: String,
@@ -28,7 +28,7 @@ pub(super) struct Offered<'a> {
 
 /// What the request says about calling.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Choice<'a> {
+pub(super) enum MockToolChoice<'a> {
     Auto,
     Never,
     Any,
@@ -43,11 +43,15 @@ pub(super) enum Last {
 }
 
 /// The calls of the answer.
-pub(super) fn calls(offered: &[Offered<'_>], choice: &Choice<'_>, last: &Last) -> Vec<ToolCall> {
+pub(super) fn calls(
+    offered: &[Offered<'_>],
+    choice: &MockToolChoice<'_>,
+    last: &Last,
+) -> Vec<MockToolCall> {
     let Last::User(text) = last else {
         return Vec::new();
     };
-    if *choice == Choice::Never {
+    if *choice == MockToolChoice::Never {
         return Vec::new();
     }
     let asked = asked_for(text, offered);
@@ -55,28 +59,28 @@ pub(super) fn calls(offered: &[Offered<'_>], choice: &Choice<'_>, last: &Last) -
         return asked;
     }
     let forced = match choice {
-        Choice::Any => offered.first(),
-        Choice::Named(name) => offered.iter().find(|tool| tool.name == *name),
-        Choice::Auto | Choice::Never => None,
+        MockToolChoice::Any => offered.first(),
+        MockToolChoice::Named(name) => offered.iter().find(|tool| tool.name == *name),
+        MockToolChoice::Auto | MockToolChoice::Never => None,
     };
     forced.map(made_up).into_iter().collect()
 }
 
 /// The calls that a text asks for.
-fn asked_for(text: &str, offered: &[Offered<'_>]) -> Vec<ToolCall> {
+fn asked_for(text: &str, offered: &[Offered<'_>]) -> Vec<MockToolCall> {
     let marked = text.split("[[call ").skip(1);
     marked
         .filter_map(|rest| one_asked_for(rest, offered))
         .collect()
 }
 
-fn one_asked_for(rest: &str, offered: &[Offered<'_>]) -> Option<ToolCall> {
+fn one_asked_for(rest: &str, offered: &[Offered<'_>]) -> Option<MockToolCall> {
     let (name, rest) = rest.split_once(' ')?;
     let tool = offered.iter().find(|tool| tool.name == name)?;
     let mut values = serde_json::Deserializer::from_str(rest).into_iter::<Value>();
     let arguments = values.next()?.ok()?;
     let closed = rest.get(values.byte_offset()..)?.starts_with("]]");
-    closed.then(|| ToolCall {
+    closed.then(|| MockToolCall {
         name: tool.name.to_owned(),
         arguments: match (&arguments, tool.free_text) {
             (Value::String(text), true) => text.clone(),
@@ -95,8 +99,8 @@ fn in_its_place(value: Value, schema: &Value) -> Value {
     }
 }
 
-fn made_up(tool: &Offered<'_>) -> ToolCall {
-    ToolCall {
+fn made_up(tool: &Offered<'_>) -> MockToolCall {
+    MockToolCall {
         name: tool.name.to_owned(),
         arguments: if tool.free_text {
             "weir".to_owned()
@@ -188,7 +192,7 @@ mod tests {
 
     use super::*;
 
-    fn check(choice: &Choice<'_>, text: &str, expect: &[(&str, &str)]) {
+    fn check(choice: &MockToolChoice<'_>, text: &str, expect: &[(&str, &str)]) {
         let schema = json!({"type": "object", "required": ["city", "days"], "properties": {
             "city": {"type": "string"}, "days": {"type": ["integer", "null"]}, "unit": {"enum": ["C"]}}});
         let tool = |name, free_text| Offered {
@@ -216,24 +220,32 @@ mod tests {
     fn a_marked_call_is_made_as_written() {
         let two = r#"Do [[call weather {"city": "]]"}]] and [[call patch "a\nb"]] now"#;
         let both = [("weather", r#"{"city":"]]"}"#), ("patch", "a\nb")];
-        check(&Choice::Auto, two, &both);
-        check(&Choice::Never, two, &[]);
+        check(&MockToolChoice::Auto, two, &both);
+        check(&MockToolChoice::Never, two, &[]);
         check(
-            &Choice::Auto,
+            &MockToolChoice::Auto,
             r#"[[call edit "a\nb"]]"#,
             &[("edit", r#"{"input":"a\nb"}"#)],
         );
-        check(&Choice::Auto, "[[call nobody {}]] [[call weather {]]", &[]);
+        check(
+            &MockToolChoice::Auto,
+            "[[call nobody {}]] [[call weather {]]",
+            &[],
+        );
     }
 
     #[test]
     fn a_forced_call_fits_the_schema() {
         let made_up = [("weather", r#"{"city":"weir","days":1}"#)];
-        check(&Choice::Any, "hello", &made_up);
-        check(&Choice::Named("weather"), "hello", &made_up);
-        check(&Choice::Named("patch"), "hello", &[("patch", "weir")]);
-        check(&Choice::Named("nobody"), "hello", &[]);
-        check(&Choice::Auto, "hello", &[]);
+        check(&MockToolChoice::Any, "hello", &made_up);
+        check(&MockToolChoice::Named("weather"), "hello", &made_up);
+        check(
+            &MockToolChoice::Named("patch"),
+            "hello",
+            &[("patch", "weir")],
+        );
+        check(&MockToolChoice::Named("nobody"), "hello", &[]);
+        check(&MockToolChoice::Auto, "hello", &[]);
     }
 
     #[test]

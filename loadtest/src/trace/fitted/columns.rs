@@ -1,8 +1,8 @@
 //! Quantiles of the public traces. Printed by `examples/fit_traces.rs`; not written by hand.
 
-use super::{Fitted, Shape};
+use super::{Fitted, FittedShape};
 
-pub(super) static AZURE_CONV: Shape = Shape {
+pub(super) static AZURE_CONV: FittedShape = FittedShape {
     input_tokens: Fitted { quantiles: [
         2.0, 16.825, 29.0, 91.0, 181.0, 191.0, 201.0, 207.0, 222.0, 317.0, 375.0, 381.0,
         387.0, 392.0, 395.0, 398.0, 400.0, 403.0, 406.0, 411.0, 419.0, 433.0, 703.0, 903.0,
@@ -27,7 +27,7 @@ pub(super) static AZURE_CONV: Shape = Shape {
     gap_ms_mean: 180.827,
 };
 
-pub(super) static AZURE_CODE: Shape = Shape {
+pub(super) static AZURE_CODE: FittedShape = FittedShape {
     input_tokens: Fitted { quantiles: [
         3.0, 12.0, 17.0, 35.0, 62.0, 88.0, 109.0, 147.0, 179.0, 209.0, 253.0, 319.0,
         385.6, 468.96, 539.0, 604.0, 698.04, 770.0, 848.0, 908.12, 969.48, 1027.0, 1075.0, 1133.0,
@@ -52,7 +52,7 @@ pub(super) static AZURE_CODE: Shape = Shape {
     gap_ms_mean: 389.652,
 };
 
-pub(super) static MOONCAKE: Shape = Shape {
+pub(super) static MOONCAKE: FittedShape = FittedShape {
     input_tokens: Fitted { quantiles: [
         891.0, 893.0, 894.0, 896.0, 899.0, 904.0, 919.0, 964.0, 1066.0, 1196.0, 1325.6, 1479.0,
         1662.0, 1878.0, 2137.2, 2477.8, 2840.4, 3263.0, 3710.2, 4077.4, 4389.8, 4700.4, 4993.0, 5272.0,
