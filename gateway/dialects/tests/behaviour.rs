@@ -145,6 +145,17 @@ fn a_refusal_names_the_field_as_the_client_wrote_it() {
 }
 
 #[test]
+fn a_second_signature_is_listed() {
+    let body = r#"{"model":"m","messages":[{"role":"assistant","content":"x","reasoning_details":[{"text":"t","signature":"weir.gemini.s.a","summary":"s","data":"b"}]}]}"#;
+    let upstream = prepared(ClientApi::ChatCompletions, body, "anthropic");
+    let place = "messages[].reasoning_details[]";
+    assert_eq!(
+        upstream.dropped,
+        [format!("{place}.summary"), format!("{place}.data")]
+    );
+}
+
+#[test]
 fn dropped_fields_are_listed() {
     let body = r#"{"model":"m","messages":[],"seed":1,"n":2,"store":true}"#;
     let api = ClientApi::ChatCompletions;

@@ -263,16 +263,15 @@ pub(crate) fn read_tool_choice<'a>(
         return Ok(Some(ToolChoice::Auto));
     }
     let name = match nesting {
-        Nesting::Flat => object.required_text("name")?,
-        Nesting::Wrapped => object
-            .object(kind.as_escaped(), |mut inner| {
-                let name = inner.required_text("name")?;
-                report.remaining(&inner, &[]);
-                Ok(name)
-            })?
-            .ok_or_else(|| object.missing(kind.as_escaped()))?,
+        Nesting::Flat => Some(object.required_text("name")?),
+        Nesting::Wrapped => object.object(kind.as_escaped(), |mut inner| {
+            let name = inner.required_text("name")?;
+            report.remaining(&inner, &[]);
+            Ok(name)
+        })?,
     };
     report.remaining(&object, &[]);
+    let name = name.ok_or_else(|| object.missing(kind.as_escaped()))?;
     Ok(Some(ToolChoice::Named(name)))
 }
 
@@ -439,9 +438,15 @@ fn read_reasoning_detail<'a>(
     for bookkeeping in ["type", "id", "format", "index"] {
         detail.take(bookkeeping);
     }
-    let (text, summary) = (detail.text("text")?, detail.text("summary")?);
-    let (value, data) = (detail.text("signature")?, detail.text("data")?);
-    let (text, value) = (text.or(summary), value.or(data));
+    // A field that is not read is reported.
+    let text = match detail.text("text")? {
+        None => detail.text("summary")?,
+        text => text,
+    };
+    let value = match detail.text("signature")? {
+        None => detail.text("data")?,
+        signature => signature,
+    };
     report.ignore_remaining(&detail);
     let signature = value.as_ref().and_then(ReasoningSignature::from_marked);
     let text = text.unwrap_or_default();
