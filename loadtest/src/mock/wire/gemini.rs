@@ -426,64 +426,20 @@ fn embeddings(answer: &MockAnswer, out: &mut Vec<u8>) {
 
 /// Status and envelope of an error answer.
 fn trouble(trouble: &Trouble) -> (u16, Vec<u8>) {
-    const INVALID: &str = "INVALID_ARGUMENT";
-    let (code, status, message) = match trouble {
-        Trouble::NoKey => (
-            403,
-            "PERMISSION_DENIED",
-            "Method doesn't allow unregistered callers (callers without established identity). Please use API Key or other form of API consumer identity to call this API.".to_owned(),
-        ),
-        Trouble::WrongKey { .. } => (
-            400,
-            INVALID,
-            "API key not valid. Please pass a valid API key.".to_owned(),
-        ),
-        Trouble::NoSuchPath { .. } | Trouble::Method { .. } => {
-            (404, "NOT_FOUND", "Requested entity was not found.".to_owned())
+    let (code, status) = match trouble {
+        Trouble::NoKey => (403, "PERMISSION_DENIED"),
+        Trouble::NoSuchPath { .. } | Trouble::Method { .. } | Trouble::NoSuchModel { .. } => {
+            (404, "NOT_FOUND")
         }
-        Trouble::TooLarge { bytes_max } => (
-            400,
-            INVALID,
-            format!("Request payload size exceeds the limit: {bytes_max} bytes."),
-        ),
-        Trouble::NotJson { problem } => {
-            (400, INVALID, format!("Invalid JSON payload received. {problem}"))
-        }
-        Trouble::Missing { parameter } => (
-            400,
-            INVALID,
-            format!("* GenerateContentRequest.{parameter}: {parameter} is not specified"),
-        ),
-        Trouble::Invalid { parameter, problem } => {
-            (400, INVALID, format!("Invalid value at '{parameter}': {problem}"))
-        }
-        Trouble::NoSuchModel { model } => (
-            404,
-            "NOT_FOUND",
-            format!("models/{model} is not found for API version v1beta, or is not supported for generateContent. Call ListModels to see the list of available models and their supported methods."),
-        ),
-        Trouble::ContextLength {
-            tokens_max, input, ..
-        } => (
-            400,
-            INVALID,
-            format!("The input token count ({input}) exceeds the maximum number of tokens allowed ({tokens_max})."),
-        ),
-        Trouble::RateLimit { limit, .. } => (
-            429,
-            "RESOURCE_EXHAUSTED",
-            format!("You exceeded your current quota, please check your plan and billing details. * Quota exceeded for metric: generativelanguage.googleapis.com/generate_requests_per_model, limit: {limit}"),
-        ),
-        Trouble::ServerError => (
-            500,
-            "INTERNAL",
-            "An internal error has occurred. Please retry or report in https://developers.generativeai.google/guide/troubleshooting".to_owned(),
-        ),
-        Trouble::Unavailable { .. } => (
-            503,
-            "UNAVAILABLE",
-            "The model is overloaded. Please try again later.".to_owned(),
-        ),
+        Trouble::WrongKey { .. }
+        | Trouble::TooLarge { .. }
+        | Trouble::NotJson { .. }
+        | Trouble::Missing { .. }
+        | Trouble::Invalid { .. }
+        | Trouble::ContextLength { .. } => (400, "INVALID_ARGUMENT"),
+        Trouble::RateLimit { .. } => (429, "RESOURCE_EXHAUSTED"),
+        Trouble::ServerError => (500, "INTERNAL"),
+        Trouble::Unavailable { .. } => (503, "UNAVAILABLE"),
     };
     let details = match trouble {
         // No retry-after header: the time to wait is in the body.
@@ -495,7 +451,24 @@ fn trouble(trouble: &Trouble) -> (u16, Vec<u8>) {
     };
     let body = format!(
         r#"{{"error":{{"code":{code},"message":{},"status":"{status}"{details}}}}}"#,
-        quoted(&message)
+        quoted(&message(trouble))
     );
     (code, body.into_bytes())
+}
+
+fn message(trouble: &Trouble) -> String {
+    match trouble {
+        Trouble::NoKey => "Method doesn't allow unregistered callers (callers without established identity). Please use API Key or other form of API consumer identity to call this API.".to_owned(),
+        Trouble::WrongKey { .. } => "API key not valid. Please pass a valid API key.".to_owned(),
+        Trouble::NoSuchPath { .. } | Trouble::Method { .. } => "Requested entity was not found.".to_owned(),
+        Trouble::TooLarge { bytes_max } => format!("Request payload size exceeds the limit: {bytes_max} bytes."),
+        Trouble::NotJson { problem } => format!("Invalid JSON payload received. {problem}"),
+        Trouble::Missing { parameter } => format!("* GenerateContentRequest.{parameter}: {parameter} is not specified"),
+        Trouble::Invalid { parameter, problem } => format!("Invalid value at '{parameter}': {problem}"),
+        Trouble::NoSuchModel { model } => format!("models/{model} is not found for API version v1beta, or is not supported for generateContent. Call ListModels to see the list of available models and their supported methods."),
+        Trouble::ContextLength { tokens_max, input, .. } => format!("The input token count ({input}) exceeds the maximum number of tokens allowed ({tokens_max})."),
+        Trouble::RateLimit { limit, .. } => format!("You exceeded your current quota, please check your plan and billing details. * Quota exceeded for metric: generativelanguage.googleapis.com/generate_requests_per_model, limit: {limit}"),
+        Trouble::ServerError => "An internal error has occurred. Please retry or report in https://developers.generativeai.google/guide/troubleshooting".to_owned(),
+        Trouble::Unavailable { .. } => "The model is overloaded. Please try again later.".to_owned(),
+    }
 }

@@ -85,94 +85,58 @@ pub(super) const SERVER_ERROR: &str =
 /// Status and envelope of an error answer.
 pub(super) fn trouble(trouble: &Trouble) -> (u16, Vec<u8>) {
     const INVALID: &str = "invalid_request_error";
-    let (status, message, r#type, param, code) = match trouble {
-        Trouble::NoKey => (
-            401,
-            "You didn't provide an API key. You need to provide your API key in an Authorization header using Bearer auth (i.e. Authorization: Bearer YOUR_KEY).".to_owned(),
-            INVALID,
-            None,
-            None,
-        ),
-        Trouble::WrongKey { shown } => (
-            401,
-            format!("Incorrect API key provided: {shown}. You can find your API key at https://platform.openai.com/account/api-keys."),
-            INVALID,
-            None,
-            Some("invalid_api_key"),
-        ),
-        Trouble::NoSuchPath { method, path } => {
-            (404, format!("Invalid URL ({method} {path})"), INVALID, None, None)
-        }
-        Trouble::Method { method, path } => (
-            405,
-            format!("Not allowed to {method} on {path}."),
-            INVALID,
-            None,
-            Some("method_not_supported"),
-        ),
-        Trouble::TooLarge { bytes_max } => {
-            (413, format!("Maximum request body size of {bytes_max} bytes exceeded."), INVALID, None, None)
-        }
-        Trouble::NotJson { problem } => (
-            400,
-            format!("We could not parse the JSON body of your request. (HINT: {problem})"),
-            INVALID,
-            None,
-            None,
-        ),
+    let (status, r#type, param, code) = match trouble {
+        Trouble::NoKey => (401, INVALID, None, None),
+        Trouble::WrongKey { .. } => (401, INVALID, None, Some("invalid_api_key")),
+        Trouble::NoSuchPath { .. } => (404, INVALID, None, None),
+        Trouble::Method { .. } => (405, INVALID, None, Some("method_not_supported")),
+        Trouble::TooLarge { .. } => (413, INVALID, None, None),
+        Trouble::NotJson { .. } => (400, INVALID, None, None),
         Trouble::Missing { parameter } => (
             400,
-            format!("Missing required parameter: '{parameter}'."),
             INVALID,
             Some(*parameter),
             Some("missing_required_parameter"),
         ),
-        Trouble::Invalid { parameter, problem } => (
+        Trouble::Invalid { parameter, .. } => {
+            (400, INVALID, Some(*parameter), Some("invalid_value"))
+        }
+        Trouble::NoSuchModel { .. } => (404, INVALID, None, Some("model_not_found")),
+        Trouble::ContextLength { .. } => (
             400,
-            format!("Invalid value for '{parameter}': {problem}"),
-            INVALID,
-            Some(*parameter),
-            Some("invalid_value"),
-        ),
-        Trouble::NoSuchModel { model } => (
-            404,
-            format!("The model `{model}` does not exist or you do not have access to it."),
-            INVALID,
-            None,
-            Some("model_not_found"),
-        ),
-        Trouble::ContextLength { tokens_max, input, output } => (
-            400,
-            format!("This model's maximum context length is {tokens_max} tokens. However, you requested {} tokens ({input} in the messages, {output} in the completion). Please reduce the length of the messages or completion.", input + output),
             INVALID,
             Some("messages"),
             Some("context_length_exceeded"),
         ),
-        Trouble::RateLimit { model, limit, what, retry_after_s } => (
-            429,
-            format!("Rate limit reached for {model} on {what} per min: Limit {limit}. Please try again in {retry_after_s}s. Visit https://platform.openai.com/account/rate-limits to learn more."),
-            *what,
-            None,
-            Some("rate_limit_exceeded"),
-        ),
-        Trouble::ServerError => (500, SERVER_ERROR.to_owned(), "server_error", None, None),
-        Trouble::Unavailable { .. } => (
-            503,
-            "The engine is currently overloaded, please try again later".to_owned(),
-            "server_error",
-            None,
-            None,
-        ),
+        Trouble::RateLimit { what, .. } => (429, *what, None, Some("rate_limit_exceeded")),
+        Trouble::ServerError => (500, "server_error", None, None),
+        Trouble::Unavailable { .. } => (503, "server_error", None, None),
     };
-    (
-        status,
-        envelope(OpenAiError {
-            message,
-            r#type,
-            param,
-            code,
-        }),
-    )
+    let error = OpenAiError {
+        message: message(trouble),
+        r#type,
+        param,
+        code,
+    };
+    (status, envelope(error))
+}
+
+fn message(trouble: &Trouble) -> String {
+    match trouble {
+        Trouble::NoKey => "You didn't provide an API key. You need to provide your API key in an Authorization header using Bearer auth (i.e. Authorization: Bearer YOUR_KEY).".to_owned(),
+        Trouble::WrongKey { shown } => format!("Incorrect API key provided: {shown}. You can find your API key at https://platform.openai.com/account/api-keys."),
+        Trouble::NoSuchPath { method, path } => format!("Invalid URL ({method} {path})"),
+        Trouble::Method { method, path } => format!("Not allowed to {method} on {path}."),
+        Trouble::TooLarge { bytes_max } => format!("Maximum request body size of {bytes_max} bytes exceeded."),
+        Trouble::NotJson { problem } => format!("We could not parse the JSON body of your request. (HINT: {problem})"),
+        Trouble::Missing { parameter } => format!("Missing required parameter: '{parameter}'."),
+        Trouble::Invalid { parameter, problem } => format!("Invalid value for '{parameter}': {problem}"),
+        Trouble::NoSuchModel { model } => format!("The model `{model}` does not exist or you do not have access to it."),
+        Trouble::ContextLength { tokens_max, input, output } => format!("This model's maximum context length is {tokens_max} tokens. However, you requested {} tokens ({input} in the messages, {output} in the completion). Please reduce the length of the messages or completion.", input + output),
+        Trouble::RateLimit { model, limit, what, retry_after_s } => format!("Rate limit reached for {model} on {what} per min: Limit {limit}. Please try again in {retry_after_s}s. Visit https://platform.openai.com/account/rate-limits to learn more."),
+        Trouble::ServerError => SERVER_ERROR.to_owned(),
+        Trouble::Unavailable { .. } => "The engine is currently overloaded, please try again later".to_owned(),
+    }
 }
 
 fn envelope(error: OpenAiError<'_>) -> Vec<u8> {
