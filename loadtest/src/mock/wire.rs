@@ -21,25 +21,33 @@ use super::ledger::TokenCounts;
 use super::limits::Headroom;
 use super::text;
 
-/// One endpoint of one provider API.
+/// One endpoint of one provider API. What a format does not define is as OpenAI has it.
 pub(super) trait Wire: Sync + std::fmt::Debug {
     /// The caller's key.
-    fn key<'h>(&self, headers: &'h HeaderMap) -> Option<&'h str>;
+    fn key<'h>(&self, headers: &'h HeaderMap) -> Option<&'h str> {
+        openai::key(headers)
+    }
 
     /// Reads a request.
     fn read(&self, called: &RequestHead<'_>, body: &[u8]) -> Result<MockRequest, Trouble>;
 
     /// Adds the headers that every answer has.
-    fn headers(&self, head: &AnswerHead<'_>, headers: &mut HeaderMap);
+    fn headers(&self, head: &AnswerHead<'_>, headers: &mut HeaderMap) {
+        openai::headers(head, headers);
+    }
 
     /// The whole answer of a plain call.
     fn whole(&self, answer: &MockAnswer, out: &mut Vec<u8>);
 
     /// How it streams, if it does.
-    fn events(&self) -> Option<&'static dyn Events>;
+    fn events(&self) -> Option<&'static dyn Events> {
+        None
+    }
 
     /// Status and body of an error answer.
-    fn trouble(&self, trouble: &Trouble) -> (u16, Vec<u8>);
+    fn trouble(&self, trouble: &Trouble) -> (u16, Vec<u8>) {
+        openai::trouble(trouble)
+    }
 }
 
 /// The events of a streaming endpoint.

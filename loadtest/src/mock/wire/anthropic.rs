@@ -238,10 +238,6 @@ impl Wire for AnthropicCountTokens {
         let _ = write!(out, r#"{{"input_tokens":{}}}"#, answer.usage.input);
     }
 
-    fn events(&self) -> Option<&'static dyn Events> {
-        None
-    }
-
     fn trouble(&self, trouble: &Trouble) -> (u16, Vec<u8>) {
         self::trouble(trouble)
     }

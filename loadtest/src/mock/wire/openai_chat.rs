@@ -3,14 +3,11 @@
 use std::borrow::Cow;
 use std::io::Write as _;
 
-use http::HeaderMap;
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::tools::{self, Last, MockToolCall, MockToolChoice, Offered};
-use super::{
-    AnswerHead, Events, MockAnswer, MockRequest, Overrides, Prepared, RequestHead, Trouble, Wire,
-};
+use super::{Events, MockAnswer, MockRequest, Overrides, Prepared, RequestHead, Trouble, Wire};
 use super::{not_json, openai, quoted};
 use crate::mock::ledger::TokenCounts;
 use crate::mock::text::{self, PromptBytes};
@@ -46,10 +43,6 @@ struct ChatStreamOptions {
 const CHOICES_MAX: u32 = 128;
 
 impl Wire for OpenAiChat {
-    fn key<'h>(&self, headers: &'h HeaderMap) -> Option<&'h str> {
-        openai::key(headers)
-    }
-
     fn read(&self, _called: &RequestHead<'_>, body: &[u8]) -> Result<MockRequest, Trouble> {
         let request: ChatRequest<'_> = serde_json::from_slice(body).map_err(not_json)?;
         let model = request
@@ -86,10 +79,6 @@ impl Wire for OpenAiChat {
             overrides: request.metadata.unwrap_or_default(),
             ..MockRequest::default()
         })
-    }
-
-    fn headers(&self, head: &AnswerHead<'_>, headers: &mut HeaderMap) {
-        openai::headers(head, headers);
     }
 
     fn whole(&self, answer: &MockAnswer, out: &mut Vec<u8>) {
@@ -137,10 +126,6 @@ impl Wire for OpenAiChat {
 
     fn events(&self) -> Option<&'static dyn Events> {
         Some(&Self)
-    }
-
-    fn trouble(&self, trouble: &Trouble) -> (u16, Vec<u8>) {
-        openai::trouble(trouble)
     }
 }
 

@@ -7,14 +7,11 @@ use std::io::Write as _;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use http::HeaderMap;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{
-    AnswerHead, Embedding, Events, MockAnswer, MockRequest, Overrides, RequestHead, Trouble, Wire,
-};
-use super::{not_json, openai};
+use super::not_json;
+use super::{Embedding, MockAnswer, MockRequest, Overrides, RequestHead, Trouble, Wire};
 use crate::chance;
 use crate::mock::text::{self, PromptBytes};
 
@@ -40,10 +37,6 @@ const DIMENSIONS_MAX: u32 = 3072;
 const INPUTS_MAX: usize = 2048;
 
 impl Wire for OpenAiEmbeddings {
-    fn key<'h>(&self, headers: &'h HeaderMap) -> Option<&'h str> {
-        openai::key(headers)
-    }
-
     fn read(&self, _called: &RequestHead<'_>, body: &[u8]) -> Result<MockRequest, Trouble> {
         let request: EmbeddingsRequest<'_> = serde_json::from_slice(body).map_err(not_json)?;
         let model = request
@@ -87,10 +80,6 @@ impl Wire for OpenAiEmbeddings {
         })
     }
 
-    fn headers(&self, head: &AnswerHead<'_>, headers: &mut HeaderMap) {
-        openai::headers(head, headers);
-    }
-
     fn whole(&self, answer: &MockAnswer, out: &mut Vec<u8>) {
         out.extend_from_slice(b"{\"object\":\"list\",\"data\":[");
         if let Some(embedding) = &answer.asked.embedding {
@@ -112,14 +101,6 @@ impl Wire for OpenAiEmbeddings {
             out,
             "],\"model\":{model},\"usage\":{{\"prompt_tokens\":{input},\"total_tokens\":{input}}}}}"
         );
-    }
-
-    fn events(&self) -> Option<&'static dyn Events> {
-        None
-    }
-
-    fn trouble(&self, trouble: &Trouble) -> (u16, Vec<u8>) {
-        openai::trouble(trouble)
     }
 }
 

@@ -6,14 +6,11 @@
 use std::borrow::Cow;
 use std::io::Write as _;
 
-use http::HeaderMap;
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::tools::{self, Last, MockToolCall, MockToolChoice, Offered};
-use super::{
-    AnswerHead, Events, MockAnswer, MockRequest, Overrides, Prepared, RequestHead, Trouble, Wire,
-};
+use super::{Events, MockAnswer, MockRequest, Overrides, Prepared, RequestHead, Trouble, Wire};
 use super::{not_json, openai, quoted, words};
 use crate::mock::text::{self, PromptBytes};
 
@@ -47,10 +44,6 @@ struct ReasoningOptions {
 }
 
 impl Wire for OpenAiResponses {
-    fn key<'h>(&self, headers: &'h HeaderMap) -> Option<&'h str> {
-        openai::key(headers)
-    }
-
     fn read(&self, _called: &RequestHead<'_>, body: &[u8]) -> Result<MockRequest, Trouble> {
         let request: ResponsesRequest<'_> = serde_json::from_slice(body).map_err(not_json)?;
         let model = request
@@ -88,20 +81,12 @@ impl Wire for OpenAiResponses {
         })
     }
 
-    fn headers(&self, head: &AnswerHead<'_>, headers: &mut HeaderMap) {
-        openai::headers(head, headers);
-    }
-
     fn whole(&self, answer: &MockAnswer, out: &mut Vec<u8>) {
         out.extend_from_slice(response(answer, Some(&output(answer))).as_bytes());
     }
 
     fn events(&self) -> Option<&'static dyn Events> {
         Some(&Self)
-    }
-
-    fn trouble(&self, trouble: &Trouble) -> (u16, Vec<u8>) {
-        openai::trouble(trouble)
     }
 }
 
