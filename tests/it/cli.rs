@@ -498,6 +498,6 @@ fn a_row_without_a_price_is_said_to_be_unpriced() {
     );
     assert_eq!(
         marked(&shown("40000")),
-        "no price is known: such calls are unpriced"
+        "no price is known: calls are unpriced"
     );
 }

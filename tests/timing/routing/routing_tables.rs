@@ -312,7 +312,7 @@ fn a_table_under_which_requests_fare_worse_goes_back_by_itself() {
     let shown = scene.weir.run(&["routes", "show"]).unwrap();
     let shown = String::from_utf8(shown.stdout).unwrap();
     assert!(
-        shown.contains("(reverted)") || shown.contains("and went back"),
+        shown.contains("(reverted)") || shown.contains("and was reverted"),
         "{shown}"
     );
     ingestor.stop().unwrap();
