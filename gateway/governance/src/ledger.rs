@@ -1,13 +1,14 @@
 //! What was spent under budgets, kept over restarts and kills exactly as the event log has it.
 //!
-//! A request that is charged writes a line here and then its events, both under one lock. So at most
-//! the last line can be one whose events a kill prevented, and the journal tells: a stream that
-//! ends before the line's number never got them, and the line does not count. Now and then
-//! everything that the lines add up to is written as totals, and a new file of lines begun.
+//! A request that is charged writes a line here and then its events, while it holds its event stream.
+//! So of each stream at most the last line can be one whose events a kill prevented, and the journal
+//! tells: if the stream ends before the line's number, the line does not count. From time to time the
+//! sum of all lines is written as totals, and a new file of lines is begun; meanwhile no request is
+//! between its line and its events.
 //!
 //! ```text
 //! spend/
-//!   instance           name of whoever spends here
+//!   instance           name of the gateway that spends here
 //!   lock               held by the one gateway that spends here
 //!   totals.json        what counted when file `next` was begun
 //!   charges-7.log      a line for each request since: checksum, JSON
@@ -19,15 +20,16 @@
 //! | within a line | an unfinished line, and no events | not that line |
 //! | between new totals and deleting old lines | lines of a file before `next` | the totals alone |
 
+use std::collections::HashMap;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use serde::{Deserialize, Serialize};
-use weir_eventlog::{FileError, last_seq};
+use weir_eventlog::{FileError, Fsync, LockedStream, StreamWriter, last_seq, replace_file};
 use weir_limits::{BudgetAmount, BudgetCounter};
 use weir_schemas::StreamId;
 
@@ -94,9 +96,12 @@ struct Total {
 #[derive(Debug)]
 pub struct Ledger {
     dir: PathBuf,
-    /// Name of whoever spends here, for ever.
+    /// Name of the gateway that spends here; it never changes.
     instance: String,
     _lock: File,
+    /// Shared by requests between their line and their events; totals are written when there is none.
+    rotation: RwLock<()>,
+    /// Held for one write.
     lines: Mutex<Lines>,
     failing: AtomicBool,
 }
@@ -140,11 +145,7 @@ impl Ledger {
         for number in numbers.iter().filter(|number| **number >= totals.next) {
             lines.extend(read_lines(&lines_path(dir, *number))?);
         }
-        if let Some(last) = lines.last()
-            && !was_written(journal, last)?
-        {
-            lines.pop();
-        }
+        drop_unwritten(&mut lines, journal)?;
         for charge in lines.iter().flat_map(|line| &line.charges) {
             let Charge {
                 budget,
@@ -167,6 +168,7 @@ impl Ledger {
             instance: instance(dir)?,
             dir: dir.to_owned(),
             _lock: lock,
+            rotation: RwLock::default(),
             failing: AtomicBool::new(false),
         };
         ledger.write_totals(rules, now_us, &mut ledger.lines.lock())?;
@@ -177,44 +179,44 @@ impl Ledger {
         &self.instance
     }
 
-    /// Writes a line, then does what goes with it: settling the budgets and writing the events.
+    /// Writes a line, then does what goes with it: settling the budgets and appending the events.
     pub fn charge<R>(
         &self,
-        stream: StreamId,
-        seq: u64,
+        stream: &StreamWriter,
         charges: Vec<Charge>,
-        then: impl FnOnce() -> R,
+        then: impl FnOnce(LockedStream<'_>) -> R,
     ) -> R {
-        let line = Line {
-            stream: stream.to_string(),
-            seq,
+        let _until_appended = self.rotation.read();
+        let locked = stream.lock();
+        let written = self.lines.lock().append(&Line {
+            stream: stream.id().to_string(),
+            seq: locked.first_seq(),
             charges,
-        };
-        let mut lines = self.lines.lock();
-        let written = lines.append(&line);
-        // Said once, and again after it went well.
+        });
+        // Logged once, and again after it went well.
         match written {
             Err(error) if !self.failing.swap(true, Ordering::Relaxed) => {
-                tracing::error!(%error, "what is spent now is not known after a restart");
+                tracing::error!(%error, "failed to write down what was spent; a restart will not know it");
             }
             Err(_) => {}
             Ok(()) => self.failing.store(false, Ordering::Relaxed),
         }
-        then()
+        then(locked)
     }
 
     /// Writes totals when there are many lines, and at the end.
     pub fn keep(&self, rules: &Rules, now_us: u64, at_once: bool) {
-        let mut lines = self.lines.lock();
-        if !at_once && lines.bytes < LINES_BYTES_MAX {
+        if !at_once && self.lines.lock().bytes < LINES_BYTES_MAX {
             return;
         }
+        let _no_request = self.rotation.write();
+        let mut lines = self.lines.lock();
         let kept = Lines::begin(&self.dir, lines.number + 1).and_then(|next| {
             *lines = next;
             self.write_totals(rules, now_us, &mut lines)
         });
         if let Err(error) = kept {
-            tracing::error!(%error, "write down what was spent; its lines are kept");
+            tracing::error!(%error, "failed to write totals of what was spent; the lines are kept");
         }
     }
 
@@ -241,16 +243,10 @@ impl Ledger {
             spent,
         };
         let path = totals_path(&self.dir);
-        let unfinished = self.dir.join("totals.new");
-        let write = || -> io::Result<()> {
-            let mut file = private().create(true).truncate(true).open(&unfinished)?;
-            serde_json::to_writer(&file, &totals)?;
-            file.flush()?;
-            file.sync_all()?;
-            fs::rename(&unfinished, &path)?;
-            File::open(&self.dir)?.sync_all()
-        };
-        write().map_err(failed("write", &path))?;
+        replace_file(&path, Fsync::FileAndDirectory, |file| {
+            Ok(serde_json::to_writer(file, &totals)?)
+        })
+        .map_err(failed("write", &path))?;
         for number in numbers(&self.dir)?
             .into_iter()
             .filter(|n| *n < lines.number)
@@ -280,8 +276,13 @@ impl Lines {
     fn append(&mut self, line: &Line) -> io::Result<()> {
         let json = serde_json::to_string(line)?;
         let text = format!("{:08x} {json}\n", crc32c::crc32c(json.as_bytes()));
+        if let Err(error) = self.file.write_all(text.as_bytes()) {
+            // Half a line must not stand before the next one.
+            self.file.set_len(self.bytes)?;
+            return Err(error);
+        }
         self.bytes += text.len() as u64;
-        self.file.write_all(text.as_bytes())
+        Ok(())
     }
 }
 
@@ -334,12 +335,10 @@ fn instance(dir: &Path) -> Result<String, LedgerError> {
         _ => {}
     }
     let name = format!("{:032x}", rand::random::<u128>());
-    let write = || -> io::Result<()> {
-        let mut file = private().create(true).truncate(true).open(&path)?;
-        file.write_all(name.as_bytes())?;
-        file.sync_all()
-    };
-    write().map_err(failed("write", &path))?;
+    replace_file(&path, Fsync::FileAndDirectory, |file| {
+        file.write_all(name.as_bytes())
+    })
+    .map_err(failed("write", &path))?;
     Ok(name)
 }
 
@@ -397,6 +396,25 @@ fn parse(line: &[u8]) -> Result<Line, String> {
         return Err("its checksum does not match".into());
     }
     serde_json::from_str(json).map_err(|error| error.to_string())
+}
+
+/// Leaves out the last line of each stream whose events a kill prevented.
+fn drop_unwritten(lines: &mut Vec<Line>, journal: &Path) -> Result<(), LedgerError> {
+    let mut last_of_stream = HashMap::new();
+    for (index, line) in lines.iter().enumerate() {
+        last_of_stream.insert(line.stream.clone(), index);
+    }
+    let mut unwritten = Vec::new();
+    for index in last_of_stream.into_values() {
+        if !was_written(journal, &lines[index])? {
+            unwritten.push(index);
+        }
+    }
+    unwritten.sort_unstable();
+    for index in unwritten.into_iter().rev() {
+        lines.remove(index);
+    }
+    Ok(())
 }
 
 /// Whether the events of a line are in the journal. A stream that is gone from there was read to
@@ -470,6 +488,10 @@ mod tests {
         control_event(&act, "test", "test", None, None)
     }
 
+    fn append(stream: LockedStream<'_>) {
+        let _ = stream.append(&[event()]).unwrap();
+    }
+
     struct Place {
         dir: tempfile::TempDir,
     }
@@ -495,9 +517,7 @@ mod tests {
             assert_eq!(spent(&before, "ana"), BudgetAmount::from((round - 1) * 10));
             let stream = journal.open_stream(0).unwrap();
             for _ in 0..10 {
-                ledger.charge(stream.id(), stream.next_seq(), charge("ana", 1), || {
-                    let _ = stream.append(&[event()]).unwrap();
-                });
+                ledger.charge(&stream, charge("ana", 1), append);
             }
             // Totals in one round, lines alone in the next.
             if round % 2 == 0 {
@@ -517,13 +537,52 @@ mod tests {
         {
             let (ledger, _, journal) = place.open();
             let stream = journal.open_stream(0).unwrap();
-            ledger.charge(stream.id(), stream.next_seq(), charge("ana", 5), || {
-                let _ = stream.append(&[event()]).unwrap();
-            });
-            ledger.charge(stream.id(), stream.next_seq(), charge("ana", 7), || {});
+            ledger.charge(&stream, charge("ana", 5), append);
+            ledger.charge(&stream, charge("ana", 7), |_| ());
         }
         let (_, rules, _journal) = place.open();
         assert_eq!(spent(&rules, "ana"), 5);
+    }
+
+    #[test]
+    fn of_each_stream_the_last_line_counts_only_with_its_events() {
+        let place = Place {
+            dir: tempfile::tempdir().unwrap(),
+        };
+        {
+            let (ledger, _, journal) = place.open();
+            let streams = [0, 1].map(|shard| journal.open_stream(shard).unwrap());
+            for stream in &streams {
+                ledger.charge(stream, charge("ana", 5), append);
+            }
+            ledger.charge(&streams[0], charge("ana", 7), |_| ());
+            ledger.charge(&streams[1], charge("ana", 11), append);
+        }
+        let (_, rules, _journal) = place.open();
+        assert_eq!(spent(&rules, "ana"), 5 + 5 + 11);
+    }
+
+    #[test]
+    fn a_line_names_its_event_whoever_appends_to_the_stream_meanwhile() {
+        let place = Place {
+            dir: tempfile::tempdir().unwrap(),
+        };
+        let (ledger, _, journal) = place.open();
+        let stream = journal.open_stream(0).unwrap();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for _ in 0..100 {
+                    let _ = stream.append(&[event()]).unwrap();
+                }
+            });
+            for _ in 0..100 {
+                ledger.charge(&stream, charge("ana", 1), |stream| {
+                    let first_seq = stream.first_seq();
+                    let appended = stream.append(&[event()]).unwrap();
+                    assert_eq!(appended.seqs().start, first_seq);
+                });
+            }
+        });
     }
 
     #[test]
@@ -535,14 +594,7 @@ mod tests {
             let (ledger, _, journal) = place.open();
             let stream = journal.open_stream(0).unwrap();
             for amount in [5, 6] {
-                ledger.charge(
-                    stream.id(),
-                    stream.next_seq(),
-                    charge("ana", amount),
-                    || {
-                        let _ = stream.append(&[event()]).unwrap();
-                    },
-                );
+                ledger.charge(&stream, charge("ana", amount), append);
             }
             lines_path(&ledger.dir, ledger.lines.lock().number)
         };

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use http::HeaderMap;
-use weir_eventlog::{AppendError, Appended};
+use weir_eventlog::{AppendError, Appended, LockedStream};
 use weir_governance::admission::ReservedBudget;
 use weir_governance::clock::Moment;
 use weir_governance::ledger::Charge;
@@ -74,24 +74,25 @@ impl Exchange {
         telemetry.metrics.in_flight.dec();
         telemetry.count(&self.context, &self.record);
         let actual = actual(&totals, &self.context);
+        let worker = self.worker.clone();
         let Some((permit, charges)) = self.charges(&actual) else {
-            return self.append(payload, &[]);
+            return self.append(worker.stream.lock(), payload, &[]);
         };
         if charges.is_empty() {
             let reached = self.settle(permit, &actual);
-            return self.append(payload, &reached);
+            return self.append(worker.stream.lock(), payload, &reached);
         }
-        let worker = self.worker.clone();
-        let (stream, seq) = (worker.stream.id(), worker.stream.next_seq());
         // A line in the ledger, then the events: a kill in between leaves a line that does not count.
-        worker.shared.ledger.charge(stream, seq, charges, || {
+        let ledger = &worker.shared.ledger;
+        ledger.charge(&worker.stream, charges, |stream| {
             let reached = self.settle(permit, &actual);
-            self.append(payload, &reached)
+            self.append(stream, payload, &reached)
         })
     }
 
     fn append(
-        &mut self,
+        &self,
+        stream: LockedStream<'_>,
         payload: Option<&Closed>,
         reached: &[ThresholdCrossing],
     ) -> Result<Appended, AppendError> {
@@ -101,7 +102,7 @@ impl Exchange {
         let now_ms = Moment::now().unix_ms();
         let pairs = reached.iter().zip(&texts);
         events.extend(pairs.map(|(reached, text)| reached.event(text, now_ms)));
-        self.worker.stream.append(&events)
+        stream.append(&events)
     }
 
     /// What the request holds, and what each of its budgets is charged.

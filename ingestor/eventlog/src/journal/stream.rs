@@ -47,13 +47,6 @@ impl StreamWriter {
         self.stream.id
     }
 
-    /// The number that the next event will get, unless another thread appends first. See
-    /// [`StreamWriter::lock`] for a number that is certain.
-    #[must_use]
-    pub fn next_seq(&self) -> u64 {
-        self.lock().first_seq()
-    }
-
     /// Numbers the events and writes them, all or none, with one system call. When this returns they
     /// survive the death of the process.
     pub fn append(&self, events: &[Event<'_>]) -> Result<Appended, AppendError> {
