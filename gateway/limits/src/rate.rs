@@ -125,19 +125,16 @@ impl Bucket {
         let cost = u128::from(units) * US_PER_MINUTE;
         let needed = cost.min(capacity.max(1));
         let over = (state.level + needed).saturating_sub(capacity);
-        if over > 0 {
-            return Err(RateExceeded {
-                wait_us: spec.wait_us(over),
-                reading: state.reading(spec, now_us),
-            });
+        let wait_us = match &state.shared {
+            _ if over > 0 => Some(spec.wait_us(over)),
+            Some(shared) if !shared.round.allows(needed) => Some(SYNC_INTERVAL_US),
+            _ => None,
+        };
+        if let Some(wait_us) = wait_us {
+            let reading = state.reading(spec, now_us);
+            return Err(RateExceeded { wait_us, reading });
         }
         if let Some(shared) = &mut state.shared {
-            if !shared.round.allows(needed) {
-                return Err(RateExceeded {
-                    wait_us: SYNC_INTERVAL_US,
-                    reading: state.reading(spec, now_us),
-                });
-            }
             shared.round.take(cost);
             shared.own += cost;
         }

@@ -69,6 +69,15 @@ pub struct Span {
 }
 
 impl Span {
+    /// The stretch that holds a moment, of those that begin at the multiples of a length.
+    const fn multiple(at_ms: u64, length_ms: u64) -> Self {
+        let start_ms = at_ms / length_ms * length_ms;
+        Self {
+            start_ms,
+            end_ms: start_ms + length_ms,
+        }
+    }
+
     #[must_use]
     pub const fn holds(&self, at_ms: u64) -> bool {
         self.start_ms <= at_ms && at_ms < self.end_ms
@@ -114,31 +123,13 @@ impl Window {
                 end_ms: u64::MAX,
             },
             // One slot of the ring: see `BudgetCounter`.
-            WindowKind::Rolling { ms } => {
-                let slot = rolling_slot_ms(ms);
-                let start_ms = at_ms / slot * slot;
-                Span {
-                    start_ms,
-                    end_ms: start_ms + slot,
-                }
-            }
-            WindowKind::Hour => self.calendar(at_ms).unwrap_or_else(|| {
-                let start_ms = at_ms / MS_PER_HOUR * MS_PER_HOUR;
-                Span {
-                    start_ms,
-                    end_ms: start_ms + MS_PER_HOUR,
-                }
-            }),
-            WindowKind::Day | WindowKind::Week | WindowKind::Month => {
-                self.calendar(at_ms).unwrap_or_else(|| {
-                    let day = 24 * MS_PER_HOUR;
-                    let start_ms = at_ms / day * day;
-                    Span {
-                        start_ms,
-                        end_ms: start_ms + day,
-                    }
-                })
-            }
+            WindowKind::Rolling { ms } => Span::multiple(at_ms, rolling_slot_ms(ms)),
+            WindowKind::Hour => self
+                .calendar(at_ms)
+                .unwrap_or_else(|| Span::multiple(at_ms, MS_PER_HOUR)),
+            WindowKind::Day | WindowKind::Week | WindowKind::Month => self
+                .calendar(at_ms)
+                .unwrap_or_else(|| Span::multiple(at_ms, 24 * MS_PER_HOUR)),
         }
     }
 

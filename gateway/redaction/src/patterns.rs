@@ -49,71 +49,48 @@ pub(crate) const SECRET_FIELD: &str = concat!(
 );
 
 /// Always looked for.
+#[rustfmt::skip]
 pub(crate) const SECRETS: &[BuiltIn] = &[
     // This gateway: `control::key` in weir-governance.
     whole("weir_key", r"(?-u:\b)weir_(?:admin_)?[0-9A-Za-z]{16,}"),
     // OpenAI, Anthropic, DeepSeek, Kimi, OpenRouter and many others: their consoles issue `sk-…`.
     whole("provider_key", r"(?-u:\b)sk-[0-9A-Za-z_-]{16,}"),
     // Groq, xAI, Perplexity, Hugging Face, Replicate, NVIDIA, Fireworks, Together: their consoles.
-    whole(
-        "provider_key",
-        r"(?-u:\b)(?:gsk_|xai-|pplx-|hf_|r8_|nvapi-|fw_|tgp_v1_)[0-9A-Za-z_-]{20,}",
-    ),
+    whole("provider_key",
+        r"(?-u:\b)(?:gsk_|xai-|pplx-|hf_|r8_|nvapi-|fw_|tgp_v1_)[0-9A-Za-z_-]{20,}"),
     // AWS IAM User Guide, "IAM identifiers", table of unique ID prefixes.
-    whole(
-        "aws_key",
-        r"(?-u:\b)(?:AKIA|ASIA|ABIA|ACCA|AROA|AIDA)[0-9A-Z]{16}(?-u:\b)",
-    ),
+    whole("aws_key",
+        r"(?-u:\b)(?:AKIA|ASIA|ABIA|ACCA|AROA|AIDA)[0-9A-Z]{16}(?-u:\b)"),
     // Google Cloud: API keys (`AIza`), OAuth access tokens (`ya29.`) and client secrets (`GOCSPX-`).
-    whole(
-        "google_key",
-        r"(?-u:\b)(?:AIza[0-9A-Za-z_-]{30,}|ya29\.[0-9A-Za-z_-]{20,}|GOCSPX-[0-9A-Za-z_-]{20,})",
-    ),
+    whole("google_key",
+        r"(?-u:\b)(?:AIza[0-9A-Za-z_-]{30,}|ya29\.[0-9A-Za-z_-]{20,}|GOCSPX-[0-9A-Za-z_-]{20,})"),
     // GitHub Docs, "GitHub's token formats"; GitLab Docs, "Token prefixes".
-    whole(
-        "github_token",
-        r"(?-u:\b)(?:gh[pousr]_[0-9A-Za-z]{30,}|github_pat_[0-9A-Za-z_]{22,}|glpat-[0-9A-Za-z_-]{20,})",
-    ),
+    whole("github_token",
+        r"(?-u:\b)(?:gh[pousr]_[0-9A-Za-z]{30,}|github_pat_[0-9A-Za-z_]{22,}|glpat-[0-9A-Za-z_-]{20,})"),
     // Slack API, "Token types" and "Incoming webhooks".
-    whole(
-        "slack_token",
-        r"(?-u:\b)xox[abeoprs]-[0-9A-Za-z-]{10,}|hooks\.slack\.com/services/[0-9A-Za-z/]{20,}",
-    ),
+    whole("slack_token",
+        r"(?-u:\b)xox[abeoprs]-[0-9A-Za-z-]{10,}|hooks\.slack\.com/services/[0-9A-Za-z/]{20,}"),
     // Stripe Docs, "API keys" and "Webhook signatures".
-    whole(
-        "payment_key",
-        r"(?-u:\b)(?:[rs]k_(?:live|test)_|whsec_)[0-9A-Za-z]{16,}",
-    ),
+    whole("payment_key",
+        r"(?-u:\b)(?:[rs]k_(?:live|test)_|whsec_)[0-9A-Za-z]{16,}"),
     // npm, PyPI (both announced with secret scanning), DigitalOcean and SendGrid.
-    whole(
-        "package_token",
-        r"(?-u:\b)(?:npm_[0-9A-Za-z]{30,}|pypi-[0-9A-Za-z_-]{30,}|dop_v1_[0-9a-f]{32,}|SG\.[0-9A-Za-z_-]{16,}\.[0-9A-Za-z_-]{16,})",
-    ),
+    whole("package_token",
+        r"(?-u:\b)(?:npm_[0-9A-Za-z]{30,}|pypi-[0-9A-Za-z_-]{30,}|dop_v1_[0-9a-f]{32,}|SG\.[0-9A-Za-z_-]{16,}\.[0-9A-Za-z_-]{16,})"),
     // RFC 7519 in the compact form of RFC 7515; `eyJ` is `{"` in base64url.
-    whole(
-        "jwt",
-        r"(?-u:\b)eyJ[0-9A-Za-z_-]{8,}\.[0-9A-Za-z_-]{8,}(?:\.[0-9A-Za-z_-]*)?",
-    ),
+    whole("jwt",
+        r"(?-u:\b)eyJ[0-9A-Za-z_-]{8,}\.[0-9A-Za-z_-]{8,}(?:\.[0-9A-Za-z_-]*)?"),
     // RFC 7468, and RFC 9580 for OpenPGP. One whose end is missing reaches to the end of the text.
-    whole(
-        "private_key",
-        r"(?s)-----BEGIN [0-9A-Z ]*PRIVATE KEY(?: BLOCK)?-----.*?(?:-----END [0-9A-Z ]*PRIVATE KEY(?: BLOCK)?-----|\z)",
-    ),
+    whole("private_key",
+        r"(?s)-----BEGIN [0-9A-Z ]*PRIVATE KEY(?: BLOCK)?-----.*?(?:-----END [0-9A-Z ]*PRIVATE KEY(?: BLOCK)?-----|\z)"),
     // RFC 6750 and RFC 7617.
-    group(
-        "bearer_token",
-        r"(?i)(?-u:\b)(?:bearer|basic)[ \t]+([0-9A-Za-z._~+/=-]{12,})",
-    ),
+    group("bearer_token",
+        r"(?i)(?-u:\b)(?:bearer|basic)[ \t]+([0-9A-Za-z._~+/=-]{12,})"),
     // RFC 3986, section 3.2.1.
-    group(
-        "url_password",
-        r#"(?-u:\b)[A-Za-z][0-9A-Za-z+.-]*://[^\s:@/"']*:([^\s@/"']+)@"#,
-    ),
+    group("url_password",
+        r#"(?-u:\b)[A-Za-z][0-9A-Za-z+.-]*://[^\s:@/"']*:([^\s@/"']+)@"#),
     // Query parameters of signed URLs: AWS Signature Version 4, Google Cloud Storage, Azure SAS.
-    group(
-        "url_secret",
-        r#"(?i)[?&](?:key|token|auth|sig|signature|x-amz-signature|x-amz-security-token|x-goog-signature)=([^&\s"'#<>\\]{8,})"#,
-    ),
+    group("url_secret",
+        r#"(?i)[?&](?:key|token|auth|sig|signature|x-amz-signature|x-amz-security-token|x-goog-signature)=([^&\s"'#<>\\]{8,})"#),
     // Assignments in configuration files, scripts and JSON.
     group(
         "assigned_secret",

@@ -15,7 +15,7 @@ use crate::spec::{
 use crate::target_set::TargetSet;
 
 /// A stable name and the targets behind it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Alias {
     name: Box<str>,
     /// Position among the routes' aliases.
@@ -87,11 +87,6 @@ impl Alias {
         &self.targets
     }
 
-    /// Extra attempts that may still fail before extra attempts stop.
-    pub fn retry_tokens(&self) -> f32 {
-        self.budget.tokens()
-    }
-
     /// The deployment that gets shadow requests, and its share of all requests.
     pub fn shadow(&self) -> Option<(DeploymentId, f32)> {
         self.shadow.map(|shadow| (shadow.deployment, shadow.share))
@@ -125,16 +120,9 @@ impl Alias {
             ..shadow
         });
         Self {
-            name: self.name.clone(),
-            index: self.index,
-            strategy: self.strategy.clone(),
             targets,
-            retry: self.retry.clone(),
-            budget: Arc::clone(&self.budget),
-            hedge: self.hedge.clone(),
             shadow,
-            windows: self.windows.clone(),
-            exploration: self.exploration,
+            ..self.clone()
         }
     }
 

@@ -1,5 +1,7 @@
 //! What a plan decides: the next attempt, or why there is none.
 
+use std::fmt;
+
 use crate::deployment::DeploymentId;
 use crate::failure::FailureKind;
 
@@ -89,5 +91,20 @@ impl GiveUp {
             Self::RetryAfterTooLong { .. } => "retry_after_too_long",
             Self::Deadline => "deadline",
         }
+    }
+}
+
+impl fmt::Display for GiveUp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::AllDenied => "none of its targets is allowed to this caller",
+            Self::NotRetryable(_) => "the failure is not one to retry",
+            Self::AnswerBegun => "the answer has begun",
+            Self::AttemptsExhausted => "all attempts are used up",
+            Self::NoTargetLeft => "no other target is available",
+            Self::RetryBudgetEmpty => "the retry budget is used up",
+            Self::RetryAfterTooLong { .. } => "the provider asks for too long a wait",
+            Self::Deadline => "its deadline has passed",
+        })
     }
 }

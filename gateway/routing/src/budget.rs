@@ -79,11 +79,6 @@ impl RetryBudget {
         let gained = u32::try_from(gained).unwrap_or(u32::MAX);
         tokens.max(tokens.saturating_add(gained).min(START_MILLI))
     }
-
-    pub(crate) fn tokens(&self) -> f32 {
-        let (tokens, _) = packed::split(self.state.load(Relaxed));
-        tokens as f32 / TOKEN_MILLI as f32
-    }
 }
 
 /// Trust of a deployment with extra attempts. At half or less it gets none.

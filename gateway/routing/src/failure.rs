@@ -44,26 +44,6 @@ pub enum FailureKind {
 }
 
 impl FailureKind {
-    pub const ALL: [Self; 17] = [
-        Self::Connect,
-        Self::ConnectTimeout,
-        Self::FirstTokenTimeout,
-        Self::Stalled,
-        Self::TotalTimeout,
-        Self::Cut,
-        Self::Malformed,
-        Self::RateLimited,
-        Self::Overloaded,
-        Self::ServerError,
-        Self::Auth,
-        Self::QuotaExhausted,
-        Self::ModelNotFound,
-        Self::ContextWindow,
-        Self::ContentFilter,
-        Self::InvalidRequest,
-        Self::ClientGone,
-    ];
-
     /// The name used in configuration, metrics and events.
     pub fn as_str(self) -> &'static str {
         match self {

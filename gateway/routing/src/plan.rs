@@ -136,11 +136,6 @@ impl Plan {
         std::mem::take(&mut self.stalled)
     }
 
-    /// Attempts handed out so far.
-    pub fn attempts(&self) -> u8 {
-        self.attempts
-    }
-
     /// Work until the first byte of the answer, as input tokens.
     fn awaited_tokens(&self) -> u32 {
         let RoutingFacts {

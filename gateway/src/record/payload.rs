@@ -101,17 +101,14 @@ impl Payloads {
             }),
         };
         if let Err(BadPattern { index, reason }) = &made {
-            let pattern = index.and_then(|index| Some((index, patterns.get(index)?)));
-            match pattern {
-                Some((index, pattern)) => add(
-                    &format!("patterns[{index}].regex"),
-                    format!(
-                        "of the pattern \"{}\" cannot be used: {reason}",
-                        pattern.name
-                    ),
-                ),
-                None => add("patterns", format!("cannot be used: {reason}")),
-            }
+            let setting = index.map_or_else(
+                || "patterns".to_owned(),
+                |index| format!("patterns[{index}].regex"),
+            );
+            let pattern = index.and_then(|index| patterns.get(index));
+            let of =
+                pattern.map_or_else(String::new, |it| format!("of the pattern \"{}\" ", it.name));
+            add(&setting, format!("{of}cannot be used: {reason}"));
         }
         for (index, pattern) in patterns.iter().enumerate() {
             let of_name = |byte: u8| byte.is_ascii_alphanumeric() || b"_-".contains(&byte);

@@ -247,9 +247,8 @@ impl Refusal {
 
     /// For when no attempt could be made.
     pub(crate) fn no_deployment(alias: &str, reason: GiveUp) -> Self {
-        let reason = reason.as_str();
         Self {
-            kind: Some(reason),
+            kind: Some(reason.as_str()),
             ..Self::new(
                 "route",
                 ApiErrorKind::Overloaded,

@@ -8,6 +8,20 @@ use weir_routing::{
 pub(crate) const S: u64 = 1_000_000;
 pub(crate) const NOW: u64 = 1_700_000_000 * S;
 
+/// Failures that are the deployment's fault.
+const KINDS: [FailureKind; 10] = [
+    FailureKind::Connect,
+    FailureKind::ConnectTimeout,
+    FailureKind::FirstTokenTimeout,
+    FailureKind::Stalled,
+    FailureKind::TotalTimeout,
+    FailureKind::Cut,
+    FailureKind::Malformed,
+    FailureKind::RateLimited,
+    FailureKind::Overloaded,
+    FailureKind::ServerError,
+];
+
 /// SplitMix64, as the crate's own draws.
 #[derive(Clone, Debug)]
 pub(crate) struct Random(pub(crate) u64);
@@ -87,7 +101,7 @@ impl Scene {
                     let _ = flight.succeed(20, sent_us + latency_us[target]);
                     break;
                 }
-                let kind = FailureKind::ALL[random.below(10) as usize];
+                let kind = KINDS[random.below(10) as usize];
                 let failed = Failure {
                     retry_after_us: random.chance(0.1).then(|| random.below(5) * S),
                     ..Failure::new(kind)
