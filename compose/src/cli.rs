@@ -618,7 +618,7 @@ pub(crate) struct TokenArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct ApplyArgs {
-    /// TOML file with [[team]], [[limit]], [[budget]], [[access]] and [[payload]] sections.
+    /// TOML file with `[[team]]`, `[[limit]]`, `[[budget]]`, `[[access]]` and `[[payload]]` sections.
     #[arg(short, long)]
     pub(crate) file: PathBuf,
     /// Make the changes. Without it they are only shown.

@@ -1,6 +1,6 @@
 //! The feedback loop: what was stored becomes the routing table that gateways use.
 //!
-//! Every few seconds: [`measure`] the last minutes in the tables, let the [`TableController`] decide what
+//! Every few seconds: [`measure()`] the last minutes in the tables, let the [`TableController`] decide what
 //! follows from it, publish. It runs beside the pipeline and never in its way; when the store is
 //! away nothing is published, the table in force ages, and gateways forget it.
 //!

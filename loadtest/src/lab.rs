@@ -1,7 +1,7 @@
 //! The routing lab: the real routing crate against simulated providers, in simulated time.
 //!
 //! A [`Scene`] says who calls (sizes from the recorded traces, arrivals at random), which providers
-//! there are and what happens to them; [`run`] plays it under a [`LabPolicy`] event by event and
+//! there are and what happens to them; [`run()`] plays it under a [`LabPolicy`] event by event and
 //! returns what clients would have seen. Nothing sleeps and nothing is measured with a clock: the
 //! same scene and seed give the same figures on any machine, and an hour passes in a second.
 //!

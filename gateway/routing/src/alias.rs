@@ -40,7 +40,7 @@ pub(crate) struct HedgeRules {
     pub(crate) budget: Arc<RetryBudget>,
 }
 
-/// [`ShadowSpec`] as it is used.
+/// [`ShadowSpec`](crate::spec::ShadowSpec) as it is used.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ShadowRules {
     pub(crate) deployment: DeploymentId,

@@ -1,6 +1,6 @@
 //! Calls to providers: one request out, one answer back, over pooled HTTP/1.1 connections.
 //!
-//! The way through: [`Pool::call`] takes an idle [`Connection`] or opens one, sends the request and
+//! The way through: [`Pool::call`] takes an idle [`connection::Connection`] or opens one, sends the request and
 //! waits for the head of the answer; the [`AnswerBody`] it returns is polled by whoever relays it,
 //! and gives the connection back when the answer is complete.
 //!

@@ -1,6 +1,6 @@
 //! The slow loop's decisions: which routing table follows from what was measured.
 //!
-//! The way through: the ingestor queries [`Measurements`], [`next_table`] makes the table that follows
+//! The way through: the ingestor queries [`Measurements`], [`next_table()`] makes the table that follows
 //! the one in force, a [`TableController`] decides whether it is published. Everything here is pure;
 //! only the ingestor queries, only the log carries, only gateways adopt.
 

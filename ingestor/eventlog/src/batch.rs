@@ -114,7 +114,7 @@ pub struct BatchLimits {
     pub wait_max: Duration,
 }
 
-/// What has been read, and up to where. Give it back to [`Source::commit`] when it is stored.
+/// What has been read, and up to where. Give it back to [`crate::Source::commit`] when it is stored.
 #[derive(Clone, Debug, Default)]
 pub struct SourceBatch {
     pub records: Vec<Record>,

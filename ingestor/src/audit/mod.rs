@@ -3,7 +3,7 @@
 //! Each stream's rows make a hash chain, in the order of their seqs, over the rows as they are
 //! stored ([`rows`], [`chain`]). From time to time the pieces that are new since the last time become
 //! leaves of a Merkle tree, whose root is signed with the installation's key and written down in the
-//! tables and in a file beside them ([`checkpoint`], [`sign`]). [`verify`] does all of it again and
+//! tables and in a file beside them ([`checkpoint`], [`sign`]). [`verify()`] does all of it again and
 //! names the first row that is not what it was.
 //!
 //! The proof rests on the key, and on a copy of the newest checkpoint that is held elsewhere. Only a
