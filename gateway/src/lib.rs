@@ -14,6 +14,7 @@
 //! Keys, rules and budgets are the crate `weir-governance`. Nothing here waits for Kafka, ClickHouse or
 //! any database, or opens a connection to one: what must be known to decide is in memory.
 
+mod caps;
 mod edge;
 mod record;
 mod request;

@@ -33,10 +33,8 @@ use weir_eventlog::{FileError, Fsync, LockedStream, StreamWriter, last_seq, repl
 use weir_limits::{BudgetAmount, BudgetCounter};
 use weir_schemas::StreamId;
 
+use crate::caps::LEDGER_LINES_BYTES_MAX;
 use crate::control::policy::Rules;
-
-/// Size of a file of lines at which totals are written.
-const LINES_BYTES_MAX: u64 = 16 << 20;
 
 /// What was spent could not be taken up.
 #[derive(Debug, thiserror::Error)]
@@ -206,7 +204,7 @@ impl Ledger {
 
     /// Writes totals when there are many lines, and at the end.
     pub fn keep(&self, rules: &Rules, now_us: u64, at_once: bool) {
-        if !at_once && self.lines.lock().bytes < LINES_BYTES_MAX {
+        if !at_once && self.lines.lock().bytes < LEDGER_LINES_BYTES_MAX {
             return;
         }
         let _no_request = self.rotation.write();

@@ -9,6 +9,7 @@
 //! the ledger's line.
 
 pub mod admission;
+pub mod caps;
 pub mod clock;
 pub mod control;
 pub mod ledger;

@@ -23,6 +23,7 @@ use weir_limits::{
     share,
 };
 
+use crate::caps::{PEERS_FIRST_READ_MAX, PEERS_LAST_FLUSH_MAX};
 use crate::clock::{self, Moment};
 use crate::control::ControlHandle;
 use crate::control::policy::{Budget, Limit, Rules};
@@ -32,11 +33,7 @@ use crate::thresholds::{NotificationLog, NotifiedThreshold};
 const ALIVE_MS: u64 = 10_000;
 /// A gateway that has not seen a message of its own for so long does not know the current state.
 const LOOPBACK_MS: u64 = 3_000;
-/// How long a start waits for what others published.
-const FIRST_READ_MAX: Duration = Duration::from_secs(5);
 const LOOK: Duration = Duration::from_millis(20);
-/// How long a gateway that stops waits until its last message is in the log.
-const LAST_FLUSH_MAX: Duration = Duration::from_secs(2);
 const RETRY: Duration = Duration::from_secs(1);
 
 /// What one gateway tells the others.
@@ -175,7 +172,7 @@ impl GossipTransport {
     /// Merges everything that was published before, if Kafka answers.
     fn read_all(&mut self, control: &ControlHandle) {
         let control = control.load_full();
-        let deadline = clock::now() + FIRST_READ_MAX;
+        let deadline = clock::now() + PEERS_FIRST_READ_MAX;
         while clock::now() < deadline {
             match self.reader.read(LOOK) {
                 Ok(news) => {
@@ -222,7 +219,7 @@ impl GossipTransport {
     fn publish_last(&mut self, rules: &Rules) {
         self.publish(rules, Moment::now());
         if let Some(sender) = &self.sender
-            && let Err(error) = sender.flush(LAST_FLUSH_MAX)
+            && let Err(error) = sender.flush(PEERS_LAST_FLUSH_MAX)
         {
             tracing::warn!(%error, "the other gateways may not know the last of what was spent here");
         }

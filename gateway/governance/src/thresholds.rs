@@ -22,12 +22,10 @@ use weir_limits::{BudgetAmount, BudgetCounter, BudgetUnit, Crossing};
 use weir_schemas::event::Event;
 
 use crate::admission::ReservedBudget;
+use crate::caps::PENDING_MAX;
 use crate::control::change::{Act, control_event};
 use crate::control::policy::{Budget, Rules, Subject};
 use crate::control::record::{Kind, Usd};
-
-/// Notifications that are computed at once; further ones wait for the next look.
-const PENDING_MAX: usize = 100;
 
 /// How far a budget had come when somebody was told.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,7 +54,7 @@ impl NotificationLog {
         let path = spend_dir.join("said.json");
         let marks = match fs::read(&path) {
             Ok(json) => serde_json::from_slice(&json).unwrap_or_else(|error| {
-                tracing::warn!(%error, path = %path.display(), "read the log of notified thresholds; they may be notified again");
+                tracing::warn!(%error, path = %path.display(), "failed to read the log of notified thresholds; they may be notified again");
                 Vec::new()
             }),
             Err(_) => Vec::new(),

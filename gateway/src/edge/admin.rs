@@ -18,6 +18,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use weir_limits::{BudgetBalance, BudgetUnit};
 
+use crate::caps::{ADMIN_BODY_BYTES_MAX, STANDINGS_LISTED_MAX};
 use crate::request::pipeline;
 use crate::request::refusal::{REQUEST_ID, request_id_value};
 use crate::request::relay::ResponseBody;
@@ -33,9 +34,6 @@ use weir_governance::control::record::{
 };
 
 pub(crate) const PREFIX: &str = "/admin/v1";
-const BODY_BYTES_MAX: usize = 256 * 1024;
-/// Those for whom a budget is counted apart, in a list of all budgets.
-const STANDINGS_LISTED_MAX: usize = 100;
 const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 
 /// What can be called. `{id}` stands for one segment.
@@ -358,7 +356,7 @@ async fn call(worker: &Arc<Worker>, request: Request<Incoming>) -> Result<Value,
         return Ok(openapi::document());
     }
     let caller = authenticate(worker, &head.headers)?;
-    let body = pipeline::collect(body, BODY_BYTES_MAX)
+    let body = pipeline::collect(body, ADMIN_BODY_BYTES_MAX)
         .await
         .map_err(|refusal| Problem::invalid(refusal.failure().message))?;
     let desk = Desk {

@@ -2,14 +2,13 @@
 //!
 //! Written after <https://www.haproxy.org/download/2.9/doc/proxy-protocol.txt>, section 2.2.
 
+use crate::caps::PROXY_HEADER_BYTES_MAX;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
 const SIGNATURE: [u8; 12] = *b"\r\n\r\n\0\r\nQUIT\n";
-/// Most bytes of addresses and extensions that are read; a header needs at most 36 without the latter.
-const BODY_BYTES_MAX: usize = 2048;
 
 /// Reads the header. `None` where the proxy speaks for itself, as health checks do.
 pub(crate) async fn read(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<IpAddr>> {
@@ -21,7 +20,7 @@ pub(crate) async fn read(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Op
         ));
     }
     let length = usize::from(u16::from_be_bytes([head[14], head[15]]));
-    if length > BODY_BYTES_MAX {
+    if length > PROXY_HEADER_BYTES_MAX {
         return Err(bad("its PROXY protocol header is too long"));
     }
     let mut body = vec![0; length];
@@ -109,6 +108,6 @@ mod tests {
         check(&header(1, 0x11, &[1; 11]), Err(()));
         check(&header(1, 0x31, &[1; 216]), Err(()));
         check(&header(2, 0x11, &[1; 12]), Err(()));
-        check(&header(1, 0x11, &[0; BODY_BYTES_MAX + 1]), Err(()));
+        check(&header(1, 0x11, &[0; PROXY_HEADER_BYTES_MAX + 1]), Err(()));
     }
 }

@@ -20,6 +20,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use weir_eventlog::{Journal, KafkaOptions, StoppableThread};
 
+use crate::caps::CONNECTION_BUFFER_BYTES_MAX;
 use crate::edge::dispatch;
 use crate::edge::proxy_protocol;
 use crate::edge::upkeep;
@@ -43,8 +44,6 @@ const ACCEPT_RETRY: Duration = Duration::from_millis(50);
 const HOUSEKEEPING: Duration = Duration::from_secs(10);
 /// Connections that the kernel holds for us while all workers are busy.
 const BACKLOG: i32 = 1024;
-/// What a connection holds at most of a request's head, and of an answer that its client does not take.
-const BUFFER_BYTES_MAX: usize = 64 * 1024;
 
 /// What a gateway is made of.
 #[derive(Debug)]
@@ -241,7 +240,7 @@ fn run_worker(worker: Worker, listener: TcpListener) {
         .build();
     match runtime {
         Ok(runtime) => runtime.block_on(accept(Arc::new(worker), listener)),
-        Err(error) => tracing::error!(%error, "start the runtime of a worker"),
+        Err(error) => tracing::error!(%error, "failed to start the runtime of a worker"),
     }
 }
 
@@ -249,7 +248,7 @@ fn run_worker(worker: Worker, listener: TcpListener) {
 async fn accept(worker: Arc<Worker>, listener: TcpListener) {
     let listener = match tokio::net::TcpListener::from_std(listener) {
         Ok(listener) => listener,
-        Err(error) => return tracing::error!(%error, "register the listener"),
+        Err(error) => return tracing::error!(%error, "failed to register the listener"),
     };
     let mut stopped = worker.shared.stopped.clone();
     let mut housekeeping = tokio::time::interval(HOUSEKEEPING);
@@ -268,7 +267,7 @@ async fn accept(worker: Arc<Worker>, listener: TcpListener) {
                     });
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "accept a connection");
+                    tracing::warn!(%error, "failed to accept a connection");
                     tokio::time::sleep(ACCEPT_RETRY).await;
                 }
             },
@@ -288,7 +287,7 @@ async fn accept(worker: Arc<Worker>, listener: TcpListener) {
     worker.shadows.stop().await;
     worker.drains.stop().await;
     if let Err(error) = worker.stream.close() {
-        tracing::error!(%error, "close the event stream");
+        tracing::error!(%error, "failed to close the event stream");
     }
 }
 
@@ -340,7 +339,7 @@ async fn peer_address(
 async fn serve(worker: Arc<Worker>, mut stream: TcpStream, peer: SocketAddr) {
     let address = match peer_address(&worker.shared.config, &mut stream, peer.ip()).await {
         Ok(address) => address,
-        Err(error) => return tracing::warn!(%error, %peer, "refuse a connection"),
+        Err(error) => return tracing::warn!(%error, %peer, "refused a connection"),
     };
     let mut stopped = worker.shared.stopped.clone();
     let header_timeout = Duration::from_millis(worker.shared.config.header_timeout_ms);
@@ -348,7 +347,7 @@ async fn serve(worker: Arc<Worker>, mut stream: TcpStream, peer: SocketAddr) {
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(header_timeout)
-        .max_buf_size(BUFFER_BYTES_MAX)
+        .max_buf_size(CONNECTION_BUFFER_BYTES_MAX)
         .serve_connection(TokioIo::new(stream), service);
     let mut connection = std::pin::pin!(connection);
     let mut draining = false;

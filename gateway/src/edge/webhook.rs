@@ -17,6 +17,7 @@ use serde_json::json;
 use weir_governance::clock::Moment;
 use weir_governance::thresholds::{PendingNotification, ThresholdCrossing, pending};
 
+use crate::caps::{LAST_POST_MAX, WEBHOOK_PAUSE_MAX};
 use crate::request::worker::GatewayState;
 use crate::setup::config::WebhookConfig;
 use crate::setup::directory::{ConfigProblem, Egress};
@@ -24,10 +25,7 @@ use crate::upstream::{Call, CallError, Endpoint, Pool, Reach};
 
 /// How often budgets are looked at.
 const LOOK: Duration = Duration::from_secs(1);
-/// How long a post may still take when the gateway stops.
-const LAST_POST_MAX: Duration = Duration::from_secs(2);
-/// Longest pause after posts that failed.
-const PAUSE_MAX: Duration = Duration::from_secs(300);
+
 /// The body of a post: as Slack's incoming webhooks take it, with the facts beside it for programs.
 fn body(notification: &PendingNotification) -> String {
     let ThresholdCrossing {
@@ -203,7 +201,7 @@ async fn run(shared: &GatewayState, target: &Target) {
                 if pause == LOOK {
                     tracing::error!(%error, "webhook delivery failed, will retry");
                 }
-                (pause * 2).min(PAUSE_MAX)
+                (pause * 2).min(WEBHOOK_PAUSE_MAX)
             }
         };
     }

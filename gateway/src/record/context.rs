@@ -6,10 +6,8 @@ use weir_governance::control::policy::Subject;
 use weir_schemas::RequestId;
 use weir_schemas::event::Caller;
 
+use crate::caps::EVENT_TEXT_BYTES_MAX;
 use crate::record::labels::Labels;
-
-/// Longest text of foreign origin that an event carries; the rest is cut.
-const TEXT_BYTES_MAX: usize = 512;
 
 /// A request's identity, for its stages and for all of its events.
 #[derive(Clone, Debug)]
@@ -84,8 +82,8 @@ impl RequestContext {
 
 /// Cuts a text at a character's border.
 pub(super) fn shorten(text: &str) -> &str {
-    if text.len() <= TEXT_BYTES_MAX {
+    if text.len() <= EVENT_TEXT_BYTES_MAX {
         return text;
     }
-    &text[..text.floor_char_boundary(TEXT_BYTES_MAX)]
+    &text[..text.floor_char_boundary(EVENT_TEXT_BYTES_MAX)]
 }

@@ -4,16 +4,12 @@
 //! and from the request's `metadata`. Whatever is too much or too long is left out or cut: labels
 //! never make a request fail, and never make an event large.
 
+use crate::caps::{BAGGAGE_ENTRIES_MAX, LABEL_VALUE_BYTES_MAX, TAG_NAME_BYTES_MAX, TAGS_MAX};
 use http::HeaderMap;
 use percent_encoding::percent_decode_str;
 use weir_dialects::RequestFacts;
 use weir_schemas::event::Tags;
 
-const TAGS_MAX: usize = 16;
-const NAME_BYTES_MAX: usize = 64;
-const VALUE_BYTES_MAX: usize = 256;
-/// Entries of `baggage` that are looked at.
-const BAGGAGE_ENTRIES_MAX: usize = 64;
 const TAG_HEADER: &str = "x-weir-tag-";
 
 /// Customer, feature and tags of a request.
@@ -91,7 +87,7 @@ impl Labels {
 
     fn tag(&mut self, name: &str, content: &str) {
         let is_name = !name.is_empty()
-            && name.len() <= NAME_BYTES_MAX
+            && name.len() <= TAG_NAME_BYTES_MAX
             && name.bytes().all(|byte| byte.is_ascii_graphic());
         let is_new = !self.tags.iter().any(|(known, _)| known == name);
         if is_name
@@ -106,7 +102,7 @@ impl Labels {
 
 /// A value as it is kept: without control characters, and not too long. `None` if nothing is left.
 fn value(text: &str) -> Option<String> {
-    let cut = &text[..text.floor_char_boundary(VALUE_BYTES_MAX)];
+    let cut = &text[..text.floor_char_boundary(LABEL_VALUE_BYTES_MAX)];
     let kept: String = cut.chars().filter(|c| !c.is_control()).collect();
     let kept = kept.trim();
     (!kept.is_empty()).then(|| kept.to_owned())
@@ -183,7 +179,7 @@ mod tests {
                 ("", "e"),
             ],
         ));
-        assert!(labels.customer.unwrap().len() <= VALUE_BYTES_MAX);
+        assert!(labels.customer.unwrap().len() <= LABEL_VALUE_BYTES_MAX);
         assert_eq!(labels.tags, [("n".to_owned(), "abc".to_owned())]);
     }
 }

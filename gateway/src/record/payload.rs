@@ -23,6 +23,7 @@ use weir_redaction::{
 use weir_schemas::event::{Event, PayloadCaptured};
 use weir_schemas::{RequestId, Salt};
 
+use crate::caps::PAYLOAD_KEPT_BYTES_MAX;
 use crate::record::context::RequestContext;
 use crate::record::trail::RequestRecord;
 use crate::setup::config::{OptionalConfig, PayloadsConfig};
@@ -34,8 +35,6 @@ use weir_governance::control::record::{Capture, CaptureMode};
 /// Held of a stream beyond what is kept, so that a secret at the cut is seen whole. A match of a
 /// pattern can be so long and be found there.
 const BEYOND_BYTES: usize = 16 << 10;
-/// Two of the largest fit into an event that Kafka takes by default (1 MB).
-const KEPT_BYTES_MAX: usize = 384 << 10;
 const KEPT_BYTES_MIN: usize = 1 << 10;
 /// What has no memory left for it.
 const BUSY: &str = "busy";
@@ -67,11 +66,11 @@ impl Payloads {
             let (setting, message) = problem.split_once(": ").unwrap_or(("share", problem));
             add(setting, message.to_owned());
         }
-        if !(KEPT_BYTES_MIN..=KEPT_BYTES_MAX).contains(&config.bytes_max) {
+        if !(KEPT_BYTES_MIN..=PAYLOAD_KEPT_BYTES_MAX).contains(&config.bytes_max) {
             add(
                 "bytes_max",
                 format!(
-                    "is {}; it must be between {KEPT_BYTES_MIN} and {KEPT_BYTES_MAX}, so that an \
+                    "is {}; it must be between {KEPT_BYTES_MIN} and {PAYLOAD_KEPT_BYTES_MAX}, so that an \
                      event with two of them fits into a message of Kafka's",
                     config.bytes_max
                 ),

@@ -19,15 +19,10 @@ use serde::{Deserialize, de};
 use weir_dialects::Vendor;
 use weir_limits::OperatorLimits;
 
+use crate::caps::{DIR_KEYS_MAX, PROVIDER_KEY_BYTES_MAX};
 use crate::setup::config::{ProviderConfig, Secret};
+use weir_governance::caps::LABEL_BYTES_MAX;
 use weir_governance::control::record::is_label;
-
-/// Longest label of a key.
-const LABEL_BYTES_MAX: usize = 64;
-/// No key is longer than that; whoever names a larger file means another one.
-const KEY_BYTES_MAX: u64 = 64 * 1024;
-/// Keys in one directory.
-const DIR_KEYS_MAX: usize = 1_000;
 
 /// A header that shows a key. It prints as `Sensitive`.
 pub(crate) type AuthHeader = (HeaderName, HeaderValue);
@@ -356,12 +351,12 @@ fn read_key(path: &Path) -> Result<String, String> {
     let cannot = |error: io::Error| format!("cannot be read: {error}");
     let mut read = Vec::new();
     let file = File::open(path).map_err(cannot)?;
-    file.take(KEY_BYTES_MAX + 1)
+    file.take(PROVIDER_KEY_BYTES_MAX + 1)
         .read_to_end(&mut read)
         .map_err(cannot)?;
-    if read.len() as u64 > KEY_BYTES_MAX {
+    if read.len() as u64 > PROVIDER_KEY_BYTES_MAX {
         return Err(format!(
-            "is larger than {KEY_BYTES_MAX} bytes, as no key is"
+            "is larger than {PROVIDER_KEY_BYTES_MAX} bytes, as no key is"
         ));
     }
     String::from_utf8(read).map_err(|_| "is not text".into())

@@ -21,9 +21,7 @@ use tokio_rustls::client::TlsStream;
 
 use super::pool::Pool;
 use super::{CallError, Endpoint};
-
-/// Pieces that are there at once are passed on as one, up to this size, and no more is read ahead.
-const COALESCED_BYTES_MAX: usize = 64 * 1024;
+use crate::caps::COALESCED_BYTES_MAX;
 
 type Driver = http1::Connection<TokioIo<Socket>, Full<Bytes>>;
 

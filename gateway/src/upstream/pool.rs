@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
 use http::Request;
@@ -11,12 +11,8 @@ use parking_lot::Mutex;
 
 use super::connection::{AnswerBody, Connection, Exchange};
 use super::{CallError, Endpoint};
+use crate::caps::{IDLE_CONNECTIONS_MAX, IDLE_MAX};
 use weir_governance::clock;
-
-/// Most providers close an idle connection after a minute; ours go before.
-const IDLE_MAX: Duration = Duration::from_secs(50);
-/// Idle connections kept per endpoint and worker; the ones above are closed.
-const IDLE_CONNECTIONS_MAX: usize = 512;
 
 /// The idle connections of one worker thread. The lock is never contended: only that worker's
 /// requests come here.

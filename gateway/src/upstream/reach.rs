@@ -20,9 +20,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use super::{CallError, Endpoint};
-
-/// A proxy's answer to CONNECT is read up to this size.
-const PROXY_HEAD_BYTES_MAX: usize = 8 * 1024;
+use crate::caps::PROXY_HEAD_BYTES_MAX;
 
 /// The way to an endpoint.
 #[derive(Clone, Debug)]

@@ -88,7 +88,7 @@ impl TopicFeed {
                 .try_for_each(|change| self.copy.append(change)),
         };
         if let Err(error) = copied {
-            tracing::error!(%error, "copy the control topic; a restart without Kafka would miss it");
+            tracing::error!(%error, "failed to copy the control topic; a restart without Kafka would miss it");
         }
         Ok(changes)
     }
@@ -97,7 +97,7 @@ impl TopicFeed {
 /// A record that this version cannot read is not one for it to act on.
 fn parse(json: &str) -> Option<Change> {
     serde_json::from_str(json)
-        .inspect_err(|error| tracing::error!(%error, "leave out a record of the control topic"))
+        .inspect_err(|error| tracing::error!(%error, "failed to read a record of the control topic; it is skipped"))
         .ok()
 }
 

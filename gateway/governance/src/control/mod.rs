@@ -6,6 +6,7 @@
 //! that cannot read it goes on with what it has.
 
 pub mod change;
+use crate::caps::{CONTROL_FIRST_READ_MAX, CONTROL_WHOLE_READ_MAX, SEEN_LOOKS_MAX};
 mod feed;
 pub mod key;
 mod last_used;
@@ -38,13 +39,8 @@ pub use snapshot::{Identity, Key, KeyRefusal, ModelDenied, Snapshot};
 const POLL: Duration = Duration::from_millis(100);
 /// Pause after the topic could not be read.
 const RETRY: Duration = Duration::from_millis(500);
-/// How long a start waits for the topic before it goes on with the copy.
-const FIRST_READ_MAX: Duration = Duration::from_secs(5);
-/// How long a change waits for the topic.
-const WHOLE_MAX: Duration = Duration::from_secs(10);
 /// How often and how long whoever changes something looks whether it is in force.
 const SEEN_LOOK: Duration = Duration::from_millis(5);
-const SEEN_LOOKS_MAX: u32 = 200;
 
 /// Control could not be taken up.
 #[derive(Debug, thiserror::Error)]
@@ -100,7 +96,10 @@ impl Control {
         };
         let mut feed = TopicFeed::new(topic, &self.log);
         let mut snapshot = Snapshot::default();
-        snapshot.apply(feed.read_whole(WHOLE_MAX)?.ok_or(LogError::Away)?);
+        snapshot.apply(
+            feed.read_whole(CONTROL_WHOLE_READ_MAX)?
+                .ok_or(LogError::Away)?,
+        );
         Ok(snapshot)
     }
 
@@ -156,7 +155,7 @@ impl Control {
 impl Control {
     /// What the topic says, or the copy of it while Kafka is away.
     fn first_read(&self, feed: &mut TopicFeed) -> Result<Vec<Change>, LogError> {
-        match feed.read_whole(FIRST_READ_MAX) {
+        match feed.read_whole(CONTROL_FIRST_READ_MAX) {
             Ok(Some(changes)) => return Ok(changes),
             Ok(None) => tracing::warn!("the control topic was not read whole; its copy is used"),
             Err(error) => tracing::warn!(%error, "the copy of the control topic is used"),

@@ -19,9 +19,8 @@ use super::record::{
     Scope, TeamRecord, Unpriced,
 };
 use super::rule_set::{KeyAttributes, RuleSet, narrowness};
+use crate::caps::SUBJECTS_MAX;
 
-/// Subjects of one rule that are counted apart; further ones share a counter.
-const SUBJECTS_MAX: usize = 100_000;
 /// Stands for the subjects that there was no room for.
 const OTHERS: &str = "(others)";
 /// Between the values of a subject. No value holds it: control characters are taken out.

@@ -12,9 +12,8 @@ use weir_schemas::RequestId;
 
 use super::key::{KeyHash, KeyId};
 use super::network::Network;
+use crate::caps::{ID_BYTES_MAX, LABEL_BYTES_MAX};
 
-/// Longest id of a record.
-const ID_BYTES_MAX: usize = 128;
 const PICO_PER_USD: u128 = 1_000_000_000_000;
 
 /// Declares every kind of record once: its name in the log, and its type. A record has an `id`, and a
@@ -539,9 +538,6 @@ impl BudgetRecord {
         })
     }
 }
-
-/// Longest label of a provider key.
-const LABEL_BYTES_MAX: usize = 64;
 
 /// Whether a text can be the label of a provider key: nothing that looks like a key itself.
 #[must_use]

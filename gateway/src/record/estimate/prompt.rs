@@ -8,9 +8,8 @@ use bytes::{Bytes, BytesMut};
 use weir_dialects::RequestFacts;
 
 use super::{BYTES_PER_TOKEN_MEAN, count, scale, unescaped};
+use crate::caps::PROMPT_SAMPLE_BYTES_MAX;
 
-/// Most of a body that is kept, in bytes.
-const SAMPLE_BYTES_MAX: usize = 16 * 1024;
 /// Pieces of a body that is larger.
 const PIECES: usize = 4;
 
@@ -70,7 +69,7 @@ pub(crate) struct Prompt {
 
 impl Prompt {
     pub(crate) fn of(body: &Bytes, facts: &RequestFacts) -> Self {
-        let is_whole = body.len() <= SAMPLE_BYTES_MAX;
+        let is_whole = body.len() <= PROMPT_SAMPLE_BYTES_MAX;
         let sample = match (facts.inline_files, is_whole) {
             (0, true) => body.clone(),
             (0, false) => pieces_of(body),
@@ -89,7 +88,7 @@ impl Prompt {
         let piece_bytes = if self.is_whole {
             self.sample.len()
         } else {
-            SAMPLE_BYTES_MAX / PIECES
+            PROMPT_SAMPLE_BYTES_MAX / PIECES
         };
         for piece in self.sample.chunks(piece_bytes.max(1)) {
             messages += read(piece, &mut text);
@@ -108,9 +107,9 @@ impl Prompt {
 }
 
 fn pieces_of(body: &Bytes) -> Bytes {
-    let piece_bytes = SAMPLE_BYTES_MAX / PIECES;
+    let piece_bytes = PROMPT_SAMPLE_BYTES_MAX / PIECES;
     let apart = (body.len() - piece_bytes) / (PIECES - 1);
-    let mut sample = BytesMut::with_capacity(SAMPLE_BYTES_MAX);
+    let mut sample = BytesMut::with_capacity(PROMPT_SAMPLE_BYTES_MAX);
     for piece in 0..PIECES {
         let from = piece * apart;
         sample.extend_from_slice(&body[from..from + piece_bytes]);
@@ -240,7 +239,7 @@ mod tests {
         };
         let (short, long) = (prompt(&body(100)).tokens(), prompt(&body(10_000)).tokens());
         assert!((short * 100).abs_diff(long) <= long / 50, "{short}, {long}");
-        assert_eq!(prompt(&body(10_000)).sample.len(), SAMPLE_BYTES_MAX);
+        assert_eq!(prompt(&body(10_000)).sample.len(), PROMPT_SAMPLE_BYTES_MAX);
     }
 
     #[test]
