@@ -7,8 +7,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use jiff::civil::Date;
 use weir_governance::control::network::Network;
 use weir_governance::control::record::{
-    AccessRecord, BudgetRecord, CaptureMode, Dimension, Kind, LimitRecord, PayloadRecord, Record,
-    Role, Scope, Share, TeamRecord, Unpriced, Usd,
+    AccessRecord, AdminRole, BudgetRecord, CaptureMode, Dimension, Kind, LimitRecord,
+    PayloadRecord, Record, SampleShare, Scope, TeamRecord, UnpricedCalls, Usd,
 };
 
 /// The default data directory.
@@ -294,7 +294,7 @@ impl ShortBudget {
             zone: None,
             soft: false,
             thresholds_percent: vec![50, 80, 100],
-            unpriced: Unpriced::Refuse,
+            unpriced: UnpricedCalls::Refuse,
             overrides: Vec::new(),
         }
     }
@@ -509,9 +509,9 @@ impl SetRule for BudgetArgs {
             soft: self.soft,
             thresholds_percent: self.thresholds.clone(),
             unpriced: if self.allow_unpriced {
-                Unpriced::Allow
+                UnpricedCalls::Allow
             } else {
-                Unpriced::Refuse
+                UnpricedCalls::Refuse
             },
             overrides: self.overrides.clone(),
         })
@@ -564,7 +564,7 @@ pub(crate) struct PayloadArgs {
     capture: CaptureMode,
     /// With sampled: share of the requests to capture, such as 0.01.
     #[arg(long, required_if_eq("capture", "sampled"))]
-    share: Option<Share>,
+    share: Option<SampleShare>,
 }
 
 impl SetRule for PayloadArgs {
@@ -604,7 +604,7 @@ pub(crate) struct TokenArgs {
     /// Name of the holder.
     pub(crate) id: String,
     #[arg(long, value_enum)]
-    pub(crate) role: Role,
+    pub(crate) role: AdminRole,
     /// With the role team-owner: the team.
     #[arg(long, required_if_eq("role", "team-owner"))]
     pub(crate) team: Option<String>,

@@ -1,6 +1,6 @@
 //! Records that cannot become rows: kept with where they stood and why.
 
-use weir_eventlog::{Lost, Position, Record, Rejected};
+use weir_eventlog::{LogRecord, Lost, Position, Rejected};
 use weir_schemas::StreamId;
 
 use crate::rows::DeadLetterRow;
@@ -41,7 +41,7 @@ pub(crate) struct DeadLetter<'a> {
 }
 
 impl<'a> DeadLetter<'a> {
-    pub(crate) fn of(record: &'a Record, kind: DeadLetterKind, reason: String) -> Self {
+    pub(crate) fn of(record: &'a LogRecord, kind: DeadLetterKind, reason: String) -> Self {
         Self {
             kind,
             position: record.position.clone(),
@@ -153,7 +153,7 @@ mod tests {
             position: position.clone(),
             cause: LossCause::Missing,
         };
-        let record = Record {
+        let record = LogRecord {
             stream,
             seq: 3,
             payload: vec![0].into(),

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use weir_eventlog::{Record, SourceBatch};
+use weir_eventlog::{LogRecord, SourceBatch};
 use weir_schemas::{Envelope, StreamId, codec};
 
 use crate::batch::{EventRows, Partition};
@@ -30,7 +30,7 @@ impl<'a> Unstored<'a> {
         }
     }
 
-    fn passes(&mut self, record: &Record) -> bool {
+    fn passes(&mut self, record: &LogRecord) -> bool {
         // A shipper that was killed sends again what was not acknowledged: the same events may be in
         // one batch twice.
         let last = self.last_seqs.entry(record.stream).or_default();
@@ -62,7 +62,7 @@ pub(crate) fn decode<'a>(
     (rows, dead)
 }
 
-fn decode_record(record: &Record) -> Result<Envelope<'_>, String> {
+fn decode_record(record: &LogRecord) -> Result<Envelope<'_>, String> {
     let envelope = codec::decode(&record.payload).map_err(|error| error.to_string())?;
     if envelope.id == record.id() {
         return Ok(envelope);

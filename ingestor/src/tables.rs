@@ -7,7 +7,7 @@ use clickhouse::{Row, RowWrite};
 use serde::Deserialize;
 use tokio::time::Instant;
 use uuid::Uuid;
-use weir_eventlog::{Record, SourceBatch};
+use weir_eventlog::{LogRecord, SourceBatch};
 use weir_schemas::clickhouse::EVENT_TABLES;
 use weir_schemas::{EventId, StreamId, for_each_event};
 use weir_store::{ErrorClass, Retention, Store, StoreError};
@@ -348,7 +348,7 @@ pub(crate) fn refused_letters<'a>(
     refused: &Refused,
 ) -> Vec<DeadLetter<'a>> {
     let mut named = HashSet::new();
-    let letter = |record: &'a Record| {
+    let letter = |record: &'a LogRecord| {
         let reason = refused.get(&record.id())?.clone();
         // The log may have it twice.
         let is_first = named.insert(record.id());

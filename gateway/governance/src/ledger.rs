@@ -57,7 +57,7 @@ pub enum LedgerError {
 
 /// What one request is charged: a line.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct Line {
+pub struct ChargeLine {
     stream: String,
     /// Number of the first of the request's events.
     seq: u64,
@@ -186,7 +186,7 @@ impl Ledger {
     ) -> R {
         let _until_appended = self.rotation.read();
         let locked = stream.lock();
-        let written = self.lines.lock().append(&Line {
+        let written = self.lines.lock().append(&ChargeLine {
             stream: stream.id().to_string(),
             seq: locked.first_seq(),
             charges,
@@ -271,7 +271,7 @@ impl Lines {
         })
     }
 
-    fn append(&mut self, line: &Line) -> io::Result<()> {
+    fn append(&mut self, line: &ChargeLine) -> io::Result<()> {
         let json = serde_json::to_string(line)?;
         let text = format!("{:08x} {json}\n", crc32c::crc32c(json.as_bytes()));
         if let Err(error) = self.file.write_all(text.as_bytes()) {
@@ -369,7 +369,7 @@ fn numbers(dir: &Path) -> Result<Vec<u64>, LedgerError> {
 }
 
 /// The lines of a file, but for one at its end that a kill left unfinished.
-fn read_lines(path: &Path) -> Result<Vec<Line>, LedgerError> {
+fn read_lines(path: &Path) -> Result<Vec<ChargeLine>, LedgerError> {
     let mut bytes = Vec::new();
     let read = File::open(path).and_then(|mut file| file.read_to_end(&mut bytes));
     read.map_err(failed("read", path))?;
@@ -387,7 +387,7 @@ fn read_lines(path: &Path) -> Result<Vec<Line>, LedgerError> {
     Ok(lines)
 }
 
-fn parse(line: &[u8]) -> Result<Line, String> {
+fn parse(line: &[u8]) -> Result<ChargeLine, String> {
     let text = std::str::from_utf8(line).map_err(|error| error.to_string())?;
     let (crc, json) = text.split_once(' ').ok_or("it has no checksum")?;
     if u32::from_str_radix(crc, 16) != Ok(crc32c::crc32c(json.as_bytes())) {
@@ -397,7 +397,7 @@ fn parse(line: &[u8]) -> Result<Line, String> {
 }
 
 /// Leaves out the last line of each stream whose events a kill prevented.
-fn drop_unwritten(lines: &mut Vec<Line>, journal: &Path) -> Result<(), LedgerError> {
+fn drop_unwritten(lines: &mut Vec<ChargeLine>, journal: &Path) -> Result<(), LedgerError> {
     let mut last_of_stream = HashMap::new();
     for (index, line) in lines.iter().enumerate() {
         last_of_stream.insert(line.stream.clone(), index);
@@ -417,7 +417,7 @@ fn drop_unwritten(lines: &mut Vec<Line>, journal: &Path) -> Result<(), LedgerErr
 
 /// Whether the events of a line are in the journal. A stream that is gone from there was read to
 /// its end, as the rule: then they are.
-fn was_written(journal: &Path, line: &Line) -> Result<bool, LedgerError> {
+fn was_written(journal: &Path, line: &ChargeLine) -> Result<bool, LedgerError> {
     let Ok(stream) = line.stream.parse::<StreamId>() else {
         return Ok(false);
     };

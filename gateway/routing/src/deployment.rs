@@ -23,7 +23,7 @@ impl DeploymentId {
 
 /// A deployment and what this process knows about it.
 #[derive(Debug)]
-pub struct Deployment {
+pub struct RoutedDeployment {
     pub name: Box<str>,
     pub provider: Box<str>,
     pub model: Box<str>,
@@ -40,7 +40,7 @@ pub(crate) struct KeyBreaker {
     pub(crate) breaker: Arc<Breaker>,
 }
 
-impl Deployment {
+impl RoutedDeployment {
     /// Builds all deployments. Those that `before` knows by name keep their health, and keys their
     /// breaker.
     pub(crate) fn build_all(specs: &[DeploymentSpec], before: &[Self]) -> Vec<Self> {

@@ -43,7 +43,7 @@ pub use alias::{Alias, AliasTarget};
 pub use attempt::{Attempt, AttemptKind, GiveUp, Next};
 pub use breaker::{BreakerState, EjectCause, Transition};
 pub use check::SpecError;
-pub use deployment::{Deployment, DeploymentId};
+pub use deployment::{DeploymentId, RoutedDeployment};
 pub use explain::{ExplainedAttempt, ExplainedTarget, Explanation};
 pub use facts::RoutingFacts;
 pub use failure::{Failure, FailureKind};

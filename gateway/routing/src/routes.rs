@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use crate::alias::Alias;
 use crate::check::{SpecError, check};
-use crate::deployment::{Deployment, DeploymentId};
+use crate::deployment::{DeploymentId, RoutedDeployment};
 use crate::health::HealthSnapshot;
 use crate::random::{hash, mix};
 use crate::spec::{BreakerSpec, RoutesSpec};
@@ -13,7 +13,7 @@ use crate::spec::{BreakerSpec, RoutesSpec};
 /// over the health of the deployments that it still has.
 #[derive(Debug)]
 pub struct Routes {
-    pub(crate) deployments: Vec<Deployment>,
+    pub(crate) deployments: Vec<RoutedDeployment>,
     aliases: Vec<Alias>,
     by_name: HashMap<Box<str>, usize>,
     pub(crate) breaker: BreakerSpec,
@@ -32,7 +32,7 @@ impl Routes {
         });
         let names = spec.aliases.iter().map(|alias| alias.name.as_str().into());
         Ok(Self {
-            deployments: Deployment::build_all(&spec.deployments, before),
+            deployments: RoutedDeployment::build_all(&spec.deployments, before),
             aliases: aliases.collect(),
             by_name: names.zip(0..).collect(),
             breaker: spec.breaker,
@@ -48,7 +48,7 @@ impl Routes {
         &self.aliases
     }
 
-    pub fn deployments(&self) -> &[Deployment] {
+    pub fn deployments(&self) -> &[RoutedDeployment] {
         &self.deployments
     }
 
@@ -56,7 +56,7 @@ impl Routes {
         (0..self.deployments.len()).map(DeploymentId::new)
     }
 
-    pub fn deployment(&self, id: DeploymentId) -> &Deployment {
+    pub fn deployment(&self, id: DeploymentId) -> &RoutedDeployment {
         &self.deployments[id.index()]
     }
 

@@ -30,163 +30,178 @@ use weir_governance::control::key::{self, KeyId};
 use weir_governance::control::network::Network;
 use weir_governance::control::policy::shown;
 use weir_governance::control::record::{
-    Change, KeyRecord, Kind, PreviousKey, Priority, Record, Role, TokenRecord, Usd,
+    AdminRole, Change, KeyRecord, Kind, PreviousKey, Priority, Record, TokenRecord, Usd,
 };
 
 pub(crate) const PREFIX: &str = "/admin/v1";
 const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 
 /// What can be called. `{id}` stands for one segment.
-pub(super) const CALLS: [(&str, &str, Call, &str); 29] = [
-    ("GET", "/openapi.json", Call::OpenApi, "This document"),
-    ("GET", "/keys", Call::List(Kind::Key), "All virtual keys"),
+pub(super) const CALLS: [(&str, &str, AdminCall, &str); 29] = [
+    ("GET", "/openapi.json", AdminCall::OpenApi, "This document"),
+    (
+        "GET",
+        "/keys",
+        AdminCall::List(Kind::Key),
+        "All virtual keys",
+    ),
     (
         "POST",
         "/keys",
-        Call::CreateKey,
+        AdminCall::CreateKey,
         "Create a virtual key; it is shown once",
     ),
     (
         "GET",
         "/keys/{id}",
-        Call::Read(Kind::Key),
+        AdminCall::Read(Kind::Key),
         "One virtual key",
     ),
     (
         "POST",
         "/keys/{id}/rotate",
-        Call::RotateKey,
+        AdminCall::RotateKey,
         "Replace a key; the old one works for a time of grace",
     ),
     (
         "DELETE",
         "/keys/{id}",
-        Call::RevokeKey,
+        AdminCall::RevokeKey,
         "Revoke a key at once",
     ),
-    ("GET", "/teams", Call::List(Kind::Team), "All teams"),
-    ("GET", "/teams/{id}", Call::Read(Kind::Team), "One team"),
+    ("GET", "/teams", AdminCall::List(Kind::Team), "All teams"),
+    (
+        "GET",
+        "/teams/{id}",
+        AdminCall::Read(Kind::Team),
+        "One team",
+    ),
     (
         "PUT",
         "/teams/{id}",
-        Call::Set(Kind::Team),
+        AdminCall::Set(Kind::Team),
         "Create or replace a team",
     ),
     (
         "DELETE",
         "/teams/{id}",
-        Call::Delete(Kind::Team),
+        AdminCall::Delete(Kind::Team),
         "Delete a team",
     ),
-    ("GET", "/limits", Call::List(Kind::Limit), "All limits"),
-    ("GET", "/limits/{id}", Call::Read(Kind::Limit), "One limit"),
+    ("GET", "/limits", AdminCall::List(Kind::Limit), "All limits"),
+    (
+        "GET",
+        "/limits/{id}",
+        AdminCall::Read(Kind::Limit),
+        "One limit",
+    ),
     (
         "PUT",
         "/limits/{id}",
-        Call::Set(Kind::Limit),
+        AdminCall::Set(Kind::Limit),
         "Create or replace a limit",
     ),
     (
         "DELETE",
         "/limits/{id}",
-        Call::Delete(Kind::Limit),
+        AdminCall::Delete(Kind::Limit),
         "Delete a limit",
     ),
     (
         "GET",
         "/budgets",
-        Call::List(Kind::Budget),
+        AdminCall::List(Kind::Budget),
         "All budgets, with what is spent, reserved and left of them; of those that are counted apart, \
          the hundred that have least left",
     ),
     (
         "GET",
         "/budgets/{id}",
-        Call::Read(Kind::Budget),
+        AdminCall::Read(Kind::Budget),
         "One budget, with what is spent, reserved and left of it by all for whom it is counted apart",
     ),
     (
         "PUT",
         "/budgets/{id}",
-        Call::Set(Kind::Budget),
+        AdminCall::Set(Kind::Budget),
         "Create or replace a budget",
     ),
     (
         "DELETE",
         "/budgets/{id}",
-        Call::Delete(Kind::Budget),
+        AdminCall::Delete(Kind::Budget),
         "Delete a budget",
     ),
     (
         "GET",
         "/access",
-        Call::List(Kind::Access),
+        AdminCall::List(Kind::Access),
         "All access rules",
     ),
     (
         "GET",
         "/access/{id}",
-        Call::Read(Kind::Access),
+        AdminCall::Read(Kind::Access),
         "One access rule",
     ),
     (
         "PUT",
         "/access/{id}",
-        Call::Set(Kind::Access),
+        AdminCall::Set(Kind::Access),
         "Create or replace an access rule",
     ),
     (
         "DELETE",
         "/access/{id}",
-        Call::Delete(Kind::Access),
+        AdminCall::Delete(Kind::Access),
         "Delete an access rule",
     ),
     (
         "GET",
         "/payloads",
-        Call::List(Kind::Payload),
+        AdminCall::List(Kind::Payload),
         "All rules on what is kept of prompts and answers",
     ),
     (
         "GET",
         "/payloads/{id}",
-        Call::Read(Kind::Payload),
+        AdminCall::Read(Kind::Payload),
         "One rule on payloads",
     ),
     (
         "PUT",
         "/payloads/{id}",
-        Call::Set(Kind::Payload),
+        AdminCall::Set(Kind::Payload),
         "Create or replace a rule on payloads",
     ),
     (
         "DELETE",
         "/payloads/{id}",
-        Call::Delete(Kind::Payload),
+        AdminCall::Delete(Kind::Payload),
         "Delete a rule on payloads",
     ),
     (
         "GET",
         "/tokens",
-        Call::List(Kind::Token),
+        AdminCall::List(Kind::Token),
         "All admin tokens",
     ),
     (
         "POST",
         "/tokens",
-        Call::CreateToken,
+        AdminCall::CreateToken,
         "Create an admin token; it is shown once",
     ),
     (
         "DELETE",
         "/tokens/{id}",
-        Call::Delete(Kind::Token),
+        AdminCall::Delete(Kind::Token),
         "Revoke an admin token at once",
     ),
 ];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Call {
+pub(super) enum AdminCall {
     OpenApi,
     List(Kind),
     Read(Kind),
@@ -233,7 +248,7 @@ pub(super) struct Rotation {
 pub(super) struct NewToken {
     /// Name of whoever holds it.
     id: String,
-    role: Role,
+    role: AdminRole,
     /// With the role `team_owner`: which team.
     team: Option<String>,
     expires_ms: Option<u64>,
@@ -265,7 +280,7 @@ impl Problem {
         Self::new(StatusCode::NOT_FOUND, "not_found", message)
     }
 
-    fn forbidden(caller: &Caller, what: &str) -> Self {
+    fn forbidden(caller: &AdminCaller, what: &str) -> Self {
         let role = caller.role.as_str();
         let message = format!(
             "the role {role} of token \"{}\" may not {what}",
@@ -290,18 +305,18 @@ impl From<ChangeError> for Problem {
 
 /// Who calls, and what they may do.
 #[derive(Clone, Debug)]
-struct Caller {
+struct AdminCaller {
     name: String,
-    role: Role,
+    role: AdminRole,
     team: Option<String>,
 }
 
-impl Caller {
+impl AdminCaller {
     /// Whether a record concerns the caller at all.
     fn may_see(&self, record: &Record) -> bool {
         match self.role {
-            Role::Admin | Role::Auditor | Role::Finance => true,
-            Role::TeamOwner => {
+            AdminRole::Admin | AdminRole::Auditor | AdminRole::Finance => true,
+            AdminRole::TeamOwner => {
                 let of_team = match record {
                     Record::Key(key) => key.team.as_deref(),
                     Record::Team(team) => Some(team.id.as_str()),
@@ -318,10 +333,10 @@ impl Caller {
 
     fn may_change(&self, record: &Record) -> bool {
         match self.role {
-            Role::Admin => true,
-            Role::Auditor => false,
-            Role::Finance => record.kind() == Kind::Budget,
-            Role::TeamOwner => record.kind() == Kind::Key && self.may_see(record),
+            AdminRole::Admin => true,
+            AdminRole::Auditor => false,
+            AdminRole::Finance => record.kind() == Kind::Budget,
+            AdminRole::TeamOwner => record.kind() == Kind::Key && self.may_see(record),
         }
     }
 }
@@ -352,7 +367,7 @@ async fn call(worker: &Arc<Worker>, request: Request<Incoming>) -> Result<Value,
     let (head, body) = request.into_parts();
     let path = head.uri.path().strip_prefix(PREFIX).unwrap_or_default();
     let (call, id) = find(&head.method, path)?;
-    if call == Call::OpenApi {
+    if call == AdminCall::OpenApi {
         return Ok(openapi::document());
     }
     let caller = authenticate(worker, &head.headers)?;
@@ -376,7 +391,7 @@ async fn call(worker: &Arc<Worker>, request: Request<Incoming>) -> Result<Value,
 }
 
 /// The call that a method and path name, with the id in it.
-fn find(method: &Method, path: &str) -> Result<(Call, String), Problem> {
+fn find(method: &Method, path: &str) -> Result<(AdminCall, String), Problem> {
     let mut path_exists = false;
     for (known_method, pattern, call, _) in CALLS {
         if let Some(id) = matched(pattern, path) {
@@ -415,7 +430,7 @@ fn matched(pattern: &str, path: &str) -> Option<String> {
     }
 }
 
-fn authenticate(worker: &Worker, headers: &HeaderMap) -> Result<Caller, Problem> {
+fn authenticate(worker: &Worker, headers: &HeaderMap) -> Result<AdminCaller, Problem> {
     let refused = |message: &str| Problem::new(StatusCode::UNAUTHORIZED, "invalid_token", message);
     let presented = headers
         .get(AUTHORIZATION)
@@ -426,16 +441,16 @@ fn authenticate(worker: &Worker, headers: &HeaderMap) -> Result<Caller, Problem>
     if let Some(configured) = &shared.config.admin_token
         && hash_key.same(presented, configured.expose())
     {
-        return Ok(Caller {
+        return Ok(AdminCaller {
             name: "configured".into(),
-            role: Role::Admin,
+            role: AdminRole::Admin,
             team: None,
         });
     }
     if hash_key.same(presented, &hash_key.reader_token()) {
-        return Ok(Caller {
+        return Ok(AdminCaller {
             name: "reader".into(),
-            role: Role::Auditor,
+            role: AdminRole::Auditor,
             team: None,
         });
     }
@@ -443,7 +458,7 @@ fn authenticate(worker: &Worker, headers: &HeaderMap) -> Result<Caller, Problem>
     let token = control
         .token(hash_key, presented, Moment::now().unix_ms())
         .ok_or_else(|| refused("the admin token is unknown or has expired"))?;
-    Ok(Caller {
+    Ok(AdminCaller {
         name: token.id.clone(),
         role: token.role,
         team: token.team.clone(),
@@ -453,29 +468,29 @@ fn authenticate(worker: &Worker, headers: &HeaderMap) -> Result<Caller, Problem>
 /// One call, by somebody who is known.
 struct Desk {
     worker: Arc<Worker>,
-    caller: Caller,
+    caller: AdminCaller,
     now_ms: u64,
 }
 
 impl Desk {
-    fn run(&self, call: Call, id: &str, body: &[u8]) -> Result<Value, Problem> {
+    fn run(&self, call: AdminCall, id: &str, body: &[u8]) -> Result<Value, Problem> {
         match call {
-            Call::OpenApi => Ok(openapi::document()),
-            Call::List(kind) => Ok(self.list(kind)),
-            Call::Read(kind) => {
+            AdminCall::OpenApi => Ok(openapi::document()),
+            AdminCall::List(kind) => Ok(self.list(kind)),
+            AdminCall::Read(kind) => {
                 let record = self.record(kind, id)?;
                 Ok(self.shown(&self.snapshot(), &record, usize::MAX))
             }
-            Call::Set(kind) => self.set(kind, id, body),
-            Call::Delete(kind) => {
+            AdminCall::Set(kind) => self.set(kind, id, body),
+            AdminCall::Delete(kind) => {
                 let before = self.record(kind, id)?;
                 self.change("delete", &before, Change::gone(kind, id.to_owned()))?;
                 Ok(json!({ "id": id, "deleted": true }))
             }
-            Call::CreateKey => self.create_key(parse(body)?),
-            Call::RotateKey => self.rotate_key(id, parse(body)?),
-            Call::RevokeKey => self.revoke_key(id),
-            Call::CreateToken => self.create_token(parse(body)?),
+            AdminCall::CreateKey => self.create_key(parse(body)?),
+            AdminCall::RotateKey => self.rotate_key(id, parse(body)?),
+            AdminCall::RevokeKey => self.revoke_key(id),
+            AdminCall::CreateToken => self.create_token(parse(body)?),
         }
     }
 
@@ -608,7 +623,8 @@ impl Desk {
 
     fn create_key(&self, new: NewKey) -> Result<Value, Problem> {
         // They say which limits hold: a team owner could leave those of the team behind by them.
-        if self.caller.role == Role::TeamOwner && (new.organisation.is_some() || new.tier.is_some())
+        if self.caller.role == AdminRole::TeamOwner
+            && (new.organisation.is_some() || new.tier.is_some())
         {
             let what = "give a key an organisation or a tier: it has those of its team";
             return Err(Problem::forbidden(&self.caller, what));
@@ -724,15 +740,15 @@ mod tests {
         };
         assert_eq!(
             found(Method::GET, "/keys"),
-            Ok((Call::List(Kind::Key), String::new()))
+            Ok((AdminCall::List(Kind::Key), String::new()))
         );
         assert_eq!(
             found(Method::POST, "/keys/a/rotate"),
-            Ok((Call::RotateKey, "a".into()))
+            Ok((AdminCall::RotateKey, "a".into()))
         );
         assert_eq!(
             found(Method::PUT, "/budgets/a%20b"),
-            Ok((Call::Set(Kind::Budget), "a b".into()))
+            Ok((AdminCall::Set(Kind::Budget), "a b".into()))
         );
         assert_eq!(found(Method::PUT, "/keys/a"), Err(405));
         for path in ["", "/", "/keys/", "/keys/a/b/c", "/secrets", "//keys"] {

@@ -55,14 +55,14 @@ fn body(notification: &PendingNotification) -> String {
 
 /// Where the webhook is.
 #[derive(Clone, Debug)]
-struct Target {
+struct WebhookTarget {
     endpoint: Endpoint,
     host: HeaderValue,
     path: Uri,
     timeout: Duration,
 }
 
-impl Target {
+impl WebhookTarget {
     /// `None` if none is configured. The error names the setting, and never shows the URL: whoever
     /// knows it may post there.
     fn read(config: &WebhookConfig) -> Result<Option<Self>, ConfigProblem> {
@@ -118,7 +118,7 @@ impl Target {
 
 /// Which host the webhook is at, if there is one.
 pub fn webhook_egress(config: &WebhookConfig) -> Result<Option<Egress>, ConfigProblem> {
-    let target = Target::read(config)?;
+    let target = WebhookTarget::read(config)?;
     Ok(target.map(|target| Egress::of(&target.endpoint)))
 }
 
@@ -141,7 +141,7 @@ pub(crate) struct Webhook {
 impl Webhook {
     /// `None` if no webhook is configured. It ends when the gateway is told to stop.
     pub(crate) fn start(shared: Arc<GatewayState>) -> Result<Option<Self>, WebhookError> {
-        let target = Target::read(&shared.config.webhook).map_err(WebhookError::Config)?;
+        let target = WebhookTarget::read(&shared.config.webhook).map_err(WebhookError::Config)?;
         let Some(target) = target else {
             return Ok(None);
         };
@@ -173,7 +173,7 @@ pub enum WebhookError {
     Start(#[source] io::Error),
 }
 
-async fn run(shared: &GatewayState, target: &Target) {
+async fn run(shared: &GatewayState, target: &WebhookTarget) {
     let pool = Arc::<Pool>::default();
     let mut stopped = shared.stopped.clone();
     let mut pause = LOOK;
@@ -208,7 +208,11 @@ async fn run(shared: &GatewayState, target: &Target) {
 }
 
 /// Posts what is due, up to the first post that fails.
-async fn look(shared: &GatewayState, target: &Target, pool: &Arc<Pool>) -> Result<(), PostError> {
+async fn look(
+    shared: &GatewayState,
+    target: &WebhookTarget,
+    pool: &Arc<Pool>,
+) -> Result<(), PostError> {
     let log = &shared.notified;
     let control = shared.control.load_full();
     let now_us = Moment::now().unix_us;

@@ -164,7 +164,7 @@ impl Payloads {
             api,
             request_bytes: body.len(),
             request,
-            answer: Answer::None,
+            answer: CapturedAnswer::None,
             answer_bytes: 0,
             has_client_left: false,
             held,
@@ -191,7 +191,7 @@ pub(crate) struct Taken {
     api: ClientApi,
     request_bytes: usize,
     request: Side,
-    answer: Answer,
+    answer: CapturedAnswer,
     answer_bytes: usize,
     /// What comes now the client does not get.
     has_client_left: bool,
@@ -205,7 +205,7 @@ enum Side {
 }
 
 #[derive(Debug)]
-enum Answer {
+enum CapturedAnswer {
     None,
     Comes {
         transcript: Transcript,
@@ -225,9 +225,9 @@ impl Taken {
             false => READ_BYTES_MAX,
         };
         self.answer = if is_stream && !self.held.take(bytes_max) {
-            Answer::LeftOut(BUSY)
+            CapturedAnswer::LeftOut(BUSY)
         } else {
-            Answer::Comes {
+            CapturedAnswer::Comes {
                 transcript: Transcript::new(self.api, is_stream, bytes_max),
                 is_stream,
             }
@@ -240,7 +240,7 @@ impl Taken {
             return;
         }
         self.answer_bytes += piece.len();
-        if let Answer::Comes {
+        if let CapturedAnswer::Comes {
             transcript,
             is_stream,
         } = &mut self.answer
@@ -248,7 +248,7 @@ impl Taken {
             if *is_stream || self.held.take(piece.len()) {
                 transcript.push(piece);
             } else {
-                self.answer = Answer::LeftOut(BUSY);
+                self.answer = CapturedAnswer::LeftOut(BUSY);
             }
         }
     }
@@ -274,9 +274,9 @@ impl Taken {
             Side::LeftOut(why) => Err(*why),
         };
         let (answer, is_cut) = match self.answer {
-            Answer::None => (Err(NONE), false),
-            Answer::LeftOut(why) => (Err(why), false),
-            Answer::Comes { transcript, .. } => match transcript.finish(is_complete) {
+            CapturedAnswer::None => (Err(NONE), false),
+            CapturedAnswer::LeftOut(why) => (Err(why), false),
+            CapturedAnswer::Comes { transcript, .. } => match transcript.finish(is_complete) {
                 Ok((json, is_cut)) => (keep(&json), is_cut),
                 Err(NoTranscript::Unreadable) => (Err(Omitted::Unreadable.as_str()), false),
                 Err(NoTranscript::TooLarge) => (Err(Omitted::TooLarge.as_str()), false),

@@ -23,7 +23,7 @@ pub use crate::setup::alias_config::{
 };
 
 use weir_governance::control::network::Network;
-use weir_governance::control::record::{CaptureMode, Share};
+use weir_governance::control::record::{CaptureMode, SampleShare};
 
 /// `[gateway]`: the listener and what one request may take.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -175,7 +175,7 @@ pub struct PayloadsConfig {
     /// What is kept where no rule says otherwise.
     pub capture: CaptureMode,
     /// With `sampled`: share of the requests that are kept.
-    pub share: Option<Share>,
+    pub share: Option<SampleShare>,
     /// Largest request and largest answer that are kept; texts of larger ones are shortened.
     pub bytes_max: usize,
     /// What is held of requests in flight, over all of them; what is beyond is left out.

@@ -66,14 +66,14 @@ pub struct KeySource {
 
 /// What one key gets of the calls.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Part {
+pub(crate) struct KeyPart {
     /// Relative to the provider's other keys.
     pub(crate) weight: u32,
     /// At most.
     pub(crate) granted: OperatorLimits,
 }
 
-impl Part {
+impl KeyPart {
     const WHOLE: Self = Self {
         weight: 1,
         granted: OperatorLimits {
@@ -84,8 +84,8 @@ impl Part {
 }
 
 impl KeySource {
-    fn part(&self) -> Part {
-        Part {
+    fn part(&self) -> KeyPart {
+        KeyPart {
             weight: self.weight,
             granted: OperatorLimits {
                 requests: self.requests_per_minute.map(NonZeroU64::get),
@@ -160,7 +160,7 @@ pub fn key_files(dir: &Path) -> io::Result<Vec<PathBuf>> {
 pub(crate) struct ProviderKey {
     pub(crate) label: String,
     pub(crate) auth: AuthHeader,
-    pub(crate) part: Part,
+    pub(crate) part: KeyPart,
 }
 
 impl ProviderKey {
@@ -227,7 +227,7 @@ impl Reading<'_> {
                 }
                 KeyConfig::Text(key) => {
                     let label = (index + 1).to_string();
-                    keys.extend(self.key(path, label, Ok(key.expose()), Part::WHOLE));
+                    keys.extend(self.key(path, label, Ok(key.expose()), KeyPart::WHOLE));
                 }
                 KeyConfig::From(source) => self.source(&path, index, source, &mut keys),
             }
@@ -301,7 +301,7 @@ impl Reading<'_> {
         path: String,
         label: String,
         file: &Path,
-        part: Part,
+        part: KeyPart,
     ) -> Option<ProviderKey> {
         let read =
             read_key(file).map_err(|problem| format!("the file {} {problem}", file.display()));
@@ -313,7 +313,7 @@ impl Reading<'_> {
         path: String,
         label: String,
         read: Result<&str, String>,
-        part: Part,
+        part: KeyPart,
     ) -> Option<ProviderKey> {
         let auth = self.auth(&label, read);
         auth.map_err(|problem| {

@@ -81,7 +81,7 @@ impl Connection {
     pub(crate) async fn send(
         mut self,
         request: Request<Full<Bytes>>,
-    ) -> Result<(http::response::Parts, Exchange), SendError> {
+    ) -> Result<(http::response::Parts, HttpExchange), SendError> {
         let mut answer = std::pin::pin!(self.sender.try_send_request(request));
         let mut closed = false;
         let answered = std::future::poll_fn(|cx| {
@@ -95,7 +95,7 @@ impl Connection {
                 let (head, body) = response.into_parts();
                 Ok((
                     head,
-                    Exchange {
+                    HttpExchange {
                         connection: self,
                         body,
                         closed,
@@ -117,7 +117,7 @@ pub(crate) struct SendError {
 }
 
 /// A connection with an answer under way.
-pub(crate) struct Exchange {
+pub(crate) struct HttpExchange {
     connection: Connection,
     body: Incoming,
     closed: bool,
@@ -125,7 +125,7 @@ pub(crate) struct Exchange {
     ended: Option<Option<Result<Bytes, CallError>>>,
 }
 
-impl Exchange {
+impl HttpExchange {
     /// The next piece of the body: whatever has arrived by now, as one.
     fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, CallError>>> {
         if let Some(ended) = self.ended.take() {
@@ -201,13 +201,13 @@ impl Exchange {
 /// The body of an answer. Dropping it before its end closes the connection, which tells the
 /// provider to stop.
 pub(crate) struct AnswerBody {
-    exchange: Option<Exchange>,
+    exchange: Option<HttpExchange>,
     pool: Arc<Pool>,
     endpoint_id: u64,
 }
 
 impl AnswerBody {
-    pub(super) fn new(exchange: Exchange, pool: Arc<Pool>, endpoint_id: u64) -> Self {
+    pub(super) fn new(exchange: HttpExchange, pool: Arc<Pool>, endpoint_id: u64) -> Self {
         Self {
             exchange: Some(exchange),
             pool,
@@ -240,7 +240,7 @@ impl AnswerBody {
 
     /// Gives the connection back to the pool.
     fn complete(&mut self) {
-        if let Some(connection) = self.exchange.take().and_then(Exchange::into_idle) {
+        if let Some(connection) = self.exchange.take().and_then(HttpExchange::into_idle) {
             self.pool.put_back(self.endpoint_id, connection);
         }
     }

@@ -15,7 +15,7 @@ mod reach;
 mod tls;
 
 pub(crate) use connection::AnswerBody;
-pub(crate) use pool::{Answer, Call, Pool};
+pub(crate) use pool::{Call, Pool, UpstreamAnswer};
 pub(crate) use reach::Reach;
 use tls::{TlsError, client_config};
 

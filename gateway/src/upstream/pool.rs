@@ -9,7 +9,7 @@ use http::Request;
 use http_body_util::Full;
 use parking_lot::Mutex;
 
-use super::connection::{AnswerBody, Connection, Exchange};
+use super::connection::{AnswerBody, Connection, HttpExchange};
 use super::{CallError, Endpoint};
 use crate::caps::{IDLE_CONNECTIONS_MAX, IDLE_MAX};
 use weir_governance::clock;
@@ -34,7 +34,7 @@ pub(crate) struct Call<'a> {
 }
 
 /// The head of an answer, and its body to be polled.
-pub(crate) struct Answer {
+pub(crate) struct UpstreamAnswer {
     pub(crate) head: http::response::Parts,
     pub(crate) body: AnswerBody,
     /// Time to connect; `None` if an idle connection was reused.
@@ -43,7 +43,10 @@ pub(crate) struct Answer {
 
 impl Pool {
     /// Sends the request and waits for the head of the answer, for as long as it takes.
-    pub(crate) async fn call(self: &Arc<Self>, call: Call<'_>) -> Result<Answer, CallError> {
+    pub(crate) async fn call(
+        self: &Arc<Self>,
+        call: Call<'_>,
+    ) -> Result<UpstreamAnswer, CallError> {
         let mut request = call.request;
         while let Some(connection) = self.take(call.endpoint.id) {
             match connection.send(request).await {
@@ -71,12 +74,12 @@ impl Pool {
     fn answer(
         self: &Arc<Self>,
         head: http::response::Parts,
-        exchange: Exchange,
+        exchange: HttpExchange,
         endpoint: &Endpoint,
         connect_us: Option<u64>,
-    ) -> Answer {
+    ) -> UpstreamAnswer {
         let body = AnswerBody::new(exchange, self.clone(), endpoint.id);
-        Answer {
+        UpstreamAnswer {
             head,
             body,
             connect_us,

@@ -11,14 +11,14 @@ use crate::progress::Progress;
 
 /// One event, still encoded.
 #[derive(Clone, Debug)]
-pub struct Record {
+pub struct LogRecord {
     pub stream: StreamId,
     pub seq: u64,
     pub payload: Bytes,
     pub position: Position,
 }
 
-impl Record {
+impl LogRecord {
     #[must_use]
     pub fn id(&self) -> EventId {
         EventId {
@@ -117,7 +117,7 @@ pub struct BatchLimits {
 /// What has been read, and up to where. Give it back to [`crate::Source::commit`] when it is stored.
 #[derive(Clone, Debug, Default)]
 pub struct SourceBatch {
-    pub records: Vec<Record>,
+    pub records: Vec<LogRecord>,
     pub lost: Vec<Lost>,
     pub rejected: Vec<Rejected>,
     /// Rises when the source may begin to give records again that it gave before, or streams that
@@ -144,7 +144,7 @@ impl SourceBatch {
         self.records.len() >= limits.records_max || self.bytes >= limits.bytes_max
     }
 
-    pub(crate) fn push(&mut self, record: Record) {
+    pub(crate) fn push(&mut self, record: LogRecord) {
         self.bytes += record.payload.len();
         self.records.push(record);
     }

@@ -6,7 +6,7 @@
 //! [`StreamWriter::append`] before it sends the last byte of a response. On one machine the ingestor
 //! reads the journal itself, as [`Source::Journal`]. In a cluster a [`Shipper`] brings the journal to
 //! a topic, and the ingestors read that as [`Source::Kafka`]. Either way it gets batches of
-//! [`Record`]s, stores them, and commits them.
+//! [`LogRecord`]s, stores them, and commits them.
 //!
 //! Identity is (stream, seq). A stream is one writer in one life of one process; it begins with
 //! `StreamOpened`, ends with `StreamClosed`, and its events are numbered 1, 2, 3 … without gaps. An
@@ -111,7 +111,9 @@ mod tests;
 mod thread;
 mod walk;
 
-pub use batch::{BatchLimits, Committed, LossCause, Lost, Position, Record, Rejected, SourceBatch};
+pub use batch::{
+    BatchLimits, Committed, LogRecord, LossCause, Lost, Position, Rejected, SourceBatch,
+};
 pub use files::FileError;
 pub use journal::{
     AppendError, Appended, Durability, InvalidOptions, Journal, JournalError, JournalFull,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use weir_eventlog::{BatchLimits, Committed, Position, Record, SourceBatch, SourceError};
+use weir_eventlog::{BatchLimits, Committed, LogRecord, Position, SourceBatch, SourceError};
 
 use super::world::{Mode, payload, stream_id};
 use super::{Shared, pass};
@@ -77,7 +77,7 @@ impl SimLog {
                     partition: i32::try_from(mine.partition).unwrap(),
                     offset: i64::try_from(mine.next).unwrap(),
                 };
-                batch.records.push(Record {
+                batch.records.push(LogRecord {
                     stream: stream_id(at),
                     seq,
                     payload: payload(at, seq),

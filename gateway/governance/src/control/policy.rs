@@ -16,7 +16,7 @@ use weir_limits::{
 
 use super::record::{
     AccessRecord, BudgetRecord, Capture, Dimension, Kind, LimitRecord, PayloadRecord, Record,
-    Scope, TeamRecord, Unpriced,
+    Scope, TeamRecord, UnpricedCalls,
 };
 use super::rule_set::{KeyAttributes, RuleSet, narrowness};
 use crate::caps::SUBJECTS_MAX;
@@ -476,7 +476,7 @@ impl Rules {
             id: record.id.as_str().into(),
             wants_prices: spec.unit == BudgetUnit::PicoUsd
                 && spec.hard
-                && record.unpriced == Unpriced::Refuse,
+                && record.unpriced == UnpricedCalls::Refuse,
             spec,
             filter: RequestFilter::of(&record.scope),
             group_by: record.per.as_slice().into(),

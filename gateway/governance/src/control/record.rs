@@ -103,12 +103,12 @@ pub struct Change {
 impl<'de> Deserialize<'de> for Change {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         #[derive(Deserialize)]
-        struct Line {
+        struct ChangeLine {
             kind: Kind,
             id: String,
             record: Option<Box<serde_json::value::RawValue>>,
         }
-        let line = Line::deserialize(deserializer)?;
+        let line = ChangeLine::deserialize(deserializer)?;
         let record = line
             .record
             .map(|json| Record::parse(line.kind, json.get()))
@@ -463,8 +463,8 @@ pub struct BudgetRecord {
     #[serde(default = "thresholds")]
     pub thresholds_percent: Vec<u8>,
     /// With usd: what happens to calls that nobody knows a price for.
-    #[serde(default, skip_serializing_if = "Unpriced::is_refuse")]
-    pub unpriced: Unpriced,
+    #[serde(default, skip_serializing_if = "UnpricedCalls::is_refuse")]
+    pub unpriced: UnpricedCalls,
     /// Budgets that do not hold where this one does.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub overrides: Vec<String>,
@@ -473,7 +473,8 @@ pub struct BudgetRecord {
 /// What a budget in money does about calls that nobody knows a price for. A soft budget allows them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Unpriced {
+#[schemars(rename = "Unpriced")]
+pub enum UnpricedCalls {
     /// They go to deployments that have a price, and are refused where there is none.
     #[default]
     Refuse,
@@ -481,7 +482,7 @@ pub enum Unpriced {
     Allow,
 }
 
-impl Unpriced {
+impl UnpricedCalls {
     #[expect(
         clippy::trivially_copy_pass_by_ref,
         reason = "serde hands it a reference"
@@ -523,7 +524,7 @@ impl BudgetRecord {
         let mut thresholds_percent = self.thresholds_percent.clone();
         thresholds_percent.sort_unstable();
         thresholds_percent.dedup();
-        if unit == BudgetUnit::Tokens && self.unpriced != Unpriced::default() {
+        if unit == BudgetUnit::Tokens && self.unpriced != UnpricedCalls::default() {
             return Err("unpriced: a budget in tokens does not ask for prices".into());
         }
         if thresholds_percent.first() == Some(&0) {
@@ -709,13 +710,13 @@ impl CaptureMode {
 
 /// A share, 0.000001 to 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, JsonSchema)]
-#[schemars(with = "f64")]
-pub struct Share(
+#[schemars(with = "f64", rename = "Share")]
+pub struct SampleShare(
     /// Millionths.
     u32,
 );
 
-impl Share {
+impl SampleShare {
     pub const ALL: Self = Self(1_000_000);
 
     #[must_use]
@@ -736,7 +737,7 @@ impl Share {
     }
 }
 
-impl std::str::FromStr for Share {
+impl std::str::FromStr for SampleShare {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -747,7 +748,7 @@ impl std::str::FromStr for Share {
     }
 }
 
-impl TryFrom<f64> for Share {
+impl TryFrom<f64> for SampleShare {
     type Error = String;
 
     fn try_from(share: f64) -> Result<Self, String> {
@@ -766,13 +767,13 @@ impl TryFrom<f64> for Share {
     }
 }
 
-impl Serialize for Share {
+impl Serialize for SampleShare {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_f64(self.as_f64())
     }
 }
 
-impl<'de> Deserialize<'de> for Share {
+impl<'de> Deserialize<'de> for SampleShare {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         Self::try_from(f64::deserialize(deserializer)?).map_err(de::Error::custom)
     }
@@ -782,11 +783,11 @@ impl<'de> Deserialize<'de> for Share {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Capture {
     pub mode: CaptureMode,
-    pub share: Share,
+    pub share: SampleShare,
 }
 
 impl Capture {
-    pub fn new(mode: CaptureMode, share: Option<Share>) -> Result<Self, String> {
+    pub fn new(mode: CaptureMode, share: Option<SampleShare>) -> Result<Self, String> {
         match (mode, share) {
             (CaptureMode::Sampled, None) => {
                 Err("share: \"sampled\" needs the share of the requests, such as 0.01".into())
@@ -798,7 +799,7 @@ impl Capture {
             )),
             (_, None) => Ok(Self {
                 mode,
-                share: Share::ALL,
+                share: SampleShare::ALL,
             }),
         }
     }
@@ -817,7 +818,7 @@ pub struct PayloadRecord {
     pub capture: CaptureMode,
     /// With `sampled`: share of the requests that are kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub share: Option<Share>,
+    pub share: Option<SampleShare>,
 }
 
 impl PayloadRecord {
@@ -835,7 +836,8 @@ impl PayloadRecord {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 #[serde(rename_all = "snake_case")]
-pub enum Role {
+#[schemars(rename = "Role")]
+pub enum AdminRole {
     /// Everything.
     Admin,
     /// Read everything about one team, and make, rotate and revoke its keys.
@@ -846,7 +848,7 @@ pub enum Role {
     Finance,
 }
 
-impl Role {
+impl AdminRole {
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -865,7 +867,7 @@ pub struct TokenRecord {
     /// Name of whoever holds it.
     pub id: String,
     pub hash: KeyHash,
-    pub role: Role,
+    pub role: AdminRole,
     /// With the role `team_owner`: which team.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub team: Option<String>,
@@ -876,7 +878,7 @@ pub struct TokenRecord {
 
 impl TokenRecord {
     fn check(&self) -> Result<(), String> {
-        if (self.role == Role::TeamOwner) == self.team.is_some() {
+        if (self.role == AdminRole::TeamOwner) == self.team.is_some() {
             return Ok(());
         }
         Err("team goes with the role team_owner, and with no other".into())
@@ -1000,10 +1002,10 @@ mod tests {
     #[test]
     fn a_share_of_the_requests_is_drawn_by_their_ids() {
         for bad in ["0", "0.0000001", "1.1", "-1", "NaN", "x"] {
-            assert!(bad.parse::<Share>().is_err(), "{bad}");
+            assert!(bad.parse::<SampleShare>().is_err(), "{bad}");
         }
         let drawn = |share: &str| {
-            let share: Share = share.parse().unwrap();
+            let share: SampleShare = share.parse().unwrap();
             let of = |n: u64| {
                 let mut random = [0; 10];
                 random[2..].copy_from_slice(&n.to_le_bytes());

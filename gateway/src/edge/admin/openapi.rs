@@ -3,7 +3,7 @@
 use schemars::{JsonSchema, SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Map, Value, json};
 
-use super::{CALLS, Call, NewKey, NewToken, PREFIX, Rotation};
+use super::{AdminCall, CALLS, NewKey, NewToken, PREFIX, Rotation};
 use weir_governance::control::record::{
     AccessRecord, BudgetRecord, Kind, LimitRecord, PayloadRecord, TeamRecord,
 };
@@ -39,7 +39,7 @@ pub(super) fn document() -> Value {
     })
 }
 
-fn operation(path: &str, call: Call, summary: &str, schemas: &mut SchemaGenerator) -> Value {
+fn operation(path: &str, call: AdminCall, summary: &str, schemas: &mut SchemaGenerator) -> Value {
     let mut operation = json!({
         "summary": summary,
         "responses": {
@@ -52,7 +52,7 @@ fn operation(path: &str, call: Call, summary: &str, schemas: &mut SchemaGenerato
             { "name": "id", "in": "path", "required": true, "schema": { "type": "string" } }
         ]);
     }
-    if call == Call::OpenApi {
+    if call == AdminCall::OpenApi {
         operation["security"] = json!([]);
     }
     if let Some(schema) = body(call, schemas) {
@@ -62,19 +62,19 @@ fn operation(path: &str, call: Call, summary: &str, schemas: &mut SchemaGenerato
     operation
 }
 
-fn body(call: Call, schemas: &mut SchemaGenerator) -> Option<Value> {
+fn body(call: AdminCall, schemas: &mut SchemaGenerator) -> Option<Value> {
     fn of<T: JsonSchema>(schemas: &mut SchemaGenerator) -> Option<Value> {
         Some(schemas.subschema_for::<T>().to_value())
     }
     match call {
-        Call::CreateKey => of::<NewKey>(schemas),
-        Call::RotateKey => of::<Rotation>(schemas),
-        Call::CreateToken => of::<NewToken>(schemas),
-        Call::Set(Kind::Team) => of::<TeamRecord>(schemas),
-        Call::Set(Kind::Limit) => of::<LimitRecord>(schemas),
-        Call::Set(Kind::Budget) => of::<BudgetRecord>(schemas),
-        Call::Set(Kind::Access) => of::<AccessRecord>(schemas),
-        Call::Set(Kind::Payload) => of::<PayloadRecord>(schemas),
+        AdminCall::CreateKey => of::<NewKey>(schemas),
+        AdminCall::RotateKey => of::<Rotation>(schemas),
+        AdminCall::CreateToken => of::<NewToken>(schemas),
+        AdminCall::Set(Kind::Team) => of::<TeamRecord>(schemas),
+        AdminCall::Set(Kind::Limit) => of::<LimitRecord>(schemas),
+        AdminCall::Set(Kind::Budget) => of::<BudgetRecord>(schemas),
+        AdminCall::Set(Kind::Access) => of::<AccessRecord>(schemas),
+        AdminCall::Set(Kind::Payload) => of::<PayloadRecord>(schemas),
         _ => None,
     }
 }

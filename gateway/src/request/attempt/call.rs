@@ -20,7 +20,7 @@ use crate::record::attempt::{AttemptRecord, ResponseHead};
 use crate::request::answer_reader::{AnswerClock, AnswerReader, AnswerStep};
 use crate::request::worker::Worker;
 use crate::setup::directory::Deployment;
-use crate::upstream::{Answer, Call};
+use crate::upstream::{Call, UpstreamAnswer};
 
 /// How providers call the id that they give a request.
 const UPSTREAM_REQUEST_ID: [&str; 4] = [
@@ -301,7 +301,7 @@ fn is_event_stream(headers: &HeaderMap) -> bool {
         .is_some_and(|value| value.trim_start().starts_with("text/event-stream"))
 }
 
-fn head_of(answer: &Answer) -> ResponseHead {
+fn head_of(answer: &UpstreamAnswer) -> ResponseHead {
     let headers = &answer.head.headers;
     let text = |name: &str| headers.get(name)?.to_str().ok();
     ResponseHead {

@@ -10,7 +10,7 @@ use weir_routing::{Failure, FailureKind};
 use crate::request::answer_reader::AnswerError;
 use crate::request::refusal::Refusal;
 use crate::setup::directory::Deployment;
-use crate::upstream::{Answer, CallError};
+use crate::upstream::{CallError, UpstreamAnswer};
 use weir_governance::clock;
 
 /// Bytes of a provider's error answer that are read.
@@ -43,7 +43,7 @@ pub(super) async fn refused(
     deployment: &Deployment,
     agreed: &weir_dialects::ResponseContext,
     request_id: &str,
-    answer: Answer,
+    answer: UpstreamAnswer,
 ) -> FailedAttempt {
     let mut body = answer.body;
     let mut read = BytesMut::new();

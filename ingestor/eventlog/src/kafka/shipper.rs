@@ -22,7 +22,7 @@ use weir_schemas::StreamId;
 use super::client::{self, Reporter};
 use super::topic::ensure_topic;
 use super::{InvalidKafkaOptions, KafkaOptions, SEQ_HEADER};
-use crate::batch::{BatchLimits, Record, SourceBatch};
+use crate::batch::{BatchLimits, LogRecord, SourceBatch};
 use crate::caps::{KAFKA_RETRY, READ_POLL, SHIP_COMMIT_INTERVAL, STOP_PATIENCE_MAX};
 use crate::progress::Progress;
 use crate::reader::{JournalReader, ReaderError, ReaderStats};
@@ -413,7 +413,7 @@ impl Session {
 
     fn send(
         &self,
-        record: &Record,
+        record: &LogRecord,
         key: &str,
         topic: &str,
         batch: usize,
@@ -476,7 +476,7 @@ mod tests {
     use super::*;
 
     fn batch(records: usize) -> SourceBatch {
-        let record = Record {
+        let record = LogRecord {
             stream: StreamId::from_bytes([1; 16]),
             seq: 1,
             payload: bytes::Bytes::from_static(b"x"),

@@ -23,7 +23,7 @@ use super::client::{self, Reporter};
 use super::topic::ensure_topic;
 use super::{InvalidKafkaOptions, KafkaOptions, SEQ_HEADER};
 use crate::batch::{
-    BatchLimits, Committed, LossCause, Lost, Position, Record, Rejected, SourceBatch,
+    BatchLimits, Committed, LogRecord, LossCause, Lost, Position, Rejected, SourceBatch,
 };
 use crate::caps::{
     BATCH_WAIT_MAX, GROUP_POLL, GROUP_POLL_IDLE, KAFKA_RETRY, OFFSETS_PATIENCE, REVOKE_PATIENCE,
@@ -552,7 +552,7 @@ impl MessageIntake<'_> {
             Ok((stream, seq)) => {
                 stats.records += 1;
                 stats.bytes += payload.len() as u64;
-                batch.push(Record {
+                batch.push(LogRecord {
                     stream,
                     seq,
                     payload,

@@ -16,7 +16,7 @@ use weir_schemas::StreamId;
 
 use super::ReaderStats;
 
-use crate::batch::{BatchLimits, LossCause, Lost, Position, Record, SourceBatch};
+use crate::batch::{BatchLimits, LogRecord, LossCause, Lost, Position, SourceBatch};
 use crate::caps::{READ_LIVENESS, READ_STUCK, READ_TURN_BYTES};
 use crate::files::{self, FileContext as _, FileError, HeaderFault, SegmentHeader, if_exists};
 use crate::frame::Seed;
@@ -460,7 +460,7 @@ impl Emitted {
         self.next_seq = found.seq.saturating_add(1);
         intake.stats.records += 1;
         intake.stats.bytes += found.payload.len() as u64;
-        intake.batch.push(Record {
+        intake.batch.push(LogRecord {
             stream: self.stream,
             seq: found.seq,
             payload: found.payload,
