@@ -1,5 +1,6 @@
 //! Which crate may depend on which, and which room of a crate on which other. ARCHITECTURE.md says why.
 
+mod names;
 pub(crate) mod rooms;
 mod source;
 
