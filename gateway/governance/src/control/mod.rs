@@ -267,7 +267,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn afollower_sees_what_is_appended() {
+    fn a_follower_sees_what_is_appended() {
         let dir = tempfile::tempdir().unwrap();
         let control = Control::open(dir.path(), None, None).unwrap();
         let handle = control.clone().follow().unwrap();
