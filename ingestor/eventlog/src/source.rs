@@ -1,9 +1,9 @@
 //! What the ingestor reads from: the journal on this machine, or Kafka.
 //!
-//! Both give batches of [`Record`]s, each stream's in order, and are told when a batch has been
+//! Both give batches of [`LogRecord`]s, each stream's in order, and are told when a batch has been
 //! stored. Until then its events are given again after a restart.
 //!
-//! [`Record`]: crate::Record
+//! [`LogRecord`]: crate::LogRecord
 
 use crate::batch::{BatchLimits, Committed, SourceBatch};
 use crate::kafka::{KafkaSource, SourceFault};
