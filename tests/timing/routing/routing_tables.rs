@@ -74,7 +74,7 @@ fn a_decision_cites_the_table(scene: &Scene, ingestor: &Process) -> u64 {
         "quick/m".into(),
         "lazy/m".into(),
         "attempt 1: first at".into(),
-        format!("routing table {version} (measured) said:"),
+        format!("routing table {version} (measured):"),
     ] {
         assert!(words.contains(&part), "{part:?} is not in {words}");
     }
