@@ -15,54 +15,35 @@ pub struct Migration {
     pub sql: &'static str,
 }
 
-/// All migrations, oldest first.
-pub const MIGRATIONS: &[Migration] = &[
-    Migration {
-        version: 1,
-        name: "events",
-        sql: include_str!("../clickhouse/0001_events.sql"),
-    },
-    Migration {
-        version: 2,
-        name: "audit",
-        sql: include_str!("../clickhouse/0002_audit.sql"),
-    },
-    Migration {
-        version: 3,
-        name: "prices",
-        sql: include_str!("../clickhouse/0003_prices.sql"),
-    },
-    Migration {
-        version: 5,
-        name: "routing",
-        sql: include_str!("../clickhouse/0005_routing.sql"),
-    },
-    Migration {
-        version: 6,
-        name: "tier_and_last_resort",
-        sql: include_str!("../clickhouse/0006_tier_and_last_resort.sql"),
-    },
-    Migration {
-        version: 7,
-        name: "payloads",
-        sql: include_str!("../clickhouse/0007_payloads.sql"),
-    },
-    Migration {
-        version: 8,
-        name: "deadlines",
-        sql: include_str!("../clickhouse/0008_deadlines.sql"),
-    },
-];
+macro_rules! migrations {
+    ($($version:literal $name:literal;)*) => {
+        /// All migrations, oldest first.
+        pub const MIGRATIONS: &[Migration] = &[$(Migration {
+            version: $version,
+            name: $name,
+            sql: include_str!(concat!("../clickhouse/000", $version, "_", $name, ".sql")),
+        },)*];
+    };
+}
+
+migrations! {
+    1 "events";
+    2 "audit";
+    3 "prices";
+    5 "routing";
+    6 "tier_and_last_resort";
+    7 "payloads";
+    8 "deadlines";
+}
 
 /// The database that everything is in.
 pub const DATABASE: &str = "weir";
 
 macro_rules! declare_event_tables {
     ($($table:ident $events:tt)*) => {
-        const EVENT_TABLE_COUNT: usize = [$(stringify!($table)),*].len();
-
         /// Tables whose rows are events and carry (stream, seq).
-        pub const EVENT_TABLES: [&str; EVENT_TABLE_COUNT] = [$(stringify!($table)),*];
+        pub const EVENT_TABLES: [&str; [$(stringify!($table)),*].len()] =
+            [$(stringify!($table)),*];
     };
 }
 

@@ -24,12 +24,6 @@ use crate::ids::EventId;
 const MARKER: [u8; 2] = [0xC3, 0x01];
 const HEADER_BYTES: usize = 10;
 
-/// One version of a record of the log. Versions stay for as long as the log may hold them.
-struct SchemaFile {
-    kind: EventKind,
-    json: &'static str,
-}
-
 macro_rules! declare_codec {
     ($($table:ident { $($name:ident($body:ty) [$($file:literal),+];)* })*) => {
         /// Which variant of [`Event`] a schema describes.
@@ -48,11 +42,11 @@ macro_rules! declare_codec {
             }
         }
 
-        /// Every schema that was ever in use, oldest version first.
-        const SCHEMA_FILES: &[SchemaFile] = &[$($($(SchemaFile {
-            kind: EventKind::$name,
-            json: include_str!(concat!("../avro/", $file)),
-        },)+)*)*];
+        /// Every schema that was ever in use, oldest version first: the log may hold any of them.
+        const SCHEMA_FILES: &[(EventKind, &str)] = &[$($($((
+            EventKind::$name,
+            include_str!(concat!("../avro/", $file)),
+        ),)+)*)*];
 
         impl Encoder {
             /// Appends the event to `out`. On error `out` is as it was.
@@ -143,9 +137,9 @@ static SCHEMAS: LazyLock<Vec<KnownSchema>> = LazyLock::new(parse_schemas);
     reason = "the files are part of the program; a test parses them"
 )]
 fn parse_schemas() -> Vec<KnownSchema> {
-    let parse = |file: &SchemaFile| KnownSchema {
-        kind: file.kind,
-        schema: file.json.parse().expect("a schema file is valid Avro"),
+    let parse = |&(kind, json): &(EventKind, &str)| KnownSchema {
+        kind,
+        schema: json.parse().expect("a schema file is valid Avro"),
     };
     SCHEMA_FILES.iter().map(parse).collect()
 }
@@ -180,7 +174,13 @@ pub struct Encoder {
 
 impl Default for Encoder {
     fn default() -> Self {
-        Self::new()
+        let newest = |kind: &EventKind| SCHEMAS.iter().rfind(|known| known.kind == *kind);
+        let newest = EventKind::ALL.iter().filter_map(newest);
+        Self {
+            configs: newest
+                .map(|known| SerializerConfig::new(&known.schema))
+                .collect(),
+        }
     }
 }
 
@@ -191,17 +191,6 @@ impl fmt::Debug for Encoder {
 }
 
 impl Encoder {
-    #[must_use]
-    pub fn new() -> Self {
-        let newest = |kind: &EventKind| SCHEMAS.iter().rfind(|known| known.kind == *kind);
-        let newest = EventKind::ALL.iter().filter_map(newest);
-        Self {
-            configs: newest
-                .map(|known| SerializerConfig::new(&known.schema))
-                .collect(),
-        }
-    }
-
     fn write(
         &mut self,
         kind: EventKind,
@@ -272,7 +261,7 @@ mod tests {
 
     fn encode(event: &Event<'_>) -> Vec<u8> {
         let mut bytes = Vec::new();
-        Encoder::new().encode(id(7), event, &mut bytes).unwrap();
+        Encoder::default().encode(id(7), event, &mut bytes).unwrap();
         bytes
     }
 
@@ -326,7 +315,7 @@ mod tests {
     #[test]
     fn a_number_beyond_avro_is_an_error_that_leaves_the_buffer_as_it_was() {
         let mut bytes = vec![1, 2, 3];
-        let encoded = Encoder::new().encode(id(u64::MAX), &stream_opened(), &mut bytes);
+        let encoded = Encoder::default().encode(id(u64::MAX), &stream_opened(), &mut bytes);
         assert!(encoded.is_err());
         assert_eq!(bytes, [1, 2, 3]);
     }
@@ -493,13 +482,13 @@ mod tests {
 
         let parsed: Vec<_> = SCHEMA_FILES
             .iter()
-            .map(|file| (file, apache_avro::Schema::parse_str(file.json).unwrap()))
+            .map(|(kind, json)| (kind, apache_avro::Schema::parse_str(json).unwrap()))
             .collect();
         let mut pairs_checked = 0;
-        for (writer_file, writer) in &parsed {
-            for (_, reader) in parsed.iter().filter(|it| it.0.kind == writer_file.kind) {
+        for (kind, writer) in &parsed {
+            for (_, reader) in parsed.iter().filter(|it| it.0 == *kind) {
                 SchemaCompatibility::can_read(writer, reader)
-                    .unwrap_or_else(|error| panic!("{:?}: {error}", writer_file.kind));
+                    .unwrap_or_else(|error| panic!("{:?}: {error}", kind));
                 pairs_checked += 1;
             }
         }
@@ -508,9 +497,9 @@ mod tests {
 
     #[test]
     fn every_record_has_its_name_and_begins_with_its_position() {
-        for file in SCHEMA_FILES {
-            let schema: serde_json::Value = serde_json::from_str(file.json).unwrap();
-            assert_eq!(schema["name"], file.kind.record());
+        for (kind, json) in SCHEMA_FILES {
+            let schema: serde_json::Value = serde_json::from_str(json).unwrap();
+            assert_eq!(schema["name"], kind.record());
             assert_eq!(schema["fields"][0]["name"], "stream");
             assert_eq!(schema["fields"][1]["name"], "seq");
         }
@@ -518,14 +507,14 @@ mod tests {
 
     #[test]
     fn every_field_says_what_it_is() {
-        for file in SCHEMA_FILES {
-            let schema: serde_json::Value = serde_json::from_str(file.json).unwrap();
+        for (kind, json) in SCHEMA_FILES {
+            let schema: serde_json::Value = serde_json::from_str(json).unwrap();
             for field in schema["fields"].as_array().unwrap() {
                 let doc = field["doc"].as_str().unwrap_or_default();
                 assert!(
                     doc.ends_with(['.', '…']),
                     "{}.{} lacks its sentence",
-                    file.kind.record(),
+                    kind.record(),
                     field["name"]
                 );
             }

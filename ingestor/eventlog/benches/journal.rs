@@ -83,7 +83,7 @@ fn journal() -> (tempfile::TempDir, StreamWriter) {
 
 #[expect(clippy::expect_used, reason = "a benchmark has no one to report to")]
 fn append(c: &mut Criterion) {
-    let mut encoder = Encoder::new();
+    let mut encoder = Encoder::default();
     let mut encoded = Vec::new();
     let event = attempt();
     let id = EventId {

@@ -566,7 +566,7 @@ pub(super) fn payload(at: usize, seq: u64) -> Bytes {
             }),
         };
         let mut bytes = Vec::new();
-        Encoder::new()
+        Encoder::default()
             .encode(EventId { stream, seq }, &event, &mut bytes)
             .unwrap();
         Bytes::from(bytes)

@@ -166,7 +166,7 @@ impl Book {
 
 impl Prices {
     /// The rows, in their order, with what events call them.
-    pub fn rows(&self) -> impl Iterator<Item = (&Row, &Arc<str>)> {
+    pub fn rows(&self) -> impl DoubleEndedIterator<Item = (&Row, &Arc<str>)> {
         self.rows.iter().map(|(row, version)| (&**row, version))
     }
 
@@ -186,11 +186,7 @@ impl Prices {
                 && (row.over_input_tokens == 0 || call.input_tokens > row.over_input_tokens)
                 && row.service_tier == tier
         };
-        self.rows
-            .iter()
-            .rev()
-            .find(|(row, _)| applies(row))
-            .map(|(row, version)| (&**row, version))
+        self.rows().rev().find(|(row, _)| applies(row))
     }
 
     /// What a call costs, and the version of the row that prices it.

@@ -1,5 +1,7 @@
 //! What a call costs under one row.
 
+use std::iter::once;
+
 use super::{Amount, Row, Unit};
 use crate::{PicoUsd, Usage};
 
@@ -31,10 +33,7 @@ impl Row {
         }
         // In 10⁻¹⁸ of the currency: prices are 10⁻¹² per million tokens.
         let mut total: u128 = 0;
-        for (tokens, unit) in parts(usage) {
-            if tokens == 0 {
-                continue;
-            }
+        for (tokens, unit) in parts(usage).filter(|(tokens, _)| *tokens > 0) {
             let price = self
                 .price_or_whole(unit)
                 .ok_or(Unpriced::NoPrice(unit.as_str()))?;
@@ -74,7 +73,7 @@ impl Row {
 
 /// Splits usage into what is priced apart. What a provider reports of a part in excess of the whole
 /// is priced as the part, and the rest of the whole is then nothing.
-fn parts(usage: &Usage) -> [(u64, Unit); 8] {
+fn parts(usage: &Usage) -> impl Iterator<Item = (u64, Unit)> {
     let count = |tokens: Option<u64>| tokens.unwrap_or(0);
     let input_parts = [
         (count(usage.cached_input_tokens), Unit::CachedInput),
@@ -87,30 +86,18 @@ fn parts(usage: &Usage) -> [(u64, Unit); 8] {
         (count(usage.audio_output_tokens), Unit::AudioOutput),
     ];
     let rest = |whole: Option<u64>, parts: &[(u64, Unit)]| {
-        let sum = parts
-            .iter()
-            .fold(0_u64, |sum, (tokens, _)| sum.saturating_add(*tokens));
-        count(whole).saturating_sub(sum)
+        let parts = parts.iter().map(|(tokens, _)| *tokens);
+        parts.fold(count(whole), u64::saturating_sub)
     };
-    [
-        (rest(usage.input_tokens, &input_parts), Unit::Input),
-        input_parts[0],
-        input_parts[1],
-        input_parts[2],
-        input_parts[3],
-        (rest(usage.output_tokens, &output_parts), Unit::Output),
-        output_parts[0],
-        output_parts[1],
-    ]
+    let input = (rest(usage.input_tokens, &input_parts), Unit::Input);
+    let output = (rest(usage.output_tokens, &output_parts), Unit::Output);
+    let inputs = once(input).chain(input_parts);
+    inputs.chain(once(output)).chain(output_parts)
 }
 
 /// Divides, to the nearest, halves to even.
 fn divide(amount: u128, by: u128) -> u128 {
-    let (quotient, rest) = (amount / by, amount % by);
-    let up = match (rest * 2).cmp(&by) {
-        std::cmp::Ordering::Less => false,
-        std::cmp::Ordering::Equal => quotient % 2 == 1,
-        std::cmp::Ordering::Greater => true,
-    };
+    let (quotient, twice_rest) = (amount / by, amount % by * 2);
+    let up = twice_rest > by || (twice_rest == by && quotient % 2 == 1);
     quotient + u128::from(up)
 }

@@ -37,17 +37,7 @@ impl Unit {
     /// Its column in the book, and its setting in `[[price]]`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Input => "input",
-            Self::CachedInput => "cached_input",
-            Self::CacheWrite5m => "cache_write_5m",
-            Self::CacheWrite1h => "cache_write_1h",
-            Self::AudioInput => "audio_input",
-            Self::Output => "output",
-            Self::Reasoning => "reasoning",
-            Self::AudioOutput => "audio_output",
-            Self::Request => "request",
-        }
+        COLUMNS[FIRST_PRICE + self as usize]
     }
 }
 
@@ -70,29 +60,19 @@ impl Pattern {
     fn matches(&self, model: &str) -> bool {
         let model = model.to_ascii_lowercase();
         let pattern = self.0.trim_start_matches('!');
-        let (from_start, pattern) = match pattern.strip_prefix('*') {
-            Some(rest) => (false, rest),
-            None => (true, pattern),
-        };
-        let (to_end, pattern) = match pattern.strip_suffix('*') {
-            Some(rest) => (false, rest),
-            None => (true, pattern),
-        };
-        let same = |at: &[u8]| {
-            at.iter().zip(pattern.as_bytes()).all(|(byte, pattern)| {
-                byte == pattern || (*pattern == b'#' && byte.is_ascii_digit())
-            })
-        };
-        let (model, length) = (model.as_bytes(), pattern.len());
-        if model.len() < length {
+        let to_end = pattern.strip_prefix('*').unwrap_or(pattern);
+        let literal = to_end.strip_suffix('*').unwrap_or(to_end);
+        let (any_start, any_end) = (to_end != pattern, literal != to_end);
+        let Some(last) = model.len().checked_sub(literal.len()) else {
             return false;
-        }
-        match (from_start, to_end) {
-            (true, true) => model.len() == length && same(model),
-            (true, false) => same(&model[..length]),
-            (false, true) => same(&model[model.len() - length..]),
-            (false, false) => (0..=model.len() - length).any(|at| same(&model[at..at + length])),
-        }
+        };
+        let is_at = |at: usize| {
+            let mut pairs = model.bytes().skip(at).zip(literal.bytes());
+            pairs.all(|(byte, own)| byte == own || (own == b'#' && byte.is_ascii_digit()))
+        };
+        (0..=last)
+            .filter(|at| (any_start || *at == 0) && (any_end || *at == last))
+            .any(is_at)
     }
 }
 
@@ -213,33 +193,21 @@ impl Row {
 
     /// The row's fields by [`COLUMNS`].
     pub(super) fn fields(&self) -> Vec<String> {
-        let day = |day: Option<Date>| day.map(|day| day.to_string()).unwrap_or_default();
         let names: Vec<String> = self.names.iter().map(Pattern::to_string).collect();
-        let (utc_from, utc_until) = match self.hours {
-            Some(hours) => (hours.from.to_string(), hours.until.to_string()),
-            None => Default::default(),
-        };
         let mut fields = vec![
             self.provider.clone(),
             self.model.clone(),
             names.join("|"),
-            day(self.effective_from),
-            day(self.effective_until),
+            text(self.effective_from),
+            text(self.effective_until),
             self.known_from.to_string(),
-            utc_from,
-            utc_until,
-            match self.over_input_tokens {
-                0 => String::new(),
-                tokens => tokens.to_string(),
-            },
+            text(self.hours.map(|hours| hours.from)),
+            text(self.hours.map(|hours| hours.until)),
+            text(Some(self.over_input_tokens).filter(|tokens| *tokens > 0)),
             self.service_tier.clone(),
             self.currency.clone(),
         ];
-        fields.extend(
-            self.prices
-                .iter()
-                .map(|price| price.map(|price| price.to_string()).unwrap_or_default()),
-        );
+        fields.extend(self.prices.map(text));
         fields.push(self.source.clone());
         fields
     }
@@ -252,13 +220,11 @@ impl Row {
             text => Ok(text.to_owned()),
         };
         let mut prices = [None; Unit::ALL.len()];
-        for (number, price) in prices.iter_mut().enumerate() {
-            let column = FIRST_PRICE + number;
+        for (column, price) in (FIRST_PRICE..).zip(&mut prices) {
             let bad = |error: BadAmount| BadField::new(column, error);
-            *price = Some(field(column))
-                .filter(|text| !text.is_empty())
-                .map(|text| text.parse().map_err(bad))
-                .transpose()?;
+            if !field(column).is_empty() {
+                *price = Some(field(column).parse().map_err(bad)?);
+            }
         }
         Ok(Self {
             provider: needed(0)?,
@@ -279,6 +245,11 @@ impl Row {
             source: needed(20)?,
         })
     }
+}
+
+/// A field that may be absent.
+fn text(value: Option<impl fmt::Display>) -> String {
+    value.map(|value| value.to_string()).unwrap_or_default()
 }
 
 fn parsed<T: std::str::FromStr<Err: fmt::Display>>(

@@ -111,7 +111,7 @@ impl AppendBuffer {
         Self {
             stream,
             seed: Seed::of(stream),
-            encoder: Encoder::new(),
+            encoder: Encoder::default(),
             bytes: Vec::new(),
             events: 0,
         }

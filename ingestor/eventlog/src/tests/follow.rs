@@ -215,7 +215,7 @@ fn frame_bytes(texts: &[&str]) -> usize {
             stream: StreamId::from_bytes([1; 16]),
             seq: 2,
         };
-        weir_schemas::codec::Encoder::new()
+        weir_schemas::codec::Encoder::default()
             .encode(id, &change(text), &mut bytes)
             .unwrap();
     }
