@@ -3,12 +3,13 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::builder::{BoolValueParser, TypedValueParser as _};
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use jiff::civil::Date;
+use serde::{Serialize, Serializer};
 use weir_governance::control::network::Network;
 use weir_governance::control::record::{
-    AccessRecord, AdminRole, BudgetRecord, CaptureMode, Dimension, Kind, LimitRecord,
-    PayloadRecord, Record, SampleShare, Scope, TeamRecord, UnpricedCalls, Usd,
+    AdminRole, BudgetRecord, CaptureMode, Dimension, SampleShare, Scope, UnpricedCalls, Usd,
 };
 
 /// The default data directory.
@@ -97,17 +98,9 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Config(ConfigCommand),
     /// List every host and port that this deployment connects to, for firewall rules.
-    Egress {
-        /// Print JSON.
-        #[arg(long)]
-        json: bool,
-    },
+    Egress(Output),
     /// Check this machine, the configuration and the running services.
-    Doctor {
-        /// Print JSON.
-        #[arg(long)]
-        json: bool,
-    },
+    Doctor(Output),
     /// Run a mock provider with fault injection (OpenAI, Anthropic and Gemini wire formats).
     MockProvider(MockProviderArgs),
     /// Benchmark a gateway under constant load.
@@ -116,46 +109,47 @@ pub(crate) enum Command {
     Completions { shell: clap_complete::Shell },
 }
 
+/// How a command prints its result.
+#[derive(Clone, Copy, Debug, Args)]
+pub(crate) struct Output {
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum KeysCommand {
     /// Create a key. It is shown only once.
     Create(Box<KeyArgs>),
     /// List keys. Only their hashes are stored, so the keys themselves cannot be shown.
-    List {
-        /// Print JSON.
-        #[arg(long)]
-        json: bool,
-    },
+    List(Output),
     /// Show one key: owner, permissions, and when and from where it was last used.
-    Show {
-        /// Id of the key, as `weir keys list` shows it.
-        id: String,
-        /// Print JSON.
-        #[arg(long)]
-        json: bool,
-    },
+    Show(KeyIdArgs),
     /// Replace a key with a new one. The old key works until its grace period ends.
     Rotate {
         /// Id of the key, as `weir keys list` shows it.
         id: String,
         /// Grace period of the old key: `24h`, `7d`, `30m`, or `0` for none.
-        #[arg(long, default_value = "24h")]
-        grace: Grace,
+        #[arg(long, default_value = "24h", value_parser = duration_ms)]
+        grace: u64,
         /// Print JSON.
         #[arg(long)]
         json: bool,
     },
     /// Revoke a key immediately.
-    Revoke {
-        /// Id of the key, as `weir keys list` shows it.
-        id: String,
-        /// Print JSON.
-        #[arg(long)]
-        json: bool,
-    },
+    Revoke(KeyIdArgs),
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct KeyIdArgs {
+    /// Id of the key, as `weir keys list` shows it.
+    pub(crate) id: String,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Default, Args)]
 pub(crate) struct KeyArgs {
     /// Team that is charged.
     #[arg(long)]
@@ -191,8 +185,8 @@ pub(crate) struct KeyArgs {
     #[arg(long)]
     pub(crate) rpm: Option<u64>,
     /// Budget of the key: `usd:50/day`, `tokens:1000000/month`.
-    #[arg(long)]
-    pub(crate) budget: Option<ShortBudget>,
+    #[arg(long, value_parser = short_budget)]
+    pub(crate) budget: Option<BudgetRecord>,
     /// Days after which the key expires.
     #[arg(long, value_name = "DAYS")]
     pub(crate) expires_days: Option<u64>,
@@ -201,106 +195,54 @@ pub(crate) struct KeyArgs {
     pub(crate) json: bool,
 }
 
-impl KeyArgs {
-    /// A key of a team with all defaults.
-    pub(crate) fn for_team(team: &str) -> Self {
-        Self {
-            team: team.to_owned(),
-            organisation: None,
-            project: None,
-            user: None,
-            environment: None,
-            tier: None,
-            models: Vec::new(),
-            models_denied: Vec::new(),
-            networks: Vec::new(),
-            batch: false,
-            rpm: None,
-            budget: None,
-            expires_days: None,
-            json: false,
-        }
-    }
+/// `24h`, in milliseconds.
+fn duration_ms(text: &str) -> Result<u64, &'static str> {
+    let unit_at = text
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(text.len());
+    let (number, unit) = text.split_at(unit_at);
+    let unit_ms = match unit {
+        "d" => 86_400_000,
+        "h" => 3_600_000,
+        "m" => 60_000,
+        "s" => 1000,
+        "" if number == "0" => 0,
+        _ => return Err("expected a duration such as 24h, 7d, 30m, 10s or 0"),
+    };
+    let number: u64 = number.parse().map_err(|_| "the number is missing")?;
+    number
+        .checked_mul(unit_ms)
+        .ok_or("the duration is too long")
 }
 
-/// A grace period, in milliseconds.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Grace(pub(crate) u64);
-
-impl std::str::FromStr for Grace {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let unit_at = text
-            .find(|c: char| !c.is_ascii_digit())
-            .unwrap_or(text.len());
-        let (number, unit) = text.split_at(unit_at);
-        let unit_ms = match unit {
-            "d" => 86_400_000,
-            "h" => 3_600_000,
-            "m" => 60_000,
-            "s" => 1000,
-            "" if number == "0" => 0,
-            _ => return Err("expected a duration such as 24h, 7d, 30m, 10s or 0".into()),
-        };
-        let number: u64 = number.parse().map_err(|_| "the number is missing")?;
-        let ms = number
-            .checked_mul(unit_ms)
-            .ok_or("the duration is too long")?;
-        Ok(Self(ms))
-    }
+/// `usd:50/day`: a hard budget with the default thresholds, without a name or a scope.
+fn short_budget(text: &str) -> Result<BudgetRecord, String> {
+    let form = || "expected a budget such as usd:50/day or tokens:1000000/month".to_owned();
+    let (unit, rest) = text.split_once(':').ok_or_else(form)?;
+    let (amount, window) = rest.split_once('/').ok_or_else(form)?;
+    let (usd, tokens) = match unit {
+        "usd" => (Some(amount.parse()?), None),
+        "tokens" => (None, Some(amount.parse().map_err(|_| form())?)),
+        _ => return Err(form()),
+    };
+    let budget = BudgetRecord {
+        id: String::new(),
+        scope: Scope::default(),
+        per: Vec::new(),
+        usd,
+        tokens,
+        window: window.to_owned(),
+        zone: None,
+        soft: false,
+        thresholds_percent: vec![50, 80, 100],
+        unpriced: UnpricedCalls::Refuse,
+        overrides: Vec::new(),
+    };
+    budget.spec()?;
+    Ok(budget)
 }
 
-/// A budget in short form: `usd:50/day`.
-#[derive(Clone, Debug)]
-pub(crate) struct ShortBudget {
-    usd: Option<Usd>,
-    tokens: Option<u64>,
-    window: String,
-}
-
-impl std::str::FromStr for ShortBudget {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let form = || "expected a budget such as usd:50/day or tokens:1000000/month".to_owned();
-        let (unit, rest) = text.split_once(':').ok_or_else(form)?;
-        let (amount, window) = rest.split_once('/').ok_or_else(form)?;
-        let (usd, tokens) = match unit {
-            "usd" => (Some(amount.parse()?), None),
-            "tokens" => (None, Some(amount.parse().map_err(|_| form())?)),
-            _ => return Err(form()),
-        };
-        let budget = Self {
-            usd,
-            tokens,
-            window: window.to_owned(),
-        };
-        budget.record().spec()?;
-        Ok(budget)
-    }
-}
-
-impl ShortBudget {
-    /// A hard budget with the default thresholds, without a name or a scope.
-    pub(crate) fn record(&self) -> BudgetRecord {
-        BudgetRecord {
-            id: String::new(),
-            scope: Scope::default(),
-            per: Vec::new(),
-            usd: self.usd,
-            tokens: self.tokens,
-            window: self.window.clone(),
-            zone: None,
-            soft: false,
-            thresholds_percent: vec![50, 80, 100],
-            unpriced: UnpricedCalls::Refuse,
-            overrides: Vec::new(),
-        }
-    }
-}
-
-/// The commands of one kind of rule.
+/// The commands of one kind of rule, whose arguments serialize as its record.
 #[derive(Debug, Subcommand)]
 pub(crate) enum RuleCommand<A: Args> {
     /// Create or replace a rule.
@@ -312,29 +254,21 @@ pub(crate) enum RuleCommand<A: Args> {
         json: bool,
     },
     /// List all rules.
-    List {
-        /// Print JSON.
-        #[arg(long)]
-        json: bool,
-    },
+    List(Output),
     /// Delete a rule.
-    Delete {
-        id: String,
-        /// Print JSON.
-        #[arg(long)]
-        json: bool,
-    },
+    Delete(IdArgs),
 }
 
-/// Arguments that define a whole rule.
-pub(crate) trait SetRule: Args {
-    const KIND: Kind;
-
-    fn record(&self) -> Record;
+#[derive(Debug, Args)]
+pub(crate) struct IdArgs {
+    pub(crate) id: String,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
-/// The scope of a rule: requests that match every option given.
-#[derive(Clone, Debug, Args)]
+/// The scope of a rule: keys that match every option given.
+#[derive(Debug, Args, Serialize)]
 pub(crate) struct ScopeArgs {
     #[arg(long)]
     organisation: Option<String>,
@@ -353,23 +287,19 @@ pub(crate) struct ScopeArgs {
     tier: Option<String>,
 }
 
-impl ScopeArgs {
-    fn scope(&self, model: Option<&String>, customer: Option<&String>) -> Scope {
-        Scope {
-            organisation: self.organisation.clone(),
-            team: self.team.clone(),
-            project: self.project.clone(),
-            user: self.user.clone(),
-            key: self.key.clone(),
-            environment: self.environment.clone(),
-            tier: self.tier.clone(),
-            model: model.cloned(),
-            customer: customer.cloned(),
-        }
-    }
+/// The scope of a rule: requests that match every option given.
+#[derive(Debug, Args, Serialize)]
+pub(crate) struct RequestScopeArgs {
+    #[command(flatten)]
+    #[serde(flatten)]
+    key: ScopeArgs,
+    #[arg(long)]
+    model: Option<String>,
+    #[arg(long)]
+    customer: Option<String>,
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Args, Serialize)]
 pub(crate) struct TeamArgs {
     /// Name of the team.
     id: String,
@@ -383,6 +313,7 @@ pub(crate) struct TeamArgs {
     /// Provider key of the team, as PROVIDER=NAME, where NAME is its name in the provider's
     /// `team_keys`. Never the key itself.
     #[arg(long = "provider-key", value_name = "PROVIDER=NAME", value_parser = provider_key)]
+    #[serde(serialize_with = "as_map")]
     provider_keys: Vec<(String, String)>,
 }
 
@@ -394,38 +325,26 @@ fn provider_key(text: &str) -> Result<(String, String), String> {
     Ok((provider.to_owned(), name.to_owned()))
 }
 
-impl SetRule for TeamArgs {
-    const KIND: Kind = Kind::Team;
-
-    fn record(&self) -> Record {
-        Record::Team(TeamRecord {
-            id: self.id.clone(),
-            organisation: self.organisation.clone(),
-            tier: self.tier.clone(),
-            contact: self.contact.clone(),
-            provider_keys: self.provider_keys.iter().cloned().collect(),
-        })
-    }
+fn as_map<S: Serializer>(pairs: &[(String, String)], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(pairs.iter().cloned())
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Args, Serialize)]
 pub(crate) struct LimitArgs {
     /// Name of the limit, shown in refusals.
     id: String,
     #[command(flatten)]
-    scope: ScopeArgs,
-    #[arg(long)]
-    model: Option<String>,
-    #[arg(long)]
-    customer: Option<String>,
+    scope: RequestScopeArgs,
     /// Count separately per value: with `user`, each user has a limit of their own.
     #[arg(long, value_delimiter = ',')]
     per: Vec<Dimension>,
     /// Requests per minute.
     #[arg(long)]
+    #[serde(rename = "requests_per_minute")]
     rpm: Option<u64>,
     /// Tokens per minute.
     #[arg(long)]
+    #[serde(rename = "tokens_per_minute")]
     tpm: Option<u64>,
     /// Concurrent requests.
     #[arg(long)]
@@ -435,34 +354,12 @@ pub(crate) struct LimitArgs {
     overrides: Vec<String>,
 }
 
-impl SetRule for LimitArgs {
-    const KIND: Kind = Kind::Limit;
-
-    fn record(&self) -> Record {
-        Record::Limit(LimitRecord {
-            id: self.id.clone(),
-            scope: self
-                .scope
-                .scope(self.model.as_ref(), self.customer.as_ref()),
-            per: self.per.clone(),
-            requests_per_minute: self.rpm,
-            tokens_per_minute: self.tpm,
-            concurrency: self.concurrency,
-            overrides: self.overrides.clone(),
-        })
-    }
-}
-
-#[derive(Debug, Args)]
+#[derive(Debug, Args, Serialize)]
 pub(crate) struct BudgetArgs {
     /// Name of the budget, shown in refusals.
     id: String,
     #[command(flatten)]
-    scope: ScopeArgs,
-    #[arg(long)]
-    model: Option<String>,
-    #[arg(long)]
-    customer: Option<String>,
+    scope: RequestScopeArgs,
     /// Count separately per value: with `customer`, each customer has a budget of their own.
     #[arg(long, value_delimiter = ',')]
     per: Vec<Dimension>,
@@ -483,42 +380,26 @@ pub(crate) struct BudgetArgs {
     soft: bool,
     /// Percentages of the budget at which the webhook is notified.
     #[arg(long, value_delimiter = ',', default_value = "50,80,100")]
+    #[serde(rename = "thresholds_percent")]
     thresholds: Vec<u8>,
     /// With --usd: allow calls without a known price, which are refused otherwise.
-    #[arg(long, requires = "usd")]
-    allow_unpriced: bool,
+    #[arg(long = "allow-unpriced", requires = "usd", action = ArgAction::SetTrue)]
+    #[arg(value_parser = BoolValueParser::new().map(unpriced))]
+    unpriced: UnpricedCalls,
     /// Budgets that this one replaces where it applies.
     #[arg(long, value_delimiter = ',')]
     overrides: Vec<String>,
 }
 
-impl SetRule for BudgetArgs {
-    const KIND: Kind = Kind::Budget;
-
-    fn record(&self) -> Record {
-        Record::Budget(BudgetRecord {
-            id: self.id.clone(),
-            scope: self
-                .scope
-                .scope(self.model.as_ref(), self.customer.as_ref()),
-            per: self.per.clone(),
-            usd: self.usd,
-            tokens: self.tokens,
-            window: self.window.clone(),
-            zone: self.zone.clone(),
-            soft: self.soft,
-            thresholds_percent: self.thresholds.clone(),
-            unpriced: if self.allow_unpriced {
-                UnpricedCalls::Allow
-            } else {
-                UnpricedCalls::Refuse
-            },
-            overrides: self.overrides.clone(),
-        })
+const fn unpriced(allow: bool) -> UnpricedCalls {
+    if allow {
+        UnpricedCalls::Allow
+    } else {
+        UnpricedCalls::Refuse
     }
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Args, Serialize)]
 pub(crate) struct AccessArgs {
     /// Name of the rule, shown in refusals.
     id: String,
@@ -526,6 +407,7 @@ pub(crate) struct AccessArgs {
     scope: ScopeArgs,
     /// Aliases that may be used; default: all. A trailing `*` matches any suffix.
     #[arg(long, value_delimiter = ',')]
+    #[serde(rename = "models_allowed")]
     models: Vec<String>,
     /// Aliases that may not be used.
     #[arg(long, value_delimiter = ',')]
@@ -538,22 +420,7 @@ pub(crate) struct AccessArgs {
     contact: Option<String>,
 }
 
-impl SetRule for AccessArgs {
-    const KIND: Kind = Kind::Access;
-
-    fn record(&self) -> Record {
-        Record::Access(AccessRecord {
-            id: self.id.clone(),
-            scope: self.scope.scope(None, None),
-            models_allowed: self.models.clone(),
-            models_denied: self.models_denied.clone(),
-            networks: self.networks.clone(),
-            contact: self.contact.clone(),
-        })
-    }
-}
-
-#[derive(Debug, Args)]
+#[derive(Debug, Args, Serialize)]
 pub(crate) struct PayloadArgs {
     /// Name of the rule. If several rules apply to a key, the one with the narrowest scope wins.
     id: String,
@@ -567,36 +434,14 @@ pub(crate) struct PayloadArgs {
     share: Option<SampleShare>,
 }
 
-impl SetRule for PayloadArgs {
-    const KIND: Kind = Kind::Payload;
-
-    fn record(&self) -> Record {
-        Record::Payload(PayloadRecord {
-            id: self.id.clone(),
-            scope: self.scope.scope(None, None),
-            capture: self.capture,
-            share: self.share,
-        })
-    }
-}
-
 #[derive(Debug, Subcommand)]
 pub(crate) enum TokensCommand {
     /// Create a token. It is shown only once.
     Create(TokenArgs),
     /// List tokens.
-    List {
-        /// Print JSON.
-        #[arg(long)]
-        json: bool,
-    },
+    List(Output),
     /// Revoke a token immediately.
-    Revoke {
-        id: String,
-        /// Print JSON.
-        #[arg(long)]
-        json: bool,
-    },
+    Revoke(IdArgs),
 }
 
 #[derive(Debug, Args)]
@@ -635,11 +480,7 @@ pub(crate) struct ApplyArgs {
 #[derive(Debug, Subcommand)]
 pub(crate) enum RoutesCommand {
     /// Print the routing table in force, its origin, and the state of each deployment.
-    Show {
-        /// Print JSON.
-        #[arg(long)]
-        json: bool,
-    },
+    Show(Output),
     /// Explain why a request was sent to its deployment.
     Explain {
         /// Id of the request, from the response header x-request-id.
@@ -660,11 +501,7 @@ pub(crate) enum RoutesCommand {
     /// Follow measurements again.
     Resume,
     /// Print the table that current measurements would produce, without publishing it.
-    DryRun {
-        /// Print JSON.
-        #[arg(long)]
-        json: bool,
-    },
+    DryRun(Output),
 }
 
 #[derive(Debug, Args)]
@@ -832,11 +669,7 @@ pub(crate) enum RollupsCommand {
 #[derive(Debug, Subcommand)]
 pub(crate) enum ConfigCommand {
     /// Check the file and report every problem.
-    Check {
-        /// Print JSON.
-        #[arg(long)]
-        json: bool,
-    },
+    Check(Output),
     /// Print a commented example configuration.
     Example,
     /// Print the JSON Schema of the configuration file.

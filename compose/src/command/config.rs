@@ -13,7 +13,7 @@ use crate::example::EXAMPLE;
 pub(crate) fn run(cli: &Cli, command: &ConfigCommand) -> anyhow::Result<ExitCode> {
     let mut out = crate::output::stdout();
     match command {
-        ConfigCommand::Check { json } => return check(cli, *json),
+        ConfigCommand::Check(output) => return check(cli, output.json),
         ConfigCommand::Example => out.write_all(EXAMPLE.as_bytes())?,
         ConfigCommand::Schema => {
             let schema = schemars::schema_for!(Config);

@@ -222,10 +222,11 @@ pub(crate) fn keys(cli: &Cli, config: &Config) -> anyhow::Result<Vec<DemoKey>> {
     let mut made = Vec::new();
     for user in &USERS {
         let args = KeyArgs {
+            team: user.team.into(),
             organisation: Some("demo".into()),
             user: Some(user.name.into()),
             environment: Some(user.environment.into()),
-            ..KeyArgs::for_team(user.team)
+            ..KeyArgs::default()
         };
         let (key, _) = keys::make(&mut editor, &args)?;
         made.push(DemoKey {

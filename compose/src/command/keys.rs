@@ -13,7 +13,7 @@ use weir_governance::control::record::{
 };
 use weir_schemas::RequestId;
 
-use crate::cli::{Cli, KeyArgs, KeysCommand};
+use crate::cli::{Cli, KeyArgs, KeyIdArgs, KeysCommand};
 use crate::command::control_editor::ControlEditor;
 use crate::config::Config;
 use crate::context::{control, settings, unix_ms};
@@ -24,10 +24,10 @@ const MS_PER_DAY: u64 = 24 * 60 * 60 * 1000;
 pub(crate) fn run(cli: &Cli, command: &KeysCommand) -> anyhow::Result<ExitCode> {
     match command {
         KeysCommand::Create(args) => create(cli, args),
-        KeysCommand::List { json } => list(cli, *json),
-        KeysCommand::Show { id, json } => show(cli, id, *json),
-        KeysCommand::Rotate { id, grace, json } => rotate(cli, id, grace.0, *json),
-        KeysCommand::Revoke { id, json } => revoke(cli, id, *json),
+        KeysCommand::List(output) => list(cli, output.json),
+        KeysCommand::Show(key) => show(cli, key),
+        KeysCommand::Rotate { id, grace, json } => rotate(cli, id, *grace, *json),
+        KeysCommand::Revoke(key) => revoke(cli, key),
     }?;
     Ok(ExitCode::SUCCESS)
 }
@@ -139,7 +139,7 @@ fn rules_of(args: &KeyArgs, record: &KeyRecord) -> Vec<Record> {
         Record::Budget(BudgetRecord {
             id: id.clone(),
             scope: scope.clone(),
-            ..budget.record()
+            ..budget.clone()
         })
     });
     limit.into_iter().chain(budget).collect()
@@ -210,7 +210,7 @@ fn second(unix_ms: u64) -> String {
     jiff::Timestamp::from_second(seconds).map_or_else(|_| "-".into(), |at| at.to_string())
 }
 
-fn show(cli: &Cli, id: &str, json: bool) -> anyhow::Result<()> {
+fn show(cli: &Cli, KeyIdArgs { id, json }: &KeyIdArgs) -> anyhow::Result<()> {
     let control = control(&settings(cli)?, &cli.data_dir)?;
     let snapshot = control.snapshot()?;
     let used = control
@@ -221,7 +221,7 @@ fn show(cli: &Cli, id: &str, json: bool) -> anyhow::Result<()> {
         bail!("there is no key {id}; `weir keys list` shows them");
     };
     let shown = seen(&key.record(), &used);
-    if json {
+    if *json {
         return print(&shown);
     }
     let mut out = crate::output::stdout();
@@ -270,7 +270,7 @@ fn rotate(cli: &Cli, id: &str, grace_ms: u64, json: bool) -> anyhow::Result<()> 
     show_new(&key, &after, json)
 }
 
-fn revoke(cli: &Cli, id: &str, json: bool) -> anyhow::Result<()> {
+fn revoke(cli: &Cli, KeyIdArgs { id, json }: &KeyIdArgs) -> anyhow::Result<()> {
     let mut editor = ControlEditor::open(cli, &settings(cli)?)?;
     let before = named(&editor, id)?;
     if before.revoked_ms.is_none() {
@@ -281,7 +281,7 @@ fn revoke(cli: &Cli, id: &str, json: bool) -> anyhow::Result<()> {
         editor.change("revoke", Change::set(Record::Key(after)))?;
     }
     editor.close()?;
-    if json {
+    if *json {
         return print(&json!({ "id": id, "revoked": true }));
     }
     writeln!(crate::output::stdout(), "revoked {id}")?;

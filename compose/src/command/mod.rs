@@ -23,6 +23,7 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::CommandFactory as _;
+use weir_governance::control::record::Kind;
 
 use crate::cli::{Cli, Command};
 
@@ -33,11 +34,11 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Ingestor => serve::ingestor(&cli),
         Command::Store { supervised } => serve::store(&cli, *supervised),
         Command::Keys(command) => keys::run(&cli, command),
-        Command::Teams(command) => rules::run(&cli, command),
-        Command::Limits(command) => rules::run(&cli, command),
-        Command::Budgets(command) => rules::run(&cli, command),
-        Command::Access(command) => rules::run(&cli, command),
-        Command::Payloads(command) => rules::run(&cli, command),
+        Command::Teams(command) => rules::run(&cli, Kind::Team, command),
+        Command::Limits(command) => rules::run(&cli, Kind::Limit, command),
+        Command::Budgets(command) => rules::run(&cli, Kind::Budget, command),
+        Command::Access(command) => rules::run(&cli, Kind::Access, command),
+        Command::Payloads(command) => rules::run(&cli, Kind::Payload, command),
         Command::Tokens(command) => rules::tokens(&cli, command),
         Command::Apply(args) => rules::apply(&cli, args),
         Command::Prices(command) => prices::run(&cli, command),
@@ -46,8 +47,8 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Audit(command) => audit::run(&cli, command),
         Command::Rollups(command) => audit::rollups(&cli, command),
         Command::Config(command) => config::run(&cli, command),
-        Command::Egress { json } => egress::run(&cli, *json),
-        Command::Doctor { json } => doctor::run(&cli, *json),
+        Command::Egress(output) => egress::run(&cli, output.json),
+        Command::Doctor(output) => doctor::run(&cli, output.json),
         Command::MockProvider(args) => mock_provider::run(args),
         Command::Bench(args) => bench::run(args),
         Command::Completions { shell } => {

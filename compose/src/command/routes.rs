@@ -24,13 +24,13 @@ use crate::routing_tables::table_log;
 
 pub(crate) fn run(cli: &Cli, command: &RoutesCommand) -> anyhow::Result<ExitCode> {
     match command {
-        RoutesCommand::Show { json } => show::run(cli, *json),
+        RoutesCommand::Show(output) => show::run(cli, output.json),
         RoutesCommand::Explain { request_id, json } => explain::run(cli, request_id, *json),
         RoutesCommand::Freeze => decide(cli, TableCommand::Freeze),
         RoutesCommand::Pin { version } => decide(cli, TableCommand::Pin { version: *version }),
         RoutesCommand::Rollback => decide(cli, TableCommand::RollBack),
         RoutesCommand::Resume => decide(cli, TableCommand::Resume),
-        RoutesCommand::DryRun { json } => dry_run(cli, *json),
+        RoutesCommand::DryRun(output) => dry_run(cli, output.json),
     }?;
     Ok(ExitCode::SUCCESS)
 }

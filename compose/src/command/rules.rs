@@ -7,7 +7,8 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, anyhow, bail};
-use serde::Deserialize;
+use clap::Args;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use weir_governance::control::Snapshot;
 use weir_governance::control::key;
@@ -16,7 +17,7 @@ use weir_governance::control::record::{
     TokenRecord,
 };
 
-use crate::cli::{ApplyArgs, Cli, RuleCommand, SetRule, TokenArgs, TokensCommand};
+use crate::cli::{ApplyArgs, Cli, IdArgs, RuleCommand, TokenArgs, TokensCommand};
 use crate::command::budgets;
 use crate::command::control_editor::ControlEditor;
 use crate::context::{control, settings, unix_ms};
@@ -25,27 +26,26 @@ use crate::output::print;
 const MS_PER_DAY: u64 = 24 * 60 * 60 * 1000;
 
 /// One kind of rule: set, list, delete.
-pub(crate) fn run<A: SetRule>(cli: &Cli, command: &RuleCommand<A>) -> anyhow::Result<ExitCode> {
+pub(crate) fn run<A: Args + Serialize>(
+    cli: &Cli,
+    kind: Kind,
+    command: &RuleCommand<A>,
+) -> anyhow::Result<ExitCode> {
     match command {
         RuleCommand::Set { rule, json } => {
             let mut editor = ControlEditor::open(cli, &settings(cli)?)?;
-            let record = rule.record();
+            let record = Record::parse(kind, &serde_json::to_string(rule)?)?;
             let done = editor.set(record.clone())?;
             editor.close()?;
             if *json {
                 print(&record.public())?;
             } else {
-                writeln!(
-                    crate::output::stdout(),
-                    "{done}d {} {}",
-                    A::KIND,
-                    record.id()
-                )?;
+                writeln!(crate::output::stdout(), "{done}d {kind} {}", record.id())?;
             }
         }
-        RuleCommand::List { json } if A::KIND == Kind::Budget => budgets::list(cli, *json)?,
-        RuleCommand::List { json } => list(cli, A::KIND, *json)?,
-        RuleCommand::Delete { id, json } => delete(cli, A::KIND, id, *json)?,
+        RuleCommand::List(output) if kind == Kind::Budget => budgets::list(cli, output.json)?,
+        RuleCommand::List(output) => list(cli, kind, output.json)?,
+        RuleCommand::Delete(rule) => delete(cli, kind, rule)?,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -82,11 +82,11 @@ fn in_words(record: &Value) -> String {
     words.join("  ")
 }
 
-fn delete(cli: &Cli, kind: Kind, id: &str, json: bool) -> anyhow::Result<()> {
+fn delete(cli: &Cli, kind: Kind, IdArgs { id, json }: &IdArgs) -> anyhow::Result<()> {
     let mut editor = ControlEditor::open(cli, &settings(cli)?)?;
     editor.delete(kind, id)?;
     editor.close()?;
-    if json {
+    if *json {
         return print(&json!({ "id": id, "deleted": true }));
     }
     writeln!(crate::output::stdout(), "deleted {kind} {id}")?;
@@ -96,8 +96,8 @@ fn delete(cli: &Cli, kind: Kind, id: &str, json: bool) -> anyhow::Result<()> {
 pub(crate) fn tokens(cli: &Cli, command: &TokensCommand) -> anyhow::Result<ExitCode> {
     match command {
         TokensCommand::Create(args) => create_token(cli, args)?,
-        TokensCommand::List { json } => list(cli, Kind::Token, *json)?,
-        TokensCommand::Revoke { id, json } => delete(cli, Kind::Token, id, *json)?,
+        TokensCommand::List(output) => list(cli, Kind::Token, output.json)?,
+        TokensCommand::Revoke(token) => delete(cli, Kind::Token, token)?,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -259,4 +259,94 @@ fn show_plan(
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::cli::Command;
+
+    /// The record of `weir … set`, as JSON.
+    fn set(arguments: &str) -> Value {
+        fn json<A: Args + Serialize>(kind: Kind, command: RuleCommand<A>) -> Value {
+            let RuleCommand::Set { rule, .. } = command else {
+                panic!("set is expected");
+            };
+            let json = serde_json::to_string(&rule).unwrap();
+            Record::parse(kind, &json).unwrap().public()
+        }
+        let words = ["weir"].into_iter().chain(arguments.split(' '));
+        match Cli::try_parse_from(words).unwrap().command {
+            Command::Teams(command) => json(Kind::Team, command),
+            Command::Limits(command) => json(Kind::Limit, command),
+            Command::Budgets(command) => json(Kind::Budget, command),
+            Command::Access(command) => json(Kind::Access, command),
+            Command::Payloads(command) => json(Kind::Payload, command),
+            _ => panic!("a rule is expected"),
+        }
+    }
+
+    #[test]
+    fn every_option_of_a_rule_is_a_field_of_its_record() {
+        let of_key = "--organisation o --team t --project p --user u --key k --env e --tier r";
+        let scope = json!({
+            "organisation": "o", "team": "t", "project": "p", "user": "u", "key": "k",
+            "environment": "e", "tier": "r",
+        });
+        let mut of_request = scope.clone();
+        (of_request["model"], of_request["customer"]) = ("m".into(), "c".into());
+        assert_eq!(
+            set("teams set x --organisation o --tier r --contact c --provider-key openai=main"),
+            json!({
+                "id": "x", "organisation": "o", "tier": "r", "contact": "c",
+                "provider_keys": { "openai": "main" },
+            })
+        );
+        assert_eq!(
+            set(&format!(
+                "limits set x {of_key} --model m --customer c --per user,model --rpm 5 --tpm 6 \
+                 --concurrency 7 --overrides a,b"
+            )),
+            json!({
+                "id": "x", "scope": of_request, "per": ["user", "model"], "requests_per_minute": 5,
+                "tokens_per_minute": 6, "concurrency": 7, "overrides": ["a", "b"],
+            })
+        );
+        assert_eq!(
+            set(&format!(
+                "budgets set x {of_key} --model m --customer c --per team --usd 12.5 --window day \
+                 --zone Europe/Berlin --soft --thresholds 10,90 --allow-unpriced --overrides a"
+            )),
+            json!({
+                "id": "x", "scope": of_request, "per": ["team"], "usd": "12.50", "window": "day",
+                "zone": "Europe/Berlin", "soft": true, "thresholds_percent": [10, 90],
+                "unpriced": "allow", "overrides": ["a"],
+            })
+        );
+        assert_eq!(
+            set("budgets set x --tokens 5"),
+            json!({
+                "id": "x", "scope": {}, "tokens": 5, "window": "month",
+                "thresholds_percent": [50, 80, 100],
+            })
+        );
+        assert_eq!(
+            set(&format!(
+                "access set x {of_key} --models a,b* --models-denied c --networks 10.0.0.0/8 \
+                 --contact me"
+            )),
+            json!({
+                "id": "x", "scope": scope, "models_allowed": ["a", "b*"], "models_denied": ["c"],
+                "networks": ["10.0.0.0/8"], "contact": "me",
+            })
+        );
+        assert_eq!(
+            set(&format!(
+                "payloads set x {of_key} --capture sampled --share 0.25"
+            )),
+            json!({ "id": "x", "scope": scope, "capture": "sampled", "share": 0.25 })
+        );
+    }
 }

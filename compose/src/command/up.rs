@@ -73,9 +73,11 @@ pub(crate) fn run(cli: &Cli, demo: bool) -> anyhow::Result<ExitCode> {
 fn first_key(cli: &Cli, config: &Config) -> anyhow::Result<Option<String>> {
     let mut editor = ControlEditor::open(cli, config)?;
     let wanted = editor.snapshot.keys().is_empty() && !config.aliases.is_empty();
-    let key = wanted
-        .then(|| keys::make(&mut editor, &KeyArgs::for_team("default")))
-        .transpose()?;
+    let args = KeyArgs {
+        team: "default".into(),
+        ..KeyArgs::default()
+    };
+    let key = wanted.then(|| keys::make(&mut editor, &args)).transpose()?;
     editor.close()?;
     Ok(key.map(|(key, _)| key))
 }

@@ -37,167 +37,36 @@ pub(crate) const PREFIX: &str = "/admin/v1";
 const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 
 /// What can be called. `{id}` stands for one segment.
-pub(super) const CALLS: [(&str, &str, AdminCall, &str); 29] = [
-    ("GET", "/openapi.json", AdminCall::OpenApi, "This document"),
-    (
-        "GET",
-        "/keys",
-        AdminCall::List(Kind::Key),
-        "All virtual keys",
-    ),
-    (
-        "POST",
-        "/keys",
-        AdminCall::CreateKey,
-        "Create a virtual key; it is shown once",
-    ),
-    (
-        "GET",
-        "/keys/{id}",
-        AdminCall::Read(Kind::Key),
-        "One virtual key",
-    ),
-    (
-        "POST",
-        "/keys/{id}/rotate",
-        AdminCall::RotateKey,
-        "Replace a key; the old one works for a time of grace",
-    ),
-    (
-        "DELETE",
-        "/keys/{id}",
-        AdminCall::RevokeKey,
-        "Revoke a key at once",
-    ),
-    ("GET", "/teams", AdminCall::List(Kind::Team), "All teams"),
-    (
-        "GET",
-        "/teams/{id}",
-        AdminCall::Read(Kind::Team),
-        "One team",
-    ),
-    (
-        "PUT",
-        "/teams/{id}",
-        AdminCall::Set(Kind::Team),
-        "Create or replace a team",
-    ),
-    (
-        "DELETE",
-        "/teams/{id}",
-        AdminCall::Delete(Kind::Team),
-        "Delete a team",
-    ),
-    ("GET", "/limits", AdminCall::List(Kind::Limit), "All limits"),
-    (
-        "GET",
-        "/limits/{id}",
-        AdminCall::Read(Kind::Limit),
-        "One limit",
-    ),
-    (
-        "PUT",
-        "/limits/{id}",
-        AdminCall::Set(Kind::Limit),
-        "Create or replace a limit",
-    ),
-    (
-        "DELETE",
-        "/limits/{id}",
-        AdminCall::Delete(Kind::Limit),
-        "Delete a limit",
-    ),
-    (
-        "GET",
-        "/budgets",
-        AdminCall::List(Kind::Budget),
-        "All budgets, with what is spent, reserved and left of them; of those that are counted apart, \
-         the hundred that have least left",
-    ),
-    (
-        "GET",
-        "/budgets/{id}",
-        AdminCall::Read(Kind::Budget),
-        "One budget, with what is spent, reserved and left of it by all for whom it is counted apart",
-    ),
-    (
-        "PUT",
-        "/budgets/{id}",
-        AdminCall::Set(Kind::Budget),
-        "Create or replace a budget",
-    ),
-    (
-        "DELETE",
-        "/budgets/{id}",
-        AdminCall::Delete(Kind::Budget),
-        "Delete a budget",
-    ),
-    (
-        "GET",
-        "/access",
-        AdminCall::List(Kind::Access),
-        "All access rules",
-    ),
-    (
-        "GET",
-        "/access/{id}",
-        AdminCall::Read(Kind::Access),
-        "One access rule",
-    ),
-    (
-        "PUT",
-        "/access/{id}",
-        AdminCall::Set(Kind::Access),
-        "Create or replace an access rule",
-    ),
-    (
-        "DELETE",
-        "/access/{id}",
-        AdminCall::Delete(Kind::Access),
-        "Delete an access rule",
-    ),
-    (
-        "GET",
-        "/payloads",
-        AdminCall::List(Kind::Payload),
-        "All rules on what is kept of prompts and answers",
-    ),
-    (
-        "GET",
-        "/payloads/{id}",
-        AdminCall::Read(Kind::Payload),
-        "One rule on payloads",
-    ),
-    (
-        "PUT",
-        "/payloads/{id}",
-        AdminCall::Set(Kind::Payload),
-        "Create or replace a rule on payloads",
-    ),
-    (
-        "DELETE",
-        "/payloads/{id}",
-        AdminCall::Delete(Kind::Payload),
-        "Delete a rule on payloads",
-    ),
-    (
-        "GET",
-        "/tokens",
-        AdminCall::List(Kind::Token),
-        "All admin tokens",
-    ),
-    (
-        "POST",
-        "/tokens",
-        AdminCall::CreateToken,
-        "Create an admin token; it is shown once",
-    ),
-    (
-        "DELETE",
-        "/tokens/{id}",
-        AdminCall::Delete(Kind::Token),
-        "Revoke an admin token at once",
-    ),
+pub(super) const CALLS: [(&str, &str, AdminCall); 29] = [
+    ("GET", "/openapi.json", AdminCall::OpenApi),
+    ("GET", "/keys", AdminCall::List(Kind::Key)),
+    ("POST", "/keys", AdminCall::CreateKey),
+    ("GET", "/keys/{id}", AdminCall::Read(Kind::Key)),
+    ("POST", "/keys/{id}/rotate", AdminCall::RotateKey),
+    ("DELETE", "/keys/{id}", AdminCall::RevokeKey),
+    ("GET", "/teams", AdminCall::List(Kind::Team)),
+    ("GET", "/teams/{id}", AdminCall::Read(Kind::Team)),
+    ("PUT", "/teams/{id}", AdminCall::Set(Kind::Team)),
+    ("DELETE", "/teams/{id}", AdminCall::Delete(Kind::Team)),
+    ("GET", "/limits", AdminCall::List(Kind::Limit)),
+    ("GET", "/limits/{id}", AdminCall::Read(Kind::Limit)),
+    ("PUT", "/limits/{id}", AdminCall::Set(Kind::Limit)),
+    ("DELETE", "/limits/{id}", AdminCall::Delete(Kind::Limit)),
+    ("GET", "/budgets", AdminCall::List(Kind::Budget)),
+    ("GET", "/budgets/{id}", AdminCall::Read(Kind::Budget)),
+    ("PUT", "/budgets/{id}", AdminCall::Set(Kind::Budget)),
+    ("DELETE", "/budgets/{id}", AdminCall::Delete(Kind::Budget)),
+    ("GET", "/access", AdminCall::List(Kind::Access)),
+    ("GET", "/access/{id}", AdminCall::Read(Kind::Access)),
+    ("PUT", "/access/{id}", AdminCall::Set(Kind::Access)),
+    ("DELETE", "/access/{id}", AdminCall::Delete(Kind::Access)),
+    ("GET", "/payloads", AdminCall::List(Kind::Payload)),
+    ("GET", "/payloads/{id}", AdminCall::Read(Kind::Payload)),
+    ("PUT", "/payloads/{id}", AdminCall::Set(Kind::Payload)),
+    ("DELETE", "/payloads/{id}", AdminCall::Delete(Kind::Payload)),
+    ("GET", "/tokens", AdminCall::List(Kind::Token)),
+    ("POST", "/tokens", AdminCall::CreateToken),
+    ("DELETE", "/tokens/{id}", AdminCall::Delete(Kind::Token)),
 ];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -393,7 +262,7 @@ async fn call(worker: &Arc<Worker>, request: Request<Incoming>) -> Result<Value,
 /// The call that a method and path name, with the id in it.
 fn find(method: &Method, path: &str) -> Result<(AdminCall, String), Problem> {
     let mut path_exists = false;
-    for (known_method, pattern, call, _) in CALLS {
+    for (known_method, pattern, call) in CALLS {
         if let Some(id) = matched(pattern, path) {
             if *method == known_method {
                 return Ok((call, id));

@@ -15,8 +15,8 @@ pub(super) fn document() -> Value {
     });
     let mut schemas = settings.into_generator();
     let mut paths = Map::new();
-    for (method, path, call, summary) in CALLS {
-        let operation = operation(path, call, summary, &mut schemas);
+    for (method, path, call) in CALLS {
+        let operation = operation(path, call, &mut schemas);
         let entry = paths
             .entry(format!("{PREFIX}{path}"))
             .or_insert_with(|| json!({}));
@@ -39,9 +39,9 @@ pub(super) fn document() -> Value {
     })
 }
 
-fn operation(path: &str, call: AdminCall, summary: &str, schemas: &mut SchemaGenerator) -> Value {
+fn operation(path: &str, call: AdminCall, schemas: &mut SchemaGenerator) -> Value {
     let mut operation = json!({
-        "summary": summary,
+        "summary": summary(call),
         "responses": {
             "200": { "description": "Done" },
             "default": { "description": "An error: {\"error\": {\"code\", \"message\"}}" },
@@ -60,6 +60,48 @@ fn operation(path: &str, call: AdminCall, summary: &str, schemas: &mut SchemaGen
             json!({ "content": { "application/json": { "schema": schema } } });
     }
     operation
+}
+
+fn summary(call: AdminCall) -> String {
+    match call {
+        AdminCall::OpenApi => "This document".into(),
+        AdminCall::List(kind) => format!("All {}", names(kind).0),
+        AdminCall::Read(kind @ Kind::Budget) => format!(
+            "One {}, with what is spent, reserved and left of it by all for whom it is counted apart",
+            names(kind).2
+        ),
+        AdminCall::Read(kind) => format!("One {}", names(kind).2),
+        AdminCall::Set(kind) => format!("Create or replace {} {}", names(kind).1, names(kind).2),
+        AdminCall::Delete(Kind::Token) => "Revoke an admin token at once".into(),
+        AdminCall::Delete(kind) => format!("Delete {} {}", names(kind).1, names(kind).2),
+        AdminCall::CreateKey => "Create a virtual key; it is shown once".into(),
+        AdminCall::RotateKey => "Replace a key; the old one works for a time of grace".into(),
+        AdminCall::RevokeKey => "Revoke a key at once".into(),
+        AdminCall::CreateToken => "Create an admin token; it is shown once".into(),
+    }
+}
+
+/// What all records of a kind are called, and one of them with its article.
+const fn names(kind: Kind) -> (&'static str, &'static str, &'static str) {
+    match kind {
+        Kind::Key => ("virtual keys", "a", "virtual key"),
+        Kind::Team => ("teams", "a", "team"),
+        Kind::Limit => ("limits", "a", "limit"),
+        Kind::Budget => (
+            "budgets, with what is spent, reserved and left of them; of those that are counted \
+             apart, the hundred that have least left",
+            "a",
+            "budget",
+        ),
+        Kind::Access => ("access rules", "an", "access rule"),
+        Kind::Payload => (
+            "rules on what is kept of prompts and answers",
+            "a",
+            "rule on payloads",
+        ),
+        Kind::Token => ("admin tokens", "an", "admin token"),
+        Kind::Setting => ("settings", "a", "setting"),
+    }
 }
 
 fn body(call: AdminCall, schemas: &mut SchemaGenerator) -> Option<Value> {
