@@ -48,7 +48,7 @@ pub(super) fn size(
             reasoning,
         },
         visible: u32::try_from(visible).unwrap_or(u32::MAX),
-        clipped,
+        clipped: clipped && asked.calls.is_empty(),
         asked,
     }
 }

@@ -6,7 +6,6 @@
 //! An answer of N tokens is N words of a fixed list.
 
 use std::fmt;
-use std::fmt::Write as _;
 
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
@@ -51,33 +50,24 @@ pub(super) fn fingerprint(seed: u64) -> String {
     format!("fp_{:010x}", chance::mix(seed, 0) & 0xff_ffff_ffff)
 }
 
-/// Appends `length` letters and digits that belong to (`seed`, `number`).
-pub(super) fn push_id(out: &mut String, seed: u64, number: u64, length: usize) {
+/// So many letters and digits that belong to (`seed`, `number`).
+pub(super) fn id(seed: u64, number: u64, length: usize) -> String {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789xy";
-    let mut left = length;
-    let mut part = 0;
-    while left > 0 {
-        // Ten characters of six bits from each number.
-        let mut bits = chance::mix(chance::mix(seed, part), number);
-        for _ in 0..left.min(10) {
-            out.push(char::from(
-                ALPHABET[usize::try_from(bits & 63).unwrap_or(0)],
-            ));
-            bits >>= 6;
-        }
-        left -= left.min(10);
-        part += 1;
-    }
+    (0..)
+        .flat_map(|part| {
+            // Ten characters of six bits from each number.
+            let bits = chance::mix(chance::mix(seed, part), number);
+            (0..10).map(move |at| usize::try_from(bits >> (6 * at) & 63).unwrap_or(0))
+        })
+        .take(length)
+        .map(|at| char::from(ALPHABET[at]))
+        .collect()
 }
 
-/// Appends `digits` hexadecimal digits that belong to (`seed`, `number`).
-pub(super) fn push_hex(out: &mut String, seed: u64, number: u64) {
-    let _ = write!(
-        out,
-        "{:016x}{:016x}",
-        chance::mix(seed ^ 1, number),
-        chance::mix(seed, number)
-    );
+/// 32 hexadecimal digits that belong to (`seed`, `number`).
+pub(super) fn hex(seed: u64, number: u64) -> String {
+    let (high, low) = (chance::mix(seed ^ 1, number), chance::mix(seed, number));
+    format!("{high:016x}{low:016x}")
 }
 
 /// Bytes of prompt text in a JSON value, counted while it is read, without keeping it.
@@ -226,11 +216,7 @@ mod tests {
 
     #[test]
     fn ids_are_unique_and_reproducible() {
-        let id = |number| {
-            let mut out = String::new();
-            push_id(&mut out, 9, number, 29);
-            out
-        };
+        let id = |number| id(9, number, 29);
         assert_eq!(id(3), id(3));
         assert_eq!(id(3).len(), 29);
         let ids: std::collections::BTreeSet<_> = (0..10_000).map(id).collect();

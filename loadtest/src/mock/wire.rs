@@ -13,7 +13,7 @@ mod tools;
 
 use std::time::Duration;
 
-use http::{HeaderMap, Method};
+use http::{HeaderMap, HeaderValue, Method};
 
 pub(super) use openai::models;
 
@@ -45,7 +45,7 @@ pub(super) trait Wire: Sync + std::fmt::Debug {
     }
 
     /// Status and body of an error answer.
-    fn trouble(&self, trouble: &Trouble) -> (u16, Vec<u8>) {
+    fn trouble(&self, trouble: &Trouble) -> (u16, String) {
         openai::trouble(trouble)
     }
 }
@@ -85,8 +85,8 @@ pub(super) fn find(method: &Method, path: &str) -> Result<&'static dyn Wire, Tro
         "/v1/chat/completions" => &openai_chat::OpenAiChat,
         "/v1/embeddings" => &openai_embeddings::OpenAiEmbeddings,
         "/v1/responses" => &openai_responses::OpenAiResponses,
-        "/v1/messages" => &anthropic::AnthropicMessages,
-        "/v1/messages/count_tokens" => &anthropic::AnthropicCountTokens,
+        "/v1/messages" => &anthropic::Anthropic::Messages,
+        "/v1/messages/count_tokens" => &anthropic::Anthropic::CountTokens,
         _ => gemini::find(path).ok_or_else(|| Trouble::NoSuchPath {
             method: method.clone(),
             path: path.to_owned(),
@@ -181,7 +181,7 @@ pub(super) struct MockAnswer {
     pub(super) usage: TokenCounts,
     /// Tokens that are text.
     pub(super) visible: u32,
-    /// The model would have gone on, had it been allowed to.
+    /// The model would have gone on with its text, had it been allowed to.
     pub(super) clipped: bool,
 }
 
@@ -252,9 +252,30 @@ pub(super) enum Trouble {
     },
 }
 
-fn not_json(source: serde_json::Error) -> Trouble {
-    Trouble::NotJson {
-        problem: source.to_string(),
+impl From<serde_json::Error> for Trouble {
+    fn from(source: serde_json::Error) -> Self {
+        let problem = source.to_string();
+        Self::NotJson { problem }
+    }
+}
+
+fn invalid(parameter: &'static str, problem: impl Into<String>) -> Trouble {
+    let problem = problem.into();
+    Trouble::Invalid { parameter, problem }
+}
+
+fn required<T>(value: Option<T>, parameter: &'static str) -> Result<T, Trouble> {
+    value.ok_or(Trouble::Missing { parameter })
+}
+
+/// A header's value made of ids, numbers and the provider's name, all of them printable.
+fn value(text: impl TryInto<HeaderValue>) -> HeaderValue {
+    text.try_into().unwrap_or(HeaderValue::from_static(""))
+}
+
+fn put(out: &mut Vec<u8>, pieces: &[&str]) {
+    for piece in pieces {
+        out.extend_from_slice(piece.as_bytes());
     }
 }
 
@@ -276,10 +297,18 @@ fn thought(answer: &MockAnswer) -> String {
     format!("I count {} tokens of thought.", answer.usage.reasoning)
 }
 
+/// Whether an answer shows what the model reasoned, where a format has a field for it.
+fn thinks(answer: &MockAnswer) -> bool {
+    answer.asked.shows_reasoning && answer.usage.reasoning > 0
+}
+
 /// An id that belongs to the `at`th part of an answer.
-fn call_id(answer: &MockAnswer, at: usize, length: usize) -> String {
-    let mut id = String::with_capacity(length);
+fn part_id(answer: &MockAnswer, at: usize, length: usize) -> String {
     let part = u64::try_from(at).unwrap_or(0) + 1;
-    text::push_id(&mut id, answer.seed ^ (part << 32), answer.number, length);
-    id
+    text::id(answer.seed ^ (part << 32), answer.number, length)
+}
+
+/// The id or, in base64 as signatures are, the signature of an answer's reasoning.
+fn thought_id(answer: &MockAnswer) -> String {
+    part_id(answer, usize::from(u16::MAX), 40)
 }

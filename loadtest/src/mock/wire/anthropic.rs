@@ -7,21 +7,21 @@ use std::io::Write as _;
 
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::Value;
 
 use super::tools::{self, Last, MockToolCall, MockToolChoice, Offered};
 use super::{
     AnswerHead, Events, MockAnswer, MockRequest, Overrides, Prepared, RequestHead, Trouble, Wire,
 };
-use super::{not_json, quoted, thought, words};
-use crate::mock::ledger::TokenCounts;
+use super::{put, quoted, required, thinks, thought, thought_id, value, words};
 use crate::mock::text::{self, PromptBytes};
 
-#[derive(Debug)]
-pub(super) struct AnthropicMessages;
-
-#[derive(Debug)]
-pub(super) struct AnthropicCountTokens;
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Anthropic {
+    Messages,
+    CountTokens,
+}
 
 #[derive(Deserialize)]
 struct AnthropicRequest<'a> {
@@ -33,8 +33,7 @@ struct AnthropicRequest<'a> {
     stream: Option<bool>,
     thinking: Option<AnthropicThinking>,
     #[serde(default)]
-    tools: Vec<serde::de::IgnoredAny>,
-    #[serde(default)]
+    tools: Vec<IgnoredAny>,
     metadata: Option<Overrides>,
 }
 
@@ -43,102 +42,128 @@ struct AnthropicThinking {
     r#type: String,
 }
 
-/// What both endpoints read.
-fn read<'a>(
-    called: &RequestHead<'_>,
-    body: &'a [u8],
-) -> Result<(AnthropicRequest<'a>, MockRequest), Trouble> {
-    if !called.headers.contains_key("anthropic-version") {
-        return Err(Trouble::Missing {
-            parameter: "anthropic-version",
-        });
-    }
-    let mut request: AnthropicRequest<'_> = serde_json::from_slice(body).map_err(not_json)?;
-    let model = request
-        .model
-        .take()
-        .ok_or(Trouble::Missing { parameter: "model" })?;
-    let messages = request.messages.ok_or(Trouble::Missing {
-        parameter: "messages",
-    })?;
-    let system = request.system.unwrap_or_default();
-    let asked = MockRequest {
-        model: model.into_owned(),
-        input_tokens: text::input_tokens_of_text(messages.0 + system.0),
-        choices: 1,
-        overrides: request.metadata.take().unwrap_or_default(),
-        ..MockRequest::default()
-    };
-    Ok((request, asked))
-}
-
-impl Wire for AnthropicMessages {
+impl Wire for Anthropic {
+    /// `x-api-key: KEY`, or a bearer token.
     fn key<'h>(&self, headers: &'h HeaderMap) -> Option<&'h str> {
-        key(headers)
+        match headers.get("x-api-key") {
+            Some(key) => key.to_str().ok(),
+            None => super::openai::key(headers),
+        }
     }
 
     fn read(&self, called: &RequestHead<'_>, body: &[u8]) -> Result<MockRequest, Trouble> {
-        let (request, asked) = read(called, body)?;
-        let max_tokens = request.max_tokens.ok_or(Trouble::Missing {
-            parameter: "max_tokens",
-        })?;
-        let calls = if request.tools.is_empty() {
-            Vec::new()
-        } else {
-            calls(&serde_json::from_slice(body).map_err(not_json)?)
+        required(called.headers.get(VERSION), VERSION)?;
+        let request: AnthropicRequest<'_> = serde_json::from_slice(body)?;
+        let model = required(request.model, "model")?;
+        let messages = required(request.messages, "messages")?;
+        let system = request.system.unwrap_or_default();
+        let asked = MockRequest {
+            model: model.into_owned(),
+            input_tokens: text::input_tokens_of_text(messages.0 + system.0),
+            choices: 1,
+            overrides: request.metadata.unwrap_or_default(),
+            ..MockRequest::default()
         };
+        if *self == Self::CountTokens {
+            return Ok(asked);
+        }
         Ok(MockRequest {
             streamed: request.stream.unwrap_or(false),
             include_usage: true,
-            max_output_tokens: Some(max_tokens),
+            max_output_tokens: Some(required(request.max_tokens, "max_tokens")?),
             generates: true,
             shows_reasoning: request
                 .thinking
                 .is_some_and(|thinking| thinking.r#type != "disabled"),
-            calls,
+            calls: tools::wanted(&request.tools, body, calls)?,
             ..asked
         })
     }
 
     fn headers(&self, head: &AnswerHead<'_>, headers: &mut HeaderMap) {
-        self::headers(head, headers);
+        const REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
+        const ORGANIZATION: HeaderName = HeaderName::from_static("anthropic-organization-id");
+        const LIMIT_REQUESTS: HeaderName =
+            HeaderName::from_static("anthropic-ratelimit-requests-limit");
+        const LEFT_REQUESTS: HeaderName =
+            HeaderName::from_static("anthropic-ratelimit-requests-remaining");
+        const RESET_REQUESTS: HeaderName =
+            HeaderName::from_static("anthropic-ratelimit-requests-reset");
+        const LIMIT_TOKENS: HeaderName =
+            HeaderName::from_static("anthropic-ratelimit-tokens-limit");
+        const LEFT_TOKENS: HeaderName =
+            HeaderName::from_static("anthropic-ratelimit-tokens-remaining");
+        const RESET_TOKENS: HeaderName =
+            HeaderName::from_static("anthropic-ratelimit-tokens-reset");
+        let request_id = format!("req_{}", text::id(head.seed, head.number, 24));
+        let room = &head.room;
+        let reset = value(rfc3339(head.now_s + room.reset.as_secs()));
+        headers.extend([
+            (CONTENT_TYPE, HeaderValue::from_static("application/json")),
+            (REQUEST_ID, value(request_id)),
+            (ORGANIZATION, value(head.provider)),
+            (LIMIT_REQUESTS, room.requests.into()),
+            (LEFT_REQUESTS, room.requests_left.into()),
+            (RESET_REQUESTS, reset.clone()),
+            (LIMIT_TOKENS, room.tokens.into()),
+            (LEFT_TOKENS, room.tokens_left.into()),
+            (RESET_TOKENS, reset),
+        ]);
+        if let Some(seconds) = head.retry_after_s {
+            headers.insert(RETRY_AFTER, seconds.into());
+        }
     }
 
     fn whole(&self, answer: &MockAnswer, out: &mut Vec<u8>) {
-        begin_message(answer, out);
+        if *self == Self::CountTokens {
+            let _ = write!(out, r#"{{"input_tokens":{}}}"#, answer.usage.input);
+            return;
+        }
         let mut blocks = Vec::new();
         if thinks(answer) {
-            let thought = quoted(&thought(answer));
-            let signature = signature(answer);
+            let (thought, signature) = (quoted(&thought(answer)), thought_id(answer));
             blocks.push(format!(
                 r#"{{"type":"thinking","thinking":{thought},"signature":"{signature}"}}"#
             ));
         }
-        let text = words(answer);
-        blocks.push(format!(r#"{{"type":"text","text":"{text}"}}"#));
+        blocks.push(format!(r#"{{"type":"text","text":"{}"}}"#, words(answer)));
         for (at, call) in answer.asked.calls.iter().enumerate() {
             blocks.push(tool_use(answer, at, call, &call.arguments));
         }
-        let _ = write!(
+        let reason = stop_reason(answer);
+        put(
             out,
-            r#""content":[{}],"stop_reason":"{}","stop_sequence":null,"usage":"#,
-            blocks.join(","),
-            stop_reason(answer)
+            &[&message(
+                answer,
+                &blocks.join(","),
+                reason,
+                answer.usage.output,
+            )],
         );
-        usage(&answer.usage, answer.usage.output, out);
-        out.push(b'}');
     }
 
     fn events(&self) -> Option<&'static dyn Events> {
-        Some(&Self)
+        (*self == Self::Messages).then_some(&Self::Messages)
     }
 
-    fn trouble(&self, trouble: &Trouble) -> (u16, Vec<u8>) {
-        self::trouble(trouble)
+    fn trouble(&self, trouble: &Trouble) -> (u16, String) {
+        let (status, message) = error(trouble);
+        let kind = match status {
+            401 => "authentication_error",
+            404 => "not_found_error",
+            413 => "request_too_large",
+            429 => "rate_limit_error",
+            500 => "api_error",
+            529 => "overloaded_error",
+            _ => "invalid_request_error",
+        };
+        let message = quoted(&message);
+        let body = format!(r#"{{"type":"error","error":{{"type":"{kind}","message":{message}}}}}"#);
+        (status, body)
     }
 }
 
-impl Events for AnthropicMessages {
+impl Events for Anthropic {
     fn prepare(&self, answer: &MockAnswer) -> Prepared {
         let index = usize::from(thinks(answer));
         Prepared {
@@ -150,40 +175,27 @@ impl Events for AnthropicMessages {
     }
 
     fn opening(&self, answer: &MockAnswer, _prepared: &Prepared, out: &mut Vec<u8>) {
-        out.extend_from_slice(
-            b"event: message_start\ndata: {\"type\":\"message_start\",\"message\":",
-        );
-        begin_message(answer, out);
-        out.extend_from_slice(br#""content":[],"stop_reason":null,"stop_sequence":null,"usage":"#);
-        usage(&answer.usage, 1, out);
-        out.extend_from_slice(b"}}\n\n");
+        let begun = message(answer, "", "null", 1);
+        event("message_start", &format!(r#""message":{begun}"#), out);
         let mut index = 0;
         if thinks(answer) {
+            let (thought, signature) = (quoted(&thought(answer)), thought_id(answer));
             let empty = r#"{"type":"thinking","thinking":"","signature":""}"#;
             start_block(index, empty, out);
-            let thought = quoted(&thought(answer));
-            delta(
-                index,
-                &format!(r#"{{"type":"thinking_delta","thinking":{thought}}}"#),
-                out,
-            );
-            let signature = signature(answer);
-            delta(
-                index,
-                &format!(r#"{{"type":"signature_delta","signature":"{signature}"}}"#),
-                out,
-            );
+            let thinking = format!(r#"{{"type":"thinking_delta","thinking":{thought}}}"#);
+            delta(index, &thinking, out);
+            let signed = format!(r#"{{"type":"signature_delta","signature":"{signature}"}}"#);
+            delta(index, &signed, out);
             stop_block(index, out);
             index += 1;
         }
         start_block(index, r#"{"type":"text","text":""}"#, out);
-        out.extend_from_slice(b"event: ping\ndata: {\"type\": \"ping\"}\n\n");
+        put(out, &["event: ping\ndata: {\"type\": \"ping\"}\n\n"]);
     }
 
     fn token(&self, answer: &MockAnswer, prepared: &Prepared, index: u32, out: &mut Vec<u8>) {
-        out.extend_from_slice(prepared.before.as_bytes());
-        out.extend_from_slice(text::word(answer.number, index).as_bytes());
-        out.extend_from_slice(prepared.after.as_bytes());
+        let word = text::word(answer.number, index);
+        put(out, &[&prepared.before, word, prepared.after]);
     }
 
     fn closing(&self, answer: &MockAnswer, _prepared: &Prepared, out: &mut Vec<u8>) {
@@ -194,199 +206,107 @@ impl Events for AnthropicMessages {
             start_block(index, &tool_use(answer, at, call, "{}"), out);
             for piece in tools::pieces(&call.arguments) {
                 let piece = quoted(piece);
-                delta(
-                    index,
-                    &format!(r#"{{"type":"input_json_delta","partial_json":{piece}}}"#),
-                    out,
-                );
+                let json = format!(r#"{{"type":"input_json_delta","partial_json":{piece}}}"#);
+                delta(index, &json, out);
             }
             stop_block(index, out);
         }
-        let _ = write!(
+        let (reason, usage) = (stop_reason(answer), usage(answer, answer.usage.output));
+        let rest =
+            format!(r#""delta":{{"stop_reason":{reason},"stop_sequence":null}},"usage":{usage}"#);
+        event("message_delta", &rest, out);
+        put(
             out,
-            "event: message_delta\ndata: {{\"type\":\"message_delta\",\"delta\":{{\"stop_reason\":\"{}\",\"stop_sequence\":null}},\"usage\":",
-            stop_reason(answer)
+            &["event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n"],
         );
-        usage(&answer.usage, answer.usage.output, out);
-        out.extend_from_slice(b"}\n\nevent: message_stop\ndata: {\"type\":\"message_stop\"}\n\n");
     }
 
     fn malformed(&self, prepared: &Prepared, out: &mut Vec<u8>) {
-        out.extend_from_slice(prepared.before.as_bytes());
-        out.extend_from_slice(b"cut\n\n");
+        put(out, &[&prepared.before, "cut\n\n"]);
     }
 
     fn error(&self, _answer: &MockAnswer, _tokens: u32, out: &mut Vec<u8>) {
-        out.extend_from_slice(b"event: error\ndata: {\"type\":\"error\",\"error\":{\"details\":null,\"type\":\"overloaded_error\",\"message\":\"Overloaded\"}}\n\n");
+        let error = r#""error":{"details":null,"type":"overloaded_error","message":"Overloaded"}"#;
+        event("error", error, out);
     }
 }
 
-impl Wire for AnthropicCountTokens {
-    fn key<'h>(&self, headers: &'h HeaderMap) -> Option<&'h str> {
-        key(headers)
-    }
-
-    fn read(&self, called: &RequestHead<'_>, body: &[u8]) -> Result<MockRequest, Trouble> {
-        Ok(read(called, body)?.1)
-    }
-
-    fn headers(&self, head: &AnswerHead<'_>, headers: &mut HeaderMap) {
-        self::headers(head, headers);
-    }
-
-    fn whole(&self, answer: &MockAnswer, out: &mut Vec<u8>) {
-        let _ = write!(out, r#"{{"input_tokens":{}}}"#, answer.usage.input);
-    }
-
-    fn trouble(&self, trouble: &Trouble) -> (u16, Vec<u8>) {
-        self::trouble(trouble)
-    }
-}
-
-/// `x-api-key: KEY`, or a bearer token.
-fn key(headers: &HeaderMap) -> Option<&str> {
-    match headers.get("x-api-key") {
-        Some(key) => key.to_str().ok(),
-        None => super::openai::key(headers),
-    }
-}
+const VERSION: &str = "anthropic-version";
 
 fn calls(body: &Value) -> Vec<MockToolCall> {
-    let offered: Vec<_> = body["tools"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter_map(|tool| {
-            Some(Offered {
-                name: tool["name"].as_str()?,
-                schema: &tool["input_schema"],
-                free_text: false,
-            })
-        })
+    let offered: Vec<_> = tools::items(&body["tools"])
+        .filter_map(|tool| Offered::function(&tool["name"], &tool["input_schema"]))
         .collect();
-    let choice = match body["tool_choice"]["type"].as_str() {
+    let choice = &body["tool_choice"];
+    let choice = match choice["type"].as_str() {
         Some("any") => MockToolChoice::Any,
         Some("none") => MockToolChoice::Never,
-        Some("tool") => {
-            MockToolChoice::Named(body["tool_choice"]["name"].as_str().unwrap_or_default())
-        }
+        Some("tool") => MockToolChoice::Named(choice["name"].as_str().unwrap_or_default()),
         _ => MockToolChoice::Auto,
     };
     let content = &tools::last_said(&body["messages"])["content"];
-    let is_result = |block: &Value| block["type"] == "tool_result";
-    let last = match content.as_array() {
-        Some(blocks) if blocks.iter().any(is_result) => Last::ToolResult,
-        _ => Last::User(tools::text_of(content)),
+    let last = if tools::items(content).any(|block| block["type"] == "tool_result") {
+        Last::ToolResult
+    } else {
+        Last::User(tools::text_of(content))
     };
     tools::calls(&offered, &choice, &last)
 }
 
-fn begin_message(answer: &MockAnswer, out: &mut Vec<u8>) {
-    let mut id = String::with_capacity(24);
-    text::push_id(&mut id, answer.seed, answer.number, 24);
-    let _ = write!(
-        out,
-        r#"{{"model":{},"id":"msg_{id}","type":"message","role":"assistant","#,
-        quoted(&answer.asked.model)
-    );
+/// The object that a plain answer is, and that a stream begins with.
+fn message(answer: &MockAnswer, content: &str, stop_reason: &str, output: u64) -> String {
+    let model = quoted(&answer.asked.model);
+    let id = text::id(answer.seed, answer.number, 24);
+    let usage = usage(answer, output);
+    format!(
+        r#"{{"model":{model},"id":"msg_{id}","type":"message","role":"assistant","content":[{content}],"stop_reason":{stop_reason},"stop_sequence":null,"usage":{usage}}}"#
+    )
 }
 
 fn tool_use(answer: &MockAnswer, at: usize, call: &MockToolCall, input: &str) -> String {
-    let id = super::call_id(answer, at, 24);
+    let id = super::part_id(answer, at, 24);
     let name = quoted(&call.name);
     format!(r#"{{"type":"tool_use","id":"toolu_{id}","name":{name},"input":{input}}}"#)
 }
 
-fn start_block(index: usize, block: &str, out: &mut Vec<u8>) {
+/// `rest` is what follows the event's type.
+fn event(name: &str, rest: &str, out: &mut Vec<u8>) {
     let _ = write!(
         out,
-        "event: content_block_start\ndata: {{\"type\":\"content_block_start\",\"index\":{index},\"content_block\":{block}}}\n\n"
+        "event: {name}\ndata: {{\"type\":\"{name}\",{rest}}}\n\n"
     );
+}
+
+fn start_block(index: usize, block: &str, out: &mut Vec<u8>) {
+    let rest = format!(r#""index":{index},"content_block":{block}"#);
+    event("content_block_start", &rest, out);
 }
 
 fn delta(index: usize, delta: &str, out: &mut Vec<u8>) {
-    let _ = write!(
-        out,
-        "event: content_block_delta\ndata: {{\"type\":\"content_block_delta\",\"index\":{index},\"delta\":{delta}}}\n\n"
-    );
+    let rest = format!(r#""index":{index},"delta":{delta}"#);
+    event("content_block_delta", &rest, out);
 }
 
 fn stop_block(index: usize, out: &mut Vec<u8>) {
-    let _ = write!(
-        out,
-        "event: content_block_stop\ndata: {{\"type\":\"content_block_stop\",\"index\":{index}}}\n\n"
-    );
+    event("content_block_stop", &format!(r#""index":{index}"#), out);
 }
 
-/// Whether the answer begins with a thinking block.
-fn thinks(answer: &MockAnswer) -> bool {
-    answer.asked.shows_reasoning && answer.usage.reasoning > 0
-}
-
-/// Base64, as signatures are.
-fn signature(answer: &MockAnswer) -> String {
-    super::call_id(answer, usize::from(u16::MAX), 40)
-}
-
+/// As JSON.
 fn stop_reason(answer: &MockAnswer) -> &'static str {
     match (answer.asked.calls.is_empty(), answer.clipped) {
-        (false, _) => "tool_use",
-        (true, true) => "max_tokens",
-        (true, false) => "end_turn",
+        (false, _) => r#""tool_use""#,
+        (true, true) => r#""max_tokens""#,
+        (true, false) => r#""end_turn""#,
     }
 }
 
 /// Anthropic counts what was read from its cache apart from the rest of the input.
-fn usage(tokens: &TokenCounts, output: u64, out: &mut Vec<u8>) {
-    let _ = write!(
-        out,
-        r#"{{"input_tokens":{},"cache_creation_input_tokens":0,"cache_read_input_tokens":{},"output_tokens":{output},"service_tier":"standard"}}"#,
-        tokens.input - tokens.cached_input,
-        tokens.cached_input,
-    );
-}
-
-fn headers(head: &AnswerHead<'_>, headers: &mut HeaderMap) {
-    const REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
-    const ORGANIZATION: HeaderName = HeaderName::from_static("anthropic-organization-id");
-    const LIMITS: [[&str; 3]; 2] = [
-        [
-            "anthropic-ratelimit-requests-limit",
-            "anthropic-ratelimit-requests-remaining",
-            "anthropic-ratelimit-requests-reset",
-        ],
-        [
-            "anthropic-ratelimit-tokens-limit",
-            "anthropic-ratelimit-tokens-remaining",
-            "anthropic-ratelimit-tokens-reset",
-        ],
-    ];
-    headers
-        .entry(CONTENT_TYPE)
-        .or_insert(HeaderValue::from_static("application/json"));
-    let mut id = "req_".to_owned();
-    text::push_id(&mut id, head.seed, head.number, 24);
-    for (name, value) in [(REQUEST_ID, id.as_str()), (ORGANIZATION, head.provider)] {
-        if let Ok(value) = HeaderValue::from_str(value) {
-            headers.insert(name, value);
-        }
-    }
-    let room = &head.room;
-    let counts = [
-        (room.requests, room.requests_left),
-        (room.tokens, room.tokens_left),
-    ];
-    let reset = rfc3339(head.now_s + room.reset.as_secs());
-    for ([limit, left, until], count) in LIMITS.into_iter().zip(counts) {
-        headers.insert(HeaderName::from_static(limit), count.0.into());
-        headers.insert(HeaderName::from_static(left), count.1.into());
-        if let Ok(reset) = HeaderValue::from_str(&reset) {
-            headers.insert(HeaderName::from_static(until), reset);
-        }
-    }
-    if let Some(seconds) = head.retry_after_s {
-        headers.insert(RETRY_AFTER, seconds.into());
-    }
+fn usage(answer: &MockAnswer, output: u64) -> String {
+    let cached = answer.usage.cached_input;
+    let input = answer.usage.input - cached;
+    format!(
+        r#"{{"input_tokens":{input},"cache_creation_input_tokens":0,"cache_read_input_tokens":{cached},"output_tokens":{output},"service_tier":"standard"}}"#
+    )
 }
 
 /// `2026-01-31T12:00:00Z`.
@@ -397,60 +317,37 @@ fn rfc3339(unix_s: u64) -> String {
         .to_string()
 }
 
-/// Status and envelope of an error answer.
-fn trouble(trouble: &Trouble) -> (u16, Vec<u8>) {
-    const INVALID: &str = "invalid_request_error";
-    let (status, kind, message) = match trouble {
-        Trouble::NoKey => (
-            401,
-            "authentication_error",
-            "x-api-key header is required".to_owned(),
-        ),
-        Trouble::WrongKey { .. } => (401, "authentication_error", "invalid x-api-key".to_owned()),
-        Trouble::NoSuchPath { .. } => (404, "not_found_error", "Not Found".to_owned()),
-        Trouble::Method { .. } => (405, INVALID, "Method Not Allowed".to_owned()),
-        Trouble::TooLarge { .. } => (
-            413,
-            "request_too_large",
-            "Request exceeds the maximum size".to_owned(),
-        ),
-        Trouble::NotJson { problem } => (
-            400,
-            INVALID,
-            format!("The request body is not valid JSON: {problem}"),
-        ),
-        Trouble::Missing {
-            parameter: "anthropic-version",
-        } => (
-            400,
-            INVALID,
-            "anthropic-version: header is required".to_owned(),
-        ),
-        Trouble::Missing { parameter } => (400, INVALID, format!("{parameter}: Field required")),
-        Trouble::Invalid { parameter, problem } => {
-            (400, INVALID, format!("{parameter}: {problem}"))
+/// Status and words of an error answer.
+fn error(trouble: &Trouble) -> (u16, Cow<'static, str>) {
+    match trouble {
+        Trouble::NoKey => (401, "x-api-key header is required".into()),
+        Trouble::WrongKey { .. } => (401, "invalid x-api-key".into()),
+        Trouble::NoSuchPath { .. } => (404, "Not Found".into()),
+        Trouble::Method { .. } => (405, "Method Not Allowed".into()),
+        Trouble::TooLarge { .. } => (413, "Request exceeds the maximum size".into()),
+        Trouble::NotJson { problem } => {
+            let message = format!("The request body is not valid JSON: {problem}");
+            (400, message.into())
         }
-        Trouble::NoSuchModel { model } => (404, "not_found_error", format!("model: {model}")),
+        Trouble::Missing { parameter: VERSION } => {
+            (400, format!("{VERSION}: header is required").into())
+        }
+        Trouble::Missing { parameter } => (400, format!("{parameter}: Field required").into()),
+        Trouble::Invalid { parameter, problem } => (400, format!("{parameter}: {problem}").into()),
+        Trouble::NoSuchModel { model } => (404, format!("model: {model}").into()),
         Trouble::ContextLength {
             tokens_max, input, ..
-        } => (
-            400,
-            INVALID,
-            format!("prompt is too long: {input} tokens > {tokens_max} maximum"),
-        ),
-        Trouble::RateLimit { limit, what, .. } => (
-            429,
-            "rate_limit_error",
-            format!(
+        } => {
+            let message = format!("prompt is too long: {input} tokens > {tokens_max} maximum");
+            (400, message.into())
+        }
+        Trouble::RateLimit { limit, what, .. } => {
+            let message = format!(
                 "This request would exceed your organization's rate limit of {limit} {what} per minute. For details, refer to: https://docs.claude.com/en/api/rate-limits."
-            ),
-        ),
-        Trouble::ServerError => (500, "api_error", "Internal server error".to_owned()),
-        Trouble::Unavailable { .. } => (529, "overloaded_error", "Overloaded".to_owned()),
-    };
-    let body = format!(
-        r#"{{"type":"error","error":{{"type":"{kind}","message":{}}}}}"#,
-        quoted(&message)
-    );
-    (status, body.into_bytes())
+            );
+            (429, message.into())
+        }
+        Trouble::ServerError => (500, "Internal server error".into()),
+        Trouble::Unavailable { .. } => (529, "Overloaded".into()),
+    }
 }

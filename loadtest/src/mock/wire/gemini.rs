@@ -7,15 +7,15 @@ use std::io::Write as _;
 
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::Value;
 
-use super::openai_embeddings::{hash, vector};
+use super::openai_embeddings::{hash, vectors};
 use super::tools::{self, Last, MockToolCall, MockToolChoice, Offered};
 use super::{
     AnswerHead, Embedding, Events, MockAnswer, MockRequest, Prepared, RequestHead, Trouble, Wire,
 };
-use super::{not_json, quoted, words};
-use crate::mock::ledger::TokenCounts;
+use super::{invalid, put, quoted, required, thinks, thought_id, value, words};
 use crate::mock::text::{self, PromptBytes};
 
 /// What stands behind the model's name.
@@ -51,12 +51,11 @@ struct CountRequest {
 #[serde(rename_all = "camelCase")]
 struct GeminiRequest {
     contents: Option<PromptBytes>,
-    #[serde(default)]
     system_instruction: Option<PromptBytes>,
     #[serde(default)]
     generation_config: GenerationConfig,
     #[serde(default)]
-    tools: Vec<serde::de::IgnoredAny>,
+    tools: Vec<IgnoredAny>,
 }
 
 #[derive(Default, Deserialize)]
@@ -98,10 +97,10 @@ impl Wire for Gemini {
         let asked = match self {
             Self::Generate | Self::Stream => self.read_generate(called, body)?,
             Self::CountTokens => {
-                let wrapped: CountRequest = serde_json::from_slice(body).map_err(not_json)?;
+                let wrapped: CountRequest = serde_json::from_slice(body)?;
                 let request = match wrapped.generate_content_request {
                     Some(request) => request,
-                    None => serde_json::from_slice(body).map_err(not_json)?,
+                    None => serde_json::from_slice(body)?,
                 };
                 MockRequest {
                     input_tokens: input_tokens(&request)?,
@@ -119,13 +118,9 @@ impl Wire for Gemini {
 
     fn headers(&self, head: &AnswerHead<'_>, headers: &mut HeaderMap) {
         const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
-        headers
-            .entry(CONTENT_TYPE)
-            .or_insert(HeaderValue::from_static("application/json; charset=UTF-8"));
+        let json = HeaderValue::from_static("application/json; charset=UTF-8");
         let timing = format!("gfet4t7; dur={}", head.processing.as_millis());
-        if let Ok(timing) = HeaderValue::try_from(timing) {
-            headers.insert(SERVER_TIMING, timing);
-        }
+        headers.extend([(CONTENT_TYPE, json), (SERVER_TIMING, value(timing))]);
     }
 
     fn whole(&self, answer: &MockAnswer, out: &mut Vec<u8>) {
@@ -138,7 +133,12 @@ impl Wire for Gemini {
                     r#"{{"totalTokens":{tokens},"promptTokensDetails":[{{"modality":"TEXT","tokenCount":{tokens}}}]}}"#
                 );
             }
-            Self::Embed => embeddings(answer, out),
+            Self::Embed => {
+                let all: Vec<_> = vectors(answer)
+                    .map(|vector| format!(r#"{{"values":{vector}}}"#))
+                    .collect();
+                let _ = write!(out, r#"{{"embeddings":[{}]}}"#, all.join(","));
+            }
         }
     }
 
@@ -146,7 +146,7 @@ impl Wire for Gemini {
         (*self == Self::Stream).then_some(&Self::Stream)
     }
 
-    fn trouble(&self, trouble: &Trouble) -> (u16, Vec<u8>) {
+    fn trouble(&self, trouble: &Trouble) -> (u16, String) {
         self::trouble(trouble)
     }
 }
@@ -158,17 +158,9 @@ impl Gemini {
             .query
             .is_some_and(|query| query.split('&').any(|pair| pair == "alt=sse"));
         if streamed && !is_sse {
-            return Err(Trouble::Invalid {
-                parameter: "alt",
-                problem: "this mock streams with alt=sse only".to_owned(),
-            });
+            return Err(invalid("alt", "this mock streams with alt=sse only"));
         }
-        let request: GeminiRequest = serde_json::from_slice(body).map_err(not_json)?;
-        let calls = if request.tools.is_empty() {
-            Vec::new()
-        } else {
-            calls(&serde_json::from_slice(body).map_err(not_json)?)
-        };
+        let request: GeminiRequest = serde_json::from_slice(body)?;
         Ok(MockRequest {
             streamed,
             include_usage: true,
@@ -176,16 +168,14 @@ impl Gemini {
             max_output_tokens: request.generation_config.max_output_tokens,
             generates: true,
             shows_reasoning: request.generation_config.thinking_config.include_thoughts,
-            calls,
+            calls: tools::wanted(&request.tools, body, calls)?,
             ..MockRequest::default()
         })
     }
 }
 
 fn input_tokens(request: &GeminiRequest) -> Result<u64, Trouble> {
-    let contents = request.contents.ok_or(Trouble::Missing {
-        parameter: "contents",
-    })?;
+    let contents = required(request.contents, "contents")?;
     let system = request.system_instruction.unwrap_or_default();
     Ok(text::input_tokens_of_text(contents.0 + system.0))
 }
@@ -194,26 +184,18 @@ fn input_tokens(request: &GeminiRequest) -> Result<u64, Trouble> {
 const DIMENSIONS_DEFAULT: u32 = 3072;
 
 fn read_embed(body: &[u8]) -> Result<MockRequest, Trouble> {
-    let requests: EmbedRequests = serde_json::from_slice(body).map_err(not_json)?;
-    let first = requests.requests.first().ok_or(Trouble::Missing {
-        parameter: "requests",
-    })?;
+    let EmbedRequests { requests } = serde_json::from_slice(body)?;
+    let first = required(requests.first(), "requests")?;
     let dimensions = first.output_dimensionality.unwrap_or(DIMENSIONS_DEFAULT);
-    let texts = requests
-        .requests
+    let texts: Vec<_> = requests
         .iter()
-        .map(|request| tools::text_of(&request.content["parts"]));
-    let mut bytes = 0;
-    let inputs = texts
-        .map(|text| {
-            bytes += text.len() as u64;
-            hash(&text)
-        })
+        .map(|request| tools::text_of(&request.content["parts"]))
         .collect();
+    let bytes: usize = texts.iter().map(String::len).sum();
     Ok(MockRequest {
-        input_tokens: text::input_tokens_of_text(bytes),
+        input_tokens: text::input_tokens_of_text(bytes as u64),
         embedding: Some(Embedding {
-            inputs,
+            inputs: texts.iter().map(|text| hash(text)).collect(),
             dimensions: dimensions.clamp(1, DIMENSIONS_DEFAULT),
             base64: false,
         }),
@@ -222,23 +204,11 @@ fn read_embed(body: &[u8]) -> Result<MockRequest, Trouble> {
 }
 
 fn calls(body: &Value) -> Vec<MockToolCall> {
-    let declared = body["tools"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter_map(|tool| tool["functionDeclarations"].as_array());
-    let offered: Vec<_> = declared
-        .flatten()
-        .filter_map(|tool| {
-            let schema = match &tool["parametersJsonSchema"] {
-                Value::Null => &tool["parameters"],
-                schema => schema,
-            };
-            Some(Offered {
-                name: tool["name"].as_str()?,
-                schema,
-                free_text: false,
-            })
+    let offered: Vec<_> = tools::items(&body["tools"])
+        .flat_map(|tool| tools::items(&tool["functionDeclarations"]))
+        .filter_map(|tool| match &tool["parametersJsonSchema"] {
+            Value::Null => Offered::function(&tool["name"], &tool["parameters"]),
+            schema => Offered::function(&tool["name"], schema),
         })
         .collect();
     let config = &body["toolConfig"]["functionCallingConfig"];
@@ -250,10 +220,10 @@ fn calls(body: &Value) -> Vec<MockToolCall> {
         _ => MockToolChoice::Auto,
     };
     let parts = &tools::last_said(&body["contents"])["parts"];
-    let is_result = |part: &Value| part.get("functionResponse").is_some();
-    let last = match parts.as_array() {
-        Some(parts) if parts.iter().any(is_result) => Last::ToolResult,
-        _ => Last::User(tools::text_of(parts)),
+    let last = if tools::items(parts).any(|part| part.get("functionResponse").is_some()) {
+        Last::ToolResult
+    } else {
+        Last::User(tools::text_of(parts))
     };
     tools::calls(&offered, &choice, &last)
 }
@@ -264,23 +234,13 @@ fn call_parts(answer: &MockAnswer) -> String {
     for (at, call) in answer.asked.calls.iter().enumerate() {
         let (name, args) = (quoted(&call.name), &call.arguments);
         let signature = if at == 0 && answer.usage.reasoning > 0 {
-            format!(r#","thoughtSignature":"{}""#, signature(answer))
+            format!(r#","thoughtSignature":"{}""#, thought_id(answer))
         } else {
             String::new()
         };
-        parts.push_str(&format!(
-            r#",{{"functionCall":{{"name":{name},"args":{args}}}{signature}}}"#
-        ));
+        parts += &format!(r#",{{"functionCall":{{"name":{name},"args":{args}}}{signature}}}"#);
     }
     parts
-}
-
-fn signature(answer: &MockAnswer) -> String {
-    super::call_id(answer, usize::from(u16::MAX), 40)
-}
-
-fn thinks(answer: &MockAnswer) -> bool {
-    answer.asked.shows_reasoning && answer.usage.reasoning > 0
 }
 
 fn thought_part(answer: &MockAnswer) -> String {
@@ -289,21 +249,22 @@ fn thought_part(answer: &MockAnswer) -> String {
 }
 
 fn whole(answer: &MockAnswer, out: &mut Vec<u8>) {
-    out.extend_from_slice(br#"{"candidates":[{"content":{"parts":["#);
-    if thinks(answer) {
-        let _ = write!(out, "{},", thought_part(answer));
-    }
+    let thought = if thinks(answer) {
+        thought_part(answer) + ","
+    } else {
+        String::new()
+    };
     let _ = write!(
         out,
-        r#"{{"text":"{}"}}{}],"role":"model"}},"finishReason":"{}","index":0}}],"#,
+        concat!(
+            r#"{{"candidates":[{{"content":{{"parts":[{}{{"text":"{}"}}{}],"role":"model"}},"finishReason":"{}","index":0}}],"#,
+            r#"{},"modelVersion":{},"responseId":"{}"}}"#
+        ),
+        thought,
         words(answer),
         call_parts(answer),
-        finish_reason(answer)
-    );
-    usage(&answer.usage, answer.usage.output, out);
-    let _ = write!(
-        out,
-        r#","modelVersion":{},"responseId":"{}"}}"#,
+        finish_reason(answer),
+        usage(answer, answer.usage.output),
         quoted(&answer.asked.model),
         response_id(answer)
     );
@@ -323,13 +284,8 @@ impl Events for Gemini {
 
     fn opening(&self, answer: &MockAnswer, prepared: &Prepared, out: &mut Vec<u8>) {
         if thinks(answer) {
-            chunk(
-                answer,
-                prepared,
-                &thought_part(answer),
-                answer.usage.reasoning,
-                out,
-            );
+            let part = thought_part(answer);
+            chunk(answer, prepared, &part, answer.usage.reasoning, out);
         }
     }
 
@@ -342,90 +298,64 @@ impl Events for Gemini {
 
     fn closing(&self, answer: &MockAnswer, prepared: &Prepared, out: &mut Vec<u8>) {
         // The last part is an empty text, as theirs is.
-        let _ = write!(
-            out,
+        let last = format!(
             r#"data: {{"candidates":[{{"finishReason":"{}","content":{{"parts":[{{"text":""}}{}"#,
             finish_reason(answer),
             call_parts(answer)
         );
-        out.extend_from_slice(prepared.before.as_bytes());
-        usage(&answer.usage, answer.usage.output, out);
-        out.extend_from_slice(prepared.after.as_bytes());
+        let usage = usage(answer, answer.usage.output);
+        put(out, &[&last, &prepared.before, &usage, prepared.after]);
     }
 
     fn malformed(&self, _prepared: &Prepared, out: &mut Vec<u8>) {
-        out.extend_from_slice(b"data: {\"candidates\":[{\"content\":{\"pa\r\n\r\n");
+        put(out, &["data: {\"candidates\":[{\"content\":{\"pa\r\n\r\n"]);
     }
 
     fn error(&self, _answer: &MockAnswer, _tokens: u32, out: &mut Vec<u8>) {
-        out.extend_from_slice(b"data: ");
-        out.extend_from_slice(
-            &trouble(&Trouble::Unavailable {
-                retry_after_s: None,
-            })
-            .1,
-        );
-        out.extend_from_slice(b"\r\n\r\n");
+        let (_, error) = trouble(&Trouble::Unavailable {
+            retry_after_s: None,
+        });
+        put(out, &["data: ", &error, "\r\n\r\n"]);
     }
 }
 
 fn chunk(answer: &MockAnswer, prepared: &Prepared, part: &str, so_far: u64, out: &mut Vec<u8>) {
-    out.extend_from_slice(br#"data: {"candidates":[{"content":{"parts":["#);
-    out.extend_from_slice(part.as_bytes());
-    out.extend_from_slice(prepared.before.as_bytes());
-    usage(&answer.usage, so_far, out);
-    out.extend_from_slice(prepared.after.as_bytes());
+    let begun = r#"data: {"candidates":[{"content":{"parts":["#;
+    let usage = usage(answer, so_far);
+    put(
+        out,
+        &[begun, part, &prepared.before, &usage, prepared.after],
+    );
 }
 
 fn finish_reason(answer: &MockAnswer) -> &'static str {
-    if answer.clipped && answer.asked.calls.is_empty() {
-        "MAX_TOKENS"
-    } else {
-        "STOP"
-    }
+    if answer.clipped { "MAX_TOKENS" } else { "STOP" }
 }
 
 fn response_id(answer: &MockAnswer) -> String {
-    super::call_id(answer, usize::from(u16::MAX) - 1, 22)
+    super::part_id(answer, usize::from(u16::MAX) - 1, 22)
 }
 
 /// Gemini counts thoughts apart from the rest of the output, and what it read from its cache within the prompt.
-fn usage(tokens: &TokenCounts, output: u64, out: &mut Vec<u8>) {
+fn usage(answer: &MockAnswer, output: u64) -> String {
+    let tokens = &answer.usage;
     let (input, thoughts) = (tokens.input, tokens.reasoning);
-    let _ = write!(
-        out,
-        r#""usageMetadata":{{"promptTokenCount":{input},"candidatesTokenCount":{},"totalTokenCount":{}"#,
-        output - thoughts,
-        input + output
+    let (text, total) = (output - thoughts, input + output);
+    let mut out = format!(
+        r#""usageMetadata":{{"promptTokenCount":{input},"candidatesTokenCount":{text},"totalTokenCount":{total}"#
     );
     if tokens.cached_input > 0 {
-        let _ = write!(out, r#","cachedContentTokenCount":{}"#, tokens.cached_input);
+        out += &format!(r#","cachedContentTokenCount":{}"#, tokens.cached_input);
     }
-    let _ = write!(
-        out,
-        r#","promptTokensDetails":[{{"modality":"TEXT","tokenCount":{input}}}]"#
-    );
+    out += &format!(r#","promptTokensDetails":[{{"modality":"TEXT","tokenCount":{input}}}]"#);
     if thoughts > 0 {
-        let _ = write!(out, r#","thoughtsTokenCount":{thoughts}"#);
+        out += &format!(r#","thoughtsTokenCount":{thoughts}"#);
     }
-    out.push(b'}');
-}
-
-fn embeddings(answer: &MockAnswer, out: &mut Vec<u8>) {
-    out.extend_from_slice(br#"{"embeddings":["#);
-    if let Some(embedding) = &answer.asked.embedding {
-        for (at, hash) in embedding.inputs.iter().enumerate() {
-            out.extend_from_slice(if at > 0 { b"," } else { b"" });
-            out.extend_from_slice(br#"{"values":"#);
-            vector(*hash, embedding, out);
-            out.push(b'}');
-        }
-    }
-    out.extend_from_slice(b"]}");
+    out + "}"
 }
 
 /// Status and envelope of an error answer.
-fn trouble(trouble: &Trouble) -> (u16, Vec<u8>) {
+fn trouble(trouble: &Trouble) -> (u16, String) {
     let (code, status) = match trouble {
         Trouble::NoKey => (403, "PERMISSION_DENIED"),
         Trouble::NoSuchPath { .. } | Trouble::Method { .. } | Trouble::NoSuchModel { .. } => {
@@ -453,7 +383,7 @@ fn trouble(trouble: &Trouble) -> (u16, Vec<u8>) {
         r#"{{"error":{{"code":{code},"message":{},"status":"{status}"{details}}}}}"#,
         quoted(&message(trouble))
     );
-    (code, body.into_bytes())
+    (code, body)
 }
 
 fn message(trouble: &Trouble) -> String {

@@ -3,10 +3,16 @@
 //! Written from the public API reference (platform.openai.com/docs/api-reference: chat, embeddings, models, streaming, error
 //! codes, rate limits in headers).
 
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::time::Duration;
+
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use serde::Serialize;
+use serde_json::Value;
 
-use super::{AnswerHead, Trouble};
+use super::tools::MockToolChoice;
+use super::{AnswerHead, Trouble, quoted, value};
 use crate::mock::text;
 
 /// `Authorization: Bearer KEY`.
@@ -17,58 +23,45 @@ pub(super) fn key(headers: &HeaderMap) -> Option<&str> {
 }
 
 pub(super) fn headers(head: &AnswerHead<'_>, headers: &mut HeaderMap) {
+    const ORGANIZATION: HeaderName = HeaderName::from_static("openai-organization");
+    const PROCESSING_MS: HeaderName = HeaderName::from_static("openai-processing-ms");
+    const VERSION: HeaderName = HeaderName::from_static("openai-version");
+    const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
     const LIMIT_REQUESTS: HeaderName = HeaderName::from_static("x-ratelimit-limit-requests");
     const LIMIT_TOKENS: HeaderName = HeaderName::from_static("x-ratelimit-limit-tokens");
     const LEFT_REQUESTS: HeaderName = HeaderName::from_static("x-ratelimit-remaining-requests");
     const LEFT_TOKENS: HeaderName = HeaderName::from_static("x-ratelimit-remaining-tokens");
     const RESET_REQUESTS: HeaderName = HeaderName::from_static("x-ratelimit-reset-requests");
     const RESET_TOKENS: HeaderName = HeaderName::from_static("x-ratelimit-reset-tokens");
-    const ORGANIZATION: HeaderName = HeaderName::from_static("openai-organization");
-    const PROCESSING_MS: HeaderName = HeaderName::from_static("openai-processing-ms");
-    const VERSION: HeaderName = HeaderName::from_static("openai-version");
-    const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-
-    headers
-        .entry(CONTENT_TYPE)
-        .or_insert(HeaderValue::from_static("application/json"));
-    if let Ok(name) = HeaderValue::from_str(head.provider) {
-        headers.insert(ORGANIZATION, name);
-    }
     let processing_ms = u64::try_from(head.processing.as_millis()).unwrap_or(u64::MAX);
-    headers.insert(PROCESSING_MS, processing_ms.into());
-    headers.insert(VERSION, HeaderValue::from_static("2020-10-01"));
-    let mut id = String::with_capacity(36);
-    id.push_str("req_");
-    text::push_hex(&mut id, head.seed, head.number);
-    if let Ok(id) = HeaderValue::try_from(id) {
-        headers.insert(REQUEST_ID, id);
-    }
-    headers.insert(LIMIT_REQUESTS, head.room.requests.into());
-    headers.insert(LIMIT_TOKENS, head.room.tokens.into());
-    headers.insert(LEFT_REQUESTS, head.room.requests_left.into());
-    headers.insert(LEFT_TOKENS, head.room.tokens_left.into());
-    // OpenAI writes these as Go does: "6ms", "1m0s".
-    let reset = reset(head.room.reset);
-    headers.insert(RESET_REQUESTS, reset.clone());
-    headers.insert(RESET_TOKENS, reset);
+    let request_id = format!("req_{}", text::hex(head.seed, head.number));
+    let (room, reset) = (&head.room, reset(head.room.reset));
+    headers.extend([
+        (CONTENT_TYPE, HeaderValue::from_static("application/json")),
+        (ORGANIZATION, value(head.provider)),
+        (PROCESSING_MS, processing_ms.into()),
+        (VERSION, HeaderValue::from_static("2020-10-01")),
+        (REQUEST_ID, value(request_id)),
+        (LIMIT_REQUESTS, room.requests.into()),
+        (LIMIT_TOKENS, room.tokens.into()),
+        (LEFT_REQUESTS, room.requests_left.into()),
+        (LEFT_TOKENS, room.tokens_left.into()),
+        (RESET_REQUESTS, reset.clone()),
+        (RESET_TOKENS, reset),
+    ]);
     if let Some(seconds) = head.retry_after_s {
         headers.insert(RETRY_AFTER, seconds.into());
     }
 }
 
-fn reset(left: std::time::Duration) -> HeaderValue {
-    const FEW: HeaderValue = HeaderValue::from_static("6ms");
-    let ms = left.as_millis();
-    match ms {
-        6 => FEW,
-        0..1000 => HeaderValue::try_from(format!("{ms}ms")).unwrap_or(FEW),
-        _ => HeaderValue::try_from(format!("{}s", left.as_secs())).unwrap_or(FEW),
+/// OpenAI writes times as Go does: "6ms", "60s".
+fn reset(left: Duration) -> HeaderValue {
+    match left.as_millis() {
+        // What limits say that are only reported.
+        6 => HeaderValue::from_static("6ms"),
+        ms @ 0..1000 => value(format!("{ms}ms")),
+        _ => value(format!("{}s", left.as_secs())),
     }
-}
-
-#[derive(Serialize)]
-struct OpenAiErrorEnvelope<'a> {
-    error: OpenAiError<'a>,
 }
 
 #[derive(Serialize)]
@@ -83,34 +76,30 @@ pub(super) const SERVER_ERROR: &str =
     "The server had an error while processing your request. Sorry about that!";
 
 /// Status and envelope of an error answer.
-pub(super) fn trouble(trouble: &Trouble) -> (u16, Vec<u8>) {
-    const INVALID: &str = "invalid_request_error";
-    let (status, r#type, param, code) = match trouble {
-        Trouble::NoKey => (401, INVALID, None, None),
-        Trouble::WrongKey { .. } => (401, INVALID, None, Some("invalid_api_key")),
-        Trouble::NoSuchPath { .. } => (404, INVALID, None, None),
-        Trouble::Method { .. } => (405, INVALID, None, Some("method_not_supported")),
-        Trouble::TooLarge { .. } => (413, INVALID, None, None),
-        Trouble::NotJson { .. } => (400, INVALID, None, None),
-        Trouble::Missing { parameter } => (
-            400,
-            INVALID,
-            Some(*parameter),
-            Some("missing_required_parameter"),
-        ),
-        Trouble::Invalid { parameter, .. } => {
-            (400, INVALID, Some(*parameter), Some("invalid_value"))
+pub(super) fn trouble(trouble: &Trouble) -> (u16, String) {
+    let (status, code) = match trouble {
+        Trouble::NoKey => (401, None),
+        Trouble::WrongKey { .. } => (401, Some("invalid_api_key")),
+        Trouble::NoSuchPath { .. } => (404, None),
+        Trouble::Method { .. } => (405, Some("method_not_supported")),
+        Trouble::TooLarge { .. } => (413, None),
+        Trouble::NotJson { .. } => (400, None),
+        Trouble::Missing { .. } => (400, Some("missing_required_parameter")),
+        Trouble::Invalid { .. } => (400, Some("invalid_value")),
+        Trouble::NoSuchModel { .. } => (404, Some("model_not_found")),
+        Trouble::ContextLength { .. } => (400, Some("context_length_exceeded")),
+        Trouble::RateLimit { .. } => (429, Some("rate_limit_exceeded")),
+        Trouble::ServerError => (500, None),
+        Trouble::Unavailable { .. } => (503, None),
+    };
+    let (r#type, param) = match trouble {
+        Trouble::Missing { parameter } | Trouble::Invalid { parameter, .. } => {
+            ("invalid_request_error", Some(*parameter))
         }
-        Trouble::NoSuchModel { .. } => (404, INVALID, None, Some("model_not_found")),
-        Trouble::ContextLength { .. } => (
-            400,
-            INVALID,
-            Some("messages"),
-            Some("context_length_exceeded"),
-        ),
-        Trouble::RateLimit { what, .. } => (429, *what, None, Some("rate_limit_exceeded")),
-        Trouble::ServerError => (500, "server_error", None, None),
-        Trouble::Unavailable { .. } => (503, "server_error", None, None),
+        Trouble::ContextLength { .. } => ("invalid_request_error", Some("messages")),
+        Trouble::RateLimit { what, .. } => (*what, None),
+        Trouble::ServerError | Trouble::Unavailable { .. } => ("server_error", None),
+        _ => ("invalid_request_error", None),
     };
     let error = OpenAiError {
         message: message(trouble),
@@ -118,7 +107,9 @@ pub(super) fn trouble(trouble: &Trouble) -> (u16, Vec<u8>) {
         param,
         code,
     };
-    (status, envelope(error))
+    // Strings serialise: the error cannot happen, and an empty body would show if it did.
+    let body = serde_json::to_string_pretty(&BTreeMap::from([("error", error)]));
+    (status, body.unwrap_or_default())
 }
 
 fn message(trouble: &Trouble) -> String {
@@ -139,30 +130,22 @@ fn message(trouble: &Trouble) -> String {
     }
 }
 
-fn envelope(error: OpenAiError<'_>) -> Vec<u8> {
-    // Strings serialise: the error cannot happen, and an empty body would show if it did.
-    serde_json::to_vec_pretty(&OpenAiErrorEnvelope { error }).unwrap_or_default()
-}
-
 /// The event of an error within a stream.
 pub(super) fn error_event(out: &mut Vec<u8>) {
-    out.extend_from_slice(b"data: {\"error\":{\"message\":\"");
-    out.extend_from_slice(SERVER_ERROR.as_bytes());
-    out.extend_from_slice(b"\",\"type\":\"server_error\",\"param\":null,\"code\":null}}\n\n");
+    let _ = write!(
+        out,
+        "data: {{\"error\":{{\"message\":\"{SERVER_ERROR}\",\"type\":\"server_error\",\"param\":null,\"code\":null}}}}\n\n"
+    );
 }
 
-#[derive(Serialize)]
-struct ListedModel<'a> {
-    id: &'a str,
-    object: &'static str,
-    created: u64,
-    owned_by: &'a str,
-}
-
-#[derive(Serialize)]
-struct ModelList<'a> {
-    object: &'static str,
-    data: Vec<ListedModel<'a>>,
+/// What `tool_choice` says; `named` is where it names a tool.
+pub(super) fn tool_choice<'a>(choice: &Value, named: &'a Value) -> MockToolChoice<'a> {
+    match (choice.as_str(), named["name"].as_str()) {
+        (Some("required"), _) => MockToolChoice::Any,
+        (Some("none"), _) => MockToolChoice::Never,
+        (_, Some(name)) => MockToolChoice::Named(name),
+        _ => MockToolChoice::Auto,
+    }
 }
 
 /// `GET /v1/models`, or one of them with `GET /v1/models/{id}`.
@@ -170,27 +153,18 @@ pub(in crate::mock) fn models(
     names: &[String],
     provider: &str,
     wanted: Option<&str>,
-) -> Result<Vec<u8>, Trouble> {
-    // The day the mock's models were "trained": fixed, so that answers can be compared byte for byte.
-    const CREATED_S: u64 = 1_715_367_049;
-    let model = |id| ListedModel {
-        id,
-        object: "model",
-        created: CREATED_S,
-        owned_by: provider,
+) -> Result<String, Trouble> {
+    // `created`, the day the mock's models were "trained", is fixed: answers can be compared byte for byte.
+    let model = |id: &str| {
+        let (id, provider) = (quoted(id), quoted(provider));
+        format!(r#"{{"id":{id},"object":"model","created":1715367049,"owned_by":{provider}}}"#)
     };
     match wanted {
         None => {
-            let data = names.iter().map(|name| model(name)).collect();
-            Ok(serde_json::to_vec(&ModelList {
-                object: "list",
-                data,
-            })
-            .unwrap_or_default())
+            let all: Vec<_> = names.iter().map(|name| model(name)).collect();
+            Ok(format!(r#"{{"object":"list","data":[{}]}}"#, all.join(",")))
         }
-        Some(id) if names.is_empty() || names.iter().any(|name| name == id) => {
-            Ok(serde_json::to_vec(&model(id)).unwrap_or_default())
-        }
+        Some(id) if names.is_empty() || names.iter().any(|name| name == id) => Ok(model(id)),
         Some(id) => Err(Trouble::NoSuchModel {
             model: id.to_owned(),
         }),

@@ -3,6 +3,7 @@
 //! A vector is made from a hash of its input: equal inputs have equal vectors, and every vector has length 1.
 
 use std::borrow::Cow;
+use std::fmt::Write as _;
 use std::io::Write as _;
 
 use base64::Engine as _;
@@ -10,8 +11,8 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::not_json;
 use super::{Embedding, MockAnswer, MockRequest, Overrides, RequestHead, Trouble, Wire};
+use super::{invalid, quoted, required};
 use crate::chance;
 use crate::mock::text::{self, PromptBytes};
 
@@ -27,7 +28,6 @@ struct EmbeddingsRequest<'a> {
     #[serde(borrow, default)]
     encoding_format: Option<Cow<'a, str>>,
     dimensions: Option<u32>,
-    #[serde(default)]
     metadata: Option<Overrides>,
 }
 
@@ -38,40 +38,29 @@ const INPUTS_MAX: usize = 2048;
 
 impl Wire for OpenAiEmbeddings {
     fn read(&self, _called: &RequestHead<'_>, body: &[u8]) -> Result<MockRequest, Trouble> {
-        let request: EmbeddingsRequest<'_> = serde_json::from_slice(body).map_err(not_json)?;
-        let model = request
-            .model
-            .ok_or(Trouble::Missing { parameter: "model" })?;
-        let input = request
-            .input
-            .ok_or(Trouble::Missing { parameter: "input" })?;
+        let request: EmbeddingsRequest<'_> = serde_json::from_slice(body)?;
+        let model = required(request.model, "model")?;
+        let input = required(request.input, "input")?;
         let base64 = match request.encoding_format.as_deref() {
             None | Some("float") => false,
             Some("base64") => true,
             Some(other) => {
                 let problem = format!("{other:?} is neither 'float' nor 'base64'");
-                return Err(Trouble::Invalid {
-                    parameter: "encoding_format",
-                    problem,
-                });
+                return Err(invalid("encoding_format", problem));
             }
         };
         let dimensions = request.dimensions.unwrap_or(DIMENSIONS_DEFAULT);
         if !(1..=DIMENSIONS_MAX).contains(&dimensions) {
             let problem = format!("{dimensions} is not in 1..={DIMENSIONS_MAX}");
-            return Err(Trouble::Invalid {
-                parameter: "dimensions",
-                problem,
-            });
+            return Err(invalid("dimensions", problem));
         }
-        let prompt: PromptBytes = serde_json::from_str(input.get()).map_err(not_json)?;
-        let inputs = inputs(input.get())?;
+        let prompt: PromptBytes = serde_json::from_str(input.get())?;
         Ok(MockRequest {
             model: model.into_owned(),
             input_tokens: text::input_tokens_of_text(prompt.0),
             choices: 1,
             embedding: Some(Embedding {
-                inputs,
+                inputs: inputs(input.get())?,
                 dimensions,
                 base64,
             }),
@@ -81,49 +70,42 @@ impl Wire for OpenAiEmbeddings {
     }
 
     fn whole(&self, answer: &MockAnswer, out: &mut Vec<u8>) {
-        out.extend_from_slice(b"{\"object\":\"list\",\"data\":[");
-        if let Some(embedding) = &answer.asked.embedding {
-            for (index, hash) in embedding.inputs.iter().enumerate() {
-                if index > 0 {
-                    out.push(b',');
-                }
-                let _ = write!(
-                    out,
-                    "{{\"object\":\"embedding\",\"index\":{index},\"embedding\":"
-                );
-                vector(*hash, embedding, out);
-                out.push(b'}');
-            }
-        }
-        let model = serde_json::to_string(&answer.asked.model).unwrap_or_default();
+        let all: Vec<_> = vectors(answer)
+            .enumerate()
+            .map(|(index, vector)| {
+                format!(r#"{{"object":"embedding","index":{index},"embedding":{vector}}}"#)
+            })
+            .collect();
+        let (all, model) = (all.join(","), quoted(&answer.asked.model));
         let input = answer.usage.input;
         let _ = write!(
             out,
-            "],\"model\":{model},\"usage\":{{\"prompt_tokens\":{input},\"total_tokens\":{input}}}}}"
+            r#"{{"object":"list","data":[{all}],"model":{model},"usage":{{"prompt_tokens":{input},"total_tokens":{input}}}}}"#
         );
     }
 }
 
+/// The vectors of an answer, as JSON.
+pub(super) fn vectors(answer: &MockAnswer) -> impl Iterator<Item = String> {
+    let embedding = answer.asked.embedding.iter();
+    embedding.flat_map(|embedding| embedding.inputs.iter().map(|hash| vector(*hash, embedding)))
+}
+
 /// One hash per input. An array of numbers is one input.
 fn inputs(json: &str) -> Result<Vec<u64>, Trouble> {
-    let invalid = |problem: &str| Trouble::Invalid {
-        parameter: "input",
-        problem: problem.to_owned(),
-    };
     let json = json.trim();
-    if !json.starts_with('[') {
-        return if json.starts_with('"') {
-            Ok(vec![hash(json)])
-        } else {
-            Err(invalid("it is neither a string nor an array"))
-        };
+    if json.starts_with('"') {
+        return Ok(vec![hash(json)]);
     }
-    let items: Vec<&RawValue> = serde_json::from_str(json).map_err(not_json)?;
+    if !json.starts_with('[') {
+        return Err(invalid("input", "it is neither a string nor an array"));
+    }
+    let items: Vec<&RawValue> = serde_json::from_str(json)?;
     match items.first() {
-        None => Err(invalid("the array is empty")),
+        None => Err(invalid("input", "the array is empty")),
         Some(first) if first.get().starts_with(['"', '[']) => {
             if items.len() > INPUTS_MAX {
-                return Err(invalid("more than 2048 inputs"));
+                return Err(invalid("input", "more than 2048 inputs"));
             }
             Ok(items.iter().map(|item| hash(item.get())).collect())
         }
@@ -138,31 +120,25 @@ pub(super) fn hash(text: &str) -> u64 {
     })
 }
 
-pub(super) fn vector(hash: u64, embedding: &Embedding, out: &mut Vec<u8>) {
+fn vector(hash: u64, embedding: &Embedding) -> String {
     let raw: Vec<f64> = (0..u64::from(embedding.dimensions))
         .map(|at| chance::unit(hash, at) - 0.5)
         .collect();
-    let length = raw
-        .iter()
-        .map(|x| x * x)
-        .sum::<f64>()
-        .sqrt()
-        .max(f64::MIN_POSITIVE);
+    let length = raw.iter().map(|x| x * x).sum::<f64>().sqrt();
     #[expect(
         clippy::cast_possible_truncation,
         reason = "embeddings are 32-bit floats on the wire"
     )]
-    let numbers = raw.iter().map(|x| (x / length) as f32);
+    let numbers = raw
+        .iter()
+        .map(|x| (x / length.max(f64::MIN_POSITIVE)) as f32);
     if embedding.base64 {
         let bytes: Vec<u8> = numbers.flat_map(f32::to_le_bytes).collect();
-        out.push(b'"');
-        out.extend_from_slice(STANDARD.encode(bytes).as_bytes());
-        out.push(b'"');
-    } else {
-        out.push(b'[');
-        for (at, number) in numbers.enumerate() {
-            let _ = write!(out, "{}{number}", if at > 0 { "," } else { "" });
-        }
-        out.push(b']');
+        return format!("\"{}\"", STANDARD.encode(bytes));
     }
+    let mut out = "[".to_owned();
+    for (at, number) in numbers.enumerate() {
+        let _ = write!(out, "{}{number}", if at > 0 { "," } else { "" });
+    }
+    out + "]"
 }

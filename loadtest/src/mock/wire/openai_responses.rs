@@ -7,11 +7,12 @@ use std::borrow::Cow;
 use std::io::Write as _;
 
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::Value;
 
-use super::tools::{self, Last, MockToolCall, MockToolChoice, Offered};
+use super::tools::{self, Last, MockToolCall, Offered};
 use super::{Events, MockAnswer, MockRequest, Overrides, Prepared, RequestHead, Trouble, Wire};
-use super::{not_json, openai, quoted, words};
+use super::{invalid, openai, part_id, put, quoted, required, thinks, thought_id, words};
 use crate::mock::text::{self, PromptBytes};
 
 #[derive(Debug)]
@@ -22,19 +23,12 @@ struct ResponsesRequest<'a> {
     #[serde(borrow)]
     model: Option<Cow<'a, str>>,
     input: Option<PromptBytes>,
-    #[serde(default)]
     instructions: Option<PromptBytes>,
-    #[serde(default)]
     max_output_tokens: Option<u32>,
-    #[serde(default)]
     stream: Option<bool>,
-    #[serde(default)]
     reasoning: Option<ReasoningOptions>,
-    #[serde(default)]
-    tools: Option<Vec<serde::de::IgnoredAny>>,
-    #[serde(default)]
+    tools: Option<Vec<IgnoredAny>>,
     previous_response_id: Option<String>,
-    #[serde(default)]
     metadata: Option<Overrides>,
 }
 
@@ -45,24 +39,13 @@ struct ReasoningOptions {
 
 impl Wire for OpenAiResponses {
     fn read(&self, _called: &RequestHead<'_>, body: &[u8]) -> Result<MockRequest, Trouble> {
-        let request: ResponsesRequest<'_> = serde_json::from_slice(body).map_err(not_json)?;
-        let model = request
-            .model
-            .ok_or(Trouble::Missing { parameter: "model" })?;
-        let input = request
-            .input
-            .ok_or(Trouble::Missing { parameter: "input" })?;
+        let request: ResponsesRequest<'_> = serde_json::from_slice(body)?;
+        let model = required(request.model, "model")?;
+        let input = required(request.input, "input")?;
         if let Some(id) = request.previous_response_id {
-            return Err(Trouble::Invalid {
-                parameter: "previous_response_id",
-                problem: format!("Previous response with id '{id}' not found."),
-            });
+            let problem = format!("Previous response with id '{id}' not found.");
+            return Err(invalid("previous_response_id", problem));
         }
-        let calls = if request.tools.is_some_and(|tools| !tools.is_empty()) {
-            calls(&serde_json::from_slice(body).map_err(not_json)?)
-        } else {
-            Vec::new()
-        };
         let instructions = request.instructions.unwrap_or_default();
         Ok(MockRequest {
             model: model.into_owned(),
@@ -75,14 +58,14 @@ impl Wire for OpenAiResponses {
             shows_reasoning: request
                 .reasoning
                 .is_some_and(|reasoning| reasoning.summary.is_some()),
-            calls,
+            calls: tools::wanted(&request.tools.unwrap_or_default(), body, calls)?,
             overrides: request.metadata.unwrap_or_default(),
             ..MockRequest::default()
         })
     }
 
     fn whole(&self, answer: &MockAnswer, out: &mut Vec<u8>) {
-        out.extend_from_slice(response(answer, Some(&output(answer))).as_bytes());
+        put(out, &[&response(answer, Some(&output(answer)))]);
     }
 
     fn events(&self) -> Option<&'static dyn Events> {
@@ -91,26 +74,16 @@ impl Wire for OpenAiResponses {
 }
 
 fn calls(body: &Value) -> Vec<MockToolCall> {
-    let tools = body["tools"].as_array().into_iter().flatten();
-    let offered: Vec<_> = tools
+    let offered: Vec<_> = tools::items(&body["tools"])
+        .filter(|tool| tool["type"] == "function" || tool["type"] == "custom")
         .filter_map(|tool| {
-            let kind = tool["type"].as_str()?;
-            matches!(kind, "function" | "custom").then_some(Offered {
-                name: tool["name"].as_str()?,
-                schema: &tool["parameters"],
-                free_text: kind == "custom",
+            Some(Offered {
+                free_text: tool["type"] == "custom",
+                ..Offered::function(&tool["name"], &tool["parameters"])?
             })
         })
         .collect();
-    let choice = match &body["tool_choice"] {
-        Value::String(word) if word == "required" => MockToolChoice::Any,
-        Value::String(word) if word == "none" => MockToolChoice::Never,
-        Value::Object(named) => match named.get("name").and_then(Value::as_str) {
-            Some(name) => MockToolChoice::Named(name),
-            None => MockToolChoice::Auto,
-        },
-        _ => MockToolChoice::Auto,
-    };
+    let choice = openai::tool_choice(&body["tool_choice"], &body["tool_choice"]);
     let last = match &body["input"] {
         Value::String(text) => Last::User(text.clone()),
         input => {
@@ -126,18 +99,12 @@ fn calls(body: &Value) -> Vec<MockToolCall> {
 
 /// The object that the answer is, and that events carry: without output while it is in progress.
 fn response(answer: &MockAnswer, output: Option<&[String]>) -> String {
-    let mut id = String::with_capacity(48);
-    text::push_id(&mut id, answer.seed, answer.number, 48);
     let (status, details) = match output {
         None => ("in_progress", "null"),
-        Some(_) if clipped(answer) => ("incomplete", r#"{"reason":"max_output_tokens"}"#),
+        Some(_) if answer.clipped => ("incomplete", r#"{"reason":"max_output_tokens"}"#),
         Some(_) => ("completed", "null"),
     };
-    let usage = if output.is_some() {
-        usage(answer)
-    } else {
-        "null".to_owned()
-    };
+    let null = || "null".to_owned();
     format!(
         concat!(
             r#"{{"id":"resp_{id}","object":"response","created_at":{created},"status":"{status}","background":false,"error":null,"#,
@@ -146,22 +113,18 @@ fn response(answer: &MockAnswer, output: Option<&[String]>) -> String {
             r#""service_tier":"default","store":false,"temperature":1.0,"text":{{"format":{{"type":"text"}},"verbosity":"medium"}},"#,
             r#""tool_choice":"auto","tools":[],"top_p":1.0,"truncation":"disabled","usage":{usage},"user":null,"metadata":{{}}}}"#
         ),
-        id = id,
+        id = text::id(answer.seed, answer.number, 48),
         status = status,
         details = details,
-        usage = usage,
+        usage = output.map_or_else(null, |_| usage(answer)),
         created = answer.created_s,
         max = answer
             .asked
             .max_output_tokens
-            .map_or_else(|| "null".to_owned(), |max| max.to_string()),
+            .map_or_else(null, |max| max.to_string()),
         model = quoted(&answer.asked.model),
         output = output.unwrap_or_default().join(","),
     )
-}
-
-fn clipped(answer: &MockAnswer) -> bool {
-    answer.clipped && answer.asked.calls.is_empty()
 }
 
 fn usage(answer: &MockAnswer) -> String {
@@ -191,21 +154,19 @@ fn output(answer: &MockAnswer) -> Vec<String> {
 
 /// Its summary is there if the request asked for one.
 fn reasoning(answer: &MockAnswer, whole: bool) -> String {
-    let id = super::call_id(answer, usize::from(u16::MAX), 40);
-    let summary = if whole && answer.asked.shows_reasoning {
+    let id = thought_id(answer);
+    if !whole {
+        return format!(r#"{{"id":"rs_{id}","type":"reasoning","summary":[]}}"#);
+    }
+    let summary = if thinks(answer) {
         summary_part(answer)
     } else {
         String::new()
     };
-    let sealed = if whole {
-        format!(
-            r#","encrypted_content":"gAAAAA{}""#,
-            super::call_id(answer, usize::from(u16::MAX) - 1, 40)
-        )
-    } else {
-        String::new()
-    };
-    format!(r#"{{"id":"rs_{id}","type":"reasoning","summary":[{summary}]{sealed}}}"#)
+    let sealed = part_id(answer, usize::from(u16::MAX) - 1, 40);
+    format!(
+        r#"{{"id":"rs_{id}","type":"reasoning","summary":[{summary}],"encrypted_content":"gAAAAA{sealed}"}}"#
+    )
 }
 
 fn summary_part(answer: &MockAnswer) -> String {
@@ -221,33 +182,33 @@ fn message(answer: &MockAnswer, status: &str, content: &str) -> String {
 }
 
 fn message_id(answer: &MockAnswer) -> String {
-    format!(
-        "msg_{}",
-        super::call_id(answer, usize::from(u16::MAX) - 2, 40)
-    )
+    let id = part_id(answer, usize::from(u16::MAX) - 2, 40);
+    format!("msg_{id}")
 }
 
 fn part(text: &str) -> String {
     format!(r#"{{"type":"output_text","annotations":[],"logprobs":[],"text":"{text}"}}"#)
 }
 
-fn call_item(answer: &MockAnswer, at: usize, call: &MockToolCall, status: &str) -> String {
-    let id = super::call_id(answer, at, 24);
-    let arguments = if status == "completed" {
-        call.arguments.as_str()
-    } else {
-        ""
-    };
-    let (name, arguments) = (quoted(&call.name), quoted(arguments));
+/// The prefix of a call's id, its type, and the field of its arguments.
+fn call_kind(call: &MockToolCall) -> (&'static str, &'static str, &'static str) {
     if call.free_text {
-        format!(
-            r#"{{"id":"ctc_{id}","type":"custom_tool_call","status":"{status}","input":{arguments},"call_id":"call_{id}","name":{name}}}"#
-        )
+        ("ctc", "custom_tool_call", "input")
     } else {
-        format!(
-            r#"{{"id":"fc_{id}","type":"function_call","status":"{status}","arguments":{arguments},"call_id":"call_{id}","name":{name}}}"#
-        )
+        ("fc", "function_call", "arguments")
     }
+}
+
+fn call_item(answer: &MockAnswer, at: usize, call: &MockToolCall, status: &str) -> String {
+    let (prefix, kind, field) = call_kind(call);
+    let (id, name) = (part_id(answer, at, 24), quoted(&call.name));
+    let arguments = match status {
+        "completed" => quoted(&call.arguments),
+        _ => quoted(""),
+    };
+    format!(
+        r#"{{"id":"{prefix}_{id}","type":"{kind}","status":"{status}","{field}":{arguments},"call_id":"call_{id}","name":{name}}}"#
+    )
 }
 
 /// Writes events with their numbers.
@@ -317,10 +278,9 @@ impl Events for OpenAiResponses {
             "event: response.output_text.delta\ndata: {{\"type\":\"response.output_text.delta\",\"sequence_number\":{}",
             first_token(answer) + u64::from(index)
         );
-        out.extend_from_slice(prepared.before.as_bytes());
-        out.extend_from_slice(b"\"logprobs\":[],\"delta\":\"");
-        out.extend_from_slice(text::word(answer.number, index).as_bytes());
-        out.extend_from_slice(prepared.after.as_bytes());
+        let word = text::word(answer.number, index);
+        let field = "\"logprobs\":[],\"delta\":\"";
+        put(out, &[&prepared.before, field, word, prepared.after]);
     }
 
     fn closing(&self, answer: &MockAnswer, prepared: &Prepared, out: &mut Vec<u8>) {
@@ -342,7 +302,7 @@ impl Events for OpenAiResponses {
             stream_call(answer, at, call, index, &mut events);
         }
         let whole = format!(r#""response":{}"#, response(answer, Some(&output(answer))));
-        let end = if clipped(answer) {
+        let end = if answer.clipped {
             "response.incomplete"
         } else {
             "response.completed"
@@ -351,11 +311,9 @@ impl Events for OpenAiResponses {
     }
 
     fn malformed(&self, prepared: &Prepared, out: &mut Vec<u8>) {
-        out.extend_from_slice(
-            b"event: response.output_text.delta\ndata: {\"type\":\"response.output_text.delta\"",
-        );
-        out.extend_from_slice(prepared.before.as_bytes());
-        out.extend_from_slice(b"\n\n");
+        let begun =
+            "event: response.output_text.delta\ndata: {\"type\":\"response.output_text.delta\"";
+        put(out, &[begun, &prepared.before, "\n\n"]);
     }
 
     fn error(&self, answer: &MockAnswer, tokens: u32, out: &mut Vec<u8>) {
@@ -375,29 +333,19 @@ impl Events for OpenAiResponses {
 }
 
 fn open_summary(answer: &MockAnswer, events: &mut Numbered<'_>) {
-    let id = super::call_id(answer, usize::from(u16::MAX), 40);
+    let id = thought_id(answer);
     let place = format!(r#""item_id":"rs_{id}","output_index":0,"summary_index":0"#);
     let text = quoted(&super::thought(answer));
     let part = summary_part(answer);
+    let empty = r#"{"type":"summary_text","text":""}"#;
     for (name, rest) in [
-        (
-            "response.reasoning_summary_part.added",
-            r#""part":{"type":"summary_text","text":""}"#.to_owned(),
-        ),
-        (
-            "response.reasoning_summary_text.delta",
-            format!(r#""delta":{text}"#),
-        ),
-        (
-            "response.reasoning_summary_text.done",
-            format!(r#""text":{text}"#),
-        ),
-        (
-            "response.reasoning_summary_part.done",
-            format!(r#""part":{part}"#),
-        ),
+        ("part.added", format!(r#""part":{empty}"#)),
+        ("text.delta", format!(r#""delta":{text}"#)),
+        ("text.done", format!(r#""text":{text}"#)),
+        ("part.done", format!(r#""part":{part}"#)),
     ] {
-        events.event(name, &format!("{place},{rest}"));
+        let name = format!("response.reasoning_summary_{name}");
+        events.event(&name, &format!("{place},{rest}"));
     }
 }
 
@@ -408,12 +356,9 @@ fn stream_call(
     index: usize,
     events: &mut Numbered<'_>,
 ) {
-    let id = super::call_id(answer, at, 24);
-    let (prefix, of, field) = if call.free_text {
-        ("ctc", "response.custom_tool_call_input", "input")
-    } else {
-        ("fc", "response.function_call_arguments", "arguments")
-    };
+    let id = part_id(answer, at, 24);
+    let (prefix, kind, field) = call_kind(call);
+    let of = format!("response.{kind}_{field}");
     let place = format!(r#""item_id":"{prefix}_{id}","output_index":{index}"#);
     let item = |status| {
         format!(

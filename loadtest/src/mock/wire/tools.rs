@@ -6,7 +6,10 @@
 //! offered, called with arguments made from its schema. Otherwise, and once the results are there, the mock answers with text.
 //! The text comes before the calls, and the calls add nothing to the count of output tokens.
 
+use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
+
+use super::Trouble;
 
 /// A call in an answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +29,17 @@ pub(super) struct Offered<'a> {
     pub(super) free_text: bool,
 }
 
+impl<'a> Offered<'a> {
+    /// A tool that takes JSON; without a name it cannot be called.
+    pub(super) fn function(name: &'a Value, schema: &'a Value) -> Option<Self> {
+        Some(Self {
+            name: name.as_str()?,
+            schema,
+            free_text: false,
+        })
+    }
+}
+
 /// What the request says about calling.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum MockToolChoice<'a> {
@@ -40,6 +54,23 @@ pub(super) enum MockToolChoice<'a> {
 pub(super) enum Last {
     User(String),
     ToolResult,
+}
+
+/// The calls that a request wants by the rules of its format. Its body is read whole only if it has tools.
+pub(super) fn wanted(
+    tools: &[IgnoredAny],
+    body: &[u8],
+    calls: impl FnOnce(&Value) -> Vec<MockToolCall>,
+) -> Result<Vec<MockToolCall>, Trouble> {
+    if tools.is_empty() {
+        return Ok(Vec::new());
+    }
+    Ok(calls(&serde_json::from_slice(body)?))
+}
+
+/// The items of a list; of anything else, none.
+pub(super) fn items(list: &Value) -> impl DoubleEndedIterator<Item = &Value> {
+    list.as_array().into_iter().flatten()
 }
 
 /// The calls of the answer.
@@ -136,8 +167,7 @@ fn sample(schema: &Value, depth: usize) -> Value {
 
 fn sample_object(schema: &Value, depth: usize) -> Value {
     let mut object = Map::new();
-    let required = schema["required"].as_array().map_or(&[][..], Vec::as_slice);
-    for name in required.iter().filter_map(Value::as_str) {
+    for name in items(&schema["required"]).filter_map(Value::as_str) {
         if depth < DEPTH_MAX {
             object.insert(
                 name.to_owned(),
@@ -152,8 +182,7 @@ fn sample_object(schema: &Value, depth: usize) -> Value {
 pub(super) fn last_said(messages: &Value) -> &Value {
     let is_instruction =
         |message: &Value| matches!(message["role"].as_str(), Some("system" | "developer"));
-    let messages = messages.as_array().into_iter().flatten();
-    messages
+    items(messages)
         .rev()
         .find(|message| !is_instruction(message))
         .unwrap_or(&Value::Null)
@@ -163,11 +192,9 @@ pub(super) fn last_said(messages: &Value) -> &Value {
 pub(super) fn text_of(content: &Value) -> String {
     match content {
         Value::String(text) => text.clone(),
-        Value::Array(parts) => parts
-            .iter()
+        parts => items(parts)
             .filter_map(|part| part["text"].as_str())
             .collect(),
-        _ => String::new(),
     }
 }
 
