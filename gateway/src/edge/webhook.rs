@@ -21,7 +21,7 @@ use crate::caps::{LAST_POST_MAX, WEBHOOK_PAUSE_MAX};
 use crate::request::worker::GatewayState;
 use crate::setup::config::WebhookConfig;
 use crate::setup::directory::{ConfigProblem, Egress};
-use crate::upstream::{Call, CallError, Endpoint, Pool, Reach};
+use crate::upstream::{CallError, Endpoint, Pool, Reach};
 
 /// How often budgets are looked at.
 const LOOK: Duration = Duration::from_secs(1);
@@ -101,12 +101,9 @@ impl WebhookTarget {
         headers.insert(HOST, self.host.clone());
         headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        let call = Call {
-            endpoint: &self.endpoint,
-            request,
-            connect_timeout_ms: u64::try_from(self.timeout.as_millis()).unwrap_or(u64::MAX),
-        };
-        let answer = tokio::time::timeout(self.timeout, pool.call(call)).await;
+        let timeout_ms = u64::try_from(self.timeout.as_millis()).unwrap_or(u64::MAX);
+        let call = pool.call(&self.endpoint, request, timeout_ms);
+        let answer = tokio::time::timeout(self.timeout, call).await;
         let status = answer.map_err(|_| PostError::Timeout)??.head.status;
         if status.is_success() {
             Ok(())

@@ -1,7 +1,6 @@
 //! One HTTP/1.1 connection to a provider, driven by the request that uses it.
 
 use std::future::Future;
-use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -14,16 +13,14 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
-use tokio_rustls::client::TlsStream;
 
 use super::pool::Pool;
 use super::{CallError, Endpoint};
 use crate::caps::COALESCED_BYTES_MAX;
 
-type Driver = http1::Connection<TokioIo<Socket>, Full<Bytes>>;
+type Driver = http1::Connection<TokioIo<Box<dyn ByteStream>>, Full<Bytes>>;
 
 /// An open connection that has no answer under way.
 pub(crate) struct Connection {
@@ -46,15 +43,15 @@ impl Connection {
 
     async fn open_unbounded(endpoint: &Endpoint) -> Result<Self, CallError> {
         let stream = endpoint.reach.open(endpoint).await?;
-        let socket = match &endpoint.tls {
-            None => Socket::Plain(stream),
+        let socket: Box<dyn ByteStream> = match &endpoint.tls {
+            None => Box::new(stream),
             Some(tls) => {
                 let connector = TlsConnector::from(tls.config.clone());
                 let handshake = connector.connect(tls.server_name.clone(), stream).await;
-                Socket::Tls(Box::new(handshake.map_err(|source| CallError::Tls {
+                Box::new(handshake.map_err(|source| CallError::Tls {
                     host: endpoint.host.clone(),
                     source,
-                })?))
+                })?)
             }
         };
         let (sender, driver) = http1::Builder::new()
@@ -93,15 +90,13 @@ impl Connection {
         match answered {
             Ok(response) => {
                 let (head, body) = response.into_parts();
-                Ok((
-                    head,
-                    HttpExchange {
-                        connection: self,
-                        body,
-                        closed,
-                        ended: None,
-                    },
-                ))
+                let exchange = HttpExchange {
+                    connection: self,
+                    body,
+                    closed,
+                    ended: None,
+                };
+                Ok((head, exchange))
             }
             Err(mut error) => Err(SendError {
                 unsent: error.take_message(),
@@ -233,9 +228,8 @@ impl AnswerBody {
 
     /// Whether all of the body was read, as its length or framing says.
     pub(crate) fn is_end(&self) -> bool {
-        self.exchange
-            .as_ref()
-            .is_none_or(|exchange| exchange.body.is_end_stream())
+        let exchange = self.exchange.as_ref();
+        exchange.is_none_or(|exchange| exchange.body.is_end_stream())
     }
 
     /// Gives the connection back to the pool.
@@ -255,65 +249,6 @@ impl Drop for AnswerBody {
 }
 
 /// A connection's bytes, plain or encrypted.
-enum Socket {
-    Plain(TcpStream),
-    Tls(Box<TlsStream<TcpStream>>),
-}
+trait ByteStream: AsyncRead + AsyncWrite + Send + Unpin {}
 
-impl AsyncRead for Socket {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_read(cx, buffer),
-            Self::Tls(stream) => Pin::new(stream).poll_read(cx, buffer),
-        }
-    }
-}
-
-impl AsyncWrite for Socket {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
-            Self::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
-        }
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        pieces: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, pieces),
-            Self::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, pieces),
-        }
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        match self {
-            Self::Plain(stream) => stream.is_write_vectored(),
-            Self::Tls(stream) => stream.is_write_vectored(),
-        }
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_flush(cx),
-            Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
-        }
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
-            Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
-        }
-    }
-}
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> ByteStream for S {}

@@ -15,7 +15,7 @@ mod reach;
 mod tls;
 
 pub(crate) use connection::AnswerBody;
-pub(crate) use pool::{Call, Pool, UpstreamAnswer};
+pub(crate) use pool::{Pool, UpstreamAnswer};
 pub(crate) use reach::Reach;
 use tls::{TlsError, client_config};
 
@@ -52,25 +52,24 @@ impl Endpoint {
         ca_file: Option<&Path>,
         reach: Reach,
     ) -> Result<(Self, HeaderValue), BadEndpoint> {
-        let encrypted = match uri.scheme() {
-            Some(scheme) if *scheme == Scheme::HTTPS => true,
-            Some(scheme) if *scheme == Scheme::HTTP => false,
-            _ => return Err(BadEndpoint::Scheme),
-        };
+        if !matches!(uri.scheme_str(), Some("http" | "https")) {
+            return Err(BadEndpoint::Scheme);
+        }
         let authority = uri.authority().ok_or(BadEndpoint::NoHost)?;
         if authority.as_str().contains('@') {
             return Err(BadEndpoint::Login);
         }
         let host = authority.host().trim_matches(['[', ']']).to_owned();
-        let tls = match encrypted {
-            false => None,
-            true => Some(EndpointTls {
+        let (tls, default_port) = if uri.scheme() == Some(&Scheme::HTTPS) {
+            let tls = EndpointTls {
                 config: client_config(ca_file)?,
                 server_name: ServerName::try_from(host.clone()).map_err(|_| BadEndpoint::Host)?,
-            }),
+            };
+            (Some(tls), 443)
+        } else {
+            (None, 80)
         };
         let header = HeaderValue::from_str(authority.as_str()).map_err(|_| BadEndpoint::Host)?;
-        let default_port = if encrypted { 443 } else { 80 };
         let endpoint = Self {
             id: next_endpoint_id(),
             port: authority.port_u16().unwrap_or(default_port),

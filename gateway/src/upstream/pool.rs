@@ -9,7 +9,7 @@ use http::Request;
 use http_body_util::Full;
 use parking_lot::Mutex;
 
-use super::connection::{AnswerBody, Connection, HttpExchange};
+use super::connection::{AnswerBody, Connection, HttpExchange, SendError};
 use super::{CallError, Endpoint};
 use crate::caps::{IDLE_CONNECTIONS_MAX, IDLE_MAX};
 use weir_governance::clock;
@@ -26,13 +26,6 @@ struct IdleConnection {
     connection: Connection,
 }
 
-/// One call to a provider.
-pub(crate) struct Call<'a> {
-    pub(crate) endpoint: &'a Endpoint,
-    pub(crate) request: Request<Full<Bytes>>,
-    pub(crate) connect_timeout_ms: u64,
-}
-
 /// The head of an answer, and its body to be polled.
 pub(crate) struct UpstreamAnswer {
     pub(crate) head: http::response::Parts,
@@ -45,45 +38,32 @@ impl Pool {
     /// Sends the request and waits for the head of the answer, for as long as it takes.
     pub(crate) async fn call(
         self: &Arc<Self>,
-        call: Call<'_>,
+        endpoint: &Endpoint,
+        mut request: Request<Full<Bytes>>,
+        connect_timeout_ms: u64,
     ) -> Result<UpstreamAnswer, CallError> {
-        let mut request = call.request;
-        while let Some(connection) = self.take(call.endpoint.id) {
+        let answer = |(head, exchange): (_, HttpExchange), connect_us| UpstreamAnswer {
+            head,
+            body: AnswerBody::new(exchange, self.clone(), endpoint.id),
+            connect_us,
+        };
+        while let Some(connection) = self.take(endpoint.id) {
             match connection.send(request).await {
-                Ok((head, exchange)) => {
-                    return Ok(self.answer(head, exchange, call.endpoint, None));
-                }
+                Ok(sent) => return Ok(answer(sent, None)),
                 // The provider closed it in the very moment; nothing was sent, so nothing is lost.
-                Err(failed) => match failed.unsent {
-                    Some(unsent) => request = unsent,
-                    None => return Err(failed.error),
-                },
+                Err(SendError {
+                    unsent: Some(unsent),
+                    ..
+                }) => request = unsent,
+                Err(failed) => return Err(failed.error),
             }
         }
         let started = clock::Moment::now();
-        let connection = Connection::open(call.endpoint, call.connect_timeout_ms).await?;
+        let connection = Connection::open(endpoint, connect_timeout_ms).await?;
         let connect_us = started.elapsed_us();
-        match connection.send(request).await {
-            Ok((head, exchange)) => {
-                Ok(self.answer(head, exchange, call.endpoint, Some(connect_us)))
-            }
-            Err(failed) => Err(failed.error),
-        }
-    }
-
-    fn answer(
-        self: &Arc<Self>,
-        head: http::response::Parts,
-        exchange: HttpExchange,
-        endpoint: &Endpoint,
-        connect_us: Option<u64>,
-    ) -> UpstreamAnswer {
-        let body = AnswerBody::new(exchange, self.clone(), endpoint.id);
-        UpstreamAnswer {
-            head,
-            body,
-            connect_us,
-        }
+        let sent = connection.send(request).await;
+        let sent = sent.map_err(|failed| failed.error)?;
+        Ok(answer(sent, Some(connect_us)))
     }
 
     /// The connection that was used last, if it still works. Older ones in between are closed.

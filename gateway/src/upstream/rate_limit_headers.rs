@@ -5,9 +5,10 @@
 //! 2026-01-01T00:00:00Z`).
 
 use http::HeaderMap;
+use jiff::{Span, SpanRelativeTo, Timestamp};
 use weir_limits::AnnouncedLimit;
 
-const US_PER_S: u64 = 1_000_000;
+const YEAR_US: f64 = 365.0 * 86_400e6;
 
 /// The limits on requests and on tokens. None if the headers say nothing of what is left.
 pub(crate) fn read(headers: &HeaderMap, now_us: u64) -> Option<[AnnouncedLimit; 2]> {
@@ -38,75 +39,29 @@ pub(crate) fn read(headers: &HeaderMap, now_us: u64) -> Option<[AnnouncedLimit; 
 }
 
 /// `20ms`, `1s`, `6m0s`, `1h2m3.5s`; a mere number is in seconds.
-fn duration_us(text: &str) -> Option<u64> {
-    let mut rest = text.trim();
-    if let Ok(seconds) = rest.parse::<f64>() {
-        return whole(seconds * 1e6);
-    }
-    if rest.is_empty() {
-        return None;
-    }
-    let mut us = 0.0;
-    while !rest.is_empty() {
-        let digits = rest.find(|c: char| c.is_ascii_alphabetic())?;
-        let value: f64 = rest[..digits].parse().ok()?;
-        let after = &rest[digits..];
-        let unit = &after[..after
-            .find(|c: char| !c.is_ascii_alphabetic())
-            .unwrap_or(after.len())];
-        us += value
-            * match unit {
-                "ms" => 1e3,
-                "s" => 1e6,
-                "m" => 60e6,
-                "h" => 3_600e6,
-                "d" => 86_400e6,
-                _ => return None,
-            };
-        rest = &after[unit.len()..];
-    }
-    whole(us)
-}
-
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
     reason = "checked to lie between 0 and a year"
 )]
-fn whole(us: f64) -> Option<u64> {
-    (0.0..=365.0 * 86_400e6).contains(&us).then_some(us as u64)
+fn duration_us(text: &str) -> Option<u64> {
+    let text = text.trim();
+    let us = 1e6
+        * match text.parse() {
+            Ok(seconds) => seconds,
+            Err(_) => {
+                let span: Span = text.parse().ok()?;
+                let duration = span.to_duration(SpanRelativeTo::days_are_24_hours());
+                duration.ok()?.as_secs_f64()
+            }
+        };
+    (0.0..=YEAR_US).contains(&us).then_some(us.round() as u64)
 }
 
-/// A time as RFC 3339 writes it in UTC.
+/// A time as RFC 3339 writes it.
 fn time_us(text: &str) -> Option<u64> {
-    let (date, time) = text.trim().strip_suffix('Z')?.split_once('T')?;
-    let mut date = date.splitn(3, '-').map(str::parse::<u64>);
-    let mut next = || date.next()?.ok();
-    let (year, month, day) = (next()?, next()?, next()?);
-    let mut time = time
-        .split('.')
-        .next()?
-        .splitn(3, ':')
-        .map(str::parse::<u64>);
-    let mut next = || time.next()?.ok();
-    let (hour, minute, second) = (next()?, next()?, next()?);
-    let valid = (1970..10_000).contains(&year) && (1..=12).contains(&month) && hour < 24;
-    if !valid || !(1..=31).contains(&day) || minute > 59 || second > 60 {
-        return None;
-    }
-    let seconds = days(year, month, day) * 86_400 + hour * 3_600 + minute * 60 + second;
-    Some(seconds * US_PER_S)
-}
-
-/// Days since 1970. Counted in years that begin in March, so that the leap day is the last one.
-fn days(year: u64, month: u64, day: u64) -> u64 {
-    let (year, month) = if month > 2 {
-        (year, month - 3)
-    } else {
-        (year - 1, month + 9)
-    };
-    let leap_days = year / 4 - year / 100 + year / 400;
-    365 * year + leap_days + (153 * month + 2) / 5 + day - 1 - 719_468
+    let time: Timestamp = text.trim().parse().ok()?;
+    u64::try_from(time.as_microsecond()).ok()
 }
 
 #[cfg(test)]

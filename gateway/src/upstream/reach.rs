@@ -61,53 +61,131 @@ impl Proxy {
         let uri: Uri = url
             .parse()
             .map_err(|error| format!("it is not a URL: {error}"))?;
-        let protocol = match uri.scheme_str() {
-            Some("http") => Protocol::Http,
-            Some("socks5" | "socks5h") => Protocol::Socks5,
+        let (protocol, default_port) = match uri.scheme_str() {
+            Some("http") => (Protocol::Http, 8080),
+            Some("socks5" | "socks5h") => (Protocol::Socks5, 1080),
             _ => return Err("it must begin with http:// or socks5://".into()),
         };
         let authority = uri.authority().ok_or("the host is missing")?;
-        let login = match authority.as_str().rsplit_once('@') {
-            None => None,
-            Some((login, _)) => {
-                let (user, password) = login.split_once(':').unwrap_or((login, ""));
-                let decode = |text: &str| {
-                    decoded(text).ok_or("its user or password is not percent-encoded well")
-                };
-                let login = (decode(user)?, decode(password)?);
-                if [&login.0, &login.1].iter().any(|part| part.len() > 255) {
-                    return Err("its user or password is longer than 255 bytes".into());
-                }
-                Some(login)
-            }
-        };
-        let default_port = match protocol {
-            Protocol::Http => 8080,
-            Protocol::Socks5 => 1080,
-        };
+        let login = authority.as_str().rsplit_once('@');
         Ok(Self {
             protocol,
             host: authority.host().trim_matches(['[', ']']).to_owned(),
             port: authority.port_u16().unwrap_or(default_port),
-            login,
+            login: login.map(|(login, _)| read_login(login)).transpose()?,
         })
     }
 
     async fn open(&self, endpoint: &Endpoint) -> Result<TcpStream, CallError> {
         let mut stream = connect(&self.host, self.port, true).await?;
-        let (host, port) = (endpoint.host.as_str(), endpoint.port);
         let tunnelled = match self.protocol {
-            Protocol::Http => http_connect(&mut stream, host, port, self.login.as_ref()).await,
-            Protocol::Socks5 => socks5(&mut stream, host, port, self.login.as_ref()).await,
+            Protocol::Http => self.http_connect(&mut stream, endpoint).await,
+            Protocol::Socks5 => self.socks5(&mut stream, endpoint).await,
         };
         tunnelled.map_err(|source| CallError::Proxy {
             proxy: format!("{}:{}", self.host, self.port),
             host: endpoint.host.clone(),
-            port,
+            port: endpoint.port,
             source,
         })?;
         Ok(stream)
     }
+
+    async fn http_connect(&self, stream: &mut TcpStream, endpoint: &Endpoint) -> io::Result<()> {
+        let Endpoint { host, port, .. } = endpoint;
+        let authority = if host.contains(':') {
+            format!("[{host}]:{port}")
+        } else {
+            format!("{host}:{port}")
+        };
+        let mut request = format!("CONNECT {authority} HTTP/1.1\r\nhost: {authority}\r\n");
+        if let Some((user, password)) = &self.login {
+            let login = STANDARD.encode(format!("{user}:{password}"));
+            request.push_str(&format!("proxy-authorization: Basic {login}\r\n"));
+        }
+        request.push_str("\r\n");
+        stream.write_all(request.as_bytes()).await?;
+        let head = read_head(stream).await?;
+        let status = head.split(' ').nth(1).unwrap_or_default();
+        if head.starts_with("HTTP/1.") && status.len() == 3 && status.starts_with('2') {
+            return Ok(());
+        }
+        let line = head.lines().next().unwrap_or_default();
+        Err(io::Error::other(format!("it answered \"{line}\"")))
+    }
+
+    /// RFC 1928, with the user and password of RFC 1929. The proxy resolves the host.
+    async fn socks5(&self, stream: &mut TcpStream, endpoint: &Endpoint) -> io::Result<()> {
+        const VERSION: u8 = 5;
+        const NO_LOGIN: u8 = 0;
+        const PASSWORD: u8 = 2;
+        const CONNECT: u8 = 1;
+        let method = if self.login.is_some() {
+            PASSWORD
+        } else {
+            NO_LOGIN
+        };
+        stream.write_all(&[VERSION, 1, method]).await?;
+        if [stream.read_u8().await?, stream.read_u8().await?] != [VERSION, method] {
+            return Err(io::Error::other(match self.login {
+                Some(_) => "it is no SOCKS5 proxy, or takes no user and password",
+                None => "it is no SOCKS5 proxy, or wants a user and password",
+            }));
+        }
+        if let Some((user, password)) = &self.login {
+            let mut message = vec![1];
+            for part in [user, password] {
+                message.push(length_byte(part)?);
+                message.extend_from_slice(part.as_bytes());
+            }
+            stream.write_all(&message).await?;
+            if [stream.read_u8().await?, stream.read_u8().await?][1] != 0 {
+                return Err(io::Error::other("it refused the user and password"));
+            }
+        }
+        let mut message = vec![VERSION, CONNECT, 0];
+        match endpoint.host.parse::<IpAddr>() {
+            Ok(IpAddr::V4(address)) => {
+                message.push(1);
+                message.extend_from_slice(&address.octets());
+            }
+            Ok(IpAddr::V6(address)) => {
+                message.push(4);
+                message.extend_from_slice(&address.octets());
+            }
+            Err(_) => {
+                message.extend_from_slice(&[3, length_byte(&endpoint.host)?]);
+                message.extend_from_slice(endpoint.host.as_bytes());
+            }
+        }
+        message.extend_from_slice(&endpoint.port.to_be_bytes());
+        stream.write_all(&message).await?;
+        let mut answer = [0; 4];
+        stream.read_exact(&mut answer).await?;
+        if answer[1] != 0 {
+            return Err(io::Error::other(socks5_refusal(answer[1])));
+        }
+        let bound = match answer[3] {
+            1 => 4,
+            3 => usize::from(stream.read_u8().await?),
+            4 => 16,
+            _ => return Err(io::Error::other("its answer is not SOCKS5's")),
+        };
+        stream.read_exact(&mut vec![0; bound + 2]).await?;
+        Ok(())
+    }
+}
+
+/// User and password, percent-encoded, with a colon between them.
+fn read_login(login: &str) -> Result<(String, String), &'static str> {
+    let (user, password) = login.split_once(':').unwrap_or((login, ""));
+    let decode =
+        |text: &str| decoded(text).ok_or("its user or password is not percent-encoded well");
+    let login = (decode(user)?, decode(password)?);
+    if login.0.len().max(login.1.len()) > 255 {
+        return Err("its user or password is longer than 255 bytes");
+    }
+    Ok(login)
 }
 
 impl Reach {
@@ -202,50 +280,16 @@ fn is_public_v4(address: Ipv4Addr) -> bool {
 }
 
 fn is_public_v6(address: Ipv6Addr) -> bool {
-    let segments = address.segments();
-    let embedded = match segments {
-        [0, 0, 0, 0, 0, 0xffff, high, low] | [0x64, 0xff9b, 0, 0, 0, 0, high, low] => {
-            Some((high, low))
-        }
-        [0x2002, high, low, ..] => Some((high, low)),
-        _ => None,
-    };
-    match embedded {
-        Some((high, low)) => {
-            let [a, b] = high.to_be_bytes();
-            let [c, d] = low.to_be_bytes();
-            is_public_v4(Ipv4Addr::new(a, b, c, d))
+    match address.segments() {
+        // An IPv4 address, as IPv6, NAT64 and 6to4 embed it.
+        [0, 0, 0, 0, 0, 0xffff, high, low]
+        | [0x64, 0xff9b, 0, 0, 0, 0, high, low]
+        | [0x2002, high, low, ..] => {
+            is_public_v4(Ipv4Addr::from_bits(u32::from(high) << 16 | u32::from(low)))
         }
         // Only 2000::/3 is given out; of it, documentation is not.
-        None => segments[0] & 0xe000 == 0x2000 && segments[..2] != [0x2001, 0xdb8],
+        [first, second, ..] => first & 0xe000 == 0x2000 && (first, second) != (0x2001, 0xdb8),
     }
-}
-
-async fn http_connect(
-    stream: &mut TcpStream,
-    host: &str,
-    port: u16,
-    login: Option<&(String, String)>,
-) -> io::Result<()> {
-    let authority = if host.contains(':') {
-        format!("[{host}]:{port}")
-    } else {
-        format!("{host}:{port}")
-    };
-    let mut request = format!("CONNECT {authority} HTTP/1.1\r\nhost: {authority}\r\n");
-    if let Some((user, password)) = login {
-        let login = STANDARD.encode(format!("{user}:{password}"));
-        request.push_str(&format!("proxy-authorization: Basic {login}\r\n"));
-    }
-    request.push_str("\r\n");
-    stream.write_all(request.as_bytes()).await?;
-    let head = read_head(stream).await?;
-    let status = head.split(' ').nth(1).unwrap_or_default();
-    if head.starts_with("HTTP/1.") && status.len() == 3 && status.starts_with('2') {
-        return Ok(());
-    }
-    let line = head.lines().next().unwrap_or_default();
-    Err(io::Error::other(format!("it answered \"{line}\"")))
 }
 
 /// Reads byte by byte, so that nothing of what follows is taken: a head is short, and comes once
@@ -259,68 +303,6 @@ async fn read_head(stream: &mut TcpStream) -> io::Result<String> {
         head.push(stream.read_u8().await?);
     }
     Ok(String::from_utf8_lossy(&head).into_owned())
-}
-
-/// RFC 1928, with the user and password of RFC 1929. The proxy resolves the host.
-async fn socks5(
-    stream: &mut TcpStream,
-    host: &str,
-    port: u16,
-    login: Option<&(String, String)>,
-) -> io::Result<()> {
-    const VERSION: u8 = 5;
-    const NO_LOGIN: u8 = 0;
-    const PASSWORD: u8 = 2;
-    const CONNECT: u8 = 1;
-    let method = if login.is_some() { PASSWORD } else { NO_LOGIN };
-    stream.write_all(&[VERSION, 1, method]).await?;
-    if [stream.read_u8().await?, stream.read_u8().await?] != [VERSION, method] {
-        return Err(io::Error::other(match login {
-            Some(_) => "it is no SOCKS5 proxy, or takes no user and password",
-            None => "it is no SOCKS5 proxy, or wants a user and password",
-        }));
-    }
-    if let Some((user, password)) = login {
-        let mut message = vec![1];
-        for part in [user, password] {
-            message.push(length_byte(part)?);
-            message.extend_from_slice(part.as_bytes());
-        }
-        stream.write_all(&message).await?;
-        if [stream.read_u8().await?, stream.read_u8().await?][1] != 0 {
-            return Err(io::Error::other("it refused the user and password"));
-        }
-    }
-    let mut message = vec![VERSION, CONNECT, 0];
-    match host.parse::<IpAddr>() {
-        Ok(IpAddr::V4(address)) => {
-            message.push(1);
-            message.extend_from_slice(&address.octets());
-        }
-        Ok(IpAddr::V6(address)) => {
-            message.push(4);
-            message.extend_from_slice(&address.octets());
-        }
-        Err(_) => {
-            message.extend_from_slice(&[3, length_byte(host)?]);
-            message.extend_from_slice(host.as_bytes());
-        }
-    }
-    message.extend_from_slice(&port.to_be_bytes());
-    stream.write_all(&message).await?;
-    let mut answer = [0; 4];
-    stream.read_exact(&mut answer).await?;
-    if answer[1] != 0 {
-        return Err(io::Error::other(socks5_refusal(answer[1])));
-    }
-    let bound = match answer[3] {
-        1 => 4,
-        3 => usize::from(stream.read_u8().await?),
-        4 => 16,
-        _ => return Err(io::Error::other("its answer is not SOCKS5's")),
-    };
-    stream.read_exact(&mut vec![0; bound + 2]).await?;
-    Ok(())
 }
 
 fn length_byte(text: &str) -> io::Result<u8> {

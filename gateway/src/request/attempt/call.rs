@@ -20,7 +20,7 @@ use crate::record::attempt::{AttemptRecord, ResponseHead};
 use crate::request::answer_reader::{AnswerClock, AnswerReader, AnswerStep};
 use crate::request::worker::Worker;
 use crate::setup::directory::Deployment;
-use crate::upstream::{Call, UpstreamAnswer};
+use crate::upstream::UpstreamAnswer;
 
 /// How providers call the id that they give a request.
 const UPSTREAM_REQUEST_ID: [&str; 4] = [
@@ -132,12 +132,11 @@ async fn answer(
     let deployment = callee.deployment;
     let timeouts = deployment.provider.timeouts;
     let mut clock = AnswerClock::start(timeouts, prepared.deadline);
-    let call = Call {
-        endpoint: &deployment.provider.endpoint,
-        request: prepared.request,
-        connect_timeout_ms: timeouts.connect_ms,
-    };
-    let mut answer = clock.limit(worker.pool.call(call)).await??;
+    let endpoint = &deployment.provider.endpoint;
+    let call = worker
+        .pool
+        .call(endpoint, prepared.request, timeouts.connect_ms);
+    let mut answer = clock.limit(call).await??;
     record.head_arrived(head_of(&answer));
     provider_limits::learn(callee, &answer.head.headers);
     list_dropped(&mut answer.head.headers, &prepared.dropped);
