@@ -1,17 +1,20 @@
 //! Why a request cannot be sent to a target.
 
+use schemars::JsonSchema;
+use serde::Deserialize;
 use thiserror::Error;
 
 use crate::error::{ApiError, ApiErrorKind};
 use crate::json::InvalidField;
 
-/// What to do with a field that a target cannot express.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// What happens to what a translation cannot carry.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
 pub enum Unsupported {
-    /// Answer 400 and name the field.
+    /// The request is answered 400, which names the field.
     #[default]
     Refuse,
-    /// Leave it out, and list it in [`UpstreamRequest::dropped`](crate::UpstreamRequest).
+    /// It is left out, and the response header `x-weir-dropped` lists it.
     Drop,
 }
 

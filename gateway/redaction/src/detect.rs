@@ -10,26 +10,31 @@
 use std::ops::Range;
 
 use regex::{Regex, RegexBuilder, RegexSet, RegexSetBuilder};
+use schemars::JsonSchema;
+use serde::Deserialize;
 
 use crate::caps::{ESCAPES_MAX, PATTERN_BYTES_MAX, PATTERNS_MAX};
 use crate::escapes::{data_runs, unescaped};
 use crate::kept::Redactions;
 use crate::patterns::{BuiltIn, CARDS, EMAILS, SECRET_FIELD, SECRETS, Take};
 
-/// A detector that the operator configured.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A pattern that is taken out of payloads.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct CustomPattern {
     /// What stands in the place of what it finds: `[redacted:NAME]`.
     pub name: String,
+    /// Regular expression, in the syntax of the crate `regex`.
     pub regex: String,
 }
 
-/// What is looked for only if asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What is taken out of payloads if asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
 pub enum OptionalDetector {
-    /// E-mail addresses.
+    /// Addresses of e-mail.
     Emails,
-    /// Payment card numbers whose check digit (Luhn) is right.
+    /// Numbers of payment cards.
     Cards,
 }
 

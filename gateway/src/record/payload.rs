@@ -2,19 +2,17 @@
 //!
 //! The way through: [`Payloads::begin`] looks at the rule for the key, and at the draw for the request;
 //! the client's body is held as it is, without a copy, and the answer is put together while it passes
-//! ([`weir_dialects::Transcript`]); when the events are written, [`Taken::close`] redacts both
+//! ([`weir_dialects::Transcript`]); when the events are written, [`PayloadCapture::close`] redacts both
 //! ([`weir_redaction`]) and gives the event that goes into the journal with them.
 //!
 //! Nothing that was not redacted leaves this process, and what cannot be searched is left out. Where
 //! nothing is kept, this costs a look at the rule. What is held at once is bounded; what is beyond is
 //! left out, and the event says so.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use prometheus_client::metrics::gauge::Gauge;
-use rand::RngCore as _;
 use weir_dialects::{ClientApi, NoTranscript, Transcript};
 use weir_redaction::{
     BadPattern, CustomPattern, Detail, Kept, Omitted, OptionalDetector, READ_BYTES_MAX, Redactions,
@@ -26,7 +24,7 @@ use weir_schemas::{RequestId, Salt};
 use crate::caps::PAYLOAD_KEPT_BYTES_MAX;
 use crate::record::context::RequestContext;
 use crate::record::trail::RequestRecord;
-use crate::setup::config::{OptionalConfig, PayloadsConfig};
+use crate::setup::config::PayloadsConfig;
 use crate::setup::directory::ConfigProblem;
 use weir_governance::clock::Moment;
 use weir_governance::control::Identity;
@@ -61,70 +59,26 @@ impl Payloads {
             let path = format!("payloads.{setting}");
             problems.push(ConfigProblem { path, message });
         };
-        let default = Capture::new(config.capture, config.share);
-        if let Err(problem) = &default {
-            let (setting, message) = problem.split_once(": ").unwrap_or(("share", problem));
-            add(setting, message.to_owned());
-        }
-        if !(KEPT_BYTES_MIN..=PAYLOAD_KEPT_BYTES_MAX).contains(&config.bytes_max) {
-            add(
-                "bytes_max",
-                format!(
-                    "is {}; it must be between {KEPT_BYTES_MIN} and {PAYLOAD_KEPT_BYTES_MAX}, so that an \
-                     event with two of them fits into a message of Kafka's",
-                    config.bytes_max
-                ),
+        let default =
+            Capture::new(config.capture, config.share).map_err(|bad| add(bad.setting, bad.message));
+        let bytes_max = config.bytes_max;
+        if !(KEPT_BYTES_MIN..=PAYLOAD_KEPT_BYTES_MAX).contains(&bytes_max) {
+            let message = format!(
+                "is {bytes_max}; it must be between {KEPT_BYTES_MIN} and {PAYLOAD_KEPT_BYTES_MAX}, so \
+                 that an event with two of them fits into a message of Kafka's",
             );
+            add("bytes_max", message);
         }
-        let optional: Vec<OptionalDetector> = config
-            .redact
-            .iter()
-            .map(|asked| match asked {
-                OptionalConfig::Emails => OptionalDetector::Emails,
-                OptionalConfig::Cards => OptionalDetector::Cards,
-            })
-            .collect();
-        let patterns: Vec<CustomPattern> = config
-            .patterns
-            .iter()
-            .map(|pattern| CustomPattern {
-                name: pattern.name.clone(),
-                regex: pattern.regex.clone(),
-            })
-            .collect();
-        let redactor = OnceLock::new();
-        let made = match patterns.is_empty() {
-            true => Ok(()),
-            false => Redactor::new(&optional, &patterns).map(|made| {
-                let _ = redactor.set(made);
-            }),
+        let redactor = match config.patterns.is_empty() {
+            true => OnceLock::new(),
+            false => redactor_with_patterns(config, add).map_or_else(OnceLock::new, OnceLock::from),
         };
-        if let Err(BadPattern { index, reason }) = &made {
-            let setting = index.map_or_else(
-                || "patterns".to_owned(),
-                |index| format!("patterns[{index}].regex"),
-            );
-            let pattern = index.and_then(|index| patterns.get(index));
-            let of =
-                pattern.map_or_else(String::new, |it| format!("of the pattern \"{}\" ", it.name));
-            add(&setting, format!("{of}cannot be used: {reason}"));
-        }
-        for (index, pattern) in patterns.iter().enumerate() {
-            let of_name = |byte: u8| byte.is_ascii_alphanumeric() || b"_-".contains(&byte);
-            if pattern.name.is_empty() || !pattern.name.bytes().all(of_name) {
-                add(
-                    &format!("patterns[{index}].name"),
-                    "must be letters, digits, _ and -: it stands in the place of what is found"
-                        .into(),
-                );
-            }
-        }
         match default {
             Ok(default) if problems.is_empty() => Ok(Self {
                 redactor,
-                optional,
+                optional: config.redact.clone(),
                 default,
-                bytes_max: config.bytes_max,
+                bytes_max,
                 memory: Memory::new(config.memory_bytes_max),
             }),
             _ => Err(problems),
@@ -148,23 +102,23 @@ impl Payloads {
         request_id: RequestId,
         api: ClientApi,
         body: &Bytes,
-    ) -> Option<Box<Taken>> {
+    ) -> Option<Box<PayloadCapture>> {
         let capture = identity.policy().capture.unwrap_or(self.default);
         if capture.mode == CaptureMode::Off || !capture.share.holds(request_id) {
             return None;
         }
         let mut held = self.memory.reserve();
         let request = match held.take(body.len()) {
-            true => Side::Held(body.clone()),
-            false => Side::LeftOut(BUSY),
+            true => Ok(body.clone()),
+            false => Err(BUSY),
         };
-        Some(Box::new(Taken {
+        Some(Box::new(PayloadCapture {
             payloads: self.clone(),
             capture,
             api,
             request_bytes: body.len(),
             request,
-            answer: CapturedAnswer::None,
+            answer: Err(NONE),
             answer_bytes: 0,
             has_client_left: false,
             held,
@@ -183,38 +137,56 @@ impl Payloads {
     }
 }
 
+/// A redactor that looks for the operator's patterns too. `add` is told the setting that is wrong, and
+/// the problem.
+fn redactor_with_patterns(
+    config: &PayloadsConfig,
+    mut add: impl FnMut(&str, String),
+) -> Option<Redactor> {
+    let PayloadsConfig {
+        redact, patterns, ..
+    } = config;
+    let made = Redactor::new(redact, patterns);
+    if let Err(BadPattern { index, reason }) = &made {
+        let (setting, of) = match index.and_then(|index| Some((index, patterns.get(index)?))) {
+            Some((index, CustomPattern { name, .. })) => (
+                format!("patterns[{index}].regex"),
+                format!("of the pattern \"{name}\" "),
+            ),
+            None => ("patterns".to_owned(), String::new()),
+        };
+        add(&setting, format!("{of}cannot be used: {reason}"));
+    }
+    for (index, CustomPattern { name, .. }) in patterns.iter().enumerate() {
+        let of_name = |byte: u8| byte.is_ascii_alphanumeric() || b"_-".contains(&byte);
+        if name.is_empty() || !name.bytes().all(of_name) {
+            add(
+                &format!("patterns[{index}].name"),
+                "must be letters, digits, _ and -: it stands in the place of what is found".into(),
+            );
+        }
+    }
+    made.ok()
+}
+
 /// The payload of one request, on its way.
 #[derive(Debug)]
-pub(crate) struct Taken {
+pub(crate) struct PayloadCapture {
     payloads: Arc<Payloads>,
     capture: Capture,
     api: ClientApi,
     request_bytes: usize,
-    request: Side,
-    answer: CapturedAnswer,
+    /// The body, or why it is left out.
+    request: Result<Bytes, &'static str>,
+    /// What there is of the answer, and whether it is a stream; or why it is left out.
+    answer: Result<(Transcript, bool), &'static str>,
     answer_bytes: usize,
     /// What comes now the client does not get.
     has_client_left: bool,
-    held: Held,
+    held: HeldMemory,
 }
 
-#[derive(Debug)]
-enum Side {
-    Held(Bytes),
-    LeftOut(&'static str),
-}
-
-#[derive(Debug)]
-enum CapturedAnswer {
-    None,
-    Comes {
-        transcript: Transcript,
-        is_stream: bool,
-    },
-    LeftOut(&'static str),
-}
-
-impl Taken {
+impl PayloadCapture {
     /// The answer begins.
     pub(crate) fn answer_begins(&mut self, is_stream: bool) {
         if self.has_client_left {
@@ -225,12 +197,9 @@ impl Taken {
             false => READ_BYTES_MAX,
         };
         self.answer = if is_stream && !self.held.take(bytes_max) {
-            CapturedAnswer::LeftOut(BUSY)
+            Err(BUSY)
         } else {
-            CapturedAnswer::Comes {
-                transcript: Transcript::new(self.api, is_stream, bytes_max),
-                is_stream,
-            }
+            Ok((Transcript::new(self.api, is_stream, bytes_max), is_stream))
         };
     }
 
@@ -240,15 +209,11 @@ impl Taken {
             return;
         }
         self.answer_bytes += piece.len();
-        if let CapturedAnswer::Comes {
-            transcript,
-            is_stream,
-        } = &mut self.answer
-        {
+        if let Ok((transcript, is_stream)) = &mut self.answer {
             if *is_stream || self.held.take(piece.len()) {
                 transcript.push(piece);
             } else {
-                self.answer = CapturedAnswer::LeftOut(BUSY);
+                self.answer = Err(BUSY);
             }
         }
     }
@@ -259,7 +224,7 @@ impl Taken {
     }
 
     /// Redacts what was held. `is_complete` is whether the client got the whole answer.
-    pub(crate) fn close(self, is_complete: bool) -> Closed {
+    pub(crate) fn close(self, is_complete: bool) -> CapturedPayload {
         let payloads = &*self.payloads;
         let detail = match self.capture.mode {
             CaptureMode::Off | CaptureMode::Metadata => Detail::Structure,
@@ -269,27 +234,21 @@ impl Taken {
             let kept = payloads.redactor().keep(body, detail, payloads.bytes_max);
             kept.map_err(Omitted::as_str)
         };
-        let request = match &self.request {
-            Side::Held(body) => keep(body),
-            Side::LeftOut(why) => Err(*why),
-        };
-        let (answer, is_cut) = match self.answer {
-            CapturedAnswer::None => (Err(NONE), false),
-            CapturedAnswer::LeftOut(why) => (Err(why), false),
-            CapturedAnswer::Comes { transcript, .. } => match transcript.finish(is_complete) {
-                Ok((json, is_cut)) => (keep(&json), is_cut),
-                Err(NoTranscript::Unreadable) => (Err(Omitted::Unreadable.as_str()), false),
-                Err(NoTranscript::TooLarge) => (Err(Omitted::TooLarge.as_str()), false),
-            },
-        };
+        let request = self.request.and_then(|body| keep(&body));
+        let answer = self.answer.and_then(|(transcript, _)| {
+            transcript.finish(is_complete).map_err(|none| match none {
+                NoTranscript::Unreadable => Omitted::Unreadable.as_str(),
+                NoTranscript::TooLarge => Omitted::TooLarge.as_str(),
+            })
+        });
+        let is_cut = answer.as_ref().is_ok_and(|(_, is_cut)| *is_cut);
+        let answer = answer.and_then(|(json, _)| keep(&json));
         let mut found = Redactions::default();
         for kept in [&request, &answer].into_iter().flatten() {
             found.count += kept.found.count;
             found.names.extend(kept.found.names.iter().cloned());
         }
-        let mut random = [0; 10];
-        rand::rng().fill_bytes(&mut random);
-        Closed {
+        CapturedPayload {
             capture: self.capture,
             request_bytes: self.request_bytes as u64,
             answer_bytes: self.answer_bytes as u64,
@@ -297,14 +256,14 @@ impl Taken {
             answer,
             is_cut,
             found,
-            salt: Salt::new(Moment::now().unix_ms(), random),
+            salt: Salt::new(Moment::now().unix_ms(), rand::random()),
         }
     }
 }
 
 /// What is kept of a payload.
 #[derive(Debug)]
-pub(crate) struct Closed {
+pub(crate) struct CapturedPayload {
     capture: Capture,
     request_bytes: u64,
     answer_bytes: u64,
@@ -316,7 +275,7 @@ pub(crate) struct Closed {
     salt: Salt,
 }
 
-impl Closed {
+impl CapturedPayload {
     pub(crate) fn event<'a>(
         &'a self,
         context: &'a RequestContext,
@@ -352,25 +311,23 @@ impl Closed {
     }
 }
 
-/// What all payloads together may hold.
+/// What all payloads together may hold, in bytes. The gauge is the count.
 #[derive(Clone, Debug)]
 struct Memory {
-    held: Arc<AtomicUsize>,
-    bytes_max: usize,
     gauge: Gauge,
+    bytes_max: i64,
 }
 
 impl Memory {
     fn new(bytes_max: usize) -> Self {
         Self {
-            held: Arc::default(),
-            bytes_max,
             gauge: Gauge::default(),
+            bytes_max: signed(bytes_max),
         }
     }
 
-    fn reserve(&self) -> Held {
-        Held {
+    fn reserve(&self) -> HeldMemory {
+        HeldMemory {
             memory: self.clone(),
             bytes: 0,
         }
@@ -379,39 +336,39 @@ impl Memory {
 
 /// What one payload holds. Given back when it is dropped.
 #[derive(Debug)]
-struct Held {
+struct HeldMemory {
     memory: Memory,
-    bytes: usize,
+    bytes: i64,
 }
 
-impl Held {
+impl HeldMemory {
     /// Whether there was room for so much more.
     fn take(&mut self, bytes: usize) -> bool {
-        let held = self.memory.held.fetch_add(bytes, Ordering::Relaxed) + bytes;
-        if held > self.memory.bytes_max {
-            self.memory.held.fetch_sub(bytes, Ordering::Relaxed);
-            return false;
+        let bytes = signed(bytes);
+        let before = self.memory.gauge.inc_by(bytes);
+        let has_room = before.saturating_add(bytes) <= self.memory.bytes_max;
+        if has_room {
+            self.bytes += bytes;
+        } else {
+            self.memory.gauge.dec_by(bytes);
         }
-        self.bytes += bytes;
-        self.memory
-            .gauge
-            .inc_by(i64::try_from(bytes).unwrap_or(i64::MAX));
-        true
+        has_room
     }
 }
 
-impl Drop for Held {
+impl Drop for HeldMemory {
     fn drop(&mut self) {
-        self.memory.held.fetch_sub(self.bytes, Ordering::Relaxed);
-        let bytes = i64::try_from(self.bytes).unwrap_or(i64::MAX);
-        self.memory.gauge.dec_by(bytes);
+        self.memory.gauge.dec_by(self.bytes);
     }
+}
+
+fn signed(bytes: usize) -> i64 {
+    i64::try_from(bytes).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::setup::config::PatternConfig;
 
     fn problems(config: &PayloadsConfig) -> Vec<String> {
         let problems = Payloads::build(config).unwrap_err();
@@ -427,11 +384,11 @@ mod tests {
             capture: CaptureMode::Sampled,
             bytes_max: 1 << 20,
             patterns: vec![
-                PatternConfig {
+                CustomPattern {
                     name: "fine".into(),
                     regex: "E-[0-9]+".into(),
                 },
-                PatternConfig {
+                CustomPattern {
                     name: "bad one".into(),
                     regex: "(".into(),
                 },
@@ -461,9 +418,6 @@ mod tests {
         drop(one);
         assert!(other.take(60));
         drop(other);
-        assert_eq!(
-            (memory.gauge.get(), memory.held.load(Ordering::Relaxed)),
-            (0, 0)
-        );
+        assert_eq!(memory.gauge.get(), 0);
     }
 }

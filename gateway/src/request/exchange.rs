@@ -16,7 +16,7 @@ use weir_limits::{Actual, BudgetAmount, Permit, ProviderPermit};
 
 use crate::record::attempt::AttemptEnd;
 use crate::record::context::RequestContext;
-use crate::record::payload::{Closed, Taken};
+use crate::record::payload::{CapturedPayload, PayloadCapture};
 use crate::record::trail::{RequestRecord, RequestTotals};
 use crate::request::drain::ClientPresence;
 use crate::request::worker::Worker;
@@ -31,7 +31,7 @@ pub(crate) struct Exchange {
     /// What the request holds of limits and budgets.
     pub(crate) permit: Option<Permit<ReservedBudget>>,
     /// What is kept of what the client sends and gets, if anything is.
-    pub(crate) payload: Option<Box<Taken>>,
+    pub(crate) payload: Option<Box<PayloadCapture>>,
     /// Response headers about the client's limits.
     pub(crate) limit_headers: HeaderMap,
     /// Whether the client is still there, if its answer is read on without it.
@@ -68,7 +68,7 @@ impl Exchange {
             self.worker.shared.payloads.clean(message);
         }
         let payload = self.payload.take();
-        let payload = payload.map(|taken| taken.close(totals.is_complete));
+        let payload = payload.map(|payload| payload.close(totals.is_complete));
         let payload = payload.as_ref();
         let telemetry = &self.worker.shared.telemetry;
         telemetry.metrics.in_flight.dec();
@@ -93,7 +93,7 @@ impl Exchange {
     fn append(
         &self,
         stream: LockedStream<'_>,
-        payload: Option<&Closed>,
+        payload: Option<&CapturedPayload>,
         reached: &[ThresholdCrossing],
     ) -> Result<Appended, AppendError> {
         let texts: Vec<String> = reached.iter().map(ThresholdCrossing::json).collect();

@@ -11,7 +11,8 @@ use std::path::PathBuf;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
-use weir_dialects::vendors;
+use weir_dialects::{Unsupported, vendors};
+use weir_redaction::{CustomPattern, OptionalDetector};
 use weir_schemas::prices::providers_of;
 
 pub use weir_routing::BreakerSpec;
@@ -181,9 +182,9 @@ pub struct PayloadsConfig {
     /// What is held of requests in flight, over all of them; what is beyond is left out.
     pub memory_bytes_max: usize,
     /// What is taken out beside secrets, which always are.
-    pub redact: Vec<OptionalConfig>,
+    pub redact: Vec<OptionalDetector>,
     /// What else is taken out.
-    pub patterns: Vec<PatternConfig>,
+    pub patterns: Vec<CustomPattern>,
 }
 
 impl Default for PayloadsConfig {
@@ -197,26 +198,6 @@ impl Default for PayloadsConfig {
             patterns: Vec::new(),
         }
     }
-}
-
-/// What is taken out of payloads if asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum OptionalConfig {
-    /// Addresses of e-mail.
-    Emails,
-    /// Numbers of payment cards.
-    Cards,
-}
-
-/// A pattern that is taken out of payloads.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct PatternConfig {
-    /// What stands in the place of what it finds: `[redacted:NAME]`.
-    pub name: String,
-    /// Regular expression, in the syntax of the crate `regex`.
-    pub regex: String,
 }
 
 /// A text that is shown nowhere.
@@ -279,7 +260,7 @@ pub struct ProviderConfig {
     pub allow_private: bool,
     /// What happens to fields of a request that the provider's dialect cannot express.
     #[serde(default)]
-    pub unsupported: UnsupportedConfig,
+    pub unsupported: Unsupported,
     /// Version of the API, for the dialects that ask for one in the URL (`azure-deployments`).
     #[serde(default)]
     pub api_version: Option<String>,
@@ -314,22 +295,11 @@ impl ProviderConfig {
             ca_file: None,
             proxy: None,
             allow_private: false,
-            unsupported: UnsupportedConfig::default(),
+            unsupported: Unsupported::default(),
             api_version: None,
             timeouts: TimeoutConfig::default(),
         }
     }
-}
-
-/// What happens to what a translation cannot carry.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum UnsupportedConfig {
-    /// The request is answered 400, which names the field.
-    #[default]
-    Refuse,
-    /// It is left out, and the response header `x-weir-dropped` lists it.
-    Drop,
 }
 
 /// `timeouts` of a provider: how long each phase of a try may take.

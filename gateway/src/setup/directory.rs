@@ -20,7 +20,7 @@ use weir_schemas::prices::{Book, PricedCall, Prices};
 use weir_schemas::{PicoUsd, Usage};
 
 use crate::setup::config::{
-    AliasConfig, ProviderConfig, ShadowConfig, StickyConfig, TimeoutConfig, UnsupportedConfig,
+    AliasConfig, ProviderConfig, ShadowConfig, StickyConfig, TimeoutConfig,
 };
 use crate::setup::provider_keys::{AuthHeader, ProviderKey, ProviderKeys};
 use crate::upstream::{Endpoint, Reach};
@@ -464,10 +464,7 @@ fn build_provider(config: &ProviderConfig) -> Result<Provider, (&'static str, St
         authority,
         base_path: uri.path().trim_end_matches('/').to_owned(),
         timeouts: config.timeouts,
-        unsupported: match config.unsupported {
-            UnsupportedConfig::Refuse => Unsupported::Refuse,
-            UnsupportedConfig::Drop => Unsupported::Drop,
-        },
+        unsupported: config.unsupported,
         api_version: config.api_version.clone(),
     })
 }

@@ -786,22 +786,32 @@ pub struct Capture {
     pub share: SampleShare,
 }
 
+/// A setting of what is kept that does not go with the others.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{setting}: {message}")]
+pub struct CaptureError {
+    pub setting: &'static str,
+    pub message: String,
+}
+
 impl Capture {
-    pub fn new(mode: CaptureMode, share: Option<SampleShare>) -> Result<Self, String> {
-        match (mode, share) {
+    pub fn new(mode: CaptureMode, share: Option<SampleShare>) -> Result<Self, CaptureError> {
+        let message = match (mode, share) {
+            (CaptureMode::Sampled, Some(share)) => return Ok(Self { mode, share }),
             (CaptureMode::Sampled, None) => {
-                Err("share: \"sampled\" needs the share of the requests, such as 0.01".into())
+                "\"sampled\" needs the share of the requests, such as 0.01".into()
             }
-            (CaptureMode::Sampled, Some(share)) => Ok(Self { mode, share }),
-            (_, Some(_)) => Err(format!(
-                "share: has no effect with \"{}\"; it belongs to \"sampled\"",
-                mode.as_str()
-            )),
-            (_, None) => Ok(Self {
-                mode,
-                share: SampleShare::ALL,
-            }),
-        }
+            (_, Some(_)) => {
+                let mode = mode.as_str();
+                format!("has no effect with \"{mode}\"; it belongs to \"sampled\"")
+            }
+            (_, None) => {
+                let share = SampleShare::ALL;
+                return Ok(Self { mode, share });
+            }
+        };
+        let setting = "share";
+        Err(CaptureError { setting, message })
     }
 }
 
@@ -828,7 +838,8 @@ impl PayloadRecord {
                 "scope: model and customer say nothing about what is kept of payloads".into(),
             );
         }
-        Capture::new(self.capture, self.share).map(|_| ())
+        let capture = Capture::new(self.capture, self.share);
+        capture.map(|_| ()).map_err(|bad| bad.to_string())
     }
 }
 
