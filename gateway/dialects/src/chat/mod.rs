@@ -12,8 +12,7 @@ mod write_request;
 pub(crate) use native::edits as native_edits;
 pub(crate) use read_answer::{ChatReader, finish_reason, read_plain};
 pub(crate) use read_request::{
-    Nesting, read_audio, read_effort, read_file, read_format, read_function, read_request,
-    read_texts, read_tool_choice,
+    Nesting, read_audio, read_file, read_format, read_function, read_request, read_tool_choice,
 };
 pub(crate) use write_answer::{ChatWriter, cache_writes, write_plain};
 pub(crate) use write_request::{write_request, write_schema};

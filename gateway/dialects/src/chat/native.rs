@@ -8,7 +8,7 @@ use memchr::memmem::Finder;
 use super::read_request::is_default;
 use super::write_request::{tool_id, write_reasoning};
 use crate::caps;
-use crate::json::{self, JsonCursor, Object, Path, Writer, each, text_of};
+use crate::json::{self, JsonCursor, Object, Path, Writer, each, text_of, value_of};
 use crate::neutral::{Effort, Feature, LossReport, Reasoning};
 use crate::splice::{Edit, remove};
 use crate::vendors::{ChatQuirks, Formats, ReasoningControl, StreamUsage, ToolIds};
@@ -185,7 +185,7 @@ impl<'a> Editor<'a, '_> {
     /// to judge.
     fn edit_effort(&mut self, raw: &str) -> bool {
         let control = self.quirks.reasoning_control(self.model);
-        let Some(effort) = text_of(raw).and_then(|word| Effort::named(word.as_escaped())) else {
+        let Some(effort) = text_of(raw).and_then(|word| value_of(&Effort::WORDS, &word)) else {
             return false;
         };
         if matches!(control, ReasoningControl::Effort(allowed) if allowed.contains(&effort)) {

@@ -4,7 +4,7 @@
 //! unknown fields are skipped.
 
 use crate::facts::FinishReason;
-use crate::json::{self, Object, Path, Text, each_object, text_of};
+use crate::json::{self, Object, Path, Text, text_of};
 use crate::neutral::{AnswerEvent, EventSink, ReasoningSignature, SignatureOrigin, ToolUse};
 use crate::usage;
 
@@ -101,9 +101,7 @@ impl ChatReader {
         sink: &mut EventSink<'_>,
     ) -> json::Result<()> {
         read_reasoning(&mut message, sink);
-        if let Some(raw) = message.take("content") {
-            read_content(raw, &message.path().key("content"), sink)?;
-        }
+        read_content(&mut message, sink)?;
         if let Some(refusal) = message.lenient_text("refusal") {
             sink(AnswerEvent::Refusal(refusal));
         }
@@ -179,22 +177,22 @@ fn read_reasoning(message: &mut Object<'_, '_>, sink: &mut EventSink<'_>) {
 }
 
 /// Content: a string, or parts as Mistral's reasoning models send them.
-fn read_content(raw: &str, path: &Path<'_>, sink: &mut EventSink<'_>) -> json::Result<()> {
-    if let Some(text) = text_of(raw) {
-        if !text.is_empty() {
+fn read_content(message: &mut Object<'_, '_>, sink: &mut EventSink<'_>) -> json::Result<()> {
+    if !message.starts_with("content", '[') {
+        if let Some(text) = message
+            .lenient_text("content")
+            .filter(|text| !text.is_empty())
+        {
             sink(AnswerEvent::Text(text));
         }
         return Ok(());
     }
-    if !raw.starts_with('[') {
-        return Ok(());
-    }
-    each_object(raw, path, |mut part| {
+    message.each_object("content", |mut part| {
         if let Some(text) = part.lenient_text("text") {
             sink(AnswerEvent::Text(text));
         }
-        if let Some(raw) = part.take("thinking").filter(|raw| raw.starts_with('[')) {
-            each_object(raw, &part.path().key("thinking"), |mut thought| {
+        if part.starts_with("thinking", '[') {
+            part.each_object("thinking", |mut thought| {
                 if let Some(text) = thought.lenient_text("text") {
                     sink(AnswerEvent::Reasoning(text));
                 }

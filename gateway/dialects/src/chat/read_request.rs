@@ -1,11 +1,11 @@
 //! A client's chat request, into the neutral model.
 
-use crate::json::{self, InvalidField, Object, Path, Text, as_text, each};
+use crate::json::{self, Object, Text};
 use crate::neutral::{
-    EMPTY_SCHEMA, Effort, Format, JsonSchema, LossReport, MediaSource, Part, Reasoning,
+    EMPTY_SCHEMA, Effort, Fields, Format, JsonSchema, LossReport, MediaSource, Part, Reasoning,
     ReasoningSignature, Request, Role, Sampling, SignatureOrigin, Tool, ToolCall, ToolChoice, Turn,
-    drop_misplaced_parts, free_text_arguments, free_text_tool, read_arguments, read_parts,
-    take_message_mark, take_tool_mark, tool_result,
+    free_text_arguments, free_text_tool, read_arguments, take_message_mark, take_tool_mark,
+    tool_result,
 };
 
 /// How OpenAI's two formats define a thing of a type.
@@ -40,49 +40,41 @@ pub(crate) fn read_request<'a>(
     body: &'a str,
     report: &mut LossReport,
 ) -> json::Result<Request<'a>> {
-    let mut object = Object::read(body.trim_ascii(), Path::ROOT)?;
-    object.take("model");
-    object.object("stream_options", |mut options| {
-        // The writer of the answer handles usage; obfuscation is not part of the answer.
-        options.take("include_usage");
-        options.take("include_obfuscation");
-        report.remaining(&options, &[]);
-        Ok(())
-    })?;
-    let mut request = Request {
-        shared: report.take_openai_fields(&mut object),
-        verbosity: report.take_verbosity(&mut object)?,
-        stream: object.flag("stream")?.unwrap_or(false),
-        max_tokens: max_tokens(&mut object)?,
-        sampling: sampling(&mut object)?,
-        stop: stop(&mut object)?,
-        user: object.text("user")?,
-        parallel_tools: object.flag("parallel_tool_calls")?,
-        reasoning: reasoning(&mut object, report)?,
-        cache_control: take_tool_mark(&mut object, report)?,
-        format: object
-            .object("response_format", |format| {
-                read_format(format, Nesting::Wrapped, report)
-            })?
-            .flatten(),
-        ..Request::default()
-    };
-    object.each_object("tools", |tool| {
-        request.tools.extend(read_tool(tool, report)?);
-        Ok(())
-    })?;
-    request.tool_choice = read_tool_choice(&mut object, Nesting::Wrapped, report)?;
-    let had_messages = object.each_object("messages", |message| {
-        read_message(message, &mut request.turns, report)
-    })?;
-    if !had_messages {
-        return Err(object.missing("messages"));
-    }
-    for key in ["n", "logprobs", "top_logprobs", "logit_bias", "modalities"] {
-        object.take_if(key, |raw| is_default(key, raw));
-    }
-    report.remaining(&object, &IGNORED);
-    Ok(request)
+    Fields::read_body(body, report, |object| {
+        object.ignore(&IGNORED);
+        object.take("model");
+        object.object("stream_options", |options| {
+            // The writer of the answer handles usage; obfuscation is not part of the answer.
+            options.take("include_usage");
+            options.take("include_obfuscation");
+            Ok(())
+        })?;
+        let request = Request {
+            shared: object.openai_fields(),
+            verbosity: object.verbosity()?,
+            stream: object.flag("stream")?.unwrap_or(false),
+            max_tokens: max_tokens(object)?,
+            sampling: sampling(object)?,
+            stop: stop(object)?,
+            user: object.text("user")?,
+            parallel_tools: object.flag("parallel_tool_calls")?,
+            reasoning: reasoning(object)?,
+            cache_control: take_tool_mark(object)?,
+            format: object
+                .object("response_format", |format| {
+                    read_format(format, Nesting::Wrapped)
+                })?
+                .flatten(),
+            tools: object.list("tools", read_tool)?,
+            tool_choice: read_tool_choice(object, Nesting::Wrapped)?,
+            turns: object.required_list("messages", |turn| read_message(turn).map(Some))?,
+            ..Request::default()
+        };
+        for key in ["n", "logprobs", "top_logprobs", "logit_bias", "modalities"] {
+            object.take_if(key, |raw| is_default(key, raw));
+        }
+        Ok(request)
+    })
 }
 
 fn max_tokens(object: &mut Object<'_, '_>) -> json::Result<Option<u64>> {
@@ -117,291 +109,207 @@ pub(super) fn is_default(key: &str, raw: &str) -> bool {
 }
 
 fn stop<'a>(object: &mut Object<'a, '_>) -> json::Result<Vec<Text<'a>>> {
-    let raw = object.take("stop");
-    let path = object.path().key("stop");
-    match raw {
-        None => Ok(Vec::new()),
-        Some(raw) if raw.starts_with('[') => read_texts(raw, &path),
-        Some(raw) => Ok(vec![as_text(raw, &path)?]),
+    if object.starts_with("stop", '[') {
+        return object.texts("stop");
     }
-}
-
-pub(crate) fn read_texts<'a>(raw: &'a str, path: &Path<'_>) -> json::Result<Vec<Text<'a>>> {
-    let mut texts = Vec::new();
-    each(raw, path, |raw, path| {
-        texts.push(as_text(raw, path)?);
-        Ok(())
-    })?;
-    Ok(texts)
+    Ok(object.text("stop")?.into_iter().collect())
 }
 
 /// OpenAI's `reasoning_effort`, or OpenRouter's `reasoning`.
-fn reasoning(
-    object: &mut Object<'_, '_>,
-    report: &mut LossReport,
-) -> json::Result<Option<Reasoning>> {
-    let mut reasoning = object.object("reasoning", |mut inner| {
-        let read = Reasoning {
+fn reasoning(object: &mut Fields<'_, '_>) -> json::Result<Option<Reasoning>> {
+    let mut reasoning = object.object("reasoning", |inner| {
+        inner.ignore(&["exclude", "summary"]);
+        Ok(Reasoning {
             enabled: inner.flag("enabled")?,
-            effort: read_effort(&mut inner, "effort")?,
+            effort: inner.one_of("effort", &Effort::WORDS)?,
             budget_tokens: inner.count("max_tokens")?,
             summary: None,
-        };
-        report.remaining(&inner, &["exclude", "summary"]);
-        Ok(read)
+        })
     })?;
-    if let Some(effort) = read_effort(object, "reasoning_effort")? {
+    if let Some(effort) = object.one_of("reasoning_effort", &Effort::WORDS)? {
         reasoning.get_or_insert_default().effort = Some(effort);
     }
     Ok(reasoning)
 }
 
-pub(crate) fn read_effort(object: &mut Object<'_, '_>, key: &str) -> json::Result<Option<Effort>> {
-    let Some(word) = object.text(key)? else {
-        return Ok(None);
-    };
-    Effort::named(word.as_escaped()).map(Some).ok_or_else(|| {
-        let reason = "must be none, minimal, low, medium, high, xhigh or max";
-        InvalidField::new(object.path().key(key), reason)
-    })
-}
-
 pub(crate) fn read_format<'a>(
-    mut format: Object<'a, '_>,
+    format: &mut Fields<'a, '_>,
     nesting: Nesting,
-    report: &mut LossReport,
 ) -> json::Result<Option<Format<'a>>> {
     let kind = format.required_text("type")?;
-    let read = match kind.as_escaped() {
-        "text" => None,
-        "json_object" => Some(Format::JsonObject),
-        "json_schema" if nesting == Nesting::Flat => return read_schema(format, report).map(Some),
-        "json_schema" => {
-            let schema = format.object("json_schema", |schema| read_schema(schema, report))?;
-            Some(schema.ok_or_else(|| format.missing("json_schema"))?)
+    match (kind.as_escaped(), nesting) {
+        ("text", _) => Ok(None),
+        ("json_object", _) => Ok(Some(Format::JsonObject)),
+        ("json_schema", Nesting::Flat) => read_schema(format).map(Some),
+        ("json_schema", Nesting::Wrapped) => {
+            format.required_object("json_schema", read_schema).map(Some)
         }
         _ => {
-            report.unsupported_field(format.path().to_string());
-            return Ok(None);
+            format.unsupported("");
+            Ok(None)
         }
-    };
-    report.remaining(&format, &[]);
-    Ok(read)
+    }
 }
 
 /// Reads `{name, description, schema, strict}`.
-fn read_schema<'a>(
-    mut object: Object<'a, '_>,
-    report: &mut LossReport,
-) -> json::Result<Format<'a>> {
+fn read_schema<'a>(object: &mut Fields<'a, '_>) -> json::Result<Format<'a>> {
     object.take("type");
-    let schema = JsonSchema {
+    Ok(Format::JsonSchema(JsonSchema {
         name: object.text("name")?,
         description: object.text("description")?,
         schema: object.required("schema")?,
         strict: object.flag("strict")?,
-    };
-    report.remaining(&object, &[]);
-    Ok(Format::JsonSchema(schema))
+    }))
 }
 
-fn read_tool<'a>(
-    mut tool: Object<'a, '_>,
-    report: &mut LossReport,
-) -> json::Result<Option<Tool<'a>>> {
+fn read_tool<'a>(tool: &mut Fields<'a, '_>) -> json::Result<Option<Tool<'a>>> {
     let kind = tool.required_text("type")?;
-    let read = match kind.as_escaped() {
-        "function" => tool.object("function", |function| read_function(function, report))?,
-        "custom" => tool.object("custom", |custom| free_text_tool(custom, report))?,
+    let mut read = match kind.as_escaped() {
+        "function" => tool.required_object("function", read_function)?,
+        "custom" => tool.required_object("custom", free_text_tool)?,
         _ => {
-            report.unsupported_field(tool.path().to_string());
+            tool.unsupported("");
             return Ok(None);
         }
     };
-    let mut read = read.ok_or_else(|| tool.missing(kind.as_escaped()))?;
     // OpenRouter has it here, others have it in the function.
-    let mark = take_tool_mark(&mut tool, report)?;
+    let mark = take_tool_mark(tool)?;
     read.cache_control = read.cache_control.or(mark);
-    report.remaining(&tool, &[]);
     Ok(Some(read))
 }
 
 /// Reads `{name, description, parameters, strict}`.
-pub(crate) fn read_function<'a>(
-    mut object: Object<'a, '_>,
-    report: &mut LossReport,
-) -> json::Result<Tool<'a>> {
+pub(crate) fn read_function<'a>(object: &mut Fields<'a, '_>) -> json::Result<Tool<'a>> {
+    object.ignore(&["defer_loading"]);
     object.take("type");
-    let tool = Tool {
+    Ok(Tool {
         name: object.required_text("name")?,
         description: object.text("description")?,
         schema: object.take("parameters").unwrap_or(EMPTY_SCHEMA),
         strict: object.flag("strict")?,
         is_free_text: false,
-        cache_control: take_tool_mark(&mut object, report)?,
-    };
-    report.remaining(&object, &["defer_loading"]);
-    Ok(tool)
+        cache_control: take_tool_mark(object)?,
+    })
 }
 
 pub(crate) fn read_tool_choice<'a>(
-    request: &mut Object<'a, '_>,
+    request: &mut Fields<'a, '_>,
     nesting: Nesting,
-    report: &mut LossReport,
 ) -> json::Result<Option<ToolChoice<'a>>> {
-    let Some(raw) = request.take("tool_choice") else {
+    if !request.starts_with("tool_choice", '{') {
+        return read_tool_choice_word(request);
+    }
+    request.object("tool_choice", |choice| {
+        let kind = choice.required_text("type")?;
+        if !matches!(kind.as_escaped(), "function" | "custom") {
+            choice.unsupported("");
+            return Ok(ToolChoice::Auto);
+        }
+        let name = match nesting {
+            Nesting::Flat => Some(choice.required_text("name")?),
+            Nesting::Wrapped => {
+                choice.object(kind.as_escaped(), |inner| inner.required_text("name"))?
+            }
+        };
+        choice.report_rest();
+        let name = name.ok_or_else(|| choice.missing(kind.as_escaped()))?;
+        Ok(ToolChoice::Named(name))
+    })
+}
+
+fn read_tool_choice_word<'a>(request: &mut Object<'a, '_>) -> json::Result<Option<ToolChoice<'a>>> {
+    let Some(word) = request.text("tool_choice")? else {
         return Ok(None);
     };
-    let path = request.path().key("tool_choice");
-    if !raw.starts_with('{') {
-        return read_tool_choice_word(raw, &path).map(Some);
-    }
-    let mut object = Object::read(raw, path)?;
-    let kind = object.required_text("type")?;
-    if !matches!(kind.as_escaped(), "function" | "custom") {
-        report.unsupported_field(path.to_string());
-        return Ok(Some(ToolChoice::Auto));
-    }
-    let name = match nesting {
-        Nesting::Flat => Some(object.required_text("name")?),
-        Nesting::Wrapped => object.object(kind.as_escaped(), |mut inner| {
-            let name = inner.required_text("name")?;
-            report.remaining(&inner, &[]);
-            Ok(name)
-        })?,
-    };
-    report.remaining(&object, &[]);
-    let name = name.ok_or_else(|| object.missing(kind.as_escaped()))?;
-    Ok(Some(ToolChoice::Named(name)))
-}
-
-fn read_tool_choice_word<'a>(raw: &'a str, path: &Path<'_>) -> json::Result<ToolChoice<'a>> {
-    match as_text(raw, path)?.as_escaped() {
-        "none" => Ok(ToolChoice::None),
-        "auto" => Ok(ToolChoice::Auto),
+    Ok(Some(match word.as_escaped() {
+        "none" => ToolChoice::None,
+        "auto" => ToolChoice::Auto,
         // Mistral calls it `any`.
-        "required" | "any" => Ok(ToolChoice::Required),
+        "required" | "any" => ToolChoice::Required,
         _ => {
             let reason = "must be none, auto, required or a tool";
-            Err(InvalidField::new(path, reason))
+            return Err(request.invalid("tool_choice", reason));
         }
-    }
+    }))
 }
 
-fn read_message<'a>(
-    mut message: Object<'a, '_>,
-    turns: &mut Vec<Turn<'a>>,
-    report: &mut LossReport,
-) -> json::Result<()> {
+fn read_message<'a>(message: &mut Fields<'a, '_>) -> json::Result<Turn<'a>> {
+    message.ignore(&IGNORED_IN_MESSAGES);
     let role = message.required_text("role")?;
-    let (role, mut parts) = match role.as_escaped() {
-        "system" | "developer" => (Role::System, read_content(&mut message, report)?),
-        "user" => (Role::User, read_content(&mut message, report)?),
-        "assistant" => (Role::Assistant, read_assistant(&mut message, report)?),
-        "tool" => (Role::User, read_tool_result(&mut message, report)?),
+    let (role, parts) = match role.as_escaped() {
+        "system" | "developer" => (Role::System, message.content("content", read_part)?),
+        "user" => (Role::User, message.content("content", read_part)?),
+        "assistant" => (Role::Assistant, read_assistant(message)?),
+        "tool" => (Role::User, read_tool_result(message)?),
         _ => {
             let reason = "must be system, developer, user, assistant or tool";
-            return Err(InvalidField::new(message.path().key("role"), reason));
+            return Err(message.invalid("role", reason));
         }
     };
-    drop_misplaced_parts(&mut parts, role, report);
+    let mut turn = Turn::new(role, parts, message.report);
     // LiteLLM's SDK marks whole messages too.
-    let mark = take_message_mark(&mut message, report)?;
-    parts.extend(mark.map(Part::CacheMark));
-    report.remaining(&message, &IGNORED_IN_MESSAGES);
-    turns.push(Turn { role, parts });
-    Ok(())
+    let mark = take_message_mark(message)?;
+    turn.parts.extend(mark.map(Part::CacheMark));
+    Ok(turn)
 }
 
-fn read_content<'a>(
-    message: &mut Object<'a, '_>,
-    report: &mut LossReport,
-) -> json::Result<Vec<Part<'a>>> {
-    let raw = message.take("content");
-    let path = message.path().key("content");
-    match raw {
-        Some(raw) => read_parts(raw, &path, |part, parts| read_part(part, parts, report)),
-        None => Ok(Vec::new()),
-    }
-}
-
-fn read_part<'a>(
-    mut part: Object<'a, '_>,
-    parts: &mut Vec<Part<'a>>,
-    report: &mut LossReport,
-) -> json::Result<()> {
+fn read_part<'a>(part: &mut Fields<'a, '_>, parts: &mut Vec<Part<'a>>) -> json::Result<()> {
     let kind = part.required_text("type")?;
     let read = match kind.as_escaped() {
         "text" => Some(Part::Text(part.required_text("text")?)),
         "refusal" => Some(Part::Refusal(part.required_text("refusal")?)),
-        "image_url" => part.object("image_url", |image| read_image(image, report))?,
-        "input_audio" => part.object("input_audio", |audio| read_audio(audio, report))?,
-        "file" => part
-            .object("file", |file| read_file(file, report))?
-            .flatten(),
+        "image_url" => part.object("image_url", read_image)?,
+        "input_audio" => part.object("input_audio", read_audio)?,
+        "file" => part.object("file", read_file)?.flatten(),
         _ => {
-            report.unsupported_field(part.path().to_string());
+            part.unsupported("");
             return Ok(());
         }
     };
-    let mark = take_message_mark(&mut part, report)?;
-    report.remaining(&part, &[]);
     parts.extend(read);
-    parts.extend(mark.map(Part::CacheMark));
+    parts.extend(take_message_mark(part)?.map(Part::CacheMark));
     Ok(())
 }
 
-fn read_image<'a>(mut image: Object<'a, '_>, report: &mut LossReport) -> json::Result<Part<'a>> {
-    let url = image.required_text("url")?;
-    let detail = image.text("detail")?;
-    report.remaining(&image, &[]);
+fn read_image<'a>(image: &mut Fields<'a, '_>) -> json::Result<Part<'a>> {
     Ok(Part::Image {
-        source: MediaSource::from_url(&url),
-        detail,
+        source: MediaSource::from_url(&image.required_text("url")?),
+        detail: image.text("detail")?,
     })
 }
 
 /// Reads `{data, format}`.
-pub(crate) fn read_audio<'a>(
-    mut audio: Object<'a, '_>,
-    report: &mut LossReport,
-) -> json::Result<Part<'a>> {
-    let (data, format) = (audio.required_text("data")?, audio.required_text("format")?);
-    report.remaining(&audio, &[]);
-    Ok(Part::Audio { data, format })
+pub(crate) fn read_audio<'a>(audio: &mut Fields<'a, '_>) -> json::Result<Part<'a>> {
+    Ok(Part::Audio {
+        data: audio.required_text("data")?,
+        format: audio.required_text("format")?,
+    })
 }
 
 /// Reads `{file_data, filename}`. Other providers cannot fetch a file that is stored at OpenAI.
-pub(crate) fn read_file<'a>(
-    mut file: Object<'a, '_>,
-    report: &mut LossReport,
-) -> json::Result<Option<Part<'a>>> {
+pub(crate) fn read_file<'a>(file: &mut Fields<'a, '_>) -> json::Result<Option<Part<'a>>> {
+    file.ignore(&["detail"]);
     let name = file.text("filename")?;
     let Some(data) = file.text("file_data")? else {
-        report.unsupported_field(file.path().to_string());
+        file.unsupported("");
         return Ok(None);
     };
-    report.remaining(&file, &["detail"]);
+    file.report_rest();
     match MediaSource::from_url(&data) {
         source @ MediaSource::Data { .. } => Ok(Some(Part::File { source, name })),
         MediaSource::Url(_) => {
             let reason = "must be a data URL: data:application/pdf;base64,…";
-            Err(InvalidField::new(file.path().key("file_data"), reason))
+            Err(file.invalid("file_data", reason))
         }
     }
 }
 
-fn read_assistant<'a>(
-    message: &mut Object<'a, '_>,
-    report: &mut LossReport,
-) -> json::Result<Vec<Part<'a>>> {
-    let mut parts = read_reasoning(message, report)?;
-    parts.extend(read_content(message, report)?);
-    if let Some(refusal) = message.text("refusal")? {
-        parts.push(Part::Refusal(refusal));
-    }
+fn read_assistant<'a>(message: &mut Fields<'a, '_>) -> json::Result<Vec<Part<'a>>> {
+    let mut parts = read_reasoning(message)?;
+    parts.extend(message.content("content", read_part)?);
+    parts.extend(message.text("refusal")?.map(Part::Refusal));
     message.each_object("tool_calls", |call| {
-        parts.push(Part::ToolCall(read_tool_call(call, report)?));
+        parts.push(Part::ToolCall(read_tool_call(call)?));
         Ok(())
     })?;
     Ok(parts)
@@ -409,17 +317,10 @@ fn read_assistant<'a>(
 
 /// The reasoning in an assistant's message: its text as DeepSeek (`reasoning_content`) or OpenRouter
 /// (`reasoning`) name it, its signatures in OpenRouter's `reasoning_details`.
-fn read_reasoning<'a>(
-    message: &mut Object<'a, '_>,
-    report: &mut LossReport,
-) -> json::Result<Vec<Part<'a>>> {
+fn read_reasoning<'a>(message: &mut Fields<'a, '_>) -> json::Result<Vec<Part<'a>>> {
     let content = message.text("reasoning_content")?;
     let reasoning = message.text("reasoning")?;
-    let mut parts = Vec::new();
-    message.each_object("reasoning_details", |detail| {
-        parts.extend(read_reasoning_detail(detail, report)?);
-        Ok(())
-    })?;
+    let mut parts = message.list("reasoning_details", read_reasoning_detail)?;
     if parts.is_empty()
         && let Some(text) = content.or(reasoning).filter(|text| !text.is_empty())
     {
@@ -431,10 +332,8 @@ fn read_reasoning<'a>(
     Ok(parts)
 }
 
-fn read_reasoning_detail<'a>(
-    mut detail: Object<'a, '_>,
-    report: &mut LossReport,
-) -> json::Result<Option<Part<'a>>> {
+fn read_reasoning_detail<'a>(detail: &mut Fields<'a, '_>) -> json::Result<Option<Part<'a>>> {
+    detail.ignore_rest();
     for bookkeeping in ["type", "id", "format", "index"] {
         detail.take(bookkeeping);
     }
@@ -447,65 +346,52 @@ fn read_reasoning_detail<'a>(
         None => detail.text("data")?,
         signature => signature,
     };
-    report.ignore_remaining(&detail);
     let signature = value.as_ref().and_then(ReasoningSignature::from_marked);
     let text = text.unwrap_or_default();
     Ok((!text.is_empty() || signature.is_some()).then_some(Part::Reasoning { text, signature }))
 }
 
-fn read_tool_call<'a>(
-    mut call: Object<'a, '_>,
-    report: &mut LossReport,
-) -> json::Result<ToolCall<'a>> {
+fn read_tool_call<'a>(call: &mut Fields<'a, '_>) -> json::Result<ToolCall<'a>> {
+    call.ignore_rest();
     let id = call.required_text("id")?;
     let is_custom = call.text("type")?.is_some_and(|kind| kind.is("custom"));
-    let signature = read_google_signature(&mut call, report)?;
+    let signature = read_google_signature(call)?;
     let key = if is_custom { "custom" } else { "function" };
-    let read = call.object(key, |mut inner| {
-        let name = inner.required_text("name")?;
-        let arguments = if is_custom {
-            free_text_arguments(&inner.required_text("input")?)
-        } else {
-            let arguments = inner.text("arguments")?.unwrap_or_default();
-            read_arguments(&arguments, &inner.path().key("arguments"))?
-        };
-        report.ignore_remaining(&inner);
+    let read = call.object(key, |inner| {
+        inner.ignore_rest();
         Ok(ToolCall {
             id,
-            name,
-            arguments,
+            name: inner.required_text("name")?,
+            arguments: if is_custom {
+                free_text_arguments(&inner.required_text("input")?)
+            } else {
+                read_arguments(inner)?
+            },
             signature,
         })
     })?;
-    report.ignore_remaining(&call);
     read.ok_or_else(|| call.missing("function"))
 }
 
 /// Reads a call's thought signature, which clients keep where Google's OpenAI-compatible API has it:
 /// in `extra_content.google.thought_signature`.
 fn read_google_signature<'a>(
-    call: &mut Object<'a, '_>,
-    report: &mut LossReport,
+    call: &mut Fields<'a, '_>,
 ) -> json::Result<Option<ReasoningSignature<'a>>> {
-    let signature = call.object("extra_content", |mut extra| {
-        let signature = extra.object("google", |mut google| {
-            let signature = google.text("thought_signature")?;
-            report.ignore_remaining(&google);
-            Ok(signature)
-        })?;
-        report.ignore_remaining(&extra);
-        Ok(signature)
+    let signature = call.object("extra_content", |extra| {
+        extra.ignore_rest();
+        extra.object("google", |google| {
+            google.ignore_rest();
+            google.text("thought_signature")
+        })
     })?;
     let signature = signature.flatten().flatten();
     Ok(signature.map(|value| ReasoningSignature::plain(SignatureOrigin::Gemini, value)))
 }
 
 /// Reads a tool's result and the cache mark in it.
-fn read_tool_result<'a>(
-    message: &mut Object<'a, '_>,
-    report: &mut LossReport,
-) -> json::Result<Vec<Part<'a>>> {
+fn read_tool_result<'a>(message: &mut Fields<'a, '_>) -> json::Result<Vec<Part<'a>>> {
     let call_id = message.required_text("tool_call_id")?;
-    let content = read_content(message, report)?;
+    let content = message.content("content", read_part)?;
     Ok(tool_result(call_id, content, false))
 }

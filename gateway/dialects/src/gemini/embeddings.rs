@@ -3,8 +3,8 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-use crate::json::{self, InvalidField, Object, Path, Text, Writer, as_text, each, each_object};
-use crate::neutral::LossReport;
+use crate::json::{self, InvalidField, Object, Path, Text, Writer, as_text, each, value_of};
+use crate::neutral::{Fields, LossReport};
 use crate::response_context::AnswerIdentity;
 
 /// Turns OpenAI's request into Gemini's. Returns it, and whether the client wants base64.
@@ -13,23 +13,18 @@ pub(crate) fn write_embeddings_request(
     model: &str,
     report: &mut LossReport,
 ) -> json::Result<(String, bool)> {
-    let mut object = Object::read(body.trim_ascii(), Path::ROOT)?;
-    object.take("model");
-    let inputs = read_inputs(&mut object, report)?;
-    let dimensions = object.count("dimensions")?;
-    let encoding = object.text("encoding_format")?;
-    report.remaining(&object, &["user"]);
-    let base64 = match encoding.as_ref().map(Text::as_escaped) {
-        None | Some("float") => false,
-        Some("base64") => true,
-        Some(_) => {
-            let reason = "must be float or base64";
-            return Err(InvalidField::new(
-                object.path().key("encoding_format"),
-                reason,
-            ));
-        }
-    };
+    let (inputs, dimensions, base64) = Fields::read_body(body, report, |object| {
+        object.ignore(&["user"]);
+        object.take("model");
+        let inputs = read_inputs(object)?;
+        let dimensions = object.count("dimensions")?;
+        let encoding = object.text("encoding_format")?;
+        object.report_rest();
+        let encoding = encoding.unwrap_or(Text::escaped("float"));
+        let base64 = value_of(&[(false, "float"), (true, "base64")], &encoding)
+            .ok_or_else(|| object.invalid("encoding_format", "must be float or base64"))?;
+        Ok((inputs, dimensions, base64))
+    })?;
     let name = format!("models/{model}");
     let request = Writer::document(body.len() + 128, |w| {
         w.put_array("requests", |w| {
@@ -48,22 +43,17 @@ pub(crate) fn write_embeddings_request(
 }
 
 /// Reads texts. Tokens are of no use to another model's tokenizer.
-fn read_inputs<'a>(
-    object: &mut Object<'a, '_>,
-    report: &mut LossReport,
-) -> json::Result<Vec<Text<'a>>> {
-    let raw = object.required("input")?;
-    let path = object.path().key("input");
-    if !raw.starts_with('[') {
-        return Ok(vec![as_text(raw, &path)?]);
+fn read_inputs<'a>(object: &mut Fields<'a, '_>) -> json::Result<Vec<Text<'a>>> {
+    if !object.starts_with("input", '[') {
+        return Ok(vec![object.required_text("input")?]);
     }
     let mut inputs = Vec::new();
-    each(raw, &path, |raw, path| {
+    object.each("input", |raw, path, report| {
         if raw.starts_with('"') {
             inputs.push(as_text(raw, path)?);
-            return Ok(());
+        } else {
+            report.unsupported_field(path.to_string());
         }
-        report.unsupported_field(path.to_string());
         Ok(())
     })?;
     Ok(inputs)
@@ -76,14 +66,13 @@ pub(crate) fn read_embeddings(
     base64: bool,
 ) -> json::Result<String> {
     let mut answer = Object::read(body, Path::ROOT)?;
-    let embeddings = answer.required("embeddings")?;
-    let path = answer.path().key("embeddings");
+    answer.require("embeddings")?;
     let mut w = Writer::with_capacity(body.len());
     w.object(|w| {
         w.put("object", "list");
         let written = w.put_array("data", |w| {
             let mut index = 0_u64;
-            each_object(embeddings, &path, |mut embedding| {
+            answer.each_object("embeddings", |mut embedding| {
                 let values = embedding.required("values")?;
                 let path = embedding.path().key("values");
                 let packed = base64.then(|| pack(values, &path)).transpose()?;

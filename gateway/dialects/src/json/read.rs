@@ -188,6 +188,38 @@ impl<'a, 'p> Object<'a, 'p> {
         self.take(key).ok_or_else(|| self.missing(key))
     }
 
+    /// Makes sure that a field is there, without taking it.
+    pub(crate) fn require(&self, key: &str) -> Result<()> {
+        self.peek(key).map(drop).ok_or_else(|| self.missing(key))
+    }
+
+    /// Whether a field's value begins like this, which tells its type.
+    pub(crate) fn starts_with(&self, key: &str, first: char) -> bool {
+        self.peek(key).is_some_and(|raw| raw.starts_with(first))
+    }
+
+    /// A field's value, which is not taken.
+    pub(crate) fn peek(&self, key: &str) -> Option<&'a str> {
+        let last = self.entries.iter().rfind(|entry| entry.key == key)?;
+        (last.value != "null").then_some(last.value)
+    }
+
+    /// The value that a word stands for.
+    pub(crate) fn one_of<T: Copy>(&mut self, key: &str, words: &[(T, &str)]) -> Result<Option<T>> {
+        let Some(word) = self.text(key)? else {
+            return Ok(None);
+        };
+        value_of(words, &word).map(Some).ok_or_else(|| {
+            let words: Vec<&str> = words.iter().map(|(_, word)| *word).collect();
+            let (last, others) = words.split_last().unwrap_or((&"", &[]));
+            self.invalid(key, format!("must be {} or {last}", others.join(", ")))
+        })
+    }
+
+    pub(crate) fn required_one_of<T: Copy>(&mut self, key: &str, words: &[(T, &str)]) -> Result<T> {
+        self.one_of(key, words)?.ok_or_else(|| self.missing(key))
+    }
+
     pub(crate) fn count(&mut self, key: &str) -> Result<Option<u64>> {
         self.parsed(key, "a non-negative integer", |raw| {
             non_negative_integer(raw.as_bytes())
@@ -234,35 +266,35 @@ impl<'a, 'p> Object<'a, 'p> {
         read(Object::read(raw, self.path.key(key))?).map(Some)
     }
 
-    /// An object inside this one, if its `type` is `kind`; any other is not taken.
-    pub(crate) fn object_if<T>(
+    /// Calls `read` with each element of an array, if there is one, and its path.
+    pub(crate) fn each(
         &mut self,
         key: &str,
-        kind: &str,
-        read: impl FnOnce(Object<'a, '_>) -> Result<T>,
-    ) -> Result<Option<T>> {
-        let Some(entry) = self.entries.iter_mut().find(|entry| entry.key == key) else {
-            return Ok(None);
-        };
-        let mut object = Object::read(entry.value, self.path.key(key))?;
-        if !object.text("type")?.is_some_and(|found| found.is(kind)) {
-            return Ok(None);
+        read: impl FnMut(&'a str, &Path<'_>) -> Result<()>,
+    ) -> Result<()> {
+        match self.take(key) {
+            Some(raw) => each(raw, &self.path.key(key), read),
+            None => Ok(()),
         }
-        entry.taken = true;
-        read(object).map(Some)
     }
 
-    /// Calls `read` with each element of an array of objects. Returns whether there is an array.
+    /// Calls `read` with each element of an array of objects, if there is one.
     pub(crate) fn each_object(
         &mut self,
         key: &str,
-        read: impl FnMut(Object<'a, '_>) -> Result<()>,
-    ) -> Result<bool> {
-        let Some(raw) = self.take(key) else {
-            return Ok(false);
-        };
-        each_object(raw, &self.path.key(key), read)?;
-        Ok(true)
+        mut read: impl FnMut(Object<'a, '_>) -> Result<()>,
+    ) -> Result<()> {
+        self.each(key, |raw, path| read(Object::read(raw, *path)?))
+    }
+
+    /// The texts of an array.
+    pub(crate) fn texts(&mut self, key: &str) -> Result<Vec<Text<'a>>> {
+        let mut texts = Vec::new();
+        self.each(key, |raw, path| {
+            texts.push(as_text(raw, path)?);
+            Ok(())
+        })?;
+        Ok(texts)
     }
 
     /// The keys that were not taken.
@@ -272,7 +304,11 @@ impl<'a, 'p> Object<'a, 'p> {
     }
 
     pub(crate) fn missing(&self, key: &str) -> InvalidField {
-        InvalidField::new(self.path.key(key), "is missing")
+        self.invalid(key, "is missing")
+    }
+
+    pub(crate) fn invalid(&self, key: &str, reason: impl Into<String>) -> InvalidField {
+        InvalidField::new(self.path.key(key), reason)
     }
 }
 
@@ -299,13 +335,16 @@ pub(crate) fn each<'a>(
     }
 }
 
-/// Calls `read` with each element of an array of objects.
-pub(crate) fn each_object<'a>(
-    raw: &'a str,
-    path: &Path<'_>,
-    mut read: impl FnMut(Object<'a, '_>) -> Result<()>,
-) -> Result<()> {
-    each(raw, path, |raw, path| read(Object::read(raw, *path)?))
+/// The value that a word stands for in a table.
+pub(crate) fn value_of<T: Copy>(words: &[(T, &str)], word: &Text<'_>) -> Option<T> {
+    let row = words.iter().find(|(_, known)| word.is(known));
+    row.map(|(value, _)| *value)
+}
+
+/// The first word for a value in a table.
+pub(crate) fn word_of<T: PartialEq>(words: &[(T, &'static str)], value: &T) -> &'static str {
+    let row = words.iter().find(|(known, _)| known == value);
+    row.map_or("", |(_, word)| *word)
 }
 
 pub(crate) fn as_text<'a>(raw: &'a str, path: &Path<'_>) -> Result<Text<'a>> {

@@ -2,12 +2,11 @@
 
 use std::borrow::Cow;
 
-use crate::chat::{read_effort, read_texts};
-use crate::json::{self, InvalidField, Object, Path, Text};
+use crate::json::{self, Object, Text};
 use crate::neutral::{
-    EMPTY_SCHEMA, Feature, Format, JsonSchema, LossReport, MediaSource, Part, Reasoning,
-    ReasoningSignature, Request, Role, Sampling, SignatureOrigin, Tool, ToolCall, ToolChoice, Turn,
-    drop_misplaced_parts, read_parts, take_message_mark, take_tool_mark, tool_result,
+    EMPTY_SCHEMA, Effort, Feature, Fields, Format, JsonSchema, LossReport, MediaSource, Part,
+    Reasoning, ReasoningSignature, Request, Role, Sampling, SignatureOrigin, Tool, ToolCall,
+    ToolChoice, Turn, take_message_mark, take_tool_mark, tool_result,
 };
 
 /// Fields that do not change the answer, or only help Anthropic.
@@ -21,54 +20,56 @@ pub(crate) fn read_request<'a>(
     body: &'a str,
     report: &mut LossReport,
 ) -> json::Result<Request<'a>> {
-    let mut object = Object::read(body.trim_ascii(), Path::ROOT)?;
-    object.take("model");
-    let mut request = Request {
-        stream: object.flag("stream")?.unwrap_or(false),
-        max_tokens: object.count("max_tokens")?,
-        sampling: Sampling {
-            temperature: object.number("temperature")?,
-            top_p: object.number("top_p")?,
-            top_k: object.count("top_k")?,
-            ..Sampling::default()
-        },
-        user: object
-            .object("metadata", |mut metadata| {
-                let user = metadata.text("user_id")?;
-                report.ignore_remaining(&metadata);
-                Ok(user)
-            })?
-            .flatten(),
-        reasoning: read_thinking(&mut object, report)?,
-        cache_control: take_tool_mark(&mut object, report)?,
-        ..Request::default()
-    };
-    if let Some(raw) = object.take("stop_sequences") {
-        request.stop = read_texts(raw, &object.path().key("stop_sequences"))?;
-    }
-    object.object("output_config", |config| {
-        read_output_config(config, &mut request, report)
-    })?;
-    if let Some(format) = object.object("output_format", |format| read_format(format, report))? {
-        request.format = format;
-    }
-    object.each_object("tools", |tool| {
-        request.tools.extend(read_tool(tool, report)?);
-        Ok(())
-    })?;
-    object.object("tool_choice", |choice| {
-        read_tool_choice(choice, &mut request, report)
-    })?;
-    read_system(&mut object, &mut request.turns, report)?;
-    let had_messages = object.each_object("messages", |message| {
-        read_message(message, &mut request.turns, report)
-    })?;
-    if !had_messages {
-        return Err(object.missing("messages"));
-    }
-    request.is_prefill = request.turns.last().is_some_and(begins_answer);
-    report.remaining(&object, &IGNORED);
-    Ok(request)
+    Fields::read_body(body, report, |object| {
+        object.ignore(&IGNORED);
+        object.take("model");
+        let mut request = Request {
+            stream: object.flag("stream")?.unwrap_or(false),
+            max_tokens: object.count("max_tokens")?,
+            sampling: Sampling {
+                temperature: object.number("temperature")?,
+                top_p: object.number("top_p")?,
+                top_k: object.count("top_k")?,
+                ..Sampling::default()
+            },
+            user: object
+                .object("metadata", |metadata| {
+                    metadata.ignore_rest();
+                    metadata.text("user_id")
+                })?
+                .flatten(),
+            reasoning: object.object("thinking", read_thinking)?,
+            cache_control: take_tool_mark(object)?,
+            stop: object.texts("stop_sequences")?,
+            ..Request::default()
+        };
+        object.object("output_config", |config| {
+            if let Some(effort) = config.one_of("effort", &Effort::WORDS)? {
+                request.reasoning.get_or_insert_default().effort = Some(effort);
+            }
+            request.format = config.object("format", read_format)?.flatten();
+            Ok(())
+        })?;
+        if let Some(format) = object.object("output_format", read_format)? {
+            request.format = format;
+        }
+        request.tools = object.list("tools", read_tool)?;
+        object.object("tool_choice", |choice| {
+            request.tool_choice = Some(read_tool_choice(choice)?);
+            let disabled = choice.flag("disable_parallel_tool_use")?;
+            request.parallel_tools = disabled.map(|disabled| !disabled);
+            Ok(())
+        })?;
+        let system = read_content(object, "system")?;
+        let system = Turn::new(Role::System, system, object.report);
+        request
+            .turns
+            .extend(Some(system).filter(|turn| !turn.parts.is_empty()));
+        let turns = object.required_list("messages", |turn| read_message(turn).map(Some))?;
+        request.turns.extend(turns);
+        request.is_prefill = request.turns.last().is_some_and(begins_answer);
+        Ok(request)
+    })
 }
 
 /// Claude continues the last turn if it is the assistant's.
@@ -77,70 +78,34 @@ fn begins_answer(turn: &Turn<'_>) -> bool {
     turn.role == Role::Assistant && !turn.parts.iter().any(is_call)
 }
 
-fn read_thinking(
-    object: &mut Object<'_, '_>,
-    report: &mut LossReport,
-) -> json::Result<Option<Reasoning>> {
-    object.object("thinking", |mut thinking| {
-        let kind = thinking.required_text("type")?;
-        let enabled = match kind.as_escaped() {
-            "enabled" | "adaptive" => true,
-            "disabled" => false,
-            _ => {
-                let reason = "must be enabled, adaptive or disabled";
-                return Err(InvalidField::new(thinking.path().key("type"), reason));
-            }
-        };
-        let budget_tokens = thinking.count("budget_tokens")?;
-        report.remaining(&thinking, &["display"]);
-        Ok(Reasoning {
-            enabled: Some(enabled),
-            budget_tokens,
-            ..Reasoning::default()
-        })
+fn read_thinking(thinking: &mut Fields<'_, '_>) -> json::Result<Reasoning> {
+    thinking.ignore(&["display"]);
+    let types = [(true, "enabled"), (true, "adaptive"), (false, "disabled")];
+    Ok(Reasoning {
+        enabled: Some(thinking.required_one_of("type", &types)?),
+        budget_tokens: thinking.count("budget_tokens")?,
+        ..Reasoning::default()
     })
 }
 
-fn read_output_config<'a>(
-    mut config: Object<'a, '_>,
-    request: &mut Request<'a>,
-    report: &mut LossReport,
-) -> json::Result<()> {
-    if let Some(effort) = read_effort(&mut config, "effort")? {
-        request.reasoning.get_or_insert_default().effort = Some(effort);
-    }
-    request.format = config
-        .object("format", |format| read_format(format, report))?
-        .flatten();
-    report.remaining(&config, &[]);
-    Ok(())
-}
-
-fn read_format<'a>(
-    mut format: Object<'a, '_>,
-    report: &mut LossReport,
-) -> json::Result<Option<Format<'a>>> {
+fn read_format<'a>(format: &mut Fields<'a, '_>) -> json::Result<Option<Format<'a>>> {
     if !format.required_text("type")?.is("json_schema") {
-        report.unsupported_field(format.path().to_string());
+        format.unsupported("");
         return Ok(None);
     }
-    let schema = format.required("schema")?;
-    report.remaining(&format, &[]);
     Ok(Some(Format::JsonSchema(JsonSchema {
         name: None,
         description: None,
-        schema,
+        schema: format.required("schema")?,
         strict: Some(true),
     })))
 }
 
 /// Reads a tool. Tools that Anthropic runs, or whose schema only Claude knows, have another type.
-fn read_tool<'a>(
-    mut tool: Object<'a, '_>,
-    report: &mut LossReport,
-) -> json::Result<Option<Tool<'a>>> {
+fn read_tool<'a>(tool: &mut Fields<'a, '_>) -> json::Result<Option<Tool<'a>>> {
+    tool.ignore(&IGNORED_IN_TOOLS);
     if tool.text("type")?.is_some_and(|kind| !kind.is("custom")) {
-        report.unsupported_field(tool.path().to_string());
+        tool.unsupported("");
         return Ok(None);
     }
     let read = Tool {
@@ -149,127 +114,83 @@ fn read_tool<'a>(
         schema: tool.take("input_schema").unwrap_or(EMPTY_SCHEMA),
         strict: tool.flag("strict")?,
         is_free_text: false,
-        cache_control: take_tool_mark(&mut tool, report)?,
+        cache_control: take_tool_mark(tool)?,
     };
     tool.take_if("defer_loading", |raw| raw == "false");
-    report.remaining(&tool, &IGNORED_IN_TOOLS);
     Ok(Some(read))
 }
 
-fn read_tool_choice<'a>(
-    mut choice: Object<'a, '_>,
-    request: &mut Request<'a>,
-    report: &mut LossReport,
-) -> json::Result<()> {
+fn read_tool_choice<'a>(choice: &mut Object<'a, '_>) -> json::Result<ToolChoice<'a>> {
     let kind = choice.required_text("type")?;
-    request.tool_choice = Some(match kind.as_escaped() {
+    Ok(match kind.as_escaped() {
         "auto" => ToolChoice::Auto,
         "any" => ToolChoice::Required,
         "none" => ToolChoice::None,
         "tool" => ToolChoice::Named(choice.required_text("name")?),
-        _ => {
-            let reason = "must be auto, any, none or tool";
-            return Err(InvalidField::new(choice.path().key("type"), reason));
-        }
-    });
-    let disabled = choice.flag("disable_parallel_tool_use")?;
-    request.parallel_tools = disabled.map(|disabled| !disabled);
-    report.remaining(&choice, &[]);
-    Ok(())
-}
-
-fn read_system<'a>(
-    object: &mut Object<'a, '_>,
-    turns: &mut Vec<Turn<'a>>,
-    report: &mut LossReport,
-) -> json::Result<()> {
-    let Some(raw) = object.take("system") else {
-        return Ok(());
-    };
-    let mut parts = read_content(raw, &object.path().key("system"), report)?;
-    drop_misplaced_parts(&mut parts, Role::System, report);
-    if !parts.is_empty() {
-        turns.push(Turn {
-            role: Role::System,
-            parts,
-        });
-    }
-    Ok(())
-}
-
-fn read_message<'a>(
-    mut message: Object<'a, '_>,
-    turns: &mut Vec<Turn<'a>>,
-    report: &mut LossReport,
-) -> json::Result<()> {
-    let role = message.required_text("role")?;
-    let role = match role.as_escaped() {
-        "user" => Role::User,
-        "assistant" => Role::Assistant,
-        "system" => Role::System,
-        _ => {
-            let reason = "must be user or assistant";
-            return Err(InvalidField::new(message.path().key("role"), reason));
-        }
-    };
-    let raw = message.required("content")?;
-    let mut parts = read_content(raw, &message.path().key("content"), report)?;
-    drop_misplaced_parts(&mut parts, role, report);
-    report.remaining(&message, &[]);
-    turns.push(Turn { role, parts });
-    Ok(())
-}
-
-/// Content: a string, or blocks.
-fn read_content<'a>(
-    raw: &'a str,
-    path: &Path<'_>,
-    report: &mut LossReport,
-) -> json::Result<Vec<Part<'a>>> {
-    // The signature of the next tool call.
-    let mut waiting = None;
-    read_parts(raw, path, |block, parts| {
-        for mut part in read_block(block, report)? {
-            match &mut part {
-                // Gemini signs its calls. `tool_use` has no place for that, so the signature stands
-                // before the call.
-                Part::Reasoning { signature, .. } => {
-                    let is_of_call = |signed: &mut ReasoningSignature<'_>| {
-                        signed.origin == SignatureOrigin::Gemini
-                    };
-                    waiting = signature.take_if(is_of_call).or_else(|| waiting.take());
-                }
-                Part::ToolCall(call) => call.signature = waiting.take(),
-                _ => {}
-            }
-            parts.push(part);
-        }
-        Ok(())
+        _ => return Err(choice.invalid("type", "must be auto, any, none or tool")),
     })
 }
 
-/// Reads a block and its cache mark.
-fn read_block<'a>(
-    mut block: Object<'a, '_>,
-    report: &mut LossReport,
-) -> json::Result<Vec<Part<'a>>> {
-    let kind = block.required_text("type")?;
-    if kind.is("tool_result") {
-        return read_tool_result(block, report);
+fn read_message<'a>(message: &mut Fields<'a, '_>) -> json::Result<Turn<'a>> {
+    let role = match message.required_text("role")?.as_escaped() {
+        "user" => Role::User,
+        "assistant" => Role::Assistant,
+        "system" => Role::System,
+        _ => return Err(message.invalid("role", "must be user or assistant")),
+    };
+    message.require("content")?;
+    let parts = read_content(message, "content")?;
+    Ok(Turn::new(role, parts, message.report))
+}
+
+/// Content: a string, or blocks. Gemini signs its calls. `tool_use` has no place for that, so the
+/// signature stands before the call.
+fn read_content<'a>(message: &mut Fields<'a, '_>, key: &str) -> json::Result<Vec<Part<'a>>> {
+    let mut parts = message.content(key, read_block)?;
+    let mut waiting = None;
+    for part in &mut parts {
+        match part {
+            Part::Reasoning { signature, .. } => {
+                let is_of_call =
+                    |signed: &mut ReasoningSignature<'_>| signed.origin == SignatureOrigin::Gemini;
+                waiting = signature.take_if(is_of_call).or_else(|| waiting.take());
+            }
+            Part::ToolCall(call) => call.signature = waiting.take(),
+            _ => {}
+        }
     }
+    Ok(parts)
+}
+
+/// Reads a block and its cache mark.
+fn read_block<'a>(block: &mut Fields<'a, '_>, parts: &mut Vec<Part<'a>>) -> json::Result<()> {
+    let kind = block.required_text("type")?;
     let part = match kind.as_escaped() {
-        "text" => Some(Part::Text(block.required_text("text")?)),
-        "image" => read_source(&mut block, report)?.map(|source| Part::Image {
-            source,
-            detail: None,
-        }),
-        "document" => read_document(&mut block, report)?,
-        "tool_use" => Some(Part::ToolCall(ToolCall {
-            id: block.required_text("id")?,
-            name: block.required_text("name")?,
-            arguments: Cow::Borrowed(block.take("input").unwrap_or("{}")),
-            signature: None,
-        })),
+        "text" => {
+            // Citations and callers are only kept for the record.
+            block.ignore(&["citations"]);
+            Some(Part::Text(block.required_text("text")?))
+        }
+        "image" => block
+            .required_object("source", read_source)?
+            .map(|source| Part::Image {
+                source,
+                detail: None,
+            }),
+        "document" => read_document(block)?,
+        "tool_use" => {
+            block.ignore(&["caller"]);
+            Some(Part::ToolCall(ToolCall {
+                id: block.required_text("id")?,
+                name: block.required_text("name")?,
+                arguments: Cow::Borrowed(block.take("input").unwrap_or("{}")),
+                signature: None,
+            }))
+        }
+        "tool_result" => {
+            parts.extend(read_tool_result(block)?);
+            return Ok(());
+        }
         "thinking" => Some(Part::Reasoning {
             text: block.text("thinking")?.unwrap_or_default(),
             signature: block
@@ -286,79 +207,53 @@ fn read_block<'a>(
             })
         }
         _ => {
-            report.unsupported_field(format!("{}.type", block.path()));
-            return Ok(Vec::new());
+            block.unsupported(".type");
+            return Ok(());
         }
     };
-    let mark = take_message_mark(&mut block, report)?;
-    // Citations and callers are only kept for the record.
-    let hints: &[&str] = match kind.as_escaped() {
-        "text" => &["citations"],
-        "tool_use" => &["caller"],
-        _ => &[],
-    };
-    report.remaining(&block, hints);
-    Ok(part.into_iter().chain(mark.map(Part::CacheMark)).collect())
+    parts.extend(part);
+    parts.extend(take_message_mark(block)?.map(Part::CacheMark));
+    Ok(())
 }
 
-fn read_source<'a>(
-    block: &mut Object<'a, '_>,
-    report: &mut LossReport,
-) -> json::Result<Option<MediaSource<'a>>> {
-    let source = block.object("source", |mut source| {
-        let kind = source.required_text("type")?;
-        let read = match kind.as_escaped() {
-            "base64" => MediaSource::Data {
-                media_type: source.required_text("media_type")?,
-                data: source.required_text("data")?,
-            },
-            "url" => MediaSource::Url(source.required_text("url")?),
-            // Other providers cannot fetch a file that is stored at Anthropic.
-            _ => {
-                report.unsupported_field(source.path().to_string());
-                return Ok(None);
-            }
-        };
-        report.remaining(&source, &[]);
-        Ok(Some(read))
-    })?;
-    source.ok_or_else(|| block.missing("source"))
-}
-
-fn read_document<'a>(
-    block: &mut Object<'a, '_>,
-    report: &mut LossReport,
-) -> json::Result<Option<Part<'a>>> {
-    let name = block.text("title")?;
-    block.take_if("citations", |raw| raw.contains("false"));
-    let text = block.object_if("source", "text", |mut source| {
-        source.take("media_type");
-        let text = source.required_text("data")?;
-        report.remaining(&source, &[]);
-        Ok(text)
-    })?;
-    if let Some(text) = text {
-        if name.is_some() {
-            report.approximated(Feature::FileName);
+fn read_source<'a>(source: &mut Fields<'a, '_>) -> json::Result<Option<MediaSource<'a>>> {
+    match source.required_text("type")?.as_escaped() {
+        "base64" => Ok(Some(MediaSource::Data {
+            media_type: source.required_text("media_type")?,
+            data: source.required_text("data")?,
+        })),
+        "url" => Ok(Some(MediaSource::Url(source.required_text("url")?))),
+        // Other providers cannot fetch a file that is stored at Anthropic.
+        _ => {
+            source.unsupported("");
+            Ok(None)
         }
-        return Ok(Some(Part::Text(text)));
     }
-    Ok(read_source(block, report)?.map(|source| Part::File { source, name }))
+}
+
+fn read_document<'a>(block: &mut Fields<'a, '_>) -> json::Result<Option<Part<'a>>> {
+    let name = block.text("title")?;
+    let has_name = name.is_some();
+    block.take_if("citations", |raw| raw.contains("false"));
+    let part = block.required_object("source", |source| {
+        if source.required_text("type")?.is("text") {
+            source.take("media_type");
+            return Ok(Some(Part::Text(source.required_text("data")?)));
+        }
+        let source = read_source(source)?;
+        Ok(source.map(|source| Part::File { source, name }))
+    })?;
+    if has_name && matches!(part, Some(Part::Text(_))) {
+        block.report.approximated(Feature::FileName);
+    }
+    Ok(part)
 }
 
 /// Reads a tool's result and its cache mark.
-fn read_tool_result<'a>(
-    mut block: Object<'a, '_>,
-    report: &mut LossReport,
-) -> json::Result<Vec<Part<'a>>> {
+fn read_tool_result<'a>(block: &mut Fields<'a, '_>) -> json::Result<Vec<Part<'a>>> {
     let call_id = block.required_text("tool_use_id")?;
     let is_error = block.flag("is_error")?.unwrap_or(false);
-    let mut content = match block.take("content") {
-        Some(raw) => read_content(raw, &block.path().key("content"), report)?,
-        None => Vec::new(),
-    };
-    let mark = take_message_mark(&mut block, report)?;
-    content.extend(mark.map(Part::CacheMark));
-    report.remaining(&block, &[]);
+    let mut content = read_content(block, "content")?;
+    content.extend(take_message_mark(block)?.map(Part::CacheMark));
     Ok(tool_result(call_id, content, is_error))
 }

@@ -1,7 +1,7 @@
 //! Marks of what is to be cached: Anthropic's `cache_control` and its relatives.
 
-use super::{LossReport, Part};
-use crate::json::{self, Object, Writer};
+use super::{Fields, Part};
+use crate::json::{self, Writer};
 
 /// Where a target takes cache marks. Elsewhere caching is automatic, and a mark does not change the
 /// answer.
@@ -30,59 +30,39 @@ pub(crate) fn with_marks<'p, 'a: 'p>(
 }
 
 /// Takes the mark of a content part.
-pub(crate) fn take_message_mark<'a>(
-    object: &mut Object<'a, '_>,
-    report: &mut LossReport,
-) -> json::Result<Option<&'a str>> {
-    let accepted = report.cache_marks != CacheMarks::Nowhere;
-    take_mark(object, accepted, report)
+pub(crate) fn take_message_mark<'a>(part: &mut Fields<'a, '_>) -> json::Result<Option<&'a str>> {
+    let accepted = part.report.cache_marks != CacheMarks::Nowhere;
+    take_mark(part, accepted)
 }
 
 /// Takes the mark of a tool, or of the whole request.
-pub(crate) fn take_tool_mark<'a>(
-    object: &mut Object<'a, '_>,
-    report: &mut LossReport,
-) -> json::Result<Option<&'a str>> {
-    let accepted = report.cache_marks == CacheMarks::Everywhere;
-    take_mark(object, accepted, report)
+pub(crate) fn take_tool_mark<'a>(tool: &mut Fields<'a, '_>) -> json::Result<Option<&'a str>> {
+    let accepted = tool.report.cache_marks == CacheMarks::Everywhere;
+    take_mark(tool, accepted)
 }
 
 /// Takes `cache_control`, as Anthropic and its followers call it, or OpenAI's
 /// `prompt_cache_breakpoint`.
-fn take_mark<'a>(
-    object: &mut Object<'a, '_>,
-    accepted: bool,
-    report: &mut LossReport,
-) -> json::Result<Option<&'a str>> {
-    let mut found = None;
-    for key in ["cache_control", "prompt_cache_breakpoint"] {
-        let Some(raw) = object.take(key) else {
-            continue;
-        };
-        let path = object.path().key(key);
-        let mut mark = Object::read(raw, path)?;
+fn take_mark<'a>(fields: &mut Fields<'a, '_>, accepted: bool) -> json::Result<Option<&'a str>> {
+    let control = fields.peek("cache_control").filter(|_| accepted);
+    fields.object("cache_control", |mark| {
+        mark.pass_whole(accepted);
+        Ok(())
+    })?;
+    let breakpoint = fields.object("prompt_cache_breakpoint", |mark| {
         if !accepted {
-            report.ignored(path.general());
-        } else if key == "cache_control" {
-            found = Some(raw);
-        } else {
-            found = Some(cache_control_of(&mut mark, report));
+            mark.pass_whole(false);
+            return Ok(None);
         }
-    }
-    Ok(found)
-}
-
-/// OpenAI's lifetimes are half an hour and more, or not given; Anthropic's are five minutes or an
-/// hour.
-fn cache_control_of(breakpoint: &mut Object<'_, '_>, report: &mut LossReport) -> &'static str {
-    breakpoint.take("mode");
-    let lives_long = breakpoint.take("ttl").is_some();
-    report.remaining(breakpoint, &[]);
-    if lives_long {
-        r#"{"type":"ephemeral","ttl":"1h"}"#
-    } else {
-        r#"{"type":"ephemeral"}"#
-    }
+        // OpenAI's lifetimes are half an hour and more, or not given; Anthropic's are five minutes
+        // or an hour.
+        mark.take("mode");
+        Ok(Some(match mark.take("ttl") {
+            Some(_) => r#"{"type":"ephemeral","ttl":"1h"}"#,
+            None => r#"{"type":"ephemeral"}"#,
+        }))
+    })?;
+    Ok(breakpoint.flatten().or(control))
 }
 
 pub(crate) fn put_cache_control(w: &mut Writer, mark: Option<&str>) {

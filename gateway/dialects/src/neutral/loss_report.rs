@@ -2,7 +2,6 @@
 
 use super::CacheMarks;
 use crate::api::ClientApi;
-use crate::json::{self, Object, Text};
 use crate::refusal::{PrepareError, Unsupported};
 
 /// A feature that a target may lack.
@@ -99,20 +98,11 @@ pub(crate) struct LossReport {
     api: ClientApi,
     target: &'static str,
     pub(crate) cache_marks: CacheMarks,
-    /// Whether client and target both speak an API of OpenAI's, which carries [`OPENAI_FIELDS`].
-    shares_openai_fields: bool,
+    /// Whether client and target both speak an API of OpenAI's.
+    pub(super) shares_openai_fields: bool,
     dropped: Vec<String>,
     refusal: Option<PrepareError>,
 }
-
-/// Fields that OpenAI's chat and responses have under one name. They change cost, speed or
-/// bookkeeping, so other targets do without them.
-const OPENAI_FIELDS: [&str; 4] = [
-    "prompt_cache_key",
-    "prompt_cache_retention",
-    "safety_identifier",
-    "service_tier",
-];
 
 impl LossReport {
     pub(crate) const fn new(
@@ -163,55 +153,6 @@ impl LossReport {
         if !self.dropped.contains(&field) {
             self.dropped.push(field);
         }
-    }
-
-    /// Reports the fields of an object that were not taken: the `ignorable` ones as ignored, all
-    /// others as unsupported.
-    pub(crate) fn remaining(&mut self, object: &Object<'_, '_>, ignorable: &[&str]) {
-        for key in object.remaining() {
-            let path = object.path().key(key);
-            if ignorable.contains(&key) {
-                self.ignored(path.general());
-            } else {
-                self.unsupported_field(path.to_string());
-            }
-        }
-    }
-
-    /// Reports the fields of a bookkeeping object that were not taken.
-    pub(crate) fn ignore_remaining(&mut self, object: &Object<'_, '_>) {
-        for key in object.remaining() {
-            self.ignored(object.path().key(key).general());
-        }
-    }
-
-    /// Takes the fields that OpenAI's chat and responses share, or lists them.
-    pub(crate) fn take_openai_fields<'a>(
-        &mut self,
-        object: &mut Object<'a, '_>,
-    ) -> Vec<(&'static str, &'a str)> {
-        let mut shared = Vec::new();
-        for key in OPENAI_FIELDS {
-            match object.take(key) {
-                Some(raw) if self.shares_openai_fields => shared.push((key, raw)),
-                Some(_) => self.ignored(key),
-                None => {}
-            }
-        }
-        shared
-    }
-
-    /// Takes `verbosity`, which the two have in different places, or lists it.
-    pub(crate) fn take_verbosity<'a>(
-        &mut self,
-        object: &mut Object<'a, '_>,
-    ) -> json::Result<Option<Text<'a>>> {
-        let verbosity = object.text("verbosity")?;
-        if verbosity.is_some() && !self.shares_openai_fields {
-            self.ignored(object.path().key("verbosity").general());
-            return Ok(None);
-        }
-        Ok(verbosity)
     }
 
     /// The fields that were dropped, or why the request is refused.

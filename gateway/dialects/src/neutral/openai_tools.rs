@@ -3,9 +3,9 @@
 use std::borrow::Cow;
 
 use super::request::arguments_object;
-use super::{Feature, LossReport, Tool, take_tool_mark};
+use super::{Feature, Fields, LossReport, Tool, take_tool_mark};
 use crate::caps;
-use crate::json::{self, InvalidField, Object, Path, Text};
+use crate::json::{self, Object, Text};
 
 /// The name of the end user for OpenAI's formats. Agents put more into it than fits (device, account
 /// and session); such a name becomes a stable hash, as OpenAI recommends for all.
@@ -38,50 +38,38 @@ const FREE_TEXT_SCHEMA: &str =
 
 /// Reads OpenAI's custom tool: `{name, description, format}`. Others cannot enforce a grammar, so it
 /// becomes part of the description.
-pub(crate) fn free_text_tool<'a>(
-    mut object: Object<'a, '_>,
-    report: &mut LossReport,
-) -> json::Result<Tool<'a>> {
+pub(crate) fn free_text_tool<'a>(object: &mut Fields<'a, '_>) -> json::Result<Tool<'a>> {
+    object.ignore(&["defer_loading"]);
     object.take("type");
     let name = object.required_text("name")?;
     let mut description = object.text("description")?.unwrap_or_default();
-    object.object("format", |mut format| {
+    object.object("format", |format| {
         if format.required_text("type")?.is("grammar") {
             // Chat wraps the grammar in one more object than responses do.
-            let inner = format.object("grammar", |grammar| {
-                describe_grammar(grammar, &mut description, report)
-            })?;
-            if inner.is_none() {
-                return describe_grammar(format, &mut description, report);
+            let mut describe = |grammar: &mut Fields<'_, '_>| describe(grammar, &mut description);
+            if format.object("grammar", &mut describe)?.is_none() {
+                describe(format)?;
             }
         }
-        report.remaining(&format, &[]);
         Ok(())
     })?;
-    let cache_control = take_tool_mark(&mut object, report)?;
-    report.remaining(&object, &["defer_loading"]);
     Ok(Tool {
         name,
         description: (!description.is_empty()).then_some(description),
         schema: FREE_TEXT_SCHEMA,
         strict: None,
         is_free_text: true,
-        cache_control,
+        cache_control: take_tool_mark(object)?,
     })
 }
 
-fn describe_grammar(
-    mut grammar: Object<'_, '_>,
-    description: &mut Text<'_>,
-    report: &mut LossReport,
-) -> json::Result<()> {
+fn describe(grammar: &mut Fields<'_, '_>, description: &mut Text<'_>) -> json::Result<()> {
     let syntax = grammar.text("syntax")?.unwrap_or_default();
     let definition = grammar.required_text("definition")?;
     description.push(&Text::plain("\n\nThe input must follow this grammar ("));
     description.push(&syntax);
     description.push(&Text::plain("):\n"));
     description.push(&definition);
-    report.remaining(&grammar, &[]);
     Ok(())
 }
 
@@ -92,8 +80,10 @@ pub(crate) fn free_text_arguments(input: &Text<'_>) -> Cow<'static, str> {
 
 /// Reads arguments, which are JSON inside a string. If the model wrote something else, that text is
 /// quoted, because other dialects can only carry an object.
-pub(crate) fn read_arguments(text: &Text<'_>, path: &Path<'_>) -> json::Result<Cow<'static, str>> {
+pub(crate) fn read_arguments(call: &mut Object<'_, '_>) -> json::Result<Cow<'static, str>> {
+    let text = call.text("arguments")?.unwrap_or_default();
     let arguments = text.unescape();
-    let arguments = arguments.ok_or_else(|| InvalidField::new(path, "holds an invalid escape"))?;
-    Ok(Cow::Owned(arguments_object(&arguments, text)))
+    let arguments =
+        arguments.ok_or_else(|| call.invalid("arguments", "holds an invalid escape"))?;
+    Ok(Cow::Owned(arguments_object(&arguments, &text)))
 }

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use serde::de::IgnoredAny;
 
 use super::{Feature, LossReport, ReasoningSignature};
-use crate::json::{self, Object, Path, Text, as_text, each_object};
+use crate::json::{Text, word_of};
 
 /// A request for an answer of one model.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -65,6 +65,26 @@ pub(crate) struct Turn<'a> {
     pub(crate) parts: Vec<Part<'a>>,
 }
 
+impl<'a> Turn<'a> {
+    /// Without the parts that other dialects do not allow on that side: images, audio, files and
+    /// results are the user's, calls and reasoning the assistant's.
+    pub(crate) fn new(role: Role, mut parts: Vec<Part<'a>>, report: &mut LossReport) -> Self {
+        parts.retain(|part| {
+            let fits = part.is_in_place(role);
+            if !fits {
+                report.unsupported(match part {
+                    Part::Image { .. } => Feature::Images,
+                    Part::Audio { .. } => Feature::Audio,
+                    Part::File { .. } => Feature::Files,
+                    _ => Feature::Misplaced,
+                });
+            }
+            fits
+        });
+        Self { role, parts }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Role {
     /// System or developer.
@@ -105,20 +125,6 @@ pub(crate) enum Part<'a> {
     },
     /// Everything up to here is to be cached. The value of Anthropic's `cache_control`.
     CacheMark(&'a str),
-}
-
-/// Drops parts that other dialects do not allow on that side: images, audio, files and results are
-/// the user's, calls and reasoning the assistant's.
-pub(crate) fn drop_misplaced_parts(parts: &mut Vec<Part<'_>>, role: Role, report: &mut LossReport) {
-    for part in parts.iter().filter(|part| !part.is_in_place(role)) {
-        report.unsupported(match part {
-            Part::Image { .. } => Feature::Images,
-            Part::Audio { .. } => Feature::Audio,
-            Part::File { .. } => Feature::Files,
-            _ => Feature::Misplaced,
-        });
-    }
-    parts.retain(|part| part.is_in_place(role));
 }
 
 impl Part<'_> {
@@ -283,8 +289,16 @@ pub(crate) enum Summary {
     Detailed,
 }
 
+impl Summary {
+    pub(crate) const WORDS: [(Self, &'static str); 3] = [
+        (Self::Auto, "auto"),
+        (Self::Concise, "concise"),
+        (Self::Detailed, "detailed"),
+    ];
+}
+
 impl Effort {
-    const ALL: [(Self, &'static str); 7] = [
+    pub(crate) const WORDS: [(Self, &'static str); 7] = [
         (Self::None, "none"),
         (Self::Minimal, "minimal"),
         (Self::Low, "low"),
@@ -294,14 +308,8 @@ impl Effort {
         (Self::Max, "max"),
     ];
 
-    pub(crate) fn named(word: &str) -> Option<Self> {
-        let named = Self::ALL.into_iter().find(|(_, name)| *name == word);
-        named.map(|(effort, _)| effort)
-    }
-
     pub(crate) fn as_str(self) -> &'static str {
-        let named = Self::ALL.into_iter().find(|(effort, _)| *effort == self);
-        named.map_or("", |(_, name)| name)
+        word_of(&Self::WORDS, &self)
     }
 
     /// The equivalent budget: Google's table for its OpenAI-compatible API
@@ -356,20 +364,6 @@ impl Reasoning {
             (None, None) => None,
         }
     }
-}
-
-/// Reads content: a string, or a list of parts.
-pub(crate) fn read_parts<'a>(
-    raw: &'a str,
-    path: &Path<'_>,
-    mut read: impl FnMut(Object<'a, '_>, &mut Vec<Part<'a>>) -> json::Result<()>,
-) -> json::Result<Vec<Part<'a>>> {
-    if !raw.starts_with('[') {
-        return Ok(vec![Part::Text(as_text(raw, path)?)]);
-    }
-    let mut parts = Vec::new();
-    each_object(raw, path, |part| read(part, &mut parts))?;
-    Ok(parts)
 }
 
 /// All text of some parts, with an empty line between them.

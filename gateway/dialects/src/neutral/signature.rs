@@ -1,6 +1,6 @@
 //! Signatures of reasoning, and how clients of other dialects carry them.
 
-use crate::json::Text;
+use crate::json::{Text, word_of};
 
 /// What a provider gives out with its reasoning and wants back unchanged: a signature, or the
 /// reasoning itself, encrypted.
@@ -67,8 +67,7 @@ impl<'a> ReasoningSignature<'a> {
 
     /// The value as a client of another dialect keeps it: `weir.anthropic.s.VALUE`.
     pub(crate) fn marked(&self) -> Text<'static> {
-        let named = SignatureOrigin::ALL.iter().find(|row| row.0 == self.origin);
-        let origin = named.map_or("", |(_, name)| name);
+        let origin = word_of(&SignatureOrigin::ALL, &self.origin);
         let kind = if self.is_encrypted { 'e' } else { 's' };
         let mut text = Text::owned(format!("{SIGNATURE_MARK}{origin}.{kind}."));
         text.push(&self.value);

@@ -2,14 +2,12 @@
 
 use std::borrow::Cow;
 
-use crate::chat::{
-    Nesting, read_audio, read_effort, read_file, read_format, read_function, read_tool_choice,
-};
-use crate::json::{self, InvalidField, Object, Path, Text, as_text, each, each_object};
+use crate::chat::{Nesting, read_audio, read_file, read_format, read_function, read_tool_choice};
+use crate::json::{self, Object, Text, as_text, value_of};
 use crate::neutral::{
-    Feature, LossReport, MediaSource, Part, Reasoning, ReasoningSignature, Request, Role, Sampling,
-    SignatureOrigin, Summary, Tool, ToolCall, Turn, drop_misplaced_parts, free_text_arguments,
-    free_text_tool, read_arguments, read_parts, take_message_mark, tool_result,
+    Effort, Feature, Fields, LossReport, MediaSource, Part, Reasoning, ReasoningSignature, Request,
+    Role, Sampling, SignatureOrigin, Summary, Tool, ToolCall, Turn, free_text_arguments,
+    free_text_tool, read_arguments, take_message_mark, tool_result,
 };
 
 /// Fields that do not change the answer.
@@ -31,65 +29,54 @@ pub(crate) fn read_request<'a>(
     body: &'a str,
     report: &mut LossReport,
 ) -> json::Result<Request<'a>> {
-    let root = Path::ROOT;
-    let mut object = Object::read(body.trim_ascii(), root)?;
-    object.take("model");
-    let mut request = Request {
-        shared: report.take_openai_fields(&mut object),
-        stream: object.flag("stream")?.unwrap_or(false),
-        max_tokens: object.count("max_output_tokens")?,
-        sampling: Sampling {
-            temperature: object.number("temperature")?,
-            top_p: object.number("top_p")?,
-            ..Sampling::default()
-        },
-        user: object.text("user")?,
-        parallel_tools: object.flag("parallel_tool_calls")?,
-        reasoning: object.object("reasoning", |reasoning| {
-            read_reasoning_config(reasoning, report)
-        })?,
-        ..Request::default()
-    };
-    object.object("text", |text| read_text_config(text, &mut request, report))?;
-    object.each_object("tools", |tool| {
-        request.tools.extend(read_tool(tool, report)?);
-        Ok(())
-    })?;
-    request.tool_choice = read_tool_choice(&mut object, Nesting::Flat, report)?;
-    if let Some(text) = object.text("instructions")? {
-        request.turns.push(Turn {
+    Fields::read_body(body, report, |object| {
+        object.ignore(&IGNORED);
+        object.take("model");
+        let mut request = Request {
+            shared: object.openai_fields(),
+            stream: object.flag("stream")?.unwrap_or(false),
+            max_tokens: object.count("max_output_tokens")?,
+            sampling: Sampling {
+                temperature: object.number("temperature")?,
+                top_p: object.number("top_p")?,
+                ..Sampling::default()
+            },
+            user: object.text("user")?,
+            parallel_tools: object.flag("parallel_tool_calls")?,
+            reasoning: object.object("reasoning", read_reasoning_config)?,
+            ..Request::default()
+        };
+        object.object("text", |text| {
+            let format = text.object("format", |format| read_format(format, Nesting::Flat))?;
+            request.format = format.flatten();
+            request.verbosity = text.verbosity()?;
+            Ok(())
+        })?;
+        request.tools = object.list("tools", read_tool)?;
+        request.tool_choice = read_tool_choice(object, Nesting::Flat)?;
+        let instructions = object.text("instructions")?;
+        request.turns.extend(instructions.map(|text| Turn {
             role: Role::System,
             parts: vec![Part::Text(text)],
-        });
-    }
-    let input = object.required("input")?;
-    read_input(input, &root.key("input"), &mut request.turns, report)?;
-    read_include(&mut object, report)?;
-    read_cache_options(&mut object, report)?;
-    object.take_if("background", |raw| raw == "false");
-    object.take_if("top_logprobs", |raw| raw == "0");
-    report.remaining(&object, &IGNORED);
-    Ok(request)
-}
-
-/// Options of the cache are OpenAI's own, but a request that only warms it wants no answer.
-fn read_cache_options(object: &mut Object<'_, '_>, report: &mut LossReport) -> json::Result<()> {
-    object.object("prompt_cache_options", |mut options| {
-        options.take_if("prewarm", |raw| raw == "false");
-        let ignorable = ["comparison_response_id", "mode", "ttl"];
-        report.remaining(&options, &ignorable);
-        Ok(())
-    })?;
-    Ok(())
+        }));
+        read_input(object, &mut request.turns)?;
+        read_include(object)?;
+        // Options of the cache are OpenAI's own, but a request that only warms it wants no answer.
+        object.object("prompt_cache_options", |options| {
+            options.ignore(&["comparison_response_id", "mode", "ttl"]);
+            options.take_if("prewarm", |raw| raw == "false");
+            Ok(())
+        })?;
+        object.take_if("background", |raw| raw == "false");
+        object.take_if("top_logprobs", |raw| raw == "0");
+        Ok(request)
+    })
 }
 
 /// What else the answer is to hold. Encrypted reasoning is always there; apart from log
 /// probabilities, the rest belongs to tools that run at OpenAI.
-fn read_include(object: &mut Object<'_, '_>, report: &mut LossReport) -> json::Result<()> {
-    let Some(raw) = object.take("include") else {
-        return Ok(());
-    };
-    each(raw, &object.path().key("include"), |raw, path| {
+fn read_include(object: &mut Fields<'_, '_>) -> json::Result<()> {
+    object.each("include", |raw, path, report| {
         match as_text(raw, path)?.as_escaped() {
             "reasoning.encrypted_content" => {}
             word if word.contains("logprobs") => {
@@ -101,117 +88,74 @@ fn read_include(object: &mut Object<'_, '_>, report: &mut LossReport) -> json::R
     })
 }
 
-fn read_reasoning_config(
-    mut config: Object<'_, '_>,
-    report: &mut LossReport,
-) -> json::Result<Reasoning> {
+fn read_reasoning_config(config: &mut Fields<'_, '_>) -> json::Result<Reasoning> {
     let summary = match config.text("summary")? {
         Some(word) => Some(word),
         None => config.text("generate_summary")?,
     };
-    let summary = match summary.as_ref().map(Text::as_escaped) {
-        None => None,
-        Some("auto") => Some(Summary::Auto),
-        Some("concise") => Some(Summary::Concise),
-        Some("detailed") => Some(Summary::Detailed),
-        Some(_) => {
-            let reason = "must be auto, concise or detailed";
-            return Err(InvalidField::new(config.path().key("summary"), reason));
-        }
-    };
-    let effort = read_effort(&mut config, "effort")?;
-    report.remaining(&config, &[]);
+    let invalid = || config.invalid("summary", "must be auto, concise or detailed");
+    let summary = summary.map(|word| value_of(&Summary::WORDS, &word).ok_or_else(invalid));
     Ok(Reasoning {
-        effort,
-        summary,
+        summary: summary.transpose()?,
+        effort: config.one_of("effort", &Effort::WORDS)?,
         ..Reasoning::default()
     })
 }
 
-fn read_text_config<'a>(
-    mut text: Object<'a, '_>,
-    request: &mut Request<'a>,
-    report: &mut LossReport,
-) -> json::Result<()> {
-    request.format = text
-        .object("format", |format| {
-            read_format(format, Nesting::Flat, report)
-        })?
-        .flatten();
-    request.verbosity = report.take_verbosity(&mut text)?;
-    report.remaining(&text, &[]);
-    Ok(())
-}
-
-fn read_tool<'a>(
-    mut tool: Object<'a, '_>,
-    report: &mut LossReport,
-) -> json::Result<Option<Tool<'a>>> {
+fn read_tool<'a>(tool: &mut Fields<'a, '_>) -> json::Result<Option<Tool<'a>>> {
     let kind = tool.required_text("type")?;
     match kind.as_escaped() {
-        "function" => read_function(tool, report).map(Some),
-        "custom" => free_text_tool(tool, report).map(Some),
+        "function" => read_function(tool).map(Some),
+        "custom" => free_text_tool(tool).map(Some),
         // Tools that run at OpenAI.
-        _ => {
-            report.unsupported_field(format!("{} ({})", tool.path(), kind.as_escaped()));
+        kind => {
+            tool.unsupported_type(kind);
             Ok(None)
         }
     }
 }
 
-fn read_input<'a>(
-    raw: &'a str,
-    path: &Path<'_>,
-    turns: &mut Vec<Turn<'a>>,
-    report: &mut LossReport,
-) -> json::Result<()> {
-    if !raw.starts_with('[') {
-        let parts = vec![Part::Text(as_text(raw, path)?)];
-        turns.push(Turn {
-            role: Role::User,
-            parts,
-        });
-        return Ok(());
+fn read_input<'a>(object: &mut Fields<'a, '_>, turns: &mut Vec<Turn<'a>>) -> json::Result<()> {
+    object.require("input")?;
+    if object.starts_with("input", '[') {
+        return object.each_object("input", |item| read_item(item, turns));
     }
-    each_object(raw, path, |item| read_item(item, turns, report))
+    let text = object.text("input")?;
+    turns.push(Turn {
+        role: Role::User,
+        parts: text.map(Part::Text).into_iter().collect(),
+    });
+    Ok(())
 }
 
-fn read_item<'a>(
-    mut item: Object<'a, '_>,
-    turns: &mut Vec<Turn<'a>>,
-    report: &mut LossReport,
-) -> json::Result<()> {
+fn read_item<'a>(item: &mut Fields<'a, '_>, turns: &mut Vec<Turn<'a>>) -> json::Result<()> {
+    item.ignore(&["name"]);
     let kind = item.text("type")?.unwrap_or(Text::escaped("message"));
     for bookkeeping in ["id", "status"] {
         item.take(bookkeeping);
     }
     match kind.as_escaped() {
-        "message" => return read_message(item, turns, report),
+        "message" => read_message(item, turns)?,
         "function_call" => {
-            let arguments = item.text("arguments")?.unwrap_or_default();
-            let arguments = read_arguments(&arguments, &item.path().key("arguments"))?;
-            push_call(&mut item, arguments, turns)?;
+            let arguments = read_arguments(item)?;
+            push_call(item, arguments, turns)?;
         }
         "custom_tool_call" => {
             let arguments = free_text_arguments(&item.required_text("input")?);
-            push_call(&mut item, arguments, turns)?;
+            push_call(item, arguments, turns)?;
         }
         "function_call_output" | "custom_tool_call_output" => {
             let call_id = item.required_text("call_id")?;
-            let raw = item.required("output")?;
-            let content = read_content(raw, &item.path().key("output"), report)?;
+            item.require("output")?;
+            let content = item.content("output", read_part)?;
             push(turns, Role::User, tool_result(call_id, content, false));
         }
         "reasoning" => {
-            let parts = read_reasoning(&mut item, report)?;
-            push(turns, Role::Assistant, parts);
+            let reasoning = read_reasoning(item)?;
+            push(turns, Role::Assistant, vec![reasoning]);
         }
-        _ => {
-            report.unsupported_field(format!("{} ({})", item.path(), kind.as_escaped()));
-            return Ok(());
-        }
+        kind => item.unsupported_type(kind),
     }
-    report.remaining(&item, &["name"]);
     Ok(())
 }
 
@@ -249,103 +193,69 @@ fn push<'a>(turns: &mut Vec<Turn<'a>>, role: Role, parts: Vec<Part<'a>>) {
     }
 }
 
-fn read_message<'a>(
-    mut message: Object<'a, '_>,
-    turns: &mut Vec<Turn<'a>>,
-    report: &mut LossReport,
-) -> json::Result<()> {
-    let role = message.required_text("role")?;
-    let role = match role.as_escaped() {
-        "system" | "developer" => Role::System,
-        "user" => Role::User,
-        "assistant" => Role::Assistant,
-        _ => {
-            let reason = "must be system, developer, user or assistant";
-            return Err(InvalidField::new(message.path().key("role"), reason));
-        }
-    };
-    let raw = message.required("content")?;
-    let mut parts = read_content(raw, &message.path().key("content"), report)?;
-    drop_misplaced_parts(&mut parts, role, report);
-    report.remaining(&message, &["phase"]);
-    push(turns, role, parts);
+fn read_message<'a>(message: &mut Fields<'a, '_>, turns: &mut Vec<Turn<'a>>) -> json::Result<()> {
+    message.ignore(&["phase"]);
+    let roles = [
+        (Role::System, "system"),
+        (Role::System, "developer"),
+        (Role::User, "user"),
+        (Role::Assistant, "assistant"),
+    ];
+    let role = message.required_one_of("role", &roles)?;
+    message.require("content")?;
+    let parts = message.content("content", read_part)?;
+    push(turns, role, Turn::new(role, parts, message.report).parts);
     Ok(())
 }
 
-fn read_content<'a>(
-    raw: &'a str,
-    path: &Path<'_>,
-    report: &mut LossReport,
-) -> json::Result<Vec<Part<'a>>> {
-    read_parts(raw, path, |part, parts| read_part(part, parts, report))
-}
-
-fn read_part<'a>(
-    mut part: Object<'a, '_>,
-    parts: &mut Vec<Part<'a>>,
-    report: &mut LossReport,
-) -> json::Result<()> {
-    let mark = take_message_mark(&mut part, report)?;
+fn read_part<'a>(part: &mut Fields<'a, '_>, parts: &mut Vec<Part<'a>>) -> json::Result<()> {
+    part.ignore(&["annotations", "detail", "logprobs"]);
+    let mark = take_message_mark(part)?;
     let kind = part.required_text("type")?;
     let read = match kind.as_escaped() {
         "input_text" | "output_text" | "text" => Some(Part::Text(part.required_text("text")?)),
         "refusal" => Some(Part::Refusal(part.required_text("refusal")?)),
-        "input_image" => read_image(&mut part, report)?,
-        "input_audio" => part.object("input_audio", |audio| read_audio(audio, report))?,
+        "input_image" => read_image(part)?,
+        "input_audio" => part.object("input_audio", read_audio)?,
         "input_file" => match part.text("file_url")? {
             Some(url) => Some(Part::File {
                 source: MediaSource::Url(url),
                 name: part.text("filename")?,
             }),
-            None => {
-                parts.extend(read_file(part, report)?);
-                parts.extend(mark.map(Part::CacheMark));
-                return Ok(());
-            }
+            None => read_file(part)?,
         },
-        _ => {
-            report.unsupported_field(format!("{} ({})", part.path(), kind.as_escaped()));
+        kind => {
+            part.unsupported_type(kind);
             return Ok(());
         }
     };
-    report.remaining(&part, &["annotations", "detail", "logprobs"]);
     parts.extend(read);
     parts.extend(mark.map(Part::CacheMark));
     Ok(())
 }
 
-fn read_image<'a>(
-    part: &mut Object<'a, '_>,
-    report: &mut LossReport,
-) -> json::Result<Option<Part<'a>>> {
+fn read_image<'a>(part: &mut Fields<'a, '_>) -> json::Result<Option<Part<'a>>> {
     let detail = part.text("detail")?;
-    match part.text("image_url")? {
-        Some(url) => Ok(Some(Part::Image {
-            source: MediaSource::from_url(&url),
-            detail,
-        })),
+    let Some(url) = part.text("image_url")? else {
         // Other providers cannot fetch a file that is stored at OpenAI.
-        None => {
-            part.take("file_id");
-            report.unsupported(Feature::Images);
-            Ok(None)
-        }
-    }
+        part.take("file_id");
+        part.report.unsupported(Feature::Images);
+        return Ok(None);
+    };
+    let source = MediaSource::from_url(&url);
+    Ok(Some(Part::Image { source, detail }))
 }
 
 /// A reasoning item: its text from `summary` or `content`, its signature from `encrypted_content`.
-fn read_reasoning<'a>(
-    item: &mut Object<'a, '_>,
-    report: &mut LossReport,
-) -> json::Result<Vec<Part<'a>>> {
+fn read_reasoning<'a>(item: &mut Fields<'a, '_>) -> json::Result<Part<'a>> {
     let mut text = Text::EMPTY;
     for key in ["summary", "content"] {
-        item.each_object(key, |mut part| {
+        item.each_object(key, |part| {
+            part.ignore_rest();
             part.take("type");
             if let Some(part) = part.text("text")? {
                 text.push(&part);
             }
-            report.ignore_remaining(&part);
             Ok(())
         })?;
     }
@@ -353,5 +263,5 @@ fn read_reasoning<'a>(
         .text("encrypted_content")?
         .as_ref()
         .and_then(ReasoningSignature::from_marked);
-    Ok(vec![Part::Reasoning { text, signature }])
+    Ok(Part::Reasoning { text, signature })
 }

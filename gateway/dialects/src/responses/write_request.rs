@@ -2,7 +2,7 @@
 
 use crate::caps::RESPONSES_CALL_ID_CHARS_MAX;
 use crate::chat::write_schema;
-use crate::json::{Text, Writer};
+use crate::json::{Text, Writer, word_of};
 use crate::neutral::{
     Effort, Feature, Format, LossReport, MediaSource, Part, Reasoning, ReasoningSignature, Request,
     Role, SignatureOrigin, Summary, Tool, ToolChoice, Turn, joined_text, opaque_user, short_id,
@@ -117,11 +117,9 @@ fn write_format(w: &mut Writer, format: &Format<'_>) {
 }
 
 fn write_reasoning(w: &mut Writer, reasoning: &Reasoning) {
-    let summary = reasoning.summary.map(|summary| match summary {
-        Summary::Auto => "auto",
-        Summary::Concise => "concise",
-        Summary::Detailed => "detailed",
-    });
+    let summary = reasoning
+        .summary
+        .map(|summary| word_of(&Summary::WORDS, &summary));
     let effort = reasoning.as_effort();
     if effort.is_some() || summary.is_some() {
         w.put_object("reasoning", |w| {
