@@ -7,12 +7,12 @@
 use std::sync::Arc;
 
 use weir_limits::{
-    Actual, BudgetAmount, BudgetBalance, BudgetCounter, BudgetExhausted, BudgetSpec, BudgetUnit,
-    Class, LimitCounter, Permit, RateExceeded, RateReading,
+    Actual, BudgetAmount, BudgetBalance, BudgetExhausted, BudgetSpec, BudgetUnit, Class, Permit,
+    RateExceeded, RateReading, RateSpec,
 };
 use weir_schemas::PicoUsd;
 
-use crate::control::policy::{BoundRule, Budget, Limit, Policy, Subject};
+use crate::control::policy::{BoundRule, Budget, BudgetTerms, LimitTerms, Policy, Subject};
 use crate::ledger::Charge;
 
 /// A budget that a request has reserved from.
@@ -21,7 +21,7 @@ pub struct ReservedBudget(Arc<Budget>);
 
 impl AsRef<BudgetSpec> for ReservedBudget {
     fn as_ref(&self) -> &BudgetSpec {
-        &self.0.spec
+        &self.0.terms.spec
     }
 }
 
@@ -40,7 +40,7 @@ impl ReservedBudget {
         reserved: BudgetAmount,
     ) -> Option<Charge> {
         let Self(budget) = self;
-        let amount = actual.charge(budget.spec.unit, reserved);
+        let amount = actual.charge(budget.terms.spec.unit, reserved);
         let amount = u64::try_from(amount).unwrap_or(u64::MAX);
         (amount > 0).then(|| Charge {
             budget: budget.id.to_string(),
@@ -125,14 +125,16 @@ pub fn admit(
 ) -> Result<Admitted, Denied> {
     policy.fetch();
     let mut admission = Admission {
-        permit: Permit::new(policy.limits.len(), policy.budgets.len()),
         subject,
         class,
         estimate,
         now_us,
-        status: RateLimitStatus::default(),
-        verdict: None,
-        needs_price: false,
+        admitted: Admitted {
+            permit: Permit::new(policy.limits.len(), policy.budgets.len()),
+            status: RateLimitStatus::default(),
+            verdict: None,
+            needs_price: false,
+        },
     };
     for limit in &policy.limits {
         admission.take(limit)?;
@@ -140,101 +142,77 @@ pub fn admit(
     for (index, budget) in policy.budgets.iter().enumerate() {
         admission.reserve(index, budget)?;
     }
-    admission.permit.admit();
-    Ok(Admitted {
-        permit: admission.permit,
-        status: admission.status,
-        verdict: admission.verdict,
-        needs_price: admission.needs_price,
-    })
+    admission.admitted.permit.admit();
+    Ok(admission.admitted)
 }
 
+/// A request on its way through the rules.
 struct Admission<'a> {
-    permit: Permit<ReservedBudget>,
     subject: &'a Subject<'a>,
     class: Class,
     estimate: &'a Estimate,
     now_us: u64,
-    status: RateLimitStatus,
-    verdict: Option<String>,
-    needs_price: bool,
+    /// What it holds so far.
+    admitted: Admitted,
 }
 
 impl Admission<'_> {
-    fn take(&mut self, limit: &BoundRule<Limit, LimitCounter>) -> Result<(), Denied> {
+    fn take(&mut self, limit: &BoundRule<LimitTerms>) -> Result<(), Denied> {
         let Some(counter) = limit.counter(self.subject) else {
             return Ok(());
         };
         let (limit, now_us) = (&*limit.rule, self.now_us);
-        let held = self.permit.under(counter);
-        if let Some(max) = limit.concurrency
+        let Admitted { permit, status, .. } = &mut self.admitted;
+        let held = permit.under(counter);
+        if let Some(max) = limit.terms.concurrency
             && let Err(too_many) = held.take_slot(max, self.class)
         {
             return Err(Denied::Concurrency {
                 limit: limit.name(self.subject),
                 max,
                 running: too_many.running,
-                status: Box::new(std::mem::take(&mut self.status)),
+                status: Box::new(std::mem::take(status)),
             });
         }
-        if let Some(spec) = &limit.requests {
+        let mut note = |counted, spec: &RateSpec, taken: Result<RateReading, RateExceeded>| {
+            let reading = taken.unwrap_or_else(|refused| refused.reading);
+            status.note(counted, spec.burst(), reading);
+            taken.map(drop).map_err(|refused| Denied::Rate {
+                limit: limit.name(self.subject),
+                counted,
+                per_minute: spec.per_minute,
+                wait_us: refused.wait_us,
+                status: Box::new(std::mem::take(status)),
+            })
+        };
+        if let Some(spec) = &limit.terms.requests {
             let taken = held.take_request(spec, self.class, now_us);
-            let burst = spec.burst();
-            self.status.note(Counted::Requests, burst, reading(&taken));
-            if let Err(refused) = taken {
-                return Err(self.too_fast(limit, Counted::Requests, spec.per_minute, &refused));
-            }
+            note(Counted::Requests, spec, taken)?;
         }
-        if let Some(spec) = &limit.tokens {
-            let tokens = self.estimate.tokens();
-            let taken = held.take_tokens(spec, self.class, tokens, now_us);
-            let burst = spec.burst();
-            self.status.note(Counted::Tokens, burst, reading(&taken));
-            if let Err(refused) = taken {
-                return Err(self.too_fast(limit, Counted::Tokens, spec.per_minute, &refused));
-            }
+        if let Some(spec) = &limit.terms.tokens {
+            let taken = held.take_tokens(spec, self.class, self.estimate.tokens(), now_us);
+            note(Counted::Tokens, spec, taken)?;
         }
         Ok(())
     }
 
-    fn too_fast(
-        &mut self,
-        limit: &Limit,
-        counted: Counted,
-        per_minute: u64,
-        refused: &RateExceeded,
-    ) -> Denied {
-        Denied::Rate {
-            limit: limit.name(self.subject),
-            counted,
-            per_minute,
-            wait_us: refused.wait_us,
-            status: Box::new(std::mem::take(&mut self.status)),
-        }
-    }
-
     /// `index` is the budget's among those of the policy.
-    fn reserve(
-        &mut self,
-        index: usize,
-        budget: &BoundRule<Budget, BudgetCounter>,
-    ) -> Result<(), Denied> {
+    fn reserve(&mut self, index: usize, budget: &BoundRule<BudgetTerms>) -> Result<(), Denied> {
         let Some(counter) = budget.counter(self.subject) else {
             return Ok(());
         };
         let budget = &budget.rule;
-        if budget.wants_prices {
-            self.needs_price = true;
+        if budget.terms.wants_prices {
+            self.admitted.needs_price = true;
             if self.estimate.cost.is_none() {
                 let budget = budget.name(self.subject);
                 return Err(Denied::Unpriced { budget });
             }
         }
-        let requested = self.estimate.in_unit(budget.spec.unit);
+        let requested = self.estimate.in_unit(budget.terms.spec.unit);
         let reserved = ReservedBudget(budget.clone());
-        let reserved = self
-            .permit
-            .reserve(counter, reserved, requested, self.now_us);
+        let permit = &mut self.admitted.permit;
+        let reserved = permit.reserve(counter, reserved, requested, self.now_us);
         let standing = reserved.map_err(|exhausted| Denied::BudgetExhausted {
             name: budget.name(self.subject),
             budget: budget.clone(),
@@ -243,18 +221,10 @@ impl Admission<'_> {
         })?;
         let status = BudgetStatus::new(index, budget, &standing);
         if status.remaining == 0 {
-            self.verdict = Some(format!("soft:{}", budget.name(self.subject)));
+            self.admitted.verdict = Some(format!("soft:{}", budget.name(self.subject)));
         }
-        self.status.note_budget(status);
+        self.admitted.status.note_budget(status);
         Ok(())
-    }
-}
-
-/// The state of a rate, whether the request was granted or not.
-const fn reading(taken: &Result<RateReading, RateExceeded>) -> RateReading {
-    match taken {
-        Ok(reading) => *reading,
-        Err(refused) => refused.reading,
     }
 }
 
@@ -292,8 +262,8 @@ impl BudgetStatus {
     const fn new(index: usize, budget: &Budget, standing: &BudgetBalance) -> Self {
         Self {
             index,
-            limit: budget.spec.limit,
-            remaining: budget.spec.limit.saturating_sub(standing.committed()),
+            limit: budget.terms.spec.limit,
+            remaining: budget.terms.spec.limit.saturating_sub(standing.committed()),
             resets_ms: standing.resets_ms,
         }
     }

@@ -227,7 +227,7 @@ impl Ledger {
         let mut spent = Vec::new();
         for budget in rules.budgets() {
             for (subject, purse) in budget.counters.all() {
-                let state = purse.read(&budget.spec, now_us);
+                let state = purse.read(&budget.terms.spec, now_us);
                 spent.extend(state.spent.iter().map(|part| Total {
                     budget: budget.id.to_string(),
                     subject: subject.to_string(),
@@ -436,7 +436,7 @@ fn restore(
     // A budget that is gone needs no memory.
     if let Some(budget) = rules.budget(budget) {
         let purse: std::sync::Arc<BudgetCounter> = budget.counters.named(subject);
-        purse.restore(&budget.spec, at_ms, amount, now_us);
+        purse.restore(&budget.terms.spec, at_ms, amount, now_us);
     }
 }
 
@@ -464,7 +464,7 @@ mod tests {
         budget
             .counters
             .named(subject)
-            .read(&budget.spec, 0)
+            .read(&budget.terms.spec, 0)
             .committed
     }
 

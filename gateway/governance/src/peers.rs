@@ -19,14 +19,14 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use weir_eventlog::{KafkaOptions, RecordLog, RecordReader, RecordSender, StoppableThread};
 use weir_limits::{
-    Bucket, BudgetCounter, LimitCounter, PeerBudgetUsage, RateSpec, SYNC_INTERVAL_US, Share, Spent,
-    share,
+    Bucket, BucketUsage, BudgetCounter, LimitCounter, PeerBudgetUsage, RateSpec, SYNC_INTERVAL_US,
+    Share, Spent, share,
 };
 
 use crate::caps::{PEERS_FIRST_READ_MAX, PEERS_LAST_FLUSH_MAX};
 use crate::clock::{self, Moment};
 use crate::control::ControlHandle;
-use crate::control::policy::{Budget, Limit, Rules};
+use crate::control::policy::{Budget, Limit, LimitTerms, Rules};
 use crate::thresholds::{NotificationLog, NotifiedThreshold};
 
 /// A gateway whose last message is older is dead.
@@ -62,23 +62,10 @@ enum Update {
 struct LimitReport {
     id: String,
     subject: String,
-    requests: RateUsage,
-    tokens: RateUsage,
+    requests: BucketUsage,
+    tokens: BucketUsage,
     running: u64,
     running_asked: u64,
-}
-
-/// What was taken of a rate.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-struct RateUsage {
-    taken: u64,
-    asked: u64,
-    /// What is in the bucket, and in `own` the part of it that the sender took.
-    level: u64,
-    #[serde(default)]
-    own: u64,
-    /// What may be taken before the next exchange.
-    claimed: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -95,7 +82,19 @@ struct BudgetReport {
     asked: String,
 }
 
-/// Names a counter.
+impl Update {
+    fn name(&self) -> CounterName {
+        let (kind, id, subject) = match self {
+            Self::Alive(_) => ("alive", "", ""),
+            Self::Limit(limit) => ("limit", limit.id.as_str(), limit.subject.as_str()),
+            Self::Budget(budget) => ("budget", budget.id.as_str(), budget.subject.as_str()),
+            Self::Notified(mark) => ("said", mark.budget.as_str(), mark.subject.as_str()),
+        };
+        (kind, id.to_owned(), subject.to_owned())
+    }
+}
+
+/// Names a counter, or what else is told.
 type CounterName = (&'static str, String, String);
 
 /// What is known of another gateway.
@@ -105,6 +104,13 @@ struct Peer {
     sent_ms: u64,
     limits: HashMap<CounterName, LimitReport>,
     budgets: HashMap<CounterName, BudgetReport>,
+}
+
+/// The other gateways that are alive.
+struct Alive {
+    names: Vec<String>,
+    /// Whether all of them published since shares were taken last.
+    all_published: bool,
 }
 
 /// How much was asked of one gateway lately: each exchange weighs a tenth less than the next.
@@ -271,6 +277,7 @@ impl PeerState {
             peer.limits.clear();
         }
         let is_alive = now.unix_ms().saturating_sub(report.sent_ms) < ALIVE_MS;
+        let name = report.about.name();
         match report.about {
             Update::Alive(_) => peer.sent_ms = peer.sent_ms.max(report.sent_ms),
             Update::Notified(mark) => self.notified.note(mark),
@@ -279,11 +286,9 @@ impl PeerState {
                 if let Some(rule) = rules.budget(&budget.id) {
                     let _: Arc<BudgetCounter> = rule.counters.named(&budget.subject);
                 }
-                let name = ("budget", budget.id.clone(), budget.subject.clone());
                 peer.budgets.insert(name, budget);
             }
             Update::Limit(limit) => {
-                let name = ("limit", limit.id.clone(), limit.subject.clone());
                 let before = peer.limits.insert(name.clone(), limit.clone());
                 if let (Some(rule), true) = (rules.limit(&limit.id), is_alive) {
                     // Made now, so that a first request here finds what was taken elsewhere.
@@ -308,38 +313,34 @@ impl PeerState {
             // What a dead gateway took of a rate has leaked out by then.
             !peer.budgets.is_empty() || now_ms.saturating_sub(peer.sent_ms) < 20 * ALIVE_MS
         });
-        let alive: Vec<String> = self
-            .peers
-            .iter()
+        let peers = self.peers.iter();
+        let alive: Vec<_> = peers
             .filter(|(_, peer)| now_ms.saturating_sub(peer.sent_ms) < ALIVE_MS)
-            .map(|(from, _)| from.clone())
             .collect();
-        let all_published = alive.iter().all(|from| {
-            let peer = self.peers.get(from);
-            peer.is_some_and(|peer| peer.sent_ms > self.shared_ms)
-        });
-        if all_published {
+        let alive = Alive {
+            all_published: alive.iter().all(|(_, peer)| peer.sent_ms > self.shared_ms),
+            names: alive.into_iter().map(|(from, _)| from.clone()).collect(),
+        };
+        if alive.all_published {
             self.shared_ms = now_ms;
         }
-        rules.share_among(u32::try_from(alive.len() + 1).unwrap_or(u32::MAX));
+        rules.share_among(u32::try_from(alive.names.len() + 1).unwrap_or(u32::MAX));
         // Of those that are alive the first by name speaks.
         self.notified
-            .set_silent(alive.iter().any(|from| *from < self.instance));
+            .set_silent(alive.names.iter().any(|from| *from < self.instance));
         for limit in rules.limits() {
             for (subject, counter) in limit.counters.all() {
-                let peers = (alive.as_slice(), all_published);
-                self.settle_limit(limit, &subject, &counter, peers, now.unix_us);
+                self.settle_limit(limit, &subject, &counter, &alive, now.unix_us);
             }
         }
         for budget in rules.budgets() {
             for (subject, purse) in budget.counters.all() {
-                let peers = (alive.as_slice(), all_published);
-                self.settle_budget(budget, &subject, &purse, peers, now.unix_us);
+                self.settle_budget(budget, &subject, &purse, &alive, now.unix_us);
             }
         }
         self.taken.clear();
         self.demand
-            .retain(|(from, _), _| *from == self.instance || alive.contains(from));
+            .retain(|(from, _), _| *from == self.instance || alive.names.contains(from));
     }
 
     fn settle_limit(
@@ -347,49 +348,44 @@ impl PeerState {
         limit: &Limit,
         subject: &str,
         counter: &LimitCounter,
-        (alive, all_published): (&[String], bool),
+        alive: &Alive,
         now_us: u64,
     ) {
         let name = ("limit", limit.id.to_string(), subject.to_owned());
         let (requests, tokens) = self.taken.get(&name).copied().unwrap_or_default();
         let elsewhere: u64 = self
             .reports(alive, |peer| peer.limits.get(&name))
-            .map(|report| report.running)
+            .map(|(_, report)| report.running)
             .sum();
         let asked = |report: &LimitReport| {
             u128::from(report.requests.asked)
                 + u128::from(report.tokens.asked)
                 + u128::from(report.running_asked)
         };
-        let of_peers: Vec<(String, u128)> = alive
-            .iter()
-            .filter_map(|from| {
-                Some((
-                    from.clone(),
-                    asked(self.peers.get(from)?.limits.get(&name)?),
-                ))
-            })
+        let of_peers: Vec<(String, u128)> = self
+            .reports(alive, |peer| peer.limits.get(&name))
+            .map(|(from, report)| (from.clone(), asked(report)))
             .collect();
         let own = asked(&limit_report(limit, subject, counter, now_us));
-        let share = Share {
-            ppm: self.share(name.clone(), own, of_peers, alive.len()),
-            is_new: all_published || alive.is_empty(),
+        let share = self.share(name.clone(), own, of_peers, alive);
+        let merge = |spec: &Option<RateSpec>,
+                     bucket: &Bucket,
+                     taken: UsageDelta,
+                     of: fn(&LimitReport) -> BucketUsage| {
+            if let Some(spec) = spec {
+                let claimed = self.claimed(alive, &name, spec, of);
+                let taken = taken.units(spec, bucket, now_us);
+                bucket.merge_peers(spec, taken, claimed, share, now_us);
+            }
         };
-        if let Some(spec) = &limit.requests {
-            let claimed = self.claimed(alive, &name, spec, |report| report.requests);
-            let taken = requests.units(spec, &counter.requests, now_us);
-            counter
-                .requests
-                .merge_peers(spec, taken, claimed, share, now_us);
-        }
-        if let Some(spec) = &limit.tokens {
-            let claimed = self.claimed(alive, &name, spec, |report| report.tokens);
-            let taken = tokens.units(spec, &counter.tokens, now_us);
-            counter
-                .tokens
-                .merge_peers(spec, taken, claimed, share, now_us);
-        }
-        if let Some(max) = limit.concurrency {
+        let LimitTerms {
+            requests: of_requests,
+            tokens: of_tokens,
+            concurrency,
+        } = &limit.terms;
+        merge(of_requests, &counter.requests, requests, |of| of.requests);
+        merge(of_tokens, &counter.tokens, tokens, |of| of.tokens);
+        if let Some(max) = *concurrency {
             counter.slots.merge_peers(max, elsewhere, share);
         }
     }
@@ -399,7 +395,7 @@ impl PeerState {
         budget: &Budget,
         subject: &str,
         purse: &BudgetCounter,
-        (alive, all_published): (&[String], bool),
+        alive: &Alive,
         now_us: u64,
     ) {
         let name = ("budget", budget.id.to_string(), subject.to_owned());
@@ -416,12 +412,12 @@ impl PeerState {
         let spent: Vec<Spent> = spent.collect();
         let alive_say = |of: fn(&BudgetReport) -> &str| -> Vec<u128> {
             let reports = self.reports(alive, |peer| peer.budgets.get(&name));
-            reports.map(|report| number(of(report))).collect()
+            reports.map(|(_, report)| number(of(report))).collect()
         };
         let claims = alive_say(|report| &report.claimed);
         // A gateway that has not published it yet starts with an even share.
-        let unpublished = alive.len() - claims.len();
-        let even = budget.spec.limit / (alive.len() as u128 + 1);
+        let unpublished = alive.names.len() - claims.len();
+        let even = budget.terms.spec.limit / (alive.names.len() as u128 + 1);
         let others = PeerBudgetUsage {
             spent,
             outstanding: alive_say(|report| &report.outstanding).iter().sum(),
@@ -430,47 +426,40 @@ impl PeerState {
                 .sum::<u128>()
                 .saturating_add(even.saturating_mul(unpublished as u128)),
         };
-        let of_peers: Vec<(String, u128)> = alive
-            .iter()
-            .filter_map(|from| {
-                let report = self.peers.get(from)?.budgets.get(&name)?;
-                Some((from.clone(), number(&report.asked)))
-            })
+        let of_peers: Vec<(String, u128)> = self
+            .reports(alive, |peer| peer.budgets.get(&name))
+            .map(|(from, report)| (from.clone(), number(&report.asked)))
             .collect();
-        let own = purse.read(&budget.spec, now_us).asked;
-        let ppm = self.share(name, own, of_peers, alive.len());
-        let share = Share {
-            ppm,
-            is_new: all_published || alive.is_empty(),
-        };
-        purse.merge_peers(&budget.spec, others, share, now_us);
+        let own = purse.read(&budget.terms.spec, now_us).asked;
+        let share = self.share(name, own, of_peers, alive);
+        purse.merge_peers(&budget.terms.spec, others, share, now_us);
     }
 
     /// What the others may still take. A gateway that has not published the limit yet
     /// starts with an even share.
     fn claimed(
         &self,
-        alive: &[String],
+        alive: &Alive,
         name: &CounterName,
         spec: &RateSpec,
-        of: fn(&LimitReport) -> RateUsage,
+        of: fn(&LimitReport) -> BucketUsage,
     ) -> u64 {
-        let even = spec.burst() / (alive.len() as u64 + 1);
-        let claims = alive.iter().map(|from| {
+        let even = spec.burst() / (alive.names.len() as u64 + 1);
+        let claims = alive.names.iter().map(|from| {
             let report = self.peers.get(from).and_then(|peer| peer.limits.get(name));
             report.map_or(even, |report| of(report).claimed)
         });
         claims.fold(0, u64::saturating_add)
     }
 
+    /// What those that are alive say of one counter, if they do.
     fn reports<'a, R: 'a>(
         &'a self,
-        alive: &'a [String],
+        alive: &'a Alive,
         report: impl Fn(&'a Peer) -> Option<&'a R> + 'a,
-    ) -> impl Iterator<Item = &'a R> {
-        alive
-            .iter()
-            .filter_map(move |from| report(self.peers.get(from)?))
+    ) -> impl Iterator<Item = (&'a String, &'a R)> {
+        let names = alive.names.iter();
+        names.filter_map(move |from| Some((from, report(self.peers.get(from)?)?)))
     }
 
     /// Our share, by what was asked of each lately.
@@ -479,10 +468,14 @@ impl PeerState {
         name: CounterName,
         own: u128,
         of_peers: Vec<(String, u128)>,
-        alive: usize,
-    ) -> u64 {
-        if alive == 0 {
-            return share::WHOLE_PPM;
+        alive: &Alive,
+    ) -> Share {
+        let mut share = Share {
+            ppm: share::WHOLE_PPM,
+            is_new: alive.all_published,
+        };
+        if alive.names.is_empty() {
+            return share;
         }
         let mut note = |from: String, asked: u128| {
             let demand = self.demand.entry((from, name.clone())).or_default();
@@ -498,48 +491,32 @@ impl PeerState {
         let all = own.saturating_add(others);
         let scale = (all >> 40).max(1);
         let small = |value: u128| u64::try_from(value / scale).unwrap_or(u64::MAX);
-        let gateways = u32::try_from(alive + 1).unwrap_or(u32::MAX);
-        share::ppm(small(own), small(all), gateways)
+        let gateways = u32::try_from(alive.names.len() + 1).unwrap_or(u32::MAX);
+        share.ppm = share::ppm(small(own), small(all), gateways);
+        share
     }
 
     /// Publishes what changed since the last time. What could not be sent is published again.
     fn publish(&mut self, rules: &Rules, now: Moment, send: impl Fn(&str, &str) -> bool) {
-        let mut about: Vec<(CounterName, Update)> = Vec::new();
+        let mut updates = Vec::new();
         for limit in rules.limits() {
             for (subject, counter) in limit.counters.all() {
                 let report = limit_report(limit, &subject, &counter, now.unix_us);
-                let name = ("limit", limit.id.to_string(), subject.into());
-                about.push((name, Update::Limit(report)));
+                updates.push(Update::Limit(report));
             }
         }
         for budget in rules.budgets() {
             for (subject, purse) in budget.counters.all() {
-                let state = purse.read(&budget.spec, now.unix_us);
-                let spent = state.spent.iter();
-                let report = BudgetReport {
-                    id: budget.id.to_string(),
-                    subject: subject.to_string(),
-                    spent: spent
-                        .map(|part| (part.start_ms, part.amount.to_string()))
-                        .collect(),
-                    outstanding: state.outstanding.to_string(),
-                    claimed: state.claimed.to_string(),
-                    asked: state.asked.to_string(),
-                };
-                let name = ("budget", budget.id.to_string(), subject.into());
-                about.push((name, Update::Budget(report)));
+                let report = budget_report(budget, &subject, &purse, now.unix_us);
+                updates.push(Update::Budget(report));
             }
         }
-        for mark in self.notified.marks() {
-            let name = ("said", mark.budget.clone(), mark.subject.clone());
-            about.push((name, Update::Notified(mark)));
-        }
+        updates.extend(self.notified.marks().into_iter().map(Update::Notified));
         // Last: who has read it has read all the rest.
-        let alive = ("alive", String::new(), String::new());
-        about.push((alive, Update::Alive(true)));
-        for (name, about) in about {
-            let is_new = matches!(about, Update::Alive(_)) || self.is_new(&name, &about);
-            if !is_new {
+        updates.push(Update::Alive(true));
+        for about in updates {
+            let name = about.name();
+            if !self.is_new(&name, &about) {
                 continue;
             }
             let key = format!("{}/{}/{}/{}", self.instance, name.0, name.1, name.2);
@@ -559,6 +536,7 @@ impl PeerState {
     /// Whether others would do something else if they knew. A bucket that only leaks is none.
     fn is_new(&self, name: &CounterName, about: &Update) -> bool {
         match (self.published.get(name), about) {
+            (_, Update::Alive(_)) | (None, Update::Notified(_)) => true,
             (None, Update::Limit(new)) => {
                 let claims = new.requests.claimed + new.tokens.claimed;
                 claims + new.requests.asked + new.tokens.asked + new.running_asked > 0
@@ -567,7 +545,7 @@ impl PeerState {
                 !new.spent.is_empty() || new.outstanding != "0" || new.claimed != "0"
             }
             (Some(Update::Limit(published)), Update::Limit(new)) => {
-                let same = |published: RateUsage, new: RateUsage| {
+                let same = |published: BucketUsage, new: BucketUsage| {
                     (published.taken, published.asked, published.claimed)
                         == (new.taken, new.asked, new.claimed)
                 };
@@ -577,32 +555,43 @@ impl PeerState {
                         == (new.running, new.running_asked))
             }
             (Some(published), new) => published != new,
-            (None, Update::Alive(_) | Update::Notified(_)) => true,
         }
     }
 }
 
 fn limit_report(limit: &Limit, subject: &str, counter: &LimitCounter, now_us: u64) -> LimitReport {
     let taken = |spec: &Option<RateSpec>, bucket: &Bucket| {
-        spec.as_ref().map_or_else(RateUsage::default, |spec| {
-            let state = bucket.state(spec, now_us);
-            RateUsage {
-                taken: state.taken,
-                asked: state.asked,
-                level: state.level,
-                own: state.own,
-                claimed: state.claimed,
-            }
-        })
+        let spec = spec.as_ref();
+        spec.map_or_else(BucketUsage::default, |spec| bucket.state(spec, now_us))
     };
     let (running, running_asked) = counter.slots.read();
     LimitReport {
         id: limit.id.to_string(),
         subject: subject.to_owned(),
-        requests: taken(&limit.requests, &counter.requests),
-        tokens: taken(&limit.tokens, &counter.tokens),
+        requests: taken(&limit.terms.requests, &counter.requests),
+        tokens: taken(&limit.terms.tokens, &counter.tokens),
         running,
         running_asked,
+    }
+}
+
+fn budget_report(
+    budget: &Budget,
+    subject: &str,
+    purse: &BudgetCounter,
+    now_us: u64,
+) -> BudgetReport {
+    let state = purse.read(&budget.terms.spec, now_us);
+    let spent = state.spent.iter();
+    BudgetReport {
+        id: budget.id.to_string(),
+        subject: subject.to_owned(),
+        spent: spent
+            .map(|part| (part.start_ms, part.amount.to_string()))
+            .collect(),
+        outstanding: state.outstanding.to_string(),
+        claimed: state.claimed.to_string(),
+        asked: state.asked.to_string(),
     }
 }
 
@@ -619,7 +608,7 @@ struct UsageDelta {
 }
 
 impl UsageDelta {
-    fn merge(&mut self, before: Option<RateUsage>, now: RateUsage) {
+    fn merge(&mut self, before: Option<BucketUsage>, now: BucketUsage) {
         let signed = |units: u64| i64::try_from(units).unwrap_or(i64::MAX);
         match before {
             Some(before) => {

@@ -104,7 +104,7 @@ impl NotificationLog {
                 return false;
             };
             let purse = budget.counters.named(&mark.subject);
-            let (start_ms, reached) = purse.reached(&budget.spec, now_us);
+            let (start_ms, reached) = purse.reached(&budget.terms.spec, now_us);
             // Another gateway's clock may be ahead.
             if start_ms < mark.start_ms {
                 return true;
@@ -144,7 +144,7 @@ impl ThresholdCrossing {
     }
 
     fn of(budget: &Budget, name: String, crossing: &Crossing) -> Self {
-        let shown = |amount| shown_amount(budget.spec.unit, amount);
+        let shown = |amount| shown_amount(budget.terms.spec.unit, amount);
         Self {
             budget: budget.id.to_string(),
             name,
@@ -152,7 +152,7 @@ impl ThresholdCrossing {
             spent: shown(crossing.spent),
             limit: shown(crossing.limit),
             resets: crossing.resets_ms.map(weir_limits::rfc3339),
-            hard: budget.spec.hard,
+            hard: budget.terms.spec.hard,
         }
     }
 
@@ -223,7 +223,7 @@ fn reached(
     purse: &BudgetCounter,
     now_us: u64,
 ) -> Option<PendingNotification> {
-    let (start_ms, crossing) = purse.reached(&budget.spec, now_us);
+    let (start_ms, crossing) = purse.reached(&budget.terms.spec, now_us);
     let crossing = crossing?;
     Some(PendingNotification {
         mark: NotifiedThreshold {
@@ -263,7 +263,7 @@ mod tests {
     fn spend(rules: &Rules, subject: &str, amount: u128, now_us: u64) {
         let budget = rules.budgets().next().unwrap();
         let purse = budget.counters.named(subject);
-        purse.restore(&budget.spec, now_us / 1000, amount, now_us);
+        purse.restore(&budget.terms.spec, now_us / 1000, amount, now_us);
     }
 
     /// What is log now, as subject and percent; it counts as log afterwards.

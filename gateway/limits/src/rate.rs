@@ -5,6 +5,7 @@
 //! a minute's worth come at once, and refuses nothing to a caller that stays below the rate.
 
 use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
 
 use crate::class::Class;
 use crate::share::{Round, SYNC_INTERVAL_US, Share};
@@ -92,13 +93,14 @@ pub struct RateReading {
     pub reset_us: u64,
 }
 
-/// A bucket as other gateways see it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// A bucket as other gateways see it, and as they tell it each other.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BucketUsage {
     pub taken: u64,
     pub asked: u64,
     /// Units in the bucket, and those of them that were taken here.
     pub level: u64,
+    #[serde(default)]
     pub own: u64,
     /// Units that may be taken before the next synchronisation, where there are other gateways.
     /// They must leave them to this one.

@@ -189,11 +189,7 @@ impl AdminCaller {
                 let of_team = match record {
                     Record::Key(key) => key.team.as_deref(),
                     Record::Team(team) => Some(team.id.as_str()),
-                    Record::Limit(limit) => limit.scope.team.as_deref(),
-                    Record::Budget(budget) => budget.scope.team.as_deref(),
-                    Record::Access(access) => access.scope.team.as_deref(),
-                    Record::Payload(payload) => payload.scope.team.as_deref(),
-                    Record::Token(_) | Record::Setting(_) => None,
+                    rule => rule.scope().and_then(|scope| scope.team.as_deref()),
                 };
                 of_team.is_some() && of_team == self.team.as_deref()
             }
@@ -409,17 +405,22 @@ impl Desk {
         let Some(budget) = snapshot.rules().budget(id) else {
             return Value::Null;
         };
-        let text = |amount| match budget.spec.unit {
+        let text = |amount| match budget.terms.spec.unit {
             BudgetUnit::PicoUsd => Usd(amount).to_string(),
             BudgetUnit::Tokens => u128::to_string(&amount),
         };
         let all = budget.counters.all().into_iter();
         let mut all: Vec<(Box<str>, BudgetBalance)> = all
-            .map(|(subject, purse)| (subject, purse.standing(&budget.spec, self.now_ms * 1000)))
+            .map(|(subject, purse)| {
+                (
+                    subject,
+                    purse.standing(&budget.terms.spec, self.now_ms * 1000),
+                )
+            })
             .collect();
         all.sort_by(|(one, a), (other, b)| b.committed().cmp(&a.committed()).then(one.cmp(other)));
         let shown = all.into_iter().take(max).map(|(subject, standing)| {
-            let remaining = budget.spec.limit.saturating_sub(standing.committed());
+            let remaining = budget.terms.spec.limit.saturating_sub(standing.committed());
             json!({
                 "subject": shown(&subject),
                 "spent": text(standing.spent),

@@ -56,7 +56,7 @@ fn expire(rules: &Rules, now_us: u64) {
                 tracing::warn!(
                     budget = &*budget.id,
                     subject = weir_governance::control::policy::shown(&subject),
-                    expired = shown_amount(budget.spec.unit, expired),
+                    expired = shown_amount(budget.terms.spec.unit, expired),
                     "reservations expired that no request ended"
                 );
             }
@@ -73,7 +73,7 @@ fn forget(rules: &Rules, now_us: u64) {
     for budget in rules.budgets() {
         budget
             .counters
-            .forget(|purse| purse.is_idle(&budget.spec, now_us));
+            .forget(|purse| purse.is_idle(&budget.terms.spec, now_us));
     }
 }
 
@@ -82,8 +82,8 @@ fn limit_is_idle(limit: &Limit, counter: &LimitCounter, now_us: u64) -> bool {
         spec.as_ref()
             .is_none_or(|spec| bucket.is_idle(spec, now_us))
     };
-    idle(&limit.requests, &counter.requests)
-        && idle(&limit.tokens, &counter.tokens)
+    idle(&limit.terms.requests, &counter.requests)
+        && idle(&limit.terms.tokens, &counter.tokens)
         && is_free(&counter.slots)
 }
 

@@ -54,7 +54,7 @@ impl RequestEstimate {
         let budgets = &identity.policy().budgets;
         if budgets
             .iter()
-            .all(|it| it.rule.spec.unit != BudgetUnit::PicoUsd)
+            .all(|it| it.rule.terms.spec.unit != BudgetUnit::PicoUsd)
         {
             return self;
         }
@@ -176,10 +176,10 @@ fn exhausted(
         |ms| format!("it resets at {}", weir_limits::rfc3339(ms)),
     );
     let ask = contact.map_or_else(String::new, |contact| format!("; ask {contact}"));
-    let shown = |amount| shown_amount(budget.spec.unit, amount);
+    let shown = |amount| shown_amount(budget.terms.spec.unit, amount);
     let message = format!(
         "budget \"{name}\" of {} has {} left, and this request may use {}; {until}{ask}",
-        shown(budget.spec.limit),
+        shown(budget.terms.spec.limit),
         shown(refused.remaining),
         shown(requested),
     );

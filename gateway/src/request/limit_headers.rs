@@ -83,7 +83,10 @@ pub(crate) fn budget_headers(
         }
     };
     set(&BUDGET, budget.name(subject));
-    set(&BUDGET_REMAINING, shown_amount(budget.spec.unit, remaining));
+    set(
+        &BUDGET_REMAINING,
+        shown_amount(budget.terms.spec.unit, remaining),
+    );
     if let Some(ms) = resets_ms {
         set(&BUDGET_RESET, weir_limits::rfc3339(ms));
     }

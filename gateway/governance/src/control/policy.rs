@@ -5,7 +5,7 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::fmt::Write as _;
+use std::fmt::Debug;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -63,8 +63,8 @@ impl<'a> Subject<'a> {
 /// Everything that holds for one place.
 #[derive(Debug, Default)]
 pub struct Policy {
-    pub limits: Box<[BoundRule<Limit, LimitCounter>]>,
-    pub budgets: Box<[BoundRule<Budget, BudgetCounter>]>,
+    pub limits: Box<[BoundRule<LimitTerms>]>,
+    pub budgets: Box<[BoundRule<BudgetTerms>]>,
     pub access: Box<[Arc<AccessRecord>]>,
     /// What is kept of payloads, if a rule says so.
     pub capture: Option<Capture>,
@@ -85,35 +85,69 @@ impl Policy {
 
 /// A rule as it holds for one place.
 #[derive(Debug)]
-pub struct BoundRule<R, C> {
-    pub rule: Arc<R>,
+pub struct BoundRule<T: Terms> {
+    pub rule: Arc<Rule<T>>,
     /// Where all requests from the place are counted, once there was one; never set where that
     /// depends on the request.
-    counter: OnceLock<Arc<C>>,
+    counter: OnceLock<Arc<T::Counter>>,
 }
 
-/// A limit and what was taken under it.
+/// A limit or a budget, and what was counted under it.
 #[derive(Debug)]
-pub struct Limit {
+pub struct Rule<T: Terms> {
     pub id: Arc<str>,
+    pub terms: T,
+    filter: Option<Box<RequestFilter>>,
+    pub counters: Arc<Counters<T::Counter>>,
+}
+
+pub type Limit = Rule<LimitTerms>;
+pub type Budget = Rule<BudgetTerms>;
+
+/// What a rule allows, and what counts it.
+pub trait Terms: Debug {
+    type Counter: Debug + Default;
+
+    /// Gives a new counter its share, until the other gateways have heard of it.
+    fn begin(&self, counter: &Self::Counter, share: Share);
+}
+
+#[derive(Debug)]
+pub struct LimitTerms {
     pub requests: Option<RateSpec>,
     pub tokens: Option<RateSpec>,
     pub concurrency: Option<u64>,
-    filter: Option<Box<RequestFilter>>,
-    group_by: Box<[Dimension]>,
-    pub counters: Arc<Counters<LimitCounter>>,
 }
 
-/// A budget and what was spent of it.
+impl Terms for LimitTerms {
+    type Counter = LimitCounter;
+
+    fn begin(&self, counter: &LimitCounter, share: Share) {
+        if let Some(spec) = &self.requests {
+            counter.requests.merge_peers(spec, 0, 0, share, 0);
+        }
+        if let Some(spec) = &self.tokens {
+            counter.tokens.merge_peers(spec, 0, 0, share, 0);
+        }
+        if let Some(max) = self.concurrency {
+            counter.slots.merge_peers(max, 0, share);
+        }
+    }
+}
+
 #[derive(Debug)]
-pub struct Budget {
-    pub id: Arc<str>,
+pub struct BudgetTerms {
     pub spec: BudgetSpec,
     /// Whether calls need a price, so that it can be kept.
     pub wants_prices: bool,
-    filter: Option<Box<RequestFilter>>,
-    group_by: Box<[Dimension]>,
-    pub counters: Arc<Counters<BudgetCounter>>,
+}
+
+impl Terms for BudgetTerms {
+    type Counter = BudgetCounter;
+
+    fn begin(&self, purse: &BudgetCounter, share: Share) {
+        purse.merge_peers(&self.spec, PeerBudgetUsage::default(), share, 0);
+    }
 }
 
 /// What a scope wants of a request. All else it wants of the place is looked at when policies are made.
@@ -250,34 +284,27 @@ pub fn shown(subject: &str) -> String {
     subject.replace(BETWEEN, "/")
 }
 
-impl Limit {
-    /// Where a request is counted that the limit holds for.
-    pub fn counter(&self, subject: &Subject<'_>) -> Arc<LimitCounter> {
+impl<T: Terms> Rule<T> {
+    /// Where a request is counted that the rule holds for.
+    pub fn counter(&self, subject: &Subject<'_>) -> Arc<T::Counter> {
         self.counters.of(subject, |counter, share| {
-            begin_limit(
-                [&self.requests, &self.tokens],
-                self.concurrency,
-                counter,
-                share,
-            );
+            self.terms.begin(counter, share);
         })
     }
 
-    /// The limit's name, with the subject that is counted apart.
-    #[must_use]
-    pub fn name(&self, subject: &Subject<'_>) -> String {
-        rule_name(&self.id, &self.group_by, subject)
-    }
-}
-
-impl Budget {
     /// What its counter of a request is called; nothing where nothing is counted apart.
     #[must_use]
     pub fn subject(&self, subject: &Subject<'_>) -> String {
-        subject_name(&self.group_by, subject)
+        subject_name(&self.counters.group_by, subject)
     }
 
-    /// The budget's name, with a subject that is counted apart, by what its counter is called.
+    /// The rule's name, with the subject that is counted apart.
+    #[must_use]
+    pub fn name(&self, subject: &Subject<'_>) -> String {
+        self.name_of(&self.subject(subject))
+    }
+
+    /// The same, by what the subject's counter is called.
     #[must_use]
     pub fn name_of(&self, subject: &str) -> String {
         if subject.is_empty() {
@@ -286,48 +313,10 @@ impl Budget {
             format!("{} of {}", self.id, shown(subject))
         }
     }
-
-    /// Where a request is counted that the budget holds for.
-    pub fn counter(&self, subject: &Subject<'_>) -> Arc<BudgetCounter> {
-        self.counters.of(subject, |purse, share| {
-            begin_budget(&self.spec, purse, share);
-        })
-    }
-
-    #[must_use]
-    pub fn name(&self, subject: &Subject<'_>) -> String {
-        rule_name(&self.id, &self.group_by, subject)
-    }
 }
 
-impl BoundRule<Limit, LimitCounter> {
-    /// The counter for a request, if the limit holds for it.
-    #[must_use]
-    pub fn counter(&self, subject: &Subject<'_>) -> Option<Arc<LimitCounter>> {
-        let Limit {
-            filter, group_by, ..
-        } = &*self.rule;
-        self.counted(filter.as_deref(), group_by, subject, || {
-            self.rule.counter(subject)
-        })
-    }
-}
-
-impl BoundRule<Budget, BudgetCounter> {
-    /// The purse for a request, if the budget holds for it.
-    #[must_use]
-    pub fn counter(&self, subject: &Subject<'_>) -> Option<Arc<BudgetCounter>> {
-        let Budget {
-            filter, group_by, ..
-        } = &*self.rule;
-        self.counted(filter.as_deref(), group_by, subject, || {
-            self.rule.counter(subject)
-        })
-    }
-}
-
-impl<R, C> BoundRule<R, C> {
-    fn new(rule: &Arc<R>) -> Self {
+impl<T: Terms> BoundRule<T> {
+    fn new(rule: &Arc<Rule<T>>) -> Self {
         Self {
             rule: rule.clone(),
             counter: OnceLock::new(),
@@ -339,56 +328,23 @@ impl<R, C> BoundRule<R, C> {
         std::hint::black_box((Arc::strong_count(&self.rule), counter));
     }
 
-    fn counted(
-        &self,
-        filter: Option<&RequestFilter>,
-        group_by: &[Dimension],
-        subject: &Subject<'_>,
-        find: impl FnOnce() -> Arc<C>,
-    ) -> Option<Arc<C>> {
+    /// The counter for a request, if the rule holds for it.
+    #[must_use]
+    pub fn counter(&self, subject: &Subject<'_>) -> Option<Arc<T::Counter>> {
+        let filter = self.rule.filter.as_ref();
         if filter.is_some_and(|filter| !filter.matches(subject)) {
             return None;
         }
         if let Some(counter) = self.counter.get() {
             return Some(counter.clone());
         }
-        let counter = find();
-        if group_by.iter().all(|dimension| dimension.is_of_key()) {
+        let counter = self.rule.counter(subject);
+        let mut group_by = self.rule.counters.group_by.iter();
+        if group_by.all(|dimension| dimension.is_of_key()) {
             return Some(self.counter.get_or_init(|| counter).clone());
         }
         Some(counter)
     }
-}
-
-/// Gives a new counter its share, until the other gateways have heard of it.
-fn begin_limit(
-    [requests, tokens]: [&Option<RateSpec>; 2],
-    concurrency: Option<u64>,
-    counter: &LimitCounter,
-    share: Share,
-) {
-    if let Some(spec) = requests {
-        counter.requests.merge_peers(spec, 0, 0, share, 0);
-    }
-    if let Some(spec) = tokens {
-        counter.tokens.merge_peers(spec, 0, 0, share, 0);
-    }
-    if let Some(max) = concurrency {
-        counter.slots.merge_peers(max, 0, share);
-    }
-}
-
-fn begin_budget(spec: &BudgetSpec, purse: &BudgetCounter, share: Share) {
-    purse.merge_peers(spec, PeerBudgetUsage::default(), share, 0);
-}
-
-fn rule_name(id: &str, group_by: &[Dimension], subject: &Subject<'_>) -> String {
-    let mut name = id.to_owned();
-    if !group_by.is_empty() {
-        // Writing to a string cannot fail.
-        let _ = write!(name, " of {}", shown(&subject_name(group_by, subject)));
-    }
-    name
 }
 
 /// All rules there are.
@@ -415,16 +371,18 @@ impl Rules {
             ..Self::default()
         };
         for record in records.values() {
+            if let Some(scope) = record.scope() {
+                rules.users.extend(scope.user.clone());
+                rules.keys.extend(scope.key.clone());
+            }
             match &**record {
                 Record::Limit(limit) => rules.add_limit(limit, before.limit(&limit.id)),
                 Record::Budget(budget) => rules.add_budget(budget, before.budget(&budget.id)),
                 Record::Access(access) => {
-                    rules.note_scope(&access.scope);
                     let rule = Arc::new(access.clone());
                     rules.access.add(&access.id, &access.scope, &[], rule);
                 }
                 Record::Payload(payload) => {
-                    rules.note_scope(&payload.scope);
                     let rule = Arc::new(payload.clone());
                     rules.payloads.add(&payload.id, &payload.scope, &[], rule);
                 }
@@ -437,27 +395,13 @@ impl Rules {
         rules
     }
 
-    fn note_scope(&mut self, scope: &Scope) {
-        self.users.extend(scope.user.clone());
-        self.keys.extend(scope.key.clone());
-    }
-
     fn add_limit(&mut self, record: &LimitRecord, before: Option<&Arc<Limit>>) {
-        let (requests, tokens) = (record.requests(), record.tokens());
-        let before = before.map(|limit| &limit.counters);
-        let counters = taken_over(before, &record.per, &self.gateways, |counter, share| {
-            begin_limit([&requests, &tokens], record.concurrency, counter, share);
-        });
-        let limit = Arc::new(Limit {
-            id: record.id.as_str().into(),
-            requests,
-            tokens,
+        let terms = LimitTerms {
+            requests: record.requests_per_minute.map(RateSpec::per_minute),
+            tokens: record.tokens_per_minute.map(RateSpec::per_minute),
             concurrency: record.concurrency,
-            filter: RequestFilter::of(&record.scope),
-            group_by: record.per.as_slice().into(),
-            counters,
-        });
-        self.note_scope(&record.scope);
+        };
+        let limit = self.rule(&record.id, &record.scope, &record.per, terms, before);
         self.limits
             .add(&record.id, &record.scope, &record.overrides, limit);
     }
@@ -466,25 +410,43 @@ impl Rules {
         // What is in the log was checked before it was written there.
         let Ok(spec) = record.spec() else { return };
         // Another unit or window counts something else.
-        let before = before
-            .filter(|before| before.spec.unit == spec.unit && before.spec.window == spec.window);
-        let before = before.map(|budget| &budget.counters);
-        let counters = taken_over(before, &record.per, &self.gateways, |counter, share| {
-            begin_budget(&spec, counter, share);
+        let before = before.filter(|before| {
+            let before = &before.terms.spec;
+            before.unit == spec.unit && before.window == spec.window
         });
-        let budget = Arc::new(Budget {
-            id: record.id.as_str().into(),
+        let terms = BudgetTerms {
             wants_prices: spec.unit == BudgetUnit::PicoUsd
                 && spec.hard
                 && record.unpriced == UnpricedCalls::Refuse,
             spec,
-            filter: RequestFilter::of(&record.scope),
-            group_by: record.per.as_slice().into(),
-            counters,
-        });
-        self.note_scope(&record.scope);
+        };
+        let budget = self.rule(&record.id, &record.scope, &record.per, terms, before);
         self.budgets
             .add(&record.id, &record.scope, &record.overrides, budget);
+    }
+
+    fn rule<T: Terms>(
+        &self,
+        id: &str,
+        scope: &Scope,
+        per: &[Dimension],
+        terms: T,
+        before: Option<&Arc<Rule<T>>>,
+    ) -> Arc<Rule<T>> {
+        let before = before.filter(|before| *before.counters.group_by == *per);
+        let counters = before.map_or_else(
+            || {
+                let begin = |counter: &_, share| terms.begin(counter, share);
+                Arc::new(Counters::new(per, self.gateways.clone(), begin))
+            },
+            |before| before.counters.clone(),
+        );
+        Arc::new(Rule {
+            id: id.into(),
+            terms,
+            filter: RequestFilter::of(scope),
+            counters,
+        })
     }
 
     /// What is kept where several rules apply: the narrowest decides, then the one that keeps less.
@@ -547,18 +509,6 @@ impl Rules {
             contact: team.and_then(|team| team.contact.as_deref().map(Box::from)),
             provider_keys: team.map_or_else(BTreeMap::new, |team| team.provider_keys.clone()),
         }
-    }
-}
-
-fn taken_over<C: Default>(
-    before: Option<&Arc<Counters<C>>>,
-    group_by: &[Dimension],
-    gateways: &Arc<AtomicU32>,
-    begin: impl FnOnce(&C, Share),
-) -> Arc<Counters<C>> {
-    match before {
-        Some(counters) if *counters.group_by == *group_by => counters.clone(),
-        _ => Arc::new(Counters::new(group_by, gateways.clone(), begin)),
     }
 }
 

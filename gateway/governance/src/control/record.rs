@@ -7,7 +7,7 @@ use std::fmt;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
-use weir_limits::{BudgetSpec, BudgetUnit, Class, RateSpec, Window, Zone};
+use weir_limits::{BudgetSpec, BudgetUnit, Class, Window, Zone};
 use weir_schemas::RequestId;
 
 use super::key::{KeyHash, KeyId};
@@ -143,6 +143,18 @@ impl Change {
 }
 
 impl Record {
+    /// What it holds for, if it is a rule.
+    #[must_use]
+    pub const fn scope(&self) -> Option<&Scope> {
+        match self {
+            Self::Limit(limit) => Some(&limit.scope),
+            Self::Budget(budget) => Some(&budget.scope),
+            Self::Access(access) => Some(&access.scope),
+            Self::Payload(payload) => Some(&payload.scope),
+            Self::Key(_) | Self::Team(_) | Self::Token(_) | Self::Setting(_) => None,
+        }
+    }
+
     /// The record as it may be shown: without hashes.
     #[must_use]
     pub fn public(&self) -> serde_json::Value {
@@ -401,16 +413,6 @@ pub struct LimitRecord {
 }
 
 impl LimitRecord {
-    #[must_use]
-    pub fn requests(&self) -> Option<RateSpec> {
-        self.requests_per_minute.map(RateSpec::per_minute)
-    }
-
-    #[must_use]
-    pub fn tokens(&self) -> Option<RateSpec> {
-        self.tokens_per_minute.map(RateSpec::per_minute)
-    }
-
     fn check(&self) -> Result<(), String> {
         let says = [
             self.requests_per_minute,

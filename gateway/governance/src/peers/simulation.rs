@@ -249,7 +249,7 @@ impl World {
             // What a dead gateway had begun was answered, perhaps, and is not charged.
             if !node.is_dead {
                 let now_us = START_US + at_us;
-                purse.settle(&budget.spec, reserved, 1, now_us / 1000, now_us);
+                purse.settle(&budget.terms.spec, reserved, 1, now_us / 1000, now_us);
                 self.charged += 1;
             }
         }
@@ -295,7 +295,7 @@ impl World {
 
         let budget = node.rules.budget("b").unwrap();
         let purse = budget.counter(&SUBJECT);
-        if let Ok((reserved, _)) = purse.reserve(&budget.spec, 1, now_us) {
+        if let Ok((reserved, _)) = purse.reserve(&budget.terms.spec, 1, now_us) {
             self.outcome.paid += 1;
             let service_us = self.random.random_range(0..=self.play.service_us_max);
             node.in_flight.push((at_us + service_us, purse, reserved));
