@@ -1,4 +1,4 @@
-//! An alias as it runs: checked, indexed, with its retry rules as numbers.
+//! An alias as it runs: checked and indexed.
 
 use std::sync::Arc;
 
@@ -6,11 +6,10 @@ use crate::budget::RetryBudget;
 use crate::concurrency::ConcurrencyWindow;
 use crate::deployment::DeploymentId;
 use crate::facts::RoutingFacts;
-use crate::failure::FailureSet;
-use crate::packed::US_PER_MS;
 use crate::random::hash;
 use crate::spec::{
-    AliasSpec, DeploymentSpec, HedgeSpec, ObjectiveSpec, RetrySpec, StrategySpec, TargetSpec,
+    AliasSpec, DeploymentSpec, HedgeSpec, ObjectiveSpec, RetrySpec, ShadowSpec, StrategySpec,
+    TargetSpec,
 };
 use crate::target_set::TargetSet;
 
@@ -22,29 +21,21 @@ pub struct Alias {
     pub(crate) index: usize,
     pub(crate) strategy: StrategySpec,
     pub(crate) targets: Vec<AliasTarget>,
-    pub(crate) retry: RetryRules,
+    pub(crate) retry: Arc<RetrySpec>,
     pub(crate) budget: Arc<RetryBudget>,
     pub(crate) hedge: Option<HedgeRules>,
-    pub(crate) shadow: Option<ShadowRules>,
+    pub(crate) shadow: Option<ShadowSpec>,
     /// By target; only under a latency limit.
     pub(crate) windows: Option<Arc<[ConcurrencyWindow]>>,
     /// Share of requests spread evenly over the targets, by the adaptive strategies.
     pub(crate) exploration: f32,
 }
 
-/// [`HedgeSpec`] as it is used.
+/// When to hedge, and what may be spent on it.
 #[derive(Debug, Clone)]
 pub(crate) struct HedgeRules {
-    pub(crate) after_us_min: f32,
-    pub(crate) after_factor: f32,
+    pub(crate) spec: HedgeSpec,
     pub(crate) budget: Arc<RetryBudget>,
-}
-
-/// [`ShadowSpec`](crate::spec::ShadowSpec) as it is used.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct ShadowRules {
-    pub(crate) deployment: DeploymentId,
-    pub(crate) share: f32,
 }
 
 /// One deployment of an alias.
@@ -55,18 +46,6 @@ pub struct AliasTarget {
     pub rank: u8,
     /// Hash of the deployment's name: sticky keys stay in place when other targets come and go.
     pub(crate) name_hash: u64,
-}
-
-/// [`RetrySpec`] as it is used.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct RetryRules {
-    pub(crate) tries_max: u8,
-    pub(crate) tries_per_target: u8,
-    pub(crate) retry_on: FailureSet,
-    pub(crate) fallback_on: FailureSet,
-    pub(crate) backoff_us: u64,
-    pub(crate) backoff_us_max: u64,
-    pub(crate) retry_after_us_max: u64,
 }
 
 impl Alias {
@@ -85,11 +64,6 @@ impl Alias {
 
     pub fn targets(&self) -> &[AliasTarget] {
         &self.targets
-    }
-
-    /// The deployment that gets shadow requests, and its share of all requests.
-    pub fn shadow(&self) -> Option<(DeploymentId, f32)> {
-        self.shadow.map(|shadow| (shadow.deployment, shadow.share))
     }
 
     /// The alias with some deployments replaced. Where several targets become one, the first takes the
@@ -115,7 +89,7 @@ impl Alias {
                 ..*target
             });
         }
-        let shadow = self.shadow.map(|shadow| ShadowRules {
+        let shadow = self.shadow.map(|shadow| ShadowSpec {
             deployment: instead(shadow.deployment).unwrap_or(shadow.deployment),
             ..shadow
         });
@@ -151,13 +125,10 @@ impl Alias {
             index,
             strategy: spec.strategy.clone(),
             targets: spec.targets.iter().map(target).collect(),
-            retry: RetryRules::from(&spec.retry),
+            retry: Arc::new(spec.retry.clone()),
             budget: Arc::new(budget),
-            hedge: spec.hedge.as_ref().map(HedgeRules::from),
-            shadow: spec.shadow.as_ref().map(|shadow| ShadowRules {
-                deployment: DeploymentId::new(shadow.deployment),
-                share: shadow.share,
-            }),
+            hedge: spec.hedge.clone().map(HedgeRules::new),
+            shadow: spec.shadow,
             windows: windows(spec, carried),
             exploration: spec.exploration.unwrap_or(EXPLORATION),
         }
@@ -185,27 +156,10 @@ impl Alias {
 /// Share of requests that explore, unless the operator sets another.
 const EXPLORATION: f32 = 0.01;
 
-impl From<&RetrySpec> for RetryRules {
-    fn from(spec: &RetrySpec) -> Self {
-        Self {
-            tries_max: spec.tries_max,
-            tries_per_target: spec.tries_per_target,
-            retry_on: FailureSet::of(&spec.retry_on),
-            fallback_on: FailureSet::of(&spec.fallback_on),
-            backoff_us: u64::from(spec.backoff_ms) * US_PER_MS,
-            backoff_us_max: u64::from(spec.backoff_ms_max) * US_PER_MS,
-            retry_after_us_max: u64::from(spec.retry_after_ms_max) * US_PER_MS,
-        }
-    }
-}
-
-impl From<&HedgeSpec> for HedgeRules {
-    fn from(spec: &HedgeSpec) -> Self {
-        Self {
-            after_us_min: spec.after_ms_min as f32 * 1_000.0,
-            after_factor: spec.after_factor,
-            budget: Arc::new(RetryBudget::new(milli(spec.budget_ratio), 0)),
-        }
+impl HedgeRules {
+    fn new(spec: HedgeSpec) -> Self {
+        let budget = Arc::new(RetryBudget::new(milli(spec.budget_ratio), 0));
+        Self { spec, budget }
     }
 }
 
@@ -216,12 +170,8 @@ fn windows(spec: &AliasSpec, carried: Option<&Alias>) -> Option<Arc<[Concurrency
     };
     let before = carried.and_then(|alias| alias.windows.clone());
     let kept = before.filter(|windows| windows.len() == spec.targets.len());
-    Some(kept.unwrap_or_else(|| {
-        spec.targets
-            .iter()
-            .map(|_| ConcurrencyWindow::open())
-            .collect()
-    }))
+    let open = || spec.targets.iter().map(|_| ConcurrencyWindow::default());
+    Some(kept.unwrap_or_else(|| open().collect()))
 }
 
 #[expect(

@@ -112,7 +112,7 @@ impl BreakerState {
 }
 
 /// A circuit breaker. One per deployment, and one per provider key.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Breaker {
     /// Lowest bit: open. The rest: open until, or closed since (0 = never ejected).
     state: AtomicU64,
@@ -135,19 +135,6 @@ const RAMP_START: f32 = 0.1;
 const RATIO_ATTEMPTS_MIN: f32 = 20.0;
 
 impl Breaker {
-    pub(crate) fn closed() -> Self {
-        Self {
-            state: AtomicU64::new(0),
-            cause: AtomicU8::new(0),
-            streak: AtomicU32::new(0),
-            streak_since_us: AtomicU64::new(0),
-            streak_starts: AtomicU32::new(0),
-            ejections: AtomicU32::new(0),
-            ejections_total: AtomicU64::new(0),
-            probe_at_us: AtomicU64::new(0),
-        }
-    }
-
     pub(crate) fn state(&self, spec: &BreakerSpec, now_us: u64) -> BreakerState {
         let word = self.state.load(Relaxed);
         let time_us = word >> 1;
@@ -417,7 +404,7 @@ mod tests {
 
     #[test]
     fn a_key_that_was_replaced_is_tried_at_once_and_old_refusals_say_nothing() {
-        let breaker = Breaker::closed();
+        let breaker = Breaker::default();
         assert!(fail(&breaker, FailureKind::Auth, 10 * S).is_some());
         assert!(matches!(state(&breaker, 20 * S), BreakerState::Open { .. }));
         breaker.half_open(20 * S);
@@ -435,7 +422,7 @@ mod tests {
 
     #[test]
     fn five_failures_in_a_row_eject_for_about_a_second() {
-        let breaker = Breaker::closed();
+        let breaker = Breaker::default();
         let until_us = ejected(&breaker, 10 * S);
         assert!((10_900_000..=11_100_000).contains(&until_us));
         assert!(matches!(
@@ -450,7 +437,7 @@ mod tests {
 
     #[test]
     fn who_refuses_every_probe_is_probed_less_often_than_he_asks_for() {
-        let breaker = Breaker::closed();
+        let breaker = Breaker::default();
         let refusal = Failure {
             retry_after_us: Some(S),
             ..Failure::new(FailureKind::RateLimited)
@@ -469,7 +456,7 @@ mod tests {
 
     #[test]
     fn a_success_in_between_starts_the_count_again() {
-        let breaker = Breaker::closed();
+        let breaker = Breaker::default();
         for _ in 0..4 {
             fail(&breaker, FailureKind::ServerError, S);
         }
@@ -479,7 +466,7 @@ mod tests {
 
     #[test]
     fn answers_to_requests_from_before_the_failures_do_not_hide_them() {
-        let breaker = Breaker::closed();
+        let breaker = Breaker::default();
         for n in 0..5 {
             assert_eq!(breaker.succeed(false, 9 * S, 10 * S + n), None);
             fail(&breaker, FailureKind::Overloaded, 10 * S + n);
@@ -492,7 +479,7 @@ mod tests {
 
     #[test]
     fn failures_among_many_pending_requests_are_not_a_row_of_failures() {
-        let breaker = Breaker::closed();
+        let breaker = Breaker::default();
         fail(&breaker, FailureKind::Overloaded, 10 * S);
         (0..40).for_each(|_| breaker.attempt_started());
         for n in 0..12 {
@@ -503,7 +490,7 @@ mod tests {
     #[test]
     fn a_provider_that_often_fails_needs_more_failures_in_a_row() {
         let in_a_row = |success: f32| {
-            let breaker = Breaker::closed();
+            let breaker = Breaker::default();
             (1..100).find(|_| {
                 let failure = Failure::new(FailureKind::ServerError);
                 let evidence = (success, 100.0);
@@ -518,7 +505,7 @@ mod tests {
 
     #[test]
     fn one_probe_at_a_time_and_each_failed_one_doubles_the_time_out() {
-        let breaker = Breaker::closed();
+        let breaker = Breaker::default();
         let mut now_us = ejected(&breaker, 10 * S);
         for expected_s in [2, 4, 5, 5] {
             breaker.probe_started(now_us);
@@ -543,7 +530,7 @@ mod tests {
 
     #[test]
     fn an_answered_probe_closes_and_the_share_grows_back() {
-        let breaker = Breaker::closed();
+        let breaker = Breaker::default();
         let now_us = ejected(&breaker, 10 * S);
         breaker.probe_started(now_us);
         assert_eq!(
@@ -564,7 +551,7 @@ mod tests {
 
     #[test]
     fn a_hanging_probe_gives_way_to_the_next_after_the_first_time_out() {
-        let breaker = Breaker::closed();
+        let breaker = Breaker::default();
         let now_us = ejected(&breaker, 10 * S);
         breaker.probe_started(now_us);
         assert_eq!(
@@ -584,7 +571,7 @@ mod tests {
                 retry_after_us: Some(seconds * S),
                 ..Failure::new(FailureKind::RateLimited)
             };
-            Breaker::closed().fail(
+            Breaker::default().fail(
                 &BreakerSpec::default(),
                 &failure,
                 (1.0, 0.0),
@@ -605,7 +592,7 @@ mod tests {
 
     #[test]
     fn failures_of_requests_sent_before_an_ejection_do_not_prolong_or_repeat_it() {
-        let breaker = Breaker::closed();
+        let breaker = Breaker::default();
         let now_us = ejected(&breaker, 10 * S);
         let late = |at_us| {
             let failure = Failure::new(FailureKind::FirstTokenTimeout);
@@ -634,7 +621,7 @@ mod tests {
 
     #[test]
     fn an_answer_to_a_last_resort_closes_before_the_time() {
-        let breaker = Breaker::closed();
+        let breaker = Breaker::default();
         ejected(&breaker, 10 * S);
         assert_eq!(
             breaker.succeed(true, 10 * S, 10 * S + 1),
@@ -644,11 +631,11 @@ mod tests {
 
     #[test]
     fn late_answers_do_not_close_an_open_breaker_unless_they_refute_a_stall() {
-        let breaker = Breaker::closed();
+        let breaker = Breaker::default();
         ejected(&breaker, 10 * S);
         assert_eq!(breaker.succeed(false, 9 * S, 10 * S + 1), None);
 
-        let stalled = Breaker::closed();
+        let stalled = Breaker::default();
         assert!(stalled.stall(&BreakerSpec::default(), 10 * S).is_some());
         assert_eq!(
             stalled.succeed(false, 9 * S, 10 * S + 1),

@@ -90,11 +90,13 @@ const CREDIT_OPEN_ABOVE: u32 = CREDIT_FULL / 2;
 const CREDIT_PER_SUCCESS: u32 = 800;
 const CREDIT_PER_FAILURE: u32 = 1_000;
 
-impl RetryThrottle {
-    pub(crate) fn full() -> Self {
+impl Default for RetryThrottle {
+    fn default() -> Self {
         Self(AtomicU32::new(CREDIT_FULL))
     }
+}
 
+impl RetryThrottle {
     pub(crate) fn succeed(&self) {
         let _ = self.0.fetch_update(Relaxed, Relaxed, |credit| {
             Some(credit.saturating_add(CREDIT_PER_SUCCESS).min(CREDIT_FULL))
@@ -148,7 +150,7 @@ mod tests {
 
     #[test]
     fn credit_closes_on_failures_and_opens_on_successes() {
-        let credit = RetryThrottle::full();
+        let credit = RetryThrottle::default();
         for _ in 0..10 {
             assert!(credit.admits_extra());
             credit.fail();

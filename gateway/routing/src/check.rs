@@ -106,7 +106,7 @@ fn check_alias(spec: &AliasSpec, deployments: usize) -> Result<(), String> {
         within("hedge.after_factor", after_factor, 0.0..=100.0)?;
     }
     if let Some(ShadowSpec { deployment, share }) = spec.shadow {
-        require(deployment < deployments, || {
+        require(deployment.index() < deployments, || {
             "its shadow names a deployment that does not exist".into()
         })?;
         within("shadow.share", share, 0.0..=1.0)?;

@@ -12,32 +12,20 @@ use crate::priors::TrustedPriors;
 use crate::random::{mix, unit};
 use crate::spec::{ObjectiveSpec, StrategySpec};
 use crate::target_set::{TARGETS_MAX, TargetSet};
-use crate::view::RoutingView;
+use crate::view::Moment;
 
 /// Scores (lower is better) and probabilities, by the target's position.
-#[derive(Debug, Clone, Copy)]
+#[derive(Default)]
 pub(crate) struct TargetScores {
     pub(crate) score: Column,
     pub(crate) propensity: Column,
 }
 
-impl TargetScores {
-    pub(crate) fn none() -> Self {
-        Self {
-            score: [0.0; TARGETS_MAX],
-            propensity: [0.0; TARGETS_MAX],
-        }
-    }
-}
-
 /// The inputs of a choice.
-#[derive(Clone, Copy)]
 pub(crate) struct Choice<'a> {
-    pub(crate) view: RoutingView<'a>,
-    pub(crate) alias: &'a Alias,
+    pub(crate) at: Moment<'a>,
     pub(crate) facts: &'a RoutingFacts,
     pub(crate) priors: TrustedPriors<'a>,
-    pub(crate) now_us: u64,
 }
 
 /// How sharply shares fall with cost. A share is exp(-16 ln(cost ratio)): a tenth dearer is a fifth as
@@ -46,22 +34,20 @@ const SHARPNESS: f32 = 16.0;
 
 impl Choice<'_> {
     /// Weighs the targets of `set`, which are all of one rank. Their probabilities sum to 1.
-    pub(crate) fn weigh(self, set: TargetSet, ramp: &Column, scores: &mut TargetScores) {
+    pub(crate) fn weigh(&self, set: TargetSet, ramp: &Column, scores: &mut TargetScores) {
         if set.is_empty() {
             return;
         }
-        let mut members = Members::gather(self.alias, set, ramp, self.priors);
-        let by_weight = matches!(self.alias.strategy, StrategySpec::Weighted { .. });
-        if !by_weight {
-            members.expect_latency(self.view, self.alias, self.priors, self.now_us);
-        }
-        let mut score = if by_weight {
+        let alias = self.at.alias;
+        let mut members = Members::gather(self, set, ramp);
+        let mut score = if let StrategySpec::Weighted { .. } = alias.strategy {
             [f32::NAN; TARGETS_MAX]
         } else {
+            members.expect_latency(self);
             members.latency_ms
         };
         let mut chance = [0.0; TARGETS_MAX];
-        match &self.alias.strategy {
+        match &alias.strategy {
             StrategySpec::Weighted { .. } => chance = members.weight,
             StrategySpec::Chain => two_choices(&members, &mut chance),
             StrategySpec::Latency { prefix_affinity } => match self.facts.prefix {
@@ -90,11 +76,12 @@ impl Choice<'_> {
         }
     }
 
-    fn explore(self, chance: &mut [f32]) {
-        if !self.alias.strategy.is_adaptive() {
+    fn explore(&self, chance: &mut [f32]) {
+        let alias = self.at.alias;
+        if !alias.strategy.is_adaptive() {
             return;
         }
-        let share = self.alias.exploration;
+        let share = alias.exploration;
         let each = share / chance.len() as f32;
         chance
             .iter_mut()
@@ -103,13 +90,13 @@ impl Choice<'_> {
 
     /// Two choices of which the first is the prompt prefix's home: another target, drawn by weight,
     /// must be clearly faster to be worth reading the whole prompt again.
-    fn home_or_other(self, members: &Members, set: TargetSet, prefix: u64, chance: &mut Column) {
+    fn home_or_other(&self, members: &Members, set: TargetSet, prefix: u64, chance: &mut Column) {
         const CLEARLY: f32 = 0.6;
         let mut weights = [0.0; TARGETS_MAX];
         for i in 0..members.len {
             weights[usize::from(members.target[i])] = members.weight[i];
         }
-        let home = rendezvous(self.alias, set, &weights, prefix);
+        let home = rendezvous(self.at.alias, set, &weights, prefix);
         let is_home = |i: usize| Some(usize::from(members.target[i])) == home;
         let Some(home) = (0..members.len).find(|i| is_home(*i)) else {
             return;
@@ -130,7 +117,7 @@ impl Choice<'_> {
     /// difference moves a small share: many gateways with the same table do not all jump to the same
     /// target, as they would to the best one.
     fn trade_off(
-        self,
+        &self,
         members: &Members,
         objective: &ObjectiveSpec,
         score: &mut Column,
@@ -166,18 +153,17 @@ impl Choice<'_> {
     //         + S·e/(c+l+e)          · 10 · error ratio
     //
     // Latency counts at least once: targets at one price would else be drawn by weight alone.
-    fn score_by_weights(self, members: &Members, cost: f32, latency: f32, errors: f32) -> Column {
+    fn score_by_weights(&self, members: &Members, cost: f32, latency: f32, errors: f32) -> Column {
         let n = members.len;
         let unit = SHARPNESS / (cost + latency + errors);
         let by_cost = unit * cost;
         let by_latency = (unit * latency).max(1.0);
         let by_errors = unit * errors * ERRORS_WEIGHT;
-        let paid = members.cost_picousd(self.view, self.alias, self.facts, self.priors);
+        let paid = members.cost_picousd(self);
         let dearer = ratios(&paid, n);
         let slower = ratios(&members.ttft_ms, n);
         let failing = if errors > 0.0 {
-            let recent = members.recent(self.view, self.alias, self.now_us);
-            members.error_ratio(&recent, self.priors)
+            members.error_ratio(self, &members.recent(self))
         } else {
             [0.0; TARGETS_MAX]
         };
@@ -196,20 +182,13 @@ impl Choice<'_> {
     //
     // A target below the least cost gains nothing by it. Where none keeps the limits, cost does not
     // count.
-    fn score_by_limits(self, members: &Members, error_ratio_max: f32) -> Column {
-        let Self {
-            view,
-            alias,
-            facts,
-            priors,
-            now_us,
-        } = self;
+    fn score_by_limits(&self, members: &Members, error_ratio_max: f32) -> Column {
         let n = members.len;
-        let paid = members.cost_picousd(view, alias, facts, priors);
+        let paid = members.cost_picousd(self);
         let slower = ratios(&members.ttft_ms, n);
-        let recent = members.recent(view, alias, now_us);
-        let failing = members.error_ratio(&recent, priors);
-        let used = members.latency_limit_used(view, alias, facts, priors, &recent, now_us);
+        let recent = members.recent(self);
+        let failing = members.error_ratio(self, &recent);
+        let used = members.latency_limit_used(self, &recent);
         let mut over = [0.0; TARGETS_MAX];
         let scale = 1.0 / error_ratio_max;
         for i in 0..n {
@@ -349,8 +328,10 @@ mod tests {
     use crate::random::SeededRng;
 
     fn members(rng: &mut SeededRng, len: usize) -> Members {
-        let mut members = Members::none();
-        members.len = len;
+        let mut members = Members {
+            len,
+            ..Members::default()
+        };
         for i in 0..len {
             members.weight[i] = rng.unit() + 0.01;
             // Few values, so that ties occur.
@@ -424,16 +405,20 @@ mod tests {
 
     #[test]
     fn the_worst_of_two_choices_is_never_chosen_and_a_lone_target_always() {
-        let mut worst = Members::none();
-        worst.len = 3;
+        let mut worst = Members {
+            len: 3,
+            ..Members::default()
+        };
         worst.weight[..3].copy_from_slice(&[0.2, 0.5, 0.3]);
         worst.latency_ms[..3].copy_from_slice(&[1.0, 9.0, 2.0]);
         let mut chance = [0.0; TARGETS_MAX];
         two_choices(&worst, &mut chance);
         assert!(chance[1].abs() < 1e-6);
 
-        let mut lone = Members::none();
-        lone.len = 2;
+        let mut lone = Members {
+            len: 2,
+            ..Members::default()
+        };
         lone.weight[1] = 1.0;
         let mut chance = [0.0; TARGETS_MAX];
         two_choices(&lone, &mut chance);

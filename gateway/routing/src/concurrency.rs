@@ -10,7 +10,7 @@
 use crate::ewma::Ewma;
 
 /// The window of one target of one alias.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct ConcurrencyWindow {
     /// Calls in flight, and when it last shrank. Unset while nothing was ever late.
     limit: Ewma,
@@ -31,13 +31,6 @@ const BRIM: f32 = 0.8;
 const LIMIT_MAX: f32 = 100_000.0;
 
 impl ConcurrencyWindow {
-    pub(crate) fn open() -> Self {
-        Self {
-            limit: Ewma::empty(),
-            late: Ewma::empty(),
-        }
-    }
-
     pub(crate) fn limit(&self, now_us: u64) -> Option<f32> {
         self.limit.read(now_us).map(|limit| limit.value)
     }
@@ -79,7 +72,7 @@ mod tests {
 
     #[test]
     fn late_answers_shrink_it_once_per_patience_and_good_ones_let_it_grow() {
-        let window = ConcurrencyWindow::open();
+        let window = ConcurrencyWindow::default();
         assert_eq!(window.limit(0), None);
         for _ in 0..10 {
             window.observe(true, 100, 1_000, 5_000 * MS);
@@ -96,7 +89,7 @@ mod tests {
 
     #[test]
     fn a_few_late_answers_are_what_the_percentile_allows() {
-        let window = ConcurrencyWindow::open();
+        let window = ConcurrencyWindow::default();
         for n in 0..10_000 {
             window.observe(n % 40 == 0, 100, 1_000, n * 50 * MS);
         }
@@ -105,7 +98,7 @@ mod tests {
 
     #[test]
     fn an_idle_window_does_not_grow_and_never_closes() {
-        let window = ConcurrencyWindow::open();
+        let window = ConcurrencyWindow::default();
         for n in 0..1_000 {
             window.observe(true, 1, 1_000, n * 2_000 * MS);
         }

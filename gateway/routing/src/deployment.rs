@@ -8,7 +8,7 @@ use crate::health::Health;
 use crate::spec::{BreakerSpec, DeploymentSpec, PriceSpec};
 
 /// Names a deployment: its position in [`RoutesSpec::deployments`](crate::RoutesSpec::deployments).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DeploymentId(u16);
 
 impl DeploymentId {
@@ -52,17 +52,12 @@ impl RoutedDeployment {
             .collect();
         let mut key = |name: &str| KeyBreaker {
             name: name.into(),
-            breaker: Arc::clone(
-                keys.entry(name.into())
-                    .or_insert_with(|| Arc::new(Breaker::closed())),
-            ),
+            breaker: Arc::clone(keys.entry(name.into()).or_default()),
         };
         let health = |name: &str| {
             let same = before.iter().find(|deployment| *deployment.name == *name);
-            same.map_or_else(
-                || Arc::new(Health::new()),
-                |deployment| Arc::clone(&deployment.health),
-            )
+            same.map(|same| Arc::clone(&same.health))
+                .unwrap_or_default()
         };
         let build = |spec: &DeploymentSpec| Self {
             name: spec.name.as_str().into(),

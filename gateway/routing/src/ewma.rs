@@ -18,11 +18,13 @@ pub(crate) struct EwmaSample {
     pub(crate) age_ms: u32,
 }
 
-impl Ewma {
-    pub(crate) fn empty() -> Self {
+impl Default for Ewma {
+    fn default() -> Self {
         Self(AtomicU64::new(EMPTY))
     }
+}
 
+impl Ewma {
     /// Changes the value and leaves its time.
     pub(crate) fn adjust(&self, adjust: impl Fn(f32) -> f32) {
         let _ = self.0.fetch_update(Relaxed, Relaxed, |word| {
@@ -78,7 +80,7 @@ mod tests {
 
     #[test]
     fn empty_until_observed() {
-        let ewma = Ewma::empty();
+        let ewma = Ewma::default();
         assert_eq!(ewma.read(1), None);
         ewma.update(5_000, |before| before.map_or(3.0, |b| b.value + 1.0));
         ewma.update(7_000, |before| before.map_or(3.0, |b| b.value + 1.0));

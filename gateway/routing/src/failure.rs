@@ -75,9 +75,7 @@ impl FailureKind {
             Self::ContextWindow | Self::ContentFilter | Self::InvalidRequest | Self::ClientGone
         )
     }
-}
 
-impl FailureKind {
     /// Whether the provider key is to blame, wherever it is used.
     pub(crate) fn blames_key(self) -> bool {
         matches!(self, Self::Auth | Self::QuotaExhausted)
@@ -95,12 +93,6 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// How long a rate-limited provider asks to be left alone.
-    pub fn rate_limited_for_us(&self) -> Option<u64> {
-        self.retry_after_us
-            .filter(|_| self.kind == FailureKind::RateLimited)
-    }
-
     pub fn new(kind: FailureKind) -> Self {
         Self {
             kind,
@@ -108,26 +100,10 @@ impl Failure {
             relayed: false,
         }
     }
-}
 
-impl From<FailureKind> for Failure {
-    fn from(kind: FailureKind) -> Self {
-        Self::new(kind)
-    }
-}
-
-/// A set of failure kinds, as one word.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct FailureSet(u32);
-
-impl FailureSet {
-    pub(crate) fn of(kinds: &[FailureKind]) -> Self {
-        kinds
-            .iter()
-            .fold(Self(0), |set, kind| Self(set.0 | 1 << *kind as u32))
-    }
-
-    pub(crate) fn contains(self, kind: FailureKind) -> bool {
-        self.0 & (1 << kind as u32) != 0
+    /// How long a rate-limited provider asks to be left alone.
+    pub fn rate_limited_for_us(&self) -> Option<u64> {
+        self.retry_after_us
+            .filter(|_| self.kind == FailureKind::RateLimited)
     }
 }

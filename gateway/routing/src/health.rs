@@ -16,7 +16,7 @@ use crate::spec::BreakerSpec;
 
 /// Everything seen of one deployment. One per deployment and process.
 // Aligned so that two deployments never share a cache line (128: x86 fetches lines in pairs).
-#[derive(Debug)]
+#[derive(Debug, Default)]
 #[repr(align(128))]
 pub struct Health {
     in_flight: AtomicU32,
@@ -71,39 +71,13 @@ pub(crate) enum StallObserver {
 }
 
 /// A latency, and how far it is still trusted: 1 when fresh.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Clone, Copy, Default)]
 pub(crate) struct LatencyEstimate {
     pub(crate) us: f32,
     pub(crate) belief: f32,
 }
 
-impl LatencyEstimate {
-    pub(crate) const NOTHING: Self = Self {
-        us: 0.0,
-        belief: 0.0,
-    };
-}
-
 impl Health {
-    pub(crate) fn new() -> Self {
-        Self {
-            in_flight: AtomicU32::new(0),
-            waiting: AtomicU32::new(0),
-            waiting_tokens: AtomicU64::new(0),
-            progress_us: AtomicU64::new(0),
-            witnesses: AtomicU32::new(0),
-            ttft: Ewma::empty(),
-            ttft_p95: Ewma::empty(),
-            success: Ewma::empty(),
-            breaker: Breaker::closed(),
-            credit: RetryThrottle::full(),
-            recent_attempts: Ewma::empty(),
-            recent_failures: Ewma::empty(),
-            attempts: AtomicU64::new(0),
-            failures: AtomicU64::new(0),
-        }
-    }
-
     pub(crate) fn breaker(&self) -> &Breaker {
         &self.breaker
     }
@@ -332,11 +306,11 @@ fn count(ewma: &Ewma, now_us: u64) {
 }
 
 fn seen(ewma: &Ewma, now_us: u64) -> LatencyEstimate {
-    ewma.read(now_us)
-        .map_or(LatencyEstimate::NOTHING, |r| LatencyEstimate {
-            us: r.value,
-            belief: fade(r.age_ms, LATENCY_TAU_MS),
-        })
+    let seen = ewma.read(now_us).map(|r| LatencyEstimate {
+        us: r.value,
+        belief: fade(r.age_ms, LATENCY_TAU_MS),
+    });
+    seen.unwrap_or_default()
 }
 
 /// [`Health`] at one moment, for metrics and `weir routes`.

@@ -120,7 +120,7 @@ impl InFlight {
     /// knowing; a probe that is overtaken has failed.
     pub fn lose(self, now_us: u64) -> Option<Transition> {
         if self.entry.probe && self.waiting {
-            return self.fail(&FailureKind::FirstTokenTimeout.into(), now_us);
+            return self.fail(&Failure::new(FailureKind::FirstTokenTimeout), now_us);
         }
         self.waited_at_least(now_us);
         None

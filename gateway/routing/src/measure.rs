@@ -2,17 +2,18 @@
 
 use weir_schemas::table::size;
 
-use crate::alias::Alias;
-use crate::facts::RoutingFacts;
+use crate::choose::Choice;
+use crate::deployment::RoutedDeployment;
 use crate::health::LatencyEstimate;
-use crate::priors::{TargetPrior, TrustedPriors};
+use crate::priors::TargetPrior;
 use crate::target_set::{TARGETS_MAX, TargetSet, position};
-use crate::view::RoutingView;
+use crate::view::Moment;
 
 /// One number per member.
 pub(crate) type Column = [f32; TARGETS_MAX];
 
 /// The targets among which a choice is made.
+#[derive(Default)]
 pub(crate) struct Members {
     pub(crate) len: usize,
     /// Position in the alias.
@@ -26,6 +27,7 @@ pub(crate) struct Members {
 }
 
 /// Attempts and failures of about the last minute, by member.
+#[derive(Default)]
 pub(crate) struct RecentCounts {
     attempts: Column,
     failures: Column,
@@ -35,23 +37,9 @@ pub(crate) struct RecentCounts {
 const NEUTRAL_TTFT_US: f32 = 500_000.0;
 
 impl Members {
-    pub(crate) fn none() -> Self {
-        Self {
-            len: 0,
-            target: [0; TARGETS_MAX],
-            weight: [0.0; TARGETS_MAX],
-            ttft_ms: [0.0; TARGETS_MAX],
-            latency_ms: [0.0; TARGETS_MAX],
-        }
-    }
-
-    pub(crate) fn gather(
-        alias: &Alias,
-        set: TargetSet,
-        ramp: &Column,
-        priors: TrustedPriors<'_>,
-    ) -> Self {
-        let mut members = Self::none();
+    pub(crate) fn gather(choice: &Choice<'_>, set: TargetSet, ramp: &Column) -> Self {
+        let (alias, priors) = (choice.at.alias, choice.priors);
+        let mut members = Self::default();
         for index in set.iter() {
             let i = members.len;
             let factor = match (alias.strategy.is_adaptive(), priors.target(index).weight) {
@@ -66,24 +54,20 @@ impl Members {
         members
     }
 
+    fn deployment<'a>(&self, at: Moment<'a>, i: usize) -> &'a RoutedDeployment {
+        at.deployment(usize::from(self.target[i]))
+    }
+
     /// Time to first token, times the load, over the fourth power of the success ratio. A target
     /// that fails one attempt in ten counts as half again as slow, one that fails every other as
     /// sixteen times as slow: an error costs the caller far more than its own (short) time, so a
     /// fast refusal never looks like a fast answer.
-    pub(crate) fn expect_latency(
-        &mut self,
-        view: RoutingView<'_>,
-        alias: &Alias,
-        priors: TrustedPriors<'_>,
-        now_us: u64,
-    ) {
-        let mut seen = [LatencyEstimate::NOTHING; TARGETS_MAX];
+    pub(crate) fn expect_latency(&mut self, choice: &Choice<'_>) {
+        let at = choice.at;
+        let now_us = at.now_us;
+        let mut seen = [LatencyEstimate::default(); TARGETS_MAX];
         for (i, seen) in seen.iter_mut().enumerate().take(self.len) {
-            let index = usize::from(self.target[i]);
-            let health = &view
-                .routes
-                .deployment(alias.targets[index].deployment)
-                .health;
+            let health = &self.deployment(at, i).health;
             *seen = health.ttft(now_us);
             let fair_share = self.weight[i] * self.len as f32;
             let load = health.in_flight() as f32 / fair_share.max(0.01);
@@ -92,7 +76,7 @@ impl Members {
             self.ttft_ms[i] = 1.0 / (squared * squared);
             self.latency_ms[i] = 1.0 + load;
         }
-        self.blend(&mut seen, |prior| prior.ttft_us, priors);
+        self.blend(choice, &mut seen, |prior| prior.ttft_us);
         for (i, seen) in seen.iter().enumerate().take(self.len) {
             self.ttft_ms[i] *= seen.us / 1_000.0;
             self.latency_ms[i] *= self.ttft_ms[i];
@@ -104,11 +88,12 @@ impl Members {
     /// shunned nor flooded, and one that was slow long ago gets requests again.
     fn blend(
         &self,
+        choice: &Choice<'_>,
         seen: &mut [LatencyEstimate; TARGETS_MAX],
         prior: impl Fn(TargetPrior) -> Option<f32>,
-        priors: TrustedPriors<'_>,
     ) {
-        let mut table = [LatencyEstimate::NOTHING; TARGETS_MAX];
+        let priors = choice.priors;
+        let mut table = [LatencyEstimate::default(); TARGETS_MAX];
         if priors.belief > 0.0 {
             for (i, table) in table.iter_mut().enumerate().take(self.len) {
                 if let Some(us) = prior(priors.target(usize::from(self.target[i]))) {
@@ -137,49 +122,34 @@ impl Members {
     }
 
     /// 95th percentile of the time to first token of a request of this size, in milliseconds.
-    pub(crate) fn ttft_p95_ms(
-        &self,
-        view: RoutingView<'_>,
-        alias: &Alias,
-        facts: &RoutingFacts,
-        priors: TrustedPriors<'_>,
-        now_us: u64,
-    ) -> Column {
-        let mut seen = [LatencyEstimate::NOTHING; TARGETS_MAX];
+    fn ttft_p95_ms(&self, choice: &Choice<'_>) -> Column {
+        let at = choice.at;
+        let mut seen = [LatencyEstimate::default(); TARGETS_MAX];
         for (i, seen) in seen.iter_mut().enumerate().take(self.len) {
-            let deployment = alias.targets[usize::from(self.target[i])].deployment;
-            *seen = view.routes.deployment(deployment).health.ttft_p95(now_us);
+            let deployment = self.deployment(at, i);
+            *seen = deployment.health.ttft_p95(at.now_us);
         }
-        self.blend(&mut seen, |prior| prior.ttft_p95_us, priors);
-        let factor = size::factor(facts.input_tokens, 0) / 1_000.0;
+        self.blend(choice, &mut seen, |prior| prior.ttft_p95_us);
+        let factor = size::factor(choice.facts.input_tokens, 0) / 1_000.0;
         seen.map(|seen| seen.us * factor)
     }
 
     /// How far a target is from breaking its latency limit: 0 far, 1 at it. By calls in flight
     /// where its window says how many it takes; by what is known of its latency where its load has
     /// nothing to do with it, because there is hardly any.
-    pub(crate) fn latency_limit_used(
-        &self,
-        view: RoutingView<'_>,
-        alias: &Alias,
-        facts: &RoutingFacts,
-        priors: TrustedPriors<'_>,
-        recent: &RecentCounts,
-        now_us: u64,
-    ) -> Column {
-        let p95 = self.ttft_p95_ms(view, alias, facts, priors, now_us);
+    pub(crate) fn latency_limit_used(&self, choice: &Choice<'_>, recent: &RecentCounts) -> Column {
+        let at = choice.at;
+        let alias = at.alias;
+        let p95 = self.ttft_p95_ms(choice);
         let limit_ms = alias.strategy.ttft_ms_max().unwrap_or(u32::MAX) as f32;
         let mut used = [0.0; TARGETS_MAX];
         for (i, used) in used.iter_mut().enumerate().take(self.len) {
             let index = usize::from(self.target[i]);
-            let health = &view
-                .routes
-                .deployment(alias.targets[index].deployment)
-                .health;
+            let health = &at.deployment(index).health;
             let window = alias
                 .windows
                 .as_ref()
-                .and_then(|w| w.get(index)?.limit(now_us));
+                .and_then(|w| w.get(index)?.limit(at.now_us));
             let by_load = match window {
                 Some(calls) => 1.0 - 1.0 / calls,
                 None => (recent.attempts[i] / ATTEMPTS_KNOWN).min(1.0),
@@ -190,23 +160,21 @@ impl Members {
         used
     }
 
-    pub(crate) fn recent(&self, view: RoutingView<'_>, alias: &Alias, now_us: u64) -> RecentCounts {
-        let mut recent = RecentCounts {
-            attempts: [0.0; TARGETS_MAX],
-            failures: [0.0; TARGETS_MAX],
-        };
+    pub(crate) fn recent(&self, choice: &Choice<'_>) -> RecentCounts {
+        let at = choice.at;
+        let mut recent = RecentCounts::default();
         for i in 0..self.len {
-            let deployment = alias.targets[usize::from(self.target[i])].deployment;
-            let health = &view.routes.deployment(deployment).health;
-            (recent.attempts[i], recent.failures[i]) = health.recent(now_us);
+            let health = &self.deployment(at, i).health;
+            (recent.attempts[i], recent.failures[i]) = health.recent(at.now_us);
         }
         recent
     }
 
     /// Share of attempts that fail. The table's value counts as so many attempts of this process, so
     /// that one failure on a quiet gateway does not break a limit of one percent.
-    pub(crate) fn error_ratio(&self, recent: &RecentCounts, priors: TrustedPriors<'_>) -> Column {
+    pub(crate) fn error_ratio(&self, choice: &Choice<'_>, recent: &RecentCounts) -> Column {
         const ASSUMED_ATTEMPTS: f32 = 200.0;
+        let priors = choice.priors;
         let mut ratios = [0.0; TARGETS_MAX];
         for (i, ratio) in ratios.iter_mut().enumerate().take(self.len) {
             let prior = priors.target(usize::from(self.target[i]));
@@ -219,22 +187,16 @@ impl Members {
 
     /// Expected cost of this request in picodollars. Measured cost goes before the price
     /// list; a target without either counts as the dearest: unpriced is never free.
-    pub(crate) fn cost_picousd(
-        &self,
-        view: RoutingView<'_>,
-        alias: &Alias,
-        facts: &RoutingFacts,
-        priors: TrustedPriors<'_>,
-    ) -> Column {
-        let output_tokens = expected_output(facts, priors);
+    pub(crate) fn cost_picousd(&self, choice: &Choice<'_>) -> Column {
+        let (at, priors) = (choice.at, choice.priors);
+        let input = choice.facts.input_tokens as f32;
+        let output_tokens = expected_output(choice);
         let mut costs = [0.0; TARGETS_MAX];
         let mut dearest: f32 = 0.0;
         for (i, cost) in costs.iter_mut().enumerate().take(self.len) {
             let index = usize::from(self.target[i]);
-            let deployment = view.routes.deployment(alias.targets[index].deployment);
-            let input = facts.input_tokens as f32;
             let paid = priors.target(index).picousd_per_token;
-            *cost = match (paid, deployment.price) {
+            *cost = match (paid, at.deployment(index).price) {
                 (Some(paid), _) => paid * (input + size::PRICED_PER_OUTPUT_TOKEN * output_tokens),
                 (None, Some(price)) => {
                     input * price.input_picousd as f32 + output_tokens * price.output_picousd as f32
@@ -271,12 +233,11 @@ impl LatencyEstimate {
 }
 
 /// Size of the answer: the alias's mean, but no more than the client allows.
-fn expected_output(facts: &RoutingFacts, priors: TrustedPriors<'_>) -> f32 {
+fn expected_output(choice: &Choice<'_>) -> f32 {
     const USUAL: f32 = 250.0;
-    let mean = priors.output_tokens_mean().unwrap_or(USUAL);
-    facts
-        .output_tokens_max
-        .map_or(mean, |most| mean.min(most as f32))
+    let mean = choice.priors.output_tokens_mean().unwrap_or(USUAL);
+    let most = choice.facts.output_tokens_max;
+    most.map_or(mean, |most| mean.min(most as f32))
 }
 
 /// Makes numbers sum to 1; equal ones if all are 0.

@@ -17,10 +17,10 @@ use crate::in_flight::{InFlight, InFlightContext, WindowRef};
 use crate::random::SeededRng;
 use crate::status::{TargetStatus, status};
 use crate::target_set::{TARGETS_MAX, TargetSet, position};
-use crate::view::RoutingView;
+use crate::view::{Moment, RoutingView};
 
 /// A target that may serve the request.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct ScoredTarget {
     /// Position in the alias.
     pub target: u8,
@@ -82,7 +82,7 @@ impl RoutingView<'_> {
 
     /// Weighs the alias's targets for one request.
     pub fn plan(self, alias: &Alias, facts: &RoutingFacts, now_us: u64, seed: u64) -> Plan {
-        Plan::make(self, alias, facts, now_us, seed)
+        Plan::make(self.at(alias, now_us), facts, seed)
     }
 }
 
@@ -152,56 +152,44 @@ impl Plan {
         input_tokens.saturating_add(output * size::INPUT_TOKENS_PER_OUTPUT_TOKEN)
     }
 
-    fn make(
-        view: RoutingView<'_>,
-        alias: &Alias,
-        facts: &RoutingFacts,
-        now_us: u64,
-        seed: u64,
-    ) -> Self {
-        let priors = view.priors.believed(view.routes, alias, now_us);
+    fn make(at: Moment<'_>, facts: &RoutingFacts, seed: u64) -> Self {
+        let (alias, priors) = (at.alias, at.priors());
         let mut plan = Self::empty(priors.version, facts, seed);
         let mut ramp = [1.0; TARGETS_MAX];
         for (index, ramp) in ramp.iter_mut().enumerate().take(alias.targets.len()) {
-            let (status, stalled) = status(view, alias, facts, index, now_us, ramp);
+            let (status, stalled) = status(
+                at.deployment(index),
+                &at.view.routes.breaker,
+                facts,
+                index,
+                at.now_us,
+                ramp,
+            );
             plan.statuses[index] = status;
             if stalled {
                 plan.stalled.insert(index);
             }
         }
-        let (candidates, serving, probes) = plan.sort_out(view, alias);
-        let mut scores = TargetScores::none();
-        let choice = Choice {
-            view,
-            alias,
-            facts,
-            priors,
-            now_us,
-        };
+        let (candidates, serving, probes) = plan.sort_out(at);
+        let mut scores = TargetScores::default();
+        let choice = Choice { at, facts, priors };
         choice.weigh(serving, &ramp, &mut scores);
-        let sticky = alias.sticky_key(facts);
-        plan.first = plan.pick_first(alias, serving, probes, &mut scores, sticky);
+        plan.first = plan.pick_first(alias, serving, probes, &mut scores);
         for index in candidates.iter() {
             plan.push(alias, index, &scores);
         }
-        plan.prepare_hedge(view, alias, now_us);
-        plan.pick_shadow(view, alias, now_us);
+        plan.prepare_hedge(at);
+        plan.pick_shadow(at);
         plan
     }
 
     fn empty(table_version: u64, facts: &RoutingFacts, seed: u64) -> Self {
-        let unused = ScoredTarget {
-            target: 0,
-            deployment: DeploymentId::new(0),
-            score: 0.0,
-            propensity: 0.0,
-        };
         Self {
             facts: *facts,
             table_version,
             seed,
             rng: SeededRng::new(seed),
-            candidates: [unused; TARGETS_MAX],
+            candidates: [ScoredTarget::default(); TARGETS_MAX],
             len: 0,
             statuses: [TargetStatus::Denied; TARGETS_MAX],
             last_resort: None,
@@ -228,11 +216,8 @@ impl Plan {
 
     /// Candidates, those among them that serve (the lowest available rank), and those that may be
     /// probed (no higher than that rank).
-    fn sort_out(
-        &mut self,
-        view: RoutingView<'_>,
-        alias: &Alias,
-    ) -> (TargetSet, TargetSet, TargetSet) {
+    fn sort_out(&mut self, at: Moment<'_>) -> (TargetSet, TargetSet, TargetSet) {
+        let alias = at.alias;
         let mut by_standing = [TargetSet::EMPTY; TargetStatus::COUNT];
         let mut weighted = TargetSet::EMPTY;
         for (index, target) in alias.targets.iter().enumerate() {
@@ -255,20 +240,14 @@ impl Plan {
         self.last_resort = (least_bad != TargetStatus::Probe).then_some(least_bad);
         let mut pool = by_standing[least_bad as usize];
         if least_bad == TargetStatus::TooSmall {
-            pool = longest_windows(view, alias, pool);
+            pool = longest_windows(at, pool);
         }
         let serving = alias
             .lowest_rank(pool)
             .map_or(pool, |rank| alias.of_rank(pool, rank));
-        (
-            pool,
-            serving,
-            if least_bad == TargetStatus::Probe {
-                serving
-            } else {
-                TargetSet::EMPTY
-            },
-        )
+        let may_probe = least_bad == TargetStatus::Probe;
+        let probes = if may_probe { serving } else { TargetSet::EMPTY };
+        (pool, serving, probes)
     }
 
     fn pick_first(
@@ -277,12 +256,8 @@ impl Plan {
         serving: TargetSet,
         probes: TargetSet,
         scores: &mut TargetScores,
-        sticky: Option<u64>,
     ) -> Option<Attempt> {
-        let mut choice = match sticky {
-            Some(key) => rendezvous(alias, serving, &scores.propensity, key),
-            None => draw(serving, &scores.propensity, self.rng.unit()),
-        }?;
+        let mut choice = self.pick(alias, serving, scores)?;
         let probing: TargetSet = probes.iter().filter(|i| !serving.contains(*i)).collect();
         if !probing.is_empty() {
             let share = probe_share(alias, serving, probing);
@@ -296,24 +271,36 @@ impl Plan {
             }
         }
         Some(Attempt {
-            target: position(choice),
-            deployment: alias.targets[choice].deployment,
-            kind: AttemptKind::First,
-            delay_us: 0,
-            propensity: scores.propensity[choice],
             probe: probes.contains(choice),
+            ..attempt(alias, choice, AttemptKind::First, scores)
         })
+    }
+
+    /// Picks one of `set`: at random, or the sticky one.
+    fn pick(&mut self, alias: &Alias, set: TargetSet, scores: &TargetScores) -> Option<usize> {
+        match alias.sticky_key(&self.facts) {
+            Some(key) => rendezvous(alias, set, &scores.propensity, key),
+            None => draw(set, &scores.propensity, self.rng.unit()),
+        }
+    }
+}
+
+/// An attempt at a target that was picked.
+fn attempt(alias: &Alias, target: usize, kind: AttemptKind, scores: &TargetScores) -> Attempt {
+    Attempt {
+        target: position(target),
+        deployment: alias.targets[target].deployment,
+        kind,
+        delay_us: 0,
+        propensity: scores.propensity[target],
+        probe: false,
     }
 }
 
 /// By the estimate, the prompt fits nowhere. The estimate may be too high, and the longest window is
 /// the likeliest to fit.
-fn longest_windows(view: RoutingView<'_>, alias: &Alias, set: TargetSet) -> TargetSet {
-    let window = |i: usize| {
-        view.routes
-            .deployment(alias.targets[i].deployment)
-            .context_window_tokens
-    };
+fn longest_windows(at: Moment<'_>, set: TargetSet) -> TargetSet {
+    let window = |i: usize| at.deployment(i).context_window_tokens;
     let longest = set.iter().map(window).max().flatten();
     set.iter().filter(|i| window(*i) == longest).collect()
 }

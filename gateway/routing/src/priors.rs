@@ -4,6 +4,7 @@ use weir_schemas::table::{AliasTable, RoutingTable, TargetEntry};
 
 use crate::alias::Alias;
 use crate::routes::Routes;
+use crate::view::{Moment, RoutingView};
 
 /// Long-term measurements per alias and target, beside what this process sees itself. A gateway
 /// keeps them until the next table, and resolves them again when its configuration changes.
@@ -42,7 +43,7 @@ pub(crate) struct TargetPrior {
 }
 
 /// One alias's priors as one request sees them.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 pub(crate) struct TrustedPriors<'a> {
     /// 1 for a fresh table, 0 for none or one that is too old.
     pub(crate) belief: f32,
@@ -89,30 +90,22 @@ impl Priors {
             .as_ref()
             .map_or(0.0, |table| table.belief(now_us))
     }
+}
 
-    pub(crate) fn believed(
-        &self,
-        routes: &Routes,
-        alias: &Alias,
-        now_us: u64,
-    ) -> TrustedPriors<'_> {
-        let usable = self
-            .table
-            .as_ref()
-            .filter(|table| table.fingerprint == routes.fingerprint())
-            .map(|table| (table, table.belief(now_us)))
-            .filter(|(_, belief)| *belief > 0.0);
-        match usable {
-            None => TrustedPriors {
-                belief: 0.0,
-                version: 0,
-                alias: None,
-            },
-            Some((table, belief)) => TrustedPriors {
+impl<'a> Moment<'a> {
+    pub(crate) fn priors(self) -> TrustedPriors<'a> {
+        let RoutingView { routes, priors } = self.view;
+        let made_for = |table: &&AdoptedTable| table.fingerprint == routes.fingerprint();
+        let Some(table) = priors.table.as_ref().filter(made_for) else {
+            return TrustedPriors::default();
+        };
+        match table.belief(self.now_us) {
+            belief if belief > 0.0 => TrustedPriors {
                 belief,
                 version: table.version,
-                alias: table.aliases.get(alias.index),
+                alias: table.aliases.get(self.alias.index),
             },
+            _ => TrustedPriors::default(),
         }
     }
 }

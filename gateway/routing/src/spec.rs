@@ -4,12 +4,13 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::deployment::DeploymentId;
 use crate::failure::FailureKind;
 
 /// Everything about routing in one configuration.
 #[derive(Debug, Clone, Default)]
 pub struct RoutesSpec {
-    /// [`DeploymentId`](crate::DeploymentId) is the position in this list.
+    /// [`DeploymentId`] is the position in this list.
     pub deployments: Vec<DeploymentSpec>,
     pub aliases: Vec<AliasSpec>,
     pub breaker: BreakerSpec,
@@ -212,10 +213,9 @@ impl Default for HedgeSpec {
 }
 
 /// A copy of a share of requests, sent to a candidate whose answer is measured and discarded.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct ShadowSpec {
-    /// Position in [`RoutesSpec::deployments`].
-    pub deployment: usize,
+    pub deployment: DeploymentId,
     /// 0 to 1.
     pub share: f32,
 }

@@ -1,10 +1,10 @@
 //! Whether a target may serve a request, and why not.
 
-use crate::alias::Alias;
 use crate::breaker::BreakerState;
+use crate::deployment::RoutedDeployment;
 use crate::facts::RoutingFacts;
 use crate::health::StallObserver;
-use crate::view::RoutingView;
+use crate::spec::BreakerSpec;
 
 /// Whether a target is a candidate, and why not; in the order in which a last resort prefers them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -74,14 +74,13 @@ impl TargetStatus {
 /// Status of a target, and whether this check found it stalled. `ramp` becomes the share of its weight
 /// while it comes back.
 pub(crate) fn status(
-    view: RoutingView<'_>,
-    alias: &Alias,
+    deployment: &RoutedDeployment,
+    spec: &BreakerSpec,
     facts: &RoutingFacts,
     index: usize,
     now_us: u64,
     ramp: &mut f32,
 ) -> (TargetStatus, bool) {
-    let deployment = view.routes.deployment(alias.targets[index].deployment);
     if facts.denied.contains(index) {
         return (TargetStatus::Denied, false);
     }
@@ -95,7 +94,6 @@ pub(crate) fn status(
     if facts.throttled.contains(index) {
         return (TargetStatus::Throttled, false);
     }
-    let spec = &view.routes.breaker;
     let stalled = deployment
         .health
         .eject_if_stalled(spec, StallObserver::NewRequest, now_us)

@@ -1,5 +1,7 @@
 //! What one request sees of the routes.
 
+use crate::alias::Alias;
+use crate::deployment::RoutedDeployment;
 use crate::priors::Priors;
 use crate::routes::Routes;
 
@@ -17,5 +19,31 @@ impl Routes {
             routes: self,
             priors,
         }
+    }
+}
+
+/// What one decision reads: an alias, as a view shows it at one time.
+#[derive(Clone, Copy)]
+pub(crate) struct Moment<'a> {
+    pub(crate) view: RoutingView<'a>,
+    pub(crate) alias: &'a Alias,
+    pub(crate) now_us: u64,
+}
+
+impl<'a> RoutingView<'a> {
+    pub(crate) fn at(self, alias: &'a Alias, now_us: u64) -> Moment<'a> {
+        Moment {
+            view: self,
+            alias,
+            now_us,
+        }
+    }
+}
+
+impl<'a> Moment<'a> {
+    /// The deployment of one of the alias's targets.
+    pub(crate) fn deployment(self, target: usize) -> &'a RoutedDeployment {
+        let target = self.alias.targets[target];
+        self.view.routes.deployment(target.deployment)
     }
 }

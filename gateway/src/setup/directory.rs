@@ -644,7 +644,7 @@ impl AliasBuilder<'_, '_> {
     fn shadow(&mut self, shadow: &ShadowConfig) -> Option<ShadowSpec> {
         let ids = self.deployments("shadow", &shadow.provider, &shadow.model, None)?;
         Some(ShadowSpec {
-            deployment: ids.first()?.0,
+            deployment: DeploymentId::new(ids.first()?.0),
             share: shadow.share,
         })
     }

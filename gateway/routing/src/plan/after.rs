@@ -2,12 +2,13 @@
 
 use crate::alias::Alias;
 use crate::attempt::{Attempt, AttemptKind, GiveUp, Next};
-use crate::choose::{Choice, TargetScores, draw, rendezvous};
+use crate::choose::{Choice, TargetScores};
 use crate::failure::{Failure, FailureKind};
-use crate::plan::Plan;
+use crate::packed::US_PER_MS;
+use crate::plan::{Plan, attempt};
 use crate::status::{TargetStatus, status};
-use crate::target_set::{TARGETS_MAX, TargetSet, position};
-use crate::view::RoutingView;
+use crate::target_set::{TARGETS_MAX, TargetSet};
+use crate::view::{Moment, RoutingView};
 
 impl Plan {
     /// Decides what to do: first without a `failure`, then with the failure of the last attempt.
@@ -18,12 +19,12 @@ impl Plan {
         failure: Option<&Failure>,
         now_us: u64,
     ) -> Next {
+        let at = view.at(alias, now_us);
         let decided = match failure {
             None => self.first.take().ok_or(GiveUp::AllDenied),
-            Some(failure) => self.after(view, alias, failure, now_us),
+            Some(failure) => self.after(at, failure),
         };
-        let decided = decided.and_then(|attempt| self.admit(view, alias, attempt, now_us));
-        match decided {
+        match decided.and_then(|attempt| self.admit(at, attempt)) {
             Ok(attempt) => {
                 self.begin(attempt);
                 Next::Attempt(attempt)
@@ -44,20 +45,15 @@ impl Plan {
         self.last = Some(attempt);
     }
 
-    fn after(
-        &mut self,
-        view: RoutingView<'_>,
-        alias: &Alias,
-        failure: &Failure,
-        now_us: u64,
-    ) -> Result<Attempt, GiveUp> {
+    fn after(&mut self, at: Moment<'_>, failure: &Failure) -> Result<Attempt, GiveUp> {
+        let alias = at.alias;
         let rules = &alias.retry;
         let last = self.last.ok_or(GiveUp::AllDenied)?;
         if failure.relayed {
             return Err(GiveUp::AnswerBegun);
         }
-        let may_retry = rules.retry_on.contains(failure.kind) || failure.retry_after_us.is_some();
-        let may_fall_back = rules.fallback_on.contains(failure.kind);
+        let may_retry = rules.retry_on.contains(&failure.kind) || failure.retry_after_us.is_some();
+        let may_fall_back = rules.fallback_on.contains(&failure.kind);
         if !may_retry && !may_fall_back {
             return Err(GiveUp::NotRetryable(failure.kind));
         }
@@ -65,14 +61,14 @@ impl Plan {
             return Err(GiveUp::AttemptsExhausted);
         }
         let others = if may_fall_back {
-            self.others(view, alias, Some(failure), last, now_us)
+            self.others(at, Some(failure), last)
         } else {
             TargetSet::EMPTY
         };
         let rank = alias.targets[usize::from(last.target)].rank;
         let peers = alias.of_rank(others, rank);
         if !peers.is_empty() {
-            return self.fall_back(view, alias, peers, now_us);
+            return self.fall_back(at, peers);
         }
         let again = if may_retry && self.attempts_here < rules.tries_per_target {
             self.retry(alias, failure, last)
@@ -81,7 +77,7 @@ impl Plan {
         };
         match alias.lowest_rank(others) {
             Some(rank) if again.is_err() || failure.retry_after_us.is_some() => {
-                self.fall_back(view, alias, alias.of_rank(others, rank), now_us)
+                self.fall_back(at, alias.of_rank(others, rank))
             }
             _ => again,
         }
@@ -95,7 +91,7 @@ impl Plan {
     ) -> Result<Attempt, GiveUp> {
         let rules = &alias.retry;
         let delay_us = match failure.retry_after_us {
-            Some(us) if us > rules.retry_after_us_max => {
+            Some(us) if us > u64::from(rules.retry_after_ms_max) * US_PER_MS => {
                 return Err(GiveUp::RetryAfterTooLong { us });
             }
             Some(us) => us,
@@ -114,7 +110,8 @@ impl Plan {
     /// failed together don't come back together.
     fn backoff_us(&mut self, alias: &Alias) -> u64 {
         let doublings = u32::from(self.attempts_here.saturating_sub(1)).min(20);
-        let most_us = (alias.retry.backoff_us << doublings).min(alias.retry.backoff_us_max);
+        let doubled_ms = u64::from(alias.retry.backoff_ms) << doublings;
+        let most_us = doubled_ms.min(alias.retry.backoff_ms_max.into()) * US_PER_MS;
         self.rng.next_u64() % (most_us + 1)
     }
 
@@ -122,31 +119,33 @@ impl Plan {
     /// longer context window if that is what was missing.
     pub(super) fn others(
         &mut self,
-        view: RoutingView<'_>,
-        alias: &Alias,
+        at: Moment<'_>,
         failure: Option<&Failure>,
         last: Attempt,
-        now_us: u64,
     ) -> TargetSet {
         let overflowed = failure.is_some_and(|f| f.kind == FailureKind::ContextWindow);
-        let window = view
-            .routes
-            .deployment(last.deployment)
-            .context_window_tokens;
+        let last = at.view.routes.deployment(last.deployment);
+        let window = last.context_window_tokens;
         let mut others = TargetSet::EMPTY;
-        for index in 0..alias.targets.len() {
-            let target = alias.targets[index];
+        for (index, target) in at.alias.targets.iter().enumerate() {
             if self.attempted.contains(index) || target.weight <= 0.0 {
                 continue;
             }
-            let other = view.routes.deployment(target.deployment);
+            let other = at.deployment(index);
             let longer = other
                 .context_window_tokens
                 .is_none_or(|theirs| window.is_some_and(|w| theirs > w));
             if overflowed && !longer || !other.health.admits_extra() {
                 continue;
             }
-            let (status, stalled) = status(view, alias, &self.facts, index, now_us, &mut 1.0);
+            let (status, stalled) = status(
+                other,
+                &at.view.routes.breaker,
+                &self.facts,
+                index,
+                at.now_us,
+                &mut 1.0,
+            );
             if stalled {
                 self.stalled.insert(index);
             }
@@ -159,60 +158,34 @@ impl Plan {
 
     pub(super) fn another(
         &mut self,
-        view: RoutingView<'_>,
-        alias: &Alias,
+        at: Moment<'_>,
         set: TargetSet,
         kind: AttemptKind,
-        now_us: u64,
     ) -> Option<Attempt> {
-        let mut scores = TargetScores::none();
-        let facts = self.facts;
-        let priors = view.priors.believed(view.routes, alias, now_us);
+        let mut scores = TargetScores::default();
         let choice = Choice {
-            view,
-            alias,
-            facts: &facts,
-            priors,
-            now_us,
+            at,
+            facts: &self.facts,
+            priors: at.priors(),
         };
         choice.weigh(set, &[1.0; TARGETS_MAX], &mut scores);
-        let chosen = match alias.sticky_key(&facts) {
-            Some(key) => rendezvous(alias, set, &scores.propensity, key),
-            None => draw(set, &scores.propensity, self.rng.unit()),
-        }?;
-        Some(Attempt {
-            target: position(chosen),
-            deployment: alias.targets[chosen].deployment,
-            kind,
-            delay_us: 0,
-            propensity: scores.propensity[chosen],
-            probe: false,
-        })
+        let chosen = self.pick(at.alias, set, &scores)?;
+        Some(attempt(at.alias, chosen, kind, &scores))
     }
 
-    fn fall_back(
-        &mut self,
-        view: RoutingView<'_>,
-        alias: &Alias,
-        set: TargetSet,
-        now_us: u64,
-    ) -> Result<Attempt, GiveUp> {
-        self.another(view, alias, set, AttemptKind::Fallback, now_us)
+    fn fall_back(&mut self, at: Moment<'_>, set: TargetSet) -> Result<Attempt, GiveUp> {
+        self.another(at, set, AttemptKind::Fallback)
             .ok_or(GiveUp::NoTargetLeft)
     }
 
     /// The last checks: the deadline for every attempt, the budgets for extra ones.
-    fn admit(
-        &self,
-        view: RoutingView<'_>,
-        alias: &Alias,
-        attempt: Attempt,
-        now_us: u64,
-    ) -> Result<Attempt, GiveUp> {
+    fn admit(&self, at: Moment<'_>, attempt: Attempt) -> Result<Attempt, GiveUp> {
+        let alias = at.alias;
+        let begins_us = at.now_us + attempt.delay_us;
         if self
             .facts
             .deadline_us
-            .is_some_and(|deadline| now_us + attempt.delay_us >= deadline)
+            .is_some_and(|at_us| begins_us >= at_us)
         {
             return Err(GiveUp::Deadline);
         }
@@ -223,8 +196,8 @@ impl Plan {
             }
             return Ok(attempt);
         }
-        let health = &view.routes.deployment(attempt.deployment).health;
-        if !health.admits_extra() || !alias.budget.try_take(now_us) {
+        let health = &at.view.routes.deployment(attempt.deployment).health;
+        if !health.admits_extra() || !alias.budget.try_take(at.now_us) {
             return Err(GiveUp::RetryBudgetEmpty);
         }
         Ok(attempt)

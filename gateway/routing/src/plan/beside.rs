@@ -8,7 +8,7 @@ use crate::breaker::BreakerState;
 use crate::health::StallObserver;
 use crate::plan::Plan;
 use crate::random::SeededRng;
-use crate::view::RoutingView;
+use crate::view::{Moment, RoutingView};
 
 /// Without a hedging policy, a late first token only makes the plan ask whether the deployment is
 /// still in service. Bounds of "late": the latency known of an ejected deployment is old.
@@ -16,17 +16,15 @@ const RESCUE_US_MIN: f32 = 300_000.0;
 const RESCUE_US_MAX: f32 = 3_000_000.0;
 
 impl Plan {
-    pub(super) fn prepare_hedge(&mut self, view: RoutingView<'_>, alias: &Alias, now_us: u64) {
+    pub(super) fn prepare_hedge(&mut self, at: Moment<'_>) {
         let Some(first) = self.first else { return };
-        let p95 = view
-            .routes
-            .deployment(first.deployment)
-            .health
-            .ttft_p95(now_us);
+        let deployment = at.view.routes.deployment(first.deployment);
+        let p95 = deployment.health.ttft_p95(at.now_us);
         let late_us = p95.us * size::factor(self.awaited_tokens(), 0);
-        self.hedge_after_us = Some(match &alias.hedge {
+        self.hedge_after_us = Some(match &at.alias.hedge {
             Some(hedge) if p95.belief > 0.0 => {
-                whole((late_us * hedge.after_factor).max(hedge.after_us_min))
+                let least_us = hedge.spec.after_ms_min as f32 * 1_000.0;
+                whole((late_us * hedge.spec.after_factor).max(least_us))
             }
             _ => whole(late_us.clamp(RESCUE_US_MIN, RESCUE_US_MAX)),
         });
@@ -56,10 +54,11 @@ impl Plan {
         // Seldom enough to cost nothing, often enough to beat any timeout.
         self.hedge_after_us =
             Some(asked_us.saturating_add((asked_us / 2).max(whole(RESCUE_US_MIN))));
-        let kind = self.hedge_kind(view, alias, first, now_us)?;
-        let others = self.others(view, alias, None, first, now_us);
+        let at = view.at(alias, now_us);
+        let kind = self.hedge_kind(at, first)?;
+        let others = self.others(at, None, first);
         let rank = alias.lowest_rank(others)?;
-        let attempt = self.another(view, alias, alias.of_rank(others, rank), kind, now_us)?;
+        let attempt = self.another(at, alias.of_rank(others, rank), kind)?;
         let paid = match (kind, &alias.hedge) {
             (AttemptKind::Fallback, _) => alias.budget.try_take(now_us),
             (_, Some(hedge)) if !first.probe => hedge.budget.try_take(now_us),
@@ -74,16 +73,11 @@ impl Plan {
     }
 
     /// The kind of a second attempt, if there should be one.
-    fn hedge_kind(
-        &mut self,
-        view: RoutingView<'_>,
-        alias: &Alias,
-        first: Attempt,
-        now_us: u64,
-    ) -> Option<AttemptKind> {
-        if first.probe || alias.hedge.is_some() {
+    fn hedge_kind(&mut self, at: Moment<'_>, first: Attempt) -> Option<AttemptKind> {
+        if first.probe || at.alias.hedge.is_some() {
             return Some(AttemptKind::Hedge);
         }
+        let Moment { view, now_us, .. } = at;
         let deployment = view.routes.deployment(first.deployment);
         let spec = &view.routes.breaker;
         let stall = deployment
@@ -99,13 +93,16 @@ impl Plan {
         (!in_service).then_some(AttemptKind::Fallback)
     }
 
-    pub(super) fn pick_shadow(&mut self, view: RoutingView<'_>, alias: &Alias, now_us: u64) {
-        let Some(shadow) = alias.shadow else { return };
+    pub(super) fn pick_shadow(&mut self, at: Moment<'_>) {
+        let Some(shadow) = &at.alias.shadow else {
+            return;
+        };
         // An own stream of draws, so that adding a shadow changes no other draw of a replayed request.
         let drawn = SeededRng::new(!self.seed).unit();
-        let deployment = view.routes.deployment(shadow.deployment);
+        let routes = at.view.routes;
+        let deployment = routes.deployment(shadow.deployment);
         let closed = matches!(
-            deployment.breaker_state(&view.routes.breaker, now_us),
+            deployment.breaker_state(&routes.breaker, at.now_us),
             BreakerState::Closed { .. }
         );
         if drawn < shadow.share && closed {

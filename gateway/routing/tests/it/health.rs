@@ -1,8 +1,8 @@
 //! How health moves: stalls, keys, quotas, probes, hedges, reloads.
 
 use weir_routing::{
-    Attempt, AttemptKind, BreakerState, EjectCause, Failure, FailureKind, HedgeSpec, InFlight,
-    Next, Plan, Routes, RoutingFacts, ShadowSpec, StrategySpec, TargetStatus, Transition,
+    Attempt, AttemptKind, BreakerState, DeploymentId, EjectCause, Failure, FailureKind, HedgeSpec,
+    InFlight, Next, Plan, Routes, RoutingFacts, ShadowSpec, StrategySpec, TargetStatus, Transition,
 };
 
 use crate::history::{NOW, S, Scene, even_spec};
@@ -392,7 +392,7 @@ fn a_shadow_gets_its_share_and_changes_nothing_else() {
         ..weir_routing::DeploymentSpec::default()
     });
     spec.aliases[0].shadow = Some(ShadowSpec {
-        deployment: 3,
+        deployment: DeploymentId::new(3),
         share: 0.2,
     });
     let shadowed = Scene::new(&spec);
@@ -460,7 +460,7 @@ fn threads_that_meet_at_a_deployment_leave_nothing_behind() {
                     let now_us = NOW + number * 1_000;
                     let (_, _, mut flight) = scene.send_at(now_us, thread * 10_000 + number);
                     let _ = match number % 7 {
-                        0 => flight.fail(&FailureKind::ServerError.into(), now_us + 500),
+                        0 => flight.fail(&Failure::new(FailureKind::ServerError), now_us + 500),
                         1 | 2 => None,
                         3 => flight.first_token(now_us + 500),
                         _ => flight.succeed(5, now_us + 900),

@@ -73,8 +73,7 @@ impl Scene {
     }
 
     /// The attempts of one request of which each fails with `kind`, and why it ends.
-    fn all_failing(&self, failure: impl Into<Failure>) -> (Vec<Attempt>, GiveUp) {
-        let failure = failure.into();
+    fn all_failing(&self, failure: Failure) -> (Vec<Attempt>, GiveUp) {
         let mut plan = self.plan(&RoutingFacts::default());
         let mut attempts = Vec::new();
         let mut last = None;
@@ -103,7 +102,8 @@ use AttemptKind::{Fallback, First, Retry};
 
 #[test]
 fn a_chain_retries_its_step_and_then_falls_back() {
-    let (attempts, reason) = Scene::chain(&[0, 1]).all_failing(FailureKind::ServerError);
+    let (attempts, reason) =
+        Scene::chain(&[0, 1]).all_failing(Failure::new(FailureKind::ServerError));
     assert_eq!(
         shape(&attempts),
         [(0, First), (0, Retry), (1, Fallback), (1, Retry)]
@@ -115,7 +115,8 @@ fn a_chain_retries_its_step_and_then_falls_back() {
 
 #[test]
 fn pooled_keys_of_a_step_go_before_a_second_try_at_the_same_one() {
-    let (attempts, _) = Scene::chain(&[0, 0, 1]).all_failing(FailureKind::ServerError);
+    let (attempts, _) =
+        Scene::chain(&[0, 0, 1]).all_failing(Failure::new(FailureKind::ServerError));
     let (first, second) = (attempts[0].target, attempts[1].target);
     assert_eq!([first.min(second), first.max(second)], [0, 1]);
     assert_eq!(
@@ -126,7 +127,8 @@ fn pooled_keys_of_a_step_go_before_a_second_try_at_the_same_one() {
 
 #[test]
 fn a_timeout_is_not_repeated_where_it_happened() {
-    let (attempts, reason) = Scene::chain(&[0, 1]).all_failing(FailureKind::FirstTokenTimeout);
+    let (attempts, reason) =
+        Scene::chain(&[0, 1]).all_failing(Failure::new(FailureKind::FirstTokenTimeout));
     assert_eq!(shape(&attempts), [(0, First), (1, Fallback)]);
     assert_eq!(reason, GiveUp::NoTargetLeft);
 }
@@ -138,7 +140,7 @@ fn a_wrong_request_is_wrong_everywhere() {
         FailureKind::ContentFilter,
         FailureKind::ClientGone,
     ] {
-        let (attempts, reason) = Scene::chain(&[0, 1]).all_failing(kind);
+        let (attempts, reason) = Scene::chain(&[0, 1]).all_failing(Failure::new(kind));
         assert_eq!(shape(&attempts), [(0, First)]);
         assert_eq!(reason, GiveUp::NotRetryable(kind));
     }
@@ -180,7 +182,7 @@ fn context_overflow_goes_only_to_a_longer_window() {
         deployment.context_window_tokens = Some(window);
     }
     let scene = Scene::new(spec);
-    let (attempts, reason) = scene.all_failing(FailureKind::ContextWindow);
+    let (attempts, reason) = scene.all_failing(Failure::new(FailureKind::ContextWindow));
     assert_eq!(shape(&attempts), [(0, First), (2, Fallback)]);
     assert_eq!(reason, GiveUp::NoTargetLeft);
 
