@@ -125,7 +125,8 @@ impl LabIngestor {
 fn cell(upstream: usize, size_class: u8, events: &[&TryEvent]) -> Cell {
     let mut ttfts: Vec<u64> = events.iter().filter_map(|event| event.ttft_us).collect();
     ttfts.sort_unstable();
-    let answered = events.iter().filter(|event| event.ttft_us.is_some());
+    let answered = || events.iter().filter(|event| event.ttft_us.is_some());
+    let tokens = |of: fn(&TryEvent) -> u32| answered().map(|event| u64::from(of(event))).sum();
     let timed = ttfts.len() as u64;
     Cell {
         alias: ALIAS.to_owned(),
@@ -138,15 +139,9 @@ fn cell(upstream: usize, size_class: u8, events: &[&TryEvent]) -> Cell {
         ttft_us_p95: quantile(&ttfts, 95),
         output_tokens_per_s: None,
         priced_attempts: timed,
-        input_tokens: answered
-            .clone()
-            .map(|event| u64::from(event.input_tokens))
-            .sum(),
-        output_tokens: answered
-            .clone()
-            .map(|event| u64::from(event.output_tokens))
-            .sum(),
-        cost_picousd: answered.map(|event| event.cost_picousd).sum(),
+        input_tokens: tokens(|event| event.input_tokens),
+        output_tokens: tokens(|event| event.output_tokens),
+        cost_picousd: answered().map(|event| event.cost_picousd).sum(),
         waste_picousd: 0,
     }
 }

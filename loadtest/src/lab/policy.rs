@@ -62,9 +62,8 @@ impl Simple {
             LabPolicy::LeastInFlight => {
                 let least = self.in_flight.iter().min().copied().unwrap_or(0);
                 let first = any();
-                let order = (0..n).map(|i| (first + i) % n);
-                order
-                    .into_iter()
+                (0..n)
+                    .map(|i| (first + i) % n)
                     .find(|i| self.in_flight[*i] == least)
                     .unwrap_or(first)
             }

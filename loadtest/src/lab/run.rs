@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use weir_routing::{
     Alias, AliasSpec, Attempt, DeploymentSpec, Failure, FailureKind, InFlight, Next, Plan,
-    PriceSpec, Priors, Routes, RoutesSpec, RoutingFacts, SpecError, TargetSpec,
+    PriceSpec, Priors, Routes, RoutesSpec, RoutingFacts, RoutingView, SpecError, TargetSpec,
 };
 
 use crate::chance;
@@ -144,6 +144,13 @@ struct LabGateway {
     priors: Priors,
 }
 
+impl LabGateway {
+    fn view(&self) -> Option<(RoutingView<'_>, &Alias)> {
+        let alias = self.routes.alias(ALIAS)?;
+        Some((self.routes.view(&self.priors), alias))
+    }
+}
+
 struct LabRequest {
     gateway: usize,
     arrived_us: u64,
@@ -159,11 +166,10 @@ struct LabAttempt {
     started_us: u64,
     state: LabState,
     in_flight: Option<InFlight>,
-    failure: Option<Failure>,
     ttft_us: Option<u64>,
     /// Holds one of the provider's slots.
     served: bool,
-    fate: Option<CallOutcome>,
+    fate: CallOutcome,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -213,12 +219,12 @@ impl<'a> World<'a> {
             What::Hedges(request) => self.hedge(request),
             What::FirstToken(flight) => self.first_token(flight),
             What::Completes(flight) => self.complete(flight),
-            What::Fails(flight) => self.fail(flight, None),
-            What::TimesOut(flight) => {
-                if self.flights[flight].state == LabState::Waiting {
-                    self.fail(flight, Some(FailureKind::FirstTokenTimeout));
+            What::Fails(flight) => {
+                if let CallOutcome::Failure { kind, .. } = self.flights[flight].fate {
+                    self.fail(flight, kind);
                 }
             }
+            What::TimesOut(flight) => self.fail(flight, FailureKind::FirstTokenTimeout),
             What::Refreshes => self.refresh(),
         }
     }
@@ -240,8 +246,10 @@ impl<'a> World<'a> {
             LabPolicy::Weir => self.plan(number, gateway),
             _ => (None, None),
         };
+        let mut hedge_after_us = None;
         if let Some(plan) = &mut plan {
             self.figures.note_stalls(plan, self.now_us);
+            hedge_after_us = plan.hedge_after_us();
         }
         self.requests.push(LabRequest {
             gateway,
@@ -252,20 +260,13 @@ impl<'a> World<'a> {
         });
         let upstream = match next {
             Some(this) => this.deployment.index(),
-            None if self.policy == LabPolicy::Weir => return self.give_up(),
+            None if self.policy == LabPolicy::Weir => {
+                self.figures.failed += 1;
+                return;
+            }
             None => self.simple.choose(self.policy, number),
         };
-        let window = self.window();
-        count(
-            &mut self.figures.shares,
-            window,
-            upstream,
-            self.upstreams.len(),
-        );
-        let hedge_after_us = self.requests[number]
-            .plan
-            .as_ref()
-            .and_then(Plan::hedge_after_us);
+        self.count(upstream, |figures| &mut figures.shares);
         if let Some(us) = hedge_after_us {
             self.schedule(self.now_us + us, What::Hedges(number));
         }
@@ -278,11 +279,9 @@ impl<'a> World<'a> {
             input_tokens: call.input_tokens,
             ..RoutingFacts::default()
         };
-        let gateway = &self.gateways[gateway];
-        let Some(alias) = gateway.routes.alias(ALIAS) else {
+        let Some((view, alias)) = self.gateways[gateway].view() else {
             return (None, None);
         };
-        let view = gateway.routes.view(&gateway.priors);
         let seed = chance::mix(self.scene.seed, number as u64);
         let mut plan = view.plan(alias, &facts, self.now_us, seed);
         match plan.next(view, alias, None, self.now_us) {
@@ -291,9 +290,13 @@ impl<'a> World<'a> {
         }
     }
 
-    fn window(&self) -> usize {
+    /// Counts an attempt in its window.
+    fn count(&mut self, upstream: usize, of: fn(&mut Figures) -> &mut Vec<Vec<u32>>) {
         let window = (self.now_us - START_US) / micros(self.scene.window).max(1);
-        usize::try_from(window).unwrap_or(usize::MAX)
+        let window = usize::try_from(window).unwrap_or(usize::MAX);
+        let (windows, upstreams) = (of(&mut self.figures), self.upstreams.len());
+        windows.resize_with(windows.len().max(window + 1), || vec![0; upstreams]);
+        windows[window][upstream] += 1;
     }
 
     /// Sends the planned attempt.
@@ -304,13 +307,7 @@ impl<'a> World<'a> {
             None => self.simple.choose(self.policy, request),
         };
         self.figures.attempts += 1;
-        let window = self.window();
-        count(
-            &mut self.figures.loads,
-            window,
-            upstream,
-            self.upstreams.len(),
-        );
+        self.count(upstream, |figures| &mut figures.loads);
         self.simple.started(upstream);
         let in_flight = this.and_then(|this| self.start(request, &this));
         let flight = self.flights.len();
@@ -320,10 +317,9 @@ impl<'a> World<'a> {
             started_us: self.now_us,
             state: LabState::Waiting,
             in_flight,
-            failure: None,
             ttft_us: None,
             served: false,
-            fate: None,
+            fate: CallOutcome::Nothing,
         });
         self.requests[request].waiting.push(flight);
         let timeout_us = micros(self.scene.first_token_timeout);
@@ -333,11 +329,10 @@ impl<'a> World<'a> {
 
     fn hedge(&mut self, request: usize) {
         let this = &mut self.requests[request];
-        let gateway = &self.gateways[this.gateway];
-        let (Some(plan), Some(alias)) = (&mut this.plan, gateway.routes.alias(ALIAS)) else {
+        let view = self.gateways[this.gateway].view();
+        let (Some(plan), Some((view, alias))) = (&mut this.plan, view) else {
             return;
         };
-        let view = gateway.routes.view(&gateway.priors);
         if this.waiting.is_empty() {
             return;
         }
@@ -354,49 +349,25 @@ impl<'a> World<'a> {
 
     fn start(&self, request: usize, this: &Attempt) -> Option<InFlight> {
         let request = &self.requests[request];
-        let gateway = &self.gateways[request.gateway];
-        let alias: &Alias = gateway.routes.alias(ALIAS)?;
-        let plan = request.plan.as_ref()?;
-        Some(
-            gateway
-                .routes
-                .view(&gateway.priors)
-                .start(alias, plan, this, self.now_us),
-        )
+        let (view, alias) = self.gateways[request.gateway].view()?;
+        Some(view.start(alias, request.plan.as_ref()?, this, self.now_us))
     }
 
     fn serve_or_queue(&mut self, flight: usize) {
-        let upstream = self.flights[flight].upstream;
-        let call = &self.scene.calls[self.flights[flight].request];
-        let luck = chance::mix(
-            self.scene.seed ^ upstream as u64,
-            self.flights[flight].request as u64,
-        );
-        let fate = self.upstreams[upstream].fate(call, luck);
-        self.flights[flight].fate = Some(fate);
-        let occupies = matches!(fate, CallOutcome::Answer { .. });
-        let spec = self.upstreams[upstream].spec;
-        if occupies && self.upstreams[upstream].busy >= spec.slots {
-            self.upstreams[upstream].queue.push_back(flight);
-            return;
-        }
-        if occupies {
-            self.upstreams[upstream].busy += 1;
-            self.flights[flight].served = true;
-        }
-        match fate {
+        let this = &mut self.flights[flight];
+        let upstream = &mut self.upstreams[this.upstream];
+        let luck = chance::mix(self.scene.seed ^ this.upstream as u64, this.request as u64);
+        this.fate = upstream.fate(&self.scene.calls[this.request], luck);
+        match this.fate {
+            CallOutcome::Answer { .. } if upstream.busy >= upstream.spec.slots => {
+                upstream.queue.push_back(flight);
+            }
             CallOutcome::Answer { ttft_us, .. } => {
+                upstream.busy += 1;
+                this.served = true;
                 self.schedule(self.now_us + ttft_us, What::FirstToken(flight));
             }
-            CallOutcome::Failure {
-                after_us,
-                kind,
-                retry_after_us,
-            } => {
-                self.flights[flight].failure = Some(Failure {
-                    retry_after_us,
-                    ..Failure::new(kind)
-                });
+            CallOutcome::Failure { after_us, .. } => {
                 self.schedule(self.now_us + after_us, What::Fails(flight));
             }
             CallOutcome::Nothing => {}
@@ -416,7 +387,7 @@ impl<'a> World<'a> {
             in_flight.first_token(now_us);
         }
         let rest_us = match this.fate {
-            Some(CallOutcome::Answer { rest_us, .. }) => rest_us,
+            CallOutcome::Answer { rest_us, .. } => rest_us,
             _ => 0,
         };
         let (request, upstream) = (this.request, this.upstream);
@@ -444,18 +415,12 @@ impl<'a> World<'a> {
         self.end(flight);
     }
 
-    fn fail(&mut self, flight: usize, timeout: Option<FailureKind>) {
-        if self.flights[flight].state == LabState::Over {
+    fn fail(&mut self, flight: usize, kind: FailureKind) {
+        let this = &mut self.flights[flight];
+        if this.state != LabState::Waiting {
             return;
         }
-        let failure = match timeout {
-            Some(kind) => Failure::new(kind),
-            None => match self.flights[flight].failure {
-                Some(failure) => failure,
-                None => return,
-            },
-        };
-        let this = &mut self.flights[flight];
+        let failure = Failure::new(kind);
         let (request, upstream) = (this.request, this.upstream);
         let taken_us = self.now_us - this.started_us;
         if let Some(in_flight) = this.in_flight.take() {
@@ -475,30 +440,23 @@ impl<'a> World<'a> {
     fn end(&mut self, flight: usize) {
         let this = &mut self.flights[flight];
         this.state = LabState::Over;
-        let (request, upstream, served) = (this.request, this.upstream, this.served);
-        this.served = false;
-        let ttft_us = this.ttft_us;
-        self.simple.ended(upstream);
-        let call = self.scene.calls[request];
-        let table_version = self.requests[request]
-            .plan
-            .as_ref()
-            .map_or(0, Plan::table_version);
-        let cost_picousd = self.upstreams[upstream].cost_picousd(&call);
+        let upstream = &mut self.upstreams[this.upstream];
+        upstream.busy -= usize::from(std::mem::take(&mut this.served));
+        self.simple.ended(this.upstream);
+        let call = &self.scene.calls[this.request];
+        let plan = self.requests[this.request].plan.as_ref();
         if let Some(ingestor) = &mut self.ingestor {
             ingestor.count(TryEvent {
                 at_us: self.now_us,
-                upstream,
+                upstream: this.upstream,
                 input_tokens: call.input_tokens,
                 output_tokens: call.output_tokens,
-                ttft_us,
-                cost_picousd,
-                table_version,
+                ttft_us: this.ttft_us,
+                cost_picousd: upstream.cost_picousd(call),
+                table_version: plan.map_or(0, Plan::table_version),
             });
         }
-        if served {
-            self.upstreams[upstream].busy -= 1;
-        }
+        let upstream = this.upstream;
         self.serve_queue(upstream);
     }
 
@@ -516,31 +474,22 @@ impl<'a> World<'a> {
     fn after(&mut self, request: usize, failure: &Failure) {
         let now_us = self.now_us;
         let this = &mut self.requests[request];
-        let gateway = &self.gateways[this.gateway];
-        let alias = gateway.routes.alias(ALIAS);
-        let next = match (&mut this.plan, alias) {
-            (Some(plan), Some(alias)) => plan.next(
-                gateway.routes.view(&gateway.priors),
-                alias,
-                Some(failure),
-                now_us,
-            ),
-            _ => return self.give_up(),
+        let view = self.gateways[this.gateway].view();
+        let next = match (&mut this.plan, view) {
+            (Some(plan), Some((view, alias))) => {
+                Some(plan.next(view, alias, Some(failure), now_us))
+            }
+            _ => None,
         };
-        match next {
-            Next::Attempt(again) => {
-                this.next = Some(again);
-                self.schedule(now_us + again.delay_us, What::Tries(request));
-            }
-            Next::GiveUp(reason) => {
-                *self.figures.gave_up.entry(reason.as_str()).or_default() += 1;
-                self.give_up();
-            }
+        if let Some(Next::Attempt(again)) = next {
+            this.next = Some(again);
+            self.schedule(now_us + again.delay_us, What::Tries(request));
+            return;
         }
-    }
-
-    fn give_up(&mut self) {
         self.figures.failed += 1;
+        if let Some(Next::GiveUp(reason)) = next {
+            *self.figures.gave_up.entry(reason.as_str()).or_default() += 1;
+        }
     }
 
     fn refresh(&mut self) {
@@ -562,13 +511,6 @@ impl<'a> World<'a> {
             self.schedule(again_us, What::Refreshes);
         }
     }
-}
-
-fn count(windows: &mut Vec<Vec<u32>>, window: usize, upstream: usize, upstreams: usize) {
-    while windows.len() <= window {
-        windows.push(vec![0; upstreams]);
-    }
-    windows[window][upstream] += 1;
 }
 
 fn routes_spec(scene: &Scene) -> RoutesSpec {

@@ -51,6 +51,11 @@ impl UpstreamChange {
 }
 
 impl Scene {
+    /// Lets a provider behave so from a time on.
+    pub fn change(&mut self, at_s: u64, upstream: usize, to: UpstreamBehaviour) {
+        self.changes.push(UpstreamChange::at_s(at_s, upstream, to));
+    }
+
     /// Calls of the size that recorded conversations have, arriving at random at a mean rate, at
     /// `upstreams` equal providers.
     pub fn new(
@@ -85,16 +90,11 @@ const SIZES_MAX: usize = 20_000;
 fn arrivals(sizes: &[TracedCall], rate_per_s: f64, seconds: u64, seed: u64) -> Vec<TracedCall> {
     let end_s = Duration::from_secs(seconds).as_secs_f64();
     let mut at_s = 0.0;
-    let any = |number: u64| {
-        let index = chance::mix(!seed, number) % sizes.len().max(1) as u64;
-        usize::try_from(index)
-            .ok()
-            .and_then(|index| sizes.get(index))
-    };
     (0..)
         .map_while(|number| {
             at_s -= (1.0 - chance::unit(seed, number)).ln() / rate_per_s;
-            let size = any(number)?;
+            let any = chance::mix(!seed, number) % sizes.len().max(1) as u64;
+            let size = sizes.get(usize::try_from(any).ok()?)?;
             (at_s < end_s).then(|| TracedCall {
                 at: Duration::from_secs_f64(at_s),
                 ..*size

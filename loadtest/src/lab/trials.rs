@@ -138,11 +138,28 @@ impl Trial {
     }
 }
 
+/// Holds until a case does not.
+impl Default for TrialVerdict {
+    fn default() -> Self {
+        Self {
+            held: true,
+            measured: String::new(),
+            rows: Vec::new(),
+        }
+    }
+}
+
+impl TrialVerdict {
+    fn row(&mut self, label: impl Into<String>, figures: &Figures) {
+        self.rows.push(TrialRow::of(label, figures));
+    }
+}
+
 impl TrialRow {
-    fn of(label: &str, figures: &Figures) -> Self {
+    fn of(label: impl Into<String>, figures: &Figures) -> Self {
         let requests = figures.requests.max(1) as f64;
         Self {
-            label: label.to_owned(),
+            label: label.into(),
             ttft_ms_p50: figures.ttft_ms(50),
             ttft_ms_p95: figures.ttft_ms(95),
             ttft_ms_p99: figures.ttft_ms(99),
@@ -211,9 +228,7 @@ fn compare(scene: &Scene) -> Result<(Figures, Vec<Figures>, Vec<TrialRow>), LabE
 
 fn one_is_slow(seed: u64) -> Result<TrialVerdict, LabError> {
     let mut scene = Scene::new(100.0, 120, 10, seed)?;
-    scene
-        .changes
-        .push(UpstreamChange::at_s(0, ODD, UpstreamBehaviour::Slow(5.0)));
+    scene.change(0, ODD, UpstreamBehaviour::Slow(5.0));
     let (weir, others, rows) = compare(&scene)?;
     let factor = others[0].ttft_ms(99) / weir.ttft_ms(99);
     let share = weir.share(ODD, 10, 120) * 100.0;
@@ -226,11 +241,8 @@ fn one_is_slow(seed: u64) -> Result<TrialVerdict, LabError> {
 
 fn one_refuses(kind: FailureKind, seed: u64) -> Result<TrialVerdict, LabError> {
     let mut scene = Scene::new(100.0, 60, 10, seed)?;
-    let refuses = UpstreamBehaviour::Refuses {
-        kind,
-        retry_after_ms: None,
-    };
-    scene.changes.push(UpstreamChange::at_s(20, ODD, refuses));
+    let refuses = UpstreamBehaviour::Refuses(kind);
+    scene.change(20, ODD, refuses);
     let (weir, _, rows) = compare(&scene)?;
     let worst = (21..57)
         .map(|w| weir.share(ODD, w, w + 3))
@@ -250,12 +262,8 @@ fn one_refuses(kind: FailureKind, seed: u64) -> Result<TrialVerdict, LabError> {
 
 fn black_hole(seed: u64) -> Result<TrialVerdict, LabError> {
     let mut scene = Scene::new(200.0, 90, 10, seed)?;
-    scene
-        .changes
-        .push(UpstreamChange::at_s(30, ODD, UpstreamBehaviour::BlackHole));
-    scene
-        .changes
-        .push(UpstreamChange::at_s(50, ODD, UpstreamBehaviour::Normal));
+    scene.change(30, ODD, UpstreamBehaviour::BlackHole);
+    scene.change(50, ODD, UpstreamBehaviour::Normal);
     let (weir, _, rows) = compare(&scene)?;
     let out = weir.share(ODD, 31, 50);
     let back =
@@ -276,11 +284,7 @@ fn black_hole(seed: u64) -> Result<TrialVerdict, LabError> {
 
 /// How soon a black hole is called one: by the calls that wait in it, and how long calls usually do.
 fn black_hole_at_any_traffic(seed: u64) -> Result<TrialVerdict, LabError> {
-    let mut verdict = TrialVerdict {
-        held: true,
-        measured: String::new(),
-        rows: Vec::new(),
-    };
+    let mut verdict = TrialVerdict::default();
     // Calls a second at each, milliseconds to the first token, and the bound for nine in ten.
     for (rate, base_ms, bound_ms) in [
         (50.0, 10.0, 1_000),
@@ -296,9 +300,7 @@ fn black_hole_at_any_traffic(seed: u64) -> Result<TrialVerdict, LabError> {
                 upstream.base_ms = base_ms;
                 upstream.prefill_ms *= base_ms / 250.0;
             }
-            scene
-                .changes
-                .push(UpstreamChange::at_s(30, 1, UpstreamBehaviour::BlackHole));
+            scene.change(30, 1, UpstreamBehaviour::BlackHole);
             let weir = run(&scene, LabPolicy::Weir)?;
             let took = weir.stalled_after(1, Duration::from_secs(30));
             took_ms.push(took.map_or(u128::MAX, |took| took.as_millis()));
@@ -314,11 +316,7 @@ fn black_hole_at_any_traffic(seed: u64) -> Result<TrialVerdict, LabError> {
 
 /// Slowness is no stall: neither a heavy tail, nor everything taking several times as long at once.
 fn merely_slow(seed: u64) -> Result<TrialVerdict, LabError> {
-    let mut verdict = TrialVerdict {
-        held: true,
-        measured: String::new(),
-        rows: Vec::new(),
-    };
+    let mut verdict = TrialVerdict::default();
     for (rate, seconds, upstreams, sigma, slower) in [
         (100.0, 200, 10, 0.4, 5.0),
         (20.0, 1_000, 10, 0.8, 3.0),
@@ -330,47 +328,33 @@ fn merely_slow(seed: u64) -> Result<TrialVerdict, LabError> {
             upstream.sigma = sigma;
         }
         let slow = UpstreamBehaviour::Slow(slower);
-        scene
-            .changes
-            .push(UpstreamChange::at_s(seconds / 2, 1, slow));
+        scene.change(seconds / 2, 1, slow);
         let weir = run(&scene, LabPolicy::Weir)?;
         let (stalls, calls) = (weir.stalls.len() as u64, weir.requests);
         verdict.held &= stalls * 5_000 <= calls && weir.failed == 0;
         verdict.measured +=
             &format!("{rate}/s, spread {sigma}, then {slower} times slower: {stalls} of {calls}; ");
-        verdict
-            .rows
-            .push(TrialRow::of(&format!("{rate}/s, {slower} x"), &weir));
+        verdict.row(format!("{rate}/s, {slower} x"), &weir);
     }
     Ok(verdict)
 }
 
 fn recovery(seed: u64) -> Result<TrialVerdict, LabError> {
-    let mut verdict = TrialVerdict {
-        held: true,
-        measured: String::new(),
-        rows: Vec::new(),
-    };
+    let mut verdict = TrialVerdict::default();
     for (label, behaviour) in [
         (
             "refuses",
-            UpstreamBehaviour::Refuses {
-                kind: FailureKind::Overloaded,
-                retry_after_ms: None,
-            },
+            UpstreamBehaviour::Refuses(FailureKind::Overloaded),
         ),
         ("black hole", UpstreamBehaviour::BlackHole),
         ("slow", UpstreamBehaviour::Slow(5.0)),
     ] {
         let mut scene = Scene::new(400.0, 120, 10, seed)?;
-        scene
-            .upstreams
-            .iter_mut()
-            .for_each(|upstream| upstream.slots = 800);
-        scene.changes.push(UpstreamChange::at_s(20, ODD, behaviour));
-        scene
-            .changes
-            .push(UpstreamChange::at_s(50, ODD, UpstreamBehaviour::Normal));
+        for upstream in &mut scene.upstreams {
+            upstream.slots = 800;
+        }
+        scene.change(20, ODD, behaviour);
+        scene.change(50, ODD, UpstreamBehaviour::Normal);
         let weir = run(&scene, LabPolicy::Weir)?;
         let most = (50..110)
             .step_by(10)
@@ -379,7 +363,7 @@ fn recovery(seed: u64) -> Result<TrialVerdict, LabError> {
         let over = most / 0.1 - 1.0;
         verdict.held &= over <= 0.2 && weir.share(ODD, 80, 110) > 0.08;
         verdict.measured += &format!("{label}: {:+.0}% of its share at most; ", over * 100.0);
-        verdict.rows.push(TrialRow::of(label, &weir));
+        verdict.row(label, &weir);
     }
     Ok(verdict)
 }
@@ -397,11 +381,7 @@ fn uneven(delay_s: u64, seed: u64) -> Result<Scene, LabError> {
 }
 
 fn feedback_delay(seed: u64) -> Result<TrialVerdict, LabError> {
-    let mut verdict = TrialVerdict {
-        held: true,
-        measured: String::new(),
-        rows: Vec::new(),
-    };
+    let mut verdict = TrialVerdict::default();
     for delay_s in [0, 5, 15, 30, 60] {
         let weir = run(&uneven(delay_s, seed)?, LabPolicy::Weir)?;
         let swing = (0..10)
@@ -409,12 +389,10 @@ fn feedback_delay(seed: u64) -> Result<TrialVerdict, LabError> {
             .fold(0.0, f64::max);
         verdict.held &= swing < 0.2 && weir.tables >= 20;
         verdict.measured += &format!("{delay_s} s: CV {swing:.2}; ");
-        verdict
-            .rows
-            .push(TrialRow::of(&format!("weir, {delay_s} s old"), &weir));
+        verdict.row(format!("weir, {delay_s} s old"), &weir);
     }
     let argmin = run(&uneven(0, seed)?, LabPolicy::ArgminLatency)?;
-    verdict.rows.push(TrialRow::of("argmin latency", &argmin));
+    verdict.row("argmin latency", &argmin);
     Ok(verdict)
 }
 
@@ -457,11 +435,7 @@ fn price_doubles(seed: u64) -> Result<TrialVerdict, LabError> {
 }
 
 fn cheapest_is_small(seed: u64) -> Result<TrialVerdict, LabError> {
-    let mut verdict = TrialVerdict {
-        held: true,
-        measured: String::new(),
-        rows: Vec::new(),
-    };
+    let mut verdict = TrialVerdict::default();
     for delay_s in [0, 30, 60] {
         let mut scene = priced(seed)?;
         scene.gateways = 4;
@@ -475,26 +449,17 @@ fn cheapest_is_small(seed: u64) -> Result<TrialVerdict, LabError> {
             "{delay_s} s: share {:.0}%, CV {swing:.2}, p95 {p95_ms:.0} ms; ",
             share * 100.0
         );
-        verdict
-            .rows
-            .push(TrialRow::of(&format!("weir, {delay_s} s old"), &weir));
+        verdict.row(format!("weir, {delay_s} s old"), &weir);
     }
     Ok(verdict)
 }
 
 fn everything_fails(seed: u64) -> Result<TrialVerdict, LabError> {
-    let mut verdict = TrialVerdict {
-        held: true,
-        measured: String::new(),
-        rows: Vec::new(),
-    };
+    let mut verdict = TrialVerdict::default();
     for (label, behaviour) in [
         (
             "refused",
-            UpstreamBehaviour::Refuses {
-                kind: FailureKind::ServerError,
-                retry_after_ms: None,
-            },
+            UpstreamBehaviour::Refuses(FailureKind::ServerError),
         ),
         (
             "errors",
@@ -514,7 +479,7 @@ fn everything_fails(seed: u64) -> Result<TrialVerdict, LabError> {
         let during = sum(&weir.loads[30..]) / sum(&weir.shares[30..]);
         verdict.held &= during <= 1.2;
         verdict.measured += &format!("{label}: {during:.3}; ");
-        verdict.rows.push(TrialRow::of(label, &weir));
+        verdict.row(label, &weir);
     }
     Ok(verdict)
 }
@@ -541,15 +506,9 @@ fn everything_is_flaky(seed: u64) -> Result<TrialVerdict, LabError> {
 fn ingestor_away(seed: u64) -> Result<TrialVerdict, LabError> {
     let scene = |feedback| -> Result<Scene, LabError> {
         let mut scene = Scene::new(30.0, 4_200, 10, seed)?;
-        scene
-            .changes
-            .push(UpstreamChange::at_s(0, ODD, UpstreamBehaviour::Slow(5.0)));
-        scene
-            .changes
-            .push(UpstreamChange::at_s(1_800, ODD, UpstreamBehaviour::Normal));
-        scene
-            .changes
-            .push(UpstreamChange::at_s(1_800, 5, UpstreamBehaviour::Slow(5.0)));
+        scene.change(0, ODD, UpstreamBehaviour::Slow(5.0));
+        scene.change(1_800, ODD, UpstreamBehaviour::Normal);
+        scene.change(1_800, 5, UpstreamBehaviour::Slow(5.0));
         scene.feedback = feedback;
         Ok(scene)
     };
@@ -660,9 +619,7 @@ mod tests {
     #[test]
     fn a_scene_played_twice_is_the_same() {
         let mut scene = Scene::new(100.0, 30, 10, 1).unwrap();
-        scene
-            .changes
-            .push(UpstreamChange::at_s(10, ODD, UpstreamBehaviour::BlackHole));
+        scene.change(10, ODD, UpstreamBehaviour::BlackHole);
         scene.feedback = Some(LabFeedback::every_s(5, 1));
         assert_eq!(
             run(&scene, LabPolicy::Weir).unwrap(),

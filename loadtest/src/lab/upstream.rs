@@ -45,10 +45,7 @@ pub enum UpstreamBehaviour {
     /// Everything takes this many times as long.
     Slow(f64),
     /// Every call is refused after a millisecond.
-    Refuses {
-        kind: FailureKind,
-        retry_after_ms: Option<u64>,
-    },
+    Refuses(FailureKind),
     /// This share of calls is refused, after half the time to first token.
     Errors {
         share: f64,
@@ -61,15 +58,8 @@ pub enum UpstreamBehaviour {
 /// What one call will see.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum CallOutcome {
-    Answer {
-        ttft_us: u64,
-        rest_us: u64,
-    },
-    Failure {
-        kind: FailureKind,
-        retry_after_us: Option<u64>,
-        after_us: u64,
-    },
+    Answer { ttft_us: u64, rest_us: u64 },
+    Failure { kind: FailureKind, after_us: u64 },
     Nothing,
 }
 
@@ -108,28 +98,22 @@ impl Upstream {
             * f64::from(call.output_tokens)
             * slow
             * spread(0.5 * normal(&mut rng));
-        let failure = |kind, retry_after_ms: Option<u64>, after_us| CallOutcome::Failure {
-            kind,
-            retry_after_us: retry_after_ms.map(|ms| ms * 1_000),
-            after_us,
-        };
         match self.behaviour {
-            UpstreamBehaviour::Normal | UpstreamBehaviour::Slow(_) => CallOutcome::Answer {
-                ttft_us: us(ttft_ms),
-                rest_us: us(rest_ms),
-            },
-            UpstreamBehaviour::Refuses {
+            UpstreamBehaviour::Refuses(kind) => CallOutcome::Failure {
                 kind,
-                retry_after_ms,
-            } => failure(kind, retry_after_ms, 1_000),
+                after_us: 1_000,
+            },
             UpstreamBehaviour::Errors { share, kind } if chance::unit(luck, 2) < share => {
-                failure(kind, None, us(ttft_ms / 2.0))
+                CallOutcome::Failure {
+                    kind,
+                    after_us: us(ttft_ms / 2.0),
+                }
             }
-            UpstreamBehaviour::Errors { .. } => CallOutcome::Answer {
+            UpstreamBehaviour::BlackHole => CallOutcome::Nothing,
+            _ => CallOutcome::Answer {
                 ttft_us: us(ttft_ms),
                 rest_us: us(rest_ms),
             },
-            UpstreamBehaviour::BlackHole => CallOutcome::Nothing,
         }
     }
 
