@@ -21,6 +21,7 @@ use std::time::Duration;
 
 pub use arrival::{Arrival, Stop};
 pub use compare::{BenchCandidate, Comparison, compare};
+pub use record::BenchCounts;
 pub use report::{BenchReport, LatencySummary, Series};
 pub use workload::Workload;
 

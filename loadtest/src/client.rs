@@ -14,9 +14,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri, response};
-use http_body::Body as _;
-use http_body_util::Full;
-use hyper::body::Incoming;
+use http_body_util::{BodyExt as _, Full};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
@@ -54,31 +52,22 @@ impl HttpTarget {
         key: Option<&str>,
         headers: &[(String, String)],
     ) -> Result<Self, TargetError> {
-        let uri: Uri = url.parse().map_err(|_| TargetError::Url {
+        let unreadable = || TargetError::Url {
             url: url.to_owned(),
-        })?;
+        };
+        let uri: Uri = url.parse().map_err(|_| unreadable())?;
         if uri.scheme_str() != Some("http") {
             return Err(TargetError::Scheme {
                 url: url.to_owned(),
             });
         }
-        let authority = uri.authority().ok_or_else(|| TargetError::Url {
-            url: url.to_owned(),
-        })?;
-        let host = (
-            authority.host().trim_matches(['[', ']']),
-            authority.port_u16().unwrap_or(80),
-        );
-        let addr = host
-            .to_socket_addrs()
-            .map_err(|source| TargetError::Resolve {
-                host: authority.to_string(),
-                source,
-            })?
-            .next()
-            .ok_or_else(|| TargetError::NoAddress {
-                host: authority.to_string(),
-            })?;
+        let authority = uri.authority().ok_or_else(unreadable)?;
+        let host = authority.to_string();
+        let name = authority.host().trim_matches(['[', ']']);
+        let addr = match (name, authority.port_u16().unwrap_or(80)).to_socket_addrs() {
+            Ok(mut all) => all.next().ok_or(TargetError::NoAddress { host })?,
+            Err(source) => return Err(TargetError::Resolve { host, source }),
+        };
         let mut map = HeaderMap::new();
         set(&mut map, HOST, authority.as_str())?;
         map.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -196,7 +185,13 @@ pub(crate) trait Listener {
 #[derive(Debug)]
 struct OpenConnection {
     sender: http1::SendRequest<Full<Bytes>>,
-    driver: Pin<Box<http1::Connection<TokioIo<TcpStream>, Full<Bytes>>>>,
+    driver: Driver,
+}
+
+/// What moves its bytes.
+#[derive(Debug)]
+struct Driver {
+    connection: Pin<Box<http1::Connection<TokioIo<TcpStream>, Full<Bytes>>>>,
     over: bool,
 }
 
@@ -244,12 +239,14 @@ impl Slot {
     ) -> Result<OpenConnection, Box<dyn std::error::Error + Send + Sync>> {
         let stream = TcpStream::connect(self.addr).await?;
         stream.set_nodelay(true)?;
-        let (sender, driver) = http1::handshake(TokioIo::new(stream)).await?;
+        let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
         self.opened += 1;
         Ok(OpenConnection {
             sender,
-            driver: Box::pin(driver),
-            over: false,
+            driver: Driver {
+                connection: Box::pin(connection),
+                over: false,
+            },
         })
     }
 }
@@ -258,11 +255,10 @@ impl OpenConnection {
     /// Whether it can take another request. Notices that the other side has closed it.
     async fn usable(&mut self) -> bool {
         poll_fn(|cx| {
-            self.poll_driver(cx);
-            Poll::Ready(())
+            self.driver.poll(cx);
+            Poll::Ready(!self.driver.over && !self.sender.is_closed())
         })
-        .await;
-        !self.over && !self.sender.is_closed()
+        .await
     }
 
     async fn exchange(
@@ -270,15 +266,14 @@ impl OpenConnection {
         request: Request<Full<Bytes>>,
         listener: &mut impl Listener,
     ) -> Result<(), ExchangeError> {
-        self.ready().await?;
+        let unanswered = |_| ExchangeError::Unanswered;
+        let ready = self.driver.drive(self.sender.ready()).await;
+        ready.map_err(unanswered)?;
         let answer = self.sender.send_request(request);
-        let (head, mut body) = self
-            .drive(answer)
-            .await
-            .map_err(|_| ExchangeError::Unanswered)?
-            .into_parts();
+        let answer = self.driver.drive(answer).await.map_err(unanswered)?;
+        let (head, mut body) = answer.into_parts();
         listener.head(&head, Instant::now());
-        while let Some(frame) = self.frame(&mut body).await {
+        while let Some(frame) = self.driver.drive(body.frame()).await {
             let frame = frame.map_err(|_| ExchangeError::CutShort)?;
             if let Ok(data) = frame.into_data() {
                 listener.data(&data, Instant::now());
@@ -286,27 +281,9 @@ impl OpenConnection {
         }
         Ok(())
     }
+}
 
-    async fn ready(&mut self) -> Result<(), ExchangeError> {
-        poll_fn(|cx| {
-            if let Poll::Ready(ready) = self.sender.poll_ready(cx) {
-                return Poll::Ready(ready);
-            }
-            self.poll_driver(cx);
-            self.sender.poll_ready(cx)
-        })
-        .await
-        .map_err(|_| ExchangeError::Unanswered)
-    }
-
-    async fn frame(
-        &mut self,
-        body: &mut Incoming,
-    ) -> Option<hyper::Result<http_body::Frame<Bytes>>> {
-        self.drive(poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx)))
-            .await
-    }
-
+impl Driver {
     /// Polls the connection beside `future`, which depends on it.
     async fn drive<F: Future>(&mut self, future: F) -> F::Output {
         let mut future = pin!(future);
@@ -314,15 +291,15 @@ impl OpenConnection {
             if let Poll::Ready(output) = future.as_mut().poll(cx) {
                 return Poll::Ready(output);
             }
-            self.poll_driver(cx);
+            self.poll(cx);
             future.as_mut().poll(cx)
         })
         .await
     }
 
-    fn poll_driver(&mut self, cx: &mut Context<'_>) {
+    fn poll(&mut self, cx: &mut Context<'_>) {
         // Its error reaches the request through the answer.
-        if !self.over && self.driver.as_mut().poll(cx).is_ready() {
+        if !self.over && self.connection.as_mut().poll(cx).is_ready() {
             self.over = true;
         }
     }

@@ -17,12 +17,12 @@ use rand::rngs::SmallRng;
 use serde::Serialize;
 
 use crate::TargetError;
-use crate::bench::arrival::{Arrival, Planned, Schedule, Stop};
+use crate::bench::arrival::{Arrival, Planned, Schedule};
 use crate::body::{self, Chat};
 use crate::chance;
 use crate::client::{ExchangeError, HttpTarget};
-use crate::drive::{Drive, FinishedExchange, Work, drive};
-use crate::mock::{FaultKind, TokenCounts};
+use crate::drive::{self, Drive, FinishedExchange, Work};
+use crate::mock::TokenCounts;
 use crate::stop::StopSwitch;
 use crate::trace::{TraceName, fitted};
 use crate::transcript::ChatTranscript;
@@ -84,6 +84,32 @@ impl Default for DemoOptions {
     }
 }
 
+impl DemoOptions {
+    fn check(&self) -> Result<(), DemoError> {
+        let shares = [
+            self.streamed_share,
+            self.embedding_share,
+            self.fault_share,
+            self.mistake_share,
+        ];
+        let mut weights = self.members.iter().map(|member| member.weight);
+        let problem = if self.members.is_empty() {
+            "at least one member is needed"
+        } else if self.chat_models.is_empty() {
+            "at least one chat model is needed"
+        } else if weights.any(|weight| !(0.0..1e9).contains(&weight)) {
+            "a member's weight must not be negative"
+        } else if shares.iter().any(|share| !(0.0..=1.0).contains(share)) {
+            "a share must lie between 0 and 1"
+        } else if self.per_second.is_nan() || self.per_second <= 0.0 || self.day.is_zero() {
+            "the rate and the day must be above 0"
+        } else {
+            return Ok(());
+        };
+        Err(DemoError::Options { problem })
+    }
+}
+
 /// Why the demo cannot run.
 #[derive(Debug, thiserror::Error)]
 pub enum DemoError {
@@ -133,16 +159,13 @@ pub fn start(options: DemoOptions) -> Result<DemoHandle, DemoError> {
         start: Instant::now(),
         stop: stop.clone(),
     };
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(failed)?;
+    let runtime = drive::runtime().map_err(failed)?;
     let work = Arc::clone(&demo);
     let thread = std::thread::Builder::new()
         .name("demo-traffic".to_owned())
         .spawn(move || {
             // It fails only if a timer cannot be made; then there is no traffic, and the tally shows it.
-            let _ = runtime.block_on(drive(work.schedule(), work, &how));
+            let _ = runtime.block_on(drive::drive(work.schedule(), work, &how));
         })
         .map_err(failed)?;
     Ok(DemoHandle {
@@ -189,16 +212,11 @@ struct DemoTraffic {
 }
 
 /// One call, drawn.
-struct Draw<'d> {
-    member: usize,
-    kind: RequestKind<'d>,
-}
-
 enum RequestKind<'d> {
     Chat {
         model: &'d str,
         streamed: bool,
-        fault: Option<FaultKind>,
+        fault: Option<&'static str>,
     },
     Embeddings {
         model: &'d str,
@@ -207,33 +225,7 @@ enum RequestKind<'d> {
 
 impl DemoTraffic {
     fn new(options: DemoOptions) -> Result<Self, DemoError> {
-        let shares = [
-            options.streamed_share,
-            options.embedding_share,
-            options.fault_share,
-            options.mistake_share,
-        ];
-        let problem = if options.members.is_empty() {
-            Some("at least one member is needed")
-        } else if options.chat_models.is_empty() {
-            Some("at least one chat model is needed")
-        } else if options
-            .members
-            .iter()
-            .any(|member| !(0.0..1e9).contains(&member.weight))
-        {
-            Some("a member's weight must not be negative")
-        } else if shares.iter().any(|share| !(0.0..=1.0).contains(share)) {
-            Some("a share must lie between 0 and 1")
-        } else if options.per_second.is_nan() || options.per_second <= 0.0 || options.day.is_zero()
-        {
-            Some("the rate and the day must be above 0")
-        } else {
-            None
-        };
-        if let Some(problem) = problem {
-            return Err(DemoError::Options { problem });
-        }
+        options.check()?;
         let target = HttpTarget::new(&options.url, None, &[])?;
         let targets = options
             .members
@@ -256,17 +248,11 @@ impl DemoTraffic {
             swing: 0.6,
             period: self.options.day,
         };
-        Schedule::new(
-            arrival,
-            Stop::default(),
-            Duration::ZERO,
-            self.options.seed,
-            (0, 1),
-        )
+        Schedule::whole(arrival, self.options.seed)
     }
 
-    /// What call `number` is; asked again when it has ended, so that nothing has to be carried along.
-    fn draw(&self, number: u64) -> (Draw<'_>, SmallRng) {
+    /// Whose call `number` is, and what; asked again when it has ended, so that nothing has to be carried along.
+    fn draw(&self, number: u64) -> (usize, RequestKind<'_>, SmallRng) {
         let options = &self.options;
         let mut rng = chance::rng(options.seed, number);
         let member = self.pick_member(&mut rng);
@@ -284,7 +270,7 @@ impl DemoTraffic {
                 }
             }
         };
-        (Draw { member, kind }, rng)
+        (member, kind, rng)
     }
 
     fn pick_member(&self, rng: &mut SmallRng) -> usize {
@@ -300,13 +286,9 @@ impl DemoTraffic {
     }
 }
 
-fn fault(rng: &mut SmallRng) -> FaultKind {
-    const KINDS: [FaultKind; 4] = [
-        FaultKind::ServerError,
-        FaultKind::RateLimit,
-        FaultKind::Unavailable,
-        FaultKind::Cut,
-    ];
+/// As `metadata.mock_fault` names it.
+fn fault(rng: &mut SmallRng) -> &'static str {
+    const KINDS: [&str; 4] = ["server_error", "rate_limit", "unavailable", "cut"];
     KINDS[rng.random_range(0..KINDS.len())]
 }
 
@@ -314,12 +296,12 @@ impl Work for DemoTraffic {
     type Heard = ChatTranscript;
 
     fn request(&self, planned: &Planned) -> Request<Full<Bytes>> {
-        let (draw, mut rng) = self.draw(planned.number);
+        let (index, kind, mut rng) = self.draw(planned.number);
         let shape = fitted::shape(TraceName::AzureConv);
         let input_tokens = crate::dist::rounded(shape.input_tokens.sample(&mut rng));
         let output_tokens = crate::dist::rounded(shape.output_tokens.sample(&mut rng));
-        let member = &self.options.members[draw.member];
-        let (path, body) = match draw.kind {
+        let member = &self.options.members[index];
+        let (path, body) = match kind {
             RequestKind::Embeddings { model } => (
                 "/embeddings",
                 body::embeddings(model, input_tokens.min(512), Some(&member.user)),
@@ -330,7 +312,7 @@ impl Work for DemoTraffic {
                 fault,
             } => {
                 let mut metadata = vec![("feature", member.feature.as_str())];
-                metadata.extend(fault.map(|kind| ("mock_fault", kind.name())));
+                metadata.extend(fault.map(|kind| ("mock_fault", kind)));
                 let chat = Chat {
                     model,
                     input_tokens,
@@ -342,22 +324,20 @@ impl Work for DemoTraffic {
                 ("/chat/completions", chat.json())
             }
         };
-        self.targets[draw.member].post(path, body.into())
+        self.targets[index].post(path, body.into())
     }
 
     fn ended(&self, exchange: FinishedExchange<'_, ChatTranscript>) {
-        let (draw, _) = self.draw(exchange.planned.number);
+        let (member, kind, _) = self.draw(exchange.planned.number);
         let transcript = exchange.heard;
         transcript.finish(exchange.result.is_ok());
         let mut tally = self.tally.lock();
         tally.calls += 1;
-        let team = &self.options.members[draw.member].team;
+        let team = &self.options.members[member].team;
         *tally.by_team.entry(team.clone()).or_default() += 1;
-        *tally
-            .by_status
-            .entry(transcript.status.unwrap_or(0))
-            .or_default() += 1;
-        match draw.kind {
+        let status = transcript.status.unwrap_or(0);
+        *tally.by_status.entry(status).or_default() += 1;
+        match kind {
             RequestKind::Chat { streamed, .. } => tally.streams += u64::from(streamed),
             RequestKind::Embeddings { .. } => tally.embeddings += 1,
         }

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http::Request;
 use http_body_util::Full;
+use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
@@ -80,13 +81,9 @@ pub(crate) async fn drive<W: Work>(
     let mut tasks = JoinSet::new();
     let jobs = (0..drive.connections.max(1))
         .map(|index| {
-            let (sender, receiver) = mpsc::channel(1);
-            let place = ConnectionTask {
-                index,
-                jobs: receiver,
-                free: free.clone(),
-            };
-            tasks.spawn(connection(place, Arc::clone(&work), drive.clone()));
+            let (sender, jobs) = mpsc::channel(1);
+            let task = connection(index, jobs, free.clone(), Arc::clone(&work), drive.clone());
+            tasks.spawn(task);
             sender
         })
         .collect();
@@ -107,6 +104,13 @@ pub(crate) async fn drive<W: Work>(
             },
         }
     }
+}
+
+/// What every thread here runs on.
+pub(crate) fn runtime() -> io::Result<Runtime> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
 }
 
 /// Hands the schedule to free connections; returns how many requests were due but not sent.
@@ -134,11 +138,8 @@ async fn feed(
         let Some(connection) = jobs.get(index) else {
             break;
         };
-        if connection
-            .send(ScheduledRequest { planned, intended })
-            .await
-            .is_err()
-        {
+        let job = ScheduledRequest { planned, intended };
+        if connection.send(job).await.is_err() {
             break;
         }
     }
@@ -150,22 +151,18 @@ fn rest(schedule: &mut Schedule) -> u64 {
     std::iter::from_fn(|| schedule.next(Duration::ZERO)).count() as u64
 }
 
-/// One connection's place in the pool.
-struct ConnectionTask {
-    index: usize,
-    jobs: mpsc::Receiver<ScheduledRequest>,
-    free: mpsc::Sender<usize>,
-}
-
 /// One connection's task: a job, its exchange, free again. Returns how often it connected.
-async fn connection<W: Work>(mut place: ConnectionTask, work: Arc<W>, drive: Drive) -> u64 {
+async fn connection<W: Work>(
+    index: usize,
+    mut jobs: mpsc::Receiver<ScheduledRequest>,
+    free: mpsc::Sender<usize>,
+    work: Arc<W>,
+    drive: Drive,
+) -> u64 {
     let mut slot = Slot::new(&drive.target);
-    loop {
-        // The channel holds as many as there are connections, so this never waits.
-        if place.free.send(place.index).await.is_err() {
-            break;
-        }
-        let Some(job) = place.jobs.recv().await else {
+    // The channel holds as many as there are connections, so sending never waits.
+    while free.send(index).await.is_ok() {
+        let Some(job) = jobs.recv().await else {
             break;
         };
         let sent = Instant::now();

@@ -119,35 +119,25 @@ impl Default for MockOptions {
 }
 
 impl MockOptions {
-    fn checked(self) -> Result<Self, MockError> {
+    fn check(&self) -> Result<(), MockError> {
+        let bad_share = |name, share| format!("{name} is {share}, it must lie in 0..1");
         let problem = if self.workers == 0 {
-            Some("workers must be at least 1".to_owned())
+            "workers must be at least 1".to_owned()
         } else if self.output_tokens_max == 0 {
-            Some("output_tokens_max must be at least 1".to_owned())
+            "output_tokens_max must be at least 1".to_owned()
         } else if self.events_per_chunk == 0 {
-            Some("events_per_chunk must be at least 1".to_owned())
+            "events_per_chunk must be at least 1".to_owned()
         } else if !(0.0..=1.0).contains(&self.reasoning_share) {
-            Some(format!(
-                "reasoning_share is {}, it must lie in 0..1",
-                self.reasoning_share
-            ))
+            bad_share("reasoning_share", self.reasoning_share)
         } else if !(0.0..=1.0).contains(&self.cached_share) {
-            Some(format!(
-                "cached_share is {}, it must lie in 0..1",
-                self.cached_share
-            ))
+            bad_share("cached_share", self.cached_share)
         } else if self.name.is_empty() || !self.name.bytes().all(|b| b.is_ascii_graphic()) {
-            Some(format!(
-                "name {:?} must be printable ASCII without spaces",
-                self.name
-            ))
+            let name = &self.name;
+            format!("name {name:?} must be printable ASCII without spaces")
         } else {
-            None
+            return Ok(());
         };
-        match problem {
-            Some(problem) => Err(MockError::Options { problem }),
-            None => Ok(self),
-        }
+        Err(MockError::Options { problem })
     }
 }
 
@@ -185,30 +175,24 @@ struct MockState {
     books: Arc<Books>,
     limits: MockLimits,
     fingerprint: String,
-    changing: parking_lot::Mutex<()>,
 }
 
 impl MockState {
     fn set_faults(&self, rules: Vec<FaultRule>) -> Result<(), FaultError> {
-        let plan = FaultPlan::new(rules, self.options.seed)?;
-        let _one_at_a_time = self.changing.lock();
-        let old = self.behaviour.load();
-        self.behaviour.store(Arc::new(MockBehaviour {
-            ttft: old.ttft,
-            inter_token: old.inter_token,
-            faults: plan,
-        }));
+        let faults = FaultPlan::new(rules, self.options.seed)?;
+        self.behaviour.rcu(|old| MockBehaviour {
+            faults: faults.clone(),
+            ..**old
+        });
         Ok(())
     }
 
     fn set_latency(&self, ttft: Delay, inter_token: Delay) {
-        let _one_at_a_time = self.changing.lock();
-        let faults = self.behaviour.load().faults.clone();
-        self.behaviour.store(Arc::new(MockBehaviour {
+        self.behaviour.rcu(|old| MockBehaviour {
             ttft,
             inter_token,
-            faults,
-        }));
+            faults: old.faults.clone(),
+        });
     }
 }
 
@@ -219,12 +203,8 @@ pub struct MockProvider;
 impl MockProvider {
     /// Listens and serves on threads of its own until the handle is shut down or dropped.
     pub fn start(options: MockOptions) -> Result<MockHandle, MockError> {
-        let options = options.checked()?;
-        let listener = server::listen(options.listen)?;
-        let addr = listener.local_addr().map_err(|source| MockError::Listen {
-            addr: options.listen,
-            source,
-        })?;
+        options.check()?;
+        let (listener, addr) = server::listen(options.listen)?;
         let shared = Arc::new(MockState {
             behaviour: ArcSwap::from_pointee(MockBehaviour {
                 ttft: options.ttft,
@@ -234,7 +214,6 @@ impl MockProvider {
             books: Arc::new(Books::new(&options.name)),
             limits: MockLimits::new(&options),
             fingerprint: text::fingerprint(options.seed),
-            changing: parking_lot::Mutex::new(()),
             options,
         });
         let workers = server::spawn(listener, &shared)?;

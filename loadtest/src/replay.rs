@@ -13,11 +13,11 @@ use parking_lot::Mutex;
 use serde::Serialize;
 
 use crate::TargetError;
-use crate::bench::arrival::{Arrival, Planned, Schedule, Stop};
+use crate::bench::arrival::{Arrival, Planned, Schedule};
 use crate::body::Chat;
 use crate::chance;
 use crate::client::{ExchangeError, HttpTarget};
-use crate::drive::{Drive, FinishedExchange, Work, drive};
+use crate::drive::{self, Drive, FinishedExchange, Work};
 use crate::mock::TokenCounts;
 use crate::stop::StopSwitch;
 use crate::trace::Trace;
@@ -180,13 +180,7 @@ pub fn replay_until(
         trace: Arc::clone(&options.trace),
         speed: options.speed,
     };
-    let schedule = Schedule::new(
-        arrival,
-        Stop::default(),
-        Duration::ZERO,
-        options.seed,
-        (0, 1),
-    );
+    let schedule = Schedule::whole(arrival, options.seed);
     let how = Drive {
         target,
         connections: options.connections,
@@ -194,12 +188,9 @@ pub fn replay_until(
         start: Instant::now(),
         stop: stop.clone(),
     };
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(failed)?;
+    let runtime = drive::runtime().map_err(failed)?;
     runtime
-        .block_on(drive(schedule, Arc::clone(&replay), &how))
+        .block_on(drive::drive(schedule, Arc::clone(&replay), &how))
         .map_err(failed)?;
     let mut calls = std::mem::take(&mut *replay.calls.lock());
     calls.sort_by_key(|call| call.number);
@@ -249,9 +240,7 @@ impl Work for Replay {
     type Heard = ChatTranscript;
 
     fn request(&self, planned: &Planned) -> Request<Full<Bytes>> {
-        let (input_tokens, output_tokens) = planned
-            .call
-            .map_or((1, 1), |call| (call.input_tokens, call.output_tokens));
+        let (input_tokens, output_tokens) = sizes(planned);
         let chat = Chat {
             model: &self.options.model,
             input_tokens,
@@ -260,9 +249,8 @@ impl Work for Replay {
             user: None,
             metadata: &[],
         };
-        self.caller(planned.number)
-            .1
-            .post("/chat/completions", chat.json().into())
+        let (_, target) = self.caller(planned.number);
+        target.post("/chat/completions", chat.json().into())
     }
 
     fn ended(&self, exchange: FinishedExchange<'_, ChatTranscript>) {
@@ -270,12 +258,13 @@ impl Work for Replay {
         let transcript = exchange.heard;
         transcript.finish(exchange.result.is_ok());
         let took = exchange.ended.saturating_duration_since(exchange.sent);
+        let (input_tokens, output_tokens) = sizes(exchange.planned);
         let call = ClientCall {
             number,
             team: self.caller(number).0.clone(),
             streamed: self.streamed(number),
-            input_tokens: exchange.planned.call.map_or(1, |call| call.input_tokens),
-            output_tokens: exchange.planned.call.map_or(1, |call| call.output_tokens),
+            input_tokens,
+            output_tokens,
             request_id: transcript.request_id.take(),
             status: transcript.status,
             outcome: outcome(exchange.result, transcript),
@@ -287,6 +276,12 @@ impl Work for Replay {
         (self.heard)(&call);
         self.calls.lock().push(call);
     }
+}
+
+/// Tokens in and out.
+fn sizes(planned: &Planned) -> (u32, u32) {
+    let call = planned.call.as_ref();
+    call.map_or((1, 1), |call| (call.input_tokens, call.output_tokens))
 }
 
 fn outcome(result: Result<(), ExchangeError>, transcript: &ChatTranscript) -> ReplayOutcome {

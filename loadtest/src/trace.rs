@@ -13,10 +13,12 @@
 pub mod fitted;
 
 use std::fmt;
+use std::num::ParseIntError;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
+use jiff::civil::DateTime;
 use serde::{Deserialize, Serialize};
 
 use fitted::Fitted;
@@ -145,48 +147,36 @@ impl Trace {
 
     /// Reads a file in either format.
     pub fn read(path: &Path) -> Result<Self, TraceError> {
-        let parse: fn(&str) -> Result<TraceLine, String> =
-            match path.extension().and_then(|e| e.to_str()) {
-                Some("csv") => csv_line,
-                Some("jsonl") => json_line,
-                _ => {
-                    return Err(TraceError::Format {
-                        path: path.to_owned(),
-                    });
-                }
-            };
+        let path_buf = || path.to_owned();
+        let parse = match path.extension().and_then(|e| e.to_str()) {
+            Some("csv") => csv_line,
+            Some("jsonl") => json_line,
+            _ => return Err(TraceError::Format { path: path_buf() }),
+        };
         let text = std::fs::read_to_string(path).map_err(|source| TraceError::Read {
-            path: path.to_owned(),
+            path: path_buf(),
             source,
         })?;
-        let mut lines = Vec::new();
+        let mut calls = Vec::new();
         for (line, text) in (1..).zip(text.lines()) {
             let is_header = line == 1 && text.starts_with("TIMESTAMP");
             if is_header || text.trim().is_empty() {
                 continue;
             }
-            let parsed = parse(text).map_err(|problem| TraceError::TraceLine {
-                path: path.to_owned(),
+            let call = parse(text).map_err(|problem| TraceError::TraceLine {
+                path: path_buf(),
                 line,
                 problem,
             })?;
-            lines.push(parsed);
+            calls.push(call);
         }
-        lines.sort_by_key(|line| line.at);
-        let first = lines
-            .first()
-            .ok_or_else(|| TraceError::Empty {
-                path: path.to_owned(),
-            })?
-            .at;
-        let calls = lines
-            .iter()
-            .map(|line| TracedCall {
-                at: line.at - first,
-                input_tokens: line.input_tokens,
-                output_tokens: line.output_tokens,
-            })
-            .collect();
+        calls.sort_by_key(|call| call.at);
+        let Some(TracedCall { at: first, .. }) = calls.first().copied() else {
+            return Err(TraceError::Empty { path: path_buf() });
+        };
+        for call in &mut calls {
+            call.at -= first;
+        }
         Ok(Self {
             source: format!("recorded in {}", path.display()),
             calls,
@@ -194,64 +184,34 @@ impl Trace {
     }
 }
 
-/// A line of a file, its time counted from an origin that the whole file shares.
-struct TraceLine {
-    at: Duration,
-    input_tokens: u32,
-    output_tokens: u32,
-}
-
-fn csv_line(text: &str) -> Result<TraceLine, String> {
+/// Its time is counted from the year 0.
+fn csv_line(text: &str) -> Result<TracedCall, String> {
     let mut fields = text.split(',');
     let mut field = |name: &str| fields.next().ok_or_else(|| format!("no field {name}"));
     let at = timestamp(field("TIMESTAMP")?)?;
-    let number = |name: &str, text: &str| {
+    let mut number = |name: &str| {
+        let text = field(name)?;
         text.trim()
-            .parse::<u32>()
-            .map_err(|error| format!("{name} {text:?}: {error}"))
+            .parse()
+            .map_err(|error: ParseIntError| format!("{name} {text:?}: {error}"))
     };
-    Ok(TraceLine {
+    Ok(TracedCall {
         at,
-        input_tokens: number("ContextTokens", field("ContextTokens")?)?,
-        output_tokens: number("GeneratedTokens", field("GeneratedTokens")?)?,
+        input_tokens: number("ContextTokens")?,
+        output_tokens: number("GeneratedTokens")?,
     })
 }
 
-/// `2023-11-16 18:15:46.6805900` as time since 0000-03-01.
+/// `2023-11-16 18:15:46.6805900` as time since the year 0.
 fn timestamp(text: &str) -> Result<Duration, String> {
-    let parsed = || {
-        let (date, time) = text.trim().split_once([' ', 'T'])?;
-        let mut date = date.split('-').map(|part| part.parse::<u64>().ok());
-        let (year, month, day) = (date.next()??, date.next()??, date.next()??);
-        let mut time = time.split(':');
-        let hour: u64 = time.next()?.parse().ok()?;
-        let minute: u64 = time.next()?.parse().ok()?;
-        let second: f64 = time.next()?.trim_end_matches('Z').parse().ok()?;
-        let in_range = (1..=12).contains(&month)
-            && (1..=31).contains(&day)
-            && hour < 24
-            && minute < 60
-            && (0.0..61.0).contains(&second);
-        in_range.then(|| {
-            let whole = (days(year, month, day) * 24 + hour) * 3600 + minute * 60;
-            Duration::from_secs(whole) + Duration::from_secs_f64(second)
-        })
-    };
-    parsed().ok_or_else(|| format!("TIMESTAMP {text:?} is not YYYY-MM-DD HH:MM:SS.fraction"))
+    let plain = text.trim().trim_end_matches('Z').replace('T', " ");
+    let time = DateTime::strptime("%Y-%m-%d %H:%M:%S%.f", plain)
+        .map_err(|_| format!("TIMESTAMP {text:?} is not YYYY-MM-DD HH:MM:SS.fraction"))?;
+    Ok(time.duration_since(DateTime::ZERO).unsigned_abs())
 }
 
-/// Days since 0000-03-01. Years are counted from March, so that the leap day ends them.
-fn days(year: u64, month: u64, day: u64) -> u64 {
-    let from_march = (month + 9) % 12;
-    let year = if month <= 2 {
-        year.saturating_sub(1)
-    } else {
-        year
-    };
-    year * 365 + year / 4 - year / 100 + year / 400 + (from_march * 306 + 5) / 10 + day - 1
-}
-
-fn json_line(text: &str) -> Result<TraceLine, String> {
+/// Its time is counted from wherever the file's clock began.
+fn json_line(text: &str) -> Result<TracedCall, String> {
     #[derive(Deserialize)]
     struct Recorded {
         timestamp: f64,
@@ -265,7 +225,7 @@ fn json_line(text: &str) -> Result<TraceLine, String> {
             line.timestamp
         ));
     }
-    Ok(TraceLine {
+    Ok(TracedCall {
         at: Duration::from_secs_f64(line.timestamp / 1000.0),
         input_tokens: line.input_length,
         output_tokens: line.output_length,

@@ -18,11 +18,11 @@ struct Scene {
     _mocks: Vec<MockHandle>,
 }
 
-const FAULTS: [FaultKind; 4] = [
-    FaultKind::ServerError,
-    FaultKind::Timeout,
-    FaultKind::Cut,
-    FaultKind::Stall,
+const FAULTS: [(&str, FaultKind); 4] = [
+    ("server_error", FaultKind::ServerError),
+    ("timeout", FaultKind::Timeout),
+    ("cut", FaultKind::Cut),
+    ("stall", FaultKind::Stall),
 ];
 
 impl Scene {
@@ -37,10 +37,8 @@ impl Scene {
                  retry = {{ tries_max = 2, backoff_ms = 1 }}\n\n"
             ));
         };
-        let faults = FAULTS
-            .iter()
-            .map(|fault| (fault.name(), vec![FaultRule::always(*fault)]));
-        for (name, faults) in faults.chain([("fine", Vec::new())]) {
+        let faults = FAULTS.map(|(name, fault)| (name, vec![FaultRule::always(fault)]));
+        for (name, faults) in faults.into_iter().chain([("fine", Vec::new())]) {
             let mock = MockProvider::start(MockOptions {
                 faults,
                 inter_token: "20ms".parse().unwrap(),

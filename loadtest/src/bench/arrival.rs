@@ -29,34 +29,29 @@ pub enum Arrival {
 
 impl Arrival {
     pub(super) fn problem(&self) -> Option<String> {
-        match self {
-            Self::Closed => None,
-            Self::Constant { per_second } | Self::Poisson { per_second } => {
-                let good = per_second.is_finite() && *per_second > 0.0 && *per_second <= 1e7;
-                (!good)
-                    .then(|| format!("a rate of {per_second}/s is not between 0 and ten million"))
-            }
+        let above_0 = |rate: f64, max: f64| rate > 0.0 && rate <= max;
+        let (good, problem) = match self {
+            Self::Closed => return None,
+            Self::Constant { per_second } | Self::Poisson { per_second } => (
+                above_0(*per_second, 1e7),
+                format!("a rate of {per_second}/s is not between 0 and ten million"),
+            ),
             Self::Wave {
                 per_second,
                 swing,
                 period,
-            } => {
-                let good = per_second.is_finite()
-                    && (0.0..=1e6).contains(per_second)
-                    && *per_second > 0.0
-                    && (0.0..=1.0).contains(swing)
-                    && !period.is_zero();
-                (!good).then(|| {
-                    format!(
-                        "a wave of {per_second}/s with swing {swing} (0 to 1) and period {period:?}"
-                    )
-                })
-            }
-            Self::Trace { speed, .. } => {
-                let good = speed.is_finite() && *speed > 0.0;
-                (!good).then(|| format!("a speed of {speed} is not above 0"))
-            }
-        }
+            } => (
+                above_0(*per_second, 1e6) && (0.0..=1.0).contains(swing) && !period.is_zero(),
+                format!(
+                    "a wave of {per_second}/s with swing {swing} (0 to 1) and period {period:?}"
+                ),
+            ),
+            Self::Trace { speed, .. } => (
+                above_0(*speed, f64::MAX),
+                format!("a speed of {speed} is not above 0"),
+            ),
+        };
+        (!good).then_some(problem)
     }
 
     /// For a person to read.
@@ -157,6 +152,11 @@ impl Schedule {
         }
     }
 
+    /// All of it for one thread, from the start to its own end.
+    pub(crate) fn whole(arrival: Arrival, seed: u64) -> Self {
+        Self::new(arrival, Stop::default(), Duration::ZERO, seed, (0, 1))
+    }
+
     /// When sending ends, however much is left.
     pub(crate) fn end(&self) -> Option<Duration> {
         self.end
@@ -231,10 +231,8 @@ impl Schedule {
     fn next_of_wave(&mut self, mean: f64, swing: f64, period: f64) -> f64 {
         let highest = mean * (1.0 + swing);
         loop {
-            let (gap, kept) = (
-                chance::unit(self.seed, self.drawn),
-                chance::unit(!self.seed, self.drawn),
-            );
+            let gap = chance::unit(self.seed, self.drawn);
+            let kept = chance::unit(!self.seed, self.drawn);
             self.drawn += 1;
             self.clock -= (1.0 - gap).ln() / highest;
             let phase = std::f64::consts::TAU * self.clock / period;

@@ -113,8 +113,8 @@ impl ComparedRuns {
             cpu_us_per_request: process(&|report| Some(report.process?.cpu_us_per_request)),
             cpu_ratio: None,
             cpu_us_per_event: process(&|report| {
-                let events = (report.events > 0).then_some(report.events as f64)?;
-                Some(report.process?.cpu_s * 1e6 / events)
+                let events = Some(report.counts.events).filter(|events| *events > 0)?;
+                Some(report.process?.cpu_s * 1e6 / events as f64)
             }),
             resident_mb: process(&|report| Some(report.process?.resident_bytes_after as f64 / 1e6)),
             reports,

@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 use hdrhistogram::Histogram;
 use http::header::CONTENT_TYPE;
 use http::response;
+use serde::Serialize;
 
+use super::report::Series;
 use crate::client::{ExchangeError, Listener};
 use crate::drive::FinishedExchange;
 use crate::sse::SseWatch;
@@ -17,82 +19,67 @@ pub(super) const NS_MAX: u64 = 3_600_000_000_000;
 
 /// Counts and histograms.
 #[derive(Clone, Debug)]
-pub(crate) struct BenchRecord {
-    /// From the intended send to the last byte.
-    pub(crate) total: Histogram<u64>,
-    /// From the actual send to the last byte: what is measured without correction.
-    pub(crate) from_send: Histogram<u64>,
-    /// From the intended send to the head of the answer.
-    pub(crate) first_byte: Histogram<u64>,
-    /// Streams: from the intended send to the first text.
-    pub(crate) first_token: Histogram<u64>,
-    /// Streams: between one chunk and the next.
-    pub(crate) between_chunks: Histogram<u64>,
-    /// From the intended to the actual send.
-    pub(crate) lateness: Histogram<u64>,
-    pub(crate) answered: u64,
-    pub(crate) late: u64,
-    /// Planned within the time, but not sent before it was over.
-    pub(crate) unsent: u64,
-    pub(crate) connections_opened: u64,
-    pub(crate) bytes: u64,
-    pub(crate) events: u64,
-    pub(crate) statuses: BTreeMap<u16, u64>,
-    pub(crate) errors: BTreeMap<Cow<'static, str>, u64>,
+pub(super) struct BenchRecord {
+    /// In the order of [`Series::ALL`].
+    histograms: [Histogram<u64>; 6],
+    pub(super) answered: u64,
+    pub(super) counts: BenchCounts,
+}
+
+/// What is counted beside the answers.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct BenchCounts {
+    pub errors: BTreeMap<Cow<'static, str>, u64>,
+    pub statuses: BTreeMap<u16, u64>,
+    /// Sends later than `late_after` after their intended time.
+    pub late: u64,
+    /// Requests that were due but could not be sent before the time was over: the latencies leave them out and are too low.
+    pub unsent: u64,
+    pub connections_opened: u64,
+    pub body_bytes: u64,
+    pub events: u64,
 }
 
 impl BenchRecord {
     pub(super) fn new() -> Self {
-        let histogram = || {
-            // The bounds are constants that the constructor accepts; the default would grow as needed and is as good.
-            Histogram::new_with_bounds(1, NS_MAX, 3).unwrap_or_else(|_| auto())
-        };
+        // The bounds are constants that the constructor accepts; the default would grow as needed and is as good.
+        let histogram = |_| Histogram::new_with_bounds(1, NS_MAX, 3).unwrap_or_else(|_| auto());
         Self {
-            total: histogram(),
-            from_send: histogram(),
-            first_byte: histogram(),
-            first_token: histogram(),
-            between_chunks: histogram(),
-            lateness: histogram(),
+            histograms: Series::ALL.map(histogram),
             answered: 0,
-            late: 0,
-            unsent: 0,
-            connections_opened: 0,
-            bytes: 0,
-            events: 0,
-            statuses: BTreeMap::new(),
-            errors: BTreeMap::new(),
+            counts: BenchCounts::default(),
         }
     }
 
     pub(super) fn add(&mut self, other: &Self) {
-        for (mine, theirs) in [
-            (&mut self.total, &other.total),
-            (&mut self.from_send, &other.from_send),
-            (&mut self.first_byte, &other.first_byte),
-            (&mut self.first_token, &other.first_token),
-            (&mut self.between_chunks, &other.between_chunks),
-            (&mut self.lateness, &other.lateness),
-        ] {
+        for (mine, theirs) in self.histograms.iter_mut().zip(&other.histograms) {
             // Equal bounds on both sides: adding cannot fail.
             let _ = mine.add(theirs);
         }
         self.answered += other.answered;
-        self.late += other.late;
-        self.unsent += other.unsent;
-        self.connections_opened += other.connections_opened;
-        self.bytes += other.bytes;
-        self.events += other.events;
-        for (status, count) in &other.statuses {
-            *self.statuses.entry(*status).or_default() += count;
+        let (mine, theirs) = (&mut self.counts, &other.counts);
+        mine.late += theirs.late;
+        mine.unsent += theirs.unsent;
+        mine.connections_opened += theirs.connections_opened;
+        mine.body_bytes += theirs.body_bytes;
+        mine.events += theirs.events;
+        for (status, count) in &theirs.statuses {
+            *mine.statuses.entry(*status).or_default() += count;
         }
-        for (error, count) in &other.errors {
-            *self.errors.entry(error.clone()).or_default() += count;
+        for (error, count) in &theirs.errors {
+            *mine.errors.entry(error.clone()).or_default() += count;
         }
     }
 
-    fn error(&mut self, name: Cow<'static, str>) {
-        *self.errors.entry(name).or_default() += 1;
+    /// The series that have anything in them.
+    pub(super) fn series(&self) -> BTreeMap<Series, Histogram<u64>> {
+        let all = Series::ALL.into_iter().zip(self.histograms.iter().cloned());
+        all.filter(|(_, histogram)| !histogram.is_empty()).collect()
+    }
+
+    fn took(&mut self, series: Series, time: Duration) {
+        let ns = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        self.histograms[series as usize].saturating_record(ns.clamp(1, NS_MAX));
     }
 }
 
@@ -101,12 +88,6 @@ fn auto() -> Histogram<u64> {
     let mut histogram = Histogram::new(3).unwrap_or_else(|_| auto());
     histogram.auto(true);
     histogram
-}
-
-pub(super) fn nanoseconds(time: Duration) -> u64 {
-    u64::try_from(time.as_nanos())
-        .unwrap_or(u64::MAX)
-        .clamp(1, NS_MAX)
 }
 
 /// Listens to one answer.
@@ -152,31 +133,31 @@ impl BenchRecord {
     pub(super) fn enter(&mut self, exchange: &FinishedExchange<'_, Heard>, late_after: Duration) {
         let (intended, sent) = (exchange.intended, exchange.sent);
         let heard = &*exchange.heard;
-        let since = |from: Instant, to: Instant| nanoseconds(to.saturating_duration_since(from));
-        self.late += u64::from(sent.saturating_duration_since(intended) > late_after);
-        self.lateness.saturating_record(since(intended, sent));
-        self.bytes += heard.bytes;
+        let lateness = sent.saturating_duration_since(intended);
+        self.counts.late += u64::from(lateness > late_after);
+        self.took(Series::Lateness, lateness);
+        self.counts.body_bytes += heard.bytes;
         if let Some(head_at) = heard.head_at {
-            *self.statuses.entry(heard.status).or_default() += 1;
-            self.first_byte.saturating_record(since(intended, head_at));
+            *self.counts.statuses.entry(heard.status).or_default() += 1;
+            let took = head_at.saturating_duration_since(intended);
+            self.took(Series::FirstByte, took);
         }
         if let Some(token_at) = heard.token_at {
-            self.first_token
-                .saturating_record(since(intended, token_at));
+            let took = token_at.saturating_duration_since(intended);
+            self.took(Series::FirstToken, took);
         }
         for gap in &heard.gaps {
-            self.between_chunks.saturating_record(nanoseconds(*gap));
+            self.took(Series::BetweenChunks, *gap);
         }
-        self.events += heard.stream.as_ref().map_or(0, |stream| stream.events);
+        self.counts.events += heard.stream.as_ref().map_or(0, |stream| stream.events);
         match heard.problem(exchange.result) {
             None => self.answered += 1,
-            Some(problem) => self.error(problem),
+            Some(problem) => *self.counts.errors.entry(problem).or_default() += 1,
         }
         // A failed request took its time too: leaving it out would make a failing target look fast.
-        self.total
-            .saturating_record(since(intended, exchange.ended));
-        self.from_send
-            .saturating_record(since(sent, exchange.ended));
+        let ended = exchange.ended;
+        self.took(Series::Total, ended.saturating_duration_since(intended));
+        self.took(Series::FromSend, ended.saturating_duration_since(sent));
     }
 }
 

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::BenchOptions;
 use super::process::{ProcessUsage, ProcessUse};
-use super::record::BenchRecord;
+use super::record::{BenchCounts, BenchRecord};
 
 /// What a run hands over.
 #[derive(Debug)]
@@ -39,15 +39,8 @@ pub struct BenchReport {
     pub offered_per_s: Option<f64>,
     /// Answers per second that came.
     pub achieved_per_s: f64,
-    pub errors: BTreeMap<String, u64>,
-    pub statuses: BTreeMap<u16, u64>,
-    /// Sends later than `late_after` after their intended time.
-    pub late: u64,
-    /// Requests that were due but could not be sent before the time was over: the latencies leave them out and are too low.
-    pub unsent: u64,
-    pub connections_opened: u64,
-    pub body_bytes: u64,
-    pub events: u64,
+    #[serde(flatten)]
+    pub counts: BenchCounts,
     pub events_per_s: f64,
     pub latency: BTreeMap<Series, LatencySummary>,
     pub process: Option<ProcessUse>,
@@ -94,17 +87,6 @@ impl Series {
             Self::FromSend => "from send (uncorrected)",
         }
     }
-
-    fn of(self, record: &BenchRecord) -> &Histogram<u64> {
-        match self {
-            Self::Total => &record.total,
-            Self::FirstByte => &record.first_byte,
-            Self::FirstToken => &record.first_token,
-            Self::BetweenChunks => &record.between_chunks,
-            Self::Lateness => &record.lateness,
-            Self::FromSend => &record.from_send,
-        }
-    }
 }
 
 /// One series in microseconds.
@@ -143,23 +125,12 @@ impl LatencySummary {
 
 impl BenchReport {
     #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^53")]
-    pub(super) fn new(options: &BenchOptions, measured: &BenchResults) -> Self {
-        let record = &measured.record;
-        let failed: u64 = record.errors.values().sum();
+    pub(super) fn new(options: &BenchOptions, measured: BenchResults) -> Self {
+        let record = measured.record;
+        let failed: u64 = record.counts.errors.values().sum();
         let requests = record.answered + failed;
         let seconds = measured.took.as_secs_f64();
-        let per_second = |count: u64| {
-            if seconds > 0.0 {
-                count as f64 / seconds
-            } else {
-                0.0
-            }
-        };
-        let histograms: BTreeMap<Series, Histogram<u64>> = Series::ALL
-            .into_iter()
-            .map(|series| (series, series.of(record).clone()))
-            .filter(|(_, histogram)| !histogram.is_empty())
-            .collect();
+        let histograms = record.series();
         Self {
             url: options.url.clone(),
             workload: options.workload.describe(),
@@ -172,20 +143,10 @@ impl BenchReport {
             requests,
             answered: record.answered,
             failed,
-            offered_per_s: offered(options, requests + record.unsent, seconds),
-            achieved_per_s: per_second(record.answered),
-            errors: record
-                .errors
-                .iter()
-                .map(|(error, count)| (error.clone().into_owned(), *count))
-                .collect(),
-            statuses: record.statuses.clone(),
-            late: record.late,
-            unsent: record.unsent,
-            connections_opened: record.connections_opened,
-            body_bytes: record.bytes,
-            events: record.events,
-            events_per_s: per_second(record.events),
+            offered_per_s: offered(options, requests + record.counts.unsent, seconds),
+            achieved_per_s: per_second(record.answered, seconds),
+            events_per_s: per_second(record.counts.events, seconds),
+            counts: record.counts,
             latency: histograms
                 .iter()
                 .map(|(series, h)| (*series, LatencySummary::of(h)))
@@ -249,8 +210,16 @@ fn milliseconds(ns: u64) -> f64 {
     ns as f64 / 1e6
 }
 
-/// What was due per second, where the schedule says.
 #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^53")]
+fn per_second(count: u64, seconds: f64) -> f64 {
+    if seconds > 0.0 {
+        count as f64 / seconds
+    } else {
+        0.0
+    }
+}
+
+/// What was due per second, where the schedule says.
 fn offered(options: &BenchOptions, due: u64, seconds: f64) -> Option<f64> {
     use super::Arrival;
     match &options.arrival {
@@ -259,15 +228,8 @@ fn offered(options: &BenchOptions, due: u64, seconds: f64) -> Option<f64> {
         | Arrival::Poisson { per_second }
         | Arrival::Wave { per_second, .. } => Some(*per_second),
         Arrival::Trace { .. } => {
-            let seconds = options
-                .stop
-                .after
-                .map_or(seconds, |after| after.as_secs_f64());
-            Some(if seconds > 0.0 {
-                due as f64 / seconds
-            } else {
-                0.0
-            })
+            let planned = options.stop.after.map(|after| after.as_secs_f64());
+            Some(per_second(due, planned.unwrap_or(seconds)))
         }
     }
 }
@@ -281,41 +243,13 @@ impl fmt::Display for BenchReport {
             "arrival    {}, {} connections, {:.1} s after {:.1} s of warm-up, seed {}",
             self.arrival, self.connections, self.measured_s, self.warm_up_s, self.seed
         )?;
-        write!(
-            out,
-            "requests   {} answered, {} failed; ",
-            self.answered, self.failed
-        )?;
+        let (answered, failed) = (self.answered, self.failed);
+        write!(out, "requests   {answered} answered, {failed} failed; ")?;
         if let Some(offered) = self.offered_per_s {
             write!(out, "offered {offered:.1}/s, ")?;
         }
         writeln!(out, "achieved {:.1}/s", self.achieved_per_s)?;
-        if self.events > 0 {
-            writeln!(
-                out,
-                "streams    {} events, {:.0}/s",
-                self.events, self.events_per_s
-            )?;
-        }
-        for (error, count) in &self.errors {
-            writeln!(out, "failed     {count} x {error}")?;
-        }
-        if self.late > 0 {
-            let lateness = self.latency(Series::Lateness);
-            writeln!(
-                out,
-                "late       {} sends (latest by {}): all connections were busy, or this machine was; the latencies include it",
-                self.late,
-                Shown(lateness.max_us)
-            )?;
-        }
-        if self.unsent > 0 {
-            writeln!(
-                out,
-                "UNSENT     {} requests were due and never sent: the target is slower than the offered rate, true latencies are higher",
-                self.unsent
-            )?;
-        }
+        self.write_counts(out)?;
         if let Some(process) = &self.process {
             writeln!(
                 out,
@@ -331,13 +265,45 @@ impl fmt::Display for BenchReport {
             "\n{:24}{:>10}{:>10}{:>10}{:>10}{:>10}{:>10}{:>10}",
             "", "p50", "p90", "p99", "p99.9", "max", "mean", "count"
         )?;
-        for (series, latency) in &self.latency {
-            let l = latency;
+        for (series, l) in &self.latency {
             write!(out, "{:24}", series.name())?;
             for us in [l.p50_us, l.p90_us, l.p99_us, l.p999_us, l.max_us, l.mean_us] {
                 write!(out, "{:>10}", Shown(us).to_string())?;
             }
             writeln!(out, "{:>10}", l.count)?;
+        }
+        Ok(())
+    }
+}
+
+impl BenchReport {
+    fn write_counts(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let BenchCounts {
+            errors,
+            late,
+            unsent,
+            events,
+            ..
+        } = &self.counts;
+        if *events > 0 {
+            let per_s = self.events_per_s;
+            writeln!(out, "streams    {events} events, {per_s:.0}/s")?;
+        }
+        for (error, count) in errors {
+            writeln!(out, "failed     {count} x {error}")?;
+        }
+        if *late > 0 {
+            let latest = Shown(self.latency(Series::Lateness).max_us);
+            writeln!(
+                out,
+                "late       {late} sends (latest by {latest}): all connections were busy, or this machine was; the latencies include it"
+            )?;
+        }
+        if *unsent > 0 {
+            writeln!(
+                out,
+                "UNSENT     {unsent} requests were due and never sent: the target is slower than the offered rate, true latencies are higher"
+            )?;
         }
         Ok(())
     }

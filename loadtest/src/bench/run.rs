@@ -19,7 +19,7 @@ use super::report::{BenchReport, BenchResults};
 use super::workload::Maker;
 use super::{BenchError, BenchOptions, StopSwitch};
 use crate::client::HttpTarget;
-use crate::drive::{Drive, FinishedExchange, Work, drive};
+use crate::drive::{self, Drive, FinishedExchange, Work};
 
 /// How often the main thread looks around.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
@@ -53,13 +53,10 @@ impl Work for Bench {
 pub(super) fn run(options: &BenchOptions, stop: &StopSwitch) -> Result<BenchReport, BenchError> {
     let target = HttpTarget::new(&options.url, options.key.as_deref(), &options.headers)?;
     read_processes(options)?;
+    let maker = Maker::new(target.clone(), options.workload.clone(), options.seed);
     let run = BenchRun {
         options,
-        maker: Arc::new(Maker::new(
-            target.clone(),
-            options.workload.clone(),
-            options.seed,
-        )),
+        maker: Arc::new(maker),
         target,
         start: Instant::now() + START_AFTER,
         stop,
@@ -75,14 +72,12 @@ pub(super) fn run(options: &BenchOptions, stop: &StopSwitch) -> Result<BenchRepo
         ended = ended.max(end);
     }
     let took = ended.saturating_duration_since(run.start + options.warm_up);
-    Ok(BenchReport::new(
-        options,
-        &BenchResults {
-            record,
-            took,
-            processes,
-        },
-    ))
+    let results = BenchResults {
+        record,
+        took,
+        processes,
+    };
+    Ok(BenchReport::new(options, results))
 }
 
 /// One run as the main thread sees it.
@@ -142,11 +137,9 @@ impl BenchRun<'_> {
             }
             bar.set_position(self.progress(now));
             // Wake up for the end of the warm-up, so that CPU time is counted from there.
-            let until_warm = warm.saturating_duration_since(now);
-            let pause = if before.is_none() {
-                until_warm.min(LOOK_EVERY)
-            } else {
-                LOOK_EVERY
+            let pause = match before {
+                None => warm.saturating_duration_since(now).min(LOOK_EVERY),
+                Some(_) => LOOK_EVERY,
             };
             std::thread::park_timeout(pause.max(Duration::from_micros(100)));
         }
@@ -171,16 +164,13 @@ fn work(
     how: &Drive,
 ) -> Result<(BenchRecord, Instant), BenchError> {
     let failed = |source| BenchError::Runtime { source };
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(failed)?;
+    let runtime = drive::runtime().map_err(failed)?;
     let driven = runtime
-        .block_on(drive(schedule, Arc::clone(&bench), how))
+        .block_on(drive::drive(schedule, Arc::clone(&bench), how))
         .map_err(failed)?;
     let mut record = bench.record.lock().clone();
-    record.unsent = driven.unsent;
-    record.connections_opened = driven.connections_opened;
+    record.counts.unsent = driven.unsent;
+    record.counts.connections_opened = driven.connections_opened;
     Ok((record, Instant::now()))
 }
 

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use http::Request;
 use http_body_util::Full;
+use rand::rngs::SmallRng;
 
 use super::arrival::Planned;
 use crate::body::{self, Chat};
@@ -83,23 +84,17 @@ pub(super) struct Maker {
 
 impl Maker {
     pub(super) fn new(target: HttpTarget, workload: Workload, seed: u64) -> Self {
-        let fixed = |count: &Count| match count.0 {
-            Distribution::Fixed(_) => Some(count.sample(&mut chance::rng(seed, 0))),
-            _ => None,
-        };
+        let fixed = |count: &Count| matches!(count.0, Distribution::Fixed(_));
         let constant = match &workload {
-            Workload::Fixed { body, .. } => Some(body.clone()),
             Workload::Chat {
                 input_tokens,
                 output_tokens,
                 ..
-            } => fixed(input_tokens)
-                .zip(fixed(output_tokens))
-                .map(|(input, output)| body(&workload, input, output)),
-            Workload::Embeddings { input_tokens, .. } => {
-                fixed(input_tokens).map(|input| body(&workload, input, 0))
-            }
+            } => fixed(input_tokens) && fixed(output_tokens),
+            Workload::Embeddings { input_tokens, .. } => fixed(input_tokens),
+            Workload::Fixed { .. } => true,
         };
+        let constant = constant.then(|| drawn(&workload, &mut chance::rng(seed, 0)));
         Self {
             target,
             workload,
@@ -112,7 +107,7 @@ impl Maker {
         let body = match (&self.constant, &planned.call) {
             (Some(body), None) => body.clone(),
             (_, Some(call)) => body(&self.workload, call.input_tokens, call.output_tokens),
-            (None, None) => self.drawn(planned.number),
+            (None, None) => drawn(&self.workload, &mut chance::rng(self.seed, planned.number)),
         };
         self.target.post(self.path(), body)
     }
@@ -124,27 +119,20 @@ impl Maker {
             Workload::Fixed { path, .. } => path,
         }
     }
+}
 
-    fn drawn(&self, number: u64) -> Bytes {
-        let mut rng = chance::rng(self.seed, number);
-        match &self.workload {
-            Workload::Chat {
-                input_tokens,
-                output_tokens,
-                ..
-            } => {
-                let (input, output) = (
-                    input_tokens.sample(&mut rng),
-                    output_tokens.sample(&mut rng),
-                );
-                body(&self.workload, input, output)
-            }
-            Workload::Embeddings { input_tokens, .. } => {
-                body(&self.workload, input_tokens.sample(&mut rng), 0)
-            }
-            Workload::Fixed { body, .. } => body.clone(),
-        }
-    }
+/// A body whose sizes are drawn as the workload says.
+fn drawn(workload: &Workload, rng: &mut SmallRng) -> Bytes {
+    let (input_tokens, output_tokens) = match workload {
+        Workload::Chat {
+            input_tokens,
+            output_tokens,
+            ..
+        } => (input_tokens.sample(rng), output_tokens.sample(rng)),
+        Workload::Embeddings { input_tokens, .. } => (input_tokens.sample(rng), 0),
+        Workload::Fixed { .. } => (0, 0),
+    };
+    body(workload, input_tokens, output_tokens)
 }
 
 fn body(workload: &Workload, input_tokens: u32, output_tokens: u32) -> Bytes {

@@ -12,13 +12,12 @@ use super::fault::{FaultError, FaultKind, FaultRule, Midway};
 use super::ledger::{LedgerCall, TokenCounts};
 use super::limits::Headroom;
 use super::link::LinkFaults;
-use super::play::{Breaking, MockBody, PlainBody, StreamBody, StreamParts};
+use super::play::{AcceptedCall, Breaking, MockBody, PlainBody, StreamBody};
 use super::size::{OUTPUT_TOKENS_DEFAULT, size};
-use super::wire::{AnswerHead, Events, MockAnswer, MockRequest, Trouble, Wire};
+use super::wire::{AnswerHead, MockAnswer, MockRequest, Trouble, Wire};
 use super::{MockBehaviour, MockState};
-use crate::chance;
-use crate::clock;
 use crate::dist::Delay;
+use crate::{chance, clock};
 
 /// How long `slow_headers` holds back when the rule does not say.
 const SLOW_HEADERS_MS: u64 = 2_000;
@@ -30,14 +29,6 @@ pub(super) struct Serving<'s> {
     pub(super) link: Arc<LinkFaults>,
     pub(super) key: Arc<str>,
     pub(super) began: Instant,
-}
-
-/// A call whose answer is decided.
-struct AcceptedCall {
-    call: LedgerCall,
-    answer: MockAnswer,
-    midway: Option<Midway>,
-    room: Headroom,
 }
 
 impl Serving<'_> {
@@ -64,10 +55,8 @@ impl Serving<'_> {
         }
         let mut rng = chance::rng(self.shared.options.seed, number);
         let answer = size(asked, number, self.shared, &mut rng);
-        let room = self
-            .shared
-            .limits
-            .take(answer.usage.input + answer.usage.output, self.began);
+        let tokens = answer.usage.input + answer.usage.output;
+        let room = self.shared.limits.take(tokens, self.began);
         if let Some(trouble) = over(&answer, &room, self.shared) {
             return self.refuse(call, &trouble, number, room);
         }
@@ -78,85 +67,41 @@ impl Serving<'_> {
             self.link.slow_head(Duration::from_millis(ms));
         }
         pause(behaviour.ttft, &mut rng).await;
-        let begun = AcceptedCall {
+        let accepted = AcceptedCall {
             call,
             midway: Midway::of(fault, answer.visible),
             answer,
-            room,
+            link: Arc::clone(&self.link),
         };
-        match self.wire.events().filter(|_| begun.answer.asked.streamed) {
-            Some(events) => self.stream(begun, events, behaviour.inter_token, rng),
-            None => {
-                // A plain answer comes when its last token is there.
-                pause_tokens(behaviour.inter_token, begun.answer.visible, &mut rng).await;
-                self.whole(begun)
-            }
-        }
+        self.begin(accepted, room, behaviour.inter_token, rng).await
     }
 
-    fn stream(
+    async fn begin(
         self,
-        mut begun: AcceptedCall,
-        events: &'static dyn Events,
+        mut accepted: AcceptedCall,
+        room: Headroom,
         inter_token: Delay,
-        rng: SmallRng,
+        mut rng: SmallRng,
     ) -> Response<MockBody> {
         const EVENT_STREAM: HeaderValue =
             HeaderValue::from_static("text/event-stream; charset=utf-8");
-        let mut response = self.head(StatusCode::OK, begun.answer.number, begun.room, None);
-        response.headers_mut().insert(CONTENT_TYPE, EVENT_STREAM);
-        response
-            .headers_mut()
-            .insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-        begun.call.began(200);
-        let stream = StreamBody::new(StreamParts {
-            events,
-            answer: begun.answer,
-            call: begun.call,
-            link: self.link,
-            midway: begun.midway,
-            events_per_chunk: self.shared.options.events_per_chunk,
-            inter_token,
-            rng,
-        });
+        let answer = &accepted.answer;
+        let events = self.wire.events().filter(|_| answer.asked.streamed);
+        if events.is_none() {
+            // A plain answer comes when its last token is there.
+            pause_tokens(inter_token, answer.visible, &mut rng).await;
+        }
+        let mut response = self.head(StatusCode::OK, answer.number, room, None);
+        accepted.call.began(200);
+        let Some(events) = events else {
+            return response.map(|()| whole(self.wire, accepted));
+        };
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, EVENT_STREAM);
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+        let events_per_chunk = self.shared.options.events_per_chunk;
+        let stream = StreamBody::new(events, accepted, events_per_chunk, inter_token, rng);
         response.map(|()| MockBody::Stream(Box::new(stream)))
-    }
-
-    /// A plain answer, whole or up to where a fault strikes.
-    fn whole(self, begun: AcceptedCall) -> Response<MockBody> {
-        let AcceptedCall {
-            mut call,
-            answer,
-            midway,
-            room,
-        } = begun;
-        let mut body = Vec::with_capacity(1024);
-        self.wire.whole(&answer, &mut body);
-        let body = Bytes::from(body);
-        let response = self.head(StatusCode::OK, answer.number, room, None);
-        call.began(200);
-        call.served(answer.usage);
-        let half = body.len() / 2;
-        response.map(|()| match midway {
-            None => MockBody::Whole {
-                bytes: body,
-                done: Some((call, answer.usage)),
-            },
-            // Half a document, sent as if it were whole.
-            Some(midway) if midway.kind == FaultKind::MalformedChunk => MockBody::Whole {
-                bytes: body.slice(..half),
-                done: Some((call, TokenCounts::default())),
-            },
-            Some(midway) => MockBody::Plain(Box::new(PlainBody {
-                first: body.slice(..half),
-                rest: body.slice(half..),
-                midway,
-                reported: answer.usage,
-                call,
-                link: self.link,
-                breaking: Breaking::Not,
-            })),
-        })
     }
 
     /// Refuses a call that has no number: it was not understood.
@@ -215,6 +160,41 @@ impl Serving<'_> {
         };
         self.wire.headers(&head, response.headers_mut());
         response
+    }
+}
+
+/// A plain answer, whole or up to where a fault strikes.
+fn whole(wire: &dyn Wire, accepted: AcceptedCall) -> MockBody {
+    let AcceptedCall {
+        mut call,
+        answer,
+        link,
+        midway,
+    } = accepted;
+    let mut body = Vec::with_capacity(1024);
+    wire.whole(&answer, &mut body);
+    let body = Bytes::from(body);
+    call.served(answer.usage);
+    let half = body.len() / 2;
+    match midway {
+        None => MockBody::Whole {
+            bytes: body,
+            done: Some((call, answer.usage)),
+        },
+        // Half a document, sent as if it were whole.
+        Some(midway) if midway.kind == FaultKind::MalformedChunk => MockBody::Whole {
+            bytes: body.slice(..half),
+            done: Some((call, TokenCounts::default())),
+        },
+        Some(midway) => MockBody::Plain(Box::new(PlainBody {
+            first: body.slice(..half),
+            rest: body.slice(half..),
+            midway,
+            reported: answer.usage,
+            call,
+            link,
+            breaking: Breaking::Not,
+        })),
     }
 }
 

@@ -11,12 +11,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use serde::de::{IntoDeserializer as _, value};
 use serde::{Deserialize, Serialize};
 
 use crate::chance;
 
 /// What a provider can do wrong.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum FaultKind {
     /// 429 with `retry-after`.
@@ -40,91 +43,56 @@ pub enum FaultKind {
     /// 400 `context_length_exceeded`.
     ContextLength,
     /// No fault, whatever the rules say (only as an override).
+    #[default]
     None,
-}
-
-impl FaultKind {
-    pub const ALL: [Self; 10] = [
-        Self::RateLimit,
-        Self::ServerError,
-        Self::Unavailable,
-        Self::Timeout,
-        Self::SlowHeaders,
-        Self::Cut,
-        Self::MalformedChunk,
-        Self::StreamError,
-        Self::Stall,
-        Self::ContextLength,
-    ];
-
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::RateLimit => "rate_limit",
-            Self::ServerError => "server_error",
-            Self::Unavailable => "unavailable",
-            Self::Timeout => "timeout",
-            Self::SlowHeaders => "slow_headers",
-            Self::Cut => "cut",
-            Self::MalformedChunk => "malformed_chunk",
-            Self::StreamError => "stream_error",
-            Self::Stall => "stall",
-            Self::ContextLength => "context_length",
-            Self::None => "none",
-        }
-    }
 }
 
 impl FromStr for FaultKind {
     type Err = FaultError;
 
     fn from_str(text: &str) -> Result<Self, FaultError> {
-        // The statuses are how people say these three.
-        match text {
-            "429" => return Ok(Self::RateLimit),
-            "500" => return Ok(Self::ServerError),
-            "503" | "529" => return Ok(Self::Unavailable),
-            _ => {}
-        }
-        Self::ALL
-            .into_iter()
-            .chain([Self::None])
-            .find(|kind| kind.name() == text)
-            .ok_or_else(|| FaultError::Kind {
-                text: text.to_owned(),
-            })
+        let name = match text {
+            // The statuses are how people say these three.
+            "429" => "rate_limit",
+            "500" => "server_error",
+            "503" | "529" => "unavailable",
+            _ => text,
+        };
+        Self::deserialize(name.into_deserializer()).map_err(|_: value::Error| FaultError::Kind {
+            text: text.to_owned(),
+        })
     }
 }
 
 /// One rule: a kind, and how often. With neither `every` nor `rate` it strikes every call.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FaultRule {
     pub kind: FaultKind,
     /// Strikes call N, 2N, 3N …
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub every: Option<u64>,
     /// Strikes this share of the calls, 0 to 1.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub rate: Option<f64>,
     /// Strikes at most so many times.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub times: Option<u64>,
     /// Applies to this model only.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
     /// Applies to streams only, or to plain calls only.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub streamed: Option<bool>,
     /// Faults within an answer: after so many tokens. Default: after half of them.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub after_tokens: Option<u32>,
     /// `rate_limit`, `unavailable`: what `retry-after` says. Default 1 with `rate_limit`; with
     /// `unavailable` the header is absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub retry_after_s: Option<u32>,
     /// `slow_headers`, `stall`, `timeout`: goes on after this time. Default: 2 s for `slow_headers`, never for the others.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub for_ms: Option<u64>,
 }
 
@@ -134,14 +102,7 @@ impl FaultRule {
     pub fn always(kind: FaultKind) -> Self {
         Self {
             kind,
-            every: None,
-            rate: None,
-            times: None,
-            model: None,
-            streamed: None,
-            after_tokens: None,
-            retry_after_s: None,
-            for_ms: None,
+            ..Self::default()
         }
     }
 
@@ -188,7 +149,7 @@ impl FromStr for FaultRule {
         let (kind, settings) = text.split_once(':').unwrap_or((text, ""));
         let kind: FaultKind = kind.trim().parse()?;
         let mut fields = serde_json::Map::new();
-        fields.insert("kind".to_owned(), kind.name().into());
+        fields.insert("kind".to_owned(), serde_json::json!(kind));
         for setting in settings
             .split(',')
             .filter(|setting| !setting.trim().is_empty())
@@ -303,19 +264,14 @@ pub(super) struct Midway {
 impl Midway {
     /// The part of `rule` that strikes within an answer of `tokens` tokens, if it does.
     pub(super) fn of(rule: Option<&FaultRule>, tokens: u32) -> Option<Self> {
+        use FaultKind::{Cut, MalformedChunk, Stall, StreamError};
         let rule = rule?;
-        match rule.kind {
-            FaultKind::Cut
-            | FaultKind::MalformedChunk
-            | FaultKind::StreamError
-            | FaultKind::Stall => Some(Self {
-                kind: rule.kind,
-                // Never past the end: a fault that was counted must be seen.
-                after_tokens: rule.after_tokens.unwrap_or(tokens / 2).min(tokens),
-                for_time: rule.for_ms.map(Duration::from_millis),
-            }),
-            _ => None,
-        }
+        matches!(rule.kind, Cut | MalformedChunk | StreamError | Stall).then(|| Self {
+            kind: rule.kind,
+            // Never past the end: a fault that was counted must be seen.
+            after_tokens: rule.after_tokens.unwrap_or(tokens / 2).min(tokens),
+            for_time: rule.for_ms.map(Duration::from_millis),
+        })
     }
 }
 

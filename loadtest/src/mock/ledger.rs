@@ -241,12 +241,8 @@ impl LedgerCall {
         self.end();
     }
 
-    /// A fault ended the answer.
-    pub(super) fn broke_off(&mut self) {
-        self.end();
-    }
-
-    fn end(&mut self) {
+    /// The mock ended the answer: it is whole, or a fault broke it off.
+    pub(super) fn end(&mut self) {
         self.so_far.disconnected = false;
         self.settle();
     }

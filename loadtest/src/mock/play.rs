@@ -42,6 +42,18 @@ impl MockBody {
     }
 }
 
+/// What a body hands over when it is polled.
+type PolledFrame = Poll<Option<Result<Frame<Bytes>, CutOffError>>>;
+
+/// A call whose answer is decided.
+#[derive(Debug)]
+pub(super) struct AcceptedCall {
+    pub(super) call: LedgerCall,
+    pub(super) answer: MockAnswer,
+    pub(super) link: Arc<LinkFaults>,
+    pub(super) midway: Option<Midway>,
+}
+
 /// The answer was broken off on purpose.
 #[derive(Debug, thiserror::Error)]
 #[error("the answer is cut off by an injected fault")]
@@ -60,9 +72,8 @@ pub(super) struct PlainBody {
 }
 
 /// The end of an interrupted answer, step by step.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) enum Breaking {
-    #[default]
     Not,
     /// What was sent before is being flushed: a reset may overtake it otherwise.
     Flushing,
@@ -75,10 +86,7 @@ impl Body for MockBody {
     type Data = Bytes;
     type Error = CutOffError;
 
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, CutOffError>>> {
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> PolledFrame {
         match self.get_mut() {
             Self::Whole { bytes, done } => {
                 if let Some((mut call, reported)) = done.take() {
@@ -139,7 +147,7 @@ impl Breaking {
 }
 
 impl PlainBody {
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, CutOffError>>> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> PolledFrame {
         if !self.first.is_empty() {
             return Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut self.first)))));
         }
@@ -148,7 +156,7 @@ impl PlainBody {
         }
         if self.midway.kind == FaultKind::Cut {
             self.link.reset();
-            self.call.broke_off();
+            self.call.end();
             return Poll::Ready(Some(Err(CutOffError)));
         }
         ready!(self.breaking.poll_stall(self.midway.for_time, cx));
@@ -186,32 +194,25 @@ enum StreamStep {
     Over,
 }
 
-/// What a stream is made from.
-#[derive(Debug)]
-pub(super) struct StreamParts {
-    pub(super) events: &'static dyn Events,
-    pub(super) answer: MockAnswer,
-    pub(super) call: LedgerCall,
-    pub(super) link: Arc<LinkFaults>,
-    pub(super) midway: Option<Midway>,
-    pub(super) events_per_chunk: u32,
-    pub(super) inter_token: Delay,
-    pub(super) rng: SmallRng,
-}
-
 impl StreamBody {
-    pub(super) fn new(parts: StreamParts) -> Self {
+    pub(super) fn new(
+        events: &'static dyn Events,
+        accepted: AcceptedCall,
+        events_per_chunk: u32,
+        inter_token: Delay,
+        rng: SmallRng,
+    ) -> Self {
         Self {
-            prepared: parts.events.prepare(&parts.answer),
-            events: parts.events,
-            answer: parts.answer,
-            call: parts.call,
-            link: parts.link,
-            midway: parts.midway,
+            events,
+            prepared: events.prepare(&accepted.answer),
+            answer: accepted.answer,
+            call: accepted.call,
+            link: accepted.link,
+            midway: accepted.midway,
             breaking: Breaking::Not,
-            events_per_chunk: parts.events_per_chunk,
-            inter_token: parts.inter_token,
-            rng: parts.rng,
+            events_per_chunk,
+            inter_token,
+            rng,
             due: Instant::now(),
             sleep: None,
             next: StreamStep::Opening,
@@ -219,16 +220,15 @@ impl StreamBody {
         }
     }
 
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, CutOffError>>> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> PolledFrame {
         let mut events = 0;
         loop {
             if self.fault_is_due() {
                 if !self.ready.is_empty() {
                     return self.hand_over();
                 }
-                match ready!(self.poll_fault(cx)) {
-                    Ok(()) => {}
-                    Err(cut) => return Poll::Ready(Some(Err(cut))),
+                if let Err(cut) = ready!(self.poll_fault(cx)) {
+                    return Poll::Ready(Some(Err(cut)));
                 }
             }
             // A step may have no events: handing over nothing would end the stream.
@@ -237,18 +237,17 @@ impl StreamBody {
                 return self.hand_over();
             }
             if self.poll_due(cx).is_pending() {
-                return if self.ready.is_empty() {
-                    Poll::Pending
-                } else {
-                    self.hand_over()
-                };
+                if self.ready.is_empty() {
+                    return Poll::Pending;
+                }
+                return self.hand_over();
             }
             self.advance();
             events += 1;
         }
     }
 
-    fn hand_over(&mut self) -> Poll<Option<Result<Frame<Bytes>, CutOffError>>> {
+    fn hand_over(&mut self) -> PolledFrame {
         let chunk = Bytes::from(std::mem::take(&mut self.ready));
         Poll::Ready((!chunk.is_empty()).then(|| Ok(Frame::data(chunk))))
     }
@@ -274,16 +273,15 @@ impl StreamBody {
     fn advance(&mut self) {
         // Sized for one chunk: most streams send an event at a time.
         self.ready.reserve(self.prepared.before.len() + 256);
+        let (answer, prepared, out) = (&self.answer, &self.prepared, &mut self.ready);
         match self.next {
             StreamStep::Opening => {
-                self.events
-                    .opening(&self.answer, &self.prepared, &mut self.ready);
+                self.events.opening(answer, prepared, out);
                 self.count(0);
                 self.next = self.after(0);
             }
             StreamStep::Token(index) => {
-                self.events
-                    .token(&self.answer, &self.prepared, index, &mut self.ready);
+                self.events.token(answer, prepared, index, out);
                 self.count(index + 1);
                 self.next = self.after(index + 1);
                 if !self.inter_token.0.is_zero() {
@@ -291,8 +289,7 @@ impl StreamBody {
                 }
             }
             StreamStep::Closing => {
-                self.events
-                    .closing(&self.answer, &self.prepared, &mut self.ready);
+                self.events.closing(answer, prepared, out);
                 self.call.served(self.answer.usage);
                 let reported = if self.answer.asked.include_usage {
                     self.answer.usage
@@ -325,15 +322,10 @@ impl StreamBody {
     }
 
     fn fault_is_due(&self) -> bool {
-        let Some(midway) = &self.midway else {
-            return false;
-        };
-        match self.next {
-            StreamStep::Opening => false,
+        self.midway.is_some_and(|midway| match self.next {
             StreamStep::Token(index) => index >= midway.after_tokens,
-            StreamStep::Closing => true,
-            StreamStep::Over => false,
-        }
+            step => step == StreamStep::Closing,
+        })
     }
 
     /// Plays the fault; ready when the stream goes on after it.
@@ -347,7 +339,7 @@ impl StreamBody {
                     ready!(self.breaking.begin(cx));
                 }
                 self.link.reset();
-                self.call.broke_off();
+                self.call.end();
                 self.next = StreamStep::Over;
                 return Poll::Ready(Err(CutOffError));
             }
@@ -358,7 +350,7 @@ impl StreamBody {
                     _ => self.answer.visible,
                 };
                 self.events.error(&self.answer, tokens, &mut self.ready);
-                self.call.broke_off();
+                self.call.end();
                 self.next = StreamStep::Over;
             }
             _ => self.events.malformed(&self.prepared, &mut self.ready),

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, Method, Request, Response, StatusCode};
-use http_body::Body as _;
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -49,11 +49,12 @@ impl Drop for Workers {
     }
 }
 
-pub(super) fn listen(addr: SocketAddr) -> Result<std::net::TcpListener, MockError> {
+pub(super) fn listen(addr: SocketAddr) -> Result<(std::net::TcpListener, SocketAddr), MockError> {
     let listen = || {
         let listener = std::net::TcpListener::bind(addr)?;
         listener.set_nonblocking(true)?;
-        Ok(listener)
+        let taken = listener.local_addr()?;
+        Ok((listener, taken))
     };
     listen().map_err(|source| MockError::Listen { addr, source })
 }
@@ -172,11 +173,9 @@ fn model_listing<'p>(method: &Method, path: &'p str) -> Option<Option<&'p str>> 
     let rest = path
         .strip_prefix("/v1/models")
         .filter(|_| method == Method::GET)?;
-    match rest.strip_prefix('/') {
-        None if rest.is_empty() => Some(None),
-        None => None,
-        Some("") => Some(None),
-        Some(id) => Some(Some(id)),
+    match rest {
+        "" | "/" => Some(None),
+        _ => rest.strip_prefix('/').map(Some),
     }
 }
 
@@ -215,18 +214,9 @@ fn authenticate(
 
 /// A key that was not configured here may be someone's real one: it is never kept whole.
 fn masked(key: &str) -> String {
-    let end: String = key
-        .chars()
-        .rev()
-        .take(4)
-        .collect::<Vec<_>>()
-        .into_iter()
-        .rev()
-        .collect();
-    if key.chars().count() > 12 {
-        format!("****{end}")
-    } else {
-        "****".to_owned()
+    match key.char_indices().nth_back(3) {
+        Some((end, _)) if key.chars().count() > 12 => format!("****{}", &key[end..]),
+        _ => "****".to_owned(),
     }
 }
 
@@ -252,37 +242,14 @@ async fn read(
 }
 
 /// The whole body. Most arrive in one piece, which is then not copied.
-pub(super) async fn collect(mut body: Incoming) -> Result<Bytes, Trouble> {
-    let mut first = Bytes::new();
-    let mut more = BytesMut::new();
-    loop {
-        let frame = std::future::poll_fn(|cx| std::pin::Pin::new(&mut body).poll_frame(cx)).await;
-        let data = match frame {
-            None => break,
-            Some(Ok(frame)) => frame.into_data().unwrap_or_default(),
-            Some(Err(error)) => {
-                return Err(Trouble::NotJson {
-                    problem: error.to_string(),
-                });
-            }
-        };
-        if first.is_empty() {
-            first = data;
-            continue;
-        }
-        if more.is_empty() {
-            more.extend_from_slice(&first);
-        }
-        more.extend_from_slice(&data);
-        if more.len() > BODY_BYTES_MAX {
-            return Err(Trouble::TooLarge {
-                bytes_max: BODY_BYTES_MAX,
-            });
-        }
+pub(super) async fn collect(body: Incoming) -> Result<Bytes, Trouble> {
+    match Limited::new(body, BODY_BYTES_MAX).collect().await {
+        Ok(whole) => Ok(whole.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => Err(Trouble::TooLarge {
+            bytes_max: BODY_BYTES_MAX,
+        }),
+        Err(error) => Err(Trouble::NotJson {
+            problem: error.to_string(),
+        }),
     }
-    Ok(if more.is_empty() {
-        first
-    } else {
-        more.freeze()
-    })
 }

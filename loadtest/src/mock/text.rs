@@ -138,39 +138,28 @@ impl<'de> Visitor<'de> for TextVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<u64, A::Error> {
         let mut sum = 0;
-        while let Some(holds_text) = fields.next_key::<TextKey>()? {
-            if holds_text.0 {
-                sum += fields.next_value_seed(Self { counts: true })?;
-            } else {
+        while let Some(key) = fields.next_key()? {
+            if let TextKey::Other = key {
                 fields.next_value::<IgnoredAny>()?;
+            } else {
+                sum += fields.next_value_seed(Self { counts: true })?;
             }
         }
         Ok(sum)
     }
 }
 
-/// A key of a message or content part, reduced to whether text is under it.
-struct TextKey(bool);
-
-impl<'de> serde::Deserialize<'de> for TextKey {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct KeyVisitor;
-        impl Visitor<'_> for KeyVisitor {
-            type Value = TextKey;
-
-            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-                formatter.write_str("a field name")
-            }
-
-            fn visit_str<E>(self, key: &str) -> Result<TextKey, E> {
-                Ok(TextKey(matches!(
-                    key,
-                    "content" | "text" | "parts" | "input" | "output"
-                )))
-            }
-        }
-        deserializer.deserialize_str(KeyVisitor)
-    }
+/// A key of a message or content part that has text under it, or another.
+#[derive(serde::Deserialize)]
+#[serde(field_identifier, rename_all = "lowercase")]
+enum TextKey {
+    Content,
+    Text,
+    Parts,
+    Input,
+    Output,
+    #[serde(other)]
+    Other,
 }
 
 #[cfg(test)]

@@ -44,9 +44,9 @@ fn check_sums(report: &BenchReport) {
     assert_eq!(report.requests, report.answered + report.failed);
     assert_eq!(
         report.failed,
-        report.errors.values().sum::<u64>(),
+        report.counts.errors.values().sum::<u64>(),
         "{:?}",
-        report.errors
+        report.counts.errors
     );
     assert_eq!(report.latency(Series::Total).count, report.requests);
 }
@@ -66,7 +66,7 @@ fn a_constant_rate_is_kept_and_every_request_arrives() {
     .unwrap();
     check_sums(&report);
     assert_eq!(
-        (report.answered, report.failed, report.unsent),
+        (report.answered, report.failed, report.counts.unsent),
         (1000, 0, 0)
     );
     assert_eq!(
@@ -112,7 +112,7 @@ fn a_stall_is_charged_to_every_request_that_should_have_gone_out() {
         corrected.p90_us >= 250_000.0 && corrected.p99_us >= 400_000.0,
         "{report}"
     );
-    assert!(report.late >= 95, "{report}");
+    assert!(report.counts.late >= 95, "{report}");
     // One in 400 was slow by the naive count: its 99th percentile never saw the stall.
     let naive = report.latency(Series::FromSend);
     assert!(
@@ -139,8 +139,8 @@ fn what_could_not_be_sent_is_said() {
     })
     .unwrap();
     check_sums(&report);
-    assert_eq!(report.requests + report.unsent, 100);
-    assert!((60..=95).contains(&report.unsent), "{report}");
+    assert_eq!(report.requests + report.counts.unsent, 100);
+    assert!((60..=95).contains(&report.counts.unsent), "{report}");
     assert!(report.to_string().contains("UNSENT"), "{report}");
 }
 
@@ -166,9 +166,10 @@ fn failures_are_told_apart_and_agree_with_the_mock() {
     check_sums(&report);
     let faults = mock.ledger().total.faults;
     let errors: Vec<(&str, u64)> = report
+        .counts
         .errors
         .iter()
-        .map(|(name, count)| (name.as_str(), *count))
+        .map(|(name, count)| (&**name, *count))
         .collect();
     assert_eq!(
         errors,
@@ -179,7 +180,7 @@ fn failures_are_told_apart_and_agree_with_the_mock() {
             ("status 500", faults[&FaultKind::ServerError]),
         ]
     );
-    assert_eq!(report.statuses[&500], 40);
+    assert_eq!(report.counts.statuses[&500], 40);
 }
 
 #[test]
@@ -198,14 +199,14 @@ fn a_timeout_and_a_closed_port_are_errors_with_a_name() {
     };
     let report = run(&base).unwrap();
     check_sums(&report);
-    assert_eq!((report.answered, report.errors["timeout"]), (5, 5));
+    assert_eq!((report.answered, report.counts.errors["timeout"]), (5, 5));
     mock.shutdown();
     let report = run(&BenchOptions {
         stop: requests(3),
         ..base
     })
     .unwrap();
-    assert_eq!((report.answered, report.errors["connect"]), (0, 3));
+    assert_eq!((report.answered, report.counts.errors["connect"]), (0, 3));
 }
 
 #[test]
@@ -226,7 +227,7 @@ fn streams_have_first_tokens_and_gaps() {
     check_sums(&report);
     assert_eq!(report.answered, 20);
     // A role, eleven tokens, a finish, the usage and the end.
-    assert_eq!(report.events, 20 * 15);
+    assert_eq!(report.counts.events, 20 * 15);
     let first = report.latency(Series::FirstToken);
     assert!((30_000.0..60_000.0).contains(&first.p50_us), "{report}");
     let total = report.latency(Series::Total);
@@ -287,7 +288,7 @@ fn a_closed_loop_keeps_its_connections_and_uses_all_threads() {
     .unwrap();
     check_sums(&report);
     assert_eq!(report.answered, 2_000);
-    assert_eq!(report.connections_opened, 8);
+    assert_eq!(report.counts.connections_opened, 8);
     assert_eq!(mock.ledger().connections, 8);
     assert_eq!(report.offered_per_s, None);
 }
