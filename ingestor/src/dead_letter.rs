@@ -1,5 +1,7 @@
 //! Records that cannot become rows: kept with where they stood and why.
 
+use clickhouse::Row;
+use serde::Deserialize;
 use weir_eventlog::{LogRecord, Lost, Position, Rejected};
 use weir_schemas::StreamId;
 
@@ -81,38 +83,36 @@ impl<'a> DeadLetter<'a> {
 
     /// Where it was read, and what became of it.
     pub(crate) fn place(&self) -> DeadLetterPlace {
-        let kind = self.kind.name();
-        match &self.position {
+        let (source, location, position) = match &self.position {
             Position::Journal {
                 stream,
                 segment,
                 offset,
-            } => DeadLetterPlace {
-                source: "journal",
-                location: format!("{stream}/{segment:020}.seg"),
-                position: *offset,
-                kind,
-            },
+            } => ("journal", format!("{stream}/{segment:020}.seg"), *offset),
             Position::Kafka {
                 topic,
                 partition,
                 offset,
-            } => DeadLetterPlace {
-                source: "kafka",
-                location: format!("{topic}/{partition}"),
-                position: u64::try_from(*offset).unwrap_or(0),
-                kind,
-            },
+            } => {
+                let offset = u64::try_from(*offset).unwrap_or(0);
+                ("kafka", format!("{topic}/{partition}"), offset)
+            }
+        };
+        DeadLetterPlace {
+            source: source.to_owned(),
+            location,
+            position,
+            kind: self.kind.name().to_owned(),
         }
     }
 
     pub(crate) fn row(&'a self, place: &'a DeadLetterPlace, ts_us: i64) -> DeadLetterRow<'a> {
         DeadLetterRow {
             ts: ts_us,
-            source: place.source,
+            source: &place.source,
             location: &place.location,
             position: place.position,
-            kind: place.kind,
+            kind: &place.kind,
             stream: self.stream.map(|stream| stream.as_uuid()),
             seq: self.seq,
             reason: &self.reason,
@@ -122,12 +122,12 @@ impl<'a> DeadLetter<'a> {
 }
 
 /// A place in the log, as the table of dead letters names it, and what became of the record there.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Row, Deserialize)]
 pub(crate) struct DeadLetterPlace {
-    pub(crate) source: &'static str,
+    pub(crate) source: String,
     pub(crate) location: String,
     pub(crate) position: u64,
-    pub(crate) kind: &'static str,
+    pub(crate) kind: String,
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
-use weir_controller::{Decision, KeepReason, Measurements, TablePolicy};
+use weir_controller::{Measurements, TablePolicy};
 use weir_eventlog::{RecordLog, TableLog, TableLogError};
 use weir_schemas::table::TableRecord;
 use weir_store::{Store, StoreError};
@@ -100,24 +100,19 @@ impl Feedback {
     }
 
     fn is_young(&self, now_us: u64) -> bool {
-        let made_at_us = self
-            .tables
-            .controller()
-            .in_force()
-            .map_or(0, |t| t.made_at_us);
+        let in_force = self.tables.controller().in_force();
+        let made_at_us = in_force.map_or(0, |table| table.made_at_us);
         let age = Duration::from_micros(now_us.saturating_sub(made_at_us));
         age < self.refresh.mul_f64(YOUNG)
     }
 
     fn publish(&mut self, measured: &Measurements, now_us: u64) -> Result<(), FeedbackError> {
         self.tables.change::<TableLogError>(|controller, policy| {
-            Ok(match controller.refresh(measured, policy, now_us) {
-                Decision::Publish(table) => {
-                    tracing::debug!(version = table.version, "publish a routing table");
-                    vec![TableRecord::Published(table)]
-                }
-                Decision::Keep(KeepReason::Held | KeepReason::NoTraffic) => Vec::new(),
-            })
+            let next = controller.refresh(measured, policy, now_us);
+            if let Some(table) = &next {
+                tracing::debug!(version = table.version, "publish a routing table");
+            }
+            Ok(next.map(TableRecord::Published).into_iter().collect())
         })?;
         Ok(())
     }

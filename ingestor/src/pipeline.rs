@@ -22,7 +22,7 @@ use crate::health::IngestorHealth;
 use crate::log::Log;
 use crate::retry::{Backoff, RetryPolicy, Stopped, drain_timeout};
 use crate::stored::{QueryTime, Stored};
-use crate::tables::{Engine, InsertHistory, Sent, Tables, refused_letters};
+use crate::tables::{Engine, InsertHistory, Tables, refused_letters};
 
 /// What an ingestor is made of.
 #[derive(Debug)]
@@ -155,7 +155,7 @@ impl<L: Log, E: Engine> Ingestor<L, E> {
         let stored = Stored::new(log.is_shared());
         Self {
             log,
-            tables: Tables::new(engine),
+            tables: Tables { engine },
             stored,
             retry,
             health,
@@ -167,7 +167,7 @@ impl<L: Log, E: Engine> Ingestor<L, E> {
         let mut backoff = Backoff::default();
         let mut migrated = None;
         while migrated.is_none() {
-            let result = self.tables.migrate(retention).await;
+            let result = self.tables.engine.migrate(retention).await;
             migrated = self.retry.outcome(&mut backoff, result).await?;
         }
         while let StepOutcome::Moved = self.step().await? {}
@@ -270,7 +270,7 @@ impl<L: Log, E: Engine> Ingestor<L, E> {
         questions: &BTreeMap<StreamId, u64>,
         began: Instant,
     ) -> Result<(), String> {
-        let running = self.tables.inserts_running(began.elapsed()).await;
+        let running = self.tables.engine.inserts_running(began.elapsed()).await;
         match running.map_err(|error| error.to_string())? {
             0 => self.ask(questions).await.map_err(|error| error.to_string()),
             running => Err(format!("{running} earlier inserts have not ended yet")),
@@ -297,7 +297,7 @@ impl<L: Log, E: Engine> Ingestor<L, E> {
         let (rows, mut dead) = decode(batch, &mut filter);
         let duplicates = filter.duplicates;
         let deadline_us = self.stored.deadline_us(ranges);
-        if self.tables.insert(&rows, deadline_us, history).await? == Sent::Partly {
+        if !self.tables.insert(&rows, deadline_us, history).await? {
             return Ok(StoreOutcome::Partial);
         }
         dead.extend(refused_letters(batch, &history.refused));

@@ -43,7 +43,7 @@ pub struct RollupCheck {
 }
 
 /// A sum over all rows of a view.
-#[derive(Debug, PartialEq, Eq, Row, Deserialize)]
+#[derive(Debug, Default, PartialEq, Eq, Row, Deserialize)]
 struct Sum {
     rows: u64,
     hash: u64,
@@ -88,7 +88,7 @@ async fn sum(
          SETTINGS {setting}"
     );
     let sums: Vec<Sum> = store.fetch(store.query(&sql)).await?;
-    Ok(sums.into_iter().next().unwrap_or(Sum { rows: 0, hash: 0 }))
+    Ok(sums.into_iter().next().unwrap_or_default())
 }
 
 /// Rebuilds all rollups from the rows. Nothing else is changed; queries go on meanwhile.

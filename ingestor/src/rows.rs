@@ -238,7 +238,7 @@ row! {
 }
 
 /// One row of `weir.streams`.
-#[derive(Clone, Debug, Row, Serialize)]
+#[derive(Clone, Debug, Default, Row, Serialize)]
 pub(crate) struct StreamRow<'a> {
     #[serde(with = "clickhouse::serde::uuid")]
     stream: Uuid,
@@ -264,14 +264,7 @@ impl<'a> StreamRow<'a> {
             seq: id.seq,
             ts: timestamp(ts_us),
             event,
-            instance: "",
-            process: "",
-            shard: None,
-            version: "",
-            reason: "",
-            torn_bytes: None,
-            events: None,
-            since: None,
+            ..Self::default()
         }
     }
 }

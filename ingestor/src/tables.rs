@@ -66,7 +66,7 @@ pub(crate) struct StoredRuns {
 
 #[derive(Debug)]
 pub(crate) struct Tables<E> {
-    engine: E,
+    pub(crate) engine: E,
 }
 
 /// Events whose rows the store does not take, with its reason.
@@ -79,27 +79,7 @@ pub(crate) struct InsertHistory {
     pub(crate) refused: Refused,
 }
 
-/// How much of a batch was sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Sent {
-    All,
-    /// Look what is stored, and send the rest.
-    Partly,
-}
-
 impl<E: Engine> Tables<E> {
-    pub(crate) fn new(engine: E) -> Self {
-        Self { engine }
-    }
-
-    pub(crate) async fn migrate(&self, retention: Retention) -> Result<(), StoreError> {
-        self.engine.migrate(retention).await
-    }
-
-    pub(crate) async fn inserts_running(&self, began_before: Duration) -> Result<u64, StoreError> {
-        self.engine.inserts_running(began_before).await
-    }
-
     /// What is stored of some streams, each from a seq on, and when the store was asked, by its clock.
     pub(crate) async fn stored(
         &self,
@@ -119,25 +99,24 @@ impl<E: Engine> Tables<E> {
         Ok((asked_us, stored))
     }
 
+    /// Says whether all rows were sent.
     async fn insert_into<'a, R>(
         &self,
         table: &str,
         inserts: &Inserts<R::Value<'a>>,
         deadline_us: Option<u64>,
         history: &mut InsertHistory,
-    ) -> Result<Sent, StoreError>
+    ) -> Result<bool, StoreError>
     where
         R: Row + RowWrite,
         R::Value<'a>: EventRow,
     {
-        let mut sent = Sent::All;
+        let mut is_all = true;
         for rows in inserts.iter() {
             let insert = self.insert_rows::<R>(table, rows, deadline_us, history);
-            if insert.await? == Sent::Partly {
-                sent = Sent::Partly;
-            }
+            is_all &= insert.await?;
         }
-        Ok(sent)
+        Ok(is_all)
     }
 
     /// One insert. If the store will never take a row of it, the rows before that one. The rows behind
@@ -149,7 +128,7 @@ impl<E: Engine> Tables<E> {
         mut rows: &[R::Value<'a>],
         deadline_us: Option<u64>,
         history: &mut InsertHistory,
-    ) -> Result<Sent, StoreError>
+    ) -> Result<bool, StoreError>
     where
         R: Row + RowWrite,
         R::Value<'a>: EventRow,
@@ -164,8 +143,7 @@ impl<E: Engine> Tables<E> {
             match insert.await {
                 Ok(()) => {
                     history.collisions.took(first, began);
-                    let is_all = length == rows.len();
-                    return Ok(if is_all { Sent::All } else { Sent::Partly });
+                    return Ok(length == rows.len());
                 }
                 Err(error) if error.class != ErrorClass::Poison => return Err(error),
                 Err(_) if length > 1 => length /= 2,
@@ -176,7 +154,7 @@ impl<E: Engine> Tables<E> {
                 }
             }
         }
-        Ok(Sent::All)
+        Ok(true)
     }
 
     /// Writes the dead letters that are not in their table yet.
@@ -232,13 +210,14 @@ macro_rules! declare_insert {
         impl<E: Engine> Tables<E> {
             /// Stores rows, if the store takes them by a deadline of its clock
             /// ([`Stored::deadline_us`](crate::stored::Stored)). Those that the store will never take
-            /// are found by halving, and left out.
+            /// are found by halving, and left out. Says whether all was sent; if not, look what is
+            /// stored, and send the rest.
             pub(crate) async fn insert(
                 &self,
                 rows: &EventRows<'_>,
                 deadline_us: Option<u64>,
                 history: &mut InsertHistory,
-            ) -> Result<Sent, StoreError> {
+            ) -> Result<bool, StoreError> {
                 let sent = [$(
                     self.insert_into::<row_of!('_ $($name)*)>(
                         stringify!($table),
@@ -248,8 +227,7 @@ macro_rules! declare_insert {
                     )
                     .await?,
                 )*];
-                let is_all = sent.iter().all(|sent| *sent == Sent::All);
-                Ok(if is_all { Sent::All } else { Sent::Partly })
+                Ok(sent.iter().all(|is_all| *is_all))
             }
         }
     };
@@ -267,12 +245,19 @@ struct StoredRun {
     at_us: u64,
 }
 
+/// A number of a stream's, as queries give it.
 #[derive(Debug, Row, Deserialize)]
-struct DeadLetterKey {
-    source: String,
-    location: String,
-    position: u64,
-    kind: String,
+pub(crate) struct StreamSeq {
+    #[serde(with = "clickhouse::serde::uuid")]
+    stream: Uuid,
+    seq: u64,
+}
+
+impl From<StreamSeq> for EventId {
+    fn from(StreamSeq { stream, seq }: StreamSeq) -> Self {
+        let stream = stream.into();
+        Self { stream, seq }
+    }
 }
 
 impl Engine for Store {
@@ -316,21 +301,13 @@ impl Engine for Store {
     ) -> Result<HashSet<DeadLetterPlace>, StoreError> {
         let wanted: Vec<_> = places
             .iter()
-            .map(|it| (it.source, it.location.as_str(), it.position, it.kind))
+            .map(|it| (&it.source, &it.location, it.position, &it.kind))
             .collect();
         let sql = "SELECT DISTINCT toString(source) AS source, location, position, \
                    toString(kind) AS kind FROM dead_letters \
                    WHERE (source, location, position, kind) IN ?";
-        let found: Vec<DeadLetterKey> = self.fetch(self.query(sql).bind(wanted)).await?;
-        let is_kept = |place: &&DeadLetterPlace| {
-            found.iter().any(|it| {
-                it.position == place.position
-                    && it.source == place.source
-                    && it.location == place.location
-                    && it.kind == place.kind
-            })
-        };
-        Ok(places.iter().filter(is_kept).cloned().collect())
+        let found: Vec<DeadLetterPlace> = self.fetch(self.query(sql).bind(wanted)).await?;
+        Ok(found.into_iter().collect())
     }
 
     async fn write_dead_letters(
@@ -368,18 +345,22 @@ fn stored_sql(firsts: &[(StreamId, u64)]) -> String {
         )
     });
     let wanted = wanted.collect::<Vec<_>>().join(" OR ");
-    let seqs = EVENT_TABLES.map(|table| format!("SELECT stream, seq FROM {table} WHERE {wanted}"));
+    let events = of_all_tables(|table| format!("SELECT stream, seq FROM {table} WHERE {wanted}"));
     format!(
         "SELECT stream, first, last, toUInt64(toUnixTimestamp64Micro(now64(6))) AS at_us FROM (\
            SELECT stream, min(seq) AS first, max(seq) AS last FROM (\
              SELECT stream, seq, \
                     seq - row_number() OVER (PARTITION BY stream ORDER BY seq) AS run \
-             FROM (SELECT DISTINCT stream, seq FROM ({}))\
+             FROM (SELECT DISTINCT stream, seq FROM ({events}))\
            ) GROUP BY stream, run \
            UNION ALL SELECT toUUID('00000000-0000-0000-0000-000000000000'), 0, 0\
-         ) ORDER BY stream, first",
-        seqs.join(" UNION ALL ")
+         ) ORDER BY stream, first"
     )
+}
+
+/// A query of every table of events, one after the other.
+pub(crate) fn of_all_tables(select: impl Fn(&str) -> String) -> String {
+    EVENT_TABLES.map(select).join(" UNION ALL ")
 }
 
 /// When the stream was opened, less what a clock may have been set back since.

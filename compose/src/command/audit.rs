@@ -176,7 +176,7 @@ fn write_report(out: &mut impl std::io::Write, report: &AuditReport) -> std::io:
         "payloads     {payloads}, of which {payloads_erased} are erased"
     )?;
     for finding in findings {
-        writeln!(out, "{:<12} {}", finding.kind.as_str(), finding.message)?;
+        writeln!(out, "{:<12} {}", finding.kind, finding.message)?;
     }
     if *further_findings > 0 {
         writeln!(out, "and {further_findings} more")?;

@@ -13,12 +13,15 @@ use crate::next_table::{TablePolicy, next_table};
 use crate::{AliasOutcome, Measurements};
 
 /// Who decides.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TableMode {
+    #[default]
     Measuring,
     Frozen,
-    Pinned { version: u64 },
+    Pinned {
+        version: u64,
+    },
 }
 
 /// Why a command cannot be done.
@@ -32,24 +35,8 @@ pub enum TableCommandError {
     NotHeld,
 }
 
-/// The result of a refresh.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Decision {
-    Publish(RoutingTable),
-    Keep(KeepReason),
-}
-
-/// Why nothing is published.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum KeepReason {
-    /// An operator froze or pinned the table in force.
-    Held,
-    /// Nothing was measured.
-    NoTraffic,
-}
-
 /// The tables of the recent past and who decides about the next.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct TableController {
     mode: TableMode,
     /// Oldest first; the last one is in force.
@@ -61,22 +48,7 @@ pub struct TableController {
 /// Tables that can be pinned or rolled back to.
 pub const TABLES_KEPT: usize = 64;
 
-impl Default for TableController {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 impl TableController {
-    #[must_use]
-    pub fn new() -> Self {
-        Self {
-            mode: TableMode::Measuring,
-            tables: VecDeque::new(),
-            held: Vec::new(),
-        }
-    }
-
     /// Repeats a step that the log holds. Of two tables with one number the first counts, so steps
     /// may be met again.
     pub fn replay(&mut self, record: TableRecord, policy: &TablePolicy) {
@@ -124,20 +96,23 @@ impl TableController {
         next_table(self.in_force().unwrap_or(&none), measured, policy, now_us)
     }
 
-    /// Decides what follows from a measurement. The caller writes a table to be published to the
-    /// log, and replays that record here.
+    /// The table that follows from a measurement; None if an operator holds the one in force, or if
+    /// nothing was measured. The caller writes it to the log, and replays that record here.
     #[must_use]
-    pub fn refresh(&self, measured: &Measurements, policy: &TablePolicy, now_us: u64) -> Decision {
-        if self.mode != TableMode::Measuring {
-            return Decision::Keep(KeepReason::Held);
-        }
-        if measured.cells.iter().all(|cell| cell.attempts == 0) {
-            return Decision::Keep(KeepReason::NoTraffic);
+    pub fn refresh(
+        &self,
+        measured: &Measurements,
+        policy: &TablePolicy,
+        now_us: u64,
+    ) -> Option<RoutingTable> {
+        let has_traffic = measured.cells.iter().any(|cell| cell.attempts > 0);
+        if self.mode != TableMode::Measuring || !has_traffic {
+            return None;
         }
         let mut next = self.dry_run(measured, policy, now_us);
         self.keep_held_weights(&mut next);
         self.revert_what_got_worse(&mut next, measured, policy);
-        Decision::Publish(next)
+        Some(next)
     }
 
     /// Does what an operator asks. The returned records are to be written to the log in their
@@ -148,46 +123,37 @@ impl TableController {
         now_us: u64,
     ) -> Result<[TableRecord; 2], TableCommandError> {
         let in_force = self.in_force().ok_or(TableCommandError::NoTable)?;
-        let again = |content: &RoutingTable, origin: Origin, ages: bool| {
-            let version = in_force.version + 1;
-            let made_at_us = now_us;
-            TableRecord::Published(RoutingTable {
-                version,
-                made_at_us,
-                origin,
-                ages,
-                ..content.clone()
-            })
-        };
-        let (command, table) = match command {
-            TableCommand::Freeze => (
-                command,
-                again(
-                    in_force,
-                    Origin::Frozen {
-                        of: in_force.version,
-                    },
-                    false,
-                ),
-            ),
-            TableCommand::Pin { version } => (
-                command,
-                again(self.kept(version)?, Origin::Pinned { of: version }, false),
-            ),
+        let (command, content, origin) = match command {
+            TableCommand::Freeze => {
+                let of = in_force.version;
+                (command, in_force, Origin::Frozen { of })
+            }
+            TableCommand::Pin { version } => {
+                let origin = Origin::Pinned { of: version };
+                (command, self.kept(version)?, origin)
+            }
             TableCommand::RollBack => {
                 let to = self.before(in_force)?;
                 let version = to.version;
-                (
-                    TableCommand::Pin { version },
-                    again(to, Origin::RolledBack { to: version }, false),
-                )
+                let origin = Origin::RolledBack { to: version };
+                (TableCommand::Pin { version }, to, origin)
             }
             TableCommand::Resume if self.mode == TableMode::Measuring => {
                 return Err(TableCommandError::NotHeld);
             }
-            TableCommand::Resume => (command, again(in_force, Origin::Measured, true)),
+            TableCommand::Resume => (command, in_force, Origin::Measured),
         };
-        Ok([TableRecord::Commanded(command), table])
+        let table = RoutingTable {
+            version: in_force.version + 1,
+            made_at_us: now_us,
+            ages: origin == Origin::Measured,
+            origin,
+            ..content.clone()
+        };
+        Ok([
+            TableRecord::Commanded(command),
+            TableRecord::Published(table),
+        ])
     }
 
     fn adopt(&mut self, table: RoutingTable, policy: &TablePolicy) {
@@ -320,17 +286,15 @@ mod tests {
             self.log.push(record);
         }
 
-        fn refresh(&mut self, measured: &Measurements) -> Option<KeepReason> {
-            match self
-                .controller
-                .refresh(measured, &TablePolicy::default(), 7)
-            {
-                Decision::Publish(table) => {
-                    self.write(TableRecord::Published(table));
-                    None
-                }
-                Decision::Keep(reason) => Some(reason),
+        /// Says whether a table was published.
+        fn refresh(&mut self, measured: &Measurements) -> bool {
+            let policy = TablePolicy::default();
+            let next = self.controller.refresh(measured, &policy, 7);
+            let is_published = next.is_some();
+            if let Some(table) = next {
+                self.write(TableRecord::Published(table));
             }
+            is_published
         }
 
         fn command(&mut self, command: TableCommand) -> Result<(), TableCommandError> {
@@ -388,10 +352,7 @@ mod tests {
     #[test]
     fn each_refresh_publishes_the_next_version_and_no_traffic_publishes_none() {
         let mut scene = Scene::default();
-        assert_eq!(
-            scene.refresh(&Measurements::default()),
-            Some(KeepReason::NoTraffic)
-        );
+        assert!(!scene.refresh(&Measurements::default()));
         scene.refresh(&traffic());
         scene.refresh(&traffic());
         assert_eq!(scene.in_force().version, 2);
@@ -406,12 +367,12 @@ mod tests {
         );
         scene.refresh(&traffic());
         scene.command(TableCommand::Freeze).unwrap();
-        assert_eq!(scene.refresh(&traffic()), Some(KeepReason::Held));
+        assert!(!scene.refresh(&traffic()));
         assert_eq!(scene.in_force().origin, Origin::Frozen { of: 1 });
         assert!(!scene.in_force().ages);
         scene.command(TableCommand::Resume).unwrap();
         assert!(scene.in_force().ages);
-        assert_eq!(scene.refresh(&traffic()), None);
+        assert!(scene.refresh(&traffic()));
         assert_eq!(
             scene.command(TableCommand::Resume),
             Err(TableCommandError::NotHeld)
@@ -501,7 +462,7 @@ mod tests {
         }
         scene.command(TableCommand::Freeze).unwrap();
         scene.command(TableCommand::RollBack).unwrap();
-        let mut second = TableController::new();
+        let mut second = TableController::default();
         for record in &scene.log {
             let text = serde_json::to_string(record).unwrap();
             second.replay(

@@ -10,9 +10,7 @@ mod next_table;
 use serde::{Deserialize, Serialize};
 use weir_schemas::table::{InputPosition, size};
 
-pub use controller::{
-    Decision, KeepReason, TABLES_KEPT, TableCommandError, TableController, TableMode,
-};
+pub use controller::{TABLES_KEPT, TableCommandError, TableController, TableMode};
 pub use next_table::{TablePolicy, next_table};
 
 /// What the ingestor measured over one period.

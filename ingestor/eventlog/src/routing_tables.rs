@@ -47,7 +47,7 @@ impl TableLog {
         Self {
             reader: log.reader(),
             log,
-            controller: TableController::new(),
+            controller: TableController::default(),
             policy,
             publisher: format!("{:016x}", rand::random::<u64>()),
             keys: BTreeSet::new(),
@@ -302,7 +302,7 @@ mod tests {
 
     #[test]
     fn a_version_that_is_taken_is_not_taken_again() {
-        let mut controller = TableController::new();
+        let mut controller = TableController::default();
         let policy = TablePolicy::default();
         controller.replay(table(1), &policy);
         let late = TableRecord::Published(RoutingTable {

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 use weir_store::{Store, StoreError};
 
-use super::chain::{Hash, Head, StreamPiece};
+use super::chain::{Hash, hash};
 use super::sign::is_signed;
 use crate::caps::EXPORT_TAIL_BYTES;
 
@@ -31,20 +31,23 @@ pub(crate) struct CheckpointRow {
 }
 
 impl CheckpointRow {
-    pub(crate) fn head(&self) -> Head {
-        Head {
-            number: self.number,
-            ts_us: self.ts,
-            leaves: self.leaves,
-            root: self.root,
-            previous: self.previous,
-        }
+    /// The hash of everything above it: what is signed.
+    pub(crate) fn hash_of_content(&self) -> Hash {
+        hash(&[
+            b"weir checkpoint v1",
+            &hash(&[self.signer.as_bytes()]),
+            &self.number.to_le_bytes(),
+            &self.ts.to_le_bytes(),
+            &self.leaves.to_le_bytes(),
+            &self.root,
+            &self.previous,
+        ])
     }
 
     /// What is wrong with it by itself, or as the one after `before`.
     pub(crate) fn fault(&self, before: Option<&Self>) -> Option<&'static str> {
         let (number, previous) = before.map_or((1, [0; 32]), |it| (it.number + 1, it.hash));
-        if self.head().hash(&self.signer) != self.hash {
+        if self.hash_of_content() != self.hash {
             return Some("its hash is not that of its content");
         }
         if !is_signed(&self.signer, &self.hash, &self.signature) {
@@ -57,18 +60,20 @@ impl CheckpointRow {
     }
 }
 
-/// One row of `weir.checkpoint_leaves`.
+/// One row of `weir.checkpoint_leaves`: a piece of a stream.
 #[derive(Clone, Debug, PartialEq, Eq, Row, Serialize, Deserialize)]
 pub(crate) struct LeafRow {
     pub(crate) signer: String,
     pub(crate) number: u64,
     pub(crate) position: u64,
     pub(crate) ts: i64,
+    /// Which columns the rows' hashes are over.
     pub(crate) version: u8,
     #[serde(with = "clickhouse::serde::uuid")]
     pub(crate) stream: Uuid,
     pub(crate) first_seq: u64,
     pub(crate) last_seq: u64,
+    /// Oldest and newest time of a row, in microseconds since 1970.
     pub(crate) first_ts: i64,
     pub(crate) last_ts: i64,
     pub(crate) chain_before: Hash,
@@ -83,18 +88,20 @@ impl LeafRow {
         self.first_seq > 0 && events.is_some_and(|it| it + 1 == self.fingerprints.len() as u64)
     }
 
-    pub(crate) fn piece(&self) -> StreamPiece {
-        StreamPiece {
-            version: self.version,
-            stream: self.stream.into(),
-            first_seq: self.first_seq,
-            last_seq: self.last_seq,
-            first_ts: self.first_ts,
-            last_ts: self.last_ts,
-            chain_before: self.chain_before,
-            chain_after: self.chain_after,
-            fingerprints: self.fingerprints.clone(),
-        }
+    /// Its hash in the Merkle tree.
+    pub(crate) fn hash(&self) -> Hash {
+        let fingerprints = self.fingerprints.iter().flat_map(|it| it.to_le_bytes());
+        hash(&[
+            &[0, self.version],
+            self.stream.as_bytes(),
+            &self.first_seq.to_le_bytes(),
+            &self.last_seq.to_le_bytes(),
+            &self.first_ts.to_le_bytes(),
+            &self.last_ts.to_le_bytes(),
+            &self.chain_before,
+            &self.chain_after,
+            &hash(&[&fingerprints.collect::<Vec<_>>()]),
+        ])
     }
 }
 

@@ -1,11 +1,11 @@
-//! Hashes of streams, leaves and checkpoints. Pure.
+//! Hashes of streams, and the tree over the leaves of a checkpoint. Pure.
 
-use ring::digest::{Context, SHA256, digest};
+use ring::digest::{Context, SHA256};
 use weir_schemas::StreamId;
 
 pub(crate) type Hash = [u8; 32];
 
-fn hash(parts: &[&[u8]]) -> Hash {
+pub(crate) fn hash(parts: &[&[u8]]) -> Hash {
     let mut context = Context::new(&SHA256);
     parts.iter().for_each(|part| context.update(part));
     let mut hash = [0; 32];
@@ -30,42 +30,6 @@ pub(crate) fn fingerprint(row: &Hash) -> u64 {
     u64::from_le_bytes(first).max(1)
 }
 
-/// A piece of a stream.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct StreamPiece {
-    /// Which columns the rows' hashes are over.
-    pub(crate) version: u8,
-    pub(crate) stream: StreamId,
-    pub(crate) first_seq: u64,
-    pub(crate) last_seq: u64,
-    /// Oldest and newest time of a row, in microseconds since 1970.
-    pub(crate) first_ts: i64,
-    pub(crate) last_ts: i64,
-    pub(crate) chain_before: Hash,
-    pub(crate) chain_after: Hash,
-    pub(crate) fingerprints: Vec<u64>,
-}
-
-impl StreamPiece {
-    pub(crate) fn leaf(&self) -> Hash {
-        let mut fingerprints = Context::new(&SHA256);
-        for fingerprint in &self.fingerprints {
-            fingerprints.update(&fingerprint.to_le_bytes());
-        }
-        hash(&[
-            &[0, self.version],
-            self.stream.as_bytes(),
-            &self.first_seq.to_le_bytes(),
-            &self.last_seq.to_le_bytes(),
-            &self.first_ts.to_le_bytes(),
-            &self.last_ts.to_le_bytes(),
-            &self.chain_before,
-            &self.chain_after,
-            fingerprints.finish().as_ref(),
-        ])
-    }
-}
-
 /// The Merkle root as RFC 6962 makes it: leaves and nodes are told apart by their first byte, and an
 /// odd node goes up as it is.
 pub(crate) fn merkle_root(leaves: &[Hash]) -> Hash {
@@ -78,30 +42,6 @@ pub(crate) fn merkle_root(leaves: &[Hash]) -> Hash {
         level = up.collect();
     }
     level.first().copied().unwrap_or_else(|| hash(&[]))
-}
-
-/// What is signed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Head {
-    pub(crate) number: u64,
-    pub(crate) ts_us: i64,
-    pub(crate) leaves: u64,
-    pub(crate) root: Hash,
-    pub(crate) previous: Hash,
-}
-
-impl Head {
-    pub(crate) fn hash(&self, signer: &str) -> Hash {
-        hash(&[
-            b"weir checkpoint v1",
-            digest(&SHA256, signer.as_bytes()).as_ref(),
-            &self.number.to_le_bytes(),
-            &self.ts_us.to_le_bytes(),
-            &self.leaves.to_le_bytes(),
-            &self.root,
-            &self.previous,
-        ])
-    }
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
+use std::slice::from_ref;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,16 +21,16 @@ use clickhouse::Row;
 use parking_lot::Mutex;
 use serde::Deserialize;
 use uuid::Uuid;
-use weir_schemas::StreamId;
-use weir_schemas::clickhouse::EVENT_TABLES;
+use weir_schemas::{EventId, StreamId};
 use weir_store::{Store, StoreError};
 
 use super::book::{CheckpointRow, ExportError, LeafRow, export, last_checkpoint};
-use super::chain::{Hash, Head, StreamPiece, fingerprint, link, merkle_root, origin};
-use super::rows::{StoredRow, VERSION, stored_rows};
+use super::chain::{Hash, fingerprint, merkle_root, origin};
+use super::rows::{StoredRow, VERSION, chain_after, stored_rows};
 use super::sign::{KeyError, SigningKey};
 use crate::batch::Ranges;
 use crate::caps::{CHECKPOINT_LEAVES_MAX, GAP_MAX, PIECE_EVENTS_MAX, STREAMS_ASKED_MAX};
+use crate::tables::{StreamSeq, of_all_tables};
 
 /// No checkpoint was made, or nothing can be verified.
 #[derive(Debug, thiserror::Error)]
@@ -128,13 +129,6 @@ pub struct Checkpointer {
 }
 
 #[derive(Debug, Row, Deserialize)]
-struct LastSeq {
-    #[serde(with = "clickhouse::serde::uuid")]
-    stream: Uuid,
-    last_seq: u64,
-}
-
-#[derive(Debug, Row, Deserialize)]
 struct ChainEnd {
     #[serde(with = "clickhouse::serde::uuid")]
     stream: Uuid,
@@ -175,40 +169,43 @@ impl Checkpointer {
         if let Some(last) = &last {
             export(&self.dir, last)?;
         }
-        let pending = self.pending().await?;
-        let pieces = self.pieces(pending, now).await?;
-        if pieces.is_empty() {
+        let mut checkpoint = CheckpointRow {
+            signer,
+            number: last.as_ref().map_or(1, |last| last.number + 1),
+            ts: i64::try_from(now.as_micros()).unwrap_or(i64::MAX),
+            leaves: 0,
+            root: [0; 32],
+            previous: last.map_or([0; 32], |last| last.hash),
+            hash: [0; 32],
+            signature: String::new(),
+        };
+        let leaves = self.leaves(&checkpoint, now).await?;
+        if leaves.is_empty() {
             return Ok(None);
         }
-        let head = Head {
-            number: last.as_ref().map_or(1, |last| last.number + 1),
-            ts_us: i64::try_from(now.as_micros()).unwrap_or(i64::MAX),
-            leaves: pieces.len() as u64,
-            root: merkle_root(&pieces.iter().map(StreamPiece::leaf).collect::<Vec<_>>()),
-            previous: last.as_ref().map_or([0; 32], |last| last.hash),
-        };
-        self.write(&head, &signer, &pieces).await?;
-        for piece in &pieces {
-            self.progress.forget(piece.stream, piece.last_seq);
+        checkpoint.leaves = leaves.len() as u64;
+        checkpoint.root = merkle_root(&leaves.iter().map(LeafRow::hash).collect::<Vec<_>>());
+        checkpoint.hash = checkpoint.hash_of_content();
+        checkpoint.signature = self.key.sign(&checkpoint.hash);
+        self.write(&checkpoint, &leaves).await?;
+        for leaf in &leaves {
+            self.progress.forget(leaf.stream.into(), leaf.last_seq);
         }
-        let events = |piece: &StreamPiece| piece.fingerprints.iter().filter(|it| **it != 0).count();
+        let fingerprints = leaves.iter().flat_map(|leaf| &leaf.fingerprints);
         Ok(Some(Made {
-            number: head.number,
-            leaves: head.leaves,
-            events: pieces.iter().map(|it| events(it) as u64).sum(),
+            number: checkpoint.number,
+            leaves: checkpoint.leaves,
+            events: fingerprints.filter(|it| **it != 0).count() as u64,
         }))
     }
 
     /// What an earlier process has stored and made no checkpoint of.
     async fn look_into_tables(&mut self) -> Result<(), AuditError> {
-        let seqs = EVENT_TABLES.map(|table| format!("SELECT stream, seq FROM {table}"));
-        let sql = format!(
-            "SELECT stream, max(seq) AS last_seq FROM ({}) GROUP BY stream",
-            seqs.join(" UNION ALL ")
-        );
-        let found: Vec<LastSeq> = self.store.fetch(self.store.query(&sql)).await?;
-        for it in found {
-            self.progress.saw(it.stream.into(), it.last_seq);
+        let events = of_all_tables(|table| format!("SELECT stream, seq FROM {table}"));
+        let sql = format!("SELECT stream, max(seq) AS seq FROM ({events}) GROUP BY stream");
+        let found: Vec<StreamSeq> = self.store.fetch(self.store.query(&sql)).await?;
+        for EventId { stream, seq } in found.into_iter().map(EventId::from) {
+            self.progress.saw(stream, seq);
         }
         Ok(())
     }
@@ -254,14 +251,15 @@ impl Checkpointer {
         Ok(ends.into_iter().map(entry).collect())
     }
 
-    async fn pieces(
+    /// The leaves of a checkpoint that begins: what is new since the last one.
+    async fn leaves(
         &mut self,
-        pending: Vec<Pending>,
+        checkpoint: &CheckpointRow,
         now: Duration,
-    ) -> Result<Vec<StreamPiece>, AuditError> {
-        let mut pieces = Vec::new();
-        for mut open in pending {
-            while open.done < open.reach.last() && pieces.len() < CHECKPOINT_LEAVES_MAX {
+    ) -> Result<Vec<LeafRow>, AuditError> {
+        let mut leaves: Vec<LeafRow> = Vec::new();
+        for mut open in self.pending().await? {
+            while open.done < open.reach.last() && leaves.len() < CHECKPOINT_LEAVES_MAX {
                 let (first, end) = (
                     open.done + 1,
                     open.reach.last().min(open.done + PIECE_EVENTS_MAX),
@@ -272,15 +270,15 @@ impl Checkpointer {
                     break;
                 }
                 rows.retain(|row| row.seq <= whole);
-                let piece = piece(VERSION, open.stream, (first, whole), open.chain, &rows);
-                (open.done, open.chain) = (whole, piece.chain_after);
-                pieces.push(piece);
+                let leaf = leaf(checkpoint, leaves.len() as u64, &open, whole, &rows);
+                (open.done, open.chain) = (whole, leaf.chain_after);
+                leaves.push(leaf);
                 if whole < end {
                     break;
                 }
             }
         }
-        Ok(pieces)
+        Ok(leaves)
     }
 
     /// How far rows behind `open.done` may be sealed: to `end`, or to the first number that may still
@@ -310,77 +308,55 @@ impl Checkpointer {
 
     async fn write(
         &self,
-        head: &Head,
-        signer: &str,
-        pieces: &[StreamPiece],
+        checkpoint: &CheckpointRow,
+        leaves: &[LeafRow],
     ) -> Result<(), AuditError> {
-        let hash = head.hash(signer);
-        let leaves = (0..).zip(pieces).map(|(position, piece)| LeafRow {
-            signer: signer.to_owned(),
-            number: head.number,
-            position,
-            ts: head.ts_us,
-            version: piece.version,
-            stream: piece.stream.as_uuid(),
-            first_seq: piece.first_seq,
-            last_seq: piece.last_seq,
-            first_ts: piece.first_ts,
-            last_ts: piece.last_ts,
-            chain_before: piece.chain_before,
-            chain_after: piece.chain_after,
-            fingerprints: piece.fingerprints.clone(),
-        });
-        let leaves: Vec<LeafRow> = leaves.collect();
-        let row = CheckpointRow {
-            signer: signer.to_owned(),
-            number: head.number,
-            ts: head.ts_us,
-            leaves: head.leaves,
-            root: head.root,
-            previous: head.previous,
-            hash,
-            signature: self.key.sign(&hash),
-        };
-        let token = |what: &str| format!("{what}:{signer}:{}:{}", head.number, head.ts_us);
+        let CheckpointRow {
+            signer, number, ts, ..
+        } = checkpoint;
+        let token = |what: &str| format!("{what}:{signer}:{number}:{ts}");
         self.store
-            .insert::<LeafRow>("checkpoint_leaves", &leaves, &token("leaves"))
+            .insert::<LeafRow>("checkpoint_leaves", leaves, &token("leaves"))
             .await?;
         self.store
-            .insert::<CheckpointRow>("checkpoints", std::slice::from_ref(&row), &token("head"))
+            .insert::<CheckpointRow>("checkpoints", from_ref(checkpoint), &token("head"))
             .await?;
-        export(&self.dir, &row)?;
+        export(&self.dir, checkpoint)?;
         Ok(())
     }
 }
 
-/// The piece that these rows make.
-pub(super) fn piece(
-    version: u8,
-    stream: StreamId,
-    (first_seq, last_seq): (u64, u64),
-    chain_before: Hash,
+/// The leaf that these rows make, from the first that is not sealed to `last_seq`.
+fn leaf(
+    checkpoint: &CheckpointRow,
+    position: u64,
+    open: &Pending,
+    last_seq: u64,
     rows: &[StoredRow],
-) -> StreamPiece {
+) -> LeafRow {
+    let first_seq = open.done + 1;
     let events = usize::try_from(last_seq - first_seq + 1).unwrap_or(usize::MAX);
     let mut fingerprints = vec![0; events];
-    let mut chain = chain_before;
     for row in rows {
-        chain = link(&chain, row.seq, &row.hash);
         let at = usize::try_from(row.seq - first_seq).unwrap_or(usize::MAX);
         if let Some(slot) = fingerprints.get_mut(at) {
             *slot = fingerprint(&row.hash);
         }
     }
     let times = || rows.iter().map(|row| row.ts_us);
-    StreamPiece {
-        version,
-        stream,
+    LeafRow {
+        signer: checkpoint.signer.clone(),
+        number: checkpoint.number,
+        position,
+        ts: checkpoint.ts,
+        version: VERSION,
+        stream: open.stream.as_uuid(),
         first_seq,
         last_seq,
         first_ts: times().min().unwrap_or(0),
         last_ts: times().max().unwrap_or(0),
-        chain_before,
-        chain_after: chain,
+        chain_before: open.chain,
+        chain_after: chain_after(open.chain, rows),
         fingerprints,
     }
 }

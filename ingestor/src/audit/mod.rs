@@ -25,7 +25,7 @@ pub(crate) use checkpoint::SealProgress;
 pub use checkpoint::{AuditError, Checkpointer, Made};
 pub(crate) use seal::Sealer;
 pub use sign::{KEY_FILE, KeyError, SigningKey};
-pub use verify::{AuditReport, Finding, FindingKind, Period, Signer, verify};
+pub use verify::{AuditReport, Finding, FindingKind, Period, RowFault, Signer, verify};
 
 /// How what is stored is sealed.
 #[derive(Clone, Debug)]

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use weir_schemas::{StreamId, for_each_event};
 use weir_store::{Store, StoreError};
 
-use super::chain::Hash;
+use super::chain::{Hash, link};
 use crate::rows::{EventRow, row_of};
 use crate::tables::born_us;
 
@@ -20,6 +20,12 @@ pub(crate) struct StoredRow {
     pub(crate) ts_us: i64,
     pub(crate) table: String,
     pub(crate) hash: Hash,
+}
+
+/// A stream's chain after these rows.
+pub(crate) fn chain_after(before: Hash, rows: &[StoredRow]) -> Hash {
+    let next = |chain: Hash, row: &StoredRow| link(&chain, row.seq, &row.hash);
+    rows.iter().fold(before, next)
 }
 
 /// A table of events, as far as its rows are hashed.

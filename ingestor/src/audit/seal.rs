@@ -49,19 +49,16 @@ impl Sealer {
 
     /// A failure is logged once. It loses nothing: the next checkpoint covers everything.
     async fn seal(&mut self) {
-        match self.checkpointer.make(now()).await {
-            Ok(made) => {
-                if let Some(made) = made {
-                    tracing::debug!(number = made.number, events = made.events, "checkpoint");
-                }
-                self.is_in_trouble = false;
+        let made = self.checkpointer.make(now()).await;
+        match &made {
+            Ok(Some(made)) => {
+                tracing::debug!(number = made.number, events = made.events, "checkpoint");
             }
-            Err(error) => {
-                if !self.is_in_trouble {
-                    tracing::warn!(%error, "no checkpoint was made; will retry");
-                }
-                self.is_in_trouble = true;
+            Err(error) if !self.is_in_trouble => {
+                tracing::warn!(%error, "no checkpoint was made; will retry");
             }
+            Ok(None) | Err(_) => {}
         }
+        self.is_in_trouble = made.is_err();
     }
 }

@@ -9,6 +9,7 @@
 //! written and the next is not, so a gap there is looked at again before it is called one.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt;
 use std::path::PathBuf;
 
 use clickhouse::Row;
@@ -16,20 +17,20 @@ use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
 use tokio::time::sleep;
 use uuid::Uuid;
-use weir_schemas::StreamId;
-use weir_schemas::clickhouse::{EVENT_TABLES, PAYLOADS};
+use weir_schemas::clickhouse::PAYLOADS;
+use weir_schemas::{EventId, StreamId};
 use weir_store::Store;
 
 use super::book::{CheckpointRow, LeafRow, checkpoints, read_export};
 use super::chain::{Hash, fingerprint, merkle_root, origin};
-use super::checkpoint::{AuditError, piece};
-use super::rows::{StoredRow, UnknownVersion, VERSION, check_version, stored_rows};
+use super::checkpoint::AuditError;
+use super::rows::{StoredRow, UnknownVersion, VERSION, chain_after, check_version, stored_rows};
 use crate::caps::{
     DEAD_LETTERS_KNOWN_MAX, EVENTS_AT_ONCE, FINDINGS_MAX, LEAVES_AT_ONCE, REQUEST_MAX,
     SETTLE_ATTEMPTS, SETTLE_PAUSE,
 };
 use crate::rollups;
-use crate::tables::born_us;
+use crate::tables::{StreamSeq, born_us, of_all_tables};
 
 /// What is verified, and against what.
 #[derive(Clone, Debug, Default)]
@@ -46,39 +47,25 @@ pub struct Period {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FindingKind {
-    Edited,
-    Missing,
-    Added,
-    Doubled,
-    Misplaced,
-    DeadLetter,
     Gap,
     Dropped,
     Checkpoint,
     Rollup,
+    #[serde(untagged)]
+    Row(RowFault),
 }
 
-impl FindingKind {
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Edited => "edited",
-            Self::Missing => "missing",
-            Self::Added => "added",
-            Self::Doubled => "doubled",
-            Self::Misplaced => "misplaced",
-            Self::DeadLetter => "dead_letter",
-            Self::Gap => "gap",
-            Self::Dropped => "dropped",
-            Self::Checkpoint => "checkpoint",
-            Self::Rollup => "rollup",
-        }
+/// The word that reports carry.
+impl fmt::Display for FindingKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.serialize(f)
     }
 }
 
 /// What can be wrong with one row.
-#[derive(Clone, Copy, Debug)]
-enum RowFault {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RowFault {
     Edited,
     Missing,
     Added,
@@ -88,17 +75,6 @@ enum RowFault {
 }
 
 impl RowFault {
-    const fn kind(self) -> FindingKind {
-        match self {
-            Self::Edited => FindingKind::Edited,
-            Self::Missing => FindingKind::Missing,
-            Self::Added => FindingKind::Added,
-            Self::Doubled => FindingKind::Doubled,
-            Self::Misplaced => FindingKind::Misplaced,
-            Self::DeadLetter => FindingKind::DeadLetter,
-        }
-    }
-
     const fn sentence(self) -> &'static str {
         match self {
             Self::Edited => "is not what it was when its checkpoint was signed",
@@ -154,12 +130,24 @@ pub struct AuditReport {
 }
 
 impl AuditReport {
-    fn note(&mut self, finding: Finding) {
-        if self.findings.len() < FINDINGS_MAX {
-            self.findings.push(finding);
-        } else {
+    fn note(
+        &mut self,
+        kind: FindingKind,
+        table: Option<&str>,
+        event: Option<(StreamId, u64)>,
+        message: String,
+    ) {
+        if self.findings.len() == FINDINGS_MAX {
             self.further_findings += 1;
+            return;
         }
+        self.findings.push(Finding {
+            kind,
+            table: table.map(str::to_owned),
+            stream: event.map(|(stream, _)| stream.to_string()),
+            seq: event.map(|(_, seq)| seq),
+            message,
+        });
     }
 
     fn count(&self) -> u64 {
@@ -167,55 +155,36 @@ impl AuditReport {
     }
 
     fn checkpoint(&mut self, row: &CheckpointRow, fault: &str) {
-        self.note(Finding {
-            kind: FindingKind::Checkpoint,
-            table: Some("checkpoints".to_owned()),
-            stream: None,
-            seq: None,
-            message: format!(
-                "checkpoint {} of signer {}: {fault}",
-                row.number, row.signer
-            ),
-        });
+        let message = format!(
+            "checkpoint {} of signer {}: {fault}",
+            row.number, row.signer
+        );
+        self.note(FindingKind::Checkpoint, Some("checkpoints"), None, message);
     }
 
     fn gap(&mut self, stream: StreamId, first: u64, last: u64) {
-        let events = if first == last {
+        let message = if first == last {
             format!("event {first} of stream {stream} is not stored")
         } else {
             format!("events {first} to {last} of stream {stream} are not stored")
         };
-        self.note(Finding {
-            kind: FindingKind::Gap,
-            table: None,
-            stream: Some(stream.to_string()),
-            seq: Some(first),
-            message: events,
-        });
+        self.note(FindingKind::Gap, None, Some((stream, first)), message);
     }
 
     fn leaf(&mut self, leaf: &LeafRow, fault: &str) {
-        self.note(Finding {
-            kind: FindingKind::Checkpoint,
-            table: Some("checkpoint_leaves".to_owned()),
-            stream: Some(StreamId::from(leaf.stream).to_string()),
-            seq: Some(leaf.first_seq),
-            message: format!(
-                "leaf {} of checkpoint {} of signer {} {fault}",
-                leaf.position, leaf.number, leaf.signer
-            ),
-        });
+        let message = format!(
+            "leaf {} of checkpoint {} of signer {} {fault}",
+            leaf.position, leaf.number, leaf.signer
+        );
+        let begin = (leaf.stream.into(), leaf.first_seq);
+        let table = Some("checkpoint_leaves");
+        self.note(FindingKind::Checkpoint, table, Some(begin), message);
     }
 
     fn row(&mut self, fault: RowFault, stream: StreamId, seq: u64, table: Option<&str>) {
         let row = table.map_or_else(|| "event".to_owned(), |table| format!("row of {table}"));
-        self.note(Finding {
-            kind: fault.kind(),
-            table: table.map(str::to_owned),
-            stream: Some(stream.to_string()),
-            seq: Some(seq),
-            message: format!("{row} {seq} of stream {stream} {}", fault.sentence()),
-        });
+        let message = format!("{row} {seq} of stream {stream} {}", fault.sentence());
+        self.note(FindingKind::Row(fault), table, Some((stream, seq)), message);
     }
 }
 
@@ -256,22 +225,15 @@ async fn dead_letters(store: &Store) -> Result<BTreeSet<(StreamId, u64)>, AuditE
         .collect())
 }
 
-/// How far the rows of a stream reach.
-#[derive(Debug, Row, Deserialize)]
-struct ExtentRow {
+/// How far the rows of a stream reach; all is 0 if it has none.
+#[derive(Debug, Default, Row, Deserialize)]
+struct Extent {
     #[serde(with = "clickhouse::serde::uuid")]
     stream: Uuid,
     last_seq: u64,
     first_ts: i64,
-    old_seq: u64,
-}
-
-#[derive(Debug, Default)]
-struct Extent {
-    last_seq: u64,
     /// Events up to here may be gone, or lie among such that are.
     old_seq: u64,
-    first_ts: Option<i64>,
 }
 
 #[derive(Debug, Row, Deserialize)]
@@ -369,7 +331,7 @@ impl Verifier<'_> {
         let mut by_checkpoint: HashMap<(&str, u64), Vec<Hash>> = HashMap::new();
         for leaf in &leaves {
             let own = by_checkpoint.entry((&leaf.signer, leaf.number));
-            own.or_default().push(leaf.piece().leaf());
+            own.or_default().push(leaf.hash());
         }
         for row in some {
             let own = by_checkpoint.remove(&(&*row.signer, row.number));
@@ -386,27 +348,17 @@ impl Verifier<'_> {
     async fn streams(&self) -> Result<BTreeMap<StreamId, Extent>, AuditError> {
         let since = self.period.since_us;
         let safe_us = since.saturating_add(i64::try_from(REQUEST_MAX.as_micros()).unwrap_or(0));
-        let per_table = EVENT_TABLES.map(|table| format!("SELECT stream, seq, ts FROM {table}"));
+        let events = of_all_tables(|table| format!("SELECT stream, seq, ts FROM {table}"));
         let sql = format!(
             "SELECT stream, max(seq) AS last_seq, toUnixTimestamp64Micro(min(ts)) AS first_ts, \
-             maxIf(seq, ts < fromUnixTimestamp64Micro({safe_us}, 'UTC')) AS old_seq \
-             FROM ({}) GROUP BY stream \
-             HAVING max(ts) >= fromUnixTimestamp64Micro({since}, 'UTC')",
-            per_table.join(" UNION ALL ")
+             if(first_ts >= {since}, 0, \
+             maxIf(seq, ts < fromUnixTimestamp64Micro({safe_us}, 'UTC'))) AS old_seq \
+             FROM ({events}) GROUP BY stream \
+             HAVING max(ts) >= fromUnixTimestamp64Micro({since}, 'UTC')"
         );
-        let rows: Vec<ExtentRow> = self.store.fetch(self.store.query(&sql)).await?;
-        let mut streams: BTreeMap<StreamId, Extent> = rows
-            .into_iter()
-            .map(|row| {
-                let is_whole = row.first_ts >= since;
-                let extent = Extent {
-                    last_seq: row.last_seq,
-                    old_seq: if is_whole { 0 } else { row.old_seq },
-                    first_ts: Some(row.first_ts),
-                };
-                (row.stream.into(), extent)
-            })
-            .collect();
+        let extents: Vec<Extent> = self.store.fetch(self.store.query(&sql)).await?;
+        let entry = |extent: Extent| (extent.stream.into(), extent);
+        let mut streams: BTreeMap<StreamId, Extent> = extents.into_iter().map(entry).collect();
         // A stream of which nothing is left is known by its leaves alone.
         let sealed = self.store.query(&format!(
             "SELECT DISTINCT toString(stream) FROM checkpoint_leaves \
@@ -423,25 +375,22 @@ impl Verifier<'_> {
     /// One stream's rows, in order: against its leaves, and behind them for gaps.
     async fn check_stream(&mut self, stream: StreamId, extent: &Extent) -> Result<(), AuditError> {
         let born = i64::try_from(born_us(stream)).unwrap_or(i64::MAX);
-        if extent.first_ts.is_some_and(|first| first < born) {
+        if extent.last_seq > 0 && extent.first_ts < born {
             self.name_misplaced(stream, born).await?;
         }
-        let mut leaves = self.leaves(stream).await?;
-        leaves.retain(|leaf| {
-            let is_sound = leaf.is_sound();
-            if !is_sound {
-                self.report.leaf(leaf, "has no meaning");
-            }
-            is_sound
-        });
+        let leaves = self.leaves(stream).await?.into_iter();
+        let (leaves, unsound): (Vec<_>, Vec<_>) = leaves.partition(LeafRow::is_sound);
+        for leaf in &unsound {
+            self.report.leaf(leaf, "has no meaning");
+        }
         self.check_chain(stream, &leaves);
         let in_period: Vec<_> = leaves
             .iter()
             .filter(|leaf| leaf.last_ts >= self.period.since_us)
             .collect();
-        let mut sealed = leaves.iter().map(|leaf| leaf.last_seq).max().unwrap_or(0);
         self.check_leaves(stream, &in_period).await?;
-        sealed = sealed.max(extent.old_seq);
+        let sealed = leaves.iter().map(|leaf| leaf.last_seq).max();
+        let mut sealed = sealed.unwrap_or(0).max(extent.old_seq);
         while sealed < extent.last_seq {
             let mut last = extent.last_seq.min(sealed.saturating_add(EVENTS_AT_ONCE));
             let rows = self.settled_rows(stream, sealed + 1, last).await?;
@@ -516,41 +465,32 @@ impl Verifier<'_> {
 
     /// The rows of a piece against what was sealed. The chain decides; the fingerprints name the row.
     fn check_leaf(&mut self, leaf: &LeafRow, rows: &[StoredRow]) {
-        let sealed = leaf.piece();
-        let range = (leaf.first_seq, leaf.last_seq);
-        let now = piece(leaf.version, sealed.stream, range, leaf.chain_before, rows);
+        let stream = StreamId::from(leaf.stream);
         let found_before = self.report.count();
         let may_be_gone = leaf.first_ts < self.period.since_us;
-        let mut at = rows.iter().peekable();
-        for (seq, fingerprint_then) in (leaf.first_seq..).zip(&sealed.fingerprints) {
-            let mut here = Vec::new();
-            while let Some(row) = at.next_if(|row| row.seq == seq) {
-                here.push(row);
-            }
-            let stream = sealed.stream;
-            match (here.as_slice(), *fingerprint_then) {
-                ([], 0) => self.gap(stream, seq, seq),
-                ([], _) if may_be_gone => {}
-                ([], _) => self.report.row(RowFault::Missing, stream, seq, None),
-                ([row], 0) => self
-                    .report
-                    .row(RowFault::Added, stream, seq, Some(&row.table)),
-                ([row], then) if fingerprint(&row.hash) != then => {
-                    self.report
-                        .row(RowFault::Edited, stream, seq, Some(&row.table));
+        let mut rest = rows;
+        for (seq, then) in (leaf.first_seq..).zip(&leaf.fingerprints) {
+            let (here, behind) = rest.split_at(rest.partition_point(|row| row.seq <= seq));
+            rest = behind;
+            let fault = match (here, *then) {
+                ([], 0) => {
+                    self.gap(stream, seq, seq);
+                    continue;
                 }
-                ([_], _) => {}
-                ([row, ..], _) => self
-                    .report
-                    .row(RowFault::Doubled, stream, seq, Some(&row.table)),
-            }
+                ([], _) if may_be_gone => continue,
+                ([], _) => RowFault::Missing,
+                ([_], 0) => RowFault::Added,
+                ([row], then) if fingerprint(&row.hash) != then => RowFault::Edited,
+                ([_], _) => continue,
+                _ => RowFault::Doubled,
+            };
+            let table = here.first().map(|row| row.table.as_str());
+            self.report.row(fault, stream, seq, table);
         }
-        if !may_be_gone
-            && now.chain_after != sealed.chain_after
-            && self.report.count() == found_before
-        {
-            self.report
-                .row(RowFault::Edited, sealed.stream, leaf.first_seq, None);
+        let is_changed = chain_after(leaf.chain_before, rows) != leaf.chain_after;
+        if is_changed && !may_be_gone && self.report.count() == found_before {
+            let seq = leaf.first_seq;
+            self.report.row(RowFault::Edited, stream, seq, None);
         }
     }
 
@@ -592,14 +532,11 @@ impl Verifier<'_> {
 
     /// The first number behind one.
     async fn seq_behind(&self, stream: StreamId, seq: u64) -> Result<u64, AuditError> {
-        let per_table = EVENT_TABLES.map(|table| {
+        let firsts = of_all_tables(|table| {
             format!("SELECT min(seq) AS seq FROM {table} WHERE stream = '{stream}' AND seq > {seq}")
         });
         // The minimum of nothing is 0.
-        let sql = format!(
-            "SELECT minIf(seq, seq > 0) FROM ({})",
-            per_table.join(" UNION ALL ")
-        );
+        let sql = format!("SELECT minIf(seq, seq > 0) FROM ({firsts})");
         let seqs: Vec<u64> = self.store.fetch(self.store.query(&sql)).await?;
         Ok(seqs.into_iter().sum())
     }
@@ -622,23 +559,17 @@ impl Verifier<'_> {
 
     /// Rows with a time so long before their stream's birth that nothing looks for them there.
     async fn name_misplaced(&mut self, stream: StreamId, born: i64) -> Result<(), AuditError> {
-        let per_table = EVENT_TABLES.map(|table| {
+        let misplaced = of_all_tables(|table| {
             format!(
                 "SELECT '{table}' AS table, seq FROM {table} WHERE stream = '{stream}' \
                  AND ts < fromUnixTimestamp64Micro({born}, 'UTC')"
             )
         });
-        let sql = format!(
-            "SELECT table, seq FROM ({}) ORDER BY seq LIMIT {FINDINGS_MAX}",
-            per_table.join(" UNION ALL ")
-        );
-        for (table, seq) in self
-            .store
-            .fetch::<(String, u64)>(self.store.query(&sql))
-            .await?
-        {
-            self.report
-                .row(RowFault::Misplaced, stream, seq, Some(&table));
+        let sql = format!("SELECT table, seq FROM ({misplaced}) ORDER BY seq LIMIT {FINDINGS_MAX}");
+        let misplaced: Vec<(String, u64)> = self.store.fetch(self.store.query(&sql)).await?;
+        for (table, seq) in misplaced {
+            let table = Some(table.as_str());
+            self.report.row(RowFault::Misplaced, stream, seq, table);
         }
         Ok(())
     }
@@ -656,16 +587,14 @@ impl Verifier<'_> {
             self.report.payloads_erased = erased;
         }
         let sql = format!(
-            "SELECT toString(stream), seq FROM {PAYLOADS} WHERE {of_period} AND NOT {ERASED} \
+            "SELECT stream, seq FROM {PAYLOADS} WHERE {of_period} AND NOT {ERASED} \
              AND content_hash != lower(hex(SHA256(concat(toString(salt), ':', \
              toString(length(request)), ':', request, answer)))) ORDER BY stream, seq LIMIT {FINDINGS_MAX}"
         );
-        let edited = self.store.fetch::<(String, u64)>(self.store.query(&sql));
-        for (stream, seq) in edited.await? {
-            if let Ok(stream) = stream.parse() {
-                self.report
-                    .row(RowFault::Edited, stream, seq, Some(PAYLOADS));
-            }
+        let edited: Vec<StreamSeq> = self.store.fetch(self.store.query(&sql)).await?;
+        for EventId { stream, seq } in edited.into_iter().map(EventId::from) {
+            let table = Some(PAYLOADS);
+            self.report.row(RowFault::Edited, stream, seq, table);
         }
         Ok(())
     }
@@ -680,16 +609,14 @@ impl Verifier<'_> {
         );
         for dropped in self.store.fetch::<Dropped>(self.store.query(&sql)).await? {
             let stream = StreamId::from(dropped.stream);
-            self.report.note(Finding {
-                kind: FindingKind::Dropped,
-                table: Some("streams".to_owned()),
-                stream: Some(stream.to_string()),
-                seq: Some(dropped.seq),
-                message: format!(
-                    "stream {stream} says that {} events were never written: {}",
-                    dropped.events, dropped.reason
-                ),
-            });
+            let message = format!(
+                "stream {stream} says that {} events were never written: {}",
+                dropped.events, dropped.reason
+            );
+            let place = Some((stream, dropped.seq));
+            let table = Some("streams");
+            self.report
+                .note(FindingKind::Dropped, table, place, message);
         }
         Ok(())
     }
@@ -699,16 +626,11 @@ impl Verifier<'_> {
             let compared = rollups::compare(self.store, view, self.period.since_us).await?;
             self.report.rollup_rows += compared.rows;
             if !compared.is_equal {
-                self.report.note(Finding {
-                    kind: FindingKind::Rollup,
-                    table: Some(view.name.to_owned()),
-                    stream: None,
-                    seq: None,
-                    message: format!(
-                        "{} is not the sum of requests: run `weir rollups rebuild`",
-                        view.name
-                    ),
-                });
+                let name = view.name;
+                let message =
+                    format!("{name} is not the sum of requests: run `weir rollups rebuild`");
+                self.report
+                    .note(FindingKind::Rollup, Some(name), None, message);
             }
         }
         Ok(())

@@ -8,12 +8,13 @@ use std::time::Duration;
 
 use clickhouse::Row;
 use serde::Deserialize;
-use uuid::Uuid;
 use weir_controller::{AliasOutcome, Cell, Measurements};
+use weir_schemas::EventId;
 use weir_schemas::table::{InputPosition, size};
 use weir_store::{Store, StoreError};
 
 use crate::caps::TABLE_INPUTS_MAX;
+use crate::tables::StreamSeq;
 
 /// Attempts that say nothing about their deployment.
 const NO_VERDICT: &str = "'client_gone', 'shutdown', 'internal', 'hedge_lost'";
@@ -38,7 +39,8 @@ pub async fn measure(
     };
     // The positions first: what they name is in what is counted afterwards.
     let inputs = period(&inputs_sql());
-    let inputs = store.fetch::<InputRow>(inputs).await?;
+    let inputs = store.fetch::<StreamSeq>(inputs).await?.into_iter();
+    let inputs = inputs.map(EventId::from);
     let cells = store.fetch::<CellRow>(period(&cells_sql())).await?;
     let outcomes = if versions.is_empty() {
         Vec::new()
@@ -49,7 +51,9 @@ pub async fn measure(
     Ok(Measurements {
         from_us,
         to_us: now_us,
-        inputs: inputs.into_iter().map(InputPosition::from).collect(),
+        inputs: inputs
+            .map(|EventId { stream, seq }| InputPosition { stream, seq })
+            .collect(),
         cells: cells.into_iter().map(Cell::from).collect(),
         outcomes: outcomes.into_iter().map(AliasOutcome::from).collect(),
     })
@@ -139,22 +143,6 @@ fn outcomes_sql(versions: &[u64]) -> String {
            FROM requests WHERE {PERIOD} AND table_version IN ({versions})) \
          GROUP BY alias, table_version ORDER BY alias, table_version"
     )
-}
-
-#[derive(Debug, Row, Deserialize)]
-struct InputRow {
-    #[serde(with = "clickhouse::serde::uuid")]
-    stream: Uuid,
-    seq: u64,
-}
-
-impl From<InputRow> for InputPosition {
-    fn from(row: InputRow) -> Self {
-        Self {
-            stream: row.stream.into(),
-            seq: row.seq,
-        }
-    }
 }
 
 #[derive(Debug, Row, Deserialize)]

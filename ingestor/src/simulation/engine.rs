@@ -89,7 +89,7 @@ impl Engine for SimEngine {
         places: &[DeadLetterPlace],
     ) -> Result<HashSet<DeadLetterPlace>, StoreError> {
         let is_buried = |it: &&DeadLetterPlace| {
-            let letter = (it.location.clone(), it.position, it.kind);
+            let letter = (it.location.clone(), it.position, it.kind.clone());
             self.world.borrow().is_buried(&letter)
         };
         let buried = places.iter().filter(is_buried).cloned().collect();
@@ -104,11 +104,7 @@ impl Engine for SimEngine {
     ) -> Result<(), StoreError> {
         pass().await;
         for letter in letters {
-            let kind = if letter.kind == "refused" {
-                "refused"
-            } else {
-                "unreadable"
-            };
+            let kind = letter.kind.to_owned();
             let place = (letter.location.to_owned(), letter.position, kind);
             self.world.borrow_mut().bury(place);
         }

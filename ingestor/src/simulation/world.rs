@@ -38,7 +38,7 @@ pub(super) enum Mode {
 pub(super) type Row = (StreamId, u64);
 
 /// A dead letter: location, position, kind.
-pub(super) type Letter = (String, u64, &'static str);
+pub(super) type Letter = (String, u64, String);
 
 /// A stream of a gateway's, in its journal.
 #[derive(Debug, Default)]

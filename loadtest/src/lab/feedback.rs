@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use weir_controller::{AliasOutcome, Cell, Decision, Measurements, TableController, TablePolicy};
+use weir_controller::{AliasOutcome, Cell, Measurements, TableController, TablePolicy};
 use weir_schemas::table::{RoutingTable, TableRecord, size};
 
 /// How often tables are made, and how old is what they are made from.
@@ -62,7 +62,7 @@ impl LabIngestor {
     pub(crate) fn new(feedback: LabFeedback) -> Self {
         Self {
             feedback,
-            controller: TableController::new(),
+            controller: TableController::default(),
             events: Vec::new(),
         }
     }
@@ -87,9 +87,7 @@ impl LabIngestor {
         self.events.retain(|event| event.at_us >= from_us);
         let measured = self.measure(from_us, to_us);
         let policy = &self.feedback.policy;
-        let Decision::Publish(table) = self.controller.refresh(&measured, policy, now_us) else {
-            return None;
-        };
+        let table = self.controller.refresh(&measured, policy, now_us)?;
         self.controller
             .replay(TableRecord::Published(table.clone()), policy);
         Some(table)
