@@ -5,7 +5,7 @@
 
 use std::io::{self, Write};
 
-use serde_json::Value;
+use serde::Serialize;
 
 /// Standard output.
 #[derive(Debug)]
@@ -15,6 +15,11 @@ pub(crate) struct Stdout(io::Stdout);
 #[derive(Debug, thiserror::Error)]
 #[error("the output is closed")]
 struct OutputClosed;
+
+/// The command failed, and its output says so: nothing is left to print.
+#[derive(Debug, thiserror::Error)]
+#[error("the output says what failed")]
+pub(crate) struct Reported;
 
 pub(crate) fn stdout() -> Stdout {
     Stdout(io::stdout())
@@ -48,8 +53,14 @@ fn mark_closed(error: io::Error) -> io::Error {
 }
 
 /// Prints a value as one line of JSON.
-pub(crate) fn print(value: &Value) -> anyhow::Result<()> {
-    writeln!(stdout(), "{value}")?;
+pub(crate) fn print(value: &impl Serialize) -> anyhow::Result<()> {
+    writeln!(stdout(), "{}", serde_json::to_string(value)?)?;
+    Ok(())
+}
+
+/// Prints a value as indented JSON.
+pub(crate) fn print_pretty(value: &impl Serialize) -> anyhow::Result<()> {
+    writeln!(stdout(), "{}", serde_json::to_string_pretty(value)?)?;
     Ok(())
 }
 

@@ -2,10 +2,9 @@
 
 use std::io::{IsTerminal as _, Write as _};
 use std::path::Path;
-use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 use weir_ingestor::audit::{
     AuditReport, Checkpointer, EXPORT_FILE, Period, SigningKey, check_export, verify,
 };
@@ -14,8 +13,9 @@ use weir_ingestor::rollups;
 use crate::cli::{AuditCommand, CallsArgs, Cli, RollupsCommand};
 use crate::command::sql::{self, quoted};
 use crate::context::{audit_dir, runtime, settings, unix_ms};
+use crate::output::{self, Reported};
 
-pub(crate) fn run(cli: &Cli, command: &AuditCommand) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(cli: &Cli, command: &AuditCommand) -> anyhow::Result<()> {
     match command {
         AuditCommand::Calls(args) => calls(cli, args),
         AuditCommand::Verify {
@@ -37,14 +37,14 @@ pub(crate) fn run(cli: &Cli, command: &AuditCommand) -> anyhow::Result<ExitCode>
         AuditCommand::Checkpoint => checkpoint(cli),
         AuditCommand::Key => {
             let key = SigningKey::load_or_create(&audit_dir(&cli.data_dir))?;
-            writeln!(crate::output::stdout(), "{}", key.public())?;
-            Ok(ExitCode::SUCCESS)
+            writeln!(output::stdout(), "{}", key.public())?;
+            Ok(())
         }
         AuditCommand::CheckExport { file } => offline(cli, file.as_deref()),
     }
 }
 
-pub(crate) fn rollups(cli: &Cli, command: &RollupsCommand) -> anyhow::Result<ExitCode> {
+pub(crate) fn rollups(cli: &Cli, command: &RollupsCommand) -> anyhow::Result<()> {
     let store = settings(cli)?.store.connect()?;
     match command {
         RollupsCommand::Rebuild => {
@@ -54,11 +54,11 @@ pub(crate) fn rollups(cli: &Cli, command: &RollupsCommand) -> anyhow::Result<Exi
             eprintln!("rebuilt the rollups from weir.requests");
         }
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
 /// Lists calls.
-fn calls(cli: &Cli, args: &CallsArgs) -> anyhow::Result<ExitCode> {
+fn calls(cli: &Cli, args: &CallsArgs) -> anyhow::Result<()> {
     let statement = calls_sql(args, since_us(cli, args.since.as_deref())?);
     let format = match (args.json, args.csv) {
         (true, _) => "JSONEachRow",
@@ -118,22 +118,18 @@ fn since_us(cli: &Cli, since: Option<&str>) -> anyhow::Result<i64> {
 }
 
 /// Exit code 0 if the period is proven, 1 if not.
-fn prove(cli: &Cli, period: &Period, json: bool) -> anyhow::Result<ExitCode> {
+fn prove(cli: &Cli, period: &Period, json: bool) -> anyhow::Result<()> {
     let store = settings(cli)?.store.connect()?;
     let report = runtime()?
         .block_on(verify(&store, period))
         .context("verify what is stored")?;
-    let mut out = crate::output::stdout();
     if json {
-        writeln!(out, "{}", serde_json::to_string(&report)?)?;
+        output::print(&report)?;
     } else {
-        write_report(&mut out, &report)?;
+        write_report(&mut output::stdout(), &report)?;
     }
-    Ok(if report.proven {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    ensure!(report.proven, Reported);
+    Ok(())
 }
 
 /// `90d`, or a number of days.
@@ -185,7 +181,7 @@ fn write_report(out: &mut impl std::io::Write, report: &AuditReport) -> std::io:
     writeln!(out, "{verdict}")
 }
 
-fn checkpoint(cli: &Cli) -> anyhow::Result<ExitCode> {
+fn checkpoint(cli: &Cli) -> anyhow::Result<()> {
     let store = settings(cli)?.store.connect()?;
     let dir = audit_dir(&cli.data_dir);
     let mut checkpointer = Checkpointer::open(store, &dir)?;
@@ -199,20 +195,20 @@ fn checkpoint(cli: &Cli) -> anyhow::Result<ExitCode> {
             dir.join(EXPORT_FILE).display()
         ),
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
 /// Checks an exported file without a store.
-fn offline(cli: &Cli, file: Option<&Path>) -> anyhow::Result<ExitCode> {
+fn offline(cli: &Cli, file: Option<&Path>) -> anyhow::Result<()> {
     let own = audit_dir(&cli.data_dir).join(EXPORT_FILE);
-    let mut out = crate::output::stdout();
+    let mut out = output::stdout();
     for (signer, number, hash) in check_export(file.unwrap_or(&own))? {
         writeln!(
             out,
             "signer {signer}: {number} checkpoints, last hash {hash}"
         )?;
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
 #[cfg(test)]

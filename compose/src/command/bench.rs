@@ -1,15 +1,16 @@
 //! `weir bench`.
 
 use std::io::Write as _;
-use std::process::ExitCode;
 use std::time::Duration;
 
+use anyhow::ensure;
 use weir_loadtest::bench::{self, Arrival, BenchOptions, Stop, Workload};
 use weir_loadtest::dist::Count;
 
 use crate::cli::BenchArgs;
+use crate::output::{self, Reported};
 
-pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<()> {
     let seconds = Duration::from_secs(args.seconds);
     let report = bench::run(&BenchOptions {
         url: format!(
@@ -35,15 +36,11 @@ pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<ExitCode> {
         watch: args.pid.into_iter().collect(),
         ..BenchOptions::default()
     })?;
-    let mut out = crate::output::stdout();
     if args.json {
-        writeln!(out, "{}", serde_json::to_string(&report)?)?;
+        output::print(&report)?;
     } else {
-        writeln!(out, "{report}")?;
+        writeln!(output::stdout(), "{report}")?;
     }
-    Ok(if report.failed == 0 {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    ensure!(report.failed == 0, Reported);
+    Ok(())
 }

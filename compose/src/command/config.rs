@@ -1,57 +1,43 @@
 //! `weir config`.
 
 use std::io::Write as _;
-use std::process::ExitCode;
 
+use anyhow::ensure;
 use serde_json::json;
 
 use crate::cli::{Cli, ConfigCommand};
 use crate::config::{Config, InvalidConfig};
 use crate::context::configuration;
 use crate::example::EXAMPLE;
+use crate::output::{self, Reported};
 
-pub(crate) fn run(cli: &Cli, command: &ConfigCommand) -> anyhow::Result<ExitCode> {
-    let mut out = crate::output::stdout();
+pub(crate) fn run(cli: &Cli, command: &ConfigCommand) -> anyhow::Result<()> {
     match command {
-        ConfigCommand::Check(output) => return check(cli, output.json),
-        ConfigCommand::Example => out.write_all(EXAMPLE.as_bytes())?,
-        ConfigCommand::Schema => {
-            let schema = schemars::schema_for!(Config);
-            writeln!(out, "{}", serde_json::to_string_pretty(&schema)?)?;
-        }
+        ConfigCommand::Check(args) => check(cli, args.json)?,
+        ConfigCommand::Example => output::stdout().write_all(EXAMPLE.as_bytes())?,
+        ConfigCommand::Schema => output::print_pretty(&schemars::schema_for!(Config))?,
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
-fn check(cli: &Cli, json: bool) -> anyhow::Result<ExitCode> {
+fn check(cli: &Cli, json: bool) -> anyhow::Result<()> {
     let checked = match configuration(cli) {
         Ok(loaded) => Ok(loaded.config),
         Err(error) => Err(error.downcast::<InvalidConfig>()?),
     };
-    let mut out = crate::output::stdout();
+    let problems = checked.as_ref().err().map(|invalid| &invalid.problems);
     match &checked {
-        Ok(config) if !json => writeln!(
-            out,
+        _ if json => output::print(&json!({
+            "valid": checked.is_ok(), "problems": problems.map_or(&[][..], Vec::as_slice),
+        }))?,
+        Ok(config) => writeln!(
+            output::stdout(),
             "valid: {} providers, {} aliases",
             config.providers.len(),
             config.aliases.len()
         )?,
-        Err(invalid) if !json => eprintln!("{invalid}"),
-        _ => {
-            let problems = checked
-                .as_ref()
-                .err()
-                .map_or(&[][..], |invalid| &invalid.problems);
-            writeln!(
-                out,
-                "{}",
-                json!({ "valid": checked.is_ok(), "problems": problems })
-            )?;
-        }
+        Err(invalid) => eprintln!("{invalid}"),
     }
-    Ok(if checked.is_ok() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    ensure!(checked.is_ok(), Reported);
+    Ok(())
 }

@@ -18,45 +18,12 @@ use crate::command::keys;
 use crate::config::{Config, Loaded};
 use crate::context::{settings, unix_ms};
 
-/// A caller of the demo.
-struct User {
-    team: &'static str,
-    name: &'static str,
-    feature: &'static str,
-    environment: &'static str,
-    /// Share of the traffic, relative to the others.
-    weight: f64,
-}
-
-const USERS: [User; 4] = [
-    User {
-        team: "growth",
-        name: "ana",
-        feature: "onboarding",
-        environment: "prod",
-        weight: 4.0,
-    },
-    User {
-        team: "growth",
-        name: "ben",
-        feature: "emails",
-        environment: "staging",
-        weight: 1.0,
-    },
-    User {
-        team: "support",
-        name: "chen",
-        feature: "answers",
-        environment: "prod",
-        weight: 3.0,
-    },
-    User {
-        team: "research",
-        name: "dora",
-        feature: "reports",
-        environment: "dev",
-        weight: 2.0,
-    },
+/// Callers: team, user, feature, environment, share of the traffic relative to the others.
+const USERS: [(&str, &str, &str, &str, f64); 4] = [
+    ("growth", "ana", "onboarding", "prod", 4.0),
+    ("growth", "ben", "emails", "staging", 1.0),
+    ("support", "chen", "answers", "prod", 3.0),
+    ("research", "dora", "reports", "dev", 2.0),
 ];
 
 /// Aliases with their deployments, in order.
@@ -153,20 +120,18 @@ impl Demo {
         addr: SocketAddr,
         keys: &[DemoKey],
     ) -> anyhow::Result<Traffic> {
-        let member = |(user, key): (&User, &DemoKey)| Member {
-            team: user.team.into(),
+        let member = |((team, user, feature, _, weight), key): (_, &DemoKey)| Member {
+            team: String::from(team),
             key: key.key.clone(),
-            user: user.name.into(),
-            feature: user.feature.into(),
-            weight: user.weight,
+            user: String::from(user),
+            feature: String::from(feature),
+            weight,
         };
-        let chat = ALIASES
-            .iter()
-            .map(|(name, _)| *name)
-            .filter(|name| *name != EMBEDDINGS);
+        let chat = ALIASES.iter().map(|(name, _)| *name);
+        let chat = chat.filter(|name| *name != EMBEDDINGS);
         let traffic = demo::start(DemoOptions {
             url: format!("http://{addr}/v1"),
-            members: USERS.iter().zip(keys).map(member).collect(),
+            members: USERS.into_iter().zip(keys).map(member).collect(),
             chat_models: chat.map(str::to_owned).collect(),
             embedding_model: Some(EMBEDDINGS.into()),
             ..DemoOptions::default()
@@ -220,18 +185,18 @@ pub(crate) fn keys(cli: &Cli, config: &Config) -> anyhow::Result<Vec<DemoKey>> {
         return Ok(kept);
     }
     let mut made = Vec::new();
-    for user in &USERS {
+    for (team, user, _, environment, _) in USERS {
         let args = KeyArgs {
-            team: user.team.into(),
+            team: team.into(),
             organisation: Some("demo".into()),
-            user: Some(user.name.into()),
-            environment: Some(user.environment.into()),
+            user: Some(user.into()),
+            environment: Some(environment.into()),
             ..KeyArgs::default()
         };
         let (key, _) = keys::make(&mut editor, &args)?;
         made.push(DemoKey {
-            team: user.team.into(),
-            user: user.name.into(),
+            team: team.into(),
+            user: user.into(),
             key,
         });
     }
@@ -249,11 +214,8 @@ fn kept_keys(editor: &ControlEditor, path: &Path) -> Option<Vec<DemoKey>> {
         let found = editor.snapshot.authenticate(hash_key, &kept.key, unix_ms());
         found.is_ok()
     };
-    let whole = kept.len() == USERS.len()
-        && kept
-            .iter()
-            .zip(&USERS)
-            .all(|(key, user)| key.team == user.team && key.user == user.name);
+    let callers = USERS.iter().map(|(team, user, ..)| (*team, *user));
+    let whole = callers.eq(kept.iter().map(|it| (it.team.as_str(), it.user.as_str())));
     (whole && kept.iter().all(works)).then_some(kept)
 }
 

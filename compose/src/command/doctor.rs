@@ -7,22 +7,28 @@ use std::fs::File;
 use std::io::{self, Write as _};
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
-use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use anyhow::ensure;
 use serde::Serialize;
+use tokio::net::TcpStream;
 use weir_gateway::config::ProviderConfig;
 use weir_governance::control::log::{ControlLog, path_in};
 use weir_schemas::clickhouse::MIGRATIONS;
 use weir_store::{Store, StoreError};
 
 use crate::cli::Cli;
+use crate::command::egress::{broker_place, brokers};
 use crate::command::metrics;
 use crate::command::sql::message_of;
-use crate::config::{Config, EventlogKind, Loaded, StoreKind};
+use crate::config::{Config, Loaded, StoreKind};
 use crate::context::{config_path, configuration, runtime, settings, store_dir, unix_ms};
-use crate::net::{CONNECT_MAX, connect, page};
+use crate::net::page;
+use crate::output::{self, Reported};
 
+/// Longest wait for a connection, TLS included.
+const CONNECT_MAX_MS: u64 = 5_000;
+const CONNECT_MAX: Duration = Duration::from_millis(CONNECT_MAX_MS);
 /// Free space below which the journal will soon be full.
 const SPACE_LOW_BYTES: u64 = 2 << 30;
 const SPACE_NONE_BYTES: u64 = 64 << 20;
@@ -44,6 +50,12 @@ enum CheckResult {
 #[derive(Debug, Serialize)]
 struct CheckReport {
     check: String,
+    #[serde(flatten)]
+    outcome: CheckOutcome,
+}
+
+#[derive(Debug, Serialize)]
+struct CheckOutcome {
     verdict: CheckResult,
     /// What was found.
     detail: String,
@@ -52,144 +64,128 @@ struct CheckReport {
     fix: Option<String>,
 }
 
-/// A check in progress, by name.
-struct Check(String);
-
-fn check(name: impl Into<String>) -> Check {
-    Check(name.into())
-}
-
-impl Check {
-    fn ok(self, detail: impl Into<String>) -> CheckReport {
-        self.end(CheckResult::Ok, detail.into(), None)
-    }
-
-    fn warn(self, detail: impl Into<String>, fix: impl Into<String>) -> CheckReport {
-        self.end(CheckResult::Warn, detail.into(), Some(fix.into()))
-    }
-
-    fn fail(self, detail: impl Into<String>, fix: impl Into<String>) -> CheckReport {
-        self.end(CheckResult::Fail, detail.into(), Some(fix.into()))
-    }
-
-    fn end(self, verdict: CheckResult, detail: String, fix: Option<String>) -> CheckReport {
-        CheckReport {
-            check: self.0,
-            verdict,
-            detail,
-            fix,
-        }
+fn ok(detail: impl Into<String>) -> CheckOutcome {
+    CheckOutcome {
+        verdict: CheckResult::Ok,
+        detail: detail.into(),
+        fix: None,
     }
 }
 
-pub(crate) fn run(cli: &Cli, json: bool) -> anyhow::Result<ExitCode> {
-    let findings = runtime()?.block_on(examine(cli));
-    let mut out = crate::output::stdout();
+fn warn(detail: impl Into<String>, fix: impl Into<String>) -> CheckOutcome {
+    CheckOutcome {
+        verdict: CheckResult::Warn,
+        detail: detail.into(),
+        fix: Some(fix.into()),
+    }
+}
+
+fn fail(detail: impl Into<String>, fix: impl Into<String>) -> CheckOutcome {
+    CheckOutcome {
+        verdict: CheckResult::Fail,
+        ..warn(detail, fix)
+    }
+}
+
+pub(crate) fn run(cli: &Cli, json: bool) -> anyhow::Result<()> {
+    let reports = runtime()?.block_on(examine(cli));
     if json {
-        writeln!(out, "{}", serde_json::to_string_pretty(&findings)?)?;
+        output::print_pretty(&reports)?;
     } else {
-        findings
+        let mut out = output::stdout();
+        reports
             .iter()
-            .try_for_each(|finding| print(&mut out, finding))?;
+            .try_for_each(|report| print(&mut out, report))?;
     }
-    let failed = findings
-        .iter()
-        .any(|finding| finding.verdict == CheckResult::Fail);
-    Ok(if failed {
-        ExitCode::FAILURE
-    } else {
-        ExitCode::SUCCESS
-    })
+    let failed = |report: &CheckReport| report.outcome.verdict == CheckResult::Fail;
+    ensure!(!reports.iter().any(failed), Reported);
+    Ok(())
 }
 
-fn print(out: &mut impl io::Write, finding: &CheckReport) -> io::Result<()> {
-    let verdict = match finding.verdict {
+fn print(out: &mut impl io::Write, report: &CheckReport) -> io::Result<()> {
+    let CheckReport { check, outcome } = report;
+    let verdict = match outcome.verdict {
         CheckResult::Ok => "OK",
         CheckResult::Warn => "WARN",
         CheckResult::Fail => "FAIL",
     };
-    let mut lines = finding.detail.lines();
-    writeln!(
-        out,
-        "{verdict:<5} {:<18} {}",
-        finding.check,
-        lines.next().unwrap_or_default()
-    )?;
-    for line in lines.chain(finding.fix.as_deref()) {
+    let mut lines = outcome.detail.lines();
+    let first = lines.next().unwrap_or_default();
+    writeln!(out, "{verdict:<5} {check:<18} {first}")?;
+    for line in lines.chain(outcome.fix.as_deref()) {
         writeln!(out, "{:<24} {line}", "")?;
     }
     Ok(())
 }
 
 async fn examine(cli: &Cli) -> Vec<CheckReport> {
-    let (loaded, finding) = configuration_file(cli);
-    let mut findings = vec![finding];
+    let (loaded, configuration) = configuration_file(cli);
     // An invalid configuration leaves the other checks the defaults.
     let config = settings(cli).unwrap_or_default();
-    findings.push(data_dir(&cli.data_dir));
-    findings.push(keys(&cli.data_dir));
-    findings.push(journal(&cli.data_dir));
-    findings.push(gateway_port(config.gateway.listen).await);
-    findings.extend(store(&config, &cli.data_dir).await);
-    findings.extend(brokers(&config).await);
-    let Some(Loaded {
-        config: Config { providers, .. },
-        directory,
-        ..
-    }) = loaded
-    else {
-        return findings;
+    let mut found = vec![
+        ("configuration", configuration),
+        ("data directory", data_dir(&cli.data_dir)),
+        ("virtual keys", keys(&cli.data_dir)),
+        ("journal", journal(&cli.data_dir)),
+        ("gateway", gateway_port(config.gateway.listen).await),
+    ];
+    found.extend(store(&config, &cli.data_dir).await);
+    for broker in brokers(&config.eventlog) {
+        found.push(("Kafka", reach_broker(broker).await));
+    }
+    let report = |check: &str, outcome| CheckReport {
+        check: check.to_owned(),
+        outcome,
     };
+    let found = found.into_iter();
+    let mut reports: Vec<_> = found
+        .map(|(check, outcome)| report(check, outcome))
+        .collect();
+    let Some(loaded) = loaded else { return reports };
     let refused = refused_keys(config.gateway.listen).await;
-    for provider in &providers {
-        let keys = directory.key_names(&provider.name);
-        findings.push(reach(provider, keys).await);
+    for provider in &loaded.config.providers {
+        let check = format!("provider {}", provider.name);
+        let keys = loaded.directory.key_names(&provider.name);
+        reports.push(report(&check, reach_provider(provider, keys.len()).await));
         let refused = refused.iter().filter(|key| keys.contains(key));
-        findings.extend(refused.map(|key| refused_key(provider, key)));
+        reports.extend(refused.map(|key| report(&check, refused_key(key))));
     }
-    findings
+    reports
 }
 
-fn configuration_file(cli: &Cli) -> (Option<Loaded>, CheckReport) {
-    let check = check("configuration");
-    let named = config_path(cli).map(|path| path.display().to_string());
-    match (configuration(cli), named) {
-        (Err(error), _) => {
+fn configuration_file(cli: &Cli) -> (Option<Loaded>, CheckOutcome) {
+    let loaded = match configuration(cli) {
+        Ok(loaded) => loaded,
+        Err(error) => {
             let fix = "correct it; `weir config example` shows every setting";
-            (None, check.fail(error.to_string(), fix))
+            return (None, fail(error.to_string(), fix));
         }
-        (Ok(_), None) => {
-            let fix = "`weir config example > weir.toml`, then add a provider and an alias";
-            (
-                None,
-                check.warn(
-                    "there is no weir.toml here: using defaults, without providers",
-                    fix,
-                ),
-            )
-        }
-        (Ok(loaded), Some(name)) => {
-            let Config {
-                providers, aliases, ..
-            } = &loaded.config;
-            let counts = format!("{} providers, {} aliases", providers.len(), aliases.len());
-            let finding = if aliases.is_empty() {
-                check.warn(
-                    format!("{name}: {counts}"),
-                    "add an [[alias]]; clients call models by alias",
-                )
-            } else {
-                check.ok(format!("{name}: {counts}"))
-            };
-            (Some(loaded), finding)
-        }
-    }
+    };
+    let Some(path) = config_path(cli) else {
+        let outcome = warn(
+            "there is no weir.toml here: using defaults, without providers",
+            "`weir config example > weir.toml`, then add a provider and an alias",
+        );
+        return (None, outcome);
+    };
+    let (providers, aliases) = (&loaded.config.providers, &loaded.config.aliases);
+    let detail = format!(
+        "{}: {} providers, {} aliases",
+        path.display(),
+        providers.len(),
+        aliases.len()
+    );
+    let outcome = if aliases.is_empty() {
+        warn(detail, "add an [[alias]]; clients call models by alias")
+    } else {
+        ok(detail)
+    };
+    (Some(loaded), outcome)
 }
 
-fn data_dir(dir: &Path) -> CheckReport {
-    let check = check("data directory");
+fn data_dir(dir: &Path) -> CheckOutcome {
     let Some(present) = dir.ancestors().map(or_here).find(|path| path.is_dir()) else {
-        return check.fail(
+        return fail(
             format!("{} cannot be created", dir.display()),
             "choose another (--data-dir)",
         );
@@ -203,7 +199,7 @@ fn data_dir(dir: &Path) -> CheckReport {
         Ok(sync) => sync,
         Err(error) => {
             let fix = "make it writable for this user, or choose another (--data-dir)";
-            return check.fail(format!("{}: {error}", present.display()), fix);
+            return fail(format!("{}: {error}", present.display()), fix);
         }
     };
     let free_bytes = rustix::fs::statvfs(present).map_or(0, |fs| fs.f_bavail * fs.f_frsize);
@@ -214,19 +210,19 @@ fn data_dir(dir: &Path) -> CheckReport {
         sync.as_secs_f64() * 1000.0
     );
     if free_bytes < SPACE_NONE_BYTES {
-        check.fail(detail, "free some space: events cannot be written")
+        fail(detail, "free some space: events cannot be written")
     } else if free_bytes < SPACE_LOW_BYTES {
-        check.warn(
+        warn(
             detail,
             "free some space: every request adds to the journal and the store",
         )
     } else if sync > SYNC_SLOW {
-        check.warn(
+        warn(
             detail,
             "the disk is slow or busy: keep [eventlog] durability at \"os\"",
         )
     } else {
-        check.ok(detail)
+        ok(detail)
     }
 }
 
@@ -258,11 +254,10 @@ fn sync_time(dir: &Path) -> io::Result<Duration> {
     measured
 }
 
-fn keys(data_dir: &Path) -> CheckReport {
-    let check = check("virtual keys");
+fn keys(data_dir: &Path) -> CheckOutcome {
     let snapshot = match ControlLog::new(path_in(data_dir)).snapshot() {
         Ok(snapshot) => snapshot,
-        Err(error) => return check.fail(error.to_string(), "fix the cause named in the message"),
+        Err(error) => return fail(error.to_string(), "fix the cause named in the message"),
     };
     let now_ms = unix_ms();
     let works = |expires: Option<u64>| expires.is_none_or(|expires_ms| expires_ms > now_ms);
@@ -271,19 +266,18 @@ fn keys(data_dir: &Path) -> CheckReport {
         .iter()
         .filter(|key| key.revoked_ms.is_none() && works(key.expires_ms));
     match active.count() {
-        0 => check.warn(
+        0 => warn(
             "no key is active",
             "`weir keys create --team NAME` creates one",
         ),
-        active => check.ok(format!("{active} of {} active", records.len())),
+        active => ok(format!("{active} of {} active", records.len())),
     }
 }
 
-fn journal(data_dir: &Path) -> CheckReport {
-    let check = check("journal");
+fn journal(data_dir: &Path) -> CheckOutcome {
     let dir = data_dir.join("journal");
     match backlog(&dir) {
-        Ok(Backlog { streams: 0, .. }) => check.ok("empty"),
+        Ok(Backlog { streams: 0, .. }) => ok("empty"),
         Ok(Backlog {
             streams,
             dead,
@@ -291,14 +285,14 @@ fn journal(data_dir: &Path) -> CheckReport {
         }) => {
             let detail = format!("{streams} streams, {} on disk", size(bytes));
             match dead {
-                0 => check.ok(detail),
-                dead => check.ok(format!(
+                0 => ok(detail),
+                dead => ok(format!(
                     "{detail}; {dead} left by a process that died, which the next start closes"
                 )),
             }
         }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => check.ok("empty"),
-        Err(error) => check.fail(
+        Err(error) if error.kind() == io::ErrorKind::NotFound => ok("empty"),
+        Err(error) => fail(
             format!("{}: {error}", dir.display()),
             "make it readable and writable for this user",
         ),
@@ -337,95 +331,91 @@ fn is_unlocked(lock: &Path) -> bool {
     File::open(lock).is_ok_and(|file| file.try_lock().is_ok())
 }
 
-async fn gateway_port(listen: SocketAddr) -> CheckReport {
-    let check = check("gateway");
+async fn gateway_port(listen: SocketAddr) -> CheckOutcome {
     match TcpListener::bind(listen) {
-        Ok(_) => check.ok(format!("{listen} is free; `weir up` starts it")),
+        Ok(_) => ok(format!("{listen} is free; `weir up` starts it")),
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
             match page(&format!("http://{listen}/livez"), None).await {
-                Ok(_) => check.ok(format!("answers at http://{listen}")),
-                Err(_) => check.fail(
+                Ok(_) => ok(format!("answers at http://{listen}")),
+                Err(_) => fail(
                     format!("another program listens on {listen}"),
                     "stop it, or set [gateway] listen to a free address",
                 ),
             }
         }
-        Err(error) => check.fail(
+        Err(error) => fail(
             format!("listen on {listen}: {error}"),
             "set [gateway] listen to an address of this machine",
         ),
     }
 }
 
-async fn store(config: &Config, data_dir: &Path) -> Vec<CheckReport> {
-    let mut findings = Vec::new();
+async fn store(config: &Config, data_dir: &Path) -> Vec<(&'static str, CheckOutcome)> {
+    let mut found = Vec::new();
     if config.store.kind == StoreKind::Embedded {
-        findings.push(library(config, data_dir));
+        found.push(("engine library", library(config, data_dir)));
     }
-    let check = check("store");
     let url = config.store.url();
     let store = match config.store.connect() {
         Ok(store) => store,
         Err(error) => {
-            findings.push(check.fail(format!("{error:#}"), "check [store] url"));
-            return findings;
+            found.push(("store", fail(format!("{error:#}"), "check [store] url")));
+            return found;
         }
     };
     match ask(&store, "SELECT version(), toUnixTimestamp64Milli(now64(3))").await {
         Ok(answer) => {
             let (version, its_ms) = answer.split_once('\t').unwrap_or((&answer, ""));
-            findings.push(check.ok(format!("ClickHouse {version} answers at {url}")));
-            findings.push(tables(&store).await);
-            findings.push(clock(its_ms.parse().ok()));
+            let answers = format!("ClickHouse {version} answers at {url}");
+            found.push(("store", ok(answers)));
+            found.push(("tables", tables(&store).await));
+            found.push(("clock", clock(its_ms.parse().ok())));
         }
-        Err(reason) if config.store.kind == StoreKind::Clickhouse => {
-            let fix =
-                "check [store] url, user and password; meanwhile the journal keeps the events";
-            findings.push(check.fail(format!("{url}: {reason}"), fix));
-        }
-        Err(reason) if listens(config) => findings.push(check.fail(
+        Err(reason) => found.push(("store", no_store(config, &reason))),
+    }
+    found
+}
+
+/// Why the store does not answer.
+fn no_store(config: &Config, reason: &str) -> CheckOutcome {
+    let url = config.store.url();
+    match config.store.kind {
+        StoreKind::Clickhouse => fail(
+            format!("{url}: {reason}"),
+            "check [store] url, user and password; meanwhile the journal keeps the events",
+        ),
+        StoreKind::Embedded if TcpListener::bind(config.store.listen).is_err() => fail(
             format!("{url}: {reason}"),
             "stop the program that listens there, or set [store] listen to a free address",
-        )),
-        Err(_) => findings.push(check.warn(
+        ),
+        StoreKind::Embedded => warn(
             format!("nothing answers at {url}"),
             "`weir up` starts it; the gateway also runs without it",
-        )),
+        ),
     }
-    findings
 }
 
 /// The result of a small query, as text.
 async fn ask(store: &Store, statement: &str) -> Result<String, String> {
-    let answered = async {
-        let mut answer = store.raw_query(statement, "TSV")?;
-        let mut text = Vec::new();
-        while let Some(piece) = answer.next().await? {
-            text.extend_from_slice(&piece);
-        }
-        Ok(String::from_utf8_lossy(&text).trim_end().to_owned())
-    };
-    let answered: Result<String, StoreError> = tokio::time::timeout(2 * CONNECT_MAX, answered)
-        .await
-        .map_err(|_| format!("no answer within {} s", 2 * CONNECT_MAX.as_secs()))?;
-    answered.map_err(|error| message_of(&error.message).to_owned())
+    let answer = async { store.raw_query(statement, "TSV")?.collect().await };
+    let answer = within(2 * CONNECT_MAX, answer).await?;
+    let text = answer.map_err(|error: StoreError| message_of(&error.message).to_owned())?;
+    Ok(String::from_utf8_lossy(&text).trim_end().to_owned())
 }
 
-/// Whether the address of the embedded store is in use.
-fn listens(config: &Config) -> bool {
-    TcpListener::bind(config.store.listen).is_err()
+async fn within<T>(limit: Duration, task: impl Future<Output = T>) -> Result<T, String> {
+    let ended = tokio::time::timeout(limit, task).await;
+    ended.map_err(|_| format!("no answer within {} s", limit.as_secs()))
 }
 
-fn library(config: &Config, data_dir: &Path) -> CheckReport {
-    let check = check("engine library");
+fn library(config: &Config, data_dir: &Path) -> CheckOutcome {
     match weir_store::library::find(config.store.library.as_deref(), &store_dir(data_dir)) {
-        Ok(path) => check.ok(path.display().to_string()),
-        Err(error) => check.fail(error.to_string(), error.how_to_fix()),
+        Ok(path) => ok(path.display().to_string()),
+        Err(error) => fail(error.to_string(), error.how_to_fix()),
     }
 }
 
-async fn tables(store: &Store) -> CheckReport {
-    let check = check("tables");
+async fn tables(store: &Store) -> CheckOutcome {
     let known = MIGRATIONS.last().map_or(0, |migration| migration.version);
     let statement = "SELECT (SELECT max(version) FROM weir.migrations), count() FROM weir.requests";
     match ask(store, statement).await {
@@ -434,55 +424,50 @@ async fn tables(store: &Store) -> CheckReport {
             let detail = format!("schema version {version} of {known}, {rows} requests");
             match version.parse::<u32>() {
                 Ok(version) if version > known => {
-                    check.fail(detail, "a newer Weir made the tables: run that version")
+                    fail(detail, "a newer Weir made the tables: run that version")
                 }
-                Ok(version) if version == known => check.ok(detail),
-                _ => check.warn(detail, "the ingestor migrates it when it starts"),
+                Ok(version) if version == known => ok(detail),
+                _ => warn(detail, "the ingestor migrates it when it starts"),
             }
         }
-        Err(reason) => check.warn(
+        Err(reason) => warn(
             reason,
             "the ingestor creates the tables when it first reaches the store; check that it runs",
         ),
     }
 }
 
-fn clock(store_ms: Option<u64>) -> CheckReport {
-    let check = check("clock");
+fn clock(store_ms: Option<u64>) -> CheckOutcome {
     let now_ms = unix_ms();
     let apart_ms = store_ms.map_or(0, |store_ms| store_ms.abs_diff(now_ms));
     if now_ms < EARLIEST_NOW_MS {
-        check.fail(
+        fail(
             "it is set to a time before this program existed",
             "set the clock",
         )
     } else if apart_ms > CLOCKS_APART_MS {
-        check.warn(
+        warn(
             format!("it differs from the store's by {apart_ms} ms"),
             "synchronise both machines by NTP",
         )
     } else {
-        check.ok(format!("within {apart_ms} ms of the store's"))
+        ok(format!("within {apart_ms} ms of the store's"))
     }
 }
 
-async fn brokers(config: &Config) -> Vec<CheckReport> {
-    if config.eventlog.kind != EventlogKind::Kafka {
-        return Vec::new();
+async fn reach_broker(broker: &str) -> CheckOutcome {
+    let connected = async {
+        let place = broker_place(broker).map_err(|error| format!("{error:#}"))?;
+        let connected = within(CONNECT_MAX, TcpStream::connect(place)).await?;
+        connected.map_err(|error| error.to_string())
+    };
+    match connected.await {
+        Ok(_) => ok(format!("{broker} accepts connections")),
+        Err(error) => fail(
+            format!("{broker}: {error}"),
+            "check [eventlog] brokers; meanwhile the journal keeps the events",
+        ),
     }
-    let mut findings = Vec::new();
-    let brokers = config.eventlog.brokers.as_deref().unwrap_or_default();
-    for broker in brokers.split(',').map(str::trim) {
-        let check = check("Kafka");
-        findings.push(match connect(&format!("http://{broker}"), None).await {
-            Ok(()) => check.ok(format!("{broker} accepts connections")),
-            Err(error) => check.fail(
-                format!("{broker}: {error}"),
-                "check [eventlog] brokers; meanwhile the journal keeps the events",
-            ),
-        });
-    }
-    findings
 }
 
 /// The provider keys that providers refused to the gateway on this machine; empty without a gateway.
@@ -491,28 +476,27 @@ async fn refused_keys(listen: SocketAddr) -> Vec<String> {
     page.map_or_else(|_| Vec::new(), |page| metrics::refused_keys(&page))
 }
 
-fn refused_key(provider: &ProviderConfig, key: &str) -> CheckReport {
-    check(format!("provider {}", provider.name)).fail(
+fn refused_key(key: &str) -> CheckOutcome {
+    fail(
         format!("it refuses the key {key}"),
         "replace the key; the gateway reloads changed files",
     )
 }
 
-/// Connects, with the TLS handshake. Sends no request, so nothing is billed.
-async fn reach(provider: &ProviderConfig, keys: &[String]) -> CheckReport {
-    let check = check(format!("provider {}", provider.name));
+/// Connects as the gateway does. Sends no request, so nothing is billed.
+async fn reach_provider(provider: &ProviderConfig, keys: usize) -> CheckOutcome {
     let begun = Instant::now();
-    match connect(&provider.base_url, provider.ca_file.as_deref()).await {
+    match weir_gateway::reach(provider, CONNECT_MAX_MS).await {
         Ok(()) => {
-            let keys = match keys.len() {
+            let keys = match keys {
                 0 => "no key".to_owned(),
                 1 => "1 key".to_owned(),
                 keys => format!("{keys} keys"),
             };
             let ms = begun.elapsed().as_millis();
-            check.ok(format!("{} reached in {ms} ms, {keys}", provider.base_url))
+            ok(format!("{} reached in {ms} ms, {keys}", provider.base_url))
         }
-        Err(error) => check.warn(
+        Err(error) => warn(
             format!("{}: {error}", provider.base_url),
             "check base_url, the firewall, and ca_file behind an intercepting proxy",
         ),

@@ -2,23 +2,23 @@
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
-use std::process::ExitCode;
 
-use anyhow::{Context as _, anyhow};
+use anyhow::Context as _;
 use http::Uri;
 use serde::Serialize;
+use weir_gateway::Egress;
 
 use crate::cli::Cli;
-use crate::config::{Config, EventlogKind, StoreKind};
+use crate::config::{Config, EventlogConfig, EventlogKind, StoreKind};
 use crate::context::configuration;
+use crate::output;
 
-pub(crate) fn run(cli: &Cli, json: bool) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(cli: &Cli, json: bool) -> anyhow::Result<()> {
     let called = called(&configuration(cli)?.config)?;
-    let mut out = crate::output::stdout();
     if json {
-        writeln!(out, "{}", serde_json::to_string_pretty(&called)?)?;
-        return Ok(ExitCode::SUCCESS);
+        return output::print_pretty(&called);
     }
+    let mut out = output::stdout();
     if called.is_empty() {
         writeln!(out, "no outgoing connections")?;
     }
@@ -30,7 +30,7 @@ pub(crate) fn run(cli: &Cli, json: bool) -> anyhow::Result<ExitCode> {
     {
         writeln!(out, "{host}\t{port}\t{}", needed_for.join(", "))?;
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
 /// A line of the list.
@@ -47,46 +47,26 @@ fn called(config: &Config) -> anyhow::Result<Vec<EgressHost>> {
     let mut add = |(host, port): (String, u16), needed_for: String| {
         by_place.entry((host, port)).or_default().push(needed_for);
     };
+    let mut add_egress = |egress: Egress, needed_for: &str, whose: &str| {
+        let Egress { host, port, proxy } = egress;
+        match proxy {
+            None => add((host, port), needed_for.to_owned()),
+            Some(proxy) => add(proxy, format!("proxy to {host}:{port} of {whose}")),
+        }
+    };
     for provider in &config.providers {
-        let name = &provider.name;
-        let egress = weir_gateway::egress(provider)
-            .map_err(|problem| anyhow!("{}: {}", problem.path, problem.message))?;
-        let place = (egress.host, egress.port);
-        match egress.proxy {
-            None => add(place, format!("provider {name}")),
-            Some(proxy) => {
-                let (host, port) = place;
-                add(proxy, format!("proxy to {host}:{port} of provider {name}"));
-            }
-        }
+        let name = format!("provider {}", provider.name);
+        add_egress(weir_gateway::egress(provider)?, &name, &name);
     }
-    let webhook = weir_gateway::webhook_egress(&config.gateway.webhook)
-        .map_err(|problem| anyhow!("{}: {}", problem.path, problem.message))?;
-    if let Some(egress) = webhook {
-        let place = (egress.host, egress.port);
-        match egress.proxy {
-            None => add(place, "webhook".to_owned()),
-            Some(proxy) => add(
-                proxy,
-                format!("proxy to {}:{} of the webhook", place.0, place.1),
-            ),
-        }
+    if let Some(egress) = weir_gateway::webhook_egress(&config.gateway.webhook)? {
+        add_egress(egress, "webhook", "the webhook");
     }
-    if config.eventlog.kind == EventlogKind::Kafka {
-        for broker in config
-            .eventlog
-            .brokers
-            .iter()
-            .flat_map(|all| all.split(','))
-        {
-            add(broker_place(broker.trim())?, "Kafka".to_owned());
-        }
+    for broker in brokers(&config.eventlog) {
+        add(broker_place(broker)?, "Kafka".to_owned());
     }
     if let (StoreKind::Clickhouse, Some(url)) = (config.store.kind, &config.store.url) {
-        add(
-            url_place(url).context("store.url")?,
-            "ClickHouse".to_owned(),
-        );
+        let place = url_place(url).context("store.url")?;
+        add(place, "ClickHouse".to_owned());
     }
     let called = by_place.into_iter();
     let called = called.map(|((host, port), needed_for)| EgressHost {
@@ -97,8 +77,15 @@ fn called(config: &Config) -> anyhow::Result<Vec<EgressHost>> {
     Ok(called.collect())
 }
 
+/// The Kafka brokers, if there are any.
+pub(super) fn brokers(config: &EventlogConfig) -> impl Iterator<Item = &str> {
+    let kafka = config.kind == EventlogKind::Kafka;
+    let brokers = config.brokers.iter().filter(move |_| kafka);
+    brokers.flat_map(|all| all.split(',').map(str::trim))
+}
+
 /// librdkafka's `[protocol://]host[:port]`.
-fn broker_place(broker: &str) -> anyhow::Result<(String, u16)> {
+pub(super) fn broker_place(broker: &str) -> anyhow::Result<(String, u16)> {
     const KAFKA_PORT: u16 = 9092;
     let address = broker.rsplit_once("://").map_or(broker, |(_, rest)| rest);
     let (host, port) = place(address).with_context(|| format!("eventlog.brokers: {broker}"))?;

@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::io::Write as _;
-use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
 use serde_json::{Value, json};
@@ -21,15 +20,14 @@ use crate::output::print;
 
 const MS_PER_DAY: u64 = 24 * 60 * 60 * 1000;
 
-pub(crate) fn run(cli: &Cli, command: &KeysCommand) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(cli: &Cli, command: &KeysCommand) -> anyhow::Result<()> {
     match command {
         KeysCommand::Create(args) => create(cli, args),
         KeysCommand::List(output) => list(cli, output.json),
         KeysCommand::Show(key) => show(cli, key),
         KeysCommand::Rotate { id, grace, json } => rotate(cli, id, *grace, *json),
         KeysCommand::Revoke(key) => revoke(cli, key),
-    }?;
-    Ok(ExitCode::SUCCESS)
+    }
 }
 
 fn create(cli: &Cli, args: &KeyArgs) -> anyhow::Result<()> {

@@ -1,7 +1,6 @@
 //! `weir mock-provider`.
 
 use std::io::Write as _;
-use std::process::ExitCode;
 
 use anyhow::{Context as _, anyhow};
 use weir_loadtest::dist::Delay;
@@ -10,7 +9,7 @@ use weir_loadtest::{FaultKind, FaultRule, MockOptions, MockProvider};
 use crate::cli::MockProviderArgs;
 use crate::parts::Signals;
 
-pub(crate) fn run(args: &MockProviderArgs) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(args: &MockProviderArgs) -> anyhow::Result<()> {
     let signals = Signals::listen()?;
     let faults = args
         .faults
@@ -37,7 +36,7 @@ pub(crate) fn run(args: &MockProviderArgs) -> anyhow::Result<ExitCode> {
     )?;
     signals.wait(|| {});
     mock.shutdown();
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
 /// `server_error:10`: every tenth call.

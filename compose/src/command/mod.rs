@@ -20,35 +20,34 @@ mod sql;
 mod up;
 
 use std::io::Write as _;
-use std::process::ExitCode;
 
 use clap::CommandFactory as _;
 use weir_governance::control::record::Kind;
 
 use crate::cli::{Cli, Command};
 
-pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(cli: &Cli) -> anyhow::Result<()> {
     match &cli.command {
-        Command::Up { demo } => up::run(&cli, *demo),
-        Command::Gateway => serve::gateway(&cli),
-        Command::Ingestor => serve::ingestor(&cli),
-        Command::Store { supervised } => serve::store(&cli, *supervised),
-        Command::Keys(command) => keys::run(&cli, command),
-        Command::Teams(command) => rules::run(&cli, Kind::Team, command),
-        Command::Limits(command) => rules::run(&cli, Kind::Limit, command),
-        Command::Budgets(command) => rules::run(&cli, Kind::Budget, command),
-        Command::Access(command) => rules::run(&cli, Kind::Access, command),
-        Command::Payloads(command) => rules::run(&cli, Kind::Payload, command),
-        Command::Tokens(command) => rules::tokens(&cli, command),
-        Command::Apply(args) => rules::apply(&cli, args),
-        Command::Prices(command) => prices::run(&cli, command),
-        Command::Sql(args) => sql::run(&cli, args),
-        Command::Routes(command) => routes::run(&cli, command),
-        Command::Audit(command) => audit::run(&cli, command),
-        Command::Rollups(command) => audit::rollups(&cli, command),
-        Command::Config(command) => config::run(&cli, command),
-        Command::Egress(output) => egress::run(&cli, output.json),
-        Command::Doctor(output) => doctor::run(&cli, output.json),
+        Command::Up { demo } => up::run(cli, *demo),
+        Command::Gateway => serve::gateway(cli),
+        Command::Ingestor => serve::ingestor(cli),
+        Command::Store { supervised } => serve::store(cli, *supervised),
+        Command::Keys(command) => keys::run(cli, command),
+        Command::Teams(command) => rules::run(cli, Kind::Team, command),
+        Command::Limits(command) => rules::run(cli, Kind::Limit, command),
+        Command::Budgets(command) => rules::run(cli, Kind::Budget, command),
+        Command::Access(command) => rules::run(cli, Kind::Access, command),
+        Command::Payloads(command) => rules::run(cli, Kind::Payload, command),
+        Command::Tokens(command) => rules::tokens(cli, command),
+        Command::Apply(args) => rules::apply(cli, args),
+        Command::Prices(command) => prices::run(cli, command),
+        Command::Sql(args) => sql::run(cli, args),
+        Command::Routes(command) => routes::run(cli, command),
+        Command::Audit(command) => audit::run(cli, command),
+        Command::Rollups(command) => audit::rollups(cli, command),
+        Command::Config(command) => config::run(cli, command),
+        Command::Egress(output) => egress::run(cli, output.json),
+        Command::Doctor(output) => doctor::run(cli, output.json),
         Command::MockProvider(args) => mock_provider::run(args),
         Command::Bench(args) => bench::run(args),
         Command::Completions { shell } => {
@@ -56,7 +55,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             let mut script = Vec::new();
             clap_complete::generate(*shell, &mut Cli::command(), "weir", &mut script);
             crate::output::stdout().write_all(&script)?;
-            Ok(ExitCode::SUCCESS)
+            Ok(())
         }
     }
 }

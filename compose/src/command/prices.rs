@@ -3,9 +3,8 @@
 mod import;
 mod rerate;
 
-use std::io::Write as _;
+use std::io::Write;
 use std::path::Path;
-use std::process::ExitCode;
 
 use anyhow::{Context as _, anyhow, bail};
 use jiff::Timestamp;
@@ -17,8 +16,9 @@ use weir_schemas::prices::{Book, PricedCall, Prices, Row, Unit};
 use crate::cli::{Cli, PricesCommand, ShowPriceArgs};
 use crate::config::Config;
 use crate::context::{settings, unix_ms};
+use crate::output;
 
-pub(crate) fn run(cli: &Cli, command: &PricesCommand) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(cli: &Cli, command: &PricesCommand) -> anyhow::Result<()> {
     match command {
         PricesCommand::Show(args) => show(cli, args),
         PricesCommand::Import(args) => import::run(args),
@@ -36,7 +36,7 @@ pub(crate) fn today() -> Date {
 }
 
 /// Explains what a model costs: which row applies, and which others there are.
-fn show(cli: &Cli, args: &ShowPriceArgs) -> anyhow::Result<ExitCode> {
+fn show(cli: &Cli, args: &ShowPriceArgs) -> anyhow::Result<()> {
     let config = settings(cli)?;
     let book = book_of(&config)?;
     let at = instant(args.at.as_deref())?;
@@ -71,28 +71,23 @@ fn show(cli: &Cli, args: &ShowPriceArgs) -> anyhow::Result<ExitCode> {
         input_tokens: args.input_tokens,
         service_tier: &args.tier,
     };
-    let mut out = crate::output::stdout();
+    let found = found.iter();
     if args.json {
-        let shown: Vec<Value> = found
-            .iter()
-            .map(|(provider, prices)| shown(provider, prices, call))
-            .collect();
-        writeln!(out, "{}", Value::Array(shown))?;
-    } else {
-        for (provider, prices) in &found {
-            explain(&mut out, provider, &args.model, prices, call)?;
-        }
+        let shown = found.map(|(provider, prices)| shown(provider, prices, call));
+        return output::print(&shown.collect::<Vec<_>>());
     }
-    Ok(ExitCode::SUCCESS)
+    let mut out = output::stdout();
+    for (provider, prices) in found {
+        explain(&mut out, provider, &args.model, prices, call)?;
+    }
+    Ok(())
 }
 
 /// The price book with the configuration's own prices in it.
 fn book_of(config: &Config) -> anyhow::Result<Book> {
     config.price_book().map_err(|problems| {
-        let said = problems
-            .iter()
-            .map(|problem| format!("{}: {}", problem.path, problem.message));
-        anyhow!("{}", said.collect::<Vec<_>>().join("\n"))
+        let said: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        anyhow!("{}", said.join("\n"))
     })
 }
 
@@ -145,7 +140,7 @@ fn shown(provider: &str, prices: &Prices, call: PricedCall<'_>) -> Value {
 }
 
 fn explain(
-    out: &mut impl std::io::Write,
+    out: &mut impl Write,
     provider: &str,
     model: &str,
     prices: &Prices,

@@ -4,13 +4,12 @@ mod explain;
 mod show;
 
 use std::io::Write as _;
-use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use serde_json::json;
 use weir_controller::{TableCommandError, TableMode};
-use weir_eventlog::TableLogError;
+use weir_eventlog::{TableLog, TableLogError};
 use weir_ingestor::feedback::{measure, versions_to_compare};
 use weir_schemas::RequestId;
 use weir_schemas::event::{ControlChanged, Event};
@@ -20,9 +19,10 @@ use crate::cli::{Cli, RoutesCommand};
 use crate::command::event_stream::EventStream;
 use crate::config::Config;
 use crate::context::{runtime, settings, unix_ms};
+use crate::output;
 use crate::routing_tables::table_log;
 
-pub(crate) fn run(cli: &Cli, command: &RoutesCommand) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(cli: &Cli, command: &RoutesCommand) -> anyhow::Result<()> {
     match command {
         RoutesCommand::Show(output) => show::run(cli, output.json),
         RoutesCommand::Explain { request_id, json } => explain::run(cli, request_id, *json),
@@ -31,8 +31,14 @@ pub(crate) fn run(cli: &Cli, command: &RoutesCommand) -> anyhow::Result<ExitCode
         RoutesCommand::Rollback => decide(cli, TableCommand::RollBack),
         RoutesCommand::Resume => decide(cli, TableCommand::Resume),
         RoutesCommand::DryRun(output) => dry_run(cli, output.json),
-    }?;
-    Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// The routing tables, as they are now.
+fn tables(config: &Config, cli: &Cli) -> anyhow::Result<TableLog> {
+    let mut tables = table_log(config, &cli.data_dir);
+    tables.catch_up().context("read the routing tables")?;
+    Ok(tables)
 }
 
 /// Why a command failed.
@@ -47,8 +53,7 @@ enum RoutesError {
 /// Records the override as an event, then makes it. Gateways have it within a second.
 fn decide(cli: &Cli, command: TableCommand) -> anyhow::Result<()> {
     let config = settings(cli)?;
-    let mut tables = table_log(&config, &cli.data_dir);
-    tables.catch_up().context("read the routing tables")?;
+    let mut tables = tables(&config, cli)?;
     // Checked before anything is recorded.
     let now_us = unix_ms() * 1000;
     tables
@@ -61,11 +66,11 @@ fn decide(cli: &Cli, command: TableCommand) -> anyhow::Result<()> {
         let records: [TableRecord; 2] = controller.command(command, now_us)?;
         Ok(records.into())
     })?;
-    let in_force = tables.controller().in_force();
-    let version = in_force.map_or(0, |table| table.version);
-    let mode = mode_in_words(tables.controller().mode());
+    let controller = tables.controller();
+    let version = controller.in_force().map_or(0, |table| table.version);
+    let mode = mode_in_words(controller.mode());
     writeln!(
-        crate::output::stdout(),
+        output::stdout(),
         "routing table {version} is in force: {mode}"
     )?;
     Ok(())
@@ -109,8 +114,7 @@ fn mode_in_words(mode: TableMode) -> String {
 /// Prints the table that measurements alone would produce. Publishes nothing.
 fn dry_run(cli: &Cli, json: bool) -> anyhow::Result<()> {
     let config = settings(cli)?;
-    let mut tables = table_log(&config, &cli.data_dir);
-    tables.catch_up().context("read the routing tables")?;
+    let tables = tables(&config, cli)?;
     let store = config.store.connect()?;
     let now_us = unix_ms() * 1000;
     let window = Duration::from_secs(u64::from(config.routing.window_s));
@@ -121,12 +125,10 @@ fn dry_run(cli: &Cli, json: bool) -> anyhow::Result<()> {
     let next = tables
         .controller()
         .dry_run(&measured, tables.policy(), now_us);
-    let mut out = crate::output::stdout();
     if json {
-        writeln!(out, "{}", serde_json::to_string(&next)?)?;
-        return Ok(());
+        return output::print(&next);
     }
+    let mut out = output::stdout();
     writeln!(out, "the next routing table, from current measurements:")?;
-    show::write_aliases(&mut out, &next, tables.controller().in_force())?;
-    Ok(())
+    show::write_aliases(&mut out, &next, tables.controller().in_force())
 }

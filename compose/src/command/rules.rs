@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write as _;
 use std::path::Path;
-use std::process::ExitCode;
 
 use anyhow::{Context as _, anyhow, bail};
 use clap::Args;
@@ -30,7 +29,7 @@ pub(crate) fn run<A: Args + Serialize>(
     cli: &Cli,
     kind: Kind,
     command: &RuleCommand<A>,
-) -> anyhow::Result<ExitCode> {
+) -> anyhow::Result<()> {
     match command {
         RuleCommand::Set { rule, json } => {
             let mut editor = ControlEditor::open(cli, &settings(cli)?)?;
@@ -47,7 +46,7 @@ pub(crate) fn run<A: Args + Serialize>(
         RuleCommand::List(output) => list(cli, kind, output.json)?,
         RuleCommand::Delete(rule) => delete(cli, kind, rule)?,
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
 fn list(cli: &Cli, kind: Kind, json: bool) -> anyhow::Result<()> {
@@ -93,13 +92,13 @@ fn delete(cli: &Cli, kind: Kind, IdArgs { id, json }: &IdArgs) -> anyhow::Result
     Ok(())
 }
 
-pub(crate) fn tokens(cli: &Cli, command: &TokensCommand) -> anyhow::Result<ExitCode> {
+pub(crate) fn tokens(cli: &Cli, command: &TokensCommand) -> anyhow::Result<()> {
     match command {
         TokensCommand::Create(args) => create_token(cli, args)?,
         TokensCommand::List(output) => list(cli, Kind::Token, output.json)?,
         TokensCommand::Revoke(token) => delete(cli, Kind::Token, token)?,
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
 fn create_token(cli: &Cli, args: &TokenArgs) -> anyhow::Result<()> {
@@ -199,7 +198,7 @@ fn plan(
     plan
 }
 
-pub(crate) fn apply(cli: &Cli, args: &ApplyArgs) -> anyhow::Result<ExitCode> {
+pub(crate) fn apply(cli: &Cli, args: &ApplyArgs) -> anyhow::Result<()> {
     let wanted = Governance::read(&args.file)?;
     let mut editor = ControlEditor::open(cli, &settings(cli)?)?;
     let plan = plan(wanted, &editor.snapshot, args.prune);
@@ -218,7 +217,7 @@ pub(crate) fn apply(cli: &Cli, args: &ApplyArgs) -> anyhow::Result<ExitCode> {
         }
     }
     editor.close()?;
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
 fn shown(editor: &ControlEditor, action: &str, change: &Change) -> Value {

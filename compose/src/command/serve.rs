@@ -1,41 +1,34 @@
 //! One service per process: `weir gateway`, `weir ingestor`, `weir store`.
 
 use std::io::Write as _;
-use std::process::ExitCode;
 
+use anyhow::anyhow;
 use weir_store::{ServeOptions, child::serve};
 
 use crate::cli::Cli;
 use crate::context::{config_path, configuration, settings};
+use crate::output::{Reported, stdout};
 use crate::parts::{
     EmbeddedStore, Gateway, IngestorService, Signals, keep_memory_private, store_options,
 };
 
-pub(crate) fn gateway(cli: &Cli) -> anyhow::Result<ExitCode> {
+pub(crate) fn gateway(cli: &Cli) -> anyhow::Result<()> {
     keep_memory_private();
     let signals = Signals::listen()?;
     let gateway = Gateway::start(configuration(cli)?, &cli.data_dir, config_path(cli))?;
-    writeln!(
-        crate::output::stdout(),
-        "gateway    http://{}/v1",
-        gateway.handle.addr()
-    )?;
+    writeln!(stdout(), "gateway    http://{}/v1", gateway.handle.addr())?;
     signals.wait(|| gateway.reload());
     gateway.stop();
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
 /// Runs the ingestor, with the embedded store.
-pub(crate) fn ingestor(cli: &Cli) -> anyhow::Result<ExitCode> {
+pub(crate) fn ingestor(cli: &Cli) -> anyhow::Result<()> {
     let signals = Signals::listen()?;
     let config = settings(cli)?;
     let store = EmbeddedStore::start(&config, cli)?;
     let ingestor = IngestorService::start(&config, &cli.data_dir, store.as_ref())?;
-    writeln!(
-        crate::output::stdout(),
-        "ingestor   into {}",
-        config.store.url()
-    )?;
+    writeln!(stdout(), "ingestor   into {}", config.store.url())?;
     signals.wait(|| {
         tracing::warn!("SIGHUP ignored: an ingestor reads its configuration only at start")
     });
@@ -43,23 +36,18 @@ pub(crate) fn ingestor(cli: &Cli) -> anyhow::Result<ExitCode> {
     if let Some(store) = store {
         store.stop();
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
 /// Runs the store. With `supervised`, it ends with the process that started it.
-pub(crate) fn store(cli: &Cli, supervised: bool) -> anyhow::Result<ExitCode> {
+pub(crate) fn store(cli: &Cli, supervised: bool) -> anyhow::Result<()> {
     let options = ServeOptions {
         supervised,
         ..store_options(&settings(cli)?, &cli.data_dir)
     };
-    match serve(&options) {
-        Ok(()) => Ok(ExitCode::SUCCESS),
-        Err(error) => {
-            // The supervisor reports errors itself.
-            if !supervised {
-                eprintln!("weir: {error}; {}", error.how_to_fix());
-            }
-            Ok(ExitCode::FAILURE)
-        }
-    }
+    serve(&options).map_err(|error| match supervised {
+        // The supervisor reports errors itself.
+        true => Reported.into(),
+        false => anyhow!("{error}; {}", error.how_to_fix()),
+    })
 }

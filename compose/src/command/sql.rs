@@ -1,7 +1,6 @@
 //! `weir sql`: runs a query and prints its result.
 
 use std::io::{self, IsTerminal as _, Read as _, Write as _};
-use std::process::ExitCode;
 
 use anyhow::{Context as _, anyhow, bail};
 use weir_store::{Store, StoreError};
@@ -13,20 +12,20 @@ use crate::context::{runtime, settings};
 /// ClickHouse's error codes for an unknown table and an unknown database.
 const UNKNOWN_TABLE: [u32; 2] = [60, 81];
 
-pub(crate) fn run(cli: &Cli, args: &SqlArgs) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(cli: &Cli, args: &SqlArgs) -> anyhow::Result<()> {
     let config = settings(cli)?;
     let statement = statement(&args.statement)?;
     print(&config, &statement, format(args))
 }
 
 /// Runs a statement and prints the result as it arrives.
-pub(crate) fn print(config: &Config, statement: &str, format: &str) -> anyhow::Result<ExitCode> {
+pub(crate) fn print(config: &Config, statement: &str, format: &str) -> anyhow::Result<()> {
     let store = config.store.connect()?;
-    match runtime()?.block_on(relay(&store, statement, format)) {
-        Ok(()) => Ok(ExitCode::SUCCESS),
-        Err(QueryError::Output(error)) => Err(error).context("write the result"),
-        Err(QueryError::Store(error)) => Err(explain(&error, config)),
-    }
+    let relayed = runtime()?.block_on(relay(&store, statement, format));
+    relayed.map_err(|error| match error.downcast_ref() {
+        Some(error) => explain(error, config),
+        None => error.context("write the result"),
+    })
 }
 
 fn statement(argument: &str) -> anyhow::Result<String> {
@@ -53,21 +52,13 @@ fn format(args: &SqlArgs) -> &str {
     }
 }
 
-/// Why there is no complete result.
-enum QueryError {
-    Store(StoreError),
-    Output(io::Error),
-}
-
-async fn relay(store: &Store, statement: &str, format: &str) -> Result<(), QueryError> {
-    let mut answer = store
-        .raw_query(statement, format)
-        .map_err(QueryError::Store)?;
+async fn relay(store: &Store, statement: &str, format: &str) -> anyhow::Result<()> {
+    let mut answer = store.raw_query(statement, format)?;
     let mut out = crate::output::stdout();
-    while let Some(piece) = answer.next().await.map_err(QueryError::Store)? {
-        out.write_all(&piece).map_err(QueryError::Output)?;
+    while let Some(piece) = answer.next().await? {
+        out.write_all(&piece)?;
     }
-    out.flush().map_err(QueryError::Output)
+    Ok(out.flush()?)
 }
 
 /// Explains an error, with a fix if there is one.

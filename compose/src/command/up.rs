@@ -6,7 +6,6 @@
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt as _;
-use std::process::ExitCode;
 
 use anyhow::Context as _;
 
@@ -18,7 +17,7 @@ use crate::config::{Config, EventlogKind, StoreKind};
 use crate::context::{config_path, configuration};
 use crate::parts::{EmbeddedStore, Gateway, IngestorService, Signals, keep_memory_private};
 
-pub(crate) fn run(cli: &Cli, demo: bool) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(cli: &Cli, demo: bool) -> anyhow::Result<()> {
     keep_memory_private();
     let signals = Signals::listen()?;
     let mut private = std::fs::DirBuilder::new();
@@ -31,11 +30,7 @@ pub(crate) fn run(cli: &Cli, demo: bool) -> anyhow::Result<ExitCode> {
         None => configuration(cli)?,
     };
     let config = loaded.config.clone();
-    let reload_path = if demo.is_some() {
-        None
-    } else {
-        config_path(cli)
-    };
+    let reload_path = config_path(cli).filter(|_| demo.is_none());
     let gateway = Gateway::start(loaded, &cli.data_dir, reload_path)?;
     let store = EmbeddedStore::start(&config, cli)?;
     let ingestor = IngestorService::start(&config, &cli.data_dir, store.as_ref())?;
@@ -66,7 +61,7 @@ pub(crate) fn run(cli: &Cli, demo: bool) -> anyhow::Result<ExitCode> {
     if let Some(store) = store {
         store.stop();
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
 /// Creates a first key if there is none yet and there is an alias to call.

@@ -23,14 +23,15 @@ use crate::setup::config::{
     AliasConfig, ProviderConfig, ShadowConfig, StickyConfig, TimeoutConfig,
 };
 use crate::setup::provider_keys::{AuthHeader, ProviderKey, ProviderKeys};
-use crate::upstream::{Endpoint, Reach};
+use crate::upstream::{Connection, Endpoint, Reach};
 use weir_governance::clock::Moment;
 
 /// What is shorter is no secret, and would be found in any text.
 const REDACTED_BYTES_MIN: usize = 4;
 
 /// Something in the configuration that cannot work.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{path}: {message}")]
 pub struct ConfigProblem {
     /// Setting that is wrong, as `provider[0].base_url`.
     pub path: String,
@@ -120,6 +121,13 @@ pub fn egress(config: &ProviderConfig) -> Result<Egress, ConfigProblem> {
         message,
     })?;
     Ok(Egress::of(&provider.endpoint))
+}
+
+/// Connects to a provider as its requests do, through its proxy and with TLS. Sends nothing.
+pub async fn reach(config: &ProviderConfig, timeout_ms: u64) -> Result<(), String> {
+    let provider = build_provider(config).map_err(|(_, message)| message)?;
+    let connected = Connection::open(&provider.endpoint, timeout_ms).await;
+    connected.map(drop).map_err(|error| error.to_string())
 }
 
 impl Egress {

@@ -14,7 +14,7 @@ pub(crate) mod rate_limit_headers;
 mod reach;
 mod tls;
 
-pub(crate) use connection::AnswerBody;
+pub(crate) use connection::{AnswerBody, Connection};
 pub(crate) use pool::{Pool, UpstreamAnswer};
 pub(crate) use reach::Reach;
 use tls::{TlsError, client_config};

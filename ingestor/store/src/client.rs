@@ -461,6 +461,12 @@ impl RawAnswer {
             .await
             .map_err(|error| StoreError::new("read the answer", &error))
     }
+
+    /// All the bytes.
+    pub async fn collect(&mut self) -> Result<Bytes, StoreError> {
+        let collected = self.cursor.collect().await;
+        collected.map_err(|error| StoreError::new("read the answer", &error))
+    }
 }
 
 #[cfg(test)]

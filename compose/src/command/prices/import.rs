@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, bail, ensure};
 use jiff::civil::Date;
@@ -17,7 +17,7 @@ use crate::cli::ImportPricesArgs;
 /// Prints the package's prices as rows.
 const EXPORT: &str = include_str!("export.py");
 
-pub(super) fn run(args: &ImportPricesArgs) -> anyhow::Result<ExitCode> {
+pub(super) fn run(args: &ImportPricesArgs) -> anyhow::Result<()> {
     let before = match args.book.exists() {
         true => super::read(&args.book)?,
         false => BUILT_IN.to_owned(),
@@ -36,7 +36,7 @@ pub(super) fn run(args: &ImportPricesArgs) -> anyhow::Result<ExitCode> {
         args.book.display(),
         after.rows().len()
     );
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
 /// Runs the package, which prints its prices.

@@ -6,7 +6,6 @@
 
 use std::collections::HashMap;
 use std::io::Write as _;
-use std::process::ExitCode;
 
 use anyhow::Context as _;
 use jiff::Timestamp;
@@ -22,6 +21,7 @@ use crate::command::event_stream::EventStream;
 use crate::command::sql::quoted;
 use crate::config::Config;
 use crate::context::{runtime, settings, unix_ms};
+use crate::output;
 
 /// A stored attempt, with its latest cost.
 #[derive(Debug, Deserialize)]
@@ -49,7 +49,7 @@ struct RerateTotals {
     after: i128,
 }
 
-pub(super) fn run(cli: &Cli, args: &RerateArgs) -> anyhow::Result<ExitCode> {
+pub(super) fn run(cli: &Cli, args: &RerateArgs) -> anyhow::Result<()> {
     let config = settings(cli)?;
     let mut rater = Rater {
         book: book_of(&config)?,
@@ -57,10 +57,8 @@ pub(super) fn run(cli: &Cli, args: &RerateArgs) -> anyhow::Result<ExitCode> {
         known_on: args.known_on.unwrap_or_else(today),
         found: HashMap::new(),
     };
-    let events = match args.dry_run {
-        true => None,
-        false => Some(EventStream::open(cli, &config)?),
-    };
+    let recorded = (!args.dry_run).then(|| EventStream::open(cli, &config));
+    let events = recorded.transpose()?;
     let sql = attempts_sql(args)?;
     let store = config.store.connect()?;
     let sums = runtime()?.block_on(async {
@@ -68,16 +66,10 @@ pub(super) fn run(cli: &Cli, args: &RerateArgs) -> anyhow::Result<ExitCode> {
         let (mut sums, mut rest) = (RerateTotals::default(), Vec::new());
         while let Some(piece) = answer.next().await? {
             rest.extend_from_slice(&piece);
-            let whole = rest
-                .iter()
-                .rposition(|byte| *byte == b'\n')
-                .map_or(0, |at| at + 1);
-            for line in rest[..whole]
-                .split(|byte| *byte == b'\n')
-                .filter(|line| !line.is_empty())
-            {
-                let stored: StoredAttempt =
-                    serde_json::from_slice(line).context("read a stored attempt")?;
+            let end = rest.iter().rposition(|byte| *byte == b'\n');
+            let whole = end.map_or(0, |at| at + 1);
+            for stored in serde_json::Deserializer::from_slice(&rest[..whole]).into_iter() {
+                let stored = stored.context("read a stored attempt")?;
                 sums.add(&stored, &mut rater, events.as_ref(), &args.reason)?;
             }
             rest.drain(..whole);
@@ -172,29 +164,27 @@ impl RerateTotals {
         }
     }
 
-    fn show(&self, args: &RerateArgs) -> anyhow::Result<ExitCode> {
+    fn show(&self, args: &RerateArgs) -> anyhow::Result<()> {
         let usd = |pico: i128| PicoUsd(i64::try_from(pico).unwrap_or(i64::MAX)).to_string();
         let (before, after) = (usd(self.before), usd(self.after));
-        let mut out = crate::output::stdout();
         if args.json {
-            let shown = json!({
+            return output::print(&json!({
                 "tries": self.attempts, "corrected": self.changed, "unpriced": self.unpriced,
                 "before_usd": before, "after_usd": after, "dry_run": args.dry_run,
-            });
-            writeln!(out, "{shown}")?;
-            return Ok(ExitCode::SUCCESS);
+            }));
         }
-        let verb = if args.dry_run {
-            "would change"
-        } else {
-            "corrected"
+        let verb = match args.dry_run {
+            true => "would change",
+            false => "corrected",
         };
         writeln!(
-            out,
+            output::stdout(),
             "{} attempts, {} {verb}: {before} USD before, {after} USD now; {} unpriced",
-            self.attempts, self.changed, self.unpriced
+            self.attempts,
+            self.changed,
+            self.unpriced
         )?;
-        Ok(ExitCode::SUCCESS)
+        Ok(())
     }
 }
 

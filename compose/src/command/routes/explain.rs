@@ -1,6 +1,6 @@
 //! `weir routes explain`: a routing decision, explained from its events.
 
-use std::io::Write as _;
+use std::io::Write;
 
 use anyhow::{Context as _, anyhow, bail};
 use serde_json::{Value, json};
@@ -11,6 +11,7 @@ use weir_store::Store;
 use crate::cli::Cli;
 use crate::command::sql::quoted;
 use crate::context::{runtime, settings};
+use crate::output;
 
 pub(super) fn run(cli: &Cli, request_id: &str, json: bool) -> anyhow::Result<()> {
     let id: weir_schemas::RequestId = request_id.parse().map_err(|_| {
@@ -23,14 +24,12 @@ pub(super) fn run(cli: &Cli, request_id: &str, json: bool) -> anyhow::Result<()>
         ejected,
         table,
     } = runtime()?.block_on(ask(&store, &id.to_string()))?;
-    let mut out = crate::output::stdout();
     if json {
-        let shown = json!({
+        return output::print(&json!({
             "request": request, "attempts": attempts, "ejected": ejected, "table": table,
-        });
-        writeln!(out, "{shown}")?;
-        return Ok(());
+        }));
     }
+    let mut out = output::stdout();
     if text(&request, "strategy").is_empty() {
         writeln!(
             out,
@@ -77,24 +76,16 @@ async fn ask(store: &Store, id: &str) -> anyhow::Result<RecordedDecision> {
     )
     .await?;
     let ejected = rows(store, &ejected_sql(&request)?).await?;
-    let Some(version) = number(&request, "table_version") else {
-        return Ok(RecordedDecision {
-            request,
-            attempts,
-            ejected,
-            table: None,
-        });
+    let mut tables = match number(&request, "table_version") {
+        None => Vec::new(),
+        Some(version) => rows(
+            store,
+            &format!("SELECT routing_table FROM routing_tables WHERE version = {version} ORDER BY ts DESC LIMIT 1"),
+        )
+        .await?,
     };
-    let mut tables = rows(
-        store,
-        &format!(
-            "SELECT routing_table FROM routing_tables WHERE version = {version} ORDER BY ts DESC LIMIT 1"
-        ),
-    )
-    .await?;
-    let table = tables
-        .pop()
-        .and_then(|row| serde_json::from_str(text(&row, "routing_table")).ok());
+    let table = tables.pop();
+    let table = table.and_then(|row| serde_json::from_str(text(&row, "routing_table")).ok());
     Ok(RecordedDecision {
         request,
         attempts,
@@ -119,15 +110,10 @@ fn ejected_sql(request: &Value) -> anyhow::Result<String> {
 }
 
 async fn rows(store: &Store, sql: &str) -> anyhow::Result<Vec<Value>> {
-    let mut answer = store
-        .raw_query(sql, "JSONEachRow")
-        .context("ask the store")?;
-    let mut body = Vec::new();
-    while let Some(piece) = answer.next().await.context("ask the store")? {
-        body.extend_from_slice(&piece);
-    }
-    let lines = std::str::from_utf8(&body)?.lines();
-    lines.map(|line| Ok(serde_json::from_str(line)?)).collect()
+    let body = async { store.raw_query(sql, "JSONEachRow")?.collect().await };
+    let body = body.await.context("ask the store")?;
+    let rows = serde_json::Deserializer::from_slice(&body).into_iter();
+    Ok(rows.collect::<Result<_, _>>()?)
 }
 
 fn text<'a>(row: &'a Value, name: &str) -> &'a str {
@@ -145,11 +131,8 @@ fn explanation<'a>(
     attempts: &'a [Value],
     ejected: &'a [Value],
 ) -> Explanation<'a> {
-    let candidates = request["candidates"].as_array();
-    let is_candidate = |deployment: &str| {
-        let mut all = candidates.into_iter().flatten();
-        all.any(|candidate| candidate[0] == deployment)
-    };
+    let candidates = || request["candidates"].as_array().into_iter().flatten();
+    let is_candidate = |deployment: &str| candidates().any(|candidate| candidate[0] == deployment);
     let left_out = |row: &'a Value| {
         let deployment = text(row, "deployment");
         let why = format!("ejected ({})", text(row, "cause"));
@@ -176,34 +159,22 @@ fn explanation<'a>(
         table_version: number(request, "table_version"),
         seed: number(request, "route_seed").unwrap_or(0),
         last_resort: TargetStatus::of_code(text(request, "last_resort")),
-        considered: candidates
-            .into_iter()
-            .flatten()
-            .filter_map(considered)
-            .collect(),
+        considered: candidates().filter_map(considered).collect(),
         left_out: ejected.iter().filter_map(left_out).collect(),
         attempts: attempts.iter().map(tried).collect(),
     }
 }
 
 /// The entry of the alias in the routing table that was in force.
-fn write_table(
-    out: &mut impl std::io::Write,
-    table: &RoutingTable,
-    alias: &str,
-) -> anyhow::Result<()> {
+fn write_table(out: &mut impl Write, table: &RoutingTable, alias: &str) -> anyhow::Result<()> {
     let only = RoutingTable {
         aliases: table.alias(alias).cloned().into_iter().collect(),
         ..table.clone()
     };
-    if !only.aliases.is_empty() {
-        writeln!(
-            out,
-            "\nrouting table {} ({}):",
-            table.version,
-            table.origin.as_str()
-        )?;
-        super::show::write_aliases(out, &only, None)?;
+    if only.aliases.is_empty() {
+        return Ok(());
     }
-    Ok(())
+    let (version, origin) = (table.version, table.origin.as_str());
+    writeln!(out, "\nrouting table {version} ({origin}):")?;
+    super::show::write_aliases(out, &only, None)
 }

@@ -1,49 +1,47 @@
 //! `weir routes show`: the table in force, its origin, and the deployments as the gateway sees them.
 
+use std::collections::HashMap;
 use std::io::Write;
+use std::iter;
 
-use anyhow::Context as _;
+use serde::Serialize;
 use serde_json::json;
 use weir_eventlog::TableLog;
 use weir_schemas::table::{Origin, RoutingTable, TargetEntry, WeightChange};
 
-use super::mode_in_words;
+use super::{mode_in_words, tables};
 use crate::cli::Cli;
-use crate::command::metrics;
+use crate::command::metrics::{self, label};
 use crate::context::{runtime, settings, unix_ms};
 use crate::net::page;
-use crate::routing_tables::table_log;
+use crate::output;
 
 /// Earlier tables that are listed.
 const EARLIER_SHOWN: u64 = 8;
 
 pub(super) fn run(cli: &Cli, json: bool) -> anyhow::Result<()> {
     let config = settings(cli)?;
-    let mut tables = table_log(&config, &cli.data_dir);
-    tables.catch_up().context("read the routing tables")?;
+    let tables = tables(&config, cli)?;
     let url = format!("http://{}/metrics", config.gateway.listen);
     let page = runtime()?.block_on(page(&url, None)).ok();
-    let states = page.as_deref().map(read_states);
+    let states = page.as_deref().map(read_states).unwrap_or_default();
     let refused = page.as_deref().map(metrics::refused_keys);
     let refused = refused.unwrap_or_default();
-    let mut out = crate::output::stdout();
     if json {
-        let states: Vec<_> = states.unwrap_or_default();
-        let shown = json!({
+        return output::print(&json!({
             "mode": tables.controller().mode(),
             "table": tables.controller().in_force(),
-            "deployments": states.iter().map(DeploymentStatus::json).collect::<Vec<_>>(),
+            "deployments": states,
             "refused_keys": refused,
-        });
-        writeln!(out, "{shown}")?;
+        }));
+    }
+    let mut out = output::stdout();
+    write_table(&mut out, &tables)?;
+    if page.is_none() {
+        writeln!(out, "\nno gateway answers at {url} ([gateway] listen)")?;
         return Ok(());
     }
-    write_table(&mut out, &tables)?;
-    match states {
-        Some(states) => write_states(&mut out, &url, &states, &refused)?,
-        None => writeln!(out, "\nno gateway answers at {url} ([gateway] listen)")?,
-    }
-    Ok(())
+    write_states(&mut out, &url, &states, &refused)
 }
 
 fn write_table(out: &mut impl Write, tables: &TableLog) -> anyhow::Result<()> {
@@ -111,57 +109,71 @@ pub(super) fn write_aliases(
     before: Option<&RoutingTable>,
 ) -> anyhow::Result<()> {
     for alias in &table.aliases {
+        let before = before.and_then(|table| table.alias(&alias.alias));
+        let rows = alias.targets.iter().map(|target| {
+            let before = before.and_then(|alias| alias.target(&target.deployment));
+            row(target, before)
+        });
         let names = alias.targets.iter().map(|target| target.deployment.len());
-        let width = names.max().unwrap_or(0).max("deployment".len());
+        let width = names.max().unwrap_or(0).max(HEADER[0].len());
         writeln!(out, "\n{}", alias.alias)?;
-        writeln!(
-            out,
-            "  {:<width$}  {:>7}  {:>7}  {:>8}  {:>8}  {:>7}  {:>8}  {:>9}  {:>7}  change",
-            "deployment",
-            "weight",
-            "before",
-            "ttft p50",
-            "p95",
-            "errors",
-            "tokens/s",
-            "$/Mtok",
-            "tries"
-        )?;
-        for target in &alias.targets {
-            let before = before
-                .and_then(|table| table.alias(&alias.alias))
-                .and_then(|alias| alias.target(&target.deployment));
+        for [
+            name,
+            weight,
+            before,
+            p50,
+            p95,
+            errors,
+            speed,
+            price,
+            tries,
+            change,
+        ] in iter::once(HEADER.map(str::to_owned)).chain(rows)
+        {
             writeln!(
                 out,
-                "  {:<width$}  {:>7.3}  {:>7}  {:>8}  {:>8}  {:>7}  {:>8}  {:>9}  {:>7}  {}",
-                target.deployment,
-                target.weight,
-                before.map_or_else(|| "-".into(), |before| format!("{:.3}", before.weight)),
-                ms(target.ttft_us),
-                ms(target.ttft_p95_us),
-                percent(target),
-                number(target.output_tokens_per_s, 1),
-                // Picodollars per token are micro-dollars per million tokens.
-                number(target.picousd_per_token.map(|it| it / 1e6), 3),
-                target.tries,
-                change_in_words(target.change),
+                "  {name:<width$}  {weight:>7}  {before:>7}  {p50:>8}  {p95:>8}  {errors:>7}  \
+                 {speed:>8}  {price:>9}  {tries:>7}  {change}"
             )?;
         }
     }
     Ok(())
 }
 
-fn ms(us: Option<f64>) -> String {
-    us.map_or_else(|| "-".into(), |us| format!("{:.0} ms", us / 1e3))
-}
+const HEADER: [&str; 10] = [
+    "deployment",
+    "weight",
+    "before",
+    "ttft p50",
+    "p95",
+    "errors",
+    "tokens/s",
+    "$/Mtok",
+    "tries",
+    "change",
+];
 
-fn percent(target: &TargetEntry) -> String {
-    let ratio = target.error_ratio;
-    ratio.map_or_else(|| "-".into(), |ratio| format!("{:.2}%", ratio * 100.0))
-}
-
-fn number(value: Option<f64>, digits: usize) -> String {
-    value.map_or_else(|| "-".into(), |value| format!("{value:.digits$}"))
+/// The cells of a target.
+fn row(target: &TargetEntry, before: Option<&TargetEntry>) -> [String; 10] {
+    let number = |value: Option<f64>, digits: usize, unit: &str| {
+        value.map_or_else(|| "-".into(), |value| format!("{value:.digits$}{unit}"))
+    };
+    let ms = |us: Option<f64>| number(us.map(|us| us / 1e3), 0, " ms");
+    let percent = target.error_ratio.map(|ratio| ratio * 100.0);
+    // Picodollars per token are micro-dollars per million tokens.
+    let price = target.picousd_per_token.map(|it| it / 1e6);
+    [
+        target.deployment.clone(),
+        number(Some(target.weight), 3, ""),
+        number(before.map(|before| before.weight), 3, ""),
+        ms(target.ttft_us),
+        ms(target.ttft_p95_us),
+        number(percent, 2, "%"),
+        number(target.output_tokens_per_s, 1, ""),
+        number(price, 3, ""),
+        target.tries.to_string(),
+        change_in_words(target.change).to_owned(),
+    ]
 }
 
 fn change_in_words(change: WeightChange) -> &'static str {
@@ -174,57 +186,37 @@ fn change_in_words(change: WeightChange) -> &'static str {
 }
 
 /// A deployment as the gateway sees it.
-struct DeploymentStatus {
-    deployment: String,
-    state: String,
+#[derive(Debug, Serialize)]
+struct DeploymentStatus<'a> {
+    deployment: &'a str,
+    state: &'a str,
     /// The known rate limits of its provider.
-    limits: Vec<ProviderLimit>,
+    limits: Vec<ProviderLimit<'a>>,
 }
 
-struct ProviderLimit {
-    unit: String,
-    size: String,
-    left: String,
-}
-
-impl DeploymentStatus {
-    fn json(&self) -> serde_json::Value {
-        let limits = self.limits.iter().map(|limit| {
-            let number = |text: &str| text.parse::<u64>().ok();
-            let (size, left) = (number(&limit.size), number(&limit.left));
-            json!({ "unit": limit.unit, "size": size, "left": left })
-        });
-        json!({
-            "deployment": self.deployment,
-            "state": self.state,
-            "limits": limits.collect::<Vec<_>>(),
-        })
-    }
-
-    fn limits_in_words(&self) -> String {
-        let limits = self.limits.iter();
-        let words = limits.map(|it| format!("{} of {} {} left", it.left, it.size, it.unit));
-        words.collect::<Vec<_>>().join(", ")
-    }
+#[derive(Debug, Serialize)]
+struct ProviderLimit<'a> {
+    unit: &'a str,
+    size: u64,
+    left: u64,
 }
 
 fn write_states(
     out: &mut impl Write,
     url: &str,
-    states: &[DeploymentStatus],
+    states: &[DeploymentStatus<'_>],
     refused: &[String],
 ) -> anyhow::Result<()> {
     writeln!(
         out,
         "\ndeployments as the gateway on this machine sees them ({url})"
     )?;
-    let width = states
-        .iter()
-        .map(|it| it.deployment.len())
-        .max()
-        .unwrap_or(0);
+    let names = states.iter().map(|it| it.deployment.len());
+    let width = names.max().unwrap_or(0);
     for it in states {
-        let limits = it.limits_in_words();
+        let limits = it.limits.iter();
+        let limits = limits.map(|it| format!("{} of {} {} left", it.left, it.size, it.unit));
+        let limits = limits.collect::<Vec<_>>().join(", ");
         let line = format!("  {:<width$}  {:<10}  {limits}", it.deployment, it.state);
         writeln!(out, "{}", line.trim_end())?;
     }
@@ -235,32 +227,29 @@ fn write_states(
 }
 
 /// Reads the deployments from the metrics.
-fn read_states(page: &str) -> Vec<DeploymentStatus> {
-    let series = metrics::series(page, "weir_deployment_state");
-    let sizes: Vec<_> = metrics::series(page, "weir_provider_limit_size").collect();
-    let left: Vec<_> = metrics::series(page, "weir_provider_limit_left").collect();
+fn read_states(page: &str) -> Vec<DeploymentStatus<'_>> {
+    let left: HashMap<_, _> = metrics::series(page, "weir_provider_limit_left").collect();
     let limits_of = |deployment: &str| {
-        let of_it = sizes.iter().filter_map(|(labels, size)| {
-            let is_its = metrics::label(labels, "deployment") == Some(deployment);
-            let (_, left) = left.iter().find(|(same, _)| is_its && same == labels)?;
+        let sizes = metrics::series(page, "weir_provider_limit_size");
+        let its = sizes.filter(|(labels, _)| label(labels, "deployment") == Some(deployment));
+        let limits = its.filter_map(|(labels, size)| {
             Some(ProviderLimit {
-                unit: metrics::label(labels, "unit")?.to_owned(),
-                size: (*size).to_owned(),
-                left: (*left).to_owned(),
+                unit: label(labels, "unit")?,
+                size: size.parse().ok()?,
+                left: left.get(labels)?.parse().ok()?,
             })
         });
-        of_it.collect()
+        limits.collect()
     };
-    let mut states: Vec<DeploymentStatus> = series
-        .filter_map(|(labels, _)| {
-            let deployment = metrics::label(labels, "deployment")?;
-            Some(DeploymentStatus {
-                deployment: deployment.to_owned(),
-                state: metrics::label(labels, "state")?.to_owned(),
-                limits: limits_of(deployment),
-            })
+    let states = metrics::series(page, "weir_deployment_state").filter_map(|(labels, _)| {
+        let deployment = label(labels, "deployment")?;
+        Some(DeploymentStatus {
+            deployment,
+            state: label(labels, "state")?,
+            limits: limits_of(deployment),
         })
-        .collect();
-    states.sort_by(|a, b| a.deployment.cmp(&b.deployment));
+    });
+    let mut states: Vec<_> = states.collect();
+    states.sort_by_key(|it| it.deployment);
     states
 }
