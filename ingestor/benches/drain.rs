@@ -84,13 +84,20 @@ async fn measure() {
     println!("peak memory of the ingestor: {} MB", peak_kb() / 1024);
 
     let batches = encoded_requests(&store).await;
+    let client = clickhouse::Client::default()
+        .with_url(store.url())
+        .with_database("weir")
+        .with_compression(clickhouse::Compression::None);
     let copy = "CREATE TABLE copies AS requests SETTINGS non_replicated_deduplication_window = 0";
     run(&store, copy).await;
     let account = Account::open(pid);
     for (number, (_, rows)) in batches.iter().enumerate() {
-        let token = number.to_string();
-        let sent = store.insert_encoded("copies", "RowBinary", rows.clone(), &token);
-        sent.await.unwrap();
+        let mut insert = client
+            .insert_formatted_with("INSERT INTO copies FORMAT RowBinary")
+            .with_setting("async_insert", "0")
+            .with_setting("insert_deduplication_token", number.to_string());
+        insert.send(rows.clone()).await.unwrap();
+        insert.end().await.unwrap();
     }
     account.close("engine alone", batches.iter().map(|(rows, _)| rows).sum());
     run(&store, "DROP TABLE copies SYNC").await;

@@ -32,10 +32,7 @@ pub(crate) fn summary_json(progress: &QueryProgress) -> String {
         ("result_rows", progress.result_rows),
     ];
     // All values are strings: so does ClickHouse.
-    let fields: Vec<String> = fields
-        .iter()
-        .map(|(name, value)| format!("\"{name}\":\"{value}\""))
-        .collect();
+    let fields = fields.map(|(name, value)| format!("\"{name}\":\"{value}\""));
     format!("{{{}}}", fields.join(","))
 }
 
@@ -59,14 +56,12 @@ pub(crate) fn thread_died() -> ServerError {
 }
 
 /// The body of an answer.
-#[derive(Debug)]
 pub(crate) enum QueryBody {
     Full(Full<Bytes>),
     Stream(Box<StreamedOutput>),
 }
 
 /// The output of a statement that still runs.
-#[derive(Debug)]
 pub(crate) struct StreamedOutput {
     pub(crate) first: Option<Bytes>,
     pub(crate) output: mpsc::Receiver<QueryOutput>,

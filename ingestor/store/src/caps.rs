@@ -48,8 +48,16 @@ pub(crate) const BLOCK_BYTES_MAX: usize = 64 << 20;
 
 // The client
 
-/// Encoded rows are sent in pieces of this size.
-pub(crate) const INSERT_PIECE_BYTES: usize = 1 << 20;
+pub(crate) const PING_TIME_MAX: Duration = Duration::from_secs(5);
+
+/// For one piece of a batch to be taken, and then for the batch to be stored.
+pub(crate) const INSERT_TIME_MAX: Duration = Duration::from_secs(120);
+
+/// For a query of Weir's own to answer in full.
+pub(crate) const QUERY_TIME_MAX: Duration = Duration::from_secs(60);
+
+/// For one statement of a migration.
+pub(crate) const MIGRATION_TIME_MAX: Duration = Duration::from_secs(600);
 
 // The child process
 

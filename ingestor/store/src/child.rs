@@ -16,12 +16,13 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::caps::STOP_GRACE;
 use crate::config::{self, EngineLimits};
-use crate::engine::{EmbeddedEngine, EngineOptions, Library, LoadError, OpenError};
+use crate::engine::{EmbeddedEngine, Library, LoadError, OpenError};
 use crate::library::{self, FETCH_COMMAND, NotFound};
 use crate::sandbox;
 use crate::serve::{FacadeOptions, serve as serve_facade};
@@ -109,6 +110,10 @@ pub enum ServeError {
 }
 
 impl ServeError {
+    fn process(what: &'static str) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::Process { what, source }
+    }
+
     /// What to do about it.
     #[must_use]
     pub fn how_to_fix(&self) -> String {
@@ -135,7 +140,7 @@ impl ServeError {
 
 /// Serves the engine on this thread until the process is stopped. Reports on standard output.
 pub fn serve(options: &ServeOptions) -> Result<(), ServeError> {
-    let served = start(options).and_then(|started| started.run(options));
+    let served = run(options);
     if let Err(error) = &served {
         // A closed standard output is no reason to fail twice.
         let _ = report(&ChildReport::failed(error));
@@ -150,49 +155,45 @@ fn report(report: &ChildReport) -> io::Result<()> {
     out.flush()
 }
 
-/// An engine that is open, and the port that it will be served on.
-struct Started {
-    runtime: tokio::runtime::Runtime,
-    listener: TcpListener,
-    address: SocketAddr,
-    engine: EmbeddedEngine,
-    /// Held for the life of the process.
-    _lock: File,
-}
-
 /// What can fail early fails before the engine is started.
-fn start(options: &ServeOptions) -> Result<Started, ServeError> {
+fn run(options: &ServeOptions) -> Result<(), ServeError> {
     let library = library::find(options.library.as_deref(), &options.data_dir)?;
-    let lock = lock(&options.data_dir)?;
-    let threads = options.facade.queries_max + options.facade.inserts_max + 2;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .max_blocking_threads(threads)
-        .thread_name("store-statement")
-        .build()
-        .map_err(|source| ServeError::Process {
-            what: "start a runtime",
-            source,
-        })?;
+    // Held for the life of the process.
+    let _lock = lock(&options.data_dir)?;
+    let runtime = runtime(&options.facade)?;
     let listening = |source| ServeError::Listen {
         address: options.listen,
         source,
     };
-    let listener = runtime
-        .block_on(TcpListener::bind(options.listen))
-        .map_err(listening)?;
-    let address = listener.local_addr().map_err(listening)?;
+    let listener = runtime.block_on(TcpListener::bind(options.listen));
+    let listener = listener.map_err(listening)?;
+    let listen = listener.local_addr().map_err(listening)?;
     let library = Library::load(&library)?;
     // The port is bound and the library mapped: from here on, the data directory is the world.
     sandbox::enter(&options.data_dir);
-    let engine = open(library, options)?;
-    Ok(Started {
-        runtime,
-        listener,
-        address,
-        engine,
-        _lock: lock,
+    let engine = Arc::new(open(library, options)?);
+    let (stop, stopped) = watch::channel(false);
+    watch_for_the_end(&runtime, stop, options.supervised)?;
+    report(&ChildReport::Ready {
+        listen,
+        engine: engine.version().to_owned(),
+        pid: std::process::id(),
     })
+    .map_err(ServeError::process("report on standard output"))?;
+    let facade = options.facade.clone();
+    runtime.block_on(serve_facade(listener, engine.clone(), facade, stopped));
+    runtime.shutdown_timeout(STOP_GRACE);
+    close(engine)
+}
+
+/// A thread for everything, and one for each statement that runs.
+fn runtime(facade: &FacadeOptions) -> Result<Runtime, ServeError> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(facade.queries_max + facade.inserts_max + 2)
+        .thread_name("store-statement")
+        .build()
+        .map_err(ServeError::process("start a runtime"))
 }
 
 /// The engine refuses a directory that another process has open, but in its log. This refuses it
@@ -243,14 +244,7 @@ fn open(library: Library, options: &ServeOptions) -> Result<EmbeddedEngine, Serv
             source,
         })?;
     let data_dir = options.data_dir.join("data");
-    EmbeddedEngine::open(
-        library,
-        &EngineOptions {
-            data_dir,
-            config_file,
-        },
-    )
-    .map_err(|source| ServeError::Open {
+    EmbeddedEngine::open(library, &data_dir, &config_file).map_err(|source| ServeError::Open {
         source,
         log: last_error(&log),
     })
@@ -261,72 +255,33 @@ fn last_error(log: &Path) -> String {
     let Ok(text) = fs::read_to_string(log) else {
         return String::new();
     };
-    let last = text
-        .lines()
-        .rev()
-        .find(|line| line.contains("DB::Exception"));
+    let mut lines = text.lines().rev();
+    let last = lines.find(|line| line.contains("DB::Exception"));
     last.map_or_else(String::new, |line| {
         let message = line.find("Code: ").map_or(line, |at| &line[at..]);
         format!(": {}", message.chars().take(500).collect::<String>())
     })
 }
 
-impl Started {
-    fn run(self, options: &ServeOptions) -> Result<(), ServeError> {
-        let Self {
-            runtime,
-            listener,
-            address,
-            engine,
-            _lock,
-        } = self;
-        let (stop, stopped) = watch::channel(false);
-        watch_for_the_end(&runtime, stop, options.supervised)?;
-        report(&ChildReport::Ready {
-            listen: address,
-            engine: engine.version().to_owned(),
-            pid: std::process::id(),
-        })
-        .map_err(|source| ServeError::Process {
-            what: "report on standard output",
-            source,
-        })?;
-        let engine = Arc::new(engine);
-        runtime.block_on(serve_facade(
-            listener,
-            Arc::clone(&engine),
-            options.facade.clone(),
-            stopped,
-            STOP_GRACE,
-        ));
-        runtime.shutdown_timeout(STOP_GRACE);
-        close(engine)
-    }
-}
-
 /// Exiting with the engine open crashes in its destructors, so it must be closed.
 fn close(engine: Arc<EmbeddedEngine>) -> Result<(), ServeError> {
-    let engine = Arc::into_inner(engine).ok_or_else(|| ServeError::Process {
-        what: "close the engine",
-        source: io::Error::other("a statement still holds it"),
-    })?;
+    let engine = Arc::into_inner(engine)
+        .ok_or_else(|| io::Error::other("a statement still holds it"))
+        .map_err(ServeError::process("close the engine"))?;
     engine.close();
     Ok(())
 }
 
 /// Makes signals, and the end of standard input if asked, say that it is time to stop.
 fn watch_for_the_end(
-    runtime: &tokio::runtime::Runtime,
+    runtime: &Runtime,
     stop: watch::Sender<bool>,
     supervised: bool,
 ) -> Result<(), ServeError> {
     let _entered = runtime.enter();
     let stop = Arc::new(stop);
     for kind in [SignalKind::terminate(), SignalKind::interrupt()] {
-        let mut signals = signal(kind).map_err(|source| ServeError::Process {
-            what: "listen for signals",
-            source,
-        })?;
+        let mut signals = signal(kind).map_err(ServeError::process("listen for signals"))?;
         let stop = Arc::clone(&stop);
         runtime.spawn(async move {
             signals.recv().await;
@@ -341,10 +296,7 @@ fn watch_for_the_end(
                 let _ = io::copy(&mut io::stdin().lock(), &mut io::sink());
                 stop.send_replace(true);
             })
-            .map_err(|source| ServeError::Process {
-                what: "start a thread",
-                source,
-            })?;
+            .map_err(ServeError::process("start a thread"))?;
     }
     Ok(())
 }

@@ -14,10 +14,9 @@ use bytes::Bytes;
 use clickhouse::query::BytesCursor;
 use clickhouse::{Client, Compression, Row, RowOwned, RowRead, RowWrite};
 use tokio::time::timeout;
-use weir_schemas::StreamId;
-use weir_schemas::clickhouse::{DATABASE, EVENT_TABLES};
+use weir_schemas::clickhouse::DATABASE;
 
-use crate::caps::INSERT_PIECE_BYTES;
+use crate::caps::{INSERT_TIME_MAX, MIGRATION_TIME_MAX, PING_TIME_MAX, QUERY_TIME_MAX};
 use crate::error::exception_code;
 
 /// The `log_comment` of Weir's inserts. With a deadline it is `weir-insert by 1700000000000000`, which the
@@ -52,29 +51,6 @@ impl fmt::Debug for StoreConfig {
             .field("url", &self.url)
             .field("user", &self.user)
             .finish_non_exhaustive()
-    }
-}
-
-/// How long things may take.
-#[derive(Clone, Copy, Debug)]
-pub struct Timeouts {
-    pub ping: Duration,
-    /// For one piece of a batch to be taken, and then for the batch to be stored.
-    pub insert: Duration,
-    /// For a query of Weir's own to answer in full.
-    pub query: Duration,
-    /// For one statement of a migration.
-    pub migration: Duration,
-}
-
-impl Default for Timeouts {
-    fn default() -> Self {
-        Self {
-            ping: Duration::from_secs(5),
-            insert: Duration::from_secs(120),
-            query: Duration::from_secs(60),
-            migration: Duration::from_secs(600),
-        }
     }
 }
 
@@ -191,7 +167,6 @@ fn insert_settings(token: &str, deadline_us: Option<u64>) -> [(&'static str, Cow
 #[derive(Clone)]
 pub struct Store {
     client: Client,
-    timeouts: Timeouts,
     url: String,
 }
 
@@ -225,15 +200,8 @@ impl Store {
         }
         Ok(Self {
             client,
-            timeouts: Timeouts::default(),
             url: config.url.clone(),
         })
-    }
-
-    #[must_use]
-    pub fn with_timeouts(mut self, timeouts: Timeouts) -> Self {
-        self.timeouts = timeouts;
-        self
     }
 
     /// Where the store is.
@@ -245,20 +213,15 @@ impl Store {
     /// Whether the store answers, and lets us in.
     pub async fn ping(&self) -> Result<(), StoreError> {
         let query = self.client.query("SELECT 1").fetch_one::<u8>();
-        within(
-            self.timeouts.ping,
-            "ask the store whether it is there",
-            query,
-        )
-        .await
-        .map(drop)
+        let context = "ask the store whether it is there";
+        within(PING_TIME_MAX, context, query).await.map(drop)
     }
 
     /// Stores rows in a table of Weir's.
     ///
     /// The batch is stored whole or not at all, as long as it falls into one partition: one day. The
     /// same token again stores nothing, as a rule; after a kill at the wrong moment it may, so what
-    /// is stored must be asked of the rows themselves ([`Store::stored_seqs`]).
+    /// is stored must be asked of the rows themselves.
     pub async fn insert<R>(
         &self,
         table: &str,
@@ -285,44 +248,16 @@ impl Store {
     {
         let context = format!("insert {} rows into {table}", rows.len());
         let failed = |error| StoreError::new(&context, &error);
-        let limit = self.timeouts.insert;
+        let client = self.in_database();
         // The columns' types are asked for once, and remembered by the client.
-        let insert = timeout(limit, self.in_database().insert::<R>(table)).await;
-        let insert = insert
-            .map_err(|_| StoreError::timed_out(&context, limit))?
-            .map_err(failed)?;
-        let mut insert = insert.with_timeouts(Some(limit), Some(limit));
+        let insert = within(INSERT_TIME_MAX, &context, client.insert::<R>(table)).await?;
+        let limit = Some(INSERT_TIME_MAX);
+        let mut insert = insert.with_timeouts(limit, limit);
         for (name, value) in insert_settings(token, deadline_us) {
             insert = insert.with_setting(name, value);
         }
         for row in rows {
             insert.write(row).await.map_err(failed)?;
-        }
-        insert.end().await.map_err(failed)
-    }
-
-    /// Stores rows that are encoded already, as [`Store::insert`] does. `into` is a table, perhaps
-    /// with its columns: `requests (stream, seq, …)`.
-    pub async fn insert_encoded(
-        &self,
-        into: &str,
-        format: &str,
-        rows: Bytes,
-        token: &str,
-    ) -> Result<(), StoreError> {
-        let context = format!("insert {} bytes into {into}", rows.len());
-        let failed = |error| StoreError::new(&context, &error);
-        let limit = Some(self.timeouts.insert);
-        let mut insert = self
-            .in_database()
-            .insert_formatted_with(format!("INSERT INTO {into} FORMAT {format}"))
-            .with_timeouts(limit, limit);
-        for (name, value) in insert_settings(token, None) {
-            insert = insert.with_setting(name, value);
-        }
-        for start in (0..rows.len()).step_by(INSERT_PIECE_BYTES) {
-            let end = rows.len().min(start + INSERT_PIECE_BYTES);
-            insert.send(rows.slice(start..end)).await.map_err(failed)?;
         }
         insert.end().await.map_err(failed)
     }
@@ -348,7 +283,7 @@ impl Store {
     where
         R: RowOwned + RowRead,
     {
-        within(self.timeouts.query, "ask the store", query.fetch_all::<R>()).await
+        within(QUERY_TIME_MAX, "ask the store", query.fetch_all::<R>()).await
     }
 
     /// A question to be filled with values and handed to [`Store::fetch`].
@@ -364,7 +299,7 @@ impl Store {
             .query_raw(sql)
             .with_setting("mutations_sync", "1")
             .with_setting("max_execution_time", "0");
-        within(self.timeouts.migration, context, query.execute()).await
+        within(MIGRATION_TIME_MAX, context, query.execute()).await
     }
 
     /// Sends any statement and returns what comes back, as it comes, in the format given (or in the
@@ -373,36 +308,6 @@ impl Store {
         let cursor = self.in_database().query_raw(sql).fetch_bytes(format);
         let cursor = cursor.map_err(|error| StoreError::new("send the statement", &error))?;
         Ok(RawAnswer { cursor })
-    }
-
-    /// The sequence numbers of a stream, from one on, that are stored.
-    ///
-    /// `since_us` bounds the search in time (microseconds since 1970): rows older than that are not
-    /// looked at, so it must be older than any row that is asked for. Looking at a few days takes
-    /// milliseconds, at everything seconds.
-    pub async fn stored_seqs(
-        &self,
-        stream: StreamId,
-        from_seq: u64,
-        since_us: u64,
-    ) -> Result<Vec<u64>, StoreError> {
-        let per_table = EVENT_TABLES.map(|table| {
-            format!(
-                "SELECT seq FROM {table} WHERE stream = {{stream:UUID}} AND seq >= {{from:UInt64}} \
-                 AND ts >= fromUnixTimestamp64Micro({{since:Int64}}, 'UTC')"
-            )
-        });
-        let sql = format!(
-            "SELECT DISTINCT seq FROM ({}) ORDER BY seq",
-            per_table.join(" UNION ALL ")
-        );
-        let since = i64::try_from(since_us).unwrap_or(i64::MAX);
-        let query = self
-            .query(&sql)
-            .param("stream", stream.to_string())
-            .param("from", from_seq)
-            .param("since", since);
-        self.fetch(query).await
     }
 
     fn in_database(&self) -> Client {

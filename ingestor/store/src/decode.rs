@@ -57,18 +57,6 @@ pub(crate) enum BodyDecoder {
     Deflate(Inflater),
 }
 
-impl fmt::Debug for BodyDecoder {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Plain => "Plain",
-            Self::Blocks(_) => "Blocks",
-            Self::Lz4(_) => "Lz4",
-            Self::Gzip(_) => "Gzip",
-            Self::Deflate(_) => "Deflate",
-        })
-    }
-}
-
 impl BodyDecoder {
     pub(crate) fn new(packing: Packing) -> Self {
         match packing {
@@ -198,11 +186,8 @@ impl Inflater {
     }
 
     fn finish(&self) -> Result<(), ServerError> {
-        if self.ended {
-            Ok(())
-        } else {
-            Err(damaged(&"it ends too early"))
-        }
+        let ended = self.ended.then_some(());
+        ended.ok_or_else(|| damaged(&"it ends too early"))
     }
 }
 

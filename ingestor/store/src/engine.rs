@@ -18,7 +18,6 @@
 #![expect(unsafe_code, reason = "the engine is a C library")]
 
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
-use std::fmt;
 use std::path::{Path, PathBuf};
 use std::ptr::NonNull;
 use std::slice;
@@ -58,14 +57,6 @@ pub(crate) struct Library {
     abi: &'static Abi,
 }
 
-impl fmt::Debug for Library {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Library")
-            .field("version", &self.version())
-            .finish()
-    }
-}
-
 impl Library {
     pub(crate) fn load(path: &Path) -> Result<Self, LoadError> {
         // SAFETY: running the initialisers of this library is what loading the engine means; they
@@ -85,31 +76,12 @@ impl Library {
             abi: Box::leak(Box::new(abi)),
         })
     }
-
-    /// Version of the library, such as `26.7.3`.
-    #[must_use]
-    pub(crate) fn version(&self) -> String {
-        // SAFETY: the function takes nothing and returns a static NUL-terminated string.
-        let version = unsafe { (self.abi.version)() };
-        // SAFETY: as above; null is handled.
-        unsafe { text(version) }.unwrap_or_default()
-    }
-}
-
-/// What the engine is started with.
-#[derive(Clone, Debug)]
-pub(crate) struct EngineOptions {
-    /// Where its data is. Only one process at a time can have it open.
-    pub data_dir: PathBuf,
-    /// Its configuration file, in ClickHouse's own format.
-    pub config_file: PathBuf,
 }
 
 /// A running engine. There is at most one in a process.
 ///
 /// Connections keep it running too: it stops when [`EmbeddedEngine::close`] was called, or this was dropped,
 /// and the last connection is gone.
-#[derive(Debug)]
 pub(crate) struct EmbeddedEngine {
     /// Held so that the engine outlives every other connection.
     root: EngineConnection,
@@ -117,15 +89,21 @@ pub(crate) struct EmbeddedEngine {
 }
 
 impl EmbeddedEngine {
-    pub(crate) fn open(library: Library, options: &EngineOptions) -> Result<Self, OpenError> {
-        let data_dir = argument("--path=", &options.data_dir)
-            .ok_or(OpenError::NulInArgument("the data directory"))?;
-        let config_file = argument("--config-file=", &options.config_file)
+    /// Starts the engine on a directory, which only one process at a time can have open, with a
+    /// configuration file in ClickHouse's own format.
+    pub(crate) fn open(
+        library: Library,
+        data_dir: &Path,
+        config_file: &Path,
+    ) -> Result<Self, OpenError> {
+        let path =
+            argument("--path=", data_dir).ok_or(OpenError::NulInArgument("the data directory"))?;
+        let config_file = argument("--config-file=", config_file)
             .ok_or(OpenError::NulInArgument("the engine's configuration file"))?;
         // SAFETY: the function takes a flag and stores it. It must come before the first connect.
         unsafe { (library.abi.set_signal_handlers_enabled)(0) };
-        let mut root = EngineConnection::open(library, Arc::new(data_dir), Some(&config_file))
-            .ok_or_else(|| OpenError::Refused(options.data_dir.clone()))?;
+        let mut root = EngineConnection::open(library, Arc::new(path), Some(&config_file))
+            .ok_or_else(|| OpenError::Refused(data_dir.to_owned()))?;
         let version = root
             .execute("SELECT version()", "RawBLOB", &[])
             .map_err(OpenError::Mute)?;
@@ -135,12 +113,9 @@ impl EmbeddedEngine {
 
     /// Opens one more connection: a session with settings of its own. Takes about 0.1 ms.
     pub(crate) fn connect(&self) -> Result<EngineConnection, ServerError> {
-        EngineConnection::open(
-            self.root.library,
-            Arc::clone(&self.root.path_argument),
-            None,
-        )
-        .ok_or_else(|| ServerError::internal("the engine refused a connection"))
+        let path = Arc::clone(&self.root.path_argument);
+        EngineConnection::open(self.root.library, path, None)
+            .ok_or_else(|| ServerError::internal("the engine refused a connection"))
     }
 
     /// Version of ClickHouse, such as `26.7.2.1`.
@@ -183,20 +158,10 @@ unsafe impl Send for EngineConnection {}
 // connection, and `chdb_connect` is safe from any thread.
 unsafe impl Sync for EngineConnection {}
 
-impl fmt::Debug for EngineConnection {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("EngineConnection")
-            .field("path", &self.path_argument)
-            .finish_non_exhaustive()
-    }
-}
-
 impl EngineConnection {
     fn open(library: Library, path: Arc<CString>, config: Option<&CString>) -> Option<Self> {
-        let program = c"weir";
-        let mut argv: Vec<*mut c_char> = [program]
+        let mut argv: Vec<*mut c_char> = [c"weir", path.as_c_str()]
             .into_iter()
-            .chain(Some(path.as_c_str()))
             .chain(config.map(CString::as_c_str))
             .map(|argument| argument.as_ptr().cast_mut())
             .collect();
@@ -223,24 +188,7 @@ impl EngineConnection {
         format: &str,
         params: &[(String, String)],
     ) -> Result<ResultChunk, ServerError> {
-        let params = Params::new(params);
-        let handle = self.raw();
-        // SAFETY: every pointer is to memory that lives through the call, and comes with its
-        // length. The engine copies what it needs.
-        let result = unsafe {
-            (self.library.abi.query_with_params_n)(
-                handle,
-                sql.as_ptr().cast(),
-                sql.len(),
-                format.as_ptr().cast(),
-                format.len(),
-                params.names.as_ptr(),
-                params.name_lens.as_ptr(),
-                params.values.as_ptr(),
-                params.value_lens.as_ptr(),
-                params.names.len(),
-            )
-        };
+        let result = self.call(self.library.abi.query_with_params_n, sql, format, params);
         ResultChunk::new(self.library, result)
     }
 
@@ -251,23 +199,8 @@ impl EngineConnection {
         format: &str,
         params: &[(String, String)],
     ) -> Result<QueryStream<'_>, ServerError> {
-        let params = Params::new(params);
-        let handle = self.raw();
-        // SAFETY: as in execute.
-        let result = unsafe {
-            (self.library.abi.stream_query_with_params_n)(
-                handle,
-                sql.as_ptr().cast(),
-                sql.len(),
-                format.as_ptr().cast(),
-                format.len(),
-                params.names.as_ptr(),
-                params.name_lens.as_ptr(),
-                params.values.as_ptr(),
-                params.value_lens.as_ptr(),
-                params.names.len(),
-            )
-        };
+        let start = self.library.abi.stream_query_with_params_n;
+        let result = self.call(start, sql, format, params);
         let stream = ResultChunk::new(self.library, result)?;
         Ok(QueryStream {
             connection: self,
@@ -286,36 +219,49 @@ impl EngineConnection {
         format: &str,
         params: &[(String, String)],
     ) -> Result<InsertStream<'_>, ServerError> {
-        let params = Params::new(params);
-        let handle = self.raw();
-        // SAFETY: as in execute.
-        let stream = unsafe {
-            (self.library.abi.stream_insert_with_params_n)(
-                handle,
+        let start = self.library.abi.stream_insert_with_params_n;
+        let handle = NonNull::new(self.call(start, sql, format, params))
+            .ok_or_else(|| ServerError::internal("the engine returned no insert stream"))?;
+        // SAFETY: the handle is alive; the text is copied before anything else is called.
+        let error = unsafe { text((self.library.abi.stream_insert_error)(handle.as_ptr())) };
+        let insert = InsertStream {
+            connection: self,
+            handle,
+            finished: error.is_some(),
+        };
+        match error {
+            None => Ok(insert),
+            Some(message) => Err(ServerError::from_engine(&message)),
+        }
+    }
+
+    /// Calls the function of the library that runs or starts a statement in some way.
+    fn call<R>(
+        &mut self,
+        function: WithParams<R>,
+        sql: &str,
+        format: &str,
+        params: &[(String, String)],
+    ) -> R {
+        let names: Vec<_> = params.iter().map(|it| it.0.as_ptr().cast()).collect();
+        let name_lens: Vec<_> = params.iter().map(|it| it.0.len()).collect();
+        let values: Vec<_> = params.iter().map(|it| it.1.as_ptr().cast()).collect();
+        let value_lens: Vec<_> = params.iter().map(|it| it.1.len()).collect();
+        // SAFETY: the function is one of the library's. Every pointer is to memory that lives
+        // through the call, and comes with its length. The engine copies what it needs.
+        unsafe {
+            function(
+                self.raw(),
                 sql.as_ptr().cast(),
                 sql.len(),
                 format.as_ptr().cast(),
                 format.len(),
-                params.names.as_ptr(),
-                params.name_lens.as_ptr(),
-                params.values.as_ptr(),
-                params.value_lens.as_ptr(),
-                params.names.len(),
+                names.as_ptr(),
+                name_lens.as_ptr(),
+                values.as_ptr(),
+                value_lens.as_ptr(),
+                params.len(),
             )
-        };
-        let handle = NonNull::new(stream)
-            .ok_or_else(|| ServerError::internal("the engine returned no insert stream"))?;
-        let mut insert = InsertStream {
-            connection: self,
-            handle,
-            finished: false,
-        };
-        match insert.error() {
-            None => Ok(insert),
-            Some(error) => {
-                insert.finished = true;
-                Err(error)
-            }
         }
     }
 }
@@ -329,7 +275,6 @@ impl Drop for EngineConnection {
 }
 
 /// A running SELECT.
-#[derive(Debug)]
 pub(crate) struct QueryStream<'c> {
     connection: &'c mut EngineConnection,
     stream: ResultChunk,
@@ -349,7 +294,7 @@ impl QueryStream<'_> {
         let result =
             unsafe { (library.abi.stream_fetch_result)(connection, self.stream.handle.as_ptr()) };
         let chunk = ResultChunk::new(library, result).inspect_err(|_| self.finished = true)?;
-        if chunk.is_empty() {
+        if chunk.as_ref().is_empty() {
             self.finished = true;
             return Ok(None);
         }
@@ -379,14 +324,6 @@ pub(crate) struct InsertStream<'c> {
     finished: bool,
 }
 
-impl fmt::Debug for InsertStream<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("InsertStream")
-            .field("finished", &self.finished)
-            .finish_non_exhaustive()
-    }
-}
-
 impl InsertStream<'_> {
     /// Hands over bytes in the insert's format, split anywhere. Blocks while the engine is behind.
     ///
@@ -410,16 +347,6 @@ impl InsertStream<'_> {
         // SAFETY: the handle is alive and was not finished before: this takes self.
         let result = unsafe { (self.connection.library.abi.stream_done)(self.handle.as_ptr()) };
         ResultChunk::new(self.connection.library, result)
-    }
-
-    fn error(&self) -> Option<ServerError> {
-        // SAFETY: the handle is alive; the text is copied before anything else is called.
-        unsafe {
-            text((self.connection.library.abi.stream_insert_error)(
-                self.handle.as_ptr(),
-            ))
-        }
-        .map(|message| ServerError::from_engine(&message))
     }
 }
 
@@ -467,15 +394,6 @@ unsafe impl Send for ResultChunk {}
 // SAFETY: reading it changes nothing.
 unsafe impl Sync for ResultChunk {}
 
-impl fmt::Debug for ResultChunk {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ResultChunk")
-            .field("len", &self.as_ref().len())
-            .field("progress", &self.progress())
-            .finish_non_exhaustive()
-    }
-}
-
 impl ResultChunk {
     fn new(library: Library, handle: *mut c_void) -> Result<Self, ServerError> {
         let handle = NonNull::new(handle)
@@ -486,11 +404,6 @@ impl ResultChunk {
             None => Ok(chunk),
             Some(message) => Err(ServerError::from_engine(&message)),
         }
-    }
-
-    #[must_use]
-    pub(crate) fn is_empty(&self) -> bool {
-        self.as_ref().is_empty()
     }
 
     #[must_use]
@@ -527,32 +440,6 @@ impl Drop for ResultChunk {
     fn drop(&mut self) {
         // SAFETY: every result is destroyed exactly once, here.
         unsafe { (self.library.abi.destroy_query_result)(self.handle.as_ptr()) };
-    }
-}
-
-/// Parameters of a statement in the form that the C functions take: parallel arrays.
-struct Params {
-    names: Vec<*const c_char>,
-    name_lens: Vec<usize>,
-    values: Vec<*const c_char>,
-    value_lens: Vec<usize>,
-}
-
-impl Params {
-    /// The pointers are good for as long as the strings are.
-    fn new(params: &[(String, String)]) -> Self {
-        Self {
-            names: params
-                .iter()
-                .map(|(name, _)| name.as_ptr().cast())
-                .collect(),
-            name_lens: params.iter().map(|(name, _)| name.len()).collect(),
-            values: params
-                .iter()
-                .map(|(_, value)| value.as_ptr().cast())
-                .collect(),
-            value_lens: params.iter().map(|(_, value)| value.len()).collect(),
-        }
     }
 }
 
@@ -607,7 +494,6 @@ macro_rules! abi {
 }
 
 abi! {
-    version: "chdb_version" => unsafe extern "C" fn() -> *const c_char;
     set_signal_handlers_enabled: "chdb_set_signal_handlers_enabled" => unsafe extern "C" fn(c_int);
     connect: "chdb_connect" => unsafe extern "C" fn(c_int, *mut *mut c_char) -> *mut ConnectionHandle;
     close_conn: "chdb_close_conn" => unsafe extern "C" fn(*mut ConnectionHandle);

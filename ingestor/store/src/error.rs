@@ -1,7 +1,5 @@
 //! Errors as ClickHouse words them: a code, a message, and the HTTP status that goes with the code.
 
-use std::fmt;
-
 use http::StatusCode;
 
 /// One of ClickHouse's error codes.
@@ -43,7 +41,8 @@ codes! {
 }
 
 /// What a statement ended with instead of a result.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
 pub struct ServerError {
     /// ClickHouse's number for the error.
     pub code: u32,
@@ -112,14 +111,6 @@ impl ServerError {
         }
     }
 }
-
-impl fmt::Display for ServerError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
-    }
-}
-
-impl std::error::Error for ServerError {}
 
 /// The number in `Code: 60. DB::Exception: …`.
 #[must_use]

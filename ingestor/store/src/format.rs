@@ -23,44 +23,33 @@ impl Joining {
     #[must_use]
     pub(crate) fn of(format: &str) -> Self {
         let lower = format.to_ascii_lowercase();
-        match lower.as_str() {
+        let headers = [("withnamesandtypes", 2), ("withnames", 1)];
+        let (rows, header_lines) = headers
+            .into_iter()
+            .find_map(|(suffix, lines)| Some((lower.strip_suffix(suffix)?, lines)))
+            .unwrap_or((&lower, 0));
+        match rows {
             "tsv"
             | "tabseparated"
             | "tsvraw"
             | "tabseparatedraw"
             | "raw"
             | "csv"
-            | "tskv"
-            | "jsoneachrow"
-            | "jsonlines"
-            | "ndjson"
-            | "jsonstringseachrow"
             | "jsoncompacteachrow"
-            | "jsoncompactstringseachrow"
-            | "rowbinary"
-            | "native"
-            | "lineasstring"
-            | "rawblob"
-            | "msgpack"
-            | "null" => Self::Concatenate,
-            "tsvwithnames"
-            | "tabseparatedwithnames"
-            | "tsvrawwithnames"
-            | "tabseparatedrawwithnames"
-            | "rawwithnames"
-            | "csvwithnames"
-            | "jsoncompacteachrowwithnames"
-            | "jsoncompactstringseachrowwithnames" => Self::HeaderLines(1),
-            "tsvwithnamesandtypes"
-            | "tabseparatedwithnamesandtypes"
-            | "tsvrawwithnamesandtypes"
-            | "tabseparatedrawwithnamesandtypes"
-            | "rawwithnamesandtypes"
-            | "csvwithnamesandtypes"
-            | "jsoncompacteachrowwithnamesandtypes"
-            | "jsoncompactstringseachrowwithnamesandtypes" => Self::HeaderLines(2),
-            "rowbinarywithnames" => Self::BinaryHeader { types: false },
-            "rowbinarywithnamesandtypes" => Self::BinaryHeader { types: true },
+            | "jsoncompactstringseachrow" => match header_lines {
+                0 => Self::Concatenate,
+                lines => Self::HeaderLines(lines),
+            },
+            "rowbinary" => match header_lines {
+                0 => Self::Concatenate,
+                lines => Self::BinaryHeader { types: lines == 2 },
+            },
+            "tskv" | "jsoneachrow" | "jsonlines" | "ndjson" | "jsonstringseachrow" | "native"
+            | "lineasstring" | "rawblob" | "msgpack" | "null"
+                if header_lines == 0 =>
+            {
+                Self::Concatenate
+            }
             _ => Self::Whole,
         }
     }

@@ -18,10 +18,10 @@ const QUESTION: &str = "SELECT displayName(), version(), revision(), timezone()"
 
 /// The answer, if this is the question.
 pub(crate) fn answer(job: &QueryJob, version: &str) -> Option<Bytes> {
-    let asked = job.native_revision > 0 && job.sql.trim() == QUESTION;
+    let asked = job.request.native_revision > 0 && job.request.query.trim() == QUESTION;
     asked.then(|| {
         let answer = native_block(version);
-        if job.compress {
+        if job.request.compress {
             block::encode(&answer)
         } else {
             answer

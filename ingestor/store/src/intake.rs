@@ -19,16 +19,14 @@ pub(crate) async fn find_statement(
     body: &mut Incoming,
 ) -> Result<QueryJob, ServerError> {
     let mut decoder = BodyDecoder::new(request.packing);
-    let in_url = if request.query.trim().is_empty() || request.boundary.is_some() {
-        None
-    } else {
-        Some(sql::analyse(&request.query))
-    };
+    let is_in_url = !request.query.trim().is_empty() && request.boundary.is_none();
+    let in_url = is_in_url.then(|| sql::analyse(&request.query));
     if let Some(Ok(Statement::Insert(insert))) = in_url
         && insert.is_closed
     {
         let rows = Bytes::copy_from_slice(&request.query.as_bytes()[insert.rows_at..]);
-        return Ok(job(request, Statement::Insert(insert), rows, decoder));
+        let statement = Statement::Insert(insert);
+        return Ok(QueryJob::new(request, statement, rows, decoder));
     }
     let (head, ended) = read_head(body, &mut decoder).await?;
     if let Some(boundary) = request.boundary.take() {
@@ -39,7 +37,7 @@ pub(crate) async fn find_statement(
             request.set(&name, value)?;
         }
         let statement = sql::analyse(&request.query)?;
-        return Ok(job(request, statement, Bytes::new(), decoder));
+        return Ok(QueryJob::new(request, statement, Bytes::new(), decoder));
     }
     if !request.query.is_empty() && !head.is_empty() {
         request.query.push('\n');
@@ -56,13 +54,13 @@ pub(crate) async fn find_statement(
                 rows.extend_from_slice(&request.query.as_bytes()[insert.rows_at..body_at]);
             }
             rows.extend_from_slice(&head[insert.rows_at.saturating_sub(body_at)..]);
-            Ok(job(request, statement, rows.freeze(), decoder))
+            Ok(QueryJob::new(request, statement, rows.freeze(), decoder))
         }
         _ if !ended => Err(too_large()),
         _ if readable.len() < head.len() => {
             Err(ServerError::syntax("The query is not valid UTF-8"))
         }
-        _ => Ok(job(request, statement, Bytes::new(), decoder)),
+        _ => Ok(QueryJob::new(request, statement, Bytes::new(), decoder)),
     }
 }
 
@@ -127,27 +125,6 @@ fn too_large() -> ServerError {
     )
 }
 
-fn job(
-    request: QueryRequest,
-    statement: Statement,
-    first_rows: Bytes,
-    decoder: BodyDecoder,
-) -> QueryJob {
-    QueryJob {
-        sql: request.query,
-        statement,
-        database: request.database,
-        default_format: request.default_format,
-        params: request.params,
-        settings: request.settings,
-        query_id: request.query_id,
-        compress: request.compress,
-        native_revision: request.native_revision,
-        first_rows,
-        decoder,
-    }
-}
-
 /// Hands the body to the statement. Says whether it arrived to its end; if the statement gave up
 /// earlier, it says why itself.
 pub(crate) async fn feed(body: &mut Incoming, rows: mpsc::Sender<RowInput>) -> bool {
@@ -155,15 +132,10 @@ pub(crate) async fn feed(body: &mut Incoming, rows: mpsc::Sender<RowInput>) -> b
         let Ok(data) = next_data(body).await else {
             return false;
         };
-        let (last, message) = match data {
-            Some(data) => (false, RowInput::Data(data)),
-            None => (true, RowInput::End),
-        };
-        if rows.send(message).await.is_err() {
-            return last;
-        }
-        if last {
-            return true;
+        let is_last = data.is_none();
+        let message = data.map_or(RowInput::End, RowInput::Data);
+        if rows.send(message).await.is_err() || is_last {
+            return is_last;
         }
     }
 }

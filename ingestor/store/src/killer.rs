@@ -19,14 +19,6 @@ pub(crate) struct CancelOnDrop {
     pub(crate) killer: Killer,
 }
 
-impl std::fmt::Debug for CancelOnDrop {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("CancelOnDrop")
-            .field("query_id", &self.query_id)
-            .finish_non_exhaustive()
-    }
-}
-
 impl Drop for CancelOnDrop {
     fn drop(&mut self) {
         if !self.running.is_finished() {

@@ -36,7 +36,7 @@ mod sql;
 mod supervisor;
 
 pub use child::{ServeError, ServeOptions};
-pub use client::{ErrorClass, Query, RawAnswer, Store, StoreConfig, StoreError, Timeouts};
+pub use client::{ErrorClass, Query, RawAnswer, Store, StoreConfig, StoreError};
 pub use engine::PACKAGE_VERSION;
 pub use migrate::{Applied, Retention};
 pub use request::Credentials;

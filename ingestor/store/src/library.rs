@@ -1,7 +1,6 @@
 //! Where the engine's library is looked for, and what to do when it is nowhere.
 
 use std::env;
-use std::fmt::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use crate::engine::PACKAGE_VERSION;
@@ -19,7 +18,11 @@ pub const CACHE_VARIABLE: &str = "WEIR_CACHE";
 pub const FETCH_COMMAND: &str = "compose/fetch-engine.sh";
 
 /// No library was found.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the engine's library {FILE_NAME} {PACKAGE_VERSION} was not found; looked at: {}",
+    listed(looked_at)
+)]
 pub struct NotFound {
     /// Where it was looked for, in this order.
     pub looked_at: Vec<PathBuf>,
@@ -38,21 +41,10 @@ impl NotFound {
     }
 }
 
-impl fmt::Display for NotFound {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut places = String::new();
-        for place in &self.looked_at {
-            let separator = if places.is_empty() { "" } else { ", " };
-            write!(places, "{separator}{}", place.display())?;
-        }
-        write!(
-            f,
-            "the engine's library {FILE_NAME} {PACKAGE_VERSION} was not found; looked at: {places}"
-        )
-    }
+fn listed(places: &[PathBuf]) -> String {
+    let places: Vec<String> = places.iter().map(|it| it.display().to_string()).collect();
+    places.join(", ")
 }
-
-impl std::error::Error for NotFound {}
 
 /// Finds the library.
 ///

@@ -86,12 +86,9 @@ async fn run(store: &Store, retention: Retention) -> Result<Applied, StoreError>
     let mut applied = Applied::default();
     for migration in pending {
         apply(store, migration).await?;
-        info!(
-            version = migration.version,
-            name = migration.name,
-            "applied a migration"
-        );
-        applied.migrations.push(migration.version);
+        let Migration { version, name, .. } = *migration;
+        info!(version, name, "applied a migration");
+        applied.migrations.push(version);
     }
     for table in retained_tables() {
         if set_retention(store, table, retention.rows_days).await? {
@@ -128,37 +125,23 @@ fn pending<'m>(
     migrations: &'m [Migration],
     records: &[AppliedMigration],
 ) -> Result<Vec<&'m Migration>, StoreError> {
-    const CONTEXT: &str = "compare the database's migrations with this program's";
     for record in records {
-        let Some(migration) = migrations
-            .iter()
-            .find(|known| known.version == record.version)
-        else {
-            return Err(StoreError::permanent(
-                CONTEXT,
-                format!(
-                    "migration {} ({}) was applied by a newer weir: use that one, or another \
-                     database",
-                    record.version, record.name
-                ),
-            ));
+        let mut known = migrations.iter();
+        let fault = match known.find(|known| known.version == record.version) {
+            None => "was applied by a newer weir: use that one, or another database",
+            Some(migration) if checksum(migration) != record.checksum => {
+                "is not the one that was applied: an applied migration must not change; undo the \
+                 change and add a new migration"
+            }
+            Some(_) => continue,
         };
-        if checksum(migration) != record.checksum {
-            return Err(StoreError::permanent(
-                CONTEXT,
-                format!(
-                    "migration {} ({}) is not the one that was applied: an applied migration must \
-                     not change; undo the change and add a new migration",
-                    record.version, record.name
-                ),
-            ));
-        }
+        return Err(StoreError::permanent(
+            "compare the database's migrations with this program's",
+            format!("migration {} ({}) {fault}", record.version, record.name),
+        ));
     }
-    let missing = |migration: &&Migration| {
-        records
-            .iter()
-            .all(|record| record.version != migration.version)
-    };
+    let is_applied = |version: u32| records.iter().any(|record| record.version == version);
+    let missing = |migration: &&Migration| !is_applied(migration.version);
     Ok(migrations.iter().filter(missing).collect())
 }
 
@@ -189,17 +172,16 @@ async fn apply(store: &Store, migration: &Migration) -> Result<(), StoreError> {
         .await
 }
 
+/// What the server says of a table of Weir's; empty if it has none of that name.
+async fn fact(store: &Store, column: &str, table: &str) -> Result<String, StoreError> {
+    let sql = format!("SELECT {column} FROM system.tables WHERE database = ? AND name = ?");
+    let query = store.query(&sql).bind(DATABASE).bind(table);
+    Ok(store.fetch(query).await?.pop().unwrap_or_default())
+}
+
 /// Makes rows go after some days; 0 is never. Says whether that is a change.
 async fn set_retention(store: &Store, table: &str, days: u32) -> Result<bool, StoreError> {
-    let query = store
-        .query("SELECT engine_full FROM system.tables WHERE database = ? AND name = ?")
-        .bind(DATABASE)
-        .bind(table);
-    let engine = store
-        .fetch::<String>(query)
-        .await?
-        .pop()
-        .unwrap_or_default();
+    let engine = fact(store, "engine_full", table).await?;
     let current = engine.split_once(" TTL ").map(|(_, ttl)| ttl);
     let wanted = format!("toDateTime(ts) + toIntervalDay({days})");
     let statement = match (days, current) {
@@ -208,9 +190,8 @@ async fn set_retention(store: &Store, table: &str, days: u32) -> Result<bool, St
         (_, Some(ttl)) if ttl.split(" SETTINGS ").next() == Some(&wanted) => return Ok(false),
         _ => format!("ALTER TABLE {DATABASE}.{table} MODIFY TTL {wanted}"),
     };
-    store
-        .execute(&format!("set the retention of {table}"), &statement)
-        .await?;
+    let context = format!("set the retention of {table}");
+    store.execute(&context, &statement).await?;
     Ok(true)
 }
 
@@ -218,16 +199,9 @@ async fn set_retention(store: &Store, table: &str, days: u32) -> Result<bool, St
 ///
 /// Whole days, so that a day's part is rewritten once and not with every hour that passes.
 async fn empty_texts_after(store: &Store, days: u32) -> Result<bool, StoreError> {
-    let query = store
-        .query("SELECT create_table_query FROM system.tables WHERE database = ? AND name = ?")
-        .bind(DATABASE)
-        .bind(PAYLOADS);
-    let created = store.fetch::<String>(query).await?;
-    let created = created.into_iter().next().unwrap_or_default();
-    let wanted = format!(
-        "toDateTime(toDate(ts)) + toIntervalDay({})",
-        days.saturating_add(1)
-    );
+    let created = fact(store, "create_table_query", PAYLOADS).await?;
+    let whole_days = days.saturating_add(1);
+    let wanted = format!("toDateTime(toDate(ts)) + toIntervalDay({whole_days})");
     let change = |column: &str| match (days, text_ttl(&created, column)) {
         (0, None) => None,
         (0, Some(_)) => Some(format!("MODIFY COLUMN {column} REMOVE TTL")),

@@ -181,11 +181,8 @@ fn credentials(headers: &HeaderMap) -> Result<Option<Credentials>, ServerError> 
             password,
         }));
     }
-    let Some(basic) = headers
-        .get(header::AUTHORIZATION)
-        .and_then(|value| value.to_str().ok())
-        .and_then(|value| value.strip_prefix("Basic "))
-    else {
+    let authorization = text(header::AUTHORIZATION.as_str());
+    let Some(basic) = authorization.and_then(|value| value.strip_prefix("Basic ")) else {
         return Ok(None);
     };
     let decoded = BASE64

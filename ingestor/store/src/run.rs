@@ -22,29 +22,51 @@ use crate::decode::BodyDecoder;
 use crate::engine::{EmbeddedEngine, EngineConnection, InsertStream, QueryProgress, ResultChunk};
 use crate::error::{ServerError, code};
 use crate::format::{Joiner, Joining};
-use crate::sql::{Insert, Statement};
+use crate::request::QueryRequest;
+use crate::sql::Statement;
 
 /// A statement with everything that it needs.
-#[derive(Debug)]
 pub(crate) struct QueryJob {
-    pub(crate) sql: String,
+    /// With all of the statement's text.
+    pub(crate) request: QueryRequest,
     pub(crate) statement: Statement,
-    pub(crate) database: Option<String>,
-    pub(crate) default_format: Option<String>,
-    pub(crate) params: Vec<(String, String)>,
-    pub(crate) settings: Vec<(String, String)>,
-    pub(crate) query_id: String,
-    /// QueryOutput goes out in compressed blocks.
-    pub(crate) compress: bool,
-    /// The revision of Native output that the client would like.
-    pub(crate) native_revision: u64,
-    /// RowInput that came with the statement.
-    pub(crate) first_rows: Bytes,
+    /// Rows that came with the statement.
+    first_rows: Bytes,
     /// Unpacks the other rows.
-    pub(crate) decoder: BodyDecoder,
+    decoder: BodyDecoder,
 }
 
-/// RowInput of an INSERT on their way in.
+impl QueryJob {
+    pub(crate) fn new(
+        request: QueryRequest,
+        statement: Statement,
+        first_rows: Bytes,
+        decoder: BodyDecoder,
+    ) -> Self {
+        Self {
+            request,
+            statement,
+            first_rows,
+            decoder,
+        }
+    }
+
+    /// Format of the output of a statement without rows.
+    fn format(&self) -> &str {
+        let own = match &self.statement {
+            Statement::Select { format } | Statement::Other { format } => format.as_ref(),
+            Statement::Insert(_) => None,
+        };
+        own.or(self.request.default_format.as_ref())
+            .map_or("TabSeparated", String::as_str)
+    }
+
+    fn is_select(&self) -> bool {
+        matches!(self.statement, Statement::Select { .. })
+    }
+}
+
+/// Rows of an INSERT on their way in.
 #[derive(Debug)]
 pub(crate) enum RowInput {
     Data(Bytes),
@@ -111,62 +133,52 @@ pub(crate) fn run(
 ) {
     let sender = Sender {
         output,
-        compress: job.compress,
+        compress: job.request.compress,
     };
-    let result = run_job(engine, job, running, rows, &sender);
+    let last = run_job(engine, job, running, rows, &sender);
     running.finished.store(true, Ordering::Release);
     // A client that is gone needs no answer.
-    let _ = match result {
-        Ok(Some(whole)) => sender.send(whole),
-        Ok(None) => sender.send(QueryOutput::End(Ok(()))),
-        Err(error) => sender.send(QueryOutput::End(Err(error))),
-    };
+    let _ = sender.send(last.unwrap_or_else(|error| QueryOutput::End(Err(error))));
 }
 
-/// Returns all output at once if it was little, and nothing if it has been sent.
+/// Returns all output at once if it was little, and the end if it has been sent.
 fn run_job(
     engine: &EmbeddedEngine,
     job: QueryJob,
     running: &Running,
     rows: mpsc::Receiver<RowInput>,
     sender: &Sender,
-) -> Result<Option<QueryOutput>, ServerError> {
+) -> Result<QueryOutput, ServerError> {
     running.check()?;
     let mut connection = engine.connect()?;
     set_up(&mut connection, &job)?;
-    let format = match &job.statement {
-        Statement::Insert(insert) => {
-            let insert = insert.clone();
-            return feed(&mut connection, job, &insert, rows).map(Some);
-        }
-        Statement::Select { format } | Statement::Other { format } => format.as_ref(),
-    };
-    let format = format
-        .or(job.default_format.as_ref())
-        .map_or("TabSeparated", String::as_str);
-    let joining = Joining::of(format);
-    let streamed = matches!(job.statement, Statement::Select { .. }) && joining != Joining::Whole;
-    if streamed {
-        match stream(&mut connection, &job, format, joining, sender) {
+    if let Statement::Insert(insert) = &job.statement {
+        let params = &job.request.params;
+        let stream = connection.insert(&insert.head, &insert.format, params)?;
+        return feed(stream, &job.first_rows, job.decoder, rows);
+    }
+    let joining = Joining::of(job.format());
+    if job.is_select() && joining != Joining::Whole {
+        match stream(&mut connection, &job, joining, sender) {
             // WITH … INSERT and its kind look like a SELECT from outside.
             Err(error) if error.message.contains("Streaming query is not supported") => {}
             done => return done,
         }
     }
-    whole(&mut connection, &job, format, sender).map(Some)
+    whole(&mut connection, &job, sender)
 }
 
 /// Gives a fresh connection the request's database and settings.
 fn set_up(connection: &mut EngineConnection, job: &QueryJob) -> Result<(), ServerError> {
-    if let Some(database) = &job.database {
+    if let Some(database) = &job.request.database {
         let name = database.replace('\\', "\\\\").replace('`', "\\`");
         connection.execute(&format!("USE `{name}`"), "Null", &[])?;
     }
-    let mut settings = job.settings.clone();
+    let mut settings = job.request.settings.clone();
     if !settings.iter().any(|(name, _)| name == "max_result_bytes") {
         settings.push(("max_result_bytes".to_owned(), whole_result_limit(job)));
     }
-    mark(&mut settings, &job.query_id);
+    mark(&mut settings, &job.request.query_id);
     let assignments: Vec<String> = settings
         .iter()
         .map(|(name, value)| format!("{name} = '{}'", escaped(value)))
@@ -177,11 +189,7 @@ fn set_up(connection: &mut EngineConnection, job: &QueryJob) -> Result<(), Serve
 
 /// Streamed results need no limit; those that are made whole do.
 fn whole_result_limit(job: &QueryJob) -> String {
-    let format = match &job.statement {
-        Statement::Select { format } => format.as_ref().or(job.default_format.as_ref()),
-        Statement::Insert(_) | Statement::Other { .. } => None,
-    };
-    let whole = format.is_some_and(|format| Joining::of(format) == Joining::Whole);
+    let whole = job.is_select() && Joining::of(job.format()) == Joining::Whole;
     (if whole { WHOLE_RESULT_BYTES_MAX } else { 0 }).to_string()
 }
 
@@ -217,11 +225,11 @@ fn escaped(value: &str) -> String {
 fn stream(
     connection: &mut EngineConnection,
     job: &QueryJob,
-    format: &str,
     joining: Joining,
     sender: &Sender,
-) -> Result<Option<QueryOutput>, ServerError> {
-    let mut stream = connection.stream(&job.sql, format, &job.params)?;
+) -> Result<QueryOutput, ServerError> {
+    let format = job.format();
+    let mut stream = connection.stream(&job.request.query, format, &job.request.params)?;
     let mut joiner = Joiner::new(joining);
     let mut progress = QueryProgress::default();
     let mut bytes_of = |chunk: ResultChunk, progress: &mut QueryProgress| {
@@ -237,11 +245,11 @@ fn stream(
     // errors with a status.
     let mut next = stream.next_chunk()?;
     if next.is_none() {
-        return Ok(Some(QueryOutput::Whole {
+        return Ok(QueryOutput::Whole {
             format: Some(format.to_owned()),
             output: first,
             progress,
-        }));
+        });
     }
     sender.send(QueryOutput::Head {
         format: format.to_owned(),
@@ -255,17 +263,17 @@ fn stream(
         }
         next = stream.next_chunk()?;
     }
-    Ok(None)
+    Ok(QueryOutput::End(Ok(())))
 }
 
 fn whole(
     connection: &mut EngineConnection,
     job: &QueryJob,
-    format: &str,
     sender: &Sender,
 ) -> Result<QueryOutput, ServerError> {
+    let format = job.format();
     let result = connection
-        .execute(&job.sql, format, &job.params)
+        .execute(&job.request.query, format, &job.request.params)
         .map_err(explain_result_limit)?;
     let progress = result.progress();
     let output = sender.packed(Bytes::from_owner(result));
@@ -288,14 +296,13 @@ fn explain_result_limit(mut error: ServerError) -> ServerError {
 
 /// Feeds an INSERT. The rows are stored only if all of them arrived.
 fn feed(
-    connection: &mut EngineConnection,
-    job: QueryJob,
-    insert: &Insert,
+    mut stream: InsertStream<'_>,
+    first_rows: &Bytes,
+    decoder: BodyDecoder,
     rows: mpsc::Receiver<RowInput>,
 ) -> Result<QueryOutput, ServerError> {
-    let mut stream = connection.insert(&insert.head, &insert.format, &job.params)?;
-    if job.first_rows.is_empty() || stream.append(&job.first_rows) {
-        feed_body(&mut stream, job.decoder, rows)?;
+    if first_rows.is_empty() || stream.append(first_rows) {
+        feed_body(&mut stream, decoder, rows)?;
     }
     let progress = stream.finish()?.progress();
     Ok(QueryOutput::Whole {

@@ -35,7 +35,7 @@ use tracing::{debug, warn};
 
 use crate::answer::{QueryBody, StreamedOutput, exception_tag, set, summary_json, thread_died};
 use crate::caps::{
-    CONNECTIONS_MAX, HEAD_TIME_MAX, OUTPUT_QUEUED_MAX, PLACE_WAIT_MAX, ROWS_QUEUED_MAX,
+    CONNECTIONS_MAX, HEAD_TIME_MAX, OUTPUT_QUEUED_MAX, PLACE_WAIT_MAX, ROWS_QUEUED_MAX, STOP_GRACE,
 };
 use crate::engine::{EmbeddedEngine, QueryProgress};
 use crate::error::{ServerError, code};
@@ -75,27 +75,16 @@ struct Facade {
     queries: Arc<Semaphore>,
     inserts: Arc<Semaphore>,
     killer: Killer,
-    version: String,
 }
 
-impl std::fmt::Debug for Facade {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Facade")
-            .field("options", &self.options)
-            .finish_non_exhaustive()
-    }
-}
-
-/// Serves until `shutdown` becomes true, then lets running statements end within `grace`.
+/// Serves until `shutdown` becomes true, then lets running statements end within [`STOP_GRACE`].
 pub(crate) async fn serve(
     listener: TcpListener,
     engine: Arc<EmbeddedEngine>,
     options: FacadeOptions,
     mut shutdown: watch::Receiver<bool>,
-    grace: Duration,
 ) {
     let facade = Arc::new(Facade {
-        version: engine.version().to_owned(),
         killer: Killer::start(Arc::clone(&engine)),
         queries: Arc::new(Semaphore::new(options.queries_max)),
         inserts: Arc::new(Semaphore::new(options.inserts_max)),
@@ -120,7 +109,7 @@ pub(crate) async fn serve(
         }
     }
     drop(listener);
-    let all_ended = timeout(grace, async {
+    let all_ended = timeout(STOP_GRACE, async {
         while connections.join_next().await.is_some() {}
     })
     .await;
@@ -135,7 +124,7 @@ pub(crate) async fn serve(
 }
 
 /// Waits until everything is to stop. A dropped sender also means stop.
-async fn stopped(shutdown: &mut watch::Receiver<bool>) {
+pub(crate) async fn stopped(shutdown: &mut watch::Receiver<bool>) {
     let _ = shutdown.wait_for(|stop| *stop).await;
 }
 
@@ -188,10 +177,10 @@ impl Facade {
     /// One request, from its head to the head of its answer.
     async fn answer(self: Arc<Self>, request: Request<Incoming>) -> QueryResponse {
         let (parts, mut body) = request.into_parts();
-        let answered = match route(&parts) {
-            StoreRoute::Text(status, text) => return self.text(status, text),
-            StoreRoute::Query => self.query(&parts, &mut body).await,
-        };
+        if let Some((status, text)) = text_at(&parts) {
+            return self.text(status, text);
+        }
+        let answered = self.query(&parts, &mut body).await;
         answered.unwrap_or_else(|(query_id, error)| self.error(&error, &query_id))
     }
 
@@ -205,9 +194,8 @@ impl Facade {
         let answered = async {
             self.admit(parts, &request)?;
             let job = find_statement(request, body).await?;
-            if let Some(hello) = hello::answer(&job, &self.version) {
-                let head =
-                    self.head_of_output(&job.query_id, Some("Native"), QueryProgress::default());
+            if let Some(hello) = hello::answer(&job, self.engine.version()) {
+                let head = self.head_of_output(&query_id, Some("Native"), QueryProgress::default());
                 return Ok(head.map(|()| QueryBody::Full(Full::new(hello))));
             }
             let places = match &job.statement {
@@ -252,7 +240,7 @@ impl Facade {
         place: OwnedSemaphorePermit,
     ) -> Result<QueryResponse, ServerError> {
         let takes_rows = matches!(job.statement, Statement::Insert(_));
-        let query_id = job.query_id.clone();
+        let query_id = job.request.query_id.clone();
         let running = Arc::new(Running::default());
         let stop = CancelOnDrop {
             running: Arc::clone(&running),
@@ -325,24 +313,15 @@ impl Facade {
 
     fn error(&self, error: &ServerError, query_id: &str) -> QueryResponse {
         let mut response = self.head(error.status(), query_id);
-        set(
-            response.headers_mut(),
-            "x-clickhouse-exception-code",
-            &error.code.to_string(),
-        );
-        set(
-            response.headers_mut(),
-            "content-type",
-            "text/plain; charset=UTF-8",
-        );
+        let headers = response.headers_mut();
+        let code = error.code.to_string();
+        set(headers, "x-clickhouse-exception-code", &code);
+        set(headers, "content-type", "text/plain; charset=UTF-8");
         if error.status() == StatusCode::UNAUTHORIZED
             || error.code == code::AUTHENTICATION_FAILED.number
         {
-            set(
-                response.headers_mut(),
-                "www-authenticate",
-                "Basic realm=\"ClickHouse server HTTP API\"",
-            );
+            let realm = "Basic realm=\"ClickHouse server HTTP API\"";
+            set(headers, "www-authenticate", realm);
         }
         let text = self.versioned(error);
         response.map(|()| QueryBody::Full(Full::new(text.into())))
@@ -353,16 +332,13 @@ impl Facade {
         if error.message.contains(" (version ") {
             return format!("{}\n", error.message);
         }
-        format!("{} (version {})\n", error.message, self.version)
+        format!("{} (version {})\n", error.message, self.engine.version())
     }
 
     fn text(&self, status: StatusCode, text: &'static str) -> QueryResponse {
         let mut response = self.head(status, "");
-        set(
-            response.headers_mut(),
-            "content-type",
-            "text/html; charset=UTF-8",
-        );
+        let headers = response.headers_mut();
+        set(headers, "content-type", "text/html; charset=UTF-8");
         response.map(|()| QueryBody::Full(Full::new(text.into())))
     }
 
@@ -392,29 +368,22 @@ impl Facade {
     }
 }
 
-/// What a path leads to.
-enum StoreRoute {
-    Query,
-    Text(StatusCode, &'static str),
-}
-
-fn route(parts: &Parts) -> StoreRoute {
+/// What is answered to a path that takes no statement.
+fn text_at(parts: &Parts) -> Option<(StatusCode, &'static str)> {
     match (&parts.method, parts.uri.path()) {
         (&Method::GET | &Method::HEAD, "/ping" | "/replicas_status") => {
-            StoreRoute::Text(StatusCode::OK, "Ok.\n")
+            Some((StatusCode::OK, "Ok.\n"))
         }
-        (&Method::GET | &Method::HEAD, "/") if !has_query(parts) => {
-            StoreRoute::Text(StatusCode::OK, "Ok.\n")
-        }
-        (&Method::GET | &Method::POST, "/" | "/query") => StoreRoute::Query,
-        (&Method::GET | &Method::POST | &Method::HEAD, _) => StoreRoute::Text(
+        (&Method::GET | &Method::HEAD, "/") if !has_query(parts) => Some((StatusCode::OK, "Ok.\n")),
+        (&Method::GET | &Method::POST, "/" | "/query") => None,
+        (&Method::GET | &Method::POST | &Method::HEAD, _) => Some((
             StatusCode::NOT_FOUND,
             "There is no handle for this path. Send statements to /, or ask /ping.\n",
-        ),
-        _ => StoreRoute::Text(
+        )),
+        _ => Some((
             StatusCode::METHOD_NOT_ALLOWED,
             "Only GET and POST are served.\n",
-        ),
+        )),
     }
 }
 

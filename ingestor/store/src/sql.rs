@@ -35,11 +35,7 @@ pub(crate) struct Insert {
 /// Takes a text apart that should hold one statement.
 pub(crate) fn analyse(sql: &str) -> Result<Statement, ServerError> {
     let words: Vec<Token<'_>> = SqlTokens::new(sql).collect();
-    let first = words
-        .iter()
-        .position(|token| !token.is("("))
-        .unwrap_or(words.len());
-    let Some(verb) = words.get(first) else {
+    let Some(verb) = words.iter().find(|token| !token.is("(")) else {
         return Err(ServerError::syntax("Empty query"));
     };
     if verb.is_word("INSERT")
@@ -54,10 +50,8 @@ pub(crate) fn analyse(sql: &str) -> Result<Statement, ServerError> {
         return Err(file_access("ATTACH"));
     }
     let format = output_format(&words).map(str::to_owned);
-    if ["SELECT", "WITH", "FROM"]
-        .iter()
-        .any(|select| verb.is_word(select))
-    {
+    let queries = ["SELECT", "WITH", "FROM"];
+    if queries.iter().any(|query| verb.is_word(query)) {
         Ok(Statement::Select { format })
     } else {
         Ok(Statement::Other { format })
@@ -83,23 +77,17 @@ pub fn split_script(script: &str) -> Vec<&str> {
 
 /// Finds where an INSERT's rows begin; None if it takes them from a query.
 fn find_rows(sql: &str, words: &[Token<'_>]) -> Result<Option<Insert>, ServerError> {
-    let mut depth = 0_usize;
     for (index, token) in words.iter().enumerate() {
-        match token.text {
-            "(" => depth += 1,
-            ")" => depth = depth.saturating_sub(1),
-            ";" if depth == 0 => {
-                refuse_second_statement(words)?;
-                break;
-            }
-            _ => {}
-        }
         // `INSERT INTO t (SELECT …)` has its query in parentheses.
-        if token.is_word("SELECT") || (depth == 0 && token.is_word("WITH")) {
+        if token.is_word("SELECT") || (token.depth == 0 && token.is_word("WITH")) {
             return Ok(None);
         }
-        if depth > 0 {
+        if token.depth > 0 {
             continue;
+        }
+        if token.is(";") {
+            refuse_second_statement(words)?;
+            break;
         }
         if token.is_word("INFILE") && index > 0 && words[index - 1].is_word("FROM") {
             return Err(file_access("FROM INFILE"));
@@ -178,15 +166,9 @@ fn file_access(what: &str) -> ServerError {
 
 /// The format that a query asks for with FORMAT, which stands at its end or before SETTINGS.
 fn output_format<'q>(words: &[Token<'q>]) -> Option<&'q str> {
-    let mut depth = 0_usize;
     let mut found = None;
     for (index, token) in words.iter().enumerate() {
-        match token.text {
-            "(" => depth += 1,
-            ")" => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-        if depth > 0 || !token.is_word("FORMAT") {
+        if token.depth > 0 || !token.is_word("FORMAT") {
             continue;
         }
         let (Some(name), next) = (words.get(index + 1), words.get(index + 2)) else {
@@ -218,6 +200,8 @@ struct Token<'q> {
     kind: TokenKind,
     text: &'q str,
     span: Range<usize>,
+    /// Parentheses that are open behind it.
+    depth: usize,
 }
 
 impl Token<'_> {
@@ -247,11 +231,16 @@ impl Token<'_> {
 struct SqlTokens<'q> {
     sql: &'q str,
     at: usize,
+    depth: usize,
 }
 
 impl<'q> SqlTokens<'q> {
     fn new(sql: &'q str) -> Self {
-        Self { sql, at: 0 }
+        Self {
+            sql,
+            at: 0,
+            depth: 0,
+        }
     }
 
     fn skip_blanks_and_comments(&mut self) {
@@ -302,10 +291,16 @@ impl<'q> Iterator for SqlTokens<'q> {
             c => (TokenKind::Symbol, c.len_utf8()),
         };
         self.at = start + len;
+        match first {
+            '(' => self.depth += 1,
+            ')' => self.depth = self.depth.saturating_sub(1),
+            _ => {}
+        }
         Some(Token {
             kind,
             text: &rest[..len],
             span: start..self.at,
+            depth: self.depth,
         })
     }
 }

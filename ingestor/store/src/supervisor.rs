@@ -24,6 +24,7 @@ use tracing::{error, info, warn};
 
 use crate::caps::{HEALTHY_AFTER, RESTART_PAUSE_MAX, RESTART_PAUSE_MIN};
 use crate::child::ChildReport;
+use crate::serve::stopped;
 
 /// How the child is run.
 #[derive(Clone, Debug)]
@@ -150,15 +151,14 @@ impl SupervisorTask {
     }
 
     fn failed(&mut self, reason: String, how_to_fix: String) -> Duration {
-        let failed = StoreState::Failed { reason, how_to_fix };
+        let failed = StoreState::Failed {
+            reason: reason.clone(),
+            how_to_fix: how_to_fix.clone(),
+        };
         // The same failure again is not news.
-        if self.state.send_if_modified(|state| {
-            let news = *state != failed;
-            state.clone_from(&failed);
-            news
-        }) && let StoreState::Failed { reason, how_to_fix } = &failed
-        {
+        if *self.state.borrow() != failed {
             error!(reason, how_to_fix, "failed to start the store");
+            self.state.send_replace(failed);
         }
         self.next_pause()
     }
@@ -279,11 +279,6 @@ impl SupervisorTask {
             stdout: BufReader::new(stdout).lines(),
         })
     }
-}
-
-/// Waits until it is time to stop. A dropped sender also means stop.
-async fn stopped(stopped: &mut watch::Receiver<bool>) {
-    let _ = stopped.wait_for(|stopped| *stopped).await;
 }
 
 /// Passes on what the child says on standard error.

@@ -131,27 +131,6 @@ fn money_comes_back_to_the_last_digit() {
 }
 
 #[test]
-fn what_is_stored_of_a_stream_can_be_asked() {
-    with_shared(|running| async {
-        let store = running.store();
-        let (stream, other) = (stream(3), stream(99));
-        let now = now_us(&store).await;
-        let rows = [requests(stream, 5..8, now), requests(stream, 10..12, now)].concat();
-        store
-            .insert::<RequestRow>("requests", &rows, "asked")
-            .await
-            .unwrap();
-        let since = u64::try_from(now).unwrap() - 1_000_000;
-        let stored = |from| store.stored_seqs(stream, from, since);
-        assert_eq!(stored(1).await.unwrap(), [5, 6, 7, 10, 11]);
-        assert_eq!(stored(7).await.unwrap(), [7, 10, 11]);
-        assert!(stored(12).await.unwrap().is_empty());
-        let elsewhere = store.stored_seqs(other, 1, since).await;
-        assert!(elsewhere.unwrap().is_empty());
-    });
-}
-
-#[test]
 fn a_row_that_does_not_fit_is_told_from_a_store_that_is_away() {
     with_shared(|running| async {
         let store = running.store();

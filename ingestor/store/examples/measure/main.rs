@@ -204,6 +204,10 @@ async fn one(store: &Store, sql: &str) -> Result<String> {
 
 /// Rows as the ingestor sends them: RowBinary, in batches, one insert after the other.
 async fn insert(store: &Store) -> Result<()> {
+    let client = clickhouse::Client::default()
+        .with_url(store.url())
+        .with_database("weir")
+        .with_compression(clickhouse::Compression::None);
     for table in ["requests", "attempts"] {
         for (rows, batches) in [(1, 20), (10_000, 20), (100_000, 5)] {
             store
@@ -222,9 +226,12 @@ async fn insert(store: &Store) -> Result<()> {
             let bytes: usize = bodies.iter().map(Bytes::len).sum();
             let started = Instant::now();
             for (batch, body) in bodies.into_iter().enumerate() {
-                store
-                    .insert_encoded("copy", "RowBinary", body, &format!("batch-{batch}"))
-                    .await?;
+                let mut insert = client
+                    .insert_formatted_with("INSERT INTO copy FORMAT RowBinary")
+                    .with_setting("async_insert", "0")
+                    .with_setting("insert_deduplication_token", format!("batch-{batch}"));
+                insert.send(body).await?;
+                insert.end().await?;
             }
             let seconds = started.elapsed().as_secs_f64();
             let (rows_in_all, megabytes) = (f64::from(rows * batches), bytes >> 20);
