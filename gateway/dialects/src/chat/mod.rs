@@ -15,4 +15,4 @@ pub(crate) use read_request::{
     Nesting, read_audio, read_file, read_format, read_function, read_request, read_tool_choice,
 };
 pub(crate) use write_answer::{ChatWriter, cache_writes, write_plain};
-pub(crate) use write_request::{write_request, write_schema};
+pub(crate) use write_request::{write_format, write_function, write_request, write_tool_choice};

@@ -8,8 +8,8 @@ use memchr::memmem::Finder;
 use super::read_request::is_default;
 use super::write_request::{tool_id, write_reasoning};
 use crate::caps;
-use crate::json::{self, JsonCursor, Object, Path, Writer, each, text_of, value_of};
-use crate::neutral::{Effort, Feature, LossReport, Reasoning};
+use crate::json::{self, JsonCursor, Object, Path, each, text_of, value_of};
+use crate::neutral::{Effort, Feature, LossReport, Reasoning, RequestWriter};
 use crate::splice::{Edit, remove};
 use crate::vendors::{ChatQuirks, Formats, ReasoningControl, StreamUsage, ToolIds};
 
@@ -26,16 +26,14 @@ pub(crate) fn edits(
         return Ok(Vec::new());
     }
     let entries = entries_of(body, body);
-    let (edits, insert) = (Vec::new(), Writer::default());
     let mut editor = Editor {
         body,
         model,
         quirks,
-        report,
         has_extras,
         has_long_ids,
-        edits,
-        insert,
+        edits: Vec::new(),
+        insert: RequestWriter::reporting(0, report),
     };
     let mut removed = Vec::with_capacity(entries.len());
     for entry in &entries {
@@ -47,8 +45,7 @@ pub(crate) fn edits(
         removed.push(is_replaced || editor.edit_entry(entry)?);
     }
     editor.remove(&entries, &removed);
-    editor.insert_at_start();
-    Ok(editor.edits)
+    Ok(editor.finish())
 }
 
 /// Where an entry of an object is.
@@ -110,12 +107,11 @@ struct Editor<'a, 'r> {
     body: &'a str,
     model: &'a str,
     quirks: &'a ChatQuirks,
-    report: &'r mut LossReport,
     has_extras: bool,
     has_long_ids: bool,
     edits: Vec<Edit>,
     /// Entries for the start of the body.
-    insert: Writer,
+    insert: RequestWriter<'r>,
 }
 
 impl<'a> Editor<'a, '_> {
@@ -124,12 +120,12 @@ impl<'a> Editor<'a, '_> {
         let quirks = self.quirks;
         let raw = &self.body[entry.value.clone()];
         if quirks.unwanted.contains(&entry.key) {
-            self.report.ignored(entry.key);
+            self.insert.report.ignored(entry.key);
             return Ok(true);
         }
         if quirks.refused.contains(&entry.key) {
             if raw != "null" && !is_default(entry.key, raw) {
-                self.report.unsupported_field(entry.key);
+                self.insert.report.unsupported_field(entry.key);
             }
             return Ok(true);
         }
@@ -151,7 +147,7 @@ impl<'a> Editor<'a, '_> {
     fn edit_temperature(&mut self, entry: &EntrySpan<'_>, raw: &str) {
         let most = self.quirks.temperature_max;
         if raw.parse().is_ok_and(|temperature: f64| temperature > most) {
-            self.report.approximated(Feature::Temperature);
+            self.insert.report.approximated(Feature::Temperature);
             self.replace(entry.value.clone(), most.to_string());
         }
     }
@@ -163,7 +159,7 @@ impl<'a> Editor<'a, '_> {
         let kind = Object::read(raw, Path::ROOT.key("response_format"))?.text("type")?;
         let is_schema = kind.is_some_and(|kind| kind.is("json_schema"));
         if is_schema {
-            self.report.unsupported(Feature::Format);
+            self.insert.report.unsupported(Feature::Format);
         }
         Ok(is_schema)
     }
@@ -174,7 +170,7 @@ impl<'a> Editor<'a, '_> {
             return false;
         }
         if word == "auto" {
-            self.report.unsupported(Feature::ToolChoice);
+            self.insert.report.unsupported(Feature::ToolChoice);
             return true;
         }
         self.replace(entry.value.clone(), json::quoted(word));
@@ -195,7 +191,7 @@ impl<'a> Editor<'a, '_> {
             effort: Some(effort),
             ..Reasoning::default()
         };
-        write_reasoning(&mut self.insert, &reasoning, control, self.report);
+        write_reasoning(&mut self.insert, &reasoning, control);
         true
     }
 
@@ -239,7 +235,7 @@ impl<'a> Editor<'a, '_> {
             let raw = &self.body[entry.value.clone()];
             removed.push(match entry.key {
                 "name" if drops_name => {
-                    self.report.ignored("messages[].name");
+                    self.insert.report.ignored("messages[].name");
                     true
                 }
                 key if Some(key) == own => false,
@@ -276,10 +272,11 @@ impl<'a> Editor<'a, '_> {
         self.edits.extend(remove(&spans, removed));
     }
 
-    fn insert_at_start(&mut self) {
-        let entries = std::mem::take(&mut self.insert).into_string();
+    fn finish(mut self) -> Vec<Edit> {
+        let entries = self.insert.into_string();
         if let Some(at) = self.body.find('{').filter(|_| !entries.is_empty()) {
             self.edits.push(Edit::insert(at + 1, entries + ","));
         }
+        self.edits
     }
 }

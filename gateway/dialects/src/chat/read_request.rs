@@ -3,9 +3,9 @@
 use crate::json::{self, Object, Text};
 use crate::neutral::{
     EMPTY_SCHEMA, Effort, Fields, Format, JsonSchema, LossReport, MediaSource, Part, Reasoning,
-    ReasoningSignature, Request, Role, Sampling, SignatureOrigin, Tool, ToolCall, ToolChoice, Turn,
-    free_text_arguments, free_text_tool, read_arguments, take_message_mark, take_tool_mark,
-    tool_result,
+    ReasoningSignature, Request, RequestWriter, Role, Sampling, SignatureOrigin, Tool, ToolCall,
+    ToolChoice, Turn, free_text_arguments, free_text_tool, read_arguments, take_message_mark,
+    take_tool_mark, tool_result,
 };
 
 /// How OpenAI's two formats define a thing of a type.
@@ -15,6 +15,22 @@ pub(crate) enum Nesting {
     Wrapped,
     /// `{type, …}`, as in responses.
     Flat,
+}
+
+impl Nesting {
+    /// Writes the entries of a thing.
+    pub(crate) fn put<'r>(
+        self,
+        w: &mut RequestWriter<'r>,
+        kind: &str,
+        fill: impl FnOnce(&mut RequestWriter<'r>),
+    ) {
+        w.put("type", kind);
+        match self {
+            Self::Wrapped => w.put_object(kind, fill),
+            Self::Flat => fill(w),
+        }
+    }
 }
 
 /// Fields that do not change the answer.

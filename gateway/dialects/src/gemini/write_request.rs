@@ -2,14 +2,14 @@
 
 use std::collections::HashMap;
 
-use crate::json::{Text, Writer};
+use crate::json::Text;
 use crate::neutral::{
     Effort, Feature, Format, LossReport, MediaSource, Part, Reasoning, ReasoningSignature, Request,
-    Role, SignatureOrigin, Tool, ToolCall, ToolChoice, Turn, joined_text,
+    RequestWriter, Role, SignatureOrigin, ToolCall, ToolChoice, joined_text,
 };
 
 pub(crate) fn write_request(request: &Request<'_>, model: &str, report: &mut LossReport) -> String {
-    Writer::document(2048, |w| write_fields(w, request, model, report))
+    RequestWriter::reporting(2048, report).filled(|w| write_fields(w, request, model))
 }
 
 /// A `countTokens` request, which may wrap the whole request.
@@ -22,89 +22,58 @@ pub(crate) fn write_count_request(
     if !wraps {
         return write_request(request, model, report);
     }
-    Writer::document(2048, |w| {
+    RequestWriter::reporting(2048, report).filled(|w| {
         w.put_object("generateContentRequest", |w| {
             w.put("model", &*format!("models/{model}"));
-            write_fields(w, request, model, report);
+            write_fields(w, request, model);
         });
     })
 }
 
-fn write_fields(w: &mut Writer, request: &Request<'_>, model: &str, report: &mut LossReport) {
-    write_system(w, &request.turns);
-    let names = call_names(&request.turns);
-    w.put_array("contents", |w| {
-        write_turns(w, &request.turns, &names, report)
-    });
-    write_tools(w, request, report);
-    if request.is_prefill {
-        report.unsupported(Feature::Prefill);
-    }
-    if request.user.is_some() {
-        report.approximated(Feature::User);
-    }
-    w.put_object("generationConfig", |w| {
-        write_config(w, request, model, report)
-    });
-}
-
-/// Writes the system prompts, which have one place wherever they stood in the conversation.
-fn write_system(w: &mut Writer, turns: &[Turn<'_>]) {
-    let system = turns.iter().filter(|turn| turn.role == Role::System);
-    let text = joined_text(system.flat_map(|turn| &turn.parts));
-    if !text.is_empty() {
+fn write_fields(w: &mut RequestWriter<'_>, request: &Request<'_>, model: &str) {
+    let system = joined_text(request.system_parts());
+    if !system.is_empty() {
         w.put_object("systemInstruction", |w| {
-            w.put_array("parts", |w| w.object(|w| w.put("text", text)));
+            w.put_array("parts", |w| w.object(|w| w.put("text", system)));
         });
     }
-}
-
-/// The name of each call by its id. Gemini's results carry names, not ids.
-fn call_names<'p, 'a>(turns: &'p [Turn<'a>]) -> HashMap<&'p str, &'p Text<'a>> {
-    let parts = turns.iter().flat_map(|turn| &turn.parts);
-    let calls = parts.filter_map(|part| match part {
-        Part::ToolCall(call) => Some((call.id.as_escaped(), &call.name)),
-        _ => None,
-    });
-    calls.collect()
+    let names = call_names(request);
+    w.put_array("contents", |w| write_turns(w, request, &names));
+    write_tools(w, request);
+    w.unsupported_if(request.is_prefill, Feature::Prefill);
+    w.approximated_if(request.user.is_some(), Feature::User);
+    w.put_object("generationConfig", |w| write_config(w, request, model));
 }
 
 type Names<'p, 'a> = HashMap<&'p str, &'p Text<'a>>;
 
-fn write_turns(w: &mut Writer, turns: &[Turn<'_>], names: &Names<'_, '_>, report: &mut LossReport) {
-    let spoken: Vec<&Turn<'_>> = turns
-        .iter()
-        .filter(|turn| turn.role != Role::System)
-        .collect();
-    for group in spoken.chunk_by(|a, b| a.role == b.role) {
-        let Some(first) = group.first() else { continue };
-        let parts = group.iter().flat_map(|turn| &turn.parts);
-        let parts: Vec<&Part<'_>> = parts.filter(|part| says_something(part)).collect();
+/// The name of each call by its id. Gemini's results carry names, not ids.
+fn call_names<'p, 'a>(request: &'p Request<'a>) -> Names<'p, 'a> {
+    let parts = request.turns.iter().flat_map(|turn| &turn.parts);
+    let calls = parts.filter_map(Part::as_call);
+    calls
+        .map(|call| (call.id.as_escaped(), &call.name))
+        .collect()
+}
+
+fn write_turns(w: &mut RequestWriter<'_>, request: &Request<'_>, names: &Names<'_, '_>) {
+    for (role, mut parts) in request.spoken() {
+        parts.retain(|part| says_something(part));
         if parts.is_empty() {
             continue;
         }
-        let is_user = first.role == Role::User;
         w.object(|w| {
+            let is_user = role == Role::User;
             w.put("role", if is_user { "user" } else { "model" });
-            w.put_array("parts", |w| write_parts(w, &parts, names, report));
+            let mut had_call = false;
+            w.put_each("parts", parts, |w, part| match part {
+                Part::ToolCall(call) => {
+                    write_call(w, call, !had_call);
+                    had_call = true;
+                }
+                part => write_part(w, part, names),
+            });
         });
-    }
-}
-
-fn write_parts(
-    w: &mut Writer,
-    parts: &[&Part<'_>],
-    names: &Names<'_, '_>,
-    report: &mut LossReport,
-) {
-    let mut had_call = false;
-    for part in parts {
-        if let Part::ToolCall(call) = part {
-            write_call(w, call, !had_call);
-            had_call = true;
-        } else {
-            write_part(w, part, names, report);
-        }
     }
 }
 
@@ -117,19 +86,16 @@ fn says_something(part: &Part<'_>) -> bool {
     }
 }
 
-fn write_part(w: &mut Writer, part: &Part<'_>, names: &Names<'_, '_>, report: &mut LossReport) {
+fn write_part(w: &mut RequestWriter<'_>, part: &Part<'_>, names: &Names<'_, '_>) {
     match part {
         Part::Text(text) | Part::Refusal(text) => w.object(|w| w.put("text", text)),
         Part::Image { source, detail } => {
-            if detail.as_ref().is_some_and(|detail| !detail.is("auto")) {
-                report.approximated(Feature::ImageDetail);
-            }
+            let is_detailed = detail.as_ref().is_some_and(|detail| !detail.is("auto"));
+            w.approximated_if(is_detailed, Feature::ImageDetail);
             write_source(w, source, "image/jpeg");
         }
         Part::File { source, name } => {
-            if name.is_some() {
-                report.approximated(Feature::FileName);
-            }
+            w.approximated_if(name.is_some(), Feature::FileName);
             write_source(w, source, "application/pdf");
         }
         Part::Audio { data, format } => w.object(|w| {
@@ -148,12 +114,12 @@ fn write_part(w: &mut Writer, part: &Part<'_>, names: &Names<'_, '_>, report: &m
             write_result(w, name, content, *is_error);
             // Images and files of a result stand next to it.
             let shown = content.iter().filter(|part| !matches!(part, Part::Text(_)));
-            shown.for_each(|part| write_part(w, part, names, report));
+            shown.for_each(|part| write_part(w, part, names));
         }
     }
 }
 
-fn write_source(w: &mut Writer, source: &MediaSource<'_>, otherwise: &str) {
+fn write_source(w: &mut RequestWriter<'_>, source: &MediaSource<'_>, otherwise: &str) {
     w.object(|w| match source {
         MediaSource::Data { media_type, data } => w.put_object("inlineData", |w| {
             w.put("mimeType", media_type);
@@ -187,7 +153,7 @@ fn media_type_of(url: &str) -> Option<&'static str> {
 const NO_SIGNATURE: &str = "skip_thought_signature_validator";
 
 /// Writes a call. Of parallel calls, the first is signed.
-fn write_call(w: &mut Writer, call: &ToolCall<'_>, is_first: bool) {
+fn write_call(w: &mut RequestWriter<'_>, call: &ToolCall<'_>, is_first: bool) {
     w.object(|w| {
         w.put_object("functionCall", |w| {
             w.put("name", &call.name);
@@ -203,7 +169,7 @@ fn write_call(w: &mut Writer, call: &ToolCall<'_>, is_first: bool) {
 }
 
 /// Writes a result, which is an object: the text under `output` or `error`.
-fn write_result(w: &mut Writer, name: &Text<'_>, content: &[Part<'_>], is_error: bool) {
+fn write_result(w: &mut RequestWriter<'_>, name: &Text<'_>, content: &[Part<'_>], is_error: bool) {
     w.object(|w| {
         w.put_object("functionResponse", |w| {
             w.put("name", name);
@@ -215,47 +181,42 @@ fn write_result(w: &mut Writer, name: &Text<'_>, content: &[Part<'_>], is_error:
     });
 }
 
-fn write_tools(w: &mut Writer, request: &Request<'_>, report: &mut LossReport) {
+fn write_tools(w: &mut RequestWriter<'_>, request: &Request<'_>) {
     if request.tools.is_empty() {
         return;
     }
     w.put_array("tools", |w| {
         w.object(|w| {
-            w.put_array("functionDeclarations", |w| {
-                request.tools.iter().for_each(|tool| write_tool(w, tool));
+            w.put_each("functionDeclarations", &request.tools, |w, tool| {
+                w.object(|w| {
+                    w.put("name", &tool.name);
+                    w.put_some("description", tool.description.as_ref());
+                    w.put_raw("parametersJsonSchema", tool.schema);
+                });
             });
         });
     });
-    if request.tools.iter().any(|tool| tool.strict == Some(true)) {
-        report.approximated(Feature::StrictTools);
-    }
-    if request.parallel_tools == Some(false) {
-        report.unsupported(Feature::ParallelTools);
-    }
-    if let Some(choice) = &request.tool_choice {
-        w.put_object("toolConfig", |w| {
-            w.put_object("functionCallingConfig", |w| match choice {
-                ToolChoice::Auto => w.put("mode", "AUTO"),
-                ToolChoice::None => w.put("mode", "NONE"),
-                ToolChoice::Required => w.put("mode", "ANY"),
-                ToolChoice::Named(name) => {
-                    w.put("mode", "ANY");
-                    w.put_array("allowedFunctionNames", |w| w.value(name));
-                }
-            });
+    w.approximated_if(request.has_strict_tools(), Feature::StrictTools);
+    let one_at_a_time = request.parallel_tools == Some(false);
+    w.unsupported_if(one_at_a_time, Feature::ParallelTools);
+    let (mode, name) = match &request.tool_choice {
+        None => return,
+        Some(ToolChoice::Auto) => ("AUTO", None),
+        Some(ToolChoice::None) => ("NONE", None),
+        Some(ToolChoice::Required) => ("ANY", None),
+        Some(ToolChoice::Named(name)) => ("ANY", Some(name)),
+    };
+    w.put_object("toolConfig", |w| {
+        w.put_object("functionCallingConfig", |w| {
+            w.put("mode", mode);
+            if let Some(name) = name {
+                w.put_array("allowedFunctionNames", |w| w.value(name));
+            }
         });
-    }
-}
-
-fn write_tool(w: &mut Writer, tool: &Tool<'_>) {
-    w.object(|w| {
-        w.put("name", &tool.name);
-        w.put_some("description", tool.description.as_ref());
-        w.put_raw("parametersJsonSchema", tool.schema);
     });
 }
 
-fn write_config(w: &mut Writer, request: &Request<'_>, model: &str, report: &mut LossReport) {
+fn write_config(w: &mut RequestWriter<'_>, request: &Request<'_>, model: &str) {
     w.put_some("maxOutputTokens", request.max_tokens);
     let sampling = &request.sampling;
     w.put_some("temperature", sampling.temperature);
@@ -269,27 +230,24 @@ fn write_config(w: &mut Writer, request: &Request<'_>, model: &str, report: &mut
         w.put("responseMimeType", "application/json");
     }
     if let Some(Format::JsonSchema(format)) = &request.format {
-        if format.description.is_some() {
-            report.approximated(Feature::FormatDescription);
-        }
+        let is_described = format.description.is_some();
+        w.approximated_if(is_described, Feature::FormatDescription);
         w.put_raw("responseJsonSchema", format.schema);
     }
     if let Some(reasoning) = &request.reasoning {
-        write_thinking(w, reasoning, model, report);
+        write_thinking(w, reasoning, model);
     }
 }
 
 /// Writes how much to think: a level for Gemini 3, a budget for its predecessors
 /// (ai.google.dev/gemini-api/docs/thinking).
-fn write_thinking(w: &mut Writer, reasoning: &Reasoning, model: &str, report: &mut LossReport) {
+fn write_thinking(w: &mut RequestWriter<'_>, reasoning: &Reasoning, model: &str) {
     let Some(is_on) = reasoning.is_on() else {
         return;
     };
     let by_budget = model.starts_with("gemini-2") || model.starts_with("gemini-1");
-    if !by_budget && !is_on {
-        // The lowest level: thinking cannot be switched off.
-        report.approximated(Feature::Reasoning);
-    }
+    // The lowest level: thinking cannot be switched off.
+    w.approximated_if(!by_budget && !is_on, Feature::Reasoning);
     w.put_object("thinkingConfig", |w| {
         if is_on {
             w.put("includeThoughts", true);

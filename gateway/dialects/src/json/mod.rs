@@ -18,7 +18,7 @@ pub use read::InvalidField;
 pub(crate) use read::{Object, Path, Result, as_text, each, shown, text_of, value_of, word_of};
 pub(crate) use text::Text;
 pub(crate) use valid::valid;
-pub(crate) use write::Writer;
+pub(crate) use write::{ToJson, Writer};
 
 /// The range that `part` takes up in `whole`, of which it must be a part.
 pub(crate) fn span_in(whole: &str, part: &str) -> Range<usize> {

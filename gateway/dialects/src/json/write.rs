@@ -5,22 +5,33 @@
 use super::Text;
 
 #[derive(Debug, Default)]
-pub(crate) struct Writer {
+pub(crate) struct Writer<R = ()> {
     out: String,
+    /// What else the closures need.
+    pub(crate) report: R,
 }
 
 impl Writer {
     pub(crate) fn with_capacity(bytes: usize) -> Self {
-        Self {
-            out: String::with_capacity(bytes),
-        }
+        Self::reporting(bytes, ())
     }
 
     /// Writes one object and returns it.
     pub(crate) fn document(bytes: usize, fill: impl FnOnce(&mut Self)) -> String {
-        let mut writer = Self::with_capacity(bytes);
-        writer.object(fill);
-        writer.out
+        Self::with_capacity(bytes).filled(fill)
+    }
+}
+
+impl<R> Writer<R> {
+    pub(crate) fn reporting(bytes: usize, report: R) -> Self {
+        let out = String::with_capacity(bytes);
+        Self { out, report }
+    }
+
+    /// Writes one object and returns it.
+    pub(crate) fn filled(mut self, fill: impl FnOnce(&mut Self)) -> String {
+        self.object(fill);
+        self.out
     }
 
     pub(crate) fn into_string(self) -> String {
@@ -39,7 +50,7 @@ impl Writer {
         value.write_to(&mut self.out);
     }
 
-    pub(crate) fn object<R>(&mut self, fill: impl FnOnce(&mut Self) -> R) -> R {
+    pub(crate) fn object<T>(&mut self, fill: impl FnOnce(&mut Self) -> T) -> T {
         self.comma();
         self.out.push('{');
         let filled = fill(self);
@@ -47,12 +58,20 @@ impl Writer {
         filled
     }
 
-    pub(crate) fn array<R>(&mut self, fill: impl FnOnce(&mut Self) -> R) -> R {
+    pub(crate) fn array<T>(&mut self, fill: impl FnOnce(&mut Self) -> T) -> T {
         self.comma();
         self.out.push('[');
         let filled = fill(self);
         self.out.push(']');
         filled
+    }
+
+    /// An object that begins with its type.
+    pub(crate) fn typed<T>(&mut self, kind: &str, fill: impl FnOnce(&mut Self) -> T) -> T {
+        self.object(|w| {
+            w.put("type", kind);
+            fill(w)
+        })
     }
 
     // Entries of an object. Keys are constants and need no escapes.
@@ -76,20 +95,30 @@ impl Writer {
         }
     }
 
-    pub(crate) fn put_object<R>(&mut self, key: &str, fill: impl FnOnce(&mut Self) -> R) -> R {
+    pub(crate) fn put_object<T>(&mut self, key: &str, fill: impl FnOnce(&mut Self) -> T) -> T {
         self.key(key);
         self.object(fill)
     }
 
-    pub(crate) fn put_array<R>(&mut self, key: &str, fill: impl FnOnce(&mut Self) -> R) -> R {
+    pub(crate) fn put_array<T>(&mut self, key: &str, fill: impl FnOnce(&mut Self) -> T) -> T {
         self.key(key);
         self.array(fill)
+    }
+
+    /// A list, with what `write` writes for each of the items.
+    pub(crate) fn put_each<T>(
+        &mut self,
+        key: &str,
+        items: impl IntoIterator<Item = T>,
+        mut write: impl FnMut(&mut Self, T),
+    ) {
+        self.put_array(key, |w| items.into_iter().for_each(|item| write(w, item)));
     }
 
     /// A list that is left out if it is empty.
     pub(crate) fn put_list(&mut self, key: &str, values: &[impl ToJson]) {
         if !values.is_empty() {
-            self.put_array(key, |w| values.iter().for_each(|value| w.value(value)));
+            self.put_each(key, values, |w, value| w.value(value));
         }
     }
 
@@ -208,7 +237,7 @@ mod tests {
 
     #[test]
     fn frames_stand_around_values() {
-        let mut writer = Writer::default();
+        let mut writer = Writer::with_capacity(64);
         for _ in 0..2 {
             writer.verbatim("data: ");
             writer.object(|w| w.put("n", 1_u64));

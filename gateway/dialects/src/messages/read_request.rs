@@ -74,8 +74,7 @@ pub(crate) fn read_request<'a>(
 
 /// Claude continues the last turn if it is the assistant's.
 fn begins_answer(turn: &Turn<'_>) -> bool {
-    let is_call = |part: &Part<'_>| matches!(part, Part::ToolCall(_));
-    turn.role == Role::Assistant && !turn.parts.iter().any(is_call)
+    turn.role == Role::Assistant && !turn.parts.iter().any(|part| part.as_call().is_some())
 }
 
 fn read_thinking(thinking: &mut Fields<'_, '_>) -> json::Result<Reasoning> {

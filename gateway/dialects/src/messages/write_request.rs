@@ -4,11 +4,10 @@
 //! (platform.claude.com/docs/en/api/openai-sdk): all system prompts move to the top, a temperature
 //! above 1 becomes 1, and tools are not strict. The client's cache marks are kept.
 
-use crate::json::{Text, Writer};
+use crate::json::Text;
 use crate::neutral::{
     Effort, Feature, Format, LossReport, MediaSource, Part, Reasoning, ReasoningSignature, Request,
-    Role, SignatureOrigin, Tool, ToolCall, ToolChoice, Turn, joined_text, put_cache_control,
-    with_marks,
+    RequestWriter, Role, SignatureOrigin, ToolChoice, Turn, with_marks,
 };
 
 /// Least budget for thinking that Anthropic accepts.
@@ -19,28 +18,30 @@ const BUDGET_TOKENS_MIN: u64 = 1024;
 const MAX_TOKENS: u64 = 8192;
 
 pub(crate) fn write_request(request: &Request<'_>, model: &str, report: &mut LossReport) -> String {
-    Writer::document(2048, |w| {
+    RequestWriter::reporting(2048, report).filled(|w| {
         w.put("model", model);
-        write_fields(w, request, model, report);
+        let thinking = Thinking::of(request, model, w.report);
+        w.put("max_tokens", thinking.max_tokens(request.max_tokens));
+        let mut system = request
+            .system_parts()
+            .filter(|part| says_something(part))
+            .peekable();
+        if system.peek().is_some() {
+            w.put_text("system", system);
+        }
+        w.put_array("messages", |w| write_turns(w, request));
+        if request.stream {
+            w.put("stream", true);
+        }
+        w.put_list("stop_sequences", &request.stop);
+        write_sampling(w, request, &thinking);
+        write_tools(w, request, &thinking);
+        write_output(w, request, &thinking);
+        if let Some(user) = &request.user {
+            w.put_object("metadata", |w| w.put("user_id", user));
+        }
+        w.put_cache_control(request.cache_control);
     })
-}
-
-fn write_fields(w: &mut Writer, request: &Request<'_>, model: &str, report: &mut LossReport) {
-    let thinking = Thinking::of(request, model, report);
-    w.put("max_tokens", thinking.max_tokens(request.max_tokens));
-    write_system(w, &request.turns);
-    w.put_array("messages", |w| write_turns(w, &request.turns, report));
-    if request.stream {
-        w.put("stream", true);
-    }
-    w.put_list("stop_sequences", &request.stop);
-    write_sampling(w, request, &thinking, report);
-    write_tools(w, request, &thinking, report);
-    write_output(w, request, &thinking, report);
-    if let Some(user) = &request.user {
-        w.put_object("metadata", |w| w.put("user_id", user));
-    }
-    put_cache_control(w, request.cache_control);
 }
 
 /// How a model is told to think, which depends on its generation.
@@ -119,8 +120,8 @@ fn breaks_off_thinking(turns: &[Turn<'_>]) -> bool {
     let Some(last) = turns.iter().rev().find(|turn| turn.role == Role::Assistant) else {
         return false;
     };
-    let is_call = |part: &Part<'_>| matches!(part, Part::ToolCall(_));
-    last.parts.iter().any(is_call) && !last.parts.iter().any(is_own_thinking)
+    last.parts.iter().any(|part| part.as_call().is_some())
+        && !last.parts.iter().any(is_own_thinking)
 }
 
 fn is_own_thinking(part: &Part<'_>) -> bool {
@@ -128,69 +129,33 @@ fn is_own_thinking(part: &Part<'_>) -> bool {
         if signature.origin == SignatureOrigin::Anthropic)
 }
 
-fn write_system(w: &mut Writer, turns: &[Turn<'_>]) {
-    let system = turns.iter().filter(|turn| turn.role == Role::System);
-    let parts: Vec<&Part<'_>> = system
-        .flat_map(|turn| &turn.parts)
-        .filter(|part| says_something(part))
-        .collect();
-    let is_marked = parts.iter().any(|part| matches!(part, Part::CacheMark(_)));
-    if is_marked {
-        w.put_array("system", |w| {
-            for (part, mark) in with_marks(parts) {
-                if let Part::Text(text) | Part::Refusal(text) = part {
-                    write_text(w, text, mark);
-                }
-            }
-        });
-    } else if !parts.is_empty() {
-        w.put("system", joined_text(parts));
-    }
-}
-
-fn write_text(w: &mut Writer, text: &Text<'_>, mark: Option<&str>) {
-    w.object(|w| {
-        w.put("type", "text");
-        w.put("text", text);
-        put_cache_control(w, mark);
-    });
-}
-
 /// Writes the turns. Consecutive turns of one role become one message, because results of parallel
 /// calls must share one.
-fn write_turns(w: &mut Writer, turns: &[Turn<'_>], report: &mut LossReport) {
-    let spoken: Vec<&Turn<'_>> = turns
-        .iter()
-        .filter(|turn| turn.role != Role::System)
-        .collect();
-    for group in spoken.chunk_by(|a, b| a.role == b.role) {
-        let Some(first) = group.first() else { continue };
-        let parts = group.iter().flat_map(|turn| &turn.parts);
-        let parts = with_marks(parts.filter(|part| says_something(part)));
+fn write_turns(w: &mut RequestWriter<'_>, request: &Request<'_>) {
+    for (role, parts) in request.spoken() {
+        let parts = with_marks(parts.into_iter().filter(|part| says_something(part)));
         if parts.is_empty() {
             continue;
         }
-        let is_user = first.role == Role::User;
         w.object(|w| {
+            let is_user = role == Role::User;
             w.put("role", if is_user { "user" } else { "assistant" });
-            write_content(w, &parts, report);
+            write_content(w, &parts);
         });
     }
 }
 
-fn write_content(w: &mut Writer, parts: &[(&Part<'_>, Option<&str>)], report: &mut LossReport) {
+fn write_content(w: &mut RequestWriter<'_>, parts: &[(&Part<'_>, Option<&str>)]) {
     if let [(Part::Text(text), None)] = parts {
         w.put("content", text);
         return;
     }
-    w.put_array("content", |w| {
-        // Results come before the user's other content.
-        let is_result = |part: &Part<'_>| matches!(part, Part::ToolResult { .. });
-        let results = parts.iter().filter(|(part, _)| is_result(part));
-        let rest = parts.iter().filter(|(part, _)| !is_result(part));
-        results
-            .chain(rest)
-            .for_each(|(part, mark)| write_block(w, part, *mark, report));
+    // Results come before the user's other content.
+    let is_result = |part: &Part<'_>| matches!(part, Part::ToolResult { .. });
+    let results = parts.iter().filter(|(part, _)| is_result(part));
+    let rest = parts.iter().filter(|(part, _)| !is_result(part));
+    w.put_each("content", results.chain(rest), |w, (part, mark)| {
+        write_block(w, part, *mark);
     });
 }
 
@@ -203,74 +168,64 @@ fn says_something(part: &Part<'_>) -> bool {
     }
 }
 
-fn write_block(w: &mut Writer, part: &Part<'_>, mark: Option<&str>, report: &mut LossReport) {
+fn write_block(w: &mut RequestWriter<'_>, part: &Part<'_>, mark: Option<&str>) {
     match part {
-        Part::Text(text) | Part::Refusal(text) => write_text(w, text, mark),
+        Part::Text(text) | Part::Refusal(text) => w.text_block(text, mark),
         Part::Image { source, detail } => {
-            if detail.as_ref().is_some_and(|detail| !detail.is("auto")) {
-                report.approximated(Feature::ImageDetail);
-            }
-            w.object(|w| {
-                w.put("type", "image");
+            let is_detailed = detail.as_ref().is_some_and(|detail| !detail.is("auto"));
+            w.approximated_if(is_detailed, Feature::ImageDetail);
+            w.typed("image", |w| {
                 write_source(w, source);
-                put_cache_control(w, mark);
+                w.put_cache_control(mark);
             });
         }
-        Part::File { source, name } => w.object(|w| {
-            w.put("type", "document");
+        Part::File { source, name } => w.typed("document", |w| {
             write_source(w, source);
             w.put_some("title", name.as_ref());
-            put_cache_control(w, mark);
+            w.put_cache_control(mark);
         }),
-        Part::Audio { .. } => report.unsupported(Feature::Audio),
+        Part::Audio { .. } => w.report.unsupported(Feature::Audio),
         // Thinking cannot be marked.
         Part::Reasoning { text, signature } => write_thinking(w, text, signature.as_ref()),
         Part::CacheMark(_) => {}
-        Part::ToolCall(call) => write_call(w, call, mark),
+        Part::ToolCall(call) => w.typed("tool_use", |w| {
+            w.put("id", tool_id(&call.id));
+            w.put("name", &call.name);
+            w.put_raw("input", &call.arguments);
+            w.put_cache_control(mark);
+        }),
         Part::ToolResult {
             call_id,
             content,
             is_error,
-        } => {
-            w.object(|w| {
-                w.put("type", "tool_result");
-                w.put("tool_use_id", tool_id(call_id));
-                let content = with_marks(content.iter().filter(|part| says_something(part)));
-                write_content(w, &content, report);
-                if *is_error {
-                    w.put("is_error", true);
-                }
-                put_cache_control(w, mark);
-            });
-        }
+        } => w.typed("tool_result", |w| {
+            w.put("tool_use_id", tool_id(call_id));
+            let content = with_marks(content.iter().filter(|part| says_something(part)));
+            write_content(w, &content);
+            if *is_error {
+                w.put("is_error", true);
+            }
+            w.put_cache_control(mark);
+        }),
     }
 }
 
 /// Writes thinking that Claude signed. Anthropic accepts no other.
-fn write_thinking(w: &mut Writer, text: &Text<'_>, signature: Option<&ReasoningSignature<'_>>) {
-    let own = signature.filter(|signature| signature.origin == SignatureOrigin::Anthropic);
-    if let Some(signature) = own {
-        w.object(|w| {
-            if signature.is_encrypted {
-                w.put("type", "redacted_thinking");
-                w.put("data", &signature.value);
-            } else {
-                w.put("type", "thinking");
-                w.put("thinking", text);
-                w.put("signature", &signature.value);
-            }
-        });
+fn write_thinking(
+    w: &mut RequestWriter<'_>,
+    text: &Text<'_>,
+    signature: Option<&ReasoningSignature<'_>>,
+) {
+    match signature.filter(|signature| signature.origin == SignatureOrigin::Anthropic) {
+        None => {}
+        Some(signature) if signature.is_encrypted => w.typed("redacted_thinking", |w| {
+            w.put("data", &signature.value);
+        }),
+        Some(signature) => w.typed("thinking", |w| {
+            w.put("thinking", text);
+            w.put("signature", &signature.value);
+        }),
     }
-}
-
-fn write_call(w: &mut Writer, call: &ToolCall<'_>, mark: Option<&str>) {
-    w.object(|w| {
-        w.put("type", "tool_use");
-        w.put("id", tool_id(&call.id));
-        w.put("name", &call.name);
-        w.put_raw("input", &call.arguments);
-        put_cache_control(w, mark);
-    });
 }
 
 /// An id of letters, digits, `_` and `-`; other characters become `_`.
@@ -283,123 +238,81 @@ fn tool_id<'a>(id: &'a Text<'_>) -> Text<'a> {
     Text::owned(id.as_escaped().bytes().map(fitting).collect())
 }
 
-fn write_source(w: &mut Writer, source: &MediaSource<'_>) {
-    w.put_object("source", |w| match source {
-        MediaSource::Url(url) => {
-            w.put("type", "url");
-            w.put("url", url);
-        }
-        MediaSource::Data { media_type, data } => {
-            w.put("type", "base64");
+fn write_source(w: &mut RequestWriter<'_>, source: &MediaSource<'_>) {
+    w.key("source");
+    match source {
+        MediaSource::Url(url) => w.typed("url", |w| w.put("url", url)),
+        MediaSource::Data { media_type, data } => w.typed("base64", |w| {
             w.put("media_type", media_type);
             w.put("data", data);
-        }
-    });
+        }),
+    }
 }
 
-fn write_sampling(
-    w: &mut Writer,
-    request: &Request<'_>,
-    thinking: &Thinking,
-    report: &mut LossReport,
-) {
+fn write_sampling(w: &mut RequestWriter<'_>, request: &Request<'_>, thinking: &Thinking) {
     let sampling = &request.sampling;
-    match sampling.temperature {
-        // Thinking and temperature exclude each other.
-        Some(_) if thinking.is_on() => report.approximated(Feature::Temperature),
-        Some(temperature) => {
-            if temperature > 1.0 {
-                report.approximated(Feature::Temperature);
-            }
-            w.put("temperature", temperature.clamp(0.0, 1.0));
-        }
-        None => {}
-    }
-    match sampling.top_p {
-        // Newer models refuse the two together.
-        Some(_) if thinking.is_on() || sampling.temperature.is_some() => {
-            report.approximated(Feature::TopP);
-        }
-        Some(top_p) => w.put("top_p", top_p),
-        None => {}
-    }
-    match sampling.top_k {
-        Some(_) if thinking.is_on() => report.approximated(Feature::TopK),
-        Some(top_k) => w.put("top_k", top_k),
-        None => {}
-    }
-    if sampling.has_penalties() {
-        report.unsupported(Feature::Penalties);
-    }
-    if sampling.seed.is_some() {
-        report.unsupported(Feature::Seed);
-    }
+    // Thinking excludes the three.
+    let is_free = !thinking.is_on();
+    let is_hot = sampling.temperature.is_some_and(|asked| asked > 1.0);
+    w.approximated_if(is_hot, Feature::Temperature);
+    let temperature = sampling.temperature.map(|asked| asked.clamp(0.0, 1.0));
+    w.put_fitting("temperature", temperature, is_free, Feature::Temperature);
+    // Newer models refuse the two together.
+    let is_alone = is_free && temperature.is_none();
+    w.put_fitting("top_p", sampling.top_p, is_alone, Feature::TopP);
+    w.put_fitting("top_k", sampling.top_k, is_free, Feature::TopK);
+    w.unsupported_if(sampling.has_penalties(), Feature::Penalties);
+    w.unsupported_if(sampling.seed.is_some(), Feature::Seed);
 }
 
-fn write_tools(
-    w: &mut Writer,
-    request: &Request<'_>,
-    thinking: &Thinking,
-    report: &mut LossReport,
-) {
+fn write_tools(w: &mut RequestWriter<'_>, request: &Request<'_>, thinking: &Thinking) {
     if request.tools.is_empty() {
         return;
     }
-    if request.tools.iter().any(|tool| tool.strict == Some(true)) {
-        report.approximated(Feature::StrictTools);
-    }
-    w.put_array("tools", |w| {
-        request.tools.iter().for_each(|tool| write_tool(w, tool))
+    w.approximated_if(request.has_strict_tools(), Feature::StrictTools);
+    w.put_each("tools", &request.tools, |w, tool| {
+        w.object(|w| {
+            w.put("name", &tool.name);
+            w.put_some("description", tool.description.as_ref());
+            w.put_raw("input_schema", tool.schema);
+            w.put_cache_control(tool.cache_control);
+        });
     });
     let mut choice = request.tool_choice.as_ref();
     if thinking.is_on() && matches!(choice, Some(ToolChoice::Required | ToolChoice::Named(_))) {
         // Thinking and a forced tool exclude each other.
-        report.unsupported(Feature::ToolChoice);
+        w.report.unsupported(Feature::ToolChoice);
         choice = None;
     }
     let one_at_a_time = request.parallel_tools == Some(false);
     if choice.is_none() && !one_at_a_time {
         return;
     }
-    w.put_object("tool_choice", |w| {
-        match choice {
-            None | Some(ToolChoice::Auto) => w.put("type", "auto"),
-            Some(ToolChoice::None) => w.put("type", "none"),
-            Some(ToolChoice::Required) => w.put("type", "any"),
-            Some(ToolChoice::Named(name)) => {
-                w.put("type", "tool");
-                w.put("name", name);
-            }
-        }
+    let (kind, name) = match choice {
+        None | Some(ToolChoice::Auto) => ("auto", None),
+        Some(ToolChoice::None) => ("none", None),
+        Some(ToolChoice::Required) => ("any", None),
+        Some(ToolChoice::Named(name)) => ("tool", Some(name)),
+    };
+    w.key("tool_choice");
+    w.typed(kind, |w| {
+        w.put_some("name", name);
         if one_at_a_time && choice != Some(&ToolChoice::None) {
             w.put("disable_parallel_tool_use", true);
         }
     });
 }
 
-fn write_tool(w: &mut Writer, tool: &Tool<'_>) {
-    w.object(|w| {
-        w.put("name", &tool.name);
-        w.put_some("description", tool.description.as_ref());
-        w.put_raw("input_schema", tool.schema);
-        put_cache_control(w, tool.cache_control);
-    });
-}
-
-fn write_output(
-    w: &mut Writer,
-    request: &Request<'_>,
-    thinking: &Thinking,
-    report: &mut LossReport,
-) {
-    match thinking {
-        Thinking::Unsaid => {}
-        Thinking::Off => w.put_object("thinking", |w| w.put("type", "disabled")),
-        Thinking::Adaptive(_) => w.put_object("thinking", |w| w.put("type", "adaptive")),
-        Thinking::Budget(tokens) => w.put_object("thinking", |w| {
-            w.put("type", "enabled");
-            w.put("budget_tokens", *tokens);
-        }),
+fn write_output(w: &mut RequestWriter<'_>, request: &Request<'_>, thinking: &Thinking) {
+    let mode = match thinking {
+        Thinking::Unsaid => None,
+        Thinking::Off => Some(("disabled", None)),
+        Thinking::Adaptive(_) => Some(("adaptive", None)),
+        Thinking::Budget(tokens) => Some(("enabled", Some(*tokens))),
+    };
+    if let Some((kind, tokens)) = mode {
+        w.key("thinking");
+        w.typed(kind, |w| w.put_some("budget_tokens", tokens));
     }
     let effort = match thinking {
         Thinking::Adaptive(effort) => *effort,
@@ -407,13 +320,12 @@ fn write_output(
     };
     let schema = match &request.format {
         Some(Format::JsonSchema(format)) => {
-            if format.description.is_some() {
-                report.approximated(Feature::FormatDescription);
-            }
+            let is_described = format.description.is_some();
+            w.approximated_if(is_described, Feature::FormatDescription);
             Some(format.schema)
         }
         Some(Format::JsonObject) => {
-            report.unsupported(Feature::Format);
+            w.report.unsupported(Feature::Format);
             None
         }
         None => None,
@@ -422,14 +334,13 @@ fn write_output(
         return;
     }
     w.put_object("output_config", |w| {
-        if let Some(effort) = effort {
-            w.put("effort", effort.max(Effort::Low).as_str());
-        }
+        w.put_some(
+            "effort",
+            effort.map(|effort| effort.max(Effort::Low).as_str()),
+        );
         if let Some(schema) = schema {
-            w.put_object("format", |w| {
-                w.put("type", "json_schema");
-                w.put_raw("schema", schema);
-            });
+            w.key("format");
+            w.typed("json_schema", |w| w.put_raw("schema", schema));
         }
     });
 }

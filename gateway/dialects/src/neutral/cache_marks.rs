@@ -1,7 +1,7 @@
 //! Marks of what is to be cached: Anthropic's `cache_control` and its relatives.
 
 use super::{Fields, Part};
-use crate::json::{self, Writer};
+use crate::json;
 
 /// Where a target takes cache marks. Elsewhere caching is automatic, and a mark does not change the
 /// answer.
@@ -63,10 +63,4 @@ fn take_mark<'a>(fields: &mut Fields<'a, '_>, accepted: bool) -> json::Result<Op
         }))
     })?;
     Ok(breakpoint.flatten().or(control))
-}
-
-pub(crate) fn put_cache_control(w: &mut Writer, mark: Option<&str>) {
-    if let Some(mark) = mark {
-        w.put_raw("cache_control", mark);
-    }
 }

@@ -12,20 +12,20 @@ mod fields;
 mod loss_report;
 mod openai_tools;
 mod request;
+mod request_writer;
 mod signature;
 
-pub(crate) use cache_marks::{
-    CacheMarks, put_cache_control, take_message_mark, take_tool_mark, with_marks,
-};
+pub(crate) use cache_marks::{CacheMarks, take_message_mark, take_tool_mark, with_marks};
 pub(crate) use event::{AnswerEvent, EventSink, ToolUse};
 pub(crate) use fields::Fields;
 pub(crate) use loss_report::{Feature, LossReport};
 pub(crate) use openai_tools::{
-    fnv_1a, free_text_arguments, free_text_tool, opaque_user, read_arguments, short_id,
+    fnv_1a, free_text_arguments, free_text_tool, put_user, read_arguments, short_id,
 };
 pub(crate) use request::{
     EMPTY_SCHEMA, Effort, Format, JsonSchema, MediaSource, Part, Reasoning, Request, Role,
     Sampling, Summary, Tool, ToolCall, ToolChoice, Turn, arguments_object, joined_text,
     tool_result,
 };
+pub(crate) use request_writer::RequestWriter;
 pub(crate) use signature::{ReasoningSignature, SIGNATURE_MARK, SignatureOrigin};

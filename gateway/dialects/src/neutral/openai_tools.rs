@@ -3,18 +3,18 @@
 use std::borrow::Cow;
 
 use super::request::arguments_object;
-use super::{Feature, Fields, LossReport, Tool, take_tool_mark};
+use super::{Feature, Fields, RequestWriter, Tool, take_tool_mark};
 use crate::caps;
 use crate::json::{self, Object, Text};
 
-/// The name of the end user for OpenAI's formats. Agents put more into it than fits (device, account
+/// Writes the name of the end user for OpenAI's formats. Agents put more into it than fits (device, account
 /// and session); such a name becomes a stable hash, as OpenAI recommends for all.
-pub(crate) fn opaque_user<'a>(user: &'a Text<'_>, report: &mut LossReport) -> Text<'a> {
+pub(crate) fn put_user(w: &mut RequestWriter<'_>, user: &Text<'_>) {
     if user.len() <= caps::OPENAI_USER_CHARS_MAX {
-        return user.borrowed();
+        return w.put("user", user);
     }
-    report.approximated(Feature::User);
-    Text::owned(format!("user_{:016x}", fnv_1a(user.as_escaped())))
+    w.report.approximated(Feature::User);
+    w.put("user", &*format!("user_{:016x}", fnv_1a(user.as_escaped())));
 }
 
 /// The id of a call, or a shorter one that always stands for it.

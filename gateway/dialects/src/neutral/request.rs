@@ -30,7 +30,29 @@ pub(crate) struct Request<'a> {
     pub(crate) is_prefill: bool,
 }
 
-impl Request<'_> {
+impl<'a> Request<'a> {
+    /// The system prompts, wherever they stand in the conversation.
+    pub(crate) fn system_parts(&self) -> impl Iterator<Item = &Part<'a>> + Clone {
+        let system = self.turns.iter().filter(|turn| turn.role == Role::System);
+        system.flat_map(|turn| &turn.parts)
+    }
+
+    /// What user and assistant say, consecutive turns of one role together.
+    pub(crate) fn spoken(&self) -> Vec<(Role, Vec<&Part<'a>>)> {
+        let mut spoken: Vec<(Role, Vec<&Part<'a>>)> = Vec::new();
+        for turn in self.turns.iter().filter(|turn| turn.role != Role::System) {
+            match spoken.last_mut() {
+                Some((role, parts)) if *role == turn.role => parts.extend(&turn.parts),
+                _ => spoken.push((turn.role, turn.parts.iter().collect())),
+            }
+        }
+        spoken
+    }
+
+    pub(crate) fn has_strict_tools(&self) -> bool {
+        self.tools.iter().any(|tool| tool.strict == Some(true))
+    }
+
     /// Makes the last of a conversation's turns the user's if all are system prompts, for APIs that
     /// require a user turn.
     pub(crate) fn promote_lone_system_prompt(&mut self) {
@@ -127,7 +149,21 @@ pub(crate) enum Part<'a> {
     CacheMark(&'a str),
 }
 
-impl Part<'_> {
+impl<'a> Part<'a> {
+    pub(crate) const fn as_text(&self) -> Option<&Text<'a>> {
+        match self {
+            Self::Text(text) | Self::Refusal(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    pub(crate) const fn as_call(&self) -> Option<&ToolCall<'a>> {
+        match self {
+            Self::ToolCall(call) => Some(call),
+            _ => None,
+        }
+    }
+
     const fn is_in_place(&self, role: Role) -> bool {
         match self {
             Self::Text(_) | Self::Refusal(_) | Self::CacheMark(_) => true,
@@ -368,17 +404,11 @@ impl Reasoning {
 
 /// All text of some parts, with an empty line between them.
 pub(crate) fn joined_text<'p, 'a: 'p>(parts: impl IntoIterator<Item = &'p Part<'a>>) -> Text<'p> {
-    let mut joined: Option<Text<'p>> = None;
-    for part in parts {
-        if let Part::Text(text) | Part::Refusal(text) = part {
-            match &mut joined {
-                None => joined = Some(text.borrowed()),
-                Some(joined) => {
-                    joined.push(&Text::escaped("\\n\\n"));
-                    joined.push(text);
-                }
-            }
-        }
-    }
+    let texts = parts.into_iter().filter_map(Part::as_text);
+    let joined = texts.map(Text::borrowed).reduce(|mut joined, text| {
+        joined.push(&Text::escaped("\\n\\n"));
+        joined.push(&text);
+        joined
+    });
     joined.unwrap_or_default()
 }
