@@ -74,7 +74,7 @@ fn write(writer: &StreamWriter, from: usize, count: usize) {
             .map(|n| format!("{n}:{}", "x".repeat(n % 300)))
             .collect();
         let events: Vec<_> = texts.iter().map(|text| change(text)).collect();
-        assert_eq!(writer.append(&events).unwrap().dropped(), 0);
+        assert_eq!(writer.append(&events).unwrap().dropped, 0);
         number = end;
     }
 }

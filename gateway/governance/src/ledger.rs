@@ -577,7 +577,7 @@ mod tests {
                 ledger.charge(&stream, charge("ana", 1), |stream| {
                     let first_seq = stream.first_seq();
                     let appended = stream.append(&[event()]).unwrap();
-                    assert_eq!(appended.seqs().start, first_seq);
+                    assert_eq!(appended.seqs.start, first_seq);
                 });
             }
         });

@@ -1,17 +1,4 @@
-//! Names, headers and durable operations of the journal's files.
-//!
-//! ```text
-//! journal/
-//!   cursor                              what the reader has committed
-//!   reader.lock                         held by the one reader
-//!   .new-<stream>/                      a stream in the making; renamed when it is whole
-//!   .gone-<stream>/                     a stream read to its end, being removed
-//!   <stream>/
-//!     lock                              held by the writer for its life
-//!     closed                            hint: the last frame is known to close the stream
-//!     00000000000000000001.seg          named by the first sequence number in it
-//!     00000000000000048213.seg
-//! ```
+//! Names, headers and durable operations of the journal's files. The crate's page draws them.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind};
@@ -26,8 +13,8 @@ pub(crate) const STREAM_LOCK: &str = "lock";
 pub(crate) const STREAM_CLOSED: &str = "closed";
 pub(crate) const CURSOR: &str = "cursor";
 pub(crate) const READER_LOCK: &str = "reader.lock";
-const NEW: &str = ".new-";
-const GONE: &str = ".gone-";
+pub(crate) const UNFINISHED: &str = ".new-";
+pub(crate) const GONE: &str = ".gone-";
 const SEGMENT: &str = ".seg";
 
 /// A file operation failed: what was being done, on which file, and why.
@@ -68,7 +55,7 @@ pub(crate) fn stream_dir(journal: &Path, stream: StreamId) -> PathBuf {
 }
 
 pub(crate) fn unfinished_stream_dir(journal: &Path, stream: StreamId) -> PathBuf {
-    journal.join(format!("{NEW}{stream}"))
+    journal.join(format!("{UNFINISHED}{stream}"))
 }
 
 pub(crate) fn gone_stream_dir(journal: &Path, stream: StreamId) -> PathBuf {
@@ -79,52 +66,41 @@ pub(crate) fn segment_path(stream_dir: &Path, first_seq: u64) -> PathBuf {
     stream_dir.join(format!("{first_seq:020}{SEGMENT}"))
 }
 
-/// What a name in the journal's directory stands for.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum JournalEntry {
-    Stream(StreamId),
-    Unfinished,
-    Gone,
-    Other,
-}
-
-pub(crate) fn entry(name: &str) -> JournalEntry {
-    if name.starts_with(NEW) {
-        return JournalEntry::Unfinished;
-    }
-    if name.starts_with(GONE) {
-        return JournalEntry::Gone;
-    }
-    name.parse()
-        .map_or(JournalEntry::Other, JournalEntry::Stream)
-}
-
 /// The streams of a journal, oldest first.
 pub(crate) fn list_streams(journal: &Path) -> Result<Vec<StreamId>, FileError> {
     let mut streams = Vec::new();
-    for_each_name(journal, |name| {
-        if let JournalEntry::Stream(stream) = entry(name) {
-            streams.push(stream);
-        }
-    })?;
+    for_each_name(journal, |name| streams.extend(name.parse::<StreamId>()))?;
     streams.sort_unstable();
     Ok(streams)
 }
 
-/// First sequence numbers of a stream's segments, in order.
+/// The directories of a journal whose names begin with `prefix`.
+pub(crate) fn list_prefixed(journal: &Path, prefix: &str) -> Result<Vec<PathBuf>, FileError> {
+    let mut found = Vec::new();
+    for_each_name(journal, |name| {
+        if name.starts_with(prefix) {
+            found.push(journal.join(name));
+        }
+    })?;
+    Ok(found)
+}
+
+/// First sequence numbers of a stream's segments, in order. A stream that is not there has none.
 pub(crate) fn list_segments(stream_dir: &Path) -> Result<Vec<u64>, FileError> {
     let mut segments = Vec::new();
-    for_each_name(stream_dir, |name| {
-        let number = name
-            .strip_suffix(SEGMENT)
-            .and_then(|n| n.parse::<u64>().ok());
-        segments.extend(number);
-    })?;
+    let listed = for_each_name(stream_dir, |name| {
+        let number = name.strip_suffix(SEGMENT);
+        segments.extend(number.and_then(|number| number.parse::<u64>().ok()));
+    });
+    match listed {
+        Err(error) if error.source.kind() != ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
     segments.sort_unstable();
     Ok(segments)
 }
 
-pub(crate) fn for_each_name(dir: &Path, mut visit: impl FnMut(&str)) -> Result<(), FileError> {
+fn for_each_name(dir: &Path, mut visit: impl FnMut(&str)) -> Result<(), FileError> {
     for entry in fs::read_dir(dir).context("list", dir)? {
         let entry = entry.context("list", dir)?;
         if let Some(name) = entry.file_name().to_str() {
@@ -188,14 +164,21 @@ pub(crate) struct SegmentHeader {
 const MAGIC: [u8; 8] = *b"weir.seg";
 const VERSION: u32 = 1;
 
-/// Why the beginning of a segment could not be read.
+/// What the beginning of a segment is like.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum HeaderFault {
-    Unfinished,
+pub(crate) enum HeaderState {
+    Whole,
+    /// Only so many bytes of it are there.
+    Unfinished {
+        bytes: usize,
+    },
     Damaged,
-    /// Written by a later program.
-    Version(u32),
 }
+
+/// A later program wrote the segment.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("it has format version {0}, which is newer than this program")]
+struct LaterVersion(u32);
 
 impl SegmentHeader {
     pub(crate) const BYTES: usize = 40;
@@ -211,22 +194,29 @@ impl SegmentHeader {
         bytes
     }
 
-    /// Checks that the bytes begin the segment that its directory and name say it is.
-    pub(crate) fn check(self, bytes: &[u8]) -> Result<(), HeaderFault> {
-        let Some(bytes) = bytes.first_chunk::<{ Self::BYTES }>() else {
-            return Err(HeaderFault::Unfinished);
+    /// Reads whether the file begins as the segment that its directory and name say it is.
+    pub(crate) fn read(self, file: &File) -> io::Result<HeaderState> {
+        let mut bytes = [0; Self::BYTES];
+        let count = read_at(file, &mut bytes, 0)?;
+        self.check(&bytes[..count]).map_err(io::Error::other)
+    }
+
+    fn check(self, bytes: &[u8]) -> Result<HeaderState, LaterVersion> {
+        let Some(whole) = bytes.first_chunk::<{ Self::BYTES }>() else {
+            let bytes = bytes.len();
+            return Ok(HeaderState::Unfinished { bytes });
         };
-        if *bytes == self.encode() {
-            return Ok(());
+        if *whole == self.encode() {
+            return Ok(HeaderState::Whole);
         }
         let mut version = [0; 4];
-        version.copy_from_slice(&bytes[8..12]);
+        version.copy_from_slice(&whole[8..12]);
         let version = u32::from_le_bytes(version);
-        let whole = bytes[..8] == MAGIC && bytes[12..16] == Self::checksum(bytes).to_le_bytes();
-        if whole && version > VERSION {
-            return Err(HeaderFault::Version(version));
+        let good = whole[..8] == MAGIC && whole[12..16] == Self::checksum(whole).to_le_bytes();
+        if good && version > VERSION {
+            return Err(LaterVersion(version));
         }
-        Err(HeaderFault::Damaged)
+        Ok(HeaderState::Damaged)
     }
 
     fn checksum(bytes: &[u8; Self::BYTES]) -> u32 {
@@ -248,19 +238,20 @@ mod tests {
     #[test]
     fn a_header_is_accepted_only_whole_and_for_its_own_segment() {
         let bytes = header().encode();
-        assert_eq!(header().check(&bytes), Ok(()));
+        assert_eq!(header().check(&bytes), Ok(HeaderState::Whole));
         for cut in 0..bytes.len() {
-            assert_eq!(header().check(&bytes[..cut]), Err(HeaderFault::Unfinished));
+            let unfinished = HeaderState::Unfinished { bytes: cut };
+            assert_eq!(header().check(&bytes[..cut]), Ok(unfinished));
         }
         let renamed = SegmentHeader {
             first_seq: 18,
             ..header()
         };
-        assert_eq!(renamed.check(&bytes), Err(HeaderFault::Damaged));
+        assert_eq!(renamed.check(&bytes), Ok(HeaderState::Damaged));
         for bit in 0..bytes.len() * 8 {
             let mut flipped = bytes;
             flipped[bit / 8] ^= 1 << (bit % 8);
-            assert_eq!(header().check(&flipped), Err(HeaderFault::Damaged));
+            assert_eq!(header().check(&flipped), Ok(HeaderState::Damaged));
         }
     }
 
@@ -270,26 +261,22 @@ mod tests {
         bytes[8..12].copy_from_slice(&2_u32.to_le_bytes());
         let checksum = SegmentHeader::checksum(&bytes);
         bytes[12..16].copy_from_slice(&checksum.to_le_bytes());
-        assert_eq!(header().check(&bytes), Err(HeaderFault::Version(2)));
+        assert_eq!(header().check(&bytes), Err(LaterVersion(2)));
     }
 
     #[test]
     fn names_in_the_directory_are_recognised() {
+        let journal = tempfile::tempdir().unwrap();
+        let journal = journal.path();
         let stream = StreamId::new(1_700_000_000_000, [3; 10]);
-        let name = |path: PathBuf| path.file_name().unwrap().to_str().unwrap().to_owned();
-        let root = Path::new("journal");
-        assert_eq!(
-            entry(&name(stream_dir(root, stream))),
-            JournalEntry::Stream(stream)
-        );
-        assert_eq!(
-            entry(&name(unfinished_stream_dir(root, stream))),
-            JournalEntry::Unfinished
-        );
-        assert_eq!(
-            entry(&name(gone_stream_dir(root, stream))),
-            JournalEntry::Gone
-        );
-        assert_eq!(entry("cursor"), JournalEntry::Other);
+        let unfinished = unfinished_stream_dir(journal, stream);
+        let gone = gone_stream_dir(journal, stream);
+        for dir in [&stream_dir(journal, stream), &unfinished, &gone] {
+            fs::create_dir(dir).unwrap();
+        }
+        fs::write(journal.join(CURSOR), "").unwrap();
+        assert_eq!(list_streams(journal).unwrap(), [stream]);
+        assert_eq!(list_prefixed(journal, UNFINISHED).unwrap(), [unfinished]);
+        assert_eq!(list_prefixed(journal, GONE).unwrap(), [gone]);
     }
 }

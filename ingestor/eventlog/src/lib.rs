@@ -30,6 +30,8 @@
 //! journal/
 //!   cursor                              how far the reader has committed
 //!   reader.lock                         held by the one reader
+//!   .new-<stream>/                      a stream in the making; renamed when it is whole
+//!   .gone-<stream>/                     a stream read to its end, being removed
 //!   <stream>/
 //!     lock                              held by the writer for its life; says boot and durability
 //!     closed                            hint: StreamClosed is written

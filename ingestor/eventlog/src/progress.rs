@@ -4,13 +4,11 @@ use std::collections::BTreeMap;
 
 use weir_schemas::StreamId;
 
-/// How far a batch reaches.
+/// How far a batch reaches. Of the journal it has streams, of Kafka partitions.
 #[derive(Clone, Debug, Default)]
-pub(crate) enum Progress {
-    #[default]
-    None,
-    Journal(StreamPositions),
-    Kafka(PartitionOffsets),
+pub(crate) struct Progress {
+    pub(crate) streams: StreamPositions,
+    pub(crate) partitions: PartitionOffsets,
 }
 
 /// Where reading of each stream goes on.
@@ -36,37 +34,14 @@ pub(crate) struct PartitionOffset {
 }
 
 impl Progress {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.streams.is_empty() && self.partitions.is_empty()
+    }
+
     /// Takes in what an earlier batch reached.
-    pub(crate) fn add_earlier(&mut self, earlier: Self) {
-        match (self, earlier) {
-            (Self::Journal(positions), Self::Journal(earlier)) => keep_later(positions, earlier),
-            (Self::Kafka(offsets), Self::Kafka(earlier)) => keep_later(offsets, earlier),
-            (this @ Self::None, earlier) => *this = earlier,
-            (Self::Journal(_) | Self::Kafka(_), _) => {}
-        }
-    }
-
-    pub(crate) fn note_position(&mut self, stream: StreamId, position: StreamPosition) {
-        if let Self::None = self {
-            *self = Self::Journal(StreamPositions::new());
-        }
-        if let Self::Journal(positions) = self {
-            positions.insert(stream, position);
-        }
-    }
-
-    pub(crate) fn note_offset(&mut self, partition: i32, offset: PartitionOffset) {
-        if let Self::None = self {
-            *self = Self::Kafka(PartitionOffsets::new());
-        }
-        if let Self::Kafka(offsets) = self {
-            offsets.insert(partition, offset);
-        }
-    }
-}
-
-fn keep_later<K: Ord, V>(reached: &mut BTreeMap<K, V>, earlier: BTreeMap<K, V>) {
-    for (key, value) in earlier {
-        reached.entry(key).or_insert(value);
+    pub(crate) fn add_earlier(&mut self, mut earlier: Self) {
+        earlier.streams.append(&mut self.streams);
+        earlier.partitions.append(&mut self.partitions);
+        *self = earlier;
     }
 }

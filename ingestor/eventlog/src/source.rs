@@ -8,7 +8,6 @@
 use crate::batch::{BatchLimits, Committed, SourceBatch};
 use crate::kafka::{KafkaSource, SourceFault};
 use crate::reader::{JournalSource, ReaderError};
-use crate::source_thread::ThreadEnded;
 
 /// The log could not be read, or the position not be kept.
 #[derive(Debug, thiserror::Error)]
@@ -21,12 +20,6 @@ pub enum SourceError {
     Ended,
 }
 
-impl From<ThreadEnded> for SourceError {
-    fn from(ThreadEnded: ThreadEnded) -> Self {
-        Self::Ended
-    }
-}
-
 /// The log, as the ingestor reads it.
 #[derive(Debug)]
 pub enum Source {
@@ -37,17 +30,20 @@ pub enum Source {
 impl Source {
     /// The next batch. It may be dropped and called again: nothing that was read is lost by it.
     pub async fn next(&mut self, limits: BatchLimits) -> Result<SourceBatch, SourceError> {
+        let ended = SourceError::Ended;
         match self {
-            Self::Journal(source) => Ok(source.next(limits).await??),
-            Self::Kafka(source) => Ok(source.next(limits).await??),
+            Self::Journal(source) => Ok(source.thread.next(limits).await.ok_or(ended)??),
+            Self::Kafka(source) => Ok(source.thread.next(limits).await.ok_or(ended)??),
         }
     }
 
     /// Says that this batch and all before it have been stored.
     pub async fn commit(&mut self, batch: &SourceBatch) -> Result<Committed, SourceError> {
+        let ended = SourceError::Ended;
+        let progress = batch.progress.clone();
         match self {
-            Self::Journal(source) => Ok(source.commit(batch).await??),
-            Self::Kafka(source) => Ok(source.commit(batch).await??),
+            Self::Journal(source) => Ok(source.thread.commit(progress).await.ok_or(ended)??),
+            Self::Kafka(source) => Ok(source.thread.commit(progress).await.ok_or(ended)??),
         }
     }
 }

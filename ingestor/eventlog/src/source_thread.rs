@@ -59,10 +59,6 @@ impl<E> SourceCommands<E> {
 /// Where the thread puts the batches.
 pub(crate) type BatchSender<E> = mpsc::Sender<Result<SourceBatch, E>>;
 
-/// The thread has ended before its source.
-#[derive(Debug)]
-pub(crate) struct ThreadEnded;
-
 /// The ingestor's end. Dropping it ends the thread: the fields are dropped in this order.
 #[derive(Debug)]
 pub(crate) struct SourceThread<E> {
@@ -100,33 +96,29 @@ impl<E: Send + 'static> SourceThread<E> {
         })
     }
 
-    /// The next batch. If this is dropped, the next call gets the batch that it had asked for.
-    pub(crate) async fn next(
-        &mut self,
-        limits: BatchLimits,
-    ) -> Result<Result<SourceBatch, E>, ThreadEnded> {
+    /// The next batch; `None` if the thread has ended. If this is dropped, the next call gets the
+    /// batch that it had asked for.
+    pub(crate) async fn next(&mut self, limits: BatchLimits) -> Option<Result<SourceBatch, E>> {
         if !self.batch_pending {
-            self.wanted.try_send(limits).map_err(|_| ThreadEnded)?;
+            self.wanted.try_send(limits).ok()?;
             self.batch_pending = true;
         }
-        let batch = self.batches.recv().await.ok_or(ThreadEnded)?;
+        let batch = self.batches.recv().await?;
         self.batch_pending = false;
-        Ok(batch)
+        Some(batch)
     }
 
-    /// Commits. If this is dropped, the commit is made all the same, before the next one.
-    pub(crate) async fn commit(
-        &mut self,
-        progress: Progress,
-    ) -> Result<Result<Committed, E>, ThreadEnded> {
+    /// Commits; `None` if the thread has ended. If this is dropped, the commit is made all the same,
+    /// before the next one.
+    pub(crate) async fn commit(&mut self, progress: Progress) -> Option<Result<Committed, E>> {
         if let Some(earlier) = &mut self.commit_pending {
             let _ = earlier.await;
         }
         let (reply, replied) = oneshot::channel();
         let commit = Commit { progress, reply };
-        self.commits.try_send(commit).map_err(|_| ThreadEnded)?;
+        self.commits.try_send(commit).ok()?;
         let committed = self.commit_pending.insert(replied).await;
         self.commit_pending = None;
-        committed.map_err(|_| ThreadEnded)
+        committed.ok()
     }
 }

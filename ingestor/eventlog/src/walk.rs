@@ -76,44 +76,41 @@ impl Walk {
             }
             let chunk = read_chunk(file, self.offset, left.min(want))?;
             match self.take_appends(&chunk, limit.events, visit) {
-                ChunkRead::Some => return Ok(Rest::Turn),
-                ChunkRead::Damaged => return Ok(Rest::Damaged),
-                ChunkRead::None { needed } if needed > left => {
+                AppendEnd::Whole => return Ok(Rest::Turn),
+                AppendEnd::Damaged => return Ok(Rest::Damaged),
+                AppendEnd::Unfinished { needed } if needed > left => {
                     return Ok(Rest::End { leftover: left });
                 }
                 // One append larger than the chunk: read it whole, however long it turns out to be.
-                ChunkRead::None { needed } => want = needed.max(want.saturating_mul(2)),
+                AppendEnd::Unfinished { needed } => want = needed.max(want.saturating_mul(2)),
             }
         }
     }
 
-    /// Shows the events of all whole appends at the beginning of `chunk`.
+    /// Shows the events of all whole appends at the beginning of `chunk`. Says how the first ends.
     fn take_appends(
         &mut self,
         chunk: &Bytes,
         events_max: usize,
         visit: &mut dyn FnMut(WalkedEvent),
-    ) -> ChunkRead {
+    ) -> AppendEnd {
         let mut frames = Vec::new();
         let (mut taken, mut events) = (0, 0);
         loop {
-            let append = read_append(self.seed, &chunk[taken..], &mut frames);
-            match append {
-                Append::Whole { bytes } => {
-                    self.show(chunk, taken, &frames, visit);
-                    taken += bytes;
-                    events += frames.len();
-                }
+            let (bytes, end) = read_append(self.seed, &chunk[taken..], &mut frames);
+            match end {
+                AppendEnd::Whole => self.show(chunk, taken, &frames, visit),
                 _ if taken > 0 => break,
-                Append::Unfinished { needed, .. } => return ChunkRead::None { needed },
-                Append::Damaged { .. } => return ChunkRead::Damaged,
+                _ => return end,
             }
+            taken += bytes;
+            events += frames.len();
             if taken == chunk.len() || events >= events_max {
                 break;
             }
         }
         self.offset += taken as u64;
-        ChunkRead::Some
+        AppendEnd::Whole
     }
 
     fn show(
@@ -188,15 +185,14 @@ impl Walk {
         loop {
             let chunk = read_chunk(file, self.offset, left.min(want))?;
             let mut frames = Vec::new();
-            let intact_bytes = match read_append(self.seed, &chunk, &mut frames) {
-                Append::Whole { bytes } => bytes,
-                Append::Damaged { intact_bytes } => intact_bytes,
-                Append::Unfinished { needed, .. } if needed <= left && left > want => {
-                    want = needed.max(want.saturating_mul(2));
-                    continue;
-                }
-                Append::Unfinished { intact_bytes, .. } => intact_bytes,
-            };
+            let (intact_bytes, end) = read_append(self.seed, &chunk, &mut frames);
+            if let AppendEnd::Unfinished { needed } = end
+                && needed <= left
+                && left > want
+            {
+                want = needed.max(want.saturating_mul(2));
+                continue;
+            }
             return Ok(BrokenAppend {
                 chunk,
                 frames,
@@ -259,25 +255,19 @@ struct BrokenAppend {
     intact_bytes: u64,
 }
 
-/// What could be taken from a chunk.
-enum ChunkRead {
-    Some,
-    /// The first append needs so many bytes, if not more.
-    None {
+/// How an append ends.
+enum AppendEnd {
+    Whole,
+    /// The append needs so many bytes, if not more.
+    Unfinished {
         needed: u64,
     },
     Damaged,
 }
 
-/// What the first append of some bytes is like. Its good frames are in `frames`.
-#[derive(Debug, PartialEq, Eq)]
-enum Append {
-    Whole { bytes: usize },
-    Unfinished { intact_bytes: usize, needed: u64 },
-    Damaged { intact_bytes: usize },
-}
-
-fn read_append(seed: Seed, bytes: &[u8], frames: &mut Vec<(usize, Frame)>) -> Append {
+/// Reads the append that `bytes` begin with: puts its good frames into `frames`, and returns how many
+/// bytes they have and what comes behind them.
+fn read_append(seed: Seed, bytes: &[u8], frames: &mut Vec<(usize, Frame)>) -> (usize, AppendEnd) {
     frames.clear();
     let mut at = 0;
     loop {
@@ -288,16 +278,14 @@ fn read_append(seed: Seed, bytes: &[u8], frames: &mut Vec<(usize, Frame)>) -> Ap
                 at += frame.bytes();
                 frames.push((begin, frame));
                 if !more {
-                    return Append::Whole { bytes: at };
+                    return (at, AppendEnd::Whole);
                 }
             }
             Parsed::Unfinished { needed } => {
-                return Append::Unfinished {
-                    intact_bytes: at,
-                    needed: at.saturating_add(needed) as u64,
-                };
+                let needed = at.saturating_add(needed) as u64;
+                return (at, AppendEnd::Unfinished { needed });
             }
-            Parsed::Damaged => return Append::Damaged { intact_bytes: at },
+            Parsed::Damaged => return (at, AppendEnd::Damaged),
         }
     }
 }

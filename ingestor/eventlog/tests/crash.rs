@@ -240,7 +240,7 @@ fn change(text: &str) -> Event<'_> {
 
 fn append(writer: &StreamWriter, text: &str) -> Result<u64, AppendError> {
     let appended = writer.append(&[change(text), change("second"), change("third")])?;
-    Ok(appended.seqs().end - 1)
+    Ok(appended.seqs.end - 1)
 }
 
 /// Appends and says after each append how far it has come, until it is killed.

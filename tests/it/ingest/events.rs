@@ -46,7 +46,7 @@ pub(super) fn write_at(
             Event::AttemptFinished(Box::new(attempt)),
             Event::RequestFinished(Box::new(request)),
         ];
-        assert_eq!(writer.append(&events).unwrap().dropped(), 0);
+        assert_eq!(writer.append(&events).unwrap().dropped, 0);
     }
     cost
 }

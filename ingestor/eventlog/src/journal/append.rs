@@ -50,8 +50,10 @@ pub(crate) struct DurableUpTo {
 #[must_use = "with durability group or fsync, wait for `durable` before you acknowledge"]
 pub struct Appended {
     pub(crate) stream: StreamId,
-    pub(crate) seqs: Range<u64>,
-    pub(crate) dropped: usize,
+    /// The numbers that the events got. Empty if there were none, or if they were dropped.
+    pub seqs: Range<u64>,
+    /// How many events were dropped because the journal is full and its policy is drop.
+    pub dropped: usize,
     /// Absent where there is nothing to wait for.
     pub(crate) durable: Option<watch::Receiver<DurableUpTo>>,
 }
@@ -66,18 +68,6 @@ pub struct NotDurable {
 }
 
 impl Appended {
-    /// The numbers that the events got. Empty if there were none, or if they were dropped.
-    #[must_use]
-    pub fn seqs(&self) -> Range<u64> {
-        self.seqs.clone()
-    }
-
-    /// How many events were dropped because the journal is full and its policy is drop.
-    #[must_use]
-    pub fn dropped(&self) -> usize {
-        self.dropped
-    }
-
     /// Whether there is nothing to wait for.
     #[must_use]
     pub fn is_durable(&self) -> bool {
@@ -136,17 +126,11 @@ impl AppendBuffer {
             seq,
         };
         self.encoder.encode(id, event, &mut self.bytes)?;
-        frame::finish(&mut self.bytes, start, self.seed, seq, flags).map_err(
-            |TooLarge { bytes }| AppendError::TooLarge {
-                bytes,
-                bytes_max: PAYLOAD_BYTES_MAX,
-            },
-        )?;
+        let too_large = |bytes, bytes_max| AppendError::TooLarge { bytes, bytes_max };
+        frame::finish(&mut self.bytes, start, self.seed, seq, flags)
+            .map_err(|TooLarge { bytes }| too_large(bytes, PAYLOAD_BYTES_MAX))?;
         if self.bytes.len() > APPEND_BYTES_MAX {
-            return Err(AppendError::TooLarge {
-                bytes: self.bytes.len(),
-                bytes_max: APPEND_BYTES_MAX,
-            });
+            return Err(too_large(self.bytes.len(), APPEND_BYTES_MAX));
         }
         self.events += 1;
         Ok(())

@@ -30,7 +30,6 @@ pub use stream::{LockedStream, StreamWriter};
 use crate::files::{self, FileError};
 use crate::thread::{StopSignal, StoppableThread};
 use capacity::Capacity;
-use stats::JournalCounters;
 use stream::OpenStream;
 use sync::SyncQueue;
 
@@ -53,24 +52,22 @@ pub enum JournalError {
 /// An open journal directory. Cheap to clone; the last of its handles stops its threads.
 #[derive(Clone, Debug)]
 pub struct Journal {
-    inner: Arc<JournalInner>,
+    core: Arc<Core>,
+    threads: Arc<Threads>,
 }
+
+/// They run while the journal or one of its streams is held.
+type Threads = [StoppableThread; 2];
 
 /// What the writers and the threads share.
 #[derive(Debug)]
 pub(crate) struct Core {
     options: JournalOptions,
     capacity: Capacity,
-    counters: JournalCounters,
+    /// What is counted beside the hot path, and the sums of streams that are gone.
+    counters: Mutex<JournalStats>,
     streams: Mutex<Vec<Weak<OpenStream>>>,
     sync_queue: SyncQueue,
-}
-
-/// Keeps the threads running while the journal or one of its streams is held.
-#[derive(Debug)]
-pub(crate) struct JournalInner {
-    core: Arc<Core>,
-    _threads: [StoppableThread; 2],
 }
 
 impl Journal {
@@ -86,7 +83,7 @@ impl Journal {
 
         let core = Arc::new(Core {
             capacity: Capacity::new(options.total_bytes_max, options.when_full),
-            counters: JournalCounters::default(),
+            counters: Mutex::default(),
             streams: Mutex::default(),
             sync_queue: SyncQueue::default(),
             options,
@@ -98,35 +95,37 @@ impl Journal {
             core.start("journal-sync", sync::run)?,
             core.start("journal-upkeep", upkeep::run)?,
         ];
-        let inner = JournalInner {
-            core,
-            _threads: threads,
-        };
         Ok(Self {
-            inner: Arc::new(inner),
+            core,
+            threads: Arc::new(threads),
         })
     }
 
     /// Opens a new stream for one writing thread. Its first event, `StreamOpened`, is written.
     pub fn open_stream(&self, shard: u32) -> Result<StreamWriter, JournalError> {
-        StreamWriter::open(&self.inner, shard)
+        let stream = Arc::new(OpenStream::open(&self.core, shard)?);
+        self.core.streams.lock().push(Arc::downgrade(&stream));
+        Ok(StreamWriter {
+            stream,
+            _threads: Arc::clone(&self.threads),
+        })
     }
 
     /// Whether a request may come in that will want to append events. Two atomic loads.
     ///
     /// With [`WhenFull::Drop`] the answer is always yes.
     pub fn admit(&self) -> Result<(), JournalFull> {
-        self.inner.core.capacity.admit()
+        self.core.capacity.admit()
     }
 
     #[must_use]
     pub fn stats(&self) -> JournalStats {
-        self.inner.core.stats()
+        self.core.stats()
     }
 
     #[must_use]
     pub fn dir(&self) -> &Path {
-        &self.inner.core.options.dir
+        &self.core.options.dir
     }
 }
 
@@ -145,9 +144,11 @@ impl Core {
         for stream in files::list_streams(&self.options.dir)? {
             match recover(&self.options.dir, stream) {
                 Ok(Recovery::Recovered { torn_bytes, .. }) => {
-                    self.counters.count_recovered(torn_bytes);
+                    let mut counters = self.counters.lock();
+                    counters.streams_recovered += 1;
+                    counters.torn_bytes += torn_bytes;
                 }
-                Ok(Recovery::Alive | Recovery::Closed | Recovery::Empty) => {}
+                Ok(Recovery::Alive | Recovery::Closed) => {}
                 Err(error) => {
                     tracing::error!(%stream, %error, "failed to recover the stream of a dead writer, will retry");
                 }
@@ -164,7 +165,7 @@ impl Core {
     }
 
     fn stats(&self) -> JournalStats {
-        let mut stats = self.counters.snapshot();
+        let mut stats = self.counters.lock().clone();
         stats.bytes_on_disk = self.capacity.bytes();
         stats.bytes_max = self.options.total_bytes_max;
         stats.disk_full = self.capacity.disk_is_full();

@@ -22,7 +22,7 @@ use super::Durability;
 use super::append::AppendBuffer;
 use crate::caps::READ_TURN_BYTES;
 use crate::clock::unix_us;
-use crate::files::{self, FileContext as _, FileError, HeaderFault, SegmentHeader};
+use crate::files::{self, FileContext as _, FileError, HeaderState, SegmentHeader};
 use crate::frame::{FrameFlags, Seed};
 use crate::walk::{Rest, TurnLimit, Walk, WalkedEvent};
 
@@ -36,10 +36,8 @@ const TURN: TurnLimit = TurnLimit {
 pub(crate) enum Recovery {
     /// Its writer lives, or another process is recovering it.
     Alive,
-    /// It was closed already.
+    /// It was closed already, or has no segment to close.
     Closed,
-    /// It has no segment: there is nothing to close.
-    Empty,
     Recovered {
         torn_bytes: u64,
     },
@@ -70,9 +68,6 @@ pub(super) fn mark_closed(stream_dir: &Path) {
 /// The number of the last event of a stream; `None` if the journal has nothing of it any more.
 pub fn last_seq(journal: &Path, stream: StreamId) -> Result<Option<u64>, FileError> {
     let dir = files::stream_dir(journal, stream);
-    if !dir.is_dir() {
-        return Ok(None);
-    }
     let Some(first_seq) = files::list_segments(&dir)?.pop() else {
         return Ok(None);
     };
@@ -104,17 +99,17 @@ pub(crate) fn recover_unmarked(dir: &Path, stream: StreamId) -> Result<Recovery,
         Err(TryLockError::Error(error)) => return Err(error).context("lock", &lock_path),
     }
     let Some(first_seq) = files::list_segments(dir)?.pop() else {
-        return Ok(Recovery::Empty);
+        return Ok(Recovery::Closed);
     };
     let path = files::segment_path(dir, first_seq);
     let header = SegmentHeader { stream, first_seq };
     let closed = close(&path, header, died_with_the_machine(&mut lock));
     match closed.context("recover", &path)? {
-        Tail { closed: true, .. } => {
+        None => {
             mark_closed(dir);
             Ok(Recovery::Closed)
         }
-        Tail { torn_bytes, .. } => {
+        Some(torn_bytes) => {
             files::sync_dir(dir)?;
             mark_closed(dir);
             tracing::info!(%stream, torn_bytes, "closed the stream of a dead writer");
@@ -152,14 +147,24 @@ struct Tail {
     torn_bytes: u64,
 }
 
-fn close(path: &Path, header: SegmentHeader, rebooted: bool) -> io::Result<Tail> {
+/// Returns how many bytes of an unfinished append were cut off; `None` if it was closed already.
+fn close(path: &Path, header: SegmentHeader, rebooted: bool) -> io::Result<Option<u64>> {
     let file = files::create().read(true).open(path)?;
-    let mut tail = match check_header(&file, header)? {
-        Some(torn) => torn,
-        None => read_tail(&file, header)?,
+    let tail = match header.read(&file)? {
+        HeaderState::Whole | HeaderState::Damaged => read_tail(&file, header)?,
+        // The writer died before the header was whole; then there is no event either.
+        HeaderState::Unfinished { bytes } => {
+            file.write_all_at(&header.encode(), 0)?;
+            Tail {
+                closed: false,
+                end: SegmentHeader::BYTES as u64,
+                next_seq: header.first_seq,
+                torn_bytes: bytes as u64,
+            }
+        }
     };
     if tail.closed {
-        return Ok(tail);
+        return Ok(None);
     }
     let closed = Event::StreamClosed(StreamClosed {
         ts_us: unix_us(),
@@ -172,29 +177,7 @@ fn close(path: &Path, header: SegmentHeader, rebooted: bool) -> io::Result<Tail>
     file.set_len(tail.end)?;
     file.write_all_at(&buffer.bytes, tail.end)?;
     file.sync_data()?;
-    tail.end += buffer.bytes.len() as u64;
-    Ok(tail)
-}
-
-/// Rewrites the header if the writer died before it was whole; then there is no event either.
-fn check_header(file: &File, header: SegmentHeader) -> io::Result<Option<Tail>> {
-    let mut bytes = [0; SegmentHeader::BYTES];
-    let count = files::read_at(file, &mut bytes, 0)?;
-    match header.check(&bytes[..count]) {
-        Ok(()) | Err(HeaderFault::Damaged) => Ok(None),
-        Err(HeaderFault::Version(version)) => Err(io::Error::other(format!(
-            "it has format version {version}, which is newer than this program"
-        ))),
-        Err(HeaderFault::Unfinished) => {
-            file.write_all_at(&header.encode(), 0)?;
-            Ok(Some(Tail {
-                closed: false,
-                end: SegmentHeader::BYTES as u64,
-                next_seq: header.first_seq,
-                torn_bytes: count as u64,
-            }))
-        }
-    }
+    Ok(Some(tail.torn_bytes))
 }
 
 fn read_tail(file: &File, header: SegmentHeader) -> io::Result<Tail> {

@@ -1,6 +1,5 @@
 //! What a journal has counted since it was opened, for metrics.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 /// A snapshot of the journal's counters. They count from the opening of the journal by this
@@ -47,32 +46,15 @@ impl Latency {
             None
         }
     }
-}
 
-/// A [`Latency`] that is being counted.
-#[derive(Debug, Default)]
-pub(crate) struct LatencyCounter {
-    buckets: [AtomicU64; Latency::BUCKETS],
-    sum_us: AtomicU64,
-}
-
-impl LatencyCounter {
-    pub(crate) fn observe(&self, took: Duration) {
+    pub(crate) fn observe(&mut self, took: Duration) {
         let us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-        let bucket = (0..Latency::BUCKETS)
-            .find(|bucket| Latency::bound_us(*bucket).is_none_or(|bound| us <= bound))
-            .unwrap_or(Latency::BUCKETS - 1);
-        self.buckets[bucket].fetch_add(1, Relaxed);
-        self.sum_us.fetch_add(us, Relaxed);
-    }
-
-    pub(crate) fn snapshot(&self) -> Latency {
-        let buckets = std::array::from_fn(|bucket| self.buckets[bucket].load(Relaxed));
-        Latency {
-            buckets,
-            count: buckets.iter().sum(),
-            sum_us: self.sum_us.load(Relaxed),
-        }
+        let bucket = (0..Self::BUCKETS)
+            .find(|bucket| Self::bound_us(*bucket).is_none_or(|bound| us <= bound))
+            .unwrap_or(Self::BUCKETS - 1);
+        self.buckets[bucket] += 1;
+        self.count += 1;
+        self.sum_us += us;
     }
 }
 
@@ -97,53 +79,16 @@ impl StreamCounters {
     }
 }
 
-/// What is counted beside the hot path, and the sums of streams that are gone.
-#[derive(Debug, Default)]
-pub(crate) struct JournalCounters {
-    /// Of streams that are gone.
-    gone: parking_lot::Mutex<JournalStats>,
-    streams_recovered: AtomicU64,
-    torn_bytes: AtomicU64,
-    sync_errors: AtomicU64,
-    pub(crate) sync_latency: LatencyCounter,
-}
-
-impl JournalCounters {
-    pub(crate) fn keep(&self, counters: &StreamCounters) {
-        counters.add_to(&mut self.gone.lock());
-    }
-
-    pub(crate) fn count_recovered(&self, torn_bytes: u64) {
-        self.streams_recovered.fetch_add(1, Relaxed);
-        self.torn_bytes.fetch_add(torn_bytes, Relaxed);
-    }
-
-    pub(crate) fn count_sync_error(&self) {
-        self.sync_errors.fetch_add(1, Relaxed);
-    }
-
-    pub(crate) fn snapshot(&self) -> JournalStats {
-        JournalStats {
-            streams_recovered: self.streams_recovered.load(Relaxed),
-            torn_bytes: self.torn_bytes.load(Relaxed),
-            sync_latency: self.sync_latency.snapshot(),
-            sync_errors: self.sync_errors.load(Relaxed),
-            ..self.gone.lock().clone()
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn latencies_fall_into_the_bucket_of_their_bound() {
-        let counter = LatencyCounter::default();
+        let mut latency = Latency::default();
         for us in [0, 128, 129, 5_000_000] {
-            counter.observe(Duration::from_micros(us));
+            latency.observe(Duration::from_micros(us));
         }
-        let latency = counter.snapshot();
         assert_eq!((latency.count, latency.sum_us), (4, 5_000_257));
         assert_eq!(latency.buckets[..2], [2, 1]);
         assert_eq!(latency.buckets[Latency::BUCKETS - 1], 1);

@@ -14,7 +14,7 @@ use super::append::{AppendBuffer, AppendError, Appended, DurableUpTo};
 use super::capacity::is_disk_full;
 use super::segment::Segment;
 use super::stats::{JournalStats, StreamCounters};
-use super::{Core, JournalError, JournalInner, recover};
+use super::{Core, JournalError, Threads, recover};
 use crate::caps::{DROPS_REPORT, SEALS_WAITING_MAX};
 use crate::clock::unix_us;
 use crate::files::{self, FileContext as _, FileError, SegmentHeader};
@@ -27,21 +27,12 @@ use crate::frame::FrameFlags;
 /// would leave it: the process that recovers it closes it as `recovered`.
 #[derive(Clone, Debug)]
 pub struct StreamWriter {
-    stream: Arc<OpenStream>,
+    pub(super) stream: Arc<OpenStream>,
     /// Keeps the journal's threads running.
-    _journal: Arc<JournalInner>,
+    pub(super) _threads: Arc<Threads>,
 }
 
 impl StreamWriter {
-    pub(super) fn open(inner: &Arc<JournalInner>, shard: u32) -> Result<Self, JournalError> {
-        let stream = Arc::new(OpenStream::open(&inner.core, shard)?);
-        inner.core.streams.lock().push(Arc::downgrade(&stream));
-        Ok(Self {
-            stream,
-            _journal: Arc::clone(inner),
-        })
-    }
-
     #[must_use]
     pub fn id(&self) -> StreamId {
         self.stream.id
@@ -107,6 +98,8 @@ pub(crate) struct OpenStream {
 #[derive(Debug)]
 struct WriterState {
     lifecycle: Lifecycle,
+    /// Held until the stream is closed. Tells other processes that the writer lives.
+    _lock: Option<File>,
     segment: Segment,
     next_seq: u64,
     buffer: AppendBuffer,
@@ -115,16 +108,11 @@ struct WriterState {
     counters: StreamCounters,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Lifecycle {
-    /// Holds the lock file, which tells other processes that the writer lives.
-    Open {
-        _lock: File,
-    },
+    Open,
     Closed,
-    Failed {
-        _lock: File,
-    },
+    Failed,
 }
 
 /// Files whose bytes are not known to be on disk.
@@ -155,7 +143,7 @@ struct Drops {
 }
 
 impl OpenStream {
-    fn open(core: &Arc<Core>, shard: u32) -> Result<Self, JournalError> {
+    pub(super) fn open(core: &Arc<Core>, shard: u32) -> Result<Self, JournalError> {
         let id = StreamId::new(unix_us() / 1000, rand::random());
         let journal = &core.options.dir;
         let making = files::unfinished_stream_dir(journal, id);
@@ -209,7 +197,8 @@ impl OpenStream {
             ..StreamCounters::default()
         };
         let writer = WriterState {
-            lifecycle: Lifecycle::Open { _lock: lock },
+            lifecycle: Lifecycle::Open,
+            _lock: Some(lock),
             segment,
             next_seq: 2,
             buffer,
@@ -242,7 +231,7 @@ impl OpenStream {
         if self.core.capacity.drops() {
             return Ok(self.drop_events(writer, events.len()));
         }
-        match self.write(writer, events) {
+        match self.write(writer, events, FrameFlags::default()) {
             Ok(first_seq) => Ok(self.appended(first_seq, events.len() as u64)),
             Err(error) => {
                 self.note_disk_full(&error);
@@ -255,34 +244,27 @@ impl OpenStream {
         }
     }
 
-    /// Writes the events, and before them the count of those dropped since the last append.
-    /// Returns the number of the first.
-    fn write(&self, writer: &mut WriterState, events: &[Event<'_>]) -> Result<u64, AppendError> {
+    /// Writes the events, and before them the count of those dropped since the last append. The
+    /// last frame gets the flags. Returns the number of the first event.
+    fn write(
+        &self,
+        writer: &mut WriterState,
+        events: &[Event<'_>],
+        last: FrameFlags,
+    ) -> Result<u64, AppendError> {
         writer.buffer.clear();
-        if writer.drops.unrecorded > 0 {
-            self.put_drops(writer, FrameFlags::MORE)?;
-        }
-        let first_seq = writer.next_seq + writer.buffer.events;
-        let last = events.len() - 1;
-        for (index, event) in events.iter().enumerate() {
-            let flags = FrameFlags {
-                more: index < last,
-                last: false,
+        let dropped = writer.drops.event();
+        let first_seq = writer.next_seq + u64::from(dropped.is_some());
+        let mut events = dropped.iter().chain(events).peekable();
+        while let Some(event) = events.next() {
+            let flags = match events.peek() {
+                Some(_) => FrameFlags::MORE,
+                None => last,
             };
             writer.buffer.put(event, writer.next_seq, flags)?;
         }
         self.write_buffer(writer)?;
         Ok(first_seq)
-    }
-
-    fn put_drops(&self, writer: &mut WriterState, flags: FrameFlags) -> Result<(), AppendError> {
-        let dropped = Event::EventsDropped(EventsDropped {
-            ts_us: unix_us(),
-            since_us: writer.drops.since_us,
-            events: writer.drops.unrecorded,
-            reason: "journal_full",
-        });
-        writer.buffer.put(&dropped, writer.next_seq, flags)
     }
 
     /// Writes what is in the buffer. Only now are its sequence numbers used up.
@@ -356,10 +338,7 @@ impl OpenStream {
         if writer.drops.unrecorded == 0 || !due || self.core.capacity.disk_is_full() {
             return;
         }
-        writer.buffer.clear();
-        let written = self
-            .put_drops(writer, FrameFlags::default())
-            .and_then(|()| self.write_buffer(writer));
+        let written = self.write(writer, &[], FrameFlags::default());
         if let Err(error) = written {
             self.note_disk_full(&error);
             tracing::error!(stream = %self.id, %error, "failed to record dropped events, will retry");
@@ -386,41 +365,30 @@ impl OpenStream {
 
     fn close(&self) -> Result<(), AppendError> {
         let mut writer = self.writer.lock();
-        if matches!(writer.lifecycle, Lifecycle::Closed) {
+        if writer.lifecycle == Lifecycle::Closed {
             return Ok(());
         }
         writer.check_open(self.id)?;
-        writer.buffer.clear();
-        if writer.drops.unrecorded > 0 {
-            self.put_drops(&mut writer, FrameFlags::MORE)?;
-        }
         let closed = Event::StreamClosed(StreamClosed {
             ts_us: unix_us(),
             reason: "shutdown",
             torn_bytes: 0,
         });
-        let next_seq = writer.next_seq;
-        writer.buffer.put(&closed, next_seq, FrameFlags::LAST)?;
-        self.write_buffer(&mut writer)?;
+        self.write(&mut writer, &[closed], FrameFlags::LAST)?;
 
         writer.unsynced.current = true;
-        let writer = &mut *writer;
-        let work = writer.unsynced.take(&writer.segment, writer.next_seq);
-        if let Some(work) = work {
+        if let Some(work) = writer.take_unsynced() {
             self.sync_files(&work)?;
         }
         recover::mark_closed(&self.dir);
         writer.lifecycle = Lifecycle::Closed;
+        writer._lock = None;
         Ok(())
     }
 
     /// Makes everything durable that was written so far, without keeping the writer from writing.
     pub(super) fn sync(&self) -> Result<(), FileError> {
-        let work = {
-            let mut writer = self.writer.lock();
-            let writer = &mut *writer;
-            writer.unsynced.take(&writer.segment, writer.next_seq)
-        };
+        let work = self.writer.lock().take_unsynced();
         work.map_or(Ok(()), |work| self.sync_files(&work))
     }
 
@@ -440,7 +408,8 @@ impl OpenStream {
         for file in &work.files {
             let begun = Instant::now();
             file.sync_data().context("sync a segment in", &self.dir)?;
-            self.core.counters.sync_latency.observe(begun.elapsed());
+            let mut counters = self.core.counters.lock();
+            counters.sync_latency.observe(begun.elapsed());
         }
         if work.dir {
             files::sync_dir(&self.dir)?;
@@ -451,16 +420,13 @@ impl OpenStream {
     /// An fsync failed. The kernel may have thrown the bytes away and would confirm them next time,
     /// so where durability was promised the stream takes nothing more.
     pub(super) fn sync_failed(&self, error: &FileError) {
-        self.core.counters.count_sync_error();
+        self.core.counters.lock().sync_errors += 1;
         tracing::error!(stream = %self.id, %error, "failed to sync a segment");
         if self.core.options.durability.waits() {
             let mut writer = self.writer.lock();
-            writer.lifecycle = match std::mem::replace(&mut writer.lifecycle, Lifecycle::Closed) {
-                Lifecycle::Open { _lock } | Lifecycle::Failed { _lock } => {
-                    Lifecycle::Failed { _lock }
-                }
-                Lifecycle::Closed => Lifecycle::Closed,
-            };
+            if writer.lifecycle == Lifecycle::Open {
+                writer.lifecycle = Lifecycle::Failed;
+            }
         }
     }
 
@@ -468,7 +434,7 @@ impl OpenStream {
     /// stream's events can be freed too, and records dropped events.
     pub(super) fn upkeep(&self, now: Instant) {
         let mut writer = self.writer.lock();
-        if !matches!(writer.lifecycle, Lifecycle::Open { .. }) {
+        if writer.lifecycle != Lifecycle::Open {
             return;
         }
         self.record_drops_if_due(&mut writer, now);
@@ -481,38 +447,54 @@ impl OpenStream {
     pub(super) fn add_to(&self, stats: &mut JournalStats) {
         let writer = self.writer.lock();
         writer.counters.add_to(stats);
-        stats.streams_open += u64::from(matches!(writer.lifecycle, Lifecycle::Open { .. }));
+        stats.streams_open += u64::from(writer.lifecycle == Lifecycle::Open);
     }
 }
 
 impl Drop for OpenStream {
     fn drop(&mut self) {
-        self.core.counters.keep(&self.writer.get_mut().counters);
+        let counters = self.writer.get_mut().counters;
+        counters.add_to(&mut self.core.counters.lock());
     }
 }
 
 impl WriterState {
     fn check_open(&self, stream: StreamId) -> Result<(), AppendError> {
         match self.lifecycle {
-            Lifecycle::Open { .. } => Ok(()),
+            Lifecycle::Open => Ok(()),
             Lifecycle::Closed => Err(AppendError::Closed(stream)),
-            Lifecycle::Failed { .. } => Err(AppendError::Failed(stream)),
+            Lifecycle::Failed => Err(AppendError::Failed(stream)),
         }
     }
-}
 
-impl Unsynced {
-    fn take(&mut self, segment: &Segment, next_seq: u64) -> Option<SyncWork> {
-        let mut files = std::mem::take(&mut self.sealed);
-        if std::mem::take(&mut self.current) {
-            files.push(Arc::clone(&segment.file));
+    fn take_unsynced(&mut self) -> Option<SyncWork> {
+        let Unsynced {
+            sealed: mut files,
+            current,
+            dir,
+        } = std::mem::take(&mut self.unsynced);
+        if current {
+            files.push(Arc::clone(&self.segment.file));
         }
-        let dir = std::mem::take(&mut self.dir);
         let nothing = files.is_empty() && !dir;
         (!nothing).then_some(SyncWork {
             files,
             dir,
-            last_seq: next_seq - 1,
+            last_seq: self.next_seq - 1,
+        })
+    }
+}
+
+impl Drops {
+    /// Counts those that no event counts yet.
+    fn event(&self) -> Option<Event<'static>> {
+        (self.unrecorded > 0).then(|| {
+            Event::EventsDropped(EventsDropped {
+                ts_us: unix_us(),
+                since_us: self.since_us,
+                events: self.unrecorded,
+                reason: "journal_full",
+            })
         })
     }
 }

@@ -8,7 +8,7 @@ use std::time::Instant;
 use super::Core;
 use crate::caps::{ABANDONED, DISK_PROBE_BYTES, UPKEEP};
 use crate::clock;
-use crate::files::{self, JournalEntry, STREAM_LOCK};
+use crate::files::{self, STREAM_LOCK};
 use crate::thread::StopSignal;
 
 pub(super) fn run(core: &Core, stop: &StopSignal) {
@@ -53,16 +53,8 @@ fn has_room(journal: &Path) -> bool {
 
 /// Removes what is left of streams whose creation a crash cut short.
 pub(super) fn remove_abandoned(journal: &Path) {
-    let mut abandoned = Vec::new();
-    let listed = files::for_each_name(journal, |name| {
-        if files::entry(name) == JournalEntry::Unfinished {
-            abandoned.push(journal.join(name));
-        }
-    });
-    if listed.is_err() {
-        return;
-    }
-    for path in abandoned.iter().filter(|path| is_old(path)) {
+    let unfinished = files::list_prefixed(journal, files::UNFINISHED).unwrap_or_default();
+    for path in unfinished.iter().filter(|path| is_old(path)) {
         let in_use =
             fs::File::open(path.join(STREAM_LOCK)).is_ok_and(|lock| lock.try_lock().is_err());
         if !in_use {

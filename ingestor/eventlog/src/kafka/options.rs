@@ -99,7 +99,59 @@ impl KafkaOptions {
         }
     }
 
-    fn client(&self) -> ClientConfig {
+    /// What an administrative call needs.
+    pub(crate) fn admin(&self) -> ClientConfig {
+        self.client(&[], &[])
+    }
+
+    pub(crate) fn producer(
+        &self,
+        queue_records_max: usize,
+        queue_bytes_max: usize,
+    ) -> ClientConfig {
+        // The bound on bytes counts keys and headers too.
+        let queue_bytes_max = queue_bytes_max + queue_records_max * 256;
+        let queue_messages = (queue_records_max + 1).to_string();
+        let queue_kbytes = (queue_bytes_max / 1024 + 1).to_string();
+        let defaults = [
+            ("linger.ms", "10"),
+            ("compression.type", "zstd"),
+            ("queue.buffering.max.messages", &queue_messages),
+            ("queue.buffering.max.kbytes", &queue_kbytes),
+            ("topic.metadata.propagation.max.ms", "10000"),
+        ];
+        let ours = [
+            ("enable.idempotence", "true"),
+            ("enable.gapless.guarantee", "true"),
+            ("acks", "all"),
+            // No limit: whatever is not acknowledged stays in the journal anyway, and giving one
+            // message up while later ones arrive would leave a gap in its stream.
+            ("message.timeout.ms", "0"),
+            ("partitioner", "murmur2"),
+        ];
+        self.client(&defaults, &ours)
+    }
+
+    pub(crate) fn consumer(&self, group: &str) -> ClientConfig {
+        let defaults = [
+            ("partition.assignment.strategy", "cooperative-sticky"),
+            ("session.timeout.ms", "10000"),
+            ("queued.max.messages.kbytes", "32768"),
+            ("fetch.queue.backoff.ms", "20"),
+            ("fetch.wait.max.ms", "100"),
+        ];
+        let ours = [
+            ("group.id", group),
+            ("auto.offset.reset", "earliest"),
+            ("enable.auto.commit", "false"),
+            ("enable.auto.offset.store", "false"),
+            ("enable.partition.eof", "false"),
+        ];
+        self.client(&defaults, &ours)
+    }
+
+    /// Settings that the properties may replace, then the properties, then what is ours.
+    fn client(&self, defaults: &[(&str, &str)], ours: &[(&str, &str)]) -> ClientConfig {
         let mut config = ClientConfig::new();
         // By default the crate asks the global logger of a library that we don't use.
         config.set_log_level(RDKafkaLogLevel::Info);
@@ -110,67 +162,14 @@ impl KafkaOptions {
             .set("reconnect.backoff.max.ms", "1000")
             .set("socket.keepalive.enable", "true")
             .set("message.max.bytes", MESSAGE_BYTES_MAX.to_string());
-        config
-    }
-
-    /// What an administrative call needs.
-    pub(crate) fn admin(&self) -> ClientConfig {
-        self.with_properties(self.client())
-    }
-
-    pub(crate) fn producer(
-        &self,
-        queue_records_max: usize,
-        queue_bytes_max: usize,
-    ) -> ClientConfig {
-        // The bound on bytes counts keys and headers too.
-        let queue_bytes_max = queue_bytes_max + queue_records_max * 256;
-        let mut config = self.client();
-        config
-            .set("linger.ms", "10")
-            .set("compression.type", "zstd")
-            .set(
-                "queue.buffering.max.messages",
-                (queue_records_max + 1).to_string(),
-            )
-            .set(
-                "queue.buffering.max.kbytes",
-                (queue_bytes_max / 1024 + 1).to_string(),
-            )
-            .set("topic.metadata.propagation.max.ms", "10000");
-        let mut config = self.with_properties(config);
-        config
-            .set("enable.idempotence", "true")
-            .set("enable.gapless.guarantee", "true")
-            .set("acks", "all")
-            // No limit: whatever is not acknowledged stays in the journal anyway, and giving one
-            // message up while later ones arrive would leave a gap in its stream.
-            .set("message.timeout.ms", "0")
-            .set("partitioner", "murmur2");
-        config
-    }
-
-    pub(crate) fn consumer(&self, group: &str) -> ClientConfig {
-        let mut config = self.client();
-        config
-            .set("partition.assignment.strategy", "cooperative-sticky")
-            .set("session.timeout.ms", "10000")
-            .set("queued.max.messages.kbytes", "32768")
-            .set("fetch.queue.backoff.ms", "20")
-            .set("fetch.wait.max.ms", "100");
-        let mut config = self.with_properties(config);
-        config
-            .set("group.id", group)
-            .set("auto.offset.reset", "earliest")
-            .set("enable.auto.commit", "false")
-            .set("enable.auto.offset.store", "false")
-            .set("enable.partition.eof", "false");
-        config
-    }
-
-    fn with_properties(&self, mut config: ClientConfig) -> ClientConfig {
+        for (property, value) in defaults {
+            config.set(*property, *value);
+        }
         for (property, value) in &self.properties {
             config.set(property, value);
+        }
+        for (property, value) in ours {
+            config.set(*property, *value);
         }
         config
     }

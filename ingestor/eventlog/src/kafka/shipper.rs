@@ -17,7 +17,6 @@ use rdkafka::config::{FromClientConfigAndContext as _, RDKafkaLogLevel};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext};
-use weir_schemas::StreamId;
 
 use super::client::{self, Reporter};
 use super::topic::ensure_topic;
@@ -288,18 +287,18 @@ impl ShipLoop {
     /// Ships until it is time to stop, or the producer has failed.
     fn session(&mut self) -> Result<(), KafkaError> {
         self.await_topic();
-        let producer = connect(&self.options)?;
         let mut session = Session {
-            producer,
+            producer: connect(&self.options)?,
+            reader: &mut self.reader,
+            options: &self.options,
+            shared: &self.shared,
             in_flight: InFlightBatches::default(),
-            confirmed: Progress::None,
+            confirmed: Progress::default(),
             committed_at: Instant::now(),
         };
-        let done = session.run(&mut self.reader, &self.options, &self.shared);
-        session.commit(&mut self.reader);
-        let mut stats = self.shared.stats.lock();
-        stats.journal = self.reader.stats();
-        stats.in_flight_records = 0;
+        let done = session.run();
+        session.commit();
+        self.shared.stats.lock().in_flight_records = 0;
         done
     }
 
@@ -318,42 +317,37 @@ impl ShipLoop {
 }
 
 /// One producer's life.
-struct Session {
+struct Session<'a> {
     producer: Producer,
+    reader: &'a mut JournalReader,
+    options: &'a ShipperOptions,
+    shared: &'a ShipperState,
     in_flight: InFlightBatches,
     /// What has been confirmed and not yet been committed.
     confirmed: Progress,
     committed_at: Instant,
 }
 
-impl Session {
-    fn run(
-        &mut self,
-        reader: &mut JournalReader,
-        options: &ShipperOptions,
-        shared: &ShipperState,
-    ) -> Result<(), KafkaError> {
+impl Session<'_> {
+    fn run(&mut self) -> Result<(), KafkaError> {
         let mut was_empty = false;
         loop {
-            self.collect(shared)?;
+            self.collect()?;
             if self.committed_at.elapsed() >= SHIP_COMMIT_INTERVAL {
-                self.commit(reader);
-                shared.stats.lock().journal = reader.stats();
+                self.commit();
             }
             let has_room = self.in_flight.records + BATCH.records_max
-                <= options.in_flight_records_max
-                && self.in_flight.bytes + BATCH.bytes_max <= options.in_flight_bytes_max;
-            let shipped = has_room && self.ship(reader, &options.kafka.topic, shared)?;
+                <= self.options.in_flight_records_max
+                && self.in_flight.bytes + BATCH.bytes_max <= self.options.in_flight_bytes_max;
+            let shipped = has_room && self.ship()?;
 
             let empty = has_room && !shipped && self.in_flight.batches.is_empty();
             // Twice, because a stream that has just appeared may be overlooked once.
             let drained = empty && was_empty;
             was_empty = empty;
-            shared.stats.lock().drained = drained;
-            let over = shared
-                .stop_at()
-                .is_some_and(|at| drained || Instant::now() >= at);
-            if over {
+            self.shared.stats.lock().drained = drained;
+            let stop_at = self.shared.stop_at();
+            if stop_at.is_some_and(|at| drained || Instant::now() >= at) {
                 return Ok(());
             }
             if !shipped {
@@ -363,13 +357,13 @@ impl Session {
     }
 
     /// Takes in what has been confirmed.
-    fn collect(&mut self, shared: &ShipperState) -> Result<(), KafkaError> {
+    fn collect(&mut self) -> Result<(), KafkaError> {
         self.producer.poll(Duration::ZERO);
         let deliveries = self.producer.context();
         for batch in deliveries.confirmed.lock().drain(..) {
             self.in_flight.confirm(batch);
         }
-        let mut stats = shared.stats.lock();
+        let mut stats = self.shared.stats.lock();
         for batch in self.in_flight.take_confirmed() {
             stats.shipped_records += batch.records as u64;
             stats.shipped_bytes += batch.bytes as u64;
@@ -378,101 +372,71 @@ impl Session {
         }
         stats.in_flight_records = self.in_flight.records as u64;
         stats.delivery_errors += deliveries.errors.swap(0, Relaxed);
-        match deliveries.failed.lock().take() {
-            Some(error) => Err(error),
-            None => Ok(()),
-        }
+        deliveries.failed.lock().take().map_or(Ok(()), Err)
     }
 
     /// Hands the next batch of the journal to the producer. `false` if there was nothing.
-    fn ship(
-        &mut self,
-        reader: &mut JournalReader,
-        topic: &str,
-        shared: &ShipperState,
-    ) -> Result<bool, KafkaError> {
+    fn ship(&mut self) -> Result<bool, KafkaError> {
         let mut batch = SourceBatch::default();
-        if let Err(error) = reader.fill(&mut batch, &BATCH, Instant::now()) {
+        if let Err(error) = self.reader.fill(&mut batch, &BATCH, Instant::now()) {
             tracing::error!(%error, "failed to read the journal, will retry");
         }
-        reader.seal(&batch);
+        self.reader.seal(&batch);
         for lost in &batch.lost {
             tracing::error!(?lost, "failed to read events of the journal: they are lost");
         }
-        let shipped = !batch.records.is_empty();
         let number = self.in_flight.next();
-        let mut key = StreamKey::default();
-        for record in &batch.records {
-            self.send(record, key.of(record.stream), topic, number, shared)?;
+        for run in batch.records.chunk_by(|a, b| a.stream == b.stream) {
+            let key = run[0].stream.to_string();
+            for record in run {
+                self.send(record, &key, number)?;
+            }
         }
-        if !matches!(batch.progress, Progress::None) {
+        let shipped = !batch.records.is_empty();
+        if !batch.progress.is_empty() {
             self.in_flight.push(batch);
         }
         Ok(shipped)
     }
 
-    fn send(
-        &self,
-        record: &LogRecord,
-        key: &str,
-        topic: &str,
-        batch: usize,
-        shared: &ShipperState,
-    ) -> Result<(), KafkaError> {
+    fn send(&self, record: &LogRecord, key: &str, batch: usize) -> Result<(), KafkaError> {
         let seq = record.seq.to_string();
         let header = Header {
             key: SEQ_HEADER,
             value: Some(&seq),
         };
-        let mut message = BaseRecord::with_opaque_to(topic, batch)
+        let mut message = BaseRecord::with_opaque_to(&self.options.kafka.topic, batch)
             .key(key)
             .payload(record.payload.as_ref())
             .headers(OwnedHeaders::new().insert(header));
-        loop {
-            match self.producer.send(message) {
-                Ok(()) => return Ok(()),
-                Err((error, back)) => match error.rdkafka_error_code() {
-                    Some(RDKafkaErrorCode::QueueFull) if !shared.is_over() => {
-                        message = back;
-                        self.producer.poll(Duration::from_millis(1));
-                    }
-                    _ => return Err(error),
-                },
+        while let Err((error, back)) = self.producer.send(message) {
+            let queue_full = error.rdkafka_error_code() == Some(RDKafkaErrorCode::QueueFull);
+            if !queue_full || self.shared.is_over() {
+                return Err(error);
             }
+            message = back;
+            self.producer.poll(Duration::from_millis(1));
         }
+        Ok(())
     }
 
     /// Moves the journal's cursor over what has been confirmed.
-    fn commit(&mut self, reader: &mut JournalReader) {
+    fn commit(&mut self) {
         self.committed_at = Instant::now();
-        match reader.commit_progress(&self.confirmed) {
-            Ok(()) => self.confirmed = Progress::None,
+        match self.reader.commit_progress(&self.confirmed) {
+            Ok(()) => self.confirmed = Progress::default(),
             Err(error) => {
                 tracing::error!(%error, "failed to move the journal's cursor, will retry")
             }
         }
-    }
-}
-
-/// The text of a stream's id, made once for the records of a run.
-#[derive(Default)]
-struct StreamKey {
-    stream: Option<StreamId>,
-    text: String,
-}
-
-impl StreamKey {
-    fn of(&mut self, stream: StreamId) -> &str {
-        if self.stream != Some(stream) {
-            self.stream = Some(stream);
-            self.text = stream.to_string();
-        }
-        &self.text
+        self.shared.stats.lock().journal = self.reader.stats();
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use weir_schemas::StreamId;
+
     use super::*;
 
     fn batch(records: usize) -> SourceBatch {

@@ -15,8 +15,8 @@ use crossbeam_channel::RecvTimeoutError;
 use parking_lot::Mutex;
 use rdkafka::config::{FromClientConfigAndContext as _, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext, Rebalance};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::message::{BorrowedMessage, Headers, Message as _};
 use rdkafka::{ClientContext, Offset, TopicPartitionList};
 
 use super::client::{self, Reporter};
@@ -28,10 +28,8 @@ use crate::batch::{
 use crate::caps::{
     BATCH_WAIT_MAX, GROUP_POLL, GROUP_POLL_IDLE, KAFKA_RETRY, OFFSETS_PATIENCE, REVOKE_PATIENCE,
 };
-use crate::progress::{PartitionOffset, PartitionOffsets, Progress};
-use crate::source_thread::{
-    BatchSender, Commit, SourceCommand, SourceCommands, SourceThread, ThreadEnded,
-};
+use crate::progress::{PartitionOffset, PartitionOffsets};
+use crate::source_thread::{BatchSender, Commit, SourceCommand, SourceCommands, SourceThread};
 
 /// Kafka can't be read, or a commit failed.
 #[derive(Debug, thiserror::Error)]
@@ -63,7 +61,7 @@ pub struct KafkaSourceStats {
 /// The topic, read as a member of a consumer group. Dropping it leaves the group.
 #[derive(Debug)]
 pub struct KafkaSource {
-    thread: SourceThread<SourceFault>,
+    pub(crate) thread: SourceThread<SourceFault>,
     stats: Arc<Mutex<KafkaSourceStats>>,
 }
 
@@ -93,7 +91,14 @@ impl KafkaSource {
                 reporter: Reporter::default(),
             };
             match Consumer::from_config_and_context(&config, membership) {
-                Ok(consumer) => ConsumeLoop::new(consumer, topic, options).run(&batches),
+                Ok(consumer) => ConsumeLoop {
+                    consumer,
+                    options,
+                    carried: SourceBatch::default(),
+                    subscribed: false,
+                    subscribe_at: None,
+                }
+                .run(&batches),
                 Err(source) => {
                     let _ = batches.blocking_send(Err(SourceFault::Read { topic, source }));
                 }
@@ -106,20 +111,6 @@ impl KafkaSource {
     #[must_use]
     pub fn stats(&self) -> KafkaSourceStats {
         *self.stats.lock()
-    }
-
-    pub(crate) async fn next(
-        &mut self,
-        limits: BatchLimits,
-    ) -> Result<Result<SourceBatch, SourceFault>, ThreadEnded> {
-        self.thread.next(limits).await
-    }
-
-    pub(crate) async fn commit(
-        &mut self,
-        batch: &SourceBatch,
-    ) -> Result<Result<Committed, SourceFault>, ThreadEnded> {
-        self.thread.commit(batch.progress.clone()).await
     }
 }
 
@@ -138,14 +129,21 @@ struct Membership {
 #[derive(Debug, Default)]
 struct Assignment {
     epoch: u64,
-    /// Its partitions, and the epoch in which each was assigned.
-    owned: BTreeMap<i32, u64>,
+    owned: BTreeMap<i32, OwnedPartition>,
     /// Partitions revoked since the last poll.
     revoked: BTreeSet<i32>,
-    /// Partitions assigned since the last poll.
-    assigned: BTreeSet<i32>,
+    /// All that are owned bring no messages.
+    paused: bool,
     /// What the ingestor has been given and has not committed.
     uncommitted: PartitionOffsets,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct OwnedPartition {
+    /// The epoch in which it was assigned.
+    since: u64,
+    /// The offset that it should go on with, once a message has come.
+    expected: Option<i64>,
 }
 
 type Consumer = BaseConsumer<Membership>;
@@ -211,9 +209,14 @@ impl Membership {
         let mut group = self.group.lock();
         let epoch = next_epoch();
         group.epoch = epoch;
+        // What has just been assigned is not paused.
+        group.paused &= partitions.is_empty();
         for partition in partitions {
-            group.owned.insert(partition, epoch);
-            group.assigned.insert(partition);
+            let owned = OwnedPartition {
+                since: epoch,
+                expected: None,
+            };
+            group.owned.insert(partition, owned);
         }
         self.note_rebalance(&group);
     }
@@ -223,7 +226,6 @@ impl Membership {
         group.epoch = next_epoch();
         for partition in partitions {
             group.owned.remove(&partition);
-            group.assigned.remove(&partition);
             group.uncommitted.remove(&partition);
             group.revoked.insert(partition);
         }
@@ -256,10 +258,7 @@ impl Membership {
     }
 
     fn commit(&self, consumer: &Consumer, commit: Commit<SourceFault>) {
-        let committed = match &commit.progress {
-            Progress::Kafka(offsets) => self.commit_offsets(consumer, offsets),
-            Progress::None | Progress::Journal(_) => Ok(Committed::Done),
-        };
+        let committed = self.commit_offsets(consumer, &commit.progress.partitions);
         commit.reply(committed);
     }
 
@@ -272,21 +271,16 @@ impl Membership {
             topic: Arc::clone(&self.topic),
             source,
         };
-        let ours = self.still_ours(offsets);
-        let mut list = TopicPartitionList::with_capacity(ours.len());
-        for (partition, next) in &ours {
-            list.add_partition_offset(&self.topic, *partition, Offset::Offset(*next))
-                .map_err(failed)?;
-        }
-        let all_ours = ours.len() == offsets.len();
-        let committed = match ours.is_empty() {
-            true => Ok(all_ours),
-            false => match consumer.commit(&list, CommitMode::Sync) {
-                Ok(()) => Ok(all_ours),
-                Err(error) if is_refusal(&error) => Ok(false),
-                Err(error) => Err(failed(error)),
+        let ours = self.still_ours(offsets).map_err(failed)?;
+        let all_ours = ours.count() == offsets.len();
+        let committed = match ours.count() {
+            0 => all_ours,
+            _ => match consumer.commit(&ours, CommitMode::Sync) {
+                Ok(()) => all_ours,
+                Err(error) if is_refusal(&error) => false,
+                Err(error) => return Err(failed(error)),
             },
-        }?;
+        };
         self.note_committed(offsets);
 
         let mut stats = self.stats.lock();
@@ -300,13 +294,15 @@ impl Membership {
     }
 
     /// The offsets of partitions that have been ours ever since they were read.
-    fn still_ours(&self, offsets: &PartitionOffsets) -> Vec<(i32, i64)> {
+    fn still_ours(&self, offsets: &PartitionOffsets) -> KafkaResult<TopicPartitionList> {
         let owned = &self.group.lock().owned;
-        let ours = offsets
-            .iter()
-            .filter(|(partition, offset)| owned.get(partition) == Some(&offset.owned_since));
-        ours.map(|(partition, offset)| (*partition, offset.next))
-            .collect()
+        let mut ours = TopicPartitionList::with_capacity(offsets.len());
+        for (partition, offset) in offsets {
+            if owned.get(partition).map(|owned| owned.since) == Some(offset.owned_since) {
+                ours.add_partition_offset(&self.topic, *partition, Offset::Offset(offset.next))?;
+            }
+        }
+        Ok(ours)
     }
 
     fn note_committed(&self, offsets: &PartitionOffsets) {
@@ -335,35 +331,18 @@ fn is_refusal(error: &KafkaError) -> bool {
 
 struct ConsumeLoop {
     consumer: Consumer,
-    topic: Arc<str>,
     options: KafkaOptions,
-    /// The offset that each partition should go on with.
-    expected: BTreeMap<i32, i64>,
     /// A batch's first message, if it came while none was asked for.
-    carried: Option<SourceBatch>,
-    paused: bool,
+    carried: SourceBatch,
     subscribed: bool,
     subscribe_at: Option<Instant>,
 }
 
 impl ConsumeLoop {
-    fn new(consumer: Consumer, topic: Arc<str>, options: KafkaOptions) -> Self {
-        Self {
-            consumer,
-            topic,
-            options,
-            expected: BTreeMap::new(),
-            carried: None,
-            paused: false,
-            subscribed: false,
-            subscribe_at: None,
-        }
-    }
-
     /// Runs until the source is dropped; then the consumer leaves the group.
     fn run(mut self, batches: &BatchSender<SourceFault>) {
         loop {
-            match self.consumer.context().commands.next(GROUP_POLL_IDLE) {
+            match self.membership().commands.next(GROUP_POLL_IDLE) {
                 Ok(SourceCommand::Commit(commit)) => self.commit(commit),
                 Ok(SourceCommand::Batch(limits)) => {
                     if batches.blocking_send(self.batch(&limits)).is_err() {
@@ -377,8 +356,12 @@ impl ConsumeLoop {
         }
     }
 
+    fn membership(&self) -> &Membership {
+        self.consumer.context()
+    }
+
     fn commit(&self, commit: Commit<SourceFault>) {
-        self.consumer.context().commit(&self.consumer, commit);
+        self.membership().commit(&self.consumer, commit);
     }
 
     /// Joins the group, if the topic is there or can be made. Asks for it now and then.
@@ -389,12 +372,13 @@ impl ConsumeLoop {
         }
         match ensure_topic(&self.options) {
             Ok(()) => {
-                let subscribed = self.consumer.subscribe(&[&self.topic]);
+                let subscribed = self.consumer.subscribe(&[&self.options.topic]);
                 subscribed.map_err(|source| self.read_fault(source))?;
                 self.subscribed = true;
             }
             Err(error) => {
-                tracing::warn!(%error, topic = %self.topic, "failed to find or create the topic, will retry");
+                let topic = &self.options.topic;
+                tracing::warn!(%error, %topic, "failed to find or create the topic, will retry");
                 self.subscribe_at = Some(Instant::now() + KAFKA_RETRY);
             }
         }
@@ -402,7 +386,7 @@ impl ConsumeLoop {
     }
 
     fn read_fault(&self, source: KafkaError) -> SourceFault {
-        let topic = Arc::clone(&self.topic);
+        let topic = Arc::clone(&self.membership().topic);
         SourceFault::Read { topic, source }
     }
 
@@ -410,7 +394,7 @@ impl ConsumeLoop {
     fn batch(&mut self, limits: &BatchLimits) -> Result<SourceBatch, SourceFault> {
         self.resume()?;
         let deadline = Instant::now() + limits.wait_max.min(BATCH_WAIT_MAX);
-        let mut batch = self.carried.take().unwrap_or_default();
+        let mut batch = std::mem::take(&mut self.carried);
         while !batch.is_full(limits) {
             let left = deadline.saturating_duration_since(Instant::now());
             let pause = match self.step(&mut batch, left.min(GROUP_POLL)) {
@@ -419,7 +403,7 @@ impl ConsumeLoop {
                 // What was read is given first; an error that lasts will come again.
                 Err(_) => break,
             };
-            match self.consumer.context().commands.next_commit(pause) {
+            match self.membership().commands.next_commit(pause) {
                 Ok(commit) => self.commit(commit),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
@@ -444,25 +428,23 @@ impl ConsumeLoop {
     /// Serves the group while the ingestor wants nothing: pauses the partitions, so that polling,
     /// which tells the group that we live, brings no messages.
     fn idle(&mut self) {
-        if !self.paused {
-            let paused = self
-                .consumer
-                .assignment()
-                .and_then(|assignment| self.consumer.pause(&assignment));
-            match paused {
-                Ok(()) => self.paused = true,
+        let group = &self.membership().group;
+        if !group.lock().paused {
+            let assignment = self.consumer.assignment();
+            match assignment.and_then(|assignment| self.consumer.pause(&assignment)) {
+                Ok(()) => group.lock().paused = true,
                 Err(error) => tracing::warn!(%error, "failed to pause kafka partitions"),
             }
         }
-        let mut batch = self.carried.take().unwrap_or_default();
+        let mut batch = std::mem::take(&mut self.carried);
         if let Err(error) = self.poll(&mut batch, Duration::ZERO) {
             tracing::warn!(%error, "failed to poll kafka");
         }
-        self.carried = Some(batch);
+        self.carried = batch;
     }
 
-    fn resume(&mut self) -> Result<(), SourceFault> {
-        if !std::mem::take(&mut self.paused) {
+    fn resume(&self) -> Result<(), SourceFault> {
+        if !std::mem::take(&mut self.membership().group.lock().paused) {
             return Ok(());
         }
         self.consumer
@@ -472,79 +454,50 @@ impl ConsumeLoop {
     }
 
     /// Takes the next message, if one comes in time.
-    fn poll(&mut self, batch: &mut SourceBatch, wait: Duration) -> Result<(), SourceFault> {
+    fn poll(&self, batch: &mut SourceBatch, wait: Duration) -> Result<(), SourceFault> {
         let polled = self.consumer.poll(wait);
-        let rebalanced = {
-            let mut group = self.consumer.context().group.lock();
-            let assigned = std::mem::take(&mut group.assigned);
-            let revoked = std::mem::take(&mut group.revoked);
-            (assigned, revoked)
-        };
-        let message = match polled {
-            Some(Ok(message)) => Some(message),
-            Some(Err(source @ KafkaError::MessageConsumptionFatal(_))) => {
-                return Err(self.read_fault(source));
-            }
-            // The client recovers by itself, and has reported it.
-            Some(Err(_)) | None => None,
-        };
-        let (assigned, revoked) = rebalanced;
-        for partition in revoked.iter().chain(&assigned) {
-            self.expected.remove(partition);
+        let revoked = std::mem::take(&mut self.membership().group.lock().revoked);
+        if let Some(Err(source @ KafkaError::MessageConsumptionFatal(_))) = polled {
+            return Err(self.read_fault(source));
         }
-        // What has just been assigned is not paused.
-        self.paused &= assigned.is_empty();
         if !revoked.is_empty() {
             batch.forget_partitions(&revoked);
         }
-        if let Some(message) = message {
-            MessageIntake {
-                consumer: &self.consumer,
-                topic: &self.topic,
-                expected: &mut self.expected,
-            }
-            .take(&message, batch);
+        // From other errors the client recovers by itself, and it has reported them.
+        if let Some(Ok(message)) = polled {
+            self.take(&message, batch);
         }
         Ok(())
     }
 
     /// Notes that the ingestor has the batch now.
     fn hand_over(&self, mut batch: SourceBatch) -> SourceBatch {
-        let mut group = self.consumer.context().group.lock();
+        let mut group = self.membership().group.lock();
         batch.epoch = group.epoch;
-        if let Progress::Kafka(offsets) = &batch.progress {
-            group.uncommitted.extend(offsets);
-        }
+        group.uncommitted.extend(&batch.progress.partitions);
         batch
     }
-}
 
-/// What taking a message needs.
-struct MessageIntake<'a> {
-    consumer: &'a Consumer,
-    topic: &'a Arc<str>,
-    expected: &'a mut BTreeMap<i32, i64>,
-}
-
-impl MessageIntake<'_> {
-    fn take(&mut self, message: &BorrowedMessage<'_>, batch: &mut SourceBatch) {
+    fn take(&self, message: &BorrowedMessage<'_>, batch: &mut SourceBatch) {
         let (partition, offset) = (message.partition(), message.offset());
-        let membership = self.consumer.context();
-        let owned_since = membership.group.lock().owned.get(&partition).copied();
+        let membership = self.membership();
+        let owned = membership.group.lock().owned.get(&partition).copied();
         // A message of a partition that is not ours any more is its new owner's.
-        let Some(owned_since) = owned_since else {
+        let Some(OwnedPartition { since, expected }) = owned else {
             return;
         };
 
-        self.note_gap(partition, offset, batch);
-        self.expected.insert(partition, offset + 1);
-        batch.progress.note_offset(
-            partition,
-            PartitionOffset {
-                next: offset + 1,
-                owned_since,
-            },
-        );
+        let expected = expected.or_else(|| self.committed(partition));
+        self.note_gap(partition, expected.unwrap_or(offset), offset, batch);
+        let next = offset + 1;
+        if let Some(owned) = membership.group.lock().owned.get_mut(&partition) {
+            owned.expected = Some(next);
+        }
+        let progress = PartitionOffset {
+            next,
+            owned_since: since,
+        };
+        batch.progress.partitions.insert(partition, progress);
         let position = self.position(partition, offset);
         let payload = Bytes::copy_from_slice(message.payload().unwrap_or_default());
         let mut stats = membership.stats.lock();
@@ -572,23 +525,20 @@ impl MessageIntake<'_> {
 
     fn position(&self, partition: i32, offset: i64) -> Position {
         Position::Kafka {
-            topic: Arc::clone(self.topic),
+            topic: Arc::clone(&self.membership().topic),
             partition,
             offset,
         }
     }
 
     /// Offsets of the topic have no holes. Where one opens, messages were deleted unread.
-    fn note_gap(&mut self, partition: i32, offset: i64, batch: &mut SourceBatch) {
-        let expected = match self.expected.get(&partition) {
-            Some(expected) => *expected,
-            None => self.committed(partition).unwrap_or(offset),
-        };
+    fn note_gap(&self, partition: i32, expected: i64, offset: i64, batch: &mut SourceBatch) {
         let missing = offset.saturating_sub(expected);
         if missing <= 0 {
             return;
         }
-        tracing::error!(topic = %self.topic, partition, expected, offset, "failed to read kafka messages: they were deleted before");
+        let topic = &self.options.topic;
+        tracing::error!(%topic, partition, expected, offset, "failed to read kafka messages: they were deleted before");
         batch.lost.push(Lost {
             stream: None,
             first_seq: 0,
@@ -601,13 +551,14 @@ impl MessageIntake<'_> {
 
     /// Where reading of the partition was to go on, if the group has committed anything.
     fn committed(&self, partition: i32) -> Option<i64> {
+        let topic = &self.options.topic;
         let mut list = TopicPartitionList::with_capacity(1);
-        list.add_partition(self.topic, partition);
+        list.add_partition(topic, partition);
         let committed = self
             .consumer
             .committed_offsets(list, OFFSETS_PATIENCE)
             .ok()?;
-        match committed.find_partition(self.topic, partition)?.offset() {
+        match committed.find_partition(topic, partition)?.offset() {
             Offset::Offset(offset) => Some(offset),
             _ => None,
         }
@@ -620,24 +571,22 @@ fn identity(message: &BorrowedMessage<'_>) -> Result<(weir_schemas::StreamId, u6
         return Err("the message has no value");
     }
     let key = message.key().ok_or("the message has no key")?;
-    let key = std::str::from_utf8(key).ok();
-    let stream = key
-        .and_then(|key| key.parse().ok())
-        .ok_or("the message's key is no stream id")?;
+    let stream = parse(key).ok_or("the message's key is no stream id")?;
 
-    let headers = message.headers().ok_or("the message has no header seq")?;
-    let mut headers = headers.iter().filter(|header| header.key == SEQ_HEADER);
-    let seq = headers
+    let headers = message.headers().into_iter().flat_map(Headers::iter);
+    let mut seqs = headers.filter(|header| header.key == SEQ_HEADER);
+    let seq = seqs
         .next()
         .and_then(|header| header.value)
         .ok_or("the message has no header seq")?;
-    let seq = std::str::from_utf8(seq)
-        .ok()
-        .and_then(|seq| seq.parse().ok());
-    match seq {
+    match parse(seq) {
         Some(0) | None => Err("the message's header seq is no sequence number"),
         Some(seq) => Ok((stream, seq)),
     }
+}
+
+fn parse<T: std::str::FromStr>(text: &[u8]) -> Option<T> {
+    std::str::from_utf8(text).ok()?.parse().ok()
 }
 
 impl SourceBatch {
@@ -651,8 +600,7 @@ impl SourceBatch {
         self.rejected.retain(|rejected| stays(&rejected.position));
         self.lost.retain(|lost| stays(&lost.position));
         self.bytes = self.records.iter().map(|record| record.payload.len()).sum();
-        if let Progress::Kafka(offsets) = &mut self.progress {
-            offsets.retain(|partition, _| !partitions.contains(partition));
-        }
+        let offsets = &mut self.progress.partitions;
+        offsets.retain(|partition, _| !partitions.contains(partition));
     }
 }

@@ -85,13 +85,13 @@ impl JournalCursor {
     fn to_text(&self) -> String {
         let mut text = format!("{TITLE}\n");
         for (stream, position) in &self.positions {
-            let StreamPosition {
-                segment,
-                offset,
-                next_seq,
-                finished,
-            } = position;
-            let state = if *finished { "finished" } else { "open" };
+            let (offset, next_seq) = (position.offset, position.next_seq);
+            let state = if position.finished {
+                "finished"
+            } else {
+                "open"
+            };
+            let segment = position.segment;
             let _ = writeln!(text, "{stream} {segment:020} {offset} {next_seq} {state}");
         }
         let checksum = crc32c::crc32c(text.as_bytes());

@@ -18,7 +18,7 @@ use super::ReaderStats;
 
 use crate::batch::{BatchLimits, LogRecord, LossCause, Lost, Position, SourceBatch};
 use crate::caps::{READ_LIVENESS, READ_STUCK, READ_TURN_BYTES};
-use crate::files::{self, FileContext as _, FileError, HeaderFault, SegmentHeader, if_exists};
+use crate::files::{self, FileContext as _, FileError, HeaderState, SegmentHeader, if_exists};
 use crate::frame::Seed;
 use crate::journal::{Recovery, recover_unmarked};
 use crate::progress::StreamPosition;
@@ -49,7 +49,8 @@ pub(crate) struct Follower {
     segment: u64,
     file: Option<Arc<File>>,
     walk: Walk,
-    segment_state: SegmentState,
+    /// The segment stays as it is: another one follows, or the writer is dead.
+    complete: bool,
     emitted: Emitted,
     /// The writer is dead, and the stream closed.
     dead: bool,
@@ -57,7 +58,7 @@ pub(crate) struct Follower {
     look_at: Instant,
     /// Where the walk waits before something that is not good, and since when.
     stuck: Option<(u64, Instant)>,
-    rests_until: Option<Instant>,
+    pub(crate) rests_until: Option<Instant>,
     /// Something was emitted that is not known to be on disk.
     unsynced: bool,
     /// The newest segment whose name is known to be on disk.
@@ -65,17 +66,6 @@ pub(crate) struct Follower {
     noted: Option<StreamPosition>,
     /// Segments before this one have been deleted.
     pub(crate) freed_below: u64,
-}
-
-/// What may still happen to the segment being read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum SegmentState {
-    /// It may grow.
-    Live,
-    /// It stays as it is; another one follows.
-    Sealed,
-    /// It stays as it is, and is the last.
-    Final,
 }
 
 /// What has been emitted.
@@ -110,7 +100,7 @@ impl Follower {
                 offset: start.offset,
                 next_seq: start.next_seq,
             },
-            segment_state: SegmentState::Live,
+            complete: false,
             emitted: Emitted {
                 stream,
                 next_seq: start.next_seq,
@@ -146,30 +136,29 @@ impl Follower {
             };
             let rest = self.advance(&file, intake)?;
             if rest == Rest::Turn {
-                return Ok(self.brought());
+                self.stuck = None;
+                if self.emitted.finished {
+                    break;
+                }
+                return Ok(TurnResult::Brought);
+            }
+            let was_complete = self.complete;
+            if !was_complete && self.learn_completeness(intake.stats, now)? {
+                // Read on, now knowing that what is there is all there will be.
+                continue;
             }
             let bad = rest != Rest::End { leftover: 0 };
-            match self.segment_state {
-                SegmentState::Live => {
-                    if self.learn_segment_state(intake.stats, now)? {
-                        // Read on, now knowing that what is there is all there will be.
-                        continue;
-                    }
-                    if bad && self.is_stuck(now) && self.skip_damage(&file, intake)? {
-                        continue;
-                    }
-                    return Ok(TurnResult::Waits);
-                }
-                SegmentState::Sealed | SegmentState::Final => {
-                    if bad && self.skip_damage(&file, intake)? {
-                        continue;
-                    }
-                    if bad {
-                        self.skip_rest(&file, intake)?;
-                    }
-                    self.leave_segment(intake)?;
-                }
+            let may_skip = bad && (was_complete || self.is_stuck(now));
+            if may_skip && self.skip_damage(&file, intake)? {
+                continue;
             }
+            if !was_complete {
+                return Ok(TurnResult::Waits);
+            }
+            if bad {
+                self.skip_rest(&file, intake)?;
+            }
+            self.leave_segment(intake)?;
         }
         Ok(TurnResult::Finished)
     }
@@ -184,7 +173,8 @@ impl Follower {
         };
         if self.noted != Some(position) {
             self.noted = Some(position);
-            batch.progress.note_position(self.emitted.stream, position);
+            let streams = &mut batch.progress.streams;
+            streams.insert(self.emitted.stream, position);
         }
     }
 
@@ -212,19 +202,6 @@ impl Follower {
         self.file = None;
     }
 
-    pub(crate) fn rest_until(&mut self, until: Instant) {
-        self.rests_until = Some(until);
-    }
-
-    fn brought(&mut self) -> TurnResult {
-        self.stuck = None;
-        if self.emitted.finished {
-            TurnResult::Finished
-        } else {
-            TurnResult::Brought
-        }
-    }
-
     fn segment_path(&self) -> PathBuf {
         files::segment_path(&self.dir, self.segment)
     }
@@ -245,27 +222,17 @@ impl Follower {
     }
 
     fn check_header(&mut self, file: &File, intake: &mut BatchIntake<'_>) -> io::Result<()> {
-        let mut bytes = [0; SegmentHeader::BYTES];
-        let count = files::read_at(file, &mut bytes, 0)?;
         let header = SegmentHeader {
             stream: self.emitted.stream,
             first_seq: self.segment,
         };
-        match header.check(&bytes[..count]) {
-            Ok(()) | Err(HeaderFault::Unfinished) => {}
-            Err(HeaderFault::Version(version)) => {
-                return Err(io::Error::other(format!(
-                    "it has format version {version}, which is newer than this program"
-                )));
-            }
-            // Directory and name say the same as the header; its events are read without it.
-            Err(HeaderFault::Damaged) => {
-                let damage = Damage {
-                    offset: 0,
-                    bytes: SegmentHeader::BYTES as u64,
-                };
-                self.note_damage(damage, intake);
-            }
+        // Directory and name say the same as the header; its events are read without it.
+        if header.read(file)? == HeaderState::Damaged {
+            let damage = Damage {
+                offset: 0,
+                bytes: SegmentHeader::BYTES as u64,
+            };
+            self.note_damage(damage, intake);
         }
         // The file was cut after it had been read. Nothing is given twice: numbers tell.
         if self.walk.offset > file.metadata()?.len() {
@@ -285,7 +252,7 @@ impl Follower {
             self.enter_segment(next);
             return Ok(true);
         }
-        if self.learn_segment_state(intake.stats, now)? {
+        if self.learn_completeness(intake.stats, now)? {
             self.finish(intake);
             return Ok(true);
         }
@@ -293,10 +260,10 @@ impl Follower {
     }
 
     fn advance(&mut self, file: &File, intake: &mut BatchIntake<'_>) -> Result<Rest, FileError> {
+        let BatchIntake { batch, limits, .. } = intake;
         let limit = TurnLimit {
-            bytes: (intake.limits.bytes_max - intake.batch.bytes.min(intake.limits.bytes_max))
-                .min(READ_TURN_BYTES),
-            events: (intake.limits.records_max).saturating_sub(intake.batch.records.len()),
+            bytes: READ_TURN_BYTES.min(limits.bytes_max.saturating_sub(batch.bytes)),
+            events: limits.records_max.saturating_sub(batch.records.len()),
         };
         self.walking(intake, |walk, visit| walk.advance(file, limit, visit))
     }
@@ -307,12 +274,12 @@ impl Follower {
         intake: &mut BatchIntake<'_>,
     ) -> Result<bool, FileError> {
         let damage = self.walking(intake, |walk, visit| walk.skip_damage(file, visit))?;
-        let skipped = damage.is_some();
-        if let Some(damage) = damage {
-            self.stuck = None;
-            self.note_damage(damage, intake);
-        }
-        Ok(skipped)
+        let Some(damage) = damage else {
+            return Ok(false);
+        };
+        self.stuck = None;
+        self.note_damage(damage, intake);
+        Ok(true)
     }
 
     fn skip_rest(&mut self, file: &File, intake: &mut BatchIntake<'_>) -> Result<(), FileError> {
@@ -362,7 +329,7 @@ impl Follower {
     }
 
     /// Finds out whether the segment is still being written to. `true` if it is not.
-    fn learn_segment_state(
+    fn learn_completeness(
         &mut self,
         stats: &mut ReaderStats,
         now: Instant,
@@ -372,23 +339,18 @@ impl Follower {
             self.look_at = now + READ_LIVENESS;
             self.dead = self.close_if_dead(stats)? != Recovery::Alive;
         }
-        let sealed = if look || self.dead {
-            self.next_segment()?.is_some()
-        } else {
-            self.expected_segment_exists()
-        };
-        self.segment_state = match (sealed, self.dead) {
-            (true, _) => SegmentState::Sealed,
-            (false, true) => SegmentState::Final,
-            (false, false) => SegmentState::Live,
-        };
-        Ok(self.segment_state != SegmentState::Live)
+        self.complete = self.dead
+            || match look {
+                true => self.next_segment()?.is_some(),
+                false => self.expected_segment_exists(),
+            };
+        Ok(self.complete)
     }
 
     /// Closes the stream if its writer is dead and did not.
     fn close_if_dead(&self, stats: &mut ReaderStats) -> Result<Recovery, FileError> {
         let outcome = match recover_unmarked(&self.dir, self.emitted.stream) {
-            Err(error) if error.source.kind() == ErrorKind::NotFound => Recovery::Empty,
+            Err(error) if error.source.kind() == ErrorKind::NotFound => Recovery::Closed,
             outcome => outcome?,
         };
         if let Recovery::Recovered { torn_bytes } = outcome {
@@ -407,10 +369,7 @@ impl Follower {
     }
 
     fn next_segment(&self) -> Result<Option<u64>, FileError> {
-        let segments = match files::list_segments(&self.dir) {
-            Err(error) if error.source.kind() == ErrorKind::NotFound => Vec::new(),
-            segments => segments?,
-        };
+        let segments = files::list_segments(&self.dir)?;
         Ok(segments.into_iter().find(|segment| *segment > self.segment))
     }
 
@@ -424,7 +383,7 @@ impl Follower {
         // The end that the stream was given has gone bad before it was read: it gets another one.
         match self.close_if_dead(intake.stats)? {
             Recovery::Recovered { .. } => {}
-            Recovery::Alive | Recovery::Closed | Recovery::Empty => self.finish(intake),
+            Recovery::Alive | Recovery::Closed => self.finish(intake),
         }
         Ok(())
     }
@@ -432,7 +391,7 @@ impl Follower {
     fn enter_segment(&mut self, segment: u64) {
         self.segment = segment;
         self.file = None;
-        self.segment_state = SegmentState::Live;
+        self.complete = false;
         self.stuck = None;
         self.walk.offset = SegmentHeader::BYTES as u64;
         self.walk.next_seq = segment;
@@ -485,24 +444,23 @@ impl Emitted {
             return;
         }
         intake.stats.lost_events += events;
-        let (segment, offset) = match &damage {
-            Some((segment, damage)) => (*segment, damage.offset),
-            None => (segment, offset),
+        let (segment, offset, bytes, cause) = match damage {
+            Some((segment, Damage { offset, bytes })) => {
+                (segment, offset, bytes, LossCause::Damaged)
+            }
+            None => (segment, offset, 0, LossCause::Missing),
         };
         intake.batch.lost.push(Lost {
             stream: Some(self.stream),
             first_seq: self.next_seq,
             events,
-            bytes: damage.as_ref().map_or(0, |(_, damage)| damage.bytes),
+            bytes,
             position: Position::Journal {
                 stream: self.stream,
                 segment,
                 offset,
             },
-            cause: match damage {
-                Some(_) => LossCause::Damaged,
-                None => LossCause::Missing,
-            },
+            cause,
         });
     }
 }

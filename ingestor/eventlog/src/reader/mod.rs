@@ -18,7 +18,7 @@ use weir_schemas::StreamId;
 
 use crate::batch::{BatchLimits, SourceBatch};
 use crate::caps::{READ_ERROR_PAUSE, READ_FILES_OPEN_MAX, READ_POLL};
-use crate::files::{self, FileContext as _, FileError, JournalEntry, if_exists};
+use crate::files::{self, FileContext as _, FileError, if_exists};
 use crate::progress::Progress;
 use cursor::JournalCursor;
 use follower::{BatchIntake, Follower, TurnResult};
@@ -145,15 +145,14 @@ impl JournalReader {
 
     /// Makes sure that what the batch holds is on disk. A failure is reported; reading goes on.
     pub fn seal(&mut self, batch: &SourceBatch) {
-        let Progress::Journal(positions) = &batch.progress else {
-            return;
-        };
-        for stream in positions.keys() {
+        let streams = &batch.progress.streams;
+        for stream in streams.keys() {
             if let Some(follower) = self.followers.get_mut(stream) {
                 follower.sync();
             }
         }
-        if std::mem::take(&mut self.new_entries)
+        if !streams.is_empty()
+            && std::mem::take(&mut self.new_entries)
             && let Err(error) = files::sync_dir(&self.dir)
         {
             tracing::error!(%error, "failed to sync the journal's directory: a power failure may undo streams that were read");
@@ -166,10 +165,7 @@ impl JournalReader {
     }
 
     pub(crate) fn commit_progress(&mut self, progress: &Progress) -> Result<(), ReaderError> {
-        let Progress::Journal(positions) = progress else {
-            return Ok(());
-        };
-        let moved = self.cursor.advance(positions);
+        let moved = self.cursor.advance(&progress.streams);
         if moved.is_empty() {
             return Ok(());
         }
@@ -186,8 +182,7 @@ impl JournalReader {
 
     /// The order of turns: it goes on after the stream that had the last one.
     fn round(&self) -> Vec<StreamId> {
-        let ids = self.followers.keys().copied();
-        let mut ids: Vec<_> = ids.collect();
+        let mut ids: Vec<_> = self.followers.keys().copied().collect();
         if let Some(last) = self.turn {
             let next = ids.partition_point(|id| *id <= last);
             ids.rotate_left(next);
@@ -228,7 +223,7 @@ impl JournalReader {
             }
             Err(error) => {
                 self.stats.file_errors += 1;
-                follower.rest_until(now + READ_ERROR_PAUSE);
+                follower.rests_until = Some(now + READ_ERROR_PAUSE);
                 tracing::error!(%stream, %error, "failed to read a stream, will retry");
                 false
             }
@@ -315,13 +310,7 @@ fn take_lock(dir: &Path) -> Result<File, ReaderError> {
 
 /// Finishes removals that a crash interrupted.
 fn remove_gone(journal: &Path) -> Result<(), FileError> {
-    let mut gone = Vec::new();
-    files::for_each_name(journal, |name| {
-        if files::entry(name) == JournalEntry::Gone {
-            gone.push(journal.join(name));
-        }
-    })?;
-    for path in gone {
+    for path in files::list_prefixed(journal, files::GONE)? {
         if_exists(fs::remove_dir_all(&path)).context("remove stream", &path)?;
     }
     Ok(())

@@ -11,14 +11,12 @@ use super::{JournalReader, ReaderError, ReaderStats};
 use crate::batch::{BatchLimits, Committed, SourceBatch};
 use crate::caps::READ_POLL;
 use crate::progress::Progress;
-use crate::source_thread::{
-    BatchSender, Commit, SourceCommand, SourceCommands, SourceThread, ThreadEnded,
-};
+use crate::source_thread::{BatchSender, Commit, SourceCommand, SourceCommands, SourceThread};
 
 /// Reads the journal on a thread of its own. Dropping it leaves everything uncommitted to the next.
 #[derive(Debug)]
 pub struct JournalSource {
-    thread: SourceThread<ReaderError>,
+    pub(crate) thread: SourceThread<ReaderError>,
     stats: Arc<Mutex<ReaderStats>>,
 }
 
@@ -29,7 +27,7 @@ impl JournalSource {
         let name = "journal-reader";
         let read_loop = ReadLoop {
             reader,
-            carried: Progress::None,
+            carried: Progress::default(),
             stats: Arc::clone(&stats),
         };
         let run = move |commands, batches| read_loop.run(&commands, &batches);
@@ -41,20 +39,6 @@ impl JournalSource {
     #[must_use]
     pub fn stats(&self) -> ReaderStats {
         *self.stats.lock()
-    }
-
-    pub(crate) async fn next(
-        &mut self,
-        limits: BatchLimits,
-    ) -> Result<Result<SourceBatch, ReaderError>, ThreadEnded> {
-        self.thread.next(limits).await
-    }
-
-    pub(crate) async fn commit(
-        &mut self,
-        batch: &SourceBatch,
-    ) -> Result<Result<Committed, ReaderError>, ThreadEnded> {
-        self.thread.commit(batch.progress.clone()).await
     }
 }
 

@@ -5,30 +5,26 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use rdkafka::client::ClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::message::{DeliveryResult, Message as _};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext};
 use rdkafka::{Offset, TopicPartitionList};
-use std::sync::Arc;
 
 use super::{NewRecords, REMOVED, RecordLogError};
 use crate::caps::{RECORD_APPEND_MAX, RECORD_POLL, RECORD_QUEUE_BYTES, RECORD_QUEUE_RECORDS};
 use crate::kafka::{KafkaOptions, ensure_compacted_topic};
 
-fn failed<'a>(
-    action: &'static str,
-    options: &'a KafkaOptions,
-) -> impl Fn(KafkaError) -> RecordLogError + 'a {
-    move |error| RecordLogError::Topic {
+fn failed(action: &'static str, topic: &str, reason: impl ToString) -> RecordLogError {
+    RecordLogError::Topic {
         action,
-        topic: options.topic.clone(),
-        reason: error.to_string(),
+        topic: topic.to_owned(),
+        reason: reason.to_string(),
     }
 }
 
 /// What became of the records that one call sent.
-#[derive(Clone, Debug, Default)]
-struct Delivered(Arc<Mutex<(usize, Option<KafkaError>)>>);
+#[derive(Debug, Default)]
+struct Delivered(Mutex<(usize, Option<KafkaError>)>);
 
 impl ClientContext for Delivered {}
 
@@ -44,17 +40,22 @@ impl ProducerContext for Delivered {
     }
 }
 
+type RecordProducer = BaseProducer<Delivered>;
+
+/// Makes the topic if it is not there.
+fn connect(options: &KafkaOptions) -> KafkaResult<RecordProducer> {
+    ensure_compacted_topic(options)?;
+    options
+        .producer(RECORD_QUEUE_RECORDS, RECORD_QUEUE_BYTES)
+        .create_with_context(Delivered::default())
+}
+
 pub(super) fn append(
     options: &KafkaOptions,
     records: &[(String, String)],
 ) -> Result<(), RecordLogError> {
-    let fail = failed("append to", options);
-    ensure_compacted_topic(options).map_err(&fail)?;
-    let delivered = Delivered::default();
-    let producer: BaseProducer<Delivered> = options
-        .producer(RECORD_QUEUE_RECORDS, RECORD_QUEUE_BYTES)
-        .create_with_context(delivered.clone())
-        .map_err(&fail)?;
+    let fail = |error| failed("append to", &options.topic, error);
+    let producer = connect(options).map_err(fail)?;
     for (key, record) in records {
         let keyed = BaseRecord::to(&options.topic).partition(0).key(key);
         // Without a payload it is what compaction takes for a removal.
@@ -67,7 +68,7 @@ pub(super) fn append(
     let deadline = Instant::now() + RECORD_APPEND_MAX;
     loop {
         producer.poll(RECORD_POLL);
-        let (count, error) = delivered.0.lock().clone();
+        let (count, error) = producer.context().0.lock().clone();
         match error {
             Some(error) => return Err(fail(error)),
             None if count == records.len() => return Ok(()),
@@ -77,19 +78,14 @@ pub(super) fn append(
     }
     // They may still be in flight; a reader of the topic finds out.
     producer.purge(rdkafka::producer::PurgeConfig::default().queue().inflight());
-    Err(RecordLogError::Topic {
-        action: "append to",
-        topic: options.topic.clone(),
-        reason: format!(
-            "no acknowledgement within {} s",
-            RECORD_APPEND_MAX.as_secs()
-        ),
-    })
+    let seconds = RECORD_APPEND_MAX.as_secs();
+    let reason = format!("no acknowledgement within {seconds} s");
+    Err(failed("append to", &options.topic, reason))
 }
 
 /// Sends records without waiting for them: for what is sent again and again.
 pub struct RecordSender {
-    producer: BaseProducer<Delivered>,
+    producer: RecordProducer,
     topic: String,
 }
 
@@ -104,16 +100,11 @@ impl std::fmt::Debug for RecordSender {
 impl RecordSender {
     /// Makes the topic if it is not there.
     pub fn open(options: &KafkaOptions) -> Result<Self, RecordLogError> {
-        let fail = failed("send to", options);
-        ensure_compacted_topic(options).map_err(&fail)?;
-        let producer = options
-            .producer(RECORD_QUEUE_RECORDS, RECORD_QUEUE_BYTES)
-            .create_with_context(Delivered::default())
-            .map_err(&fail)?;
-        Ok(Self {
-            producer,
-            topic: options.topic.clone(),
-        })
+        let topic = options.topic.clone();
+        match connect(options) {
+            Ok(producer) => Ok(Self { producer, topic }),
+            Err(error) => Err(failed("send to", &topic, error)),
+        }
     }
 
     /// Puts a record on its way. `false` if there is no room: it may be sent again later.
@@ -131,11 +122,7 @@ impl RecordSender {
     /// discards what is still in flight.
     pub fn flush(&self, wait_max: Duration) -> Result<(), RecordLogError> {
         let flushed = self.producer.flush(wait_max);
-        flushed.map_err(|error| RecordLogError::Topic {
-            action: "send to",
-            topic: self.topic.clone(),
-            reason: error.to_string(),
-        })
+        flushed.map_err(|error| failed("send to", &self.topic, error))
     }
 }
 
@@ -167,7 +154,9 @@ impl TopicReader {
     pub(super) fn read(&mut self, wait_max: Duration) -> Result<NewRecords, RecordLogError> {
         let consumer = match self.consumer.take() {
             Some(consumer) => consumer,
-            None => open(&self.options)?,
+            None => {
+                open(&self.options).map_err(|error| failed("read", &self.options.topic, error))?
+            }
         };
         let consumer = self.consumer.insert(consumer);
         let deadline = Instant::now() + wait_max;
@@ -198,16 +187,13 @@ impl TopicReader {
     }
 }
 
-fn open(options: &KafkaOptions) -> Result<BaseConsumer, RecordLogError> {
-    let fail = failed("read", options);
-    ensure_compacted_topic(options).map_err(&fail)?;
+fn open(options: &KafkaOptions) -> KafkaResult<BaseConsumer> {
+    ensure_compacted_topic(options)?;
     let mut config = options.consumer("weir-records");
     config.set("enable.partition.eof", "true");
-    let consumer: BaseConsumer = config.create().map_err(&fail)?;
+    let consumer: BaseConsumer = config.create()?;
     let mut partitions = TopicPartitionList::new();
-    partitions
-        .add_partition_offset(&options.topic, 0, Offset::Beginning)
-        .map_err(&fail)?;
-    consumer.assign(&partitions).map_err(&fail)?;
+    partitions.add_partition_offset(&options.topic, 0, Offset::Beginning)?;
+    consumer.assign(&partitions)?;
     Ok(consumer)
 }

@@ -69,7 +69,7 @@ fn a_full_journal_that_drops_serves_and_records_how_many_events_it_dropped() {
     assert_eq!(journal.admit(), Ok(()));
     for _ in 0..10 {
         let appended = writer.append(&[change("lost"), change("lost")]).unwrap();
-        assert_eq!((appended.dropped(), appended.seqs().count()), (2, 0));
+        assert_eq!((appended.dropped, appended.seqs.count()), (2, 0));
     }
 
     let mut reader = JournalReader::open(dir.path()).unwrap();
@@ -79,7 +79,7 @@ fn a_full_journal_that_drops_serves_and_records_how_many_events_it_dropped() {
     let locked = writer.lock();
     let first_seq = locked.first_seq();
     let appended = locked.append(&[change("after")]).unwrap();
-    assert_eq!(appended.seqs(), first_seq..first_seq + 1);
+    assert_eq!(appended.seqs, first_seq..first_seq + 1);
     writer.close().unwrap();
     read_all(&mut reader, &mut seen);
 
@@ -107,7 +107,7 @@ fn a_crash_while_events_are_dropped_leaves_word_of_it() {
     let writer = journal.open_stream(0).unwrap();
     fill(&writer, &journal);
     let appended = writer.append(&[change("lost")]).unwrap();
-    assert_eq!(appended.dropped(), 1);
+    assert_eq!(appended.dropped, 1);
     drop((writer, journal));
     let (seen, _) = read_dir(dir.path());
     assert!(only(&seen).contains(&Said::Dropped(1)));
@@ -120,7 +120,7 @@ fn closing_a_full_journal_still_records_what_was_dropped() {
     let writer = journal.open_stream(0).unwrap();
     fill(&writer, &journal);
     for _ in 0..3 {
-        assert_eq!(writer.append(&[change("lost")]).unwrap().dropped(), 1);
+        assert_eq!(writer.append(&[change("lost")]).unwrap().dropped, 1);
     }
     writer.close().unwrap();
     let (seen, _) = read_dir(dir.path());
@@ -151,7 +151,7 @@ fn the_number_of_the_next_append_is_certain_while_the_stream_is_locked() {
                     let locked = writer.lock();
                     let first_seq = locked.first_seq();
                     let appended = locked.append(&[change("a"), change("b")]).unwrap();
-                    assert_eq!(appended.seqs(), first_seq..first_seq + 2);
+                    assert_eq!(appended.seqs, first_seq..first_seq + 2);
                 }
             });
         }

@@ -57,7 +57,7 @@ fn change(text: &str) -> Event<'_> {
 
 fn append(writer: &crate::StreamWriter, texts: &[&str]) -> std::ops::Range<u64> {
     let events: Vec<_> = texts.iter().map(|text| change(text)).collect();
-    writer.append(&events).unwrap().seqs()
+    writer.append(&events).unwrap().seqs
 }
 
 /// What was read of one event: the text that a change carried, or what the log itself said.
