@@ -7,7 +7,6 @@ mod reference;
 mod seen;
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -156,16 +155,6 @@ impl Default for RoutingConfig {
     }
 }
 
-impl RoutingConfig {
-    /// What only the ingestor looks at.
-    fn of_ingestor(&self) -> Self {
-        Self {
-            breaker: BreakerSpec::default(),
-            ..self.clone()
-        }
-    }
-}
-
 /// `[store]`: ClickHouse.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -236,26 +225,26 @@ impl Config {
 
     /// Sections that take effect at the next start, and are not the same.
     pub(crate) fn sections_unlike(&self, other: &Self) -> Vec<&'static str> {
-        let pairs: [(&str, [&dyn fmt::Debug; 2]); 6] = [
-            ("gateway", [&self.gateway, &other.gateway]),
-            ("control", [&self.control, &other.control]),
-            ("eventlog", [&self.eventlog, &other.eventlog]),
-            ("store", [&self.store, &other.store]),
-            ("payloads", [&self.payloads, &other.payloads]),
-            // The breaker is the gateway's, which takes it over at once.
-            (
-                "routing",
-                [&self.routing.of_ingestor(), &other.routing.of_ingestor()],
-            ),
-        ];
-        let unlike = |sections: &[&dyn fmt::Debug; 2]| {
-            format!("{:?}", sections[0]) != format!("{:?}", sections[1])
+        let pairs = self.sections().into_iter().zip(other.sections());
+        let unlike = pairs.filter(|(ours, theirs)| ours != theirs);
+        unlike.map(|((name, _), _)| name).collect()
+    }
+
+    /// The same sections, each with its settings as text.
+    fn sections(&self) -> [(&'static str, String); 6] {
+        // The breaker is the gateway's, which takes it over at once.
+        let routing = RoutingConfig {
+            breaker: BreakerSpec::default(),
+            ..self.routing.clone()
         };
-        pairs
-            .iter()
-            .filter(|(_, sections)| unlike(sections))
-            .map(|(name, _)| *name)
-            .collect()
+        [
+            ("gateway", format!("{:?}", self.gateway)),
+            ("control", format!("{:?}", self.control)),
+            ("eventlog", format!("{:?}", self.eventlog)),
+            ("store", format!("{:?}", self.store)),
+            ("payloads", format!("{:?}", self.payloads)),
+            ("routing", format!("{routing:?}")),
+        ]
     }
 }
 
@@ -289,12 +278,17 @@ impl StoreSettings {
 impl EventlogConfig {
     /// `None` with kind `local`.
     pub(crate) fn kafka_options(&self) -> Option<KafkaOptions> {
+        self.kafka_topic(&self.topic)
+    }
+
+    /// The same for another topic than that of the events.
+    pub(crate) fn kafka_topic(&self, topic: &str) -> Option<KafkaOptions> {
         let brokers = self
             .brokers
             .as_ref()
             .filter(|_| self.kind == EventlogKind::Kafka)?;
         Some(KafkaOptions {
-            topic: self.topic.clone(),
+            topic: topic.to_owned(),
             partitions: i32::from(self.partitions),
             replication: self.replication.map(i32::from),
             properties: self.properties.clone(),
@@ -325,9 +319,9 @@ impl EventlogConfig {
 }
 
 fn host_name() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/hostname")
-        .map(|name| name.trim().to_owned())
-        .ok()
-        .filter(|name| !name.is_empty())
-        .unwrap_or_else(|| "weir".into())
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    match name.trim() {
+        "" => "weir".into(),
+        name => name.to_owned(),
+    }
 }

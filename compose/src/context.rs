@@ -5,7 +5,6 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
 use tokio::runtime::{Builder, Runtime};
-use weir_eventlog::KafkaOptions;
 use weir_gateway::config::Secret;
 use weir_governance::control::Control;
 
@@ -49,10 +48,7 @@ pub(crate) fn audit_dir(data_dir: &Path) -> PathBuf {
 /// The log of keys and rules.
 pub(crate) fn control(config: &Config, data_dir: &Path) -> anyhow::Result<Control> {
     let secret = config.control.hash_secret.as_ref().map(Secret::expose);
-    let topic = config.eventlog.kafka_options().map(|kafka| KafkaOptions {
-        topic: config.control.topic.clone(),
-        ..kafka
-    });
+    let topic = config.eventlog.kafka_topic(&config.control.topic);
     Control::open(data_dir, secret, topic).context("open the control log ([control])")
 }
 

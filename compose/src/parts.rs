@@ -9,7 +9,7 @@ use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use weir_eventlog::{
-    Journal, JournalSource, KafkaOptions, KafkaSource, Shipper, ShipperOptions, Source, StopSignal,
+    Journal, JournalSource, KafkaSource, Shipper, ShipperOptions, Source, StopSignal,
     StoppableThread,
 };
 use weir_gateway::{GatewayHandle, GatewayOptions, StartError};
@@ -122,15 +122,13 @@ impl Gateway {
         let control = control(&config, data_dir)?
             .follow()
             .context("read the virtual keys")?;
+        let peers_topic = format!("{}.usage", config.control.topic);
         let options = GatewayOptions {
             config: config.gateway.clone(),
             directory,
             control: control.clone(),
             spend_dir: data_dir.join("spend"),
-            peers: config.eventlog.kafka_options().map(|kafka| KafkaOptions {
-                topic: format!("{}.usage", config.control.topic),
-                ..kafka
-            }),
+            peers: config.eventlog.kafka_topic(&peers_topic),
             journal,
             payloads: config.payloads()?,
         };

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use weir_eventlog::{KafkaOptions, RecordLog, StopSignal, StoppableThread, TableLog};
+use weir_eventlog::{RecordLog, StopSignal, StoppableThread, TableLog};
 use weir_gateway::TableAdopter;
 
 use crate::config::Config;
@@ -14,11 +14,8 @@ const FOLLOW_POLL: Duration = Duration::from_millis(100);
 
 /// The log: a file beside the keys, or a topic of its own with Kafka.
 pub(crate) fn record_log(config: &Config, data_dir: &Path) -> RecordLog {
-    match config.eventlog.kafka_options() {
-        Some(kafka) => RecordLog::Topic(KafkaOptions {
-            topic: config.routing.topic.clone(),
-            ..kafka
-        }),
+    match config.eventlog.kafka_topic(&config.routing.topic) {
+        Some(kafka) => RecordLog::Topic(kafka),
         None => RecordLog::File(data_dir.join("control").join("routing.log")),
     }
 }

@@ -92,27 +92,21 @@ pub(super) fn book(
     rates: &[ExchangeRateConfig],
 ) -> Result<Book, Vec<ConfigProblem>> {
     let mut problems = Vec::new();
+    let mut wrong = |path: String, message| problems.push(ConfigProblem { path, message });
     let mut book = read(prices).unwrap_or_else(|message| {
-        problems.push(problem("prices.book".into(), message));
+        wrong("prices.book".into(), message);
         Book::default()
     });
     for (index, price) in own.iter().enumerate() {
         match row(price) {
             Ok(row) => book.add_own([row]),
-            Err((setting, message)) => {
-                problems.push(problem(format!("price[{index}].{setting}"), message));
-            }
+            Err((setting, message)) => wrong(format!("price[{index}].{setting}"), message),
         }
     }
     for (index, rate) in rates.iter().enumerate() {
         match exchange_rate(rate) {
             Ok(rate) => book.add_rates([rate]),
-            Err((setting, message)) => {
-                problems.push(problem(
-                    format!("exchange_rate[{index}].{setting}"),
-                    message,
-                ));
-            }
+            Err((setting, message)) => wrong(format!("exchange_rate[{index}].{setting}"), message),
         }
     }
     if problems.is_empty() {
@@ -122,24 +116,15 @@ pub(super) fn book(
     }
 }
 
-fn problem(path: String, message: String) -> ConfigProblem {
-    ConfigProblem { path, message }
-}
-
 fn read(prices: &PricesConfig) -> Result<Book, String> {
-    let text = match &prices.book {
-        None => None,
-        Some(path) => Some(
-            std::fs::read_to_string(path)
-                .map_err(|error| format!("{} cannot be read: {error}", path.display()))?,
-        ),
+    let Some(path) = &prices.book else {
+        let built_in = Book::read(BUILT_IN, BUILT_IN_RATES);
+        return built_in.map_err(|error| format!("the built-in book: {error}"));
     };
-    Book::read(text.as_deref().unwrap_or(BUILT_IN), BUILT_IN_RATES).map_err(|error| {
-        match &prices.book {
-            Some(path) => format!("{}: {error}", path.display()),
-            None => format!("the built-in book: {error}"),
-        }
-    })
+    let shown = path.display();
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| format!("{shown} cannot be read: {error}"))?;
+    Book::read(&text, BUILT_IN_RATES).map_err(|error| format!("{shown}: {error}"))
 }
 
 /// The error names the setting.

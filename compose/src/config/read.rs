@@ -1,7 +1,6 @@
 //! Reads a configuration file: parse it with positions, resolve references, deserialize, check. All
 //! problems are reported at once, with file, line and column.
 
-use std::fmt;
 use std::ops::Range;
 use std::path::Path;
 
@@ -27,32 +26,20 @@ pub(crate) struct Loaded {
 }
 
 /// All problems of a file.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("{}", problems.iter().map(PlacedProblem::to_string).collect::<Vec<_>>().join("\n"))]
 pub(crate) struct InvalidConfig {
     pub(crate) problems: Vec<PlacedProblem>,
 }
 
 /// One problem and its position.
-#[derive(Debug, PartialEq, Eq, Serialize)]
+#[derive(Debug, PartialEq, Eq, Serialize, thiserror::Error)]
+#[error("{place}: {message}")]
 pub(crate) struct PlacedProblem {
     /// `weir.toml:12:8`, or only the file.
     pub(crate) place: String,
     pub(crate) message: String,
 }
-
-impl fmt::Display for InvalidConfig {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (number, problem) in self.problems.iter().enumerate() {
-            if number > 0 {
-                writeln!(f)?;
-            }
-            write!(f, "{}: {}", problem.place, problem.message)?;
-        }
-        Ok(())
-    }
-}
-
-impl std::error::Error for InvalidConfig {}
 
 /// Reads and checks a file. The new directory takes over the learned state of `before`.
 pub(crate) fn load(path: &Path, before: Option<&Directory>) -> Result<Loaded, InvalidConfig> {
@@ -211,13 +198,8 @@ impl<'a> SourceText<'a> {
             return self.name.to_owned();
         };
         let line = before.matches('\n').count() + 1;
-        let column = before
-            .rsplit('\n')
-            .next()
-            .unwrap_or_default()
-            .chars()
-            .count()
-            + 1;
+        let line_start = before.rfind('\n').map_or(0, |end| end + 1);
+        let column = before[line_start..].chars().count() + 1;
         format!("{}:{line}:{column}", self.name)
     }
 }
