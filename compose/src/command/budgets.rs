@@ -51,40 +51,25 @@ pub(super) fn list(cli: &Cli, json: bool) -> anyhow::Result<()> {
     });
     let snapshot = control.snapshot()?;
     let records = snapshot.records(Kind::Budget).map(|record| &**record);
-    match answered {
-        Ok(data) if json => print(&data),
-        Ok(data) => {
-            let listed: Vec<Listed> =
-                serde_json::from_value(data).context("parse the gateway's answer")?;
-            table(records, &listed)
-        }
-        Err(_) if json => {
+    if json {
+        return print(&answered.unwrap_or_else(|_| {
             let shown = records.map(|record| {
                 let mut shown = record.public();
                 shown["standings"] = Value::Null;
                 shown
             });
-            print(&Value::Array(shown.collect()))
-        }
-        Err(_) => table(records, &[]),
+            Value::Array(shown.collect())
+        }));
     }
+    let listed = match answered {
+        Ok(data) => serde_json::from_value(data).context("parse the gateway's answer")?,
+        Err(_) => Vec::new(),
+    };
+    table(records, &listed)
 }
 
 fn table<'a>(records: impl Iterator<Item = &'a Record>, listed: &[Listed]) -> anyhow::Result<()> {
-    let mut rows = vec![
-        [
-            "budget",
-            "of",
-            "limit",
-            "window",
-            "spent",
-            "reserved",
-            "left",
-            "resets",
-            "applies to",
-        ]
-        .map(str::to_owned),
-    ];
+    let mut rows = vec![HEADER.map(str::to_owned)];
     for record in records {
         let Record::Budget(budget) = record else {
             continue;
@@ -103,13 +88,24 @@ fn table<'a>(records: impl Iterator<Item = &'a Record>, listed: &[Listed]) -> an
     let mut out = crate::output::stdout();
     for row in &rows {
         let cells = row.iter().zip(widths);
-        let cells: Vec<String> = cells
-            .map(|(cell, width)| format!("{cell:<width$}"))
-            .collect();
+        let cells = cells.map(|(cell, width)| format!("{cell:<width$}"));
+        let cells: Vec<String> = cells.collect();
         writeln!(out, "{}", cells.join("  ").trim_end())?;
     }
     Ok(())
 }
+
+const HEADER: [&str; 9] = [
+    "budget",
+    "of",
+    "limit",
+    "window",
+    "spent",
+    "reserved",
+    "left",
+    "resets",
+    "applies to",
+];
 
 fn row(budget: &BudgetRecord, standing: Option<&BudgetAmounts>) -> [String; 9] {
     let unknown = || "-".to_owned();
@@ -144,15 +140,11 @@ fn row(budget: &BudgetRecord, standing: Option<&BudgetAmounts>) -> [String; 9] {
 /// The scope, in the words of the options of `weir budgets set`.
 fn scope(budget: &BudgetRecord) -> String {
     let scope = serde_json::to_value(&budget.scope).unwrap_or_default();
-    let said: Vec<String> = scope
-        .as_object()
-        .into_iter()
-        .flatten()
-        .filter_map(|(name, value)| Some(format!("{name}={}", value.as_str()?)))
-        .collect();
-    if said.is_empty() {
-        "everything".to_owned()
-    } else {
-        said.join(" ")
+    let fields = scope.as_object().into_iter().flatten();
+    let said = fields.filter_map(|(name, value)| Some(format!("{name}={}", value.as_str()?)));
+    let said = said.collect::<Vec<_>>().join(" ");
+    match said.is_empty() {
+        true => "everything".to_owned(),
+        false => said,
     }
 }

@@ -3,6 +3,7 @@
 mod import;
 mod rerate;
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
 
@@ -26,13 +27,13 @@ pub(crate) fn run(cli: &Cli, command: &PricesCommand) -> anyhow::Result<()> {
     }
 }
 
-pub(crate) fn today() -> Date {
-    let now = i64::try_from(unix_ms())
-        .ok()
-        .and_then(|ms| Timestamp::from_millisecond(ms).ok());
-    now.unwrap_or(Timestamp::UNIX_EPOCH)
-        .to_zoned(TimeZone::UTC)
-        .date()
+fn now() -> Timestamp {
+    let ms = i64::try_from(unix_ms()).unwrap_or(0);
+    Timestamp::from_millisecond(ms).unwrap_or_default()
+}
+
+fn today() -> Date {
+    now().to_zoned(TimeZone::UTC).date()
 }
 
 /// Explains what a model costs: which row applies, and which others there are.
@@ -45,21 +46,14 @@ fn show(cli: &Cli, args: &ShowPriceArgs) -> anyhow::Result<()> {
         Some(provider) => vec![provider.as_str()],
         None => book.providers_with(&args.model),
     };
-    let found: Vec<(&str, Prices)> = providers
-        .iter()
-        .filter_map(|provider| {
-            Some((
-                *provider,
-                book.find(provider, [*provider], &args.model, known_on)?,
-            ))
-        })
-        .collect();
+    let found = providers.into_iter().filter_map(|provider| {
+        let prices = book.find(provider, [provider], &args.model, known_on)?;
+        Some((provider, prices))
+    });
+    let found: Vec<(&str, Prices)> = found.collect();
     if found.is_empty() {
-        let of = args
-            .provider
-            .as_ref()
-            .map(|name| format!(" of provider {name}"))
-            .unwrap_or_default();
+        let of = args.provider.as_ref();
+        let of = of.map_or_else(String::new, |name| format!(" of provider {name}"));
         bail!(
             "there is no price for \"{}\"{of}, as known on {known_on}: its calls are unpriced (cost_usd is NULL). \
              Add a [[price]] to the configuration, or import a newer book with `weir prices import`",
@@ -93,9 +87,7 @@ fn book_of(config: &Config) -> anyhow::Result<Book> {
 
 /// A day or an instant; default: now.
 pub(crate) fn instant(text: Option<&str>) -> anyhow::Result<Timestamp> {
-    let Some(text) = text else {
-        return Ok(Timestamp::from_millisecond(i64::try_from(unix_ms())?)?);
-    };
+    let Some(text) = text else { return Ok(now()) };
     if let Ok(day) = text.parse::<Date>() {
         return Ok(day.to_zoned(TimeZone::UTC)?.timestamp());
     }
@@ -109,15 +101,6 @@ fn shown(provider: &str, prices: &Prices, call: PricedCall<'_>) -> Value {
     let rows: Vec<Value> = prices
         .rows()
         .map(|(row, version)| {
-            let units: serde_json::Map<String, Value> = Unit::ALL
-                .iter()
-                .filter_map(|unit| {
-                    Some((
-                        unit.as_str().to_owned(),
-                        json!(row.price(*unit)?.to_string()),
-                    ))
-                })
-                .collect();
             let day = |day: Option<Date>| day.map(|day| day.to_string());
             let per_usd = prices.per_usd(&row.currency, call.at).ok();
             json!({
@@ -125,7 +108,7 @@ fn shown(provider: &str, prices: &Prices, call: PricedCall<'_>) -> Value {
                 "price_version": &**version,
                 "model": row.model,
                 "currency": row.currency,
-                "prices": units,
+                "prices": unit_prices(row).collect::<BTreeMap<_, _>>(),
                 "per_usd": per_usd.map(|rate| rate.to_string()),
                 "effective_from": day(row.effective_from),
                 "effective_until": day(row.effective_until),
@@ -156,35 +139,32 @@ fn explain(
         None => writeln!(out, "  no row applies: the call is unpriced")?,
     }
     for (row, version) in prices.rows() {
-        let mark = if applies.as_ref() == Some(version) {
-            "->"
-        } else {
-            "  "
+        let mark = match applies.as_ref() == Some(version) {
+            true => "->",
+            false => "  ",
         };
         writeln!(out, "{mark} {}", conditions(row))?;
-        let units: Vec<String> = Unit::ALL
-            .iter()
-            .filter_map(|unit| Some(format!("{} {}", unit.as_str(), row.price(*unit)?)))
-            .collect();
+        let units = unit_prices(row).map(|(unit, price)| format!("{unit} {price}"));
+        let (units, currency) = (units.collect::<Vec<_>>().join(", "), &row.currency);
         if units.is_empty() {
             writeln!(out, "     no price is known: calls are unpriced")?;
         } else {
-            writeln!(
-                out,
-                "     {} per million tokens: {}",
-                row.currency,
-                units.join(", ")
-            )?;
+            writeln!(out, "     {currency} per million tokens: {units}")?;
         }
-        if row.currency != "USD" {
-            match prices.per_usd(&row.currency, call.at) {
-                Ok(rate) => writeln!(out, "     1 USD = {rate} {}", row.currency)?,
+        if currency != "USD" {
+            match prices.per_usd(currency, call.at) {
+                Ok(rate) => writeln!(out, "     1 USD = {rate} {currency}")?,
                 Err(error) => writeln!(out, "     {error}: unpriced; add an [[exchange_rate]]")?,
             }
         }
         writeln!(out, "     source: {}", row.source)?;
     }
     Ok(())
+}
+
+fn unit_prices(row: &Row) -> impl Iterator<Item = (&'static str, String)> {
+    let price = |unit: &Unit| Some((unit.as_str(), row.price(*unit)?.to_string()));
+    Unit::ALL.iter().filter_map(price)
 }
 
 fn conditions(row: &Row) -> String {

@@ -4,7 +4,7 @@
 //! changed without a date takes effect today and the old one ends: no change is dated back by accident.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, bail, ensure};
@@ -61,36 +61,26 @@ fn export(args: &ImportPricesArgs, known_from: Date) -> anyhow::Result<String> {
 /// Creates a virtual environment with the package.
 fn install(version: Option<&str>) -> anyhow::Result<PathBuf> {
     let dir = std::env::temp_dir().join(format!("weir-genai-prices-{}", std::process::id()));
-    let package = version.map_or_else(
-        || "genai-prices".into(),
-        |version| format!("genai-prices=={version}"),
-    );
-    call("python3", &["-m".as_ref(), "venv".as_ref(), dir.as_ref()])?;
+    let package = match version {
+        None => "genai-prices".to_owned(),
+        Some(version) => format!("genai-prices=={version}"),
+    };
     let python = dir.join("bin/python");
-    let install = [
-        "-m",
-        "pip",
-        "install",
+    call(Command::new("python3").args(["-m", "venv"]).arg(&dir))?;
+    call(Command::new(&python).args(["-m", "pip", "install"]).args([
         "--quiet",
         "--disable-pip-version-check",
         &package,
-    ];
-    call(&python, &install.map(Path::new))?;
+    ]))?;
     Ok(python)
 }
 
-fn call(program: impl AsRef<Path>, arguments: &[&Path]) -> anyhow::Result<()> {
-    let program = program.as_ref();
-    let status = Command::new(program)
-        .args(arguments)
-        .status()
-        .with_context(|| {
-            format!(
-                "run {} (Python 3 with venv and pip is needed)",
-                program.display()
-            )
-        })?;
-    ensure!(status.success(), "{} failed ({status})", program.display());
+fn call(command: &mut Command) -> anyhow::Result<()> {
+    let status = command.status();
+    let program = command.get_program().display();
+    let status =
+        status.with_context(|| format!("run {program} (Python 3 with venv and pip is needed)"))?;
+    ensure!(status.success(), "{program} failed ({status})");
     Ok(())
 }
 
@@ -135,16 +125,11 @@ fn by_model(exported: &str) -> anyhow::Result<Vec<(Model, Vec<Row>)>> {
 
 /// The latest generation of the rows of a model.
 fn generation(book: &Book, (provider, model): &Model) -> Vec<Row> {
-    let of_model = || {
-        book.rows()
-            .iter()
-            .filter(|row| row.provider == *provider && row.model == *model)
-    };
-    let latest = of_model().map(|row| row.known_from).max();
-    of_model()
-        .filter(|row| Some(row.known_from) == latest)
-        .map(|row| (**row).clone())
-        .collect()
+    let rows = book.rows().iter().map(|row| &**row);
+    let rows = rows.filter(|row| row.provider == *provider && row.model == *model);
+    let latest = rows.clone().map(|row| row.known_from).max();
+    let rows = rows.filter(|row| Some(row.known_from) == latest);
+    rows.cloned().collect()
 }
 
 /// Whether two generations have the same prices, apart from source and dates.
