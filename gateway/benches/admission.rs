@@ -20,7 +20,8 @@ use criterion::{BatchSize, BenchmarkId, Criterion, criterion_group, criterion_ma
 use weir_dialects::Family;
 use weir_gateway::limit_headers;
 use weir_governance::admission::{Admitted, Estimate, admit};
-use weir_governance::control::key::{self, HashKey, KeyId};
+use weir_governance::control::key::{HashKey, KeyId};
+use weir_governance::control::policy::Subject;
 use weir_governance::control::record::{Change, KeyRecord, Kind, Record};
 use weir_governance::control::{Identity, LastUse, Snapshot};
 use weir_limits::Class;
@@ -62,10 +63,17 @@ impl Door {
             output_tokens: 100,
             cost: Some(PRICE),
         };
-        let subject = identity.subject(MODEL, None, None);
+        let subject = subject(&identity);
         let policy = identity.policy();
         let admitted = admit(policy, &subject, Class::Interactive, &estimate, now_us).unwrap();
         (identity, admitted)
+    }
+}
+
+fn subject(identity: &Identity) -> Subject<'_> {
+    Subject {
+        caller: identity.caller(None, None),
+        model: MODEL,
     }
 }
 
@@ -104,11 +112,11 @@ fn door(keys: usize) -> (Door, Vec<String>) {
     }
     let mut callers = Vec::new();
     for number in 0..keys {
-        let key = key::generate().unwrap();
+        let (key, hash) = hash_key.new_key().unwrap();
         let record = KeyRecord {
             team: Some(format!("team-{}", number / 20)),
             user: Some(format!("user-{number}")),
-            ..KeyRecord::new(KeyId(number as u128), hash_key.hash(&key).unwrap(), 1)
+            ..KeyRecord::new(KeyId(number as u128), hash, 1)
         };
         changes.push(Change::set(Record::Key(record)));
         callers.push(key);
@@ -166,7 +174,7 @@ fn headers(criterion: &mut Criterion, door: &Door, key: &str) {
     let (identity, admitted) = door.let_in(key, now_us);
     criterion.bench_function("headers that say so", |bencher| {
         bencher.iter(|| {
-            let subject = identity.subject(MODEL, None, None);
+            let subject = subject(&identity);
             let (status, policy) = (&admitted.status, identity.policy());
             black_box(limit_headers(
                 status,

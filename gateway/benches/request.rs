@@ -101,11 +101,11 @@ fn gateway(dir: &std::path::Path, upstream: &str) -> (GatewayHandle, String) {
         "name": "fast-chat", "targets": [{ "provider": "mock", "model": "small" }]
     }))
     .unwrap();
-    let key = key::generate().unwrap();
     let control = Control::open(dir, None, None).unwrap();
+    let (key, hash) = control.hash_key.new_key().unwrap();
     let record = KeyRecord {
         team: Some("bench".into()),
-        ..KeyRecord::new(key::KeyId(1), control.hash_key.hash(&key).unwrap(), 0)
+        ..KeyRecord::new(key::KeyId(1), hash, 0)
     };
     let change = Change::set(Record::Key(record));
     control.append(&change).unwrap();

@@ -5,11 +5,11 @@ use std::io::Write as _;
 
 use anyhow::{Context as _, bail};
 use serde_json::{Value, json};
-use weir_governance::control::LastUse;
-use weir_governance::control::key::{self, KeyId};
+use weir_governance::control::key::KeyId;
 use weir_governance::control::record::{
-    BudgetRecord, Change, KeyRecord, LimitRecord, PreviousKey, Priority, Record, Scope,
+    BudgetRecord, Change, KeyRecord, Kind, LimitRecord, Priority, Record, Scope,
 };
+use weir_governance::control::{LastUse, Snapshot};
 use weir_schemas::RequestId;
 
 use crate::cli::{Cli, KeyArgs, KeyIdArgs, KeysCommand};
@@ -78,7 +78,7 @@ pub(crate) fn make(
     editor: &mut ControlEditor,
     args: &KeyArgs,
 ) -> anyhow::Result<(String, KeyRecord)> {
-    let key = key::generate()?;
+    let (key, hash) = editor.control.hash_key.new_key()?;
     let created_ms = unix_ms();
     let id = RequestId::new(created_ms, rand::random()).as_uuid();
     let record = KeyRecord {
@@ -97,15 +97,7 @@ pub(crate) fn make(
             Priority::Interactive
         },
         expires_ms: args.expires_days.map(|days| created_ms + days * MS_PER_DAY),
-        ..KeyRecord::new(
-            KeyId(id.as_u128()),
-            editor
-                .control
-                .hash_key
-                .hash(&key)
-                .context("hash the new key")?,
-            created_ms,
-        )
+        ..KeyRecord::new(KeyId(id.as_u128()), hash, created_ms)
     };
     // Rules first: the key must never work without them.
     for rule in rules_of(args, &record) {
@@ -126,11 +118,8 @@ fn rules_of(args: &KeyArgs, record: &KeyRecord) -> Vec<Record> {
         Record::Limit(LimitRecord {
             id: id.clone(),
             scope: scope.clone(),
-            per: Vec::new(),
             requests_per_minute: Some(requests_per_minute),
-            tokens_per_minute: None,
-            concurrency: None,
-            overrides: Vec::new(),
+            ..LimitRecord::default()
         })
     });
     let budget = args.budget.as_ref().map(|budget| {
@@ -214,11 +203,7 @@ fn show(cli: &Cli, KeyIdArgs { id, json }: &KeyIdArgs) -> anyhow::Result<()> {
     let used = control
         .last_used()
         .context("read when keys were last used")?;
-    let key = id.parse().ok().and_then(|id| snapshot.key(id));
-    let Some(key) = key else {
-        bail!("there is no key {id}; `weir keys list` shows them");
-    };
-    let shown = seen(&key.record(), &used);
+    let shown = seen(&named(&snapshot, id)?, &used);
     if *json {
         return print(&shown);
     }
@@ -236,33 +221,21 @@ fn show(cli: &Cli, KeyIdArgs { id, json }: &KeyIdArgs) -> anyhow::Result<()> {
 }
 
 /// The record of a key.
-fn named(editor: &ControlEditor, id: &str) -> anyhow::Result<KeyRecord> {
-    let key = id.parse().ok().and_then(|id| editor.snapshot.key(id));
-    let Some(key) = key else {
+fn named(snapshot: &Snapshot, id: &str) -> anyhow::Result<KeyRecord> {
+    let Some(Record::Key(key)) = snapshot.record(Kind::Key, id) else {
         bail!("there is no key {id}; `weir keys list` shows them");
     };
-    Ok(key.record())
+    Ok(key)
 }
 
 fn rotate(cli: &Cli, id: &str, grace_ms: u64, json: bool) -> anyhow::Result<()> {
     let mut editor = ControlEditor::open(cli, &settings(cli)?)?;
-    let before = named(&editor, id)?;
+    let before = named(&editor.snapshot, id)?;
     if before.revoked_ms.is_some() {
         bail!("key {id} is revoked; create another one with `weir keys create`");
     }
-    let key = key::generate()?;
-    let after = KeyRecord {
-        hash: editor
-            .control
-            .hash_key
-            .hash(&key)
-            .context("hash the new key")?,
-        previous: (grace_ms > 0).then(|| PreviousKey {
-            hash: before.hash,
-            until_ms: unix_ms() + grace_ms,
-        }),
-        ..before
-    };
+    let (key, hash) = editor.control.hash_key.new_key()?;
+    let after = before.rotated(hash, unix_ms(), grace_ms);
     editor.change("rotate", Change::set(Record::Key(after.clone())))?;
     editor.close()?;
     show_new(&key, &after, json)
@@ -270,13 +243,10 @@ fn rotate(cli: &Cli, id: &str, grace_ms: u64, json: bool) -> anyhow::Result<()> 
 
 fn revoke(cli: &Cli, KeyIdArgs { id, json }: &KeyIdArgs) -> anyhow::Result<()> {
     let mut editor = ControlEditor::open(cli, &settings(cli)?)?;
-    let before = named(&editor, id)?;
+    let before = named(&editor.snapshot, id)?;
     if before.revoked_ms.is_none() {
-        let after = KeyRecord {
-            revoked_ms: Some(unix_ms()),
-            ..before
-        };
-        editor.change("revoke", Change::set(Record::Key(after)))?;
+        let after = Record::Key(before.revoked(unix_ms()));
+        editor.change("revoke", Change::set(after))?;
     }
     editor.close()?;
     if *json {

@@ -10,7 +10,6 @@ use clap::Args;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use weir_governance::control::Snapshot;
-use weir_governance::control::key;
 use weir_governance::control::record::{
     AccessRecord, BudgetRecord, Change, Kind, LimitRecord, PayloadRecord, Record, TeamRecord,
     TokenRecord,
@@ -106,15 +105,11 @@ fn create_token(cli: &Cli, args: &TokenArgs) -> anyhow::Result<()> {
     if editor.snapshot.record(Kind::Token, &args.id).is_some() {
         bail!("token \"{}\" exists already; revoke it first", args.id);
     }
-    let token = key::generate_token()?;
+    let (token, hash) = editor.control.hash_key.new_token()?;
     let created_ms = unix_ms();
     let record = Record::Token(TokenRecord {
         id: args.id.clone(),
-        hash: editor
-            .control
-            .hash_key
-            .hash(&token)
-            .context("hash the new token")?,
+        hash,
         role: args.role,
         team: args.team.clone(),
         created_ms,

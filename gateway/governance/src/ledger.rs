@@ -30,7 +30,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use parking_lot::{Mutex, RwLock};
 use serde::{Deserialize, Serialize};
 use weir_eventlog::{FileError, Fsync, LockedStream, StreamWriter, last_seq, replace_file};
-use weir_limits::{BudgetAmount, BudgetCounter};
 use weir_schemas::StreamId;
 
 use crate::caps::LEDGER_LINES_BYTES_MAX;
@@ -123,20 +122,20 @@ impl Ledger {
         let made = DirBuilder::new().recursive(true).mode(0o700).create(dir);
         made.map_err(failed("make", dir))?;
         let lock = take_lock(dir)?;
+        let restore = |budget: &str, subject: &str, at_ms, amount| {
+            // A budget that is gone needs no memory.
+            if let Some(budget) = rules.budget(budget) {
+                let purse = budget.counters.named(subject);
+                purse.restore(&budget.terms.spec, at_ms, amount, now_us);
+            }
+        };
         let totals = read_totals(dir)?;
         for total in &totals.spent {
             let amount = total.amount.parse().map_err(|_| LedgerError::Damaged {
                 path: totals_path(dir),
                 reason: format!("\"{}\" is no amount", total.amount),
             })?;
-            restore(
-                rules,
-                &total.budget,
-                &total.subject,
-                total.start_ms,
-                amount,
-                now_us,
-            );
+            restore(&total.budget, &total.subject, total.start_ms, amount);
         }
         let numbers = numbers(dir)?;
         let mut lines = Vec::new();
@@ -145,20 +144,8 @@ impl Ledger {
         }
         drop_unwritten(&mut lines, journal)?;
         for charge in lines.iter().flat_map(|line| &line.charges) {
-            let Charge {
-                budget,
-                subject,
-                at_ms,
-                amount,
-            } = charge;
-            restore(
-                rules,
-                budget,
-                subject,
-                *at_ms,
-                BudgetAmount::from(*amount),
-                now_us,
-            );
+            let amount = charge.amount.into();
+            restore(&charge.budget, &charge.subject, charge.at_ms, amount);
         }
         let number = numbers.last().map_or(totals.next, |last| last + 1);
         let ledger = Self {
@@ -398,10 +385,10 @@ fn parse(line: &[u8]) -> Result<ChargeLine, String> {
 
 /// Leaves out the last line of each stream whose events a kill prevented.
 fn drop_unwritten(lines: &mut Vec<ChargeLine>, journal: &Path) -> Result<(), LedgerError> {
-    let mut last_of_stream = HashMap::new();
-    for (index, line) in lines.iter().enumerate() {
-        last_of_stream.insert(line.stream.clone(), index);
-    }
+    let numbered = lines.iter().enumerate();
+    let last_of_stream: HashMap<&str, usize> = numbered
+        .map(|(index, line)| (line.stream.as_str(), index))
+        .collect();
     let mut unwritten = Vec::new();
     for index in last_of_stream.into_values() {
         if !was_written(journal, &lines[index])? {
@@ -425,27 +412,13 @@ fn was_written(journal: &Path, line: &ChargeLine) -> Result<bool, LedgerError> {
     Ok(last_seq(journal, stream)?.is_none_or(|last| last > line.seq))
 }
 
-fn restore(
-    rules: &Rules,
-    budget: &str,
-    subject: &str,
-    at_ms: u64,
-    amount: BudgetAmount,
-    now_us: u64,
-) {
-    // A budget that is gone needs no memory.
-    if let Some(budget) = rules.budget(budget) {
-        let purse: std::sync::Arc<BudgetCounter> = budget.counters.named(subject);
-        purse.restore(&budget.terms.spec, at_ms, amount, now_us);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
     use std::sync::Arc;
 
     use weir_eventlog::{Journal, JournalOptions};
+    use weir_limits::BudgetAmount;
     use weir_schemas::event::Event;
 
     use super::*;
@@ -519,7 +492,9 @@ mod tests {
             }
             // Totals in one round, lines alone in the next.
             if round % 2 == 0 {
-                restore(&before, "b", "ana", 1, 10, 0);
+                let budget = before.budget("b").unwrap();
+                let purse = budget.counters.named("ana");
+                purse.restore(&budget.terms.spec, 1, 10, 0);
                 ledger.keep(&before, 0, true);
             }
         }

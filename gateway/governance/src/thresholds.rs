@@ -124,10 +124,12 @@ impl NotificationLog {
 }
 
 /// A threshold of a budget that a request reached.
-#[derive(Debug)]
+#[derive(Debug, Serialize)]
 pub struct ThresholdCrossing {
+    #[serde(skip)]
     pub budget: String,
     /// Whose budget it is, where each subject has its own.
+    #[serde(rename = "budget")]
     pub name: String,
     pub percent: u8,
     pub spent: String,
@@ -163,14 +165,7 @@ impl ThresholdCrossing {
 
     #[must_use]
     pub fn facts(&self) -> serde_json::Value {
-        serde_json::json!({
-            "budget": self.name,
-            "percent": self.percent,
-            "spent": self.spent,
-            "limit": self.limit,
-            "resets": self.resets,
-            "hard": self.hard,
-        })
+        serde_json::to_value(self).unwrap_or_default()
     }
 
     /// The event, which follows those of the request that crossed the threshold.

@@ -26,11 +26,11 @@ use crate::request::worker::Worker;
 use weir_governance::clock::Moment;
 use weir_governance::control::Snapshot;
 use weir_governance::control::change::{Act, ChangeError};
-use weir_governance::control::key::{self, KeyId};
+use weir_governance::control::key::{HashKey, KeyId, NoRandomness};
 use weir_governance::control::network::Network;
 use weir_governance::control::policy::shown;
 use weir_governance::control::record::{
-    AdminRole, Change, KeyRecord, Kind, PreviousKey, Priority, Record, TokenRecord, Usd,
+    AdminRole, Change, KeyRecord, Kind, Priority, Record, TokenRecord, Usd,
 };
 
 pub(crate) const PREFIX: &str = "/admin/v1";
@@ -156,6 +156,13 @@ impl Problem {
             caller.name
         );
         Self::new(StatusCode::FORBIDDEN, "permission_denied", message)
+    }
+}
+
+impl From<NoRandomness> for Problem {
+    fn from(error: NoRandomness) -> Self {
+        let (status, code) = (StatusCode::INTERNAL_SERVER_ERROR, "internal_error");
+        Self::new(status, code, error.to_string())
     }
 }
 
@@ -303,21 +310,18 @@ fn authenticate(worker: &Worker, headers: &HeaderMap) -> Result<AdminCaller, Pro
         .ok_or_else(|| refused("send an admin token as \"Authorization: Bearer weir_admin_…\""))?;
     let shared = &worker.shared;
     let hash_key = &shared.control.control().hash_key;
+    let built_in = |name: &str, role| AdminCaller {
+        name: name.into(),
+        role,
+        team: None,
+    };
     if let Some(configured) = &shared.config.admin_token
         && hash_key.same(presented, configured.expose())
     {
-        return Ok(AdminCaller {
-            name: "configured".into(),
-            role: AdminRole::Admin,
-            team: None,
-        });
+        return Ok(built_in("configured", AdminRole::Admin));
     }
     if hash_key.same(presented, &hash_key.reader_token()) {
-        return Ok(AdminCaller {
-            name: "reader".into(),
-            role: AdminRole::Auditor,
-            team: None,
-        });
+        return Ok(built_in("reader", AdminRole::Auditor));
     }
     let control = shared.control.load();
     let token = control
@@ -499,7 +503,7 @@ impl Desk {
             let what = "give a key an organisation or a tier: it has those of its team";
             return Err(Problem::forbidden(&self.caller, what));
         }
-        let (text, hash) = self.new_secret(key::generate)?;
+        let (text, hash) = self.hash_key().new_key()?;
         let id = pipeline::new_request_id(Moment::now()).as_uuid();
         let record = Record::Key(KeyRecord {
             team: Some(new.team),
@@ -524,16 +528,9 @@ impl Desk {
         if before.revoked_ms.is_some() {
             return Err(Problem::invalid("the key was revoked; create another one"));
         }
-        let (text, hash) = self.new_secret(key::generate)?;
+        let (text, hash) = self.hash_key().new_key()?;
         let grace_ms = rotation.grace_ms.unwrap_or(DAY_MS);
-        let after = Record::Key(KeyRecord {
-            previous: (grace_ms > 0).then(|| PreviousKey {
-                hash: before.hash,
-                until_ms: self.now_ms.saturating_add(grace_ms),
-            }),
-            hash,
-            ..before
-        });
+        let after = Record::Key(before.rotated(hash, self.now_ms, grace_ms));
         self.change("rotate", &after, Change::set(after.clone()))?;
         Ok(with(after.public(), "key", text))
     }
@@ -541,10 +538,7 @@ impl Desk {
     fn revoke_key(&self, id: &str) -> Result<Value, Problem> {
         let before = self.key(id)?;
         if before.revoked_ms.is_none() {
-            let after = Record::Key(KeyRecord {
-                revoked_ms: Some(self.now_ms),
-                ..before
-            });
+            let after = Record::Key(before.revoked(self.now_ms));
             self.change("revoke", &after, Change::set(after.clone()))?;
         }
         Ok(json!({ "id": id, "revoked": true }))
@@ -555,7 +549,7 @@ impl Desk {
             let message = format!("there is a token \"{}\" already; revoke it first", new.id);
             return Err(Problem::invalid(message));
         }
-        let (text, hash) = self.new_secret(key::generate_token)?;
+        let (text, hash) = self.hash_key().new_token()?;
         let record = Record::Token(TokenRecord {
             id: new.id,
             hash,
@@ -568,19 +562,8 @@ impl Desk {
         Ok(with(record.public(), "token", text))
     }
 
-    fn new_secret(
-        &self,
-        generate: fn() -> Result<String, key::NoRandomness>,
-    ) -> Result<(String, key::KeyHash), Problem> {
-        let failed = |message: &str| {
-            Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal_error", message)
-        };
-        let text = generate().map_err(|error| failed(&error.to_string()))?;
-        let hash_key = &self.worker.shared.control.control().hash_key;
-        let hash = hash_key
-            .hash(&text)
-            .ok_or_else(|| failed("a new key could not be hashed"))?;
-        Ok((text, hash))
+    fn hash_key(&self) -> &HashKey {
+        &self.worker.shared.control.control().hash_key
     }
 }
 

@@ -4,7 +4,7 @@
 
 use crate::caps::PROXY_HEADER_BYTES_MAX;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
@@ -27,27 +27,19 @@ pub(crate) async fn read(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Op
     stream.read_exact(&mut body).await?;
     match (head[12] & 0x0f, head[13] >> 4) {
         (0, _) => Ok(None),
-        (1, 1) => Ok(Some(address_v4(&body)?)),
-        (1, 2) => Ok(Some(address_v6(&body)?)),
+        (1, 1) => Ok(Some(source::<4>(&body)?.into())),
+        (1, 2) => Ok(Some(source::<16>(&body)?.into())),
         _ => Err(bad("its PROXY protocol header names no IP address")),
     }
 }
 
-/// Source, destination, two ports.
-fn address_v4(body: &[u8]) -> io::Result<IpAddr> {
-    let source: [u8; 4] = body
-        .get(..12)
-        .and_then(|addresses| addresses[..4].try_into().ok())
-        .ok_or_else(|| bad("its PROXY protocol header is too short"))?;
-    Ok(Ipv4Addr::from(source).into())
-}
-
-fn address_v6(body: &[u8]) -> io::Result<IpAddr> {
-    let source: [u8; 16] = body
-        .get(..36)
-        .and_then(|addresses| addresses[..16].try_into().ok())
-        .ok_or_else(|| bad("its PROXY protocol header is too short"))?;
-    Ok(Ipv6Addr::from(source).into())
+/// The source, which stands before the destination and two ports.
+fn source<const BYTES: usize>(body: &[u8]) -> io::Result<[u8; BYTES]> {
+    let addresses = body.get(..2 * BYTES + 4);
+    let source = addresses.and_then(|addresses| addresses.first_chunk());
+    source
+        .copied()
+        .ok_or_else(|| bad("its PROXY protocol header is too short"))
 }
 
 fn bad(problem: &'static str) -> io::Error {

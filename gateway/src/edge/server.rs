@@ -24,7 +24,7 @@ use crate::caps::CONNECTION_BUFFER_BYTES_MAX;
 use crate::edge::dispatch;
 use crate::edge::proxy_protocol;
 use crate::edge::upkeep;
-use crate::edge::webhook::{Webhook, WebhookError};
+use crate::edge::webhook::{self, WebhookError};
 use crate::record::payload::Payloads;
 use crate::record::telemetry::Telemetry;
 use crate::request::worker::{GatewayState, Worker};
@@ -84,7 +84,7 @@ pub struct GatewayHandle {
     shared: Arc<GatewayState>,
     stop: watch::Sender<bool>,
     upkeep: StoppableThread,
-    webhook: Option<Webhook>,
+    webhook: Option<StoppableThread>,
     peers: Option<StoppableThread>,
     workers: Vec<JoinHandle<()>>,
 }
@@ -148,7 +148,7 @@ pub fn start(options: GatewayOptions) -> Result<GatewayHandle, StartError> {
         workers.push(thread);
     }
     let upkeep = upkeep::start(shared.clone()).map_err(StartError::Thread)?;
-    let webhook = Webhook::start(shared.clone())?;
+    let webhook = webhook::start(shared.clone())?;
     Ok(GatewayHandle {
         addr,
         upkeep,
@@ -195,7 +195,7 @@ impl GatewayHandle {
         }
         // What it said last, the other gateways must hear before this one is gone.
         if let Some(webhook) = self.webhook {
-            webhook.join();
+            webhook.stop();
         }
         if let Some(peers) = self.peers {
             peers.stop();

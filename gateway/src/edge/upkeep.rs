@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use weir_eventlog::StoppableThread;
-use weir_limits::{LimitCounter, RateSpec, Slots};
+use weir_limits::{Bucket, LimitCounter, RateSpec};
 
 use crate::request::worker::GatewayState;
 use weir_governance::clock::Moment;
-use weir_governance::control::policy::{Limit, Rules};
+use weir_governance::control::policy::{Limit, Rules, shown};
 use weir_governance::thresholds::shown_amount;
 
 const PAUSE: Duration = Duration::from_secs(1);
@@ -55,7 +55,7 @@ fn expire(rules: &Rules, now_us: u64) {
             if expired > 0 {
                 tracing::warn!(
                     budget = &*budget.id,
-                    subject = weir_governance::control::policy::shown(&subject),
+                    subject = shown(&subject),
                     expired = shown_amount(budget.terms.spec.unit, expired),
                     "reservations expired that no request ended"
                 );
@@ -78,15 +78,11 @@ fn forget(rules: &Rules, now_us: u64) {
 }
 
 fn limit_is_idle(limit: &Limit, counter: &LimitCounter, now_us: u64) -> bool {
-    let idle = |spec: &Option<RateSpec>, bucket: &weir_limits::Bucket| {
+    let idle = |spec: &Option<RateSpec>, bucket: &Bucket| {
         spec.as_ref()
             .is_none_or(|spec| bucket.is_idle(spec, now_us))
     };
     idle(&limit.terms.requests, &counter.requests)
         && idle(&limit.terms.tokens, &counter.tokens)
-        && is_free(&counter.slots)
-}
-
-fn is_free(slots: &Slots) -> bool {
-    slots.read().0 == 0
+        && counter.slots.read().0 == 0
 }

@@ -6,7 +6,6 @@
 
 use std::io;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,6 +13,7 @@ use http::header::{CONTENT_TYPE, HOST, USER_AGENT};
 use http::{HeaderValue, Request, Uri};
 use http_body_util::Full;
 use serde_json::json;
+use weir_eventlog::StoppableThread;
 use weir_governance::clock::Moment;
 use weir_governance::thresholds::{PendingNotification, ThresholdCrossing, pending};
 
@@ -129,36 +129,21 @@ enum PostError {
     Timeout,
 }
 
-/// The thread that looks and posts.
-#[derive(Debug)]
-pub(crate) struct Webhook {
-    thread: JoinHandle<()>,
-}
-
-impl Webhook {
-    /// `None` if no webhook is configured. It ends when the gateway is told to stop.
-    pub(crate) fn start(shared: Arc<GatewayState>) -> Result<Option<Self>, WebhookError> {
-        let target = WebhookTarget::read(&shared.config.webhook).map_err(WebhookError::Config)?;
-        let Some(target) = target else {
-            return Ok(None);
-        };
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_io()
-            .enable_time()
-            .build()
-            .map_err(WebhookError::Start)?;
-        let thread = std::thread::Builder::new()
-            .name("webhook".into())
-            .spawn(move || runtime.block_on(run(&shared, &target)))
-            .map_err(WebhookError::Start)?;
-        Ok(Some(Self { thread }))
-    }
-
-    pub(crate) fn join(self) {
-        if self.thread.join().is_err() {
-            tracing::error!("the webhook thread panicked");
-        }
-    }
+/// Starts the thread that looks and posts, until the gateway is told to stop. `None` if no webhook is
+/// configured.
+pub(crate) fn start(shared: Arc<GatewayState>) -> Result<Option<StoppableThread>, WebhookError> {
+    let target = WebhookTarget::read(&shared.config.webhook).map_err(WebhookError::Config)?;
+    let Some(target) = target else {
+        return Ok(None);
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .enable_time()
+        .build()
+        .map_err(WebhookError::Start)?;
+    let post = move |_| runtime.block_on(run(&shared, &target));
+    let thread = StoppableThread::start("webhook", post).map_err(WebhookError::Start)?;
+    Ok(Some(thread))
 }
 
 /// The webhook could not be taken up.

@@ -47,10 +47,11 @@ impl RequestContext {
 
     /// What rules are matched against; `None` before authentication.
     pub(crate) fn subject(&self) -> Option<Subject<'_>> {
-        let model = self.model.as_deref().unwrap_or_default();
-        let customer = self.labels.customer.as_deref();
         let identity = self.identity.as_ref()?;
-        Some(identity.subject(model, self.user.as_deref(), customer))
+        Some(Subject {
+            caller: identity.caller(self.user.as_deref(), self.labels.customer.as_deref()),
+            model: self.model.as_deref().unwrap_or_default(),
+        })
     }
 
     /// The model or alias, as events carry it.
@@ -59,23 +60,17 @@ impl RequestContext {
     }
 
     pub(super) fn caller(&self) -> Caller<'_> {
+        let user = self.user.as_deref();
         let Some(identity) = &self.identity else {
             return Caller {
-                user: self.user.as_deref(),
+                user,
                 ..Caller::default()
             };
         };
         Caller {
-            organisation: identity.organisation(),
-            team: identity.team(),
-            project: identity.project(),
-            user: identity.user().or(self.user.as_deref()),
-            key_id: Some(identity.key_id()),
-            environment: identity.environment(),
-            tier: identity.tier(),
-            customer: self.labels.customer.as_deref(),
             feature: self.labels.feature.as_deref(),
             tags: self.labels.tags(),
+            ..identity.caller(user, self.labels.customer.as_deref())
         }
     }
 }

@@ -295,7 +295,7 @@ impl CapturedPayload {
             streamed: context.streamed,
             status: u32::from(record.status),
             capture: self.capture.mode.as_str(),
-            share: self.capture.share.as_f64(),
+            share: f64::from(self.capture.share),
             request_bytes: self.request_bytes,
             answer_bytes: self.answer_bytes,
             request: json(&self.request),

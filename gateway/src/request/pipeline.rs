@@ -20,6 +20,7 @@ use rand::RngCore as _;
 use weir_dialects::{ClientApi, ClientRequest, RequestFacts};
 use weir_governance::clock::Moment;
 use weir_governance::control::network::Network;
+use weir_governance::control::policy::Subject;
 use weir_governance::control::{ControlHandle, Identity, LastUse};
 use weir_limits::{Class, ProviderUse};
 use weir_routing::{Alias, TargetSet};
@@ -238,7 +239,10 @@ fn admit(
 ) -> Result<TargetSet, Refusal> {
     exchange.context.labels.add_body(facts);
     let customer = exchange.context.labels.customer.as_deref();
-    let subject = identity.subject(&facts.model, facts.user.as_deref(), customer);
+    let subject = Subject {
+        caller: identity.caller(facts.user.as_deref(), customer),
+        model: &facts.model,
+    };
     let (family, now_us) = (api.family(), Moment::now().unix_us);
     let admitted = admission::admit(identity, &subject, class, estimate, family, now_us)?;
     exchange.permit = Some(admitted.permit);

@@ -29,7 +29,7 @@ impl Feed {
             Self::File(reader) => {
                 let mut changes = Vec::new();
                 let read = reader.read(|change| changes.push(change));
-                (changes, read.map(|_| ()))
+                (changes, read)
             }
             Self::Topic(feed) => match feed.look() {
                 Ok(changes) => (changes, Ok(())),

@@ -120,6 +120,20 @@ impl HashKey {
         Self::new(&std::fs::read(&path).map_err(failed("read"))?)
     }
 
+    /// Makes a new virtual key, and its hash.
+    pub fn new_key(&self) -> Result<(String, KeyHash), NoRandomness> {
+        let key = generate(KEY_PREFIX)?;
+        let hash = self.sign(key.as_bytes());
+        Ok((key, hash))
+    }
+
+    /// Makes a new admin token, and its hash.
+    pub fn new_token(&self) -> Result<(String, KeyHash), NoRandomness> {
+        let token = generate(TOKEN_PREFIX)?;
+        let hash = self.sign(token.as_bytes());
+        Ok((token, hash))
+    }
+
     /// The hash of a key or token; `None` for a text that cannot be one.
     #[must_use]
     pub fn hash(&self, text: &str) -> Option<KeyHash> {
@@ -244,17 +258,7 @@ pub struct NotAKeyId;
 #[error("the system gave no random bytes")]
 pub struct NoRandomness;
 
-/// Makes a new virtual key.
-pub fn generate() -> Result<String, NoRandomness> {
-    generate_with(KEY_PREFIX)
-}
-
-/// Makes a new admin token.
-pub fn generate_token() -> Result<String, NoRandomness> {
-    generate_with(TOKEN_PREFIX)
-}
-
-fn generate_with(prefix: &str) -> Result<String, NoRandomness> {
+fn generate(prefix: &str) -> Result<String, NoRandomness> {
     let chars = prefix.len() + SECRET_CHARS;
     let mut key = String::with_capacity(chars + CHECK_CHARS);
     key.push_str(prefix);

@@ -9,9 +9,7 @@ use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
-use weir_eventlog::RecordLogError;
-
-use weir_eventlog::{Fsync, replace_file};
+use weir_eventlog::{Fsync, RecordLogError, replace_file};
 
 use super::Snapshot;
 use super::record::Change;
@@ -42,8 +40,6 @@ pub enum LogError {
     Away,
     #[error("write a control change: {0}")]
     Encode(#[from] serde_json::Error),
-    #[error("start the thread that follows the control log: {0}")]
-    Thread(#[source] io::Error),
 }
 
 /// The file, opened anew for each append.
@@ -72,9 +68,7 @@ impl ControlLog {
         let lines: Result<Vec<String>, LogError> = changes.iter().map(line).collect();
         let lines = lines?.concat();
         let write = || -> io::Result<()> {
-            if let Some(dir) = self.path.parent() {
-                DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
-            }
+            self.make_dir()?;
             replace_file(&self.path, Fsync::File, |file| {
                 file.write_all(lines.as_bytes())
             })?;
@@ -88,10 +82,7 @@ impl ControlLog {
     }
 
     fn append_line(&self, line: &str) -> io::Result<()> {
-        if let Some(dir) = self.path.parent() {
-            // It says who uses what: for this user's eyes only.
-            DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
-        }
+        self.make_dir()?;
         let mut file = OpenOptions::new()
             .read(true)
             .append(true)
@@ -107,6 +98,13 @@ impl ControlLog {
             File::open(dir)?.sync_all()?;
         }
         Ok(())
+    }
+
+    fn make_dir(&self) -> io::Result<()> {
+        // It says who uses what: for this user's eyes only.
+        let mut private = DirBuilder::new();
+        private.recursive(true).mode(0o700);
+        self.path.parent().map_or(Ok(()), |dir| private.create(dir))
     }
 
     /// All changes, oldest first.
@@ -132,13 +130,6 @@ impl ControlLog {
     }
 }
 
-/// Whether there was anything new.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Read {
-    Nothing,
-    Something,
-}
-
 /// Reads on from where it stopped.
 #[derive(Debug)]
 pub struct Reader {
@@ -148,13 +139,12 @@ pub struct Reader {
 
 impl Reader {
     /// Hands over every change that is new.
-    pub fn read(&mut self, mut take: impl FnMut(Change)) -> Result<Read, LogError> {
+    pub fn read(&mut self, mut take: impl FnMut(Change)) -> Result<(), LogError> {
         let news = self.news().map_err(|source| LogError::File {
             action: "read",
             path: self.path.clone(),
             source,
         })?;
-        let mut read = Read::Nothing;
         for line in news.split_inclusive(|byte| *byte == b'\n') {
             let Some(complete) = line.strip_suffix(b"\n") else {
                 break;
@@ -166,9 +156,8 @@ impl Reader {
             })?;
             take(record);
             self.offset += line.len() as u64;
-            read = Read::Something;
         }
-        Ok(read)
+        Ok(())
     }
 
     fn news(&self) -> io::Result<Vec<u8>> {

@@ -6,7 +6,6 @@
 //! that cannot read it goes on with what it has.
 
 pub mod change;
-use crate::caps::{CONTROL_FIRST_READ_MAX, CONTROL_WHOLE_READ_MAX, SEEN_LOOKS_MAX};
 mod feed;
 pub mod key;
 mod last_used;
@@ -26,6 +25,7 @@ use std::time::Duration;
 use arc_swap::{ArcSwap, Guard};
 use weir_eventlog::{KafkaOptions, RecordLog, StoppableThread, StreamWriter};
 
+use crate::caps::{CONTROL_FIRST_READ_MAX, CONTROL_WHOLE_READ_MAX, SEEN_LOOKS_MAX};
 use change::{Act, ChangeError};
 use feed::{Feed, TopicFeed};
 use key::{HashKey, HashKeyError, KeyId};
@@ -150,9 +150,7 @@ impl Control {
             follower: Arc::new(follower),
         })
     }
-}
 
-impl Control {
     /// What the topic says, or the copy of it while Kafka is away.
     fn first_read(&self, feed: &mut TopicFeed) -> Result<Vec<Change>, LogError> {
         match feed.read_whole(CONTROL_FIRST_READ_MAX) {
@@ -271,9 +269,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let control = Control::open(dir.path(), None, None).unwrap();
         let handle = control.clone().follow().unwrap();
-        let key = key::generate().unwrap();
+        let (key, hash) = control.hash_key.new_key().unwrap();
         assert!(handle.authenticate(&key, 0).is_err());
-        let hash = control.hash_key.hash(&key).unwrap();
         let record = KeyRecord::new(key::KeyId(1), hash, 1);
         control.append(&Change::set(Record::Key(record))).unwrap();
         let deadline = crate::clock::now() + Duration::from_secs(10);

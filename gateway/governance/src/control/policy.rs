@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 use weir_limits::{
     BudgetCounter, BudgetSpec, BudgetUnit, LimitCounter, PeerBudgetUsage, RateSpec, Share, share,
 };
+use weir_schemas::event::Caller;
 
 use super::record::{
     AccessRecord, BudgetRecord, Capture, Dimension, Kind, LimitRecord, PayloadRecord, Record,
@@ -26,32 +27,26 @@ const OTHERS: &str = "(others)";
 /// Between the values of a subject. No value holds it: control characters are taken out.
 const BETWEEN: char = '\u{1f}';
 
-/// What of a request rules go by, beside its key.
-#[derive(Clone, Copy, Debug, Default)]
+/// What of a request rules go by.
+#[derive(Clone, Debug, Default)]
 pub struct Subject<'a> {
-    pub organisation: Option<&'a str>,
-    pub team: Option<&'a str>,
-    pub project: Option<&'a str>,
-    pub environment: Option<&'a str>,
-    pub tier: Option<&'a str>,
-    pub user: Option<&'a str>,
-    pub key: &'a str,
+    pub caller: Caller<'a>,
     pub model: &'a str,
-    pub customer: Option<&'a str>,
 }
 
 impl<'a> Subject<'a> {
     fn value(&self, dimension: Dimension) -> Option<&'a str> {
+        let caller = &self.caller;
         match dimension {
-            Dimension::Organisation => self.organisation,
-            Dimension::Team => self.team,
-            Dimension::Project => self.project,
-            Dimension::User => self.user,
-            Dimension::Key => Some(self.key),
-            Dimension::Environment => self.environment,
-            Dimension::Tier => self.tier,
+            Dimension::Organisation => caller.organisation,
+            Dimension::Team => caller.team,
+            Dimension::Project => caller.project,
+            Dimension::User => caller.user,
+            Dimension::Key => caller.key_id,
+            Dimension::Environment => caller.environment,
+            Dimension::Tier => caller.tier,
             Dimension::Model => Some(self.model),
-            Dimension::Customer => self.customer,
+            Dimension::Customer => caller.customer,
         }
     }
 
@@ -170,7 +165,7 @@ impl RequestFilter {
     fn matches(&self, subject: &Subject<'_>) -> bool {
         let model = self.model.as_deref().is_none_or(|m| m == subject.model);
         let customer = self.customer.as_deref();
-        model && customer.is_none_or(|c| Some(c) == subject.customer)
+        model && customer.is_none_or(|c| Some(c) == subject.caller.customer)
     }
 }
 
@@ -354,10 +349,10 @@ pub struct Rules {
     budgets: RuleSet<Budget>,
     access: RuleSet<AccessRecord>,
     payloads: RuleSet<PayloadRecord>,
-    teams: HashMap<String, TeamRecord>,
+    pub(super) teams: HashMap<String, TeamRecord>,
     /// Users and keys that a scope names.
-    users: HashSet<String>,
-    keys: HashSet<String>,
+    pub(super) users: HashSet<String>,
+    pub(super) keys: HashSet<String>,
     /// How many gateways count under these rules; 0 and 1 are the same.
     gateways: Arc<AtomicU32>,
 }
@@ -460,21 +455,6 @@ impl Rules {
     }
 
     #[must_use]
-    pub fn team(&self, name: &str) -> Option<&TeamRecord> {
-        self.teams.get(name)
-    }
-
-    #[must_use]
-    pub fn has_rules_for_user(&self, user: &str) -> bool {
-        self.users.contains(user)
-    }
-
-    #[must_use]
-    pub fn has_rules_for_key(&self, key: &str) -> bool {
-        self.keys.contains(key)
-    }
-
-    #[must_use]
     pub fn limit(&self, id: &str) -> Option<&Arc<Limit>> {
         self.limits.get(id)
     }
@@ -500,7 +480,7 @@ impl Rules {
     /// The rules that apply to a key.
     #[must_use]
     pub fn policy(&self, key: &KeyAttributes) -> Policy {
-        let team = key.team.as_deref().and_then(|team| self.team(team));
+        let team = key.team.as_deref().and_then(|team| self.teams.get(team));
         Policy {
             limits: self.limits.applying(key).map(BoundRule::new).collect(),
             budgets: self.budgets.applying(key).map(BoundRule::new).collect(),
@@ -592,7 +572,7 @@ mod tests {
         let rules = Rules::build(&records.iter().map(parse).collect(), &Rules::default());
         let kept = |place: &KeyAttributes| {
             let capture = rules.policy(place).capture.unwrap();
-            (capture.mode.as_str(), capture.share.as_f64())
+            (capture.mode.as_str(), f64::from(capture.share))
         };
         assert_eq!(kept(&KeyAttributes::default()), ("metadata", 1.0));
         assert_eq!(kept(&place("other", "free")), ("off", 1.0));
@@ -611,8 +591,11 @@ mod tests {
         let rules = rules(&[r#"{"id":"each","per":["team","customer"],"concurrency":1}"#]);
         let policy = rules.policy(&KeyAttributes::default());
         let of = |customer| Subject {
-            team: Some("growth"),
-            customer,
+            caller: Caller {
+                team: Some("growth"),
+                customer,
+                ..Caller::default()
+            },
             ..Subject::default()
         };
         let counter = |customer| policy.limits[0].counter(&of(customer)).unwrap();

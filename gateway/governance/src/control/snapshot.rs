@@ -9,13 +9,14 @@ use std::sync::Arc;
 
 use hashbrown::HashTable;
 use weir_limits::Class;
+use weir_schemas::event::Caller;
 
 use super::key::{HashKey, KeyHash, KeyId, KeyIdText};
 use super::last_used::{LastUse, Noted};
 use super::network::Network;
-use super::policy::{Policy, Rules, Subject};
+use super::policy::{Policy, Rules};
 use super::record::{
-    Change, KeyRecord, Kind, PreviousKey, Priority, Record, TokenRecord, matches_any,
+    Change, KeyRecord, Kind, PreviousKey, Priority, Record, TeamRecord, TokenRecord, is_denied,
 };
 use super::rule_set::KeyAttributes;
 
@@ -56,23 +57,10 @@ pub struct Key {
 #[derive(Debug)]
 struct SharedByKeys {
     declared: KeyAttributes,
-    /// What the team adds.
+    /// The team's, unless the key has its own.
     organisation: Option<Box<str>>,
     tier: Option<Box<str>>,
     policy: Policy,
-}
-
-impl SharedByKeys {
-    fn organisation(&self) -> Option<&str> {
-        self.declared
-            .organisation
-            .as_deref()
-            .or(self.organisation.as_deref())
-    }
-
-    fn tier(&self) -> Option<&str> {
-        self.declared.tier.as_deref().or(self.tier.as_deref())
-    }
 }
 
 /// What only few keys have.
@@ -170,17 +158,12 @@ impl Identity {
 
     #[must_use]
     pub fn organisation(&self) -> Option<&str> {
-        self.key.shared.organisation()
+        self.key.shared.organisation.as_deref()
     }
 
     #[must_use]
     pub fn team(&self) -> Option<&str> {
         self.key.team()
-    }
-
-    #[must_use]
-    pub fn project(&self) -> Option<&str> {
-        self.key.shared.declared.project.as_deref()
     }
 
     #[must_use]
@@ -191,11 +174,6 @@ impl Identity {
     #[must_use]
     pub fn environment(&self) -> Option<&str> {
         self.key.shared.declared.environment.as_deref()
-    }
-
-    #[must_use]
-    pub fn tier(&self) -> Option<&str> {
-        self.key.shared.tier()
     }
 
     #[must_use]
@@ -217,45 +195,35 @@ impl Identity {
         self.key.own.as_ref().map_or(&[], |own| &own.networks)
     }
 
-    /// What rules go by for a request of this key.
+    /// Who calls, with what the application named: a user, if the key has none, and a customer.
     #[must_use]
-    pub fn subject<'a>(
-        &'a self,
-        model: &'a str,
-        user: Option<&'a str>,
-        customer: Option<&'a str>,
-    ) -> Subject<'a> {
-        Subject {
+    pub fn caller<'a>(&'a self, user: Option<&'a str>, customer: Option<&'a str>) -> Caller<'a> {
+        Caller {
             organisation: self.organisation(),
             team: self.team(),
-            project: self.project(),
-            environment: self.environment(),
-            tier: self.tier(),
+            project: self.key.shared.declared.project.as_deref(),
             user: self.user().or(user),
-            key: self.key_id(),
-            model,
+            key_id: Some(self.key_id()),
+            environment: self.environment(),
+            tier: self.key.shared.tier.as_deref(),
             customer,
+            ..Caller::default()
         }
     }
 
     /// Whether an alias may be used, or which rule is against it.
     pub fn may_use<'a>(&'a self, model: &str) -> Result<(), ModelDenied<'a>> {
         let contact = self.policy().contact.as_deref();
-        if let Some(own) = self.key.own.as_deref() {
-            let denied = matches_any(&own.models_denied, model)
-                || !(own.models.is_empty() || matches_any(&own.models, model));
-            if denied {
-                return Err(ModelDenied {
-                    rule: None,
-                    contact,
-                });
-            }
+        if let Some(own) = self.key.own.as_deref()
+            && is_denied(&own.models, &own.models_denied, model)
+        {
+            return Err(ModelDenied {
+                rule: None,
+                contact,
+            });
         }
         for access in &self.policy().access {
-            let denied = matches_any(&access.models_denied, model)
-                || !(access.models_allowed.is_empty()
-                    || matches_any(&access.models_allowed, model));
-            if denied {
+            if is_denied(&access.models_allowed, &access.models_denied, model) {
                 return Err(ModelDenied {
                     rule: Some(&access.id),
                     contact: access.contact.as_deref().or(contact),
@@ -458,19 +426,15 @@ impl Snapshot {
             networks: record.networks,
             class: record.class,
         };
-        let declared = self.declared(
-            &record.id,
-            record.user.as_deref(),
-            KeyAttributes {
-                organisation: boxed(record.organisation),
-                team: boxed(record.team),
-                project: boxed(record.project),
-                environment: boxed(record.environment),
-                tier: boxed(record.tier),
-                user: None,
-                key: None,
-            },
-        );
+        let declared = KeyAttributes {
+            organisation: boxed(record.organisation),
+            team: boxed(record.team),
+            project: boxed(record.project),
+            environment: boxed(record.environment),
+            tier: boxed(record.tier),
+            ..KeyAttributes::default()
+        };
+        let declared = self.declared(record.id, record.user.as_deref(), declared);
         Key {
             id: record.id.0.to_ne_bytes(),
             hash: record.hash,
@@ -484,13 +448,13 @@ impl Snapshot {
     }
 
     /// A key's attributes, with its user and id only where rules speak of them.
-    fn declared(&self, id: &KeyId, user: Option<&str>, key: KeyAttributes) -> KeyAttributes {
+    fn declared(&self, id: KeyId, user: Option<&str>, key: KeyAttributes) -> KeyAttributes {
         let id = id.to_string();
         KeyAttributes {
             user: user
-                .filter(|user| self.rules.has_rules_for_user(user))
+                .filter(|user| self.rules.users.contains(*user))
                 .map(Box::from),
-            key: self.rules.has_rules_for_key(&id).then(|| id.into()),
+            key: self.rules.keys.contains(&id).then(|| id.into()),
             ..key
         }
     }
@@ -503,19 +467,24 @@ impl Snapshot {
         let team = declared
             .team
             .as_deref()
-            .and_then(|team| self.rules.team(team));
-        let mut shared = SharedByKeys {
-            organisation: team.and_then(|team| team.organisation.as_deref().map(Box::from)),
-            tier: team.and_then(|team| team.tier.as_deref().map(Box::from)),
-            declared,
-            policy: Policy::default(),
+            .and_then(|team| self.rules.teams.get(team));
+        let inherited = |own: &Option<Box<str>>, of_team: fn(&TeamRecord) -> &Option<String>| {
+            let of_team = team.and_then(|team| of_team(team).as_deref());
+            own.clone().or_else(|| of_team.map(Box::from))
         };
-        shared.policy = self.rules.policy(&KeyAttributes {
-            organisation: shared.organisation().map(Box::from),
-            tier: shared.tier().map(Box::from),
-            ..shared.declared.clone()
+        let organisation = inherited(&declared.organisation, |team| &team.organisation);
+        let tier = inherited(&declared.tier, |team| &team.tier);
+        let policy = self.rules.policy(&KeyAttributes {
+            organisation: organisation.clone(),
+            tier: tier.clone(),
+            ..declared.clone()
         });
-        let shared = Arc::new(shared);
+        let shared = Arc::new(SharedByKeys {
+            declared,
+            organisation,
+            tier,
+            policy,
+        });
         let hasher = &self.hasher;
         self.shared.insert_unique(hash, shared.clone(), |shared| {
             hasher.hash_one(&shared.declared)
@@ -529,12 +498,8 @@ impl Snapshot {
         let keys: Vec<Arc<Key>> = self.by_id.drain().collect();
         self.by_hash.clear();
         for key in keys {
-            let declared = KeyAttributes {
-                user: None,
-                key: None,
-                ..key.shared.declared.clone()
-            };
-            let declared = self.declared(&key.id(), key.user.as_deref(), declared);
+            let declared = key.shared.declared.clone();
+            let declared = self.declared(key.id(), key.user.as_deref(), declared);
             let key = Arc::new(Key {
                 id: key.id,
                 hash: key.hash,
@@ -557,10 +522,13 @@ fn boxed(text: Option<String>) -> Option<Box<str>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::key;
 
     fn hash_key() -> HashKey {
         HashKey::new(&[7; 32]).unwrap()
+    }
+
+    fn new_key() -> String {
+        hash_key().new_key().unwrap().0
     }
 
     fn record(id: u128, key: &str) -> KeyRecord {
@@ -582,7 +550,7 @@ mod tests {
 
     #[test]
     fn a_key_opens_until_it_expires_or_is_revoked() {
-        let key = key::generate().unwrap();
+        let key = new_key();
         let mut keys = Snapshot::default();
         check(&keys, &key, 0, Err(KeyRefusal::Unknown));
         set(&mut keys, record(1, &key));
@@ -606,7 +574,7 @@ mod tests {
 
     #[test]
     fn a_replaced_key_works_until_its_time_of_grace_is_over() {
-        let (old, new) = (key::generate().unwrap(), key::generate().unwrap());
+        let (old, new) = (new_key(), new_key());
         let mut keys = Snapshot::default();
         set(&mut keys, record(1, &old));
         let rotated = KeyRecord {
@@ -632,7 +600,7 @@ mod tests {
 
     #[test]
     fn a_mistyped_key_is_malformed_and_not_unknown() {
-        let mut key = key::generate().unwrap();
+        let mut key = new_key();
         let keys = Snapshot::default();
         let last = key.pop().unwrap();
         key.push(if last == 'A' { 'B' } else { 'A' });
@@ -653,14 +621,14 @@ mod tests {
 
     #[test]
     fn an_admin_token_is_no_key() {
-        let token = key::generate_token().unwrap();
+        let token = hash_key().new_token().unwrap().0;
         let keys = Snapshot::default();
         check(&keys, &token, 0, Err(KeyRefusal::Unknown));
     }
 
     #[test]
     fn rules_that_come_later_hold_for_keys_that_were_there() {
-        let key = key::generate().unwrap();
+        let key = new_key();
         let mut keys = Snapshot::default();
         let own = KeyRecord {
             user: Some("ana".into()),
@@ -693,7 +661,7 @@ mod tests {
         ]);
         let identity = keys.authenticate(&hash_key(), &key, 0).unwrap();
         assert_eq!(
-            (identity.organisation(), identity.tier()),
+            (identity.organisation(), identity.caller(None, None).tier),
             (Some("acme"), Some("paid"))
         );
         let limits: Vec<&str> = identity

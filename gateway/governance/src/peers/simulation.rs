@@ -10,6 +10,7 @@ use std::sync::Arc;
 use rand::rngs::SmallRng;
 use rand::{Rng as _, SeedableRng as _};
 use weir_limits::{BudgetCounter, Class, Reserved};
+use weir_schemas::event::{Caller, Tags};
 
 use super::*;
 use crate::control::policy::Subject;
@@ -19,15 +20,19 @@ const START_US: u64 = 1_780_000_000_000_000;
 const STEP_US: u64 = 1_000;
 const SECOND: u64 = 1_000_000;
 const SUBJECT: Subject<'static> = Subject {
-    organisation: None,
-    team: Some("t"),
-    project: None,
-    environment: None,
-    tier: None,
-    user: None,
-    key: "k",
+    caller: Caller {
+        organisation: None,
+        team: Some("t"),
+        project: None,
+        user: None,
+        key_id: Some("k"),
+        environment: None,
+        tier: None,
+        customer: None,
+        feature: None,
+        tags: Tags(Vec::new()),
+    },
     model: "m",
-    customer: None,
 };
 
 /// What is played.
