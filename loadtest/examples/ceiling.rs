@@ -72,7 +72,7 @@ fn main() -> Result<(), Failure> {
 }
 
 fn cases() -> [(&'static str, Arrival, Workload); 5] {
-    let chat = |streamed, output| Workload::Chat {
+    let chat = |streamed, output| Workload {
         model: "gpt-4o-mini".to_owned(),
         input_tokens: Count(Distribution::Fixed(64.0)),
         output_tokens: Count(Distribution::Fixed(output)),

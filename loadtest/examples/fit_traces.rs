@@ -20,7 +20,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             .find()
             .ok_or_else(|| format!("the recorded trace {name} is not here"))?;
         let calls = Trace::read(&path)?.calls;
-        let constant = name.name().replace('-', "_").to_uppercase();
+        let constant = name.to_string().replace('-', "_").to_uppercase();
         writeln!(
             out,
             "\npub(super) static {constant}: FittedShape = FittedShape {{"

@@ -182,22 +182,18 @@ impl DemoHandle {
     }
 
     /// Stops; calls in flight are dropped.
-    pub fn stop(mut self) {
-        self.end();
-    }
-
-    fn end(&mut self) {
-        self.stop.stop();
-        if let Some(thread) = self.thread.take() {
-            // A panic there has already said so on stderr.
-            let _ = thread.join();
-        }
+    pub fn stop(self) {
+        drop(self);
     }
 }
 
 impl Drop for DemoHandle {
     fn drop(&mut self) {
-        self.end();
+        self.stop.stop();
+        if let Some(thread) = self.thread.take() {
+            // A panic there has already said so on stderr.
+            let _ = thread.join();
+        }
     }
 }
 

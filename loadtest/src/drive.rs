@@ -132,7 +132,8 @@ async fn feed(
         if let Some(moment) = intended {
             pacer.until(moment).await?;
             if end.is_some_and(|end| Instant::now() >= end) {
-                return Ok(1 + rest(&mut schedule));
+                let rest = std::iter::from_fn(|| schedule.next(Duration::ZERO));
+                return Ok(1 + rest.count() as u64);
             }
         }
         let Some(connection) = jobs.get(index) else {
@@ -144,11 +145,6 @@ async fn feed(
         }
     }
     Ok(0)
-}
-
-/// Requests of an open loop that were due before the end and are not sent any more.
-fn rest(schedule: &mut Schedule) -> u64 {
-    std::iter::from_fn(|| schedule.next(Duration::ZERO)).count() as u64
 }
 
 /// One connection's task: a job, its exchange, free again. Returns how often it connected.

@@ -21,5 +21,5 @@ pub use feedback::LabFeedback;
 pub use policy::LabPolicy;
 pub use run::{Figures, run};
 pub use scene::{Scene, UpstreamChange};
-pub use trials::{LabError, Trial, TrialRow, TrialVerdict, report};
+pub use trials::{LabError, Trial, TrialVerdict, report};
 pub use upstream::{UpstreamBehaviour, UpstreamSpec};

@@ -278,7 +278,7 @@ impl MockHandle {
     }
 
     /// Closes the listener and all connections, and waits for the threads.
-    pub fn shutdown(mut self) {
-        self.workers.stop();
+    pub fn shutdown(self) {
+        drop(self.workers);
     }
 }

@@ -19,6 +19,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use jiff::civil::DateTime;
+use serde::de::{IntoDeserializer as _, value};
 use serde::{Deserialize, Serialize};
 
 use fitted::Fitted;
@@ -52,15 +53,6 @@ pub enum TraceName {
 impl TraceName {
     pub const ALL: [Self; 3] = [Self::AzureConv, Self::AzureCode, Self::Mooncake];
 
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::AzureConv => "azure-conv",
-            Self::AzureCode => "azure-code",
-            Self::Mooncake => "mooncake",
-        }
-    }
-
     fn file(self) -> &'static str {
         match self {
             Self::AzureConv => "azure_llm_2023_conv.csv",
@@ -84,7 +76,7 @@ impl TraceName {
 
 impl fmt::Display for TraceName {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(self.name())
+        self.serialize(formatter)
     }
 }
 
@@ -92,12 +84,9 @@ impl FromStr for TraceName {
     type Err = TraceError;
 
     fn from_str(text: &str) -> Result<Self, TraceError> {
-        Self::ALL
-            .into_iter()
-            .find(|name| name.name() == text)
-            .ok_or_else(|| TraceError::Name {
-                text: text.to_owned(),
-            })
+        Self::deserialize(text.into_deserializer()).map_err(|_: value::Error| TraceError::Name {
+            text: text.to_owned(),
+        })
     }
 }
 

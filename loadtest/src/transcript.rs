@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use http::header::CONTENT_TYPE;
 use http::response;
-use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::client::Listener;
 use crate::mock::TokenCounts;
@@ -19,7 +19,6 @@ const BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
 pub(crate) struct ChatTranscript {
     pub(crate) status: Option<u16>,
     pub(crate) request_id: Option<String>,
-    pub(crate) head_at: Option<Instant>,
     pub(crate) streamed: bool,
     /// Content deltas with text in them.
     pub(crate) deltas: u64,
@@ -32,9 +31,8 @@ pub(crate) struct ChatTranscript {
 }
 
 impl Listener for ChatTranscript {
-    fn head(&mut self, head: &response::Parts, now: Instant) {
+    fn head(&mut self, head: &response::Parts, _now: Instant) {
         self.status = Some(head.status.as_u16());
-        self.head_at = Some(now);
         let text = |name: &str| Some(head.headers.get(name)?.to_str().ok()?.to_owned());
         self.request_id = text("x-request-id");
         self.streamed =
@@ -59,11 +57,9 @@ impl ChatTranscript {
         if self.streamed || !whole {
             return;
         }
-        let body = std::mem::take(&mut self.buffer);
-        match serde_json::from_slice::<ChatEvent>(&body) {
-            Ok(event) => {
-                self.usage = event.usage.map(ChatUsage::tokens);
-                self.error = event.error.map(|error| error.message);
+        match serde_json::from_slice(&std::mem::take(&mut self.buffer)) {
+            Ok(body) => {
+                self.note(&body);
                 self.done = true;
             }
             Err(problem) => self.error = Some(format!("the body is not JSON: {problem}")),
@@ -89,98 +85,33 @@ impl ChatTranscript {
             return;
         }
         // A chunk that is not JSON is passed over, as SDKs that survive one do; its text is then missing from `deltas`.
-        let Ok(event) = serde_json::from_slice::<ChatEvent>(data) else {
-            return;
-        };
-        self.deltas += event
-            .choices
-            .iter()
-            .filter(|choice| choice.has_text())
-            .count() as u64;
-        if let Some(usage) = event.usage {
-            self.usage = Some(usage.tokens());
-        }
-        if let Some(error) = event.error {
-            self.error = Some(error.message);
+        if let Ok(event) = serde_json::from_slice(data) {
+            self.note(&event);
         }
     }
-}
 
-/// What is of interest in a chunk, and in a plain answer.
-#[derive(Deserialize)]
-struct ChatEvent {
-    #[serde(default)]
-    choices: Vec<ChatChoice>,
-    #[serde(default)]
-    usage: Option<ChatUsage>,
-    #[serde(default)]
-    error: Option<ChatError>,
-}
-
-#[derive(Deserialize)]
-struct ChatChoice {
-    #[serde(default)]
-    delta: Option<Delta>,
-}
-
-impl ChatChoice {
-    fn has_text(&self) -> bool {
-        self.delta
-            .as_ref()
-            .and_then(|delta| delta.content.as_ref())
-            .is_some_and(|text| !text.is_empty())
-    }
-}
-
-#[derive(Deserialize)]
-struct Delta {
-    #[serde(default)]
-    content: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct ChatError {
-    #[serde(default)]
-    message: String,
-}
-
-/// OpenAI's usage block.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
-struct ChatUsage {
-    prompt_tokens: u64,
-    #[serde(default)]
-    completion_tokens: u64,
-    #[serde(default)]
-    prompt_tokens_details: Option<PromptDetails>,
-    #[serde(default)]
-    completion_tokens_details: Option<CompletionDetails>,
-}
-
-#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
-struct PromptDetails {
-    #[serde(default)]
-    cached_tokens: u64,
-}
-
-#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
-struct CompletionDetails {
-    #[serde(default)]
-    reasoning_tokens: u64,
-}
-
-impl ChatUsage {
-    fn tokens(self) -> TokenCounts {
-        TokenCounts {
-            input: self.prompt_tokens,
-            cached_input: self
-                .prompt_tokens_details
-                .map_or(0, |details| details.cached_tokens),
-            output: self.completion_tokens,
-            reasoning: self
-                .completion_tokens_details
-                .map_or(0, |details| details.reasoning_tokens),
+    /// Takes what is of interest in a chunk, or in a plain answer.
+    fn note(&mut self, event: &Value) {
+        let choices = event["choices"].as_array().into_iter().flatten();
+        let texts = choices.filter_map(|choice| choice["delta"]["content"].as_str());
+        self.deltas += texts.filter(|text| !text.is_empty()).count() as u64;
+        self.usage = tokens(&event["usage"]).or(self.usage);
+        if let Some(error) = event["error"].as_object() {
+            let message = error.get("message").and_then(Value::as_str);
+            self.error = Some(message.unwrap_or_default().to_owned());
         }
     }
+}
+
+/// What OpenAI's usage block says.
+fn tokens(usage: &Value) -> Option<TokenCounts> {
+    let count = |field: &str| usage.pointer(field).and_then(Value::as_u64);
+    Some(TokenCounts {
+        input: count("/prompt_tokens")?,
+        cached_input: count("/prompt_tokens_details/cached_tokens").unwrap_or(0),
+        output: count("/completion_tokens").unwrap_or(0),
+        reasoning: count("/completion_tokens_details/reasoning_tokens").unwrap_or(0),
+    })
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<()> {
             args.url.trim_end_matches('/').trim_end_matches("/v1")
         ),
         key: Some(args.key.clone()),
-        workload: Workload::Chat {
+        workload: Workload {
             model: args.model.clone(),
             input_tokens: Count::try_from(args.input_tokens.clone())?,
             output_tokens: Count::try_from(args.output_tokens.clone())?,

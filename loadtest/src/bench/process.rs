@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 /// A reading of one process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ProcessUsage {
     /// User and system time of all its threads since it began.
     pub cpu: Duration,
@@ -27,20 +27,6 @@ pub fn read(pid: u32) -> io::Result<ProcessUsage> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
     parse(&stat)
         .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "unreadable /proc/PID/stat"))
-}
-
-/// Reads several processes and adds them up.
-pub(super) fn read_all(pids: &[u32]) -> Result<ProcessUsage, (u32, io::Error)> {
-    let mut sum = ProcessUsage {
-        cpu: Duration::ZERO,
-        resident_bytes: 0,
-    };
-    for pid in pids {
-        let one = read(*pid).map_err(|source| (*pid, source))?;
-        sum.cpu += one.cpu;
-        sum.resident_bytes += one.resident_bytes;
-    }
-    Ok(sum)
 }
 
 fn parse(stat: &str) -> Option<ProcessUsage> {

@@ -9,7 +9,7 @@ use http::header::CONTENT_TYPE;
 use http::response;
 use serde::Serialize;
 
-use super::report::Series;
+use super::report::{LatencySummary, Series};
 use crate::client::{ExchangeError, Listener};
 use crate::drive::FinishedExchange;
 use crate::sse::SseWatch;
@@ -71,10 +71,12 @@ impl BenchRecord {
         }
     }
 
-    /// The series that have anything in them.
-    pub(super) fn series(&self) -> BTreeMap<Series, Histogram<u64>> {
-        let all = Series::ALL.into_iter().zip(self.histograms.iter().cloned());
-        all.filter(|(_, histogram)| !histogram.is_empty()).collect()
+    /// Of the series that have anything in them.
+    pub(super) fn latency(&self) -> BTreeMap<Series, LatencySummary> {
+        let all = Series::ALL.into_iter().zip(&self.histograms);
+        all.filter(|(_, histogram)| !histogram.is_empty())
+            .map(|(series, histogram)| (series, LatencySummary::of(histogram)))
+            .collect()
     }
 
     fn took(&mut self, series: Series, time: Duration) {

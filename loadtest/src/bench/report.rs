@@ -1,7 +1,7 @@
-//! What was measured, for people, for programs, and for plotting.
+//! What was measured, for people and for programs.
 
 use std::collections::BTreeMap;
-use std::fmt::{self, Write as _};
+use std::fmt;
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
@@ -10,15 +10,6 @@ use serde::Serialize;
 use super::BenchOptions;
 use super::process::{ProcessUsage, ProcessUse};
 use super::record::{BenchCounts, BenchRecord};
-
-/// What a run hands over.
-#[derive(Debug)]
-pub(super) struct BenchResults {
-    pub(super) record: BenchRecord,
-    /// From the end of the warm-up to the last answer.
-    pub(super) took: Duration,
-    pub(super) processes: Option<(ProcessUsage, ProcessUsage)>,
-}
 
 /// The result of one run.
 #[derive(Clone, Debug, Serialize)]
@@ -44,8 +35,6 @@ pub struct BenchReport {
     pub events_per_s: f64,
     pub latency: BTreeMap<Series, LatencySummary>,
     pub process: Option<ProcessUse>,
-    #[serde(skip)]
-    histograms: BTreeMap<Series, Histogram<u64>>,
 }
 
 /// What a latency is counted from and to.
@@ -107,7 +96,7 @@ impl LatencySummary {
         clippy::cast_precision_loss,
         reason = "nanoseconds of at most an hour are exact"
     )]
-    fn of(histogram: &Histogram<u64>) -> Self {
+    pub(super) fn of(histogram: &Histogram<u64>) -> Self {
         let us = |ns: u64| ns as f64 / 1000.0;
         let at = |quantile| us(histogram.value_at_quantile(quantile));
         Self {
@@ -125,12 +114,16 @@ impl LatencySummary {
 
 impl BenchReport {
     #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^53")]
-    pub(super) fn new(options: &BenchOptions, measured: BenchResults) -> Self {
-        let record = measured.record;
+    /// `took` is from the end of the warm-up to the last answer.
+    pub(super) fn new(
+        options: &BenchOptions,
+        record: BenchRecord,
+        took: Duration,
+        processes: Option<(ProcessUsage, ProcessUsage)>,
+    ) -> Self {
         let failed: u64 = record.counts.errors.values().sum();
         let requests = record.answered + failed;
-        let seconds = measured.took.as_secs_f64();
-        let histograms = record.series();
+        let seconds = took.as_secs_f64();
         Self {
             url: options.url.clone(),
             workload: options.workload.describe(),
@@ -146,12 +139,9 @@ impl BenchReport {
             offered_per_s: offered(options, requests + record.counts.unsent, seconds),
             achieved_per_s: per_second(record.answered, seconds),
             events_per_s: per_second(record.counts.events, seconds),
+            latency: record.latency(),
             counts: record.counts,
-            latency: histograms
-                .iter()
-                .map(|(series, h)| (*series, LatencySummary::of(h)))
-                .collect(),
-            process: measured.processes.map(|(before, after)| {
+            process: processes.map(|(before, after)| {
                 let cpu_s = after.cpu.saturating_sub(before.cpu).as_secs_f64();
                 ProcessUse {
                     cpu_s,
@@ -160,7 +150,6 @@ impl BenchReport {
                     resident_bytes_after: after.resident_bytes,
                 }
             }),
-            histograms,
         }
     }
 
@@ -169,45 +158,6 @@ impl BenchReport {
     pub fn latency(&self, series: Series) -> LatencySummary {
         self.latency.get(&series).copied().unwrap_or_default()
     }
-
-    /// A series in HdrHistogram's percentile format (values in milliseconds), as its plotter reads it.
-    #[must_use]
-    pub fn percentiles(&self, series: Series) -> String {
-        let mut out = "       Value     Percentile TotalCount 1/(1-Percentile)\n\n".to_owned();
-        let Some(histogram) = self.histograms.get(&series) else {
-            return out;
-        };
-        for step in histogram.iter_quantiles(5) {
-            let (value, quantile) = (
-                milliseconds(step.value_iterated_to()),
-                step.quantile_iterated_to(),
-            );
-            let count = histogram.count_between(0, step.value_iterated_to());
-            let _ = write!(out, "{value:12.3} {quantile:14.12} {count:10}");
-            let _ = if quantile < 1.0 {
-                writeln!(out, " {:14.2}", 1.0 / (1.0 - quantile))
-            } else {
-                writeln!(out, "            inf")
-            };
-        }
-        let _ = writeln!(
-            out,
-            "#[Mean    = {:12.3}, StdDeviation   = {:12.3}]\n#[Max     = {:12.3}, Total count    = {:12}]",
-            histogram.mean() / 1e6,
-            histogram.stdev() / 1e6,
-            milliseconds(histogram.max()),
-            histogram.len(),
-        );
-        out
-    }
-}
-
-#[expect(
-    clippy::cast_precision_loss,
-    reason = "nanoseconds of at most an hour are exact"
-)]
-fn milliseconds(ns: u64) -> f64 {
-    ns as f64 / 1e6
 }
 
 #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^53")]

@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 use super::arrival::{Arrival, Planned, Schedule};
 use super::process::{self, ProcessUsage};
 use super::record::{BenchRecord, Heard};
-use super::report::{BenchReport, BenchResults};
+use super::report::BenchReport;
 use super::workload::Maker;
 use super::{BenchError, BenchOptions, StopSwitch};
 use crate::client::HttpTarget;
@@ -72,12 +72,7 @@ pub(super) fn run(options: &BenchOptions, stop: &StopSwitch) -> Result<BenchRepo
         ended = ended.max(end);
     }
     let took = ended.saturating_duration_since(run.start + options.warm_up);
-    let results = BenchResults {
-        record,
-        took,
-        processes,
-    };
-    Ok(BenchReport::new(options, results))
+    Ok(BenchReport::new(options, record, took, processes))
 }
 
 /// One run as the main thread sees it.
@@ -180,13 +175,16 @@ fn share(all: u64, thread: u64, threads: u64) -> usize {
     usize::try_from(part).unwrap_or(1)
 }
 
+/// Reads the watched processes, if any, and adds them up.
 fn read_processes(options: &BenchOptions) -> Result<Option<ProcessUsage>, BenchError> {
-    if options.watch.is_empty() {
-        return Ok(None);
+    let mut sum = None;
+    for &pid in &options.watch {
+        let one = process::read(pid).map_err(|source| BenchError::Watch { pid, source })?;
+        let sum: &mut ProcessUsage = sum.get_or_insert_default();
+        sum.cpu += one.cpu;
+        sum.resident_bytes += one.resident_bytes;
     }
-    process::read_all(&options.watch)
-        .map(Some)
-        .map_err(|(pid, source)| BenchError::Watch { pid, source })
+    Ok(sum)
 }
 
 /// Whether the end is known as a time; else it is known as a number of requests.

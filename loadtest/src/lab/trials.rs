@@ -4,7 +4,7 @@
 //! says whether the claim held. The tests of this module are the trials; `cargo run -p
 //! weir-loadtest --example routing_lab --release` prints their figures.
 
-use std::fmt;
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use weir_routing::{FailureKind, ObjectiveSpec, SpecError, StrategySpec};
@@ -31,18 +31,8 @@ pub struct TrialVerdict {
     pub held: bool,
     /// The figure that the claim is about.
     pub measured: String,
-    pub rows: Vec<TrialRow>,
-}
-
-/// One policy's figures in a trial.
-#[derive(Clone, Debug)]
-pub struct TrialRow {
-    pub label: String,
-    pub ttft_ms_p50: f64,
-    pub ttft_ms_p95: f64,
-    pub ttft_ms_p99: f64,
-    pub failed_percent: f64,
-    pub tries_per_request: f64,
+    /// One policy's figures each.
+    pub rows: Vec<String>,
 }
 
 /// Why a trial could not be played.
@@ -150,43 +140,24 @@ impl Default for TrialVerdict {
 }
 
 impl TrialVerdict {
-    fn row(&mut self, label: impl Into<String>, figures: &Figures) {
-        self.rows.push(TrialRow::of(label, figures));
+    fn row(&mut self, label: &str, figures: &Figures) {
+        self.rows.push(row(label, figures));
     }
 }
 
-impl TrialRow {
-    fn of(label: impl Into<String>, figures: &Figures) -> Self {
-        let requests = figures.requests.max(1) as f64;
-        Self {
-            label: label.into(),
-            ttft_ms_p50: figures.ttft_ms(50),
-            ttft_ms_p95: figures.ttft_ms(95),
-            ttft_ms_p99: figures.ttft_ms(99),
-            failed_percent: figures.failed as f64 / requests * 100.0,
-            tries_per_request: figures.amplification(),
-        }
-    }
-}
-
-impl fmt::Display for TrialRow {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{:<18} {:>8.0} {:>8.0} {:>8.0} {:>8.2} {:>8.3}",
-            self.label,
-            self.ttft_ms_p50,
-            self.ttft_ms_p95,
-            self.ttft_ms_p99,
-            self.failed_percent,
-            self.tries_per_request
-        )
-    }
+fn row(label: &str, figures: &Figures) -> String {
+    let failed_percent = figures.failed as f64 / figures.requests.max(1) as f64 * 100.0;
+    format!(
+        "{label:<18} {:>8.0} {:>8.0} {:>8.0} {failed_percent:>8.2} {:>8.3}",
+        figures.ttft_ms(50),
+        figures.ttft_ms(95),
+        figures.ttft_ms(99),
+        figures.amplification()
+    )
 }
 
 /// Plays every trial and writes the figures as a table.
 pub fn report(seed: u64) -> Result<String, LabError> {
-    use fmt::Write;
     let mut text = String::new();
     for trial in Trial::ALL {
         let verdict = trial.play(seed)?;
@@ -214,13 +185,13 @@ pub fn report(seed: u64) -> Result<String, LabError> {
 const ODD: usize = 3;
 
 /// Weir's figures, and a row for it and each of the others.
-fn compare(scene: &Scene) -> Result<(Figures, Vec<Figures>, Vec<TrialRow>), LabError> {
+fn compare(scene: &Scene) -> Result<(Figures, Vec<Figures>, Vec<String>), LabError> {
     let weir = run(scene, LabPolicy::Weir)?;
-    let mut rows = vec![TrialRow::of(LabPolicy::Weir.name(), &weir)];
+    let mut rows = vec![row(LabPolicy::Weir.name(), &weir)];
     let mut others = Vec::new();
     for policy in LabPolicy::OTHERS {
         let figures = run(scene, policy)?;
-        rows.push(TrialRow::of(policy.name(), &figures));
+        rows.push(row(policy.name(), &figures));
         others.push(figures);
     }
     Ok((weir, others, rows))
@@ -334,7 +305,7 @@ fn merely_slow(seed: u64) -> Result<TrialVerdict, LabError> {
         verdict.held &= stalls * 5_000 <= calls && weir.failed == 0;
         verdict.measured +=
             &format!("{rate}/s, spread {sigma}, then {slower} times slower: {stalls} of {calls}; ");
-        verdict.row(format!("{rate}/s, {slower} x"), &weir);
+        verdict.row(&format!("{rate}/s, {slower} x"), &weir);
     }
     Ok(verdict)
 }
@@ -389,7 +360,7 @@ fn feedback_delay(seed: u64) -> Result<TrialVerdict, LabError> {
             .fold(0.0, f64::max);
         verdict.held &= swing < 0.2 && weir.tables >= 20;
         verdict.measured += &format!("{delay_s} s: CV {swing:.2}; ");
-        verdict.row(format!("weir, {delay_s} s old"), &weir);
+        verdict.row(&format!("weir, {delay_s} s old"), &weir);
     }
     let argmin = run(&uneven(0, seed)?, LabPolicy::ArgminLatency)?;
     verdict.row("argmin latency", &argmin);
@@ -449,7 +420,7 @@ fn cheapest_is_small(seed: u64) -> Result<TrialVerdict, LabError> {
             "{delay_s} s: share {:.0}%, CV {swing:.2}, p95 {p95_ms:.0} ms; ",
             share * 100.0
         );
-        verdict.row(format!("weir, {delay_s} s old"), &weir);
+        verdict.row(&format!("weir, {delay_s} s old"), &weir);
     }
     Ok(verdict)
 }
@@ -527,10 +498,7 @@ fn ingestor_away(seed: u64) -> Result<TrialVerdict, LabError> {
              {:.1}% again",
             returned * 100.0
         ),
-        rows: vec![
-            TrialRow::of("ingestor away", &with),
-            TrialRow::of("never a table", &without),
-        ],
+        rows: vec![row("ingestor away", &with), row("never a table", &without)],
     })
 }
 
@@ -541,13 +509,12 @@ mod tests {
     fn check(name: &str) {
         let trial = Trial::ALL.iter().find(|trial| trial.name == name).unwrap();
         let verdict = trial.play(1).unwrap();
-        let rows: Vec<String> = verdict.rows.iter().map(ToString::to_string).collect();
         assert!(
             verdict.held,
             "{}: {}\n{}",
             trial.claim,
             verdict.measured,
-            rows.join("\n")
+            verdict.rows.join("\n")
         );
     }
 

@@ -64,7 +64,7 @@ impl Serving<'_> {
             let ms = fault
                 .and_then(|rule| rule.for_ms)
                 .unwrap_or(SLOW_HEADERS_MS);
-            self.link.slow_head(Duration::from_millis(ms));
+            self.link.slow_head(ms);
         }
         pause(behaviour.ttft, &mut rng).await;
         let accepted = AcceptedCall {
@@ -202,7 +202,7 @@ fn decide_fault(
     asked: &mut MockRequest,
     behaviour: &MockBehaviour,
 ) -> Result<Option<Arc<FaultRule>>, String> {
-    let Some(text) = asked.overrides.fault.take() else {
+    let Some(text) = asked.overrides.mock_fault.take() else {
         return Ok(behaviour.faults.decide(&asked.model, asked.streamed));
     };
     let rule: FaultRule = text

@@ -86,6 +86,15 @@ pub(super) struct Settlement {
 }
 
 impl Tally {
+    /// What a reset leaves: the calls still open, so that `calls` covers them when they settle.
+    fn only_in_flight(&self) -> Self {
+        Self {
+            calls: self.in_flight,
+            in_flight: self.in_flight,
+            ..Self::default()
+        }
+    }
+
     fn open(&mut self, streamed: bool, fault: Option<FaultKind>) {
         self.calls += 1;
         self.in_flight += 1;
@@ -189,17 +198,6 @@ impl Books {
         change(&mut ledger.total);
         change_one(&mut ledger.by_key, key, &change);
         change_one(&mut ledger.by_model, model, &change);
-    }
-}
-
-impl Tally {
-    /// What a reset leaves: the calls still open, so that `calls` covers them when they settle.
-    fn only_in_flight(&self) -> Self {
-        Self {
-            calls: self.in_flight,
-            in_flight: self.in_flight,
-            ..Self::default()
-        }
     }
 }
 

@@ -113,13 +113,12 @@ impl MinuteWindow {
             (self.began, self.requests, self.tokens) = (now, 0, 0);
         } else if self.returns == LimitsReturn::Steadily {
             // In whole requests, so that no part of one is lost.
-            let back = part(room.requests, passed, WINDOW);
-            let accounted = spread(WINDOW, back, room.requests);
+            let back = part(room.requests, passed);
+            let accounted = spread(back, room.requests);
             if back > 0 {
                 self.requests = self.requests.saturating_sub(back);
-                self.tokens = self
-                    .tokens
-                    .saturating_sub(part(room.tokens, accounted, WINDOW));
+                let back = part(room.tokens, accounted);
+                self.tokens = self.tokens.saturating_sub(back);
                 self.began += accounted;
             }
         }
@@ -129,26 +128,26 @@ impl MinuteWindow {
         self.turn(now, room);
         room.requests_left = room.requests - self.requests;
         room.tokens_left = room.tokens - self.tokens;
-        let passed = now.duration_since(self.began);
+        let left = WINDOW.saturating_sub(now.duration_since(self.began));
         (room.reset, room.retry) = match self.returns {
-            LimitsReturn::AtOnce => (WINDOW.saturating_sub(passed), WINDOW.saturating_sub(passed)),
+            LimitsReturn::AtOnce => (left, left),
             LimitsReturn::Steadily => (
-                spread(WINDOW, self.requests, room.requests),
-                spread(WINDOW, 1, room.requests),
+                spread(self.requests, room.requests),
+                spread(1, room.requests),
             ),
         };
     }
 }
 
 /// What of `whole` comes back in a part of the time.
-fn part(whole: u64, passed: Duration, all: Duration) -> u64 {
-    let back = u128::from(whole) * passed.as_nanos() / all.as_nanos().max(1);
+fn part(whole: u64, passed: Duration) -> u64 {
+    let back = u128::from(whole) * passed.as_nanos() / WINDOW.as_nanos();
     u64::try_from(back).unwrap_or(whole)
 }
 
 /// The time in which `amount` of `whole` comes back.
-fn spread(all: Duration, amount: u64, whole: u64) -> Duration {
-    let nanos = all.as_nanos() * u128::from(amount) / u128::from(whole.max(1));
+fn spread(amount: u64, whole: u64) -> Duration {
+    let nanos = WINDOW.as_nanos() * u128::from(amount) / u128::from(whole.max(1));
     Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
 }
 

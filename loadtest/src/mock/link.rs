@@ -26,9 +26,8 @@ impl LinkFaults {
         self.reset.store(true, Ordering::Relaxed);
     }
 
-    /// The next head is interrupted after its status code for this long.
-    pub(super) fn slow_head(&self, pause: Duration) {
-        let ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
+    /// The next head is interrupted after its status code for so many milliseconds.
+    pub(super) fn slow_head(&self, ms: u64) {
         self.slow_head_ms.store(ms, Ordering::Relaxed);
     }
 

@@ -25,27 +25,20 @@ use super::{MockError, MockState};
 /// Above OpenAI's own bound; a mock must take whatever a gateway lets through.
 const BODY_BYTES_MAX: usize = 64 * 1024 * 1024;
 
-/// The threads of one mock.
+/// The threads of one mock. Dropping them closes everything and waits.
 #[derive(Debug)]
 pub(super) struct Workers {
     threads: Vec<JoinHandle<()>>,
     stop: watch::Sender<bool>,
 }
 
-impl Workers {
-    /// Closes everything and waits.
-    pub(super) fn stop(&mut self) {
+impl Drop for Workers {
+    fn drop(&mut self) {
         self.stop.send_replace(true);
         for thread in self.threads.drain(..) {
             // A worker that panicked has already said so on stderr.
             let _ = thread.join();
         }
-    }
-}
-
-impl Drop for Workers {
-    fn drop(&mut self) {
-        self.stop();
     }
 }
 

@@ -6,7 +6,6 @@ use super::ledger::TokenCounts;
 use super::wire::{MockAnswer, MockRequest};
 use super::{MockOptions, MockState};
 use crate::clock;
-use crate::dist::rounded;
 
 /// Tokens of an answer that neither the request nor the options size.
 pub(super) const OUTPUT_TOKENS_DEFAULT: u32 = 16;
@@ -21,16 +20,19 @@ pub(super) fn size(
     let options = &shared.options;
     let wish = std::mem::take(&mut asked.overrides);
     let number_in = |text: Option<String>| text.and_then(|text| text.trim().parse::<u64>().ok());
-    let input = number_in(wish.input_tokens).unwrap_or(asked.input_tokens);
-    let cached_input = number_in(wish.cached_tokens)
+    let input = number_in(wish.mock_input_tokens).unwrap_or(asked.input_tokens);
+    let cached_input = number_in(wish.mock_cached_tokens)
         .unwrap_or_else(|| cached(input, options.cached_share))
         .min(input);
-    let (output, clipped) = match (asked.generates, number_in(wish.output_tokens)) {
+    let (output, clipped) = match (asked.generates, number_in(wish.mock_output_tokens)) {
         (false, _) => (0, false),
-        (true, Some(tokens)) => (rounded_tokens(tokens), false),
+        (true, Some(tokens)) => (
+            u32::try_from(tokens.clamp(1, 1_000_000)).unwrap_or(1),
+            false,
+        ),
         (true, None) => drawn(asked.max_output_tokens, options, rng),
     };
-    let reasoning = number_in(wish.reasoning_tokens).map_or_else(
+    let reasoning = number_in(wish.mock_reasoning_tokens).map_or_else(
         || share(u64::from(output), options.reasoning_share),
         |n| n.min(u64::from(output)),
     );
@@ -67,14 +69,6 @@ fn drawn(max: Option<u32>, options: &MockOptions, rng: &mut SmallRng) -> (u32, b
             (wished.min(max.max(1)), wished > max)
         }
     }
-}
-
-#[expect(
-    clippy::cast_precision_loss,
-    reason = "token counts are far below 2^53"
-)]
-fn rounded_tokens(tokens: u64) -> u32 {
-    rounded(tokens as f64)
 }
 
 #[expect(

@@ -76,9 +76,8 @@ pub(super) struct PromptBytes(pub(super) u64);
 
 impl<'de> serde::Deserialize<'de> for PromptBytes {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer
-            .deserialize_any(TextVisitor { counts: true })
-            .map(Self)
+        let text = TextVisitor { counts: true };
+        text.deserialize(deserializer).map(Self)
     }
 }
 

@@ -135,32 +135,27 @@ pub(super) struct Embedding {
     pub(super) base64: bool,
 }
 
-/// What a single call sets for itself, in its body's `metadata` or in `x-mock-*` headers.
+/// What a single call sets for itself, in its body's `metadata` or in `x-mock-*` headers. Numbers are strings, because OpenAI's
+/// metadata holds nothing else.
 #[derive(Debug, Default, serde::Deserialize)]
 #[serde(default)]
 pub(super) struct Overrides {
-    #[serde(rename = "mock_fault")]
-    pub(super) fault: Option<String>,
-    /// Strings, because OpenAI's metadata holds nothing else.
-    #[serde(rename = "mock_input_tokens")]
-    pub(super) input_tokens: Option<String>,
-    #[serde(rename = "mock_cached_tokens")]
-    pub(super) cached_tokens: Option<String>,
-    #[serde(rename = "mock_output_tokens")]
-    pub(super) output_tokens: Option<String>,
-    #[serde(rename = "mock_reasoning_tokens")]
-    pub(super) reasoning_tokens: Option<String>,
+    pub(super) mock_fault: Option<String>,
+    pub(super) mock_input_tokens: Option<String>,
+    pub(super) mock_cached_tokens: Option<String>,
+    pub(super) mock_output_tokens: Option<String>,
+    pub(super) mock_reasoning_tokens: Option<String>,
 }
 
 impl Overrides {
     /// Headers win over the body.
     pub(super) fn merge_headers(&mut self, headers: &HeaderMap) {
         for (field, name) in [
-            (&mut self.fault, "x-mock-fault"),
-            (&mut self.input_tokens, "x-mock-input-tokens"),
-            (&mut self.cached_tokens, "x-mock-cached-tokens"),
-            (&mut self.output_tokens, "x-mock-output-tokens"),
-            (&mut self.reasoning_tokens, "x-mock-reasoning-tokens"),
+            (&mut self.mock_fault, "x-mock-fault"),
+            (&mut self.mock_input_tokens, "x-mock-input-tokens"),
+            (&mut self.mock_cached_tokens, "x-mock-cached-tokens"),
+            (&mut self.mock_output_tokens, "x-mock-output-tokens"),
+            (&mut self.mock_reasoning_tokens, "x-mock-reasoning-tokens"),
         ] {
             if let Some(value) = headers.get(name) {
                 *field = Some(String::from_utf8_lossy(value.as_bytes()).into_owned());

@@ -31,7 +31,7 @@ fn requests(count: u64) -> Stop {
 }
 
 fn streams(tokens: &str) -> Workload {
-    Workload::Chat {
+    Workload {
         model: "m".to_owned(),
         input_tokens: "8".parse().unwrap(),
         output_tokens: tokens.parse().unwrap(),
@@ -330,7 +330,7 @@ fn a_switch_ends_a_run_that_would_not_end() {
 }
 
 #[test]
-fn a_report_is_readable_by_people_programs_and_plotters() {
+fn a_report_is_readable_by_people_and_programs() {
     let mock = mock();
     let report = run(&BenchOptions {
         arrival: Arrival::Poisson { per_second: 400.0 },
@@ -354,31 +354,6 @@ fn a_report_is_readable_by_people_programs_and_plotters() {
     assert_eq!(json["statuses"]["200"], 200);
     assert!(json["latency"]["total"]["p99_us"].as_f64().unwrap() > 0.0);
     assert!(json["process"]["resident_bytes_after"].as_u64().unwrap() > 1_000_000);
-    let percentiles = report.percentiles(Series::Total);
-    let rows: Vec<Vec<f64>> = percentiles
-        .lines()
-        .skip(2)
-        .filter(|line| !line.starts_with('#'))
-        .map(|line| {
-            line.split_whitespace()
-                .map(|field| field.parse().unwrap())
-                .collect()
-        })
-        .collect();
-    assert!(
-        rows.len() > 5 && rows.iter().all(|row| row.len() == 4),
-        "{percentiles}"
-    );
-    assert!(
-        rows.windows(2)
-            .all(|pair| pair[0][0] <= pair[1][0] && pair[0][1] <= pair[1][1])
-    );
-    let last = rows.last().unwrap();
-    assert_eq!((last[1], last[2]), (1.0, 200.0));
-    assert!(
-        percentiles.contains("Total count    =          200]"),
-        "{percentiles}"
-    );
 }
 
 #[test]

@@ -38,6 +38,14 @@ impl<'a> Offered<'a> {
             free_text: false,
         })
     }
+
+    fn call(&self, arguments: String) -> MockToolCall {
+        MockToolCall {
+            name: self.name.to_owned(),
+            arguments,
+            free_text: self.free_text,
+        }
+    }
 }
 
 /// What the request says about calling.
@@ -99,8 +107,8 @@ pub(super) fn calls(
 
 /// The calls that a text asks for.
 fn asked_for(text: &str, offered: &[Offered<'_>]) -> Vec<MockToolCall> {
-    let marked = text.split("[[call ").skip(1);
-    marked
+    text.split("[[call ")
+        .skip(1)
         .filter_map(|rest| one_asked_for(rest, offered))
         .collect()
 }
@@ -111,14 +119,10 @@ fn one_asked_for(rest: &str, offered: &[Offered<'_>]) -> Option<MockToolCall> {
     let mut values = serde_json::Deserializer::from_str(rest).into_iter::<Value>();
     let arguments = values.next()?.ok()?;
     let closed = rest.get(values.byte_offset()..)?.starts_with("]]");
-    closed.then(|| MockToolCall {
-        name: tool.name.to_owned(),
-        arguments: match (&arguments, tool.free_text) {
-            (Value::String(text), true) => text.clone(),
-            (Value::String(_), false) => in_its_place(arguments, tool.schema).to_string(),
-            _ => arguments.to_string(),
-        },
-        free_text: tool.free_text,
+    closed.then(|| match arguments {
+        Value::String(text) if tool.free_text => tool.call(text),
+        Value::String(_) => tool.call(in_its_place(arguments, tool.schema).to_string()),
+        _ => tool.call(arguments.to_string()),
     })
 }
 
@@ -131,15 +135,11 @@ fn in_its_place(value: Value, schema: &Value) -> Value {
 }
 
 fn made_up(tool: &Offered<'_>) -> MockToolCall {
-    MockToolCall {
-        name: tool.name.to_owned(),
-        arguments: if tool.free_text {
-            "weir".to_owned()
-        } else {
-            sample(tool.schema, 0).to_string()
-        },
-        free_text: tool.free_text,
-    }
+    tool.call(if tool.free_text {
+        "weir".to_owned()
+    } else {
+        sample(tool.schema, 0).to_string()
+    })
 }
 
 /// Deeper than any tool's arguments.
