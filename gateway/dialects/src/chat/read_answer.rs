@@ -5,7 +5,7 @@
 
 use crate::facts::FinishReason;
 use crate::json::{self, Object, Path, Text, text_of};
-use crate::neutral::{AnswerEvent, EventSink, ReasoningSignature, SignatureOrigin, ToolUse};
+use crate::neutral::{AnswerEvent, EventSink, ReasoningSignature, SignatureOrigin, ToolUse, emit};
 use crate::usage;
 
 /// Reads a complete body.
@@ -64,13 +64,9 @@ impl ChatReader {
         }
         chunk.each_object("choices", |choice| self.read_choice(choice, content, sink))?;
         read_usage(&mut chunk, sink);
-        if let Some(tier) = chunk.lenient_text("service_tier") {
-            sink(AnswerEvent::ServiceTier(tier));
-        }
-        chunk.object("x_groq", |mut groq| {
-            read_usage(&mut groq, sink);
-            Ok(())
-        })?;
+        let tier = chunk.lenient_text("service_tier");
+        emit(sink, tier.map(AnswerEvent::ServiceTier));
+        read_usage(&mut chunk.object_or_empty("x_groq")?, sink);
         Ok(())
     }
 
@@ -84,7 +80,7 @@ impl ChatReader {
         if choice.take("index").is_some_and(|index| index != "0") {
             return Ok(());
         }
-        choice.object(content, |message| self.read_message(message, sink))?;
+        self.read_message(choice.object_or_empty(content)?, sink)?;
         read_usage(&mut choice, sink);
         if let Some(reason) = choice.lenient_text("finish_reason") {
             sink(match finish_reason(reason.as_escaped().as_bytes()) {
@@ -100,13 +96,18 @@ impl ChatReader {
         mut message: Object<'_, '_>,
         sink: &mut EventSink<'_>,
     ) -> json::Result<()> {
-        read_reasoning(&mut message, sink);
+        // DeepSeek, Qwen and others say `reasoning_content`; OpenRouter, Groq and newer vLLM say
+        // `reasoning`.
+        let reasoning = match message.lenient_text("reasoning_content") {
+            None => message.lenient_text("reasoning"),
+            text => text,
+        };
+        let reasoning = reasoning.filter(|text| !text.is_empty());
+        emit(sink, reasoning.map(AnswerEvent::Reasoning));
         read_content(&mut message, sink)?;
-        if let Some(refusal) = message.lenient_text("refusal") {
-            sink(AnswerEvent::Refusal(refusal));
-        }
-        message.each_object("tool_calls", |call| self.read_call(call, sink))?;
-        Ok(())
+        let refusal = message.lenient_text("refusal");
+        emit(sink, refusal.map(AnswerEvent::Refusal));
+        message.each_object("tool_calls", |call| self.read_call(call, sink))
     }
 
     /// Reads a call, or a piece of one.
@@ -134,15 +135,17 @@ impl ChatReader {
                 });
                 sink(AnswerEvent::ToolUse(ToolUse {
                     signature: signature.map(sign),
-                    ..ToolUse::new(index, id, name.unwrap_or_default())
+                    ..ToolUse::new(index, id, name)
                 }));
             }
             // Some servers send the object itself.
             let arguments = function.take("arguments");
             let part = arguments.map(|raw| text_of(raw).unwrap_or_else(|| Text::plain(raw)));
-            if let Some(part) = part.filter(|part| !part.is_empty()) {
-                sink(AnswerEvent::Arguments { index, part });
-            }
+            let part = part.filter(|part| !part.is_empty());
+            emit(
+                sink,
+                part.map(|part| AnswerEvent::Arguments { index, part }),
+            );
             Ok(())
         })?;
         Ok(())
@@ -166,48 +169,33 @@ impl ChatReader {
     }
 }
 
-/// Reasoning: DeepSeek, Qwen and others say `reasoning_content`; OpenRouter, Groq and newer vLLM
-/// say `reasoning`.
-fn read_reasoning(message: &mut Object<'_, '_>, sink: &mut EventSink<'_>) {
-    let content = message.lenient_text("reasoning_content");
-    let reasoning = message.lenient_text("reasoning");
-    if let Some(text) = content.or(reasoning).filter(|text| !text.is_empty()) {
-        sink(AnswerEvent::Reasoning(text));
-    }
-}
-
 /// Content: a string, or parts as Mistral's reasoning models send them.
 fn read_content(message: &mut Object<'_, '_>, sink: &mut EventSink<'_>) -> json::Result<()> {
     if !message.starts_with("content", '[') {
-        if let Some(text) = message
-            .lenient_text("content")
-            .filter(|text| !text.is_empty())
-        {
-            sink(AnswerEvent::Text(text));
-        }
+        emit(sink, message.some_text("content").map(AnswerEvent::Text));
         return Ok(());
     }
     message.each_object("content", |mut part| {
-        if let Some(text) = part.lenient_text("text") {
-            sink(AnswerEvent::Text(text));
+        emit(sink, part.lenient_text("text").map(AnswerEvent::Text));
+        if !part.starts_with("thinking", '[') {
+            return Ok(());
         }
-        if part.starts_with("thinking", '[') {
-            part.each_object("thinking", |mut thought| {
-                if let Some(text) = thought.lenient_text("text") {
-                    sink(AnswerEvent::Reasoning(text));
-                }
-                Ok(())
-            })?;
-        }
-        Ok(())
+        part.each_object("thinking", |mut thought| {
+            emit(
+                sink,
+                thought.lenient_text("text").map(AnswerEvent::Reasoning),
+            );
+            Ok(())
+        })
     })
 }
 
-fn read_usage(object: &mut Object<'_, '_>, sink: &mut EventSink<'_>) {
-    let usage = object.take("usage");
-    if let Some(usage) = usage.and_then(|raw| usage::openai(raw.as_bytes())) {
-        sink(AnswerEvent::Usage(usage));
-    }
+/// Reads OpenAI's counts.
+pub(crate) fn read_usage(object: &mut Object<'_, '_>, sink: &mut EventSink<'_>) {
+    let usage = object
+        .take("usage")
+        .and_then(|raw| usage::openai(raw.as_bytes()));
+    emit(sink, usage.map(AnswerEvent::Usage));
 }
 
 /// The finish reasons of chat completions and its relatives.

@@ -5,7 +5,7 @@
 
 use crate::facts::FinishReason;
 use crate::json::{self, Object, Path, Text};
-use crate::neutral::{AnswerEvent, EventSink, ReasoningSignature, SignatureOrigin, ToolUse};
+use crate::neutral::{AnswerEvent, EventSink, ReasoningSignature, SignatureOrigin, ToolUse, emit};
 use crate::upstream_error::{UpstreamErrorFacts, UpstreamErrorKind};
 use crate::{tier, usage};
 
@@ -34,12 +34,13 @@ impl GeminiReader {
         if let Some(raw) = answer.take("usageMetadata") {
             read_usage(raw, sink);
         }
-        answer.object("promptFeedback", |mut feedback| {
-            if let Some(reason) = feedback.lenient_text("blockReason") {
-                sink(AnswerEvent::Failed(blocked(&reason)));
-            }
-            Ok(())
-        })?;
+        let blocked_for = answer
+            .object_or_empty("promptFeedback")?
+            .lenient_text("blockReason");
+        emit(
+            sink,
+            blocked_for.map(|reason| AnswerEvent::Failed(blocked(&reason))),
+        );
         if !self.started {
             self.started = true;
             let id = answer.lenient_text("responseId");
@@ -48,8 +49,7 @@ impl GeminiReader {
         }
         answer.each_object("candidates", |candidate| {
             self.read_candidate(candidate, sink)
-        })?;
-        Ok(())
+        })
     }
 
     fn read_candidate(
@@ -61,9 +61,8 @@ impl GeminiReader {
         if candidate.take("index").is_some_and(|index| index != "0") {
             return Ok(());
         }
-        candidate.object("content", |mut content| {
-            content.each_object("parts", |part| self.read_part(part, sink))
-        })?;
+        let mut content = candidate.object_or_empty("content")?;
+        content.each_object("parts", |part| self.read_part(part, sink))?;
         let Some(word) = candidate.lenient_text("finishReason") else {
             return Ok(());
         };
@@ -89,8 +88,7 @@ impl GeminiReader {
         let called = part.object("functionCall", |mut call| {
             let index = self.calls;
             self.calls += 1;
-            let id = call.lenient_text("id");
-            let name = call.lenient_text("name").unwrap_or_default();
+            let (id, name) = (call.lenient_text("id"), call.lenient_text("name"));
             sink(AnswerEvent::ToolUse(ToolUse {
                 signature: signature.clone(),
                 ..ToolUse::new(index, id, name)
@@ -102,24 +100,24 @@ impl GeminiReader {
         if called.is_some() {
             return Ok(());
         }
-        if let Some(text) = part.lenient_text("text").filter(|text| !text.is_empty()) {
-            sink(if is_thought {
-                AnswerEvent::Reasoning(text)
-            } else {
-                AnswerEvent::Text(text)
-            });
-        }
+        let event = if is_thought {
+            AnswerEvent::Reasoning
+        } else {
+            AnswerEvent::Text
+        };
+        emit(sink, part.some_text("text").map(event));
         Ok(())
     }
 }
 
 fn read_usage(raw: &str, sink: &mut EventSink<'_>) {
-    if let Some(usage) = usage::gemini(raw.as_bytes()) {
-        sink(AnswerEvent::Usage(usage));
-    }
-    if let Some(word) = tier::gemini(raw.as_bytes()).and_then(|word| str::from_utf8(word).ok()) {
-        sink(AnswerEvent::ServiceTier(Text::escaped(word)));
-    }
+    let usage = usage::gemini(raw.as_bytes());
+    emit(sink, usage.map(AnswerEvent::Usage));
+    let tier = tier::gemini(raw.as_bytes()).and_then(|word| str::from_utf8(word).ok());
+    emit(
+        sink,
+        tier.map(|word| AnswerEvent::ServiceTier(Text::escaped(word))),
+    );
 }
 
 /// Gemini's finish reasons.

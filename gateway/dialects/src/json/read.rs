@@ -180,6 +180,17 @@ impl<'a, 'p> Object<'a, 'p> {
         text_of(self.take(key)?)
     }
 
+    /// Whether the object's `type` is this.
+    pub(crate) fn is_kind(&mut self, kind: &str) -> bool {
+        self.lenient_text("type")
+            .is_some_and(|found| found.is(kind))
+    }
+
+    /// A field's text that is not empty; `None` for anything else.
+    pub(crate) fn some_text(&mut self, key: &str) -> Option<Text<'a>> {
+        self.lenient_text(key).filter(|text| !text.is_empty())
+    }
+
     pub(crate) fn required_text(&mut self, key: &str) -> Result<Text<'a>> {
         self.text(key)?.ok_or_else(|| self.missing(key))
     }
@@ -264,6 +275,19 @@ impl<'a, 'p> Object<'a, 'p> {
             return Ok(None);
         };
         read(Object::read(raw, self.path.key(key))?).map(Some)
+    }
+
+    /// An object inside this one; an empty one if there is none.
+    pub(crate) fn object_or_empty<'s>(&'s mut self, key: &'s str) -> Result<Object<'a, 's>> {
+        let raw = self.take(key);
+        let path = self.path.key(key);
+        match raw {
+            Some(raw) => Object::read(raw, path),
+            None => Ok(Object {
+                path,
+                entries: Vec::new(),
+            }),
+        }
     }
 
     /// Calls `read` with each element of an array, if there is one, and its path.

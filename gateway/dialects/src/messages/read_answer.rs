@@ -2,25 +2,28 @@
 
 use crate::facts::FinishReason;
 use crate::json::{self, Object, Path, Text};
-use crate::neutral::{AnswerEvent, EventSink, ReasoningSignature, SignatureOrigin, ToolUse};
+use crate::neutral::{AnswerEvent, EventSink, ReasoningSignature, SignatureOrigin, ToolUse, emit};
 use crate::{tier, usage};
 
 /// Reads a complete body.
 pub(crate) fn read_plain(body: &str, sink: &mut EventSink<'_>) -> json::Result<()> {
+    let mut reader = MessagesReader::default();
     let mut message = Object::read(body, Path::ROOT)?;
     if let Some(error) = message.take("error") {
         sink(AnswerEvent::failed(error));
         return Ok(());
     }
     start(&mut message, sink);
-    let mut calls = 0;
-    message.each_object("content", |block| {
-        read_block(block, &mut calls, sink);
+    message.each_object("content", |mut block| {
+        if let Some(index) = reader.begin_block(0, &mut block, sink) {
+            let part = Text::plain(block.take("input").unwrap_or("{}"));
+            sink(AnswerEvent::Arguments { index, part });
+        } else if block.is_kind("thinking") {
+            emit(sink, block.some_text("signature").map(signed));
+        }
         Ok(())
     })?;
-    if let Some(raw) = message.take("usage") {
-        read_usage(raw, &mut usage::AnthropicCounts::default(), sink);
-    }
+    reader.read_usage(&mut message, sink);
     finish(&mut message, sink);
     sink(AnswerEvent::End);
     Ok(())
@@ -33,11 +36,9 @@ fn start(message: &mut Object<'_, '_>, sink: &mut EventSink<'_>) {
 
 fn finish(delta: &mut Object<'_, '_>, sink: &mut EventSink<'_>) {
     if let Some(reason) = delta.lenient_text("stop_reason") {
-        let reason = stop_reason(reason.as_escaped().as_bytes());
-        let stop_sequence = delta.lenient_text("stop_sequence");
         sink(AnswerEvent::Finish {
-            reason,
-            stop_sequence,
+            reason: stop_reason(reason.as_escaped().as_bytes()),
+            stop_sequence: delta.lenient_text("stop_sequence"),
         });
     }
 }
@@ -54,33 +55,6 @@ pub(crate) const fn stop_reason(word: &[u8]) -> FinishReason {
     }
 }
 
-/// Reads a whole block of a plain answer.
-fn read_block(mut block: Object<'_, '_>, calls: &mut usize, sink: &mut EventSink<'_>) {
-    let kind = block.lenient_text("type").unwrap_or_default();
-    match kind.as_escaped() {
-        "text" => emit_some(&mut block, "text", AnswerEvent::Text, sink),
-        "thinking" => {
-            emit_some(&mut block, "thinking", AnswerEvent::Reasoning, sink);
-            emit_some(&mut block, "signature", signed, sink);
-        }
-        "redacted_thinking" => emit_some(&mut block, "data", encrypted, sink),
-        "tool_use" => {
-            let index = *calls;
-            *calls += 1;
-            begin_call(&mut block, index, sink);
-            let part = Text::plain(block.take("input").unwrap_or("{}"));
-            sink(AnswerEvent::Arguments { index, part });
-        }
-        _ => {}
-    }
-}
-
-fn begin_call(block: &mut Object<'_, '_>, index: usize, sink: &mut EventSink<'_>) {
-    let (id, name) = (block.lenient_text("id"), block.lenient_text("name"));
-    let call = ToolUse::new(index, id, name.unwrap_or_default());
-    sink(AnswerEvent::ToolUse(call));
-}
-
 fn signed(value: Text<'_>) -> AnswerEvent<'_> {
     AnswerEvent::Signature(ReasoningSignature::plain(SignatureOrigin::Anthropic, value))
 }
@@ -88,28 +62,6 @@ fn signed(value: Text<'_>) -> AnswerEvent<'_> {
 fn encrypted(value: Text<'_>) -> AnswerEvent<'_> {
     let signature = ReasoningSignature::encrypted(SignatureOrigin::Anthropic, value);
     AnswerEvent::Signature(signature)
-}
-
-/// Emits a field's text as an event, unless it is absent or empty.
-fn emit_some<'a>(
-    object: &mut Object<'a, '_>,
-    key: &str,
-    event: impl FnOnce(Text<'a>) -> AnswerEvent<'a>,
-    sink: &mut EventSink<'_>,
-) {
-    if let Some(text) = object.lenient_text(key).filter(|text| !text.is_empty()) {
-        sink(event(text));
-    }
-}
-
-fn read_usage(raw: &str, counts: &mut usage::AnthropicCounts, sink: &mut EventSink<'_>) {
-    counts.read(raw.as_bytes());
-    if let Some(usage) = counts.usage() {
-        sink(AnswerEvent::Usage(usage));
-    }
-    if let Some(word) = tier::anthropic(raw.as_bytes()).and_then(|word| str::from_utf8(word).ok()) {
-        sink(AnswerEvent::ServiceTier(Text::escaped(word)));
-    }
 }
 
 /// Reads a stream, event by event.
@@ -137,35 +89,22 @@ impl MessagesReader {
             "message_start" => {
                 event.object("message", |mut message| {
                     start(&mut message, sink);
-                    if let Some(raw) = message.take("usage") {
-                        read_usage(raw, &mut self.counts, sink);
-                    }
+                    self.read_usage(&mut message, sink);
                     Ok(())
                 })?;
             }
             "content_block_start" => {
                 let index = event.count("index")?.unwrap_or(0);
-                event.object("content_block", |block| {
-                    self.start_block(index, block, sink);
-                    Ok(())
-                })?;
+                self.start_block(index, event.object_or_empty("content_block")?, sink);
             }
             "content_block_delta" => {
                 let index = event.count("index")?.unwrap_or(0);
-                event.object("delta", |delta| {
-                    self.read_delta(index, delta, sink);
-                    Ok(())
-                })?;
+                self.read_delta(index, event.object_or_empty("delta")?, sink);
             }
             "content_block_stop" => self.end_block(event.count("index")?.unwrap_or(0), sink),
             "message_delta" => {
-                if let Some(raw) = event.take("usage") {
-                    read_usage(raw, &mut self.counts, sink);
-                }
-                event.object("delta", |mut delta| {
-                    finish(&mut delta, sink);
-                    Ok(())
-                })?;
+                self.read_usage(&mut event, sink);
+                finish(&mut event.object_or_empty("delta")?, sink);
             }
             "message_stop" => sink(AnswerEvent::End),
             "ping" => sink(AnswerEvent::Alive),
@@ -175,27 +114,58 @@ impl MessagesReader {
         Ok(())
     }
 
-    fn start_block(&mut self, index: u64, mut block: Object<'_, '_>, sink: &mut EventSink<'_>) {
+    fn read_usage(&mut self, object: &mut Object<'_, '_>, sink: &mut EventSink<'_>) {
+        let Some(raw) = object.take("usage") else {
+            return;
+        };
+        self.counts.read(raw.as_bytes());
+        emit(sink, self.counts.usage().map(AnswerEvent::Usage));
+        let tier = tier::anthropic(raw.as_bytes()).and_then(|word| str::from_utf8(word).ok());
+        emit(
+            sink,
+            tier.map(|word| AnswerEvent::ServiceTier(Text::escaped(word))),
+        );
+    }
+
+    /// Reads a block, of which a stream sends only the beginning. Returns the index of a call.
+    fn begin_block(
+        &mut self,
+        number: u64,
+        block: &mut Object<'_, '_>,
+        sink: &mut EventSink<'_>,
+    ) -> Option<usize> {
         let kind = block.lenient_text("type").unwrap_or_default();
         match kind.as_escaped() {
-            // Usually empty at the start, but not always.
-            "text" => emit_some(&mut block, "text", AnswerEvent::Text, sink),
-            "thinking" => emit_some(&mut block, "thinking", AnswerEvent::Reasoning, sink),
-            "redacted_thinking" => emit_some(&mut block, "data", encrypted, sink),
+            // Usually empty at the start of a stream, but not always.
+            "text" => emit(sink, block.some_text("text").map(AnswerEvent::Text)),
+            "thinking" => emit(
+                sink,
+                block.some_text("thinking").map(AnswerEvent::Reasoning),
+            ),
+            "redacted_thinking" => emit(sink, block.some_text("data").map(encrypted)),
             "tool_use" => {
-                let call = self.calls.len();
-                begin_call(&mut block, call, sink);
-                // Arguments come later, but some servers send them at once.
-                let input = block.take("input").filter(|raw| !is_empty_object(raw));
-                if let Some(part) = input.map(Text::plain) {
-                    sink(AnswerEvent::Arguments { index: call, part });
-                }
+                let index = self.calls.len();
+                let (id, name) = (block.lenient_text("id"), block.lenient_text("name"));
+                sink(AnswerEvent::ToolUse(ToolUse::new(index, id, name)));
                 self.calls.push(CallBlock {
-                    block: index,
-                    has_arguments: input.is_some(),
+                    block: number,
+                    has_arguments: false,
                 });
+                return Some(index);
             }
             _ => {}
+        }
+        None
+    }
+
+    fn start_block(&mut self, number: u64, mut block: Object<'_, '_>, sink: &mut EventSink<'_>) {
+        // Arguments come later, but some servers send them at once.
+        if let Some(index) = self.begin_block(number, &mut block, sink)
+            && let Some(input) = block.take("input").filter(|raw| !is_empty_object(raw))
+        {
+            let part = Text::plain(input);
+            sink(AnswerEvent::Arguments { index, part });
+            self.calls[index].has_arguments = true;
         }
     }
 
@@ -218,13 +188,17 @@ impl MessagesReader {
     fn read_delta(&mut self, block: u64, mut delta: Object<'_, '_>, sink: &mut EventSink<'_>) {
         let kind = delta.lenient_text("type").unwrap_or_default();
         match kind.as_escaped() {
-            "text_delta" => emit_some(&mut delta, "text", AnswerEvent::Text, sink),
-            "thinking_delta" => emit_some(&mut delta, "thinking", AnswerEvent::Reasoning, sink),
-            "signature_delta" => emit_some(&mut delta, "signature", signed, sink),
+            "text_delta" => emit(sink, delta.some_text("text").map(AnswerEvent::Text)),
+            "thinking_delta" => emit(
+                sink,
+                delta.some_text("thinking").map(AnswerEvent::Reasoning),
+            ),
+            "signature_delta" => emit(sink, delta.some_text("signature").map(signed)),
             "input_json_delta" => {
                 // Tools that run at Anthropic have arguments too, in blocks of other kinds.
-                let part = delta.lenient_text("partial_json").unwrap_or_default();
-                if let (Some((index, call)), false) = (self.call_mut(block), part.is_empty()) {
+                if let Some(part) = delta.some_text("partial_json")
+                    && let Some((index, call)) = self.call_mut(block)
+                {
                     call.has_arguments = true;
                     sink(AnswerEvent::Arguments { index, part });
                 }

@@ -10,6 +10,13 @@ use crate::upstream_error::UpstreamErrorFacts;
 /// Takes the events of an answer.
 pub(crate) type EventSink<'s> = dyn FnMut(AnswerEvent<'_>) + 's;
 
+/// Passes an event on, if there is one.
+pub(crate) fn emit(sink: &mut EventSink<'_>, event: Option<AnswerEvent<'_>>) {
+    if let Some(event) = event {
+        sink(event);
+    }
+}
+
 /// One step of an answer. A plain answer is the same events, all at once.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum AnswerEvent<'a> {
@@ -59,11 +66,11 @@ pub(crate) struct ToolUse<'a> {
 
 impl<'a> ToolUse<'a> {
     /// A call whose arguments follow.
-    pub(crate) const fn new(index: usize, id: Option<Text<'a>>, name: Text<'a>) -> Self {
+    pub(crate) fn new(index: usize, id: Option<Text<'a>>, name: Option<Text<'a>>) -> Self {
         Self {
             index,
             id,
-            name,
+            name: name.unwrap_or_default(),
             arguments: Text::EMPTY,
             is_free_text: false,
             signature: None,

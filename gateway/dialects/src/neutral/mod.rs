@@ -16,7 +16,7 @@ mod request_writer;
 mod signature;
 
 pub(crate) use cache_marks::{CacheMarks, take_message_mark, take_tool_mark, with_marks};
-pub(crate) use event::{AnswerEvent, EventSink, ToolUse};
+pub(crate) use event::{AnswerEvent, EventSink, ToolUse, emit};
 pub(crate) use fields::Fields;
 pub(crate) use loss_report::{Feature, LossReport};
 pub(crate) use openai_tools::{

@@ -1,20 +1,20 @@
 //! A provider's responses answer, plain or streamed, into events.
 
+use crate::chat::read_usage;
 use crate::facts::FinishReason;
 use crate::json::{self, Object, Path, Text};
-use crate::neutral::{AnswerEvent, EventSink, ReasoningSignature, SignatureOrigin, ToolUse};
-use crate::usage;
+use crate::neutral::{AnswerEvent, EventSink, ReasoningSignature, SignatureOrigin, ToolUse, emit};
 
 /// The separator of a summary's parts, escaped.
 const PARAGRAPH: Text<'static> = Text::escaped("\\n\\n");
 
 /// Reads a complete body.
 pub(crate) fn read_plain(body: &str, sink: &mut EventSink<'_>) -> json::Result<()> {
+    let mut reader = ResponsesReader::default();
     let mut response = Object::read(body, Path::ROOT)?;
     start(&mut response, sink);
-    let mut calls = 0;
-    response.each_object("output", |item| read_item(item, &mut calls, sink))?;
-    finish(&mut response, sink);
+    response.each_object("output", |item| reader.read_item(item, sink))?;
+    finish(response, sink);
     Ok(())
 }
 
@@ -22,88 +22,32 @@ fn start(response: &mut Object<'_, '_>, sink: &mut EventSink<'_>) {
     let (id, model) = (response.lenient_text("id"), response.lenient_text("model"));
     sink(AnswerEvent::Start { id, model });
     // If the stream is cut, this is the only place that names it.
-    if let Some(tier) = response.lenient_text("service_tier") {
-        sink(AnswerEvent::ServiceTier(tier));
-    }
+    let tier = response.lenient_text("service_tier");
+    emit(sink, tier.map(AnswerEvent::ServiceTier));
 }
 
 /// Reads the finished response, its items excluded.
-fn finish(response: &mut Object<'_, '_>, sink: &mut EventSink<'_>) {
+fn finish(mut response: Object<'_, '_>, sink: &mut EventSink<'_>) {
     if let Some(error) = response.take("error") {
         sink(AnswerEvent::failed(error));
         return;
     }
-    let usage = response.take("usage");
-    if let Some(usage) = usage.and_then(|raw| usage::openai(raw.as_bytes())) {
-        sink(AnswerEvent::Usage(usage));
-    }
-    if let Some(tier) = response.lenient_text("service_tier") {
-        sink(AnswerEvent::ServiceTier(tier));
-    }
-    let details = response.object("incomplete_details", |mut details| {
-        Ok(details.lenient_text("reason"))
-    });
-    let why = details.ok().flatten().flatten();
-    let reason = match why.as_ref().map(Text::as_escaped) {
-        None => FinishReason::Stop,
-        Some("max_output_tokens") => FinishReason::Length,
-        Some("content_filter") => FinishReason::ContentFilter,
-        Some(_) => FinishReason::Other,
-    };
-    sink(AnswerEvent::finish(reason));
+    read_usage(&mut response, sink);
+    let tier = response.lenient_text("service_tier");
+    emit(sink, tier.map(AnswerEvent::ServiceTier));
+    let details = response.object_or_empty("incomplete_details");
+    let why = details
+        .ok()
+        .and_then(|mut details| details.lenient_text("reason"));
+    sink(AnswerEvent::finish(
+        match why.as_ref().map(Text::as_escaped) {
+            None => FinishReason::Stop,
+            Some("max_output_tokens") => FinishReason::Length,
+            Some("content_filter") => FinishReason::ContentFilter,
+            Some(_) => FinishReason::Other,
+        },
+    ));
     sink(AnswerEvent::End);
-}
-
-/// Reads a whole item.
-fn read_item(
-    mut item: Object<'_, '_>,
-    calls: &mut usize,
-    sink: &mut EventSink<'_>,
-) -> json::Result<()> {
-    let kind = item.lenient_text("type").unwrap_or_default();
-    match kind.as_escaped() {
-        "message" => {
-            item.each_object("content", |mut part| {
-                if let Some(text) = part.lenient_text("text") {
-                    sink(AnswerEvent::Text(text));
-                }
-                if let Some(text) = part.lenient_text("refusal") {
-                    sink(AnswerEvent::Refusal(text));
-                }
-                Ok(())
-            })?;
-        }
-        "reasoning" => {
-            let mut is_first = true;
-            for key in ["summary", "content"] {
-                item.each_object(key, |mut part| {
-                    if let Some(text) = part.lenient_text("text") {
-                        if !std::mem::replace(&mut is_first, false) {
-                            sink(AnswerEvent::Reasoning(PARAGRAPH));
-                        }
-                        sink(AnswerEvent::Reasoning(text));
-                    }
-                    Ok(())
-                })?;
-            }
-            read_signature(&mut item, sink);
-        }
-        "function_call" => {
-            let index = *calls;
-            *calls += 1;
-            call(&mut item, index, sink);
-            let part = item.lenient_text("arguments").unwrap_or_default();
-            sink(AnswerEvent::Arguments { index, part });
-        }
-        _ => {}
-    }
-    Ok(())
-}
-
-fn call(item: &mut Object<'_, '_>, index: usize, sink: &mut EventSink<'_>) {
-    let (id, name) = (item.lenient_text("call_id"), item.lenient_text("name"));
-    let call = ToolUse::new(index, id, name.unwrap_or_default());
-    sink(AnswerEvent::ToolUse(call));
 }
 
 /// The item's id and its encrypted content, with a colon between them.
@@ -116,11 +60,6 @@ fn read_signature(item: &mut Object<'_, '_>, sink: &mut EventSink<'_>) {
     value.push(&encrypted);
     let signature = ReasoningSignature::encrypted(SignatureOrigin::OpenAiResponses, value);
     sink(AnswerEvent::Signature(signature));
-}
-
-fn is_kind(item: &mut Object<'_, '_>, kind: &str) -> bool {
-    item.lenient_text("type")
-        .is_some_and(|found| found.is(kind))
 }
 
 /// Reads a stream, event by event.
@@ -148,32 +87,38 @@ impl ResponsesReader {
             }
             "response.output_item.added" => {
                 let output = event.count("output_index")?.unwrap_or(0);
-                event.object("item", |item| self.add_item(output, item, sink))?;
+                let mut item = event.object_or_empty("item")?;
+                if item.is_kind("function_call") {
+                    self.begin_call(output, &mut item, sink);
+                }
             }
-            "response.output_text.delta" => delta(&mut event, AnswerEvent::Text, sink),
-            "response.refusal.delta" => delta(&mut event, AnswerEvent::Refusal, sink),
+            "response.output_text.delta" => {
+                emit(sink, event.some_text("delta").map(AnswerEvent::Text));
+            }
+            "response.refusal.delta" => {
+                emit(sink, event.some_text("delta").map(AnswerEvent::Refusal));
+            }
             "response.reasoning_summary_text.delta" | "response.reasoning_text.delta" => {
                 self.separate_reasoning(&mut event, sink)?;
-                delta(&mut event, AnswerEvent::Reasoning, sink);
+                emit(sink, event.some_text("delta").map(AnswerEvent::Reasoning));
             }
             "response.function_call_arguments.delta" => {
                 let output = event.count("output_index")?.unwrap_or(0);
-                if let Some(index) = self.calls.iter().position(|known| *known == output) {
-                    let make = |part| AnswerEvent::Arguments { index, part };
-                    delta(&mut event, make, sink);
+                if let Some(index) = self.calls.iter().position(|known| *known == output)
+                    && let Some(part) = event.some_text("delta")
+                {
+                    sink(AnswerEvent::Arguments { index, part });
                 }
             }
             "response.output_item.done" => {
-                event.object("item", |mut item| {
-                    if is_kind(&mut item, "reasoning") {
-                        read_signature(&mut item, sink);
-                    }
-                    Ok(())
-                })?;
+                let mut item = event.object_or_empty("item")?;
+                if item.is_kind("reasoning") {
+                    read_signature(&mut item, sink);
+                }
             }
             "response.completed" | "response.incomplete" | "response.failed" => {
-                event.object("response", |mut response| {
-                    finish(&mut response, sink);
+                event.object("response", |response| {
+                    finish(response, sink);
                     Ok(())
                 })?;
             }
@@ -186,17 +131,56 @@ impl ResponsesReader {
         Ok(())
     }
 
-    fn add_item(
+    /// Reads a whole item.
+    fn read_item(
         &mut self,
-        output: u64,
         mut item: Object<'_, '_>,
         sink: &mut EventSink<'_>,
     ) -> json::Result<()> {
-        if is_kind(&mut item, "function_call") {
-            self.calls.push(output);
-            call(&mut item, self.calls.len() - 1, sink);
+        let kind = item.lenient_text("type").unwrap_or_default();
+        match kind.as_escaped() {
+            "message" => item.each_object("content", |mut part| {
+                emit(sink, part.lenient_text("text").map(AnswerEvent::Text));
+                emit(sink, part.lenient_text("refusal").map(AnswerEvent::Refusal));
+                Ok(())
+            })?,
+            "reasoning" => {
+                let mut is_first = true;
+                for key in ["summary", "content"] {
+                    item.each_object(key, |mut part| {
+                        if let Some(text) = part.lenient_text("text") {
+                            if !std::mem::replace(&mut is_first, false) {
+                                sink(AnswerEvent::Reasoning(PARAGRAPH));
+                            }
+                            sink(AnswerEvent::Reasoning(text));
+                        }
+                        Ok(())
+                    })?;
+                }
+                read_signature(&mut item, sink);
+            }
+            "function_call" => {
+                let index = self.begin_call(0, &mut item, sink);
+                let part = item.lenient_text("arguments").unwrap_or_default();
+                sink(AnswerEvent::Arguments { index, part });
+            }
+            _ => {}
         }
         Ok(())
+    }
+
+    /// Returns the call's index among the calls.
+    fn begin_call(
+        &mut self,
+        output: u64,
+        item: &mut Object<'_, '_>,
+        sink: &mut EventSink<'_>,
+    ) -> usize {
+        let index = self.calls.len();
+        self.calls.push(output);
+        let (id, name) = (item.lenient_text("call_id"), item.lenient_text("name"));
+        sink(AnswerEvent::ToolUse(ToolUse::new(index, id, name)));
+        index
     }
 
     /// Parts of a summary are paragraphs.
@@ -206,8 +190,7 @@ impl ResponsesReader {
         sink: &mut EventSink<'_>,
     ) -> json::Result<()> {
         let output = event.count("output_index")?.unwrap_or(0);
-        let summary = event.count("summary_index")?;
-        let part = match summary {
+        let part = match event.count("summary_index")? {
             Some(part) => part,
             None => event.count("content_index")?.unwrap_or(0),
         };
@@ -216,15 +199,5 @@ impl ResponsesReader {
             sink(AnswerEvent::Reasoning(PARAGRAPH));
         }
         Ok(())
-    }
-}
-
-fn delta<'a>(
-    event: &mut Object<'a, '_>,
-    make: impl FnOnce(Text<'a>) -> AnswerEvent<'a>,
-    sink: &mut EventSink<'_>,
-) {
-    if let Some(text) = event.lenient_text("delta").filter(|text| !text.is_empty()) {
-        sink(make(text));
     }
 }
