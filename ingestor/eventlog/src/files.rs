@@ -92,9 +92,10 @@ pub(crate) fn list_segments(stream_dir: &Path) -> Result<Vec<u64>, FileError> {
         let number = name.strip_suffix(SEGMENT);
         segments.extend(number.and_then(|number| number.parse::<u64>().ok()));
     });
-    match listed {
-        Err(error) if error.source.kind() != ErrorKind::NotFound => return Err(error),
-        _ => {}
+    if let Err(error) = listed
+        && error.source.kind() != ErrorKind::NotFound
+    {
+        return Err(error);
     }
     segments.sort_unstable();
     Ok(segments)

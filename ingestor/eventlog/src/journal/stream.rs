@@ -408,8 +408,8 @@ impl OpenStream {
         for file in &work.files {
             let begun = Instant::now();
             file.sync_data().context("sync a segment in", &self.dir)?;
-            let mut counters = self.core.counters.lock();
-            counters.sync_latency.observe(begun.elapsed());
+            let took = begun.elapsed();
+            self.core.counters.lock().sync_latency.observe(took);
         }
         if work.dir {
             files::sync_dir(&self.dir)?;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::error::KafkaError;
 
 use crate::caps::MESSAGE_BYTES_MAX;
 
@@ -60,8 +61,8 @@ pub enum InvalidKafkaOptions {
     Replication { replicas: i32 },
     #[error("the property {property} can't be set: that no event is lost or doubled depends on it")]
     Reserved { property: String },
-    #[error("librdkafka does not accept the properties: {reason}")]
-    Refused { reason: String },
+    #[error("librdkafka does not accept the properties: {0}")]
+    Refused(KafkaError),
 }
 
 impl KafkaOptions {

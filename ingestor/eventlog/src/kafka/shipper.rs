@@ -97,9 +97,7 @@ impl Shipper {
     pub fn start(dir: impl Into<PathBuf>, options: ShipperOptions) -> Result<Self, ShipperError> {
         options.kafka.check()?;
         // Whether librdkafka takes the properties does not depend on any broker.
-        connect(&options).map_err(|error| InvalidKafkaOptions::Refused {
-            reason: error.to_string(),
-        })?;
+        connect(&options).map_err(InvalidKafkaOptions::Refused)?;
         let reader = JournalReader::open(dir)?;
         let shared = Arc::<ShipperState>::default();
         let ship_loop = ShipLoop {

@@ -75,10 +75,8 @@ impl KafkaSource {
         let stats = Arc::<Mutex<KafkaSourceStats>>::default();
         let config = options.consumer(group);
         // Whether librdkafka takes the properties does not depend on any broker.
-        let refused = |error: KafkaError| InvalidKafkaOptions::Refused {
-            reason: error.to_string(),
-        };
-        config.create_native_config().map_err(refused)?;
+        let accepted = config.create_native_config();
+        accepted.map_err(InvalidKafkaOptions::Refused)?;
 
         let topic: Arc<str> = options.topic.as_str().into();
         let shared_stats = Arc::clone(&stats);
@@ -273,13 +271,14 @@ impl Membership {
         };
         let ours = self.still_ours(offsets).map_err(failed)?;
         let all_ours = ours.count() == offsets.len();
-        let committed = match ours.count() {
-            0 => all_ours,
-            _ => match consumer.commit(&ours, CommitMode::Sync) {
-                Ok(()) => all_ours,
-                Err(error) if is_refusal(&error) => false,
-                Err(error) => return Err(failed(error)),
-            },
+        let outcome = match ours.count() {
+            0 => Ok(()),
+            _ => consumer.commit(&ours, CommitMode::Sync),
+        };
+        let committed = match outcome {
+            Ok(()) => all_ours,
+            Err(error) if is_refusal(&error) => false,
+            Err(error) => return Err(failed(error)),
         };
         self.note_committed(offsets);
 

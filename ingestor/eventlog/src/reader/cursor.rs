@@ -84,14 +84,9 @@ impl JournalCursor {
 
     fn to_text(&self) -> String {
         let mut text = format!("{TITLE}\n");
-        for (stream, position) in &self.positions {
-            let (offset, next_seq) = (position.offset, position.next_seq);
-            let state = if position.finished {
-                "finished"
-            } else {
-                "open"
-            };
-            let segment = position.segment;
+        for (stream, at) in &self.positions {
+            let state = if at.finished { "finished" } else { "open" };
+            let (segment, offset, next_seq) = (at.segment, at.offset, at.next_seq);
             let _ = writeln!(text, "{stream} {segment:020} {offset} {next_seq} {state}");
         }
         let checksum = crc32c::crc32c(text.as_bytes());
