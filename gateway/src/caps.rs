@@ -26,6 +26,41 @@ pub(crate) const PROMPT_SAMPLE_BYTES_MAX: usize = 16 * 1024;
 /// Longest side of a captured payload, in bytes: two fit into an event that Kafka takes by default (1 MB).
 pub(crate) const PAYLOAD_KEPT_BYTES_MAX: usize = 384 << 10;
 
+/// Smallest setting of the same, in bytes: less would hold hardly more than a request's frame.
+pub(crate) const PAYLOAD_KEPT_BYTES_MIN: usize = 1 << 10;
+
+/// Held of a stream beyond what is kept, in bytes, so that a secret at the cut is seen whole. A match of
+/// a pattern can be so long and be found there.
+pub(crate) const PAYLOAD_BEYOND_BYTES_MAX: usize = 16 << 10;
+
+/// Names in one message, of models or deployments: enough to recognise what was meant.
+pub(crate) const NAMES_SHOWN_MAX: usize = 3;
+
+/// Shadows under way at once, per worker. No client waits for one, so further ones are left out, and
+/// counted.
+pub(crate) const SHADOWS_MAX: usize = 64;
+
+/// Bytes of an answer that are held back before it is relayed as it comes: one so large is no error that
+/// another attempt could mend.
+pub(crate) const HELD_ANSWER_BYTES_MAX: usize = 256 * 1024;
+
+/// Bytes of a provider's error answer that are read; its message comes first.
+pub(crate) const ERROR_BODY_BYTES_MAX: usize = 64 * 1024;
+
+/// How long a provider may take to finish an error answer: the status alone carries most of it.
+pub(crate) const ERROR_BODY_MAX: Duration = Duration::from_secs(5);
+
+/// Longest list of dropped fields in a response header, in characters. Clients refuse headers that are
+/// longer than some kilobytes.
+pub(crate) const DROPPED_CHARS_MAX: usize = 2_000;
+
+/// Longest Retry-After of a provider that is believed, in microseconds: one mistaken answer should not
+/// keep a deployment away for long.
+pub(crate) const PROVIDER_PAUSE_US_MAX: u64 = 60_000_000;
+
+/// Longest time until a provider's rate limit resets, in microseconds: a year. What says more is no time.
+pub(crate) const LIMIT_RESET_US_MAX: f64 = 365.0 * 86_400e6;
+
 /// Longest text of foreign origin that an event carries; the rest is cut.
 pub(crate) const EVENT_TEXT_BYTES_MAX: usize = 512;
 

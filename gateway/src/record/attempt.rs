@@ -5,9 +5,8 @@ use std::sync::Arc;
 use weir_dialects::{FinishReason, ResponseFacts};
 use weir_governance::clock::Moment;
 use weir_routing::{Attempt, FailureKind};
-use weir_schemas::{Usage, UsageSource};
+use weir_schemas::{PicoUsd, Usage, UsageSource};
 
-use crate::record::charge::AttemptCharge;
 use crate::record::estimate;
 use crate::setup::directory::Deployment;
 
@@ -45,6 +44,15 @@ pub(crate) struct ResponseHead {
     pub(crate) connect_us: Option<u64>,
     pub(crate) upstream_request_id: Option<String>,
     pub(crate) service_tier: Option<String>,
+}
+
+/// What an attempt costs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct AttemptCharge {
+    /// `None` if it is unknown: an attempt without a price is never counted as free.
+    pub(crate) cost: Option<PicoUsd>,
+    /// Row of the price book that it is taken from; `None` if nothing was consumed.
+    pub(crate) price_version: Option<Arc<str>>,
 }
 
 /// One attempt's event as far as it is known. Stages write it; only this module's siblings read it.
@@ -141,8 +149,8 @@ impl AttemptRecord {
         self.ttft_us = Some(self.started.elapsed_us());
     }
 
-    /// Takes over what the answer reports about itself.
-    pub(crate) fn metered(&mut self, facts: &ResponseFacts) {
+    /// Takes over what the answer reports about itself; `source` is where its usage comes from.
+    pub(crate) fn metered(&mut self, facts: &ResponseFacts, source: UsageSource) {
         self.response_model.clone_from(&facts.upstream_model);
         self.finish_reason = facts.finish_reason;
         if facts.service_tier.is_some() {
@@ -153,15 +161,7 @@ impl AttemptRecord {
         }
         if let Some(usage) = facts.usage {
             self.usage = usage;
-            self.usage_source = UsageSource::Reported;
-        }
-    }
-
-    /// The same for an answer that was read on after its client left.
-    pub(crate) fn metered_without_client(&mut self, facts: &ResponseFacts) {
-        self.metered(facts);
-        if self.usage_source == UsageSource::Reported {
-            self.usage_source = UsageSource::Drained;
+            self.usage_source = source;
         }
     }
 

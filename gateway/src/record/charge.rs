@@ -1,21 +1,9 @@
-//! What each attempt of a request costs, and what of that the client is charged.
-
-use std::sync::Arc;
+//! What each attempt of a request used, and what it costs.
 
 use weir_routing::FailureKind;
-use weir_schemas::{PicoUsd, Usage};
+use weir_schemas::{PicoUsd, Usage, UsageSource};
 
-use crate::record::attempt::{AttemptEnd, AttemptRecord};
-use crate::record::trail::RequestRecord;
-
-/// What an attempt costs.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct AttemptCharge {
-    /// `None` if it is unknown: an attempt without a price is never counted as free.
-    pub(crate) cost: Option<PicoUsd>,
-    /// Row of the price book that it is taken from; `None` if nothing was consumed.
-    pub(crate) price_version: Option<Arc<str>>,
-}
+use crate::record::attempt::{AttemptCharge, AttemptEnd, AttemptRecord};
 
 /// Tokens of a usage, as limits and budgets count them.
 pub(super) fn tokens(usage: &Usage) -> u64 {
@@ -24,64 +12,66 @@ pub(super) fn tokens(usage: &Usage) -> u64 {
 }
 
 impl AttemptRecord {
-    fn priced(&self) -> AttemptCharge {
-        if self.usage.is_empty() {
-            return AttemptCharge {
-                cost: self.was_not_billed().then_some(PicoUsd(0)),
-                price_version: None,
-            };
+    /// Fills in what the provider did not report.
+    pub(super) fn estimate(&mut self, prompt_tokens: impl Fn() -> u64) {
+        let reported = self.usage.output_tokens.unwrap_or(0);
+        let is_cut = self.failure.is_some();
+        match self.usage_source {
+            UsageSource::None if self.was_served() => {
+                self.usage.input_tokens = Some(prompt_tokens());
+                self.usage.output_tokens = (self.answer_tokens > 0).then_some(self.answer_tokens);
+                self.usage_source = UsageSource::Estimated;
+            }
+            // A stream that is cut has reported its beginning, at most.
+            UsageSource::Reported | UsageSource::Drained
+                if is_cut && reported < self.answer_tokens =>
+            {
+                self.usage.input_tokens.get_or_insert_with(prompt_tokens);
+                self.usage.output_tokens = Some(self.answer_tokens);
+                self.usage_source = UsageSource::Estimated;
+            }
+            _ => {}
         }
-        let tier = self.service_tier.as_deref().unwrap_or_default();
-        match self
-            .deployment
-            .charge(&self.usage, tier, self.started.unix_us)
-        {
-            Some((cost, version)) => AttemptCharge {
-                cost: Some(cost),
-                price_version: Some(version),
-            },
-            None => AttemptCharge::default(),
+    }
+
+    /// Whether the provider began to answer, or was cancelled while it worked: by the client, or for
+    /// another attempt that was faster. It has read the prompt then, most likely, and will bill it.
+    fn was_served(&self) -> bool {
+        let was_cancelled = matches!(
+            self.failure,
+            Some((AttemptEnd::ClientGone | AttemptEnd::HedgeLost, _))
+        );
+        match self.status() {
+            Some(status) => status < 400,
+            None => was_cancelled && self.sent.is_some(),
         }
+    }
+
+    /// Prices what was used.
+    pub(super) fn price(&mut self) {
+        let (cost, price_version) = if self.usage.is_empty() {
+            (self.was_not_billed().then_some(PicoUsd(0)), None)
+        } else {
+            let tier = self.service_tier.as_deref().unwrap_or_default();
+            let at_us = self.started.unix_us;
+            self.deployment.charge(&self.usage, tier, at_us).unzip()
+        };
+        self.charge = AttemptCharge {
+            cost,
+            price_version,
+        };
     }
 
     /// Whether it is known to cost nothing: the provider answered with an error, or got no call.
     fn was_not_billed(&self) -> bool {
+        use FailureKind::{Connect, ConnectTimeout, InvalidRequest};
         let was_not_called = matches!(
             self.failure,
             Some((
-                AttemptEnd::Failed(
-                    FailureKind::Connect
-                        | FailureKind::ConnectTimeout
-                        | FailureKind::InvalidRequest
-                ),
+                AttemptEnd::Failed(Connect | ConnectTimeout | InvalidRequest),
                 _
             ))
         );
         was_not_called || self.status().is_some_and(|status| status >= 400)
-    }
-}
-
-impl RequestRecord {
-    /// Prices every attempt, as the last thing before the events are written. `settle` is told the
-    /// number of each and the tokens that it took.
-    pub(super) fn price(&mut self, mut settle: impl FnMut(u32, u64)) {
-        self.estimate();
-        for attempt in self.attempts.iter_mut() {
-            attempt.charge = attempt.priced();
-            settle(attempt.number, tokens(&attempt.usage));
-        }
-    }
-
-    /// What the client is charged: the attempt whose answer it got. Nothing if there was none.
-    pub(super) fn cost(&self) -> Option<PicoUsd> {
-        let delivered = self.attempts.delivered();
-        delivered.map_or(Some(PicoUsd(0)), |attempt| attempt.charge.cost)
-    }
-
-    /// What the other attempts cost, as far as that is known.
-    pub(super) fn waste(&self) -> PicoUsd {
-        let others = self.attempts.iter().filter(|attempt| !attempt.delivered);
-        let known = others.filter_map(|attempt| attempt.charge.cost);
-        PicoUsd(known.fold(0, |sum, cost| sum.saturating_add(cost.0)))
     }
 }

@@ -16,11 +16,8 @@ use std::sync::LazyLock;
 
 use tiktoken::CoreBpe;
 use weir_dialects::ResponseFacts;
-use weir_schemas::UsageSource;
 
 pub(crate) use self::prompt::Prompt;
-use crate::record::attempt::{AttemptEnd, AttemptRecord};
-use crate::record::trail::RequestRecord;
 
 /// Bytes per token of usual text, for estimates that should be neither high nor low.
 pub(crate) const BYTES_PER_TOKEN_MEAN: u64 = 4;
@@ -65,55 +62,6 @@ pub(crate) fn answer_tokens(facts: &ResponseFacts) -> u64 {
         scale(count(&unescaped(sample)), sample.len(), facts.text_bytes)
     };
     by_text.max(facts.text_chunks)
-}
-
-impl RequestRecord {
-    /// Fills in what no provider reported, before the attempts are priced.
-    pub(super) fn estimate(&mut self) {
-        let Some(prompt) = &self.prompt else {
-            return;
-        };
-        let prompt_tokens = LazyLock::new(|| prompt.tokens());
-        for attempt in self.attempts.iter_mut() {
-            attempt.estimate(|| *prompt_tokens);
-        }
-    }
-}
-
-impl AttemptRecord {
-    fn estimate(&mut self, prompt_tokens: impl Fn() -> u64) {
-        let reported = self.usage.output_tokens.unwrap_or(0);
-        let is_cut = self.failure.is_some();
-        match self.usage_source {
-            UsageSource::None if self.was_served() => {
-                self.usage.input_tokens = Some(prompt_tokens());
-                self.usage.output_tokens = (self.answer_tokens > 0).then_some(self.answer_tokens);
-                self.usage_source = UsageSource::Estimated;
-            }
-            // A stream that is cut has reported its beginning, at most.
-            UsageSource::Reported | UsageSource::Drained
-                if is_cut && reported < self.answer_tokens =>
-            {
-                self.usage.input_tokens.get_or_insert_with(prompt_tokens);
-                self.usage.output_tokens = Some(self.answer_tokens);
-                self.usage_source = UsageSource::Estimated;
-            }
-            _ => {}
-        }
-    }
-
-    /// Whether the provider began to answer, or was cancelled while it worked: by the client, or for
-    /// another attempt that was faster. It has read the prompt then, most likely, and will bill it.
-    fn was_served(&self) -> bool {
-        let was_cancelled = matches!(
-            self.failure,
-            Some((AttemptEnd::ClientGone | AttemptEnd::HedgeLost, _))
-        );
-        match self.status() {
-            Some(status) => status < 400,
-            None => was_cancelled && self.sent.is_some(),
-        }
-    }
 }
 
 #[cfg(test)]

@@ -21,7 +21,7 @@ use weir_redaction::{
 use weir_schemas::event::{Event, PayloadCaptured};
 use weir_schemas::{RequestId, Salt};
 
-use crate::caps::PAYLOAD_KEPT_BYTES_MAX;
+use crate::caps::{PAYLOAD_BEYOND_BYTES_MAX, PAYLOAD_KEPT_BYTES_MAX, PAYLOAD_KEPT_BYTES_MIN};
 use crate::record::context::RequestContext;
 use crate::record::trail::RequestRecord;
 use crate::setup::config::PayloadsConfig;
@@ -30,10 +30,6 @@ use weir_governance::clock::Moment;
 use weir_governance::control::Identity;
 use weir_governance::control::record::{Capture, CaptureMode};
 
-/// Held of a stream beyond what is kept, so that a secret at the cut is seen whole. A match of a
-/// pattern can be so long and be found there.
-const BEYOND_BYTES: usize = 16 << 10;
-const KEPT_BYTES_MIN: usize = 1 << 10;
 /// What has no memory left for it.
 const BUSY: &str = "busy";
 /// What never came.
@@ -62,9 +58,9 @@ impl Payloads {
         let default =
             Capture::new(config.capture, config.share).map_err(|bad| add(bad.setting, bad.message));
         let bytes_max = config.bytes_max;
-        if !(KEPT_BYTES_MIN..=PAYLOAD_KEPT_BYTES_MAX).contains(&bytes_max) {
+        if !(PAYLOAD_KEPT_BYTES_MIN..=PAYLOAD_KEPT_BYTES_MAX).contains(&bytes_max) {
             let message = format!(
-                "is {bytes_max}; it must be between {KEPT_BYTES_MIN} and {PAYLOAD_KEPT_BYTES_MAX}, so \
+                "is {bytes_max}; it must be between {PAYLOAD_KEPT_BYTES_MIN} and {PAYLOAD_KEPT_BYTES_MAX}, so \
                  that an event with two of them fits into a message of Kafka's",
             );
             add("bytes_max", message);
@@ -193,7 +189,7 @@ impl PayloadCapture {
             return;
         }
         let bytes_max = match is_stream {
-            true => self.payloads.bytes_max + BEYOND_BYTES,
+            true => self.payloads.bytes_max + PAYLOAD_BEYOND_BYTES_MAX,
             false => READ_BYTES_MAX,
         };
         self.answer = if is_stream && !self.held.take(bytes_max) {

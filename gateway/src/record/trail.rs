@@ -3,7 +3,7 @@
 //! Stages write here and never read: the fields are visible to this room alone. What a stage needs it
 //! is handed by the stage before, or finds in the [`RequestContext`].
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use http::StatusCode;
 use weir_dialects::{FinishReason, RequestFacts, ResponseFacts};
@@ -29,7 +29,7 @@ pub(crate) struct RequestRecord {
     request_bytes: u64,
     max_output_tokens: Option<u64>,
     /// What an estimate is based on; `None` if the call is not billed by tokens.
-    pub(super) prompt: Option<Prompt>,
+    prompt: Option<Prompt>,
     /// Limit or budget that refused the request, or came close.
     limit_verdict: Option<String>,
     route: Option<Route>,
@@ -217,18 +217,11 @@ impl RequestRecord {
     }
 
     /// The answer of the current attempt goes to the client.
-    pub(crate) fn committed(&mut self, status: StatusCode) {
-        self.status = status.as_u16();
-        self.delivered();
-    }
-
-    /// The same for an answer whose client has left already.
-    pub(crate) fn committed_without_client(&mut self) {
-        self.status = CLIENT_CLOSED_REQUEST;
-        self.delivered();
-    }
-
-    fn delivered(&mut self) {
+    pub(crate) fn committed(&mut self, status: StatusCode, has_client_left: bool) {
+        self.status = match has_client_left {
+            true => CLIENT_CLOSED_REQUEST,
+            false => status.as_u16(),
+        };
         if let Some(attempt) = self.current() {
             attempt.delivered = true;
         }
@@ -244,19 +237,16 @@ impl RequestRecord {
         self.ttft_us = Some(context.arrived.elapsed_us());
     }
 
-    /// Takes over what the answer reports about itself.
-    pub(crate) fn metered(&mut self, facts: &ResponseFacts) {
-        self.response_bytes = facts.output_bytes;
+    /// Takes over what the answer reports about itself. `delivered_bytes` is what the client had got
+    /// when it left, if it did.
+    pub(crate) fn metered(&mut self, facts: &ResponseFacts, delivered_bytes: Option<u64>) {
+        self.response_bytes = delivered_bytes.unwrap_or(facts.output_bytes);
+        let source = match delivered_bytes {
+            Some(_) => UsageSource::Drained,
+            None => UsageSource::Reported,
+        };
         if let Some(attempt) = self.current() {
-            attempt.metered(facts);
-        }
-    }
-
-    /// The same for an answer whose client left after so many bytes.
-    pub(crate) fn metered_without_client(&mut self, facts: &ResponseFacts, delivered_bytes: u64) {
-        self.response_bytes = delivered_bytes;
-        if let Some(attempt) = self.current() {
-            attempt.metered_without_client(facts);
+            attempt.metered(facts, source);
         }
     }
 
@@ -299,10 +289,9 @@ impl RequestRecord {
             attempt.cut_short(end, message);
         }
         drop(attempts);
-        let stage = if self.attempts.len() == 0 {
-            "receive"
-        } else {
-            "relay"
+        let stage = match self.attempts.len() {
+            0 => "receive",
+            _ => "relay",
         };
         self.failure.get_or_insert_with(|| RequestFailure {
             stage,
@@ -336,14 +325,35 @@ impl RequestRecord {
 
     /// Ends the record: estimates what was not reported, and prices it. `settle` is told the number of
     /// each attempt and the tokens that it took.
-    pub(crate) fn close(&mut self, settle: impl FnMut(u32, u64)) -> RequestTotals {
-        self.price(settle);
+    pub(crate) fn close(&mut self, mut settle: impl FnMut(u32, u64)) -> RequestTotals {
+        let prompt = self.prompt.as_ref();
+        let prompt = prompt.map(|prompt| LazyLock::new(|| prompt.tokens()));
+        for attempt in self.attempts.iter_mut() {
+            if let Some(prompt_tokens) = &prompt {
+                attempt.estimate(|| **prompt_tokens);
+            }
+            attempt.price();
+            settle(attempt.number, tokens(&attempt.usage));
+        }
         let delivered = self.attempts.delivered();
         RequestTotals {
             is_complete: self.failure.is_none(),
             tokens: delivered.map_or(0, |attempt| tokens(&attempt.usage)),
             cost: self.cost(),
         }
+    }
+
+    /// What the client is charged: the attempt whose answer it got. Nothing if there was none.
+    fn cost(&self) -> Option<PicoUsd> {
+        let delivered = self.attempts.delivered();
+        delivered.map_or(Some(PicoUsd(0)), |attempt| attempt.charge.cost)
+    }
+
+    /// What the other attempts cost, as far as that is known.
+    fn waste(&self) -> PicoUsd {
+        let others = self.attempts.iter().filter(|attempt| !attempt.delivered);
+        let known = others.filter_map(|attempt| attempt.charge.cost);
+        PicoUsd(known.fold(0, |sum, cost| sum.saturating_add(cost.0)))
     }
 
     /// The messages of failures, partly in the providers' words.
@@ -384,9 +394,11 @@ impl RequestRecord {
     fn request_event<'a>(&'a self, context: &'a RequestContext) -> RequestFinished<'a> {
         let delivered = self.attempts.delivered();
         let deployment = delivered.map(|attempt| &*attempt.deployment);
-        let failure = self.failure.as_ref();
+        let finish_reason = delivered.and_then(|attempt| attempt.finish_reason);
+        let usage_source = delivered.map_or(UsageSource::None, |attempt| attempt.usage_source);
+        let (failure, route) = (self.failure.as_ref(), self.route.as_ref());
         let total_us = context.arrived.elapsed_us();
-        let tried_route = self.route.as_ref().filter(|_| self.attempts.len() > 0);
+        let tried_route = route.filter(|_| self.attempts.len() > 0);
         RequestFinished {
             ts_us: context.arrived.unix_us,
             request_id: context.id,
@@ -410,14 +422,10 @@ impl RequestRecord {
             response_model: delivered.and_then(|attempt| attempt.response_model.as_deref()),
             region: deployment.and_then(|deployment| deployment.provider.region.as_deref()),
             attempts: self.attempts.len(),
-            finish_reason: delivered
-                .and_then(|attempt| attempt.finish_reason)
-                .map(FinishReason::as_str),
+            finish_reason: finish_reason.map(FinishReason::as_str),
             response_bytes: self.response_bytes,
             usage: delivered.map(|attempt| attempt.usage).unwrap_or_default(),
-            usage_source: delivered
-                .map_or(UsageSource::None, |a| a.usage_source)
-                .as_str(),
+            usage_source: usage_source.as_str(),
             cost_pico_usd: self.cost(),
             waste_pico_usd: Some(self.waste()),
             price_version: delivered.and_then(|attempt| attempt.charge.price_version.as_deref()),
@@ -425,14 +433,10 @@ impl RequestRecord {
             overhead_us: self.overhead_us(context).unwrap_or(total_us),
             ttft_us: self.ttft_us,
             total_us,
-            strategy: self.route.as_ref().map(|route| route.strategy),
-            table_version: self.route.as_ref().and_then(|route| route.table_version),
-            route_seed: self.route.as_ref().map(|route| route.seed),
-            candidates: self
-                .route
-                .as_ref()
-                .map(Route::candidates)
-                .unwrap_or_default(),
+            strategy: route.map(|route| route.strategy),
+            table_version: route.and_then(|route| route.table_version),
+            route_seed: route.map(|route| route.seed),
+            candidates: route.map(Route::candidates).unwrap_or_default(),
             cache_verdict: None,
             guard_verdict: None,
             limit_verdict: self.limit_verdict.as_deref().map(shorten),

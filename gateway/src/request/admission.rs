@@ -13,6 +13,7 @@ use weir_governance::thresholds::shown_amount;
 use weir_limits::{BudgetAmount, BudgetExhausted, BudgetUnit, Class, SYNC_INTERVAL_US};
 use weir_schemas::Usage;
 
+use crate::caps::NAMES_SHOWN_MAX;
 use crate::request::limit_headers::{budget_headers, limit_headers, shown_seconds};
 use crate::request::refusal::Refusal;
 use crate::setup::directory::Cost;
@@ -150,8 +151,7 @@ fn too_fast(limit: String, allowed: &str, wait_us: u64) -> Refusal {
 
 /// For a budget in money that could not be kept: the call's cost is not known.
 fn unpriced(budget: String, subject: &Subject<'_>, cost: &Cost, contact: Option<&str>) -> Refusal {
-    const SHOWN_MAX: usize = 3;
-    let names = cost.unpriced_at.iter().take(SHOWN_MAX);
+    let names = cost.unpriced_at.iter().take(NAMES_SHOWN_MAX);
     let names: Vec<&str> = names.map(|deployment| deployment.name.as_str()).collect();
     let ask = contact.map_or_else(String::new, |contact| format!("ask {contact} to "));
     let message = format!(

@@ -7,6 +7,7 @@ pub(crate) mod attempt;
 pub(crate) mod drain;
 pub(crate) mod exchange;
 pub(crate) mod limit_headers;
+pub(crate) mod pieces;
 pub(crate) mod pipeline;
 pub(crate) mod refusal;
 pub(crate) mod relay;

@@ -10,7 +10,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_LENGTH, HeaderMap, HeaderName, USER_AGENT};
 use http::{Request, Response};
 use http_body::Body as _;
@@ -36,6 +36,7 @@ use crate::request::attempt::{self, CommittedResponse, RoutedRequest};
 use crate::request::drain::{self, ClientPresence, DetachOnDisconnect};
 use crate::request::exchange::Exchange;
 use crate::request::limit_headers::limit_headers;
+use crate::request::pieces::HeldPieces;
 use crate::request::refusal::Refusal;
 use crate::request::relay::{self, ResponseBody};
 use crate::request::worker::Worker;
@@ -309,34 +310,19 @@ async fn receive(
 }
 
 pub(crate) async fn collect(mut body: Incoming, bytes_max: usize) -> Result<Bytes, Refusal> {
-    let mut first = Bytes::new();
-    let mut rest = BytesMut::new();
-    while let Some(frame) = body.frame().await {
-        let Ok(data) = frame
-            .map_err(|error| Refusal::body_broken(&error))?
-            .into_data()
-        else {
-            continue;
-        };
-        if first.len() + rest.len() + data.len() > bytes_max {
-            return Err(Refusal::body_too_large(bytes_max));
-        }
-        if first.is_empty() {
-            first = data;
-            if body.is_end_stream() {
-                return Ok(first);
+    let mut held = HeldPieces::default();
+    while !body.is_end_stream()
+        && let Some(frame) = body.frame().await
+    {
+        let frame = frame.map_err(|error| Refusal::body_broken(&error))?;
+        if let Ok(piece) = frame.into_data() {
+            if held.len() + piece.len() > bytes_max {
+                return Err(Refusal::body_too_large(bytes_max));
             }
-            continue;
+            held.add(piece);
         }
-        rest.extend_from_slice(&data);
     }
-    if rest.is_empty() {
-        return Ok(first);
-    }
-    let mut whole = BytesMut::with_capacity(first.len() + rest.len());
-    whole.extend_from_slice(&first);
-    whole.extend_from_slice(&rest);
-    Ok(whole.freeze())
+    Ok(held.into_bytes())
 }
 
 fn note_facts(exchange: &mut Exchange, api: ClientApi, body: &Bytes, facts: &RequestFacts) {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use weir_dialects::{ApiError, ApiErrorKind, BadRequest, ErrorResponse, Family, error_body};
-use weir_eventlog::{AppendError, JournalFull, NotDurable};
+use weir_eventlog::JournalFull;
 use weir_limits::Class;
 use weir_routing::{FailureKind, GiveUp};
 use weir_schemas::RequestId;
@@ -54,55 +54,51 @@ impl Refusal {
         }
     }
 
+    /// The word for it in events and metrics, in the place of the client's error's own.
+    fn counted_as(self, kind: &'static str) -> Self {
+        let kind = Some(kind);
+        Self { kind, ..self }
+    }
+
+    fn by_rule(self, rule: Option<String>) -> Self {
+        Self { rule, ..self }
+    }
+
+    pub(crate) fn with_headers(self, headers: HeaderMap) -> Self {
+        let headers = Some(Box::new(headers));
+        Self { headers, ..self }
+    }
+
     pub(crate) fn key_missing() -> Self {
-        Self::new(
-            "authenticate",
-            ApiErrorKind::InvalidApiKey,
-            "no API key was sent; send it as \"Authorization: Bearer weir_…\" or \"x-api-key: weir_…\"",
-        )
+        let message = "no API key was sent; send it as \"Authorization: Bearer weir_…\" or \
+                       \"x-api-key: weir_…\"";
+        Self::new("authenticate", ApiErrorKind::InvalidApiKey, message)
     }
 
     pub(crate) fn key(refusal: KeyRefusal) -> Self {
-        Self::new(
-            "authenticate",
-            ApiErrorKind::InvalidApiKey,
-            refusal.to_string(),
-        )
+        let message = refusal.to_string();
+        Self::new("authenticate", ApiErrorKind::InvalidApiKey, message)
     }
 
     pub(crate) fn journal_full(full: JournalFull) -> Self {
-        Self {
-            kind: Some("journal_full"),
-            ..Self::new(
-                "admit",
-                ApiErrorKind::Overloaded,
-                format!("requests are not accepted while they cannot be recorded: {full}"),
-            )
-        }
+        let message = format!("requests are not accepted while they cannot be recorded: {full}");
+        Self::new("admit", ApiErrorKind::Overloaded, message).counted_as("journal_full")
     }
 
     pub(crate) fn body_too_large(bytes_max: usize) -> Self {
-        Self::new(
-            "receive",
-            ApiErrorKind::BodyTooLarge,
-            format!("the request body is larger than {bytes_max} bytes ([gateway] body_bytes_max)"),
-        )
+        let message =
+            format!("the request body is larger than {bytes_max} bytes ([gateway] body_bytes_max)");
+        Self::new("receive", ApiErrorKind::BodyTooLarge, message)
     }
 
     pub(crate) fn body_timeout(timeout_ms: u64) -> Self {
-        Self::new(
-            "receive",
-            ApiErrorKind::RequestTimeout,
-            format!("the request body did not arrive within {timeout_ms} ms"),
-        )
+        let message = format!("the request body did not arrive within {timeout_ms} ms");
+        Self::new("receive", ApiErrorKind::RequestTimeout, message)
     }
 
     pub(crate) fn body_broken(error: &hyper::Error) -> Self {
-        Self::new(
-            "receive",
-            ApiErrorKind::InvalidRequest,
-            format!("the request body broke off: {error}"),
-        )
+        let message = format!("the request body broke off: {error}");
+        Self::new("receive", ApiErrorKind::InvalidRequest, message)
     }
 
     pub(crate) fn bad_request(bad: &BadRequest) -> Self {
@@ -124,14 +120,10 @@ impl Refusal {
             |rule| format!("denied by the access rule \"{rule}\""),
         );
         let ask = denied.contact.unwrap_or(KEY_ISSUER);
-        Self {
-            rule: denied.rule.map(str::to_owned),
-            ..Self::new(
-                "resolve",
-                ApiErrorKind::PermissionDenied,
-                format!("key {key} is not allowed to use model \"{model}\" ({why}); ask {ask}"),
-            )
-        }
+        let message =
+            format!("key {key} is not allowed to use model \"{model}\" ({why}); ask {ask}");
+        let refusal = Self::new("resolve", ApiErrorKind::PermissionDenied, message);
+        refusal.by_rule(denied.rule.map(str::to_owned))
     }
 
     /// For a client whose address is not among the networks of `list`.
@@ -142,32 +134,21 @@ impl Refusal {
         contact: Option<&str>,
     ) -> Self {
         let ask = contact.unwrap_or(KEY_ISSUER);
-        Self {
-            kind: Some("address_not_allowed"),
-            rule: rule.map(str::to_owned),
-            ..Self::new(
-                "authenticate",
-                ApiErrorKind::PermissionDenied,
-                format!(
-                    "the address {address} is not in the networks of {list}; ask {ask} to add it"
-                ),
-            )
-        }
+        let message =
+            format!("the address {address} is not in the networks of {list}; ask {ask} to add it");
+        Self::new("authenticate", ApiErrorKind::PermissionDenied, message)
+            .counted_as("address_not_allowed")
+            .by_rule(rule.map(str::to_owned))
     }
 
     pub(crate) fn wrong_environment(identity: &Identity, environment: &str) -> Self {
+        let key = identity.key_id();
         let of_key = identity.environment().unwrap_or("none");
-        Self {
-            kind: Some("wrong_environment"),
-            ..Self::new(
-                "authenticate",
-                ApiErrorKind::PermissionDenied,
-                format!(
-                    "key {} is for the environment \"{of_key}\", but this gateway serves \"{environment}\"",
-                    identity.key_id()
-                ),
-            )
-        }
+        let message = format!(
+            "key {key} is for the environment \"{of_key}\", but this gateway serves \"{environment}\""
+        );
+        Self::new("authenticate", ApiErrorKind::PermissionDenied, message)
+            .counted_as("wrong_environment")
     }
 
     /// For when every provider's limit is used up, as far as this request may use it.
@@ -181,10 +162,7 @@ impl Refusal {
             wait.as_secs_f64()
         );
         let error = ApiError::new(ApiErrorKind::RateLimited, message).with_retry_after(wait);
-        Self {
-            kind: Some("provider_limit"),
-            ..Self::from_error("route", error)
-        }
+        Self::from_error("route", error).counted_as("provider_limit")
     }
 
     /// For a team whose own key is missing. Another key is never used in its place.
@@ -193,68 +171,35 @@ impl Refusal {
         let team = identity.team().unwrap_or_default();
         let ask = identity.policy().contact.as_deref();
         let ask = ask.unwrap_or("the operator of the gateway");
-        Self {
-            kind: Some("provider_key_missing"),
-            ..Self::new(
-                "route",
-                ApiErrorKind::Overloaded,
-                format!(
-                    "the team \"{team}\" uses its own key \"{label}\" for \"{provider}\", but the gateway \
-                     has no key of that name ([[provider]] team_keys); ask {ask}"
-                ),
-            )
-        }
+        let message = format!(
+            "the team \"{team}\" uses its own key \"{label}\" for \"{provider}\", but the gateway \
+             has no key of that name ([[provider]] team_keys); ask {ask}"
+        );
+        Self::new("route", ApiErrorKind::Overloaded, message).counted_as("provider_key_missing")
     }
 
     pub(crate) fn rate_limited(rule: String, message: String, wait: Duration) -> Self {
         let error = ApiError::new(ApiErrorKind::RateLimited, message).with_retry_after(wait);
-        Self {
-            rule: Some(rule),
-            ..Self::from_error("admit", error)
-        }
+        Self::from_error("admit", error).by_rule(Some(rule))
     }
 
     pub(crate) fn budget_exhausted(rule: String, message: String, wait: Option<Duration>) -> Self {
         let mut error = ApiError::new(ApiErrorKind::BudgetExceeded, message);
         error.retry_after = wait;
-        Self {
-            rule: Some(rule),
-            kind: Some("budget_exhausted"),
-            ..Self::from_error("admit", error)
-        }
+        let refusal = Self::from_error("admit", error).counted_as("budget_exhausted");
+        refusal.by_rule(Some(rule))
     }
 
     /// For a call without a price under a budget in money.
     pub(crate) fn unpriced(rule: String, message: String) -> Self {
-        Self {
-            rule: Some(rule),
-            kind: Some("unpriced"),
-            ..Self::new("admit", ApiErrorKind::PermissionDenied, message)
-        }
-    }
-
-    pub(crate) fn with_headers(self, headers: HeaderMap) -> Self {
-        Self {
-            headers: Some(Box::new(headers)),
-            ..self
-        }
-    }
-
-    /// The rule that refused, if one did.
-    pub(crate) fn rule(&self) -> Option<&str> {
-        self.rule.as_deref()
+        let refusal = Self::new("admit", ApiErrorKind::PermissionDenied, message);
+        refusal.counted_as("unpriced").by_rule(Some(rule))
     }
 
     /// For when no attempt could be made.
     pub(crate) fn no_deployment(alias: &str, reason: GiveUp) -> Self {
-        Self {
-            kind: Some(reason.as_str()),
-            ..Self::new(
-                "route",
-                ApiErrorKind::Overloaded,
-                format!("no deployment of \"{alias}\" can take the request: {reason}"),
-            )
-        }
+        let message = format!("no deployment of \"{alias}\" can take the request: {reason}");
+        Self::new("route", ApiErrorKind::Overloaded, message).counted_as(reason.as_str())
     }
 
     /// For when the last attempt has failed, as its provider's own `answer` puts it, if there is one.
@@ -263,42 +208,36 @@ impl Refusal {
         error: ApiError<'static>,
         answer: Option<Box<ErrorResponse>>,
     ) -> Self {
-        Self {
-            kind: Some(kind.as_str()),
-            answer,
-            ..Self::from_error("attempt", error)
-        }
+        let refusal = Self::from_error("attempt", error).counted_as(kind.as_str());
+        Self { answer, ..refusal }
     }
 
     /// For when the request was refused and even that could not be recorded. Clients are not told where
     /// the journal is.
-    pub(crate) fn not_recorded(error: &impl Display) -> Self {
+    pub(crate) fn not_recorded(error: impl Display) -> Self {
         tracing::error!(%error, "failed to record a refusal");
-        Self::new(
-            "emit",
-            ApiErrorKind::Overloaded,
-            "requests are not accepted while they cannot be recorded",
-        )
+        let message = "requests are not accepted while they cannot be recorded";
+        Self::new("emit", ApiErrorKind::Overloaded, message)
     }
 
     /// For a path that does not exist, or not with that method.
     pub(crate) fn nothing_there(method: &http::Method, path: &str, path_exists: bool) -> Self {
-        let (kind, message) = if path_exists {
-            (
-                ApiErrorKind::MethodNotAllowed,
-                format!("{method} is not allowed on {path}"),
-            )
-        } else {
-            (ApiErrorKind::UnknownPath, format!("there is no {path}"))
-        };
-        Self::new("receive", kind, message)
+        if path_exists {
+            let message = format!("{method} is not allowed on {path}");
+            return Self::new("receive", ApiErrorKind::MethodNotAllowed, message);
+        }
+        let message = format!("there is no {path}");
+        Self::new("receive", ApiErrorKind::UnknownPath, message)
+    }
+
+    /// The rule that refused, if one did.
+    pub(crate) fn rule(&self) -> Option<&str> {
+        self.rule.as_deref()
     }
 
     pub(crate) fn status(&self) -> StatusCode {
-        let status = self
-            .answer
-            .as_ref()
-            .map_or_else(|| self.error.status(), |answer| answer.status);
+        let answer = self.answer.as_ref();
+        let status = answer.map_or_else(|| self.error.status(), |answer| answer.status);
         StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
     }
 
@@ -323,9 +262,8 @@ impl Refusal {
         if let Some(told) = self.headers {
             response.headers_mut().extend(*told);
         }
-        response
-            .headers_mut()
-            .insert(REQUEST_ID, request_id_value(request_id));
+        let id = request_id_value(request_id);
+        response.headers_mut().insert(REQUEST_ID, id);
         response
     }
 }
@@ -335,16 +273,4 @@ pub(crate) fn request_id_value(request_id: RequestId) -> HeaderValue {
     let mut text = [0; 36];
     let text = request_id.as_uuid().hyphenated().encode_lower(&mut text);
     HeaderValue::from_str(text).unwrap_or_else(|_| HeaderValue::from_static(""))
-}
-
-impl From<NotDurable> for Refusal {
-    fn from(error: NotDurable) -> Self {
-        Self::not_recorded(&error)
-    }
-}
-
-impl From<AppendError> for Refusal {
-    fn from(error: AppendError) -> Self {
-        Self::not_recorded(&error)
-    }
 }

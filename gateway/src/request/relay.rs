@@ -6,7 +6,6 @@
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -17,16 +16,14 @@ use http::header::{
 use http_body::{Body, Frame, SizeHint};
 use weir_dialects::ClientApi;
 use weir_eventlog::{AppendError, NotDurable};
-use weir_governance::clock::Moment;
-use weir_routing::{Failure, InFlight, Transition};
+use weir_routing::Failure;
 
-use crate::record::deployment_events::note_transition;
+use crate::record::deployment_events::TrackedAttempt;
 use crate::request::answer_reader::{AnswerReader, AnswerStep};
 use crate::request::attempt::{CommittedResponse, DROPPED, FailedAttempt};
 use crate::request::drain::{self, Drain};
 use crate::request::exchange::Exchange;
 use crate::request::refusal::{REQUEST_ID, Refusal, request_id_value};
-use crate::setup::directory::Deployment;
 
 /// Which deployment answered.
 const DEPLOYMENT: HeaderName = HeaderName::from_static("x-weir-deployment");
@@ -128,8 +125,8 @@ pub(crate) async fn refuse(
         payload.answered(response.body());
     }
     let recorded = match exchange.finish() {
-        Ok(appended) => appended.durable().await.map_err(Refusal::from),
-        Err(error) => Err(error.into()),
+        Ok(appended) => appended.durable().await.map_err(Refusal::not_recorded),
+        Err(error) => Err(Refusal::not_recorded(error)),
     };
     let response = match recorded {
         Ok(()) => response,
@@ -144,13 +141,9 @@ pub(crate) fn respond(
     committed: CommittedResponse,
 ) -> Response<ResponseBody> {
     let has_client_left = exchange.has_client_left();
-    let (answer, deployment) = (&committed.response, &committed.deployment);
+    let answer = &committed.response;
     let status = answer.status;
-    if has_client_left {
-        exchange.record.committed_without_client();
-    } else {
-        exchange.record.committed(status);
-    }
+    exchange.record.committed(status, has_client_left);
     let keeps_length = answer.reader.keeps_length();
     let mut headers = passed_on(&answer.headers, keeps_length);
     // The limits of the client's key take precedence over those of the provider's key.
@@ -159,23 +152,18 @@ pub(crate) fn respond(
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     }
     headers.insert(REQUEST_ID, request_id_value(exchange.context.id));
-    headers.insert(DEPLOYMENT, deployment.header.clone());
+    headers.insert(DEPLOYMENT, committed.attempt.deployment.header.clone());
     if let Some(payload) = &mut exchange.payload {
         if has_client_left {
             payload.client_left();
         }
-        payload.answer_begins(is_event_stream(&headers));
+        payload.answer_begins(answer.is_stream);
     }
     let relay = Box::new(Relay::new(exchange, committed));
     let mut response = Response::new(ResponseBody::Streaming(StreamingBody(Some(relay))));
     *response.status_mut() = status;
     *response.headers_mut() = headers;
     response
-}
-
-fn is_event_stream(headers: &HeaderMap) -> bool {
-    let kind = headers.get(CONTENT_TYPE);
-    kind.is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"))
 }
 
 /// Headers of the provider that mean something to the client.
@@ -225,13 +213,11 @@ type Durable = Pin<Box<dyn Future<Output = Result<(), NotDurable>> + Send>>;
 /// An answer under way.
 pub(crate) struct Relay {
     exchange: Exchange,
-    deployment: Arc<Deployment>,
+    attempt: TrackedAttempt,
     reader: AnswerReader,
     /// Whether the provider streams it: only then is its first token earlier than its last.
     is_stream: bool,
     has_first_token: bool,
-    /// None once the deployment was told how it ended.
-    in_flight: Option<InFlight>,
     /// What goes to the client next.
     ready: Option<Bytes>,
     /// Holds `ready` back until the events are as durable as configured.
@@ -247,11 +233,10 @@ impl Relay {
         let mut relay = Self {
             delivered_bytes: exchange.has_client_left().then_some(0),
             exchange,
-            deployment: committed.deployment,
+            attempt: committed.attempt,
             reader: answer.reader,
             is_stream: answer.is_stream,
             has_first_token: false,
-            in_flight: committed.in_flight,
             ready: None,
             durable: None,
             state: RelayState::Begun,
@@ -331,7 +316,8 @@ impl Relay {
         if self.state == RelayState::Relaying {
             if let Some(reported) = facts.provider_error.clone() {
                 self.state = RelayState::Over;
-                return self.fail(&FailedAttempt::reported(&self.deployment, reported));
+                let failed = FailedAttempt::reported(&self.attempt.deployment, reported);
+                return self.fail(&failed);
             }
             if is_over || facts.terminal_seen {
                 self.state = RelayState::Recorded;
@@ -376,7 +362,7 @@ impl Relay {
     /// What a provider reports of an error may repeat the key that it was called with.
     fn offer_redacted(&mut self, output: Bytes) {
         let output = if self.reader.facts().provider_error.is_some() {
-            self.deployment.redact_bytes(output)
+            self.attempt.deployment.redact_bytes(output)
         } else {
             output
         };
@@ -408,19 +394,16 @@ impl Relay {
         if self.delivered_bytes.is_none() {
             record.first_token_arrived(context);
         }
-        if let Some(in_flight) = self.in_flight.as_mut().filter(|_| self.is_stream) {
-            let transition = in_flight.first_token(Moment::now().unix_us);
-            self.note_transition(transition);
+        if self.is_stream {
+            self.attempt.first_token(&self.exchange.worker.stream);
         }
     }
 
     fn succeed(&mut self) -> Result<(), CutOff> {
-        let usage = self.reader.facts().usage.unwrap_or_default();
-        let output_tokens = u32::try_from(usage.output_tokens.unwrap_or(0)).unwrap_or(u32::MAX);
-        if let Some(in_flight) = self.in_flight.take() {
-            let transition = in_flight.succeed(output_tokens, Moment::now().unix_us);
-            self.note_transition(transition);
-        }
+        let usage = self.reader.facts().usage;
+        let output_tokens = usage.and_then(|usage| usage.output_tokens);
+        let stream = &self.exchange.worker.stream;
+        self.attempt.succeed(stream, output_tokens);
         if let Some(attempt) = self.exchange.record.current() {
             attempt.succeeded();
         }
@@ -432,18 +415,10 @@ impl Relay {
             relayed: true,
             ..failed.failure
         };
-        if let Some(in_flight) = self.in_flight.take() {
-            let transition = in_flight.fail(&failure, Moment::now().unix_us);
-            self.note_transition(transition);
-        }
-        let record = &mut self.exchange.record;
+        let Exchange { worker, record, .. } = &mut self.exchange;
+        self.attempt.fail(&worker.stream, &failure);
         record.broke_off(failure.kind, &failed.message);
         self.record()
-    }
-
-    fn note_transition(&self, transition: Option<Transition>) {
-        let stream = &self.exchange.worker.stream;
-        note_transition(stream, &self.deployment, transition);
     }
 
     /// Writes the events. What is ready for the client waits until that is done.
@@ -458,12 +433,8 @@ impl Relay {
 
     /// Takes over what the answer reports about itself.
     fn meter(&mut self) {
-        let facts = self.reader.facts();
         let record = &mut self.exchange.record;
-        match self.delivered_bytes {
-            Some(bytes) => record.metered_without_client(facts, bytes),
-            None => record.metered(facts),
-        }
+        record.metered(self.reader.facts(), self.delivered_bytes);
     }
 }
 

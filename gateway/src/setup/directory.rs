@@ -19,6 +19,7 @@ use weir_routing::{
 use weir_schemas::prices::{Book, PricedCall, Prices};
 use weir_schemas::{PicoUsd, Usage};
 
+use crate::caps::NAMES_SHOWN_MAX;
 use crate::setup::config::{
     AliasConfig, ProviderConfig, ShadowConfig, StickyConfig, TimeoutConfig,
 };
@@ -691,7 +692,6 @@ impl AliasBuilder<'_, '_> {
 
 /// The names that look most like the one asked for, best first.
 pub(crate) fn nearest<'a>(asked: &str, names: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
-    const SHOWN_MAX: usize = 3;
     const LIKENESS_MIN: f64 = 0.6;
     let mut ranked: Vec<(f64, &str)> = names
         .map(|name| (strsim::jaro_winkler(asked, name), name))
@@ -700,7 +700,7 @@ pub(crate) fn nearest<'a>(asked: &str, names: impl Iterator<Item = &'a str>) -> 
     ranked.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(b.1)));
     ranked
         .into_iter()
-        .take(SHOWN_MAX)
+        .take(NAMES_SHOWN_MAX)
         .map(|(_, name)| name)
         .collect()
 }

@@ -8,7 +8,7 @@ use http::HeaderMap;
 use jiff::{Span, SpanRelativeTo, Timestamp};
 use weir_limits::AnnouncedLimit;
 
-const YEAR_US: f64 = 365.0 * 86_400e6;
+use crate::caps::LIMIT_RESET_US_MAX;
 
 /// The limits on requests and on tokens. None if the headers say nothing of what is left.
 pub(crate) fn read(headers: &HeaderMap, now_us: u64) -> Option<[AnnouncedLimit; 2]> {
@@ -55,7 +55,9 @@ fn duration_us(text: &str) -> Option<u64> {
                 duration.ok()?.as_secs_f64()
             }
         };
-    (0.0..=YEAR_US).contains(&us).then_some(us.round() as u64)
+    (0.0..=LIMIT_RESET_US_MAX)
+        .contains(&us)
+        .then_some(us.round() as u64)
 }
 
 /// A time as RFC 3339 writes it.

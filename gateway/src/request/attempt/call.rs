@@ -1,23 +1,25 @@
 //! One call at one provider, up to the point from which its answer can be relayed.
 //!
 //! A stream is held back until its first token is here, so that one that stalls or breaks before it
-//! can be replaced. A plain answer is held back until it is whole, up to [`HELD_BYTES_MAX`]: half
+//! can be replaced. A plain answer is held back until it is whole, up to [`HELD_ANSWER_BYTES_MAX`]: half
 //! of one is of no use.
 
 use std::time::Instant;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
 use http::{Request, StatusCode, Uri};
 use http_body_util::Full;
 use weir_dialects::{ResponseMachine, Target, UpstreamRequest};
-use weir_limits::ProviderPermit;
+use weir_schemas::UsageSource;
 
-use super::context::RoutedRequest;
+use super::context::{Callee, RoutedRequest};
 use super::failed::{FailedAttempt, refused};
 use super::provider_limits;
+use crate::caps::{DROPPED_CHARS_MAX, HELD_ANSWER_BYTES_MAX};
 use crate::record::attempt::{AttemptRecord, ResponseHead};
 use crate::request::answer_reader::{AnswerClock, AnswerReader, AnswerStep};
+use crate::request::pieces::HeldPieces;
 use crate::request::worker::Worker;
 use crate::setup::directory::Deployment;
 use crate::upstream::UpstreamAnswer;
@@ -35,10 +37,6 @@ const GEMINI_SERVICE_TIER: &str = "x-gemini-service-tier";
 const OUR_USER_AGENT: &str = concat!("weir/", env!("CARGO_PKG_VERSION"));
 /// Lists the fields of the request that were not passed on.
 pub(crate) const DROPPED: HeaderName = HeaderName::from_static("x-weir-dropped");
-/// Clients refuse headers that are longer than some kilobytes.
-const DROPPED_CHARS_MAX: usize = 2_000;
-/// Bytes of an answer that are held back at most before it is relayed as it comes.
-const HELD_BYTES_MAX: usize = 256 * 1024;
 
 /// An answer that has begun and can be relayed.
 pub(crate) struct PendingResponse {
@@ -49,13 +47,6 @@ pub(crate) struct PendingResponse {
     pub(crate) first: Bytes,
     /// Whether the provider streams it.
     pub(crate) is_stream: bool,
-}
-
-/// Where a call goes, and what it takes of the limits there.
-#[derive(Clone, Copy)]
-pub(super) struct Callee<'a> {
-    pub(super) deployment: &'a Deployment,
-    pub(super) permit: &'a ProviderPermit,
 }
 
 /// Makes one call and records it, its failure too.
@@ -198,7 +189,8 @@ struct Beginning<'a> {
 impl Drop for Beginning<'_> {
     fn drop(&mut self) {
         if !self.is_committed {
-            self.record.metered(self.reader.facts());
+            let facts = self.reader.facts();
+            self.record.metered(facts, UsageSource::Reported);
         }
     }
 }
@@ -210,7 +202,7 @@ impl Beginning<'_> {
         deployment: &Deployment,
         is_stream: bool,
     ) -> Result<Bytes, FailedAttempt> {
-        let mut held = HeldBytes::default();
+        let mut held = HeldPieces::default();
         loop {
             let step = self.reader.next().await;
             self.record.received(self.reader.bytes_read());
@@ -230,40 +222,12 @@ impl Beginning<'_> {
                 return Err(FailedAttempt::reported(deployment, error.clone()));
             }
             let has_token = is_stream && (facts.first_token_seen || facts.terminal_seen);
-            if self.reader.is_finished() || has_token || held.len() >= HELD_BYTES_MAX {
+            if self.reader.is_finished() || has_token || held.len() >= HELD_ANSWER_BYTES_MAX {
                 self.is_committed = true;
                 self.reader.begun();
                 return Ok(held.into_bytes());
             }
         }
-    }
-}
-
-/// What was read and not relayed yet. A single piece is kept as it is.
-#[derive(Default)]
-struct HeldBytes {
-    first: Bytes,
-    rest: BytesMut,
-}
-
-impl HeldBytes {
-    fn add(&mut self, piece: Bytes) {
-        if self.first.is_empty() {
-            self.first = piece;
-        } else {
-            self.rest.extend_from_slice(&piece);
-        }
-    }
-
-    fn len(&self) -> usize {
-        self.first.len() + self.rest.len()
-    }
-
-    fn into_bytes(self) -> Bytes {
-        if self.rest.is_empty() {
-            return self.first;
-        }
-        [&self.first[..], &self.rest[..]].concat().into()
     }
 }
 
@@ -280,16 +244,13 @@ fn http_request(
     *request.uri_mut() = format!("{}{}", provider.base_path, prepared.path)
         .parse::<Uri>()
         .map_err(|error| FailedAttempt::no_url(&error))?;
-    *request.headers_mut() = prepared.headers;
-    request
-        .headers_mut()
-        .insert(HOST, provider.authority.clone());
-    request
-        .headers_mut()
-        .insert(USER_AGENT, HeaderValue::from_static(OUR_USER_AGENT));
+    let mut headers = prepared.headers;
+    headers.insert(HOST, provider.authority.clone());
+    headers.insert(USER_AGENT, HeaderValue::from_static(OUR_USER_AGENT));
     if let Some((name, value)) = &deployment.auth {
-        request.headers_mut().insert(name.clone(), value.clone());
+        headers.insert(name.clone(), value.clone());
     }
+    *request.headers_mut() = headers;
     Ok((request, request_bytes))
 }
 

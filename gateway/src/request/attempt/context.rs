@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use weir_dialects::ClientRequest;
 use weir_governance::clock::Moment;
-use weir_limits::ProviderUse;
+use weir_limits::{ProviderPermit, ProviderUse};
 use weir_routing::{Alias, Plan, RoutingView, TargetSet};
 
 use crate::record::deployment_events::note_state;
@@ -38,6 +38,13 @@ impl RoutedRequest<'_> {
     pub(super) fn has_client_left(&self) -> bool {
         self.client.as_ref().is_some_and(|client| client.has_left())
     }
+}
+
+/// Where a call goes, and what it takes of the limits there.
+#[derive(Clone, Copy)]
+pub(super) struct Callee<'a> {
+    pub(super) deployment: &'a Deployment,
+    pub(super) permit: &'a ProviderPermit,
 }
 
 /// A request, the alias that it asks for, and the routing state of that alias.

@@ -7,16 +7,12 @@ use weir_dialects::{
 };
 use weir_routing::{Failure, FailureKind};
 
+use crate::caps::{ERROR_BODY_BYTES_MAX, ERROR_BODY_MAX};
 use crate::request::answer_reader::AnswerError;
 use crate::request::refusal::Refusal;
 use crate::setup::directory::Deployment;
 use crate::upstream::{CallError, UpstreamAnswer};
 use weir_governance::clock;
-
-/// Bytes of a provider's error answer that are read.
-const ERROR_BODY_BYTES_MAX: usize = 64 * 1024;
-/// Time that a provider gets to finish an error answer.
-const ERROR_BODY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// An attempt that failed.
 #[derive(Debug)]
@@ -57,7 +53,7 @@ pub(super) async fn refused(
         }
     };
     // What has arrived by then is enough: the status alone carries most of it.
-    let _ = tokio::time::timeout(ERROR_BODY_TIMEOUT, reading).await;
+    let _ = tokio::time::timeout(ERROR_BODY_MAX, reading).await;
     let status = answer.head.status.as_u16();
     let provider = &deployment.provider;
     let read = deployment.redact_bytes(read.freeze());

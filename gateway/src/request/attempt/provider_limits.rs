@@ -9,14 +9,11 @@ use http::HeaderMap;
 use weir_limits::{Class, ProviderPermit, ProviderUse};
 use weir_routing::{DeploymentId, TargetSet};
 
-use super::call::Callee;
-use super::context::{AttemptContext, unix_us};
+use super::context::{AttemptContext, Callee, unix_us};
 use super::failed::FailedAttempt;
+use crate::caps::PROVIDER_PAUSE_US_MAX;
 use crate::setup::directory::Deployment;
 use crate::upstream::rate_limit_headers;
-
-/// The longest Retry-After that is believed.
-const REST_US_MAX: u64 = 60_000_000;
 
 impl AttemptContext<'_> {
     /// Targets whose providers have no room for the request now.
@@ -70,6 +67,8 @@ pub(super) fn learn(callee: Callee<'_>, headers: &HeaderMap) {
 /// Pauses a deployment for as long as its provider's refusal asks for.
 pub(super) fn keep_away(deployment: &Deployment, failed: &FailedAttempt) {
     if let Some(rest_us) = failed.failure.rate_limited_for_us() {
-        deployment.limits.pause(rest_us.min(REST_US_MAX), unix_us());
+        deployment
+            .limits
+            .pause(rest_us.min(PROVIDER_PAUSE_US_MAX), unix_us());
     }
 }

@@ -6,41 +6,36 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::sleep_until;
 use weir_governance::clock::Moment;
 use weir_limits::ProviderPermit;
-use weir_routing::{Attempt, AttemptKind, InFlight, Plan};
+use weir_routing::{Attempt, AttemptKind, Plan};
 
-use super::call::{Callee, PendingResponse, ask};
-use super::context::{AttemptContext, unix_us};
+use super::call::{PendingResponse, ask};
+use super::context::{AttemptContext, Callee, unix_us};
 use super::failed::FailedAttempt;
 use crate::record::attempt::AttemptRecord;
-use crate::record::deployment_events::note_transition;
+use crate::record::deployment_events::TrackedAttempt;
 use crate::request::exchange::Exchange;
 use crate::request::worker::Worker;
-use crate::setup::directory::Deployment;
 
 /// What led to a hedge: no failure, but silence.
 const LATE: &str = "late";
 
-/// The answer that the client gets, and what tells its deployment how it ended.
+/// The answer that the client gets, and the attempt that it comes from.
 pub(crate) struct CommittedResponse {
     pub(crate) response: PendingResponse,
-    pub(crate) deployment: Arc<Deployment>,
-    pub(crate) in_flight: Option<InFlight>,
+    pub(crate) attempt: TrackedAttempt,
 }
 
 /// One attempt under way.
 struct InFlightAttempt {
-    deployment: Arc<Deployment>,
+    tracked: TrackedAttempt,
     /// What it takes of its provider's limits.
     permit: ProviderPermit,
     started: Moment,
-    /// None once its deployment was told how it ended.
-    in_flight: Option<InFlight>,
 }
 
 /// Makes an attempt, and a hedge beside it when the plan says so.
@@ -55,7 +50,7 @@ pub(super) async fn race(
     let worker = exchange.worker.clone();
     let permits = &mut exchange.provider_permits;
     let mut first = InFlightAttempt::begin(context, plan, attempt, permit);
-    permits.hold(first.deployment.clone(), permit);
+    permits.hold(first.tracked.deployment.clone(), permit);
     let (record, hedge_slot) = exchange.record.begin_attempt(first.record(attempt, cause));
     // On the heap: what waits for a provider should not take room in every connection's task.
     let mut leading = Box::pin(first.ask(&worker, context, record));
@@ -75,7 +70,7 @@ pub(super) async fn race(
         HedgeWait::Due(hedge, permit) => (hedge, permit),
     };
     let mut second = InFlightAttempt::begin(context, plan, &hedge, permit);
-    permits.hold(second.deployment.clone(), permit);
+    permits.hold(second.tracked.deployment.clone(), permit);
     let record = hedge_slot.begin(second.record(&hedge, Some(LATE)));
     let mut beside = Box::pin(second.ask(&worker, context, record));
     let leader = (leading.as_mut(), &mut first);
@@ -84,12 +79,12 @@ pub(super) async fn race(
     match ended {
         Ok(answer) if is_hedge => {
             exchange.record.won_by_hedge();
-            first.lose(&worker);
+            first.tracked.lose(&worker.stream);
             Ok(second.win(answer))
         }
         Ok(answer) => {
             exchange.record.won_by_current();
-            second.lose(&worker);
+            second.tracked.lose(&worker.stream);
             Ok(first.win(answer))
         }
         Err(failed) => Err(failed),
@@ -176,16 +171,23 @@ impl InFlightAttempt {
         attempt: &Attempt,
         permit: ProviderPermit,
     ) -> Self {
+        let deployment = context.directory.deployment(attempt.deployment).clone();
+        let started = Moment::now();
+        let in_flight = context.view.start(context.alias, plan, attempt, unix_us());
         Self {
-            deployment: context.directory.deployment(attempt.deployment).clone(),
+            tracked: TrackedAttempt::new(deployment, in_flight),
             permit,
-            started: Moment::now(),
-            in_flight: Some(context.view.start(context.alias, plan, attempt, unix_us())),
+            started,
         }
     }
 
     fn record(&self, attempt: &Attempt, cause: Option<&'static str>) -> AttemptRecord {
-        AttemptRecord::new(self.deployment.clone(), attempt, self.started, cause)
+        AttemptRecord::new(
+            self.tracked.deployment.clone(),
+            attempt,
+            self.started,
+            cause,
+        )
     }
 
     /// The call itself.
@@ -195,7 +197,7 @@ impl InFlightAttempt {
         context: &'a AttemptContext<'_>,
         record: &'a mut AttemptRecord,
     ) -> impl Future<Output = Result<PendingResponse, FailedAttempt>> + use<'a> {
-        let (deployment, permit) = (self.deployment.clone(), self.permit);
+        let (deployment, permit) = (self.tracked.deployment.clone(), self.permit);
         async move {
             let callee = Callee {
                 deployment: &deployment,
@@ -207,25 +209,13 @@ impl InFlightAttempt {
 
     /// Tells the deployment's health of a failure, once.
     fn fail(&mut self, worker: &Worker, failed: &FailedAttempt) {
-        if let Some(in_flight) = self.in_flight.take() {
-            let transition = in_flight.fail(&failed.failure, unix_us());
-            note_transition(&worker.stream, &self.deployment, transition);
-        }
-    }
-
-    /// The other one was faster.
-    fn lose(mut self, worker: &Worker) {
-        if let Some(in_flight) = self.in_flight.take() {
-            let transition = in_flight.lose(unix_us());
-            note_transition(&worker.stream, &self.deployment, transition);
-        }
+        self.tracked.fail(&worker.stream, &failed.failure);
     }
 
     fn win(self, response: PendingResponse) -> CommittedResponse {
         CommittedResponse {
             response,
-            deployment: self.deployment,
-            in_flight: self.in_flight,
+            attempt: self.tracked,
         }
     }
 }

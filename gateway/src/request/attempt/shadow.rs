@@ -8,21 +8,20 @@ use std::sync::Arc;
 
 use weir_governance::clock::Moment;
 use weir_limits::ProviderPermit;
-use weir_routing::{InFlight, Plan};
+use weir_routing::Plan;
+use weir_schemas::UsageSource;
 
-use super::call::{Callee, PendingResponse, PreparedCall, prepare, send as call};
-use super::context::{AttemptContext, unix_us};
+use super::call::{PendingResponse, PreparedCall, prepare, send as call};
+use super::context::{AttemptContext, Callee, unix_us};
 use super::failed::FailedAttempt;
+use crate::caps::SHADOWS_MAX;
 use crate::record::attempt::AttemptRecord;
 use crate::record::context::RequestContext;
-use crate::record::deployment_events::note_transition;
+use crate::record::deployment_events::TrackedAttempt;
 use crate::record::trail::RequestRecord;
 use crate::request::exchange::Exchange;
 use crate::request::worker::Worker;
 use crate::setup::directory::Deployment;
-
-/// Shadows under way at once, per worker. Further ones are left out, and counted.
-const SHADOWS_MAX: usize = 64;
 
 /// Sends a shadow if the plan has one for this request.
 pub(super) fn send(exchange: &Exchange, context: &AttemptContext<'_>, plan: &mut Plan) {
@@ -39,12 +38,11 @@ pub(super) fn send(exchange: &Exchange, context: &AttemptContext<'_>, plan: &mut
     let prepared = prepare(context.request, &deployment);
     let in_flight = context.view.start(context.alias, plan, &attempt, unix_us());
     let shadow = Shadow {
-        in_flight: Some(in_flight),
         context: exchange.context.clone(),
         record: exchange.record.of_shadow(record),
         permit,
         worker: worker.clone(),
-        deployment,
+        tracked: TrackedAttempt::new(deployment, in_flight),
     };
     worker.shadows.spawn(shadow.run(prepared));
 }
@@ -52,54 +50,48 @@ pub(super) fn send(exchange: &Exchange, context: &AttemptContext<'_>, plan: &mut
 /// A shadow under way. However it ends, it has its event.
 struct Shadow {
     worker: Arc<Worker>,
-    deployment: Arc<Deployment>,
+    tracked: TrackedAttempt,
     context: RequestContext,
     record: RequestRecord,
     permit: ProviderPermit,
-    in_flight: Option<InFlight>,
 }
 
 impl Shadow {
     async fn run(mut self, prepared: Result<PreparedCall, FailedAttempt>) {
         let ended = self.attempt(prepared).await;
-        let Some(in_flight) = self.in_flight.take() else {
-            return;
-        };
-        let record = self.record.current();
-        let transition = match ended {
+        let (record, stream) = (self.record.current(), &self.worker.stream);
+        match ended {
             Ok(output_tokens) => {
                 record.map(AttemptRecord::succeeded);
-                in_flight.succeed(output_tokens, unix_us())
+                self.tracked.succeed(stream, output_tokens);
             }
             Err(failed) => {
                 if let Some(record) = record {
                     record.failed(failed.failure.kind, &failed.message);
                 }
-                in_flight.fail(&failed.failure, unix_us())
+                self.tracked.fail(stream, &failed.failure);
             }
-        };
-        note_transition(&self.worker.stream, &self.deployment, transition);
+        }
     }
 
     /// Reads the answer to its end. Returns how many tokens it had.
     async fn attempt(
         &mut self,
         prepared: Result<PreparedCall, FailedAttempt>,
-    ) -> Result<u32, FailedAttempt> {
+    ) -> Result<Option<u64>, FailedAttempt> {
         let Some(record) = self.record.current() else {
-            return Ok(0);
+            return Ok(None);
         };
         let callee = Callee {
-            deployment: &self.deployment,
+            deployment: &self.tracked.deployment,
             permit: &self.permit,
         };
         let response = call(&self.worker, callee, prepared, record).await?;
         record.first_token_arrived();
-        if let Some(in_flight) = self.in_flight.as_mut().filter(|_| response.is_stream) {
-            let transition = in_flight.first_token(unix_us());
-            note_transition(&self.worker.stream, &self.deployment, transition);
+        if response.is_stream {
+            self.tracked.first_token(&self.worker.stream);
         }
-        read_to_end(response, &self.deployment, record).await
+        read_to_end(response, &self.tracked.deployment, record).await
     }
 }
 
@@ -107,7 +99,7 @@ async fn read_to_end(
     response: PendingResponse,
     deployment: &Deployment,
     record: &mut AttemptRecord,
-) -> Result<u32, FailedAttempt> {
+) -> Result<Option<u64>, FailedAttempt> {
     let mut reader = response.reader;
     while !reader.is_finished() && !reader.facts().terminal_seen {
         let step = reader.next().await;
@@ -115,19 +107,19 @@ async fn read_to_end(
         step.map_err(|error| FailedAttempt::of_answer(deployment, error))?;
     }
     let facts = reader.facts();
-    record.metered(facts);
+    record.metered(facts, UsageSource::Reported);
     if let Some(error) = &facts.provider_error {
         return Err(FailedAttempt::reported(deployment, error.clone()));
     }
-    let usage = facts.usage.unwrap_or_default();
-    Ok(u32::try_from(usage.output_tokens.unwrap_or(0)).unwrap_or(u32::MAX))
+    Ok(facts.usage.and_then(|usage| usage.output_tokens))
 }
 
 impl Drop for Shadow {
     fn drop(&mut self) {
         self.record.shadow_stopped();
         self.worker.shared.telemetry.count_attempts(&self.record);
-        let (limits, permit, now_us) = (&self.deployment.limits, &self.permit, unix_us());
+        let limits = &self.tracked.deployment.limits;
+        let (permit, now_us) = (&self.permit, unix_us());
         self.record
             .close(|_, tokens| limits.settle(permit, tokens, now_us));
         for message in self.record.messages_mut() {
