@@ -26,6 +26,7 @@ pub use edge::webhook::{WebhookError, webhook_egress};
 pub use record::payload::Payloads;
 pub use request::limit_headers::limit_headers;
 pub use setup::config;
-pub use setup::directory::{ConfigProblem, Directory, Egress, egress, reach};
+pub use setup::directory::{Directory, Egress, egress, reach};
+pub use setup::problem::ConfigProblem;
 pub use setup::provider_keys::key_files;
 pub use setup::routing_table::TableAdopter;

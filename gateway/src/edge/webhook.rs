@@ -20,7 +20,8 @@ use weir_governance::thresholds::{PendingNotification, ThresholdCrossing, pendin
 use crate::caps::{LAST_POST_MAX, WEBHOOK_PAUSE_MAX};
 use crate::request::worker::GatewayState;
 use crate::setup::config::WebhookConfig;
-use crate::setup::directory::{ConfigProblem, Egress};
+use crate::setup::directory::Egress;
+use crate::setup::problem::ConfigProblem;
 use crate::upstream::{CallError, Endpoint, Pool, Reach};
 
 /// How often budgets are looked at.

@@ -25,7 +25,7 @@ use crate::caps::{PAYLOAD_BEYOND_BYTES_MAX, PAYLOAD_KEPT_BYTES_MAX, PAYLOAD_KEPT
 use crate::record::context::RequestContext;
 use crate::record::trail::RequestRecord;
 use crate::setup::config::PayloadsConfig;
-use crate::setup::directory::ConfigProblem;
+use crate::setup::problem::ConfigProblem;
 use weir_governance::clock::Moment;
 use weir_governance::control::Identity;
 use weir_governance::control::record::{Capture, CaptureMode};
@@ -52,8 +52,7 @@ impl Payloads {
     pub fn build(config: &PayloadsConfig) -> Result<Self, Vec<ConfigProblem>> {
         let mut problems = Vec::new();
         let mut add = |setting: &str, message: String| {
-            let path = format!("payloads.{setting}");
-            problems.push(ConfigProblem { path, message });
+            problems.push(ConfigProblem::new(setting, message).within("payloads"));
         };
         let default =
             Capture::new(config.capture, config.share).map_err(|bad| add(bad.setting, bad.message));

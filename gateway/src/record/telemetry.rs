@@ -15,7 +15,6 @@ use prometheus_client::registry::{Registry, Unit};
 use weir_eventlog::Journal;
 use weir_limits::Class;
 
-use crate::record::attempt::AttemptRecord;
 use crate::record::context::RequestContext;
 use crate::record::trail::RequestRecord;
 use crate::setup::routing_table::RoutingState;
@@ -40,33 +39,8 @@ struct DialectLabels {
     dialect: &'static str,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct DeploymentLabels {
-    deployment: String,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct StateLabels {
-    deployment: String,
-    state: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct LimitLabels {
-    deployment: String,
-    unit: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct OverLimitLabels {
-    class: &'static str,
-    outcome: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct KeyLabels {
-    provider_key: String,
-}
+/// Names and values of the labels of what is not counted for each request.
+type LabelPairs<V, const N: usize> = [(&'static str, V); N];
 
 /// Declares a group of metrics: each one's field, type, first value, name and meaning.
 macro_rules! metrics {
@@ -134,7 +108,7 @@ metrics! {
             "overhead" in Seconds,
             "Time from a request's arrival to the first byte sent to a provider";
         pub(crate) in_flight: Gauge = Gauge::default(), "in_flight", "Requests in flight";
-        over_limit: Family<OverLimitLabels, Counter> = Family::default(),
+        over_limit: Family<LabelPairs<&'static str, 2>, Counter> = Family::default(),
             "over_provider_limit",
             "Requests that waited or were refused because every provider's rate limit was used up";
         pub(crate) shadows_left_out: Counter = Counter::default(),
@@ -154,21 +128,21 @@ metrics! {
 metrics! {
     /// What routing knows, read when the page is asked for.
     DeploymentMetrics() {
-        state: Family<StateLabels, Gauge> = Family::default(),
+        state: Family<LabelPairs<String, 2>, Gauge> = Family::default(),
             "deployment_state",
             "1 for the state that a deployment is in: closed, slow_start, half_open, open";
-        in_flight: Family<DeploymentLabels, Gauge> = Family::default(),
+        in_flight: Family<LabelPairs<String, 1>, Gauge> = Family::default(),
             "deployment_in_flight", "Attempts in flight at a deployment";
-        ejections: Family<DeploymentLabels, Gauge> = Family::default(),
+        ejections: Family<LabelPairs<String, 1>, Gauge> = Family::default(),
             "deployment_ejections", "Times a deployment was ejected since the start";
-        success_ratio: Family<DeploymentLabels, FloatGauge> = Family::default(),
+        success_ratio: Family<LabelPairs<String, 1>, FloatGauge> = Family::default(),
             "deployment_success_ratio", "Share of recent attempts that succeeded";
-        limit: Family<LimitLabels, Gauge> = Family::default(),
+        limit: Family<LabelPairs<String, 2>, Gauge> = Family::default(),
             "provider_limit_size",
             "Rate limit of a deployment, as its provider announces it or as configured for its key";
-        limit_left: Family<LimitLabels, Gauge> = Family::default(),
+        limit_left: Family<LabelPairs<String, 2>, Gauge> = Family::default(),
             "provider_limit_left", "What is left of that limit";
-        refused_keys: Family<KeyLabels, Gauge> = Family::default(),
+        refused_keys: Family<LabelPairs<String, 1>, Gauge> = Family::default(),
             "provider_key_refused", "1 if the provider refuses this key";
         table_version: Gauge = Gauge::default(),
             "routing_table_version", "Version of the routing table in force; 0 is none";
@@ -213,46 +187,31 @@ impl DeploymentMetrics {
         self.limit.clear();
         self.limit_left.clear();
         for (deployment, health) in routing.load_directory().healths(now_us) {
-            let labels = DeploymentLabels {
-                deployment: deployment.name.clone(),
-            };
-            let state = StateLabels {
-                deployment: deployment.name.clone(),
-                state: health.state.as_str(),
-            };
-            self.state.get_or_create(&state).set(1);
+            let name = ("deployment", deployment.name.clone());
+            let state = ("state", health.state.as_str().to_owned());
+            self.state.get_or_create(&[name.clone(), state]).set(1);
             let known = deployment.limits.read(now_us);
             for (unit, known) in ["requests", "tokens"].into_iter().zip(known) {
                 let Some(known) = known else { continue };
-                let labels = LimitLabels {
-                    deployment: deployment.name.clone(),
-                    unit,
-                };
-                let gauge = |value| i64::try_from(value).unwrap_or(i64::MAX);
-                self.limit.get_or_create(&labels).set(gauge(known.limit));
-                self.limit_left
-                    .get_or_create(&labels)
-                    .set(gauge(known.left));
+                let labels = [name.clone(), ("unit", unit.to_owned())];
+                let left = signed(known.left);
+                self.limit.get_or_create(&labels).set(signed(known.limit));
+                self.limit_left.get_or_create(&labels).set(left);
             }
             if let Some(key) = &deployment.key_name {
-                let labels = KeyLabels {
-                    provider_key: key.clone(),
-                };
+                let labels = [("provider_key", key.clone())];
                 let refused = self.refused_keys.get_or_create(&labels);
                 refused.set(refused.get().max(i64::from(health.refuses_key())));
             }
-            self.in_flight
-                .get_or_create(&labels)
-                .set(i64::from(health.in_flight));
-            let ejections = i64::try_from(health.ejections).unwrap_or(i64::MAX);
+            let (labels, in_flight) = ([name], i64::from(health.in_flight));
+            self.in_flight.get_or_create(&labels).set(in_flight);
+            let ejections = signed(health.ejections);
             self.ejections.get_or_create(&labels).set(ejections);
-            self.success_ratio
-                .get_or_create(&labels)
-                .set(f64::from(health.success_ratio));
+            let success_ratio = f64::from(health.success_ratio);
+            self.success_ratio.get_or_create(&labels).set(success_ratio);
         }
         let priors = routing.priors();
-        let version = i64::try_from(priors.version()).unwrap_or(i64::MAX);
-        self.table_version.set(version);
+        self.table_version.set(signed(priors.version()));
         self.table_belief.set(f64::from(priors.belief(now_us)));
     }
 }
@@ -271,30 +230,22 @@ impl Telemetry {
 
     /// Counts a finished request and its attempts.
     pub(crate) fn count(&self, context: &RequestContext, record: &RequestRecord) {
-        let dialect = DialectLabels {
-            dialect: context.dialect,
+        let (metrics, dialect) = (&self.metrics, context.dialect);
+        let requests = RequestLabels {
+            dialect,
+            status: record.status,
+            error_kind: record.failure.as_ref().map_or("", |failure| failure.kind),
         };
-        let error_kind = record.failure.as_ref().map_or("", |failure| failure.kind);
-        self.metrics
-            .requests
-            .get_or_create(&RequestLabels {
-                dialect: context.dialect,
-                status: record.status,
-                error_kind,
-            })
-            .inc();
-        self.metrics
-            .duration
-            .get_or_create(&dialect)
-            .observe(seconds(context.arrived.elapsed_us()));
+        metrics.requests.get_or_create(&requests).inc();
+        let labels = DialectLabels { dialect };
+        let total = seconds(context.arrived.elapsed_us());
+        metrics.duration.get_or_create(&labels).observe(total);
         if let Some(ttft_us) = record.ttft_us {
-            self.metrics
-                .time_to_first_token
-                .get_or_create(&dialect)
-                .observe(seconds(ttft_us));
+            let to_first_token = metrics.time_to_first_token.get_or_create(&labels);
+            to_first_token.observe(seconds(ttft_us));
         }
         if let Some(overhead_us) = record.overhead_us(context) {
-            self.metrics.overhead.observe(seconds(overhead_us));
+            metrics.overhead.observe(seconds(overhead_us));
         }
         self.count_attempts(record);
     }
@@ -305,25 +256,21 @@ impl Telemetry {
             Class::Interactive => "interactive",
             Class::Batch => "batch",
         };
-        let labels = OverLimitLabels { class, outcome };
+        let labels = [("class", class), ("outcome", outcome)];
         self.metrics.over_limit.get_or_create(&labels).inc();
     }
 
     /// Counts attempts, those of shadows too.
     pub(crate) fn count_attempts(&self, record: &RequestRecord) {
-        record
-            .attempts
-            .iter()
-            .for_each(|attempt| self.count_attempt(attempt));
-    }
-
-    fn count_attempt(&self, attempt: &AttemptRecord) {
-        let labels = AttemptLabels {
-            deployment: attempt.deployment.name.clone(),
-            kind: attempt.kind,
-            error_kind: attempt.failure.as_ref().map_or("", |(end, _)| end.as_str()),
-        };
-        self.metrics.attempts.get_or_create(&labels).inc();
+        for attempt in record.attempts.iter() {
+            let failure = attempt.failure.as_ref();
+            let labels = AttemptLabels {
+                deployment: attempt.deployment.name.clone(),
+                kind: attempt.kind,
+                error_kind: failure.map_or("", |(end, _)| end.as_str()),
+            };
+            self.metrics.attempts.get_or_create(&labels).inc();
+        }
     }
 
     /// The page in the OpenMetrics text format.
@@ -340,14 +287,16 @@ impl Telemetry {
     fn read_journal(&self) {
         let stats = self.journal.stats();
         let gauges = &self.journal_metrics;
-        let set = |gauge: &Gauge, value: u64| {
-            gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
-        };
-        set(&gauges.disk_bytes, stats.bytes_on_disk);
-        set(&gauges.appended_events, stats.appended_events);
-        set(&gauges.dropped_events, stats.dropped_events);
-        set(&gauges.torn_bytes, stats.torn_bytes);
+        gauges.disk_bytes.set(signed(stats.bytes_on_disk));
+        gauges.appended_events.set(signed(stats.appended_events));
+        gauges.dropped_events.set(signed(stats.dropped_events));
+        gauges.torn_bytes.set(signed(stats.torn_bytes));
     }
+}
+
+/// A count as gauges take it.
+fn signed(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
 }
 
 #[expect(

@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use weir_routing::{HedgeSpec, ObjectiveSpec, RetrySpec, StrategySpec};
 
-use crate::setup::directory::ConfigProblem;
+use crate::setup::problem::ConfigProblem;
 
 /// `[[alias]]`: a stable name for a model, and where it leads.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -154,13 +154,10 @@ impl AliasConfig {
             StrategyConfig::Objective => match &self.objective {
                 Some(objective) => StrategySpec::Objective(objective.clone()),
                 None => {
-                    problems.push(ConfigProblem {
-                        path: format!("{path}.strategy"),
-                        message: "\"objective\" needs to be told what is best: add objective = \
-                                  { limits = { ttft_p95_ms = 2_000, error_ratio = 0.01 } } or \
-                                  objective = { weights = { cost = 1, latency = 1, errors = 1 } }"
-                            .into(),
-                    });
+                    let message = "\"objective\" needs to be told what is best: add objective = \
+                                   { limits = { ttft_p95_ms = 2_000, error_ratio = 0.01 } } or \
+                                   objective = { weights = { cost = 1, latency = 1, errors = 1 } }";
+                    problems.push(ConfigProblem::new("strategy", message).within(path));
                     StrategySpec::Chain
                 }
             },
@@ -170,42 +167,33 @@ impl AliasConfig {
     /// A setting that its alias's strategy never looks at is a mistake, not a preference.
     fn check_belongings(&self, path: &str, problems: &mut Vec<ConfigProblem>) {
         use StrategyConfig::{Chain, Cost, Latency, Objective, Weighted};
-        let mut belongs = |setting: &str, is_set: bool, to: &[StrategyConfig], words: &str| {
-            if is_set && !to.contains(&self.strategy) {
-                problems.push(ConfigProblem {
-                    path: format!("{path}.{setting}"),
-                    message: format!("has no effect here: it belongs to the strategy {words}"),
-                });
-            }
-        };
         let is_sticky = self.sticky != StickyConfig::Nothing;
-        belongs("sticky", is_sticky, &[Weighted], "\"weighted\"");
-        belongs(
-            "prefix_affinity",
-            self.prefix_affinity,
-            &[Latency],
-            "\"latency\"",
-        );
-        belongs(
-            "objective",
-            self.objective.is_some(),
-            &[Objective],
-            "\"objective\"",
-        );
-        belongs(
-            "exploration",
-            self.exploration.is_some(),
-            &[Latency, Cost, Objective],
-            "\"latency\", \"cost\" or \"objective\"",
-        );
-        if self.strategy == Chain {
-            for (number, _) in (0..).zip(&self.targets).filter(|(_, t)| t.standby) {
-                problems.push(ConfigProblem {
-                    path: format!("{path}.targets[{number}].standby"),
-                    message: "has no effect in a chain, where each target stands by for the ones \
-                              before it"
-                        .into(),
-                });
+        let (objective, exploration) = (self.objective.is_some(), self.exploration.is_some());
+        let learning: &[_] = &[Latency, Cost, Objective];
+        let learning_words = "\"latency\", \"cost\" or \"objective\"";
+        let belongings: [(&str, bool, &[StrategyConfig], &str); 4] = [
+            ("sticky", is_sticky, &[Weighted], "\"weighted\""),
+            (
+                "prefix_affinity",
+                self.prefix_affinity,
+                &[Latency],
+                "\"latency\"",
+            ),
+            ("objective", objective, &[Objective], "\"objective\""),
+            ("exploration", exploration, learning, learning_words),
+        ];
+        for (setting, is_set, strategies, words) in belongings {
+            if is_set && !strategies.contains(&self.strategy) {
+                let message = format!("has no effect here: it belongs to the strategy {words}");
+                problems.push(ConfigProblem::new(setting, message).within(path));
+            }
+        }
+        for (number, target) in self.targets.iter().enumerate() {
+            if self.strategy == Chain && target.standby {
+                let message = "has no effect in a chain, where each target stands by for the ones \
+                               before it";
+                let setting = format!("targets[{number}].standby");
+                problems.push(ConfigProblem::new(setting, message).within(path));
             }
         }
     }

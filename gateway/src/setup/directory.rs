@@ -10,34 +10,25 @@ use bytes::Bytes;
 use http::{HeaderValue, Uri};
 use jiff::Timestamp;
 use jiff::civil::Date;
+use memchr::memmem;
 use weir_dialects::{Unsupported, UpstreamErrorFacts, Vendor, vendors};
 use weir_limits::ProviderLimits;
 use weir_routing::{
     Alias, AliasSpec, BreakerSpec, DeploymentId, DeploymentSpec, HealthSnapshot, PriceSpec, Routes,
-    RoutesSpec, ShadowSpec, TargetSet, TargetSpec,
+    RoutesSpec, ShadowSpec, SpecError, TargetSet, TargetSpec,
 };
 use weir_schemas::prices::{Book, PricedCall, Prices};
 use weir_schemas::{PicoUsd, Usage};
 
 use crate::caps::NAMES_SHOWN_MAX;
-use crate::setup::config::{
-    AliasConfig, ProviderConfig, ShadowConfig, StickyConfig, TimeoutConfig,
-};
+use crate::setup::config::{AliasConfig, ProviderConfig, StickyConfig, TimeoutConfig};
+use crate::setup::problem::ConfigProblem;
 use crate::setup::provider_keys::{AuthHeader, ProviderKey, ProviderKeys};
 use crate::upstream::{Connection, Endpoint, Reach};
 use weir_governance::clock::Moment;
 
 /// What is shorter is no secret, and would be found in any text.
 const REDACTED_BYTES_MIN: usize = 4;
-
-/// Something in the configuration that cannot work.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{path}: {message}")]
-pub struct ConfigProblem {
-    /// Setting that is wrong, as `provider[0].base_url`.
-    pub path: String,
-    pub message: String,
-}
 
 /// All providers and aliases of one configuration.
 #[derive(Debug)]
@@ -117,16 +108,16 @@ pub struct Egress {
 
 /// Where requests to a provider go.
 pub fn egress(config: &ProviderConfig) -> Result<Egress, ConfigProblem> {
-    let provider = build_provider(config).map_err(|(setting, message)| ConfigProblem {
-        path: format!("provider \"{}\": {setting}", config.name),
-        message,
+    let provider = build_provider(config).map_err(|problem| ConfigProblem {
+        path: format!("provider \"{}\": {}", config.name, problem.path),
+        ..problem
     })?;
     Ok(Egress::of(&provider.endpoint))
 }
 
 /// Connects to a provider as its requests do, through its proxy and with TLS. Sends nothing.
 pub async fn reach(config: &ProviderConfig, timeout_ms: u64) -> Result<(), String> {
-    let provider = build_provider(config).map_err(|(_, message)| message)?;
+    let provider = build_provider(config).map_err(|problem| problem.message)?;
     let connected = Connection::open(&provider.endpoint, timeout_ms).await;
     connected.map(drop).map_err(|error| error.to_string())
 }
@@ -191,10 +182,9 @@ impl Deployment {
         let Some(key) = self.key().map(str::as_bytes) else {
             return answer;
         };
-        let find = |rest: &[u8]| rest.windows(key.len()).position(|part| part == key);
         let mut redacted = Vec::new();
         let mut rest = &answer[..];
-        while let Some(at) = find(rest) {
+        while let Some(at) = memmem::find(rest, key) {
             redacted.extend_from_slice(&rest[..at]);
             redacted.extend_from_slice(b"[redacted]");
             rest = &rest[at + key.len()..];
@@ -227,54 +217,48 @@ impl Directory {
     ) -> Result<Self, Vec<ConfigProblem>> {
         let mut problems = Vec::new();
         let providers = build_providers(providers, &mut problems);
-        let mut deployments = Deployments::new(book, before);
-        let habits = aliases.iter().map(Habits::from).collect();
-        let aliases: Vec<AliasSpec> = aliases
-            .iter()
-            .enumerate()
-            .map(|(index, alias)| {
-                let builder = AliasBuilder {
-                    path: format!("alias[{index}]"),
-                    providers: &providers,
-                    deployments: &mut deployments,
-                    problems: &mut problems,
-                };
-                builder.build(alias)
-            })
-            .collect();
-        if !problems.is_empty() {
-            return Err(problems);
+        let mut builder = DirectoryBuilder {
+            providers: &providers,
+            book,
+            before: before.map(Self::by_name).unwrap_or_default(),
+            specs: Vec::new(),
+            deployments: Vec::new(),
+            of_teams: OfTeams::new(),
+            problems,
+        };
+        let specs = aliases.iter().enumerate();
+        let specs = specs.map(|(index, alias)| builder.alias(&format!("alias[{index}]"), alias));
+        let spec = RoutesSpec {
+            aliases: specs.collect(),
+            deployments: builder.specs,
+            breaker,
+        };
+        if !builder.problems.is_empty() {
+            return Err(builder.problems);
         }
+        let problem = |error: SpecError| {
+            let alias = error.alias.as_ref();
+            let index = alias.and_then(|name| aliases.iter().position(|it| it.name == *name));
+            // What is wrong with no alias in particular is wrong with the breaker.
+            let path = index.map_or_else(|| "routing".into(), |index| format!("alias[{index}]"));
+            ConfigProblem::new(path, error.problem)
+        };
+        let routes = Routes::build(&spec, before.map(|before| &before.routes))
+            .map_err(|errors| errors.into_iter().map(problem).collect::<Vec<_>>())?;
         let key_names = providers.iter().filter_map(|(name, built)| {
             let (_, keys) = built.as_ref()?;
             Some((name.clone(), keys.names(name).collect()))
         });
-        let key_names = key_names.collect();
-        let names: Vec<String> = aliases.iter().map(|alias| alias.name.clone()).collect();
-        let spec = RoutesSpec {
-            deployments: deployments.specs,
-            aliases,
-            breaker,
-        };
-        let routes =
-            Routes::build(&spec, before.map(|before| &before.routes)).map_err(|errors| {
-                let problem = |error: weir_routing::SpecError| {
-                    let alias = error.alias.as_ref();
-                    let index = alias.and_then(|alias| names.iter().position(|n| n == alias));
-                    ConfigProblem {
-                        // What is wrong with no alias in particular is wrong with the breaker.
-                        path: index.map_or_else(|| "routing".into(), |i| format!("alias[{i}]")),
-                        message: error.problem,
-                    }
-                };
-                errors.into_iter().map(problem).collect::<Vec<_>>()
-            })?;
+        let habits = aliases.iter().map(|alias| Habits {
+            sticky: alias.sticky,
+            prefix_affinity: alias.prefix_affinity,
+        });
         Ok(Self {
             routes,
-            habits,
-            deployments: deployments.built,
-            of_teams: deployments.of_teams,
-            key_names,
+            habits: habits.collect(),
+            deployments: builder.deployments,
+            of_teams: builder.of_teams,
+            key_names: key_names.collect(),
         })
     }
 
@@ -381,15 +365,6 @@ impl Directory {
     }
 }
 
-impl From<&AliasConfig> for Habits {
-    fn from(alias: &AliasConfig) -> Self {
-        Self {
-            sticky: alias.sticky,
-            prefix_affinity: alias.prefix_affinity,
-        }
-    }
-}
-
 /// A provider that is ready, with its keys. Absent if it could not be built.
 type BuiltProvider = Option<(Arc<Provider>, ProviderKeys)>;
 
@@ -401,73 +376,53 @@ fn build_providers(
     for (index, config) in configs.iter().enumerate() {
         let path = format!("provider[{index}]");
         if built.contains_key(&config.name) {
-            problems.push(ConfigProblem {
-                path: format!("{path}.name"),
-                message: format!("there are two providers named \"{}\"", config.name),
-            });
+            let message = format!("there are two providers named \"{}\"", config.name);
+            problems.push(ConfigProblem::new("name", message).within(&path));
             continue;
         }
-        let provider = build_provider(config)
-            .map_err(|(setting, message)| vec![(setting.to_owned(), message)])
-            .and_then(|provider| {
-                let keys = ProviderKeys::read(config, provider.vendor)?;
-                Ok((Arc::new(provider), keys))
-            })
-            .map_err(|found| {
-                let problem = |(setting, message)| ConfigProblem {
-                    path: format!("{path}.{setting}"),
-                    message,
-                };
-                problems.extend(found.into_iter().map(problem));
-            })
-            .ok();
-        built.insert(config.name.clone(), provider);
+        let provider = build_with_keys(config).map_err(|found| {
+            problems.extend(found.into_iter().map(|problem| problem.within(&path)));
+        });
+        built.insert(config.name.clone(), provider.ok());
     }
     built
 }
 
-/// The error names the setting within the provider.
-fn build_provider(config: &ProviderConfig) -> Result<Provider, (&'static str, String)> {
+/// The errors name settings within the provider.
+fn build_with_keys(
+    config: &ProviderConfig,
+) -> Result<(Arc<Provider>, ProviderKeys), Vec<ConfigProblem>> {
+    let provider = build_provider(config).map_err(|problem| vec![problem])?;
+    let keys = ProviderKeys::read(config, provider.vendor)?;
+    Ok((Arc::new(provider), keys))
+}
+
+fn build_provider(config: &ProviderConfig) -> Result<Provider, ConfigProblem> {
     let vendor = vendors::find(&config.dialect).ok_or_else(|| {
         let names: Vec<&str> = vendors::all().iter().map(|vendor| vendor.name).collect();
-        let nearest = nearest(&config.dialect, names.iter().copied());
-        let hint = nearest
-            .first()
-            .map(|n| format!("; did you mean \"{n}\"?"))
-            .unwrap_or_default();
-        (
-            "dialect",
-            format!(
-                "\"{}\" is not a dialect{hint} (known: {})",
-                config.dialect,
-                names.join(", ")
-            ),
-        )
+        let hint = did_you_mean(&config.dialect, names.iter().copied());
+        let (dialect, known) = (&config.dialect, names.join(", "));
+        let message = format!("\"{dialect}\" is not a dialect{hint} (known: {known})");
+        ConfigProblem::new("dialect", message)
     })?;
-    let bad_url = |message: String| ("base_url", message);
-    let uri: Uri = config
-        .base_url
-        .parse()
-        .map_err(|error| bad_url(format!("\"{}\" is not a URL: {error}", config.base_url)))?;
+    let uri: Uri = config.base_url.parse().map_err(|error| {
+        let message = format!("\"{}\" is not a URL: {error}", config.base_url);
+        ConfigProblem::new("base_url", message)
+    })?;
     let reach = Reach::configured(config.proxy.as_deref(), config.allow_private)
-        .map_err(|message| ("proxy", message))?;
+        .map_err(|message| ConfigProblem::new("proxy", message))?;
     let (endpoint, authority) = Endpoint::at(&uri, config.ca_file.as_deref(), reach)
-        .map_err(|bad| (bad.setting("base_url"), bad.to_string()))?;
+        .map_err(|bad| ConfigProblem::new(bad.setting("base_url"), bad.to_string()))?;
     if vendor.wants_api_version() && config.api_version.is_none() {
-        let message = format!(
-            "dialect \"{}\" needs one, such as \"2024-10-21\"",
-            vendor.name
-        );
-        return Err(("api_version", message));
+        let dialect = vendor.name;
+        let message = format!("dialect \"{dialect}\" needs one, such as \"2024-10-21\"");
+        return Err(ConfigProblem::new("api_version", message));
     }
+    let price_providers = config.price_providers();
     Ok(Provider {
         name: config.name.clone(),
         region: config.region.clone(),
-        price_providers: config
-            .price_providers()
-            .iter()
-            .map(|it| (*it).to_owned())
-            .collect(),
+        price_providers: price_providers.into_iter().map(str::to_owned).collect(),
         vendor,
         endpoint,
         authority,
@@ -478,25 +433,80 @@ fn build_provider(config: &ProviderConfig) -> Result<Provider, (&'static str, St
     })
 }
 
-/// The deployments that the aliases name, each once.
-struct Deployments<'a> {
+/// Puts the aliases together, and the deployments that they name, each once.
+struct DirectoryBuilder<'a> {
+    providers: &'a HashMap<String, BuiltProvider>,
     book: &'a Book,
-    /// Those that were there before, by their names.
+    /// Deployments that were there before, by their names.
     before: HashMap<&'a str, &'a Deployment>,
     specs: Vec<DeploymentSpec>,
-    built: Vec<Arc<Deployment>>,
+    deployments: Vec<Arc<Deployment>>,
     of_teams: OfTeams,
+    problems: Vec<ConfigProblem>,
 }
 
-impl<'a> Deployments<'a> {
-    fn new(book: &'a Book, before: Option<&'a Directory>) -> Self {
-        Self {
-            book,
-            before: before.map(Directory::by_name).unwrap_or_default(),
-            specs: Vec::new(),
-            built: Vec::new(),
-            of_teams: OfTeams::new(),
+impl DirectoryBuilder<'_> {
+    /// One alias; what of it does not fit is reported. `path` is its place in the configuration.
+    fn alias(&mut self, path: &str, alias: &AliasConfig) -> AliasSpec {
+        let mut targets = Vec::new();
+        for (number, target) in alias.targets.iter().enumerate() {
+            let place = format!("{path}.targets[{number}]");
+            let window = target.context_window_tokens;
+            let shares = self.shares(&place, &target.provider, &target.model, window);
+            #[expect(clippy::cast_precision_loss, reason = "weights are small")]
+            let weight = target.weight as f32;
+            targets.extend(shares.into_iter().map(|(deployment, share)| TargetSpec {
+                deployment,
+                weight: weight * share,
+                rank: alias.rank(number, target),
+            }));
         }
+        let shadow = alias.shadow.as_ref().and_then(|shadow| {
+            let place = format!("{path}.shadow");
+            let shares = self.shares(&place, &shadow.provider, &shadow.model, None);
+            Some(ShadowSpec {
+                // Copies go out with the provider's first key.
+                deployment: DeploymentId::new(shares.first()?.0),
+                share: shadow.share,
+            })
+        });
+        AliasSpec {
+            name: alias.name.clone(),
+            strategy: alias.strategy(path, &mut self.problems),
+            targets,
+            retry: alias.retry.clone(),
+            hedge: alias.hedge.clone(),
+            shadow,
+            exploration: alias.exploration,
+        }
+    }
+
+    /// The deployments of a model at a provider, with their shares. None if there is a problem, which
+    /// is reported.
+    fn shares(
+        &mut self,
+        place: &str,
+        provider: &str,
+        model: &str,
+        context_window_tokens: Option<u32>,
+    ) -> Vec<(usize, f32)> {
+        let Some(built) = self.providers.get(provider) else {
+            let hint = did_you_mean(provider, self.providers.keys().map(String::as_str));
+            let message = format!("there is no provider \"{provider}\"{hint}");
+            let problem = ConfigProblem::new("provider", message);
+            self.problems.push(problem.within(place));
+            return Vec::new();
+        };
+        // A provider that could not be built has been reported.
+        let Some((provider, keys)) = built else {
+            return Vec::new();
+        };
+        let added = self.add(provider, keys, model, context_window_tokens);
+        added.unwrap_or_else(|message| {
+            let problem = ConfigProblem::new("model", message);
+            self.problems.push(problem.within(place));
+            Vec::new()
+        })
     }
 
     /// One deployment per key that the provider's calls share, each with its share of the calls;
@@ -509,26 +519,21 @@ impl<'a> Deployments<'a> {
         context_window_tokens: Option<u32>,
     ) -> Result<Vec<(usize, f32)>, String> {
         let mut add = |key| self.add_one(provider, key, model, context_window_tokens);
-        if keys.pool.is_empty() && keys.of_teams.is_empty() {
-            return Ok(vec![(add(None)?, 1.0)]);
-        }
-        let whole: u32 = keys.pool.iter().map(|key| key.part.weight).sum();
+        let whole: u32 = keys.pool.iter().map(|key| key.weight).sum();
         #[expect(clippy::cast_precision_loss, reason = "weights of keys are small")]
-        let share = |key: &ProviderKey| key.part.weight as f32 / whole.max(1) as f32;
-        let pool = keys.pool.iter();
-        let pool: Vec<(usize, f32)> = pool
-            .map(|key| Ok((add(Some(key))?, share(key))))
-            .collect::<Result<_, String>>()?;
-        let of_teams = keys.of_teams.iter();
-        let of_teams: Vec<(String, usize)> = of_teams
-            .map(|key| Ok((key.label.clone(), add(Some(key))?)))
-            .collect::<Result<_, String>>()?;
+        let share = |key: &ProviderKey| key.weight as f32 / whole.max(1) as f32;
+        let mut pool = Vec::new();
+        for key in &keys.pool {
+            pool.push((add(Some(key))?, share(key)));
+        }
+        let mut of_teams = Vec::new();
+        for key in &keys.of_teams {
+            of_teams.push((key.label.clone(), add(Some(key))?));
+        }
         // Whoever has no key of their own calls a provider that has only those of teams without one.
-        let pool = if pool.is_empty() {
-            vec![(add(None)?, 1.0)]
-        } else {
-            pool
-        };
+        if pool.is_empty() {
+            pool.push((add(None)?, 1.0));
+        }
         for (label, own) in of_teams {
             for (shared, _) in &pool {
                 let place = (DeploymentId::new(*shared), label.clone());
@@ -550,7 +555,7 @@ impl<'a> Deployments<'a> {
             _ => String::new(),
         };
         let name = format!("{}/{model}{suffix}", provider.name);
-        if let Some(known) = self.built.iter().position(|known| known.name == name) {
+        if let Some(known) = self.deployments.iter().position(|known| known.name == name) {
             return Ok(known);
         }
         let header = HeaderValue::from_str(&name)
@@ -561,7 +566,7 @@ impl<'a> Deployments<'a> {
         let same = self.before.get(&*name).filter(|same| same.auth == auth);
         let limits: Arc<ProviderLimits> =
             same.map_or_else(Arc::default, |same| same.limits.clone());
-        limits.grant(&key.map(|key| key.part.granted).unwrap_or_default());
+        limits.grant(&key.map(|key| key.granted).unwrap_or_default());
         let prices = provider.prices(self.book, model);
         self.specs.push(DeploymentSpec {
             name: name.clone(),
@@ -571,7 +576,7 @@ impl<'a> Deployments<'a> {
             context_window_tokens,
             price: prices.as_ref().and_then(price_per_token),
         });
-        self.built.push(Arc::new(Deployment {
+        self.deployments.push(Arc::new(Deployment {
             name,
             model: model.to_owned(),
             prices,
@@ -581,7 +586,7 @@ impl<'a> Deployments<'a> {
             limits,
             header,
         }));
-        Ok(self.built.len() - 1)
+        Ok(self.deployments.len() - 1)
     }
 }
 
@@ -611,83 +616,11 @@ fn price_per_token(prices: &Prices) -> Option<PriceSpec> {
     })
 }
 
-/// Puts one alias together, and says what of it does not fit.
-struct AliasBuilder<'a, 'b> {
-    path: String,
-    providers: &'a HashMap<String, BuiltProvider>,
-    deployments: &'a mut Deployments<'b>,
-    problems: &'a mut Vec<ConfigProblem>,
-}
-
-impl AliasBuilder<'_, '_> {
-    fn build(mut self, alias: &AliasConfig) -> AliasSpec {
-        let mut targets = Vec::new();
-        for (number, target) in alias.targets.iter().enumerate() {
-            let place = format!("targets[{number}]");
-            let window = target.context_window_tokens;
-            let Some(ids) = self.deployments(&place, &target.provider, &target.model, window)
-            else {
-                continue;
-            };
-            #[expect(clippy::cast_precision_loss, reason = "weights are small")]
-            let weight = target.weight as f32;
-            targets.extend(ids.into_iter().map(|(deployment, share)| TargetSpec {
-                deployment,
-                weight: weight * share,
-                rank: alias.rank(number, target),
-            }));
-        }
-        let shadow = alias.shadow.as_ref().and_then(|shadow| self.shadow(shadow));
-        AliasSpec {
-            name: alias.name.clone(),
-            strategy: alias.strategy(&self.path, self.problems),
-            targets,
-            retry: alias.retry.clone(),
-            hedge: alias.hedge.clone(),
-            shadow,
-            exploration: alias.exploration,
-        }
-    }
-
-    /// Copies go out with the provider's first key.
-    fn shadow(&mut self, shadow: &ShadowConfig) -> Option<ShadowSpec> {
-        let ids = self.deployments("shadow", &shadow.provider, &shadow.model, None)?;
-        Some(ShadowSpec {
-            deployment: DeploymentId::new(ids.first()?.0),
-            share: shadow.share,
-        })
-    }
-
-    /// The deployments of a model at a provider, with their shares. None if there is a problem, which is reported.
-    fn deployments(
-        &mut self,
-        place: &str,
-        provider: &str,
-        model: &str,
-        context_window_tokens: Option<u32>,
-    ) -> Option<Vec<(usize, f32)>> {
-        let Some(built) = self.providers.get(provider) else {
-            let nearest = nearest(provider, self.providers.keys().map(String::as_str));
-            let hint = nearest
-                .first()
-                .map(|n| format!("; did you mean \"{n}\"?"))
-                .unwrap_or_default();
-            self.problems.push(ConfigProblem {
-                path: format!("{}.{place}.provider", self.path),
-                message: format!("there is no provider \"{provider}\"{hint}"),
-            });
-            return None;
-        };
-        // A provider that could not be built has been reported.
-        let (provider, keys) = built.as_ref()?;
-        self.deployments
-            .add(provider, keys, model, context_window_tokens)
-            .map_err(|message| {
-                let path = format!("{}.{place}.model", self.path);
-                self.problems.push(ConfigProblem { path, message });
-            })
-            .ok()
-    }
+/// A hint at the name that looks most like the one asked for; empty if none does.
+fn did_you_mean<'a>(asked: &str, names: impl Iterator<Item = &'a str>) -> String {
+    let nearest = nearest(asked, names);
+    let nearest = nearest.first();
+    nearest.map_or_else(String::new, |name| format!("; did you mean \"{name}\"?"))
 }
 
 /// The names that look most like the one asked for, best first.
@@ -698,9 +631,6 @@ pub(crate) fn nearest<'a>(asked: &str, names: impl Iterator<Item = &'a str>) -> 
         .filter(|(likeness, _)| *likeness >= LIKENESS_MIN)
         .collect();
     ranked.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(b.1)));
-    ranked
-        .into_iter()
-        .take(NAMES_SHOWN_MAX)
-        .map(|(_, name)| name)
-        .collect()
+    let shown = ranked.into_iter().take(NAMES_SHOWN_MAX);
+    shown.map(|(_, name)| name).collect()
 }

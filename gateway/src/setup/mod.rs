@@ -3,5 +3,6 @@
 pub(crate) mod alias_config;
 pub mod config;
 pub(crate) mod directory;
+pub(crate) mod problem;
 pub(crate) mod provider_keys;
 pub(crate) mod routing_table;

@@ -21,6 +21,7 @@ use weir_limits::OperatorLimits;
 
 use crate::caps::{DIR_KEYS_MAX, PROVIDER_KEY_BYTES_MAX};
 use crate::setup::config::{ProviderConfig, Secret};
+use crate::setup::problem::ConfigProblem;
 use weir_governance::caps::LABEL_BYTES_MAX;
 use weir_governance::control::record::is_label;
 
@@ -64,33 +65,11 @@ pub struct KeySource {
     pub tokens_per_minute: Option<NonZeroU64>,
 }
 
-/// What one key gets of the calls.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct KeyPart {
-    /// Relative to the provider's other keys.
-    pub(crate) weight: u32,
-    /// At most.
-    pub(crate) granted: OperatorLimits,
-}
-
-impl KeyPart {
-    const WHOLE: Self = Self {
-        weight: 1,
-        granted: OperatorLimits {
-            requests: None,
-            tokens: None,
-        },
-    };
-}
-
 impl KeySource {
-    fn part(&self) -> KeyPart {
-        KeyPart {
-            weight: self.weight,
-            granted: OperatorLimits {
-                requests: self.requests_per_minute.map(NonZeroU64::get),
-                tokens: self.tokens_per_minute.map(NonZeroU64::get),
-            },
+    fn granted(&self) -> OperatorLimits {
+        OperatorLimits {
+            requests: self.requests_per_minute.map(NonZeroU64::get),
+            tokens: self.tokens_per_minute.map(NonZeroU64::get),
         }
     }
 }
@@ -160,7 +139,10 @@ pub fn key_files(dir: &Path) -> io::Result<Vec<PathBuf>> {
 pub(crate) struct ProviderKey {
     pub(crate) label: String,
     pub(crate) auth: AuthHeader,
-    pub(crate) part: KeyPart,
+    /// Share of the calls, relative to the provider's other keys.
+    pub(crate) weight: u32,
+    /// What it may send at most.
+    pub(crate) granted: OperatorLimits,
 }
 
 impl ProviderKey {
@@ -178,17 +160,18 @@ pub(crate) struct ProviderKeys {
     pub(crate) of_teams: Vec<ProviderKey>,
 }
 
-/// What is wrong with a provider's keys: the setting within the provider, and the problem.
-pub(crate) type KeyProblem = (String, String);
-
 impl ProviderKeys {
     pub(crate) fn names(&self, provider: &str) -> impl Iterator<Item = String> {
         let keys = self.pool.iter().chain(&self.of_teams);
         keys.map(move |key| key.name(provider))
     }
 
-    /// Reads all keys of a provider. What is wrong is told by name and place, never by content.
-    pub(crate) fn read(config: &ProviderConfig, vendor: &Vendor) -> Result<Self, Vec<KeyProblem>> {
+    /// Reads all keys of a provider. What is wrong is told by name and place within the provider, never
+    /// by content.
+    pub(crate) fn read(
+        config: &ProviderConfig,
+        vendor: &Vendor,
+    ) -> Result<Self, Vec<ConfigProblem>> {
         let mut reading = Reading {
             provider: &config.name,
             vendor,
@@ -211,7 +194,7 @@ struct Reading<'a> {
     provider: &'a str,
     vendor: &'a Vendor,
     labels: HashSet<String>,
-    problems: Vec<KeyProblem>,
+    problems: Vec<ConfigProblem>,
 }
 
 impl Reading<'_> {
@@ -223,11 +206,11 @@ impl Reading<'_> {
                 KeyConfig::Text(_) if setting == "team_keys" => {
                     let message = "has no name that a team could call it by; write { name = …, \
                                    env = … } or { name = …, file = … }";
-                    self.problems.push((path, message.into()));
+                    self.problems.push(ConfigProblem::new(path, message));
                 }
                 KeyConfig::Text(key) => {
-                    let label = (index + 1).to_string();
-                    keys.extend(self.key(path, label, Ok(key.expose()), KeyPart::WHOLE));
+                    let (label, read) = ((index + 1).to_string(), key.expose().to_owned());
+                    keys.extend(self.key(path, label, Ok(read), None));
                 }
                 KeyConfig::From(source) => self.source(&path, index, source, &mut keys),
             }
@@ -242,98 +225,91 @@ impl Reading<'_> {
         source: &KeySource,
         keys: &mut Vec<ProviderKey>,
     ) {
-        let label = source
-            .name
-            .clone()
-            .unwrap_or_else(|| (index + 1).to_string());
+        let name = source.name.clone();
+        let label = name.unwrap_or_else(|| (index + 1).to_string());
         match (&source.env, &source.file, &source.dir) {
             (Some(variable), None, None) => {
                 let read = std::env::var(variable)
                     .map_err(|_| format!("the environment variable {variable} is not set"));
-                let read = read.as_deref().map_err(Clone::clone);
-                keys.extend(self.key(format!("{path}.env"), label, read, source.part()));
+                keys.extend(self.key(format!("{path}.env"), label, read, Some(source)));
             }
             (None, Some(file), None) => {
-                keys.extend(self.file(format!("{path}.file"), label, file, source.part()));
+                keys.extend(self.key(format!("{path}.file"), label, read_key(file), Some(source)));
             }
             (None, None, Some(dir)) => self.dir(path, dir, source, keys),
-            _ => self.problems.push((
-                path.to_owned(),
-                "wants one of env, file and dir: the place of the key".into(),
-            )),
+            _ => {
+                let message = "wants one of env, file and dir: the place of the key";
+                self.problems.push(ConfigProblem::new(path, message));
+            }
         }
     }
 
     fn dir(&mut self, path: &str, dir: &Path, source: &KeySource, keys: &mut Vec<ProviderKey>) {
         if source.name.is_some() {
             let message = "has no effect with dir: a key is called as its file";
-            self.problems.push((format!("{path}.name"), message.into()));
+            let problem = ConfigProblem::new("name", message).within(path);
+            self.problems.push(problem);
         }
         let path = format!("{path}.dir");
-        let shown = dir.display();
         let files = match key_files(dir) {
-            Ok(files) => files,
-            Err(error) => {
-                let provider = self.provider;
-                let message = format!(
-                    "keys of \"{provider}\": the directory {shown} cannot be read: {error}"
-                );
-                return self.problems.push((path, message));
-            }
-        };
-        if files.is_empty() || files.len() > DIR_KEYS_MAX {
-            let provider = self.provider;
-            let message = format!(
-                "keys of \"{provider}\": the directory {shown} holds {} files; it must be 1 to \
-                 {DIR_KEYS_MAX}, one for each key",
+            Ok(files) if (1..=DIR_KEYS_MAX).contains(&files.len()) => Ok(files),
+            Ok(files) => Err(format!(
+                "holds {} files; it must be 1 to {DIR_KEYS_MAX}, one for each key",
                 files.len()
-            );
-            return self.problems.push((path, message));
+            )),
+            Err(error) => Err(format!("cannot be read: {error}")),
+        };
+        match files {
+            Ok(files) => keys.extend(files.iter().filter_map(|file| {
+                let label = file.file_name().unwrap_or_default().to_string_lossy();
+                self.key(
+                    path.clone(),
+                    label.into_owned(),
+                    read_key(file),
+                    Some(source),
+                )
+            })),
+            Err(problem) => {
+                let (provider, shown) = (self.provider, dir.display());
+                let message = format!("keys of \"{provider}\": the directory {shown} {problem}");
+                self.problems.push(ConfigProblem::new(path, message));
+            }
         }
-        for file in &files {
-            let label = file.file_name().unwrap_or_default().to_string_lossy();
-            keys.extend(self.file(path.clone(), label.into_owned(), file, source.part()));
-        }
-    }
-
-    fn file(
-        &mut self,
-        path: String,
-        label: String,
-        file: &Path,
-        part: KeyPart,
-    ) -> Option<ProviderKey> {
-        let read =
-            read_key(file).map_err(|problem| format!("the file {} {problem}", file.display()));
-        self.key(path, label, read.as_deref().map_err(Clone::clone), part)
     }
 
     fn key(
         &mut self,
         path: String,
         label: String,
-        read: Result<&str, String>,
-        part: KeyPart,
+        read: Result<String, String>,
+        source: Option<&KeySource>,
     ) -> Option<ProviderKey> {
-        let auth = self.auth(&label, read);
-        auth.map_err(|problem| {
-            // A label that is none is left out: it may be a key in the wrong place.
-            let label = if is_label(&label) { &label } else { "(…)" };
-            let message = format!("key \"{}#{label}\": {problem}", self.provider);
-            self.problems.push((path, message));
-        })
-        .map(|auth| ProviderKey { label, auth, part })
-        .ok()
+        match self.auth(&label, read) {
+            Ok(auth) => Some(ProviderKey {
+                label,
+                auth,
+                weight: source.map_or(one(), |source| source.weight),
+                granted: source.map(KeySource::granted).unwrap_or_default(),
+            }),
+            Err(problem) => {
+                // A label that is none is left out: it may be a key in the wrong place.
+                let label = if is_label(&label) { &label } else { "(…)" };
+                let message = format!("key \"{}#{label}\": {problem}", self.provider);
+                self.problems.push(ConfigProblem::new(path, message));
+                None
+            }
+        }
     }
 
-    fn auth(&mut self, label: &str, read: Result<&str, String>) -> Result<AuthHeader, String> {
+    fn auth(&mut self, label: &str, read: Result<String, String>) -> Result<AuthHeader, String> {
         if !is_label(label) {
             return Err(format!(
                 "its name must have 1 to {LABEL_BYTES_MAX} letters, digits, dots, hyphens and \
                  underscores, and not begin as a key does"
             ));
         }
-        let key = read?.trim();
+        let read = read?;
+        let key = read.trim();
         if !self.labels.insert(label.to_owned()) {
             return Err("there are two keys of this name; give one of them another".into());
         }
@@ -348,7 +324,8 @@ impl Reading<'_> {
 
 /// The content of a file, or why it cannot be a key.
 fn read_key(path: &Path) -> Result<String, String> {
-    let cannot = |error: io::Error| format!("cannot be read: {error}");
+    let shown = path.display();
+    let cannot = |error: io::Error| format!("the file {shown} cannot be read: {error}");
     let mut read = Vec::new();
     let file = File::open(path).map_err(cannot)?;
     file.take(PROVIDER_KEY_BYTES_MAX + 1)
@@ -356,10 +333,10 @@ fn read_key(path: &Path) -> Result<String, String> {
         .map_err(cannot)?;
     if read.len() as u64 > PROVIDER_KEY_BYTES_MAX {
         return Err(format!(
-            "is larger than {PROVIDER_KEY_BYTES_MAX} bytes, as no key is"
+            "the file {shown} is larger than {PROVIDER_KEY_BYTES_MAX} bytes, as no key is"
         ));
     }
-    String::from_utf8(read).map_err(|_| "is not text".into())
+    String::from_utf8(read).map_err(|_| format!("the file {shown} is not text"))
 }
 
 #[cfg(test)]
