@@ -195,24 +195,20 @@ impl RequestRecord {
         (current, hedge)
     }
 
-    /// The current attempt has its first token. A hedge, if there is one, is cancelled.
-    pub(crate) fn won_by_current(&mut self) {
-        let loser = self.attempts.hedge.take();
-        self.lost(loser);
-    }
-
-    /// The hedge has the first token.
-    pub(crate) fn won_by_hedge(&mut self) {
-        let winner = self.attempts.hedge.take();
-        let loser = std::mem::replace(&mut self.attempts.current, winner);
-        self.lost(loser);
-    }
-
-    fn lost(&mut self, attempt: Option<Box<AttemptRecord>>) {
-        if let Some(mut attempt) = attempt {
+    /// One of two attempts has its first token; the other is cancelled.
+    pub(crate) fn won(&mut self, is_hedge: bool) {
+        let Attempts {
+            ended,
+            current,
+            hedge,
+        } = &mut self.attempts;
+        if is_hedge {
+            std::mem::swap(current, hedge);
+        }
+        if let Some(mut loser) = hedge.take() {
             let message = "another attempt had the first token earlier";
-            attempt.cut_short(AttemptEnd::HedgeLost, message);
-            self.attempts.ended.push(*attempt);
+            loser.cut_short(AttemptEnd::HedgeLost, message);
+            ended.push(*loser);
         }
     }
 
@@ -251,21 +247,22 @@ impl RequestRecord {
     }
 
     pub(crate) fn client_left(&mut self) {
-        self.failure = Some(RequestFailure {
-            stage: "relay",
-            kind: AttemptEnd::ClientGone.as_str(),
-            message: CLIENT_GONE.to_owned(),
-        });
+        self.fail("relay", AttemptEnd::ClientGone.as_str(), CLIENT_GONE);
     }
 
-    /// The answer of the current attempt broke off. What ended the request before that stays.
+    /// The answer of the current attempt broke off.
     pub(crate) fn broke_off(&mut self, kind: FailureKind, message: &str) {
         if let Some(attempt) = self.current() {
             attempt.failed(kind, message);
         }
+        self.fail("relay", kind.as_str(), message);
+    }
+
+    /// What ended the request first stays.
+    fn fail(&mut self, stage: &'static str, kind: &'static str, message: &str) {
         self.failure.get_or_insert_with(|| RequestFailure {
-            stage: "relay",
-            kind: kind.as_str(),
+            stage,
+            kind,
             message: message.to_owned(),
         });
     }
@@ -293,11 +290,7 @@ impl RequestRecord {
             0 => "receive",
             _ => "relay",
         };
-        self.failure.get_or_insert_with(|| RequestFailure {
-            stage,
-            kind: end.as_str(),
-            message: message.to_owned(),
-        });
+        self.fail(stage, end.as_str(), message);
     }
 
     /// The record of a shadow, which has an event of its own.

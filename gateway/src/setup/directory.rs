@@ -598,21 +598,19 @@ fn price_per_token(prices: &Prices) -> Option<PriceSpec> {
         input_tokens: 0,
         service_tier: "",
     };
-    let million = |usage: &Usage| {
-        let (PicoUsd(cost), _) = prices.charge(call, usage).ok()?;
+    let million = |input_tokens, output_tokens| {
+        let usage = Usage {
+            input_tokens,
+            output_tokens,
+            ..Usage::default()
+        };
+        let (PicoUsd(cost), _) = prices.charge(call, &usage).ok()?;
         Some(cost.unsigned_abs() / 1_000_000)
     };
     Some(PriceSpec {
-        input_picousd: million(&Usage {
-            input_tokens: Some(1_000_000),
-            ..Usage::default()
-        })?,
+        input_picousd: million(Some(1_000_000), None)?,
         // Embeddings have no output, and no price for it.
-        output_picousd: million(&Usage {
-            output_tokens: Some(1_000_000),
-            ..Usage::default()
-        })
-        .unwrap_or(0),
+        output_picousd: million(None, Some(1_000_000)).unwrap_or(0),
     })
 }
 

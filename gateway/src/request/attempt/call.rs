@@ -49,16 +49,6 @@ pub(crate) struct PendingResponse {
     pub(crate) is_stream: bool,
 }
 
-/// Makes one call and records it, its failure too.
-pub(super) async fn ask(
-    worker: &Worker,
-    request: &RoutedRequest<'_>,
-    callee: Callee<'_>,
-    record: &mut AttemptRecord,
-) -> Result<PendingResponse, FailedAttempt> {
-    send(worker, callee, prepare(request, callee.deployment), record).await
-}
-
 /// A request as a provider takes it.
 pub(super) struct PreparedCall {
     dropped: String,
@@ -95,7 +85,7 @@ pub(super) fn prepare(
     })
 }
 
-/// Sends a prepared call, and waits until its answer can be relayed.
+/// Sends a prepared call, records it, its failure too, and waits until its answer can be relayed.
 pub(super) async fn send(
     worker: &Worker,
     callee: Callee<'_>,
@@ -161,18 +151,9 @@ fn list_dropped(headers: &mut HeaderMap, dropped: &str) {
         return;
     }
     // The names are the client's own: whatever no header may hold is replaced.
-    let printable = |c: char| {
-        if c.is_ascii_graphic() || c == ' ' {
-            c
-        } else {
-            '?'
-        }
-    };
-    let listed: String = dropped
-        .chars()
-        .take(DROPPED_CHARS_MAX)
-        .map(printable)
-        .collect();
+    let printable = |c: char| Some(c).filter(|c| matches!(c, ' '..='~')).unwrap_or('?');
+    let listed = dropped.chars().take(DROPPED_CHARS_MAX).map(printable);
+    let listed: String = listed.collect();
     if let Ok(listed) = HeaderValue::try_from(listed) {
         headers.insert(DROPPED, listed);
     }

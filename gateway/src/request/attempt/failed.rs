@@ -77,14 +77,6 @@ impl FailedAttempt {
         }
     }
 
-    fn malformed(message: String) -> Self {
-        Self::new(FailureKind::Malformed, message)
-    }
-
-    fn cut(message: String) -> Self {
-        Self::new(FailureKind::Cut, message)
-    }
-
     /// For an attempt that was not made: others were quicker to take what is left of the limit.
     pub(super) fn throttled(deployment: &Deployment, wait_us: u64) -> Self {
         let provider = &deployment.provider.name;
@@ -101,13 +93,11 @@ impl FailedAttempt {
     pub(super) fn of_answer(deployment: &Deployment, error: AnswerError) -> Self {
         match error {
             AnswerError::Call(error) => error.into(),
-            AnswerError::Piece(StreamError::Provider(facts))
-            | AnswerError::End(StreamError::Provider(facts)) => Self::reported(deployment, facts),
-            AnswerError::Piece(error @ StreamError::Truncated)
-            | AnswerError::End(error @ StreamError::Truncated) => Self::cut(error.to_string()),
-            AnswerError::Piece(error) | AnswerError::End(error) => {
-                Self::malformed(error.to_string())
-            }
+            AnswerError::Piece(error) | AnswerError::End(error) => match error {
+                StreamError::Provider(facts) => Self::reported(deployment, facts),
+                StreamError::Truncated => Self::new(FailureKind::Cut, error.to_string()),
+                _ => Self::new(FailureKind::Malformed, error.to_string()),
+            },
         }
     }
 
@@ -115,8 +105,8 @@ impl FailedAttempt {
     pub(crate) fn of_relayed(error: AnswerError) -> Self {
         match error {
             AnswerError::Call(error) => error.into(),
-            AnswerError::Piece(error) => Self::malformed(error.to_string()),
-            AnswerError::End(error) => Self::cut(error.to_string()),
+            AnswerError::Piece(error) => Self::new(FailureKind::Malformed, error.to_string()),
+            AnswerError::End(error) => Self::new(FailureKind::Cut, error.to_string()),
         }
     }
 

@@ -13,7 +13,7 @@ use weir_governance::clock::Moment;
 use weir_limits::ProviderPermit;
 use weir_routing::{Attempt, AttemptKind, Plan};
 
-use super::call::{PendingResponse, ask};
+use super::call::{PendingResponse, prepare, send};
 use super::context::{AttemptContext, Callee, unix_us};
 use super::failed::FailedAttempt;
 use crate::record::attempt::AttemptRecord;
@@ -77,15 +77,14 @@ pub(super) async fn race(
     let (is_hedge, ended) = first_token(&worker, leader, (beside.as_mut(), &mut second)).await;
     drop((leading, beside));
     match ended {
-        Ok(answer) if is_hedge => {
-            exchange.record.won_by_hedge();
-            first.tracked.lose(&worker.stream);
-            Ok(second.win(answer))
-        }
         Ok(answer) => {
-            exchange.record.won_by_current();
-            second.tracked.lose(&worker.stream);
-            Ok(first.win(answer))
+            exchange.record.won(is_hedge);
+            let (winner, mut loser) = match is_hedge {
+                true => (second, first),
+                false => (first, second),
+            };
+            loser.tracked.lose(&worker.stream);
+            Ok(winner.win(answer))
         }
         Err(failed) => Err(failed),
     }
@@ -203,7 +202,8 @@ impl InFlightAttempt {
                 deployment: &deployment,
                 permit: &permit,
             };
-            ask(worker, context.request, callee, record).await
+            let prepared = prepare(context.request, &deployment);
+            send(worker, callee, prepared, record).await
         }
     }
 
