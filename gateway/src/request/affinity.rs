@@ -1,5 +1,6 @@
 //! What keeps a request on one target: whom it is for, and how its prompt begins.
 
+use memchr::memmem;
 use weir_dialects::ClientRequest;
 
 use crate::setup::config::StickyConfig;
@@ -54,13 +55,10 @@ impl Affinity {
 /// The same beginning gives the same number. It is looked for, not parsed: a wrong guess only costs
 /// a cached prompt.
 fn prefix(body: &[u8]) -> Option<u64> {
-    let begins = PROMPTS.iter().filter_map(|name| find(body, name)).min()?;
+    let begins = PROMPTS.iter().filter_map(|name| memmem::find(body, name));
+    let begins = begins.min()?;
     let prefix = body.get(begins..begins + PREFIX_BYTES)?;
     Some(u64::from(crc32c::crc32c(prefix)))
-}
-
-fn find(body: &[u8], name: &[u8]) -> Option<usize> {
-    body.windows(name.len()).position(|window| window == name)
 }
 
 /// The same user gets the same number, in this process and in the next.

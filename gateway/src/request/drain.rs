@@ -118,9 +118,9 @@ fn room(worker: &Arc<Worker>) -> Option<OwnedSemaphorePermit> {
     if !is_wanted(shared) || *shared.stopped.borrow() || !is_running {
         return None;
     }
-    let Ok(place) = shared.drains.clone().try_acquire_owned() else {
+    let place = shared.drains.clone().try_acquire_owned();
+    if place.is_err() {
         shared.telemetry.metrics.drains_left_out.inc();
-        return None;
-    };
-    Some(place)
+    }
+    place.ok()
 }

@@ -10,30 +10,13 @@ use weir_governance::control::policy::{Budget, Policy, Subject};
 use weir_governance::thresholds::shown_amount;
 use weir_limits::BudgetAmount;
 
+use crate::upstream::rate_limit_headers::{
+    ANTHROPIC_REQUESTS, ANTHROPIC_TOKENS, OPENAI_REQUESTS, OPENAI_TOKENS,
+};
+
 const BUDGET: HeaderName = HeaderName::from_static("x-weir-budget");
 const BUDGET_REMAINING: HeaderName = HeaderName::from_static("x-weir-budget-remaining");
 const BUDGET_RESET: HeaderName = HeaderName::from_static("x-weir-budget-reset");
-/// Limit, what is left of it, and when it is whole again, as each family of SDKs reads it.
-const OPENAI_REQUESTS: [HeaderName; 3] = [
-    HeaderName::from_static("x-ratelimit-limit-requests"),
-    HeaderName::from_static("x-ratelimit-remaining-requests"),
-    HeaderName::from_static("x-ratelimit-reset-requests"),
-];
-const OPENAI_TOKENS: [HeaderName; 3] = [
-    HeaderName::from_static("x-ratelimit-limit-tokens"),
-    HeaderName::from_static("x-ratelimit-remaining-tokens"),
-    HeaderName::from_static("x-ratelimit-reset-tokens"),
-];
-const ANTHROPIC_REQUESTS: [HeaderName; 3] = [
-    HeaderName::from_static("anthropic-ratelimit-requests-limit"),
-    HeaderName::from_static("anthropic-ratelimit-requests-remaining"),
-    HeaderName::from_static("anthropic-ratelimit-requests-reset"),
-];
-const ANTHROPIC_TOKENS: [HeaderName; 3] = [
-    HeaderName::from_static("anthropic-ratelimit-tokens-limit"),
-    HeaderName::from_static("anthropic-ratelimit-tokens-remaining"),
-    HeaderName::from_static("anthropic-ratelimit-tokens-reset"),
-];
 /// A budget's and two rates'.
 const HEADERS_MAX: usize = 9;
 

@@ -6,18 +6,19 @@
 
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::num::{NonZeroU64, NonZeroUsize};
+use std::path::{Path, PathBuf};
 
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Deserializer, MapAccess, Visitor};
+use serde::{Deserialize, de};
 use weir_dialects::{Unsupported, vendors};
+use weir_limits::OperatorLimits;
 use weir_redaction::{CustomPattern, OptionalDetector};
 use weir_schemas::prices::providers_of;
 
 pub use weir_routing::BreakerSpec;
-
-pub use crate::setup::provider_keys::{KeyConfig, KeySource};
 
 pub use crate::setup::alias_config::{
     AliasConfig, ShadowConfig, StickyConfig, StrategyConfig, TargetConfig,
@@ -298,6 +299,96 @@ impl ProviderConfig {
             unsupported: Unsupported::default(),
             api_version: None,
             timeouts: TimeoutConfig::default(),
+        }
+    }
+}
+
+/// One entry of `keys` or `team_keys`: a key, or where keys are read from.
+#[derive(Clone, Debug, JsonSchema)]
+#[schemars(untagged)]
+pub enum KeyConfig {
+    /// The key itself, as `"${env:NAME}"`.
+    Text(Secret),
+    From(KeySource),
+}
+
+/// Where a key is read from, or all those of a directory.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct KeySource {
+    /// What events and metrics call the key, behind the provider's name and `#`; its place in the
+    /// list unless set. A key in a directory is called as its file.
+    #[serde(default)]
+    pub name: Option<String>,
+    /// Environment variable that holds the key.
+    #[serde(default)]
+    pub env: Option<String>,
+    /// File that holds the key. It is read again when it changes.
+    #[serde(default)]
+    pub file: Option<PathBuf>,
+    /// Directory with a file for each key. It is read again when it changes.
+    #[serde(default)]
+    pub dir: Option<PathBuf>,
+    /// Share of the provider's calls that the key gets, relative to its other keys.
+    #[serde(default = "one")]
+    pub weight: u32,
+    /// Requests that the key may send in a minute for each model, whatever its provider says.
+    #[serde(default)]
+    pub requests_per_minute: Option<NonZeroU64>,
+    /// Tokens that they may take, the answers' included.
+    #[serde(default)]
+    pub tokens_per_minute: Option<NonZeroU64>,
+}
+
+impl KeySource {
+    pub(crate) fn granted(&self) -> OperatorLimits {
+        OperatorLimits {
+            requests: self.requests_per_minute.map(NonZeroU64::get),
+            tokens: self.tokens_per_minute.map(NonZeroU64::get),
+        }
+    }
+}
+
+const fn one() -> u32 {
+    1
+}
+
+impl<'de> Deserialize<'de> for KeyConfig {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either;
+        impl<'de> Visitor<'de> for Either {
+            type Value = KeyConfig;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a key as a text, or { file = … }, { env = … } or { dir = … }")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<KeyConfig, E> {
+                Ok(KeyConfig::Text(Secret::new(text)))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<KeyConfig, A::Error> {
+                KeySource::deserialize(MapAccessDeserializer::new(map)).map(KeyConfig::From)
+            }
+        }
+        deserializer.deserialize_any(Either)
+    }
+}
+
+impl KeyConfig {
+    /// Forgets a key that stands here.
+    pub fn forget(&mut self) {
+        if let Self::Text(key) = self {
+            *key = Secret::new("");
+        }
+    }
+
+    /// The file or directory that is read.
+    #[must_use]
+    pub fn path(&self) -> Option<&Path> {
+        match self {
+            Self::Text(_) => None,
+            Self::From(source) => source.file.as_deref().or(source.dir.as_deref()),
         }
     }
 }

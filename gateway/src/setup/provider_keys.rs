@@ -5,118 +5,22 @@
 //! a name, `provider#label`, which is all that errors, events, logs and metrics ever say of it.
 
 use std::collections::HashSet;
-use std::fmt;
 use std::fs::File;
 use std::io::{self, Read as _};
-use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 
 use http::{HeaderName, HeaderValue};
-use schemars::JsonSchema;
-use serde::de::value::MapAccessDeserializer;
-use serde::de::{Deserializer, MapAccess, Visitor};
-use serde::{Deserialize, de};
 use weir_dialects::Vendor;
 use weir_limits::OperatorLimits;
 
 use crate::caps::{DIR_KEYS_MAX, PROVIDER_KEY_BYTES_MAX};
-use crate::setup::config::{ProviderConfig, Secret};
+use crate::setup::config::{KeyConfig, KeySource, ProviderConfig};
 use crate::setup::problem::ConfigProblem;
 use weir_governance::caps::LABEL_BYTES_MAX;
 use weir_governance::control::record::is_label;
 
 /// A header that shows a key. It prints as `Sensitive`.
 pub(crate) type AuthHeader = (HeaderName, HeaderValue);
-
-/// One entry of `keys` or `team_keys`: a key, or where keys are read from.
-#[derive(Clone, Debug, JsonSchema)]
-#[schemars(untagged)]
-pub enum KeyConfig {
-    /// The key itself, as `"${env:NAME}"`.
-    Text(Secret),
-    From(KeySource),
-}
-
-/// Where a key is read from, or all those of a directory.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct KeySource {
-    /// What events and metrics call the key, behind the provider's name and `#`; its place in the
-    /// list unless set. A key in a directory is called as its file.
-    #[serde(default)]
-    pub name: Option<String>,
-    /// Environment variable that holds the key.
-    #[serde(default)]
-    pub env: Option<String>,
-    /// File that holds the key. It is read again when it changes.
-    #[serde(default)]
-    pub file: Option<PathBuf>,
-    /// Directory with a file for each key. It is read again when it changes.
-    #[serde(default)]
-    pub dir: Option<PathBuf>,
-    /// Share of the provider's calls that the key gets, relative to its other keys.
-    #[serde(default = "one")]
-    pub weight: u32,
-    /// Requests that the key may send in a minute for each model, whatever its provider says.
-    #[serde(default)]
-    pub requests_per_minute: Option<NonZeroU64>,
-    /// Tokens that they may take, the answers' included.
-    #[serde(default)]
-    pub tokens_per_minute: Option<NonZeroU64>,
-}
-
-impl KeySource {
-    fn granted(&self) -> OperatorLimits {
-        OperatorLimits {
-            requests: self.requests_per_minute.map(NonZeroU64::get),
-            tokens: self.tokens_per_minute.map(NonZeroU64::get),
-        }
-    }
-}
-
-const fn one() -> u32 {
-    1
-}
-
-impl<'de> Deserialize<'de> for KeyConfig {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Either;
-        impl<'de> Visitor<'de> for Either {
-            type Value = KeyConfig;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a key as a text, or { file = … }, { env = … } or { dir = … }")
-            }
-
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<KeyConfig, E> {
-                Ok(KeyConfig::Text(Secret::new(text)))
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<KeyConfig, A::Error> {
-                KeySource::deserialize(MapAccessDeserializer::new(map)).map(KeyConfig::From)
-            }
-        }
-        deserializer.deserialize_any(Either)
-    }
-}
-
-impl KeyConfig {
-    /// Forgets a key that stands here.
-    pub fn forget(&mut self) {
-        if let Self::Text(key) = self {
-            *key = Secret::new("");
-        }
-    }
-
-    /// The file or directory that is read.
-    #[must_use]
-    pub fn path(&self) -> Option<&Path> {
-        match self {
-            Self::Text(_) => None,
-            Self::From(source) => source.file.as_deref().or(source.dir.as_deref()),
-        }
-    }
-}
 
 /// The files in a directory that hold keys: whatever is no directory and does not begin with a dot.
 /// Kubernetes keeps the versions of a mount, and the link to the newest, behind dots.
@@ -288,7 +192,7 @@ impl Reading<'_> {
             Ok(auth) => Some(ProviderKey {
                 label,
                 auth,
-                weight: source.map_or(one(), |source| source.weight),
+                weight: source.map_or(1, |source| source.weight),
                 granted: source.map(KeySource::granted).unwrap_or_default(),
             }),
             Err(problem) => {

@@ -2,7 +2,6 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -16,7 +15,6 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
 
-use super::pool::Pool;
 use super::{CallError, Endpoint};
 use crate::caps::COALESCED_BYTES_MAX;
 
@@ -122,7 +120,10 @@ pub(crate) struct HttpExchange {
 
 impl HttpExchange {
     /// The next piece of the body: whatever has arrived by now, as one.
-    fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, CallError>>> {
+    pub(super) fn poll_data(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Bytes, CallError>>> {
         if let Some(ended) = self.ended.take() {
             return Poll::Ready(ended);
         }
@@ -187,64 +188,14 @@ impl HttpExchange {
         }
     }
 
-    /// Lets the driver see the end of the answer, and says whether another request may follow.
-    fn into_idle(mut self) -> Option<Connection> {
-        (!self.closed && self.connection.is_usable()).then_some(self.connection)
-    }
-}
-
-/// The body of an answer. Dropping it before its end closes the connection, which tells the
-/// provider to stop.
-pub(crate) struct AnswerBody {
-    exchange: Option<HttpExchange>,
-    pool: Arc<Pool>,
-    endpoint_id: u64,
-}
-
-impl AnswerBody {
-    pub(super) fn new(exchange: HttpExchange, pool: Arc<Pool>, endpoint_id: u64) -> Self {
-        Self {
-            exchange: Some(exchange),
-            pool,
-            endpoint_id,
-        }
-    }
-
-    pub(crate) fn poll_data(
-        &mut self,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Bytes, CallError>>> {
-        let Some(exchange) = &mut self.exchange else {
-            return Poll::Ready(None);
-        };
-        let polled = ready!(exchange.poll_data(cx));
-        match &polled {
-            Some(Ok(_)) => {}
-            Some(Err(_)) => self.exchange = None,
-            None => self.complete(),
-        }
-        Poll::Ready(polled)
-    }
-
     /// Whether all of the body was read, as its length or framing says.
-    pub(crate) fn is_end(&self) -> bool {
-        let exchange = self.exchange.as_ref();
-        exchange.is_none_or(|exchange| exchange.body.is_end_stream())
+    pub(super) fn is_end(&self) -> bool {
+        self.body.is_end_stream()
     }
 
-    /// Gives the connection back to the pool.
-    fn complete(&mut self) {
-        if let Some(connection) = self.exchange.take().and_then(HttpExchange::into_idle) {
-            self.pool.put_back(self.endpoint_id, connection);
-        }
-    }
-}
-
-impl Drop for AnswerBody {
-    fn drop(&mut self) {
-        if self.is_end() {
-            self.complete();
-        }
+    /// Lets the driver see the end of the answer, and says whether another request may follow.
+    pub(super) fn into_idle(mut self) -> Option<Connection> {
+        (!self.closed && self.connection.is_usable()).then_some(self.connection)
     }
 }
 

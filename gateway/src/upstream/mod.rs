@@ -14,8 +14,8 @@ pub(crate) mod rate_limit_headers;
 mod reach;
 mod tls;
 
-pub(crate) use connection::{AnswerBody, Connection};
-pub(crate) use pool::{Pool, UpstreamAnswer};
+pub(crate) use connection::Connection;
+pub(crate) use pool::{AnswerBody, Pool, UpstreamAnswer};
 pub(crate) use reach::Reach;
 use tls::{TlsError, client_config};
 

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -9,7 +10,7 @@ use http::Request;
 use http_body_util::Full;
 use parking_lot::Mutex;
 
-use super::connection::{AnswerBody, Connection, HttpExchange, SendError};
+use super::connection::{Connection, HttpExchange, SendError};
 use super::{CallError, Endpoint};
 use crate::caps::{IDLE_CONNECTIONS_MAX, IDLE_MAX};
 use weir_governance::clock;
@@ -44,7 +45,11 @@ impl Pool {
     ) -> Result<UpstreamAnswer, CallError> {
         let answer = |(head, exchange): (_, HttpExchange), connect_us| UpstreamAnswer {
             head,
-            body: AnswerBody::new(exchange, self.clone(), endpoint.id),
+            body: AnswerBody {
+                exchange: Some(exchange),
+                pool: self.clone(),
+                endpoint_id: endpoint.id,
+            },
             connect_us,
         };
         while let Some(connection) = self.take(endpoint.id) {
@@ -83,7 +88,7 @@ impl Pool {
         None
     }
 
-    pub(super) fn put_back(&self, endpoint_id: u64, connection: Connection) {
+    fn put_back(&self, endpoint_id: u64, connection: Connection) {
         let mut idle = self.idle.lock();
         let connections = idle.entry(endpoint_id).or_default();
         if connections.len() < IDLE_CONNECTIONS_MAX {
@@ -100,5 +105,52 @@ impl Pool {
             connections.retain(|idle| idle.since.elapsed() <= IDLE_MAX);
             !connections.is_empty()
         });
+    }
+}
+
+/// The body of an answer. Dropping it before its end closes the connection, which tells the
+/// provider to stop.
+pub(crate) struct AnswerBody {
+    exchange: Option<HttpExchange>,
+    pool: Arc<Pool>,
+    endpoint_id: u64,
+}
+
+impl AnswerBody {
+    pub(crate) fn poll_data(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Bytes, CallError>>> {
+        let Some(exchange) = &mut self.exchange else {
+            return Poll::Ready(None);
+        };
+        let polled = ready!(exchange.poll_data(cx));
+        match &polled {
+            Some(Ok(_)) => {}
+            Some(Err(_)) => self.exchange = None,
+            None => self.complete(),
+        }
+        Poll::Ready(polled)
+    }
+
+    /// Whether all of the body was read, as its length or framing says.
+    pub(crate) fn is_end(&self) -> bool {
+        let exchange = self.exchange.as_ref();
+        exchange.is_none_or(HttpExchange::is_end)
+    }
+
+    /// Gives the connection back to the pool.
+    fn complete(&mut self) {
+        if let Some(connection) = self.exchange.take().and_then(HttpExchange::into_idle) {
+            self.pool.put_back(self.endpoint_id, connection);
+        }
+    }
+}
+
+impl Drop for AnswerBody {
+    fn drop(&mut self) {
+        if self.is_end() {
+            self.complete();
+        }
     }
 }

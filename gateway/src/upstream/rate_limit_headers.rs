@@ -4,38 +4,71 @@
 //! 6m0s`), Anthropic sends counts and times (`anthropic-ratelimit-requests-reset:
 //! 2026-01-01T00:00:00Z`).
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName};
 use jiff::{Span, SpanRelativeTo, Timestamp};
 use weir_limits::AnnouncedLimit;
 
 use crate::caps::LIMIT_RESET_US_MAX;
 
+/// Limit, what is left of it, and when it is whole again, as each family of APIs names them.
+pub(crate) static OPENAI_REQUESTS: [HeaderName; 3] = [
+    HeaderName::from_static("x-ratelimit-limit-requests"),
+    HeaderName::from_static("x-ratelimit-remaining-requests"),
+    HeaderName::from_static("x-ratelimit-reset-requests"),
+];
+pub(crate) static OPENAI_TOKENS: [HeaderName; 3] = [
+    HeaderName::from_static("x-ratelimit-limit-tokens"),
+    HeaderName::from_static("x-ratelimit-remaining-tokens"),
+    HeaderName::from_static("x-ratelimit-reset-tokens"),
+];
+pub(crate) static ANTHROPIC_REQUESTS: [HeaderName; 3] = [
+    HeaderName::from_static("anthropic-ratelimit-requests-limit"),
+    HeaderName::from_static("anthropic-ratelimit-requests-remaining"),
+    HeaderName::from_static("anthropic-ratelimit-requests-reset"),
+];
+pub(crate) static ANTHROPIC_TOKENS: [HeaderName; 3] = [
+    HeaderName::from_static("anthropic-ratelimit-tokens-limit"),
+    HeaderName::from_static("anthropic-ratelimit-tokens-remaining"),
+    HeaderName::from_static("anthropic-ratelimit-tokens-reset"),
+];
+static ANTHROPIC_INPUT_TOKENS: [HeaderName; 3] = [
+    HeaderName::from_static("anthropic-ratelimit-input-tokens-limit"),
+    HeaderName::from_static("anthropic-ratelimit-input-tokens-remaining"),
+    HeaderName::from_static("anthropic-ratelimit-input-tokens-reset"),
+];
+
 /// The limits on requests and on tokens. None if the headers say nothing of what is left.
 pub(crate) fn read(headers: &HeaderMap, now_us: u64) -> Option<[AnnouncedLimit; 2]> {
-    let text = |name: &str| headers.get(name)?.to_str().ok();
-    let count = |name: &str| text(name)?.trim().parse().ok();
-    let openai = |unit: &str| AnnouncedLimit {
-        limit: count(&format!("x-ratelimit-limit-{unit}")),
-        remaining: count(&format!("x-ratelimit-remaining-{unit}")),
-        reset_us: text(&format!("x-ratelimit-reset-{unit}")).and_then(duration_us),
-    };
-    let anthropic = |unit: &str| AnnouncedLimit {
-        limit: count(&format!("anthropic-ratelimit-{unit}-limit")),
-        remaining: count(&format!("anthropic-ratelimit-{unit}-remaining")),
-        reset_us: text(&format!("anthropic-ratelimit-{unit}-reset"))
-            .and_then(time_us)
-            .map(|at_us| at_us.saturating_sub(now_us)),
-    };
+    let openai = |names: &[HeaderName; 3]| announced(headers, names, duration_us);
+    let until = |time: &str| Some(time_us(time)?.saturating_sub(now_us));
+    let anthropic = |names: &[HeaderName; 3]| announced(headers, names, until);
     let says = |said: &[AnnouncedLimit; 2]| said.iter().any(|one| one.remaining.is_some());
-    let openai = [openai("requests"), openai("tokens")];
+    let openai = [openai(&OPENAI_REQUESTS), openai(&OPENAI_TOKENS)];
     if says(&openai) {
         return Some(openai);
     }
     // The headers on tokens speak of whichever limit on tokens is the tightest.
-    let tokens = [anthropic("tokens"), anthropic("input-tokens")];
+    let tokens = [
+        anthropic(&ANTHROPIC_TOKENS),
+        anthropic(&ANTHROPIC_INPUT_TOKENS),
+    ];
     let tokens = tokens.into_iter().find(|said| said.remaining.is_some());
-    let anthropic = [anthropic("requests"), tokens.unwrap_or_default()];
+    let anthropic = [anthropic(&ANTHROPIC_REQUESTS), tokens.unwrap_or_default()];
     says(&anthropic).then_some(anthropic)
+}
+
+fn announced(
+    headers: &HeaderMap,
+    [limit, remaining, reset]: &[HeaderName; 3],
+    reset_us: impl Fn(&str) -> Option<u64>,
+) -> AnnouncedLimit {
+    let text = |name| headers.get(name)?.to_str().ok();
+    let count = |name| text(name)?.trim().parse().ok();
+    AnnouncedLimit {
+        limit: count(limit),
+        remaining: count(remaining),
+        reset_us: text(reset).and_then(reset_us),
+    }
 }
 
 /// `20ms`, `1s`, `6m0s`, `1h2m3.5s`; a mere number is in seconds.
