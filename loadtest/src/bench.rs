@@ -21,8 +21,8 @@ use std::time::Duration;
 
 pub use arrival::{Arrival, Stop};
 pub use compare::{BenchCandidate, Comparison, compare};
-pub use record::BenchCounts;
-pub use report::{BenchReport, LatencySummary, Series};
+pub use record::{BenchCounts, LatencySummary, Series};
+pub use report::BenchReport;
 pub use workload::Workload;
 
 use crate::client::TargetError;

@@ -65,12 +65,6 @@ pub(crate) struct Driven {
     pub(crate) connections_opened: u64,
 }
 
-/// A request for a connection.
-struct ScheduledRequest {
-    planned: Planned,
-    intended: Option<Instant>,
-}
-
 /// Runs a schedule to its end, or until stopped; exchanges in flight are then dropped without a word.
 pub(crate) async fn drive<W: Work>(
     schedule: Schedule,
@@ -116,7 +110,7 @@ pub(crate) fn runtime() -> io::Result<Runtime> {
 /// Hands the schedule to free connections; returns how many requests were due but not sent.
 async fn feed(
     mut schedule: Schedule,
-    jobs: Vec<mpsc::Sender<ScheduledRequest>>,
+    jobs: Vec<mpsc::Sender<Planned>>,
     mut free: mpsc::Receiver<usize>,
     drive: &Drive,
 ) -> io::Result<u64> {
@@ -128,9 +122,8 @@ async fn feed(
         let Some(planned) = schedule.next(drive.start.elapsed()) else {
             break;
         };
-        let intended = planned.at.map(|at| drive.start + at);
-        if let Some(moment) = intended {
-            pacer.until(moment).await?;
+        if let Some(at) = planned.at {
+            pacer.until(drive.start + at).await?;
             if end.is_some_and(|end| Instant::now() >= end) {
                 let rest = std::iter::from_fn(|| schedule.next(Duration::ZERO));
                 return Ok(1 + rest.count() as u64);
@@ -139,8 +132,7 @@ async fn feed(
         let Some(connection) = jobs.get(index) else {
             break;
         };
-        let job = ScheduledRequest { planned, intended };
-        if connection.send(job).await.is_err() {
+        if connection.send(planned).await.is_err() {
             break;
         }
     }
@@ -150,7 +142,7 @@ async fn feed(
 /// One connection's task: a job, its exchange, free again. Returns how often it connected.
 async fn connection<W: Work>(
     index: usize,
-    mut jobs: mpsc::Receiver<ScheduledRequest>,
+    mut jobs: mpsc::Receiver<Planned>,
     free: mpsc::Sender<usize>,
     work: Arc<W>,
     drive: Drive,
@@ -158,18 +150,18 @@ async fn connection<W: Work>(
     let mut slot = Slot::new(&drive.target);
     // The channel holds as many as there are connections, so sending never waits.
     while free.send(index).await.is_ok() {
-        let Some(job) = jobs.recv().await else {
+        let Some(planned) = jobs.recv().await else {
             break;
         };
         let sent = Instant::now();
         let mut heard = W::Heard::default();
-        let exchange = slot.exchange(work.request(&job.planned), &mut heard);
+        let exchange = slot.exchange(work.request(&planned), &mut heard);
         let result = tokio::time::timeout(drive.timeout, exchange)
             .await
             .unwrap_or(Err(ExchangeError::Timeout));
         work.ended(FinishedExchange {
-            planned: &job.planned,
-            intended: job.intended.unwrap_or(sent),
+            planned: &planned,
+            intended: planned.at.map_or(sent, |at| drive.start + at),
             sent,
             ended: Instant::now(),
             heard: &mut heard,

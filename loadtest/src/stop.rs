@@ -5,14 +5,8 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 /// Clones share one switch. It goes one way.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct StopSwitch(Arc<watch::Sender<bool>>);
-
-impl Default for StopSwitch {
-    fn default() -> Self {
-        Self(Arc::new(watch::Sender::new(false)))
-    }
-}
 
 impl StopSwitch {
     /// May be called from any thread, in or outside of a runtime, any number of times.

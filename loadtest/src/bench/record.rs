@@ -9,13 +9,87 @@ use http::header::CONTENT_TYPE;
 use http::response;
 use serde::Serialize;
 
-use super::report::{LatencySummary, Series};
 use crate::client::{ExchangeError, Listener};
 use crate::drive::FinishedExchange;
 use crate::sse::SseWatch;
 
 /// Latencies in nanoseconds, three significant digits, up to an hour.
 pub(super) const NS_MAX: u64 = 3_600_000_000_000;
+
+/// What a latency is counted from and to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Series {
+    /// Intended send to last byte.
+    Total,
+    /// Intended send to the head of the answer.
+    FirstByte,
+    /// Streams: intended send to the first text.
+    FirstToken,
+    /// Streams: one chunk to the next.
+    BetweenChunks,
+    /// Intended send to actual send.
+    Lateness,
+    /// Actual send to last byte: not corrected for coordinated omission.
+    FromSend,
+}
+
+impl Series {
+    pub const ALL: [Self; 6] = [
+        Self::Total,
+        Self::FirstByte,
+        Self::FirstToken,
+        Self::BetweenChunks,
+        Self::Lateness,
+        Self::FromSend,
+    ];
+
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Total => "total",
+            Self::FirstByte => "first byte",
+            Self::FirstToken => "first token",
+            Self::BetweenChunks => "between chunks",
+            Self::Lateness => "send lateness",
+            Self::FromSend => "from send (uncorrected)",
+        }
+    }
+}
+
+/// One series in microseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct LatencySummary {
+    pub count: u64,
+    pub min_us: f64,
+    pub mean_us: f64,
+    pub p50_us: f64,
+    pub p90_us: f64,
+    pub p99_us: f64,
+    pub p999_us: f64,
+    pub max_us: f64,
+}
+
+impl LatencySummary {
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "nanoseconds of at most an hour are exact"
+    )]
+    fn of(histogram: &Histogram<u64>) -> Self {
+        let us = |ns: u64| ns as f64 / 1000.0;
+        let at = |quantile| us(histogram.value_at_quantile(quantile));
+        Self {
+            count: histogram.len(),
+            min_us: us(histogram.min()),
+            mean_us: histogram.mean() / 1000.0,
+            p50_us: at(0.5),
+            p90_us: at(0.9),
+            p99_us: at(0.99),
+            p999_us: at(0.999),
+            max_us: us(histogram.max()),
+        }
+    }
+}
 
 /// Counts and histograms.
 #[derive(Clone, Debug)]

@@ -4,12 +4,11 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use hdrhistogram::Histogram;
 use serde::Serialize;
 
 use super::BenchOptions;
 use super::process::{ProcessUsage, ProcessUse};
-use super::record::{BenchCounts, BenchRecord};
+use super::record::{BenchCounts, BenchRecord, LatencySummary, Series};
 
 /// The result of one run.
 #[derive(Clone, Debug, Serialize)]
@@ -37,84 +36,9 @@ pub struct BenchReport {
     pub process: Option<ProcessUse>,
 }
 
-/// What a latency is counted from and to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Series {
-    /// Intended send to last byte.
-    Total,
-    /// Intended send to the head of the answer.
-    FirstByte,
-    /// Streams: intended send to the first text.
-    FirstToken,
-    /// Streams: one chunk to the next.
-    BetweenChunks,
-    /// Intended send to actual send.
-    Lateness,
-    /// Actual send to last byte: not corrected for coordinated omission.
-    FromSend,
-}
-
-impl Series {
-    pub const ALL: [Self; 6] = [
-        Self::Total,
-        Self::FirstByte,
-        Self::FirstToken,
-        Self::BetweenChunks,
-        Self::Lateness,
-        Self::FromSend,
-    ];
-
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Total => "total",
-            Self::FirstByte => "first byte",
-            Self::FirstToken => "first token",
-            Self::BetweenChunks => "between chunks",
-            Self::Lateness => "send lateness",
-            Self::FromSend => "from send (uncorrected)",
-        }
-    }
-}
-
-/// One series in microseconds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
-pub struct LatencySummary {
-    pub count: u64,
-    pub min_us: f64,
-    pub mean_us: f64,
-    pub p50_us: f64,
-    pub p90_us: f64,
-    pub p99_us: f64,
-    pub p999_us: f64,
-    pub max_us: f64,
-}
-
-impl LatencySummary {
-    #[expect(
-        clippy::cast_precision_loss,
-        reason = "nanoseconds of at most an hour are exact"
-    )]
-    pub(super) fn of(histogram: &Histogram<u64>) -> Self {
-        let us = |ns: u64| ns as f64 / 1000.0;
-        let at = |quantile| us(histogram.value_at_quantile(quantile));
-        Self {
-            count: histogram.len(),
-            min_us: us(histogram.min()),
-            mean_us: histogram.mean() / 1000.0,
-            p50_us: at(0.5),
-            p90_us: at(0.9),
-            p99_us: at(0.99),
-            p999_us: at(0.999),
-            max_us: us(histogram.max()),
-        }
-    }
-}
-
 impl BenchReport {
-    #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^53")]
     /// `took` is from the end of the warm-up to the last answer.
+    #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^53")]
     pub(super) fn new(
         options: &BenchOptions,
         record: BenchRecord,

@@ -82,7 +82,10 @@ fn told(status: StatusCode, message: &str) -> Response<MockBody> {
 }
 
 pub(super) fn json(status: StatusCode, body: impl Into<Bytes>) -> Response<MockBody> {
-    let mut response = Response::new(MockBody::plain(body));
+    let mut response = Response::new(MockBody::Whole {
+        bytes: body.into(),
+        done: None,
+    });
     *response.status_mut() = status;
     response
         .headers_mut()

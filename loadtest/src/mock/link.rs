@@ -75,17 +75,14 @@ impl MockConnection {
         })
     }
 
-    fn refuse_after_reset(&self) -> io::Result<()> {
-        if self.faults.reset.load(Ordering::Relaxed) {
-            return Err(io::ErrorKind::ConnectionReset.into());
-        }
-        Ok(())
+    fn is_reset(&self) -> bool {
+        self.faults.reset.load(Ordering::Relaxed)
     }
 }
 
 impl Drop for MockConnection {
     fn drop(&mut self) {
-        if self.faults.reset.load(Ordering::Relaxed) {
+        if self.is_reset() {
             // Without it the caller sees an orderly end (FIN), which is another fault. On failure that is what it sees.
             let _ = self.stream.inner().set_zero_linger();
         }
@@ -116,7 +113,9 @@ impl Write for MockConnection {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.refuse_after_reset()?;
+        if self.is_reset() {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
+        }
         ready!(self.poll_pause(cx));
         if let Some(allowance) = self.allowance() {
             let first = slices.first().map_or(&[][..], |slice| slice);
@@ -135,7 +134,7 @@ impl Write for MockConnection {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.faults.reset.load(Ordering::Relaxed) {
+        if self.is_reset() {
             return Poll::Ready(Ok(()));
         }
         Pin::new(&mut self.stream).poll_shutdown(cx)

@@ -22,7 +22,7 @@ use crate::dist::Delay;
 /// The answer's body.
 #[derive(Debug)]
 pub(super) enum MockBody {
-    /// All of it, in one frame. The call, if any, is settled as the frame is taken.
+    /// All of it, in one frame. The call, if a ledger follows it, is settled as the frame is taken.
     Whole {
         bytes: Bytes,
         done: Option<(LedgerCall, TokenCounts)>,
@@ -30,16 +30,6 @@ pub(super) enum MockBody {
     /// A part of it, then the fault.
     Plain(Box<PlainBody>),
     Stream(Box<StreamBody>),
-}
-
-impl MockBody {
-    /// An answer that no ledger follows.
-    pub(super) fn plain(bytes: impl Into<Bytes>) -> Self {
-        Self::Whole {
-            bytes: bytes.into(),
-            done: None,
-        }
-    }
 }
 
 /// What a body hands over when it is polled.

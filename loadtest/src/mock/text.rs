@@ -76,16 +76,13 @@ pub(super) struct PromptBytes(pub(super) u64);
 
 impl<'de> serde::Deserialize<'de> for PromptBytes {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = TextVisitor { counts: true };
-        text.deserialize(deserializer).map(Self)
+        TextVisitor.deserialize(deserializer).map(Self)
     }
 }
 
-/// Sums text bytes of a value; `counts` says whether strings directly here are prompt text.
+/// Sums the text bytes of a value that stands where prompt text may.
 #[derive(Clone, Copy)]
-struct TextVisitor {
-    counts: bool,
-}
+struct TextVisitor;
 
 impl<'de> DeserializeSeed<'de> for TextVisitor {
     type Value = u64;
@@ -103,12 +100,12 @@ impl<'de> Visitor<'de> for TextVisitor {
     }
 
     fn visit_str<E>(self, text: &str) -> Result<u64, E> {
-        Ok(if self.counts { text.len() as u64 } else { 0 })
+        Ok(text.len() as u64)
     }
 
     fn visit_u64<E>(self, _token: u64) -> Result<u64, E> {
         // A prompt given as token numbers: each is one token.
-        Ok(if self.counts { 4 } else { 0 })
+        Ok(4)
     }
 
     fn visit_i64<E>(self, _number: i64) -> Result<u64, E> {
@@ -141,7 +138,7 @@ impl<'de> Visitor<'de> for TextVisitor {
             if let TextKey::Other = key {
                 fields.next_value::<IgnoredAny>()?;
             } else {
-                sum += fields.next_value_seed(Self { counts: true })?;
+                sum += fields.next_value_seed(self)?;
             }
         }
         Ok(sum)

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::Value;
 
-use super::tools::{self, Last, MockToolCall, MockToolChoice, Offered};
+use super::tools::{self, MockToolCall, MockToolChoice, Offered};
 use super::{
     AnswerHead, Events, MockAnswer, MockRequest, Overrides, Prepared, RequestHead, Trouble, Wire,
 };
@@ -245,12 +245,9 @@ fn calls(body: &Value) -> Vec<MockToolCall> {
         _ => MockToolChoice::Auto,
     };
     let content = &tools::last_said(&body["messages"])["content"];
-    let last = if tools::items(content).any(|block| block["type"] == "tool_result") {
-        Last::ToolResult
-    } else {
-        Last::User(tools::text_of(content))
-    };
-    tools::calls(&offered, &choice, &last)
+    let is_result = tools::items(content).any(|block| block["type"] == "tool_result");
+    let said = (!is_result).then(|| tools::text_of(content));
+    tools::calls(&offered, &choice, said)
 }
 
 /// The object that a plain answer is, and that a stream begins with.

@@ -11,7 +11,7 @@ use serde::de::IgnoredAny;
 use serde_json::Value;
 
 use super::openai_embeddings::{hash, vectors};
-use super::tools::{self, Last, MockToolCall, MockToolChoice, Offered};
+use super::tools::{self, MockToolCall, MockToolChoice, Offered};
 use super::{
     AnswerHead, Embedding, Events, MockAnswer, MockRequest, Prepared, RequestHead, Trouble, Wire,
 };
@@ -220,12 +220,9 @@ fn calls(body: &Value) -> Vec<MockToolCall> {
         _ => MockToolChoice::Auto,
     };
     let parts = &tools::last_said(&body["contents"])["parts"];
-    let last = if tools::items(parts).any(|part| part.get("functionResponse").is_some()) {
-        Last::ToolResult
-    } else {
-        Last::User(tools::text_of(parts))
-    };
-    tools::calls(&offered, &choice, &last)
+    let is_result = tools::items(parts).any(|part| part.get("functionResponse").is_some());
+    let said = (!is_result).then(|| tools::text_of(parts));
+    tools::calls(&offered, &choice, said)
 }
 
 /// The calls as parts. The first one brings the signature of the thought that led to it.

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::Value;
 
-use super::tools::{self, Last, MockToolCall, Offered};
+use super::tools::{self, MockToolCall, Offered};
 use super::{Events, MockAnswer, MockRequest, Overrides, Prepared, RequestHead, Trouble, Wire};
 use super::{invalid, openai, put, quoted, required, words};
 use crate::mock::text::{self, PromptBytes};
@@ -170,12 +170,8 @@ fn calls(body: &Value) -> Vec<MockToolCall> {
     let choice = &body["tool_choice"];
     let choice = openai::tool_choice(choice, &choice["function"]);
     let last = tools::last_said(&body["messages"]);
-    let last = if last["role"] == "tool" {
-        Last::ToolResult
-    } else {
-        Last::User(tools::text_of(&last["content"]))
-    };
-    tools::calls(&offered, &choice, &last)
+    let said = (last["role"] != "tool").then(|| tools::text_of(&last["content"]));
+    tools::calls(&offered, &choice, said)
 }
 
 /// The fields of a call, without what encloses them.

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::Value;
 
-use super::tools::{self, Last, MockToolCall, Offered};
+use super::tools::{self, MockToolCall, Offered};
 use super::{Events, MockAnswer, MockRequest, Overrides, Prepared, RequestHead, Trouble, Wire};
 use super::{invalid, openai, part_id, put, quoted, required, thinks, thought_id, words};
 use crate::mock::text::{self, PromptBytes};
@@ -84,17 +84,15 @@ fn calls(body: &Value) -> Vec<MockToolCall> {
         })
         .collect();
     let choice = openai::tool_choice(&body["tool_choice"], &body["tool_choice"]);
-    let last = match &body["input"] {
-        Value::String(text) => Last::User(text.clone()),
+    let said = match &body["input"] {
+        Value::String(text) => Some(text.clone()),
         input => {
             let item = tools::last_said(input);
-            match item["type"].as_str() {
-                Some(kind) if kind.ends_with("_output") => Last::ToolResult,
-                _ => Last::User(tools::text_of(&item["content"])),
-            }
+            let kind = item["type"].as_str().unwrap_or_default();
+            (!kind.ends_with("_output")).then(|| tools::text_of(&item["content"]))
         }
     };
-    tools::calls(&offered, &choice, &last)
+    tools::calls(&offered, &choice, said)
 }
 
 /// The object that the answer is, and that events carry: without output while it is in progress.
@@ -227,6 +225,11 @@ impl Numbered<'_> {
         );
         self.next += 1;
     }
+
+    fn item(&mut self, change: &str, index: usize, item: &str) {
+        let name = format!("response.output_item.{change}");
+        self.event(&name, &format!(r#""output_index":{index},"item":{item}"#));
+    }
 }
 
 /// The number of the first token's event: what [`Events::opening`] writes comes before it.
@@ -257,17 +260,14 @@ impl Events for OpenAiResponses {
         events.event("response.in_progress", &started);
         let mut index = 0;
         if answer.usage.reasoning > 0 {
-            let item = |whole| format!(r#""output_index":0,"item":{}"#, reasoning(answer, whole));
-            events.event("response.output_item.added", &item(false));
+            events.item("added", 0, &reasoning(answer, false));
             if answer.asked.shows_reasoning {
                 open_summary(answer, &mut events);
             }
-            events.event("response.output_item.done", &item(true));
+            events.item("done", 0, &reasoning(answer, true));
             index = 1;
         }
-        let item = message(answer, "in_progress", "");
-        let added = format!(r#""output_index":{index},"item":{item}"#);
-        events.event("response.output_item.added", &added);
+        events.item("added", index, &message(answer, "in_progress", ""));
         let added = format!("{}\"part\":{}", &prepared.before[1..], part(""));
         events.event("response.content_part.added", &added);
     }
@@ -294,9 +294,7 @@ impl Events for OpenAiResponses {
         let done = format!(r#"{place}"part":{}"#, part(&text));
         events.event("response.content_part.done", &done);
         let mut index = usize::from(answer.usage.reasoning > 0);
-        let item = message(answer, "completed", &part(&text));
-        let done = format!(r#""output_index":{index},"item":{item}"#);
-        events.event("response.output_item.done", &done);
+        events.item("done", index, &message(answer, "completed", &part(&text)));
         for (at, call) in answer.asked.calls.iter().enumerate() {
             index += 1;
             stream_call(answer, at, call, index, &mut events);
@@ -360,18 +358,13 @@ fn stream_call(
     let (prefix, kind, field) = call_kind(call);
     let of = format!("response.{kind}_{field}");
     let place = format!(r#""item_id":"{prefix}_{id}","output_index":{index}"#);
-    let item = |status| {
-        format!(
-            r#""output_index":{index},"item":{}"#,
-            call_item(answer, at, call, status)
-        )
-    };
-    events.event("response.output_item.added", &item("in_progress"));
+    let item = |status| call_item(answer, at, call, status);
+    events.item("added", index, &item("in_progress"));
     for piece in tools::pieces(&call.arguments) {
         let delta = format!(r#"{place},"delta":{}"#, quoted(piece));
         events.event(&format!("{of}.delta"), &delta);
     }
     let done = format!(r#"{place},"{field}":{}"#, quoted(&call.arguments));
     events.event(&format!("{of}.done"), &done);
-    events.event("response.output_item.done", &item("completed"));
+    events.item("done", index, &item("completed"));
 }

@@ -57,13 +57,6 @@ pub(super) enum MockToolChoice<'a> {
     Named(&'a str),
 }
 
-/// The last thing said.
-#[derive(Debug)]
-pub(super) enum Last {
-    User(String),
-    ToolResult,
-}
-
 /// The calls that a request wants by the rules of its format. Its body is read whole only if it has tools.
 pub(super) fn wanted(
     tools: &[IgnoredAny],
@@ -81,19 +74,16 @@ pub(super) fn items(list: &Value) -> impl DoubleEndedIterator<Item = &Value> {
     list.as_array().into_iter().flatten()
 }
 
-/// The calls of the answer.
+/// The calls of the answer. `said` is what the user said last; nothing, if a tool's result came after it.
 pub(super) fn calls(
     offered: &[Offered<'_>],
     choice: &MockToolChoice<'_>,
-    last: &Last,
+    said: Option<String>,
 ) -> Vec<MockToolCall> {
-    let Last::User(text) = last else {
+    let Some(text) = said.filter(|_| *choice != MockToolChoice::Never) else {
         return Vec::new();
     };
-    if *choice == MockToolChoice::Never {
-        return Vec::new();
-    }
-    let asked = asked_for(text, offered);
+    let asked = asked_for(&text, offered);
     if !asked.is_empty() {
         return asked;
     }
@@ -234,13 +224,13 @@ mod tests {
             free_text: false,
         };
         let offered = [tool("weather", false), tool("patch", true), edit];
-        let found = calls(&offered, choice, &Last::User(text.to_owned()));
+        let found = calls(&offered, choice, Some(text.to_owned()));
         let found: Vec<_> = found
             .iter()
             .map(|call| (call.name.as_str(), call.arguments.as_str()))
             .collect();
         assert_eq!(found, expect, "{choice:?} {text}");
-        assert_eq!(calls(&offered, choice, &Last::ToolResult), []);
+        assert_eq!(calls(&offered, choice, None), []);
     }
 
     #[test]
