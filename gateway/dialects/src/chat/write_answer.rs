@@ -9,7 +9,7 @@ use crate::neutral::{AnswerEvent, ReasoningSignature, ToolUse};
 use crate::response_context::AnswerIdentity;
 
 /// Writes a stream. Each call adds frames to the writer that it is given.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct ChatWriter {
     identity: AnswerIdentity,
     /// Whether the client asked for the usage chunk.
@@ -24,15 +24,11 @@ pub(crate) struct ChatWriter {
 }
 
 impl ChatWriter {
-    pub(crate) const fn new(identity: AnswerIdentity, wants_usage: bool) -> Self {
+    pub(crate) fn new(identity: AnswerIdentity, wants_usage: bool) -> Self {
         Self {
             identity,
             wants_usage,
-            head: String::new(),
-            usage: None,
-            reasoning: Text::EMPTY,
-            signatures: 0,
-            had_refusal: false,
+            ..Self::default()
         }
     }
 
@@ -164,10 +160,8 @@ fn write_message(w: &mut Writer, answer: &Answer, identity: &AnswerIdentity) {
     w.put("refusal", refusal);
     write_reasoning(w, answer);
     if answer.calls().next().is_some() {
-        w.put_array("tool_calls", |w| {
-            answer
-                .calls()
-                .for_each(|call| w.object(|w| write_call(w, call, identity)));
+        w.put_each("tool_calls", answer.calls(), |w, call| {
+            w.object(|w| write_call(w, call, identity));
         });
     }
 }
@@ -180,17 +174,18 @@ fn write_reasoning(w: &mut Writer, answer: &Answer) {
         _ => None,
     });
     w.put_some("reasoning_content", reasoning);
-    let mut signatures = answer.pieces.iter().filter_map(|piece| match piece {
+    let signatures = answer.pieces.iter().filter_map(|piece| match piece {
         Piece::Reasoning {
             text,
             signature: Some(signature),
         } => Some((text, signature)),
         _ => None,
     });
-    if let Some(first) = signatures.next() {
+    let mut details = (0_u64..).zip(signatures).peekable();
+    if details.peek().is_some() {
         w.put_array("reasoning_details", |w| {
-            for (index, (text, signature)) in std::iter::once(first).chain(signatures).enumerate() {
-                write_detail(w, index as u64, text, signature);
+            for (index, (text, signature)) in details {
+                write_detail(w, index, text, signature);
             }
         });
     }
@@ -223,8 +218,15 @@ fn write_call(w: &mut Writer, call: &ToolUse<'_>, identity: &AnswerIdentity) {
         w.put("name", &call.name);
         w.put(key, &call.arguments);
     });
-    // Google's place for a call's thought signature.
-    if let Some(signature) = &call.signature {
+    put_google_signature(w, call.signature.as_ref());
+}
+
+/// Writes a call's thought signature where Google's OpenAI-compatible API has it.
+pub(super) fn put_google_signature<R>(
+    w: &mut Writer<R>,
+    signature: Option<&ReasoningSignature<'_>>,
+) {
+    if let Some(signature) = signature {
         w.put_object("extra_content", |w| {
             w.put_object("google", |w| w.put("thought_signature", &signature.value));
         });

@@ -1,6 +1,7 @@
 //! The neutral model, into a chat request as a vendor wants it.
 
 use super::Nesting;
+use super::write_answer::put_google_signature;
 use crate::caps;
 use crate::json::Text;
 use crate::neutral::{
@@ -341,11 +342,7 @@ fn write_call(w: &mut RequestWriter<'_>, call: &ToolCall<'_>, ids: ToolIds) {
             w.put("name", &call.name);
             w.put("arguments", &*call.arguments);
         });
-        if let Some(signature) = &call.signature {
-            w.put_object("extra_content", |w| {
-                w.put_object("google", |w| w.put("thought_signature", &signature.value));
-            });
-        }
+        put_google_signature(w, call.signature.as_ref());
     });
 }
 

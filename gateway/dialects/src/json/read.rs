@@ -11,36 +11,21 @@ use crate::caps;
 
 /// Where a value stands: `messages[2].content[0].text`.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Path<'p> {
-    parent: Option<&'p Self>,
-    step: PathStep<'p>,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum PathStep<'p> {
+pub(crate) enum Path<'p> {
     Root,
-    Key(&'p str),
-    Index(usize),
+    Key(&'p Self, &'p str),
+    Index(&'p Self, usize),
 }
 
 impl<'p> Path<'p> {
-    pub(crate) const ROOT: Path<'static> = Path {
-        parent: None,
-        step: PathStep::Root,
-    };
+    pub(crate) const ROOT: Path<'static> = Path::Root;
 
     pub(crate) const fn key(&'p self, key: &'p str) -> Self {
-        Self {
-            parent: Some(self),
-            step: PathStep::Key(key),
-        }
+        Self::Key(self, key)
     }
 
     pub(crate) const fn index(&'p self, index: usize) -> Self {
-        Self {
-            parent: Some(self),
-            step: PathStep::Index(index),
-        }
+        Self::Index(self, index)
     }
 
     /// The path with `[]` for every index: the same for all elements.
@@ -52,22 +37,22 @@ impl<'p> Path<'p> {
     }
 
     fn write(&self, f: &mut impl fmt::Write, general: bool) -> fmt::Result {
-        if let Some(parent) = self.parent {
-            parent.write(f, general)?;
-        }
-        match self.step {
-            PathStep::Root => Ok(()),
-            PathStep::Key(key) if self.parent.is_some_and(|parent| parent.is_root()) => {
-                f.write_str(key)
+        match self {
+            Self::Root => Ok(()),
+            Self::Key(Self::Root, key) => f.write_str(key),
+            Self::Key(parent, key) => {
+                parent.write(f, general)?;
+                write!(f, ".{key}")
             }
-            PathStep::Key(key) => write!(f, ".{key}"),
-            PathStep::Index(_) if general => f.write_str("[]"),
-            PathStep::Index(index) => write!(f, "[{index}]"),
+            Self::Index(parent, _) if general => {
+                parent.write(f, general)?;
+                f.write_str("[]")
+            }
+            Self::Index(parent, index) => {
+                parent.write(f, general)?;
+                write!(f, "[{index}]")
+            }
         }
-    }
-
-    const fn is_root(&self) -> bool {
-        matches!(self.step, PathStep::Root)
     }
 }
 

@@ -43,6 +43,15 @@ impl<R> Writer<R> {
         self.out.push_str(text);
     }
 
+    /// An event of a stream, whose data repeats its name.
+    pub(crate) fn event(&mut self, name: &str, fill: impl FnOnce(&mut Self)) {
+        self.verbatim("event: ");
+        self.verbatim(name);
+        self.verbatim("\ndata: ");
+        self.typed(name, fill);
+        self.verbatim("\n\n");
+    }
+
     // Values.
 
     pub(crate) fn value(&mut self, value: impl ToJson) {

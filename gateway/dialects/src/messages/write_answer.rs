@@ -9,7 +9,7 @@ use crate::neutral::{AnswerEvent, ReasoningSignature, ToolUse, arguments_object}
 use crate::response_context::AnswerIdentity;
 
 /// Writes a stream. Each call adds frames to the writer that it is given.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct MessagesWriter {
     identity: AnswerIdentity,
     /// Blocks that were begun.
@@ -37,11 +37,7 @@ impl MessagesWriter {
     pub(crate) fn new(identity: AnswerIdentity) -> Self {
         Self {
             identity,
-            blocks: 0,
-            open: None,
-            calls: Vec::new(),
-            usage: Usage::default(),
-            finish: None,
+            ..Self::default()
         }
     }
 
@@ -79,7 +75,7 @@ impl MessagesWriter {
     }
 
     fn start(&mut self, id: Option<&Text<'_>>, model: Option<&Text<'_>>, w: &mut Writer) {
-        frame(w, "message_start", |w| {
+        w.event("message_start", |w| {
             w.put_object("message", |w| {
                 w.put("id", self.identity.answer_id(id, "msg_"));
                 w.put("type", "message");
@@ -96,10 +92,7 @@ impl MessagesWriter {
 
     fn ensure_text(&mut self, w: &mut Writer) {
         if self.open != Some(Block::Text) {
-            self.begin(Block::Text, w, |w| {
-                w.put("type", "text");
-                w.put("text", "");
-            });
+            self.begin(Block::Text, "text", w, |w| w.put("text", ""));
         }
     }
 
@@ -107,8 +100,7 @@ impl MessagesWriter {
         if self.open == Some(Block::Thinking { signed: false }) {
             return;
         }
-        self.begin(Block::Thinking { signed: false }, w, |w| {
-            w.put("type", "thinking");
+        self.begin(Block::Thinking { signed: false }, "thinking", w, |w| {
             w.put("thinking", "");
             w.put("signature", "");
         });
@@ -116,8 +108,7 @@ impl MessagesWriter {
 
     fn sign(&mut self, signature: &ReasoningSignature<'_>, w: &mut Writer) {
         if signature.is_encrypted {
-            self.begin(Block::Other, w, |w| {
-                w.put("type", "redacted_thinking");
+            self.begin(Block::Other, "redacted_thinking", w, |w| {
                 w.put("data", signature.marked());
             });
             return;
@@ -129,8 +120,7 @@ impl MessagesWriter {
 
     fn call(&mut self, call: &ToolUse<'_>, w: &mut Writer) {
         let id = self.identity.call_id(call.id.as_ref(), call.index);
-        self.begin(Block::Other, w, |w| {
-            w.put("type", "tool_use");
+        self.begin(Block::Other, "tool_use", w, |w| {
             w.put("id", id);
             w.put("name", &call.name);
             w.put_object("input", |_| {});
@@ -139,14 +129,15 @@ impl MessagesWriter {
     }
 
     /// Ends the block that is open, and begins another.
-    fn begin(&mut self, block: Block, w: &mut Writer, fill: impl FnOnce(&mut Writer)) {
+    fn begin(&mut self, block: Block, kind: &str, w: &mut Writer, fill: impl FnOnce(&mut Writer)) {
         self.close(w);
         let index = self.blocks;
         self.blocks += 1;
         self.open = Some(block);
-        frame(w, "content_block_start", |w| {
+        w.event("content_block_start", |w| {
             w.put("index", index);
-            w.put_object("content_block", fill);
+            w.key("content_block");
+            w.typed(kind, fill);
         });
     }
 
@@ -165,40 +156,29 @@ impl MessagesWriter {
         }
         self.open = None;
         let index = self.blocks.saturating_sub(1);
-        frame(w, "content_block_stop", |w| w.put("index", index));
+        w.event("content_block_stop", |w| w.put("index", index));
     }
 
     fn end(&mut self, w: &mut Writer) {
         self.close(w);
         let (reason, stop_sequence) = self.finish.take().unwrap_or((FinishReason::Stop, None));
-        frame(w, "message_delta", |w| {
+        w.event("message_delta", |w| {
             w.put_object("delta", |w| {
                 w.put("stop_reason", stop_word(reason, stop_sequence.is_some()));
                 w.put("stop_sequence", stop_sequence);
             });
             w.put_object("usage", |w| write_usage(w, &self.usage));
         });
-        frame(w, "message_stop", |_| {});
+        w.event("message_stop", |_| {});
     }
 }
 
 fn write_delta(w: &mut Writer, index: u64, kind: &str, key: &str, text: &Text<'_>) {
-    frame(w, "content_block_delta", |w| {
+    w.event("content_block_delta", |w| {
         w.put("index", index);
-        w.put_object("delta", |w| {
-            w.put("type", kind);
-            w.put(key, text);
-        });
+        w.key("delta");
+        w.typed(kind, |w| w.put(key, text));
     });
-}
-
-fn frame(w: &mut Writer, name: &str, fill: impl FnOnce(&mut Writer)) {
-    w.verbatim("event: ");
-    w.verbatim(name);
-    w.verbatim("\ndata: {");
-    w.put("type", name);
-    fill(w);
-    w.verbatim("}\n\n");
 }
 
 /// Writes a whole body.
@@ -208,11 +188,8 @@ pub(crate) fn write_plain(answer: &Answer, identity: &AnswerIdentity) -> String 
         w.put("type", "message");
         w.put("role", "assistant");
         w.put("model", identity.model(answer.model.as_ref()));
-        w.put_array("content", |w| {
-            answer
-                .pieces
-                .iter()
-                .for_each(|piece| write_piece(w, piece, identity));
+        w.put_each("content", &answer.pieces, |w, piece| {
+            write_piece(w, piece, identity);
         });
         let reason = answer.finish.unwrap_or(FinishReason::Stop);
         w.put(
@@ -228,35 +205,28 @@ pub(crate) fn write_plain(answer: &Answer, identity: &AnswerIdentity) -> String 
 
 fn write_piece(w: &mut Writer, piece: &Piece, identity: &AnswerIdentity) {
     match piece {
-        Piece::Text(text) | Piece::Refusal(text) => w.object(|w| {
-            w.put("type", "text");
-            w.put("text", text);
-        }),
+        Piece::Text(text) | Piece::Refusal(text) => w.typed("text", |w| w.put("text", text)),
         Piece::Reasoning {
             signature: Some(signature),
             ..
-        } if signature.is_encrypted => w.object(|w| {
-            w.put("type", "redacted_thinking");
+        } if signature.is_encrypted => w.typed("redacted_thinking", |w| {
             w.put("data", signature.marked());
         }),
-        Piece::Reasoning { text, signature } => write_thinking(w, text, signature.as_ref()),
-        Piece::ToolUse(call) => w.object(|w| {
-            w.put("type", "tool_use");
+        Piece::Reasoning { text, signature } => w.typed("thinking", |w| {
+            w.put("thinking", text);
+            let unsigned = ReasoningSignature::UNSIGNED;
+            w.put(
+                "signature",
+                signature.as_ref().unwrap_or(&unsigned).marked(),
+            );
+        }),
+        Piece::ToolUse(call) => w.typed("tool_use", |w| {
             w.put("id", identity.call_id(call.id.as_ref(), call.index));
             w.put("name", &call.name);
             let arguments = call.arguments.unescape().unwrap_or_default();
             w.put_raw("input", &arguments_object(&arguments, &call.arguments));
         }),
     }
-}
-
-fn write_thinking(w: &mut Writer, text: &Text<'_>, signature: Option<&ReasoningSignature<'_>>) {
-    w.object(|w| {
-        w.put("type", "thinking");
-        w.put("thinking", text);
-        let unsigned = ReasoningSignature::UNSIGNED;
-        w.put("signature", signature.unwrap_or(&unsigned).marked());
-    });
 }
 
 const fn stop_word(reason: FinishReason, at_sequence: bool) -> &'static str {

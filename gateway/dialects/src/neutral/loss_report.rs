@@ -38,52 +38,52 @@ pub(crate) enum Feature {
 
 impl Feature {
     /// The name of the field in the client's API.
-    const fn field(self, api: ClientApi) -> &'static str {
-        use ClientApi::{CountTokens, Messages, Responses};
-        match (self, api) {
-            (Self::Format, Messages | CountTokens) => "output_config.format",
-            (Self::Format, Responses) => "text.format",
-            (Self::Format, _) => "response_format",
-            (Self::StrictTools, Messages | CountTokens | Responses) => "tools[].strict",
-            (Self::StrictTools, _) => "tools[].function.strict",
-            (Self::ToolChoice, _) => "tool_choice",
-            (Self::ParallelTools, Messages | CountTokens) => {
-                "tool_choice.disable_parallel_tool_use"
-            }
-            (Self::ParallelTools, _) => "parallel_tool_calls",
-            (Self::Stop, Messages | CountTokens) => "stop_sequences",
-            (Self::Stop, _) => "stop",
-            (Self::Temperature, _) => "temperature",
-            (Self::TopP, _) => "top_p",
-            (Self::TopK, _) => "top_k",
-            (Self::Penalties, _) => "frequency_penalty, presence_penalty",
-            (Self::Seed, _) => "seed",
-            (Self::Reasoning, Messages | CountTokens) => "thinking",
-            (Self::Reasoning, Responses) => "reasoning",
-            (Self::Reasoning, _) => "reasoning_effort",
-            (Self::Images, Responses) => "input[].content[].input_image",
-            (Self::Images, Messages | CountTokens) => "messages[].content[].image",
-            (Self::Images, _) => "messages[].content[].image_url",
-            (Self::Audio, Responses) => "input[].content[].input_audio",
-            (Self::Audio, _) => "messages[].content[].input_audio",
-            (Self::Files, Responses) => "input[].content[].input_file",
-            (Self::Files, Messages | CountTokens) => "messages[].content[].document",
-            (Self::Files, _) => "messages[].content[].file",
-            (Self::FileName, Responses) => "input[].content[].filename",
-            (Self::FileName, Messages | CountTokens) => "messages[].content[].title",
-            (Self::FileName, _) => "messages[].content[].file.filename",
-            (Self::ImageDetail, Responses) => "input[].content[].detail",
-            (Self::ImageDetail, _) => "messages[].content[].image_url.detail",
-            (Self::FormatDescription, Responses) => "text.format.description",
-            (Self::FormatDescription, _) => "response_format.json_schema.description",
-            (Self::ToolError, _) => "messages[].content[].is_error",
-            (Self::Misplaced, Responses) => "input[].content[]",
-            (Self::Misplaced, _) => "messages[].content[]",
-            (Self::Prefill, _) => "messages[] (an answer to continue)",
-            (Self::User, Messages | CountTokens) => "metadata.user_id",
-            (Self::User, _) => "user",
-            (Self::FileUrls, Responses) => "input[].content[].input_file.file_url",
-            (Self::FileUrls, _) => "messages[].content[].source.url",
+    fn field(self, api: ClientApi) -> String {
+        let (column, content) = match api {
+            ClientApi::ChatCompletions | ClientApi::Embeddings => (0, "messages[].content[]"),
+            ClientApi::Messages | ClientApi::CountTokens => (1, "messages[].content[]"),
+            ClientApi::Responses => (2, "input[].content[]"),
+        };
+        self.names()[column].replace('*', content)
+    }
+
+    /// The field in chat, messages and responses. `*` stands for a part of content.
+    const fn names(self) -> [&'static str; 3] {
+        match self {
+            Self::Format => ["response_format", "output_config.format", "text.format"],
+            Self::StrictTools => [
+                "tools[].function.strict",
+                "tools[].strict",
+                "tools[].strict",
+            ],
+            Self::ToolChoice => ["tool_choice"; 3],
+            Self::ParallelTools => [
+                "parallel_tool_calls",
+                "tool_choice.disable_parallel_tool_use",
+                "parallel_tool_calls",
+            ],
+            Self::Stop => ["stop", "stop_sequences", "stop"],
+            Self::Temperature => ["temperature"; 3],
+            Self::TopP => ["top_p"; 3],
+            Self::TopK => ["top_k"; 3],
+            Self::Penalties => ["frequency_penalty, presence_penalty"; 3],
+            Self::Seed => ["seed"; 3],
+            Self::Reasoning => ["reasoning_effort", "thinking", "reasoning"],
+            Self::Images => ["*.image_url", "*.image", "*.input_image"],
+            Self::Audio => ["*.input_audio"; 3],
+            Self::Files => ["*.file", "*.document", "*.input_file"],
+            Self::FileUrls => ["*.source.url", "*.source.url", "*.input_file.file_url"],
+            Self::FileName => ["*.file.filename", "*.title", "*.filename"],
+            Self::ImageDetail => ["*.image_url.detail", "*.image_url.detail", "*.detail"],
+            Self::FormatDescription => [
+                "response_format.json_schema.description",
+                "response_format.json_schema.description",
+                "text.format.description",
+            ],
+            Self::ToolError => ["messages[].content[].is_error"; 3],
+            Self::Misplaced => ["*"; 3],
+            Self::Prefill => ["messages[] (an answer to continue)"; 3],
+            Self::User => ["user", "metadata.user_id", "user"],
         }
     }
 }

@@ -374,31 +374,26 @@ impl Effort {
 impl Reasoning {
     /// The client's settings as an effort. `None` if they set no amount.
     pub(crate) fn as_effort(&self) -> Option<Effort> {
-        match (self.enabled, self.effort, self.budget_tokens) {
-            (Some(false), _, _) => Some(Effort::None),
-            (_, Some(effort), _) => Some(effort),
-            (_, None, Some(tokens)) => Some(Effort::of_budget(tokens)),
-            (_, None, None) => None,
+        if self.enabled == Some(false) {
+            return Some(Effort::None);
         }
+        let of_budget = || self.budget_tokens.map(Effort::of_budget);
+        self.effort.or_else(of_budget)
     }
 
     /// The client's settings as a budget.
     pub(crate) fn as_budget(&self) -> Option<u64> {
-        match (self.enabled, self.budget_tokens, self.effort) {
-            (Some(false), _, _) => Some(0),
-            (_, Some(tokens), _) => Some(tokens),
-            (_, None, Some(effort)) => Some(effort.budget_tokens()),
-            (_, None, None) => None,
+        if self.enabled == Some(false) {
+            return Some(0);
         }
+        let of_effort = || self.effort.map(Effort::budget_tokens);
+        self.budget_tokens.or_else(of_effort)
     }
 
     /// Whether to reason at all, if the client says.
     pub(crate) fn is_on(&self) -> Option<bool> {
-        match (self.enabled, self.as_budget()) {
-            (Some(enabled), _) => Some(enabled),
-            (None, Some(tokens)) => Some(tokens > 0),
-            (None, None) => None,
-        }
+        let has_budget = || Some(self.as_budget()? > 0);
+        self.enabled.or_else(has_budget)
     }
 }
 

@@ -14,7 +14,7 @@ use crate::neutral::{AnswerEvent, ReasoningSignature, ToolUse};
 use crate::response_context::AnswerIdentity;
 
 /// Writes a stream. Each call adds frames to the writer that it is given.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct ResponsesWriter {
     identity: AnswerIdentity,
     answer: Answer,
@@ -28,9 +28,7 @@ impl ResponsesWriter {
     pub(crate) fn new(identity: AnswerIdentity) -> Self {
         Self {
             identity,
-            answer: Answer::default(),
-            sequence: 0,
-            open: Vec::new(),
+            ..Self::default()
         }
     }
 
@@ -272,13 +270,10 @@ fn part_of(piece: &Piece) -> Option<(&'static PartKind, &Text<'static>)> {
 }
 
 fn frame(name: &str, sequence: u64, w: &mut Writer, fill: impl FnOnce(&mut Writer)) {
-    w.verbatim("event: ");
-    w.verbatim(name);
-    w.verbatim("\ndata: {");
-    w.put("type", name);
-    w.put("sequence_number", sequence);
-    fill(w);
-    w.verbatim("}\n\n");
+    w.event(name, |w| {
+        w.put("sequence_number", sequence);
+        fill(w);
+    });
 }
 
 const fn status(finish: Option<FinishReason>) -> &'static str {
@@ -341,13 +336,10 @@ fn write_response(
     w.put_null("instructions");
     w.put_null("max_output_tokens");
     w.put("model", identity.model(answer.model.as_ref()));
-    w.put_array("output", |w| {
-        if is_over {
-            for output in 0..answer.pieces.len() {
-                let item = item_status(answer, output, status);
-                w.object(|w| write_item(w, answer, output, identity, item));
-            }
-        }
+    let items = if is_over { answer.pieces.len() } else { 0 };
+    w.put_each("output", 0..items, |w, output| {
+        let item = item_status(answer, output, status);
+        w.object(|w| write_item(w, answer, output, identity, item));
     });
     w.put("parallel_tool_calls", true);
     w.put_null("previous_response_id");
