@@ -18,12 +18,12 @@ use tokio_rustls::TlsConnector;
 use super::{CallError, Endpoint};
 use crate::caps::COALESCED_BYTES_MAX;
 
-type Driver = http1::Connection<TokioIo<Box<dyn ByteStream>>, Full<Bytes>>;
+type ConnectionDriver = http1::Connection<TokioIo<Box<dyn ByteStream>>, Full<Bytes>>;
 
 /// An open connection that has no answer under way.
 pub(crate) struct Connection {
     sender: SendRequest<Full<Bytes>>,
-    driver: Pin<Box<Driver>>,
+    driver: Pin<Box<ConnectionDriver>>,
 }
 
 impl Connection {
