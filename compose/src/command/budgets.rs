@@ -9,6 +9,7 @@ use anyhow::Context as _;
 use serde::Deserialize;
 use serde_json::Value;
 use weir_governance::control::record::{BudgetRecord, Kind, Record};
+use weir_governance::thresholds::shown_amount;
 
 use crate::cli::Cli;
 use crate::context::{control, runtime, settings};
@@ -111,11 +112,8 @@ fn row(budget: &BudgetRecord, standing: Option<&BudgetAmounts>) -> [String; 9] {
     let unknown = || "-".to_owned();
     let known =
         |of: fn(&BudgetAmounts) -> &String| standing.map_or_else(unknown, |it| of(it).clone());
-    let limit = match (budget.usd, budget.tokens) {
-        (Some(usd), _) => format!("{usd} USD"),
-        (None, Some(tokens)) => format!("{tokens} tokens"),
-        (None, None) => unknown(),
-    };
+    let limit = budget.spec();
+    let limit = limit.map_or_else(|_| unknown(), |spec| shown_amount(spec.unit, spec.limit));
     let limit = if budget.soft { limit + ", soft" } else { limit };
     let subject = standing.filter(|it| !it.subject.is_empty());
     let resets = standing.map_or_else(unknown, |it| {

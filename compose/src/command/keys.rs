@@ -7,7 +7,7 @@ use anyhow::{Context as _, bail};
 use serde_json::{Value, json};
 use weir_governance::control::key::KeyId;
 use weir_governance::control::record::{
-    BudgetRecord, Change, KeyRecord, Kind, LimitRecord, Priority, Record, Scope,
+    BudgetRecord, Change, Class, KeyRecord, Kind, LimitRecord, Record, Scope,
 };
 use weir_governance::control::{LastUse, Snapshot};
 use weir_schemas::RequestId;
@@ -92,9 +92,9 @@ pub(crate) fn make(
         models_denied: args.models_denied.clone(),
         networks: args.networks.clone(),
         class: if args.batch {
-            Priority::Batch
+            Class::Batch
         } else {
-            Priority::Interactive
+            Class::Interactive
         },
         expires_ms: args.expires_days.map(|days| created_ms + days * MS_PER_DAY),
         ..KeyRecord::new(KeyId(id.as_u128()), hash, created_ms)

@@ -17,7 +17,7 @@ use crate::ledger::Charge;
 
 /// A budget that a request has reserved from.
 #[derive(Clone, Debug)]
-pub struct ReservedBudget(Arc<Budget>);
+pub struct ReservedBudget(pub(crate) Arc<Budget>);
 
 impl AsRef<BudgetSpec> for ReservedBudget {
     fn as_ref(&self) -> &BudgetSpec {
@@ -26,11 +26,6 @@ impl AsRef<BudgetSpec> for ReservedBudget {
 }
 
 impl ReservedBudget {
-    #[must_use]
-    pub fn budget(&self) -> &Budget {
-        &self.0
-    }
-
     /// What the budget is charged for what was used, if anything.
     #[must_use]
     pub fn charge(

@@ -124,7 +124,7 @@ impl Ledger {
         let lock = take_lock(dir)?;
         let restore = |budget: &str, subject: &str, at_ms, amount| {
             // A budget that is gone needs no memory.
-            if let Some(budget) = rules.budget(budget) {
+            if let Some(budget) = rules.budgets.get(budget) {
                 let purse = budget.counters.named(subject);
                 purse.restore(&budget.terms.spec, at_ms, amount, now_us);
             }
@@ -212,7 +212,7 @@ impl Ledger {
         lines: &mut Lines,
     ) -> Result<(), LedgerError> {
         let mut spent = Vec::new();
-        for budget in rules.budgets() {
+        for budget in rules.budgets.iter() {
             for (subject, purse) in budget.counters.all() {
                 let state = purse.read(&budget.terms.spec, now_us);
                 spent.extend(state.spent.iter().map(|part| Total {
@@ -433,7 +433,7 @@ mod tests {
     }
 
     fn spent(rules: &Rules, subject: &str) -> BudgetAmount {
-        let budget = rules.budget("b").unwrap();
+        let budget = rules.budgets.get("b").unwrap();
         budget
             .counters
             .named(subject)
@@ -492,7 +492,7 @@ mod tests {
             }
             // Totals in one round, lines alone in the next.
             if round % 2 == 0 {
-                let budget = before.budget("b").unwrap();
+                let budget = before.budgets.get("b").unwrap();
                 let purse = budget.counters.named("ana");
                 purse.restore(&budget.terms.spec, 1, 10, 0);
                 ledger.keep(&before, 0, true);

@@ -283,14 +283,14 @@ impl PeerState {
             Update::Notified(mark) => self.notified.note(mark),
             Update::Budget(budget) => {
                 // Made now, so that a first request here finds what was spent elsewhere.
-                if let Some(rule) = rules.budget(&budget.id) {
+                if let Some(rule) = rules.budgets.get(&budget.id) {
                     let _: Arc<BudgetCounter> = rule.counters.named(&budget.subject);
                 }
                 peer.budgets.insert(name, budget);
             }
             Update::Limit(limit) => {
                 let before = peer.limits.insert(name.clone(), limit.clone());
-                if let (Some(rule), true) = (rules.limit(&limit.id), is_alive) {
+                if let (Some(rule), true) = (rules.limits.get(&limit.id), is_alive) {
                     // Made now, so that a first request here finds what was taken elsewhere.
                     let _: Arc<LimitCounter> = rule.counters.named(&limit.subject);
                     let before = before.as_ref();
@@ -328,12 +328,12 @@ impl PeerState {
         // Of those that are alive the first by name speaks.
         self.notified
             .set_silent(alive.names.iter().any(|from| *from < self.instance));
-        for limit in rules.limits() {
+        for limit in rules.limits.iter() {
             for (subject, counter) in limit.counters.all() {
                 self.settle_limit(limit, &subject, &counter, &alive, now.unix_us);
             }
         }
-        for budget in rules.budgets() {
+        for budget in rules.budgets.iter() {
             for (subject, purse) in budget.counters.all() {
                 self.settle_budget(budget, &subject, &purse, &alive, now.unix_us);
             }
@@ -499,13 +499,13 @@ impl PeerState {
     /// Publishes what changed since the last time. What could not be sent is published again.
     fn publish(&mut self, rules: &Rules, now: Moment, send: impl Fn(&str, &str) -> bool) {
         let mut updates = Vec::new();
-        for limit in rules.limits() {
+        for limit in rules.limits.iter() {
             for (subject, counter) in limit.counters.all() {
                 let report = limit_report(limit, &subject, &counter, now.unix_us);
                 updates.push(Update::Limit(report));
             }
         }
-        for budget in rules.budgets() {
+        for budget in rules.budgets.iter() {
             for (subject, purse) in budget.counters.all() {
                 let report = budget_report(budget, &subject, &purse, now.unix_us);
                 updates.push(Update::Budget(report));

@@ -100,7 +100,7 @@ impl NotificationLog {
     /// has left behind, or a raised limit.
     pub fn prune(&self, rules: &Rules, now_us: u64) {
         self.marks.lock().retain(|_, mark| {
-            let Some(budget) = rules.budget(&mark.budget) else {
+            let Some(budget) = rules.budgets.get(&mark.budget) else {
                 return false;
             };
             let purse = budget.counters.named(&mark.subject);
@@ -141,8 +141,7 @@ pub struct ThresholdCrossing {
 impl ThresholdCrossing {
     #[must_use]
     pub fn new(reserved: &ReservedBudget, subject: &Subject<'_>, crossing: &Crossing) -> Self {
-        let budget = reserved.budget();
-        Self::of(budget, budget.name(subject), crossing)
+        Self::of(&reserved.0, reserved.0.name(subject), crossing)
     }
 
     fn of(budget: &Budget, name: String, crossing: &Crossing) -> Self {
@@ -192,7 +191,7 @@ pub struct PendingNotification {
 pub fn pending(rules: &Rules, log: &NotificationLog, now_us: u64) -> Vec<PendingNotification> {
     let marks = log.marks.lock();
     let mut pending = Vec::new();
-    for budget in rules.budgets() {
+    for budget in rules.budgets.iter() {
         for (subject, purse) in budget.counters.all() {
             let Some(reached) = reached(budget, &subject, &purse, now_us) else {
                 continue;
@@ -256,7 +255,7 @@ mod tests {
     }
 
     fn spend(rules: &Rules, subject: &str, amount: u128, now_us: u64) {
-        let budget = rules.budgets().next().unwrap();
+        let budget = rules.budgets.iter().next().unwrap();
         let purse = budget.counters.named(subject);
         purse.restore(&budget.terms.spec, now_us / 1000, amount, now_us);
     }

@@ -1,12 +1,17 @@
 //! Priority among requests when there is not enough for all.
 
-/// How urgent a request is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Who goes first when there is not enough for all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(rename = "Priority")]
 pub enum Class {
-    /// Somebody waits for the answer.
+    /// A person waits for the answer.
     #[default]
     Interactive,
-    /// May use only a part of every limit; the rest is reserved for interactive requests.
+    /// May use at most 80 % of any limit; the rest is reserved for interactive traffic.
     Batch,
 }
 

@@ -16,7 +16,7 @@ use percent_encoding::percent_decode_str;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use weir_limits::{BudgetBalance, BudgetUnit};
+use weir_limits::{BudgetBalance, BudgetUnit, Class};
 
 use crate::caps::{ADMIN_BODY_BYTES_MAX, STANDINGS_LISTED_MAX};
 use crate::request::pipeline;
@@ -30,7 +30,7 @@ use weir_governance::control::key::{HashKey, KeyId, NoRandomness};
 use weir_governance::control::network::Network;
 use weir_governance::control::policy::shown;
 use weir_governance::control::record::{
-    AdminRole, Change, KeyRecord, Kind, Priority, Record, TokenRecord, Usd,
+    AdminRole, Change, KeyRecord, Kind, Record, TokenRecord, Usd,
 };
 
 pub(crate) const PREFIX: &str = "/admin/v1";
@@ -101,7 +101,7 @@ pub(super) struct NewKey {
     #[serde(default)]
     networks: Vec<Network>,
     #[serde(default)]
-    class: Priority,
+    class: Class,
     expires_ms: Option<u64>,
 }
 
@@ -406,7 +406,7 @@ impl Desk {
     /// What is spent, reserved and left of a budget, by those for whom it is counted apart: the least
     /// left first.
     fn standings(&self, snapshot: &Snapshot, id: &str, max: usize) -> Value {
-        let Some(budget) = snapshot.rules().budget(id) else {
+        let Some(budget) = snapshot.rules().budgets.get(id) else {
             return Value::Null;
         };
         let text = |amount| match budget.terms.spec.unit {
@@ -451,12 +451,17 @@ impl Desk {
         }
     }
 
+    fn check_may(&self, action: &str, record: &Record) -> Result<(), Problem> {
+        if self.caller.may_change(record) {
+            return Ok(());
+        }
+        let what = format!("{action} the {} \"{}\"", record.kind(), record.id());
+        Err(Problem::forbidden(&self.caller, &what))
+    }
+
     /// Makes a change, if the caller may. `record` is what it is about.
     fn change(&self, action: &'static str, record: &Record, change: Change) -> Result<(), Problem> {
-        if !self.caller.may_change(record) {
-            let what = format!("{action} the {} \"{}\"", record.kind(), record.id());
-            return Err(Problem::forbidden(&self.caller, &what));
-        }
+        self.check_may(action, record)?;
         let actor = format!("token:{}", self.caller.name);
         let act = Act {
             actor: &actor,
@@ -484,11 +489,8 @@ impl Desk {
             .map_err(|error| Problem::invalid(error.to_string()))?;
         let before = self.snapshot().record(kind, id);
         // What was there must be theirs to change, too.
-        if let Some(before) = &before
-            && !self.caller.may_change(before)
-        {
-            let what = format!("update the {kind} \"{id}\"");
-            return Err(Problem::forbidden(&self.caller, &what));
+        if let Some(before) = &before {
+            self.check_may("update", before)?;
         }
         let action = if before.is_some() { "update" } else { "create" };
         self.change(action, &record, Change::set(record.clone()))?;

@@ -34,7 +34,10 @@ pub(crate) fn answer(
         }
         (&Method::GET | &Method::HEAD, "/" | "/livez") => Ok(whole(StatusCode::OK, TEXT, "ok\n")),
         (&Method::GET | &Method::HEAD, "/readyz") => Ok(ready(worker)),
-        (&Method::GET, "/metrics") => Ok(whole(StatusCode::OK, METRICS, metrics(worker))),
+        (&Method::GET, "/metrics") => {
+            let page = worker.shared.telemetry.page(&worker.shared.routing);
+            Ok(whole(StatusCode::OK, METRICS, page))
+        }
         (method, path) => Err(Refusal::nothing_there(
             method,
             path,
@@ -75,11 +78,6 @@ fn whole(
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, content_type);
     response
-}
-
-fn metrics(worker: &Worker) -> String {
-    let shared = &worker.shared;
-    shared.telemetry.page(&shared.routing)
 }
 
 /// What stands before the name of one alias.

@@ -92,10 +92,9 @@ pub struct GatewayHandle {
 /// Binds the listener and starts the workers.
 pub fn start(options: GatewayOptions) -> Result<GatewayHandle, StartError> {
     let listen = options.config.listen;
-    let listener = bind(listen).map_err(|source| StartError::Listen { listen, source })?;
-    let addr = listener
-        .local_addr()
-        .map_err(|source| StartError::Listen { listen, source })?;
+    let failed = |source| StartError::Listen { listen, source };
+    let listener = bind(listen).map_err(failed)?;
+    let addr = listener.local_addr().map_err(failed)?;
     let threads = options
         .config
         .threads
@@ -194,13 +193,9 @@ impl GatewayHandle {
             }
         }
         // What it said last, the other gateways must hear before this one is gone.
-        if let Some(webhook) = self.webhook {
-            webhook.stop();
-        }
-        if let Some(peers) = self.peers {
-            peers.stop();
-        }
-        self.upkeep.stop();
+        drop(self.webhook);
+        drop(self.peers);
+        drop(self.upkeep);
     }
 }
 

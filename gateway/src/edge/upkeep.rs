@@ -49,7 +49,7 @@ fn once(shared: &GatewayState, round: u64) {
 }
 
 fn expire(rules: &Rules, now_us: u64) {
-    for budget in rules.budgets() {
+    for budget in rules.budgets.iter() {
         for (subject, purse) in budget.counters.all() {
             let expired = purse.expire(now_us);
             if expired > 0 {
@@ -65,12 +65,12 @@ fn expire(rules: &Rules, now_us: u64) {
 }
 
 fn forget(rules: &Rules, now_us: u64) {
-    for limit in rules.limits() {
+    for limit in rules.limits.iter() {
         limit
             .counters
             .forget(|counter| limit_is_idle(limit, counter, now_us));
     }
-    for budget in rules.budgets() {
+    for budget in rules.budgets.iter() {
         budget
             .counters
             .forget(|purse| purse.is_idle(&budget.terms.spec, now_us));

@@ -122,16 +122,34 @@ impl HashKey {
 
     /// Makes a new virtual key, and its hash.
     pub fn new_key(&self) -> Result<(String, KeyHash), NoRandomness> {
-        let key = generate(KEY_PREFIX)?;
-        let hash = self.sign(key.as_bytes());
-        Ok((key, hash))
+        self.generate(KEY_PREFIX)
     }
 
     /// Makes a new admin token, and its hash.
     pub fn new_token(&self) -> Result<(String, KeyHash), NoRandomness> {
-        let token = generate(TOKEN_PREFIX)?;
-        let hash = self.sign(token.as_bytes());
-        Ok((token, hash))
+        self.generate(TOKEN_PREFIX)
+    }
+
+    fn generate(&self, prefix: &str) -> Result<(String, KeyHash), NoRandomness> {
+        let chars = prefix.len() + SECRET_CHARS;
+        let mut key = String::with_capacity(chars + CHECK_CHARS);
+        key.push_str(prefix);
+        let random = SystemRandom::new();
+        while key.len() < chars {
+            let mut bytes = [0; 64];
+            random.fill(&mut bytes).map_err(|_| NoRandomness)?;
+            // Bytes from 248 up are left out, so that each character is equally likely.
+            let even = bytes.iter().filter(|byte| **byte < 248);
+            let room = chars - key.len();
+            key.extend(
+                even.take(room)
+                    .map(|byte| char::from(ALPHABET[usize::from(byte % 62)])),
+            );
+        }
+        let check = check(&key[prefix.len()..]);
+        key.extend(check.map(char::from));
+        let hash = self.sign(key.as_bytes());
+        Ok((key, hash))
     }
 
     /// The hash of a key or token; `None` for a text that cannot be one.
@@ -257,27 +275,6 @@ pub struct NotAKeyId;
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error("the system gave no random bytes")]
 pub struct NoRandomness;
-
-fn generate(prefix: &str) -> Result<String, NoRandomness> {
-    let chars = prefix.len() + SECRET_CHARS;
-    let mut key = String::with_capacity(chars + CHECK_CHARS);
-    key.push_str(prefix);
-    let random = SystemRandom::new();
-    while key.len() < chars {
-        let mut bytes = [0; 64];
-        random.fill(&mut bytes).map_err(|_| NoRandomness)?;
-        // Bytes from 248 up are left out, so that each character is equally likely.
-        let even = bytes.iter().filter(|byte| **byte < 248);
-        let room = chars - key.len();
-        key.extend(
-            even.take(room)
-                .map(|byte| char::from(ALPHABET[usize::from(byte % 62)])),
-        );
-    }
-    let check = check(&key[prefix.len()..]);
-    key.extend(check.map(char::from));
-    Ok(key)
-}
 
 /// CRC-32C of the secret, in six characters.
 fn check(secret: &str) -> [u8; CHECK_CHARS] {

@@ -42,6 +42,14 @@ pub enum LogError {
     Encode(#[from] serde_json::Error),
 }
 
+fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> LogError {
+    move |source| LogError::File {
+        action,
+        path: path.to_owned(),
+        source,
+    }
+}
+
 /// The file, opened anew for each append.
 #[derive(Clone, Debug)]
 pub struct ControlLog {
@@ -56,11 +64,7 @@ impl ControlLog {
     /// Appends a change. When this returns, every gateway that follows the log will see it.
     pub fn append(&self, change: &Change) -> Result<(), LogError> {
         self.append_line(&line(change)?)
-            .map_err(|source| LogError::File {
-                action: "append to",
-                path: self.path.clone(),
-                source,
-            })
+            .map_err(failed("append to", &self.path))
     }
 
     /// Puts these changes in the place of all that is there.
@@ -74,11 +78,7 @@ impl ControlLog {
             })?;
             Ok(())
         };
-        write().map_err(|source| LogError::File {
-            action: "replace",
-            path: self.path.clone(),
-            source,
-        })
+        write().map_err(failed("replace", &self.path))
     }
 
     fn append_line(&self, line: &str) -> io::Result<()> {
@@ -140,11 +140,7 @@ pub struct Reader {
 impl Reader {
     /// Hands over every change that is new.
     pub fn read(&mut self, mut take: impl FnMut(Change)) -> Result<(), LogError> {
-        let news = self.news().map_err(|source| LogError::File {
-            action: "read",
-            path: self.path.clone(),
-            source,
-        })?;
+        let news = self.news().map_err(failed("read", &self.path))?;
         for line in news.split_inclusive(|byte| *byte == b'\n') {
             let Some(complete) = line.strip_suffix(b"\n") else {
                 break;

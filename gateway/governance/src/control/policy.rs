@@ -345,8 +345,8 @@ impl<T: Terms> BoundRule<T> {
 /// All rules there are.
 #[derive(Debug, Default)]
 pub struct Rules {
-    limits: RuleSet<Limit>,
-    budgets: RuleSet<Budget>,
+    pub limits: RuleSet<Limit>,
+    pub budgets: RuleSet<Budget>,
     access: RuleSet<AccessRecord>,
     payloads: RuleSet<PayloadRecord>,
     pub(super) teams: HashMap<String, TeamRecord>,
@@ -371,8 +371,8 @@ impl Rules {
                 rules.keys.extend(scope.key.clone());
             }
             match &**record {
-                Record::Limit(limit) => rules.add_limit(limit, before.limit(&limit.id)),
-                Record::Budget(budget) => rules.add_budget(budget, before.budget(&budget.id)),
+                Record::Limit(limit) => rules.add_limit(limit, before.limits.get(&limit.id)),
+                Record::Budget(budget) => rules.add_budget(budget, before.budgets.get(&budget.id)),
                 Record::Access(access) => {
                     let rule = Arc::new(access.clone());
                     rules.access.add(&access.id, &access.scope, &[], rule);
@@ -452,24 +452,6 @@ impl Rules {
         })?;
         // What is in the log was checked before it was written there.
         Capture::new(narrowest.capture, narrowest.share).ok()
-    }
-
-    #[must_use]
-    pub fn limit(&self, id: &str) -> Option<&Arc<Limit>> {
-        self.limits.get(id)
-    }
-
-    #[must_use]
-    pub fn budget(&self, id: &str) -> Option<&Arc<Budget>> {
-        self.budgets.get(id)
-    }
-
-    pub fn limits(&self) -> impl Iterator<Item = &Arc<Limit>> {
-        self.limits.iter()
-    }
-
-    pub fn budgets(&self) -> impl Iterator<Item = &Arc<Budget>> {
-        self.budgets.iter()
     }
 
     /// Says how many gateways there are, for counters that are made from now on.
@@ -628,12 +610,12 @@ mod tests {
             &raised,
         );
         assert!(Arc::ptr_eq(
-            &first.budgets().next().unwrap().counters,
-            &raised.budgets().next().unwrap().counters
+            &first.budgets.iter().next().unwrap().counters,
+            &raised.budgets.iter().next().unwrap().counters
         ));
         assert!(!Arc::ptr_eq(
-            &raised.budgets().next().unwrap().counters,
-            &other.budgets().next().unwrap().counters
+            &raised.budgets.iter().next().unwrap().counters,
+            &other.budgets.iter().next().unwrap().counters
         ));
     }
 }

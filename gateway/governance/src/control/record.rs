@@ -10,12 +10,14 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Deserializer, Serialize, de};
-use weir_limits::{BudgetSpec, BudgetUnit, Class, Window, Zone};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use weir_limits::{BudgetSpec, BudgetUnit, Window, Zone};
 
 pub use capture::{Capture, CaptureMode, PayloadRecord, SampleShare};
 pub use money::Usd;
 pub use token::{AdminRole, TokenRecord};
+pub use weir_limits::Class;
 
 use super::key::{KeyHash, KeyId};
 use super::network::Network;
@@ -98,32 +100,29 @@ impl fmt::Display for Kind {
 }
 
 /// One line of the log: what something is from now on, or that it is gone.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "ChangeLine")]
 pub struct Change {
     pub kind: Kind,
     pub id: String,
     pub record: Option<Record>,
 }
 
-impl<'de> Deserialize<'de> for Change {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        struct ChangeLine {
-            kind: Kind,
-            id: String,
-            record: Option<Box<serde_json::value::RawValue>>,
-        }
-        let line = ChangeLine::deserialize(deserializer)?;
-        let record = line
-            .record
-            .map(|json| Record::parse(line.kind, json.get()))
-            .transpose()
-            .map_err(de::Error::custom)?;
-        Ok(Self {
-            kind: line.kind,
-            id: line.id,
-            record,
-        })
+/// A line whose record is read by its kind.
+#[derive(Deserialize)]
+struct ChangeLine {
+    kind: Kind,
+    id: String,
+    record: Option<Box<RawValue>>,
+}
+
+impl TryFrom<ChangeLine> for Change {
+    type Error = serde_json::Error;
+
+    fn try_from(ChangeLine { kind, id, record }: ChangeLine) -> Result<Self, Self::Error> {
+        let record = record.map(|json| Record::parse(kind, json.get()));
+        let record = record.transpose()?;
+        Ok(Self { kind, id, record })
     }
 }
 
@@ -211,7 +210,7 @@ pub struct KeyRecord {
     #[serde(default)]
     pub networks: Vec<Network>,
     #[serde(default)]
-    pub class: Priority,
+    pub class: Class,
     pub created_ms: u64,
     pub expires_ms: Option<u64>,
     pub revoked_ms: Option<u64>,
@@ -234,7 +233,7 @@ impl KeyRecord {
             models: Vec::new(),
             models_denied: Vec::new(),
             networks: Vec::new(),
-            class: Priority::Interactive,
+            class: Class::Interactive,
             created_ms,
             expires_ms: None,
             revoked_ms: None,
@@ -297,26 +296,6 @@ pub struct PreviousKey {
     pub hash: KeyHash,
     /// Until when it works.
     pub until_ms: u64,
-}
-
-/// Who goes first when there is not enough for all.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Priority {
-    /// A person waits for the answer.
-    #[default]
-    Interactive,
-    /// May use at most 80 % of any limit; the rest is reserved for interactive traffic.
-    Batch,
-}
-
-impl From<Priority> for Class {
-    fn from(priority: Priority) -> Self {
-        match priority {
-            Priority::Interactive => Self::Interactive,
-            Priority::Batch => Self::Batch,
-        }
-    }
 }
 
 /// A team: what its keys have in common unless they say otherwise.

@@ -1,6 +1,7 @@
 //! Rules of one kind, found by the keys that they apply to.
 
 use std::collections::{HashMap, HashSet};
+use std::ops::Deref;
 use std::sync::Arc;
 
 use super::record::{Dimension, Scope};
@@ -21,7 +22,7 @@ pub struct KeyAttributes {
 
 /// Rules of one kind.
 #[derive(Debug)]
-pub(super) struct RuleSet<R> {
+pub struct RuleSet<R> {
     entries: Vec<ScopeEntry<R>>,
     by_id: HashMap<String, usize>,
     /// By the narrowest attribute that each scope names.
@@ -54,10 +55,7 @@ impl<R> RuleSet<R> {
     pub(super) fn add(&mut self, id: &str, scope: &Scope, overrides: &[String], rule: Arc<R>) {
         let index = self.entries.len();
         self.by_id.insert(id.to_owned(), index);
-        let narrowest = declared(scope).into_iter().find_map(|(dimension, value)| {
-            let value = value.as_deref()?;
-            Some((dimension, Box::from(value)))
-        });
+        let narrowest = named(declared(scope)).next();
         self.by_attribute.entry(narrowest).or_default().push(index);
         self.entries.push(ScopeEntry {
             rule,
@@ -67,23 +65,19 @@ impl<R> RuleSet<R> {
         });
     }
 
-    pub(super) fn get(&self, id: &str) -> Option<&Arc<R>> {
+    #[must_use]
+    pub fn get(&self, id: &str) -> Option<&Arc<R>> {
         self.by_id.get(id).map(|index| &self.entries[*index].rule)
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Arc<R>> {
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<R>> {
         self.entries.iter().map(|entry| &entry.rule)
     }
 
     /// The rules that apply to a key, in the order in which they were added, less those that another
     /// one overrides.
     pub(super) fn applying(&self, key: &KeyAttributes) -> impl Iterator<Item = &Arc<R>> {
-        let attributes = attributes(key)
-            .into_iter()
-            .filter_map(|(dimension, value)| {
-                let value = value.as_deref()?;
-                Some(Some((dimension, Box::from(value))))
-            });
+        let attributes = named(attributes(key)).map(Some);
         let mut indices: Vec<usize> = attributes
             .chain([None])
             .filter_map(|attribute: Attribute| self.by_attribute.get(&attribute))
@@ -128,6 +122,14 @@ const fn attributes(key: &KeyAttributes) -> [(Dimension, &Option<Box<str>>); 7] 
         (Dimension::Environment, &key.environment),
         (Dimension::Tier, &key.tier),
     ]
+}
+
+/// Those that are there.
+fn named<T: Deref<Target = str>>(
+    attributes: [(Dimension, &Option<T>); 7],
+) -> impl Iterator<Item = (Dimension, Box<str>)> {
+    let attributes = attributes.into_iter();
+    attributes.filter_map(|(dimension, value)| Some((dimension, value.as_deref()?.into())))
 }
 
 /// A scope's attributes as a number: each counts more than all that are less narrow together.

@@ -16,7 +16,7 @@ use super::last_used::{LastUse, Noted};
 use super::network::Network;
 use super::policy::{Policy, Rules};
 use super::record::{
-    Change, KeyRecord, Kind, PreviousKey, Priority, Record, TeamRecord, TokenRecord, is_denied,
+    Change, KeyRecord, Kind, PreviousKey, Record, TeamRecord, TokenRecord, is_denied,
 };
 use super::rule_set::KeyAttributes;
 
@@ -71,7 +71,7 @@ struct KeyOverrides {
     models: Vec<String>,
     models_denied: Vec<String>,
     networks: Vec<Network>,
-    class: Priority,
+    class: Class,
 }
 
 impl Key {
@@ -186,7 +186,7 @@ impl Identity {
         self.key
             .own
             .as_ref()
-            .map_or(Class::Interactive, |own| own.class.into())
+            .map_or(Class::Interactive, |own| own.class)
     }
 
     /// Networks that the key itself may be used from; all if empty.
@@ -346,7 +346,11 @@ impl Snapshot {
         for change in changes {
             match change.record {
                 Some(Record::Key(record)) => self.set_key(record),
-                None if change.kind == Kind::Key => self.remove_key(&change.id),
+                None if change.kind == Kind::Key => {
+                    if let Ok(id) = change.id.parse() {
+                        self.forget(id);
+                    }
+                }
                 record => {
                     rules_changed |= !matches!(change.kind, Kind::Token | Kind::Setting);
                     let records = Arc::make_mut(&mut self.records);
@@ -393,12 +397,6 @@ impl Snapshot {
             .insert_unique(hasher.hash_one(key.id()), key, |key| {
                 hasher.hash_one(key.id())
             });
-    }
-
-    fn remove_key(&mut self, id: &str) {
-        if let Ok(id) = id.parse() {
-            self.forget(id);
-        }
     }
 
     fn forget(&mut self, id: KeyId) -> Option<Arc<Key>> {

@@ -243,7 +243,7 @@ impl World {
             .deaths
             .contains(&(number, at_us / SECOND * SECOND));
         node.is_dead = node.is_dead || dies;
-        let budget = node.rules.budget("b").unwrap();
+        let budget = node.rules.budgets.get("b").unwrap();
         let mut at = 0;
         while at < node.in_flight.len() {
             if node.in_flight[at].0 > at_us && !node.is_dead {
@@ -280,7 +280,7 @@ impl World {
         let node = &mut self.nodes[number];
         let one = self.one.take(&rate, Class::Interactive, 1, now_us);
         self.outcome.one_would += u64::from(one.is_ok());
-        let counter = node.rules.limit("l").unwrap().counter(&SUBJECT);
+        let counter = node.rules.limits.get("l").unwrap().counter(&SUBJECT);
         let before = self.truth.read(&rate, now_us);
         if counter
             .requests
@@ -298,7 +298,7 @@ impl World {
         let over = over_us.saturating_sub(60 * SECOND) * self.play.per_minute / (60 * SECOND);
         self.outcome.rate_over = self.outcome.rate_over.max(over);
 
-        let budget = node.rules.budget("b").unwrap();
+        let budget = node.rules.budgets.get("b").unwrap();
         let purse = budget.counter(&SUBJECT);
         if let Ok((reserved, _)) = purse.reserve(&budget.terms.spec, 1, now_us) {
             self.outcome.paid += 1;
