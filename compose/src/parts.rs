@@ -14,7 +14,7 @@ use weir_eventlog::{
 };
 use weir_gateway::{GatewayHandle, GatewayOptions, StartError};
 use weir_governance::control::ControlHandle;
-use weir_ingestor::feedback::{self, FeedbackOptions};
+use weir_ingestor::feedback::{self, Feedback};
 use weir_ingestor::{AuditOptions, IngestorOptions};
 use weir_store::{ServeOptions, StoreState, Supervisor, SupervisorOptions};
 
@@ -255,15 +255,14 @@ fn start_feedback(
     data_dir: &Path,
     store: Option<&EmbeddedStore>,
 ) -> anyhow::Result<StoppableThread> {
-    let options = FeedbackOptions {
+    let feedback = Feedback {
         store: config.store.connect()?,
-        log: routing_tables::record_log(config, data_dir),
-        policy: config.routing.table.clone(),
+        tables: routing_tables::table_log(config, data_dir),
         refresh: Duration::from_secs(u64::from(config.routing.refresh_s)),
         window: Duration::from_secs(u64::from(config.routing.window_s)),
     };
     start_after_store("feedback", store, async move |stopped| {
-        feedback::run(options, stopped).await;
+        feedback::run(feedback, stopped).await;
     })
 }
 

@@ -12,17 +12,13 @@ use crate::config::Config;
 /// How soon a gateway sees a new table.
 const FOLLOW_POLL: Duration = Duration::from_millis(100);
 
-/// The log: a file beside the keys, or a topic of its own with Kafka.
-pub(crate) fn record_log(config: &Config, data_dir: &Path) -> RecordLog {
-    match config.eventlog.kafka_topic(&config.routing.topic) {
+/// The log, at its beginning: a file beside the keys, or a topic of its own with Kafka.
+pub(crate) fn table_log(config: &Config, data_dir: &Path) -> TableLog {
+    let log = match config.eventlog.kafka_topic(&config.routing.topic) {
         Some(kafka) => RecordLog::Topic(kafka),
         None => RecordLog::File(data_dir.join("control").join("routing.log")),
-    }
-}
-
-/// A reader of the log, at its beginning.
-pub(crate) fn table_log(config: &Config, data_dir: &Path) -> TableLog {
-    TableLog::new(record_log(config, data_dir), config.routing.table.clone())
+    };
+    TableLog::new(log, config.routing.table.clone())
 }
 
 /// Feeds the newest table to a gateway. While the log is unavailable, the gateway keeps its table,

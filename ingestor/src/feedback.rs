@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
-use weir_controller::{Measurements, TablePolicy};
-use weir_eventlog::{RecordLog, TableLog, TableLogError};
+use weir_controller::Measurements;
+use weir_eventlog::{TableLog, TableLogError};
 use weir_schemas::table::TableRecord;
 use weir_store::{Store, StoreError};
 
@@ -24,12 +24,11 @@ use crate::clock::now_us;
 /// A table younger than this share of the pause is left alone: another ingestor has just made it.
 const YOUNG: f64 = 0.7;
 
-/// What the feedback needs.
+/// The loop, and what it needs.
 #[derive(Debug)]
-pub struct FeedbackOptions {
+pub struct Feedback {
     pub store: Store,
-    pub log: RecordLog,
-    pub policy: TablePolicy,
+    pub tables: TableLog,
     /// Pause between two tables.
     pub refresh: Duration,
     /// How far back is looked.
@@ -46,16 +45,10 @@ pub enum FeedbackError {
 }
 
 /// Publishes tables until stopped. Errors are waited out.
-pub async fn run(options: FeedbackOptions, mut stopped: watch::Receiver<bool>) {
-    let mut feedback = Feedback {
-        tables: TableLog::new(options.log, options.policy),
-        store: options.store,
-        refresh: options.refresh,
-        window: options.window,
-    };
+pub async fn run(mut feedback: Feedback, mut stopped: watch::Receiver<bool>) {
     // The first one after a pause: there is nothing to be measured yet.
-    let first = tokio::time::Instant::now() + options.refresh;
-    let mut ticks = tokio::time::interval_at(first, options.refresh);
+    let first = tokio::time::Instant::now() + feedback.refresh;
+    let mut ticks = tokio::time::interval_at(first, feedback.refresh);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut failing = false;
     loop {
@@ -78,13 +71,6 @@ pub async fn run(options: FeedbackOptions, mut stopped: watch::Receiver<bool>) {
         }
         failing = refreshed.is_err();
     }
-}
-
-struct Feedback {
-    tables: TableLog,
-    store: Store,
-    refresh: Duration,
-    window: Duration,
 }
 
 impl Feedback {

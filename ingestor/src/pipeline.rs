@@ -123,14 +123,11 @@ pub(crate) enum StepOutcome {
 
 /// What an attempt to store a batch came to.
 enum StoreOutcome {
-    Stored {
-        rows: usize,
-        duplicates: usize,
-        dead_letters: usize,
-        closed: Vec<StreamId>,
-    },
+    Stored,
     /// The store took the rows, and does not have them: it knew their tokens.
-    NotKept { rows: usize },
+    NotKept {
+        rows: usize,
+    },
     /// A row is not taken; those behind it come next.
     Partial,
 }
@@ -217,19 +214,7 @@ impl<L: Log, E: Engine> Ingestor<L, E> {
             self.refresh(&ranges).await?;
             history.collisions.settle(|id| self.stored.has(id));
             match self.attempt_to_store(batch, &ranges, &mut history).await {
-                Ok(StoreOutcome::Stored {
-                    rows,
-                    duplicates,
-                    dead_letters,
-                    closed,
-                }) => {
-                    self.health.well();
-                    self.health.stored(rows, duplicates, dead_letters);
-                    self.stored.note(&ranges);
-                    self.progress.note(&ranges);
-                    closed.into_iter().for_each(|it| self.stored.forget(it));
-                    return Ok(());
-                }
+                Ok(StoreOutcome::Stored) => return Ok(()),
                 Ok(StoreOutcome::NotKept { rows }) => {
                     tracing::warn!(rows, "the store did not keep rows; they are sent again");
                     self.stored.invalidate(&ranges);
@@ -306,12 +291,13 @@ impl<L: Log, E: Engine> Ingestor<L, E> {
         if missing > 0 {
             return Ok(StoreOutcome::NotKept { rows: missing });
         }
-        Ok(StoreOutcome::Stored {
-            rows: rows.len(),
-            duplicates,
-            dead_letters: dead.len(),
-            closed: rows.closed_streams().collect(),
-        })
+        self.health.well();
+        self.health.stored(rows.len(), duplicates, dead.len());
+        self.stored.note(ranges);
+        self.progress.note(ranges);
+        let closed = rows.closed_streams();
+        closed.for_each(|stream| self.stored.forget(stream));
+        Ok(StoreOutcome::Stored)
     }
 
     /// Returns how many of the inserted rows the tables do not have.

@@ -56,22 +56,17 @@ pub async fn compare(
     view: RollupView,
     since_us: i64,
 ) -> Result<RollupCheck, StoreError> {
-    let mut compared = RollupCheck {
-        rows: 0,
-        is_equal: false,
-    };
-    for _ in 0..ROLLUP_COMPARISONS_MAX {
+    let mut comparisons = 1;
+    loop {
         let from_rows = sum(store, view, since_us, "optimize_use_projections = 0").await?;
         let from_projection = sum(store, view, since_us, "optimize_use_projections = 1").await?;
-        compared = RollupCheck {
-            rows: from_rows.rows,
-            is_equal: from_rows == from_projection,
-        };
-        if compared.is_equal {
-            break;
+        let is_equal = from_rows == from_projection;
+        if is_equal || comparisons == ROLLUP_COMPARISONS_MAX {
+            let rows = from_rows.rows;
+            return Ok(RollupCheck { rows, is_equal });
         }
+        comparisons += 1;
     }
-    Ok(compared)
 }
 
 async fn sum(

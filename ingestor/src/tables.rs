@@ -31,16 +31,13 @@ pub(crate) trait Engine {
 
     /// Stores rows whole or not at all, or takes them and does nothing, if it knows the token. An
     /// error if the deadline is over.
-    async fn insert<'a, R>(
+    async fn insert<'a, R: RowWrite + Row<Value<'a>: EventRow>>(
         &self,
         table: &str,
         rows: &[R::Value<'a>],
         token: &str,
         deadline_us: Option<u64>,
-    ) -> Result<(), StoreError>
-    where
-        R: Row + RowWrite,
-        R::Value<'a>: EventRow;
+    ) -> Result<(), StoreError>;
 
     /// Which of these places have a dead letter.
     async fn dead_letters(
@@ -100,17 +97,13 @@ impl<E: Engine> Tables<E> {
     }
 
     /// Says whether all rows were sent.
-    async fn insert_into<'a, R>(
+    async fn insert_into<'a, R: RowWrite + Row<Value<'a>: EventRow>>(
         &self,
         table: &str,
         inserts: &Inserts<R::Value<'a>>,
         deadline_us: Option<u64>,
         history: &mut InsertHistory,
-    ) -> Result<bool, StoreError>
-    where
-        R: Row + RowWrite,
-        R::Value<'a>: EventRow,
-    {
+    ) -> Result<bool, StoreError> {
         let mut is_all = true;
         for rows in inserts.iter() {
             let insert = self.insert_rows::<R>(table, rows, deadline_us, history);
@@ -122,17 +115,13 @@ impl<E: Engine> Tables<E> {
     /// One insert. If the store will never take a row of it, the rows before that one. The rows behind
     /// it wait until it is known what is stored: another ingestor's insert may have held them together
     /// with the first ones.
-    async fn insert_rows<'a, R>(
+    async fn insert_rows<'a, R: RowWrite + Row<Value<'a>: EventRow>>(
         &self,
         table: &str,
         mut rows: &[R::Value<'a>],
         deadline_us: Option<u64>,
         history: &mut InsertHistory,
-    ) -> Result<bool, StoreError>
-    where
-        R: Row + RowWrite,
-        R::Value<'a>: EventRow,
-    {
+    ) -> Result<bool, StoreError> {
         let mut length = rows.len();
         while let Some(first) = rows[..length].first() {
             let token = token(table, first, &history.collisions);
@@ -281,17 +270,13 @@ impl Engine for Store {
         })
     }
 
-    async fn insert<'a, R>(
+    async fn insert<'a, R: RowWrite + Row<Value<'a>: EventRow>>(
         &self,
         table: &str,
         rows: &[R::Value<'a>],
         token: &str,
         deadline_us: Option<u64>,
-    ) -> Result<(), StoreError>
-    where
-        R: Row + RowWrite,
-        R::Value<'a>: EventRow,
-    {
+    ) -> Result<(), StoreError> {
         Self::insert_until::<R>(self, table, rows, token, deadline_us).await
     }
 

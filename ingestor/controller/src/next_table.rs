@@ -159,15 +159,15 @@ impl Sums {
         self.priced_tokens += size::priced_tokens(cell.input_tokens, cell.output_tokens);
         self.picousd += cell.cost_picousd as f64 + cell.waste_picousd as f64;
     }
+}
 
-    fn mean(sum: f64, weight: f64) -> Option<f64> {
-        (weight > 0.0).then(|| sum / weight)
-    }
+fn mean(sum: f64, weight: f64) -> Option<f64> {
+    (weight > 0.0).then(|| sum / weight)
 }
 
 fn output_mean(sums: &BTreeMap<&str, Sums>) -> Option<f64> {
     let tokens = sums.values().map(|s| s.output_tokens).sum();
-    Sums::mean(tokens, sums.values().map(|s| s.priced_attempts).sum())
+    mean(tokens, sums.values().map(|s| s.priced_attempts).sum())
 }
 
 fn measured_entry(
@@ -176,37 +176,25 @@ fn measured_entry(
     before: Option<&TargetEntry>,
     policy: &TablePolicy,
 ) -> TargetEntry {
-    let step = |before: Option<f64>, seen: Option<f64>, samples: f64| {
-        step_value(
-            before,
-            seen,
-            samples / policy.tries_min.max(1) as f64,
-            policy.value_step_max,
-        )
+    let step = |of: fn(&TargetEntry) -> Option<f64>, seen: Option<f64>, samples: f64| {
+        let evidence = samples / policy.tries_min.max(1) as f64;
+        step_value(before.and_then(of), seen, evidence, policy.value_step_max)
     };
     let timed = sums.timed;
     TargetEntry {
         deployment: deployment.to_owned(),
         weight: before.map_or(1.0, |b| b.weight),
-        ttft_us: step(
-            before.and_then(|b| b.ttft_us),
-            Sums::mean(sums.ttft_us, timed),
-            timed,
-        ),
-        ttft_p95_us: step(
-            before.and_then(|b| b.ttft_p95_us),
-            Sums::mean(sums.ttft_p95_us, timed),
-            timed,
-        ),
+        ttft_us: step(|b| b.ttft_us, mean(sums.ttft_us, timed), timed),
+        ttft_p95_us: step(|b| b.ttft_p95_us, mean(sums.ttft_p95_us, timed), timed),
         error_ratio: error_ratio(sums, before.and_then(|b| b.error_ratio), policy),
         output_tokens_per_s: step(
-            before.and_then(|b| b.output_tokens_per_s),
-            Sums::mean(sums.tokens_per_s, sums.rated),
+            |b| b.output_tokens_per_s,
+            mean(sums.tokens_per_s, sums.rated),
             sums.rated,
         ),
         picousd_per_token: step(
-            before.and_then(|b| b.picousd_per_token),
-            Sums::mean(sums.picousd, sums.priced_tokens).filter(|price| *price > 0.0),
+            |b| b.picousd_per_token,
+            mean(sums.picousd, sums.priced_tokens),
             sums.priced_attempts,
         ),
         tries: sums.attempts_counted,

@@ -76,17 +76,6 @@ fn hashed(version: u8) -> impl Iterator<Item = (&'static str, &'static [&'static
     tables.filter(|(_, columns)| !columns.is_empty())
 }
 
-/// A version that this program does not know was written by a later one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct UnknownVersion;
-
-pub(crate) fn check_version(version: u8) -> Result<(), UnknownVersion> {
-    (1..=VERSION)
-        .contains(&version)
-        .then_some(())
-        .ok_or(UnknownVersion)
-}
-
 /// Events of a stream in the order of their seqs; an event that is stored twice comes twice. Rows
 /// that carry a time before their stream's birth are not looked at.
 pub(crate) async fn stored_rows(

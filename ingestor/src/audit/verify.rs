@@ -24,7 +24,7 @@ use weir_store::Store;
 use super::book::{CheckpointRow, LeafRow, checkpoints, read_export};
 use super::chain::{Hash, fingerprint, merkle_root, origin};
 use super::checkpoint::AuditError;
-use super::rows::{StoredRow, UnknownVersion, VERSION, chain_after, check_version, stored_rows};
+use super::rows::{StoredRow, VERSION, chain_after, stored_rows};
 use crate::caps::{
     DEAD_LETTERS_KNOWN_MAX, EVENTS_AT_ONCE, FINDINGS_MAX, LEAVES_AT_ONCE, REQUEST_MAX,
     SETTLE_ATTEMPTS, SETTLE_PAUSE,
@@ -447,7 +447,7 @@ impl Verifier<'_> {
             open = rest;
             let last = some.iter().map(|leaf| leaf.last_seq).max();
             let last = last.unwrap_or(first.last_seq);
-            if let Err(UnknownVersion) = check_version(first.version) {
+            if !(1..=VERSION).contains(&first.version) {
                 return Err(AuditError::LaterVersion(first.version));
             }
             let (version, from) = (first.version, first.first_seq);

@@ -85,11 +85,8 @@ fn at_reference(streamed_us: &str, whole_us: &str) -> String {
 }
 
 fn cells_sql() -> String {
-    let class = size::CLASS_ENDS
-        .iter()
-        .map(|end| format!("(input > {end})"))
-        .collect::<Vec<_>>()
-        .join(" + ");
+    let class = size::CLASS_ENDS.map(|end| format!("(input > {end})"));
+    let class = class.join(" + ");
     let answered = at_reference("ifNull(ttft_us, total_us)", "total_us");
     let lost = at_reference("total_us", "total_us");
     format!(
@@ -125,11 +122,8 @@ fn cells_sql() -> String {
 fn outcomes_sql(versions: &[u64]) -> String {
     let reference = at_reference("ifNull(ttft_us, total_us)", "total_us");
     let per_output = size::PRICED_PER_OUTPUT_TOKEN;
-    let versions = versions
-        .iter()
-        .map(ToString::to_string)
-        .collect::<Vec<_>>()
-        .join(", ");
+    let versions: Vec<String> = versions.iter().map(u64::to_string).collect();
+    let versions = versions.join(", ");
     format!(
         "SELECT CAST(alias, 'String') AS alias, assumeNotNull(table_version) AS table_version, \
            count() AS requests, \

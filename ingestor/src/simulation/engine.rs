@@ -52,17 +52,13 @@ impl Engine for SimEngine {
         Ok(StoredRuns { at_us, runs })
     }
 
-    async fn insert<'a, R>(
+    async fn insert<'a, R: RowWrite + Row<Value<'a>: EventRow>>(
         &self,
         _table: &str,
         rows: &[R::Value<'a>],
         token: &str,
         deadline_us: Option<u64>,
-    ) -> Result<(), StoreError>
-    where
-        R: Row + RowWrite,
-        R::Value<'a>: EventRow,
-    {
+    ) -> Result<(), StoreError> {
         // The process may be stopped here, or the statement be under way for long.
         pass().await;
         let id = |row: &R::Value<'a>| (row.id().stream, row.id().seq);

@@ -101,7 +101,6 @@ impl BlockHeader {
 }
 
 /// Makes one block.
-#[must_use]
 pub(crate) fn encode(content: &[u8]) -> Bytes {
     let mut frames = BytesMut::new();
     for piece in content.chunks(1 << 20) {

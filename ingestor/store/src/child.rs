@@ -71,15 +71,6 @@ pub enum ChildReport {
     Failed { reason: String, how_to_fix: String },
 }
 
-impl ChildReport {
-    fn failed(error: &ServeError) -> Self {
-        Self::Failed {
-            reason: error.to_string(),
-            how_to_fix: error.how_to_fix(),
-        }
-    }
-}
-
 /// Why the engine cannot be served.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
@@ -143,7 +134,10 @@ pub fn serve(options: &ServeOptions) -> Result<(), ServeError> {
     let served = run(options);
     if let Err(error) = &served {
         // A closed standard output is no reason to fail twice.
-        let _ = report(&ChildReport::failed(error));
+        let _ = report(&ChildReport::Failed {
+            reason: error.to_string(),
+            how_to_fix: error.how_to_fix(),
+        });
     }
     served
 }

@@ -222,30 +222,24 @@ impl Store {
     /// The batch is stored whole or not at all, as long as it falls into one partition: one day. The
     /// same token again stores nothing, as a rule; after a kill at the wrong moment it may, so what
     /// is stored must be asked of the rows themselves.
-    pub async fn insert<R>(
+    pub async fn insert<R: Row + RowWrite>(
         &self,
         table: &str,
         rows: &[R::Value<'_>],
         token: &str,
-    ) -> Result<(), StoreError>
-    where
-        R: Row + RowWrite,
-    {
+    ) -> Result<(), StoreError> {
         self.insert_until::<R>(table, rows, token, None).await
     }
 
     /// The same, if the statement begins by a time of the store's clock (microseconds since 1970). An
     /// event table refuses it later, however long it was on its way or its sender stopped.
-    pub async fn insert_until<R>(
+    pub async fn insert_until<R: Row + RowWrite>(
         &self,
         table: &str,
         rows: &[R::Value<'_>],
         token: &str,
         deadline_us: Option<u64>,
-    ) -> Result<(), StoreError>
-    where
-        R: Row + RowWrite,
-    {
+    ) -> Result<(), StoreError> {
         let context = format!("insert {} rows into {table}", rows.len());
         let failed = |error| StoreError::new(&context, &error);
         let client = self.in_database();
@@ -279,10 +273,7 @@ impl Store {
     /// `bind`.
     ///
     /// [`Query::param`]: clickhouse::query::Query::param
-    pub async fn fetch<R>(&self, query: Query) -> Result<Vec<R>, StoreError>
-    where
-        R: RowOwned + RowRead,
-    {
+    pub async fn fetch<R: RowOwned + RowRead>(&self, query: Query) -> Result<Vec<R>, StoreError> {
         within(QUERY_TIME_MAX, "ask the store", query.fetch_all::<R>()).await
     }
 
@@ -320,17 +311,10 @@ impl Store {
 }
 
 fn is_on_this_machine(url: &str) -> bool {
-    let authority = url.split_once("://").map_or(url, |(_, rest)| rest);
-    let authority = authority.split(['/', '?']).next().unwrap_or_default();
-    let host = authority
-        .rsplit_once('@')
-        .map_or(authority, |(_, host)| host);
-    let name = match host.rsplit_once(':') {
-        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
-        _ => host,
-    };
-    let address = name.trim_matches(['[', ']']).parse::<IpAddr>();
-    name == "localhost" || address.is_ok_and(|address| address.is_loopback())
+    let url = url.parse::<http::Uri>().unwrap_or_default();
+    let host = url.host().unwrap_or_default();
+    let address = host.trim_matches(['[', ']']).parse::<IpAddr>();
+    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
 }
 
 /// A question, before it is asked.

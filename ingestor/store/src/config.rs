@@ -33,16 +33,10 @@ impl EngineLimits {
 /// The smaller of what the machine has and what the control group allows.
 fn memory_of_this_machine() -> Option<u64> {
     let meminfo = fs::read_to_string("/proc/meminfo").ok()?;
-    let line = meminfo
-        .lines()
-        .find_map(|line| line.strip_prefix("MemTotal:"))?;
-    let total = line
-        .trim()
-        .strip_suffix(" kB")?
-        .trim()
-        .parse::<u64>()
-        .ok()?
-        << 10;
+    let mut lines = meminfo.lines();
+    let total = lines.find_map(|line| line.strip_prefix("MemTotal:"))?;
+    let kilobytes = total.trim().strip_suffix(" kB")?.trim();
+    let total = kilobytes.parse::<u64>().ok()? << 10;
     let allowed = fs::read_to_string("/sys/fs/cgroup/memory.max").ok();
     let allowed = allowed.and_then(|text| text.trim().parse::<u64>().ok());
     Some(allowed.map_or(total, |allowed| allowed.min(total)))

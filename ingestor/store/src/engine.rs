@@ -119,7 +119,6 @@ impl EmbeddedEngine {
     }
 
     /// Version of ClickHouse, such as `26.7.2.1`.
-    #[must_use]
     pub(crate) fn version(&self) -> &str {
         &self.version
     }
@@ -406,7 +405,6 @@ impl ResultChunk {
         }
     }
 
-    #[must_use]
     pub(crate) fn progress(&self) -> QueryProgress {
         let (abi, handle) = (self.library.abi, self.handle.as_ptr());
         // SAFETY: the handle is alive, and these functions only read numbers from it.

@@ -52,7 +52,6 @@ pub struct ServerError {
 
 impl ServerError {
     /// An error of this facade, worded like the engine's.
-    #[must_use]
     pub(crate) fn new(code: Code, message: &str) -> Self {
         let Code { number, name } = code;
         Self {
@@ -113,7 +112,6 @@ impl ServerError {
 }
 
 /// The number in `Code: 60. DB::Exception: …`.
-#[must_use]
 pub(crate) fn exception_code(message: &str) -> Option<u32> {
     let rest = message.trim_start().strip_prefix("Code: ")?;
     rest[..rest.find(|c: char| !c.is_ascii_digit())?]

@@ -20,7 +20,6 @@ pub(crate) enum Joining {
 }
 
 impl Joining {
-    #[must_use]
     pub(crate) fn of(format: &str) -> Self {
         let lower = format.to_ascii_lowercase();
         let headers = [("withnamesandtypes", 2), ("withnames", 1)];
@@ -56,7 +55,6 @@ impl Joining {
 }
 
 /// What a response in this format says of itself in `Content-Type`.
-#[must_use]
 pub(crate) fn content_type(format: &str) -> &'static str {
     let lower = format.to_ascii_lowercase();
     if lower.starts_with("jsoneachrow") || lower.contains("eachrow") || lower == "ndjson" {
@@ -96,7 +94,6 @@ pub(crate) struct Joiner {
 }
 
 impl Joiner {
-    #[must_use]
     pub(crate) fn new(joining: Joining) -> Self {
         Self {
             joining,
@@ -105,7 +102,6 @@ impl Joiner {
     }
 
     /// The part of the chunk that belongs into the document.
-    #[must_use]
     pub(crate) fn join(&mut self, chunk: Bytes) -> Bytes {
         match &self.header {
             None => {

@@ -180,38 +180,39 @@ impl Facade {
         if let Some((status, text)) = text_at(&parts) {
             return self.text(status, text);
         }
-        let answered = self.query(&parts, &mut body).await;
-        answered.unwrap_or_else(|(query_id, error)| self.error(&error, &query_id))
+        let request = match QueryRequest::read(&parts) {
+            Ok(request) => request,
+            Err(error) => return self.error(&error, ""),
+        };
+        let query_id = request.query_id.clone();
+        match self.query(request, &parts, &mut body).await {
+            Ok(answer) => answer,
+            Err(error) => {
+                drain(&mut body).await;
+                self.error(&error, &query_id)
+            }
+        }
     }
 
     async fn query(
         self: &Arc<Self>,
+        request: QueryRequest,
         parts: &Parts,
         body: &mut Incoming,
-    ) -> Result<QueryResponse, (String, ServerError)> {
-        let request = QueryRequest::read(parts).map_err(|error| (String::new(), error))?;
-        let query_id = request.query_id.clone();
-        let answered = async {
-            self.admit(parts, &request)?;
-            let job = find_statement(request, body).await?;
-            if let Some(hello) = hello::answer(&job, self.engine.version()) {
-                let head = self.head_of_output(&query_id, Some("Native"), QueryProgress::default());
-                return Ok(head.map(|()| QueryBody::Full(Full::new(hello))));
-            }
-            let places = match &job.statement {
-                Statement::Insert(_) => &self.inserts,
-                Statement::Select { .. } | Statement::Other { .. } => &self.queries,
-            };
-            let place = take_place(places).await?;
-            self.run(job, body, place).await
-        };
-        match answered.await {
-            Ok(answer) => Ok(answer),
-            Err(error) => {
-                drain(body).await;
-                Err((query_id, error))
-            }
+    ) -> Result<QueryResponse, ServerError> {
+        self.admit(parts, &request)?;
+        let job = find_statement(request, body).await?;
+        if let Some(hello) = hello::answer(&job, self.engine.version()) {
+            let query_id = &job.request.query_id;
+            let head = self.head_of_output(query_id, Some("Native"), QueryProgress::default());
+            return Ok(head.map(|()| QueryBody::Full(Full::new(hello))));
         }
+        let places = match &job.statement {
+            Statement::Insert(_) => &self.inserts,
+            Statement::Select { .. } | Statement::Other { .. } => &self.queries,
+        };
+        let place = take_place(places).await?;
+        self.run(job, body, place).await
     }
 
     fn admit(&self, parts: &Parts, request: &QueryRequest) -> Result<(), ServerError> {
