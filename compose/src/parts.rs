@@ -16,7 +16,7 @@ use weir_gateway::{GatewayHandle, GatewayOptions, StartError};
 use weir_governance::control::ControlHandle;
 use weir_ingestor::feedback::{self, Feedback};
 use weir_ingestor::{AuditOptions, IngestorOptions};
-use weir_store::{ServeOptions, StoreState, Supervisor, SupervisorOptions};
+use weir_store::{ServeOptions, StoreState, Supervisor};
 
 use crate::cli::Cli;
 use crate::config::{Config, Loaded, StoreKind};
@@ -319,7 +319,7 @@ impl EmbeddedStore {
         let runtime = runtime()?;
         let supervisor = {
             let _entered = runtime.enter();
-            Supervisor::start(SupervisorOptions::new(program, args))
+            Supervisor::start(program, args)
         };
         let state = supervisor.state();
         let run = move |stop: StopSignal| {

@@ -27,9 +27,7 @@ use tokio::sync::watch;
 use weir_eventlog::{JournalSource, Source};
 use weir_ingestor::audit::Checkpointer;
 use weir_ingestor::{IngestorHealth, IngestorOptions};
-use weir_store::{
-    ServeOptions, Store, StoreConfig, StoreState, Supervisor, SupervisorOptions, child,
-};
+use weir_store::{ServeOptions, Store, StoreConfig, StoreState, Supervisor, child};
 
 /// Each request has an attempt: twice as many events.
 fn requests() -> u64 {
@@ -112,7 +110,7 @@ async fn measure() {
 fn start_store(dir: &Path) -> Supervisor {
     let arguments: Vec<OsString> = vec![dir.into(), "127.0.0.1:0".into(), "--supervised".into()];
     let program = std::env::current_exe().unwrap();
-    Supervisor::start(SupervisorOptions::new(program, arguments))
+    Supervisor::start(program, arguments)
 }
 
 async fn drain(journal: &Path, store: &Store, events: u64) {

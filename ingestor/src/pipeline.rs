@@ -62,22 +62,17 @@ pub async fn run(
     options: IngestorOptions,
     stopped: watch::Receiver<bool>,
 ) -> Result<(), IngestorError> {
-    let IngestorOptions {
-        source,
-        store,
-        retention,
-        health,
-        audit,
-    } = options;
     let progress = SealProgress::default();
-    let mut sealer = audit
-        .map(|audit| Sealer::new(store.clone(), audit, progress.clone()))
+    let mut sealer = options
+        .audit
+        .map(|audit| Sealer::new(options.store.clone(), audit, progress.clone()))
         .transpose()?;
     let timeout = drain_timeout(stopped.clone());
+    let health = options.health;
     let retry = RetryPolicy::new(stopped, health.clone());
-    let mut ingestor = Ingestor::new(source, store, retry, health, progress);
+    let mut ingestor = Ingestor::new(options.source, options.store, retry, health, progress);
     let ended = tokio::select! {
-        ended = ingestor.follow(retention) => ended,
+        ended = ingestor.follow(options.retention) => ended,
         never = seal(&mut sealer) => match never {},
         // As if killed: the log has what was not stored.
         () = timeout => Err(Interrupted::Stopped),
@@ -112,13 +107,6 @@ impl From<Stopped> for Interrupted {
     fn from(_: Stopped) -> Self {
         Self::Stopped
     }
-}
-
-/// Whether to go on.
-pub(crate) enum StepOutcome {
-    Moved,
-    /// Stopped, and the log is empty or the time is over.
-    Drained,
 }
 
 /// What an attempt to store a batch came to.
@@ -167,26 +155,27 @@ impl<L: Log, E: Engine> Ingestor<L, E> {
             let result = self.tables.engine.migrate(retention).await;
             migrated = self.retry.outcome(&mut backoff, result).await?;
         }
-        while let StepOutcome::Moved = self.step().await? {}
+        while self.step().await? {}
         Ok(())
     }
 
-    pub(crate) async fn step(&mut self) -> Result<StepOutcome, Interrupted> {
+    /// Says whether to go on: not if it is stopped, and the log is empty or the time is over.
+    pub(crate) async fn step(&mut self) -> Result<bool, Interrupted> {
         let (is_stopping, is_over) = (self.retry.is_stopping(), self.retry.is_over());
         // source → A crash here leaves the batch in the log, where it is read again.
         let batch = self.next().await?;
         if is_over || (is_stopping && batch.is_empty()) {
-            return Ok(StepOutcome::Drained);
+            return Ok(false);
         }
         if batch.is_empty() {
-            return Ok(StepOutcome::Moved);
+            return Ok(true);
         }
         // → drop what is stored → decode → insert → verify → A crash in there leaves any part of the
         // batch in the tables and all of it in the log: it is read again, and that part is dropped.
         self.store(&batch).await?;
         // → commit. A crash before it leaves rows that the log gives again: they are dropped above.
         self.commit(&batch).await?;
-        Ok(StepOutcome::Moved)
+        Ok(true)
     }
 
     async fn next(&mut self) -> Result<SourceBatch, Interrupted> {

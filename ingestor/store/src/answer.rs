@@ -1,13 +1,12 @@
 //! Answers: their headers, and bodies that come from a running statement.
 
-use std::convert::Infallible;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http_body::{Body, Frame};
-use http_body_util::Full;
+use http_body_util::{Either, Full};
 use rand::Rng;
 use tokio::sync::mpsc;
 
@@ -55,11 +54,8 @@ pub(crate) fn thread_died() -> ServerError {
     ServerError::internal("the thread that ran the statement died")
 }
 
-/// The body of an answer.
-pub(crate) enum QueryBody {
-    Full(Full<Bytes>),
-    Stream(Box<StreamedOutput>),
-}
+/// The body of an answer: all of it, or what a statement still gives.
+pub(crate) type QueryBody = Either<Full<Bytes>, Box<StreamedOutput>>;
 
 /// The output of a statement that still runs.
 pub(crate) struct StreamedOutput {
@@ -84,43 +80,17 @@ pub(crate) enum Cut {
 #[error("the statement failed after it had begun to answer")]
 pub(crate) struct BrokenOff;
 
-impl Body for QueryBody {
+impl Body for StreamedOutput {
     type Data = Bytes;
     type Error = BrokenOff;
 
     fn poll_frame(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
-        match self.get_mut() {
-            Self::Full(full) => Pin::new(full)
-                .poll_frame(context)
-                .map_err(|never: Infallible| match never {}),
-            Self::Stream(stream) => stream
-                .poll_data(context)
-                .map(|next| next.map(|data| data.map(Frame::data))),
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        match self {
-            Self::Full(full) => full.is_end_stream(),
-            Self::Stream(_) => false,
-        }
-    }
-
-    fn size_hint(&self) -> http_body::SizeHint {
-        match self {
-            Self::Full(full) => full.size_hint(),
-            Self::Stream(_) => http_body::SizeHint::default(),
-        }
-    }
-}
-
-impl StreamedOutput {
-    fn poll_data(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, BrokenOff>>> {
+        let data = |bytes| Poll::Ready(Some(Ok(Frame::data(bytes))));
         if let Some(first) = self.first.take() {
-            return Poll::Ready(Some(Ok(first)));
+            return data(first);
         }
         match self.cut {
             None => {}
@@ -132,13 +102,13 @@ impl StreamedOutput {
             Some(Cut::Broken) => return Poll::Ready(Some(Err(BrokenOff))),
         }
         let error = match ready!(self.output.poll_recv(context)) {
-            Some(QueryOutput::Chunk(chunk)) => return Poll::Ready(Some(Ok(chunk))),
+            Some(QueryOutput::Chunk(chunk)) => return data(chunk),
             Some(QueryOutput::End(Ok(()))) => return Poll::Ready(None),
             Some(QueryOutput::End(Err(error))) => error,
             Some(QueryOutput::Whole { .. } | QueryOutput::Head { .. }) | None => thread_died(),
         };
         self.cut = Some(Cut::Written);
-        Poll::Ready(Some(Ok(exception_block(&self.tag, &error.message))))
+        data(exception_block(&self.tag, &error.message))
     }
 }
 

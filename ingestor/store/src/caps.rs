@@ -7,6 +7,15 @@ use std::time::Duration;
 /// Connections open at once.
 pub(crate) const CONNECTIONS_MAX: usize = 256;
 
+/// Statements that run at once, INSERTs with rows aside.
+pub(crate) const QUERIES_MAX: usize = 16;
+
+/// INSERTs with rows that run at once. Apart, so that dashboards cannot starve the ingestor.
+pub(crate) const INSERTS_MAX: usize = 8;
+
+/// Time after which a statement is stopped, unless it asks for another limit itself.
+pub(crate) const STATEMENT_TIME_MAX: Duration = Duration::from_secs(300);
+
 /// How long a statement waits for its turn.
 pub(crate) const PLACE_WAIT_MAX: Duration = Duration::from_secs(10);
 
@@ -63,6 +72,12 @@ pub(crate) const MIGRATION_TIME_MAX: Duration = Duration::from_secs(600);
 
 /// How long running statements may take to end when the process is stopped.
 pub(crate) const STOP_GRACE: Duration = Duration::from_secs(5);
+
+/// How long the child may take to say that it is ready. Loading many parts takes a while.
+pub(crate) const START_TIME_MAX: Duration = Duration::from_secs(120);
+
+/// How long it may take to end when told to, before it is killed.
+pub(crate) const STOP_TIME_MAX: Duration = Duration::from_secs(15);
 
 /// The first pause before a restart; each further one is twice as long.
 pub(crate) const RESTART_PAUSE_MIN: Duration = Duration::from_millis(200);

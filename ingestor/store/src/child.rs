@@ -20,12 +20,13 @@ use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-use crate::caps::STOP_GRACE;
-use crate::config::{self, EngineLimits};
+use crate::caps::{INSERTS_MAX, QUERIES_MAX, STOP_GRACE};
+use crate::config;
 use crate::engine::{EmbeddedEngine, Library, LoadError, OpenError};
 use crate::library::{self, FETCH_COMMAND, NotFound};
+use crate::request::Credentials;
 use crate::sandbox;
-use crate::serve::{FacadeOptions, serve as serve_facade};
+use crate::serve::serve as serve_facade;
 
 /// What the process is started with.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,8 +37,8 @@ pub struct ServeOptions {
     pub data_dir: PathBuf,
     /// Where the facade answers.
     pub listen: SocketAddr,
-    pub facade: FacadeOptions,
-    pub limits: EngineLimits,
+    /// Who may ask it. None lets in every client that reaches the address.
+    pub credentials: Option<Credentials>,
     /// End when standard input ends.
     pub supervised: bool,
 }
@@ -50,8 +51,7 @@ impl ServeOptions {
             library: None,
             data_dir,
             listen,
-            facade: FacadeOptions::default(),
-            limits: EngineLimits::for_this_machine(),
+            credentials: None,
             supervised: false,
         }
     }
@@ -154,7 +154,7 @@ fn run(options: &ServeOptions) -> Result<(), ServeError> {
     let library = library::find(options.library.as_deref(), &options.data_dir)?;
     // Held for the life of the process.
     let _lock = lock(&options.data_dir)?;
-    let runtime = runtime(&options.facade)?;
+    let runtime = runtime()?;
     let listening = |source| ServeError::Listen {
         address: options.listen,
         source,
@@ -174,17 +174,17 @@ fn run(options: &ServeOptions) -> Result<(), ServeError> {
         pid: std::process::id(),
     })
     .map_err(ServeError::process("report on standard output"))?;
-    let facade = options.facade.clone();
-    runtime.block_on(serve_facade(listener, engine.clone(), facade, stopped));
+    let credentials = options.credentials.clone();
+    runtime.block_on(serve_facade(listener, engine.clone(), credentials, stopped));
     runtime.shutdown_timeout(STOP_GRACE);
     close(engine)
 }
 
 /// A thread for everything, and one for each statement that runs.
-fn runtime(facade: &FacadeOptions) -> Result<Runtime, ServeError> {
+fn runtime() -> Result<Runtime, ServeError> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        .max_blocking_threads(facade.queries_max + facade.inserts_max + 2)
+        .max_blocking_threads(QUERIES_MAX + INSERTS_MAX + 2)
         .thread_name("store-statement")
         .build()
         .map_err(ServeError::process("start a runtime"))
@@ -232,10 +232,12 @@ fn open(library: Library, options: &ServeOptions) -> Result<EmbeddedEngine, Serv
     let log = options.data_dir.join("engine.log");
     let config_dir = options.data_dir.join("config");
     let config_file =
-        config::write(&config_dir, &log, &options.limits).map_err(|source| ServeError::Files {
-            what: "write the engine's configuration to",
-            path: config_dir,
-            source,
+        config::write(&config_dir, &log, config::memory_for_engine()).map_err(|source| {
+            ServeError::Files {
+                what: "write the engine's configuration to",
+                path: config_dir,
+                source,
+            }
         })?;
     let data_dir = options.data_dir.join("data");
     EmbeddedEngine::open(library, &data_dir, &config_file).map_err(|source| ServeError::Open {

@@ -7,27 +7,13 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-/// What can be set.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct EngineLimits {
-    /// Memory that the engine may take in all.
-    pub memory_bytes_max: u64,
-    /// Time after which a statement is stopped, unless it asks for another limit itself.
-    pub query_time_max: Duration,
-}
+use crate::caps::STATEMENT_TIME_MAX;
 
-impl EngineLimits {
-    /// Half of the machine's (or the container's) memory for the engine, five minutes a statement.
-    #[must_use]
-    pub fn for_this_machine() -> Self {
-        let memory_bytes = memory_of_this_machine().unwrap_or(4 << 30);
-        Self {
-            memory_bytes_max: (memory_bytes / 2).max(512 << 20),
-            query_time_max: Duration::from_secs(300),
-        }
-    }
+/// Memory that the engine may take in all: half of the machine's, or of the container's.
+pub(crate) fn memory_for_engine() -> u64 {
+    let memory_bytes = memory_of_this_machine().unwrap_or(4 << 30);
+    (memory_bytes / 2).max(512 << 20)
 }
 
 /// The smaller of what the machine has and what the control group allows.
@@ -43,19 +29,18 @@ fn memory_of_this_machine() -> Option<u64> {
 }
 
 /// Writes the engine's configuration into a directory and says where it is.
-pub(crate) fn write(directory: &Path, log: &Path, limits: &EngineLimits) -> io::Result<PathBuf> {
+pub(crate) fn write(directory: &Path, log: &Path, memory_bytes: u64) -> io::Result<PathBuf> {
     fs::create_dir_all(directory)?;
     let users = directory.join("users.xml");
-    fs::write(&users, users_xml(limits))?;
+    fs::write(&users, users_xml(memory_bytes))?;
     let config = directory.join("config.xml");
-    fs::write(&config, config_xml(&users, log, limits))?;
+    fs::write(&config, config_xml(&users, log, memory_bytes))?;
     Ok(config)
 }
 
-fn config_xml(users: &Path, log: &Path, limits: &EngineLimits) -> String {
+fn config_xml(users: &Path, log: &Path, memory: u64) -> String {
     let users = escaped(&users.to_string_lossy());
     let log = escaped(&log.to_string_lossy());
-    let memory = limits.memory_bytes_max;
     // Caches are bounded by a tenth of the memory, and merges by two threads: the engine is a guest
     // on a machine that has other work.
     let mark_cache = memory / 10;
@@ -80,10 +65,10 @@ fn config_xml(users: &Path, log: &Path, limits: &EngineLimits) -> String {
     )
 }
 
-fn users_xml(limits: &EngineLimits) -> String {
-    let query_memory = limits.memory_bytes_max / 10 * 8;
-    let spill = limits.memory_bytes_max / 10 * 4;
-    let seconds = limits.query_time_max.as_secs();
+fn users_xml(memory: u64) -> String {
+    let query_memory = memory / 10 * 8;
+    let spill = memory / 10 * 4;
+    let seconds = STATEMENT_TIME_MAX.as_secs();
     // Withheld above all: SYSTEM SHUTDOWN and SYSTEM KILL, which signal the whole process group, and
     // CREATE DICTIONARY, which can have any command as its source.
     format!(
@@ -132,11 +117,7 @@ mod tests {
     fn a_path_with_markup_stays_a_path() {
         let directory = tempfile::tempdir().unwrap();
         let odd = directory.path().join("a <b> & c");
-        let limits = EngineLimits {
-            memory_bytes_max: 1 << 30,
-            query_time_max: Duration::from_secs(7),
-        };
-        let config = fs::read_to_string(write(&odd, &odd.join("log"), &limits).unwrap()).unwrap();
+        let config = fs::read_to_string(write(&odd, &odd.join("log"), 1 << 30).unwrap()).unwrap();
         assert!(
             config.contains("a &lt;b&gt; &amp; c/users.xml</users_config>"),
             "{config}"
@@ -146,7 +127,7 @@ mod tests {
             "{config}"
         );
         let users = fs::read_to_string(odd.join("users.xml")).unwrap();
-        assert!(users.contains("<max_execution_time>7<"), "{users}");
+        assert!(users.contains("<max_execution_time>300<"), "{users}");
     }
 
     #[test]

@@ -41,4 +41,4 @@ pub use engine::PACKAGE_VERSION;
 pub use migrate::{Applied, Retention};
 pub use request::Credentials;
 pub use sql::split_script;
-pub use supervisor::{StoreState, Supervisor, SupervisorOptions};
+pub use supervisor::{StoreState, Supervisor};

@@ -75,11 +75,10 @@ fn find_in(
     data_dir: &Path,
     surroundings: &Surroundings,
 ) -> Result<PathBuf, NotFound> {
-    let named = match (setting, &surroundings.named) {
-        (Some(path), _) => Some(("[store] library", path)),
-        (None, Some(path)) => Some((LIBRARY_VARIABLE, path.as_path())),
-        (None, None) => None,
-    };
+    let by_variable = surroundings.named.as_deref();
+    let named = setting
+        .map(|path| ("[store] library", path))
+        .or_else(|| by_variable.map(|path| (LIBRARY_VARIABLE, path)));
     let (looked_at, named_by) = match named {
         Some((name, path)) => (vec![path.to_owned()], Some(name)),
         None => (usual_places(data_dir, surroundings), None),
@@ -99,15 +98,11 @@ fn usual_places(data_dir: &Path, surroundings: &Surroundings) -> Vec<PathBuf> {
     let mut places = vec![data_dir.join("lib").join(FILE_NAME)];
     places.extend(program_dir.map(|directory| directory.join(FILE_NAME)));
     places.extend(surroundings.cache.iter().map(|cache| cache.join(&fetched)));
-    for start in [program_dir, surroundings.current.as_deref()]
-        .into_iter()
-        .flatten()
-    {
-        for directory in start.ancestors() {
-            let place = directory.join(".weir").join(&fetched);
-            if !places.contains(&place) {
-                places.push(place);
-            }
+    let starts = [program_dir, surroundings.current.as_deref()];
+    for directory in starts.into_iter().flatten().flat_map(Path::ancestors) {
+        let place = directory.join(".weir").join(&fetched);
+        if !places.contains(&place) {
+            places.push(place);
         }
     }
     places

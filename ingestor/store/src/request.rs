@@ -2,9 +2,8 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use http::HeaderMap;
 use http::request::Parts;
-use http::{Method, header};
+use http::{HeaderMap, Method};
 
 use crate::decode::Packing;
 use crate::error::{ServerError, code};
@@ -60,24 +59,18 @@ impl QueryRequest {
             }
         }
         request.read_headers(&parts.headers)?;
-        request.credentials = credentials(&parts.headers)?.or_else(|| {
-            user.map(|user| Credentials {
-                user,
-                password: password.unwrap_or_default(),
-            })
-        });
+        let in_url = user.map(|user| (user, password.unwrap_or_default()));
+        let credentials = credentials(&parts.headers)?.or(in_url);
+        request.credentials = credentials.map(|(user, password)| Credentials { user, password });
         // What GET does must be safe to repeat: ClickHouse runs it with readonly=2.
-        if parts.method != Method::POST
-            && !request.settings.iter().any(|(name, _)| name == "readonly")
-        {
-            request
-                .settings
-                .push(("readonly".to_owned(), "2".to_owned()));
+        let settings = &mut request.settings;
+        let is_set = settings.iter().any(|(name, _)| name == "readonly");
+        if parts.method != Method::POST && !is_set {
+            settings.push(("readonly".to_owned(), "2".to_owned()));
         }
         if request.query_id.is_empty() {
-            request.query_id = uuid::Builder::from_random_bytes(rand::random())
-                .into_uuid()
-                .to_string();
+            let random = uuid::Builder::from_random_bytes(rand::random());
+            request.query_id = random.into_uuid().to_string();
         }
         Ok(request)
     }
@@ -110,7 +103,7 @@ impl QueryRequest {
     }
 
     fn read_headers(&mut self, headers: &HeaderMap) -> Result<(), ServerError> {
-        let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+        let text = |name: &str| text(headers, name);
         if let Some(database) = text("x-clickhouse-database") {
             self.database.get_or_insert_with(|| database.to_owned());
         }
@@ -171,17 +164,18 @@ fn form_boundary(content_type: &str) -> Option<String> {
     (!boundary.is_empty()).then(|| boundary.to_owned())
 }
 
-/// Reads the credentials from ClickHouse's own headers or from basic authentication.
-fn credentials(headers: &HeaderMap) -> Result<Option<Credentials>, ServerError> {
-    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-    if let Some(user) = text("x-clickhouse-user") {
-        let password = text("x-clickhouse-key").unwrap_or_default().to_owned();
-        return Ok(Some(Credentials {
-            user: user.to_owned(),
-            password,
-        }));
+/// A header's value, if it is text.
+pub(crate) fn text<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
+    headers.get(name)?.to_str().ok()
+}
+
+/// Reads user and password from ClickHouse's own headers or from basic authentication.
+fn credentials(headers: &HeaderMap) -> Result<Option<(String, String)>, ServerError> {
+    if let Some(user) = text(headers, "x-clickhouse-user") {
+        let password = text(headers, "x-clickhouse-key").unwrap_or_default();
+        return Ok(Some((user.to_owned(), password.to_owned())));
     }
-    let authorization = text(header::AUTHORIZATION.as_str());
+    let authorization = text(headers, "authorization");
     let Some(basic) = authorization.and_then(|value| value.strip_prefix("Basic ")) else {
         return Ok(None);
     };
@@ -191,10 +185,7 @@ fn credentials(headers: &HeaderMap) -> Result<Option<Credentials>, ServerError> 
         .and_then(|bytes| String::from_utf8(bytes).ok());
     let pair = decoded.as_deref().and_then(|text| text.split_once(':'));
     match pair {
-        Some((user, password)) => Ok(Some(Credentials {
-            user: user.to_owned(),
-            password: password.to_owned(),
-        })),
+        Some((user, password)) => Ok(Some((user.to_owned(), password.to_owned()))),
         None => Err(ServerError::new(
             code::AUTHENTICATION_FAILED,
             "The Authorization header is not basic authentication",

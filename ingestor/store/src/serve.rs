@@ -7,7 +7,7 @@
 //! | queue | bound | when it is full |
 //! | --- | --- | --- |
 //! | connections | [`CONNECTIONS_MAX`] | no more are accepted until one is closed |
-//! | statements | `queries_max`, `inserts_max` | a statement waits [`PLACE_WAIT_MAX`], then 503 |
+//! | statements | [`QUERIES_MAX`], [`INSERTS_MAX`] | a statement waits [`PLACE_WAIT_MAX`], then 503 |
 //! | rows on their way in | [`ROWS_QUEUED_MAX`] frames | the client is not read |
 //! | output on its way out | [`OUTPUT_QUEUED_MAX`] chunks | the engine waits |
 //! | statements to stop | one per statement | cannot be |
@@ -16,12 +16,12 @@
 //! serve a browser page of another origin.
 
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{self, HeaderMap, HeaderName};
 use http::request::Parts;
-use http::{Method, Request, Response, StatusCode};
+use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -35,7 +35,8 @@ use tracing::{debug, warn};
 
 use crate::answer::{QueryBody, StreamedOutput, exception_tag, set, summary_json, thread_died};
 use crate::caps::{
-    CONNECTIONS_MAX, HEAD_TIME_MAX, OUTPUT_QUEUED_MAX, PLACE_WAIT_MAX, ROWS_QUEUED_MAX, STOP_GRACE,
+    CONNECTIONS_MAX, HEAD_TIME_MAX, INSERTS_MAX, OUTPUT_QUEUED_MAX, PLACE_WAIT_MAX, QUERIES_MAX,
+    ROWS_QUEUED_MAX, STOP_GRACE,
 };
 use crate::engine::{EmbeddedEngine, QueryProgress};
 use crate::error::{ServerError, code};
@@ -43,35 +44,15 @@ use crate::format;
 use crate::hello;
 use crate::intake::{drain, feed, find_statement};
 use crate::killer::{CancelOnDrop, Killer};
-use crate::request::{Credentials, QueryRequest};
+use crate::request::{Credentials, QueryRequest, text};
 use crate::run::{self, QueryJob, QueryOutput, Running};
 use crate::sql::Statement;
-
-/// How the engine is served.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FacadeOptions {
-    /// Statements that run at once, INSERTs with rows aside.
-    pub queries_max: usize,
-    /// INSERTs with rows that run at once. Apart, so that dashboards cannot starve the ingestor.
-    pub inserts_max: usize,
-    /// Who may ask. None lets in every client that reaches the port.
-    pub credentials: Option<Credentials>,
-}
-
-impl Default for FacadeOptions {
-    fn default() -> Self {
-        Self {
-            queries_max: 16,
-            inserts_max: 8,
-            credentials: None,
-        }
-    }
-}
 
 /// Everything that requests share.
 struct Facade {
     engine: Arc<EmbeddedEngine>,
-    options: FacadeOptions,
+    /// Who may ask. None lets in every client that reaches the port.
+    credentials: Option<Credentials>,
     queries: Arc<Semaphore>,
     inserts: Arc<Semaphore>,
     killer: Killer,
@@ -81,15 +62,15 @@ struct Facade {
 pub(crate) async fn serve(
     listener: TcpListener,
     engine: Arc<EmbeddedEngine>,
-    options: FacadeOptions,
+    credentials: Option<Credentials>,
     mut shutdown: watch::Receiver<bool>,
 ) {
     let facade = Arc::new(Facade {
         killer: Killer::start(Arc::clone(&engine)),
-        queries: Arc::new(Semaphore::new(options.queries_max)),
-        inserts: Arc::new(Semaphore::new(options.inserts_max)),
+        queries: Arc::new(Semaphore::new(QUERIES_MAX)),
+        inserts: Arc::new(Semaphore::new(INSERTS_MAX)),
         engine,
-        options,
+        credentials,
     });
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let mut connections = JoinSet::new();
@@ -205,7 +186,7 @@ impl Facade {
         if let Some(hello) = hello::answer(&job, self.engine.version()) {
             let query_id = &job.request.query_id;
             let head = self.head_of_output(query_id, Some("Native"), QueryProgress::default());
-            return Ok(head.map(|()| QueryBody::Full(Full::new(hello))));
+            return Ok(head.map(|()| QueryBody::Left(Full::new(hello))));
         }
         let places = match &job.statement {
             Statement::Insert(_) => &self.inserts,
@@ -216,7 +197,7 @@ impl Facade {
     }
 
     fn admit(&self, parts: &Parts, request: &QueryRequest) -> Result<(), ServerError> {
-        match &self.options.credentials {
+        match &self.credentials {
             Some(expected) if request.credentials.as_ref() == Some(expected) => Ok(()),
             Some(_) => Err(ServerError::new(
                 code::AUTHENTICATION_FAILED,
@@ -257,10 +238,7 @@ impl Facade {
             drop(engine);
             drop(place);
         });
-        let mut complete = true;
-        if takes_rows {
-            complete = feed(body, rows_in).await;
-        }
+        let complete = !takes_rows || feed(body, rows_in).await;
         let first = output.recv().await;
         if !complete {
             drain(body).await;
@@ -272,7 +250,7 @@ impl Facade {
                 progress,
             }) => {
                 let response = self.head_of_output(&query_id, format.as_deref(), progress);
-                Ok(response.map(|()| QueryBody::Full(Full::new(output))))
+                Ok(response.map(|()| QueryBody::Left(Full::new(output))))
             }
             Some(QueryOutput::Head {
                 format,
@@ -289,7 +267,7 @@ impl Facade {
                     cut: None,
                     _stop: stop,
                 };
-                Ok(response.map(|()| QueryBody::Stream(Box::new(stream))))
+                Ok(response.map(|()| QueryBody::Right(Box::new(stream))))
             }
             Some(QueryOutput::End(Err(error))) => Err(error),
             Some(QueryOutput::End(Ok(())) | QueryOutput::Chunk(_)) | None => Err(thread_died()),
@@ -325,7 +303,7 @@ impl Facade {
             set(headers, "www-authenticate", realm);
         }
         let text = self.versioned(error);
-        response.map(|()| QueryBody::Full(Full::new(text.into())))
+        response.map(|()| QueryBody::Left(Full::new(text.into())))
     }
 
     /// The message as a server sends it: with the version, and a line break at the end.
@@ -340,7 +318,7 @@ impl Facade {
         let mut response = self.head(status, "");
         let headers = response.headers_mut();
         set(headers, "content-type", "text/html; charset=UTF-8");
-        response.map(|()| QueryBody::Full(Full::new(text.into())))
+        response.map(|()| QueryBody::Left(Full::new(text.into())))
     }
 
     fn head(&self, status: StatusCode, query_id: &str) -> Response<()> {
@@ -357,10 +335,7 @@ impl Facade {
 
     /// Waits until the last statement has let go of the engine.
     async fn wait_for_statements(&self) {
-        for (places, count) in [
-            (&self.queries, self.options.queries_max),
-            (&self.inserts, self.options.inserts_max),
-        ] {
+        for (places, count) in [(&self.queries, QUERIES_MAX), (&self.inserts, INSERTS_MAX)] {
             let count = u32::try_from(count).unwrap_or(u32::MAX);
             let _ = places.acquire_many(count).await;
         }
@@ -395,18 +370,14 @@ fn has_query(parts: &Parts) -> bool {
 
 /// Whether a browser says that another site's page asks, or that the name it used is not ours.
 fn is_foreign_page(headers: &HeaderMap) -> bool {
-    let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
-    let Some(origin) = text(header::ORIGIN) else {
+    let Some(origin) = text(headers, "origin") else {
         return false;
     };
-    let host = text(header::HOST).unwrap_or_default();
+    let host = text(headers, "host").unwrap_or_default();
     let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
     // A foreign name that resolves to this machine is a DNS rebinding attack.
-    let ours = name == "localhost"
-        || name
-            .trim_matches(['[', ']'])
-            .parse::<std::net::IpAddr>()
-            .is_ok();
+    let address = name.trim_matches(['[', ']']).parse::<IpAddr>();
+    let ours = name == "localhost" || address.is_ok();
     !ours || origin.split_once("://").map(|(_, origin)| origin) != Some(host)
 }
 
@@ -424,7 +395,7 @@ async fn take_place(places: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Ser
 #[cfg(test)]
 mod tests {
     use super::*;
-    use http::header::HeaderValue;
+    use http::header::{HeaderName, HeaderValue};
 
     fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
         pairs

@@ -22,35 +22,11 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{error, info, warn};
 
-use crate::caps::{HEALTHY_AFTER, RESTART_PAUSE_MAX, RESTART_PAUSE_MIN};
+use crate::caps::{
+    HEALTHY_AFTER, RESTART_PAUSE_MAX, RESTART_PAUSE_MIN, START_TIME_MAX, STOP_TIME_MAX,
+};
 use crate::child::ChildReport;
 use crate::serve::stopped;
-
-/// How the child is run.
-#[derive(Clone, Debug)]
-pub struct SupervisorOptions {
-    /// The program: usually this very one.
-    pub program: PathBuf,
-    /// Its arguments: usually the hidden command that serves the store, and the flag that makes it
-    /// [`supervised`](crate::ServeOptions::supervised).
-    pub args: Vec<OsString>,
-    /// How long the child may take to say that it is ready. Loading many parts takes a while.
-    pub start_within: Duration,
-    /// How long it may take to end when told to, before it is killed.
-    pub stop_within: Duration,
-}
-
-impl SupervisorOptions {
-    #[must_use]
-    pub fn new(program: PathBuf, args: Vec<OsString>) -> Self {
-        Self {
-            program,
-            args,
-            start_within: Duration::from_secs(120),
-            stop_within: Duration::from_secs(15),
-        }
-    }
-}
 
 /// The state of the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,13 +54,16 @@ pub struct Supervisor {
 }
 
 impl Supervisor {
-    /// Starts the child. Must be called within a tokio runtime with I/O and time.
+    /// Starts the child: a program, usually this very one, with the hidden command that serves the
+    /// store and the flag that makes it [`supervised`](crate::ServeOptions::supervised). Must be
+    /// called within a tokio runtime with I/O and time.
     #[must_use]
-    pub fn start(options: SupervisorOptions) -> Self {
+    pub fn start(program: PathBuf, args: Vec<OsString>) -> Self {
         let (state_in, state) = watch::channel(StoreState::Starting);
         let (stop, stopped) = watch::channel(false);
         let mut task = SupervisorTask {
-            options,
+            program,
+            args,
             state: state_in,
             stopped,
             pause: RESTART_PAUSE_MIN,
@@ -117,7 +96,8 @@ impl Drop for Supervisor {
 
 /// Watches the child.
 struct SupervisorTask {
-    options: SupervisorOptions,
+    program: PathBuf,
+    args: Vec<OsString>,
     state: watch::Sender<StoreState>,
     stopped: watch::Receiver<bool>,
     pause: Duration,
@@ -192,9 +172,9 @@ impl SupervisorTask {
         };
         let started = Instant::now();
         let report = tokio::select! {
-            report = timeout(self.options.start_within, running.report()) => report,
+            report = timeout(START_TIME_MAX, running.report()) => report,
             () = stopped(&mut self.stopped) => {
-                running.stop(self.options.stop_within).await;
+                running.stop(STOP_TIME_MAX).await;
                 return ChildExit::Stopped;
             }
         };
@@ -216,7 +196,7 @@ impl SupervisorTask {
                 self.watch(running).await
             }
             Ok(Some(ChildReport::Failed { reason, how_to_fix })) => {
-                running.stop(self.options.stop_within).await;
+                running.stop(STOP_TIME_MAX).await;
                 ChildExit::Failed { reason, how_to_fix }
             }
             Ok(None) => {
@@ -230,7 +210,7 @@ impl SupervisorTask {
             }
             Err(_) => {
                 running.stop(Duration::ZERO).await;
-                let waited = self.options.start_within.as_secs();
+                let waited = START_TIME_MAX.as_secs();
                 ChildExit::Failed {
                     reason: format!("the store was not ready within {waited} s"),
                     how_to_fix: "see engine.log in the store's directory".to_owned(),
@@ -244,20 +224,19 @@ impl SupervisorTask {
         tokio::select! {
             status = running.ended() => ChildExit::Died { status, served: ready_at.elapsed() },
             () = stopped(&mut self.stopped) => {
-                running.stop(self.options.stop_within).await;
+                running.stop(STOP_TIME_MAX).await;
                 ChildExit::Stopped
             }
         }
     }
 
     fn spawn(&self) -> Result<RunningChild, ChildExit> {
-        let SupervisorOptions { program, args, .. } = &self.options;
         let cannot = |error: &dyn std::fmt::Display| ChildExit::Failed {
-            reason: format!("start {}: {error}", program.display()),
+            reason: format!("start {}: {error}", self.program.display()),
             how_to_fix: "make the program executable".to_owned(),
         };
-        let mut child = Command::new(program)
-            .args(args)
+        let mut child = Command::new(&self.program)
+            .args(&self.args)
             // Days are UTC days, on every machine.
             .env("TZ", "UTC")
             .stdin(Stdio::piped())

@@ -219,8 +219,7 @@ fn a_directory_in_use_names_who_uses_it() {
 #[test]
 fn a_program_that_is_none_is_a_failure_too() {
     alone(async {
-        let options = weir_store::SupervisorOptions::new("/nowhere/weir".into(), Vec::new());
-        let supervisor = weir_store::Supervisor::start(options);
+        let supervisor = weir_store::Supervisor::start("/nowhere/weir".into(), Vec::new());
         let (reason, _) = failure(&supervisor).await;
         assert!(reason.contains("/nowhere/weir"), "{reason}");
         supervisor.stop().await;

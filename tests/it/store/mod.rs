@@ -20,7 +20,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use tokio::time::timeout;
-use weir_store::{Store, StoreConfig, StoreState, Supervisor, SupervisorOptions};
+use weir_store::{Store, StoreConfig, StoreState, Supervisor};
 
 /// Longer than anything takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -70,7 +70,7 @@ pub(crate) fn supervise(directory: &Path, listen: &str, flags: &[&str]) -> Super
     let mut arguments: Vec<OsString> = vec![directory.into(), listen.into(), "--supervised".into()];
     arguments.extend(flags.iter().map(OsString::from));
     let program = env!("CARGO_BIN_EXE_weir-store-child").into();
-    Supervisor::start(SupervisorOptions::new(program, arguments))
+    Supervisor::start(program, arguments)
 }
 
 /// Waits until the store answers, and says where, and in which process. A store that cannot start

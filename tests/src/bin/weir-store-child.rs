@@ -28,7 +28,7 @@ fn options(mut arguments: impl Iterator<Item = String>) -> Option<ServeOptions> 
             "--library" => options.library = Some(arguments.next()?.into()),
             "--password" => {
                 let (user, password) = ("weir".to_owned(), arguments.next()?);
-                options.facade.credentials = Some(Credentials { user, password });
+                options.credentials = Some(Credentials { user, password });
             }
             _ => return None,
         }

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use weir_store::child::serve;
-use weir_store::{ServeOptions, Store, StoreConfig, StoreState, Supervisor, SupervisorOptions};
+use weir_store::{ServeOptions, Store, StoreConfig, StoreState, Supervisor};
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
@@ -77,7 +77,7 @@ async fn measure(days: u64, rows: u64) -> Result<()> {
 
 async fn start(directory: &Path) -> Result<(Supervisor, Store, u32)> {
     let arguments: Vec<OsString> = vec!["store".into(), directory.into()];
-    let supervisor = Supervisor::start(SupervisorOptions::new(std::env::current_exe()?, arguments));
+    let supervisor = Supervisor::start(std::env::current_exe()?, arguments);
     let mut state = supervisor.state();
     let settled = state
         .wait_for(|state| !matches!(state, StoreState::Starting))
