@@ -4,12 +4,11 @@ use std::sync::Arc;
 
 use crate::budget::RetryBudget;
 use crate::concurrency::ConcurrencyWindow;
-use crate::deployment::DeploymentId;
 use crate::facts::RoutingFacts;
 use crate::random::hash;
 use crate::spec::{
-    AliasSpec, DeploymentSpec, HedgeSpec, ObjectiveSpec, RetrySpec, ShadowSpec, StrategySpec,
-    TargetSpec,
+    AliasSpec, DeploymentId, DeploymentSpec, HedgeSpec, ObjectiveSpec, RetrySpec, ShadowSpec,
+    StrategySpec, TargetSpec,
 };
 use crate::target_set::TargetSet;
 

@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use crate::deployment::DeploymentId;
 use crate::failure::FailureKind;
+use crate::spec::DeploymentId;
 
 /// Why an attempt is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -6,26 +6,17 @@
 
 use crate::alias::Alias;
 use crate::approx::{exp, ln};
-use crate::facts::RoutingFacts;
 use crate::measure::{Column, Members, normalise};
-use crate::priors::TrustedPriors;
 use crate::random::{mix, unit};
 use crate::spec::{ObjectiveSpec, StrategySpec};
 use crate::target_set::{TARGETS_MAX, TargetSet};
-use crate::view::Moment;
+use crate::view::Choice;
 
 /// Scores (lower is better) and probabilities, by the target's position.
 #[derive(Default)]
 pub(crate) struct TargetScores {
     pub(crate) score: Column,
     pub(crate) propensity: Column,
-}
-
-/// The inputs of a choice.
-pub(crate) struct Choice<'a> {
-    pub(crate) at: Moment<'a>,
-    pub(crate) facts: &'a RoutingFacts,
-    pub(crate) priors: TrustedPriors<'a>,
 }
 
 /// How sharply shares fall with cost. A share is exp(-16 ln(cost ratio)): a tenth dearer is a fifth as

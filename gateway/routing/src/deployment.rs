@@ -7,20 +7,6 @@ use crate::breaker::{Breaker, BreakerState};
 use crate::health::Health;
 use crate::spec::{BreakerSpec, DeploymentSpec, PriceSpec};
 
-/// Names a deployment: its position in [`RoutesSpec::deployments`](crate::RoutesSpec::deployments).
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct DeploymentId(u16);
-
-impl DeploymentId {
-    pub fn new(index: usize) -> Self {
-        Self(u16::try_from(index).unwrap_or(u16::MAX))
-    }
-
-    pub fn index(self) -> usize {
-        usize::from(self.0)
-    }
-}
-
 /// A deployment and what this process knows about it.
 #[derive(Debug)]
 pub struct RoutedDeployment {

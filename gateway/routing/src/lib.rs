@@ -43,7 +43,7 @@ pub use alias::{Alias, AliasTarget};
 pub use attempt::{Attempt, AttemptKind, GiveUp, Next};
 pub use breaker::{BreakerState, EjectCause, Transition};
 pub use check::SpecError;
-pub use deployment::{DeploymentId, RoutedDeployment};
+pub use deployment::RoutedDeployment;
 pub use explain::{ExplainedAttempt, ExplainedTarget, Explanation};
 pub use facts::RoutingFacts;
 pub use failure::{Failure, FailureKind};
@@ -53,8 +53,8 @@ pub use plan::{Plan, ScoredTarget};
 pub use priors::Priors;
 pub use routes::Routes;
 pub use spec::{
-    AliasSpec, BreakerSpec, DeploymentSpec, HedgeSpec, ObjectiveSpec, PriceSpec, RetrySpec,
-    RoutesSpec, ShadowSpec, StrategySpec, TargetSpec,
+    AliasSpec, BreakerSpec, DeploymentId, DeploymentSpec, HedgeSpec, ObjectiveSpec, PriceSpec,
+    RetrySpec, RoutesSpec, ShadowSpec, StrategySpec, TargetSpec,
 };
 pub use status::TargetStatus;
 pub use target_set::{TARGETS_MAX, TargetSet};

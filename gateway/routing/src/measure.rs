@@ -2,12 +2,11 @@
 
 use weir_schemas::table::size;
 
-use crate::choose::Choice;
 use crate::deployment::RoutedDeployment;
 use crate::health::LatencyEstimate;
 use crate::priors::TargetPrior;
 use crate::target_set::{TARGETS_MAX, TargetSet, position};
-use crate::view::Moment;
+use crate::view::{AliasView, Choice};
 
 /// One number per member.
 pub(crate) type Column = [f32; TARGETS_MAX];
@@ -54,7 +53,7 @@ impl Members {
         members
     }
 
-    fn deployment<'a>(&self, at: Moment<'a>, i: usize) -> &'a RoutedDeployment {
+    fn deployment<'a>(&self, at: AliasView<'a>, i: usize) -> &'a RoutedDeployment {
         at.deployment(usize::from(self.target[i]))
     }
 

@@ -10,14 +10,14 @@ use weir_schemas::table::size;
 use crate::alias::Alias;
 use crate::attempt::{Attempt, AttemptKind};
 use crate::breaker::BreakerState;
-use crate::choose::{Choice, TargetScores, draw, rendezvous};
-use crate::deployment::DeploymentId;
+use crate::choose::{TargetScores, draw, rendezvous};
 use crate::facts::RoutingFacts;
 use crate::in_flight::{InFlight, InFlightContext, WindowRef};
 use crate::random::SeededRng;
+use crate::spec::DeploymentId;
 use crate::status::{TargetStatus, status};
 use crate::target_set::{TARGETS_MAX, TargetSet, position};
-use crate::view::{Moment, RoutingView};
+use crate::view::{AliasView, Choice, RoutingView};
 
 /// A target that may serve the request.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -152,7 +152,7 @@ impl Plan {
         input_tokens.saturating_add(output * size::INPUT_TOKENS_PER_OUTPUT_TOKEN)
     }
 
-    fn make(at: Moment<'_>, facts: &RoutingFacts, seed: u64) -> Self {
+    fn make(at: AliasView<'_>, facts: &RoutingFacts, seed: u64) -> Self {
         let (alias, priors) = (at.alias, at.priors());
         let mut plan = Self::empty(priors.version, facts, seed);
         let mut ramp = [1.0; TARGETS_MAX];
@@ -216,7 +216,7 @@ impl Plan {
 
     /// Candidates, those among them that serve (the lowest available rank), and those that may be
     /// probed (no higher than that rank).
-    fn sort_out(&mut self, at: Moment<'_>) -> (TargetSet, TargetSet, TargetSet) {
+    fn sort_out(&mut self, at: AliasView<'_>) -> (TargetSet, TargetSet, TargetSet) {
         let alias = at.alias;
         let mut by_standing = [TargetSet::EMPTY; TargetStatus::COUNT];
         let mut weighted = TargetSet::EMPTY;
@@ -299,7 +299,7 @@ fn attempt(alias: &Alias, target: usize, kind: AttemptKind, scores: &TargetScore
 
 /// By the estimate, the prompt fits nowhere. The estimate may be too high, and the longest window is
 /// the likeliest to fit.
-fn longest_windows(at: Moment<'_>, set: TargetSet) -> TargetSet {
+fn longest_windows(at: AliasView<'_>, set: TargetSet) -> TargetSet {
     let window = |i: usize| at.deployment(i).context_window_tokens;
     let longest = set.iter().map(window).max().flatten();
     set.iter().filter(|i| window(*i) == longest).collect()

@@ -4,7 +4,6 @@ use weir_schemas::table::{AliasTable, RoutingTable, TargetEntry};
 
 use crate::alias::Alias;
 use crate::routes::Routes;
-use crate::view::{Moment, RoutingView};
 
 /// Long-term measurements per alias and target, beside what this process sees itself. A gateway
 /// keeps them until the next table, and resolves them again when its configuration changes.
@@ -90,20 +89,18 @@ impl Priors {
             .as_ref()
             .map_or(0.0, |table| table.belief(now_us))
     }
-}
 
-impl<'a> Moment<'a> {
-    pub(crate) fn priors(self) -> TrustedPriors<'a> {
-        let RoutingView { routes, priors } = self.view;
+    /// What the table says about an alias of these routes.
+    pub(crate) fn trusted(&self, routes: &Routes, alias: &Alias, now_us: u64) -> TrustedPriors<'_> {
         let made_for = |table: &&AdoptedTable| table.fingerprint == routes.fingerprint();
-        let Some(table) = priors.table.as_ref().filter(made_for) else {
+        let Some(table) = self.table.as_ref().filter(made_for) else {
             return TrustedPriors::default();
         };
-        match table.belief(self.now_us) {
+        match table.belief(now_us) {
             belief if belief > 0.0 => TrustedPriors {
                 belief,
                 version: table.version,
-                alias: table.aliases.get(self.alias.index),
+                alias: table.aliases.get(alias.index),
             },
             _ => TrustedPriors::default(),
         }

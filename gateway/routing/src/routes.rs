@@ -4,10 +4,10 @@ use std::collections::HashMap;
 
 use crate::alias::Alias;
 use crate::check::{SpecError, check};
-use crate::deployment::{DeploymentId, RoutedDeployment};
+use crate::deployment::RoutedDeployment;
 use crate::health::HealthSnapshot;
 use crate::random::{hash, mix};
-use crate::spec::{BreakerSpec, RoutesSpec};
+use crate::spec::{BreakerSpec, DeploymentId, RoutesSpec};
 
 /// A configuration's routes. Built whole, never changed; a reload builds the next one, which takes
 /// over the health of the deployments that it still has.

@@ -4,7 +4,6 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::deployment::DeploymentId;
 use crate::failure::FailureKind;
 
 /// Everything about routing in one configuration.
@@ -52,6 +51,20 @@ pub struct AliasSpec {
     /// Share of requests spread evenly over the targets, so that every target stays measured.
     /// Only for the adaptive strategies (latency, cost, objective); 1% unless set.
     pub exploration: Option<f32>,
+}
+
+/// Names a deployment: its position in [`RoutesSpec::deployments`].
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DeploymentId(u16);
+
+impl DeploymentId {
+    pub fn new(index: usize) -> Self {
+        Self(u16::try_from(index).unwrap_or(u16::MAX))
+    }
+
+    pub fn index(self) -> usize {
+        usize::from(self.0)
+    }
 }
 
 /// One deployment in an alias.

@@ -10,7 +10,7 @@ use crate::json::{self, Object, Path, Text};
 pub(crate) struct Fields<'a, 'p> {
     object: Object<'a, 'p>,
     pub(crate) report: &'p mut LossReport,
-    rest: Rest,
+    rest: UnreadFields,
 }
 
 /// Fields that OpenAI's chat and responses have under one name. They change cost, speed or
@@ -24,7 +24,7 @@ const OPENAI_FIELDS: [&str; 4] = [
 
 /// What the fields are that are not read.
 #[derive(Clone, Copy, Debug)]
-enum Rest {
+enum UnreadFields {
     /// Unsupported, except for these, which do not change the answer.
     UnsupportedBut(&'static [&'static str]),
     /// Bookkeeping.
@@ -52,7 +52,7 @@ impl<'a, 'p> Fields<'a, 'p> {
         let mut fields = Self {
             object: Object::read(raw, path)?,
             report,
-            rest: Rest::UnsupportedBut(&[]),
+            rest: UnreadFields::UnsupportedBut(&[]),
         };
         let read = read(&mut fields)?;
         fields.report_rest();
@@ -64,31 +64,33 @@ impl<'a, 'p> Fields<'a, 'p> {
         for key in self.object.remaining() {
             let path = self.object.path().key(key);
             match self.rest {
-                Rest::Done => {}
-                Rest::UnsupportedBut(ignorable) if !ignorable.contains(&key) => {
+                UnreadFields::Done => {}
+                UnreadFields::UnsupportedBut(ignorable) if !ignorable.contains(&key) => {
                     self.report.unsupported_field(path.to_string());
                 }
-                Rest::UnsupportedBut(_) | Rest::Ignored => self.report.ignored(path.general()),
+                UnreadFields::UnsupportedBut(_) | UnreadFields::Ignored => {
+                    self.report.ignored(path.general())
+                }
             }
         }
-        self.rest = Rest::Done;
+        self.rest = UnreadFields::Done;
     }
 
     /// These fields do not change the answer.
     pub(crate) const fn ignore(&mut self, keys: &'static [&'static str]) {
-        self.rest = Rest::UnsupportedBut(keys);
+        self.rest = UnreadFields::UnsupportedBut(keys);
     }
 
     /// No field that is not read changes the answer.
     pub(crate) const fn ignore_rest(&mut self) {
-        self.rest = Rest::Ignored;
+        self.rest = UnreadFields::Ignored;
     }
 
     /// Reports the object as a whole, by its path with something behind it.
     pub(crate) fn unsupported(&mut self, suffix: &str) {
         let field = format!("{}{suffix}", self.object.path());
         self.report.unsupported_field(field);
-        self.rest = Rest::Done;
+        self.rest = UnreadFields::Done;
     }
 
     /// The object goes to the target as it is, or else is ignored as a whole.
@@ -96,7 +98,7 @@ impl<'a, 'p> Fields<'a, 'p> {
         if !accepted {
             self.report.ignored(self.object.path().general());
         }
-        self.rest = Rest::Done;
+        self.rest = UnreadFields::Done;
     }
 
     /// Reports the object as a whole, by its path and type.

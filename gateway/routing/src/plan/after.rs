@@ -2,13 +2,13 @@
 
 use crate::alias::Alias;
 use crate::attempt::{Attempt, AttemptKind, GiveUp, Next};
-use crate::choose::{Choice, TargetScores};
+use crate::choose::TargetScores;
 use crate::failure::{Failure, FailureKind};
 use crate::packed::US_PER_MS;
 use crate::plan::{Plan, attempt};
 use crate::status::{TargetStatus, status};
 use crate::target_set::{TARGETS_MAX, TargetSet};
-use crate::view::{Moment, RoutingView};
+use crate::view::{AliasView, Choice, RoutingView};
 
 impl Plan {
     /// Decides what to do: first without a `failure`, then with the failure of the last attempt.
@@ -45,7 +45,7 @@ impl Plan {
         self.last = Some(attempt);
     }
 
-    fn after(&mut self, at: Moment<'_>, failure: &Failure) -> Result<Attempt, GiveUp> {
+    fn after(&mut self, at: AliasView<'_>, failure: &Failure) -> Result<Attempt, GiveUp> {
         let alias = at.alias;
         let rules = &alias.retry;
         let last = self.last.ok_or(GiveUp::AllDenied)?;
@@ -119,7 +119,7 @@ impl Plan {
     /// longer context window if that is what was missing.
     pub(super) fn others(
         &mut self,
-        at: Moment<'_>,
+        at: AliasView<'_>,
         failure: Option<&Failure>,
         last: Attempt,
     ) -> TargetSet {
@@ -158,7 +158,7 @@ impl Plan {
 
     pub(super) fn another(
         &mut self,
-        at: Moment<'_>,
+        at: AliasView<'_>,
         set: TargetSet,
         kind: AttemptKind,
     ) -> Option<Attempt> {
@@ -173,13 +173,13 @@ impl Plan {
         Some(attempt(at.alias, chosen, kind, &scores))
     }
 
-    fn fall_back(&mut self, at: Moment<'_>, set: TargetSet) -> Result<Attempt, GiveUp> {
+    fn fall_back(&mut self, at: AliasView<'_>, set: TargetSet) -> Result<Attempt, GiveUp> {
         self.another(at, set, AttemptKind::Fallback)
             .ok_or(GiveUp::NoTargetLeft)
     }
 
     /// The last checks: the deadline for every attempt, the budgets for extra ones.
-    fn admit(&self, at: Moment<'_>, attempt: Attempt) -> Result<Attempt, GiveUp> {
+    fn admit(&self, at: AliasView<'_>, attempt: Attempt) -> Result<Attempt, GiveUp> {
         let alias = at.alias;
         let begins_us = at.now_us + attempt.delay_us;
         if self

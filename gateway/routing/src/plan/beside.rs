@@ -8,7 +8,7 @@ use crate::breaker::BreakerState;
 use crate::health::StallObserver;
 use crate::plan::Plan;
 use crate::random::SeededRng;
-use crate::view::{Moment, RoutingView};
+use crate::view::{AliasView, RoutingView};
 
 /// Without a hedging policy, a late first token only makes the plan ask whether the deployment is
 /// still in service. Bounds of "late": the latency known of an ejected deployment is old.
@@ -16,7 +16,7 @@ const RESCUE_US_MIN: f32 = 300_000.0;
 const RESCUE_US_MAX: f32 = 3_000_000.0;
 
 impl Plan {
-    pub(super) fn prepare_hedge(&mut self, at: Moment<'_>) {
+    pub(super) fn prepare_hedge(&mut self, at: AliasView<'_>) {
         let Some(first) = self.first else { return };
         let deployment = at.view.routes.deployment(first.deployment);
         let p95 = deployment.health.ttft_p95(at.now_us);
@@ -73,11 +73,11 @@ impl Plan {
     }
 
     /// The kind of a second attempt, if there should be one.
-    fn hedge_kind(&mut self, at: Moment<'_>, first: Attempt) -> Option<AttemptKind> {
+    fn hedge_kind(&mut self, at: AliasView<'_>, first: Attempt) -> Option<AttemptKind> {
         if first.probe || at.alias.hedge.is_some() {
             return Some(AttemptKind::Hedge);
         }
-        let Moment { view, now_us, .. } = at;
+        let AliasView { view, now_us, .. } = at;
         let deployment = view.routes.deployment(first.deployment);
         let spec = &view.routes.breaker;
         let stall = deployment
@@ -93,7 +93,7 @@ impl Plan {
         (!in_service).then_some(AttemptKind::Fallback)
     }
 
-    pub(super) fn pick_shadow(&mut self, at: Moment<'_>) {
+    pub(super) fn pick_shadow(&mut self, at: AliasView<'_>) {
         let Some(shadow) = &at.alias.shadow else {
             return;
         };
