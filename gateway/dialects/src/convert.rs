@@ -25,11 +25,7 @@ impl Converter {
     }
 
     pub(crate) fn push(&mut self, input: &[u8]) -> Result<(), StreamError> {
-        if self.body.len() + input.len() > caps::TRANSLATED_BODY_BYTES_MAX {
-            return Err(StreamError::TOO_LARGE);
-        }
-        self.body.extend_from_slice(input);
-        Ok(())
+        collect(&mut self.body, input)
     }
 
     pub(crate) fn finish(&mut self, facts: &mut ResponseFacts) -> Result<Bytes, StreamError> {
@@ -46,6 +42,15 @@ impl Converter {
         facts.terminal_seen = true;
         Ok(converted.into())
     }
+}
+
+/// Adds a piece to an answer that is translated as a whole.
+pub(crate) fn collect(body: &mut Vec<u8>, piece: &[u8]) -> Result<(), StreamError> {
+    if body.len() + piece.len() > caps::TRANSLATED_BODY_BYTES_MAX {
+        return Err(StreamError::TOO_LARGE);
+    }
+    body.extend_from_slice(piece);
+    Ok(())
 }
 
 fn read_count(body: &str) -> json::Result<String> {

@@ -372,32 +372,19 @@ impl<'a> FieldReader<'a> {
             return Err(self.wrong_type("stream_options", "an object", raw));
         }
         let mut cursor = json::JsonCursor::new(raw.as_bytes());
+        let base = options.value.start;
         cursor.object(|key, cursor| {
             options.is_empty = false;
-            let start = cursor.position();
+            let start = base + cursor.position();
             cursor.skip()?;
             if key == b"include_usage" {
-                options.include_usage_value = Some(start..cursor.position());
+                options.include_usage_value = Some(start..base + cursor.position());
             }
             Some(())
         });
-        if let Some(at) = options.include_usage_value.clone() {
-            let raw_flag = &raw[at.clone()];
-            options.include_usage = match raw_flag {
-                "true" => Some(true),
-                "false" => Some(false),
-                "null" => None,
-                _ => {
-                    return Err(self.wrong_type(
-                        "stream_options.include_usage",
-                        "true or false",
-                        raw_flag,
-                    ));
-                }
-            };
-            let base = options.value.start;
-            options.include_usage_value = Some(base + at.start..base + at.end);
-        }
+        let at = options.include_usage_value.clone();
+        let flag = at.map(|at| &self.body[at]);
+        options.include_usage = self.flag("stream_options.include_usage", flag)?;
         Ok(Some(options))
     }
 

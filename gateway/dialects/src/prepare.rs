@@ -6,7 +6,6 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
-use http::Method;
 use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 
 use crate::api::{ClientApi, Family, UpstreamApi};
@@ -59,10 +58,9 @@ impl<'a> Target<'a> {
     }
 }
 
-/// A provider's request, without key and host.
+/// A provider's request, which is a POST, without key and host.
 #[derive(Debug)]
 pub struct UpstreamRequest {
-    pub method: Method,
     /// Path and query after the provider's base URL. Starts with a slash.
     pub path: Cow<'static, str>,
     /// Content type, accept headers and passed-on client headers; no key, host or length.
@@ -108,7 +106,6 @@ pub fn prepare(
     // The first unsupported field comes before anything that is invalid behind it.
     let dropped = report.finish()?;
     Ok(UpstreamRequest {
-        method: Method::POST,
         body: body?,
         path: full_path(path, request, target, &context)?,
         headers: headers(request, upstream),
@@ -249,13 +246,10 @@ fn safe_segment(model: &str) -> Result<&str, PrepareError> {
         && model
             .split('/')
             .all(|part| !part.is_empty() && part.bytes().any(|byte| byte != b'.'));
-    if is_safe {
-        Ok(model)
-    } else {
-        Err(PrepareError::UnsafeModel {
-            model: model.to_owned(),
-        })
-    }
+    is_safe.then_some(model).ok_or_else(|| {
+        let model = model.to_owned();
+        PrepareError::UnsafeModel { model }
+    })
 }
 
 fn safe_query(version: &str) -> String {

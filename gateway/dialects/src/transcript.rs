@@ -41,9 +41,7 @@ pub enum NoTranscript {
 
 /// Collects an answer while the client gets it.
 #[derive(Debug)]
-pub struct Transcript {
-    source: TranscriptSource,
-}
+pub struct Transcript(TranscriptSource);
 
 #[derive(Debug)]
 enum TranscriptSource {
@@ -64,7 +62,7 @@ impl Transcript {
     #[must_use]
     pub fn new(api: ClientApi, is_stream: bool, bytes_max: usize) -> Self {
         let is_conversation = !matches!(api, ClientApi::Embeddings | ClientApi::CountTokens);
-        let source = match (is_stream, is_conversation) {
+        Self(match (is_stream, is_conversation) {
             (false, _) => TranscriptSource::Plain {
                 pieces: Vec::new(),
                 left: bytes_max,
@@ -75,19 +73,18 @@ impl Transcript {
                 is_readable: true,
             })),
             (true, false) => TranscriptSource::Failed(NoTranscript::Unreadable),
-        };
-        Self { source }
+        })
     }
 
     /// Takes what the client gets next.
     pub fn push(&mut self, piece: &Bytes) {
-        match &mut self.source {
+        match &mut self.0 {
             TranscriptSource::Plain { pieces, left } => match left.checked_sub(piece.len()) {
                 Some(rest) => {
                     *left = rest;
                     pieces.push(piece.clone());
                 }
-                None => self.source = TranscriptSource::Failed(NoTranscript::TooLarge),
+                None => self.0 = TranscriptSource::Failed(NoTranscript::TooLarge),
             },
             TranscriptSource::Stream(stream) => stream.push(Some(piece)),
             TranscriptSource::Failed(_) => {}
@@ -101,7 +98,7 @@ impl Transcript {
     ///
     /// When there is no transcript that could be searched for secrets.
     pub fn finish(self, is_complete: bool) -> Result<(Vec<u8>, bool), NoTranscript> {
-        match self.source {
+        match self.0 {
             TranscriptSource::Plain { pieces, .. } => Ok((pieces.concat(), !is_complete)),
             TranscriptSource::Stream(mut stream) => {
                 stream.push(None);
@@ -359,12 +356,9 @@ impl Assembly {
                 }
             }
             (Value::Array(into), from) => self.merge_item(name, into, from),
-            (into @ Value::String(_), Value::Array(from)) if into != "" => {
-                let mut items = vec![into.take()];
-                for item in from {
-                    self.merge_item(name, &mut items, item);
-                }
-                *into = Value::Array(items);
+            (into @ Value::String(_), from @ Value::Array(_)) if into != "" => {
+                *into = Value::Array(vec![into.take()]);
+                self.merge(name, into, from);
             }
             (into, from) => *into = self.bounded(name, from),
         }
@@ -407,25 +401,16 @@ impl Assembly {
                 Value::String(text)
             }
             Value::Array(items) => {
-                let mut kept = Vec::new();
-                for item in items {
-                    if self.is_cut {
-                        break;
-                    }
-                    kept.push(self.bounded(name, item));
-                }
-                Value::Array(kept)
+                let items = items.into_iter();
+                let kept = items.map_while(|it| (!self.is_cut).then(|| self.bounded(name, it)));
+                Value::Array(kept.collect())
             }
             Value::Object(fields) => {
-                let mut kept = Map::new();
-                for (name, value) in fields {
-                    if self.is_cut {
-                        break;
-                    }
-                    let value = self.bounded(&name, value);
-                    kept.insert(name, value);
-                }
-                Value::Object(kept)
+                let kept = fields.into_iter().map_while(|(name, value)| {
+                    let value = (!self.is_cut).then(|| self.bounded(&name, value))?;
+                    Some((name, value))
+                });
+                Value::Object(kept.collect())
             }
             small => small,
         }

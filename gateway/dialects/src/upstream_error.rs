@@ -82,14 +82,10 @@ pub fn classify_upstream_error(
     body: &[u8],
     now: SystemTime,
 ) -> UpstreamErrorFacts {
-    let error = ParsedError::read(body);
-    UpstreamErrorFacts {
-        kind: kind_of(Some(status), &error),
-        retry_after: retry_after(headers, now).or(error.retry_delay),
-        message: error.message_or(|| format!("the provider answered {status} without a reason")),
-        code: error.code,
-        param: error.param,
-    }
+    let mut error = ParsedError::read(body);
+    error.retry_delay = retry_after(headers, now).or(error.retry_delay);
+    let no_reason = || format!("the provider answered {status} without a reason");
+    error.into_facts(Some(status), no_reason)
 }
 
 impl UpstreamErrorFacts {
@@ -98,13 +94,7 @@ impl UpstreamErrorFacts {
         let error = serde_json::from_slice(raw).map(|error| ParsedError::from_error(&error));
         let error = error.unwrap_or_default();
         let status = error.code.as_deref().and_then(|code| code.parse().ok());
-        Self {
-            kind: kind_of(status, &error),
-            retry_after: error.retry_delay,
-            message: error.message_or(|| "the provider broke off without a reason".to_owned()),
-            code: error.code,
-            param: error.param,
-        }
+        error.into_facts(status, || "the provider broke off without a reason".into())
     }
 
     /// Redacts a secret in the provider's message. Some providers quote the key that they refuse.
@@ -181,11 +171,8 @@ impl ParsedError {
             _ => None,
         };
         // FastAPI servers answer {"detail": …}, vLLM and Mistral {"object": "error", "message": …}.
-        let message = text("message").or_else(|| text("detail")).or_else(|| {
-            error
-                .get("detail")
-                .map(|detail| shortened(&detail.to_string()))
-        });
+        let detail = || Some(shortened(&error.get("detail")?.to_string()));
+        let message = text("message").or_else(|| text("detail")).or_else(detail);
         Self {
             message: message.or_else(|| error.as_str().map(shortened)),
             kind: text("type").or_else(|| text("status")),
@@ -195,11 +182,20 @@ impl ParsedError {
         }
     }
 
-    fn message_or(&self, other: impl FnOnce() -> String) -> String {
-        self.message
-            .clone()
-            .filter(|message| !message.is_empty())
-            .unwrap_or_else(other)
+    fn into_facts(
+        self,
+        status: Option<u16>,
+        no_reason: impl FnOnce() -> String,
+    ) -> UpstreamErrorFacts {
+        let kind = kind_of(status, &self);
+        let message = self.message.filter(|message| !message.is_empty());
+        UpstreamErrorFacts {
+            kind,
+            retry_after: self.retry_delay,
+            message: message.unwrap_or_else(no_reason),
+            code: self.code,
+            param: self.param,
+        }
     }
 }
 
@@ -220,11 +216,7 @@ fn plain_text(body: &[u8]) -> Option<String> {
 }
 
 fn shortened(text: &str) -> String {
-    let mut end = text.len().min(caps::ERROR_MESSAGE_BYTES_MAX);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    text[..end].to_owned()
+    text[..text.floor_char_boundary(caps::ERROR_MESSAGE_BYTES_MAX)].to_owned()
 }
 
 fn kind_of(status: Option<u16>, error: &ParsedError) -> UpstreamErrorKind {
@@ -315,7 +307,7 @@ fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     if let Some(delay) = text("retry-after-ms").and_then(seconds) {
         return Some(delay / 1000);
     }
-    let value = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    let value = text(RETRY_AFTER.as_str())?;
     seconds(value).or_else(|| {
         let date = httpdate::parse_http_date(value).ok()?;
         Some(date.duration_since(now).unwrap_or_default())

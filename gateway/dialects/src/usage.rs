@@ -11,24 +11,32 @@ use crate::json::{JsonCursor, non_negative_integer};
 pub(crate) fn openai(raw: &[u8]) -> Option<Usage> {
     let mut usage = Usage::default();
     let mut total = None;
-    JsonCursor::new(raw).object(|key, cursor| {
-        match key {
-            b"prompt_tokens" | b"input_tokens" => usage.input_tokens = count(cursor)?,
-            b"completion_tokens" | b"output_tokens" => usage.output_tokens = count(cursor)?,
-            b"total_tokens" => total = count(cursor)?,
-            b"prompt_tokens_details" | b"input_tokens_details" => {
-                openai_input_details(cursor, &mut usage)?;
-            }
-            b"completion_tokens_details" | b"output_tokens_details" => {
-                openai_output_details(cursor, &mut usage)?;
-            }
-            b"prompt_cache_hit_tokens" | b"cached_tokens" => {
-                let cached = count(cursor)?;
-                usage.cached_input_tokens = usage.cached_input_tokens.or(cached);
-            }
-            _ => cursor.skip()?,
+    JsonCursor::new(raw).object(|key, cursor| match key {
+        b"prompt_tokens" | b"input_tokens" => count(cursor, &mut usage.input_tokens),
+        b"completion_tokens" | b"output_tokens" => count(cursor, &mut usage.output_tokens),
+        b"total_tokens" => count(cursor, &mut total),
+        b"prompt_tokens_details" | b"input_tokens_details" => {
+            cursor.object_or_skip(|key, cursor| match key {
+                b"cached_tokens" => count(cursor, &mut usage.cached_input_tokens),
+                b"cache_write_tokens" => count(cursor, &mut usage.cache_write_5m_tokens),
+                b"audio_tokens" => count(cursor, &mut usage.audio_input_tokens),
+                _ => cursor.skip(),
+            })
         }
-        Some(())
+        b"completion_tokens_details" | b"output_tokens_details" => {
+            cursor.object_or_skip(|key, cursor| match key {
+                b"reasoning_tokens" => count(cursor, &mut usage.reasoning_tokens),
+                b"audio_tokens" => count(cursor, &mut usage.audio_output_tokens),
+                _ => cursor.skip(),
+            })
+        }
+        b"prompt_cache_hit_tokens" | b"cached_tokens" => {
+            let known = usage.cached_input_tokens;
+            count(cursor, &mut usage.cached_input_tokens)?;
+            usage.cached_input_tokens = known.or(usage.cached_input_tokens);
+            Some(())
+        }
+        _ => cursor.skip(),
     })?;
     if let (Some(input), Some(output), Some(reasoning), Some(total)) = (
         usage.input_tokens,
@@ -42,32 +50,10 @@ pub(crate) fn openai(raw: &[u8]) -> Option<Usage> {
     (!usage.is_empty()).then_some(usage)
 }
 
-fn openai_input_details(cursor: &mut JsonCursor<'_>, usage: &mut Usage) -> Option<()> {
-    cursor.object_or_skip(|key, cursor| {
-        match key {
-            b"cached_tokens" => usage.cached_input_tokens = count(cursor)?,
-            b"cache_write_tokens" => usage.cache_write_5m_tokens = count(cursor)?,
-            b"audio_tokens" => usage.audio_input_tokens = count(cursor)?,
-            _ => cursor.skip()?,
-        }
-        Some(())
-    })
-}
-
-fn openai_output_details(cursor: &mut JsonCursor<'_>, usage: &mut Usage) -> Option<()> {
-    cursor.object_or_skip(|key, cursor| {
-        match key {
-            b"reasoning_tokens" => usage.reasoning_tokens = count(cursor)?,
-            b"audio_tokens" => usage.audio_output_tokens = count(cursor)?,
-            _ => cursor.skip()?,
-        }
-        Some(())
-    })
-}
-
-/// A count. Anything else counts as absent.
-fn count(cursor: &mut JsonCursor<'_>) -> Option<Option<u64>> {
-    cursor.value().map(non_negative_integer)
+/// Reads a count. Anything else counts as absent.
+fn count(cursor: &mut JsonCursor<'_>, into: &mut Option<u64>) -> Option<()> {
+    *into = non_negative_integer(cursor.value()?);
+    Some(())
 }
 
 /// Anthropic's counts, of which none includes another, as far as they are known.
@@ -87,24 +73,21 @@ pub(crate) struct AnthropicCounts {
 impl AnthropicCounts {
     /// Reads a `usage` object. Counts that it lacks keep their values.
     pub(crate) fn read(&mut self, raw: &[u8]) {
-        let _ = JsonCursor::new(raw).object(|key, cursor| {
-            match key {
-                b"input_tokens" => take_over(&mut self.input, cursor)?,
-                b"cache_read_input_tokens" => take_over(&mut self.cache_read, cursor)?,
-                b"cache_creation_input_tokens" => take_over(&mut self.cache_write, cursor)?,
-                b"output_tokens" => take_over(&mut self.output, cursor)?,
-                b"cache_creation" => cursor.object_or_skip(|key, cursor| match key {
-                    b"ephemeral_5m_input_tokens" => take_over(&mut self.cache_write_5m, cursor),
-                    b"ephemeral_1h_input_tokens" => take_over(&mut self.cache_write_1h, cursor),
-                    _ => cursor.skip(),
-                })?,
-                b"output_tokens_details" => cursor.object_or_skip(|key, cursor| match key {
-                    b"thinking_tokens" => take_over(&mut self.thinking, cursor),
-                    _ => cursor.skip(),
-                })?,
-                _ => cursor.skip()?,
-            }
-            Some(())
+        let _ = JsonCursor::new(raw).object(|key, cursor| match key {
+            b"input_tokens" => take_over(cursor, &mut self.input),
+            b"cache_read_input_tokens" => take_over(cursor, &mut self.cache_read),
+            b"cache_creation_input_tokens" => take_over(cursor, &mut self.cache_write),
+            b"output_tokens" => take_over(cursor, &mut self.output),
+            b"cache_creation" => cursor.object_or_skip(|key, cursor| match key {
+                b"ephemeral_5m_input_tokens" => take_over(cursor, &mut self.cache_write_5m),
+                b"ephemeral_1h_input_tokens" => take_over(cursor, &mut self.cache_write_1h),
+                _ => cursor.skip(),
+            }),
+            b"output_tokens_details" => cursor.object_or_skip(|key, cursor| match key {
+                b"thinking_tokens" => take_over(cursor, &mut self.thinking),
+                _ => cursor.skip(),
+            }),
+            _ => cursor.skip(),
         });
     }
 
@@ -135,8 +118,10 @@ impl AnthropicCounts {
     }
 }
 
-fn take_over(known: &mut Option<u64>, cursor: &mut JsonCursor<'_>) -> Option<()> {
-    let found = count(cursor)?;
+/// Reads a count, or keeps the one that is known.
+fn take_over(cursor: &mut JsonCursor<'_>, known: &mut Option<u64>) -> Option<()> {
+    let mut found = None;
+    count(cursor, &mut found)?;
     *known = found.or(*known);
     Some(())
 }
@@ -147,18 +132,15 @@ pub(crate) fn gemini(raw: &[u8]) -> Option<Usage> {
     let (mut prompt, mut tool_prompt, mut cached) = (None, None, None);
     let (mut candidates, mut thoughts) = (None, None);
     let (mut audio_in, mut audio_out) = (None, None);
-    JsonCursor::new(raw).object(|key, cursor| {
-        match key {
-            b"promptTokenCount" => prompt = count(cursor)?,
-            b"toolUsePromptTokenCount" => tool_prompt = count(cursor)?,
-            b"cachedContentTokenCount" => cached = count(cursor)?,
-            b"candidatesTokenCount" => candidates = count(cursor)?,
-            b"thoughtsTokenCount" => thoughts = count(cursor)?,
-            b"promptTokensDetails" => audio_in = audio_of(cursor)?,
-            b"candidatesTokensDetails" => audio_out = audio_of(cursor)?,
-            _ => cursor.skip()?,
-        }
-        Some(())
+    JsonCursor::new(raw).object(|key, cursor| match key {
+        b"promptTokenCount" => count(cursor, &mut prompt),
+        b"toolUsePromptTokenCount" => count(cursor, &mut tool_prompt),
+        b"cachedContentTokenCount" => count(cursor, &mut cached),
+        b"candidatesTokenCount" => count(cursor, &mut candidates),
+        b"thoughtsTokenCount" => count(cursor, &mut thoughts),
+        b"promptTokensDetails" => audio(cursor, &mut audio_in),
+        b"candidatesTokensDetails" => audio(cursor, &mut audio_out),
+        _ => cursor.skip(),
     })?;
     let sum = |a: Option<u64>, b: Option<u64>| match (a, b) {
         (None, None) => None,
@@ -177,27 +159,26 @@ pub(crate) fn gemini(raw: &[u8]) -> Option<Usage> {
 }
 
 /// The audio tokens of `[{"modality": "AUDIO", "tokenCount": 7}, …]`.
-fn audio_of(cursor: &mut JsonCursor<'_>) -> Option<Option<u64>> {
+fn audio(cursor: &mut JsonCursor<'_>, into: &mut Option<u64>) -> Option<()> {
+    *into = None;
     if cursor.peek()? != b'[' {
-        return cursor.skip().map(|()| None);
+        return cursor.skip();
     }
-    let mut audio = None;
     cursor.array(|cursor| {
         let (mut is_audio, mut tokens) = (false, None);
         cursor.object(|key, cursor| {
             match key {
                 b"modality" => is_audio = cursor.value()? == b"\"AUDIO\"",
-                b"tokenCount" => tokens = count(cursor)?,
+                b"tokenCount" => count(cursor, &mut tokens)?,
                 _ => cursor.skip()?,
             }
             Some(())
         })?;
         if is_audio {
-            audio = tokens;
+            *into = tokens;
         }
         Some(())
-    })?;
-    Some(audio)
+    })
 }
 
 #[cfg(test)]

@@ -50,7 +50,7 @@ pub(crate) struct Paths {
 }
 
 /// How a vendor's chat completions differ from OpenAI's.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct ChatQuirks {
     /// Whether it is OpenAI itself, with all fields.
     pub(crate) is_openai: bool,
@@ -165,10 +165,14 @@ const NO_PATHS: Paths = Paths {
     stream_generate: None,
 };
 
-const CHAT_PATHS: Paths = Paths {
+const CHAT_WITHOUT_EMBEDDINGS: Paths = Paths {
     chat: Some("/chat/completions"),
-    embeddings: Some("/embeddings"),
     ..NO_PATHS
+};
+
+const CHAT_PATHS: Paths = Paths {
+    embeddings: Some("/embeddings"),
+    ..CHAT_WITHOUT_EMBEDDINGS
 };
 
 const GEMINI_PATHS: Paths = Paths {
@@ -321,10 +325,7 @@ static VENDORS: &[Vendor] = &[
     Vendor {
         name: "deepseek",
         base_url: Some("https://api.deepseek.com/v1"),
-        paths: Paths {
-            embeddings: None,
-            ..CHAT_PATHS
-        },
+        paths: CHAT_WITHOUT_EMBEDDINGS,
         chat: ChatQuirks {
             formats: Formats::ObjectOnly,
             // Thinking is on by default. During tool calls the reasoning must be returned.
@@ -358,10 +359,7 @@ static VENDORS: &[Vendor] = &[
         name: "kimi",
         aliases: &["moonshot"],
         base_url: Some("https://api.moonshot.ai/v1"),
-        paths: Paths {
-            embeddings: None,
-            ..CHAT_PATHS
-        },
+        paths: CHAT_WITHOUT_EMBEDDINGS,
         chat: ChatQuirks {
             max_tokens: "max_completion_tokens",
             temperature_max: 1.0,
@@ -526,10 +524,7 @@ static VENDORS: &[Vendor] = &[
     Vendor {
         name: "groq",
         base_url: Some("https://api.groq.com/openai/v1"),
-        paths: Paths {
-            embeddings: None,
-            ..CHAT_PATHS
-        },
+        paths: CHAT_WITHOUT_EMBEDDINGS,
         chat: ChatQuirks {
             max_tokens: "max_completion_tokens",
             reasoning: ReasoningControl::Effort(LOW_TO_HIGH),
@@ -671,43 +666,23 @@ impl Vendor {
 impl ChatQuirks {
     /// Whether a request in OpenAI's words may need edits.
     pub(crate) fn needs_edits(&self) -> bool {
-        // The pattern lists every field, so that a new quirk cannot be forgotten.
-        let Self {
-            stream_usage,
-            temperature_max,
-            formats,
-            tool_ids,
-            tool_required,
-            reasoning,
-            reasoning_of,
-            developer_role,
-            message_names,
-            renamed,
-            refused,
-            unwanted,
+        // What is not named here needs edits, so that a new quirk cannot be forgotten.
+        let without = Self {
             // The caller looks for reasoning in the body.
-            reasoning_back: _,
-            unknown_in_messages: _,
+            reasoning_back: self.reasoning_back,
+            unknown_in_messages: self.unknown_in_messages,
             // These only concern translated requests.
-            is_openai: _,
-            max_tokens: _,
-            top_k: _,
-            strict_tools: _,
-            prefill: _,
-            cache_marks: _,
-        } = self;
-        !developer_role
-            || !message_names
-            || !renamed.is_empty()
-            || !refused.is_empty()
-            || !unwanted.is_empty()
-            || !reasoning_of.is_empty()
-            || *reasoning != OPENAI_CHAT.reasoning
-            || *stream_usage != OPENAI_CHAT.stream_usage
-            || *formats != OPENAI_CHAT.formats
-            || *tool_required != OPENAI_CHAT.tool_required
-            || *temperature_max < OPENAI_CHAT.temperature_max
-            || *tool_ids == ToolIds::NineAlphanumeric
+            is_openai: self.is_openai,
+            max_tokens: self.max_tokens,
+            top_k: self.top_k,
+            strict_tools: self.strict_tools,
+            prefill: self.prefill,
+            cache_marks: self.cache_marks,
+            // OpenAI's own ids are short enough for either.
+            tool_ids: self.tool_ids,
+            ..OPENAI_CHAT
+        };
+        *self != without || self.tool_ids == ToolIds::NineAlphanumeric
     }
 
     pub(crate) fn refuses(&self, field: &str) -> bool {

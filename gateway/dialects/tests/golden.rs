@@ -146,7 +146,7 @@ fn describe(vendor: &str, outcome: Result<UpstreamRequest, PrepareError>) -> Str
             .unwrap();
         }
         Ok(upstream) => {
-            writeln!(text, "=== {vendor}: {} {}", upstream.method, upstream.path).unwrap();
+            writeln!(text, "=== {vendor}: POST {}", upstream.path).unwrap();
             for (name, value) in &upstream.headers {
                 if !USUAL.contains(&name.as_str()) {
                     writeln!(text, "{name}: {}", value.to_str().unwrap()).unwrap();

@@ -176,7 +176,7 @@ fn read_usage(cursor: &mut JsonCursor<'_>, facts: &mut ResponseFacts) -> Option<
     Some(found.is_some())
 }
 
-/// The values that are read of a plain body, in the order of [`super::PlainField`], and its texts.
+/// The values that are read of a plain body, in the order of the places in [`super`], and its texts.
 pub(super) const PATTERNS: &[JsonPattern] = &[
     JsonPattern::Capture(&[Key("usage")]),
     JsonPattern::Capture(&[Key("model")]),

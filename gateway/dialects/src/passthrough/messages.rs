@@ -8,20 +8,8 @@ use crate::messages::stop_reason;
 use crate::tier;
 use crate::usage::AnthropicCounts;
 
-/// Reads the events of one stream.
-#[derive(Debug, Default)]
-pub(super) struct MessagesFacts {
-    counts: AnthropicCounts,
-}
-
-impl MessagesFacts {
-    /// Reads the data of one event.
-    pub(super) fn read(&mut self, data: &[u8], facts: &mut ResponseFacts) {
-        read_event(data, &mut self.counts, facts);
-    }
-}
-
-fn read_event(data: &[u8], counts: &mut AnthropicCounts, facts: &mut ResponseFacts) {
+/// Reads the data of one event. `counts` are those of the stream so far.
+pub(super) fn read_event(data: &[u8], counts: &mut AnthropicCounts, facts: &mut ResponseFacts) {
     let _ = JsonCursor::new(data).object(|key, cursor| match key {
         b"type" => {
             if cursor.string_or_skip()? == Some(b"message_stop") {
@@ -83,7 +71,7 @@ fn read_usage(
     Some(())
 }
 
-/// The values that are read of a plain body, in the order of [`super::PlainField`], and its texts.
+/// The values that are read of a plain body, in the order of the places in [`super`], and its texts.
 pub(super) const PATTERNS: &[JsonPattern] = &[
     JsonPattern::Capture(&[Key("usage")]),
     JsonPattern::Capture(&[Key("model")]),

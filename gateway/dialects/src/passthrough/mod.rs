@@ -31,7 +31,7 @@ pub(crate) struct PassthroughStream {
 #[derive(Debug)]
 enum StreamFacts {
     Chat(chat::ChatFacts),
-    Messages(messages::MessagesFacts),
+    Messages(AnthropicCounts),
     Responses,
 }
 
@@ -39,7 +39,7 @@ impl PassthroughStream {
     pub(crate) fn new(context: &ResponseContext) -> Self {
         let events = match context.api.answer_format() {
             AnswerFormat::Chat => StreamFacts::Chat(chat::ChatFacts::default()),
-            AnswerFormat::Messages => StreamFacts::Messages(messages::MessagesFacts::default()),
+            AnswerFormat::Messages => StreamFacts::Messages(AnthropicCounts::default()),
             AnswerFormat::Responses => StreamFacts::Responses,
         };
         Self {
@@ -95,7 +95,7 @@ impl StreamFacts {
         let mut is_usage_chunk = false;
         match self {
             Self::Chat(reader) => is_usage_chunk = reader.read(data, facts),
-            Self::Messages(reader) => reader.read(data, facts),
+            Self::Messages(counts) => messages::read_event(data, counts, facts),
             Self::Responses => responses::read_event(data, facts),
         }
         if facts.text_bytes > text_before {
@@ -126,28 +126,13 @@ fn name(cursor: &mut JsonCursor<'_>) -> Option<Option<String>> {
     Some(name.filter(|name| !name.is_empty()))
 }
 
-/// The values that are captured from plain bodies. The first patterns of each format are these, in
-/// this order.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum PlainField {
-    Usage,
-    Model,
-    Id,
-    FinishReason,
-    Error,
-    ServiceTier,
-}
-
-impl PlainField {
-    const ALL: [Self; 6] = [
-        Self::Usage,
-        Self::Model,
-        Self::Id,
-        Self::FinishReason,
-        Self::Error,
-        Self::ServiceTier,
-    ];
-}
+// The values that are captured from plain bodies, by their place in each format's patterns.
+const USAGE: usize = 0;
+const MODEL: usize = 1;
+const ID: usize = 2;
+const FINISH_REASON: usize = 3;
+const ERROR: usize = 4;
+const SERVICE_TIER: usize = 5;
 
 /// A JSON body.
 #[derive(Debug)]
@@ -173,11 +158,7 @@ impl PassthroughBody {
     pub(crate) fn push(&mut self, input: &Bytes, facts: &mut ResponseFacts) {
         let format = self.format;
         self.extractor.push(input, &mut |part| match part {
-            Extracted::Value(pattern, value) => {
-                if let Some(wanted) = PlainField::ALL.get(pattern) {
-                    note(*wanted, format, value, facts);
-                }
-            }
+            Extracted::Value(pattern, value) => note(pattern, format, value, facts),
             Extracted::Text(text) => facts.add_text(text),
         });
         facts.terminal_seen = self.extractor.is_complete();
@@ -185,18 +166,15 @@ impl PassthroughBody {
     }
 
     pub(crate) fn finish(&mut self, facts: &mut ResponseFacts) -> Result<(), StreamError> {
-        if facts.terminal_seen {
-            Ok(())
-        } else {
-            Err(StreamError::Truncated)
-        }
+        let is_whole = facts.terminal_seen.then_some(());
+        is_whole.ok_or(StreamError::Truncated)
     }
 }
 
-fn note(wanted: PlainField, format: AnswerFormat, value: &[u8], facts: &mut ResponseFacts) {
+fn note(pattern: usize, format: AnswerFormat, value: &[u8], facts: &mut ResponseFacts) {
     let mut cursor = JsonCursor::new(value);
-    match wanted {
-        PlainField::Usage => {
+    match pattern {
+        USAGE => {
             let usage = match format {
                 AnswerFormat::Chat | AnswerFormat::Responses => usage::openai(value),
                 AnswerFormat::Messages => {
@@ -210,18 +188,19 @@ fn note(wanted: PlainField, format: AnswerFormat, value: &[u8], facts: &mut Resp
             };
             facts.usage = usage.or(facts.usage);
         }
-        PlainField::Model => facts.upstream_model = name(&mut cursor).flatten(),
-        PlainField::Id => facts.upstream_id = name(&mut cursor).flatten(),
-        PlainField::FinishReason => {
+        MODEL => facts.upstream_model = name(&mut cursor).flatten(),
+        ID => facts.upstream_id = name(&mut cursor).flatten(),
+        FINISH_REASON => {
             let reason = cursor.string().map(|word| reason_of(format, word));
             facts.finish_reason = facts.finish_reason.or(reason);
         }
-        PlainField::Error => {
+        ERROR => {
             let _ = read_error(&mut cursor, facts);
         }
-        PlainField::ServiceTier => {
+        SERVICE_TIER => {
             let _ = tier::read(&mut cursor, facts);
         }
+        _ => {}
     }
 }
 

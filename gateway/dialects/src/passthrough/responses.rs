@@ -71,7 +71,7 @@ pub(super) fn status(word: &[u8]) -> FinishReason {
     }
 }
 
-/// The values that are read of a plain body, in the order of [`super::PlainField`], and its texts.
+/// The values that are read of a plain body, in the order of the places in [`super`], and its texts.
 pub(super) const PATTERNS: &[JsonPattern] = &[
     JsonPattern::Capture(&[Key("usage")]),
     JsonPattern::Capture(&[Key("model")]),

@@ -3,7 +3,7 @@
 //! The provider's bytes are read into events, and each event is written at once in the client's
 //! dialect. Of a stream only the unfinished event is kept, unless the client's dialect repeats the
 //! whole answer at its end. A plain answer is collected, within
-//! [`caps::TRANSLATED_BODY_BYTES_MAX`].
+//! [`TRANSLATED_BODY_BYTES_MAX`](crate::caps::TRANSLATED_BODY_BYTES_MAX).
 
 mod output;
 
@@ -11,13 +11,14 @@ use bytes::Bytes;
 
 use self::output::TranslatedOutput;
 use crate::api::UpstreamApi;
+use crate::convert::collect;
 use crate::error::ApiError;
 use crate::facts::{ResponseFacts, StreamError};
 use crate::json::{self, Writer};
 use crate::neutral::{AnswerEvent, EventSink};
 use crate::response_context::ResponseContext;
 use crate::sse::{SseItem, SseReader, Verdict};
-use crate::{caps, chat, gemini, messages, responses};
+use crate::{chat, gemini, messages, responses};
 
 #[derive(Debug)]
 pub(crate) struct Translator {
@@ -71,10 +72,7 @@ impl Translator {
     ) -> Result<Bytes, StreamError> {
         match &mut self.source {
             AnswerSource::Plain(body) => {
-                if body.len() + input.len() > caps::TRANSLATED_BODY_BYTES_MAX {
-                    return Err(StreamError::TOO_LARGE);
-                }
-                body.extend_from_slice(input);
+                collect(body, input)?;
                 Ok(Bytes::new())
             }
             AnswerSource::Stream(_) => {

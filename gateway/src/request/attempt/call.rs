@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
-use http::{Request, StatusCode, Uri};
+use http::{Method, Request, StatusCode, Uri};
 use http_body_util::Full;
 use weir_dialects::{ResponseMachine, Target, UpstreamRequest};
 use weir_schemas::UsageSource;
@@ -221,7 +221,7 @@ fn http_request(
     let body = prepared.body.to_bytes();
     let request_bytes = body.len() as u64;
     let mut request = Request::new(Full::new(body));
-    *request.method_mut() = prepared.method;
+    *request.method_mut() = Method::POST;
     *request.uri_mut() = format!("{}{}", provider.base_path, prepared.path)
         .parse::<Uri>()
         .map_err(|error| FailedAttempt::no_url(&error))?;
