@@ -119,14 +119,7 @@ pub struct Crossing {
 #[derive(Debug, PartialEq, Eq)]
 pub struct Reserved {
     stretch: u64,
-    amount: BudgetAmount,
-}
-
-impl Reserved {
-    #[must_use]
-    pub const fn amount(&self) -> BudgetAmount {
-        self.amount
-    }
+    pub amount: BudgetAmount,
 }
 
 /// What is spent and reserved of a budget.

@@ -137,7 +137,7 @@ impl<B: AsRef<BudgetSpec>> Permit<B> {
     /// Its budgets, with the amount reserved of each.
     pub fn budgets(&self) -> impl Iterator<Item = (&B, BudgetAmount)> {
         let budgets = self.budgets.iter();
-        budgets.map(|(_, budget, reserved)| (budget, reserved.amount()))
+        budgets.map(|(_, budget, reserved)| (budget, reserved.amount))
     }
 
     /// The request is let through.
@@ -152,7 +152,7 @@ impl<B: AsRef<BudgetSpec>> Permit<B> {
         }
         for (counter, budget, reserved) in self.budgets.drain(..) {
             let spec = budget.as_ref();
-            let amount = actual.charge(spec.unit, reserved.amount());
+            let amount = actual.charge(spec.unit, reserved.amount);
             let crossing = counter.settle(spec, reserved, amount, actual.at_ms, now_us);
             if let Some(crossing) = crossing {
                 crossed(budget, crossing);

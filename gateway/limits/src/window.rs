@@ -30,16 +30,9 @@ pub enum WindowKind {
 pub struct Zone(TimeZone);
 
 /// A window or time zone that does not exist.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
 pub struct BadWindow(pub String);
-
-impl std::fmt::Display for BadWindow {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for BadWindow {}
 
 impl Zone {
     #[must_use]

@@ -70,16 +70,11 @@ impl Redactor {
         optional: &[OptionalDetector],
         patterns: &[CustomPattern],
     ) -> Result<Self, BadPattern> {
+        let bad = |index, reason| BadPattern { index, reason };
         if patterns.len() > PATTERNS_MAX {
-            return Err(BadPattern {
-                index: Some(PATTERNS_MAX),
-                reason: format!("there are more than {PATTERNS_MAX} patterns"),
-            });
+            let reason = format!("there are more than {PATTERNS_MAX} patterns");
+            return Err(bad(Some(PATTERNS_MAX), reason));
         }
-        let bad = |reason: String| BadPattern {
-            index: None,
-            reason,
-        };
         let optional = optional.iter().map(|asked| match asked {
             OptionalDetector::Emails => &EMAILS,
             OptionalDetector::Cards => &CARDS,
@@ -87,25 +82,24 @@ impl Redactor {
         let mut detectors = Vec::with_capacity(SECRETS.len() + optional.len() + patterns.len());
         for BuiltIn { name, regex, take } in SECRETS.iter().chain(optional) {
             let detector = Detector::new(name, regex, *take);
-            detectors.push(detector.map_err(|error| bad(format!("built-in {name}: {error}")))?);
+            detectors
+                .push(detector.map_err(|error| bad(None, format!("built-in {name}: {error}")))?);
         }
         for (index, CustomPattern { name, regex }) in patterns.iter().enumerate() {
             let detector = Detector::new(name, regex, Take::Match);
-            detectors.push(detector.map_err(|reason| BadPattern {
-                index: Some(index),
-                reason,
-            })?);
+            detectors.push(detector.map_err(|reason| bad(Some(index), reason))?);
         }
         let regexes = detectors.iter().map(|detector| detector.regex.as_str());
         let which = RegexSetBuilder::new(regexes)
             .size_limit(PATTERN_BYTES_MAX * (1 + patterns.len()))
             .build()
-            .map_err(|error| bad(format!("the patterns are too large together: {error}")))?;
+            .map_err(|error| format!("the patterns are too large together: {error}"))
+            .map_err(|reason| bad(None, reason))?;
         let secret_field = Regex::new(SECRET_FIELD);
         Ok(Self {
             which,
             detectors,
-            secret_field: secret_field.map_err(|error| bad(error.to_string()))?,
+            secret_field: secret_field.map_err(|error| bad(None, error.to_string()))?,
         })
     }
 
@@ -122,12 +116,14 @@ impl Redactor {
         text: &str,
         found: &mut Redactions,
     ) -> Option<String> {
-        let is_secret = name.is_some_and(|name| self.secret_field.is_match(name));
-        if is_secret && !text.is_empty() {
-            found.note("assigned_secret");
-            return Some(marker("assigned_secret"));
+        if !text.is_empty() && self.is_secret(name) {
+            return Some(assigned_secret(found));
         }
         self.redact(text, found)
+    }
+
+    fn is_secret(&self, name: Option<&str>) -> bool {
+        name.is_some_and(|name| self.secret_field.is_match(name))
     }
 
     /// The text without what the detectors find; `None` if they find nothing.
@@ -156,9 +152,8 @@ impl Redactor {
         digits: &str,
         found: &mut Redactions,
     ) -> Option<String> {
-        if name.is_some_and(|name| self.secret_field.is_match(name)) {
-            found.note("assigned_secret");
-            return Some(marker("assigned_secret"));
+        if self.is_secret(name) {
+            return Some(assigned_secret(found));
         }
         // What is shorter is a parameter or a size.
         const DIGITS_MIN: usize = 6;
@@ -237,6 +232,11 @@ fn replaced(
     }
     out.push_str(&text[end..]);
     Some(out)
+}
+
+fn assigned_secret(found: &mut Redactions) -> String {
+    found.note("assigned_secret");
+    marker("assigned_secret")
 }
 
 fn marker(name: &str) -> String {

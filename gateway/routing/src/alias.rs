@@ -15,11 +15,11 @@ use crate::target_set::TargetSet;
 /// A stable name and the targets behind it.
 #[derive(Debug, Clone)]
 pub struct Alias {
-    name: Box<str>,
+    pub name: Box<str>,
     /// Position among the routes' aliases.
-    pub(crate) index: usize,
-    pub(crate) strategy: StrategySpec,
-    pub(crate) targets: Vec<AliasTarget>,
+    pub index: usize,
+    pub strategy: StrategySpec,
+    pub targets: Vec<AliasTarget>,
     pub(crate) retry: Arc<RetrySpec>,
     pub(crate) budget: Arc<RetryBudget>,
     pub(crate) hedge: Option<HedgeRules>,
@@ -48,23 +48,6 @@ pub struct AliasTarget {
 }
 
 impl Alias {
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// Position among the configuration's aliases.
-    pub fn index(&self) -> usize {
-        self.index
-    }
-
-    pub fn strategy(&self) -> &StrategySpec {
-        &self.strategy
-    }
-
-    pub fn targets(&self) -> &[AliasTarget] {
-        &self.targets
-    }
-
     /// The alias with some deployments replaced. Where several targets become one, the first takes the
     /// weight of all.
     #[must_use]

@@ -8,7 +8,7 @@ use crate::alias::Alias;
 use crate::breaker::BreakerState;
 use crate::plan::Plan;
 use crate::status::TargetStatus;
-use crate::view::RoutingView;
+use crate::view::{AliasView, RoutingView};
 
 /// A decision as its events record it. Its `Display` is the explanation.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -57,23 +57,19 @@ impl Plan {
         alias: &'a Alias,
         now_us: u64,
     ) -> Explanation<'a> {
-        let name = |target: usize| {
-            &*view
-                .routes
-                .deployment(alias.targets[target].deployment)
-                .name
-        };
+        let at = view.at(alias, now_us);
+        let name = |target: usize| &*at.deployment(target).name;
         let considered = |target: usize| {
             self.candidates()
                 .iter()
                 .any(|candidate| usize::from(candidate.target) == target)
         };
         Explanation {
-            alias: alias.name(),
-            strategy: alias.strategy().as_str(),
-            table_version: (self.table_version() > 0).then(|| self.table_version()),
-            seed: self.seed(),
-            last_resort: self.last_resort(),
+            alias: &alias.name,
+            strategy: alias.strategy.as_str(),
+            table_version: (self.table_version > 0).then_some(self.table_version),
+            seed: self.seed,
+            last_resort: self.last_resort,
             considered: self
                 .candidates()
                 .iter()
@@ -85,24 +81,24 @@ impl Plan {
                 .collect(),
             left_out: (0..alias.targets.len())
                 .filter(|target| !considered(*target))
-                .map(|target| (name(target), self.reason(view, alias, target, now_us)))
+                .map(|target| (name(target), self.reason(at, target)))
                 .collect(),
             attempts: Vec::new(),
         }
     }
 
-    fn reason(&self, view: RoutingView<'_>, alias: &Alias, target: usize, now_us: u64) -> String {
-        let deployment = view.routes.deployment(alias.targets[target].deployment);
+    fn reason(&self, at: AliasView<'_>, target: usize) -> String {
         let status = self.status(target);
+        let breaker = &at.view.routes.breaker;
         match (
             status,
-            deployment.breaker_state(&view.routes.breaker, now_us),
+            at.deployment(target).breaker_state(breaker, at.now_us),
         ) {
             (
                 TargetStatus::Ejected | TargetStatus::ToldToWait,
                 BreakerState::Open { until_us, cause },
             ) => {
-                let left_ms = until_us.saturating_sub(now_us) / 1_000;
+                let left_ms = until_us.saturating_sub(at.now_us) / 1_000;
                 format!(
                     "{} ({}), for {left_ms} ms more",
                     status.as_str(),
@@ -165,22 +161,16 @@ impl Explanation<'_> {
             .map(|c| c.deployment.len())
             .max()
             .unwrap_or(0);
-        for ExplainedTarget {
-            deployment,
-            score,
-            propensity,
-        } in &self.considered
-        {
-            let share = propensity * 100.0;
-            match score {
-                Some(score) if *propensity > 0.0 => writeln!(
-                    f,
-                    "  {deployment:width$}  chosen with {share:.2}%, score {score:.4} (lower is better)"
-                )?,
-                _ if *propensity > 0.0 => {
-                    writeln!(f, "  {deployment:width$}  chosen with {share:.2}%")?;
-                }
-                _ => writeln!(f, "  {deployment:width$}  only if the others fail")?,
+        for target in &self.considered {
+            write!(f, "  {:width$}  ", target.deployment)?;
+            if target.propensity <= 0.0 {
+                writeln!(f, "only if the others fail")?;
+                continue;
+            }
+            write!(f, "chosen with {:.2}%", target.propensity * 100.0)?;
+            match target.score {
+                Some(score) => writeln!(f, ", score {score:.4} (lower is better)")?,
+                None => writeln!(f)?,
             }
         }
         Ok(())
@@ -188,21 +178,15 @@ impl Explanation<'_> {
 
     fn write_attempts(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (number, attempt) in (1..).zip(&self.attempts) {
-            let ExplainedAttempt {
-                deployment,
-                kind,
-                cause,
-                error,
-                delay_ms,
-            } = attempt;
+            let (kind, deployment) = (attempt.kind, attempt.deployment);
             write!(f, "  attempt {number}: {kind} at {deployment}")?;
-            if let Some(cause) = cause {
+            if let Some(cause) = attempt.cause {
                 write!(f, ", because of {cause}")?;
             }
-            if *delay_ms > 0 {
-                write!(f, ", after {delay_ms} ms")?;
+            if attempt.delay_ms > 0 {
+                write!(f, ", after {} ms", attempt.delay_ms)?;
             }
-            writeln!(f, ": {}", error.unwrap_or("answered"))?;
+            writeln!(f, ": {}", attempt.error.unwrap_or("answered"))?;
         }
         Ok(())
     }

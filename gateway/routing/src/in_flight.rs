@@ -77,13 +77,9 @@ impl InFlight {
     /// The answer is complete. Of an answer that came in one piece the time to its first token is
     /// estimated from its length.
     pub fn succeed(mut self, output_tokens: u32, now_us: u64) -> Option<Transition> {
-        let transition = if self.waiting {
-            self.answered(output_tokens, now_us)
-        } else {
-            None
-        };
+        let first_token = self.waiting.then(|| self.answered(output_tokens, now_us));
         self.entry.health.succeeded();
-        transition
+        first_token.flatten()
     }
 
     /// The attempt failed.

@@ -36,15 +36,20 @@ pub struct ScoredTarget {
 #[derive(Debug, Clone)]
 pub struct Plan {
     facts: RoutingFacts,
-    table_version: u64,
-    seed: u64,
+    /// Version of the routing table that it went by; 0 without one.
+    pub table_version: u64,
+    pub seed: u64,
     rng: SeededRng,
     candidates: [ScoredTarget; TARGETS_MAX],
     len: u8,
     statuses: [TargetStatus; TARGETS_MAX],
-    last_resort: Option<TargetStatus>,
-    stalled: TargetSet,
-    hedge_after_us: Option<u64>,
+    /// Why the targets considered are not available, when none is and the least bad ones must serve.
+    pub last_resort: Option<TargetStatus>,
+    /// Targets that it found stalled and ejected.
+    pub stalled: TargetSet,
+    /// When to ask for a [`hedge`](Self::hedge), counted from the first attempt's start, if there is
+    /// no first token by then. `None`: do not ask again.
+    pub hedge_after_us: Option<u64>,
     shadow: Option<Attempt>,
     /// Chosen by the plan and not handed out yet.
     first: Option<Attempt>,
@@ -113,25 +118,7 @@ impl Plan {
             .unwrap_or(TargetStatus::Denied)
     }
 
-    /// Why the targets considered are not available, when none is and the least bad ones must serve.
-    pub fn last_resort(&self) -> Option<TargetStatus> {
-        self.last_resort
-    }
-
-    pub fn table_version(&self) -> u64 {
-        self.table_version
-    }
-
-    pub fn seed(&self) -> u64 {
-        self.seed
-    }
-
-    /// Targets that this plan found stalled and ejected.
-    pub fn stalled(&self) -> TargetSet {
-        self.stalled
-    }
-
-    /// The same, each reported once.
+    /// The [`stalled`](Self#structfield.stalled) targets, each reported once.
     pub fn take_stalled(&mut self) -> TargetSet {
         std::mem::take(&mut self.stalled)
     }

@@ -2,7 +2,7 @@
 
 use weir_schemas::table::{AliasTable, RoutingTable, TargetEntry};
 
-use crate::alias::Alias;
+use crate::alias::{Alias, AliasTarget};
 use crate::routes::Routes;
 
 /// Long-term measurements per alias and target, beside what this process sees itself. A gateway
@@ -60,11 +60,9 @@ impl Priors {
     /// don't have is left out; what it does not say stays neutral.
     pub fn adopt(table: &RoutingTable, routes: &Routes) -> Self {
         let resolve = |alias: &Alias| {
-            table
-                .alias(alias.name())
-                .map_or_else(AliasPriors::default, |entry| {
-                    alias_priors(entry, alias, routes)
-                })
+            let entry = table.alias(&alias.name);
+            let known = entry.map(|entry| alias_priors(entry, alias, routes));
+            known.unwrap_or_default()
         };
         Self {
             table: Some(AdoptedTable {
@@ -135,18 +133,13 @@ impl TrustedPriors<'_> {
 }
 
 fn alias_priors(entry: &AliasTable, alias: &Alias, routes: &Routes) -> AliasPriors {
+    let target = |target: &AliasTarget| {
+        let name = &routes.deployment(target.deployment).name;
+        entry.target(name).map(target_prior).unwrap_or_default()
+    };
     AliasPriors {
         output_tokens_mean: entry.output_tokens_mean.and_then(sane),
-        targets: alias
-            .targets()
-            .iter()
-            .map(|target| {
-                let name = &routes.deployment(target.deployment).name;
-                entry
-                    .target(name)
-                    .map_or_else(TargetPrior::default, target_prior)
-            })
-            .collect(),
+        targets: alias.targets.iter().map(target).collect(),
     }
 }
 

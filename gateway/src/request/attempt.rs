@@ -94,6 +94,6 @@ pub(crate) async fn attempt(
 fn gave_up(alias: &Alias, reason: GiveUp, last: Option<FailedAttempt>) -> Refusal {
     match last {
         Some(failed) => failed.into(),
-        None => Refusal::no_deployment(alias.name(), reason),
+        None => Refusal::no_deployment(&alias.name, reason),
     }
 }

@@ -282,7 +282,7 @@ impl Directory {
     }
 
     pub(crate) fn habits(&self, alias: &Alias) -> Habits {
-        self.habits[alias.index()]
+        self.habits[alias.index]
     }
 
     pub(crate) fn deployment(&self, id: DeploymentId) -> &Arc<Deployment> {
@@ -299,7 +299,7 @@ impl Directory {
         if keys.is_empty() {
             return Ok(None);
         }
-        for target in alias.targets() {
+        for target in &alias.targets {
             let provider = &self.deployment(target.deployment).provider.name;
             let Some((provider, label)) = keys.get_key_value(provider) else {
                 continue;
@@ -346,7 +346,7 @@ impl Directory {
     /// What usage may cost at an alias's targets.
     pub(crate) fn cost(&self, alias: &Alias, usage: &Usage, now_us: u64) -> Cost {
         let mut cost = Cost::default();
-        for (number, target) in alias.targets().iter().enumerate() {
+        for (number, target) in alias.targets.iter().enumerate() {
             let deployment = self.deployment(target.deployment);
             match deployment.charge(usage, "", now_us) {
                 Some((here, _)) => cost.dearest = cost.dearest.max(Some(here)),
@@ -361,7 +361,7 @@ impl Directory {
 
     /// The aliases, in the order of the configuration.
     pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
-        self.routes.aliases().iter().map(Alias::name)
+        self.routes.aliases().iter().map(|alias| &*alias.name)
     }
 }
 

@@ -249,7 +249,7 @@ impl<'a> World<'a> {
         let mut hedge_after_us = None;
         if let Some(plan) = &mut plan {
             self.figures.note_stalls(plan, self.now_us);
-            hedge_after_us = plan.hedge_after_us();
+            hedge_after_us = plan.hedge_after_us;
         }
         self.requests.push(LabRequest {
             gateway,
@@ -341,7 +341,7 @@ impl<'a> World<'a> {
         if let Some(hedge) = hedge {
             this.next = Some(hedge);
             self.try_next(request);
-        } else if let Some(after_us) = plan.hedge_after_us() {
+        } else if let Some(after_us) = plan.hedge_after_us {
             let at_us = this.arrived_us + after_us;
             self.schedule(at_us.max(self.now_us), What::Hedges(request));
         }
@@ -453,7 +453,7 @@ impl<'a> World<'a> {
                 output_tokens: call.output_tokens,
                 ttft_us: this.ttft_us,
                 cost_picousd: upstream.cost_picousd(call),
-                table_version: plan.map_or(0, Plan::table_version),
+                table_version: plan.map_or(0, |plan| plan.table_version),
             });
         }
         let upstream = this.upstream;

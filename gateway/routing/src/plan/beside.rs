@@ -30,14 +30,8 @@ impl Plan {
         });
     }
 
-    /// When to ask for a [`hedge`](Self::hedge), counted from the first attempt's start, if there is no
-    /// first token by then. `None`: do not ask again.
-    pub fn hedge_after_us(&self) -> Option<u64> {
-        self.hedge_after_us
-    }
-
     /// A second attempt beside the one that is still waiting for its first token; at most one per
-    /// request. After `None`, [`hedge_after_us`](Self::hedge_after_us) says when to ask again.
+    /// request. After `None`, [`hedge_after_us`](Self#structfield.hedge_after_us) says when to ask again.
     ///
     /// There are three reasons for one. The alias hedges late answers, within its own budget. Or
     /// the first attempt is a probe: probes are few, and no client should wait out a timeout

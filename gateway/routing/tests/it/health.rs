@@ -32,7 +32,7 @@ impl Scene {
     }
 
     fn state(&self, target: usize, now_us: u64) -> BreakerState {
-        let deployment = self.alias().targets()[target].deployment;
+        let deployment = self.alias().targets[target].deployment;
         self.routes.health(deployment, now_us).state
     }
 
@@ -54,13 +54,10 @@ fn a_black_hole_is_ejected_long_before_its_timeouts() {
         .map(|n| scene.send_at(NOW + n * 20_000, n).2)
         .collect();
     let plan = scene.plan_at(NOW + 250_000, 1);
-    assert!(
-        plan.stalled().is_empty(),
-        "a quarter of a second is no stall"
-    );
+    assert!(plan.stalled.is_empty(), "a quarter of a second is no stall");
     let plan = scene.plan_at(NOW + 700_000, 1);
-    assert_eq!(plan.stalled().iter().collect::<Vec<_>>(), [0]);
-    assert_eq!(plan.last_resort(), Some(TargetStatus::Ejected));
+    assert_eq!(plan.stalled.iter().collect::<Vec<_>>(), [0]);
+    assert_eq!(plan.last_resort, Some(TargetStatus::Ejected));
     let state = scene.state(0, NOW + 700_000);
     assert!(matches!(
         state,
@@ -85,7 +82,7 @@ fn fewer_waiting_requests_must_wait_longer_to_be_a_stall() {
             let now_us = NOW + ms * 1_000;
             // Newcomers do not judge by few.
             let newcomer = scene.plan_at(now_us, 1);
-            assert!(waiting >= 3 || newcomer.stalled().is_empty());
+            assert!(waiting >= 3 || newcomer.stalled.is_empty());
             if let Some((plan, _, _)) = held.first_mut() {
                 let _ = plan.hedge(scene.view(), scene.alias(), now_us);
             }
@@ -119,8 +116,8 @@ fn a_long_answer_in_one_piece_is_no_stall() {
         })
         .collect();
     // First tokens take 0.1 s here, so a thousand tokens take some five seconds.
-    assert!(scene.plan_at(NOW + 5 * S, 1).stalled().is_empty());
-    assert!(!scene.plan_at(NOW + 60 * S, 1).stalled().is_empty());
+    assert!(scene.plan_at(NOW + 5 * S, 1).stalled.is_empty());
+    assert!(!scene.plan_at(NOW + 60 * S, 1).stalled.is_empty());
     drop(held);
 }
 
@@ -161,7 +158,7 @@ fn one_answer_refutes_a_stall() {
     let mut held: Vec<InFlight> = (0..10)
         .map(|n| scene.send_at(NOW + n * 20_000, n).2)
         .collect();
-    assert!(!scene.plan_at(NOW + S, 1).stalled().is_empty());
+    assert!(!scene.plan_at(NOW + S, 1).stalled.is_empty());
     assert_eq!(
         held[3].first_token(NOW + S + 1),
         Some(Transition::Recovered)
@@ -213,7 +210,7 @@ fn a_used_up_limit_keeps_requests_away_while_there_is_another_target() {
         scene.view().plan(scene.alias(), &facts, NOW, 1)
     };
     let mut first = plan(&[0]);
-    assert_eq!(first.last_resort(), None);
+    assert_eq!(first.last_resort, None);
     let Next::Attempt(attempt) = first.next(scene.view(), scene.alias(), None, NOW) else {
         panic!("no attempt")
     };
@@ -223,7 +220,7 @@ fn a_used_up_limit_keeps_requests_away_while_there_is_another_target() {
     let failure = Failure::new(FailureKind::RateLimited);
     let next = first.next(scene.view(), scene.alias(), Some(&failure), NOW + 1);
     assert!(matches!(next, Next::GiveUp(_)), "{next:?}");
-    assert_eq!(plan(&[0, 1]).last_resort(), Some(TargetStatus::Throttled));
+    assert_eq!(plan(&[0, 1]).last_resort, Some(TargetStatus::Throttled));
 }
 
 #[test]
@@ -306,7 +303,7 @@ fn a_late_first_token_is_hedged_once_and_within_the_budget() {
     scene.warm_up();
     let (view, alias) = (scene.view(), scene.alias());
     let (mut plan, first) = scene.first_at(NOW, 1);
-    let after_us = plan.hedge_after_us().unwrap();
+    let after_us = plan.hedge_after_us.unwrap();
     assert!((200_000..1_000_000).contains(&after_us), "{after_us}");
     let hedge = plan.hedge(view, alias, NOW + after_us).unwrap();
     assert_eq!(hedge.kind, AttemptKind::Hedge);
@@ -327,7 +324,7 @@ fn without_a_hedge_policy_a_late_answer_is_waited_for_until_its_silence_is_a_sta
     let (mut plan, first, _flight) = scene.send_at(NOW, 1);
     let mut asked_us = 0;
     let second = loop {
-        let ask_us = plan.hedge_after_us().unwrap();
+        let ask_us = plan.hedge_after_us.unwrap();
         assert!(ask_us > asked_us);
         asked_us = ask_us;
         if let Some(second) = plan.hedge(scene.view(), scene.alias(), NOW + asked_us) {
@@ -337,7 +334,7 @@ fn without_a_hedge_policy_a_late_answer_is_waited_for_until_its_silence_is_a_sta
     assert!(asked_us > 10 * 100_000, "after {asked_us} us");
     assert_eq!(second.kind, AttemptKind::Fallback);
     assert_ne!(second.target, first.target);
-    let stalled: Vec<usize> = plan.stalled().iter().collect();
+    let stalled: Vec<usize> = plan.stalled.iter().collect();
     assert_eq!(stalled, [usize::from(first.target)]);
 }
 
@@ -348,13 +345,13 @@ fn requests_caught_in_a_black_hole_fall_back_without_waiting_for_their_timeouts(
     let scene = Scene::new(&spec);
     scene.warm_up();
     let mut caught: Vec<_> = (0..10).map(|n| scene.send_at(NOW, n)).collect();
-    let late_us = caught[0].0.hedge_after_us().unwrap();
+    let late_us = caught[0].0.hedge_after_us.unwrap();
     for (plan, _, _) in &mut caught {
         let fallback = plan
             .hedge(scene.view(), scene.alias(), NOW + late_us)
             .unwrap();
         assert_eq!((fallback.kind, fallback.target), (AttemptKind::Fallback, 1));
-        assert_eq!(plan.hedge_after_us(), None);
+        assert_eq!(plan.hedge_after_us, None);
     }
 }
 
@@ -370,7 +367,7 @@ fn a_probe_that_is_overtaken_has_failed() {
     let now_us = NOW + 2 * S;
     let (mut plan, probe, flight) = scene.send_at(now_us, 9);
     assert!(probe.probe && probe.target == 0);
-    let late_us = now_us + plan.hedge_after_us().unwrap();
+    let late_us = now_us + plan.hedge_after_us.unwrap();
     let hedge = plan.hedge(scene.view(), scene.alias(), late_us).unwrap();
     assert_eq!(hedge.target, 1);
     let lost = flight.lose(late_us + 100_000);
@@ -434,7 +431,7 @@ fn a_reload_keeps_what_is_known_of_the_deployments_that_stay() {
             .unwrap();
         let id = scene
             .alias()
-            .targets()
+            .targets
             .iter()
             .map(|t| t.deployment)
             .find(|d| d.index() == index);
@@ -470,7 +467,7 @@ fn threads_that_meet_at_a_deployment_leave_nothing_behind() {
         }
     });
     let mut attempts = 0;
-    for target in scene.alias().targets() {
+    for target in &scene.alias().targets {
         let seen = scene.routes.health(target.deployment, NOW + 10 * S);
         assert_eq!((seen.in_flight, seen.waiting), (0, 0));
         attempts += seen.attempts;

@@ -71,7 +71,7 @@ impl Scene {
 
     /// Plays requests in which each target has its own latency and failure ratio.
     pub(crate) fn live(&self, random: &mut Random, requests: u64) {
-        let targets = self.alias().targets().len();
+        let targets = self.alias().targets.len();
         let latency_us: Vec<u64> = (0..targets).map(|_| 50_000 + random.below(2 * S)).collect();
         let failing: Vec<f64> = (0..targets)
             .map(|_| {

@@ -118,14 +118,14 @@ proptest! {
             prop_assert!(candidate.propensity >= 0.0);
             prop_assert!(!facts.denied.contains(target), "denied");
             let status = plan.status(target);
-            match plan.last_resort() {
+            match plan.last_resort {
                 Some(least_bad) => prop_assert_eq!(status, least_bad),
                 None => prop_assert!(
                     matches!(status, TargetStatus::Available | TargetStatus::Probe),
                     "{:?}", status
                 ),
             }
-            prop_assert!(plan.last_resort().is_some() || !facts.throttled.contains(target));
+            prop_assert!(plan.last_resort.is_some() || !facts.throttled.contains(target));
         }
 
         let mut again = scene.view().plan(scene.alias(), &facts, now_us, draw);

@@ -213,7 +213,7 @@ fn a_prompt_that_fits_nowhere_goes_to_the_longest_window_as_a_last_resort() {
         ..RoutingFacts::default()
     };
     let mut plan = scene.plan(&huge);
-    assert_eq!(plan.last_resort(), Some(TargetStatus::TooSmall));
+    assert_eq!(plan.last_resort, Some(TargetStatus::TooSmall));
     assert!(matches!(
         scene.next(&mut plan, None),
         Next::Attempt(Attempt { target: 2, .. })

@@ -68,7 +68,7 @@ fn the_table_is_what_a_stranger_goes_by() {
     let plan = scene
         .view()
         .plan(scene.alias(), &RoutingFacts::default(), NOW, 1);
-    assert_eq!(plan.table_version(), 7);
+    assert_eq!(plan.table_version, 7);
 }
 
 #[test]
@@ -94,7 +94,7 @@ fn an_old_table_fades_and_is_forgotten() {
     let plan = scene
         .view()
         .plan(scene.alias(), &RoutingFacts::default(), NOW + 200 * S, 1);
-    assert_eq!(plan.table_version(), 0, "it did not decide");
+    assert_eq!(plan.table_version, 0, "it did not decide");
     let frozen = RoutingTable {
         ages: false,
         ..table(vec![entry(1)])

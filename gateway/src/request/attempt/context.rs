@@ -64,7 +64,7 @@ impl AttemptContext<'_> {
     /// Records which deployments a plan has found stalled, and ejected.
     pub(super) fn note_stalled(&self, worker: &Worker, plan: &mut Plan) {
         for target in plan.take_stalled().iter() {
-            let id = self.alias.targets()[target].deployment;
+            let id = self.alias.targets[target].deployment;
             let health = self.directory.routes().health(id, unix_us());
             note_state(&worker.stream, self.directory.deployment(id), health.state);
         }

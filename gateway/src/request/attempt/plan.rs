@@ -33,14 +33,14 @@ pub(super) async fn plan_attempts(
     loop {
         let now_us = unix_us();
         let plan = route(exchange, context, context.throttled(now_us), now_us);
-        if plan.last_resort() != Some(TargetStatus::Throttled) {
+        if plan.last_resort != Some(TargetStatus::Throttled) {
             return Ok(plan);
         }
         let wait = context.wait(now_us);
         let waited = clock::now().saturating_duration_since(begun);
         if waited + wait > patience {
             telemetry.count_over_limit(class, "refused");
-            return Err(Refusal::provider_limit(context.alias.name(), class, wait));
+            return Err(Refusal::provider_limit(&context.alias.name, class, wait));
         }
         telemetry.count_over_limit(class, "waited");
         tokio::time::sleep(wait).await;
@@ -84,10 +84,10 @@ fn route(
         propensity: f64::from(candidate.propensity),
     };
     exchange.record.routed(Route {
-        strategy: context.alias.strategy().as_str(),
-        table_version: (plan.table_version() > 0).then(|| plan.table_version()),
+        strategy: context.alias.strategy.as_str(),
+        table_version: (plan.table_version > 0).then_some(plan.table_version),
         seed,
-        last_resort: plan.last_resort().map(TargetStatus::code),
+        last_resort: plan.last_resort.map(TargetStatus::code),
         candidates: plan.candidates().iter().map(candidate).collect(),
     });
     plan

@@ -18,7 +18,7 @@ use crate::upstream::rate_limit_headers;
 impl AttemptContext<'_> {
     /// Targets whose providers have no room for the request now.
     pub(super) fn throttled(&self, now_us: u64) -> TargetSet {
-        let targets = self.alias.targets().iter().enumerate();
+        let targets = self.alias.targets.iter().enumerate();
         let busy = targets.filter(|(_, target)| {
             let limits = &self.directory.deployment(target.deployment).limits;
             limits.room(&self.request.provider_use, now_us).is_err()
@@ -28,7 +28,7 @@ impl AttemptContext<'_> {
 
     /// When the first of all targets has room. Each counts the request as unmet.
     pub(super) fn wait(&self, now_us: u64) -> Duration {
-        let waits = self.alias.targets().iter().filter_map(|target| {
+        let waits = self.alias.targets.iter().filter_map(|target| {
             let limits = &self.directory.deployment(target.deployment).limits;
             limits.note_unmet(&self.request.provider_use, now_us)
         });

@@ -109,8 +109,8 @@ async fn until_late(
     plan: &mut Plan,
     (attempt, started): (&Attempt, Moment),
 ) -> HedgeWait {
-    let can_be_hedged = attempt.kind == AttemptKind::First && context.alias.targets().len() > 1;
-    while can_be_hedged && let Some(after_us) = plan.hedge_after_us() {
+    let can_be_hedged = attempt.kind == AttemptKind::First && context.alias.targets.len() > 1;
+    while can_be_hedged && let Some(after_us) = plan.hedge_after_us {
         let late = started.instant + Duration::from_micros(after_us);
         tokio::select! {
             biased;
