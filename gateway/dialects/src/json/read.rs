@@ -195,7 +195,7 @@ impl<'a, 'p> Object<'a, 'p> {
     }
 
     /// A field's value, which is not taken.
-    pub(crate) fn peek(&self, key: &str) -> Option<&'a str> {
+    fn peek(&self, key: &str) -> Option<&'a str> {
         let last = self.entries.iter().rfind(|entry| entry.key == key)?;
         (last.value != "null").then_some(last.value)
     }

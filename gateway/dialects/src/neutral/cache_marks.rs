@@ -44,10 +44,9 @@ pub(crate) fn take_tool_mark<'a>(tool: &mut Fields<'a, '_>) -> json::Result<Opti
 /// Takes `cache_control`, as Anthropic and its followers call it, or OpenAI's
 /// `prompt_cache_breakpoint`.
 fn take_mark<'a>(fields: &mut Fields<'a, '_>, accepted: bool) -> json::Result<Option<&'a str>> {
-    let control = fields.peek("cache_control").filter(|_| accepted);
-    fields.object("cache_control", |mark| {
+    let control = fields.object("cache_control", |mark| {
         mark.pass_whole(accepted);
-        Ok(())
+        Ok(accepted.then_some(mark.raw))
     })?;
     let breakpoint = fields.object("prompt_cache_breakpoint", |mark| {
         if !accepted {
@@ -62,5 +61,5 @@ fn take_mark<'a>(fields: &mut Fields<'a, '_>, accepted: bool) -> json::Result<Op
             None => r#"{"type":"ephemeral"}"#,
         }))
     })?;
-    Ok(breakpoint.flatten().or(control))
+    Ok(breakpoint.or(control).flatten())
 }

@@ -3,12 +3,13 @@
 use std::ops::{Deref, DerefMut};
 
 use super::{LossReport, Part};
-use crate::json::{self, Object, Path, Text};
+use crate::json::{self, Object, Path, Text, as_text, each};
 
 /// An object of a client's request. The fields that are not read are reported.
 #[derive(Debug)]
 pub(crate) struct Fields<'a, 'p> {
     object: Object<'a, 'p>,
+    pub(crate) raw: &'a str,
     pub(crate) report: &'p mut LossReport,
     rest: UnreadFields,
 }
@@ -51,6 +52,7 @@ impl<'a, 'p> Fields<'a, 'p> {
     ) -> json::Result<T> {
         let mut fields = Self {
             object: Object::read(raw, path)?,
+            raw,
             report,
             rest: UnreadFields::UnsupportedBut(&[]),
         };
@@ -176,12 +178,17 @@ impl<'a, 'p> Fields<'a, 'p> {
         key: &str,
         mut read: impl FnMut(&mut Fields<'a, '_>, &mut Vec<Part<'a>>) -> json::Result<()>,
     ) -> json::Result<Vec<Part<'a>>> {
-        if !self.starts_with(key, '[') {
-            let text = self.text(key)?;
-            return Ok(text.map(Part::Text).into_iter().collect());
+        let Some(raw) = self.object.take(key) else {
+            return Ok(Vec::new());
+        };
+        let path = self.object.path().key(key);
+        if !raw.starts_with('[') {
+            return Ok(vec![Part::Text(as_text(raw, &path)?)]);
         }
         let mut parts = Vec::new();
-        self.each_object(key, |part| read(part, &mut parts))?;
+        each(raw, &path, |raw, path| {
+            Fields::read(raw, *path, self.report, |part| read(part, &mut parts))
+        })?;
         Ok(parts)
     }
 
