@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::builder::{BoolValueParser, TypedValueParser as _};
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use jiff::civil::Date;
-use serde::{Serialize, Serializer};
+use serde::{Serialize, Serializer, ser};
 use weir_governance::control::network::Network;
 use weir_governance::control::record::{
     AdminRole, BudgetRecord, CaptureMode, Dimension, SampleShare, Scope, UnpricedCalls, Usd,
@@ -312,21 +312,20 @@ pub(crate) struct TeamArgs {
     contact: Option<String>,
     /// Provider key of the team, as PROVIDER=NAME, where NAME is its name in the provider's
     /// `team_keys`. Never the key itself.
-    #[arg(long = "provider-key", value_name = "PROVIDER=NAME", value_parser = provider_key)]
-    #[serde(serialize_with = "as_map")]
-    provider_keys: Vec<(String, String)>,
+    #[arg(long = "provider-key", value_name = "PROVIDER=NAME")]
+    #[serde(serialize_with = "provider_keys")]
+    provider_keys: Vec<String>,
 }
 
-/// Its error never repeats the text, which may be a key.
-fn provider_key(text: &str) -> Result<(String, String), String> {
-    let (provider, name) = text
-        .split_once('=')
-        .ok_or("expected PROVIDER=NAME, where NAME is the name of the key in team_keys")?;
-    Ok((provider.to_owned(), name.to_owned()))
-}
-
-fn as_map<S: Serializer>(pairs: &[(String, String)], serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_map(pairs.iter().cloned())
+/// Splits each text at its `=`. An error does not repeat the text, which may be a key: clap would.
+fn provider_keys<S: Serializer>(texts: &[String], serializer: S) -> Result<S::Ok, S::Error> {
+    let pairs = texts.iter().map(|text| text.split_once('='));
+    let pairs = pairs.collect::<Option<Vec<_>>>().ok_or_else(|| {
+        ser::Error::custom(
+            "--provider-key: expected PROVIDER=NAME, where NAME is the name of the key in team_keys",
+        )
+    })?;
+    serializer.collect_map(pairs)
 }
 
 #[derive(Debug, Args, Serialize)]

@@ -108,6 +108,18 @@ fn a_wrong_call_exits_with_2() {
     }
 }
 
+#[test]
+fn a_provider_key_where_its_name_belongs_is_refused_and_not_repeated() {
+    let weir = Installation::new("").unwrap();
+    let args = ["teams", "set", "growth", "--provider-key", "sk-canary"];
+    let (code, said) = fails(&weir, &args);
+    assert_eq!(code, Some(1));
+    assert!(
+        said.contains("expected PROVIDER=NAME") && !said.contains("sk-canary"),
+        "{said}"
+    );
+}
+
 /// What an expression like `keys create|list` stands for.
 fn spelled_out(words: &[&str]) -> Vec<Vec<String>> {
     let mut calls = vec![Vec::new()];

@@ -31,8 +31,8 @@ pub(crate) fn run<A: Args + Serialize>(
 ) -> anyhow::Result<()> {
     match command {
         RuleCommand::Set { rule, json } => {
-            let mut editor = ControlEditor::open(cli, &settings(cli)?)?;
             let record = Record::parse(kind, &serde_json::to_string(rule)?)?;
+            let mut editor = ControlEditor::open(cli, &settings(cli)?)?;
             let done = editor.set(record.clone())?;
             editor.close()?;
             if *json {

@@ -77,7 +77,8 @@ pub enum StartError {
     Thread(#[source] io::Error),
 }
 
-/// A running gateway. Dropping it without [`GatewayHandle::shutdown`] leaves the workers running.
+/// A running gateway. Dropping it tells the workers to stop, as [`GatewayHandle::shutdown`] does, without
+/// waiting for them.
 #[derive(Debug)]
 pub struct GatewayHandle {
     addr: SocketAddr,
@@ -250,7 +251,9 @@ async fn accept(worker: Arc<Worker>, listener: TcpListener) {
     let mut connections = JoinSet::new();
     while !*stopped.borrow() {
         tokio::select! {
-            _ = stopped.changed() => {}
+            changed = stopped.changed() => if changed.is_err() {
+                break;
+            },
             _ = housekeeping.tick() => worker.pool.close_idle(),
             Some(_) = connections.join_next() => {}
             accepted = accept_one(&worker, &listener) => match accepted {
