@@ -29,7 +29,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 use serde::{Deserialize, Serialize};
-use weir_eventlog::{FileError, Fsync, LockedStream, StreamWriter, last_seq, replace_file};
+use weir_eventlog::{
+    FileError, Fsync, LockedFile, LockedStream, StreamWriter, last_seq, replace_file,
+};
 use weir_schemas::StreamId;
 
 use crate::caps::LEDGER_LINES_BYTES_MAX;
@@ -95,7 +97,7 @@ pub struct Ledger {
     dir: PathBuf,
     /// Name of the gateway that spends here; it never changes.
     instance: String,
-    _lock: File,
+    _lock: LockedFile,
     /// Shared by requests between their line and their events; totals are written when there is none.
     rotation: RwLock<()>,
     /// Held for one write.
@@ -294,14 +296,14 @@ fn lines_path(dir: &Path, number: u64) -> PathBuf {
     dir.join(format!("charges-{number}.log"))
 }
 
-fn take_lock(dir: &Path) -> Result<File, LedgerError> {
+fn take_lock(dir: &Path) -> Result<LockedFile, LedgerError> {
     let path = dir.join("lock");
     let lock = private()
         .create(true)
         .open(&path)
         .map_err(failed("open", &path))?;
-    match lock.try_lock() {
-        Ok(()) => Ok(lock),
+    match LockedFile::try_new(lock) {
+        Ok(lock) => Ok(lock),
         Err(fs::TryLockError::WouldBlock) => Err(LedgerError::InUse {
             path: dir.to_owned(),
         }),

@@ -101,6 +101,7 @@ mod files;
 mod frame;
 mod journal;
 mod kafka;
+mod locked_file;
 mod progress;
 mod reader;
 mod records;
@@ -126,6 +127,7 @@ pub use kafka::{
     InvalidKafkaOptions, KafkaOptions, KafkaSource, KafkaSourceStats, SEQ_HEADER, Shipper,
     ShipperError, ShipperOptions, ShipperStats, SourceFault,
 };
+pub use locked_file::LockedFile;
 pub use reader::{JournalReader, JournalSource, ReaderError, ReaderStats};
 pub use records::{AppendLock, NewRecords, RecordLog, RecordLogError, RecordReader, RecordSender};
 pub use replace::{Fsync, create_file, replace_file};

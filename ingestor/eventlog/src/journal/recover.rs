@@ -24,6 +24,7 @@ use crate::caps::READ_TURN_BYTES;
 use crate::clock::unix_us;
 use crate::files::{self, FileContext as _, FileError, HeaderState, SegmentHeader};
 use crate::frame::{FrameFlags, Seed};
+use crate::locked_file::LockedFile;
 use crate::walk::{Rest, TurnLimit, Walk, WalkedEvent};
 
 const TURN: TurnLimit = TurnLimit {
@@ -45,13 +46,12 @@ pub(crate) enum Recovery {
 
 /// Makes the lock file of a new stream and takes it. It says under which boot and which durability
 /// the stream is written.
-pub(super) fn create_lock(path: &Path, durability: Durability) -> Result<File, FileError> {
-    let locked = || -> io::Result<File> {
-        let mut lock = files::create().truncate(true).open(path)?;
-        lock.lock()?;
+pub(super) fn create_lock(path: &Path, durability: Durability) -> Result<LockedFile, FileError> {
+    let locked = || -> io::Result<LockedFile> {
+        let lock = LockedFile::try_new(files::create().truncate(true).open(path)?)?;
         let boot = boot_id();
         let (durability, pid) = (durability.name(), std::process::id());
-        write!(lock, "boot {boot}\ndurability {durability}\npid {pid}\n")?;
+        write!(&*lock, "boot {boot}\ndurability {durability}\npid {pid}\n")?;
         Ok(lock)
     };
     locked().context("lock stream by", path)
@@ -89,21 +89,21 @@ pub(crate) fn recover(journal: &Path, stream: StreamId) -> Result<Recovery, File
 /// The same, without believing the hint that the stream is closed.
 pub(crate) fn recover_unmarked(dir: &Path, stream: StreamId) -> Result<Recovery, FileError> {
     let lock_path = dir.join(files::STREAM_LOCK);
-    let mut lock = files::create()
+    let lock = files::create()
         .read(true)
         .open(&lock_path)
         .context("open", &lock_path)?;
-    match lock.try_lock() {
-        Ok(()) => {}
+    let lock = match LockedFile::try_new(lock) {
+        Ok(lock) => lock,
         Err(TryLockError::WouldBlock) => return Ok(Recovery::Alive),
         Err(TryLockError::Error(error)) => return Err(error).context("lock", &lock_path),
-    }
+    };
     let Some(first_seq) = files::list_segments(dir)?.pop() else {
         return Ok(Recovery::Closed);
     };
     let path = files::segment_path(dir, first_seq);
     let header = SegmentHeader { stream, first_seq };
-    let closed = close(&path, header, died_with_the_machine(&mut lock));
+    let closed = close(&path, header, died_with_the_machine(&lock));
     match closed.context("recover", &path)? {
         None => {
             mark_closed(dir);
@@ -119,7 +119,7 @@ pub(crate) fn recover_unmarked(dir: &Path, stream: StreamId) -> Result<Recovery,
 }
 
 /// Whether the machine went down while the stream was open and nothing had been promised.
-fn died_with_the_machine(lock: &mut File) -> bool {
+fn died_with_the_machine(mut lock: &File) -> bool {
     let mut text = String::new();
     if lock.read_to_string(&mut text).is_err() {
         return false;

@@ -19,6 +19,7 @@ use crate::caps::{DROPS_REPORT, SEALS_WAITING_MAX};
 use crate::clock::unix_us;
 use crate::files::{self, FileContext as _, FileError, SegmentHeader};
 use crate::frame::FrameFlags;
+use crate::locked_file::LockedFile;
 
 /// The writing end of one stream. Cheap to clone, and the clones may be used from any thread; they
 /// take turns.
@@ -99,7 +100,7 @@ pub(crate) struct OpenStream {
 struct WriterState {
     lifecycle: Lifecycle,
     /// Held until the stream is closed. Tells other processes that the writer lives.
-    _lock: Option<File>,
+    _lock: Option<LockedFile>,
     segment: Segment,
     next_seq: u64,
     buffer: AppendBuffer,

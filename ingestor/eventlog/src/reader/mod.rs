@@ -10,7 +10,7 @@ mod follower;
 mod source;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, TryLockError};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -19,6 +19,7 @@ use weir_schemas::StreamId;
 use crate::batch::{BatchLimits, SourceBatch};
 use crate::caps::{READ_ERROR_PAUSE, READ_FILES_OPEN_MAX, READ_POLL};
 use crate::files::{self, FileContext as _, FileError, if_exists};
+use crate::locked_file::LockedFile;
 use crate::progress::Progress;
 use cursor::JournalCursor;
 use follower::{BatchIntake, Follower, TurnResult};
@@ -65,7 +66,7 @@ pub struct ReaderStats {
 #[derive(Debug)]
 pub struct JournalReader {
     dir: PathBuf,
-    _lock: File,
+    _lock: LockedFile,
     cursor: JournalCursor,
     followers: BTreeMap<StreamId, Follower>,
     /// Read to their end. They stay here until that is committed and their files are gone.
@@ -296,11 +297,11 @@ impl JournalReader {
     }
 }
 
-fn take_lock(dir: &Path) -> Result<File, ReaderError> {
+fn take_lock(dir: &Path) -> Result<LockedFile, ReaderError> {
     let path = dir.join(files::READER_LOCK);
     let lock = files::create().open(&path).context("open", &path)?;
-    match lock.try_lock() {
-        Ok(()) => Ok(lock),
+    match LockedFile::try_new(lock) {
+        Ok(lock) => Ok(lock),
         Err(TryLockError::WouldBlock) => Err(ReaderError::InUse {
             dir: dir.to_owned(),
         }),
