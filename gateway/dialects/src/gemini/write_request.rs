@@ -57,13 +57,14 @@ fn call_names<'p, 'a>(request: &'p Request<'a>) -> Names<'p, 'a> {
 }
 
 fn write_turns(w: &mut RequestWriter<'_>, request: &Request<'_>, names: &Names<'_, '_>) {
-    for (role, mut parts) in request.spoken() {
-        parts.retain(|part| says_something(part));
+    for group in request.spoken().chunk_by(|a, b| a.role == b.role) {
+        let parts = group.iter().flat_map(|turn| &turn.parts);
+        let parts: Vec<&Part<'_>> = parts.filter(|part| says_something(part)).collect();
         if parts.is_empty() {
             continue;
         }
         w.object(|w| {
-            let is_user = role == Role::User;
+            let is_user = group.iter().any(|turn| turn.role == Role::User);
             w.put("role", if is_user { "user" } else { "model" });
             let mut had_call = false;
             w.put_each("parts", parts, |w, part| match part {

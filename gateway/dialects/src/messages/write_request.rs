@@ -132,13 +132,14 @@ fn is_own_thinking(part: &Part<'_>) -> bool {
 /// Writes the turns. Consecutive turns of one role become one message, because results of parallel
 /// calls must share one.
 fn write_turns(w: &mut RequestWriter<'_>, request: &Request<'_>) {
-    for (role, parts) in request.spoken() {
-        let parts = with_marks(parts.into_iter().filter(|part| says_something(part)));
+    for group in request.spoken().chunk_by(|a, b| a.role == b.role) {
+        let parts = group.iter().flat_map(|turn| &turn.parts);
+        let parts = with_marks(parts.filter(|part| says_something(part)));
         if parts.is_empty() {
             continue;
         }
         w.object(|w| {
-            let is_user = role == Role::User;
+            let is_user = group.iter().any(|turn| turn.role == Role::User);
             w.put("role", if is_user { "user" } else { "assistant" });
             write_content(w, &parts);
         });

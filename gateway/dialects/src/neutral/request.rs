@@ -37,16 +37,10 @@ impl<'a> Request<'a> {
         system.flat_map(|turn| &turn.parts)
     }
 
-    /// What user and assistant say, consecutive turns of one role together.
-    pub(crate) fn spoken(&self) -> Vec<(Role, Vec<&Part<'a>>)> {
-        let mut spoken: Vec<(Role, Vec<&Part<'a>>)> = Vec::new();
-        for turn in self.turns.iter().filter(|turn| turn.role != Role::System) {
-            match spoken.last_mut() {
-                Some((role, parts)) if *role == turn.role => parts.extend(&turn.parts),
-                _ => spoken.push((turn.role, turn.parts.iter().collect())),
-            }
-        }
-        spoken
+    /// The turns of user and assistant.
+    pub(crate) fn spoken(&self) -> Vec<&Turn<'a>> {
+        let turns = self.turns.iter();
+        turns.filter(|turn| turn.role != Role::System).collect()
     }
 
     pub(crate) fn has_strict_tools(&self) -> bool {
