@@ -5,7 +5,7 @@
 //! noticing; from then on it is the answer.
 //!
 //! [`attempt`] asks the [plan] for the next attempt; [`race`](race::race) makes it, and a hedge beside it
-//! if the first token is late; [`call`](call::ask) is one call at one provider. Before each, the request
+//! if the first token is late; [`call`](call::send) is one call at one provider. Before each, the request
 //! takes a permit of the [provider's limits](provider_limits). [`shadow`] sends copies whose answers are
 //! discarded.
 
