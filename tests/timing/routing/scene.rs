@@ -222,37 +222,7 @@ impl Traffic {
     }
 }
 
-/// Adds up by how much a thread that wants to run every few milliseconds is late: for so long the
-/// machine did something else.
-pub(crate) struct Standstill {
-    stop: Arc<AtomicBool>,
-    thread: JoinHandle<Duration>,
-}
-
-impl Standstill {
-    pub(crate) fn watch() -> Self {
-        const TICK: Duration = Duration::from_millis(5);
-        let stop = Arc::new(AtomicBool::new(false));
-        let stopped = stop.clone();
-        let thread = std::thread::spawn(move || {
-            let mut late = Duration::ZERO;
-            while !stopped.load(Ordering::Relaxed) {
-                let due = Instant::now() + TICK;
-                std::thread::sleep(TICK);
-                late += Instant::now().saturating_duration_since(due);
-            }
-            late
-        });
-        Self { stop, thread }
-    }
-
-    pub(crate) fn total(self) -> Duration {
-        self.stop.store(true, Ordering::Relaxed);
-        self.thread.join().unwrap()
-    }
-}
-
-/// Waits until so many answered requests are stored, with their tries: a batch is stored table by
+/// Waits until so many answered requests are stored, with their attempts: a batch is stored table by
 /// table.
 pub(crate) fn wait_for_requests(scene: &Scene, alias: &str, count: usize) {
     for table in ["requests", "attempts"] {
