@@ -7,7 +7,7 @@ use weir_schemas::Usage;
 
 use crate::answer::{Answer, Piece};
 use crate::chat::cache_writes;
-use crate::error::ApiError;
+use crate::error::{ApiError, ApiErrorKind};
 use crate::facts::FinishReason;
 use crate::json::{Text, Writer};
 use crate::neutral::{AnswerEvent, ReasoningSignature, ToolUse};
@@ -48,10 +48,7 @@ impl ResponsesWriter {
             self.begin_item(before, w);
         }
         match event {
-            AnswerEvent::Start { .. } => {
-                self.lifecycle("response.created", "in_progress", None, w);
-                self.lifecycle("response.in_progress", "in_progress", None, w);
-            }
+            AnswerEvent::Start { .. } => self.begin(w),
             AnswerEvent::Text(part) => self.delta(&TEXT, part, w),
             AnswerEvent::Refusal(part) => self.delta(&REFUSAL, part, w),
             AnswerEvent::Reasoning(part) => self.delta(&SUMMARY, part, w),
@@ -66,9 +63,17 @@ impl ResponsesWriter {
         }
     }
 
-    /// Ends a stream that cannot go on.
+    /// Ends a stream that cannot go on. OpenAI's SDKs read no other event before `response.created`.
     pub(crate) fn fail(&mut self, error: &ApiError<'_>, w: &mut Writer) {
+        if self.sequence == 0 {
+            self.begin(w);
+        }
         self.lifecycle("response.failed", "failed", Some(error), w);
+    }
+
+    fn begin(&mut self, w: &mut Writer) {
+        self.lifecycle("response.created", "in_progress", None, w);
+        self.lifecycle("response.in_progress", "in_progress", None, w);
     }
 
     fn lifecycle(
@@ -162,6 +167,7 @@ impl ResponsesWriter {
         self.frame(part.delta, output, w, |w| {
             w.put(part.index, 0_u64);
             w.put("delta", text);
+            part.write_logprobs(w);
         });
     }
 
@@ -185,7 +191,12 @@ impl ResponsesWriter {
                     ("response.function_call_arguments.done", "arguments")
                 };
                 let arguments = call.arguments.clone();
-                self.frame(name, output, w, |w| w.put(key, arguments));
+                // OpenAI's types of 2025 require the name of a function here.
+                let function = (!call.is_free_text).then(|| call.name.clone());
+                self.frame(name, output, w, |w| {
+                    w.put_some("name", function);
+                    w.put(key, arguments);
+                });
             }
             piece => {
                 if let Some((part, text)) = part_of(piece) {
@@ -193,6 +204,7 @@ impl ResponsesWriter {
                     self.frame(part.text_done, output, w, |w| {
                         w.put(part.index, 0_u64);
                         w.put(part.key, &text);
+                        part.write_logprobs(w);
                     });
                     self.part_frame(part.done, part, output, &text, w);
                 }
@@ -219,6 +231,8 @@ struct PartKind {
     delta: &'static str,
     text_done: &'static str,
     done: &'static str,
+    /// Whether its events have logprobs: OpenAI's types require them.
+    has_logprobs: bool,
 }
 
 const TEXT: PartKind = PartKind {
@@ -229,6 +243,7 @@ const TEXT: PartKind = PartKind {
     delta: "response.output_text.delta",
     text_done: "response.output_text.done",
     done: "response.content_part.done",
+    has_logprobs: true,
 };
 
 const REFUSAL: PartKind = PartKind {
@@ -236,6 +251,7 @@ const REFUSAL: PartKind = PartKind {
     key: "refusal",
     delta: "response.refusal.delta",
     text_done: "response.refusal.done",
+    has_logprobs: false,
     ..TEXT
 };
 
@@ -246,6 +262,7 @@ const SUMMARY: PartKind = PartKind {
     delta: "response.reasoning_summary_text.delta",
     text_done: "response.reasoning_summary_text.done",
     done: "response.reasoning_summary_part.done",
+    has_logprobs: false,
     ..TEXT
 };
 
@@ -255,6 +272,12 @@ impl PartKind {
         w.put(self.key, text);
         if self.kind == TEXT.kind {
             w.put_array("annotations", |_| {});
+        }
+    }
+
+    fn write_logprobs(&self, w: &mut Writer) {
+        if self.has_logprobs {
+            w.put_array("logprobs", |_| {});
         }
     }
 }
@@ -320,7 +343,7 @@ fn write_response(
     match error {
         None => w.put_null("error"),
         Some(error) => w.put_object("error", |w| {
-            w.put("code", error.code());
+            w.put("code", failure_code(error));
             w.put("message", &*error.message);
         }),
     }
@@ -357,6 +380,21 @@ fn write_response(
         _ => w.put_null("usage"),
     }
     w.put_object("metadata", |_| {});
+}
+
+/// The code of a failed response: one of those that OpenAI's types list, or that its API is known to say
+/// beside them (`context_length_exceeded`, `insufficient_quota`).
+fn failure_code<'e>(error: &'e ApiError<'_>) -> &'e str {
+    match error.kind {
+        ApiErrorKind::Internal
+        | ApiErrorKind::ProviderError
+        | ApiErrorKind::ProviderTimeout
+        | ApiErrorKind::Overloaded => "server_error",
+        ApiErrorKind::InvalidRequest | ApiErrorKind::Unsupported | ApiErrorKind::ContentFilter => {
+            "invalid_prompt"
+        }
+        _ => error.code(),
+    }
 }
 
 fn item_id(answer: &Answer, output: usize, identity: &AnswerIdentity) -> String {
@@ -437,7 +475,8 @@ fn write_usage(w: &mut Writer, usage: &Usage) {
     w.put("input_tokens", input);
     w.put_object("input_tokens_details", |w| {
         w.put("cached_tokens", usage.cached_input_tokens.unwrap_or(0));
-        w.put_some("cache_write_tokens", cache_writes(usage));
+        // OpenAI's types require it since 2026.
+        w.put("cache_write_tokens", cache_writes(usage).unwrap_or(0));
     });
     w.put("output_tokens", output);
     w.put_object("output_tokens_details", |w| {
