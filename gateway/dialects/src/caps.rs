@@ -52,6 +52,9 @@ pub(crate) const SHOWN_NUMBER_BYTES_MAX: usize = 32;
 /// Longest model name that an error message repeats, in characters.
 pub(crate) const SHOWN_MODEL_CHARS_MAX: usize = 80;
 
+/// Longest media type that an error message repeats, in characters.
+pub(crate) const SHOWN_MEDIA_TYPE_CHARS_MAX: usize = 80;
+
 /// Shortest text in a request that is looked at as an inline file, in bytes.
 pub(crate) const INLINE_FILE_BYTES_MIN: usize = 256;
 

@@ -313,7 +313,7 @@ pub(crate) fn read_file<'a>(file: &mut Fields<'a, '_>) -> json::Result<Option<Pa
     file.report_rest();
     match MediaSource::from_url(&data) {
         source @ MediaSource::Data { .. } => Ok(Some(Part::File { source, name })),
-        MediaSource::Url(_) => {
+        MediaSource::Url(_) | MediaSource::Text(_) => {
             let reason = "must be a data URL: data:application/pdf;base64,…";
             Err(file.invalid("file_data", reason))
         }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use crate::json::Text;
 use crate::neutral::{
     Effort, Feature, Format, LossReport, MediaSource, Part, Reasoning, ReasoningSignature, Request,
-    RequestWriter, Role, SignatureOrigin, ToolCall, ToolChoice, joined_text,
+    RequestWriter, Role, SignatureOrigin, ToolCall, ToolChoice, joined_text, media_type_of_name,
 };
 
 pub(crate) fn write_request(request: &Request<'_>, model: &str, report: &mut LossReport) -> String {
@@ -126,27 +126,13 @@ fn write_source(w: &mut RequestWriter<'_>, source: &MediaSource<'_>, otherwise: 
             w.put("mimeType", media_type);
             w.put("data", data);
         }),
+        MediaSource::Text(text) => w.put("text", text),
         MediaSource::Url(url) => w.put_object("fileData", |w| {
-            let known = media_type_of(url.as_escaped());
+            let known = media_type_of_name(url.as_escaped());
             w.put("mimeType", known.unwrap_or(otherwise));
             w.put("fileUri", url);
         }),
     });
-}
-
-/// The media type of a URL's extension.
-fn media_type_of(url: &str) -> Option<&'static str> {
-    let path = url.split(['?', '#']).next().unwrap_or(url);
-    let (_, ending) = path.rsplit_once('.')?;
-    Some(match ending.to_ascii_lowercase().as_str() {
-        "jpg" | "jpeg" => "image/jpeg",
-        "png" => "image/png",
-        "gif" => "image/gif",
-        "webp" => "image/webp",
-        "heic" => "image/heic",
-        "pdf" => "application/pdf",
-        _ => return None,
-    })
 }
 
 /// The value that Google documents for calls of other models and for lost signatures

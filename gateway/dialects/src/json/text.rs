@@ -69,12 +69,41 @@ impl<'a> Text<'a> {
         Text(Cow::Borrowed(&self.0))
     }
 
+    /// Whether it holds nothing but white space, escaped or not.
+    pub(crate) fn is_blank(&self) -> bool {
+        match self.0.chars().find(|c| !c.is_whitespace()) {
+            None => true,
+            Some('\\') => self
+                .unescape()
+                .is_some_and(|text| text.chars().all(is_white)),
+            Some(_) => false,
+        }
+    }
+
+    /// The text without the white space at its end.
+    pub(crate) fn trimmed_end(&self) -> Text<'_> {
+        let Some(text) = self.unescape() else {
+            return self.borrowed();
+        };
+        let trimmed = text.trim_end_matches(is_white);
+        if trimmed.len() == text.len() {
+            return self.borrowed();
+        }
+        Text::plain(trimmed).into_owned()
+    }
+
     /// The text after a prefix that needs no escapes.
     pub(crate) fn strip_prefix(&self, prefix: &str) -> Option<Text<'_>> {
         self.0
             .strip_prefix(prefix)
             .map(|rest| Text(Cow::Borrowed(rest)))
     }
+}
+
+/// White space as Python's `str.strip` has it, with which providers check: Unicode's, and the four
+/// separators of ASCII.
+fn is_white(c: char) -> bool {
+    c.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&c)
 }
 
 #[cfg(test)]
@@ -95,6 +124,22 @@ mod tests {
         fn escaping_is_undone(text in ".*") {
             let escaped = Text::plain(&text);
             proptest::prop_assert_eq!(escaped.unescape(), Some(text.as_str().into()));
+        }
+
+        #[test]
+        fn white_space_is_known_in_every_spelling(
+            text in "[a-z\\\\ ]{0,3}[ \t\n\r\x0b\x0c\x1c-\x1f\u{85}\u{a0}\u{2003}\u{3000}]{0,4}",
+            is_ascii in proptest::bool::ANY,
+        ) {
+            let as_escape = |c: char| match is_ascii && c != '\\' {
+                true => format!("\\u{:04x}", u32::from(c)),
+                false => Text::plain(&c.to_string()).as_escaped().to_owned(),
+            };
+            let escaped: String = text.chars().map(as_escape).collect();
+            let (escaped, trimmed) = (Text::escaped(&escaped), text.trim_end_matches(is_white));
+            proptest::prop_assert_eq!(escaped.is_blank(), trimmed.is_empty());
+            let end = escaped.trimmed_end();
+            proptest::prop_assert_eq!(end.unescape(), Some(trimmed.into()));
         }
     }
 }

@@ -221,7 +221,7 @@ fn read_source<'a>(source: &mut Fields<'a, '_>) -> json::Result<Option<MediaSour
             media_type: source.required_text("media_type")?,
             data: source.required_text("data")?,
         })),
-        "url" => Ok(Some(MediaSource::Url(source.required_text("url")?))),
+        "url" => Ok(Some(MediaSource::from_url(&source.required_text("url")?))),
         // Other providers cannot fetch a file that is stored at Anthropic.
         _ => {
             source.unsupported("");

@@ -22,11 +22,8 @@ pub(crate) fn write_request(request: &Request<'_>, model: &str, report: &mut Los
         w.put("model", model);
         let thinking = Thinking::of(request, model, w.report);
         w.put("max_tokens", thinking.max_tokens(request.max_tokens));
-        let mut system = request
-            .system_parts()
-            .filter(|part| says_something(part))
-            .peekable();
-        if system.peek().is_some() {
+        let system = request.system_parts().filter(|part| says_something(part));
+        if system.clone().any(|part| !is_mark(part)) {
             w.put_text("system", system);
         }
         w.put_array("messages", |w| write_turns(w, request));
@@ -129,21 +126,54 @@ fn is_own_thinking(part: &Part<'_>) -> bool {
         if signature.origin == SignatureOrigin::Anthropic)
 }
 
+/// What the user says in a turn of white space, which Anthropic refuses. Without the turn, the
+/// assistant's before it would begin the answer.
+const BLANK_TURN: &str = "(empty message)";
+
 /// Writes the turns. Consecutive turns of one role become one message, because results of parallel
 /// calls must share one.
 fn write_turns(w: &mut RequestWriter<'_>, request: &Request<'_>) {
-    for group in request.spoken().chunk_by(|a, b| a.role == b.role) {
+    let mut turns = request.spoken();
+    let spoken = turns.len();
+    let is_said = |turn: &Turn<'_>| {
+        turn.parts
+            .iter()
+            .any(|part| says_something(part) && !is_mark(part))
+    };
+    turns.retain(|turn| turn.role == Role::User || is_said(turn));
+    w.approximated_if(turns.len() < spoken, Feature::Blank);
+    let mut left = turns.len();
+    for group in turns.chunk_by(|a, b| a.role == b.role) {
+        left -= group.len();
+        let is_user = group.iter().any(|turn| turn.role == Role::User);
         let parts = group.iter().flat_map(|turn| &turn.parts);
         let parts = with_marks(parts.filter(|part| says_something(part)));
-        if parts.is_empty() {
-            continue;
-        }
         w.object(|w| {
-            let is_user = group.iter().any(|turn| turn.role == Role::User);
             w.put("role", if is_user { "user" } else { "assistant" });
-            write_content(w, &parts);
+            match parts.split_last() {
+                None => {
+                    w.report.approximated(Feature::Blank);
+                    w.put("content", BLANK_TURN);
+                }
+                Some(((Part::Text(text), mark), before)) if !is_user && left == 0 => {
+                    let end = Part::Text(trimmed_prefill(text, w.report));
+                    write_content(w, &[before, &[(&end, *mark)]].concat());
+                }
+                Some(_) => write_content(w, &parts),
+            }
         });
     }
+}
+
+/// The beginning of the answer, which must not end in white space.
+fn trimmed_prefill<'t>(text: &'t Text<'_>, report: &mut LossReport) -> Text<'t> {
+    let trimmed = text.trimmed_end();
+    report.approximated_if(trimmed.len() < text.len(), Feature::PrefillEnd);
+    trimmed
+}
+
+const fn is_mark(part: &Part<'_>) -> bool {
+    matches!(part, Part::CacheMark(_))
 }
 
 fn write_content(w: &mut RequestWriter<'_>, parts: &[(&Part<'_>, Option<&str>)]) {
@@ -160,10 +190,15 @@ fn write_content(w: &mut RequestWriter<'_>, parts: &[(&Part<'_>, Option<&str>)])
     });
 }
 
-/// Whether Anthropic takes a part. It refuses empty text and the thinking of others.
+/// Whether Anthropic takes a part. It refuses blank text and the thinking of others.
 fn says_something(part: &Part<'_>) -> bool {
     match part {
-        Part::Text(text) | Part::Refusal(text) => !text.is_empty(),
+        Part::Text(text)
+        | Part::Refusal(text)
+        | Part::File {
+            source: MediaSource::Text(text),
+            ..
+        } => !text.is_blank(),
         Part::Reasoning { .. } => is_own_thinking(part),
         _ => true,
     }
@@ -243,6 +278,10 @@ fn write_source(w: &mut RequestWriter<'_>, source: &MediaSource<'_>) {
     w.key("source");
     match source {
         MediaSource::Url(url) => w.typed("url", |w| w.put("url", url)),
+        MediaSource::Text(text) => w.typed("text", |w| {
+            w.put("media_type", "text/plain");
+            w.put("data", text);
+        }),
         MediaSource::Data { media_type, data } => w.typed("base64", |w| {
             w.put("media_type", media_type);
             w.put("data", data);

@@ -31,6 +31,10 @@ pub(crate) enum Feature {
     ToolError,
     /// Content that only the other side may send.
     Misplaced,
+    /// A message that holds nothing but white space.
+    Blank,
+    /// White space at the end of an answer that the client began.
+    PrefillEnd,
     /// An answer that the client began and the model is to continue.
     Prefill,
     User,
@@ -82,6 +86,16 @@ impl Feature {
             ],
             Self::ToolError => ["messages[].content[].is_error"; 3],
             Self::Misplaced => ["*"; 3],
+            Self::Blank => [
+                "messages[].content (blank)",
+                "messages[].content (blank)",
+                "input[].content (blank)",
+            ],
+            Self::PrefillEnd => [
+                "messages[].content (white space at the end)",
+                "messages[].content (white space at the end)",
+                "input[].content (white space at the end)",
+            ],
             Self::Prefill => ["messages[] (an answer to continue)"; 3],
             Self::User => ["user", "metadata.user_id", "user"],
         }
@@ -128,9 +142,20 @@ impl LossReport {
         self.unsupported_field(feature.field(self.api));
     }
 
+    /// The target lacks one kind of a feature.
+    pub(crate) fn unsupported_kind(&mut self, feature: Feature, kind: &str) {
+        self.unsupported_field(format!("{} ({kind})", feature.field(self.api)));
+    }
+
     /// The target does what the client asked for in its own way.
     pub(crate) fn approximated(&mut self, feature: Feature) {
         self.ignored(feature.field(self.api));
+    }
+
+    pub(crate) fn approximated_if(&mut self, is_asked: bool, feature: Feature) {
+        if is_asked {
+            self.approximated(feature);
+        }
     }
 
     /// The target cannot express a field that would change the answer.

@@ -10,6 +10,7 @@ mod cache_marks;
 mod event;
 mod fields;
 mod loss_report;
+mod media;
 mod openai_tools;
 mod request;
 mod request_writer;
@@ -19,6 +20,10 @@ pub(crate) use cache_marks::{CacheMarks, take_message_mark, take_tool_mark, with
 pub(crate) use event::{AnswerEvent, EventSink, ToolUse, emit};
 pub(crate) use fields::Fields;
 pub(crate) use loss_report::{Feature, LossReport};
+pub(crate) use media::{
+    CHAT_MEDIA, CLAUDE_MEDIA, GEMINI_MEDIA, MediaRules, OPENAI_CHAT_MEDIA, RESPONSES_MEDIA,
+    media_type_of_name,
+};
 pub(crate) use openai_tools::{
     fnv_1a, free_text_arguments, free_text_tool, put_user, read_arguments, short_id,
 };

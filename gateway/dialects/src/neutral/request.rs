@@ -43,6 +43,24 @@ impl<'a> Request<'a> {
         turns.filter(|turn| turn.role != Role::System).collect()
     }
 
+    /// Leaves out Claude Code's note of what is billed, which begins its system prompt and differs in
+    /// every request: it is meant for Anthropic, and whatever else caches prompts by their beginning
+    /// would never find one again.
+    pub(crate) fn leave_out_billing_notes(&mut self) {
+        for turn in self
+            .turns
+            .iter_mut()
+            .filter(|turn| turn.role == Role::System)
+        {
+            turn.parts.retain_mut(|part| match part {
+                Part::Text(text) => without_billing_note(text),
+                _ => true,
+            });
+        }
+        let says_something = |turn: &Turn<'_>| turn.role != Role::System || !turn.parts.is_empty();
+        self.turns.retain(says_something);
+    }
+
     pub(crate) fn has_strict_tools(&self) -> bool {
         self.tools.iter().any(|tool| tool.strict == Some(true))
     }
@@ -55,6 +73,19 @@ impl<'a> Request<'a> {
             last.role = Role::User;
         }
     }
+}
+
+/// Cuts the note off a text. Returns whether anything else is left.
+fn without_billing_note(text: &mut Text<'_>) -> bool {
+    let Some(note) = text.strip_prefix("x-anthropic-billing-header:") else {
+        return true;
+    };
+    let Some((_, rest)) = note.as_escaped().split_once("\\n") else {
+        return false;
+    };
+    let rest = Text::escaped(rest.trim_start_matches("\\n")).into_owned();
+    *text = rest;
+    !text.is_blank()
 }
 
 /// Sampling parameters.
@@ -190,6 +221,8 @@ pub(crate) fn tool_result<'a>(
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum MediaSource<'a> {
     Url(Text<'a>),
+    /// The text of a document, for a target that takes it so.
+    Text(Text<'a>),
     /// Base64.
     Data {
         media_type: Text<'a>,
@@ -218,7 +251,7 @@ impl<'a> MediaSource<'a> {
     /// The form of OpenAI's `image_url` and `file_data`.
     pub(crate) fn to_url(&self) -> Text<'_> {
         match self {
-            Self::Url(url) => url.borrowed(),
+            Self::Url(text) | Self::Text(text) => text.borrowed(),
             Self::Data { media_type, data } => {
                 let mut url = Text::owned(format!("data:{}", media_type.as_escaped()));
                 url.push(&Text::plain(";base64,"));

@@ -143,7 +143,7 @@ fn write_part(w: &mut RequestWriter<'_>, part: &Part<'_>) {
         }),
         Part::File { source, name } => w.typed("input_file", |w| match source {
             MediaSource::Url(url) => w.put("file_url", url),
-            MediaSource::Data { .. } => {
+            MediaSource::Data { .. } | MediaSource::Text(_) => {
                 let name = name.as_ref();
                 w.put("filename", name.unwrap_or(&Text::escaped("document.pdf")));
                 w.put("file_data", source.to_url());
