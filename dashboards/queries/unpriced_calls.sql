@@ -1,11 +1,11 @@
--- Usage without a price in the last 90 days. Its cost is in no sum.
+-- Usage without a price in the last 90 days, and why. Its cost is in no sum.
 SELECT
-    provider, model,
+    provider, model, unpriced_reason,
     count() AS requests,
     sum(input_tokens) AS input_tokens,
     sum(output_tokens) AS output_tokens,
     max(ts) AS last_call
 FROM weir.requests
 WHERE ts > now() - INTERVAL 90 DAY AND cost_usd IS NULL AND provider != ''
-GROUP BY provider, model
-ORDER BY requests DESC, provider, model
+GROUP BY provider, model, unpriced_reason
+ORDER BY requests DESC, provider, model, unpriced_reason

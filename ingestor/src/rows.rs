@@ -3,6 +3,8 @@
 //! The rows mirror the tables of `schemas/clickhouse`, column for column; the expression beside a
 //! column is all that happens between an event and its row. Text points into the event's bytes.
 
+use std::collections::BTreeMap;
+
 use clickhouse::Row;
 use data_encoding::HEXLOWER;
 use ring::digest::{Context, SHA256};
@@ -10,9 +12,9 @@ use serde::Serialize;
 use uuid::Uuid;
 use weir_schemas::event::{
     AttemptFinished, Candidate, ControlChanged, Correction, DeploymentStateChanged, EventsDropped,
-    PayloadCaptured, RequestFinished, RoutingTableAdopted, StreamClosed, StreamOpened,
+    OtherModel, PayloadCaptured, RequestFinished, RoutingTableAdopted, StreamClosed, StreamOpened,
 };
-use weir_schemas::{EventId, PicoUsd};
+use weir_schemas::{EventId, PicoUsd, Usage};
 
 /// An event that becomes a row.
 pub(crate) trait IntoRow {
@@ -44,7 +46,8 @@ macro_rules! row_of {
 pub(crate) use row_of;
 
 /// Declares a row of an event, and how it comes about: `column: type = value`, in the order in which
-/// columns are hashed. `caller` and `usage` between the braces stand for the columns of those names.
+/// columns are hashed. `caller`, `usage` and `meters` between the braces stand for
+/// columns that several rows have: who called, the first counts of usage, and all that came later.
 macro_rules! row {
     ($(#[$doc:meta])* $row:ident($event:ident: $from:ident) sealed $sealed:tt $($columns:tt)*) => {
         row!(@lay_out [$(#[$doc])* $row $event $from $sealed] $event [] $($columns)*);
@@ -76,6 +79,26 @@ macro_rules! row {
             output_tokens: Option<u64> = $event.usage.output_tokens;
             reasoning_tokens: Option<u64> = $event.usage.reasoning_tokens;
             audio_output_tokens: Option<u64> = $event.usage.audio_output_tokens;
+        ] $($rest)*);
+    };
+    (@lay_out $head:tt $event:ident [$($done:tt)*] meters $($rest:tt)*) => {
+        row!(@lay_out $head $event [$($done)*
+            cache_write_30m_tokens: Option<u64> = $event.usage.cache_write_30m_tokens;
+            cache_write_12h_tokens: Option<u64> = $event.usage.cache_write_12h_tokens;
+            cached_audio_input_tokens: Option<u64> = $event.usage.cached_audio_input_tokens;
+            image_input_tokens: Option<u64> = $event.usage.image_input_tokens;
+            cached_image_input_tokens: Option<u64> = $event.usage.cached_image_input_tokens;
+            video_input_tokens: Option<u64> = $event.usage.video_input_tokens;
+            image_output_tokens: Option<u64> = $event.usage.image_output_tokens;
+            video_output_tokens: Option<u64> = $event.usage.video_output_tokens;
+            citation_tokens: Option<u64> = $event.usage.citation_tokens;
+            web_searches: Option<u64> = $event.usage.web_searches;
+            file_searches: Option<u64> = $event.usage.file_searches;
+            code_executions: Option<u64> = $event.usage.code_executions;
+            audio_input_ms: Option<u64> = $event.usage.audio_input_ms;
+            inference_geo: &'a str = text($event.inference_geo);
+            other_models: Vec<(&'a str, Vec<(&'static str, u64)>)> = other_models(&$event.other_models);
+            unpriced_reason: &'a str = text($event.unpriced_reason);
         ] $($rest)*);
     };
     (@lay_out [$(#[$doc:meta])* $row:ident $event:ident $from:ident $sealed:tt] $_event:ident
@@ -130,7 +153,7 @@ macro_rules! event_row {
 
 row! {
     /// One row of `weir.requests`.
-    RequestRow(event: RequestFinished) sealed [(1, 58), (3, 60)]
+    RequestRow(event: RequestFinished) sealed [(1, 58), (3, 60), (4, 76)]
     {
         #[serde(with = "clickhouse::serde::uuid")]
         request_id: Uuid = event.request_id.as_uuid();
@@ -174,12 +197,12 @@ row! {
         limit_verdict: &'a str = text(event.limit_verdict);
         service_tier: &'a str = text(event.service_tier);
         last_resort: &'a str = text(event.last_resort);
-    }
+    } meters
 }
 
 row! {
     /// One row of `weir.attempts`.
-    AttemptRow(event: AttemptFinished) sealed [(1, 55), (3, 56)]
+    AttemptRow(event: AttemptFinished) sealed [(1, 55), (3, 56), (4, 72)]
     {
         #[serde(with = "clickhouse::serde::uuid")]
         request_id: Uuid = event.request_id.as_uuid();
@@ -219,7 +242,7 @@ row! {
         table_version: Option<u64> = event.table_version;
         propensity: Option<f32> = event.propensity.map(single);
         service_tier: &'a str = text(event.service_tier);
-    }
+    } meters
 }
 
 row! {
@@ -337,7 +360,7 @@ row! {
 
 row! {
     /// One row of `weir.corrections`.
-    CorrectionRow(event: Correction) sealed [(2, 13)]
+    CorrectionRow(event: Correction) sealed [(2, 13), (4, 14)]
     {
         #[serde(with = "clickhouse::serde::uuid")]
         request_id: Uuid = event.request_id.as_uuid();
@@ -350,6 +373,7 @@ row! {
         price_version: &'a str = text(event.price_version);
         actor: &'a str = event.actor;
         reason: &'a str = event.reason;
+        unpriced_reason: &'a str = text(event.unpriced_reason);
     }
 }
 
@@ -429,6 +453,17 @@ fn single(number: f64) -> f32 {
 fn candidates<'a>(candidates: &[Candidate<'a>]) -> Vec<(&'a str, Option<f32>, f32)> {
     let row = |it: &Candidate<'a>| (it.target, it.score.map(single), single(it.propensity));
     candidates.iter().map(row).collect()
+}
+
+/// By name, so that one call always gives one value. A model that comes twice is summed.
+fn other_models<'a>(models: &[OtherModel<'a>]) -> Vec<(&'a str, Vec<(&'static str, u64)>)> {
+    let mut sums: BTreeMap<&'a str, Usage> = BTreeMap::new();
+    for other in models {
+        sums.entry(other.model).or_default().add(&other.usage);
+    }
+    let sums = sums.into_iter();
+    sums.map(|(model, usage)| (model, usage.counts().collect()))
+        .collect()
 }
 
 /// As the column's comment says; the salt keeps a text that is erased from being guessed by its hash.

@@ -34,6 +34,7 @@ migrations! {
     6 "tier_and_last_resort";
     7 "payloads";
     8 "deadlines";
+    9 "meters";
 }
 
 /// The database that everything is in.

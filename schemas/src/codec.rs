@@ -249,7 +249,8 @@ mod tests {
 
     use super::*;
     use crate::event::{
-        AttemptFinished, Caller, Candidate, PayloadCaptured, RequestFinished, StreamOpened, Tags,
+        AttemptFinished, Caller, Candidate, OtherModel, PayloadCaptured, RequestFinished,
+        StreamOpened, Tags,
     };
     use crate::ids::{RequestId, Salt, StreamId};
     use crate::usage::Usage;
@@ -337,7 +338,14 @@ mod tests {
                 tags: Tags(vec![("feature", text); tag_count]),
                 ..Caller::default()
             };
-            let usage = Usage { input_tokens: count, output_tokens: Some(0), ..Usage::default() };
+            let usage = Usage {
+                input_tokens: count,
+                image_input_tokens: Some(number),
+                output_tokens: Some(0),
+                audio_input_ms: count,
+                ..Usage::default()
+            };
+            let others = vec![OtherModel { model: text, usage }; tag_count];
             let request_id = RequestId::new(number >> 20, [3; 10]);
             let request = Event::RequestFinished(Box::new(RequestFinished {
                 ts_us: number,
@@ -385,6 +393,9 @@ mod tests {
                 limit_verdict: None,
                 service_tier: optional,
                 last_resort: optional,
+                inference_geo: optional,
+                other_models: others.clone(),
+                unpriced_reason: optional,
             }));
             let bytes = encode(&request);
             prop_assert_eq!(decoded(&bytes), request);
@@ -428,6 +439,9 @@ mod tests {
                 table_version: count,
                 propensity: present.then_some(0.5),
                 service_tier: optional,
+                inference_geo: optional,
+                other_models: others,
+                unpriced_reason: optional,
             }));
             let bytes = encode(&attempt);
             prop_assert_eq!(decoded(&bytes), attempt);
@@ -472,6 +486,58 @@ mod tests {
                 let _ = decode(&[header, datum.clone()].concat());
             }
         }
+    }
+
+    /// Bytes that the first version wrote, of events with 1200 tokens in (1000 cached) and 30 out.
+    const REQUEST_V1: &str = "c3019dcfb3b9b8d4c4a4018bcfe56800710181010101010101010e8080f28183898506018bcfe5680073038303\
+         030303030303000000020c67726f77746800000000000000000000166f70656e61692e6368617402026d001400\
+         90030000000202700206702f6d02026d000002020873746f702802e01202d00f000000023c0000107265706f72\
+         7465640280e888874302000202760002020406020a636861696e000000000000020e64656661756c7400";
+    const ATTEMPT_V1: &str = "c301a10d28403841553a018bcfe56800710181010101010101010e8080f28183898506018bcfe5680073038303\
+         030303030303020a6669727374000000020c67726f7774680000000000000000166f70656e61692e6368617402\
+         026d00027006702f6d026d0000000290030000000100020873746f7000142802e01202d00f000000023c000010\
+         7265706f727465640280e8888743020276000202020406020a636861696e0002000000000000f03f020e646566\
+         61756c74";
+    const CORRECTION_V1: &str = "c30153c2ab78a7719d02018bcfe56800710181010101010101010e8080f28183898506018bcfe5680073038303\
+         030303030303028080f281838985060100000002027602610272";
+
+    #[test]
+    fn events_of_the_first_version_read_without_what_came_later() {
+        let bytes = |hex: &str| HEXLOWER.decode(hex.as_bytes()).unwrap();
+        let usage = Usage {
+            input_tokens: Some(1200),
+            cached_input_tokens: Some(1000),
+            output_tokens: Some(30),
+            ..Usage::default()
+        };
+        let request = bytes(REQUEST_V1);
+        let Event::RequestFinished(request) = decoded(&request) else {
+            panic!("not a request");
+        };
+        assert_eq!((request.usage, request.total_us), (usage, 3));
+        assert_eq!(
+            (request.inference_geo, request.unpriced_reason),
+            (None, None)
+        );
+        assert_eq!(request.other_models, []);
+        let attempt = bytes(ATTEMPT_V1);
+        let Event::AttemptFinished(attempt) = decoded(&attempt) else {
+            panic!("not an attempt");
+        };
+        assert_eq!(
+            (attempt.usage, attempt.service_tier),
+            (usage, Some("default"))
+        );
+        assert_eq!(
+            (attempt.inference_geo, attempt.unpriced_reason),
+            (None, None)
+        );
+        assert_eq!(attempt.other_models, []);
+        let correction = bytes(CORRECTION_V1);
+        let Event::Correction(correction) = decoded(&correction) else {
+            panic!("not a correction");
+        };
+        assert_eq!((correction.reason, correction.unpriced_reason), ("r", None));
     }
 
     /// Every version of a record must read what every other version wrote, both ways: readers and

@@ -25,10 +25,10 @@ macro_rules! for_each_event {
     ($callback:ident) => {
         $callback! {
             requests {
-                RequestFinished(Box<RequestFinished<'a>>) ["request_finished.v1.avsc"];
+                RequestFinished(Box<RequestFinished<'a>>) ["request_finished.v1.avsc", "request_finished.v2.avsc"];
             }
             attempts {
-                AttemptFinished(Box<AttemptFinished<'a>>) ["attempt_finished.v1.avsc"];
+                AttemptFinished(Box<AttemptFinished<'a>>) ["attempt_finished.v1.avsc", "attempt_finished.v2.avsc"];
             }
             control_changes {
                 ControlChanged(ControlChanged<'a>) ["control_changed.v1.avsc"];
@@ -46,7 +46,7 @@ macro_rules! for_each_event {
                 RoutingTableAdopted(RoutingTableAdopted<'a>) ["routing_table_adopted.v1.avsc"];
             }
             corrections {
-                Correction(Correction<'a>) ["correction.v1.avsc"];
+                Correction(Correction<'a>) ["correction.v1.avsc", "correction.v2.avsc"];
             }
             payloads {
                 PayloadCaptured(Box<PayloadCaptured<'a>>) ["payload_captured.v1.avsc"];
@@ -189,6 +189,13 @@ pub struct RequestFinished<'a> {
     pub service_tier: Option<&'a str>,
     /// Why the target that was tried first was only a last resort: ejected, over_limit, too_small …; null if it was none.
     pub last_resort: Option<&'a str>,
+    /// Where the provider says the model ran, if that has a price of its own; null if it named no place.
+    pub inference_geo: Option<&'a str>,
+    /// What was consumed at other models within the same call.
+    #[serde(borrow, default)]
+    pub other_models: Vec<OtherModel<'a>>,
+    /// Why there is no cost; null if there is one.
+    pub unpriced_reason: Option<&'a str>,
 }
 
 /// One attempt at one deployment: first, retry, fallback, hedge or shadow.
@@ -271,6 +278,13 @@ pub struct AttemptFinished<'a> {
     pub propensity: Option<f64>,
     /// Service tier that the provider says it served; null if it named none.
     pub service_tier: Option<&'a str>,
+    /// Where the provider says the model ran, if that has a price of its own; null if it named no place.
+    pub inference_geo: Option<&'a str>,
+    /// What was consumed at other models within the same call.
+    #[serde(borrow, default)]
+    pub other_models: Vec<OtherModel<'a>>,
+    /// Why there is no cost; null if there is one.
+    pub unpriced_reason: Option<&'a str>,
 }
 
 /// A change of keys, teams, budgets, limits or tables, and who made it.
@@ -359,6 +373,8 @@ pub struct Correction<'a> {
     pub actor: &'a str,
     /// Why, in words.
     pub reason: &'a str,
+    /// Why it has no cost now; null if it has one.
+    pub unpriced_reason: Option<&'a str>,
 }
 
 /// What a client sent and got, redacted, as far as the rule for its key keeps it.
@@ -456,6 +472,15 @@ pub struct Candidate<'a> {
     pub score: Option<f64>,
     /// Probability that it was tried first.
     pub propensity: f64,
+}
+
+/// What a call consumed at a model beside the one that answered.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct OtherModel<'a> {
+    /// Name of the model.
+    pub model: &'a str,
+    /// What was consumed there; the call's own counts do not include it.
+    pub usage: Usage,
 }
 
 /// Free tags, in the order they were given.

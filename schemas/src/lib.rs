@@ -21,4 +21,4 @@ pub use codec::{DecodeError, EncodeError};
 pub use event::{Envelope, Event};
 pub use ids::{EventId, RequestId, Salt, StreamId};
 pub use money::PicoUsd;
-pub use usage::{Usage, UsageSource};
+pub use usage::{OtherModelUsage, Usage, UsageSource};

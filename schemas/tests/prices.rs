@@ -278,6 +278,7 @@ prop_compose! {
             output_tokens: counts[5],
             reasoning_tokens: counts[6],
             audio_output_tokens: counts[7],
+            ..Usage::default()
         }
     }
 }

@@ -53,11 +53,12 @@ const ATTEMPTS: &str = "
 async fn fill(store: &Store) {
     let requests = format!(
         "INSERT INTO requests (stream, seq, ts, request_id, organisation, team, user, key_id, \
-         client_ip, feature, alias, provider, model, status, attempts, cost_usd, input_tokens, \
-         output_tokens, ttft_us, total_us) \
+         client_ip, feature, alias, provider, model, status, attempts, cost_usd, unpriced_reason, \
+         input_tokens, output_tokens, ttft_us, total_us) \
          SELECT '018bcfe5-6800-7000-8000-000000000001', 10 + rowNumberInAllBlocks(), \
          now64(6) - toIntervalHour(ago), toUUID('018bcfe5-6800-7000-8000-00000000000' || toString(rowNumberInAllBlocks())), \
-         'acme', team, user, key, ip, 'onboarding', 'fast-chat', 'a', model, 200, 1, cost, input, \
+         'acme', team, user, key, ip, 'onboarding', 'fast-chat', 'a', model, 200, 1, cost, \
+         if(cost IS NULL, 'the price book does not have the model', ''), input, \
          output, 200000, 900000 FROM values('ago UInt32, team String, user String, key String, \
          ip String, model String, cost Nullable(Decimal(38, 12)), input UInt64, output UInt64', {REQUESTS})"
     );
@@ -161,8 +162,14 @@ fn expected() -> BTreeMap<&'static str, (&'static str, Value)> {
         (
             "unpriced_calls",
             (
-                "provider, model, toUInt32(requests), toUInt32(input_tokens)",
-                json!([["a", "secret", 1, 70]]),
+                "provider, model, unpriced_reason, toUInt32(requests), toUInt32(input_tokens)",
+                json!([[
+                    "a",
+                    "secret",
+                    "the price book does not have the model",
+                    1,
+                    70
+                ]]),
             ),
         ),
         (

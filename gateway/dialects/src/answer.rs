@@ -63,7 +63,7 @@ impl Answer {
                     call.arguments.push(part);
                 }
             }
-            AnswerEvent::Usage(usage) => self.usage = Some(*usage),
+            AnswerEvent::Usage(usage) => self.usage = Some(**usage),
             AnswerEvent::Finish {
                 reason,
                 stop_sequence,

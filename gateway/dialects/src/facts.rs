@@ -1,7 +1,7 @@
 //! What is learned from an answer, and why one cannot be passed on.
 
 use thiserror::Error;
-use weir_schemas::Usage;
+use weir_schemas::{OtherModelUsage, Usage};
 
 use crate::caps;
 use crate::upstream_error::UpstreamErrorFacts;
@@ -18,6 +18,10 @@ pub struct ResponseFacts {
     pub finish_reason: Option<FinishReason>,
     /// Service tier that the provider reports.
     pub service_tier: Option<String>,
+    /// Where the provider says the model ran, if that has a price of its own.
+    pub inference_geo: Option<String>,
+    /// Usage at other models within the same call; `usage` does not include it.
+    pub other_models: Vec<OtherModelUsage>,
     /// Whether a part of the answer itself was seen: text, reasoning or a tool call. The chunk that
     /// only announces the role does not count.
     pub first_token_seen: bool,

@@ -235,6 +235,8 @@ mod tests {
             upstream_id: Some("c1".to_owned()),
             finish_reason: Some(FinishReason::Stop),
             service_tier: None,
+            inference_geo: None,
+            other_models: Vec::new(),
             first_token_seen: true,
             terminal_seen: true,
             provider_error: None,

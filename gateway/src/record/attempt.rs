@@ -5,7 +5,9 @@ use std::sync::Arc;
 use weir_dialects::{FinishReason, ResponseFacts};
 use weir_governance::clock::Moment;
 use weir_routing::{Attempt, FailureKind};
-use weir_schemas::{PicoUsd, Usage, UsageSource};
+use weir_schemas::event::OtherModel;
+use weir_schemas::prices::Unpriced;
+use weir_schemas::{OtherModelUsage, PicoUsd, Usage, UsageSource};
 
 use crate::record::estimate;
 use crate::setup::directory::Deployment;
@@ -53,6 +55,24 @@ pub(crate) struct AttemptCharge {
     pub(crate) cost: Option<PicoUsd>,
     /// Row of the price book that it is taken from; `None` if nothing was consumed.
     pub(crate) price_version: Option<Arc<str>>,
+    /// Why the cost is unknown.
+    pub(crate) unpriced_reason: Option<String>,
+}
+
+impl From<Result<(PicoUsd, Arc<str>), Unpriced>> for AttemptCharge {
+    fn from(charged: Result<(PicoUsd, Arc<str>), Unpriced>) -> Self {
+        match charged {
+            Ok((cost, price_version)) => Self {
+                cost: Some(cost),
+                price_version: Some(price_version),
+                unpriced_reason: None,
+            },
+            Err(reason) => Self {
+                unpriced_reason: Some(reason.to_string()),
+                ..Self::default()
+            },
+        }
+    }
 }
 
 /// One attempt's event as far as it is known. Stages write it; only this module's siblings read it.
@@ -77,6 +97,10 @@ pub(crate) struct AttemptRecord {
     pub(super) finish_reason: Option<FinishReason>,
     /// Service tier that the provider reports.
     pub(super) service_tier: Option<String>,
+    /// Where the provider says the model ran.
+    pub(super) inference_geo: Option<String>,
+    /// Usage at other models, beside `usage`.
+    pub(super) other_models: Vec<OtherModelUsage>,
     pub(super) retry_after_us: Option<u64>,
     /// Whether the client was given this attempt's answer.
     pub(super) delivered: bool,
@@ -115,6 +139,8 @@ impl AttemptRecord {
             response_model: None,
             finish_reason: None,
             service_tier: None,
+            inference_geo: None,
+            other_models: Vec::new(),
             retry_after_us: None,
             delivered: false,
             ended: false,
@@ -156,6 +182,8 @@ impl AttemptRecord {
         if facts.service_tier.is_some() {
             self.service_tier.clone_from(&facts.service_tier);
         }
+        self.inference_geo.clone_from(&facts.inference_geo);
+        self.other_models.clone_from(&facts.other_models);
         if facts.usage.is_none() || !facts.terminal_seen {
             self.answer_tokens = estimate::answer_tokens(facts);
         }
@@ -193,6 +221,20 @@ impl AttemptRecord {
 
     pub(super) fn is_under_way(&self) -> bool {
         !self.ended
+    }
+
+    /// What the events say of usage at other models.
+    pub(super) fn other_models(&self) -> Vec<OtherModel<'_>> {
+        let others = self.other_models.iter();
+        let event = others.map(|other| OtherModel {
+            model: &other.model,
+            usage: other.usage,
+        });
+        event.collect()
+    }
+
+    pub(super) fn unpriced_reason(&self) -> Option<&str> {
+        self.charge.unpriced_reason.as_deref()
     }
 
     pub(super) fn status(&self) -> Option<u16> {

@@ -49,16 +49,15 @@ impl AttemptRecord {
 
     /// Prices what was used.
     pub(super) fn price(&mut self) {
-        let (cost, price_version) = if self.usage.is_empty() {
-            (self.was_not_billed().then_some(PicoUsd(0)), None)
+        self.charge = if self.usage.is_empty() && self.was_not_billed() {
+            AttemptCharge {
+                cost: Some(PicoUsd(0)),
+                ..AttemptCharge::default()
+            }
         } else {
             let tier = self.service_tier.as_deref().unwrap_or_default();
             let at_us = self.started.unix_us;
-            self.deployment.charge(&self.usage, tier, at_us).unzip()
-        };
-        self.charge = AttemptCharge {
-            cost,
-            price_version,
+            self.deployment.charge(&self.usage, tier, at_us).into()
         };
     }
 

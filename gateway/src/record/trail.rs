@@ -435,6 +435,11 @@ impl RequestRecord {
             limit_verdict: self.limit_verdict.as_deref().map(shorten),
             service_tier: delivered.and_then(|attempt| attempt.service_tier.as_deref()),
             last_resort: tried_route.and_then(|route| route.last_resort),
+            inference_geo: delivered.and_then(|attempt| attempt.inference_geo.as_deref()),
+            other_models: delivered
+                .map(AttemptRecord::other_models)
+                .unwrap_or_default(),
+            unpriced_reason: delivered.and_then(AttemptRecord::unpriced_reason),
         }
     }
 
@@ -485,6 +490,9 @@ impl RequestRecord {
             table_version: self.route.as_ref().and_then(|route| route.table_version),
             propensity: Some(attempt.propensity),
             service_tier: attempt.service_tier.as_deref(),
+            inference_geo: attempt.inference_geo.as_deref(),
+            other_models: attempt.other_models(),
+            unpriced_reason: attempt.unpriced_reason(),
         }
     }
 }

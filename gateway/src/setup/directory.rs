@@ -17,7 +17,7 @@ use weir_routing::{
     Alias, AliasSpec, BreakerSpec, DeploymentId, DeploymentSpec, HealthSnapshot, PriceSpec, Routes,
     RoutesSpec, ShadowSpec, SpecError, TargetSet, TargetSpec,
 };
-use weir_schemas::prices::{Book, PricedCall, Prices};
+use weir_schemas::prices::{Book, PricedCall, Prices, Unpriced};
 use weir_schemas::{PicoUsd, Usage};
 
 use crate::caps::NAMES_SHOWN_MAX;
@@ -154,13 +154,15 @@ impl Deployment {
         usage: &Usage,
         service_tier: &str,
         at_us: u64,
-    ) -> Option<(PicoUsd, Arc<str>)> {
+    ) -> Result<(PicoUsd, Arc<str>), Unpriced> {
+        let at_us = i64::try_from(at_us).unwrap_or(i64::MAX);
         let call = PricedCall {
-            at: Timestamp::from_microsecond(i64::try_from(at_us).ok()?).ok()?,
+            at: Timestamp::from_microsecond(at_us).unwrap_or(Timestamp::MAX),
             input_tokens: usage.input_tokens.unwrap_or(0),
             service_tier,
         };
-        self.prices.as_ref()?.charge(call, usage).ok()
+        let prices = self.prices.as_ref().ok_or(Unpriced::NotInBook)?;
+        prices.charge(call, usage)
     }
 
     /// The key as its provider might repeat it.
@@ -349,8 +351,8 @@ impl Directory {
         for (number, target) in alias.targets.iter().enumerate() {
             let deployment = self.deployment(target.deployment);
             match deployment.charge(usage, "", now_us) {
-                Some((here, _)) => cost.dearest = cost.dearest.max(Some(here)),
-                None => {
+                Ok((here, _)) => cost.dearest = cost.dearest.max(Some(here)),
+                Err(_) => {
                     cost.unpriced.insert(number);
                     cost.unpriced_at.push(deployment.clone());
                 }

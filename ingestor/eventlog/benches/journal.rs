@@ -66,6 +66,9 @@ fn attempt() -> Event<'static> {
         table_version: Some(42),
         propensity: Some(1.0),
         service_tier: None,
+        inference_geo: None,
+        other_models: Vec::new(),
+        unpriced_reason: None,
     }))
 }
 

@@ -10,6 +10,8 @@ use crate::{PicoUsd, Usage};
 pub enum Unpriced {
     #[error("what the call consumed was not reported")]
     NoUsage,
+    #[error("the price book does not have the model")]
+    NotInBook,
     #[error("no row of the price book applies")]
     NoRow,
     #[error("the row has no price for {0} tokens")]

@@ -129,6 +129,11 @@ fn request(number: u64, ts_us: u64) -> RequestFinished<'static> {
         limit_verdict: None,
         service_tier: Some("standard"),
         last_resort: None,
+        inference_geo: None,
+        other_models: Vec::new(),
+        unpriced_reason: number
+            .is_multiple_of(7)
+            .then_some("no row of the price book applies"),
     }
 }
 
@@ -172,5 +177,8 @@ fn attempt(request: &RequestFinished<'static>) -> AttemptFinished<'static> {
         table_version: None,
         propensity: Some(1.0),
         service_tier: Some("standard"),
+        inference_geo: None,
+        other_models: Vec::new(),
+        unpriced_reason: request.unpriced_reason,
     }
 }

@@ -70,6 +70,22 @@ pub(super) struct RequestRow {
     pub(super) limit_verdict: String,
     pub(super) service_tier: String,
     pub(super) last_resort: String,
+    pub(super) cache_write_30m_tokens: Option<u64>,
+    pub(super) cache_write_12h_tokens: Option<u64>,
+    pub(super) cached_audio_input_tokens: Option<u64>,
+    pub(super) image_input_tokens: Option<u64>,
+    pub(super) cached_image_input_tokens: Option<u64>,
+    pub(super) video_input_tokens: Option<u64>,
+    pub(super) image_output_tokens: Option<u64>,
+    pub(super) video_output_tokens: Option<u64>,
+    pub(super) citation_tokens: Option<u64>,
+    pub(super) web_searches: Option<u64>,
+    pub(super) file_searches: Option<u64>,
+    pub(super) code_executions: Option<u64>,
+    pub(super) audio_input_ms: Option<u64>,
+    pub(super) inference_geo: String,
+    pub(super) other_models: Vec<(String, Vec<(String, u64)>)>,
+    pub(super) unpriced_reason: String,
 }
 
 /// Rows of one stream, one per sequence number.

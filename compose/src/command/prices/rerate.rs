@@ -208,5 +208,6 @@ fn correct(
         price_version: version.as_deref(),
         actor: &events.actor,
         reason,
+        unpriced_reason: None,
     }))
 }

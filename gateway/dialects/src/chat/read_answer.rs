@@ -195,7 +195,7 @@ pub(crate) fn read_usage(object: &mut Object<'_, '_>, sink: &mut EventSink<'_>) 
     let usage = object
         .take("usage")
         .and_then(|raw| usage::openai(raw.as_bytes()));
-    emit(sink, usage.map(AnswerEvent::Usage));
+    emit(sink, usage.as_ref().map(AnswerEvent::Usage));
 }
 
 /// The finish reasons of chat completions and its relatives.

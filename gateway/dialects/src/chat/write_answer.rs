@@ -59,7 +59,7 @@ impl ChatWriter {
             AnswerEvent::Arguments { index, part } => self.call(w, *index, |w| {
                 w.put_object("function", |w| w.put("arguments", part));
             }),
-            AnswerEvent::Usage(usage) => self.usage = Some(*usage),
+            AnswerEvent::Usage(usage) => self.usage = Some(**usage),
             AnswerEvent::Finish { reason, .. } => {
                 let word = finish_word(*reason, self.had_refusal);
                 self.chunk(w, |_| {}, Some(word));

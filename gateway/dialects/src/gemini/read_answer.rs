@@ -112,7 +112,7 @@ impl GeminiReader {
 
 fn read_usage(raw: &str, sink: &mut EventSink<'_>) {
     let usage = usage::gemini(raw.as_bytes());
-    emit(sink, usage.map(AnswerEvent::Usage));
+    emit(sink, usage.as_ref().map(AnswerEvent::Usage));
     let tier = tier::gemini(raw.as_bytes()).and_then(|word| str::from_utf8(word).ok());
     emit(
         sink,

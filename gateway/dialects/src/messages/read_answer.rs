@@ -119,7 +119,8 @@ impl MessagesReader {
             return;
         };
         self.counts.read(raw.as_bytes());
-        emit(sink, self.counts.usage().map(AnswerEvent::Usage));
+        let usage = self.counts.usage();
+        emit(sink, usage.as_ref().map(AnswerEvent::Usage));
         let tier = tier::anthropic(raw.as_bytes()).and_then(|word| str::from_utf8(word).ok());
         emit(
             sink,

@@ -61,7 +61,7 @@ impl MessagesWriter {
                 let block = known.map_or(self.blocks, |(_, block)| *block);
                 write_delta(w, block, "input_json_delta", "partial_json", part);
             }
-            AnswerEvent::Usage(usage) => self.usage = *usage,
+            AnswerEvent::Usage(usage) => self.usage = **usage,
             AnswerEvent::Finish {
                 reason,
                 stop_sequence,

@@ -36,7 +36,7 @@ pub(crate) enum AnswerEvent<'a> {
         index: usize,
         part: Text<'a>,
     },
-    Usage(Usage),
+    Usage(&'a Usage),
     /// Service tier that the answer was served in.
     ServiceTier(Text<'a>),
     Finish {

@@ -243,7 +243,7 @@ fn add_to_facts(event: &AnswerEvent<'_>, facts: &mut ResponseFacts) {
         | AnswerEvent::Signature(_)
         | AnswerEvent::ToolUse(_)
         | AnswerEvent::Arguments { .. } => facts.first_token_seen = true,
-        AnswerEvent::Usage(usage) => facts.usage = Some(*usage),
+        AnswerEvent::Usage(usage) => facts.usage = Some(**usage),
         AnswerEvent::ServiceTier(word) => tier::add_to_facts(word.as_escaped().as_bytes(), facts),
         AnswerEvent::Failed(error) => facts.provider_error = Some(error.clone()),
         AnswerEvent::End => facts.terminal_seen = true,
