@@ -19,6 +19,7 @@ mod link;
 mod play;
 mod server;
 mod size;
+pub mod strict;
 mod text;
 mod wire;
 
