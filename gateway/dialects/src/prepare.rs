@@ -9,6 +9,7 @@ use bytes::Bytes;
 use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 
 use crate::api::{ClientApi, Family, UpstreamApi};
+use crate::generations::Generation;
 use crate::inspect::RequestFacts;
 use crate::json::{self, InvalidField};
 use crate::neutral::{
@@ -43,6 +44,8 @@ pub struct Target<'a> {
     pub vendor: &'static Vendor,
     /// Model name as the provider knows it.
     pub model: &'a str,
+    /// What the model takes.
+    pub generation: &'a Generation,
     /// What to do with a field that the target cannot express.
     pub unsupported: Unsupported,
     /// Version of the API, for vendors that require one in the URL.
@@ -55,6 +58,7 @@ impl<'a> Target<'a> {
         Self {
             vendor,
             model,
+            generation: Generation::of(vendor, model),
             unsupported: Unsupported::Refuse,
             api_version: None,
         }
@@ -154,7 +158,7 @@ fn native_body(
             // Some vendors report usage unasked, in a chunk of its own.
             context.strips_usage = facts.stream && !facts.asks_stream_usage();
             let body = text_of(request)?;
-            edits.extend(chat::native_edits(body, target.model, quirks, report)?);
+            edits.extend(chat::native_edits(body, quirks, target.generation, report)?);
         }
         UpstreamApi::Messages | UpstreamApi::CountTokens => {
             edits.extend(foreign::edits_of_messages(text_of(request)?)?);
@@ -171,7 +175,7 @@ fn translated_body(
     context: &mut ResponseContext,
     report: &mut LossReport,
 ) -> json::Result<Pieces> {
-    let (text, model) = (text_of(request)?, target.model);
+    let (text, model, generation) = (text_of(request)?, target.model, target.generation);
     if context.upstream == UpstreamApi::BatchEmbedContents {
         let (body, base64) = gemini::write_embeddings_request(text, model, report)?;
         context.conversion = Some(Conversion::Embeddings { base64 });
@@ -195,18 +199,24 @@ fn translated_body(
     read.fit_media(media_rules(context.upstream, &target.vendor.chat), report);
     let body = match context.upstream {
         UpstreamApi::ChatCompletions | UpstreamApi::Embeddings => {
-            chat::write_request(&read, model, &target.vendor.chat, report)
+            chat::write_request(&read, model, &target.vendor.chat, generation, report)
         }
         UpstreamApi::Messages | UpstreamApi::CountTokens => {
-            messages::write_request(&read, model, report)
+            messages::write_request(&read, model, generation, report)
         }
-        UpstreamApi::Responses => responses::write_request(&read, model, report),
+        UpstreamApi::Responses => responses::write_request(&read, model, generation, report),
         UpstreamApi::GeminiCountTokens => {
             context.conversion = Some(Conversion::Count);
-            gemini::write_count_request(&read, model, target.vendor.wraps_counts, report)
+            gemini::write_count_request(
+                &read,
+                model,
+                generation,
+                target.vendor.wraps_counts,
+                report,
+            )
         }
         UpstreamApi::GenerateContent | UpstreamApi::BatchEmbedContents => {
-            gemini::write_request(&read, model, report)
+            gemini::write_request(&read, generation, report)
         }
     };
     Ok(Bytes::from(body).into())

@@ -6,6 +6,7 @@
 use http::header::{AUTHORIZATION, HeaderName, HeaderValue, InvalidHeaderValue};
 
 use crate::api::{ClientApi, ProviderDialect, UpstreamApi};
+use crate::generations::{self, Generation};
 use crate::neutral::{CacheMarks, Effort};
 
 /// A vendor, or a self-hosted server.
@@ -21,6 +22,8 @@ pub struct Vendor {
     pub auth: Auth,
     pub(crate) paths: Paths,
     pub(crate) chat: ChatQuirks,
+    /// What its models take, in the order in which a name is looked up.
+    pub(crate) generations: &'static [Generation],
     /// Whether `countTokens` wraps the request in another object.
     pub(crate) wraps_counts: bool,
     /// The page that documents its differences.
@@ -65,9 +68,8 @@ pub(crate) struct ChatQuirks {
     pub(crate) tool_required: &'static str,
     /// Whether a tool may have `strict`.
     pub(crate) strict_tools: bool,
-    pub(crate) reasoning: ReasoningControl,
-    /// Exceptions from `reasoning`, by prefix of the model's name.
-    pub(crate) reasoning_of: &'static [(&'static str, ReasoningControl)],
+    /// The highest effort that the chat API takes, whatever the model does.
+    pub(crate) effort_max: Effort,
     /// The field in which an assistant's message returns its reasoning.
     pub(crate) reasoning_back: Option<&'static str>,
     /// Whether the vendor accepts unknown fields in an assistant's message, such as another vendor's
@@ -126,35 +128,6 @@ pub(crate) enum Prefill {
     Marked(&'static str),
 }
 
-/// How a request controls reasoning.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum ReasoningControl {
-    /// Not at all.
-    None,
-    /// `reasoning_effort`, one of these, in rising order.
-    Effort(&'static [Effort]),
-    /// `thinking: {type: enabled | disabled}`, and `reasoning_effort` if there are efforts.
-    Thinking(&'static [Effort]),
-    /// `enable_thinking` and `thinking_budget`.
-    EnableThinking,
-    /// `chat_template_kwargs: {enable_thinking}`, which the model's template reads.
-    ChatTemplate,
-    /// `reasoning: {effort | max_tokens | enabled}`.
-    OpenRouter,
-}
-
-const LOW_TO_HIGH: &[Effort] = &[Effort::Low, Effort::Medium, Effort::High];
-const NONE_TO_HIGH: &[Effort] = &[Effort::None, Effort::Low, Effort::Medium, Effort::High];
-const LOW_HIGH_MAX: &[Effort] = &[Effort::Low, Effort::High, Effort::Max];
-const NONE_TO_XHIGH: &[Effort] = &[
-    Effort::None,
-    Effort::Minimal,
-    Effort::Low,
-    Effort::Medium,
-    Effort::High,
-    Effort::XHigh,
-];
-
 const NO_PATHS: Paths = Paths {
     chat: None,
     embeddings: None,
@@ -193,8 +166,7 @@ const OPENAI_CHAT: ChatQuirks = ChatQuirks {
     tool_ids: ToolIds::Short,
     tool_required: "required",
     strict_tools: true,
-    reasoning: ReasoningControl::Effort(NONE_TO_XHIGH),
-    reasoning_of: &[],
+    effort_max: Effort::XHigh,
     reasoning_back: None,
     unknown_in_messages: false,
     developer_role: true,
@@ -210,6 +182,7 @@ const OPENAI_CHAT: ChatQuirks = ChatQuirks {
 /// reasoning as text.
 const COMPATIBLE_CHAT: ChatQuirks = ChatQuirks {
     is_openai: false,
+    effort_max: Effort::Max,
     tool_ids: ToolIds::Any,
     max_tokens: "max_tokens",
     reasoning_back: Some("reasoning_content"),
@@ -230,6 +203,7 @@ const OPENAI: Vendor = Vendor {
         ..CHAT_PATHS
     },
     chat: OPENAI_CHAT,
+    generations: generations::OPENAI,
     wraps_counts: false,
     source: "https://platform.openai.com/docs/api-reference/chat",
 };
@@ -247,6 +221,7 @@ const COMPATIBLE: Vendor = Vendor {
         reasoning_back: None,
         ..COMPATIBLE_CHAT
     },
+    generations: generations::ANY,
     ..OPENAI
 };
 
@@ -296,6 +271,7 @@ static VENDORS: &[Vendor] = &[
             count_tokens: Some("/messages/count_tokens"),
             ..NO_PATHS
         },
+        generations: generations::CLAUDE,
         source: "https://platform.claude.com/docs/en/api/messages",
         ..OPENAI
     },
@@ -307,6 +283,7 @@ static VENDORS: &[Vendor] = &[
         auth: Auth::Header("x-goog-api-key"),
         paths: GEMINI_PATHS,
         wraps_counts: true,
+        generations: generations::GEMINI,
         source: "https://ai.google.dev/api/generate-content",
         ..OPENAI
     },
@@ -319,6 +296,7 @@ static VENDORS: &[Vendor] = &[
             embeddings: None,
             ..GEMINI_PATHS
         },
+        generations: generations::GEMINI,
         source: "https://cloud.google.com/vertex-ai/generative-ai/docs/model-reference/inference",
         ..OPENAI
     },
@@ -328,12 +306,11 @@ static VENDORS: &[Vendor] = &[
         paths: CHAT_WITHOUT_EMBEDDINGS,
         chat: ChatQuirks {
             formats: Formats::ObjectOnly,
-            // Thinking is on by default. During tool calls the reasoning must be returned.
-            reasoning: ReasoningControl::Thinking(LOW_HIGH_MAX),
             refused: &["logit_bias", "n", "seed"],
             unwanted: &["parallel_tool_calls"],
             ..COMPATIBLE_CHAT
         },
+        generations: generations::DEEPSEEK,
         source: "https://api-docs.deepseek.com/guides/thinking_mode",
         ..COMPATIBLE
     },
@@ -345,13 +322,13 @@ static VENDORS: &[Vendor] = &[
             top_k: true,
             // "required is not supported"; auto, none and named tools are.
             tool_required: "auto",
-            reasoning: ReasoningControl::EnableThinking,
             // alibabacloud.com/help/en/model-studio/partial-mode
             prefill: Prefill::Marked("partial"),
             // alibabacloud.com/help/en/model-studio/context-cache
             cache_marks: CacheMarks::InMessages,
             ..COMPATIBLE_CHAT
         },
+        generations: generations::QWEN,
         source: "https://www.alibabacloud.com/help/en/model-studio/qwen-api-via-openai-chat-completions",
         ..COMPATIBLE
     },
@@ -368,13 +345,12 @@ static VENDORS: &[Vendor] = &[
             strict_tools: false,
             // platform.kimi.ai/docs/guide/use-partial-mode-feature-of-kimi-api
             prefill: Prefill::Marked("partial"),
-            reasoning: ReasoningControl::Thinking(&[]),
-            reasoning_of: &[("kimi-k3", ReasoningControl::Effort(LOW_HIGH_MAX))],
             renamed: &[],
             refused: &["logit_bias", "logprobs", "top_logprobs", "seed"],
             unwanted: &["parallel_tool_calls"],
             ..COMPATIBLE_CHAT
         },
+        generations: generations::KIMI,
         source: "https://platform.kimi.ai/docs/api/chat",
         ..COMPATIBLE
     },
@@ -390,8 +366,6 @@ static VENDORS: &[Vendor] = &[
             tool_required: "auto",
             strict_tools: false,
             message_names: false,
-            reasoning: ReasoningControl::Thinking(&[]),
-            reasoning_of: &[("glm-5.3", ReasoningControl::Effort(LOW_HIGH_MAX))],
             refused: &[
                 "frequency_penalty",
                 "presence_penalty",
@@ -404,6 +378,7 @@ static VENDORS: &[Vendor] = &[
             unwanted: &["parallel_tool_calls", "user"],
             ..COMPATIBLE_CHAT
         },
+        generations: generations::GLM,
         source: "https://docs.z.ai/api-reference/llm/chat-completion",
         ..COMPATIBLE
     },
@@ -413,12 +388,12 @@ static VENDORS: &[Vendor] = &[
         base_url: Some("https://ark.cn-beijing.volces.com/api/v3"),
         chat: ChatQuirks {
             max_tokens: "max_completion_tokens",
-            reasoning: ReasoningControl::Thinking(LOW_TO_HIGH),
             renamed: &[],
             refused: &["n", "seed"],
             unwanted: &["user"],
             ..COMPATIBLE_CHAT
         },
+        generations: generations::DOUBAO,
         source: "https://www.volcengine.com/docs/82379/1494384",
         ..COMPATIBLE
     },
@@ -427,17 +402,12 @@ static VENDORS: &[Vendor] = &[
         base_url: None,
         chat: ChatQuirks {
             top_k: true,
-            reasoning: ReasoningControl::ChatTemplate,
-            // gpt-oss reads the effort; other models' templates read a switch.
-            reasoning_of: &[
-                ("openai/gpt-oss", ReasoningControl::Effort(LOW_TO_HIGH)),
-                ("gpt-oss", ReasoningControl::Effort(LOW_TO_HIGH)),
-            ],
             reasoning_back: Some("reasoning"),
             developer_role: true,
             renamed: &[],
             ..COMPATIBLE_CHAT
         },
+        generations: generations::VLLM,
         source: "https://docs.vllm.ai/en/stable/serving/openai_compatible_server",
         ..COMPATIBLE
     },
@@ -449,9 +419,9 @@ static VENDORS: &[Vendor] = &[
             top_k: true,
             // Unless it was started with --no-prefill-assistant.
             prefill: Prefill::AsItIs,
-            reasoning: ReasoningControl::ChatTemplate,
             ..COMPATIBLE_CHAT
         },
+        generations: generations::LLAMA_CPP,
         source: "https://github.com/ggml-org/llama.cpp/blob/master/tools/server/README.md",
         ..COMPATIBLE
     },
@@ -459,12 +429,12 @@ static VENDORS: &[Vendor] = &[
         name: "ollama",
         base_url: Some("http://127.0.0.1:11434/v1"),
         chat: ChatQuirks {
-            reasoning: ReasoningControl::Effort(NONE_TO_HIGH),
             reasoning_back: Some("reasoning"),
             refused: &["logit_bias", "n"],
             unwanted: &["user", "parallel_tool_calls"],
             ..COMPATIBLE_CHAT
         },
+        generations: generations::OLLAMA,
         source: "https://docs.ollama.com/api/openai-compatibility",
         ..COMPATIBLE
     },
@@ -473,7 +443,6 @@ static VENDORS: &[Vendor] = &[
         base_url: Some("https://openrouter.ai/api/v1"),
         chat: ChatQuirks {
             top_k: true,
-            reasoning: ReasoningControl::OpenRouter,
             // OpenAI may be the one that answers.
             tool_ids: ToolIds::Short,
             // openrouter.ai/docs/api-reference/overview
@@ -485,6 +454,7 @@ static VENDORS: &[Vendor] = &[
             renamed: &[],
             ..COMPATIBLE_CHAT
         },
+        generations: generations::OPENROUTER,
         source: "https://openrouter.ai/docs/api-reference/parameters",
         ..COMPATIBLE
     },
@@ -499,7 +469,6 @@ static VENDORS: &[Vendor] = &[
             tool_required: "any",
             // docs.mistral.ai/capabilities/completion/usage (prefix)
             prefill: Prefill::Marked("prefix"),
-            reasoning: ReasoningControl::Effort(&[Effort::None, Effort::High]),
             reasoning_back: None,
             unknown_in_messages: false,
             renamed: &[
@@ -518,6 +487,7 @@ static VENDORS: &[Vendor] = &[
             ],
             ..COMPATIBLE_CHAT
         },
+        generations: generations::MISTRAL,
         source: "https://docs.mistral.ai/api/endpoint/chat",
         ..COMPATIBLE
     },
@@ -527,8 +497,6 @@ static VENDORS: &[Vendor] = &[
         paths: CHAT_WITHOUT_EMBEDDINGS,
         chat: ChatQuirks {
             max_tokens: "max_completion_tokens",
-            reasoning: ReasoningControl::Effort(LOW_TO_HIGH),
-            reasoning_of: &[("qwen/", ReasoningControl::None)],
             reasoning_back: Some("reasoning"),
             unknown_in_messages: false,
             renamed: &[],
@@ -537,6 +505,7 @@ static VENDORS: &[Vendor] = &[
             refused: &["logprobs", "logit_bias", "top_logprobs"],
             ..COMPATIBLE_CHAT
         },
+        generations: generations::GROQ,
         source: "https://console.groq.com/docs/openai",
         ..COMPATIBLE
     },
@@ -550,11 +519,11 @@ static VENDORS: &[Vendor] = &[
         },
         chat: ChatQuirks {
             max_tokens: "max_completion_tokens",
-            reasoning: ReasoningControl::Effort(LOW_TO_HIGH),
             renamed: &[],
             refused: &["logit_bias"],
             ..COMPATIBLE_CHAT
         },
+        generations: generations::XAI,
         source: "https://docs.x.ai/docs/api-reference",
         ..COMPATIBLE
     },
@@ -563,10 +532,10 @@ static VENDORS: &[Vendor] = &[
         base_url: Some("https://api.together.xyz/v1"),
         chat: ChatQuirks {
             top_k: true,
-            reasoning: ReasoningControl::Effort(LOW_TO_HIGH),
             reasoning_back: Some("reasoning"),
             ..COMPATIBLE_CHAT
         },
+        generations: generations::TOGETHER,
         source: "https://docs.together.ai/reference/chat-completions-1",
         ..COMPATIBLE
     },
@@ -676,6 +645,7 @@ impl ChatQuirks {
             max_tokens: self.max_tokens,
             top_k: self.top_k,
             strict_tools: self.strict_tools,
+            effort_max: self.effort_max,
             prefill: self.prefill,
             cache_marks: self.cache_marks,
             // OpenAI's own ids are short enough for either.
@@ -694,24 +664,6 @@ impl ChatQuirks {
         let renamed = self.renamed.iter().find(|(from, _)| *from == field);
         renamed.map_or(field, |(_, to)| to)
     }
-
-    pub(crate) fn reasoning_control(&self, model: &str) -> ReasoningControl {
-        let exception = self
-            .reasoning_of
-            .iter()
-            .find(|(start, _)| model.starts_with(start));
-        exception.map_or(self.reasoning, |(_, control)| *control)
-    }
-}
-
-/// The lowest allowed effort that is at least `wanted`, or the highest. `allowed` is in rising order;
-/// "none" only matches itself.
-pub(crate) fn nearest_effort(wanted: Effort, allowed: &[Effort]) -> Option<Effort> {
-    if wanted == Effort::None {
-        return allowed.contains(&wanted).then_some(wanted);
-    }
-    let above = allowed.iter().find(|effort| **effort >= wanted);
-    above.or_else(|| allowed.last()).copied()
 }
 
 #[cfg(test)]
@@ -762,22 +714,5 @@ mod tests {
             ("x-api-key", b"sk-2".as_slice())
         );
         assert!(shown("gemini", "with\nline feed").is_err());
-    }
-
-    #[test]
-    fn efforts_come_nearest_from_above() {
-        assert_eq!(
-            nearest_effort(Effort::Medium, LOW_HIGH_MAX),
-            Some(Effort::High)
-        );
-        assert_eq!(
-            nearest_effort(Effort::XHigh, LOW_TO_HIGH),
-            Some(Effort::High)
-        );
-        assert_eq!(nearest_effort(Effort::None, LOW_TO_HIGH), None);
-        assert_eq!(
-            nearest_effort(Effort::Minimal, NONE_TO_HIGH),
-            Some(Effort::Low)
-        );
     }
 }

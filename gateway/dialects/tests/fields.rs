@@ -117,9 +117,15 @@ fn prepared(
         request_id: "01a2",
         now_s: 1_700_000_000,
     };
+    // Models that take most of what can be asked.
+    let model = match vendor {
+        "anthropic" => "claude-sonnet-4-6",
+        "gemini" => "gemini-3-flash-preview",
+        _ => "the-model",
+    };
     let target = Target {
         unsupported,
-        ..Target::new(vendors::find(vendor).unwrap(), "the-model")
+        ..Target::new(vendors::find(vendor).unwrap(), model)
     };
     let upstream = prepare(&request, &target)?;
     let text = String::from_utf8(upstream.body.to_bytes().to_vec()).unwrap();

@@ -94,6 +94,17 @@ fn headers(case: &RequestCase) -> HeaderMap {
     pairs.collect()
 }
 
+/// The model that a case is for unless it names one: one that takes most of what can be asked.
+fn model_of(vendor: &str) -> &'static str {
+    match vendor {
+        "anthropic" => "claude-sonnet-4-6",
+        "gemini" | "vertex" => "gemini-3-flash-preview",
+        "glm" => "glm-5",
+        "kimi" => "kimi-k2.6",
+        _ => "the-model",
+    }
+}
+
 fn prepared(
     api: ClientApi,
     case: &RequestCase,
@@ -114,7 +125,7 @@ fn prepared(
     let model = case
         .models
         .get(vendor.name)
-        .map_or("the-model", String::as_str);
+        .map_or_else(|| model_of(vendor.name), String::as_str);
     let unsupported = match case.unsupported.as_deref() {
         Some("drop") => Unsupported::Drop,
         _ => Unsupported::Refuse,

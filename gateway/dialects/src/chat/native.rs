@@ -8,16 +8,17 @@ use memchr::memmem::Finder;
 use super::read_request::is_default;
 use super::write_request::{tool_id, write_reasoning};
 use crate::caps;
+use crate::generations::{Generation, ReasoningControl};
 use crate::json::{self, JsonCursor, Object, Path, each, text_of, value_of};
 use crate::neutral::{Effort, Feature, LossReport, Reasoning, RequestWriter};
 use crate::splice::{Edit, remove};
-use crate::vendors::{ChatQuirks, Formats, ReasoningControl, StreamUsage, ToolIds};
+use crate::vendors::{ChatQuirks, Formats, StreamUsage, ToolIds};
 
 /// The edits that a vendor needs, those of model and usage excluded.
 pub(crate) fn edits(
     body: &str,
-    model: &str,
     quirks: &ChatQuirks,
+    generation: &Generation,
     report: &mut LossReport,
 ) -> json::Result<Vec<Edit>> {
     let has_extras = holds_extras(body);
@@ -28,8 +29,8 @@ pub(crate) fn edits(
     let entries = entries_of(body, body);
     let mut editor = Editor {
         body,
-        model,
         quirks,
+        generation,
         has_extras,
         has_long_ids,
         edits: Vec::new(),
@@ -105,8 +106,8 @@ fn holds_long_id(body: &str) -> bool {
 
 struct Editor<'a, 'r> {
     body: &'a str,
-    model: &'a str,
     quirks: &'a ChatQuirks,
+    generation: &'a Generation,
     has_extras: bool,
     has_long_ids: bool,
     edits: Vec<Edit>,
@@ -180,18 +181,18 @@ impl<'a> Editor<'a, '_> {
     /// Translates the amount of reasoning into the vendor's terms. An unknown value is the vendor's
     /// to judge.
     fn edit_effort(&mut self, raw: &str) -> bool {
-        let control = self.quirks.reasoning_control(self.model);
+        let rules = &self.generation.reasoning;
         let Some(effort) = text_of(raw).and_then(|word| value_of(&Effort::WORDS, &word)) else {
             return false;
         };
-        if matches!(control, ReasoningControl::Effort(allowed) if allowed.contains(&effort)) {
+        if rules.control == ReasoningControl::Effort && rules.efforts.contains(effort) {
             return false;
         }
         let reasoning = Reasoning {
             effort: Some(effort),
             ..Reasoning::default()
         };
-        write_reasoning(&mut self.insert, &reasoning, control);
+        write_reasoning(&mut self.insert, &reasoning, self.quirks, rules);
         true
     }
 

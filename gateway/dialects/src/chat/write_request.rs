@@ -3,21 +3,23 @@
 use super::Nesting;
 use super::write_answer::put_google_signature;
 use crate::caps;
+use crate::generations::{Generation, ReasoningControl, ReasoningRules, SamplingRules};
 use crate::json::Text;
 use crate::neutral::{
-    Feature, Format, LossReport, MediaSource, Part, Reasoning, Request, RequestWriter, Role, Tool,
-    ToolCall, ToolChoice, Turn, fnv_1a, joined_text, put_user, short_id, with_marks,
+    Effort, Feature, Format, LossReport, MediaSource, Part, Reasoning, Request, RequestWriter,
+    Role, Tool, ToolCall, ToolChoice, Turn, fnv_1a, joined_text, put_user, short_id, with_marks,
 };
-use crate::vendors::{
-    ChatQuirks, Formats, Prefill, ReasoningControl, StreamUsage, ToolIds, nearest_effort,
-};
+use crate::vendors::{ChatQuirks, Formats, Prefill, StreamUsage, ToolIds};
 
 pub(crate) fn write_request(
     request: &Request<'_>,
     model: &str,
     quirks: &ChatQuirks,
+    generation: &Generation,
     report: &mut LossReport,
 ) -> String {
+    let asked = generation.reasoning.fit(request.reasoning.as_ref());
+    let reasons = generation.reasons(&asked);
     RequestWriter::reporting(2048, report).filled(|w| {
         w.put("model", model);
         w.put_array("messages", |w| write_turns(w, request, quirks));
@@ -29,13 +31,14 @@ pub(crate) fn write_request(
                 w.put_object("stream_options", |w| w.put("include_usage", true));
             }
         }
-        w.put_some(quirks.max_tokens, request.max_tokens);
-        write_sampling(w, request, quirks);
-        w.put_list("stop", &request.stop);
-        write_tools(w, request, quirks);
-        write_response_format(w, request, quirks);
+        let limit = w.token_limit(request.max_tokens, generation.output_tokens_max);
+        w.put_some(quirks.max_tokens, limit);
+        write_sampling(w, request, quirks, generation.sampling, reasons);
+        w.put_stop("stop", &request.stop, generation.stop_max);
+        write_tools(w, request, quirks, generation.forced_tools.holds(reasons));
+        write_response_format(w, request, quirks, generation);
         if let Some(reasoning) = &request.reasoning {
-            write_reasoning(w, reasoning, quirks.reasoning_control(model));
+            write_reasoning(w, reasoning, quirks, &generation.reasoning);
         }
         match &request.user {
             Some(_) if quirks.refuses("user") => w.report.approximated(Feature::User),
@@ -50,19 +53,33 @@ pub(crate) fn write_request(
     })
 }
 
-fn write_sampling(w: &mut RequestWriter<'_>, request: &Request<'_>, quirks: &ChatQuirks) {
+fn write_sampling(
+    w: &mut RequestWriter<'_>,
+    request: &Request<'_>,
+    quirks: &ChatQuirks,
+    rules: SamplingRules,
+    reasons: bool,
+) {
     let (sampling, hottest) = (&request.sampling, quirks.temperature_max);
     let is_hotter = sampling.temperature.is_some_and(|asked| asked > hottest);
     w.approximated_if(is_hotter, Feature::Temperature);
     let temperature = sampling.temperature.map(|asked| asked.min(hottest));
-    w.put_some("temperature", temperature);
-    w.put_some("top_p", sampling.top_p);
-    w.put_supported("top_k", sampling.top_k, quirks.top_k, Feature::TopK);
+    let is_taken = rules.temperature.holds(reasons);
+    w.put_sampling("temperature", temperature, is_taken, Feature::Temperature);
+    w.put_sampling(
+        "top_p",
+        sampling.top_p,
+        rules.top_p.holds(reasons),
+        Feature::TopP,
+    );
+    let has_top_k = quirks.top_k && rules.top_k.holds(reasons);
+    w.put_supported("top_k", sampling.top_k, has_top_k, Feature::TopK);
     for (name, penalty) in [
         ("frequency_penalty", sampling.frequency_penalty),
         ("presence_penalty", sampling.presence_penalty),
     ] {
-        w.put_supported(name, penalty, !quirks.refuses(name), Feature::Penalties);
+        let is_taken = rules.penalties.holds(reasons) && !quirks.refuses(name);
+        w.put_supported(name, penalty, is_taken, Feature::Penalties);
     }
     let has_seed = !quirks.refuses("seed");
     w.put_supported(
@@ -73,7 +90,12 @@ fn write_sampling(w: &mut RequestWriter<'_>, request: &Request<'_>, quirks: &Cha
     );
 }
 
-fn write_tools(w: &mut RequestWriter<'_>, request: &Request<'_>, quirks: &ChatQuirks) {
+fn write_tools(
+    w: &mut RequestWriter<'_>,
+    request: &Request<'_>,
+    quirks: &ChatQuirks,
+    can_force: bool,
+) {
     if request.tools.is_empty() {
         return;
     }
@@ -86,7 +108,13 @@ fn write_tools(w: &mut RequestWriter<'_>, request: &Request<'_>, quirks: &ChatQu
             w.put_cache_control(tool.cache_control);
         });
     });
-    write_tool_choice(w, request, quirks.tool_required, Nesting::Wrapped);
+    write_tool_choice(
+        w,
+        request,
+        quirks.tool_required,
+        can_force,
+        Nesting::Wrapped,
+    );
     match request.parallel_tools {
         Some(parallel) if !quirks.refuses("parallel_tool_calls") => {
             w.put("parallel_tool_calls", parallel);
@@ -101,6 +129,7 @@ pub(crate) fn write_tool_choice(
     w: &mut RequestWriter<'_>,
     request: &Request<'_>,
     required: &str,
+    can_force: bool,
     nesting: Nesting,
 ) {
     let word = match &request.tool_choice {
@@ -108,7 +137,12 @@ pub(crate) fn write_tool_choice(
         Some(ToolChoice::Auto) => "auto",
         Some(ToolChoice::None) => "none",
         Some(ToolChoice::Required) if required == "auto" => {
-            return w.report.unsupported(Feature::ToolChoice);
+            w.report.unsupported(Feature::ToolChoice);
+            "auto"
+        }
+        Some(ToolChoice::Required | ToolChoice::Named(_)) if !can_force => {
+            w.report.unsupported(Feature::ToolChoice);
+            "auto"
         }
         Some(ToolChoice::Required) => required,
         Some(ToolChoice::Named(name)) => {
@@ -134,13 +168,19 @@ pub(crate) fn write_function(
     });
 }
 
-fn write_response_format(w: &mut RequestWriter<'_>, request: &Request<'_>, quirks: &ChatQuirks) {
-    match (&request.format, quirks.formats) {
-        (None, _) => {}
-        (Some(Format::JsonSchema(_)), Formats::ObjectOnly) => {
+fn write_response_format(
+    w: &mut RequestWriter<'_>,
+    request: &Request<'_>,
+    quirks: &ChatQuirks,
+    generation: &Generation,
+) {
+    let has_schemas = quirks.formats == Formats::Schema && generation.schemas;
+    match &request.format {
+        None => {}
+        Some(Format::JsonSchema(_)) if !has_schemas => {
             w.report.unsupported(Feature::Format);
         }
-        (Some(format), _) => w.put_object("response_format", |w| {
+        Some(format) => w.put_object("response_format", |w| {
             write_format(w, format, Nesting::Wrapped);
         }),
     }
@@ -163,31 +203,29 @@ pub(crate) fn write_format(w: &mut RequestWriter<'_>, format: &Format<'_>, nesti
 pub(super) fn write_reasoning(
     w: &mut RequestWriter<'_>,
     reasoning: &Reasoning,
-    control: ReasoningControl,
+    quirks: &ChatQuirks,
+    rules: &ReasoningRules,
 ) {
-    let Some(is_on) = reasoning.is_on() else {
+    let Some(is_wanted) = reasoning.is_on() else {
         return;
     };
-    let effort = reasoning.as_effort();
-    match control {
-        ReasoningControl::Effort(allowed) => match effort.map(|e| nearest_effort(e, allowed)) {
-            Some(Some(effort)) => w.put("reasoning_effort", effort.as_str()),
-            Some(None) => w.report.unsupported(Feature::Reasoning),
-            // Reasoning without an amount: the vendor's default.
-            None => {}
-        },
-        ReasoningControl::Thinking(allowed) => {
+    let asked = rules.fit(Some(reasoning));
+    let is_on = asked.is_on == Some(true);
+    let effort = asked.effort.map(|effort| effort.min(quirks.effort_max));
+    w.approximated_if(asked.is_bent || effort != asked.effort, Feature::Reasoning);
+    match rules.control {
+        ReasoningControl::Effort => w.put_some("reasoning_effort", effort.map(Effort::as_str)),
+        ReasoningControl::Thinking => {
             w.put_object("thinking", |w| {
                 w.put("type", if is_on { "enabled" } else { "disabled" });
             });
-            if let (true, Some(effort)) = (is_on, effort.and_then(|e| nearest_effort(e, allowed))) {
-                w.put("reasoning_effort", effort.as_str());
-            }
+            let effort = effort.filter(|effort| *effort != Effort::None);
+            w.put_some("reasoning_effort", effort.map(Effort::as_str));
         }
         ReasoningControl::EnableThinking => {
             w.put("enable_thinking", is_on);
-            if let (true, Some(tokens)) = (is_on, reasoning.as_budget()) {
-                w.put("thinking_budget", tokens);
+            if is_on {
+                w.put_some("thinking_budget", asked.budget_tokens);
             }
         }
         ReasoningControl::OpenRouter => w.put_object("reasoning", |w| {
@@ -200,8 +238,9 @@ pub(super) fn write_reasoning(
         ReasoningControl::ChatTemplate => w.put_object("chat_template_kwargs", |w| {
             w.put("enable_thinking", is_on);
         }),
-        ReasoningControl::None if is_on => w.report.unsupported(Feature::Reasoning),
-        ReasoningControl::None => {}
+        // It reasons anyway, as much as it likes.
+        _ if rules.unasked => {}
+        _ => w.unsupported_if(is_wanted, Feature::Reasoning),
     }
 }
 

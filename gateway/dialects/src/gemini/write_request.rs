@@ -2,35 +2,41 @@
 
 use std::collections::HashMap;
 
+use crate::generations::{AskedReasoning, Generation, ReasoningControl, ReasoningRules};
 use crate::json::Text;
 use crate::neutral::{
-    Effort, Feature, Format, LossReport, MediaSource, Part, Reasoning, ReasoningSignature, Request,
+    Effort, Feature, Format, LossReport, MediaSource, Part, ReasoningSignature, Request,
     RequestWriter, Role, SignatureOrigin, ToolCall, ToolChoice, joined_text, media_type_of_name,
 };
 
-pub(crate) fn write_request(request: &Request<'_>, model: &str, report: &mut LossReport) -> String {
-    RequestWriter::reporting(2048, report).filled(|w| write_fields(w, request, model))
+pub(crate) fn write_request(
+    request: &Request<'_>,
+    generation: &Generation,
+    report: &mut LossReport,
+) -> String {
+    RequestWriter::reporting(2048, report).filled(|w| write_fields(w, request, generation))
 }
 
 /// A `countTokens` request, which may wrap the whole request.
 pub(crate) fn write_count_request(
     request: &Request<'_>,
     model: &str,
+    generation: &Generation,
     wraps: bool,
     report: &mut LossReport,
 ) -> String {
     if !wraps {
-        return write_request(request, model, report);
+        return write_request(request, generation, report);
     }
     RequestWriter::reporting(2048, report).filled(|w| {
         w.put_object("generateContentRequest", |w| {
             w.put("model", &*format!("models/{model}"));
-            write_fields(w, request, model);
+            write_fields(w, request, generation);
         });
     })
 }
 
-fn write_fields(w: &mut RequestWriter<'_>, request: &Request<'_>, model: &str) {
+fn write_fields(w: &mut RequestWriter<'_>, request: &Request<'_>, generation: &Generation) {
     let system = joined_text(request.system_parts());
     if !system.is_empty() {
         w.put_object("systemInstruction", |w| {
@@ -39,10 +45,16 @@ fn write_fields(w: &mut RequestWriter<'_>, request: &Request<'_>, model: &str) {
     }
     let names = call_names(request);
     w.put_array("contents", |w| write_turns(w, request, &names));
-    write_tools(w, request);
+    let asked = generation.reasoning.fit(request.reasoning.as_ref());
+    let reasons = generation.reasons(&asked);
+    write_tools(w, request, generation.forced_tools.holds(reasons));
     w.unsupported_if(request.is_prefill, Feature::Prefill);
     w.approximated_if(request.user.is_some(), Feature::User);
-    w.put_object("generationConfig", |w| write_config(w, request, model));
+    w.put_object("generationConfig", |w| {
+        write_config(w, request, generation, reasons);
+        let is_wanted = request.reasoning.and_then(|reasoning| reasoning.is_on());
+        write_thinking(w, is_wanted, &asked, &generation.reasoning);
+    });
 }
 
 type Names<'p, 'a> = HashMap<&'p str, &'p Text<'a>>;
@@ -168,7 +180,7 @@ fn write_result(w: &mut RequestWriter<'_>, name: &Text<'_>, content: &[Part<'_>]
     });
 }
 
-fn write_tools(w: &mut RequestWriter<'_>, request: &Request<'_>) {
+fn write_tools(w: &mut RequestWriter<'_>, request: &Request<'_>, can_force: bool) {
     if request.tools.is_empty() {
         return;
     }
@@ -188,6 +200,10 @@ fn write_tools(w: &mut RequestWriter<'_>, request: &Request<'_>) {
     w.unsupported_if(one_at_a_time, Feature::ParallelTools);
     let (mode, name) = match &request.tool_choice {
         None => return,
+        Some(ToolChoice::Required | ToolChoice::Named(_)) if !can_force => {
+            w.report.unsupported(Feature::ToolChoice);
+            ("AUTO", None)
+        }
         Some(ToolChoice::Auto) => ("AUTO", None),
         Some(ToolChoice::None) => ("NONE", None),
         Some(ToolChoice::Required) => ("ANY", None),
@@ -203,16 +219,47 @@ fn write_tools(w: &mut RequestWriter<'_>, request: &Request<'_>) {
     });
 }
 
-fn write_config(w: &mut RequestWriter<'_>, request: &Request<'_>, model: &str) {
-    w.put_some("maxOutputTokens", request.max_tokens);
-    let sampling = &request.sampling;
-    w.put_some("temperature", sampling.temperature);
-    w.put_some("topP", sampling.top_p);
-    w.put_some("frequencyPenalty", sampling.frequency_penalty);
-    w.put_some("presencePenalty", sampling.presence_penalty);
-    w.put_some("topK", sampling.top_k);
+fn write_config(
+    w: &mut RequestWriter<'_>,
+    request: &Request<'_>,
+    generation: &Generation,
+    reasons: bool,
+) {
+    let limit = w.token_limit(request.max_tokens, generation.output_tokens_max);
+    w.put_some("maxOutputTokens", limit);
+    let (sampling, rules) = (&request.sampling, generation.sampling);
+    let is_taken = rules.temperature.holds(reasons);
+    w.put_sampling(
+        "temperature",
+        sampling.temperature,
+        is_taken,
+        Feature::Temperature,
+    );
+    w.put_sampling(
+        "topP",
+        sampling.top_p,
+        rules.top_p.holds(reasons),
+        Feature::TopP,
+    );
+    for (name, penalty) in [
+        ("frequencyPenalty", sampling.frequency_penalty),
+        ("presencePenalty", sampling.presence_penalty),
+    ] {
+        w.put_supported(
+            name,
+            penalty,
+            rules.penalties.holds(reasons),
+            Feature::Penalties,
+        );
+    }
+    w.put_supported(
+        "topK",
+        sampling.top_k,
+        rules.top_k.holds(reasons),
+        Feature::TopK,
+    );
     w.put_some("seed", sampling.seed);
-    w.put_list("stopSequences", &request.stop);
+    w.put_stop("stopSequences", &request.stop, generation.stop_max);
     if request.format.is_some() {
         w.put("responseMimeType", "application/json");
     }
@@ -221,37 +268,30 @@ fn write_config(w: &mut RequestWriter<'_>, request: &Request<'_>, model: &str) {
         w.approximated_if(is_described, Feature::FormatDescription);
         w.put_raw("responseJsonSchema", format.schema);
     }
-    if let Some(reasoning) = &request.reasoning {
-        write_thinking(w, reasoning, model);
-    }
 }
 
-/// Writes how much to think: a level for Gemini 3, a budget for its predecessors
-/// (ai.google.dev/gemini-api/docs/thinking).
-fn write_thinking(w: &mut RequestWriter<'_>, reasoning: &Reasoning, model: &str) {
-    let Some(is_on) = reasoning.is_on() else {
+/// Writes how much to think: a level or a budget (ai.google.dev/gemini-api/docs/thinking).
+fn write_thinking(
+    w: &mut RequestWriter<'_>,
+    is_wanted: Option<bool>,
+    asked: &AskedReasoning,
+    rules: &ReasoningRules,
+) {
+    let Some(is_wanted) = is_wanted else {
         return;
     };
-    let by_budget = model.starts_with("gemini-2") || model.starts_with("gemini-1");
-    // The lowest level: thinking cannot be switched off.
-    w.approximated_if(!by_budget && !is_on, Feature::Reasoning);
+    if rules.control == ReasoningControl::None {
+        return w.unsupported_if(is_wanted, Feature::Reasoning);
+    }
+    w.approximated_if(asked.is_bent, Feature::Reasoning);
     w.put_object("thinkingConfig", |w| {
-        if is_on {
+        if is_wanted {
             w.put("includeThoughts", true);
         }
-        match (by_budget, reasoning.as_budget(), reasoning.as_effort()) {
-            (true, Some(tokens), _) => w.put("thinkingBudget", tokens),
-            (false, _, Some(effort)) => w.put("thinkingLevel", level(effort)),
-            (_, _, _) => {}
+        if rules.control == ReasoningControl::Budget {
+            w.put_some("thinkingBudget", asked.budget_tokens);
+        } else {
+            w.put_some("thinkingLevel", asked.effort.map(Effort::as_str));
         }
     });
-}
-
-const fn level(effort: Effort) -> &'static str {
-    match effort {
-        Effort::None | Effort::Minimal => "minimal",
-        Effort::Low => "low",
-        Effort::Medium => "medium",
-        Effort::High | Effort::XHigh | Effort::Max => "high",
-    }
 }

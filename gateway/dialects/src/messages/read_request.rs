@@ -67,14 +67,9 @@ pub(crate) fn read_request<'a>(
             .extend(Some(system).filter(|turn| !turn.parts.is_empty()));
         let turns = object.required_list("messages", |turn| read_message(turn).map(Some))?;
         request.turns.extend(turns);
-        request.is_prefill = request.turns.last().is_some_and(begins_answer);
+        request.is_prefill = request.turns.last().is_some_and(Turn::begins_answer);
         Ok(request)
     })
-}
-
-/// Claude continues the last turn if it is the assistant's.
-fn begins_answer(turn: &Turn<'_>) -> bool {
-    turn.role == Role::Assistant && !turn.parts.iter().any(|part| part.as_call().is_some())
 }
 
 fn read_thinking(thinking: &mut Fields<'_, '_>) -> json::Result<Reasoning> {

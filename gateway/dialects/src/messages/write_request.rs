@@ -4,36 +4,42 @@
 //! (platform.claude.com/docs/en/api/openai-sdk): all system prompts move to the top, a temperature
 //! above 1 becomes 1, and tools are not strict. The client's cache marks are kept.
 
+use crate::generations::{
+    Generation, ReasoningControl, ReasoningOff, ReasoningRules, SamplingRules,
+};
 use crate::json::Text;
 use crate::neutral::{
-    Effort, Feature, Format, LossReport, MediaSource, Part, Reasoning, ReasoningSignature, Request,
-    RequestWriter, Role, SignatureOrigin, ToolChoice, Turn, with_marks,
+    Effort, Feature, Format, LossReport, MediaSource, Part, ReasoningSignature, Request,
+    RequestWriter, Role, Sampling, SignatureOrigin, ToolChoice, Turn, is_default, with_marks,
 };
 
-/// Least budget for thinking that Anthropic accepts.
-const BUDGET_TOKENS_MIN: u64 = 1024;
-
-/// The limit on output tokens if the client sets none: Anthropic requires one. Every model since
-/// Claude 3.5 allows this much.
+/// The limit on output tokens if the client sets none: Anthropic requires one.
 const MAX_TOKENS: u64 = 8192;
 
-pub(crate) fn write_request(request: &Request<'_>, model: &str, report: &mut LossReport) -> String {
+pub(crate) fn write_request(
+    request: &Request<'_>,
+    model: &str,
+    generation: &Generation,
+    report: &mut LossReport,
+) -> String {
     RequestWriter::reporting(2048, report).filled(|w| {
         w.put("model", model);
-        let thinking = Thinking::of(request, model, w.report);
-        w.put("max_tokens", thinking.max_tokens(request.max_tokens));
+        let limit = w.token_limit(request.max_tokens, generation.output_tokens_max);
+        let thinking = Thinking::of(request, limit, generation, w.report);
+        let reasons = thinking.is_on(generation);
+        w.put("max_tokens", thinking.max_tokens(limit, generation));
         let system = request.system_parts().filter(|part| says_something(part));
         if system.clone().any(|part| !is_mark(part)) {
             w.put_text("system", system);
         }
-        w.put_array("messages", |w| write_turns(w, request));
+        w.put_array("messages", |w| write_turns(w, request, generation));
         if request.stream {
             w.put("stream", true);
         }
-        w.put_list("stop_sequences", &request.stop);
-        write_sampling(w, request, &thinking);
-        write_tools(w, request, &thinking);
-        write_output(w, request, &thinking);
+        w.put_stop("stop_sequences", &request.stop, generation.stop_max);
+        write_sampling(w, &request.sampling, generation.sampling, reasons);
+        write_tools(w, request, generation.forced_tools.holds(reasons));
+        write_output(w, request, &thinking, generation);
         if let Some(user) = &request.user {
             w.put_object("metadata", |w| w.put("user_id", user));
         }
@@ -44,72 +50,78 @@ pub(crate) fn write_request(request: &Request<'_>, model: &str, report: &mut Los
 /// How a model is told to think, which depends on its generation.
 enum Thinking {
     Unsaid,
-    Off,
+    /// The word that switches it off.
+    Off(&'static str),
     Budget(u64),
     /// The model decides; the effort sets how eagerly.
     Adaptive(Option<Effort>),
 }
 
-/// Prefixes of models that take a budget. Newer ones decide themselves
-/// (platform.claude.com/docs/en/build-with-claude/adaptive-thinking).
-const BUDGET_MODELS: [&str; 8] = [
-    "claude-3-7",
-    "claude-opus-4-0",
-    "claude-opus-4-1",
-    "claude-opus-4-2",
-    "claude-opus-4-5",
-    "claude-sonnet-4-0",
-    "claude-sonnet-4-2",
-    "claude-sonnet-4-5",
-];
-
 impl Thinking {
-    fn of(request: &Request<'_>, model: &str, report: &mut LossReport) -> Self {
-        let Some(reasoning) = &request.reasoning else {
+    fn of(
+        request: &Request<'_>,
+        max_tokens: Option<u64>,
+        generation: &Generation,
+        report: &mut LossReport,
+    ) -> Self {
+        let rules = &generation.reasoning;
+        let asked = rules.fit(request.reasoning.as_ref());
+        let Some(is_on) = asked.is_on else {
             return Self::Unsaid;
         };
-        let by_budget = model.starts_with("claude-haiku-4-5")
-            || BUDGET_MODELS.iter().any(|start| model.starts_with(start));
-        match reasoning.is_on() {
-            None => Self::Unsaid,
-            Some(false) => Self::Off,
-            Some(true) if !by_budget => Self::Adaptive(reasoning.as_effort()),
-            Some(true) if breaks_off_thinking(&request.turns) => {
-                // Anthropic refuses budgeted thinking in the middle of tool calls that were made
-                // without it, or whose thinking the client did not return.
-                report.approximated(Feature::Reasoning);
+        if asked.is_bent {
+            report.approximated(Feature::Reasoning);
+        }
+        match (is_on, rules.control) {
+            (false, ReasoningControl::None) => Self::Unsaid,
+            (false, _) if rules.off == ReasoningOff::BetweenTools => Self::Off("between_tools"),
+            (false, _) => Self::Off("disabled"),
+            (true, ReasoningControl::None) => {
+                report.unsupported(Feature::Reasoning);
                 Self::Unsaid
             }
-            Some(true) => match budget_within(reasoning, request.max_tokens) {
-                Some(tokens) => Self::Budget(tokens),
-                None => {
+            (true, ReasoningControl::Budget) => {
+                let wanted = asked.budget_tokens;
+                let wanted = wanted.unwrap_or_else(|| Effort::Medium.budget_tokens());
+                // Anthropic refuses budgeted thinking in the middle of tool calls that were made
+                // without it, or whose thinking the client did not return.
+                let budget = budget_within(wanted, max_tokens, rules)
+                    .filter(|_| !breaks_off_thinking(&request.turns));
+                if budget != Some(wanted) {
                     report.approximated(Feature::Reasoning);
-                    Self::Unsaid
                 }
-            },
+                budget.map_or(Self::Unsaid, Self::Budget)
+            }
+            (true, _) => Self::Adaptive(asked.effort),
         }
     }
 
-    const fn is_on(&self) -> bool {
-        matches!(self, Self::Budget(_) | Self::Adaptive(_))
+    /// Whether the model thinks.
+    const fn is_on(&self, generation: &Generation) -> bool {
+        match self {
+            Self::Budget(_) | Self::Adaptive(_) => true,
+            Self::Unsaid => generation.reasoning.unasked,
+            Self::Off(_) => false,
+        }
     }
 
     /// The limit on thinking and answer together.
-    fn max_tokens(&self, asked: Option<u64>) -> u64 {
-        match (self, asked) {
-            (Self::Budget(budget), None) => budget.saturating_add(MAX_TOKENS),
-            (_, asked) => asked.unwrap_or(MAX_TOKENS),
-        }
+    fn max_tokens(&self, asked: Option<u64>, generation: &Generation) -> u64 {
+        let room = match self {
+            Self::Budget(budget) => *budget,
+            _ if self.is_on(generation) => Effort::High.budget_tokens(),
+            _ => 0,
+        };
+        let most = generation.output_tokens_max.unwrap_or(u64::MAX);
+        asked.unwrap_or_else(|| room.saturating_add(MAX_TOKENS).min(most))
     }
 }
 
 /// The budget, which must be less than the limit. `None` if the limit leaves no room to think.
-fn budget_within(reasoning: &Reasoning, max_tokens: Option<u64>) -> Option<u64> {
-    let wanted = reasoning
-        .as_budget()
-        .unwrap_or_else(|| Effort::Medium.budget_tokens());
+fn budget_within(wanted: u64, max_tokens: Option<u64>, rules: &ReasoningRules) -> Option<u64> {
+    let least = rules.budget.map_or(0, |range| range.min);
     let most = max_tokens.map_or(u64::MAX, |limit| limit.saturating_sub(1));
-    (most >= BUDGET_TOKENS_MIN).then(|| wanted.clamp(BUDGET_TOKENS_MIN, most))
+    (most >= least).then(|| wanted.min(most))
 }
 
 /// Whether the conversation is in the middle of tool calls without their thinking.
@@ -132,7 +144,7 @@ const BLANK_TURN: &str = "(empty message)";
 
 /// Writes the turns. Consecutive turns of one role become one message, because results of parallel
 /// calls must share one.
-fn write_turns(w: &mut RequestWriter<'_>, request: &Request<'_>) {
+fn write_turns(w: &mut RequestWriter<'_>, request: &Request<'_>, generation: &Generation) {
     let mut turns = request.spoken();
     let spoken = turns.len();
     let is_said = |turn: &Turn<'_>| {
@@ -142,6 +154,12 @@ fn write_turns(w: &mut RequestWriter<'_>, request: &Request<'_>) {
     };
     turns.retain(|turn| turn.role == Role::User || is_said(turn));
     w.approximated_if(turns.len() < spoken, Feature::Blank);
+    // What stands last would be continued.
+    let is_prefill = turns.len() > 1 && turns.last().is_some_and(|turn| turn.begins_answer());
+    if is_prefill && !generation.prefill {
+        w.report.unsupported(Feature::Prefill);
+        turns.pop();
+    }
     let mut left = turns.len();
     for group in turns.chunk_by(|a, b| a.role == b.role) {
         left -= group.len();
@@ -289,23 +307,31 @@ fn write_source(w: &mut RequestWriter<'_>, source: &MediaSource<'_>) {
     }
 }
 
-fn write_sampling(w: &mut RequestWriter<'_>, request: &Request<'_>, thinking: &Thinking) {
-    let sampling = &request.sampling;
-    // Thinking excludes the three.
-    let is_free = !thinking.is_on();
-    let is_hot = sampling.temperature.is_some_and(|asked| asked > 1.0);
+fn write_sampling(
+    w: &mut RequestWriter<'_>,
+    asked: &Sampling,
+    rules: SamplingRules,
+    reasons: bool,
+) {
+    let is_hot = asked.temperature.is_some_and(|asked| asked > 1.0);
     w.approximated_if(is_hot, Feature::Temperature);
-    let temperature = sampling.temperature.map(|asked| asked.clamp(0.0, 1.0));
-    w.put_fitting("temperature", temperature, is_free, Feature::Temperature);
-    // Newer models refuse the two together.
-    let is_alone = is_free && temperature.is_none();
-    w.put_fitting("top_p", sampling.top_p, is_alone, Feature::TopP);
-    w.put_fitting("top_k", sampling.top_k, is_free, Feature::TopK);
-    w.unsupported_if(sampling.has_penalties(), Feature::Penalties);
-    w.unsupported_if(sampling.seed.is_some(), Feature::Seed);
+    let temperature = asked.temperature.map(|asked| asked.clamp(0.0, 1.0));
+    // Of the two, what has its default value gives way to the other.
+    let says = |value: Option<f64>| value.is_some_and(|value| !is_default(value));
+    let gives_way = !rules.together && says(asked.top_p) && !says(temperature);
+    let is_taken = rules.temperature.holds(reasons) && !gives_way;
+    w.put_sampling("temperature", temperature, is_taken, Feature::Temperature);
+    let is_alone = rules.together || temperature.is_none() || gives_way;
+    w.approximated_if(!is_alone && asked.top_p.is_some(), Feature::TopP);
+    let top_p = asked.top_p.filter(|_| is_alone);
+    w.put_sampling("top_p", top_p, rules.top_p.holds(reasons), Feature::TopP);
+    let is_taken = rules.top_k.holds(reasons);
+    w.put_supported("top_k", asked.top_k, is_taken, Feature::TopK);
+    w.unsupported_if(asked.has_penalties(), Feature::Penalties);
+    w.unsupported_if(asked.seed.is_some(), Feature::Seed);
 }
 
-fn write_tools(w: &mut RequestWriter<'_>, request: &Request<'_>, thinking: &Thinking) {
+fn write_tools(w: &mut RequestWriter<'_>, request: &Request<'_>, can_force: bool) {
     if request.tools.is_empty() {
         return;
     }
@@ -319,8 +345,7 @@ fn write_tools(w: &mut RequestWriter<'_>, request: &Request<'_>, thinking: &Thin
         });
     });
     let mut choice = request.tool_choice.as_ref();
-    if thinking.is_on() && matches!(choice, Some(ToolChoice::Required | ToolChoice::Named(_))) {
-        // Thinking and a forced tool exclude each other.
+    if !can_force && matches!(choice, Some(ToolChoice::Required | ToolChoice::Named(_))) {
         w.report.unsupported(Feature::ToolChoice);
         choice = None;
     }
@@ -343,10 +368,15 @@ fn write_tools(w: &mut RequestWriter<'_>, request: &Request<'_>, thinking: &Thin
     });
 }
 
-fn write_output(w: &mut RequestWriter<'_>, request: &Request<'_>, thinking: &Thinking) {
+fn write_output(
+    w: &mut RequestWriter<'_>,
+    request: &Request<'_>,
+    thinking: &Thinking,
+    generation: &Generation,
+) {
     let mode = match thinking {
         Thinking::Unsaid => None,
-        Thinking::Off => Some(("disabled", None)),
+        Thinking::Off(word) => Some((*word, None)),
         Thinking::Adaptive(_) => Some(("adaptive", None)),
         Thinking::Budget(tokens) => Some(("enabled", Some(*tokens))),
     };
@@ -359,6 +389,10 @@ fn write_output(w: &mut RequestWriter<'_>, request: &Request<'_>, thinking: &Thi
         _ => None,
     };
     let schema = match &request.format {
+        Some(Format::JsonSchema(_)) if !generation.schemas => {
+            w.report.unsupported(Feature::Format);
+            None
+        }
         Some(Format::JsonSchema(format)) => {
             let is_described = format.description.is_some();
             w.approximated_if(is_described, Feature::FormatDescription);
@@ -374,10 +408,7 @@ fn write_output(w: &mut RequestWriter<'_>, request: &Request<'_>, thinking: &Thi
         return;
     }
     w.put_object("output_config", |w| {
-        w.put_some(
-            "effort",
-            effort.map(|effort| effort.max(Effort::Low).as_str()),
-        );
+        w.put_some("effort", effort.map(Effort::as_str));
         if let Some(schema) = schema {
             w.key("format");
             w.typed("json_schema", |w| w.put_raw("schema", schema));

@@ -12,6 +12,8 @@ pub(crate) enum Feature {
     ToolChoice,
     ParallelTools,
     Stop,
+    /// The limit on an answer's tokens.
+    TokenLimit,
     Temperature,
     TopP,
     TopK,
@@ -67,6 +69,7 @@ impl Feature {
                 "parallel_tool_calls",
             ],
             Self::Stop => ["stop", "stop_sequences", "stop"],
+            Self::TokenLimit => ["max_completion_tokens", "max_tokens", "max_output_tokens"],
             Self::Temperature => ["temperature"; 3],
             Self::TopP => ["top_p"; 3],
             Self::TopK => ["top_k"; 3],

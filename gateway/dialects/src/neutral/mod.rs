@@ -27,10 +27,10 @@ pub(crate) use media::{
 pub(crate) use openai_tools::{
     fnv_1a, free_text_arguments, free_text_tool, put_user, read_arguments, short_id,
 };
+pub use request::Effort;
 pub(crate) use request::{
-    EMPTY_SCHEMA, Effort, Format, JsonSchema, MediaSource, Part, Reasoning, Request, Role,
-    Sampling, Summary, Tool, ToolCall, ToolChoice, Turn, arguments_object, joined_text,
-    tool_result,
+    EMPTY_SCHEMA, Format, JsonSchema, MediaSource, Part, Reasoning, Request, Role, Sampling,
+    Summary, Tool, ToolCall, ToolChoice, Turn, arguments_object, joined_text, tool_result,
 };
-pub(crate) use request_writer::RequestWriter;
+pub(crate) use request_writer::{RequestWriter, is_default};
 pub(crate) use signature::{ReasoningSignature, SIGNATURE_MARK, SignatureOrigin};

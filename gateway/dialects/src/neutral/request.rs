@@ -130,6 +130,11 @@ impl<'a> Turn<'a> {
         });
         Self { role, parts }
     }
+
+    /// Whether a model that continues answers would continue this one, if it stands last.
+    pub(crate) fn begins_answer(&self) -> bool {
+        self.role == Role::Assistant && !self.parts.iter().any(|part| part.as_call().is_some())
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -334,8 +339,12 @@ pub(crate) struct Reasoning {
     pub(crate) summary: Option<Summary>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Effort {
+/// How much a model is to reason.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Deserialize, schemars::JsonSchema,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum Effort {
     None,
     Minimal,
     Low,

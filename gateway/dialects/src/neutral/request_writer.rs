@@ -34,19 +34,37 @@ impl RequestWriter<'_> {
         }
     }
 
-    /// A value that the target takes, or else does without.
-    pub(crate) fn put_fitting(
+    /// A parameter of sampling that the model takes, or else lacks. Its default value says nothing,
+    /// so it is left out where it would be refused.
+    pub(crate) fn put_sampling(
         &mut self,
         key: &str,
-        value: Option<impl ToJson>,
-        fits: bool,
+        value: Option<f64>,
+        is_taken: bool,
         feature: Feature,
     ) {
         match value {
-            Some(value) if fits => self.put(key, value),
-            Some(_) => self.report.approximated(feature),
+            Some(value) if is_taken => self.put(key, value),
+            Some(value) if is_default(value) => self.report.approximated(feature),
+            Some(_) => self.report.unsupported(feature),
             None => {}
         }
+    }
+
+    /// Stop sequences, as many as the model takes.
+    pub(crate) fn put_stop(&mut self, key: &str, stop: &[Text<'_>], most: usize) {
+        self.unsupported_if(stop.len() > most, Feature::Stop);
+        self.put_list(key, &stop[..stop.len().min(most)]);
+    }
+
+    /// The limit on an answer's tokens, or the model's own if that is less.
+    pub(crate) fn token_limit(&mut self, asked: Option<u64>, most: Option<u64>) -> Option<u64> {
+        let within = match (asked, most) {
+            (Some(asked), Some(most)) => Some(asked.min(most)),
+            (asked, _) => asked,
+        };
+        self.approximated_if(within != asked, Feature::TokenLimit);
+        within
     }
 
     pub(crate) fn put_cache_control(&mut self, mark: Option<&str>) {
@@ -80,4 +98,9 @@ impl RequestWriter<'_> {
             w.put_cache_control(mark);
         });
     }
+}
+
+/// The default of temperature and `top_p`, at every vendor that refuses another one.
+pub(crate) fn is_default(value: f64) -> bool {
+    (value - 1.0).abs() < f64::EPSILON
 }

@@ -2,13 +2,21 @@
 
 use crate::caps::RESPONSES_CALL_ID_CHARS_MAX;
 use crate::chat::{Nesting, write_format, write_function, write_tool_choice};
+use crate::generations::{
+    AskedReasoning, Generation, ReasoningControl, ReasoningRules, SamplingRules,
+};
 use crate::json::{Text, word_of};
 use crate::neutral::{
     Effort, Feature, LossReport, MediaSource, Part, Reasoning, ReasoningSignature, Request,
     RequestWriter, Role, SignatureOrigin, Summary, Turn, joined_text, put_user, short_id,
 };
 
-pub(crate) fn write_request(request: &Request<'_>, model: &str, report: &mut LossReport) -> String {
+pub(crate) fn write_request(
+    request: &Request<'_>,
+    model: &str,
+    generation: &Generation,
+    report: &mut LossReport,
+) -> String {
     RequestWriter::reporting(2048, report).filled(|w| {
         w.put("model", model);
         w.put_each("input", &request.turns, write_turn);
@@ -18,15 +26,18 @@ pub(crate) fn write_request(request: &Request<'_>, model: &str, report: &mut Los
         if request.stream {
             w.put("stream", true);
         }
-        w.put_some("max_output_tokens", request.max_tokens);
-        write_sampling(w, request);
-        write_tools(w, request);
+        let limit = w.token_limit(request.max_tokens, generation.output_tokens_max);
+        w.put_some("max_output_tokens", limit);
+        let asked = generation.reasoning.fit(request.reasoning.as_ref());
+        let reasons = generation.reasons(&asked);
+        write_sampling(w, request, generation.sampling, reasons);
+        write_tools(w, request, generation.forced_tools.holds(reasons));
         write_text(w, request);
         for (key, raw) in &request.shared {
             w.put_raw(key, raw);
         }
         if let Some(reasoning) = &request.reasoning {
-            write_reasoning(w, reasoning);
+            write_reasoning(w, reasoning, &asked, &generation.reasoning);
         }
         if let Some(user) = &request.user {
             put_user(w, user);
@@ -34,17 +45,33 @@ pub(crate) fn write_request(request: &Request<'_>, model: &str, report: &mut Los
     })
 }
 
-fn write_sampling(w: &mut RequestWriter<'_>, request: &Request<'_>) {
+fn write_sampling(
+    w: &mut RequestWriter<'_>,
+    request: &Request<'_>,
+    rules: SamplingRules,
+    reasons: bool,
+) {
     let sampling = &request.sampling;
-    w.put_some("temperature", sampling.temperature);
-    w.put_some("top_p", sampling.top_p);
+    let is_taken = rules.temperature.holds(reasons);
+    w.put_sampling(
+        "temperature",
+        sampling.temperature,
+        is_taken,
+        Feature::Temperature,
+    );
+    w.put_sampling(
+        "top_p",
+        sampling.top_p,
+        rules.top_p.holds(reasons),
+        Feature::TopP,
+    );
     w.unsupported_if(sampling.top_k.is_some(), Feature::TopK);
     w.unsupported_if(sampling.has_penalties(), Feature::Penalties);
     w.unsupported_if(sampling.seed.is_some(), Feature::Seed);
     w.unsupported_if(!request.stop.is_empty(), Feature::Stop);
 }
 
-fn write_tools(w: &mut RequestWriter<'_>, request: &Request<'_>) {
+fn write_tools(w: &mut RequestWriter<'_>, request: &Request<'_>, can_force: bool) {
     if request.tools.is_empty() {
         return;
     }
@@ -53,7 +80,7 @@ fn write_tools(w: &mut RequestWriter<'_>, request: &Request<'_>) {
         let strict = Some(tool.strict.unwrap_or(false));
         w.object(|w| write_function(w, tool, strict, Nesting::Flat));
     });
-    write_tool_choice(w, request, "required", Nesting::Flat);
+    write_tool_choice(w, request, "required", can_force, Nesting::Flat);
     w.put_some("parallel_tool_calls", request.parallel_tools);
 }
 
@@ -69,17 +96,27 @@ fn write_text(w: &mut RequestWriter<'_>, request: &Request<'_>) {
     });
 }
 
-fn write_reasoning(w: &mut RequestWriter<'_>, reasoning: &Reasoning) {
-    let effort = reasoning.as_effort();
+fn write_reasoning(
+    w: &mut RequestWriter<'_>,
+    reasoning: &Reasoning,
+    asked: &AskedReasoning,
+    rules: &ReasoningRules,
+) {
+    let is_wanted = reasoning.is_on();
+    if rules.control == ReasoningControl::None && !rules.unasked {
+        return w.unsupported_if(is_wanted == Some(true), Feature::Reasoning);
+    }
+    let has_effort = rules.control != ReasoningControl::None;
+    let effort = asked.effort.filter(|_| has_effort);
+    w.approximated_if(asked.is_bent, Feature::Reasoning);
     if effort.is_some() || reasoning.summary.is_some() {
         w.put_object("reasoning", |w| {
-            let effort = effort.map(|effort| effort.min(Effort::XHigh).as_str());
-            w.put_some("effort", effort);
+            w.put_some("effort", effort.map(Effort::as_str));
             let word = |summary| word_of(&Summary::WORDS, &summary);
             w.put_some("summary", reasoning.summary.map(word));
         });
     }
-    if reasoning.is_on() == Some(true) {
+    if is_wanted == Some(true) {
         // OpenAI stores nothing, so the client must return the encrypted form.
         w.put_raw("include", r#"["reasoning.encrypted_content"]"#);
     }

@@ -1,0 +1,179 @@
+//! Gemini, and Gemma at Google.
+
+use super::{
+    BudgetRange, Efforts, Generation, Match, ReasoningControl, ReasoningOff, ReasoningReturn,
+    ReasoningRules, SamplingRules, When,
+};
+use crate::neutral::Effort;
+
+const THINKING: &str = "https://ai.google.dev/gemini-api/docs/thinking";
+const SAMPLING: &str =
+    "https://ai.google.dev/gemini-api/docs/generate-content/whats-new-gemini-3.6";
+
+const LEVELS: ReasoningRules = ReasoningRules {
+    control: ReasoningControl::Level,
+    efforts: Efforts::LOW_TO_HIGH,
+    budget: None,
+    off: ReasoningOff::Impossible,
+    unasked: true,
+    back: ReasoningReturn::Signature,
+};
+
+const BUDGETS: ReasoningRules = ReasoningRules {
+    control: ReasoningControl::Budget,
+    efforts: Efforts::NONE,
+    budget: Some(BudgetRange {
+        min: 1,
+        max: 24_576,
+    }),
+    off: ReasoningOff::Switch,
+    unasked: true,
+    back: ReasoningReturn::Nothing,
+};
+
+const GEMINI_3_PRO: Generation = Generation {
+    names: &["gemini-3.1-pro"],
+    matches: Match::Known,
+    has_chat: true,
+    chat_tools: When::Always,
+    old_token_limit: true,
+    sampling: SamplingRules::FREE,
+    reasoning: LEVELS,
+    forced_tools: When::Always,
+    strict_tools: false,
+    schemas: true,
+    prefill: false,
+    tool_name_chars_max: 128,
+    stop_max: 5,
+    choices_max: 8,
+    output_tokens_max: Some(65_536),
+    context_tokens: Some(1_048_576),
+    source: THINKING,
+    date: "2026-11-30",
+};
+
+const GEMINI_3_FLASH: Generation = Generation {
+    names: &[
+        "gemini-3-flash",
+        "gemini-3.5-flash",
+        "gemini-3.1-flash-lite",
+    ],
+    reasoning: ReasoningRules {
+        efforts: Efforts::MINIMAL_TO_HIGH,
+        ..LEVELS
+    },
+    ..GEMINI_3_PRO
+};
+
+const GEMINI_3_8_FLASH: Generation = Generation {
+    names: &["gemini-3.8-flash", "gemini-3.7-flash"],
+    sampling: SamplingRules {
+        temperature: When::Never,
+        top_p: When::Never,
+        top_k: When::Never,
+        ..SamplingRules::FREE
+    },
+    source: SAMPLING,
+    ..GEMINI_3_PRO
+};
+
+const GEMINI_4: Generation = Generation {
+    names: &["gemini-4-argon", "gemini-4-carbon", "gemini-4-hydrogen"],
+    output_tokens_max: Some(1_048_576),
+    source: "https://ai.google.dev/gemini-api/docs/generate-content/long-decode",
+    ..GEMINI_3_8_FLASH
+};
+
+const GEMINI_2_5_FLASH: Generation = Generation {
+    names: &["gemini-2.5-flash"],
+    reasoning: BUDGETS,
+    ..GEMINI_3_PRO
+};
+
+const WITHOUT_THINKING: Generation = Generation {
+    names: &[
+        "gemini-2.0",
+        "gemini-1.5",
+        "gemini-1.0",
+        "gemini-pro",
+        "gemma",
+    ],
+    reasoning: ReasoningRules::NEVER,
+    output_tokens_max: Some(8192),
+    source: "https://ai.google.dev/gemini-api/docs/models",
+    ..GEMINI_3_PRO
+};
+
+pub(crate) static GEMINI: &[Generation] = &[
+    GEMINI_4,
+    GEMINI_3_8_FLASH,
+    Generation {
+        names: &["gemini-3.6-flash", "gemini-3.5-flash-lite"],
+        sampling: GEMINI_3_8_FLASH.sampling,
+        source: SAMPLING,
+        ..GEMINI_3_FLASH
+    },
+    GEMINI_3_PRO,
+    Generation {
+        names: &["gemini-3-pro-image", "gemini-3.1-flash-image"],
+        reasoning: ReasoningRules::NEVER,
+        output_tokens_max: Some(32_768),
+        ..GEMINI_3_PRO
+    },
+    Generation {
+        names: &["gemini-3-pro"],
+        reasoning: ReasoningRules {
+            efforts: Efforts::of(&[Effort::Low, Effort::High]),
+            ..LEVELS
+        },
+        ..GEMINI_3_PRO
+    },
+    Generation {
+        names: &["gemini-3.1-flash-lite-image"],
+        reasoning: ReasoningRules {
+            efforts: Efforts::of(&[Effort::Minimal, Effort::High]),
+            ..LEVELS
+        },
+        output_tokens_max: Some(4096),
+        ..GEMINI_3_PRO
+    },
+    GEMINI_3_FLASH,
+    Generation {
+        names: &["gemini-2.5-pro"],
+        reasoning: ReasoningRules {
+            budget: Some(BudgetRange {
+                min: 128,
+                max: 32_768,
+            }),
+            off: ReasoningOff::Impossible,
+            ..BUDGETS
+        },
+        ..GEMINI_2_5_FLASH
+    },
+    Generation {
+        names: &["gemini-2.5-flash-lite"],
+        reasoning: ReasoningRules {
+            budget: Some(BudgetRange {
+                min: 512,
+                max: 24_576,
+            }),
+            unasked: false,
+            ..BUDGETS
+        },
+        ..GEMINI_2_5_FLASH
+    },
+    Generation {
+        names: &["gemini-2.5-flash-image"],
+        reasoning: ReasoningRules::NEVER,
+        output_tokens_max: Some(32_768),
+        ..GEMINI_2_5_FLASH
+    },
+    GEMINI_2_5_FLASH,
+    WITHOUT_THINKING,
+    Generation {
+        // Whatever Google's own API is asked for is a Gemini.
+        names: &[""],
+        matches: Match::Newest,
+        ..GEMINI_4
+    },
+];
