@@ -10,6 +10,11 @@ use crate::api::{ClientApi, Family};
 use crate::caps;
 use crate::json::Writer;
 
+/// The longest `retry-after` that a client's SDK is left to wait for. Anthropic's (2.14) sleeps for as
+/// long as it is told, hours too, inside the call; OpenAI's waits for up to two minutes (3.57), older ones
+/// ignore more than one and ask again after half a second.
+const RETRY_AFTER_WAITED_FOR_MAX: Duration = Duration::from_secs(60);
+
 /// An error for a client.
 #[derive(Clone, Debug)]
 pub struct ApiError<'a> {
@@ -105,6 +110,7 @@ impl ApiErrorKind {
                 | Self::Unsupported
                 | Self::ContextWindow
                 | Self::ContentFilter
+                | Self::BodyTooLarge
                 | Self::RateLimited
         )
     }
@@ -169,8 +175,24 @@ impl<'a> ApiError<'a> {
     }
 
     #[must_use]
-    pub fn status(&self) -> u16 {
-        self.status.unwrap_or_else(|| self.kind.status())
+    pub fn status(&self, family: Family) -> u16 {
+        let of_kind = match (family, self.kind) {
+            // platform.claude.com/docs/en/api/errors: its SDKs and Claude Code know this one.
+            (Family::Anthropic, ApiErrorKind::Overloaded) => 529,
+            (_, kind) => kind.status(),
+        };
+        self.status.unwrap_or(of_kind)
+    }
+
+    /// Whether the SDKs are told to retry, or not to.
+    fn should_retry(&self) -> Option<bool> {
+        if self
+            .retry_after
+            .is_some_and(|after| after > RETRY_AFTER_WAITED_FOR_MAX)
+        {
+            return Some(false);
+        }
+        self.should_retry.or_else(|| self.kind.should_retry())
     }
 
     /// The error code.
@@ -265,7 +287,7 @@ fn error_headers(family: Family, error: &ApiError<'_>) -> HeaderMap {
             HeaderValue::from(millis),
         );
     }
-    if let Some(retry) = error.should_retry.or_else(|| error.kind.should_retry()) {
+    if let Some(retry) = error.should_retry() {
         let value = HeaderValue::from_static(if retry { "true" } else { "false" });
         headers.insert(HeaderName::from_static("x-should-retry"), value);
     }
@@ -285,7 +307,7 @@ mod tests {
     fn openai_envelope_and_headers() {
         let error = ApiError::model_not_found("gpt-5o", &["gpt-4o", "gpt-5"]);
         let (headers, body) = error_body(Family::OpenAi, &error);
-        assert_eq!(error.status(), 404);
+        assert_eq!(error.status(Family::OpenAi), 404);
         assert_eq!(
             body,
             r#"{"error":{"message":"the model `gpt-5o` does not exist here; did you mean `gpt-4o`, `gpt-5`?","type":"invalid_request_error","param":"model","code":"model_not_found"}}"#
@@ -305,6 +327,8 @@ mod tests {
             r#"{"type":"error","error":{"type":"overloaded_error","message":"no room"},"request_id":"r1"}"#
         );
         let text = |name: &str| headers[name].to_str().unwrap().to_owned();
+        assert_eq!(error.status(Family::Anthropic), 529);
+        assert_eq!(error.status(Family::OpenAi), 503);
         assert_eq!(text("retry-after"), "2");
         assert_eq!(text("retry-after-ms"), "1500");
         assert_eq!(text("x-should-retry"), "true");
@@ -316,7 +340,10 @@ mod tests {
         let error = ApiError::new(ApiErrorKind::BudgetExceeded, "budget `x` is used up");
         let (headers, _) = error_body(Family::OpenAi, &error);
         assert_eq!(
-            (error.status(), headers["x-should-retry"].as_bytes()),
+            (
+                error.status(Family::OpenAi),
+                headers["x-should-retry"].as_bytes()
+            ),
             (429, b"false".as_slice())
         );
     }

@@ -643,7 +643,7 @@ mod tests {
         let bad = BadRequest::Missing { field: "model" };
         let error = ApiError::from(&bad);
         assert_eq!(
-            (error.status(), error.param.as_deref()),
+            (error.status(crate::Family::OpenAi), error.param.as_deref()),
             (400, Some("model"))
         );
         let error = ApiError::from(&BadRequest::Empty);

@@ -1,9 +1,8 @@
-//! `GET /v1/models`, in OpenAI's and Anthropic's form.
+//! `GET /v1/models`, in a form that OpenAI's and Anthropic's clients both read.
 
 use bytes::Bytes;
 use jiff::Timestamp;
 
-use crate::api::Family;
 use crate::json::Writer;
 
 /// One model or alias that clients can ask for.
@@ -15,48 +14,41 @@ pub struct ModelEntry<'a> {
     pub created_s: u64,
 }
 
-/// The whole list.
+/// The whole list. It has one page.
 #[must_use]
-pub fn models_list(family: Family, entries: &[ModelEntry<'_>]) -> Bytes {
-    let list = Writer::document(128 * (entries.len() + 1), |w| {
-        if family == Family::OpenAi {
-            w.put("object", "list");
-        }
+pub fn models_list(entries: &[ModelEntry<'_>]) -> Bytes {
+    let list = Writer::document(256 * (entries.len() + 1), |w| {
+        w.put("object", "list");
         w.put_array("data", |w| {
             entries
                 .iter()
-                .for_each(|entry| w.object(|w| write_model(w, family, entry)));
+                .for_each(|entry| w.object(|w| write_model(w, entry)));
         });
-        if family == Family::Anthropic {
-            w.put("has_more", false);
-            w.put("first_id", entries.first().map(|entry| entry.id));
-            w.put("last_id", entries.last().map(|entry| entry.id));
-        }
+        w.put("has_more", false);
+        w.put("first_id", entries.first().map(|entry| entry.id));
+        w.put("last_id", entries.last().map(|entry| entry.id));
     });
     list.into()
 }
 
 /// One model (`GET /v1/models/{id}`).
 #[must_use]
-pub fn model(family: Family, entry: &ModelEntry<'_>) -> Bytes {
-    Writer::document(128, |w| write_model(w, family, entry)).into()
+pub fn model(entry: &ModelEntry<'_>) -> Bytes {
+    Writer::document(256, |w| write_model(w, entry)).into()
 }
 
-fn write_model(w: &mut Writer, family: Family, entry: &ModelEntry<'_>) {
-    match family {
-        Family::OpenAi => {
-            w.put("id", entry.id);
-            w.put("object", "model");
-            w.put("created", entry.created_s);
-            w.put("owned_by", entry.owned_by);
-        }
-        Family::Anthropic => {
-            w.put("type", "model");
-            w.put("id", entry.id);
-            w.put("display_name", entry.id);
-            w.put("created_at", &*rfc3339(entry.created_s));
-        }
-    }
+/// Writes what either family's types require. The names have one meaning each, and the types of both
+/// SDKs keep what they do not know.
+fn write_model(w: &mut Writer, entry: &ModelEntry<'_>) {
+    w.put("id", entry.id);
+    w.put("object", "model");
+    w.put("type", "model");
+    w.put("created", entry.created_s);
+    w.put("created_at", &*rfc3339(entry.created_s));
+    w.put("owned_by", entry.owned_by);
+    w.put("display_name", entry.id);
+    // Required by Anthropic's types since 2026. An alias is there, or it is not.
+    w.put("lifecycle", "active");
 }
 
 /// A time in the form `2025-01-31T12:00:00Z`.
@@ -82,32 +74,24 @@ mod tests {
         },
     ];
 
-    fn check(family: Family, expect: &str) {
-        assert_eq!(models_list(family, &ENTRIES), expect);
-    }
-
     #[test]
-    fn openai_shape() {
-        check(
-            Family::OpenAi,
-            r#"{"object":"list","data":[{"id":"fast-chat","object":"model","created":0,"owned_by":"weir"},{"id":"claude-x","object":"model","created":1709210096,"owned_by":"weir"}]}"#,
-        );
-    }
-
-    #[test]
-    fn anthropic_shape() {
-        check(
-            Family::Anthropic,
-            r#"{"data":[{"type":"model","id":"fast-chat","display_name":"fast-chat","created_at":"1970-01-01T00:00:00Z"},{"type":"model","id":"claude-x","display_name":"claude-x","created_at":"2024-02-29T12:34:56Z"}],"has_more":false,"first_id":"fast-chat","last_id":"claude-x"}"#,
+    fn each_model_has_what_either_sdk_requires() {
+        assert_eq!(
+            models_list(&ENTRIES),
+            concat!(
+                r#"{"object":"list","data":["#,
+                r#"{"id":"fast-chat","object":"model","type":"model","created":0,"created_at":"1970-01-01T00:00:00Z","owned_by":"weir","display_name":"fast-chat","lifecycle":"active"},"#,
+                r#"{"id":"claude-x","object":"model","type":"model","created":1709210096,"created_at":"2024-02-29T12:34:56Z","owned_by":"weir","display_name":"claude-x","lifecycle":"active"}],"#,
+                r#""has_more":false,"first_id":"fast-chat","last_id":"claude-x"}"#
+            )
         );
     }
 
     #[test]
     fn an_empty_list_is_a_list() {
-        let empty = models_list(Family::Anthropic, &[]);
         assert_eq!(
-            empty,
-            r#"{"data":[],"has_more":false,"first_id":null,"last_id":null}"#
+            models_list(&[]),
+            r#"{"object":"list","data":[],"has_more":false,"first_id":null,"last_id":null}"#
         );
     }
 }

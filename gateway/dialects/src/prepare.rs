@@ -129,6 +129,7 @@ fn response_context(
     let facts = request.facts;
     ResponseContext {
         provider: target.vendor.name,
+        errors: target.vendor.errors,
         wants_stream: facts.stream,
         wants_usage: facts.asks_stream_usage(),
         identity: AnswerIdentity {

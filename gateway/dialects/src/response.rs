@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use crate::api::ClientApi;
 use crate::convert::Converter;
-use crate::error::{ApiError, ErrorResponse, error_body, error_event};
+use crate::error::{ApiError, ApiErrorKind, ErrorResponse, error_body, error_event};
 use crate::facts::{ResponseFacts, StreamError};
 use crate::json;
 use crate::passthrough::{PassthroughBody, PassthroughStream};
@@ -153,13 +153,19 @@ pub fn relay_error(
     let family = context.api.family();
     let mut error = facts.to_api_error(provider).with_request_id(request_id);
     let concerns_client = error.kind.concerns_client() && (400..500).contains(&status);
-    if concerns_client {
+    let keeps_body = concerns_client
+        && context.is_passthrough()
+        && json::valid(body).is_ok()
+        && facts.is_quotable(body);
+    let is_status_of_request = !matches!(status, 401..=403 | 407 | 408 | 429);
+    let has_own_status = error.kind == ApiErrorKind::InvalidRequest && is_status_of_request;
+    if concerns_client && (has_own_status || keeps_body && error.kind != ApiErrorKind::RateLimited)
+    {
         error.status = Some(status);
     }
     let (headers, own_body) = error_body(family, &error);
-    let keeps_body = concerns_client && context.is_passthrough() && json::valid(body).is_ok();
     ErrorResponse {
-        status: error.status(),
+        status: error.status(family),
         headers,
         body: if keeps_body { body.clone() } else { own_body },
     }
@@ -173,10 +179,10 @@ mod tests {
     use weir_schemas::Usage;
 
     use super::*;
-    use crate::api::UpstreamApi;
-    use crate::error::ApiErrorKind;
+    use crate::api::{Family, UpstreamApi};
     use crate::facts::FinishReason;
     use crate::upstream_error::{UpstreamErrorKind, classify_upstream_error};
+    use crate::vendors;
 
     fn context(strips_usage: bool, wants_stream: bool) -> ResponseContext {
         let api = ClientApi::ChatCompletions;
@@ -338,6 +344,39 @@ mod tests {
     }
 
     #[test]
+    fn an_error_about_the_operator_is_hidden_in_the_stream_at_every_split() {
+        for error in [
+            r#"{"message":"Your credit balance is too low","type":"invalid_request_error","code":null}"#,
+            r#"{"message":"Rate limit reached for m in organization org-a1b2c3d4","code":"rate_limit_exceeded"}"#,
+            r#"{"message":"Incorrect API key provided: sk-abc1****wxyz","code":"invalid_api_key"}"#,
+            r#"{"message":"x","code":403,"metadata":{"account":"481c7584-ab46-4974-b86b-a4978384e229"}}"#,
+        ] {
+            let event = format!("data: {{\"error\":{error}}}\n\n");
+            let stream = [TEXT, &event, DONE].concat();
+            for split in 0..=stream.len() {
+                let (a, b) = stream.as_bytes().split_at(split);
+                let mut machine = ResponseMachine::new(&context(true, true), true);
+                let mut out = Vec::new();
+                for piece in [a, b] {
+                    out.extend(machine.push(Bytes::copy_from_slice(piece)).unwrap());
+                }
+                out.extend(machine.finish().unwrap());
+                let out = String::from_utf8(out).unwrap();
+                let rest = out.strip_prefix(TEXT).unwrap();
+                assert!(
+                    rest.starts_with("data: {\"error\":{\"message\":\""),
+                    "{rest}"
+                );
+                assert_eq!(rest.matches("data: ").count(), 1, "{rest}");
+                for word in ["credit", "org-", "organization", "API key", "sk-", "481c"] {
+                    assert!(!rest.contains(word), "{rest}");
+                }
+                assert!(machine.facts().provider_error.is_some());
+            }
+        }
+    }
+
+    #[test]
     fn a_failed_stream_ends_with_an_error_event() {
         let mut machine = ResponseMachine::new(&context(false, true), true);
         machine.push(Bytes::from_static(b"data: {\"half")).unwrap();
@@ -403,8 +442,14 @@ mod tests {
         let context =
             ResponseContext::new(ClientApi::ChatCompletions, UpstreamApi::ChatCompletions);
         let body = Bytes::from_static(body.as_bytes());
-        let facts =
-            classify_upstream_error(status, &HeaderMap::new(), &body, SystemTime::UNIX_EPOCH);
+        let vendor = vendors::find("openai").unwrap();
+        let facts = classify_upstream_error(
+            vendor,
+            status,
+            &HeaderMap::new(),
+            &body,
+            SystemTime::UNIX_EPOCH,
+        );
         relay_error(&context, "openai", status, &facts, &body, "r1")
     }
 
@@ -416,6 +461,58 @@ mod tests {
             (response.status, response.body),
             (422, Bytes::from_static(body.as_bytes()))
         );
+    }
+
+    #[test]
+    fn what_concerns_the_operators_account_is_not_quoted() {
+        for body in [
+            r#"{"error":{"message":"Rate limit reached for m in organization org-a1b2c3d4","code":"rate_limit_exceeded"}}"#,
+            r#"{"error":{"message":"bad `x`","type":"invalid_request_error"},"user_id":"user_2abcdef1"}"#,
+        ] {
+            let response = relayed(429, body);
+            let shown = String::from_utf8_lossy(&response.body);
+            assert!(
+                !shown.contains("org-") && !shown.contains("user_2"),
+                "{shown}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_flagged_prompt_is_told_to_the_client_that_wrote_it() {
+        let body = r#"{"error":{"message":"Your input was flagged","code":403,"metadata":{"reasons":["violence"],"flagged_input":"t"}}}"#;
+        let response = relayed(403, body);
+        assert_eq!(
+            (response.status, response.body),
+            (403, Bytes::from_static(body.as_bytes()))
+        );
+        assert!(!response.headers.contains_key("x-should-retry"));
+    }
+
+    #[test]
+    fn a_provider_without_the_model_is_not_asked_again_and_a_long_pause_is_not_waited_for() {
+        let response = relayed(
+            404,
+            r#"{"error":{"message":"no such model","code":"model_not_found"}}"#,
+        );
+        assert_eq!(response.headers["x-should-retry"], "false");
+        let vendor = vendors::find("openai").unwrap();
+        for (seconds, expect) in [("30", None), ("3600", Some("false"))] {
+            let headers = [("retry-after", seconds)].map(|(name, value)| {
+                let name = http::HeaderName::from_static(name);
+                (name, http::HeaderValue::from_static(value))
+            });
+            let headers = HeaderMap::from_iter(headers);
+            let facts = classify_upstream_error(vendor, 429, &headers, b"", SystemTime::UNIX_EPOCH);
+            let (headers, _) = error_body(Family::Anthropic, &facts.to_api_error("p"));
+            let told = headers
+                .get("x-should-retry")
+                .map(|value| value.to_str().unwrap());
+            assert_eq!(
+                (told, headers["retry-after"].to_str().unwrap()),
+                (expect, seconds)
+            );
+        }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use crate::api::{ClientApi, UpstreamApi};
 use crate::json::Text;
+use crate::upstream_error::ErrorRow;
 
 /// What must be known of a request to read its answer.
 #[derive(Clone, Debug)]
@@ -9,6 +10,8 @@ pub struct ResponseContext {
     pub(crate) api: ClientApi,
     pub(crate) upstream: UpstreamApi,
     pub(crate) provider: &'static str,
+    /// What the vendor's error codes mean that mean something else elsewhere.
+    pub(crate) errors: &'static [ErrorRow],
     /// Whether only the gateway asked for the usage chunk, which the client must not see.
     pub(crate) strips_usage: bool,
     /// Whether the client asked for a stream.
@@ -28,6 +31,7 @@ impl ResponseContext {
             api,
             upstream,
             provider: "",
+            errors: &[],
             strips_usage: false,
             wants_stream: false,
             wants_usage: false,

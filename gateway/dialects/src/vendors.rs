@@ -8,6 +8,7 @@ use http::header::{AUTHORIZATION, HeaderName, HeaderValue, InvalidHeaderValue};
 use crate::api::{ClientApi, ProviderDialect, UpstreamApi};
 use crate::generations::{self, Generation};
 use crate::neutral::{CacheMarks, Effort};
+use crate::upstream_error::{self, ErrorRow};
 
 /// A vendor, or a self-hosted server.
 #[derive(Debug)]
@@ -26,6 +27,8 @@ pub struct Vendor {
     pub(crate) generations: &'static [Generation],
     /// Whether `countTokens` wraps the request in another object.
     pub(crate) wraps_counts: bool,
+    /// What its error codes mean that mean something else elsewhere.
+    pub(crate) errors: &'static [ErrorRow],
     /// The page that documents its differences.
     pub source: &'static str,
 }
@@ -205,6 +208,7 @@ const OPENAI: Vendor = Vendor {
     chat: OPENAI_CHAT,
     generations: generations::OPENAI,
     wraps_counts: false,
+    errors: &[],
     source: "https://platform.openai.com/docs/api-reference/chat",
 };
 
@@ -379,6 +383,7 @@ static VENDORS: &[Vendor] = &[
             ..COMPATIBLE_CHAT
         },
         generations: generations::GLM,
+        errors: upstream_error::GLM,
         source: "https://docs.z.ai/api-reference/llm/chat-completion",
         ..COMPATIBLE
     },

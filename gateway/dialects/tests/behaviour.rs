@@ -122,7 +122,10 @@ fn a_refusal_names_the_field_as_the_client_wrote_it() {
     let refused = |api, body: &str, vendor: &str| {
         let refusal = try_prepare(api, body, vendor, "up", Unsupported::Refuse).unwrap_err();
         let error = ApiError::from(&refusal);
-        (error.status(), error.param.unwrap_or_default().into_owned())
+        (
+            error.kind.status(),
+            error.param.unwrap_or_default().into_owned(),
+        )
     };
     let chat = r#"{"model":"m","messages":[],"tools":[{"type":"web_search"}]}"#;
     assert_eq!(
@@ -333,7 +336,8 @@ fn errors_arrive_in_the_clients_words() {
     );
     let mut headers = HeaderMap::new();
     headers.insert("retry-after", HeaderValue::from_static("3"));
-    let facts = classify_upstream_error(429, &headers, &body, SystemTime::UNIX_EPOCH);
+    let vendor = vendors::find("openai").unwrap();
+    let facts = classify_upstream_error(vendor, 429, &headers, &body, SystemTime::UNIX_EPOCH);
     let response = relay_error(&upstream.context, "openai", 429, &facts, &body, "01a2");
     assert_eq!(response.status, 429);
     assert_eq!(response.headers["retry-after"], "3");

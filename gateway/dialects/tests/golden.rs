@@ -148,7 +148,7 @@ fn describe(vendor: &str, outcome: Result<UpstreamRequest, PrepareError>) -> Str
     match outcome {
         Err(refusal) => {
             let error = ApiError::from(&refusal);
-            let (status, field) = (error.status(), error.param.as_deref().unwrap_or("-"));
+            let (status, field) = (error.kind.status(), error.param.as_deref().unwrap_or("-"));
             writeln!(
                 text,
                 "=== {vendor}: refused, {status}, {field}\n{}",

@@ -233,7 +233,7 @@ impl Breaker {
         let told_us = told_to_wait_us(spec, failure);
         if !self.is_news(started_us) {
             // It refused a key that is ejected already, or was replaced.
-            let told_us = told_us.filter(|_| !failure.kind.blames_key());
+            let told_us = told_us.filter(|_| !failure.blames_key());
             return self.prolong(word, told_us, now_us);
         }
         let streak = self.streak.fetch_add(1, Relaxed).saturating_add(1);
@@ -241,9 +241,9 @@ impl Breaker {
             self.streak_since_us.store(now_us, Relaxed);
             self.streak_starts.store(1, Relaxed);
         }
-        let cause = match (failure.kind, told_us) {
-            (kind, _) if kind.blames_key() => EjectCause::Key,
-            (_, Some(_)) => EjectCause::RetryAfter,
+        let cause = match told_us {
+            _ if failure.blames_key() => EjectCause::Key,
+            Some(_) => EjectCause::RetryAfter,
             _ if word & OPEN != 0 => EjectCause::ProbeFailed,
             _ if self.is_no_chance(spec, streak, (success, attempts)) => EjectCause::Consecutive,
             _ if attempts >= RATIO_ATTEMPTS_MIN && 1.0 - success > spec.failure_ratio => {
@@ -349,14 +349,12 @@ fn ramp(spec: &BreakerSpec, closed_since_us: u64, now_us: u64) -> f32 {
 
 fn told_to_wait_us(spec: &BreakerSpec, failure: &Failure) -> Option<u64> {
     let most_us = u64::from(spec.retry_after_ms_max) * US_PER_MS;
-    match failure.kind {
-        // A refused key stays refused until an operator acts: probe it once in a while.
-        kind if kind.blames_key() => Some(most_us),
-        _ => failure
-            .retry_after_us
-            .filter(|us| *us > 0)
-            .map(|us| us.min(most_us)),
+    // A refused key stays refused until an operator acts: probe it once in a while.
+    if failure.blames_key() {
+        return Some(most_us);
     }
+    let told_us = failure.retry_after_us.filter(|us| *us > 0);
+    told_us.map(|us| us.min(most_us))
 }
 
 /// Doubles with each ejection, give or take a tenth so that replicas do not probe in step.

@@ -27,14 +27,19 @@ pub enum FailureKind {
     Overloaded,
     /// 500, 502, 504 and every other 5xx.
     ServerError,
-    /// 401 or 403: this key is not accepted; another one may be.
+    /// This key is not accepted, or not for this model; another one may be.
     Auth,
-    /// The account behind the key has no quota or money left (429 `insufficient_quota`, 402).
+    /// The account behind the key has no quota or money left (429 `insufficient_quota`, 402), or is closed.
     QuotaExhausted,
+    /// The provider does not answer calls from the gateway's country or address, whatever the key.
+    /// Falls back where `auth` does.
+    Place,
     /// 404: the provider does not know the model under this name.
     ModelNotFound,
     /// The prompt does not fit the model's context window.
     ContextWindow,
+    /// The request has more bytes than the provider takes. Falls back where `context_window` does.
+    RequestTooLarge,
     /// The provider refused the content.
     ContentFilter,
     /// Any other 4xx: the request itself is wrong and is wrong everywhere.
@@ -59,8 +64,10 @@ impl FailureKind {
             Self::ServerError => "server_error",
             Self::Auth => "auth",
             Self::QuotaExhausted => "quota_exhausted",
+            Self::Place => "place",
             Self::ModelNotFound => "model_not_found",
             Self::ContextWindow => "context_window",
+            Self::RequestTooLarge => "request_too_large",
             Self::ContentFilter => "content_filter",
             Self::InvalidRequest => "invalid_request",
             Self::ClientGone => "client_gone",
@@ -72,13 +79,30 @@ impl FailureKind {
     pub fn blames_deployment(self) -> bool {
         !matches!(
             self,
-            Self::ContextWindow | Self::ContentFilter | Self::InvalidRequest | Self::ClientGone
+            Self::ContextWindow
+                | Self::RequestTooLarge
+                | Self::ContentFilter
+                | Self::InvalidRequest
+                | Self::ClientGone
         )
     }
 
-    /// Whether the provider key is to blame, wherever it is used.
-    pub(crate) fn blames_key(self) -> bool {
-        matches!(self, Self::Auth | Self::QuotaExhausted)
+    /// Whether the same call may succeed a little later.
+    pub(crate) fn may_pass(self) -> bool {
+        let is_lasting = matches!(
+            self,
+            Self::Auth | Self::QuotaExhausted | Self::Place | Self::ModelNotFound
+        );
+        self.blames_deployment() && !is_lasting
+    }
+
+    /// The kind that is set in its place where lists of kinds are older than it.
+    pub(crate) fn broader(self) -> Self {
+        match self {
+            Self::Place => Self::Auth,
+            Self::RequestTooLarge => Self::ContextWindow,
+            kind => kind,
+        }
     }
 }
 
@@ -90,6 +114,9 @@ pub struct Failure {
     pub retry_after_us: Option<u64>,
     /// Bytes of its answer were already sent to the client: no other answer may replace it.
     pub relayed: bool,
+    /// The key is not to blame, although the kind is one of keys: it is not valid for this, and may be
+    /// for other models.
+    pub spares_key: bool,
 }
 
 impl Failure {
@@ -98,7 +125,14 @@ impl Failure {
             kind,
             retry_after_us: None,
             relayed: false,
+            spares_key: false,
         }
+    }
+
+    /// Whether the provider key is to blame, wherever it is used.
+    pub(crate) fn blames_key(&self) -> bool {
+        let is_of_keys = matches!(self.kind, FailureKind::Auth | FailureKind::QuotaExhausted);
+        is_of_keys && !self.spares_key
     }
 
     /// How long a rate-limited provider asks to be left alone.

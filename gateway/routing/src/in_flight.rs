@@ -95,7 +95,7 @@ impl InFlight {
         if waited_in_vain(failure.kind) {
             self.waited_at_least(now_us);
         }
-        if failure.kind.blames_key()
+        if failure.blames_key()
             && let Some(key) = &self.entry.key
         {
             key.fail(

@@ -28,9 +28,9 @@ pub(crate) fn answer(
     let family = Family::from_headers(request.headers());
     let path = request.uri().path();
     let answered = match (request.method(), path) {
-        (&Method::GET, "/v1/models") => models(worker, client, request, family),
+        (&Method::GET, "/v1/models") => models(worker, client, request),
         (&Method::GET, path) if path.starts_with(MODEL) => {
-            model(worker, client, request, family, &path[MODEL.len()..])
+            model(worker, client, request, &path[MODEL.len()..])
         }
         (&Method::GET | &Method::HEAD, "/" | "/livez") => Ok(whole(StatusCode::OK, TEXT, "ok\n")),
         (&Method::GET | &Method::HEAD, "/readyz") => Ok(ready(worker)),
@@ -88,7 +88,6 @@ fn model(
     worker: &Worker,
     client: IpAddr,
     request: &Request<Incoming>,
-    family: Family,
     name: &str,
 ) -> Result<Response<ResponseBody>, Refusal> {
     let identity =
@@ -96,7 +95,7 @@ fn model(
     pipeline::may_call(&worker.shared.config, &identity, client)?;
     let id = percent_decode_str(name).decode_utf8_lossy();
     pipeline::resolve(&worker.shared.routing.load_directory(), &identity, &id)?;
-    let body = weir_dialects::model(family, &entry(&id));
+    let body = weir_dialects::model(&entry(&id));
     Ok(whole(StatusCode::OK, JSON, body))
 }
 
@@ -113,7 +112,6 @@ fn models(
     worker: &Worker,
     client: IpAddr,
     request: &Request<Incoming>,
-    family: Family,
 ) -> Result<Response<ResponseBody>, Refusal> {
     let identity =
         pipeline::authenticate(&worker.shared.control, request.headers(), Moment::now())?;
@@ -124,7 +122,7 @@ fn models(
         .filter(|name| identity.may_use(name).is_ok())
         .map(entry)
         .collect();
-    Ok(whole(StatusCode::OK, JSON, models_list(family, &entries)))
+    Ok(whole(StatusCode::OK, JSON, models_list(&entries)))
 }
 
 /// Whether requests are welcome: not while stopping, not while they could not be recorded.

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, CONTENT_LENGTH, HeaderMap, HeaderName, USER_AGENT};
+use http::header::{AUTHORIZATION, CONTENT_LENGTH, HeaderMap, USER_AGENT};
 use http::{Request, Response};
 use http_body::Body as _;
 use http_body_util::BodyExt as _;
@@ -21,7 +21,7 @@ use weir_dialects::{ClientApi, ClientRequest, RequestFacts};
 use weir_governance::clock::Moment;
 use weir_governance::control::network::Network;
 use weir_governance::control::policy::Subject;
-use weir_governance::control::{ControlHandle, Identity, LastUse};
+use weir_governance::control::{ControlHandle, Identity, KeyRefusal, LastUse};
 use weir_limits::{Class, ProviderUse};
 use weir_routing::{Alias, TargetSet};
 use weir_schemas::RequestId;
@@ -180,10 +180,18 @@ pub(crate) fn authenticate(
     headers: &HeaderMap,
     now: Moment,
 ) -> Result<Identity, Refusal> {
-    let presented = presented_key(headers).ok_or_else(Refusal::key_missing)?;
-    control
-        .authenticate(presented, now.unix_ms())
-        .map_err(Refusal::key)
+    let mut refused: Option<KeyRefusal> = None;
+    for presented in presented_keys(headers) {
+        match control.authenticate(presented, now.unix_ms()) {
+            Ok(identity) => return Ok(identity),
+            // Of several, the one that is Weir's says why it is refused.
+            Err(refusal) if refused.is_none_or(|before| before == KeyRefusal::Malformed) => {
+                refused = Some(refusal);
+            }
+            Err(_) => {}
+        }
+    }
+    Err(refused.map_or_else(Refusal::key_missing, Refusal::key))
 }
 
 /// Whether the key may be used from there, and at this gateway.
@@ -216,16 +224,17 @@ pub(crate) fn may_call(
     }
 }
 
-/// The key as either family of SDKs sends it.
-fn presented_key(headers: &HeaderMap) -> Option<&str> {
-    let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
-    match text(AUTHORIZATION) {
-        Some(value) => {
-            let (scheme, key) = value.split_once(' ')?;
-            scheme.eq_ignore_ascii_case("bearer").then(|| key.trim())
-        }
-        None => text(HeaderName::from_static("x-api-key")).map(str::trim),
-    }
+/// The keys as the SDKs send them: OpenAI's, Anthropic's, Azure's and Google's. Some clients send a key of
+/// a provider beside the gateway's (Claude Code that is logged in, programs with a default header).
+fn presented_keys(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+    let bearers = headers.get_all(AUTHORIZATION).iter().filter_map(|value| {
+        let (scheme, key) = value.to_str().ok()?.split_once(' ')?;
+        scheme.eq_ignore_ascii_case("bearer").then(|| key.trim())
+    });
+    let bare = ["x-api-key", "api-key", "x-goog-api-key"]
+        .into_iter()
+        .filter_map(|name| headers.get(name)?.to_str().ok().map(str::trim));
+    bearers.chain(bare).filter(|key| !key.is_empty())
 }
 
 /// Takes what the request needs from the limits and budgets that hold for it; the exchange settles it.

@@ -235,9 +235,9 @@ impl Refusal {
         self.rule.as_deref()
     }
 
-    pub(crate) fn status(&self) -> StatusCode {
+    pub(crate) fn status(&self, family: Family) -> StatusCode {
         let answer = self.answer.as_ref();
-        let status = answer.map_or_else(|| self.error.status(), |answer| answer.status);
+        let status = answer.map_or_else(|| self.error.status(family), |answer| answer.status);
         StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
     }
 
@@ -251,7 +251,7 @@ impl Refusal {
     }
 
     pub(crate) fn response(self, family: Family, request_id: RequestId) -> Response<Bytes> {
-        let status = self.status();
+        let status = self.status(family);
         let (headers, body) = match self.answer {
             Some(answer) => (answer.headers, answer.body),
             None => error_body(family, &self.error.with_request_id(&request_id.to_string())),

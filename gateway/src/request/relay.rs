@@ -117,7 +117,11 @@ pub(crate) async fn refuse(
     refusal: Refusal,
 ) -> Response<ResponseBody> {
     let record = &mut exchange.record;
-    record.refused(refusal.status(), refusal.failure(), refusal.rule());
+    record.refused(
+        refusal.status(api.family()),
+        refusal.failure(),
+        refusal.rule(),
+    );
     let request_id = exchange.context.id;
     let response = refusal.response(api.family(), request_id);
     if let Some(payload) = &mut exchange.payload {

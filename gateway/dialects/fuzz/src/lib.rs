@@ -180,7 +180,7 @@ pub fn errors(data: &[u8]) {
     }
     let body = Bytes::copy_from_slice(body);
     let now = SystemTime::UNIX_EPOCH;
-    let facts = classify_upstream_error(status, &headers, &body, now);
+    let facts = classify_upstream_error(vendor, status, &headers, &body, now);
     let Some(upstream) = request(api, &least(api, false), vendor, Unsupported::Drop) else {
         return;
     };

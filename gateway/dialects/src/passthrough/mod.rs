@@ -9,12 +9,13 @@ mod responses;
 
 use bytes::{Bytes, BytesMut};
 
-use crate::api::AnswerFormat;
+use crate::api::{AnswerFormat, ClientApi};
+use crate::error::error_event;
 use crate::facts::{FinishReason, ResponseFacts, StreamError};
 use crate::json::{Extracted, Extractor, JsonCursor, JsonPattern, unescape};
 use crate::response_context::ResponseContext;
 use crate::sse::{SseItem, SseReader, Verdict};
-use crate::upstream_error::UpstreamErrorFacts;
+use crate::upstream_error::{ErrorRow, UpstreamErrorFacts};
 use crate::usage::AnthropicCounts;
 use crate::{caps, tier, usage};
 
@@ -26,6 +27,17 @@ pub(crate) struct PassthroughStream {
     frames: SseReader,
     events: StreamFacts,
     strips_usage: bool,
+    context: ErrorContext,
+    /// An error was reported that is not the client's business: nothing is passed on from there.
+    is_hidden: bool,
+}
+
+/// What must be known to judge an error that the provider reports.
+#[derive(Debug)]
+struct ErrorContext {
+    api: ClientApi,
+    provider: &'static str,
+    rows: &'static [ErrorRow],
 }
 
 #[derive(Debug)]
@@ -46,18 +58,33 @@ impl PassthroughStream {
             frames: SseReader::default(),
             events,
             strips_usage: context.strips_usage,
+            context: ErrorContext {
+                api: context.api,
+                provider: context.provider,
+                rows: context.errors,
+            },
+            is_hidden: false,
         }
     }
 
     pub(crate) fn push(&mut self, input: &Bytes, facts: &mut ResponseFacts) -> Bytes {
-        self.frames.push(input, |item| {
-            self.events.judge(item, self.strips_usage, facts)
-        })
+        let was_hidden = self.is_hidden;
+        let (context, is_hidden) = (&self.context, &mut self.is_hidden);
+        let kept = self.frames.push(input, |item| {
+            let judge = |facts: &mut _| self.events.judge(&item, self.strips_usage, facts);
+            context.judge(&item, judge, is_hidden, facts)
+        });
+        self.with_error(was_hidden, kept, facts)
     }
 
     pub(crate) fn finish(&mut self, facts: &mut ResponseFacts) -> Result<Bytes, StreamError> {
-        let judge = |item: SseItem<'_>| self.events.judge(item, self.strips_usage, facts);
-        let rest = self.frames.finish(judge);
+        let was_hidden = self.is_hidden;
+        let (context, is_hidden) = (&self.context, &mut self.is_hidden);
+        let rest = self.frames.finish(|item: SseItem<'_>| {
+            let judge = |facts: &mut _| self.events.judge(&item, self.strips_usage, facts);
+            context.judge(&item, judge, is_hidden, facts)
+        });
+        let rest = self.with_error(was_hidden, rest, facts);
         if facts.terminal_seen || facts.provider_error.is_some() {
             return Ok(rest);
         }
@@ -68,6 +95,52 @@ impl PassthroughStream {
         facts.terminal_seen = true;
         Ok(with_done(&rest))
     }
+}
+
+impl PassthroughStream {
+    /// Puts the gateway's words in the place of an error that was hidden.
+    fn with_error(&self, was_hidden: bool, kept: Bytes, facts: &ResponseFacts) -> Bytes {
+        let reported = facts.provider_error.as_ref();
+        let Some(reported) = reported.filter(|_| self.is_hidden && !was_hidden) else {
+            return kept;
+        };
+        let error = reported.to_api_error(self.context.provider);
+        [&kept, error_event(self.context.api, &error).as_bytes()]
+            .concat()
+            .into()
+    }
+}
+
+impl ErrorContext {
+    /// Judges an item, and the error that it may report.
+    fn judge(
+        &self,
+        item: &SseItem<'_>,
+        judge: impl FnOnce(&mut ResponseFacts) -> Verdict,
+        is_hidden: &mut bool,
+        facts: &mut ResponseFacts,
+    ) -> Verdict {
+        if *is_hidden {
+            return Verdict::Drop;
+        }
+        let had_error = facts.provider_error.is_some();
+        let verdict = judge(facts);
+        if had_error || facts.provider_error.is_none() {
+            return verdict;
+        }
+        read_as(self.rows, facts);
+        let reported = facts.provider_error.as_ref();
+        if let (SseItem::Event { data }, Some(reported)) = (item, reported) {
+            *is_hidden = !reported.is_quotable(data);
+        }
+        if *is_hidden { Verdict::Drop } else { verdict }
+    }
+}
+
+/// Reads the code of an error as its vendor means it.
+fn read_as(rows: &[ErrorRow], facts: &mut ResponseFacts) {
+    let reported = facts.provider_error.take();
+    facts.provider_error = reported.map(|error| error.meant_by(rows));
 }
 
 /// Adds the last event to what may be an event without its end.
@@ -84,11 +157,11 @@ fn with_done(rest: &Bytes) -> Bytes {
 impl StreamFacts {
     fn judge(
         &mut self,
-        item: SseItem<'_>,
+        item: &SseItem<'_>,
         strips_usage: bool,
         facts: &mut ResponseFacts,
     ) -> Verdict {
-        let SseItem::Event { data } = item else {
+        let SseItem::Event { data } = *item else {
             return Verdict::Keep;
         };
         let text_before = facts.text_bytes;
@@ -139,6 +212,7 @@ const SERVICE_TIER: usize = 5;
 pub(crate) struct PassthroughBody {
     extractor: Extractor,
     format: AnswerFormat,
+    errors: &'static [ErrorRow],
 }
 
 impl PassthroughBody {
@@ -152,6 +226,7 @@ impl PassthroughBody {
         Self {
             extractor: Extractor::new(patterns),
             format,
+            errors: context.errors,
         }
     }
 
@@ -161,6 +236,7 @@ impl PassthroughBody {
             Extracted::Value(pattern, value) => note(pattern, format, value, facts),
             Extracted::Text(text) => facts.add_text(text),
         });
+        read_as(self.errors, facts);
         facts.terminal_seen = self.extractor.is_complete();
         facts.first_token_seen = facts.text_bytes > 0 || facts.terminal_seen;
     }

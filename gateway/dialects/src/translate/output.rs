@@ -10,12 +10,14 @@ use crate::facts::{FinishReason, ResponseFacts, StreamError};
 use crate::json::{Object, Path, Text, Writer};
 use crate::neutral::{AnswerEvent, ToolUse};
 use crate::response_context::{AnswerIdentity, ResponseContext};
+use crate::upstream_error::ErrorRow;
 use crate::{caps, chat, messages, responses, tier};
 
 #[derive(Debug)]
 pub(super) struct TranslatedOutput {
     api: ClientApi,
     provider: &'static str,
+    errors: &'static [ErrorRow],
     writer: ClientWriter,
     free_text_tools: Vec<String>,
     /// The call of a free-text tool, until it is whole.
@@ -54,6 +56,7 @@ impl TranslatedOutput {
         Self {
             api: context.api,
             provider: context.provider,
+            errors: context.errors,
             writer,
             free_text_tools: context.free_text_tools.clone(),
             held: None,
@@ -113,6 +116,9 @@ impl TranslatedOutput {
     ) {
         if self.ended || !self.start(&event, w) {
             return;
+        }
+        if let AnswerEvent::Failed(error) = event {
+            event = AnswerEvent::Failed(error.meant_by(self.errors));
         }
         add_to_facts(&event, facts);
         self.had_refusal |= matches!(event, AnswerEvent::Refusal(_));

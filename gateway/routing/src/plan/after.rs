@@ -52,8 +52,13 @@ impl Plan {
         if failure.relayed {
             return Err(GiveUp::AnswerBegun);
         }
-        let may_retry = rules.retry_on.contains(&failure.kind) || failure.retry_after_us.is_some();
-        let may_fall_back = rules.fallback_on.contains(&failure.kind);
+        let is_in = |kinds: &[FailureKind]| {
+            kinds.contains(&failure.kind) || kinds.contains(&failure.kind.broader())
+        };
+        // A pause that is asked for is no reason to repeat what stays wrong.
+        let may_retry =
+            is_in(&rules.retry_on) || failure.retry_after_us.is_some() && failure.kind.may_pass();
+        let may_fall_back = is_in(&rules.fallback_on);
         if !may_retry && !may_fall_back {
             return Err(GiveUp::NotRetryable(failure.kind));
         }

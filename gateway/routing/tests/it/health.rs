@@ -200,6 +200,34 @@ fn a_refused_key_takes_out_every_deployment_that_uses_it() {
 }
 
 #[test]
+fn a_failure_that_is_not_the_keys_leaves_the_key_in_service() {
+    let permission = Failure {
+        spares_key: true,
+        ..Failure::new(FailureKind::Auth)
+    };
+    let harmless = [
+        permission,
+        Failure::new(FailureKind::Place),
+        Failure::new(FailureKind::ContentFilter),
+        Failure::new(FailureKind::ModelNotFound),
+        Failure::new(FailureKind::RequestTooLarge),
+    ];
+    for failure in harmless {
+        let mut spec = even_spec(StrategySpec::Weighted { sticky: false }, 2);
+        for deployment in &mut spec.deployments {
+            deployment.key = "shared".into();
+        }
+        let scene = Scene::new(&spec);
+        let (_, _, flight) = scene.send_at(NOW, 1);
+        let _ = flight.fail(&failure, NOW + 1_000);
+        for target in 0..2 {
+            let state = scene.state(target, NOW + S);
+            assert_eq!(state, BreakerState::Closed { ramp: 1.0 }, "{failure:?}");
+        }
+    }
+}
+
+#[test]
 fn a_used_up_limit_keeps_requests_away_while_there_is_another_target() {
     let scene = Scene::new(&even_spec(StrategySpec::Chain, 2));
     let plan = |over: &[usize]| {

@@ -147,6 +147,49 @@ fn a_wrong_request_is_wrong_everywhere() {
 }
 
 #[test]
+fn a_pause_that_is_asked_for_is_no_reason_to_repeat_what_stays_wrong() {
+    for kind in [
+        FailureKind::InvalidRequest,
+        FailureKind::ContentFilter,
+        FailureKind::ContextWindow,
+        FailureKind::RequestTooLarge,
+        FailureKind::Auth,
+        FailureKind::QuotaExhausted,
+        FailureKind::Place,
+        FailureKind::ModelNotFound,
+    ] {
+        let failure = Failure {
+            retry_after_us: Some(S),
+            ..Failure::new(kind)
+        };
+        let (attempts, _) = Scene::chain(&[0]).all_failing(failure);
+        assert_eq!(shape(&attempts), [(0, First)], "{kind:?}");
+    }
+}
+
+#[test]
+fn a_newer_kind_falls_back_where_the_one_that_it_was_split_from_does() {
+    for (kind, listed, falls_back) in [
+        (FailureKind::Place, FailureKind::Auth, true),
+        (FailureKind::Place, FailureKind::Place, true),
+        (FailureKind::Place, FailureKind::ContextWindow, false),
+        (
+            FailureKind::RequestTooLarge,
+            FailureKind::ContextWindow,
+            true,
+        ),
+        (FailureKind::RequestTooLarge, FailureKind::Auth, false),
+    ] {
+        let retry = RetrySpec {
+            fallback_on: vec![listed],
+            ..RetrySpec::default()
+        };
+        let (attempts, _) = Scene::new(spec(&[0, 1], retry)).all_failing(Failure::new(kind));
+        assert_eq!(attempts.len() == 2, falls_back, "{kind:?} {listed:?}");
+    }
+}
+
+#[test]
 fn after_the_first_byte_nothing_replaces_the_answer() {
     let cut = Failure {
         relayed: true,

@@ -58,6 +58,7 @@ pub(super) async fn refused(
     let provider = &deployment.provider;
     let read = deployment.redact_bytes(read.freeze());
     let facts = weir_dialects::classify_upstream_error(
+        provider.vendor,
         status,
         &answer.head.headers,
         &read,
@@ -155,7 +156,9 @@ impl FailedAttempt {
             UpstreamErrorKind::QuotaExhausted => FailureKind::QuotaExhausted,
             UpstreamErrorKind::Overloaded => FailureKind::Overloaded,
             UpstreamErrorKind::ServerError | UpstreamErrorKind::Timeout => FailureKind::ServerError,
-            UpstreamErrorKind::Auth => FailureKind::Auth,
+            UpstreamErrorKind::Auth | UpstreamErrorKind::Permission => FailureKind::Auth,
+            UpstreamErrorKind::Place => FailureKind::Place,
+            UpstreamErrorKind::RequestTooLarge => FailureKind::RequestTooLarge,
             UpstreamErrorKind::ModelNotFound => FailureKind::ModelNotFound,
             UpstreamErrorKind::ContextWindow => FailureKind::ContextWindow,
             UpstreamErrorKind::ContentFilter => FailureKind::ContentFilter,
@@ -164,6 +167,7 @@ impl FailedAttempt {
         let retry_after_us = facts.retry_after.map(clock::micros);
         let failure = Failure {
             retry_after_us,
+            spares_key: facts.kind == UpstreamErrorKind::Permission,
             ..Failure::new(kind)
         };
         Self {
