@@ -18,6 +18,12 @@ macro_rules! declare_usage {
         }
 
         impl Usage {
+            /// Takes over each count that is larger. One call may be reported in several pieces, some of
+            /// which hold placeholders: their order does not matter, and a zero never replaces a count.
+            pub fn merge(&mut self, said: &Self) {
+                $(self.$count = self.$count.max(said.$count);)*
+            }
+
             /// The counts that are there, by their names.
             pub fn counts(&self) -> impl Iterator<Item = (&'static str, u64)> {
                 let counts = [$((stringify!($count), self.$count),)*];

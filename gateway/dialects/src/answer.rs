@@ -72,6 +72,8 @@ impl Answer {
                 self.stop_sequence = stop_sequence.clone().map(Text::into_owned);
             }
             AnswerEvent::ServiceTier(_)
+            | AnswerEvent::InferenceGeo(_)
+            | AnswerEvent::OtherModels(_)
             | AnswerEvent::Failed(_)
             | AnswerEvent::Alive
             | AnswerEvent::End => {}

@@ -21,7 +21,7 @@ pub const EVENT_BYTES_MAX: usize = 4 * 1024 * 1024;
 pub const TRANSLATED_BODY_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// Largest value that is captured from a response on its way through, in bytes.
-pub const CAPTURE_BYTES_MAX: usize = 16 * 1024;
+pub const CAPTURE_BYTES_MAX: usize = 64 * 1024;
 
 /// Longest model name or id that is taken over from a response, in bytes.
 pub const RESPONSE_NAME_BYTES_MAX: usize = 256;
@@ -45,6 +45,14 @@ pub(crate) const CHUNK_HEAD_BYTES_MAX: usize = 1024;
 
 /// Longest service tier that is taken over from a response, in bytes.
 pub(crate) const TIER_BYTES_MAX: usize = 64;
+
+/// Largest count of a usage that is believed. Servers that do not count write -1, and some write it
+/// unsigned, in 32 or 64 bits.
+pub(crate) const COUNT_MAX: u64 = 1_000_000_000;
+
+/// Most tokens of a total that its parts do not have and that are believed to be of the answer. No
+/// model writes or thinks a million tokens in one answer; what is more counts something else.
+pub(crate) const SURPLUS_TOKENS_MAX: u64 = 1 << 20;
 
 /// Longest number that an error message repeats, in bytes.
 pub(crate) const SHOWN_NUMBER_BYTES_MAX: usize = 32;

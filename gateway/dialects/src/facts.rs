@@ -41,6 +41,20 @@ pub struct ResponseFacts {
 }
 
 impl ResponseFacts {
+    /// Counts the search that each call of OpenAI's search models makes, and that it bills beside the
+    /// tokens without counting it (developers.openai.com/api/docs/pricing, November 2026).
+    pub(crate) fn count_search_of_model(&mut self) {
+        let is_search_model = |model: &str| {
+            let name = model.rsplit('/').next().unwrap_or_default();
+            name.starts_with("gpt-") && (name.contains("-search-"))
+        };
+        if let (Some(model), Some(usage)) = (&self.upstream_model, &mut self.usage)
+            && is_search_model(model)
+        {
+            usage.web_searches = usage.web_searches.max(Some(1));
+        }
+    }
+
     /// Counts a piece of the answer's text, escaped as JSON holds it.
     pub(crate) fn add_text(&mut self, text: &[u8]) {
         self.text_bytes += text.len() as u64;

@@ -18,10 +18,18 @@ pub(crate) fn read(cursor: &mut JsonCursor<'_>, facts: &mut ResponseFacts) -> Op
 /// Takes over a tier's name, still escaped. A later one counts: a stream may begin with the tier
 /// that was asked for.
 pub(crate) fn add_to_facts(word: &[u8], facts: &mut ResponseFacts) {
-    let known = facts.service_tier.as_deref().unwrap_or_default();
-    if !word.is_empty() && known.as_bytes() != word {
-        facts.service_tier =
-            unescape(word, caps::TIER_BYTES_MAX).or_else(|| facts.service_tier.take());
+    replace(&mut facts.service_tier, word);
+}
+
+/// Takes over the place where the model ran, still escaped.
+pub(crate) fn add_geo_to_facts(word: &[u8], facts: &mut ResponseFacts) {
+    replace(&mut facts.inference_geo, word);
+}
+
+fn replace(known: &mut Option<String>, word: &[u8]) {
+    let said = known.as_deref().unwrap_or_default();
+    if !word.is_empty() && said.as_bytes() != word {
+        *known = unescape(word, caps::TIER_BYTES_MAX).or_else(|| known.take());
     }
 }
 
@@ -38,6 +46,28 @@ pub(crate) fn anthropic(usage: &[u8]) -> Option<&[u8]> {
         Some(())
     })?;
     speed.filter(|speed| *speed == b"fast").or(tier)
+}
+
+/// Where Anthropic's `usage` says that the model ran.
+pub(crate) fn inference_geo(usage: &[u8]) -> Option<&[u8]> {
+    string_in(usage, b"inference_geo")
+}
+
+/// What the `usage` of a chat answer says: Mistral names its tier there.
+pub(crate) fn in_usage(usage: &[u8]) -> Option<&[u8]> {
+    string_in(usage, b"service_tier")
+}
+
+fn string_in<'a>(object: &'a [u8], wanted: &[u8]) -> Option<&'a [u8]> {
+    let mut found = None;
+    JsonCursor::new(object).object(|key, cursor| {
+        if key == wanted {
+            found = cursor.string_or_skip()?;
+            return Some(());
+        }
+        cursor.skip()
+    })?;
+    found
 }
 
 /// What Gemini's `usageMetadata` says: `trafficType` at Vertex AI. Google's other API names its tier

@@ -184,7 +184,8 @@ impl AttemptRecord {
         }
         self.inference_geo.clone_from(&facts.inference_geo);
         self.other_models.clone_from(&facts.other_models);
-        if facts.usage.is_none() || !facts.terminal_seen {
+        let output = facts.usage.and_then(|usage| usage.output_tokens);
+        if output.unwrap_or(0) == 0 || !facts.terminal_seen {
             self.answer_tokens = estimate::answer_tokens(facts);
         }
         if let Some(usage) = facts.usage {

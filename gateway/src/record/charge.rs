@@ -12,26 +12,34 @@ pub(super) fn tokens(usage: &Usage) -> u64 {
 }
 
 impl AttemptRecord {
-    /// Fills in what the provider did not report.
+    /// Fills in what the provider did not report. A zero that cannot be is a placeholder: a prompt
+    /// without tokens, or text without any.
     pub(super) fn estimate(&mut self, prompt_tokens: impl Fn() -> u64) {
-        let reported = self.usage.output_tokens.unwrap_or(0);
-        let is_cut = self.failure.is_some();
-        match self.usage_source {
-            UsageSource::None if self.was_served() => {
-                self.usage.input_tokens = Some(prompt_tokens());
-                self.usage.output_tokens = (self.answer_tokens > 0).then_some(self.answer_tokens);
-                self.usage_source = UsageSource::Estimated;
-            }
-            // A stream that is cut has reported its beginning, at most.
-            UsageSource::Reported | UsageSource::Drained
-                if is_cut && reported < self.answer_tokens =>
-            {
-                self.usage.input_tokens.get_or_insert_with(prompt_tokens);
-                self.usage.output_tokens = Some(self.answer_tokens);
-                self.usage_source = UsageSource::Estimated;
-            }
-            _ => {}
+        let is_reported = self.usage_source != UsageSource::None;
+        if is_reported && self.has_other_counts() || !is_reported && !self.was_served() {
+            return;
         }
+        let [input, output] = [self.usage.input_tokens, self.usage.output_tokens];
+        let (lacks_input, output) = (input.unwrap_or(0) == 0, output.unwrap_or(0));
+        // A stream that is cut has reported its beginning, at most.
+        let lacks_output = (output == 0 || self.failure.is_some()) && output < self.answer_tokens;
+        if lacks_input {
+            self.usage.input_tokens = Some(prompt_tokens());
+        }
+        if lacks_output {
+            self.usage.output_tokens = Some(self.answer_tokens);
+        }
+        if lacks_input || lacks_output {
+            self.usage_source = UsageSource::Estimated;
+        }
+    }
+
+    /// Whether a usage without input is right: another model gave the answer, or the audio's length is
+    /// billed.
+    fn has_other_counts(&self) -> bool {
+        let has_input = self.usage.input_tokens.is_some_and(|input| input > 0);
+        let is_by_time = self.usage.audio_input_ms.is_some_and(|length| length > 0);
+        !has_input && (is_by_time || !self.other_models.is_empty())
     }
 
     /// Whether the provider began to answer, or was cancelled while it worked: by the client, or for

@@ -2,7 +2,7 @@
 //! one.
 //!
 //! Samples of the prompt ([`Prompt`]) and of the answer are kept while a request is under way. They
-//! are counted only where an attempt ends without reported usage, and the count is scaled up to the
+//! are counted only where an attempt ends without reported counts, and the count is scaled up to the
 //! whole, so an estimate costs the same however long a text is. What was reported is never put
 //! lower, and a stream has at least a token for each of its chunks, in which most providers send one.
 //!

@@ -10,9 +10,9 @@ mod write_answer;
 mod write_request;
 
 pub(crate) use native::edits as native_edits;
-pub(crate) use read_answer::{ChatReader, finish_reason, read_plain, read_usage};
+pub(crate) use read_answer::{ChatReader, finish_reason, read_plain};
 pub(crate) use read_request::{
     Nesting, read_audio, read_file, read_format, read_function, read_request, read_tool_choice,
 };
-pub(crate) use write_answer::{ChatWriter, cache_writes, write_plain};
+pub(crate) use write_answer::{ChatWriter, write_plain};
 pub(crate) use write_request::{write_format, write_function, write_request, write_tool_choice};

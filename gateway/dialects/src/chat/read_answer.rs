@@ -6,7 +6,7 @@
 use crate::facts::FinishReason;
 use crate::json::{self, Object, Path, Text, text_of};
 use crate::neutral::{AnswerEvent, EventSink, ReasoningSignature, SignatureOrigin, ToolUse, emit};
-use crate::usage;
+use crate::{tier, usage};
 
 /// Reads a complete body.
 pub(crate) fn read_plain(body: &str, sink: &mut EventSink<'_>) -> json::Result<()> {
@@ -21,6 +21,7 @@ pub(crate) struct ChatReader {
     started: bool,
     /// The tool calls, in the order in which they began.
     calls: Vec<CallKey>,
+    usage: usage::MergedUsage,
 }
 
 /// How a provider identifies a call: by index, or without one, by id. Some number all calls 0, so
@@ -63,10 +64,10 @@ impl ChatReader {
             }
         }
         chunk.each_object("choices", |choice| self.read_choice(choice, content, sink))?;
-        read_usage(&mut chunk, sink);
+        self.read_usage(&mut chunk, sink);
         let tier = chunk.lenient_text("service_tier");
         emit(sink, tier.map(AnswerEvent::ServiceTier));
-        read_usage(&mut chunk.object_or_empty("x_groq")?, sink);
+        self.read_usage(&mut chunk.object_or_empty("x_groq")?, sink);
         Ok(())
     }
 
@@ -81,7 +82,8 @@ impl ChatReader {
             return Ok(());
         }
         self.read_message(choice.object_or_empty(content)?, sink)?;
-        read_usage(&mut choice, sink);
+        // Moonshot puts usage here.
+        self.read_usage(&mut choice, sink);
         if let Some(reason) = choice.lenient_text("finish_reason") {
             sink(match finish_reason(reason.as_escaped().as_bytes()) {
                 FinishReason::Error => AnswerEvent::failed(choice.take("error").unwrap_or("{}")),
@@ -89,6 +91,20 @@ impl ChatReader {
             });
         }
         Ok(())
+    }
+
+    fn read_usage(&mut self, object: &mut Object<'_, '_>, sink: &mut EventSink<'_>) {
+        let Some(raw) = object.take("usage") else {
+            return;
+        };
+        if let Some(said) = usage::openai(raw.as_bytes()) {
+            sink(AnswerEvent::Usage(&self.usage.add(&said)));
+        }
+        let tier = tier::in_usage(raw.as_bytes()).and_then(|word| str::from_utf8(word).ok());
+        emit(
+            sink,
+            tier.map(|word| AnswerEvent::ServiceTier(Text::escaped(word))),
+        );
     }
 
     fn read_message(
@@ -188,14 +204,6 @@ fn read_content(message: &mut Object<'_, '_>, sink: &mut EventSink<'_>) -> json:
             Ok(())
         })
     })
-}
-
-/// Reads OpenAI's counts.
-pub(crate) fn read_usage(object: &mut Object<'_, '_>, sink: &mut EventSink<'_>) {
-    let usage = object
-        .take("usage")
-        .and_then(|raw| usage::openai(raw.as_bytes()));
-    emit(sink, usage.as_ref().map(AnswerEvent::Usage));
 }
 
 /// The finish reasons of chat completions and its relatives.

@@ -7,6 +7,7 @@ use crate::facts::FinishReason;
 use crate::json::{Text, Writer};
 use crate::neutral::{AnswerEvent, ReasoningSignature, ToolUse};
 use crate::response_context::AnswerIdentity;
+use crate::usage::cache_writes;
 
 /// Writes a stream. Each call adds frames to the writer that it is given.
 #[derive(Debug, Default)]
@@ -66,7 +67,10 @@ impl ChatWriter {
             }
             AnswerEvent::Alive => w.verbatim(": keep-alive\n\n"),
             AnswerEvent::End => self.end(w),
-            AnswerEvent::ServiceTier(_) | AnswerEvent::Failed(_) => {}
+            AnswerEvent::ServiceTier(_)
+            | AnswerEvent::InferenceGeo(_)
+            | AnswerEvent::OtherModels(_)
+            | AnswerEvent::Failed(_) => {}
         }
     }
 
@@ -254,27 +258,29 @@ pub(crate) fn write_usage(w: &mut Writer, usage: &Usage) {
     w.put("prompt_tokens", input);
     w.put("completion_tokens", output);
     w.put("total_tokens", input.saturating_add(output));
-    let (cached, written) = (usage.cached_input_tokens, cache_writes(usage));
-    if cached.or(written).or(usage.audio_input_tokens).is_some() {
-        w.put_object("prompt_tokens_details", |w| {
-            w.put_some("cached_tokens", cached);
-            w.put_some("cache_write_tokens", written);
-            w.put_some("audio_tokens", usage.audio_input_tokens);
-        });
-    }
-    let reasoning = usage.reasoning_tokens;
-    if reasoning.or(usage.audio_output_tokens).is_some() {
-        w.put_object("completion_tokens_details", |w| {
-            w.put_some("reasoning_tokens", reasoning);
-            w.put_some("audio_tokens", usage.audio_output_tokens);
-        });
-    }
+    let details = [
+        ("cached_tokens", usage.cached_input_tokens),
+        ("cache_write_tokens", cache_writes(usage)),
+        ("audio_tokens", usage.audio_input_tokens),
+        ("image_tokens", usage.image_input_tokens),
+        ("video_tokens", usage.video_input_tokens),
+    ];
+    write_details(w, "prompt_tokens_details", &details);
+    let details = [
+        ("reasoning_tokens", usage.reasoning_tokens),
+        ("audio_tokens", usage.audio_output_tokens),
+        ("image_tokens", usage.image_output_tokens),
+        ("video_tokens", usage.video_output_tokens),
+    ];
+    write_details(w, "completion_tokens_details", &details);
 }
 
-/// Tokens written to the cache, of any lifetime.
-pub(crate) fn cache_writes(usage: &Usage) -> Option<u64> {
-    match (usage.cache_write_5m_tokens, usage.cache_write_1h_tokens) {
-        (None, None) => None,
-        (short, long) => Some(short.unwrap_or(0).saturating_add(long.unwrap_or(0))),
+fn write_details(w: &mut Writer, name: &str, counts: &[(&str, Option<u64>)]) {
+    if counts.iter().any(|(_, count)| count.is_some()) {
+        w.put_object(name, |w| {
+            for (key, count) in counts {
+                w.put_some(key, *count);
+            }
+        });
     }
 }

@@ -3,11 +3,14 @@
 //! Both have one form: a stream is a sequence of answers, each with what is new. It has no last
 //! event.
 
+use std::borrow::Cow;
+
 use crate::facts::FinishReason;
-use crate::json::{self, Object, Path, Text};
+use crate::json::{self, JsonCursor, Object, Path, Text};
 use crate::neutral::{AnswerEvent, EventSink, ReasoningSignature, SignatureOrigin, ToolUse, emit};
 use crate::upstream_error::{UpstreamErrorFacts, UpstreamErrorKind};
 use crate::{tier, usage};
+use weir_schemas::Usage;
 
 /// Reads a complete body.
 pub(crate) fn read_plain(body: &str, sink: &mut EventSink<'_>) -> json::Result<()> {
@@ -20,6 +23,8 @@ pub(crate) fn read_plain(body: &str, sink: &mut EventSink<'_>) -> json::Result<(
 pub(crate) struct GeminiReader {
     started: bool,
     calls: usize,
+    usage: usage::MergedUsage,
+    model: String,
 }
 
 impl GeminiReader {
@@ -32,7 +37,7 @@ impl GeminiReader {
         }
         // Counts come first, because some dialects start an answer with them.
         if let Some(raw) = answer.take("usageMetadata") {
-            read_usage(raw, sink);
+            self.read_usage(raw, sink);
         }
         let blocked_for = answer
             .object_or_empty("promptFeedback")?
@@ -45,6 +50,8 @@ impl GeminiReader {
             self.started = true;
             let id = answer.lenient_text("responseId");
             let model = answer.lenient_text("modelVersion");
+            let name = model.as_ref().and_then(Text::unescape);
+            self.model = name.map(Cow::into_owned).unwrap_or_default();
             sink(AnswerEvent::Start { id, model });
         }
         answer.each_object("candidates", |candidate| {
@@ -61,6 +68,7 @@ impl GeminiReader {
         if candidate.take("index").is_some_and(|index| index != "0") {
             return Ok(());
         }
+        self.read_grounding(&mut candidate, sink);
         let mut content = candidate.object_or_empty("content")?;
         content.each_object("parts", |part| self.read_part(part, sink))?;
         let Some(word) = candidate.lenient_text("finishReason") else {
@@ -74,6 +82,31 @@ impl GeminiReader {
             reason => sink(AnswerEvent::finish(reason)),
         }
         Ok(())
+    }
+
+    /// Counts the searches that Google made for the answer.
+    fn read_grounding(&mut self, candidate: &mut Object<'_, '_>, sink: &mut EventSink<'_>) {
+        let grounding = candidate.take("groundingMetadata");
+        let queries = grounding.map_or(0, |raw| count_queries(raw.as_bytes()).unwrap_or(0));
+        if queries > 0 {
+            let searches = usage::grounding_searches(&self.model, queries);
+            let said = Usage {
+                web_searches: Some(searches),
+                ..Usage::default()
+            };
+            sink(AnswerEvent::Usage(&self.usage.add(&said)));
+        }
+    }
+
+    fn read_usage(&mut self, raw: &str, sink: &mut EventSink<'_>) {
+        if let Some(said) = usage::gemini(raw.as_bytes()) {
+            sink(AnswerEvent::Usage(&self.usage.add(&said)));
+        }
+        let tier = tier::gemini(raw.as_bytes()).and_then(|word| str::from_utf8(word).ok());
+        emit(
+            sink,
+            tier.map(|word| AnswerEvent::ServiceTier(Text::escaped(word))),
+        );
     }
 
     fn read_part(
@@ -110,14 +143,16 @@ impl GeminiReader {
     }
 }
 
-fn read_usage(raw: &str, sink: &mut EventSink<'_>) {
-    let usage = usage::gemini(raw.as_bytes());
-    emit(sink, usage.as_ref().map(AnswerEvent::Usage));
-    let tier = tier::gemini(raw.as_bytes()).and_then(|word| str::from_utf8(word).ok());
-    emit(
-        sink,
-        tier.map(|word| AnswerEvent::ServiceTier(Text::escaped(word))),
-    );
+fn count_queries(grounding: &[u8]) -> Option<u64> {
+    let mut queries = 0;
+    JsonCursor::new(grounding).object(|key, cursor| match key {
+        b"webSearchQueries" if cursor.peek()? == b'[' => cursor.array(|cursor| {
+            queries += 1;
+            cursor.skip()
+        }),
+        _ => cursor.skip(),
+    })?;
+    Some(queries)
 }
 
 /// Gemini's finish reasons.

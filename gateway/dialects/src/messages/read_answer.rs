@@ -70,7 +70,7 @@ pub(crate) struct MessagesReader {
     /// The tool calls, in the order in which they began.
     calls: Vec<CallBlock>,
     /// Counts so far. A later event adds to an earlier one's.
-    counts: usage::AnthropicCounts,
+    counts: Box<usage::AnthropicCounts>,
 }
 
 #[derive(Debug)]
@@ -121,11 +121,18 @@ impl MessagesReader {
         self.counts.read(raw.as_bytes());
         let usage = self.counts.usage();
         emit(sink, usage.as_ref().map(AnswerEvent::Usage));
-        let tier = tier::anthropic(raw.as_bytes()).and_then(|word| str::from_utf8(word).ok());
-        emit(
-            sink,
-            tier.map(|word| AnswerEvent::ServiceTier(Text::escaped(word))),
-        );
+        let others = self.counts.other_models();
+        if !others.is_empty() {
+            sink(AnswerEvent::OtherModels(others));
+        }
+        let word = |found: Option<&'_ [u8]>| -> Option<Text<'static>> {
+            let word = str::from_utf8(found?).ok()?;
+            Some(Text::escaped(word).into_owned())
+        };
+        let tier = word(tier::anthropic(raw.as_bytes()));
+        emit(sink, tier.map(AnswerEvent::ServiceTier));
+        let geo = word(tier::inference_geo(raw.as_bytes()));
+        emit(sink, geo.map(AnswerEvent::InferenceGeo));
     }
 
     /// Reads a block, of which a stream sends only the beginning. Returns the index of a call.

@@ -7,6 +7,7 @@ use crate::facts::FinishReason;
 use crate::json::{Text, Writer};
 use crate::neutral::{AnswerEvent, ReasoningSignature, ToolUse, arguments_object};
 use crate::response_context::AnswerIdentity;
+use crate::usage::cache_writes;
 
 /// Writes a stream. Each call adds frames to the writer that it is given.
 #[derive(Debug, Default)]
@@ -70,7 +71,10 @@ impl MessagesWriter {
             }
             AnswerEvent::Alive => w.verbatim("event: ping\ndata: {\"type\": \"ping\"}\n\n"),
             AnswerEvent::End => self.end(w),
-            AnswerEvent::ServiceTier(_) | AnswerEvent::Failed(_) => {}
+            AnswerEvent::ServiceTier(_)
+            | AnswerEvent::InferenceGeo(_)
+            | AnswerEvent::OtherModels(_)
+            | AnswerEvent::Failed(_) => {}
         }
     }
 
@@ -245,9 +249,7 @@ const fn stop_word(reason: FinishReason, at_sequence: bool) -> &'static str {
 /// Writes the fields of Anthropic's `usage`, where `input_tokens` excludes what was cached.
 fn write_usage(w: &mut Writer, usage: &Usage) {
     let cached = usage.cached_input_tokens.unwrap_or(0);
-    let written_5m = usage.cache_write_5m_tokens.unwrap_or(0);
-    let written_1h = usage.cache_write_1h_tokens.unwrap_or(0);
-    let written = written_5m.saturating_add(written_1h);
+    let written = cache_writes(usage).unwrap_or(0);
     let beside = cached.saturating_add(written);
     w.put(
         "input_tokens",
@@ -255,10 +257,22 @@ fn write_usage(w: &mut Writer, usage: &Usage) {
     );
     w.put("cache_creation_input_tokens", written);
     w.put("cache_read_input_tokens", cached);
+    if let Some(hour) = usage.cache_write_1h_tokens {
+        w.put_object("cache_creation", |w| {
+            w.put("ephemeral_5m_input_tokens", written.saturating_sub(hour));
+            w.put("ephemeral_1h_input_tokens", hour);
+        });
+    }
     w.put("output_tokens", usage.output_tokens.unwrap_or(0));
     if let Some(thinking) = usage.reasoning_tokens {
         w.put_object("output_tokens_details", |w| {
             w.put("thinking_tokens", thinking)
+        });
+    }
+    if let Some(searches) = usage.web_searches.filter(|searches| *searches > 0) {
+        w.put_object("server_tool_use", |w| {
+            w.put("web_search_requests", searches);
+            w.put("web_fetch_requests", 0_u64);
         });
     }
 }

@@ -1,6 +1,6 @@
 //! An answer as a sequence of events.
 
-use weir_schemas::Usage;
+use weir_schemas::{OtherModelUsage, Usage};
 
 use super::ReasoningSignature;
 use crate::facts::FinishReason;
@@ -36,9 +36,14 @@ pub(crate) enum AnswerEvent<'a> {
         index: usize,
         part: Text<'a>,
     },
+    /// All that is known of the usage so far.
     Usage(&'a Usage),
+    /// All that is known so far of what other models used within the call.
+    OtherModels(&'a [OtherModelUsage]),
     /// Service tier that the answer was served in.
     ServiceTier(Text<'a>),
+    /// Where the model ran.
+    InferenceGeo(Text<'a>),
     Finish {
         reason: FinishReason,
         stop_sequence: Option<Text<'a>>,

@@ -1,10 +1,13 @@
 //! Facts of chat completions and embeddings that pass through.
 
+use weir_schemas::Usage;
+
 use super::{name, read_error};
 use crate::chat::finish_reason;
 use crate::facts::ResponseFacts;
 use crate::json::PatternStep::{AnyOf, Element, Key};
 use crate::json::{JsonCursor, JsonPattern};
+use crate::usage::MergedUsage;
 use crate::{caps, tier, usage};
 
 /// Reads the events of one stream.
@@ -14,12 +17,15 @@ use crate::{caps, tier, usage};
 #[derive(Debug, Default)]
 pub(super) struct ChatFacts {
     head: Vec<u8>,
+    usage: MergedUsage,
 }
 
 /// What is known of a chunk while it is read.
 #[derive(Default)]
 struct Chunk {
     has_usage: bool,
+    /// What its usage says, wherever it stands.
+    said: Option<Usage>,
     has_no_choices: bool,
     /// Whether a fact came before the choices that can differ from chunk to chunk.
     head_matters: bool,
@@ -47,6 +53,10 @@ impl ChatFacts {
                 JsonCursor::new(data).object(|key, cursor| chunk.read_entry(key, cursor, facts));
             self.remember(data, &chunk);
         }
+        if let Some(said) = &chunk.said {
+            facts.usage = Some(self.usage.add(said));
+            facts.count_search_of_model();
+        }
         chunk.has_usage && chunk.has_no_choices
     }
 
@@ -71,11 +81,11 @@ impl Chunk {
         match key {
             b"choices" => {
                 self.choices_at = Some(cursor.position());
-                self.has_no_choices = read_choices(cursor, facts)? == 0;
+                self.has_no_choices = read_choices(cursor, &mut self.said, facts)? == 0;
                 return Some(());
             }
-            b"usage" => self.has_usage = read_usage(cursor, facts)?,
-            b"x_groq" => read_groq(cursor, facts)?,
+            b"usage" => self.has_usage = read_usage(cursor, &mut self.said, facts)?,
+            b"x_groq" => read_groq(cursor, &mut self.said, facts)?,
             b"error" => read_error(cursor, facts)?,
             b"model" if facts.upstream_model.is_none() => facts.upstream_model = name(cursor)?,
             b"id" if facts.upstream_id.is_none() => facts.upstream_id = name(cursor)?,
@@ -88,7 +98,11 @@ impl Chunk {
 }
 
 /// Returns how many choices there are.
-fn read_choices(cursor: &mut JsonCursor<'_>, facts: &mut ResponseFacts) -> Option<usize> {
+fn read_choices(
+    cursor: &mut JsonCursor<'_>,
+    said: &mut Option<Usage>,
+    facts: &mut ResponseFacts,
+) -> Option<usize> {
     if cursor.peek()? != b'[' {
         return cursor.skip().map(|()| 0);
     }
@@ -103,7 +117,7 @@ fn read_choices(cursor: &mut JsonCursor<'_>, facts: &mut ResponseFacts) -> Optio
                 Some(())
             }
             // Moonshot puts usage here.
-            b"usage" => read_usage(cursor, facts).map(|_| ()),
+            b"usage" => read_usage(cursor, said, facts).map(|_| ()),
             _ => cursor.skip(),
         })
     })?;
@@ -162,18 +176,32 @@ fn read_call(cursor: &mut JsonCursor<'_>, facts: &mut ResponseFacts) -> Option<(
 }
 
 /// Reads Groq's own field for usage.
-fn read_groq(cursor: &mut JsonCursor<'_>, facts: &mut ResponseFacts) -> Option<()> {
+fn read_groq(
+    cursor: &mut JsonCursor<'_>,
+    said: &mut Option<Usage>,
+    facts: &mut ResponseFacts,
+) -> Option<()> {
     cursor.object_or_skip(|key, cursor| match key {
-        b"usage" => read_usage(cursor, facts).map(|_| ()),
+        b"usage" => read_usage(cursor, said, facts).map(|_| ()),
         _ => cursor.skip(),
     })
 }
 
 /// Returns whether there was usage.
-fn read_usage(cursor: &mut JsonCursor<'_>, facts: &mut ResponseFacts) -> Option<bool> {
-    let found = usage::openai(cursor.value()?);
-    facts.usage = found.or(facts.usage);
-    Some(found.is_some())
+fn read_usage(
+    cursor: &mut JsonCursor<'_>,
+    said: &mut Option<Usage>,
+    facts: &mut ResponseFacts,
+) -> Option<bool> {
+    let raw = cursor.value()?;
+    let Some(found) = usage::openai(raw) else {
+        return Some(false);
+    };
+    said.get_or_insert_default().merge(&found);
+    if let Some(word) = tier::in_usage(raw) {
+        tier::add_to_facts(word, facts);
+    }
+    Some(true)
 }
 
 /// The values that are read of a plain body, in the order of the places in [`super`], and its texts.

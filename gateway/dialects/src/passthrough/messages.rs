@@ -64,11 +64,20 @@ fn read_usage(
 ) -> Option<()> {
     let raw = cursor.value()?;
     counts.read(raw);
+    add_to_facts(raw, counts, facts);
+    Some(())
+}
+
+/// Takes over what the counts are now, and what else stands in the `usage` that was just read.
+pub(super) fn add_to_facts(raw: &[u8], counts: &AnthropicCounts, facts: &mut ResponseFacts) {
     facts.usage = counts.usage();
+    facts.other_models = counts.other_models().to_vec();
     if let Some(word) = tier::anthropic(raw) {
         tier::add_to_facts(word, facts);
     }
-    Some(())
+    if let Some(word) = tier::inference_geo(raw) {
+        tier::add_geo_to_facts(word, facts);
+    }
 }
 
 /// The values that are read of a plain body, in the order of the places in [`super`], and its texts.

@@ -42,17 +42,17 @@ struct ErrorContext {
 
 #[derive(Debug)]
 enum StreamFacts {
-    Chat(chat::ChatFacts),
-    Messages(AnthropicCounts),
-    Responses,
+    Chat(Box<chat::ChatFacts>),
+    Messages(Box<AnthropicCounts>),
+    Responses(Box<responses::ResponsesUsage>),
 }
 
 impl PassthroughStream {
     pub(crate) fn new(context: &ResponseContext) -> Self {
         let events = match context.api.answer_format() {
-            AnswerFormat::Chat => StreamFacts::Chat(chat::ChatFacts::default()),
-            AnswerFormat::Messages => StreamFacts::Messages(AnthropicCounts::default()),
-            AnswerFormat::Responses => StreamFacts::Responses,
+            AnswerFormat::Chat => StreamFacts::Chat(Box::default()),
+            AnswerFormat::Messages => StreamFacts::Messages(Box::default()),
+            AnswerFormat::Responses => StreamFacts::Responses(Box::default()),
         };
         Self {
             frames: SseReader::default(),
@@ -169,7 +169,7 @@ impl StreamFacts {
         match self {
             Self::Chat(reader) => is_usage_chunk = reader.read(data, facts),
             Self::Messages(counts) => messages::read_event(data, counts, facts),
-            Self::Responses => responses::read_event(data, facts),
+            Self::Responses(usage) => responses::read_event(data, usage, facts),
         }
         if facts.text_bytes > text_before {
             facts.first_token_seen = true;
@@ -213,6 +213,8 @@ pub(crate) struct PassthroughBody {
     extractor: Extractor,
     format: AnswerFormat,
     errors: &'static [ErrorRow],
+    /// Only for responses.
+    tools: Option<Box<responses::BodyTools>>,
 }
 
 impl PassthroughBody {
@@ -227,13 +229,21 @@ impl PassthroughBody {
             extractor: Extractor::new(patterns),
             format,
             errors: context.errors,
+            tools: (format == AnswerFormat::Responses).then(Box::default),
         }
     }
 
     pub(crate) fn push(&mut self, input: &Bytes, facts: &mut ResponseFacts) {
-        let format = self.format;
+        let (format, tools) = (self.format, &mut self.tools);
         self.extractor.push(input, &mut |part| match part {
-            Extracted::Value(pattern, value) => note(pattern, format, value, facts),
+            Extracted::Value(pattern, value) if pattern <= SERVICE_TIER => {
+                note(pattern, format, value, facts);
+            }
+            Extracted::Value(pattern, value) => {
+                if let Some(tools) = tools {
+                    tools.add(pattern, value);
+                }
+            }
             Extracted::Text(text) => facts.add_text(text),
         });
         read_as(self.errors, facts);
@@ -243,6 +253,10 @@ impl PassthroughBody {
 
     pub(crate) fn finish(&mut self, facts: &mut ResponseFacts) -> Result<(), StreamError> {
         let is_whole = facts.terminal_seen.then_some(());
+        if let Some(tools) = &mut self.tools {
+            tools.add_to_facts(facts);
+        }
+        facts.count_search_of_model();
         is_whole.ok_or(StreamError::Truncated)
     }
 }
@@ -250,19 +264,16 @@ impl PassthroughBody {
 fn note(pattern: usize, format: AnswerFormat, value: &[u8], facts: &mut ResponseFacts) {
     let mut cursor = JsonCursor::new(value);
     match pattern {
+        USAGE if format == AnswerFormat::Messages => {
+            let mut counts = AnthropicCounts::default();
+            counts.read(value);
+            messages::add_to_facts(value, &counts, facts);
+        }
         USAGE => {
-            let usage = match format {
-                AnswerFormat::Chat | AnswerFormat::Responses => usage::openai(value),
-                AnswerFormat::Messages => {
-                    let mut counts = AnthropicCounts::default();
-                    counts.read(value);
-                    if let Some(word) = tier::anthropic(value) {
-                        tier::add_to_facts(word, facts);
-                    }
-                    counts.usage()
-                }
-            };
-            facts.usage = usage.or(facts.usage);
+            facts.usage = usage::openai(value).or(facts.usage);
+            if let Some(word) = tier::in_usage(value) {
+                tier::add_to_facts(word, facts);
+            }
         }
         MODEL => facts.upstream_model = name(&mut cursor).flatten(),
         ID => facts.upstream_id = name(&mut cursor).flatten(),

@@ -1,9 +1,9 @@
 //! A provider's responses answer, plain or streamed, into events.
 
-use crate::chat::read_usage;
 use crate::facts::FinishReason;
 use crate::json::{self, Object, Path, Text};
 use crate::neutral::{AnswerEvent, EventSink, ReasoningSignature, SignatureOrigin, ToolUse, emit};
+use crate::usage;
 
 /// The separator of a summary's parts, escaped.
 const PARAGRAPH: Text<'static> = Text::escaped("\\n\\n");
@@ -14,7 +14,7 @@ pub(crate) fn read_plain(body: &str, sink: &mut EventSink<'_>) -> json::Result<(
     let mut response = Object::read(body, Path::ROOT)?;
     start(&mut response, sink);
     response.each_object("output", |item| reader.read_item(item, sink))?;
-    finish(response, sink);
+    reader.finish(response, sink);
     Ok(())
 }
 
@@ -24,30 +24,6 @@ fn start(response: &mut Object<'_, '_>, sink: &mut EventSink<'_>) {
     // If the stream is cut, this is the only place that names it.
     let tier = response.lenient_text("service_tier");
     emit(sink, tier.map(AnswerEvent::ServiceTier));
-}
-
-/// Reads the finished response, its items excluded.
-fn finish(mut response: Object<'_, '_>, sink: &mut EventSink<'_>) {
-    if let Some(error) = response.take("error") {
-        sink(AnswerEvent::failed(error));
-        return;
-    }
-    read_usage(&mut response, sink);
-    let tier = response.lenient_text("service_tier");
-    emit(sink, tier.map(AnswerEvent::ServiceTier));
-    let details = response.object_or_empty("incomplete_details");
-    let why = details
-        .ok()
-        .and_then(|mut details| details.lenient_text("reason"));
-    sink(AnswerEvent::finish(
-        match why.as_ref().map(Text::as_escaped) {
-            None => FinishReason::Stop,
-            Some("max_output_tokens") => FinishReason::Length,
-            Some("content_filter") => FinishReason::ContentFilter,
-            Some(_) => FinishReason::Other,
-        },
-    ));
-    sink(AnswerEvent::End);
 }
 
 /// The item's id and its encrypted content, with a colon between them.
@@ -70,6 +46,8 @@ pub(crate) struct ResponsesReader {
     calls: Vec<u64>,
     /// Output index and part of the reasoning that was last added to.
     reasoning: Option<(u64, u64)>,
+    usage: usage::MergedUsage,
+    tools: usage::ToolCalls,
 }
 
 impl ResponsesReader {
@@ -115,10 +93,11 @@ impl ResponsesReader {
                 if item.is_kind("reasoning") {
                     read_signature(&mut item, sink);
                 }
+                self.count_tool(&mut item);
             }
             "response.completed" | "response.incomplete" | "response.failed" => {
                 event.object("response", |response| {
-                    finish(response, sink);
+                    self.finish(response, sink);
                     Ok(())
                 })?;
             }
@@ -131,6 +110,65 @@ impl ResponsesReader {
         Ok(())
     }
 
+    /// Reads the finished response, its items excluded.
+    fn finish(&mut self, mut response: Object<'_, '_>, sink: &mut EventSink<'_>) {
+        self.read_usage(&mut response, sink);
+        if let Some(error) = response.take("error") {
+            sink(AnswerEvent::failed(error));
+            return;
+        }
+        let tier = response.lenient_text("service_tier");
+        emit(sink, tier.map(AnswerEvent::ServiceTier));
+        let details = response.object_or_empty("incomplete_details");
+        let why = details
+            .ok()
+            .and_then(|mut details| details.lenient_text("reason"));
+        sink(AnswerEvent::finish(
+            match why.as_ref().map(Text::as_escaped) {
+                None => FinishReason::Stop,
+                Some("max_output_tokens") => FinishReason::Length,
+                Some("content_filter") => FinishReason::ContentFilter,
+                Some(_) => FinishReason::Other,
+            },
+        ));
+        sink(AnswerEvent::End);
+    }
+
+    /// Reads the counts of tokens and of calls of OpenAI's own tools.
+    fn read_usage(&mut self, response: &mut Object<'_, '_>, sink: &mut EventSink<'_>) {
+        if let Some(output) = response.take("output") {
+            self.tools
+                .merge(usage::ToolCalls::of_output(output.as_bytes()));
+        }
+        if let Some(raw) = response.take("tool_usage") {
+            self.tools.read_tool_usage(raw.as_bytes());
+            let tools = response.take("tools").map(str::as_bytes);
+            let model = tools.and_then(usage::image_model_name);
+            if let Some(images) = usage::image_model(raw.as_bytes(), model) {
+                sink(AnswerEvent::OtherModels(&[images]));
+            }
+        }
+        let said = response
+            .take("usage")
+            .and_then(|raw| usage::openai(raw.as_bytes()));
+        for said in [said, self.tools.usage()].into_iter().flatten() {
+            sink(AnswerEvent::Usage(&self.usage.add(&said)));
+        }
+    }
+
+    /// Counts an item, if it is a call of one of OpenAI's own tools.
+    fn count_tool(&mut self, item: &mut Object<'_, '_>) {
+        let kind = item.lenient_text("type").unwrap_or_default();
+        self.tools.add_kind(kind.as_escaped().as_bytes());
+        let action = item.object("action", |mut action| Ok(action.lenient_text("type")));
+        if let Ok(Some(Some(kind))) = action {
+            self.tools.add_action(kind.as_escaped().as_bytes());
+        }
+        let container = item.lenient_text("container_id");
+        let id = container.as_ref().map(|id| id.as_escaped().as_bytes());
+        self.tools.add_container(id);
+    }
+
     /// Reads a whole item.
     fn read_item(
         &mut self,
@@ -139,6 +177,10 @@ impl ResponsesReader {
     ) -> json::Result<()> {
         let kind = item.lenient_text("type").unwrap_or_default();
         match kind.as_escaped() {
+            "web_search_call" | "file_search_call" | "code_interpreter_call" => {
+                self.tools.add_kind(kind.as_escaped().as_bytes());
+                self.count_tool(&mut item);
+            }
             "message" => item.each_object("content", |mut part| {
                 emit(sink, part.lenient_text("text").map(AnswerEvent::Text));
                 emit(sink, part.lenient_text("refusal").map(AnswerEvent::Refusal));

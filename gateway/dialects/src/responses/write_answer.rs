@@ -6,12 +6,12 @@
 use weir_schemas::Usage;
 
 use crate::answer::{Answer, Piece};
-use crate::chat::cache_writes;
 use crate::error::{ApiError, ApiErrorKind};
 use crate::facts::FinishReason;
 use crate::json::{Text, Writer};
 use crate::neutral::{AnswerEvent, ReasoningSignature, ToolUse};
 use crate::response_context::AnswerIdentity;
+use crate::usage::cache_writes;
 
 /// Writes a stream. Each call adds frames to the writer that it is given.
 #[derive(Debug, Default)]
@@ -477,6 +477,14 @@ fn write_usage(w: &mut Writer, usage: &Usage) {
         w.put("cached_tokens", usage.cached_input_tokens.unwrap_or(0));
         // OpenAI's types require it since 2026.
         w.put("cache_write_tokens", cache_writes(usage).unwrap_or(0));
+        let short = usage.cache_write_30m_tokens;
+        let long = usage.cache_write_12h_tokens;
+        if short.or(long).is_some() {
+            w.put_object("cache_write_tokens_details", |w| {
+                w.put("ttl_30m_tokens", short.unwrap_or(0));
+                w.put("ttl_12h_tokens", long.unwrap_or(0));
+            });
+        }
     });
     w.put("output_tokens", output);
     w.put_object("output_tokens_details", |w| {

@@ -154,7 +154,9 @@ impl TranslatedOutput {
         match event {
             AnswerEvent::Start { .. } => !std::mem::replace(&mut self.started, true),
             AnswerEvent::Usage(_)
+            | AnswerEvent::OtherModels(_)
             | AnswerEvent::ServiceTier(_)
+            | AnswerEvent::InferenceGeo(_)
             | AnswerEvent::Alive
             | AnswerEvent::Failed(_) => true,
             _ => {
@@ -174,9 +176,14 @@ impl TranslatedOutput {
                 call.arguments.push(part);
                 return true;
             }
-            (AnswerEvent::Usage(_) | AnswerEvent::ServiceTier(_) | AnswerEvent::Alive, _) => {
-                return false;
-            }
+            (
+                AnswerEvent::Usage(_)
+                | AnswerEvent::OtherModels(_)
+                | AnswerEvent::ServiceTier(_)
+                | AnswerEvent::InferenceGeo(_)
+                | AnswerEvent::Alive,
+                _,
+            ) => return false,
             _ => self.release(w),
         }
         let AnswerEvent::ToolUse(call) = event else {
@@ -249,8 +256,15 @@ fn add_to_facts(event: &AnswerEvent<'_>, facts: &mut ResponseFacts) {
         | AnswerEvent::Signature(_)
         | AnswerEvent::ToolUse(_)
         | AnswerEvent::Arguments { .. } => facts.first_token_seen = true,
-        AnswerEvent::Usage(usage) => facts.usage = Some(**usage),
+        AnswerEvent::Usage(usage) => {
+            facts.usage = Some(**usage);
+            facts.count_search_of_model();
+        }
+        AnswerEvent::OtherModels(others) => facts.other_models = others.to_vec(),
         AnswerEvent::ServiceTier(word) => tier::add_to_facts(word.as_escaped().as_bytes(), facts),
+        AnswerEvent::InferenceGeo(word) => {
+            tier::add_geo_to_facts(word.as_escaped().as_bytes(), facts);
+        }
         AnswerEvent::Failed(error) => facts.provider_error = Some(error.clone()),
         AnswerEvent::End => facts.terminal_seen = true,
         AnswerEvent::Finish { .. } | AnswerEvent::Alive => {}
