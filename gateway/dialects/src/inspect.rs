@@ -17,6 +17,7 @@ use crate::api::ClientApi;
 use crate::caps;
 use crate::error::{ApiError, ApiErrorKind};
 use crate::json::{self, shown};
+use crate::neutral::Effort;
 
 /// What the gateway needs to know of a request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -38,6 +39,12 @@ pub struct RequestFacts {
     pub prompt_bytes: u64,
     /// Images and other files whose data is in the prompt.
     pub inline_files: u32,
+    /// Whether it offers tools.
+    pub(crate) has_tools: bool,
+    /// Whether it has chat's `verbosity`.
+    pub(crate) has_verbosity: bool,
+    /// Chat's `reasoning_effort`, if it is a word that is known.
+    pub(crate) reasoning_effort: Option<Effort>,
     pub(crate) spans: Spans,
 }
 
@@ -207,10 +214,12 @@ enum TopLevelKey {
         alias = "messages",
         alias = "input",
         alias = "system",
-        alias = "instructions",
-        alias = "tools"
+        alias = "instructions"
     )]
     Prompt,
+    Tools,
+    ReasoningEffort,
+    Verbosity,
     #[serde(other)]
     Other,
 }
@@ -231,7 +240,10 @@ struct TopLevel<'a> {
     max_completion_tokens: RawField<'a>,
     max_output_tokens: RawField<'a>,
     n: RawField<'a>,
+    reasoning_effort: RawField<'a>,
     prompt_bytes: usize,
+    has_tools: bool,
+    has_verbosity: bool,
     duplicate: Option<(&'static str, &'a str)>,
 }
 
@@ -250,8 +262,18 @@ impl<'a> TopLevel<'a> {
             }
             TopLevelKey::MaxOutputTokens => ("max_output_tokens", &mut self.max_output_tokens),
             TopLevelKey::N => ("n", &mut self.n),
+            TopLevelKey::ReasoningEffort => ("reasoning_effort", &mut self.reasoning_effort),
             TopLevelKey::Prompt => {
                 self.prompt_bytes += value.len();
+                return;
+            }
+            TopLevelKey::Verbosity => {
+                self.has_verbosity = true;
+                return;
+            }
+            TopLevelKey::Tools => {
+                self.prompt_bytes += value.len();
+                self.has_tools |= value.contains('{');
                 return;
             }
             TopLevelKey::Other => return,
@@ -298,6 +320,13 @@ impl<'de> Visitor<'de> for TopLevelVisitor {
     }
 }
 
+/// An effort's word. Another one is the provider's to judge.
+fn effort(raw: &str) -> Option<Effort> {
+    let word = raw.strip_prefix('"')?.strip_suffix('"')?;
+    let known = Effort::WORDS.iter().find(|(_, known)| *known == word);
+    known.map(|(effort, _)| *effort)
+}
+
 struct FieldReader<'a> {
     body: &'a str,
 }
@@ -311,6 +340,9 @@ impl<'a> FieldReader<'a> {
             choices: self.count("n", found.n)?,
             prompt_bytes: found.prompt_bytes.saturating_sub(inline_bytes) as u64,
             inline_files,
+            has_tools: found.has_tools,
+            has_verbosity: found.has_verbosity,
+            reasoning_effort: found.reasoning_effort.and_then(effort),
             ..RequestFacts::default()
         };
         facts.model = self.model(found, &mut facts.spans)?;

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 
 use crate::api::{ClientApi, Family, UpstreamApi};
-use crate::generations::Generation;
+use crate::generations::{Generation, When};
 use crate::inspect::RequestFacts;
 use crate::json::{self, InvalidField};
 use crate::neutral::{
@@ -93,7 +93,7 @@ pub fn prepare(
         api: request.api.as_str(),
         vendor: vendor.name,
     };
-    let upstream = vendor.upstream_api(request.api).ok_or_else(no_such_api)?;
+    let upstream = upstream_api(request, target).ok_or_else(no_such_api)?;
     let path = vendor
         .path(upstream, request.facts.stream)
         .ok_or_else(no_such_api)?;
@@ -118,6 +118,31 @@ pub fn prepare(
         headers: headers(request, upstream),
         dropped,
         context,
+    })
+}
+
+/// The API of the vendor's that serves the request: responses, where the model's chat does not serve
+/// it with what it asks for.
+fn upstream_api(request: &ClientRequest<'_>, target: &Target<'_>) -> Option<UpstreamApi> {
+    let (vendor, generation) = (target.vendor, target.generation);
+    let usual = vendor.upstream_api(request.api)?;
+    if usual != UpstreamApi::ChatCompletions || vendor.path(UpstreamApi::Responses, false).is_none()
+    {
+        return Some(usual);
+    }
+    let is_served = generation.has_chat
+        && match request.api {
+            // Its client returns the reasoning between calls, for which chat has no place.
+            ClientApi::Messages => generation.chat_tools == When::Always,
+            _ => {
+                !request.facts.has_tools
+                    || generation.takes_chat_tools(request.facts.reasoning_effort)
+            }
+        };
+    Some(if is_served {
+        usual
+    } else {
+        UpstreamApi::Responses
     })
 }
 
@@ -159,7 +184,13 @@ fn native_body(
             // Some vendors report usage unasked, in a chunk of its own.
             context.strips_usage = facts.stream && !facts.asks_stream_usage();
             let body = text_of(request)?;
-            edits.extend(chat::native_edits(body, quirks, target.generation, report)?);
+            edits.extend(chat::native_edits(
+                body,
+                facts,
+                quirks,
+                target.generation,
+                report,
+            )?);
         }
         UpstreamApi::Messages | UpstreamApi::CountTokens => {
             edits.extend(foreign::edits_of_messages(text_of(request)?)?);

@@ -91,7 +91,7 @@ fn a_vendors_differences_are_edited_into_the_clients_bytes() {
         r#"{"stream_options":{"include_usage":true},"enable_thinking":true,"thinking_budget":1024,"model":"up","stream":true,"messages":[]}"#,
     );
     check_native(
-        "kimi",
+        "glm",
         r#"{"model":"up","temperature":1.7}"#,
         r#"{"model":"up","temperature":1}"#,
     );

@@ -4,6 +4,7 @@
 //! [`crate::vendors`].
 
 mod native;
+mod native_model;
 mod read_answer;
 mod read_request;
 mod write_answer;

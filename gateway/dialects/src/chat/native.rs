@@ -5,10 +5,12 @@ use std::sync::LazyLock;
 
 use memchr::memmem::Finder;
 
+use super::native_model::ModelRules;
 use super::read_request::is_default;
 use super::write_request::{tool_id, write_reasoning};
 use crate::caps;
-use crate::generations::{Generation, ReasoningControl};
+use crate::generations::{Generation, ReasoningControl, ReasoningReturn};
+use crate::inspect::RequestFacts;
 use crate::json::{self, JsonCursor, Object, Path, each, text_of, value_of};
 use crate::neutral::{Effort, Feature, LossReport, Reasoning, RequestWriter};
 use crate::splice::{Edit, remove};
@@ -17,22 +19,34 @@ use crate::vendors::{ChatQuirks, Formats, StreamUsage, ToolIds};
 /// The edits that a vendor needs, those of model and usage excluded.
 pub(crate) fn edits(
     body: &str,
+    facts: &RequestFacts,
     quirks: &ChatQuirks,
     generation: &Generation,
     report: &mut LossReport,
 ) -> json::Result<Vec<Edit>> {
+    let mut rules = ModelRules::new(generation, quirks, facts);
     let has_extras = holds_extras(body);
     let has_long_ids = quirks.tool_ids == ToolIds::Short && holds_long_id(body);
-    if !quirks.needs_edits() && !has_extras && !has_long_ids {
+    let wants_reasoning = generation.reasoning.back == ReasoningReturn::Text && holds_calls(body);
+    if !quirks.needs_edits()
+        && !has_extras
+        && !has_long_ids
+        && !wants_reasoning
+        && !rules.needs_edits(facts)
+    {
         return Ok(Vec::new());
     }
     let entries = entries_of(body, body);
+    for entry in &entries {
+        rules.hear(entry.key, &body[entry.value.clone()]);
+    }
     let mut editor = Editor {
         body,
         quirks,
-        generation,
+        rules,
         has_extras,
         has_long_ids,
+        wants_reasoning: wants_reasoning && rules.reasons,
         edits: Vec::new(),
         insert: RequestWriter::reporting(0, report),
     };
@@ -43,7 +57,16 @@ pub(crate) fn edits(
             .renamed
             .iter()
             .any(|(from, to)| *to == entry.key && entries.iter().any(|other| other.key == *from));
+        let is_old = entry.key == "max_tokens" && !generation.old_token_limit;
+        let is_replaced = is_replaced
+            || is_old
+                && entries
+                    .iter()
+                    .any(|other| other.key == "max_completion_tokens");
         removed.push(is_replaced || editor.edit_entry(entry)?);
+    }
+    if facts.reasoning_effort.is_none() {
+        editor.settle_effort(None);
     }
     editor.remove(&entries, &removed);
     Ok(editor.finish())
@@ -88,6 +111,12 @@ fn holds_extras(body: &str) -> bool {
     REASONING.find(body.as_bytes()).is_some()
 }
 
+/// Whether messages may hold calls of tools.
+fn holds_calls(body: &str) -> bool {
+    static CALLS: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"tool_calls\""));
+    CALLS.find(body.as_bytes()).is_some()
+}
+
 /// Whether the result of a call has an id that is too long for OpenAI, given by the vendor that held
 /// the conversation before.
 fn holds_long_id(body: &str) -> bool {
@@ -107,9 +136,11 @@ fn holds_long_id(body: &str) -> bool {
 struct Editor<'a, 'r> {
     body: &'a str,
     quirks: &'a ChatQuirks,
-    generation: &'a Generation,
+    rules: ModelRules<'a>,
     has_extras: bool,
     has_long_ids: bool,
+    /// Whether each call needs the reasoning that led to it.
+    wants_reasoning: bool,
     edits: Vec<Edit>,
     /// Entries for the start of the body.
     insert: RequestWriter<'r>,
@@ -130,8 +161,17 @@ impl<'a> Editor<'a, '_> {
             }
             return Ok(true);
         }
-        if let Some((_, to)) = quirks.renamed.iter().find(|(from, _)| *from == entry.key) {
-            self.replace(entry.quoted_key(), json::quoted(to));
+        let renamed = quirks.renamed.iter().find(|(from, _)| *from == entry.key);
+        let fate = self.rules.fate(entry.key, raw, self.insert.report)?;
+        if fate.is_removed {
+            return Ok(true);
+        }
+        if let Some(key) = fate.key.or_else(|| renamed.map(|(_, to)| *to)) {
+            self.replace(entry.quoted_key(), json::quoted(key));
+        }
+        if let Some(value) = fate.value {
+            self.replace(entry.value.clone(), value);
+            return Ok(false);
         }
         match entry.key {
             "stream_options" => return Ok(quirks.stream_usage == StreamUsage::Always),
@@ -154,7 +194,8 @@ impl<'a> Editor<'a, '_> {
     }
 
     fn lacks_format(&mut self, raw: &str) -> json::Result<bool> {
-        if self.quirks.formats == Formats::Schema || !raw.starts_with('{') {
+        let has_schemas = self.quirks.formats == Formats::Schema && self.rules.generation.schemas;
+        if has_schemas || !raw.starts_with('{') {
             return Ok(false);
         }
         let kind = Object::read(raw, Path::ROOT.key("response_format"))?.text("type")?;
@@ -172,7 +213,6 @@ impl<'a> Editor<'a, '_> {
         }
         if word == "auto" {
             self.insert.report.unsupported(Feature::ToolChoice);
-            return true;
         }
         self.replace(entry.value.clone(), json::quoted(word));
         false
@@ -181,11 +221,15 @@ impl<'a> Editor<'a, '_> {
     /// Translates the amount of reasoning into the vendor's terms. An unknown value is the vendor's
     /// to judge.
     fn edit_effort(&mut self, raw: &str) -> bool {
-        let rules = &self.generation.reasoning;
+        let rules = &self.rules.generation.reasoning;
         let Some(effort) = text_of(raw).and_then(|word| value_of(&Effort::WORDS, &word)) else {
             return false;
         };
-        if rules.control == ReasoningControl::Effort && rules.efforts.contains(effort) {
+        if self.settle_effort(Some(effort)) {
+            return true;
+        }
+        let is_taken = rules.efforts.contains(effort) && effort <= self.quirks.effort_max;
+        if rules.control == ReasoningControl::Effort && is_taken {
             return false;
         }
         let reasoning = Reasoning {
@@ -196,13 +240,29 @@ impl<'a> Editor<'a, '_> {
         true
     }
 
+    /// Switches reasoning off where the chat API takes no tools beside it and there is no other API.
+    /// Returns whether it did.
+    fn settle_effort(&mut self, asked: Option<Effort>) -> bool {
+        let Some(effort) = self.rules.effort(self.insert.report) else {
+            return false;
+        };
+        if asked.is_some() {
+            self.insert.report.unsupported(Feature::Reasoning);
+        } else {
+            self.insert.report.approximated(Feature::Reasoning);
+        }
+        self.insert.put("reasoning_effort", effort.as_str());
+        true
+    }
+
     /// Edits roles, names, ids and reasoning inside messages.
     fn edit_messages(&mut self, raw: &'a str) -> json::Result<()> {
         let holds = |word: &str| memchr::memmem::find(raw.as_bytes(), word.as_bytes()).is_some();
         let renames_role = !self.quirks.developer_role && holds("\"developer\"");
         let drops_names = !self.quirks.message_names && holds("\"name\"");
         let changes_ids = self.quirks.tool_ids == ToolIds::NineAlphanumeric || self.has_long_ids;
-        if !renames_role && !drops_names && !changes_ids && !self.has_extras {
+        let adds_reasoning = self.wants_reasoning;
+        if !renames_role && !drops_names && !changes_ids && !self.has_extras && !adds_reasoning {
             return Ok(());
         }
         each(raw, &Path::ROOT.key("messages"), |raw, path| {
@@ -220,6 +280,9 @@ impl<'a> Editor<'a, '_> {
             }
             if drops_names || self.has_extras {
                 self.edit_extras(raw, drops_names);
+            }
+            if adds_reasoning {
+                self.add_reasoning(raw);
             }
             Ok(())
         })
@@ -252,6 +315,20 @@ impl<'a> Editor<'a, '_> {
             });
         }
         self.remove(&entries, &removed);
+    }
+
+    /// Gives a message with calls the empty reasoning that the vendor wants, if it has none.
+    fn add_reasoning(&mut self, message: &'a str) {
+        let entries = entries_of(self.body, message);
+        let has = |keys: &[&str]| entries.iter().any(|entry| keys.contains(&entry.key));
+        let Some(own) = self.quirks.reasoning_back else {
+            return;
+        };
+        if has(&["tool_calls"]) && !has(&[own, "reasoning_content", "reasoning"]) {
+            let at = json::span_in(self.body, message).start + 1;
+            let entry = format!(r#"{}:"","#, json::quoted(own));
+            self.edits.push(Edit::insert(at, entry));
+        }
     }
 
     fn edit_id(&mut self, raw: Option<&str>) {

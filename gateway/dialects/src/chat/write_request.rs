@@ -3,7 +3,9 @@
 use super::Nesting;
 use super::write_answer::put_google_signature;
 use crate::caps;
-use crate::generations::{Generation, ReasoningControl, ReasoningRules, SamplingRules};
+use crate::generations::{
+    Generation, ReasoningControl, ReasoningReturn, ReasoningRules, SamplingRules,
+};
 use crate::json::Text;
 use crate::neutral::{
     Effort, Feature, Format, LossReport, MediaSource, Part, Reasoning, Request, RequestWriter,
@@ -18,11 +20,15 @@ pub(crate) fn write_request(
     generation: &Generation,
     report: &mut LossReport,
 ) -> String {
-    let asked = generation.reasoning.fit(request.reasoning.as_ref());
+    let reasoning = reasoning_beside_tools(request, generation, report);
+    let asked = generation.reasoning.fit(reasoning.as_ref());
     let reasons = generation.reasons(&asked);
     RequestWriter::reporting(2048, report).filled(|w| {
         w.put("model", model);
-        w.put_array("messages", |w| write_turns(w, request, quirks));
+        w.put_array("messages", |w| {
+            let wants_text = reasons && generation.reasoning.back == ReasoningReturn::Text;
+            write_turns(w, request, quirks, wants_text);
+        });
         let is_lost = request.is_prefill && quirks.prefill == Prefill::None;
         w.unsupported_if(is_lost, Feature::Prefill);
         if request.stream {
@@ -35,9 +41,11 @@ pub(crate) fn write_request(
         w.put_some(quirks.max_tokens, limit);
         write_sampling(w, request, quirks, generation.sampling, reasons);
         w.put_stop("stop", &request.stop, generation.stop_max);
-        write_tools(w, request, quirks, generation.forced_tools.holds(reasons));
+        if generation.chat_tools.holds(reasons) {
+            write_tools(w, request, quirks, generation.forced_tools.holds(reasons));
+        }
         write_response_format(w, request, quirks, generation);
-        if let Some(reasoning) = &request.reasoning {
+        if let Some(reasoning) = &reasoning {
             write_reasoning(w, reasoning, quirks, &generation.reasoning);
         }
         match &request.user {
@@ -45,11 +53,39 @@ pub(crate) fn write_request(
             Some(user) => put_user(w, user),
             None => {}
         }
-        w.put_some("verbosity", request.verbosity.as_ref());
+        let verbosity = w.verbosity(request.verbosity.as_ref(), generation.verbosity);
+        w.put_some("verbosity", verbosity);
         for (key, raw) in &request.shared {
             w.put_raw(key, raw);
         }
         w.put_cache_control(request.cache_control);
+    })
+}
+
+/// The client's wishes. Where chat takes no tools beside reasoning and the vendor has no other API,
+/// reasoning is switched off, or else the tools are left out.
+fn reasoning_beside_tools(
+    request: &Request<'_>,
+    generation: &Generation,
+    report: &mut LossReport,
+) -> Option<Reasoning> {
+    let asked = generation.reasoning.fit(request.reasoning.as_ref());
+    let reasons = generation.reasons(&asked);
+    if request.tools.is_empty() || generation.chat_tools.holds(reasons) {
+        return request.reasoning;
+    }
+    if !generation.reasoning.efforts.contains(Effort::None) {
+        report.unsupported_field("tools");
+        return request.reasoning;
+    }
+    if asked.is_on.is_some() {
+        report.unsupported(Feature::Reasoning);
+    } else {
+        report.approximated(Feature::Reasoning);
+    }
+    Some(Reasoning {
+        enabled: Some(false),
+        ..Reasoning::default()
     })
 }
 
@@ -246,7 +282,12 @@ pub(super) fn write_reasoning(
 
 /// Writes each turn as messages: one for each tool result, one for the rest. Consecutive system
 /// prompts become one, since some models accept only one.
-fn write_turns(w: &mut RequestWriter<'_>, request: &Request<'_>, quirks: &ChatQuirks) {
+fn write_turns(
+    w: &mut RequestWriter<'_>,
+    request: &Request<'_>,
+    quirks: &ChatQuirks,
+    wants_text: bool,
+) {
     let together = |a: &Turn<'_>, b: &Turn<'_>| a.role == Role::System && b.role == Role::System;
     let mut left = request.turns.len();
     for group in request.turns.chunk_by(together) {
@@ -254,7 +295,7 @@ fn write_turns(w: &mut RequestWriter<'_>, request: &Request<'_>, quirks: &ChatQu
         let Some(turn) = group.first() else { continue };
         match turn.role {
             Role::Assistant => w.object(|w| {
-                write_assistant(w, &turn.parts, quirks);
+                write_assistant(w, &turn.parts, quirks, wants_text);
                 let is_prefill = request.is_prefill && left == 0;
                 if let (true, Prefill::Marked(key)) = (is_prefill, quirks.prefill) {
                     w.put(key, true);
@@ -351,7 +392,12 @@ fn write_media<'r>(
 }
 
 /// Writes the fields of an assistant's message.
-fn write_assistant(w: &mut RequestWriter<'_>, parts: &[Part<'_>], quirks: &ChatQuirks) {
+fn write_assistant(
+    w: &mut RequestWriter<'_>,
+    parts: &[Part<'_>],
+    quirks: &ChatQuirks,
+    wants_text: bool,
+) {
     let mut marked = with_marks(parts).into_iter();
     if marked.any(|(part, mark)| part.as_call().is_some() && mark.is_some()) {
         w.report.ignored("messages[].tool_calls[].cache_control");
@@ -363,8 +409,11 @@ fn write_assistant(w: &mut RequestWriter<'_>, parts: &[Part<'_>], quirks: &ChatQ
     } else {
         w.put_text("content", parts.iter());
     }
-    if let (Some(field), Some(reasoning)) = (quirks.reasoning_back, reasoning_text(parts)) {
-        w.put(field, &reasoning);
+    if let Some(field) = quirks.reasoning_back {
+        let text = reasoning_text(parts);
+        // A call whose reasoning is lost, or another model's, has an empty one.
+        let empty = (wants_text && !calls.is_empty()).then_some(Text::EMPTY);
+        w.put_some(field, text.or(empty));
     }
     if !calls.is_empty() {
         w.put_each("tool_calls", calls, |w, call| {

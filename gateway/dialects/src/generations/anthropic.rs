@@ -39,6 +39,7 @@ const OPUS_5_5: Generation = Generation {
         ..ADAPTIVE
     },
     forced_tools: When::Never,
+    verbosity: false,
     strict_tools: true,
     schemas: true,
     prefill: false,
@@ -103,7 +104,12 @@ const SONNET_4_5: Generation = Generation {
 };
 
 const OPUS_4: Generation = Generation {
-    names: &["claude-opus-4-0", "claude-opus-4", "claude-4-opus"],
+    names: &[
+        "claude-opus-4-1",
+        "claude-opus-4-0",
+        "claude-opus-4",
+        "claude-4-opus",
+    ],
     strict_tools: false,
     schemas: false,
     output_tokens_max: Some(32_000),
@@ -164,12 +170,6 @@ pub(crate) static CLAUDE: &[Generation] = &[
     OPUS_4_7,
     OPUS_4_6,
     SONNET_4_5,
-    Generation {
-        names: &["claude-opus-4-1"],
-        strict_tools: true,
-        schemas: true,
-        ..OPUS_4
-    },
     OPUS_4,
     Generation {
         names: &["claude-sonnet-4-0", "claude-sonnet-4", "claude-4-sonnet"],

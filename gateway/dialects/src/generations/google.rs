@@ -40,6 +40,7 @@ const GEMINI_3_PRO: Generation = Generation {
     sampling: SamplingRules::FREE,
     reasoning: LEVELS,
     forced_tools: When::Always,
+    verbosity: false,
     strict_tools: false,
     schemas: true,
     prefill: false,

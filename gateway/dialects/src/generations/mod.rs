@@ -49,6 +49,8 @@ pub struct Generation {
     pub(crate) reasoning: ReasoningRules,
     /// When a `tool_choice` may force a call: any tool, or one by name.
     pub(crate) forced_tools: When,
+    /// Whether it takes another `verbosity` than `medium`.
+    pub(crate) verbosity: bool,
     /// Whether tools may be strict.
     pub(crate) strict_tools: bool,
     /// Whether the answer's format may be a JSON schema.

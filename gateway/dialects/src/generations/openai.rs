@@ -41,6 +41,7 @@ const GPT_6_1_SOL: Generation = Generation {
     sampling: SamplingRules::all(When::WithoutReasoning),
     reasoning: NEVER_OFF,
     forced_tools: When::Always,
+    verbosity: true,
     strict_tools: true,
     schemas: true,
     prefill: false,
@@ -112,6 +113,7 @@ const GPT_5_PRO: Generation = Generation {
 const CHAT_LATEST: Generation = Generation {
     names: &["gpt-5.3-chat", "gpt-5.2-chat", "gpt-5.1-chat"],
     reasoning: FIXED,
+    verbosity: false,
     output_tokens_max: Some(16_384),
     context_tokens: Some(128_000),
     source: MODELS,
@@ -120,6 +122,7 @@ const CHAT_LATEST: Generation = Generation {
 
 const O_SERIES: Generation = Generation {
     names: &["o3", "o4-mini"],
+    verbosity: false,
     reasoning: ReasoningRules {
         efforts: Efforts::LOW_TO_HIGH,
         ..NEVER_OFF
@@ -133,6 +136,7 @@ const GPT_4O: Generation = Generation {
     names: &["gpt-4o", "chatgpt-4o", "gpt-audio", "gpt-4.5-preview"],
     chat_tools: When::Always,
     old_token_limit: true,
+    verbosity: false,
     sampling: SamplingRules::FREE,
     reasoning: ReasoningRules::NEVER,
     stop_max: 4,

@@ -25,6 +25,7 @@ pub(super) const UNLIMITED: Generation = Generation {
     sampling: SamplingRules::FREE,
     reasoning: CHAT_REASONING,
     forced_tools: When::Always,
+    verbosity: true,
     strict_tools: true,
     schemas: true,
     prefill: true,

@@ -198,6 +198,16 @@ impl ReasoningRules {
 }
 
 impl Generation {
+    /// Whether the chat API takes tools beside this effort.
+    pub(crate) fn takes_chat_tools(&self, effort: Option<Effort>) -> bool {
+        let asked = Reasoning {
+            effort,
+            ..Reasoning::default()
+        };
+        let asked = self.reasoning.fit(Some(&asked));
+        self.chat_tools.holds(self.reasons(&asked))
+    }
+
     /// Whether the model reasons if it is asked so.
     pub(crate) fn reasons(&self, asked: &AskedReasoning) -> bool {
         asked.is_on.unwrap_or(self.reasoning.unasked)

@@ -6,7 +6,7 @@ use crate::json::{self, Object, Text};
 use crate::neutral::{
     EMPTY_SCHEMA, Effort, Feature, Fields, Format, JsonSchema, LossReport, MediaSource, Part,
     Reasoning, ReasoningSignature, Request, Role, Sampling, SignatureOrigin, Tool, ToolCall,
-    ToolChoice, Turn, take_message_mark, take_tool_mark, tool_result,
+    ToolChoice, Turn, is_empty_list, take_message_mark, take_tool_mark, tool_result,
 };
 
 /// Fields that do not change the answer, or only help Anthropic.
@@ -23,6 +23,8 @@ pub(crate) fn read_request<'a>(
     Fields::read_body(body, report, |object| {
         object.ignore(&IGNORED);
         object.take("model");
+        object.take_harmless("mcp_servers", is_empty_list);
+        object.take_harmless("inference_geo", |raw| raw == r#""global""#);
         let mut request = Request {
             stream: object.flag("stream")?.unwrap_or(false),
             max_tokens: object.count("max_tokens")?,
@@ -73,10 +75,27 @@ pub(crate) fn read_request<'a>(
 }
 
 fn read_thinking(thinking: &mut Fields<'_, '_>) -> json::Result<Reasoning> {
-    thinking.ignore(&["display"]);
-    let types = [(true, "enabled"), (true, "adaptive"), (false, "disabled")];
+    thinking.ignore(&["display", "block_binding"]);
+    let kind = thinking.required_text("type")?;
+    let (enabled, effort) = match kind.as_escaped() {
+        "enabled" => (true, None),
+        // What adaptive thinking does unless an effort is set
+        // (platform.claude.com/docs/en/build-with-claude/effort).
+        "adaptive" => (true, Some(Effort::High)),
+        "disabled" => (false, None),
+        // Only between calls: the least that there is.
+        "between_tools" => {
+            thinking.report.approximated(Feature::Reasoning);
+            (false, None)
+        }
+        _ => {
+            let reason = "must be adaptive, enabled, between_tools or disabled";
+            return Err(thinking.invalid("type", reason));
+        }
+    };
     Ok(Reasoning {
-        enabled: Some(thinking.required_one_of("type", &types)?),
+        enabled: Some(enabled),
+        effort,
         budget_tokens: thinking.count("budget_tokens")?,
         ..Reasoning::default()
     })

@@ -78,6 +78,15 @@ impl<'a, 'p> Fields<'a, 'p> {
         self.rest = UnreadFields::Done;
     }
 
+    /// A field with a value that asks for nothing is left out, and listed.
+    pub(crate) fn take_harmless(&mut self, key: &str, is_harmless: impl Fn(&str) -> bool) {
+        let is_there = self.object.remaining().any(|there| there == key);
+        self.object.take_if(key, is_harmless);
+        if is_there && !self.object.remaining().any(|there| there == key) {
+            self.report.ignored(self.object.path().key(key).general());
+        }
+    }
+
     /// These fields do not change the answer.
     pub(crate) const fn ignore(&mut self, keys: &'static [&'static str]) {
         self.rest = UnreadFields::UnsupportedBut(keys);
@@ -230,4 +239,10 @@ impl<'a, 'p> DerefMut for Fields<'a, 'p> {
     fn deref_mut(&mut self) -> &mut Object<'a, 'p> {
         &mut self.object
     }
+}
+
+/// `[]`, however it is spaced.
+pub(crate) fn is_empty_list(raw: &str) -> bool {
+    let inner = raw.strip_prefix('[').and_then(|raw| raw.strip_suffix(']'));
+    inner.is_some_and(|inner| inner.trim_ascii().is_empty())
 }

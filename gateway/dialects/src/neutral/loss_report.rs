@@ -40,6 +40,7 @@ pub(crate) enum Feature {
     /// An answer that the client began and the model is to continue.
     Prefill,
     User,
+    Verbosity,
 }
 
 impl Feature {
@@ -101,6 +102,7 @@ impl Feature {
             ],
             Self::Prefill => ["messages[] (an answer to continue)"; 3],
             Self::User => ["user", "metadata.user_id", "user"],
+            Self::Verbosity => ["verbosity", "verbosity", "text.verbosity"],
         }
     }
 }

@@ -18,7 +18,7 @@ mod signature;
 
 pub(crate) use cache_marks::{CacheMarks, take_message_mark, take_tool_mark, with_marks};
 pub(crate) use event::{AnswerEvent, EventSink, ToolUse, emit};
-pub(crate) use fields::Fields;
+pub(crate) use fields::{Fields, is_empty_list};
 pub(crate) use loss_report::{Feature, LossReport};
 pub(crate) use media::{
     CHAT_MEDIA, CLAUDE_MEDIA, GEMINI_MEDIA, MediaRules, OPENAI_CHAT_MEDIA, RESPONSES_MEDIA,

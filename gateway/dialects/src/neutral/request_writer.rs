@@ -51,6 +51,17 @@ impl RequestWriter<'_> {
         }
     }
 
+    /// How long the answer's text is to be, if the model lets anybody say.
+    pub(crate) fn verbosity<'t, 'a>(
+        &mut self,
+        asked: Option<&'t Text<'a>>,
+        is_taken: bool,
+    ) -> Option<&'t Text<'a>> {
+        let taken = asked.filter(|word| is_taken || word.is("medium"));
+        self.approximated_if(taken != asked, Feature::Verbosity);
+        taken
+    }
+
     /// Stop sequences, as many as the model takes.
     pub(crate) fn put_stop(&mut self, key: &str, stop: &[Text<'_>], most: usize) {
         self.unsupported_if(stop.len() > most, Feature::Stop);

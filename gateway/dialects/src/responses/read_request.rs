@@ -89,6 +89,9 @@ fn read_include(object: &mut Fields<'_, '_>) -> json::Result<()> {
 }
 
 fn read_reasoning_config(config: &mut Fields<'_, '_>) -> json::Result<Reasoning> {
+    // Which earlier reasoning the model sees again. Others see what the client returns.
+    config.ignore(&["context"]);
+    config.take_harmless("mode", |raw| raw == r#""standard""#);
     let summary = match config.text("summary")? {
         Some(word) => Some(word),
         None => config.text("generate_summary")?,

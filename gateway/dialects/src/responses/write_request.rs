@@ -32,7 +32,8 @@ pub(crate) fn write_request(
         let reasons = generation.reasons(&asked);
         write_sampling(w, request, generation.sampling, reasons);
         write_tools(w, request, generation.forced_tools.holds(reasons));
-        write_text(w, request);
+        let verbosity = w.verbosity(request.verbosity.as_ref(), generation.verbosity);
+        write_text(w, request, verbosity);
         for (key, raw) in &request.shared {
             w.put_raw(key, raw);
         }
@@ -84,15 +85,15 @@ fn write_tools(w: &mut RequestWriter<'_>, request: &Request<'_>, can_force: bool
     w.put_some("parallel_tool_calls", request.parallel_tools);
 }
 
-fn write_text(w: &mut RequestWriter<'_>, request: &Request<'_>) {
-    if request.format.is_none() && request.verbosity.is_none() {
+fn write_text(w: &mut RequestWriter<'_>, request: &Request<'_>, verbosity: Option<&Text<'_>>) {
+    if request.format.is_none() && verbosity.is_none() {
         return;
     }
     w.put_object("text", |w| {
         if let Some(format) = &request.format {
             w.put_object("format", |w| write_format(w, format, Nesting::Flat));
         }
-        w.put_some("verbosity", request.verbosity.as_ref());
+        w.put_some("verbosity", verbosity);
     });
 }
 
