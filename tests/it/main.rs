@@ -37,3 +37,4 @@ mod store;
 mod the_loop;
 mod trouble;
 mod unreported;
+mod wire_usage;
