@@ -17,6 +17,7 @@ const TAG_HEADER: &str = "x-weir-tag-";
 pub(crate) struct Labels {
     pub(crate) customer: Option<String>,
     pub(crate) feature: Option<String>,
+    /// Sorted by name, so that equal tags are equal in SQL. The first value of a name counts.
     tags: Vec<(String, String)>,
 }
 
@@ -89,13 +90,15 @@ impl Labels {
         let is_name = !name.is_empty()
             && name.len() <= TAG_NAME_BYTES_MAX
             && name.bytes().all(|byte| byte.is_ascii_graphic());
-        let is_new = !self.tags.iter().any(|(known, _)| known == name);
+        let place = self
+            .tags
+            .binary_search_by(|(known, _)| known.as_str().cmp(name));
         if is_name
-            && is_new
+            && let Err(place) = place
             && self.tags.len() < TAGS_MAX
             && let Some(content) = value(content)
         {
-            self.tags.push((name.to_owned(), content));
+            self.tags.insert(place, (name.to_owned(), content));
         }
     }
 }
@@ -149,7 +152,7 @@ mod tests {
         assert_eq!(labels.feature.as_deref(), Some("on boarding"));
         assert_eq!(
             labels.tags().0,
-            [("run", "nightly"), ("zone", "eu"), ("team", "t")]
+            [("run", "nightly"), ("team", "t"), ("zone", "eu")]
         );
         let mut labels = Labels::default();
         labels.add_body(&facts(Some("c3"), &[("user_id", "c3")]));
@@ -157,6 +160,24 @@ mod tests {
             (labels.customer.as_deref(), labels.tags().0.len()),
             (Some("c3"), 0)
         );
+    }
+
+    #[test]
+    fn tags_are_the_same_in_whatever_order_they_come() {
+        let names = ["zone", "Run", "run", "a.b", "app", "é"];
+        let expected: Vec<_> = ["Run", "a.b", "app", "run", "zone"]
+            .map(|name| (name, "1"))
+            .into();
+        for rotation in 0..names.len() {
+            let mut turned = names;
+            turned.rotate_left(rotation);
+            let pairs: Vec<_> = turned.iter().map(|name| (*name, "1")).collect();
+            // A name that comes again changes nothing.
+            let again: Vec<_> = turned.iter().map(|name| (*name, "2")).collect();
+            let mut labels = Labels::default();
+            labels.add_body(&facts(None, &[pairs, again].concat()));
+            assert_eq!(labels.tags().0, expected);
+        }
     }
 
     #[test]
