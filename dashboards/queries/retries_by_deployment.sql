@@ -8,4 +8,4 @@ SELECT
 FROM weir.attempts
 WHERE ts > now() - INTERVAL 7 DAY AND kind IN ('retry', 'fallback', 'hedge')
 GROUP BY cause, kind, deployment
-ORDER BY attempts DESC, error_kind, kind, tried_next
+ORDER BY count() DESC, cause, kind, deployment

@@ -6,4 +6,4 @@ SELECT
 FROM weir.attempts AS tried
 WHERE ts > now() - INTERVAL 30 DAY AND NOT delivered AND tried.cost_usd > 0
 GROUP BY deployment, kind, error_kind
-ORDER BY cost_usd DESC, deployment, kind, error_kind
+ORDER BY sum(tried.cost_usd) DESC, deployment, kind, error_kind

@@ -16,17 +16,19 @@ pub struct Migration {
 }
 
 macro_rules! migrations {
-    ($($version:literal $name:literal;)*) => {
+    ($([$zeros:literal] $($version:literal $name:literal;)*)*) => {
         /// All migrations, oldest first.
-        pub const MIGRATIONS: &[Migration] = &[$(Migration {
+        pub const MIGRATIONS: &[Migration] = &[$($(Migration {
             version: $version,
             name: $name,
-            sql: include_str!(concat!("../clickhouse/000", $version, "_", $name, ".sql")),
-        },)*];
+            sql: include_str!(concat!("../clickhouse/", $zeros, $version, "_", $name, ".sql")),
+        },)*)*];
     };
 }
 
+// In brackets: the zeros before a version in the names of its files.
 migrations! {
+    ["000"]
     1 "events";
     2 "audit";
     3 "prices";
@@ -35,6 +37,8 @@ migrations! {
     7 "payloads";
     8 "deadlines";
     9 "meters";
+    ["00"]
+    10 "views";
 }
 
 /// The database that everything is in.

@@ -3,11 +3,13 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::process::Command;
 use std::time::Instant;
 
 use serde_json::{Value, json};
 use weir_store::Store;
-use weir_tests::weir::{Installation, repository};
+use weir_tests::http::Request;
+use weir_tests::weir::{Installation, python, repository};
 
 use crate::store::{Running, alone};
 
@@ -307,6 +309,117 @@ fn audit_calls_lists_who_called_what() {
         );
         assert_eq!(csv.len(), 2);
         assert!(csv[1].contains("\"ben\""));
+        running.stop().await;
+    });
+}
+
+/// Settings that clients, their drivers and server profiles change, and that change what SQL means.
+const CLIENT_SETTINGS: [&str; 18] = [
+    "join_use_nulls=1",
+    "join_default_strictness=",
+    "join_default_strictness=ANY",
+    "any_join_distinct_right_table_keys=1",
+    "join_algorithm=full_sorting_merge",
+    "aggregate_functions_null_for_empty=1",
+    "group_by_use_nulls=1",
+    "transform_null_in=1",
+    "prefer_column_name_to_alias=1",
+    "joined_subquery_requires_alias=0",
+    "union_default_mode=",
+    "data_type_default_nullable=1",
+    "cast_keep_nullable=1",
+    "enable_analyzer=0",
+    "enable_positional_arguments=0",
+    "optimize_use_projections=0",
+    "session_timezone=Asia/Kolkata",
+    "compatibility=24.3",
+];
+
+/// The ready-made questions, and all of every view.
+async fn statements(store: &Store) -> Vec<(String, String)> {
+    let files = fs::read_dir(repository().join("dashboards/queries")).unwrap();
+    let paths = files.map(|entry| entry.unwrap().path());
+    let mut statements: Vec<_> = paths
+        .filter(|path| path.extension().is_some_and(|extension| extension == "sql"))
+        .map(|path| {
+            let text = fs::read_to_string(&path).unwrap();
+            (path.display().to_string(), text)
+        })
+        .collect();
+    let views = "SELECT name FROM system.tables WHERE database = 'weir' AND engine = 'View'";
+    let views: Vec<String> = store.fetch(store.query(views)).await.unwrap();
+    assert!(views.len() >= 4, "{views:?}");
+    for view in views {
+        let all = format!("SELECT * FROM weir.{view} ORDER BY toString(tuple(*))");
+        let types = format!("SELECT toTypeName(tuple(*)) AS types FROM weir.{view} LIMIT 1");
+        statements.push((view.clone(), all));
+        statements.push((format!("types of {view}"), types));
+    }
+    statements
+}
+
+#[test]
+fn questions_and_views_say_the_same_under_every_setting_of_a_client() {
+    alone(async {
+        let running = Running::start().await;
+        let store = running.store();
+        store.migrate(3650).await.unwrap();
+        fill(&store).await;
+        run(
+            &store,
+            "INSERT INTO corrections (stream, seq, ts, request_id, attempt, delivered, \
+             cost_before_usd, cost_usd) SELECT '018bcfe5-6800-7000-8000-000000000001', \
+             30 + rowNumberInAllBlocks(), now64(6), \
+             toUUID('018bcfe5-6800-7000-8000-00000000000' || toString(request)), attempt, delivered, \
+             before, now FROM values('request UInt8, attempt UInt16, delivered Bool, \
+             before Nullable(Decimal(38, 12)), now Nullable(Decimal(38, 12))', \
+             (0, 3, true, 1.5, 2.5), (0, 2, false, 0.25, 0.5), (2, 1, true, 0.25, NULL), \
+             (5, 1, true, NULL, 3))",
+        )
+        .await;
+        let waste = "ALTER TABLE requests UPDATE waste_usd = 0.25 WHERE cost_usd > 1 SETTINGS mutations_sync = 1";
+        run(&store, waste).await;
+        let ask = |statement: &str, setting: &str| {
+            let path = format!("/?default_format=TSVWithNames&database=weir&{setting}");
+            let answer = Request::post(&path, statement)
+                .send(running.address)
+                .unwrap();
+            (answer.status, answer.text())
+        };
+        for (name, statement) in statements(&store).await {
+            let plain = ask(&statement, "max_threads=1");
+            assert_eq!(plain.0, 200, "{name}: {}", plain.1);
+            for setting in CLIENT_SETTINGS {
+                assert_eq!(ask(&statement, setting), plain, "{name} with {setting}");
+            }
+        }
+        let costs = "SELECT toString(cost_usd), toString(waste_usd) FROM weir.rerated_requests \
+                     WHERE cost_usd IS DISTINCT FROM cost_before_usd ORDER BY request_id";
+        let costs = ask(costs, "join_use_nulls=1&default_format=TSV").1;
+        assert_eq!(costs, "2.5\t0.5\n\\N\t\\N\n3\t\\N\n");
+        running.stop().await;
+    });
+}
+
+/// Arrow and Avro have no type for `DateTime`: it is a number there.
+#[test]
+fn every_column_with_a_time_is_a_time_in_arrow_and_avro() {
+    alone(async {
+        let running = Running::start().await;
+        running.store().migrate(3650).await.unwrap();
+        fill(&running.store()).await;
+        let url = format!("http://{}", running.address);
+        let script = repository().join("tests/clients/sql_times.py");
+        let found = Command::new(python())
+            .arg("-B")
+            .arg(script)
+            .arg(url)
+            .output()
+            .unwrap();
+        assert!(found.status.success(), "{found:?}");
+        let seen: Value = serde_json::from_slice(&found.stdout).unwrap();
+        assert_eq!(seen["wrong"], json!([]));
+        assert!(seen["columns"].as_u64().unwrap() > 15, "{seen}");
         running.stop().await;
     });
 }

@@ -163,10 +163,23 @@ fn insert_settings(token: &str, deadline_us: Option<u64>) -> [(&'static str, Cow
     ]
 }
 
+/// What Weir's own statements mean must not depend on the profile of the server's user either.
+const OWN_SETTINGS: [(&str, &str); 6] = [
+    ("join_use_nulls", "0"),
+    ("join_default_strictness", "ALL"),
+    ("aggregate_functions_null_for_empty", "0"),
+    ("transform_null_in", "0"),
+    ("prefer_column_name_to_alias", "0"),
+    ("data_type_default_nullable", "0"),
+];
+
 /// A store, wherever it is. Cheap to clone.
 #[derive(Clone)]
 pub struct Store {
+    /// With [`OWN_SETTINGS`].
     client: Client,
+    /// With the settings of the server's user.
+    plain: Client,
     url: String,
 }
 
@@ -198,8 +211,13 @@ impl Store {
                 .with_user(&config.user)
                 .with_password(&config.password);
         }
+        let plain = client.clone();
+        for (name, value) in OWN_SETTINGS {
+            client = client.with_setting(name, value);
+        }
         Ok(Self {
             client,
+            plain,
             url: config.url.clone(),
         })
     }
@@ -293,12 +311,15 @@ impl Store {
         within(MIGRATION_TIME_MAX, context, query.execute()).await
     }
 
-    /// Sends any statement and returns what comes back, as it comes, in the format given (or in the
-    /// one that the statement names).
+    /// Sends a statement of Weir's and returns what comes back, as it comes, in the format given (or in
+    /// the one that the statement names).
     pub fn raw_query(&self, sql: &str, format: &str) -> Result<RawAnswer, StoreError> {
-        let cursor = self.in_database().query_raw(sql).fetch_bytes(format);
-        let cursor = cursor.map_err(|error| StoreError::new("send the statement", &error))?;
-        Ok(RawAnswer { cursor })
+        raw_query(self.in_database(), sql, format)
+    }
+
+    /// The same for somebody else's statement, which runs with the settings of the server's user.
+    pub fn raw_query_of_user(&self, sql: &str, format: &str) -> Result<RawAnswer, StoreError> {
+        raw_query(self.plain.clone().with_database(DATABASE), sql, format)
     }
 
     fn in_database(&self) -> Client {
@@ -308,6 +329,12 @@ impl Store {
     pub(crate) fn client(&self) -> &Client {
         &self.client
     }
+}
+
+fn raw_query(client: Client, sql: &str, format: &str) -> Result<RawAnswer, StoreError> {
+    let cursor = client.query_raw(sql).fetch_bytes(format);
+    let cursor = cursor.map_err(|error| StoreError::new("send the statement", &error))?;
+    Ok(RawAnswer { cursor })
 }
 
 fn is_on_this_machine(url: &str) -> bool {
