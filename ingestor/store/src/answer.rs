@@ -10,6 +10,7 @@ use http_body_util::{Either, Full};
 use rand::Rng;
 use tokio::sync::mpsc;
 
+use crate::encode::ErrorPacking;
 use crate::engine::QueryProgress;
 use crate::error::ServerError;
 use crate::killer::CancelOnDrop;
@@ -62,6 +63,7 @@ pub(crate) struct StreamedOutput {
     pub(crate) first: Option<Bytes>,
     pub(crate) output: mpsc::Receiver<QueryOutput>,
     pub(crate) tag: String,
+    pub(crate) packing: ErrorPacking,
     pub(crate) cut: Option<Cut>,
     /// Dropped with the answer.
     pub(crate) _stop: CancelOnDrop,
@@ -108,7 +110,10 @@ impl Body for StreamedOutput {
             Some(QueryOutput::Whole { .. } | QueryOutput::Head { .. }) | None => thread_died(),
         };
         self.cut = Some(Cut::Written);
-        data(exception_block(&self.tag, &error.message))
+        data(
+            self.packing
+                .pack(exception_block(&self.tag, &error.message)),
+        )
     }
 }
 

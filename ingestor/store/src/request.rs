@@ -6,6 +6,7 @@ use http::request::Parts;
 use http::{HeaderMap, Method};
 
 use crate::decode::Packing;
+use crate::encode::{ErrorPacking, HttpEncoding};
 use crate::error::{ServerError, code};
 
 /// One request, before its statement is known.
@@ -22,6 +23,10 @@ pub(crate) struct QueryRequest {
     pub query_id: String,
     /// The response goes out in compressed blocks.
     pub compress: bool,
+    /// The client may be answered in HTTP's encodings (`enable_http_compression`).
+    http_compression: bool,
+    /// The encoding of HTTP's that the client accepts, if it may be used.
+    http_encoding: Option<HttpEncoding>,
     /// How the body is packed.
     pub packing: Packing,
     /// The revision of Native output that the client would like.
@@ -75,6 +80,14 @@ impl QueryRequest {
         Ok(request)
     }
 
+    /// How an error is packed once the client is let in.
+    pub(crate) const fn error_packing(&self) -> ErrorPacking {
+        ErrorPacking {
+            in_blocks: self.compress,
+            encoding: self.http_encoding,
+        }
+    }
+
     /// Takes one parameter of the URL or field of a form.
     pub(crate) fn set(&mut self, name: &str, value: String) -> Result<(), ServerError> {
         if let Some(param) = name.strip_prefix("param_") {
@@ -87,6 +100,7 @@ impl QueryRequest {
             "default_format" => self.default_format = Some(value).filter(|name| !name.is_empty()),
             "query_id" => self.query_id = check_query_id(value)?,
             "compress" => self.compress = value == "1",
+            "enable_http_compression" => self.http_compression = value == "1" || value == "true",
             "decompress" if value == "1" => self.packing = Packing::Blocks,
             "decompress" => {}
             "client_protocol_version" => self.native_revision = value.parse().unwrap_or_default(),
@@ -118,6 +132,9 @@ impl QueryRequest {
                 ));
             }
             self.packing = encoded;
+        }
+        if self.http_compression {
+            self.http_encoding = text("accept-encoding").and_then(HttpEncoding::accepted);
         }
         self.boundary = text("content-type").and_then(form_boundary);
         Ok(())

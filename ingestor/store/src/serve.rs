@@ -38,6 +38,7 @@ use crate::caps::{
     CONNECTIONS_MAX, HEAD_TIME_MAX, INSERTS_MAX, OUTPUT_QUEUED_MAX, PLACE_WAIT_MAX, QUERIES_MAX,
     ROWS_QUEUED_MAX, STOP_GRACE,
 };
+use crate::encode::ErrorPacking;
 use crate::engine::{EmbeddedEngine, QueryProgress};
 use crate::error::{ServerError, code};
 use crate::format;
@@ -163,14 +164,19 @@ impl Facade {
         }
         let request = match QueryRequest::read(&parts) {
             Ok(request) => request,
-            Err(error) => return self.error(&error, ""),
+            Err(error) => return self.error(&error, "", ErrorPacking::default()),
         };
         let query_id = request.query_id.clone();
-        match self.query(request, &parts, &mut body).await {
+        if let Err(error) = self.admit(&parts, &request) {
+            drain(&mut body).await;
+            return self.error(&error, &query_id, ErrorPacking::default());
+        }
+        let packing = request.error_packing();
+        match self.query(request, &mut body).await {
             Ok(answer) => answer,
             Err(error) => {
                 drain(&mut body).await;
-                self.error(&error, &query_id)
+                self.error(&error, &query_id, packing)
             }
         }
     }
@@ -178,10 +184,8 @@ impl Facade {
     async fn query(
         self: &Arc<Self>,
         request: QueryRequest,
-        parts: &Parts,
         body: &mut Incoming,
     ) -> Result<QueryResponse, ServerError> {
-        self.admit(parts, &request)?;
         let job = find_statement(request, body).await?;
         if let Some(hello) = hello::answer(&job, self.engine.version()) {
             let query_id = &job.request.query_id;
@@ -223,6 +227,7 @@ impl Facade {
     ) -> Result<QueryResponse, ServerError> {
         let takes_rows = matches!(job.statement, Statement::Insert(_));
         let query_id = job.request.query_id.clone();
+        let in_blocks = job.request.error_packing().in_blocks;
         let running = Arc::new(Running::default());
         let stop = CancelOnDrop {
             running: Arc::clone(&running),
@@ -264,6 +269,10 @@ impl Facade {
                     first: Some(first),
                     output,
                     tag,
+                    packing: ErrorPacking {
+                        in_blocks,
+                        encoding: None,
+                    },
                     cut: None,
                     _stop: stop,
                 };
@@ -290,20 +299,23 @@ impl Facade {
         response
     }
 
-    fn error(&self, error: &ServerError, query_id: &str) -> QueryResponse {
+    fn error(&self, error: &ServerError, query_id: &str, packing: ErrorPacking) -> QueryResponse {
         let mut response = self.head(error.status(), query_id);
         let headers = response.headers_mut();
         let code = error.code.to_string();
         set(headers, "x-clickhouse-exception-code", &code);
         set(headers, "content-type", "text/plain; charset=UTF-8");
+        if let Some(encoding) = packing.encoding {
+            set(headers, "content-encoding", encoding.name());
+        }
         if error.status() == StatusCode::UNAUTHORIZED
             || error.code == code::AUTHENTICATION_FAILED.number
         {
             let realm = "Basic realm=\"ClickHouse server HTTP API\"";
             set(headers, "www-authenticate", realm);
         }
-        let text = self.versioned(error);
-        response.map(|()| QueryBody::Left(Full::new(text.into())))
+        let text = packing.pack(self.versioned(error).into());
+        response.map(|()| QueryBody::Left(Full::new(text)))
     }
 
     /// The message as a server sends it: with the version, and a line break at the end.

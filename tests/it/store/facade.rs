@@ -510,6 +510,99 @@ fn rows_may_come_gzipped_and_count_only_if_whole() {
     });
 }
 
+/// The text of an error in blocks: the store itself unpacks it, as rows.
+async fn unpacked(running: &Running, blocks: Vec<u8>) -> String {
+    let insert = "/?decompress=1&query=INSERT+INTO+errors_in_blocks+FORMAT+LineAsString";
+    assert_eq!(post(running.address, insert, blocks).await.text(), "");
+    let text =
+        "SELECT arrayStringConcat(groupArray(text), '|') FROM errors_in_blocks FORMAT TSVRaw";
+    let text = post(running.address, "/", text).await.text();
+    post(running.address, "/", "TRUNCATE TABLE errors_in_blocks").await;
+    text
+}
+
+#[test]
+fn errors_are_packed_in_blocks_like_results() {
+    with_shared(|running| async {
+        table(running, "errors_in_blocks", "text String").await;
+        for (path, statement, code) in [
+            ("/?compress=1", "SELECT nothing", 47),
+            ("/?compress=1&database=nowhere", "SELECT 1", 81),
+            ("/?compress=1", "SELEC 1", 62),
+            (
+                "/?compress=1&query=INSERT+INTO+nowhere+FORMAT+TSV",
+                "1\n",
+                60,
+            ),
+        ] {
+            let answer = post(running.address, path, statement).await;
+            assert_eq!(error_code(&answer), Some(code), "{path} {statement}");
+            let said = unpacked(running, answer.body).await;
+            let begin = format!("Code: {code}. DB::Exception: ");
+            assert!(said.starts_with(&begin), "{path} {statement}: {said}");
+        }
+        // One that comes when rows are on their way already.
+        let late = "SELECT toString(throwIf(number = 3000000)) FROM system.numbers LIMIT 4000000 \
+                    FORMAT TSV";
+        let answer = post(running.address, "/?compress=1", late).await;
+        assert!(!answer.is_complete);
+        let tag = answer
+            .header("x-clickhouse-exception-tag")
+            .unwrap()
+            .to_owned();
+        let said = unpacked(running, answer.body).await;
+        assert!(
+            said.contains("__exception__") && said.contains(&tag),
+            "{}",
+            said.len()
+        );
+        assert!(said.contains("DB::Exception"));
+    });
+}
+
+#[test]
+fn errors_are_encoded_as_the_client_accepts_and_asks() {
+    with_shared(|running| async {
+        let ask = |path: &'static str, accept: &str| {
+            let request = Request::post(path, "SELECT nothing").header("accept-encoding", accept);
+            send(running.address, request)
+        };
+        for (path, accept, encoding) in [
+            ("/?enable_http_compression=1", "gzip", Some("gzip")),
+            ("/?enable_http_compression=1", "deflate", Some("deflate")),
+            ("/?enable_http_compression=1", "br, lz4", None),
+            ("/?enable_http_compression=1", "gzip;q=0", None),
+            ("/?enable_http_compression=0", "gzip", None),
+            ("/", "gzip, deflate", None),
+        ] {
+            let answer = ask(path, accept).await;
+            assert_eq!(
+                answer.header("content-encoding"),
+                encoding,
+                "{path} {accept}"
+            );
+            assert_eq!(error_code(&answer), Some(47));
+            let is_plain = answer.text().contains("DB::Exception");
+            assert_eq!(is_plain, encoding.is_none(), "{path} {accept}");
+        }
+        let url = format!("http://{}/?enable_http_compression=1", running.address);
+        let curl = || {
+            let mut curl = std::process::Command::new("curl");
+            curl.args([
+                "-sS",
+                "--compressed",
+                "--data-binary",
+                "SELECT nothing",
+                &url,
+            ]);
+            curl.output().unwrap()
+        };
+        let said = tokio::task::block_in_place(curl);
+        let said = String::from_utf8_lossy(&said.stdout).into_owned();
+        assert!(said.starts_with("Code: 47. DB::Exception: "), "{said}");
+    });
+}
+
 /// ClickHouse's Go client asks this first, for Native output with block info, and then reads what the
 /// answer's revision has: none.
 #[test]
