@@ -507,7 +507,8 @@ pub(crate) enum RoutesCommand {
 pub(crate) struct SqlArgs {
     /// The statement, or `-` to read it from stdin.
     pub(crate) statement: String,
-    /// A ClickHouse output format; default: a table on a terminal, TSV otherwise.
+    /// A ClickHouse output format; default: a table on a terminal, TSV otherwise. In CSV, text that a
+    /// spreadsheet would take for a formula gets an apostrophe in front.
     #[arg(long)]
     pub(crate) format: Option<String>,
     /// Short for `--format JSONEachRow`.
@@ -539,7 +540,8 @@ pub(crate) struct CallsArgs {
     /// Print JSON, one call per line.
     #[arg(long, conflicts_with = "csv")]
     pub(crate) json: bool,
-    /// Print CSV with a header line.
+    /// Print CSV with a header line; text that a spreadsheet would take for a formula gets an apostrophe
+    /// in front.
     #[arg(long)]
     pub(crate) csv: bool,
 }

@@ -10,6 +10,7 @@ mod output;
 mod parts;
 mod reload;
 mod routing_tables;
+mod spreadsheet;
 
 use std::io::IsTerminal as _;
 use std::process::ExitCode;

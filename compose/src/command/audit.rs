@@ -14,6 +14,7 @@ use crate::cli::{AuditCommand, CallsArgs, Cli, RollupsCommand};
 use crate::command::sql::{self, quoted};
 use crate::context::{audit_dir, runtime, settings, unix_ms};
 use crate::output::{self, Reported};
+use crate::spreadsheet::Cells;
 
 pub(crate) fn run(cli: &Cli, command: &AuditCommand) -> anyhow::Result<()> {
     match command {
@@ -66,7 +67,9 @@ fn calls(cli: &Cli, args: &CallsArgs) -> anyhow::Result<()> {
         (false, false) if std::io::stdout().is_terminal() => "PrettyCompactMonoBlock",
         (false, false) => "TSVWithNames",
     };
-    sql::print(&settings(cli)?, &statement, format)
+    sql::print(&settings(cli)?, Cells::of(format), |store| {
+        store.raw_query(&statement, format)
+    })
 }
 
 fn calls_sql(args: &CallsArgs, since_us: i64) -> String {

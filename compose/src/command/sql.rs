@@ -3,11 +3,12 @@
 use std::io::{self, IsTerminal as _, Read as _, Write as _};
 
 use anyhow::{Context as _, anyhow, bail};
-use weir_store::{Store, StoreError};
+use weir_store::{RawAnswer, Store, StoreError};
 
 use crate::cli::{Cli, SqlArgs};
 use crate::config::{Config, StoreKind};
 use crate::context::{runtime, settings};
+use crate::spreadsheet::{Cells, Neutraliser};
 
 /// ClickHouse's error codes for an unknown table and an unknown database.
 const UNKNOWN_TABLE: [u32; 2] = [60, 81];
@@ -15,13 +16,22 @@ const UNKNOWN_TABLE: [u32; 2] = [60, 81];
 pub(crate) fn run(cli: &Cli, args: &SqlArgs) -> anyhow::Result<()> {
     let config = settings(cli)?;
     let statement = statement(&args.statement)?;
-    print(&config, &statement, format(args))
+    let format = format(args);
+    // TSV and JSON are for programs, CSV is for people.
+    let cells = Cells::of(format).filter(|cells| *cells == Cells::Csv);
+    print(&config, cells, |store| {
+        store.raw_query_of_user(&statement, format)
+    })
 }
 
-/// Runs a statement and prints the result as it arrives.
-pub(crate) fn print(config: &Config, statement: &str, format: &str) -> anyhow::Result<()> {
+/// Runs a statement and prints the result as it arrives; formulas in these cells are neutralised.
+pub(crate) fn print(
+    config: &Config,
+    cells: Option<Cells>,
+    ask: impl FnOnce(&Store) -> Result<RawAnswer, StoreError>,
+) -> anyhow::Result<()> {
     let store = config.store.connect()?;
-    let relayed = runtime()?.block_on(relay(&store, statement, format));
+    let relayed = runtime()?.block_on(async { relay(ask(&store)?, cells).await });
     relayed.map_err(|error| match error.downcast_ref() {
         Some(error) => explain(error, config),
         None => error.context("write the result"),
@@ -52,12 +62,16 @@ fn format(args: &SqlArgs) -> &str {
     }
 }
 
-async fn relay(store: &Store, statement: &str, format: &str) -> anyhow::Result<()> {
-    let mut answer = store.raw_query(statement, format)?;
+async fn relay(mut answer: RawAnswer, cells: Option<Cells>) -> anyhow::Result<()> {
     let mut out = crate::output::stdout();
+    let mut neutraliser = cells.map(Neutraliser::new);
     while let Some(piece) = answer.next().await? {
-        out.write_all(&piece)?;
+        match &mut neutraliser {
+            Some(neutraliser) => out.write_all(&neutraliser.push(&piece))?,
+            None => out.write_all(&piece)?,
+        }
     }
+    out.write_all(&neutraliser.map(Neutraliser::finish).unwrap_or_default())?;
     Ok(out.flush()?)
 }
 
