@@ -44,6 +44,12 @@ pub(crate) const SHADOWS_MAX: usize = 64;
 /// another attempt could mend.
 pub(crate) const HELD_ANSWER_BYTES_MAX: usize = 256 * 1024;
 
+/// Bytes of a compressed body that are unpacked at once: they may become a thousand times as many.
+pub(crate) const UNPACKED_FROM_BYTES: usize = 256;
+
+/// Bytes after which no more of a compressed body is unpacked before these are passed on.
+pub(crate) const UNPACKED_AT_ONCE_BYTES: usize = 64 * 1024;
+
 /// Bytes of a provider's error answer that are read; its message comes first.
 pub(crate) const ERROR_BODY_BYTES_MAX: usize = 64 * 1024;
 

@@ -71,7 +71,8 @@ impl Answer {
                 self.finish = Some(*reason);
                 self.stop_sequence = stop_sequence.clone().map(Text::into_owned);
             }
-            AnswerEvent::ServiceTier(_)
+            AnswerEvent::CallEnd { .. }
+            | AnswerEvent::ServiceTier(_)
             | AnswerEvent::InferenceGeo(_)
             | AnswerEvent::OtherModels(_)
             | AnswerEvent::Failed(_)

@@ -16,6 +16,17 @@ pub const USER_BYTES_MAX: usize = 512;
 /// and provider speak the same dialect, and ends the stream where they do not.
 pub const EVENT_BYTES_MAX: usize = 4 * 1024 * 1024;
 
+/// Blanks at the beginning of an answer after which its form is what its header says, in bytes. Some
+/// servers send one every few seconds until the answer begins.
+pub const OPENING_BYTES_MAX: usize = 16 * 1024;
+
+/// What is held back of a translated stream until its turn, in bytes: calls without a name, calls
+/// beside another one, and what follows them. More ends the stream with an error.
+pub const HELD_BACK_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Calls, or items of a responses stream, that one answer may have. More make it malformed.
+pub const CALLS_MAX: usize = 4096;
+
 /// Largest response that is collected to be translated. Responses that need no translation are
 /// never collected.
 pub const TRANSLATED_BODY_BYTES_MAX: usize = 64 * 1024 * 1024;

@@ -16,6 +16,7 @@
 mod convert;
 mod foreign;
 mod inspect;
+mod opening;
 mod passthrough;
 mod prepare;
 mod response;

@@ -10,6 +10,7 @@ use crate::convert::Converter;
 use crate::error::{ApiError, ApiErrorKind, ErrorResponse, error_body, error_event};
 use crate::facts::{ResponseFacts, StreamError};
 use crate::json;
+use crate::opening::{Opened, Opening};
 use crate::passthrough::{PassthroughBody, PassthroughStream};
 use crate::response_context::ResponseContext;
 use crate::translate::Translator;
@@ -20,35 +21,44 @@ use crate::upstream_error::UpstreamErrorFacts;
 pub struct ResponseMachine {
     api: ClientApi,
     reader: ResponseReader,
+    /// Whether a byte order mark was left out.
+    is_shortened: bool,
     facts: ResponseFacts,
 }
 
 #[derive(Debug)]
 enum ResponseReader {
+    /// Nothing has come that tells the form.
+    Opening(Box<ResponseContext>, Opening),
     Stream(PassthroughStream),
     Plain(PassthroughBody),
     Translator(Box<Translator>),
     Converter(Converter),
 }
 
+impl ResponseReader {
+    fn new(context: &ResponseContext, is_stream: bool) -> Self {
+        match (context.conversion, context.passes(is_stream), is_stream) {
+            (Some(conversion), _, _) => {
+                Self::Converter(Converter::new(conversion, context.identity.clone()))
+            }
+            (None, false, _) => Self::Translator(Box::new(Translator::new(context, is_stream))),
+            (None, true, true) => Self::Stream(PassthroughStream::new(context)),
+            (None, true, false) => Self::Plain(PassthroughBody::new(context)),
+        }
+    }
+}
+
 impl ResponseMachine {
     /// For an answer with a success status. `is_stream` tells whether its content type is
-    /// `text/event-stream`, whatever the client asked for.
+    /// `text/event-stream`; its first bytes may tell otherwise.
     #[must_use]
     pub fn new(context: &ResponseContext, is_stream: bool) -> Self {
-        let reader = match (context.conversion, context.passes(is_stream), is_stream) {
-            (Some(conversion), _, _) => {
-                ResponseReader::Converter(Converter::new(conversion, context.identity.clone()))
-            }
-            (None, false, _) => {
-                ResponseReader::Translator(Box::new(Translator::new(context, is_stream)))
-            }
-            (None, true, true) => ResponseReader::Stream(PassthroughStream::new(context)),
-            (None, true, false) => ResponseReader::Plain(PassthroughBody::new(context)),
-        };
+        let opening = Opening::new(is_stream);
         Self {
             api: context.api,
-            reader,
+            reader: ResponseReader::Opening(Box::new(context.clone()), opening),
+            is_shortened: false,
             facts: ResponseFacts::default(),
         }
     }
@@ -57,21 +67,40 @@ impl ResponseMachine {
     /// for the client too.
     #[must_use]
     pub const fn keeps_length(&self) -> bool {
-        matches!(self.reader, ResponseReader::Plain(_))
+        matches!(self.reader, ResponseReader::Plain(_)) && !self.is_shortened
     }
 
-    /// The content type of the output. `None` if it is the provider's.
+    /// Whether the provider streams. Before its first bytes are there, what its header says.
     #[must_use]
-    pub fn content_type(&self) -> Option<&'static str> {
+    pub fn reads_stream(&self) -> bool {
         match &self.reader {
-            ResponseReader::Stream(_) | ResponseReader::Plain(_) => None,
-            ResponseReader::Translator(translator) if translator.writes_stream() => {
-                Some("text/event-stream; charset=utf-8")
-            }
-            ResponseReader::Translator(_) | ResponseReader::Converter(_) => {
-                Some("application/json")
-            }
+            ResponseReader::Opening(_, opening) => opening.is_stream(),
+            ResponseReader::Stream(_) => true,
+            ResponseReader::Plain(_) | ResponseReader::Converter(_) => false,
+            ResponseReader::Translator(translator) => translator.reads_stream(),
         }
+    }
+
+    /// Whether the client gets a stream, whatever the provider sends.
+    #[must_use]
+    pub fn writes_stream(&self) -> bool {
+        match &self.reader {
+            ResponseReader::Opening(context, opening) => {
+                context.wants_stream || context.passes(true) && opening.is_stream()
+            }
+            ResponseReader::Stream(_) => true,
+            ResponseReader::Plain(_) | ResponseReader::Converter(_) => false,
+            ResponseReader::Translator(translator) => translator.writes_stream(),
+        }
+    }
+
+    /// Whether the client gets other bytes than the provider sent.
+    #[must_use]
+    pub const fn translates(&self) -> bool {
+        matches!(
+            self.reader,
+            ResponseReader::Translator(_) | ResponseReader::Converter(_)
+        )
     }
 
     /// Takes the next piece of the body and returns the bytes for the client, which may be none yet.
@@ -81,6 +110,13 @@ impl ResponseMachine {
     ///
     /// When the answer cannot be passed on. The client then gets the output of [`Self::fail`].
     pub fn push(&mut self, input: Bytes) -> Result<Bytes, StreamError> {
+        let input = match &mut self.reader {
+            ResponseReader::Opening(_, opening) => match opening.read(input) {
+                Some(opened) => self.open(opened),
+                None => return Ok(Bytes::new()),
+            },
+            _ => input,
+        };
         let output = match &mut self.reader {
             ResponseReader::Stream(reader) => reader.push(&input, &mut self.facts),
             ResponseReader::Plain(reader) => {
@@ -92,9 +128,19 @@ impl ResponseMachine {
                 converter.push(&input)?;
                 Bytes::new()
             }
+            ResponseReader::Opening(..) => Bytes::new(),
         };
         self.facts.output_bytes += output.len() as u64;
         Ok(output)
+    }
+
+    /// Reads on in the form that the first bytes have told. Returns them.
+    fn open(&mut self, opened: Opened) -> Bytes {
+        if let ResponseReader::Opening(context, _) = &self.reader {
+            self.reader = ResponseReader::new(context, opened.is_stream);
+            self.is_shortened = opened.had_bom;
+        }
+        opened.bytes
     }
 
     /// Ends the body and returns the last bytes for the client.
@@ -103,6 +149,11 @@ impl ResponseMachine {
     ///
     /// When the answer was not complete.
     pub fn finish(&mut self) -> Result<Bytes, StreamError> {
+        if let ResponseReader::Opening(_, opening) = &mut self.reader {
+            // There is nothing but blanks.
+            let opened = opening.end();
+            self.open(opened);
+        }
         let output = match &mut self.reader {
             ResponseReader::Stream(reader) => reader.finish(&mut self.facts)?,
             ResponseReader::Plain(reader) => {
@@ -111,6 +162,7 @@ impl ResponseMachine {
             }
             ResponseReader::Translator(translator) => translator.finish(&mut self.facts)?,
             ResponseReader::Converter(converter) => converter.finish(&mut self.facts)?,
+            ResponseReader::Opening(..) => Bytes::new(),
         };
         self.facts.output_bytes += output.len() as u64;
         Ok(output)
@@ -119,10 +171,14 @@ impl ResponseMachine {
     /// Ends a stream that cannot go on with an error event in the client's dialect. Held bytes are
     /// dropped. A plain body gets nothing, because it can only be cut off.
     pub fn fail(&mut self, error: &ApiError<'_>) -> Bytes {
+        let writes_stream = self.writes_stream();
         let output = match &mut self.reader {
             ResponseReader::Stream(_) => error_event(self.api, error).into(),
             ResponseReader::Translator(translator) => translator.fail(error).into(),
-            ResponseReader::Plain(_) | ResponseReader::Converter(_) => Bytes::new(),
+            ResponseReader::Opening(..) if writes_stream => error_event(self.api, error).into(),
+            ResponseReader::Opening(..)
+            | ResponseReader::Plain(_)
+            | ResponseReader::Converter(_) => Bytes::new(),
         };
         self.facts.output_bytes += output.len() as u64;
         output

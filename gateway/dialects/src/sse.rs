@@ -14,6 +14,8 @@ use crate::caps;
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum SseItem<'a> {
     Event {
+        /// The `event` line. Empty if there was none.
+        name: &'a [u8],
         /// The `data` lines, joined by line feeds. Empty if there was none.
         data: &'a [u8],
     },
@@ -142,6 +144,7 @@ struct LineScanner {
     /// The last line ended with a CR at the end of the bytes. A LF that follows belongs to it.
     swallow_lf: bool,
     has_fields: bool,
+    name: Option<Range<usize>>,
     data: Option<Range<usize>>,
     /// The `data` lines joined, if there is more than one.
     joined: Vec<u8>,
@@ -199,8 +202,10 @@ impl LineScanner {
         if bytes[value.clone()].first() == Some(&b' ') {
             value.start += 1;
         }
-        if &text[..colon] == b"data" {
-            self.add_data(bytes, value);
+        match &text[..colon] {
+            b"data" => self.add_data(bytes, value),
+            b"event" => self.name = Some(value),
+            _ => {}
         }
         false
     }
@@ -229,6 +234,7 @@ impl LineScanner {
     /// Returns the item and starts over.
     fn take<'a>(&'a mut self, raw: &'a [u8]) -> SseItem<'a> {
         let data = self.data.take();
+        let name = &raw[self.name.take().unwrap_or(0..0)];
         let (has_fields, oversized) = (self.has_fields, self.oversized);
         let is_joined = std::mem::replace(&mut self.has_joined, false);
         self.scanned = 0;
@@ -242,8 +248,12 @@ impl LineScanner {
             (false, false) => SseItem::Filler {
                 is_comment: raw.first() == Some(&b':'),
             },
-            (false, true) if is_joined => SseItem::Event { data: &self.joined },
+            (false, true) if is_joined => SseItem::Event {
+                name,
+                data: &self.joined,
+            },
             (false, true) => SseItem::Event {
+                name,
                 data: &raw[data.unwrap_or(0..0)],
             },
         }
@@ -255,6 +265,7 @@ impl LineScanner {
         self.oversized = true;
         self.scanned = 0;
         self.line_start = 0;
+        self.name = None;
         self.data = None;
         self.has_joined = false;
     }
@@ -309,7 +320,10 @@ mod tests {
         let mut kept = Vec::new();
         let mut judge = |found: SseItem<'_>| {
             let word = match found {
-                SseItem::Event { data } => String::from_utf8_lossy(data).into_owned(),
+                SseItem::Event { name, data } => match String::from_utf8_lossy(name) {
+                    name if name.is_empty() => String::from_utf8_lossy(data).into_owned(),
+                    name => format!("{name}: {}", String::from_utf8_lossy(data)),
+                },
                 SseItem::Filler { .. } => return Verdict::Keep,
                 SseItem::Oversized => "oversized".to_owned(),
             };
@@ -330,7 +344,7 @@ mod tests {
 
     const STREAM: &str = ": hello\n\ndata: one\n\nevent: two\r\ndata: 2\r\ndata:and\r\n: note\r\n\r\n\
         data: three\r\rid: 4\ndata\n\n\n:bye\ndata: [DONE]\n";
-    const EVENTS: [&str; 5] = ["one", "2\nand", "three", "", "[DONE]"];
+    const EVENTS: [&str; 5] = ["one", "two: 2\nand", "three", "", "[DONE]"];
 
     #[test]
     fn events_are_found_at_every_split_and_all_bytes_survive() {

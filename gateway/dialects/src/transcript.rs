@@ -119,9 +119,9 @@ impl StreamTranscript {
     fn push(&mut self, piece: Option<&Bytes>) {
         let judge = |item: SseItem<'_>| {
             match item {
-                SseItem::Event { data: [] } | SseItem::Filler { .. } => {}
-                SseItem::Event { data } if data == b"[DONE]" => {}
-                SseItem::Event { data } => match serde_json::from_slice(data) {
+                SseItem::Event { data: [], .. } | SseItem::Filler { .. } => {}
+                SseItem::Event { data, .. } if data == b"[DONE]" => {}
+                SseItem::Event { data, .. } => match serde_json::from_slice(data) {
                     Ok(Value::Object(event)) => self.answer.add(event),
                     _ => self.is_readable = false,
                 },

@@ -12,11 +12,13 @@ use weir_dialects::{ApiError, ResponseFacts, ResponseMachine, StreamError};
 use weir_governance::clock;
 
 use crate::setup::config::TimeoutConfig;
-use crate::upstream::{AnswerBody, CallError};
+use crate::upstream::{AnswerBody, CallError, ContentDecoder};
 
 /// Reads one answer, piece by piece.
 pub(crate) struct AnswerReader {
     body: AnswerBody,
+    /// Unpacks the body, if the provider compressed it although nobody asked for that.
+    decoder: Option<ContentDecoder>,
     machine: ResponseMachine,
     clock: AnswerClock,
     bytes_read: u64,
@@ -40,9 +42,15 @@ pub(crate) enum AnswerError {
 }
 
 impl AnswerReader {
-    pub(crate) fn new(body: AnswerBody, machine: ResponseMachine, clock: AnswerClock) -> Self {
+    pub(crate) fn new(
+        body: AnswerBody,
+        decoder: Option<ContentDecoder>,
+        machine: ResponseMachine,
+        clock: AnswerClock,
+    ) -> Self {
         Self {
             body,
+            decoder,
             machine,
             clock,
             bytes_read: 0,
@@ -58,6 +66,9 @@ impl AnswerReader {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Result<AnswerStep, AnswerError>> {
+        if let Some(unpacked) = self.unpack() {
+            return Poll::Ready(unpacked);
+        }
         if self.is_at_end() {
             return Poll::Ready(self.finish());
         }
@@ -75,8 +86,20 @@ impl AnswerReader {
     fn push(&mut self, piece: Bytes) -> Result<AnswerStep, AnswerError> {
         self.clock.piece_arrived();
         self.bytes_read += piece.len() as u64;
-        let pushed = self.machine.push(piece);
-        pushed.map(AnswerStep::Piece).map_err(AnswerError::Piece)
+        let Some(decoder) = &mut self.decoder else {
+            let pushed = self.machine.push(piece);
+            return pushed.map(AnswerStep::Piece).map_err(AnswerError::Piece);
+        };
+        decoder.push(piece);
+        let unpacked = self.unpack();
+        unpacked.unwrap_or_else(|| Ok(AnswerStep::Piece(Bytes::new())))
+    }
+
+    /// Unpacks more of what was read, if there is more of it.
+    fn unpack(&mut self) -> Option<Result<AnswerStep, AnswerError>> {
+        let unpacked = self.decoder.as_mut()?.next()?;
+        let pushed = unpacked.and_then(|piece| self.machine.push(piece));
+        Some(pushed.map(AnswerStep::Piece).map_err(AnswerError::Piece))
     }
 
     fn finish(&mut self) -> Result<AnswerStep, AnswerError> {
@@ -84,7 +107,11 @@ impl AnswerReader {
             return Ok(AnswerStep::End(Bytes::new()));
         }
         self.is_finished = true;
-        let finished = self.machine.finish();
+        let is_whole = self.decoder.as_mut().is_none_or(ContentDecoder::is_whole);
+        let finished = match is_whole {
+            true => self.machine.finish(),
+            false => Err(StreamError::Truncated),
+        };
         finished.map(AnswerStep::End).map_err(AnswerError::End)
     }
 
@@ -96,7 +123,8 @@ impl AnswerReader {
     /// Whether the next step is the last, and ready at once: what was read before it may be all that
     /// the client gets.
     pub(crate) fn is_at_end(&self) -> bool {
-        !self.is_finished && self.body.is_end()
+        let has_more = self.decoder.as_ref().is_some_and(ContentDecoder::has_more);
+        !self.is_finished && self.body.is_end() && !has_more
     }
 
     /// Whether the last step was made.
@@ -114,7 +142,17 @@ impl AnswerReader {
 
     /// Whether the client gets as many bytes as the provider sends.
     pub(crate) const fn keeps_length(&self) -> bool {
-        self.machine.keeps_length()
+        self.machine.keeps_length() && self.decoder.is_none()
+    }
+
+    /// Whether the provider streams, as its first bytes tell.
+    pub(crate) fn reads_stream(&self) -> bool {
+        self.machine.reads_stream()
+    }
+
+    /// Whether the client gets a stream.
+    pub(crate) fn writes_stream(&self) -> bool {
+        self.machine.writes_stream()
     }
 
     /// The error that ends a stream in the client's dialect; empty for a plain body.

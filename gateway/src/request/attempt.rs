@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use weir_routing::{Alias, GiveUp, Next};
 
-pub(crate) use call::DROPPED;
+pub(crate) use call::{DROPPED, is_event_stream, is_media_type};
 pub(crate) use context::RoutedRequest;
 pub(crate) use failed::FailedAttempt;
 pub(crate) use race::CommittedResponse;

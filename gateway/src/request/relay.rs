@@ -20,7 +20,9 @@ use weir_routing::Failure;
 
 use crate::record::deployment_events::TrackedAttempt;
 use crate::request::answer_reader::{AnswerReader, AnswerStep};
-use crate::request::attempt::{CommittedResponse, DROPPED, FailedAttempt};
+use crate::request::attempt::{
+    CommittedResponse, DROPPED, FailedAttempt, is_event_stream, is_media_type,
+};
 use crate::request::drain::{self, Drain};
 use crate::request::exchange::Exchange;
 use crate::request::refusal::{REQUEST_ID, Refusal, request_id_value};
@@ -149,7 +151,9 @@ pub(crate) fn respond(
     let status = answer.status;
     exchange.record.committed(status, has_client_left);
     let keeps_length = answer.reader.keeps_length();
+    let writes_stream = answer.reader.writes_stream();
     let mut headers = passed_on(&answer.headers, keeps_length);
+    set_content_type(&mut headers, writes_stream);
     // The limits of the client's key take precedence over those of the provider's key.
     headers.extend(std::mem::take(&mut exchange.limit_headers));
     if !keeps_length {
@@ -161,7 +165,7 @@ pub(crate) fn respond(
         if has_client_left {
             payload.client_left();
         }
-        payload.answer_begins(answer.is_stream);
+        payload.answer_begins(writes_stream);
     }
     let relay = Box::new(Relay::new(exchange, committed));
     let mut response = Response::new(ResponseBody::Streaming(StreamingBody(Some(relay))));
@@ -186,6 +190,21 @@ fn passed_on(upstream: &HeaderMap, keeps_length: bool) -> HeaderMap {
         }
     }
     headers
+}
+
+/// The content type of what the client gets, where the provider's is another: it was translated, or its
+/// form is not what the provider says.
+fn set_content_type(headers: &mut HeaderMap, is_stream: bool) {
+    let (is_right, right) = if is_stream {
+        let is_right = is_event_stream(headers);
+        (is_right, "text/event-stream; charset=utf-8")
+    } else {
+        let is_json = |kind: &str| kind == "application/json" || kind.ends_with("+json");
+        (is_media_type(headers, is_json), "application/json")
+    };
+    if !is_right {
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(right));
+    }
 }
 
 // State      Event                         Next       For the client              Events
@@ -234,12 +253,13 @@ pub(crate) struct Relay {
 impl Relay {
     fn new(exchange: Exchange, committed: CommittedResponse) -> Self {
         let answer = committed.response;
+        let is_stream = answer.reader.reads_stream();
         let mut relay = Self {
             delivered_bytes: exchange.has_client_left().then_some(0),
             exchange,
             attempt: committed.attempt,
             reader: answer.reader,
-            is_stream: answer.is_stream,
+            is_stream,
             has_first_token: false,
             ready: None,
             durable: None,

@@ -9,12 +9,14 @@
 //! polled at all, and is looked at when it is taken again.
 
 mod connection;
+mod content_decoder;
 mod pool;
 pub(crate) mod rate_limit_headers;
 mod reach;
 mod tls;
 
 pub(crate) use connection::Connection;
+pub(crate) use content_decoder::ContentDecoder;
 pub(crate) use pool::{AnswerBody, Pool, UpstreamAnswer};
 pub(crate) use reach::Reach;
 use tls::{TlsError, client_config};

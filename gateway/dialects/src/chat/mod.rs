@@ -6,6 +6,7 @@
 mod native;
 mod native_model;
 mod read_answer;
+mod read_calls;
 mod read_request;
 mod write_answer;
 mod write_request;

@@ -3,14 +3,17 @@
 //! Vendors differ in where they put reasoning, usage and errors. All documented places are read, and
 //! unknown fields are skipped.
 
+use super::read_calls::ChatCalls;
 use crate::facts::FinishReason;
-use crate::json::{self, Object, Path, Text, text_of};
-use crate::neutral::{AnswerEvent, EventSink, ReasoningSignature, SignatureOrigin, ToolUse, emit};
+use crate::json::{self, Object, Path, Text};
+use crate::neutral::{AnswerEvent, EventSink, emit};
 use crate::{tier, usage};
 
 /// Reads a complete body.
 pub(crate) fn read_plain(body: &str, sink: &mut EventSink<'_>) -> json::Result<()> {
-    ChatReader::default().read_object(body, "message", sink)?;
+    let mut reader = ChatReader::default();
+    reader.read_object(body, sink)?;
+    reader.end(sink)?;
     sink(AnswerEvent::End);
     Ok(())
 }
@@ -19,38 +22,51 @@ pub(crate) fn read_plain(body: &str, sink: &mut EventSink<'_>) -> json::Result<(
 #[derive(Debug, Default)]
 pub(crate) struct ChatReader {
     started: bool,
-    /// The tool calls, in the order in which they began.
-    calls: Vec<CallKey>,
+    calls: ChatCalls,
     usage: usage::MergedUsage,
+    /// What there was of the answer. A whole message at the end of a stream only adds what is missing.
+    had: MessageParts,
+    /// The provider said that it stopped, and not why.
+    has_blank_reason: bool,
 }
 
-/// How a provider identifies a call: by index, or without one, by id. Some number all calls 0, so
-/// that only a new id with a name beside it begins a new one.
-#[derive(Debug)]
-struct CallKey {
-    number: Option<u64>,
-    id: Option<String>,
+#[derive(Clone, Copy, Debug, Default)]
+struct MessageParts {
+    text: bool,
+    reasoning: bool,
+    refusal: bool,
+    calls: bool,
 }
 
 impl ChatReader {
+    /// Bytes that are held until it is known where they belong.
+    pub(crate) const fn held_bytes(&self) -> usize {
+        self.calls.held_bytes()
+    }
+
     /// Reads the data of one event, which is known to be valid JSON or `[DONE]`.
     pub(crate) fn read(&mut self, data: &str, sink: &mut EventSink<'_>) -> json::Result<()> {
         if data == "[DONE]" {
+            self.calls.end(sink)?;
             sink(AnswerEvent::End);
             return Ok(());
         }
-        self.read_object(data, "delta", sink)
+        self.read_object(data, sink)
+    }
+
+    /// Nothing more comes.
+    pub(crate) fn end(&mut self, sink: &mut EventSink<'_>) -> json::Result<()> {
+        self.calls.end(sink)?;
+        if self.has_blank_reason {
+            sink(AnswerEvent::finish(FinishReason::Stop));
+        }
+        Ok(())
     }
 
     /// Reads a chunk, whose choices hold a `delta`, or a body, whose choices hold a `message`.
-    fn read_object(
-        &mut self,
-        data: &str,
-        content: &str,
-        sink: &mut EventSink<'_>,
-    ) -> json::Result<()> {
+    fn read_object(&mut self, data: &str, sink: &mut EventSink<'_>) -> json::Result<()> {
         let mut chunk = Object::read(data, Path::ROOT)?;
-        if let Some(error) = chunk.take("error") {
+        if let Some(error) = chunk.error() {
             sink(AnswerEvent::failed(error));
             return Ok(());
         }
@@ -63,7 +79,11 @@ impl ChatReader {
                 sink(AnswerEvent::Start { id, model });
             }
         }
-        chunk.each_object("choices", |choice| self.read_choice(choice, content, sink))?;
+        if chunk.take("choices").is_none() && is_bare_error(&mut chunk) {
+            sink(AnswerEvent::failed_event(data.as_bytes()));
+            return Ok(());
+        }
+        chunk.each_object("choices", |choice| self.read_choice(choice, sink))?;
         self.read_usage(&mut chunk, sink);
         let tier = chunk.lenient_text("service_tier");
         emit(sink, tier.map(AnswerEvent::ServiceTier));
@@ -74,21 +94,35 @@ impl ChatReader {
     fn read_choice(
         &mut self,
         mut choice: Object<'_, '_>,
-        content: &str,
         sink: &mut EventSink<'_>,
     ) -> json::Result<()> {
         // The request asked for one answer.
         if choice.take("index").is_some_and(|index| index != "0") {
             return Ok(());
         }
-        self.read_message(choice.object_or_empty(content)?, sink)?;
+        choice.object("delta", |delta| {
+            self.read_message(delta, MessageParts::default(), sink)
+        })?;
+        // Some servers stream the whole answer as one chunk, or once more at the end.
+        let had = self.had;
+        choice.object("message", |message| self.read_message(message, had, sink))?;
         // Moonshot puts usage here.
         self.read_usage(&mut choice, sink);
-        if let Some(reason) = choice.lenient_text("finish_reason") {
-            sink(match finish_reason(reason.as_escaped().as_bytes()) {
-                FinishReason::Error => AnswerEvent::failed(choice.take("error").unwrap_or("{}")),
-                reason => AnswerEvent::finish(reason),
-            });
+        let reason = choice.lenient_text("finish_reason");
+        match reason.as_ref().map(Text::as_escaped) {
+            None => {}
+            // Snowflake's Cortex says nothing else.
+            Some("") => self.has_blank_reason = true,
+            Some(reason) => match finish_reason(reason.as_bytes()) {
+                FinishReason::Error => {
+                    sink(AnswerEvent::failed(choice.take("error").unwrap_or("{}")));
+                }
+                reason => {
+                    self.calls.end(sink)?;
+                    self.has_blank_reason = false;
+                    sink(AnswerEvent::finish(reason));
+                }
+            },
         }
         Ok(())
     }
@@ -107,103 +141,68 @@ impl ChatReader {
         );
     }
 
+    /// Reads a piece of a message, or a whole one, but for what there was of it already.
     fn read_message(
         &mut self,
         mut message: Object<'_, '_>,
+        had: MessageParts,
         sink: &mut EventSink<'_>,
     ) -> json::Result<()> {
         // DeepSeek, Qwen and others say `reasoning_content`; OpenRouter, Groq and newer vLLM say
         // `reasoning`.
-        let reasoning = match message.lenient_text("reasoning_content") {
-            None => message.lenient_text("reasoning"),
+        let reasoning = match message.some_text("reasoning_content") {
+            None => message.some_text("reasoning"),
             text => text,
         };
-        let reasoning = reasoning.filter(|text| !text.is_empty());
-        emit(sink, reasoning.map(AnswerEvent::Reasoning));
-        read_content(&mut message, sink)?;
-        let refusal = message.lenient_text("refusal");
-        emit(sink, refusal.map(AnswerEvent::Refusal));
-        message.each_object("tool_calls", |call| self.read_call(call, sink))
-    }
-
-    /// Reads a call, or a piece of one.
-    fn read_call(
-        &mut self,
-        mut call: Object<'_, '_>,
-        sink: &mut EventSink<'_>,
-    ) -> json::Result<()> {
-        let id = call.lenient_text("id");
-        let number = call.count("index").unwrap_or_default();
-        let signature = call.object("extra_content", |mut extra| {
-            extra.object("google", |mut google| google.text("thought_signature"))
-        });
-        let signature = signature.ok().flatten().flatten().flatten();
-        let sign = |value| ReasoningSignature::plain(SignatureOrigin::Gemini, value);
-        call.object("function", |mut function| {
-            let name = function.lenient_text("name");
-            let is_named = name.as_ref().is_some_and(|name| !name.is_empty());
-            let known = self.known(number, id.as_ref(), is_named);
-            let index = known.unwrap_or(self.calls.len());
-            if known.is_none() {
-                self.calls.push(CallKey {
-                    number,
-                    id: id.as_ref().map(|id| id.as_escaped().to_owned()),
-                });
-                sink(AnswerEvent::ToolUse(ToolUse {
-                    signature: signature.map(sign),
-                    ..ToolUse::new(index, id, name)
-                }));
-            }
-            // Some servers send the object itself.
-            let arguments = function.take("arguments");
-            let part = arguments.map(|raw| text_of(raw).unwrap_or_else(|| Text::plain(raw)));
-            let part = part.filter(|part| !part.is_empty());
-            emit(
-                sink,
-                part.map(|part| AnswerEvent::Arguments { index, part }),
-            );
-            Ok(())
-        })?;
-        Ok(())
-    }
-
-    /// The call that a piece belongs to. Without an index, a new id begins a call, and a missing id
-    /// continues the last one.
-    fn known(&self, number: Option<u64>, id: Option<&Text<'_>>, is_named: bool) -> Option<usize> {
-        let id = id.map(Text::as_escaped).filter(|id| !id.is_empty());
-        let has_id = |call: &CallKey| call.id.as_deref() == id;
-        match (number, id) {
-            (Some(_), id) => {
-                let same = |call: &CallKey| call.number == number;
-                let last = self.calls.iter().rposition(same)?;
-                let is_other = is_named && id.is_some() && !has_id(&self.calls[last]);
-                (!is_other).then_some(last)
-            }
-            (None, Some(_)) => self.calls.iter().position(has_id),
-            (None, None) => self.calls.len().checked_sub(1),
+        if let Some(text) = reasoning.filter(|_| !had.reasoning) {
+            self.had.reasoning = true;
+            sink(AnswerEvent::Reasoning(text));
         }
+        if !had.text {
+            self.had.text |= read_content(&mut message, sink)?;
+        }
+        if let Some(text) = message.some_text("refusal").filter(|_| !had.refusal) {
+            self.had.refusal = true;
+            sink(AnswerEvent::Refusal(text));
+        }
+        if !had.calls {
+            self.calls.read(&mut message, sink)?;
+            self.had.calls = !self.calls.is_empty();
+        }
+        Ok(())
     }
 }
 
-/// Content: a string, or parts as Mistral's reasoning models send them.
-fn read_content(message: &mut Object<'_, '_>, sink: &mut EventSink<'_>) -> json::Result<()> {
+/// Errors without an envelope: vLLM's and Mistral's have `"object":"error"`, FastAPI's a `detail`.
+fn is_bare_error(chunk: &mut Object<'_, '_>) -> bool {
+    let is_error = |text: Option<Text<'_>>| text.is_some_and(|text| text.is("error"));
+    is_error(chunk.lenient_text("object"))
+        || is_error(chunk.lenient_text("type"))
+        || chunk.take("detail").is_some()
+}
+
+/// Content: a string, or parts as Mistral's reasoning models send them. Returns whether there was text.
+fn read_content(message: &mut Object<'_, '_>, sink: &mut EventSink<'_>) -> json::Result<bool> {
     if !message.starts_with("content", '[') {
-        emit(sink, message.some_text("content").map(AnswerEvent::Text));
-        return Ok(());
+        let text = message.some_text("content");
+        let had_text = text.is_some();
+        emit(sink, text.map(AnswerEvent::Text));
+        return Ok(had_text);
     }
+    let mut had_text = false;
     message.each_object("content", |mut part| {
-        emit(sink, part.lenient_text("text").map(AnswerEvent::Text));
+        let text = part.some_text("text");
+        had_text |= text.is_some();
+        emit(sink, text.map(AnswerEvent::Text));
         if !part.starts_with("thinking", '[') {
             return Ok(());
         }
         part.each_object("thinking", |mut thought| {
-            emit(
-                sink,
-                thought.lenient_text("text").map(AnswerEvent::Reasoning),
-            );
+            emit(sink, thought.some_text("text").map(AnswerEvent::Reasoning));
             Ok(())
         })
-    })
+    })?;
+    Ok(had_text)
 }
 
 /// The finish reasons of chat completions and its relatives.

@@ -67,7 +67,8 @@ impl ChatWriter {
             }
             AnswerEvent::Alive => w.verbatim(": keep-alive\n\n"),
             AnswerEvent::End => self.end(w),
-            AnswerEvent::ServiceTier(_)
+            AnswerEvent::CallEnd { .. }
+            | AnswerEvent::ServiceTier(_)
             | AnswerEvent::InferenceGeo(_)
             | AnswerEvent::OtherModels(_)
             | AnswerEvent::Failed(_) => {}

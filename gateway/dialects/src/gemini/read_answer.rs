@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 
 use crate::facts::FinishReason;
-use crate::json::{self, JsonCursor, Object, Path, Text};
+use crate::json::{self, JsonCursor, Object, Path, Text, each};
 use crate::neutral::{AnswerEvent, EventSink, ReasoningSignature, SignatureOrigin, ToolUse, emit};
 use crate::upstream_error::{UpstreamErrorFacts, UpstreamErrorKind};
 use crate::{tier, usage};
@@ -28,10 +28,23 @@ pub(crate) struct GeminiReader {
 }
 
 impl GeminiReader {
-    /// Reads the data of one event, which is known to be valid JSON.
+    /// Reads the data of one event, which is known to be valid JSON. Where streams are not asked for
+    /// as server-sent events, they are lists.
     pub(crate) fn read(&mut self, data: &str, sink: &mut EventSink<'_>) -> json::Result<()> {
-        let mut answer = Object::read(data, Path::ROOT)?;
-        if let Some(error) = answer.take("error") {
+        if !data.starts_with('[') {
+            return self.read_one(Object::read(data, Path::ROOT)?, sink);
+        }
+        each(data, &Path::ROOT, |raw, path| {
+            self.read_one(Object::read(raw, *path)?, sink)
+        })
+    }
+
+    fn read_one(
+        &mut self,
+        mut answer: Object<'_, '_>,
+        sink: &mut EventSink<'_>,
+    ) -> json::Result<()> {
+        if let Some(error) = answer.error() {
             sink(AnswerEvent::failed(error));
             return Ok(());
         }
@@ -128,6 +141,7 @@ impl GeminiReader {
             }));
             let part = Text::plain(call.take("args").unwrap_or("{}"));
             sink(AnswerEvent::Arguments { index, part });
+            sink(AnswerEvent::CallEnd { index });
             Ok(())
         })?;
         if called.is_some() {

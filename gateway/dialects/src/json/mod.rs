@@ -15,7 +15,9 @@ use std::ops::Range;
 pub(crate) use cursor::JsonCursor;
 pub(crate) use extract::{Extracted, Extractor, JsonPattern, PatternStep};
 pub use read::InvalidField;
-pub(crate) use read::{Object, Path, Result, as_text, each, shown, text_of, value_of, word_of};
+pub(crate) use read::{
+    Object, Path, Result, as_text, each, is_error, shown, text_of, value_of, word_of,
+};
 pub(crate) use text::Text;
 pub(crate) use valid::valid;
 pub(crate) use write::{ToJson, Writer};

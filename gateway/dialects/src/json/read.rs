@@ -165,6 +165,11 @@ impl<'a, 'p> Object<'a, 'p> {
         text_of(self.take(key)?)
     }
 
+    /// The `error` of an answer. Some servers always have one, which says nothing.
+    pub(crate) fn error(&mut self) -> Option<&'a str> {
+        self.take("error").filter(|raw| is_error(raw))
+    }
+
     /// Whether the object's `type` is this.
     pub(crate) fn is_kind(&mut self, kind: &str) -> bool {
         self.lenient_text("type")
@@ -319,6 +324,11 @@ impl<'a, 'p> Object<'a, 'p> {
     pub(crate) fn invalid(&self, key: &str, reason: impl Into<String>) -> InvalidField {
         InvalidField::new(self.path.key(key), reason)
     }
+}
+
+/// Whether the value of an `error` says anything.
+pub(crate) fn is_error(raw: &str) -> bool {
+    !matches!(raw, "null" | "\"\"" | "{}" | "[]" | "false" | "0")
 }
 
 /// Calls `read` with each element of an array and its path.

@@ -3,27 +3,17 @@
 use crate::facts::FinishReason;
 use crate::json::{self, Object, Path, Text};
 use crate::neutral::{AnswerEvent, EventSink, ReasoningSignature, SignatureOrigin, ToolUse, emit};
-use crate::{tier, usage};
+use crate::{caps, tier, usage};
 
 /// Reads a complete body.
 pub(crate) fn read_plain(body: &str, sink: &mut EventSink<'_>) -> json::Result<()> {
     let mut reader = MessagesReader::default();
     let mut message = Object::read(body, Path::ROOT)?;
-    if let Some(error) = message.take("error") {
+    if let Some(error) = message.error() {
         sink(AnswerEvent::failed(error));
         return Ok(());
     }
-    start(&mut message, sink);
-    message.each_object("content", |mut block| {
-        if let Some(index) = reader.begin_block(0, &mut block, sink) {
-            let part = Text::plain(block.take("input").unwrap_or("{}"));
-            sink(AnswerEvent::Arguments { index, part });
-        } else if block.is_kind("thinking") {
-            emit(sink, block.some_text("signature").map(signed));
-        }
-        Ok(())
-    })?;
-    reader.read_usage(&mut message, sink);
+    reader.read_message(&mut message, sink)?;
     finish(&mut message, sink);
     sink(AnswerEvent::End);
     Ok(())
@@ -67,8 +57,10 @@ fn encrypted(value: Text<'_>) -> AnswerEvent<'_> {
 /// Reads a stream, event by event.
 #[derive(Debug, Default)]
 pub(crate) struct MessagesReader {
+    started: bool,
     /// The tool calls, in the order in which they began.
     calls: Vec<CallBlock>,
+    held_bytes: usize,
     /// Counts so far. A later event adds to an earlier one's.
     counts: Box<usage::AnthropicCounts>,
 }
@@ -77,40 +69,98 @@ pub(crate) struct MessagesReader {
 struct CallBlock {
     /// The provider's index of its block.
     block: u64,
+    /// Arguments that stand at the start of the block, in case that no others come.
+    initial: Text<'static>,
     has_arguments: bool,
+    is_over: bool,
 }
 
 impl MessagesReader {
-    /// Reads the data of one event, which is known to be valid JSON.
-    pub(crate) fn read(&mut self, data: &str, sink: &mut EventSink<'_>) -> json::Result<()> {
+    /// Bytes that are held until it is known whether they count.
+    pub(crate) const fn held_bytes(&self) -> usize {
+        self.held_bytes
+    }
+
+    /// Reads the data of one event, which is known to be valid JSON. `name` is what the stream calls
+    /// it.
+    pub(crate) fn read(
+        &mut self,
+        name: &str,
+        data: &str,
+        sink: &mut EventSink<'_>,
+    ) -> json::Result<()> {
         let mut event = Object::read(data, Path::ROOT)?;
-        let kind = event.lenient_text("type").unwrap_or_default();
-        match kind.as_escaped() {
+        let kind = event.lenient_text("type");
+        match kind.as_ref().map_or(name, Text::as_escaped) {
             "message_start" => {
                 event.object("message", |mut message| {
-                    start(&mut message, sink);
-                    self.read_usage(&mut message, sink);
-                    Ok(())
+                    if self.started {
+                        // One that is spliced into a stream says nothing of the answer.
+                        self.read_usage(&mut message, sink);
+                        return Ok(());
+                    }
+                    self.read_message(&mut message, sink)
                 })?;
             }
             "content_block_start" => {
                 let index = event.count("index")?.unwrap_or(0);
-                self.start_block(index, event.object_or_empty("content_block")?, sink);
+                self.start_block(index, event.object_or_empty("content_block")?, sink)?;
             }
             "content_block_delta" => {
                 let index = event.count("index")?.unwrap_or(0);
                 self.read_delta(index, event.object_or_empty("delta")?, sink);
             }
-            "content_block_stop" => self.end_block(event.count("index")?.unwrap_or(0), sink),
+            "content_block_stop" => {
+                let block = event.count("index")?.unwrap_or(0);
+                if let Some((index, _)) = self.call_mut(block) {
+                    self.end_call(index, sink);
+                }
+            }
             "message_delta" => {
                 self.read_usage(&mut event, sink);
                 finish(&mut event.object_or_empty("delta")?, sink);
             }
-            "message_stop" => sink(AnswerEvent::End),
+            "message_stop" => {
+                self.end(sink);
+                sink(AnswerEvent::End);
+            }
             "ping" => sink(AnswerEvent::Alive),
-            "error" => sink(AnswerEvent::failed(event.take("error").unwrap_or("{}"))),
-            _ => {}
+            kind => match event.error() {
+                Some(error) => sink(AnswerEvent::failed(error)),
+                None if kind == "error" => sink(AnswerEvent::failed_event(data.as_bytes())),
+                None => {}
+            },
         }
+        Ok(())
+    }
+
+    /// Nothing more comes.
+    pub(crate) fn end(&mut self, sink: &mut EventSink<'_>) {
+        for index in 0..self.calls.len() {
+            self.end_call(index, sink);
+        }
+    }
+
+    /// Reads a message: a whole one, or the beginning of one, which may have blocks too.
+    fn read_message(
+        &mut self,
+        message: &mut Object<'_, '_>,
+        sink: &mut EventSink<'_>,
+    ) -> json::Result<()> {
+        self.started = true;
+        start(message, sink);
+        let mut number = 0;
+        message.each_object("content", |mut block| {
+            let is_thinking = block.is_kind("thinking");
+            if let Some(index) = self.begin_block(number, &mut block, sink)? {
+                self.end_call(index, sink);
+            } else if is_thinking {
+                emit(sink, block.some_text("signature").map(signed));
+            }
+            number += 1;
+            Ok(())
+        })?;
+        self.read_usage(message, sink);
         Ok(())
     }
 
@@ -141,7 +191,7 @@ impl MessagesReader {
         number: u64,
         block: &mut Object<'_, '_>,
         sink: &mut EventSink<'_>,
-    ) -> Option<usize> {
+    ) -> json::Result<Option<usize>> {
         let kind = block.lenient_text("type").unwrap_or_default();
         match kind.as_escaped() {
             // Usually empty at the start of a stream, but not always.
@@ -151,46 +201,70 @@ impl MessagesReader {
                 block.some_text("thinking").map(AnswerEvent::Reasoning),
             ),
             "redacted_thinking" => emit(sink, block.some_text("data").map(encrypted)),
-            "tool_use" => {
-                let index = self.calls.len();
-                let (id, name) = (block.lenient_text("id"), block.lenient_text("name"));
-                sink(AnswerEvent::ToolUse(ToolUse::new(index, id, name)));
-                self.calls.push(CallBlock {
-                    block: number,
-                    has_arguments: false,
-                });
-                return Some(index);
-            }
+            "tool_use" => return self.begin_call(number, block, sink).map(Some),
             _ => {}
         }
-        None
+        Ok(None)
     }
 
-    fn start_block(&mut self, number: u64, mut block: Object<'_, '_>, sink: &mut EventSink<'_>) {
-        // Arguments come later, but some servers send them at once.
-        if let Some(index) = self.begin_block(number, &mut block, sink)
-            && let Some(input) = block.take("input").filter(|raw| !is_empty_object(raw))
-        {
-            let part = Text::plain(input);
-            sink(AnswerEvent::Arguments { index, part });
-            self.calls[index].has_arguments = true;
+    fn begin_call(
+        &mut self,
+        number: u64,
+        block: &mut Object<'_, '_>,
+        sink: &mut EventSink<'_>,
+    ) -> json::Result<usize> {
+        let index = self.calls.len();
+        if index >= caps::CALLS_MAX {
+            return Err(block.invalid("content", "has too many calls"));
         }
+        let (id, name) = (block.lenient_text("id"), block.lenient_text("name"));
+        sink(AnswerEvent::ToolUse(ToolUse::new(index, id, name)));
+        // Arguments come later, but some servers send them at once, and others both.
+        let input = block.take("input").filter(|raw| !is_empty_object(raw));
+        let initial = Text::plain(input.unwrap_or_default()).into_owned();
+        self.held_bytes += initial.len();
+        self.calls.push(CallBlock {
+            block: number,
+            initial,
+            has_arguments: false,
+            is_over: false,
+        });
+        Ok(index)
+    }
+
+    fn start_block(
+        &mut self,
+        number: u64,
+        mut block: Object<'_, '_>,
+        sink: &mut EventSink<'_>,
+    ) -> json::Result<()> {
+        // A number that is used again is another block's.
+        if let Some((index, _)) = self.call_mut(number) {
+            self.end_call(index, sink);
+        }
+        self.begin_block(number, &mut block, sink).map(drop)
     }
 
     /// The call of a block, and its index among the calls.
     fn call_mut(&mut self, block: u64) -> Option<(usize, &mut CallBlock)> {
         let mut calls = self.calls.iter_mut().enumerate();
-        calls.find(|(_, call)| call.block == block)
+        calls.rfind(|(_, call)| call.block == block && !call.is_over)
     }
 
-    /// Ends a call that got no arguments with an empty object.
-    fn end_block(&mut self, block: u64, sink: &mut EventSink<'_>) {
-        if let Some((index, call)) = self.call_mut(block)
-            && !std::mem::replace(&mut call.has_arguments, true)
-        {
-            let part = Text::escaped("{}");
+    /// Ends a call. One that got no arguments has those of its start, or an empty object.
+    fn end_call(&mut self, index: usize, sink: &mut EventSink<'_>) {
+        let call = &mut self.calls[index];
+        if std::mem::replace(&mut call.is_over, true) {
+            return;
+        }
+        let initial = std::mem::take(&mut call.initial);
+        self.held_bytes = self.held_bytes.saturating_sub(initial.len());
+        if !call.has_arguments {
+            let part = Some(initial).filter(|initial| !initial.is_empty());
+            let part = part.unwrap_or(Text::escaped("{}"));
             sink(AnswerEvent::Arguments { index, part });
         }
+        sink(AnswerEvent::CallEnd { index });
     }
 
     fn read_delta(&mut self, block: u64, mut delta: Object<'_, '_>, sink: &mut EventSink<'_>) {

@@ -16,8 +16,6 @@ pub(crate) struct MessagesWriter {
     /// Blocks that were begun.
     blocks: u64,
     open: Option<Block>,
-    /// The block of each call.
-    calls: Vec<(usize, u64)>,
     usage: Usage,
     finish: Option<(FinishReason, Option<Text<'static>>)>,
 }
@@ -57,11 +55,10 @@ impl MessagesWriter {
             // This dialect has no such tools, so none was offered.
             AnswerEvent::ToolUse(call) if call.is_free_text => {}
             AnswerEvent::ToolUse(call) => self.call(call, w),
-            AnswerEvent::Arguments { index, part } => {
-                let known = self.calls.iter().find(|(call, _)| call == index);
-                let block = known.map_or(self.blocks, |(_, block)| *block);
-                write_delta(w, block, "input_json_delta", "partial_json", part);
+            AnswerEvent::Arguments { part, .. } => {
+                self.delta("input_json_delta", "partial_json", part, w);
             }
+            AnswerEvent::CallEnd { .. } => self.close(w),
             AnswerEvent::Usage(usage) => self.usage = **usage,
             AnswerEvent::Finish {
                 reason,
@@ -129,7 +126,6 @@ impl MessagesWriter {
             w.put("name", &call.name);
             w.put_object("input", |_| {});
         });
-        self.calls.push((call.index, self.blocks - 1));
     }
 
     /// Ends the block that is open, and begins another.

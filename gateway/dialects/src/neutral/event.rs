@@ -36,6 +36,10 @@ pub(crate) enum AnswerEvent<'a> {
         index: usize,
         part: Text<'a>,
     },
+    /// A call has all of its arguments. Where the provider does not say so, its turn ends with them.
+    CallEnd {
+        index: usize,
+    },
     /// All that is known of the usage so far.
     Usage(&'a Usage),
     /// All that is known so far of what other models used within the call.
@@ -97,6 +101,11 @@ impl AnswerEvent<'_> {
     /// The `error` value of a provider's answer.
     pub(crate) fn failed(raw: &str) -> AnswerEvent<'static> {
         AnswerEvent::Failed(UpstreamErrorFacts::in_stream(raw.as_bytes()))
+    }
+
+    /// The data of an event that is an error as a whole, or holds one.
+    pub(crate) fn failed_event(data: &[u8]) -> AnswerEvent<'static> {
+        AnswerEvent::Failed(UpstreamErrorFacts::in_event(data))
     }
 
     pub(crate) const fn finish(reason: FinishReason) -> AnswerEvent<'static> {

@@ -6,9 +6,11 @@
 //!
 //! Text stays escaped; schemas and arguments stay JSON.
 
+mod arguments_end;
 mod cache_marks;
 mod event;
 mod fields;
+mod given;
 mod loss_report;
 mod media;
 mod openai_tools;
@@ -16,9 +18,11 @@ mod request;
 mod request_writer;
 mod signature;
 
+pub(crate) use arguments_end::ArgumentsEnd;
 pub(crate) use cache_marks::{CacheMarks, take_message_mark, take_tool_mark, with_marks};
 pub(crate) use event::{AnswerEvent, EventSink, ToolUse, emit};
 pub(crate) use fields::{Fields, is_empty_list};
+pub(crate) use given::Given;
 pub(crate) use loss_report::{Feature, LossReport};
 pub(crate) use media::{
     CHAT_MEDIA, CLAUDE_MEDIA, GEMINI_MEDIA, MediaRules, OPENAI_CHAT_MEDIA, RESPONSES_MEDIA,

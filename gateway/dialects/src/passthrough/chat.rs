@@ -4,7 +4,7 @@ use weir_schemas::Usage;
 
 use super::{name, read_error};
 use crate::chat::finish_reason;
-use crate::facts::ResponseFacts;
+use crate::facts::{FinishReason, ResponseFacts};
 use crate::json::PatternStep::{AnyOf, Element, Key};
 use crate::json::{JsonCursor, JsonPattern};
 use crate::usage::MergedUsage;
@@ -18,6 +18,7 @@ use crate::{caps, tier, usage};
 pub(super) struct ChatFacts {
     head: Vec<u8>,
     usage: MergedUsage,
+    had_calls: bool,
 }
 
 /// What is known of a chunk while it is read.
@@ -27,6 +28,9 @@ struct Chunk {
     /// What its usage says, wherever it stands.
     said: Option<Usage>,
     has_no_choices: bool,
+    has_calls: bool,
+    /// The reason to stop is there, and says nothing.
+    has_blank_reason: bool,
     /// Whether a fact came before the choices that can differ from chunk to chunk.
     head_matters: bool,
     /// Where the choices are.
@@ -36,8 +40,11 @@ struct Chunk {
 impl ChatFacts {
     /// Reads the data of one event. Returns whether it is the usage chunk: usage, and no choices.
     pub(super) fn read(&mut self, data: &[u8], facts: &mut ResponseFacts) -> bool {
-        if data == b"[DONE]" {
+        if data.trim_ascii() == b"[DONE]" {
             facts.terminal_seen = true;
+            if facts.finish_reason.is_none() && facts.provider_error.is_none() {
+                facts.finish_reason = Some(self.own_reason());
+            }
             return false;
         }
         let mut chunk = Chunk::default();
@@ -57,7 +64,20 @@ impl ChatFacts {
             facts.usage = Some(self.usage.add(said));
             facts.count_search_of_model();
         }
+        self.had_calls |= chunk.has_calls;
+        if chunk.has_blank_reason && facts.finish_reason.is_none() {
+            facts.finish_reason = Some(self.own_reason());
+        }
         chunk.has_usage && chunk.has_no_choices
+    }
+
+    /// Why the model stopped, if the provider does not say.
+    const fn own_reason(&self) -> FinishReason {
+        if self.had_calls {
+            FinishReason::ToolCalls
+        } else {
+            FinishReason::Stop
+        }
     }
 
     fn remember(&mut self, data: &[u8], chunk: &Chunk) {
@@ -81,7 +101,7 @@ impl Chunk {
         match key {
             b"choices" => {
                 self.choices_at = Some(cursor.position());
-                self.has_no_choices = read_choices(cursor, &mut self.said, facts)? == 0;
+                self.has_no_choices = self.read_choices(cursor, facts)? == 0;
                 return Some(());
             }
             b"usage" => self.has_usage = read_usage(cursor, &mut self.said, facts)?,
@@ -97,57 +117,67 @@ impl Chunk {
     }
 }
 
-/// Returns how many choices there are.
-fn read_choices(
-    cursor: &mut JsonCursor<'_>,
-    said: &mut Option<Usage>,
-    facts: &mut ResponseFacts,
-) -> Option<usize> {
-    if cursor.peek()? != b'[' {
-        return cursor.skip().map(|()| 0);
-    }
-    let mut choices = 0;
-    cursor.array(|cursor| {
-        choices += 1;
-        cursor.object(|key, cursor| match key {
-            b"delta" => read_delta(cursor, facts),
-            b"finish_reason" => {
-                let reason = cursor.string_or_skip()?;
-                facts.finish_reason = reason.map(finish_reason).or(facts.finish_reason);
-                Some(())
-            }
-            // Moonshot puts usage here.
-            b"usage" => read_usage(cursor, said, facts).map(|_| ()),
-            _ => cursor.skip(),
-        })
-    })?;
-    Some(choices)
-}
-
-/// Counts the text in a delta, of any kind.
-fn read_delta(cursor: &mut JsonCursor<'_>, facts: &mut ResponseFacts) -> Option<()> {
-    cursor.object_or_skip(|key, cursor| {
-        match key {
-            b"content" | b"reasoning_content" | b"reasoning" | b"refusal" => {
-                // Content may be a list of parts, which counts as JSON.
-                let text = match cursor.peek()? {
-                    b'"' => cursor.string()?,
-                    b'[' | b'{' => cursor.value()?,
-                    _ => return cursor.skip(),
-                };
-                facts.add_text(text);
-            }
-            b"tool_calls" => read_calls(cursor, facts)?,
-            b"function_call" => read_call(cursor, facts)?,
-            // Audio counts as part of the answer, but has no text.
-            b"audio" => match cursor.peek()? {
-                b'[' | b'{' => facts.text_bytes += cursor.value()?.len() as u64,
-                _ => cursor.skip()?,
-            },
-            _ => cursor.skip()?,
+impl Chunk {
+    /// Returns how many choices there are.
+    fn read_choices(
+        &mut self,
+        cursor: &mut JsonCursor<'_>,
+        facts: &mut ResponseFacts,
+    ) -> Option<usize> {
+        if cursor.peek()? != b'[' {
+            return cursor.skip().map(|()| 0);
         }
-        Some(())
-    })
+        let mut choices = 0;
+        cursor.array(|cursor| {
+            choices += 1;
+            cursor.object(|key, cursor| match key {
+                b"delta" => self.read_delta(cursor, facts),
+                // Some servers send the whole message as one chunk, or once more at the end.
+                b"message" if facts.text_bytes == 0 => self.read_delta(cursor, facts),
+                b"finish_reason" => {
+                    let word = cursor.string_or_skip()?;
+                    self.has_blank_reason |= word == Some(b"");
+                    let reason = word.filter(|word| !word.is_empty()).map(finish_reason);
+                    facts.finish_reason = reason.or(facts.finish_reason);
+                    Some(())
+                }
+                // Moonshot puts usage here.
+                b"usage" => read_usage(cursor, &mut self.said, facts).map(|_| ()),
+                _ => cursor.skip(),
+            })
+        })?;
+        Some(choices)
+    }
+
+    /// Counts the text in a delta, of any kind.
+    fn read_delta(&mut self, cursor: &mut JsonCursor<'_>, facts: &mut ResponseFacts) -> Option<()> {
+        cursor.object_or_skip(|key, cursor| {
+            match key {
+                b"content" | b"reasoning_content" | b"reasoning" | b"refusal" => {
+                    // Content may be a list of parts, which counts as JSON.
+                    let text = match cursor.peek()? {
+                        b'"' => cursor.string()?,
+                        b'[' | b'{' => cursor.value()?,
+                        _ => return cursor.skip(),
+                    };
+                    facts.add_text(text);
+                }
+                b"tool_calls" => {
+                    let before = facts.text_bytes;
+                    read_calls(cursor, facts)?;
+                    self.has_calls |= facts.text_bytes > before;
+                }
+                b"function_call" => read_call(cursor, facts)?,
+                // Audio counts as part of the answer, but has no text.
+                b"audio" => match cursor.peek()? {
+                    b'[' | b'{' => facts.text_bytes += cursor.value()?.len() as u64,
+                    _ => cursor.skip()?,
+                },
+                _ => cursor.skip()?,
+            }
+            Some(())
+        })
+    }
 }
 
 fn read_calls(cursor: &mut JsonCursor<'_>, facts: &mut ResponseFacts) -> Option<()> {

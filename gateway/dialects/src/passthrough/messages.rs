@@ -32,8 +32,8 @@ fn read_message(
 ) -> Option<()> {
     cursor.object_or_skip(|key, cursor| {
         match key {
-            b"id" => facts.upstream_id = name(cursor)?,
-            b"model" => facts.upstream_model = name(cursor)?,
+            b"id" if facts.upstream_id.is_none() => facts.upstream_id = name(cursor)?,
+            b"model" if facts.upstream_model.is_none() => facts.upstream_model = name(cursor)?,
             b"usage" => read_usage(cursor, counts, facts)?,
             _ => cursor.skip()?,
         }

@@ -7,12 +7,12 @@ mod chat;
 mod messages;
 mod responses;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
 use crate::api::{AnswerFormat, ClientApi};
 use crate::error::error_event;
 use crate::facts::{FinishReason, ResponseFacts, StreamError};
-use crate::json::{Extracted, Extractor, JsonCursor, JsonPattern, unescape};
+use crate::json::{Extracted, Extractor, JsonCursor, JsonPattern, is_error, unescape};
 use crate::response_context::ResponseContext;
 use crate::sse::{SseItem, SseReader, Verdict};
 use crate::upstream_error::{ErrorRow, UpstreamErrorFacts};
@@ -20,6 +20,7 @@ use crate::usage::AnthropicCounts;
 use crate::{caps, tier, usage};
 
 const DONE_EVENT: &[u8] = b"data: [DONE]\n\n";
+const STOP_EVENT: &[u8] = b"event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n";
 
 /// A stream of events.
 #[derive(Debug)]
@@ -44,7 +45,7 @@ struct ErrorContext {
 enum StreamFacts {
     Chat(Box<chat::ChatFacts>),
     Messages(Box<AnthropicCounts>),
-    Responses(Box<responses::ResponsesUsage>),
+    Responses(Box<responses::ResponsesFacts>),
 }
 
 impl PassthroughStream {
@@ -88,12 +89,17 @@ impl PassthroughStream {
         if facts.terminal_seen || facts.provider_error.is_some() {
             return Ok(rest);
         }
-        if facts.finish_reason.is_none() || !matches!(self.events, StreamFacts::Chat(_)) {
+        // Some servers leave out the last event, for which clients wait.
+        let last = match self.events {
+            StreamFacts::Chat(_) => DONE_EVENT,
+            StreamFacts::Messages(_) => STOP_EVENT,
+            StreamFacts::Responses(_) => return Err(StreamError::Truncated),
+        };
+        if facts.finish_reason.is_none() {
             return Err(StreamError::Truncated);
         }
-        // Some servers leave out the last event, for which clients wait.
         facts.terminal_seen = true;
-        Ok(with_done(&rest))
+        Ok(with_last(&rest, last))
     }
 }
 
@@ -130,8 +136,8 @@ impl ErrorContext {
         }
         read_as(self.rows, facts);
         let reported = facts.provider_error.as_ref();
-        if let (SseItem::Event { data }, Some(reported)) = (item, reported) {
-            *is_hidden = !reported.is_quotable(data);
+        if let (SseItem::Event { data, .. }, Some(reported)) = (item, reported) {
+            *is_hidden = verdict == Verdict::Drop || !reported.is_quotable(data);
         }
         if *is_hidden { Verdict::Drop } else { verdict }
     }
@@ -144,14 +150,11 @@ fn read_as(rows: &[ErrorRow], facts: &mut ResponseFacts) {
 }
 
 /// Adds the last event to what may be an event without its end.
-fn with_done(rest: &Bytes) -> Bytes {
+fn with_last(rest: &Bytes, last: &'static [u8]) -> Bytes {
     if rest.is_empty() {
-        return Bytes::from_static(DONE_EVENT);
+        return Bytes::from_static(last);
     }
-    let mut out = BytesMut::from(rest.as_ref());
-    out.extend_from_slice(b"\n\n");
-    out.extend_from_slice(DONE_EVENT);
-    out.freeze()
+    [&rest[..], b"\n\n", last].concat().into()
 }
 
 impl StreamFacts {
@@ -161,7 +164,7 @@ impl StreamFacts {
         strips_usage: bool,
         facts: &mut ResponseFacts,
     ) -> Verdict {
-        let SseItem::Event { data } = *item else {
+        let SseItem::Event { name, data } = *item else {
             return Verdict::Keep;
         };
         let text_before = facts.text_bytes;
@@ -169,11 +172,16 @@ impl StreamFacts {
         match self {
             Self::Chat(reader) => is_usage_chunk = reader.read(data, facts),
             Self::Messages(counts) => messages::read_event(data, counts, facts),
-            Self::Responses(usage) => responses::read_event(data, usage, facts),
+            Self::Responses(reader) => reader.read(data, facts),
         }
         if facts.text_bytes > text_before {
             facts.first_token_seen = true;
             facts.text_chunks += 1;
+        }
+        if name == b"error" && facts.provider_error.is_none() && !facts.terminal_seen {
+            // Clients of this dialect would not recognise it.
+            facts.provider_error = Some(UpstreamErrorFacts::in_event(data));
+            return Verdict::Drop;
         }
         if strips_usage && is_usage_chunk {
             Verdict::Drop
@@ -185,7 +193,7 @@ impl StreamFacts {
 
 fn read_error(cursor: &mut JsonCursor<'_>, facts: &mut ResponseFacts) -> Option<()> {
     let raw = cursor.value()?;
-    if raw != b"null" {
+    if str::from_utf8(raw).is_ok_and(is_error) {
         facts.provider_error = Some(UpstreamErrorFacts::in_stream(raw));
     }
     Some(())

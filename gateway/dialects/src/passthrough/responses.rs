@@ -3,9 +3,9 @@
 use super::{name, read_error};
 use crate::facts::{FinishReason, ResponseFacts};
 use crate::json::PatternStep::{Element, Key};
-use crate::json::{JsonCursor, JsonPattern};
+use crate::json::{JsonCursor, JsonPattern, non_negative_integer};
 use crate::usage::{MergedUsage, ToolCalls};
-use crate::{tier, usage};
+use crate::{caps, tier, usage};
 
 /// What an answer was billed for, as far as it is known.
 #[derive(Debug, Default)]
@@ -35,38 +35,167 @@ impl ResponsesUsage {
     }
 }
 
-/// Reads the data of one event.
-pub(super) fn read_event(data: &[u8], usage: &mut ResponsesUsage, facts: &mut ResponseFacts) {
-    let mut is_error = false;
-    let (mut is_done, mut item) = (false, None);
-    let _ = JsonCursor::new(data).object(|key, cursor| {
-        match key {
-            b"type" => match cursor.string_or_skip()? {
-                Some(b"response.completed" | b"response.incomplete" | b"response.failed") => {
-                    facts.terminal_seen = true;
+/// Reads the events of one stream.
+#[derive(Debug, Default)]
+pub(super) struct ResponsesFacts {
+    usage: ResponsesUsage,
+    /// How much of each part was counted. Streams say a text several times, and leave out some of them.
+    counted: Vec<CountedPart>,
+}
+
+#[derive(Debug)]
+struct CountedPart {
+    item: u64,
+    part: u64,
+    bytes: usize,
+}
+
+/// What an event says of the answer's text.
+#[derive(Default)]
+struct Said<'a> {
+    item: u64,
+    part: u64,
+    /// Text, refusals, reasoning and arguments all come in a `delta`.
+    delta: &'a [u8],
+    /// The whole of it.
+    whole: &'a [u8],
+    /// The whole item.
+    object: &'a [u8],
+    is_item_done: bool,
+    /// The whole response.
+    response: &'a [u8],
+    is_error: bool,
+}
+
+impl ResponsesFacts {
+    /// Reads the data of one event.
+    pub(super) fn read(&mut self, data: &[u8], facts: &mut ResponseFacts) {
+        let mut said = Said::default();
+        let _ = JsonCursor::new(data).object(|key, cursor| {
+            match key {
+                b"type" => match cursor.string_or_skip()? {
+                    Some(
+                        b"response.completed"
+                        | b"response.incomplete"
+                        | b"response.failed"
+                        | b"response.done",
+                    ) => facts.terminal_seen = true,
+                    Some(b"response.output_item.done") => said.is_item_done = true,
+                    Some(b"error") => said.is_error = true,
+                    _ => {}
+                },
+                b"output_index" => said.item = number(cursor)?,
+                b"content_index" | b"summary_index" => said.part = number(cursor)?,
+                b"delta" => said.delta = cursor.string_or_skip()?.unwrap_or_default(),
+                b"text" | b"refusal" | b"arguments" | b"input" => {
+                    said.whole = cursor.string_or_skip()?.unwrap_or_default();
                 }
-                Some(b"response.output_item.done") => is_done = true,
-                Some(b"error") => is_error = true,
-                _ => {}
-            },
-            // Text, refusals, reasoning and arguments all come in a `delta`.
-            b"delta" => {
-                facts.add_text(cursor.string_or_skip()?.unwrap_or_default());
+                b"item" => said.object = cursor.value()?,
+                b"response" => {
+                    let raw = cursor.value()?;
+                    read_response(&mut JsonCursor::new(raw), &mut self.usage, facts)?;
+                    said.response = raw;
+                }
+                b"error" => read_error(cursor, facts)?,
+                _ => cursor.skip()?,
             }
-            b"item" => item = Some(cursor.value()?),
-            b"response" => read_response(cursor, usage, facts)?,
-            b"error" => read_error(cursor, facts)?,
-            _ => cursor.skip()?,
+            Some(())
+        });
+        self.count(&said, facts);
+        if facts.terminal_seen && self.counted.is_empty() {
+            let _ = self.read_output(said.response, facts);
         }
-        Some(())
-    });
-    if let Some(item) = item.filter(|_| is_done) {
-        usage.tools.add_item(item);
-        usage.add_to_facts(None, facts);
+        if said.is_error && facts.provider_error.is_none() {
+            // The event is the error itself.
+            let _ = read_error(&mut JsonCursor::new(data), facts);
+        }
     }
-    if is_error && facts.provider_error.is_none() {
-        // The event is the error itself.
-        let _ = read_error(&mut JsonCursor::new(data), facts);
+
+    fn count(&mut self, said: &Said<'_>, facts: &mut ResponseFacts) {
+        if !said.delta.is_empty() {
+            facts.add_text(said.delta);
+            *self.counted(said.item, said.part) += said.delta.len();
+        }
+        if !said.whole.is_empty() {
+            self.fill(said.item, said.part, said.whole, facts);
+        }
+        if said.is_item_done {
+            self.usage.tools.add_item(said.object);
+            self.usage.add_to_facts(None, facts);
+            let _ = self.read_item(said.item, &mut JsonCursor::new(said.object), facts);
+        }
+    }
+
+    /// Counts the text of a finished response, where the stream gave none at all.
+    fn read_output(&mut self, response: &[u8], facts: &mut ResponseFacts) -> Option<()> {
+        JsonCursor::new(response).object(|key, cursor| {
+            if key != b"output" || cursor.peek()? != b'[' {
+                return cursor.skip();
+            }
+            let mut item = 0;
+            cursor.array(|cursor| {
+                item += 1;
+                self.read_item(item - 1, cursor, facts)
+            })
+        })
+    }
+
+    /// How much of a part was counted.
+    fn counted(&mut self, item: u64, part: u64) -> &mut usize {
+        let is_it = |counted: &CountedPart| (counted.item, counted.part) == (item, part);
+        let found = self.counted.iter().rposition(is_it);
+        let at = found.unwrap_or_else(|| {
+            self.counted.truncate(caps::CALLS_MAX);
+            self.counted.push(CountedPart {
+                item,
+                part,
+                bytes: 0,
+            });
+            self.counted.len() - 1
+        });
+        &mut self.counted[at].bytes
+    }
+
+    /// Counts what of a whole text was not counted.
+    fn fill(&mut self, item: u64, part: u64, whole: &[u8], facts: &mut ResponseFacts) {
+        let counted = self.counted(item, part);
+        let rest = whole.get(*counted..).unwrap_or_default();
+        *counted += rest.len();
+        if !rest.is_empty() {
+            facts.add_text(rest);
+        }
+    }
+
+    /// Counts what of a whole item was not counted.
+    fn read_item(
+        &mut self,
+        item: u64,
+        cursor: &mut JsonCursor<'_>,
+        facts: &mut ResponseFacts,
+    ) -> Option<()> {
+        cursor.object_or_skip(|key, cursor| match key {
+            b"arguments" | b"input" => {
+                let whole = cursor.string_or_skip()?.unwrap_or_default();
+                self.fill(item, 0, whole, facts);
+                Some(())
+            }
+            b"content" | b"summary" if cursor.peek()? == b'[' => {
+                let mut part = 0;
+                cursor.array(|cursor| {
+                    cursor.object_or_skip(|key, cursor| match key {
+                        b"text" | b"refusal" => {
+                            let whole = cursor.string_or_skip()?.unwrap_or_default();
+                            self.fill(item, part, whole, facts);
+                            Some(())
+                        }
+                        _ => cursor.skip(),
+                    })?;
+                    part += 1;
+                    Some(())
+                })
+            }
+            _ => cursor.skip(),
+        })
     }
 }
 
@@ -105,6 +234,11 @@ fn read_response(
     }
     usage.add_to_facts(said, facts);
     Some(())
+}
+
+/// A number; 0 for anything else.
+fn number(cursor: &mut JsonCursor<'_>) -> Option<u64> {
+    Some(non_negative_integer(cursor.value()?).unwrap_or(0))
 }
 
 /// The finish reason of a response's status.

@@ -3,6 +3,7 @@
 //! Source: platform.openai.com/docs/api-reference/responses and, for streams,
 //! platform.openai.com/docs/api-reference/responses-streaming.
 
+mod items;
 mod read_answer;
 mod read_request;
 mod write_answer;

@@ -1,21 +1,21 @@
 //! A provider's responses answer, plain or streamed, into events.
+//!
+//! A stream says most things several times: in deltas, in the `done` event of a part, in that of its
+//! item, and in the response at the end. Servers leave out some of these, so each is read, and only
+//! adds what those before it have not given ([`super::items`]).
 
+use super::items::{Items, PartRole};
 use crate::facts::FinishReason;
 use crate::json::{self, Object, Path, Text};
-use crate::neutral::{AnswerEvent, EventSink, ReasoningSignature, SignatureOrigin, ToolUse, emit};
+use crate::neutral::{AnswerEvent, EventSink, emit};
 use crate::usage;
-
-/// The separator of a summary's parts, escaped.
-const PARAGRAPH: Text<'static> = Text::escaped("\\n\\n");
 
 /// Reads a complete body.
 pub(crate) fn read_plain(body: &str, sink: &mut EventSink<'_>) -> json::Result<()> {
     let mut reader = ResponsesReader::default();
     let mut response = Object::read(body, Path::ROOT)?;
     start(&mut response, sink);
-    response.each_object("output", |item| reader.read_item(item, sink))?;
-    reader.finish(response, sink);
-    Ok(())
+    reader.finish(response, "", sink)
 }
 
 fn start(response: &mut Object<'_, '_>, sink: &mut EventSink<'_>) {
@@ -26,97 +26,119 @@ fn start(response: &mut Object<'_, '_>, sink: &mut EventSink<'_>) {
     emit(sink, tier.map(AnswerEvent::ServiceTier));
 }
 
-/// The item's id and its encrypted content, with a colon between them.
-fn read_signature(item: &mut Object<'_, '_>, sink: &mut EventSink<'_>) {
-    let Some(encrypted) = item.lenient_text("encrypted_content") else {
-        return;
-    };
-    let mut value = item.lenient_text("id").unwrap_or_default();
-    value.push(&Text::escaped(":"));
-    value.push(&encrypted);
-    let signature = ReasoningSignature::encrypted(SignatureOrigin::OpenAiResponses, value);
-    sink(AnswerEvent::Signature(signature));
-}
-
 /// Reads a stream, event by event.
 #[derive(Debug, Default)]
 pub(crate) struct ResponsesReader {
     started: bool,
-    /// The output index of each call, in the order in which they began.
-    calls: Vec<u64>,
-    /// Output index and part of the reasoning that was last added to.
-    reasoning: Option<(u64, u64)>,
+    items: Items,
     usage: usage::MergedUsage,
     tools: usage::ToolCalls,
 }
 
 impl ResponsesReader {
-    /// Reads the data of one event, which is known to be valid JSON.
-    pub(crate) fn read(&mut self, data: &str, sink: &mut EventSink<'_>) -> json::Result<()> {
+    /// Bytes that are held until it is known where they belong.
+    pub(crate) const fn held_bytes(&self) -> usize {
+        self.items.held_bytes()
+    }
+
+    /// Reads the data of one event, which is known to be valid JSON. `name` is what the stream calls
+    /// it.
+    pub(crate) fn read(
+        &mut self,
+        name: &str,
+        data: &str,
+        sink: &mut EventSink<'_>,
+    ) -> json::Result<()> {
         let mut event = Object::read(data, Path::ROOT)?;
-        let kind = event.lenient_text("type").unwrap_or_default();
-        match kind.as_escaped() {
-            "response.created" | "response.in_progress" if !self.started => {
-                self.started = true;
-                event.object("response", |mut response| {
-                    start(&mut response, sink);
-                    Ok(())
-                })?;
-            }
-            "response.output_item.added" => {
-                let output = event.count("output_index")?.unwrap_or(0);
-                let mut item = event.object_or_empty("item")?;
-                if item.is_kind("function_call") {
-                    self.begin_call(output, &mut item, sink);
+        let kind = event.lenient_text("type");
+        let kind = kind.as_ref().map_or(name, Text::as_escaped);
+        let Some(step) = kind.strip_prefix("response.") else {
+            return self.read_other(kind, &mut event, data, sink);
+        };
+        match step {
+            "created" | "in_progress" => {
+                if !std::mem::replace(&mut self.started, true) {
+                    event.object("response", |mut response| {
+                        start(&mut response, sink);
+                        Ok(())
+                    })?;
                 }
+                Ok(())
             }
-            "response.output_text.delta" => {
-                emit(sink, event.some_text("delta").map(AnswerEvent::Text));
+            "completed" | "incomplete" | "failed" | "done" => {
+                let response = event.object_or_empty("response")?;
+                self.finish(response, step, sink)
             }
-            "response.refusal.delta" => {
-                emit(sink, event.some_text("delta").map(AnswerEvent::Refusal));
+            _ => self.read_step(step, &mut event, sink),
+        }
+    }
+
+    /// Reads an event about an item.
+    fn read_step(
+        &mut self,
+        step: &str,
+        event: &mut Object<'_, '_>,
+        sink: &mut EventSink<'_>,
+    ) -> json::Result<()> {
+        let items = &mut self.items;
+        match step {
+            "output_text.delta" => items.delta(event, PartRole::Text, sink),
+            "output_text.done" => items.part(event, PartRole::Text, sink),
+            "refusal.delta" => items.delta(event, PartRole::Refusal, sink),
+            "refusal.done" => items.part(event, PartRole::Refusal, sink),
+            "reasoning_summary_text.delta" => items.delta(event, PartRole::Summary, sink),
+            "reasoning_summary_text.done" => items.part(event, PartRole::Summary, sink),
+            "reasoning_text.delta" => items.delta(event, PartRole::Reasoning, sink),
+            "reasoning_text.done" => items.part(event, PartRole::Reasoning, sink),
+            "content_part.done" | "reasoning_summary_part.done" => items.part_done(event, sink),
+            "function_call_arguments.delta" | "custom_tool_call_input.delta" => {
+                items.call_delta(event, sink)
             }
-            "response.reasoning_summary_text.delta" | "response.reasoning_text.delta" => {
-                self.separate_reasoning(&mut event, sink)?;
-                emit(sink, event.some_text("delta").map(AnswerEvent::Reasoning));
+            "function_call_arguments.done" | "custom_tool_call_input.done" => {
+                items.call_done(event, sink)
             }
-            "response.function_call_arguments.delta" => {
-                let output = event.count("output_index")?.unwrap_or(0);
-                if let Some(index) = self.calls.iter().position(|known| *known == output)
-                    && let Some(part) = event.some_text("delta")
-                {
-                    sink(AnswerEvent::Arguments { index, part });
-                }
+            "output_item.added" => items.added(event, sink),
+            "output_item.done" => {
+                self.count_tool(&mut event.object_or_empty("item")?);
+                self.items.done(event, sink)
             }
-            "response.output_item.done" => {
-                let mut item = event.object_or_empty("item")?;
-                if item.is_kind("reasoning") {
-                    read_signature(&mut item, sink);
-                }
-                self.count_tool(&mut item);
-            }
-            "response.completed" | "response.incomplete" | "response.failed" => {
-                event.object("response", |response| {
-                    self.finish(response, sink);
-                    Ok(())
-                })?;
-            }
-            "error" => {
-                let error = event.take("error").unwrap_or(data);
-                sink(AnswerEvent::failed(error));
-            }
-            _ => {}
+            _ => Ok(()),
+        }
+    }
+
+    /// Reads an event that is none of a response's: an error, or nothing that is known.
+    fn read_other(
+        &self,
+        kind: &str,
+        event: &mut Object<'_, '_>,
+        data: &str,
+        sink: &mut EventSink<'_>,
+    ) -> json::Result<()> {
+        match event.error() {
+            Some(error) => sink(AnswerEvent::failed(error)),
+            None if kind == "error" => sink(AnswerEvent::failed_event(data.as_bytes())),
+            None => {}
         }
         Ok(())
     }
 
-    /// Reads the finished response, its items excluded.
-    fn finish(&mut self, mut response: Object<'_, '_>, sink: &mut EventSink<'_>) {
+    /// Reads the finished response: what it has beside what the stream gave, and how it ended.
+    fn finish(
+        &mut self,
+        mut response: Object<'_, '_>,
+        step: &str,
+        sink: &mut EventSink<'_>,
+    ) -> json::Result<()> {
         self.read_usage(&mut response, sink);
-        if let Some(error) = response.take("error") {
+        if let Some(error) = response.error() {
             sink(AnswerEvent::failed(error));
-            return;
+            return Ok(());
         }
+        if step == "failed" {
+            sink(AnswerEvent::failed("{}"));
+            return Ok(());
+        }
+        self.items.end(&mut response, sink)?;
         let tier = response.lenient_text("service_tier");
         emit(sink, tier.map(AnswerEvent::ServiceTier));
         let details = response.object_or_empty("incomplete_details");
@@ -132,6 +154,7 @@ impl ResponsesReader {
             },
         ));
         sink(AnswerEvent::End);
+        Ok(())
     }
 
     /// Reads the counts of tokens and of calls of OpenAI's own tools.
@@ -168,78 +191,24 @@ impl ResponsesReader {
         let id = container.as_ref().map(|id| id.as_escaped().as_bytes());
         self.tools.add_container(id);
     }
+}
 
-    /// Reads a whole item.
-    fn read_item(
-        &mut self,
-        mut item: Object<'_, '_>,
-        sink: &mut EventSink<'_>,
-    ) -> json::Result<()> {
-        let kind = item.lenient_text("type").unwrap_or_default();
-        match kind.as_escaped() {
-            "web_search_call" | "file_search_call" | "code_interpreter_call" => {
-                self.tools.add_kind(kind.as_escaped().as_bytes());
-                self.count_tool(&mut item);
-            }
-            "message" => item.each_object("content", |mut part| {
-                emit(sink, part.lenient_text("text").map(AnswerEvent::Text));
-                emit(sink, part.lenient_text("refusal").map(AnswerEvent::Refusal));
-                Ok(())
-            })?,
-            "reasoning" => {
-                let mut is_first = true;
-                for key in ["summary", "content"] {
-                    item.each_object(key, |mut part| {
-                        if let Some(text) = part.lenient_text("text") {
-                            if !std::mem::replace(&mut is_first, false) {
-                                sink(AnswerEvent::Reasoning(PARAGRAPH));
-                            }
-                            sink(AnswerEvent::Reasoning(text));
-                        }
-                        Ok(())
-                    })?;
-                }
-                read_signature(&mut item, sink);
-            }
-            "function_call" => {
-                let index = self.begin_call(0, &mut item, sink);
-                let part = item.lenient_text("arguments").unwrap_or_default();
-                sink(AnswerEvent::Arguments { index, part });
-            }
-            _ => {}
-        }
-        Ok(())
-    }
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-    /// Returns the call's index among the calls.
-    fn begin_call(
-        &mut self,
-        output: u64,
-        item: &mut Object<'_, '_>,
-        sink: &mut EventSink<'_>,
-    ) -> usize {
-        let index = self.calls.len();
-        self.calls.push(output);
-        let (id, name) = (item.lenient_text("call_id"), item.lenient_text("name"));
-        sink(AnswerEvent::ToolUse(ToolUse::new(index, id, name)));
-        index
-    }
-
-    /// Parts of a summary are paragraphs.
-    fn separate_reasoning(
-        &mut self,
-        event: &mut Object<'_, '_>,
-        sink: &mut EventSink<'_>,
-    ) -> json::Result<()> {
-        let output = event.count("output_index")?.unwrap_or(0);
-        let part = match event.count("summary_index")? {
-            Some(part) => part,
-            None => event.count("content_index")?.unwrap_or(0),
-        };
-        let before = self.reasoning.replace((output, part));
-        if before.is_some_and(|before| before.0 == output && before.1 != part) {
-            sink(AnswerEvent::Reasoning(PARAGRAPH));
-        }
-        Ok(())
+    /// Two messages in one answer are two paragraphs.
+    #[test]
+    fn messages_are_paragraphs() {
+        let body = r#"{"output":[{"type":"message","content":[{"text":"a"},{"text":"b"}]},
+            {"type":"message","content":[{"text":"c"}]}]}"#;
+        let mut text = String::new();
+        read_plain(body, &mut |event| {
+            if let AnswerEvent::Text(part) = event {
+                text.push_str(part.as_escaped());
+            }
+        })
+        .unwrap();
+        assert_eq!(text, r"ab\n\nc");
     }
 }

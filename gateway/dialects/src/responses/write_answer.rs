@@ -20,8 +20,8 @@ pub(crate) struct ResponsesWriter {
     answer: Answer,
     /// Number of the next frame.
     sequence: u64,
-    /// Pieces whose items are open. Several calls may be open at once.
-    open: Vec<usize>,
+    /// The piece whose item is open.
+    open: Option<usize>,
 }
 
 impl ResponsesWriter {
@@ -58,6 +58,7 @@ impl ResponsesWriter {
                     self.frame(name, output, w, |w| w.put("delta", part));
                 }
             }
+            AnswerEvent::CallEnd { .. } => self.end_open_item(w),
             AnswerEvent::End => self.end(w),
             _ => {}
         }
@@ -122,15 +123,10 @@ impl ResponsesWriter {
         });
     }
 
-    fn is_call(&self, output: usize) -> bool {
-        matches!(self.answer.pieces.get(output), Some(Piece::ToolUse(_)))
-    }
-
-    /// Begins the item of the newest piece, and ends those that cannot be open beside it.
+    /// Begins the item of the newest piece, and ends the one before.
     fn begin_item(&mut self, output: usize, w: &mut Writer) {
-        let beside_calls = self.is_call(output);
-        self.end_items(beside_calls, w);
-        self.open.push(output);
+        self.end_open_item(w);
+        self.open = Some(output);
         self.item_frame("response.output_item.added", output, true, w);
         match &self.answer.pieces[output] {
             Piece::ToolUse(call) if call.is_free_text => {
@@ -171,14 +167,9 @@ impl ResponsesWriter {
         });
     }
 
-    /// Ends the open items, except for calls if they are to stay.
-    fn end_items(&mut self, calls_stay: bool, w: &mut Writer) {
-        for output in std::mem::take(&mut self.open) {
-            if calls_stay && self.is_call(output) {
-                self.open.push(output);
-            } else {
-                self.end_item(output, w);
-            }
+    fn end_open_item(&mut self, w: &mut Writer) {
+        if let Some(output) = self.open.take() {
+            self.end_item(output, w);
         }
     }
 
@@ -214,7 +205,7 @@ impl ResponsesWriter {
     }
 
     fn end(&mut self, w: &mut Writer) {
-        self.end_items(false, w);
+        self.end_open_item(w);
         let status = status(self.answer.finish);
         self.lifecycle(&format!("response.{status}"), status, None, w);
     }

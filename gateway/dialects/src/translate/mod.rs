@@ -6,6 +6,7 @@
 //! [`TRANSLATED_BODY_BYTES_MAX`](crate::caps::TRANSLATED_BODY_BYTES_MAX).
 
 mod output;
+mod turns;
 
 use bytes::Bytes;
 
@@ -58,6 +59,11 @@ impl Translator {
             output: TranslatedOutput::new(context),
             unsent: String::new(),
         }
+    }
+
+    /// Whether the provider sends a stream.
+    pub(crate) const fn reads_stream(&self) -> bool {
+        matches!(self.source, AnswerSource::Stream(_))
     }
 
     /// Whether the client gets a stream.
@@ -120,12 +126,15 @@ impl Translator {
         if self.output.is_ended() {
             return Ok(());
         }
+        let sink = &mut |event: AnswerEvent<'_>| self.output.pass(event, facts, w);
+        let read = self.reader.end(sink);
+        read.map_err(StreamError::malformed)?;
         if !self.output.is_finished() {
             return Err(StreamError::Truncated);
         }
         // Gemini has no last event, and some servers leave theirs out.
         self.output.pass(AnswerEvent::End, facts, w);
-        self.output.check_size()
+        self.output.check_size(0)
     }
 
     /// Ends a stream that cannot go on.
@@ -160,7 +169,7 @@ impl Translator {
         };
         match failed {
             Some(error) => Err(error),
-            None => self.output.check_size(),
+            None => self.output.check_size(self.reader.held_bytes()),
         }
     }
 
@@ -189,19 +198,31 @@ fn read_item(
     facts: &mut ResponseFacts,
     w: &mut Writer,
 ) -> Result<(), StreamError> {
-    let data = match item {
-        SseItem::Event { data: [] } | SseItem::Filler { is_comment: false } => return Ok(()),
-        SseItem::Event { data } if data == b"[DONE]" => "[DONE]",
-        SseItem::Event { data } => json::valid(data).map_err(StreamError::malformed)?,
+    // Whatever follows the end is of no concern.
+    if output.is_ended() {
+        return Ok(());
+    }
+    let (name, data) = match item {
+        SseItem::Event { data: [], .. } | SseItem::Filler { is_comment: false } => return Ok(()),
+        SseItem::Event { name, data } => (name, data),
         SseItem::Filler { is_comment: true } => {
             output.pass(AnswerEvent::Alive, facts, w);
             return Ok(());
         }
         SseItem::Oversized => return Err(StreamError::TOO_LARGE),
     };
-    let text_before = facts.text_bytes;
-    let read = reader.read(data, &mut |event| output.pass(event, facts, w));
-    if facts.text_bytes > text_before {
+    if name == b"error" {
+        output.pass(AnswerEvent::failed_event(data), facts, w);
+        return Ok(());
+    }
+    let data = match data.trim_ascii() {
+        b"[DONE]" => "[DONE]",
+        data => json::valid(data).map_err(StreamError::malformed)?,
+    };
+    let before = facts.text_bytes + reader.held_bytes() as u64;
+    let name = str::from_utf8(name).unwrap_or_default();
+    let read = reader.read(name, data, &mut |event| output.pass(event, facts, w));
+    if facts.text_bytes + reader.held_bytes() as u64 > before {
         facts.text_chunks += 1;
     }
     read.map_err(StreamError::malformed)
@@ -221,13 +242,36 @@ impl DialectReader {
         }
     }
 
-    /// Reads the data of one event, which is valid JSON or `[DONE]`.
-    fn read(&mut self, data: &str, sink: &mut EventSink<'_>) -> json::Result<()> {
+    /// Reads the data of one event, which is valid JSON or `[DONE]`. `name` is what the stream calls it.
+    ///
+    /// Only chat ends with `[DONE]`. Some servers send it in every dialect, where it says nothing.
+    fn read(&mut self, name: &str, data: &str, sink: &mut EventSink<'_>) -> json::Result<()> {
         match self {
             Self::Chat(reader) => reader.read(data, sink),
-            Self::Messages(reader) => reader.read(data, sink),
-            Self::Responses(reader) => reader.read(data, sink),
+            _ if data == "[DONE]" => Ok(()),
+            Self::Messages(reader) => reader.read(name, data, sink),
+            Self::Responses(reader) => reader.read(name, data, sink),
             Self::Gemini(reader) => reader.read(data, sink),
+        }
+    }
+
+    /// Nothing more comes.
+    fn end(&mut self, sink: &mut EventSink<'_>) -> json::Result<()> {
+        match self {
+            Self::Chat(reader) => reader.end(sink)?,
+            Self::Messages(reader) => reader.end(sink),
+            Self::Responses(_) | Self::Gemini(_) => {}
+        }
+        Ok(())
+    }
+
+    /// Bytes that the reader holds until it is known where they belong.
+    const fn held_bytes(&self) -> usize {
+        match self {
+            Self::Chat(reader) => reader.held_bytes(),
+            Self::Messages(reader) => reader.held_bytes(),
+            Self::Responses(reader) => reader.held_bytes(),
+            Self::Gemini(_) => 0,
         }
     }
 }

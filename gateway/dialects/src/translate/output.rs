@@ -1,32 +1,36 @@
 //! The client's side of a translation: gathers facts, applies the rules that concern every pair of
 //! dialects, and writes.
 
-use serde::de::IgnoredAny;
-
+use super::turns::Turns;
 use crate::answer::Answer;
 use crate::api::{AnswerFormat, ClientApi};
 use crate::error::{ApiError, error_event};
 use crate::facts::{FinishReason, ResponseFacts, StreamError};
-use crate::json::{Object, Path, Text, Writer};
-use crate::neutral::{AnswerEvent, ToolUse};
+use crate::json::{Text, Writer};
+use crate::neutral::AnswerEvent;
 use crate::response_context::{AnswerIdentity, ResponseContext};
 use crate::upstream_error::ErrorRow;
 use crate::{caps, chat, messages, responses, tier};
 
 #[derive(Debug)]
 pub(super) struct TranslatedOutput {
+    client: Client,
+    turns: Turns,
+    started: bool,
+    had_calls: bool,
+    had_refusal: bool,
+    /// Why the provider stopped, as far as it said. It is passed on with the end.
+    finish: Option<(FinishReason, Option<Text<'static>>)>,
+    ended: bool,
+}
+
+/// Whoever is answered.
+#[derive(Debug)]
+struct Client {
     api: ClientApi,
     provider: &'static str,
     errors: &'static [ErrorRow],
     writer: ClientWriter,
-    free_text_tools: Vec<String>,
-    /// The call of a free-text tool, until it is whole.
-    held: Option<ToolUse<'static>>,
-    started: bool,
-    had_calls: bool,
-    had_refusal: bool,
-    finished: bool,
-    ended: bool,
 }
 
 /// The form and dialect in which the client is answered.
@@ -40,6 +44,145 @@ enum ClientWriter {
 
 impl TranslatedOutput {
     pub(super) fn new(context: &ResponseContext) -> Self {
+        Self {
+            client: Client::new(context),
+            turns: Turns::new(&context.free_text_tools),
+            started: false,
+            had_calls: false,
+            had_refusal: false,
+            finish: None,
+            ended: false,
+        }
+    }
+
+    pub(super) const fn is_stream(&self) -> bool {
+        !matches!(self.client.writer, ClientWriter::Plain(..))
+    }
+
+    /// Whether the provider said why it stopped.
+    pub(super) const fn is_finished(&self) -> bool {
+        self.finish.is_some()
+    }
+
+    /// Whether the answer is over: complete or failed.
+    pub(super) const fn is_ended(&self) -> bool {
+        self.ended
+    }
+
+    /// The whole answer, unless it is a stream.
+    pub(super) fn plain_answer(&self) -> Option<String> {
+        let ClientWriter::Plain(identity, answer) = &self.client.writer else {
+            return None;
+        };
+        Some(match self.client.api.answer_format() {
+            AnswerFormat::Chat => chat::write_plain(answer, identity),
+            AnswerFormat::Messages => messages::write_plain(answer, identity),
+            AnswerFormat::Responses => responses::write_plain(answer, identity),
+        })
+    }
+
+    /// Bounds what is kept for the end of the answer, and what is held back, here and by the reader.
+    pub(super) fn check_size(&self, held_bytes: usize) -> Result<(), StreamError> {
+        let kept = match &self.client.writer {
+            ClientWriter::Plain(_, answer) => answer.text_bytes(),
+            ClientWriter::Responses(writer) => writer.held_bytes(),
+            ClientWriter::Chat(_) | ClientWriter::Messages(_) => 0,
+        };
+        if kept > caps::TRANSLATED_BODY_BYTES_MAX {
+            return Err(StreamError::TOO_LARGE);
+        }
+        self.turns.check(held_bytes)
+    }
+
+    /// Takes the next event of the provider.
+    pub(super) fn pass(
+        &mut self,
+        event: AnswerEvent<'_>,
+        facts: &mut ResponseFacts,
+        w: &mut Writer,
+    ) {
+        if self.ended || !self.start(&event, w) {
+            return;
+        }
+        let event = match event {
+            AnswerEvent::Failed(error) => AnswerEvent::Failed(error.meant_by(self.client.errors)),
+            event => event,
+        };
+        add_to_facts(&event, facts);
+        match &event {
+            AnswerEvent::Refusal(_) => self.had_refusal = true,
+            AnswerEvent::ToolUse(_) => self.had_calls = true,
+            AnswerEvent::Finish {
+                reason,
+                stop_sequence,
+            } => {
+                let stop_sequence = stop_sequence.clone().map(Text::into_owned);
+                self.finish = Some((*reason, stop_sequence));
+                facts.finish_reason = Some(self.reason(*reason));
+                return;
+            }
+            AnswerEvent::Failed(_) => self.ended = true,
+            AnswerEvent::End => return self.end(facts, w),
+            _ => {}
+        }
+        let client = &mut self.client;
+        self.turns.pass(&event, &mut |event| client.emit(event, w));
+    }
+
+    /// Ends the answer. A provider that does not say why it stopped, stopped for what it did.
+    fn end(&mut self, facts: &mut ResponseFacts, w: &mut Writer) {
+        self.ended = true;
+        let (reason, stop_sequence) = self.finish.take().unwrap_or((FinishReason::Stop, None));
+        let reason = self.reason(reason);
+        facts.finish_reason = Some(reason);
+        let client = &mut self.client;
+        self.turns.end(&mut |event| client.emit(event, w));
+        let finish = AnswerEvent::Finish {
+            reason,
+            stop_sequence,
+        };
+        client.emit(&finish, w);
+        client.emit(&AnswerEvent::End, w);
+    }
+
+    /// Some providers report a plain stop when they stop to call tools.
+    const fn reason(&self, said: FinishReason) -> FinishReason {
+        match said {
+            FinishReason::Stop if self.had_calls => FinishReason::ToolCalls,
+            FinishReason::Stop if self.had_refusal => FinishReason::Refusal,
+            reason => reason,
+        }
+    }
+
+    /// Makes sure that an answer starts once, before anything else of it. Returns whether to go on
+    /// with the event.
+    fn start(&mut self, event: &AnswerEvent<'_>, w: &mut Writer) -> bool {
+        match event {
+            AnswerEvent::Start { .. } => !std::mem::replace(&mut self.started, true),
+            AnswerEvent::Usage(_)
+            | AnswerEvent::OtherModels(_)
+            | AnswerEvent::ServiceTier(_)
+            | AnswerEvent::InferenceGeo(_)
+            | AnswerEvent::Alive
+            | AnswerEvent::Failed(_) => true,
+            _ => {
+                if !std::mem::replace(&mut self.started, true) {
+                    let (id, model) = (None, None);
+                    self.client.emit(&AnswerEvent::Start { id, model }, w);
+                }
+                true
+            }
+        }
+    }
+
+    /// Writes an error into the stream.
+    pub(super) fn fail(&mut self, error: &ApiError<'_>, w: &mut Writer) {
+        self.client.fail(error, w);
+    }
+}
+
+impl Client {
+    fn new(context: &ResponseContext) -> Self {
         let identity = context.identity.clone();
         let writer = match (context.wants_stream, context.api.answer_format()) {
             (false, _) => ClientWriter::Plain(identity, Answer::default()),
@@ -58,157 +201,26 @@ impl TranslatedOutput {
             provider: context.provider,
             errors: context.errors,
             writer,
-            free_text_tools: context.free_text_tools.clone(),
-            held: None,
-            started: false,
-            had_calls: false,
-            had_refusal: false,
-            finished: false,
-            ended: false,
-        }
-    }
-
-    pub(super) const fn is_stream(&self) -> bool {
-        !matches!(self.writer, ClientWriter::Plain(..))
-    }
-
-    /// Whether the provider said why it stopped.
-    pub(super) const fn is_finished(&self) -> bool {
-        self.finished
-    }
-
-    /// Whether the answer is over: complete or failed.
-    pub(super) const fn is_ended(&self) -> bool {
-        self.ended
-    }
-
-    /// The whole answer, unless it is a stream.
-    pub(super) fn plain_answer(&self) -> Option<String> {
-        let ClientWriter::Plain(identity, answer) = &self.writer else {
-            return None;
-        };
-        Some(match self.api.answer_format() {
-            AnswerFormat::Chat => chat::write_plain(answer, identity),
-            AnswerFormat::Messages => messages::write_plain(answer, identity),
-            AnswerFormat::Responses => responses::write_plain(answer, identity),
-        })
-    }
-
-    /// Bounds what is kept for the end of the answer.
-    pub(super) fn check_size(&self) -> Result<(), StreamError> {
-        let held = match &self.writer {
-            ClientWriter::Plain(_, answer) => answer.text_bytes(),
-            ClientWriter::Responses(writer) => writer.held_bytes(),
-            ClientWriter::Chat(_) | ClientWriter::Messages(_) => 0,
-        };
-        if held > caps::TRANSLATED_BODY_BYTES_MAX {
-            return Err(StreamError::TOO_LARGE);
-        }
-        Ok(())
-    }
-
-    /// Takes the next event of the provider.
-    pub(super) fn pass(
-        &mut self,
-        mut event: AnswerEvent<'_>,
-        facts: &mut ResponseFacts,
-        w: &mut Writer,
-    ) {
-        if self.ended || !self.start(&event, w) {
-            return;
-        }
-        if let AnswerEvent::Failed(error) = event {
-            event = AnswerEvent::Failed(error.meant_by(self.errors));
-        }
-        add_to_facts(&event, facts);
-        self.had_refusal |= matches!(event, AnswerEvent::Refusal(_));
-        if self.hold(&event, w) {
-            return;
-        }
-        match &mut event {
-            // Only chat has a place for the signature in the call.
-            AnswerEvent::ToolUse(call) if self.api.answer_format() != AnswerFormat::Chat => {
-                if let Some(signature) = call.signature.take() {
-                    self.emit(&AnswerEvent::Signature(signature), w);
-                }
-            }
-            AnswerEvent::Finish { reason, .. } => {
-                self.finished = true;
-                // Some providers report a plain stop when they stop to call tools.
-                *reason = match *reason {
-                    FinishReason::Stop if self.had_calls => FinishReason::ToolCalls,
-                    FinishReason::Stop if self.had_refusal => FinishReason::Refusal,
-                    reason => reason,
-                };
-                facts.finish_reason = Some(*reason);
-            }
-            AnswerEvent::Failed(_) | AnswerEvent::End => self.ended = true,
-            _ => {}
-        }
-        self.emit(&event, w);
-    }
-
-    /// Makes sure that an answer starts once, before anything else of it. Returns whether to go on
-    /// with the event.
-    fn start(&mut self, event: &AnswerEvent<'_>, w: &mut Writer) -> bool {
-        match event {
-            AnswerEvent::Start { .. } => !std::mem::replace(&mut self.started, true),
-            AnswerEvent::Usage(_)
-            | AnswerEvent::OtherModels(_)
-            | AnswerEvent::ServiceTier(_)
-            | AnswerEvent::InferenceGeo(_)
-            | AnswerEvent::Alive
-            | AnswerEvent::Failed(_) => true,
-            _ => {
-                if !std::mem::replace(&mut self.started, true) {
-                    let (id, model) = (None, None);
-                    self.emit(&AnswerEvent::Start { id, model }, w);
-                }
-                true
-            }
-        }
-    }
-
-    /// Holds the call of a free-text tool until it is whole. Returns whether the event is held.
-    fn hold(&mut self, event: &AnswerEvent<'_>, w: &mut Writer) -> bool {
-        match (event, &mut self.held) {
-            (AnswerEvent::Arguments { index, part }, Some(call)) if *index == call.index => {
-                call.arguments.push(part);
-                return true;
-            }
-            (
-                AnswerEvent::Usage(_)
-                | AnswerEvent::OtherModels(_)
-                | AnswerEvent::ServiceTier(_)
-                | AnswerEvent::InferenceGeo(_)
-                | AnswerEvent::Alive,
-                _,
-            ) => return false,
-            _ => self.release(w),
-        }
-        let AnswerEvent::ToolUse(call) = event else {
-            return false;
-        };
-        self.had_calls = true;
-        let name = call.name.as_escaped();
-        let is_free_text = self.free_text_tools.iter().any(|tool| tool == name);
-        self.held = is_free_text.then(|| call.to_owned());
-        is_free_text
-    }
-
-    fn release(&mut self, w: &mut Writer) {
-        if let Some(mut call) = self.held.take() {
-            call.arguments = free_text_input(call.arguments);
-            call.is_free_text = true;
-            call.signature = None;
-            self.emit(&AnswerEvent::ToolUse(call), w);
         }
     }
 
     fn emit(&mut self, event: &AnswerEvent<'_>, w: &mut Writer) {
-        if let AnswerEvent::Failed(error) = event {
-            return self.fail(&error.to_api_error(self.provider), w);
+        match event {
+            AnswerEvent::Failed(error) => self.fail(&error.to_api_error(self.provider), w),
+            AnswerEvent::ToolUse(call) => {
+                // Only chat has a place for the signature in the call.
+                if let Some(signature) = &call.signature
+                    && self.api.answer_format() != AnswerFormat::Chat
+                {
+                    self.write(&AnswerEvent::Signature(signature.to_owned()), w);
+                }
+                self.write(event, w);
+            }
+            _ => self.write(event, w),
         }
+    }
+
+    fn write(&mut self, event: &AnswerEvent<'_>, w: &mut Writer) {
         match &mut self.writer {
             ClientWriter::Plain(_, answer) => answer.add(event),
             ClientWriter::Chat(writer) => writer.write(event, w),
@@ -217,8 +229,7 @@ impl TranslatedOutput {
         }
     }
 
-    /// Writes an error into the stream.
-    pub(super) fn fail(&mut self, error: &ApiError<'_>, w: &mut Writer) {
+    fn fail(&mut self, error: &ApiError<'_>, w: &mut Writer) {
         match &mut self.writer {
             ClientWriter::Plain(..) => {}
             ClientWriter::Chat(_) | ClientWriter::Messages(_) => {
@@ -227,16 +238,6 @@ impl TranslatedOutput {
             ClientWriter::Responses(writer) => writer.fail(error, w),
         }
     }
-}
-
-/// The text inside `{"input": "…"}`, or all of it if it is something else.
-fn free_text_input(arguments: Text<'static>) -> Text<'static> {
-    let found = arguments.unescape().and_then(|json| {
-        serde_json::from_str::<IgnoredAny>(&json).ok()?;
-        let mut object = Object::read(json.trim_ascii(), Path::ROOT).ok()?;
-        object.text("input").ok()?.map(Text::into_owned)
-    });
-    found.unwrap_or(arguments)
 }
 
 fn add_to_facts(event: &AnswerEvent<'_>, facts: &mut ResponseFacts) {
@@ -267,7 +268,7 @@ fn add_to_facts(event: &AnswerEvent<'_>, facts: &mut ResponseFacts) {
         }
         AnswerEvent::Failed(error) => facts.provider_error = Some(error.clone()),
         AnswerEvent::End => facts.terminal_seen = true,
-        AnswerEvent::Finish { .. } | AnswerEvent::Alive => {}
+        AnswerEvent::CallEnd { .. } | AnswerEvent::Finish { .. } | AnswerEvent::Alive => {}
     }
 }
 

@@ -143,7 +143,15 @@ impl UpstreamErrorFacts {
     /// Reads the `error` value of an event inside a stream.
     pub(crate) fn in_stream(raw: &[u8]) -> Self {
         let error = serde_json::from_slice(raw).map(|error| ParsedError::from_error(&error));
-        let error = error.unwrap_or_default();
+        Self::of_stream(error.unwrap_or_default())
+    }
+
+    /// Reads the data of an event that is called an error: in an envelope or without, or plain text.
+    pub(crate) fn in_event(data: &[u8]) -> Self {
+        Self::of_stream(ParsedError::read(data))
+    }
+
+    fn of_stream(error: ParsedError) -> Self {
         let status = error.code.as_deref().and_then(|code| code.parse().ok());
         let status = status.filter(|status| (400..600).contains(status));
         let kind = kind_of(&[], status, &error);

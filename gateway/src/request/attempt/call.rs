@@ -18,11 +18,11 @@ use super::failed::{FailedAttempt, refused};
 use super::provider_limits;
 use crate::caps::{DROPPED_CHARS_MAX, HELD_ANSWER_BYTES_MAX};
 use crate::record::attempt::{AttemptRecord, ResponseHead};
-use crate::request::answer_reader::{AnswerClock, AnswerReader, AnswerStep};
+use crate::request::answer_reader::{AnswerClock, AnswerError, AnswerReader, AnswerStep};
 use crate::request::pieces::HeldPieces;
 use crate::request::worker::Worker;
 use crate::setup::directory::Deployment;
-use crate::upstream::UpstreamAnswer;
+use crate::upstream::{ContentDecoder, UpstreamAnswer};
 
 /// How providers call the id that they give a request.
 const UPSTREAM_REQUEST_ID: [&str; 4] = [
@@ -45,8 +45,6 @@ pub(crate) struct PendingResponse {
     pub(crate) reader: AnswerReader,
     /// What there is for the client already.
     pub(crate) first: Bytes,
-    /// Whether the provider streams it.
-    pub(crate) is_stream: bool,
 }
 
 /// A request as a provider takes it.
@@ -121,26 +119,35 @@ async fn answer(
     record.head_arrived(head_of(&answer));
     provider_limits::learn(callee, &answer.head.headers);
     list_dropped(&mut answer.head.headers, &prepared.dropped);
+    let decoder = ContentDecoder::of(&mut answer.head.headers);
     if !answer.head.status.is_success() {
-        let failed = refused(deployment, &prepared.agreed, &prepared.request_id, answer).await;
+        let decoder = decoder.ok().flatten();
+        let failed = refused(
+            deployment,
+            &prepared.agreed,
+            &prepared.request_id,
+            answer,
+            decoder,
+        )
+        .await;
         provider_limits::keep_away(deployment, &failed);
         return Err(failed);
     }
-    let is_stream = is_event_stream(&answer.head.headers);
-    let machine = ResponseMachine::new(&prepared.agreed, is_stream);
-    let mut reader = AnswerReader::new(answer.body, machine, clock);
+    let malformed = |unknown| FailedAttempt::of_answer(deployment, AnswerError::Piece(unknown));
+    let decoder = decoder.map_err(|unknown| malformed(unknown.into()))?;
+    let machine = ResponseMachine::new(&prepared.agreed, is_event_stream(&answer.head.headers));
+    let mut reader = AnswerReader::new(answer.body, decoder, machine, clock);
     let beginning = Beginning {
         reader: &mut reader,
         record,
         is_committed: false,
     };
-    let first = beginning.read(deployment, is_stream).await?;
+    let first = beginning.read(deployment).await?;
     Ok(PendingResponse {
         status: answer.head.status,
         headers: answer.head.headers,
         reader,
         first,
-        is_stream,
     })
 }
 
@@ -178,17 +185,17 @@ impl Drop for Beginning<'_> {
 
 impl Beginning<'_> {
     /// Reads on until the answer can be relayed. Returns what there is for the client by then.
-    async fn read(
-        mut self,
-        deployment: &Deployment,
-        is_stream: bool,
-    ) -> Result<Bytes, FailedAttempt> {
+    async fn read(mut self, deployment: &Deployment) -> Result<Bytes, FailedAttempt> {
         let mut held = HeldPieces::default();
         loop {
             let step = self.reader.next().await;
             self.record.received(self.reader.bytes_read());
             // A stream owes its first token; what else has begun must only not stop.
-            if !is_stream && self.reader.bytes_read() > 0 {
+            let has_begun = match self.reader.reads_stream() {
+                true => self.reader.facts().first_token_seen,
+                false => self.reader.bytes_read() > 0,
+            };
+            if has_begun {
                 self.reader.begun();
             }
             match step {
@@ -202,7 +209,9 @@ impl Beginning<'_> {
             if let Some(error) = &facts.provider_error {
                 return Err(FailedAttempt::reported(deployment, error.clone()));
             }
-            let has_token = is_stream && (facts.first_token_seen || facts.terminal_seen);
+            let has_token = self.reader.writes_stream()
+                && self.reader.reads_stream()
+                && (facts.first_token_seen || facts.terminal_seen);
             if self.reader.is_finished() || has_token || held.len() >= HELD_ANSWER_BYTES_MAX {
                 self.is_committed = true;
                 self.reader.begun();
@@ -235,11 +244,18 @@ fn http_request(
     Ok((request, request_bytes))
 }
 
-fn is_event_stream(headers: &HeaderMap) -> bool {
-    headers
+/// Whether the content type is that of streams, in any case and with any parameters.
+pub(crate) fn is_event_stream(headers: &HeaderMap) -> bool {
+    is_media_type(headers, |kind| kind == "text/event-stream")
+}
+
+/// Whether the content type is this, without its parameters.
+pub(crate) fn is_media_type(headers: &HeaderMap, is_it: impl Fn(&str) -> bool) -> bool {
+    let value = headers
         .get(CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok())
-        .is_some_and(|value| value.trim_start().starts_with("text/event-stream"))
+        .and_then(|value| value.to_str().ok());
+    let kind = value.and_then(|value| value.split([';', ',']).next());
+    kind.is_some_and(|kind| is_it(&kind.trim().to_ascii_lowercase()))
 }
 
 fn head_of(answer: &UpstreamAnswer) -> ResponseHead {

@@ -1,6 +1,6 @@
 //! An attempt that failed: what it means for routing, and what the client is told.
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use std::time::Duration;
 use weir_dialects::{
     ApiError, ApiErrorKind, ErrorResponse, StreamError, UpstreamErrorFacts, UpstreamErrorKind,
@@ -11,7 +11,7 @@ use crate::caps::{ERROR_BODY_BYTES_MAX, ERROR_BODY_MAX};
 use crate::request::answer_reader::AnswerError;
 use crate::request::refusal::Refusal;
 use crate::setup::directory::Deployment;
-use crate::upstream::{CallError, UpstreamAnswer};
+use crate::upstream::{CallError, ContentDecoder, UpstreamAnswer};
 use weir_governance::clock;
 
 /// An attempt that failed.
@@ -40,6 +40,7 @@ pub(super) async fn refused(
     agreed: &weir_dialects::ResponseContext,
     request_id: &str,
     answer: UpstreamAnswer,
+    decoder: Option<ContentDecoder>,
 ) -> FailedAttempt {
     let mut body = answer.body;
     let mut read = BytesMut::new();
@@ -56,7 +57,11 @@ pub(super) async fn refused(
     let _ = tokio::time::timeout(ERROR_BODY_MAX, reading).await;
     let status = answer.head.status.as_u16();
     let provider = &deployment.provider;
-    let read = deployment.redact_bytes(read.freeze());
+    let read = match decoder {
+        Some(decoder) => unpacked(decoder, read.freeze()),
+        None => read.freeze(),
+    };
+    let read = deployment.redact_bytes(read);
     let facts = weir_dialects::classify_upstream_error(
         provider.vendor,
         status,
@@ -67,6 +72,20 @@ pub(super) async fn refused(
     let error =
         weir_dialects::relay_error(agreed, &provider.name, status, &facts, &read, request_id);
     FailedAttempt::from_upstream(facts, ClientError::Answer(Box::new(error)))
+}
+
+/// What there is of a compressed error, up to the same limit.
+fn unpacked(mut decoder: ContentDecoder, packed: Bytes) -> Bytes {
+    decoder.push(packed);
+    let mut body = BytesMut::new();
+    while let Some(Ok(piece)) = decoder.next() {
+        let room = ERROR_BODY_BYTES_MAX.saturating_sub(body.len());
+        body.extend_from_slice(&piece[..piece.len().min(room)]);
+        if piece.len() >= room {
+            break;
+        }
+    }
+    body.freeze()
 }
 
 impl FailedAttempt {

@@ -88,7 +88,7 @@ impl Shadow {
         };
         let response = call(&self.worker, callee, prepared, record).await?;
         record.first_token_arrived();
-        if response.is_stream {
+        if response.reader.reads_stream() {
             self.tracked.first_token(&self.worker.stream);
         }
         read_to_end(response, &self.tracked.deployment, record).await
