@@ -560,6 +560,21 @@ pub(crate) enum PricesCommand {
     /// Stored costs stay. Each attempt whose cost changes gets a correction, and the view
     /// weir.rerated_requests shows both costs.
     Rerate(RerateArgs),
+    /// Price calls that are given as JSON, one after the other.
+    ///
+    /// Such as {"provider": "openai", "model": "gpt-4o", "usage": {"input_tokens": 1000}}, with at,
+    /// service_tier, inference_geo and other_models if wanted. Counts have the names of the columns of
+    /// weir.attempts. Answers one JSON object per line: cost_usd, price_version, unpriced_reason.
+    Estimate(EstimateArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct EstimateArgs {
+    /// File with the calls; default: standard input.
+    pub(crate) calls: Option<PathBuf>,
+    /// Use the prices known on this day; default: all.
+    #[arg(long, value_name = "DAY")]
+    pub(crate) known_on: Option<Date>,
 }
 
 #[derive(Debug, Args)]

@@ -14,10 +14,11 @@
 mod amount;
 mod book;
 mod charge;
+mod parts;
 mod row;
 
 pub use amount::{Amount, BadAmount};
-pub use book::{Book, BookError, ExchangeRate, PricedCall, Prices, providers_of};
+pub use book::{Book, BookError, ExchangeRate, PricedCall, Prices, charge_whole, providers_of};
 pub use charge::Unpriced;
 pub use row::{Hours, Pattern, Row, Unit};
 

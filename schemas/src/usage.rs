@@ -18,6 +18,9 @@ macro_rules! declare_usage {
         }
 
         impl Usage {
+            /// The names of all counts.
+            pub const NAMES: [&str; [$(stringify!($count)),*].len()] = [$(stringify!($count)),*];
+
             /// Takes over each count that is larger. One call may be reported in several pieces, some of
             /// which hold placeholders: their order does not matter, and a zero never replaces a count.
             pub fn merge(&mut self, said: &Self) {

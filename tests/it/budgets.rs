@@ -167,7 +167,7 @@ fn a_budget_in_money_lets_through_only_what_has_a_price() {
     let message = refused.message();
     for part in [
         "budget \"strict\" counts money",
-        "\"opus\" has no price at mock/large",
+        "\"opus\" has no price at mock/large (the price book does not have the model)",
         "[[price]]",
         "unpriced = \"allow\"",
     ] {

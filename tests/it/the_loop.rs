@@ -288,6 +288,7 @@ fn check_bill(weir: &Installation, ledger: &ClientLedger) {
                     at: Timestamp::now(),
                     input_tokens: it.input,
                     service_tier: "",
+                    inference_geo: "",
                 };
                 prices.charge(call, &usage).unwrap().0.0
             });

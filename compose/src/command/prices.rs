@@ -1,5 +1,6 @@
 //! `weir prices`: the price book.
 
+mod estimate;
 mod import;
 mod rerate;
 
@@ -24,6 +25,7 @@ pub(crate) fn run(cli: &Cli, command: &PricesCommand) -> anyhow::Result<()> {
         PricesCommand::Show(args) => show(cli, args),
         PricesCommand::Import(args) => import::run(args),
         PricesCommand::Rerate(args) => rerate::run(cli, args),
+        PricesCommand::Estimate(args) => estimate::run(cli, args),
     }
 }
 
@@ -64,6 +66,7 @@ fn show(cli: &Cli, args: &ShowPriceArgs) -> anyhow::Result<()> {
         at,
         input_tokens: args.input_tokens,
         service_tier: &args.tier,
+        inference_geo: "",
     };
     let found = found.iter();
     if args.json {
@@ -115,6 +118,8 @@ fn shown(provider: &str, prices: &Prices, call: PricedCall<'_>) -> Value {
                 "known_from": row.known_from.to_string(),
                 "over_input_tokens": row.over_input_tokens,
                 "service_tier": row.service_tier,
+                "unmetered": row.unmetered,
+                "geo_factors": geo_factors(row).collect::<BTreeMap<_, _>>(),
                 "source": row.source,
             })
         })
@@ -144,13 +149,8 @@ fn explain(
             false => "  ",
         };
         writeln!(out, "{mark} {}", conditions(row))?;
-        let units = unit_prices(row).map(|(unit, price)| format!("{unit} {price}"));
-        let (units, currency) = (units.collect::<Vec<_>>().join(", "), &row.currency);
-        if units.is_empty() {
-            writeln!(out, "     no price is known: calls are unpriced")?;
-        } else {
-            writeln!(out, "     {currency} per million tokens: {units}")?;
-        }
+        explain_prices(out, row)?;
+        let currency = &row.currency;
         if currency != "USD" {
             match prices.per_usd(currency, call.at) {
                 Ok(rate) => writeln!(out, "     1 USD = {rate} {currency}")?,
@@ -160,6 +160,50 @@ fn explain(
         writeln!(out, "     source: {}", row.source)?;
     }
     Ok(())
+}
+
+/// The prices, by what they are per.
+fn explain_prices(out: &mut impl Write, row: &Row) -> anyhow::Result<()> {
+    let mut by_measure: Vec<(&str, Vec<String>)> = Vec::new();
+    for unit in Unit::ALL {
+        let Some(price) = row.price(unit) else {
+            continue;
+        };
+        let shown = format!("{} {price}", unit.as_str());
+        match by_measure.iter_mut().find(|(per, _)| *per == unit.per()) {
+            Some((_, prices)) => prices.push(shown),
+            None => by_measure.push((unit.per(), vec![shown])),
+        }
+    }
+    for (per, prices) in &by_measure {
+        writeln!(
+            out,
+            "     {} per {per}: {}",
+            row.currency,
+            prices.join(", ")
+        )?;
+    }
+    for (geo, by) in geo_factors(row) {
+        writeln!(
+            out,
+            "     tokens of a model that ran in \"{geo}\": times {by}"
+        )?;
+    }
+    if !row.unmetered.is_empty() {
+        let unmetered = &row.unmetered;
+        writeln!(
+            out,
+            "     billed by {unmetered}, which are not metered: calls are unpriced"
+        )?;
+    } else if by_measure.is_empty() {
+        writeln!(out, "     no price is known: calls are unpriced")?;
+    }
+    Ok(())
+}
+
+fn geo_factors(row: &Row) -> impl Iterator<Item = (&str, String)> {
+    let factors = row.geo_factors.iter();
+    factors.map(|(geo, by)| (geo.as_str(), by.to_string()))
 }
 
 fn unit_prices(row: &Row) -> impl Iterator<Item = (&'static str, String)> {

@@ -1,5 +1,6 @@
 //! `[prices]`, `[[price]]` and `[[exchange_rate]]`: what calls are charged by.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use jiff::civil::{Date, Time};
@@ -62,9 +63,43 @@ pub(crate) struct PriceConfig {
     pub(crate) reasoning: Option<String>,
     #[serde(default)]
     pub(crate) audio_output: Option<String>,
-    /// Per request; all others are per million tokens.
+    /// Per request; prices whose names do not say otherwise are per million tokens.
     #[serde(default)]
     pub(crate) request: Option<String>,
+    #[serde(default)]
+    pub(crate) cache_write_30m: Option<String>,
+    #[serde(default)]
+    pub(crate) cache_write_12h: Option<String>,
+    #[serde(default)]
+    pub(crate) cached_audio_input: Option<String>,
+    #[serde(default)]
+    pub(crate) image_input: Option<String>,
+    #[serde(default)]
+    pub(crate) cached_image_input: Option<String>,
+    #[serde(default)]
+    pub(crate) video_input: Option<String>,
+    #[serde(default)]
+    pub(crate) image_output: Option<String>,
+    #[serde(default)]
+    pub(crate) video_output: Option<String>,
+    #[serde(default)]
+    pub(crate) citation: Option<String>,
+    /// Per 1000 web searches that run at the provider.
+    #[serde(default)]
+    pub(crate) web_search_per_1000: Option<String>,
+    /// Per 1000 searches of files.
+    #[serde(default)]
+    pub(crate) file_search_per_1000: Option<String>,
+    /// Per 1000 executions of code.
+    #[serde(default)]
+    pub(crate) code_execution_per_1000: Option<String>,
+    /// Per hour of audio, where the provider bills by that.
+    #[serde(default)]
+    pub(crate) audio_input_per_hour: Option<String>,
+    /// What tokens cost where the model ran in a place that the provider names (`inference_geo`), as a
+    /// multiple: `{ us = "1.1" }`.
+    #[serde(default)]
+    pub(crate) geo_factors: BTreeMap<String, String>,
 }
 
 /// `[[exchange_rate]]`: what a dollar was worth, from a day on.
@@ -130,24 +165,40 @@ fn read(prices: &PricesConfig) -> Result<Book, String> {
 /// The error names the setting.
 type Wrong = (&'static str, String);
 
+impl PriceConfig {
+    const fn price(&self, unit: Unit) -> &Option<String> {
+        match unit {
+            Unit::Input => &self.input,
+            Unit::CachedInput => &self.cached_input,
+            Unit::CacheWrite5m => &self.cache_write_5m,
+            Unit::CacheWrite30m => &self.cache_write_30m,
+            Unit::CacheWrite1h => &self.cache_write_1h,
+            Unit::CacheWrite12h => &self.cache_write_12h,
+            Unit::AudioInput => &self.audio_input,
+            Unit::CachedAudioInput => &self.cached_audio_input,
+            Unit::ImageInput => &self.image_input,
+            Unit::CachedImageInput => &self.cached_image_input,
+            Unit::VideoInput => &self.video_input,
+            Unit::Output => &self.output,
+            Unit::Reasoning => &self.reasoning,
+            Unit::AudioOutput => &self.audio_output,
+            Unit::ImageOutput => &self.image_output,
+            Unit::VideoOutput => &self.video_output,
+            Unit::Citation => &self.citation,
+            Unit::Request => &self.request,
+            Unit::WebSearch => &self.web_search_per_1000,
+            Unit::FileSearch => &self.file_search_per_1000,
+            Unit::CodeExecution => &self.code_execution_per_1000,
+            Unit::AudioInputHour => &self.audio_input_per_hour,
+        }
+    }
+}
+
 fn row(price: &PriceConfig) -> Result<Row, Wrong> {
     let mut prices = [None; Unit::ALL.len()];
     for (slot, unit) in prices.iter_mut().zip(Unit::ALL) {
-        let text = match unit {
-            Unit::Input => &price.input,
-            Unit::CachedInput => &price.cached_input,
-            Unit::CacheWrite5m => &price.cache_write_5m,
-            Unit::CacheWrite1h => &price.cache_write_1h,
-            Unit::AudioInput => &price.audio_input,
-            Unit::Output => &price.output,
-            Unit::Reasoning => &price.reasoning,
-            Unit::AudioOutput => &price.audio_output,
-            Unit::Request => &price.request,
-        };
-        *slot = text
-            .as_deref()
-            .map(|text| amount(unit.as_str(), text))
-            .transpose()?;
+        let text = price.price(unit).as_deref();
+        *slot = text.map(|text| amount(unit.as_str(), text)).transpose()?;
     }
     if prices.iter().all(Option::is_none) {
         return Err((
@@ -155,6 +206,7 @@ fn row(price: &PriceConfig) -> Result<Row, Wrong> {
             "has no price: give input, output or request".into(),
         ));
     }
+    let factor = |(geo, by): (&String, &String)| Ok((geo.clone(), amount("geo_factors", by)?));
     Ok(Row {
         provider: price.provider.clone(),
         model: price.model.clone(),
@@ -167,6 +219,12 @@ fn row(price: &PriceConfig) -> Result<Row, Wrong> {
         service_tier: price.service_tier.clone(),
         currency: price.currency.clone(),
         prices,
+        unmetered: String::new(),
+        geo_factors: price
+            .geo_factors
+            .iter()
+            .map(factor)
+            .collect::<Result<_, _>>()?,
         source: "the configuration".into(),
     })
 }

@@ -1,17 +1,20 @@
 //! What each attempt of a request used, and what it costs.
 
 use weir_routing::FailureKind;
-use weir_schemas::{PicoUsd, Usage, UsageSource};
+use weir_schemas::{PicoUsd, UsageSource};
 
 use crate::record::attempt::{AttemptCharge, AttemptEnd, AttemptRecord};
-
-/// Tokens of a usage, as limits and budgets count them.
-pub(super) fn tokens(usage: &Usage) -> u64 {
-    let tokens = [usage.input_tokens, usage.output_tokens];
-    tokens.into_iter().flatten().fold(0, u64::saturating_add)
-}
+use crate::setup::directory::ChargedCall;
 
 impl AttemptRecord {
+    /// Tokens as limits and budgets count them, those at other models too.
+    pub(super) fn tokens(&self) -> u64 {
+        let others = self.other_models.iter().map(|other| &other.usage);
+        let usages = others.chain([&self.usage]);
+        let tokens = usages.flat_map(|usage| [usage.input_tokens, usage.output_tokens]);
+        tokens.flatten().fold(0, u64::saturating_add)
+    }
+
     /// Fills in what the provider did not report. A zero that cannot be is a placeholder: a prompt
     /// without tokens, or text without any.
     pub(super) fn estimate(&mut self, prompt_tokens: impl Fn() -> u64) {
@@ -57,15 +60,21 @@ impl AttemptRecord {
 
     /// Prices what was used.
     pub(super) fn price(&mut self) {
-        self.charge = if self.usage.is_empty() && self.was_not_billed() {
+        let is_used = !self.usage.is_empty() || !self.other_models.is_empty();
+        self.charge = if !is_used && self.was_not_billed() {
             AttemptCharge {
                 cost: Some(PicoUsd(0)),
                 ..AttemptCharge::default()
             }
         } else {
-            let tier = self.service_tier.as_deref().unwrap_or_default();
-            let at_us = self.started.unix_us;
-            self.deployment.charge(&self.usage, tier, at_us).into()
+            let call = ChargedCall {
+                usage: &self.usage,
+                response_model: self.response_model.as_deref(),
+                service_tier: self.service_tier.as_deref().unwrap_or_default(),
+                inference_geo: self.inference_geo.as_deref().unwrap_or_default(),
+                other_models: &self.other_models,
+            };
+            self.deployment.charge(&call, self.started.unix_us).into()
         };
     }
 

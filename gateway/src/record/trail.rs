@@ -13,7 +13,6 @@ use weir_schemas::event::{AttemptFinished, Candidate, Event, RequestFinished};
 use weir_schemas::{PicoUsd, UsageSource};
 
 use crate::record::attempt::{AttemptEnd, AttemptRecord};
-use crate::record::charge::tokens;
 use crate::record::context::{RequestContext, shorten};
 use crate::record::estimate::Prompt;
 use crate::setup::directory::Deployment;
@@ -326,12 +325,12 @@ impl RequestRecord {
                 attempt.estimate(|| **prompt_tokens);
             }
             attempt.price();
-            settle(attempt.number, tokens(&attempt.usage));
+            settle(attempt.number, attempt.tokens());
         }
         let delivered = self.attempts.delivered();
         RequestTotals {
             is_complete: self.failure.is_none(),
-            tokens: delivered.map_or(0, |attempt| tokens(&attempt.usage)),
+            tokens: delivered.map_or(0, AttemptRecord::tokens),
             cost: self.cost(),
         }
     }

@@ -152,7 +152,9 @@ fn too_fast(limit: String, allowed: &str, wait_us: u64) -> Refusal {
 /// For a budget in money that could not be kept: the call's cost is not known.
 fn unpriced(budget: String, subject: &Subject<'_>, cost: &Cost, contact: Option<&str>) -> Refusal {
     let names = cost.unpriced_at.iter().take(NAMES_SHOWN_MAX);
-    let names: Vec<&str> = names.map(|deployment| deployment.name.as_str()).collect();
+    let names: Vec<String> = names
+        .map(|(deployment, reason)| format!("{} ({reason})", deployment.name))
+        .collect();
     let ask = contact.map_or_else(String::new, |contact| format!("ask {contact} to "));
     let message = format!(
         "budget \"{budget}\" counts money, and \"{}\" has no price at {}: {ask}add a [[price]] to \

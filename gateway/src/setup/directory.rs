@@ -17,8 +17,8 @@ use weir_routing::{
     Alias, AliasSpec, BreakerSpec, DeploymentId, DeploymentSpec, HealthSnapshot, PriceSpec, Routes,
     RoutesSpec, ShadowSpec, SpecError, TargetSet, TargetSpec,
 };
-use weir_schemas::prices::{Book, PricedCall, Prices, Unpriced};
-use weir_schemas::{PicoUsd, Usage};
+use weir_schemas::prices::{Book, PricedCall, Prices, Unpriced, charge_whole};
+use weir_schemas::{OtherModelUsage, PicoUsd, Usage};
 
 use crate::caps::NAMES_SHOWN_MAX;
 use crate::setup::config::{AliasConfig, ProviderConfig, StickyConfig, TimeoutConfig};
@@ -67,8 +67,10 @@ pub(crate) struct Deployment {
     pub(crate) name: String,
     pub(crate) model: String,
     pub(crate) provider: Arc<Provider>,
-    /// What its calls are charged by. Without it they are unpriced.
+    /// What its calls are charged by.
     pub(crate) prices: Option<Prices>,
+    /// Where prices of other names are looked up.
+    book: Arc<Book>,
     /// Header that shows the provider's key.
     pub(crate) auth: Option<AuthHeader>,
     /// Which of the provider's keys it is, for the events.
@@ -141,28 +143,60 @@ impl Egress {
 pub(crate) struct Cost {
     /// The most of those that have a price; `None` if none has one.
     pub(crate) dearest: Option<PicoUsd>,
-    /// Positions of those that have none, and which they are.
+    /// Positions of those that have none, which they are, and why.
     pub(crate) unpriced: TargetSet,
-    pub(crate) unpriced_at: Vec<Arc<Deployment>>,
+    pub(crate) unpriced_at: Vec<(Arc<Deployment>, Unpriced)>,
+}
+
+/// What is known of a call that is charged.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ChargedCall<'a> {
+    pub(crate) usage: &'a Usage,
+    /// Model that the provider says it used.
+    pub(crate) response_model: Option<&'a str>,
+    /// Empty if the provider named none.
+    pub(crate) service_tier: &'a str,
+    pub(crate) inference_geo: &'a str,
+    pub(crate) other_models: &'a [OtherModelUsage],
+}
+
+impl<'a> ChargedCall<'a> {
+    /// One of which nothing but the usage is known.
+    pub(crate) const fn of(usage: &'a Usage) -> Self {
+        Self {
+            usage,
+            response_model: None,
+            service_tier: "",
+            inference_geo: "",
+            other_models: &[],
+        }
+    }
 }
 
 impl Deployment {
-    /// What usage costs here when served in a tier (empty if the provider named none), and the
-    /// version of the row of the price book that says so.
+    /// What a call cost here, and the version of the row of the price book that says so.
     pub(crate) fn charge(
         &self,
-        usage: &Usage,
-        service_tier: &str,
+        call: &ChargedCall<'_>,
         at_us: u64,
     ) -> Result<(PicoUsd, Arc<str>), Unpriced> {
         let at_us = i64::try_from(at_us).unwrap_or(i64::MAX);
-        let call = PricedCall {
+        let priced = PricedCall {
             at: Timestamp::from_microsecond(at_us).unwrap_or(Timestamp::MAX),
-            input_tokens: usage.input_tokens.unwrap_or(0),
-            service_tier,
+            input_tokens: call.usage.input_tokens.unwrap_or(0),
+            service_tier: call.service_tier,
+            inference_geo: call.inference_geo,
         };
-        let prices = self.prices.as_ref().ok_or(Unpriced::NotInBook)?;
-        prices.charge(call, usage)
+        let find = |model: &str| self.provider.prices(&self.book, model);
+        // A name of one's own, such as that of a deployment at Azure, is in no book. The provider says
+        // which model is behind it.
+        let answered_by = || find(call.response_model?);
+        let behind = match &self.prices {
+            Some(_) => None,
+            None => answered_by(),
+        };
+        let own = self.prices.as_ref().or(behind.as_ref());
+        charge_whole(own, priced, call.usage, call.other_models, find)
     }
 
     /// The key as its provider might repeat it.
@@ -221,7 +255,7 @@ impl Directory {
         let providers = build_providers(providers, &mut problems);
         let mut builder = DirectoryBuilder {
             providers: &providers,
-            book,
+            book: Arc::new(book.clone()),
             before: before.map(Self::by_name).unwrap_or_default(),
             specs: Vec::new(),
             deployments: Vec::new(),
@@ -350,11 +384,11 @@ impl Directory {
         let mut cost = Cost::default();
         for (number, target) in alias.targets.iter().enumerate() {
             let deployment = self.deployment(target.deployment);
-            match deployment.charge(usage, "", now_us) {
+            match deployment.charge(&ChargedCall::of(usage), now_us) {
                 Ok((here, _)) => cost.dearest = cost.dearest.max(Some(here)),
-                Err(_) => {
+                Err(reason) => {
                     cost.unpriced.insert(number);
-                    cost.unpriced_at.push(deployment.clone());
+                    cost.unpriced_at.push((deployment.clone(), reason));
                 }
             }
         }
@@ -438,7 +472,7 @@ fn build_provider(config: &ProviderConfig) -> Result<Provider, ConfigProblem> {
 /// Puts the aliases together, and the deployments that they name, each once.
 struct DirectoryBuilder<'a> {
     providers: &'a HashMap<String, BuiltProvider>,
-    book: &'a Book,
+    book: Arc<Book>,
     /// Deployments that were there before, by their names.
     before: HashMap<&'a str, &'a Deployment>,
     specs: Vec<DeploymentSpec>,
@@ -569,7 +603,7 @@ impl DirectoryBuilder<'_> {
         let limits: Arc<ProviderLimits> =
             same.map_or_else(Arc::default, |same| same.limits.clone());
         limits.grant(&key.map(|key| key.granted).unwrap_or_default());
-        let prices = provider.prices(self.book, model);
+        let prices = provider.prices(&self.book, model);
         self.specs.push(DeploymentSpec {
             name: name.clone(),
             provider: provider.name.clone(),
@@ -582,6 +616,7 @@ impl DirectoryBuilder<'_> {
             name,
             model: model.to_owned(),
             prices,
+            book: self.book.clone(),
             provider: provider.clone(),
             key_name,
             auth,
@@ -599,6 +634,7 @@ fn price_per_token(prices: &Prices) -> Option<PriceSpec> {
         at: Timestamp::from_microsecond(now).ok()?,
         input_tokens: 0,
         service_tier: "",
+        inference_geo: "",
     };
     let million = |input_tokens, output_tokens| {
         let usage = Usage {

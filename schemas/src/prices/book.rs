@@ -7,9 +7,9 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
-use super::row::{BadField, COLUMNS};
-use super::{Amount, Row, Unpriced};
-use crate::{PicoUsd, Usage};
+use super::row::{BadField, BookHead, BookLine, columns};
+use super::{Amount, Row, Unit, Unpriced};
+use crate::{OtherModelUsage, PicoUsd, Usage};
 
 /// A book or a list of exchange rates that cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -44,8 +44,8 @@ pub fn providers_of(dialect: &str) -> &'static [&'static str] {
     match dialect {
         "openai" | "openai-responses" => &["openai"],
         "anthropic" => &["anthropic"],
-        "gemini" => &["google"],
-        "azure" => &["azure", "openai"],
+        "gemini" | "vertex" => &["google"],
+        "azure" | "azure-deployments" => &["azure", "openai"],
         "deepseek" => &["deepseek"],
         "kimi" => &["moonshotai"],
         "glm" => &["zhipuai", "zai"],
@@ -55,6 +55,8 @@ pub fn providers_of(dialect: &str) -> &'static [&'static str] {
         "groq" => &["groq"],
         "xai" => &["x-ai"],
         "together" => &["together"],
+        // Whoever is behind `openai-compatible`, `vllm` and `llamacpp` is not known, and no book has
+        // the prices of `qwen`'s vendor: the configuration says where to look.
         _ => &[],
     }
 }
@@ -65,11 +67,21 @@ pub struct Prices {
     /// Each with what events call it.
     rows: Vec<(Arc<Row>, Arc<str>)>,
     rates: Arc<Vec<ExchangeRate>>,
+    /// Whether they are looked for at OpenRouter.
+    is_openrouter: bool,
 }
+
+const OPENROUTER: &str = "openrouter";
 
 /// What providers call the standard service tier in their answers: `default` OpenAI, `standard`
 /// Anthropic and Google, `on_demand` Groq, and `auto` where a server repeats what was asked.
 const STANDARD_TIERS: [&str; 4] = ["default", "standard", "on_demand", "auto"];
+/// OpenRouter repeats the tier of the provider behind it, and charges its standard price.
+const OPENROUTER_STANDARD_TIER: &str = "provisioned";
+
+/// Places where the model may run for the standard price: what Anthropic answers where nothing was
+/// asked, and where nothing can be.
+const STANDARD_GEOS: [&str; 3] = ["", "global", "not_available"];
 
 /// What is asked about a call to choose its row.
 #[derive(Clone, Copy, Debug)]
@@ -79,6 +91,8 @@ pub struct PricedCall<'a> {
     /// As the provider reported it. Empty is the standard one, as are the words that providers have for it; one that
     /// no row is for has no price.
     pub service_tier: &'a str,
+    /// Where the provider says the model ran; empty if it named no place.
+    pub inference_geo: &'a str,
 }
 
 impl Book {
@@ -126,13 +140,21 @@ impl Book {
         model: &str,
         known_on: Date,
     ) -> Option<Prices> {
-        let of_book = |provider| find_in(&self.rows, provider, model, known_on);
+        let mut is_openrouter = false;
+        let of_book = |provider| {
+            is_openrouter |= provider == OPENROUTER;
+            find_in(&self.rows, provider, model, known_on)
+        };
+        let mut providers = providers.into_iter();
         let rows = find_in(&self.own, name, model, known_on)
-            .or_else(|| providers.into_iter().find_map(of_book))?;
+            .or_else(|| providers.by_ref().find_map(of_book))?;
+        // One's own prices may be for OpenRouter too.
+        is_openrouter |= providers.any(|provider| provider == OPENROUTER);
         let named = |row: &Arc<Row>| (row.clone(), row.version().into());
         Some(Prices {
             rows: rows.into_iter().map(named).collect(),
             rates: self.rates.clone(),
+            is_openrouter,
         })
     }
 
@@ -152,7 +174,7 @@ impl Book {
     #[must_use]
     pub fn to_csv(&self) -> String {
         let mut writer = csv::Writer::from_writer(Vec::new());
-        let lines = std::iter::once(COLUMNS.map(String::from).to_vec())
+        let lines = std::iter::once(columns().map(String::from).collect())
             .chain(self.rows.iter().map(|row| row.fields()));
         for line in lines {
             // Writing to memory does not fail.
@@ -177,6 +199,7 @@ impl Prices {
         let (day, time) = (now.date(), now.time());
         let tier = match call.service_tier {
             tier if STANDARD_TIERS.contains(&tier) => "",
+            OPENROUTER_STANDARD_TIER if self.is_openrouter => "",
             tier => tier,
         };
         let applies = |row: &Row| {
@@ -195,9 +218,43 @@ impl Prices {
         call: PricedCall<'_>,
         usage: &Usage,
     ) -> Result<(PicoUsd, Arc<str>), Unpriced> {
-        let (row, version) = self.row(call).ok_or(Unpriced::NoRow)?;
+        let (row, version) = self.row(call).ok_or_else(|| self.no_row(call))?;
+        self.check_parts(row, usage)?;
         let per_usd = self.per_usd(&row.currency, call.at)?;
-        Ok((row.charge(usage, per_usd)?, version.clone()))
+        let geo = match call.inference_geo {
+            geo if STANDARD_GEOS.contains(&geo) => "",
+            geo => geo,
+        };
+        Ok((row.charge(usage, geo, per_usd)?, version.clone()))
+    }
+
+    fn no_row(&self, call: PricedCall<'_>) -> Unpriced {
+        let standard = PricedCall {
+            service_tier: "",
+            ..call
+        };
+        match self.row(standard) {
+            Some(_) => Unpriced::NoTier(call.service_tier.to_owned()),
+            None => Unpriced::NoRow,
+        }
+    }
+
+    /// A part whose price a row leaves out costs what it is a part of, unless the model's other rows
+    /// say that the part is dearer.
+    fn check_parts(&self, row: &Row, usage: &Usage) -> Result<(), Unpriced> {
+        let is_dearer = |unit: Unit, whole: Unit| {
+            let whole = row.price(whole);
+            self.rows().any(|(other, _)| {
+                other.currency == row.currency && other.price(unit) > whole.max(Some(Amount(0)))
+            })
+        };
+        for (unit, whole, count) in MODALITIES {
+            let count = count(usage).unwrap_or(0);
+            if count > 0 && row.price(unit).is_none() && is_dearer(unit, whole) {
+                return Err(Unpriced::NoPrice(unit));
+            }
+        }
+        Ok(())
     }
 
     /// What one dollar was in a currency on the day of a call: the latest rate up to it.
@@ -215,6 +272,57 @@ impl Prices {
             .ok_or_else(|| Unpriced::NoRate(currency.to_owned()))
     }
 }
+
+/// What a whole call costs: by its own model's prices, and what it used at other models by theirs,
+/// which `find` looks up. All of it has a price or none has.
+pub fn charge_whole(
+    own: Option<&Prices>,
+    call: PricedCall<'_>,
+    usage: &Usage,
+    others: &[OtherModelUsage],
+    find: impl Fn(&str) -> Option<Prices>,
+) -> Result<(PicoUsd, Arc<str>), Unpriced> {
+    // Where another model gave the answer, the one that was asked may have used nothing.
+    let is_idle = !others.is_empty() && usage.counts().all(|(_, count)| count == 0);
+    let (mut total, mut versions) = (0_i64, Vec::new());
+    if !is_idle {
+        let (PicoUsd(cost), version) = own.ok_or(Unpriced::NotInBook)?.charge(call, usage)?;
+        if others.is_empty() {
+            return Ok((PicoUsd(cost), version));
+        }
+        total = cost;
+        versions.push(version.to_string());
+    }
+    for other in others {
+        let there = PricedCall {
+            input_tokens: other.usage.input_tokens.unwrap_or(0),
+            ..call
+        };
+        let prices = find(&other.model).ok_or(Unpriced::NotInBook);
+        let charged = prices.and_then(|prices| prices.charge(there, &other.usage));
+        let (PicoUsd(cost), version) = charged.map_err(|reason| Unpriced::OtherModel {
+            model: other.model.clone(),
+            reason: Box::new(reason),
+        })?;
+        total = total.checked_add(cost).ok_or(Unpriced::TooLarge)?;
+        if !versions.iter().any(|known| **known == *version) {
+            versions.push(version.to_string());
+        }
+    }
+    Ok((PicoUsd(total), versions.join(" + ").into()))
+}
+
+type CountOf = fn(&Usage) -> Option<u64>;
+
+/// Parts that may be dearer than the whole, each with its whole.
+const MODALITIES: [(Unit, Unit, CountOf); 6] = [
+    (Unit::AudioInput, Unit::Input, |it| it.audio_input_tokens),
+    (Unit::ImageInput, Unit::Input, |it| it.image_input_tokens),
+    (Unit::VideoInput, Unit::Input, |it| it.video_input_tokens),
+    (Unit::AudioOutput, Unit::Output, |it| it.audio_output_tokens),
+    (Unit::ImageOutput, Unit::Output, |it| it.image_output_tokens),
+    (Unit::VideoOutput, Unit::Output, |it| it.video_output_tokens),
+];
 
 /// The latest generation of the first model at a provider that has a name.
 fn find_in<'a>(
@@ -240,20 +348,23 @@ fn find_in<'a>(
 
 fn read_rows(text: &str) -> Result<Vec<Arc<Row>>, BookError> {
     let mut reader = csv::Reader::from_reader(text.as_bytes());
-    let head = reader.headers().map_err(|error| unreadable(&error))?;
-    if head != COLUMNS.as_slice() {
-        return Err(BookError {
-            place: "line 1".into(),
-            message: format!("the columns must be {}", COLUMNS.join(",")),
-        });
-    }
+    let head = reader
+        .headers()
+        .map_err(|error| unreadable(&error))?
+        .clone();
+    let head = BookHead::of(&head).map_err(|message| BookError {
+        place: "line 1".into(),
+        message,
+    })?;
     let read = |record: Result<csv::StringRecord, csv::Error>| {
         let record = record.map_err(|error| unreadable(&error))?;
         let bad = |field: BadField| BookError {
             place: format!("line {}, column {}", line(&record), field.column),
             message: field.message,
         };
-        Row::from_fields(&record).map(Arc::new).map_err(bad)
+        Row::from_fields(BookLine::new(&head, &record))
+            .map(Arc::new)
+            .map_err(bad)
     };
     reader.records().map(read).collect()
 }

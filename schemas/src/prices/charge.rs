@@ -1,7 +1,6 @@
 //! What a call costs under one row.
 
-use std::iter::once;
-
+use super::parts::{PricedPart, input_parts, output_parts};
 use super::{Amount, Row, Unit};
 use crate::{PicoUsd, Usage};
 
@@ -14,92 +13,212 @@ pub enum Unpriced {
     NotInBook,
     #[error("no row of the price book applies")]
     NoRow,
-    #[error("the row has no price for {0} tokens")]
-    NoPrice(&'static str),
+    #[error("the price book has no prices of service tier \"{0}\"")]
+    NoTier(String),
+    #[error("the price book has no price for {}", .0.in_words())]
+    NoPrice(Unit),
+    #[error("the price book has no price for a model that ran in \"{0}\"")]
+    NoGeo(String),
+    #[error("audio is billed by its duration, which was not reported")]
+    NoDuration,
+    #[error("the model is billed by {0}, which are not metered")]
+    Unmetered(String),
     #[error("there is no exchange rate for {0} on that day or before")]
     NoRate(String),
     #[error("the amount is too large")]
     TooLarge,
+    #[error("the call also used \"{model}\": {reason}")]
+    OtherModel { model: String, reason: Box<Self> },
 }
+
+/// Amounts are summed in 10⁻¹⁸ of the currency times this: prices are 10⁻¹² per million tokens, and
+/// one millisecond is 10/36 of a millionth of an hour.
+const FINENESS: u128 = 18;
 
 impl Row {
     /// Multiplies usage by the row's prices and converts it to dollars: `per_usd` is how much of the
     /// row's currency one dollar was. Rounds once, to the nearest picodollar, halves to even.
     ///
-    /// Counts that the row has no price of their own for cost what they are a part of: cached, cache
-    /// write and audio tokens are input (a 1-hour cache write first takes the 5-minute price),
-    /// reasoning and audio tokens are output.
-    pub fn charge(&self, usage: &Usage, per_usd: Amount) -> Result<PicoUsd, Unpriced> {
-        if usage.input_tokens.is_none() && usage.output_tokens.is_none() {
+    /// `inference_geo` is where the model ran, if not for the standard price. It multiplies the price
+    /// of tokens and of nothing else.
+    pub fn charge(
+        &self,
+        usage: &Usage,
+        inference_geo: &str,
+        per_usd: Amount,
+    ) -> Result<PicoUsd, Unpriced> {
+        if usage.is_empty() {
             return Err(Unpriced::NoUsage);
         }
-        // In 10⁻¹⁸ of the currency: prices are 10⁻¹² per million tokens.
-        let mut total: u128 = 0;
-        for (tokens, unit) in parts(usage).filter(|(tokens, _)| *tokens > 0) {
-            let price = self
-                .price_or_whole(unit)
-                .ok_or(Unpriced::NoPrice(unit.as_str()))?;
-            total = u128::from(tokens)
-                .checked_mul(u128::from(price.0))
-                .and_then(|cost| total.checked_add(cost))
-                .ok_or(Unpriced::TooLarge)?;
+        if !self.unmetered.is_empty() {
+            return Err(Unpriced::Unmetered(self.unmetered.clone()));
         }
-        if let Some(fee) = self.price(Unit::Request) {
-            total = total
-                .checked_add(u128::from(fee.0) * 1_000_000)
-                .ok_or(Unpriced::TooLarge)?;
-        }
-        let picos = if per_usd == Amount::ONE {
-            divide(total, 1_000_000)
-        } else {
-            let scaled = total.checked_mul(1_000_000).ok_or(Unpriced::TooLarge)?;
-            divide(scaled, u128::from(per_usd.0.max(1)))
-        };
-        i64::try_from(picos)
+        let (times, over) = self.geo_factor(inference_geo)?;
+        let tokens = self.tokens(usage)?;
+        let fees = self.fees(usage)?;
+        let total = tokens
+            .checked_mul(times)
+            .zip(fees.checked_mul(over))
+            .and_then(|(tokens, fees)| tokens.checked_add(fees)?.checked_mul(1_000_000))
+            .ok_or(Unpriced::TooLarge)?;
+        let by = u128::from(per_usd.0.max(1)) * FINENESS * over;
+        i64::try_from(divide(total, by))
             .map(PicoUsd)
             .map_err(|_| Unpriced::TooLarge)
     }
 
-    /// The price of a unit, or of the whole that it is a part of.
-    fn price_or_whole(&self, unit: Unit) -> Option<Amount> {
-        let whole = match unit {
-            Unit::CacheWrite1h => Some(Unit::CacheWrite5m),
-            Unit::CachedInput | Unit::CacheWrite5m | Unit::AudioInput => Some(Unit::Input),
-            Unit::Reasoning | Unit::AudioOutput => Some(Unit::Output),
-            Unit::Input | Unit::Output | Unit::Request => None,
+    /// What tokens cost in a place, as a fraction in its lowest terms.
+    fn geo_factor(&self, geo: &str) -> Result<(u128, u128), Unpriced> {
+        if geo.is_empty() {
+            return Ok((1, 1));
+        }
+        let known = self.geo_factors.iter().find(|(name, _)| name == geo);
+        let (_, factor) = known.ok_or_else(|| Unpriced::NoGeo(geo.to_owned()))?;
+        let (factor, one) = (u128::from(factor.0), u128::from(Amount::ONE.0));
+        let common = common_divisor(factor, one);
+        Ok((factor / common, one / common))
+    }
+
+    fn tokens(&self, usage: &Usage) -> Result<u128, Unpriced> {
+        self.check_audio(usage)?;
+        let mut total: u128 = 0;
+        let wholes = [
+            (usage.input_tokens, Unit::Input, input_parts(usage).to_vec()),
+            (
+                usage.output_tokens,
+                Unit::Output,
+                output_parts(usage).to_vec(),
+            ),
+        ];
+        for (whole, unit, parts) in wholes {
+            for (tokens, price) in self.priced(whole, unit, parts)? {
+                total = u128::from(tokens)
+                    .checked_mul(u128::from(price.0) * FINENESS)
+                    .and_then(|cost| total.checked_add(cost))
+                    .ok_or(Unpriced::TooLarge)?;
+            }
+        }
+        Ok(total)
+    }
+
+    /// The parts and the rest of a whole, each with its price. What parts exceed the whole by is cut
+    /// from the cheapest: no more tokens are billed than there were. A whole of zero beside parts is
+    /// taken as not reported.
+    fn priced(
+        &self,
+        whole: Option<u64>,
+        unit: Unit,
+        parts: Vec<PricedPart>,
+    ) -> Result<Vec<(u64, Amount)>, Unpriced> {
+        let mut priced = Vec::with_capacity(parts.len() + 1);
+        for PricedPart { tokens, unit } in parts.into_iter().filter(|part| part.tokens > 0) {
+            priced.push((tokens, self.price_of(unit)?));
+        }
+        let sum = priced.iter().map(|(tokens, _)| *tokens);
+        let sum = sum.fold(0, u64::saturating_add);
+        let whole = whole.filter(|whole| *whole > 0).unwrap_or(sum);
+        if let Some(rest) = whole.checked_sub(sum).filter(|rest| *rest > 0) {
+            priced.push((rest, self.price_of(unit)?));
+        }
+        let mut excess = sum.saturating_sub(whole);
+        priced.sort_by_key(|(_, price)| price.0);
+        for (tokens, _) in &mut priced {
+            let cut = excess.min(*tokens);
+            *tokens -= cut;
+            excess -= cut;
+        }
+        Ok(priced)
+    }
+
+    /// The price of a unit, or of what it is a part of.
+    ///
+    /// A longer lifetime of the cache is dearer than a shorter one, so it does not take its price.
+    fn price_of(&self, unit: Unit) -> Result<Amount, Unpriced> {
+        let has_writes = self.price(Unit::CacheWrite5m).is_some();
+        let wholes: &[Unit] = match unit {
+            Unit::CacheWrite12h => &[],
+            Unit::CacheWrite1h if has_writes => &[],
+            // OpenAI bills this lifetime and no other: https://developers.openai.com/api/docs/pricing
+            Unit::CacheWrite30m => &[Unit::CacheWrite5m, Unit::Input],
+            Unit::CacheWrite5m | Unit::CacheWrite1h => &[Unit::Input],
+            Unit::CachedInput | Unit::AudioInput | Unit::ImageInput | Unit::VideoInput => {
+                &[Unit::Input]
+            }
+            Unit::CachedAudioInput => &[Unit::CachedInput, Unit::AudioInput, Unit::Input],
+            Unit::CachedImageInput => &[Unit::CachedInput, Unit::ImageInput, Unit::Input],
+            Unit::Reasoning
+            | Unit::AudioOutput
+            | Unit::ImageOutput
+            | Unit::VideoOutput
+            | Unit::Citation => &[Unit::Output],
+            _ => &[],
         };
+        let whole = || wholes.iter().find_map(|whole| self.price(*whole));
         self.price(unit)
-            .or_else(|| whole.and_then(|whole| self.price_or_whole(whole)))
+            .or_else(whole)
+            .ok_or(Unpriced::NoPrice(unit))
+    }
+
+    /// Audio may be billed by its tokens or by its length, and whichever it is must be known.
+    fn check_audio(&self, usage: &Usage) -> Result<(), Unpriced> {
+        let audio_tokens = usage.audio_input_tokens.unwrap_or(0);
+        if self.price(Unit::AudioInputHour).is_none() {
+            let is_unpriced = usage.audio_input_ms.unwrap_or(0) > 0 && audio_tokens == 0;
+            return match is_unpriced {
+                true => Err(Unpriced::NoPrice(Unit::AudioInputHour)),
+                false => Ok(()),
+            };
+        }
+        let is_by_tokens = self.price(Unit::AudioInput).is_some();
+        let is_all_audio = self.price(Unit::Input).is_none();
+        match usage.audio_input_ms {
+            None if is_all_audio || (audio_tokens > 0 && !is_by_tokens) => {
+                Err(Unpriced::NoDuration)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// What is not tokens.
+    fn fees(&self, usage: &Usage) -> Result<u128, Unpriced> {
+        let request = self.price(Unit::Request).unwrap_or_default();
+        let mut total = u128::from(request.0) * 1_000_000 * FINENESS;
+        let hours = self.price(Unit::AudioInputHour).unwrap_or_default();
+        // An hour has 3 600 000 milliseconds.
+        let audio = u128::from(usage.audio_input_ms.unwrap_or(0)) * u128::from(hours.0);
+        total = audio
+            .checked_mul(FINENESS * 10 / 36)
+            .and_then(|audio| total.checked_add(audio))
+            .ok_or(Unpriced::TooLarge)?;
+        let calls = [
+            (usage.web_searches, Unit::WebSearch),
+            (usage.file_searches, Unit::FileSearch),
+            (usage.code_executions, Unit::CodeExecution),
+        ];
+        for (calls, unit) in calls {
+            let calls = calls.unwrap_or(0);
+            if calls > 0 {
+                let price = self.price_of(unit)?;
+                total = u128::from(calls)
+                    .checked_mul(u128::from(price.0) * 1_000 * FINENESS)
+                    .and_then(|cost| total.checked_add(cost))
+                    .ok_or(Unpriced::TooLarge)?;
+            }
+        }
+        Ok(total)
     }
 }
 
-/// Splits usage into what is priced apart. What a provider reports of a part in excess of the whole
-/// is priced as the part, and the rest of the whole is then nothing.
-fn parts(usage: &Usage) -> impl Iterator<Item = (u64, Unit)> {
-    let count = |tokens: Option<u64>| tokens.unwrap_or(0);
-    let input_parts = [
-        (count(usage.cached_input_tokens), Unit::CachedInput),
-        (count(usage.cache_write_5m_tokens), Unit::CacheWrite5m),
-        (count(usage.cache_write_1h_tokens), Unit::CacheWrite1h),
-        (count(usage.audio_input_tokens), Unit::AudioInput),
-    ];
-    let output_parts = [
-        (count(usage.reasoning_tokens), Unit::Reasoning),
-        (count(usage.audio_output_tokens), Unit::AudioOutput),
-    ];
-    let rest = |whole: Option<u64>, parts: &[(u64, Unit)]| {
-        let parts = parts.iter().map(|(tokens, _)| *tokens);
-        parts.fold(count(whole), u64::saturating_sub)
-    };
-    let input = (rest(usage.input_tokens, &input_parts), Unit::Input);
-    let output = (rest(usage.output_tokens, &output_parts), Unit::Output);
-    let inputs = once(input).chain(input_parts);
-    inputs.chain(once(output)).chain(output_parts)
+fn common_divisor(a: u128, b: u128) -> u128 {
+    match b {
+        0 => a.max(1),
+        _ => common_divisor(b, a % b),
+    }
 }
 
 /// Divides, to the nearest, halves to even.
 fn divide(amount: u128, by: u128) -> u128 {
-    let (quotient, twice_rest) = (amount / by, amount % by * 2);
-    let up = twice_rest > by || (twice_rest == by && quotient % 2 == 1);
+    let (quotient, rest) = (amount / by, amount % by);
+    let up = rest > by - rest || (rest == by - rest && quotient % 2 == 1);
     quotient + u128::from(up)
 }

@@ -6,38 +6,79 @@ use jiff::civil::{Date, Time};
 
 use super::{Amount, BadAmount};
 
-/// What a price is per.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unit {
-    Input,
-    CachedInput,
-    CacheWrite5m,
-    CacheWrite1h,
-    AudioInput,
-    Output,
-    Reasoning,
-    AudioOutput,
-    /// One request; all others are per million tokens.
-    Request,
+/// Declares the units: each with its column in the book, which is also its setting in `[[price]]`,
+/// and with what it is called in words.
+macro_rules! units {
+    ($($(#[$doc:meta])* $unit:ident $column:literal $words:literal;)*) => {
+        /// What a price is per: a million tokens, unless its column says otherwise.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Unit {
+            $($(#[$doc])* $unit,)*
+        }
+
+        impl Unit {
+            pub const ALL: [Self; [$($column),*].len()] = [$(Self::$unit),*];
+
+            /// Its column in the book, and its setting in `[[price]]`.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$unit => $column,)*
+                }
+            }
+
+            /// What is counted.
+            #[must_use]
+            pub const fn in_words(self) -> &'static str {
+                match self {
+                    $(Self::$unit => $words,)*
+                }
+            }
+        }
+    };
+}
+
+units! {
+    Input "input" "input tokens";
+    CachedInput "cached_input" "cached input tokens";
+    /// Also the price of a cache write whose lifetime the provider does not name.
+    CacheWrite5m "cache_write_5m" "cache writes";
+    CacheWrite1h "cache_write_1h" "1-hour cache writes";
+    AudioInput "audio_input" "audio input tokens";
+    Output "output" "output tokens";
+    Reasoning "reasoning" "reasoning tokens";
+    AudioOutput "audio_output" "audio output tokens";
+    /// One request.
+    Request "request" "requests";
+    CacheWrite30m "cache_write_30m" "30-minute cache writes";
+    CacheWrite12h "cache_write_12h" "12-hour cache writes";
+    CachedAudioInput "cached_audio_input" "cached audio input tokens";
+    ImageInput "image_input" "image input tokens";
+    CachedImageInput "cached_image_input" "cached image input tokens";
+    VideoInput "video_input" "video input tokens";
+    ImageOutput "image_output" "image output tokens";
+    VideoOutput "video_output" "video output tokens";
+    Citation "citation" "citation tokens";
+    /// A thousand searches.
+    WebSearch "web_search_per_1000" "web searches";
+    /// A thousand searches.
+    FileSearch "file_search_per_1000" "file searches";
+    /// A thousand executions.
+    CodeExecution "code_execution_per_1000" "code executions";
+    /// An hour of audio.
+    AudioInputHour "audio_input_per_hour" "audio by its duration";
 }
 
 impl Unit {
-    pub const ALL: [Self; 9] = [
-        Self::Input,
-        Self::CachedInput,
-        Self::CacheWrite5m,
-        Self::CacheWrite1h,
-        Self::AudioInput,
-        Self::Output,
-        Self::Reasoning,
-        Self::AudioOutput,
-        Self::Request,
-    ];
-
-    /// Its column in the book, and its setting in `[[price]]`.
+    /// What a price is per, in words.
     #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        COLUMNS[FIRST_PRICE + self as usize]
+    pub const fn per(self) -> &'static str {
+        match self {
+            Self::Request => "request",
+            Self::WebSearch | Self::FileSearch | Self::CodeExecution => "1000 calls",
+            Self::AudioInputHour => "hour",
+            _ => "million tokens",
+        }
     }
 }
 
@@ -123,11 +164,15 @@ pub struct Row {
     pub currency: String,
     /// By [`Unit::ALL`].
     pub prices: [Option<Amount>; Unit::ALL.len()],
+    /// What else the model is billed by, which Weir does not meter: its calls have no price.
+    pub unmetered: String,
+    /// What tokens cost in a place where the model ran, as a multiple.
+    pub geo_factors: Vec<(String, Amount)>,
     pub source: String,
 }
 
-/// The columns of a book, in their order.
-pub(super) const COLUMNS: [&str; 21] = [
+/// The columns of a book before its prices.
+const CONDITIONS: [&str; 11] = [
     "provider",
     "model",
     "names",
@@ -139,18 +184,111 @@ pub(super) const COLUMNS: [&str; 21] = [
     "over_input_tokens",
     "service_tier",
     "currency",
-    "input",
-    "cached_input",
-    "cache_write_5m",
-    "cache_write_1h",
-    "audio_input",
-    "output",
-    "reasoning",
-    "audio_output",
-    "request",
-    "source",
 ];
-const FIRST_PRICE: usize = 11;
+/// And behind them.
+const REMARKS: [&str; 3] = ["unmetered", "geo_factors", "source"];
+/// Prices that a book of the first version has. They come first in a row's checksum, which is the same
+/// as then if there are no others.
+const FIRST_UNITS: usize = 9;
+
+/// The columns of a book, in the order in which they are written.
+pub(super) fn columns() -> impl Iterator<Item = &'static str> {
+    let units = Unit::ALL.iter().map(|unit| unit.as_str());
+    CONDITIONS.into_iter().chain(units).chain(REMARKS)
+}
+
+/// Where a file has its columns. One that it lacks is empty in each row, so that a book that was
+/// written before the column came is read.
+#[derive(Debug)]
+pub(super) struct BookHead<'h> {
+    head: &'h csv::StringRecord,
+}
+
+impl<'h> BookHead<'h> {
+    pub(super) fn of(head: &'h csv::StringRecord) -> Result<Self, String> {
+        if let Some(name) = head.iter().find(|name| !columns().any(|own| own == *name)) {
+            let columns: Vec<&str> = columns().collect();
+            return Err(format!(
+                "there is no column \"{name}\"; the columns are {}",
+                columns.join(",")
+            ));
+        }
+        let needed = [
+            "provider",
+            "model",
+            "names",
+            "known_from",
+            "currency",
+            "source",
+        ];
+        match needed
+            .iter()
+            .find(|name| !head.iter().any(|has| has == **name))
+        {
+            Some(name) => Err(format!("the column \"{name}\" is missing")),
+            None => Ok(Self { head }),
+        }
+    }
+}
+
+/// The fields of a line by their columns.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct BookLine<'l> {
+    head: &'l BookHead<'l>,
+    line: &'l csv::StringRecord,
+}
+
+impl<'l> BookLine<'l> {
+    pub(super) const fn new(head: &'l BookHead<'l>, line: &'l csv::StringRecord) -> Self {
+        Self { head, line }
+    }
+
+    fn get(&self, column: &'static str) -> &'l str {
+        let at = self.head.head.iter().position(|name| name == column);
+        let field = at.and_then(|at| self.line.get(at));
+        field.unwrap_or_default().trim()
+    }
+
+    fn needed(&self, column: &'static str) -> Result<String, BadField> {
+        match self.get(column) {
+            "" => Err(BadField::new(column, "is empty")),
+            text => Ok(text.to_owned()),
+        }
+    }
+
+    fn parsed<T: std::str::FromStr<Err: fmt::Display>>(
+        &self,
+        column: &'static str,
+    ) -> Result<Option<T>, BadField> {
+        let text = self.get(column);
+        if text.is_empty() {
+            return Ok(None);
+        }
+        text.parse()
+            .map(Some)
+            .map_err(|error| BadField::new(column, format!("\"{text}\": {error}")))
+    }
+
+    fn amount(&self, column: &'static str) -> Result<Option<Amount>, BadField> {
+        let text = self.get(column);
+        let bad = |error: BadAmount| BadField::new(column, error);
+        Some(text)
+            .filter(|text| !text.is_empty())
+            .map(|text| text.parse().map_err(bad))
+            .transpose()
+    }
+
+    fn hours(&self) -> Result<Option<Hours>, BadField> {
+        match (self.parsed("utc_from")?, self.parsed("utc_until")?) {
+            (Some(from), Some(until)) => Ok(Some(Hours { from, until })),
+            (None, None) => Ok(None),
+            _ => Err(BadField::new(
+                "utc_until",
+                "hours need both a beginning and an end",
+            )),
+        }
+    }
+}
 
 impl Row {
     #[must_use]
@@ -187,11 +325,28 @@ impl Row {
         if !self.service_tier.is_empty() {
             version += &format!(";tier={}", self.service_tier);
         }
-        let checksum = crc32c::crc32c(self.fields().join("\u{1f}").as_bytes());
+        let checksum = crc32c::crc32c(self.essence().as_bytes());
         version + &format!(";{checksum:08x}")
     }
 
-    /// The row's fields by [`COLUMNS`].
+    /// The row as text: what a book of the first version has, and then what is there of the rest.
+    fn essence(&self) -> String {
+        let fields: Vec<(&str, String)> = columns().zip(self.fields()).collect();
+        let first_units = &Unit::ALL[..FIRST_UNITS];
+        let is_first = |name: &str| {
+            let is_first_unit = first_units.iter().any(|unit| unit.as_str() == name);
+            is_first_unit || CONDITIONS.contains(&name) || name == "source"
+        };
+        let first = fields.iter().filter(|(name, _)| is_first(name));
+        let mut parts: Vec<String> = first.map(|(_, field)| field.clone()).collect();
+        let rest = fields
+            .iter()
+            .filter(|(name, field)| !is_first(name) && !field.is_empty());
+        parts.extend(rest.map(|(name, field)| format!("{name}={field}")));
+        parts.join("\u{1f}")
+    }
+
+    /// The row's fields by [`columns`].
     pub(super) fn fields(&self) -> Vec<String> {
         let names: Vec<String> = self.names.iter().map(Pattern::to_string).collect();
         let mut fields = vec![
@@ -208,60 +363,61 @@ impl Row {
             self.currency.clone(),
         ];
         fields.extend(self.prices.map(text));
-        fields.push(self.source.clone());
+        let factors = self.geo_factors.iter();
+        let factors: Vec<String> = factors.map(|(geo, by)| format!("{geo}={by}")).collect();
+        fields.extend([
+            self.unmetered.clone(),
+            factors.join("|"),
+            self.source.clone(),
+        ]);
         fields
     }
 
-    /// Reads a row by [`COLUMNS`]; the error names the column.
-    pub(super) fn from_fields(fields: &csv::StringRecord) -> Result<Self, BadField> {
-        let field = |column: usize| fields.get(column).unwrap_or_default().trim();
-        let needed = |column: usize| match field(column) {
-            "" => Err(BadField::new(column, "is empty")),
-            text => Ok(text.to_owned()),
-        };
+    /// Reads a row; the error names the column.
+    pub(super) fn from_fields(fields: BookLine<'_>) -> Result<Self, BadField> {
         let mut prices = [None; Unit::ALL.len()];
-        for (column, price) in (FIRST_PRICE..).zip(&mut prices) {
-            let bad = |error: BadAmount| BadField::new(column, error);
-            if !field(column).is_empty() {
-                *price = Some(field(column).parse().map_err(bad)?);
-            }
+        for (unit, price) in Unit::ALL.iter().zip(&mut prices) {
+            *price = fields.amount(unit.as_str())?;
         }
+        let names = fields.needed("names")?;
+        let factors = fields.get("geo_factors");
+        fields.needed("known_from")?;
         Ok(Self {
-            provider: needed(0)?,
-            model: needed(1)?,
-            names: needed(2)?.split('|').map(Pattern::new).collect(),
-            effective_from: parsed(3, field(3))?,
-            effective_until: parsed(4, field(4))?,
-            known_from: parsed(5, &needed(5)?)?.ok_or_else(|| BadField::new(5, "is empty"))?,
-            hours: match (parsed(6, field(6))?, parsed(7, field(7))?) {
-                (Some(from), Some(until)) => Some(Hours { from, until }),
-                (None, None) => None,
-                _ => return Err(BadField::new(7, "hours need both a beginning and an end")),
-            },
-            over_input_tokens: parsed(8, field(8))?.unwrap_or(0),
-            service_tier: field(9).to_owned(),
-            currency: needed(10)?,
+            provider: fields.needed("provider")?,
+            model: fields.needed("model")?,
+            names: names.split('|').map(Pattern::new).collect(),
+            effective_from: fields.parsed("effective_from")?,
+            effective_until: fields.parsed("effective_until")?,
+            known_from: fields.parsed("known_from")?.unwrap_or_default(),
+            hours: fields.hours()?,
+            over_input_tokens: fields.parsed("over_input_tokens")?.unwrap_or(0),
+            service_tier: fields.get("service_tier").to_owned(),
+            currency: fields.needed("currency")?,
             prices,
-            source: needed(20)?,
+            unmetered: fields.get("unmetered").to_owned(),
+            geo_factors: geo_factors(factors)
+                .map_err(|error| BadField::new("geo_factors", error))?,
+            source: fields.needed("source")?,
         })
     }
+}
+
+/// Reads `us=1.1|eu=1.2`.
+fn geo_factors(text: &str) -> Result<Vec<(String, Amount)>, String> {
+    let factors = text.split('|').filter(|factor| !factor.is_empty());
+    let read = |factor: &str| {
+        let (geo, by) = factor
+            .split_once('=')
+            .ok_or_else(|| format!("\"{factor}\" is not a place and its factor, as us=1.1"))?;
+        let by: Amount = by.parse().map_err(|error: BadAmount| error.to_string())?;
+        Ok((geo.to_owned(), by))
+    };
+    factors.map(read).collect()
 }
 
 /// A field that may be absent.
 fn text(value: Option<impl fmt::Display>) -> String {
     value.map(|value| value.to_string()).unwrap_or_default()
-}
-
-fn parsed<T: std::str::FromStr<Err: fmt::Display>>(
-    column: usize,
-    text: &str,
-) -> Result<Option<T>, BadField> {
-    if text.is_empty() {
-        return Ok(None);
-    }
-    text.parse()
-        .map(Some)
-        .map_err(|error| BadField::new(column, format!("\"{text}\": {error}")))
 }
 
 /// A field that cannot be read.
@@ -272,9 +428,9 @@ pub(super) struct BadField {
 }
 
 impl BadField {
-    fn new(column: usize, message: impl fmt::Display) -> Self {
+    fn new(column: &'static str, message: impl fmt::Display) -> Self {
         Self {
-            column: COLUMNS[column],
+            column,
             message: message.to_string(),
         }
     }

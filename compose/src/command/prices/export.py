@@ -24,14 +24,56 @@ UNITS = {
     "output_reasoning_mtok": "reasoning",
     "output_audio_mtok": "audio_output",
     "requests_kcount": "request",
+    "cache_audio_read_mtok": "cached_audio_input",
+    "input_image_mtok": "image_input",
+    "cache_image_read_mtok": "cached_image_input",
+    "input_video_mtok": "video_input",
+    "output_image_mtok": "image_output",
+    "output_video_mtok": "video_output",
+    "output_citation_mtok": "citation",
+    "web_searches_kcount": "web_search_per_1000",
+    "storage_searches_kcount": "file_search_per_1000",
+    "input_audio_hours": "audio_input_per_hour",
+}
+# What Weir does not meter. A model that is billed by it is in the book without a price.
+UNMETERED = {
+    "input_document_kpages": "pages",
+    "input_annotated_document_kpages": "pages",
+    "input_mchars": "characters",
+    "input_text_messages_kcount": "text messages",
+    "audio_hours": "hours of audio in and out",
 }
 COLUMNS = ["input", "cached_input", "cache_write_5m", "cache_write_1h", "audio_input",
-           "output", "reasoning", "audio_output", "request"]
+           "output", "reasoning", "audio_output", "request", "cache_write_30m", "cache_write_12h",
+           "cached_audio_input", "image_input", "cached_image_input", "video_input", "image_output",
+           "video_output", "citation", "web_search_per_1000", "file_search_per_1000",
+           "code_execution_per_1000", "audio_input_per_hour"]
 HEAD = ["provider", "model", "names", "effective_from", "effective_until", "known_from", "utc_from", "utc_until",
-        "over_input_tokens", "service_tier", "currency", *COLUMNS, "source"]
+        "over_input_tokens", "service_tier", "currency", *COLUMNS, "unmetered", "geo_factors", "source"]
 KNOWN_FROM = sys.argv[1]
 # Models of a name, but for those that speak.
 NOT_SPEECH = r"^(?!.*-[tT][tT][sS](?:$|-))"
+
+
+# Anthropic multiplies the price of tokens by 1.1 where inference is kept in the US, from Claude 4.6 on.
+CLAUDE = re.compile(r"claude-(?:opus|sonnet|haiku|fable|mythos)-(\d+)(?:-(\d{1,2}))?$")
+US_ONLY = ("us=1.1", "https://platform.claude.com/docs/en/about-claude/pricing (2026-11-30)")
+
+
+def geo_factors(provider, model):
+    """Factors for places of inference, and their source."""
+    version = CLAUDE.match(model.id) if provider.id == "anthropic" else None
+    if version and (int(version[1]), int(version[2] or 0)) >= (4, 6):
+        return US_ONLY
+    return "", ""
+
+
+def free_of_charge(provider):
+    """The models that OpenRouter gives away: their name says so, and the package leaves them out."""
+    if provider.id == "openrouter":
+        yield [provider.id, ":free", "*:free|openrouter/free", "", "", KNOWN_FROM, "", "", "", "", "USD",
+               *("0" if name in ("input", "output") else "" for name in COLUMNS), "", "",
+               "https://openrouter.ai/docs/guides/routing/model-variants/free (2026-11-30)"]
 
 
 def names(match):
@@ -54,6 +96,8 @@ def names(match):
         texts = [re.sub(r"\\d\{(\d)\}", lambda m: "#" * int(m[1]), match.regex.strip("^$")).replace(r"\d", "#")]
         if either := re.search(r"(?<!\\)\[([^\]^\\]*)(?<!\\)\]", texts[0]):
             texts = [texts[0][:either.start()] + letter + texts[0][either.end():] for letter in either[1]]
+        while either := next((found for text in texts if (found := re.search(r"\(([^()]*)\)\?", text))), None):
+            texts = [text.replace(either[0], choice) for text in texts for choice in ("", either[1])]
         texts = [re.sub(r"\\([.\[\]])", r"\1", text) for text in texts]
         if not any(re.search(r"[\\()|+?{}*]", text) for text in texts):
             return [text + "*" if open_end else text for text in texts]
@@ -106,13 +150,16 @@ def main():
         left_out[reason] = left_out.get(reason, 0) + 1
 
     for provider in providers:
-        source = "; ".join([f"genai-prices {version}"] + (provider.pricing_urls or [])[:1])
+        of_package = "; ".join([f"genai-prices {version}"] + (provider.pricing_urls or [])[:1])
+        out.writerows(free_of_charge(provider))
         for model in provider.models:
             try:
                 patterns = "|".join(names(model.match))
             except ValueError as error:
                 leave_out(f"model matched by {error}")
                 continue
+            factors, of_factors = geo_factors(provider, model)
+            source = "; ".join(text for text in (of_package, of_factors) if text)
             conditional = model.prices if isinstance(model.prices, list) else [model.prices]
             standard = [(getattr(price, "constraint", None), plain(getattr(price, "prices", price)))
                         for price in conditional]
@@ -135,18 +182,22 @@ def main():
                 day = getattr(constraint, "start_date", "")
                 start = hour(constraint.start_time) if hasattr(constraint, "start_time") else ""
                 end = hour(constraint.end_time) if hasattr(constraint, "end_time") else ""
+                if "input_audio_hours" in prices:
+                    # Says the same of audio in any direction; these models only take it.
+                    prices = {key: value for key, value in prices.items() if key != "audio_hours"}
+                unmetered = sorted({UNMETERED[key] for key in prices if key in UNMETERED})
                 for key in prices.keys() - UNITS.keys():
                     leave_out(f"price per {key}")
                 for over, at in steps(prices):
                     units = {UNITS[key]: value for key, value in at.items() if key in UNITS}
                     if "request" in units:
                         units["request"] = units["request"] / 1000
-                    if not units:
+                    if not units and not unmetered:
                         leave_out("row without a price that Weir meters")
                         continue
                     out.writerow([provider.id, model.id, patterns, day, "", KNOWN_FROM, start, end, over or "", service_tier, "USD"]
                                  + [amount(units[name]) if name in units else "" for name in COLUMNS]
-                                 + [source])
+                                 + [" and ".join(unmetered), factors, source])
     for reason, count in sorted(left_out.items()):
         print(f"left out: {count} × {reason}", file=sys.stderr)
 

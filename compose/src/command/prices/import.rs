@@ -2,6 +2,7 @@
 //!
 //! New rows are known from today on. A model whose rows did not change keeps its rows. A price that
 //! changed without a date takes effect today and the old one ends: no change is dated back by accident.
+//! A price of something that had none is no change: it is for all calls that the old prices are for.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -155,9 +156,24 @@ fn says(old: &Row, new: &Row) -> bool {
     as_new == *new
 }
 
+/// Whether a row says what another said, and more: prices of what had none.
+fn adds_to(old: &Row, new: &Row) -> bool {
+    let prices = old.prices.iter().zip(&new.prices);
+    let only_adds = prices
+        .into_iter()
+        .all(|(old, new)| old.is_none() || old == new);
+    let as_old = Row {
+        prices: new.prices,
+        unmetered: new.unmetered.clone(),
+        geo_factors: new.geo_factors.clone(),
+        ..old.clone()
+    };
+    only_adds && says(&as_old, new)
+}
+
 /// The generation that follows another one.
 fn succeed(old: &[Row], new: Vec<Row>, known_from: Date) -> Vec<Row> {
-    let known = |new: &Row| old.iter().filter(in_force).any(|old| says(old, new));
+    let known = |new: &Row| old.iter().filter(in_force).any(|old| adds_to(old, new));
     let changed = |row: &Row| row.effective_from.is_none() && !known(row);
     if old.is_empty() || !new.iter().any(changed) {
         return new;
@@ -205,6 +221,7 @@ mod tests {
             at: instant(on),
             input_tokens: 1,
             service_tier: "",
+            inference_geo: "",
         };
         let prices = book.find("", ["p"], "m", day(known_on)).unwrap();
         let price = prices

@@ -4,16 +4,17 @@
 //! tables like any other event; the view `weir.rerated_requests` shows both costs. A second run finds
 //! nothing to do.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::Write as _;
+use std::sync::Arc;
 
 use anyhow::Context as _;
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::json;
 use weir_schemas::event::{Correction, Event};
-use weir_schemas::prices::{Book, PricedCall, Prices};
-use weir_schemas::{PicoUsd, RequestId, Usage};
+use weir_schemas::prices::{Book, PricedCall, Prices, Unpriced, charge_whole};
+use weir_schemas::{OtherModelUsage, PicoUsd, RequestId, Usage};
 
 use super::{book_of, instant, today};
 use crate::cli::{Cli, RerateArgs};
@@ -33,8 +34,11 @@ struct StoredAttempt {
     provider: String,
     model: String,
     service_tier: String,
+    response_model: String,
+    inference_geo: String,
     #[serde(flatten)]
     usage: Usage,
+    other_models: BTreeMap<String, Usage>,
     cost_pico_usd: Option<i64>,
     price_version: String,
 }
@@ -95,13 +99,12 @@ fn attempts_sql(args: &RerateArgs) -> anyhow::Result<String> {
     if let Some(model) = &args.model {
         models = format!("AND a.model = {}", quoted(model));
     }
+    let counts = Usage::NAMES.map(|name| format!("a.{name} AS {name}"));
+    let counts = counts.join(", ");
     Ok(format!(
         "SELECT toString(a.request_id) AS request_id, a.attempt AS attempt, toUnixTimestamp64Micro(a.ts) AS ts_us, \
-         a.delivered AS delivered, a.provider AS provider, a.model AS model, a.service_tier AS service_tier, \
-         a.input_tokens AS input_tokens, a.cached_input_tokens AS cached_input_tokens, \
-         a.cache_write_5m_tokens AS cache_write_5m_tokens, a.cache_write_1h_tokens AS cache_write_1h_tokens, \
-         a.audio_input_tokens AS audio_input_tokens, a.output_tokens AS output_tokens, \
-         a.reasoning_tokens AS reasoning_tokens, a.audio_output_tokens AS audio_output_tokens, \
+         a.delivered AS delivered, a.provider AS provider, a.model AS model, a.response_model AS response_model, \
+         a.service_tier AS service_tier, a.inference_geo AS inference_geo, {counts}, a.other_models AS other_models, \
          toInt64(if(c.is_corrected, c.cost, a.cost_usd) * 1000000000000) AS cost_pico_usd, \
          if(c.is_corrected, c.version, a.price_version) AS price_version \
          FROM weir.attempts AS a LEFT JOIN (\
@@ -124,19 +127,41 @@ struct Rater<'a> {
 }
 
 impl Rater<'_> {
-    fn rate(&mut self, stored: &StoredAttempt) -> Option<(PicoUsd, std::sync::Arc<str>)> {
-        let key = (stored.provider.clone(), stored.model.clone());
-        let prices = self.found.entry(key).or_insert_with(|| {
-            let places = self.config.price_providers(&stored.provider);
-            self.book
-                .find(&stored.provider, places, &stored.model, self.known_on)
-        });
+    fn rate(&mut self, stored: &StoredAttempt) -> Result<(PicoUsd, Arc<str>), Unpriced> {
+        let others = stored.other_models.iter();
+        let others: Vec<OtherModelUsage> = others
+            .map(|(model, usage)| OtherModelUsage {
+                model: model.clone(),
+                usage: *usage,
+            })
+            .collect();
+        let models = [&stored.model, &stored.response_model];
+        for model in models.into_iter().chain(stored.other_models.keys()) {
+            self.look_up(&stored.provider, model);
+        }
+        let find = |model: &str| {
+            let key = (stored.provider.clone(), model.to_owned());
+            self.found.get(&key)?.clone()
+        };
+        let at_us = i64::try_from(stored.ts_us).unwrap_or(i64::MAX);
         let call = PricedCall {
-            at: Timestamp::from_microsecond(i64::try_from(stored.ts_us).ok()?).ok()?,
+            at: Timestamp::from_microsecond(at_us).unwrap_or(Timestamp::MAX),
             input_tokens: stored.usage.input_tokens.unwrap_or(0),
             service_tier: &stored.service_tier,
+            inference_geo: &stored.inference_geo,
         };
-        prices.as_ref()?.charge(call, &stored.usage).ok()
+        // As the gateway does: by the model that answered, if the one that was asked has no price.
+        let own = find(&stored.model).or_else(|| find(&stored.response_model));
+        charge_whole(own.as_ref(), call, &stored.usage, &others, find)
+    }
+
+    fn look_up(&mut self, provider: &str, model: &str) {
+        let key = (provider.to_owned(), model.to_owned());
+        if !self.found.contains_key(&key) {
+            let places = self.config.price_providers(provider);
+            let prices = self.book.find(provider, places, model, self.known_on);
+            self.found.insert(key, prices);
+        }
     }
 }
 
@@ -149,7 +174,7 @@ impl RerateTotals {
         reason: &str,
     ) -> anyhow::Result<()> {
         let rated = rater.rate(stored);
-        let after = rated.as_ref().map(|(cost, _)| cost.0);
+        let after = rated.as_ref().ok().map(|(cost, _)| cost.0);
         self.attempts += 1;
         self.unpriced += u64::from(after.is_none());
         self.before += i128::from(stored.cost_pico_usd.unwrap_or(0));
@@ -192,10 +217,13 @@ impl RerateTotals {
 fn correct(
     events: &EventStream,
     stored: &StoredAttempt,
-    rated: Option<(PicoUsd, std::sync::Arc<str>)>,
+    rated: Result<(PicoUsd, Arc<str>), Unpriced>,
     reason: &str,
 ) -> anyhow::Result<()> {
-    let version = rated.as_ref().map(|(_, version)| version.to_string());
+    let (cost, version, unpriced_reason) = match rated {
+        Ok((cost, version)) => (Some(cost), Some(version), None),
+        Err(reason) => (None, None, Some(reason.to_string())),
+    };
     events.append(Event::Correction(Correction {
         ts_us: unix_ms() * 1000,
         request_id: RequestId::from_bytes(stored.request_id.into_bytes()),
@@ -203,11 +231,11 @@ fn correct(
         attempt_ts_us: stored.ts_us,
         delivered: stored.delivered,
         cost_before_pico_usd: stored.cost_pico_usd.map(PicoUsd),
-        cost_pico_usd: rated.map(|(cost, _)| cost),
+        cost_pico_usd: cost,
         price_version_before: Some(stored.price_version.as_str()).filter(|text| !text.is_empty()),
         price_version: version.as_deref(),
         actor: &events.actor,
         reason,
-        unpriced_reason: None,
+        unpriced_reason: unpriced_reason.as_deref(),
     }))
 }
