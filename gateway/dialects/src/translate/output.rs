@@ -46,7 +46,7 @@ impl TranslatedOutput {
     pub(super) fn new(context: &ResponseContext) -> Self {
         Self {
             client: Client::new(context),
-            turns: Turns::new(&context.free_text_tools),
+            turns: Turns::new(context),
             started: false,
             had_calls: false,
             had_refusal: false,
