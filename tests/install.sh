@@ -2,7 +2,7 @@
 # Installs what the tests need: Debian packages that are missing, the ClickHouse engine, and the
 # Python and JavaScript clients that install quickly. What is there already is left as it is.
 #
-# Everything but Debian packages goes to ${WEIR_CACHE:-.weir}, 660 MB.
+# Everything but Debian packages goes to ${WEIR_CACHE:-.weir}, 750 MB.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -34,23 +34,35 @@ fi
 step "Fetching the ClickHouse engine (180 MB, once)"
 compose/fetch-engine.sh
 
-step "Installing the Python clients into $cache/venv"
-stamp="$cache/venv/requirements.txt"
-if cmp -s tests/requirements.txt "$stamp"; then
-  echo "they are there"
-else
-  python3 -m venv --clear "$cache/venv"
-  "$cache/venv/bin/pip" install --quiet --disable-pip-version-check -r tests/requirements.txt
-  cp tests/requirements.txt "$stamp"
-fi
+# python_clients DIRECTORY REQUIREMENTS
+python_clients() {
+  step "Installing the Python clients of $2 into $cache/$1"
+  local stamp="$cache/$1/requirements.txt"
+  if cmp -s "$2" "$stamp"; then
+    echo "they are there"
+  else
+    python3 -m venv --clear "$cache/$1"
+    "$cache/$1/bin/pip" install --quiet --disable-pip-version-check -r "$2"
+    cp "$2" "$stamp"
+  fi
+}
 
-step "Installing the JavaScript clients, and a Node of their age, into $cache/node"
-mkdir -p "$cache/node"
-stamp="$cache/node/package-lock.json.installed"
-cp tests/clients/node/* "$cache/node/"
-if cmp -s tests/clients/node/package-lock.json "$stamp"; then
-  echo "they are there"
-else
-  (cd "$cache/node" && npm ci --silent --no-audit --no-fund --ignore-scripts)
-  cp tests/clients/node/package-lock.json "$stamp"
-fi
+# node_clients DIRECTORY: its package.json, and the scripts, which find modules beside themselves
+node_clients() {
+  step "Installing the JavaScript clients of tests/clients/$1 into $cache/$1"
+  mkdir -p "$cache/$1"
+  local stamp="$cache/$1/package-lock.json.installed"
+  cp tests/clients/node/*.mjs "tests/clients/$1"/*.json "$cache/$1/"
+  if cmp -s "tests/clients/$1/package-lock.json" "$stamp"; then
+    echo "they are there"
+  else
+    (cd "$cache/$1" && npm ci --silent --no-audit --no-fund --ignore-scripts)
+    cp "tests/clients/$1/package-lock.json" "$stamp"
+  fi
+}
+
+# The newest SDKs, and those of a year ago. A Node of their age is among the newest.
+python_clients venv tests/requirements.txt
+python_clients venv-2025 tests/requirements-2025.txt
+node_clients node
+node_clients node-2025

@@ -7,7 +7,7 @@
 #   tests/run.sh STEP [ARG...]    one step; the ARGs go to its last command
 #
 # The steps are the functions below whose comment starts with a name; `just` lists them, too.
-# Downloads go to ${WEIR_CACHE:-.weir} (660 MB). Nothing else outside cargo's target directory is
+# Downloads go to ${WEIR_CACHE:-.weir} (750 MB). Nothing else outside cargo's target directory is
 # written, except Debian packages.
 set -euo pipefail
 cd "$(dirname "$0")/.."

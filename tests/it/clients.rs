@@ -7,8 +7,8 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 use weir_loadtest::mock::MockHandle;
-use weir_tests::clients::{DIALECTS, Gateway, Provider, Script, mock};
-use weir_tests::weir::{python, repository};
+use weir_tests::clients::{DIALECTS, Gateway, Provider, Script, mock, model};
+use weir_tests::weir::{SdkAge, python, repository};
 
 #[test]
 fn real_clients_reach_every_provider() {
@@ -50,6 +50,27 @@ fn check_beside_answers(gateway: &Gateway) {
     assert_eq!(seen, expected);
 }
 
+/// Every translated answer of the golden corpus is valid for the SDKs' own types, which the SDKs do not
+/// check, and is put together by their helpers.
+#[test]
+fn the_sdks_of_both_years_read_every_translated_answer() {
+    let script = repository().join("tests/clients/golden_answers.py");
+    for age in [SdkAge::Newest, SdkAge::Of2025] {
+        let found = Command::new(age.python())
+            .arg("-B")
+            .arg(&script)
+            .arg(repository().join("gateway/dialects/golden"))
+            .output()
+            .unwrap();
+        assert!(found.status.success(), "{found:?}");
+        let seen: Value = serde_json::from_slice(&found.stdout).unwrap();
+        let faults = seen["faults"].as_array().unwrap();
+        let told: Vec<String> = faults.iter().map(Value::to_string).collect();
+        assert!(told.is_empty(), "{age:?}:\n{}", told.join("\n"));
+        assert!(seen["answers"].as_u64().unwrap() > 200, "{seen}");
+    }
+}
+
 /// What becomes of each field is then in weir-dialects' test `fields`.
 #[test]
 fn the_table_of_fields_holds_all_that_the_sdks_document() {
@@ -73,8 +94,8 @@ fn the_table_of_fields_holds_all_that_the_sdks_document() {
 /// Every provider's own count, whatever the dialect in which a client asked.
 fn check_usage(gateway: &Gateway, mocks: &[MockHandle]) {
     gateway.weir.wait_for_store().unwrap();
-    for ((name, _), mock) in DIALECTS.iter().zip(mocks) {
-        let counted = mock.ledger().by_model["small"].clone();
+    for ((name, dialect), mock) in DIALECTS.iter().zip(mocks) {
+        let counted = mock.ledger().by_model[model(dialect)].clone();
         let of = |what: &str| {
             format!("SELECT toUInt64({what}) FROM weir.requests WHERE alias = '{name}'")
         };

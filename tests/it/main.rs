@@ -37,6 +37,5 @@ mod store;
 mod the_loop;
 mod trouble;
 mod unreported;
-mod wire_errors;
 mod wire_sql;
 mod wire_usage;

@@ -15,7 +15,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::{Value, json};
 use weir_loadtest::mock::{FaultKind, FaultRule, MockHandle, MockOptions, MockProvider};
 
-use crate::weir::{Installation, Process, cache, node, python, repository};
+use crate::weir::{Installation, Process, SdkAge, cache, python, repository};
 
 pub use servers::Server;
 
@@ -30,6 +30,16 @@ pub const DIALECTS: [(&str, &str); 4] = [
 /// A model whose abilities Codex knows, so that it offers its free-text tool for patches. It looks
 /// names up by their beginning, so an alias may add to it.
 const KNOWN_TO_CODEX: &str = "gpt-5.5";
+
+/// The model that answers. A forced tool is asked for, which the newest Claude refuses, and a name
+/// that nobody knows counts as the newest.
+#[must_use]
+pub fn model(dialect: &str) -> &'static str {
+    match dialect {
+        "anthropic" => "claude-sonnet-4-5",
+        _ => "small",
+    }
+}
 
 /// A provider as the gateway's settings name it.
 #[derive(Clone, Debug)]
@@ -62,10 +72,10 @@ impl Provider {
             self.dialect, self.base_url
         );
         for (alias, model) in [
-            (name.to_owned(), "small"),
+            (name.to_owned(), model(self.dialect)),
             (format!("{name}-limited"), "limited"),
             (format!("{name}-broken"), "broken"),
-            (format!("{KNOWN_TO_CODEX}-{name}"), "small"),
+            (format!("{KNOWN_TO_CODEX}-{name}"), model(self.dialect)),
         ] {
             settings.push_str(&format!(
                 "[[alias]]\nname = \"{alias}\"\ntargets = [{{ provider = \"{name}\", model = \"{model}\" }}]\n\
@@ -164,11 +174,10 @@ impl Script {
     }
 
     /// What Node runs. It looks for modules beside the script, so the scripts lie beside them.
-    fn node(package: &str, script: &str, words: &[Words]) -> Self {
-        let (program, directory) = node();
-        let pins = "tests/clients/node/package.json";
+    fn node(age: SdkAge, package: &str, script: &str, words: &[Words]) -> Self {
+        let (program, directory) = age.node();
         Self {
-            client: format!("{package} {} (Node)", pinned(pins, package)),
+            client: format!("{package} {} (Node)", pinned(&age.package(), package)),
             program,
             script: directory.join(script),
             surfaces: words.to_vec(),
@@ -178,10 +187,6 @@ impl Script {
     /// The SDKs that install quickly.
     #[must_use]
     pub fn quick() -> Vec<Self> {
-        let limited = "RateLimitError";
-        let chat = words("chat", "stop", "tool_calls", limited);
-        let responses = words("responses", "completed", "completed", limited);
-        let messages = words("messages", "end_turn", "tool_use", limited);
         let langchain = [
             words("chat", "stop", "tool_calls", "OpenAIRateLimitError"),
             words(
@@ -193,16 +198,36 @@ impl Script {
         ];
         let vercel = ["chat", "responses", "messages"]
             .map(|surface| words(surface, "stop", "tool-calls", "APICallError"));
+        let pins = SdkAge::Newest.requirements();
+        let mut scripts = Self::official(SdkAge::Newest);
+        scripts.extend([
+            Self::python(
+                python(),
+                &pins,
+                "langchain-core",
+                "langchain_python.py",
+                &langchain,
+            ),
+            Self::node(SdkAge::Newest, "ai", "vercel_ai.mjs", &vercel),
+        ]);
+        scripts.extend(Self::official(SdkAge::Of2025));
+        scripts
+    }
+
+    /// OpenAI's and Anthropic's own.
+    fn official(age: SdkAge) -> Vec<Self> {
+        let limited = "RateLimitError";
+        let chat = words("chat", "stop", "tool_calls", limited);
+        let responses = words("responses", "completed", "completed", limited);
+        let messages = words("messages", "end_turn", "tool_use", limited);
         let python = |package, script, words: &[Words]| {
-            Self::python(python(), "tests/requirements.txt", package, script, words)
+            Self::python(age.python(), &age.requirements(), package, script, words)
         };
         vec![
             python("openai", "openai_python.py", &[chat, responses]),
             python("anthropic", "anthropic_python.py", &[messages]),
-            python("langchain-core", "langchain_python.py", &langchain),
-            Self::node("openai", "openai.mjs", &[chat, responses]),
-            Self::node("@anthropic-ai/sdk", "anthropic.mjs", &[messages]),
-            Self::node("ai", "vercel_ai.mjs", &vercel),
+            Self::node(age, "openai", "openai.mjs", &[chat, responses]),
+            Self::node(age, "@anthropic-ai/sdk", "anthropic.mjs", &[messages]),
         ]
     }
 
@@ -398,7 +423,7 @@ fn codex(dir: &Path, gateway: &Gateway, provider: &str) -> Result<Command> {
             gateway.weir.base_url()
         ),
     )?;
-    let mut command = agent(dir, &node().0);
+    let mut command = agent(dir, &SdkAge::Newest.node().0);
     command
         .arg(agents().join("@openai/codex/bin/codex.js"))
         .args(["exec", "--skip-git-repo-check", "--model"])

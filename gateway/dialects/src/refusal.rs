@@ -29,16 +29,10 @@ pub enum PrepareError {
     #[error(transparent)]
     Invalid(#[from] InvalidField),
     #[error(
-        "`{field}` is not supported by {target}, which serves this model; {}remove it, or configure \
-         the gateway to drop unsupported fields",
-        .instead.map_or(String::new(), |instead| format!("use {instead}, "))
+        "`{field}` is not supported by {target}, which serves this model; remove it, or configure \
+         the gateway to drop unsupported fields"
     )]
-    Unsupported {
-        field: String,
-        target: &'static str,
-        /// What to use instead, if there is such a thing.
-        instead: Option<&'static str>,
-    },
+    Unsupported { field: String, target: &'static str },
     #[error("the model name `{model}` cannot be part of a URL")]
     UnsafeModel { model: String },
 }

@@ -67,8 +67,6 @@ pub(crate) struct ChatQuirks {
     pub(crate) top_k: bool,
     pub(crate) formats: Formats,
     pub(crate) tool_ids: ToolIds,
-    /// Whether the name of a tool must begin with a letter or `_`.
-    pub(crate) tool_names_begin_with_letter: bool,
     /// The `tool_choice` that requires a tool call.
     pub(crate) tool_required: &'static str,
     /// Whether a tool may have `strict`.
@@ -169,7 +167,6 @@ const OPENAI_CHAT: ChatQuirks = ChatQuirks {
     top_k: false,
     formats: Formats::Schema,
     tool_ids: ToolIds::Short,
-    tool_names_begin_with_letter: false,
     tool_required: "required",
     strict_tools: true,
     effort_max: Effort::XHigh,
@@ -347,8 +344,6 @@ static VENDORS: &[Vendor] = &[
         chat: ChatQuirks {
             max_tokens: "max_completion_tokens",
             temperature_max: 1.0,
-            // platform.kimi.ai/docs/api/tool-use: "^[a-zA-Z_][a-zA-Z0-9-_]{2,63}$"
-            tool_names_begin_with_letter: true,
             // A forced tool is refused while thinking is on, the default.
             tool_required: "auto",
             strict_tools: false,
@@ -656,7 +651,6 @@ impl ChatQuirks {
             top_k: self.top_k,
             strict_tools: self.strict_tools,
             effort_max: self.effort_max,
-            tool_names_begin_with_letter: self.tool_names_begin_with_letter,
             prefill: self.prefill,
             cache_marks: self.cache_marks,
             // OpenAI's own ids are short enough for either.

@@ -65,6 +65,9 @@ const chat = {
   calls: (answer) => answer.message.tool_calls.map((made) => [made.function.name, JSON.parse(made.function.arguments)]),
 };
 
+// Of a stream's answer, not every version of the SDK puts the texts together as `output_text`.
+const said = (answer) => answer.output.flatMap((item) => item.content ?? []).map((part) => part.text).join("");
+
 const responses = {
   tools: [{ type: "function", strict: false, ...weather }],
 
@@ -80,12 +83,12 @@ const responses = {
       if (event.type === "response.failed" || event.type === "error") throw new Error(event.type);
     }
     const answer = await stream.finalResponse();
-    if (answer.output_text !== text) throw new Error("the deltas do not make up the text");
+    if (said(answer) !== text) throw new Error("the deltas do not make up the text");
     return this.told(answer);
   },
 
   told: (answer) => ({
-    words: words(answer.output_text),
+    words: words(said(answer)),
     finish: answer.status,
     input: answer.usage.input_tokens,
     output: answer.usage.output_tokens,

@@ -199,7 +199,7 @@ pub(crate) fn write_function(
     nesting.put(w, "function", |w| {
         w.put("name", &tool.name);
         w.put_some("description", tool.description.as_ref());
-        w.put_raw("parameters", &tool.schema);
+        w.put_raw("parameters", tool.schema);
         w.put_some("strict", strict);
     });
 }

@@ -1,17 +1,16 @@
 //! The neutral model, into a messages request.
 //!
 //! Where Anthropic's rules differ, this follows Anthropic's own OpenAI-compatible API
-//! (platform.claude.com/docs/en/api/openai-sdk): all system prompts move to the top, and a
-//! temperature above 1 becomes 1. The client's cache marks and strict tools are kept.
+//! (platform.claude.com/docs/en/api/openai-sdk): all system prompts move to the top, a temperature
+//! above 1 becomes 1, and tools are not strict. The client's cache marks are kept.
 
-use super::structured::StructuredOutput;
 use crate::generations::{
     Generation, ReasoningControl, ReasoningOff, ReasoningRules, SamplingRules,
 };
 use crate::json::Text;
 use crate::neutral::{
-    Effort, Feature, LossReport, MediaSource, Part, ReasoningSignature, Request, RequestWriter,
-    Role, Sampling, SignatureOrigin, ToolChoice, Turn, is_default, with_marks,
+    Effort, Feature, Format, LossReport, MediaSource, Part, ReasoningSignature, Request,
+    RequestWriter, Role, Sampling, SignatureOrigin, ToolChoice, Turn, is_default, with_marks,
 };
 
 /// The limit on output tokens if the client sets none: Anthropic requires one.
@@ -39,10 +38,8 @@ pub(crate) fn write_request(
         }
         w.put_stop("stop_sequences", &request.stop, generation.stop_max);
         write_sampling(w, &request.sampling, generation.sampling, reasons);
-        let structured = StructuredOutput::of(request, generation, w.report);
-        let can_force = generation.forced_tools.holds(reasons);
-        write_tools(w, request, &structured, can_force);
-        write_output(w, structured.format.as_deref(), &thinking);
+        write_tools(w, request, generation.forced_tools.holds(reasons));
+        write_output(w, request, &thinking, generation);
         if let Some(user) = &request.user {
             w.put_object("metadata", |w| w.put("user_id", user));
         }
@@ -334,29 +331,19 @@ fn write_sampling(
     w.unsupported_if(asked.seed.is_some(), Feature::Seed);
 }
 
-fn write_tools(
-    w: &mut RequestWriter<'_>,
-    request: &Request<'_>,
-    structured: &StructuredOutput,
-    can_force: bool,
-) {
+fn write_tools(w: &mut RequestWriter<'_>, request: &Request<'_>, can_force: bool) {
     if request.tools.is_empty() {
         return;
     }
-    w.put_each(
-        "tools",
-        request.tools.iter().enumerate(),
-        |w, (index, tool)| {
-            w.object(|w| {
-                w.put("name", &tool.name);
-                w.put_some("description", tool.description.as_ref());
-                let strict = structured.of_tool(index);
-                w.put_raw("input_schema", strict.unwrap_or(&tool.schema));
-                w.put_some("strict", strict.map(|_| true));
-                w.put_cache_control(tool.cache_control);
-            });
-        },
-    );
+    w.approximated_if(request.has_strict_tools(), Feature::StrictTools);
+    w.put_each("tools", &request.tools, |w, tool| {
+        w.object(|w| {
+            w.put("name", &tool.name);
+            w.put_some("description", tool.description.as_ref());
+            w.put_raw("input_schema", tool.schema);
+            w.put_cache_control(tool.cache_control);
+        });
+    });
     let mut choice = request.tool_choice.as_ref();
     if !can_force && matches!(choice, Some(ToolChoice::Required | ToolChoice::Named(_))) {
         w.report.unsupported(Feature::ToolChoice);
@@ -381,7 +368,12 @@ fn write_tools(
     });
 }
 
-fn write_output(w: &mut RequestWriter<'_>, format: Option<&str>, thinking: &Thinking) {
+fn write_output(
+    w: &mut RequestWriter<'_>,
+    request: &Request<'_>,
+    thinking: &Thinking,
+    generation: &Generation,
+) {
     let mode = match thinking {
         Thinking::Unsaid => None,
         Thinking::Off(word) => Some((*word, None)),
@@ -396,12 +388,28 @@ fn write_output(w: &mut RequestWriter<'_>, format: Option<&str>, thinking: &Thin
         Thinking::Adaptive(effort) => *effort,
         _ => None,
     };
-    if effort.is_none() && format.is_none() {
+    let schema = match &request.format {
+        Some(Format::JsonSchema(_)) if !generation.schemas => {
+            w.report.unsupported(Feature::Format);
+            None
+        }
+        Some(Format::JsonSchema(format)) => {
+            let is_described = format.description.is_some();
+            w.approximated_if(is_described, Feature::FormatDescription);
+            Some(format.schema)
+        }
+        Some(Format::JsonObject) => {
+            w.report.unsupported(Feature::Format);
+            None
+        }
+        None => None,
+    };
+    if effort.is_none() && schema.is_none() {
         return;
     }
     w.put_object("output_config", |w| {
         w.put_some("effort", effort.map(Effort::as_str));
-        if let Some(schema) = format {
+        if let Some(schema) = schema {
             w.key("format");
             w.typed("json_schema", |w| w.put_raw("schema", schema));
         }

@@ -17,7 +17,6 @@ mod openai_tools;
 mod request;
 mod request_writer;
 mod signature;
-mod tool_names;
 
 pub(crate) use arguments_end::ArgumentsEnd;
 pub(crate) use cache_marks::{CacheMarks, take_message_mark, take_tool_mark, with_marks};
@@ -30,8 +29,7 @@ pub(crate) use media::{
     media_type_of_name,
 };
 pub(crate) use openai_tools::{
-    fnv_1a, free_text_arguments, free_text_tool, put_user, read_arguments, read_arguments_schema,
-    short_id,
+    fnv_1a, free_text_arguments, free_text_tool, put_user, read_arguments, short_id,
 };
 pub use request::Effort;
 pub(crate) use request::{
@@ -40,4 +38,3 @@ pub(crate) use request::{
 };
 pub(crate) use request_writer::{RequestWriter, is_default};
 pub(crate) use signature::{ReasoningSignature, SIGNATURE_MARK, SignatureOrigin};
-pub(crate) use tool_names::{StandIn, ToolNameRules};

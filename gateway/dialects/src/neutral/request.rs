@@ -281,8 +281,8 @@ pub(crate) struct ToolCall<'a> {
 pub(crate) struct Tool<'a> {
     pub(crate) name: Text<'a>,
     pub(crate) description: Option<Text<'a>>,
-    /// JSON schema of the arguments, which is one of an object with `type` and `properties`.
-    pub(crate) schema: Cow<'a, str>,
+    /// JSON schema of the arguments.
+    pub(crate) schema: &'a str,
     pub(crate) strict: Option<bool>,
     /// Whether the client's tool takes free text, which becomes the argument `input`.
     pub(crate) is_free_text: bool,
