@@ -17,7 +17,8 @@ use serde::Deserialize;
 use weir_controller::TablePolicy;
 use weir_eventlog::{Durability, JournalOptions, KafkaOptions, WhenFull};
 use weir_gateway::config::{
-    AliasConfig, BreakerSpec, ControlConfig, GatewayConfig, PayloadsConfig, ProviderConfig,
+    AliasConfig, BreakerSpec, ControlConfig, GatewayConfig, ModelConfig, PayloadsConfig,
+    ProviderConfig,
 };
 use weir_gateway::{ConfigProblem, Payloads};
 use weir_schemas::prices::Book;
@@ -41,6 +42,8 @@ pub(crate) struct Config {
     pub(crate) providers: Vec<ProviderConfig>,
     #[serde(rename = "alias")]
     pub(crate) aliases: Vec<AliasConfig>,
+    #[serde(rename = "model")]
+    pub(crate) models: Vec<ModelConfig>,
     pub(crate) prices: PricesConfig,
     #[serde(rename = "price")]
     pub(crate) own_prices: Vec<PriceConfig>,

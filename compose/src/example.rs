@@ -89,6 +89,7 @@ mod tests {
             "routing",
             "breaker",
             "table",
+            "model",
             "price",
             "exchange_rate",
         ];

@@ -118,6 +118,7 @@ fn gateway(dir: &std::path::Path, upstream: &str) -> (GatewayHandle, String) {
         directory: Directory::build(
             &[provider],
             &[alias],
+            &[],
             BreakerSpec::default(),
             &Book::built_in().unwrap(),
             None,

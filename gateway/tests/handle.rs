@@ -20,7 +20,7 @@ fn start(dir: &std::path::Path) -> GatewayHandle {
             threads: NonZeroUsize::new(2),
             ..GatewayConfig::default()
         },
-        directory: Directory::build(&[], &[], BreakerSpec::default(), &book, None).unwrap(),
+        directory: Directory::build(&[], &[], &[], BreakerSpec::default(), &book, None).unwrap(),
         control: Control::open(dir, None, None).unwrap().follow().unwrap(),
         spend_dir: dir.join("spend"),
         peers: None,

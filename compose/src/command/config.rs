@@ -22,20 +22,26 @@ pub(crate) fn run(cli: &Cli, command: &ConfigCommand) -> anyhow::Result<()> {
 
 fn check(cli: &Cli, json: bool) -> anyhow::Result<()> {
     let checked = match configuration(cli) {
-        Ok(loaded) => Ok(loaded.config),
+        Ok(loaded) => Ok(loaded),
         Err(error) => Err(error.downcast::<InvalidConfig>()?),
     };
     let problems = checked.as_ref().err().map(|invalid| &invalid.problems);
     match &checked {
         _ if json => output::print(&json!({
             "valid": checked.is_ok(), "problems": problems.map_or(&[][..], Vec::as_slice),
+            "unknown_models": checked.as_ref().ok().map(|loaded| loaded.directory.unknown_models()),
         }))?,
-        Ok(config) => writeln!(
-            output::stdout(),
-            "valid: {} providers, {} aliases",
-            config.providers.len(),
-            config.aliases.len()
-        )?,
+        Ok(loaded) => {
+            writeln!(
+                output::stdout(),
+                "valid: {} providers, {} aliases",
+                loaded.config.providers.len(),
+                loaded.config.aliases.len()
+            )?;
+            for (deployment, meaning) in loaded.directory.unknown_models() {
+                eprintln!("warning: {deployment}: {meaning}; a [[model]] says what it is like");
+            }
+        }
         Err(invalid) => eprintln!("{invalid}"),
     }
     ensure!(checked.is_ok(), Reported);

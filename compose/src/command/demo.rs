@@ -105,7 +105,8 @@ impl Demo {
         let directory = config
             .price_book()
             .and_then(|book| {
-                Directory::build(&config.providers, &config.aliases, breaker, &book, None)
+                let (providers, aliases) = (&config.providers, &config.aliases);
+                Directory::build(providers, aliases, &config.models, breaker, &book, None)
             })
             .map_err(|problems| anyhow!("the demo's own configuration: {problems:?}"))?;
         Ok(Loaded {

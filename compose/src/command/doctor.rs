@@ -142,6 +142,10 @@ async fn examine(cli: &Cli) -> Vec<CheckReport> {
         .map(|(check, outcome)| report(check, outcome))
         .collect();
     let Some(loaded) = loaded else { return reports };
+    for (deployment, meaning) in loaded.directory.unknown_models() {
+        let fix = "say what it is like in a [[model]] section of weir.toml, or update Weir";
+        reports.push(report(&format!("model {deployment}"), warn(meaning, fix)));
+    }
     let refused = refused_keys(config.gateway.listen).await;
     for provider in &loaded.config.providers {
         let check = format!("provider {}", provider.name);

@@ -109,7 +109,14 @@ pub(crate) fn parse(
     let keys = provider_keys(&mut config);
     seen.extend(keys.filter_map(|key| key.path().map(FileVersions::of)));
     let breaker = config.routing.breaker;
-    let built = Directory::build(&config.providers, &config.aliases, breaker, &book, before);
+    let built = Directory::build(
+        &config.providers,
+        &config.aliases,
+        &config.models,
+        breaker,
+        &book,
+        before,
+    );
     let directory = match built {
         Ok(directory) if problems.is_empty() => {
             provider_keys(&mut config).for_each(KeyConfig::forget);

@@ -43,6 +43,8 @@ pub struct RequestFacts {
     pub(crate) has_tools: bool,
     /// Whether it has chat's `verbosity`.
     pub(crate) has_verbosity: bool,
+    /// Whether it has chat's `stop`.
+    pub(crate) has_stop: bool,
     /// Chat's `reasoning_effort`, if it is a word that is known.
     pub(crate) reasoning_effort: Option<Effort>,
     pub(crate) spans: Spans,
@@ -220,6 +222,7 @@ enum TopLevelKey {
     Tools,
     ReasoningEffort,
     Verbosity,
+    Stop,
     #[serde(other)]
     Other,
 }
@@ -244,6 +247,7 @@ struct TopLevel<'a> {
     prompt_bytes: usize,
     has_tools: bool,
     has_verbosity: bool,
+    has_stop: bool,
     duplicate: Option<(&'static str, &'a str)>,
 }
 
@@ -265,6 +269,10 @@ impl<'a> TopLevel<'a> {
             TopLevelKey::ReasoningEffort => ("reasoning_effort", &mut self.reasoning_effort),
             TopLevelKey::Prompt => {
                 self.prompt_bytes += value.len();
+                return;
+            }
+            TopLevelKey::Stop => {
+                self.has_stop = true;
                 return;
             }
             TopLevelKey::Verbosity => {
@@ -342,6 +350,7 @@ impl<'a> FieldReader<'a> {
             inline_files,
             has_tools: found.has_tools,
             has_verbosity: found.has_verbosity,
+            has_stop: found.has_stop,
             reasoning_effort: found.reasoning_effort.and_then(effort),
             ..RequestFacts::default()
         };

@@ -108,6 +108,7 @@ pub fn start(options: GatewayOptions) -> Result<GatewayHandle, StartError> {
         options.control.load().rules(),
         Moment::now().unix_us,
     )?;
+    options.directory.warn_of_unknown_models(None);
     let drains_max = options.config.on_disconnect.max_concurrent;
     let drains_max = drains_max.min(Semaphore::MAX_PERMITS);
     let shared = Arc::new(GatewayState {

@@ -13,6 +13,7 @@ use schemars::JsonSchema;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde::{Deserialize, de};
+pub use weir_dialects::ModelConfig;
 use weir_dialects::{Unsupported, vendors};
 use weir_limits::OperatorLimits;
 use weir_redaction::{CustomPattern, OptionalDetector};

@@ -11,7 +11,7 @@ use http::{HeaderValue, Uri};
 use jiff::Timestamp;
 use jiff::civil::Date;
 use memchr::memmem;
-use weir_dialects::{Unsupported, UpstreamErrorFacts, Vendor, vendors};
+use weir_dialects::{Generation, ModelConfig, Unsupported, UpstreamErrorFacts, Vendor, vendors};
 use weir_limits::ProviderLimits;
 use weir_routing::{
     Alias, AliasSpec, BreakerSpec, DeploymentId, DeploymentSpec, HealthSnapshot, PriceSpec, Routes,
@@ -41,6 +41,8 @@ pub struct Directory {
     of_teams: OfTeams,
     /// Names of the keys of each provider.
     key_names: HashMap<String, Vec<String>>,
+    /// Deployments whose models neither the build nor the configuration knows.
+    unknown_models: BTreeMap<String, String>,
 }
 
 /// What stands in for a deployment when a team calls with the key of that label.
@@ -66,6 +68,8 @@ pub(crate) struct Deployment {
     /// `provider/model`, with `#label` behind it unless it is called with the provider's first key.
     pub(crate) name: String,
     pub(crate) model: String,
+    /// What the model takes.
+    pub(crate) generation: Generation,
     pub(crate) provider: Arc<Provider>,
     /// What its calls are charged by.
     pub(crate) prices: Option<Prices>,
@@ -247,14 +251,18 @@ impl Directory {
     pub fn build(
         providers: &[ProviderConfig],
         aliases: &[AliasConfig],
+        models: &[ModelConfig],
         breaker: BreakerSpec,
         book: &Book,
         before: Option<&Self>,
     ) -> Result<Self, Vec<ConfigProblem>> {
         let mut problems = Vec::new();
         let providers = build_providers(providers, &mut problems);
+        check_models(models, &providers, &mut problems);
         let mut builder = DirectoryBuilder {
             providers: &providers,
+            models,
+            unknown_models: BTreeMap::new(),
             book: Arc::new(book.clone()),
             before: before.map(Self::by_name).unwrap_or_default(),
             specs: Vec::new(),
@@ -295,7 +303,24 @@ impl Directory {
             deployments: builder.deployments,
             of_teams: builder.of_teams,
             key_names: key_names.collect(),
+            unknown_models: builder.unknown_models,
         })
+    }
+
+    /// Deployments (`provider/model`) whose models neither the build nor the configuration knows, each
+    /// with what that means.
+    #[must_use]
+    pub const fn unknown_models(&self) -> &BTreeMap<String, String> {
+        &self.unknown_models
+    }
+
+    /// Says which models are unknown, but for those that were said `before`.
+    pub(crate) fn warn_of_unknown_models(&self, before: Option<&Self>) {
+        for (deployment, meaning) in &self.unknown_models {
+            if before.is_none_or(|before| !before.unknown_models.contains_key(deployment)) {
+                tracing::warn!(deployment, "{meaning}; a [[model]] says what it is like");
+            }
+        }
     }
 
     /// What a provider's keys are called, those of teams too.
@@ -472,6 +497,8 @@ fn build_provider(config: &ProviderConfig) -> Result<Provider, ConfigProblem> {
 /// Puts the aliases together, and the deployments that they name, each once.
 struct DirectoryBuilder<'a> {
     providers: &'a HashMap<String, BuiltProvider>,
+    models: &'a [ModelConfig],
+    unknown_models: BTreeMap<String, String>,
     book: Arc<Book>,
     /// Deployments that were there before, by their names.
     before: HashMap<&'a str, &'a Deployment>,
@@ -603,6 +630,7 @@ impl DirectoryBuilder<'_> {
         let limits: Arc<ProviderLimits> =
             same.map_or_else(Arc::default, |same| same.limits.clone());
         limits.grant(&key.map(|key| key.granted).unwrap_or_default());
+        let generation = self.generation(provider, model);
         let prices = provider.prices(&self.book, model);
         self.specs.push(DeploymentSpec {
             name: name.clone(),
@@ -615,6 +643,7 @@ impl DirectoryBuilder<'_> {
         self.deployments.push(Arc::new(Deployment {
             name,
             model: model.to_owned(),
+            generation,
             prices,
             book: self.book.clone(),
             provider: provider.clone(),
@@ -624,6 +653,56 @@ impl DirectoryBuilder<'_> {
             header,
         }));
         Ok(self.deployments.len() - 1)
+    }
+}
+
+impl DirectoryBuilder<'_> {
+    /// What a model takes: as the first `[[model]]` says that is for it, or else as the build knows.
+    fn generation(&mut self, provider: &Provider, model: &str) -> Generation {
+        let vendor = provider.vendor;
+        let mut models = self.models.iter().enumerate();
+        let Some((index, own)) = models.find(|(_, own)| own.is_for(&provider.name, model)) else {
+            if let Some(meaning) = Generation::warning(vendor, model) {
+                let name = format!("{}/{model}", provider.name);
+                self.unknown_models.insert(name, meaning);
+            }
+            return *Generation::of(vendor, model);
+        };
+        own.generation(vendor).unwrap_or_else(|wrong| {
+            let problem = ConfigProblem::new(wrong.setting, wrong.message);
+            let problem = problem.within(&format!("model[{index}]"));
+            if self.problems.iter().all(|known| known.path != problem.path) {
+                self.problems.push(problem);
+            }
+            *Generation::of(vendor, model)
+        })
+    }
+}
+
+/// Checks the `[[model]]` sections that name their provider, whether or not a target uses them.
+fn check_models(
+    models: &[ModelConfig],
+    providers: &HashMap<String, BuiltProvider>,
+    problems: &mut Vec<ConfigProblem>,
+) {
+    for (index, model) in models.iter().enumerate() {
+        let Some(name) = &model.provider else {
+            continue;
+        };
+        let problem = match providers.get(name) {
+            None => {
+                let hint = did_you_mean(name, providers.keys().map(String::as_str));
+                let message = format!("there is no provider \"{name}\"{hint}");
+                Some(ConfigProblem::new("provider", message))
+            }
+            // A provider that could not be built has been reported.
+            Some(None) => None,
+            Some(Some((provider, _))) => {
+                let wrong = model.generation(provider.vendor).err();
+                wrong.map(|wrong| ConfigProblem::new(wrong.setting, wrong.message))
+            }
+        };
+        problems.extend(problem.map(|problem| problem.within(&format!("model[{index}]"))));
     }
 }
 

@@ -58,6 +58,7 @@ impl RoutingState {
         let directory = Arc::new(directory);
         let before = self.directory.swap(directory.clone());
         directory.greet_new_keys(&before, Moment::now().unix_us);
+        directory.warn_of_unknown_models(Some(&before));
     }
 
     fn adopt(&self, table: RoutingTable) {

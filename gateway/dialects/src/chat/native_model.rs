@@ -69,7 +69,7 @@ impl<'a> ModelRules<'a> {
         self.clashes
             || generation.sampling != SamplingRules::FREE
             || generation.forced_tools != When::Always
-            || generation.stop_max == 0
+            || (facts.has_stop && generation.stop_max < usize::MAX)
             || !generation.old_token_limit
             || !generation.schemas
             || (facts.has_verbosity && !generation.verbosity)
@@ -138,13 +138,13 @@ impl<'a> ModelRules<'a> {
         })
     }
 
-    fn can_be_off(&self) -> bool {
+    const fn can_be_off(&self) -> bool {
         self.generation.reasoning.efforts.contains(Effort::None)
     }
 
     /// Whether the model reasons, once the tools had their say.
     const fn reasons(&self) -> bool {
-        self.reasons && !self.clashes
+        self.reasons && !(self.clashes && self.can_be_off())
     }
 
     fn sampling(

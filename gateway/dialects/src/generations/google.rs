@@ -98,6 +98,8 @@ const WITHOUT_THINKING: Generation = Generation {
         "gemini-1.0",
         "gemini-pro",
         "gemma",
+        "gemini-embedding",
+        "text-embedding",
     ],
     reasoning: ReasoningRules::NEVER,
     output_tokens_max: Some(8192),

@@ -108,10 +108,37 @@ impl Generation {
         (self.source, self.date)
     }
 
-    /// The names that the newest row of the family knows, to be said of a model that it stands for.
-    #[must_use]
-    pub fn name(&self) -> &'static str {
+    fn name(&self) -> &'static str {
         self.names.first().copied().unwrap_or_default()
+    }
+
+    /// What an operator should know of a model that no row names; `None` where the vendor's models
+    /// all take the same.
+    #[must_use]
+    pub fn warning(vendor: &Vendor, model: &str) -> Option<String> {
+        let row = Self::of(vendor, model);
+        let same = |known: &&Self| known.matches == Match::Known && known.is_like(row);
+        let like = vendor.generations.iter().find(same)?;
+        match row.matches {
+            Match::Known => None,
+            Match::Newest => Some(format!(
+                "this build does not know \"{model}\" and treats it like \"{}\"",
+                like.name()
+            )),
+            Match::Foreign => Some(format!(
+                "this build does not know \"{model}\" and passes on what clients ask of it"
+            )),
+        }
+    }
+
+    /// Whether both take the same.
+    fn is_like(&self, other: &Self) -> bool {
+        let same = Self {
+            names: other.names,
+            matches: other.matches,
+            ..*self
+        };
+        same == *other
     }
 }
 
@@ -163,5 +190,7 @@ fn is_same_version(rest: &str) -> bool {
     }
 }
 
+#[cfg(test)]
+mod property;
 #[cfg(test)]
 mod tests;

@@ -249,8 +249,25 @@ pub(crate) static OPENAI: &[Generation] = &[
         ..GPT_4
     },
     Generation {
+        // No chat models; they have no rules here.
+        names: &[
+            "text-embedding",
+            "omni-moderation",
+            "gpt-image",
+            "chatgpt-image",
+            "gpt-realtime",
+            "gpt-live",
+            "whisper",
+            "tts",
+            "dall-e",
+        ],
+        matches: Match::Known,
+        ..UNLIMITED
+    },
+    Generation {
         // Open weights, served by a host of its own.
         names: &["gpt-oss"],
+        matches: Match::Known,
         ..EFFORTS
     },
     Generation {

@@ -13,7 +13,7 @@ use crate::vendors::Vendor;
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ModelConfig {
-    /// Name of the model as the provider knows it; `*` at its end stands for anything.
+    /// Name of the model as the provider knows it; `*` at either end stands for anything.
     pub name: String,
     /// A model that the build knows, and that this one is like. What is not set below is as there.
     pub like: String,
@@ -99,9 +99,14 @@ impl ModelConfig {
     pub fn is_for(&self, provider: &str, model: &str) -> bool {
         let is_its = self.provider.as_deref().is_none_or(|its| its == provider);
         is_its
-            && match self.name.strip_suffix('*') {
-                Some(start) => model.starts_with(start),
-                None => model == self.name,
+            && match (self.name.strip_prefix('*'), self.name.strip_suffix('*')) {
+                (Some(end), None) => model.ends_with(end),
+                (None, Some(start)) => model.starts_with(start),
+                (Some(end), Some(_)) => {
+                    let middle = end.strip_suffix('*').unwrap_or_default();
+                    model.contains(middle)
+                }
+                (None, None) => model == self.name,
             }
     }
 

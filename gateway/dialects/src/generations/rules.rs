@@ -173,6 +173,7 @@ impl ReasoningRules {
         }
         let (effort, budget) = (asked.as_effort(), asked.as_budget());
         let near = match effort {
+            _ if self.control == ReasoningControl::None => None,
             Some(effort) => self.efforts.nearest(effort),
             // What does not reason unasked must be told to.
             None if !self.unasked && self.efforts.contains(Effort::None) => {

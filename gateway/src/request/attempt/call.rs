@@ -64,9 +64,11 @@ pub(super) fn prepare(
 ) -> Result<PreparedCall, FailedAttempt> {
     let provider = &deployment.provider;
     let target = Target {
+        vendor: provider.vendor,
+        model: &deployment.model,
+        generation: &deployment.generation,
         unsupported: provider.unsupported,
         api_version: provider.api_version.as_deref(),
-        ..Target::new(provider.vendor, &deployment.model)
     };
     let mut prepared = weir_dialects::prepare(&request.request, &target)
         .map_err(|refusal| FailedAttempt::unsupported(&refusal))?;

@@ -1,0 +1,552 @@
+//! Requests that a model of today refuses in the client's words, and what becomes of them.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test stops at what it does not expect"
+)]
+
+use bytes::Bytes;
+use http::HeaderMap;
+use serde_json::{Value, json};
+use weir_dialects::{
+    ClientApi, ClientRequest, PrepareError, Target, Unsupported, UpstreamRequest, inspect, prepare,
+    vendors,
+};
+
+fn prepared(
+    api: ClientApi,
+    body: &Value,
+    vendor: &str,
+    model: &str,
+    unsupported: Unsupported,
+) -> Result<UpstreamRequest, PrepareError> {
+    let body = Bytes::from(body.to_string());
+    let facts = inspect(api, &body).unwrap();
+    let request = ClientRequest {
+        api,
+        headers: &HeaderMap::new(),
+        query: None,
+        body: &body,
+        facts: &facts,
+        request_id: "r",
+        now_s: 0,
+    };
+    let target = Target {
+        unsupported,
+        api_version: Some("2024-10-21"),
+        ..Target::new(vendors::find(vendor).unwrap(), model)
+    };
+    prepare(&request, &target)
+}
+
+/// The request that a target gets, and what was left out or bent.
+fn sent(api: ClientApi, body: &Value, vendor: &str, model: &str) -> (String, Value, Vec<String>) {
+    let upstream = prepared(api, body, vendor, model, Unsupported::Drop).unwrap();
+    let bytes = upstream.body.to_bytes();
+    let path = upstream.path.into_owned();
+    (
+        path,
+        serde_json::from_slice(&bytes).unwrap(),
+        upstream.dropped,
+    )
+}
+
+fn refused(api: ClientApi, body: &Value, vendor: &str, model: &str) -> String {
+    let refusal = prepared(api, body, vendor, model, Unsupported::Refuse).unwrap_err();
+    refusal.field().unwrap().to_owned()
+}
+
+fn agent(thinking: &Value) -> Value {
+    json!({
+        "model": "m", "max_tokens": 32_000, "messages": [{"role": "user", "content": "q"}],
+        "tools": [{"name": "f", "input_schema": {"type": "object", "properties": {}}}],
+        "thinking": thinking,
+    })
+}
+
+fn chat(more: Value) -> Value {
+    let mut body = json!({"model": "m", "messages": [{"role": "user", "content": "q"}]});
+    let (Value::Object(body_fields), Value::Object(more)) = (&mut body, more) else {
+        return body;
+    };
+    body_fields.extend(more);
+    body
+}
+
+fn with_tools(mut more: Value) -> Value {
+    let function = json!({"name": "f", "parameters": {"type": "object", "properties": {}}});
+    more["tools"] = json!([{"type": "function", "function": function}]);
+    chat(more)
+}
+
+#[test]
+fn agents_reach_openais_newest_models_by_responses() {
+    for vendor in ["openai", "azure"] {
+        for model in [
+            "gpt-5.4",
+            "gpt-5.5",
+            "gpt-5.6-sol",
+            "gpt-6-sol",
+            "gpt-6.1-sol",
+            "gpt-7",
+        ] {
+            for thinking in [
+                json!({"type": "adaptive"}),
+                json!({"type": "disabled"}),
+                Value::Null,
+            ] {
+                let (path, body, _) = sent(ClientApi::Messages, &agent(&thinking), vendor, model);
+                assert_eq!(path, "/responses", "{vendor} {model}");
+                assert_eq!(body["tools"][0]["name"], "f");
+            }
+            let asked = with_tools(json!({"reasoning_effort": "high"}));
+            let (path, body, _) = sent(ClientApi::ChatCompletions, &asked, vendor, model);
+            assert_eq!(
+                (path.as_str(), &body["reasoning"]["effort"]),
+                ("/responses", &json!("high"))
+            );
+            let plain = chat(json!({"reasoning_effort": "high"}));
+            let (path, _, _) = sent(ClientApi::ChatCompletions, &plain, vendor, model);
+            assert_eq!(path, "/chat/completions", "without tools chat serves it");
+        }
+        for model in ["gpt-4o", "gpt-5", "gpt-5.2", "prod-chat"] {
+            let asked = agent(&json!({"type": "disabled"}));
+            let (path, _, _) = sent(ClientApi::Messages, &asked, vendor, model);
+            assert_eq!(path, "/chat/completions", "{model}");
+        }
+    }
+}
+
+#[test]
+fn tools_without_reasoning_stay_with_chat() {
+    let chat_client = ClientApi::ChatCompletions;
+    for (model, effort, path) in [
+        ("gpt-5.4", None, "/chat/completions"),
+        ("gpt-5.4", Some("none"), "/chat/completions"),
+        ("gpt-5.4", Some("low"), "/responses"),
+        ("gpt-5.6-sol", None, "/responses"),
+        ("gpt-5.6-sol", Some("none"), "/chat/completions"),
+        // Cannot be without reasoning.
+        ("gpt-6.1-sol", Some("none"), "/responses"),
+        ("gpt-5-pro", None, "/responses"),
+        ("gpt-5.3-codex", Some("none"), "/responses"),
+    ] {
+        let asked = with_tools(json!({"reasoning_effort": effort}));
+        assert_eq!(
+            sent(chat_client, &asked, "openai", model).0,
+            path,
+            "{model} {effort:?}"
+        );
+    }
+}
+
+#[test]
+fn without_responses_reasoning_gives_way_to_tools_and_is_listed() {
+    let asked = with_tools(json!({}));
+    let (path, body, dropped) = sent(
+        ClientApi::ChatCompletions,
+        &asked,
+        "azure-deployments",
+        "gpt-5.6-sol",
+    );
+    assert!(path.contains("chat/completions"), "{path}");
+    assert_eq!(body["reasoning_effort"], "none");
+    assert_eq!(dropped, ["reasoning_effort"]);
+    let high = with_tools(json!({"reasoning_effort": "high"}));
+    let field = refused(
+        ClientApi::ChatCompletions,
+        &high,
+        "azure-deployments",
+        "gpt-5.6-sol",
+    );
+    assert_eq!(field, "reasoning_effort");
+    let field = refused(
+        ClientApi::ChatCompletions,
+        &asked,
+        "azure-deployments",
+        "gpt-6.1-sol",
+    );
+    assert_eq!(field, "tools");
+    let adaptive = agent(&json!({"type": "adaptive"}));
+    let (path, _, _) = sent(
+        ClientApi::Messages,
+        &adaptive,
+        "azure-deployments",
+        "gpt-5.6-sol",
+    );
+    assert!(path.contains("chat/completions"), "{path}");
+}
+
+#[test]
+fn newer_claude_takes_no_sampling_parameters() {
+    let asked = chat(json!({"temperature": 0.2, "top_k": 5}));
+    for model in [
+        "claude-opus-4-7",
+        "claude-opus-4-8",
+        "claude-opus-5",
+        "claude-sonnet-5",
+        "claude-fable-5",
+        "claude-opus-5-5",
+        "claude-haiku-5-5",
+        "claude-opus-6",
+    ] {
+        let (_, body, dropped) = sent(ClientApi::ChatCompletions, &asked, "anthropic", model);
+        assert_eq!(
+            (body.get("temperature"), body.get("top_k")),
+            (None, None),
+            "{model}"
+        );
+        assert_eq!(dropped, ["temperature", "top_k"], "{model}");
+        let field = refused(ClientApi::ChatCompletions, &asked, "anthropic", model);
+        assert_eq!(field, "temperature", "{model}");
+        let responses = json!({"model": "m", "input": "q", "top_p": 0.5});
+        assert_eq!(
+            refused(ClientApi::Responses, &responses, "anthropic", model),
+            "top_p"
+        );
+        // The default says nothing.
+        let default = chat(json!({"temperature": 1}));
+        let upstream = prepared(
+            ClientApi::ChatCompletions,
+            &default,
+            "anthropic",
+            model,
+            Unsupported::Refuse,
+        );
+        assert_eq!(upstream.unwrap().dropped, ["temperature"], "{model}");
+    }
+    let (_, body, _) = sent(
+        ClientApi::ChatCompletions,
+        &asked,
+        "anthropic",
+        "claude-sonnet-4-6",
+    );
+    assert_eq!(
+        (&body["temperature"], &body["top_k"]),
+        (&json!(0.2), &json!(5))
+    );
+}
+
+#[test]
+fn gemini_thinks_within_what_its_model_takes() {
+    let place = |body: &Value| body["generationConfig"]["thinkingConfig"].clone();
+    let budget = |tokens: u64| agent(&json!({"type": "enabled", "budget_tokens": tokens}));
+    let off = agent(&json!({"type": "disabled"}));
+    let effort = |word: &str| {
+        let mut asked = agent(&json!({"type": "adaptive"}));
+        asked["output_config"] = json!({"effort": word});
+        asked
+    };
+    for (model, asked, key, value, is_bent) in [
+        (
+            "gemini-2.5-flash",
+            budget(31_999),
+            "thinkingBudget",
+            json!(24_576),
+            true,
+        ),
+        (
+            "gemini-2.5-flash",
+            effort("xhigh"),
+            "thinkingBudget",
+            json!(24_576),
+            true,
+        ),
+        (
+            "gemini-2.5-flash",
+            off.clone(),
+            "thinkingBudget",
+            json!(0),
+            false,
+        ),
+        (
+            "gemini-2.5-flash-lite",
+            budget(100),
+            "thinkingBudget",
+            json!(512),
+            true,
+        ),
+        (
+            "gemini-2.5-pro",
+            off.clone(),
+            "thinkingBudget",
+            json!(128),
+            true,
+        ),
+        (
+            "gemini-2.5-pro",
+            budget(31_999),
+            "thinkingBudget",
+            json!(31_999),
+            false,
+        ),
+        (
+            "gemini-3.1-pro-preview",
+            off.clone(),
+            "thinkingLevel",
+            json!("low"),
+            true,
+        ),
+        (
+            "gemini-3-pro-preview",
+            effort("medium"),
+            "thinkingLevel",
+            json!("high"),
+            true,
+        ),
+        (
+            "gemini-3-flash-preview",
+            off.clone(),
+            "thinkingLevel",
+            json!("minimal"),
+            true,
+        ),
+        ("gemini-3.8-flash", off, "thinkingLevel", json!("low"), true),
+        (
+            "gemini-4-argon",
+            effort("max"),
+            "thinkingLevel",
+            json!("high"),
+            true,
+        ),
+        (
+            "gemini-3.5-flash",
+            effort("medium"),
+            "thinkingLevel",
+            json!("medium"),
+            false,
+        ),
+    ] {
+        let (_, body, dropped) = sent(ClientApi::Messages, &asked, "gemini", model);
+        assert_eq!(place(&body)[key], value, "{model} {asked}");
+        assert_eq!(
+            dropped.contains(&"thinking".to_owned()),
+            is_bent,
+            "{model} {asked}"
+        );
+    }
+}
+
+#[test]
+fn what_asks_for_nothing_is_left_out_and_listed() {
+    let mut asked = agent(&json!({"type": "adaptive"}));
+    asked["mcp_servers"] = json!([]);
+    for vendor in ["openai", "gemini"] {
+        let api = ClientApi::Messages;
+        let upstream = prepared(api, &asked, vendor, "the-model", Unsupported::Refuse).unwrap();
+        assert!(
+            upstream.dropped.contains(&"mcp_servers".to_owned()),
+            "{:?}",
+            upstream.dropped
+        );
+    }
+    asked["mcp_servers"] = json!([{"type": "url"}]);
+    assert_eq!(
+        refused(ClientApi::Messages, &asked, "openai", "gpt-5"),
+        "mcp_servers"
+    );
+    for context in ["auto", "all_turns", "current_turn"] {
+        let asked = json!({
+            "model": "m", "input": "q", "reasoning": {"context": context, "mode": "standard"},
+        });
+        for vendor in ["anthropic", "gemini", "deepseek"] {
+            let api = ClientApi::Responses;
+            let upstream = prepared(api, &asked, vendor, "the-model", Unsupported::Refuse).unwrap();
+            for field in ["reasoning.context", "reasoning.mode"] {
+                assert!(
+                    upstream.dropped.contains(&field.to_owned()),
+                    "{:?}",
+                    upstream.dropped
+                );
+            }
+        }
+    }
+}
+
+/// A conversation that another model began: a call without the reasoning that led to it.
+fn conversation(effort: Option<&str>) -> Value {
+    let call = json!({"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}});
+    let mut asked = with_tools(json!({"reasoning_effort": effort}));
+    asked["messages"] = json!([
+        {"role": "user", "content": "q"},
+        {"role": "assistant", "content": null, "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "c", "content": "r"},
+    ]);
+    asked
+}
+
+#[test]
+fn a_call_has_its_reasoning_where_a_thinking_model_wants_it() {
+    let from_messages = json!({
+        "model": "m", "max_tokens": 100, "thinking": {"type": "adaptive"},
+        "messages": [
+            {"role": "user", "content": "q"},
+            {"role": "assistant", "content": [{"type": "tool_use", "id": "c", "name": "f", "input": {}}]},
+            {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "c", "content": "r"}]},
+        ],
+    });
+    for (vendor, model) in [
+        ("deepseek", "deepseek-v4-pro"),
+        ("deepseek", "deepseek-reasoner"),
+        ("kimi", "kimi-k2.6"),
+        ("kimi", "kimi-k3"),
+        ("kimi", "kimi-k2-thinking"),
+    ] {
+        for (api, asked) in [
+            (ClientApi::ChatCompletions, conversation(None)),
+            (ClientApi::ChatCompletions, conversation(Some("high"))),
+            (ClientApi::Messages, from_messages.clone()),
+        ] {
+            let (_, body, _) = sent(api, &asked, vendor, model);
+            let of_call = &body["messages"][1]["reasoning_content"];
+            assert_eq!(*of_call, json!(""), "{vendor} {model} {api:?}: {body}");
+        }
+    }
+    let asked = conversation(Some("none"));
+    let (_, body, _) = sent(
+        ClientApi::ChatCompletions,
+        &asked,
+        "deepseek",
+        "deepseek-v4-pro",
+    );
+    assert_eq!(
+        body["messages"][1].get("reasoning_content"),
+        None,
+        "thinking is off"
+    );
+    let mut asked = conversation(None);
+    asked["messages"][1]["reasoning_content"] = json!("because");
+    let (_, body, _) = sent(ClientApi::ChatCompletions, &asked, "kimi", "kimi-k2.6");
+    assert_eq!(body["messages"][1]["reasoning_content"], "because");
+    let (_, body, _) = sent(
+        ClientApi::ChatCompletions,
+        &conversation(None),
+        "kimi",
+        "moonshot-v1-32k",
+    );
+    assert_eq!(
+        body["messages"][1].get("reasoning_content"),
+        None,
+        "does not think"
+    );
+}
+
+#[test]
+fn a_forced_tool_is_refused_by_name_or_becomes_auto_and_is_listed() {
+    let asked = with_tools(json!({"tool_choice": "required"}));
+    for (vendor, model) in [
+        ("qwen", "qwen3-max"),
+        ("kimi", "kimi-k2.6"),
+        ("kimi", "kimi-k3"),
+        ("glm", "glm-5.3"),
+        ("anthropic", "claude-opus-5-5"),
+        ("anthropic", "claude-sonnet-5-5"),
+    ] {
+        let api = ClientApi::ChatCompletions;
+        assert_eq!(
+            refused(api, &asked, vendor, model),
+            "tool_choice",
+            "{vendor}"
+        );
+        let (_, body, dropped) = sent(api, &asked, vendor, model);
+        let choice = body["tool_choice"].to_string();
+        assert!(
+            choice.contains("auto") || choice == "null",
+            "{vendor} {model}: {choice}"
+        );
+        assert_eq!(dropped, ["tool_choice"], "{vendor} {model}");
+    }
+}
+
+#[test]
+fn adaptive_thinking_without_an_effort_is_high() {
+    let asked = agent(&json!({"type": "adaptive"}));
+    for (vendor, model, place, value) in [
+        ("openai", "gpt-5.1", "/reasoning_effort", json!("high")),
+        ("openai", "gpt-5.6-sol", "/reasoning/effort", json!("high")),
+        (
+            "gemini",
+            "gemini-3.5-flash",
+            "/generationConfig/thinkingConfig/thinkingLevel",
+            json!("high"),
+        ),
+        (
+            "gemini",
+            "gemini-2.5-flash",
+            "/generationConfig/thinkingConfig/thinkingBudget",
+            json!(24_576),
+        ),
+        (
+            "deepseek",
+            "deepseek-v4-pro",
+            "/reasoning_effort",
+            json!("high"),
+        ),
+    ] {
+        let (_, body, _) = sent(ClientApi::Messages, &asked, vendor, model);
+        assert_eq!(
+            body.pointer(place),
+            Some(&value),
+            "{vendor} {model}: {body}"
+        );
+    }
+}
+
+#[test]
+fn claude_thinks_as_its_generation_does() {
+    let effort = |word: &str| chat(json!({"reasoning_effort": word}));
+    for (model, word, kind, written, is_bent) in [
+        ("claude-opus-4-5", "high", "enabled", None, false),
+        ("claude-opus-4-6", "xhigh", "adaptive", Some("max"), true),
+        ("claude-opus-4-8", "xhigh", "adaptive", Some("xhigh"), false),
+        ("claude-opus-5", "none", "disabled", None, false),
+        ("claude-sonnet-5-5", "none", "between_tools", None, false),
+        ("claude-opus-5-5", "none", "adaptive", Some("low"), true),
+        ("claude-fable-5", "minimal", "adaptive", Some("low"), true),
+    ] {
+        let (_, body, dropped) = sent(
+            ClientApi::ChatCompletions,
+            &effort(word),
+            "anthropic",
+            model,
+        );
+        assert_eq!(body["thinking"]["type"], kind, "{model} {word}");
+        let found = body
+            .pointer("/output_config/effort")
+            .and_then(Value::as_str);
+        assert_eq!(found, written, "{model} {word}");
+        assert_eq!(!dropped.is_empty(), is_bent, "{model} {word}: {dropped:?}");
+    }
+}
+
+#[test]
+fn a_limit_above_the_models_own_is_lowered_and_listed() {
+    let asked = chat(json!({"max_completion_tokens": 500_000}));
+    for (vendor, model, place, most) in [
+        ("anthropic", "claude-opus-5", "/max_tokens", 128_000),
+        ("anthropic", "claude-haiku-4-5", "/max_tokens", 64_000),
+        (
+            "gemini",
+            "gemini-2.5-flash",
+            "/generationConfig/maxOutputTokens",
+            65_536,
+        ),
+        ("openai", "gpt-4o", "/max_completion_tokens", 16_384),
+    ] {
+        let (_, body, dropped) = sent(ClientApi::ChatCompletions, &asked, vendor, model);
+        assert_eq!(body.pointer(place), Some(&json!(most)), "{model}");
+        assert_eq!(dropped, ["max_completion_tokens"], "{model}");
+    }
+    // Reasoning models know only the newer name.
+    let (_, body, dropped) = sent(
+        ClientApi::ChatCompletions,
+        &chat(json!({"max_tokens": 9})),
+        "openai",
+        "gpt-5",
+    );
+    assert_eq!(
+        (body.get("max_tokens"), &body["max_completion_tokens"]),
+        (None, &json!(9))
+    );
+    assert_eq!(dropped, Vec::<String>::new());
+}
