@@ -37,5 +37,6 @@ mod store;
 mod the_loop;
 mod trouble;
 mod unreported;
+mod wire_bill;
 mod wire_sql;
 mod wire_usage;

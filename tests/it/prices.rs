@@ -1,13 +1,34 @@
 //! Stored calls are priced anew with another book: both figures stay, and the proof still holds.
 
 use std::fs;
+use std::process::Command;
 use std::sync::Arc;
 
 use serde_json::Value;
 use weir_loadtest::mock::{MockOptions, MockProvider};
 use weir_loadtest::replay::{ReplayCaller, ReplayOptions, replay};
 use weir_loadtest::trace::{Trace, TraceName};
-use weir_tests::weir::Installation;
+use weir_tests::weir::{Installation, program, python, repository};
+
+/// Every meter of every model of the package that the book is made from, at every date, size and tier
+/// that its prices depend on: `tests/prices/compare.py` prices the calls with both.
+#[test]
+fn the_built_in_book_charges_what_genai_prices_charges() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("weir.toml");
+    fs::write(&config, "").unwrap();
+    let compared = Command::new(python())
+        .arg("-B")
+        .arg(repository().join("tests/prices/compare.py"))
+        .args([program(), config])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&compared.stderr);
+    assert!(compared.status.success(), "{said}");
+    let summary: Value = serde_json::from_slice(&compared.stdout).unwrap();
+    assert_eq!(summary["faults"], 0, "{summary}");
+    assert!(summary["models"].as_u64() > Some(2_000), "{summary}");
+}
 
 const CALLS: u64 = 20;
 /// Ten cents and a dollar per million, whatever the book says.

@@ -89,9 +89,11 @@ impl Script {
         }
     }
 
-    /// Whether a call is of this model: its name stands in the body, or in the path.
+    /// Whether a call is of this model: its name stands in the body, or in the path. A script without a
+    /// model is for every call.
     fn is_for(&self, request: &str) -> bool {
-        request.contains(&format!("\"{}\"", self.model))
+        self.model.is_empty()
+            || request.contains(&format!("\"{}\"", self.model))
             || request.contains(&format!("/models/{}:", self.model))
     }
 }

@@ -6,9 +6,11 @@ which is how the package itself chooses.
 """
 
 import csv
+import datetime
 import importlib.metadata
 import re
 import sys
+import types
 from datetime import timezone
 from decimal import Decimal
 
@@ -112,6 +114,26 @@ def tier(variant):
     return "" if value == "default" else value
 
 
+def tier_prices(standard, variants):
+    """The prices of a tier: from each day on which anything changes, those of the first variant that is in
+    force over the standard ones."""
+    first = datetime.date.min
+
+    def begins(constraint):
+        return getattr(constraint, "start_date", None) or first
+
+    for day in sorted({begins(it) for it, _ in standard} | {begins(variant.constraint) for variant in variants}):
+        active = [plain(variant.prices) for variant in variants if begins(variant.constraint) <= day]
+        over = {key: price for prices in reversed(active) for key, price in prices.items()}
+        in_force = [(constraint, prices) for constraint, prices in standard if begins(constraint) <= day]
+        if not active or not in_force:
+            continue
+        dated = [prices for constraint, prices in in_force if not hasattr(constraint, "start_time")]
+        hours = [(constraint, prices) for constraint, prices in in_force if hasattr(constraint, "start_time")]
+        for constraint, prices in [(None, dated[-1])] * bool(dated) + hours:
+            yield types.SimpleNamespace(start_date=day if day > first else None, **vars(constraint or types.SimpleNamespace())), prices | over
+
+
 def plain(price):
     return {key: value for key, value in vars(price).items() if value is not None}
 
@@ -164,22 +186,17 @@ def main():
             standard = [(getattr(price, "constraint", None), plain(getattr(price, "prices", price)))
                         for price in conditional]
             groups = [(constraint, prices, "") for constraint, prices in standard]
+            variants = {}
             for variant in model.price_variants or []:
                 name = tier(variant)
                 if name is None:
                     leave_out(f"variant for {next(iter(variant.when))}")
-                    continue
-                if name == "":
-                    continue
-                if variant.constraint is None:
-                    groups += [(constraint, prices | plain(variant.prices), name) for constraint, prices in standard]
-                    continue
-                day = getattr(variant.constraint, "start_date", None)
-                beside = [prices for constraint, prices in standard
-                          if constraint is None or day and getattr(constraint, "start_date", day) <= day]
-                groups.append((variant.constraint, beside[-1] | plain(variant.prices), name))
+                elif name:
+                    variants.setdefault(name, []).append(variant)
+            for name, of_tier in variants.items():
+                groups += [(constraint, prices, name) for constraint, prices in tier_prices(standard, of_tier)]
             for constraint, prices, service_tier in groups:
-                day = getattr(constraint, "start_date", "")
+                day = getattr(constraint, "start_date", "") or ""
                 start = hour(constraint.start_time) if hasattr(constraint, "start_time") else ""
                 end = hour(constraint.end_time) if hasattr(constraint, "end_time") else ""
                 if "input_audio_hours" in prices:
