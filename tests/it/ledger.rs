@@ -18,6 +18,8 @@ const AUDIO_IN: i64 = 40_000_003;
 const OUTPUT: i64 = 15_000_017;
 const REASONING: i64 = 12_000_017;
 const AUDIO_OUT: i64 = 80_000_023;
+/// Picodollars for one search, in any tier: ten dollars for a thousand.
+const SEARCH: i64 = 10_000_000_000;
 /// Flex costs half, priority double; there is no other tier.
 const FLEX: i64 = 1;
 const STANDARD: i64 = 2;
@@ -47,6 +49,7 @@ struct Oracle {
     output: i64,
     reasoning: i64,
     audio_out: i64,
+    searches: i64,
 }
 
 impl Oracle {
@@ -61,7 +64,7 @@ impl Oracle {
             + self.audio_out * AUDIO_OUT;
         let (cost, rest) = (at_standard * tier / STANDARD, at_standard * tier % STANDARD);
         // Half a picodollar goes to the even side.
-        cost + rest * (cost % 2)
+        cost + rest * (cost % 2) + self.searches * SEARCH
     }
 }
 
@@ -81,6 +84,7 @@ const CHAT_TOKENS: Oracle = Oracle {
     audio_out: 20,
     write_5m: 0,
     write_1h: 0,
+    searches: 0,
 };
 
 fn chat_body(tier: &str) -> String {
@@ -103,13 +107,14 @@ const CLAUDE_TOKENS: Oracle = Oracle {
     output: 55,
     reasoning: 70,
     audio_out: 0,
+    searches: 2,
 };
 const CLAUDE_STREAM: [&str; 6] = [
     r#"{"type":"message_start","message":{"id":"msg_1","type":"message","role":"assistant","model":"m","content":[],"stop_reason":null,"stop_sequence":null,"usage":{"input_tokens":100,"cache_read_input_tokens":400,"cache_creation_input_tokens":230,"cache_creation":{"ephemeral_5m_input_tokens":200,"ephemeral_1h_input_tokens":30},"output_tokens":1,"service_tier":"standard"}}}"#,
     r#"{"type":"content_block_start","index":0,"content_block":{"type":"text","text":""}}"#,
     r#"{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"a weir"}}"#,
     r#"{"type":"content_block_stop","index":0}"#,
-    r#"{"type":"message_delta","delta":{"stop_reason":"end_turn","stop_sequence":null},"usage":{"output_tokens":125,"output_tokens_details":{"thinking_tokens":70}}}"#,
+    r#"{"type":"message_delta","delta":{"stop_reason":"end_turn","stop_sequence":null},"usage":{"output_tokens":125,"output_tokens_details":{"thinking_tokens":70},"server_tool_use":{"web_search_requests":2,"web_fetch_requests":0}}}"#,
     r#"{"type":"message_stop"}"#,
 ];
 
@@ -128,6 +133,7 @@ const RESPONSE_TOKENS: Oracle = Oracle {
     output: 26,
     reasoning: 64,
     audio_out: 0,
+    searches: 0,
 };
 const RESPONSE_USAGE: &str = r#"{"input_tokens":500,"input_tokens_details":{"cached_tokens":200},"output_tokens":90,"output_tokens_details":{"reasoning_tokens":64},"total_tokens":590}"#;
 const RESPONSE_DELTA: &str = r#"{"type":"response.output_text.delta","sequence_number":1,"item_id":"msg_1","output_index":0,"content_index":0,"delta":"a weir"}"#;
@@ -152,6 +158,7 @@ const GEMINI_TOKENS: Oracle = Oracle {
     output: 20,
     reasoning: 300,
     audio_out: 0,
+    searches: 0,
 };
 
 fn gemini_body(traffic: &str) -> String {
@@ -298,6 +305,7 @@ fn price_rows(provider: &str, model: &str) -> String {
             let units: String = units
                 .iter()
                 .map(|(unit, pico)| format!("{unit} = \"{}\"\n", price(*pico)))
+                .chain(["web_search_per_1000 = \"10\"\n".to_owned()])
                 .collect();
             format!(
                 "[[price]]\nprovider = \"{provider}\"\nmodel = \"{model}\"\nservice_tier = \"{tier}\"\n{units}\n"

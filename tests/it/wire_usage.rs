@@ -24,7 +24,12 @@ struct Case {
     path: &'static str,
     streamed: bool,
     script: Script,
-    prices: Prices,
+    /// `None` for those of the price book.
+    prices: Option<Prices>,
+    /// Further lines of the price.
+    more_prices: &'static str,
+    /// Model at the provider; the case's own name if it is empty.
+    model: &'static str,
     /// Input, cached input and output. `None` for a count that is estimated.
     counts: [Option<u64>; 3],
     /// Dollars.
@@ -40,7 +45,9 @@ impl Case {
             path,
             streamed: script.headers.contains("event-stream"),
             script,
-            prices: SONNET,
+            prices: Some(SONNET),
+            more_prices: "",
+            model: "",
             counts: [None; 3],
             cost: None,
             told: "",
@@ -79,7 +86,26 @@ impl Case {
     }
 
     fn by(self, prices: Prices) -> Self {
-        Self { prices, ..self }
+        Self {
+            prices: Some(prices),
+            ..self
+        }
+    }
+
+    fn and(self, more_prices: &'static str) -> Self {
+        Self {
+            more_prices,
+            ..self
+        }
+    }
+
+    /// By the price book. The script must be for the model then.
+    fn by_the_book(self, model: &'static str) -> Self {
+        Self {
+            prices: None,
+            model,
+            ..self
+        }
     }
 
     fn told(self, told: &'static str) -> Self {
@@ -88,6 +114,19 @@ impl Case {
 
     fn name(&self) -> &str {
         &self.script.model
+    }
+
+    /// The price in the configuration.
+    fn price(&self) -> String {
+        let Some([input, cached, write_5m, write_1h, output]) = self.prices else {
+            return String::new();
+        };
+        let (name, more) = (self.name(), self.more_prices);
+        format!(
+            "[[price]]\nprovider = \"{name}\"\nmodel = \"{name}\"\ninput = \"{input}\"\n\
+             cached_input = \"{cached}\"\ncache_write_5m = \"{write_5m}\"\n\
+             cache_write_1h = \"{write_1h}\"\noutput = \"{output}\"\n{more}\n\n"
+        )
     }
 }
 
@@ -322,16 +361,87 @@ fn totals() -> Vec<Case> {
     priced.collect()
 }
 
+/// Parts that overlap are billed once.
+fn overlaps() -> Vec<Case> {
+    let audio = r#"{"prompt_tokens":1000,"completion_tokens":10,"total_tokens":1010,"prompt_tokens_details":{"cached_tokens":900,"audio_tokens":500}}"#;
+    let images = r#"{"promptTokenCount":1000,"cachedContentTokenCount":900,"candidatesTokenCount":10,"totalTokenCount":1010,"promptTokensDetails":[{"modality":"IMAGE","tokenCount":500},{"modality":"TEXT","tokenCount":500}],"cacheTokensDetails":[{"modality":"IMAGE","tokenCount":400},{"modality":"TEXT","tokenCount":500}]}"#;
+    let thoughts = r#"{"prompt_tokens":100,"completion_tokens":50,"total_tokens":150,"completion_tokens_details":{"reasoning_tokens":80}}"#;
+    let too_much = r#"{"prompt_tokens":100,"completion_tokens":50,"total_tokens":150,"prompt_tokens_details":{"cached_tokens":5000,"audio_tokens":70,"image_tokens":70}}"#;
+    vec![
+        Case::native("openai", chat("overlap-audio", audio))
+            .and("audio_input = \"40\"\ncached_audio_input = \"2\"")
+            .counts(1000, 900, 10)
+            .cost("0.0051"),
+        Case::new("gemini", CHAT, gemini("overlap-images", images))
+            .and("image_input = \"40\"\ncached_image_input = \"2\"")
+            .counts(1000, 900, 10)
+            .cost("0.0051"),
+        Case::native("openai", chat("overlap-thoughts", thoughts))
+            .and("reasoning = \"15\"")
+            .counts(100, 0, 50)
+            .cost("0.00105"),
+        // All of it was cached: 70 of audio, 30 of images.
+        Case::native("openai", chat("overlap-all", too_much))
+            .and("audio_input = \"40\"\ncached_audio_input = \"2\"\nimage_input = \"50\"\ncached_image_input = \"1\"")
+            .counts(100, 100, 50)
+            .cost("0.00092"),
+    ]
+}
+
+/// What is billed beside the tokens of the model that answers.
+fn beside() -> Vec<Case> {
+    const GEO: &str = r#"{"input_tokens":80000,"cache_creation_input_tokens":0,"cache_read_input_tokens":0,"output_tokens":5000,"inference_geo":"us"}"#;
+    const ADVISOR: &str = r#"{"input_tokens":412,"cache_read_input_tokens":0,"output_tokens":531,"iterations":[{"type":"message","input_tokens":412,"cache_read_input_tokens":0,"output_tokens":89},{"type":"advisor_message","model":"claude-opus-4-7","input_tokens":823,"cache_read_input_tokens":0,"output_tokens":1612},{"type":"message","input_tokens":1348,"cache_read_input_tokens":412,"output_tokens":442}]}"#;
+    const PERPLEXITY: &str = r#"{"prompt_tokens":33,"completion_tokens":7163,"total_tokens":7196,"citation_tokens":20016,"num_search_queries":18,"reasoning_tokens":73997}"#;
+    let tools = r#"{"id":"resp_1","object":"response","status":"completed","model":"m","output":[{"type":"web_search_call","id":"ws_1","status":"completed","action":{"type":"search","query":"weir"}},{"type":"web_search_call","id":"ws_2","status":"completed","action":{"type":"open_page","url":"https://example.com"}},{"type":"file_search_call","id":"fs_1","status":"completed","queries":["a"],"results":null},{"type":"code_interpreter_call","id":"ci_1","status":"completed","container_id":"cntr_1","code":"1","outputs":null},{"type":"code_interpreter_call","id":"ci_2","status":"completed","container_id":"cntr_1","code":"2","outputs":null},{"type":"message","id":"msg_1","role":"assistant","status":"completed","content":[{"type":"output_text","text":"a weir","annotations":[]}]}],"usage":{"input_tokens":100,"output_tokens":10,"total_tokens":110}}"#;
+    let fees = "web_search_per_1000 = \"10\"\nfile_search_per_1000 = \"2.5\"\ncode_execution_per_1000 = \"30\"";
+    let of_tools = |case: Case| case.and(fees).counts(100, 0, 10).cost("0.04295");
+    vec![
+        Case::native("anthropic", claude("claude-sonnet-4-6", GEO))
+            .by_the_book("claude-sonnet-4-6")
+            .counts(80_000, 0, 5000)
+            .cost("0.3465"),
+        Case::new(
+            "anthropic",
+            CHAT,
+            claude_stream("claude-sonnet-4-6-geo", GEO, GEO),
+        )
+        .by_the_book("claude-sonnet-4-6-geo")
+        .counts(80_000, 0, 5000)
+        .cost("0.3465"),
+        Case::native("anthropic", claude("claude-sonnet-4-6-advised", ADVISOR))
+            .by_the_book("claude-sonnet-4-6-advised")
+            .counts(2172, 412, 531)
+            .cost("0.0577836"),
+        Case::native("openai", chat("perplexity", PERPLEXITY))
+            .by(["2", "2", "2", "2", "8"])
+            .and("reasoning = \"3\"\ncitation = \"2\"\nweb_search_per_1000 = \"5\"")
+            .counts(33, 0, 101_176)
+            .cost("0.409393"),
+        of_tools(Case::native(
+            "openai-responses",
+            Script::plain("tools", tools),
+        )),
+        of_tools(Case::new(
+            "openai-responses",
+            CHAT,
+            Script::plain("tools-chat", tools),
+        )),
+    ]
+}
+
 fn config(base_url: &str, cases: &[Case]) -> String {
     let of_case = |case: &Case| {
-        let (name, dialect) = (case.name(), case.dialect);
-        let [input, cached, write_5m, write_1h, output] = case.prices;
+        let (name, dialect, price) = (case.name(), case.dialect, case.price());
+        let model = if case.model.is_empty() {
+            name
+        } else {
+            case.model
+        };
         format!(
             "[[provider]]\nname = \"{name}\"\ndialect = \"{dialect}\"\nbase_url = \"{base_url}\"\n\n\
-             [[alias]]\nname = \"{name}\"\ntargets = [{{ provider = \"{name}\", model = \"{name}\" }}]\n\n\
-             [[price]]\nprovider = \"{name}\"\nmodel = \"{name}\"\ninput = \"{input}\"\n\
-             cached_input = \"{cached}\"\ncache_write_5m = \"{write_5m}\"\n\
-             cache_write_1h = \"{write_1h}\"\noutput = \"{output}\"\n\n"
+             [[alias]]\nname = \"{name}\"\ntargets = [{{ provider = \"{name}\", model = \"{model}\" }}]\n\n\
+             {price}"
         )
     };
     cases.iter().map(of_case).collect()
@@ -393,6 +503,8 @@ fn usage_is_read_in_every_form_that_providers_give_it() {
         cache_writes(),
         zero_input_at_the_end(),
         totals(),
+        overlaps(),
+        beside(),
     ];
     let cases: Vec<Case> = cases.into_iter().flatten().collect();
     let scripts = cases.iter().map(|case| case.script.clone()).collect();

@@ -99,6 +99,7 @@ fn fit_output(usage: &mut Usage) {
         usage.audio_output_tokens,
         usage.image_output_tokens,
         usage.video_output_tokens,
+        usage.citation_tokens,
         usage.reasoning_tokens,
     ]);
     let mut rest = whole(&mut usage.output_tokens, parts);
@@ -106,6 +107,7 @@ fn fit_output(usage: &mut Usage) {
         &mut usage.audio_output_tokens,
         &mut usage.image_output_tokens,
         &mut usage.video_output_tokens,
+        &mut usage.citation_tokens,
         &mut usage.reasoning_tokens,
     ] {
         take(part, &mut rest);
@@ -160,14 +162,15 @@ mod tests {
         let out = some(usage.reasoning_tokens)
             + some(usage.audio_output_tokens)
             + some(usage.image_output_tokens)
-            + some(usage.video_output_tokens);
+            + some(usage.video_output_tokens)
+            + some(usage.citation_tokens);
         assert!(out <= output, "{usage:?}");
     }
 
     /// Any counts, small ones so that they collide.
     pub(crate) fn any_usage() -> impl Strategy<Value = Usage> {
         let count = proptest::option::weighted(0.7, prop_oneof![Just(0), 0_u64..50, 0..2000_u64]);
-        proptest::collection::vec(count, 16).prop_map(|counts| Usage {
+        proptest::collection::vec(count, 17).prop_map(|counts| Usage {
             input_tokens: counts[0],
             cached_input_tokens: counts[1],
             cache_write_5m_tokens: counts[2],
@@ -184,6 +187,7 @@ mod tests {
             audio_output_tokens: counts[13],
             image_output_tokens: counts[14],
             video_output_tokens: counts[15],
+            citation_tokens: counts[16],
             ..Usage::default()
         })
     }

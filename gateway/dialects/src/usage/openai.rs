@@ -203,7 +203,6 @@ impl Counts {
             (0, _) => &mut usage.input_tokens,
             _ if usage.reasoning_tokens == Some(surplus) => &mut usage.output_tokens,
             _ if stored == surplus => &mut usage.input_tokens,
-            _ if usage.citation_tokens == Some(surplus) => return false,
             _ => &mut usage.output_tokens,
         };
         *grown = sum([*grown, Some(surplus)]);
@@ -218,10 +217,12 @@ impl Counts {
         if self.has_beside && input > 0 && stored > input {
             usage.input_tokens = Some(input + stored);
         }
+        // Perplexity's completion has neither what was thought nor what was cited.
         let output = usage.output_tokens.unwrap_or(0);
         let reasoning = self.own_reasoning.unwrap_or(0);
         if output > 0 && (reasoning > output || usage.citation_tokens.is_some()) {
-            usage.output_tokens = Some(output + reasoning);
+            let cited = usage.citation_tokens.unwrap_or(0);
+            usage.output_tokens = Some(output + reasoning + cited);
         }
     }
 

@@ -261,7 +261,7 @@ const OPENAI: &[Row] = &[
             "cost":{"total_cost":0.4}}"#,
         &[
             ("input_tokens", 33),
-            ("output_tokens", 81_160),
+            ("output_tokens", 101_176),
             ("reasoning_tokens", 73_997),
             ("citation_tokens", 20_016),
             ("web_searches", 18),
