@@ -711,6 +711,19 @@ pub(crate) struct MockProviderArgs {
     /// Fail every Nth call: `--fault server_error:10`. May be repeated.
     #[arg(long = "fault", value_name = "KIND:EVERY")]
     pub(crate) faults: Vec<String>,
+    /// Refuse what the real API would refuse, with its status and error. The message names the rule and the page that
+    /// documents it; `GET /__mock/ledger` counts refusals by rule.
+    #[arg(long)]
+    pub(crate) strict: bool,
+    /// Vendor whose rules hold: `groq`, `mistral`, `deepseek`. Without it, those of the company that defined the API that is
+    /// called: OpenAI, Anthropic or Google.
+    #[arg(
+        long,
+        requires = "strict",
+        default_value = "",
+        hide_default_value = true
+    )]
+    pub(crate) vendor: String,
     /// Worker threads.
     #[arg(long, default_value_t = 1)]
     pub(crate) workers: usize,

@@ -1,7 +1,8 @@
 //! A mock provider: OpenAI's wire formats (chat, Responses, embeddings), Anthropic's and Gemini's, all on one port, realistic in shape
 //! and timing, and misbehaving on request.
 //!
-//! A call passes through: `server` accepts → `wire` recognises the endpoint and reads the body → `fault` decides what goes
+//! A call passes through: `server` accepts → [`strict`] refuses what the real API would refuse, if it is asked to → `wire`
+//! recognises the endpoint and reads the body → `fault` decides what goes
 //! wrong → `ledger` opens the call → `size` draws the length of the answer → `play` sends the answer, in one write or token by token → the ledger is settled
 //! before the last byte leaves, so that a client that has the answer finds it in the ledger.
 //!
@@ -81,6 +82,10 @@ pub struct MockOptions {
     pub limits_return: LimitsReturn,
     /// What goes wrong, first match wins.
     pub faults: Vec<FaultRule>,
+    /// Whether requests that the real API would refuse are refused, in its words; the rule and its page stand in the message.
+    pub strict: bool,
+    /// Whose rules those are, of [`strict::vendor_names`]. Empty: of the company that defined the API that is called.
+    pub vendor: String,
 }
 
 /// How a limit that was used comes back.
@@ -115,6 +120,8 @@ impl Default for MockOptions {
             enforce_limits: false,
             limits_return: LimitsReturn::AtOnce,
             faults: Vec::new(),
+            strict: false,
+            vendor: String::new(),
         }
     }
 }
@@ -135,6 +142,10 @@ impl MockOptions {
         } else if self.name.is_empty() || !self.name.bytes().all(|b| b.is_ascii_graphic()) {
             let name = &self.name;
             format!("name {name:?} must be printable ASCII without spaces")
+        } else if !self.vendor.is_empty() && !strict::vendor_names().any(|name| name == self.vendor)
+        {
+            let names: Vec<_> = strict::vendor_names().collect();
+            format!("vendor {:?} is none of {}", self.vendor, names.join(", "))
         } else {
             return Ok(());
         };

@@ -24,6 +24,8 @@ pub(crate) fn run(args: &MockProviderArgs) -> anyhow::Result<()> {
         ttft: delay("--ttft", &args.ttft)?,
         inter_token: delay("--inter-token", &args.inter_token)?,
         faults,
+        strict: args.strict,
+        vendor: args.vendor.clone(),
         ..MockOptions::default()
     })
     .context("start the mock provider (--listen)")?;

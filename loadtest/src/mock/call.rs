@@ -31,6 +31,13 @@ pub(super) struct Serving<'s> {
     pub(super) began: Instant,
 }
 
+/// The error that the real API would answer.
+pub(super) struct StrictRefusal {
+    pub(super) model: String,
+    pub(super) status: u16,
+    pub(super) body: String,
+}
+
 impl Serving<'_> {
     /// Decides what happens to a call that was understood, and begins its answer.
     pub(super) async fn answer(self, mut asked: MockRequest) -> Response<MockBody> {
@@ -111,6 +118,24 @@ impl Serving<'_> {
         self.refuse(call, trouble, 0, room)
     }
 
+    /// Refuses a call that the real API would refuse.
+    pub(super) fn refuse_strictly(self, refusal: StrictRefusal) -> Response<MockBody> {
+        let StrictRefusal {
+            model,
+            status,
+            body,
+        } = refusal;
+        let mut call = self.open(&model, false, None);
+        let room = self.shared.limits.peek(self.began);
+        let status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_REQUEST);
+        call.began(status.as_u16());
+        let done = Some((call, TokenCounts::default()));
+        self.head(status, 0, room, None).map(|()| MockBody::Whole {
+            bytes: body.into(),
+            done,
+        })
+    }
+
     fn refuse(
         self,
         mut call: LedgerCall,
@@ -119,12 +144,12 @@ impl Serving<'_> {
         room: Headroom,
     ) -> Response<MockBody> {
         let (status, body) = self.wire.trouble(trouble);
-        let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let retry_after_s = match trouble {
             Trouble::RateLimit { retry_after_s, .. } => Some(*retry_after_s),
             Trouble::Unavailable { retry_after_s } => *retry_after_s,
             _ => None,
         };
+        let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         call.began(status.as_u16());
         let done = Some((call, TokenCounts::default()));
         self.head(status, number, room, retry_after_s)

@@ -21,6 +21,9 @@ pub struct MockLedger {
     pub connections: u64,
     /// Answers to `GET /v1/models`, which are not calls.
     pub model_lists: u64,
+    /// Calls that a strict mock refused, by rule.
+    #[serde(default)]
+    pub refused: BTreeMap<String, u64>,
     pub total: Tally,
     /// By key, as configured; unknown keys are masked, `-` is no key.
     pub by_key: BTreeMap<String, Tally>,
@@ -165,6 +168,11 @@ impl Books {
 
     pub(super) fn listed_models(&self) {
         self.ledger.lock().model_lists += 1;
+    }
+
+    pub(super) fn refused(&self, rule: &str) {
+        let mut ledger = self.ledger.lock();
+        *ledger.refused.entry(rule.to_owned()).or_default() += 1;
     }
 
     /// Opens a call. It is settled when the returned value is settled or dropped.

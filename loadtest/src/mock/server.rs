@@ -15,10 +15,11 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::call::Serving;
+use super::call::{Serving, StrictRefusal};
 use super::control::{control, json};
 use super::link::{LinkFaults, MockConnection};
 use super::play::MockBody;
+use super::strict::{self, StrictApi, StrictRequest};
 use super::wire::{self, MockRequest, RequestHead, Trouble, Wire};
 use super::{MockError, MockState};
 
@@ -144,8 +145,8 @@ async fn serve(
         Err(trouble) => (wire::DEFAULT, Err(trouble)),
     };
     let (key, authorised) = authenticate(wire, &parts.headers, &shared);
-    let read = match found.and(authorised) {
-        Ok(()) => read(wire, &parts, body, &shared).await,
+    let body = match found.and(authorised) {
+        Ok(()) => collect(body).await,
         Err(trouble) => Err(trouble),
     };
     let serving = Serving {
@@ -155,10 +156,38 @@ async fn serve(
         key,
         began,
     };
-    match read {
+    if let Ok(body) = &body
+        && let Some(refusal) = refused_strictly(&parts, body, &shared)
+    {
+        return serving.refuse_strictly(refusal);
+    }
+    match body.and_then(|body| read(wire, &parts, &body, &shared)) {
         Ok(asked) => serving.answer(asked).await,
         Err(trouble) => serving.turn_away("-", &trouble),
     }
+}
+
+/// What the real API would answer to a request that it refuses, where the mock is to do so.
+fn refused_strictly(parts: &Parts, body: &[u8], shared: &MockState) -> Option<StrictRefusal> {
+    let path = parts.uri.path();
+    let api = StrictApi::of_path(path).filter(|_| shared.options.strict)?;
+    let model = strict::model(path, body);
+    let vendor = shared.options.vendor.as_str();
+    let violation = strict::check(&StrictRequest {
+        vendor,
+        api,
+        model: &model,
+        headers: &parts.headers,
+        body,
+    })
+    .err()?;
+    shared.books.refused(violation.rule());
+    let (status, body) = violation.answer(vendor, api);
+    Some(StrictRefusal {
+        model,
+        status,
+        body,
+    })
 }
 
 /// `Some(None)` for the list, `Some(Some(id))` for one model.
@@ -213,19 +242,18 @@ fn masked(key: &str) -> String {
     }
 }
 
-async fn read(
+fn read(
     wire: &dyn Wire,
     parts: &Parts,
-    body: Incoming,
+    body: &[u8],
     shared: &MockState,
 ) -> Result<MockRequest, Trouble> {
-    let body = collect(body).await?;
     let called = RequestHead {
         path: parts.uri.path(),
         query: parts.uri.query(),
         headers: &parts.headers,
     };
-    let mut asked = wire.read(&called, &body)?;
+    let mut asked = wire.read(&called, body)?;
     asked.overrides.merge_headers(&parts.headers);
     let models = &shared.options.models;
     if !models.is_empty() && !models.contains(&asked.model) {

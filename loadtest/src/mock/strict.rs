@@ -10,10 +10,15 @@
 
 mod answer;
 mod anthropic;
+mod gemini;
 mod models;
 mod openai_chat;
+mod openai_embeddings;
+mod openai_responses;
 mod schema;
 mod shape;
+#[cfg(test)]
+mod tests;
 mod vendors;
 
 use std::fmt;
@@ -95,7 +100,30 @@ pub fn check(request: &StrictRequest<'_>) -> Result<(), Violation> {
         StrictApi::Chat => openai_chat::check(vendors::find(vendor), request.model, &body),
         StrictApi::Messages => anthropic::check(request.model, request.headers, &body),
         StrictApi::CountTokens => anthropic::check_count(request.model, request.headers, &body),
-        _ => Ok(()),
+        StrictApi::GenerateContent => gemini::check(vendor, request.model, &body),
+        StrictApi::GeminiCountTokens => gemini::check_count(vendor, request.model, &body),
+        StrictApi::BatchEmbedContents => gemini::check_embed(request.model, &body),
+        StrictApi::Responses => {
+            openai_responses::check(vendors::find(vendor), request.model, &body)
+        }
+        StrictApi::Embeddings => openai_embeddings::check(&body),
+    }
+}
+
+/// The model that a request asks for: Gemini's stands in the path, others in the body.
+#[must_use]
+pub fn model(path: &str, body: &[u8]) -> String {
+    #[derive(serde::Deserialize)]
+    struct BodyModel {
+        model: String,
+    }
+    let in_path = path
+        .rsplit_once("/models/")
+        .and_then(|(_, rest)| rest.rsplit_once(':'));
+    match in_path {
+        Some((model, _)) => model.to_owned(),
+        None => serde_json::from_slice(body)
+            .map_or_else(|_| "-".to_owned(), |asked: BodyModel| asked.model),
     }
 }
 

@@ -11,5 +11,6 @@ mod http;
 mod mock_dialects;
 mod mock_faults;
 mod mock_ledger;
+mod mock_strict;
 mod mock_wire;
 mod traffic;

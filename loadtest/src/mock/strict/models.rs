@@ -218,3 +218,77 @@ fn efforts_since_gpt_5(version: Version, pro: bool, codex: bool) -> &'static [&'
         _ => &["none", "low", "medium", "high", "xhigh", "max"],
     }
 }
+
+/// A generation of Gemini.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum GeminiSeries {
+    /// Up to 2.5.
+    Two,
+    Three,
+    Four,
+}
+
+/// What a Gemini model takes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct GeminiModel {
+    pub(super) level: GeminiSeries,
+    /// Least and largest budget, and whether 0 turns thinking off; `None` where no range is documented.
+    pub(super) budget: Option<(i64, i64, bool)>,
+    pub(super) levels: &'static [&'static str],
+    pub(super) sampling: bool,
+    /// Whether calls must come back with their signatures.
+    pub(super) signatures: bool,
+}
+
+impl GeminiModel {
+    /// What is known of a model; `None` for a name that is not Google's.
+    pub(super) fn of(model: &str) -> Option<Self> {
+        let rest = model.strip_prefix("gemini-")?;
+        let is = |word: &str| rest.split('-').any(|part| part == word);
+        let mut numbers = rest.split('-').next()?.split('.').map(str::parse::<u32>);
+        let version = match (numbers.next(), numbers.next()) {
+            (Some(Ok(major)), None) => (major, 0),
+            (Some(Ok(major)), Some(Ok(minor))) => (major, minor),
+            _ => return None,
+        };
+        let old = Self {
+            level: GeminiSeries::Two,
+            budget: None,
+            levels: &[],
+            sampling: true,
+            signatures: false,
+        };
+        let budget = match is("pro") {
+            true => (128, 32_768, false),
+            false if is("lite") => (512, 24_576, true),
+            false => (0, 24_576, true),
+        };
+        Some(match version {
+            (0..=1, _) | (2, 0..=4) => old,
+            (2, _) => Self {
+                budget: Some(budget),
+                ..old
+            },
+            (3, minor) => Self {
+                level: GeminiSeries::Three,
+                levels: match is("pro") {
+                    true if minor == 0 => &["low", "high"],
+                    true => LOW_TO_HIGH,
+                    false => &["minimal", "low", "medium", "high"],
+                },
+                signatures: !is("image"),
+                ..old
+            },
+            _ => Self {
+                level: GeminiSeries::Four,
+                levels: match is("hydrogen") {
+                    true => &["low", "medium", "high", "xhigh"],
+                    false => LOW_TO_HIGH,
+                },
+                sampling: !is("hydrogen"),
+                signatures: true,
+                ..old
+            },
+        })
+    }
+}

@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::models::OpenAi;
 use super::schema::{self, SchemaRules};
 use super::shape::{Unknown, Walk};
-use super::vendors::StrictVendor;
+use super::vendors::{StrictVendor, VendorCall};
 use super::{Path, Problem, Rule, Violation, broken, items};
 
 pub(super) const fn rule(name: &'static str, source: &'static str) -> Rule {
@@ -67,7 +67,11 @@ pub(super) const STRICT_SCHEMA: SchemaRules = SchemaRules {
 };
 
 /// What a vendor's chat completions refuse.
-pub(super) fn check(vendor: &StrictVendor, model: &str, body: &Value) -> Result<(), Violation> {
+pub(super) fn check(
+    vendor: &'static StrictVendor,
+    model: &str,
+    body: &Value,
+) -> Result<(), Violation> {
     let root = Path::default();
     if vendor.is_openai {
         let walk = Walk {
@@ -84,9 +88,19 @@ pub(super) fn check(vendor: &StrictVendor, model: &str, body: &Value) -> Result<
             null_is_absent: true,
         };
         walk.object(&shapes::COMPATIBLE, body, &root)?;
+        walk.object(vendor.own, body, &root)?;
+        let call = VendorCall {
+            vendor,
+            model,
+            body,
+        };
+        call.check()?;
+        pairs(body)?;
+        return Ok(());
     }
     together(body)?;
-    tools(body, vendor)?;
+    tools(body)?;
+    pairs(body)?;
     messages(body)?;
     answer_format(body)
 }
@@ -218,7 +232,7 @@ fn together(body: &Value) -> Result<(), Violation> {
     Ok(())
 }
 
-fn tools(body: &Value, vendor: &StrictVendor) -> Result<(), Violation> {
+fn tools(body: &Value) -> Result<(), Violation> {
     let path = Path::of("tools");
     let mut names = HashSet::new();
     for (index, tool) in items(&body["tools"]) {
@@ -229,9 +243,7 @@ fn tools(body: &Value, vendor: &StrictVendor) -> Result<(), Violation> {
                 .as_str()
                 .or_else(|| tool["custom"]["name"].as_str()),
         );
-        if let Some(parameters) = said(function, "parameters")
-            && vendor.checks_schemas
-        {
+        if let Some(parameters) = said(function, "parameters") {
             let path = path.key("parameters");
             tool_schema(parameters, &path)?;
             if function["strict"] == true {
@@ -279,7 +291,20 @@ pub(super) fn tool_schema(schema: &Value, path: &Path) -> Result<(), Violation> 
     })
 }
 
+/// What each message holds.
 fn messages(body: &Value) -> Result<(), Violation> {
+    for (index, message) in items(&body["messages"]) {
+        let path = Path::of("messages").at(index);
+        if message["role"] == "assistant" {
+            assistant(message, &path)?;
+        }
+        parts(message, &path)?;
+    }
+    Ok(())
+}
+
+/// Each call is answered before the conversation goes on, and nothing else is.
+fn pairs(body: &Value) -> Result<(), Violation> {
     let path = Path::of("messages");
     let mut open: Vec<&str> = Vec::new();
     for (index, message) in items(&body["messages"]) {
@@ -296,12 +321,8 @@ fn messages(body: &Value) -> Result<(), Violation> {
         }
         unanswered(&open, &path)?;
         open.clear();
-        if role == "assistant" {
-            assistant(message, &path)?;
-            let calls = items(&message["tool_calls"]);
-            open.extend(calls.filter_map(|(_, call)| call["id"].as_str()));
-        }
-        parts(message, &path)?;
+        let calls = items(&message["tool_calls"]);
+        open.extend(calls.filter_map(|(_, call)| call["id"].as_str()));
     }
     unanswered(&open, &path)
 }

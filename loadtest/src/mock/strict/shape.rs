@@ -68,6 +68,12 @@ pub(super) enum Kind {
     Map(&'static Kind),
     /// An object whose field names its shape; with the field.
     Tagged(&'static str, &'static [(&'static str, &'static Shape)]),
+    /// The same; an object without the field is of the named shape.
+    TaggedOr(
+        &'static str,
+        &'static str,
+        &'static [(&'static str, &'static Shape)],
+    ),
     /// The first of these that has the value's JSON type.
     Either(&'static [Kind]),
 }
@@ -198,7 +204,10 @@ impl Walk {
                 .iter()
                 .try_for_each(|(key, value)| self.kind(kind, value, &path.key(key), source)),
             (Kind::Map(_), _) => wrong("an object"),
-            (Kind::Tagged(tag, shapes), _) => self.tagged(tag, shapes, value, path, source),
+            (Kind::Tagged(tag, shapes), _) => self.tagged((tag, None), shapes, value, path, source),
+            (Kind::TaggedOr(tag, absent, shapes), _) => {
+                self.tagged((tag, Some(absent)), shapes, value, path, source)
+            }
             (Kind::Either(kinds), _) => match kinds.iter().find(|kind| kind.has_type_of(value)) {
                 Some(kind) => self.kind(kind, value, path, source),
                 None => wrong("another type"),
@@ -221,7 +230,7 @@ impl Walk {
 
     fn tagged(
         self,
-        tag: &str,
+        (tag, absent): (&str, Option<&str>),
         shapes: &[(&str, &Shape)],
         value: &Value,
         path: &Path,
@@ -230,12 +239,16 @@ impl Walk {
         let Some(object) = value.as_object() else {
             return Err(wrong_type(source, path, "an object", value));
         };
-        let Some(found) = object.get(tag) else {
-            let rule = rule("required-field", source);
-            return Err(Violation::new(rule, path.key(tag), Problem::Missing));
-        };
-        let Some(found) = found.as_str() else {
-            return Err(wrong_type(source, &path.key(tag), "a string", found));
+        let found = match (object.get(tag), absent) {
+            (Some(Value::String(found)), _) => found.as_str(),
+            (Some(found), _) => {
+                return Err(wrong_type(source, &path.key(tag), "a string", found));
+            }
+            (None, Some(absent)) => absent,
+            (None, None) => {
+                let rule = rule("required-field", source);
+                return Err(Violation::new(rule, path.key(tag), Problem::Missing));
+            }
         };
         match shapes.iter().find(|(name, _)| *name == found) {
             Some((_, shape)) => self.object(shape, value, path),
@@ -255,7 +268,9 @@ impl Kind {
             Self::Text | Self::Sized(..) | Self::Name(..) | Self::OneOf(_) => value.is_string(),
             Self::Whole(..) | Self::Number(..) => value.is_number(),
             Self::List(..) => value.is_array(),
-            Self::Object(_) | Self::Map(_) | Self::Tagged(..) => value.is_object(),
+            Self::Object(_) | Self::Map(_) | Self::Tagged(..) | Self::TaggedOr(..) => {
+                value.is_object()
+            }
             Self::Either(kinds) => kinds.iter().any(|kind| kind.has_type_of(value)),
         }
     }
