@@ -30,7 +30,7 @@ struct Iterations {
 
 /// One `usage` object, or one of its iterations.
 #[derive(Default)]
-struct Counts<'a> {
+struct UsageObject<'a> {
     usage: Usage,
     writes: CacheWrites,
     /// Whole input in OpenAI's name, from servers in front of others.
@@ -43,7 +43,7 @@ struct Counts<'a> {
 impl AnthropicCounts {
     /// Reads a `usage` object.
     pub(crate) fn read(&mut self, raw: &[u8]) {
-        let Some(counts) = Counts::read(&mut JsonCursor::new(raw)) else {
+        let Some(counts) = UsageObject::read(&mut JsonCursor::new(raw)) else {
             return;
         };
         if let Some(iterations) = counts.iterations.and_then(Iterations::read)
@@ -87,7 +87,7 @@ impl AnthropicCounts {
     }
 }
 
-impl<'a> Counts<'a> {
+impl<'a> UsageObject<'a> {
     fn read(cursor: &mut JsonCursor<'a>) -> Option<Self> {
         let mut counts = Self::default();
         cursor.object(|key, cursor| counts.read_entry(key, cursor))?;
@@ -158,12 +158,12 @@ impl Iterations {
         let mut entries = Vec::new();
         JsonCursor::new(raw).array(|cursor| {
             if cursor.peek()? == b'{' {
-                entries.push(Counts::read(cursor)?);
+                entries.push(UsageObject::read(cursor)?);
                 return Some(());
             }
             cursor.skip()
         })?;
-        let is_fallback = |entry: &&Counts<'_>| entry.kind == Some(b"fallback_message");
+        let is_fallback = |entry: &&UsageObject<'_>| entry.kind == Some(b"fallback_message");
         let served_by = entries
             .iter()
             .find(is_fallback)

@@ -8,7 +8,7 @@ use crate::caps;
 use crate::json::JsonCursor;
 
 #[derive(Default)]
-struct Counts {
+struct GeminiCounts {
     prompt: Option<u64>,
     tool_prompt: Option<u64>,
     candidates: Option<u64>,
@@ -21,13 +21,13 @@ struct Counts {
 
 /// Reads a `usageMetadata` object.
 pub(crate) fn gemini(raw: &[u8]) -> Option<Usage> {
-    let mut counts = Counts::default();
+    let mut counts = GeminiCounts::default();
     JsonCursor::new(raw).object(|key, cursor| counts.read_entry(key, cursor))?;
     let usage = counts.settle();
     (!usage.is_empty()).then_some(usage)
 }
 
-impl Counts {
+impl GeminiCounts {
     fn read_entry(&mut self, key: &[u8], cursor: &mut JsonCursor<'_>) -> Option<()> {
         match key {
             b"promptTokenCount" => count(cursor, &mut self.prompt),

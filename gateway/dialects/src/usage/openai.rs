@@ -13,7 +13,7 @@ use crate::json::JsonCursor;
 
 /// What an object says, before it is settled.
 #[derive(Default)]
-struct Counts {
+struct OpenAiCounts {
     usage: Usage,
     total: Option<u64>,
     writes: CacheWrites,
@@ -27,13 +27,13 @@ struct Counts {
 
 /// Reads a `usage` object.
 pub(crate) fn openai(raw: &[u8]) -> Option<Usage> {
-    let mut counts = Counts::default();
+    let mut counts = OpenAiCounts::default();
     JsonCursor::new(raw).object(|key, cursor| counts.read_entry(key, cursor))?;
     let usage = counts.settle();
     (!usage.is_empty()).then_some(usage)
 }
 
-impl Counts {
+impl OpenAiCounts {
     fn read_entry(&mut self, key: &[u8], cursor: &mut JsonCursor<'_>) -> Option<()> {
         let usage = &mut self.usage;
         match key {

@@ -6,16 +6,16 @@ use weir_schemas::Usage;
 use super::{AnthropicCounts, gemini, openai};
 
 /// Where the form stands, the form, and the counts that are not zero.
-type Row = (&'static str, &'static str, &'static [(&'static str, u64)]);
+type VendorForm = (&'static str, &'static str, &'static [(&'static str, u64)]);
 
-fn assert_counts(row: &Row, found: Option<Usage>) {
+fn assert_counts(row: &VendorForm, found: Option<Usage>) {
     let (source, _, expected) = row;
     let found = found.unwrap_or_default();
     let found: Vec<_> = found.counts().filter(|(_, count)| *count > 0).collect();
     assert_eq!(found, *expected, "{source}");
 }
 
-const OPENAI: &[Row] = &[
+const OPENAI: &[VendorForm] = &[
     (
         "openai 3.57.0, types/completion_usage.py",
         r#"{"prompt_tokens":1000,"completion_tokens":50,"total_tokens":1050,
@@ -349,7 +349,7 @@ const OPENAI: &[Row] = &[
     ),
 ];
 
-const ANTHROPIC: &[Row] = &[
+const ANTHROPIC: &[VendorForm] = &[
     (
         "anthropic 2.14.0, types/usage.py",
         r#"{"input_tokens":10,"cache_creation_input_tokens":30,"cache_read_input_tokens":5,
@@ -396,7 +396,7 @@ const ANTHROPIC: &[Row] = &[
     ),
 ];
 
-const GEMINI: &[Row] = &[
+const GEMINI: &[VendorForm] = &[
     (
         "google-genai 3.6.1, types.py, GenerateContentResponseUsageMetadata",
         r#"{"promptTokenCount":1000,"cachedContentTokenCount":600,"candidatesTokenCount":300,
