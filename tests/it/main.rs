@@ -38,5 +38,6 @@ mod the_loop;
 mod trouble;
 mod unreported;
 mod wire_bill;
+mod wire_errors;
 mod wire_sql;
 mod wire_usage;

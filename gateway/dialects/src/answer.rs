@@ -15,6 +15,8 @@ pub(crate) struct Answer {
     pub(crate) usage: Option<Usage>,
     pub(crate) finish: Option<FinishReason>,
     pub(crate) stop_sequence: Option<Text<'static>>,
+    /// Why the provider ended it as a refusal.
+    pub(crate) explanation: Option<Text<'static>>,
     text_bytes: usize,
 }
 
@@ -63,6 +65,7 @@ impl Answer {
                     call.arguments.push(part);
                 }
             }
+            AnswerEvent::Explanation(text) => self.explanation = Some(text.clone().into_owned()),
             AnswerEvent::Usage(usage) => self.usage = Some(**usage),
             AnswerEvent::Finish {
                 reason,

@@ -134,6 +134,10 @@ impl UpstreamApi {
         )
     }
 
+    pub(crate) const fn is_claude(self) -> bool {
+        matches!(self, Self::Messages | Self::CountTokens)
+    }
+
     /// Whether it is the client's own API, so that bytes can pass unchanged.
     #[must_use]
     pub const fn is_native_to(self, api: ClientApi) -> bool {

@@ -14,6 +14,7 @@
 
 // A request and its answer, from top to bottom.
 mod convert;
+mod fit;
 mod foreign;
 mod inspect;
 mod opening;
@@ -30,6 +31,7 @@ mod generations;
 mod messages;
 mod neutral;
 mod responses;
+mod schema;
 pub mod vendors;
 
 // What the gateway itself answers.

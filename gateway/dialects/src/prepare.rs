@@ -9,17 +9,15 @@ use bytes::Bytes;
 use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 
 use crate::api::{ClientApi, Family, UpstreamApi};
+use crate::fit::fit;
 use crate::generations::{Generation, When};
 use crate::inspect::RequestFacts;
 use crate::json::{self, InvalidField};
-use crate::neutral::{
-    CHAT_MEDIA, CLAUDE_MEDIA, GEMINI_MEDIA, LossReport, MediaRules, OPENAI_CHAT_MEDIA,
-    RESPONSES_MEDIA,
-};
+use crate::neutral::LossReport;
 use crate::refusal::{PrepareError, Unsupported};
 use crate::response_context::{AnswerIdentity, Conversion, ResponseContext};
 use crate::splice::{Edit, Pieces, splice};
-use crate::vendors::{ChatQuirks, StreamUsage, Vendor};
+use crate::vendors::{StreamUsage, Vendor};
 use crate::{chat, foreign, gemini, messages, responses};
 
 /// A client's request.
@@ -222,13 +220,7 @@ fn translated_body(
     context.free_text_tools = free_text
         .map(|tool| tool.name.as_escaped().to_owned())
         .collect();
-    if !is_claude(context.upstream) {
-        read.leave_out_billing_notes();
-    }
-    if context.upstream.wants_user_turn() {
-        read.promote_lone_system_prompt();
-    }
-    read.fit_media(media_rules(context.upstream, &target.vendor.chat), report);
+    context.stand_ins = fit(&mut read, target, context.upstream, report);
     let body = match context.upstream {
         UpstreamApi::ChatCompletions | UpstreamApi::Embeddings => {
             chat::write_request(&read, model, &target.vendor.chat, generation, report)
@@ -252,25 +244,6 @@ fn translated_body(
         }
     };
     Ok(Bytes::from(body).into())
-}
-
-const fn is_claude(upstream: UpstreamApi) -> bool {
-    matches!(upstream, UpstreamApi::Messages | UpstreamApi::CountTokens)
-}
-
-/// The images, documents and audio that an API takes.
-const fn media_rules(upstream: UpstreamApi, quirks: &ChatQuirks) -> &'static MediaRules {
-    match upstream {
-        UpstreamApi::ChatCompletions | UpstreamApi::Embeddings if quirks.is_openai => {
-            &OPENAI_CHAT_MEDIA
-        }
-        UpstreamApi::ChatCompletions | UpstreamApi::Embeddings => &CHAT_MEDIA,
-        UpstreamApi::Responses => &RESPONSES_MEDIA,
-        UpstreamApi::Messages | UpstreamApi::CountTokens => &CLAUDE_MEDIA,
-        UpstreamApi::GenerateContent
-        | UpstreamApi::GeminiCountTokens
-        | UpstreamApi::BatchEmbedContents => &GEMINI_MEDIA,
-    }
 }
 
 /// The body as text, which [`inspect()`](crate::inspect()) has checked.
@@ -372,7 +345,7 @@ fn headers(request: &ClientRequest<'_>, upstream: UpstreamApi) -> HeaderMap {
     headers.insert(ACCEPT, HeaderValue::from_static(accept));
     // The gateway reads the answer, so it must not be compressed.
     headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-    let is_anthropic = is_claude(upstream);
+    let is_anthropic = upstream.is_claude();
     let passed_on = match (request.api.family(), is_anthropic) {
         (Family::OpenAi, false) => OPENAI_HEADERS.as_slice(),
         (Family::Anthropic, true) => ANTHROPIC_HEADERS.as_slice(),

@@ -29,10 +29,16 @@ pub enum PrepareError {
     #[error(transparent)]
     Invalid(#[from] InvalidField),
     #[error(
-        "`{field}` is not supported by {target}, which serves this model; remove it, or configure \
-         the gateway to drop unsupported fields"
+        "`{field}` is not supported by {target}, which serves this model; {}remove it, or configure \
+         the gateway to drop unsupported fields",
+        .instead.map_or(String::new(), |instead| format!("use {instead}, "))
     )]
-    Unsupported { field: String, target: &'static str },
+    Unsupported {
+        field: String,
+        target: &'static str,
+        /// What to use instead, if there is such a thing.
+        instead: Option<&'static str>,
+    },
     #[error("the model name `{model}` cannot be part of a URL")]
     UnsafeModel { model: String },
 }

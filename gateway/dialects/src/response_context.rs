@@ -2,6 +2,7 @@
 
 use crate::api::{ClientApi, UpstreamApi};
 use crate::json::Text;
+use crate::neutral::StandIn;
 use crate::upstream_error::ErrorRow;
 
 /// What must be known of a request to read its answer.
@@ -21,6 +22,8 @@ pub struct ResponseContext {
     pub(crate) identity: AnswerIdentity,
     /// The client's tools that take free text.
     pub(crate) free_text_tools: Vec<String>,
+    /// Names that stand for those of the client's tools.
+    pub(crate) stand_ins: Vec<StandIn>,
     pub(crate) conversion: Option<Conversion>,
 }
 
@@ -37,6 +40,7 @@ impl ResponseContext {
             wants_usage: false,
             identity: AnswerIdentity::default(),
             free_text_tools: Vec::new(),
+            stand_ins: Vec::new(),
             conversion: None,
         }
     }

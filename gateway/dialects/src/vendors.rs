@@ -67,6 +67,8 @@ pub(crate) struct ChatQuirks {
     pub(crate) top_k: bool,
     pub(crate) formats: Formats,
     pub(crate) tool_ids: ToolIds,
+    /// Whether the name of a tool must begin with a letter or `_`.
+    pub(crate) tool_names_begin_with_letter: bool,
     /// The `tool_choice` that requires a tool call.
     pub(crate) tool_required: &'static str,
     /// Whether a tool may have `strict`.
@@ -75,6 +77,8 @@ pub(crate) struct ChatQuirks {
     pub(crate) effort_max: Effort,
     /// The field in which an assistant's message returns its reasoning.
     pub(crate) reasoning_back: Option<&'static str>,
+    /// Whether an assistant's message returns OpenRouter's `reasoning_details`.
+    pub(crate) reasoning_details: bool,
     /// Whether the vendor accepts unknown fields in an assistant's message, such as another vendor's
     /// reasoning.
     pub(crate) unknown_in_messages: bool,
@@ -167,10 +171,12 @@ const OPENAI_CHAT: ChatQuirks = ChatQuirks {
     top_k: false,
     formats: Formats::Schema,
     tool_ids: ToolIds::Short,
+    tool_names_begin_with_letter: false,
     tool_required: "required",
     strict_tools: true,
     effort_max: Effort::XHigh,
     reasoning_back: None,
+    reasoning_details: false,
     unknown_in_messages: false,
     developer_role: true,
     message_names: true,
@@ -344,6 +350,8 @@ static VENDORS: &[Vendor] = &[
         chat: ChatQuirks {
             max_tokens: "max_completion_tokens",
             temperature_max: 1.0,
+            // platform.kimi.ai/docs/api/tool-use: "^[a-zA-Z_][a-zA-Z0-9-_]{2,63}$"
+            tool_names_begin_with_letter: true,
             // A forced tool is refused while thinking is on, the default.
             tool_required: "auto",
             strict_tools: false,
@@ -455,6 +463,8 @@ static VENDORS: &[Vendor] = &[
             // openrouter.ai/docs/guides/best-practices/prompt-caching
             cache_marks: CacheMarks::Everywhere,
             reasoning_back: Some("reasoning"),
+            // openrouter.ai/docs/guides/best-practices/reasoning-tokens
+            reasoning_details: true,
             developer_role: true,
             renamed: &[],
             ..COMPATIBLE_CHAT
@@ -651,6 +661,8 @@ impl ChatQuirks {
             top_k: self.top_k,
             strict_tools: self.strict_tools,
             effort_max: self.effort_max,
+            tool_names_begin_with_letter: self.tool_names_begin_with_letter,
+            reasoning_details: self.reasoning_details,
             prefill: self.prefill,
             cache_marks: self.cache_marks,
             // OpenAI's own ids are short enough for either.

@@ -149,7 +149,7 @@ fn a_refusal_names_the_field_as_the_client_wrote_it() {
 
 #[test]
 fn a_second_signature_is_listed() {
-    let body = r#"{"model":"m","messages":[{"role":"assistant","content":"x","reasoning_details":[{"text":"t","signature":"weir.gemini.s.a","summary":"s","data":"b"}]}]}"#;
+    let body = r#"{"model":"m","messages":[{"role":"user","content":"u"},{"role":"assistant","content":"x","reasoning_details":[{"text":"t","signature":"weir.gemini.s.a","summary":"s","data":"b"}]},{"role":"user","content":"v"}]}"#;
     let upstream = prepared(ClientApi::ChatCompletions, body, "anthropic");
     let place = "messages[].reasoning_details[]";
     assert_eq!(
@@ -253,7 +253,7 @@ fn a_signature_survives_the_way_through_every_client() {
     );
     let next = prepared(ClientApi::ChatCompletions, &next, "anthropic");
     let sent: Value = serde_json::from_str(&text_of(&next)).unwrap();
-    assert_eq!(sent["messages"][0]["content"], expect, "chat");
+    assert_eq!(sent["messages"][1]["content"], expect, "chat");
 
     let responses = prepared(
         ClientApi::Responses,
@@ -264,7 +264,7 @@ fn a_signature_survives_the_way_through_every_client() {
     let next = format!(r#"{{"model":"m","input":{}}}"#, answer["output"]);
     let next = prepared(ClientApi::Responses, &next, "anthropic");
     let sent: Value = serde_json::from_str(&text_of(&next)).unwrap();
-    assert_eq!(sent["messages"][0]["content"], expect, "responses");
+    assert_eq!(sent["messages"][1]["content"], expect, "responses");
 }
 
 #[test]

@@ -379,6 +379,13 @@ fn describe_outcome(client: &Client, outcome: &Outcome) -> String {
         facts.text_chunks,
     )
     .unwrap();
+    if let Some(place) = &facts.inference_geo {
+        writeln!(out, "inference_geo: {place}").unwrap();
+    }
+    for other in &facts.other_models {
+        let counts: Vec<_> = other.usage.counts().collect();
+        writeln!(out, "{}  {counts:?}", other.model).unwrap();
+    }
     if let Some(tier) = &facts.service_tier {
         writeln!(out, "service tier: {tier}").unwrap();
     }

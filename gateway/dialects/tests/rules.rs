@@ -13,8 +13,8 @@ use http::HeaderMap;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use weir_dialects::{
-    ClientApi, ClientRequest, PrepareError, Target, Unsupported, UpstreamRequest, inspect, prepare,
-    vendors,
+    ClientApi, ClientRequest, PrepareError, ResponseMachine, Target, Unsupported, UpstreamRequest,
+    inspect, prepare, vendors,
 };
 
 fn try_prepare(
@@ -348,4 +348,540 @@ fn the_prompt_of_claude_code_begins_alike_in_every_request_elsewhere() {
     }
     let (request, _) = sent(ClientApi::Messages, &body(notes[0], false), CLAUDE);
     assert_eq!(request["system"][0]["text"], notes[0]);
+}
+
+// Schemas of tools.
+
+/// How each API holds the schemas of tools.
+fn tool_schemas(request: &Value) -> Vec<Value> {
+    let tools = match &request["tools"][0]["functionDeclarations"] {
+        Value::Array(tools) => tools,
+        _ => request["tools"].as_array().unwrap(),
+    };
+    let schema = |tool: &Value| {
+        let places = [
+            "/input_schema",
+            "/function/parameters",
+            "/parameters",
+            "/parametersJsonSchema",
+        ];
+        let found = places.iter().find_map(|place| tool.pointer(place));
+        found.unwrap().clone()
+    };
+    tools.iter().map(schema).collect()
+}
+
+/// The targets of every dialect but the client's.
+fn targets(api: ClientApi) -> impl Iterator<Item = (&'static str, &'static str)> {
+    vendors::all().iter().filter_map(move |vendor| {
+        let is_native = vendor.upstream_api(api).unwrap().is_native_to(api);
+        (!is_native).then_some((vendor.name, "m"))
+    })
+}
+
+#[test]
+fn every_tool_has_a_schema_with_type_and_properties() {
+    let schemas = [
+        json!({}),
+        json!(null),
+        json!(true),
+        json!({"type": "object"}),
+        json!({"type": "object", "properties": null}),
+        json!({"properties": {"a": {"$ref": "#/$defs/A"}}, "$defs": {"A": {"type": "string"}}}),
+        json!({"$schema": "http://json-schema.org/draft-07/schema#", "type": ["object", "null"]}),
+    ];
+    for schema in schemas {
+        let chat = json!({"model": "m", "messages": [{"role": "user", "content": "x"}],
+            "tools": [{"type": "function", "function": {"name": "f", "parameters": schema}}]});
+        let messages = json!({"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "x"}],
+            "tools": [{"name": "f", "input_schema": schema}]});
+        let responses = json!({"model": "m", "input": "x",
+            "tools": [{"type": "function", "name": "f", "parameters": schema}]});
+        for (api, body) in [
+            (CHAT, &chat),
+            (ClientApi::Messages, &messages),
+            (ClientApi::Responses, &responses),
+        ] {
+            for target in targets(api) {
+                let (request, dropped) = sent(api, body, target);
+                let written = &tool_schemas(&request)[0];
+                assert_eq!(written["type"], "object", "{target:?} {schema}");
+                assert!(written["properties"].is_object(), "{target:?} {schema}");
+                assert_eq!(written.get("$defs"), schema.get("$defs"), "{target:?}");
+                assert_eq!(dropped, [""; 0]);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_schema_that_is_none_of_an_object_is_refused_by_name() {
+    for schema in [
+        json!("x"),
+        json!([]),
+        json!({"type": "string"}),
+        json!(false),
+    ] {
+        let body = json!({"model": "m", "messages": [{"role": "user", "content": "x"}],
+            "tools": [{"type": "function", "function": {"name": "f", "parameters": schema}}]});
+        assert_eq!(refused(CHAT, &body, CLAUDE), "tools[0].function.parameters");
+    }
+}
+
+fn any_schema() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(json!({"type": "string"})),
+        Just(json!({"type": "integer", "minimum": 1})),
+        Just(json!({"enum": ["a", 1, null]})),
+        Just(json!({"type": "object"})),
+        Just(json!({"$ref": "#/$defs/D"})),
+        Just(json!({"type": "string", "format": "regex", "description": "d"})),
+    ];
+    leaf.prop_recursive(4, 24, 3, |inner| {
+        let properties = prop::collection::vec(inner.clone(), 0..3);
+        prop_oneof![
+            (properties, any::<bool>(), any::<bool>()).prop_map(|(schemas, typed, open)| {
+                let named = schemas
+                    .into_iter()
+                    .enumerate()
+                    .map(|(n, schema)| (format!("p{n}"), schema));
+                let mut object = json!({"properties": named.collect::<serde_json::Map<_, _>>()});
+                if typed {
+                    object["type"] = json!("object");
+                }
+                if open {
+                    object["additionalProperties"] = json!(true);
+                }
+                object
+            }),
+            inner
+                .clone()
+                .prop_map(|items| json!({"type": "array", "items": items, "maxItems": 3})),
+            prop::collection::vec(inner.clone(), 1..3)
+                .prop_map(|options| json!({"anyOf": options})),
+            prop::collection::vec(inner, 1..3).prop_map(|options| json!({"oneOf": options})),
+        ]
+    })
+}
+
+/// Claude's rule for schemas that it enforces.
+fn assert_schema_for_claude(schema: &Value) {
+    const KNOWN: [&str; 15] = [
+        "type",
+        "properties",
+        "required",
+        "additionalProperties",
+        "items",
+        "enum",
+        "const",
+        "anyOf",
+        "allOf",
+        "$ref",
+        "$defs",
+        "definitions",
+        "title",
+        "description",
+        "default",
+    ];
+    let Some(object) = schema.as_object() else {
+        return;
+    };
+    for (key, value) in object {
+        let is_format = matches!(key.as_str(), "format" | "pattern" | "minItems");
+        assert!(KNOWN.contains(&key.as_str()) || is_format, "{key}: {value}");
+        match key.as_str() {
+            "properties" | "$defs" | "definitions" => {
+                value
+                    .as_object()
+                    .unwrap()
+                    .values()
+                    .for_each(assert_schema_for_claude);
+            }
+            "anyOf" | "allOf" => value
+                .as_array()
+                .unwrap()
+                .iter()
+                .for_each(assert_schema_for_claude),
+            "items" => assert_schema_for_claude(value),
+            _ => {}
+        }
+    }
+    if object.get("type") == Some(&json!("object")) || object.contains_key("properties") {
+        assert_eq!(
+            object.get("additionalProperties"),
+            Some(&json!(false)),
+            "{schema}"
+        );
+    }
+}
+
+proptest! {
+    #[test]
+    fn claude_gets_only_schemas_that_it_can_enforce(schema in any_schema()) {
+        let mut schema = schema;
+        schema["$defs"] = json!({"D": {"type": "object", "properties": {"x": {"type": "string"}}}});
+        let body = json!({"model": "m", "messages": [{"role": "user", "content": "x"}],
+            "response_format": {"type": "json_schema", "json_schema": {"name": "n", "schema": schema}},
+            "tools": [{"type": "function", "function": {"name": "f", "strict": true,
+                "parameters": {"type": "object", "properties": {"p": schema.clone()}}}}]});
+        for policy in [Unsupported::Refuse, Unsupported::Drop] {
+            let Ok(upstream) = try_prepare(CHAT, &body, CLAUDE, policy) else { continue };
+            let request = body_of(&upstream);
+            if let Some(written) = request.pointer("/output_config/format/schema") {
+                assert_schema_for_claude(written);
+            } else {
+                prop_assert!(upstream.dropped.iter().any(|field| field.starts_with("response_format")));
+            }
+            let tool = &request["tools"][0];
+            if tool["strict"] == true {
+                assert_schema_for_claude(&tool["input_schema"]);
+            } else {
+                prop_assert!(upstream.dropped.contains(&"tools[].function.strict".to_owned()));
+            }
+        }
+    }
+}
+
+#[test]
+fn older_claude_models_have_no_strict_tools_and_say_so() {
+    let body = json!({"model": "m", "messages": [{"role": "user", "content": "x"}],
+        "tools": [{"type": "function", "function": {"name": "f", "strict": true,
+            "parameters": {"type": "object", "properties": {}, "additionalProperties": false}}}]});
+    for (model, is_strict) in [
+        ("claude-sonnet-4-5-20250929", true),
+        ("claude-opus-4-8", true),
+        ("claude-3-5-haiku-20241022", false),
+        ("claude-sonnet-4-20250514", false),
+    ] {
+        let (request, dropped) = sent(CHAT, &body, ("anthropic", model));
+        assert_eq!(request["tools"][0]["strict"] == true, is_strict, "{model}");
+        assert_eq!(dropped.is_empty(), is_strict, "{model}");
+    }
+}
+
+#[test]
+fn openai_is_sent_no_strictness_that_it_refuses() {
+    let schema = json!({"type": "object", "additionalProperties": false, "required": [],
+        "properties": {"a": {"type": "string"}}});
+    let mut strict = schema.clone();
+    strict["required"] = json!(["a"]);
+    for (schema, is_kept) in [(schema, false), (strict, true)] {
+        let body = json!({"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "x"}],
+            "output_config": {"format": {"type": "json_schema", "schema": schema}},
+            "tools": [{"name": "f", "strict": true, "input_schema": schema}]});
+        let (request, dropped) = sent(ClientApi::Messages, &body, ("openai", "gpt-4.1"));
+        assert_eq!(request["response_format"]["json_schema"]["strict"], is_kept);
+        assert_eq!(request["tools"][0]["function"]["strict"] == true, is_kept);
+        let listed = ["tools[].strict", "output_config.format (strict)"];
+        assert_eq!(dropped, if is_kept { vec![] } else { listed.to_vec() });
+    }
+}
+
+// Names of tools.
+
+#[test]
+fn names_that_a_target_does_not_take_come_back_in_the_answer() {
+    let long = format!("mcp__{}", "x".repeat(76));
+    let body = |stream: bool| {
+        json!({"model": "m", "max_tokens": 9, "stream": stream,
+        "messages": [
+            {"role": "user", "content": "x"},
+            {"role": "assistant", "content": [{"type": "tool_use", "id": "t", "name": long, "input": {}}]},
+            {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t", "content": "r"}]}],
+        "tool_choice": {"type": "tool", "name": long},
+        "tools": [{"name": long, "input_schema": {"type": "object", "properties": {}}}]})
+    };
+    for stream in [false, true] {
+        let upstream = try_prepare(
+            ClientApi::Messages,
+            &body(stream),
+            ("openai", "gpt-4.1"),
+            Unsupported::Refuse,
+        )
+        .unwrap();
+        let request = body_of(&upstream);
+        let name = request["tools"][0]["function"]["name"]
+            .as_str()
+            .unwrap()
+            .to_owned();
+        assert!(name.len() <= 64 && name.starts_with("mcp__xxx"), "{name}");
+        assert!(!request.to_string().contains(&long));
+        assert_eq!(request.to_string().matches(&name).count(), 3, "{request}");
+        let call = json!([{"index": 0, "id": "c", "type": "function", "function": {"name": name, "arguments": "{}"}}]);
+        let (key, end) = if stream {
+            ("delta", "data: [DONE]\n\n")
+        } else {
+            ("message", "")
+        };
+        let answer = json!({"id": "a", "model": "m", "choices": [
+            {"index": 0, key: {"role": "assistant", "tool_calls": call}, "finish_reason": "tool_calls"}]});
+        let answer = if stream {
+            format!("data: {answer}\n\n{end}")
+        } else {
+            answer.to_string()
+        };
+        let mut machine = ResponseMachine::new(&upstream.context, stream);
+        let mut out = machine.push(answer.into()).unwrap().to_vec();
+        out.extend_from_slice(&machine.finish().unwrap());
+        let out = String::from_utf8(out).unwrap();
+        assert!(
+            out.contains(&format!("\"name\":\"{long}\"")) && !out.contains(&name),
+            "{out}"
+        );
+    }
+}
+
+proptest! {
+    #[test]
+    fn every_target_gets_names_that_it_takes(names in prop::collection::hash_set(
+        prop_oneof!["[a-zA-Z0-9_./:é -]{1,130}", "[a-z]{63,66}"], 1..4)) {
+        let tools: Vec<Value> = names.iter().map(|name| json!({"name": name, "input_schema": {}})).collect();
+        let body = json!({"model": "m", "max_tokens": 9, "tools": tools,
+            "messages": [{"role": "user", "content": "x"}]});
+        for target in ["openai", "openai-responses", "kimi", "gemini", "mistral"] {
+            let (request, _) = sent(ClientApi::Messages, &body, (target, "m"));
+            let tools = match &request["tools"][0]["functionDeclarations"] {
+                Value::Array(tools) => tools.clone(),
+                _ => request["tools"].as_array().unwrap().clone(),
+            };
+            let mut seen = std::collections::HashSet::new();
+            for tool in tools {
+                let name = tool.pointer("/function/name").unwrap_or_else(|| &tool["name"]).as_str().unwrap().to_owned();
+                let has_dots = target == "gemini";
+                let fits = |c: char| c.is_ascii_alphanumeric() || "_-".contains(c) || has_dots && c == '.';
+                prop_assert!(name.chars().all(fits) && (1..=128).contains(&name.len()), "{name}");
+                prop_assert!(has_dots || name.len() <= 64, "{name}");
+                let begins = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
+                prop_assert!(begins || !["kimi", "gemini"].contains(&target), "{name}");
+                prop_assert!(seen.insert(name));
+            }
+        }
+    }
+}
+
+// Numbers of things.
+
+#[test]
+fn stop_sequences_stay_within_what_a_target_takes() {
+    let body = json!({"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "x"}],
+        "stop_sequences": ["a", "b", "c", "d", "e", "f"]});
+    for (target, most) in [("openai", 4), ("gemini", 5)] {
+        let named = format!("stop_sequences (more than {most})");
+        assert_eq!(
+            refused(ClientApi::Messages, &body, (target, "gpt-4.1")),
+            named
+        );
+        let (request, dropped) = sent(ClientApi::Messages, &body, (target, "gpt-4.1"));
+        let stops = request
+            .get("stop")
+            .or_else(|| request.pointer("/generationConfig/stopSequences"));
+        assert_eq!(stops.unwrap().as_array().unwrap().len(), most);
+        assert_eq!(dropped, [named]);
+    }
+    let body = json!({"model": "m", "messages": [{"role": "user", "content": "x"}], "stop": ["\n\n", " ", "END"]});
+    assert_eq!(refused(CHAT, &body, CLAUDE), "stop (blank)");
+    assert_eq!(
+        sent(CHAT, &body, CLAUDE).0["stop_sequences"],
+        json!(["END"])
+    );
+}
+
+#[test]
+fn more_tools_than_openai_takes_are_refused_by_number() {
+    let tools: Vec<Value> = (0..129)
+        .map(|n| json!({"name": format!("t{n}"), "input_schema": {}}))
+        .collect();
+    let body = json!({"model": "m", "max_tokens": 9, "tools": tools, "messages": [{"role": "user", "content": "x"}]});
+    for target in ["openai", "openai-responses", "azure"] {
+        assert_eq!(
+            refused(ClientApi::Messages, &body, (target, "m")),
+            "tools (more than 128)"
+        );
+        assert_eq!(
+            sent(ClientApi::Messages, &body, (target, "m")).0["tools"]
+                .as_array()
+                .unwrap()
+                .len(),
+            128
+        );
+    }
+}
+
+#[test]
+fn json_mode_is_refused_at_claude_with_what_to_use_instead() {
+    let body = json!({"model": "m", "messages": [{"role": "user", "content": "x"}],
+        "response_format": {"type": "json_object"}});
+    let refusal = try_prepare(CHAT, &body, CLAUDE, Unsupported::Refuse).unwrap_err();
+    assert_eq!(refusal.field(), Some("response_format (json_object)"));
+    assert!(refusal.to_string().contains("json_schema"), "{refusal}");
+}
+
+// Reasoning.
+
+fn answered(upstream: &UpstreamRequest, answer: String, is_stream: bool) -> String {
+    let mut machine = ResponseMachine::new(&upstream.context, is_stream);
+    let mut out = machine.push(answer.into()).unwrap().to_vec();
+    out.extend_from_slice(&machine.finish().unwrap());
+    String::from_utf8(out).unwrap()
+}
+
+/// The content blocks of a streamed answer to a Messages client.
+fn blocks_of(stream: &str) -> Vec<Value> {
+    let mut blocks: Vec<Value> = Vec::new();
+    let events = stream
+        .lines()
+        .filter_map(|line| line.strip_prefix("data: "));
+    for event in events.map(|data| serde_json::from_str::<Value>(data).unwrap()) {
+        if event["type"] == "content_block_start" {
+            blocks.push(event["content_block"].clone());
+        }
+        for (delta, key) in [
+            ("thinking", "thinking"),
+            ("signature", "signature"),
+            ("text", "text"),
+        ] {
+            if let Some(part) = event["delta"][delta].as_str() {
+                let block = &mut blocks[event["index"].as_u64().unwrap().try_into().unwrap_or(0)];
+                block[key] = format!("{}{part}", block[key].as_str().unwrap()).into();
+            }
+        }
+    }
+    blocks
+}
+
+/// What OpenRouter answers: text in pieces, a summary, and what Gemini signs.
+fn details() -> Vec<Value> {
+    vec![
+        json!({"type": "reasoning.text", "text": "Let me \"think\".", "signature": "sig/+=", "id": "r1", "format": "anthropic-claude-v1", "index": 0}),
+        json!({"type": "reasoning.summary", "summary": "In short.", "id": null, "format": "openai-responses-v1", "index": 1}),
+        json!({"type": "reasoning.encrypted", "data": "CiQB+/x=", "id": "tool_1", "format": "google-gemini-v1", "index": 2}),
+    ]
+}
+
+fn openrouter_answer(is_stream: bool) -> String {
+    let call = json!({"index": 0, "id": "c1", "type": "function", "function": {"name": "f", "arguments": "{}"}});
+    let [text, summary, encrypted] = <[Value; 3]>::try_from(details()).unwrap();
+    if !is_stream {
+        return json!({"id": "a", "model": "m", "choices": [{"index": 0, "finish_reason": "tool_calls", "message":
+            {"role": "assistant", "content": "", "reasoning": "Let me \"think\".In short.",
+             "reasoning_details": [text, summary, encrypted], "tool_calls": [call]}}]}).to_string();
+    }
+    let mut head = text.clone();
+    head["text"] = json!("Let me ");
+    head["signature"] = json!(null);
+    let mut tail = text;
+    tail["text"] = json!("\"think\".");
+    let deltas = [
+        json!({"role": "assistant", "content": "", "reasoning": "Let me ", "reasoning_details": [head]}),
+        json!({"content": "", "reasoning": "\"think\".", "reasoning_details": [tail]}),
+        json!({"content": "", "reasoning": "In short.", "reasoning_details": [summary]}),
+        json!({"content": "", "reasoning_details": [encrypted], "tool_calls": [call]}),
+    ];
+    let chunk = |delta: &Value, end: Value| {
+        let chunk = json!({"id": "a", "model": "m", "choices": [{"index": 0, "delta": delta, "finish_reason": end}]});
+        format!("data: {chunk}\n\n")
+    };
+    let mut stream: String = deltas
+        .iter()
+        .map(|delta| chunk(delta, json!(null)))
+        .collect();
+    stream += &chunk(&json!({}), json!("tool_calls"));
+    stream + "data: [DONE]\n\n"
+}
+
+#[test]
+fn reasoning_details_come_back_to_openrouter_over_messages() {
+    let tools = json!([{"name": "f", "input_schema": {}}]);
+    for is_stream in [false, true] {
+        let first = json!({"model": "m", "max_tokens": 9, "stream": is_stream, "tools": tools,
+            "messages": [{"role": "user", "content": "x"}]});
+        let upstream = try_prepare(
+            ClientApi::Messages,
+            &first,
+            ("openrouter", "google/gemini-3-pro"),
+            Unsupported::Refuse,
+        )
+        .unwrap();
+        let answer = answered(&upstream, openrouter_answer(is_stream), is_stream);
+        let content = match is_stream {
+            true => Value::from(blocks_of(&answer)),
+            false => serde_json::from_str::<Value>(&answer).unwrap()["content"].clone(),
+        };
+        let second = json!({"model": "m", "max_tokens": 9, "tools": tools, "messages": [
+            {"role": "user", "content": "x"},
+            {"role": "assistant", "content": content},
+            {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "c1", "content": "r"}]}]});
+        let (request, _) = sent(
+            ClientApi::Messages,
+            &second,
+            ("openrouter", "google/gemini-3-pro"),
+        );
+        let message = &request["messages"][1];
+        assert_eq!(
+            message["reasoning_details"],
+            Value::from(details()),
+            "{content}"
+        );
+        assert_eq!(message.get("reasoning"), None);
+        // No other vendor sees them.
+        let (request, _) = sent(ClientApi::Messages, &second, ("groq", "m"));
+        assert!(!request.to_string().contains("sig/+="), "{request}");
+    }
+}
+
+#[test]
+fn reasoning_details_come_back_to_openrouter_over_responses() {
+    let tools = json!([{"type": "function", "name": "f", "parameters": {}}]);
+    for is_stream in [false, true] {
+        let first = json!({"model": "m", "stream": is_stream, "tools": tools, "input": "x"});
+        let upstream = try_prepare(
+            ClientApi::Responses,
+            &first,
+            ("openrouter", "m"),
+            Unsupported::Refuse,
+        )
+        .unwrap();
+        let answer = answered(&upstream, openrouter_answer(is_stream), is_stream);
+        let response = match is_stream {
+            true => {
+                let last = answer
+                    .lines()
+                    .rev()
+                    .find_map(|line| line.strip_prefix("data: "))
+                    .unwrap();
+                serde_json::from_str::<Value>(last).unwrap()["response"].clone()
+            }
+            false => serde_json::from_str(&answer).unwrap(),
+        };
+        let mut input = vec![json!({"role": "user", "content": "x"})];
+        input.extend(response["output"].as_array().unwrap().iter().cloned());
+        input.push(json!({"type": "function_call_output", "call_id": "c1", "output": "r"}));
+        let second = json!({"model": "m", "tools": tools, "input": input});
+        let (request, _) = sent(ClientApi::Responses, &second, ("openrouter", "m"));
+        assert_eq!(
+            request["messages"][1]["reasoning_details"],
+            Value::from(details()),
+            "{response}"
+        );
+    }
+}
+
+#[test]
+fn claude_gets_a_first_message_of_the_user_and_four_cache_marks() {
+    let mark = json!({"type": "ephemeral"});
+    let text = |n: u32| json!({"type": "text", "text": format!("t{n}"), "cache_control": mark});
+    let body = json!({"model": "m", "messages": [
+        {"role": "assistant", "content": "Hello!"},
+        {"role": "user", "content": (0..6).map(text).collect::<Vec<_>>()}]});
+    let (request, dropped) = sent(CHAT, &body, CLAUDE);
+    assert_eq!(request["messages"][0]["role"], "user");
+    assert_eq!(request["messages"][1]["content"], "Hello!");
+    assert_eq!(request.to_string().matches("cache_control").count(), 4);
+    assert_eq!(
+        dropped,
+        [
+            "cache_control (more than 4)",
+            "messages[0].role (assistant)"
+        ]
+    );
 }

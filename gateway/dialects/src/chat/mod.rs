@@ -8,6 +8,7 @@ mod native_model;
 mod read_answer;
 mod read_calls;
 mod read_request;
+mod reasoning_details;
 mod write_answer;
 mod write_request;
 

@@ -4,6 +4,7 @@
 //! unknown fields are skipped.
 
 use super::read_calls::ChatCalls;
+use super::reasoning_details::DetailsReader;
 use crate::facts::FinishReason;
 use crate::json::{self, Object, Path, Text};
 use crate::neutral::{AnswerEvent, EventSink, emit};
@@ -24,6 +25,7 @@ pub(crate) struct ChatReader {
     started: bool,
     calls: ChatCalls,
     usage: usage::MergedUsage,
+    details: DetailsReader,
     /// What there was of the answer. A whole message at the end of a stream only adds what is missing.
     had: MessageParts,
     /// The provider said that it stopped, and not why.
@@ -56,6 +58,7 @@ impl ChatReader {
 
     /// Nothing more comes.
     pub(crate) fn end(&mut self, sink: &mut EventSink<'_>) -> json::Result<()> {
+        self.details.end_entry(sink);
         self.calls.end(sink)?;
         if self.has_blank_reason {
             sink(AnswerEvent::finish(FinishReason::Stop));
@@ -118,6 +121,7 @@ impl ChatReader {
                     sink(AnswerEvent::failed(choice.take("error").unwrap_or("{}")));
                 }
                 reason => {
+                    self.details.end_entry(sink);
                     self.calls.end(sink)?;
                     self.has_blank_reason = false;
                     sink(AnswerEvent::finish(reason));
@@ -154,10 +158,19 @@ impl ChatReader {
             None => message.some_text("reasoning"),
             text => text,
         };
-        if let Some(text) = reasoning.filter(|_| !had.reasoning) {
-            self.had.reasoning = true;
-            sink(AnswerEvent::Reasoning(text));
+        if !had.reasoning {
+            // OpenRouter says the text twice: once more in the entries.
+            let had_text = self.details.read(&mut message, sink)?;
+            let text = reasoning.filter(|_| !had_text);
+            self.had.reasoning |= had_text || text.is_some();
+            emit(sink, text.map(AnswerEvent::Reasoning));
         }
+        let details = &mut self.details;
+        // Whatever else comes ends an entry.
+        let sink: &mut EventSink<'_> = &mut |event| {
+            details.end_entry(sink);
+            sink(event);
+        };
         if !had.text {
             self.had.text |= read_content(&mut message, sink)?;
         }

@@ -2,10 +2,10 @@
 
 use crate::json::{self, Object, Text};
 use crate::neutral::{
-    EMPTY_SCHEMA, Effort, Fields, Format, JsonSchema, LossReport, MediaSource, Part, Reasoning,
+    Effort, Fields, Format, JsonSchema, LossReport, MediaSource, Part, Reasoning,
     ReasoningSignature, Request, RequestWriter, Role, Sampling, SignatureOrigin, Tool, ToolCall,
-    ToolChoice, Turn, free_text_arguments, free_text_tool, read_arguments, take_message_mark,
-    take_tool_mark, tool_result,
+    ToolChoice, Turn, free_text_arguments, free_text_tool, read_arguments, read_arguments_schema,
+    take_message_mark, take_tool_mark, tool_result,
 };
 
 /// How OpenAI's two formats define a thing of a type.
@@ -65,7 +65,7 @@ pub(crate) fn read_request<'a>(
             options.take("include_obfuscation");
             Ok(())
         })?;
-        let request = Request {
+        let mut request = Request {
             shared: object.openai_fields(),
             verbosity: object.verbosity()?,
             stream: object.flag("stream")?.unwrap_or(false),
@@ -82,10 +82,10 @@ pub(crate) fn read_request<'a>(
                 })?
                 .flatten(),
             tools: object.list("tools", read_tool)?,
-            tool_choice: read_tool_choice(object, Nesting::Wrapped)?,
             turns: object.required_list("messages", |turn| read_message(turn).map(Some))?,
             ..Request::default()
         };
+        request.tool_choice = read_tool_choice(object, Nesting::Wrapped, &mut request.tools)?;
         for key in ["n", "logprobs", "top_logprobs", "logit_bias", "modalities"] {
             object.take_if(key, |raw| is_default(key, raw));
         }
@@ -201,7 +201,7 @@ pub(crate) fn read_function<'a>(object: &mut Fields<'a, '_>) -> json::Result<Too
     Ok(Tool {
         name: object.required_text("name")?,
         description: object.text("description")?,
-        schema: object.take("parameters").unwrap_or(EMPTY_SCHEMA),
+        schema: read_arguments_schema(object, "parameters")?,
         strict: object.flag("strict")?,
         is_free_text: false,
         cache_control: take_tool_mark(object)?,
@@ -211,26 +211,68 @@ pub(crate) fn read_function<'a>(object: &mut Fields<'a, '_>) -> json::Result<Too
 pub(crate) fn read_tool_choice<'a>(
     request: &mut Fields<'a, '_>,
     nesting: Nesting,
+    tools: &mut Vec<Tool<'a>>,
 ) -> json::Result<Option<ToolChoice<'a>>> {
     if !request.starts_with("tool_choice", '{') {
         return read_tool_choice_word(request);
     }
     request.object("tool_choice", |choice| {
         let kind = choice.required_text("type")?;
+        if kind.is("allowed_tools") {
+            return match nesting {
+                Nesting::Flat => read_allowed_tools(choice, nesting, tools),
+                Nesting::Wrapped => choice.required_object("allowed_tools", |allowed| {
+                    read_allowed_tools(allowed, nesting, tools)
+                }),
+            };
+        }
         if !matches!(kind.as_escaped(), "function" | "custom") {
             choice.unsupported("");
             return Ok(ToolChoice::Auto);
         }
-        let name = match nesting {
-            Nesting::Flat => Some(choice.required_text("name")?),
-            Nesting::Wrapped => {
-                choice.object(kind.as_escaped(), |inner| inner.required_text("name"))?
-            }
-        };
+        let name = read_tool_name(choice, &kind, nesting)?;
         choice.report_rest();
-        let name = name.ok_or_else(|| choice.missing(kind.as_escaped()))?;
         Ok(ToolChoice::Named(name))
     })
+}
+
+fn read_tool_name<'a>(
+    tool: &mut Fields<'a, '_>,
+    kind: &Text<'_>,
+    nesting: Nesting,
+) -> json::Result<Text<'a>> {
+    match nesting {
+        Nesting::Flat => tool.required_text("name"),
+        Nesting::Wrapped => {
+            tool.required_object(kind.as_escaped(), |inner| inner.required_text("name"))
+        }
+    }
+}
+
+/// Reads `{mode, tools}`: the tools that the model may call. Only OpenAI has a field for them, to
+/// keep the others in its cache; without them the request means the same.
+fn read_allowed_tools<'a>(
+    allowed: &mut Fields<'a, '_>,
+    nesting: Nesting,
+    tools: &mut Vec<Tool<'a>>,
+) -> json::Result<ToolChoice<'a>> {
+    let modes = [
+        (ToolChoice::Auto, "auto"),
+        (ToolChoice::Required, "required"),
+    ];
+    let mode = allowed.text("mode")?.unwrap_or(Text::escaped("auto"));
+    let mode = modes.into_iter().find(|(_, word)| mode.is(word));
+    let (mode, _) = mode.ok_or_else(|| allowed.invalid("mode", "must be auto or required"))?;
+    let names = allowed.required_list("tools", |tool| {
+        let kind = tool.required_text("type")?;
+        if !matches!(kind.as_escaped(), "function" | "custom") {
+            tool.unsupported_type(kind.as_escaped());
+            return Ok(None);
+        }
+        read_tool_name(tool, &kind, nesting).map(Some)
+    })?;
+    tools.retain(|tool| names.contains(&tool.name));
+    Ok(mode)
 }
 
 fn read_tool_choice_word<'a>(request: &mut Object<'a, '_>) -> json::Result<Option<ToolChoice<'a>>> {

@@ -68,6 +68,7 @@ impl ChatWriter {
             AnswerEvent::Alive => w.verbatim(": keep-alive\n\n"),
             AnswerEvent::End => self.end(w),
             AnswerEvent::CallEnd { .. }
+            | AnswerEvent::Explanation(_)
             | AnswerEvent::ServiceTier(_)
             | AnswerEvent::InferenceGeo(_)
             | AnswerEvent::OtherModels(_)

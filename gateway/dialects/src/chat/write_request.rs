@@ -1,6 +1,7 @@
 //! The neutral model, into a chat request as a vendor wants it.
 
 use super::Nesting;
+use super::reasoning_details::write_details;
 use super::write_answer::put_google_signature;
 use crate::caps;
 use crate::generations::{
@@ -199,7 +200,7 @@ pub(crate) fn write_function(
     nesting.put(w, "function", |w| {
         w.put("name", &tool.name);
         w.put_some("description", tool.description.as_ref());
-        w.put_raw("parameters", tool.schema);
+        w.put_raw("parameters", &tool.schema);
         w.put_some("strict", strict);
     });
 }
@@ -409,28 +410,28 @@ fn write_assistant(
     } else {
         w.put_text("content", parts.iter());
     }
-    if let Some(field) = quirks.reasoning_back {
+    let has_details = quirks.reasoning_details && write_details(w, parts);
+    if let Some(field) = quirks.reasoning_back.filter(|_| !has_details) {
         let text = reasoning_text(parts);
         // A call whose reasoning is lost, or another model's, has an empty one.
         let empty = (wants_text && !calls.is_empty()).then_some(Text::EMPTY);
         w.put_some(field, text.or(empty));
     }
     if !calls.is_empty() {
-        w.put_each("tool_calls", calls, |w, call| {
-            write_call(w, call, quirks.tool_ids)
-        });
+        w.put_each("tool_calls", calls, |w, call| write_call(w, call, quirks));
     }
 }
 
-fn write_call(w: &mut RequestWriter<'_>, call: &ToolCall<'_>, ids: ToolIds) {
+fn write_call(w: &mut RequestWriter<'_>, call: &ToolCall<'_>, quirks: &ChatQuirks) {
     w.object(|w| {
-        w.put("id", tool_id(&call.id, ids));
+        w.put("id", tool_id(&call.id, quirks.tool_ids));
         w.put("type", "function");
         w.put_object("function", |w| {
             w.put("name", &call.name);
             w.put("arguments", &*call.arguments);
         });
-        put_google_signature(w, call.signature.as_ref());
+        let signature = call.signature.as_ref();
+        put_google_signature(w, signature.filter(|_| quirks.unknown_in_messages));
     });
 }
 

@@ -190,7 +190,7 @@ fn write_tools(w: &mut RequestWriter<'_>, request: &Request<'_>, can_force: bool
                 w.object(|w| {
                     w.put("name", &tool.name);
                     w.put_some("description", tool.description.as_ref());
-                    w.put_raw("parametersJsonSchema", tool.schema);
+                    w.put_raw("parametersJsonSchema", &tool.schema);
                 });
             });
         });

@@ -296,7 +296,8 @@ fn check_row(wishes: &Wishes, api: ClientApi, target: &Target<'_>) {
         Err(PrepareError::Unsupported { field, .. }) => {
             assert_eq!(target.unsupported, Unsupported::Refuse, "{}", shown());
             let asked = wishes.asked(api);
-            let is_asked = asked.iter().any(|(name, _)| name.contains(field.as_str()));
+            let field = field.split(" (").next().unwrap_or_default();
+            let is_asked = asked.iter().any(|(name, _)| name.contains(field));
             assert!(
                 is_asked || field == "tools" || field == "thinking",
                 "{field}: {}",
@@ -312,7 +313,11 @@ fn check_row(wishes: &Wishes, api: ClientApi, target: &Target<'_>) {
     let row = target.generation;
     let is_listed = |name: &str| {
         let mut dropped = upstream.dropped.iter();
-        dropped.any(|dropped| dropped == name || name.split(", ").any(|part| part == dropped))
+        dropped.any(|dropped| {
+            // Some say in brackets what of the field was too much.
+            let field = dropped.split(" (").next().unwrap_or(dropped);
+            field == name || name.split(", ").any(|part| part == field)
+        })
     };
     if api_of.is_native_to(api) && api != ClientApi::ChatCompletions {
         // The vendor's own API, whose client knows its models.

@@ -59,6 +59,12 @@ impl<R> Writer<R> {
         value.write_to(&mut self.out);
     }
 
+    /// A value that is JSON already.
+    pub(crate) fn raw(&mut self, json: &str) {
+        self.comma();
+        self.out.push_str(json);
+    }
+
     pub(crate) fn object<T>(&mut self, fill: impl FnOnce(&mut Self) -> T) -> T {
         self.comma();
         self.out.push('{');

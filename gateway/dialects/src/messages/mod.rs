@@ -5,6 +5,7 @@
 
 mod read_answer;
 mod read_request;
+mod structured;
 mod write_answer;
 mod write_request;
 

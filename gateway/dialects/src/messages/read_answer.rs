@@ -25,6 +25,11 @@ fn start(message: &mut Object<'_, '_>, sink: &mut EventSink<'_>) {
 }
 
 fn finish(delta: &mut Object<'_, '_>, sink: &mut EventSink<'_>) {
+    let details = delta.object_or_empty("stop_details");
+    let explained = details
+        .ok()
+        .and_then(|mut why| why.some_text("explanation"));
+    emit(sink, explained.map(AnswerEvent::Explanation));
     if let Some(reason) = delta.lenient_text("stop_reason") {
         sink(AnswerEvent::Finish {
             reason: stop_reason(reason.as_escaped().as_bytes()),

@@ -4,9 +4,9 @@ use std::borrow::Cow;
 
 use crate::json::{self, Object, Text};
 use crate::neutral::{
-    EMPTY_SCHEMA, Effort, Feature, Fields, Format, JsonSchema, LossReport, MediaSource, Part,
-    Reasoning, ReasoningSignature, Request, Role, Sampling, SignatureOrigin, Tool, ToolCall,
-    ToolChoice, Turn, is_empty_list, take_message_mark, take_tool_mark, tool_result,
+    Effort, Feature, Fields, Format, JsonSchema, LossReport, MediaSource, Part, Reasoning,
+    ReasoningSignature, Request, Role, Sampling, SignatureOrigin, Tool, ToolCall, ToolChoice, Turn,
+    is_empty_list, read_arguments_schema, take_message_mark, take_tool_mark, tool_result,
 };
 
 /// Fields that do not change the answer, or only help Anthropic.
@@ -124,7 +124,7 @@ fn read_tool<'a>(tool: &mut Fields<'a, '_>) -> json::Result<Option<Tool<'a>>> {
     let read = Tool {
         name: tool.required_text("name")?,
         description: tool.text("description")?,
-        schema: tool.take("input_schema").unwrap_or(EMPTY_SCHEMA),
+        schema: read_arguments_schema(tool, "input_schema")?,
         strict: tool.flag("strict")?,
         is_free_text: false,
         cache_control: take_tool_mark(tool)?,

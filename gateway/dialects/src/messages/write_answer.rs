@@ -18,6 +18,7 @@ pub(crate) struct MessagesWriter {
     open: Option<Block>,
     usage: Usage,
     finish: Option<(FinishReason, Option<Text<'static>>)>,
+    explanation: Option<Text<'static>>,
 }
 
 /// The block that is open.
@@ -59,6 +60,7 @@ impl MessagesWriter {
                 self.delta("input_json_delta", "partial_json", part, w);
             }
             AnswerEvent::CallEnd { .. } => self.close(w),
+            AnswerEvent::Explanation(text) => self.explanation = Some(text.clone().into_owned()),
             AnswerEvent::Usage(usage) => self.usage = **usage,
             AnswerEvent::Finish {
                 reason,
@@ -166,6 +168,7 @@ impl MessagesWriter {
             w.put_object("delta", |w| {
                 w.put("stop_reason", stop_word(reason, stop_sequence.is_some()));
                 w.put("stop_sequence", stop_sequence);
+                write_stop_details(w, self.explanation.as_ref());
             });
             w.put_object("usage", |w| write_usage(w, &self.usage));
         });
@@ -197,6 +200,7 @@ pub(crate) fn write_plain(answer: &Answer, identity: &AnswerIdentity) -> String 
             stop_word(reason, answer.stop_sequence.is_some()),
         );
         w.put("stop_sequence", answer.stop_sequence.as_ref());
+        write_stop_details(w, answer.explanation.as_ref());
         w.put_object("usage", |w| {
             write_usage(w, &answer.usage.unwrap_or_default())
         });
@@ -226,6 +230,17 @@ fn write_piece(w: &mut Writer, piece: &Piece, identity: &AnswerIdentity) {
             let arguments = call.arguments.unescape().unwrap_or_default();
             w.put_raw("input", &arguments_object(&arguments, &call.arguments));
         }),
+    }
+}
+
+/// Says why the answer was ended as a refusal, if that is known.
+fn write_stop_details(w: &mut Writer, explanation: Option<&Text<'_>>) {
+    if let Some(explanation) = explanation {
+        w.put_object("stop_details", |w| {
+            w.put("type", "refusal");
+            w.put_null("category");
+            w.put("explanation", explanation);
+        });
     }
 }
 

@@ -1,15 +1,16 @@
 //! The neutral model, into a messages request.
 //!
 //! Where Anthropic's rules differ, this follows Anthropic's own OpenAI-compatible API
-//! (platform.claude.com/docs/en/api/openai-sdk): all system prompts move to the top, a temperature
-//! above 1 becomes 1, and tools are not strict. The client's cache marks are kept.
+//! (platform.claude.com/docs/en/api/openai-sdk): all system prompts move to the top, and a
+//! temperature above 1 becomes 1. The client's cache marks and strict tools are kept.
 
+use super::structured::StructuredOutput;
 use crate::generations::{
     Generation, ReasoningControl, ReasoningOff, ReasoningRules, SamplingRules,
 };
 use crate::json::Text;
 use crate::neutral::{
-    Effort, Feature, Format, LossReport, MediaSource, Part, ReasoningSignature, Request,
+    EMPTY_MESSAGE, Effort, Feature, LossReport, MediaSource, Part, ReasoningSignature, Request,
     RequestWriter, Role, Sampling, SignatureOrigin, ToolChoice, Turn, is_default, with_marks,
 };
 
@@ -38,8 +39,10 @@ pub(crate) fn write_request(
         }
         w.put_stop("stop_sequences", &request.stop, generation.stop_max);
         write_sampling(w, &request.sampling, generation.sampling, reasons);
-        write_tools(w, request, generation.forced_tools.holds(reasons));
-        write_output(w, request, &thinking, generation);
+        let structured = StructuredOutput::of(request, generation, w.report);
+        let can_force = generation.forced_tools.holds(reasons);
+        write_tools(w, request, &structured, can_force);
+        write_output(w, structured.format.as_deref(), &thinking);
         if let Some(user) = &request.user {
             w.put_object("metadata", |w| w.put("user_id", user));
         }
@@ -138,10 +141,6 @@ fn is_own_thinking(part: &Part<'_>) -> bool {
         if signature.origin == SignatureOrigin::Anthropic)
 }
 
-/// What the user says in a turn of white space, which Anthropic refuses. Without the turn, the
-/// assistant's before it would begin the answer.
-const BLANK_TURN: &str = "(empty message)";
-
 /// Writes the turns. Consecutive turns of one role become one message, because results of parallel
 /// calls must share one.
 fn write_turns(w: &mut RequestWriter<'_>, request: &Request<'_>, generation: &Generation) {
@@ -160,6 +159,14 @@ fn write_turns(w: &mut RequestWriter<'_>, request: &Request<'_>, generation: &Ge
         w.report.unsupported(Feature::Prefill);
         turns.pop();
     }
+    if turns.first().is_some_and(|turn| turn.role != Role::User) {
+        // The first message must be the user's.
+        w.report.approximated(Feature::FirstMessage);
+        w.object(|w| {
+            w.put("role", "user");
+            w.put("content", EMPTY_MESSAGE);
+        });
+    }
     let mut left = turns.len();
     for group in turns.chunk_by(|a, b| a.role == b.role) {
         left -= group.len();
@@ -171,7 +178,8 @@ fn write_turns(w: &mut RequestWriter<'_>, request: &Request<'_>, generation: &Ge
             match parts.split_last() {
                 None => {
                     w.report.approximated(Feature::Blank);
-                    w.put("content", BLANK_TURN);
+                    // Without the turn, the assistant's before it would begin the answer.
+                    w.put("content", EMPTY_MESSAGE);
                 }
                 Some(((Part::Text(text), mark), before)) if !is_user && left == 0 => {
                     let end = Part::Text(trimmed_prefill(text, w.report));
@@ -331,19 +339,29 @@ fn write_sampling(
     w.unsupported_if(asked.seed.is_some(), Feature::Seed);
 }
 
-fn write_tools(w: &mut RequestWriter<'_>, request: &Request<'_>, can_force: bool) {
+fn write_tools(
+    w: &mut RequestWriter<'_>,
+    request: &Request<'_>,
+    structured: &StructuredOutput,
+    can_force: bool,
+) {
     if request.tools.is_empty() {
         return;
     }
-    w.approximated_if(request.has_strict_tools(), Feature::StrictTools);
-    w.put_each("tools", &request.tools, |w, tool| {
-        w.object(|w| {
-            w.put("name", &tool.name);
-            w.put_some("description", tool.description.as_ref());
-            w.put_raw("input_schema", tool.schema);
-            w.put_cache_control(tool.cache_control);
-        });
-    });
+    w.put_each(
+        "tools",
+        request.tools.iter().enumerate(),
+        |w, (index, tool)| {
+            w.object(|w| {
+                w.put("name", &tool.name);
+                w.put_some("description", tool.description.as_ref());
+                let strict = structured.of_tool(index);
+                w.put_raw("input_schema", strict.unwrap_or(&tool.schema));
+                w.put_some("strict", strict.map(|_| true));
+                w.put_cache_control(tool.cache_control);
+            });
+        },
+    );
     let mut choice = request.tool_choice.as_ref();
     if !can_force && matches!(choice, Some(ToolChoice::Required | ToolChoice::Named(_))) {
         w.report.unsupported(Feature::ToolChoice);
@@ -368,12 +386,7 @@ fn write_tools(w: &mut RequestWriter<'_>, request: &Request<'_>, can_force: bool
     });
 }
 
-fn write_output(
-    w: &mut RequestWriter<'_>,
-    request: &Request<'_>,
-    thinking: &Thinking,
-    generation: &Generation,
-) {
+fn write_output(w: &mut RequestWriter<'_>, format: Option<&str>, thinking: &Thinking) {
     let mode = match thinking {
         Thinking::Unsaid => None,
         Thinking::Off(word) => Some((*word, None)),
@@ -388,28 +401,12 @@ fn write_output(
         Thinking::Adaptive(effort) => *effort,
         _ => None,
     };
-    let schema = match &request.format {
-        Some(Format::JsonSchema(_)) if !generation.schemas => {
-            w.report.unsupported(Feature::Format);
-            None
-        }
-        Some(Format::JsonSchema(format)) => {
-            let is_described = format.description.is_some();
-            w.approximated_if(is_described, Feature::FormatDescription);
-            Some(format.schema)
-        }
-        Some(Format::JsonObject) => {
-            w.report.unsupported(Feature::Format);
-            None
-        }
-        None => None,
-    };
-    if effort.is_none() && schema.is_none() {
+    if effort.is_none() && format.is_none() {
         return;
     }
     w.put_object("output_config", |w| {
         w.put_some("effort", effort.map(Effort::as_str));
-        if let Some(schema) = schema {
+        if let Some(schema) = format {
             w.key("format");
             w.typed("json_schema", |w| w.put_raw("schema", schema));
         }

@@ -26,6 +26,8 @@ pub(crate) enum AnswerEvent<'a> {
     },
     Text(Text<'a>),
     Refusal(Text<'a>),
+    /// Why the provider ended the answer as a refusal. It is not the model's.
+    Explanation(Text<'a>),
     Reasoning(Text<'a>),
     /// Signs the reasoning since the last signature. Encrypted reasoning stands for itself.
     Signature(ReasoningSignature<'a>),

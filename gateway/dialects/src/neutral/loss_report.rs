@@ -1,7 +1,7 @@
 //! What a target cannot express, and what becomes of it.
 
 use super::CacheMarks;
-use crate::api::ClientApi;
+use crate::api::{ClientApi, Family};
 use crate::refusal::{PrepareError, Unsupported};
 
 /// A feature that a target may lack.
@@ -9,6 +9,13 @@ use crate::refusal::{PrepareError, Unsupported};
 pub(crate) enum Feature {
     Format,
     StrictTools,
+    Tools,
+    /// The schema of a tool's arguments.
+    ToolSchema,
+    /// The schema of the answer's format.
+    FormatSchema,
+    /// Whether the answer's format is enforced.
+    FormatStrict,
     ToolChoice,
     ParallelTools,
     Stop,
@@ -33,6 +40,8 @@ pub(crate) enum Feature {
     ToolError,
     /// Content that only the other side may send.
     Misplaced,
+    /// A conversation that the assistant begins.
+    FirstMessage,
     /// A message that holds nothing but white space.
     Blank,
     /// White space at the end of an answer that the client began.
@@ -63,6 +72,22 @@ impl Feature {
                 "tools[].strict",
                 "tools[].strict",
             ],
+            Self::Tools => ["tools"; 3],
+            Self::ToolSchema => [
+                "tools[].function.parameters",
+                "tools[].input_schema",
+                "tools[].parameters",
+            ],
+            Self::FormatSchema => [
+                "response_format.json_schema.schema",
+                "output_config.format.schema",
+                "text.format.schema",
+            ],
+            Self::FormatStrict => [
+                "response_format.json_schema.strict",
+                "output_config.format (strict)",
+                "text.format.strict",
+            ],
             Self::ToolChoice => ["tool_choice"; 3],
             Self::ParallelTools => [
                 "parallel_tool_calls",
@@ -90,6 +115,11 @@ impl Feature {
             ],
             Self::ToolError => ["messages[].content[].is_error"; 3],
             Self::Misplaced => ["*"; 3],
+            Self::FirstMessage => [
+                "messages[0].role (assistant)",
+                "messages[0].role (assistant)",
+                "input[0].role (assistant)",
+            ],
             Self::Blank => [
                 "messages[].content (blank)",
                 "messages[].content (blank)",
@@ -124,6 +154,11 @@ pub(crate) struct LossReport {
 }
 
 impl LossReport {
+    /// The family of the client's API.
+    pub(crate) const fn family(&self) -> Family {
+        self.api.family()
+    }
+
     pub(crate) const fn new(
         policy: Unsupported,
         api: ClientApi,
@@ -152,9 +187,19 @@ impl LossReport {
         self.unsupported_field(format!("{} ({kind})", feature.field(self.api)));
     }
 
+    /// The target lacks one kind of a feature, and has another to use instead.
+    pub(crate) fn unsupported_but(&mut self, feature: Feature, kind: &str, instead: &'static str) {
+        let field = format!("{} ({kind})", feature.field(self.api));
+        self.lose(field, Some(instead));
+    }
+
     /// The target does what the client asked for in its own way.
     pub(crate) fn approximated(&mut self, feature: Feature) {
         self.ignored(feature.field(self.api));
+    }
+
+    pub(crate) fn approximated_kind(&mut self, feature: Feature, kind: &str) {
+        self.ignored(format!("{} ({kind})", feature.field(self.api)));
     }
 
     pub(crate) fn approximated_if(&mut self, is_asked: bool, feature: Feature) {
@@ -165,13 +210,18 @@ impl LossReport {
 
     /// The target cannot express a field that would change the answer.
     pub(crate) fn unsupported_field(&mut self, field: impl Into<String>) {
-        let field = field.into();
+        self.lose(field.into(), None);
+    }
+
+    fn lose(&mut self, field: String, instead: Option<&'static str>) {
         match self.policy {
             Unsupported::Drop => self.ignored(field),
             Unsupported::Refuse => {
-                let target = self.target;
-                self.refusal
-                    .get_or_insert(PrepareError::Unsupported { field, target });
+                self.refusal.get_or_insert(PrepareError::Unsupported {
+                    field,
+                    target: self.target,
+                    instead,
+                });
             }
         }
     }

@@ -9,7 +9,7 @@ use base64::Engine as _;
 use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
-use super::{Feature, LossReport, MediaSource, Part, Request};
+use super::{EMPTY_MESSAGE, Feature, LossReport, MediaSource, Part, Request, Role};
 use crate::caps;
 use crate::json::Text;
 
@@ -21,6 +21,8 @@ pub(crate) struct MediaRules {
     /// Most images of a request.
     images_max: usize,
     audio: bool,
+    /// Whether it fetches files.
+    file_urls: bool,
     text_files: TextFiles,
     /// Beginnings of media types of other files.
     files: &'static [&'static str],
@@ -45,6 +47,7 @@ pub(crate) const CLAUDE_MEDIA: MediaRules = MediaRules {
     images: Some(&["image/jpeg", "image/png", "image/gif", "image/webp"]),
     images_max: 600,
     audio: false,
+    file_urls: true,
     text_files: TextFiles::Document,
     files: &["application/pdf"],
 };
@@ -55,6 +58,7 @@ pub(crate) const OPENAI_CHAT_MEDIA: MediaRules = MediaRules {
     images: Some(&["image/png", "image/jpeg", "image/webp", "image/gif"]),
     images_max: 1500,
     audio: true,
+    file_urls: false,
     text_files: TextFiles::Text,
     files: &["application/pdf"],
 };
@@ -69,6 +73,7 @@ pub(crate) const CHAT_MEDIA: MediaRules = MediaRules {
 /// developers.openai.com/api/docs/guides/file-inputs: text, code, office documents and tables.
 pub(crate) const RESPONSES_MEDIA: MediaRules = MediaRules {
     audio: false,
+    file_urls: true,
     text_files: TextFiles::AnyData,
     files: &[
         "application/pdf",
@@ -90,6 +95,7 @@ pub(crate) const GEMINI_MEDIA: MediaRules = MediaRules {
     ]),
     images_max: 3600,
     audio: true,
+    file_urls: true,
     text_files: TextFiles::Data(&[
         "text/plain",
         "text/html",
@@ -110,6 +116,10 @@ impl Request<'_> {
         let mut images_left = rules.images_max;
         for turn in &mut self.turns {
             fit_parts(&mut turn.parts, rules, &mut images_left, report);
+            // Providers refuse a message without content.
+            if turn.parts.is_empty() && turn.role == Role::User {
+                turn.parts.push(Part::Text(Text::escaped(EMPTY_MESSAGE)));
+            }
         }
     }
 }
@@ -262,6 +272,10 @@ impl MediaRules {
         report: &mut LossReport,
     ) -> Option<Part<'a>> {
         let kind = media_type_of_name(url.as_escaped()).unwrap_or("application/pdf");
+        if !self.file_urls && !kind.starts_with("image/") {
+            report.unsupported(Feature::FileUrls);
+            return None;
+        }
         if kind.starts_with("image/") && self.takes_image(kind, Feature::Files, report).is_some() {
             report.approximated_if(name.is_some(), Feature::FileName);
             let (source, detail) = (MediaSource::Url(url), None);

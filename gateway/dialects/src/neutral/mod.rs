@@ -17,6 +17,7 @@ mod openai_tools;
 mod request;
 mod request_writer;
 mod signature;
+mod tool_names;
 
 pub(crate) use arguments_end::ArgumentsEnd;
 pub(crate) use cache_marks::{CacheMarks, take_message_mark, take_tool_mark, with_marks};
@@ -29,12 +30,15 @@ pub(crate) use media::{
     media_type_of_name,
 };
 pub(crate) use openai_tools::{
-    fnv_1a, free_text_arguments, free_text_tool, put_user, read_arguments, short_id,
+    fnv_1a, free_text_arguments, free_text_tool, put_user, read_arguments, read_arguments_schema,
+    short_id,
 };
 pub use request::Effort;
 pub(crate) use request::{
-    EMPTY_SCHEMA, Format, JsonSchema, MediaSource, Part, Reasoning, Request, Role, Sampling,
-    Summary, Tool, ToolCall, ToolChoice, Turn, arguments_object, joined_text, tool_result,
+    EMPTY_MESSAGE, EMPTY_SCHEMA, Format, JsonSchema, MediaSource, Part, Reasoning, Request, Role,
+    Sampling, Summary, Tool, ToolCall, ToolChoice, Turn, arguments_object, joined_text,
+    tool_result,
 };
 pub(crate) use request_writer::{RequestWriter, is_default};
 pub(crate) use signature::{ReasoningSignature, SIGNATURE_MARK, SignatureOrigin};
+pub(crate) use tool_names::{StandIn, ToolNameRules};

@@ -2,10 +2,11 @@
 
 use std::borrow::Cow;
 
-use super::request::arguments_object;
+use super::request::{EMPTY_SCHEMA, arguments_object};
 use super::{Feature, Fields, RequestWriter, Tool, take_tool_mark};
 use crate::caps;
 use crate::json::{self, Object, Text};
+use crate::schema::arguments_schema;
 
 /// Writes the name of the end user for OpenAI's formats. Agents put more into it than fits (device, account
 /// and session); such a name becomes a stable hash, as OpenAI recommends for all.
@@ -56,7 +57,7 @@ pub(crate) fn free_text_tool<'a>(object: &mut Fields<'a, '_>) -> json::Result<To
     Ok(Tool {
         name,
         description: (!description.is_empty()).then_some(description),
-        schema: FREE_TEXT_SCHEMA,
+        schema: Cow::Borrowed(FREE_TEXT_SCHEMA),
         strict: None,
         is_free_text: true,
         cache_control: take_tool_mark(object)?,
@@ -71,6 +72,17 @@ fn describe(grammar: &mut Fields<'_, '_>, description: &mut Text<'_>) -> json::R
     description.push(&Text::plain("):\n"));
     description.push(&definition);
     Ok(())
+}
+
+/// Reads the schema of a tool's arguments.
+pub(crate) fn read_arguments_schema<'a>(
+    tool: &mut Object<'a, '_>,
+    key: &str,
+) -> json::Result<Cow<'a, str>> {
+    match tool.take(key) {
+        None => Ok(Cow::Borrowed(EMPTY_SCHEMA)),
+        Some(raw) => arguments_schema(raw).map_err(|reason| tool.invalid(key, reason)),
+    }
 }
 
 /// The arguments that stand for a custom tool's free text.

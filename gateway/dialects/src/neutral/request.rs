@@ -75,6 +75,9 @@ impl<'a> Request<'a> {
     }
 }
 
+/// What stands for a message of which nothing is left, or which says nothing, where there must be one.
+pub(crate) const EMPTY_MESSAGE: &str = "(empty message)";
+
 /// Cuts the note off a text. Returns whether anything else is left.
 fn without_billing_note(text: &mut Text<'_>) -> bool {
     let Some(note) = text.strip_prefix("x-anthropic-billing-header:") else {
@@ -281,8 +284,8 @@ pub(crate) struct ToolCall<'a> {
 pub(crate) struct Tool<'a> {
     pub(crate) name: Text<'a>,
     pub(crate) description: Option<Text<'a>>,
-    /// JSON schema of the arguments.
-    pub(crate) schema: &'a str,
+    /// JSON schema of the arguments, which is one of an object with `type` and `properties`.
+    pub(crate) schema: Cow<'a, str>,
     pub(crate) strict: Option<bool>,
     /// Whether the client's tool takes free text, which becomes the argument `input`.
     pub(crate) is_free_text: bool,

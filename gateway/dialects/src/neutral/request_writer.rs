@@ -64,7 +64,12 @@ impl RequestWriter<'_> {
 
     /// Stop sequences, as many as the model takes.
     pub(crate) fn put_stop(&mut self, key: &str, stop: &[Text<'_>], most: usize) {
-        self.unsupported_if(stop.len() > most, Feature::Stop);
+        if stop.len() > most && most > 0 {
+            let many = format!("more than {most}");
+            self.report.unsupported_kind(Feature::Stop, &many);
+        } else {
+            self.unsupported_if(stop.len() > most, Feature::Stop);
+        }
         self.put_list(key, &stop[..stop.len().min(most)]);
     }
 

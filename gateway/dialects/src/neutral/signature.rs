@@ -21,15 +21,18 @@ pub(crate) enum SignatureOrigin {
     Anthropic,
     Gemini,
     OpenAiResponses,
+    /// Whoever answers behind OpenRouter.
+    OpenRouter,
     /// A provider without signatures, for clients that require a value.
     Unsigned,
 }
 
 impl SignatureOrigin {
-    const ALL: [(Self, &'static str); 4] = [
+    const ALL: [(Self, &'static str); 5] = [
         (Self::Anthropic, "anthropic"),
         (Self::Gemini, "gemini"),
         (Self::OpenAiResponses, "responses"),
+        (Self::OpenRouter, "openrouter"),
         (Self::Unsigned, "unsigned"),
     ];
 }

@@ -53,7 +53,7 @@ pub(crate) fn read_request<'a>(
             Ok(())
         })?;
         request.tools = object.list("tools", read_tool)?;
-        request.tool_choice = read_tool_choice(object, Nesting::Flat)?;
+        request.tool_choice = read_tool_choice(object, Nesting::Flat, &mut request.tools)?;
         let instructions = object.text("instructions")?;
         request.turns.extend(instructions.map(|text| Turn {
             role: Role::System,

@@ -21,6 +21,8 @@ pub(super) struct TranslatedOutput {
     had_refusal: bool,
     /// Why the provider stopped, as far as it said. It is passed on with the end.
     finish: Option<(FinishReason, Option<Text<'static>>)>,
+    /// Why it ended the answer as a refusal.
+    explanation: Option<Text<'static>>,
     ended: bool,
 }
 
@@ -46,11 +48,12 @@ impl TranslatedOutput {
     pub(super) fn new(context: &ResponseContext) -> Self {
         Self {
             client: Client::new(context),
-            turns: Turns::new(&context.free_text_tools),
+            turns: Turns::new(context),
             started: false,
             had_calls: false,
             had_refusal: false,
             finish: None,
+            explanation: None,
             ended: false,
         }
     }
@@ -121,6 +124,10 @@ impl TranslatedOutput {
                 facts.finish_reason = Some(self.reason(*reason));
                 return;
             }
+            AnswerEvent::Explanation(text) => {
+                self.explanation = Some(text.clone().into_owned());
+                return;
+            }
             AnswerEvent::Failed(_) => self.ended = true,
             AnswerEvent::End => return self.end(facts, w),
             _ => {}
@@ -133,10 +140,18 @@ impl TranslatedOutput {
     fn end(&mut self, facts: &mut ResponseFacts, w: &mut Writer) {
         self.ended = true;
         let (reason, stop_sequence) = self.finish.take().unwrap_or((FinishReason::Stop, None));
-        let reason = self.reason(reason);
+        // A model that declines has answered. A provider that stops it has filtered the answer.
+        let was_stopped = reason == FinishReason::Refusal;
+        let mut reason = self.reason(reason);
         facts.finish_reason = Some(reason);
+        if was_stopped {
+            reason = FinishReason::ContentFilter;
+        }
         let client = &mut self.client;
         self.turns.end(&mut |event| client.emit(event, w));
+        if let Some(text) = self.explanation.take() {
+            client.explain(text, w);
+        }
         let finish = AnswerEvent::Finish {
             reason,
             stop_sequence,
@@ -182,6 +197,15 @@ impl TranslatedOutput {
 }
 
 impl Client {
+    /// Says why the answer was ended. Only Anthropic's dialect has a place for it beside the answer.
+    fn explain(&mut self, text: Text<'static>, w: &mut Writer) {
+        let event = match self.api.answer_format() {
+            AnswerFormat::Messages => AnswerEvent::Explanation(text),
+            AnswerFormat::Chat | AnswerFormat::Responses => AnswerEvent::Refusal(text),
+        };
+        self.emit(&event, w);
+    }
+
     fn new(context: &ResponseContext) -> Self {
         let identity = context.identity.clone();
         let writer = match (context.wants_stream, context.api.answer_format()) {
@@ -253,6 +277,7 @@ fn add_to_facts(event: &AnswerEvent<'_>, facts: &mut ResponseFacts) {
         }
         AnswerEvent::Text(_)
         | AnswerEvent::Refusal(_)
+        | AnswerEvent::Explanation(_)
         | AnswerEvent::Reasoning(_)
         | AnswerEvent::Signature(_)
         | AnswerEvent::ToolUse(_)

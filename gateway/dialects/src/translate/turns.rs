@@ -14,7 +14,8 @@ use serde::de::IgnoredAny;
 use crate::caps;
 use crate::facts::StreamError;
 use crate::json::{Object, Path, Text};
-use crate::neutral::{AnswerEvent, ArgumentsEnd, ReasoningSignature, ToolUse};
+use crate::neutral::{AnswerEvent, ArgumentsEnd, ReasoningSignature, StandIn, ToolUse};
+use crate::response_context::ResponseContext;
 
 /// Takes the events whose turn it is.
 pub(super) type TurnSink<'s> = dyn FnMut(&AnswerEvent<'_>) + 's;
@@ -27,6 +28,8 @@ pub(super) struct Turns {
     waiting_bytes: usize,
     /// The client's tools that take free text.
     free_text_tools: Vec<String>,
+    /// Names that stand for those of the client's tools.
+    stand_ins: Vec<StandIn>,
     /// Arguments came for a call that is over.
     is_late: bool,
 }
@@ -53,9 +56,10 @@ enum Waiting {
 }
 
 impl Turns {
-    pub(super) fn new(free_text_tools: &[String]) -> Self {
+    pub(super) fn new(context: &ResponseContext) -> Self {
         Self {
-            free_text_tools: free_text_tools.to_vec(),
+            free_text_tools: context.free_text_tools.clone(),
+            stand_ins: context.stand_ins.clone(),
             ..Self::default()
         }
     }
@@ -172,6 +176,10 @@ impl Turns {
 
     /// Begins a call with the arguments that it has so far.
     fn begin(&mut self, mut call: ToolUse<'static>, is_over: bool, sink: &mut TurnSink<'_>) {
+        let mut stand_ins = self.stand_ins.iter();
+        if let Some(stand_in) = stand_ins.find(|known| call.name.is(&known.name)) {
+            call.name = Text::escaped(&stand_in.stands_for).into_owned();
+        }
         if call.is_free_text {
             sink(&AnswerEvent::ToolUse(call));
             return;

@@ -72,11 +72,15 @@ const ABOUT_THE_OPERATOR: &[&str] = &[
     "欠费",
 ];
 
-/// How tokens begin that are keys or identify an account.
-const SECRET_PREFIXES: &[&str] = &[
-    "sk-", "sk_", "rk-", "pk-", "gsk_", "xai-", "xai_", "aiza", "ya29", "org-", "org_", "orgid_",
-    "proj_", "proj-", "acct_", "user-", "user_", "key-", "key_", "apikey_", "akia", "asia", "eyj",
-    "hf_", "nvapi-", "pplx-", "tgp_", "wrkspc_", "team_", "arn:", "ep-", "weir_", "bearer",
+/// How keys begin.
+const KEY_PREFIXES: &[&str] = &[
+    "sk-", "sk_", "rk-", "pk-", "gsk_", "xai-", "aiza", "ya29", "eyj", "hf_", "nvapi-", "pplx-",
+    "tgp_", "weir_", "akia",
+];
+/// How words begin that identify an account, if there is a digit among them.
+const ID_PREFIXES: &[&str] = &[
+    "org-", "org_", "orgid_", "proj_", "proj-", "acct_", "user-", "user_", "key-", "key_",
+    "apikey_", "wrkspc_", "team_", "ep-", "xai_", "bearer",
 ];
 const SECRET_CHARS_MIN: usize = 8;
 /// Digits in a row that are no count or time: numbers of accounts and projects.
@@ -183,12 +187,11 @@ fn is_secret(token: &str) -> bool {
 }
 
 fn is_secret_part(part: &str) -> bool {
+    let begins = |prefixes: &[&str]| prefixes.iter().any(|prefix| part.starts_with(prefix));
     let is_long = part.len() >= SECRET_CHARS_MIN;
-    let begins_as_one = SECRET_PREFIXES
-        .iter()
-        .any(|prefix| part.starts_with(prefix));
-    let has_body = part.bytes().any(|b| b.is_ascii_digit() || b == b'*');
-    (is_long && begins_as_one && has_body) || is_number(part) || is_uuid(part)
+    let has_digit = part.bytes().any(|b| b.is_ascii_digit() || b == b'*');
+    let is_id = begins(KEY_PREFIXES) || begins(ID_PREFIXES) && has_digit;
+    (is_long && is_id) || is_number(part) || is_uuid(part)
 }
 
 fn names_account_page(url: &str) -> bool {
