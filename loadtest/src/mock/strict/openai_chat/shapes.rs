@@ -232,6 +232,8 @@ static ASSISTANT: Shape = closed(
     CHAT,
     &[
         tag("role"),
+        // The function calling guide appends the answer's message as it is.
+        nul("annotations", Kind::List(&MAP, 0, ANY_LENGTH)),
         nul("audio", MAP),
         nul(
             "content",
