@@ -38,16 +38,6 @@ struct Case {
     source: &'static str,
 }
 
-/// What a search at the provider costs in every tier, in picodollars: 10 dollars for a thousand.
-const WEB_SEARCH: i64 = 10_000_000_000;
-
-impl Case {
-    fn with_fee(self, fee: i64) -> Self {
-        let cost = self.cost.map(|cost| cost + fee);
-        Self { cost, ..self }
-    }
-}
-
 /// Tokens of each kind, the parts not counted in the wholes.
 #[derive(Default)]
 struct Oracle {
@@ -245,13 +235,11 @@ fn cases() -> Vec<Case> {
             Some(FLEX),
             "flex",
         ),
-        claude
-            .whole(
-                whole("claude-plain", &claude_body("")),
-                Some(STANDARD),
-                "standard",
-            )
-            .with_fee(2 * WEB_SEARCH),
+        claude.whole(
+            whole("claude-plain", &claude_body("")),
+            Some(STANDARD),
+            "standard",
+        ),
         // Fast mode has no row here.
         claude.whole(
             whole("claude-fast", &claude_body(r#","speed":"fast""#)),
@@ -320,8 +308,7 @@ fn price_rows(provider: &str, model: &str) -> String {
                 .chain(["web_search_per_1000 = \"10\"\n".to_owned()])
                 .collect();
             format!(
-                "[[price]]\nprovider = \"{provider}\"\nmodel = \"{model}\"\nservice_tier = \"{tier}\"\n{units}\
-                 web_search_per_1000 = \"10\"\n\n"
+                "[[price]]\nprovider = \"{provider}\"\nmodel = \"{model}\"\nservice_tier = \"{tier}\"\n{units}\n"
             )
         })
         .collect()
