@@ -39,5 +39,6 @@ mod trouble;
 mod unreported;
 mod wire_bill;
 mod wire_errors;
+mod wire_models;
 mod wire_sql;
 mod wire_usage;

@@ -70,3 +70,8 @@ pub use splice::Pieces;
 pub use transcript::{NoTranscript, Transcript};
 pub use upstream_error::{UpstreamErrorFacts, UpstreamErrorKind, classify_upstream_error};
 pub use vendors::Vendor;
+
+#[cfg(test)]
+mod generations_property;
+#[cfg(test)]
+mod generations_tests;

@@ -56,7 +56,7 @@ impl<'a> Target<'a> {
         Self {
             vendor,
             model,
-            generation: Generation::of(vendor, model),
+            generation: vendor.generation(model),
             unsupported: Unsupported::Refuse,
             api_version: None,
         }

@@ -6,7 +6,7 @@
 use http::header::{AUTHORIZATION, HeaderName, HeaderValue, InvalidHeaderValue};
 
 use crate::api::{ClientApi, ProviderDialect, UpstreamApi};
-use crate::generations::{self, Generation};
+use crate::generations::{self, Generation, ModelConfig, WrongModel};
 use crate::neutral::{CacheMarks, Effort};
 use crate::upstream_error::{self, ErrorRow};
 
@@ -572,6 +572,27 @@ pub fn find(name: &str) -> Option<&'static Vendor> {
 }
 
 impl Vendor {
+    /// What a model takes here.
+    #[must_use]
+    pub fn generation(&self, model: &str) -> &'static Generation {
+        generations::find(self.generations, model)
+    }
+
+    /// What an operator should know of a model that no row names; `None` where all take the same.
+    #[must_use]
+    pub fn model_warning(&self, model: &str) -> Option<String> {
+        generations::warning(self.generations, model)
+    }
+
+    /// What a model takes here of which the configuration says what it is like.
+    ///
+    /// # Errors
+    ///
+    /// When `like` is no model that the build knows here, or what is set does not fit it.
+    pub fn own_generation(&self, own: &ModelConfig) -> Result<Generation, WrongModel> {
+        own.generation(self.generations, self.name)
+    }
+
     /// The vendor's API that serves a client's API, if any.
     #[must_use]
     pub fn upstream_api(&self, api: ClientApi) -> Option<UpstreamApi> {

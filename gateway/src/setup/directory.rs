@@ -662,19 +662,19 @@ impl DirectoryBuilder<'_> {
         let vendor = provider.vendor;
         let mut models = self.models.iter().enumerate();
         let Some((index, own)) = models.find(|(_, own)| own.is_for(&provider.name, model)) else {
-            if let Some(meaning) = Generation::warning(vendor, model) {
+            if let Some(meaning) = vendor.model_warning(model) {
                 let name = format!("{}/{model}", provider.name);
                 self.unknown_models.insert(name, meaning);
             }
-            return *Generation::of(vendor, model);
+            return *vendor.generation(model);
         };
-        own.generation(vendor).unwrap_or_else(|wrong| {
+        vendor.own_generation(own).unwrap_or_else(|wrong| {
             let problem = ConfigProblem::new(wrong.setting, wrong.message);
             let problem = problem.within(&format!("model[{index}]"));
             if self.problems.iter().all(|known| known.path != problem.path) {
                 self.problems.push(problem);
             }
-            *Generation::of(vendor, model)
+            *vendor.generation(model)
         })
     }
 }
@@ -698,7 +698,7 @@ fn check_models(
             // A provider that could not be built has been reported.
             Some(None) => None,
             Some(Some((provider, _))) => {
-                let wrong = model.generation(provider.vendor).err();
+                let wrong = provider.vendor.own_generation(model).err();
                 wrong.map(|wrong| ConfigProblem::new(wrong.setting, wrong.message))
             }
         };

@@ -31,8 +31,6 @@ pub(crate) use rules::{
     SamplingRules,
 };
 
-use crate::vendors::Vendor;
-
 /// What the models of one generation take.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Generation {
@@ -84,12 +82,6 @@ pub enum Match {
 }
 
 impl Generation {
-    /// The row of a model at a vendor.
-    #[must_use]
-    pub fn of(vendor: &Vendor, model: &str) -> &'static Self {
-        find(vendor.generations, model)
-    }
-
     /// How sure it is that a model of this name takes this.
     #[must_use]
     pub const fn matches(&self) -> Match {
@@ -108,31 +100,12 @@ impl Generation {
         (self.source, self.date)
     }
 
-    fn name(&self) -> &'static str {
+    pub(crate) fn name(&self) -> &'static str {
         self.names.first().copied().unwrap_or_default()
     }
 
-    /// What an operator should know of a model that no row names; `None` where the vendor's models
-    /// all take the same.
-    #[must_use]
-    pub fn warning(vendor: &Vendor, model: &str) -> Option<String> {
-        let row = Self::of(vendor, model);
-        let same = |known: &&Self| known.matches == Match::Known && known.is_like(row);
-        let like = vendor.generations.iter().find(same)?;
-        match row.matches {
-            Match::Known => None,
-            Match::Newest => Some(format!(
-                "this build does not know \"{model}\" and treats it like \"{}\"",
-                like.name()
-            )),
-            Match::Foreign => Some(format!(
-                "this build does not know \"{model}\" and passes on what clients ask of it"
-            )),
-        }
-    }
-
     /// Whether both take the same.
-    fn is_like(&self, other: &Self) -> bool {
+    pub(crate) fn is_like(&self, other: &Self) -> bool {
         let same = Self {
             names: other.names,
             matches: other.matches,
@@ -142,8 +115,29 @@ impl Generation {
     }
 }
 
+/// What an operator should know of a model that no row names; `None` where all rows take the same.
+pub(crate) fn warning(rows: &'static [Generation], model: &str) -> Option<String> {
+    let row = find(rows, model);
+    let same = |known: &&Generation| known.matches == Match::Known && known.is_like(row);
+    match row.matches {
+        Match::Known => None,
+        Match::Newest => {
+            let like = rows.iter().find(same)?.name();
+            Some(format!(
+                "this build does not know \"{model}\" and treats it like \"{like}\""
+            ))
+        }
+        Match::Foreign => rows
+            .iter()
+            .any(|row| row.matches == Match::Newest)
+            .then(|| {
+                format!("this build does not know \"{model}\" and passes on what clients ask of it")
+            }),
+    }
+}
+
 /// The first row whose names fit.
-fn find(rows: &'static [Generation], model: &str) -> &'static Generation {
+pub(crate) fn find(rows: &'static [Generation], model: &str) -> &'static Generation {
     let name = bare_name(model);
     rows.iter()
         .find(|row| row.fits(name))
@@ -189,8 +183,3 @@ fn is_same_version(rest: &str) -> bool {
         Some(_) => false,
     }
 }
-
-#[cfg(test)]
-mod property;
-#[cfg(test)]
-mod tests;

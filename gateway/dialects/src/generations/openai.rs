@@ -33,7 +33,7 @@ const FIXED: ReasoningRules = ReasoningRules {
 
 /// The newest: never without reasoning, so with tools never by chat.
 const GPT_6_1_SOL: Generation = Generation {
-    names: &["gpt-6.1-sol", "gpt-6-astra"],
+    names: &["gpt-6.1-sol", "gpt-6.2-sol", "gpt-6.2-astra", "gpt-6-astra"],
     matches: Match::Known,
     has_chat: true,
     chat_tools: When::WithoutReasoning,

@@ -6,7 +6,6 @@ use serde::Deserialize;
 
 use super::{BudgetRange, Efforts, Generation, Match, ReasoningOff, When};
 use crate::neutral::Effort;
-use crate::vendors::Vendor;
 
 /// `[[model]]`: what a model takes that is newer than the build, or that has a name of its own, as
 /// deployments at Azure have.
@@ -110,15 +109,15 @@ impl ModelConfig {
             }
     }
 
-    /// What the model takes at a vendor.
-    ///
-    /// # Errors
-    ///
-    /// When `like` is no model that the build knows there, or what is set does not fit it.
-    pub fn generation(&self, vendor: &Vendor) -> Result<Generation, WrongModel> {
-        let like = Generation::of(vendor, &self.like);
+    /// What the model takes at a vendor with these rows.
+    pub(crate) fn generation(
+        &self,
+        rows: &'static [Generation],
+        dialect: &str,
+    ) -> Result<Generation, WrongModel> {
+        let like = super::find(rows, &self.like);
         if like.matches != Match::Known {
-            return Err(WrongModel::new("like", unknown(&self.like, vendor)));
+            return Err(WrongModel::new("like", unknown(&self.like, rows, dialect)));
         }
         let mut own = *like;
         self.change_limits(&mut own)?;
@@ -215,11 +214,10 @@ impl ModelConfig {
     }
 }
 
-fn unknown(like: &str, vendor: &Vendor) -> String {
-    let known = vendor.generations.iter();
+fn unknown(like: &str, rows: &[Generation], dialect: &str) -> String {
+    let known = rows.iter();
     let known = known.filter(|row| row.matches == Match::Known);
     let names: Vec<&str> = known.map(Generation::name).take(4).collect();
-    let dialect = vendor.name;
     if names.is_empty() {
         return format!("no model is known at dialect \"{dialect}\", so none can be like one");
     }

@@ -6,8 +6,8 @@ use http::HeaderMap;
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
-use super::*;
 use crate::api::{ClientApi, UpstreamApi};
+use crate::generations::{AskedReasoning, Generation, ReasoningControl, ReasoningOff};
 use crate::neutral::Effort;
 use crate::prepare::{ClientRequest, Target, UpstreamRequest, prepare};
 use crate::refusal::{PrepareError, Unsupported};

@@ -1,8 +1,12 @@
-use super::*;
+//! What the rows of models say, and how names find them.
+
+use crate::generations::{
+    Generation, Match, ModelConfig, ReasoningControl, ReasoningOff, When, WrongModel,
+};
 use crate::vendors;
 
 fn of(vendor: &str, model: &str) -> &'static Generation {
-    Generation::of(vendors::find(vendor).unwrap(), model)
+    vendors::find(vendor).unwrap().generation(model)
 }
 
 #[test]
@@ -73,24 +77,24 @@ fn an_unknown_model_is_like_the_newest_and_says_so() {
         let row = of(vendor, model);
         assert_eq!(row.matches, Match::Newest, "{model}");
         assert!(row.is_like(of(vendor, like)), "{model} is like {like}");
-        let warning = Generation::warning(vendors::find(vendor).unwrap(), model).unwrap();
+        let warning = vendors::find(vendor).unwrap().model_warning(model).unwrap();
         assert!(
             warning.contains(like) && warning.contains(model),
             "{warning}"
         );
     }
     let azure = vendors::find("azure").unwrap();
-    let warning = Generation::warning(azure, "prod-chat").unwrap();
+    let warning = azure.model_warning("prod-chat").unwrap();
     assert!(warning.contains("passes on"), "{warning}");
     for (vendor, model) in [("vllm", "x"), ("openrouter", "x"), ("openai", "gpt-4o")] {
         let vendor = vendors::find(vendor).unwrap();
-        assert_eq!(Generation::warning(vendor, model), None, "{model}");
+        assert_eq!(vendor.model_warning(model), None, "{model}");
     }
 }
 
 fn own(toml: serde_json::Value, vendor: &str) -> Result<Generation, WrongModel> {
     let config: ModelConfig = serde_json::from_value(toml).unwrap();
-    config.generation(vendors::find(vendor).unwrap())
+    vendors::find(vendor).unwrap().own_generation(&config)
 }
 
 #[test]
