@@ -86,11 +86,15 @@ pub struct StrictRequest<'a> {
 /// Says why the real API would refuse a request.
 pub fn check(request: &StrictRequest<'_>) -> Result<(), Violation> {
     let body: Value = serde_json::from_slice(request.body).map_err(|error| {
-        const JSON: Rule = Rule {
+        const JSON: ApiRule = ApiRule {
             name: "json",
             source: "https://www.rfc-editor.org/rfc/rfc8259",
         };
-        Violation::new(JSON, Path::default(), Problem::Value(error.to_string()))
+        Violation::new(
+            JSON,
+            FieldPath::default(),
+            Complaint::Value(error.to_string()),
+        )
     })?;
     let vendor = match request.vendor {
         "" => request.api.owner(),
@@ -129,7 +133,7 @@ pub fn model(path: &str, body: &[u8]) -> String {
 
 /// A documented rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Rule {
+pub(super) struct ApiRule {
     pub(super) name: &'static str,
     pub(super) source: &'static str,
 }
@@ -137,14 +141,14 @@ pub(super) struct Rule {
 /// A request that a provider refuses, and where and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
-    rule: Rule,
-    path: Path,
-    problem: Problem,
+    rule: ApiRule,
+    path: FieldPath,
+    problem: Complaint,
 }
 
 /// What is wrong with a value.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Problem {
+enum Complaint {
     /// The field does not exist.
     Unknown,
     Missing,
@@ -156,7 +160,7 @@ enum Problem {
 }
 
 impl Violation {
-    fn new(rule: Rule, path: Path, problem: Problem) -> Self {
+    fn new(rule: ApiRule, path: FieldPath, problem: Complaint) -> Self {
         Self {
             rule,
             path,
@@ -185,12 +189,12 @@ impl Violation {
 
 impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Rule { name, source } = self.rule;
+        let ApiRule { name, source } = self.rule;
         write!(f, "{}: {} [{name}, {source}]", self.place(), self.problem)
     }
 }
 
-impl fmt::Display for Problem {
+impl fmt::Display for Complaint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unknown => f.write_str("unknown field"),
@@ -205,7 +209,7 @@ impl std::error::Error for Violation {}
 
 /// Where a value stands in a body.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Path(Vec<Step>);
+struct FieldPath(Vec<Step>);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Step {
@@ -213,7 +217,7 @@ enum Step {
     At(usize),
 }
 
-impl Path {
+impl FieldPath {
     fn of(key: &str) -> Self {
         Self::default().key(key)
     }
@@ -256,8 +260,8 @@ impl Path {
 }
 
 /// A violation of a rule that spans values.
-fn broken(rule: Rule, path: Path, problem: impl Into<String>) -> Result<(), Violation> {
-    Err(Violation::new(rule, path, Problem::Value(problem.into())))
+fn broken(rule: ApiRule, path: FieldPath, problem: impl Into<String>) -> Result<(), Violation> {
+    Err(Violation::new(rule, path, Complaint::Value(problem.into())))
 }
 
 /// The items of an array; of anything else none.

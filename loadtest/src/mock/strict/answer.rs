@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{Problem, StrictApi, Violation};
+use super::{Complaint, StrictApi, Violation};
 
 impl Violation {
     /// Status and body of the error.
@@ -29,10 +29,10 @@ impl Violation {
     fn anthropic(&self) -> String {
         let path = self.path.dotted();
         let problem = match &self.problem {
-            Problem::Unknown => "Extra inputs are not permitted".to_owned(),
-            Problem::Missing => "Field required".to_owned(),
-            Problem::Type { expected, .. } => format!("Input should be {expected}"),
-            Problem::Value(problem) => problem.clone(),
+            Complaint::Unknown => "Extra inputs are not permitted".to_owned(),
+            Complaint::Missing => "Field required".to_owned(),
+            Complaint::Type { expected, .. } => format!("Input should be {expected}"),
+            Complaint::Value(problem) => problem.clone(),
         };
         let message = format!("{path}: {problem} {}", self.rule_and_page());
         json!({
@@ -46,16 +46,16 @@ impl Violation {
     fn openai(&self) -> String {
         let path = self.path.bracketed();
         let (code, problem) = match &self.problem {
-            Problem::Unknown => ("unknown_parameter", format!("Unknown parameter: '{path}'.")),
-            Problem::Missing => (
+            Complaint::Unknown => ("unknown_parameter", format!("Unknown parameter: '{path}'.")),
+            Complaint::Missing => (
                 "missing_required_parameter",
                 format!("Missing required parameter: '{path}'."),
             ),
-            Problem::Type { expected, found } => (
+            Complaint::Type { expected, found } => (
                 "invalid_type",
                 format!("Invalid type for '{path}': expected {expected}, but got {found} instead."),
             ),
-            Problem::Value(problem) => ("invalid_value", format!("Invalid '{path}': {problem}")),
+            Complaint::Value(problem) => ("invalid_value", format!("Invalid '{path}': {problem}")),
         };
         let message = format!("{problem} {}", self.rule_and_page());
         json!({
@@ -72,14 +72,14 @@ impl Violation {
     fn google(&self) -> String {
         let path = self.path.bracketed();
         let problem = match &self.problem {
-            Problem::Unknown => format!(
+            Complaint::Unknown => format!(
                 "Invalid JSON payload received. Unknown name \"{path}\": Cannot find field."
             ),
-            Problem::Missing => format!("{path} is required."),
-            Problem::Type { expected, .. } => {
+            Complaint::Missing => format!("{path} is required."),
+            Complaint::Type { expected, .. } => {
                 format!("Invalid value at '{path}', expected {expected}.")
             }
-            Problem::Value(problem) => format!("{path}: {problem}"),
+            Complaint::Value(problem) => format!("{path}: {problem}"),
         };
         let message = format!("{problem} {}", self.rule_and_page());
         let error = json!({"code": 400, "message": message, "status": "INVALID_ARGUMENT"});
@@ -88,13 +88,13 @@ impl Violation {
 
     fn mistral(&self) -> String {
         let (kind, problem) = match &self.problem {
-            Problem::Unknown => (
+            Complaint::Unknown => (
                 "extra_forbidden",
                 "Extra inputs are not permitted".to_owned(),
             ),
-            Problem::Missing => ("missing", "Field required".to_owned()),
-            Problem::Type { expected, .. } => ("type", format!("Input should be {expected}")),
-            Problem::Value(problem) => ("value_error", problem.clone()),
+            Complaint::Missing => ("missing", "Field required".to_owned()),
+            Complaint::Type { expected, .. } => ("type", format!("Input should be {expected}")),
+            Complaint::Value(problem) => ("value_error", problem.clone()),
         };
         let message = format!("{problem} {}", self.rule_and_page());
         let place: Vec<_> = std::iter::once("body".to_owned())

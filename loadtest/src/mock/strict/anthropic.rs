@@ -11,18 +11,18 @@ use std::collections::HashSet;
 use http::HeaderMap;
 use serde_json::Value;
 
-use super::models::{Claude, Sampling};
+use super::models::{Claude, SamplingRule};
 use super::schema::{self, SchemaRules};
-use super::shape::{Unknown, Walk};
-use super::{Path, Problem, Rule, Violation, broken, is_blank, items};
+use super::shape::{ShapeCheck, Unknown};
+use super::{ApiRule, Complaint, FieldPath, Violation, broken, is_blank, items};
 
-const WALK: Walk = Walk {
+const WALK: ShapeCheck = ShapeCheck {
     unknown: Unknown::Refused,
     null_is_absent: false,
 };
 
-const fn rule(name: &'static str, source: &'static str) -> Rule {
-    Rule { name, source }
+const fn rule(name: &'static str, source: &'static str) -> ApiRule {
+    ApiRule { name, source }
 }
 
 const MESSAGES: &str = "https://platform.claude.com/docs/en/api/messages";
@@ -32,32 +32,32 @@ const TOOLS: &str =
     "https://platform.claude.com/docs/en/agents-and-tools/tool-use/implement-tool-use";
 const SCHEMAS: &str = "https://platform.claude.com/docs/en/build-with-claude/structured-outputs";
 
-const VERSION: Rule = rule(
+const VERSION: ApiRule = rule(
     "anthropic-version",
     "https://platform.claude.com/docs/en/api/versioning",
 );
-const MAX_TOKENS: Rule = rule(
+const MAX_TOKENS: ApiRule = rule(
     "max-tokens",
     "https://platform.claude.com/docs/en/about-claude/models/overview",
 );
-const SAMPLING: Rule = rule("sampling", MIGRATION);
-const SAMPLING_THINKING: Rule = rule("sampling-while-thinking", THINKING);
-const THINKING_TYPE: Rule = rule("thinking-type", MIGRATION);
-const THINKING_BUDGET: Rule = rule("thinking-budget", THINKING);
-const EFFORT: Rule = rule(
+const SAMPLING: ApiRule = rule("sampling", MIGRATION);
+const SAMPLING_THINKING: ApiRule = rule("sampling-while-thinking", THINKING);
+const THINKING_TYPE: ApiRule = rule("thinking-type", MIGRATION);
+const THINKING_BUDGET: ApiRule = rule("thinking-budget", THINKING);
+const EFFORT: ApiRule = rule(
     "effort",
     "https://platform.claude.com/docs/en/build-with-claude/effort",
 );
-const PREFILL: Rule = rule(
+const PREFILL: ApiRule = rule(
     "prefill",
     "https://platform.claude.com/docs/en/api/errors#prefill-not-supported",
 );
-const TOOL_CHOICE: Rule = rule("tool-choice", TOOLS);
-const TOOL_CHOICE_THINKING: Rule = rule("tool-choice-while-thinking", THINKING);
-const TOOL_NAMES: Rule = rule("tool-names", TOOLS);
-const TOOL_TYPE: Rule = rule("tool-type", MESSAGES);
-const TOOL_SCHEMA: Rule = rule("tool-schema", TOOLS);
-const STOP: Rule = rule("stop-sequences", MESSAGES);
+const TOOL_CHOICE: ApiRule = rule("tool-choice", TOOLS);
+const TOOL_CHOICE_THINKING: ApiRule = rule("tool-choice-while-thinking", THINKING);
+const TOOL_NAMES: ApiRule = rule("tool-names", TOOLS);
+const TOOL_TYPE: ApiRule = rule("tool-type", MESSAGES);
+const TOOL_SCHEMA: ApiRule = rule("tool-schema", TOOLS);
+const STOP: ApiRule = rule("stop-sequences", MESSAGES);
 const ANSWER_SCHEMA: SchemaRules = SchemaRules {
     rule: rule("answer-schema", SCHEMAS),
     refused: &[
@@ -88,7 +88,7 @@ pub(super) fn check(model: &str, headers: &HeaderMap, body: &Value) -> Result<()
         false => &shapes::REQUEST,
     };
     version(headers)?;
-    WALK.object(shape, body, &Path::default())?;
+    WALK.object(shape, body, &FieldPath::default())?;
     max_tokens(known, body)?;
     sampling(known, body)?;
     stop_sequences(body)?;
@@ -102,7 +102,7 @@ pub(super) fn check_count(model: &str, headers: &HeaderMap, body: &Value) -> Res
         false => &shapes::COUNT_TOKENS,
     };
     version(headers)?;
-    WALK.object(shape, body, &Path::default())?;
+    WALK.object(shape, body, &FieldPath::default())?;
     common(Claude::of(model), body)
 }
 
@@ -122,9 +122,9 @@ fn beta(headers: &HeaderMap) -> bool {
 }
 
 fn version(headers: &HeaderMap) -> Result<(), Violation> {
-    let path = || Path::of("anthropic-version");
+    let path = || FieldPath::of("anthropic-version");
     let Some(version) = headers.get("anthropic-version") else {
-        return Err(Violation::new(VERSION, path(), Problem::Missing));
+        return Err(Violation::new(VERSION, path(), Complaint::Missing));
     };
     let known = ["2023-01-01", "2023-06-01"]
         .iter()
@@ -137,7 +137,7 @@ fn version(headers: &HeaderMap) -> Result<(), Violation> {
 
 fn max_tokens(known: Option<Claude>, body: &Value) -> Result<(), Violation> {
     let wanted = body["max_tokens"].as_i64().unwrap_or(0);
-    let path = || Path::of("max_tokens");
+    let path = || FieldPath::of("max_tokens");
     if let Some(max) = known
         .map(|known| known.max_tokens)
         .filter(|max| wanted > *max)
@@ -156,18 +156,18 @@ fn sampling(known: Option<Claude>, body: &Value) -> Result<(), Violation> {
     let said = |name: &&str| body.get(*name).is_some();
     let mut names = ["temperature", "top_p", "top_k"].into_iter().filter(said);
     let refused = match known.map(|known| known.sampling) {
-        Some(Sampling::None) => names.next(),
-        Some(Sampling::Defaults) => names.find(|name| !default(name)),
+        Some(SamplingRule::None) => names.next(),
+        Some(SamplingRule::Defaults) => names.find(|name| !default(name)),
         _ => None,
     };
     if let Some(name) = refused {
         let problem = format!("`{name}` is deprecated for this model");
-        return broken(SAMPLING, Path::of(name), problem);
+        return broken(SAMPLING, FieldPath::of(name), problem);
     }
     let both = body.get("temperature").is_some() && body.get("top_p").is_some();
-    if both && known.is_some_and(|known| known.sampling == Sampling::OneOfTwo) {
+    if both && known.is_some_and(|known| known.sampling == SamplingRule::OneOfTwo) {
         let problem = "`temperature` and `top_p` cannot both be specified for this model";
-        return broken(SAMPLING, Path::of("top_p"), problem);
+        return broken(SAMPLING, FieldPath::of("top_p"), problem);
     }
     sampling_while_thinking(body)
 }
@@ -179,15 +179,15 @@ fn sampling_while_thinking(body: &Value) -> Result<(), Violation> {
     let temperature = body["temperature"].as_f64().unwrap_or(1.0);
     if (temperature - 1.0).abs() > f64::EPSILON {
         let problem = "may only be set to 1 when thinking is enabled";
-        return broken(SAMPLING_THINKING, Path::of("temperature"), problem);
+        return broken(SAMPLING_THINKING, FieldPath::of("temperature"), problem);
     }
     if body.get("top_k").is_some() {
         let problem = "must be unset when thinking is enabled";
-        return broken(SAMPLING_THINKING, Path::of("top_k"), problem);
+        return broken(SAMPLING_THINKING, FieldPath::of("top_k"), problem);
     }
     if body["top_p"].as_f64().is_some_and(|top_p| top_p < 0.95) {
         let problem = "must be at least 0.95 or unset when thinking is enabled";
-        return broken(SAMPLING_THINKING, Path::of("top_p"), problem);
+        return broken(SAMPLING_THINKING, FieldPath::of("top_p"), problem);
     }
     Ok(())
 }
@@ -201,7 +201,7 @@ fn is_thinking(body: &Value) -> bool {
 }
 
 fn stop_sequences(body: &Value) -> Result<(), Violation> {
-    let path = Path::of("stop_sequences");
+    let path = FieldPath::of("stop_sequences");
     let blank =
         items(&body["stop_sequences"]).find(|(_, stop)| stop.as_str().is_some_and(is_blank));
     match blank {
@@ -215,7 +215,7 @@ fn stop_sequences(body: &Value) -> Result<(), Violation> {
 }
 
 fn thinking(known: Option<Claude>, body: &Value) -> Result<(), Violation> {
-    let path = Path::of("thinking").key("type");
+    let path = FieldPath::of("thinking").key("type");
     let Some(kind) = body["thinking"]["type"].as_str() else {
         return Ok(());
     };
@@ -237,7 +237,7 @@ fn thinking(known: Option<Claude>, body: &Value) -> Result<(), Violation> {
         && budget >= max
     {
         let problem = "`max_tokens` must be greater than `thinking.budget_tokens`";
-        return broken(THINKING_BUDGET, Path::of("max_tokens"), problem);
+        return broken(THINKING_BUDGET, FieldPath::of("max_tokens"), problem);
     }
     Ok(())
 }
@@ -249,7 +249,7 @@ fn effort(known: Option<Claude>, body: &Value) -> Result<(), Violation> {
     if known.efforts.contains(&effort) {
         return Ok(());
     }
-    let path = Path::of("output_config").key("effort");
+    let path = FieldPath::of("output_config").key("effort");
     let problem = match known.efforts {
         [] => "This model does not support the effort parameter.".to_owned(),
         efforts => format!(
@@ -261,7 +261,7 @@ fn effort(known: Option<Claude>, body: &Value) -> Result<(), Violation> {
 }
 
 fn tools(known: Option<Claude>, body: &Value) -> Result<(), Violation> {
-    let path = Path::of("tools");
+    let path = FieldPath::of("tools");
     let mut names = HashSet::new();
     for (index, tool) in items(&body["tools"]) {
         let path = path.at(index);
@@ -291,7 +291,7 @@ fn tools(known: Option<Claude>, body: &Value) -> Result<(), Violation> {
     tool_choice(known, body, &names)
 }
 
-fn tool_schema(known: Option<Claude>, tool: &Value, path: &Path) -> Result<(), Violation> {
+fn tool_schema(known: Option<Claude>, tool: &Value, path: &FieldPath) -> Result<(), Violation> {
     let schema = &tool["input_schema"];
     if let Some(keyword) = ["oneOf", "allOf", "anyOf"]
         .iter()
@@ -331,7 +331,7 @@ fn tool_choice(
     let Some(kind) = choice["type"].as_str() else {
         return Ok(());
     };
-    let path = Path::of("tool_choice");
+    let path = FieldPath::of("tool_choice");
     if kind != "none" && names.is_empty() && items(&body["tools"]).next().is_none() {
         let problem = "tool_choice may only be specified while providing tools";
         return broken(TOOL_CHOICE, path, problem);
@@ -359,7 +359,7 @@ fn answer_schema(known: Option<Claude>, body: &Value) -> Result<(), Violation> {
     if !format.is_object() {
         return Ok(());
     }
-    let path = Path::of("output_config").key("format");
+    let path = FieldPath::of("output_config").key("format");
     if known.is_some_and(|known| !known.schemas) {
         let problem = "this model does not support output format";
         return broken(ANSWER_SCHEMA.rule, path, problem);

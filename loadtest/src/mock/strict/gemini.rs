@@ -12,16 +12,16 @@ use serde_json::Value;
 
 use super::models::{GeminiModel, GeminiSeries};
 use super::schema;
-use super::shape::{Unknown, Walk};
-use super::{Path, Problem, Rule, Violation, broken, items};
+use super::shape::{ShapeCheck, Unknown};
+use super::{ApiRule, Complaint, FieldPath, Violation, broken, items};
 
-const WALK: Walk = Walk {
+const WALK: ShapeCheck = ShapeCheck {
     unknown: Unknown::Refused,
     null_is_absent: true,
 };
 
-const fn rule(name: &'static str, source: &'static str) -> Rule {
-    Rule { name, source }
+const fn rule(name: &'static str, source: &'static str) -> ApiRule {
+    ApiRule { name, source }
 }
 
 const GENERATE: &str = "https://ai.google.dev/api/generate-content";
@@ -31,34 +31,34 @@ const SCHEMAS: &str = "https://ai.google.dev/gemini-api/docs/structured-output";
 const COUNTING: &str = "https://ai.google.dev/api/tokens";
 const EMBEDDINGS: &str = "https://ai.google.dev/api/embeddings";
 
-const THINKING_BUDGET: Rule = rule("thinking-budget", THINKING_PAGE);
-const THINKING_LEVEL: Rule = rule("thinking-level", THINKING_PAGE);
-const THINKING: Rule = rule("thinking", THINKING_PAGE);
-const SAMPLING: Rule = rule(
+const THINKING_BUDGET: ApiRule = rule("thinking-budget", THINKING_PAGE);
+const THINKING_LEVEL: ApiRule = rule("thinking-level", THINKING_PAGE);
+const THINKING: ApiRule = rule("thinking", THINKING_PAGE);
+const SAMPLING: ApiRule = rule(
     "sampling",
     "https://ai.google.dev/gemini-api/docs/generate-content/latest-model",
 );
-const NAMES: Rule = rule("tool-names", CALLING);
-const NAME: Rule = rule(
+const NAMES: ApiRule = rule("tool-names", CALLING);
+const NAME: ApiRule = rule(
     "tool-name",
     "https://ai.google.dev/api/caching#FunctionDeclaration",
 );
-const CONFIG: Rule = rule("tool-choice", CALLING);
-const TOOL_KINDS: Rule = rule("tools-of-two-kinds", CALLING);
-const TOOL_SCHEMA: Rule = rule("tool-schema", "https://ai.google.dev/api/caching#Schema");
-const ONE_SCHEMA: Rule = rule("one-schema", GENERATE);
-const ANSWER_SCHEMA: Rule = rule("answer-schema", SCHEMAS);
-const TOOLS_AND_SCHEMA: Rule = rule("tools-beside-answer-schema", SCHEMAS);
-const LOGPROBS: Rule = rule("logprobs", GENERATE);
-const COUNT_FORM: Rule = rule("count-tokens-form", COUNTING);
-const EMBED_MODEL: Rule = rule("embedding-model", EMBEDDINGS);
+const CONFIG: ApiRule = rule("tool-choice", CALLING);
+const TOOL_KINDS: ApiRule = rule("tools-of-two-kinds", CALLING);
+const TOOL_SCHEMA: ApiRule = rule("tool-schema", "https://ai.google.dev/api/caching#Schema");
+const ONE_SCHEMA: ApiRule = rule("one-schema", GENERATE);
+const ANSWER_SCHEMA: ApiRule = rule("answer-schema", SCHEMAS);
+const TOOLS_AND_SCHEMA: ApiRule = rule("tools-beside-answer-schema", SCHEMAS);
+const LOGPROBS: ApiRule = rule("logprobs", GENERATE);
+const COUNT_FORM: ApiRule = rule("count-tokens-form", COUNTING);
+const EMBED_MODEL: ApiRule = rule("embedding-model", EMBEDDINGS);
 
 /// What `models/{model}:generateContent` refuses.
 pub(super) fn check(vendor: &str, model: &str, body: &Value) -> Result<(), Violation> {
-    generate(vendor, model, &camel(body), &Path::default())
+    generate(vendor, model, &camel(body), &FieldPath::default())
 }
 
-fn generate(vendor: &str, model: &str, body: &Value, path: &Path) -> Result<(), Violation> {
+fn generate(vendor: &str, model: &str, body: &Value, path: &FieldPath) -> Result<(), Violation> {
     let known = GeminiModel::of(model);
     WALK.object(&shapes::REQUEST, body, path)?;
     let config = &body["generationConfig"];
@@ -73,7 +73,7 @@ fn generate(vendor: &str, model: &str, body: &Value, path: &Path) -> Result<(), 
 /// What `models/{model}:countTokens` refuses.
 pub(super) fn check_count(vendor: &str, model: &str, body: &Value) -> Result<(), Violation> {
     let body = camel(body);
-    let root = Path::default();
+    let root = FieldPath::default();
     if vendor == "vertex" {
         return generate(vendor, model, &body, &root);
     }
@@ -91,7 +91,7 @@ pub(super) fn check_count(vendor: &str, model: &str, body: &Value) -> Result<(),
         return Err(Violation::new(
             COUNT_FORM,
             path.key("model"),
-            Problem::Missing,
+            Complaint::Missing,
         ));
     }
     generate(vendor, model, whole, &path)
@@ -100,11 +100,11 @@ pub(super) fn check_count(vendor: &str, model: &str, body: &Value) -> Result<(),
 /// What `models/{model}:batchEmbedContents` refuses.
 pub(super) fn check_embed(model: &str, body: &Value) -> Result<(), Violation> {
     let body = camel(body);
-    WALK.object(&shapes::EMBED, &body, &Path::default())?;
+    WALK.object(&shapes::EMBED, &body, &FieldPath::default())?;
     for (index, request) in items(&body["requests"]) {
         let named = request["model"].as_str().unwrap_or_default();
         if named.strip_prefix("models/") != Some(model) {
-            let path = Path::of("requests").at(index).key("model");
+            let path = FieldPath::of("requests").at(index).key("model");
             let problem = format!("must be models/{model}, as in the URL");
             return broken(EMBED_MODEL, path, problem);
         }
@@ -160,7 +160,7 @@ fn camel_key(key: &str) -> String {
     camel
 }
 
-fn thinking(known: Option<GeminiModel>, config: &Value, path: &Path) -> Result<(), Violation> {
+fn thinking(known: Option<GeminiModel>, config: &Value, path: &FieldPath) -> Result<(), Violation> {
     let level = config["thinkingLevel"].as_str();
     let budget = config["thinkingBudget"].as_i64();
     if level.is_some() && budget.is_some() {
@@ -183,7 +183,7 @@ fn thinking(known: Option<GeminiModel>, config: &Value, path: &Path) -> Result<(
     }
 }
 
-fn budget(known: GeminiModel, budget: i64, path: &Path) -> Result<(), Violation> {
+fn budget(known: GeminiModel, budget: i64, path: &FieldPath) -> Result<(), Violation> {
     let Some((min, max, off)) = known.budget else {
         return match known.levels {
             [] => broken(
@@ -207,7 +207,7 @@ fn budget(known: GeminiModel, budget: i64, path: &Path) -> Result<(), Violation>
     broken(THINKING_BUDGET, path.clone(), problem)
 }
 
-fn level(known: GeminiModel, level: &str, path: &Path) -> Result<(), Violation> {
+fn level(known: GeminiModel, level: &str, path: &FieldPath) -> Result<(), Violation> {
     let level = level.to_ascii_lowercase();
     if known.levels.iter().any(|known| *known == level) {
         return Ok(());
@@ -222,7 +222,7 @@ fn level(known: GeminiModel, level: &str, path: &Path) -> Result<(), Violation> 
     broken(THINKING_LEVEL, path.clone(), problem)
 }
 
-fn sampling(known: Option<GeminiModel>, config: &Value, path: &Path) -> Result<(), Violation> {
+fn sampling(known: Option<GeminiModel>, config: &Value, path: &FieldPath) -> Result<(), Violation> {
     if known.is_some_and(|known| !known.sampling) {
         let said = ["temperature", "topP", "topK"]
             .into_iter()
@@ -243,7 +243,7 @@ fn format(
     known: Option<GeminiModel>,
     body: &Value,
     config: &Value,
-    path: &Path,
+    path: &FieldPath,
 ) -> Result<(), Violation> {
     let kind = config["responseMimeType"].as_str().unwrap_or("text/plain");
     let schema = !config["responseSchema"].is_null();
@@ -276,7 +276,7 @@ fn format(
     Ok(())
 }
 
-fn tools(known: Option<GeminiModel>, body: &Value, path: &Path) -> Result<(), Violation> {
+fn tools(known: Option<GeminiModel>, body: &Value, path: &FieldPath) -> Result<(), Violation> {
     let mut names = HashSet::new();
     let mut others = false;
     for (index, tool) in items(&body["tools"]) {
@@ -304,7 +304,7 @@ fn tools(known: Option<GeminiModel>, body: &Value, path: &Path) -> Result<(), Vi
 }
 
 /// Whether a function may be called so.
-fn name(name: &str, path: &Path) -> Result<(), Violation> {
+fn name(name: &str, path: &FieldPath) -> Result<(), Violation> {
     let first = name.chars().next();
     let fits = first.is_some_and(|c| c.is_ascii_alphabetic() || c == '_')
         && name.len() <= 128
@@ -318,7 +318,7 @@ fn name(name: &str, path: &Path) -> Result<(), Violation> {
     broken(NAME, path.clone(), problem)
 }
 
-fn parameters(function: &Value, path: &Path) -> Result<(), Violation> {
+fn parameters(function: &Value, path: &FieldPath) -> Result<(), Violation> {
     let (plain, json) = (&function["parameters"], &function["parametersJsonSchema"]);
     if !plain.is_null() && !json.is_null() {
         let problem = "parameters and parametersJsonSchema are mutually exclusive";
@@ -338,7 +338,7 @@ fn parameters(function: &Value, path: &Path) -> Result<(), Violation> {
     schema::valid(json, &path, TOOL_SCHEMA)
 }
 
-fn tool_config(config: &Value, names: &HashSet<&str>, path: &Path) -> Result<(), Violation> {
+fn tool_config(config: &Value, names: &HashSet<&str>, path: &FieldPath) -> Result<(), Violation> {
     let calling = &config["functionCallingConfig"];
     let path = path.key("functionCallingConfig");
     if !calling.is_object() {
@@ -363,7 +363,7 @@ fn tool_config(config: &Value, names: &HashSet<&str>, path: &Path) -> Result<(),
 }
 
 /// Google's own form of schemas, a part of OpenAPI's.
-fn google_schema(schema: &Value, path: &Path) -> Result<(), Violation> {
+fn google_schema(schema: &Value, path: &FieldPath) -> Result<(), Violation> {
     schema::each(schema, path, &mut |object, path| {
         let kind = object
             .get("type")

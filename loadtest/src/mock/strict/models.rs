@@ -5,12 +5,12 @@
 //! guides/latest-model, models).
 
 /// A version of a family: major and minor.
-pub(super) type Version = (u32, u32);
+pub(super) type ModelVersion = (u32, u32);
 
 /// What a Claude model takes.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Claude {
-    pub(super) sampling: Sampling,
+    pub(super) sampling: SamplingRule,
     pub(super) prefill: bool,
     /// `thinking.type` values.
     pub(super) thinking: &'static [&'static str],
@@ -26,7 +26,7 @@ pub(super) struct Claude {
 
 /// What a Claude model takes of `temperature`, `top_p` and `top_k`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Sampling {
+pub(super) enum SamplingRule {
     /// All of them.
     Any,
     /// Temperature or `top_p`.
@@ -66,10 +66,10 @@ impl Claude {
         };
         Some(Self {
             sampling: match version {
-                _ if since(5, 0) => Sampling::Defaults,
-                _ if since(4, 7) => Sampling::None,
-                _ if since(4, 1) => Sampling::OneOfTwo,
-                _ => Sampling::Any,
+                _ if since(5, 0) => SamplingRule::Defaults,
+                _ if since(4, 7) => SamplingRule::None,
+                _ if since(4, 1) => SamplingRule::OneOfTwo,
+                _ => SamplingRule::Any,
             },
             prefill: !since(4, 6),
             thinking,
@@ -90,7 +90,7 @@ impl Claude {
 }
 
 /// Tier and version: `claude-opus-4-5-20251101`, `claude-3-5-haiku-latest`, `anthropic.claude-opus-4-7-v1:0`.
-fn claude_name(model: &str) -> Option<(&str, Version)> {
+fn claude_name(model: &str) -> Option<(&str, ModelVersion)> {
     let name = &model[model.find("claude-")? + "claude-".len()..];
     let words: Vec<_> = name.split(['-', '@', '.']).collect();
     let tier = *words
@@ -206,7 +206,7 @@ fn before_gpt_5(name: &str) -> Option<OpenAi> {
     })
 }
 
-fn efforts_since_gpt_5(version: Version, pro: bool, codex: bool) -> &'static [&'static str] {
+fn efforts_since_gpt_5(version: ModelVersion, pro: bool, codex: bool) -> &'static [&'static str] {
     match version {
         (5, 0) if pro => &["high"],
         (5, 0) if codex => LOW_TO_HIGH,

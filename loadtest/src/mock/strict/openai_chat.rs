@@ -11,12 +11,12 @@ use serde_json::Value;
 
 use super::models::OpenAi;
 use super::schema::{self, SchemaRules};
-use super::shape::{Unknown, Walk};
+use super::shape::{ShapeCheck, Unknown};
 use super::vendors::{StrictVendor, VendorCall};
-use super::{Path, Problem, Rule, Violation, broken, items};
+use super::{ApiRule, Complaint, FieldPath, Violation, broken, items};
 
-pub(super) const fn rule(name: &'static str, source: &'static str) -> Rule {
-    Rule { name, source }
+pub(super) const fn rule(name: &'static str, source: &'static str) -> ApiRule {
+    ApiRule { name, source }
 }
 
 pub(super) const CHAT: &str = "https://platform.openai.com/docs/api-reference/chat/create";
@@ -24,31 +24,31 @@ const CALLING: &str = "https://platform.openai.com/docs/guides/function-calling"
 const REASONING: &str = "https://platform.openai.com/docs/guides/reasoning";
 const SCHEMAS: &str = "https://platform.openai.com/docs/guides/structured-outputs";
 
-const MODEL_API: Rule = rule(
+const MODEL_API: ApiRule = rule(
     "model-of-another-api",
     "https://platform.openai.com/docs/models",
 );
-const TOKENS: Rule = rule("max-tokens", CHAT);
-pub(super) const SAMPLING: Rule = rule("sampling", REASONING);
-pub(super) const EFFORT: Rule = rule("effort", REASONING);
-const TOOLS_REASONING: Rule = rule(
+const TOKENS: ApiRule = rule("max-tokens", CHAT);
+pub(super) const SAMPLING: ApiRule = rule("sampling", REASONING);
+pub(super) const EFFORT: ApiRule = rule("effort", REASONING);
+const TOOLS_REASONING: ApiRule = rule(
     "tools-while-reasoning",
     "https://developers.openai.com/api/docs/guides/latest-model",
 );
-const STREAM_OPTIONS: Rule = rule("stream-options", CHAT);
-const TOP_LOGPROBS: Rule = rule("top-logprobs", CHAT);
-const JSON_WORD: Rule = rule("json-mode-says-json", SCHEMAS);
-const ONLY_WITH_TOOLS: Rule = rule("only-with-tools", CHAT);
-const TOOL_CHOICE: Rule = rule("tool-choice", CALLING);
-const TOOL_SCHEMA: Rule = rule("tool-schema", CALLING);
-const CALLS_ANSWERED: Rule = rule("tool-result-follows-its-call", CALLING);
-const RESULTS_CALLED: Rule = rule("tool-result-has-a-call", CALLING);
-const ASSISTANT: Rule = rule("assistant-says-something", CHAT);
-const IMAGE: Rule = rule(
+const STREAM_OPTIONS: ApiRule = rule("stream-options", CHAT);
+const TOP_LOGPROBS: ApiRule = rule("top-logprobs", CHAT);
+const JSON_WORD: ApiRule = rule("json-mode-says-json", SCHEMAS);
+const ONLY_WITH_TOOLS: ApiRule = rule("only-with-tools", CHAT);
+const TOOL_CHOICE: ApiRule = rule("tool-choice", CALLING);
+const TOOL_SCHEMA: ApiRule = rule("tool-schema", CALLING);
+const CALLS_ANSWERED: ApiRule = rule("tool-result-follows-its-call", CALLING);
+const RESULTS_CALLED: ApiRule = rule("tool-result-has-a-call", CALLING);
+const ASSISTANT: ApiRule = rule("assistant-says-something", CHAT);
+const IMAGE: ApiRule = rule(
     "image-url",
     "https://platform.openai.com/docs/guides/images-vision",
 );
-const FILE: Rule = rule("file", "https://platform.openai.com/docs/guides/pdf-files");
+const FILE: ApiRule = rule("file", "https://platform.openai.com/docs/guides/pdf-files");
 pub(super) const STRICT_SCHEMA: SchemaRules = SchemaRules {
     rule: rule("strict-schema", SCHEMAS),
     refused: &[
@@ -72,9 +72,9 @@ pub(super) fn check(
     model: &str,
     body: &Value,
 ) -> Result<(), Violation> {
-    let root = Path::default();
+    let root = FieldPath::default();
     if vendor.is_openai {
-        let walk = Walk {
+        let walk = ShapeCheck {
             unknown: Unknown::Refused,
             null_is_absent: false,
         };
@@ -83,7 +83,7 @@ pub(super) fn check(
             of_model(known, body)?;
         }
     } else {
-        let walk = Walk {
+        let walk = ShapeCheck {
             unknown: Unknown::Ignored,
             null_is_absent: true,
         };
@@ -114,15 +114,15 @@ fn of_model(known: OpenAi, body: &Value) -> Result<(), Violation> {
     if !known.chat {
         let problem =
             "This model is only supported in v1/responses and not in v1/chat/completions.";
-        return broken(MODEL_API, Path::of("model"), problem);
+        return broken(MODEL_API, FieldPath::of("model"), problem);
     }
     let effort = said(body, "reasoning_effort").and_then(Value::as_str);
-    self::effort(known, effort, &Path::of("reasoning_effort"))?;
+    self::effort(known, effort, &FieldPath::of("reasoning_effort"))?;
     let effort = effort.unwrap_or(known.effort);
     let reasons = !known.efforts.is_empty();
     if reasons && said(body, "max_tokens").is_some() {
         let problem = "is not supported with this model. Use 'max_completion_tokens' instead.";
-        return broken(TOKENS, Path::of("max_tokens"), problem);
+        return broken(TOKENS, FieldPath::of("max_tokens"), problem);
     }
     for name in ["max_completion_tokens", "max_tokens"] {
         if body[name]
@@ -133,31 +133,35 @@ fn of_model(known: OpenAi, body: &Value) -> Result<(), Violation> {
                 "is too large. This model supports at most {}",
                 known.max_tokens
             );
-            return broken(TOKENS, Path::of(name), problem);
+            return broken(TOKENS, FieldPath::of(name), problem);
         }
     }
-    sampling(known, effort, body, &Path::default())?;
+    sampling(known, effort, body, &FieldPath::default())?;
     if !known.stop && said(body, "stop").is_some() {
         let problem = "is not supported with this model.";
-        return broken(SAMPLING, Path::of("stop"), problem);
+        return broken(SAMPLING, FieldPath::of("stop"), problem);
     }
     if !known.parallel_calls && said(body, "parallel_tool_calls").is_some() {
         let problem = "is not supported with this model.";
-        return broken(SAMPLING, Path::of("parallel_tool_calls"), problem);
+        return broken(SAMPLING, FieldPath::of("parallel_tool_calls"), problem);
     }
     let has_tools = items(&body["tools"]).next().is_some();
     if has_tools && !known.chat_tools_reasoning && effort != "none" {
         let problem = "Function tools with reasoning are not supported for this model in /v1/chat/completions. Please use /v1/responses instead, or set it to 'none'.";
-        return broken(TOOLS_REASONING, Path::of("reasoning_effort"), problem);
+        return broken(TOOLS_REASONING, FieldPath::of("reasoning_effort"), problem);
     }
     if !known.verbosity && said(body, "verbosity").is_some_and(|value| value != "medium") {
         let problem = "is not supported with this model. Supported values are: 'medium'.";
-        return broken(EFFORT, Path::of("verbosity"), problem);
+        return broken(EFFORT, FieldPath::of("verbosity"), problem);
     }
     Ok(())
 }
 
-pub(super) fn effort(known: OpenAi, effort: Option<&str>, path: &Path) -> Result<(), Violation> {
+pub(super) fn effort(
+    known: OpenAi,
+    effort: Option<&str>,
+    path: &FieldPath,
+) -> Result<(), Violation> {
     let Some(effort) = effort.filter(|effort| !known.efforts.contains(effort)) else {
         return Ok(());
     };
@@ -171,12 +175,12 @@ pub(super) fn effort(known: OpenAi, effort: Option<&str>, path: &Path) -> Result
     broken(EFFORT, path.clone(), problem)
 }
 
-/// Sampling parameters while a model reasons.
+/// SamplingRule parameters while a model reasons.
 pub(super) fn sampling(
     known: OpenAi,
     effort: &str,
     body: &Value,
-    path: &Path,
+    path: &FieldPath,
 ) -> Result<(), Violation> {
     let samples = known.efforts.is_empty() || (known.samples_at_none && effort == "none");
     if samples {
@@ -210,30 +214,30 @@ pub(super) fn sampling(
 fn together(body: &Value) -> Result<(), Violation> {
     if said(body, "stream_options").is_some() && body["stream"] != true {
         let problem = "is only allowed when 'stream' is enabled.";
-        return broken(STREAM_OPTIONS, Path::of("stream_options"), problem);
+        return broken(STREAM_OPTIONS, FieldPath::of("stream_options"), problem);
     }
     if said(body, "max_tokens").is_some() && said(body, "max_completion_tokens").is_some() {
         let problem =
             "Setting 'max_tokens' and 'max_completion_tokens' at the same time is not supported.";
-        return broken(TOKENS, Path::of("max_tokens"), problem);
+        return broken(TOKENS, FieldPath::of("max_tokens"), problem);
     }
     if said(body, "top_logprobs").is_some() && body["logprobs"] != true {
         let problem = "may only be set if 'logprobs' is true.";
-        return broken(TOP_LOGPROBS, Path::of("top_logprobs"), problem);
+        return broken(TOP_LOGPROBS, FieldPath::of("top_logprobs"), problem);
     }
     let has_tools = items(&body["tools"]).next().is_some();
     for name in ["tool_choice", "parallel_tool_calls"] {
         let harmless = name == "tool_choice" && body[name] == "none";
         if said(body, name).is_some() && !has_tools && !harmless {
             let problem = "is only allowed when 'tools' are specified.";
-            return broken(ONLY_WITH_TOOLS, Path::of(name), problem);
+            return broken(ONLY_WITH_TOOLS, FieldPath::of(name), problem);
         }
     }
     Ok(())
 }
 
 fn tools(body: &Value) -> Result<(), Violation> {
-    let path = Path::of("tools");
+    let path = FieldPath::of("tools");
     let mut names = HashSet::new();
     for (index, tool) in items(&body["tools"]) {
         let path = path.at(index).key("function");
@@ -258,14 +262,14 @@ fn tools(body: &Value) -> Result<(), Violation> {
     match named {
         Some(name) if !names.contains(name) => {
             let problem = format!("Tool choice '{name}' not found in 'tools' parameter.");
-            broken(TOOL_CHOICE, Path::of("tool_choice"), problem)
+            broken(TOOL_CHOICE, FieldPath::of("tool_choice"), problem)
         }
         _ => Ok(()),
     }
 }
 
 /// What the parameters of a function must be.
-pub(super) fn tool_schema(schema: &Value, path: &Path) -> Result<(), Violation> {
+pub(super) fn tool_schema(schema: &Value, path: &FieldPath) -> Result<(), Violation> {
     if schema["type"] != "object" {
         let problem = "schema must be a JSON Schema of 'type: \"object\"'";
         return broken(TOOL_SCHEMA, path.key("type"), problem);
@@ -294,7 +298,7 @@ pub(super) fn tool_schema(schema: &Value, path: &Path) -> Result<(), Violation> 
 /// What each message holds.
 fn messages(body: &Value) -> Result<(), Violation> {
     for (index, message) in items(&body["messages"]) {
-        let path = Path::of("messages").at(index);
+        let path = FieldPath::of("messages").at(index);
         if message["role"] == "assistant" {
             assistant(message, &path)?;
         }
@@ -305,7 +309,7 @@ fn messages(body: &Value) -> Result<(), Violation> {
 
 /// Each call is answered before the conversation goes on, and nothing else is.
 fn pairs(body: &Value) -> Result<(), Violation> {
-    let path = Path::of("messages");
+    let path = FieldPath::of("messages");
     let mut open: Vec<&str> = Vec::new();
     for (index, message) in items(&body["messages"]) {
         let path = path.at(index);
@@ -327,7 +331,7 @@ fn pairs(body: &Value) -> Result<(), Violation> {
     unanswered(&open, &path)
 }
 
-fn unanswered(open: &[&str], path: &Path) -> Result<(), Violation> {
+fn unanswered(open: &[&str], path: &FieldPath) -> Result<(), Violation> {
     if open.is_empty() {
         return Ok(());
     }
@@ -338,7 +342,7 @@ fn unanswered(open: &[&str], path: &Path) -> Result<(), Violation> {
     broken(CALLS_ANSWERED, path.key("role"), problem)
 }
 
-fn assistant(message: &Value, path: &Path) -> Result<(), Violation> {
+fn assistant(message: &Value, path: &FieldPath) -> Result<(), Violation> {
     let says = ["content", "tool_calls", "function_call", "refusal", "audio"]
         .iter()
         .any(|name| said(message, name).is_some());
@@ -347,12 +351,12 @@ fn assistant(message: &Value, path: &Path) -> Result<(), Violation> {
     }
     let path = path.key("content");
     let (expected, found) = ("a string", "null");
-    let problem = Problem::Type { expected, found };
+    let problem = Complaint::Type { expected, found };
     Err(Violation::new(ASSISTANT, path, problem))
 }
 
 /// Images and files.
-fn parts(message: &Value, path: &Path) -> Result<(), Violation> {
+fn parts(message: &Value, path: &FieldPath) -> Result<(), Violation> {
     let path = path.key("content");
     for (index, part) in items(&message["content"]) {
         let path = path.at(index);
@@ -376,7 +380,7 @@ fn parts(message: &Value, path: &Path) -> Result<(), Violation> {
 }
 
 /// An image of the web, or within the URL.
-pub(super) fn image(url: &str, path: &Path) -> Result<(), Violation> {
+pub(super) fn image(url: &str, path: &FieldPath) -> Result<(), Violation> {
     const TYPES: [&str; 5] = [
         "image/png",
         "image/jpeg",
@@ -411,14 +415,14 @@ pub(super) fn image(url: &str, path: &Path) -> Result<(), Violation> {
 }
 
 /// The contents of a file, as a URL with a media type.
-pub(super) fn file_data(data: &str, has_name: bool, path: &Path) -> Result<(), Violation> {
+pub(super) fn file_data(data: &str, has_name: bool, path: &FieldPath) -> Result<(), Violation> {
     if !data.starts_with("data:") || !data.contains(";base64,") {
         let problem = "Expected a base64-encoded data URL with a MIME type";
         return broken(FILE, path.key("file_data"), problem);
     }
     if !has_name {
         let path = path.key("filename");
-        return Err(Violation::new(FILE, path, Problem::Missing));
+        return Err(Violation::new(FILE, path, Complaint::Missing));
     }
     Ok(())
 }
@@ -426,10 +430,12 @@ pub(super) fn file_data(data: &str, has_name: bool, path: &Path) -> Result<(), V
 fn answer_format(body: &Value) -> Result<(), Violation> {
     let format = &body["response_format"];
     match format["type"].as_str() {
-        Some("json_object") => json_word(&body["messages"], &Path::of("messages")),
+        Some("json_object") => json_word(&body["messages"], &FieldPath::of("messages")),
         Some("json_schema") => {
             let schema = &format["json_schema"];
-            let path = Path::of("response_format").key("json_schema").key("schema");
+            let path = FieldPath::of("response_format")
+                .key("json_schema")
+                .key("schema");
             match schema["strict"] == true {
                 true => strict_answer(&schema["schema"], &path),
                 false => schema::valid(&schema["schema"], &path, STRICT_SCHEMA.rule),
@@ -440,7 +446,7 @@ fn answer_format(body: &Value) -> Result<(), Violation> {
 }
 
 /// The schema of an answer, to be followed to the letter.
-pub(super) fn strict_answer(schema: &Value, path: &Path) -> Result<(), Violation> {
+pub(super) fn strict_answer(schema: &Value, path: &FieldPath) -> Result<(), Violation> {
     if schema["type"] != "object" {
         let problem = "schema must be a JSON Schema of 'type: \"object\"'";
         return broken(STRICT_SCHEMA.rule, path.key("type"), problem);
@@ -450,7 +456,7 @@ pub(super) fn strict_answer(schema: &Value, path: &Path) -> Result<(), Violation
 }
 
 /// JSON mode wants the word in the prompt.
-pub(super) fn json_word(prompt: &Value, path: &Path) -> Result<(), Violation> {
+pub(super) fn json_word(prompt: &Value, path: &FieldPath) -> Result<(), Violation> {
     if prompt.to_string().to_lowercase().contains("json") {
         return Ok(());
     }

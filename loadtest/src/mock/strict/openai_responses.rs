@@ -13,31 +13,31 @@ use super::models::OpenAi;
 use super::openai_chat as chat;
 use super::openai_chat::rule;
 use super::schema;
-use super::shape::{Unknown, Walk};
+use super::shape::{ShapeCheck, Unknown};
 use super::vendors::StrictVendor;
-use super::{Path, Problem, Rule, Violation, broken, items};
+use super::{ApiRule, Complaint, FieldPath, Violation, broken, items};
 
 const RESPONSES: &str = "https://platform.openai.com/docs/api-reference/responses/create";
 const STATE: &str = "https://platform.openai.com/docs/guides/conversation-state";
 const CALLING: &str = "https://platform.openai.com/docs/guides/function-calling";
 const REASONING: &str = "https://platform.openai.com/docs/guides/reasoning";
 
-const INPUT: Rule = rule("some-input", RESPONSES);
-const STATES: Rule = rule("one-state", STATE);
-const STREAM_OPTIONS: Rule = rule("stream-options", RESPONSES);
-const BACKGROUND: Rule = rule(
+const INPUT: ApiRule = rule("some-input", RESPONSES);
+const STATES: ApiRule = rule("one-state", STATE);
+const STREAM_OPTIONS: ApiRule = rule("stream-options", RESPONSES);
+const BACKGROUND: ApiRule = rule(
     "background-is-stored",
     "https://platform.openai.com/docs/guides/background",
 );
-const TOKENS: Rule = rule("max-tokens", RESPONSES);
-const ENCRYPTED: Rule = rule("encrypted-reasoning", REASONING);
-const FOLLOWED: Rule = rule("reasoning-is-followed", REASONING);
-const KINDS: Rule = rule("content-of-its-role", RESPONSES);
-const IDS: Rule = rule("item-ids", RESPONSES);
-const SOURCE: Rule = rule("one-source", RESPONSES);
-const TOOL_CHOICE: Rule = rule("tool-choice", CALLING);
-const CALLS_ANSWERED: Rule = rule("tool-result-follows-its-call", CALLING);
-const RESULTS_CALLED: Rule = rule("tool-result-has-a-call", CALLING);
+const TOKENS: ApiRule = rule("max-tokens", RESPONSES);
+const ENCRYPTED: ApiRule = rule("encrypted-reasoning", REASONING);
+const FOLLOWED: ApiRule = rule("reasoning-is-followed", REASONING);
+const KINDS: ApiRule = rule("content-of-its-role", RESPONSES);
+const IDS: ApiRule = rule("item-ids", RESPONSES);
+const SOURCE: ApiRule = rule("one-source", RESPONSES);
+const TOOL_CHOICE: ApiRule = rule("tool-choice", CALLING);
+const CALLS_ANSWERED: ApiRule = rule("tool-result-follows-its-call", CALLING);
+const RESULTS_CALLED: ApiRule = rule("tool-result-has-a-call", CALLING);
 
 /// What `POST /v1/responses` refuses.
 pub(super) fn check(vendor: &StrictVendor, model: &str, body: &Value) -> Result<(), Violation> {
@@ -45,11 +45,11 @@ pub(super) fn check(vendor: &StrictVendor, model: &str, body: &Value) -> Result<
         true => (Unknown::Refused, false),
         false => (Unknown::Ignored, true),
     };
-    let walk = Walk {
+    let walk = ShapeCheck {
         unknown,
         null_is_absent,
     };
-    walk.object(&shapes::REQUEST, body, &Path::default())?;
+    walk.object(&shapes::REQUEST, body, &FieldPath::default())?;
     if vendor.is_openai
         && let Some(known) = OpenAi::of(model)
     {
@@ -64,9 +64,9 @@ pub(super) fn check(vendor: &StrictVendor, model: &str, body: &Value) -> Result<
 /// Parameters that a model does not take.
 fn of_model(known: OpenAi, body: &Value) -> Result<(), Violation> {
     let effort = body["reasoning"]["effort"].as_str();
-    let path = Path::of("reasoning").key("effort");
+    let path = FieldPath::of("reasoning").key("effort");
     chat::effort(known, effort, &path)?;
-    let root = Path::default();
+    let root = FieldPath::default();
     chat::sampling(known, effort.unwrap_or(known.effort), body, &root)?;
     if body["max_output_tokens"]
         .as_i64()
@@ -76,13 +76,13 @@ fn of_model(known: OpenAi, body: &Value) -> Result<(), Violation> {
             "is too large. This model supports at most {}",
             known.max_tokens
         );
-        return broken(TOKENS, Path::of("max_output_tokens"), problem);
+        return broken(TOKENS, FieldPath::of("max_output_tokens"), problem);
     }
     let encrypted =
         items(&body["include"]).any(|(_, included)| included == "reasoning.encrypted_content");
     if encrypted && known.efforts.is_empty() {
         let problem = "Encrypted content is not supported with this model.";
-        return broken(ENCRYPTED, Path::of("include"), problem);
+        return broken(ENCRYPTED, FieldPath::of("include"), problem);
     }
     if !known.verbosity
         && body["text"]["verbosity"]
@@ -90,7 +90,11 @@ fn of_model(known: OpenAi, body: &Value) -> Result<(), Violation> {
             .is_some_and(|v| v != "medium")
     {
         let problem = "is not supported with this model. Supported values are: 'medium'.";
-        return broken(chat::EFFORT, Path::of("text").key("verbosity"), problem);
+        return broken(
+            chat::EFFORT,
+            FieldPath::of("text").key("verbosity"),
+            problem,
+        );
     }
     Ok(())
 }
@@ -105,20 +109,20 @@ fn together(body: &Value) -> Result<(), Violation> {
         .into_iter()
         .find(|name| said(body, name).is_some());
     if said(body, "input").is_none() && state.is_none() {
-        let problem = Problem::Missing;
-        return Err(Violation::new(INPUT, Path::of("input"), problem));
+        let problem = Complaint::Missing;
+        return Err(Violation::new(INPUT, FieldPath::of("input"), problem));
     }
     if said(body, "previous_response_id").is_some() && said(body, "conversation").is_some() {
         let problem = "Mutually exclusive parameters: 'previous_response_id' and 'conversation'.";
-        return broken(STATES, Path::of("conversation"), problem);
+        return broken(STATES, FieldPath::of("conversation"), problem);
     }
     if said(body, "stream_options").is_some() && body["stream"] != true {
         let problem = "is only allowed when 'stream' is enabled.";
-        return broken(STREAM_OPTIONS, Path::of("stream_options"), problem);
+        return broken(STREAM_OPTIONS, FieldPath::of("stream_options"), problem);
     }
     if body["background"] == true && body["store"] == false {
         let problem = "background requires 'store' to be true.";
-        return broken(BACKGROUND, Path::of("background"), problem);
+        return broken(BACKGROUND, FieldPath::of("background"), problem);
     }
     Ok(())
 }
@@ -126,7 +130,7 @@ fn together(body: &Value) -> Result<(), Violation> {
 fn tools(body: &Value) -> Result<(), Violation> {
     let mut names = HashSet::new();
     for (index, tool) in items(&body["tools"]) {
-        let path = Path::of("tools").at(index);
+        let path = FieldPath::of("tools").at(index);
         names.extend(tool["name"].as_str());
         // Groups of tools hold more.
         names.extend(items(&tool["tools"]).filter_map(|(_, tool)| tool["name"].as_str()));
@@ -146,14 +150,14 @@ fn tools(body: &Value) -> Result<(), Violation> {
     match choice["name"].as_str() {
         Some(name) if by_name && !names.contains(name) => {
             let problem = format!("Tool choice '{name}' not found in 'tools' parameter.");
-            broken(TOOL_CHOICE, Path::of("tool_choice"), problem)
+            broken(TOOL_CHOICE, FieldPath::of("tool_choice"), problem)
         }
         _ => Ok(()),
     }
 }
 
 fn input(body: &Value) -> Result<(), Violation> {
-    let path = Path::of("input");
+    let path = FieldPath::of("input");
     for (index, item) in items(&body["input"]) {
         let path = path.at(index);
         match item["type"].as_str().unwrap_or("message") {
@@ -176,7 +180,7 @@ fn input(body: &Value) -> Result<(), Violation> {
 }
 
 /// A message's parts are those of its role.
-fn message(item: &Value, path: &Path) -> Result<(), Violation> {
+fn message(item: &Value, path: &FieldPath) -> Result<(), Violation> {
     let is_model = item["role"] == "assistant";
     let path = path.key("content");
     for (index, part) in items(&item["content"]) {
@@ -195,7 +199,7 @@ fn message(item: &Value, path: &Path) -> Result<(), Violation> {
 }
 
 /// Images and files.
-fn parts(content: &Value, path: &Path) -> Result<(), Violation> {
+fn parts(content: &Value, path: &FieldPath) -> Result<(), Violation> {
     for (index, part) in items(content) {
         let path = path.at(index);
         let sources: &[&str] = match part["type"].as_str() {
@@ -219,7 +223,7 @@ fn parts(content: &Value, path: &Path) -> Result<(), Violation> {
 }
 
 /// Ids say what they are of.
-fn id(item: &Value, path: &Path) -> Result<(), Violation> {
+fn id(item: &Value, path: &FieldPath) -> Result<(), Violation> {
     const PREFIXES: [(&str, &str); 4] = [
         ("message", "msg"),
         ("reasoning", "rs"),
@@ -243,7 +247,7 @@ fn id(item: &Value, path: &Path) -> Result<(), Violation> {
 }
 
 /// Reasoning stands before what it led to.
-fn followed(input: &Value, index: usize, path: &Path) -> Result<(), Violation> {
+fn followed(input: &Value, index: usize, path: &FieldPath) -> Result<(), Violation> {
     let next = &input[index + 1];
     let fits = match next["type"].as_str().unwrap_or("message") {
         "message" => next["role"] == "assistant",
@@ -257,7 +261,7 @@ fn followed(input: &Value, index: usize, path: &Path) -> Result<(), Violation> {
 }
 
 /// Each call has its output, and each output its call.
-fn pairs(input: &Value, path: &Path) -> Result<(), Violation> {
+fn pairs(input: &Value, path: &FieldPath) -> Result<(), Violation> {
     let mut open: Vec<(&str, usize)> = Vec::new();
     for (index, item) in items(input) {
         let id = item["call_id"].as_str().unwrap_or_default();
@@ -286,9 +290,9 @@ fn pairs(input: &Value, path: &Path) -> Result<(), Violation> {
 fn answer_format(body: &Value) -> Result<(), Violation> {
     let format = &body["text"]["format"];
     match format["type"].as_str() {
-        Some("json_object") => chat::json_word(&body["input"], &Path::of("input")),
+        Some("json_object") => chat::json_word(&body["input"], &FieldPath::of("input")),
         Some("json_schema") => {
-            let path = Path::of("text").key("format").key("schema");
+            let path = FieldPath::of("text").key("format").key("schema");
             match format["strict"] == true {
                 true => chat::strict_answer(&format["schema"], &path),
                 false => schema::valid(&format["schema"], &path, chat::STRICT_SCHEMA.rule),

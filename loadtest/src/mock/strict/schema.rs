@@ -2,12 +2,12 @@
 
 use serde_json::{Map, Value};
 
-use super::{Path, Rule, Violation, broken};
+use super::{ApiRule, FieldPath, Violation, broken};
 
 /// What an API wants of the schemas under it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct SchemaRules {
-    pub(super) rule: Rule,
+    pub(super) rule: ApiRule,
     /// Keywords that it refuses.
     pub(super) refused: &'static [&'static str],
     /// Whether every object needs `additionalProperties: false`.
@@ -21,10 +21,14 @@ const TYPES: [&str; 7] = [
 ];
 
 /// What is done with each schema.
-type Visit<'v> = dyn FnMut(&Map<String, Value>, &Path) -> Result<(), Violation> + 'v;
+type Visit<'v> = dyn FnMut(&Map<String, Value>, &FieldPath) -> Result<(), Violation> + 'v;
 
 /// Calls `visit` for a schema and all schemas in it.
-pub(super) fn each(schema: &Value, path: &Path, visit: &mut Visit<'_>) -> Result<(), Violation> {
+pub(super) fn each(
+    schema: &Value,
+    path: &FieldPath,
+    visit: &mut Visit<'_>,
+) -> Result<(), Violation> {
     let Some(object) = schema.as_object() else {
         return Ok(());
     };
@@ -52,7 +56,7 @@ pub(super) fn each(schema: &Value, path: &Path, visit: &mut Visit<'_>) -> Result
 }
 
 /// Whether a schema is one of draft 2020-12, as far as the types of its keywords go.
-pub(super) fn valid(schema: &Value, path: &Path, rule: Rule) -> Result<(), Violation> {
+pub(super) fn valid(schema: &Value, path: &FieldPath, rule: ApiRule) -> Result<(), Violation> {
     each(schema, path, &mut |object, path| {
         for (keyword, value) in object {
             let fits = match keyword.as_str() {
@@ -108,7 +112,11 @@ fn has_type(object: &Map<String, Value>, wanted: &str) -> bool {
 }
 
 /// What an API wants of a schema that the model must follow to the letter.
-pub(super) fn strict(schema: &Value, path: &Path, rules: &SchemaRules) -> Result<(), Violation> {
+pub(super) fn strict(
+    schema: &Value,
+    path: &FieldPath,
+    rules: &SchemaRules,
+) -> Result<(), Violation> {
     each(schema, path, &mut |object, path| {
         if let Some(keyword) = object
             .keys()

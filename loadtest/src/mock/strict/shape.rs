@@ -4,7 +4,7 @@
 
 use serde_json::{Map, Value};
 
-use super::{Path, Problem, Rule, Violation};
+use super::{ApiRule, Complaint, FieldPath, Violation};
 
 /// An object's fields, and the page that lists them.
 #[derive(Debug)]
@@ -36,7 +36,7 @@ pub(super) const fn open(source: &'static str, fields: &'static [Field]) -> Shap
 #[derive(Debug)]
 pub(super) struct Field {
     name: &'static str,
-    kind: Kind,
+    kind: ValueShape,
     need: Need,
 }
 
@@ -50,7 +50,7 @@ enum Need {
 
 /// What a value may be.
 #[derive(Debug)]
-pub(super) enum Kind {
+pub(super) enum ValueShape {
     Any,
     Bool,
     Text,
@@ -62,10 +62,10 @@ pub(super) enum Kind {
     Number(f64, f64),
     OneOf(&'static [&'static str]),
     /// So many items at least and at most.
-    List(&'static Kind, usize, usize),
+    List(&'static ValueShape, usize, usize),
     Object(&'static Shape),
     /// An object with any names.
-    Map(&'static Kind),
+    Map(&'static ValueShape),
     /// An object whose field names its shape; with the field.
     Tagged(&'static str, &'static [(&'static str, &'static Shape)]),
     /// The same; an object without the field is of the named shape.
@@ -75,32 +75,32 @@ pub(super) enum Kind {
         &'static [(&'static str, &'static Shape)],
     ),
     /// The first of these that has the value's JSON type.
-    Either(&'static [Kind]),
+    Either(&'static [ValueShape]),
 }
 
-pub(super) const COUNT: Kind = Kind::Whole(0, i64::MAX);
-pub(super) const POSITIVE: Kind = Kind::Whole(1, i64::MAX);
-pub(super) const MAP: Kind = Kind::Map(&Kind::Any);
-pub(super) const TEXTS: Kind = Kind::List(&Kind::Text, 0, usize::MAX);
+pub(super) const COUNT: ValueShape = ValueShape::Whole(0, i64::MAX);
+pub(super) const POSITIVE: ValueShape = ValueShape::Whole(1, i64::MAX);
+pub(super) const MAP: ValueShape = ValueShape::Map(&ValueShape::Any);
+pub(super) const TEXTS: ValueShape = ValueShape::List(&ValueShape::Text, 0, usize::MAX);
 
-pub(super) const fn opt(name: &'static str, kind: Kind) -> Field {
+pub(super) const fn opt(name: &'static str, kind: ValueShape) -> Field {
     let need = Need::Optional;
     Field { name, kind, need }
 }
 
-pub(super) const fn nul(name: &'static str, kind: Kind) -> Field {
+pub(super) const fn nul(name: &'static str, kind: ValueShape) -> Field {
     let need = Need::Nullable;
     Field { name, kind, need }
 }
 
-pub(super) const fn req(name: &'static str, kind: Kind) -> Field {
+pub(super) const fn req(name: &'static str, kind: ValueShape) -> Field {
     let need = Need::Required;
     Field { name, kind, need }
 }
 
 /// A field that holds what its object is: `"type": "text"`.
 pub(super) const fn tag(name: &'static str) -> Field {
-    req(name, Kind::Text)
+    req(name, ValueShape::Text)
 }
 
 /// How an API takes what its documentation does not list.
@@ -112,18 +112,23 @@ pub(super) enum Unknown {
 
 /// A walk over a request, by the habits of one API.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Walk {
+pub(super) struct ShapeCheck {
     pub(super) unknown: Unknown,
     /// Whether null is always taken for absent.
     pub(super) null_is_absent: bool,
 }
 
-const fn rule(name: &'static str, source: &'static str) -> Rule {
-    Rule { name, source }
+const fn rule(name: &'static str, source: &'static str) -> ApiRule {
+    ApiRule { name, source }
 }
 
-impl Walk {
-    pub(super) fn object(self, shape: &Shape, value: &Value, path: &Path) -> Result<(), Violation> {
+impl ShapeCheck {
+    pub(super) fn object(
+        self,
+        shape: &Shape,
+        value: &Value,
+        path: &FieldPath,
+    ) -> Result<(), Violation> {
         let Some(object) = value.as_object() else {
             return Err(wrong_type(shape.source, path, "an object", value));
         };
@@ -136,7 +141,7 @@ impl Walk {
                 .find(|key| !shape.fields.iter().any(|field| field.name == *key));
             if let Some(key) = unknown {
                 let rule = rule("unknown-field", shape.source);
-                return Err(Violation::new(rule, path.key(key), Problem::Unknown));
+                return Err(Violation::new(rule, path.key(key), Complaint::Unknown));
             }
         }
         Ok(())
@@ -147,13 +152,13 @@ impl Walk {
         shape: &Shape,
         field: &Field,
         object: &Map<String, Value>,
-        path: &Path,
+        path: &FieldPath,
     ) -> Result<(), Violation> {
         let path = || path.key(field.name);
         match object.get(field.name) {
             None if field.need == Need::Required => {
                 let rule = rule("required-field", shape.source);
-                Err(Violation::new(rule, path(), Problem::Missing))
+                Err(Violation::new(rule, path(), Complaint::Missing))
             }
             None => Ok(()),
             Some(Value::Null) if field.need == Need::Nullable => Ok(()),
@@ -164,62 +169,70 @@ impl Walk {
 
     pub(super) fn kind(
         self,
-        kind: &Kind,
+        kind: &ValueShape,
         value: &Value,
-        path: &Path,
+        path: &FieldPath,
         source: &'static str,
     ) -> Result<(), Violation> {
         let wrong = |expected| Err(wrong_type(source, path, expected, value));
         match (kind, value) {
-            (Kind::Any, _) | (Kind::Bool, Value::Bool(_)) | (Kind::Text, Value::String(_)) => {
-                Ok(())
-            }
-            (Kind::Bool, _) => wrong("a boolean"),
-            (Kind::Sized(min, max), Value::String(text)) => {
+            (ValueShape::Any, _)
+            | (ValueShape::Bool, Value::Bool(_))
+            | (ValueShape::Text, Value::String(_)) => Ok(()),
+            (ValueShape::Bool, _) => wrong("a boolean"),
+            (ValueShape::Sized(min, max), Value::String(text)) => {
                 within(text.chars().count(), *min, *max, "characters", source, path)
             }
-            (Kind::Name(max, others), Value::String(text)) => {
+            (ValueShape::Name(max, others), Value::String(text)) => {
                 name(text, *max, others, source, path)
             }
-            (Kind::OneOf(values), Value::String(text)) => one_of(text, values, source, path),
-            (Kind::Text | Kind::Sized(..) | Kind::Name(..) | Kind::OneOf(_), _) => {
-                wrong("a string")
-            }
-            (Kind::Whole(min, max), Value::Number(number)) => {
+            (ValueShape::OneOf(values), Value::String(text)) => one_of(text, values, source, path),
+            (
+                ValueShape::Text
+                | ValueShape::Sized(..)
+                | ValueShape::Name(..)
+                | ValueShape::OneOf(_),
+                _,
+            ) => wrong("a string"),
+            (ValueShape::Whole(min, max), Value::Number(number)) => {
                 whole(number, *min, *max, source, path)
             }
-            (Kind::Whole(..), _) => wrong("an integer"),
-            (Kind::Number(min, max), Value::Number(number)) => {
+            (ValueShape::Whole(..), _) => wrong("an integer"),
+            (ValueShape::Number(min, max), Value::Number(number)) => {
                 let number = number.as_f64().unwrap_or(f64::NAN);
                 range((*min..=*max).contains(&number), min, max, source, path)
             }
-            (Kind::Number(..), _) => wrong("a number"),
-            (Kind::List(kind, min, max), Value::Array(items)) => {
+            (ValueShape::Number(..), _) => wrong("a number"),
+            (ValueShape::List(kind, min, max), Value::Array(items)) => {
                 within(items.len(), *min, *max, "items", source, path)?;
                 self.items(kind, items, path, source)
             }
-            (Kind::List(..), _) => wrong("an array"),
-            (Kind::Object(shape), _) => self.object(shape, value, path),
-            (Kind::Map(kind), Value::Object(map)) => map
+            (ValueShape::List(..), _) => wrong("an array"),
+            (ValueShape::Object(shape), _) => self.object(shape, value, path),
+            (ValueShape::Map(kind), Value::Object(map)) => map
                 .iter()
                 .try_for_each(|(key, value)| self.kind(kind, value, &path.key(key), source)),
-            (Kind::Map(_), _) => wrong("an object"),
-            (Kind::Tagged(tag, shapes), _) => self.tagged((tag, None), shapes, value, path, source),
-            (Kind::TaggedOr(tag, absent, shapes), _) => {
+            (ValueShape::Map(_), _) => wrong("an object"),
+            (ValueShape::Tagged(tag, shapes), _) => {
+                self.tagged((tag, None), shapes, value, path, source)
+            }
+            (ValueShape::TaggedOr(tag, absent, shapes), _) => {
                 self.tagged((tag, Some(absent)), shapes, value, path, source)
             }
-            (Kind::Either(kinds), _) => match kinds.iter().find(|kind| kind.has_type_of(value)) {
-                Some(kind) => self.kind(kind, value, path, source),
-                None => wrong("another type"),
-            },
+            (ValueShape::Either(kinds), _) => {
+                match kinds.iter().find(|kind| kind.has_type_of(value)) {
+                    Some(kind) => self.kind(kind, value, path, source),
+                    None => wrong("another type"),
+                }
+            }
         }
     }
 
     fn items(
         self,
-        kind: &Kind,
+        kind: &ValueShape,
         items: &[Value],
-        path: &Path,
+        path: &FieldPath,
         source: &'static str,
     ) -> Result<(), Violation> {
         items
@@ -233,7 +246,7 @@ impl Walk {
         (tag, absent): (&str, Option<&str>),
         shapes: &[(&str, &Shape)],
         value: &Value,
-        path: &Path,
+        path: &FieldPath,
         source: &'static str,
     ) -> Result<(), Violation> {
         let Some(object) = value.as_object() else {
@@ -247,7 +260,7 @@ impl Walk {
             (None, Some(absent)) => absent,
             (None, None) => {
                 let rule = rule("required-field", source);
-                return Err(Violation::new(rule, path.key(tag), Problem::Missing));
+                return Err(Violation::new(rule, path.key(tag), Complaint::Missing));
             }
         };
         match shapes.iter().find(|(name, _)| *name == found) {
@@ -260,7 +273,7 @@ impl Walk {
     }
 }
 
-impl Kind {
+impl ValueShape {
     fn has_type_of(&self, value: &Value) -> bool {
         match self {
             Self::Any => true,
@@ -291,17 +304,21 @@ pub(super) fn type_of(value: &Value) -> &'static str {
 
 fn wrong_type(
     source: &'static str,
-    path: &Path,
+    path: &FieldPath,
     expected: &'static str,
     found: &Value,
 ) -> Violation {
     let found = type_of(found);
-    let problem = Problem::Type { expected, found };
+    let problem = Complaint::Type { expected, found };
     Violation::new(rule("type", source), path.clone(), problem)
 }
 
-fn value(source: &'static str, path: &Path, problem: String) -> Violation {
-    Violation::new(rule("value", source), path.clone(), Problem::Value(problem))
+fn value(source: &'static str, path: &FieldPath, problem: String) -> Violation {
+    Violation::new(
+        rule("value", source),
+        path.clone(),
+        Complaint::Value(problem),
+    )
 }
 
 fn within(
@@ -310,7 +327,7 @@ fn within(
     max: usize,
     what: &str,
     source: &'static str,
-    path: &Path,
+    path: &FieldPath,
 ) -> Result<(), Violation> {
     if found < min {
         let problem = format!("has {found} {what}, at least {min} are needed");
@@ -328,7 +345,7 @@ fn name(
     max: usize,
     others: &str,
     source: &'static str,
-    path: &Path,
+    path: &FieldPath,
 ) -> Result<(), Violation> {
     within(text.chars().count(), 1, max, "characters", source, path)?;
     let strange = text
@@ -343,7 +360,12 @@ fn name(
     }
 }
 
-fn one_of(text: &str, values: &[&str], source: &'static str, path: &Path) -> Result<(), Violation> {
+fn one_of(
+    text: &str,
+    values: &[&str],
+    source: &'static str,
+    path: &FieldPath,
+) -> Result<(), Violation> {
     if values.contains(&text) {
         return Ok(());
     }
@@ -356,7 +378,7 @@ fn whole(
     min: i64,
     max: i64,
     source: &'static str,
-    path: &Path,
+    path: &FieldPath,
 ) -> Result<(), Violation> {
     if let Some(number) = number.as_i64() {
         return range((min..=max).contains(&number), &min, &max, source, path);
@@ -377,11 +399,11 @@ fn range(
     min: &dyn std::fmt::Display,
     max: &dyn std::fmt::Display,
     source: &'static str,
-    path: &Path,
+    path: &FieldPath,
 ) -> Result<(), Violation> {
     if fits {
         return Ok(());
     }
-    let problem = Problem::Value(format!("must lie in {min} to {max}"));
+    let problem = Complaint::Value(format!("must lie in {min} to {max}"));
     Err(Violation::new(rule("range", source), path.clone(), problem))
 }

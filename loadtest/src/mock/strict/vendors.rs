@@ -2,7 +2,7 @@
 
 mod rules;
 
-use super::shape::{Kind, Shape, TEXTS, nul, open, opt};
+use super::shape::{Shape, TEXTS, ValueShape, nul, open, opt};
 pub(super) use rules::VendorCall;
 use rules::VendorRule;
 
@@ -187,10 +187,11 @@ pub fn vendor_names() -> impl Iterator<Item = &'static str> {
 }
 
 static ONLY_TYPE: Shape = open(OPENAI, &[]);
-const TEXT_OR_OBJECT: Kind =
-    Kind::Tagged("type", &[("text", &ONLY_TYPE), ("json_object", &ONLY_TYPE)]);
-const ON_OR_OFF: Kind = Kind::Tagged("type", &[("enabled", &ONLY_TYPE), ("disabled", &ONLY_TYPE)]);
-const NAMED: Kind = Kind::Tagged("type", &[("function", &ONLY_TYPE)]);
+const TEXT_OR_OBJECT: ValueShape =
+    ValueShape::Tagged("type", &[("text", &ONLY_TYPE), ("json_object", &ONLY_TYPE)]);
+const ON_OR_OFF: ValueShape =
+    ValueShape::Tagged("type", &[("enabled", &ONLY_TYPE), ("disabled", &ONLY_TYPE)]);
+const NAMED: ValueShape = ValueShape::Tagged("type", &[("function", &ONLY_TYPE)]);
 
 // 2026-11: "Possible values: [text, json_object]"; efforts are mapped to low, high and max.
 const DEEPSEEK: &str = "https://api-docs.deepseek.com/api/create-chat-completion";
@@ -201,17 +202,17 @@ static DEEPSEEK_OWN: Shape = open(
         nul("thinking", ON_OR_OFF),
         nul(
             "reasoning_effort",
-            Kind::OneOf(&["minimal", "low", "medium", "high", "xhigh", "max"]),
+            ValueShape::OneOf(&["minimal", "low", "medium", "high", "xhigh", "max"]),
         ),
         nul(
             "stop",
-            Kind::Either(&[Kind::Text, Kind::List(&Kind::Text, 0, 16)]),
+            ValueShape::Either(&[ValueShape::Text, ValueShape::List(&ValueShape::Text, 0, 16)]),
         ),
         nul(
             "tool_choice",
-            Kind::Either(&[Kind::OneOf(&["none", "auto", "required"]), NAMED]),
+            ValueShape::Either(&[ValueShape::OneOf(&["none", "auto", "required"]), NAMED]),
         ),
-        nul("top_logprobs", Kind::Whole(0, 20)),
+        nul("top_logprobs", ValueShape::Whole(0, 20)),
     ],
 );
 
@@ -222,12 +223,12 @@ static QWEN_OWN: Shape = open(
         // "required" is none of the values.
         opt(
             "tool_choice",
-            Kind::Either(&[Kind::OneOf(&["auto", "none"]), NAMED]),
+            ValueShape::Either(&[ValueShape::OneOf(&["auto", "none"]), NAMED]),
         ),
-        opt("enable_thinking", Kind::Bool),
-        opt("thinking_budget", Kind::Whole(0, i64::MAX)),
-        opt("n", Kind::Whole(1, 4)),
-        opt("top_logprobs", Kind::Whole(0, 5)),
+        opt("enable_thinking", ValueShape::Bool),
+        opt("thinking_budget", ValueShape::Whole(0, i64::MAX)),
+        opt("n", ValueShape::Whole(1, 4)),
+        opt("top_logprobs", ValueShape::Whole(0, 5)),
     ],
 );
 
@@ -239,14 +240,14 @@ static KIMI_OWN: Shape = open(
         // "required" is none of the values.
         opt(
             "tool_choice",
-            Kind::Either(&[Kind::OneOf(&["auto", "none"]), NAMED]),
+            ValueShape::Either(&[ValueShape::OneOf(&["auto", "none"]), NAMED]),
         ),
-        opt("n", Kind::Whole(1, 5)),
+        opt("n", ValueShape::Whole(1, 5)),
         opt(
             "stop",
-            Kind::Either(&[Kind::Text, Kind::List(&Kind::Text, 0, 5)]),
+            ValueShape::Either(&[ValueShape::Text, ValueShape::List(&ValueShape::Text, 0, 5)]),
         ),
-        opt("tools", Kind::List(&Kind::Any, 0, 128)),
+        opt("tools", ValueShape::List(&ValueShape::Any, 0, 128)),
     ],
 );
 
@@ -255,14 +256,14 @@ const GLM: &str = "https://docs.z.ai/api-reference/llm/chat-completion";
 static GLM_OWN: Shape = open(
     GLM,
     &[
-        opt("tool_choice", Kind::OneOf(&["auto"])),
+        opt("tool_choice", ValueShape::OneOf(&["auto"])),
         opt("response_format", TEXT_OR_OBJECT),
-        opt("temperature", Kind::Number(0.0, 1.0)),
-        opt("top_p", Kind::Number(0.01, 1.0)),
+        opt("temperature", ValueShape::Number(0.0, 1.0)),
+        opt("top_p", ValueShape::Number(0.01, 1.0)),
         opt("thinking", ON_OR_OFF),
         opt(
             "stop",
-            Kind::Either(&[Kind::Text, Kind::List(&Kind::Text, 0, 4)]),
+            ValueShape::Either(&[ValueShape::Text, ValueShape::List(&ValueShape::Text, 0, 4)]),
         ),
     ],
 );
@@ -272,7 +273,7 @@ static DOUBAO_OWN: Shape = open(
     &[
         nul(
             "thinking",
-            Kind::Tagged(
+            ValueShape::Tagged(
                 "type",
                 &[
                     ("enabled", &ONLY_TYPE),
@@ -283,11 +284,11 @@ static DOUBAO_OWN: Shape = open(
         ),
         nul(
             "reasoning_effort",
-            Kind::OneOf(&["minimal", "low", "medium", "high"]),
+            ValueShape::OneOf(&["minimal", "low", "medium", "high"]),
         ),
         nul(
             "stop",
-            Kind::Either(&[Kind::Text, Kind::List(&Kind::Text, 0, 4)]),
+            ValueShape::Either(&[ValueShape::Text, ValueShape::List(&ValueShape::Text, 0, 4)]),
         ),
     ],
 );
@@ -333,15 +334,18 @@ const MISTRAL_MESSAGES: &[(&str, &[&str])] = &[
 static MISTRAL_OWN: Shape = open(
     MISTRAL,
     &[
-        nul("temperature", Kind::Number(0.0, 1.5)),
-        nul("max_tokens", Kind::Whole(0, i64::MAX)),
+        nul("temperature", ValueShape::Number(0.0, 1.5)),
+        nul("max_tokens", ValueShape::Whole(0, i64::MAX)),
         opt(
             "tool_choice",
-            Kind::Either(&[Kind::OneOf(&["auto", "none", "any", "required"]), NAMED]),
+            ValueShape::Either(&[
+                ValueShape::OneOf(&["auto", "none", "any", "required"]),
+                NAMED,
+            ]),
         ),
-        nul("reasoning_effort", Kind::OneOf(&["none", "high"])),
-        nul("presence_penalty", Kind::Number(-2.0, 2.0)),
-        nul("frequency_penalty", Kind::Number(-2.0, 2.0)),
+        nul("reasoning_effort", ValueShape::OneOf(&["none", "high"])),
+        nul("presence_penalty", ValueShape::Number(-2.0, 2.0)),
+        nul("frequency_penalty", ValueShape::Number(-2.0, 2.0)),
     ],
 );
 
@@ -403,18 +407,18 @@ static GROQ_OWN: Shape = open(
     GROQ,
     &[
         // "If N is supplied, it must be equal to 1."
-        nul("n", Kind::Whole(1, 1)),
+        nul("n", ValueShape::Whole(1, 1)),
         nul(
             "service_tier",
-            Kind::OneOf(&["auto", "on_demand", "flex", "performance"]),
+            ValueShape::OneOf(&["auto", "on_demand", "flex", "performance"]),
         ),
         nul(
             "tool_choice",
-            Kind::Either(&[Kind::OneOf(&["none", "auto", "required"]), NAMED]),
+            ValueShape::Either(&[ValueShape::OneOf(&["none", "auto", "required"]), NAMED]),
         ),
         nul(
             "stop",
-            Kind::Either(&[Kind::Text, Kind::List(&Kind::Text, 0, 4)]),
+            ValueShape::Either(&[ValueShape::Text, ValueShape::List(&ValueShape::Text, 0, 4)]),
         ),
     ],
 );
@@ -422,28 +426,28 @@ static GROQ_OWN: Shape = open(
 const OPENROUTER: &str = "https://openrouter.ai/docs/use-cases/reasoning-tokens";
 static OPENROUTER_OWN: Shape = open(
     OPENROUTER,
-    &[nul("reasoning", Kind::Object(&OPENROUTER_REASONING))],
+    &[nul("reasoning", ValueShape::Object(&OPENROUTER_REASONING))],
 );
 static OPENROUTER_REASONING: Shape = open(
     OPENROUTER,
     &[
         nul(
             "effort",
-            Kind::OneOf(&["none", "minimal", "low", "medium", "high", "xhigh", "max"]),
+            ValueShape::OneOf(&["none", "minimal", "low", "medium", "high", "xhigh", "max"]),
         ),
-        nul("max_tokens", Kind::Whole(0, i64::MAX)),
-        nul("enabled", Kind::Bool),
-        nul("exclude", Kind::Bool),
+        nul("max_tokens", ValueShape::Whole(0, i64::MAX)),
+        nul("enabled", ValueShape::Bool),
+        nul("exclude", ValueShape::Bool),
     ],
 );
 
 static VLLM_OWN: Shape = open(
     "https://docs.vllm.ai/en/stable/serving/openai_compatible_server",
     &[
-        nul("chat_template_kwargs", Kind::Map(&Kind::Any)),
+        nul("chat_template_kwargs", ValueShape::Map(&ValueShape::Any)),
         nul(
             "stop_token_ids",
-            Kind::List(&Kind::Whole(0, i64::MAX), 0, usize::MAX),
+            ValueShape::List(&ValueShape::Whole(0, i64::MAX), 0, usize::MAX),
         ),
         nul("bad_words", TEXTS),
     ],

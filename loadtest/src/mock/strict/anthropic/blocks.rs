@@ -6,41 +6,41 @@ use serde_json::Value;
 
 use super::{MESSAGES, PREFILL, THINKING, TOOLS, is_thinking, rule};
 use crate::mock::strict::models::Claude;
-use crate::mock::strict::{Path, Rule, Violation, broken, is_blank, items};
+use crate::mock::strict::{ApiRule, FieldPath, Violation, broken, is_blank, items};
 
 const CACHING: &str = "https://platform.claude.com/docs/en/build-with-claude/prompt-caching";
-const ROLES: Rule = rule("first-message-is-the-users", MESSAGES);
-const NO_MESSAGES: Rule = rule("some-message", MESSAGES);
-const EMPTY: Rule = rule("empty-content", MESSAGES);
-const BLANK: Rule = rule("blank-text", MESSAGES);
-const TRAILING: Rule = rule(
+const ROLES: ApiRule = rule("first-message-is-the-users", MESSAGES);
+const NO_MESSAGES: ApiRule = rule("some-message", MESSAGES);
+const EMPTY: ApiRule = rule("empty-content", MESSAGES);
+const BLANK: ApiRule = rule("blank-text", MESSAGES);
+const TRAILING: ApiRule = rule(
     "prefill-ends-in-whitespace",
     "https://platform.claude.com/docs/en/build-with-claude/prompt-engineering/prefill-claudes-response",
 );
-const RESULT_MISSING: Rule = rule("tool-result-follows-its-call", TOOLS);
-const CALL_MISSING: Rule = rule("tool-result-has-a-call", TOOLS);
-const RESULTS_FIRST: Rule = rule("tool-results-stand-first", TOOLS);
-const CALL_IDS: Rule = rule("tool-call-ids-are-unique", TOOLS);
-const PLACE: Rule = rule("block-of-its-role", MESSAGES);
-const SIGNATURE: Rule = rule("thinking-signature", THINKING);
-const THOUGHT_FIRST: Rule = rule("thinking-before-calls", THINKING);
-const MARKS: Rule = rule("cache-marks", CACHING);
+const RESULT_MISSING: ApiRule = rule("tool-result-follows-its-call", TOOLS);
+const CALL_MISSING: ApiRule = rule("tool-result-has-a-call", TOOLS);
+const RESULTS_FIRST: ApiRule = rule("tool-results-stand-first", TOOLS);
+const CALL_IDS: ApiRule = rule("tool-call-ids-are-unique", TOOLS);
+const PLACE: ApiRule = rule("block-of-its-role", MESSAGES);
+const SIGNATURE: ApiRule = rule("thinking-signature", THINKING);
+const THOUGHT_FIRST: ApiRule = rule("thinking-before-calls", THINKING);
+const MARKS: ApiRule = rule("cache-marks", CACHING);
 const MARKS_MAX: usize = 4;
-const IMAGE_URL: Rule = rule(
+const IMAGE_URL: ApiRule = rule(
     "image-url",
     "https://platform.claude.com/docs/en/build-with-claude/vision",
 );
-const BASE64: Rule = rule("base64", MESSAGES);
+const BASE64: ApiRule = rule("base64", MESSAGES);
 
 /// Blank text in the system prompt.
 pub(super) fn system(system: &Value) -> Result<(), Violation> {
-    let path = Path::of("system");
+    let path = FieldPath::of("system");
     items(system).try_for_each(|(index, block)| text(block, &path.at(index)))
 }
 
 /// What the conversation as a whole must be.
 pub(super) fn messages(known: Option<Claude>, body: &Value) -> Result<(), Violation> {
-    let path = Path::of("messages");
+    let path = FieldPath::of("messages");
     let Some(messages) = body["messages"].as_array().filter(|all| !all.is_empty()) else {
         return broken(NO_MESSAGES, path, "at least one message is required");
     };
@@ -64,7 +64,7 @@ pub(super) fn messages(known: Option<Claude>, body: &Value) -> Result<(), Violat
     }
 }
 
-fn contents(message: &Value, last: bool, path: &Path) -> Result<(), Violation> {
+fn contents(message: &Value, last: bool, path: &FieldPath) -> Result<(), Violation> {
     let content = &message["content"];
     let (role, path) = (
         message["role"].as_str().unwrap_or_default(),
@@ -104,7 +104,7 @@ fn contents(message: &Value, last: bool, path: &Path) -> Result<(), Violation> {
     Ok(())
 }
 
-fn one(role: &str, block: &Value, path: &Path) -> Result<(), Violation> {
+fn one(role: &str, block: &Value, path: &FieldPath) -> Result<(), Violation> {
     text(block, path)?;
     let kind = block["type"].as_str().unwrap_or_default();
     let of_user = kind == "tool_result";
@@ -129,7 +129,7 @@ fn one(role: &str, block: &Value, path: &Path) -> Result<(), Violation> {
 }
 
 /// Whether a text block says anything.
-fn text(block: &Value, path: &Path) -> Result<(), Violation> {
+fn text(block: &Value, path: &FieldPath) -> Result<(), Violation> {
     if block["type"] != "text" {
         return Ok(());
     }
@@ -149,7 +149,7 @@ fn text(block: &Value, path: &Path) -> Result<(), Violation> {
 }
 
 /// Where an image or a document comes from.
-fn source(block: &Value, path: &Path) -> Result<(), Violation> {
+fn source(block: &Value, path: &FieldPath) -> Result<(), Violation> {
     let source = &block["source"];
     let path = path.key("source");
     match source["type"].as_str() {
@@ -176,7 +176,7 @@ fn source(block: &Value, path: &Path) -> Result<(), Violation> {
 }
 
 /// Each call is answered in the next message, and nothing else is.
-fn calls(messages: &[Value], path: &Path) -> Result<(), Violation> {
+fn calls(messages: &[Value], path: &FieldPath) -> Result<(), Violation> {
     let mut seen = HashSet::new();
     let mut open: Vec<&str> = Vec::new();
     let mut open_at = 0;
@@ -224,7 +224,7 @@ fn calls(messages: &[Value], path: &Path) -> Result<(), Violation> {
     unanswered(&open, path.at(open_at), open_at)
 }
 
-fn unanswered(open: &[&str], path: Path, _call: usize) -> Result<(), Violation> {
+fn unanswered(open: &[&str], path: FieldPath, _call: usize) -> Result<(), Violation> {
     match open {
         [] => Ok(()),
         ids => {
@@ -238,7 +238,7 @@ fn unanswered(open: &[&str], path: Path, _call: usize) -> Result<(), Violation> 
 }
 
 /// With a budget, the turn that is going on begins with a thought.
-fn thoughts(body: &Value, messages: &[Value], path: &Path) -> Result<(), Violation> {
+fn thoughts(body: &Value, messages: &[Value], path: &FieldPath) -> Result<(), Violation> {
     if body["thinking"]["type"] != "enabled" {
         return Ok(());
     }
@@ -275,7 +275,7 @@ fn prefill(
     known: Option<Claude>,
     body: &Value,
     last: &Value,
-    path: &Path,
+    path: &FieldPath,
 ) -> Result<(), Violation> {
     let waits = items(&last["content"])
         .last()
@@ -311,13 +311,13 @@ fn prefill(
 pub(super) fn cache_marks(body: &Value) -> Result<(), Violation> {
     let mut marks = Vec::new();
     for (index, tool) in items(&body["tools"]) {
-        mark(tool, &Path::of("tools").at(index), &mut marks);
+        mark(tool, &FieldPath::of("tools").at(index), &mut marks);
     }
     for (index, block) in items(&body["system"]) {
-        mark(block, &Path::of("system").at(index), &mut marks);
+        mark(block, &FieldPath::of("system").at(index), &mut marks);
     }
     for (index, message) in items(&body["messages"]) {
-        let path = Path::of("messages").at(index).key("content");
+        let path = FieldPath::of("messages").at(index).key("content");
         for (index, block) in items(&message["content"]) {
             let path = path.at(index);
             mark(block, &path, &mut marks);
@@ -327,7 +327,7 @@ pub(super) fn cache_marks(body: &Value) -> Result<(), Violation> {
             }
         }
     }
-    mark(body, &Path::default(), &mut marks);
+    mark(body, &FieldPath::default(), &mut marks);
     if let Some((path, _)) = marks.get(MARKS_MAX) {
         let problem = format!(
             "A maximum of {MARKS_MAX} blocks with cache_control may be provided. Found {}.",
@@ -347,7 +347,7 @@ pub(super) fn cache_marks(body: &Value) -> Result<(), Violation> {
     }
 }
 
-fn mark<'v>(block: &'v Value, path: &Path, marks: &mut Vec<(Path, &'v str)>) {
+fn mark<'v>(block: &'v Value, path: &FieldPath, marks: &mut Vec<(FieldPath, &'v str)>) {
     let mark = &block["cache_control"];
     if mark.is_object() {
         let ttl = mark["ttl"].as_str().unwrap_or("5m");

@@ -2,7 +2,7 @@
 
 use super::MESSAGES;
 use crate::mock::strict::shape::{
-    COUNT, Field, Kind, MAP, Shape, TEXTS, closed, nul, open, opt, req, tag,
+    COUNT, Field, MAP, Shape, TEXTS, ValueShape, closed, nul, open, opt, req, tag,
 };
 
 const ANY_LENGTH: usize = usize::MAX;
@@ -10,17 +10,17 @@ const ANY_LENGTH: usize = usize::MAX;
 macro_rules! request {
     ($name:ident, $make:ident, [$($more:expr),* $(,)?]) => {
         pub(super) static $name: Shape = $make(MESSAGES, &[
-            req("model", Kind::Sized(1, 256)),
-            req("messages", Kind::List(&MESSAGE, 0, 100_000)),
-            opt("system", Kind::Either(&[Kind::Text, Kind::List(&TEXT_BLOCK, 0, ANY_LENGTH)])),
+            req("model", ValueShape::Sized(1, 256)),
+            req("messages", ValueShape::List(&MESSAGE, 0, 100_000)),
+            opt("system", ValueShape::Either(&[ValueShape::Text, ValueShape::List(&TEXT_BLOCK, 0, ANY_LENGTH)])),
             nul("cache_control", MARK),
-            opt("output_config", Kind::Object(&OUTPUT)),
+            opt("output_config", ValueShape::Object(&OUTPUT)),
             opt("thinking", THINKING),
             opt("tool_choice", TOOL_CHOICE),
-            opt("tools", Kind::List(&TOOL, 0, ANY_LENGTH)),
-            nul("speed", Kind::OneOf(&["fast", "standard"])),
-            opt("user_profile_id", Kind::Text),
-            opt("workspace_id", Kind::Text),
+            opt("tools", ValueShape::List(&TOOL, 0, ANY_LENGTH)),
+            nul("speed", ValueShape::OneOf(&["fast", "standard"])),
+            opt("user_profile_id", ValueShape::Text),
+            opt("workspace_id", ValueShape::Text),
             $($more),*
         ]);
     };
@@ -33,15 +33,18 @@ macro_rules! generation {
             $make,
             [
                 req("max_tokens", COUNT),
-                nul("container", Kind::Either(&[Kind::Text, MAP])),
+                nul("container", ValueShape::Either(&[ValueShape::Text, MAP])),
                 nul("diagnostics", MAP),
-                nul("inference_geo", Kind::Text),
-                opt("metadata", Kind::Object(&METADATA)),
-                opt("service_tier", Kind::OneOf(&["auto", "standard_only"])),
+                nul("inference_geo", ValueShape::Text),
+                opt("metadata", ValueShape::Object(&METADATA)),
+                opt(
+                    "service_tier",
+                    ValueShape::OneOf(&["auto", "standard_only"])
+                ),
                 opt("stop_sequences", TEXTS),
-                opt("stream", Kind::Bool),
-                opt("temperature", Kind::Number(0.0, 1.0)),
-                opt("top_p", Kind::Number(0.0, 1.0)),
+                opt("stream", ValueShape::Bool),
+                opt("temperature", ValueShape::Number(0.0, 1.0)),
+                opt("top_p", ValueShape::Number(0.0, 1.0)),
                 opt("top_k", COUNT),
             ]
         );
@@ -54,39 +57,42 @@ generation!(BETA_REQUEST, open);
 request!(COUNT_TOKENS, closed, []);
 request!(BETA_COUNT_TOKENS, open, []);
 
-static METADATA: Shape = closed(MESSAGES, &[nul("user_id", Kind::Sized(0, 256))]);
+static METADATA: Shape = closed(MESSAGES, &[nul("user_id", ValueShape::Sized(0, 256))]);
 
 static EPHEMERAL: Shape = closed(
     MESSAGES,
-    &[tag("type"), opt("ttl", Kind::OneOf(&["5m", "1h"]))],
+    &[tag("type"), opt("ttl", ValueShape::OneOf(&["5m", "1h"]))],
 );
-const MARK: Kind = Kind::Tagged("type", &[("ephemeral", &EPHEMERAL)]);
+const MARK: ValueShape = ValueShape::Tagged("type", &[("ephemeral", &EPHEMERAL)]);
 
 static OUTPUT: Shape = closed(
     MESSAGES,
     &[
         nul(
             "effort",
-            Kind::OneOf(&["low", "medium", "high", "xhigh", "max"]),
+            ValueShape::OneOf(&["low", "medium", "high", "xhigh", "max"]),
         ),
-        nul("format", Kind::Tagged("type", &[("json_schema", &FORMAT)])),
+        nul(
+            "format",
+            ValueShape::Tagged("type", &[("json_schema", &FORMAT)]),
+        ),
         nul("task_budget", MAP),
     ],
 );
 static FORMAT: Shape = closed(MESSAGES, &[tag("type"), req("schema", MAP)]);
 
-const DISPLAY: Field = nul("display", Kind::OneOf(&["summarized", "omitted"]));
+const DISPLAY: Field = nul("display", ValueShape::OneOf(&["summarized", "omitted"]));
 static ENABLED: Shape = closed(
     MESSAGES,
     &[
         tag("type"),
-        req("budget_tokens", Kind::Whole(1024, i64::MAX)),
+        req("budget_tokens", ValueShape::Whole(1024, i64::MAX)),
         DISPLAY,
     ],
 );
 static ADAPTIVE: Shape = closed(MESSAGES, &[tag("type"), DISPLAY]);
 static ONLY_TYPE: Shape = closed(MESSAGES, &[tag("type")]);
-const THINKING: Kind = Kind::Tagged(
+const THINKING: ValueShape = ValueShape::Tagged(
     "type",
     &[
         ("enabled", &ENABLED),
@@ -96,13 +102,17 @@ const THINKING: Kind = Kind::Tagged(
     ],
 );
 
-const PARALLEL: Field = opt("disable_parallel_tool_use", Kind::Bool);
+const PARALLEL: Field = opt("disable_parallel_tool_use", ValueShape::Bool);
 static CHOICE: Shape = closed(MESSAGES, &[tag("type"), PARALLEL]);
 static CHOICE_NAMED: Shape = closed(
     MESSAGES,
-    &[tag("type"), req("name", Kind::Sized(1, 200)), PARALLEL],
+    &[
+        tag("type"),
+        req("name", ValueShape::Sized(1, 200)),
+        PARALLEL,
+    ],
 );
-const TOOL_CHOICE: Kind = Kind::Tagged(
+const TOOL_CHOICE: ValueShape = ValueShape::Tagged(
     "type",
     &[
         ("auto", &CHOICE),
@@ -115,28 +125,28 @@ const TOOL_CHOICE: Kind = Kind::Tagged(
 /// A tool of any kind; the fields of those that run at the client are in [`CUSTOM_TOOL`].
 static ANY_TOOL: Shape = open(
     MESSAGES,
-    &[nul("type", Kind::Text), nul("cache_control", MARK)],
+    &[nul("type", ValueShape::Text), nul("cache_control", MARK)],
 );
-const TOOL: Kind = Kind::Object(&ANY_TOOL);
+const TOOL: ValueShape = ValueShape::Object(&ANY_TOOL);
 pub(super) static CUSTOM_TOOL: Shape = closed(
     MESSAGES,
     &[
-        nul("type", Kind::Text),
-        req("name", Kind::Name(128, "_-")),
-        opt("description", Kind::Text),
-        req("input_schema", Kind::Object(&INPUT_SCHEMA)),
+        nul("type", ValueShape::Text),
+        req("name", ValueShape::Name(128, "_-")),
+        opt("description", ValueShape::Text),
+        req("input_schema", ValueShape::Object(&INPUT_SCHEMA)),
         nul("cache_control", MARK),
-        opt("strict", Kind::Bool),
-        opt("defer_loading", Kind::Bool),
-        nul("eager_input_streaming", Kind::Bool),
-        opt("input_examples", Kind::List(&MAP, 0, ANY_LENGTH)),
+        opt("strict", ValueShape::Bool),
+        opt("defer_loading", ValueShape::Bool),
+        nul("eager_input_streaming", ValueShape::Bool),
+        opt("input_examples", ValueShape::List(&MAP, 0, ANY_LENGTH)),
         opt("allowed_callers", TEXTS),
     ],
 );
 static INPUT_SCHEMA: Shape = open(
     MESSAGES,
     &[
-        req("type", Kind::OneOf(&["object"])),
+        req("type", ValueShape::OneOf(&["object"])),
         nul("properties", MAP),
         nul("required", TEXTS),
     ],
@@ -161,26 +171,26 @@ pub(super) const DEFINED_TOOLS: [&str; 13] = [
 static ANY_MESSAGE: Shape = closed(
     MESSAGES,
     &[
-        req("role", Kind::OneOf(&["user", "assistant", "system"])),
+        req("role", ValueShape::OneOf(&["user", "assistant", "system"])),
         req(
             "content",
-            Kind::Either(&[Kind::Text, Kind::List(&BLOCK, 0, ANY_LENGTH)]),
+            ValueShape::Either(&[ValueShape::Text, ValueShape::List(&BLOCK, 0, ANY_LENGTH)]),
         ),
     ],
 );
-const MESSAGE: Kind = Kind::Object(&ANY_MESSAGE);
+const MESSAGE: ValueShape = ValueShape::Object(&ANY_MESSAGE);
 
 const MARKED: Field = nul("cache_control", MARK);
 static TEXT: Shape = closed(
     MESSAGES,
     &[
         tag("type"),
-        req("text", Kind::Text),
+        req("text", ValueShape::Text),
         MARKED,
-        nul("citations", Kind::List(&MAP, 0, ANY_LENGTH)),
+        nul("citations", ValueShape::List(&MAP, 0, ANY_LENGTH)),
     ],
 );
-const TEXT_BLOCK: Kind = Kind::Tagged("type", &[("text", &TEXT)]);
+const TEXT_BLOCK: ValueShape = ValueShape::Tagged("type", &[("text", &TEXT)]);
 
 static IMAGE: Shape = closed(
     MESSAGES,
@@ -190,7 +200,7 @@ static IMAGE: Shape = closed(
         nul("transformations", MAP),
         req(
             "source",
-            Kind::Tagged(
+            ValueShape::Tagged(
                 "type",
                 &[
                     ("base64", &BASE64_IMAGE),
@@ -207,25 +217,25 @@ static BASE64_IMAGE: Shape = closed(
         tag("type"),
         req(
             "media_type",
-            Kind::OneOf(&["image/jpeg", "image/png", "image/gif", "image/webp"]),
+            ValueShape::OneOf(&["image/jpeg", "image/png", "image/gif", "image/webp"]),
         ),
-        req("data", Kind::Text),
+        req("data", ValueShape::Text),
     ],
 );
-static URL_SOURCE: Shape = closed(MESSAGES, &[tag("type"), req("url", Kind::Text)]);
-static FILE_SOURCE: Shape = closed(MESSAGES, &[tag("type"), req("file_id", Kind::Text)]);
+static URL_SOURCE: Shape = closed(MESSAGES, &[tag("type"), req("url", ValueShape::Text)]);
+static FILE_SOURCE: Shape = closed(MESSAGES, &[tag("type"), req("file_id", ValueShape::Text)]);
 
 static DOCUMENT: Shape = closed(
     MESSAGES,
     &[
         tag("type"),
         MARKED,
-        nul("title", Kind::Sized(1, 500)),
-        nul("context", Kind::Text),
+        nul("title", ValueShape::Sized(1, 500)),
+        nul("context", ValueShape::Text),
         nul("citations", MAP),
         req(
             "source",
-            Kind::Tagged(
+            ValueShape::Tagged(
                 "type",
                 &[
                     ("base64", &BASE64_PDF),
@@ -242,16 +252,16 @@ static BASE64_PDF: Shape = closed(
     MESSAGES,
     &[
         tag("type"),
-        req("media_type", Kind::OneOf(&["application/pdf"])),
-        req("data", Kind::Text),
+        req("media_type", ValueShape::OneOf(&["application/pdf"])),
+        req("data", ValueShape::Text),
     ],
 );
 static TEXT_SOURCE: Shape = closed(
     MESSAGES,
     &[
         tag("type"),
-        req("media_type", Kind::OneOf(&["text/plain"])),
-        req("data", Kind::Text),
+        req("media_type", ValueShape::OneOf(&["text/plain"])),
+        req("data", ValueShape::Text),
     ],
 );
 static CONTENT_SOURCE: Shape = closed(
@@ -260,10 +270,10 @@ static CONTENT_SOURCE: Shape = closed(
         tag("type"),
         req(
             "content",
-            Kind::Either(&[
-                Kind::Text,
-                Kind::List(
-                    &Kind::Tagged("type", &[("text", &TEXT), ("image", &IMAGE)]),
+            ValueShape::Either(&[
+                ValueShape::Text,
+                ValueShape::List(
+                    &ValueShape::Tagged("type", &[("text", &TEXT), ("image", &IMAGE)]),
                     0,
                     ANY_LENGTH,
                 ),
@@ -276,29 +286,32 @@ static TOOL_USE: Shape = closed(
     MESSAGES,
     &[
         tag("type"),
-        req("id", Kind::Name(256, "_-")),
-        req("name", Kind::Sized(1, 200)),
+        req("id", ValueShape::Name(256, "_-")),
+        req("name", ValueShape::Sized(1, 200)),
         req("input", MAP),
         MARKED,
         opt("caller", MAP),
-        nul("toolset_name", Kind::Text),
+        nul("toolset_name", ValueShape::Text),
     ],
 );
 static TOOL_RESULT: Shape = closed(
     MESSAGES,
     &[
         tag("type"),
-        req("tool_use_id", Kind::Name(256, "_-")),
+        req("tool_use_id", ValueShape::Name(256, "_-")),
         opt(
             "content",
-            Kind::Either(&[Kind::Text, Kind::List(&RESULT_BLOCK, 0, ANY_LENGTH)]),
+            ValueShape::Either(&[
+                ValueShape::Text,
+                ValueShape::List(&RESULT_BLOCK, 0, ANY_LENGTH),
+            ]),
         ),
-        opt("is_error", Kind::Bool),
+        opt("is_error", ValueShape::Bool),
         MARKED,
-        nul("toolset_name", Kind::Text),
+        nul("toolset_name", ValueShape::Text),
     ],
 );
-const RESULT_BLOCK: Kind = Kind::Tagged(
+const RESULT_BLOCK: ValueShape = ValueShape::Tagged(
     "type",
     &[
         ("text", &TEXT),
@@ -313,14 +326,14 @@ static THOUGHT: Shape = closed(
     MESSAGES,
     &[
         tag("type"),
-        req("thinking", Kind::Text),
-        req("signature", Kind::Text),
+        req("thinking", ValueShape::Text),
+        req("signature", ValueShape::Text),
     ],
 );
-static HIDDEN_THOUGHT: Shape = closed(MESSAGES, &[tag("type"), req("data", Kind::Text)]);
+static HIDDEN_THOUGHT: Shape = closed(MESSAGES, &[tag("type"), req("data", ValueShape::Text)]);
 /// What tools that run at Anthropic leave behind; it comes back as it was.
 static OTHER: Shape = open(MESSAGES, &[tag("type")]);
-const BLOCK: Kind = Kind::Tagged(
+const BLOCK: ValueShape = ValueShape::Tagged(
     "type",
     &[
         ("text", &TEXT),

@@ -2,78 +2,90 @@
 
 use super::{COUNTING, EMBEDDINGS, GENERATE};
 use crate::mock::strict::shape::{
-    COUNT as NUMBER, Kind, MAP, POSITIVE, Shape, TEXTS, closed, open, opt, req,
+    COUNT as NUMBER, MAP, POSITIVE, Shape, TEXTS, ValueShape, closed, open, opt, req,
 };
 
 const ANY_LENGTH: usize = usize::MAX;
-const PARTS: Kind = Kind::List(&Kind::Object(&PART), 0, ANY_LENGTH);
+const PARTS: ValueShape = ValueShape::List(&ValueShape::Object(&PART), 0, ANY_LENGTH);
 
 pub(super) static REQUEST: Shape = closed(
     GENERATE,
     &[
         req("contents", CONTENTS),
-        opt("model", Kind::Text),
-        opt("systemInstruction", Kind::Object(&CONTENT)),
-        opt("generationConfig", Kind::Object(&CONFIG)),
-        opt("tools", Kind::List(&Kind::Object(&TOOL), 0, ANY_LENGTH)),
-        opt("toolConfig", Kind::Object(&TOOL_CONFIG)),
+        opt("model", ValueShape::Text),
+        opt("systemInstruction", ValueShape::Object(&CONTENT)),
+        opt("generationConfig", ValueShape::Object(&CONFIG)),
+        opt(
+            "tools",
+            ValueShape::List(&ValueShape::Object(&TOOL), 0, ANY_LENGTH),
+        ),
+        opt("toolConfig", ValueShape::Object(&TOOL_CONFIG)),
         opt(
             "safetySettings",
-            Kind::List(&Kind::Object(&SAFETY), 0, ANY_LENGTH),
+            ValueShape::List(&ValueShape::Object(&SAFETY), 0, ANY_LENGTH),
         ),
-        opt("cachedContent", Kind::Text),
-        opt("labels", Kind::Map(&Kind::Text)),
-        opt("serviceTier", Kind::Text),
-        opt("store", Kind::Bool),
+        opt("cachedContent", ValueShape::Text),
+        opt("labels", ValueShape::Map(&ValueShape::Text)),
+        opt("serviceTier", ValueShape::Text),
+        opt("store", ValueShape::Bool),
     ],
 );
-const CONTENTS: Kind = Kind::List(&Kind::Object(&CONTENT), 0, ANY_LENGTH);
+const CONTENTS: ValueShape = ValueShape::List(&ValueShape::Object(&CONTENT), 0, ANY_LENGTH);
 
 pub(super) static COUNT: Shape = closed(
     COUNTING,
     &[
         opt("contents", CONTENTS),
-        opt("generateContentRequest", Kind::Object(&REQUEST)),
-        opt("model", Kind::Text),
+        opt("generateContentRequest", ValueShape::Object(&REQUEST)),
+        opt("model", ValueShape::Text),
     ],
 );
 
 pub(super) static EMBED: Shape = closed(
     EMBEDDINGS,
     &[
-        req("requests", Kind::List(&Kind::Object(&EMBED_ONE), 1, 100)),
-        opt("model", Kind::Text),
+        req(
+            "requests",
+            ValueShape::List(&ValueShape::Object(&EMBED_ONE), 1, 100),
+        ),
+        opt("model", ValueShape::Text),
     ],
 );
 static EMBED_ONE: Shape = closed(
     EMBEDDINGS,
     &[
-        req("model", Kind::Text),
-        req("content", Kind::Object(&EMBED_CONTENT)),
-        opt("taskType", Kind::Text),
-        opt("title", Kind::Text),
+        req("model", ValueShape::Text),
+        req("content", ValueShape::Object(&EMBED_CONTENT)),
+        opt("taskType", ValueShape::Text),
+        opt("title", ValueShape::Text),
         opt("outputDimensionality", POSITIVE),
     ],
 );
 static EMBED_CONTENT: Shape = closed(
     EMBEDDINGS,
     &[
-        opt("role", Kind::Text),
-        req("parts", Kind::List(&Kind::Object(&PART), 1, ANY_LENGTH)),
+        opt("role", ValueShape::Text),
+        req(
+            "parts",
+            ValueShape::List(&ValueShape::Object(&PART), 1, ANY_LENGTH),
+        ),
     ],
 );
 
-static CONTENT: Shape = closed(GENERATE, &[opt("role", Kind::Text), opt("parts", PARTS)]);
+static CONTENT: Shape = closed(
+    GENERATE,
+    &[opt("role", ValueShape::Text), opt("parts", PARTS)],
+);
 static PART: Shape = closed(
     GENERATE,
     &[
-        opt("text", Kind::Text),
-        opt("thought", Kind::Bool),
-        opt("thoughtSignature", Kind::Text),
-        opt("inlineData", Kind::Object(&BLOB)),
-        opt("fileData", Kind::Object(&FILE)),
-        opt("functionCall", Kind::Object(&CALL)),
-        opt("functionResponse", Kind::Object(&RESULT)),
+        opt("text", ValueShape::Text),
+        opt("thought", ValueShape::Bool),
+        opt("thoughtSignature", ValueShape::Text),
+        opt("inlineData", ValueShape::Object(&BLOB)),
+        opt("fileData", ValueShape::Object(&FILE)),
+        opt("functionCall", ValueShape::Object(&CALL)),
+        opt("functionResponse", ValueShape::Object(&RESULT)),
         opt("executableCode", MAP),
         opt("codeExecutionResult", MAP),
         opt("toolCall", MAP),
@@ -87,46 +99,46 @@ static PART: Shape = closed(
 static BLOB: Shape = closed(
     GENERATE,
     &[
-        req("mimeType", Kind::Sized(1, 256)),
-        req("data", Kind::Sized(1, ANY_LENGTH)),
-        opt("displayName", Kind::Text),
+        req("mimeType", ValueShape::Sized(1, 256)),
+        req("data", ValueShape::Sized(1, ANY_LENGTH)),
+        opt("displayName", ValueShape::Text),
     ],
 );
 static FILE: Shape = closed(
     GENERATE,
     &[
-        req("fileUri", Kind::Sized(1, ANY_LENGTH)),
-        opt("mimeType", Kind::Text),
-        opt("displayName", Kind::Text),
+        req("fileUri", ValueShape::Sized(1, ANY_LENGTH)),
+        opt("mimeType", ValueShape::Text),
+        opt("displayName", ValueShape::Text),
     ],
 );
 static CALL: Shape = closed(
     GENERATE,
     &[
-        opt("id", Kind::Text),
-        req("name", Kind::Text),
+        opt("id", ValueShape::Text),
+        req("name", ValueShape::Text),
         opt("args", MAP),
     ],
 );
 static RESULT: Shape = closed(
     GENERATE,
     &[
-        opt("id", Kind::Text),
-        req("name", Kind::Text),
+        opt("id", ValueShape::Text),
+        req("name", ValueShape::Text),
         req("response", MAP),
-        opt("parts", Kind::List(&MAP, 0, ANY_LENGTH)),
-        opt("willContinue", Kind::Bool),
-        opt("scheduling", Kind::Text),
+        opt("parts", ValueShape::List(&MAP, 0, ANY_LENGTH)),
+        opt("willContinue", ValueShape::Bool),
+        opt("scheduling", ValueShape::Text),
     ],
 );
 
 static CONFIG: Shape = closed(
     GENERATE,
     &[
-        opt("stopSequences", Kind::List(&Kind::Text, 0, 5)),
+        opt("stopSequences", ValueShape::List(&ValueShape::Text, 0, 5)),
         opt(
             "responseMimeType",
-            Kind::OneOf(&[
+            ValueShape::OneOf(&[
                 "text/plain",
                 "application/json",
                 "application/xml",
@@ -134,38 +146,38 @@ static CONFIG: Shape = closed(
                 "text/x.enum",
             ]),
         ),
-        opt("responseSchema", Kind::Object(&SCHEMA)),
-        opt("responseJsonSchema", Kind::Any),
-        opt("responseFormat", Kind::Any),
+        opt("responseSchema", ValueShape::Object(&SCHEMA)),
+        opt("responseJsonSchema", ValueShape::Any),
+        opt("responseFormat", ValueShape::Any),
         opt("responseModalities", TEXTS),
-        opt("candidateCount", Kind::Whole(1, 8)),
+        opt("candidateCount", ValueShape::Whole(1, 8)),
         opt("maxOutputTokens", POSITIVE),
-        opt("temperature", Kind::Number(0.0, 2.0)),
-        opt("topP", Kind::Number(0.0, 1.0)),
-        opt("topK", Kind::Number(1.0, f64::MAX)),
-        opt("seed", Kind::Whole(i32::MIN as i64, i32::MAX as i64)),
-        opt("presencePenalty", Kind::Number(-2.0, 2.0)),
-        opt("frequencyPenalty", Kind::Number(-2.0, 2.0)),
-        opt("responseLogprobs", Kind::Bool),
-        opt("logprobs", Kind::Whole(0, 20)),
+        opt("temperature", ValueShape::Number(0.0, 2.0)),
+        opt("topP", ValueShape::Number(0.0, 1.0)),
+        opt("topK", ValueShape::Number(1.0, f64::MAX)),
+        opt("seed", ValueShape::Whole(i32::MIN as i64, i32::MAX as i64)),
+        opt("presencePenalty", ValueShape::Number(-2.0, 2.0)),
+        opt("frequencyPenalty", ValueShape::Number(-2.0, 2.0)),
+        opt("responseLogprobs", ValueShape::Bool),
+        opt("logprobs", ValueShape::Whole(0, 20)),
         opt("speechConfig", MAP),
         opt("imageConfig", MAP),
         opt("translationConfig", MAP),
-        opt("thinkingConfig", Kind::Object(&THINKING)),
-        opt("mediaResolution", Kind::Text),
-        opt("audioTimestamp", Kind::Bool),
+        opt("thinkingConfig", ValueShape::Object(&THINKING)),
+        opt("mediaResolution", ValueShape::Text),
+        opt("audioTimestamp", ValueShape::Bool),
         opt("routingConfig", MAP),
         opt("modelSelectionConfig", MAP),
-        opt("enableEnhancedCivicAnswers", Kind::Bool),
-        opt("enableAffectiveDialog", Kind::Bool),
+        opt("enableEnhancedCivicAnswers", ValueShape::Bool),
+        opt("enableAffectiveDialog", ValueShape::Bool),
     ],
 );
 static THINKING: Shape = closed(
     GENERATE,
     &[
-        opt("includeThoughts", Kind::Bool),
-        opt("thinkingBudget", Kind::Whole(-1, i32::MAX as i64)),
-        opt("thinkingLevel", Kind::Text),
+        opt("includeThoughts", ValueShape::Bool),
+        opt("thinkingBudget", ValueShape::Whole(-1, i32::MAX as i64)),
+        opt("thinkingLevel", ValueShape::Text),
     ],
 );
 
@@ -174,7 +186,7 @@ static TOOL: Shape = closed(
     &[
         opt(
             "functionDeclarations",
-            Kind::List(&Kind::Object(&FUNCTION), 0, ANY_LENGTH),
+            ValueShape::List(&ValueShape::Object(&FUNCTION), 0, ANY_LENGTH),
         ),
         opt("googleSearch", MAP),
         opt("googleSearchRetrieval", MAP),
@@ -185,7 +197,7 @@ static TOOL: Shape = closed(
         opt("googleMaps", MAP),
         opt("retrieval", MAP),
         opt("enterpriseWebSearch", MAP),
-        opt("mcpServers", Kind::Any),
+        opt("mcpServers", ValueShape::Any),
         opt("parallelAiSearch", MAP),
         opt("exaAiSearch", MAP),
     ],
@@ -193,21 +205,21 @@ static TOOL: Shape = closed(
 static FUNCTION: Shape = closed(
     GENERATE,
     &[
-        req("name", Kind::Text),
-        opt("description", Kind::Text),
-        opt("parameters", Kind::Object(&SCHEMA)),
-        opt("parametersJsonSchema", Kind::Any),
+        req("name", ValueShape::Text),
+        opt("description", ValueShape::Text),
+        opt("parameters", ValueShape::Object(&SCHEMA)),
+        opt("parametersJsonSchema", ValueShape::Any),
         opt("response", MAP),
-        opt("responseJsonSchema", Kind::Any),
-        opt("behavior", Kind::Text),
+        opt("responseJsonSchema", ValueShape::Any),
+        opt("behavior", ValueShape::Text),
     ],
 );
 static TOOL_CONFIG: Shape = closed(
     GENERATE,
     &[
-        opt("functionCallingConfig", Kind::Object(&CALLING_CONFIG)),
+        opt("functionCallingConfig", ValueShape::Object(&CALLING_CONFIG)),
         opt("retrievalConfig", MAP),
-        opt("includeServerSideToolInvocations", Kind::Bool),
+        opt("includeServerSideToolInvocations", ValueShape::Bool),
     ],
 );
 static CALLING_CONFIG: Shape = closed(
@@ -215,45 +227,51 @@ static CALLING_CONFIG: Shape = closed(
     &[
         opt(
             "mode",
-            Kind::OneOf(&["MODE_UNSPECIFIED", "AUTO", "ANY", "NONE", "VALIDATED"]),
+            ValueShape::OneOf(&["MODE_UNSPECIFIED", "AUTO", "ANY", "NONE", "VALIDATED"]),
         ),
         opt("allowedFunctionNames", TEXTS),
-        opt("streamFunctionCallArguments", Kind::Bool),
+        opt("streamFunctionCallArguments", ValueShape::Bool),
     ],
 );
 static SAFETY: Shape = open(
     GENERATE,
-    &[req("category", Kind::Text), req("threshold", Kind::Text)],
+    &[
+        req("category", ValueShape::Text),
+        req("threshold", ValueShape::Text),
+    ],
 );
 
 /// Google's form of schemas; the SDK of 2026-11 knows `additionalProperties`, `$ref` and `$defs` too.
 static SCHEMA: Shape = closed(
     GENERATE,
     &[
-        opt("type", Kind::Text),
-        opt("format", Kind::Text),
-        opt("title", Kind::Text),
-        opt("description", Kind::Text),
-        opt("nullable", Kind::Bool),
+        opt("type", ValueShape::Text),
+        opt("format", ValueShape::Text),
+        opt("title", ValueShape::Text),
+        opt("description", ValueShape::Text),
+        opt("nullable", ValueShape::Bool),
         opt("enum", TEXTS),
-        opt("items", Kind::Object(&SCHEMA)),
+        opt("items", ValueShape::Object(&SCHEMA)),
         opt("maxItems", NUMBER),
         opt("minItems", NUMBER),
-        opt("properties", Kind::Map(&Kind::Object(&SCHEMA))),
+        opt("properties", ValueShape::Map(&ValueShape::Object(&SCHEMA))),
         opt("required", TEXTS),
         opt("minProperties", NUMBER),
         opt("maxProperties", NUMBER),
         opt("minLength", NUMBER),
         opt("maxLength", NUMBER),
-        opt("pattern", Kind::Text),
-        opt("example", Kind::Any),
-        opt("anyOf", Kind::List(&Kind::Object(&SCHEMA), 0, ANY_LENGTH)),
+        opt("pattern", ValueShape::Text),
+        opt("example", ValueShape::Any),
+        opt(
+            "anyOf",
+            ValueShape::List(&ValueShape::Object(&SCHEMA), 0, ANY_LENGTH),
+        ),
         opt("propertyOrdering", TEXTS),
-        opt("default", Kind::Any),
-        opt("minimum", Kind::Number(f64::MIN, f64::MAX)),
-        opt("maximum", Kind::Number(f64::MIN, f64::MAX)),
-        opt("additionalProperties", Kind::Any),
-        opt("$ref", Kind::Text),
+        opt("default", ValueShape::Any),
+        opt("minimum", ValueShape::Number(f64::MIN, f64::MAX)),
+        opt("maximum", ValueShape::Number(f64::MIN, f64::MAX)),
+        opt("additionalProperties", ValueShape::Any),
+        opt("$ref", ValueShape::Text),
         opt("$defs", MAP),
     ],
 );

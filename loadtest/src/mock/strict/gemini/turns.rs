@@ -4,19 +4,19 @@ use serde_json::Value;
 
 use super::{CALLING, GENERATE, name, rule};
 use crate::mock::strict::models::{GeminiModel, GeminiSeries};
-use crate::mock::strict::{Path, Problem, Rule, Violation, broken, items};
+use crate::mock::strict::{ApiRule, Complaint, FieldPath, Violation, broken, items};
 
-const CONTENTS: Rule = rule("some-contents", GENERATE);
-const ROLE: Rule = rule("role", "https://ai.google.dev/api/caching#Content");
-const PARTS: Rule = rule("some-parts", GENERATE);
-const DATA: Rule = rule("one-kind-of-data", "https://ai.google.dev/api/caching#Part");
-const MEDIA: Rule = rule(
+const CONTENTS: ApiRule = rule("some-contents", GENERATE);
+const ROLE: ApiRule = rule("role", "https://ai.google.dev/api/caching#Content");
+const PARTS: ApiRule = rule("some-parts", GENERATE);
+const DATA: ApiRule = rule("one-kind-of-data", "https://ai.google.dev/api/caching#Part");
+const MEDIA: ApiRule = rule(
     "media-type",
     "https://ai.google.dev/gemini-api/docs/file-input-methods",
 );
-const CALL_PLACE: Rule = rule("call-follows-the-user", CALLING);
-const RESULTS: Rule = rule("tool-result-follows-its-call", CALLING);
-const SIGNATURE: Rule = rule(
+const CALL_PLACE: ApiRule = rule("call-follows-the-user", CALLING);
+const RESULTS: ApiRule = rule("tool-result-follows-its-call", CALLING);
+const SIGNATURE: ApiRule = rule(
     "thought-signature",
     "https://ai.google.dev/gemini-api/docs/thought-signatures",
 );
@@ -26,7 +26,7 @@ pub(super) fn check(
     vendor: &str,
     known: Option<GeminiModel>,
     body: &Value,
-    path: &Path,
+    path: &FieldPath,
 ) -> Result<(), Violation> {
     let at = path.key("contents");
     let Some(contents) = body["contents"].as_array().filter(|all| !all.is_empty()) else {
@@ -68,7 +68,7 @@ const KINDS: [&str; 9] = [
     "toolResponse",
 ];
 
-fn parts(vendor: &str, content: &Value, path: &Path) -> Result<(), Violation> {
+fn parts(vendor: &str, content: &Value, path: &FieldPath) -> Result<(), Violation> {
     let path = path.key("parts");
     if items(&content["parts"]).next().is_none() {
         return broken(PARTS, path, "contents.parts must not be empty.");
@@ -84,7 +84,7 @@ fn parts(vendor: &str, content: &Value, path: &Path) -> Result<(), Violation> {
         }
         // cloud.google.com/vertex-ai: "Unable to submit request because it must have a text parameter."
         if vendor == "vertex" && part["text"] == "" {
-            return Err(Violation::new(DATA, path.key("text"), Problem::Missing));
+            return Err(Violation::new(DATA, path.key("text"), Complaint::Missing));
         }
         for kind in ["functionCall", "functionResponse"] {
             if part[kind].is_object() {
@@ -98,7 +98,7 @@ fn parts(vendor: &str, content: &Value, path: &Path) -> Result<(), Violation> {
 }
 
 /// The media that models read.
-fn media(data: &Value, path: &Path) -> Result<(), Violation> {
+fn media(data: &Value, path: &FieldPath) -> Result<(), Violation> {
     const IMAGES: [&str; 5] = ["png", "jpeg", "webp", "heic", "heif"];
     const DOCUMENTS: [&str; 5] = ["pdf", "json", "rtf", "x-javascript", "x-python"];
     let Some(kind) = data["mimeType"].as_str() else {
@@ -124,7 +124,7 @@ fn count(content: &Value, kind: &str) -> usize {
 }
 
 /// Each call is answered in the next turn, and follows a turn of the user's.
-fn pairs(contents: &[Value], path: &Path) -> Result<(), Violation> {
+fn pairs(contents: &[Value], path: &FieldPath) -> Result<(), Violation> {
     let mut open = 0;
     for (index, content) in contents.iter().enumerate() {
         let path = path.at(index);
@@ -152,7 +152,7 @@ fn pairs(contents: &[Value], path: &Path) -> Result<(), Violation> {
 }
 
 /// In the turn that is going on, the first call of each step shows its signature.
-fn signatures(contents: &[Value], path: &Path) -> Result<(), Violation> {
+fn signatures(contents: &[Value], path: &FieldPath) -> Result<(), Violation> {
     let began = contents
         .iter()
         .rposition(|content| content["role"] != "model" && count(content, "functionResponse") == 0);

@@ -2,62 +2,71 @@
 
 use super::CHAT;
 use crate::mock::strict::shape::{
-    Field, Kind, MAP, POSITIVE, Shape, closed, nul, open, opt, req, tag,
+    Field, MAP, POSITIVE, Shape, ValueShape, closed, nul, open, opt, req, tag,
 };
 
 const ANY_LENGTH: usize = usize::MAX;
 const EFFORTS: &[&str] = &["none", "minimal", "low", "medium", "high", "xhigh", "max"];
-const SMALL_TO_LARGE: Kind = Kind::OneOf(&["low", "medium", "high"]);
+const SMALL_TO_LARGE: ValueShape = ValueShape::OneOf(&["low", "medium", "high"]);
 /// At most 128 tools.
 const TOOLS_MAX: usize = 128;
 
 pub(super) static REQUEST: Shape = closed(
     CHAT,
     &[
-        req("model", Kind::Text),
-        req("messages", Kind::List(&MESSAGE, 1, ANY_LENGTH)),
+        req("model", ValueShape::Text),
+        req("messages", ValueShape::List(&MESSAGE, 1, ANY_LENGTH)),
         nul("audio", MAP),
-        nul("frequency_penalty", Kind::Number(-2.0, 2.0)),
-        opt("function_call", Kind::Either(&[Kind::Text, MAP])),
-        opt("functions", Kind::List(&MAP, 1, TOOLS_MAX)),
-        nul("logit_bias", Kind::Map(&Kind::Number(-100.0, 100.0))),
-        nul("logprobs", Kind::Bool),
+        nul("frequency_penalty", ValueShape::Number(-2.0, 2.0)),
+        opt(
+            "function_call",
+            ValueShape::Either(&[ValueShape::Text, MAP]),
+        ),
+        opt("functions", ValueShape::List(&MAP, 1, TOOLS_MAX)),
+        nul(
+            "logit_bias",
+            ValueShape::Map(&ValueShape::Number(-100.0, 100.0)),
+        ),
+        nul("logprobs", ValueShape::Bool),
         nul("max_completion_tokens", POSITIVE),
         nul("max_tokens", POSITIVE),
         nul("metadata", METADATA),
         nul(
             "modalities",
-            Kind::List(&Kind::OneOf(&["text", "audio"]), 0, 2),
+            ValueShape::List(&ValueShape::OneOf(&["text", "audio"]), 0, 2),
         ),
         nul("moderation", MAP),
-        nul("n", Kind::Whole(1, 128)),
-        opt("parallel_tool_calls", Kind::Bool),
+        nul("n", ValueShape::Whole(1, 128)),
+        opt("parallel_tool_calls", ValueShape::Bool),
         nul("prediction", MAP),
-        nul("presence_penalty", Kind::Number(-2.0, 2.0)),
-        nul("prompt_cache_key", Kind::Sized(0, 64)),
+        nul("presence_penalty", ValueShape::Number(-2.0, 2.0)),
+        nul("prompt_cache_key", ValueShape::Sized(0, 64)),
         opt("prompt_cache_options", MAP),
-        nul("prompt_cache_retention", Kind::OneOf(&["in_memory", "24h"])),
-        nul("reasoning_effort", Kind::OneOf(EFFORTS)),
+        nul(
+            "prompt_cache_retention",
+            ValueShape::OneOf(&["in_memory", "24h"]),
+        ),
+        nul("reasoning_effort", ValueShape::OneOf(EFFORTS)),
         opt("response_format", FORMAT),
-        nul("safety_identifier", Kind::Sized(0, 128)),
-        nul("seed", Kind::Whole(i64::MIN, i64::MAX)),
+        nul("safety_identifier", ValueShape::Sized(0, 128)),
+        nul("seed", ValueShape::Whole(i64::MIN, i64::MAX)),
         nul(
             "service_tier",
-            Kind::OneOf(&["auto", "default", "flex", "scale", "priority", "fast"]),
+            ValueShape::OneOf(&["auto", "default", "flex", "scale", "priority", "fast"]),
         ),
         nul(
             "stop",
-            Kind::Either(&[Kind::Text, Kind::List(&Kind::Text, 1, 4)]),
+            ValueShape::Either(&[ValueShape::Text, ValueShape::List(&ValueShape::Text, 1, 4)]),
         ),
-        nul("store", Kind::Bool),
-        nul("stream", Kind::Bool),
-        nul("stream_options", Kind::Object(&STREAM_OPTIONS)),
-        nul("temperature", Kind::Number(0.0, 2.0)),
+        nul("store", ValueShape::Bool),
+        nul("stream", ValueShape::Bool),
+        nul("stream_options", ValueShape::Object(&STREAM_OPTIONS)),
+        nul("temperature", ValueShape::Number(0.0, 2.0)),
         opt("tool_choice", TOOL_CHOICE),
-        opt("tools", Kind::List(&TOOL, 1, TOOLS_MAX)),
-        nul("top_logprobs", Kind::Whole(0, 20)),
-        nul("top_p", Kind::Number(0.0, 1.0)),
-        opt("user", Kind::Text),
+        opt("tools", ValueShape::List(&TOOL, 1, TOOLS_MAX)),
+        nul("top_logprobs", ValueShape::Whole(0, 20)),
+        nul("top_p", ValueShape::Number(0.0, 1.0)),
+        opt("user", ValueShape::Text),
         nul("verbosity", SMALL_TO_LARGE),
         opt("web_search_options", MAP),
     ],
@@ -67,71 +76,83 @@ pub(super) static REQUEST: Shape = closed(
 pub(super) static COMPATIBLE: Shape = open(
     CHAT,
     &[
-        req("model", Kind::Text),
-        req("messages", Kind::List(&ANY_MESSAGE, 1, ANY_LENGTH)),
+        req("model", ValueShape::Text),
+        req("messages", ValueShape::List(&ANY_MESSAGE, 1, ANY_LENGTH)),
         opt("max_completion_tokens", POSITIVE),
         opt("max_tokens", POSITIVE),
-        opt("temperature", Kind::Number(0.0, 2.0)),
-        opt("top_p", Kind::Number(0.0, 1.0)),
+        opt("temperature", ValueShape::Number(0.0, 2.0)),
+        opt("top_p", ValueShape::Number(0.0, 1.0)),
         opt(
             "stop",
-            Kind::Either(&[Kind::Text, Kind::List(&Kind::Text, 0, ANY_LENGTH)]),
+            ValueShape::Either(&[
+                ValueShape::Text,
+                ValueShape::List(&ValueShape::Text, 0, ANY_LENGTH),
+            ]),
         ),
-        opt("stream", Kind::Bool),
+        opt("stream", ValueShape::Bool),
         opt("stream_options", MAP),
-        opt("tools", Kind::List(&ANY_TOOL, 0, ANY_LENGTH)),
-        opt("tool_choice", Kind::Either(&[Kind::Text, MAP])),
-        opt("response_format", Kind::Object(&ONLY_TYPE_OPEN)),
+        opt("tools", ValueShape::List(&ANY_TOOL, 0, ANY_LENGTH)),
+        opt("tool_choice", ValueShape::Either(&[ValueShape::Text, MAP])),
+        opt("response_format", ValueShape::Object(&ONLY_TYPE_OPEN)),
     ],
 );
 static ONLY_TYPE_OPEN: Shape = open(CHAT, &[tag("type")]);
-const ANY_TOOL: Kind = Kind::Object(&ANY_FUNCTION_TOOL);
+const ANY_TOOL: ValueShape = ValueShape::Object(&ANY_FUNCTION_TOOL);
 static ANY_FUNCTION_TOOL: Shape = open(
     CHAT,
-    &[tag("type"), opt("function", Kind::Object(&ANY_FUNCTION))],
+    &[
+        tag("type"),
+        opt("function", ValueShape::Object(&ANY_FUNCTION)),
+    ],
 );
 static ANY_FUNCTION: Shape = open(
     CHAT,
     &[
-        req("name", Kind::Sized(1, ANY_LENGTH)),
-        opt("description", Kind::Text),
+        req("name", ValueShape::Sized(1, ANY_LENGTH)),
+        opt("description", ValueShape::Text),
         opt("parameters", MAP),
     ],
 );
 static ANY_MESSAGE_OBJECT: Shape = open(
     CHAT,
     &[
-        req("role", Kind::Text),
+        req("role", ValueShape::Text),
         opt(
             "content",
-            Kind::Either(&[Kind::Text, Kind::List(&PART_OF_ANY_KIND, 1, ANY_LENGTH)]),
+            ValueShape::Either(&[
+                ValueShape::Text,
+                ValueShape::List(&PART_OF_ANY_KIND, 1, ANY_LENGTH),
+            ]),
         ),
-        opt("tool_calls", Kind::List(&ANY_CALL, 0, ANY_LENGTH)),
-        opt("tool_call_id", Kind::Text),
+        opt("tool_calls", ValueShape::List(&ANY_CALL, 0, ANY_LENGTH)),
+        opt("tool_call_id", ValueShape::Text),
     ],
 );
-const ANY_MESSAGE: Kind = Kind::Object(&ANY_MESSAGE_OBJECT);
-const PART_OF_ANY_KIND: Kind = Kind::Object(&ONLY_TYPE_OPEN);
-const ANY_CALL: Kind = Kind::Object(&ANY_CALL_OBJECT);
+const ANY_MESSAGE: ValueShape = ValueShape::Object(&ANY_MESSAGE_OBJECT);
+const PART_OF_ANY_KIND: ValueShape = ValueShape::Object(&ONLY_TYPE_OPEN);
+const ANY_CALL: ValueShape = ValueShape::Object(&ANY_CALL_OBJECT);
 static ANY_CALL_OBJECT: Shape = open(
     CHAT,
     &[
-        req("id", Kind::Text),
-        req("function", Kind::Object(&ANY_CALLED)),
+        req("id", ValueShape::Text),
+        req("function", ValueShape::Object(&ANY_CALLED)),
     ],
 );
 static ANY_CALLED: Shape = open(
     CHAT,
-    &[req("name", Kind::Text), req("arguments", Kind::Text)],
+    &[
+        req("name", ValueShape::Text),
+        req("arguments", ValueShape::Text),
+    ],
 );
 
-pub(super) const METADATA: Kind = Kind::Map(&Kind::Sized(0, 512));
+pub(super) const METADATA: ValueShape = ValueShape::Map(&ValueShape::Sized(0, 512));
 
 static STREAM_OPTIONS: Shape = closed(
     CHAT,
     &[
-        opt("include_obfuscation", Kind::Bool),
-        opt("include_usage", Kind::Bool),
+        opt("include_obfuscation", ValueShape::Bool),
+        opt("include_usage", ValueShape::Bool),
     ],
 );
 
@@ -140,19 +161,19 @@ static FORMAT_SCHEMA: Shape = closed(
     CHAT,
     &[
         tag("type"),
-        req("json_schema", Kind::Object(&ANSWER_SCHEMA)),
+        req("json_schema", ValueShape::Object(&ANSWER_SCHEMA)),
     ],
 );
 static ANSWER_SCHEMA: Shape = closed(
     CHAT,
     &[
-        req("name", Kind::Name(64, "_-")),
-        opt("description", Kind::Text),
+        req("name", ValueShape::Name(64, "_-")),
+        opt("description", ValueShape::Text),
         opt("schema", MAP),
-        nul("strict", Kind::Bool),
+        nul("strict", ValueShape::Bool),
     ],
 );
-const FORMAT: Kind = Kind::Tagged(
+const FORMAT: ValueShape = ValueShape::Tagged(
     "type",
     &[
         ("text", &ONLY_TYPE),
@@ -161,23 +182,32 @@ const FORMAT: Kind = Kind::Tagged(
     ],
 );
 
-static NAMED: Shape = closed(CHAT, &[req("name", Kind::Name(64, "_-"))]);
-static CHOICE_FUNCTION: Shape = closed(CHAT, &[tag("type"), req("function", Kind::Object(&NAMED))]);
-static CHOICE_CUSTOM: Shape = closed(CHAT, &[tag("type"), req("custom", Kind::Object(&NAMED))]);
+static NAMED: Shape = closed(CHAT, &[req("name", ValueShape::Name(64, "_-"))]);
+static CHOICE_FUNCTION: Shape = closed(
+    CHAT,
+    &[tag("type"), req("function", ValueShape::Object(&NAMED))],
+);
+static CHOICE_CUSTOM: Shape = closed(
+    CHAT,
+    &[tag("type"), req("custom", ValueShape::Object(&NAMED))],
+);
 static CHOICE_ALLOWED: Shape = closed(
     CHAT,
-    &[tag("type"), req("allowed_tools", Kind::Object(&ALLOWED))],
+    &[
+        tag("type"),
+        req("allowed_tools", ValueShape::Object(&ALLOWED)),
+    ],
 );
 static ALLOWED: Shape = closed(
     CHAT,
     &[
-        req("mode", Kind::OneOf(&["auto", "required"])),
-        req("tools", Kind::List(&MAP, 1, ANY_LENGTH)),
+        req("mode", ValueShape::OneOf(&["auto", "required"])),
+        req("tools", ValueShape::List(&MAP, 1, ANY_LENGTH)),
     ],
 );
-const TOOL_CHOICE: Kind = Kind::Either(&[
-    Kind::OneOf(&["none", "auto", "required"]),
-    Kind::Tagged(
+const TOOL_CHOICE: ValueShape = ValueShape::Either(&[
+    ValueShape::OneOf(&["none", "auto", "required"]),
+    ValueShape::Tagged(
         "type",
         &[
             ("function", &CHOICE_FUNCTION),
@@ -189,32 +219,35 @@ const TOOL_CHOICE: Kind = Kind::Either(&[
 
 static TOOL_FUNCTION: Shape = closed(
     CHAT,
-    &[tag("type"), req("function", Kind::Object(&FUNCTION))],
+    &[tag("type"), req("function", ValueShape::Object(&FUNCTION))],
 );
 static FUNCTION: Shape = closed(
     CHAT,
     &[
-        req("name", Kind::Name(64, "_-")),
-        opt("description", Kind::Text),
+        req("name", ValueShape::Name(64, "_-")),
+        opt("description", ValueShape::Text),
         opt("parameters", MAP),
-        nul("strict", Kind::Bool),
+        nul("strict", ValueShape::Bool),
     ],
 );
-static TOOL_CUSTOM: Shape = closed(CHAT, &[tag("type"), req("custom", Kind::Object(&CUSTOM))]);
+static TOOL_CUSTOM: Shape = closed(
+    CHAT,
+    &[tag("type"), req("custom", ValueShape::Object(&CUSTOM))],
+);
 static CUSTOM: Shape = closed(
     CHAT,
     &[
-        req("name", Kind::Name(64, "_-")),
-        opt("description", Kind::Text),
+        req("name", ValueShape::Name(64, "_-")),
+        opt("description", ValueShape::Text),
         opt("format", MAP),
     ],
 );
-const TOOL: Kind = Kind::Tagged(
+const TOOL: ValueShape = ValueShape::Tagged(
     "type",
     &[("function", &TOOL_FUNCTION), ("custom", &TOOL_CUSTOM)],
 );
 
-const NAME: Field = opt("name", Kind::Sized(1, 64));
+const NAME: Field = opt("name", ValueShape::Sized(1, 64));
 const BREAKPOINT: Field = opt("prompt_cache_breakpoint", MAP);
 static SYSTEM: Shape = closed(CHAT, &[tag("role"), req("content", TEXT_OR_TEXTS), NAME]);
 static USER: Shape = closed(
@@ -223,7 +256,7 @@ static USER: Shape = closed(
         tag("role"),
         req(
             "content",
-            Kind::Either(&[Kind::Text, Kind::List(&PART, 1, ANY_LENGTH)]),
+            ValueShape::Either(&[ValueShape::Text, ValueShape::List(&PART, 1, ANY_LENGTH)]),
         ),
         NAME,
     ],
@@ -233,16 +266,19 @@ static ASSISTANT: Shape = closed(
     &[
         tag("role"),
         // The function calling guide appends the answer's message as it is.
-        nul("annotations", Kind::List(&MAP, 0, ANY_LENGTH)),
+        nul("annotations", ValueShape::List(&MAP, 0, ANY_LENGTH)),
         nul("audio", MAP),
         nul(
             "content",
-            Kind::Either(&[Kind::Text, Kind::List(&SAID_PART, 1, ANY_LENGTH)]),
+            ValueShape::Either(&[
+                ValueShape::Text,
+                ValueShape::List(&SAID_PART, 1, ANY_LENGTH),
+            ]),
         ),
         nul("function_call", MAP),
         NAME,
-        nul("refusal", Kind::Text),
-        opt("tool_calls", Kind::List(&CALL, 1, TOOLS_MAX)),
+        nul("refusal", ValueShape::Text),
+        opt("tool_calls", ValueShape::List(&CALL, 1, TOOLS_MAX)),
     ],
 );
 static TOOL_RESULT: Shape = closed(
@@ -257,11 +293,11 @@ static FUNCTION_RESULT: Shape = closed(
     CHAT,
     &[
         tag("role"),
-        nul("content", Kind::Text),
-        req("name", Kind::Text),
+        nul("content", ValueShape::Text),
+        req("name", ValueShape::Text),
     ],
 );
-const MESSAGE: Kind = Kind::Tagged(
+const MESSAGE: ValueShape = ValueShape::Tagged(
     "role",
     &[
         ("developer", &SYSTEM),
@@ -274,20 +310,20 @@ const MESSAGE: Kind = Kind::Tagged(
 );
 
 /// OpenAI's error for a longer one: "string too long. Expected a string with maximum length 40".
-const CALL_ID: Kind = Kind::Sized(1, 40);
+const CALL_ID: ValueShape = ValueShape::Sized(1, 40);
 static CALL_FUNCTION: Shape = closed(
     CHAT,
     &[
         tag("type"),
         req("id", CALL_ID),
-        req("function", Kind::Object(&CALLED)),
+        req("function", ValueShape::Object(&CALLED)),
     ],
 );
 static CALLED: Shape = closed(
     CHAT,
     &[
-        req("name", Kind::Name(64, "_-")),
-        req("arguments", Kind::Text),
+        req("name", ValueShape::Name(64, "_-")),
+        req("arguments", ValueShape::Text),
     ],
 );
 static CALL_CUSTOM: Shape = closed(
@@ -295,71 +331,84 @@ static CALL_CUSTOM: Shape = closed(
     &[
         tag("type"),
         req("id", CALL_ID),
-        req("custom", Kind::Object(&CALLED_CUSTOM)),
+        req("custom", ValueShape::Object(&CALLED_CUSTOM)),
     ],
 );
 static CALLED_CUSTOM: Shape = closed(
     CHAT,
-    &[req("name", Kind::Name(64, "_-")), req("input", Kind::Text)],
+    &[
+        req("name", ValueShape::Name(64, "_-")),
+        req("input", ValueShape::Text),
+    ],
 );
-const CALL: Kind = Kind::Tagged(
+const CALL: ValueShape = ValueShape::Tagged(
     "type",
     &[("function", &CALL_FUNCTION), ("custom", &CALL_CUSTOM)],
 );
 
-static TEXT: Shape = closed(CHAT, &[tag("type"), req("text", Kind::Text), BREAKPOINT]);
-const TEXT_OR_TEXTS: Kind = Kind::Either(&[
-    Kind::Text,
-    Kind::List(&Kind::Tagged("type", &[("text", &TEXT)]), 1, ANY_LENGTH),
+static TEXT: Shape = closed(
+    CHAT,
+    &[tag("type"), req("text", ValueShape::Text), BREAKPOINT],
+);
+const TEXT_OR_TEXTS: ValueShape = ValueShape::Either(&[
+    ValueShape::Text,
+    ValueShape::List(
+        &ValueShape::Tagged("type", &[("text", &TEXT)]),
+        1,
+        ANY_LENGTH,
+    ),
 ]);
 static IMAGE: Shape = closed(
     CHAT,
     &[
         tag("type"),
-        req("image_url", Kind::Object(&IMAGE_URL)),
+        req("image_url", ValueShape::Object(&IMAGE_URL)),
         BREAKPOINT,
     ],
 );
 static IMAGE_URL: Shape = closed(
     CHAT,
     &[
-        req("url", Kind::Text),
-        opt("detail", Kind::OneOf(&["auto", "low", "high", "original"])),
+        req("url", ValueShape::Text),
+        opt(
+            "detail",
+            ValueShape::OneOf(&["auto", "low", "high", "original"]),
+        ),
     ],
 );
 static AUDIO: Shape = closed(
     CHAT,
     &[
         tag("type"),
-        req("input_audio", Kind::Object(&AUDIO_DATA)),
+        req("input_audio", ValueShape::Object(&AUDIO_DATA)),
         BREAKPOINT,
     ],
 );
 static AUDIO_DATA: Shape = closed(
     CHAT,
     &[
-        req("data", Kind::Text),
-        req("format", Kind::OneOf(&["wav", "mp3"])),
+        req("data", ValueShape::Text),
+        req("format", ValueShape::OneOf(&["wav", "mp3"])),
     ],
 );
 static FILE: Shape = closed(
     CHAT,
     &[
         tag("type"),
-        req("file", Kind::Object(&FILE_DATA)),
+        req("file", ValueShape::Object(&FILE_DATA)),
         BREAKPOINT,
     ],
 );
 static FILE_DATA: Shape = closed(
     CHAT,
     &[
-        opt("file_data", Kind::Text),
-        opt("file_id", Kind::Text),
-        opt("filename", Kind::Text),
+        opt("file_data", ValueShape::Text),
+        opt("file_id", ValueShape::Text),
+        opt("filename", ValueShape::Text),
     ],
 );
-static REFUSAL: Shape = closed(CHAT, &[tag("type"), req("refusal", Kind::Text)]);
-const PART: Kind = Kind::Tagged(
+static REFUSAL: Shape = closed(CHAT, &[tag("type"), req("refusal", ValueShape::Text)]);
+const PART: ValueShape = ValueShape::Tagged(
     "type",
     &[
         ("text", &TEXT),
@@ -368,4 +417,4 @@ const PART: Kind = Kind::Tagged(
         ("file", &FILE),
     ],
 );
-const SAID_PART: Kind = Kind::Tagged("type", &[("text", &TEXT), ("refusal", &REFUSAL)]);
+const SAID_PART: ValueShape = ValueShape::Tagged("type", &[("text", &TEXT), ("refusal", &REFUSAL)]);

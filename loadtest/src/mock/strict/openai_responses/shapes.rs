@@ -2,7 +2,7 @@
 
 use super::RESPONSES;
 use crate::mock::strict::shape::{
-    Field, Kind, MAP, Shape, TEXTS, closed, nul, open, opt, req, tag,
+    Field, MAP, Shape, TEXTS, ValueShape, closed, nul, open, opt, req, tag,
 };
 
 const ANY_LENGTH: usize = usize::MAX;
@@ -10,34 +10,37 @@ const ANY_LENGTH: usize = usize::MAX;
 pub(super) static REQUEST: Shape = closed(
     RESPONSES,
     &[
-        opt("model", Kind::Text),
+        opt("model", ValueShape::Text),
         nul(
             "input",
-            Kind::Either(&[Kind::Text, Kind::List(&ITEM, 1, ANY_LENGTH)]),
+            ValueShape::Either(&[ValueShape::Text, ValueShape::List(&ITEM, 1, ANY_LENGTH)]),
         ),
         opt("access_programs", MAP),
-        nul("background", Kind::Bool),
+        nul("background", ValueShape::Bool),
         opt("background_options", MAP),
-        nul("context_management", Kind::List(&MAP, 1, ANY_LENGTH)),
-        nul("conversation", Kind::Either(&[Kind::Text, MAP])),
+        nul("context_management", ValueShape::List(&MAP, 1, ANY_LENGTH)),
+        nul("conversation", ValueShape::Either(&[ValueShape::Text, MAP])),
         opt("image", MAP),
-        nul("include", Kind::List(&INCLUDED, 0, ANY_LENGTH)),
-        nul("instructions", Kind::Text),
-        nul("max_output_tokens", Kind::Whole(16, i64::MAX)),
-        nul("max_tool_calls", Kind::Whole(1, i64::MAX)),
-        nul("metadata", Kind::Map(&Kind::Sized(0, 512))),
+        nul("include", ValueShape::List(&INCLUDED, 0, ANY_LENGTH)),
+        nul("instructions", ValueShape::Text),
+        nul("max_output_tokens", ValueShape::Whole(16, i64::MAX)),
+        nul("max_tool_calls", ValueShape::Whole(1, i64::MAX)),
+        nul("metadata", ValueShape::Map(&ValueShape::Sized(0, 512))),
         nul("moderation", MAP),
-        nul("parallel_tool_calls", Kind::Bool),
-        nul("previous_response_id", Kind::Text),
+        nul("parallel_tool_calls", ValueShape::Bool),
+        nul("previous_response_id", ValueShape::Text),
         nul("prompt", MAP),
-        nul("prompt_cache_key", Kind::Sized(0, 64)),
+        nul("prompt_cache_key", ValueShape::Sized(0, 64)),
         opt("prompt_cache_options", MAP),
-        nul("prompt_cache_retention", Kind::OneOf(&["in_memory", "24h"])),
-        nul("reasoning", Kind::Object(&REASONING)),
-        nul("safety_identifier", Kind::Sized(0, 128)),
+        nul(
+            "prompt_cache_retention",
+            ValueShape::OneOf(&["in_memory", "24h"]),
+        ),
+        nul("reasoning", ValueShape::Object(&REASONING)),
+        nul("safety_identifier", ValueShape::Sized(0, 128)),
         nul(
             "service_tier",
-            Kind::OneOf(&[
+            ValueShape::OneOf(&[
                 "auto",
                 "default",
                 "flex",
@@ -47,21 +50,21 @@ pub(super) static REQUEST: Shape = closed(
                 "ultrafast",
             ]),
         ),
-        nul("store", Kind::Bool),
-        nul("stream", Kind::Bool),
+        nul("store", ValueShape::Bool),
+        nul("stream", ValueShape::Bool),
         nul("stream_options", MAP),
-        nul("temperature", Kind::Number(0.0, 2.0)),
-        opt("text", Kind::Object(&TEXT_CONFIG)),
+        nul("temperature", ValueShape::Number(0.0, 2.0)),
+        opt("text", ValueShape::Object(&TEXT_CONFIG)),
         opt("tool_choice", TOOL_CHOICE),
-        opt("tools", Kind::List(&TOOL, 0, ANY_LENGTH)),
-        nul("top_logprobs", Kind::Whole(0, 20)),
-        nul("top_p", Kind::Number(0.0, 1.0)),
-        nul("truncation", Kind::OneOf(&["auto", "disabled"])),
-        opt("user", Kind::Text),
+        opt("tools", ValueShape::List(&TOOL, 0, ANY_LENGTH)),
+        nul("top_logprobs", ValueShape::Whole(0, 20)),
+        nul("top_p", ValueShape::Number(0.0, 1.0)),
+        nul("truncation", ValueShape::OneOf(&["auto", "disabled"])),
+        opt("user", ValueShape::Text),
     ],
 );
 
-const INCLUDED: Kind = Kind::OneOf(&[
+const INCLUDED: ValueShape = ValueShape::OneOf(&[
     "file_search_call.results",
     "web_search_call.results",
     "web_search_call.action.sources",
@@ -77,27 +80,27 @@ static REASONING: Shape = closed(
     &[
         nul(
             "context",
-            Kind::OneOf(&["auto", "current_turn", "all_turns"]),
+            ValueShape::OneOf(&["auto", "current_turn", "all_turns"]),
         ),
         nul(
             "effort",
-            Kind::OneOf(&["none", "minimal", "low", "medium", "high", "xhigh", "max"]),
+            ValueShape::OneOf(&["none", "minimal", "low", "medium", "high", "xhigh", "max"]),
         ),
         nul("generate_summary", SUMMARIES),
-        nul("mode", Kind::Text),
+        nul("mode", ValueShape::Text),
         nul("summary", SUMMARIES),
     ],
 );
-const SUMMARIES: Kind = Kind::OneOf(&["auto", "concise", "detailed"]);
+const SUMMARIES: ValueShape = ValueShape::OneOf(&["auto", "concise", "detailed"]);
 
 static TEXT_CONFIG: Shape = closed(
     RESPONSES,
     &[
         opt("format", FORMAT),
-        nul("verbosity", Kind::OneOf(&["low", "medium", "high"])),
+        nul("verbosity", ValueShape::OneOf(&["low", "medium", "high"])),
     ],
 );
-const FORMAT: Kind = Kind::Tagged(
+const FORMAT: ValueShape = ValueShape::Tagged(
     "type",
     &[
         ("text", &ONLY_TYPE),
@@ -110,16 +113,16 @@ static FORMAT_SCHEMA: Shape = closed(
     RESPONSES,
     &[
         tag("type"),
-        req("name", Kind::Name(64, "_-")),
+        req("name", ValueShape::Name(64, "_-")),
         req("schema", MAP),
-        opt("description", Kind::Text),
-        nul("strict", Kind::Bool),
+        opt("description", ValueShape::Text),
+        nul("strict", ValueShape::Bool),
     ],
 );
 
-const TOOL_CHOICE: Kind = Kind::Either(&[
-    Kind::OneOf(&["none", "auto", "required"]),
-    Kind::Tagged(
+const TOOL_CHOICE: ValueShape = ValueShape::Either(&[
+    ValueShape::OneOf(&["none", "auto", "required"]),
+    ValueShape::Tagged(
         "type",
         &[
             ("function", &NAMED),
@@ -142,14 +145,14 @@ const TOOL_CHOICE: Kind = Kind::Either(&[
 ]);
 static NAMED: Shape = closed(
     RESPONSES,
-    &[tag("type"), req("name", Kind::Name(128, "_-"))],
+    &[tag("type"), req("name", ValueShape::Name(128, "_-"))],
 );
 static ALLOWED: Shape = closed(
     RESPONSES,
     &[
         tag("type"),
-        req("mode", Kind::OneOf(&["auto", "required"])),
-        req("tools", Kind::List(&MAP, 1, ANY_LENGTH)),
+        req("mode", ValueShape::OneOf(&["auto", "required"])),
+        req("tools", ValueShape::List(&MAP, 1, ANY_LENGTH)),
     ],
 );
 
@@ -159,29 +162,29 @@ static FUNCTION: Shape = closed(
     RESPONSES,
     &[
         tag("type"),
-        req("name", Kind::Name(64, "_-")),
-        nul("description", Kind::Text),
+        req("name", ValueShape::Name(64, "_-")),
+        nul("description", ValueShape::Text),
         nul("parameters", MAP),
-        nul("strict", Kind::Bool),
+        nul("strict", ValueShape::Bool),
         nul("output_schema", MAP),
-        opt("defer_loading", Kind::Bool),
+        opt("defer_loading", ValueShape::Bool),
         nul("allowed_callers", TEXTS),
-        opt("async", Kind::Bool),
+        opt("async", ValueShape::Bool),
     ],
 );
 static CUSTOM: Shape = closed(
     RESPONSES,
     &[
         tag("type"),
-        req("name", Kind::Name(64, "_-")),
-        opt("description", Kind::Text),
+        req("name", ValueShape::Name(64, "_-")),
+        opt("description", ValueShape::Text),
         opt("format", MAP),
-        opt("defer_loading", Kind::Bool),
+        opt("defer_loading", ValueShape::Bool),
         nul("allowed_callers", TEXTS),
-        opt("async", Kind::Bool),
+        opt("async", ValueShape::Bool),
     ],
 );
-const TOOL: Kind = Kind::Tagged(
+const TOOL: ValueShape = ValueShape::Tagged(
     "type",
     &[
         ("function", &FUNCTION),
@@ -207,41 +210,44 @@ const TOOL: Kind = Kind::Tagged(
 
 const STATUS: Field = nul(
     "status",
-    Kind::OneOf(&["in_progress", "completed", "incomplete"]),
+    ValueShape::OneOf(&["in_progress", "completed", "incomplete"]),
 );
-const ID: Field = nul("id", Kind::Text);
-const CALL_ID: Kind = Kind::Sized(1, 64);
+const ID: Field = nul("id", ValueShape::Text);
+const CALL_ID: ValueShape = ValueShape::Sized(1, 64);
 
 static MESSAGE: Shape = closed(
     RESPONSES,
     &[
-        opt("type", Kind::Text),
+        opt("type", ValueShape::Text),
         ID,
         req(
             "role",
-            Kind::OneOf(&["user", "assistant", "system", "developer"]),
+            ValueShape::OneOf(&["user", "assistant", "system", "developer"]),
         ),
         req(
             "content",
-            Kind::Either(&[Kind::Text, Kind::List(&PART, 1, ANY_LENGTH)]),
+            ValueShape::Either(&[ValueShape::Text, ValueShape::List(&PART, 1, ANY_LENGTH)]),
         ),
         STATUS,
-        nul("phase", Kind::OneOf(&["commentary", "final_answer"])),
+        nul("phase", ValueShape::OneOf(&["commentary", "final_answer"])),
     ],
 );
 const BREAKPOINT: Field = nul("prompt_cache_breakpoint", MAP);
-const DETAIL: Field = nul("detail", Kind::OneOf(&["low", "high", "auto", "original"]));
+const DETAIL: Field = nul(
+    "detail",
+    ValueShape::OneOf(&["low", "high", "auto", "original"]),
+);
 static INPUT_TEXT: Shape = closed(
     RESPONSES,
-    &[tag("type"), req("text", Kind::Text), BREAKPOINT],
+    &[tag("type"), req("text", ValueShape::Text), BREAKPOINT],
 );
 static INPUT_IMAGE: Shape = closed(
     RESPONSES,
     &[
         tag("type"),
         DETAIL,
-        nul("file_id", Kind::Text),
-        nul("image_url", Kind::Text),
+        nul("file_id", ValueShape::Text),
+        nul("image_url", ValueShape::Text),
         BREAKPOINT,
     ],
 );
@@ -250,10 +256,10 @@ static INPUT_FILE: Shape = closed(
     &[
         tag("type"),
         DETAIL,
-        nul("file_data", Kind::Text),
-        nul("file_id", Kind::Text),
-        nul("file_url", Kind::Text),
-        nul("filename", Kind::Text),
+        nul("file_data", ValueShape::Text),
+        nul("file_id", ValueShape::Text),
+        nul("file_url", ValueShape::Text),
+        nul("filename", ValueShape::Text),
         BREAKPOINT,
     ],
 );
@@ -261,13 +267,13 @@ static OUTPUT_TEXT: Shape = closed(
     RESPONSES,
     &[
         tag("type"),
-        req("text", Kind::Text),
-        opt("annotations", Kind::List(&MAP, 0, ANY_LENGTH)),
-        opt("logprobs", Kind::List(&MAP, 0, ANY_LENGTH)),
+        req("text", ValueShape::Text),
+        opt("annotations", ValueShape::List(&MAP, 0, ANY_LENGTH)),
+        opt("logprobs", ValueShape::List(&MAP, 0, ANY_LENGTH)),
     ],
 );
-static REFUSAL: Shape = closed(RESPONSES, &[tag("type"), req("refusal", Kind::Text)]);
-const PART: Kind = Kind::Tagged(
+static REFUSAL: Shape = closed(RESPONSES, &[tag("type"), req("refusal", ValueShape::Text)]);
+const PART: ValueShape = ValueShape::Tagged(
     "type",
     &[
         ("input_text", &INPUT_TEXT),
@@ -277,7 +283,7 @@ const PART: Kind = Kind::Tagged(
         ("refusal", &REFUSAL),
     ],
 );
-const RESULT_PART: Kind = Kind::Tagged(
+const RESULT_PART: ValueShape = ValueShape::Tagged(
     "type",
     &[
         ("input_text", &INPUT_TEXT),
@@ -292,12 +298,12 @@ static CALL: Shape = closed(
         tag("type"),
         ID,
         req("call_id", CALL_ID),
-        req("name", Kind::Name(128, "_-")),
-        req("arguments", Kind::Text),
+        req("name", ValueShape::Name(128, "_-")),
+        req("arguments", ValueShape::Text),
         STATUS,
         nul("caller", MAP),
-        opt("namespace", Kind::Text),
-        opt("async", Kind::Bool),
+        opt("namespace", ValueShape::Text),
+        opt("async", ValueShape::Bool),
     ],
 );
 static CALL_OUTPUT: Shape = closed(
@@ -308,12 +314,15 @@ static CALL_OUTPUT: Shape = closed(
         req("call_id", CALL_ID),
         req(
             "output",
-            Kind::Either(&[Kind::Text, Kind::List(&RESULT_PART, 0, ANY_LENGTH)]),
+            ValueShape::Either(&[
+                ValueShape::Text,
+                ValueShape::List(&RESULT_PART, 0, ANY_LENGTH),
+            ]),
         ),
         STATUS,
         nul("caller", MAP),
-        nul("name", Kind::Text),
-        nul("namespace", Kind::Text),
+        nul("name", ValueShape::Text),
+        nul("namespace", ValueShape::Text),
     ],
 );
 static CUSTOM_CALL: Shape = closed(
@@ -322,12 +331,12 @@ static CUSTOM_CALL: Shape = closed(
         tag("type"),
         ID,
         req("call_id", CALL_ID),
-        req("name", Kind::Name(128, "_-")),
-        req("input", Kind::Text),
+        req("name", ValueShape::Name(128, "_-")),
+        req("input", ValueShape::Text),
         STATUS,
         nul("caller", MAP),
-        opt("namespace", Kind::Text),
-        opt("async", Kind::Bool),
+        opt("namespace", ValueShape::Text),
+        opt("async", ValueShape::Bool),
     ],
 );
 static REASONING_ITEM: Shape = closed(
@@ -336,14 +345,14 @@ static REASONING_ITEM: Shape = closed(
         tag("type"),
         // Codex CLI leaves it out, and is answered.
         ID,
-        req("summary", Kind::List(&MAP, 0, ANY_LENGTH)),
-        nul("content", Kind::List(&MAP, 0, ANY_LENGTH)),
-        nul("encrypted_content", Kind::Text),
+        req("summary", ValueShape::List(&MAP, 0, ANY_LENGTH)),
+        nul("content", ValueShape::List(&MAP, 0, ANY_LENGTH)),
+        nul("encrypted_content", ValueShape::Text),
         STATUS,
     ],
 );
 /// An item of any kind: a message may leave its kind out.
-const ITEM: Kind = Kind::TaggedOr("type", "message", ITEMS);
+const ITEM: ValueShape = ValueShape::TaggedOr("type", "message", ITEMS);
 const ITEMS: &[(&str, &Shape)] = &[
     ("message", &MESSAGE),
     ("function_call", &CALL),

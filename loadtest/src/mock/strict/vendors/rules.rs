@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::StrictVendor;
-use crate::mock::strict::{Path, Problem, Rule, Violation, broken, items};
+use crate::mock::strict::{ApiRule, Complaint, FieldPath, Violation, broken, items};
 
 /// A request to a vendor.
 #[derive(Clone, Copy, Debug)]
@@ -16,8 +16,8 @@ pub(in crate::mock::strict) struct VendorCall<'a> {
 /// A rule of a vendor's.
 pub(in crate::mock::strict) type VendorRule = fn(VendorCall<'_>) -> Result<(), Violation>;
 
-const fn rule(name: &'static str, source: &'static str) -> Rule {
-    Rule { name, source }
+const fn rule(name: &'static str, source: &'static str) -> ApiRule {
+    ApiRule { name, source }
 }
 
 impl VendorCall<'_> {
@@ -29,7 +29,7 @@ impl VendorCall<'_> {
         for (index, tool) in items(&self.body["tools"]) {
             let kind = tool["type"].as_str().unwrap_or("function");
             if !self.vendor.tool_kinds.is_empty() && !self.vendor.tool_kinds.contains(&kind) {
-                let path = Path::of("tools").at(index).key("type");
+                let path = FieldPath::of("tools").at(index).key("type");
                 let problem = format!("'{kind}' is not supported: only function is");
                 return broken(rule("tool-type", source), path, problem);
             }
@@ -37,7 +37,7 @@ impl VendorCall<'_> {
         self.vendor.rules.iter().try_for_each(|rule| rule(self))
     }
 
-    fn fields(self, unknown: Rule) -> Result<(), Violation> {
+    fn fields(self, unknown: ApiRule) -> Result<(), Violation> {
         let names = self
             .body
             .as_object()
@@ -48,7 +48,11 @@ impl VendorCall<'_> {
                 self.vendor.fields.is_empty() || self.vendor.fields.contains(&name.as_str());
             let said = !self.body[name].is_null();
             if !listed || (said && self.vendor.refused.contains(&name.as_str())) {
-                return Err(Violation::new(unknown, Path::of(name), Problem::Unknown));
+                return Err(Violation::new(
+                    unknown,
+                    FieldPath::of(name),
+                    Complaint::Unknown,
+                ));
             }
         }
         Ok(())
@@ -57,7 +61,7 @@ impl VendorCall<'_> {
     fn messages(self) -> Result<(), Violation> {
         let source = self.vendor.source;
         for (index, message) in items(&self.body["messages"]) {
-            let path = Path::of("messages").at(index);
+            let path = FieldPath::of("messages").at(index);
             let role = message["role"].as_str().unwrap_or_default();
             if !self.vendor.roles.is_empty() && !self.vendor.roles.contains(&role) {
                 let problem = format!("'{role}' is none of {}", self.vendor.roles.join(", "));
@@ -78,7 +82,7 @@ impl VendorCall<'_> {
             for name in names {
                 if !fields.contains(&name.as_str()) {
                     let rule = rule("unknown-field", source);
-                    return Err(Violation::new(rule, path.key(name), Problem::Unknown));
+                    return Err(Violation::new(rule, path.key(name), Complaint::Unknown));
                 }
             }
         }
@@ -115,7 +119,7 @@ pub(super) fn reasoning_comes_back(call: VendorCall<'_>) -> Result<(), Violation
     for (index, message) in items(&call.body["messages"]) {
         let calls = items(&message["tool_calls"]).next().is_some();
         if calls && !message["reasoning_content"].is_string() {
-            let path = Path::of("messages").at(index).key("reasoning_content");
+            let path = FieldPath::of("messages").at(index).key("reasoning_content");
             let problem = "thinking is enabled but reasoning_content is missing in assistant tool call message";
             return broken(rule("reasoning-comes-back", source), path, problem);
         }
@@ -130,7 +134,7 @@ pub(super) fn no_forced_tools_while_thinking(call: VendorCall<'_>) -> Result<(),
     if forces && call.thinks() {
         let rule = rule("tool-choice-while-thinking", call.vendor.source);
         let problem = "is incompatible with thinking enabled; only auto and none are not";
-        return broken(rule, Path::of("tool_choice"), problem);
+        return broken(rule, FieldPath::of("tool_choice"), problem);
     }
     Ok(())
 }
@@ -145,7 +149,7 @@ pub(super) fn json_word(call: VendorCall<'_>) -> Result<(), Violation> {
             "https://www.alibabacloud.com/help/en/model-studio/json-mode",
         );
         let problem = "must contain the word 'json' in some form";
-        return broken(rule, Path::of("messages"), problem);
+        return broken(rule, FieldPath::of("messages"), problem);
     }
     Ok(())
 }
@@ -163,7 +167,7 @@ pub(super) fn fixed_sampling(call: VendorCall<'_>) -> Result<(), Violation> {
                 "https://platform.kimi.ai/docs/guide/kimi-k2-5-quickstart",
             );
             let problem = format!("only {only} is allowed for this model");
-            return broken(rule, Path::of(name), problem);
+            return broken(rule, FieldPath::of(name), problem);
         }
     }
     Ok(())
@@ -173,7 +177,7 @@ pub(super) fn fixed_sampling(call: VendorCall<'_>) -> Result<(), Violation> {
 pub(super) fn nine_letter_ids(call: VendorCall<'_>) -> Result<(), Violation> {
     let fits = |id: &str| id.len() == 9 && id.bytes().all(|b| b.is_ascii_alphanumeric());
     for (index, message) in items(&call.body["messages"]) {
-        let path = Path::of("messages").at(index);
+        let path = FieldPath::of("messages").at(index);
         let answered = message["tool_call_id"].as_str();
         let called = items(&message["tool_calls"]).filter_map(|(_, call)| call["id"].as_str());
         if let Some(id) = answered.into_iter().chain(called).find(|id| !fits(id)) {
@@ -200,7 +204,7 @@ pub(super) fn ends_with_the_user(call: VendorCall<'_>) -> Result<(), Violation> 
             "https://docs.mistral.ai/capabilities/completion/usage",
         );
         let problem = "Expected last role User or Tool (or Assistant with prefix True) for serving but got assistant";
-        return broken(rule, Path::of("messages").at(index), problem);
+        return broken(rule, FieldPath::of("messages").at(index), problem);
     }
     Ok(())
 }
@@ -220,7 +224,7 @@ pub(super) fn groq_efforts(call: VendorCall<'_>) -> Result<(), Violation> {
     }
     let rule = rule("effort", "https://console.groq.com/docs/reasoning");
     let problem = format!("must be one of {}", efforts.join(", "));
-    broken(rule, Path::of("reasoning_effort"), problem)
+    broken(rule, FieldPath::of("reasoning_effort"), problem)
 }
 
 /// xAI: "presencePenalty, frequencyPenalty and stop parameters are not supported by reasoning models."
@@ -232,7 +236,11 @@ pub(super) fn no_penalties_while_reasoning(call: VendorCall<'_>) -> Result<(), V
     match said {
         Some(name) if reasons => {
             let rule = rule("sampling", call.vendor.source);
-            broken(rule, Path::of(name), "is not supported by reasoning models")
+            broken(
+                rule,
+                FieldPath::of(name),
+                "is not supported by reasoning models",
+            )
         }
         _ => Ok(()),
     }
@@ -244,7 +252,7 @@ pub(super) fn one_reasoning_control(call: VendorCall<'_>) -> Result<(), Violatio
     if !reasoning["effort"].is_null() && !reasoning["max_tokens"].is_null() {
         let rule = rule("one-reasoning-control", call.vendor.source);
         let problem = "only one of effort and max_tokens can be specified";
-        return broken(rule, Path::of("reasoning"), problem);
+        return broken(rule, FieldPath::of("reasoning"), problem);
     }
     Ok(())
 }
