@@ -41,4 +41,5 @@ mod wire_bill;
 mod wire_errors;
 mod wire_models;
 mod wire_sql;
+mod wire_streams;
 mod wire_usage;

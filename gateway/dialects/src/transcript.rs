@@ -11,6 +11,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use serde::de::IgnoredAny;
 use serde_json::{Map, Value, json};
 
 use crate::api::{AnswerFormat, ClientApi};
@@ -120,9 +121,17 @@ impl StreamTranscript {
         let judge = |item: SseItem<'_>| {
             match item {
                 SseItem::Event { data: [], .. } | SseItem::Filler { .. } => {}
-                SseItem::Event { data, .. } if data == b"[DONE]" => {}
-                SseItem::Event { data, .. } => match serde_json::from_slice(data) {
-                    Ok(Value::Object(event)) => self.answer.add(event),
+                SseItem::Event { data, .. } if data.trim_ascii() == b"[DONE]" => {}
+                SseItem::Event { name, data } => match serde_json::from_slice(data) {
+                    Ok(Value::Object(mut event)) => {
+                        let has_type = event.contains_key("type");
+                        if !has_type && !name.is_empty() && self.answer.format != AnswerFormat::Chat
+                        {
+                            let name = String::from_utf8_lossy(name).into_owned();
+                            event.insert("type".into(), name.into());
+                        }
+                        self.answer.add(event);
+                    }
                     _ => self.is_readable = false,
                 },
                 SseItem::Oversized => self.answer.is_cut = true,
@@ -187,6 +196,10 @@ impl Assembly {
                 known.insert("finish_reason".into(), reason);
             }
             self.merge_part(index, Value::Object(known));
+            // Some servers stream the whole message as one chunk, or once more at the end.
+            if let Some(message) = choice.remove("message") {
+                self.fill_part(index, json!({"message": message}));
+            }
         }
     }
 
@@ -195,7 +208,7 @@ impl Assembly {
         let kind = text(&event, "type");
         let index = number(&event, "index");
         match kind.as_str() {
-            "message_start" => self.set_root(object(event.remove("message"))),
+            "message_start" => self.begin_message(object(event.remove("message"))),
             "content_block_start" => {
                 let block = event.remove("content_block").unwrap_or_default();
                 self.merge_part(index, block);
@@ -219,6 +232,20 @@ impl Assembly {
         }
     }
 
+    /// A second beginning says nothing but counts.
+    fn begin_message(&mut self, mut message: Map<String, Value>) {
+        if self.root.contains_key("id") {
+            let usage = message.remove("usage").unwrap_or_default();
+            return self.merge_root("usage", usage);
+        }
+        if let Some(Value::Array(blocks)) = message.remove("content") {
+            for (index, block) in (0..).zip(blocks) {
+                self.merge_part(index, block);
+            }
+        }
+        self.set_root(message);
+    }
+
     /// One event of a response.
     fn add_response(&mut self, mut event: Map<String, Value>) {
         let kind = text(&event, "type");
@@ -228,32 +255,25 @@ impl Assembly {
         let delta = event.remove("delta").unwrap_or_default();
         match kind.strip_prefix("response.").unwrap_or(&kind) {
             "created" => self.set_root(object(event.remove("response"))),
-            "completed" | "incomplete" | "failed" => {
+            "completed" | "incomplete" | "failed" | "done" => {
                 let mut response = object(event.remove("response"));
                 let output = response.remove("output");
                 self.set_root(response);
-                if let Some(Value::Array(items)) = output.filter(|_| self.parts.is_empty()) {
-                    for (index, item) in (0..).zip(items) {
-                        self.merge_part(index, item);
-                    }
+                if let Some(Value::Array(items)) = output {
+                    self.fill_items(items);
                 }
             }
             "output_item.added" => {
                 let added = event.remove("item").unwrap_or_default();
                 self.merge_part(item, added);
             }
-            "output_item.done" => {
-                let done = event.remove("item").unwrap_or_default();
-                self.end_item(item, done);
-            }
-            "output_text.delta" => self.merge_in_list(item, "content", content, "text", delta),
-            "refusal.delta" => self.merge_in_list(item, "content", content, "refusal", delta),
-            "reasoning_text.delta" => self.merge_in_list(item, "content", content, "text", delta),
-            "reasoning_summary_text.delta" => {
-                self.merge_in_list(item, "summary", summary, "text", delta);
-            }
+            "output_text.delta" => self.merge_text(item, "output_text", content, delta),
+            "refusal.delta" => self.merge_text(item, "refusal", content, delta),
+            "reasoning_text.delta" => self.merge_text(item, "reasoning_text", content, delta),
+            "reasoning_summary_text.delta" => self.merge_text(item, "summary_text", summary, delta),
             "function_call_arguments.delta" => self.merge_part(item, json!({"arguments": delta})),
             "custom_tool_call_input.delta" => self.merge_part(item, json!({"input": delta})),
+            kind if kind.ends_with(".done") => self.fill_event(kind, item, content, summary, event),
             "error" => {
                 event.remove("type");
                 self.merge_root("error", Value::Object(event));
@@ -262,32 +282,141 @@ impl Assembly {
         }
     }
 
-    /// An item that came in pieces is whole by now; any other item is only complete here.
+    /// Adds what the event of something whole has beside its pieces.
+    fn fill_event(
+        &mut self,
+        kind: &str,
+        item: u64,
+        content: u64,
+        summary: u64,
+        mut event: Map<String, Value>,
+    ) {
+        let mut whole = |name: &str| event.remove(name).unwrap_or_default();
+        match kind {
+            "output_item.done" => {
+                let done = whole("item");
+                self.end_item(item, done);
+            }
+            "function_call_arguments.done" => {
+                self.fill_part(item, json!({"arguments": whole("arguments")}));
+            }
+            "custom_tool_call_input.done" => self.fill_part(item, json!({"input": whole("input")})),
+            "output_text.done" => self.fill_text(item, "output_text", content, whole("text")),
+            "refusal.done" => self.fill_text(item, "refusal", content, whole("refusal")),
+            "reasoning_text.done" => self.fill_text(item, "reasoning_text", content, whole("text")),
+            "reasoning_summary_text.done" => {
+                self.fill_text(item, "summary_text", summary, whole("text"));
+            }
+            "content_part.done" => {
+                let part = with_index(whole("part"), content);
+                self.fill_part(item, json!({"content": [part]}));
+            }
+            "reasoning_summary_part.done" => {
+                let part = with_index(whole("part"), summary);
+                self.fill_part(item, json!({"summary": [part]}));
+            }
+            _ => {}
+        }
+    }
+
+    /// An item that came in pieces may be whole by now; any other item is only complete here.
     fn end_item(&mut self, index: u64, done: Value) {
         const IN_PIECES: [&str; 4] = ["custom_tool_call", "function_call", "message", "reasoning"];
-        let known = self
-            .parts
-            .get(&index)
-            .and_then(|part| part["type"].as_str());
-        match known {
-            Some(kind) if IN_PIECES.contains(&kind) => {
-                self.merge_part(index, json!({"status": done["status"]}));
+        if text_of(&done, "type").is_some_and(|kind| IN_PIECES.contains(&kind)) {
+            return self.fill_part(index, done);
+        }
+        self.parts.remove(&index);
+        self.merge_part(index, done);
+    }
+
+    /// Adds what the items of a finished response have beside what the stream gave of them. An item is
+    /// known by its id, or else is the next of its kind: some servers leave items out.
+    fn fill_items(&mut self, items: Vec<Value>) {
+        let mut free: Vec<u64> = self.parts.keys().copied().collect();
+        let mut places: Vec<Option<u64>> = vec![None; items.len()];
+        for keys in [["id", "call_id"].as_slice(), &["type"]] {
+            for (place, item) in places.iter_mut().zip(&items) {
+                if place.is_some() {
+                    continue;
+                }
+                let is_same = |number: &u64| {
+                    let part = &self.parts[number];
+                    let same =
+                        |key| text_of(part, key).is_some_and(|it| Some(it) == text_of(item, key));
+                    keys.iter().any(|key| same(*key))
+                };
+                let at = free.iter().position(is_same);
+                *place = at.map(|at| free.remove(at));
             }
-            _ => {
-                self.parts.remove(&index);
-                self.merge_part(index, done);
+        }
+        for (place, item) in places.into_iter().zip(items) {
+            match place {
+                Some(number) => self.end_item(number, item),
+                None => {
+                    let last = self.parts.last_key_value();
+                    let next = last.map_or(0, |(number, _)| number.saturating_add(1));
+                    self.merge_part(next, item);
+                }
             }
         }
     }
 
-    fn merge_in_list(&mut self, part: u64, list: &str, index: u64, field: &str, delta: Value) {
-        let kind = match (list, field) {
-            ("summary", _) => "summary_text",
-            (_, "refusal") => "refusal",
-            _ => "output_text",
+    fn merge_text(&mut self, part: u64, kind: &str, index: u64, delta: Value) {
+        self.merge_part(part, list_with_text(kind, index, delta));
+    }
+
+    fn fill_text(&mut self, part: u64, kind: &str, index: u64, whole: Value) {
+        self.fill_part(part, list_with_text(kind, index, whole));
+    }
+
+    fn fill_part(&mut self, index: u64, from: Value) {
+        let Some(mut part) = self.parts.remove(&index) else {
+            return self.merge_part(index, from);
         };
-        let piece = json!({"index": index, "type": kind, field: delta});
-        self.merge_part(part, json!({list: [piece]}));
+        self.fill("", &mut part, from);
+        self.parts.insert(index, part);
+    }
+
+    /// Adds what a whole value has beside its pieces.
+    fn fill(&mut self, name: &str, into: &mut Value, from: Value) {
+        match (into, from) {
+            (_, Value::Null) => {}
+            (Value::Object(into), Value::Object(from)) => {
+                for (name, value) in from {
+                    match into.get_mut(&name) {
+                        Some(slot) => self.fill(&name, slot, value),
+                        None if self.is_cut && !WHOLE.contains(&&*name) => {}
+                        None => {
+                            let value = self.bounded(&name, value);
+                            into.insert(name, value);
+                        }
+                    }
+                }
+            }
+            (Value::Array(into), Value::Array(from)) => {
+                for (place, item) in from.into_iter().enumerate() {
+                    let index = item.get("index").cloned();
+                    let is_it = |it: &Value| index.is_some() && it.get("index") == index.as_ref();
+                    let at = into.iter().position(is_it).unwrap_or(match index {
+                        Some(_) => into.len(),
+                        None => place,
+                    });
+                    match into.get_mut(at) {
+                        Some(slot) => self.fill(name, slot, item),
+                        None if self.is_cut => {}
+                        None => into.push(self.bounded(name, item)),
+                    }
+                }
+            }
+            (Value::String(into), Value::String(from)) if name == "status" => *into = from,
+            (Value::String(into), Value::String(from)) => {
+                if let Some(rest) = from.strip_prefix(into.as_str()) {
+                    self.append(into, rest);
+                }
+            }
+            (into @ Value::Null, from) => *into = self.bounded(name, from),
+            _ => {}
+        }
     }
 
     fn push_in_part(&mut self, part: u64, list: &str, item: Value) {
@@ -350,6 +479,11 @@ impl Assembly {
             (Value::String(into), Value::String(from)) if !WHOLE.contains(&name) => {
                 self.append(into, &from);
             }
+            // Some servers send an empty id with every piece, or a name in pieces.
+            (Value::String(_), Value::String(from)) if from.is_empty() => {}
+            (Value::String(into), Value::String(from)) if name == "name" && *into != from => {
+                self.append(into, &from);
+            }
             (Value::Array(into), Value::Array(from)) => {
                 for item in from {
                     self.merge_item(name, into, item);
@@ -369,13 +503,17 @@ impl Assembly {
         let slot = match &index {
             Some(_) => items
                 .iter_mut()
-                .find(|it| it.get("index") == index.as_ref()),
+                .rfind(|it| it.get("index") == index.as_ref()),
             // Without an index, a piece belongs to the last item if both are of one kind.
             None => items.last_mut().filter(|last| {
+                let kind = text_of(&item, "type");
                 last.is_string() && item.is_string()
-                    || last.is_object() && item.is_object() && last.get("type") == item.get("type")
+                    || last.is_object()
+                        && item.is_object()
+                        && (kind.is_none() || text_of(last, "type") == kind)
             }),
         };
+        let slot = slot.filter(|last| !is_another_call(last, &item));
         match slot {
             Some(slot) => self.merge(name, slot, item),
             None if self.is_cut => {}
@@ -469,6 +607,53 @@ fn with_input(mut block: Value) -> Value {
         block["input"] = serde_json::from_str(&json).unwrap_or(Value::String(json));
     }
     block
+}
+
+/// Whether a piece begins another call than the one before it, which has the same number or none: it
+/// has another id, or a name behind arguments that are whole.
+fn is_another_call(last: &Value, item: &Value) -> bool {
+    let name = |call: &'_ Value| {
+        let name = text_of(&call["function"], "name")?;
+        (!name.is_empty()).then(|| name.to_owned())
+    };
+    let (Some(own), Some(name)) = (name(last), name(item)) else {
+        return false;
+    };
+    let id = |call| text_of(call, "id").filter(|id| !id.is_empty());
+    match (id(last), id(item)) {
+        (Some(own), Some(id)) => own != id,
+        _ => {
+            let arguments = text_of(&last["function"], "arguments").unwrap_or_default();
+            let is_whole = serde_json::from_str::<IgnoredAny>(arguments).is_ok();
+            let said = text_of(&item["function"], "arguments").unwrap_or_default();
+            let has_index = item.get("index").is_some();
+            is_whole && (!said.is_empty() || !has_index && own != name)
+        }
+    }
+}
+
+/// An item with one part that has text.
+fn list_with_text(kind: &str, index: u64, text: Value) -> Value {
+    let list = match kind {
+        "summary_text" => "summary",
+        _ => "content",
+    };
+    let field = match kind {
+        "refusal" => "refusal",
+        _ => "text",
+    };
+    json!({list: [{"index": index, "type": kind, field: text}]})
+}
+
+fn with_index(mut part: Value, index: u64) -> Value {
+    if let Some(part) = part.as_object_mut() {
+        part.insert("index".into(), index.into());
+    }
+    part
+}
+
+fn text_of<'v>(value: &'v Value, name: &str) -> Option<&'v str> {
+    value.get(name)?.as_str()
 }
 
 /// Removes the last word of each split text, which may be cut.

@@ -30,6 +30,8 @@ struct ChatCall {
     name: Text<'static>,
     /// The last piece added to the name, so that more may follow.
     is_naming: bool,
+    /// It had a name before its last arguments.
+    was_named: bool,
     signature: Option<ReasoningSignature<'static>>,
     /// Arguments that came before the call could begin.
     held: Text<'static>,
@@ -179,12 +181,14 @@ impl ChatCall {
     /// Whether a piece with this call's number begins another one. A name does, with another id, or
     /// behind whole arguments.
     fn is_another(&self, piece: &CallPiece<'_>) -> bool {
-        let Some(name) = &piece.name else {
+        let Some(name) = piece.name.as_ref().filter(|_| !self.name.is_empty()) else {
             return false;
         };
         match (&self.id, &piece.id) {
             (Some(own), Some(id)) => own != id,
-            _ => self.end.is_reached() && (*name != self.name || piece.arguments.is_some()),
+            _ if !self.end.is_reached() => false,
+            // A name behind the arguments may be in pieces, too.
+            _ => piece.arguments.is_some() || self.was_named && *name != self.name,
         }
     }
 
@@ -213,22 +217,14 @@ impl ChatCall {
         let name = piece.name.unwrap_or_default();
         self.is_naming = !name.is_empty() && name != self.name;
         if self.is_naming {
-            self.add_name(&name);
+            self.name.push(&name);
         }
         if let Some(part) = piece.arguments {
+            self.was_named |= !self.name.is_empty();
             self.end.read(&part);
             self.held.push(&part);
         }
         (self.name.len() + self.held.len()).saturating_sub(before)
-    }
-
-    /// Names come in pieces, or longer each time.
-    fn add_name(&mut self, name: &Text<'_>) {
-        if name.as_escaped().starts_with(self.name.as_escaped()) {
-            self.name = name.clone().into_owned();
-        } else {
-            self.name.push(name);
-        }
     }
 
     fn can_begin(&self) -> bool {

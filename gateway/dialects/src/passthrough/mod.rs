@@ -171,8 +171,11 @@ impl StreamFacts {
         let mut is_usage_chunk = false;
         match self {
             Self::Chat(reader) => is_usage_chunk = reader.read(data, facts),
-            Self::Messages(counts) => messages::read_event(data, counts, facts),
-            Self::Responses(reader) => reader.read(data, facts),
+            Self::Messages(counts) => {
+                facts.terminal_seen |= name == b"message_stop";
+                messages::read_event(data, counts, facts);
+            }
+            Self::Responses(reader) => reader.read(name, data, facts),
         }
         if facts.text_bytes > text_before {
             facts.first_token_seen = true;

@@ -53,6 +53,7 @@ struct CountedPart {
 /// What an event says of the answer's text.
 #[derive(Default)]
 struct Said<'a> {
+    kind: &'a [u8],
     item: u64,
     part: u64,
     /// Text, refusals, reasoning and arguments all come in a `delta`.
@@ -61,29 +62,21 @@ struct Said<'a> {
     whole: &'a [u8],
     /// The whole item.
     object: &'a [u8],
-    is_item_done: bool,
     /// The whole response.
     response: &'a [u8],
-    is_error: bool,
 }
 
 impl ResponsesFacts {
-    /// Reads the data of one event.
-    pub(super) fn read(&mut self, data: &[u8], facts: &mut ResponseFacts) {
-        let mut said = Said::default();
+    /// Reads the data of one event. `name` is what the stream calls it, which its type repeats, but not
+    /// everywhere.
+    pub(super) fn read(&mut self, name: &[u8], data: &[u8], facts: &mut ResponseFacts) {
+        let mut said = Said {
+            kind: name,
+            ..Said::default()
+        };
         let _ = JsonCursor::new(data).object(|key, cursor| {
             match key {
-                b"type" => match cursor.string_or_skip()? {
-                    Some(
-                        b"response.completed"
-                        | b"response.incomplete"
-                        | b"response.failed"
-                        | b"response.done",
-                    ) => facts.terminal_seen = true,
-                    Some(b"response.output_item.done") => said.is_item_done = true,
-                    Some(b"error") => said.is_error = true,
-                    _ => {}
-                },
+                b"type" => said.kind = cursor.string_or_skip()?.unwrap_or(said.kind),
                 b"output_index" => said.item = number(cursor)?,
                 b"content_index" | b"summary_index" => said.part = number(cursor)?,
                 b"delta" => said.delta = cursor.string_or_skip()?.unwrap_or_default(),
@@ -101,11 +94,12 @@ impl ResponsesFacts {
             }
             Some(())
         });
+        facts.terminal_seen |= is_last(said.kind);
         self.count(&said, facts);
         if facts.terminal_seen && self.counted.is_empty() {
             let _ = self.read_output(said.response, facts);
         }
-        if said.is_error && facts.provider_error.is_none() {
+        if said.kind == b"error" && facts.provider_error.is_none() {
             // The event is the error itself.
             let _ = read_error(&mut JsonCursor::new(data), facts);
         }
@@ -119,7 +113,7 @@ impl ResponsesFacts {
         if !said.whole.is_empty() {
             self.fill(said.item, said.part, said.whole, facts);
         }
-        if said.is_item_done {
+        if said.kind == b"response.output_item.done" {
             self.usage.tools.add_item(said.object);
             self.usage.add_to_facts(None, facts);
             let _ = self.read_item(said.item, &mut JsonCursor::new(said.object), facts);
@@ -234,6 +228,14 @@ fn read_response(
     }
     usage.add_to_facts(said, facts);
     Some(())
+}
+
+/// Whether nothing of the answer follows an event.
+fn is_last(kind: &[u8]) -> bool {
+    matches!(
+        kind,
+        b"response.completed" | b"response.incomplete" | b"response.failed" | b"response.done"
+    )
 }
 
 /// A number; 0 for anything else.
