@@ -103,6 +103,10 @@ pub fn prepare(
         request.api.family() == Family::OpenAi && vendor.is_openai(upstream),
     );
     let mut context = response_context(request, target, upstream);
+    context.is_rewritten = context.upstream == UpstreamApi::ChatCompletions
+        && !vendor.chat.openai_tools
+        && request.api == ClientApi::ChatCompletions
+        && chat::holds_openai_tools(text_of(request)?)?;
     let body = if context.is_passthrough() {
         native_body(request, target, &mut context, &mut report)
     } else {

@@ -25,6 +25,8 @@ pub struct ResponseContext {
     /// Names that stand for those of the client's tools.
     pub(crate) stand_ins: Vec<StandIn>,
     pub(crate) conversion: Option<Conversion>,
+    /// Whether client and provider speak the same dialect, but the request was translated.
+    pub(crate) is_rewritten: bool,
 }
 
 impl ResponseContext {
@@ -42,6 +44,7 @@ impl ResponseContext {
             free_text_tools: Vec::new(),
             stand_ins: Vec::new(),
             conversion: None,
+            is_rewritten: false,
         }
     }
 
@@ -55,10 +58,10 @@ impl ResponseContext {
         self.is_passthrough() && !(has_forms && is_stream != self.wants_stream)
     }
 
-    /// Whether client and provider speak the same dialect.
+    /// Whether client and provider speak the same dialect, with the same tools.
     #[must_use]
     pub const fn is_passthrough(&self) -> bool {
-        self.upstream.is_native_to(self.api)
+        self.upstream.is_native_to(self.api) && !self.is_rewritten
     }
 }
 

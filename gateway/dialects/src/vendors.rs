@@ -73,6 +73,9 @@ pub(crate) struct ChatQuirks {
     pub(crate) tool_required: &'static str,
     /// Whether a tool may have `strict`.
     pub(crate) strict_tools: bool,
+    /// Whether it knows tools of free text (`custom`) and `tool_choice: allowed_tools`. Otherwise a
+    /// chat request with them is translated.
+    pub(crate) openai_tools: bool,
     /// The highest effort that the chat API takes, whatever the model does.
     pub(crate) effort_max: Effort,
     /// The field in which an assistant's message returns its reasoning.
@@ -133,6 +136,8 @@ pub(crate) enum Prefill {
     AsItIs,
     /// It continues the message if this field of it is true.
     Marked(&'static str),
+    /// It continues the message if this field of it is true, and refuses it otherwise.
+    Required(&'static str),
 }
 
 const NO_PATHS: Paths = Paths {
@@ -174,6 +179,7 @@ const OPENAI_CHAT: ChatQuirks = ChatQuirks {
     tool_names_begin_with_letter: false,
     tool_required: "required",
     strict_tools: true,
+    openai_tools: true,
     effort_max: Effort::XHigh,
     reasoning_back: None,
     reasoning_details: false,
@@ -191,6 +197,7 @@ const OPENAI_CHAT: ChatQuirks = ChatQuirks {
 /// reasoning as text.
 const COMPATIBLE_CHAT: ChatQuirks = ChatQuirks {
     is_openai: false,
+    openai_tools: false,
     effort_max: Effort::Max,
     tool_ids: ToolIds::Any,
     max_tokens: "max_tokens",
@@ -483,16 +490,29 @@ static VENDORS: &[Vendor] = &[
             tool_ids: ToolIds::NineAlphanumeric,
             tool_required: "any",
             // docs.mistral.ai/capabilities/completion/usage (prefix)
-            prefill: Prefill::Marked("prefix"),
+            prefill: Prefill::Required("prefix"),
+            // Its own types of messages have none.
+            message_names: false,
             reasoning_back: None,
             unknown_in_messages: false,
             renamed: &[
                 ("max_completion_tokens", "max_tokens"),
                 ("seed", "random_seed"),
             ],
-            refused: &["logit_bias", "logprobs", "top_logprobs"],
+            refused: &[
+                "audio",
+                "logit_bias",
+                "logprobs",
+                "modalities",
+                "top_logprobs",
+                "web_search_options",
+                "functions",
+                "function_call",
+            ],
             unwanted: &[
+                "moderation",
                 "prompt_cache_key",
+                "prompt_cache_options",
                 "prompt_cache_retention",
                 "safety_identifier",
                 "service_tier",
@@ -516,8 +536,26 @@ static VENDORS: &[Vendor] = &[
             unknown_in_messages: false,
             renamed: &[],
             message_names: false,
-            // "Will result in a 400 error (yikes) if they are supplied."
-            refused: &["logprobs", "logit_bias", "top_logprobs"],
+            // "Will result in a 400 error (yikes) if they are supplied", and `n` other than 1.
+            refused: &[
+                "audio",
+                "logit_bias",
+                "logprobs",
+                "modalities",
+                "n",
+                "top_logprobs",
+                "web_search_options",
+            ],
+            // Other fields are answered 400: "property 'x' is unsupported".
+            unwanted: &[
+                "moderation",
+                "prediction",
+                "prompt_cache_key",
+                "prompt_cache_options",
+                "prompt_cache_retention",
+                "safety_identifier",
+                "verbosity",
+            ],
             ..COMPATIBLE_CHAT
         },
         generations: generations::GROQ,
@@ -681,6 +719,8 @@ impl ChatQuirks {
             max_tokens: self.max_tokens,
             top_k: self.top_k,
             strict_tools: self.strict_tools,
+            // The caller translates.
+            openai_tools: self.openai_tools,
             effort_max: self.effort_max,
             tool_names_begin_with_letter: self.tool_names_begin_with_letter,
             reasoning_details: self.reasoning_details,

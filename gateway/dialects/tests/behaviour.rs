@@ -279,7 +279,7 @@ fn a_thought_signature_of_gemini_survives_the_way_through_every_client() {
         let given: Value = serde_json::from_str(&answered(&upstream, answer, false)).unwrap();
         let upstream = prepared(api, &next(&given), "gemini");
         let sent: Value = serde_json::from_str(&text_of(&upstream)).unwrap();
-        assert_eq!(sent["contents"][0]["parts"], expect, "{api:?}");
+        assert_eq!(sent["contents"][1]["parts"], expect, "{api:?}");
     };
     let messages = r#"{"model":"m","messages":[]}"#;
     again(ClientApi::ChatCompletions, messages, &|given| {

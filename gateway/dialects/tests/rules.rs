@@ -885,3 +885,198 @@ fn claude_gets_a_first_message_of_the_user_and_four_cache_marks() {
         ]
     );
 }
+
+// What only OpenAI's own chat takes.
+
+/// Vendors that speak chat and know neither tools of free text nor `allowed_tools`.
+fn compatible() -> impl Iterator<Item = (&'static str, &'static str)> {
+    let is_own = |name: &str| name.starts_with("openai") && name != "openai-compatible";
+    let speaks_chat = move |vendor: &&weir_dialects::Vendor| {
+        let others = ["anthropic", "gemini", "vertex"];
+        !is_own(vendor.name) && !vendor.name.starts_with("azure") && !others.contains(&vendor.name)
+    };
+    let all = vendors::all().iter().filter(speaks_chat);
+    all.map(|vendor| (vendor.name, "some-model"))
+}
+
+#[test]
+fn free_text_tools_work_at_every_vendor_that_speaks_chat() {
+    let body = json!({"model": "m", "messages": [
+        {"role": "user", "content": "Go."},
+        {"role": "assistant", "content": null, "tool_calls": [
+            {"id": "c12345678", "type": "custom", "custom": {"name": "run", "input": "1\n"}}]},
+        {"role": "tool", "tool_call_id": "c12345678", "content": "1"}],
+        "tools": [{"type": "custom", "custom": {"name": "run"}}]});
+    let answer = json!({"id": "x", "object": "chat.completion", "created": 1, "model": "m",
+        "choices": [{"index": 0, "finish_reason": "tool_calls", "message": {"role": "assistant",
+            "content": null, "tool_calls": [{"id": "c2", "type": "function",
+                "function": {"name": "run", "arguments": "{\"input\":\"ls -l\"}"}}]}}]});
+    for target in compatible() {
+        let upstream = try_prepare(CHAT, &body, target, Unsupported::Refuse).unwrap();
+        let request = body_of(&upstream);
+        assert_eq!(request["tools"][0]["type"], "function", "{target:?}");
+        let call = &request["messages"][1]["tool_calls"][0]["function"];
+        assert_eq!(call["arguments"], r#"{"input":"1\n"}"#, "{target:?}");
+        let told = answered(&upstream, answer.to_string(), false);
+        let told: Value = serde_json::from_str(&told).unwrap();
+        let call = &told["choices"][0]["message"]["tool_calls"][0];
+        assert_eq!(call["custom"]["input"], "ls -l", "{target:?}: {told}");
+    }
+}
+
+#[test]
+fn allowed_tools_are_the_only_ones_where_no_vendor_chooses_them() {
+    let tool = |name: &str| json!({"type": "function", "function": {"name": name}});
+    let body = json!({"model": "m", "messages": [{"role": "user", "content": "Go."}],
+        "tools": [tool("a"), tool("b")], "tool_choice": {"type": "allowed_tools",
+            "allowed_tools": {"mode": "auto", "tools": [tool("b")]}}});
+    for target in compatible() {
+        let (request, dropped) = sent(CHAT, &body, target);
+        assert_eq!(request["tools"].as_array().unwrap().len(), 1, "{target:?}");
+        assert_eq!(request["tools"][0]["function"]["name"], "b", "{target:?}");
+        assert_eq!(request["tool_choice"], "auto", "{target:?}");
+        assert_eq!(dropped, ["tool_choice (allowed_tools)"], "{target:?}");
+    }
+}
+
+#[test]
+fn the_word_custom_alone_changes_nothing() {
+    let body = json!({"model": "m", "vendors_own": "custom", "messages": [
+        {"role": "user", "content": "\"custom\""}], "tools": [{"type": "function",
+        "function": {"name": "f", "parameters": {"enum": ["custom", "allowed_tools"]}}}]});
+    let (request, dropped) = sent(CHAT, &body, ("openai-compatible", "m"));
+    assert_eq!((request, dropped), (body, vec![]));
+}
+
+// What must stand at the end, at the beginning, or alone.
+
+#[test]
+fn an_answer_to_continue_is_refused_where_no_model_continues_it() {
+    let newer = ("anthropic", "claude-opus-5");
+    let hello = json!({"role": "assistant", "content": "Hello"});
+    let user = json!({"role": "user", "content": "Hi"});
+    for messages in [
+        vec![hello.clone()],
+        vec![hello.clone(), hello.clone()],
+        vec![user.clone(), hello.clone()],
+        vec![user, hello.clone(), hello],
+    ] {
+        let body = json!({"model": "m", "messages": messages});
+        let field = "messages[] (an answer to continue)";
+        assert_eq!(refused(CHAT, &body, newer), field);
+        let (request, dropped) = sent(CHAT, &body, newer);
+        assert_eq!(request["messages"].as_array().unwrap().len(), 1);
+        assert_eq!(request["messages"][0]["role"], "user");
+        assert!(dropped.iter().any(|listed| listed == field), "{dropped:?}");
+    }
+}
+
+#[test]
+fn mistral_is_told_to_continue_what_stands_last() {
+    for body in [
+        json!({"model": "m", "messages": [{"role": "user", "content": "Hi"},
+            {"role": "assistant", "content": "Hello"}]}),
+        json!({"model": "m", "messages": [{"role": "assistant", "content": "Hello"}]}),
+    ] {
+        let (request, dropped) = sent(CHAT, &body, ("mistral", "mistral-large-latest"));
+        let last = request["messages"].as_array().unwrap().last().unwrap();
+        assert_eq!(last["prefix"], true);
+        assert_eq!(dropped, ["messages[] (an answer to continue)"]);
+    }
+}
+
+#[test]
+fn gemini_gets_a_turn_of_the_user_before_every_call() {
+    let call = json!({"role": "assistant", "content": null, "tool_calls": [
+        {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}]});
+    let result = json!({"role": "tool", "tool_call_id": "c", "content": "r"});
+    let said = json!({"role": "assistant", "content": "a"});
+    for before in [
+        vec![],
+        vec![json!({"role": "system", "content": "s"})],
+        vec![json!({"role": "user", "content": ""})],
+        vec![said, json!({"role": "user", "content": ""})],
+    ] {
+        let messages: Vec<_> = before
+            .into_iter()
+            .chain([call.clone(), result.clone()])
+            .collect();
+        let body = json!({"model": "m", "messages": messages});
+        let (request, _) = sent(CHAT, &body, ("gemini", "gemini-3.1-pro-preview"));
+        let contents = request["contents"].as_array().unwrap();
+        assert_eq!(contents[0]["role"], "user", "{request}");
+        for pair in contents.windows(2) {
+            assert_ne!(pair[0]["role"], pair[1]["role"], "{request}");
+        }
+    }
+}
+
+#[test]
+fn gemini_2_5_takes_tools_or_json_and_newer_ones_both() {
+    let schema = json!({"name": "n", "schema": {"type": "object", "properties": {}}});
+    let body = json!({"model": "m", "messages": [{"role": "user", "content": "Go."}],
+        "tools": [{"type": "function", "function": {"name": "f"}}],
+        "response_format": {"type": "json_schema", "json_schema": schema}});
+    let older = ("gemini", "gemini-2.5-pro");
+    assert_eq!(
+        refused(CHAT, &body, older),
+        "response_format (beside tools)"
+    );
+    let (request, dropped) = sent(CHAT, &body, older);
+    assert!(request["generationConfig"]["responseMimeType"].is_null());
+    assert_eq!(dropped, ["response_format (beside tools)"]);
+    let (request, dropped) = sent(CHAT, &body, ("gemini", "gemini-3.1-pro-preview"));
+    assert!(request["generationConfig"]["responseJsonSchema"].is_object());
+    assert_eq!(dropped, Vec::<String>::new());
+}
+
+#[test]
+fn tokens_to_embed_are_refused_under_both_policies() {
+    for input in [json!([1, 2]), json!([[1], [2]]), json!(["a", [1]])] {
+        let body = json!({"model": "m", "input": input});
+        for unsupported in [Unsupported::Refuse, Unsupported::Drop] {
+            let target = ("gemini", "gemini-embedding-001");
+            let refusal = try_prepare(ClientApi::Embeddings, &body, target, unsupported);
+            let refusal = refusal.unwrap_err();
+            assert!(refusal.field().unwrap().starts_with("input["), "{refusal}");
+        }
+    }
+}
+
+#[test]
+fn groq_and_mistral_get_no_field_that_they_refuse() {
+    let body = json!({"model": "m", "prompt_cache_options": {"ttl": "30m"}, "modalities": ["text"],
+        "prompt_cache_retention": "24h", "n": 1, "messages": [
+            {"role": "user", "content": "Hi"},
+            {"role": "assistant", "content": "No.", "refusal": "r", "annotations": [], "audio": null},
+            {"role": "user", "content": "Why?"}]});
+    for target in [
+        ("groq", "qwen/qwen3-32b"),
+        ("mistral", "mistral-large-latest"),
+    ] {
+        let (request, dropped) = sent(CHAT, &body, target);
+        assert_eq!(
+            request["messages"][1],
+            json!({"role": "assistant", "content": "No."})
+        );
+        for gone in [
+            "prompt_cache_options",
+            "modalities",
+            "prompt_cache_retention",
+        ] {
+            assert!(request[gone].is_null(), "{gone} at {target:?}");
+        }
+        for listed in [
+            "messages[].refusal",
+            "messages[].annotations",
+            "prompt_cache_options",
+        ] {
+            assert!(
+                dropped.iter().any(|name| name == listed),
+                "{listed}: {dropped:?}"
+            );
+        }
+    }
+    let two = json!({"model": "m", "n": 2, "messages": [{"role": "user", "content": "Hi"}]});
+    assert_eq!(refused(CHAT, &two, ("groq", "qwen/qwen3-32b")), "n");
+}

@@ -12,7 +12,7 @@ mod reasoning_details;
 mod write_answer;
 mod write_request;
 
-pub(crate) use native::edits as native_edits;
+pub(crate) use native::{edits as native_edits, holds_openai_tools};
 pub(crate) use read_answer::{ChatReader, finish_reason, read_plain};
 pub(crate) use read_request::{
     Nesting, read_audio, read_file, read_format, read_function, read_request, read_tool_choice,

@@ -14,7 +14,7 @@ use crate::inspect::RequestFacts;
 use crate::json::{self, JsonCursor, Object, Path, each, text_of, value_of};
 use crate::neutral::{Effort, Feature, LossReport, Reasoning, RequestWriter};
 use crate::splice::{Edit, remove};
-use crate::vendors::{ChatQuirks, Formats, StreamUsage, ToolIds};
+use crate::vendors::{ChatQuirks, Formats, Prefill, StreamUsage, ToolIds};
 
 /// The edits that a vendor needs, those of model and usage excluded.
 pub(crate) fn edits(
@@ -117,6 +117,42 @@ fn holds_calls(body: &str) -> bool {
     CALLS.find(body.as_bytes()).is_some()
 }
 
+/// Whether a body has what only OpenAI's own chat takes: tools of free text, their calls, or
+/// `tool_choice: allowed_tools`.
+pub(crate) fn holds_openai_tools(body: &str) -> json::Result<bool> {
+    static CUSTOM: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"custom\""));
+    static ALLOWED: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"allowed_tools\""));
+    let bytes = body.as_bytes();
+    if CUSTOM.find(bytes).is_none() && ALLOWED.find(bytes).is_none() {
+        return Ok(false);
+    }
+    let is_one =
+        |mut thing: Object<'_, '_>| thing.is_kind("custom") || thing.is_kind("allowed_tools");
+    let mut found = false;
+    for entry in entries_of(body, body) {
+        let raw = &body[entry.value];
+        let path = Path::ROOT.key(entry.key);
+        match entry.key {
+            "tool_choice" if raw.starts_with('{') => found |= is_one(Object::read(raw, path)?),
+            "tools" if raw.starts_with('[') => each(raw, &path, |raw, path| {
+                found |= raw.starts_with('{') && is_one(Object::read(raw, *path)?);
+                Ok(())
+            })?,
+            "messages" if raw.starts_with('[') => each(raw, &path, |raw, path| {
+                if !raw.starts_with('{') {
+                    return Ok(());
+                }
+                Object::read(raw, *path)?.each_object("tool_calls", |call| {
+                    found |= is_one(call);
+                    Ok(())
+                })
+            })?,
+            _ => {}
+        }
+    }
+    Ok(found)
+}
+
 /// Whether the result of a call has an id that is too long for OpenAI, given by the vendor that held
 /// the conversation before.
 fn holds_long_id(body: &str) -> bool {
@@ -131,6 +167,22 @@ fn holds_long_id(body: &str) -> bool {
         let longest = &text[..text.len().min(caps::CHAT_CALL_ID_CHARS_MAX + 1)];
         memchr::memchr(b'"', longest).is_none()
     })
+}
+
+/// What answers have beside their text and calls, and clients return, and how it is listed.
+const ANSWER_FIELDS: [(&str, &str); 4] = [
+    ("\"refusal\"", "messages[].refusal"),
+    ("\"annotations\"", "messages[].annotations"),
+    ("\"audio\"", "messages[].audio"),
+    (
+        "\"provider_specific_fields\"",
+        "messages[].provider_specific_fields",
+    ),
+];
+
+fn answer_field(key: &str) -> Option<&'static str> {
+    let is_it = |(_, listed): &&(&str, &str)| listed.strip_prefix("messages[].") == Some(key);
+    ANSWER_FIELDS.iter().find(is_it).map(|(_, listed)| *listed)
 }
 
 struct Editor<'a, 'r> {
@@ -262,9 +314,20 @@ impl<'a> Editor<'a, '_> {
         let drops_names = !self.quirks.message_names && holds("\"name\"");
         let changes_ids = self.quirks.tool_ids == ToolIds::NineAlphanumeric || self.has_long_ids;
         let adds_reasoning = self.wants_reasoning;
-        if !renames_role && !drops_names && !changes_ids && !self.has_extras && !adds_reasoning {
+        let is_closed = !self.quirks.is_openai && !self.quirks.unknown_in_messages;
+        let drops_fields = is_closed && ANSWER_FIELDS.iter().any(|(name, _)| holds(name));
+        let marks_prefill = matches!(self.quirks.prefill, Prefill::Required(_));
+        if !(renames_role
+            || drops_names
+            || changes_ids
+            || self.has_extras
+            || adds_reasoning
+            || drops_fields
+            || marks_prefill)
+        {
             return Ok(());
         }
+        let mut last = None;
         each(raw, &Path::ROOT.key("messages"), |raw, path| {
             let mut message = Object::read(raw, *path)?;
             let role = message.take("role");
@@ -278,19 +341,40 @@ impl<'a> Editor<'a, '_> {
                     Ok(())
                 })?;
             }
-            if drops_names || self.has_extras {
-                self.edit_extras(raw, drops_names);
+            if drops_names || self.has_extras || drops_fields {
+                self.edit_extras(raw, drops_names, drops_fields);
             }
             if adds_reasoning {
                 self.add_reasoning(raw);
             }
+            last = Some(raw);
             Ok(())
-        })
+        })?;
+        if let (Prefill::Required(key), Some(last)) = (self.quirks.prefill, last) {
+            self.mark_prefill(last, key);
+        }
+        Ok(())
+    }
+
+    /// Marks an assistant's message at the end as one to continue, without which the vendor refuses
+    /// it.
+    fn mark_prefill(&mut self, message: &'a str, key: &'static str) {
+        let entries = entries_of(self.body, message);
+        let has = |key: &str| entries.iter().any(|entry| entry.key == key);
+        let is_assistants = entries.iter().any(|entry| {
+            entry.key == "role" && self.body[entry.value.clone()] == *r#""assistant""#
+        });
+        if is_assistants && !has("tool_calls") && !has(key) {
+            self.insert.report.approximated(Feature::Prefill);
+            let at = json::span_in(self.body, message).start + 1;
+            let entry = format!("{}:true,", json::quoted(key));
+            self.edits.push(Edit::insert(at, entry));
+        }
     }
 
     /// Removes what the vendor does not know from a message: a name, or the reasoning of the vendor
     /// that held the conversation before, unless it can be renamed to this vendor's field.
-    fn edit_extras(&mut self, message: &'a str, drops_name: bool) {
+    fn edit_extras(&mut self, message: &'a str, drops_name: bool, drops_fields: bool) {
         let entries = entries_of(self.body, message);
         let own = self.quirks.reasoning_back;
         let has_own = entries.iter().any(|entry| Some(entry.key) == own);
@@ -303,6 +387,12 @@ impl<'a> Editor<'a, '_> {
                     true
                 }
                 key if Some(key) == own => false,
+                key if drops_fields && answer_field(key).is_some() => {
+                    if let Some(listed) = answer_field(key).filter(|_| raw != "null") {
+                        self.insert.report.ignored(listed);
+                    }
+                    true
+                }
                 "reasoning_content" | "reasoning" => match own {
                     Some(own) if !has_own && raw.starts_with('"') => {
                         self.replace(entry.quoted_key(), json::quoted(own));

@@ -2,7 +2,7 @@
 
 use crate::json::{self, Object, Text};
 use crate::neutral::{
-    Effort, Fields, Format, JsonSchema, LossReport, MediaSource, Part, Reasoning,
+    Effort, Feature, Fields, Format, JsonSchema, LossReport, MediaSource, Part, Reasoning,
     ReasoningSignature, Request, RequestWriter, Role, Sampling, SignatureOrigin, Tool, ToolCall,
     ToolChoice, Turn, free_text_arguments, free_text_tool, read_arguments, read_arguments_schema,
     take_message_mark, take_tool_mark, tool_result,
@@ -272,6 +272,9 @@ fn read_allowed_tools<'a>(
         read_tool_name(tool, &kind, nesting).map(Some)
     })?;
     tools.retain(|tool| names.contains(&tool.name));
+    allowed
+        .report
+        .approximated_kind(Feature::ToolChoice, "allowed_tools");
     Ok(mode)
 }
 

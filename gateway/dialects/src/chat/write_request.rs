@@ -297,9 +297,14 @@ fn write_turns(
         match turn.role {
             Role::Assistant => w.object(|w| {
                 write_assistant(w, &turn.parts, quirks, wants_text);
-                let is_prefill = request.is_prefill && left == 0;
-                if let (true, Prefill::Marked(key)) = (is_prefill, quirks.prefill) {
-                    w.put(key, true);
+                let is_last = left == 0;
+                match quirks.prefill {
+                    Prefill::Marked(key) if is_last && request.is_prefill => w.put(key, true),
+                    Prefill::Required(key) if is_last && turn.begins_answer() => {
+                        w.approximated_if(!request.is_prefill, Feature::Prefill);
+                        w.put(key, true);
+                    }
+                    _ => {}
                 }
             }),
             Role::User => write_user(w, &turn.parts, quirks),

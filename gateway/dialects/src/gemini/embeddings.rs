@@ -52,7 +52,7 @@ fn read_inputs<'a>(object: &mut Fields<'a, '_>) -> json::Result<Vec<Text<'a>>> {
         if raw.starts_with('"') {
             inputs.push(as_text(raw, path)?);
         } else {
-            report.unsupported_field(path.to_string());
+            report.refused_field(path.to_string());
         }
         Ok(())
     })?;

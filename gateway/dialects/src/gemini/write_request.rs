@@ -5,8 +5,9 @@ use std::collections::HashMap;
 use crate::generations::{AskedReasoning, Generation, ReasoningControl, ReasoningRules};
 use crate::json::Text;
 use crate::neutral::{
-    Effort, Feature, Format, LossReport, MediaSource, Part, ReasoningSignature, Request,
-    RequestWriter, Role, SignatureOrigin, ToolCall, ToolChoice, joined_text, media_type_of_name,
+    EMPTY_MESSAGE, Effort, Feature, Format, LossReport, MediaSource, Part, ReasoningSignature,
+    Request, RequestWriter, Role, SignatureOrigin, ToolCall, ToolChoice, joined_text,
+    media_type_of_name,
 };
 
 pub(crate) fn write_request(
@@ -69,14 +70,27 @@ fn call_names<'p, 'a>(request: &'p Request<'a>) -> Names<'p, 'a> {
 }
 
 fn write_turns(w: &mut RequestWriter<'_>, request: &Request<'_>, names: &Names<'_, '_>) {
+    let mut begun = false;
     for group in request.spoken().chunk_by(|a, b| a.role == b.role) {
         let parts = group.iter().flat_map(|turn| &turn.parts);
         let parts: Vec<&Part<'_>> = parts.filter(|part| says_something(part)).collect();
-        if parts.is_empty() {
+        let is_user = group.iter().any(|turn| turn.role == Role::User);
+        if parts.is_empty() && !is_user {
             continue;
         }
+        if parts.is_empty() {
+            // A call must follow a turn of the user's.
+            w.report.approximated(Feature::Blank);
+            write_empty_message(w);
+            begun = true;
+            continue;
+        }
+        if !begun && !is_user {
+            w.report.approximated(Feature::FirstMessage);
+            write_empty_message(w);
+        }
+        begun = true;
         w.object(|w| {
-            let is_user = group.iter().any(|turn| turn.role == Role::User);
             w.put("role", if is_user { "user" } else { "model" });
             let mut had_call = false;
             w.put_each("parts", parts, |w, part| match part {
@@ -88,6 +102,14 @@ fn write_turns(w: &mut RequestWriter<'_>, request: &Request<'_>, names: &Names<'
             });
         });
     }
+}
+
+/// A turn of the user's where there must be one.
+fn write_empty_message(w: &mut RequestWriter<'_>) {
+    w.object(|w| {
+        w.put("role", "user");
+        w.put_array("parts", |w| w.object(|w| w.put("text", EMPTY_MESSAGE)));
+    });
 }
 
 /// Whether Gemini takes a part. Reasoning is not returned; its signatures stand at the calls.
@@ -260,10 +282,19 @@ fn write_config(
     );
     w.put_some("seed", sampling.seed);
     w.put_stop("stopSequences", &request.stop, generation.stop_max);
-    if request.format.is_some() {
-        w.put("responseMimeType", "application/json");
+    write_format(w, request, generation);
+}
+
+fn write_format(w: &mut RequestWriter<'_>, request: &Request<'_>, generation: &Generation) {
+    let Some(format) = &request.format else {
+        return;
+    };
+    if !generation.formats_beside_tools && !request.tools.is_empty() {
+        // "Function calling with a response mime type: 'application/json' is unsupported"
+        return w.report.unsupported_kind(Feature::Format, "beside tools");
     }
-    if let Some(Format::JsonSchema(format)) = &request.format {
+    w.put("responseMimeType", "application/json");
+    if let Format::JsonSchema(format) = format {
         let is_described = format.description.is_some();
         w.approximated_if(is_described, Feature::FormatDescription);
         w.put_raw("responseJsonSchema", format.schema);

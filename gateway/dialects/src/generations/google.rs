@@ -43,6 +43,7 @@ const GEMINI_3_PRO: Generation = Generation {
     verbosity: false,
     strict_tools: false,
     schemas: true,
+    formats_beside_tools: true,
     prefill: false,
     tool_name_chars_max: 128,
     stop_max: 5,
@@ -87,6 +88,7 @@ const GEMINI_4: Generation = Generation {
 
 const GEMINI_2_5_FLASH: Generation = Generation {
     names: &["gemini-2.5-flash"],
+    formats_beside_tools: false,
     reasoning: BUDGETS,
     ..GEMINI_3_PRO
 };
@@ -102,6 +104,7 @@ const WITHOUT_THINKING: Generation = Generation {
         "text-embedding",
     ],
     reasoning: ReasoningRules::NEVER,
+    formats_beside_tools: false,
     output_tokens_max: Some(8192),
     source: "https://ai.google.dev/gemini-api/docs/models",
     ..GEMINI_3_PRO

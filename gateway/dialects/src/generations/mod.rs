@@ -53,6 +53,8 @@ pub struct Generation {
     pub(crate) strict_tools: bool,
     /// Whether the answer's format may be a JSON schema.
     pub(crate) schemas: bool,
+    /// Whether the answer's format may be JSON while there are tools.
+    pub(crate) formats_beside_tools: bool,
     /// Whether the model continues an assistant's message at the end.
     pub(crate) prefill: bool,
     pub(crate) tool_name_chars_max: usize,

@@ -44,6 +44,7 @@ const GPT_6_1_SOL: Generation = Generation {
     verbosity: true,
     strict_tools: true,
     schemas: true,
+    formats_beside_tools: true,
     prefill: false,
     tool_name_chars_max: 64,
     stop_max: 0,

@@ -28,6 +28,7 @@ pub(super) const UNLIMITED: Generation = Generation {
     verbosity: true,
     strict_tools: true,
     schemas: true,
+    formats_beside_tools: true,
     prefill: true,
     tool_name_chars_max: 64,
     stop_max: usize::MAX,

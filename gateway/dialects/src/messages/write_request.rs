@@ -154,12 +154,11 @@ fn write_turns(w: &mut RequestWriter<'_>, request: &Request<'_>, generation: &Ge
     turns.retain(|turn| turn.role == Role::User || is_said(turn));
     w.approximated_if(turns.len() < spoken, Feature::Blank);
     // What stands last would be continued.
-    let is_prefill = turns.len() > 1 && turns.last().is_some_and(|turn| turn.begins_answer());
-    if is_prefill && !generation.prefill {
+    while !generation.prefill && turns.last().is_some_and(|turn| turn.begins_answer()) {
         w.report.unsupported(Feature::Prefill);
         turns.pop();
     }
-    if turns.first().is_some_and(|turn| turn.role != Role::User) {
+    if spoken > 0 && turns.first().is_none_or(|turn| turn.role != Role::User) {
         // The first message must be the user's.
         w.report.approximated(Feature::FirstMessage);
         w.object(|w| {

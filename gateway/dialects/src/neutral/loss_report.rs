@@ -130,7 +130,11 @@ impl Feature {
                 "messages[].content (white space at the end)",
                 "input[].content (white space at the end)",
             ],
-            Self::Prefill => ["messages[] (an answer to continue)"; 3],
+            Self::Prefill => [
+                "messages[] (an answer to continue)",
+                "messages[] (an answer to continue)",
+                "input[] (an answer to continue)",
+            ],
             Self::User => ["user", "metadata.user_id", "user"],
             Self::Verbosity => ["verbosity", "verbosity", "text.verbosity"],
         }
@@ -216,14 +220,22 @@ impl LossReport {
     fn lose(&mut self, field: String, instead: Option<&'static str>) {
         match self.policy {
             Unsupported::Drop => self.ignored(field),
-            Unsupported::Refuse => {
-                self.refusal.get_or_insert(PrepareError::Unsupported {
-                    field,
-                    target: self.target,
-                    instead,
-                });
-            }
+            Unsupported::Refuse => self.refuse(field, instead),
         }
+    }
+
+    /// The target cannot express a field without which nothing is left to ask for, so it refuses the
+    /// request under every policy.
+    pub(crate) fn refused_field(&mut self, field: impl Into<String>) {
+        self.refuse(field.into(), None);
+    }
+
+    fn refuse(&mut self, field: String, instead: Option<&'static str>) {
+        self.refusal.get_or_insert(PrepareError::Unsupported {
+            field,
+            target: self.target,
+            instead,
+        });
     }
 
     /// The target does without a field that changes cost, speed or bookkeeping. It is dropped under
