@@ -3,8 +3,8 @@
 use weir_schemas::Usage;
 
 use crate::facts::FinishReason;
-use crate::json::Text;
-use crate::neutral::{AnswerEvent, ReasoningSignature, ToolUse};
+use crate::json::{Text, Writer};
+use crate::neutral::{AnswerEvent, Citation, ReasoningSignature, ToolUse};
 
 /// An answer put together from its events.
 #[derive(Debug, Default)]
@@ -15,6 +15,10 @@ pub(crate) struct Answer {
     pub(crate) usage: Option<Usage>,
     pub(crate) finish: Option<FinishReason>,
     pub(crate) stop_sequence: Option<Text<'static>>,
+    /// Sources, each with the position of the piece that it is for.
+    pub(crate) citations: Vec<(usize, Citation<'static>)>,
+    /// What had no place here.
+    pub(crate) lost: Vec<&'static str>,
     /// Why the provider ended it as a refusal.
     pub(crate) explanation: Option<Text<'static>>,
     text_bytes: usize,
@@ -65,6 +69,13 @@ impl Answer {
                     call.arguments.push(part);
                 }
             }
+            AnswerEvent::Citation(citation) => {
+                let is_text = |piece: &Piece| matches!(piece, Piece::Text(_));
+                let piece = self.pieces.iter().rposition(is_text);
+                let citation = piece.map(|piece| (piece, citation.to_owned()));
+                self.citations.extend(citation);
+            }
+            AnswerEvent::Lost(what) => self.lost.push(what),
             AnswerEvent::Explanation(text) => self.explanation = Some(text.clone().into_owned()),
             AnswerEvent::Usage(usage) => self.usage = Some(**usage),
             AnswerEvent::Finish {
@@ -103,6 +114,12 @@ impl Answer {
         self.pieces.iter().rposition(is_it)
     }
 
+    /// The sources of a piece.
+    pub(crate) fn citations_of(&self, piece: usize) -> impl Iterator<Item = &Citation<'static>> {
+        let of_piece = self.citations.iter().filter(move |(of, _)| *of == piece);
+        of_piece.map(|(_, citation)| citation)
+    }
+
     /// Bytes of text that are held.
     pub(crate) const fn text_bytes(&self) -> usize {
         self.text_bytes
@@ -138,5 +155,12 @@ impl Piece {
             Self::ToolUse(call) => Some(call),
             _ => None,
         }
+    }
+}
+
+/// Lists what of the provider's answer has no place in the client's dialect.
+pub(crate) fn put_lost(w: &mut Writer, lost: &[&str]) {
+    if !lost.is_empty() {
+        w.put_each("weir_dropped", lost, |w, what| w.value(*what));
     }
 }

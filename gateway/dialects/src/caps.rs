@@ -94,3 +94,6 @@ pub(crate) const TRANSCRIPT_NAME_BYTES_MAX: usize = 256;
 
 /// Overhead of each value in a transcript beside its text, in bytes.
 pub(crate) const TRANSCRIPT_VALUE_BYTES: usize = 16;
+
+/// Most citations that are passed on of one answer.
+pub(crate) const CITATIONS_MAX: usize = 1000;

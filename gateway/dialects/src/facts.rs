@@ -29,6 +29,8 @@ pub struct ResponseFacts {
     pub terminal_seen: bool,
     /// Error that the provider reported inside its answer.
     pub provider_error: Option<UpstreamErrorFacts>,
+    /// What of the answer had no place in the client's dialect.
+    pub lost: Vec<&'static str>,
     /// Bytes of text, reasoning and tool calls, for estimates without reported usage. JSON escapes
     /// count.
     pub text_bytes: u64,
@@ -41,6 +43,13 @@ pub struct ResponseFacts {
 }
 
 impl ResponseFacts {
+    /// Notes that a part of the answer has no place in the client's dialect.
+    pub(crate) fn lose(&mut self, what: &'static str) {
+        if !self.lost.contains(&what) {
+            self.lost.push(what);
+        }
+    }
+
     /// Counts the search that each call of OpenAI's search models makes, and that it bills beside the
     /// tokens without counting it (developers.openai.com/api/docs/pricing, November 2026).
     pub(crate) fn count_search_of_model(&mut self) {

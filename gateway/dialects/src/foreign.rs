@@ -10,7 +10,7 @@ use std::sync::LazyLock;
 use memchr::memmem::Finder;
 
 use crate::json::{self, Object, Path, each};
-use crate::neutral::SIGNATURE_MARK;
+use crate::neutral::{CITATION_MARK, SIGNATURE_MARK};
 use crate::splice::{Edit, remove};
 
 /// The edits that remove marked reasoning from a messages request.
@@ -48,8 +48,12 @@ fn has_mark(body: &str) -> bool {
 
 fn edits_of_list(body: &str, raw: &str, path: &Path<'_>) -> json::Result<Vec<Edit>> {
     let (mut elements, mut marked) = (Vec::new(), Vec::new());
+    let mut citations = Vec::new();
     each(raw, path, |raw, path| {
         elements.push(json::span_in(body, raw));
+        if raw.starts_with('{') {
+            citations.extend(edits_of_citations(body, Object::read(raw, *path)?)?);
+        }
         marked.push(raw.starts_with('{') && is_marked(Object::read(raw, *path)?));
         Ok(())
     })?;
@@ -58,6 +62,28 @@ fn edits_of_list(body: &str, raw: &str, path: &Path<'_>) -> json::Result<Vec<Edi
     if marked.iter().all(|marked| *marked) {
         return Ok(Vec::new());
     }
+    let mut edits = remove(&elements, &marked);
+    edits.extend(citations);
+    Ok(edits)
+}
+
+/// Citations of another provider have no index that Anthropic knows. Marked reasoning has none.
+fn edits_of_citations(body: &str, mut block: Object<'_, '_>) -> json::Result<Vec<Edit>> {
+    let raw = block.take("citations");
+    let Some(raw) = raw.filter(|raw| raw.starts_with('[')) else {
+        return Ok(Vec::new());
+    };
+    let path = block.path().key("citations");
+    let (mut elements, mut marked) = (Vec::new(), Vec::new());
+    each(raw, &path, |raw, path| {
+        elements.push(json::span_in(body, raw));
+        let is_marked = raw.starts_with('{') && {
+            let index = Object::read(raw, *path)?.lenient_text("encrypted_index");
+            index.is_some_and(|index| index.is(CITATION_MARK))
+        };
+        marked.push(is_marked);
+        Ok(())
+    })?;
     Ok(remove(&elements, &marked))
 }
 
@@ -101,6 +127,18 @@ mod tests {
             {"type":"reasoning","id":"r","summary":[],"encrypted_content":"weir.anthropic.s.y"}]}"#;
         let expect = r#"{"input":[{"role":"user","content":"x"}]}"#;
         check(edits_of_responses(body).unwrap(), body, expect);
+    }
+
+    #[test]
+    fn citations_of_other_providers_are_taken_out_of_messages() {
+        let body = r#"{"messages":[{"role":"assistant","content":[{"type":"text","text":"a","citations":[
+            {"type":"web_search_result_location","url":"u","encrypted_index":"weir.citation"},
+            {"type":"web_search_result_location","url":"v","encrypted_index":"Eo8B"}]},
+            {"type":"text","text":"b","citations":[{"encrypted_index":"weir.citation"}]}]}]}"#;
+        let expect = r#"{"messages":[{"role":"assistant","content":[{"type":"text","text":"a","citations":[
+            {"type":"web_search_result_location","url":"v","encrypted_index":"Eo8B"}]},
+            {"type":"text","text":"b","citations":[]}]}]}"#;
+        check(edits_of_messages(body).unwrap(), body, expect);
     }
 
     #[test]

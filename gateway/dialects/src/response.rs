@@ -302,6 +302,7 @@ mod tests {
             first_token_seen: true,
             terminal_seen: true,
             provider_error: None,
+            lost: Vec::new(),
             text_bytes: r#"Hello \"usage\""#.len() as u64,
             text_sample: br#"Hello \"usage\""#.to_vec(),
             text_chunks: 1,

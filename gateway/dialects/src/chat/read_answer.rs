@@ -6,8 +6,8 @@
 use super::read_calls::ChatCalls;
 use super::reasoning_details::DetailsReader;
 use crate::facts::FinishReason;
-use crate::json::{self, Object, Path, Text};
-use crate::neutral::{AnswerEvent, EventSink, emit};
+use crate::json::{self, Object, Path, Text, text_of};
+use crate::neutral::{AnswerEvent, Citation, CitedText, EventSink, emit};
 use crate::{tier, usage};
 
 /// Reads a complete body.
@@ -22,6 +22,8 @@ pub(crate) fn read_plain(body: &str, sink: &mut EventSink<'_>) -> json::Result<(
 /// Reads a stream, chunk by chunk.
 #[derive(Debug, Default)]
 pub(crate) struct ChatReader {
+    /// Sources of the whole answer that were passed on.
+    sources: usize,
     started: bool,
     calls: ChatCalls,
     usage: usage::MergedUsage,
@@ -37,6 +39,7 @@ struct MessageParts {
     text: bool,
     reasoning: bool,
     refusal: bool,
+    annotations: bool,
     calls: bool,
 }
 
@@ -87,10 +90,44 @@ impl ChatReader {
             return Ok(());
         }
         chunk.each_object("choices", |choice| self.read_choice(choice, sink))?;
+        self.read_sources(&mut chunk, sink)?;
         self.read_usage(&mut chunk, sink);
         let tier = chunk.lenient_text("service_tier");
         emit(sink, tier.map(AnswerEvent::ServiceTier));
         self.read_usage(&mut chunk.object_or_empty("x_groq")?, sink);
+        Ok(())
+    }
+
+    /// Perplexity's sources of the whole answer, which it repeats in every chunk.
+    fn read_sources(
+        &mut self,
+        chunk: &mut Object<'_, '_>,
+        sink: &mut EventSink<'_>,
+    ) -> json::Result<()> {
+        let mut number = 0;
+        let (known, sources) = (self.sources, &mut self.sources);
+        let mut pass = |citation: Option<Citation<'_>>| {
+            number += 1;
+            if number > known {
+                *sources = number;
+                emit(sink, citation.map(AnswerEvent::Citation));
+            }
+        };
+        if chunk.starts_with("search_results", '[') {
+            let _ = chunk.take("citations");
+            return chunk.each_object("search_results", |mut source| {
+                let title = source.some_text("title");
+                let url = source.some_text("url");
+                pass(url.map(|url| Citation::of_all(url, title)));
+                Ok(())
+            });
+        }
+        if chunk.starts_with("citations", '[') {
+            return chunk.each("citations", |raw, _| {
+                pass(text_of(raw).map(|url| Citation::of_all(url, None)));
+                Ok(())
+            });
+        }
         Ok(())
     }
 
@@ -174,6 +211,9 @@ impl ChatReader {
         if !had.text {
             self.had.text |= read_content(&mut message, sink)?;
         }
+        if !had.annotations {
+            self.had.annotations |= read_annotations(&mut message, sink)?;
+        }
         if let Some(text) = message.some_text("refusal").filter(|_| !had.refusal) {
             self.had.refusal = true;
             sink(AnswerEvent::Refusal(text));
@@ -192,6 +232,32 @@ fn is_bare_error(chunk: &mut Object<'_, '_>) -> bool {
     is_error(chunk.lenient_text("object"))
         || is_error(chunk.lenient_text("type"))
         || chunk.take("detail").is_some()
+}
+
+/// Annotations, as OpenAI and OpenRouter have them.
+/// Returns whether there were any.
+fn read_annotations(message: &mut Object<'_, '_>, sink: &mut EventSink<'_>) -> json::Result<bool> {
+    if !message.starts_with("annotations", '[') {
+        return Ok(false);
+    }
+    let mut had_some = false;
+    message.each_object("annotations", |mut annotation| {
+        had_some = true;
+        let is_url = annotation.is_kind("url_citation");
+        let citation = annotation
+            .object("url_citation", |mut citation| {
+                Ok(Citation::read_openai(&mut citation, CitedText::Span))
+            })
+            .ok()
+            .flatten()
+            .flatten();
+        sink(match citation.filter(|_| is_url) {
+            Some(citation) => AnswerEvent::Citation(citation),
+            None => AnswerEvent::Lost("annotations"),
+        });
+        Ok(())
+    })?;
+    Ok(had_some)
 }
 
 /// Content: a string, or parts as Mistral's reasoning models send them. Returns whether there was text.

@@ -2,10 +2,10 @@
 
 use weir_schemas::Usage;
 
-use crate::answer::{Answer, Piece};
+use crate::answer::{Answer, Piece, put_lost};
 use crate::facts::FinishReason;
 use crate::json::{Text, Writer};
-use crate::neutral::{AnswerEvent, ReasoningSignature, ToolUse};
+use crate::neutral::{AnswerEvent, Citation, ReasoningSignature, ToolUse};
 use crate::response_context::AnswerIdentity;
 use crate::usage::cache_writes;
 
@@ -22,6 +22,7 @@ pub(crate) struct ChatWriter {
     reasoning: Text<'static>,
     signatures: u64,
     had_refusal: bool,
+    lost: Vec<&'static str>,
 }
 
 impl ChatWriter {
@@ -60,6 +61,10 @@ impl ChatWriter {
             AnswerEvent::Arguments { index, part } => self.call(w, *index, |w| {
                 w.put_object("function", |w| w.put("arguments", part));
             }),
+            AnswerEvent::Citation(citation) => self.delta(w, |w| {
+                w.put_each("annotations", [citation], write_annotation);
+            }),
+            AnswerEvent::Lost(what) => self.lost.push(what),
             AnswerEvent::Usage(usage) => self.usage = Some(**usage),
             AnswerEvent::Finish { reason, .. } => {
                 let word = finish_word(*reason, self.had_refusal);
@@ -114,6 +119,9 @@ impl ChatWriter {
                 w.put("finish_reason", finish);
             });
         });
+        if finish.is_some() {
+            put_lost(w, &self.lost);
+        }
         w.verbatim("}\n\n");
     }
 
@@ -149,7 +157,23 @@ pub(crate) fn write_plain(answer: &Answer, identity: &AnswerIdentity) -> String 
         if let Some(usage) = &answer.usage {
             w.put_object("usage", |w| write_usage(w, usage));
         }
+        put_lost(w, &answer.lost);
     })
+}
+
+fn write_annotation(w: &mut Writer, citation: &Citation<'_>) {
+    let (start, end) = citation.span();
+    w.typed("url_citation", |w| {
+        w.put_object("url_citation", |w| {
+            w.put("url", &citation.url);
+            w.put("title", &citation.title);
+            w.put("start_index", start);
+            w.put("end_index", end);
+            if !citation.quote.is_empty() {
+                w.put("content", &citation.quote);
+            }
+        });
+    });
 }
 
 fn write_message(w: &mut Writer, answer: &Answer, identity: &AnswerIdentity) {
@@ -164,6 +188,10 @@ fn write_message(w: &mut Writer, answer: &Answer, identity: &AnswerIdentity) {
         _ => None,
     });
     w.put("refusal", refusal);
+    if !answer.citations.is_empty() {
+        let citations = answer.citations.iter().map(|(_, citation)| citation);
+        w.put_each("annotations", citations, write_annotation);
+    }
     write_reasoning(w, answer);
     if answer.calls().next().is_some() {
         w.put_each("tool_calls", answer.calls(), |w, call| {

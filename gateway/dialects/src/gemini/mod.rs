@@ -4,6 +4,7 @@
 //! thought signatures.
 
 mod embeddings;
+mod grounding;
 mod read_answer;
 mod write_request;
 

@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 
+use super::grounding;
 use crate::facts::FinishReason;
 use crate::json::{self, JsonCursor, Object, Path, Text, each};
 use crate::neutral::{AnswerEvent, EventSink, ReasoningSignature, SignatureOrigin, ToolUse, emit};
@@ -25,6 +26,8 @@ pub(crate) struct GeminiReader {
     calls: usize,
     usage: usage::MergedUsage,
     model: String,
+    text_bytes: usize,
+    text_chars: usize,
 }
 
 impl GeminiReader {
@@ -81,9 +84,12 @@ impl GeminiReader {
         if candidate.take("index").is_some_and(|index| index != "0") {
             return Ok(());
         }
-        self.read_grounding(&mut candidate, sink);
+        let grounding = self.read_grounding(&mut candidate, sink);
         let mut content = candidate.object_or_empty("content")?;
         content.each_object("parts", |part| self.read_part(part, sink))?;
+        if let Some(grounding) = grounding {
+            grounding::read(grounding, self.is_ascii(), sink)?;
+        }
         let Some(word) = candidate.lenient_text("finishReason") else {
             return Ok(());
         };
@@ -98,7 +104,11 @@ impl GeminiReader {
     }
 
     /// Counts the searches that Google made for the answer.
-    fn read_grounding(&mut self, candidate: &mut Object<'_, '_>, sink: &mut EventSink<'_>) {
+    fn read_grounding<'a>(
+        &mut self,
+        candidate: &mut Object<'a, '_>,
+        sink: &mut EventSink<'_>,
+    ) -> Option<&'a str> {
         let grounding = candidate.take("groundingMetadata");
         let queries = grounding.map_or(0, |raw| count_queries(raw.as_bytes()).unwrap_or(0));
         if queries > 0 {
@@ -109,6 +119,12 @@ impl GeminiReader {
             };
             sink(AnswerEvent::Usage(&self.usage.add(&said)));
         }
+        grounding
+    }
+
+    /// Whether Google's places in the text, which count bytes, count characters too.
+    const fn is_ascii(&self) -> bool {
+        self.text_bytes == self.text_chars
     }
 
     fn read_usage(&mut self, raw: &str, sink: &mut EventSink<'_>) {
@@ -147,12 +163,16 @@ impl GeminiReader {
         if called.is_some() {
             return Ok(());
         }
-        let event = if is_thought {
-            AnswerEvent::Reasoning
-        } else {
-            AnswerEvent::Text
-        };
-        emit(sink, part.some_text("text").map(event));
+        let text = part.some_text("text");
+        if is_thought {
+            emit(sink, text.map(AnswerEvent::Reasoning));
+            return Ok(());
+        }
+        if let Some(plain) = text.as_ref().and_then(Text::unescape) {
+            self.text_bytes += plain.len();
+            self.text_chars += plain.chars().count();
+        }
+        emit(sink, text.map(AnswerEvent::Text));
         Ok(())
     }
 }

@@ -44,6 +44,28 @@ impl<'a> Text<'a> {
         self.0.len()
     }
 
+    /// Characters of the plain text.
+    pub(crate) fn char_count(&self) -> u64 {
+        let bytes = self.0.as_bytes();
+        let (mut at, mut count) = (0, 0);
+        while let Some(byte) = bytes.get(at) {
+            let is_new = !matches!(byte, 0x80..0xc0);
+            at += match (byte, bytes.get(at + 1)) {
+                (b'\\', Some(b'u')) => {
+                    // The second half of a pair is no character of its own.
+                    let digits = bytes.get(at + 2..at + 4).unwrap_or_default();
+                    let is_low = matches!(digits, [b'd' | b'D', b'c'..=b'f' | b'C'..=b'F']);
+                    count -= u64::from(is_low && count > 0);
+                    6
+                }
+                (b'\\', _) => 2,
+                _ => 1,
+            };
+            count += u64::from(is_new);
+        }
+        count
+    }
+
     /// The plain text. `None` if an escape is half of a surrogate pair.
     pub(crate) fn unescape(&self) -> Option<Cow<'_, str>> {
         if memchr::memchr(b'\\', self.0.as_bytes()).is_none() {
@@ -109,6 +131,17 @@ fn is_white(c: char) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn characters_are_counted_as_they_are_read() {
+        for plain in ["", "abc", "Züri 21 °C", "a\"b\\c\n", "日本 🦀!", "\u{1}"] {
+            let count = plain.chars().count() as u64;
+            assert_eq!(Text::plain(plain).char_count(), count, "{plain}");
+        }
+        for (escaped, count) in [(r"\u00fc\u00DC", 2), (r"\ud83e\udd80!", 2), (r"\", 1)] {
+            assert_eq!(Text::escaped(escaped).char_count(), count, "{escaped}");
+        }
+    }
 
     #[test]
     fn text_is_escaped_only_if_it_must_be() {

@@ -2,7 +2,9 @@
 
 use crate::facts::FinishReason;
 use crate::json::{self, Object, Path, Text};
-use crate::neutral::{AnswerEvent, EventSink, ReasoningSignature, SignatureOrigin, ToolUse, emit};
+use crate::neutral::{
+    AnswerEvent, Citation, CitedText, EventSink, ReasoningSignature, SignatureOrigin, ToolUse, emit,
+};
 use crate::{caps, tier, usage};
 
 /// Reads a complete body.
@@ -62,6 +64,9 @@ fn encrypted(value: Text<'_>) -> AnswerEvent<'_> {
 /// Reads a stream, event by event.
 #[derive(Debug, Default)]
 pub(crate) struct MessagesReader {
+    /// Sources of the block of text that is open, and its characters so far.
+    citations: Vec<Citation<'static>>,
+    cited_chars: u64,
     started: bool,
     /// The tool calls, in the order in which they began.
     calls: Vec<CallBlock>,
@@ -120,6 +125,7 @@ impl MessagesReader {
                 if let Some((index, _)) = self.call_mut(block) {
                     self.end_call(index, sink);
                 }
+                self.end_text(sink);
             }
             "message_delta" => {
                 self.read_usage(&mut event, sink);
@@ -200,7 +206,18 @@ impl MessagesReader {
         let kind = block.lenient_text("type").unwrap_or_default();
         match kind.as_escaped() {
             // Usually empty at the start of a stream, but not always.
-            "text" => emit(sink, block.some_text("text").map(AnswerEvent::Text)),
+            "text" => {
+                let text = block.some_text("text");
+                self.cited_chars = text.as_ref().map_or(0, Text::char_count);
+                emit(sink, text.map(AnswerEvent::Text));
+                let last = CitedText::Last(self.cited_chars);
+                if block.starts_with("citations", '[') {
+                    block.each_object("citations", |citation| {
+                        sink(read_citation(citation, last));
+                        Ok(())
+                    })?;
+                }
+            }
             "thinking" => emit(
                 sink,
                 block.some_text("thinking").map(AnswerEvent::Reasoning),
@@ -250,6 +267,14 @@ impl MessagesReader {
         self.begin_block(number, &mut block, sink).map(drop)
     }
 
+    /// The text that a block's citations are for is whole.
+    fn end_text(&mut self, sink: &mut EventSink<'_>) {
+        let of = CitedText::Last(std::mem::take(&mut self.cited_chars));
+        for citation in std::mem::take(&mut self.citations) {
+            sink(AnswerEvent::Citation(Citation { of, ..citation }));
+        }
+    }
+
     /// The call of a block, and its index among the calls.
     fn call_mut(&mut self, block: u64) -> Option<(usize, &mut CallBlock)> {
         let mut calls = self.calls.iter_mut().enumerate();
@@ -275,7 +300,20 @@ impl MessagesReader {
     fn read_delta(&mut self, block: u64, mut delta: Object<'_, '_>, sink: &mut EventSink<'_>) {
         let kind = delta.lenient_text("type").unwrap_or_default();
         match kind.as_escaped() {
-            "text_delta" => emit(sink, delta.some_text("text").map(AnswerEvent::Text)),
+            "text_delta" => {
+                let text = delta.some_text("text");
+                self.cited_chars += text.as_ref().map_or(0, Text::char_count);
+                emit(sink, text.map(AnswerEvent::Text));
+            }
+            "citations_delta" => {
+                if let Ok(citation) = delta.object_or_empty("citation") {
+                    match read_citation(citation, CitedText::All) {
+                        // Its text may go on.
+                        AnswerEvent::Citation(citation) => self.citations.push(citation.to_owned()),
+                        lost => sink(lost),
+                    }
+                }
+            }
             "thinking_delta" => emit(
                 sink,
                 delta.some_text("thinking").map(AnswerEvent::Reasoning),
@@ -292,6 +330,24 @@ impl MessagesReader {
             }
             _ => {}
         }
+    }
+}
+
+/// A source with an address. Documents of the request have none.
+fn read_citation<'a>(mut citation: Object<'a, '_>, of: CitedText) -> AnswerEvent<'a> {
+    let key = if citation.is_kind("search_result_location") {
+        "source"
+    } else {
+        "url"
+    };
+    let url = citation.some_text(key);
+    match url.filter(|url| url.as_escaped().contains("://")) {
+        None => AnswerEvent::Lost("citations"),
+        Some(url) => AnswerEvent::Citation(Citation {
+            quote: citation.some_text("cited_text").unwrap_or_default(),
+            of,
+            ..Citation::of_all(url, citation.some_text("title"))
+        }),
     }
 }
 

@@ -2,10 +2,12 @@
 
 use weir_schemas::Usage;
 
-use crate::answer::{Answer, Piece};
+use crate::answer::{Answer, Piece, put_lost};
 use crate::facts::FinishReason;
 use crate::json::{Text, Writer};
-use crate::neutral::{AnswerEvent, ReasoningSignature, ToolUse, arguments_object};
+use crate::neutral::{
+    AnswerEvent, CITATION_MARK, Citation, ReasoningSignature, ToolUse, arguments_object,
+};
 use crate::response_context::AnswerIdentity;
 use crate::usage::cache_writes;
 
@@ -19,6 +21,7 @@ pub(crate) struct MessagesWriter {
     usage: Usage,
     finish: Option<(FinishReason, Option<Text<'static>>)>,
     explanation: Option<Text<'static>>,
+    lost: Vec<&'static str>,
 }
 
 /// The block that is open.
@@ -60,6 +63,8 @@ impl MessagesWriter {
                 self.delta("input_json_delta", "partial_json", part, w);
             }
             AnswerEvent::CallEnd { .. } => self.close(w),
+            AnswerEvent::Citation(citation) => self.cite(citation, w),
+            AnswerEvent::Lost(what) => self.lost.push(what),
             AnswerEvent::Explanation(text) => self.explanation = Some(text.clone().into_owned()),
             AnswerEvent::Usage(usage) => self.usage = **usage,
             AnswerEvent::Finish {
@@ -130,6 +135,19 @@ impl MessagesWriter {
         });
     }
 
+    /// A citation belongs to the text that is open.
+    fn cite(&self, citation: &Citation<'_>, w: &mut Writer) {
+        let index = self.blocks.saturating_sub(1);
+        w.event("content_block_delta", |w| {
+            w.put("index", index);
+            w.key("delta");
+            w.typed("citations_delta", |w| {
+                w.key("citation");
+                write_citation(w, citation);
+            });
+        });
+    }
+
     /// Ends the block that is open, and begins another.
     fn begin(&mut self, block: Block, kind: &str, w: &mut Writer, fill: impl FnOnce(&mut Writer)) {
         self.close(w);
@@ -171,6 +189,7 @@ impl MessagesWriter {
                 write_stop_details(w, self.explanation.as_ref());
             });
             w.put_object("usage", |w| write_usage(w, &self.usage));
+            put_lost(w, &self.lost);
         });
         w.event("message_stop", |_| {});
     }
@@ -191,9 +210,13 @@ pub(crate) fn write_plain(answer: &Answer, identity: &AnswerIdentity) -> String 
         w.put("type", "message");
         w.put("role", "assistant");
         w.put("model", identity.model(answer.model.as_ref()));
-        w.put_each("content", &answer.pieces, |w, piece| {
-            write_piece(w, piece, identity);
-        });
+        w.put_each(
+            "content",
+            answer.pieces.iter().enumerate(),
+            |w, (at, piece)| {
+                write_piece(w, piece, answer.citations_of(at), identity);
+            },
+        );
         let reason = answer.finish.unwrap_or(FinishReason::Stop);
         w.put(
             "stop_reason",
@@ -204,12 +227,36 @@ pub(crate) fn write_plain(answer: &Answer, identity: &AnswerIdentity) -> String 
         w.put_object("usage", |w| {
             write_usage(w, &answer.usage.unwrap_or_default())
         });
+        put_lost(w, &answer.lost);
     })
 }
 
-fn write_piece(w: &mut Writer, piece: &Piece, identity: &AnswerIdentity) {
+/// Writes a source as one of a search at the web, which is the kind that names an address. Its index is
+/// marked, for Anthropic would refuse to get it back.
+fn write_citation(w: &mut Writer, citation: &Citation<'_>) {
+    w.typed("web_search_result_location", |w| {
+        w.put("cited_text", &citation.quote);
+        w.put("url", &citation.url);
+        w.put("title", &citation.title);
+        w.put("encrypted_index", CITATION_MARK);
+    });
+}
+
+fn write_piece<'a>(
+    w: &mut Writer,
+    piece: &Piece,
+    citations: impl Iterator<Item = &'a Citation<'static>>,
+    identity: &AnswerIdentity,
+) {
     match piece {
-        Piece::Text(text) | Piece::Refusal(text) => w.typed("text", |w| w.put("text", text)),
+        Piece::Text(text) => w.typed("text", |w| {
+            w.put("text", text);
+            let mut citations = citations.peekable();
+            if citations.peek().is_some() {
+                w.put_each("citations", citations, write_citation);
+            }
+        }),
+        Piece::Refusal(text) => w.typed("text", |w| w.put("text", text)),
         Piece::Reasoning {
             signature: Some(signature),
             ..

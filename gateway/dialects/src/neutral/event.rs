@@ -2,7 +2,7 @@
 
 use weir_schemas::{OtherModelUsage, Usage};
 
-use super::ReasoningSignature;
+use super::{Citation, ReasoningSignature};
 use crate::facts::FinishReason;
 use crate::json::Text;
 use crate::upstream_error::UpstreamErrorFacts;
@@ -26,6 +26,10 @@ pub(crate) enum AnswerEvent<'a> {
     },
     Text(Text<'a>),
     Refusal(Text<'a>),
+    /// A source of what the text says.
+    Citation(Citation<'a>),
+    /// The provider sent something that no event stands for.
+    Lost(&'static str),
     /// Why the provider ended the answer as a refusal. It is not the model's.
     Explanation(Text<'a>),
     Reasoning(Text<'a>),

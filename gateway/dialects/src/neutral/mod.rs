@@ -8,6 +8,7 @@
 
 mod arguments_end;
 mod cache_marks;
+mod citation;
 mod event;
 mod fields;
 mod given;
@@ -21,6 +22,7 @@ mod tool_names;
 
 pub(crate) use arguments_end::ArgumentsEnd;
 pub(crate) use cache_marks::{CacheMarks, take_message_mark, take_tool_mark, with_marks};
+pub(crate) use citation::{CITATION_MARK, Citation, CitedText};
 pub(crate) use event::{AnswerEvent, EventSink, ToolUse, emit};
 pub(crate) use fields::{Fields, is_empty_list};
 pub(crate) use given::Given;

@@ -3,7 +3,8 @@
 use crate::caps;
 use crate::json::{InvalidField, Object, Path, Result, Text};
 use crate::neutral::{
-    AnswerEvent, EventSink, Given, ReasoningSignature, SignatureOrigin, ToolUse, emit,
+    AnswerEvent, Citation, CitedText, EventSink, Given, ReasoningSignature, SignatureOrigin,
+    ToolUse, emit,
 };
 
 /// The separator of a summary's parts, and of messages, escaped.
@@ -97,6 +98,10 @@ struct TextPart {
     kind: PartRole,
     number: u64,
     given: Given,
+    /// Where the part begins in the answer's text, in characters.
+    begins: Option<u64>,
+    /// Annotations that were passed on.
+    annotations: u64,
 }
 
 /// What is known of a call. It begins when it has a name.
@@ -123,6 +128,8 @@ pub(super) struct Items {
     calls: usize,
     /// The message whose text came last.
     message: Option<usize>,
+    /// Characters of text so far.
+    text_chars: u64,
     /// Item and part of the reasoning that came last.
     reasoning: Option<(usize, PartRole, u64)>,
     held_bytes: usize,
@@ -241,6 +248,8 @@ impl Items {
                 kind,
                 number,
                 given: Given::default(),
+                begins: None,
+                annotations: 0,
             });
             parts.len() - 1
         });
@@ -276,8 +285,13 @@ impl Items {
             PartRole::Text => {
                 let before = self.message.replace(at);
                 if before.is_some_and(|before| before != at) {
+                    self.text_chars += PARAGRAPH.char_count();
                     sink(AnswerEvent::Text(PARAGRAPH));
                 }
+                let begins = self.text_chars;
+                self.text_chars += text.char_count();
+                let part = self.part_mut(at, kind, number);
+                part.begins.get_or_insert(begins);
             }
             PartRole::Refusal => {}
             PartRole::Summary | PartRole::Reasoning => {
@@ -288,6 +302,45 @@ impl Items {
             }
         }
         sink(kind.event(text));
+    }
+
+    /// Reads an annotation. `number` is its place among those of its part.
+    fn annotate(
+        &mut self,
+        (at, part, number): (usize, u64, u64),
+        mut annotation: Object<'_, '_>,
+        sink: &mut EventSink<'_>,
+    ) {
+        let part = self.part_mut(at, PartRole::Text, part);
+        if number < part.annotations {
+            return;
+        }
+        part.annotations = number + 1;
+        let begins = part.begins.unwrap_or(0);
+        let span = |start: u64, end: u64| {
+            CitedText::Span(begins.saturating_add(start), begins.saturating_add(end))
+        };
+        let is_url = annotation.is_kind("url_citation");
+        let citation = Citation::read_openai(&mut annotation, span).filter(|_| is_url);
+        sink(citation.map_or(AnswerEvent::Lost("annotations"), AnswerEvent::Citation));
+    }
+
+    /// Reads an event with an annotation.
+    pub(super) fn annotation(
+        &mut self,
+        event: &mut Object<'_, '_>,
+        sink: &mut EventSink<'_>,
+    ) -> Result<()> {
+        let Some(raw) = event.take("annotation").filter(|raw| raw.starts_with('{')) else {
+            return Ok(());
+        };
+        let at = self.of_event(event, ItemKind::Message)?;
+        let part = event.count("content_index")?.unwrap_or(0);
+        let next = self.part_mut(at, PartRole::Text, part).annotations;
+        let number = event.count("annotation_index")?.unwrap_or(next);
+        let annotation = Object::read(raw, Path::ROOT)?;
+        self.annotate((at, part, number.min(next)), annotation, sink);
+        Ok(())
     }
 
     /// Reads a piece of a call's arguments.
@@ -522,6 +575,14 @@ impl Items {
                     (_, kind) => kind,
                 };
                 self.fill(at, kind, number, &text, sink);
+                if kind == PartRole::Text && part.starts_with("annotations", '[') {
+                    let mut of_part = 0;
+                    part.each_object("annotations", |annotation| {
+                        self.annotate((at, number, of_part), annotation, sink);
+                        of_part += 1;
+                        Ok(())
+                    })?;
+                }
             }
             number += 1;
             Ok(())

@@ -84,6 +84,7 @@ impl ResponsesReader {
         match step {
             "output_text.delta" => items.delta(event, PartRole::Text, sink),
             "output_text.done" => items.part(event, PartRole::Text, sink),
+            "output_text.annotation.added" => items.annotation(event, sink),
             "refusal.delta" => items.delta(event, PartRole::Refusal, sink),
             "refusal.done" => items.part(event, PartRole::Refusal, sink),
             "reasoning_summary_text.delta" => items.delta(event, PartRole::Summary, sink),

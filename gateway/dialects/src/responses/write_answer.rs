@@ -5,11 +5,11 @@
 
 use weir_schemas::Usage;
 
-use crate::answer::{Answer, Piece};
+use crate::answer::{Answer, Piece, put_lost};
 use crate::error::{ApiError, ApiErrorKind};
 use crate::facts::FinishReason;
 use crate::json::{Text, Writer};
-use crate::neutral::{AnswerEvent, ReasoningSignature, ToolUse};
+use crate::neutral::{AnswerEvent, Citation, ReasoningSignature, ToolUse};
 use crate::response_context::AnswerIdentity;
 use crate::usage::cache_writes;
 
@@ -58,10 +58,25 @@ impl ResponsesWriter {
                     self.frame(name, output, w, |w| w.put("delta", part));
                 }
             }
+            AnswerEvent::Citation(citation) => self.annotate(citation, w),
             AnswerEvent::CallEnd { .. } => self.end_open_item(w),
             AnswerEvent::End => self.end(w),
             _ => {}
         }
+    }
+
+    /// A citation belongs to the newest text.
+    fn annotate(&mut self, citation: &Citation<'_>, w: &mut Writer) {
+        let Some((output, _)) = self.answer.citations.last() else {
+            return;
+        };
+        let (output, number) = (*output, self.answer.citations_of(*output).count() - 1);
+        self.frame("response.output_text.annotation.added", output, w, |w| {
+            w.put("content_index", 0_u64);
+            w.put("annotation_index", number as u64);
+            w.key("annotation");
+            write_annotation(w, citation);
+        });
     }
 
     /// Ends a stream that cannot go on. OpenAI's SDKs read no other event before `response.created`.
@@ -152,9 +167,17 @@ impl ResponsesWriter {
         text: &Text<'_>,
         w: &mut Writer,
     ) {
+        // A part that begins has no text that could be cited.
+        let citations = if text.is_empty() {
+            Vec::new()
+        } else {
+            let cited = self.answer.citations_of(output);
+            cited.map(Citation::to_owned).collect()
+        };
+        let citations: Vec<_> = citations.iter().collect();
         self.frame(name, output, w, |w| {
             w.put(part.index, 0_u64);
-            w.put_object("part", |w| part.write(w, text));
+            w.put_object("part", |w| part.write(w, text, &citations));
         });
     }
 
@@ -258,11 +281,13 @@ const SUMMARY: PartKind = PartKind {
 };
 
 impl PartKind {
-    fn write(&self, w: &mut Writer, text: &Text<'_>) {
+    fn write(&self, w: &mut Writer, text: &Text<'_>, citations: &[&Citation<'_>]) {
         w.put("type", self.kind);
         w.put(self.key, text);
         if self.kind == TEXT.kind {
-            w.put_array("annotations", |_| {});
+            w.put_each("annotations", citations, |w, citation| {
+                write_annotation(w, citation);
+            });
         }
     }
 
@@ -271,6 +296,16 @@ impl PartKind {
             w.put_array("logprobs", |_| {});
         }
     }
+}
+
+fn write_annotation(w: &mut Writer, citation: &Citation<'_>) {
+    let (start, end) = citation.span();
+    w.typed("url_citation", |w| {
+        w.put("url", &citation.url);
+        w.put("title", &citation.title);
+        w.put("start_index", start);
+        w.put("end_index", end);
+    });
 }
 
 /// The part of an item and its text. Calls and encrypted reasoning have none.
@@ -371,6 +406,7 @@ fn write_response(
         _ => w.put_null("usage"),
     }
     w.put_object("metadata", |_| {});
+    put_lost(w, &answer.lost);
 }
 
 /// The code of a failed response: one of those that OpenAI's types list, or that its API is known to say
@@ -424,7 +460,8 @@ fn write_item(
     };
     w.put_array(list, |w| {
         if let Some((part, text)) = part_of(piece).filter(|_| !is_new) {
-            w.object(|w| part.write(w, text));
+            let citations: Vec<_> = answer.citations_of(output).collect();
+            w.object(|w| part.write(w, text, &citations));
         }
     });
     if let Piece::Reasoning { signature, .. } = piece {

@@ -5,6 +5,7 @@
 //! whole answer at its end. A plain answer is collected, within
 //! [`TRANSLATED_BODY_BYTES_MAX`](crate::caps::TRANSLATED_BODY_BYTES_MAX).
 
+mod citations;
 mod output;
 mod turns;
 

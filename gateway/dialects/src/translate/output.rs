@@ -1,13 +1,14 @@
 //! The client's side of a translation: gathers facts, applies the rules that concern every pair of
 //! dialects, and writes.
 
+use super::citations::Citations;
 use super::turns::Turns;
 use crate::answer::Answer;
 use crate::api::{AnswerFormat, ClientApi};
 use crate::error::{ApiError, error_event};
 use crate::facts::{FinishReason, ResponseFacts, StreamError};
 use crate::json::{Text, Writer};
-use crate::neutral::AnswerEvent;
+use crate::neutral::{AnswerEvent, Citation};
 use crate::response_context::{AnswerIdentity, ResponseContext};
 use crate::upstream_error::ErrorRow;
 use crate::{caps, chat, messages, responses, tier};
@@ -16,6 +17,7 @@ use crate::{caps, chat, messages, responses, tier};
 pub(super) struct TranslatedOutput {
     client: Client,
     turns: Turns,
+    citations: Citations,
     started: bool,
     had_calls: bool,
     had_refusal: bool,
@@ -49,6 +51,7 @@ impl TranslatedOutput {
         Self {
             client: Client::new(context),
             turns: Turns::new(context),
+            citations: Citations::default(),
             started: false,
             had_calls: false,
             had_refusal: false,
@@ -128,10 +131,18 @@ impl TranslatedOutput {
                 self.explanation = Some(text.clone().into_owned());
                 return;
             }
+            AnswerEvent::Citation(citation) => {
+                if let Some(citation) = self.citations.place(citation) {
+                    self.cite(citation, facts, w);
+                }
+                return;
+            }
+            AnswerEvent::Lost(what) => return facts.lose(what),
             AnswerEvent::Failed(_) => self.ended = true,
             AnswerEvent::End => return self.end(facts, w),
             _ => {}
         }
+        self.citations.follow(&event);
         let client = &mut self.client;
         self.turns.pass(&event, &mut |event| client.emit(event, w));
     }
@@ -149,8 +160,15 @@ impl TranslatedOutput {
         }
         let client = &mut self.client;
         self.turns.end(&mut |event| client.emit(event, w));
+        for citation in self.citations.rest() {
+            self.cite(citation, facts, w);
+        }
+        let client = &mut self.client;
         if let Some(text) = self.explanation.take() {
             client.explain(text, w);
+        }
+        for what in &facts.lost {
+            client.emit(&AnswerEvent::Lost(what), w);
         }
         let finish = AnswerEvent::Finish {
             reason,
@@ -158,6 +176,20 @@ impl TranslatedOutput {
         };
         client.emit(&finish, w);
         client.emit(&AnswerEvent::End, w);
+    }
+
+    /// Passes a citation on to where its text is, which a stream may have left.
+    fn cite(&mut self, citation: Citation<'static>, facts: &mut ResponseFacts, w: &mut Writer) {
+        let format = self.client.api.answer_format();
+        let is_open = !self.is_stream() || format == AnswerFormat::Chat;
+        if !self.citations.has_text() || !(is_open || self.citations.is_in_text()) {
+            return facts.lose("citations");
+        }
+        let citation = match format {
+            AnswerFormat::Responses => self.citations.in_item(citation),
+            AnswerFormat::Chat | AnswerFormat::Messages => citation,
+        };
+        self.client.emit(&AnswerEvent::Citation(citation), w);
     }
 
     /// Some providers report a plain stop when they stop to call tools.
@@ -293,6 +325,7 @@ fn add_to_facts(event: &AnswerEvent<'_>, facts: &mut ResponseFacts) {
         }
         AnswerEvent::Failed(error) => facts.provider_error = Some(error.clone()),
         AnswerEvent::End => facts.terminal_seen = true,
+        AnswerEvent::Citation(_) | AnswerEvent::Lost(_) => {}
         AnswerEvent::CallEnd { .. } | AnswerEvent::Finish { .. } | AnswerEvent::Alive => {}
     }
 }
