@@ -11,10 +11,10 @@ class Messages:
     tools = [{"name": "weather", "description": "Tells the weather", "input_schema": ARGUMENTS}]
 
     def plain(self, model):
-        return self.told(client.messages.create(model=model, messages=[{"role": "user", "content": GREETING}], max_tokens=12))
+        return self.told(client.messages.create(model=model, messages=[{"role": "user", "content": GREETING}], max_tokens=16))
 
     def stream(self, model):
-        with client.messages.stream(model=model, messages=[{"role": "user", "content": GREETING}], max_tokens=12) as stream:
+        with client.messages.stream(model=model, messages=[{"role": "user", "content": GREETING}], max_tokens=16) as stream:
             text = "".join(stream.text_stream)
             answer = stream.get_final_message()
         assert answer.content[0].text == text
@@ -30,7 +30,7 @@ class Messages:
 
     def tools_called(self, model):
         messages = [{"role": "user", "content": CALL}]
-        ask = {"model": model, "system": "You are terse.", "tools": self.tools, "max_tokens": 12}
+        ask = {"model": model, "system": "You are terse.", "tools": self.tools, "max_tokens": 16}
         answer = client.messages.create(messages=messages, **ask)
         uses = [block for block in answer.content if block.type == "tool_use"]
         results = [
@@ -42,13 +42,13 @@ class Messages:
 
     def tools_streamed(self, model):
         messages = [{"role": "user", "content": CALL}]
-        with client.messages.stream(model=model, messages=messages, tools=self.tools, max_tokens=12) as stream:
+        with client.messages.stream(model=model, messages=messages, tools=self.tools, max_tokens=16) as stream:
             return self.calls(stream.get_final_message())
 
     def forced(self, model):
         messages = [{"role": "user", "content": GREETING}]
         choice = {"type": "tool", "name": "weather"}
-        answer = client.messages.create(model=model, messages=messages, tools=self.tools, tool_choice=choice, max_tokens=12)
+        answer = client.messages.create(model=model, messages=messages, tools=self.tools, tool_choice=choice, max_tokens=16)
         return [block.name for block in answer.content if block.type == "tool_use"]
 
     def calls(self, answer):

@@ -51,6 +51,7 @@ VALUES = {
 }
 # What an object means little without, though it need not be there.
 TOLD = {"call_id", "file_data", "image_url", "input", "output", "schema", "type"}
+LIMITS = {"max_tokens", "max_completion_tokens", "max_output_tokens"}
 URLS = {"url": PNG, "image_url": PNG}
 # Containers in which only these kinds are taken apart; others are one entry each.
 KINDS = {
@@ -148,7 +149,8 @@ class Fields:
             if option is bool:
                 return True
             if option is int:
-                return 7
+                # OpenAI takes no limit below 16.
+                return 64 if name in LIMITS else 7
             if option is float:
                 return 0.5
             if element(option) is not None:

@@ -54,11 +54,11 @@ class Chain:
 def by_openai(model):
     from langchain_openai import ChatOpenAI
 
-    return ChatOpenAI(model=model, base_url=URL, api_key=KEY, max_retries=0, max_tokens=12, stream_usage=True)
+    return ChatOpenAI(model=model, base_url=URL, api_key=KEY, max_retries=0, max_tokens=16, stream_usage=True)
 
 
 def by_anthropic(model):
-    return ChatAnthropic(model=model, base_url=URL.removesuffix("/v1"), api_key=KEY, max_retries=0, max_tokens=12)
+    return ChatAnthropic(model=model, base_url=URL.removesuffix("/v1"), api_key=KEY, max_retries=0, max_tokens=16)
 
 
 report((openai.APIError, anthropic.APIError), chat=Chain(by_openai), messages=Chain(by_anthropic))

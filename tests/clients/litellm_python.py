@@ -24,7 +24,7 @@ class Completion:
             api_base=self.url,
             api_key=KEY,
             messages=messages,
-            max_tokens=12,
+            max_tokens=16,
             num_retries=0,
             # The SDKs beneath it would wait out what a 429 says.
             max_retries=0,

@@ -13,7 +13,7 @@ class Chat:
     tools = [{"type": "function", "function": FUNCTION}]
 
     def plain(self, model):
-        answer = client.chat.completions.create(model=model, messages=[{"role": "user", "content": GREETING}], max_tokens=12)
+        answer = client.chat.completions.create(model=model, messages=[{"role": "user", "content": GREETING}], max_tokens=16)
         return self.told(answer.choices[0].message.content, answer.choices[0].finish_reason, answer.usage)
 
     def stream(self, model):
@@ -21,7 +21,7 @@ class Chat:
         for chunk in client.chat.completions.create(
             model=model,
             messages=[{"role": "user", "content": GREETING}],
-            max_tokens=12,
+            max_tokens=16,
             stream=True,
             stream_options={"include_usage": True},
         ):
@@ -36,17 +36,17 @@ class Chat:
 
     def tools_called(self, model):
         messages = [{"role": "system", "content": "You are terse."}, {"role": "user", "content": CALL}]
-        answer = client.chat.completions.create(model=model, messages=messages, tools=self.tools, max_tokens=12).choices[0]
+        answer = client.chat.completions.create(model=model, messages=messages, tools=self.tools, max_tokens=16).choices[0]
         messages.append(answer.message)
         for call, city in zip(answer.message.tool_calls, CITIES):
             messages.append({"role": "tool", "tool_call_id": call.id, "content": f"rain in {city}"})
-        after = client.chat.completions.create(model=model, messages=messages, tools=self.tools, max_tokens=12).choices[0]
+        after = client.chat.completions.create(model=model, messages=messages, tools=self.tools, max_tokens=16).choices[0]
         calls = [[call.function.name, json.loads(call.function.arguments)] for call in answer.message.tool_calls]
         return {"calls": calls, "finish": answer.finish_reason, "after": after.finish_reason}
 
     def tools_streamed(self, model):
         with client.chat.completions.stream(
-            model=model, messages=[{"role": "user", "content": CALL}], tools=self.tools, max_tokens=12
+            model=model, messages=[{"role": "user", "content": CALL}], tools=self.tools, max_tokens=16
         ) as stream:
             answer = stream.get_final_completion().choices[0]
         return [[call.function.name, json.loads(call.function.arguments)] for call in answer.message.tool_calls]
@@ -54,7 +54,7 @@ class Chat:
     def forced(self, model):
         choice = {"type": "function", "function": {"name": "weather"}}
         messages = [{"role": "user", "content": GREETING}]
-        answer = client.chat.completions.create(model=model, messages=messages, tools=self.tools, tool_choice=choice, max_tokens=12)
+        answer = client.chat.completions.create(model=model, messages=messages, tools=self.tools, tool_choice=choice, max_tokens=16)
         return [call.function.name for call in answer.choices[0].message.tool_calls]
 
 
@@ -62,12 +62,12 @@ class Responses:
     tools = [{"type": "function", **FUNCTION}]
 
     def plain(self, model):
-        answer = client.responses.create(model=model, input=GREETING, max_output_tokens=12)
+        answer = client.responses.create(model=model, input=GREETING, max_output_tokens=16)
         return self.told(answer)
 
     def stream(self, model):
         text, last = "", None
-        for event in client.responses.create(model=model, input=GREETING, max_output_tokens=12, stream=True):
+        for event in client.responses.create(model=model, input=GREETING, max_output_tokens=16, stream=True):
             if event.type == "response.output_text.delta":
                 text += event.delta
             if event.type in ("error", "response.failed"):
@@ -86,7 +86,7 @@ class Responses:
 
     def tools_called(self, model):
         items = [{"role": "user", "content": CALL}]
-        ask = {"model": model, "instructions": "You are terse.", "tools": self.tools, "max_output_tokens": 12}
+        ask = {"model": model, "instructions": "You are terse.", "tools": self.tools, "max_output_tokens": 16}
         answer = client.responses.create(input=items, **ask)
         items += answer.output
         made = self.calls(answer)
@@ -96,12 +96,12 @@ class Responses:
         return {"calls": made, "finish": answer.status, "after": after.status}
 
     def tools_streamed(self, model):
-        with client.responses.stream(model=model, input=CALL, tools=self.tools, max_output_tokens=12) as stream:
+        with client.responses.stream(model=model, input=CALL, tools=self.tools, max_output_tokens=16) as stream:
             return self.calls(stream.get_final_response())
 
     def forced(self, model):
         choice = {"type": "function", "name": "weather"}
-        answer = client.responses.create(model=model, input=GREETING, tools=self.tools, tool_choice=choice, max_output_tokens=12)
+        answer = client.responses.create(model=model, input=GREETING, tools=self.tools, tool_choice=choice, max_output_tokens=16)
         return [item.name for item in answer.output if item.type == "function_call"]
 
     def calls(self, answer):

@@ -1,4 +1,5 @@
-//! Real clients, from PyPI and npm, against every provider dialect: those that install quickly.
+//! Real clients, from PyPI and npm, against every provider dialect: those that install quickly. The
+//! mock providers refuse what the real APIs refuse.
 //!
 //! The others, and coding agents, run by `tests/clients/run-all.sh`.
 
@@ -26,6 +27,10 @@ fn real_clients_reach_every_provider() {
     }
     check_usage(&gateway, &mocks);
     check_beside_answers(&gateway);
+    for ((name, _), mock) in DIALECTS.iter().zip(&mocks) {
+        let refused = mock.ledger().refused;
+        assert_eq!(refused, [].into(), "the real API behind {name} refuses");
+    }
     gateway.stop().unwrap();
 }
 

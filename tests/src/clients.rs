@@ -31,12 +31,14 @@ pub const DIALECTS: [(&str, &str); 4] = [
 /// names up by their beginning, so an alias may add to it.
 const KNOWN_TO_CODEX: &str = "gpt-5.5";
 
-/// The model that answers. A forced tool is asked for, which the newest Claude refuses, and a name
-/// that nobody knows counts as the newest.
+/// The model that answers: of the newest of each maker, one that takes all that is asked for. Opus and
+/// Sonnet 5.5 refuse a forced tool.
 #[must_use]
 pub fn model(dialect: &str) -> &'static str {
     match dialect {
-        "anthropic" => "claude-sonnet-4-5",
+        "openai" | "openai-responses" => "gpt-6.1-sol",
+        "anthropic" => "claude-haiku-5-5",
+        "gemini" => "gemini-4-argon",
         _ => "small",
     }
 }
@@ -86,7 +88,7 @@ impl Provider {
     }
 }
 
-/// A mock provider whose model `limited` is out of requests and whose `broken` ends its streams with an error.
+/// A mock provider that refuses what the real API refuses, whose model `limited` is out of requests and whose `broken` ends its streams with an error.
 pub fn mock() -> Result<MockHandle> {
     let rule = |kind, model: &str| FaultRule {
         model: Some(model.to_owned()),
@@ -99,6 +101,7 @@ pub fn mock() -> Result<MockHandle> {
         ],
         // Agents ask for tens of thousands of tokens.
         output_tokens_max: 48,
+        strict: true,
         ..MockOptions::default()
     })?)
 }
@@ -289,7 +292,7 @@ impl Script {
 }
 
 fn expected(words: &Words) -> Value {
-    let answer = json!({"words": 12, "finish": words.stop, "input": 3, "output": 12});
+    let answer = json!({"words": 16, "finish": words.stop, "input": 3, "output": 16});
     let calls = json!([["weather", {"city": "Paris"}], ["weather", {"city": "São Paulo"}]]);
     json!({
         "plain": answer,
@@ -369,7 +372,14 @@ impl Agent {
             "the file holds {note:?}; {} said:\n{output}",
             self.client
         );
-        let calls = mock.ledger().total;
+        let ledger = mock.ledger();
+        ensure!(
+            ledger.refused.is_empty(),
+            "the real API would refuse, by rule: {:?}; {} said:\n{output}",
+            ledger.refused,
+            self.client
+        );
+        let calls = ledger.total;
         ensure!(
             calls.by_status == [(200, calls.calls)].into() && calls.calls >= self.calls,
             "the provider had {:?} calls by status instead of {} answered 200; {} said:\n{output}",

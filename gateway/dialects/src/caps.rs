@@ -89,6 +89,10 @@ pub(crate) const CHAT_CALL_ID_CHARS_MAX: usize = 40;
 /// Longest id of a call that OpenAI's responses take.
 pub(crate) const RESPONSES_CALL_ID_CHARS_MAX: usize = 64;
 
+/// Least `max_output_tokens` that OpenAI's responses take; to less the answer is 400,
+/// `integer_below_min_value`.
+pub(crate) const RESPONSES_OUTPUT_TOKENS_MIN: u64 = 16;
+
 /// Longest name or kind in a transcript that does not count against its limit, in bytes.
 pub(crate) const TRANSCRIPT_NAME_BYTES_MAX: usize = 256;
 

@@ -232,7 +232,9 @@ fn translated_body(
         UpstreamApi::Messages | UpstreamApi::CountTokens => {
             messages::write_request(&read, model, generation, report)
         }
-        UpstreamApi::Responses => responses::write_request(&read, model, generation, report),
+        UpstreamApi::Responses => {
+            responses::write_request(&read, model, target.vendor, generation, report)
+        }
         UpstreamApi::GeminiCountTokens => {
             context.conversion = Some(Conversion::Count);
             gemini::write_count_request(

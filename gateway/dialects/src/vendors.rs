@@ -6,6 +6,7 @@
 use http::header::{AUTHORIZATION, HeaderName, HeaderValue, InvalidHeaderValue};
 
 use crate::api::{ClientApi, ProviderDialect, UpstreamApi};
+use crate::caps::RESPONSES_OUTPUT_TOKENS_MIN;
 use crate::generations::{self, Generation, ModelConfig, WrongModel};
 use crate::neutral::{CacheMarks, Effort};
 use crate::upstream_error::{self, ErrorRow};
@@ -680,6 +681,14 @@ impl Vendor {
             UpstreamApi::ChatCompletions => self.chat.is_openai,
             UpstreamApi::Responses => true,
             _ => false,
+        }
+    }
+
+    /// The least limit on an answer's tokens that one of its APIs takes.
+    pub(crate) const fn output_tokens_min(&self, api: UpstreamApi) -> u64 {
+        match api {
+            UpstreamApi::Responses if self.chat.is_openai => RESPONSES_OUTPUT_TOKENS_MIN,
+            _ => 0,
         }
     }
 

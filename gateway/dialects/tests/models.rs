@@ -550,3 +550,46 @@ fn a_limit_above_the_models_own_is_lowered_and_listed() {
     );
     assert_eq!(dropped, Vec::<String>::new());
 }
+
+#[test]
+fn a_limit_below_the_least_of_openais_responses_is_raised_and_listed() {
+    let ways = [
+        (ClientApi::ChatCompletions, "openai-responses"),
+        (ClientApi::ChatCompletions, "openai"),
+        (ClientApi::Messages, "openai"),
+        (ClientApi::Messages, "azure"),
+    ];
+    for (api, vendor) in ways {
+        for (asked, written, is_bent) in [(1, 16, true), (15, 16, true), (16, 16, false)] {
+            let (ask, field) = match api {
+                ClientApi::Messages => {
+                    let mut ask = agent(&json!({"type": "adaptive"}));
+                    ask["max_tokens"] = json!(asked);
+                    (ask, "max_tokens")
+                }
+                _ => (
+                    with_tools(json!({"max_tokens": asked})),
+                    "max_completion_tokens",
+                ),
+            };
+            for policy in [Unsupported::Refuse, Unsupported::Drop] {
+                let upstream = prepared(api, &ask, vendor, "gpt-6.1-sol", policy).unwrap();
+                let bytes = upstream.body.to_bytes();
+                let body: Value = serde_json::from_slice(&bytes).unwrap();
+                assert_eq!(upstream.path, "/responses", "{api:?} {vendor}");
+                assert_eq!(body["max_output_tokens"], written, "{api:?} {vendor}");
+                let is_listed = upstream.dropped.iter().any(|name| name == field);
+                assert_eq!(is_listed, is_bent, "{:?}", upstream.dropped);
+            }
+        }
+    }
+    // Chat takes any, and so does another vendor's responses API.
+    for (vendor, model, place) in [
+        ("openai", "gpt-6.1-sol", "/max_completion_tokens"),
+        ("xai", "grok-4.5", "/max_completion_tokens"),
+    ] {
+        let ask = chat(json!({"max_completion_tokens": 1}));
+        let (_, body, _) = sent(ClientApi::ChatCompletions, &ask, vendor, model);
+        assert_eq!(body.pointer(place), Some(&json!(1)), "{vendor}");
+    }
+}

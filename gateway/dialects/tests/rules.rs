@@ -288,7 +288,7 @@ fn each_target_takes_images_of_its_own_kinds() {
     let body = |kind: &str| {
         json!({"model": "m", "messages": [{"role": "user", "content": [
         {"type": "image", "source": {"type": "base64", "media_type": kind, "data": "AAAA"}}]}],
-        "max_tokens": 9})
+        "max_tokens": 99})
     };
     for (kind, vendor, takes) in [
         ("image/gif", "gemini", false),
@@ -320,7 +320,7 @@ fn the_prompt_of_claude_code_begins_alike_in_every_request_elsewhere() {
                 json!([{"type": "text", "text": note}, {"type": "text", "text": "You are Claude Code."}])
             }
         };
-        json!({"model": "m", "max_tokens": 9, "system": system,
+        json!({"model": "m", "max_tokens": 99, "system": system,
             "messages": [{"role": "user", "content": "x-anthropic-billing-header: is what?"}]})
     };
     let notes = [
@@ -393,7 +393,7 @@ fn every_tool_has_a_schema_with_type_and_properties() {
     for schema in schemas {
         let chat = json!({"model": "m", "messages": [{"role": "user", "content": "x"}],
             "tools": [{"type": "function", "function": {"name": "f", "parameters": schema}}]});
-        let messages = json!({"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "x"}],
+        let messages = json!({"model": "m", "max_tokens": 99, "messages": [{"role": "user", "content": "x"}],
             "tools": [{"name": "f", "input_schema": schema}]});
         let responses = json!({"model": "m", "input": "x",
             "tools": [{"type": "function", "name": "f", "parameters": schema}]});
@@ -566,7 +566,7 @@ fn openai_is_sent_no_strictness_that_it_refuses() {
     let mut strict = schema.clone();
     strict["required"] = json!(["a"]);
     for (schema, is_kept) in [(schema, false), (strict, true)] {
-        let body = json!({"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "x"}],
+        let body = json!({"model": "m", "max_tokens": 99, "messages": [{"role": "user", "content": "x"}],
             "output_config": {"format": {"type": "json_schema", "schema": schema}},
             "tools": [{"name": "f", "strict": true, "input_schema": schema}]});
         let (request, dropped) = sent(ClientApi::Messages, &body, ("openai", "gpt-4.1"));
@@ -583,7 +583,7 @@ fn openai_is_sent_no_strictness_that_it_refuses() {
 fn names_that_a_target_does_not_take_come_back_in_the_answer() {
     let long = format!("mcp__{}", "x".repeat(76));
     let body = |stream: bool| {
-        json!({"model": "m", "max_tokens": 9, "stream": stream,
+        json!({"model": "m", "max_tokens": 99, "stream": stream,
         "messages": [
             {"role": "user", "content": "x"},
             {"role": "assistant", "content": [{"type": "tool_use", "id": "t", "name": long, "input": {}}]},
@@ -636,7 +636,7 @@ proptest! {
     fn every_target_gets_names_that_it_takes(names in prop::collection::hash_set(
         prop_oneof!["[a-zA-Z0-9_./:é -]{1,130}", "[a-z]{63,66}"], 1..4)) {
         let tools: Vec<Value> = names.iter().map(|name| json!({"name": name, "input_schema": {}})).collect();
-        let body = json!({"model": "m", "max_tokens": 9, "tools": tools,
+        let body = json!({"model": "m", "max_tokens": 99, "tools": tools,
             "messages": [{"role": "user", "content": "x"}]});
         for target in ["openai", "openai-responses", "kimi", "gemini", "mistral"] {
             let (request, _) = sent(ClientApi::Messages, &body, (target, "m"));
@@ -663,7 +663,7 @@ proptest! {
 
 #[test]
 fn stop_sequences_stay_within_what_a_target_takes() {
-    let body = json!({"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "x"}],
+    let body = json!({"model": "m", "max_tokens": 99, "messages": [{"role": "user", "content": "x"}],
         "stop_sequences": ["a", "b", "c", "d", "e", "f"]});
     for (target, most) in [("openai", 4), ("gemini", 5)] {
         let named = format!("stop_sequences (more than {most})");
@@ -691,7 +691,7 @@ fn more_tools_than_openai_takes_are_refused_by_number() {
     let tools: Vec<Value> = (0..129)
         .map(|n| json!({"name": format!("t{n}"), "input_schema": {}}))
         .collect();
-    let body = json!({"model": "m", "max_tokens": 9, "tools": tools, "messages": [{"role": "user", "content": "x"}]});
+    let body = json!({"model": "m", "max_tokens": 99, "tools": tools, "messages": [{"role": "user", "content": "x"}]});
     for target in ["openai", "openai-responses", "azure"] {
         assert_eq!(
             refused(ClientApi::Messages, &body, (target, "m")),
@@ -793,7 +793,7 @@ fn openrouter_answer(is_stream: bool) -> String {
 fn reasoning_details_come_back_to_openrouter_over_messages() {
     let tools = json!([{"name": "f", "input_schema": {}}]);
     for is_stream in [false, true] {
-        let first = json!({"model": "m", "max_tokens": 9, "stream": is_stream, "tools": tools,
+        let first = json!({"model": "m", "max_tokens": 99, "stream": is_stream, "tools": tools,
             "messages": [{"role": "user", "content": "x"}]});
         let upstream = try_prepare(
             ClientApi::Messages,
@@ -807,7 +807,7 @@ fn reasoning_details_come_back_to_openrouter_over_messages() {
             true => Value::from(blocks_of(&answer)),
             false => serde_json::from_str::<Value>(&answer).unwrap()["content"].clone(),
         };
-        let second = json!({"model": "m", "max_tokens": 9, "tools": tools, "messages": [
+        let second = json!({"model": "m", "max_tokens": 99, "tools": tools, "messages": [
             {"role": "user", "content": "x"},
             {"role": "assistant", "content": content},
             {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "c1", "content": "r"}]}]});

@@ -10,12 +10,12 @@ const messages = {
   tools: [{ name: "weather", description: "Tells the weather", input_schema: args }],
 
   async plain(model) {
-    return this.told(await client.messages.create({ model, messages: [{ role: "user", content: greeting }], max_tokens: 12 }));
+    return this.told(await client.messages.create({ model, messages: [{ role: "user", content: greeting }], max_tokens: 16 }));
   },
 
   async stream(model) {
     let text = "";
-    const stream = client.messages.stream({ model, messages: [{ role: "user", content: greeting }], max_tokens: 12 });
+    const stream = client.messages.stream({ model, messages: [{ role: "user", content: greeting }], max_tokens: 16 });
     stream.on("text", (delta) => (text += delta));
     const answer = await stream.finalMessage();
     if (answer.content[0].text !== text) throw new Error("the deltas do not make up the text");
@@ -30,7 +30,7 @@ const messages = {
   }),
 
   async toolsCalled(model) {
-    const ask = { model, system: "You are terse.", tools: this.tools, max_tokens: 12 };
+    const ask = { model, system: "You are terse.", tools: this.tools, max_tokens: 16 };
     const turns = [{ role: "user", content: call }];
     const answer = await client.messages.create({ ...ask, messages: turns });
     const results = answer.content
@@ -43,7 +43,7 @@ const messages = {
 
   async toolsStreamed(model) {
     const turns = [{ role: "user", content: call }];
-    return this.calls(await client.messages.stream({ model, messages: turns, tools: this.tools, max_tokens: 12 }).finalMessage());
+    return this.calls(await client.messages.stream({ model, messages: turns, tools: this.tools, max_tokens: 16 }).finalMessage());
   },
 
   async forced(model) {
@@ -52,7 +52,7 @@ const messages = {
       messages: [{ role: "user", content: greeting }],
       tools: this.tools,
       tool_choice: { type: "tool", name: "weather" },
-      max_tokens: 12,
+      max_tokens: 16,
     });
     return this.calls(answer).map(([name]) => name);
   },

@@ -10,7 +10,7 @@ const chat = {
   tools: [{ type: "function", function: weather }],
 
   async plain(model) {
-    const answer = await client.chat.completions.create({ model, messages: [{ role: "user", content: greeting }], max_tokens: 12 });
+    const answer = await client.chat.completions.create({ model, messages: [{ role: "user", content: greeting }], max_tokens: 16 });
     return this.told(answer.choices[0].message.content, answer.choices[0].finish_reason, answer.usage);
   },
 
@@ -19,7 +19,7 @@ const chat = {
     const stream = await client.chat.completions.create({
       model,
       messages: [{ role: "user", content: greeting }],
-      max_tokens: 12,
+      max_tokens: 16,
       stream: true,
       stream_options: { include_usage: true },
     });
@@ -38,16 +38,16 @@ const chat = {
       { role: "system", content: "You are terse." },
       { role: "user", content: call },
     ];
-    const answer = (await client.chat.completions.create({ model, messages, tools: this.tools, max_tokens: 12 })).choices[0];
+    const answer = (await client.chat.completions.create({ model, messages, tools: this.tools, max_tokens: 16 })).choices[0];
     messages.push(answer.message);
     answer.message.tool_calls.forEach(({ id }, at) => messages.push({ role: "tool", tool_call_id: id, content: `rain in ${cities[at]}` }));
-    const after = (await client.chat.completions.create({ model, messages, tools: this.tools, max_tokens: 12 })).choices[0];
+    const after = (await client.chat.completions.create({ model, messages, tools: this.tools, max_tokens: 16 })).choices[0];
     return { calls: this.calls(answer), finish: answer.finish_reason, after: after.finish_reason };
   },
 
   async toolsStreamed(model) {
     const messages = [{ role: "user", content: call }];
-    const stream = client.chat.completions.stream({ model, messages, tools: this.tools, max_tokens: 12 });
+    const stream = client.chat.completions.stream({ model, messages, tools: this.tools, max_tokens: 16 });
     return this.calls((await stream.finalChatCompletion()).choices[0]);
   },
 
@@ -57,7 +57,7 @@ const chat = {
       messages: [{ role: "user", content: greeting }],
       tools: this.tools,
       tool_choice: { type: "function", function: { name: "weather" } },
-      max_tokens: 12,
+      max_tokens: 16,
     });
     return answer.choices[0].message.tool_calls.map((made) => made.function.name);
   },
@@ -72,12 +72,12 @@ const responses = {
   tools: [{ type: "function", strict: false, ...weather }],
 
   async plain(model) {
-    return this.told(await client.responses.create({ model, input: greeting, max_output_tokens: 12 }));
+    return this.told(await client.responses.create({ model, input: greeting, max_output_tokens: 16 }));
   },
 
   async stream(model) {
     let text = "";
-    const stream = client.responses.stream({ model, input: greeting, max_output_tokens: 12 });
+    const stream = client.responses.stream({ model, input: greeting, max_output_tokens: 16 });
     for await (const event of stream) {
       if (event.type === "response.output_text.delta") text += event.delta;
       if (event.type === "response.failed" || event.type === "error") throw new Error(event.type);
@@ -95,7 +95,7 @@ const responses = {
   }),
 
   async toolsCalled(model) {
-    const ask = { model, instructions: "You are terse.", tools: this.tools, max_output_tokens: 12 };
+    const ask = { model, instructions: "You are terse.", tools: this.tools, max_output_tokens: 16 };
     const input = [{ role: "user", content: call }];
     const answer = await client.responses.create({ ...ask, input });
     input.push(...answer.output);
@@ -107,13 +107,13 @@ const responses = {
   },
 
   async toolsStreamed(model) {
-    const stream = client.responses.stream({ model, input: call, tools: this.tools, max_output_tokens: 12 });
+    const stream = client.responses.stream({ model, input: call, tools: this.tools, max_output_tokens: 16 });
     return this.calls(await stream.finalResponse());
   },
 
   async forced(model) {
     const tool_choice = { type: "function", name: "weather" };
-    const answer = await client.responses.create({ model, input: greeting, tools: this.tools, tool_choice, max_output_tokens: 12 });
+    const answer = await client.responses.create({ model, input: greeting, tools: this.tools, tool_choice, max_output_tokens: 16 });
     return this.calls(answer).map(([name]) => name);
   },
 

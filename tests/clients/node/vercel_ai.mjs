@@ -9,7 +9,7 @@ const openai = createOpenAI({ baseURL: url, apiKey: key });
 const anthropic = createAnthropic({ baseURL: url, apiKey: key });
 // A provider that stores nothing must be sent the whole conversation, not references to what OpenAI would have stored.
 const providerOptions = { openai: { store: false } };
-const common = { maxOutputTokens: 12, maxRetries: 0, providerOptions };
+const common = { maxOutputTokens: 16, maxRetries: 0, providerOptions };
 const steps = isStepCount ?? stepCountIs;
 const weather = tool({ description: "Tells the weather", inputSchema: jsonSchema(args), execute: ({ city }) => `rain in ${city}` });
 

@@ -38,7 +38,7 @@ pub(crate) fn write_request(
                 w.put_object("stream_options", |w| w.put("include_usage", true));
             }
         }
-        let limit = w.token_limit(request.max_tokens, generation.output_tokens_max);
+        let limit = w.token_limit(request.max_tokens, 0, generation.output_tokens_max);
         w.put_some(quirks.max_tokens, limit);
         write_sampling(w, request, quirks, generation.sampling, reasons);
         w.put_stop("stop", &request.stop, generation.stop_max);

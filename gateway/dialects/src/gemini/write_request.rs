@@ -247,7 +247,7 @@ fn write_config(
     generation: &Generation,
     reasons: bool,
 ) {
-    let limit = w.token_limit(request.max_tokens, generation.output_tokens_max);
+    let limit = w.token_limit(request.max_tokens, 0, generation.output_tokens_max);
     w.put_some("maxOutputTokens", limit);
     let (sampling, rules) = (&request.sampling, generation.sampling);
     let is_taken = rules.temperature.holds(reasons);

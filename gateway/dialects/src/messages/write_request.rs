@@ -25,7 +25,7 @@ pub(crate) fn write_request(
 ) -> String {
     RequestWriter::reporting(2048, report).filled(|w| {
         w.put("model", model);
-        let limit = w.token_limit(request.max_tokens, generation.output_tokens_max);
+        let limit = w.token_limit(request.max_tokens, 0, generation.output_tokens_max);
         let thinking = Thinking::of(request, limit, generation, w.report);
         let reasons = thinking.is_on(generation);
         w.put("max_tokens", thinking.max_tokens(limit, generation));

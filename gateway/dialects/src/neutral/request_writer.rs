@@ -73,12 +73,15 @@ impl RequestWriter<'_> {
         self.put_list(key, &stop[..stop.len().min(most)]);
     }
 
-    /// The limit on an answer's tokens, or the model's own if that is less.
-    pub(crate) fn token_limit(&mut self, asked: Option<u64>, most: Option<u64>) -> Option<u64> {
-        let within = match (asked, most) {
-            (Some(asked), Some(most)) => Some(asked.min(most)),
-            (asked, _) => asked,
-        };
+    /// The limit on an answer's tokens, between the API's least and the model's own.
+    pub(crate) fn token_limit(
+        &mut self,
+        asked: Option<u64>,
+        least: u64,
+        most: Option<u64>,
+    ) -> Option<u64> {
+        let most = most.unwrap_or(u64::MAX);
+        let within = asked.map(|asked| asked.max(least).min(most));
         self.approximated_if(within != asked, Feature::TokenLimit);
         within
     }

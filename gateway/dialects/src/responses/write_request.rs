@@ -1,5 +1,6 @@
 //! The neutral model, into a responses request.
 
+use crate::api::UpstreamApi;
 use crate::caps::RESPONSES_CALL_ID_CHARS_MAX;
 use crate::chat::{Nesting, write_format, write_function, write_tool_choice};
 use crate::generations::{
@@ -10,10 +11,12 @@ use crate::neutral::{
     Effort, Feature, LossReport, MediaSource, Part, Reasoning, ReasoningSignature, Request,
     RequestWriter, Role, SignatureOrigin, Summary, Turn, joined_text, put_user, short_id,
 };
+use crate::vendors::Vendor;
 
 pub(crate) fn write_request(
     request: &Request<'_>,
     model: &str,
+    vendor: &Vendor,
     generation: &Generation,
     report: &mut LossReport,
 ) -> String {
@@ -26,7 +29,8 @@ pub(crate) fn write_request(
         if request.stream {
             w.put("stream", true);
         }
-        let limit = w.token_limit(request.max_tokens, generation.output_tokens_max);
+        let least = vendor.output_tokens_min(UpstreamApi::Responses);
+        let limit = w.token_limit(request.max_tokens, least, generation.output_tokens_max);
         w.put_some("max_output_tokens", limit);
         let asked = generation.reasoning.fit(request.reasoning.as_ref());
         let reasons = generation.reasons(&asked);

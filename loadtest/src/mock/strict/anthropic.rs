@@ -36,6 +36,10 @@ const VERSION: ApiRule = rule(
     "anthropic-version",
     "https://platform.claude.com/docs/en/api/versioning",
 );
+const NEWEST_VERSION: ApiRule = rule(
+    "removed-in-2026-10-21",
+    "https://platform.claude.com/docs/en/api/migration-2026-10-21",
+);
 const MAX_TOKENS: ApiRule = rule(
     "max-tokens",
     "https://platform.claude.com/docs/en/about-claude/models/overview",
@@ -87,8 +91,9 @@ pub(super) fn check(model: &str, headers: &HeaderMap, body: &Value) -> Result<()
         true => &shapes::BETA_REQUEST,
         false => &shapes::REQUEST,
     };
-    version(headers)?;
+    let version = version(headers)?;
     WALK.object(shape, body, &FieldPath::default())?;
+    of_version(version, body)?;
     max_tokens(known, body)?;
     sampling(known, body)?;
     stop_sequences(body)?;
@@ -101,8 +106,9 @@ pub(super) fn check_count(model: &str, headers: &HeaderMap, body: &Value) -> Res
         true => &shapes::BETA_COUNT_TOKENS,
         false => &shapes::COUNT_TOKENS,
     };
-    version(headers)?;
+    let version = version(headers)?;
     WALK.object(shape, body, &FieldPath::default())?;
+    of_version(version, body)?;
     common(Claude::of(model), body)
 }
 
@@ -121,18 +127,34 @@ fn beta(headers: &HeaderMap) -> bool {
     headers.contains_key("anthropic-beta")
 }
 
-fn version(headers: &HeaderMap) -> Result<(), Violation> {
+const VERSIONS: [&str; 3] = ["2023-01-01", "2023-06-01", NEWEST];
+const NEWEST: &str = "2026-10-21";
+
+fn version(headers: &HeaderMap) -> Result<&'static str, Violation> {
     let path = || FieldPath::of("anthropic-version");
     let Some(version) = headers.get("anthropic-version") else {
         return Err(Violation::new(VERSION, path(), Complaint::Missing));
     };
-    let known = ["2023-01-01", "2023-06-01"]
-        .iter()
-        .any(|known| version == known);
-    if known {
+    let known = VERSIONS.into_iter().find(|known| version == known);
+    known.ok_or_else(|| {
+        let problem = format!("is no version; {NEWEST} is the newest");
+        Violation::new(VERSION, path(), Complaint::Value(problem))
+    })
+}
+
+/// What a version took away.
+fn of_version(version: &str, body: &Value) -> Result<(), Violation> {
+    if version != NEWEST {
         return Ok(());
     }
-    broken(VERSION, path(), "is no version; 2023-06-01 is the newest")
+    let gone = ["temperature", "top_p", "top_k"]
+        .into_iter()
+        .find(|name| body.get(name).is_some());
+    if let Some(name) = gone {
+        let problem = "was removed in this API version";
+        return broken(NEWEST_VERSION, FieldPath::of(name), problem);
+    }
+    blocks::of_newest_version(body)
 }
 
 fn max_tokens(known: Option<Claude>, body: &Value) -> Result<(), Violation> {

@@ -513,6 +513,47 @@ fn anthropics_tools_and_schemas() {
 }
 
 #[test]
+fn anthropics_newest_version_takes_less() {
+    let asked = |version: &'static str, changes: Value| {
+        let header = HeaderName::from_static("anthropic-version");
+        check(&StrictRequest {
+            vendor: "",
+            api: StrictApi::Messages,
+            model: OLD,
+            headers: &HeaderMap::from_iter([(header, HeaderValue::from_static(version))]),
+            body: with(&claude(), &changes).to_string().as_bytes(),
+        })
+        .map_err(|violation| violation.rule())
+    };
+    let source = json!({"type": "text", "media_type": "text/plain", "data": "d"});
+    let citation = json!({
+        "type": "char_location", "cited_text": "c", "document_index": 0, "document_title": null,
+        "start_char_index": 0, "end_char_index": 1,
+    });
+    let cited = json!({"type": "text", "text": "t", "citations": [citation]});
+    for taken_away in [
+        json!({"temperature": 1.0}),
+        json!({"top_p": 1.0}),
+        json!({"top_k": 1}),
+        json!({"messages": [user("hi"), {"role": "assistant", "content": [{"type": "document", "source": source}]}, user("hi")]}),
+        json!({"messages": [{"role": "user", "content": [cited]}]}),
+        json!({"messages": [{"role": "user", "content": [
+            {"type": "search_result", "source": "s", "title": "t", "content": [cited]},
+        ]}]}),
+    ] {
+        assert_eq!(asked("2023-06-01", taken_away.clone()), Ok(()));
+        let refused = Err("removed-in-2026-10-21");
+        assert_eq!(
+            asked("2026-10-21", taken_away.clone()),
+            refused,
+            "{taken_away}"
+        );
+    }
+    assert_eq!(asked("2026-10-21", json!({})), Ok(()));
+    assert_eq!(asked("2026-10-22", json!({})), Err("anthropic-version"));
+}
+
+#[test]
 fn anthropics_version_and_counting() {
     let body = json!({"model": OLD, "messages": [user("hi")]}).to_string();
     let asked = |headers: &HeaderMap| {

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use serde_json::Value;
 
-use super::{MESSAGES, PREFILL, THINKING, TOOLS, is_thinking, rule};
+use super::{MESSAGES, NEWEST_VERSION, PREFILL, THINKING, TOOLS, is_thinking, rule};
 use crate::mock::strict::models::Claude;
 use crate::mock::strict::{ApiRule, FieldPath, Violation, broken, is_blank, items};
 
@@ -36,6 +36,45 @@ const BASE64: ApiRule = rule("base64", MESSAGES);
 pub(super) fn system(system: &Value) -> Result<(), Violation> {
     let path = FieldPath::of("system");
     items(system).try_for_each(|(index, block)| text(block, &path.at(index)))
+}
+
+/// What version 2026-10-21 no longer takes.
+pub(super) fn of_newest_version(body: &Value) -> Result<(), Violation> {
+    for (at, message) in items(&body["messages"]) {
+        let path = FieldPath::of("messages").at(at).key("content");
+        for (index, block) in items(&message["content"]) {
+            let path = path.at(index);
+            match message["role"].as_str() {
+                Some("assistant") if block["type"] == "document" => {
+                    let problem = "`document` blocks are not permitted within assistant turns";
+                    return broken(NEWEST_VERSION, path, problem);
+                }
+                Some("user") => {
+                    cited(block, &path)?;
+                    // Results of searches hold texts of their own.
+                    if block["type"] == "search_result" {
+                        let path = path.key("content");
+                        items(&block["content"])
+                            .try_for_each(|(index, block)| cited(block, &path.at(index)))?;
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+    Ok(())
+}
+
+fn cited(block: &Value, path: &FieldPath) -> Result<(), Violation> {
+    let is_cited = block["type"] == "text" && items(&block["citations"]).next().is_some();
+    match is_cited {
+        true => broken(
+            NEWEST_VERSION,
+            path.key("citations"),
+            "citations are not permitted within user turns",
+        ),
+        false => Ok(()),
+    }
 }
 
 /// What the conversation as a whole must be.
