@@ -8,8 +8,8 @@ use crate::neutral::{
     CHAT_MEDIA, CLAUDE_MEDIA, Feature, Format, GEMINI_MEDIA, LossReport, MediaRules,
     OPENAI_CHAT_MEDIA, Part, RESPONSES_MEDIA, Request, StandIn, ToolNameRules, Turn,
 };
-use crate::prepare::Target;
 use crate::schema::{is_strict_for_openai, without_top_level_choice};
+use crate::target::Target;
 use crate::vendors::ChatQuirks;
 
 /// Most tools that OpenAI's APIs take ("Expected an array with maximum length 128").

@@ -2,7 +2,7 @@
 //!
 //! [`inspect()`] reads what a request asks for; routing picks a target; [`prepare()`] makes the request
 //! for that target; a [`ResponseMachine`] turns the answer's bytes, piece by piece, into what the
-//! client gets, and gathers what the meter needs. [`classify_upstream_error`] reads a provider's
+//! client gets, and gathers what the meter needs. [`Vendor::classify_error`] reads a provider's
 //! error; [`error_body`] words one of the gateway's.
 //!
 //! Between two sides of one dialect, bytes pass unchanged but for the fields that the gateway acts
@@ -48,6 +48,7 @@ mod refusal;
 mod response_context;
 mod splice;
 mod sse;
+mod target;
 mod tier;
 mod usage;
 
@@ -62,13 +63,14 @@ pub use inspect::{BadRequest, RequestFacts, inspect};
 pub use json::InvalidField;
 pub use models::{ModelEntry, model, models_list};
 pub use neutral::Effort;
-pub use prepare::{ClientRequest, Target, UpstreamRequest, prepare};
+pub use prepare::{ClientRequest, UpstreamRequest, prepare};
 pub use refusal::{PrepareError, Unsupported};
 pub use response::{ResponseMachine, relay_error};
 pub use response_context::ResponseContext;
 pub use splice::Pieces;
+pub use target::Target;
 pub use transcript::{NoTranscript, Transcript};
-pub use upstream_error::{UpstreamErrorFacts, UpstreamErrorKind, classify_upstream_error};
+pub use upstream_error::{UpstreamErrorFacts, UpstreamErrorKind};
 pub use vendors::Vendor;
 
 #[cfg(test)]

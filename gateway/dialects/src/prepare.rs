@@ -10,14 +10,15 @@ use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName,
 
 use crate::api::{ClientApi, Family, UpstreamApi};
 use crate::fit::fit;
-use crate::generations::{Generation, When};
+use crate::generations::When;
 use crate::inspect::RequestFacts;
 use crate::json::{self, InvalidField};
 use crate::neutral::LossReport;
-use crate::refusal::{PrepareError, Unsupported};
+use crate::refusal::PrepareError;
 use crate::response_context::{AnswerIdentity, Conversion, ResponseContext};
 use crate::splice::{Edit, Pieces, splice};
-use crate::vendors::{StreamUsage, Vendor};
+use crate::target::Target;
+use crate::vendors::StreamUsage;
 use crate::{chat, foreign, gemini, messages, responses};
 
 /// A client's request.
@@ -34,33 +35,6 @@ pub struct ClientRequest<'a> {
     pub request_id: &'a str,
     /// Seconds since 1970, for answers that carry a creation time.
     pub now_s: u64,
-}
-
-/// The provider and model that a request is for.
-#[derive(Clone, Copy, Debug)]
-pub struct Target<'a> {
-    pub vendor: &'static Vendor,
-    /// Model name as the provider knows it.
-    pub model: &'a str,
-    /// What the model takes.
-    pub generation: &'a Generation,
-    /// What to do with a field that the target cannot express.
-    pub unsupported: Unsupported,
-    /// Version of the API, for vendors that require one in the URL.
-    pub api_version: Option<&'a str>,
-}
-
-impl<'a> Target<'a> {
-    #[must_use]
-    pub fn new(vendor: &'static Vendor, model: &'a str) -> Self {
-        Self {
-            vendor,
-            model,
-            generation: vendor.generation(model),
-            unsupported: Unsupported::Refuse,
-            api_version: None,
-        }
-    }
 }
 
 /// A provider's request, which is a POST, without key and host.

@@ -237,7 +237,7 @@ mod tests {
     use super::*;
     use crate::api::{Family, UpstreamApi};
     use crate::facts::FinishReason;
-    use crate::upstream_error::{UpstreamErrorKind, classify_upstream_error};
+    use crate::upstream_error::UpstreamErrorKind;
     use crate::vendors;
 
     fn context(strips_usage: bool, wants_stream: bool) -> ResponseContext {
@@ -500,13 +500,7 @@ mod tests {
             ResponseContext::new(ClientApi::ChatCompletions, UpstreamApi::ChatCompletions);
         let body = Bytes::from_static(body.as_bytes());
         let vendor = vendors::find("openai").unwrap();
-        let facts = classify_upstream_error(
-            vendor,
-            status,
-            &HeaderMap::new(),
-            &body,
-            SystemTime::UNIX_EPOCH,
-        );
+        let facts = vendor.classify_error(status, &HeaderMap::new(), &body, SystemTime::UNIX_EPOCH);
         relay_error(&context, "openai", status, &facts, &body, "r1")
     }
 
@@ -560,7 +554,7 @@ mod tests {
                 (name, http::HeaderValue::from_static(value))
             });
             let headers = HeaderMap::from_iter(headers);
-            let facts = classify_upstream_error(vendor, 429, &headers, b"", SystemTime::UNIX_EPOCH);
+            let facts = vendor.classify_error(429, &headers, b"", SystemTime::UNIX_EPOCH);
             let (headers, _) = error_body(Family::Anthropic, &facts.to_api_error("p"));
             let told = headers
                 .get("x-should-retry")

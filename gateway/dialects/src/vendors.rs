@@ -3,13 +3,15 @@
 //! A vendor that speaks another's dialect is only a row here. Code reads a row's properties and never
 //! compares names. Each row cites the page that documents its differences.
 
-use http::header::{AUTHORIZATION, HeaderName, HeaderValue, InvalidHeaderValue};
+use std::time::SystemTime;
+
+use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, InvalidHeaderValue};
 
 use crate::api::{ClientApi, ProviderDialect, UpstreamApi};
 use crate::caps::RESPONSES_OUTPUT_TOKENS_MIN;
 use crate::generations::{self, Generation, ModelConfig, WrongModel};
 use crate::neutral::{CacheMarks, Effort};
-use crate::upstream_error::{self, ErrorRow};
+use crate::upstream_error::{self, ErrorRow, UpstreamErrorFacts};
 
 /// A vendor, or a self-hosted server.
 #[derive(Debug)]
@@ -665,6 +667,18 @@ impl Vendor {
         };
         value.set_sensitive(true);
         Ok((name, value))
+    }
+
+    /// Reads an answer with an error status. `now` resolves a `retry-after` that is a date.
+    #[must_use]
+    pub fn classify_error(
+        &self,
+        status: u16,
+        headers: &HeaderMap,
+        body: &[u8],
+        now: SystemTime,
+    ) -> UpstreamErrorFacts {
+        upstream_error::classify(self.errors, status, headers, body, now)
     }
 
     /// Whether calls need an API version from the settings.

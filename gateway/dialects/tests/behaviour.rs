@@ -12,8 +12,7 @@ use http::{HeaderMap, HeaderValue};
 use serde_json::{Value, json};
 use weir_dialects::{
     ApiError, ApiErrorKind, ClientApi, ClientRequest, FinishReason, PrepareError, ResponseMachine,
-    Target, Unsupported, UpstreamRequest, classify_upstream_error, inspect, prepare, relay_error,
-    vendors,
+    Target, Unsupported, UpstreamRequest, inspect, prepare, relay_error, vendors,
 };
 
 fn try_prepare(
@@ -337,7 +336,7 @@ fn errors_arrive_in_the_clients_words() {
     let mut headers = HeaderMap::new();
     headers.insert("retry-after", HeaderValue::from_static("3"));
     let vendor = vendors::find("openai").unwrap();
-    let facts = classify_upstream_error(vendor, 429, &headers, &body, SystemTime::UNIX_EPOCH);
+    let facts = vendor.classify_error(429, &headers, &body, SystemTime::UNIX_EPOCH);
     let response = relay_error(&upstream.context, "openai", 429, &facts, &body, "01a2");
     assert_eq!(response.status, 429);
     assert_eq!(response.headers["retry-after"], "3");

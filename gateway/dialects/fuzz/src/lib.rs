@@ -10,8 +10,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use serde::de::IgnoredAny;
 use weir_dialects::{
     ApiError, ApiErrorKind, ClientApi, ClientRequest, ResponseFacts, ResponseMachine, StreamError,
-    Target, Unsupported, UpstreamRequest, Vendor, classify_upstream_error, inspect, prepare,
-    relay_error, vendors,
+    Target, Unsupported, UpstreamRequest, Vendor, inspect, prepare, relay_error, vendors,
 };
 
 /// The first bytes, which choose, and the rest.
@@ -181,7 +180,7 @@ pub fn errors(data: &[u8]) {
     }
     let body = Bytes::copy_from_slice(body);
     let now = SystemTime::UNIX_EPOCH;
-    let facts = classify_upstream_error(vendor, status, &headers, &body, now);
+    let facts = vendor.classify_error(status, &headers, &body, now);
     let Some(upstream) = request(api, &least(api, false), vendor, Unsupported::Drop) else {
         return;
     };

@@ -2,11 +2,11 @@
 
 use std::borrow::Cow;
 
-use super::request::{EMPTY_SCHEMA, arguments_object};
+use super::request::arguments_object;
 use super::{Feature, Fields, RequestWriter, Tool, take_tool_mark};
 use crate::caps;
 use crate::json::{self, Object, Text};
-use crate::schema::arguments_schema;
+use crate::schema::{EMPTY_SCHEMA, arguments_schema};
 
 /// Writes the name of the end user for OpenAI's formats. Agents put more into it than fits (device, account
 /// and session); such a name becomes a stable hash, as OpenAI recommends for all.

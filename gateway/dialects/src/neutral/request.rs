@@ -304,9 +304,6 @@ pub(crate) fn arguments_object(arguments: &str, text: &Text<'_>) -> String {
     }
 }
 
-/// Schema of a tool without arguments.
-pub(crate) const EMPTY_SCHEMA: &str = r#"{"type":"object","properties":{}}"#;
-
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum ToolChoice<'a> {
     Auto,

@@ -145,7 +145,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::neutral::{EMPTY_SCHEMA, Tool};
+    use crate::neutral::Tool;
+    use crate::schema::EMPTY_SCHEMA;
 
     const OPENAI: ToolNameRules = ToolNameRules {
         chars_max: 64,

@@ -7,7 +7,9 @@ use std::borrow::Cow;
 
 use super::{elements, entries, has_type, value};
 use crate::json::Writer;
-use crate::neutral::EMPTY_SCHEMA;
+
+/// Schema of a tool without arguments.
+pub(crate) const EMPTY_SCHEMA: &str = r#"{"type":"object","properties":{}}"#;
 
 /// The schema with `type` and `properties`. An error says what it must be instead.
 pub(crate) fn arguments_schema(raw: &str) -> Result<Cow<'_, str>, &'static str> {

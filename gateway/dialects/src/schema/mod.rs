@@ -7,7 +7,7 @@ mod arguments;
 mod claude;
 mod openai;
 
-pub(crate) use arguments::{arguments_schema, without_top_level_choice};
+pub(crate) use arguments::{EMPTY_SCHEMA, arguments_schema, without_top_level_choice};
 pub(crate) use claude::{ClaudeSchema, claude_schema};
 pub(crate) use openai::is_strict_for_openai;
 

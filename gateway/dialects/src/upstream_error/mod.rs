@@ -19,7 +19,6 @@ use self::parse::ParsedError;
 use self::table::TABLE;
 use crate::caps;
 use crate::error::{ApiError, ApiErrorKind};
-use crate::vendors::Vendor;
 
 /// What a provider's error means.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -123,10 +122,10 @@ impl UpstreamErrorKind {
     }
 }
 
-/// Reads an answer with an error status. `now` resolves a `retry-after` that is a date.
-#[must_use]
-pub fn classify_upstream_error(
-    vendor: &Vendor,
+/// Reads an answer with an error status, by a vendor's rows. `now` resolves a `retry-after` that is a
+/// date.
+pub(crate) fn classify(
+    rows: &[ErrorRow],
     status: u16,
     headers: &HeaderMap,
     body: &[u8],
@@ -134,7 +133,7 @@ pub fn classify_upstream_error(
 ) -> UpstreamErrorFacts {
     let mut error = ParsedError::read(body);
     error.retry_delay = retry_after(headers, now).or(error.retry_delay);
-    let kind = kind_of(vendor.errors, Some(status), &error);
+    let kind = kind_of(rows, Some(status), &error);
     let no_reason = || format!("the provider answered {status} without a reason");
     facts(kind, error, no_reason)
 }

@@ -8,7 +8,7 @@ use UpstreamErrorKind::{
     Place, QuotaExhausted, RateLimited, RequestTooLarge, ServerError, Timeout,
 };
 
-fn classify(status: u16, headers: &[(&'static str, &str)], body: &str) -> UpstreamErrorFacts {
+fn answered(status: u16, headers: &[(&'static str, &str)], body: &str) -> UpstreamErrorFacts {
     classify_of("openai-compatible", status, headers, body)
 }
 
@@ -18,7 +18,7 @@ fn classify_of(
     headers: &[(&'static str, &str)],
     body: &str,
 ) -> UpstreamErrorFacts {
-    let vendor = crate::vendors::find(vendor).unwrap();
+    let rows = if vendor == "glm" { GLM } else { &[] };
     let headers = headers.iter().map(|(name, value)| {
         (
             http::HeaderName::from_static(name),
@@ -27,30 +27,30 @@ fn classify_of(
     });
     let now = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777);
     let headers = headers.collect();
-    classify_upstream_error(vendor, status, &headers, body.as_bytes(), now)
+    super::classify(rows, status, &headers, body.as_bytes(), now)
 }
 
 #[test]
 fn the_message_is_the_providers_own_where_it_has_one() {
     assert_eq!(
-        classify(400, &[], r#"{"error":"model is required"}"#).message,
+        answered(400, &[], r#"{"error":"model is required"}"#).message,
         "model is required"
     );
     assert_eq!(
-        classify(502, &[], "upstream connect error").message,
+        answered(502, &[], "upstream connect error").message,
         "upstream connect error"
     );
     assert_eq!(
-        classify(502, &[], "<html>").message,
+        answered(502, &[], "<html>").message,
         "the provider answered 502 without a reason"
     );
     let long = format!(r#"{{"error":{{"message":"{}"}}}}"#, "\u{e9}".repeat(5000));
-    assert!(classify(400, &[], &long).message.len() <= caps::ERROR_MESSAGE_BYTES_MAX);
+    assert!(answered(400, &[], &long).message.len() <= caps::ERROR_MESSAGE_BYTES_MAX);
 }
 
 #[test]
 fn the_pause_is_found_in_each_of_its_forms() {
-    let after = |headers: &[(&'static str, &str)], body| classify(429, headers, body).retry_after;
+    let after = |headers: &[(&'static str, &str)], body| answered(429, headers, body).retry_after;
     assert_eq!(
         after(&[("retry-after", "2")], ""),
         Some(Duration::from_secs(2))
@@ -81,7 +81,7 @@ fn the_pause_is_found_in_each_of_its_forms() {
 
 #[test]
 fn a_refused_provider_key_is_not_the_clients_fault() {
-    let error = classify(401, &[], r#"{"error":{"message":"bad key"}}"#).to_api_error("openai");
+    let error = answered(401, &[], r#"{"error":{"message":"bad key"}}"#).to_api_error("openai");
     assert_eq!(error.status(crate::Family::OpenAi), 502);
     assert_eq!(error.should_retry, Some(false));
     assert!(!error.message.contains("key"), "{}", error.message);
@@ -89,7 +89,7 @@ fn a_refused_provider_key_is_not_the_clients_fault() {
 
 #[test]
 fn a_quoted_key_is_redacted() {
-    let mut facts = classify(401, &[], r#"{"error":{"message":"key sk-1234 is wrong"}}"#);
+    let mut facts = answered(401, &[], r#"{"error":{"message":"key sk-1234 is wrong"}}"#);
     facts.redact("sk-1234");
     assert_eq!(facts.message, "key [redacted] is wrong");
 }
@@ -1118,7 +1118,7 @@ fn no_client_error_becomes_a_servers() {
             "InternalServerError",
         ] {
             let body = format!(r#"{{"error":{{"message":"x","type":"{word}","code":"{word}"}}}}"#);
-            let kind = classify(status, &[], &body).kind;
+            let kind = answered(status, &[], &body).kind;
             // 499 is what proxies say of a client, here the gateway, that left.
             assert!(kind != ServerError || status == 499, "{status} {word}");
         }
@@ -1268,8 +1268,7 @@ proptest! {
         let message = format!("{before}{secret}{after}");
         let body = serde_json::json!({"error": {"message": message, "type": kind, "param": secret, "code": secret}});
         let body = serde_json::to_vec(&body).unwrap();
-        let vendor = crate::vendors::find("openai").unwrap();
-        let facts = classify_upstream_error(vendor, status, &HeaderMap::new(), &body, SystemTime::UNIX_EPOCH);
+        let facts = super::classify(&[], status, &HeaderMap::new(), &body, SystemTime::UNIX_EPOCH);
         let error = facts.to_api_error("provider");
         for family in [crate::Family::OpenAi, crate::Family::Anthropic] {
             let (_, shown) = crate::error_body(family, &error);

@@ -62,13 +62,10 @@ pub(super) async fn refused(
         None => read.freeze(),
     };
     let read = deployment.redact_bytes(read);
-    let facts = weir_dialects::classify_upstream_error(
-        provider.vendor,
-        status,
-        &answer.head.headers,
-        &read,
-        clock::system_time(),
-    );
+    let facts =
+        provider
+            .vendor
+            .classify_error(status, &answer.head.headers, &read, clock::system_time());
     let error =
         weir_dialects::relay_error(agreed, &provider.name, status, &facts, &read, request_id);
     FailedAttempt::from_upstream(facts, ClientError::Answer(Box::new(error)))
