@@ -6,6 +6,9 @@
 #
 #   tests/clients/run-all.sh          everything
 #   tests/clients/run-all.sh Codex    the clients whose names hold this
+#   tests/clients/run-all.sh --without-llamacpp [NAME]
+#
+# The mock providers are strict: what the real API would refuse fails the client.
 #
 # Installs what the tests need (tests/install.sh) and 2 GB more, into ${WEIR_CACHE:-.weir}; llama.cpp
 # is compiled there, which takes some ten minutes, once. Nothing is asked of a real provider.
@@ -44,9 +47,11 @@ else
 fi
 
 venv litellm tests/clients/litellm.txt
-# Only the library: neither its tools nor images, and for any x86-64.
-export CMAKE_ARGS="-DLLAVA_BUILD=OFF -DGGML_NATIVE=OFF -DCMAKE_CXX_FLAGS=-O1 -DCMAKE_C_FLAGS=-O1"
-venv llamacpp tests/clients/llamacpp.txt
+if [ "${1:-}" != --without-llamacpp ]; then
+  # Only the library: neither its tools nor images, and for any x86-64.
+  export CMAKE_ARGS="-DLLAVA_BUILD=OFF -DGGML_NATIVE=OFF -DCMAKE_CXX_FLAGS=-O1 -DCMAKE_C_FLAGS=-O1"
+  venv llamacpp tests/clients/llamacpp.txt
+fi
 
 step "Building Weir and what runs the clients"
 cargo build --locked --quiet -p weir

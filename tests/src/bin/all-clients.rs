@@ -1,5 +1,6 @@
 //! Runs every client against every provider and prints a table: what `tests/clients/run-all.sh` runs
-//! once everything is installed. `all-clients WORD` runs the clients whose names hold the word.
+//! once everything is installed. `all-clients WORD` runs the clients whose names hold the word;
+//! `--without-llamacpp` before it leaves out that server.
 //!
 //! The providers are mock providers in four dialects, and two servers that others wrote: LiteLLM's
 //! proxy, before a mock provider of its own, and llama.cpp's server with a model made on the spot.
@@ -22,20 +23,26 @@ struct Row {
 }
 
 fn main() -> Result<ExitCode> {
-    let wanted = env::args().nth(1).unwrap_or_default();
+    let mut words = env::args().skip(1).peekable();
+    let has_llamacpp = words.next_if(|word| word == "--without-llamacpp").is_none();
+    let wanted = words.next().unwrap_or_default();
     let dir = tempfile::tempdir()?;
     let mocks = (0..=DIALECTS.len())
         .map(|_| mock())
         .collect::<Result<Vec<_>>>()?;
     let behind = mocks.last().context("no mock provider")?;
     let proxy = Server::litellm(dir.path(), behind).context("start LiteLLM's proxy")?;
-    let llamacpp = Server::llamacpp(dir.path()).context("start llama.cpp's server")?;
+    let llamacpp = has_llamacpp
+        .then(|| Server::llamacpp(dir.path()).context("start llama.cpp's server"))
+        .transpose()?;
     let mut providers: Vec<_> = DIALECTS
         .into_iter()
         .zip(&mocks)
         .map(|(dialect, mock)| Provider::mock(dialect, mock))
         .collect();
-    for (name, server) in [(LITELLM, &proxy), (LLAMACPP, &llamacpp)] {
+    let servers = [(LITELLM, Some(&proxy)), (LLAMACPP, llamacpp.as_ref())];
+    for (name, server) in servers {
+        let Some(server) = server else { continue };
         providers.push(Provider {
             name,
             dialect: "openai-compatible",

@@ -925,6 +925,12 @@ fn openais_responses() {
         &[
             ("unknown-field", "gpt-4.1", json!({"stop": "x"}), json!({})),
             (
+                "type",
+                "gpt-5.5",
+                json!({"client_metadata": {"a": 1}}),
+                json!({"client_metadata": {"a": "b"}}),
+            ),
+            (
                 "some-input",
                 "gpt-4.1",
                 json!({"input": null}),

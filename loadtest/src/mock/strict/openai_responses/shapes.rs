@@ -18,6 +18,8 @@ pub(super) static REQUEST: Shape = closed(
         opt("access_programs", MAP),
         nul("background", ValueShape::Bool),
         opt("background_options", MAP),
+        // In no document, but OpenAI's own Codex sends it (0.169.0).
+        opt("client_metadata", ValueShape::Map(&ValueShape::Text)),
         nul("context_management", ValueShape::List(&MAP, 1, ANY_LENGTH)),
         nul("conversation", ValueShape::Either(&[ValueShape::Text, MAP])),
         opt("image", MAP),
