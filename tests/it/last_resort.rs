@@ -45,7 +45,7 @@ fn a_request_that_found_nobody_available_says_so_in_sql_and_in_words() {
     weir.wait_until_ready().unwrap();
     weir.wait_for_store().unwrap();
 
-    let [first, second] = [(); 2].map(|()| call(&weir, &key, "down", 502));
+    let [first, second] = [(); 2].map(|()| call(&weir, &key, "down", 503));
     let [last, too_late] = [(); 2].map(|()| call(&weir, &key, "full", 429));
     let tried = |id: &str| {
         let row = format!("SELECT count() FROM weir.requests WHERE request_id = '{id}'");
