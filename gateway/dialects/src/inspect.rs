@@ -45,6 +45,8 @@ pub struct RequestFacts {
     pub(crate) has_verbosity: bool,
     /// Whether it has chat's `stop`.
     pub(crate) has_stop: bool,
+    /// Whether it has a field of messages or responses that some models do not take.
+    pub(crate) has_wishes: bool,
     /// Chat's `reasoning_effort`, if it is a word that is known.
     pub(crate) reasoning_effort: Option<Effort>,
     pub(crate) spans: Spans,
@@ -223,6 +225,18 @@ enum TopLevelKey {
     ReasoningEffort,
     Verbosity,
     Stop,
+    #[serde(
+        alias = "thinking",
+        alias = "output_config",
+        alias = "reasoning",
+        alias = "temperature",
+        alias = "top_p",
+        alias = "top_k",
+        alias = "tool_choice",
+        alias = "text",
+        alias = "include"
+    )]
+    Wish,
     #[serde(other)]
     Other,
 }
@@ -248,6 +262,7 @@ struct TopLevel<'a> {
     has_tools: bool,
     has_verbosity: bool,
     has_stop: bool,
+    has_wishes: bool,
     duplicate: Option<(&'static str, &'a str)>,
 }
 
@@ -284,7 +299,7 @@ impl<'a> TopLevel<'a> {
                 self.has_tools |= value.contains('{');
                 return;
             }
-            TopLevelKey::Other => return,
+            TopLevelKey::Wish | TopLevelKey::Other => return,
         };
         if field.replace(value).is_some() {
             self.duplicate.get_or_insert((name, value));
@@ -321,6 +336,10 @@ impl<'de> Visitor<'de> for TopLevelVisitor {
         while let Some(key) = map.next_key()? {
             match key {
                 TopLevelKey::Other => drop(map.next_value::<IgnoredAny>()?),
+                TopLevelKey::Wish => {
+                    found.has_wishes = true;
+                    map.next_value::<IgnoredAny>()?;
+                }
                 key => found.add(key, map.next_value::<&RawValue>()?.get()),
             }
         }
@@ -351,6 +370,7 @@ impl<'a> FieldReader<'a> {
             has_tools: found.has_tools,
             has_verbosity: found.has_verbosity,
             has_stop: found.has_stop,
+            has_wishes: found.has_wishes,
             reasoning_effort: found.reasoning_effort.and_then(effort),
             ..RequestFacts::default()
         };

@@ -42,6 +42,7 @@ mod upstream_error;
 // What all of them share.
 mod api;
 pub mod caps;
+mod entries;
 mod facts;
 mod json;
 mod refusal;

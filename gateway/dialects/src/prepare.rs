@@ -152,6 +152,8 @@ fn native_body(
     let (facts, quirks) = (request.facts, &target.vendor.chat);
     let mut edits = Vec::new();
     edits.extend(model_edit(facts, target.model));
+    // Who names the model itself knows what it takes.
+    let is_rewritten = facts.model != target.model;
     match context.upstream {
         UpstreamApi::ChatCompletions => {
             if facts.stream && quirks.stream_usage == StreamUsage::OnRequest {
@@ -169,9 +171,29 @@ fn native_body(
             )?);
         }
         UpstreamApi::Messages | UpstreamApi::CountTokens => {
-            edits.extend(foreign::edits_of_messages(text_of(request)?)?);
+            let body = text_of(request)?;
+            edits.extend(foreign::edits_of_messages(body)?);
+            if is_rewritten {
+                edits.extend(messages::native_edits(
+                    body,
+                    facts,
+                    target.generation,
+                    report,
+                )?);
+            }
         }
-        UpstreamApi::Responses => edits.extend(foreign::edits_of_responses(text_of(request)?)?),
+        UpstreamApi::Responses => {
+            let body = text_of(request)?;
+            edits.extend(foreign::edits_of_responses(body)?);
+            if is_rewritten {
+                edits.extend(responses::native_edits(
+                    body,
+                    facts,
+                    target.generation,
+                    report,
+                )?);
+            }
+        }
         _ => {}
     }
     Ok(splice(request.body, edits))

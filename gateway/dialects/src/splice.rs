@@ -72,12 +72,14 @@ impl IntoIterator for Pieces {
     }
 }
 
-/// Applies edits to a body. They must not overlap; their order does not matter.
+/// Applies edits to a body. One may lie inside of another, which then counts; their order does not matter.
 pub(crate) fn splice(body: &Bytes, mut edits: Vec<Edit>) -> Pieces {
     if edits.is_empty() {
         return body.clone().into();
     }
     edits.sort_by_key(|edit| (edit.at.start, edit.at.end));
+    // What stands in a part that is removed goes with it.
+    edits.dedup_by(|next, kept| next.at.start < kept.at.end);
     if body.len() <= caps::COPIED_BODY_BYTES_MAX {
         copied(body, &edits)
     } else {

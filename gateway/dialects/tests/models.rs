@@ -593,3 +593,230 @@ fn a_limit_below_the_least_of_openais_responses_is_raised_and_listed() {
         assert_eq!(body.pointer(place), Some(&json!(1)), "{vendor}");
     }
 }
+
+fn claude(more: Value) -> Value {
+    let mut body = json!({
+        "model": "m", "max_tokens": 32_000, "messages": [{"role": "user", "content": "q"}],
+        "tools": [{"name": "f", "input_schema": {"type": "object", "properties": {}}}],
+    });
+    if let (Value::Object(fields), Value::Object(more)) = (&mut body, more) {
+        fields.extend(more);
+    }
+    body
+}
+
+/// What an Anthropic client asks, the Claude that gets it, the fields that it gets instead, and what
+/// is listed. A field that is null must not be there.
+fn claudes() -> Vec<(Value, &'static str, Value, &'static [&'static str])> {
+    let history = |last: Value| json!([{"role": "user", "content": "q"}, last]);
+    let prefill = json!({"role": "assistant", "content": "{"});
+    let paused = json!({"role": "assistant", "content": [
+        {"type": "server_tool_use", "id": "s", "name": "web_search", "input": {}}]});
+    let call = json!([
+        {"role": "user", "content": "q"},
+        {"role": "assistant", "content": [{"type": "tool_use", "id": "t", "name": "f", "input": {}}]},
+        {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t", "content": "r"}]},
+    ]);
+    vec![
+        (
+            json!({"thinking": {"type": "adaptive"}, "output_config": {"effort": "medium"}}),
+            "claude-haiku-4-5",
+            json!({"thinking": {"type": "enabled", "budget_tokens": 8192}, "output_config": null}),
+            &["thinking"],
+        ),
+        (
+            json!({"thinking": {"type": "adaptive"}, "messages": call}),
+            "claude-haiku-4-5",
+            json!({"thinking": null, "messages": call}),
+            &["thinking"],
+        ),
+        (
+            json!({"thinking": {"type": "adaptive"}, "output_config": {"effort": "max"}}),
+            "claude-3-5-haiku-latest",
+            json!({"thinking": null, "output_config": null, "max_tokens": 8192}),
+            &["max_tokens", "thinking"],
+        ),
+        (
+            json!({"thinking": {"type": "adaptive"}, "output_config": {"effort": "xhigh"}}),
+            "claude-opus-4-6",
+            json!({"thinking": {"type": "adaptive"}, "output_config": {"effort": "max"}}),
+            &["thinking"],
+        ),
+        (
+            json!({"thinking": {"type": "enabled", "budget_tokens": 4096}, "top_k": 3}),
+            "claude-opus-5-5",
+            json!({"thinking": {"type": "adaptive"}, "output_config": {"effort": "medium"},
+                "top_k": null}),
+            &["thinking", "top_k"],
+        ),
+        (
+            json!({"thinking": {"type": "disabled"}}),
+            "claude-opus-5-5",
+            json!({"thinking": {"type": "adaptive"}, "output_config": {"effort": "low"}}),
+            &["thinking"],
+        ),
+        (
+            json!({"thinking": {"type": "disabled"}}),
+            "claude-sonnet-5-5",
+            json!({"thinking": {"type": "between_tools"}}),
+            &["thinking"],
+        ),
+        (
+            json!({"temperature": 0.2, "top_p": 1, "tool_choice":
+                {"type": "any", "disable_parallel_tool_use": true}}),
+            "claude-opus-5-5",
+            json!({"temperature": null, "top_p": null, "tool_choice":
+                {"type": "auto", "disable_parallel_tool_use": true}}),
+            &["temperature", "tool_choice", "top_p"],
+        ),
+        (
+            json!({"temperature": 0.2, "top_p": 0.5}),
+            "claude-haiku-4-5",
+            json!({"temperature": 0.2, "top_p": null}),
+            &["top_p"],
+        ),
+        (
+            json!({"messages": history(prefill.clone())}),
+            "claude-opus-5-5",
+            json!({"messages": [{"role": "user", "content": "q"}]}),
+            &["messages[] (an answer to continue)"],
+        ),
+        (
+            json!({"messages": history(prefill.clone())}),
+            "claude-haiku-4-5",
+            json!({"messages": history(prefill)}),
+            &[],
+        ),
+        (
+            json!({"messages": history(paused.clone())}),
+            "claude-opus-5-5",
+            json!({"messages": history(paused)}),
+            &[],
+        ),
+        (
+            json!({"tools": [{"name": "f", "input_schema": {"type": "object"}, "strict": true}],
+                "output_config": {"format": {"type": "json_schema", "schema": {"type": "object"}}}}),
+            "claude-opus-4-1",
+            json!({"tools": [{"name": "f", "input_schema": {"type": "object"}}],
+                "output_config": null}),
+            &["output_config.format", "tools[].strict"],
+        ),
+    ]
+}
+
+#[test]
+fn a_body_for_another_claude_is_mended_and_listed() {
+    for (asked, model, expect, listed) in claudes() {
+        let body = claude(asked);
+        let (_, got, mut dropped) = sent(ClientApi::Messages, &body, "anthropic", model);
+        for (key, value) in expect.as_object().unwrap() {
+            assert_eq!(&got[key], value, "{key} at {model} of {body}");
+            assert!(!got[key].is_null() || got.get(key).is_none(), "{key}");
+        }
+        dropped.sort();
+        assert_eq!(dropped, listed, "{model} of {body}");
+    }
+}
+
+#[test]
+fn who_names_the_model_itself_gets_every_byte() {
+    for (mut asked, model, _, _) in claudes() {
+        asked["model"] = json!(model);
+        let body = claude(asked);
+        let upstream = prepared(
+            ClientApi::Messages,
+            &body,
+            "anthropic",
+            model,
+            Unsupported::Refuse,
+        );
+        let upstream = upstream.unwrap();
+        assert_eq!(upstream.body.to_bytes(), body.to_string(), "{model}");
+        assert!(upstream.dropped.is_empty());
+    }
+}
+
+#[test]
+fn a_body_for_another_claude_is_refused_by_name() {
+    for (asked, model, field) in [
+        (json!({"top_k": 3}), "claude-opus-5-5", "top_k"),
+        (
+            json!({"temperature": 0.2}),
+            "claude-opus-5-5",
+            "temperature",
+        ),
+        (
+            json!({"tool_choice": {"type": "tool", "name": "f"}}),
+            "claude-opus-5-5",
+            "tool_choice",
+        ),
+        (
+            json!({"thinking": {"type": "adaptive"}}),
+            "claude-3-haiku",
+            "thinking",
+        ),
+    ] {
+        let body = claude(asked);
+        assert_eq!(
+            refused(ClientApi::Messages, &body, "anthropic", model),
+            field
+        );
+    }
+}
+
+#[test]
+fn a_body_for_another_model_of_openais_is_mended_and_listed() {
+    let encrypted = "reasoning.encrypted_content";
+    for (asked, model, expect, listed) in [
+        (
+            json!({"reasoning": {"effort": "xhigh", "summary": "auto"}, "include": [encrypted]}),
+            "gpt-4.1",
+            json!({"reasoning": null, "include": []}),
+            &["reasoning"][..],
+        ),
+        (
+            json!({"reasoning": {"effort": "xhigh", "summary": "auto"}, "include": [encrypted]}),
+            "gpt-5",
+            json!({"reasoning": {"effort": "high", "summary": "auto"}, "include": [encrypted]}),
+            &["reasoning"],
+        ),
+        (
+            json!({"reasoning": {"effort": "none"}, "temperature": 0.5}),
+            "gpt-6.1-sol",
+            json!({"reasoning": {"effort": "low"}, "temperature": null}),
+            &["reasoning", "temperature"],
+        ),
+        (
+            json!({"text": {"verbosity": "low"}, "temperature": 0.5, "tool_choice": "required"}),
+            "gpt-4.1",
+            json!({"text": null, "temperature": 0.5, "tool_choice": "required"}),
+            &["text.verbosity"],
+        ),
+        (
+            json!({"max_output_tokens": 900_000, "reasoning": {"effort": "low"}}),
+            "gpt-5.5",
+            json!({"max_output_tokens": 128_000, "reasoning": {"effort": "low"}}),
+            &["max_output_tokens"],
+        ),
+    ] {
+        let mut body = asked.clone();
+        body["model"] = json!("m");
+        body["input"] = json!("q");
+        let (path, got, mut dropped) = sent(ClientApi::Responses, &body, "openai-responses", model);
+        assert_eq!(path, "/responses");
+        for (key, value) in expect.as_object().unwrap() {
+            assert_eq!(&got[key], value, "{key} at {model} of {body}");
+        }
+        dropped.sort();
+        assert_eq!(dropped, listed, "{model} of {body}");
+        body["model"] = json!(model);
+        let same = prepared(
+            ClientApi::Responses,
+            &body,
+            "openai-responses",
+            model,
+            Unsupported::Refuse,
+        );
+        assert_eq!(same.unwrap().body.to_bytes(), body.to_string());
+    }
+}

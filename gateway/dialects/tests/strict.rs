@@ -122,7 +122,13 @@ impl Case {
     }
 
     /// Whether the client's own words are refused by the API that they are written for.
-    fn is_refused_as_it_is(&self, api: ClientApi, model: &str, rule: &str) -> bool {
+    fn is_refused_as_it_is(
+        &self,
+        api: ClientApi,
+        model: &str,
+        rule: &str,
+        is_mended: bool,
+    ) -> bool {
         let api = match api {
             ClientApi::ChatCompletions => StrictApi::Chat,
             ClientApi::Messages => StrictApi::Messages,
@@ -144,8 +150,10 @@ impl Case {
                     .filter_map(|(name, value)| Some((name?, value))),
             )
             .collect();
-        // Without a model, what depends on it cannot hide the rest.
-        [model, ""].into_iter().any(|model| {
+        // Without a model, what depends on it cannot hide the rest. And where a body passes unchanged
+        // otherwise, what depends on the model is to be mended.
+        let asked = [model, ""].into_iter().skip(usize::from(is_mended));
+        asked.into_iter().any(|model| {
             let verdict = check(&StrictRequest {
                 vendor: "",
                 api,
@@ -219,11 +227,16 @@ fn refused(api: ClientApi, name: &str, case: &Case) -> BTreeMap<Refusal, String>
                 let Some(upstream) = case.prepared(api, vendor, model, unsupported) else {
                     continue;
                 };
+                let is_mended = matches!(
+                    (api, upstream.path.split('?').next()),
+                    (ClientApi::Messages, Some("/messages" | "/v1/messages"))
+                        | (ClientApi::Responses, Some("/responses"))
+                );
                 let Err(violation) = verdict(vendor.name, model, upstream) else {
                     continue;
                 };
                 let rule = violation.rule();
-                if !case.is_refused_as_it_is(api, model, rule) {
+                if !case.is_refused_as_it_is(api, model, rule, is_mended) {
                     let refusal = (name.to_owned(), vendor.name.to_owned(), rule.to_owned());
                     refused.insert(refusal, format!("{model}: {violation}"));
                 }

@@ -9,9 +9,10 @@ use super::native_model::ModelRules;
 use super::read_request::is_default;
 use super::write_request::{tool_id, write_reasoning};
 use crate::caps;
+use crate::entries::{EntrySpan, entries_of};
 use crate::generations::{Generation, ReasoningControl, ReasoningReturn};
 use crate::inspect::RequestFacts;
-use crate::json::{self, JsonCursor, Object, Path, each, text_of, value_of};
+use crate::json::{self, Object, Path, each, text_of, value_of};
 use crate::neutral::{Effort, Feature, LossReport, Reasoning, RequestWriter};
 use crate::splice::{Edit, remove};
 use crate::vendors::{ChatQuirks, Formats, Prefill, StreamUsage, ToolIds};
@@ -70,39 +71,6 @@ pub(crate) fn edits(
     }
     editor.remove(&entries, &removed);
     Ok(editor.finish())
-}
-
-/// Where an entry of an object is.
-struct EntrySpan<'a> {
-    key: &'a str,
-    all: Range<usize>,
-    value: Range<usize>,
-}
-
-impl EntrySpan<'_> {
-    /// The key with its quotes.
-    const fn quoted_key(&self) -> Range<usize> {
-        self.all.start..self.all.start + self.key.len() + 2
-    }
-}
-
-/// The entries of an object that is `body` or a part of it.
-fn entries_of<'a>(body: &str, object: &'a str) -> Vec<EntrySpan<'a>> {
-    let base = json::span_in(body, object).start;
-    let mut entries = Vec::with_capacity(16);
-    let _ = JsonCursor::new(object.as_bytes()).object(|key, cursor| {
-        let key = std::str::from_utf8(key).ok()?;
-        let start = base + json::span_in(object, key).start - 1;
-        let value_start = base + cursor.position();
-        let value = value_start..value_start + cursor.value()?.len();
-        entries.push(EntrySpan {
-            key,
-            all: start..value.end,
-            value,
-        });
-        Some(())
-    });
-    entries
 }
 
 /// Whether messages may hold reasoning.

@@ -177,8 +177,9 @@ pub(crate) fn write_tool_choice(
             w.report.unsupported(Feature::ToolChoice);
             "auto"
         }
-        Some(ToolChoice::Required | ToolChoice::Named(_)) if !can_force => {
-            w.report.unsupported(Feature::ToolChoice);
+        Some(ToolChoice::Required | ToolChoice::Named(_))
+            if !w.report.tool_choice(true, can_force) =>
+        {
             "auto"
         }
         Some(ToolChoice::Required) => required,

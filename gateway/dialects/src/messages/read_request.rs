@@ -77,26 +77,32 @@ pub(crate) fn read_request<'a>(
 fn read_thinking(thinking: &mut Fields<'_, '_>) -> json::Result<Reasoning> {
     thinking.ignore(&["display", "block_binding"]);
     let kind = thinking.required_text("type")?;
+    let budget_tokens = thinking.count("budget_tokens")?;
+    // Only between calls: the least that there is.
+    let is_least = kind.is("between_tools");
+    thinking
+        .report
+        .approximated_if(is_least, Feature::Reasoning);
+    thinking_of(&kind, budget_tokens).ok_or_else(|| {
+        let reason = "must be adaptive, enabled, between_tools or disabled";
+        thinking.invalid("type", reason)
+    })
+}
+
+/// What a type of thinking stands for.
+pub(super) fn thinking_of(kind: &Text<'_>, budget_tokens: Option<u64>) -> Option<Reasoning> {
     let (enabled, effort) = match kind.as_escaped() {
         "enabled" => (true, None),
         // What adaptive thinking does unless an effort is set
         // (platform.claude.com/docs/en/build-with-claude/effort).
         "adaptive" => (true, Some(Effort::High)),
-        "disabled" => (false, None),
-        // Only between calls: the least that there is.
-        "between_tools" => {
-            thinking.report.approximated(Feature::Reasoning);
-            (false, None)
-        }
-        _ => {
-            let reason = "must be adaptive, enabled, between_tools or disabled";
-            return Err(thinking.invalid("type", reason));
-        }
+        "disabled" | "between_tools" => (false, None),
+        _ => return None,
     };
-    Ok(Reasoning {
+    Some(Reasoning {
         enabled: Some(enabled),
         effort,
-        budget_tokens: thinking.count("budget_tokens")?,
+        budget_tokens,
         ..Reasoning::default()
     })
 }

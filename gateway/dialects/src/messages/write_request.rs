@@ -10,8 +10,9 @@ use crate::generations::{
 };
 use crate::json::Text;
 use crate::neutral::{
-    EMPTY_MESSAGE, Effort, Feature, LossReport, MediaSource, Part, ReasoningSignature, Request,
-    RequestWriter, Role, Sampling, SignatureOrigin, ToolChoice, Turn, is_default, with_marks,
+    EMPTY_MESSAGE, Effort, Feature, LossReport, MediaSource, Part, Reasoning, ReasoningSignature,
+    Request, RequestWriter, Role, Sampling, SignatureOrigin, ToolChoice, Turn, is_default,
+    with_marks,
 };
 
 /// The limit on output tokens if the client sets none: Anthropic requires one.
@@ -26,7 +27,9 @@ pub(crate) fn write_request(
     RequestWriter::reporting(2048, report).filled(|w| {
         w.put("model", model);
         let limit = w.token_limit(request.max_tokens, 0, generation.output_tokens_max);
-        let thinking = Thinking::of(request, limit, generation, w.report);
+        let breaks_off = || breaks_off_thinking(&request.turns);
+        let asked = request.reasoning.as_ref();
+        let thinking = Thinking::of(asked, limit, breaks_off, generation, w.report);
         let reasons = thinking.is_on(generation);
         w.put("max_tokens", thinking.max_tokens(limit, generation));
         let system = request.system_parts().filter(|part| says_something(part));
@@ -51,7 +54,7 @@ pub(crate) fn write_request(
 }
 
 /// How a model is told to think, which depends on its generation.
-enum Thinking {
+pub(super) enum Thinking {
     Unsaid,
     /// The word that switches it off.
     Off(&'static str),
@@ -61,14 +64,16 @@ enum Thinking {
 }
 
 impl Thinking {
-    fn of(
-        request: &Request<'_>,
+    /// `breaks_off` says whether the conversation is in the middle of calls without their thinking.
+    pub(super) fn of(
+        asked: Option<&Reasoning>,
         max_tokens: Option<u64>,
+        breaks_off: impl FnOnce() -> bool,
         generation: &Generation,
         report: &mut LossReport,
     ) -> Self {
         let rules = &generation.reasoning;
-        let asked = rules.fit(request.reasoning.as_ref());
+        let asked = rules.fit(asked);
         let Some(is_on) = asked.is_on else {
             return Self::Unsaid;
         };
@@ -88,8 +93,7 @@ impl Thinking {
                 let wanted = wanted.unwrap_or_else(|| Effort::Medium.budget_tokens());
                 // Anthropic refuses budgeted thinking in the middle of tool calls that were made
                 // without it, or whose thinking the client did not return.
-                let budget = budget_within(wanted, max_tokens, rules)
-                    .filter(|_| !breaks_off_thinking(&request.turns));
+                let budget = budget_within(wanted, max_tokens, rules).filter(|_| !breaks_off());
                 if budget != Some(wanted) {
                     report.approximated(Feature::Reasoning);
                 }
@@ -100,12 +104,32 @@ impl Thinking {
     }
 
     /// Whether the model thinks.
-    const fn is_on(&self, generation: &Generation) -> bool {
+    pub(super) const fn is_on(&self, generation: &Generation) -> bool {
         match self {
             Self::Budget(_) | Self::Adaptive(_) => true,
             Self::Unsaid => generation.reasoning.unasked,
             Self::Off(_) => false,
         }
+    }
+
+    /// The effort beside it.
+    pub(super) const fn effort(&self) -> Option<Effort> {
+        match self {
+            Self::Adaptive(effort) => *effort,
+            _ => None,
+        }
+    }
+
+    /// Writes the field.
+    pub(super) fn write(&self, w: &mut RequestWriter<'_>) {
+        let (kind, tokens) = match self {
+            Self::Unsaid => return,
+            Self::Off(word) => (*word, None),
+            Self::Adaptive(_) => ("adaptive", None),
+            Self::Budget(tokens) => ("enabled", Some(*tokens)),
+        };
+        w.key("thinking");
+        w.typed(kind, |w| w.put_some("budget_tokens", tokens));
     }
 
     /// The limit on thinking and answer together.
@@ -320,22 +344,38 @@ fn write_sampling(
     rules: SamplingRules,
     reasons: bool,
 ) {
+    let taken = taken_sampling(asked, rules, reasons, w.report);
+    w.put_some("temperature", taken.temperature);
+    w.put_some("top_p", taken.top_p);
+    w.put_some("top_k", taken.top_k);
+    w.unsupported_if(asked.has_penalties(), Feature::Penalties);
+    w.unsupported_if(asked.seed.is_some(), Feature::Seed);
+}
+
+/// What a model takes of the sampling parameters that Claude knows.
+pub(super) fn taken_sampling(
+    asked: &Sampling,
+    rules: SamplingRules,
+    reasons: bool,
+    report: &mut LossReport,
+) -> Sampling {
     let is_hot = asked.temperature.is_some_and(|asked| asked > 1.0);
-    w.approximated_if(is_hot, Feature::Temperature);
+    report.approximated_if(is_hot, Feature::Temperature);
     let temperature = asked.temperature.map(|asked| asked.clamp(0.0, 1.0));
     // Of the two, what has its default value gives way to the other.
     let says = |value: Option<f64>| value.is_some_and(|value| !is_default(value));
     let gives_way = !rules.together && says(asked.top_p) && !says(temperature);
     let is_taken = rules.temperature.holds(reasons) && !gives_way;
-    w.put_sampling("temperature", temperature, is_taken, Feature::Temperature);
+    let taken = report.sampling(temperature, is_taken, Feature::Temperature);
     let is_alone = rules.together || temperature.is_none() || gives_way;
-    w.approximated_if(!is_alone && asked.top_p.is_some(), Feature::TopP);
+    report.approximated_if(!is_alone && asked.top_p.is_some(), Feature::TopP);
     let top_p = asked.top_p.filter(|_| is_alone);
-    w.put_sampling("top_p", top_p, rules.top_p.holds(reasons), Feature::TopP);
-    let is_taken = rules.top_k.holds(reasons);
-    w.put_supported("top_k", asked.top_k, is_taken, Feature::TopK);
-    w.unsupported_if(asked.has_penalties(), Feature::Penalties);
-    w.unsupported_if(asked.seed.is_some(), Feature::Seed);
+    Sampling {
+        temperature: taken,
+        top_p: report.sampling(top_p, rules.top_p.holds(reasons), Feature::TopP),
+        top_k: report.supported(asked.top_k, rules.top_k.holds(reasons), Feature::TopK),
+        ..Sampling::default()
+    }
 }
 
 fn write_tools(
@@ -361,11 +401,9 @@ fn write_tools(
             });
         },
     );
-    let mut choice = request.tool_choice.as_ref();
-    if !can_force && matches!(choice, Some(ToolChoice::Required | ToolChoice::Named(_))) {
-        w.report.unsupported(Feature::ToolChoice);
-        choice = None;
-    }
+    let choice = request.tool_choice.as_ref();
+    let is_forced = matches!(choice, Some(ToolChoice::Required | ToolChoice::Named(_)));
+    let choice = choice.filter(|_| w.report.tool_choice(is_forced, can_force));
     let one_at_a_time = request.parallel_tools == Some(false);
     if choice.is_none() && !one_at_a_time {
         return;
@@ -386,20 +424,8 @@ fn write_tools(
 }
 
 fn write_output(w: &mut RequestWriter<'_>, format: Option<&str>, thinking: &Thinking) {
-    let mode = match thinking {
-        Thinking::Unsaid => None,
-        Thinking::Off(word) => Some((*word, None)),
-        Thinking::Adaptive(_) => Some(("adaptive", None)),
-        Thinking::Budget(tokens) => Some(("enabled", Some(*tokens))),
-    };
-    if let Some((kind, tokens)) = mode {
-        w.key("thinking");
-        w.typed(kind, |w| w.put_some("budget_tokens", tokens));
-    }
-    let effort = match thinking {
-        Thinking::Adaptive(effort) => *effort,
-        _ => None,
-    };
+    thinking.write(w);
+    let effort = thinking.effort();
     if effort.is_none() && format.is_none() {
         return;
     }

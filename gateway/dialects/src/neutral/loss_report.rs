@@ -1,6 +1,6 @@
 //! What a target cannot express, and what becomes of it.
 
-use super::CacheMarks;
+use super::{CacheMarks, is_default};
 use crate::api::{ClientApi, Family};
 use crate::refusal::{PrepareError, Unsupported};
 
@@ -210,6 +210,56 @@ impl LossReport {
         if is_asked {
             self.approximated(feature);
         }
+    }
+
+    /// A value that the target takes, or else lacks.
+    pub(crate) fn supported<T>(
+        &mut self,
+        value: Option<T>,
+        is_supported: bool,
+        feature: Feature,
+    ) -> Option<T> {
+        if value.is_some() && !is_supported {
+            self.unsupported(feature);
+        }
+        value.filter(|_| is_supported)
+    }
+
+    /// A parameter of sampling that the model takes, or else lacks. Its default value says nothing,
+    /// so it is left out where it would be refused.
+    pub(crate) fn sampling(
+        &mut self,
+        value: Option<f64>,
+        is_taken: bool,
+        feature: Feature,
+    ) -> Option<f64> {
+        if !is_taken && value.is_some_and(is_default) {
+            self.approximated(feature);
+            return None;
+        }
+        self.supported(value, is_taken, feature)
+    }
+
+    /// The limit on an answer's tokens, between the API's least and the model's own.
+    pub(crate) fn token_limit(
+        &mut self,
+        asked: Option<u64>,
+        least: u64,
+        most: Option<u64>,
+    ) -> Option<u64> {
+        let most = most.unwrap_or(u64::MAX);
+        let within = asked.map(|asked| asked.max(least).min(most));
+        self.approximated_if(within != asked, Feature::TokenLimit);
+        within
+    }
+
+    /// Whether a choice of tools holds. A model that cannot be forced chooses itself.
+    pub(crate) fn tool_choice(&mut self, is_forced: bool, can_force: bool) -> bool {
+        let is_taken = can_force || !is_forced;
+        if !is_taken {
+            self.unsupported(Feature::ToolChoice);
+        }
+        is_taken
     }
 
     /// The target cannot express a field that would change the answer.

@@ -27,11 +27,8 @@ impl RequestWriter<'_> {
         is_supported: bool,
         feature: Feature,
     ) {
-        match value {
-            Some(value) if is_supported => self.put(key, value),
-            Some(_) => self.report.unsupported(feature),
-            None => {}
-        }
+        let value = self.report.supported(value, is_supported, feature);
+        self.put_some(key, value);
     }
 
     /// A parameter of sampling that the model takes, or else lacks. Its default value says nothing,
@@ -43,12 +40,8 @@ impl RequestWriter<'_> {
         is_taken: bool,
         feature: Feature,
     ) {
-        match value {
-            Some(value) if is_taken => self.put(key, value),
-            Some(value) if is_default(value) => self.report.approximated(feature),
-            Some(_) => self.report.unsupported(feature),
-            None => {}
-        }
+        let value = self.report.sampling(value, is_taken, feature);
+        self.put_some(key, value);
     }
 
     /// How long the answer's text is to be, if the model lets anybody say.
@@ -80,10 +73,7 @@ impl RequestWriter<'_> {
         least: u64,
         most: Option<u64>,
     ) -> Option<u64> {
-        let most = most.unwrap_or(u64::MAX);
-        let within = asked.map(|asked| asked.max(least).min(most));
-        self.approximated_if(within != asked, Feature::TokenLimit);
-        within
+        self.report.token_limit(asked, least, most)
     }
 
     pub(crate) fn put_cache_control(&mut self, mark: Option<&str>) {

@@ -107,13 +107,9 @@ fn write_reasoning(
     asked: &AskedReasoning,
     rules: &ReasoningRules,
 ) {
-    let is_wanted = reasoning.is_on();
-    if rules.control == ReasoningControl::None && !rules.unasked {
-        return w.unsupported_if(is_wanted == Some(true), Feature::Reasoning);
-    }
-    let has_effort = rules.control != ReasoningControl::None;
-    let effort = asked.effort.filter(|_| has_effort);
-    w.approximated_if(asked.is_bent, Feature::Reasoning);
+    let Some(effort) = told_effort(reasoning, asked, rules, w.report) else {
+        return;
+    };
     if effort.is_some() || reasoning.summary.is_some() {
         w.put_object("reasoning", |w| {
             w.put_some("effort", effort.map(Effort::as_str));
@@ -121,10 +117,28 @@ fn write_reasoning(
             w.put_some("summary", reasoning.summary.map(word));
         });
     }
-    if is_wanted == Some(true) {
+    if reasoning.is_on() == Some(true) {
         // OpenAI stores nothing, so the client must return the encrypted form.
         w.put_raw("include", r#"["reasoning.encrypted_content"]"#);
     }
+}
+
+/// The effort that the model is told. `None` if it takes no `reasoning` at all.
+pub(super) fn told_effort(
+    reasoning: &Reasoning,
+    asked: &AskedReasoning,
+    rules: &ReasoningRules,
+    report: &mut LossReport,
+) -> Option<Option<Effort>> {
+    let has_effort = rules.control != ReasoningControl::None;
+    if !has_effort && !rules.unasked {
+        if reasoning.is_on() == Some(true) {
+            report.unsupported(Feature::Reasoning);
+        }
+        return None;
+    }
+    report.approximated_if(asked.is_bent, Feature::Reasoning);
+    Some(asked.effort.filter(|_| has_effort))
 }
 
 /// Writes a turn as the items that it takes.

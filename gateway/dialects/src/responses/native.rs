@@ -1,0 +1,119 @@
+//! A responses request for another model than the client wrote for: the client's bytes, edited where
+//! the model takes something else.
+
+use super::write_request::told_effort;
+use crate::entries::{Mender, text_in};
+use crate::generations::Generation;
+use crate::inspect::RequestFacts;
+use crate::json::{self, Object, Path, each, text_of, value_of};
+use crate::neutral::{Effort, Feature, LossReport, Reasoning};
+use crate::splice::Edit;
+
+pub(crate) fn edits(
+    body: &str,
+    facts: &RequestFacts,
+    generation: &Generation,
+    report: &mut LossReport,
+) -> json::Result<Vec<Edit>> {
+    let most = generation.output_tokens_max;
+    let is_long = most.is_some() && facts.max_output_tokens > most;
+    if !facts.has_wishes && !is_long {
+        return Ok(Vec::new());
+    }
+    let mut mender = Mender::new(body);
+    let limit = report.token_limit(facts.max_output_tokens, 0, most);
+    mender.settle("max_output_tokens", facts.max_output_tokens, limit);
+    let reasons = mend_reasoning(&mut mender, generation, report)?;
+    let rules = generation.sampling;
+    for (key, when, feature) in [
+        ("temperature", rules.temperature, Feature::Temperature),
+        ("top_p", rules.top_p, Feature::TopP),
+    ] {
+        let asked = mender.number(key);
+        let taken = report.sampling(asked, when.holds(reasons), feature);
+        mender.settle(key, asked, taken);
+    }
+    let can_force = generation.forced_tools.holds(reasons);
+    if let Some(choice) = mender.get("tool_choice")
+        && !report.tool_choice(is_forced(choice), can_force)
+    {
+        mender.replace(choice, r#""auto""#);
+    }
+    mend_text(&mut mender, generation, report);
+    Ok(mender.finish(""))
+}
+
+/// Makes the effort the model's. Returns whether it reasons.
+fn mend_reasoning(
+    mender: &mut Mender<'_>,
+    generation: &Generation,
+    report: &mut LossReport,
+) -> json::Result<bool> {
+    let rules = &generation.reasoning;
+    let field = mender.get("reasoning");
+    let word = text_in(field, "effort");
+    let effort = word
+        .as_ref()
+        .and_then(|word| value_of(&Effort::WORDS, word));
+    let reasoning = Reasoning {
+        effort,
+        ..Reasoning::default()
+    };
+    let asked = rules.fit(Some(&reasoning));
+    match (field, told_effort(&reasoning, &asked, rules, report)) {
+        (_, None) => {
+            mender.remove("reasoning");
+            drop_encrypted(mender)?;
+        }
+        (Some(field), Some(Some(told))) if effort.is_some_and(|effort| effort != told) => {
+            mender.replace_inside(field, "effort", told.as_str());
+        }
+        (Some(_), Some(None)) if effort.is_some() => {
+            mender.remove_inside("reasoning", &["effort"]);
+        }
+        _ => {}
+    }
+    Ok(generation.reasons(&asked))
+}
+
+/// Models without reasoning refuse to encrypt it.
+fn drop_encrypted(mender: &mut Mender<'_>) -> json::Result<()> {
+    let Some(include) = mender.get("include").filter(|raw| raw.starts_with('[')) else {
+        return Ok(());
+    };
+    let (mut elements, mut removed) = (Vec::new(), Vec::new());
+    each(include, &Path::ROOT.key("include"), |raw, _| {
+        elements.push(raw);
+        removed.push(text_of(raw).is_some_and(|word| word.is("reasoning.encrypted_content")));
+        Ok(())
+    })?;
+    mender.remove_elements(&elements, &removed);
+    Ok(())
+}
+
+/// Whether a choice forces a call: of any tool, or of one by name.
+fn is_forced(choice: &str) -> bool {
+    text_of(choice).is_some_and(|word| word.is("required"))
+        || text_in(Some(choice), "type").is_some_and(|kind| !kind.is("allowed_tools"))
+}
+
+fn mend_text(mender: &mut Mender<'_>, generation: &Generation, report: &mut LossReport) {
+    let Some(text) = mender.get("text").filter(|raw| raw.starts_with('{')) else {
+        return;
+    };
+    let mut unwanted = Vec::new();
+    if text_in(Some(text), "verbosity")
+        .is_some_and(|word| !generation.verbosity && !word.is("medium"))
+    {
+        report.approximated(Feature::Verbosity);
+        unwanted.push("verbosity");
+    }
+    let format = Object::read(text, Path::ROOT)
+        .ok()
+        .and_then(|mut text| text.take("format"));
+    if !generation.schemas && text_in(format, "type").is_some_and(|kind| kind.is("json_schema")) {
+        report.unsupported(Feature::Format);
+        unwanted.push("format");
+    }
+    mender.remove_inside("text", &unwanted);
+}
