@@ -34,8 +34,9 @@ ADAPTERS = {key: TypeAdapter(types) for key, types in TYPES.items()}
 ANTHROPIC_ERROR = TypeAdapter(anthropic.types.ErrorResponse)
 
 # What the types do not have, but clients read: reasoning as DeepSeek and OpenRouter tell it, Gemini's
-# signatures as Google's own OpenAI-compatible API has them, and what OpenAI's API answers beside its types.
-BEYOND = {"reasoning_content", "reasoning_details", "extra_content", "store"}
+# signatures as Google's own OpenAI-compatible API has them, what OpenAI's API answers beside its types,
+# citations as OpenRouter streams and quotes them, and Weir's list of what had no place.
+BEYOND = {"reasoning_content", "reasoning_details", "extra_content", "store", "annotations", "content", "weir_dropped"}
 
 # What the types of one year have and those of another do not.
 OF_SOME_YEARS = {
@@ -44,6 +45,8 @@ OF_SOME_YEARS = {
     "InputTokensDetails.cache_write_tokens",
     "Usage.output_tokens_details",
     "MessageDeltaUsage.output_tokens_details",
+    "ServerToolUsage.web_fetch_requests",
+    "PromptTokensDetails.image_tokens",
 }
 # Helpers drop what they do not know.
 UNKNOWN_TO_HELPERS = set() if hasattr(anthropic.types, "OutputTokensDetails") else {"output_tokens_details"}

@@ -21,6 +21,7 @@ pub(crate) struct ChatWriter {
     /// Reasoning since the last signature. Clients return a signature together with what it signs.
     reasoning: Text<'static>,
     signatures: u64,
+    citations: u64,
     had_refusal: bool,
     lost: Vec<&'static str>,
 }
@@ -61,9 +62,13 @@ impl ChatWriter {
             AnswerEvent::Arguments { index, part } => self.call(w, *index, |w| {
                 w.put_object("function", |w| w.put("arguments", part));
             }),
-            AnswerEvent::Citation(citation) => self.delta(w, |w| {
-                w.put_each("annotations", [citation], write_annotation);
-            }),
+            AnswerEvent::Citation(citation) => {
+                let index = Some(self.citations);
+                self.citations += 1;
+                self.delta(w, |w| {
+                    w.put_array("annotations", |w| write_annotation(w, citation, index));
+                });
+            }
             AnswerEvent::Lost(what) => self.lost.push(what),
             AnswerEvent::Usage(usage) => self.usage = Some(**usage),
             AnswerEvent::Finish { reason, .. } => {
@@ -161,9 +166,11 @@ pub(crate) fn write_plain(answer: &Answer, identity: &AnswerIdentity) -> String 
     })
 }
 
-fn write_annotation(w: &mut Writer, citation: &Citation<'_>) {
+/// Writes a citation; in a stream with its index, by which OpenAI's SDKs put lists together.
+fn write_annotation(w: &mut Writer, citation: &Citation<'_>, index: Option<u64>) {
     let (start, end) = citation.span();
     w.typed("url_citation", |w| {
+        w.put_some("index", index);
         w.put_object("url_citation", |w| {
             w.put("url", &citation.url);
             w.put("title", &citation.title);
@@ -190,7 +197,9 @@ fn write_message(w: &mut Writer, answer: &Answer, identity: &AnswerIdentity) {
     w.put("refusal", refusal);
     if !answer.citations.is_empty() {
         let citations = answer.citations.iter().map(|(_, citation)| citation);
-        w.put_each("annotations", citations, write_annotation);
+        w.put_each("annotations", citations, |w, citation| {
+            write_annotation(w, citation, None);
+        });
     }
     write_reasoning(w, answer);
     if answer.calls().next().is_some() {
