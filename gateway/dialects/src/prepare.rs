@@ -216,7 +216,7 @@ fn translated_body(
         ClientApi::Messages | ClientApi::CountTokens => messages::read_request(text, report)?,
         ClientApi::Responses => responses::read_request(text, report)?,
     };
-    let free_text = read.tools.iter().filter(|tool| tool.is_free_text);
+    let free_text = read.tools.iter().filter(|tool| tool.free_text.is_some());
     context.free_text_tools = free_text
         .map(|tool| tool.name.as_escaped().to_owned())
         .collect();

@@ -1080,3 +1080,77 @@ fn groq_and_mistral_get_no_field_that_they_refuse() {
     let two = json!({"model": "m", "n": 2, "messages": [{"role": "user", "content": "Hi"}]});
     assert_eq!(refused(CHAT, &two, ("groq", "qwen/qwen3-32b")), "n");
 }
+
+#[test]
+fn free_text_tools_reach_the_responses_api_as_they_are() {
+    let grammar = json!({"syntax": "lark", "definition": "start: /.+/"});
+    let named = json!({"type": "custom", "custom": {"name": "run"}});
+    let body = json!({"model": "m", "stream": true, "messages": [
+        {"role": "user", "content": "Go."},
+        {"role": "assistant", "content": null, "tool_calls": [
+            {"id": "c1", "type": "custom", "custom": {"name": "run", "input": "1\n"}},
+            {"id": "c2", "type": "function", "function": {"name": "f", "arguments": "{}"}}]},
+        {"role": "tool", "tool_call_id": "c1", "content": "1"},
+        {"role": "tool", "tool_call_id": "c2", "content": "2"}],
+        "tool_choice": named,
+        "tools": [{"type": "custom", "custom": {"name": "run", "description": "d",
+            "format": {"type": "grammar", "grammar": grammar}}},
+            {"type": "function", "function": {"name": "f"}}]});
+    let target = ("openai-responses", "gpt-5.1");
+    let upstream = try_prepare(CHAT, &body, target, Unsupported::Refuse).unwrap();
+    let request = body_of(&upstream);
+    assert_eq!(
+        request["tools"][0],
+        json!({"type": "custom", "name": "run", "description": "d", "format":
+            {"type": "grammar", "syntax": "lark", "definition": "start: /.+/"}})
+    );
+    assert_eq!(
+        request["tool_choice"],
+        json!({"type": "custom", "name": "run"})
+    );
+    let kinds: Vec<_> = request["input"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .skip(1)
+        .map(|item| &item["type"])
+        .collect();
+    assert_eq!(
+        kinds,
+        [
+            "custom_tool_call",
+            "function_call",
+            "custom_tool_call_output",
+            "function_call_output"
+        ]
+    );
+    assert_eq!(request["input"][1]["input"], "1\n");
+    let call = json!({"type": "custom_tool_call", "id": "ctc_1", "call_id": "c3", "name": "run", "input": "ls -l"});
+    let mut begun = call.clone();
+    begun["input"] = "".into();
+    let events = [
+        json!({"type": "response.created", "response": {"id": "r", "model": "m", "output": []}}),
+        json!({"type": "response.output_item.added", "output_index": 0, "item": begun}),
+        json!({"type": "response.custom_tool_call_input.delta", "output_index": 0, "item_id": "ctc_1", "delta": "ls "}),
+        json!({"type": "response.custom_tool_call_input.delta", "output_index": 0, "item_id": "ctc_1", "delta": "-l"}),
+        json!({"type": "response.custom_tool_call_input.done", "output_index": 0, "item_id": "ctc_1", "input": "ls -l"}),
+        json!({"type": "response.output_item.done", "output_index": 0, "item": call}),
+        json!({"type": "response.completed", "response": {"id": "r", "model": "m", "status": "completed",
+            "output": [call], "usage": {"input_tokens": 1, "output_tokens": 1}}}),
+    ];
+    let stream: String = events
+        .iter()
+        .map(|event| format!("data: {event}\n\n"))
+        .collect();
+    let told = answered(&upstream, stream, true);
+    let input: String = told
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line.strip_prefix("data: ")?).ok())
+        .filter_map(|chunk| {
+            let call = &chunk["choices"][0]["delta"]["tool_calls"][0]["custom"]["input"];
+            call.as_str().map(str::to_owned)
+        })
+        .collect();
+    assert_eq!(input, "ls -l", "{told}");
+    assert!(told.contains(r#""type":"custom""#), "{told}");
+}

@@ -203,7 +203,7 @@ pub(crate) fn read_function<'a>(object: &mut Fields<'a, '_>) -> json::Result<Too
         description: object.text("description")?,
         schema: read_arguments_schema(object, "parameters")?,
         strict: object.flag("strict")?,
-        is_free_text: false,
+        free_text: None,
         cache_control: take_tool_mark(object)?,
     })
 }
@@ -420,14 +420,19 @@ fn read_tool_call<'a>(call: &mut Fields<'a, '_>) -> json::Result<ToolCall<'a>> {
     let key = if is_custom { "custom" } else { "function" };
     let read = call.object(key, |inner| {
         inner.ignore_rest();
+        let name = inner.required_text("name")?;
+        let free_text = match is_custom {
+            true => Some(inner.required_text("input")?),
+            false => None,
+        };
         Ok(ToolCall {
             id,
-            name: inner.required_text("name")?,
-            arguments: if is_custom {
-                free_text_arguments(&inner.required_text("input")?)
-            } else {
-                read_arguments(inner)?
+            name,
+            arguments: match &free_text {
+                Some(input) => free_text_arguments(input),
+                None => read_arguments(inner)?,
             },
+            free_text,
             signature,
         })
     })?;

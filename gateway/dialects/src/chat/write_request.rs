@@ -184,8 +184,14 @@ pub(crate) fn write_tool_choice(
         }
         Some(ToolChoice::Required) => required,
         Some(ToolChoice::Named(name)) => {
+            // Only the responses API is sent tools of free text.
+            let is_custom = |tool: &Tool<'_>| tool.name == *name && tool.free_text.is_some();
+            let kind = match nesting {
+                Nesting::Flat if request.tools.iter().any(is_custom) => "custom",
+                _ => "function",
+            };
             return w.put_object("tool_choice", |w| {
-                nesting.put(w, "function", |w| w.put("name", name));
+                nesting.put(w, kind, |w| w.put("name", name));
             });
         }
     };

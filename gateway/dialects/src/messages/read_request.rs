@@ -132,7 +132,7 @@ fn read_tool<'a>(tool: &mut Fields<'a, '_>) -> json::Result<Option<Tool<'a>>> {
         description: tool.text("description")?,
         schema: read_arguments_schema(tool, "input_schema")?,
         strict: tool.flag("strict")?,
-        is_free_text: false,
+        free_text: None,
         cache_control: take_tool_mark(tool)?,
     };
     tool.take_if("defer_loading", |raw| raw == "false");
@@ -203,6 +203,7 @@ fn read_block<'a>(block: &mut Fields<'a, '_>, parts: &mut Vec<Part<'a>>) -> json
                 id: block.required_text("id")?,
                 name: block.required_text("name")?,
                 arguments: Cow::Borrowed(block.take("input").unwrap_or("{}")),
+                free_text: None,
                 signature: None,
             }))
         }

@@ -37,8 +37,9 @@ pub(crate) use openai_tools::{
 };
 pub use request::Effort;
 pub(crate) use request::{
-    EMPTY_MESSAGE, Format, JsonSchema, MediaSource, Part, Reasoning, Request, Role, Sampling,
-    Summary, Tool, ToolCall, ToolChoice, Turn, arguments_object, joined_text, tool_result,
+    EMPTY_MESSAGE, Format, FreeTextTool, JsonSchema, MediaSource, Part, Reasoning, Request, Role,
+    Sampling, Summary, Tool, ToolCall, ToolChoice, Turn, arguments_object, joined_text,
+    tool_result,
 };
 pub(crate) use request_writer::{RequestWriter, is_default};
 pub(crate) use signature::{ReasoningSignature, SIGNATURE_MARK, SignatureOrigin};

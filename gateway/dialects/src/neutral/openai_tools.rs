@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::request::arguments_object;
-use super::{Feature, Fields, RequestWriter, Tool, take_tool_mark};
+use super::{Feature, Fields, FreeTextTool, RequestWriter, Tool, take_tool_mark};
 use crate::caps;
 use crate::json::{self, Object, Text};
 use crate::schema::{EMPTY_SCHEMA, arguments_schema};
@@ -43,35 +43,49 @@ pub(crate) fn free_text_tool<'a>(object: &mut Fields<'a, '_>) -> json::Result<To
     object.ignore(&["defer_loading"]);
     object.take("type");
     let name = object.required_text("name")?;
-    let mut description = object.text("description")?.unwrap_or_default();
-    object.object("format", |format| {
-        if format.required_text("type")?.is("grammar") {
-            // Chat wraps the grammar in one more object than responses do.
-            let mut describe = |grammar: &mut Fields<'_, '_>| describe(grammar, &mut description);
-            if format.object("grammar", &mut describe)?.is_none() {
-                describe(format)?;
-            }
+    let description = object.text("description")?;
+    let grammar = object.object("format", |format| {
+        if !format.required_text("type")?.is("grammar") {
+            return Ok(None);
         }
-        Ok(())
+        // Chat wraps the grammar in one more object than responses do.
+        match format.object("grammar", read_grammar)? {
+            None => read_grammar(format).map(Some),
+            grammar => Ok(grammar),
+        }
     })?;
+    let grammar = grammar.flatten();
     Ok(Tool {
         name,
-        description: (!description.is_empty()).then_some(description),
+        description: described(description.as_ref(), grammar.as_ref()),
         schema: Cow::Borrowed(FREE_TEXT_SCHEMA),
         strict: None,
-        is_free_text: true,
+        free_text: Some(FreeTextTool {
+            description,
+            grammar,
+        }),
         cache_control: take_tool_mark(object)?,
     })
 }
 
-fn describe(grammar: &mut Fields<'_, '_>, description: &mut Text<'_>) -> json::Result<()> {
+fn read_grammar<'a>(grammar: &mut Fields<'a, '_>) -> json::Result<(Text<'a>, Text<'a>)> {
     let syntax = grammar.text("syntax")?.unwrap_or_default();
-    let definition = grammar.required_text("definition")?;
-    description.push(&Text::plain("\n\nThe input must follow this grammar ("));
-    description.push(&syntax);
-    description.push(&Text::plain("):\n"));
-    description.push(&definition);
-    Ok(())
+    Ok((syntax, grammar.required_text("definition")?))
+}
+
+/// A tool's description with its grammar.
+fn described<'a>(
+    description: Option<&Text<'a>>,
+    grammar: Option<&(Text<'a>, Text<'a>)>,
+) -> Option<Text<'a>> {
+    let mut all = description.cloned().unwrap_or_default();
+    if let Some((syntax, definition)) = grammar {
+        all.push(&Text::plain("\n\nThe input must follow this grammar ("));
+        all.push(syntax);
+        all.push(&Text::plain("):\n"));
+        all.push(definition);
+    }
+    (!all.is_empty()).then_some(all)
 }
 
 /// Reads the schema of a tool's arguments.

@@ -276,6 +276,8 @@ pub(crate) struct ToolCall<'a> {
     pub(crate) name: Text<'a>,
     /// A JSON object.
     pub(crate) arguments: Cow<'a, str>,
+    /// The input of a call of a custom tool, which is in `arguments` too.
+    pub(crate) free_text: Option<Text<'a>>,
     /// Gemini's thought signature.
     pub(crate) signature: Option<ReasoningSignature<'a>>,
 }
@@ -287,10 +289,18 @@ pub(crate) struct Tool<'a> {
     /// JSON schema of the arguments, which is one of an object with `type` and `properties`.
     pub(crate) schema: Cow<'a, str>,
     pub(crate) strict: Option<bool>,
-    /// Whether the client's tool takes free text, which becomes the argument `input`.
-    pub(crate) is_free_text: bool,
+    /// What the client's tool of free text is. Elsewhere the text becomes the argument `input`.
+    pub(crate) free_text: Option<FreeTextTool<'a>>,
     /// The value of its `cache_control`.
     pub(crate) cache_control: Option<&'a str>,
+}
+
+/// One of OpenAI's custom tools.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct FreeTextTool<'a> {
+    pub(crate) description: Option<Text<'a>>,
+    /// Syntax and definition of the grammar that the text follows.
+    pub(crate) grammar: Option<(Text<'a>, Text<'a>)>,
 }
 
 /// Arguments as a JSON object. `text` is the same, still escaped: anything but an object is quoted

@@ -165,7 +165,7 @@ mod tests {
             description: None,
             schema: EMPTY_SCHEMA.into(),
             strict: None,
-            is_free_text: false,
+            free_text: None,
             cache_control: None,
         };
         Request {

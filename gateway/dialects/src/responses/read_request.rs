@@ -141,11 +141,11 @@ fn read_item<'a>(item: &mut Fields<'a, '_>, turns: &mut Vec<Turn<'a>>) -> json::
         "message" => read_message(item, turns)?,
         "function_call" => {
             let arguments = read_arguments(item)?;
-            push_call(item, arguments, turns)?;
+            push_call(item, arguments, None, turns)?;
         }
         "custom_tool_call" => {
-            let arguments = free_text_arguments(&item.required_text("input")?);
-            push_call(item, arguments, turns)?;
+            let input = item.required_text("input")?;
+            push_call(item, free_text_arguments(&input), Some(input), turns)?;
         }
         "function_call_output" | "custom_tool_call_output" => {
             let call_id = item.required_text("call_id")?;
@@ -165,12 +165,14 @@ fn read_item<'a>(item: &mut Fields<'a, '_>, turns: &mut Vec<Turn<'a>>) -> json::
 fn push_call<'a>(
     item: &mut Object<'a, '_>,
     arguments: Cow<'a, str>,
+    free_text: Option<Text<'a>>,
     turns: &mut Vec<Turn<'a>>,
 ) -> json::Result<()> {
     let call = ToolCall {
         id: item.required_text("call_id")?,
         name: item.required_text("name")?,
         arguments,
+        free_text,
         // Clients return Gemini's signature of a call as the reasoning before it.
         signature: take_gemini_signature(turns),
     };

@@ -8,8 +8,8 @@ use crate::generations::{
 };
 use crate::json::{Text, word_of};
 use crate::neutral::{
-    Effort, Feature, LossReport, MediaSource, Part, Reasoning, ReasoningSignature, Request,
-    RequestWriter, Role, SignatureOrigin, Summary, Turn, joined_text, put_user, short_id,
+    Effort, Feature, FreeTextTool, LossReport, MediaSource, Part, Reasoning, ReasoningSignature,
+    Request, RequestWriter, Role, SignatureOrigin, Summary, Turn, joined_text, put_user, short_id,
 };
 use crate::vendors::Vendor;
 
@@ -22,7 +22,10 @@ pub(crate) fn write_request(
 ) -> String {
     RequestWriter::reporting(2048, report).filled(|w| {
         w.put("model", model);
-        w.put_each("input", &request.turns, write_turn);
+        let custom = custom_calls(request);
+        w.put_each("input", &request.turns, |w, turn| {
+            write_turn(w, turn, &custom);
+        });
         w.unsupported_if(request.is_prefill, Feature::Prefill);
         // The client keeps the conversation.
         w.put("store", false);
@@ -83,10 +86,26 @@ fn write_tools(w: &mut RequestWriter<'_>, request: &Request<'_>, can_force: bool
     w.put_each("tools", &request.tools, |w, tool| {
         // Responses default to strict tools.
         let strict = Some(tool.strict.unwrap_or(false));
-        w.object(|w| write_function(w, tool, strict, Nesting::Flat));
+        w.object(|w| match &tool.free_text {
+            Some(custom) => write_custom(w, &tool.name, custom),
+            None => write_function(w, tool, strict, Nesting::Flat),
+        });
     });
     write_tool_choice(w, request, "required", can_force, Nesting::Flat);
     w.put_some("parallel_tool_calls", request.parallel_tools);
+}
+
+fn write_custom(w: &mut RequestWriter<'_>, name: &Text<'_>, custom: &FreeTextTool<'_>) {
+    w.put("type", "custom");
+    w.put("name", name);
+    w.put_some("description", custom.description.as_ref());
+    if let Some((syntax, definition)) = &custom.grammar {
+        w.put_object("format", |w| {
+            w.put("type", "grammar");
+            w.put("syntax", syntax);
+            w.put("definition", definition);
+        });
+    }
 }
 
 fn write_text(w: &mut RequestWriter<'_>, request: &Request<'_>, verbosity: Option<&Text<'_>>) {
@@ -141,14 +160,22 @@ pub(super) fn told_effort(
     Some(asked.effort.filter(|_| has_effort))
 }
 
+/// The ids of the calls of custom tools, whose results have a type of their own.
+fn custom_calls<'p>(request: &'p Request<'_>) -> Vec<&'p str> {
+    let parts = request.turns.iter().flat_map(|turn| &turn.parts);
+    let calls = parts.filter_map(Part::as_call);
+    let custom = calls.filter(|call| call.free_text.is_some());
+    custom.map(|call| call.id.as_escaped()).collect()
+}
+
 /// Writes a turn as the items that it takes.
-fn write_turn(w: &mut RequestWriter<'_>, turn: &Turn<'_>) {
+fn write_turn(w: &mut RequestWriter<'_>, turn: &Turn<'_>, custom: &[&str]) {
     match turn.role {
         Role::System => w.object(|w| {
             w.put("role", "developer");
             w.put("content", joined_text(&turn.parts));
         }),
-        Role::User => write_user(w, &turn.parts),
+        Role::User => write_user(w, &turn.parts, custom),
         Role::Assistant => {
             let parts = turn.parts.iter();
             parts.for_each(|part| write_assistant_item(w, part));
@@ -156,7 +183,7 @@ fn write_turn(w: &mut RequestWriter<'_>, turn: &Turn<'_>) {
     }
 }
 
-fn write_user(w: &mut RequestWriter<'_>, parts: &[Part<'_>]) {
+fn write_user(w: &mut RequestWriter<'_>, parts: &[Part<'_>], custom: &[&str]) {
     let mut rest = Vec::new();
     for part in parts {
         let Part::ToolResult {
@@ -169,7 +196,11 @@ fn write_user(w: &mut RequestWriter<'_>, parts: &[Part<'_>]) {
             continue;
         };
         w.approximated_if(*is_error, Feature::ToolError);
-        w.typed("function_call_output", |w| {
+        let kind = match custom.contains(&call_id.as_escaped()) {
+            true => "custom_tool_call_output",
+            false => "function_call_output",
+        };
+        w.typed(kind, |w| {
             w.put("call_id", short_id(call_id, RESPONSES_CALL_ID_CHARS_MAX));
             if content.iter().all(|part| matches!(part, Part::Text(_))) {
                 w.put("output", joined_text(content));
@@ -217,11 +248,20 @@ fn write_assistant_item(w: &mut RequestWriter<'_>, part: &Part<'_>) {
     match part {
         Part::Text(text) => write_message(w, "output_text", "text", text),
         Part::Refusal(text) => write_message(w, "refusal", "refusal", text),
-        Part::ToolCall(call) => w.typed("function_call", |w| {
-            w.put("call_id", short_id(&call.id, RESPONSES_CALL_ID_CHARS_MAX));
-            w.put("name", &call.name);
-            w.put("arguments", &*call.arguments);
-        }),
+        Part::ToolCall(call) => {
+            let kind = match call.free_text {
+                Some(_) => "custom_tool_call",
+                None => "function_call",
+            };
+            w.typed(kind, |w| {
+                w.put("call_id", short_id(&call.id, RESPONSES_CALL_ID_CHARS_MAX));
+                w.put("name", &call.name);
+                match &call.free_text {
+                    Some(input) => w.put("input", input),
+                    None => w.put("arguments", &*call.arguments),
+                }
+            });
+        }
         Part::Reasoning {
             signature: Some(signature),
             ..

@@ -1,5 +1,9 @@
-//! Every vendor's form of usage, with the page or the code that documents it, all read in November
-//! 2026.
+//! Every vendor's form of usage, with the page or the code that documents it.
+//!
+//! Rows with a version or a date were read in November 2026, and so were the fields of Bedrock's
+//! `TokenUsage` and OpenRouter's page on usage. The names of DeepSeek's and Kimi's counts of cached
+//! tokens were read elsewhere, not on the vendors' pages. The rows of Doubao, MiniMax, GLM, Voyage and
+//! Qwen's modalities were written from memory of the pages that they name.
 
 use weir_schemas::Usage;
 
