@@ -1,7 +1,7 @@
 //! The table of errors: what providers say, and what it means.
 //!
 //! The first row that fits decides. A row is as narrow as its words: a code, a phrase of the message, or
-//! both. What fits no row is judged by its status ([`super::kind`]).
+//! both. What fits no row is judged by its status ([`super::classify`]).
 //!
 //! `source` is the page that documents the row, or a report of somebody who met it, as read in November
 //! 2026. Rows marked UNCONFIRMED rest on memory of the API; no page or report was found.
