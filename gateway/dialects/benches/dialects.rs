@@ -11,7 +11,8 @@ use bytes::Bytes;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use http::HeaderMap;
 use weir_dialects::{
-    ClientApi, ClientRequest, ResponseContext, ResponseMachine, Target, inspect, prepare, vendors,
+    ClientApi, ClientRequest, ResponseContext, ResponseMachine, Target, UpstreamRequest, inspect,
+    prepare, vendors,
 };
 
 const KIB: usize = 1024;
@@ -26,13 +27,22 @@ fn chat_request(stream: bool) -> Bytes {
 }
 
 fn exchange(stream: bool) -> ResponseContext {
-    prepared(&chat_request(stream)).context
+    let body = chat_request(stream);
+    prepared(ClientApi::ChatCompletions, &body, &native()).context
 }
 
-fn prepared(body: &Bytes) -> weir_dialects::UpstreamRequest {
-    let facts = inspect(ClientApi::ChatCompletions, body).expect("the request is good");
+/// What a deployment keeps: the vendor's row and the model's are found once.
+fn target(vendor: &str, model: &'static str) -> Target<'static> {
+    Target::new(vendors::find(vendor).expect("the row exists"), model)
+}
+
+fn native() -> Target<'static> {
+    target("openai", "gpt-4o-mini-2024-07-18")
+}
+
+fn prepared(api: ClientApi, body: &Bytes, target: &Target<'_>) -> UpstreamRequest {
+    let facts = inspect(api, body).expect("the request is good");
     let headers = HeaderMap::new();
-    let api = ClientApi::ChatCompletions;
     let request = ClientRequest {
         api,
         headers: &headers,
@@ -42,16 +52,18 @@ fn prepared(body: &Bytes) -> weir_dialects::UpstreamRequest {
         request_id: "r1",
         now_s: 0,
     };
-    let vendor = vendors::find("openai").expect("the row exists");
-    prepare(&request, &Target::new(vendor, "gpt-4o-mini-2024-07-18")).expect("prepares")
+    prepare(&request, target).expect("prepares")
 }
 
 fn requests(c: &mut Criterion) {
     let mut group = c.benchmark_group("request/passthrough");
+    let native = native();
     for (name, stream) in [("plain", false), ("stream", true)] {
         let body = chat_request(stream);
         group.throughput(Throughput::Bytes(body.len() as u64));
-        group.bench_function(name, |b| b.iter(|| prepared(black_box(&body))));
+        group.bench_function(name, |b| {
+            b.iter(|| prepared(ClientApi::ChatCompletions, black_box(&body), &native));
+        });
     }
     group.finish();
 }
@@ -128,22 +140,6 @@ fn conversation(api: ClientApi) -> String {
     }
 }
 
-fn translated(api: ClientApi, body: &Bytes, vendor: &str) -> weir_dialects::UpstreamRequest {
-    let facts = inspect(api, body).expect("the request is good");
-    let headers = HeaderMap::new();
-    let request = ClientRequest {
-        api,
-        headers: &headers,
-        query: None,
-        body,
-        facts: &facts,
-        request_id: "r1",
-        now_s: 0,
-    };
-    let vendor = vendors::find(vendor).expect("the row exists");
-    prepare(&request, &Target::new(vendor, "the-model")).expect("prepares")
-}
-
 const WAYS: [(&str, ClientApi, &str); 7] = [
     ("chat to anthropic", ClientApi::ChatCompletions, "anthropic"),
     ("chat to gemini", ClientApi::ChatCompletions, "gemini"),
@@ -163,13 +159,15 @@ fn translated_requests(c: &mut Criterion) {
     for (name, api, vendor) in WAYS {
         let body = Bytes::from(conversation(api));
         group.throughput(Throughput::Bytes(body.len() as u64));
+        let target = target(vendor, "the-model");
         group.bench_function(name, |b| {
-            b.iter(|| translated(api, black_box(&body), vendor))
+            b.iter(|| prepared(api, black_box(&body), &target))
         });
     }
     let body = chat_request(true);
+    let mistral = target("mistral", "the-model");
     group.bench_function("chat to mistral, edited", |b| {
-        b.iter(|| translated(ClientApi::ChatCompletions, black_box(&body), "mistral"));
+        b.iter(|| prepared(ClientApi::ChatCompletions, black_box(&body), &mistral));
     });
     group.finish();
 }
@@ -199,7 +197,8 @@ fn translated_chunks(c: &mut Criterion) {
     let mut group = c.benchmark_group("chunk/translated");
     group.throughput(Throughput::Elements(CHUNKS as u64));
     for (name, api, vendor) in WAYS {
-        let upstream = translated(api, &Bytes::from(conversation(api)), vendor);
+        let body = Bytes::from(conversation(api));
+        let upstream = prepared(api, &body, &target(vendor, "the-model"));
         let (first, chunk) = events(vendor);
         let chunk = Bytes::from_static(chunk.as_bytes());
         group.bench_function(name, |b| {

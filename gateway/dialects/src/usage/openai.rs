@@ -27,6 +27,8 @@ struct OpenAiCounts {
 
 /// Reads a `usage` object.
 pub(crate) fn openai(raw: &[u8]) -> Option<Usage> {
+    // Most chunks of a stream say `null`.
+    raw.starts_with(b"{").then_some(())?;
     let mut counts = OpenAiCounts::default();
     JsonCursor::new(raw).object(|key, cursor| counts.read_entry(key, cursor))?;
     let usage = counts.settle();
