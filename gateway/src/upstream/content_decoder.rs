@@ -1,7 +1,7 @@
 //! Bodies that a provider compressed, although it was asked not to.
 //!
-//! They are unpacked a little at a time, whoever wants more asks for more, so that a small body cannot
-//! become a large one in memory. Encodings that are not unpacked fail the attempt: a body is never
+//! They are unpacked a little at a time, as the reader asks for more, so that a small body cannot become
+//! a large one in memory. Encodings that are not unpacked fail the attempt: a body is never
 //! passed on without the header that explains it.
 
 use std::io::Write as _;
