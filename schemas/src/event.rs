@@ -19,14 +19,12 @@ use crate::usage::Usage;
 /// the files in `avro/` that ever described them, oldest version first.
 ///
 /// This is the only list of events. [`Event`], the codec, the list of tables and the ingestor's rows
-/// are made from it.
+/// are made from it. Batches are stored table by table in this order: who sees a request in the
+/// tables sees its attempts there, too.
 #[macro_export]
 macro_rules! for_each_event {
     ($callback:ident) => {
         $callback! {
-            requests {
-                RequestFinished(Box<RequestFinished<'a>>) ["request_finished.v1.avsc", "request_finished.v2.avsc"];
-            }
             attempts {
                 AttemptFinished(Box<AttemptFinished<'a>>) ["attempt_finished.v1.avsc", "attempt_finished.v2.avsc"];
             }
@@ -50,6 +48,9 @@ macro_rules! for_each_event {
             }
             payloads {
                 PayloadCaptured(Box<PayloadCaptured<'a>>) ["payload_captured.v1.avsc"];
+            }
+            requests {
+                RequestFinished(Box<RequestFinished<'a>>) ["request_finished.v1.avsc", "request_finished.v2.avsc"];
             }
         }
     };

@@ -435,7 +435,7 @@ fn stream_usage_is_asked_for_and_kept_from_who_did_not(scene: &Scene) {
 
 /// The same prices make the same sums from what is stored, tiers included.
 fn stored_tiers_are_rated_again(scene: &Scene, cases: &[Case]) {
-    let count = "SELECT count() FROM weir.attempts";
+    let count = "SELECT count() FROM weir.requests";
     scene
         .weir
         .wait_for_number(count, cases.len() as u64 + 2)

@@ -128,13 +128,16 @@ impl Scene {
     }
 
     fn row_where(&self, condition: &str) -> Row {
-        let count = format!("SELECT count() FROM weir.payloads WHERE {condition}");
+        let stored = format!(
+            "FROM (SELECT * FROM weir.payloads WHERE {condition}) AS p \
+             JOIN weir.requests AS r ON r.request_id = p.request_id"
+        );
+        let count = format!("SELECT count() {stored}");
         self.weir.wait_for_number(&count, 1).unwrap();
         let row = format!(
             "SELECT p.*, r.request_bytes = p.request_bytes AS same_request, \
              r.response_bytes = p.answer_bytes AS same_answer, r.status = p.status AS same_status \
-             FROM (SELECT * FROM weir.payloads WHERE {condition}) AS p \
-             JOIN weir.requests AS r ON r.request_id = p.request_id"
+             {stored}"
         );
         Row(self.weir.sql(&row).unwrap().remove(0))
     }

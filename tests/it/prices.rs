@@ -54,7 +54,7 @@ fn stored_calls_are_priced_anew_and_both_figures_stay() {
     weir.wait_until_ready().unwrap();
     weir.wait_for_store().unwrap();
     call(&weir, key);
-    weir.wait_for_number("SELECT count() FROM weir.attempts", CALLS)
+    weir.wait_for_number("SELECT count() FROM weir.requests", CALLS)
         .unwrap();
     let input = weir.number("SELECT sum(input_tokens) FROM weir.requests");
     let output = weir.number("SELECT sum(output_tokens) FROM weir.requests");
