@@ -20,10 +20,19 @@ impl<'a> JsonCursor<'a> {
         self.at
     }
 
+    /// Where the value that was just passed ends.
+    pub(crate) const fn passed(&self) -> usize {
+        self.at
+    }
+
     /// The first byte of the next value, which tells its type.
     pub(crate) fn peek(&mut self) -> Option<u8> {
-        self.skip_blanks();
-        self.bytes.get(self.at).copied()
+        loop {
+            match *self.bytes.get(self.at)? {
+                b' ' | b'\n' | b'\r' | b'\t' => self.at += 1,
+                byte => return Some(byte),
+            }
+        }
     }
 
     /// A cursor at a place that is known to be before a value.
@@ -138,36 +147,59 @@ impl<'a> JsonCursor<'a> {
     fn skip_nested(&mut self) -> Option<()> {
         let mut depth = 0_usize;
         loop {
-            match *self.bytes.get(self.at)? {
-                b'"' => {
-                    self.at += 1;
-                    self.skip_string_rest()?;
-                    continue;
-                }
+            let byte = *self.bytes.get(self.at)?;
+            self.at += 1;
+            match byte {
+                b'"' => self.skip_string_rest()?,
                 b'{' | b'[' => depth += 1,
                 b'}' | b']' => {
                     depth -= 1;
                     if depth == 0 {
-                        self.at += 1;
                         return Some(());
                     }
                 }
                 _ => {}
             }
-            self.at += 1;
         }
     }
 
-    /// Moves past the end of a string whose first quote is behind.
+    /// Moves past the end of a string whose first quote is behind. Most strings are a few bytes long
+    /// and without escapes: comparing eight bytes at a time finds their ends soonest.
     fn skip_string_rest(&mut self) -> Option<()> {
-        loop {
-            let rest = self.bytes.get(self.at..)?;
-            let found = quote_or_backslash(rest)?;
-            if rest[found] == b'"' {
-                self.at += found + 1;
+        const SHORT_WORDS: usize = 4;
+        let mut rest = self.bytes.get(self.at..)?;
+        for _ in 0..SHORT_WORDS {
+            let Some((word, after)) = rest.split_first_chunk() else {
+                break;
+            };
+            let word = u64::from_le_bytes(*word);
+            if zero_bytes(word ^ repeated(b'\\')) != 0 {
+                break;
+            }
+            let quotes = zero_bytes(word ^ repeated(b'"'));
+            if quotes != 0 {
+                let end = self.bytes.len() - rest.len();
+                self.at = end + quotes.trailing_zeros() as usize / 8 + 1;
                 return Some(());
             }
-            self.at += found + 2;
+            rest = after;
+        }
+        self.at = self.bytes.len() - rest.len();
+        self.skip_long_string_rest()
+    }
+
+    // Inlined, it would cost the short ones more than it takes.
+    #[inline(never)]
+    fn skip_long_string_rest(&mut self) -> Option<()> {
+        let mut rest = self.bytes.get(self.at..)?;
+        loop {
+            let found = memchr::memchr2(b'"', b'\\', rest)?;
+            let (end, after) = rest.get(found..)?.split_first()?;
+            if *end == b'"' {
+                self.at = self.bytes.len() - after.len();
+                return Some(());
+            }
+            rest = after.get(1..)?;
         }
     }
 
@@ -195,24 +227,6 @@ impl<'a> JsonCursor<'a> {
     fn expect(&mut self, byte: u8) -> Option<()> {
         (self.next()? == byte).then_some(())
     }
-}
-
-/// Most strings in a chunk are a few bytes long. Comparing eight bytes at a time finds their ends
-/// sooner than `memchr`, which serves the long ones.
-fn quote_or_backslash(rest: &[u8]) -> Option<usize> {
-    const SHORT: usize = 32;
-    let mut at = 0;
-    while at < SHORT
-        && let Some(word) = rest[at..].first_chunk()
-    {
-        let word = u64::from_le_bytes(*word);
-        let found = zero_bytes(word ^ repeated(b'"')) | zero_bytes(word ^ repeated(b'\\'));
-        if found != 0 {
-            return Some(at + found.trailing_zeros() as usize / 8);
-        }
-        at += 8;
-    }
-    memchr::memchr2(b'"', b'\\', &rest[at..]).map(|found| found + at)
 }
 
 const fn repeated(byte: u8) -> u64 {
@@ -252,13 +266,20 @@ mod tests {
     #[test]
     fn the_end_of_a_string_is_found_wherever_it_is() {
         for length in 0..80 {
-            for end in [b'"', b'\\'] {
-                let mut bytes = vec![0xe9; length];
-                bytes.push(end);
-                bytes.extend_from_slice(b"!!\"!!!!!!!!");
-                assert_eq!(quote_or_backslash(&bytes), Some(length));
+            for escape in (0..length).step_by(3) {
+                let mut string = vec![0xe9; length];
+                string[escape] = b'\\';
+                let text = [b"\"", &string[..], b"\"!\"!!!!!!!"].concat();
+                // The escape at the end takes the quote with it.
+                let end = length + if escape + 1 == length { 4 } else { 2 };
+                let found = JsonCursor::new(&text).value().map(<[u8]>::len);
+                assert_eq!(found, Some(end));
+                string[escape] = b'!';
+                let text = [b"\"", &string[..], b"\"\\"].concat();
+                let found = JsonCursor::new(&text).value().map(<[u8]>::len);
+                assert_eq!(found, Some(length + 2));
+                assert_eq!(JsonCursor::new(&text[..=length]).value(), None);
             }
-            assert_eq!(quote_or_backslash(&vec![b'!'; length]), None);
         }
     }
 

@@ -16,7 +16,7 @@ pub(crate) use cursor::JsonCursor;
 pub(crate) use extract::{Extracted, Extractor, JsonPattern, PatternStep};
 pub use read::InvalidField;
 pub(crate) use read::{
-    Object, Path, Result, as_text, each, is_error, shown, text_of, value_of, word_of,
+    Object, Path, Result, as_text, each, each_object, is_error, shown, text_of, value_of, word_of,
 };
 pub(crate) use text::Text;
 pub(crate) use valid::valid;

@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::str::from_utf8;
 
 use thiserror::Error;
 
@@ -115,24 +114,11 @@ impl<'a, 'p> Object<'a, 'p> {
         if !raw.starts_with('{') {
             return Err(InvalidField::expected("an object", &path, raw));
         }
-        let mut entries = Vec::with_capacity(8);
-        let mut cursor = JsonCursor::new(raw.as_bytes());
-        let walked = cursor.object(|key, cursor| {
-            let key = from_utf8(key).ok()?;
-            let key = match Text::escaped(key).unescape()? {
-                Cow::Borrowed(_) => Cow::Borrowed(key),
-                Cow::Owned(key) => Cow::Owned(key),
-            };
-            let value = from_utf8(cursor.value()?).ok()?;
-            entries.push(ObjectEntry {
-                key,
-                value,
-                taken: value == "null",
-            });
-            Some(())
-        });
-        walked.ok_or_else(|| InvalidField::new(path, "is not valid JSON"))?;
-        Ok(Self { path, entries })
+        let entries = entries_at(raw, &mut JsonCursor::new(raw.as_bytes()));
+        match entries {
+            Some(entries) => Ok(Self { path, entries }),
+            None => Err(InvalidField::new(path, "is not valid JSON")),
+        }
     }
 
     pub(crate) const fn path(&self) -> &Path<'p> {
@@ -298,7 +284,10 @@ impl<'a, 'p> Object<'a, 'p> {
         key: &str,
         mut read: impl FnMut(Object<'a, '_>) -> Result<()>,
     ) -> Result<()> {
-        self.each(key, |raw, path| read(Object::read(raw, *path)?))
+        match self.take(key) {
+            Some(raw) => each_object(raw, &self.path.key(key), |object, _| read(object)),
+            None => Ok(()),
+        }
     }
 
     /// The texts of an array.
@@ -331,19 +320,76 @@ pub(crate) fn is_error(raw: &str) -> bool {
     !matches!(raw, "null" | "\"\"" | "{}" | "[]" | "false" | "0")
 }
 
+/// The entries of the object at the cursor, which walks over `raw`.
+fn entries_at<'a>(raw: &'a str, cursor: &mut JsonCursor<'a>) -> Option<Vec<ObjectEntry<'a>>> {
+    let mut entries = Vec::with_capacity(8);
+    cursor.object(|key, cursor| {
+        let key = part_of(raw, key)?;
+        let key = match Text::escaped(key).unescape()? {
+            Cow::Borrowed(_) => Cow::Borrowed(key),
+            Cow::Owned(key) => Cow::Owned(key),
+        };
+        let value = part_of(raw, cursor.value()?)?;
+        entries.push(ObjectEntry {
+            key,
+            value,
+            taken: value == "null",
+        });
+        Some(())
+    })?;
+    Some(entries)
+}
+
+/// A part of text, as text. What a cursor finds begins and ends at ASCII, so that it need not be
+/// checked anew.
+fn part_of<'a>(text: &'a str, part: &[u8]) -> Option<&'a str> {
+    let start = part.as_ptr().addr().checked_sub(text.as_ptr().addr())?;
+    text.get(start..start + part.len())
+}
+
 /// Calls `read` with each element of an array and its path.
 pub(crate) fn each<'a>(
     raw: &'a str,
     path: &Path<'_>,
     mut read: impl FnMut(&'a str, &Path<'_>) -> Result<()>,
 ) -> Result<()> {
+    each_at(raw, path, |cursor, path| {
+        let value = part_of(raw, cursor.value()?)?;
+        Some(read(value, path))
+    })
+}
+
+/// Calls `read` with each element of an array of objects, and its text.
+pub(crate) fn each_object<'a>(
+    raw: &'a str,
+    path: &Path<'_>,
+    mut read: impl FnMut(Object<'a, '_>, &'a str) -> Result<()>,
+) -> Result<()> {
+    each_at(raw, path, |cursor, path| {
+        if cursor.peek()? != b'{' {
+            let value = part_of(raw, cursor.value()?)?;
+            return Some(Err(InvalidField::expected("an object", path, value)));
+        }
+        let (start, path) = (cursor.position(), *path);
+        let entries = entries_at(raw, cursor)?;
+        let text = raw.get(start..cursor.passed())?;
+        Some(read(Object { path, entries }, text))
+    })
+}
+
+/// Calls `read` with the cursor before each element of an array, which it must move past, and the
+/// element's path.
+fn each_at<'a>(
+    raw: &'a str,
+    path: &Path<'_>,
+    mut read: impl FnMut(&mut JsonCursor<'a>, &Path<'_>) -> Option<Result<()>>,
+) -> Result<()> {
     if !raw.starts_with('[') {
         return Err(InvalidField::expected("an array", path, raw));
     }
     let (mut index, mut failed) = (0, None);
     let walked = JsonCursor::new(raw.as_bytes()).array(|cursor| {
-        let value = from_utf8(cursor.value()?).ok()?;
-        failed = read(value, &path.index(index)).err();
+        failed = read(cursor, &path.index(index))?.err();
         index += 1;
         failed.is_none().then_some(())
     });

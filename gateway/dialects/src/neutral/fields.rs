@@ -3,7 +3,7 @@
 use std::ops::{Deref, DerefMut};
 
 use super::{LossReport, Part};
-use crate::json::{self, Object, Path, Text, as_text, each};
+use crate::json::{self, Object, Path, Text, as_text, each_object};
 
 /// An object of a client's request. The fields that are not read are reported.
 #[derive(Debug)]
@@ -50,8 +50,17 @@ impl<'a, 'p> Fields<'a, 'p> {
         report: &'p mut LossReport,
         read: impl FnOnce(&mut Self) -> json::Result<T>,
     ) -> json::Result<T> {
+        Self::read_object(Object::read(raw, path)?, raw, report, read)
+    }
+
+    fn read_object<T>(
+        object: Object<'a, 'p>,
+        raw: &'a str,
+        report: &'p mut LossReport,
+        read: impl FnOnce(&mut Self) -> json::Result<T>,
+    ) -> json::Result<T> {
         let mut fields = Self {
-            object: Object::read(raw, path)?,
+            object,
             raw,
             report,
             rest: UnreadFields::UnsupportedBut(&[]),
@@ -153,8 +162,11 @@ impl<'a, 'p> Fields<'a, 'p> {
         key: &str,
         mut read: impl FnMut(&mut Fields<'a, '_>) -> json::Result<()>,
     ) -> json::Result<()> {
-        self.each(key, |raw, path, report| {
-            Fields::read(raw, *path, report, &mut read)
+        let Some(raw) = self.object.take(key) else {
+            return Ok(());
+        };
+        each_object(raw, &self.object.path().key(key), |object, raw| {
+            Fields::read_object(object, raw, self.report, &mut read)
         })
     }
 
@@ -195,8 +207,8 @@ impl<'a, 'p> Fields<'a, 'p> {
             return Ok(vec![Part::Text(as_text(raw, &path)?)]);
         }
         let mut parts = Vec::new();
-        each(raw, &path, |raw, path| {
-            Fields::read(raw, *path, self.report, |part| read(part, &mut parts))
+        each_object(raw, &path, |object, raw| {
+            Fields::read_object(object, raw, self.report, |part| read(part, &mut parts))
         })?;
         Ok(parts)
     }
