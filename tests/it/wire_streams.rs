@@ -242,6 +242,11 @@ fn compressed() -> Vec<Case> {
         case("gzip-native", GZIP, PACKED).plain(),
         case("gzip-messages", GZIP, PACKED).plain().at(MESSAGES),
         case("deflate-native", DEFLATE, DEFLATED).plain(),
+        case("gzip-unsaid", PLAIN, PACKED).plain(),
+        case("gzip-unsaid-messages", PLAIN, PACKED)
+            .plain()
+            .at(MESSAGES),
+        case("gzip-unsaid-stream", STREAMS, PACKED_STREAM),
         case("gzip-stream", GZIP_STREAM, PACKED_STREAM),
         case("gzip-stream-messages", GZIP_STREAM, PACKED_STREAM).at(MESSAGES),
         case("brotli", BROTLI, PACKED)

@@ -85,6 +85,9 @@ impl AnswerReader {
 
     fn push(&mut self, piece: Bytes) -> Result<AnswerStep, AnswerError> {
         self.clock.piece_arrived();
+        if self.bytes_read == 0 && self.decoder.is_none() {
+            self.decoder = ContentDecoder::of_bytes(&piece);
+        }
         self.bytes_read += piece.len() as u64;
         let Some(decoder) = &mut self.decoder else {
             let pushed = self.machine.push(piece);

@@ -13,6 +13,9 @@ use weir_dialects::StreamError;
 
 use crate::caps::{UNPACKED_AT_ONCE_BYTES, UNPACKED_FROM_BYTES};
 
+/// The byte with which gzip begins (RFC 1952).
+const GZIP_FIRST: u8 = 0x1f;
+
 /// Unpacks a body.
 pub(crate) struct ContentDecoder {
     unpacker: Unpacker,
@@ -53,15 +56,26 @@ impl ContentDecoder {
         let word = encoding.to_str().unwrap_or("?").trim().to_ascii_lowercase();
         let unpacker = match word.as_str() {
             "" | "identity" => return Ok(None),
-            "gzip" | "x-gzip" => Unpacker::Gzip(Box::new(MultiGzDecoder::new(Vec::new()))),
+            "gzip" | "x-gzip" => Unpacker::gzip(),
             "deflate" => Unpacker::Deflate,
             _ => return Err(UnknownEncoding { encoding: word }),
         };
         headers.remove(CONTENT_LENGTH);
-        Ok(Some(Self {
+        Ok(Some(Self::new(unpacker)))
+    }
+
+    /// The decoder for a body that is gzip without a header that says so, as its first bytes tell: neither
+    /// JSON nor a stream of events begins like that.
+    pub(crate) fn of_bytes(beginning: &[u8]) -> Option<Self> {
+        let is_gzip = beginning.first() == Some(&GZIP_FIRST);
+        is_gzip.then(|| Self::new(Unpacker::gzip()))
+    }
+
+    const fn new(unpacker: Unpacker) -> Self {
+        Self {
             unpacker,
             packed: Bytes::new(),
-        }))
+        }
     }
 
     /// Takes the next piece of the body. The last must be unpacked by now.
@@ -106,6 +120,10 @@ impl ContentDecoder {
 }
 
 impl Unpacker {
+    fn gzip() -> Self {
+        Self::Gzip(Box::new(MultiGzDecoder::new(Vec::new())))
+    }
+
     fn unpack(&mut self, part: &[u8]) -> std::io::Result<Vec<u8>> {
         if let (Self::Deflate, Some(first)) = (&*self, part.first()) {
             // RFC 9110 means zlib's format. Some servers leave its frame out.
@@ -236,6 +254,21 @@ mod tests {
         assert_eq!(cut.unwrap_err(), StreamError::Truncated);
         let broken = unpacked("gzip", &[b"{\"id\":\"not packed\"}"]).unwrap_err();
         assert!(matches!(broken, StreamError::Malformed { .. }), "{broken}");
+    }
+
+    #[test]
+    fn gzip_is_known_by_its_first_byte() {
+        let body = packed("gzip", b"{\"id\":1}");
+        let mut decoder = ContentDecoder::of_bytes(&body[..1]).unwrap();
+        decoder.push(body.into());
+        assert_eq!(decoder.next(), Some(Ok(Bytes::from("{\"id\":1}"))));
+        assert!(decoder.is_whole());
+        for plain in ["", "{}", " \n[", "data: {}", "\u{feff}{}", "<html>"] {
+            assert!(
+                ContentDecoder::of_bytes(plain.as_bytes()).is_none(),
+                "{plain}"
+            );
+        }
     }
 
     #[test]

@@ -57,7 +57,7 @@ pub(super) async fn refused(
     let _ = tokio::time::timeout(ERROR_BODY_MAX, reading).await;
     let status = answer.head.status.as_u16();
     let provider = &deployment.provider;
-    let read = match decoder {
+    let read = match decoder.or_else(|| ContentDecoder::of_bytes(&read)) {
         Some(decoder) => unpacked(decoder, read.freeze()),
         None => read.freeze(),
     };
