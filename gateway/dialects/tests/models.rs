@@ -793,6 +793,12 @@ fn a_body_for_another_model_of_openais_is_mended_and_listed() {
             &["text.verbosity"],
         ),
         (
+            json!({"reasoning": {"context": "all_turns", "summary": "auto", "effort": null}}),
+            "gpt-4.1",
+            json!({"reasoning": null}),
+            &["reasoning.context"],
+        ),
+        (
             json!({"max_output_tokens": 900_000, "reasoning": {"effort": "low"}}),
             "gpt-5.5",
             json!({"max_output_tokens": 128_000, "reasoning": {"effort": "low"}}),

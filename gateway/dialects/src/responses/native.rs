@@ -2,7 +2,7 @@
 //! the model takes something else.
 
 use super::write_request::told_effort;
-use crate::entries::{Mender, text_in};
+use crate::entries::{Mender, entries_of, text_in};
 use crate::generations::Generation;
 use crate::inspect::RequestFacts;
 use crate::json::{self, Object, Path, each, text_of, value_of};
@@ -61,7 +61,8 @@ fn mend_reasoning(
     };
     let asked = rules.fit(Some(&reasoning));
     match (field, told_effort(&reasoning, &asked, rules, report)) {
-        (_, None) => {
+        (field, None) => {
+            list_settings(field.unwrap_or_default(), report);
             mender.remove("reasoning");
             drop_encrypted(mender)?;
         }
@@ -74,6 +75,17 @@ fn mend_reasoning(
         _ => {}
     }
     Ok(generation.reasons(&asked))
+}
+
+/// Lists what is left out with the reasoning. The effort is judged apart, and a summary is of nothing
+/// where nothing is reasoned.
+fn list_settings(reasoning: &str, report: &mut LossReport) {
+    for entry in entries_of(reasoning, reasoning) {
+        let says_nothing = &reasoning[entry.value] == "null";
+        if !says_nothing && !matches!(entry.key, "effort" | "summary" | "generate_summary") {
+            report.ignored(format!("reasoning.{}", entry.key));
+        }
+    }
 }
 
 /// Models without reasoning refuse to encrypt it.
