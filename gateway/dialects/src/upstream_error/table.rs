@@ -431,6 +431,7 @@ pub(super) static TABLE: &[ErrorRow] = &[
             "model_context_window_exceeded",
             "exceed_context_size_error",
             "token_limit_exceeded",
+            "token_quantity_exceeded",
             "context_too_long",
         ],
         kind: ContextWindow,
@@ -493,6 +494,7 @@ pub(super) static TABLE: &[ErrorRow] = &[
             "exceeds the token limit",
             "exceeds the limit of*tokens",
             "token count of*exceeds",
+            "input tokens*exceed the total tokens limit",
             "tokens to keep from the initial prompt",
             "tokens in request more than max",
             "reduce the length of the messages",
@@ -502,7 +504,7 @@ pub(super) static TABLE: &[ErrorRow] = &[
             "longer than the model's",
         ],
         kind: ContextWindow,
-        source: "github.com/earendil-works/pi packages/ai/src/utils/overflow.ts (Anthropic, Bedrock, OpenAI, Gemini, xAI, Groq, OpenRouter, llama.cpp, LM Studio, Copilot, MiniMax, Kimi) and issue 9805 (Z.AI); platform.kimi.com/docs/api/errors; alibabacloud.com/help/model-studio/coding-plan-faq; github.com/MoonshotAI/kimi-cli/issues/2011; docs.together.ai/docs/error-codes; Mistral, SGLang, Cloudflare: reports; Doubao's words UNCONFIRMED",
+        source: "github.com/earendil-works/pi packages/ai/src/utils/overflow.ts (Anthropic, Bedrock, OpenAI, Gemini, xAI, Groq, OpenRouter, llama.cpp, LM Studio, Copilot, MiniMax, Kimi) and issue 9805 (Z.AI); platform.kimi.com/docs/api/errors; alibabacloud.com/help/model-studio/coding-plan-faq; github.com/MoonshotAI/kimi-cli/issues/2011; docs.together.ai/docs/error-codes; Mistral, SGLang, Cloudflare, watsonx.ai: reports; Doubao's words UNCONFIRMED",
         ..ROW
     },
     // Bytes. The next provider may take them.

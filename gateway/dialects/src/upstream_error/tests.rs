@@ -99,6 +99,13 @@ type Case = (&'static str, u16, &'static str, UpstreamErrorKind);
 
 /// What vendors answer, after their pages and the reports that the table names.
 const CASES: &[Case] = &[
+    // watsonx.ai
+    (
+        "openai-compatible",
+        400,
+        r#"{"errors":[{"code":"invalid_input_argument","message":"Invalid input argument for Model 'm': the number of input tokens 9000 cannot exceed the total tokens limit 8192 for this model"}]}"#,
+        ContextWindow,
+    ),
     // OpenAI
     (
         "openai",
