@@ -128,7 +128,7 @@ fn claude_calls() -> Vec<BilledCall> {
     ]
 }
 
-/// Google's modalities, at Vertex AI.
+/// Google's modalities, and Vertex AI's kinds of traffic, each by its name in `trafficType`.
 fn google_calls() -> Vec<BilledCall> {
     vec![
         at_google(
@@ -144,9 +144,33 @@ fn google_calls() -> Vec<BilledCall> {
             Ok("0.00235"),
         ),
         at_google(
-            "vertex_flex",
+            "vertex_on_demand",
             "gemini-2.5-flash",
             r#"{"promptTokenCount":1000,"candidatesTokenCount":100,"totalTokenCount":1100,"trafficType":"ON_DEMAND"}"#,
+            Ok("0.00055"),
+        ),
+        at_google(
+            "vertex_flex",
+            "gemini-2.5-flash",
+            r#"{"promptTokenCount":1000,"candidatesTokenCount":100,"totalTokenCount":1100,"trafficType":"ON_DEMAND_FLEX"}"#,
+            Err("the price book has no prices of service tier \"flex\""),
+        ),
+        at_google(
+            "vertex_priority",
+            "gemini-2.5-flash",
+            r#"{"promptTokenCount":1000,"candidatesTokenCount":100,"totalTokenCount":1100,"trafficType":"ON_DEMAND_PRIORITY"}"#,
+            Err("the price book has no prices of service tier \"priority\""),
+        ),
+        at_google(
+            "vertex_provisioned",
+            "gemini-2.5-flash",
+            r#"{"promptTokenCount":1000,"candidatesTokenCount":100,"totalTokenCount":1100,"trafficType":"PROVISIONED_THROUGHPUT"}"#,
+            Err("the price book has no prices of service tier \"provisioned_throughput\""),
+        ),
+        at_google(
+            "vertex_unspecified",
+            "gemini-2.5-flash",
+            r#"{"promptTokenCount":1000,"candidatesTokenCount":100,"totalTokenCount":1100,"trafficType":"TRAFFIC_TYPE_UNSPECIFIED"}"#,
             Ok("0.00055"),
         ),
     ]
