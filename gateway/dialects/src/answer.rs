@@ -143,6 +143,11 @@ impl Answer {
 }
 
 impl Piece {
+    /// Whether it is text that says nothing.
+    pub(crate) fn is_blank(&self) -> bool {
+        matches!(self, Self::Text(text) | Self::Refusal(text) if text.is_blank())
+    }
+
     pub(crate) const fn as_call(&self) -> Option<&ToolUse<'static>> {
         match self {
             Self::ToolUse(call) => Some(call),

@@ -20,6 +20,9 @@ pub const EVENT_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// servers send one every few seconds until the answer begins.
 pub const OPENING_BYTES_MAX: usize = 16 * 1024;
 
+/// White space at the beginning of a text that waits for what the text says, in bytes as JSON writes it.
+pub const BLANK_BYTES_MAX: usize = 1024;
+
 /// What is held back of a translated stream until its turn, in bytes: calls without a name, calls
 /// beside another one, and what follows them. More ends the stream with an error.
 pub const HELD_BACK_BYTES_MAX: usize = 4 * 1024 * 1024;

@@ -585,3 +585,51 @@ fn an_id_that_the_gateway_makes_fits_everywhere() {
     assert_eq!(id, Some("call_01890a5dac96774bbcceb302099a8057_0"));
     assert!(id.unwrap().len() <= 40);
 }
+
+/// Claude refuses a block of nothing but white space, and clients return what they got.
+#[test]
+fn a_messages_client_gets_no_text_that_claude_refuses_to_get_back() {
+    let body = r#"{"model":"m","max_tokens":9,"messages":[{"role":"user","content":"q"}],"tools":[{"name":"f","input_schema":{"type":"object","properties":{}}}]}"#;
+    let call = r#""tool_calls":[{"index":0,"id":"a","type":"function","function":{"name":"f","arguments":"{}"}}]"#;
+    let chunk = |delta: &str, reason: &str| {
+        format!(
+            "data: {{\"id\":\"c\",\"model\":\"m\",\"choices\":[{{\"index\":0,\"delta\":{{{delta}}},\"finish_reason\":{reason}}}]}}\n\n"
+        )
+    };
+    for (texts, expect) in [
+        (vec!["\\n", "\\n"], None),
+        (vec![" \\t"], None),
+        (vec!["\\n", "\\nHi", " "], Some("\n\nHi ")),
+        (vec!["Hi", "\\n\\n"], Some("Hi\n\n")),
+    ] {
+        let upstream = prepared(ClientApi::Messages, body, "openai-compatible");
+        let plain = format!(
+            r#"{{"id":"c","model":"m","choices":[{{"index":0,"message":{{"role":"assistant","content":"{}",{call}}},"finish_reason":"tool_calls"}}]}}"#,
+            texts.concat()
+        );
+        let plain: Value = serde_json::from_str(&answered(&upstream, &plain, false)).unwrap();
+        let blocks = plain["content"].as_array().unwrap();
+        let text = blocks.iter().find(|block| block["type"] == "text");
+        let text = text.map(|block| block["text"].as_str().unwrap());
+        assert_eq!(text, expect, "{plain}");
+
+        let streamed = body.replacen('{', "{\"stream\":true,", 1);
+        let upstream = prepared(ClientApi::Messages, &streamed, "openai-compatible");
+        let mut stream: String = texts
+            .iter()
+            .map(|text| chunk(&format!("\"content\":\"{text}\""), "null"))
+            .collect();
+        stream += &chunk(call, "null");
+        stream += &chunk("", "\"tool_calls\"");
+        let got = answered(&upstream, &(stream + "data: [DONE]\n\n"), true);
+        let events = got.lines().filter_map(|line| line.strip_prefix("data: "));
+        let deltas = events
+            .map(|data| serde_json::from_str::<Value>(data).unwrap())
+            .filter(|event| event["delta"]["type"] == "text_delta");
+        let text: String = deltas
+            .map(|event| event["delta"]["text"].as_str().unwrap().to_owned())
+            .collect();
+        assert_eq!(text, expect.unwrap_or_default(), "{got}");
+        assert_eq!(got.contains(r#""type":"text""#), expect.is_some(), "{got}");
+    }
+}

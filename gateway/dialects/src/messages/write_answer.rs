@@ -3,6 +3,7 @@
 use weir_schemas::Usage;
 
 use crate::answer::{Answer, Piece, put_lost};
+use crate::caps;
 use crate::facts::FinishReason;
 use crate::json::{Text, Writer};
 use crate::neutral::{
@@ -18,6 +19,8 @@ pub(crate) struct MessagesWriter {
     /// Blocks that were begun.
     blocks: u64,
     open: Option<Block>,
+    /// White space that begins a text, escaped. It is only written if something follows it.
+    blank: String,
     usage: Usage,
     finish: Option<(FinishReason, Option<Text<'static>>)>,
     explanation: Option<Text<'static>>,
@@ -47,10 +50,7 @@ impl MessagesWriter {
     pub(crate) fn write(&mut self, event: &AnswerEvent<'_>, w: &mut Writer) {
         match event {
             AnswerEvent::Start { id, model } => self.start(id.as_ref(), model.as_ref(), w),
-            AnswerEvent::Text(text) | AnswerEvent::Refusal(text) => {
-                self.ensure_text(w);
-                self.delta("text_delta", "text", text, w);
-            }
+            AnswerEvent::Text(text) | AnswerEvent::Refusal(text) => self.text(text, w),
             AnswerEvent::Reasoning(text) => {
                 self.ensure_thinking(w);
                 self.delta("thinking_delta", "thinking", text, w);
@@ -98,9 +98,27 @@ impl MessagesWriter {
         });
     }
 
+    /// Anthropic refuses a block of nothing but white space when it comes back, and clients return what
+    /// they got: so a text begins with the first thing that it says.
+    fn text(&mut self, text: &Text<'_>, w: &mut Writer) {
+        let begins = self.open != Some(Block::Text);
+        if begins && text.is_blank() && self.blank.len() < caps::BLANK_BYTES_MAX {
+            self.blank.push_str(text.as_escaped());
+            return;
+        }
+        self.ensure_text(w);
+        self.delta("text_delta", "text", text, w);
+    }
+
+    /// Begins a text if none is open, with the white space that it begins with.
     fn ensure_text(&mut self, w: &mut Writer) {
-        if self.open != Some(Block::Text) {
-            self.begin(Block::Text, "text", w, |w| w.put("text", ""));
+        if self.open == Some(Block::Text) {
+            return;
+        }
+        let blank = std::mem::take(&mut self.blank);
+        self.begin(Block::Text, "text", w, |w| w.put("text", ""));
+        if !blank.is_empty() {
+            self.delta("text_delta", "text", &Text::escaped(&blank), w);
         }
     }
 
@@ -135,8 +153,11 @@ impl MessagesWriter {
         });
     }
 
-    /// A citation belongs to the text that is open.
-    fn cite(&self, citation: &Citation<'_>, w: &mut Writer) {
+    /// A citation belongs to the text that is open, or would be.
+    fn cite(&mut self, citation: &Citation<'_>, w: &mut Writer) {
+        if !self.blank.is_empty() {
+            self.ensure_text(w);
+        }
         let index = self.blocks.saturating_sub(1);
         w.event("content_block_delta", |w| {
             w.put("index", index);
@@ -166,6 +187,7 @@ impl MessagesWriter {
     }
 
     fn close(&mut self, w: &mut Writer) {
+        self.blank.clear();
         match self.open {
             None => return,
             Some(Block::Thinking { signed: false }) => {
@@ -210,9 +232,13 @@ pub(crate) fn write_plain(answer: &Answer, identity: &AnswerIdentity) -> String 
         w.put("type", "message");
         w.put("role", "assistant");
         w.put("model", identity.model(answer.model.as_ref()));
+        let pieces = answer.pieces.iter().enumerate();
+        let says_something = |(at, piece): &(usize, &Piece)| {
+            !piece.is_blank() || answer.citations_of(*at).next().is_some()
+        };
         w.put_each(
             "content",
-            answer.pieces.iter().enumerate(),
+            pieces.filter(says_something),
             |w, (at, piece)| {
                 write_piece(w, piece, answer.citations_of(at), identity);
             },
