@@ -39,6 +39,7 @@ mod trouble;
 mod unreported;
 mod wire_answers;
 mod wire_bill;
+mod wire_choices;
 mod wire_errors;
 mod wire_models;
 mod wire_rules;

@@ -9,6 +9,12 @@ use crate::neutral::{AnswerEvent, Citation, ReasoningSignature, ToolUse};
 /// An answer put together from its events.
 #[derive(Debug, Default)]
 pub(crate) struct Answer {
+    /// Which of the client's choices it is.
+    pub(crate) index: u64,
+    /// The other choices, by their index. What is said of all of them stands here.
+    others: Vec<Self>,
+    /// Which of the others is being put together.
+    current: Option<usize>,
     pub(crate) id: Option<Text<'static>>,
     pub(crate) model: Option<Text<'static>>,
     pub(crate) pieces: Vec<Piece>,
@@ -37,7 +43,44 @@ pub(crate) enum Piece {
 
 impl Answer {
     pub(crate) fn add(&mut self, event: &AnswerEvent<'_>) {
-        self.text_bytes += event.texts().map(Text::len).sum::<usize>();
+        match (self.current, event) {
+            (_, AnswerEvent::Choice(index)) => self.turn_to(*index),
+            (None, _)
+            | (_, AnswerEvent::Start { .. } | AnswerEvent::Usage(_) | AnswerEvent::Lost(_)) => {
+                self.add_here(event);
+            }
+            (Some(at), _) => {
+                self.text_bytes += size_of_texts(event);
+                if let Some(other) = self.others.get_mut(at) {
+                    other.add_here(event);
+                }
+            }
+        }
+    }
+
+    /// Goes on with another choice.
+    fn turn_to(&mut self, index: u64) {
+        self.current = (index != self.index).then(|| {
+            let at = self.others.partition_point(|other| other.index < index);
+            if self.others.get(at).is_none_or(|other| other.index != index) {
+                let other = Self {
+                    index,
+                    ..Self::default()
+                };
+                self.others.insert(at, other);
+            }
+            at
+        });
+    }
+
+    /// The choices that were answered. Of several, the first may be missing.
+    pub(crate) fn choices(&self) -> impl Iterator<Item = &Self> {
+        let first = Some(self).filter(|it| it.finish.is_some() || it.others.is_empty());
+        first.into_iter().chain(&self.others)
+    }
+
+    fn add_here(&mut self, event: &AnswerEvent<'_>) {
+        self.text_bytes += size_of_texts(event);
         match event {
             AnswerEvent::Start { id, model } => {
                 self.id = id.clone().map(Text::into_owned);
@@ -85,7 +128,8 @@ impl Answer {
                 self.finish = Some(*reason);
                 self.stop_sequence = stop_sequence.clone().map(Text::into_owned);
             }
-            AnswerEvent::CallEnd { .. }
+            AnswerEvent::Choice(_)
+            | AnswerEvent::CallEnd { .. }
             | AnswerEvent::ServiceTier(_)
             | AnswerEvent::InferenceGeo(_)
             | AnswerEvent::OtherModels(_)
@@ -161,6 +205,10 @@ impl Piece {
             _ => None,
         }
     }
+}
+
+fn size_of_texts(event: &AnswerEvent<'_>) -> usize {
+    event.texts().map(Text::len).sum()
 }
 
 /// Lists what of the provider's answer has no place in the client's dialect.

@@ -45,6 +45,7 @@ pub(crate) fn fit(
         limit_tools(request, OPENAI_TOOLS_MAX, report);
     }
     leave_out_blank_stops(request, upstream, report);
+    limit_choices(request, target, upstream, report);
     request.fit_tool_names(&name_rules(target, upstream))
 }
 
@@ -158,6 +159,36 @@ fn limit_tools(request: &mut Request<'_>, most: usize, report: &mut LossReport) 
         report.unsupported_kind(Feature::Tools, &format!("more than {most}"));
         request.tools.truncate(most);
     }
+}
+
+/// Asks for as many answers at once as the target gives. Google gives several, but not in a stream:
+/// "Specifying multiple candidates … works with generateContent (streamGenerateContent is not supported)"
+/// (docs.cloud.google.com/vertex-ai/generative-ai/docs/model-reference/inference).
+fn limit_choices(
+    request: &mut Request<'_>,
+    target: &Target<'_>,
+    upstream: UpstreamApi,
+    report: &mut LossReport,
+) {
+    let Some(asked) = request.choices.filter(|asked| *asked != 1) else {
+        return;
+    };
+    let is_google = upstream == UpstreamApi::GenerateContent;
+    let most = match target.generation.choices_max {
+        most if is_google && !request.stream => most,
+        _ => 1,
+    };
+    if (1..=most).contains(&asked) {
+        return;
+    }
+    if is_google && request.stream {
+        report.unsupported_kind(Feature::Choices, "in a stream");
+    } else if most > 1 && asked > most {
+        report.unsupported_kind(Feature::Choices, &format!("more than {most}"));
+    } else {
+        report.unsupported(Feature::Choices);
+    }
+    request.choices = Some(asked.clamp(1, most));
 }
 
 /// Leaves out stop sequences that say nothing. To Claude, white space says nothing: "each stop

@@ -221,6 +221,7 @@ fn translated_body(
         .map(|tool| tool.name.as_escaped().to_owned())
         .collect();
     context.stand_ins = fit(&mut read, target, context.upstream, report);
+    context.choices = read.choices.unwrap_or(1);
     let body = match context.upstream {
         UpstreamApi::ChatCompletions | UpstreamApi::Embeddings => {
             chat::write_request(&read, model, &target.vendor.chat, generation, report)

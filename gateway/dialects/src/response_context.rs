@@ -19,6 +19,8 @@ pub struct ResponseContext {
     pub(crate) wants_stream: bool,
     /// Whether the client asked for the usage chunk of a stream.
     pub(crate) wants_usage: bool,
+    /// How many answers the provider was asked for.
+    pub(crate) choices: u64,
     pub(crate) identity: AnswerIdentity,
     /// The client's tools that take free text.
     pub(crate) free_text_tools: Vec<String>,
@@ -40,6 +42,7 @@ impl ResponseContext {
             strips_usage: false,
             wants_stream: false,
             wants_usage: false,
+            choices: 1,
             identity: AnswerIdentity::default(),
             free_text_tools: Vec::new(),
             stand_ins: Vec::new(),

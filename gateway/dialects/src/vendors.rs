@@ -316,7 +316,7 @@ static VENDORS: &[Vendor] = &[
             embeddings: None,
             ..GEMINI_PATHS
         },
-        generations: generations::GEMINI,
+        generations: generations::VERTEX,
         source: "https://cloud.google.com/vertex-ai/generative-ai/docs/model-reference/inference",
         ..OPENAI
     },

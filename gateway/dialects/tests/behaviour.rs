@@ -162,7 +162,7 @@ fn dropped_fields_are_listed() {
     let body = r#"{"model":"m","messages":[],"seed":1,"n":2,"store":true}"#;
     let api = ClientApi::ChatCompletions;
     let upstream = try_prepare(api, body, "anthropic", "up", Unsupported::Drop).unwrap();
-    assert_eq!(upstream.dropped, ["n", "store", "seed"]);
+    assert_eq!(upstream.dropped, ["store", "n", "seed"]);
 }
 
 #[test]

@@ -37,6 +37,7 @@ pub enum StrictApi {
     Messages,
     CountTokens,
     GenerateContent,
+    StreamGenerateContent,
     GeminiCountTokens,
     BatchEmbedContents,
 }
@@ -52,7 +53,7 @@ impl StrictApi {
             ("/messages", StrictApi::Messages),
             ("/messages/count_tokens", StrictApi::CountTokens),
             (":generateContent", StrictApi::GenerateContent),
-            (":streamGenerateContent", StrictApi::GenerateContent),
+            (":streamGenerateContent", StrictApi::StreamGenerateContent),
             (":countTokens", StrictApi::GeminiCountTokens),
             (":batchEmbedContents", StrictApi::BatchEmbedContents),
         ];
@@ -66,7 +67,10 @@ impl StrictApi {
         match self {
             Self::Chat | Self::Responses | Self::Embeddings => "openai",
             Self::Messages | Self::CountTokens => "anthropic",
-            Self::GenerateContent | Self::GeminiCountTokens | Self::BatchEmbedContents => "gemini",
+            Self::GenerateContent
+            | Self::StreamGenerateContent
+            | Self::GeminiCountTokens
+            | Self::BatchEmbedContents => "gemini",
         }
     }
 }
@@ -105,6 +109,7 @@ pub fn check(request: &StrictRequest<'_>) -> Result<(), Violation> {
         StrictApi::Messages => anthropic::check(request.model, request.headers, &body),
         StrictApi::CountTokens => anthropic::check_count(request.model, request.headers, &body),
         StrictApi::GenerateContent => gemini::check(vendor, request.model, &body),
+        StrictApi::StreamGenerateContent => gemini::check_stream(vendor, request.model, &body),
         StrictApi::GeminiCountTokens => gemini::check_count(vendor, request.model, &body),
         StrictApi::BatchEmbedContents => gemini::check_embed(request.model, &body),
         StrictApi::Responses => {

@@ -70,6 +70,7 @@ pub(crate) fn read_request<'a>(
             verbosity: object.verbosity()?,
             stream: object.flag("stream")?.unwrap_or(false),
             max_tokens: max_tokens(object)?,
+            choices: object.count("n")?,
             sampling: sampling(object)?,
             stop: stop(object)?,
             user: object.text("user")?,
@@ -86,7 +87,7 @@ pub(crate) fn read_request<'a>(
             ..Request::default()
         };
         request.tool_choice = read_tool_choice(object, Nesting::Wrapped, &mut request.tools)?;
-        for key in ["n", "logprobs", "top_logprobs", "logit_bias", "modalities"] {
+        for key in ["logprobs", "top_logprobs", "logit_bias", "modalities"] {
             object.take_if(key, |raw| is_default(key, raw));
         }
         Ok(request)

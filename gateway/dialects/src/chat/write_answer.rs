@@ -77,7 +77,9 @@ impl ChatWriter {
             }
             AnswerEvent::Alive => w.verbatim(": keep-alive\n\n"),
             AnswerEvent::End => self.end(w),
-            AnswerEvent::CallEnd { .. }
+            // Only plain answers have several choices.
+            AnswerEvent::Choice(_)
+            | AnswerEvent::CallEnd { .. }
             | AnswerEvent::Explanation(_)
             | AnswerEvent::ServiceTier(_)
             | AnswerEvent::InferenceGeo(_)
@@ -148,16 +150,8 @@ pub(crate) fn write_plain(answer: &Answer, identity: &AnswerIdentity) -> String 
         w.put("object", "chat.completion");
         w.put("created", identity.created_s);
         w.put("model", identity.model(answer.model.as_ref()));
-        w.put_array("choices", |w| {
-            w.object(|w| {
-                w.put("index", 0_u64);
-                w.put_object("message", |w| write_message(w, answer, identity));
-                w.put_null("logprobs");
-                let reason = answer.finish.unwrap_or(FinishReason::Stop);
-                let is_refusal = |piece: &Piece| matches!(piece, Piece::Refusal(_));
-                let had_refusal = answer.pieces.iter().any(is_refusal);
-                w.put("finish_reason", finish_word(reason, had_refusal));
-            });
+        w.put_each("choices", answer.choices(), |w, choice| {
+            w.object(|w| write_choice(w, choice, identity));
         });
         if let Some(usage) = &answer.usage {
             w.put_object("usage", |w| write_usage(w, usage));
@@ -181,6 +175,16 @@ fn write_annotation(w: &mut Writer, citation: &Citation<'_>, index: Option<u64>)
             }
         });
     });
+}
+
+fn write_choice(w: &mut Writer, choice: &Answer, identity: &AnswerIdentity) {
+    w.put("index", choice.index);
+    w.put_object("message", |w| write_message(w, choice, identity));
+    w.put_null("logprobs");
+    let reason = choice.finish.unwrap_or(FinishReason::Stop);
+    let is_refusal = |piece: &Piece| matches!(piece, Piece::Refusal(_));
+    let had_refusal = choice.pieces.iter().any(is_refusal);
+    w.put("finish_reason", finish_word(reason, had_refusal));
 }
 
 fn write_message(w: &mut Writer, answer: &Answer, identity: &AnswerIdentity) {

@@ -14,14 +14,28 @@ use crate::{tier, usage};
 use weir_schemas::Usage;
 
 /// Reads a complete body.
-pub(crate) fn read_plain(body: &str, sink: &mut EventSink<'_>) -> json::Result<()> {
-    GeminiReader::default().read(body, sink)?;
+pub(crate) fn read_plain(
+    body: &str,
+    reader: &mut GeminiReader,
+    sink: &mut EventSink<'_>,
+) -> json::Result<()> {
+    reader.read(body, sink)?;
+    reader.end(sink);
     sink(AnswerEvent::End);
     Ok(())
 }
 
+/// Reads a stream, answer by answer, or a body.
 #[derive(Debug, Default)]
 pub(crate) struct GeminiReader {
+    /// How many answers were asked for.
+    choices: u64,
+    /// Which of them is read.
+    choice: u64,
+    /// Whether one of them could be used.
+    has_usable: bool,
+    /// Why one of several could not be used.
+    failure: Option<UpstreamErrorFacts>,
     started: bool,
     calls: usize,
     usage: usage::MergedUsage,
@@ -31,6 +45,19 @@ pub(crate) struct GeminiReader {
 }
 
 impl GeminiReader {
+    pub(crate) fn new(choices: u64) -> Self {
+        Self {
+            choices,
+            ..Self::default()
+        }
+    }
+
+    /// Nothing more comes. Of several answers, those that cannot be used were left out.
+    pub(crate) fn end(&mut self, sink: &mut EventSink<'_>) {
+        let failure = self.failure.take().filter(|_| !self.has_usable);
+        emit(sink, failure.map(AnswerEvent::Failed));
+    }
+
     /// Reads the data of one event, which is known to be valid JSON. Where streams are not asked for
     /// as server-sent events, they are lists.
     pub(crate) fn read(&mut self, data: &str, sink: &mut EventSink<'_>) -> json::Result<()> {
@@ -70,19 +97,38 @@ impl GeminiReader {
             self.model = name.map(Cow::into_owned).unwrap_or_default();
             sink(AnswerEvent::Start { id, model });
         }
-        answer.each_object("candidates", |candidate| {
-            self.read_candidate(candidate, sink)
+        let mut taken = 0;
+        answer.each_object("candidates", |mut candidate| {
+            let choice = choice_of(&mut candidate, &mut taken);
+            if choice < self.choices {
+                self.read_candidate(choice, candidate, sink)?;
+            }
+            Ok(())
         })
     }
 
     fn read_candidate(
         &mut self,
+        choice: u64,
         mut candidate: Object<'_, '_>,
         sink: &mut EventSink<'_>,
     ) -> json::Result<()> {
-        // The request asked for one answer.
-        if candidate.take("index").is_some_and(|index| index != "0") {
+        let word = candidate.lenient_text("finishReason");
+        let reason = word.as_ref().map(|word| finish_reason(word.as_escaped()));
+        let failure = (reason == Some(FinishReason::Error)).then(|| {
+            let said = candidate.lenient_text("finishMessage");
+            failed(&word.unwrap_or_default(), said.as_ref())
+        });
+        if self.choices > 1 && failure.is_some() {
+            sink(AnswerEvent::Lost("choices[]"));
+            self.failure = failure;
             return Ok(());
+        }
+        self.has_usable = true;
+        if choice != self.choice {
+            self.choice = choice;
+            (self.text_bytes, self.text_chars) = (0, 0);
+            sink(AnswerEvent::Choice(choice));
         }
         let grounding = self.read_grounding(&mut candidate, sink);
         let mut content = candidate.object_or_empty("content")?;
@@ -90,16 +136,11 @@ impl GeminiReader {
         if let Some(grounding) = grounding {
             grounding::read(grounding, self.is_ascii(), sink)?;
         }
-        let Some(word) = candidate.lenient_text("finishReason") else {
-            return Ok(());
+        let end = match failure {
+            Some(failure) => Some(AnswerEvent::Failed(failure)),
+            None => reason.map(AnswerEvent::finish),
         };
-        match finish_reason(word.as_escaped()) {
-            FinishReason::Error => {
-                let said = candidate.lenient_text("finishMessage");
-                sink(AnswerEvent::Failed(failed(&word, said.as_ref())));
-            }
-            reason => sink(AnswerEvent::finish(reason)),
-        }
+        emit(sink, end);
         Ok(())
     }
 
@@ -175,6 +216,18 @@ impl GeminiReader {
         emit(sink, text.map(AnswerEvent::Text));
         Ok(())
     }
+}
+
+/// Which answer a candidate is: the one that it names, or else the first that is not taken. `taken` has
+/// a bit for each.
+fn choice_of(candidate: &mut Object<'_, '_>, taken: &mut u64) -> u64 {
+    let bit = |choice: u32| 1_u64.checked_shl(choice).unwrap_or(0);
+    let named = candidate.take("index").and_then(|index| index.parse().ok());
+    let choice = named
+        .filter(|choice| bit(*choice) & !*taken != 0)
+        .unwrap_or_else(|| taken.trailing_ones());
+    *taken |= bit(choice);
+    u64::from(choice)
 }
 
 fn count_queries(grounding: &[u8]) -> Option<u64> {

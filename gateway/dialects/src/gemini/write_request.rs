@@ -281,6 +281,7 @@ fn write_config(
         Feature::TopK,
     );
     w.put_some("seed", sampling.seed);
+    w.put_some("candidateCount", request.choices.filter(|count| *count > 1));
     w.put_stop("stopSequences", &request.stop, generation.stop_max);
     write_format(w, request, generation);
 }

@@ -10,6 +10,11 @@ const THINKING: &str = "https://ai.google.dev/gemini-api/docs/thinking";
 const SAMPLING: &str =
     "https://ai.google.dev/gemini-api/docs/generate-content/whats-new-gemini-3.6";
 
+/// Most answers that Google gives at once, `1` to `8`
+/// (docs.cloud.google.com/vertex-ai/generative-ai/docs/model-reference/inference and
+/// firebase.google.com/docs/ai-logic/model-parameters, 2026-11-30).
+const CHOICES_MAX: u64 = 8;
+
 const LEVELS: ReasoningRules = ReasoningRules {
     control: ReasoningControl::Level,
     efforts: Efforts::LOW_TO_HIGH,
@@ -47,7 +52,7 @@ const GEMINI_3_PRO: Generation = Generation {
     prefill: false,
     tool_name_chars_max: 128,
     stop_max: 5,
-    choices_max: 8,
+    choices_max: 1,
     output_tokens_max: Some(65_536),
     context_tokens: Some(1_048_576),
     source: THINKING,
@@ -90,7 +95,42 @@ const GEMINI_2_5_FLASH: Generation = Generation {
     names: &["gemini-2.5-flash"],
     formats_beside_tools: false,
     reasoning: BUDGETS,
+    choices_max: CHOICES_MAX,
     ..GEMINI_3_PRO
+};
+
+const GEMINI_2_5_PRO: Generation = Generation {
+    names: &["gemini-2.5-pro"],
+    reasoning: ReasoningRules {
+        budget: Some(BudgetRange {
+            min: 128,
+            max: 32_768,
+        }),
+        off: ReasoningOff::Impossible,
+        ..BUDGETS
+    },
+    ..GEMINI_2_5_FLASH
+};
+
+const GEMINI_2_5_FLASH_LITE: Generation = Generation {
+    names: &["gemini-2.5-flash-lite"],
+    reasoning: ReasoningRules {
+        budget: Some(BudgetRange {
+            min: 512,
+            max: 24_576,
+        }),
+        unasked: false,
+        ..BUDGETS
+    },
+    ..GEMINI_2_5_FLASH
+};
+
+const GEMINI_2_5_FLASH_IMAGE: Generation = Generation {
+    names: &["gemini-2.5-flash-image"],
+    reasoning: ReasoningRules::NEVER,
+    choices_max: 1,
+    output_tokens_max: Some(32_768),
+    ..GEMINI_2_5_FLASH
 };
 
 const WITHOUT_THINKING: Generation = Generation {
@@ -105,81 +145,80 @@ const WITHOUT_THINKING: Generation = Generation {
     ],
     reasoning: ReasoningRules::NEVER,
     formats_beside_tools: false,
+    choices_max: CHOICES_MAX,
     output_tokens_max: Some(8192),
     source: "https://ai.google.dev/gemini-api/docs/models",
     ..GEMINI_3_PRO
 };
 
-pub(crate) static GEMINI: &[Generation] = &[
-    GEMINI_4,
-    GEMINI_3_8_FLASH,
-    Generation {
-        names: &["gemini-3.6-flash", "gemini-3.5-flash-lite"],
-        sampling: GEMINI_3_8_FLASH.sampling,
-        source: SAMPLING,
-        ..GEMINI_3_FLASH
-    },
-    GEMINI_3_PRO,
-    Generation {
-        names: &["gemini-3-pro-image", "gemini-3.1-flash-image"],
-        reasoning: ReasoningRules::NEVER,
-        output_tokens_max: Some(32_768),
-        ..GEMINI_3_PRO
-    },
-    Generation {
-        names: &["gemini-3-pro"],
-        reasoning: ReasoningRules {
-            efforts: Efforts::of(&[Effort::Low, Effort::High]),
-            ..LEVELS
+/// The Gemini API gives one answer since Gemini 3, "Multiple candidates is not enabled for this model"
+/// (github.com/googleapis/js-genai/issues/1609, 2026-05-18).
+pub(crate) static GEMINI: &[Generation] = &rows(1);
+
+/// Vertex gives several all the same (github.com/googleapis/python-genai/issues/1723, 2026-04-10).
+pub(crate) static VERTEX: &[Generation] = &rows(CHOICES_MAX);
+
+/// `choices` is how many answers the models since Gemini 3 give at once. Models that draw give one.
+const fn rows(choices: u64) -> [Generation; 14] {
+    [
+        Generation {
+            choices_max: choices,
+            ..GEMINI_4
         },
-        ..GEMINI_3_PRO
-    },
-    Generation {
-        names: &["gemini-3.1-flash-lite-image"],
-        reasoning: ReasoningRules {
-            efforts: Efforts::of(&[Effort::Minimal, Effort::High]),
-            ..LEVELS
+        Generation {
+            choices_max: choices,
+            ..GEMINI_3_8_FLASH
         },
-        output_tokens_max: Some(4096),
-        ..GEMINI_3_PRO
-    },
-    GEMINI_3_FLASH,
-    Generation {
-        names: &["gemini-2.5-pro"],
-        reasoning: ReasoningRules {
-            budget: Some(BudgetRange {
-                min: 128,
-                max: 32_768,
-            }),
-            off: ReasoningOff::Impossible,
-            ..BUDGETS
+        Generation {
+            names: &["gemini-3.6-flash", "gemini-3.5-flash-lite"],
+            sampling: GEMINI_3_8_FLASH.sampling,
+            choices_max: choices,
+            source: SAMPLING,
+            ..GEMINI_3_FLASH
         },
-        ..GEMINI_2_5_FLASH
-    },
-    Generation {
-        names: &["gemini-2.5-flash-lite"],
-        reasoning: ReasoningRules {
-            budget: Some(BudgetRange {
-                min: 512,
-                max: 24_576,
-            }),
-            unasked: false,
-            ..BUDGETS
+        Generation {
+            choices_max: choices,
+            ..GEMINI_3_PRO
         },
-        ..GEMINI_2_5_FLASH
-    },
-    Generation {
-        names: &["gemini-2.5-flash-image"],
-        reasoning: ReasoningRules::NEVER,
-        output_tokens_max: Some(32_768),
-        ..GEMINI_2_5_FLASH
-    },
-    GEMINI_2_5_FLASH,
-    WITHOUT_THINKING,
-    Generation {
-        // Whatever Google's own API is asked for is a Gemini.
-        names: &[""],
-        matches: Match::Newest,
-        ..GEMINI_4
-    },
-];
+        Generation {
+            names: &["gemini-3-pro-image", "gemini-3.1-flash-image"],
+            reasoning: ReasoningRules::NEVER,
+            output_tokens_max: Some(32_768),
+            ..GEMINI_3_PRO
+        },
+        Generation {
+            names: &["gemini-3-pro"],
+            reasoning: ReasoningRules {
+                efforts: Efforts::of(&[Effort::Low, Effort::High]),
+                ..LEVELS
+            },
+            choices_max: choices,
+            ..GEMINI_3_PRO
+        },
+        Generation {
+            names: &["gemini-3.1-flash-lite-image"],
+            reasoning: ReasoningRules {
+                efforts: Efforts::of(&[Effort::Minimal, Effort::High]),
+                ..LEVELS
+            },
+            output_tokens_max: Some(4096),
+            ..GEMINI_3_PRO
+        },
+        Generation {
+            choices_max: choices,
+            ..GEMINI_3_FLASH
+        },
+        GEMINI_2_5_PRO,
+        GEMINI_2_5_FLASH_LITE,
+        GEMINI_2_5_FLASH_IMAGE,
+        GEMINI_2_5_FLASH,
+        WITHOUT_THINKING,
+        Generation {
+            // Whatever Google's own API is asked for is a Gemini.
+            names: &[""],
+            matches: Match::Newest,
+            choices_max: choices,
+            ..GEMINI_4
+        },
+    ]
+}

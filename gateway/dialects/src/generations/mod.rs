@@ -18,7 +18,7 @@ mod rules;
 
 pub(crate) use anthropic::CLAUDE;
 pub(crate) use efforts::Efforts;
-pub(crate) use google::GEMINI;
+pub(crate) use google::{GEMINI, VERTEX};
 pub(crate) use openai::{OPENAI, XAI};
 pub(crate) use others::{
     ANY, DEEPSEEK, DOUBAO, GLM, GROQ, KIMI, LLAMA_CPP, MISTRAL, OLLAMA, OPENROUTER, QWEN, TOGETHER,

@@ -75,7 +75,8 @@ impl MessagesWriter {
             }
             AnswerEvent::Alive => w.verbatim("event: ping\ndata: {\"type\": \"ping\"}\n\n"),
             AnswerEvent::End => self.end(w),
-            AnswerEvent::ServiceTier(_)
+            AnswerEvent::Choice(_)
+            | AnswerEvent::ServiceTier(_)
             | AnswerEvent::InferenceGeo(_)
             | AnswerEvent::OtherModels(_)
             | AnswerEvent::Failed(_) => {}

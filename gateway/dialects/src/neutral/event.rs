@@ -24,6 +24,9 @@ pub(crate) enum AnswerEvent<'a> {
         id: Option<Text<'a>>,
         model: Option<Text<'a>>,
     },
+    /// What follows is of this choice. An answer begins with choice 0, and only clients of chat ask for
+    /// more.
+    Choice(u64),
     Text(Text<'a>),
     Refusal(Text<'a>),
     /// A source of what the text says.

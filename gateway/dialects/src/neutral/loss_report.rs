@@ -21,6 +21,8 @@ pub(crate) enum Feature {
     Stop,
     /// The limit on an answer's tokens.
     TokenLimit,
+    /// How many answers are asked for at once.
+    Choices,
     Temperature,
     TopP,
     TopK,
@@ -96,6 +98,7 @@ impl Feature {
             ],
             Self::Stop => ["stop", "stop_sequences", "stop"],
             Self::TokenLimit => ["max_completion_tokens", "max_tokens", "max_output_tokens"],
+            Self::Choices => ["n"; 3],
             Self::Temperature => ["temperature"; 3],
             Self::TopP => ["top_p"; 3],
             Self::TopK => ["top_k"; 3],

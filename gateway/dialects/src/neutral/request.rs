@@ -18,6 +18,8 @@ pub(crate) struct Request<'a> {
     pub(crate) format: Option<Format<'a>>,
     pub(crate) stop: Vec<Text<'a>>,
     pub(crate) max_tokens: Option<u64>,
+    /// How many answers are asked for at once.
+    pub(crate) choices: Option<u64>,
     pub(crate) sampling: Sampling,
     pub(crate) reasoning: Option<Reasoning>,
     pub(crate) user: Option<Text<'a>>,

@@ -56,7 +56,7 @@ impl Translator {
         };
         Self {
             source,
-            reader: DialectReader::new(context.upstream),
+            reader: DialectReader::new(context),
             output: TranslatedOutput::new(context),
             unsent: String::new(),
         }
@@ -130,7 +130,7 @@ impl Translator {
         let sink = &mut |event: AnswerEvent<'_>| self.output.pass(event, facts, w);
         let read = self.reader.end(sink);
         read.map_err(StreamError::malformed)?;
-        if !self.output.is_finished() {
+        if !self.output.is_finished() && !self.output.is_ended() {
             return Err(StreamError::Truncated);
         }
         // Gemini has no last event, and some servers leave theirs out.
@@ -182,11 +182,11 @@ impl Translator {
     ) -> Result<(), StreamError> {
         let body = json::valid(body).map_err(StreamError::malformed)?;
         let mut sink = |event: AnswerEvent<'_>| self.output.pass(event, facts, w);
-        let read = match &self.reader {
+        let read = match &mut self.reader {
             DialectReader::Chat(_) => chat::read_plain(body, &mut sink),
             DialectReader::Messages(_) => messages::read_plain(body, &mut sink),
             DialectReader::Responses(_) => responses::read_plain(body, &mut sink),
-            DialectReader::Gemini(_) => gemini::read_plain(body, &mut sink),
+            DialectReader::Gemini(reader) => gemini::read_plain(body, reader, &mut sink),
         };
         read.map_err(StreamError::malformed)
     }
@@ -230,8 +230,8 @@ fn read_item(
 }
 
 impl DialectReader {
-    fn new(upstream: UpstreamApi) -> Self {
-        match upstream {
+    fn new(context: &ResponseContext) -> Self {
+        match context.upstream {
             UpstreamApi::ChatCompletions | UpstreamApi::Embeddings => {
                 Self::Chat(Default::default())
             }
@@ -239,7 +239,9 @@ impl DialectReader {
             UpstreamApi::Responses => Self::Responses(Default::default()),
             UpstreamApi::GenerateContent
             | UpstreamApi::GeminiCountTokens
-            | UpstreamApi::BatchEmbedContents => Self::Gemini(Default::default()),
+            | UpstreamApi::BatchEmbedContents => {
+                Self::Gemini(gemini::GeminiReader::new(context.choices))
+            }
         }
     }
 
@@ -261,7 +263,8 @@ impl DialectReader {
         match self {
             Self::Chat(reader) => reader.end(sink)?,
             Self::Messages(reader) => reader.end(sink),
-            Self::Responses(_) | Self::Gemini(_) => {}
+            Self::Gemini(reader) => reader.end(sink),
+            Self::Responses(_) => {}
         }
         Ok(())
     }

@@ -16,16 +16,26 @@ use crate::{caps, chat, messages, responses, tier};
 #[derive(Debug)]
 pub(super) struct TranslatedOutput {
     client: Client,
+    started: bool,
+    /// What the provider is saying.
+    choice: OpenChoice,
+    /// The other choices that it began, where a client asked for several.
+    others: Vec<OpenChoice>,
+    ended: bool,
+}
+
+/// One of the answers that the client asked for.
+#[derive(Debug, Default)]
+struct OpenChoice {
+    index: u64,
     turns: Turns,
     citations: Citations,
-    started: bool,
     had_calls: bool,
     had_refusal: bool,
     /// Why the provider stopped, as far as it said. It is passed on with the end.
     finish: Option<(FinishReason, Option<Text<'static>>)>,
     /// Why it ended the answer as a refusal.
     explanation: Option<Text<'static>>,
-    ended: bool,
 }
 
 /// Whoever is answered.
@@ -50,13 +60,12 @@ impl TranslatedOutput {
     pub(super) fn new(context: &ResponseContext) -> Self {
         Self {
             client: Client::new(context),
-            turns: Turns::new(context),
-            citations: Citations::default(),
             started: false,
-            had_calls: false,
-            had_refusal: false,
-            finish: None,
-            explanation: None,
+            choice: OpenChoice {
+                turns: Turns::new(context),
+                ..OpenChoice::default()
+            },
+            others: Vec::new(),
             ended: false,
         }
     }
@@ -66,8 +75,9 @@ impl TranslatedOutput {
     }
 
     /// Whether the provider said why it stopped.
-    pub(super) const fn is_finished(&self) -> bool {
-        self.finish.is_some()
+    pub(super) fn is_finished(&self) -> bool {
+        let mut choices = self.others.iter().chain([&self.choice]);
+        choices.any(|choice| choice.finish.is_some())
     }
 
     /// Whether the answer is over: complete or failed.
@@ -97,7 +107,10 @@ impl TranslatedOutput {
         if kept > caps::TRANSLATED_BODY_BYTES_MAX {
             return Err(StreamError::TOO_LARGE);
         }
-        self.turns.check(held_bytes)
+        for other in &self.others {
+            other.turns.check(0)?;
+        }
+        self.choice.turns.check(held_bytes)
     }
 
     /// Takes the next event of the provider.
@@ -116,23 +129,24 @@ impl TranslatedOutput {
         };
         add_to_facts(&event, facts);
         match &event {
-            AnswerEvent::Refusal(_) => self.had_refusal = true,
-            AnswerEvent::ToolUse(_) => self.had_calls = true,
+            AnswerEvent::Choice(index) => return self.turn_to(*index, w),
+            AnswerEvent::Refusal(_) => self.choice.had_refusal = true,
+            AnswerEvent::ToolUse(_) => self.choice.had_calls = true,
             AnswerEvent::Finish {
                 reason,
                 stop_sequence,
             } => {
                 let stop_sequence = stop_sequence.clone().map(Text::into_owned);
-                self.finish = Some((*reason, stop_sequence));
-                facts.finish_reason = Some(self.reason(*reason));
+                self.choice.finish = Some((*reason, stop_sequence));
+                facts.finish_reason = Some(self.choice.reason(*reason));
                 return;
             }
             AnswerEvent::Explanation(text) => {
-                self.explanation = Some(text.clone().into_owned());
+                self.choice.explanation = Some(text.clone().into_owned());
                 return;
             }
             AnswerEvent::Citation(citation) => {
-                if let Some(citation) = self.citations.place(citation) {
+                if let Some(citation) = self.choice.citations.place(citation) {
                     self.cite(citation, facts, w);
                 }
                 return;
@@ -142,63 +156,86 @@ impl TranslatedOutput {
             AnswerEvent::End => return self.end(facts, w),
             _ => {}
         }
-        self.citations.follow(&event);
+        self.choice.citations.follow(&event);
         let client = &mut self.client;
-        self.turns.pass(&event, &mut |event| client.emit(event, w));
+        self.choice
+            .turns
+            .pass(&event, &mut |event| client.emit(event, w));
     }
 
-    /// Ends the answer. A provider that does not say why it stopped, stopped for what it did.
+    /// Goes on with another of the choices.
+    fn turn_to(&mut self, index: u64, w: &mut Writer) {
+        let known = self.others.iter().position(|other| other.index == index);
+        let other = match known {
+            Some(at) => self.others.swap_remove(at),
+            None => OpenChoice {
+                index,
+                turns: self.choice.turns.of_another_choice(),
+                ..OpenChoice::default()
+            },
+        };
+        let before = std::mem::replace(&mut self.choice, other);
+        self.others.push(before);
+        self.client.emit(&AnswerEvent::Choice(index), w);
+    }
+
+    /// Ends the answer.
     fn end(&mut self, facts: &mut ResponseFacts, w: &mut Writer) {
         self.ended = true;
-        let (reason, stop_sequence) = self.finish.take().unwrap_or((FinishReason::Stop, None));
+        // Those that were left out of several choices were not answered.
+        self.others.retain(OpenChoice::is_answered);
+        self.end_choice(facts, w);
+        while let Some(other) = self.others.pop() {
+            self.choice = other;
+            self.client.emit(&AnswerEvent::Choice(self.choice.index), w);
+            self.end_choice(facts, w);
+        }
+        self.client.emit(&AnswerEvent::End, w);
+    }
+
+    /// Ends a choice. A provider that does not say why it stopped, stopped for what it did.
+    fn end_choice(&mut self, facts: &mut ResponseFacts, w: &mut Writer) {
+        let choice = &mut self.choice;
+        let (reason, stop_sequence) = choice.finish.take().unwrap_or((FinishReason::Stop, None));
         // A model that declines has answered. A provider that stops it has filtered the answer.
         let was_stopped = reason == FinishReason::Refusal;
-        let mut reason = self.reason(reason);
+        let mut reason = choice.reason(reason);
         facts.finish_reason = Some(reason);
         if was_stopped {
             reason = FinishReason::ContentFilter;
         }
         let client = &mut self.client;
-        self.turns.end(&mut |event| client.emit(event, w));
-        for citation in self.citations.rest() {
+        choice.turns.end(&mut |event| client.emit(event, w));
+        for citation in choice.citations.rest() {
             self.cite(citation, facts, w);
         }
-        let client = &mut self.client;
-        if let Some(text) = self.explanation.take() {
-            client.explain(text, w);
+        if let Some(text) = self.choice.explanation.take() {
+            self.client.explain(text, w);
         }
-        for what in &facts.lost {
-            client.emit(&AnswerEvent::Lost(what), w);
+        if self.others.is_empty() {
+            for what in &facts.lost {
+                self.client.emit(&AnswerEvent::Lost(what), w);
+            }
         }
         let finish = AnswerEvent::Finish {
             reason,
             stop_sequence,
         };
-        client.emit(&finish, w);
-        client.emit(&AnswerEvent::End, w);
+        self.client.emit(&finish, w);
     }
 
     /// Passes a citation on to where its text is, which a stream may have left.
     fn cite(&mut self, citation: Citation<'static>, facts: &mut ResponseFacts, w: &mut Writer) {
         let format = self.client.api.answer_format();
         let is_open = !self.is_stream() || format == AnswerFormat::Chat;
-        if !self.citations.has_text() || !(is_open || self.citations.is_in_text()) {
+        if !self.choice.citations.has_text() || !(is_open || self.choice.citations.is_in_text()) {
             return facts.lose("citations");
         }
         let citation = match format {
-            AnswerFormat::Responses => self.citations.in_item(citation),
+            AnswerFormat::Responses => self.choice.citations.in_item(citation),
             AnswerFormat::Chat | AnswerFormat::Messages => citation,
         };
         self.client.emit(&AnswerEvent::Citation(citation), w);
-    }
-
-    /// Some providers report a plain stop when they stop to call tools.
-    const fn reason(&self, said: FinishReason) -> FinishReason {
-        match said {
-            FinishReason::Stop if self.had_calls => FinishReason::ToolCalls,
-            FinishReason::Stop if self.had_refusal => FinishReason::Refusal,
-            reason => reason,
-        }
     }
 
     /// Makes sure that an answer starts once, before anything else of it. Returns whether to go on
@@ -225,6 +262,21 @@ impl TranslatedOutput {
     /// Writes an error into the stream.
     pub(super) fn fail(&mut self, error: &ApiError<'_>, w: &mut Writer) {
         self.client.fail(error, w);
+    }
+}
+
+impl OpenChoice {
+    const fn is_answered(&self) -> bool {
+        self.finish.is_some() || self.had_calls || self.had_refusal || self.citations.has_text()
+    }
+
+    /// Some providers report a plain stop when they stop to call tools.
+    const fn reason(&self, said: FinishReason) -> FinishReason {
+        match said {
+            FinishReason::Stop if self.had_calls => FinishReason::ToolCalls,
+            FinishReason::Stop if self.had_refusal => FinishReason::Refusal,
+            reason => reason,
+        }
     }
 }
 
@@ -326,7 +378,10 @@ fn add_to_facts(event: &AnswerEvent<'_>, facts: &mut ResponseFacts) {
         AnswerEvent::Failed(error) => facts.provider_error = Some(error.clone()),
         AnswerEvent::End => facts.terminal_seen = true,
         AnswerEvent::Citation(_) | AnswerEvent::Lost(_) => {}
-        AnswerEvent::CallEnd { .. } | AnswerEvent::Finish { .. } | AnswerEvent::Alive => {}
+        AnswerEvent::Choice(_)
+        | AnswerEvent::CallEnd { .. }
+        | AnswerEvent::Finish { .. }
+        | AnswerEvent::Alive => {}
     }
 }
 

@@ -64,6 +64,15 @@ impl Turns {
         }
     }
 
+    /// Those of another choice of the same answer.
+    pub(super) fn of_another_choice(&self) -> Self {
+        Self {
+            free_text_tools: self.free_text_tools.clone(),
+            stand_ins: self.stand_ins.clone(),
+            ..Self::default()
+        }
+    }
+
     /// Takes the next event, and passes on what has its turn.
     pub(super) fn pass(&mut self, event: &AnswerEvent<'_>, sink: &mut TurnSink<'_>) {
         match event {

@@ -13,6 +13,7 @@ impl Violation {
             (
                 _,
                 StrictApi::GenerateContent
+                | StrictApi::StreamGenerateContent
                 | StrictApi::GeminiCountTokens
                 | StrictApi::BatchEmbedContents,
             ) => (400, self.google()),

@@ -49,9 +49,29 @@ const TOOL_SCHEMA: ApiRule = rule("tool-schema", "https://ai.google.dev/api/cach
 const ONE_SCHEMA: ApiRule = rule("one-schema", GENERATE);
 const ANSWER_SCHEMA: ApiRule = rule("answer-schema", SCHEMAS);
 const TOOLS_AND_SCHEMA: ApiRule = rule("tools-beside-answer-schema", SCHEMAS);
+const CANDIDATES: ApiRule = rule(
+    "candidates",
+    "https://github.com/googleapis/js-genai/issues/1609",
+);
+const CANDIDATES_STREAMED: ApiRule = rule(
+    "candidates-of-a-stream",
+    "https://docs.cloud.google.com/vertex-ai/generative-ai/docs/model-reference/inference",
+);
 const LOGPROBS: ApiRule = rule("logprobs", GENERATE);
 const COUNT_FORM: ApiRule = rule("count-tokens-form", COUNTING);
 const EMBED_MODEL: ApiRule = rule("embedding-model", EMBEDDINGS);
+
+/// What `models/{model}:streamGenerateContent` refuses.
+pub(super) fn check_stream(vendor: &str, model: &str, body: &Value) -> Result<(), Violation> {
+    let body = camel(body);
+    let count = &body["generationConfig"]["candidateCount"];
+    if count.as_i64().is_some_and(|count| count > 1) {
+        let path = FieldPath::of("generationConfig").key("candidateCount");
+        let problem = "Multiple candidates are only supported by generateContent";
+        return broken(CANDIDATES_STREAMED, path, problem);
+    }
+    generate(vendor, model, &body, &FieldPath::default())
+}
 
 /// What `models/{model}:generateContent` refuses.
 pub(super) fn check(vendor: &str, model: &str, body: &Value) -> Result<(), Violation> {
@@ -65,6 +85,7 @@ fn generate(vendor: &str, model: &str, body: &Value, path: &FieldPath) -> Result
     let at = path.key("generationConfig");
     thinking(known, &config["thinkingConfig"], &at.key("thinkingConfig"))?;
     sampling(known, config, &at)?;
+    candidates(vendor, known, &config["candidateCount"], &at)?;
     format(known, body, config, &at)?;
     tools(known, body, path)?;
     turns::check(vendor, known, body, path)
@@ -234,6 +255,24 @@ fn sampling(known: Option<GeminiModel>, config: &Value, path: &FieldPath) -> Res
     if !config["logprobs"].is_null() && config["responseLogprobs"] != true {
         let problem = "requires responseLogprobs to be true";
         return broken(LOGPROBS, path.key("logprobs"), problem);
+    }
+    Ok(())
+}
+
+/// Several answers at once. Since Gemini 3 only Vertex gives them
+/// (github.com/googleapis/python-genai/issues/1723), and models that draw do not.
+fn candidates(
+    vendor: &str,
+    known: Option<GeminiModel>,
+    count: &Value,
+    path: &FieldPath,
+) -> Result<(), Violation> {
+    let gives_one = |known: GeminiModel| {
+        known.draws || (vendor != "vertex" && known.level != GeminiSeries::Two)
+    };
+    if count.as_i64().is_some_and(|count| count > 1) && known.is_some_and(gives_one) {
+        let problem = "Multiple candidates is not enabled for this model";
+        return broken(CANDIDATES, path.key("candidateCount"), problem);
     }
     Ok(())
 }

@@ -238,6 +238,8 @@ pub(super) struct GeminiModel {
     pub(super) sampling: bool,
     /// Whether calls must come back with their signatures.
     pub(super) signatures: bool,
+    /// Whether it answers with images.
+    pub(super) draws: bool,
 }
 
 impl GeminiModel {
@@ -257,6 +259,7 @@ impl GeminiModel {
             levels: &[],
             sampling: true,
             signatures: false,
+            draws: is("image"),
         };
         let budget = match is("pro") {
             true => (128, 32_768, false),

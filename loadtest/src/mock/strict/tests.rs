@@ -1093,6 +1093,18 @@ fn geminis_fields_and_models() {
                 config(json!({"candidateCount": 8})),
             ),
             (
+                "candidates",
+                three,
+                config(json!({"candidateCount": 2})),
+                config(json!({"candidateCount": 1})),
+            ),
+            (
+                "candidates",
+                "gemini-2.5-flash-image",
+                config(json!({"candidateCount": 2})),
+                json!({}),
+            ),
+            (
                 "thinking-budget",
                 flash,
                 thinking(json!({"thinkingBudget": 24_577})),
@@ -1178,6 +1190,23 @@ fn geminis_fields_and_models() {
             ),
         ],
     );
+}
+
+#[test]
+fn several_candidates_come_whole_and_since_gemini_3_from_vertex_alone() {
+    let base = json!({"contents": [turn("user", json!([{"text": "hi"}]))]});
+    let count = |count: u64| json!({"generationConfig": {"candidateCount": count}});
+    let two = |model| ("candidates-of-a-stream", model, count(2), count(1));
+    for vendor in ["gemini", "vertex"] {
+        let rows = [two("gemini-2.5-flash"), two("gemini-3.1-pro-preview")];
+        table(vendor, StrictApi::StreamGenerateContent, &base, &rows);
+    }
+    let model = "gemini-3.1-pro-preview";
+    let two = with(&base, &count(2));
+    verdict("vertex", StrictApi::GenerateContent, model, &two).unwrap();
+    let drawing = "gemini-3-pro-image";
+    let found = verdict("vertex", StrictApi::GenerateContent, drawing, &two).unwrap_err();
+    assert_eq!(found.rule(), "candidates");
 }
 
 #[test]
