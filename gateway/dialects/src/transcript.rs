@@ -132,6 +132,8 @@ impl StreamTranscript {
                         }
                         self.answer.add(event);
                     }
+                    // It says nothing.
+                    Ok(Value::Null) => {}
                     _ => self.is_readable = false,
                 },
                 SseItem::Oversized => self.answer.is_cut = true,
@@ -499,22 +501,10 @@ impl Assembly {
     }
 
     fn merge_item(&mut self, name: &str, items: &mut Vec<Value>, item: Value) {
-        let index = item.get("index").cloned();
-        let slot = match &index {
-            Some(_) => items
-                .iter_mut()
-                .rfind(|it| it.get("index") == index.as_ref()),
-            // Without an index, a piece belongs to the last item if both are of one kind.
-            None => items.last_mut().filter(|last| {
-                let kind = text_of(&item, "type");
-                last.is_string() && item.is_string()
-                    || last.is_object()
-                        && item.is_object()
-                        && (kind.is_none() || text_of(last, "type") == kind)
-            }),
-        };
+        let slot = place_of(items, &item).and_then(|at| items.get_mut(at));
         let slot = slot.filter(|last| !is_another_call(last, &item));
         match slot {
+            Some(slot) if has_all_of(slot, &item) => {}
             Some(slot) => self.merge(name, slot, item),
             None if self.is_cut => {}
             None => {
@@ -609,22 +599,65 @@ fn with_input(mut block: Value) -> Value {
     block
 }
 
+/// The item that a piece may belong to.
+fn place_of(items: &[Value], item: &Value) -> Option<usize> {
+    let (before, last) = (items.len().checked_sub(1)?, items.last()?);
+    let Some(index) = item.get("index") else {
+        // Without an index, it is the last one if both are of one kind.
+        let kind = text_of(item, "type");
+        let is_one_kind = last.is_string() && item.is_string()
+            || last.is_object()
+                && item.is_object()
+                && (kind.is_none() || text_of(last, "type") == kind);
+        return is_one_kind.then_some(before);
+    };
+    let has_index = |other: &Value| other.get("index") == Some(index);
+    items.iter().rposition(has_index).or_else(|| {
+        // A call goes on under a number of its own, if it began under another's.
+        let others = &items[..before];
+        let is_double = others
+            .iter()
+            .any(|other| other.get("index") == last.get("index"));
+        let is_piece = named(item).is_none() && !has_whole_arguments(last);
+        let goes_on = match identified(item) {
+            Some(id) => identified(last) == Some(id),
+            None => is_double,
+        };
+        (item.get("function").is_some() && is_piece && goes_on).then_some(before)
+    })
+}
+
+/// The name of a call.
+fn named(call: &Value) -> Option<&str> {
+    text_of(&call["function"], "name").filter(|name| !name.is_empty())
+}
+
+/// The id of a call.
+fn identified(call: &Value) -> Option<&str> {
+    text_of(call, "id").filter(|id| !id.is_empty())
+}
+
+fn has_whole_arguments(call: &Value) -> bool {
+    let arguments = text_of(&call["function"], "arguments").unwrap_or_default();
+    serde_json::from_str::<IgnoredAny>(arguments).is_ok()
+}
+
+/// Whether a piece says the whole arguments of its call again.
+fn has_all_of(call: &Value, item: &Value) -> bool {
+    let again = text_of(&item["function"], "arguments");
+    again.is_some() && again == text_of(&call["function"], "arguments") && has_whole_arguments(call)
+}
+
 /// Whether a piece begins another call than the one before it, which has the same number or none: it
 /// has another id, or a name behind arguments that are whole.
 fn is_another_call(last: &Value, item: &Value) -> bool {
-    let name = |call: &'_ Value| {
-        let name = text_of(&call["function"], "name")?;
-        (!name.is_empty()).then(|| name.to_owned())
-    };
-    let (Some(own), Some(name)) = (name(last), name(item)) else {
+    let (Some(own), Some(name)) = (named(last), named(item)) else {
         return false;
     };
-    let id = |call| text_of(call, "id").filter(|id| !id.is_empty());
-    match (id(last), id(item)) {
+    match (identified(last), identified(item)) {
         (Some(own), Some(id)) => own != id,
         _ => {
-            let arguments = text_of(&last["function"], "arguments").unwrap_or_default();
-            let is_whole = serde_json::from_str::<IgnoredAny>(arguments).is_ok();
+            let is_whole = has_whole_arguments(last);
             let said = text_of(&item["function"], "arguments").unwrap_or_default();
             let has_index = item.get("index").is_some();
             is_whole && (!said.is_empty() || !has_index && own != name)

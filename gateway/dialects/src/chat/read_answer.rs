@@ -72,6 +72,8 @@ impl ChatReader {
     /// Reads a chunk, whose choices hold a `delta`, or a body, whose choices hold a `message`.
     fn read_object(&mut self, data: &str, sink: &mut EventSink<'_>) -> json::Result<()> {
         let mut chunk = Object::read(data, Path::ROOT)?;
+        // Counts come first: an answer that failed was billed, too.
+        self.read_usage(&mut chunk, sink);
         if let Some(error) = chunk.error() {
             sink(AnswerEvent::failed(error));
             return Ok(());
@@ -91,7 +93,6 @@ impl ChatReader {
         }
         chunk.each_object("choices", |choice| self.read_choice(choice, sink))?;
         self.read_sources(&mut chunk, sink)?;
-        self.read_usage(&mut chunk, sink);
         let tier = chunk.lenient_text("service_tier");
         emit(sink, tier.map(AnswerEvent::ServiceTier));
         self.read_usage(&mut chunk.object_or_empty("x_groq")?, sink);

@@ -1,13 +1,14 @@
 //! The tool calls of a chat answer, whose pieces come in many orders.
 //!
-//! Some servers leave out the index or the id of a call, number all calls 0, repeat the name in every
-//! chunk or send it in pieces, or send it after the arguments. A call begins when its name and id are
-//! known, and after the calls before it; until then its pieces are held.
+//! Some servers leave out the index or the id of a call, number all calls 0 or change the number of a
+//! call, repeat the name in every chunk or send it in pieces, send it after the arguments, or say whole
+//! arguments again. A call begins when its name and id are known, and after the calls before it; until
+//! then its pieces are held.
 
 use crate::caps;
 use crate::json::{InvalidField, Object, Result, Text, text_of};
 use crate::neutral::{
-    AnswerEvent, ArgumentsEnd, EventSink, ReasoningSignature, SignatureOrigin, ToolUse,
+    AnswerEvent, ArgumentsEnd, EventSink, Given, ReasoningSignature, SignatureOrigin, ToolUse,
 };
 
 /// The calls of an answer so far.
@@ -36,6 +37,7 @@ struct ChatCall {
     /// Arguments that came before the call could begin.
     held: Text<'static>,
     end: ArgumentsEnd,
+    given: Given,
     /// Its number among the calls that have begun.
     index: usize,
 }
@@ -72,7 +74,13 @@ impl ChatCalls {
             piece.number = piece.number.or_else(|| (place > 0).then_some(place));
             place += 1;
             self.add(piece, sink)
-        })
+        })?;
+        // The form before there were tools: one call, which has no id.
+        message
+            .object("function_call", |call| {
+                self.add(CallPiece::read_function(call), sink)
+            })
+            .map(drop)
     }
 
     fn add(&mut self, piece: CallPiece<'_>, sink: &mut EventSink<'_>) -> Result<()> {
@@ -93,6 +101,7 @@ impl ChatCalls {
             }
         };
         let call = &mut self.calls[at];
+        call.number = piece.number.or(call.number);
         if at < self.settled {
             return call.read_on(piece, sink);
         }
@@ -105,7 +114,10 @@ impl ChatCalls {
     fn known(&self, piece: &CallPiece<'_>) -> Option<usize> {
         let last = |such: &dyn Fn(&ChatCall) -> bool| self.calls.iter().rposition(such);
         let at = match (piece.number, &piece.id) {
-            (Some(_), _) => last(&|call| call.number == piece.number)?,
+            (Some(_), _) => match last(&|call| call.number == piece.number) {
+                Some(at) => at,
+                None => return self.renumbered(piece),
+            },
             (None, Some(_)) => match last(&|call| call.id == piece.id) {
                 Some(at) => return Some(at),
                 None => last(&|call| call.id.is_none())?,
@@ -116,6 +128,21 @@ impl ChatCalls {
             }
         };
         (!self.calls[at].is_another(piece)).then_some(at)
+    }
+
+    /// The call that goes on under a number of which no call is known: the one with the piece's id, or
+    /// the last one, if its number was another call's and the piece begins nothing.
+    fn renumbered(&self, piece: &CallPiece<'_>) -> Option<usize> {
+        let (at, call) = self.calls.iter().enumerate().next_back()?;
+        if piece.name.is_some() || call.end.is_reached() {
+            return None;
+        }
+        let others = &self.calls[..at];
+        let goes_on = match &piece.id {
+            Some(_) => call.id == piece.id,
+            None => others.iter().any(|other| other.number == call.number),
+        };
+        goes_on.then_some(at)
     }
 
     /// Begins the calls that can. At the end, all can.
@@ -158,17 +185,25 @@ impl<'a> CallPiece<'a> {
         let signature = google.ok().flatten().flatten().flatten();
         let sign = |value| ReasoningSignature::plain(SignatureOrigin::Gemini, value);
         let (id, number) = (call.some_text("id"), call.count("index").ok().flatten());
-        let mut function = call.object_or_empty("function")?;
-        // Some servers send the object itself.
-        let arguments = function.take("arguments");
-        let arguments = arguments.map(|raw| text_of(raw).unwrap_or_else(|| Text::plain(raw)));
         Ok(Self {
             number,
             id,
+            signature: signature.map(sign),
+            ..Self::read_function(call.object_or_empty("function")?)
+        })
+    }
+
+    fn read_function(mut function: Object<'a, '_>) -> Self {
+        // Some servers send the object itself.
+        let arguments = function.take("arguments");
+        let arguments = arguments.map(|raw| text_of(raw).unwrap_or_else(|| Text::plain(raw)));
+        Self {
+            number: None,
+            id: None,
             name: function.some_text("name"),
             arguments: arguments.filter(|text| !text.is_empty()),
-            signature: signature.map(sign),
-        })
+            signature: None,
+        }
     }
 
     /// Some servers send calls that say nothing beside their text.
@@ -197,12 +232,21 @@ impl ChatCall {
         if self.name.is_empty() {
             return Err(no_name());
         }
-        if let Some(part) = piece.arguments {
-            self.end.read(&part);
+        if let Some(part) = piece.arguments.filter(|part| self.is_new(part)) {
             let index = self.index;
             sink(AnswerEvent::Arguments { index, part });
         }
         Ok(())
+    }
+
+    /// Notes a piece of the arguments. Returns whether it is one: some servers say the whole again.
+    fn is_new(&mut self, part: &Text<'_>) -> bool {
+        if self.end.is_reached() && self.given.is_all_of(part) {
+            return false;
+        }
+        self.end.read(part);
+        self.given.add(part);
+        true
     }
 
     /// Adds a piece to a call that has not begun. Returns how much longer it is.
@@ -219,9 +263,8 @@ impl ChatCall {
         if self.is_naming {
             self.name.push(&name);
         }
-        if let Some(part) = piece.arguments {
+        if let Some(part) = piece.arguments.filter(|part| self.is_new(part)) {
             self.was_named |= !self.name.is_empty();
-            self.end.read(&part);
             self.held.push(&part);
         }
         (self.name.len() + self.held.len()).saturating_sub(before)

@@ -132,6 +132,7 @@ impl MessagesReader {
                 finish(&mut event.object_or_empty("delta")?, sink);
             }
             "message_stop" => {
+                self.read_usage(&mut event, sink);
                 self.end(sink);
                 sink(AnswerEvent::End);
             }

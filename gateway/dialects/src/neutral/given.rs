@@ -29,6 +29,12 @@ impl Given {
         self.hash = hashed(self.hash, part.as_escaped());
     }
 
+    /// Whether exactly this text was given.
+    pub(crate) fn is_all_of(&self, whole: &Text<'_>) -> bool {
+        let whole = whole.as_escaped();
+        whole.len() == self.bytes && hashed(Self::default().hash, whole) == self.hash
+    }
+
     /// What of the whole text was not given. A whole that is not what was given is said in other
     /// words, or escaped in another way: there is nothing to add to it.
     pub(crate) fn rest_of<'t>(&self, whole: &'t Text<'_>) -> Text<'t> {

@@ -218,6 +218,8 @@ fn read_item(
     }
     let data = match data.trim_ascii() {
         b"[DONE]" => "[DONE]",
+        // It says nothing. AgentRouter sends it between reasoning and text.
+        b"null" => return Ok(()),
         data => json::valid(data).map_err(StreamError::malformed)?,
     };
     let before = facts.text_bytes + reader.held_bytes() as u64;

@@ -51,9 +51,11 @@ fn add_count(cursor: &mut JsonCursor<'_>, known: &mut Option<u64>) -> Option<()>
     Some(())
 }
 
-/// A count, which some servers write as a fraction of zero (`100.0`) or with an exponent (`1e3`).
-/// What no call can consume is none: servers write -1, also unsigned, where they do not count.
+/// A count, which some servers write as a fraction of zero (`100.0`), with an exponent (`1e3`) or as text
+/// (`"100"`). What no call can consume is none: servers write -1, also unsigned, where they do not count.
 fn number(raw: &[u8]) -> Option<u64> {
+    let text = raw.strip_prefix(b"\"");
+    let raw = text.and_then(|raw| raw.strip_suffix(b"\"")).unwrap_or(raw);
     let exact = non_negative_integer(raw);
     let count = exact.or_else(|| {
         let number: f64 = std::str::from_utf8(raw).ok()?.parse().ok()?;

@@ -348,8 +348,18 @@ const OPENAI: &[VendorForm] = &[
     (
         "servers that do not count",
         r#"{"prompt_tokens":-1,"completion_tokens":4294967295,"total_tokens":18446744073709551615,
-            "cached_tokens":"7","input_tokens":1.5,"output_tokens":null,"total":1e99}"#,
+            "cached_tokens":"many","input_tokens":1.5,"output_tokens":null,"total":1e99}"#,
         &[],
+    ),
+    (
+        "protobuf.dev/programming-guides/json (64-bit integers are text), such as Yandex Cloud's",
+        r#"{"prompt_tokens":"100","completion_tokens":"60","total_tokens":"160",
+            "prompt_tokens_details":{"cached_tokens":"40"}}"#,
+        &[
+            ("input_tokens", 100),
+            ("cached_input_tokens", 40),
+            ("output_tokens", 60),
+        ],
     ),
 ];
 

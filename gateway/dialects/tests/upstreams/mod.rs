@@ -169,13 +169,18 @@ fn chunk(delta: Value) -> Value {
 fn chat(parts: &[Part], chance: &mut Chance) -> Vec<Value> {
     let is_late = chance.one_in(3);
     let names = chance.below(4);
-    let numbers = chance.below(3);
+    // 3: a call begins under the number of the first, and goes on under its own.
+    let numbers = chance.below(4);
+    let says_twice = numbers != 3 && chance.one_in(4);
     // Without numbers only ids tell calls apart; if all are 0, only what begins does.
     let in_turns = numbers == 0 && chance.one_in(2);
     let has_call = |part: &Part| matches!(part, Part::Call { .. });
     let mut events = vec![chunk(json!({"role": "assistant", "content": ""}))];
     if chance.one_in(10) {
         return whole_chat(parts);
+    }
+    if chance.one_in(4) {
+        events.push(Value::Null);
     }
     let mut queues = Vec::new();
     for part in parts.iter().filter(|part| !has_call(part)) {
@@ -231,10 +236,16 @@ fn chat(parts: &[Part], chance: &mut Chance) -> Vec<Value> {
             deltas.push(json!({"function": {"name": name}}));
             deltas.push(json!({"id": id}));
         }
+        if says_twice && !is_behind {
+            let function = json!({"name": name, "arguments": arguments.to_string()});
+            deltas.push(json!({"id": id, "function": function}));
+        }
         for delta in &mut deltas {
+            let has_name = delta["function"].get("name").is_some();
             match numbers {
                 0 => delta["index"] = number.into(),
                 1 => {}
+                3 if !has_name => delta["index"] = number.into(),
                 _ => delta["index"] = 0.into(),
             }
         }
