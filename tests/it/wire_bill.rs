@@ -4,7 +4,7 @@
 use std::fs;
 
 use serde_json::{Value, json};
-use weir_tests::http::Request;
+use weir_tests::http::{Answer, Request};
 use weir_tests::scripted::{Script, ScriptedProvider};
 use weir_tests::weir::Installation;
 
@@ -200,6 +200,14 @@ fn other_calls() -> Vec<BilledCall> {
             bill: Ok("0.00021"),
         },
         BilledCall {
+            name: "azure_deployments",
+            dialect: "azure-deployments",
+            base_path: "/openai",
+            model: "gpt-4o-mini",
+            answer: chat("gpt-4o-mini-2024-07-18", usage),
+            bill: Ok("0.00021"),
+        },
+        BilledCall {
             name: "unknown",
             dialect: "openai",
             base_path: "/v1",
@@ -267,14 +275,7 @@ fn every_kind_of_meter_is_in_the_bill_or_says_why_not() {
     weir.wait_until_ready().unwrap();
     weir.wait_for_store().unwrap();
     for call in &calls {
-        let body = format!(
-            r#"{{"model":"{}","messages":[{{"role":"user","content":"What is a weir?"}}]}}"#,
-            call.name
-        );
-        let request = Request::post("/v1/chat/completions", body)
-            .bearer(&key)
-            .header("content-type", "application/json");
-        let answer = request.send(weir.gateway).unwrap();
+        let answer = ask(&weir, &key, call.name);
         assert_eq!(answer.status, 200, "{}: {answer:?}", call.name);
     }
     weir.wait_for_number("SELECT count() FROM weir.requests", calls.len() as u64)
@@ -286,7 +287,45 @@ fn every_kind_of_meter_is_in_the_bill_or_says_why_not() {
         }
     }
     rerate(&weir, &calls);
+    a_budget_in_money_knows_what_a_call_may_cost(&weir);
     up.stop().unwrap();
+}
+
+fn ask(weir: &Installation, key: &str, alias: &str) -> Answer {
+    let body = format!(
+        r#"{{"model":"{alias}","messages":[{{"role":"user","content":"What is a weir?"}}]}}"#
+    );
+    let request = Request::post("/v1/chat/completions", body)
+        .bearer(key)
+        .header("content-type", "application/json");
+    request.send(weir.gateway).unwrap()
+}
+
+/// Before a call there is only the name of the model that is asked for.
+fn a_budget_in_money_knows_what_a_call_may_cost(weir: &Installation) {
+    let args = [
+        "budgets", "set", "thrift", "--team", "thrifty", "--usd", "5",
+    ];
+    weir.run(&args).unwrap();
+    let key = weir.create_key("thrifty").unwrap();
+    weir.wait_until_known(&key).unwrap();
+    for (alias, status) in [
+        ("vertex_on_demand", 200),
+        ("azure_deployments", 200),
+        ("provisioned", 200),
+        ("free", 200),
+        ("azure_own_name", 403),
+    ] {
+        let answer = ask(weir, &key, alias);
+        assert_eq!(answer.status, status, "{alias}: {answer:?}");
+        if status == 403 {
+            let message = answer.message();
+            assert!(
+                message.contains("[[price]]"),
+                "it says what helps: {message}"
+            );
+        }
+    }
 }
 
 fn check(call: &BilledCall, row: &Value) {
