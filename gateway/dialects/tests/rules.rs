@@ -222,6 +222,38 @@ fn what_is_no_document_is_refused_by_name() {
     assert_eq!(field, "messages[].content[].file (text/plain, not UTF-8)");
 }
 
+#[test]
+fn media_that_say_nothing_are_left_out_and_listed() {
+    for target in [
+        CLAUDE,
+        ("gemini", "gemini-3.5-flash"),
+        ("openai-responses", "gpt-5.1"),
+    ] {
+        for (media_type, field) in [
+            ("text/plain", "file"),
+            ("application/pdf", "file"),
+            ("image/png", "file"),
+            ("image/png", "image_url"),
+        ] {
+            let url = format!("data:{media_type};base64,");
+            let body = match field {
+                "file" => with_file(media_type, b""),
+                _ => json!({"model": "m", "messages": [{"role": "user", "content": [
+                    {"type": "text", "text": "x"},
+                    {"type": "image_url", "image_url": {"url": url}}]}]}),
+            };
+            let upstream = try_prepare(CHAT, &body, target, Unsupported::Refuse).unwrap();
+            let request = body_of(&upstream).to_string();
+            assert!(!request.contains("\"data\":\"\""), "{request}");
+            assert!(!request.contains("base64,\""), "{request}");
+            let (_, dropped) = sent(CHAT, &body, target);
+            assert_eq!(dropped, [format!("messages[].content[].{field} (empty)")]);
+        }
+    }
+    let (_, dropped) = sent(CHAT, &with_file("text/plain", b" \n"), CLAUDE);
+    assert_eq!(dropped, ["messages[].content[].file (blank)"]);
+}
+
 /// The images and documents of a request to Claude, which it refuses in any other form.
 fn assert_media_of_claude(request: &Value) {
     for block in request["messages"][0]["content"]

@@ -162,8 +162,27 @@ fn fit_parts(
     });
 }
 
+/// What an image or a file without a byte is. It says nothing, and no API takes it.
+fn of_nothing(part: &Part<'_>) -> Option<Feature> {
+    match part {
+        Part::Image {
+            source: MediaSource::Data { data, .. },
+            ..
+        } if data.is_empty() => Some(Feature::Images),
+        Part::File {
+            source: MediaSource::Data { data, .. },
+            ..
+        } if data.is_empty() => Some(Feature::Files),
+        _ => None,
+    }
+}
+
 /// An image or a file as the API takes it. `None` if it does not, which is reported.
 fn fitting<'a>(part: Part<'a>, rules: &MediaRules, report: &mut LossReport) -> Option<Part<'a>> {
+    if let Some(feature) = of_nothing(&part) {
+        report.approximated_kind(feature, "empty");
+        return None;
+    }
     match part {
         Part::Image {
             source: MediaSource::Data { media_type, data },
@@ -252,6 +271,10 @@ impl MediaRules {
                 if self.text_files == TextFiles::Text {
                     report.approximated_if(name.is_some(), Feature::FileName);
                     return Some(Part::Text(text));
+                }
+                if text.is_blank() {
+                    report.approximated_kind(Feature::Files, "blank");
+                    return None;
                 }
                 let source = MediaSource::Text(text);
                 return Some(Part::File { source, name });
