@@ -83,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_moment_is_never_early_and_mostly_exact() {
+    fn a_moment_is_never_early_and_more_exact_than_a_millisecond() {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -103,11 +103,12 @@ mod tests {
             late
         });
         late.sort();
-        // A millisecond timer would be late by half a millisecond at the median.
+        // A millisecond timer would be late by a third of a millisecond at best. The best tenth counts, because
+        // others share the machine.
         assert!(
-            late[100] < Duration::from_micros(400),
-            "median {:?}",
-            late[100]
+            late[20] < Duration::from_micros(250),
+            "the best tenth {:?}",
+            late[20]
         );
     }
 }

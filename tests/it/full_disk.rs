@@ -45,8 +45,10 @@ fn a_full_disk_stops_answers_and_loses_none() {
         Ok(refusal.is_some_and(|it| it.status == 503 && it.text().contains("cannot be recorded")))
     });
     refused.unwrap();
-    let said = gateway.log();
-    assert!(said.contains("No space left on device"), "{said}");
+    wait_for("the log says why", || {
+        Ok(gateway.log().contains("No space left on device"))
+    })
+    .unwrap();
     fs::remove_file(ballast).unwrap();
     wait_for("it serves again", || {
         let answer = ask(&weir, &key);

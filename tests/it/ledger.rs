@@ -648,7 +648,7 @@ fn raced() -> Vec<Raced> {
             [of_begun, of_whole],
             true,
             begun("loses-begun-first"),
-            whole("loses-begun-hedge"),
+            whole("loses-begun-hedge").after_answer("loses-begun-first"),
         ),
         raced(
             "wins-late",

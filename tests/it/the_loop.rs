@@ -219,9 +219,7 @@ fn check_sql(weir: &Installation, ledger: &ClientLedger, flaky: &MockHandle, ste
     let (flaky, steady) = (flaky.ledger().total, steady.ledger().total);
 
     let attempts = "SELECT count() FROM weir.attempts WHERE team != 'sdk'";
-    // A batch is stored table by table.
-    weir.wait_for_number(attempts, flaky.calls + steady.calls)
-        .unwrap();
+    assert_eq!(weir.number(attempts).unwrap(), flaky.calls + steady.calls);
     let of = |condition: &str| {
         let statement = format!("{attempts} AND {condition}");
         weir.number(&statement).unwrap()
@@ -231,7 +229,8 @@ fn check_sql(weir: &Installation, ledger: &ClientLedger, flaky: &MockHandle, ste
     // On a machine that stands still for a moment the flaky one may be ejected for a while, and the
     // steady one be tried first. Whatever fails falls back.
     let failed = flaky.by_status[&500];
-    assert_eq!(failed, flaky.calls / 10);
+    // Every tenth of its calls since it was started, the SDK's with them.
+    assert!((0..=1).contains(&(failed - flaky.calls / 10)), "{flaky:?}");
     assert_eq!(of("provider = 'flaky' AND status = 500"), failed);
     assert_eq!(of("kind = 'fallback'"), failed);
     assert_eq!(of("kind = 'first'"), CALLS);

@@ -7,7 +7,6 @@
 
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -16,6 +15,8 @@ use anyhow::{Context as _, Result, bail, ensure};
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use tempfile::TempDir;
+
+use crate::port::ReservedPort;
 
 /// Version of Kafka, and of the logger it needs beside it.
 const KAFKA: &str = "4.1.1";
@@ -32,7 +33,8 @@ const GUARD: &str = r#""$@" </dev/null >>"$LOG" 2>&1 & echo $!; read -r _; kill 
 pub struct Kafka {
     libs: PathBuf,
     dir: TempDir,
-    port: u16,
+    /// The broker's and the controller's: Kafka must know them before it starts.
+    ports: [ReservedPort; 2],
     node: Option<Node>,
 }
 
@@ -48,14 +50,15 @@ impl Kafka {
     pub fn start() -> Result<Self> {
         let libs = fetch_jars()?;
         let dir = tempfile::tempdir().context("make directory for kafka")?;
-        let (port, controller_port) = (free_port()?, free_port()?);
+        let ports = [ReservedPort::new()?, ReservedPort::new()?];
+        let [port, controller_port] = ports.each_ref().map(ReservedPort::number);
         let properties = properties(dir.path(), port, controller_port);
         fs::write(dir.path().join("server.properties"), properties)?;
 
         let mut kafka = Self {
             libs,
             dir,
-            port,
+            ports,
             node: None,
         };
         kafka.format()?;
@@ -66,7 +69,7 @@ impl Kafka {
     /// The address for `bootstrap.servers`.
     #[must_use]
     pub fn brokers(&self) -> String {
-        format!("127.0.0.1:{}", self.port)
+        self.ports[0].address.to_string()
     }
 
     /// Process id of the node, for tests that signal it.
@@ -212,12 +215,6 @@ fn properties(dir: &Path, port: u16, controller_port: u16) -> String {
          log.segment.bytes=16777216\n",
         data.display()
     )
-}
-
-/// A port that is free now. Kafka must know it before it starts, so it can't choose one itself.
-fn free_port() -> Result<u16> {
-    let listener = TcpListener::bind("127.0.0.1:0").context("find a free port")?;
-    Ok(listener.local_addr()?.port())
 }
 
 /// Where things are kept that are fetched once.

@@ -17,10 +17,18 @@ pub struct Script {
     pub headers: String,
     /// The body is over with its last byte: the connection is closed behind it.
     pub body: String,
-    /// It is answered when this model has been asked for, too.
-    pub after: Option<String>,
+    /// It is answered when this has happened, too.
+    pub after: Option<Awaited>,
     /// The connection stays open behind the body until the client leaves.
     pub is_unfinished: bool,
+}
+
+/// What a script waits for at another model.
+#[derive(Clone, Debug)]
+pub enum Awaited {
+    Asked(String),
+    /// The body has been written, whether or not it is finished.
+    Answered(String),
 }
 
 /// It listens until the test's process ends.
@@ -30,11 +38,17 @@ pub struct ScriptedProvider {
     calls: Arc<Calls>,
 }
 
-/// Heads and bodies of all calls so far.
 #[derive(Debug, Default)]
 struct Calls {
-    requests: Mutex<Vec<String>>,
+    so_far: Mutex<CallsSoFar>,
     changed: Condvar,
+}
+
+/// Heads and bodies.
+#[derive(Debug, Default)]
+struct CallsSoFar {
+    asked: Vec<String>,
+    answered: Vec<String>,
 }
 
 impl Script {
@@ -62,7 +76,13 @@ impl Script {
 
     #[must_use]
     pub fn after(mut self, model: &str) -> Self {
-        self.after = Some(model.to_owned());
+        self.after = Some(Awaited::Asked(model.to_owned()));
+        self
+    }
+
+    #[must_use]
+    pub fn after_answer(mut self, model: &str) -> Self {
+        self.after = Some(Awaited::Answered(model.to_owned()));
         self
     }
 
@@ -110,23 +130,34 @@ impl ScriptedProvider {
     #[must_use]
     pub fn asked(&self, model: &str) -> Vec<String> {
         let script = Script::plain(model, "");
-        let requests = self.calls.requests.lock();
-        let of_model = requests.iter().filter(|request| script.is_for(request));
-        of_model.cloned().collect()
+        let so_far = self.calls.so_far.lock();
+        let asked = so_far.asked.iter();
+        asked
+            .filter(|request| script.is_for(request))
+            .cloned()
+            .collect()
     }
 }
 
 impl Calls {
-    fn add(&self, request: String) {
-        self.requests.lock().push(request);
+    fn note(&self, note: impl FnOnce(&mut CallsSoFar)) {
+        note(&mut self.so_far.lock());
         self.changed.notify_all();
     }
 
-    fn wait_for(&self, model: &str) {
+    fn wait_for(&self, awaited: &Awaited) {
+        let (Awaited::Asked(model) | Awaited::Answered(model)) = awaited;
         let script = Script::plain(model, "");
-        let mut requests = self.requests.lock();
-        while !requests.iter().any(|request| script.is_for(request)) {
-            self.changed.wait(&mut requests);
+        let mut so_far = self.so_far.lock();
+        loop {
+            let mut requests = match awaited {
+                Awaited::Asked(_) => so_far.asked.iter(),
+                Awaited::Answered(_) => so_far.answered.iter(),
+            };
+            if requests.any(|request| script.is_for(request)) {
+                return;
+            }
+            self.changed.wait(&mut so_far);
         }
     }
 }
@@ -141,15 +172,16 @@ fn answer(
     let mut scripts = scripts.iter();
     let script = scripts.find(|script| script.is_for(&request));
     let script = script.context("no script is for the call")?;
-    calls.add(request);
-    if let Some(model) = &script.after {
-        calls.wait_for(model);
+    calls.note(|so_far| so_far.asked.push(request.clone()));
+    if let Some(awaited) = &script.after {
+        calls.wait_for(awaited);
     }
     let head = format!(
         "HTTP/1.1 {} scripted\r\n{}connection: close\r\n\r\n",
         script.status, script.headers
     );
     client.write_all(format!("{head}{}", script.body).as_bytes())?;
+    calls.note(|so_far| so_far.answered.push(request));
     if script.is_unfinished {
         // It sends nothing more: this waits until it leaves.
         let _ = client.read(&mut [0])?;

@@ -1,7 +1,7 @@
 //! The `weir` program as its users run it: a configuration, a data directory, processes.
 
 use std::fs;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -11,6 +11,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::http::{Request, is_up};
+use crate::port::ReservedPort;
 
 /// Longest wait for anything that should take a second or two; the machine may be busy.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -23,16 +24,20 @@ pub struct Installation {
     dir: TempDir,
     pub gateway: SocketAddr,
     pub store: SocketAddr,
+    /// Those of the two addresses.
+    _ports: [ReservedPort; 2],
 }
 
 impl Installation {
-    /// Writes a configuration with free ports; `rest` is what stands behind `[gateway]`, `[store]`.
+    /// Writes a configuration with ports of its own; `rest` is what stands behind `[gateway]`, `[store]`.
     pub fn new(rest: &str) -> Result<Self> {
         let dir = tempfile::tempdir()?;
+        let ports = [ReservedPort::new()?, ReservedPort::new()?];
         let installation = Self {
             dir,
-            gateway: free_address()?,
-            store: free_address()?,
+            gateway: ports[0].address,
+            store: ports[1].address,
+            _ports: ports,
         };
         let config = format!(
             "[gateway]\nlisten = \"{}\"\n\n[store]\nlisten = \"{}\"\n\n{rest}",
@@ -381,8 +386,4 @@ impl SdkAge {
 #[must_use]
 pub fn python() -> PathBuf {
     SdkAge::Newest.python()
-}
-
-fn free_address() -> Result<SocketAddr> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
 }

@@ -7,6 +7,7 @@
     reason = "a test fails by panicking, and says what it was given"
 )]
 
+mod keys;
 mod routing;
 
 use parking_lot::{Mutex, MutexGuard};

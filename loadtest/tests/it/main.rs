@@ -6,7 +6,6 @@
     reason = "a test fails by panicking, and its numbers are small"
 )]
 
-mod bench;
 mod http;
 mod mock_dialects;
 mod mock_faults;

@@ -104,16 +104,16 @@ fn slow_headers_begin_and_then_wait() {
     let mock = mock();
     let mut client = Client::connect(mock.addr());
     let began = Instant::now();
-    let fault = r#"{"kind":"slow_headers","for_ms":1000}"#;
+    let fault = r#"{"kind":"slow_headers","for_ms":3000}"#;
     client.send("POST", CHAT, &[("x-mock-fault", fault)], &chat(""));
-    assert_eq!(client.peek(), b"HTTP/1.1 200");
-    assert!(
-        began.elapsed() < Duration::from_millis(900),
-        "the status comes at once"
+    assert_eq!(
+        client.peek(),
+        b"HTTP/1.1 200",
+        "the status comes at once, and alone"
     );
     let got = client.receive(began).unwrap();
     assert!(
-        began.elapsed() >= Duration::from_millis(1000),
+        began.elapsed() >= Duration::from_millis(3000),
         "the rest comes late"
     );
     assert_eq!((got.status, got.end), (200, End::Whole));

@@ -4,7 +4,6 @@ mod cluster;
 mod events;
 mod proxy;
 
-use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -17,6 +16,7 @@ use tokio::task::JoinHandle;
 use weir_eventlog::{JournalSource, Source};
 use weir_ingestor::{IngestorError, IngestorHealth, IngestorOptions};
 use weir_store::{Store, StoreState};
+use weir_tests::port::ReservedPort;
 
 use self::events::{open_journal, write};
 use self::proxy::Proxy;
@@ -265,7 +265,8 @@ fn a_row_that_the_store_refuses_becomes_a_dead_letter_and_all_others_rows() {
 #[test]
 fn a_store_that_comes_late_and_dies_often_gets_everything_once() {
     alone(async {
-        let address = free_address();
+        let port = ReservedPort::new().unwrap();
+        let address = port.address;
         let dir = tempfile::tempdir().unwrap();
         let journal_dir = dir.path().join("journal");
         let journal = open_journal(&journal_dir);
@@ -324,11 +325,4 @@ fn an_ingestor_that_ends_anywhere_is_followed_by_one_that_stores_the_rest() {
         check(&running.store(), 12_000, 1, cost).await;
         running.stop().await;
     });
-}
-
-fn free_address() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
 }

@@ -92,7 +92,7 @@ fn an_insert_under_way_can_be_seen() {
             a: u8,
         }
         let create =
-            "CREATE TABLE weir.slow (a UInt8, b UInt8 MATERIALIZED sleep(1)) ENGINE = Null";
+            "CREATE TABLE weir.slow (a UInt8, b UInt8 MATERIALIZED sleep(3)) ENGINE = Null";
         assert_eq!(post(running.address, "/", create).await.status, 200);
         let inserting = store.clone();
         let inserted = tokio::spawn(async move {

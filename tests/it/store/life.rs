@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 
 use weir_store::PACKAGE_VERSION;
 use weir_store::StoreState;
+use weir_tests::port::ReservedPort;
 use weir_tests::weir::wait_for;
 
 use super::http::{get, post};
@@ -62,7 +63,7 @@ fn stopping_lets_a_running_statement_end() {
     alone(async {
         let running = Running::start().await;
         let address = running.address;
-        let sql = "CREATE TABLE late ENGINE = MergeTree ORDER BY a AS SELECT sleep(1.5) AS a";
+        let sql = "CREATE TABLE late ENGINE = MergeTree ORDER BY a AS SELECT sleep(3) AS a";
         let asked = tokio::spawn(async move { post(address, "/", sql).await });
         while post(address, "/", "SELECT count() FROM system.processes")
             .await
@@ -229,10 +230,8 @@ fn a_program_that_is_none_is_a_failure_too() {
 #[test]
 fn a_store_that_is_away_is_worth_another_try() {
     alone(async {
-        let taken = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = taken.local_addr().unwrap();
-        drop(taken);
-        let error = store_at(address).ping().await.unwrap_err();
+        let port = ReservedPort::new().unwrap();
+        let error = store_at(port.address).ping().await.unwrap_err();
         assert_eq!(error.class, weir_store::ErrorClass::Transient, "{error}");
     });
 }

@@ -1,7 +1,6 @@
 //! Servers that others wrote, as providers: they speak OpenAI's format in their own words.
 
 use std::fs;
-use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -11,6 +10,7 @@ use weir_loadtest::mock::MockHandle;
 
 use super::{at_home, litellm, llamacpp};
 use crate::http::is_up;
+use crate::port::ReservedPort;
 use crate::weir::{repository, wait_within};
 
 /// LiteLLM's proxy reads a quarter of a gigabyte of Python before it listens.
@@ -20,6 +20,7 @@ const STARTS_WITHIN: Duration = Duration::from_secs(300);
 #[derive(Debug)]
 pub struct Server {
     child: Child,
+    _port: ReservedPort,
     /// With `/v1`.
     pub base_url: String,
 }
@@ -82,7 +83,8 @@ impl Server {
     }
 
     fn start(mut command: Command, log: PathBuf, ready: &str) -> Result<Self> {
-        let address = free_address()?;
+        let port = ReservedPort::new()?;
+        let address = port.address;
         let output = fs::File::create(&log)?;
         let child = command
             .args(["--port", &address.port().to_string()])
@@ -93,6 +95,7 @@ impl Server {
             .context("start a server")?;
         let mut server = Self {
             child,
+            _port: port,
             base_url: format!("http://{address}/v1"),
         };
         wait_within(STARTS_WITHIN, "the server answers", || {
@@ -112,8 +115,4 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-fn free_address() -> Result<SocketAddr> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
 }

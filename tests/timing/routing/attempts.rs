@@ -9,7 +9,7 @@ use weir_loadtest::mock::{FaultKind, FaultRule};
 use weir_tests::http::{json_answer, serve};
 use weir_tests::weir::wait_for;
 
-use super::scene::{Scene, Setting, number};
+use super::scene::{Scene, Setting, number, wait_for_requests};
 use crate::alone;
 
 /// A provider that refuses every content, as Azure says it. It answers until the test ends.
@@ -116,6 +116,7 @@ fn a_late_first_token_is_hedged(scene: &Scene) {
     let answer = scene.call("hedged", true);
     assert_eq!(answer.status, 200);
     assert!(answer.text().contains("[DONE]"), "{answer:?}");
+    wait_for_requests(scene, "hedged", 1);
     let attempts = scene.attempts("hedged", 2);
     let told: Vec<[&str; 4]> = attempts
         .iter()

@@ -180,13 +180,17 @@ fn a_black_hole_is_out_at_once_and_comes_back(scene: &Scene, hole: &Mock) {
     assert!(words.contains("left out: hole/m: ejected ("), "{words}");
 
     let first = |state: &str, since: u64| {
-        scene.weir.number(&format!(
-            "SELECT min(toUnixTimestamp64Micro(ts)) FROM weir.deployment_states \
-             WHERE deployment = 'hole/m' AND state = '{state}' AND toUnixTimestamp64Micro(ts) >= {since}"
-        ))
+        let of_state = format!(
+            "FROM weir.deployment_states WHERE deployment = 'hole/m' AND state = '{state}' \
+             AND toUnixTimestamp64Micro(ts) >= {since}"
+        );
+        let is_there = format!("SELECT count() > 0 {of_state}");
+        scene.weir.wait_for_number(&is_there, 1).unwrap();
+        let first = format!("SELECT min(toUnixTimestamp64Micro(ts)) {of_state}");
+        scene.weir.number(&first).unwrap()
     };
-    let ejected_ms = (first("ejected", swallowed).unwrap() - swallowed) / 1_000;
-    let back_ms = (first("recovered", recovered).unwrap() - recovered) / 1_000;
+    let ejected_ms = (first("ejected", swallowed) - swallowed) / 1_000;
+    let back_ms = (first("recovered", recovered) - recovered) / 1_000;
     println!("ejected after {ejected_ms} ms, back {back_ms} ms after its recovery");
     // Silence ejected it, before a request waited so long that it failed.
     let cause = format!(
