@@ -708,15 +708,17 @@ pub(crate) struct MockProviderArgs {
     /// Cap on output tokens; an answer has `max_tokens` tokens up to this cap.
     #[arg(long, default_value_t = 8192)]
     pub(crate) output_tokens_max: u32,
-    /// Fail every Nth call: `--fault server_error:10`. May be repeated.
-    #[arg(long = "fault", value_name = "KIND:EVERY")]
+    /// Fail every Nth call, `--fault server_error:10`, or all of them, `--fault timeout`. May be repeated. Kinds:
+    /// rate_limit, server_error, unavailable, timeout, slow_headers, cut, malformed_chunk, stream_error, stall,
+    /// context_length
+    #[arg(long = "fault", value_name = "KIND[:EVERY]")]
     pub(crate) faults: Vec<String>,
     /// Refuse what the real API would refuse, with its status and error. The message names the rule and the page that
     /// documents it; `GET /__mock/ledger` counts refusals by rule.
     #[arg(long)]
     pub(crate) strict: bool,
-    /// Vendor whose rules hold: `groq`, `mistral`, `deepseek`. Without it, those of the company that defined the API that is
-    /// called: OpenAI, Anthropic or Google.
+    /// Vendor whose rules hold, by its name in `dialect`: `groq`, `openrouter`. Without it, those of the company
+    /// that defined the API that is called: OpenAI, Anthropic or Google.
     #[arg(
         long,
         requires = "strict",

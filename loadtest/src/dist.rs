@@ -57,19 +57,21 @@ pub fn normal(rng: &mut impl Rng) -> f64 {
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "cannot read {text:?} as a {what}: {problem}; write a value ({example}), a range ({example}..{example}) or lognormal:MEDIAN,SIGMA"
+    "cannot read {text:?} as a {what}: {problem}; write a value ({example}), a range ({range}) or lognormal:MEDIAN,SIGMA"
 )]
 pub struct DistributionError {
     text: String,
     what: &'static str,
     problem: &'static str,
     example: &'static str,
+    range: &'static str,
 }
 
 /// How the numbers in a distribution are spelled.
 struct NumberUnit {
     what: &'static str,
     example: &'static str,
+    range: &'static str,
     parse: fn(&str) -> Option<f64>,
     /// Whether it can be drawn from a recorded trace.
     recorded: bool,
@@ -78,12 +80,14 @@ struct NumberUnit {
 const MILLISECONDS: NumberUnit = NumberUnit {
     what: "duration",
     example: "25ms",
+    range: "10ms..50ms",
     parse: milliseconds,
     recorded: false,
 };
 const COUNT: NumberUnit = NumberUnit {
     what: "count",
     example: "120",
+    range: "100..400",
     parse: |text| text.parse().ok(),
     recorded: true,
 };
@@ -105,6 +109,7 @@ fn parse(text: &str, unit: &NumberUnit) -> Result<Distribution, DistributionErro
         what: unit.what,
         problem,
         example: unit.example,
+        range: unit.range,
     };
     let number = |part: &str| match (unit.parse)(part.trim()) {
         Some(n) if n.is_finite() && n >= 0.0 => Ok(n),

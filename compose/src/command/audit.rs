@@ -11,7 +11,7 @@ use weir_ingestor::audit::{
 use weir_ingestor::rollups;
 
 use crate::cli::{AuditCommand, CallsArgs, Cli, RollupsCommand};
-use crate::command::sql::{self, quoted};
+use crate::command::sql::{self, quoted, reach};
 use crate::context::{audit_dir, runtime, settings, unix_ms};
 use crate::output::{self, Reported};
 use crate::spreadsheet::Cells;
@@ -46,7 +46,7 @@ pub(crate) fn run(cli: &Cli, command: &AuditCommand) -> anyhow::Result<()> {
 }
 
 pub(crate) fn rollups(cli: &Cli, command: &RollupsCommand) -> anyhow::Result<()> {
-    let store = settings(cli)?.store.connect()?;
+    let store = reach(&settings(cli)?)?;
     match command {
         RollupsCommand::Rebuild => {
             runtime()?
@@ -122,7 +122,7 @@ fn since_us(cli: &Cli, since: Option<&str>) -> anyhow::Result<i64> {
 
 /// Exit code 0 if the period is proven, 1 if not.
 fn prove(cli: &Cli, period: &Period, json: bool) -> anyhow::Result<()> {
-    let store = settings(cli)?.store.connect()?;
+    let store = reach(&settings(cli)?)?;
     let report = runtime()?
         .block_on(verify(&store, period))
         .context("verify what is stored")?;
@@ -185,7 +185,7 @@ fn write_report(out: &mut impl std::io::Write, report: &AuditReport) -> std::io:
 }
 
 fn checkpoint(cli: &Cli) -> anyhow::Result<()> {
-    let store = settings(cli)?.store.connect()?;
+    let store = reach(&settings(cli)?)?;
     let dir = audit_dir(&cli.data_dir);
     let mut checkpointer = Checkpointer::open(store, &dir)?;
     let made = runtime()?.block_on(checkpointer.make(Duration::from_millis(unix_ms())))?;

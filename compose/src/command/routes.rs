@@ -17,6 +17,7 @@ use weir_schemas::table::{RoutingTable, TableCommand, TableRecord};
 
 use crate::cli::{Cli, RoutesCommand};
 use crate::command::event_stream::EventStream;
+use crate::command::sql::reach;
 use crate::config::Config;
 use crate::context::{runtime, settings, unix_ms};
 use crate::output;
@@ -115,7 +116,7 @@ fn mode_in_words(mode: TableMode) -> String {
 fn dry_run(cli: &Cli, json: bool) -> anyhow::Result<()> {
     let config = settings(cli)?;
     let tables = tables(&config, cli)?;
-    let store = config.store.connect()?;
+    let store = reach(&config)?;
     let now_us = unix_ms() * 1000;
     let window = Duration::from_secs(u64::from(config.routing.window_s));
     let versions = versions_to_compare(&tables);

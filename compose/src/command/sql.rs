@@ -75,6 +75,13 @@ async fn relay(mut answer: RawAnswer, cells: Option<Cells>) -> anyhow::Result<()
     Ok(out.flush()?)
 }
 
+/// The store, which must answer: a command that reads it does not begin otherwise.
+pub(crate) fn reach(config: &Config) -> anyhow::Result<Store> {
+    let is_there = runtime()?.block_on(config.store.connect()?.ping());
+    is_there.map_err(|error| explain(&error, config))?;
+    config.store.connect()
+}
+
 /// Explains an error, with a fix if there is one.
 fn explain(error: &StoreError, config: &Config) -> anyhow::Error {
     let message = message_of(&error.message);

@@ -19,7 +19,7 @@ use weir_schemas::{OtherModelUsage, PicoUsd, RequestId, Usage};
 use super::{book_of, instant, today};
 use crate::cli::{Cli, RerateArgs};
 use crate::command::event_stream::EventStream;
-use crate::command::sql::quoted;
+use crate::command::sql::{quoted, reach};
 use crate::config::Config;
 use crate::context::{runtime, settings, unix_ms};
 use crate::output;
@@ -61,10 +61,10 @@ pub(super) fn run(cli: &Cli, args: &RerateArgs) -> anyhow::Result<()> {
         known_on: args.known_on.unwrap_or_else(today),
         found: HashMap::new(),
     };
+    let store = reach(&config)?;
     let recorded = (!args.dry_run).then(|| EventStream::open(cli, &config));
     let events = recorded.transpose()?;
     let sql = attempts_sql(args)?;
-    let store = config.store.connect()?;
     let sums = runtime()?.block_on(async {
         let mut answer = store.raw_query(&sql, "JSONEachRow")?;
         let (mut sums, mut rest) = (RerateTotals::default(), Vec::new());

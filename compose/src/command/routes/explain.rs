@@ -9,7 +9,7 @@ use weir_schemas::table::RoutingTable;
 use weir_store::Store;
 
 use crate::cli::Cli;
-use crate::command::sql::quoted;
+use crate::command::sql::{quoted, reach};
 use crate::context::{runtime, settings};
 use crate::output;
 
@@ -17,7 +17,7 @@ pub(super) fn run(cli: &Cli, request_id: &str, json: bool) -> anyhow::Result<()>
     let id: weir_schemas::RequestId = request_id.parse().map_err(|_| {
         anyhow!("\"{request_id}\" is not a request id; the response header x-request-id holds it")
     })?;
-    let store = settings(cli)?.store.connect()?;
+    let store = reach(&settings(cli)?)?;
     let RecordedDecision {
         request,
         attempts,
