@@ -364,10 +364,15 @@ impl RequestRecord {
         Some(passed_us.saturating_sub(self.queue_us))
     }
 
-    /// The events of the finished request: one per attempt, then the request itself. The journal
-    /// gives them their places.
-    pub(crate) fn events<'a>(&'a self, context: &'a RequestContext) -> Vec<Event<'a>> {
+    /// The events of the finished request: one per attempt, its payload, then the request itself, which
+    /// is so in no earlier batch than what belongs to it. The journal gives them their places.
+    pub(crate) fn events<'a>(
+        &'a self,
+        context: &'a RequestContext,
+        payload: Option<Event<'a>>,
+    ) -> Vec<Event<'a>> {
         let mut events = self.attempt_events(context);
+        events.extend(payload);
         events.push(Event::RequestFinished(Box::new(
             self.request_event(context),
         )));
@@ -376,7 +381,7 @@ impl RequestRecord {
 
     /// The events of the attempts alone.
     pub(crate) fn attempt_events<'a>(&'a self, context: &'a RequestContext) -> Vec<Event<'a>> {
-        let mut events = Vec::with_capacity(self.attempts.len() as usize + 1);
+        let mut events = Vec::with_capacity(self.attempts.len() as usize + 2);
         let event =
             |attempt| Event::AttemptFinished(Box::new(self.attempt_event(context, attempt)));
         events.extend(self.attempts.iter().map(event));

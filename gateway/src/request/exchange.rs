@@ -97,8 +97,8 @@ impl Exchange {
         reached: &[ThresholdCrossing],
     ) -> Result<Appended, AppendError> {
         let texts: Vec<String> = reached.iter().map(ThresholdCrossing::json).collect();
-        let mut events = self.record.events(&self.context);
-        events.extend(payload.map(|payload| payload.event(&self.context, &self.record)));
+        let payload = payload.map(|payload| payload.event(&self.context, &self.record));
+        let mut events = self.record.events(&self.context, payload);
         let now_ms = Moment::now().unix_ms();
         let pairs = reached.iter().zip(&texts);
         events.extend(pairs.map(|(reached, text)| reached.event(text, now_ms)));
