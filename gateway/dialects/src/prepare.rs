@@ -77,14 +77,15 @@ pub fn prepare(
         request.api.family() == Family::OpenAi && vendor.is_openai(upstream),
     );
     let mut context = response_context(request, target, upstream);
+    let text = text_of(request)?;
     context.is_rewritten = context.upstream == UpstreamApi::ChatCompletions
         && !vendor.chat.openai_tools
         && request.api == ClientApi::ChatCompletions
-        && chat::holds_openai_tools(text_of(request)?)?;
+        && chat::holds_openai_tools(text)?;
     let body = if context.is_passthrough() {
-        native_body(request, target, &mut context, &mut report)
+        native_body(request, text, target, &mut context, &mut report)
     } else {
-        translated_body(request, target, &mut context, &mut report)
+        translated_body(request, text, target, &mut context, &mut report)
     };
     // The first unsupported field comes before anything that is invalid behind it.
     let dropped = report.finish()?;
@@ -145,6 +146,7 @@ fn response_context(
 /// The client's own body, edited where it must be.
 fn native_body(
     request: &ClientRequest<'_>,
+    body: &str,
     target: &Target<'_>,
     context: &mut ResponseContext,
     report: &mut LossReport,
@@ -161,7 +163,6 @@ fn native_body(
             }
             // Some vendors report usage unasked, in a chunk of its own.
             context.strips_usage = facts.stream && !facts.asks_stream_usage();
-            let body = text_of(request)?;
             edits.extend(chat::native_edits(
                 body,
                 facts,
@@ -171,7 +172,6 @@ fn native_body(
             )?);
         }
         UpstreamApi::Messages | UpstreamApi::CountTokens => {
-            let body = text_of(request)?;
             edits.extend(foreign::edits_of_messages(body)?);
             if is_rewritten {
                 edits.extend(messages::native_edits(
@@ -183,7 +183,6 @@ fn native_body(
             }
         }
         UpstreamApi::Responses => {
-            let body = text_of(request)?;
             edits.extend(foreign::edits_of_responses(body)?);
             if is_rewritten {
                 edits.extend(responses::native_edits(
@@ -201,11 +200,12 @@ fn native_body(
 
 fn translated_body(
     request: &ClientRequest<'_>,
+    text: &str,
     target: &Target<'_>,
     context: &mut ResponseContext,
     report: &mut LossReport,
 ) -> json::Result<Pieces> {
-    let (text, model, generation) = (text_of(request)?, target.model, target.generation);
+    let (model, generation) = (target.model, target.generation);
     if context.upstream == UpstreamApi::BatchEmbedContents {
         let (body, base64) = gemini::write_embeddings_request(text, model, report)?;
         context.conversion = Some(Conversion::Embeddings { base64 });
@@ -276,10 +276,13 @@ fn full_path(
     }
     let model = safe_segment(target.model)?;
     let version = target.api_version.unwrap_or_default();
-    Ok(Cow::Owned(
-        path.replace("{model}", model)
-            .replace("{version}", &safe_query(version)),
-    ))
+    let version = safe_query(version);
+    let filled = path.split(['{', '}']).map(|part| match part {
+        "model" => model,
+        "version" => &version,
+        part => part,
+    });
+    Ok(Cow::Owned(filled.collect()))
 }
 
 /// A model name in a URL may be a path of its own (`tuned/x`), but must not lead elsewhere.

@@ -166,7 +166,13 @@ impl LineScanner {
                     self.line_start = self.scanned;
                 }
             }
-            let Some(found) = memchr::memchr2(b'\n', b'\r', &bytes[self.scanned..]) else {
+            // Most events end with two line feeds, and begin with the only field that counts.
+            let rest = &bytes[self.scanned..];
+            let found = match rest.first() {
+                Some(b'\n' | b'\r') => Some(0),
+                _ => memchr::memchr2(b'\n', b'\r', rest),
+            };
+            let Some(found) = found else {
                 self.scanned = bytes.len();
                 return None;
             };
@@ -197,7 +203,11 @@ impl LineScanner {
             return text.is_empty() || !self.has_fields;
         }
         self.has_fields = true;
-        let colon = memchr::memchr(b':', text).unwrap_or(text.len());
+        let colon = if text.starts_with(b"data:") {
+            4
+        } else {
+            memchr::memchr(b':', text).unwrap_or(text.len())
+        };
         let mut value = line.start + (colon + 1).min(text.len())..line.end;
         if bytes[value.clone()].first() == Some(&b' ') {
             value.start += 1;

@@ -72,17 +72,27 @@ fn string_in<'a>(object: &'a [u8], wanted: &[u8]) -> Option<&'a [u8]> {
 
 /// What Gemini's `usageMetadata` says: `trafficType` at Vertex AI. Google's other API names its tier
 /// in a header.
-pub(crate) fn gemini(usage: &[u8]) -> Option<&[u8]> {
-    let (mut tier, mut traffic) = (None, None);
-    JsonCursor::new(usage).object(|key, cursor| {
+#[derive(Default)]
+pub(crate) struct GeminiTier<'a> {
+    tier: Option<&'a [u8]>,
+    traffic: Option<&'a [u8]>,
+}
+
+impl<'a> GeminiTier<'a> {
+    /// Reads an entry. Returns whether it was one of its own.
+    pub(crate) fn read(&mut self, key: &[u8], cursor: &mut JsonCursor<'a>) -> Option<bool> {
         match key {
-            b"serviceTier" => tier = cursor.string_or_skip()?,
-            b"trafficType" => traffic = cursor.string_or_skip()?,
-            _ => cursor.skip()?,
+            b"serviceTier" => self.tier = cursor.string_or_skip()?,
+            b"trafficType" => self.traffic = cursor.string_or_skip()?,
+            _ => return Some(false),
         }
-        Some(())
-    })?;
-    tier.or_else(|| sold_as(traffic?).map(str::as_bytes))
+        Some(true)
+    }
+
+    pub(crate) fn word(self) -> Option<&'a [u8]> {
+        self.tier
+            .or_else(|| sold_as(self.traffic?).map(str::as_bytes))
+    }
 }
 
 fn sold_as(traffic: &[u8]) -> Option<&'static str> {
@@ -102,6 +112,7 @@ mod tests {
     #[test]
     fn each_provider_says_it_in_its_own_place() {
         let said = |tier: Option<&[u8]>| tier.map(|tier| String::from_utf8(tier.to_vec()).unwrap());
+        let gemini = |raw| crate::usage::gemini(raw).1;
         let fast = br#"{"input_tokens":1,"service_tier":"standard","speed":"fast"}"#;
         assert_eq!(said(anthropic(fast)).as_deref(), Some("fast"));
         let slow = br#"{"service_tier":"batch","speed":"standard"}"#;

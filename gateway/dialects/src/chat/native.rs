@@ -12,7 +12,7 @@ use crate::caps;
 use crate::entries::{EntrySpan, entries_of};
 use crate::generations::{Generation, ReasoningControl, ReasoningReturn};
 use crate::inspect::RequestFacts;
-use crate::json::{self, Object, Path, each, text_of, value_of};
+use crate::json::{self, Object, Path, each, each_object, text_of, value_of};
 use crate::neutral::{Effort, Feature, LossReport, Reasoning, RequestWriter};
 use crate::splice::{Edit, remove};
 use crate::vendors::{ChatQuirks, Formats, Prefill, StreamUsage, ToolIds};
@@ -153,6 +153,14 @@ fn answer_field(key: &str) -> Option<&'static str> {
     ANSWER_FIELDS.iter().find(is_it).map(|(_, listed)| *listed)
 }
 
+/// Whether not every vendor takes this field of a message.
+fn is_extra(key: &str) -> bool {
+    matches!(
+        key,
+        "name" | "reasoning_content" | "reasoning" | "reasoning_details"
+    ) || answer_field(key).is_some()
+}
+
 struct Editor<'a, 'r> {
     body: &'a str,
     quirks: &'a ChatQuirks,
@@ -278,26 +286,25 @@ impl<'a> Editor<'a, '_> {
     /// Edits roles, names, ids and reasoning inside messages.
     fn edit_messages(&mut self, raw: &'a str) -> json::Result<()> {
         let holds = |word: &str| memchr::memmem::find(raw.as_bytes(), word.as_bytes()).is_some();
-        let renames_role = !self.quirks.developer_role && holds("\"developer\"");
-        let drops_names = !self.quirks.message_names && holds("\"name\"");
+        let renames_role = !self.quirks.developer_role;
+        let drops_names = !self.quirks.message_names;
         let changes_ids = self.quirks.tool_ids == ToolIds::NineAlphanumeric || self.has_long_ids;
         let adds_reasoning = self.wants_reasoning;
-        let is_closed = !self.quirks.is_openai && !self.quirks.unknown_in_messages;
-        let drops_fields = is_closed && ANSWER_FIELDS.iter().any(|(name, _)| holds(name));
+        let drops_fields = !self.quirks.is_openai && !self.quirks.unknown_in_messages;
         let marks_prefill = matches!(self.quirks.prefill, Prefill::Required(_));
-        if !(renames_role
-            || drops_names
-            || changes_ids
-            || self.has_extras
+        // A search is for those for whom nothing else is certain.
+        let is_needed = changes_ids
             || adds_reasoning
-            || drops_fields
-            || marks_prefill)
-        {
+            || marks_prefill
+            || self.has_extras
+            || renames_role && holds("\"developer\"")
+            || drops_names && holds("\"name\"")
+            || drops_fields && ANSWER_FIELDS.iter().any(|(name, _)| holds(name));
+        if !is_needed {
             return Ok(());
         }
         let mut last = None;
-        each(raw, &Path::ROOT.key("messages"), |raw, path| {
-            let mut message = Object::read(raw, *path)?;
+        each_object(raw, &Path::ROOT.key("messages"), |mut message, raw| {
             let role = message.take("role");
             if let Some(role) = role.filter(|role| renames_role && *role == r#""developer""#) {
                 self.replace(json::span_in(self.body, role), r#""system""#);
@@ -309,7 +316,7 @@ impl<'a> Editor<'a, '_> {
                     Ok(())
                 })?;
             }
-            if drops_names || self.has_extras || drops_fields {
+            if message.keys().any(is_extra) {
                 self.edit_extras(raw, drops_names, drops_fields);
             }
             if adds_reasoning {

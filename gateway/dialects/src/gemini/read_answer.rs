@@ -10,7 +10,7 @@ use crate::facts::FinishReason;
 use crate::json::{self, JsonCursor, Object, Path, Text, each};
 use crate::neutral::{AnswerEvent, EventSink, ReasoningSignature, SignatureOrigin, ToolUse, emit};
 use crate::upstream_error::{UpstreamErrorFacts, UpstreamErrorKind};
-use crate::{tier, usage};
+use crate::usage;
 use weir_schemas::Usage;
 
 /// Reads a complete body.
@@ -169,10 +169,11 @@ impl GeminiReader {
     }
 
     fn read_usage(&mut self, raw: &str, sink: &mut EventSink<'_>) {
-        if let Some(said) = usage::gemini(raw.as_bytes()) {
+        let (said, tier) = usage::gemini(raw.as_bytes());
+        if let Some(said) = said {
             sink(AnswerEvent::Usage(&self.usage.add(&said)));
         }
-        let tier = tier::gemini(raw.as_bytes()).and_then(|word| str::from_utf8(word).ok());
+        let tier = tier.and_then(|word| str::from_utf8(word).ok());
         emit(
             sink,
             tier.map(|word| AnswerEvent::ServiceTier(Text::escaped(word))),

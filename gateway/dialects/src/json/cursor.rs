@@ -7,11 +7,12 @@
 pub(crate) struct JsonCursor<'a> {
     bytes: &'a [u8],
     at: usize,
+    has_escapes: bool,
 }
 
 impl<'a> JsonCursor<'a> {
     pub(crate) const fn new(bytes: &'a [u8]) -> Self {
-        Self { bytes, at: 0 }
+        Self::at(bytes, 0)
     }
 
     /// Where the next value starts.
@@ -23,6 +24,11 @@ impl<'a> JsonCursor<'a> {
     /// Where the value that was just passed ends.
     pub(crate) const fn passed(&self) -> usize {
         self.at
+    }
+
+    /// Whether the string that was just passed has escapes.
+    pub(crate) const fn has_escapes(&self) -> bool {
+        self.has_escapes
     }
 
     /// The first byte of the next value, which tells its type.
@@ -37,7 +43,11 @@ impl<'a> JsonCursor<'a> {
 
     /// A cursor at a place that is known to be before a value.
     pub(crate) const fn at(bytes: &'a [u8], at: usize) -> Self {
-        Self { bytes, at }
+        Self {
+            bytes,
+            at,
+            has_escapes: false,
+        }
     }
 
     /// Calls `visit` with each key (between its quotes, still escaped) and the cursor before its
@@ -94,10 +104,18 @@ impl<'a> JsonCursor<'a> {
             self.at += 1;
             return Some(());
         }
+        visit(self)?;
+        self.further_elements(visit)
+    }
+
+    /// The same for the elements of an array that come after a value that was just passed.
+    pub(crate) fn further_elements(
+        &mut self,
+        mut visit: impl FnMut(&mut Self) -> Option<()>,
+    ) -> Option<()> {
         loop {
-            visit(self)?;
             match self.next()? {
-                b',' => {}
+                b',' => visit(self)?,
                 b']' => return Some(()),
                 _ => return None,
             }
@@ -180,6 +198,7 @@ impl<'a> JsonCursor<'a> {
             if quotes != 0 {
                 let end = self.bytes.len() - rest.len();
                 self.at = end + quotes.trailing_zeros() as usize / 8 + 1;
+                self.has_escapes = false;
                 return Some(());
             }
             rest = after;
@@ -192,6 +211,7 @@ impl<'a> JsonCursor<'a> {
     #[inline(never)]
     fn skip_long_string_rest(&mut self) -> Option<()> {
         let mut rest = self.bytes.get(self.at..)?;
+        self.has_escapes = false;
         loop {
             let found = memchr::memchr2(b'"', b'\\', rest)?;
             let (end, after) = rest.get(found..)?.split_first()?;
@@ -199,6 +219,7 @@ impl<'a> JsonCursor<'a> {
                 self.at = self.bytes.len() - after.len();
                 return Some(());
             }
+            self.has_escapes = true;
             rest = after.get(1..)?;
         }
     }

@@ -51,7 +51,9 @@ pub(crate) struct Extractor {
     mode: LexState,
     key: Vec<u8>,
     key_too_long: bool,
+    /// The wanted value that is being read, and its bytes so far.
     capture: Option<PendingValue>,
+    captured: Vec<u8>,
     counts_text: bool,
     complete: bool,
 }
@@ -68,7 +70,6 @@ struct Level {
 #[derive(Debug)]
 struct PendingValue {
     pattern: usize,
-    bytes: Vec<u8>,
     overflowed: bool,
 }
 
@@ -101,6 +102,7 @@ impl Extractor {
             key: Vec::with_capacity(caps::MATCHED_KEY_BYTES_MAX),
             key_too_long: false,
             capture: None,
+            captured: Vec::with_capacity(256),
             counts_text: false,
             complete: false,
         }
@@ -214,9 +216,10 @@ impl Extractor {
                 JsonPattern::Capture(_) => capture = Some(number),
             }
         }
+        self.captured.clear();
+        self.captured.push(first);
         self.capture = capture.map(|pattern| PendingValue {
             pattern,
-            bytes: vec![first],
             overflowed: false,
         });
         through
@@ -333,10 +336,10 @@ impl Extractor {
 
     fn keep(&mut self, part: &[u8]) {
         if let Some(capture) = &mut self.capture {
-            if capture.bytes.len() + part.len() > caps::CAPTURE_BYTES_MAX {
+            if self.captured.len() + part.len() > caps::CAPTURE_BYTES_MAX {
                 capture.overflowed = true;
             } else {
-                capture.bytes.extend_from_slice(part);
+                self.captured.extend_from_slice(part);
             }
         }
     }
@@ -346,7 +349,7 @@ impl Extractor {
         if let Some(capture) = self.capture.take()
             && !capture.overflowed
         {
-            found(Extracted::Value(capture.pattern, &capture.bytes));
+            found(Extracted::Value(capture.pattern, &self.captured));
         }
     }
 }

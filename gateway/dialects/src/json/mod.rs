@@ -16,7 +16,8 @@ pub(crate) use cursor::JsonCursor;
 pub(crate) use extract::{Extracted, Extractor, JsonPattern, PatternStep};
 pub use read::InvalidField;
 pub(crate) use read::{
-    Object, Path, Result, as_text, each, each_object, is_error, shown, text_of, value_of, word_of,
+    Object, Path, Result, as_text, each, each_object, is_error, part_of, shown, text_of, value_of,
+    word_of,
 };
 pub(crate) use text::Text;
 pub(crate) use valid::valid;
@@ -51,6 +52,11 @@ pub(crate) fn position_of(text: &str, offset: usize) -> (usize, usize) {
 
 /// A number without sign, fraction and exponent. Some clients send `12.0`, which counts too.
 pub(crate) fn non_negative_integer(raw: &[u8]) -> Option<u64> {
+    // Nearly all of them are a few digits.
+    if (1..=9).contains(&raw.len()) && raw.iter().all(u8::is_ascii_digit) {
+        let digits = raw.iter().map(|digit| u64::from(digit - b'0'));
+        return Some(digits.fold(0, |number, digit| 10 * number + digit));
+    }
     let text = std::str::from_utf8(raw).ok()?;
     let digits = match text.split_once('.') {
         Some((digits, fraction)) if fraction.bytes().all(|byte| byte == b'0') => digits,
@@ -75,7 +81,10 @@ pub(crate) fn unescape(inner: &[u8], bytes_max: usize) -> Option<String> {
 
 /// A JSON string with its quotes.
 pub(crate) fn quoted(text: &str) -> String {
-    serde_json::Value::from(text).to_string()
+    if text::needs_escapes(text) {
+        return serde_json::Value::from(text).to_string();
+    }
+    ["\"", text, "\""].concat()
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::fmt;
 
 use thiserror::Error;
 
-use super::{JsonCursor, Text, non_negative_integer};
+use super::{JsonCursor, Text, non_negative_integer, unescape};
 use crate::caps;
 
 /// Where a value stands: `messages[2].content[0].text`.
@@ -300,6 +300,11 @@ impl<'a, 'p> Object<'a, 'p> {
         Ok(texts)
     }
 
+    /// All keys, whether they were taken or not.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &str> {
+        self.entries.iter().map(|entry| &*entry.key)
+    }
+
     /// The keys that were not taken.
     pub(crate) fn remaining(&self) -> impl Iterator<Item = &str> {
         let remaining = self.entries.iter().filter(|entry| !entry.taken);
@@ -324,10 +329,10 @@ pub(crate) fn is_error(raw: &str) -> bool {
 fn entries_at<'a>(raw: &'a str, cursor: &mut JsonCursor<'a>) -> Option<Vec<ObjectEntry<'a>>> {
     let mut entries = Vec::with_capacity(8);
     cursor.object(|key, cursor| {
-        let key = part_of(raw, key)?;
-        let key = match Text::escaped(key).unescape()? {
-            Cow::Borrowed(_) => Cow::Borrowed(key),
-            Cow::Owned(key) => Cow::Owned(key),
+        let key = if cursor.has_escapes() {
+            Cow::Owned(unescape(key, usize::MAX)?)
+        } else {
+            Cow::Borrowed(part_of(raw, key)?)
         };
         let value = part_of(raw, cursor.value()?)?;
         entries.push(ObjectEntry {
@@ -342,7 +347,7 @@ fn entries_at<'a>(raw: &'a str, cursor: &mut JsonCursor<'a>) -> Option<Vec<Objec
 
 /// A part of text, as text. What a cursor finds begins and ends at ASCII, so that it need not be
 /// checked anew.
-fn part_of<'a>(text: &'a str, part: &[u8]) -> Option<&'a str> {
+pub(crate) fn part_of<'a>(text: &'a str, part: &[u8]) -> Option<&'a str> {
     let start = part.as_ptr().addr().checked_sub(text.as_ptr().addr())?;
     text.get(start..start + part.len())
 }

@@ -18,10 +18,7 @@ impl<'a> Text<'a> {
 
     /// From plain text, escaped where necessary.
     pub(crate) fn plain(text: &'a str) -> Self {
-        if text
-            .bytes()
-            .any(|byte| byte < b' ' || byte == b'"' || byte == b'\\')
-        {
+        if needs_escapes(text) {
             let quoted = super::quoted(text);
             return Self(Cow::Owned(quoted[1..quoted.len() - 1].to_owned()));
         }
@@ -120,6 +117,12 @@ impl<'a> Text<'a> {
             .strip_prefix(prefix)
             .map(|rest| Text(Cow::Borrowed(rest)))
     }
+}
+
+/// Whether plain text cannot stand in a JSON string as it is.
+pub(super) fn needs_escapes(text: &str) -> bool {
+    text.bytes()
+        .any(|byte| byte < b' ' || byte == b'"' || byte == b'\\')
 }
 
 /// White space as Python's `str.strip` has it, with which providers check: Unicode's, and the four

@@ -81,10 +81,10 @@ impl<R> Writer<R> {
         filled
     }
 
-    /// An object that begins with its type.
+    /// An object that begins with its type, which is a constant and needs no escapes.
     pub(crate) fn typed<T>(&mut self, kind: &str, fill: impl FnOnce(&mut Self) -> T) -> T {
         self.object(|w| {
-            w.put("type", kind);
+            w.put("type", Text::escaped(kind));
             fill(w)
         })
     }
@@ -92,8 +92,8 @@ impl<R> Writer<R> {
     // Entries of an object. Keys are constants and need no escapes.
 
     pub(crate) fn key(&mut self, key: &str) {
-        self.comma();
-        self.out.push('"');
+        let quote = if self.needs_comma() { ",\"" } else { "\"" };
+        self.out.push_str(quote);
         self.out.push_str(key);
         self.out.push_str("\":");
     }
@@ -146,14 +146,18 @@ impl<R> Writer<R> {
         self.put_raw(key, "null");
     }
 
-    /// A comma, unless this is the first entry of an object or array, or follows a key.
     fn comma(&mut self) {
-        if !matches!(
-            self.out.as_bytes().last(),
-            None | Some(b'{' | b'[' | b':' | b' ' | b'\n')
-        ) {
+        if self.needs_comma() {
             self.out.push(',');
         }
+    }
+
+    /// Whether this is neither the first entry of an object or array, nor follows a key.
+    fn needs_comma(&self) -> bool {
+        !matches!(
+            self.out.as_bytes().last(),
+            None | Some(b'{' | b'[' | b':' | b' ' | b'\n')
+        )
     }
 }
 

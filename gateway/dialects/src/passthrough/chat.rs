@@ -12,8 +12,8 @@ use crate::{caps, tier, usage};
 
 /// Reads the events of one stream.
 ///
-/// Most chunks begin with the same bytes: id, model and so on, up to the choices. A chunk that begins
-/// like the last one is only read from its choices on.
+/// Most chunks begin with the same bytes: id, model and so on, up to the first choice's delta. A chunk
+/// that begins like the last one is only read from its delta on.
 #[derive(Debug, Default)]
 pub(super) struct ChatFacts {
     head: Vec<u8>,
@@ -31,10 +31,10 @@ struct Chunk {
     has_calls: bool,
     /// The reason to stop is there, and says nothing.
     has_blank_reason: bool,
-    /// Whether a fact came before the choices that can differ from chunk to chunk.
+    /// Whether a fact came before the delta that can differ from chunk to chunk.
     head_matters: bool,
-    /// Where the choices are.
-    choices_at: Option<usize>,
+    /// Where the first delta is.
+    delta_at: Option<usize>,
 }
 
 impl ChatFacts {
@@ -50,11 +50,7 @@ impl ChatFacts {
         let mut chunk = Chunk::default();
         if !self.head.is_empty() && data.starts_with(&self.head) {
             let mut cursor = JsonCursor::at(data, self.head.len());
-            let _ = chunk
-                .read_entry(b"choices", &mut cursor, facts)
-                .and_then(|()| {
-                    cursor.further_entries(|key, cursor| chunk.read_entry(key, cursor, facts))
-                });
+            let _ = chunk.read_from_delta(&mut cursor, facts);
         } else {
             let _ =
                 JsonCursor::new(data).object(|key, cursor| chunk.read_entry(key, cursor, facts));
@@ -83,7 +79,7 @@ impl ChatFacts {
     fn remember(&mut self, data: &[u8], chunk: &Chunk) {
         self.head.clear();
         if let Some(at) = chunk
-            .choices_at
+            .delta_at
             .filter(|at| !chunk.head_matters && *at <= caps::CHUNK_HEAD_BYTES_MAX)
         {
             self.head.extend_from_slice(&data[..at]);
@@ -100,7 +96,6 @@ impl Chunk {
     ) -> Option<()> {
         match key {
             b"choices" => {
-                self.choices_at = Some(cursor.position());
                 self.has_no_choices = self.read_choices(cursor, facts)? == 0;
                 return Some(());
             }
@@ -112,12 +107,22 @@ impl Chunk {
             b"service_tier" => return tier::read(cursor, facts),
             _ => return cursor.skip(),
         }
-        self.head_matters |= self.choices_at.is_none() && !matches!(key, b"model" | b"id");
+        self.head_matters |= self.delta_at.is_none() && !matches!(key, b"model" | b"id");
         Some(())
     }
-}
 
-impl Chunk {
+    /// Reads a chunk whose beginning is known, from the first delta on.
+    fn read_from_delta(
+        &mut self,
+        cursor: &mut JsonCursor<'_>,
+        facts: &mut ResponseFacts,
+    ) -> Option<()> {
+        self.read_delta(cursor, facts)?;
+        cursor.further_entries(|key, cursor| self.read_choice_entry(key, cursor, facts))?;
+        cursor.further_elements(|cursor| self.read_choice(cursor, facts))?;
+        cursor.further_entries(|key, cursor| self.read_entry(key, cursor, facts))
+    }
+
     /// Returns how many choices there are.
     fn read_choices(
         &mut self,
@@ -130,23 +135,45 @@ impl Chunk {
         let mut choices = 0;
         cursor.array(|cursor| {
             choices += 1;
-            cursor.object(|key, cursor| match key {
-                b"delta" => self.read_delta(cursor, facts),
-                // Some servers send the whole message as one chunk, or once more at the end.
-                b"message" if facts.text_bytes == 0 => self.read_delta(cursor, facts),
-                b"finish_reason" => {
-                    let word = cursor.string_or_skip()?;
-                    self.has_blank_reason |= word == Some(b"");
-                    let reason = word.filter(|word| !word.is_empty()).map(finish_reason);
-                    facts.finish_reason = reason.or(facts.finish_reason);
-                    Some(())
-                }
-                // Moonshot puts usage here.
-                b"usage" => read_usage(cursor, &mut self.said, facts).map(|_| ()),
-                _ => cursor.skip(),
-            })
+            self.read_choice(cursor, facts)
         })?;
         Some(choices)
+    }
+
+    fn read_choice(
+        &mut self,
+        cursor: &mut JsonCursor<'_>,
+        facts: &mut ResponseFacts,
+    ) -> Option<()> {
+        cursor.object(|key, cursor| self.read_choice_entry(key, cursor, facts))
+    }
+
+    fn read_choice_entry(
+        &mut self,
+        key: &[u8],
+        cursor: &mut JsonCursor<'_>,
+        facts: &mut ResponseFacts,
+    ) -> Option<()> {
+        match key {
+            b"delta" => {
+                let at = cursor.position();
+                self.delta_at.get_or_insert(at);
+                return self.read_delta(cursor, facts);
+            }
+            // Some servers send the whole message as one chunk, or once more at the end.
+            b"message" if facts.text_bytes == 0 => self.read_delta(cursor, facts)?,
+            b"finish_reason" => {
+                let word = cursor.string_or_skip()?;
+                self.has_blank_reason |= word == Some(b"");
+                let reason = word.filter(|word| !word.is_empty()).map(finish_reason);
+                facts.finish_reason = reason.or(facts.finish_reason);
+            }
+            // Moonshot puts usage here.
+            b"usage" => read_usage(cursor, &mut self.said, facts).map(|_| ())?,
+            _ => return cursor.skip(),
+        }
+        self.head_matters |= self.delta_at.is_none();
+        Some(())
     }
 
     /// Counts the text in a delta, of any kind.
@@ -258,3 +285,34 @@ pub(super) const PATTERNS: &[JsonPattern] = &[
         Key("arguments"),
     ]),
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_chunk_says_the_same_whether_its_beginning_is_known_or_not() {
+        let chunks = [
+            r#"{"id":"1","choices":[{"index":0,"delta":{"content":"ab"},"finish_reason":null},{"delta":{"content":"c"}}],"usage":null}"#,
+            r#"{"id":"1","choices":[{"index":0,"delta":{"tool_calls":[{"function":{"arguments":"{}"}}]},"finish_reason":"stop"}],"usage":{"prompt_tokens":3}}"#,
+            r#"{"choices":[{"message":{"content":"x"},"delta":{"content":"abc"},"finish_reason":""}]}"#,
+            r#"{"choices":[{"finish_reason":"length","usage":{"prompt_tokens":7},"delta":{}}]}"#,
+            r#"{"usage":{"prompt_tokens":9},"choices":[{"delta":{"content":"d"}}]}"#,
+            r#"{"usage":{"prompt_tokens":9},"choices":[]}"#,
+        ];
+        for (first, second) in chunks.iter().flat_map(|a| chunks.map(|b| (a, b))) {
+            let read = |forgets: bool| {
+                let (mut reader, mut facts) = (ChatFacts::default(), ResponseFacts::default());
+                let mut are_usage = Vec::new();
+                for chunk in [*first, second, second] {
+                    are_usage.push(reader.read(chunk.as_bytes(), &mut facts));
+                    if forgets {
+                        reader.head.clear();
+                    }
+                }
+                (are_usage, facts)
+            };
+            assert_eq!(read(true), read(false), "{first}\n{second}");
+        }
+    }
+}

@@ -8,7 +8,7 @@ use weir_schemas::Usage;
 use crate::answer::{Answer, Piece, put_lost};
 use crate::error::{ApiError, ApiErrorKind};
 use crate::facts::FinishReason;
-use crate::json::{Text, Writer};
+use crate::json::{Text, ToJson, Writer};
 use crate::neutral::{AnswerEvent, Citation, ReasoningSignature, ToolUse};
 use crate::response_context::AnswerIdentity;
 use crate::usage::cache_writes;
@@ -116,7 +116,7 @@ impl ResponsesWriter {
     fn frame(&mut self, name: &str, output: usize, w: &mut Writer, fill: impl FnOnce(&mut Writer)) {
         let sequence = self.next_sequence();
         frame(name, sequence, w, |w| {
-            w.put("item_id", &*item_id(&self.answer, output, &self.identity));
+            w.put("item_id", ItemId::of(&self.answer, output, &self.identity));
             w.put("output_index", output as u64);
             fill(w);
         });
@@ -424,14 +424,39 @@ fn failure_code<'e>(error: &'e ApiError<'_>) -> &'e str {
     }
 }
 
-fn item_id(answer: &Answer, output: usize, identity: &AnswerIdentity) -> String {
-    let prefix = match answer.pieces.get(output) {
-        Some(Piece::Reasoning { .. }) => "rs",
-        Some(Piece::ToolUse(call)) if call.is_free_text => "ctc",
-        Some(Piece::ToolUse(_)) => "fc",
-        _ => "msg",
-    };
-    format!("{prefix}_{}_{output}", identity.request_id)
+/// The id of an item, which is in every event about it.
+struct ItemId<'a> {
+    prefix: &'static str,
+    request_id: &'a str,
+    output: u64,
+}
+
+impl<'a> ItemId<'a> {
+    fn of(answer: &Answer, output: usize, identity: &'a AnswerIdentity) -> Self {
+        let prefix = match answer.pieces.get(output) {
+            Some(Piece::Reasoning { .. }) => "rs",
+            Some(Piece::ToolUse(call)) if call.is_free_text => "ctc",
+            Some(Piece::ToolUse(_)) => "fc",
+            _ => "msg",
+        };
+        Self {
+            prefix,
+            request_id: &identity.request_id,
+            output: output as u64,
+        }
+    }
+}
+
+impl ToJson for ItemId<'_> {
+    fn write_to(&self, out: &mut String) {
+        out.push('"');
+        out.push_str(self.prefix);
+        out.push('_');
+        out.push_str(Text::plain(self.request_id).as_escaped());
+        out.push('_');
+        self.output.write_to(out);
+        out.push('"');
+    }
 }
 
 /// Writes the fields of an item; those of a new one are empty.
@@ -444,7 +469,7 @@ fn write_item(
 ) {
     let is_new = status == "in_progress";
     let piece = &answer.pieces[output];
-    w.put("id", &*item_id(answer, output, identity));
+    w.put("id", ItemId::of(answer, output, identity));
     let list = match piece {
         Piece::ToolUse(call) => return write_call(w, call, status, identity, is_new),
         Piece::Reasoning { .. } => {

@@ -11,14 +11,14 @@ pub(crate) use arguments::{EMPTY_SCHEMA, arguments_schema, without_top_level_cho
 pub(crate) use claude::{ClaudeSchema, claude_schema};
 pub(crate) use openai::is_strict_for_openai;
 
-use crate::json::JsonCursor;
+use crate::json::{JsonCursor, part_of};
 
 /// The entries of an object; none for anything else.
 fn entries(raw: &str) -> Vec<(&str, &str)> {
     let mut entries = Vec::new();
     let _ = JsonCursor::new(raw.as_bytes()).object_or_skip(|key, cursor| {
-        let key = str::from_utf8(key).ok()?;
-        entries.push((key, str::from_utf8(cursor.value()?).ok()?));
+        let key = part_of(raw, key)?;
+        entries.push((key, part_of(raw, cursor.value()?)?));
         Some(())
     });
     entries
@@ -29,7 +29,7 @@ fn elements(raw: &str) -> Vec<&str> {
     let mut elements = Vec::new();
     if raw.starts_with('[') {
         let _ = JsonCursor::new(raw.as_bytes()).array(|cursor| {
-            elements.push(str::from_utf8(cursor.value()?).ok()?);
+            elements.push(part_of(raw, cursor.value()?)?);
             Some(())
         });
     }

@@ -116,17 +116,16 @@ impl TranslatedOutput {
     /// Takes the next event of the provider.
     pub(super) fn pass(
         &mut self,
-        event: AnswerEvent<'_>,
+        mut event: AnswerEvent<'_>,
         facts: &mut ResponseFacts,
         w: &mut Writer,
     ) {
         if self.ended || !self.start(&event, w) {
             return;
         }
-        let event = match event {
-            AnswerEvent::Failed(error) => AnswerEvent::Failed(error.meant_by(self.client.errors)),
-            event => event,
-        };
+        if let AnswerEvent::Failed(error) = &mut event {
+            *error = error.clone().meant_by(self.client.errors);
+        }
         add_to_facts(&event, facts);
         match &event {
             AnswerEvent::Choice(index) => return self.turn_to(*index, w),

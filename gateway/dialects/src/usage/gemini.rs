@@ -4,8 +4,8 @@
 use weir_schemas::Usage;
 
 use super::{add_count, count, fit_parts, sum};
-use crate::caps;
 use crate::json::JsonCursor;
+use crate::{caps, tier};
 
 #[derive(Default)]
 struct GeminiCounts {
@@ -19,12 +19,20 @@ struct GeminiCounts {
     output: Modalities,
 }
 
-/// Reads a `usageMetadata` object.
-pub(crate) fn gemini(raw: &[u8]) -> Option<Usage> {
-    let mut counts = GeminiCounts::default();
-    JsonCursor::new(raw).object(|key, cursor| counts.read_entry(key, cursor))?;
+/// Reads a `usageMetadata` object: the counts, and the tier that is named among them.
+pub(crate) fn gemini(raw: &[u8]) -> (Option<Usage>, Option<&[u8]>) {
+    let (mut counts, mut tier) = (GeminiCounts::default(), tier::GeminiTier::default());
+    let walked = JsonCursor::new(raw).object(|key, cursor| {
+        if tier.read(key, cursor)? {
+            return Some(());
+        }
+        counts.read_entry(key, cursor)
+    });
+    if walked.is_none() {
+        return (None, None);
+    }
     let usage = counts.settle();
-    (!usage.is_empty()).then_some(usage)
+    ((!usage.is_empty()).then_some(usage), tier.word())
 }
 
 impl GeminiCounts {
