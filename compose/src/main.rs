@@ -33,19 +33,22 @@ fn main() -> ExitCode {
         Err(error) if output::is_closed(&error) => ExitCode::SUCCESS,
         Err(error) if error.is::<Reported>() => ExitCode::FAILURE,
         Err(error) => {
-            eprintln!("weir: {}", with_causes(&error));
+            output::note(format_args!("weir: {}", with_causes(&error)));
             ExitCode::FAILURE
         }
     }
 }
 
-/// Logs go to stderr: stdout is for the result of a command.
+/// Logs go to stderr: stdout is for the result of a command. A log that cannot be written, because its
+/// reader is gone or its disk is full, is lost. It stops nothing: by default, `tracing` would say so on
+/// stderr too, and panic there.
 fn start_logging(format: LogFormat) {
     let filter = EnvFilter::try_from_env("WEIR_LOG")
         .unwrap_or_else(|_| EnvFilter::new("info,librdkafka=error"));
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        .log_internal_errors(false)
         .with_ansi(std::io::stderr().is_terminal());
     match format {
         LogFormat::Text => builder.compact().init(),

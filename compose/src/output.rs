@@ -1,4 +1,4 @@
-//! Standard output.
+//! Standard output, and notes beside it.
 //!
 //! A terminal takes some characters for commands, and clients choose what stands in some texts: there,
 //! control characters are shown instead of sent.
@@ -6,6 +6,7 @@
 //! A reader that has seen enough, such as `head`, closes the pipe. That ends the command quietly; a
 //! broken connection does not, although the operating system reports both as a broken pipe.
 
+use std::fmt;
 use std::io::{self, IsTerminal as _, Write};
 
 use serde::Serialize;
@@ -16,6 +17,11 @@ pub(crate) struct Stdout {
     inner: io::Stdout,
     /// What a terminal gets.
     shown: Option<ForTerminal>,
+}
+
+/// A line on stderr for whoever runs the command. That nobody can read it stops nothing.
+pub(crate) fn note(text: impl fmt::Display) {
+    let _ = writeln!(io::stderr(), "{text}");
 }
 
 /// The reader of standard output has closed it.

@@ -74,7 +74,7 @@ impl Signals {
                         _ = self.interrupt.recv() => {}
                     }
                 });
-                eprintln!("weir: killed by a second signal; the journal keeps the events of all answered requests");
+                tracing::warn!("killed by a second signal; the journal keeps the events of all answered requests");
                 // Safe: the journal survives a kill.
                 let _ = rustix::process::kill_process(
                     rustix::process::getpid(),

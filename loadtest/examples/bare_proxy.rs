@@ -4,6 +4,7 @@
 //! what passes through. `weir bench --compare` runs it beside the gateway: what the gateway costs more is what knowing costs.
 //!
 //! `cargo run --release -p weir-loadtest --example bare_proxy -- 127.0.0.1:8070 127.0.0.1:9001 [WORKERS]`
+#![expect(clippy::print_stderr, reason = "it says there what it does")]
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;

@@ -4,6 +4,7 @@
 //! `cargo build --release -p weir && cargo build --release -p weir-loadtest --examples && target/release/examples/ceiling [SECONDS] [ROUNDS]`
 //!
 //! With `taskset` at hand the proxy has core 0 for itself, and generator and mock share core 1, as a gateway would be measured.
+#![expect(clippy::print_stderr, reason = "it says there what it does")]
 
 use std::ffi::OsStr;
 use std::io::{BufRead as _, BufReader, Write as _};

@@ -10,6 +10,7 @@
 mod admin;
 mod architecture;
 mod audit;
+mod broken_log;
 mod budgets;
 mod canary;
 mod cli;

@@ -104,11 +104,27 @@ impl Installation {
             .create(true)
             .append(true)
             .open(&log)?;
+        let stderr = file.try_clone()?;
+        self.start_with(args, file, stderr, log)
+    }
+
+    /// Starts a part whose log goes elsewhere.
+    pub fn start_logging_to(&self, args: &[&str], stderr: impl Into<Stdio>) -> Result<Process> {
+        self.start_with(args, Stdio::null(), stderr, PathBuf::new())
+    }
+
+    fn start_with(
+        &self,
+        args: &[&str],
+        stdout: impl Into<Stdio>,
+        stderr: impl Into<Stdio>,
+        log: PathBuf,
+    ) -> Result<Process> {
         let child = self
             .command(args)
             .stdin(Stdio::null())
-            .stdout(file.try_clone()?)
-            .stderr(file)
+            .stdout(stdout)
+            .stderr(stderr)
             .spawn()
             .with_context(|| format!("start {}", program().display()))?;
         Ok(Process { child, log })

@@ -52,7 +52,7 @@ pub(crate) fn rollups(cli: &Cli, command: &RollupsCommand) -> anyhow::Result<()>
             runtime()?
                 .block_on(rollups::rebuild(&store))
                 .context("rebuild the rollups")?;
-            eprintln!("rebuilt the rollups from weir.requests");
+            output::note("rebuilt the rollups from weir.requests");
         }
     }
     Ok(())
@@ -190,13 +190,13 @@ fn checkpoint(cli: &Cli) -> anyhow::Result<()> {
     let mut checkpointer = Checkpointer::open(store, &dir)?;
     let made = runtime()?.block_on(checkpointer.make(Duration::from_millis(unix_ms())))?;
     match made {
-        None => eprintln!("all stored events are sealed already"),
-        Some(made) => eprintln!(
+        None => output::note("all stored events are sealed already"),
+        Some(made) => output::note(format_args!(
             "checkpoint {}: {} events; keep a copy of {} outside this machine, so that they cannot be rewritten",
             made.number,
             made.events,
             dir.join(EXPORT_FILE).display()
-        ),
+        )),
     }
     Ok(())
 }

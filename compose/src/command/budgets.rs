@@ -14,7 +14,7 @@ use weir_governance::thresholds::shown_amount;
 use crate::cli::Cli;
 use crate::context::{control, runtime, settings};
 use crate::net::page;
-use crate::output::print;
+use crate::output::{self, print};
 
 /// A budget as the admin API shows it.
 #[derive(Debug, Deserialize)]
@@ -45,10 +45,10 @@ pub(super) fn list(cli: &Cli, json: bool) -> anyhow::Result<()> {
         Ok(page["data"].take())
     });
     let answered = asked.inspect_err(|error| {
-        eprintln!(
+        output::note(format_args!(
             "amounts are unknown: a running gateway has them, and {url} ([gateway] listen) \
              failed: {error:#}"
-        );
+        ));
     });
     let snapshot = control.snapshot()?;
     let records = snapshot.records(Kind::Budget).map(|record| &**record);

@@ -39,10 +39,12 @@ fn check(cli: &Cli, json: bool) -> anyhow::Result<()> {
                 loaded.config.aliases.len()
             )?;
             for (deployment, meaning) in loaded.directory.unknown_models() {
-                eprintln!("warning: {deployment}: {meaning}; a [[model]] says what it is like");
+                output::note(format_args!(
+                    "warning: {deployment}: {meaning}; a [[model]] says what it is like"
+                ));
             }
         }
-        Err(invalid) => eprintln!("{invalid}"),
+        Err(invalid) => output::note(invalid),
     }
     ensure!(checked.is_ok(), Reported);
     Ok(())

@@ -16,7 +16,7 @@ use crate::cli::{Cli, KeyArgs, KeyIdArgs, KeysCommand};
 use crate::command::control_editor::ControlEditor;
 use crate::config::Config;
 use crate::context::{control, settings, unix_ms};
-use crate::output::print;
+use crate::output::{self, print};
 
 const MS_PER_DAY: u64 = 24 * 60 * 60 * 1000;
 
@@ -65,11 +65,11 @@ fn show_new(key: &str, record: &KeyRecord, json: bool) -> anyhow::Result<()> {
         return print(&shown);
     }
     writeln!(crate::output::stdout(), "{key}")?;
-    eprintln!(
+    output::note(format_args!(
         "key {} of team {}: save it now, it is not shown again",
         record.id,
         record.team.as_deref().unwrap_or("-")
-    );
+    ));
     Ok(())
 }
 

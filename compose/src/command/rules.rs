@@ -19,7 +19,7 @@ use crate::cli::{ApplyArgs, Cli, IdArgs, RuleCommand, TokenArgs, TokensCommand};
 use crate::command::budgets;
 use crate::command::control_editor::ControlEditor;
 use crate::context::{control, settings, unix_ms};
-use crate::output::print;
+use crate::output::{self, print};
 
 const MS_PER_DAY: u64 = 24 * 60 * 60 * 1000;
 
@@ -123,7 +123,10 @@ fn create_token(cli: &Cli, args: &TokenArgs) -> anyhow::Result<()> {
         return print(&shown);
     }
     writeln!(crate::output::stdout(), "{token}")?;
-    eprintln!("token {}: save it now, it is not shown again", args.id);
+    output::note(format_args!(
+        "token {}: save it now, it is not shown again",
+        args.id
+    ));
     Ok(())
 }
 

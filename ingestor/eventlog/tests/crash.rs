@@ -1,6 +1,7 @@
 //! Processes that really die: a writer killed with SIGKILL, and one whose disk is full.
 //!
 //! The test starts itself again as the writer, so it has a `main` of its own.
+#![expect(clippy::print_stderr, reason = "it reports as a test does")]
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};

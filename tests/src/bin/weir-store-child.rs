@@ -1,5 +1,6 @@
 //! Serves the embedded store as the program's hidden command does, for tests that need nothing else:
 //! `weir-store-child DIR ADDRESS [--supervised] [--library FILE] [--password PASSWORD]`.
+#![expect(clippy::print_stderr, reason = "tests read it")]
 
 use std::process::ExitCode;
 

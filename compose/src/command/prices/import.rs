@@ -14,6 +14,7 @@ use weir_schemas::prices::{BUILT_IN, Book, Row};
 
 use super::today;
 use crate::cli::ImportPricesArgs;
+use crate::output;
 
 /// Prints the package's prices as rows.
 const EXPORT: &str = include_str!("export.py");
@@ -32,11 +33,11 @@ pub(super) fn run(args: &ImportPricesArgs) -> anyhow::Result<()> {
     std::fs::write(&partial, after.to_csv())
         .and_then(|()| std::fs::rename(&partial, &args.book))
         .with_context(|| format!("write {}", args.book.display()))?;
-    eprintln!(
+    output::note(format_args!(
         "{}: {} rows, of which {added} are new and known from {known_from} on; use it with `[prices] book`",
         args.book.display(),
         after.rows().len()
-    );
+    ));
     Ok(())
 }
 
