@@ -633,3 +633,74 @@ fn a_messages_client_gets_no_text_that_claude_refuses_to_get_back() {
         assert_eq!(got.contains(r#""type":"text""#), expect.is_some(), "{got}");
     }
 }
+
+/// Bodies with status 200 and no answer: another server's state, an aggregator's failure, MiniMax's
+/// status. They are failures, which the next attempt may mend, and no empty answers.
+#[test]
+fn what_holds_no_answer_is_no_success() {
+    let bodies = [
+        "{}",
+        r#"{"status":"ok"}"#,
+        r#"{"id":"x"}"#,
+        r#"{"success":false,"msg":"internal error","code":500}"#,
+        r#"{"id":"x","choices":null,"base_resp":{"status_code":1008,"status_msg":"insufficient balance"}}"#,
+        r#"{"choices":[],"content":null,"candidates":[],"output":null}"#,
+    ];
+    let clients = [
+        (
+            ClientApi::ChatCompletions,
+            r#"{"model":"up","messages":[{"role":"user","content":"x"}]}"#,
+        ),
+        (
+            ClientApi::Messages,
+            r#"{"model":"up","max_tokens":99,"messages":[{"role":"user","content":"x"}]}"#,
+        ),
+        (ClientApi::Responses, r#"{"model":"up","input":"x"}"#),
+    ];
+    for vendor in [
+        "openai-compatible",
+        "openai-responses",
+        "anthropic",
+        "gemini",
+    ] {
+        for (api, request) in clients {
+            for body in bodies {
+                let upstream = prepared(api, request, vendor);
+                let mut machine = ResponseMachine::new(&upstream.context, false);
+                let _ = machine.push(Bytes::from(body.to_owned()));
+                let has_failed = machine.finish().is_err();
+                let facts = machine.into_facts();
+                assert!(
+                    has_failed || facts.provider_error.is_some(),
+                    "{api:?} at {vendor}: {body}"
+                );
+            }
+        }
+    }
+}
+
+/// OpenRouter reports an error in the place of a plain answer's choice.
+#[test]
+fn an_error_in_a_choice_is_one_for_every_client() {
+    let body = r#"{"id":"g","model":"m","choices":[{"index":0,"message":{"role":"assistant","content":""},"finish_reason":"error","error":{"code":429,"message":"rate limit"}}],"usage":{"prompt_tokens":9,"completion_tokens":1}}"#;
+    for (api, request) in [
+        (
+            ClientApi::ChatCompletions,
+            r#"{"model":"up","messages":[{"role":"user","content":"x"}]}"#,
+        ),
+        (
+            ClientApi::Messages,
+            r#"{"model":"up","max_tokens":99,"messages":[{"role":"user","content":"x"}]}"#,
+        ),
+        (ClientApi::Responses, r#"{"model":"up","input":"x"}"#),
+    ] {
+        let upstream = prepared(api, request, "openrouter");
+        let mut machine = ResponseMachine::new(&upstream.context, false);
+        let _ = machine.push(Bytes::from(body.to_owned()));
+        let _ = machine.finish();
+        let facts = machine.into_facts();
+        let kind = facts.provider_error.map(|error| error.kind.as_str());
+        assert_eq!(kind, Some("rate_limited"), "{api:?}");
+        assert_eq!(facts.usage.unwrap().input_tokens, Some(9), "{api:?}");
+    }
+}

@@ -6,7 +6,7 @@
 use super::read_calls::ChatCalls;
 use super::reasoning_details::DetailsReader;
 use crate::facts::FinishReason;
-use crate::json::{self, Object, Path, Text, text_of};
+use crate::json::{self, InvalidField, Object, Path, Text, text_of};
 use crate::neutral::{AnswerEvent, Citation, CitedText, EventSink, emit};
 use crate::{tier, usage};
 
@@ -14,6 +14,9 @@ use crate::{tier, usage};
 pub(crate) fn read_plain(body: &str, sink: &mut EventSink<'_>) -> json::Result<()> {
     let mut reader = ChatReader::default();
     reader.read_object(body, sink)?;
+    if !reader.has_choices {
+        return Err(InvalidField::new("choices", "is missing or empty"));
+    }
     reader.end(sink)?;
     sink(AnswerEvent::End);
     Ok(())
@@ -25,6 +28,8 @@ pub(crate) struct ChatReader {
     /// Sources of the whole answer that were passed on.
     sources: usize,
     started: bool,
+    /// There was a choice, or an error in the place of one.
+    has_choices: bool,
     calls: ChatCalls,
     usage: usage::MergedUsage,
     details: DetailsReader,
@@ -74,7 +79,8 @@ impl ChatReader {
         let mut chunk = Object::read(data, Path::ROOT)?;
         // Counts come first: an answer that failed was billed, too.
         self.read_usage(&mut chunk, sink);
-        if let Some(error) = chunk.error() {
+        if let Some(error) = chunk.error().or_else(|| chunk.minimax_error()) {
+            self.has_choices = true;
             sink(AnswerEvent::failed(error));
             return Ok(());
         }
@@ -88,6 +94,7 @@ impl ChatReader {
             }
         }
         if chunk.take("choices").is_none() && is_bare_error(&mut chunk) {
+            self.has_choices = true;
             sink(AnswerEvent::failed_event(data.as_bytes()));
             return Ok(());
         }
@@ -137,6 +144,7 @@ impl ChatReader {
         mut choice: Object<'_, '_>,
         sink: &mut EventSink<'_>,
     ) -> json::Result<()> {
+        self.has_choices = true;
         // The request asked for one answer.
         if choice.take("index").is_some_and(|index| index != "0") {
             return Ok(());
@@ -215,6 +223,11 @@ impl ChatReader {
         if !had.annotations {
             self.had.annotations |= read_annotations(&mut message, sink)?;
         }
+        for what in ["images", "audio", "executed_tools"] {
+            if message.take(what).is_some_and(json::is_error) {
+                sink(AnswerEvent::Lost(what));
+            }
+        }
         if let Some(text) = message.some_text("refusal").filter(|_| !had.refusal) {
             self.had.refusal = true;
             sink(AnswerEvent::Refusal(text));
@@ -273,8 +286,10 @@ fn read_content(message: &mut Object<'_, '_>, sink: &mut EventSink<'_>) -> json:
     message.each_object("content", |mut part| {
         let text = part.some_text("text");
         had_text |= text.is_some();
+        let is_other = text.is_none() && !(part.is_kind("text") || part.is_kind("thinking"));
         emit(sink, text.map(AnswerEvent::Text));
         if !part.starts_with("thinking", '[') {
+            emit(sink, is_other.then_some(AnswerEvent::Lost("content")));
             return Ok(());
         }
         part.each_object("thinking", |mut thought| {

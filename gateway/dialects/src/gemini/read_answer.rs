@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 use super::grounding;
 use crate::facts::FinishReason;
-use crate::json::{self, JsonCursor, Object, Path, Text, each};
+use crate::json::{self, InvalidField, JsonCursor, Object, Path, Text, each};
 use crate::neutral::{AnswerEvent, EventSink, ReasoningSignature, SignatureOrigin, ToolUse, emit};
 use crate::upstream_error::{UpstreamErrorFacts, UpstreamErrorKind};
 use crate::usage;
@@ -20,6 +20,9 @@ pub(crate) fn read_plain(
     sink: &mut EventSink<'_>,
 ) -> json::Result<()> {
     reader.read(body, sink)?;
+    if !reader.has_answer {
+        return Err(InvalidField::new("candidates", "is missing or empty"));
+    }
     reader.end(sink);
     sink(AnswerEvent::End);
     Ok(())
@@ -37,6 +40,8 @@ pub(crate) struct GeminiReader {
     /// Why one of several could not be used.
     failure: Option<UpstreamErrorFacts>,
     started: bool,
+    /// There was a candidate, or the reason why there is none.
+    has_answer: bool,
     calls: usize,
     usage: usage::MergedUsage,
     model: String,
@@ -75,6 +80,7 @@ impl GeminiReader {
         sink: &mut EventSink<'_>,
     ) -> json::Result<()> {
         if let Some(error) = answer.error() {
+            self.has_answer = true;
             sink(AnswerEvent::failed(error));
             return Ok(());
         }
@@ -85,6 +91,7 @@ impl GeminiReader {
         let blocked_for = answer
             .object_or_empty("promptFeedback")?
             .lenient_text("blockReason");
+        self.has_answer |= blocked_for.is_some();
         emit(
             sink,
             blocked_for.map(|reason| AnswerEvent::Failed(blocked(&reason))),
@@ -113,6 +120,7 @@ impl GeminiReader {
         mut candidate: Object<'_, '_>,
         sink: &mut EventSink<'_>,
     ) -> json::Result<()> {
+        self.has_answer = true;
         let word = candidate.lenient_text("finishReason");
         let reason = word.as_ref().map(|word| finish_reason(word.as_escaped()));
         let failure = (reason == Some(FinishReason::Error)).then(|| {
@@ -214,8 +222,19 @@ impl GeminiReader {
             self.text_bytes += plain.len();
             self.text_chars += plain.chars().count();
         }
+        if text.is_none() {
+            self.lose(&part, sink);
+        }
         emit(sink, text.map(AnswerEvent::Text));
         Ok(())
+    }
+
+    /// Lists what a part holds that other dialects have no place for.
+    fn lose(&self, part: &Object<'_, '_>, sink: &mut EventSink<'_>) {
+        for key in part.remaining() {
+            let known = PARTS_WITHOUT_TEXT.iter().find(|known| **known == key);
+            sink(AnswerEvent::Lost(known.copied().unwrap_or("parts")));
+        }
     }
 }
 
@@ -230,6 +249,16 @@ fn choice_of(candidate: &mut Object<'_, '_>, taken: &mut u64) -> u64 {
     *taken |= bit(choice);
     u64::from(choice)
 }
+
+/// Pictures and sound, and what Google's own tools add to an answer.
+const PARTS_WITHOUT_TEXT: &[&str] = &[
+    "inlineData",
+    "fileData",
+    "executableCode",
+    "codeExecutionResult",
+    "toolCall",
+    "toolResponse",
+];
 
 fn count_queries(grounding: &[u8]) -> Option<u64> {
     let mut queries = 0;
@@ -248,11 +277,21 @@ fn finish_reason(word: &str) -> FinishReason {
     match word {
         "STOP" => FinishReason::Stop,
         "MAX_TOKENS" => FinishReason::Length,
-        "SAFETY" | "RECITATION" | "LANGUAGE" | "BLOCKLIST" | "PROHIBITED_CONTENT" | "SPII"
-        | "IMAGE_SAFETY" => FinishReason::ContentFilter,
-        "MALFORMED_FUNCTION_CALL" | "UNEXPECTED_TOOL_CALL" | "MALFORMED_RESPONSE" => {
-            FinishReason::Error
-        }
+        "SAFETY"
+        | "RECITATION"
+        | "LANGUAGE"
+        | "BLOCKLIST"
+        | "PROHIBITED_CONTENT"
+        | "SPII"
+        | "IMAGE_SAFETY"
+        | "IMAGE_PROHIBITED_CONTENT"
+        | "IMAGE_RECITATION"
+        | "MODEL_ARMOR" => FinishReason::ContentFilter,
+        "MALFORMED_FUNCTION_CALL"
+        | "UNEXPECTED_TOOL_CALL"
+        | "TOO_MANY_TOOL_CALLS"
+        | "MISSING_THOUGHT_SIGNATURE"
+        | "MALFORMED_RESPONSE" => FinishReason::Error,
         _ => FinishReason::Other,
     }
 }

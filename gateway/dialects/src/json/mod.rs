@@ -16,8 +16,8 @@ pub(crate) use cursor::JsonCursor;
 pub(crate) use extract::{Extracted, Extractor, JsonPattern, PatternStep};
 pub use read::InvalidField;
 pub(crate) use read::{
-    Object, Path, Result, as_text, each, each_object, is_error, part_of, shown, text_of, value_of,
-    word_of,
+    Object, Path, Result, as_text, each, each_object, is_error, is_minimax_error, part_of, shown,
+    text_of, value_of, word_of,
 };
 pub(crate) use text::Text;
 pub(crate) use valid::valid;

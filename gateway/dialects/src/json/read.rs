@@ -156,6 +156,16 @@ impl<'a, 'p> Object<'a, 'p> {
         self.take("error").filter(|raw| is_error(raw))
     }
 
+    /// Whether there is an `error`, which is not taken.
+    pub(crate) fn peeks_error(&self) -> bool {
+        self.peek("error").is_some_and(is_error)
+    }
+
+    /// The `base_resp` of an answer of MiniMax's, if it is an error. Its status is 200 all the same.
+    pub(crate) fn minimax_error(&mut self) -> Option<&'a str> {
+        self.take("base_resp").filter(|raw| is_minimax_error(raw))
+    }
+
     /// Whether the object's `type` is this.
     pub(crate) fn is_kind(&mut self, kind: &str) -> bool {
         self.lenient_text("type")
@@ -350,6 +360,12 @@ fn entries_at<'a>(raw: &'a str, cursor: &mut JsonCursor<'a>) -> Option<Vec<Objec
 pub(crate) fn part_of<'a>(text: &'a str, part: &[u8]) -> Option<&'a str> {
     let start = part.as_ptr().addr().checked_sub(text.as_ptr().addr())?;
     text.get(start..start + part.len())
+}
+
+/// Whether MiniMax's `base_resp` is an error: it has a code other than 0.
+pub(crate) fn is_minimax_error(raw: &str) -> bool {
+    let code = Object::read(raw, Path::ROOT).map(|mut status| status.count("status_code"));
+    matches!(code, Ok(Ok(Some(code))) if code != 0)
 }
 
 /// Calls `read` with each element of an array and its path.

@@ -15,6 +15,7 @@ pub(crate) fn read_plain(body: &str, sink: &mut EventSink<'_>) -> json::Result<(
         sink(AnswerEvent::failed(error));
         return Ok(());
     }
+    message.require("content")?;
     reader.read_message(&mut message, sink)?;
     finish(&mut message, sink);
     sink(AnswerEvent::End);
@@ -225,7 +226,7 @@ impl MessagesReader {
             ),
             "redacted_thinking" => emit(sink, block.some_text("data").map(encrypted)),
             "tool_use" => return self.begin_call(number, block, sink).map(Some),
-            _ => {}
+            kind => sink(AnswerEvent::Lost(lost_block(kind))),
         }
         Ok(None)
     }
@@ -333,6 +334,27 @@ impl MessagesReader {
         }
     }
 }
+
+/// The name of a block that other dialects have no place for.
+fn lost_block(kind: &str) -> &'static str {
+    let known = BLOCKS_OF_TOOLS.iter().find(|known| **known == kind);
+    known.copied().unwrap_or("content")
+}
+
+/// What tools that run at Anthropic add to an answer.
+const BLOCKS_OF_TOOLS: &[&str] = &[
+    "server_tool_use",
+    "web_search_tool_result",
+    "web_fetch_tool_result",
+    "code_execution_tool_result",
+    "bash_code_execution_tool_result",
+    "text_editor_code_execution_tool_result",
+    "tool_search_tool_result",
+    "mcp_tool_use",
+    "mcp_tool_result",
+    "container_upload",
+    "compaction",
+];
 
 /// A source with an address. Documents of the request have none.
 fn read_citation<'a>(mut citation: Object<'a, '_>, of: CitedText) -> AnswerEvent<'a> {

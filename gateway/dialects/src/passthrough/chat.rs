@@ -6,7 +6,8 @@ use super::{name, read_error};
 use crate::chat::finish_reason;
 use crate::facts::{FinishReason, ResponseFacts};
 use crate::json::PatternStep::{AnyOf, Element, Key};
-use crate::json::{JsonCursor, JsonPattern};
+use crate::json::{JsonCursor, JsonPattern, is_minimax_error};
+use crate::upstream_error::UpstreamErrorFacts;
 use crate::usage::MergedUsage;
 use crate::{caps, tier, usage};
 
@@ -102,6 +103,7 @@ impl Chunk {
             b"usage" => self.has_usage = read_usage(cursor, &mut self.said, facts)?,
             b"x_groq" => read_groq(cursor, &mut self.said, facts)?,
             b"error" => read_error(cursor, facts)?,
+            b"base_resp" => read_minimax_error(cursor, facts)?,
             b"model" if facts.upstream_model.is_none() => facts.upstream_model = name(cursor)?,
             b"id" if facts.upstream_id.is_none() => facts.upstream_id = name(cursor)?,
             b"service_tier" => return tier::read(cursor, facts),
@@ -261,6 +263,18 @@ fn read_usage(
     Some(true)
 }
 
+/// Reads MiniMax's status of an answer.
+pub(super) fn read_minimax_error(
+    cursor: &mut JsonCursor<'_>,
+    facts: &mut ResponseFacts,
+) -> Option<()> {
+    let raw = cursor.value()?;
+    if str::from_utf8(raw).is_ok_and(is_minimax_error) {
+        facts.provider_error = Some(UpstreamErrorFacts::in_stream(raw));
+    }
+    Some(())
+}
+
 /// The values that are read of a plain body, in the order of the places in [`super`], and its texts.
 pub(super) const PATTERNS: &[JsonPattern] = &[
     JsonPattern::Capture(&[Key("usage")]),
@@ -269,6 +283,8 @@ pub(super) const PATTERNS: &[JsonPattern] = &[
     JsonPattern::Capture(&[Key("choices"), Element, Key("finish_reason")]),
     JsonPattern::Capture(&[Key("error")]),
     JsonPattern::Capture(&[Key("service_tier")]),
+    JsonPattern::Capture(&[Key("base_resp")]),
+    JsonPattern::Capture(&[Key("choices"), Element, Key("error")]),
     JsonPattern::Text(&[
         Key("choices"),
         Element,

@@ -217,12 +217,17 @@ const ID: usize = 2;
 const FINISH_REASON: usize = 3;
 const ERROR: usize = 4;
 const SERVICE_TIER: usize = 5;
+/// Only for chat.
+const MINIMAX_STATUS: usize = 6;
+const CHOICE_ERROR: usize = 7;
 
 /// A JSON body.
 #[derive(Debug)]
 pub(crate) struct PassthroughBody {
     extractor: Extractor,
     format: AnswerFormat,
+    /// Whether there must be an answer of a model in it.
+    wants_answer: bool,
     errors: &'static [ErrorRow],
     /// Only for responses.
     tools: Option<Box<responses::BodyTools>>,
@@ -239,6 +244,10 @@ impl PassthroughBody {
         Self {
             extractor: Extractor::new(patterns),
             format,
+            wants_answer: matches!(
+                context.api,
+                ClientApi::ChatCompletions | ClientApi::Messages | ClientApi::Responses
+            ),
             errors: context.errors,
             tools: (format == AnswerFormat::Responses).then(Box::default),
         }
@@ -247,14 +256,10 @@ impl PassthroughBody {
     pub(crate) fn push(&mut self, input: &Bytes, facts: &mut ResponseFacts) {
         let (format, tools) = (self.format, &mut self.tools);
         self.extractor.push(input, &mut |part| match part {
-            Extracted::Value(pattern, value) if pattern <= SERVICE_TIER => {
-                note(pattern, format, value, facts);
-            }
-            Extracted::Value(pattern, value) => {
-                if let Some(tools) = tools {
-                    tools.add(pattern, value);
-                }
-            }
+            Extracted::Value(pattern, value) => match tools {
+                Some(tools) if pattern > SERVICE_TIER => tools.add(pattern, value),
+                _ => note(pattern, format, value, facts),
+            },
             Extracted::Text(text) => facts.add_text(text),
         });
         read_as(self.errors, facts);
@@ -268,6 +273,15 @@ impl PassthroughBody {
             tools.add_to_facts(facts);
         }
         facts.count_search_of_model();
+        // Some servers answer 200 with something else, such as their state.
+        let is_named = self.format != AnswerFormat::Responses || facts.upstream_id.is_some();
+        let is_answer = (facts.finish_reason.is_some() && is_named)
+            || facts.text_bytes > 0
+            || facts.usage.is_some()
+            || facts.provider_error.is_some();
+        if is_whole.is_some() && self.wants_answer && !is_answer {
+            return Err(StreamError::malformed("it holds no answer"));
+        }
         is_whole.ok_or(StreamError::Truncated)
     }
 }
@@ -291,9 +305,15 @@ fn note(pattern: usize, format: AnswerFormat, value: &[u8], facts: &mut Response
         FINISH_REASON => {
             let reason = cursor.string().map(|word| reason_of(format, word));
             facts.finish_reason = facts.finish_reason.or(reason);
+            if facts.finish_reason == Some(FinishReason::Error) && facts.provider_error.is_none() {
+                facts.provider_error = Some(UpstreamErrorFacts::in_stream(b"{}"));
+            }
         }
-        ERROR => {
+        ERROR | CHOICE_ERROR => {
             let _ = read_error(&mut cursor, facts);
+        }
+        MINIMAX_STATUS => {
+            let _ = chat::read_minimax_error(&mut cursor, facts);
         }
         SERVICE_TIER => {
             let _ = tier::read(&mut cursor, facts);

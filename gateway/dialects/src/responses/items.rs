@@ -514,6 +514,7 @@ impl Items {
         let mut item = Object::read(raw, Path::ROOT)?;
         let kind = ItemKind::of(&mut item);
         if kind == ItemKind::Other {
+            sink(AnswerEvent::Lost(lost_item(&mut item)));
             return Ok(());
         }
         let output = event.count("output_index")?;
@@ -608,7 +609,10 @@ impl Items {
         response.each_object("output", |mut item| {
             let kind = ItemKind::of(&mut item);
             let at = match known.next().flatten() {
-                _ if kind == ItemKind::Other => return Ok(()),
+                _ if kind == ItemKind::Other => {
+                    sink(AnswerEvent::Lost(lost_item(&mut item)));
+                    return Ok(());
+                }
                 Some(at) => at,
                 None => self.push(kind, None, item.some_text("id"))?,
             };
@@ -653,6 +657,32 @@ impl Items {
         found
     }
 }
+
+/// The name of an item that other dialects have no place for.
+fn lost_item(item: &mut Object<'_, '_>) -> &'static str {
+    let kind = item.lenient_text("type").unwrap_or_default();
+    let known = ITEMS_OF_TOOLS.iter().find(|known| kind.is(known));
+    known.copied().unwrap_or("output")
+}
+
+/// Calls of OpenAI's own tools, and what else a response may hold.
+const ITEMS_OF_TOOLS: &[&str] = &[
+    "web_search_call",
+    "file_search_call",
+    "code_interpreter_call",
+    "image_generation_call",
+    "computer_call",
+    "local_shell_call",
+    "shell_call",
+    "shell_call_output",
+    "apply_patch_call",
+    "mcp_call",
+    "mcp_list_tools",
+    "mcp_approval_request",
+    "tool_search_call",
+    "tool_search_output",
+    "compaction",
+];
 
 /// A part's text and what it is.
 fn read_part<'a>(part: &mut Object<'a, '_>) -> Option<(PartRole, Text<'a>)> {

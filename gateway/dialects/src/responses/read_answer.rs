@@ -15,6 +15,10 @@ pub(crate) fn read_plain(body: &str, sink: &mut EventSink<'_>) -> json::Result<(
     let mut reader = ResponsesReader::default();
     let mut response = Object::read(body, Path::ROOT)?;
     start(&mut response, sink);
+    if response.peeks_error() {
+        return reader.finish(response, "", sink);
+    }
+    response.require("output")?;
     reader.finish(response, "", sink)
 }
 

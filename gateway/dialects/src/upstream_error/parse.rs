@@ -74,11 +74,15 @@ impl ParsedError {
         // FastAPI servers answer {"detail": …}, vLLM and Mistral {"object": "error", "message": …}.
         let detail = || Some(shortened(&error.get("detail")?.to_string()));
         let message = text(error, "message").or_else(|| text(error, "detail"));
-        let message = message.or_else(|| text(error, "msg")).or_else(detail);
+        let message = message.or_else(|| text(error, "msg"));
+        // MiniMax: {"status_code": 1008, "status_msg": "insufficient balance"}
+        let message = message
+            .or_else(|| text(error, "status_msg"))
+            .or_else(detail);
         Self {
             message: message.or_else(|| error.as_str().map(shortened)),
             kind: text(error, "type").or_else(|| text(error, "status")),
-            code: text(error, "code"),
+            code: text(error, "code").or_else(|| text(error, "status_code")),
             param: text(error, "param"),
             retry_delay: retry_delay(error),
             inner: inner_codes(error),

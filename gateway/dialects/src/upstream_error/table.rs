@@ -123,9 +123,17 @@ pub(super) static TABLE: &[ErrorRow] = &[
             "ResponsibleAIPolicyViolation",
             "moderation_blocked",
             "safety_check_failed",
+            "cyber_policy",
         ],
         kind: ContentFilter,
-        source: "learn.microsoft.com/azure/foundry/openai/how-to/troubleshoot-errors; platform.kimi.com/docs/api/errors; docs.zenmux.ai/guide/advanced/error-codes",
+        source: "learn.microsoft.com/azure/foundry/openai/how-to/troubleshoot-errors; platform.kimi.com/docs/api/errors; docs.zenmux.ai/guide/advanced/error-codes; developers.openai.com/api/docs/guides/safety-checks/cybersecurity (cyber_policy)",
+        ..ROW
+    },
+    ErrorRow {
+        // 1026 of the prompt, 1027 of the answer.
+        says: &["new_sensitive"],
+        kind: ContentFilter,
+        source: "platform.minimax.io/docs/api-reference/errorcode UNCONFIRMED",
         ..ROW
     },
     ErrorRow {
@@ -310,9 +318,11 @@ pub(super) static TABLE: &[ErrorRow] = &[
             "payment_required",
             "UserArrears",
             "OverdueBalance",
+            "budget_exceeded",
+            "SetLimitExceeded",
         ],
         kind: QuotaExhausted,
-        source: "platform.kimi.com/docs/api/errors; help.aliyun.com/en/model-studio/error-code; volcengine.com/docs/82379/1299023; docs.zenmux.ai/guide/advanced/error-codes",
+        source: "platform.kimi.com/docs/api/errors; help.aliyun.com/en/model-studio/error-code; volcengine.com/docs/82379/1299023 (SetLimitExceeded: the model is paused); docs.zenmux.ai/guide/advanced/error-codes; docs.litellm.ai/docs/proxy/users (budget_exceeded, 400)",
         ..ROW
     },
     ErrorRow {
@@ -575,6 +585,7 @@ pub(super) static TABLE: &[ErrorRow] = &[
             "unknown model",
             "no endpoints found",
             "unable to access model",
+            "no models loaded",
             "is not found for api version",
             "not have access to it",
             "not have access to model",
@@ -671,6 +682,7 @@ pub(super) static TABLE: &[ErrorRow] = &[
             "invalid api key",
             "invalid api-key",
             "invalid x-api-key",
+            "login fail",
             "api key not valid",
             "api key not found",
             "api key expired",

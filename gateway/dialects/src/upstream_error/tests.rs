@@ -1085,6 +1085,36 @@ const CASES: &[Case] = &[
         InvalidRequest,
     ),
     ("openai-compatible", 400, "", InvalidRequest),
+    (
+        "openai-compatible",
+        400,
+        r#"{"type":"error","error":{"type":"bad_request_error","message":"input new_sensitive (1026)"}}"#,
+        ContentFilter,
+    ),
+    (
+        "openai-compatible",
+        400,
+        r#"{"error":{"message":"Budget has been exceeded! Current cost: 12.3, Max budget: 10.0","type":"budget_exceeded","param":null,"code":"400"}}"#,
+        QuotaExhausted,
+    ),
+    (
+        "openai-compatible",
+        400,
+        r#"{"error":"No models loaded. Please load a model in the developer page or use the `lms load` command."}"#,
+        ModelNotFound,
+    ),
+    (
+        "doubao",
+        429,
+        r#"{"error":{"code":"SetLimitExceeded","message":"Your account has reached the set inference limit for the model, and the model service has been paused.","type":"TooManyRequests"}}"#,
+        QuotaExhausted,
+    ),
+    (
+        "openai",
+        400,
+        r#"{"error":{"message":"This request has been flagged for possible cybersecurity risk.","type":"invalid_request_error","code":"cyber_policy"}}"#,
+        ContentFilter,
+    ),
 ];
 
 #[test]
@@ -1170,6 +1200,31 @@ fn errors_inside_a_stream_are_understood_by_their_words() {
         (
             r#"{"code":"rate_limit_exceeded","message":"Rate limit reached for gpt-5 in organization org-1"}"#,
             RateLimited,
+        ),
+        // MiniMax's base_resp.
+        (
+            r#"{"status_code":1008,"status_msg":"insufficient balance"}"#,
+            QuotaExhausted,
+        ),
+        (
+            r#"{"status_code":1002,"status_msg":"rate limit"}"#,
+            RateLimited,
+        ),
+        (
+            r#"{"status_code":1004,"status_msg":"login fail: Please carry the API secret key"}"#,
+            Auth,
+        ),
+        (
+            r#"{"status_code":2049,"status_msg":"invalid api key"}"#,
+            Auth,
+        ),
+        (
+            r#"{"status_code":2013,"status_msg":"invalid params, context window exceeds limit"}"#,
+            ContextWindow,
+        ),
+        (
+            r#"{"status_code":1027,"status_msg":"output new_sensitive"}"#,
+            ContentFilter,
         ),
     ] {
         assert_eq!(
