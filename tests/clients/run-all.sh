@@ -5,7 +5,7 @@
 # anything failed.
 #
 #   tests/clients/run-all.sh          everything
-#   tests/clients/run-all.sh Codex    the clients whose names hold this
+#   tests/clients/run-all.sh codex    the clients whose names hold this
 #   tests/clients/run-all.sh --without-llamacpp [NAME]
 #
 # The mock providers are strict: what the real API would refuse fails the client.

@@ -119,14 +119,24 @@ fn keys_hold_on_all_gateways_of_a_cluster_and_while_kafka_is_away() {
     drop((first, second));
 }
 
-/// Calls both gateways from two threads each for a while; how many were answered, and refused.
-fn hammer(gateways: [&Installation; 2], key: &str, time: Duration) -> (u64, u64) {
+/// Calls both gateways from two threads each for so long, and until so many were answered and refused; how
+/// many were.
+fn hammer(
+    gateways: [&Installation; 2],
+    key: &str,
+    (time, answered_min, refused_min): (Duration, u64, u64),
+) -> (u64, u64) {
     let (answered, refused) = (AtomicU64::new(0), AtomicU64::new(0));
-    let end = Instant::now() + time;
+    let since = Instant::now();
+    let goes_on = || {
+        let is_short = |count: &AtomicU64, least| count.load(Ordering::Relaxed) < least;
+        let lacks = is_short(&answered, answered_min) || is_short(&refused, refused_min);
+        since.elapsed() < time || (lacks && since.elapsed() < PATIENCE)
+    };
     std::thread::scope(|scope| {
         for weir in gateways.iter().chain(&gateways) {
             scope.spawn(|| {
-                while Instant::now() < end {
+                while goes_on() {
                     let counter = match chat(weir.gateway, key).status {
                         200 => &answered,
                         429 => &refused,
@@ -172,7 +182,7 @@ fn limits_and_budgets_hold_over_all_gateways_of_a_cluster() {
     known(&spender);
 
     let since = Instant::now();
-    let (answered, refused) = hammer([&one, &two], &limited, Duration::from_secs(6));
+    let (answered, refused) = hammer([&one, &two], &limited, (Duration::from_secs(6), 300, 100));
     // A minute's worth at once, and five a second afterwards.
     let one_would = 300.0 + 5.0 * since.elapsed().as_secs_f64();
     let answered_f = f64::from(u32::try_from(answered).unwrap());
@@ -183,7 +193,7 @@ fn limits_and_budgets_hold_over_all_gateways_of_a_cluster() {
         "{answered} of {one_would}"
     );
 
-    let (answered, refused) = hammer([&one, &two], &spender, Duration::from_secs(3));
+    let (answered, refused) = hammer([&one, &two], &spender, (Duration::from_secs(3), 37, 1));
     println!("{answered} paid of 40, {refused} refused");
     assert!(
         refused > 0 && (37..=42).contains(&answered),
@@ -192,7 +202,7 @@ fn limits_and_budgets_hold_over_all_gateways_of_a_cluster() {
     // A gateway that starts again knows what all have spent.
     drop(first);
     let first = start(&one);
-    let (again, _) = hammer([&one, &two], &spender, Duration::from_secs(1));
+    let (again, _) = hammer([&one, &two], &spender, (Duration::from_secs(1), 0, 0));
     assert!(answered + again <= 42, "{again} more were paid");
     drop((first, second));
 }
