@@ -1186,3 +1186,39 @@ fn free_text_tools_reach_the_responses_api_as_they_are() {
     assert_eq!(input, "ls -l", "{told}");
     assert!(told.contains(r#""type":"custom""#), "{told}");
 }
+
+// Numbers at Google.
+
+proptest! {
+    #[test]
+    fn a_seed_has_32_bits_at_google_and_is_always_the_same(seed: i64) {
+        let body = json!({"model": "m", "seed": seed, "messages": [{"role": "user", "content": "Hi"}]});
+        let (request, dropped) = sent(CHAT, &body, ("gemini", "gemini-2.5-flash"));
+        let short = request["generationConfig"]["seed"].as_i64().unwrap();
+        prop_assert!(i32::try_from(short).is_ok(), "{short}");
+        prop_assert_eq!(&sent(CHAT, &body, ("gemini", "gemini-2.5-flash")).0, &request);
+        let expect = if short == seed { vec![] } else { vec!["seed".to_owned()] };
+        prop_assert_eq!(dropped, expect);
+        prop_assert_eq!(short == seed, i32::try_from(seed).is_ok());
+    }
+}
+
+#[test]
+fn penalties_reach_only_the_models_of_google_that_take_them() {
+    let body = json!({"model": "m", "frequency_penalty": 0.5, "presence_penalty": 0,
+        "messages": [{"role": "user", "content": "Hi"}]});
+    for (target, is_taken) in [
+        (("gemini", "gemini-2.0-flash"), true),
+        (("gemini", "gemini-2.5-flash"), false),
+        (("gemini", "gemini-2.5-pro"), false),
+        (("gemini", "gemini-3.8-flash"), false),
+        (("gemini", "gemini-5-neon"), false),
+        (("vertex", "gemini-2.5-flash"), true),
+        (("vertex", "gemini-3.5-flash"), false),
+    ] {
+        let (request, dropped) = sent(CHAT, &body, target);
+        let penalty = &request["generationConfig"]["frequencyPenalty"];
+        assert_eq!(penalty.is_number(), is_taken, "{target:?}: {request}");
+        assert_eq!(dropped.is_empty(), is_taken, "{target:?}: {dropped:?}");
+    }
+}

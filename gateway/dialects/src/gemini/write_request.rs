@@ -280,10 +280,21 @@ fn write_config(
         rules.top_k.holds(reasons),
         Feature::TopK,
     );
-    w.put_some("seed", sampling.seed);
+    let seed = sampling.seed.map(short_seed);
+    w.approximated_if(seed != sampling.seed, Feature::Seed);
+    w.put_some("seed", seed);
     w.put_some("candidateCount", request.choices.filter(|count| *count > 1));
     w.put_stop("stopSequences", &request.stop, generation.stop_max);
     write_format(w, request, generation);
+}
+
+/// A seed of 32 bits, as Google takes them: "Invalid value at 'generation_config.seed' (TYPE_INT32)". Any
+/// seed will do that is the same in every request.
+fn short_seed(seed: i64) -> i64 {
+    match i32::try_from(seed) {
+        Ok(_) => seed,
+        Err(_) => (seed ^ (seed >> 32)) & i64::from(i32::MAX),
+    }
 }
 
 fn write_format(w: &mut RequestWriter<'_>, request: &Request<'_>, generation: &Generation) {

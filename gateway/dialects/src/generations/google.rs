@@ -15,6 +15,13 @@ const SAMPLING: &str =
 /// firebase.google.com/docs/ai-logic/model-parameters, 2026-11-30).
 const CHOICES_MAX: u64 = 8;
 
+/// "Penalty is not enabled for this model" since Gemini 2.5 at the Gemini API
+/// (github.com/google-gemini/cookbook/issues/1290, 2026-07-17).
+const NO_PENALTIES: SamplingRules = SamplingRules {
+    penalties: When::Never,
+    ..SamplingRules::FREE
+};
+
 const LEVELS: ReasoningRules = ReasoningRules {
     control: ReasoningControl::Level,
     efforts: Efforts::LOW_TO_HIGH,
@@ -42,7 +49,7 @@ const GEMINI_3_PRO: Generation = Generation {
     has_chat: true,
     chat_tools: When::Always,
     old_token_limit: true,
-    sampling: SamplingRules::FREE,
+    sampling: NO_PENALTIES,
     reasoning: LEVELS,
     forced_tools: When::Always,
     verbosity: false,
@@ -72,13 +79,30 @@ const GEMINI_3_FLASH: Generation = Generation {
     ..GEMINI_3_PRO
 };
 
+const GEMINI_3_IMAGE: Generation = Generation {
+    names: &["gemini-3-pro-image", "gemini-3.1-flash-image"],
+    reasoning: ReasoningRules::NEVER,
+    output_tokens_max: Some(32_768),
+    ..GEMINI_3_PRO
+};
+
+const GEMINI_3_FLASH_LITE_IMAGE: Generation = Generation {
+    names: &["gemini-3.1-flash-lite-image"],
+    reasoning: ReasoningRules {
+        efforts: Efforts::of(&[Effort::Minimal, Effort::High]),
+        ..LEVELS
+    },
+    output_tokens_max: Some(4096),
+    ..GEMINI_3_PRO
+};
+
 const GEMINI_3_8_FLASH: Generation = Generation {
     names: &["gemini-3.8-flash", "gemini-3.7-flash"],
     sampling: SamplingRules {
         temperature: When::Never,
         top_p: When::Never,
         top_k: When::Never,
-        ..SamplingRules::FREE
+        ..NO_PENALTIES
     },
     source: SAMPLING,
     ..GEMINI_3_PRO
@@ -143,6 +167,7 @@ const WITHOUT_THINKING: Generation = Generation {
         "gemini-embedding",
         "text-embedding",
     ],
+    sampling: SamplingRules::FREE,
     reasoning: ReasoningRules::NEVER,
     formats_beside_tools: false,
     choices_max: CHOICES_MAX,
@@ -153,13 +178,15 @@ const WITHOUT_THINKING: Generation = Generation {
 
 /// The Gemini API gives one answer since Gemini 3, "Multiple candidates is not enabled for this model"
 /// (github.com/googleapis/js-genai/issues/1609, 2026-05-18).
-pub(crate) static GEMINI: &[Generation] = &rows(1);
+pub(crate) static GEMINI: &[Generation] = &rows(1, NO_PENALTIES);
 
-/// Vertex gives several all the same (github.com/googleapis/python-genai/issues/1723, 2026-04-10).
-pub(crate) static VERTEX: &[Generation] = &rows(CHOICES_MAX);
+/// Vertex gives several all the same (github.com/googleapis/python-genai/issues/1723, 2026-04-10), and takes
+/// penalties up to Gemini 2.5 (github.com/BerriAI/litellm/issues/16031, 2025-10-28).
+pub(crate) static VERTEX: &[Generation] = &rows(CHOICES_MAX, SamplingRules::FREE);
 
-/// `choices` is how many answers the models since Gemini 3 give at once. Models that draw give one.
-const fn rows(choices: u64) -> [Generation; 14] {
+/// `choices` is how many answers the models since Gemini 3 give at once, `sampling` what Gemini 2.5
+/// takes. Models that draw give one answer.
+const fn rows(choices: u64, sampling: SamplingRules) -> [Generation; 14] {
     [
         Generation {
             choices_max: choices,
@@ -180,12 +207,7 @@ const fn rows(choices: u64) -> [Generation; 14] {
             choices_max: choices,
             ..GEMINI_3_PRO
         },
-        Generation {
-            names: &["gemini-3-pro-image", "gemini-3.1-flash-image"],
-            reasoning: ReasoningRules::NEVER,
-            output_tokens_max: Some(32_768),
-            ..GEMINI_3_PRO
-        },
+        GEMINI_3_IMAGE,
         Generation {
             names: &["gemini-3-pro"],
             reasoning: ReasoningRules {
@@ -195,23 +217,27 @@ const fn rows(choices: u64) -> [Generation; 14] {
             choices_max: choices,
             ..GEMINI_3_PRO
         },
-        Generation {
-            names: &["gemini-3.1-flash-lite-image"],
-            reasoning: ReasoningRules {
-                efforts: Efforts::of(&[Effort::Minimal, Effort::High]),
-                ..LEVELS
-            },
-            output_tokens_max: Some(4096),
-            ..GEMINI_3_PRO
-        },
+        GEMINI_3_FLASH_LITE_IMAGE,
         Generation {
             choices_max: choices,
             ..GEMINI_3_FLASH
         },
-        GEMINI_2_5_PRO,
-        GEMINI_2_5_FLASH_LITE,
-        GEMINI_2_5_FLASH_IMAGE,
-        GEMINI_2_5_FLASH,
+        Generation {
+            sampling,
+            ..GEMINI_2_5_PRO
+        },
+        Generation {
+            sampling,
+            ..GEMINI_2_5_FLASH_LITE
+        },
+        Generation {
+            sampling,
+            ..GEMINI_2_5_FLASH_IMAGE
+        },
+        Generation {
+            sampling,
+            ..GEMINI_2_5_FLASH
+        },
         WITHOUT_THINKING,
         Generation {
             // Whatever Google's own API is asked for is a Gemini.

@@ -10,7 +10,7 @@ use std::collections::HashSet;
 
 use serde_json::Value;
 
-use super::models::{GeminiModel, GeminiSeries};
+use super::models::{GeminiModel, GeminiSeries, PenaltyRule};
 use super::schema;
 use super::shape::{ShapeCheck, Unknown};
 use super::{ApiRule, Complaint, FieldPath, Violation, broken, items};
@@ -49,6 +49,10 @@ const TOOL_SCHEMA: ApiRule = rule("tool-schema", "https://ai.google.dev/api/cach
 const ONE_SCHEMA: ApiRule = rule("one-schema", GENERATE);
 const ANSWER_SCHEMA: ApiRule = rule("answer-schema", SCHEMAS);
 const TOOLS_AND_SCHEMA: ApiRule = rule("tools-beside-answer-schema", SCHEMAS);
+const PENALTIES: ApiRule = rule(
+    "penalties",
+    "https://github.com/google-gemini/cookbook/issues/1290",
+);
 const CANDIDATES: ApiRule = rule(
     "candidates",
     "https://github.com/googleapis/js-genai/issues/1609",
@@ -85,6 +89,7 @@ fn generate(vendor: &str, model: &str, body: &Value, path: &FieldPath) -> Result
     let at = path.key("generationConfig");
     thinking(known, &config["thinkingConfig"], &at.key("thinkingConfig"))?;
     sampling(known, config, &at)?;
+    penalties(vendor, known, config, &at)?;
     candidates(vendor, known, &config["candidateCount"], &at)?;
     format(known, body, config, &at)?;
     tools(known, body, path)?;
@@ -257,6 +262,30 @@ fn sampling(known: Option<GeminiModel>, config: &Value, path: &FieldPath) -> Res
         return broken(LOGPROBS, path.key("logprobs"), problem);
     }
     Ok(())
+}
+
+/// Penalties other than zero.
+fn penalties(
+    vendor: &str,
+    known: Option<GeminiModel>,
+    config: &Value,
+    path: &FieldPath,
+) -> Result<(), Violation> {
+    let is_taken = known.is_none_or(|known| match known.penalties {
+        PenaltyRule::Everywhere => true,
+        PenaltyRule::AtVertex => vendor == "vertex",
+        PenaltyRule::Nowhere => false,
+    });
+    let asked = ["frequencyPenalty", "presencePenalty"]
+        .into_iter()
+        .find(|name| config[name].as_f64().is_some_and(|penalty| penalty != 0.0));
+    match asked {
+        Some(name) if !is_taken => {
+            let problem = "Penalty is not enabled for this model";
+            broken(PENALTIES, path.key(name), problem)
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Several answers at once. Since Gemini 3 only Vertex gives them

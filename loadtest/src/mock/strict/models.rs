@@ -228,6 +228,14 @@ pub(super) enum GeminiSeries {
     Four,
 }
 
+/// Where a Gemini model takes `frequencyPenalty` and `presencePenalty`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum PenaltyRule {
+    Everywhere,
+    AtVertex,
+    Nowhere,
+}
+
 /// What a Gemini model takes.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct GeminiModel {
@@ -236,6 +244,8 @@ pub(super) struct GeminiModel {
     pub(super) budget: Option<(i64, i64, bool)>,
     pub(super) levels: &'static [&'static str],
     pub(super) sampling: bool,
+    /// Whether it takes penalties.
+    pub(super) penalties: PenaltyRule,
     /// Whether calls must come back with their signatures.
     pub(super) signatures: bool,
     /// Whether it answers with images.
@@ -258,6 +268,11 @@ impl GeminiModel {
             budget: None,
             levels: &[],
             sampling: true,
+            penalties: match version {
+                (0..=1, _) | (2, 0..=4) => PenaltyRule::Everywhere,
+                (2, _) => PenaltyRule::AtVertex,
+                _ => PenaltyRule::Nowhere,
+            },
             signatures: false,
             draws: is("image"),
         };

@@ -1093,6 +1093,18 @@ fn geminis_fields_and_models() {
                 config(json!({"candidateCount": 8})),
             ),
             (
+                "penalties",
+                three,
+                config(json!({"frequencyPenalty": 0.5})),
+                config(json!({"frequencyPenalty": 0})),
+            ),
+            (
+                "penalties",
+                flash,
+                config(json!({"presencePenalty": -0.5})),
+                json!({}),
+            ),
+            (
                 "candidates",
                 three,
                 config(json!({"candidateCount": 2})),
@@ -1193,13 +1205,21 @@ fn geminis_fields_and_models() {
 }
 
 #[test]
-fn several_candidates_come_whole_and_since_gemini_3_from_vertex_alone() {
+fn vertex_takes_candidates_and_penalties_that_the_gemini_api_refuses() {
     let base = json!({"contents": [turn("user", json!([{"text": "hi"}]))]});
     let count = |count: u64| json!({"generationConfig": {"candidateCount": count}});
     let two = |model| ("candidates-of-a-stream", model, count(2), count(1));
     for vendor in ["gemini", "vertex"] {
         let rows = [two("gemini-2.5-flash"), two("gemini-3.1-pro-preview")];
         table(vendor, StrictApi::StreamGenerateContent, &base, &rows);
+    }
+    let penalty = json!({"generationConfig": {"frequencyPenalty": 0.5}});
+    let penalty = with(&base, &penalty);
+    for (vendor, model) in [
+        ("vertex", "gemini-2.5-flash"),
+        ("gemini", "gemini-2.0-flash"),
+    ] {
+        verdict(vendor, StrictApi::GenerateContent, model, &penalty).unwrap();
     }
     let model = "gemini-3.1-pro-preview";
     let two = with(&base, &count(2));
