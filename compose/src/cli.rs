@@ -563,8 +563,9 @@ pub(crate) enum PricesCommand {
     /// Price calls that are given as JSON, one after the other.
     ///
     /// Such as {"provider": "openai", "model": "gpt-4o", "usage": {"input_tokens": 1000}}, with at,
-    /// service_tier, inference_geo and other_models if wanted. Counts have the names of the columns of
-    /// weir.attempts. Answers one JSON object per line: cost_usd, price_version, unpriced_reason.
+    /// response_model, service_tier, inference_geo and other_models if wanted. Counts have the names of
+    /// the columns of weir.attempts, and parts are in their whole: input_tokens has the cached ones too.
+    /// Answers one JSON object per line: cost_usd, price_version, unpriced_reason.
     Estimate(EstimateArgs),
 }
 
@@ -572,7 +573,7 @@ pub(crate) enum PricesCommand {
 pub(crate) struct EstimateArgs {
     /// File with the calls; default: standard input.
     pub(crate) calls: Option<PathBuf>,
-    /// Use the prices known on this day; default: all.
+    /// Use the prices known on this day; default: today.
     #[arg(long, value_name = "DAY")]
     pub(crate) known_on: Option<Date>,
 }
@@ -588,7 +589,7 @@ pub(crate) struct RerateArgs {
     /// Model, as its provider names it; default: all.
     #[arg(long)]
     pub(crate) model: Option<String>,
-    /// Use the prices known on this day; default: all.
+    /// Use the prices known on this day; default: today.
     #[arg(long, value_name = "DAY")]
     pub(crate) known_on: Option<Date>,
     /// Reason to record in the corrections.
@@ -606,13 +607,13 @@ pub(crate) struct RerateArgs {
 pub(crate) struct ShowPriceArgs {
     /// Model, as its provider names it.
     pub(crate) model: String,
-    /// Provider in the price book, or a configured provider with prices of its own; default: all.
+    /// Provider in the price book, or one of the configuration; default: all of the price book.
     #[arg(long)]
     pub(crate) provider: Option<String>,
     /// Time of the call, such as 2026-09-01 or 2026-09-01T08:00:00Z; default: now.
     #[arg(long)]
     pub(crate) at: Option<String>,
-    /// Use the prices known on this day; default: all.
+    /// Use the prices known on this day; default: today.
     #[arg(long, value_name = "DAY")]
     pub(crate) known_on: Option<Date>,
     /// Input tokens of the call, which some prices depend on.

@@ -39,6 +39,7 @@ migrations! {
     9 "meters";
     ["00"]
     10 "views";
+    11 "meters_by_day";
 }
 
 /// The database that everything is in.

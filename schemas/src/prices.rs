@@ -18,7 +18,9 @@ mod parts;
 mod row;
 
 pub use amount::{Amount, BadAmount};
-pub use book::{Book, BookError, ExchangeRate, PricedCall, Prices, charge_whole, providers_of};
+pub use book::{
+    Book, BookError, ExchangeRate, PricedCall, Prices, billed_prices, charge_whole, providers_of,
+};
 pub use charge::Unpriced;
 pub use row::{Hours, Pattern, Row, Unit};
 

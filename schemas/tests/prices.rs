@@ -13,7 +13,8 @@ use num_bigint::BigInt;
 use num_rational::BigRational;
 use proptest::prelude::*;
 use weir_schemas::prices::{
-    Amount, Book, PricedCall, Prices, Row, Unit, Unpriced, charge_whole, providers_of,
+    Amount, Book, PricedCall, Prices, Row, Unit, Unpriced, billed_prices, charge_whole,
+    providers_of,
 };
 use weir_schemas::{OtherModelUsage, PicoUsd, Usage};
 
@@ -595,6 +596,77 @@ fn openrouter_gives_some_models_away_and_repeats_tiers_of_others() {
     );
     let google = prices("gemini", "gemini-2.5-flash");
     assert!(google.charge(provisioned, &usage).is_err());
+}
+
+#[test]
+fn openrouters_calls_are_billed_by_the_model_that_answered() {
+    let mut book = Book::built_in().unwrap();
+    let text = "provider,model,names,known_from,currency,source,input\nmine,m/ours,m/ours,2026-01-01,USD,s,7\n";
+    book.add_own(
+        Book::read(text, "")
+            .unwrap()
+            .rows()
+            .iter()
+            .map(|row| Row::clone(row)),
+    );
+    let billed = |name: &str, asked: &str, answered: &str| {
+        let find = |model: &str| book.find(name, ["openrouter"], model, Date::MAX);
+        let own = find(asked);
+        let answered = Some(answered).filter(|model| !model.is_empty());
+        let prices = billed_prices(own.as_ref(), asked, answered, find)?;
+        let row = prices.rows().next()?.0;
+        Some(format!("{}/{}", row.provider, row.model))
+    };
+    let haiku = "anthropic/claude-haiku-4.5";
+    for (asked, answered, expect) in [
+        // Free as asked, and by another free model.
+        ("qwen/q:free", "qwen/q:free", Some(":free")),
+        ("qwen/q:free", "z-ai/g:free", Some(":free")),
+        ("qwen/q:free", "", Some(":free")),
+        // It fell back to a model that is paid for, by its own name or a dated one.
+        ("qwen/q:free", haiku, Some(haiku)),
+        (
+            "qwen/q:free",
+            "anthropic/claude-4.5-haiku-20251001",
+            Some(haiku),
+        ),
+        // To one that nobody knows the price of: it is not free.
+        ("qwen/q:free", "qwen/newest", None),
+        ("openai/gpt-5-mini", haiku, Some(haiku)),
+        (haiku, "openai/gpt-5-mini", Some("openai/gpt-5-mini")),
+        // The same model in other words, and a variant with a price of its own.
+        (haiku, "anthropic/claude-4.5-haiku-20251001", Some(haiku)),
+        (haiku, "anthropic/claude-haiku-4.5-of-tomorrow", Some(haiku)),
+        (
+            "openai/gpt-4o:extended",
+            "openai/gpt-4o",
+            Some("openai/gpt-4o:extended"),
+        ),
+        (
+            "openai/gpt-4o:extended",
+            "openai/gpt-4o-2024-08-06",
+            Some("openai/gpt-4o:extended"),
+        ),
+        // What has no price is what the answer says it is.
+        ("openrouter/auto-of-tomorrow", haiku, Some(haiku)),
+    ] {
+        let expect = expect.map(|model| format!("openrouter/{model}"));
+        assert_eq!(
+            billed("router", asked, answered),
+            expect,
+            "{asked} {answered}"
+        );
+    }
+    // Prices of one's own count for whatever answers, unless that one has others.
+    assert_eq!(billed("mine", "m/ours", haiku).unwrap(), "mine/m/ours");
+    let asked = |name: &str, asked: &str, answered: &str| {
+        let find = |model: &str| book.find(name, ["openai"], model, Date::MAX);
+        let own = find(asked);
+        let prices = billed_prices(own.as_ref(), asked, Some(answered), find).unwrap();
+        prices.rows().next().unwrap().0.model.clone()
+    };
+    // Elsewhere the one that was asked is billed.
+    assert_eq!(asked("openai", "gpt-5-mini", "gpt-4o"), "gpt-5-mini");
 }
 
 #[test]

@@ -507,3 +507,52 @@ fn a_row_without_a_price_is_said_to_be_unpriced() {
         "no price is known: calls are unpriced"
     );
 }
+
+/// As the gateway would: by the vendor of a configured provider, by the model that answered, and with
+/// the number of the call that cannot be read.
+#[test]
+fn prices_of_a_configured_provider_are_shown_and_estimated() {
+    let config = "[[provider]]\nname = \"ours\"\ndialect = \"openrouter\"\n\
+        base_url = \"http://127.0.0.1:9/v1\"\n";
+    let weir = Installation::new(config).unwrap();
+    let haiku = "anthropic/claude-haiku-4.5";
+    let shown = weir
+        .run(&["prices", "show", haiku, "--provider", "ours"])
+        .unwrap();
+    let shown = text(&shown.stdout);
+    assert!(
+        shown.starts_with(&format!("{haiku} at ours, ")) && shown.contains("input 1,"),
+        "{shown}"
+    );
+    let call = |more: &str| {
+        format!(
+            r#"{{"provider":"ours","model":"qwen/q:free","usage":{{"input_tokens":1000}}{more}}}"#
+        )
+    };
+    let calls = [
+        call(""),
+        call(&format!(r#","response_model":"{haiku}""#)),
+        call(r#","response_model":"qwen/newest""#),
+    ];
+    let file = weir.dir().join("calls.json");
+    fs::write(&file, calls.join("\n")).unwrap();
+    let estimate = ["prices", "estimate", file.to_str().unwrap()];
+    let priced = text(&weir.run(&estimate).unwrap().stdout);
+    let costs = priced.lines().map(|line| {
+        let line: Value = serde_json::from_str(line).unwrap();
+        (line["cost_usd"].clone(), line["unpriced_reason"].clone())
+    });
+    let unknown = "the price book does not have the model";
+    assert_eq!(
+        costs.collect::<Vec<_>>(),
+        [
+            ("0.000000000000".into(), "".into()),
+            ("0.001000000000".into(), "".into()),
+            (Value::Null, unknown.into()),
+        ]
+    );
+    fs::write(&file, calls.join("\n") + r#"{"provider":"ours"}"#).unwrap();
+    let failed = weir.command(&estimate).output().unwrap();
+    let said = text(&failed.stderr);
+    assert!(said.contains("read call 4"), "{said}");
+}

@@ -49,7 +49,9 @@ fn show(cli: &Cli, args: &ShowPriceArgs) -> anyhow::Result<()> {
         None => book.providers_with(&args.model),
     };
     let found = providers.into_iter().filter_map(|provider| {
-        let prices = book.find(provider, [provider], &args.model, known_on)?;
+        // A provider of the configuration has the prices of its vendor, as in the gateway.
+        let places = config.price_providers(provider);
+        let prices = book.find(provider, places, &args.model, known_on)?;
         Some((provider, prices))
     });
     let found: Vec<(&str, Prices)> = found.collect();

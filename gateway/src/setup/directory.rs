@@ -17,7 +17,7 @@ use weir_routing::{
     Alias, AliasSpec, BreakerSpec, DeploymentId, DeploymentSpec, HealthSnapshot, PriceSpec, Routes,
     RoutesSpec, ShadowSpec, SpecError, TargetSet, TargetSpec,
 };
-use weir_schemas::prices::{Book, PricedCall, Prices, Unpriced, charge_whole};
+use weir_schemas::prices::{Book, PricedCall, Prices, Unpriced, billed_prices, charge_whole};
 use weir_schemas::{OtherModelUsage, PicoUsd, Usage};
 
 use crate::caps::NAMES_SHOWN_MAX;
@@ -192,15 +192,8 @@ impl Deployment {
             inference_geo: call.inference_geo,
         };
         let find = |model: &str| self.provider.prices(&self.book, model);
-        // A name of one's own, such as that of a deployment at Azure, is in no book. The provider says
-        // which model is behind it.
-        let answered_by = || find(call.response_model?);
-        let behind = match &self.prices {
-            Some(_) => None,
-            None => answered_by(),
-        };
-        let own = self.prices.as_ref().or(behind.as_ref());
-        charge_whole(own, priced, call.usage, call.other_models, find)
+        let own = billed_prices(self.prices.as_ref(), &self.model, call.response_model, find);
+        charge_whole(own.as_deref(), priced, call.usage, call.other_models, find)
     }
 
     /// The key as its provider might repeat it.

@@ -1,5 +1,6 @@
 //! The rows of a book, and the search for the ones that apply.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -69,6 +70,8 @@ pub struct Prices {
     rates: Arc<Vec<ExchangeRate>>,
     /// Whether they are looked for at OpenRouter.
     is_openrouter: bool,
+    /// Whether they are one's own, not the book's.
+    is_own: bool,
 }
 
 const OPENROUTER: &str = "openrouter";
@@ -146,8 +149,9 @@ impl Book {
             find_in(&self.rows, provider, model, known_on)
         };
         let mut providers = providers.into_iter();
-        let rows = find_in(&self.own, name, model, known_on)
-            .or_else(|| providers.by_ref().find_map(of_book))?;
+        let own = find_in(&self.own, name, model, known_on);
+        let is_own = own.is_some();
+        let rows = own.or_else(|| providers.by_ref().find_map(of_book))?;
         // One's own prices may be for OpenRouter too.
         is_openrouter |= providers.any(|provider| provider == OPENROUTER);
         let named = |row: &Arc<Row>| (row.clone(), row.version().into());
@@ -155,6 +159,7 @@ impl Book {
             rows: rows.into_iter().map(named).collect(),
             rates: self.rates.clone(),
             is_openrouter,
+            is_own,
         })
     }
 
@@ -190,6 +195,17 @@ impl Prices {
     /// The rows, in their order, with what events call them.
     pub fn rows(&self) -> impl DoubleEndedIterator<Item = (&Row, &Arc<str>)> {
         self.rows.iter().map(|(row, version)| (&**row, version))
+    }
+
+    /// Whether a name is one of the model's.
+    fn is_for(&self, model: &str) -> bool {
+        self.rows.iter().any(|(row, _)| row.is_for(model))
+    }
+
+    /// Whether no row has a price but zero.
+    fn is_free(&self) -> bool {
+        let mut prices = self.rows.iter().flat_map(|(row, _)| row.prices);
+        prices.all(|price| price.is_none_or(|price| price == Amount(0)))
     }
 
     /// The row that applies to a call.
@@ -270,6 +286,45 @@ impl Prices {
             .max_by_key(|rate| rate.day)
             .map(|rate| rate.per_usd)
             .ok_or_else(|| Unpriced::NoRate(currency.to_owned()))
+    }
+}
+
+/// The prices of the model that a call is billed by: `own` are those of the model that was `asked` for,
+/// and `answered` is the one that the provider says it used.
+///
+/// A name of one's own, such as that of a deployment at Azure, is in no book, and the provider says which
+/// model is behind it. OpenRouter may let another model answer, and bills that one, where the one that was
+/// asked is free, too (<https://openrouter.ai/docs/guides/routing/model-fallbacks>, November 2026).
+pub fn billed_prices<'p>(
+    own: Option<&'p Prices>,
+    asked: &str,
+    answered: Option<&str>,
+    find: impl Fn(&str) -> Option<Prices>,
+) -> Option<Cow<'p, Prices>> {
+    let kept = own.map(Cow::Borrowed);
+    let (Some(own), Some(answered)) = (own, answered) else {
+        return kept.or_else(|| find(answered?).map(Cow::Owned));
+    };
+    if !own.is_openrouter || answered == asked || own.is_for(answered) {
+        return kept;
+    }
+    let theirs = find(answered);
+    if own.is_own {
+        return theirs
+            .filter(|theirs| theirs.is_own)
+            .map(Cow::Owned)
+            .or(kept);
+    }
+    if own.is_free() {
+        return theirs.map(Cow::Owned);
+    }
+    // `:extended` and its kind are prices of the same model, which may answer without its suffix.
+    let plain = |name: &str| name.split(':').next().unwrap_or_default().to_owned();
+    let is_same = plain(asked) == plain(answered)
+        || find(&plain(asked)).is_some_and(|prices| prices.is_for(&plain(answered)));
+    match theirs {
+        Some(theirs) if !is_same => Some(Cow::Owned(theirs)),
+        _ => kept,
     }
 }
 

@@ -138,7 +138,8 @@ impl Row {
         let wholes: &[Unit] = match unit {
             Unit::CacheWrite12h => &[],
             Unit::CacheWrite1h if has_writes => &[],
-            // OpenAI bills this lifetime and no other: https://developers.openai.com/api/docs/pricing
+            // OpenAI bills writes from GPT-5.6 on, at one price
+            // (learn.microsoft.com/azure/foundry/openai/how-to/prompt-caching, November 2026).
             Unit::CacheWrite30m => &[Unit::CacheWrite5m, Unit::Input],
             Unit::CacheWrite5m | Unit::CacheWrite1h => &[Unit::Input],
             Unit::CachedInput | Unit::AudioInput | Unit::ImageInput | Unit::VideoInput => {

@@ -10,7 +10,7 @@ use std::path::Path;
 use anyhow::Context as _;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use weir_schemas::prices::{PricedCall, Prices, charge_whole};
+use weir_schemas::prices::{PricedCall, Prices, billed_prices, charge_whole};
 use weir_schemas::{OtherModelUsage, Usage};
 
 use super::{book_of, instant, today};
@@ -25,6 +25,9 @@ struct EstimatedCall {
     /// A provider of the configuration, or of the price book.
     provider: String,
     model: String,
+    /// The model that answered, if that is another one.
+    #[serde(default)]
+    response_model: Option<String>,
     #[serde(default)]
     at: Option<String>,
     #[serde(default)]
@@ -42,11 +45,13 @@ pub(super) fn run(cli: &Cli, args: &EstimateArgs) -> anyhow::Result<()> {
     let known_on = args.known_on.unwrap_or_else(today);
     let calls = read(args.calls.as_deref())?;
     let mut out = output::stdout();
-    for call in serde_json::Deserializer::from_reader(calls).into_iter() {
-        let call: EstimatedCall = call.context("read a call")?;
+    let calls = serde_json::Deserializer::from_reader(calls).into_iter();
+    for (number, call) in (1..).zip(calls) {
+        let call: EstimatedCall = call.with_context(|| format!("read call {number}"))?;
         let places = || config.price_providers(&call.provider);
         let find = |model: &str| book.find(&call.provider, places(), model, known_on);
-        writeln!(out, "{}", priced(&call, find)?)?;
+        let priced = priced(&call, find).with_context(|| format!("price call {number}"))?;
+        writeln!(out, "{priced}")?;
     }
     Ok(())
 }
@@ -75,8 +80,10 @@ fn priced(call: &EstimatedCall, find: impl Fn(&str) -> Option<Prices>) -> anyhow
         inference_geo: &call.inference_geo,
     };
     let own = find(&call.model);
+    let answered = call.response_model.as_deref();
+    let billed = billed_prices(own.as_ref(), &call.model, answered, &find);
     Ok(
-        match charge_whole(own.as_ref(), asked, &usage, &others, find) {
+        match charge_whole(billed.as_deref(), asked, &usage, &others, find) {
             Ok((cost, version)) => json!({
                 "cost_usd": cost.to_string(), "price_version": &*version, "unpriced_reason": "",
             }),

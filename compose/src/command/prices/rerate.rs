@@ -4,6 +4,7 @@
 //! tables like any other event; the view `weir.rerated_requests` shows both costs. A second run finds
 //! nothing to do.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 use std::io::Write as _;
 use std::sync::Arc;
@@ -13,7 +14,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::json;
 use weir_schemas::event::{Correction, Event};
-use weir_schemas::prices::{Book, PricedCall, Prices, Unpriced, charge_whole};
+use weir_schemas::prices::{Book, PricedCall, Prices, Unpriced, billed_prices, charge_whole};
 use weir_schemas::{OtherModelUsage, PicoUsd, RequestId, Usage};
 
 use super::{book_of, instant, today};
@@ -55,11 +56,11 @@ struct RerateTotals {
 
 pub(super) fn run(cli: &Cli, args: &RerateArgs) -> anyhow::Result<()> {
     let config = settings(cli)?;
-    let mut rater = Rater {
+    let rater = Rater {
         book: book_of(&config)?,
         config: &config,
         known_on: args.known_on.unwrap_or_else(today),
-        found: HashMap::new(),
+        found: RefCell::default(),
     };
     let store = reach(&config)?;
     let recorded = (!args.dry_run).then(|| EventStream::open(cli, &config));
@@ -74,7 +75,7 @@ pub(super) fn run(cli: &Cli, args: &RerateArgs) -> anyhow::Result<()> {
             let whole = end.map_or(0, |at| at + 1);
             for stored in serde_json::Deserializer::from_slice(&rest[..whole]).into_iter() {
                 let stored = stored.context("read a stored attempt")?;
-                sums.add(&stored, &mut rater, events.as_ref(), &args.reason)?;
+                sums.add(&stored, &rater, events.as_ref(), &args.reason)?;
             }
             rest.drain(..whole);
         }
@@ -123,11 +124,11 @@ struct Rater<'a> {
     book: Book,
     config: &'a Config,
     known_on: jiff::civil::Date,
-    found: HashMap<(String, String), Option<Prices>>,
+    found: RefCell<HashMap<(String, String), Option<Prices>>>,
 }
 
 impl Rater<'_> {
-    fn rate(&mut self, stored: &StoredAttempt) -> Result<(PicoUsd, Arc<str>), Unpriced> {
+    fn rate(&self, stored: &StoredAttempt) -> Result<(PicoUsd, Arc<str>), Unpriced> {
         let others = stored.other_models.iter();
         let others: Vec<OtherModelUsage> = others
             .map(|(model, usage)| OtherModelUsage {
@@ -135,13 +136,17 @@ impl Rater<'_> {
                 usage: *usage,
             })
             .collect();
-        let models = [&stored.model, &stored.response_model];
-        for model in models.into_iter().chain(stored.other_models.keys()) {
-            self.look_up(&stored.provider, model);
-        }
+        let (config, book, known_on) = (self.config, &self.book, self.known_on);
+        let found = &self.found;
         let find = |model: &str| {
             let key = (stored.provider.clone(), model.to_owned());
-            self.found.get(&key)?.clone()
+            if let Some(known) = found.borrow().get(&key) {
+                return known.clone();
+            }
+            let places = config.price_providers(&stored.provider);
+            let prices = book.find(&stored.provider, places, model, known_on);
+            found.borrow_mut().insert(key, prices.clone());
+            prices
         };
         let at_us = i64::try_from(stored.ts_us).unwrap_or(i64::MAX);
         let call = PricedCall {
@@ -150,18 +155,10 @@ impl Rater<'_> {
             service_tier: &stored.service_tier,
             inference_geo: &stored.inference_geo,
         };
-        // As the gateway does: by the model that answered, if the one that was asked has no price.
-        let own = find(&stored.model).or_else(|| find(&stored.response_model));
-        charge_whole(own.as_ref(), call, &stored.usage, &others, find)
-    }
-
-    fn look_up(&mut self, provider: &str, model: &str) {
-        let key = (provider.to_owned(), model.to_owned());
-        if !self.found.contains_key(&key) {
-            let places = self.config.price_providers(provider);
-            let prices = self.book.find(provider, places, model, self.known_on);
-            self.found.insert(key, prices);
-        }
+        let asked = find(&stored.model);
+        let answered = Some(stored.response_model.as_str()).filter(|model| !model.is_empty());
+        let billed = billed_prices(asked.as_ref(), &stored.model, answered, find);
+        charge_whole(billed.as_deref(), call, &stored.usage, &others, find)
     }
 }
 
@@ -169,7 +166,7 @@ impl RerateTotals {
     fn add(
         &mut self,
         stored: &StoredAttempt,
-        rater: &mut Rater<'_>,
+        rater: &Rater<'_>,
         events: Option<&EventStream>,
         reason: &str,
     ) -> anyhow::Result<()> {
