@@ -4,6 +4,7 @@
 use std::fs;
 
 use serde_json::{Value, json};
+use weir_schemas::Usage;
 use weir_tests::http::{Answer, Request};
 use weir_tests::scripted::{Script, ScriptedProvider};
 use weir_tests::weir::Installation;
@@ -89,6 +90,10 @@ fn at_google(
 /// Claude's place of inference, other models and tools.
 fn claude_calls() -> Vec<BilledCall> {
     let opus = "claude-opus-4-8";
+    let tokens = r#"{"input_tokens":1000,"output_tokens":100}"#;
+    let searched = r#"{"input_tokens":1000,"output_tokens":100,"server_tool_use":{"web_search_requests":1,"web_fetch_requests":0}}"#;
+    let container =
+        r#""container":{"id":"container_1","expires_at":"2026-11-30T12:00:00Z"},"usage""#;
     let geo = |geo: &str| {
         format!(r#"{{"input_tokens":50000,"output_tokens":2600,"inference_geo":"{geo}"}}"#)
     };
@@ -125,6 +130,19 @@ fn claude_calls() -> Vec<BilledCall> {
             r#"{"input_tokens":1000,"output_tokens":100,"server_tool_use":{"web_search_requests":3,"web_fetch_requests":2}}"#,
             Ok("0.0375"),
         ),
+        BilledCall {
+            answer: claude(tokens).replace(r#""usage""#, container),
+            ..at_claude(
+                "code",
+                opus,
+                tokens,
+                Err("the price book has no price for code executions"),
+            )
+        },
+        BilledCall {
+            answer: claude(searched).replace(r#""usage""#, container),
+            ..at_claude("code_beside_search", opus, searched, Ok("0.0175"))
+        },
     ]
 }
 
@@ -185,6 +203,24 @@ fn other_calls() -> Vec<BilledCall> {
     vec![
         at_openrouter("provisioned", haiku, &provisioned, Ok("0.0015")),
         at_openrouter("free", "qwen/whatever-comes:free", usage, Ok("0")),
+        BilledCall {
+            answer: chat("anthropic/claude-4.5-haiku-20251001", usage),
+            ..at_openrouter(
+                "free_fell_back",
+                "qwen/whatever-comes:free",
+                usage,
+                Ok("0.0015"),
+            )
+        },
+        BilledCall {
+            answer: chat("qwen/newest-of-all", usage),
+            ..at_openrouter(
+                "free_fell_back_unknown",
+                "qwen/whatever-comes:free",
+                usage,
+                Err("the price book does not have the model"),
+            )
+        },
         at_openrouter(
             "search_without_fee",
             haiku,
@@ -286,6 +322,7 @@ fn every_kind_of_meter_is_in_the_bill_or_says_why_not() {
             check(call, row(&rows, call.name));
         }
     }
+    check_meters(&weir);
     rerate(&weir, &calls);
     a_budget_in_money_knows_what_a_call_may_cost(&weir);
     up.stop().unwrap();
@@ -326,6 +363,28 @@ fn a_budget_in_money_knows_what_a_call_may_cost(weir: &Installation) {
             );
         }
     }
+}
+
+/// The view by day has every count that requests have, and the same sums of them and of the cost.
+fn check_meters(weir: &Installation) {
+    let counts = Usage::NAMES
+        .into_iter()
+        .chain(["cost_usd", "waste_usd"])
+        .map(|name| format!("toString(sum({name})) AS {name}"));
+    let sums = counts.collect::<Vec<_>>().join(", ");
+    let of = |table: &str| {
+        weir.sql(&format!("SELECT {sums} FROM weir.{table}"))
+            .unwrap()
+    };
+    let rows = of("requests");
+    assert_eq!(of("meters_by_day"), rows);
+    assert!(rows[0]["image_output_tokens"].is_string(), "{rows:?}");
+    let reasons = "SELECT sum(requests) FROM weir.meters_by_day WHERE unpriced_reason != ''";
+    let unpriced = "SELECT countIf(cost_usd IS NULL) FROM weir.requests";
+    assert_eq!(
+        weir.number(reasons).unwrap(),
+        weir.number(unpriced).unwrap()
+    );
 }
 
 fn check(call: &BilledCall, row: &Value) {

@@ -24,6 +24,9 @@ pub(crate) fn fit(
     report: &mut LossReport,
 ) -> Vec<StandIn> {
     let vendor = target.vendor;
+    if upstream == UpstreamApi::Responses && !vendor.chat.openai_tools {
+        make_functions(request);
+    }
     if !upstream.is_claude() {
         request.leave_out_billing_notes();
     }
@@ -47,6 +50,18 @@ pub(crate) fn fit(
     leave_out_blank_stops(request, upstream, report);
     limit_choices(request, target, upstream, report);
     request.fit_tool_names(&name_rules(target, upstream))
+}
+
+/// Makes tools of free text the functions that stand for them.
+fn make_functions(request: &mut Request<'_>) {
+    for tool in &mut request.tools {
+        tool.free_text = None;
+    }
+    for part in request.turns.iter_mut().flat_map(|turn| &mut turn.parts) {
+        if let Part::ToolCall(call) = part {
+            call.free_text = None;
+        }
+    }
 }
 
 /// The images, documents and audio that an API takes.

@@ -234,7 +234,8 @@ enum TopLevelKey {
         alias = "top_k",
         alias = "tool_choice",
         alias = "text",
-        alias = "include"
+        alias = "include",
+        alias = "top_logprobs"
     )]
     Wish,
     #[serde(other)]

@@ -78,10 +78,13 @@ pub fn prepare(
     );
     let mut context = response_context(request, target, upstream);
     let text = text_of(request)?;
-    context.is_rewritten = context.upstream == UpstreamApi::ChatCompletions
-        && !vendor.chat.openai_tools
-        && request.api == ClientApi::ChatCompletions
-        && chat::holds_openai_tools(text)?;
+    if !vendor.chat.openai_tools && upstream.is_native_to(request.api) {
+        context.is_rewritten = match upstream {
+            UpstreamApi::ChatCompletions => chat::holds_openai_tools(text)?,
+            UpstreamApi::Responses => responses::holds_free_text(text)?,
+            _ => false,
+        };
+    }
     let body = if context.is_passthrough() {
         native_body(request, text, target, &mut context, &mut report)
     } else {
@@ -185,12 +188,7 @@ fn native_body(
         UpstreamApi::Responses => {
             edits.extend(foreign::edits_of_responses(body)?);
             if is_rewritten {
-                edits.extend(responses::native_edits(
-                    body,
-                    facts,
-                    target.generation,
-                    report,
-                )?);
+                edits.extend(responses::native_edits(body, facts, target, report)?);
             }
         }
         _ => {}

@@ -77,7 +77,7 @@ pub(crate) struct ChatQuirks {
     /// Whether a tool may have `strict`.
     pub(crate) strict_tools: bool,
     /// Whether it knows tools of free text (`custom`) and `tool_choice: allowed_tools`. Otherwise a
-    /// chat request with them is translated.
+    /// request with them is translated, one of its responses API too.
     pub(crate) openai_tools: bool,
     /// The highest effort that the chat API takes, whatever the model does.
     pub(crate) effort_max: Effort,
@@ -487,7 +487,8 @@ static VENDORS: &[Vendor] = &[
         name: "mistral",
         base_url: Some("https://api.mistral.ai/v1"),
         chat: ChatQuirks {
-            // Unknown fields are answered 422.
+            // Unknown fields are answered 422: client/models of PyPI `mistralai` 3.7.0 list those of
+            // messages, without `function_call` and marks of what is to be cached.
             stream_usage: StreamUsage::Always,
             temperature_max: 1.5,
             tool_ids: ToolIds::NineAlphanumeric,
@@ -580,6 +581,8 @@ static VENDORS: &[Vendor] = &[
             ..COMPATIBLE_CHAT
         },
         generations: generations::XAI,
+        // Its responses take function, web_search, x_search, file_search, code_interpreter and mcp
+        // (reference.langchain.com/javascript/types/_langchain_xai.XAIResponsesTool).
         source: "https://docs.x.ai/docs/api-reference",
         ..COMPATIBLE
     },

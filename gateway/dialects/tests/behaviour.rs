@@ -96,6 +96,35 @@ fn a_vendors_differences_are_edited_into_the_clients_bytes() {
     );
 }
 
+/// What vendors do not know that refuse unknown fields: marks of what is to be cached, calls of the
+/// older kind.
+#[test]
+fn cache_marks_and_older_calls_are_kept_from_vendors_that_refuse_them() {
+    let mark = r#","cache_control":{"type":"ephemeral"},"prompt_cache_breakpoint":{"mode":"x"}"#;
+    let body = |mark: &str, call: &str| {
+        format!(
+            r#"{{"model":"up","tools":[{{"type":"function","function":{{"name":"f"}}{mark}}}],"messages":[{{"role":"user","content":[{{"type":"text","text":"cache_control"{mark}}}]}},{{"role":"assistant","content":"a"{call}}},{{"role":"user","content":"q"}}]}}"#
+        )
+    };
+    let marked = body(mark, r#","function_call":null"#);
+    for vendor in ["groq", "mistral"] {
+        check_native(vendor, &marked, &body("", ""));
+        let dropped = prepared(ClientApi::ChatCompletions, &marked, vendor).dropped;
+        let places = ["tools[]", "messages[].content[]"];
+        let expect = places.map(|place| {
+            ["cache_control", "prompt_cache_breakpoint"].map(|mark| format!("{place}.{mark}"))
+        });
+        assert_eq!(dropped, expect.concat(), "{vendor}");
+    }
+    check_native("deepseek", &marked, &marked);
+    let call = r#","function_call":{"name":"f","arguments":"{}"}"#;
+    let called = body("", call);
+    check_native("groq", &called, &called);
+    let api = ClientApi::ChatCompletions;
+    let refusal = try_prepare(api, &called, "mistral", "up", Unsupported::Refuse).unwrap_err();
+    assert_eq!(refusal.field(), Some("messages[].function_call"));
+}
+
 #[test]
 fn reasoning_moves_with_a_conversation_from_vendor_to_vendor() {
     let body = r#"{"model":"up","messages":[{"role":"assistant","content":"a","reasoning_content":"r","reasoning_details":[{"data":"weir.anthropic.e.x"}]}]}"#;
@@ -229,6 +258,40 @@ fn a_free_text_tool_is_called_with_free_text() {
         assert_eq!(output[0]["input"], "line \"1\"\n");
         assert_eq!(output[1]["type"], "function_call");
         assert_eq!(output[1]["arguments"], "{}");
+    }
+}
+
+#[test]
+fn a_free_text_tool_is_a_function_at_responses_that_lack_it() {
+    let history = r#"[{"type":"custom_tool_call","call_id":"c0","name":"patch","input":"a"},{"type":"custom_tool_call_output","call_id":"c0","output":"done"}]"#;
+    let body = FREE_TEXT.replace("STREAM", "false").replace("[]", history);
+    let upstream = prepared(ClientApi::Responses, &body, "xai");
+    assert_eq!(upstream.path, "/responses");
+    let sent: Value = serde_json::from_str(&text_of(&upstream)).unwrap();
+    for tool in ["/tools/0", "/tools/1"] {
+        assert_eq!(sent.pointer(tool).unwrap()["type"], "function", "{sent}");
+    }
+    assert_eq!(sent["input"][0]["type"], "function_call");
+    assert_eq!(sent["input"][0]["arguments"], r#"{"input":"a"}"#);
+    assert_eq!(sent["input"][1]["type"], "function_call_output");
+    let answer = r#"{"id":"r1","object":"response","status":"completed","model":"grok","output":[{"type":"function_call","id":"i1","call_id":"c1","name":"patch","arguments":"{\"input\":\"b\"}","status":"completed"}],"usage":{"input_tokens":1,"output_tokens":1,"total_tokens":2}}"#;
+    let response: Value = serde_json::from_str(&answered(&upstream, answer, false)).unwrap();
+    assert_eq!(
+        response["output"][0]["type"], "custom_tool_call",
+        "{response}"
+    );
+    assert_eq!(response["output"][0]["input"], "b");
+    // OpenAI takes it, and without such a tool every byte passes.
+    for (vendor, body) in [
+        ("openai", body.as_str()),
+        (
+            "xai",
+            r#"{"model":"up","input":"\"custom\"","tools":[{"type":"web_search"}]}"#,
+        ),
+    ] {
+        let body = body.replace(r#""model":"m""#, r#""model":"up""#);
+        let upstream = prepared(ClientApi::Responses, &body, vendor);
+        assert_eq!(text_of(&upstream), body, "{vendor}");
     }
 }
 

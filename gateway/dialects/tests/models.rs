@@ -642,6 +642,26 @@ fn claudes() -> Vec<(Value, &'static str, Value, &'static [&'static str])> {
             json!({"thinking": {"type": "adaptive"}, "output_config": {"effort": "max"}}),
             &["thinking"],
         ),
+        // Budgets are deprecated at 4.6, and work.
+        (
+            json!({"thinking": {"type": "enabled", "budget_tokens": 4096}}),
+            "claude-opus-4-6",
+            json!({"thinking": {"type": "enabled", "budget_tokens": 4096}, "output_config": null}),
+            &[],
+        ),
+        // But not when the limit that is lowered leaves them no room.
+        (
+            json!({"thinking": {"type": "enabled", "budget_tokens": 150_000}, "max_tokens": 200_000}),
+            "claude-sonnet-4-6",
+            json!({"thinking": {"type": "adaptive"}, "max_tokens": 128_000}),
+            &["max_tokens", "thinking"],
+        ),
+        (
+            json!({"thinking": {"type": "enabled", "budget_tokens": 100_000}, "max_tokens": 128_000}),
+            "claude-haiku-4-5",
+            json!({"thinking": {"type": "enabled", "budget_tokens": 63_999}, "max_tokens": 64_000}),
+            &["max_tokens", "thinking"],
+        ),
         (
             json!({"thinking": {"type": "enabled", "budget_tokens": 4096}, "top_k": 3}),
             "claude-opus-5-5",
@@ -797,6 +817,31 @@ fn a_body_for_another_model_of_openais_is_mended_and_listed() {
             "gpt-4.1",
             json!({"reasoning": null}),
             &["reasoning.context"],
+        ),
+        (
+            json!({"top_logprobs": 3, "include": ["message.output_text.logprobs", encrypted],
+                "reasoning": {"effort": "low"}}),
+            "gpt-5.5",
+            json!({"top_logprobs": null, "include": [encrypted]}),
+            &["include (message.output_text.logprobs)", "top_logprobs"],
+        ),
+        (
+            json!({"top_logprobs": 3, "include": ["message.output_text.logprobs"]}),
+            "o3",
+            json!({"top_logprobs": null, "include": []}),
+            &["include (message.output_text.logprobs)", "top_logprobs"],
+        ),
+        (
+            json!({"top_logprobs": 3, "include": ["message.output_text.logprobs", encrypted]}),
+            "gpt-4.1",
+            json!({"top_logprobs": 3, "include": ["message.output_text.logprobs"]}),
+            &[],
+        ),
+        (
+            json!({"top_logprobs": 3, "reasoning": {"effort": "none"}}),
+            "gpt-5.2",
+            json!({"top_logprobs": 3}),
+            &[],
         ),
         (
             json!({"max_output_tokens": 900_000, "reasoning": {"effort": "low"}}),

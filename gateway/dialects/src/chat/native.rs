@@ -148,6 +148,14 @@ const ANSWER_FIELDS: [(&str, &str); 4] = [
     ),
 ];
 
+/// Marks of what is to be cached, in content and at tools, and how they are listed.
+const CACHE_MARKS: [&str; 2] = ["cache_control", "prompt_cache_breakpoint"];
+
+fn holds_cache_marks(raw: &str) -> bool {
+    let holds = |mark: &&str| memchr::memmem::find(raw.as_bytes(), mark.as_bytes()).is_some();
+    CACHE_MARKS.iter().any(holds)
+}
+
 fn answer_field(key: &str) -> Option<&'static str> {
     let is_it = |(_, listed): &&(&str, &str)| listed.strip_prefix("messages[].") == Some(key);
     ANSWER_FIELDS.iter().find(is_it).map(|(_, listed)| *listed)
@@ -157,7 +165,7 @@ fn answer_field(key: &str) -> Option<&'static str> {
 fn is_extra(key: &str) -> bool {
     matches!(
         key,
-        "name" | "reasoning_content" | "reasoning" | "reasoning_details"
+        "name" | "function_call" | "reasoning_content" | "reasoning" | "reasoning_details"
     ) || answer_field(key).is_some()
 }
 
@@ -208,9 +216,40 @@ impl<'a> Editor<'a, '_> {
             "reasoning_effort" => return Ok(self.edit_effort(raw)),
             "temperature" => self.edit_temperature(entry, raw),
             "messages" => self.edit_messages(raw)?,
+            "tools" if self.is_closed() && holds_cache_marks(raw) => {
+                self.drop_cache_marks(raw, "tools[]")?;
+            }
             _ => {}
         }
         Ok(false)
+    }
+
+    /// Whether the vendor refuses fields that it does not know.
+    const fn is_closed(&self) -> bool {
+        !self.quirks.is_openai && !self.quirks.unknown_in_messages
+    }
+
+    /// Takes the cache marks out of a list of objects: they do not change the answer.
+    fn drop_cache_marks(&mut self, list: &'a str, place: &str) -> json::Result<()> {
+        each(list, &Path::ROOT, |raw, _| {
+            if !raw.starts_with('{') {
+                return Ok(());
+            }
+            let entries = entries_of(self.body, raw);
+            let removed: Vec<bool> = entries
+                .iter()
+                .map(|entry| CACHE_MARKS.contains(&entry.key))
+                .collect();
+            for (entry, _) in entries
+                .iter()
+                .zip(&removed)
+                .filter(|(_, removed)| **removed)
+            {
+                self.insert.report.ignored(format!("{place}.{}", entry.key));
+            }
+            self.remove(&entries, &removed);
+            Ok(())
+        })
     }
 
     fn edit_temperature(&mut self, entry: &EntrySpan<'_>, raw: &str) {
@@ -290,15 +329,18 @@ impl<'a> Editor<'a, '_> {
         let drops_names = !self.quirks.message_names;
         let changes_ids = self.quirks.tool_ids == ToolIds::NineAlphanumeric || self.has_long_ids;
         let adds_reasoning = self.wants_reasoning;
-        let drops_fields = !self.quirks.is_openai && !self.quirks.unknown_in_messages;
+        let drops_fields = self.is_closed();
+        let drops_marks = drops_fields && holds_cache_marks(raw);
         let marks_prefill = matches!(self.quirks.prefill, Prefill::Required(_));
         // A search is for those for whom nothing else is certain.
         let is_needed = changes_ids
             || adds_reasoning
             || marks_prefill
+            || drops_marks
             || self.has_extras
             || renames_role && holds("\"developer\"")
             || drops_names && holds("\"name\"")
+            || drops_fields && holds("\"function_call\"")
             || drops_fields && ANSWER_FIELDS.iter().any(|(name, _)| holds(name));
         if !is_needed {
             return Ok(());
@@ -321,6 +363,10 @@ impl<'a> Editor<'a, '_> {
             }
             if adds_reasoning {
                 self.add_reasoning(raw);
+            }
+            let content = message.take("content").filter(|raw| raw.starts_with('['));
+            if let Some(content) = content.filter(|_| drops_marks) {
+                self.drop_cache_marks(content, "messages[].content[]")?;
             }
             last = Some(raw);
             Ok(())
@@ -366,6 +412,14 @@ impl<'a> Editor<'a, '_> {
                     if let Some(listed) = answer_field(key).filter(|_| raw != "null") {
                         self.insert.report.ignored(listed);
                     }
+                    true
+                }
+                // Older clients return it as null.
+                "function_call" if drops_fields && raw == "null" => true,
+                "function_call" if drops_fields && self.quirks.refuses("function_call") => {
+                    self.insert
+                        .report
+                        .unsupported_field("messages[].function_call");
                     true
                 }
                 "reasoning_content" | "reasoning" => match own {

@@ -83,13 +83,16 @@ const OPUS_4_7: Generation = Generation {
     ..HAIKU_5_5
 };
 
+/// Budgets "are deprecated on Opus 4.6. They continue to work".
 const OPUS_4_6: Generation = Generation {
     names: &["claude-opus-4-6", "claude-sonnet-4-6"],
     sampling: CLAUDE_3.sampling,
     reasoning: ReasoningRules {
+        control: ReasoningControl::AdaptiveOrBudget,
         efforts: Efforts::LOW_TO_HIGH.and(Effort::Max),
         ..ADAPTIVE
     },
+    source: "https://platform.claude.com/docs/en/about-claude/models/whats-new-claude-4-6",
     ..OPUS_4_7
 };
 

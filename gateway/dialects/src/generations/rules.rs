@@ -86,6 +86,8 @@ pub(crate) enum ReasoningControl {
     Budget,
     /// Anthropic's `thinking: {type: adaptive}` and `output_config.effort`.
     Adaptive,
+    /// The same, or the budget that it replaces.
+    AdaptiveOrBudget,
     /// Google's `thinkingLevel`.
     Level,
 }

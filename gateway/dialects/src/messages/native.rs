@@ -33,7 +33,7 @@ pub(crate) fn edits(
     let limit = report.token_limit(facts.max_output_tokens, 0, most);
     mender.settle("max_tokens", facts.max_output_tokens, limit);
     let mut w = RequestWriter::reporting(0, report);
-    let reasons = mend_thinking(&mut mender, limit, generation, &mut w)?;
+    let reasons = mend_thinking(&mut mender, (limit, is_long), generation, &mut w)?;
     let sampling = Sampling {
         temperature: mender.number("temperature"),
         top_p: mender.number("top_p"),
@@ -82,7 +82,7 @@ fn ends_with_assistant(body: &str) -> bool {
 /// Makes thinking and effort the model's. Returns whether it thinks.
 fn mend_thinking(
     mender: &mut Mender<'_>,
-    limit: Option<u64>,
+    (limit, is_lowered): (Option<u64>, bool),
     generation: &Generation,
     w: &mut RequestWriter<'_>,
 ) -> json::Result<bool> {
@@ -90,6 +90,9 @@ fn mend_thinking(
     let kind = text_in(thinking, "type");
     let effort = text_in(config, "effort").and_then(|word| value_of(&Effort::WORDS, &word));
     let asked = asked_thinking(thinking, kind.as_ref(), effort);
+    // A lower limit than the client's may leave its budget no room.
+    let is_too_much = |asked: &Reasoning| asked.budget_tokens >= limit;
+    let has_room = !is_lowered || !asked.as_ref().is_some_and(is_too_much);
     let drops_format = !generation.schemas && config.is_some_and(|raw| holds_object(raw, "format"));
     if drops_format {
         w.report.unsupported(Feature::Format);
@@ -100,7 +103,8 @@ fn mend_thinking(
     }
     let rules = &generation.reasoning;
     let is_taken = kind.as_ref().is_none_or(|kind| takes_kind(rules, kind))
-        && effort.is_none_or(|effort| rules.efforts.contains(effort));
+        && effort.is_none_or(|effort| rules.efforts.contains(effort))
+        && has_room;
     let Some(asked) = asked.filter(|_| !is_taken) else {
         mender.remove_inside("output_config", &unwanted);
         let is_on = kind.map(|kind| kind.is("adaptive") || kind.is("enabled"));
@@ -144,9 +148,10 @@ fn asked_thinking(
 
 /// Whether a model knows a type of thinking.
 fn takes_kind(rules: &ReasoningRules, kind: &Text<'_>) -> bool {
+    use ReasoningControl::{Adaptive, AdaptiveOrBudget, Budget};
     match kind.as_escaped() {
-        "enabled" => rules.control == ReasoningControl::Budget,
-        "adaptive" => rules.control == ReasoningControl::Adaptive,
+        "enabled" => matches!(rules.control, Budget | AdaptiveOrBudget),
+        "adaptive" => matches!(rules.control, Adaptive | AdaptiveOrBudget),
         "disabled" => rules.off == ReasoningOff::Switch,
         "between_tools" => rules.off == ReasoningOff::BetweenTools,
         _ => true,

@@ -129,6 +129,8 @@ impl MessagesReader {
                 self.end_text(sink);
             }
             "message_delta" => {
+                let mut delta = event.object_or_empty("delta")?;
+                self.read_container(&mut delta);
                 self.read_usage(&mut event, sink);
                 finish(&mut event.object_or_empty("delta")?, sink);
             }
@@ -173,8 +175,15 @@ impl MessagesReader {
             number += 1;
             Ok(())
         })?;
+        self.read_container(message);
         self.read_usage(message, sink);
         Ok(())
+    }
+
+    fn read_container(&mut self, object: &mut Object<'_, '_>) {
+        if let Some(raw) = object.take("container") {
+            self.counts.read_container(raw.as_bytes());
+        }
     }
 
     fn read_usage(&mut self, object: &mut Object<'_, '_>, sink: &mut EventSink<'_>) {

@@ -18,7 +18,7 @@ pub(super) fn read_event(data: &[u8], counts: &mut AnthropicCounts, facts: &mut 
             Some(())
         }
         b"message" => read_message(cursor, counts, facts),
-        b"delta" => read_delta(cursor, facts),
+        b"delta" => read_delta(cursor, counts, facts),
         b"usage" => read_usage(cursor, counts, facts),
         b"error" => read_error(cursor, facts),
         _ => cursor.skip(),
@@ -35,13 +35,18 @@ fn read_message(
             b"id" if facts.upstream_id.is_none() => facts.upstream_id = name(cursor)?,
             b"model" if facts.upstream_model.is_none() => facts.upstream_model = name(cursor)?,
             b"usage" => read_usage(cursor, counts, facts)?,
+            b"container" => read_container(cursor.value()?, counts, facts),
             _ => cursor.skip()?,
         }
         Some(())
     })
 }
 
-fn read_delta(cursor: &mut JsonCursor<'_>, facts: &mut ResponseFacts) -> Option<()> {
+fn read_delta(
+    cursor: &mut JsonCursor<'_>,
+    counts: &mut AnthropicCounts,
+    facts: &mut ResponseFacts,
+) -> Option<()> {
     cursor.object_or_skip(|key, cursor| {
         match key {
             b"text" | b"thinking" | b"partial_json" => {
@@ -51,10 +56,18 @@ fn read_delta(cursor: &mut JsonCursor<'_>, facts: &mut ResponseFacts) -> Option<
                 let reason = cursor.string_or_skip()?.map(stop_reason);
                 facts.finish_reason = reason.or(facts.finish_reason);
             }
+            b"container" => read_container(cursor.value()?, counts, facts),
             _ => cursor.skip()?,
         }
         Some(())
     })
+}
+
+/// Reads a message's `container`, which may come before or after its usage.
+pub(super) fn read_container(raw: &[u8], counts: &mut AnthropicCounts, facts: &mut ResponseFacts) {
+    if counts.read_container(raw) && facts.usage.is_some() {
+        facts.usage = counts.usage();
+    }
 }
 
 fn read_usage(
@@ -88,5 +101,6 @@ pub(super) const PATTERNS: &[JsonPattern] = &[
     JsonPattern::Capture(&[Key("stop_reason")]),
     JsonPattern::Capture(&[Key("error")]),
     JsonPattern::Capture(&[Key("service_tier")]),
+    JsonPattern::Capture(&[Key("container")]),
     JsonPattern::Text(&[Key("content"), Element, AnyOf(&["text", "thinking"])]),
 ];

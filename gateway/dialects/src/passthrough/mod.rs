@@ -220,6 +220,8 @@ const SERVICE_TIER: usize = 5;
 /// Only for chat.
 const MINIMAX_STATUS: usize = 6;
 const CHOICE_ERROR: usize = 7;
+/// Only of messages.
+const CONTAINER: usize = 6;
 
 /// A JSON body.
 #[derive(Debug)]
@@ -229,6 +231,8 @@ pub(crate) struct PassthroughBody {
     /// Whether there must be an answer of a model in it.
     wants_answer: bool,
     errors: &'static [ErrorRow],
+    /// Only for messages.
+    counts: Option<Box<AnthropicCounts>>,
     /// Only for responses.
     tools: Option<Box<responses::BodyTools>>,
 }
@@ -249,15 +253,21 @@ impl PassthroughBody {
                 ClientApi::ChatCompletions | ClientApi::Messages | ClientApi::Responses
             ),
             errors: context.errors,
+            counts: (format == AnswerFormat::Messages).then(Box::default),
             tools: (format == AnswerFormat::Responses).then(Box::default),
         }
     }
 
     pub(crate) fn push(&mut self, input: &Bytes, facts: &mut ResponseFacts) {
-        let (format, tools) = (self.format, &mut self.tools);
+        let (format, counts, tools) = (self.format, &mut self.counts, &mut self.tools);
         self.extractor.push(input, &mut |part| match part {
-            Extracted::Value(pattern, value) => match tools {
-                Some(tools) if pattern > SERVICE_TIER => tools.add(pattern, value),
+            Extracted::Value(pattern, value) => match (pattern, &mut *counts, &mut *tools) {
+                (USAGE, Some(counts), _) => {
+                    counts.read(value);
+                    messages::add_to_facts(value, counts, facts);
+                }
+                (CONTAINER, Some(counts), _) => messages::read_container(value, counts, facts),
+                (_, _, Some(tools)) if pattern > SERVICE_TIER => tools.add(pattern, value),
                 _ => note(pattern, format, value, facts),
             },
             Extracted::Text(text) => facts.add_text(text),
@@ -289,11 +299,6 @@ impl PassthroughBody {
 fn note(pattern: usize, format: AnswerFormat, value: &[u8], facts: &mut ResponseFacts) {
     let mut cursor = JsonCursor::new(value);
     match pattern {
-        USAGE if format == AnswerFormat::Messages => {
-            let mut counts = AnthropicCounts::default();
-            counts.read(value);
-            messages::add_to_facts(value, &counts, facts);
-        }
         USAGE => {
             facts.usage = usage::openai(value).or(facts.usage);
             if let Some(word) = tier::in_usage(value) {

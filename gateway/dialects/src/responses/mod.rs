@@ -10,7 +10,7 @@ mod read_request;
 mod write_answer;
 mod write_request;
 
-pub(crate) use native::edits as native_edits;
+pub(crate) use native::{edits as native_edits, holds_free_text};
 pub(crate) use read_answer::{ResponsesReader, read_plain};
 pub(crate) use read_request::read_request;
 pub(crate) use write_answer::{ResponsesWriter, write_plain};

@@ -1,20 +1,59 @@
 //! A responses request for another model than the client wrote for: the client's bytes, edited where
 //! the model takes something else.
 
+use std::sync::LazyLock;
+
+use memchr::memmem::Finder;
+
 use super::write_request::told_effort;
 use crate::entries::{Mender, entries_of, text_in};
 use crate::generations::Generation;
 use crate::inspect::RequestFacts;
-use crate::json::{self, Object, Path, each, text_of, value_of};
+use crate::json::{self, Object, Path, Text, each, text_of, value_of};
 use crate::neutral::{Effort, Feature, LossReport, Reasoning};
 use crate::splice::Edit;
+use crate::target::Target;
+
+/// Whether a body has tools of free text, their calls, or results of those.
+pub(crate) fn holds_free_text(body: &str) -> json::Result<bool> {
+    static CUSTOM: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"custom"));
+    if CUSTOM.find(body.as_bytes()).is_none() {
+        return Ok(false);
+    }
+    let is_it = |raw: &str| {
+        text_in(Some(raw), "type").is_some_and(|kind| {
+            let kind = kind.as_escaped();
+            matches!(
+                kind,
+                "custom" | "custom_tool_call" | "custom_tool_call_output"
+            )
+        })
+    };
+    let mut found = false;
+    for entry in entries_of(body, body) {
+        let raw = &body[entry.value];
+        match entry.key {
+            "tool_choice" => found |= is_it(raw),
+            "tools" | "input" if raw.starts_with('[') => each(raw, &Path::ROOT, |raw, _| {
+                found |= is_it(raw);
+                Ok(())
+            })?,
+            _ => {}
+        }
+    }
+    Ok(found)
+}
+
+/// What asks for the log probabilities of the answer.
+const LOGPROBS: &str = "message.output_text.logprobs";
 
 pub(crate) fn edits(
     body: &str,
     facts: &RequestFacts,
-    generation: &Generation,
+    target: &Target<'_>,
     report: &mut LossReport,
 ) -> json::Result<Vec<Edit>> {
+    let generation = target.generation;
     let most = generation.output_tokens_max;
     let is_long = most.is_some() && facts.max_output_tokens > most;
     if !facts.has_wishes && !is_long {
@@ -23,8 +62,11 @@ pub(crate) fn edits(
     let mut mender = Mender::new(body);
     let limit = report.token_limit(facts.max_output_tokens, 0, most);
     mender.settle("max_output_tokens", facts.max_output_tokens, limit);
-    let reasons = mend_reasoning(&mut mender, generation, report)?;
+    let (reasons, takes_reasoning) = mend_reasoning(&mut mender, generation, report);
     let rules = generation.sampling;
+    // OpenAI's reasoning models refuse log probabilities where they refuse penalties.
+    let has_logprobs = !target.vendor.chat.is_openai || rules.penalties.holds(reasons);
+    mend_include(&mut mender, takes_reasoning, has_logprobs, report)?;
     for (key, when, feature) in [
         ("temperature", rules.temperature, Feature::Temperature),
         ("top_p", rules.top_p, Feature::TopP),
@@ -43,12 +85,12 @@ pub(crate) fn edits(
     Ok(mender.finish(""))
 }
 
-/// Makes the effort the model's. Returns whether it reasons.
+/// Makes the effort the model's. Returns whether it reasons, and whether it can.
 fn mend_reasoning(
     mender: &mut Mender<'_>,
     generation: &Generation,
     report: &mut LossReport,
-) -> json::Result<bool> {
+) -> (bool, bool) {
     let rules = &generation.reasoning;
     let field = mender.get("reasoning");
     let word = text_in(field, "effort");
@@ -60,11 +102,11 @@ fn mend_reasoning(
         ..Reasoning::default()
     };
     let asked = rules.fit(Some(&reasoning));
-    match (field, told_effort(&reasoning, &asked, rules, report)) {
+    let told = told_effort(&reasoning, &asked, rules, report);
+    match (field, told) {
         (field, None) => {
             list_settings(field.unwrap_or_default(), report);
             mender.remove("reasoning");
-            drop_encrypted(mender)?;
         }
         (Some(field), Some(Some(told))) if effort.is_some_and(|effort| effort != told) => {
             mender.replace_inside(field, "effort", told.as_str());
@@ -74,7 +116,7 @@ fn mend_reasoning(
         }
         _ => {}
     }
-    Ok(generation.reasons(&asked))
+    (generation.reasons(&asked), told.is_some())
 }
 
 /// Lists what is left out with the reasoning. The effort is judged apart, and a summary is of nothing
@@ -88,15 +130,34 @@ fn list_settings(reasoning: &str, report: &mut LossReport) {
     }
 }
 
-/// Models without reasoning refuse to encrypt it.
-fn drop_encrypted(mender: &mut Mender<'_>) -> json::Result<()> {
+/// Leaves out what a model refuses to add to its answer: encrypted reasoning if it has none, log
+/// probabilities while it reasons.
+fn mend_include(
+    mender: &mut Mender<'_>,
+    takes_reasoning: bool,
+    has_logprobs: bool,
+    report: &mut LossReport,
+) -> json::Result<()> {
+    if let Some(count) = mender.get("top_logprobs").filter(|_| !has_logprobs) {
+        match count {
+            "0" => report.ignored("top_logprobs"),
+            _ => report.unsupported_field("top_logprobs"),
+        }
+        mender.remove("top_logprobs");
+    }
     let Some(include) = mender.get("include").filter(|raw| raw.starts_with('[')) else {
         return Ok(());
     };
     let (mut elements, mut removed) = (Vec::new(), Vec::new());
     each(include, &Path::ROOT.key("include"), |raw, _| {
+        let word = text_of(raw);
+        let word = word.as_ref().map_or("", Text::as_escaped);
+        let is_logprobs = !has_logprobs && word == LOGPROBS;
+        if is_logprobs {
+            report.unsupported_field(format!("include ({LOGPROBS})"));
+        }
         elements.push(raw);
-        removed.push(text_of(raw).is_some_and(|word| word.is("reasoning.encrypted_content")));
+        removed.push(is_logprobs || !takes_reasoning && word == "reasoning.encrypted_content");
         Ok(())
     })?;
     mender.remove_elements(&elements, &removed);

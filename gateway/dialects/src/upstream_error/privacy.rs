@@ -85,6 +85,13 @@ const ID_PREFIXES: &[&str] = &[
 const SECRET_CHARS_MIN: usize = 8;
 /// Digits in a row that are no count or time: numbers of accounts and projects.
 const NUMBER_CHARS_MIN: usize = 12;
+/// The largest numbers of common types, which stand in messages as the end of a range.
+const NUMBERS_MAX: &[&str] = &[
+    "9007199254740991",
+    "9223372036854775807",
+    "9223372036854775808",
+    "18446744073709551615",
+];
 /// Parts of tokens that name the operator's project or resource.
 const RESOURCES: &[&str] = &[
     "projects/",
@@ -217,7 +224,9 @@ fn names_account_page(url: &str) -> bool {
 }
 
 fn is_number(part: &str) -> bool {
-    part.len() >= NUMBER_CHARS_MIN && part.bytes().all(|byte| byte.is_ascii_digit())
+    part.len() >= NUMBER_CHARS_MIN
+        && part.bytes().all(|byte| byte.is_ascii_digit())
+        && !NUMBERS_MAX.contains(&part)
 }
 
 fn is_uuid(part: &str) -> bool {

@@ -1306,6 +1306,8 @@ fn a_message_that_helps_the_client_is_quoted() {
         "Invalid type for 'user.account_id': expected a string, but got an integer instead.",
         "Missing required parameter: 'messages[0].content'. See https://platform.openai.com/docs/api-reference/chat",
         "don't send `your account` twice",
+        "`max_output_tokens` must lie in 16 to 9223372036854775807",
+        "seed: Input should be less than or equal to 18446744073709551615",
     ] {
         assert_eq!(privacy::quotable(message).as_deref(), Some(message));
     }

@@ -16,6 +16,10 @@ pub(crate) struct AnthropicCounts {
     /// What was cached and written in an object without input.
     stored_apart: Option<u64>,
     iterations: Iterations,
+    /// Whether code ran in a container.
+    had_container: bool,
+    /// Pages that were fetched.
+    fetches: Option<u64>,
 }
 
 /// What the model was sampled for, one by one.
@@ -35,6 +39,7 @@ struct UsageObject<'a> {
     writes: CacheWrites,
     /// Whole input in OpenAI's name, from servers in front of others.
     prompt: Option<u64>,
+    fetches: Option<u64>,
     iterations: Option<&'a [u8]>,
     kind: Option<&'a [u8]>,
     model: Option<&'a [u8]>,
@@ -51,6 +56,7 @@ impl AnthropicCounts {
         {
             self.iterations = iterations;
         }
+        self.fetches = self.fetches.max(counts.fetches);
         let input = counts.usage.input_tokens.filter(|input| *input > 0);
         let usage = counts.settle();
         let stored = sum([usage.cached_input_tokens, cache_writes(&usage)]);
@@ -60,6 +66,24 @@ impl AnthropicCounts {
             (Some(_), Some(_)) => {}
         }
         self.merged.merge(&usage);
+    }
+
+    /// Reads a message's `container`, which is there if code ran in it. Returns whether it did.
+    pub(crate) fn read_container(&mut self, raw: &[u8]) -> bool {
+        self.had_container |= raw.starts_with(b"{");
+        self.had_container
+    }
+
+    /// Code is billed by the time of its container, which no answer says, so the container counts as
+    /// one execution. Beside searches and fetches it is free
+    /// (platform.claude.com/docs/en/agents-and-tools/tool-use/code-execution-tool, November 2026).
+    fn count_code(&self, usage: &mut Usage) {
+        let ran = |count: Option<u64>| count.is_some_and(|count| count > 0);
+        if ran(usage.web_searches) || ran(self.fetches) {
+            usage.code_executions = None;
+        } else if self.had_container {
+            usage.code_executions = usage.code_executions.max(Some(1));
+        }
     }
 
     /// What was billed at the model that was asked, with the cached tokens in the input.
@@ -77,6 +101,7 @@ impl AnthropicCounts {
         } else {
             usage.merge(&self.iterations.own);
         }
+        self.count_code(&mut usage);
         fit_parts(&mut usage);
         (!usage.is_empty()).then_some(usage)
     }
@@ -113,6 +138,7 @@ impl<'a> UsageObject<'a> {
             }),
             b"server_tool_use" => cursor.object_or_skip(|key, cursor| match key {
                 b"web_search_requests" => count(cursor, &mut usage.web_searches),
+                b"web_fetch_requests" => count(cursor, &mut self.fetches),
                 b"code_execution_requests" => count(cursor, &mut usage.code_executions),
                 _ => cursor.skip(),
             }),
@@ -269,6 +295,30 @@ mod tests {
             assert_eq!(seen(objects), (5522, 1000, 16), "{objects:?}");
             let turned: Vec<_> = objects.iter().rev().copied().collect();
             assert_eq!(seen(&turned), (5522, 1000, 16), "turned: {objects:?}");
+        }
+    }
+
+    #[test]
+    fn code_in_a_container_counts_unless_a_search_makes_it_free() {
+        let code = |usage: &str, container: &str| {
+            let mut counts = read(&[usage]);
+            counts.read_container(container.as_bytes());
+            counts.usage().unwrap().code_executions
+        };
+        let plain = r#"{"input_tokens":9,"output_tokens":2}"#;
+        let container = r#"{"id":"container_1","expires_at":"2026-11-30T12:00:00Z"}"#;
+        assert_eq!(code(plain, container), Some(1));
+        assert_eq!(code(plain, "null"), None);
+        for (tool, calls, expect) in [
+            ("web_search_requests", 1, None),
+            ("web_fetch_requests", 2, None),
+            ("web_search_requests", 0, Some(1)),
+            ("code_execution_requests", 3, Some(3)),
+        ] {
+            let usage = format!(
+                r#"{{"input_tokens":9,"output_tokens":2,"server_tool_use":{{"{tool}":{calls}}}}}"#
+            );
+            assert_eq!(code(&usage, container), expect, "{tool} {calls}");
         }
     }
 

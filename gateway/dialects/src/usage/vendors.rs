@@ -2,8 +2,9 @@
 //!
 //! Rows with a version or a date were read in November 2026, and so were the fields of Bedrock's
 //! `TokenUsage` and OpenRouter's page on usage. The names of DeepSeek's and Kimi's counts of cached
-//! tokens were read elsewhere, not on the vendors' pages. The rows of Doubao, MiniMax, GLM, Voyage and
-//! Qwen's modalities were written from memory of the pages that they name.
+//! tokens were read elsewhere, not on the vendors' pages. MiniMax's form was read in its reference of
+//! responses (platform.minimax.io/docs/api-reference/responses-create, 2026-11-30). The rows of Doubao,
+//! GLM, Voyage and Qwen's modalities were written from memory of the pages that they name.
 
 use weir_schemas::Usage;
 
@@ -322,6 +323,17 @@ const OPENAI: &[VendorForm] = &[
             ("cached_input_tokens", 512),
             ("output_tokens", 80),
             ("reasoning_tokens", 60),
+        ],
+    ),
+    (
+        "platform.minimax.io/docs/api-reference/responses-create",
+        r#"{"input_tokens":8,"input_tokens_details":{"cached_tokens":5},"output_tokens":14,
+            "output_tokens_details":{"reasoning_tokens":9},"total_tokens":22}"#,
+        &[
+            ("input_tokens", 8),
+            ("cached_input_tokens", 5),
+            ("output_tokens", 14),
+            ("reasoning_tokens", 9),
         ],
     ),
     (

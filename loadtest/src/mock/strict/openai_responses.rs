@@ -56,7 +56,7 @@ pub(super) fn check(vendor: &StrictVendor, model: &str, body: &Value) -> Result<
         of_model(known, body)?;
     }
     together(body)?;
-    tools(body)?;
+    tools(vendor, body)?;
     input(body)?;
     answer_format(body)
 }
@@ -77,6 +77,13 @@ fn of_model(known: OpenAi, body: &Value) -> Result<(), Violation> {
             known.max_tokens
         );
         return broken(TOKENS, FieldPath::of("max_output_tokens"), problem);
+    }
+    let reasons = effort.unwrap_or(known.effort) != "none";
+    let logprobs =
+        items(&body["include"]).any(|(_, included)| included == "message.output_text.logprobs");
+    if logprobs && reasons {
+        let problem = "Log probabilities are not supported with this model.";
+        return broken(chat::SAMPLING, FieldPath::of("include"), problem);
     }
     let encrypted =
         items(&body["include"]).any(|(_, included)| included == "reasoning.encrypted_content");
@@ -127,10 +134,18 @@ fn together(body: &Value) -> Result<(), Violation> {
     Ok(())
 }
 
-fn tools(body: &Value) -> Result<(), Violation> {
+fn tools(vendor: &StrictVendor, body: &Value) -> Result<(), Violation> {
     let mut names = HashSet::new();
     for (index, tool) in items(&body["tools"]) {
         let path = FieldPath::of("tools").at(index);
+        if !vendor.response_tools.is_empty()
+            && let Some(kind) = tool["type"].as_str()
+            && !vendor.response_tools.contains(&kind)
+        {
+            let expected = vendor.response_tools.join(", ");
+            let problem = format!("unknown variant `{kind}`, expected one of {expected}");
+            return broken(rule("tool-type", vendor.source), path.key("type"), problem);
+        }
         names.extend(tool["name"].as_str());
         // Groups of tools hold more.
         names.extend(items(&tool["tools"]).filter_map(|(_, tool)| tool["name"].as_str()));

@@ -380,11 +380,20 @@ fn whole(
     source: &'static str,
     path: &FieldPath,
 ) -> Result<(), Violation> {
-    if let Some(number) = number.as_i64() {
-        return range((min..=max).contains(&number), &min, &max, source, path);
-    }
-    if number.is_u64() {
-        return range(false, &min, &max, source, path);
+    let is_whole = number.is_i64() || number.is_u64();
+    // What is beyond i64 fits where nothing is too large.
+    let fits = match number.as_i64() {
+        Some(number) => (min..=max).contains(&number),
+        None => max == i64::MAX,
+    };
+    match max {
+        _ if !is_whole => {}
+        i64::MAX if fits => return Ok(()),
+        i64::MAX => {
+            let problem = Complaint::Value(format!("must be at least {min}"));
+            return Err(Violation::new(rule("range", source), path.clone(), problem));
+        }
+        _ => return range(fits, &min, &max, source, path),
     }
     Err(wrong_type(
         source,

@@ -26,12 +26,23 @@ pub(super) struct StrictVendor {
     pub(super) roles: &'static [&'static str],
     /// The kinds of tools; empty where they are not listed.
     pub(super) tool_kinds: &'static [&'static str],
+    /// The kinds of tools of its Responses API; empty where they are OpenAI's.
+    pub(super) response_tools: &'static [&'static str],
     /// What spans several values, or depends on the model.
     pub(super) rules: &'static [VendorRule],
 }
 
 const ROLES: &[&str] = &["system", "user", "assistant", "tool"];
 const FUNCTIONS: &[&str] = &["function"];
+// docs.rs/xai-openapi 0.1.1, ModelTool; reference.langchain.com, XAIResponsesTool (2026-11-30).
+const XAI_RESPONSE_TOOLS: &[&str] = &[
+    "function",
+    "web_search",
+    "x_search",
+    "file_search",
+    "code_interpreter",
+    "mcp",
+];
 const OPENAI: &str = "https://platform.openai.com/docs/api-reference/chat/create";
 
 /// A server that is not listed: only what all have in common.
@@ -45,6 +56,7 @@ const ANY: StrictVendor = StrictVendor {
     refused: &[],
     roles: &[],
     tool_kinds: &[],
+    response_tools: &[],
     rules: &[],
 };
 static UNLISTED: StrictVendor = ANY;
@@ -138,6 +150,7 @@ static VENDORS: &[StrictVendor] = &[
         name: "xai",
         source: "https://docs.x.ai/docs/guides/reasoning",
         refused: &["logit_bias"],
+        response_tools: XAI_RESPONSE_TOOLS,
         rules: &[rules::no_penalties_while_reasoning],
         ..ANY
     },

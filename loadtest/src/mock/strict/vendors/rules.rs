@@ -85,6 +85,25 @@ impl VendorCall<'_> {
                     return Err(Violation::new(rule, path.key(name), Complaint::Unknown));
                 }
             }
+            self.cache_marks(&message["content"], &path.key("content"))?;
+        }
+        match self.vendor.message_fields {
+            [] => Ok(()),
+            _ => self.cache_marks(&self.body["tools"], &FieldPath::of("tools")),
+        }
+    }
+
+    /// Whoever lists the fields that it takes knows no marks of what is to be cached: "property
+    /// 'cache_control' is unsupported".
+    fn cache_marks(self, list: &Value, path: &FieldPath) -> Result<(), Violation> {
+        for (index, item) in items(list) {
+            for mark in ["cache_control", "prompt_cache_breakpoint"] {
+                if item.get(mark).is_some() {
+                    let rule = rule("unknown-field", self.vendor.source);
+                    let path = path.at(index).key(mark);
+                    return Err(Violation::new(rule, path, Complaint::Unknown));
+                }
+            }
         }
         Ok(())
     }
