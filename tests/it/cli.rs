@@ -375,6 +375,7 @@ fn the_demo_has_data_and_its_lines_work_as_pasted() {
 
     let call = pasted(&weir, &line(&demo, "curl "));
     assert!(call.contains("\"choices\""), "{call}");
+    assert!(!demo.log().contains("does not know"), "{}", demo.log());
     let answer = pasted(&weir, &line(&demo, " sql "));
     let teams = ["growth", "support", "research"];
     assert!(teams.iter().any(|team| answer.contains(team)), "{answer}");

@@ -8,7 +8,7 @@ use anyhow::{Context as _, anyhow};
 use serde::{Deserialize, Serialize};
 use weir_eventlog::{Fsync, replace_file};
 use weir_gateway::Directory;
-use weir_gateway::config::{AliasConfig, ProviderConfig, TargetConfig};
+use weir_gateway::config::{AliasConfig, ModelConfig, ProviderConfig, TargetConfig};
 use weir_loadtest::demo::{self, DemoHandle, DemoOptions, Member};
 use weir_loadtest::{FaultKind, FaultRule, MockHandle, MockOptions, MockProvider};
 
@@ -99,6 +99,8 @@ impl Demo {
                 .iter()
                 .map(|(name, deployments)| alias(name, deployments))
                 .collect(),
+            // The mocks speak OpenAI's dialect, in which nobody else serves this one.
+            models: vec![ModelConfig::new("deepseek-chat", "gpt-4o-mini")],
             ..settings(cli)?
         };
         let breaker = config.routing.breaker;

@@ -86,7 +86,13 @@ fn an_unknown_model_is_like_the_newest_and_says_so() {
     let azure = vendors::find("azure").unwrap();
     let warning = azure.model_warning("prod-chat").unwrap();
     assert!(warning.contains("passes on"), "{warning}");
-    for (vendor, model) in [("vllm", "x"), ("openrouter", "x"), ("openai", "gpt-4o")] {
+    for (vendor, model) in [
+        ("vllm", "x"),
+        ("openrouter", "x"),
+        ("openai", "gpt-4o"),
+        ("openai", "text-embedding-3-small"),
+        ("gemini", "gemini-embedding-001"),
+    ] {
         let vendor = vendors::find(vendor).unwrap();
         assert_eq!(vendor.model_warning(model), None, "{model}");
     }

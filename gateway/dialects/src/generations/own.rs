@@ -9,7 +9,7 @@ use crate::neutral::Effort;
 
 /// `[[model]]`: what a model takes that is newer than the build, or that has a name of its own, as
 /// deployments at Azure have.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ModelConfig {
     /// Name of the model as the provider knows it; `*` at either end stands for anything.
@@ -93,6 +93,16 @@ impl WrongModel {
 }
 
 impl ModelConfig {
+    /// A model that is like another one in everything.
+    #[must_use]
+    pub fn new(name: impl Into<String>, like: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            like: like.into(),
+            ..Self::default()
+        }
+    }
+
     /// Whether it speaks of a model at a provider.
     #[must_use]
     pub fn is_for(&self, provider: &str, model: &str) -> bool {
