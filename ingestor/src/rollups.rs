@@ -5,6 +5,7 @@
 
 use clickhouse::Row;
 use serde::Deserialize;
+use weir_schemas::clickhouse::MIGRATIONS;
 use weir_store::{Store, StoreError};
 
 use crate::caps::ROLLUP_COMPARISONS_MAX;
@@ -84,6 +85,41 @@ async fn sum(
     );
     let sums: Vec<Sum> = store.fetch(store.query(&sql)).await?;
     Ok(sums.into_iter().next().unwrap_or_default())
+}
+
+/// Views that put rows together and have no projection.
+pub const PLAIN_VIEWS: [&str; 2] = ["rerated_requests", "meters_by_day"];
+
+/// Whether a view says the same as the statement that the newest migration defines it by.
+pub async fn is_as_defined(store: &Store, view: &str, since_us: i64) -> Result<bool, StoreError> {
+    let Some(definition) = definition(view) else {
+        return Ok(false);
+    };
+    let time = if view == "meters_by_day" { "day" } else { "ts" };
+    let sql = |from: &str| {
+        format!(
+            "SELECT count() AS rows, groupBitXor(sipHash64(tuple(*))) AS hash FROM {from} \
+             WHERE toDate({time}) >= toDate(fromUnixTimestamp64Micro({since_us}, 'UTC'))"
+        )
+    };
+    for _ in 0..ROLLUP_COMPARISONS_MAX {
+        let of_view: Vec<Sum> = store.fetch(store.query(&sql(view))).await?;
+        let defined = sql(&format!("({definition})"));
+        let of_rows: Vec<Sum> = store.fetch(store.query(&defined)).await?;
+        if of_view == of_rows {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// The statement behind a view.
+fn definition(view: &str) -> Option<&'static str> {
+    let opening = format!("CREATE OR REPLACE VIEW weir.{view}\n(");
+    let body = |sql: &'static str| Some(sql.split_once(&opening)?.1);
+    let newest = MIGRATIONS.iter().rev().find_map(|it| body(it.sql))?;
+    let statement = newest.split_once("\n)\nAS\n")?.1;
+    Some(statement.split_once("\nCOMMENT '")?.0)
 }
 
 /// Rebuilds all rollups from the rows. Nothing else is changed; queries go on meanwhile.

@@ -228,6 +228,59 @@ fn two_rows_that_change_places_are_found() {
     });
 }
 
+/// Rows that no gateway wrote: of number 0, of a stream that nobody opened, behind a stream's end. And a
+/// view that makes other sums of the rows.
+#[test]
+fn forged_rows_and_views_are_named_and_never_proven() {
+    alone(async {
+        let running = Running::start().await;
+        let store = running.store();
+        let weir = installation(&running);
+        let dir = tempfile::tempdir().unwrap();
+        written_journal(dir.path(), 50);
+        Ingesting::drain_journal(dir.path(), running.store()).await;
+        checkpoint(&weir);
+        let said = self::weir(&weir, &["audit", "verify"]).stdout;
+        let said = String::from_utf8(said).unwrap();
+        assert!(said.contains("\nPROVEN up to 20"), "{said}");
+        assert!(!said.contains("not yet sealed"), "{said}");
+
+        let kept = Kept::of(&store).await;
+        let (stream, _) = place(&store, "requests", 0).await;
+        const NIL: &str = "00000000-0000-0000-0000-000000000000";
+        let unknown = "018f0000-0000-7000-8000-000000000001";
+        let forge = |stream: &str, seq: u64| {
+            format!(
+                "INSERT INTO requests SELECT * REPLACE (toUUID('{stream}') AS stream, \
+                 {seq} AS seq, 99999 AS cost_usd) FROM kept_requests LIMIT 1 \
+                 SETTINGS insert_deduplicate = 0"
+            )
+        };
+        let forgeries = [
+            (NIL, 0, "unnumbered"),
+            (unknown, 5, "unknown_stream"),
+            (&*stream, 103, "behind_end"),
+            (&*stream, 4_000_000_000_000, "behind_end"),
+        ];
+        for (stream, seq, kind) in forgeries {
+            run(&store, &forge(stream, seq)).await;
+            let (report, _) = verify(&weir);
+            let named = (kind, "requests", stream, seq);
+            assert_eq!(first(&report), named, "{report}");
+            kept.put_back().await;
+        }
+
+        let view = "CREATE OR REPLACE VIEW rerated_requests AS SELECT * REPLACE (0 AS cost_usd) \
+                    FROM (SELECT *, cost_usd AS cost_before_usd, waste_usd AS waste_before_usd FROM requests)";
+        run(&store, view).await;
+        let (report, _) = verify(&weir);
+        let named = report["findings"].as_array().unwrap();
+        let view = named.iter().find(|it| it["kind"] == "rollup").unwrap();
+        assert_eq!(view["table"], "rerated_requests", "{report}");
+        running.stop().await;
+    });
+}
+
 /// A batch reaches its tables one after the other. What of it is there must not be sealed before all
 /// of it is.
 #[test]

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
+use jiff::Timestamp;
 use weir_ingestor::audit::{
     AuditReport, Checkpointer, EXPORT_FILE, Period, SigningKey, check_export, verify,
 };
@@ -150,6 +151,7 @@ fn write_report(out: &mut impl std::io::Write, report: &AuditReport) -> std::io:
         streams,
         events,
         unsealed_events,
+        proven_until_us,
         signers,
         rollup_rows,
         payloads,
@@ -158,10 +160,7 @@ fn write_report(out: &mut impl std::io::Write, report: &AuditReport) -> std::io:
         further_findings,
     } = report;
     writeln!(out, "streams      {streams}")?;
-    writeln!(
-        out,
-        "events       {events}, of which {unsealed_events} are not sealed yet"
-    )?;
+    writeln!(out, "events       {events}")?;
     for signer in signers {
         writeln!(
             out,
@@ -180,8 +179,22 @@ fn write_report(out: &mut impl std::io::Write, report: &AuditReport) -> std::io:
     if *further_findings > 0 {
         writeln!(out, "and {further_findings} more")?;
     }
-    let verdict = if *proven { "PROVEN" } else { "NOT PROVEN" };
-    writeln!(out, "{verdict}")
+    let until = proven_until_us.and_then(|us| Timestamp::from_microsecond(us).ok());
+    writeln!(out, "{}", verdict(*proven, until, *unsealed_events))
+}
+
+/// How far it is proven. What is not sealed yet is complete, and could still be changed unseen.
+fn verdict(is_proven: bool, until: Option<Timestamp>, unsealed_events: u64) -> String {
+    let not_yet = match unsealed_events {
+        0 => String::new(),
+        1 => "; 1 newer event not yet sealed".to_owned(),
+        events => format!("; {events} newer events not yet sealed"),
+    };
+    match (is_proven, until) {
+        (true, Some(until)) => format!("PROVEN up to {until:.0}{not_yet}"),
+        (true, None) => "PROVEN: nothing is stored".to_owned(),
+        (false, _) => format!("NOT PROVEN{not_yet}"),
+    }
 }
 
 fn checkpoint(cli: &Cli) -> anyhow::Result<()> {
@@ -216,7 +229,23 @@ fn offline(cli: &Cli, file: Option<&Path>) -> anyhow::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::days;
+    use jiff::Timestamp;
+
+    use super::{days, verdict};
+
+    #[test]
+    fn a_verdict_says_how_far() {
+        let until = "2026-11-30T14:03:20.25Z".parse::<Timestamp>().ok();
+        let proven = "PROVEN up to 2026-11-30T14:03:20Z";
+        assert_eq!(verdict(true, until, 0), proven);
+        let unsealed = format!("{proven}; 159 newer events not yet sealed");
+        assert_eq!(verdict(true, until, 159), unsealed);
+        assert_eq!(
+            verdict(false, until, 1),
+            "NOT PROVEN; 1 newer event not yet sealed"
+        );
+        assert_eq!(verdict(true, None, 0), "PROVEN: nothing is stored");
+    }
 
     #[test]
     fn a_period_is_a_number_of_days() {

@@ -72,6 +72,9 @@ pub enum RowFault {
     Doubled,
     Misplaced,
     DeadLetter,
+    Unnumbered,
+    UnknownStream,
+    BehindEnd,
 }
 
 impl RowFault {
@@ -83,6 +86,9 @@ impl RowFault {
             Self::Doubled => "is stored twice",
             Self::Misplaced => "carries a time long before its stream began",
             Self::DeadLetter => "could not be stored: it is in dead_letters",
+            Self::Unnumbered => "has a number that no event has",
+            Self::UnknownStream => "is of a stream that was never opened",
+            Self::BehindEnd => "comes behind the end of its stream",
         }
     }
 }
@@ -117,6 +123,8 @@ pub struct AuditReport {
     pub events: u64,
     /// Events that are under no checkpoint yet: complete, but not sealed.
     pub unsealed_events: u64,
+    /// What carries an earlier time (microseconds since 1970) is sealed; `None` if nothing is stored.
+    pub proven_until_us: Option<i64>,
     pub signers: Vec<Signer>,
     pub rollup_rows: u64,
     /// Payloads that were captured, and those of them whose texts were erased since: by their
@@ -148,6 +156,19 @@ impl AuditReport {
             seq: event.map(|(_, seq)| seq),
             message,
         });
+    }
+
+    /// Rows that are under no checkpoint.
+    fn unsealed(&mut self, rows: &[StoredRow]) {
+        self.unsealed_events += rows.len() as u64;
+        let first = rows.iter().map(|row| row.ts_us).min();
+        self.proven_until_us = self.proven_until_us.into_iter().chain(first).min();
+    }
+
+    /// Where nothing is unsealed, all is proven that is stored.
+    fn prove_until<'a>(&mut self, streams: impl Iterator<Item = &'a Extent>) {
+        let newest = streams.map(|it| it.last_ts).filter(|ts| *ts > 0).max();
+        self.proven_until_us = self.proven_until_us.or(newest);
     }
 
     fn count(&self) -> u64 {
@@ -200,10 +221,13 @@ pub async fn verify(store: &Store, period: &Period) -> Result<AuditReport, Audit
     let checkpoints = checkpoints(store).await?;
     verifier.check_checkpoints(&checkpoints)?;
     verifier.check_roots(&checkpoints).await?;
-    for (stream, extent) in verifier.streams().await? {
-        verifier.check_stream(stream, &extent).await?;
+    verifier.check_origins().await?;
+    let streams = verifier.streams().await?;
+    for (stream, extent) in &streams {
+        verifier.check_stream(*stream, extent).await?;
         verifier.report.streams += 1;
     }
+    verifier.report.prove_until(streams.values());
     verifier.check_payloads().await?;
     verifier.check_drops().await?;
     verifier.check_rollups().await?;
@@ -232,6 +256,7 @@ struct Extent {
     stream: Uuid,
     last_seq: u64,
     first_ts: i64,
+    last_ts: i64,
     /// Events up to here may be gone, or lie among such that are.
     old_seq: u64,
 }
@@ -351,7 +376,7 @@ impl Verifier<'_> {
         let events = of_all_tables(|table| format!("SELECT stream, seq, ts FROM {table}"));
         let sql = format!(
             "SELECT stream, max(seq) AS last_seq, toUnixTimestamp64Micro(min(ts)) AS first_ts, \
-             if(first_ts >= {since}, 0, \
+             toUnixTimestamp64Micro(max(ts)) AS last_ts, if(first_ts >= {since}, 0, \
              maxIf(seq, ts < fromUnixTimestamp64Micro({safe_us}, 'UTC'))) AS old_seq \
              FROM ({events}) GROUP BY stream \
              HAVING max(ts) >= fromUnixTimestamp64Micro({since}, 'UTC')"
@@ -370,6 +395,48 @@ impl Verifier<'_> {
             }
         }
         Ok(streams)
+    }
+
+    /// Rows that no writer of the log can have made: the first of each stream is named.
+    async fn check_origins(&mut self) -> Result<(), AuditError> {
+        let events = of_all_tables(|table| {
+            format!("SELECT '{table}' AS of_table, stream, seq, ts FROM {table}")
+        });
+        let opened = "stream IN (SELECT stream FROM streams WHERE event = 'opened' AND seq = 1)";
+        let ends = "(SELECT stream AS ended, max(seq) AS end_seq FROM streams \
+                    WHERE event = 'closed' GROUP BY stream)";
+        let unnumbered = format!("({events}) WHERE seq = 0");
+        let unknown = format!("({events}) WHERE seq > 0 AND NOT {opened}");
+        let behind =
+            format!("({events}) AS e INNER JOIN {ends} AS z ON stream = ended WHERE seq > end_seq");
+        self.name_strays(RowFault::Unnumbered, &unnumbered).await?;
+        self.name_strays(RowFault::UnknownStream, &unknown).await?;
+        self.name_strays(RowFault::BehindEnd, &behind).await
+    }
+
+    /// A batch reaches `streams` behind other tables, so what is found is looked for again.
+    async fn name_strays(&mut self, fault: RowFault, from_where: &str) -> Result<(), AuditError> {
+        let sql = format!(
+            "SELECT toString(stream) AS of_stream, min(seq) AS first_seq, \
+             argMin(of_table, (seq, of_table)) AS first_table FROM {from_where} \
+             AND ts >= fromUnixTimestamp64Micro({}, 'UTC') GROUP BY stream ORDER BY stream \
+             LIMIT {FINDINGS_MAX}",
+            self.period.since_us
+        );
+        loop {
+            let query = self.store.query(&sql);
+            let strays: Vec<(String, u64, String)> = self.store.fetch(query).await?;
+            if strays.is_empty() || self.looks_left == 0 || fault != RowFault::UnknownStream {
+                for (stream, seq, table) in strays {
+                    if let Ok(stream) = stream.parse() {
+                        self.report.row(fault, stream, seq, Some(&table));
+                    }
+                }
+                return Ok(());
+            }
+            self.looks_left -= 1;
+            sleep(SETTLE_PAUSE).await;
+        }
     }
 
     /// One stream's rows, in order: against its leaves, and behind them for gaps.
@@ -398,7 +465,7 @@ impl Verifier<'_> {
                 last = self.seq_behind(stream, last).await?.max(last + 1) - 1;
             }
             self.report.events += rows.len() as u64;
-            self.report.unsealed_events += rows.len() as u64;
+            self.report.unsealed(&rows);
             self.check_order(stream, sealed + 1, last, &rows);
             sealed = last;
         }
@@ -533,10 +600,13 @@ impl Verifier<'_> {
     /// The first number behind one.
     async fn seq_behind(&self, stream: StreamId, seq: u64) -> Result<u64, AuditError> {
         let firsts = of_all_tables(|table| {
-            format!("SELECT min(seq) AS seq FROM {table} WHERE stream = '{stream}' AND seq > {seq}")
+            format!(
+                "SELECT min(seq) AS first_seq FROM {table} \
+                 WHERE stream = '{stream}' AND seq > {seq}"
+            )
         });
         // The minimum of nothing is 0.
-        let sql = format!("SELECT minIf(seq, seq > 0) FROM ({firsts})");
+        let sql = format!("SELECT minIf(first_seq, first_seq > 0) FROM ({firsts})");
         let seqs: Vec<u64> = self.store.fetch(self.store.query(&sql)).await?;
         Ok(seqs.into_iter().sum())
     }
@@ -631,6 +701,13 @@ impl Verifier<'_> {
                     format!("{name} is not the sum of requests: run `weir rollups rebuild`");
                 self.report
                     .note(FindingKind::Rollup, Some(name), None, message);
+            }
+        }
+        for view in rollups::PLAIN_VIEWS {
+            if !rollups::is_as_defined(self.store, view, self.period.since_us).await? {
+                let message = format!("{view} does not say what its definition makes of the rows");
+                self.report
+                    .note(FindingKind::Rollup, Some(view), None, message);
             }
         }
         Ok(())
