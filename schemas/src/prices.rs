@@ -13,6 +13,7 @@
 
 mod amount;
 mod book;
+mod ceiling;
 mod charge;
 mod parts;
 mod row;
@@ -21,6 +22,7 @@ pub use amount::{Amount, BadAmount};
 pub use book::{
     Book, BookError, ExchangeRate, PricedCall, Prices, billed_prices, charge_whole, providers_of,
 };
+pub use ceiling::{CallBound, Ceiling, Kinds, Tiers};
 pub use charge::Unpriced;
 pub use row::{Hours, Pattern, Row, Unit};
 

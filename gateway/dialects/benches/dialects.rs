@@ -49,6 +49,7 @@ fn prepared(api: ClientApi, body: &Bytes, target: &Target<'_>) -> UpstreamReques
         query: None,
         body,
         facts: &facts,
+        output_limit: None,
         request_id: "r1",
         now_s: 0,
     };

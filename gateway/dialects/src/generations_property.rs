@@ -279,6 +279,7 @@ fn prepared(
         query: None,
         body: &body,
         facts: &facts,
+        output_limit: None,
         request_id: "r",
         now_s: 0,
     };

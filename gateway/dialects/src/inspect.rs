@@ -14,6 +14,7 @@ use serde_json::value::RawValue;
 use thiserror::Error;
 
 use crate::api::ClientApi;
+use crate::billable::Billable;
 use crate::caps;
 use crate::error::{ApiError, ApiErrorKind};
 use crate::json::{self, shown};
@@ -49,6 +50,8 @@ pub struct RequestFacts {
     pub(crate) has_wishes: bool,
     /// Chat's `reasoning_effort`, if it is a word that is known.
     pub(crate) reasoning_effort: Option<Effort>,
+    /// What bounds its bill.
+    pub(crate) billable: Billable,
     pub(crate) spans: Spans,
 }
 
@@ -373,6 +376,11 @@ impl<'a> FieldReader<'a> {
             has_stop: found.has_stop,
             has_wishes: found.has_wishes,
             reasoning_effort: found.reasoning_effort.and_then(effort),
+            billable: Billable {
+                text_bytes: self.body.len().saturating_sub(inline_bytes) as u64,
+                images: inline_files.into(),
+                ..Billable::default()
+            },
             ..RequestFacts::default()
         };
         facts.model = self.model(found, &mut facts.spans)?;

@@ -41,6 +41,7 @@ mod upstream_error;
 
 // What all of them share.
 mod api;
+mod billable;
 pub mod caps;
 mod entries;
 mod facts;
@@ -57,6 +58,7 @@ mod usage;
 mod transcript;
 
 pub use api::{ClientApi, Family, ProviderDialect, UpstreamApi};
+pub use billable::Unbounded;
 pub use error::{ApiError, ApiErrorKind, ErrorResponse, error_body};
 pub use facts::{FinishReason, ResponseFacts, StreamError};
 pub use generations::{Generation, Match, ModelConfig, When, WrongModel};

@@ -31,6 +31,9 @@ pub struct ClientRequest<'a> {
     pub body: &'a Bytes,
     /// What [`inspect()`](crate::inspect()) found in the body.
     pub facts: &'a RequestFacts,
+    /// The most tokens that a choice may have, set by the gateway. The smaller of it and the client's
+    /// own limit is sent.
+    pub output_limit: Option<u64>,
     /// Id of the request. Translated answers derive missing ids from it.
     pub request_id: &'a str,
     /// Seconds since 1970, for answers that carry a creation time.
@@ -383,6 +386,7 @@ mod tests {
             query: None,
             body: &body,
             facts: &facts,
+            output_limit: None,
             request_id: "r1",
             now_s: 0,
         };
@@ -413,6 +417,7 @@ mod tests {
             query: None,
             body: &body,
             facts: &facts,
+            output_limit: None,
             request_id: "r1",
             now_s: 0,
         };
@@ -479,6 +484,7 @@ mod tests {
             query: None,
             body: &body,
             facts: &facts,
+            output_limit: None,
             request_id: "r1",
             now_s: 0,
         };

@@ -709,6 +709,11 @@ impl Vendor {
         }
     }
 
+    /// Whether it has a responses API.
+    pub(crate) const fn has_responses(&self) -> bool {
+        self.paths.responses.is_some()
+    }
+
     /// Where its requests take cache marks.
     pub(crate) const fn cache_marks(&self, api: UpstreamApi) -> CacheMarks {
         match api {

@@ -30,6 +30,7 @@ fn try_prepare(
         query: None,
         body: &body,
         facts: &facts,
+        output_limit: None,
         request_id: "01a2",
         now_s: 1_700_000_000,
     };
@@ -637,6 +638,7 @@ fn an_id_that_the_gateway_makes_fits_everywhere() {
         query: None,
         body: &body,
         facts: &inspect(ClientApi::ChatCompletions, &body).unwrap(),
+        output_limit: None,
         request_id: "01890a5d-ac96-774b-bcce-b302099a8057",
         now_s: 0,
     };

@@ -32,6 +32,7 @@ fn prepared(
         query: None,
         body: &body,
         facts: &facts,
+        output_limit: None,
         request_id: "01a2",
         now_s: 1_700_000_000,
     };

@@ -31,6 +31,7 @@ fn try_prepare(
         query: None,
         body: &body,
         facts: &facts,
+        output_limit: None,
         request_id: "01a2",
         now_s: 1_700_000_000,
     };

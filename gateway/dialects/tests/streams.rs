@@ -99,6 +99,7 @@ fn context(api: ClientApi, vendor: &str, stream: bool) -> ResponseContext {
         query: None,
         body: &body,
         facts: &inspect(api, &body).unwrap(),
+        output_limit: None,
         request_id: "01a2",
         now_s: 1_700_000_000,
     };

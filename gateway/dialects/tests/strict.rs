@@ -110,6 +110,7 @@ impl Case {
             query: self.query.as_deref(),
             body: &body,
             facts: &facts,
+            output_limit: None,
             request_id: "01a2",
             now_s: 1_700_000_000,
         };

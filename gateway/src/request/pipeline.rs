@@ -126,6 +126,7 @@ async fn forward(
         query: head.uri.query(),
         body: &body,
         facts: &facts,
+        output_limit: None,
         request_id: &request_id,
         now_s: exchange.context.arrived.unix_ms() / 1000,
     };

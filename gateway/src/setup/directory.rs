@@ -17,7 +17,9 @@ use weir_routing::{
     Alias, AliasSpec, BreakerSpec, DeploymentId, DeploymentSpec, HealthSnapshot, PriceSpec, Routes,
     RoutesSpec, ShadowSpec, SpecError, TargetSet, TargetSpec,
 };
-use weir_schemas::prices::{Book, PricedCall, Prices, Unpriced, billed_prices, charge_whole};
+use weir_schemas::prices::{
+    Book, Ceiling, PricedCall, Prices, Unpriced, billed_prices, charge_whole,
+};
 use weir_schemas::{OtherModelUsage, PicoUsd, Usage};
 
 use crate::caps::NAMES_SHOWN_MAX;
@@ -73,6 +75,8 @@ pub(crate) struct Deployment {
     pub(crate) provider: Arc<Provider>,
     /// What its calls are charged by.
     pub(crate) prices: Option<Prices>,
+    /// The dearest of them.
+    pub(crate) ceiling: Result<Ceiling, Unpriced>,
     /// Where prices of other names are looked up.
     book: Arc<Book>,
     /// Header that shows the provider's key.
@@ -625,6 +629,8 @@ impl DirectoryBuilder<'_> {
         limits.grant(&key.map(|key| key.granted).unwrap_or_default());
         let generation = self.generation(provider, model);
         let prices = provider.prices(&self.book, model);
+        let ceiling = prices.as_ref().ok_or(Unpriced::NotInBook);
+        let ceiling = ceiling.and_then(|prices| prices.ceiling(now()));
         self.specs.push(DeploymentSpec {
             name: name.clone(),
             provider: provider.name.clone(),
@@ -638,6 +644,7 @@ impl DirectoryBuilder<'_> {
             model: model.to_owned(),
             generation,
             prices,
+            ceiling,
             book: self.book.clone(),
             provider: provider.clone(),
             key_name,
@@ -699,11 +706,15 @@ fn check_models(
     }
 }
 
+fn now() -> Timestamp {
+    let now_us = i64::try_from(Moment::now().unix_us).unwrap_or(i64::MAX);
+    Timestamp::from_microsecond(now_us).unwrap_or(Timestamp::MAX)
+}
+
 /// What a token costs now, for routing by cost until real costs are measured.
 fn price_per_token(prices: &Prices) -> Option<PriceSpec> {
-    let now = i64::try_from(Moment::now().unix_us).ok()?;
     let call = PricedCall {
-        at: Timestamp::from_microsecond(now).ok()?,
+        at: now(),
         input_tokens: 0,
         service_tier: "",
         inference_geo: "",

@@ -287,6 +287,22 @@ impl Prices {
             .map(|rate| rate.per_usd)
             .ok_or_else(|| Unpriced::NoRate(currency.to_owned()))
     }
+
+    /// The least that one dollar is in a currency on any day from one on.
+    pub(super) fn least_per_usd(&self, currency: &str, from: Date) -> Result<Amount, Unpriced> {
+        if currency == "USD" {
+            return Ok(Amount::ONE);
+        }
+        let of_it = || self.rates.iter().filter(|rate| rate.currency == currency);
+        let before = of_it().filter(|rate| rate.day <= from);
+        // Of equals the last one.
+        let before = before.max_by_key(|rate| rate.day);
+        let later = of_it().filter(|rate| rate.day > from);
+        let least = before.into_iter().chain(later).map(|rate| rate.per_usd);
+        least
+            .min()
+            .ok_or_else(|| Unpriced::NoRate(currency.to_owned()))
+    }
 }
 
 /// The prices of the model that a call is billed by: `own` are those of the model that was `asked` for,

@@ -36,6 +36,7 @@ fn request(
         query: None,
         body,
         facts: &facts,
+        output_limit: None,
         request_id: "r1",
         now_s: 0,
     };
