@@ -4,21 +4,38 @@ use std::collections::{BTreeMap, HashMap};
 
 use tokio::time::Instant;
 use weir_eventlog::{Position, SourceBatch};
-use weir_schemas::{Envelope, Event, EventId, StreamId, for_each_event};
+use weir_schemas::{Envelope, Event, EventId, StreamId, codec, for_each_event};
 
-use crate::caps::KNOWLEDGE_MAX;
+use crate::caps::{KNOWLEDGE_MAX, NO_TIME_US};
 use crate::rows::{EventRow, IntoRow as _, row_of};
 
-/// Seqs of each stream in a batch, from the first to the last.
-pub(crate) type Ranges = BTreeMap<StreamId, (u64, u64)>;
+/// What a batch has of a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct StreamRange {
+    pub(crate) first: u64,
+    pub(crate) last: u64,
+    /// The earliest time that an event carries, in microseconds since 1970.
+    pub(crate) since_us: u64,
+}
+
+/// By stream.
+pub(crate) type Ranges = BTreeMap<StreamId, StreamRange>;
 
 pub(crate) fn ranges(batch: &SourceBatch) -> Ranges {
     let mut ranges = Ranges::new();
     for record in &batch.records {
-        let range = ranges
-            .entry(record.stream)
-            .or_insert((record.seq, record.seq));
-        *range = (range.0.min(record.seq), range.1.max(record.seq));
+        // What is no event becomes no row, and is looked for nowhere.
+        let time_us = codec::time_us(&record.payload).unwrap_or(NO_TIME_US);
+        let range = ranges.entry(record.stream).or_insert(StreamRange {
+            first: record.seq,
+            last: record.seq,
+            since_us: time_us,
+        });
+        *range = StreamRange {
+            first: range.first.min(record.seq),
+            last: range.last.max(record.seq),
+            since_us: range.since_us.min(time_us),
+        };
     }
     ranges
 }

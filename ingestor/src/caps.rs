@@ -36,8 +36,13 @@ pub(crate) const LETTERS_AT_ONCE: usize = 500;
 /// How often rows that the store did not keep are sent again without a pause.
 pub(crate) const COLLISIONS_AT_ONCE: u32 = 5;
 
-/// Rows may carry a time before their stream's birth by as much as the clock was set back.
-pub(crate) const CLOCK_STEP_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+/// What is stored is looked for from so long before the earliest event of a batch: most later batches
+/// need no question of their own then.
+pub(crate) const LOOK_BACK: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// The time of what carries none, in microseconds since 1970: the year 2299, the last that the tables
+/// have.
+pub(crate) const NO_TIME_US: u64 = 10_382_515_200_000_000;
 
 /// Streams in one query of what is stored.
 pub(crate) const STREAMS_ASKED_MAX: usize = 100;

@@ -21,7 +21,7 @@ use crate::decode::{Unstored, decode};
 use crate::health::IngestorHealth;
 use crate::log::Log;
 use crate::retry::{Backoff, RetryPolicy, Stopped, drain_timeout};
-use crate::stored::{QueryTime, Stored};
+use crate::stored::{QueryTime, SearchFrom, Stored};
 use crate::tables::{Engine, InsertHistory, Tables, refused_letters};
 
 /// What an ingestor is made of.
@@ -241,7 +241,7 @@ impl<L: Log, E: Engine> Ingestor<L, E> {
 
     async fn ask_when_quiet(
         &mut self,
-        questions: &BTreeMap<StreamId, u64>,
+        questions: &BTreeMap<StreamId, SearchFrom>,
         began: Instant,
     ) -> Result<(), String> {
         let running = self.tables.engine.inserts_running(began.elapsed()).await;
@@ -251,12 +251,13 @@ impl<L: Log, E: Engine> Ingestor<L, E> {
         }
     }
 
-    async fn ask(&mut self, firsts: &BTreeMap<StreamId, u64>) -> Result<(), StoreError> {
+    async fn ask(&mut self, questions: &BTreeMap<StreamId, SearchFrom>) -> Result<(), StoreError> {
         let local = Instant::now();
-        let (store_us, found) = self.tables.stored(firsts).await?;
+        let (store_us, mut found) = self.tables.stored(questions).await?;
         let asked = QueryTime { local, store_us };
-        for (stream, runs) in found {
-            self.stored.refresh(asked, stream, firsts[&stream], runs);
+        for (stream, from) in questions {
+            let runs = found.remove(stream).unwrap_or_default();
+            self.stored.refresh(asked, *stream, *from, runs);
         }
         Ok(())
     }
@@ -305,8 +306,10 @@ impl<L: Log, E: Engine> Ingestor<L, E> {
             return Ok(0);
         }
         // Of all streams: the insert, and so its token, held the rows of known ones too.
-        let firsts = ranges.iter().map(|(stream, (first, _))| (*stream, *first));
-        self.ask(&firsts.collect()).await?;
+        let all = ranges
+            .iter()
+            .map(|(stream, range)| (*stream, (*range).into()));
+        self.ask(&all.collect()).await?;
         let id = |letter: &DeadLetter<'_>| {
             let (stream, seq) = letter.stream.zip(letter.seq)?;
             Some(EventId { stream, seq })

@@ -13,11 +13,11 @@ use weir_schemas::{EventId, StreamId, for_each_event};
 use weir_store::{ErrorClass, Retention, Store, StoreError};
 
 use crate::batch::{EventRows, Inserts, TokenCollisions, token};
-use crate::caps::{CLOCK_STEP_MAX, LETTERS_AT_ONCE, STREAMS_ASKED_MAX};
+use crate::caps::{LETTERS_AT_ONCE, STREAMS_ASKED_MAX};
 use crate::clock::now_us;
 use crate::dead_letter::{DeadLetter, DeadLetterKind, DeadLetterPlace};
 use crate::rows::{DeadLetterRow, EventRow, row_of};
-use crate::stored::SeqRun;
+use crate::stored::{SearchFrom, SeqRun};
 
 /// What the tables need of the store. [`Store`] is the real one; the simulation has its own.
 pub(crate) trait Engine {
@@ -26,8 +26,8 @@ pub(crate) trait Engine {
     /// How many inserts still run that began at least this long ago.
     async fn inserts_running(&self, began_before: Duration) -> Result<u64, StoreError>;
 
-    /// What is stored of some streams, each from a seq on.
-    async fn stored(&self, firsts: &[(StreamId, u64)]) -> Result<StoredRuns, StoreError>;
+    /// What is stored of some streams, each from a seq and a time on.
+    async fn stored(&self, questions: &[(StreamId, SearchFrom)]) -> Result<StoredRuns, StoreError>;
 
     /// Stores rows whole or not at all, or takes them and does nothing, if it knows the token. An
     /// error if the deadline is over.
@@ -77,16 +77,15 @@ pub(crate) struct InsertHistory {
 }
 
 impl<E: Engine> Tables<E> {
-    /// What is stored of some streams, each from a seq on, and when the store was asked, by its clock.
+    /// What is stored of some streams, and when the store was asked, by its clock.
     pub(crate) async fn stored(
         &self,
-        firsts: &BTreeMap<StreamId, u64>,
+        questions: &BTreeMap<StreamId, SearchFrom>,
     ) -> Result<(u64, BTreeMap<StreamId, Vec<SeqRun>>), StoreError> {
         let mut asked_us = u64::MAX;
-        let mut stored: BTreeMap<StreamId, Vec<SeqRun>> =
-            firsts.keys().map(|stream| (*stream, Vec::new())).collect();
-        let firsts: Vec<_> = firsts.iter().map(|(stream, seq)| (*stream, *seq)).collect();
-        for some in firsts.chunks(STREAMS_ASKED_MAX) {
+        let mut stored: BTreeMap<StreamId, Vec<SeqRun>> = BTreeMap::new();
+        let questions: Vec<_> = questions.iter().map(|(id, from)| (*id, *from)).collect();
+        for some in questions.chunks(STREAMS_ASKED_MAX) {
             let found = self.engine.stored(some).await?;
             asked_us = asked_us.min(found.at_us);
             for (stream, run) in found.runs {
@@ -258,8 +257,8 @@ impl Engine for Store {
         Self::inserts_running(self, began_before).await
     }
 
-    async fn stored(&self, firsts: &[(StreamId, u64)]) -> Result<StoredRuns, StoreError> {
-        let rows: Vec<StoredRun> = self.fetch(self.query(&stored_sql(firsts))).await?;
+    async fn stored(&self, questions: &[(StreamId, SearchFrom)]) -> Result<StoredRuns, StoreError> {
+        let rows: Vec<StoredRun> = self.fetch(self.query(&stored_sql(questions))).await?;
         let at_us = rows.iter().map(|row| row.at_us).min().unwrap_or_default();
         let runs = rows.into_iter().filter(|row| row.last > 0);
         Ok(StoredRuns {
@@ -319,16 +318,16 @@ pub(crate) fn refused_letters<'a>(
     batch.records.iter().filter_map(letter).collect()
 }
 
-/// Asks for the runs of seqs without a gap, and for the time, in one row more. A stream's birth bounds the search in time: looking at a
-/// few days takes milliseconds, at everything seconds.
-fn stored_sql(firsts: &[(StreamId, u64)]) -> String {
-    let wanted = firsts.iter().map(|(stream, first)| {
-        let since = born_us(*stream);
-        format!(
-            "(stream = '{stream}' AND seq >= {first} \
-             AND ts >= fromUnixTimestamp64Micro({since}, 'UTC'))"
-        )
-    });
+/// Asks for the runs of seqs without a gap, and for the time, in one row more.
+fn stored_sql(questions: &[(StreamId, SearchFrom)]) -> String {
+    let wanted = questions
+        .iter()
+        .map(|(stream, SearchFrom { seq, since_us })| {
+            format!(
+                "(stream = '{stream}' AND seq >= {seq} \
+             AND ts >= fromUnixTimestamp64Micro({since_us}, 'UTC'))"
+            )
+        });
     let wanted = wanted.collect::<Vec<_>>().join(" OR ");
     let events = of_all_tables(|table| format!("SELECT stream, seq FROM {table} WHERE {wanted}"));
     format!(
@@ -346,14 +345,4 @@ fn stored_sql(firsts: &[(StreamId, u64)]) -> String {
 /// A query of every table of events, one after the other.
 pub(crate) fn of_all_tables(select: impl Fn(&str) -> String) -> String {
     EVENT_TABLES.map(select).join(" UNION ALL ")
-}
-
-/// When the stream was opened, less what a clock may have been set back since.
-pub(crate) fn born_us(stream: StreamId) -> u64 {
-    let bytes = stream.as_bytes();
-    let unix_ms = bytes[..6]
-        .iter()
-        .fold(0_u64, |ms, byte| ms << 8 | u64::from(*byte));
-    let margin_ms = u64::try_from(CLOCK_STEP_MAX.as_millis()).unwrap_or(u64::MAX);
-    unix_ms.saturating_sub(margin_ms).saturating_mul(1000)
 }

@@ -40,7 +40,11 @@ migrations! {
     ["00"]
     10 "views";
     11 "meters_by_day";
+    12 "doubles";
 }
+
+/// The migration with which the copies of rows go that were stored more than once.
+pub const DOUBLES: u32 = 12;
 
 /// The database that everything is in.
 pub const DATABASE: &str = "weir";

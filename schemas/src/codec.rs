@@ -23,6 +23,8 @@ use crate::ids::EventId;
 /// Marker of single-object encoding, and the length of the fingerprint behind it.
 const MARKER: [u8; 2] = [0xC3, 0x01];
 const HEADER_BYTES: usize = 10;
+/// What a stream's id takes.
+const STREAM_BYTES: usize = 16;
 
 macro_rules! declare_codec {
     ($($table:ident { $($name:ident($body:ty) [$($file:literal),+];)* })*) => {
@@ -227,6 +229,32 @@ pub fn decode(payload: &[u8]) -> Result<Envelope<'_>, DecodeError> {
     }
 }
 
+/// When an event happened, in microseconds since 1970, without reading the rest of it. None if it is
+/// no event.
+///
+/// Every schema begins with stream, seq and time.
+#[must_use]
+pub fn time_us(payload: &[u8]) -> Option<u64> {
+    let (header, datum) = payload.split_at_checked(HEADER_BYTES)?;
+    header.strip_prefix(&MARKER)?;
+    let behind_stream = datum.get(STREAM_BYTES..)?;
+    let (_seq, behind_seq) = long(behind_stream)?;
+    let (time, _) = long(behind_seq)?;
+    u64::try_from(time).ok()
+}
+
+/// Avro's variable-length number at the beginning of some bytes, and what is behind it.
+fn long(bytes: &[u8]) -> Option<(i64, &[u8])> {
+    let length = bytes.iter().take(10).position(|byte| byte & 0x80 == 0)? + 1;
+    let (number, rest) = bytes.split_at(length);
+    let zigzag = number
+        .iter()
+        .rev()
+        .fold(0_u64, |value, byte| value << 7 | u64::from(byte & 0x7f));
+    let magnitude = (zigzag >> 1).cast_signed();
+    Some((magnitude ^ -(zigzag & 1).cast_signed(), rest))
+}
+
 fn read<'a, E: Deserialize<'a>>(
     known: &'static KnownSchema,
     datum: &'a [u8],
@@ -303,6 +331,41 @@ mod tests {
             decode(&padded),
             Err(DecodeError::TrailingBytes { .. })
         ));
+    }
+
+    #[test]
+    fn every_schema_begins_with_stream_seq_and_time() {
+        for (_, json) in SCHEMA_FILES {
+            let schema: serde_json::Value = serde_json::from_str(json).unwrap();
+            let names = ["stream", "seq", "ts_us"];
+            let fields = schema["fields"].as_array().unwrap().iter().zip(names);
+            assert!(
+                fields.clone().all(|(field, name)| field["name"] == name),
+                "{schema}"
+            );
+            assert_eq!(schema["fields"][0]["type"]["size"], STREAM_BYTES);
+        }
+    }
+
+    #[test]
+    fn a_time_is_read_without_its_event() {
+        for ts_us in [0, 1, 63, 64, 1_700_000_000_000_000, i64::MAX as u64] {
+            let event = Event::StreamOpened(StreamOpened {
+                ts_us,
+                instance: "gw-1",
+                process: "gateway",
+                shard: 0,
+                version: "0.1.0",
+            });
+            let bytes = encode(&event);
+            assert_eq!(time_us(&bytes), Some(ts_us));
+            for length in 0..HEADER_BYTES + STREAM_BYTES + 2 {
+                assert_eq!(time_us(&bytes[..length]), None, "{length} bytes");
+            }
+        }
+        assert_eq!(time_us(&[0; 60]), None, "no event");
+        let endless = [&MARKER, &[0xFF; 60][..]].concat();
+        assert_eq!(time_us(&endless), None);
     }
 
     #[test]

@@ -14,7 +14,7 @@ use crate::ingest::{Ingesting, written_journal};
 use crate::store::{Running, alone};
 
 /// An installation whose tables are in a store of the test's.
-fn installation(running: &Running) -> Installation {
+pub(crate) fn installation(running: &Running) -> Installation {
     let store = format!(
         "kind = \"clickhouse\"\nurl = \"http://{}\"\nretention_days = 3650\n",
         running.address
@@ -22,7 +22,7 @@ fn installation(running: &Running) -> Installation {
     Installation::new(&store).unwrap()
 }
 
-async fn run(store: &Store, sql: &str) {
+pub(crate) async fn run(store: &Store, sql: &str) {
     let mut answer = store.raw_query(sql, "Null").unwrap();
     while answer.next().await.unwrap().is_some() {}
 }
@@ -43,7 +43,7 @@ fn verify_with(installation: &Installation, args: &[&str]) -> (Value, bool) {
     (report, code == Some(0))
 }
 
-fn verify(installation: &Installation) -> (Value, bool) {
+pub(crate) fn verify(installation: &Installation) -> (Value, bool) {
     verify_with(installation, &[])
 }
 
@@ -167,12 +167,12 @@ fn what_is_done_to_a_stored_row_is_found_and_the_row_named() {
                 "ALTER TABLE requests UPDATE seq = seq + 2 WHERE",
                 "missing",
             ),
-            // Put where nobody looks for its stream.
+            // Put where its stream has nothing else.
             (
                 "requests",
                 "INSERT INTO requests SELECT * REPLACE (ts - INTERVAL 40 DAY AS ts) \
                  FROM kept_requests WHERE",
-                "misplaced",
+                "doubled",
             ),
         ];
         for (table, deed, kind) in deeds {

@@ -21,7 +21,7 @@ use clickhouse::Row;
 use parking_lot::Mutex;
 use serde::Deserialize;
 use uuid::Uuid;
-use weir_schemas::{EventId, StreamId};
+use weir_schemas::StreamId;
 use weir_store::{Store, StoreError};
 
 use super::book::{CheckpointRow, ExportError, LeafRow, export, last_checkpoint};
@@ -30,7 +30,7 @@ use super::rows::{StoredRow, VERSION, chain_after, stored_rows};
 use super::sign::{KeyError, SigningKey};
 use crate::batch::Ranges;
 use crate::caps::{CHECKPOINT_LEAVES_MAX, GAP_MAX, PIECE_EVENTS_MAX, STREAMS_ASKED_MAX};
-use crate::tables::{StreamSeq, of_all_tables};
+use crate::tables::of_all_tables;
 
 /// No checkpoint was made, or nothing can be verified.
 #[derive(Debug, thiserror::Error)]
@@ -58,11 +58,17 @@ struct SealableRange {
     sure: u64,
     /// This was met in the tables; numbers before it may still be on their way.
     seen: u64,
+    /// The earliest time that a row carries, in microseconds since 1970.
+    since_us: Option<i64>,
 }
 
 impl SealableRange {
     fn last(self) -> u64 {
         self.sure.max(self.seen)
+    }
+
+    fn reach_back(&mut self, time_us: i64) {
+        self.since_us = Some(self.since_us.map_or(time_us, |since| since.min(time_us)));
     }
 }
 
@@ -70,16 +76,18 @@ impl SealProgress {
     /// A batch is stored, all of it.
     pub(crate) fn note(&self, ranges: &Ranges) {
         let mut streams = self.streams.lock();
-        for (stream, (_, last)) in ranges {
+        for (stream, range) in ranges {
             let reach = streams.entry(*stream).or_default();
-            reach.sure = reach.sure.max(*last);
+            reach.sure = reach.sure.max(range.last);
+            reach.reach_back(i64::try_from(range.since_us).unwrap_or(i64::MAX));
         }
     }
 
-    fn saw(&self, stream: StreamId, last: u64) {
+    fn saw(&self, found: &FoundStream) {
         let mut streams = self.streams.lock();
-        let reach = streams.entry(stream).or_default();
-        reach.seen = reach.seen.max(last);
+        let reach = streams.entry(found.stream.into()).or_default();
+        reach.seen = reach.seen.max(found.last_seq);
+        reach.reach_back(found.since_us);
     }
 
     fn all(&self) -> Vec<(StreamId, SealableRange)> {
@@ -134,6 +142,15 @@ struct ChainEnd {
     stream: Uuid,
     last_seq: u64,
     chain: Hash,
+}
+
+/// What the tables have of a stream.
+#[derive(Debug, Row, Deserialize)]
+struct FoundStream {
+    #[serde(with = "clickhouse::serde::uuid")]
+    stream: Uuid,
+    last_seq: u64,
+    since_us: i64,
 }
 
 impl Checkpointer {
@@ -201,12 +218,13 @@ impl Checkpointer {
 
     /// What an earlier process has stored and made no checkpoint of.
     async fn look_into_tables(&mut self) -> Result<(), AuditError> {
-        let events = of_all_tables(|table| format!("SELECT stream, seq FROM {table}"));
-        let sql = format!("SELECT stream, max(seq) AS seq FROM ({events}) GROUP BY stream");
-        let found: Vec<StreamSeq> = self.store.fetch(self.store.query(&sql)).await?;
-        for EventId { stream, seq } in found.into_iter().map(EventId::from) {
-            self.progress.saw(stream, seq);
-        }
+        let events = of_all_tables(|table| format!("SELECT stream, seq, ts FROM {table}"));
+        let sql = format!(
+            "SELECT stream, max(seq) AS last_seq, toUnixTimestamp64Micro(min(ts)) AS since_us \
+             FROM ({events}) GROUP BY stream"
+        );
+        let found: Vec<FoundStream> = self.store.fetch(self.store.query(&sql)).await?;
+        found.iter().for_each(|stream| self.progress.saw(stream));
         Ok(())
     }
 
@@ -264,7 +282,9 @@ impl Checkpointer {
                     open.done + 1,
                     open.reach.last().min(open.done + PIECE_EVENTS_MAX),
                 );
-                let mut rows = stored_rows(&self.store, VERSION, open.stream, first, end).await?;
+                let since_us = open.reach.since_us.unwrap_or_default();
+                let rows = stored_rows(&self.store, VERSION, open.stream, (first, end), since_us);
+                let mut rows = rows.await?;
                 let whole = self.whole_until(&open, end, &rows, now);
                 if whole < first {
                     break;

@@ -11,7 +11,6 @@ use weir_store::{Store, StoreError};
 
 use super::chain::{Hash, link};
 use crate::rows::{EventRow, row_of};
-use crate::tables::born_us;
 
 /// One stored event.
 #[derive(Clone, Debug, Row, Deserialize)]
@@ -76,16 +75,15 @@ fn hashed(version: u8) -> impl Iterator<Item = (&'static str, &'static [&'static
     tables.filter(|(_, columns)| !columns.is_empty())
 }
 
-/// Events of a stream in the order of their seqs; an event that is stored twice comes twice. Rows
-/// that carry a time before their stream's birth are not looked at.
+/// Events of a stream, from the first to the last of `seqs`, in that order; an event that is stored
+/// twice comes twice. Rows that carry a time before `since_us` are not looked at.
 pub(crate) async fn stored_rows(
     store: &Store,
     version: u8,
     stream: StreamId,
-    first: u64,
-    last: u64,
+    (first, last): (u64, u64),
+    since_us: i64,
 ) -> Result<Vec<StoredRow>, StoreError> {
-    let since = born_us(stream);
     let per_table = hashed(version).map(|(table, columns)| {
         let columns = columns.iter().map(|column| format!("`{column}`"));
         let columns = columns.collect::<Vec<_>>().join(", ");
@@ -94,7 +92,7 @@ pub(crate) async fn stored_rows(
              CAST(SHA256(concat('{table}', char(0), formatRow('RowBinary', {columns}))) \
              AS FixedString(32)) AS hash \
              FROM {table} WHERE stream = '{stream}' AND seq BETWEEN {first} AND {last} \
-             AND ts >= fromUnixTimestamp64Micro({since}, 'UTC')"
+             AND ts >= fromUnixTimestamp64Micro({since_us}, 'UTC')"
         )
     });
     let sql = format!(

@@ -30,7 +30,7 @@ use crate::caps::{
     SETTLE_ATTEMPTS, SETTLE_PAUSE,
 };
 use crate::rollups;
-use crate::tables::{StreamSeq, born_us, of_all_tables};
+use crate::tables::{StreamSeq, of_all_tables};
 
 /// What is verified, and against what.
 #[derive(Clone, Debug, Default)]
@@ -70,7 +70,6 @@ pub enum RowFault {
     Missing,
     Added,
     Doubled,
-    Misplaced,
     DeadLetter,
     Unnumbered,
     UnknownStream,
@@ -84,7 +83,6 @@ impl RowFault {
             Self::Missing => "was there when its checkpoint was signed, and is gone",
             Self::Added => "was not there when its checkpoint was signed",
             Self::Doubled => "is stored twice",
-            Self::Misplaced => "carries a time long before its stream began",
             Self::DeadLetter => "could not be stored: it is in dead_letters",
             Self::Unnumbered => "has a number that no event has",
             Self::UnknownStream => "is of a stream that was never opened",
@@ -441,10 +439,6 @@ impl Verifier<'_> {
 
     /// One stream's rows, in order: against its leaves, and behind them for gaps.
     async fn check_stream(&mut self, stream: StreamId, extent: &Extent) -> Result<(), AuditError> {
-        let born = i64::try_from(born_us(stream)).unwrap_or(i64::MAX);
-        if extent.last_seq > 0 && extent.first_ts < born {
-            self.name_misplaced(stream, born).await?;
-        }
         let leaves = self.leaves(stream).await?.into_iter();
         let (leaves, unsound): (Vec<_>, Vec<_>) = leaves.partition(LeafRow::is_sound);
         for leaf in &unsound {
@@ -455,12 +449,14 @@ impl Verifier<'_> {
             .iter()
             .filter(|leaf| leaf.last_ts >= self.period.since_us)
             .collect();
-        self.check_leaves(stream, &in_period).await?;
+        self.check_leaves(stream, extent.first_ts, &in_period)
+            .await?;
         let sealed = leaves.iter().map(|leaf| leaf.last_seq).max();
         let mut sealed = sealed.unwrap_or(0).max(extent.old_seq);
         while sealed < extent.last_seq {
             let mut last = extent.last_seq.min(sealed.saturating_add(EVENTS_AT_ONCE));
-            let rows = self.settled_rows(stream, sealed + 1, last).await?;
+            let seqs = (sealed + 1, last);
+            let rows = self.settled_rows(stream, extent.first_ts, seqs).await?;
             if rows.is_empty() {
                 last = self.seq_behind(stream, last).await?.max(last + 1) - 1;
             }
@@ -502,6 +498,7 @@ impl Verifier<'_> {
     async fn check_leaves(
         &mut self,
         stream: StreamId,
+        since_us: i64,
         leaves: &[&LeafRow],
     ) -> Result<(), AuditError> {
         let mut open = leaves;
@@ -518,7 +515,7 @@ impl Verifier<'_> {
                 return Err(AuditError::LaterVersion(first.version));
             }
             let (version, from) = (first.version, first.first_seq);
-            let rows = stored_rows(self.store, version, stream, from, last).await?;
+            let rows = stored_rows(self.store, version, stream, (from, last), since_us).await?;
             self.report.events += rows.iter().filter(|row| row.seq > counted).count() as u64;
             counted = counted.max(last);
             for leaf in some {
@@ -565,11 +562,12 @@ impl Verifier<'_> {
     async fn settled_rows(
         &mut self,
         stream: StreamId,
-        first: u64,
-        last: u64,
+        since_us: i64,
+        (first, last): (u64, u64),
     ) -> Result<Vec<StoredRow>, AuditError> {
         loop {
-            let rows = stored_rows(self.store, VERSION, stream, first, last).await?;
+            let seqs = (first, last);
+            let rows = stored_rows(self.store, VERSION, stream, seqs, since_us).await?;
             let is_whole = has_all(&rows, first, last, |seq| self.dead.contains(&(stream, seq)));
             if is_whole || self.looks_left == 0 {
                 return Ok(rows);
@@ -625,23 +623,6 @@ impl Verifier<'_> {
         if next <= last {
             self.report.gap(stream, next, last);
         }
-    }
-
-    /// Rows with a time so long before their stream's birth that nothing looks for them there.
-    async fn name_misplaced(&mut self, stream: StreamId, born: i64) -> Result<(), AuditError> {
-        let misplaced = of_all_tables(|table| {
-            format!(
-                "SELECT '{table}' AS table, seq FROM {table} WHERE stream = '{stream}' \
-                 AND ts < fromUnixTimestamp64Micro({born}, 'UTC')"
-            )
-        });
-        let sql = format!("SELECT table, seq FROM ({misplaced}) ORDER BY seq LIMIT {FINDINGS_MAX}");
-        let misplaced: Vec<(String, u64)> = self.store.fetch(self.store.query(&sql)).await?;
-        for (table, seq) in misplaced {
-            let table = Some(table.as_str());
-            self.report.row(RowFault::Misplaced, stream, seq, table);
-        }
-        Ok(())
     }
 
     /// The texts of payloads against the hash that their rows are sealed with, where they are not

@@ -11,6 +11,7 @@ use super::world::Answer;
 use super::{Shared, pass};
 use crate::dead_letter::DeadLetterPlace;
 use crate::rows::{DeadLetterRow, EventRow};
+use crate::stored::SearchFrom;
 use crate::tables::{Engine, StoredRuns};
 
 #[derive(Debug)]
@@ -44,10 +45,10 @@ impl Engine for SimEngine {
         Ok(running)
     }
 
-    async fn stored(&self, firsts: &[(StreamId, u64)]) -> Result<StoredRuns, StoreError> {
+    async fn stored(&self, questions: &[(StreamId, SearchFrom)]) -> Result<StoredRuns, StoreError> {
         pass().await;
         let at_us = self.world.borrow_mut().now_us();
-        let runs = self.world.borrow().runs(firsts);
+        let runs = self.world.borrow().runs(questions);
         pass().await;
         Ok(StoredRuns { at_us, runs })
     }

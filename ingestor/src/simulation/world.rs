@@ -11,7 +11,7 @@ use weir_schemas::codec::Encoder;
 use weir_schemas::event::{ControlChanged, Event, EventsDropped, StreamClosed, StreamOpened};
 use weir_schemas::{EventId, RequestId, StreamId};
 
-use crate::stored::SeqRun;
+use crate::stored::{SearchFrom, SeqRun};
 
 const STREAMS_MAX: usize = 4;
 const EVENTS_MAX: u64 = 12;
@@ -353,14 +353,16 @@ impl World {
             .count() as u64
     }
 
-    /// What is stored of some streams, each from a number on.
-    pub(super) fn runs(&self, firsts: &[(StreamId, u64)]) -> Vec<(StreamId, SeqRun)> {
-        let stored = |(stream, from): &(StreamId, u64)| {
-            let rows = self.rows.range((*stream, *from)..=(*stream, u64::MAX));
-            rows.map(|(stream, seq)| (*stream, (*seq, *seq)))
+    /// What is stored of some streams, each from a number and a time on.
+    pub(super) fn runs(&self, questions: &[(StreamId, SearchFrom)]) -> Vec<(StreamId, SeqRun)> {
+        let stored = |(stream, from): &(StreamId, SearchFrom)| {
+            let since_us = from.since_us;
+            let rows = self.rows.range((*stream, from.seq)..=(*stream, u64::MAX));
+            rows.filter(move |(_, seq)| ts_us(*seq) >= since_us)
+                .map(|(stream, seq)| (*stream, (*seq, *seq)))
         };
-        let runs: Vec<_> = firsts.iter().flat_map(stored).collect();
-        self.tell(|| format!("asked for {firsts:?}: {runs:?}"));
+        let runs: Vec<_> = questions.iter().flat_map(stored).collect();
+        self.tell(|| format!("asked for {questions:?}: {runs:?}"));
         runs
     }
 
@@ -522,9 +524,15 @@ fn is_place(row: Row, place: (usize, u64)) -> bool {
     row == (stream_id(place.0), place.1)
 }
 
+/// By a clock that goes on over midnight, is set back by more than a year, and then put right.
+fn ts_us(seq: u64) -> u64 {
+    const DAY_US: u64 = 86_400_000_000;
+    let days = [400, 401, 0, 402];
+    1_700_000_000_000_000 + days[usize::try_from(seq / 5).unwrap() % days.len()] * DAY_US
+}
+
 /// The event as it stands in the log.
 pub(super) fn payload(at: usize, seq: u64) -> Bytes {
-    const DAY_US: u64 = 86_400_000_000;
     thread_local! {
         static PAYLOADS: std::cell::RefCell<BTreeMap<(usize, u64), Bytes>> = Default::default();
     }
@@ -533,8 +541,7 @@ pub(super) fn payload(at: usize, seq: u64) -> Bytes {
             return Bytes::from_static(b"no event");
         }
         let stream = stream_id(at);
-        // A stream that goes on over midnight.
-        let ts_us = 1_700_000_000_000_000 + seq / 5 * DAY_US;
+        let ts_us = ts_us(seq);
         let event = match seq % 4 {
             1 if seq == 1 => Event::StreamOpened(StreamOpened {
                 ts_us,

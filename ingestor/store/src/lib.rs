@@ -19,6 +19,7 @@ pub mod child;
 mod client;
 mod config;
 mod decode;
+mod doubles;
 mod encode;
 mod engine;
 mod error;

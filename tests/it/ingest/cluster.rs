@@ -19,7 +19,7 @@ use weir_store::Store;
 use weir_tests::kafka::Kafka;
 use weir_tests::weir::{Installation, Process};
 
-use super::events::{born_us, open_journal, write, write_since};
+use super::events::{open_journal, write};
 use super::proxy::Proxy;
 use super::{Ingesting, PATIENCE, check, copy, sums, written_journal};
 use crate::store::{Running, alone, store_at};
@@ -287,37 +287,6 @@ fn a_zombie_that_goes_on_after_a_rebalance_doubles_nothing() {
         }
         drop(shipper);
         check(&store, requests, 4, cost).await;
-        running.stop().await;
-    });
-}
-
-/// A request carries the time of its arrival, which a clock that was set back puts before the stream's
-/// own birth.
-#[test]
-fn a_clock_that_is_set_back_loses_and_doubles_nothing() {
-    const HOUR_US: u64 = 3_600_000_000;
-    alone(async {
-        let running = Running::start().await;
-        let dir = tempfile::tempdir().unwrap();
-        let (first, second) = (dir.path().join("first"), dir.path().join("second"));
-        let journal = open_journal(&first);
-        let writer = journal.open_stream(0).unwrap();
-        let born = born_us(writer.id());
-        let mut cost = 0;
-        // Forwards over midnight, then back by a day less an hour, then right again.
-        for (part, since) in [born, born + 30 * HOUR_US, born - 23 * HOUR_US, born]
-            .iter()
-            .enumerate()
-        {
-            cost += write_since(&writer, 100 * part as u64, 100, *since);
-        }
-        writer.close().unwrap();
-        drop(journal);
-        copy(&first, &second);
-        for journal in [&first, &second] {
-            Ingesting::drain_journal(journal, running.store()).await;
-            check(&running.store(), 400, 1, cost).await;
-        }
         running.stop().await;
     });
 }

@@ -1,5 +1,6 @@
 //! From a journal to the tables of the real engine, with everything going wrong on the way.
 
+mod clock;
 mod cluster;
 mod events;
 mod proxy;
