@@ -44,6 +44,9 @@ pub(crate) const SHADOWS_MAX: usize = 64;
 /// another attempt could mend.
 pub(crate) const HELD_ANSWER_BYTES_MAX: usize = 256 * 1024;
 
+/// Window of a request body packed by zstd, in bytes: what RFC 9659 allows.
+pub(crate) const ZSTD_WINDOW_BYTES_MAX: u64 = 8 << 20;
+
 /// Bytes of a compressed body that are unpacked at once: they may become a thousand times as many.
 pub(crate) const UNPACKED_FROM_BYTES: usize = 256;
 

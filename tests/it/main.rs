@@ -18,6 +18,7 @@ mod clients;
 mod cluster;
 mod documents;
 mod drain;
+mod edge;
 mod egress;
 mod full_disk;
 mod governance;

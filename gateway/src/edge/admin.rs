@@ -9,19 +9,21 @@ mod openapi;
 
 use std::sync::Arc;
 
-use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
-use http::{Method, Request, Response, StatusCode};
+use http::header::{ALLOW, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
+use http::{Method, Request, Response, StatusCode, Uri};
 use hyper::body::Incoming;
 use percent_encoding::percent_decode_str;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use weir_dialects::Family;
 use weir_limits::{BudgetBalance, BudgetUnit, Class};
 
 use crate::caps::{ADMIN_BODY_BYTES_MAX, STANDINGS_LISTED_MAX};
 use crate::request::pipeline;
 use crate::request::refusal::{REQUEST_ID, request_id_value};
 use crate::request::relay::ResponseBody;
+use crate::request::request_body;
 use crate::request::worker::Worker;
 use weir_governance::clock::Moment;
 use weir_governance::control::Snapshot;
@@ -219,6 +221,7 @@ pub(crate) async fn answer(
     request: Request<Incoming>,
 ) -> Response<ResponseBody> {
     let request_id = pipeline::new_request_id(Moment::now());
+    let path = request.uri().clone();
     let answered = call(worker, request).await;
     let (status, body) = match answered {
         Ok(body) => (StatusCode::OK, body),
@@ -232,20 +235,31 @@ pub(crate) async fn answer(
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(REQUEST_ID, request_id_value(request_id));
+    if status == StatusCode::METHOD_NOT_ALLOWED {
+        let methods = allowed(within(&path)).join(", ");
+        headers.extend(HeaderValue::try_from(methods).map(|methods| (ALLOW, methods)));
+    }
     response
+}
+
+/// The path below [`PREFIX`].
+fn within(uri: &Uri) -> &str {
+    uri.path().strip_prefix(PREFIX).unwrap_or_default()
 }
 
 async fn call(worker: &Arc<Worker>, request: Request<Incoming>) -> Result<Value, Problem> {
     let (head, body) = request.into_parts();
-    let path = head.uri.path().strip_prefix(PREFIX).unwrap_or_default();
-    let (call, id) = find(&head.method, path)?;
+    let (call, id) = find(&head.method, within(&head.uri))?;
     if call == AdminCall::OpenApi {
         return Ok(openapi::document());
     }
     let caller = authenticate(worker, &head.headers)?;
-    let body = pipeline::collect(body, ADMIN_BODY_BYTES_MAX)
+    let body = request_body::collect(body, ADMIN_BODY_BYTES_MAX)
         .await
-        .map_err(|refusal| Problem::invalid(refusal.failure().message))?;
+        .map_err(|refusal| {
+            let (status, failure) = (refusal.status(Family::OpenAi), refusal.failure());
+            Problem::new(status, failure.kind, failure.message)
+        })?;
     let desk = Desk {
         worker: worker.clone(),
         caller,
@@ -264,16 +278,19 @@ async fn call(worker: &Arc<Worker>, request: Request<Incoming>) -> Result<Value,
 
 /// The call that a method and path name, with the id in it.
 fn find(method: &Method, path: &str) -> Result<(AdminCall, String), Problem> {
-    let mut path_exists = false;
+    let method = match method {
+        // Hyper leaves the body out.
+        &Method::HEAD => &Method::GET,
+        method => method,
+    };
     for (known_method, pattern, call) in CALLS {
-        if let Some(id) = matched(pattern, path) {
-            if *method == known_method {
-                return Ok((call, id));
-            }
-            path_exists = true;
+        if *method == known_method
+            && let Some(id) = matched(pattern, path)
+        {
+            return Ok((call, id));
         }
     }
-    Err(if path_exists {
+    Err(if !allowed(path).is_empty() {
         let message = format!("{PREFIX}{path} does not take {method}");
         Problem::new(
             StatusCode::METHOD_NOT_ALLOWED,
@@ -284,6 +301,19 @@ fn find(method: &Method, path: &str) -> Result<(AdminCall, String), Problem> {
         let message = format!("there is nothing at {PREFIX}{path}; see {PREFIX}/openapi.json");
         Problem::new(StatusCode::NOT_FOUND, "unknown_url", message)
     })
+}
+
+/// Methods that a path takes.
+fn allowed(path: &str) -> Vec<&'static str> {
+    let calls = CALLS.iter();
+    let takes = calls.filter(|(_, pattern, _)| matched(pattern, path).is_some());
+    let methods = takes.map(|(method, ..)| *method);
+    methods
+        .flat_map(|method| match method {
+            "GET" => vec!["GET", "HEAD"],
+            method => vec![method],
+        })
+        .collect()
 }
 
 /// The id in a path that a pattern matches; empty for one without.
@@ -606,6 +636,11 @@ mod tests {
             Ok((AdminCall::Set(Kind::Budget), "a b".into()))
         );
         assert_eq!(found(Method::PUT, "/keys/a"), Err(405));
+        assert_eq!(allowed("/keys/a"), ["GET", "HEAD", "DELETE"]);
+        assert_eq!(
+            found(Method::HEAD, "/keys"),
+            Ok((AdminCall::List(Kind::Key), String::new()))
+        );
         for path in ["", "/", "/keys/", "/keys/a/b/c", "/secrets", "//keys"] {
             assert_eq!(found(Method::GET, path), Err(404), "{path}");
         }

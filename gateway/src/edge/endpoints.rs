@@ -24,17 +24,15 @@ pub(crate) fn answer(
     client: IpAddr,
     request: &Request<Incoming>,
 ) -> Response<ResponseBody> {
-    let request_id = pipeline::new_request_id(Moment::now());
-    let family = Family::from_headers(request.headers());
     let path = request.uri().path();
     let answered = match (request.method(), path) {
-        (&Method::GET, "/v1/models") => models(worker, client, request),
-        (&Method::GET, path) if path.starts_with(MODEL) => {
+        (&Method::GET | &Method::HEAD, "/v1/models") => models(worker, client, request),
+        (&Method::GET | &Method::HEAD, path) if path.starts_with(MODEL) => {
             model(worker, client, request, &path[MODEL.len()..])
         }
         (&Method::GET | &Method::HEAD, "/" | "/livez") => Ok(whole(StatusCode::OK, TEXT, "ok\n")),
         (&Method::GET | &Method::HEAD, "/readyz") => Ok(ready(worker)),
-        (&Method::GET, "/metrics") => {
+        (&Method::GET | &Method::HEAD, "/metrics") => {
             let page = worker.shared.telemetry.page(&worker.shared.routing);
             Ok(whole(StatusCode::OK, METRICS, page))
         }
@@ -44,27 +42,36 @@ pub(crate) fn answer(
             allowed(path).is_some(),
         )),
     };
-    let mut response = answered.unwrap_or_else(|refusal| {
-        let response = refusal.response(family, request_id);
-        response.map(ResponseBody::from)
-    });
+    let mut response = match answered {
+        Ok(response) => response,
+        Err(refusal) => return refuse(request, refusal),
+    };
+    let id = pipeline::new_request_id(Moment::now());
+    response
+        .headers_mut()
+        .insert(REQUEST_ID, request_id_value(id));
+    response
+}
+
+/// Refuses what is no model call.
+pub(crate) fn refuse(request: &Request<Incoming>, refusal: Refusal) -> Response<ResponseBody> {
+    let path = request.uri().path();
+    let family = Family::from_headers(request.headers());
+    let response = refusal.response(family, pipeline::new_request_id(Moment::now()));
+    let mut response = response.map(ResponseBody::from);
     if let (StatusCode::METHOD_NOT_ALLOWED, Some(methods)) = (response.status(), allowed(path)) {
         response
             .headers_mut()
             .insert(ALLOW, HeaderValue::from_static(methods));
     }
     response
-        .headers_mut()
-        .insert(REQUEST_ID, request_id_value(request_id));
-    response
 }
 
 /// Methods that a path takes; none for a path that does not exist.
 fn allowed(path: &str) -> Option<&'static str> {
     match path {
-        "/" | "/livez" | "/readyz" => Some("GET, HEAD"),
-        "/v1/models" | "/metrics" => Some("GET"),
-        path if path.starts_with(MODEL) => Some("GET"),
+        "/" | "/livez" | "/readyz" | "/v1/models" | "/metrics" => Some("GET, HEAD"),
+        path if path.starts_with(MODEL) => Some("GET, HEAD"),
         path => ClientApi::from_path(path).map(|_| "POST"),
     }
 }

@@ -184,6 +184,7 @@ impl AttemptRecord {
         }
         self.inference_geo.clone_from(&facts.inference_geo);
         self.other_models.clone_from(&facts.other_models);
+        self.redact_names();
         let output = facts.usage.and_then(|usage| usage.output_tokens);
         if output.unwrap_or(0) == 0 || !facts.terminal_seen {
             self.answer_tokens = estimate::answer_tokens(facts);
@@ -191,6 +192,19 @@ impl AttemptRecord {
         if let Some(usage) = facts.usage {
             self.usage = usage;
             self.usage_source = source;
+        }
+    }
+
+    /// Some providers repeat the key that they were called with.
+    fn redact_names(&mut self) {
+        let names = [
+            &mut self.response_model,
+            &mut self.service_tier,
+            &mut self.inference_geo,
+        ];
+        let others = self.other_models.iter_mut().map(|other| &mut other.model);
+        for name in names.into_iter().flatten().chain(others) {
+            self.deployment.redact_text(name);
         }
     }
 

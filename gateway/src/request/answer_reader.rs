@@ -176,6 +176,8 @@ pub(crate) struct AnswerClock {
 }
 
 enum Phase {
+    /// The request has no connection yet; opening one has a timeout of its own.
+    Connecting,
     /// The answer must have begun by then.
     FirstByte { by: Instant },
     /// It has begun. Since when the provider is waited for; `None` while it is not.
@@ -185,29 +187,37 @@ enum Phase {
 impl AnswerClock {
     /// Starts with the call.
     pub(crate) fn start(timeouts: TimeoutConfig, deadline: Instant) -> Self {
-        let by = clock::now()
-            + Duration::from_millis(timeouts.connect_ms)
-            + Duration::from_millis(timeouts.first_byte_ms);
+        let first_byte_by = clock::now() + Duration::from_millis(timeouts.first_byte_ms);
+        let first_look = first_byte_by.min(deadline);
         Self {
-            sleep: Box::pin(tokio::time::sleep_until(by.min(deadline).into())),
-            phase: Phase::FirstByte { by },
+            sleep: Box::pin(tokio::time::sleep_until(first_look.into())),
+            phase: Phase::Connecting,
             timeouts,
             deadline,
         }
     }
 
-    /// Waits for the call's head.
-    pub(crate) async fn limit<T>(&mut self, head: impl Future<Output = T>) -> Result<T, CallError> {
-        let mut head = pin!(head);
-        poll_fn(|cx| match head.as_mut().poll(cx) {
-            Poll::Ready(head) => Poll::Ready(Ok(head)),
+    /// The request goes out on its connection.
+    pub(crate) fn sent(&mut self) {
+        let by = clock::now() + Duration::from_millis(self.timeouts.first_byte_ms);
+        self.phase = Phase::FirstByte { by };
+        if self.sleep.deadline() > by.into() {
+            self.move_to(by);
+        }
+    }
+
+    /// Waits for the call's connection, or for its head.
+    pub(crate) async fn limit<T>(&mut self, step: impl Future<Output = T>) -> Result<T, CallError> {
+        let mut step = pin!(step);
+        poll_fn(|cx| match step.as_mut().poll(cx) {
+            Poll::Ready(done) => Poll::Ready(Ok(done)),
             Poll::Pending => self.poll(cx).map(Err),
         })
         .await
     }
 
     fn begun(&mut self) {
-        if let Phase::FirstByte { .. } = self.phase {
+        if !matches!(self.phase, Phase::Idle { .. }) {
             self.phase = Phase::Idle {
                 waiting_since: None,
             };
@@ -230,7 +240,11 @@ impl AnswerClock {
             total_ms,
             ..
         } = self.timeouts;
+        let too_long = CallError::TotalTimeout {
+            timeout_ms: total_ms,
+        };
         let (late_at, late) = match &mut self.phase {
+            Phase::Connecting => (self.deadline, too_long),
             Phase::FirstByte { by } => {
                 let timeout_ms = first_byte_ms;
                 (*by, CallError::FirstByteTimeout { timeout_ms })

@@ -11,4 +11,5 @@ pub(crate) mod pieces;
 pub(crate) mod pipeline;
 pub(crate) mod refusal;
 pub(crate) mod relay;
+pub(crate) mod request_body;
 pub(crate) mod worker;

@@ -8,13 +8,10 @@
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, CONTENT_LENGTH, HeaderMap, USER_AGENT};
+use http::header::{AUTHORIZATION, HeaderMap, USER_AGENT};
 use http::{Request, Response};
-use http_body::Body as _;
-use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use rand::RngCore as _;
 use weir_dialects::{ClientApi, ClientRequest, RequestFacts};
@@ -36,9 +33,9 @@ use crate::request::attempt::{self, CommittedResponse, RoutedRequest};
 use crate::request::drain::{self, ClientPresence, DetachOnDisconnect};
 use crate::request::exchange::Exchange;
 use crate::request::limit_headers::limit_headers;
-use crate::request::pieces::HeldPieces;
 use crate::request::refusal::Refusal;
 use crate::request::relay::{self, ResponseBody};
+use crate::request::request_body;
 use crate::request::worker::Worker;
 use crate::setup::config::GatewayConfig;
 use crate::setup::directory::{Directory, nearest};
@@ -96,7 +93,7 @@ async fn forward(
 
     shared.journal.admit().map_err(Refusal::journal_full)?;
 
-    let body = receive(&shared.config, &head.headers, body).await?;
+    let body = request_body::receive(&shared.config, &head.headers, body).await?;
     exchange.record.received(body.len());
     let request_id = exchange.context.id;
     exchange.payload = shared.payloads.begin(&identity, request_id, api, &body);
@@ -298,41 +295,6 @@ fn class(identity: &Identity, headers: &HeaderMap) -> Class {
         Some(priority) if priority == "batch" => Class::Batch,
         _ => identity.class(),
     }
-}
-
-/// Collects the request's body, which routing and retries need whole.
-async fn receive(
-    config: &GatewayConfig,
-    headers: &HeaderMap,
-    body: Incoming,
-) -> Result<Bytes, Refusal> {
-    let declared = headers
-        .get(CONTENT_LENGTH)
-        .and_then(|value| value.to_str().ok()?.parse().ok());
-    if declared.is_some_and(|bytes: usize| bytes > config.body_bytes_max) {
-        return Err(Refusal::body_too_large(config.body_bytes_max));
-    }
-    let timeout = Duration::from_millis(config.body_timeout_ms);
-    match tokio::time::timeout(timeout, collect(body, config.body_bytes_max)).await {
-        Ok(collected) => collected,
-        Err(_) => Err(Refusal::body_timeout(config.body_timeout_ms)),
-    }
-}
-
-pub(crate) async fn collect(mut body: Incoming, bytes_max: usize) -> Result<Bytes, Refusal> {
-    let mut held = HeldPieces::default();
-    while !body.is_end_stream()
-        && let Some(frame) = body.frame().await
-    {
-        let frame = frame.map_err(|error| Refusal::body_broken(&error))?;
-        if let Ok(piece) = frame.into_data() {
-            if held.len() + piece.len() > bytes_max {
-                return Err(Refusal::body_too_large(bytes_max));
-            }
-            held.add(piece);
-        }
-    }
-    Ok(held.into_bytes())
 }
 
 fn note_facts(exchange: &mut Exchange, api: ClientApi, body: &Bytes, facts: &RequestFacts) {

@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::header::{ACCEPT_ENCODING, GetAll};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use weir_dialects::{ApiError, ApiErrorKind, BadRequest, ErrorResponse, Family, error_body};
 use weir_eventlog::JournalFull;
@@ -19,6 +20,9 @@ use crate::setup::directory::NoSuchKey;
 use weir_governance::control::{Identity, KeyRefusal, ModelDenied};
 
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Characters of an unknown content coding that its refusal repeats.
+const CODING_SHOWN_CHARS: usize = 64;
 
 /// Whom to ask where no contact is configured.
 const KEY_ISSUER: &str = "the issuer of the key";
@@ -98,6 +102,28 @@ impl Refusal {
 
     pub(crate) fn body_broken(error: &hyper::Error) -> Self {
         let message = format!("the request body broke off: {error}");
+        Self::new("receive", ApiErrorKind::InvalidRequest, message)
+    }
+
+    /// For a body that is compressed in a way that is not unpacked here.
+    pub(crate) fn coding_unknown(codings: GetAll<'_, HeaderValue>) -> Self {
+        const KNOWN: &str = "gzip, deflate, zstd";
+        let codings = codings.iter().map(|coding| coding.to_str().unwrap_or("?"));
+        let coding: String = codings.collect::<Vec<_>>().join(", ");
+        let coding: String = coding.chars().take(CODING_SHOWN_CHARS).collect();
+        let message =
+            format!("a request body with content-encoding \"{coding}\" is not read; send {KNOWN}");
+        let error = ApiError {
+            status: Some(StatusCode::UNSUPPORTED_MEDIA_TYPE.as_u16()),
+            code: Some("unsupported_content_encoding".into()),
+            ..ApiError::new(ApiErrorKind::InvalidRequest, message)
+        };
+        let headers = HeaderMap::from_iter([(ACCEPT_ENCODING, HeaderValue::from_static(KNOWN))]);
+        Self::from_error("receive", error).with_headers(headers)
+    }
+
+    pub(crate) fn coding_broken(error: &impl Display) -> Self {
+        let message = format!("the request body cannot be unpacked: {error}");
         Self::new("receive", ApiErrorKind::InvalidRequest, message)
     }
 
@@ -218,6 +244,10 @@ impl Refusal {
         tracing::error!(%error, "failed to record a refusal");
         let message = "requests are not accepted while they cannot be recorded";
         Self::new("emit", ApiErrorKind::Overloaded, message)
+    }
+
+    pub(crate) fn bad_host(problem: &str) -> Self {
+        Self::new("receive", ApiErrorKind::InvalidRequest, problem)
     }
 
     /// For a path that does not exist, or not with that method.

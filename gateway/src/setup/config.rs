@@ -36,7 +36,7 @@ pub struct GatewayConfig {
     pub listen: SocketAddr,
     /// Worker threads; one per core unless set.
     pub threads: Option<NonZeroUsize>,
-    /// Largest request body. A larger one is answered 413.
+    /// Largest request body, unpacked if it is compressed. A larger one is answered 413.
     pub body_bytes_max: usize,
     /// Connections served at once, over all threads. Further ones wait in the listener's backlog.
     pub connections_max: usize,
@@ -400,8 +400,8 @@ impl KeyConfig {
 pub struct TimeoutConfig {
     /// Resolving, connecting and the TLS handshake together.
     pub connect_ms: u64,
-    /// From the request's last byte to a stream's first token, or to the first byte of any other
-    /// answer.
+    /// From the moment that the request goes out on its connection to a stream's first token, or to the
+    /// first byte of any other answer.
     pub first_byte_ms: u64,
     /// Between two pieces of the answer's body.
     pub idle_ms: u64,

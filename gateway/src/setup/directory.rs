@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderValue, Uri};
+use http::{HeaderMap, HeaderValue, Uri};
 use jiff::Timestamp;
 use jiff::civil::Date;
 use memchr::memmem;
@@ -31,6 +31,10 @@ use weir_governance::clock::Moment;
 
 /// What is shorter is no secret, and would be found in any text.
 const REDACTED_BYTES_MIN: usize = 4;
+/// Shorter ones are left in the head of an answer, whose values are mostly numbers and common words.
+const REDACTED_IN_HEAD_BYTES_MIN: usize = 8;
+/// What stands in the place of a key.
+const REDACTED: &str = "[redacted]";
 
 /// All providers and aliases of one configuration.
 #[derive(Debug)]
@@ -216,22 +220,47 @@ impl Deployment {
 
     /// The same for an answer in which the provider speaks of an error.
     pub(crate) fn redact_bytes(&self, answer: Bytes) -> Bytes {
-        let Some(key) = self.key().map(str::as_bytes) else {
-            return answer;
-        };
-        let mut redacted = Vec::new();
-        let mut rest = &answer[..];
-        while let Some(at) = memmem::find(rest, key) {
-            redacted.extend_from_slice(&rest[..at]);
-            redacted.extend_from_slice(b"[redacted]");
-            rest = &rest[at + key.len()..];
-        }
-        if redacted.is_empty() {
-            return answer;
-        }
-        redacted.extend_from_slice(rest);
-        redacted.into()
+        let redacted = self.key().and_then(|key| without(key, &answer));
+        redacted.map_or(answer, Bytes::from)
     }
+
+    /// The same for a name in an answer: a model's, a tier's, a region's.
+    pub(crate) fn redact_text(&self, text: &mut String) {
+        if let Some(key) = self.key()
+            && text.len() >= key.len()
+            && text.contains(key)
+        {
+            *text = text.replace(key, REDACTED);
+        }
+    }
+
+    /// The same for the head of an answer.
+    pub(crate) fn redact_headers(&self, headers: &mut HeaderMap) {
+        let key = self.key();
+        let Some(key) = key.filter(|key| key.len() >= REDACTED_IN_HEAD_BYTES_MIN) else {
+            return;
+        };
+        // Hardly any value is as long as a key.
+        let long = |value: &&mut HeaderValue| value.len() >= key.len();
+        for value in headers.values_mut().filter(long) {
+            if let Some(redacted) = without(key, value.as_bytes()) {
+                *value = HeaderValue::from_bytes(&redacted)
+                    .unwrap_or(HeaderValue::from_static(REDACTED));
+            }
+        }
+    }
+}
+
+/// A text without a key; `None` if the key is not in it.
+fn without(key: &str, text: &[u8]) -> Option<Vec<u8>> {
+    let mut rest = text;
+    let mut redacted = Vec::new();
+    while let Some(at) = memmem::find(rest, key.as_bytes()) {
+        redacted.extend_from_slice(&rest[..at]);
+        redacted.extend_from_slice(REDACTED.as_bytes());
+        rest = &rest[at + key.len()..];
+    }
+    (!redacted.is_empty()).then(|| [&redacted, rest].concat())
 }
 
 impl Provider {

@@ -27,6 +27,15 @@ struct IdleConnection {
     connection: Connection,
 }
 
+/// A connection that takes one request.
+pub(crate) struct PooledConnection {
+    connection: Connection,
+    pool: Arc<Pool>,
+    endpoint_id: u64,
+    /// Time to connect; `None` if an idle connection is reused.
+    connect_us: Option<u64>,
+}
+
 /// The head of an answer, and its body to be polled.
 pub(crate) struct UpstreamAnswer {
     pub(crate) head: http::response::Parts,
@@ -43,32 +52,35 @@ impl Pool {
         mut request: Request<Full<Bytes>>,
         connect_timeout_ms: u64,
     ) -> Result<UpstreamAnswer, CallError> {
-        let answer = |(head, exchange): (_, HttpExchange), connect_us| UpstreamAnswer {
-            head,
-            body: AnswerBody {
-                exchange: Some(exchange),
-                pool: self.clone(),
-                endpoint_id: endpoint.id,
-            },
-            connect_us,
-        };
-        while let Some(connection) = self.take(endpoint.id) {
+        loop {
+            let connection = self.connection(endpoint, connect_timeout_ms).await?;
             match connection.send(request).await {
-                Ok(sent) => return Ok(answer(sent, None)),
-                // The provider closed it in the very moment; nothing was sent, so nothing is lost.
-                Err(SendError {
-                    unsent: Some(unsent),
-                    ..
-                }) => request = unsent,
-                Err(failed) => return Err(failed.error),
+                Ok(answer) => return Ok(answer),
+                Err(failed) => request = failed.unsent.ok_or(failed.error)?,
             }
         }
-        let started = clock::Moment::now();
-        let connection = Connection::open(endpoint, connect_timeout_ms).await?;
-        let connect_us = started.elapsed_us();
-        let sent = connection.send(request).await;
-        let sent = sent.map_err(|failed| failed.error)?;
-        Ok(answer(sent, Some(connect_us)))
+    }
+
+    /// An idle connection, or a new one.
+    pub(crate) async fn connection(
+        self: &Arc<Self>,
+        endpoint: &Endpoint,
+        timeout_ms: u64,
+    ) -> Result<PooledConnection, CallError> {
+        let (connection, connect_us) = match self.take(endpoint.id) {
+            Some(idle) => (idle, None),
+            None => {
+                let started = clock::Moment::now();
+                let opened = Connection::open(endpoint, timeout_ms).await?;
+                (opened, Some(started.elapsed_us()))
+            }
+        };
+        Ok(PooledConnection {
+            connection,
+            pool: self.clone(),
+            endpoint_id: endpoint.id,
+            connect_us,
+        })
     }
 
     /// The connection that was used last, if it still works. Older ones in between are closed.
@@ -105,6 +117,32 @@ impl Pool {
             connections.retain(|idle| idle.since.elapsed() <= IDLE_MAX);
             !connections.is_empty()
         });
+    }
+}
+
+impl PooledConnection {
+    /// Sends the request and waits for the head of the answer, for as long as it takes. The request comes
+    /// back if the provider closed an idle connection in the very moment: it can go out on another one.
+    pub(crate) async fn send(
+        self,
+        request: Request<Full<Bytes>>,
+    ) -> Result<UpstreamAnswer, SendError> {
+        let is_reused = self.connect_us.is_none();
+        let sent = self.connection.send(request).await;
+        let (head, exchange) = sent.map_err(|failed| SendError {
+            unsent: failed.unsent.filter(|_| is_reused),
+            ..failed
+        })?;
+        let body = AnswerBody {
+            exchange: Some(exchange),
+            pool: self.pool,
+            endpoint_id: self.endpoint_id,
+        };
+        Ok(UpstreamAnswer {
+            head,
+            body,
+            connect_us: self.connect_us,
+        })
     }
 }
 

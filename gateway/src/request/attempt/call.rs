@@ -7,10 +7,13 @@
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
+use http::header::{
+    CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING,
+    USER_AGENT,
+};
 use http::{Method, Request, StatusCode, Uri};
 use http_body_util::Full;
-use weir_dialects::{ResponseMachine, Target, UpstreamRequest};
+use weir_dialects::{ResponseMachine, StreamError, Target, UpstreamRequest};
 use weir_schemas::UsageSource;
 
 use super::context::{Callee, RoutedRequest};
@@ -21,7 +24,7 @@ use crate::record::attempt::{AttemptRecord, ResponseHead};
 use crate::request::answer_reader::{AnswerClock, AnswerError, AnswerReader, AnswerStep};
 use crate::request::pieces::HeldPieces;
 use crate::request::worker::Worker;
-use crate::setup::directory::Deployment;
+use crate::setup::directory::{Deployment, Provider};
 use crate::upstream::{ContentDecoder, UpstreamAnswer};
 
 /// How providers call the id that they give a request.
@@ -113,13 +116,10 @@ async fn answer(
     let deployment = callee.deployment;
     let timeouts = deployment.provider.timeouts;
     let mut clock = AnswerClock::start(timeouts, prepared.deadline);
-    let endpoint = &deployment.provider.endpoint;
-    let call = worker
-        .pool
-        .call(endpoint, prepared.request, timeouts.connect_ms);
-    let mut answer = clock.limit(call).await??;
-    record.head_arrived(head_of(&answer));
+    let mut answer = ask(worker, deployment, prepared.request, &mut clock).await?;
     provider_limits::learn(callee, &answer.head.headers);
+    deployment.redact_headers(&mut answer.head.headers);
+    record.head_arrived(head_of(&answer));
     list_dropped(&mut answer.head.headers, &prepared.dropped);
     let decoder = ContentDecoder::of(&mut answer.head.headers);
     if !answer.head.status.is_success() {
@@ -135,8 +135,9 @@ async fn answer(
         provider_limits::keep_away(deployment, &failed);
         return Err(failed);
     }
-    let malformed = |unknown| FailedAttempt::of_answer(deployment, AnswerError::Piece(unknown));
+    let malformed = |error| FailedAttempt::of_answer(deployment, AnswerError::Piece(error));
     let decoder = decoder.map_err(|unknown| malformed(unknown.into()))?;
+    check_framing(&answer.head.headers).map_err(malformed)?;
     let machine = ResponseMachine::new(&prepared.agreed, is_event_stream(&answer.head.headers));
     let mut reader = AnswerReader::new(answer.body, decoder, machine, clock);
     let beginning = Beginning {
@@ -151,6 +152,38 @@ async fn answer(
         reader,
         first,
     })
+}
+
+/// Sends a request, on an idle connection or on a new one, and waits for the head of its answer.
+async fn ask(
+    worker: &Worker,
+    deployment: &Deployment,
+    mut request: Request<Full<Bytes>>,
+    clock: &mut AnswerClock,
+) -> Result<UpstreamAnswer, FailedAttempt> {
+    let Provider {
+        endpoint, timeouts, ..
+    } = &*deployment.provider;
+    loop {
+        let connection = worker.pool.connection(endpoint, timeouts.connect_ms);
+        let connection = clock.limit(connection).await??;
+        clock.sent();
+        match clock.limit(connection.send(request)).await? {
+            Ok(answer) => return Ok(answer),
+            Err(failed) => request = failed.unsent.ok_or(failed.error)?,
+        }
+    }
+}
+
+/// An answer with a length and chunks has two ends, of which somebody on the way may have meant the other
+/// (RFC 9112, section 6.3).
+fn check_framing(headers: &HeaderMap) -> Result<(), StreamError> {
+    if headers.contains_key(TRANSFER_ENCODING) && headers.contains_key(CONTENT_LENGTH) {
+        return Err(StreamError::Malformed {
+            reason: "it has both Content-Length and Transfer-Encoding".into(),
+        });
+    }
+    Ok(())
 }
 
 /// Tells the client what was left out of its request. Only the gateway sets this header.
