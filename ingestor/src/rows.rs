@@ -14,7 +14,7 @@ use weir_schemas::event::{
     AttemptFinished, Candidate, ControlChanged, Correction, DeploymentStateChanged, EventsDropped,
     OtherModel, PayloadCaptured, RequestFinished, RoutingTableAdopted, StreamClosed, StreamOpened,
 };
-use weir_schemas::{EventId, PicoUsd, Usage};
+use weir_schemas::{Count, EventId, PicoUsd, Usage};
 
 /// An event that becomes a row.
 pub(crate) trait IntoRow {
@@ -165,9 +165,9 @@ row! {
         dialect: &'a str = event.dialect;
         alias: &'a str = text(event.alias);
         streamed: bool = event.streamed;
-        request_bytes: u64 = event.request_bytes;
-        max_output_tokens: Option<u64> = event.max_output_tokens;
-        status: u16 = small(event.status);
+        request_bytes: Count = event.request_bytes;
+        max_output_tokens: Option<Count> = event.max_output_tokens;
+        status: u16 = event.status;
         stage: &'a str = text(event.stage);
         error_kind: &'a str = text(event.error_kind);
         error_message: &'a str = text(event.error_message);
@@ -176,21 +176,21 @@ row! {
         model: &'a str = text(event.model);
         response_model: &'a str = text(event.response_model);
         region: &'a str = text(event.region);
-        attempts: u16 = small(event.attempts);
+        attempts: u16 = event.attempts;
         finish_reason: &'a str = text(event.finish_reason);
-        response_bytes: u64 = event.response_bytes;
+        response_bytes: Count = event.response_bytes;
     } usage {
         usage_source: &'a str = event.usage_source;
         cost_usd: Option<i128> = usd(event.cost_pico_usd);
         waste_usd: Option<i128> = usd(event.waste_pico_usd);
         price_version: &'a str = text(event.price_version);
-        queue_us: u64 = event.queue_us;
-        overhead_us: u64 = event.overhead_us;
-        ttft_us: Option<u64> = event.ttft_us;
-        total_us: u64 = event.total_us;
+        queue_us: Count = event.queue_us;
+        overhead_us: Count = event.overhead_us;
+        ttft_us: Option<Count> = event.ttft_us;
+        total_us: Count = event.total_us;
         strategy: &'a str = text(event.strategy);
-        table_version: Option<u64> = event.table_version;
-        route_seed: Option<u64> = event.route_seed;
+        table_version: Option<Count> = event.table_version;
+        route_seed: Option<Count> = event.route_seed;
         candidates: Vec<(&'a str, Option<f32>, f32)> = candidates(&event.candidates);
         cache_verdict: &'a str = text(event.cache_verdict);
         guard_verdict: &'a str = text(event.guard_verdict);
@@ -206,10 +206,10 @@ row! {
     {
         #[serde(with = "clickhouse::serde::uuid")]
         request_id: Uuid = event.request_id.as_uuid();
-        attempt: u16 = small(event.attempt);
+        attempt: u16 = event.attempt;
         kind: &'a str = event.kind;
         cause: &'a str = text(event.cause);
-        delay_us: u64 = event.delay_us;
+        delay_us: Count = event.delay_us;
     } caller {
         dialect: &'a str = event.dialect;
         alias: &'a str = text(event.alias);
@@ -220,26 +220,26 @@ row! {
         response_model: &'a str = text(event.response_model);
         region: &'a str = text(event.region);
         provider_key: &'a str = text(event.provider_key);
-        status: Option<u16> = event.status.map(small);
+        status: Option<u16> = event.status;
         error_kind: &'a str = text(event.error_kind);
         error_message: &'a str = text(event.error_message);
-        retry_after_us: Option<u64> = event.retry_after_us;
+        retry_after_us: Option<Count> = event.retry_after_us;
         delivered: bool = event.delivered;
         upstream_request_id: &'a str = text(event.upstream_request_id);
         finish_reason: &'a str = text(event.finish_reason);
         connection_reused: bool = event.connection_reused;
-        request_bytes: u64 = event.request_bytes;
-        response_bytes: u64 = event.response_bytes;
+        request_bytes: Count = event.request_bytes;
+        response_bytes: Count = event.response_bytes;
     } usage {
         usage_source: &'a str = event.usage_source;
         cost_usd: Option<i128> = usd(event.cost_pico_usd);
         price_version: &'a str = text(event.price_version);
-        connect_us: Option<u64> = event.connect_us;
-        headers_us: Option<u64> = event.headers_us;
-        ttft_us: Option<u64> = event.ttft_us;
-        total_us: u64 = event.total_us;
+        connect_us: Option<Count> = event.connect_us;
+        headers_us: Option<Count> = event.headers_us;
+        ttft_us: Option<Count> = event.ttft_us;
+        total_us: Count = event.total_us;
         strategy: &'a str = text(event.strategy);
-        table_version: Option<u64> = event.table_version;
+        table_version: Option<Count> = event.table_version;
         propensity: Option<f32> = event.propensity.map(single);
         service_tier: &'a str = text(event.service_tier);
     } meters
@@ -273,15 +273,15 @@ pub(crate) struct StreamRow<'a> {
     shard: Option<u32>,
     version: &'a str,
     reason: &'a str,
-    torn_bytes: Option<u64>,
-    events: Option<u64>,
+    torn_bytes: Option<Count>,
+    events: Option<Count>,
     since: Option<i64>,
 }
 
 event_row!(StreamRow[(1, 12)]);
 
 impl<'a> StreamRow<'a> {
-    fn new(event: &'a str, id: EventId, ts_us: u64) -> Self {
+    fn new(event: &'a str, id: EventId, ts_us: Count) -> Self {
         Self {
             stream: id.stream.as_uuid(),
             seq: id.seq,
@@ -299,7 +299,7 @@ impl<'a> IntoRow for StreamOpened<'a> {
         StreamRow {
             instance: self.instance,
             process: self.process,
-            shard: Some(self.shard),
+            shard: Some(self.shard.into()),
             version: self.version,
             ..StreamRow::new("opened", id, self.ts_us)
         }
@@ -349,7 +349,7 @@ row! {
     /// One row of `weir.routing_tables`.
     RoutingTableRow(event: RoutingTableAdopted) sealed [(2, 9)]
     {
-        version: u64 = event.version;
+        version: Count = event.version;
         made_at: i64 = timestamp(event.made_at_us);
         measured_from: i64 = timestamp(event.from_us);
         measured_to: i64 = timestamp(event.to_us);
@@ -364,7 +364,7 @@ row! {
     {
         #[serde(with = "clickhouse::serde::uuid")]
         request_id: Uuid = event.request_id.as_uuid();
-        attempt: u16 = small(event.attempt);
+        attempt: u16 = event.attempt;
         attempt_ts: i64 = timestamp(event.attempt_ts_us);
         delivered: bool = event.delivered;
         cost_before_usd: Option<i128> = usd(event.cost_before_pico_usd);
@@ -388,16 +388,16 @@ row! {
         dialect: &'a str = event.dialect;
         alias: &'a str = text(event.alias);
         streamed: bool = event.streamed;
-        status: u16 = small(event.status);
+        status: u16 = event.status;
         capture: &'a str = event.capture;
         share: f32 = single(event.share);
-        request_bytes: u64 = event.request_bytes;
-        answer_bytes: u64 = event.answer_bytes;
+        request_bytes: Count = event.request_bytes;
+        answer_bytes: Count = event.answer_bytes;
         request_omitted: &'a str = text(event.request_omitted);
         answer_omitted: &'a str = text(event.answer_omitted);
         request_truncated: bool = event.request_truncated;
         answer_truncated: bool = event.answer_truncated;
-        redactions: u64 = event.redactions;
+        redactions: Count = event.redactions;
         detectors: Vec<&'a str> = event.detectors.clone();
         content_hash: String = content_hash(event);
         #[serde(with = "clickhouse::serde::uuid")]
@@ -434,12 +434,8 @@ fn usd(amount: Option<PicoUsd>) -> Option<i128> {
 }
 
 /// Microseconds as the tables hold them.
-fn timestamp(us: u64) -> i64 {
-    i64::try_from(us).unwrap_or(i64::MAX)
-}
-
-fn small(number: u32) -> u16 {
-    u16::try_from(number).unwrap_or(u16::MAX)
+fn timestamp(us: Count) -> i64 {
+    i64::try_from(us.get()).unwrap_or(i64::MAX)
 }
 
 #[expect(

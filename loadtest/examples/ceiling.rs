@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use weir_loadtest::StopSwitch;
 use weir_loadtest::bench::{Arrival, BenchCandidate, BenchOptions, Stop, Workload, compare};
-use weir_loadtest::dist::{Count, Distribution};
+use weir_loadtest::dist::{Distribution, TokenCount};
 use weir_loadtest::mock::{MockOptions, MockProvider};
 
 /// The allocator of the binary that mock and generator are shipped in.
@@ -75,8 +75,8 @@ fn main() -> Result<(), Failure> {
 fn cases() -> [(&'static str, Arrival, Workload); 5] {
     let chat = |streamed, output| Workload {
         model: "gpt-4o-mini".to_owned(),
-        input_tokens: Count(Distribution::Fixed(64.0)),
-        output_tokens: Count(Distribution::Fixed(output)),
+        input_tokens: TokenCount(Distribution::Fixed(64.0)),
+        output_tokens: TokenCount(Distribution::Fixed(output)),
         streamed,
     };
     let constant = |per_second| Arrival::Constant { per_second };

@@ -176,9 +176,9 @@ impl Delay {
 /// A number of tokens. Written `64`, `10..200`, `lognormal:120,1.1` or, as in a recorded trace, `azure-conv.output`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct Count(pub Distribution);
+pub struct TokenCount(pub Distribution);
 
-impl Count {
+impl TokenCount {
     /// At least 1: a model that answers at all answers with a token.
     #[must_use]
     pub fn sample(&self, rng: &mut impl Rng) -> u32 {
@@ -231,7 +231,7 @@ macro_rules! spelled {
 }
 
 spelled!(Delay, MILLISECONDS, "ms");
-spelled!(Count, COUNT, "");
+spelled!(TokenCount, COUNT, "");
 
 #[cfg(test)]
 mod tests {
@@ -289,7 +289,7 @@ mod tests {
 
     #[test]
     fn a_count_can_be_as_recorded_and_a_pause_cannot() {
-        let count: Count = "azure-conv.output".parse().unwrap();
+        let count: TokenCount = "azure-conv.output".parse().unwrap();
         assert_eq!(count.to_string(), "azure-conv.output");
         let mut rng = crate::chance::rng(1, 1);
         let mut draws: Vec<u32> = (0..5_001).map(|_| count.sample(&mut rng)).collect();
@@ -298,7 +298,7 @@ mod tests {
         assert!((115..=145).contains(&draws[2_500]), "{}", draws[2_500]);
         assert!(draws[5_000] <= 1_000 && draws[0] >= 7);
         assert!("azure-conv.output".parse::<Delay>().is_err());
-        assert!("azure-conv.price".parse::<Count>().is_err());
+        assert!("azure-conv.price".parse::<TokenCount>().is_err());
     }
 
     #[test]

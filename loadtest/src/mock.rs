@@ -34,7 +34,7 @@ pub use fault::{FaultError, FaultKind, FaultRule};
 pub use ledger::{MockLedger, Tally, TokenCounts};
 pub use text::{filler, input_tokens_of_text};
 
-use crate::dist::{Count, Delay};
+use crate::dist::{Delay, TokenCount};
 use fault::FaultPlan;
 use ledger::Books;
 use limits::MockLimits;
@@ -61,7 +61,7 @@ pub struct MockOptions {
     pub inter_token: Delay,
     /// Length of an answer when the request does not set one; a request's `max_tokens` caps it. Unset: exactly `max_tokens`
     /// tokens, or 16 without it.
-    pub output_tokens: Option<Count>,
+    pub output_tokens: Option<TokenCount>,
     /// Longest answer that `max_tokens` alone gets: some clients always ask for all that a model could write.
     pub output_tokens_max: u32,
     /// Share of the output that is hidden reasoning, 0 to 1.

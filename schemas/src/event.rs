@@ -11,6 +11,7 @@ use serde::de::{Deserializer, MapAccess, Visitor};
 use serde::ser::Serializer;
 use serde::{Deserialize, Serialize};
 
+use crate::count::Count;
 use crate::ids::{EventId, RequestId, Salt};
 use crate::money::PicoUsd;
 use crate::usage::Usage;
@@ -105,7 +106,7 @@ pub struct Caller<'a> {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RequestFinished<'a> {
     /// When the request arrived.
-    pub ts_us: u64,
+    pub ts_us: Count,
     /// Id of the request; equals the x-request-id header of the response.
     pub request_id: RequestId,
     /// The x-request-id that the client sent, if any.
@@ -126,11 +127,11 @@ pub struct RequestFinished<'a> {
     /// Whether the client asked for a stream.
     pub streamed: bool,
     /// Size of the request body.
-    pub request_bytes: u64,
+    pub request_bytes: Count,
     /// Limit on output tokens that the client set.
-    pub max_output_tokens: Option<u64>,
+    pub max_output_tokens: Option<Count>,
     /// HTTP status sent to the client; 499 if it left before there was one.
-    pub status: u32,
+    pub status: u16,
     /// Stage of the pipeline that ended the request early.
     pub stage: Option<&'a str>,
     /// What went wrong, as a closed set of words.
@@ -148,11 +149,11 @@ pub struct RequestFinished<'a> {
     /// Region of the deployment.
     pub region: Option<&'a str>,
     /// Attempts made: first, retries, fallbacks and hedges.
-    pub attempts: u32,
+    pub attempts: u16,
     /// Why the model stopped.
     pub finish_reason: Option<&'a str>,
     /// Bytes of response body handed to the client.
-    pub response_bytes: u64,
+    pub response_bytes: Count,
     /// What was consumed.
     pub usage: Usage,
     /// Where the token counts come from: reported, drained, estimated, none.
@@ -164,19 +165,19 @@ pub struct RequestFinished<'a> {
     /// Version of the price book and row that priced it.
     pub price_version: Option<&'a str>,
     /// Time spent waiting for admission.
-    pub queue_us: u64,
+    pub queue_us: Count,
     /// Time spent in the gateway itself until the first byte to the provider.
-    pub overhead_us: u64,
+    pub overhead_us: Count,
     /// Time from arrival to the first token handed to the client.
-    pub ttft_us: Option<u64>,
+    pub ttft_us: Option<Count>,
     /// Time from arrival to the end of the response.
-    pub total_us: u64,
+    pub total_us: Count,
     /// Routing strategy that decided.
     pub strategy: Option<&'a str>,
     /// Routing table that decided.
-    pub table_version: Option<u64>,
+    pub table_version: Option<Count>,
     /// Seed of the random draw that decided.
-    pub route_seed: Option<u64>,
+    pub route_seed: Option<Count>,
     /// Deployments that routing considered.
     #[serde(borrow)]
     pub candidates: Vec<Candidate<'a>>,
@@ -203,17 +204,17 @@ pub struct RequestFinished<'a> {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AttemptFinished<'a> {
     /// When the attempt began.
-    pub ts_us: u64,
+    pub ts_us: Count,
     /// Request that the attempt belongs to.
     pub request_id: RequestId,
     /// Number of the attempt within its request, from 1.
-    pub attempt: u32,
+    pub attempt: u16,
     /// first, retry, fallback, hedge or shadow.
     pub kind: &'a str,
     /// Error kind of the attempt before, which led to this one.
     pub cause: Option<&'a str>,
     /// Pause before the attempt.
-    pub delay_us: u64,
+    pub delay_us: Count,
     /// Who called, and for what.
     #[serde(borrow)]
     pub caller: Caller<'a>,
@@ -236,13 +237,13 @@ pub struct AttemptFinished<'a> {
     /// Which of the provider's keys was used: its name, never the key.
     pub provider_key: Option<&'a str>,
     /// HTTP status of the provider; null if there was none.
-    pub status: Option<u32>,
+    pub status: Option<u16>,
     /// What went wrong, as a closed set of words.
     pub error_kind: Option<&'a str>,
     /// What went wrong, in words, shortened.
     pub error_message: Option<&'a str>,
     /// Pause that the provider asked for.
-    pub retry_after_us: Option<u64>,
+    pub retry_after_us: Option<Count>,
     /// Whether this attempt's answer went to the client.
     pub delivered: bool,
     /// Request id that the provider gave.
@@ -252,9 +253,9 @@ pub struct AttemptFinished<'a> {
     /// Whether an idle connection was reused.
     pub connection_reused: bool,
     /// Size of the body sent to the provider.
-    pub request_bytes: u64,
+    pub request_bytes: Count,
     /// Bytes of body received from the provider.
-    pub response_bytes: u64,
+    pub response_bytes: Count,
     /// What was consumed.
     pub usage: Usage,
     /// Where the token counts come from: reported, drained, estimated, none.
@@ -264,17 +265,17 @@ pub struct AttemptFinished<'a> {
     /// Version of the price book and row that priced it.
     pub price_version: Option<&'a str>,
     /// Time to connect; null if a connection was reused.
-    pub connect_us: Option<u64>,
+    pub connect_us: Option<Count>,
     /// Time from the start of the attempt to the response headers.
-    pub headers_us: Option<u64>,
+    pub headers_us: Option<Count>,
     /// Time from the start of the attempt to the first token.
-    pub ttft_us: Option<u64>,
+    pub ttft_us: Option<Count>,
     /// Time from the start of the attempt to its end.
-    pub total_us: u64,
+    pub total_us: Count,
     /// Routing strategy that decided.
     pub strategy: Option<&'a str>,
     /// Routing table that decided.
-    pub table_version: Option<u64>,
+    pub table_version: Option<Count>,
     /// Probability with which this deployment was chosen for this attempt.
     pub propensity: Option<f64>,
     /// Service tier that the provider says it served; null if it named none.
@@ -292,7 +293,7 @@ pub struct AttemptFinished<'a> {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ControlChanged<'a> {
     /// When the change was made.
-    pub ts_us: u64,
+    pub ts_us: Count,
     /// Id of the change.
     pub change_id: RequestId,
     /// Who made the change.
@@ -313,7 +314,7 @@ pub struct ControlChanged<'a> {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DeploymentStateChanged<'a> {
     /// When the state changed.
-    pub ts_us: u64,
+    pub ts_us: Count,
     /// Deployment of the model at the provider: provider/model.
     pub deployment: &'a str,
     /// Provider of the deployment.
@@ -327,22 +328,22 @@ pub struct DeploymentStateChanged<'a> {
     /// Why it was ejected: consecutive_failures, failure_ratio, stalled, retry_after, key, probe_failed.
     pub cause: Option<&'a str>,
     /// When it may be probed, if it was ejected.
-    pub until_us: Option<u64>,
+    pub until_us: Option<Count>,
 }
 
 /// A gateway put a routing table in force.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RoutingTableAdopted<'a> {
     /// When the table was adopted.
-    pub ts_us: u64,
+    pub ts_us: Count,
     /// Number of the table.
-    pub version: u64,
+    pub version: Count,
     /// When the table was made.
-    pub made_at_us: u64,
+    pub made_at_us: Count,
     /// Begin of the period that was measured.
-    pub from_us: u64,
+    pub from_us: Count,
     /// End of the period that was measured.
-    pub to_us: u64,
+    pub to_us: Count,
     /// How the table came about: measured, frozen, pinned, rolled_back, reverted.
     pub origin: &'a str,
     /// The whole table, as JSON.
@@ -353,13 +354,13 @@ pub struct RoutingTableAdopted<'a> {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Correction<'a> {
     /// When the correction was made.
-    pub ts_us: u64,
+    pub ts_us: Count,
     /// Request that the attempt belongs to.
     pub request_id: RequestId,
     /// Number of the attempt within its request.
-    pub attempt: u32,
+    pub attempt: u16,
     /// When the attempt began.
-    pub attempt_ts_us: u64,
+    pub attempt_ts_us: Count,
     /// Whether the client got the answer of the attempt: its cost is the request's, otherwise it is waste.
     pub delivered: bool,
     /// What the attempt cost until then, in 10⁻¹² USD; null if it was unpriced.
@@ -382,7 +383,7 @@ pub struct Correction<'a> {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PayloadCaptured<'a> {
     /// When the request arrived.
-    pub ts_us: u64,
+    pub ts_us: Count,
     /// Request whose payload it is.
     pub request_id: RequestId,
     /// Who called, and for what.
@@ -395,15 +396,15 @@ pub struct PayloadCaptured<'a> {
     /// Whether the client asked for a stream.
     pub streamed: bool,
     /// HTTP status sent to the client; 499 if it left before there was one.
-    pub status: u32,
+    pub status: u16,
     /// What is kept by the rule that held: metadata, sampled or full.
     pub capture: &'a str,
     /// Share of the requests that are kept by the rule that held.
     pub share: f64,
     /// Size of the request body.
-    pub request_bytes: u64,
+    pub request_bytes: Count,
     /// Bytes of response body handed to the client.
-    pub answer_bytes: u64,
+    pub answer_bytes: Count,
     /// Request body, redacted, as JSON; with metadata its structure without text; null if it is left out.
     pub request: Option<&'a str>,
     /// Answer, put together and redacted, as JSON; with metadata its structure without text; null if it is left out.
@@ -417,7 +418,7 @@ pub struct PayloadCaptured<'a> {
     /// Whether texts of the answer were shortened to fit, or the answer was cut.
     pub answer_truncated: bool,
     /// Secrets and matches of patterns that were taken out.
-    pub redactions: u64,
+    pub redactions: Count,
     /// What found them.
     #[serde(borrow)]
     pub detectors: Vec<&'a str>,
@@ -429,13 +430,13 @@ pub struct PayloadCaptured<'a> {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StreamOpened<'a> {
     /// When the stream was opened.
-    pub ts_us: u64,
+    pub ts_us: Count,
     /// Name of the process's installation: host name, or the configured one.
     pub instance: &'a str,
     /// Program that writes: gateway, cli.
     pub process: &'a str,
     /// Number of the stream within its process.
-    pub shard: u32,
+    pub shard: u16,
     /// Version of the program.
     pub version: &'a str,
 }
@@ -444,22 +445,22 @@ pub struct StreamOpened<'a> {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StreamClosed<'a> {
     /// When the stream was closed.
-    pub ts_us: u64,
+    pub ts_us: Count,
     /// shutdown: closed by its writer. recovered: the writer died, and a later process closed it.
     pub reason: &'a str,
     /// Bytes of an unfinished event that were cut off at recovery.
-    pub torn_bytes: u64,
+    pub torn_bytes: Count,
 }
 
 /// Events that were not written because the journal was full and its policy is drop.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct EventsDropped<'a> {
     /// When there was room again.
-    pub ts_us: u64,
+    pub ts_us: Count,
     /// When the first of them was dropped.
-    pub since_us: u64,
+    pub since_us: Count,
     /// How many events were dropped.
-    pub events: u64,
+    pub events: Count,
     /// Why: journal_full.
     pub reason: &'a str,
 }

@@ -19,6 +19,7 @@ pub struct StreamId(Uuid);
 pub struct EventId {
     pub stream: StreamId,
     /// 1, 2, 3 … without gaps.
+    #[serde(serialize_with = "crate::count::bounded")]
     pub seq: u64,
 }
 

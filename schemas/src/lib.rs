@@ -10,6 +10,7 @@
 
 pub mod clickhouse;
 pub mod codec;
+mod count;
 pub mod event;
 pub mod ids;
 pub mod money;
@@ -17,7 +18,8 @@ pub mod prices;
 pub mod table;
 pub mod usage;
 
-pub use codec::{DecodeError, EncodeError};
+pub use codec::DecodeError;
+pub use count::Count;
 pub use event::{Envelope, Event};
 pub use ids::{EventId, RequestId, Salt, StreamId};
 pub use money::PicoUsd;

@@ -14,7 +14,9 @@ macro_rules! declare_usage {
         /// its answer is read.
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
         pub struct Usage {
-            $($(#[$doc])* pub $count: Option<u64>,)*
+            $($(#[$doc])*
+            #[serde(serialize_with = "crate::count::bounded_option")]
+            pub $count: Option<u64>,)*
         }
 
         impl Usage {

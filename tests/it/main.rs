@@ -29,6 +29,7 @@ mod labels;
 mod last_resort;
 mod ledger;
 mod measured;
+mod numbers;
 mod payloads;
 mod prices;
 mod provider_keys;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::ensure;
 use weir_loadtest::bench::{self, Arrival, BenchOptions, Stop, Workload};
-use weir_loadtest::dist::Count;
+use weir_loadtest::dist::TokenCount;
 
 use crate::cli::BenchArgs;
 use crate::output::{self, Reported};
@@ -20,8 +20,8 @@ pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<()> {
         key: Some(args.key.clone()),
         workload: Workload {
             model: args.model.clone(),
-            input_tokens: Count::try_from(args.input_tokens.clone())?,
-            output_tokens: Count::try_from(args.output_tokens.clone())?,
+            input_tokens: TokenCount::try_from(args.input_tokens.clone())?,
+            output_tokens: TokenCount::try_from(args.output_tokens.clone())?,
             streamed: args.stream,
         },
         arrival: Arrival::Constant {

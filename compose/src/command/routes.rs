@@ -90,7 +90,7 @@ fn record(
     let events = EventStream::open(cli, config)?;
     let after = json!({ "command": command }).to_string();
     events.append(Event::ControlChanged(ControlChanged {
-        ts_us: unix_ms() * 1000,
+        ts_us: (unix_ms() * 1000).into(),
         change_id: RequestId::new(unix_ms(), rand::random()),
         actor: &events.actor,
         action: "update",

@@ -60,8 +60,16 @@ pub(crate) const CHUNK_HEAD_BYTES_MAX: usize = 1024;
 /// Longest service tier that is taken over from a response, in bytes.
 pub(crate) const TIER_BYTES_MAX: usize = 64;
 
-/// Largest count of a usage that is believed. Servers that do not count write -1, and some write it
-/// unsigned, in 32 or 64 bits.
+/// Models beside its own that one call may name. What is consumed at further ones is summed under
+/// [`FURTHER_MODELS`], which has no price.
+pub(crate) const OTHER_MODELS_MAX: usize = 32;
+pub(crate) const FURTHER_MODELS: &str = "(further models)";
+
+/// Most answers that a client may ask for at once. OpenAI takes 128.
+pub(crate) const CHOICES_MAX: u64 = 1_000;
+
+/// Largest count of a usage that is believed, and largest limit on output tokens that is taken. Servers
+/// that do not count write -1, and some write it unsigned, in 32 or 64 bits.
 pub(crate) const COUNT_MAX: u64 = 1_000_000_000;
 
 /// Most tokens of a total that its parts do not have and that are believed to be of the answer. No

@@ -358,6 +358,24 @@ fn effort(raw: &str) -> Option<Effort> {
     known.map(|(effort, _)| *effort)
 }
 
+/// The largest number that a field may hold.
+#[derive(Clone, Copy)]
+struct Bound {
+    max: u64,
+    expected: &'static str,
+}
+
+impl Bound {
+    const OUTPUT_TOKENS: Self = Self {
+        max: caps::COUNT_MAX,
+        expected: "an integer from 0 to 1000000000",
+    };
+    const CHOICES: Self = Self {
+        max: caps::CHOICES_MAX,
+        expected: "an integer from 0 to 1000",
+    };
+}
+
 struct FieldReader<'a> {
     body: &'a str,
 }
@@ -368,7 +386,7 @@ impl<'a> FieldReader<'a> {
         let mut facts = RequestFacts {
             stream: self.flag("stream", found.stream)?.unwrap_or(false),
             max_output_tokens: self.max_output_tokens(api, found)?,
-            choices: self.count("n", found.n)?,
+            choices: self.count("n", found.n, Bound::CHOICES)?,
             prompt_bytes: found.prompt_bytes.saturating_sub(inline_bytes) as u64,
             inline_files,
             has_tools: found.has_tools,
@@ -413,12 +431,15 @@ impl<'a> FieldReader<'a> {
         api: ClientApi,
         found: &TopLevel<'a>,
     ) -> Result<Option<u64>, BadRequest> {
+        let tokens = Bound::OUTPUT_TOKENS;
         match api {
             ClientApi::ChatCompletions => Ok(self
-                .count("max_completion_tokens", found.max_completion_tokens)?
-                .or(self.count("max_tokens", found.max_tokens)?)),
-            ClientApi::Messages => self.count("max_tokens", found.max_tokens),
-            ClientApi::Responses => self.count("max_output_tokens", found.max_output_tokens),
+                .count("max_completion_tokens", found.max_completion_tokens, tokens)?
+                .or(self.count("max_tokens", found.max_tokens, tokens)?)),
+            ClientApi::Messages => self.count("max_tokens", found.max_tokens, tokens),
+            ClientApi::Responses => {
+                self.count("max_output_tokens", found.max_output_tokens, tokens)
+            }
             ClientApi::Embeddings | ClientApi::CountTokens => Ok(None),
         }
     }
@@ -518,9 +539,15 @@ impl<'a> FieldReader<'a> {
         self.parsed(field, raw, "true or false", |raw| raw.parse().ok())
     }
 
-    fn count(&self, field: &str, raw: RawField<'a>) -> Result<Option<u64>, BadRequest> {
-        let parse = |raw: &str| json::non_negative_integer(raw.as_bytes());
-        self.parsed(field, raw, "a non-negative integer", parse)
+    fn count(
+        &self,
+        field: &str,
+        raw: RawField<'a>,
+        bound: Bound,
+    ) -> Result<Option<u64>, BadRequest> {
+        let fits = |number: &u64| *number <= bound.max;
+        let parse = |raw: &str| json::non_negative_integer(raw.as_bytes()).filter(fits);
+        self.parsed(field, raw, bound.expected, parse)
     }
 
     fn parsed<T>(
@@ -696,7 +723,7 @@ mod tests {
         );
         check_bad(
             r#"{"model":"m","max_tokens":-5}"#,
-            "`max_tokens` must be a non-negative integer, got -5 (byte 26)",
+            "`max_tokens` must be an integer from 0 to 1000000000, got -5 (byte 26)",
         );
         check_bad(
             r#"{"model":"\ud800"}"#,

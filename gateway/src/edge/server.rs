@@ -179,7 +179,7 @@ impl GatewayHandle {
     /// For following the routing tables.
     pub fn adopter(&self) -> Result<TableAdopter, StartError> {
         // The streams of the workers are 0, 1, 2 …
-        let shard = u32::try_from(self.workers.len()).unwrap_or(u32::MAX);
+        let shard = u16::try_from(self.workers.len()).unwrap_or(u16::MAX);
         let stream = self.shared.journal.open_stream(shard);
         let stream = stream.map_err(StartError::Stream)?;
         Ok(TableAdopter::new(self.shared.routing.clone(), stream))

@@ -79,7 +79,7 @@ impl From<Result<(PicoUsd, Arc<str>), Unpriced>> for AttemptCharge {
 #[derive(Debug)]
 pub(crate) struct AttemptRecord {
     /// Number within the request, from 1; 0 for a shadow.
-    pub(super) number: u32,
+    pub(super) number: u16,
     pub(super) started: Moment,
     pub(super) sent: Option<Moment>,
     pub(super) kind: &'static str,
@@ -152,7 +152,7 @@ impl AttemptRecord {
         }
     }
 
-    pub(super) fn numbered(self, number: u32) -> Self {
+    pub(super) fn numbered(self, number: u16) -> Self {
         Self { number, ..self }
     }
 

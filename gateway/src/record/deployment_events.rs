@@ -101,14 +101,14 @@ fn note(
         "deployment changed state"
     );
     let event = DeploymentStateChanged {
-        ts_us: Moment::now().unix_us,
+        ts_us: Moment::now().unix_us.into(),
         deployment: &deployment.name,
         provider: &deployment.provider.name,
         model: &deployment.model,
         provider_key: deployment.key_name.as_deref(),
         state,
         cause,
-        until_us,
+        until_us: until_us.map(Into::into),
     };
     let appended = stream.append(&[Event::DeploymentStateChanged(event)]);
     if let Err(error) = appended {

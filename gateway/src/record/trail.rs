@@ -103,15 +103,15 @@ impl Attempts {
         self.iter().find(|attempt| attempt.delivered)
     }
 
-    fn len(&self) -> u32 {
-        u32::try_from(self.iter().count()).unwrap_or(u32::MAX)
+    fn len(&self) -> u16 {
+        u16::try_from(self.iter().count()).unwrap_or(u16::MAX)
     }
 }
 
 /// Where a hedge is recorded beside the attempt under way, should there be one.
 #[derive(Debug)]
 pub(crate) struct HedgeSlot<'a> {
-    number: u32,
+    number: u16,
     slot: &'a mut Option<Box<AttemptRecord>>,
 }
 
@@ -185,7 +185,7 @@ impl RequestRecord {
         } = &mut self.attempts;
         let failed = current.take().into_iter().chain(hedge.take());
         ended.extend(failed.map(|attempt| *attempt));
-        let number = u32::try_from(ended.len() + 1).unwrap_or(u32::MAX);
+        let number = u16::try_from(ended.len() + 1).unwrap_or(u16::MAX);
         let current = current.insert(Box::new(attempt.numbered(number)));
         let hedge = HedgeSlot {
             number: number.saturating_add(1),
@@ -317,7 +317,7 @@ impl RequestRecord {
 
     /// Ends the record: estimates what was not reported, and prices it. `settle` is told the number of
     /// each attempt and the tokens that it took.
-    pub(crate) fn close(&mut self, mut settle: impl FnMut(u32, u64)) -> RequestTotals {
+    pub(crate) fn close(&mut self, mut settle: impl FnMut(u16, u64)) -> RequestTotals {
         let prompt = self.prompt.as_ref();
         let prompt = prompt.map(|prompt| LazyLock::new(|| prompt.tokens()));
         for attempt in self.attempts.iter_mut() {
@@ -381,7 +381,7 @@ impl RequestRecord {
 
     /// The events of the attempts alone.
     pub(crate) fn attempt_events<'a>(&'a self, context: &'a RequestContext) -> Vec<Event<'a>> {
-        let mut events = Vec::with_capacity(self.attempts.len() as usize + 2);
+        let mut events = Vec::with_capacity(usize::from(self.attempts.len()) + 2);
         let event =
             |attempt| Event::AttemptFinished(Box::new(self.attempt_event(context, attempt)));
         events.extend(self.attempts.iter().map(event));
@@ -395,9 +395,10 @@ impl RequestRecord {
         let usage_source = delivered.map_or(UsageSource::None, |attempt| attempt.usage_source);
         let (failure, route) = (self.failure.as_ref(), self.route.as_ref());
         let total_us = context.arrived.elapsed_us();
+        let table_version = route.and_then(|route| route.table_version);
         let tried_route = route.filter(|_| self.attempts.len() > 0);
         RequestFinished {
-            ts_us: context.arrived.unix_us,
+            ts_us: context.arrived.unix_us.into(),
             request_id: context.id,
             client_request_id: self.client.request_id.as_deref().map(shorten),
             trace_id: self.client.trace_id.as_deref(),
@@ -407,9 +408,9 @@ impl RequestRecord {
             dialect: context.dialect,
             alias: context.alias(),
             streamed: context.streamed,
-            request_bytes: self.request_bytes,
-            max_output_tokens: self.max_output_tokens,
-            status: u32::from(self.status),
+            request_bytes: self.request_bytes.into(),
+            max_output_tokens: self.max_output_tokens.map(Into::into),
+            status: self.status,
             stage: failure.map(|failure| failure.stage),
             error_kind: failure.map(|failure| failure.kind),
             error_message: failure.map(|failure| shorten(&failure.message)),
@@ -420,19 +421,19 @@ impl RequestRecord {
             region: deployment.and_then(|deployment| deployment.provider.region.as_deref()),
             attempts: self.attempts.len(),
             finish_reason: finish_reason.map(FinishReason::as_str),
-            response_bytes: self.response_bytes,
+            response_bytes: self.response_bytes.into(),
             usage: delivered.map(|attempt| attempt.usage).unwrap_or_default(),
             usage_source: usage_source.as_str(),
             cost_pico_usd: self.cost(),
             waste_pico_usd: Some(self.waste()),
             price_version: delivered.and_then(|attempt| attempt.charge.price_version.as_deref()),
-            queue_us: self.queue_us,
-            overhead_us: self.overhead_us(context).unwrap_or(total_us),
-            ttft_us: self.ttft_us,
-            total_us,
+            queue_us: self.queue_us.into(),
+            overhead_us: self.overhead_us(context).unwrap_or(total_us).into(),
+            ttft_us: self.ttft_us.map(Into::into),
+            total_us: total_us.into(),
             strategy: route.map(|route| route.strategy),
-            table_version: route.and_then(|route| route.table_version),
-            route_seed: route.map(|route| route.seed),
+            table_version: table_version.map(Into::into),
+            route_seed: route.map(|route| route.seed.into()),
             candidates: route.map(Route::candidates).unwrap_or_default(),
             cache_verdict: None,
             guard_verdict: None,
@@ -454,13 +455,15 @@ impl RequestRecord {
     ) -> AttemptFinished<'a> {
         let deployment = &*attempt.deployment;
         let (head, failure) = (attempt.head.as_ref(), attempt.failure.as_ref());
+        let connect_us = head.and_then(|head| head.connect_us);
+        let table_version = self.route.as_ref().and_then(|route| route.table_version);
         AttemptFinished {
-            ts_us: attempt.started.unix_us,
+            ts_us: attempt.started.unix_us.into(),
             request_id: context.id,
             attempt: attempt.number,
             kind: attempt.kind,
             cause: attempt.cause,
-            delay_us: attempt.delay_us,
+            delay_us: attempt.delay_us.into(),
             caller: context.caller(),
             dialect: context.dialect,
             alias: context.alias(),
@@ -471,27 +474,27 @@ impl RequestRecord {
             response_model: attempt.response_model.as_deref().map(shorten),
             region: deployment.provider.region.as_deref(),
             provider_key: deployment.key_name.as_deref(),
-            status: attempt.status().map(u32::from),
+            status: attempt.status(),
             error_kind: failure.map(|(end, _)| end.as_str()),
             error_message: failure.map(|(_, message)| shorten(message)),
-            retry_after_us: attempt.retry_after_us,
+            retry_after_us: attempt.retry_after_us.map(Into::into),
             delivered: attempt.delivered,
             upstream_request_id: head
                 .and_then(|head| head.upstream_request_id.as_deref().map(shorten)),
             finish_reason: attempt.finish_reason.map(FinishReason::as_str),
             connection_reused: head.is_some_and(|head| head.connect_us.is_none()),
-            request_bytes: attempt.request_bytes,
-            response_bytes: attempt.response_bytes,
+            request_bytes: attempt.request_bytes.into(),
+            response_bytes: attempt.response_bytes.into(),
             usage: attempt.usage,
             usage_source: attempt.usage_source.as_str(),
             cost_pico_usd: attempt.charge.cost,
             price_version: attempt.charge.price_version.as_deref(),
-            connect_us: head.and_then(|head| head.connect_us),
-            headers_us: attempt.headers_us,
-            ttft_us: attempt.ttft_us,
-            total_us: attempt.total_us,
+            connect_us: connect_us.map(Into::into),
+            headers_us: attempt.headers_us.map(Into::into),
+            ttft_us: attempt.ttft_us.map(Into::into),
+            total_us: attempt.total_us.into(),
             strategy: self.route.as_ref().map(|route| route.strategy),
-            table_version: self.route.as_ref().and_then(|route| route.table_version),
+            table_version: table_version.map(Into::into),
             propensity: Some(attempt.propensity),
             service_tier: attempt.service_tier.as_deref(),
             inference_geo: attempt.inference_geo.as_deref(),

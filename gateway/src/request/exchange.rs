@@ -163,10 +163,10 @@ impl ProviderPermits {
     }
 
     /// A function of an attempt's number, and of the tokens that it used.
-    fn settling(&self) -> impl FnMut(u32, u64) {
+    fn settling(&self) -> impl FnMut(u16, u64) {
         let now_us = Moment::now().unix_us;
         move |number, tokens| {
-            let held = self.0.get(number.saturating_sub(1) as usize);
+            let held = self.0.get(usize::from(number.saturating_sub(1)));
             if let Some((deployment, permit)) = held {
                 deployment.limits.settle(permit, tokens, now_us);
             }

@@ -46,7 +46,7 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
-    pub(crate) fn new(shared: Arc<GatewayState>, shard: u32) -> Result<Self, JournalError> {
+    pub(crate) fn new(shared: Arc<GatewayState>, shard: u16) -> Result<Self, JournalError> {
         let stream = shared.journal.open_stream(shard)?;
         Ok(Self {
             shared,

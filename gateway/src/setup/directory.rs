@@ -437,6 +437,8 @@ impl Directory {
             let deployment = self.deployment(target.deployment);
             match deployment.charge(&ChargedCall::of(usage), now_us) {
                 Ok((here, _)) => cost.dearest = cost.dearest.max(Some(here)),
+                // It has a price, and no budget affords it.
+                Err(Unpriced::TooLarge) => cost.dearest = Some(PicoUsd(i64::MAX)),
                 Err(reason) => {
                     cost.unpriced.insert(number);
                     cost.unpriced_at.push((deployment.clone(), reason));

@@ -87,11 +87,11 @@ impl TableAdopter {
         let text = serde_json::to_string(&table).unwrap_or_default();
         let origin = table.origin.as_str();
         let event = RoutingTableAdopted {
-            ts_us: Moment::now().unix_us,
-            version: table.version,
-            made_at_us: table.made_at_us,
-            from_us: table.from_us,
-            to_us: table.to_us,
+            ts_us: Moment::now().unix_us.into(),
+            version: table.version.into(),
+            made_at_us: table.made_at_us.into(),
+            from_us: table.from_us.into(),
+            to_us: table.to_us.into(),
             origin,
             routing_table: &text,
         };

@@ -228,7 +228,7 @@ fn options(dir: &Path) -> JournalOptions {
 
 fn change(text: &str) -> Event<'_> {
     Event::ControlChanged(ControlChanged {
-        ts_us: 1,
+        ts_us: 1.into(),
         change_id: RequestId::from_bytes([1; 16]),
         actor: "test",
         action: "create",

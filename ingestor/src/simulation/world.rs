@@ -9,7 +9,7 @@ use rand::{Rng as _, SeedableRng as _};
 use tokio::time::Instant;
 use weir_schemas::codec::Encoder;
 use weir_schemas::event::{ControlChanged, Event, EventsDropped, StreamClosed, StreamOpened};
-use weir_schemas::{EventId, RequestId, StreamId};
+use weir_schemas::{Count, EventId, RequestId, StreamId};
 
 use crate::stored::{SearchFrom, SeqRun};
 
@@ -541,7 +541,7 @@ pub(super) fn payload(at: usize, seq: u64) -> Bytes {
             return Bytes::from_static(b"no event");
         }
         let stream = stream_id(at);
-        let ts_us = ts_us(seq);
+        let ts_us = Count::new(ts_us(seq));
         let event = match seq % 4 {
             1 if seq == 1 => Event::StreamOpened(StreamOpened {
                 ts_us,
@@ -553,13 +553,13 @@ pub(super) fn payload(at: usize, seq: u64) -> Bytes {
             3 => Event::EventsDropped(EventsDropped {
                 ts_us,
                 since_us: ts_us,
-                events: 1,
+                events: 1.into(),
                 reason: "journal_full",
             }),
             0 if seq > EVENTS_MAX => Event::StreamClosed(StreamClosed {
                 ts_us,
                 reason: "recovered",
-                torn_bytes: 0,
+                torn_bytes: 0.into(),
             }),
             _ => Event::ControlChanged(ControlChanged {
                 ts_us,
@@ -573,9 +573,7 @@ pub(super) fn payload(at: usize, seq: u64) -> Bytes {
             }),
         };
         let mut bytes = Vec::new();
-        Encoder::default()
-            .encode(EventId { stream, seq }, &event, &mut bytes)
-            .unwrap();
+        Encoder::default().encode(EventId { stream, seq }, &event, &mut bytes);
         Bytes::from(bytes)
     };
     PAYLOADS.with_borrow_mut(|payloads| payloads.entry((at, seq)).or_insert_with(encode).clone())

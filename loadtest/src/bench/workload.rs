@@ -9,16 +9,16 @@ use super::arrival::Planned;
 use crate::body::Chat;
 use crate::chance;
 use crate::client::HttpTarget;
-use crate::dist::{Count, Distribution};
+use crate::dist::{Distribution, TokenCount};
 
 /// What each request asks of chat completions. Lengths are in tokens as the mock counts them (four bytes of prompt a token); a
 /// trace's own win.
 #[derive(Clone, Debug)]
 pub struct Workload {
     pub model: String,
-    pub input_tokens: Count,
+    pub input_tokens: TokenCount,
     /// Sent as `max_tokens`.
-    pub output_tokens: Count,
+    pub output_tokens: TokenCount,
     pub streamed: bool,
 }
 
@@ -26,8 +26,8 @@ impl Default for Workload {
     fn default() -> Self {
         Self {
             model: "gpt-4o-mini".to_owned(),
-            input_tokens: Count(Distribution::Fixed(64.0)),
-            output_tokens: Count(Distribution::Fixed(16.0)),
+            input_tokens: TokenCount(Distribution::Fixed(64.0)),
+            output_tokens: TokenCount(Distribution::Fixed(16.0)),
             streamed: false,
         }
     }

@@ -3,6 +3,7 @@
 mod clock;
 mod cluster;
 mod events;
+mod extremes;
 mod proxy;
 
 use std::path::Path;

@@ -222,10 +222,10 @@ fn correct(
         Err(reason) => (None, None, Some(reason.to_string())),
     };
     events.append(Event::Correction(Correction {
-        ts_us: unix_ms() * 1000,
+        ts_us: (unix_ms() * 1000).into(),
         request_id: RequestId::from_bytes(stored.request_id.into_bytes()),
-        attempt: stored.attempt,
-        attempt_ts_us: stored.ts_us,
+        attempt: u16::try_from(stored.attempt).unwrap_or(u16::MAX),
+        attempt_ts_us: stored.ts_us.into(),
         delivered: stored.delivered,
         cost_before_pico_usd: stored.cost_pico_usd.map(PicoUsd),
         cost_pico_usd: cost,

@@ -215,10 +215,15 @@ impl Iterations {
             return &mut self.own;
         };
         let known = self.others.iter().position(|other| other.model == name);
-        let at = known.unwrap_or(self.others.len());
-        if known.is_none() {
+        let further = caps::OTHER_MODELS_MAX;
+        let at = known.unwrap_or_else(|| self.others.len().min(further));
+        if at == self.others.len() {
             self.others.push(OtherModelUsage {
-                model: name,
+                model: if at < further {
+                    name
+                } else {
+                    caps::FURTHER_MODELS.to_owned()
+                },
                 usage: Usage::default(),
             });
         }
@@ -345,6 +350,30 @@ mod tests {
         assert_eq!(advisor.model, "claude-opus-4-7");
         assert_eq!(advisor.usage.input_tokens, Some(833 + 1000));
         assert_eq!(advisor.usage.output_tokens, Some(1712));
+    }
+
+    #[test]
+    fn further_models_are_summed_and_none_is_lost() {
+        let entries = (0..1000).map(|number| {
+            format!(
+                r#"{{"type":"advisor_message","model":"m{}","input_tokens":1,"output_tokens":2}}"#,
+                number % 500
+            )
+        });
+        let entries = entries.collect::<Vec<_>>().join(",");
+        let raw = format!(r#"{{"input_tokens":9,"output_tokens":9,"iterations":[{entries}]}}"#);
+        let counts = read(&[&raw]);
+        let others = counts.other_models();
+        assert_eq!(others.len(), caps::OTHER_MODELS_MAX + 1);
+        assert_eq!(
+            others[0].usage.input_tokens,
+            Some(2),
+            "its second time is its own"
+        );
+        let last = others.last().unwrap();
+        assert_eq!(last.model, caps::FURTHER_MODELS);
+        let output = others.iter().filter_map(|other| other.usage.output_tokens);
+        assert_eq!(output.sum::<u64>(), 2000);
     }
 
     #[test]

@@ -77,7 +77,7 @@ pub fn control_event<'a>(
     after: Option<&'a str>,
 ) -> Event<'a> {
     Event::ControlChanged(ControlChanged {
-        ts_us: act.now_ms * 1000,
+        ts_us: act.now_ms.saturating_mul(1000).into(),
         change_id: RequestId::new(act.now_ms, rand::random()),
         actor: act.actor,
         action: act.action,

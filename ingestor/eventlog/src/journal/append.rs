@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use tokio::sync::watch;
-use weir_schemas::codec::{EncodeError, Encoder};
+use weir_schemas::codec::Encoder;
 use weir_schemas::event::Event;
 use weir_schemas::{EventId, StreamId};
 
@@ -28,8 +28,6 @@ pub enum AppendError {
     Closed(StreamId),
     #[error("stream {0} takes no more events: its disk failed to confirm earlier ones")]
     Failed(StreamId),
-    #[error(transparent)]
-    Encode(#[from] EncodeError),
     #[error("an event of {bytes} bytes is larger than the limit of {bytes_max}")]
     TooLarge { bytes: usize, bytes_max: usize },
     #[error(transparent)]
@@ -125,7 +123,7 @@ impl AppendBuffer {
             stream: self.stream,
             seq,
         };
-        self.encoder.encode(id, event, &mut self.bytes)?;
+        self.encoder.encode(id, event, &mut self.bytes);
         let too_large = |bytes, bytes_max| AppendError::TooLarge { bytes, bytes_max };
         frame::finish(&mut self.bytes, start, self.seed, seq, flags)
             .map_err(|TooLarge { bytes }| too_large(bytes, PAYLOAD_BYTES_MAX))?;

@@ -102,7 +102,7 @@ impl Journal {
     }
 
     /// Opens a new stream for one writing thread. Its first event, `StreamOpened`, is written.
-    pub fn open_stream(&self, shard: u32) -> Result<StreamWriter, JournalError> {
+    pub fn open_stream(&self, shard: u16) -> Result<StreamWriter, JournalError> {
         let stream = Arc::new(OpenStream::open(&self.core, shard)?);
         self.core.streams.lock().push(Arc::downgrade(&stream));
         Ok(StreamWriter {

@@ -167,9 +167,9 @@ fn close(path: &Path, header: SegmentHeader, rebooted: bool) -> io::Result<Optio
         return Ok(None);
     }
     let closed = Event::StreamClosed(StreamClosed {
-        ts_us: unix_us(),
+        ts_us: unix_us().into(),
         reason: if rebooted { "rebooted" } else { "recovered" },
-        torn_bytes: tail.torn_bytes,
+        torn_bytes: tail.torn_bytes.into(),
     });
     let mut buffer = AppendBuffer::new(header.stream);
     let written = buffer.put(&closed, tail.next_seq, FrameFlags::LAST);

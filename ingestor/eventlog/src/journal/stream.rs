@@ -144,7 +144,7 @@ struct Drops {
 }
 
 impl OpenStream {
-    pub(super) fn open(core: &Arc<Core>, shard: u32) -> Result<Self, JournalError> {
+    pub(super) fn open(core: &Arc<Core>, shard: u16) -> Result<Self, JournalError> {
         let id = StreamId::new(unix_us() / 1000, rand::random());
         let journal = &core.options.dir;
         let making = files::unfinished_stream_dir(journal, id);
@@ -165,7 +165,7 @@ impl OpenStream {
     fn make(
         core: &Arc<Core>,
         id: StreamId,
-        shard: u32,
+        shard: u16,
         making: &Path,
     ) -> Result<Self, JournalError> {
         files::create_dir(making)?;
@@ -179,7 +179,7 @@ impl OpenStream {
         let mut segment = Segment::begin(making, header, Instant::now())?;
 
         let opened = Event::StreamOpened(StreamOpened {
-            ts_us: unix_us(),
+            ts_us: unix_us().into(),
             instance: &core.options.instance,
             process: &core.options.process,
             shard,
@@ -371,9 +371,9 @@ impl OpenStream {
         }
         writer.check_open(self.id)?;
         let closed = Event::StreamClosed(StreamClosed {
-            ts_us: unix_us(),
+            ts_us: unix_us().into(),
             reason: "shutdown",
-            torn_bytes: 0,
+            torn_bytes: 0.into(),
         });
         self.write(&mut writer, &[closed], FrameFlags::LAST)?;
 
@@ -491,9 +491,9 @@ impl Drops {
     fn event(&self) -> Option<Event<'static>> {
         (self.unrecorded > 0).then(|| {
             Event::EventsDropped(EventsDropped {
-                ts_us: unix_us(),
-                since_us: self.since_us,
-                events: self.unrecorded,
+                ts_us: unix_us().into(),
+                since_us: self.since_us.into(),
+                events: self.unrecorded.into(),
                 reason: "journal_full",
             })
         })

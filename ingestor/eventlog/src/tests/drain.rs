@@ -55,7 +55,7 @@ fn more_streams_than_files_may_be_open_are_all_read_to_their_end() {
     let journal = open(dir.path());
     let streams = crate::caps::READ_FILES_OPEN_MAX + 20;
     let writers: Vec<_> = (0..streams)
-        .map(|shard| journal.open_stream(u32::try_from(shard).unwrap()).unwrap())
+        .map(|shard| journal.open_stream(u16::try_from(shard).unwrap()).unwrap())
         .collect();
     let mut reader = JournalReader::open(dir.path()).unwrap();
     let mut seen = Seen::new();

@@ -209,9 +209,7 @@ fn frame_bytes(texts: &[&str]) -> usize {
             stream: StreamId::from_bytes([1; 16]),
             seq: 2,
         };
-        weir_schemas::codec::Encoder::default()
-            .encode(id, &change(text), &mut bytes)
-            .unwrap();
+        weir_schemas::codec::Encoder::default().encode(id, &change(text), &mut bytes);
     }
     bytes.len()
 }

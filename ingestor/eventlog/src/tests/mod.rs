@@ -44,7 +44,7 @@ fn options(dir: &Path) -> JournalOptions {
 /// An event that carries a text.
 fn change(text: &str) -> Event<'_> {
     Event::ControlChanged(ControlChanged {
-        ts_us: 1,
+        ts_us: 1.into(),
         change_id: RequestId::from_bytes([1; 16]),
         actor: "test",
         action: "create",
@@ -73,12 +73,12 @@ fn said(payload: &[u8]) -> Said {
     match decode(payload).unwrap().event {
         Event::StreamOpened(_) => Said::Opened,
         Event::ControlChanged(change) => Said::Change(change.object_id.to_owned()),
-        Event::EventsDropped(dropped) => Said::Dropped(dropped.events),
+        Event::EventsDropped(dropped) => Said::Dropped(dropped.events.get()),
         Event::StreamClosed(StreamClosed {
             reason, torn_bytes, ..
         }) => Said::Closed {
             reason: reason.to_owned(),
-            torn_bytes,
+            torn_bytes: torn_bytes.get(),
         },
         other => panic!("unexpected event {other:?}"),
     }
