@@ -45,9 +45,11 @@ pub(crate) enum Command {
         /// Add mock providers, keys for a few teams and some traffic.
         #[arg(long)]
         demo: bool,
+        #[command(flatten)]
+        reload: ReloadArgs,
     },
     /// Run only a gateway.
-    Gateway,
+    Gateway(ReloadArgs),
     /// Run only an ingestor, with the embedded store if it is configured.
     Ingestor,
     /// Run only the embedded store. `weir up` and `weir ingestor` start it themselves.
@@ -107,6 +109,15 @@ pub(crate) enum Command {
     Bench(BenchArgs),
     /// Print a shell completion script.
     Completions { shell: clap_complete::Shell },
+}
+
+/// What may be put in force while a gateway runs.
+#[derive(Clone, Copy, Debug, Args)]
+pub(crate) struct ReloadArgs {
+    /// Put a changed configuration in force though it has no alias. Without this, an empty or
+    /// half-written file leaves the old one in force.
+    #[arg(long)]
+    pub(crate) allow_empty: bool,
 }
 
 /// How a command prints its result.

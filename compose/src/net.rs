@@ -6,7 +6,7 @@ use anyhow::ensure;
 use http::StatusCode;
 
 /// Longest wait for a page.
-const PAGE_MAX: Duration = Duration::from_secs(3);
+pub(crate) const PAGE_MAX: Duration = Duration::from_secs(3);
 
 /// The page at a URL, for the holder of a token.
 pub(crate) async fn page(url: &str, token: Option<&str>) -> anyhow::Result<String> {

@@ -1,5 +1,6 @@
 //! The parts of a running Weir, each started from the configuration and stopped in order.
 
+use std::ffi::OsString;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -9,19 +10,19 @@ use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use weir_eventlog::{
-    Journal, JournalSource, KafkaSource, Shipper, ShipperOptions, Source, StopSignal,
-    StoppableThread,
+    Journal, JournalSource, KafkaSource, PartHandle, Parts, Shipper, ShipperOptions, Source,
+    StopSignal, StoppableThread,
 };
 use weir_gateway::{GatewayHandle, GatewayOptions, StartError};
 use weir_governance::control::ControlHandle;
 use weir_ingestor::feedback::{self, Feedback};
-use weir_ingestor::{AuditOptions, IngestorOptions};
+use weir_ingestor::{AuditOptions, IngestorHealth, IngestorOptions};
 use weir_store::{ServeOptions, StoreState, Supervisor};
 
 use crate::cli::Cli;
 use crate::config::{Config, Loaded, StoreKind};
 use crate::context::{audit_dir, config_path, control, runtime, store_dir, unix_ms};
-use crate::reload::Reload;
+use crate::reload::{InForce, Reload};
 use crate::routing_tables;
 
 /// Longest wait for the gateway to know a new key.
@@ -54,17 +55,29 @@ impl Signals {
         })
     }
 
-    /// Returns at the first signal to stop; the second one kills the process. SIGHUP reloads.
-    pub(crate) fn wait(mut self, reload: impl Fn()) {
-        self.runtime.block_on(async {
+    /// Returns at the first signal to stop; the second one kills the process. SIGHUP reloads. It returns
+    /// an error when a part is lost without which the process must not go on.
+    pub(crate) fn wait(mut self, parts: &Parts, reload: impl Fn()) -> anyhow::Result<()> {
+        let mut loss = parts.loss();
+        let ended = self.runtime.block_on(async {
             loop {
                 tokio::select! {
-                    _ = self.terminate.recv() => return,
-                    _ = self.interrupt.recv() => return,
+                    _ = self.terminate.recv() => return Ok(()),
+                    _ = self.interrupt.recv() => return Ok(()),
                     _ = self.hangup.recv() => reload(),
+                    Ok(lost) = loss.wait_for(Option::is_some) => {
+                        let lost = lost.clone().unwrap_or_default();
+                        return Err(anyhow!("{lost}"));
+                    }
                 }
             }
         });
+        self.watch_for_impatience();
+        ended
+    }
+
+    /// The second signal to stop kills the process.
+    fn watch_for_impatience(mut self) {
         let impatient = std::thread::Builder::new()
             .name("signals".into())
             .spawn(move || {
@@ -105,11 +118,13 @@ pub(crate) struct Gateway {
 }
 
 impl Gateway {
-    /// `path` is the configuration file to watch.
+    /// `path` is the configuration file to watch; `allow_empty` says whether it may take every alias away.
     pub(crate) fn start(
         loaded: Loaded,
         data_dir: &Path,
         path: Option<PathBuf>,
+        allow_empty: bool,
+        parts: &Parts,
     ) -> anyhow::Result<Self> {
         let Loaded {
             config,
@@ -120,7 +135,7 @@ impl Gateway {
         let journal_dir = options.dir.clone();
         let journal = Journal::open(options).context("open the event journal (--data-dir)")?;
         let control = control(&config, data_dir)?
-            .follow()
+            .follow(parts)
             .context("read the virtual keys")?;
         let peers_topic = format!("{}.usage", config.control.topic);
         let options = GatewayOptions {
@@ -130,6 +145,7 @@ impl Gateway {
             spend_dir: data_dir.join("spend"),
             peers: config.eventlog.kafka_topic(&peers_topic),
             journal,
+            parts: parts.clone(),
             payloads: config.payloads()?,
         };
         let handle = weir_gateway::start(options).map_err(explain_start)?;
@@ -139,9 +155,19 @@ impl Gateway {
             .map(|kafka| Shipper::start(&journal_dir, ShipperOptions::new(kafka)))
             .transpose()
             .context("ship to Kafka ([eventlog])")?;
-        let tables = routing_tables::follow(&config, data_dir, handle.adopter()?)?;
+        let tables = routing_tables::follow(
+            &config,
+            data_dir,
+            handle.adopter()?,
+            parts.add("routing-tables"),
+        )?;
+        let in_force = InForce {
+            config,
+            seen,
+            allow_empty,
+        };
         let reload = path
-            .map(|path| Reload::follow(path, config, seen, handle.reloader()))
+            .map(|path| Reload::follow(path, in_force, handle.reloader(), parts.add("config")))
             .transpose()?;
         Ok(Self {
             handle,
@@ -211,10 +237,11 @@ impl IngestorService {
         config: &Config,
         data_dir: &Path,
         store: Option<&EmbeddedStore>,
+        parts: &Parts,
     ) -> anyhow::Result<Self> {
         Ok(Self {
-            ingest: start_ingest(config, data_dir, store)?,
-            feedback: start_feedback(config, data_dir, store)?,
+            ingest: start_ingest(config, data_dir, store, parts)?,
+            feedback: start_feedback(config, data_dir, store, parts)?,
         })
     }
 
@@ -229,24 +256,55 @@ fn start_ingest(
     config: &Config,
     data_dir: &Path,
     store: Option<&EmbeddedStore>,
+    parts: &Parts,
 ) -> anyhow::Result<StoppableThread> {
-    let source = match config.eventlog.kafka_options() {
-        Some(kafka) => Source::Kafka(
-            KafkaSource::open(kafka, &config.eventlog.group).context("read Kafka ([eventlog])")?,
-        ),
-        None => Source::Journal(
-            JournalSource::open(data_dir.join("journal"))
-                .context("read the event journal (--data-dir)")?,
-        ),
+    let part = parts.add("ingestor");
+    let options = IngestorMaker {
+        config: config.clone(),
+        data_dir: data_dir.to_owned(),
+        health: IngestorHealth::of(part.clone()),
+        parts: parts.clone(),
     };
-    let retention = config.store.retention();
-    let mut options = IngestorOptions::new(source, config.store.connect()?, retention);
-    options.audit = Some(AuditOptions::new(audit_dir(data_dir)));
-    start_after_store("ingestor", store, async move |stopped| {
-        if let Err(error) = weir_ingestor::run(options, stopped).await {
-            tracing::error!(%error, "failed to ingest; the log keeps what is not stored yet");
-        }
+    // What is wrong with them from the beginning is said at once.
+    let mut first = Some(options.make()?);
+    start_after_store(part, store, async move |stopped| {
+        let options = match first.take() {
+            Some(first) => first,
+            None => options.make().map_err(|error| format!("{error:#}"))?,
+        };
+        let ended = weir_ingestor::run(options, stopped).await;
+        ended.map_err(|error| format!("{error}; the log keeps what is not stored yet"))
     })
+}
+
+/// Makes the options of an ingestor, which it consumes.
+struct IngestorMaker {
+    config: Config,
+    data_dir: PathBuf,
+    health: IngestorHealth,
+    parts: Parts,
+}
+
+impl IngestorMaker {
+    fn make(&self) -> anyhow::Result<IngestorOptions> {
+        let Config {
+            eventlog, store, ..
+        } = &self.config;
+        let source = match eventlog.kafka_options() {
+            Some(kafka) => Source::Kafka(
+                KafkaSource::open_as_part(kafka, &eventlog.group, &self.parts)
+                    .context("read Kafka ([eventlog])")?,
+            ),
+            None => Source::Journal(
+                JournalSource::open_as_part(self.data_dir.join("journal"), &self.parts)
+                    .context("read the event journal (--data-dir)")?,
+            ),
+        };
+        let mut options = IngestorOptions::new(source, store.connect()?, store.retention());
+        options.health = self.health.clone();
+        options.audit = Some(AuditOptions::new(audit_dir(&self.data_dir)));
+        Ok(options)
+    }
 }
 
 /// Makes routing tables.
@@ -254,40 +312,45 @@ fn start_feedback(
     config: &Config,
     data_dir: &Path,
     store: Option<&EmbeddedStore>,
+    parts: &Parts,
 ) -> anyhow::Result<StoppableThread> {
-    let feedback = Feedback {
+    let part = parts.add("feedback");
+    let mut feedback = Feedback {
         store: config.store.connect()?,
         tables: routing_tables::table_log(config, data_dir),
         refresh: Duration::from_secs(u64::from(config.routing.refresh_s)),
         window: Duration::from_secs(u64::from(config.routing.window_s)),
+        part: part.clone(),
     };
-    start_after_store("feedback", store, async move |stopped| {
-        feedback::run(feedback, stopped).await;
+    start_after_store(part, store, async move |stopped| {
+        feedback::run(&mut feedback, stopped).await;
+        Ok(())
     })
 }
 
-/// Runs a task on a thread of its own, once the embedded store, if there is one, is ready or has
-/// failed.
+/// Keeps a task running on a thread of its own, once the embedded store, if there is one, is ready or
+/// has failed.
 fn start_after_store(
-    name: &str,
+    part: PartHandle,
     store: Option<&EmbeddedStore>,
-    task: impl AsyncFnOnce(watch::Receiver<bool>) + Send + 'static,
+    mut task: impl AsyncFnMut(watch::Receiver<bool>) -> Result<(), String> + Send + 'static,
 ) -> anyhow::Result<StoppableThread> {
     let store_state = store.map(|store| store.state.clone());
     let runtime = runtime()?;
-    let run = move |stop: StopSignal| {
+    let run = move |stop: &StopSignal| {
         let mut stopped = stop.receiver();
-        runtime.block_on(async move {
+        let store_state = store_state.clone();
+        runtime.block_on(async {
             if let Some(mut state) = store_state {
                 tokio::select! {
                     _ = state.wait_for(|state| *state != StoreState::Starting) => {}
                     _ = stopped.wait_for(|stop| *stop) => {}
                 }
             }
-            task(stopped).await;
-        });
+            task(stopped).await
+        })
     };
-    StoppableThread::start(name, run).context("start a thread")
+    part.keep_running(run).context("start a thread")
 }
 
 /// How the embedded store is served.
@@ -306,7 +369,7 @@ pub(crate) struct EmbeddedStore {
 
 impl EmbeddedStore {
     /// `None` if the store is an external ClickHouse server.
-    pub(crate) fn start(config: &Config, cli: &Cli) -> anyhow::Result<Option<Self>> {
+    pub(crate) fn start(config: &Config, cli: &Cli, parts: &Parts) -> anyhow::Result<Option<Self>> {
         if config.store.kind == StoreKind::Clickhouse {
             return Ok(None);
         }
@@ -317,23 +380,56 @@ impl EmbeddedStore {
             args.extend(["--config".into(), path.into_os_string()]);
         }
         let runtime = runtime()?;
-        let supervisor = {
-            let _entered = runtime.enter();
-            Supervisor::start(program, args)
+        let (told, state) = watch::channel(StoreState::Starting);
+        let part = parts.add("store");
+        let keeper = StoreKeeper {
+            program,
+            args,
+            told,
+            part: part.clone(),
         };
-        let state = supervisor.state();
-        let run = move |stop: StopSignal| {
-            runtime.block_on(async move {
-                // A dropped sender also means stop.
-                let _ = stop.receiver().wait_for(|stop| *stop).await;
-                supervisor.stop().await;
-            });
-        };
-        let thread = StoppableThread::start("store", run).context("start a thread")?;
+        let run = move |stop: &StopSignal| runtime.block_on(keeper.keep(stop.receiver()));
+        let thread = part.keep_running(run).context("start a thread")?;
         Ok(Some(Self { state, thread }))
     }
 
     pub(crate) fn stop(self) {
         self.thread.stop();
+    }
+}
+
+/// Runs the supervisor of the store, and passes on what it says.
+struct StoreKeeper {
+    program: PathBuf,
+    args: Vec<OsString>,
+    told: watch::Sender<StoreState>,
+    part: PartHandle,
+}
+
+impl StoreKeeper {
+    async fn keep(&self, mut stopped: watch::Receiver<bool>) -> Result<(), String> {
+        let supervisor = Supervisor::start(self.program.clone(), self.args.clone());
+        let mut state = supervisor.state();
+        loop {
+            let now = state.borrow_and_update().clone();
+            match &now {
+                StoreState::Ready { .. } => self.part.ok(),
+                StoreState::Starting => _ = self.part.failed("it is starting"),
+                StoreState::Failed { reason, how_to_fix } => {
+                    self.part.failed(format!("{reason}; {how_to_fix}"));
+                }
+                StoreState::Stopped => {}
+            }
+            self.told.send_replace(now);
+            tokio::select! {
+                // A dropped sender also means stop.
+                _ = stopped.wait_for(|stop| *stop) => break,
+                changed = state.changed() => if changed.is_err() {
+                    return Err("its supervisor ended".to_owned());
+                }
+            }
+        }
+        supervisor.stop().await;
+        Ok(())
     }
 }

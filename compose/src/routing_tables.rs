@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use weir_eventlog::{RecordLog, StopSignal, StoppableThread, TableLog};
+use weir_eventlog::{PartHandle, RecordLog, StopSignal, StoppableThread, TableLog};
 use weir_gateway::TableAdopter;
 
 use crate::config::Config;
@@ -27,26 +27,37 @@ pub(crate) fn follow(
     config: &Config,
     data_dir: &Path,
     adopter: TableAdopter,
+    part: PartHandle,
 ) -> anyhow::Result<StoppableThread> {
     let mut tables = table_log(config, data_dir);
-    let run = move |stop: StopSignal| {
-        let mut adopted = 0;
-        let mut failing = false;
+    let mut adopted = 0;
+    let mut adopter = Some(adopter);
+    let told = part.clone();
+    let run = move |stop: &StopSignal| {
         while !stop.is_set() {
             let followed = tables.follow(FOLLOW_POLL);
-            // Logged once, not ten times a second.
-            if let (Err(error), false) = (&followed, failing) {
-                tracing::error!(%error, "failed to read the routing tables");
+            match &followed {
+                Ok(_) => told.ok(),
+                // Logged once, not ten times a second.
+                Err(error) => {
+                    if told.failed(error) {
+                        tracing::error!(%error, "failed to read the routing tables");
+                    }
+                }
             }
-            failing = followed.is_err();
             let newest = tables.controller().in_force();
             if let Some(table) = newest.filter(|table| table.version != adopted) {
                 adopted = table.version;
-                adopter.adopt(table.clone());
+                if let Some(adopter) = &adopter {
+                    adopter.adopt(table.clone());
+                }
             }
             let _ = stop.sleep(FOLLOW_POLL);
         }
-        adopter.close();
+        if let Some(adopter) = adopter.take() {
+            adopter.close();
+        }
+        Ok(())
     };
-    StoppableThread::start("routing-tables", run).context("start a thread")
+    part.keep_running(run).context("start a thread")
 }

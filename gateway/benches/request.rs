@@ -12,7 +12,7 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use weir_eventlog::{Journal, JournalOptions};
+use weir_eventlog::{Journal, JournalOptions, Parts};
 use weir_gateway::config::BreakerSpec;
 use weir_gateway::config::{AliasConfig, GatewayConfig, ProviderConfig};
 use weir_gateway::{Directory, GatewayHandle, GatewayOptions};
@@ -124,9 +124,10 @@ fn gateway(dir: &std::path::Path, upstream: &str) -> (GatewayHandle, String) {
             None,
         )
         .unwrap(),
-        control: control.follow().unwrap(),
+        control: control.follow(&Parts::default()).unwrap(),
         spend_dir: dir.join("spend"),
         peers: None,
+        parts: Parts::default(),
         journal: Journal::open(JournalOptions::new(dir.join("journal"))).unwrap(),
         payloads: weir_gateway::Payloads::build(&weir_gateway::config::PayloadsConfig::default())
             .unwrap(),

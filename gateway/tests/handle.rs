@@ -6,7 +6,7 @@ use std::num::NonZeroUsize;
 use std::thread;
 use std::time::Duration;
 
-use weir_eventlog::{Journal, JournalOptions};
+use weir_eventlog::{Journal, JournalOptions, Parts};
 use weir_gateway::config::{BreakerSpec, GatewayConfig, PayloadsConfig};
 use weir_gateway::{Directory, GatewayHandle, GatewayOptions, Payloads};
 use weir_governance::control::Control;
@@ -21,9 +21,13 @@ fn start(dir: &std::path::Path) -> GatewayHandle {
             ..GatewayConfig::default()
         },
         directory: Directory::build(&[], &[], &[], BreakerSpec::default(), &book, None).unwrap(),
-        control: Control::open(dir, None, None).unwrap().follow().unwrap(),
+        control: Control::open(dir, None, None)
+            .unwrap()
+            .follow(&Parts::default())
+            .unwrap(),
         spend_dir: dir.join("spend"),
         peers: None,
+        parts: Parts::default(),
         journal: Journal::open(JournalOptions::new(dir.join("journal"))).unwrap(),
         payloads: Payloads::build(&PayloadsConfig::default()).unwrap(),
     })

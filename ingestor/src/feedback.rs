@@ -13,7 +13,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 use weir_controller::Measurements;
-use weir_eventlog::{TableLog, TableLogError};
+use weir_eventlog::{PartHandle, TableLog, TableLogError};
 use weir_schemas::table::TableRecord;
 use weir_store::{Store, StoreError};
 
@@ -33,6 +33,8 @@ pub struct Feedback {
     pub refresh: Duration,
     /// How far back is looked.
     pub window: Duration,
+    /// The part of the process that it is.
+    pub part: PartHandle,
 }
 
 /// Why there was no table this time.
@@ -45,7 +47,7 @@ pub enum FeedbackError {
 }
 
 /// Publishes tables until stopped. Errors are waited out.
-pub async fn run(mut feedback: Feedback, mut stopped: watch::Receiver<bool>) {
+pub async fn run(feedback: &mut Feedback, mut stopped: watch::Receiver<bool>) {
     // The first one after a pause: there is nothing to be measured yet.
     let first = tokio::time::Instant::now() + feedback.refresh;
     let mut ticks = tokio::time::interval_at(first, feedback.refresh);
@@ -63,11 +65,16 @@ pub async fn run(mut feedback: Feedback, mut stopped: watch::Receiver<bool>) {
         };
         // Logged once, not at every tick.
         match &refreshed {
-            Err(error) if !failing => {
-                tracing::warn!(%error, "there is no new routing table; the old one ages");
+            Err(error) => {
+                feedback.part.failed(error);
+                match failing {
+                    false => {
+                        tracing::warn!(%error, "there is no new routing table; the old one ages");
+                    }
+                    true => tracing::debug!(%error, "there is no new routing table"),
+                }
             }
-            Err(error) => tracing::debug!(%error, "there is no new routing table"),
-            Ok(()) => {}
+            Ok(()) => feedback.part.ok(),
         }
         failing = refreshed.is_err();
     }

@@ -3,11 +3,14 @@
 use std::sync::Arc;
 
 use parking_lot::Mutex;
+use weir_eventlog::PartHandle;
 
 /// Counters of a running ingestor. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct IngestorHealth {
     now: Arc<Mutex<IngestorHealthSnapshot>>,
+    /// The part of the process that it is, if it is one.
+    part: Option<PartHandle>,
 }
 
 /// The counters at one moment.
@@ -26,6 +29,15 @@ pub struct IngestorHealthSnapshot {
 }
 
 impl IngestorHealth {
+    /// That of a part of the process.
+    #[must_use]
+    pub fn of(part: PartHandle) -> Self {
+        Self {
+            part: Some(part),
+            ..Self::default()
+        }
+    }
+
     #[must_use]
     pub fn snapshot(&self) -> IngestorHealthSnapshot {
         self.now.lock().clone()
@@ -42,6 +54,9 @@ impl IngestorHealth {
     pub(crate) fn well(&self) {
         if let Some(trouble) = self.now.lock().trouble.take() {
             tracing::info!(after = trouble, "the ingestor continues");
+            if let Some(part) = &self.part {
+                part.ok();
+            }
         }
     }
 
@@ -54,6 +69,9 @@ impl IngestorHealth {
                 trouble,
                 "the ingestor waits; the log keeps what it has not stored"
             );
+        }
+        if let Some(part) = &self.part {
+            part.failed(&trouble);
         }
         now.trouble = Some(trouble);
     }

@@ -30,6 +30,7 @@ mod last_resort;
 mod ledger;
 mod measured;
 mod numbers;
+mod parts;
 mod payloads;
 mod prices;
 mod provider_keys;

@@ -10,10 +10,10 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::ensure;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::net::TcpStream;
 use weir_gateway::config::ProviderConfig;
-use weir_governance::control::log::{ControlLog, path_in};
+use weir_governance::control::log::ControlLog;
 use weir_schemas::clickhouse::MIGRATIONS;
 use weir_store::{Store, StoreError};
 
@@ -23,7 +23,7 @@ use crate::command::metrics;
 use crate::command::sql::message_of;
 use crate::config::{Config, Loaded, StoreKind};
 use crate::context::{config_path, configuration, runtime, settings, store_dir, unix_ms};
-use crate::net::page;
+use crate::net::{PAGE_MAX, page};
 use crate::output::{self, Reported};
 
 /// Longest wait for a connection, TLS included.
@@ -129,6 +129,7 @@ async fn examine(cli: &Cli) -> Vec<CheckReport> {
         ("journal", journal(&cli.data_dir)),
         ("gateway", gateway_port(config.gateway.listen).await),
     ];
+    let parts = parts(config.gateway.listen).await;
     found.extend(store(&config, &cli.data_dir).await);
     for broker in brokers(&config.eventlog) {
         found.push(("Kafka", reach_broker(broker).await));
@@ -141,6 +142,11 @@ async fn examine(cli: &Cli) -> Vec<CheckReport> {
     let mut reports: Vec<_> = found
         .map(|(check, outcome)| report(check, outcome))
         .collect();
+    reports.extend(
+        parts
+            .iter()
+            .map(|part| report(&format!("part {}", part.name), part_outcome(part))),
+    );
     let Some(loaded) = loaded else { return reports };
     for (deployment, meaning) in loaded.directory.unknown_models() {
         let fix = "say what it is like in a [[model]] section of weir.toml, or update Weir";
@@ -259,7 +265,7 @@ fn sync_time(dir: &Path) -> io::Result<Duration> {
 }
 
 fn keys(data_dir: &Path) -> CheckOutcome {
-    let snapshot = match ControlLog::new(path_in(data_dir)).snapshot() {
+    let snapshot = match ControlLog::in_dir(data_dir).snapshot() {
         Ok(snapshot) => snapshot,
         Err(error) => return fail(error.to_string(), "fix the cause named in the message"),
     };
@@ -350,6 +356,48 @@ async fn gateway_port(listen: SocketAddr) -> CheckOutcome {
         Err(error) => fail(
             format!("listen on {listen}: {error}"),
             "set [gateway] listen to an address of this machine",
+        ),
+    }
+}
+
+/// A part of the running gateway, as it says itself.
+#[derive(Deserialize)]
+struct PartReport {
+    name: String,
+    state: String,
+    reason: Option<String>,
+    since: Option<String>,
+    restarts: u64,
+}
+
+/// The parts of the gateway on this machine; none without one.
+async fn parts(listen: SocketAddr) -> Vec<PartReport> {
+    #[derive(Deserialize)]
+    struct ReadyReport {
+        parts: Vec<PartReport>,
+    }
+    let asked = weir_loadtest::get(&format!("http://{listen}/readyz"), None, PAGE_MAX).await;
+    let report = asked.map(|(_, page)| serde_json::from_str::<ReadyReport>(&page));
+    report
+        .ok()
+        .and_then(Result::ok)
+        .map_or_else(Vec::new, |report| report.parts)
+}
+
+fn part_outcome(part: &PartReport) -> CheckOutcome {
+    let since = part.since.as_deref().unwrap_or_default();
+    let reason = part.reason.as_deref().unwrap_or_default();
+    let detail = format!("since {since}: {reason}");
+    match (part.state.as_str(), part.restarts) {
+        ("ok", 0) => ok(format!("runs since {since}")),
+        ("ok", restarts) => ok(format!("runs; it was started again {restarts} times")),
+        ("restarting", _) => warn(
+            detail,
+            "it ended by itself and is started again; the log says more",
+        ),
+        _ => fail(
+            detail,
+            "fix the cause that it names; the part goes on by itself then",
         ),
     }
 }

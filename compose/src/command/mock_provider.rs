@@ -3,6 +3,7 @@
 use std::io::Write as _;
 
 use anyhow::{Context as _, anyhow};
+use weir_eventlog::Parts;
 use weir_loadtest::dist::Delay;
 use weir_loadtest::{FaultKind, FaultRule, MockOptions, MockProvider};
 
@@ -36,9 +37,9 @@ pub(crate) fn run(args: &MockProviderArgs) -> anyhow::Result<()> {
         mock.base_url(),
         mock.gemini_base_url()
     )?;
-    signals.wait(|| {});
+    let ended = signals.wait(&Parts::default(), || {});
     mock.shutdown();
-    Ok(())
+    ended
 }
 
 /// `server_error:10`: every tenth call.

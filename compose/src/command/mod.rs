@@ -28,8 +28,8 @@ use crate::cli::{Cli, Command};
 
 pub(crate) fn run(cli: &Cli) -> anyhow::Result<()> {
     match &cli.command {
-        Command::Up { demo } => up::run(cli, *demo),
-        Command::Gateway => serve::gateway(cli),
+        Command::Up { demo, reload } => up::run(cli, *demo, reload.allow_empty),
+        Command::Gateway(reload) => serve::gateway(cli, reload.allow_empty),
         Command::Ingestor => serve::ingestor(cli),
         Command::Store { supervised } => serve::store(cli, *supervised),
         Command::Keys(command) => keys::run(cli, command),

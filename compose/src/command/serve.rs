@@ -3,6 +3,7 @@
 use std::io::Write as _;
 
 use anyhow::anyhow;
+use weir_eventlog::Parts;
 use weir_store::{ServeOptions, child::serve};
 
 use crate::cli::Cli;
@@ -12,31 +13,39 @@ use crate::parts::{
     EmbeddedStore, Gateway, IngestorService, Signals, keep_memory_private, store_options,
 };
 
-pub(crate) fn gateway(cli: &Cli) -> anyhow::Result<()> {
+pub(crate) fn gateway(cli: &Cli, allow_empty: bool) -> anyhow::Result<()> {
     keep_memory_private();
     let signals = Signals::listen()?;
-    let gateway = Gateway::start(configuration(cli)?, &cli.data_dir, config_path(cli))?;
+    let parts = Parts::default();
+    let gateway = Gateway::start(
+        configuration(cli)?,
+        &cli.data_dir,
+        config_path(cli),
+        allow_empty,
+        &parts,
+    )?;
     writeln!(stdout(), "gateway    http://{}/v1", gateway.handle.addr())?;
-    signals.wait(|| gateway.reload());
+    let ended = signals.wait(&parts, || gateway.reload());
     gateway.stop();
-    Ok(())
+    ended
 }
 
 /// Runs the ingestor, with the embedded store.
 pub(crate) fn ingestor(cli: &Cli) -> anyhow::Result<()> {
     let signals = Signals::listen()?;
     let config = settings(cli)?;
-    let store = EmbeddedStore::start(&config, cli)?;
-    let ingestor = IngestorService::start(&config, &cli.data_dir, store.as_ref())?;
+    let parts = Parts::default();
+    let store = EmbeddedStore::start(&config, cli, &parts)?;
+    let ingestor = IngestorService::start(&config, &cli.data_dir, store.as_ref(), &parts)?;
     writeln!(stdout(), "ingestor   into {}", config.store.url())?;
-    signals.wait(|| {
+    let ended = signals.wait(&parts, || {
         tracing::warn!("SIGHUP ignored: an ingestor reads its configuration only at start")
     });
     ingestor.stop();
     if let Some(store) = store {
         store.stop();
     }
-    Ok(())
+    ended
 }
 
 /// Runs the store. With `supervised`, it ends with the process that started it.

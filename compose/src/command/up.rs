@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt as _;
 
 use anyhow::Context as _;
+use weir_eventlog::Parts;
 
 use crate::cli::{Cli, KeyArgs};
 use crate::command::control_editor::ControlEditor;
@@ -17,7 +18,7 @@ use crate::config::{Config, EventlogKind, StoreKind};
 use crate::context::{config_path, configuration};
 use crate::parts::{EmbeddedStore, Gateway, IngestorService, Signals, keep_memory_private};
 
-pub(crate) fn run(cli: &Cli, demo: bool) -> anyhow::Result<()> {
+pub(crate) fn run(cli: &Cli, demo: bool, allow_empty: bool) -> anyhow::Result<()> {
     keep_memory_private();
     let signals = Signals::listen()?;
     let mut private = std::fs::DirBuilder::new();
@@ -31,9 +32,10 @@ pub(crate) fn run(cli: &Cli, demo: bool) -> anyhow::Result<()> {
     };
     let config = loaded.config.clone();
     let reload_path = config_path(cli).filter(|_| demo.is_none());
-    let gateway = Gateway::start(loaded, &cli.data_dir, reload_path)?;
-    let store = EmbeddedStore::start(&config, cli)?;
-    let ingestor = IngestorService::start(&config, &cli.data_dir, store.as_ref())?;
+    let parts = Parts::default();
+    let gateway = Gateway::start(loaded, &cli.data_dir, reload_path, allow_empty, &parts)?;
+    let store = EmbeddedStore::start(&config, cli, &parts)?;
+    let ingestor = IngestorService::start(&config, &cli.data_dir, store.as_ref(), &parts)?;
 
     let addr = gateway.handle.addr();
     let (key, traffic) = match demo {
@@ -51,7 +53,7 @@ pub(crate) fn run(cli: &Cli, demo: bool) -> anyhow::Result<()> {
     };
     welcome(cli, &config, addr, key.as_deref())?;
 
-    signals.wait(|| gateway.reload());
+    let ended = signals.wait(&parts, || gateway.reload());
     tracing::info!("stopping: requests in flight finish first");
     if let Some(traffic) = traffic {
         traffic.stop();
@@ -61,7 +63,7 @@ pub(crate) fn run(cli: &Cli, demo: bool) -> anyhow::Result<()> {
     if let Some(store) = store {
         store.stop();
     }
-    Ok(())
+    ended
 }
 
 /// Creates a first key if there is none yet and there is an alias to call.

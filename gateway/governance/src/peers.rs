@@ -17,7 +17,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use weir_eventlog::{KafkaOptions, RecordLog, RecordReader, RecordSender, StoppableThread};
+use weir_eventlog::{
+    KafkaOptions, PartHandle, RecordLog, RecordReader, RecordSender, StoppableThread,
+};
 use weir_limits::{
     Bucket, BucketUsage, BudgetCounter, LimitCounter, PeerBudgetUsage, RateSpec, SYNC_INTERVAL_US,
     Share, Spent, share,
@@ -135,6 +137,7 @@ pub fn start(
     notified: Arc<NotificationLog>,
     topic: KafkaOptions,
     instance: String,
+    part: PartHandle,
 ) -> io::Result<StoppableThread> {
     let mut transport = GossipTransport {
         reader: RecordLog::Topic(topic.clone()).reader(),
@@ -143,9 +146,10 @@ pub fn start(
         state: PeerState::new(instance, notified),
     };
     transport.read_all(&control);
-    StoppableThread::start("peers", move |stop| {
+    part.keep_running(move |stop| {
         while stop.sleep(transport.exchange(&control)) {}
         transport.publish_last(control.load().rules());
+        Ok(())
     })
 }
 

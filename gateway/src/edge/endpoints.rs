@@ -5,13 +5,16 @@ use std::net::IpAddr;
 use http::header::{ALLOW, CONTENT_TYPE, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
+use jiff::Timestamp;
 use percent_encoding::percent_decode_str;
+use serde::Serialize;
 use weir_dialects::{ClientApi, Family, ModelEntry, models_list};
 
 use crate::request::pipeline;
 use crate::request::refusal::{REQUEST_ID, Refusal, request_id_value};
 use crate::request::relay::ResponseBody;
 use crate::request::worker::Worker;
+use weir_eventlog::PartStatus;
 use weir_governance::clock::Moment;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
@@ -33,7 +36,10 @@ pub(crate) fn answer(
         (&Method::GET | &Method::HEAD, "/" | "/livez") => Ok(whole(StatusCode::OK, TEXT, "ok\n")),
         (&Method::GET | &Method::HEAD, "/readyz") => Ok(ready(worker)),
         (&Method::GET | &Method::HEAD, "/metrics") => {
-            let page = worker.shared.telemetry.page(&worker.shared.routing);
+            let page = worker
+                .shared
+                .telemetry
+                .page(&worker.shared.routing, &worker.shared.parts);
             Ok(whole(StatusCode::OK, METRICS, page))
         }
         (method, path) => Err(Refusal::nothing_there(
@@ -132,13 +138,57 @@ fn models(
     Ok(whole(StatusCode::OK, JSON, models_list(&entries)))
 }
 
-/// Whether requests are welcome: not while stopping, not while they could not be recorded.
+/// Whether requests are welcome: not while stopping, not while they could not be recorded, not without a
+/// part that serves them. The other parts are told, and change nothing: serving goes on without them.
 fn ready(worker: &Worker) -> Response<ResponseBody> {
-    if *worker.shared.stopped.borrow() {
-        return whole(StatusCode::SERVICE_UNAVAILABLE, TEXT, "stopping\n");
-    }
-    match worker.shared.journal.admit() {
-        Ok(()) => whole(StatusCode::OK, TEXT, "ready\n"),
-        Err(full) => whole(StatusCode::SERVICE_UNAVAILABLE, TEXT, format!("{full}\n")),
+    let parts = worker.shared.parts.statuses();
+    let lost = parts.iter().find(|part| part.is_lost);
+    let why_not = if *worker.shared.stopped.borrow() {
+        Some("stopping".to_owned())
+    } else if let Err(full) = worker.shared.journal.admit() {
+        Some(full.to_string())
+    } else {
+        lost.map(|part| format!("{} ended", part.name))
+    };
+    let code = match why_not {
+        None => StatusCode::OK,
+        Some(_) => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    let page = ReadyPage {
+        status: why_not.unwrap_or_else(|| "ready".to_owned()),
+        parts: parts.into_iter().map(PartLine::from).collect(),
+    };
+    let page = serde_json::to_string(&page).unwrap_or_default() + "\n";
+    whole(code, JSON, page)
+}
+
+#[derive(Serialize)]
+struct ReadyPage {
+    status: String,
+    parts: Vec<PartLine>,
+}
+
+/// How one part fares.
+#[derive(Serialize)]
+struct PartLine {
+    name: String,
+    state: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+    since: Option<String>,
+    restarts: u64,
+}
+
+impl From<PartStatus> for PartLine {
+    fn from(part: PartStatus) -> Self {
+        let since_us = i64::try_from(part.since_us).unwrap_or(i64::MAX);
+        let since = Timestamp::from_microsecond(since_us);
+        Self {
+            name: part.name.to_string(),
+            state: part.state.as_str(),
+            reason: part.reason,
+            since: since.ok().map(|since| since.to_string()),
+            restarts: part.restarts,
+        }
     }
 }

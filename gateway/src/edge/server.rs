@@ -18,7 +18,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
-use weir_eventlog::{Journal, KafkaOptions, StoppableThread};
+use weir_eventlog::{Journal, KafkaOptions, Parts, StoppableThread};
 
 use crate::caps::CONNECTION_BUFFER_BYTES_MAX;
 use crate::edge::dispatch;
@@ -56,6 +56,8 @@ pub struct GatewayOptions {
     /// Topic over which gateways that share limits and budgets hear of each other.
     pub peers: Option<KafkaOptions>,
     pub journal: Journal,
+    /// The parts of this process, to which it adds its own.
+    pub parts: Parts,
     pub payloads: Payloads,
 }
 
@@ -121,6 +123,7 @@ pub fn start(options: GatewayOptions) -> Result<GatewayHandle, StartError> {
         telemetry: Telemetry::new(options.journal.clone(), options.payloads.held_bytes()),
         payloads: Arc::new(options.payloads),
         journal: options.journal,
+        parts: options.parts,
         stopped,
         config: options.config,
     });
@@ -134,6 +137,7 @@ pub fn start(options: GatewayOptions) -> Result<GatewayHandle, StartError> {
                 shared.notified.clone(),
                 topic,
                 instance,
+                shared.parts.add("peers"),
             )
         })
         .transpose()
@@ -142,9 +146,13 @@ pub fn start(options: GatewayOptions) -> Result<GatewayHandle, StartError> {
     for shard in (0..).take(threads) {
         let listener = listener.try_clone().map_err(StartError::Thread)?;
         let worker = Worker::new(shared.clone(), shard).map_err(StartError::Stream)?;
+        let name = format!("gateway-{shard}");
+        let part = shared.parts.add(&name);
+        let stopped = shared.stopped.clone();
+        let run = move || part.run_vital(|| run_worker(worker, listener), || *stopped.borrow());
         let thread = std::thread::Builder::new()
-            .name(format!("gateway-{shard}"))
-            .spawn(move || run_worker(worker, listener))
+            .name(name)
+            .spawn(run)
             .map_err(StartError::Thread)?;
         workers.push(thread);
     }

@@ -21,7 +21,8 @@ const LAST_USED_ROUNDS: u64 = 60;
 
 /// Starts the thread that does it. When it is stopped, everything that was spent is written down.
 pub(crate) fn start(shared: Arc<GatewayState>) -> io::Result<StoppableThread> {
-    StoppableThread::start("upkeep", move |stop| {
+    let part = shared.parts.add("upkeep");
+    part.keep_running(move |stop| {
         let mut round = 0;
         while stop.sleep(PAUSE) {
             round += 1;
@@ -31,6 +32,7 @@ pub(crate) fn start(shared: Arc<GatewayState>) -> io::Result<StoppableThread> {
         let now_us = Moment::now().unix_us;
         shared.ledger.keep(control.rules(), now_us, true);
         shared.control.keep_last_used();
+        Ok(())
     })
 }
 

@@ -13,7 +13,7 @@ use http::header::{CONTENT_TYPE, HOST, USER_AGENT};
 use http::{HeaderValue, Request, Uri};
 use http_body_util::Full;
 use serde_json::json;
-use weir_eventlog::StoppableThread;
+use weir_eventlog::{StopSignal, StoppableThread};
 use weir_governance::clock::Moment;
 use weir_governance::thresholds::{PendingNotification, ThresholdCrossing, pending};
 
@@ -142,8 +142,14 @@ pub(crate) fn start(shared: Arc<GatewayState>) -> Result<Option<StoppableThread>
         .enable_time()
         .build()
         .map_err(WebhookError::Start)?;
-    let post = move |_| runtime.block_on(run(&shared, &target));
-    let thread = StoppableThread::start("webhook", post).map_err(WebhookError::Start)?;
+    let part = shared.parts.add("webhook");
+    let post = move |stop: &StopSignal| {
+        runtime.block_on(run(&shared, &target));
+        // The gateway stops first, then this thread is told to.
+        while *shared.stopped.borrow() && stop.sleep(LAST_POST_MAX) {}
+        Ok(())
+    };
+    let thread = part.keep_running(post).map_err(WebhookError::Start)?;
     Ok(Some(thread))
 }
 

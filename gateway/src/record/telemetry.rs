@@ -12,7 +12,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
-use weir_eventlog::Journal;
+use weir_eventlog::{Journal, PartState, Parts};
 use weir_limits::Class;
 
 use crate::record::context::RequestContext;
@@ -153,6 +153,16 @@ metrics! {
 }
 
 metrics! {
+    /// How the parts of the process fare, read when the page is asked for.
+    PartMetrics() {
+        up: Family<LabelPairs<String, 1>, Gauge> = Family::default(),
+            "part_up", "1 if this part of the process does its work, 0 if it does not or is started again";
+        restarts: Family<LabelPairs<String, 1>, Gauge> = Family::default(),
+            "part_restarts", "Times that the part ended by itself and was started again";
+    }
+}
+
+metrics! {
     /// The journal's own figures, read when the page is asked for.
     JournalMetrics() {
         disk_bytes: Gauge = Gauge::default(), "journal_disk_bytes", "Size of the journal on disk";
@@ -171,6 +181,7 @@ pub(crate) struct Telemetry {
     registry: Registry,
     pub(crate) metrics: RequestMetrics,
     deployments: DeploymentMetrics,
+    parts: PartMetrics,
     journal: Journal,
     journal_metrics: JournalMetrics,
 }
@@ -216,12 +227,26 @@ impl DeploymentMetrics {
     }
 }
 
+impl PartMetrics {
+    fn read(&self, parts: &Parts) {
+        for part in parts.statuses() {
+            let labels = [("part", part.name.to_string())];
+            let up = i64::from(part.state == PartState::Ok);
+            self.up.get_or_create(&labels).set(up);
+            self.restarts
+                .get_or_create(&labels)
+                .set(signed(part.restarts));
+        }
+    }
+}
+
 impl Telemetry {
     pub(crate) fn new(journal: Journal, payload_held_bytes: Gauge) -> Self {
         let mut registry = Registry::with_prefix("weir");
         Self {
             metrics: RequestMetrics::register(&mut registry, payload_held_bytes),
             deployments: DeploymentMetrics::register(&mut registry),
+            parts: PartMetrics::register(&mut registry),
             journal,
             journal_metrics: JournalMetrics::register(&mut registry),
             registry,
@@ -274,8 +299,9 @@ impl Telemetry {
     }
 
     /// The page in the OpenMetrics text format.
-    pub(crate) fn page(&self, routing: &RoutingState) -> String {
+    pub(crate) fn page(&self, routing: &RoutingState, parts: &Parts) -> String {
         self.read_journal();
+        self.parts.read(parts);
         self.deployments.read(routing);
         let mut page = String::with_capacity(16 * 1024);
         if let Err(error) = encode(&mut page, &self.registry) {
@@ -333,6 +359,7 @@ mod tests {
         let groups = [
             RequestMetrics::DECLARED,
             DeploymentMetrics::DECLARED,
+            PartMetrics::DECLARED,
             JournalMetrics::DECLARED,
         ];
         let declared: BTreeSet<_> = groups.concat().into_iter().map(shown).collect();

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
-use weir_eventlog::{Journal, JournalError, StreamWriter};
+use weir_eventlog::{Journal, JournalError, Parts, StreamWriter};
 use weir_governance::control::ControlHandle;
 use weir_governance::ledger::Ledger;
 use weir_governance::thresholds::NotificationLog;
@@ -26,6 +26,8 @@ pub(crate) struct GatewayState {
     pub(crate) ledger: Ledger,
     pub(crate) notified: Arc<NotificationLog>,
     pub(crate) journal: Journal,
+    /// How the parts of this process fare.
+    pub(crate) parts: Parts,
     pub(crate) telemetry: Telemetry,
     pub(crate) payloads: Arc<Payloads>,
     /// Places for connections.

@@ -449,7 +449,7 @@ impl Directory {
     }
 
     /// The aliases, in the order of the configuration.
-    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+    pub fn names(&self) -> impl Iterator<Item = &str> {
         self.routes.aliases().iter().map(|alias| &*alias.name)
     }
 }

@@ -105,3 +105,13 @@ pub(crate) const TABLES_CATCH_UP_MAX: Duration = Duration::from_secs(15);
 
 /// How long a stream is left alone whose files can't be read.
 pub(crate) const READ_ERROR_PAUSE: Duration = Duration::from_secs(10);
+
+// Parts of a process
+
+/// The first pause before a part that ended is started again; it doubles.
+pub(crate) const PART_PAUSE_MIN: Duration = Duration::from_millis(100);
+
+pub(crate) const PART_PAUSE_MAX: Duration = Duration::from_secs(10);
+
+/// How long a part that was started again must run to count as well.
+pub(crate) const PART_SETTLED_AFTER: Duration = Duration::from_secs(3);

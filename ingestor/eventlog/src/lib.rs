@@ -102,6 +102,7 @@ mod frame;
 mod journal;
 mod kafka;
 mod locked_file;
+mod parts;
 mod progress;
 mod reader;
 mod records;
@@ -128,6 +129,7 @@ pub use kafka::{
     ShipperError, ShipperOptions, ShipperStats, SourceFault,
 };
 pub use locked_file::LockedFile;
+pub use parts::{PartHandle, PartState, PartStatus, Parts};
 pub use reader::{JournalReader, JournalSource, ReaderError, ReaderStats};
 pub use records::{AppendLock, NewRecords, RecordLog, RecordLogError, RecordReader, RecordSender};
 pub use replace::{Fsync, create_file, replace_file};

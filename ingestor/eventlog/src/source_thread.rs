@@ -3,12 +3,14 @@
 //! The ingestor asks it for a batch or tells it of a commit. At most one of each is on its way, so
 //! nothing queues up between the two.
 
+use std::fmt::Display;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, select_biased};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::batch::{BatchLimits, Committed, SourceBatch};
+use crate::parts::PartHandle;
 use crate::progress::Progress;
 use crate::thread::StoppableThread;
 
@@ -69,12 +71,14 @@ pub(crate) struct SourceThread<E> {
     batch_pending: bool,
     /// The reply to a commit whose caller may have gone away.
     commit_pending: Option<oneshot::Receiver<Result<Committed, E>>>,
+    part: PartHandle,
     _thread: StoppableThread,
 }
 
-impl<E: Send + 'static> SourceThread<E> {
+impl<E: Display + Send + 'static> SourceThread<E> {
     pub(crate) fn start(
-        name: &'static str,
+        name: &str,
+        part: PartHandle,
         run: impl FnOnce(SourceCommands<E>, BatchSender<E>) + Send + 'static,
     ) -> std::io::Result<Self> {
         let (wanted, batches_wanted) = bounded(1);
@@ -84,14 +88,18 @@ impl<E: Send + 'static> SourceThread<E> {
             batches: batches_wanted,
             commits: commits_made,
         };
-        // The thread learns from its channels that it is to stop.
-        let thread = StoppableThread::start(name, move |_| run(commands, batches_read))?;
+        let told = part.clone();
+        // The thread learns from its channels that it is to stop. Whoever reads starts another one.
+        let thread = StoppableThread::start(name, move |_| {
+            told.run_once(|| run(commands, batches_read));
+        })?;
         Ok(Self {
             wanted,
             commits,
             batches,
             batch_pending: false,
             commit_pending: None,
+            part,
             _thread: thread,
         })
     }
@@ -105,6 +113,10 @@ impl<E: Send + 'static> SourceThread<E> {
         }
         let batch = self.batches.recv().await?;
         self.batch_pending = false;
+        match &batch {
+            Ok(_) => self.part.ok(),
+            Err(error) => _ = self.part.failed(error),
+        }
         Some(batch)
     }
 

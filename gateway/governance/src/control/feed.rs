@@ -72,6 +72,11 @@ impl TopicFeed {
         Ok(Some(changes))
     }
 
+    /// Whether the file holds what the topic says.
+    pub(super) const fn has_copied(&self) -> bool {
+        self.first.is_none()
+    }
+
     fn look(&mut self) -> Result<Vec<Change>, LogError> {
         let news = self.reader.read(LOOK)?;
         let changes: Vec<Change> = news.records.iter().filter_map(|json| parse(json)).collect();
@@ -79,7 +84,10 @@ impl TopicFeed {
             Some(first) => {
                 first.extend(changes.iter().cloned());
                 match news.is_whole {
-                    true => self.copy.replace(&self.first.take().unwrap_or_default()),
+                    true => {
+                        let first = self.first.take().unwrap_or_default();
+                        self.copy.replace(&first).map(|_| ())
+                    }
                     false => Ok(()),
                 }
             }

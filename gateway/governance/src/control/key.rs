@@ -14,6 +14,8 @@ use ring::rand::{SecureRandom as _, SystemRandom};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use weir_eventlog::{Fsync, create_file};
 
+use super::mark::mark_in;
+
 const KEY_PREFIX: &str = "weir_";
 const TOKEN_PREFIX: &str = "weir_admin_";
 const READER_PREFIX: &str = "weir_reader_";
@@ -55,7 +57,11 @@ impl KeyHash {
 }
 
 /// The secret that keys are hashed with.
-pub struct HashKey(hmac::Key);
+pub struct HashKey {
+    key: hmac::Key,
+    /// The file of the data directory, if it is kept there, and what it holds.
+    file: Option<(PathBuf, Vec<u8>)>,
+}
 
 impl fmt::Debug for HashKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -73,6 +79,11 @@ pub enum HashKeyError {
         source: io::Error,
     },
     #[error(
+        "{path}, the secret that keys are hashed with, is gone: without it no key is known; restore it \
+         from a copy, or remove {mark} to begin with a new one"
+    )]
+    Gone { path: PathBuf, mark: PathBuf },
+    #[error(
         "the secret that keys are hashed with has {bytes} bytes; it needs at least {HASH_SECRET_BYTES_MIN}"
     )]
     Short { bytes: usize },
@@ -87,10 +98,12 @@ impl HashKey {
                 bytes: secret.len(),
             });
         }
-        Ok(Self(hmac::Key::new(HMAC_SHA256, secret)))
+        let key = hmac::Key::new(HMAC_SHA256, secret);
+        Ok(Self { key, file: None })
     }
 
-    /// The secret of a data directory, which is made when it is first asked for.
+    /// The secret of a data directory, which is made when it is first asked for: not where keys were
+    /// hashed with one that is gone.
     pub fn in_dir(data_dir: &Path) -> Result<Self, HashKeyError> {
         let dir = data_dir.join("control");
         let path = dir.join("hash.key");
@@ -108,6 +121,10 @@ impl HashKey {
             .create(&dir);
         made.map_err(failed("make the directory of"))?;
         if !path.exists() {
+            let mark = mark_in(data_dir);
+            if mark.exists() {
+                return Err(HashKeyError::Gone { path, mark });
+            }
             let mut secret = [0; HASH_SECRET_BYTES_MIN];
             SystemRandom::new()
                 .fill(&mut secret)
@@ -117,7 +134,20 @@ impl HashKey {
             })
             .map_err(failed("write"))?;
         }
-        Self::new(&std::fs::read(&path).map_err(failed("read"))?)
+        let secret = std::fs::read(&path).map_err(failed("read"))?;
+        let this = Self::new(&secret)?;
+        let file = Some((path, secret));
+        Ok(Self { file, ..this })
+    }
+
+    /// Writes the file of the data directory anew, if it is gone.
+    pub(super) fn restore(&self) -> io::Result<()> {
+        match &self.file {
+            Some((path, secret)) if !path.exists() => {
+                create_file(path, Fsync::FileAndDirectory, |file| file.write_all(secret))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Makes a new virtual key, and its hash.
@@ -198,7 +228,7 @@ impl HashKey {
 
     fn sign(&self, bytes: &[u8]) -> KeyHash {
         let mut hash = [0; 32];
-        hash.copy_from_slice(hmac::sign(&self.0, bytes).as_ref());
+        hash.copy_from_slice(hmac::sign(&self.key, bytes).as_ref());
         KeyHash(hash)
     }
 }

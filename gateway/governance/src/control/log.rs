@@ -3,15 +3,19 @@
 //! Each change is a line: its CRC-32C in hexadecimal, a space, JSON. An append happens under a lock
 //! on the file and is on disk when it returns. A line that a crash left unfinished is cut off by
 //! the next append; readers wait before it.
+//!
+//! A log that was there and is gone, or that begins otherwise than before, is never taken for the log:
+//! see [`mark`](super::mark).
 
-use std::fs::{DirBuilder, File, OpenOptions};
-use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::fs::{self, DirBuilder, File, Metadata, OpenOptions};
+use std::io::{self, ErrorKind, Read as _, Seek as _, SeekFrom, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use weir_eventlog::{Fsync, RecordLogError, replace_file};
 
 use super::Snapshot;
+use super::mark::{self, LogPrefix, mark_in};
 use super::record::Change;
 
 /// The control log could not be read or written.
@@ -25,12 +29,30 @@ pub enum LogError {
     },
     #[error(
         "the control log {path} is damaged at byte {offset}: {reason}; restore it from a copy, \
-         or cut it off there and make what stood behind it anew"
+         or cut it off there, remove {mark}, and make what stood behind it anew"
     )]
     Damaged {
         path: PathBuf,
         offset: u64,
         reason: String,
+        mark: PathBuf,
+    },
+    #[error(
+        "the control log {path} is gone: a running gateway writes it anew within a second; without \
+         one, restore it from a copy, or remove {mark} to begin without keys and rules"
+    )]
+    Gone { path: PathBuf, mark: PathBuf },
+    #[error("write the secret that keys are hashed with anew: {0}")]
+    Secret(#[source] io::Error),
+    #[error(
+        "the control log {path} was cut off or is another one: it does not begin with the {bytes} bytes \
+         that were read before; restore it from a copy, or delete it while a gateway runs, which \
+         writes it anew from memory, or remove {mark} to begin with what it says"
+    )]
+    Other {
+        path: PathBuf,
+        bytes: u64,
+        mark: PathBuf,
     },
     #[error(transparent)]
     Topic(#[from] RecordLogError),
@@ -54,50 +76,94 @@ fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> LogErr
 #[derive(Clone, Debug)]
 pub struct ControlLog {
     path: PathBuf,
+    /// Of what it begins with.
+    mark: PathBuf,
 }
 
 impl ControlLog {
-    pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into() }
+    /// The control log of a data directory.
+    #[must_use]
+    pub fn in_dir(data_dir: &Path) -> Self {
+        Self {
+            path: data_dir.join("control").join("control.log"),
+            mark: mark_in(data_dir),
+        }
     }
 
     /// Appends a change. When this returns, every gateway that follows the log will see it.
     pub fn append(&self, change: &Change) -> Result<(), LogError> {
-        self.append_line(&line(change)?)
-            .map_err(failed("append to", &self.path))
+        let line = line(change)?;
+        while !self.append_line(line.as_bytes())? {}
+        Ok(())
     }
 
-    /// Puts these changes in the place of all that is there.
-    pub(super) fn replace(&self, changes: &[Change]) -> Result<(), LogError> {
+    /// Puts these changes in the place of all that is there. Returns what the log is now.
+    pub(super) fn replace(&self, changes: &[Change]) -> Result<LogPrefix, LogError> {
         let lines: Result<Vec<String>, LogError> = changes.iter().map(line).collect();
         let lines = lines?.concat();
+        let prefix = LogPrefix::of(lines.as_bytes());
         let write = || -> io::Result<()> {
             self.make_dir()?;
+            // First, so that nobody begins a new log meanwhile.
+            mark::write(&self.mark, prefix)?;
             replace_file(&self.path, Fsync::File, |file| {
                 file.write_all(lines.as_bytes())
             })?;
             Ok(())
         };
-        write().map_err(failed("replace", &self.path))
+        write().map_err(failed("replace", &self.path))?;
+        Ok(prefix)
     }
 
-    fn append_line(&self, line: &str) -> io::Result<()> {
-        self.make_dir()?;
-        let mut file = OpenOptions::new()
+    /// `false` if the file was replaced meanwhile.
+    fn append_line(&self, line: &[u8]) -> Result<bool, LogError> {
+        let fail = |error| failed("append to", &self.path)(error);
+        self.make_dir().map_err(fail)?;
+        let was_there = mark::read(&self.mark).map_err(fail)?.is_some();
+        let opened = OpenOptions::new()
             .read(true)
             .append(true)
-            .create(true)
+            .create(!was_there)
             .mode(0o600)
-            .open(&self.path)?;
-        file.lock()?;
-        let end = end_of_last_line(&mut file)?;
-        file.set_len(end)?;
-        file.write_all(line.as_bytes())?;
-        file.sync_all()?;
-        if let Some(dir) = self.path.parent() {
-            File::open(dir)?.sync_all()?;
+            .open(&self.path);
+        let mut file = match opened {
+            Err(error) if error.kind() == ErrorKind::NotFound && was_there => {
+                return Err(self.gone());
+            }
+            opened => opened.map_err(fail)?,
+        };
+        file.lock().map_err(fail)?;
+        let mut content = Vec::new();
+        file.read_to_end(&mut content).map_err(fail)?;
+        content.truncate(end_of_last_line(&content));
+        let known = mark::read(&self.mark).map_err(fail)?.unwrap_or_default();
+        if !self.is_still(&file).map_err(fail)? {
+            return Ok(false);
         }
-        Ok(())
+        if !known.begins(&content) {
+            return Err(self.other(known));
+        }
+        let mut write = || -> io::Result<()> {
+            file.set_len(content.len() as u64)?;
+            file.write_all(line)?;
+            file.sync_all()?;
+            if let Some(dir) = self.path.parent() {
+                File::open(dir)?.sync_all()?;
+            }
+            mark::write(&self.mark, LogPrefix::of(&content).and(line))
+        };
+        write().map_err(failed("append to", &self.path))?;
+        Ok(true)
+    }
+
+    /// Whether this is the file that the path names.
+    fn is_still(&self, file: &File) -> io::Result<bool> {
+        let ours = file.metadata()?;
+        match fs::metadata(&self.path) {
+            Ok(named) => Ok((named.dev(), named.ino()) == (ours.dev(), ours.ino())),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     fn make_dir(&self) -> io::Result<()> {
@@ -105,6 +171,47 @@ impl ControlLog {
         let mut private = DirBuilder::new();
         private.recursive(true).mode(0o700);
         self.path.parent().map_or(Ok(()), |dir| private.create(dir))
+    }
+
+    fn gone(&self) -> LogError {
+        LogError::Gone {
+            path: self.path.clone(),
+            mark: self.mark.clone(),
+        }
+    }
+
+    fn other(&self, known: LogPrefix) -> LogError {
+        LogError::Other {
+            path: self.path.clone(),
+            bytes: known.bytes,
+            mark: self.mark.clone(),
+        }
+    }
+
+    fn damaged(&self, offset: u64, reason: String) -> LogError {
+        LogError::Damaged {
+            path: self.path.clone(),
+            offset,
+            reason,
+            mark: self.mark.clone(),
+        }
+    }
+
+    /// Why a log does not begin as it did: a line in it is damaged, or it is another.
+    fn why_not(&self, known: LogPrefix) -> LogError {
+        let content = fs::read(&self.path).unwrap_or_default();
+        let mut offset = 0;
+        for line in content[..end_of_last_line(&content)].split_inclusive(|byte| *byte == b'\n') {
+            if let Err(reason) = parse(line.trim_ascii_end()) {
+                return self.damaged(offset, reason);
+            }
+            offset += line.len() as u64;
+        }
+        self.other(known)
+    }
+
+    pub(super) fn exists(&self) -> bool {
+        self.path.exists()
     }
 
     /// All changes, oldest first.
@@ -124,51 +231,93 @@ impl ControlLog {
     #[must_use]
     pub fn reader(&self) -> Reader {
         Reader {
-            path: self.path.clone(),
-            offset: 0,
+            log: self.clone(),
+            done: LogPrefix::default(),
+            version: None,
         }
     }
 }
 
-/// Reads on from where it stopped.
+/// What a file was like when it was read: device, inode, size and times.
+type FileVersion = [i128; 5];
+
+fn version(file: &Metadata) -> FileVersion {
+    let nanos = |s: i64, ns: i64| i128::from(s) * 1_000_000_000 + i128::from(ns);
+    [
+        file.dev().into(),
+        file.ino().into(),
+        file.size().into(),
+        nanos(file.mtime(), file.mtime_nsec()),
+        nanos(file.ctime(), file.ctime_nsec()),
+    ]
+}
+
+/// Reads on from where it stopped, as long as it is the same log.
 #[derive(Debug)]
 pub struct Reader {
-    path: PathBuf,
-    offset: u64,
+    log: ControlLog,
+    /// What was handed over.
+    done: LogPrefix,
+    /// The file when all of it was.
+    version: Option<FileVersion>,
 }
 
 impl Reader {
     /// Hands over every change that is new.
     pub fn read(&mut self, mut take: impl FnMut(Change)) -> Result<(), LogError> {
-        let news = self.news().map_err(failed("read", &self.path))?;
+        let (news, version) = self.news()?;
         for line in news.split_inclusive(|byte| *byte == b'\n') {
             let Some(complete) = line.strip_suffix(b"\n") else {
                 break;
             };
-            let record = parse(complete).map_err(|reason| LogError::Damaged {
-                path: self.path.clone(),
-                offset: self.offset,
-                reason,
-            })?;
+            let record =
+                parse(complete).map_err(|reason| self.log.damaged(self.done.bytes, reason))?;
             take(record);
-            self.offset += line.len() as u64;
+            self.done = self.done.and(line);
         }
+        self.version = version;
         Ok(())
     }
 
-    fn news(&self) -> io::Result<Vec<u8>> {
-        let mut file = match File::open(&self.path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(error) => return Err(error),
+    /// What stands behind what is done, and the version of the file that it is from.
+    fn news(&self) -> Result<(Vec<u8>, Option<FileVersion>), LogError> {
+        let fail = |error| failed("read", &self.log.path)(error);
+        let is_first = self.version.is_none() && self.done.bytes == 0;
+        let known = match is_first {
+            true => mark::read(&self.log.mark)
+                .map_err(fail)?
+                .unwrap_or_default(),
+            false => self.done,
         };
-        if file.metadata()?.len() <= self.offset {
-            return Ok(Vec::new());
+        let found = match fs::metadata(&self.log.path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                let was_there = known.bytes > 0 || self.version.is_some();
+                return match was_there {
+                    true => Err(self.log.gone()),
+                    false => Ok((Vec::new(), None)),
+                };
+            }
+            found => version(&found.map_err(fail)?),
+        };
+        if self.version == Some(found) {
+            return Ok((Vec::new(), self.version));
         }
-        file.seek(SeekFrom::Start(self.offset))?;
+        let mut file = File::open(&self.log.path).map_err(fail)?;
+        let found = version(&file.metadata().map_err(fail)?);
+        if !known.pass(&mut file).map_err(fail)? {
+            return Err(self.log.why_not(known));
+        }
+        let done = SeekFrom::Start(self.done.bytes);
+        file.seek(done).map_err(fail)?;
         let mut news = Vec::new();
-        file.read_to_end(&mut news)?;
-        Ok(news)
+        file.read_to_end(&mut news).map_err(fail)?;
+        Ok((news, Some(found)))
+    }
+
+    /// Goes on with a log that was written anew and says what was handed over.
+    pub(super) fn go_on_with(&mut self, anew: LogPrefix) {
+        self.done = anew;
+        self.version = None;
     }
 }
 
@@ -188,20 +337,9 @@ fn parse(line: &[u8]) -> Result<Change, String> {
 }
 
 /// Where the last complete line ends.
-fn end_of_last_line(file: &mut File) -> io::Result<u64> {
-    let mut content = Vec::new();
-    file.seek(SeekFrom::Start(0))?;
-    file.read_to_end(&mut content)?;
-    Ok(content
-        .iter()
-        .rposition(|byte| *byte == b'\n')
-        .map_or(0, |at| at as u64 + 1))
-}
-
-/// Where the control log of a data directory is.
-#[must_use]
-pub fn path_in(data_dir: &Path) -> PathBuf {
-    data_dir.join("control").join("control.log")
+fn end_of_last_line(content: &[u8]) -> usize {
+    let last = content.iter().rposition(|byte| *byte == b'\n');
+    last.map_or(0, |at| at + 1)
 }
 
 #[cfg(test)]
@@ -216,7 +354,7 @@ mod tests {
     #[test]
     fn changes_read_back_in_order() {
         let dir = tempfile::tempdir().unwrap();
-        let log = ControlLog::new(path_in(dir.path()));
+        let log = ControlLog::in_dir(dir.path());
         assert!(log.changes().unwrap().is_empty());
         let written = [change("a"), change("b"), change("a")];
         written
@@ -228,7 +366,7 @@ mod tests {
     #[test]
     fn an_unfinished_line_is_not_read_and_is_cut_off_by_the_next_append() {
         let dir = tempfile::tempdir().unwrap();
-        let log = ControlLog::new(dir.path().join("control.log"));
+        let log = ControlLog::in_dir(dir.path());
         let (first, second) = (change("a"), change("b"));
         log.append(&first).unwrap();
         let whole = std::fs::read(&log.path).unwrap();
@@ -243,7 +381,7 @@ mod tests {
     #[test]
     fn damage_is_named_with_its_place() {
         let dir = tempfile::tempdir().unwrap();
-        let log = ControlLog::new(dir.path().join("control.log"));
+        let log = ControlLog::in_dir(dir.path());
         log.append(&change("a")).unwrap();
         let mut bytes = std::fs::read(&log.path).unwrap();
         bytes[20] ^= 1;

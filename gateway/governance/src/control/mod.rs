@@ -10,6 +10,7 @@ mod feed;
 pub mod key;
 mod last_used;
 pub mod log;
+mod mark;
 pub mod network;
 pub mod policy;
 pub mod record;
@@ -23,7 +24,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
-use weir_eventlog::{KafkaOptions, RecordLog, StoppableThread, StreamWriter};
+use weir_eventlog::{
+    KafkaOptions, PartHandle, Parts, RecordLog, StopSignal, StoppableThread, StreamWriter,
+};
 
 use crate::caps::{CONTROL_FIRST_READ_MAX, CONTROL_WHOLE_READ_MAX, SEEN_LOOKS_MAX};
 use change::{Act, ChangeError};
@@ -31,7 +34,8 @@ use feed::{Feed, TopicFeed};
 use key::{HashKey, HashKeyError, KeyId};
 pub use last_used::LastUse;
 use last_used::LastUsedFile;
-use log::{ControlLog, LogError, path_in};
+use log::{ControlLog, LogError};
+use mark::LogPrefix;
 use record::{Change, Kind, Record};
 pub use snapshot::{Identity, Key, KeyRefusal, ModelDenied, Snapshot};
 
@@ -82,11 +86,18 @@ impl Control {
             None => HashKey::in_dir(data_dir)?,
         };
         Ok(Self {
-            log: ControlLog::new(path_in(data_dir)),
+            log: ControlLog::in_dir(data_dir),
             topic: topic.map(RecordLog::Topic),
             last_used: LastUsedFile::in_dir(data_dir),
             hash_key: Arc::new(hash_key),
         })
+    }
+
+    /// Puts all that is known in the place of the log, with the secret that its keys need.
+    fn write(&self, known: &Snapshot) -> Result<LogPrefix, LogError> {
+        let anew = self.log.replace(&known.changes())?;
+        self.hash_key.restore().map_err(LogError::Secret)?;
+        Ok(anew)
     }
 
     /// Everything as it stands now.
@@ -116,8 +127,8 @@ impl Control {
         }
     }
 
-    /// Reads everything and goes on following it.
-    pub fn follow(self) -> Result<ControlHandle, ControlError> {
+    /// Reads everything and goes on following it, as a part of the process.
+    pub fn follow(self, parts: &Parts) -> Result<ControlHandle, ControlError> {
         let mut current = Snapshot::default();
         let feed = match &self.topic {
             None => {
@@ -143,7 +154,16 @@ impl Control {
             Err(error) => tracing::warn!(%error, "failed to read when keys were last used"),
         }
         let current = Arc::new(ArcSwap::from_pointee(current));
-        let follower = start_follower(feed, current.clone()).map_err(ControlError::Thread)?;
+        let part = parts.add("control-log");
+        let mut follower = ControlFollower {
+            control: self.clone(),
+            feed,
+            current: current.clone(),
+            part: part.clone(),
+        };
+        let follower = part
+            .keep_running(move |stop| follower.run(stop))
+            .map_err(ControlError::Thread)?;
         Ok(ControlHandle {
             control: self,
             current,
@@ -234,29 +254,75 @@ impl ControlHandle {
     }
 }
 
-/// Follows the log in a thread of its own.
-fn start_follower(mut feed: Feed, current: Arc<ArcSwap<Snapshot>>) -> io::Result<StoppableThread> {
-    StoppableThread::start("control-log", move |stop| {
+/// Follows the log in a thread of its own. What it holds is the truth: a log that is gone is written
+/// anew from it, and one that is another is not read.
+struct ControlFollower {
+    control: Control,
+    feed: Feed,
+    current: Arc<ArcSwap<Snapshot>>,
+    part: PartHandle,
+}
+
+impl ControlFollower {
+    fn run(&mut self, stop: &StopSignal) -> Result<(), String> {
         let mut failing = false;
         // A topic is waited for where it is read.
-        while stop.sleep(match (&feed, failing) {
+        while stop.sleep(match (&self.feed, failing) {
             (Feed::File(_), _) => POLL,
             (Feed::Topic(_), false) => Duration::ZERO,
             (Feed::Topic(_), true) => RETRY,
         }) {
-            let (changes, read) = feed.news();
-            if !changes.is_empty() {
-                let mut next = Snapshot::clone(&current.load());
-                next.apply(changes);
-                current.store(Arc::new(next));
-            }
-            // Logged once, not ten times a second.
-            if let (Err(error), false) = (&read, failing) {
-                tracing::error!(%error, "failed to read the control log; keys and rules stay as they are");
-            }
-            failing = read.is_err();
+            failing = self.look().is_err();
         }
-    })
+        Ok(())
+    }
+
+    /// Takes over what is new. An error is logged when it is news, not ten times a second.
+    fn look(&mut self) -> Result<(), LogError> {
+        let (changes, read) = self.feed.news();
+        if !changes.is_empty() {
+            let mut next = Snapshot::clone(&self.current.load());
+            next.apply(changes);
+            self.current.store(Arc::new(next));
+        }
+        let done = read
+            .or_else(|error| self.write_anew(error))
+            .and_then(|()| self.keep_copy());
+        match &done {
+            Ok(()) => self.part.ok(),
+            Err(error) => {
+                if self.part.failed(error) {
+                    tracing::error!(%error, "failed to read the control log; keys and rules stay as they are");
+                }
+            }
+        }
+        done
+    }
+
+    /// Writes the file anew if it is gone.
+    fn write_anew(&mut self, error: LogError) -> Result<(), LogError> {
+        let (LogError::Gone { path, .. }, Feed::File(reader)) = (&error, &mut self.feed) else {
+            return Err(error);
+        };
+        let anew = self.control.write(&self.current.load())?;
+        reader.go_on_with(anew);
+        tracing::error!(path = %path.display(), "the control log was deleted; it was written anew from memory");
+        Ok(())
+    }
+
+    /// Writes the copy of a topic anew if it is gone.
+    fn keep_copy(&self) -> Result<(), LogError> {
+        match &self.feed {
+            Feed::Topic(feed) if feed.has_copied() && !self.control.log.exists() => {
+                self.control.write(&self.current.load())?;
+                tracing::error!(
+                    "the copy of the control topic was deleted; it was written anew from memory"
+                );
+                Ok(())
+            }
+            Feed::Topic(_) | Feed::File(_) => Ok(()),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -268,7 +334,7 @@ mod tests {
     fn a_follower_sees_what_is_appended() {
         let dir = tempfile::tempdir().unwrap();
         let control = Control::open(dir.path(), None, None).unwrap();
-        let handle = control.clone().follow().unwrap();
+        let handle = control.clone().follow(&Parts::default()).unwrap();
         let (key, hash) = control.hash_key.new_key().unwrap();
         assert!(handle.authenticate(&key, 0).is_err());
         let record = KeyRecord::new(key::KeyId(1), hash, 1);

@@ -330,6 +330,17 @@ impl Snapshot {
             .map(|(_, record)| record)
     }
 
+    /// What a log would have to say for this to follow from it.
+    #[must_use]
+    pub fn changes(&self) -> Vec<Change> {
+        let records = self.records.values();
+        let rules = records.map(|record| Change::set(Record::clone(record)));
+        let keys = self.keys().into_iter();
+        rules
+            .chain(keys.map(|key| Change::set(Record::Key(key.record()))))
+            .collect()
+    }
+
     /// Whom an admin token stands for.
     #[must_use]
     pub fn token(&self, hash_key: &HashKey, presented: &str, now_ms: u64) -> Option<&TokenRecord> {

@@ -28,6 +28,7 @@ use crate::batch::{
 use crate::caps::{
     BATCH_WAIT_MAX, GROUP_POLL, GROUP_POLL_IDLE, KAFKA_RETRY, OFFSETS_PATIENCE, REVOKE_PATIENCE,
 };
+use crate::parts::Parts;
 use crate::progress::{PartitionOffset, PartitionOffsets};
 use crate::source_thread::{BatchSender, Commit, SourceCommand, SourceCommands, SourceThread};
 
@@ -68,6 +69,15 @@ pub struct KafkaSource {
 impl KafkaSource {
     /// Joins the group. Brokers and topic need not be there yet; the topic is made if it is absent.
     pub fn open(options: KafkaOptions, group: &str) -> Result<Self, SourceFault> {
+        Self::open_as_part(options, group, &Parts::default())
+    }
+
+    /// The same, as the part `kafka-source` of a process.
+    pub fn open_as_part(
+        options: KafkaOptions,
+        group: &str,
+        parts: &Parts,
+    ) -> Result<Self, SourceFault> {
         options.check()?;
         if group.is_empty() {
             return Err(SourceFault::NoGroup);
@@ -78,6 +88,7 @@ impl KafkaSource {
         let accepted = config.create_native_config();
         accepted.map_err(InvalidKafkaOptions::Refused)?;
 
+        let name = "kafka-source";
         let topic: Arc<str> = options.topic.as_str().into();
         let shared_stats = Arc::clone(&stats);
         let run = move |commands, batches: BatchSender<SourceFault>| {
@@ -102,7 +113,8 @@ impl KafkaSource {
                 }
             }
         };
-        let thread = SourceThread::start("kafka-source", run).map_err(SourceFault::Thread)?;
+        let thread =
+            SourceThread::start(name, parts.add(name), run).map_err(SourceFault::Thread)?;
         Ok(Self { thread, stats })
     }
 

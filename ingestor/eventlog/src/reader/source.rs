@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use super::{JournalReader, ReaderError, ReaderStats};
 use crate::batch::{BatchLimits, Committed, SourceBatch};
 use crate::caps::READ_POLL;
+use crate::parts::Parts;
 use crate::progress::Progress;
 use crate::source_thread::{BatchSender, Commit, SourceCommand, SourceCommands, SourceThread};
 
@@ -22,6 +23,11 @@ pub struct JournalSource {
 
 impl JournalSource {
     pub fn open(dir: impl Into<PathBuf>) -> Result<Self, ReaderError> {
+        Self::open_as_part(dir, &Parts::default())
+    }
+
+    /// The same, as the part `journal-reader` of a process.
+    pub fn open_as_part(dir: impl Into<PathBuf>, parts: &Parts) -> Result<Self, ReaderError> {
         let reader = JournalReader::open(dir)?;
         let stats = Arc::<Mutex<ReaderStats>>::default();
         let name = "journal-reader";
@@ -31,7 +37,7 @@ impl JournalSource {
             stats: Arc::clone(&stats),
         };
         let run = move |commands, batches| read_loop.run(&commands, &batches);
-        let thread = SourceThread::start(name, run)
+        let thread = SourceThread::start(name, parts.add(name), run)
             .map_err(|source| ReaderError::Thread { name, source })?;
         Ok(Self { thread, stats })
     }
