@@ -36,6 +36,10 @@ it *args:
 bench *args:
     tests/run.sh bench {{args}}
 
+# Anchors of the audit chain at a real S3 server
+s3:
+    tests/run.sh s3
+
 # Fuzzes the dialects: [SECONDS [TARGET]]
 fuzz *args:
     tests/run.sh fuzz {{args}}

@@ -76,6 +76,12 @@ bench() { cargo bench --workspace --locked "$@"; }
 # fuzz: fuzzes the dialects: [SECONDS [TARGET]]
 fuzz() { gateway/dialects/fuzz/run.sh "$@"; }
 
+# s3: anchors of the audit chain at a real S3 server with object lock; not in CI
+s3() {
+  cargo build --locked --quiet -p weir
+  tests/s3.sh "$@"
+}
+
 # bless: rewrites the dialects' golden snapshots
 bless() { WEIR_BLESS=1 cargo test --locked -p weir-dialects --test golden --test fields "$@"; }
 
@@ -85,7 +91,7 @@ case "${1:-}" in
     check
     ;;
   --no-install) check ;;
-  install | fmt | lint | doc | test | it | check | bench | fuzz | bless) "$@" ;;
+  install | fmt | lint | doc | test | it | check | bench | fuzz | s3 | bless) "$@" ;;
   *)
     echo "tests/run.sh: there is no step \"$1\"; the steps are:" >&2
     grep -E '^# [a-z]+: ' "$0" | sed 's/^# /  /' >&2

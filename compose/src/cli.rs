@@ -673,14 +673,22 @@ pub(crate) enum AuditCommand {
         /// Public key of an accepted signer; default: any signer.
         #[arg(long, value_name = "KEY")]
         signer: Vec<String>,
+        /// Place outside whose notes must agree: `file:///DIR`, `s3://BUCKET/PREFIX` or
+        /// `kafka://HOST:PORT/TOPIC`. Those of the configuration are always compared.
+        #[arg(long, value_name = "URL")]
+        anchor: Vec<String>,
         /// Print JSON.
         #[arg(long)]
         json: bool,
     },
-    /// Seal the events stored so far. The ingestor does so every minute.
+    /// Seal the events stored so far, and anchor that. The ingestor seals every minute.
     Checkpoint,
     /// Print the public key that checkpoints are signed with.
-    Key,
+    Key {
+        /// Print it as tools for signed notes take it (C2SP's verifier key), to check anchors with.
+        #[arg(long)]
+        note: bool,
+    },
     /// Check an exported checkpoint file without a store.
     CheckExport {
         /// The file; default: the one in the data directory.

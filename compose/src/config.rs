@@ -21,6 +21,7 @@ use weir_gateway::config::{
     ProviderConfig,
 };
 use weir_gateway::{ConfigProblem, Payloads};
+use weir_ingestor::audit::{Anchor, AnchorError};
 use weir_schemas::prices::Book;
 use weir_store::{Retention, Store};
 
@@ -36,6 +37,7 @@ pub(crate) struct Config {
     pub(crate) control: ControlConfig,
     pub(crate) eventlog: EventlogConfig,
     pub(crate) store: StoreSettings,
+    pub(crate) audit: AuditConfig,
     pub(crate) payloads: PayloadsConfig,
     pub(crate) routing: RoutingConfig,
     #[serde(rename = "provider")]
@@ -201,6 +203,44 @@ pub(crate) enum StoreKind {
     Clickhouse,
 }
 
+/// `[audit]`: where the audit chain's head is written, so that nobody here can take it back.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct AuditConfig {
+    /// How often.
+    pub(crate) anchor_every_s: u32,
+    #[serde(rename = "anchor")]
+    pub(crate) anchors: Vec<AnchorConfig>,
+}
+
+impl Default for AuditConfig {
+    fn default() -> Self {
+        Self {
+            anchor_every_s: 600,
+            anchors: Vec::new(),
+        }
+    }
+}
+
+/// `[[audit.anchor]]`: one place outside.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct AnchorConfig {
+    /// `file:///DIR`, `s3://BUCKET/PREFIX` or `kafka://HOST:PORT,HOST:PORT/TOPIC`.
+    pub(crate) url: String,
+    /// For S3 those of the crate `object_store`, such as `aws_endpoint`, beside `AWS_…` of the
+    /// environment; for Kafka those of librdkafka.
+    #[serde(default)]
+    pub(crate) properties: BTreeMap<String, String>,
+}
+
+impl AuditConfig {
+    pub(crate) fn anchors(&self) -> impl Iterator<Item = Result<Anchor, AnchorError>> {
+        let anchors = self.anchors.iter();
+        anchors.map(|AnchorConfig { url, properties }| Anchor::open(url, properties))
+    }
+}
+
 impl Config {
     /// The price book with the configuration's own prices in it, or all that is wrong with them.
     pub(crate) fn price_book(&self) -> Result<Book, Vec<ConfigProblem>> {
@@ -234,7 +274,7 @@ impl Config {
     }
 
     /// The same sections, each with its settings as text.
-    fn sections(&self) -> [(&'static str, String); 6] {
+    fn sections(&self) -> [(&'static str, String); 7] {
         // The breaker is the gateway's, which takes it over at once.
         let routing = RoutingConfig {
             breaker: BreakerSpec::default(),
@@ -245,6 +285,7 @@ impl Config {
             ("control", format!("{:?}", self.control)),
             ("eventlog", format!("{:?}", self.eventlog)),
             ("store", format!("{:?}", self.store)),
+            ("audit", format!("{:?}", self.audit)),
             ("payloads", format!("{:?}", self.payloads)),
             ("routing", format!("{routing:?}")),
         ]

@@ -302,7 +302,12 @@ impl IngestorMaker {
         };
         let mut options = IngestorOptions::new(source, store.connect()?, store.retention());
         options.health = self.health.clone();
-        options.audit = Some(AuditOptions::new(audit_dir(&self.data_dir)));
+        let audit = &self.config.audit;
+        options.audit = Some(AuditOptions {
+            anchors: audit.anchors().collect::<Result<_, _>>()?,
+            anchor_every: Duration::from_secs(u64::from(audit.anchor_every_s)),
+            ..AuditOptions::new(audit_dir(&self.data_dir))
+        });
         Ok(options)
     }
 }

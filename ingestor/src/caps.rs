@@ -59,6 +59,18 @@ pub(crate) const GAP_MAX: Duration = Duration::from_secs(600);
 /// What is read at the end of the export to find its last line, which has some 500 bytes.
 pub(crate) const EXPORT_TAIL_BYTES: u64 = 4096;
 
+/// Checkpoints that are read at once to make a note for anchors.
+pub(crate) const CHECKPOINTS_AT_ONCE: usize = 10_000;
+
+/// One call of an object store, with its retries; a whole note; and what is read of a topic of notes
+/// at once. Sealing waits while a note is written.
+pub(crate) const ANCHOR_CALL_MAX: Duration = Duration::from_secs(10);
+pub(crate) const ANCHOR_RETRIES_MAX: usize = 3;
+pub(crate) const ANCHOR_WRITE_MAX: Duration = Duration::from_secs(20);
+pub(crate) const ANCHOR_READ_MAX: Duration = Duration::from_secs(30);
+/// A note has some 250 bytes, and some 200 more for each witness.
+pub(crate) const NOTE_BYTES_MAX: u64 = 65_536;
+
 /// Leaves, and events under them, that a verification reads at once.
 pub(crate) const LEAVES_AT_ONCE: u64 = 1000;
 pub(crate) const EVENTS_AT_ONCE: u64 = 50_000;

@@ -27,7 +27,7 @@ pub(crate) async fn run(store: &Store, sql: &str) {
     while answer.next().await.unwrap().is_some() {}
 }
 
-fn weir(installation: &Installation, args: &[&str]) -> Output {
+pub(crate) fn weir(installation: &Installation, args: &[&str]) -> Output {
     installation.command(args).output().unwrap()
 }
 

@@ -22,7 +22,7 @@ use weir_tests::kafka::Kafka;
 use weir_tests::weir::wait_within;
 
 /// The node for all tests that leave it in peace.
-static KAFKA: LazyLock<Kafka> = LazyLock::new(|| Kafka::start().unwrap());
+pub(crate) static KAFKA: LazyLock<Kafka> = LazyLock::new(|| Kafka::start().unwrap());
 
 const PATIENCE: Duration = Duration::from_secs(120);
 

@@ -8,6 +8,7 @@
 )]
 
 mod admin;
+mod anchors;
 mod architecture;
 mod audit;
 mod broken_log;

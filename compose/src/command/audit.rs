@@ -1,5 +1,6 @@
 //! `weir audit` and `weir rollups`: the list of calls, and the proof that no event is missing or changed.
 
+use std::collections::BTreeMap;
 use std::io::{IsTerminal as _, Write as _};
 use std::path::Path;
 use std::time::Duration;
@@ -7,7 +8,8 @@ use std::time::Duration;
 use anyhow::{Context as _, bail, ensure};
 use jiff::Timestamp;
 use weir_ingestor::audit::{
-    AuditReport, Checkpointer, EXPORT_FILE, Period, SigningKey, check_export, verify,
+    Anchor, AnchorSummary, Anchored, Anchoring, AuditReport, Checkpointer, EXPORT_FILE, Period,
+    SigningKey, check_export, verifier_key, verify,
 };
 use weir_ingestor::rollups;
 
@@ -24,8 +26,15 @@ pub(crate) fn run(cli: &Cli, command: &AuditCommand) -> anyhow::Result<()> {
             since,
             copy,
             signer,
+            anchor,
             json,
         } => {
+            let configured = settings(cli)?.audit;
+            let named = anchor.iter().map(|url| Anchor::open(url, &BTreeMap::new()));
+            let anchors = configured
+                .anchors()
+                .chain(named)
+                .collect::<Result<_, _>>()?;
             let mut copies = copy.clone();
             let own = audit_dir(&cli.data_dir).join(EXPORT_FILE);
             copies.extend(own.exists().then_some(own));
@@ -33,13 +42,19 @@ pub(crate) fn run(cli: &Cli, command: &AuditCommand) -> anyhow::Result<()> {
                 since_us: since_us(cli, since.as_deref())?,
                 copies,
                 signers: signer.clone(),
+                anchors,
             };
             prove(cli, &period, *json)
         }
         AuditCommand::Checkpoint => checkpoint(cli),
-        AuditCommand::Key => {
-            let key = SigningKey::load_or_create(&audit_dir(&cli.data_dir))?;
-            writeln!(output::stdout(), "{}", key.public())?;
+        AuditCommand::Key { note } => {
+            let key = SigningKey::load_or_create(&audit_dir(&cli.data_dir))?.public();
+            let key = if *note {
+                verifier_key(&key).context("write the key as a verifier key")?
+            } else {
+                key
+            };
+            writeln!(output::stdout(), "{key}")?;
             Ok(())
         }
         AuditCommand::CheckExport { file } => offline(cli, file.as_deref()),
@@ -153,6 +168,7 @@ fn write_report(out: &mut impl std::io::Write, report: &AuditReport) -> std::io:
         unsealed_events,
         proven_until_us,
         signers,
+        anchors,
         rollup_rows,
         payloads,
         payloads_erased,
@@ -168,6 +184,13 @@ fn write_report(out: &mut impl std::io::Write, report: &AuditReport) -> std::io:
             signer.checkpoints, signer.signer, signer.last_hash
         )?;
     }
+    for anchor in anchors {
+        writeln!(out, "anchor       {}", anchor_line(anchor))?;
+    }
+    if anchors.is_empty() && *proven {
+        let risk = "a holder of the signing key could have written a new history";
+        writeln!(out, "anchor       none was compared: {risk}")?;
+    }
     writeln!(out, "rollup rows  {rollup_rows}")?;
     writeln!(
         out,
@@ -181,6 +204,22 @@ fn write_report(out: &mut impl std::io::Write, report: &AuditReport) -> std::io:
     }
     let until = proven_until_us.and_then(|us| Timestamp::from_microsecond(us).ok());
     writeln!(out, "{}", verdict(*proven, until, *unsealed_events))
+}
+
+fn anchor_line(anchor: &AnchorSummary) -> String {
+    let AnchorSummary {
+        url,
+        notes,
+        checkpoint,
+        anchored_until_us,
+    } = anchor;
+    let until = anchored_until_us.and_then(|us| Timestamp::from_microsecond(us).ok());
+    match (checkpoint, until) {
+        (Some(checkpoint), Some(until)) => {
+            format!("{url}: {notes} notes, up to checkpoint {checkpoint} of {until:.0}")
+        }
+        _ => format!("{url}: no note that agrees"),
+    }
 }
 
 /// How far it is proven. What is not sealed yet is complete, and could still be changed unseen.
@@ -198,19 +237,47 @@ fn verdict(is_proven: bool, until: Option<Timestamp>, unsealed_events: u64) -> S
 }
 
 fn checkpoint(cli: &Cli) -> anyhow::Result<()> {
-    let store = reach(&settings(cli)?)?;
+    let settings = settings(cli)?;
+    let anchors = settings.audit.anchors().collect::<Result<Vec<_>, _>>()?;
+    let store = reach(&settings)?;
     let dir = audit_dir(&cli.data_dir);
-    let mut checkpointer = Checkpointer::open(store, &dir)?;
+    let mut checkpointer = Checkpointer::open(store.clone(), &dir)?;
     let made = runtime()?.block_on(checkpointer.make(Duration::from_millis(unix_ms())))?;
     match made {
         None => output::note("all stored events are sealed already"),
         Some(made) => output::note(format_args!(
-            "checkpoint {}: {} events; keep a copy of {} outside this machine, so that they cannot be rewritten",
+            "checkpoint {}: {} events{}",
             made.number,
             made.events,
-            dir.join(EXPORT_FILE).display()
+            if anchors.is_empty() {
+                format!(
+                    "; keep a copy of {} outside this machine, so that they cannot be rewritten",
+                    dir.join(EXPORT_FILE).display()
+                )
+            } else {
+                String::new()
+            }
         )),
     }
+    anchor(Anchoring::open(store, &dir, anchors)?)
+}
+
+/// Writes the log's head to every place outside.
+fn anchor(mut anchoring: Anchoring) -> anyhow::Result<()> {
+    let mut failed = false;
+    for anchored in runtime()?.block_on(anchoring.write())? {
+        let Anchored {
+            url,
+            checkpoints,
+            result,
+        } = anchored;
+        match result {
+            Ok(()) => output::note(format_args!("anchored {checkpoints} checkpoints in {url}")),
+            Err(ref error) => output::note(format_args!("{error}")),
+        }
+        failed |= result.is_err();
+    }
+    ensure!(!failed, Reported);
     Ok(())
 }
 

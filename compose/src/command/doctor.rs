@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use tokio::net::TcpStream;
 use weir_gateway::config::ProviderConfig;
 use weir_governance::control::log::ControlLog;
+use weir_ingestor::audit::Anchor;
 use weir_schemas::clickhouse::MIGRATIONS;
 use weir_store::{Store, StoreError};
 
@@ -134,6 +135,9 @@ async fn examine(cli: &Cli) -> Vec<CheckReport> {
     for broker in brokers(&config.eventlog) {
         found.push(("Kafka", reach_broker(broker).await));
     }
+    for anchor in config.audit.anchors().flatten() {
+        found.push(("anchor", reach_anchor(&anchor).await));
+    }
     let report = |check: &str, outcome| CheckReport {
         check: check.to_owned(),
         outcome,
@@ -161,6 +165,22 @@ async fn examine(cli: &Cli) -> Vec<CheckReport> {
         reports.extend(refused.map(|key| report(&check, refused_key(key))));
     }
     reports
+}
+
+/// Whether notes can be read where the audit chain's head is written.
+async fn reach_anchor(anchor: &Anchor) -> CheckOutcome {
+    let url = anchor.url();
+    match anchor.newest().await {
+        Ok(Some(size)) => ok(format!("{url}: the newest note has {size} checkpoints")),
+        Ok(None) => warn(
+            format!("{url}: no note yet"),
+            "the ingestor writes one with the first checkpoint, or `weir audit checkpoint` now",
+        ),
+        Err(error) => fail(
+            error.to_string(),
+            "make the place, and let Weir read and add to it ([[audit.anchor]])",
+        ),
+    }
 }
 
 fn configuration_file(cli: &Cli) -> (Option<Loaded>, CheckOutcome) {

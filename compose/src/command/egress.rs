@@ -68,6 +68,18 @@ fn called(config: &Config) -> anyhow::Result<Vec<EgressHost>> {
         let place = url_place(url).context("store.url")?;
         add(place, "ClickHouse".to_owned());
     }
+    for anchor in config.audit.anchors() {
+        let anchor = anchor?;
+        for host in anchor.hosts() {
+            let place = if host.starts_with("http") {
+                url_place(host)
+            } else {
+                broker_place(host)
+            };
+            let url = anchor.url();
+            add(place.context("audit.anchor")?, format!("anchor {url}"));
+        }
+    }
     let called = by_place.into_iter();
     let called = called.map(|((host, port), needed_for)| EgressHost {
         host,

@@ -24,6 +24,12 @@ pub(super) fn check(config: &Config) -> Vec<ConfigProblem> {
     }
     check_eventlog(&config.eventlog, &mut problems);
     check_store(&config.store, &mut problems);
+    problems.at_least_1("audit.anchor_every_s", config.audit.anchor_every_s);
+    for (index, anchor) in config.audit.anchors().enumerate() {
+        if let Err(error) = anchor {
+            problems.add(format!("audit.anchor[{index}].url"), error.to_string());
+        }
+    }
     check_routing(&config.routing, &mut problems);
     if let Err(found) = Payloads::build(&config.payloads) {
         problems.found.extend(found);

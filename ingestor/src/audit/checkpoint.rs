@@ -43,6 +43,8 @@ pub enum AuditError {
     Export(#[from] ExportError),
     #[error("checkpoints of version {0} were made by a later weir: verify them with that one")]
     LaterVersion(u8),
+    #[error("checkpoint {0} is not in the tables: `weir audit verify` says more")]
+    MissingCheckpoint(u64),
 }
 
 /// What is stored of each stream, as far as this process knows. Cheap to clone.

@@ -7,6 +7,7 @@ use tokio::time::{sleep, timeout};
 use weir_store::Store;
 
 use super::AuditOptions;
+use super::anchoring::Anchoring;
 use super::checkpoint::{AuditError, Checkpointer, SealProgress};
 use crate::caps::LAST_SEAL_MAX;
 use crate::clock::now;
@@ -16,6 +17,9 @@ pub(crate) struct Sealer {
     checkpointer: Checkpointer,
     every: Duration,
     is_in_trouble: bool,
+    anchoring: Anchoring,
+    anchor_every: Duration,
+    anchored_at: Option<Duration>,
 }
 
 impl Sealer {
@@ -24,11 +28,19 @@ impl Sealer {
         options: AuditOptions,
         progress: SealProgress,
     ) -> Result<Self, AuditError> {
-        let AuditOptions { dir, every } = options;
+        let AuditOptions {
+            dir,
+            every,
+            anchors,
+            anchor_every,
+        } = options;
         Ok(Self {
+            anchoring: Anchoring::open(store.clone(), &dir, anchors)?,
             checkpointer: Checkpointer::following(store, dir, progress)?,
             every,
             is_in_trouble: false,
+            anchor_every,
+            anchored_at: None,
         })
     }
 
@@ -37,13 +49,33 @@ impl Sealer {
         loop {
             sleep(self.every).await;
             self.seal().await;
+            self.anchor().await;
         }
     }
 
     /// Before the ingestor ends, if that does not take long.
     pub(crate) async fn seal_the_last(&mut self) {
-        if timeout(LAST_SEAL_MAX, self.seal()).await.is_err() {
-            tracing::info!("the last events are sealed at the next start");
+        self.anchored_at = None;
+        let last = async {
+            self.seal().await;
+            self.anchor().await;
+        };
+        if timeout(LAST_SEAL_MAX, last).await.is_err() {
+            tracing::info!("the last events are sealed or anchored at the next start");
+        }
+    }
+
+    /// Writes the log's head to the anchors, if that is due. What fails is tried again with the next
+    /// checkpoint.
+    async fn anchor(&mut self) {
+        let now = now();
+        let is_recent = |at| now.saturating_sub(at) < self.anchor_every;
+        if self.anchored_at.is_some_and(is_recent) && !self.anchoring.is_in_trouble() {
+            return;
+        }
+        self.anchored_at = Some(now);
+        if let Err(error) = self.anchoring.write().await {
+            tracing::warn!(%error, "failed to anchor the checkpoints; will retry");
         }
     }
 

@@ -69,8 +69,16 @@ impl SigningKey {
         HEXLOWER.encode(self.pair.public_key().as_ref())
     }
 
+    pub(crate) fn public_bytes(&self) -> &[u8] {
+        self.pair.public_key().as_ref()
+    }
+
     pub(crate) fn sign(&self, hash: &Hash) -> String {
-        HEXLOWER.encode(self.pair.sign(hash).as_ref())
+        HEXLOWER.encode(&self.sign_bytes(hash))
+    }
+
+    pub(crate) fn sign_bytes(&self, message: &[u8]) -> Vec<u8> {
+        self.pair.sign(message).as_ref().to_vec()
     }
 }
 
@@ -79,9 +87,12 @@ pub(crate) fn is_signed(signer: &str, hash: &Hash, signature: &str) -> bool {
     let (Ok(key), Ok(signature)) = (bytes(signer), bytes(signature)) else {
         return false;
     };
-    UnparsedPublicKey::new(&ED25519, key)
-        .verify(hash, &signature)
-        .is_ok()
+    is_signed_bytes(&key, hash, &signature)
+}
+
+pub(crate) fn is_signed_bytes(key: &[u8], message: &[u8], signature: &[u8]) -> bool {
+    let key = UnparsedPublicKey::new(&ED25519, key);
+    key.verify(message, signature).is_ok()
 }
 
 #[cfg(test)]

@@ -21,9 +21,11 @@ use weir_schemas::clickhouse::PAYLOADS;
 use weir_schemas::{EventId, StreamId};
 use weir_store::Store;
 
+use super::anchor::Anchor;
 use super::book::{CheckpointRow, LeafRow, checkpoints, read_export};
 use super::chain::{Hash, fingerprint, merkle_root, origin};
 use super::checkpoint::AuditError;
+use super::note::{LogTree, NoteFault, TreeHead};
 use super::rows::{StoredRow, VERSION, chain_after, stored_rows};
 use crate::caps::{
     DEAD_LETTERS_KNOWN_MAX, EVENTS_AT_ONCE, FINDINGS_MAX, LEAVES_AT_ONCE, REQUEST_MAX,
@@ -41,6 +43,8 @@ pub struct Period {
     pub copies: Vec<PathBuf>,
     /// Public keys that may sign; any key if there are none.
     pub signers: Vec<String>,
+    /// Places whose notes must agree with the checkpoints.
+    pub anchors: Vec<Anchor>,
 }
 
 /// What kind of thing is not as it should be.
@@ -50,6 +54,7 @@ pub enum FindingKind {
     Gap,
     Dropped,
     Checkpoint,
+    Anchor,
     Rollup,
     #[serde(untagged)]
     Row(RowFault),
@@ -112,6 +117,16 @@ pub struct Signer {
     pub last_hash: String,
 }
 
+/// The notes of one place. Those that agree say that nothing before the newest was rewritten since.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct AnchorSummary {
+    pub url: String,
+    pub notes: u64,
+    /// The newest note's last checkpoint, and its time in microseconds since 1970.
+    pub checkpoint: Option<u64>,
+    pub anchored_until_us: Option<i64>,
+}
+
 /// What a verification found.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct AuditReport {
@@ -124,6 +139,8 @@ pub struct AuditReport {
     /// What carries an earlier time (microseconds since 1970) is sealed; `None` if nothing is stored.
     pub proven_until_us: Option<i64>,
     pub signers: Vec<Signer>,
+    /// Empty where no place outside was named.
+    pub anchors: Vec<AnchorSummary>,
     pub rollup_rows: u64,
     /// Payloads that were captured, and those of them whose texts were erased since: by their
     /// retention, or on demand. That there was one, and its hash, stays.
@@ -181,6 +198,11 @@ impl AuditReport {
         self.note(FindingKind::Checkpoint, Some("checkpoints"), None, message);
     }
 
+    fn anchor(&mut self, url: &str, note: &str, fault: &str) {
+        let message = format!("note {note} in {url}: {fault}");
+        self.note(FindingKind::Anchor, None, None, message);
+    }
+
     fn gap(&mut self, stream: StreamId, first: u64, last: u64) {
         let message = if first == last {
             format!("event {first} of stream {stream} is not stored")
@@ -218,6 +240,7 @@ pub async fn verify(store: &Store, period: &Period) -> Result<AuditReport, Audit
     };
     let checkpoints = checkpoints(store).await?;
     verifier.check_checkpoints(&checkpoints)?;
+    verifier.check_anchors(&checkpoints).await;
     verifier.check_roots(&checkpoints).await?;
     verifier.check_origins().await?;
     let streams = verifier.streams().await?;
@@ -266,6 +289,56 @@ struct Dropped {
     seq: u64,
     events: u64,
     reason: String,
+}
+
+/// The head of the log of each signer after each of its checkpoints.
+struct Heads<'a>(HashMap<&'a str, Vec<(TreeHead, &'a CheckpointRow)>>);
+
+impl<'a> Heads<'a> {
+    fn over(checkpoints: &'a [CheckpointRow]) -> Self {
+        let mut trees: HashMap<&str, LogTree> = HashMap::new();
+        let mut heads: HashMap<&str, Vec<_>> = HashMap::new();
+        for row in checkpoints {
+            let tree = trees.entry(&row.signer).or_default();
+            tree.push(&row.hash);
+            let of_signer = heads.entry(&row.signer).or_default();
+            of_signer.push((tree.head(), row));
+        }
+        Self(heads)
+    }
+
+    /// The last checkpoint under a note, or why the note does not agree.
+    fn row_under(&self, note: &str) -> Result<&'a CheckpointRow, String> {
+        let mut fault = NoteFault::Unsigned;
+        for (signer, heads) in &self.0 {
+            match TreeHead::open(note, signer) {
+                Ok(head) => return agreeing(&head, heads),
+                Err(other) => fault = other,
+            }
+        }
+        Err(match fault {
+            NoteFault::Unsigned => "no signer of the checkpoints has signed it".to_owned(),
+            NoteFault::Malformed => fault.to_string(),
+        })
+    }
+}
+
+fn agreeing<'a>(
+    head: &TreeHead,
+    heads: &[(TreeHead, &'a CheckpointRow)],
+) -> Result<&'a CheckpointRow, String> {
+    let TreeHead { size, .. } = head;
+    let at = usize::try_from(*size).unwrap_or(usize::MAX);
+    match at.checked_sub(1).and_then(|at| heads.get(at)) {
+        Some((same, row)) if same == head => Ok(row),
+        Some(_) => Err(format!(
+            "its first {size} checkpoints are not those in the tables"
+        )),
+        None => Err(format!(
+            "it has {size} checkpoints, and the tables have {}",
+            heads.len()
+        )),
+    }
 }
 
 struct Verifier<'a> {
@@ -317,6 +390,35 @@ impl Verifier<'_> {
             checkpoints: 1,
             last_hash: HEXLOWER.encode(&row.hash),
         });
+    }
+
+    /// What is written outside agrees with the checkpoints.
+    async fn check_anchors(&mut self, checkpoints: &[CheckpointRow]) {
+        let heads = Heads::over(checkpoints);
+        for anchor in &self.period.anchors {
+            let url = anchor.url();
+            let notes = match anchor.read(self.period.since_us).await {
+                Ok(notes) => notes,
+                Err(error) => {
+                    let message = error.to_string();
+                    self.report.note(FindingKind::Anchor, None, None, message);
+                    continue;
+                }
+            };
+            let mut newest: Option<&CheckpointRow> = None;
+            for note in &notes {
+                match heads.row_under(&note.text) {
+                    Ok(row) => newest = newest.into_iter().chain([row]).max_by_key(|row| row.ts),
+                    Err(fault) => self.report.anchor(url, &note.name, &fault),
+                }
+            }
+            self.report.anchors.push(AnchorSummary {
+                url: url.to_owned(),
+                notes: notes.len() as u64,
+                checkpoint: newest.map(|row| row.number),
+                anchored_until_us: newest.map(|row| row.ts),
+            });
+        }
     }
 
     /// The leaves of each checkpoint make its root.

@@ -16,7 +16,7 @@ mod topic;
 pub use options::{InvalidKafkaOptions, KafkaOptions};
 pub use shipper::{Shipper, ShipperError, ShipperOptions, ShipperStats};
 pub use source::{KafkaSource, KafkaSourceStats, SourceFault};
-pub(crate) use topic::ensure_compacted_topic;
+pub(crate) use topic::{RecordsKept, ensure_record_topic};
 
 /// Name of the header that holds an event's number.
 pub const SEQ_HEADER: &str = "seq";

@@ -11,24 +11,44 @@ use crate::caps::{ADMIN_TIMEOUT, MESSAGE_BYTES_MAX};
 /// Asks whether the topic is there, and makes it if not. Blocks for some seconds if no broker
 /// answers.
 pub(crate) fn ensure_topic(options: &KafkaOptions) -> Result<(), KafkaError> {
-    ensure(options, "delete")
+    ensure(options, &[("cleanup.policy", "delete")])
 }
 
-/// The same for a topic that keeps the latest record of each key.
-pub(crate) fn ensure_compacted_topic(options: &KafkaOptions) -> Result<(), KafkaError> {
+/// What a topic of one partition keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RecordsKept {
+    /// The latest record of each key.
+    Latest,
+    /// Every record, for good.
+    All,
+}
+
+/// The same for a topic of one partition.
+pub(crate) fn ensure_record_topic(
+    options: &KafkaOptions,
+    kept: RecordsKept,
+) -> Result<(), KafkaError> {
     let options = KafkaOptions {
         partitions: 1,
         ..options.clone()
     };
-    ensure(&options, "compact")
+    let settings: &[_] = match kept {
+        RecordsKept::Latest => &[("cleanup.policy", "compact")],
+        RecordsKept::All => &[
+            ("cleanup.policy", "delete"),
+            ("retention.ms", "-1"),
+            ("retention.bytes", "-1"),
+        ],
+    };
+    ensure(&options, settings)
 }
 
-fn ensure(options: &KafkaOptions, cleanup: &str) -> Result<(), KafkaError> {
+fn ensure(options: &KafkaOptions, settings: &[(&str, &str)]) -> Result<(), KafkaError> {
     let admin = AdminClient::from_config(&options.admin())?;
     if exists(&admin, &options.topic)? {
         return Ok(());
     }
-    create(&admin, options, cleanup)
+    create(&admin, options, settings)
 }
 
 fn exists(admin: &AdminClient<DefaultClientContext>, topic: &str) -> Result<bool, KafkaError> {
@@ -40,13 +60,15 @@ fn exists(admin: &AdminClient<DefaultClientContext>, topic: &str) -> Result<bool
 fn create(
     admin: &AdminClient<DefaultClientContext>,
     options: &KafkaOptions,
-    cleanup: &str,
+    settings: &[(&str, &str)],
 ) -> Result<(), KafkaError> {
     let message_bytes_max = MESSAGE_BYTES_MAX.to_string();
     let replication = TopicReplication::Fixed(options.replication.unwrap_or(-1));
     let topic = NewTopic::new(&options.topic, options.partitions, replication)
-        .set("cleanup.policy", cleanup)
         .set("max.message.bytes", &message_bytes_max);
+    let topic = settings
+        .iter()
+        .fold(topic, |topic, (name, value)| topic.set(name, value));
     let waits = AdminOptions::new()
         .request_timeout(Some(ADMIN_TIMEOUT))
         .operation_timeout(Some(ADMIN_TIMEOUT));

@@ -2,7 +2,8 @@
 //!
 //! On one machine it is a file, in a cluster a compacted topic of one partition. Either way the
 //! latest record of each key is kept, records are read in the order in which they were written, and
-//! a reader may meet records again, so applying one twice must do no harm.
+//! a reader may meet records again, so applying one twice must do no harm. A topic can keep every
+//! record instead.
 //!
 //! It is for what changes a few times a minute. It is not for events: those go through the journal.
 
@@ -19,7 +20,7 @@ pub use topic::RecordSender;
 use topic::TopicReader;
 
 use crate::files::FileError;
-use crate::kafka::KafkaOptions;
+use crate::kafka::{KafkaOptions, RecordsKept};
 
 /// The record that removes its key from the log. Readers never see it.
 pub(crate) const REMOVED: &str = "";
@@ -31,6 +32,8 @@ pub enum RecordLog {
     File(PathBuf),
     /// A compacted topic, named by the options.
     Topic(KafkaOptions),
+    /// A topic in which every record stays for good: for what nobody may take back.
+    KeptTopic(KafkaOptions),
 }
 
 /// The log could not be read or written.
@@ -76,7 +79,7 @@ impl RecordLog {
         Ok(AppendLock {
             _file: match self {
                 Self::File(path) => Some(file::lock(path)?),
-                Self::Topic(_) => None,
+                Self::Topic(_) | Self::KeptTopic(_) => None,
             },
         })
     }
@@ -91,19 +94,22 @@ impl RecordLog {
     ) -> Result<(), RecordLogError> {
         match self {
             Self::File(path) => Ok(file::append(path, records)?),
-            Self::Topic(options) => topic::append(options, records),
+            Self::Topic(options) => topic::append(options, RecordsKept::Latest, records),
+            Self::KeptTopic(options) => topic::append(options, RecordsKept::All, records),
         }
     }
 
     /// A reader that begins at the beginning. Nothing is opened yet.
     #[must_use]
     pub fn reader(&self) -> RecordReader {
-        match self {
-            Self::File(path) => RecordReader(ReaderKind::File(FileReader::new(path.clone()))),
-            Self::Topic(options) => RecordReader(ReaderKind::Topic(Box::new(TopicReader::new(
-                options.clone(),
-            )))),
-        }
+        let topic = |options: &KafkaOptions, kept| {
+            ReaderKind::Topic(Box::new(TopicReader::new(options.clone(), kept)))
+        };
+        RecordReader(match self {
+            Self::File(path) => ReaderKind::File(FileReader::new(path.clone())),
+            Self::Topic(options) => topic(options, RecordsKept::Latest),
+            Self::KeptTopic(options) => topic(options, RecordsKept::All),
+        })
     }
 }
 

@@ -12,7 +12,7 @@ use rdkafka::{Offset, TopicPartitionList};
 
 use super::{NewRecords, REMOVED, RecordLogError};
 use crate::caps::{RECORD_APPEND_MAX, RECORD_POLL, RECORD_QUEUE_BYTES, RECORD_QUEUE_RECORDS};
-use crate::kafka::{KafkaOptions, ensure_compacted_topic};
+use crate::kafka::{KafkaOptions, RecordsKept, ensure_record_topic};
 
 fn failed(action: &'static str, topic: &str, reason: impl ToString) -> RecordLogError {
     RecordLogError::Topic {
@@ -43,8 +43,8 @@ impl ProducerContext for Delivered {
 type RecordProducer = BaseProducer<Delivered>;
 
 /// Makes the topic if it is not there.
-fn connect(options: &KafkaOptions) -> KafkaResult<RecordProducer> {
-    ensure_compacted_topic(options)?;
+fn connect(options: &KafkaOptions, kept: RecordsKept) -> KafkaResult<RecordProducer> {
+    ensure_record_topic(options, kept)?;
     options
         .producer(RECORD_QUEUE_RECORDS, RECORD_QUEUE_BYTES)
         .create_with_context(Delivered::default())
@@ -52,10 +52,11 @@ fn connect(options: &KafkaOptions) -> KafkaResult<RecordProducer> {
 
 pub(super) fn append(
     options: &KafkaOptions,
+    kept: RecordsKept,
     records: &[(String, String)],
 ) -> Result<(), RecordLogError> {
     let fail = |error| failed("append to", &options.topic, error);
-    let producer = connect(options).map_err(fail)?;
+    let producer = connect(options, kept).map_err(fail)?;
     for (key, record) in records {
         let keyed = BaseRecord::to(&options.topic).partition(0).key(key);
         // Without a payload it is what compaction takes for a removal.
@@ -101,7 +102,7 @@ impl RecordSender {
     /// Makes the topic if it is not there.
     pub fn open(options: &KafkaOptions) -> Result<Self, RecordLogError> {
         let topic = options.topic.clone();
-        match connect(options) {
+        match connect(options, RecordsKept::Latest) {
             Ok(producer) => Ok(Self { producer, topic }),
             Err(error) => Err(failed("send to", &topic, error)),
         }
@@ -128,6 +129,7 @@ impl RecordSender {
 
 pub(super) struct TopicReader {
     options: KafkaOptions,
+    kept: RecordsKept,
     /// Made when it is first needed.
     consumer: Option<BaseConsumer>,
     is_whole: bool,
@@ -142,9 +144,10 @@ impl std::fmt::Debug for TopicReader {
 }
 
 impl TopicReader {
-    pub(super) fn new(options: KafkaOptions) -> Self {
+    pub(super) fn new(options: KafkaOptions, kept: RecordsKept) -> Self {
         Self {
             options,
+            kept,
             consumer: None,
             is_whole: false,
         }
@@ -155,7 +158,8 @@ impl TopicReader {
         let consumer = match self.consumer.take() {
             Some(consumer) => consumer,
             None => {
-                open(&self.options).map_err(|error| failed("read", &self.options.topic, error))?
+                let fail = |error| failed("read", &self.options.topic, error);
+                open(&self.options, self.kept).map_err(fail)?
             }
         };
         let consumer = self.consumer.insert(consumer);
@@ -187,8 +191,8 @@ impl TopicReader {
     }
 }
 
-fn open(options: &KafkaOptions) -> KafkaResult<BaseConsumer> {
-    ensure_compacted_topic(options)?;
+fn open(options: &KafkaOptions, kept: RecordsKept) -> KafkaResult<BaseConsumer> {
+    ensure_record_topic(options, kept)?;
     let mut config = options.consumer("weir-records");
     config.set("enable.partition.eof", "true");
     let consumer: BaseConsumer = config.create()?;
