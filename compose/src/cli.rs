@@ -93,9 +93,18 @@ pub(crate) enum Command {
     /// Maintain the rollups by minute, hour and day.
     #[command(subcommand)]
     Rollups(RollupsCommand),
+    /// Show what a shorter retention would delete, or accept that it does.
+    Retention(RetentionArgs),
     /// Inspect the routing table, explain a decision, or override it.
     #[command(subcommand)]
     Routes(RoutesCommand),
+    /// Copy this installation into a directory, while it runs or not.
+    Backup(BackupArgs),
+    /// Restore a backup into an empty data directory.
+    Restore {
+        /// Directory of the backup.
+        dir: PathBuf,
+    },
     /// Check the configuration, or print an example or its JSON Schema.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -118,6 +127,25 @@ pub(crate) struct ReloadArgs {
     /// half-written file leaves the old one in force.
     #[arg(long)]
     pub(crate) allow_empty: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RetentionArgs {
+    /// Put the configured retention in force, and so delete what is listed.
+    #[arg(long)]
+    pub(crate) accept_deletion: bool,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BackupArgs {
+    /// Directory to make; it may be there if it is empty.
+    pub(crate) dir: PathBuf,
+    /// With Kafka or your own ClickHouse: copy the data directory of this machine alone.
+    #[arg(long)]
+    pub(crate) local_only: bool,
 }
 
 /// How a command prints its result.

@@ -174,10 +174,11 @@ pub(crate) struct StoreSettings {
     pub(crate) url: Option<String>,
     pub(crate) user: String,
     pub(crate) password: String,
-    /// Days after which rows are deleted.
+    /// Days after which rows are deleted; 0 keeps them for good, and 18 250 is the most else. A shorter
+    /// one that deletes rows takes effect with `weir retention --accept-deletion`.
     pub(crate) retention_days: u32,
     /// Days after which the texts of captured payloads are erased; with their rows, if those go
-    /// before.
+    /// before. 0 keeps them as long as their rows.
     pub(crate) payload_retention_days: u32,
 }
 

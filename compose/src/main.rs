@@ -1,5 +1,6 @@
 //! `weir`: the binary. It reads the configuration, then starts services or runs a command.
 
+mod backup;
 mod cli;
 mod command;
 mod config;

@@ -536,9 +536,14 @@ fn texts_of_payloads_go_before_their_rows_and_the_audit_stays_proven() {
         for (number, days) in [(1_u8, 100_i64), (2, 10)] {
             let born_ms = u64::try_from(now_ms - days * 86_400_000).unwrap();
             let stream = StreamId::new(born_ms, [number; 10]);
+            let opened = format!(
+                "INSERT INTO weir.streams (stream, seq, ts, event) \
+                 SELECT '{stream}', 1, now64(6) - toIntervalDay({days}), 'opened'"
+            );
+            run(&store, &opened).await;
             let rows = format!(
                 "INSERT INTO weir.payloads (stream, seq, ts, team, capture, salt, request, answer, content_hash) \
-                 SELECT '{stream}', number + 1, now64(6) - toIntervalDay({days}) + toIntervalSecond(number), 't', \
+                 SELECT '{stream}', number + 2, now64(6) - toIntervalDay({days}) + toIntervalSecond(number), 't', \
                  'full', generateUUIDv4(number) AS salt, concat('r', toString(number)) AS request, 'a' AS answer, \
                  lower(hex(SHA256(concat(toString(salt), ':', toString(length(request)), ':', request, answer)))) FROM numbers(50)"
             );
@@ -560,10 +565,11 @@ fn texts_of_payloads_go_before_their_rows_and_the_audit_stays_proven() {
         assert_eq!(counted().await, (100, 100, 100));
         assert_eq!(proven(0), 100);
         // Only the texts' retention is shortened.
-        assert_eq!(
-            store.migrate(keep(365, 30)).await.unwrap().retention,
-            ["payloads"]
-        );
+        let held = store.migrate(keep(365, 30)).await.unwrap().held;
+        assert_eq!(counted().await, (100, 100, 100), "nobody has accepted it");
+        let deleted = store.accept_deletion(keep(365, 30)).await.unwrap();
+        assert_eq!((&deleted, deleted.len()), (&held, 1));
+        assert_eq!((deleted[0].is_of_texts, deleted[0].rows), (true, 50));
         assert!(
             store
                 .migrate(keep(365, 30))
@@ -575,7 +581,7 @@ fn texts_of_payloads_go_before_their_rows_and_the_audit_stays_proven() {
         assert_eq!(counted().await, (100, 50, 50));
         assert_eq!(proven(50), 100);
         // Rows that are gone altogether are beyond the period that can be proven.
-        store.migrate(keep(90, 30)).await.unwrap();
+        store.accept_deletion(keep(90, 30)).await.unwrap();
         assert_eq!(counted().await, (50, 50, 50));
         let text = fs::read_to_string(weir.config()).unwrap();
         let text = text.replace("retention_days = 365", "retention_days = 90");

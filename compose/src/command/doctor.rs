@@ -21,6 +21,7 @@ use weir_store::{Store, StoreError};
 use crate::cli::Cli;
 use crate::command::egress::{broker_place, brokers};
 use crate::command::metrics;
+use crate::command::retention::in_words;
 use crate::command::sql::message_of;
 use crate::config::{Config, Loaded, StoreKind};
 use crate::context::{config_path, configuration, runtime, settings, store_dir, unix_ms};
@@ -441,6 +442,7 @@ async fn store(config: &Config, data_dir: &Path) -> Vec<(&'static str, CheckOutc
             let answers = format!("ClickHouse {version} answers at {url}");
             found.push(("store", ok(answers)));
             found.push(("tables", tables(&store).await));
+            found.push(("retention", retention(&store, config).await));
             found.push(("clock", clock(its_ms.parse().ok())));
         }
         Err(reason) => found.push(("store", no_store(config, &reason))),
@@ -506,6 +508,22 @@ async fn tables(store: &Store) -> CheckOutcome {
             reason,
             "the ingestor creates the tables when it first reaches the store; check that it runs",
         ),
+    }
+}
+
+async fn retention(store: &Store, config: &Config) -> CheckOutcome {
+    match within(2 * CONNECT_MAX, store.deletions(config.store.retention())).await {
+        Ok(Ok(deletions)) if deletions.is_empty() => ok("as configured"),
+        Ok(Ok(deletions)) => warn(
+            format!(
+                "the configured retention would delete {} and is not in force",
+                in_words(&deletions)
+            ),
+            "`weir retention --accept-deletion` accepts that; or set [store] retention_days and \
+             payload_retention_days to what they were",
+        ),
+        Ok(Err(error)) => warn(message_of(&error.message), "look at the store"),
+        Err(reason) => warn(reason, "look at the store"),
     }
 }
 

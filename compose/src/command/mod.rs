@@ -1,6 +1,7 @@
 //! One file per command.
 
 mod audit;
+mod backup;
 mod bench;
 mod budgets;
 mod config;
@@ -13,6 +14,7 @@ mod keys;
 mod metrics;
 mod mock_provider;
 mod prices;
+mod retention;
 mod routes;
 mod rules;
 mod serve;
@@ -45,6 +47,9 @@ pub(crate) fn run(cli: &Cli) -> anyhow::Result<()> {
         Command::Routes(command) => routes::run(cli, command),
         Command::Audit(command) => audit::run(cli, command),
         Command::Rollups(command) => audit::rollups(cli, command),
+        Command::Retention(args) => retention::run(cli, args),
+        Command::Backup(args) => backup::run(cli, args),
+        Command::Restore { dir } => backup::restore(cli, dir),
         Command::Config(command) => config::run(cli, command),
         Command::Egress(output) => egress::run(cli, output.json),
         Command::Doctor(output) => doctor::run(cli, output.json),

@@ -4,6 +4,7 @@ use weir_controller::TablePolicy;
 use weir_gateway::ConfigProblem;
 use weir_gateway::Payloads;
 use weir_gateway::config::{AliasConfig, StrategyConfig, TimeoutConfig};
+use weir_store::RETENTION_DAYS_MAX;
 
 use super::{Config, EventlogConfig, EventlogKind, RoutingConfig, StoreKind, StoreSettings};
 
@@ -101,9 +102,19 @@ fn check_store(store: &StoreSettings, problems: &mut Problems) {
         }
         _ => {}
     }
-    problems.at_least_1("store.retention_days", store.retention_days);
-    let days = store.payload_retention_days;
-    problems.at_least_1("store.payload_retention_days", days);
+    for (path, days) in [
+        ("store.retention_days", store.retention_days),
+        ("store.payload_retention_days", store.payload_retention_days),
+    ] {
+        if days > RETENTION_DAYS_MAX {
+            problems.add(
+                path,
+                format!(
+                    "must be at most {RETENTION_DAYS_MAX} (50 years), got {days}; 0 keeps for good"
+                ),
+            );
+        }
+    }
 }
 
 fn check_routing(routing: &RoutingConfig, problems: &mut Problems) {

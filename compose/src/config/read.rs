@@ -335,7 +335,7 @@ mod tests {
     #[test]
     fn everything_that_is_wrong_is_said_at_once_and_in_order() {
         let source = format!(
-            "[gateway]\nlisen = 1\nthreads = \"two\"\n[store]\nretention_days = 0\n{PROVIDER}\
+            "[gateway]\nlisen = 1\nthreads = \"two\"\n[store]\nretention_days = 40000\n{PROVIDER}\
              [[alias]]\nname = \"a\"\ntargets = [{{ provider = \"mok\", model = \"m\" }}]\n"
         );
         let places: Vec<String> = complaints(&source)

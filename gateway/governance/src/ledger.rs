@@ -385,6 +385,71 @@ fn parse(line: &[u8]) -> Result<ChargeLine, String> {
     serde_json::from_str(json).map_err(|error| error.to_string())
 }
 
+/// Copies what was spent, as far as its events are in a copy of the journal that was made just before.
+/// Returns false if totals were written meanwhile: the two copies do not belong together then, and are to
+/// be made again.
+pub fn copy_with_journal(
+    dir: &Path,
+    totals_before: &LedgerTotals,
+    journal_copy: &Path,
+    to: &Path,
+) -> Result<bool, LedgerError> {
+    let mut lines = Vec::new();
+    let numbers = numbers(dir)?;
+    for number in &numbers {
+        match read_lines(&lines_path(dir, *number)) {
+            Ok(found) => lines.push((*number, found)),
+            Err(LedgerError::File { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                return Ok(false);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    if LedgerTotals::read(dir)? != *totals_before {
+        return Ok(false);
+    }
+    for (number, lines) in lines {
+        let mut copied = Lines::begin(to, number)?;
+        for line in lines {
+            // No stream of the copy has an end yet that says that its writer died.
+            let stream = line.stream.parse::<StreamId>();
+            let last = stream.map_or(Ok(Some(0)), |stream| last_seq(journal_copy, stream))?;
+            if last.is_none_or(|last| last >= line.seq) {
+                let path = lines_path(to, number);
+                copied.append(&line).map_err(failed("write", &path))?;
+            }
+        }
+    }
+    for (name, content) in [
+        ("totals.json", totals_before.0.as_deref()),
+        ("instance", Some(instance(dir)?.as_bytes())),
+    ] {
+        let path = to.join(name);
+        if let Some(content) = content {
+            let written = replace_file(&path, Fsync::FileAndDirectory, |file| {
+                file.write_all(content)
+            });
+            written.map_err(failed("write", &path))?;
+        }
+    }
+    Ok(true)
+}
+
+/// The file of totals as it is; none before the first.
+#[derive(Debug, PartialEq, Eq)]
+pub struct LedgerTotals(Option<Vec<u8>>);
+
+impl LedgerTotals {
+    pub fn read(dir: &Path) -> Result<Self, LedgerError> {
+        let path = totals_path(dir);
+        match fs::read(&path) {
+            Ok(content) => Ok(Self(Some(content))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self(None)),
+            Err(source) => Err(failed("read", &path)(source)),
+        }
+    }
+}
+
 /// Leaves out the last line of each stream whose events a kill prevented.
 fn drop_unwritten(lines: &mut Vec<ChargeLine>, journal: &Path) -> Result<(), LedgerError> {
     let numbered = lines.iter().enumerate();

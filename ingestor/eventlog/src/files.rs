@@ -13,6 +13,7 @@ pub(crate) const STREAM_LOCK: &str = "lock";
 pub(crate) const STREAM_CLOSED: &str = "closed";
 pub(crate) const CURSOR: &str = "cursor";
 pub(crate) const READER_LOCK: &str = "reader.lock";
+pub(crate) const HOLD: &str = "hold.lock";
 pub(crate) const UNFINISHED: &str = ".new-";
 pub(crate) const GONE: &str = ".gone-";
 const SEGMENT: &str = ".seg";

@@ -30,6 +30,7 @@
 //! journal/
 //!   cursor                              how far the reader has committed
 //!   reader.lock                         held by the one reader
+//!   hold.lock                           held by a backup: nothing is deleted meanwhile
 //!   .new-<stream>/                      a stream in the making; renamed when it is whole
 //!   .gone-<stream>/                     a stream read to its end, being removed
 //!   <stream>/
@@ -75,7 +76,8 @@
 //! # Delete
 //!
 //! [`JournalReader::commit`] replaces the cursor file, then deletes the segments before it. A stream
-//! read to its end goes as a whole: renamed, then removed.
+//! read to its end goes as a whole: renamed, then removed. While a [`JournalHold`] lives, nothing is
+//! deleted; a commit after it does.
 //!
 //! # Crashes
 //!
@@ -99,6 +101,7 @@ pub mod caps;
 mod clock;
 mod files;
 mod frame;
+mod hold;
 mod journal;
 mod kafka;
 mod locked_file;
@@ -119,6 +122,7 @@ pub use batch::{
     BatchLimits, Committed, LogRecord, LossCause, Lost, Position, Rejected, SourceBatch,
 };
 pub use files::FileError;
+pub use hold::JournalHold;
 pub use journal::{
     AppendError, Appended, Durability, InvalidOptions, Journal, JournalError, JournalFull,
     JournalOptions, JournalStats, Latency, LockedStream, NotDurable, StreamWriter, WhenFull,

@@ -2,7 +2,7 @@
 //!
 //! The way through [`run`]: read what was applied → refuse what does not fit (a migration that was
 //! changed since, or one of a newer program) → apply what is missing, statement by statement → set
-//! the retention.
+//! the retention ([`retention`](crate::retention)).
 //!
 //! | killed | what is left | what the next run does |
 //! | --- | --- | --- |
@@ -18,12 +18,11 @@ use data_encoding::HEXLOWER;
 use ring::digest::{SHA256, digest};
 use serde::{Deserialize, Serialize};
 use tracing::{info, warn};
-use weir_schemas::clickhouse::{
-    DATABASE, DOUBLES, MIGRATIONS, Migration, PAYLOAD_TEXTS, PAYLOADS, retained_tables,
-};
+use weir_schemas::clickhouse::{DATABASE, DOUBLES, MIGRATIONS, Migration};
 
 use crate::client::{Store, StoreError};
 use crate::doubles;
+use crate::retention::{self, Deletion, Retention};
 use crate::sql::split_script;
 
 /// What a run did.
@@ -33,6 +32,16 @@ pub struct Applied {
     pub migrations: Vec<u32>,
     /// Tables whose retention was changed.
     pub retention: Vec<String>,
+    /// What a shorter retention would delete; it is not in force.
+    pub held: Vec<Deletion>,
+}
+
+impl Applied {
+    pub(crate) fn note_retention(&mut self, table: &str) {
+        if !self.retention.iter().any(|noted| noted == table) {
+            self.retention.push(table.to_owned());
+        }
+    }
 }
 
 /// One row of `weir.migrations`.
@@ -52,28 +61,10 @@ struct NewMigration<'a> {
     applied_by: &'a str,
 }
 
-/// How long what is stored stays. 0 is for ever.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Retention {
-    /// Days after which rows are deleted.
-    pub rows_days: u32,
-    /// Days after which the texts of payloads are emptied; with their rows, if those go before.
-    pub payloads_days: u32,
-}
-
-impl From<u32> for Retention {
-    /// The same for everything.
-    fn from(days: u32) -> Self {
-        Self {
-            rows_days: days,
-            payloads_days: days,
-        }
-    }
-}
-
 impl Store {
-    /// Creates or upgrades the tables and sets their retention; a number of days holds for
-    /// everything. May be run at any time, by several processes at once.
+    /// Creates or upgrades the tables and sets their retention, unless that would delete what is kept
+    /// now; a number of days holds for everything. May be run at any time, by several processes at
+    /// once.
     pub async fn migrate(&self, retention: impl Into<Retention>) -> Result<Applied, StoreError> {
         let applied = run(self, retention.into()).await?;
         self.client().clear_cached_metadata().await;
@@ -91,20 +82,7 @@ async fn run(store: &Store, retention: Retention) -> Result<Applied, StoreError>
         info!(version, name, "applied a migration");
         applied.migrations.push(version);
     }
-    for table in retained_tables() {
-        if set_retention(store, table, retention.rows_days).await? {
-            let days = retention.rows_days;
-            info!(table, days, "changed the retention");
-            applied.retention.push(table.to_owned());
-        }
-    }
-    if empty_texts_after(store, retention.payloads_days).await? {
-        let days = retention.payloads_days;
-        info!(days, "changed the retention of the payloads' texts");
-        if !applied.retention.iter().any(|table| table == PAYLOADS) {
-            applied.retention.push(PAYLOADS.to_owned());
-        }
-    }
+    retention::set(store, retention, false, &mut applied).await?;
     Ok(applied)
 }
 
@@ -179,78 +157,9 @@ async fn apply(store: &Store, migration: &Migration) -> Result<(), StoreError> {
         .await
 }
 
-/// What the server says of a table of Weir's; empty if it has none of that name.
-async fn fact(store: &Store, column: &str, table: &str) -> Result<String, StoreError> {
-    let sql = format!("SELECT {column} FROM system.tables WHERE database = ? AND name = ?");
-    let query = store.query(&sql).bind(DATABASE).bind(table);
-    Ok(store.fetch(query).await?.pop().unwrap_or_default())
-}
-
-/// Makes rows go after some days; 0 is never. Says whether that is a change.
-async fn set_retention(store: &Store, table: &str, days: u32) -> Result<bool, StoreError> {
-    let engine = fact(store, "engine_full", table).await?;
-    let current = engine.split_once(" TTL ").map(|(_, ttl)| ttl);
-    let wanted = format!("toDateTime(ts) + toIntervalDay({days})");
-    let statement = match (days, current) {
-        (0, None) => return Ok(false),
-        (0, Some(_)) => format!("ALTER TABLE {DATABASE}.{table} REMOVE TTL"),
-        (_, Some(ttl)) if ttl.split(" SETTINGS ").next() == Some(&wanted) => return Ok(false),
-        _ => format!("ALTER TABLE {DATABASE}.{table} MODIFY TTL {wanted}"),
-    };
-    let context = format!("set the retention of {table}");
-    store.execute(&context, &statement).await?;
-    Ok(true)
-}
-
-/// Empties the texts of payloads after some days; 0 is never. Says whether that is a change.
-///
-/// Whole days, so that a day's part is rewritten once and not with every hour that passes.
-async fn empty_texts_after(store: &Store, days: u32) -> Result<bool, StoreError> {
-    let created = fact(store, "create_table_query", PAYLOADS).await?;
-    let whole_days = days.saturating_add(1);
-    let wanted = format!("toDateTime(toDate(ts)) + toIntervalDay({whole_days})");
-    let change = |column: &str| match (days, text_ttl(&created, column)) {
-        (0, None) => None,
-        (0, Some(_)) => Some(format!("MODIFY COLUMN {column} REMOVE TTL")),
-        (_, Some(ttl)) if ttl == wanted => None,
-        _ => Some(format!("MODIFY COLUMN {column} TTL {wanted}")),
-    };
-    let changes: Vec<String> = PAYLOAD_TEXTS.into_iter().filter_map(change).collect();
-    if changes.is_empty() {
-        return Ok(false);
-    }
-    let statement = format!("ALTER TABLE {DATABASE}.{PAYLOADS} {}", changes.join(", "));
-    let context = format!("set the retention of the texts of {PAYLOADS}");
-    store.execute(&context, &statement).await?;
-    Ok(true)
-}
-
-/// When a column is emptied, as its table's definition says.
-fn text_ttl<'a>(created: &'a str, column: &str) -> Option<&'a str> {
-    let (_, declared) = created.split_once(&format!("`{column}` "))?;
-    let declared = declared.split(", `").next()?;
-    let (_, ttl) = declared.split_once(" TTL ")?;
-    // The last column is followed by the indexes, and by what closes the list.
-    let end = ttl.find(", INDEX ").or_else(|| ttl.find(") ENGINE "));
-    Some(&ttl[..end.unwrap_or(ttl.len())])
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_columns_retention_is_read_from_its_declaration() {
-        let created = "CREATE TABLE weir.payloads (`seq` UInt64, `salt` UUID COMMENT 'x' CODEC(NONE), `request` String CODEC(ZSTD(3)) TTL toDateTime(toDate(ts)) + \
-                       toIntervalDay(31), `answer` String TTL a + b(7), INDEX by_seq seq TYPE \
-                       minmax GRANULARITY 1) ENGINE = MergeTree TTL toDateTime(ts) + \
-                       toIntervalDay(90) SETTINGS index_granularity = 8192";
-        assert_eq!(text_ttl(created, "salt"), None);
-        let request = "toDateTime(toDate(ts)) + toIntervalDay(31)";
-        assert_eq!(text_ttl(created, "request"), Some(request));
-        assert_eq!(text_ttl(created, "answer"), Some("a + b(7)"));
-        assert_eq!(text_ttl(created, "absent"), None);
-    }
 
     const FIRST: Migration = Migration {
         version: 1,

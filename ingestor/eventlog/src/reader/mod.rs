@@ -19,6 +19,7 @@ use weir_schemas::StreamId;
 use crate::batch::{BatchLimits, SourceBatch};
 use crate::caps::{READ_ERROR_PAUSE, READ_FILES_OPEN_MAX, READ_POLL};
 use crate::files::{self, FileContext as _, FileError, if_exists};
+use crate::hold::is_held;
 use crate::locked_file::LockedFile;
 use crate::progress::Progress;
 use cursor::JournalCursor;
@@ -71,6 +72,8 @@ pub struct JournalReader {
     followers: BTreeMap<StreamId, Follower>,
     /// Read to their end. They stay here until that is committed and their files are gone.
     finished: BTreeSet<StreamId>,
+    /// Whose committed segments are still there.
+    unfreed: BTreeSet<StreamId>,
     /// The stream that had the last turn.
     turn: Option<StreamId>,
     looked: Option<Instant>,
@@ -93,6 +96,7 @@ impl JournalReader {
             cursor,
             followers: BTreeMap::new(),
             finished: BTreeSet::new(),
+            unfreed: BTreeSet::new(),
             turn: None,
             looked: None,
             new_entries: false,
@@ -172,7 +176,11 @@ impl JournalReader {
         }
         self.cursor.store(&self.dir)?;
         self.stats.commits += 1;
-        for stream in moved {
+        self.unfreed.extend(moved);
+        if is_held(&self.dir) {
+            return Ok(());
+        }
+        for stream in std::mem::take(&mut self.unfreed) {
             if let Err(error) = self.free(stream) {
                 self.stats.file_errors += 1;
                 tracing::warn!(%stream, %error, "failed to delete read segments, will retry");
@@ -246,7 +254,11 @@ impl JournalReader {
                 // Read to its end by a reader that died before it could remove the files.
                 Some(position) if position.finished => {
                     self.finished.insert(stream);
-                    self.remove(stream)?;
+                    if is_held(&self.dir) {
+                        self.unfreed.insert(stream);
+                    } else {
+                        self.remove(stream)?;
+                    }
                 }
                 position => {
                     let dir = files::stream_dir(&self.dir, stream);
