@@ -9,7 +9,8 @@ use jiff::civil::Date;
 use serde::{Serialize, Serializer, ser};
 use weir_governance::control::network::Network;
 use weir_governance::control::record::{
-    AdminRole, BudgetRecord, CaptureMode, Dimension, SampleShare, Scope, UnpricedCalls, Usd,
+    AdminRole, BudgetRecord, CaptureMode, Dimension, SampleShare, Scope, UnboundedCalls,
+    UnpricedCalls, Usd,
 };
 
 /// The default data directory.
@@ -275,6 +276,7 @@ fn short_budget(text: &str) -> Result<BudgetRecord, String> {
         soft: false,
         thresholds_percent: vec![50, 80, 100],
         unpriced: UnpricedCalls::Refuse,
+        unbounded: UnboundedCalls::Refuse,
         overrides: Vec::new(),
     };
     budget.spec()?;
@@ -424,9 +426,22 @@ pub(crate) struct BudgetArgs {
     #[arg(long = "allow-unpriced", requires = "usd", action = ArgAction::SetTrue)]
     #[arg(value_parser = BoolValueParser::new().map(unpriced))]
     unpriced: UnpricedCalls,
+    /// Allow calls of which nothing says how much they can be billed at most, which are refused
+    /// otherwise. They may overspend the budget.
+    #[arg(long = "allow-unbounded", action = ArgAction::SetTrue)]
+    #[arg(value_parser = BoolValueParser::new().map(unbounded))]
+    unbounded: UnboundedCalls,
     /// Budgets that this one replaces where it applies.
     #[arg(long, value_delimiter = ',')]
     overrides: Vec<String>,
+}
+
+const fn unbounded(allow: bool) -> UnboundedCalls {
+    if allow {
+        UnboundedCalls::Allow
+    } else {
+        UnboundedCalls::Refuse
+    }
 }
 
 const fn unpriced(allow: bool) -> UnpricedCalls {

@@ -19,7 +19,7 @@ use arc_swap::ArcSwap;
 use criterion::{BatchSize, BenchmarkId, Criterion, criterion_group, criterion_main};
 use weir_dialects::Family;
 use weir_gateway::limit_headers;
-use weir_governance::admission::{Admitted, Estimate, admit};
+use weir_governance::admission::{AdmissionTry, Admitted, Ask, Estimate, admit};
 use weir_governance::control::key::{HashKey, KeyId};
 use weir_governance::control::policy::Subject;
 use weir_governance::control::record::{Change, KeyRecord, Kind, Record};
@@ -32,6 +32,8 @@ const FEW: usize = 1_000;
 const MANY: usize = 10_000;
 const MODEL: &str = "fast-chat";
 const PRICE: PicoUsd = PicoUsd(1_000_000_000);
+/// More than any budget has: only the close bound fits.
+const TOO_MUCH: PicoUsd = PicoUsd(i64::MAX);
 
 /// Keys and rules, and the decision about a request by itself.
 struct Door {
@@ -50,7 +52,7 @@ impl Door {
     }
 
     /// What a request goes through between its headers and its routing.
-    fn let_in(&self, key: &str, now_us: u64) -> (Identity, Admitted) {
+    fn let_in(&self, key: &str, coarse: PicoUsd, now_us: u64) -> (Identity, Admitted) {
         let snapshot = self.snapshot.load();
         let identity = snapshot.authenticate(&self.hash_key, key, now_us / 1000);
         let identity = identity.unwrap();
@@ -58,14 +60,24 @@ impl Door {
             at_ms: now_us / 1000,
             address: IpAddr::V4(Ipv4Addr::LOCALHOST),
         });
-        let estimate = Estimate {
-            input_tokens: 0,
-            output_tokens: 100,
-            cost: Some(PRICE),
+        let most = |cost| Estimate {
+            tokens: 100,
+            cost: Some(cost),
+        };
+        let ask = Ask {
+            tokens: 100,
+            likely_cost: &|| Some(PRICE),
+            coarse: &|| Some(most(coarse)),
+            tight: &|_| Some(most(PRICE)),
+            output_limits: None,
+        };
+        let tried = AdmissionTry {
+            turn: None,
+            is_last: true,
         };
         let subject = subject(&identity);
         let policy = identity.policy();
-        let admitted = admit(policy, &subject, Class::Interactive, &estimate, now_us).unwrap();
+        let admitted = admit(policy, &subject, Class::Interactive, &ask, tried, now_us).unwrap();
         (identity, admitted)
     }
 }
@@ -142,8 +154,12 @@ fn admission(criterion: &mut Criterion) {
         for (name, callers) in used {
             if name != "10000 used" || keys >= MANY {
                 let name = BenchmarkId::new(name, format!("{keys} keys"));
-                let_in(criterion, &door, &callers, name);
+                let_in(criterion, &door, &callers, PRICE, name);
             }
+        }
+        if keys == 100_000 {
+            let name = BenchmarkId::new("near a budget's end", format!("{keys} keys"));
+            let_in(criterion, &door, &some(&callers, FEW, 1), TOO_MUCH, name);
         }
         if keys == 1_000 {
             headers(criterion, &door, &callers[0]);
@@ -151,7 +167,13 @@ fn admission(criterion: &mut Criterion) {
     }
 }
 
-fn let_in(criterion: &mut Criterion, door: &Door, callers: &[&str], name: BenchmarkId) {
+fn let_in(
+    criterion: &mut Criterion,
+    door: &Door,
+    callers: &[&str],
+    coarse: PicoUsd,
+    name: BenchmarkId,
+) {
     let mut callers = callers.iter().cycle();
     let mut now_us = 1_780_000_000_000_000;
     let mut group = criterion.benchmark_group("authenticate and admit");
@@ -160,7 +182,7 @@ fn let_in(criterion: &mut Criterion, door: &Door, callers: &[&str], name: Benchm
             || *callers.next().unwrap(),
             |key| {
                 now_us += 100;
-                black_box(door.let_in(key, now_us))
+                black_box(door.let_in(key, coarse, now_us))
             },
             // What was let in is dropped outside of the time.
             BatchSize::NumIterations(100),
@@ -171,7 +193,7 @@ fn let_in(criterion: &mut Criterion, door: &Door, callers: &[&str], name: Benchm
 
 fn headers(criterion: &mut Criterion, door: &Door, key: &str) {
     let now_us = 1_780_000_000_000_000;
-    let (identity, admitted) = door.let_in(key, now_us);
+    let (identity, admitted) = door.let_in(key, PRICE, now_us);
     criterion.bench_function("headers that say so", |bencher| {
         bencher.iter(|| {
             let subject = subject(&identity);

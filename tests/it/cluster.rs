@@ -139,7 +139,7 @@ fn hammer(
                 while goes_on() {
                     let counter = match chat(weir.gateway, key).status {
                         200 => &answered,
-                        429 => &refused,
+                        402 | 429 => &refused,
                         other => panic!("status {other}"),
                     };
                     counter.fetch_add(1, Ordering::Relaxed);

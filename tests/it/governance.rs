@@ -9,9 +9,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use weir_loadtest::mock::MockOptions;
-use weir_tests::gateway::{
-    MockedGateway, chat_request, messages_request, reserved_tokens, used_tokens,
-};
+use weir_tests::gateway::{MockedGateway, chat_request, messages_request, used_tokens};
 use weir_tests::http::Request;
 use weir_tests::weir::wait_for;
 
@@ -408,13 +406,16 @@ fn a_budget_is_exact_over_kills_and_restarts() {
         "total",
     ]);
     let (_, key) = running.known_key(&["--team", "t"]);
-    let used = used_tokens(&running.chat(&key));
+    let (used, reserved) = (
+        used_tokens(&running.chat(&key)),
+        running.reserved("--tokens"),
+    );
     let remaining = |running: &MockedGateway| -> u64 {
         let answer = running.chat(&key);
         let header = answer.header("x-weir-budget-remaining").unwrap();
         // The probe itself is reserved when the header is written, and settled afterwards.
         let left: u64 = header.strip_suffix(" tokens").unwrap().parse().unwrap();
-        left + reserved_tokens()
+        left + reserved
     };
     let mut answered = 1_u64;
     for round in 0..3 {

@@ -318,6 +318,10 @@ impl Scene {
     fn start(scripts: Vec<Script>, config: impl Fn(&str) -> String) -> Self {
         let provider = ScriptedProvider::start(scripts).unwrap();
         let weir = Installation::new(&config(&format!("http://{}/v1", provider.address))).unwrap();
+        weir.run(&[
+            "budgets", "set", "all", "--soft", "--usd", "1000000", "--window", "total",
+        ])
+        .unwrap();
         let key = weir.create_key("ledger").unwrap();
         let up = weir.start(&["up"]).unwrap();
         weir.wait_until_ready().unwrap();
@@ -342,6 +346,26 @@ impl Scene {
         Request::post(path, body_for(path, &body))
             .bearer(&self.key)
             .header("content-type", "application/json")
+    }
+
+    /// The tries add up to what the requests say, charge and waste together, and to what the budget
+    /// says, with shadows.
+    fn check_sums(&self) {
+        let sums = "SELECT (SELECT sum(cost_usd) FROM weir.attempts WHERE kind != 'shadow') \
+                    = (SELECT sum(cost_usd) + sum(waste_usd) FROM weir.requests)";
+        assert_eq!(self.weir.number(sums).unwrap(), 1);
+        let standing = || {
+            let listed = self.weir.run(&["budgets", "list", "--json"])?.stdout;
+            let listed: Value = serde_json::from_slice(&listed)?;
+            anyhow::Ok(listed[0]["standings"][0].clone())
+        };
+        wait_for("nothing is reserved", || {
+            Ok(standing()?["reserved"] == "0.00")
+        })
+        .unwrap();
+        let spent = standing().unwrap()["spent"].as_str().unwrap().to_owned();
+        let sum = format!("SELECT sum(cost_usd) = toDecimal128('{spent}', 12) FROM weir.attempts");
+        wait_for("rows = budget", || Ok(self.weir.number(&sum)? == 1)).unwrap();
     }
 
     fn row(&self, alias: &str) -> Value {
@@ -535,6 +559,18 @@ fn broken() -> Vec<Broken> {
             script: Script::plain("cut-plain", half).header("content-length", "1000"),
             ..stream("cut-plain", &[], estimate, false)
         },
+        // What is billed and then broken: the usage is there, the rest of the body is not.
+        Broken {
+            streamed: false,
+            script: Script::plain("billed", &chat_body("null")).header("content-length", "9000"),
+            ..stream("billed", &[], CHAT_TOKENS.cost(STANDARD), false)
+        },
+        // Its time is up before a word came: it has the prompt.
+        Broken {
+            streamed: false,
+            script: Script::plain("late", half).after("never"),
+            ..stream("late", &[], PROMPT_TOKENS * INPUT, false)
+        },
         Broken {
             streamed: false,
             script: Script::failure("refused", 500),
@@ -552,7 +588,9 @@ fn what_breaks_is_estimated_and_the_client_pays_only_for_what_it_got() {
     let scene = Scene::start(scripts, |base_url| {
         let provider = |name: &str, dialect: &str| {
             format!(
-                "[[provider]]\nname = \"{name}\"\ndialect = \"{dialect}\"\nbase_url = \"{base_url}\"\n\n{}",
+                "[[provider]]\nname = \"{name}\"\ndialect = \"{dialect}\"\nbase_url = \"{base_url}\"\n\
+                 timeouts = {{ connect_ms = 1000, first_byte_ms = {} }}\n\n{}",
+                if name == "late" { 100 } else { 30_000 },
                 price_rows(name, name)
             )
         };
@@ -560,6 +598,7 @@ fn what_breaks_is_estimated_and_the_client_pays_only_for_what_it_got() {
             let name = case.name;
             format!(
                 "[[alias]]\nname = \"{name}\"\nretry = {{ tries_max = 4, backoff_ms = 1 }}\n\
+                 shadow = {{ provider = \"sound\", model = \"sound\", share = 1.0 }}\n\
                  targets = [{{ provider = \"{name}\", model = \"{name}\" }}, {{ provider = \"sound\", model = \"sound\" }}]\n\n"
             )
         };
@@ -596,9 +635,7 @@ fn what_breaks_is_estimated_and_the_client_pays_only_for_what_it_got() {
         };
         assert_eq!(row["usage_source"], source, "{}: {row}", case.name);
     }
-    // The tries add up to what the requests say, charge and waste together.
-    let sums = "SELECT (SELECT sum(cost_usd) FROM weir.attempts) = (SELECT sum(cost_usd) + sum(waste_usd) FROM weir.requests)";
-    assert_eq!(scene.weir.number(sums).unwrap(), 1);
+    scene.check_sums();
 }
 
 /// Two tries of one call, of which one wins. The provider's side decides which, not the clock.
@@ -715,8 +752,7 @@ fn of_a_hedged_call_the_winner_is_charged_and_the_loser_is_waste() {
         assert_eq!(row["waste_pico"], waste.to_string(), "{}: {row}", case.name);
         assert_eq!(row["attempts"], 2, "{}: {row}", case.name);
     }
-    let sums = "SELECT (SELECT sum(cost_usd) FROM weir.attempts) = (SELECT sum(cost_usd) + sum(waste_usd) FROM weir.requests)";
-    assert_eq!(scene.weir.number(sums).unwrap(), 1);
+    scene.check_sums();
 }
 
 /// Two calls whose provider has not said a word yet when their clients leave. One is read on, and there

@@ -24,6 +24,7 @@ mod edge;
 mod egress;
 mod full_disk;
 mod governance;
+mod hard_budgets;
 mod ingest;
 mod kafka_log;
 mod kill;

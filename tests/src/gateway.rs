@@ -46,11 +46,6 @@ pub fn chat(to: SocketAddr, key: &str) -> Answer {
     chat_request(key, "fast-chat").send(to).unwrap()
 }
 
-/// What a short chat reserves of a budget in tokens.
-pub fn reserved_tokens() -> u64 {
-    (MESSAGES.len() as u64).div_ceil(3) + MAX_TOKENS
-}
-
 pub fn used_tokens(answer: &Answer) -> u64 {
     answer.json()["usage"]["total_tokens"].as_u64().unwrap()
 }
@@ -135,6 +130,18 @@ impl MockedGateway {
         let (id, key) = self.key(args);
         self.weir.wait_until_known(&key).unwrap();
         (id, key)
+    }
+
+    /// The most that a short chat can be billed, which it reserves of a hard budget: what the refusal says
+    /// of one with next to nothing in it. `unit` is `--tokens` or `--usd`.
+    pub fn reserved(&self, unit: &str) -> u64 {
+        let team = format!("probe{unit}");
+        self.run(&["budgets", "set", &team, "--team", &team, unit, "1"]);
+        let (_, key) = self.known_key(&["--team", &team]);
+        let message = self.chat(&key).message();
+        let (_, amount) = message.split_once("may use ").unwrap();
+        let digits = amount.split([' ', '.']).next().unwrap();
+        digits.parse().unwrap()
     }
 
     pub fn chat(&self, key: &str) -> Answer {

@@ -1,4 +1,5 @@
-//! `weir budgets list`: the spent, reserved and remaining amount of each budget.
+//! `weir budgets list`: the spent, reserved and remaining amount of each budget, and when it ends if it
+//! is spent as in the last hour.
 //!
 //! The rules are in the control log; the amounts come from the gateway on this machine. Without a
 //! gateway, only the rules are shown.
@@ -31,6 +32,8 @@ struct BudgetAmounts {
     spent: String,
     reserved: String,
     remaining: String,
+    /// When it ends at the rate of the last hour, if it does before it resets.
+    ends: Option<String>,
     resets: Option<String>,
 }
 
@@ -82,7 +85,7 @@ fn table<'a>(records: impl Iterator<Item = &'a Record>, listed: &[Listed]) -> an
         }
         rows.extend(standings.iter().map(|standing| row(budget, Some(standing))));
     }
-    let widths: [usize; 9] = std::array::from_fn(|column| {
+    let widths: [usize; 10] = std::array::from_fn(|column| {
         let cells = rows.iter().map(|row| row[column].chars().count());
         cells.max().unwrap_or(0)
     });
@@ -96,7 +99,7 @@ fn table<'a>(records: impl Iterator<Item = &'a Record>, listed: &[Listed]) -> an
     Ok(())
 }
 
-const HEADER: [&str; 9] = [
+const HEADER: [&str; 10] = [
     "budget",
     "of",
     "limit",
@@ -104,11 +107,12 @@ const HEADER: [&str; 9] = [
     "spent",
     "reserved",
     "left",
+    "ends",
     "resets",
     "applies to",
 ];
 
-fn row(budget: &BudgetRecord, standing: Option<&BudgetAmounts>) -> [String; 9] {
+fn row(budget: &BudgetRecord, standing: Option<&BudgetAmounts>) -> [String; 10] {
     let unknown = || "-".to_owned();
     let known =
         |of: fn(&BudgetAmounts) -> &String| standing.map_or_else(unknown, |it| of(it).clone());
@@ -116,6 +120,7 @@ fn row(budget: &BudgetRecord, standing: Option<&BudgetAmounts>) -> [String; 9] {
     let limit = limit.map_or_else(|_| unknown(), |spec| shown_amount(spec.unit, spec.limit));
     let limit = if budget.soft { limit + ", soft" } else { limit };
     let subject = standing.filter(|it| !it.subject.is_empty());
+    let ends = standing.and_then(|it| it.ends.clone());
     let resets = standing.map_or_else(unknown, |it| {
         it.resets.clone().unwrap_or_else(|| "never".to_owned())
     });
@@ -130,6 +135,7 @@ fn row(budget: &BudgetRecord, standing: Option<&BudgetAmounts>) -> [String; 9] {
         known(|it| &it.spent),
         known(|it| &it.reserved),
         known(|it| &it.remaining),
+        ends.unwrap_or_else(unknown),
         resets,
         scope(budget),
     ]

@@ -314,12 +314,12 @@ mod tests {
         assert_eq!(
             set(&format!(
                 "budgets set x {of_key} --model m --customer c --per team --usd 12.5 --window day \
-                 --zone Europe/Berlin --soft --thresholds 10,90 --allow-unpriced --overrides a"
+                 --zone Europe/Berlin --soft --thresholds 10,90 --allow-unpriced --allow-unbounded --overrides a"
             )),
             json!({
                 "id": "x", "scope": of_request, "per": ["team"], "usd": "12.50", "window": "day",
                 "zone": "Europe/Berlin", "soft": true, "thresholds_percent": [10, 90],
-                "unpriced": "allow", "overrides": ["a"],
+                "unpriced": "allow", "unbounded": "allow", "overrides": ["a"],
             })
         );
         assert_eq!(

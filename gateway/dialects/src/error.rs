@@ -252,7 +252,11 @@ fn openai_body(error: &ApiError<'_>) -> String {
 }
 
 fn anthropic_body(error: &ApiError<'_>) -> String {
-    let (_, _, _, kind) = error.kind.row();
+    let kind = match (error.kind, error.status) {
+        // platform.claude.com/docs/en/api/errors: the type of that status.
+        (ApiErrorKind::BudgetExceeded, Some(402)) => "billing_error",
+        (kind, _) => kind.row().3,
+    };
     Writer::document(256, |w| {
         w.put("type", "error");
         w.put_object("error", |w| {

@@ -11,6 +11,9 @@ pub const LABEL_BYTES_MAX: usize = 64;
 /// Subjects of one rule that are counted apart; further ones share a counter.
 pub(crate) const SUBJECTS_MAX: usize = 100_000;
 
+/// How often a request that others were quicker than looks for what a budget still affords.
+pub(crate) const CLAMPS_MAX: usize = 8;
+
 /// How long a start waits for the topic before it goes on with the copy.
 pub(crate) const CONTROL_FIRST_READ_MAX: Duration = Duration::from_secs(5);
 

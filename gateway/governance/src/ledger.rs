@@ -3,8 +3,8 @@
 //! A request that is charged writes a line here and then its events, while it holds its event stream.
 //! So of each stream at most the last line can be one whose events a kill prevented, and the journal
 //! tells: if the stream ends before the line's number, the line does not count. From time to time the
-//! sum of all lines is written as totals, and a new file of lines is begun; meanwhile no request is
-//! between its line and its events.
+//! sum of all lines is read while no request is between its line and its events, a new file of lines is
+//! begun in the same moment, and the sum is written as totals aside.
 //!
 //! ```text
 //! spend/
@@ -18,6 +18,7 @@
 //! |---|---|---|
 //! | between a line and its events | a line behind the end of its stream | not that line |
 //! | within a line | an unfinished line, and no events | not that line |
+//! | between a new file of lines and its totals | totals, and two files of lines after them | both files |
 //! | between new totals and deleting old lines | lines of a file before `next` | the totals alone |
 
 use std::collections::HashMap;
@@ -25,6 +26,7 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::{Mutex, RwLock};
@@ -32,6 +34,7 @@ use serde::{Deserialize, Serialize};
 use weir_eventlog::{
     FileError, Fsync, LockedFile, LockedStream, StreamWriter, last_seq, replace_file,
 };
+use weir_limits::Spent;
 use weir_schemas::StreamId;
 
 use crate::caps::LEDGER_LINES_BYTES_MAX;
@@ -98,10 +101,12 @@ pub struct Ledger {
     /// Name of the gateway that spends here; it never changes.
     instance: String,
     _lock: LockedFile,
-    /// Shared by requests between their line and their events; totals are written when there is none.
+    /// Shared by requests between their line and their events; totals are read when there is none.
     rotation: RwLock<()>,
     /// Held for one write.
     lines: Mutex<Lines>,
+    /// Held by whoever writes totals.
+    keeping: Mutex<()>,
     failing: AtomicBool,
 }
 
@@ -156,9 +161,10 @@ impl Ledger {
             dir: dir.to_owned(),
             _lock: lock,
             rotation: RwLock::default(),
+            keeping: Mutex::default(),
             failing: AtomicBool::new(false),
         };
-        ledger.write_totals(rules, now_us, &mut ledger.lines.lock())?;
+        ledger.write_totals(number, &spent_by_now(rules, now_us))?;
         Ok(ledger)
     }
 
@@ -191,58 +197,72 @@ impl Ledger {
         then(locked)
     }
 
-    /// Writes totals when there are many lines, and at the end.
+    /// Writes totals when there are many lines, and at the end. Requests wait only while the amounts
+    /// are read and the next file of lines takes over: the disk is waited for before and after that.
     pub fn keep(&self, rules: &Rules, now_us: u64, at_once: bool) {
-        if !at_once && self.lines.lock().bytes < LEDGER_LINES_BYTES_MAX {
+        let _one_at_a_time = self.keeping.lock();
+        let (number, bytes) = {
+            let lines = self.lines.lock();
+            (lines.number, lines.bytes)
+        };
+        if !at_once && bytes < LEDGER_LINES_BYTES_MAX {
             return;
         }
-        let _no_request = self.rotation.write();
-        let mut lines = self.lines.lock();
-        let kept = Lines::begin(&self.dir, lines.number + 1).and_then(|next| {
-            *lines = next;
-            self.write_totals(rules, now_us, &mut lines)
+        let kept = Lines::begin(&self.dir, number + 1).and_then(|next| {
+            let spent = self.swap(next, rules, now_us);
+            self.write_totals(number + 1, &spent)
         });
         if let Err(error) = kept {
             tracing::error!(%error, "failed to write totals of what was spent; the lines are kept");
         }
     }
 
-    fn write_totals(
-        &self,
-        rules: &Rules,
-        now_us: u64,
-        lines: &mut Lines,
-    ) -> Result<(), LedgerError> {
-        let mut spent = Vec::new();
-        for budget in rules.budgets.iter() {
-            for (subject, purse) in budget.counters.all() {
-                let state = purse.read(&budget.terms.spec, now_us);
-                spent.extend(state.spent.iter().map(|part| Total {
-                    budget: budget.id.to_string(),
-                    subject: subject.to_string(),
-                    start_ms: part.start_ms,
-                    amount: part.amount.to_string(),
-                }));
-            }
-        }
+    /// Begins the next file of lines. Returns what all lines before it add up to.
+    fn swap(&self, next: Lines, rules: &Rules, now_us: u64) -> Vec<SpentOf> {
+        let _no_request = self.rotation.write();
+        *self.lines.lock() = next;
+        spent_by_now(rules, now_us)
+    }
+
+    fn write_totals(&self, next: u64, spent: &[SpentOf]) -> Result<(), LedgerError> {
+        let total = |budget: &str, subject: &str, part: &Spent| Total {
+            budget: budget.to_owned(),
+            subject: subject.to_owned(),
+            start_ms: part.start_ms,
+            amount: part.amount.to_string(),
+        };
+        let spent = spent.iter().flat_map(|(budget, subject, parts)| {
+            parts.iter().map(move |part| total(budget, subject, part))
+        });
         let totals = Totals {
-            next: lines.number,
-            spent,
+            next,
+            spent: spent.collect(),
         };
         let path = totals_path(&self.dir);
         replace_file(&path, Fsync::FileAndDirectory, |file| {
             Ok(serde_json::to_writer(file, &totals)?)
         })
         .map_err(failed("write", &path))?;
-        for number in numbers(&self.dir)?
-            .into_iter()
-            .filter(|n| *n < lines.number)
-        {
+        for number in numbers(&self.dir)?.into_iter().filter(|n| *n < next) {
             let path = lines_path(&self.dir, number);
             fs::remove_file(&path).map_err(failed("remove", &path))?;
         }
         Ok(())
     }
+}
+
+/// What was spent of a budget: its id, the subject that it is counted for, and the stretches of time.
+type SpentOf = (Arc<str>, Box<str>, Vec<Spent>);
+
+fn spent_by_now(rules: &Rules, now_us: u64) -> Vec<SpentOf> {
+    let mut spent = Vec::new();
+    for budget in rules.budgets.iter() {
+        for (subject, purse) in budget.counters.all() {
+            let parts = purse.read(&budget.terms.spec, now_us).spent;
+            spent.push((budget.id.clone(), subject, parts));
+        }
+    }
+    spent
 }
 
 impl Lines {
@@ -482,7 +502,6 @@ fn was_written(journal: &Path, line: &ChargeLine) -> Result<bool, LedgerError> {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
-    use std::sync::Arc;
 
     use weir_eventlog::{Journal, JournalOptions};
     use weir_limits::BudgetAmount;
@@ -582,6 +601,23 @@ mod tests {
         }
         let (_, rules, _journal) = place.open();
         assert_eq!(spent(&rules, "ana"), 5);
+    }
+
+    #[test]
+    fn a_kill_between_a_new_file_of_lines_and_its_totals_loses_nothing() {
+        let place = Place {
+            dir: tempfile::tempdir().unwrap(),
+        };
+        {
+            let (ledger, rules, journal) = place.open();
+            let stream = journal.open_stream(0).unwrap();
+            ledger.charge(&stream, charge("ana", 5), append);
+            let number = ledger.lines.lock().number;
+            let next = Lines::begin(&ledger.dir, number + 1).unwrap();
+            let _never_written = ledger.swap(next, &rules, 0);
+            ledger.charge(&stream, charge("ana", 7), append);
+        }
+        assert_eq!(spent(&place.open().1, "ana"), 12);
     }
 
     #[test]

@@ -13,12 +13,14 @@ use std::collections::HashMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use weir_eventlog::{Fsync, replace_file};
-use weir_limits::{BudgetAmount, BudgetCounter, BudgetUnit, Crossing};
+use weir_limits::{BudgetAmount, BudgetCounter, BudgetUnit, Crossing, SettledBudget};
 use weir_schemas::event::Event;
 
 use crate::admission::ReservedBudget;
@@ -126,8 +128,6 @@ impl NotificationLog {
 /// A threshold of a budget that a request reached.
 #[derive(Debug, Serialize)]
 pub struct ThresholdCrossing {
-    #[serde(skip)]
-    pub budget: String,
     /// Whose budget it is, where each subject has its own.
     #[serde(rename = "budget")]
     pub name: String,
@@ -139,15 +139,9 @@ pub struct ThresholdCrossing {
 }
 
 impl ThresholdCrossing {
-    #[must_use]
-    pub fn new(reserved: &ReservedBudget, subject: &Subject<'_>, crossing: &Crossing) -> Self {
-        Self::of(&reserved.0, reserved.0.name(subject), crossing)
-    }
-
     fn of(budget: &Budget, name: String, crossing: &Crossing) -> Self {
         let shown = |amount| shown_amount(budget.terms.spec.unit, amount);
         Self {
-            budget: budget.id.to_string(),
             name,
             percent: crossing.percent,
             spent: shown(crossing.spent),
@@ -158,24 +152,70 @@ impl ThresholdCrossing {
     }
 
     #[must_use]
-    pub fn json(&self) -> String {
-        self.facts().to_string()
-    }
-
-    #[must_use]
     pub fn facts(&self) -> serde_json::Value {
         serde_json::to_value(self).unwrap_or_default()
     }
+}
 
-    /// The event, which follows those of the request that crossed the threshold.
+/// What is to be said of a budget after a request: an event, which follows those of the request.
+#[derive(Debug)]
+pub struct BudgetNotice {
+    action: &'static str,
+    budget: Arc<str>,
+    json: String,
+}
+
+impl BudgetNotice {
+    /// The request made it reach a threshold.
     #[must_use]
-    pub fn event<'a>(&'a self, json: &'a str, now_ms: u64) -> Event<'a> {
+    pub fn threshold(
+        ReservedBudget(budget): &ReservedBudget,
+        subject: &Subject<'_>,
+        crossing: &Crossing,
+    ) -> Self {
+        let crossing = ThresholdCrossing::of(budget, budget.name(subject), crossing);
+        Self {
+            action: "threshold",
+            budget: budget.id.clone(),
+            json: crossing.facts().to_string(),
+        }
+    }
+
+    /// The request was billed more than it had reserved.
+    #[must_use]
+    pub fn overspent(
+        ReservedBudget(budget): &ReservedBudget,
+        subject: &Subject<'_>,
+        settled: &SettledBudget,
+    ) -> Self {
+        let shown = |amount| shown_amount(budget.terms.spec.unit, amount);
+        let facts = json!({
+            "budget": budget.name(subject),
+            "reserved": shown(settled.reserved),
+            "charged": shown(settled.charged),
+        });
+        Self {
+            action: "overspent",
+            budget: budget.id.clone(),
+            json: facts.to_string(),
+        }
+    }
+
+    /// What is said.
+    #[must_use]
+    pub fn json(&self) -> &str {
+        &self.json
+    }
+
+    #[must_use]
+    pub fn event(&self, now_ms: u64) -> Event<'_> {
         let act = Act {
             actor: "gateway",
-            action: "threshold",
+            action: self.action,
             now_ms,
         };
-        control_event(&act, Kind::Budget.as_str(), &self.budget, None, Some(json))
+        let kind = Kind::Budget.as_str();
+        control_event(&act, kind, &self.budget, None, Some(&self.json))
     }
 }
 
@@ -241,7 +281,6 @@ pub fn shown_amount(unit: BudgetUnit, amount: BudgetAmount) -> String {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
-    use std::sync::Arc;
 
     use super::*;
     use crate::control::record::{Kind, Record};

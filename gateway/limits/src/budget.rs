@@ -1,18 +1,27 @@
 //! A budget: what may be spent in a window, and what of it is spent or reserved.
 //!
 //! A request reserves the most that it can cost, and settles what it did cost. What is reserved counts
-//! as spent meanwhile, so that a hundred requests at once cannot each find the same last dollar.
+//! as spent meanwhile, so that a hundred requests at once cannot each find the same last dollar. Where
+//! what others have reserved is all that stands in the way, a request can wait for it: [`BudgetTurn`].
 
 use std::collections::VecDeque;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 
-use crate::caps::{ROLLING_SLOTS, STRETCH_US, STRETCHES};
+use crate::caps::{RATE_MS, RATE_MS_MIN, ROLLING_SLOTS, STRETCH_US, STRETCHES};
 use crate::share::{Round, Share};
+use crate::waiting::WaitingLine;
 use crate::window::{Span, Window, WindowKind};
 
 /// An amount in a budget's unit. Wide enough for every sum of 64-bit charges.
 pub type BudgetAmount = u128;
+
+/// The threshold of a hard budget of which more is spent than there was.
+pub const OVERSPENT_PERCENT: u8 = 101;
 
 /// What a budget counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,11 +86,26 @@ pub struct BudgetBalance {
     pub spent: BudgetAmount,
     /// By running requests, at all gateways.
     pub reserved: BudgetAmount,
+    /// What is spent in an hour, by the last hour. Only [`BudgetCounter::standing`] knows.
+    pub per_hour: BudgetAmount,
     /// When it resets, if ever.
     pub resets_ms: Option<u64>,
 }
 
 impl BudgetBalance {
+    /// When all of `limit` will be spent if it goes on like that. `None` if it will not be before it
+    /// resets.
+    #[must_use]
+    pub fn ends_ms(&self, limit: BudgetAmount, now_ms: u64) -> Option<u64> {
+        let left = limit.saturating_sub(self.spent);
+        let lasts_ms = left
+            .saturating_mul(u128::from(RATE_MS))
+            .checked_div(self.per_hour)?;
+        let ends_ms = now_ms.saturating_add(u64::try_from(lasts_ms).unwrap_or(u64::MAX));
+        let resets_ms = self.resets_ms.unwrap_or(u64::MAX);
+        (ends_ms < resets_ms).then_some(ends_ms)
+    }
+
     /// All that counts against the limit now.
     #[must_use]
     pub const fn committed(&self) -> BudgetAmount {
@@ -102,6 +126,10 @@ pub struct PeerBudgetUsage {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BudgetExhausted {
     pub remaining: BudgetAmount,
+    /// What of it may be reserved here and now.
+    pub available: BudgetAmount,
+    /// What would be left if nothing were reserved: a request for more need not wait.
+    pub unspent: BudgetAmount,
     /// When there will be room again, if ever.
     pub resets_ms: Option<u64>,
 }
@@ -148,6 +176,51 @@ struct BudgetState {
     expired: BudgetAmount,
     /// The highest threshold that was reported in this window.
     notified_percent: u8,
+    /// Who waits for room, if anybody does.
+    line: Option<Box<WaitingLine>>,
+    recent: RecentSpending,
+}
+
+/// What was spent in this hour and in the one before.
+#[derive(Debug, Default)]
+struct RecentSpending {
+    hour: u64,
+    amounts: [BudgetAmount; 2],
+    /// The first spending that is known.
+    since_ms: Option<u64>,
+}
+
+impl RecentSpending {
+    fn enter(&mut self, hour: u64) {
+        self.amounts = match hour.saturating_sub(self.hour) {
+            0 => self.amounts,
+            1 => [0, self.amounts[0]],
+            _ => [0, 0],
+        };
+        self.hour = self.hour.max(hour);
+    }
+
+    fn add(&mut self, at_ms: u64, amount: BudgetAmount) {
+        let hour = at_ms / RATE_MS;
+        self.enter(hour);
+        let since_ms = self.since_ms.get_or_insert(at_ms);
+        *since_ms = at_ms.min(*since_ms);
+        let ago = usize::try_from(self.hour - hour).unwrap_or(usize::MAX);
+        if let Some(sum) = self.amounts.get_mut(ago) {
+            *sum = sum.saturating_add(amount);
+        }
+    }
+
+    /// Of the hour before, the part counts that is less than an hour ago.
+    fn per_hour(&mut self, now_ms: u64) -> BudgetAmount {
+        self.enter(now_ms / RATE_MS);
+        let of_before = u128::from(RATE_MS - now_ms % RATE_MS);
+        let whole = u128::from(RATE_MS);
+        let [now, before] = self.amounts;
+        let spent = now.saturating_add(before.saturating_mul(of_before) / whole);
+        let known_ms = now_ms.saturating_sub(self.since_ms.unwrap_or(0));
+        spent.saturating_mul(whole) / u128::from(known_ms.clamp(RATE_MS_MIN, RATE_MS))
+    }
 }
 
 /// Use by other gateways, and what they are told about this one.
@@ -187,8 +260,8 @@ impl Outstanding {
     }
 
     /// Whether a reservation has not expired.
-    const fn holds(&self, reserved: &Reserved) -> bool {
-        reserved.stretch + STRETCHES > self.stretch
+    const fn holds(&self, stretch: u64) -> bool {
+        stretch + STRETCHES > self.stretch
     }
 
     fn sum(&self) -> BudgetAmount {
@@ -197,32 +270,65 @@ impl Outstanding {
 }
 
 impl BudgetCounter {
-    /// Reserves `estimate` if there is room for it, and returns the balance after that.
+    /// Reserves `amount` if there is room for it, and returns the balance after that. Of a hard budget
+    /// nobody takes what others wait for: it is the turn of the first of them.
     pub fn reserve(
         &self,
         spec: &BudgetSpec,
-        estimate: BudgetAmount,
+        amount: BudgetAmount,
+        turn: Option<&BudgetTurn>,
         now_us: u64,
     ) -> Result<(Reserved, BudgetBalance), BudgetExhausted> {
         let mut state = self.state.lock();
         state.enter(spec, now_us / 1000);
         if let Some(elsewhere) = &mut state.elsewhere {
-            elsewhere.asked = elsewhere.asked.saturating_add(estimate);
+            elsewhere.asked = elsewhere.asked.saturating_add(amount);
         }
-        let committed = state.standing(spec).committed();
-        let used_up = committed >= spec.limit || committed.saturating_add(estimate) > spec.limit;
-        let not_ours = state.round().is_some_and(|round| !round.allows(estimate));
-        if spec.hard && (used_up || not_ours) {
-            return Err(BudgetExhausted {
-                remaining: spec.limit.saturating_sub(committed),
-                resets_ms: state.resets_ms(spec),
-            });
+        let number = turn.filter(|turn| turn.is_at(self)).map(|turn| turn.number);
+        let is_turn = state
+            .line
+            .as_ref()
+            .is_none_or(|line| line.is_turn_of(number));
+        if spec.hard && !is_turn {
+            return Err(state.exhausted(spec, 0));
         }
-        if let Some(round) = state.round() {
-            round.take(estimate);
-        }
-        let reserved = state.set_aside(estimate, now_us);
+        state.take(spec, amount)?;
+        let reserved = state.set_aside(amount, now_us);
         Ok((reserved, state.standing(spec)))
+    }
+
+    /// Adds to a reservation, if there is room for that.
+    pub fn extend(
+        &self,
+        spec: &BudgetSpec,
+        reserved: &mut Reserved,
+        amount: BudgetAmount,
+        now_us: u64,
+    ) -> Result<(), BudgetExhausted> {
+        let mut state = self.state.lock();
+        state.enter(spec, now_us / 1000);
+        state.take(spec, amount)?;
+        let more = state.set_aside(amount, now_us);
+        // Both end together: as late as the later one would have.
+        if let Some(was) = state.end_at(reserved.stretch, reserved.amount) {
+            *state.outstanding.at(more.stretch) += was;
+            reserved.amount += amount;
+        } else {
+            reserved.amount = amount;
+        }
+        reserved.stretch = more.stretch;
+        Ok(())
+    }
+
+    /// Gives back a part of a reservation.
+    pub fn shrink(&self, reserved: &mut Reserved, amount: BudgetAmount) {
+        let mut state = self.state.lock();
+        let amount = amount.min(reserved.amount);
+        if state.end_at(reserved.stretch, amount).is_some() {
+            state.give_back(amount);
+        }
+        reserved.amount -= amount;
+        self.call_next(state);
     }
 
     /// Replaces a reservation by what was spent. `at_ms` decides the window that it counts in. Returns the highest threshold that it reached.
@@ -243,18 +349,44 @@ impl BudgetCounter {
         }
         state.enter(spec, now_us / 1000);
         state.add(spec, at_ms, amount);
-        state.crossing(spec)
+        let crossing = state.crossing(spec);
+        self.call_next(state);
+        crossing
     }
 
     /// Gives back what was reserved.
     pub fn release(&self, reserved: Reserved) {
         let mut state = self.state.lock();
         if let Some(was) = state.end(reserved) {
-            state.released += was;
-            if let Some(round) = state.round() {
-                round.left += was;
-            }
+            state.give_back(was);
         }
+        self.call_next(state);
+    }
+
+    /// Takes a place among those who wait for room. `None` if there are too many.
+    pub fn wait(self: &Arc<Self>) -> Option<BudgetTurn> {
+        let number = self.state.lock().line.get_or_insert_default().join()?;
+        Some(BudgetTurn {
+            counter: self.clone(),
+            number,
+        })
+    }
+
+    /// Something may have come free. Who waits is woken after the lock is given back.
+    fn call_next(&self, mut state: MutexGuard<'_, BudgetState>) {
+        let waker = state.line.as_mut().and_then(|line| line.call());
+        drop(state);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// What a request that was not tried would have been told.
+    #[must_use]
+    pub fn room(&self, spec: &BudgetSpec, now_us: u64) -> BudgetExhausted {
+        let mut state = self.state.lock();
+        state.enter(spec, now_us / 1000);
+        state.exhausted(spec, 0)
     }
 
     /// Counts earlier spending, from the log.
@@ -277,7 +409,14 @@ impl BudgetCounter {
     ) {
         let mut state = self.state.lock();
         state.enter(spec, now_us / 1000);
-        let mut elsewhere = state.elsewhere.take().unwrap_or_default();
+        let known = state.elsewhere.take();
+        if let Some(known) = &known {
+            let more = sum(&others.spent).saturating_sub(sum(&known.spent));
+            if more > 0 {
+                state.recent.add(now_us / 1000, more);
+            }
+        }
+        let mut elsewhere = known.unwrap_or_default();
         elsewhere.spent = others.spent;
         elsewhere.outstanding = others.outstanding;
         let before = elsewhere.round;
@@ -287,6 +426,7 @@ impl BudgetCounter {
         if let Some(elsewhere) = &mut state.elsewhere {
             elsewhere.round = share.round(before, room, others.claimed);
         }
+        self.call_next(state);
     }
 
     /// The highest threshold reached, and when the current window began: 0 for a rolling one.
@@ -308,7 +448,9 @@ impl BudgetCounter {
     pub fn expire(&self, now_us: u64) -> BudgetAmount {
         let mut state = self.state.lock();
         state.release_old(now_us);
-        std::mem::take(&mut state.expired)
+        let expired = std::mem::take(&mut state.expired);
+        self.call_next(state);
+        expired
     }
 
     /// Whether nothing counts and nothing is outstanding: it could as well be new.
@@ -323,7 +465,11 @@ impl BudgetCounter {
         let mut state = self.state.lock();
         state.enter(spec, now_us / 1000);
         state.forget_old(spec, now_us / 1000);
-        state.standing(spec)
+        let per_hour = state.recent.per_hour(now_us / 1000);
+        BudgetBalance {
+            per_hour,
+            ..state.standing(spec)
+        }
     }
 
     #[must_use]
@@ -429,6 +575,42 @@ impl BudgetState {
             _ => self.spent.insert(place, Spent { start_ms, amount }),
         }
         self.spent_sum = self.spent_sum.saturating_add(amount);
+        self.recent.add(at_ms, amount);
+    }
+
+    /// Takes `amount` of this gateway's share, if there is room for it.
+    fn take(&mut self, spec: &BudgetSpec, amount: BudgetAmount) -> Result<(), BudgetExhausted> {
+        let committed = self.standing(spec).committed();
+        let used_up = committed >= spec.limit || committed.saturating_add(amount) > spec.limit;
+        let not_ours = self.round().is_some_and(|round| !round.allows(amount));
+        if spec.hard && (used_up || not_ours) {
+            let remaining = spec.limit.saturating_sub(committed);
+            let ours = self
+                .round()
+                .map_or(remaining, |round| round.allowed(remaining));
+            return Err(self.exhausted(spec, ours));
+        }
+        if let Some(round) = self.round() {
+            round.take(amount);
+        }
+        Ok(())
+    }
+
+    fn exhausted(&self, spec: &BudgetSpec, available: BudgetAmount) -> BudgetExhausted {
+        let standing = self.standing(spec);
+        BudgetExhausted {
+            remaining: spec.limit.saturating_sub(standing.committed()),
+            available,
+            unspent: spec.limit.saturating_sub(standing.spent),
+            resets_ms: standing.resets_ms,
+        }
+    }
+
+    fn give_back(&mut self, amount: BudgetAmount) {
+        self.released += amount;
+        if let Some(round) = self.round() {
+            round.left += amount;
+        }
     }
 
     fn set_aside(&mut self, amount: BudgetAmount, now_us: u64) -> Reserved {
@@ -447,11 +629,15 @@ impl BudgetState {
 
     /// Ends a reservation. `None` if it had expired.
     fn end(&mut self, reserved: Reserved) -> Option<BudgetAmount> {
-        if !self.outstanding.holds(&reserved) {
+        self.end_at(reserved.stretch, reserved.amount)
+    }
+
+    fn end_at(&mut self, stretch: u64, amount: BudgetAmount) -> Option<BudgetAmount> {
+        if !self.outstanding.holds(stretch) {
             return None;
         }
-        *self.outstanding.at(reserved.stretch) -= reserved.amount;
-        Some(reserved.amount)
+        *self.outstanding.at(stretch) -= amount;
+        Some(amount)
     }
 
     fn standing(&self, spec: &BudgetSpec) -> BudgetBalance {
@@ -459,16 +645,19 @@ impl BudgetState {
         BudgetBalance {
             spent: self.spent_sum,
             reserved: self.outstanding.sum().saturating_add(elsewhere),
+            per_hour: 0,
             resets_ms: self.resets_ms(spec),
         }
     }
 
-    /// The highest threshold that the spending is at.
+    /// The highest threshold that the spending is at. That a hard budget is overspent is one of its own.
     fn reached(&self, spec: &BudgetSpec) -> Option<u8> {
         let reached = |percent: &&u8| {
             self.spent_sum.saturating_mul(100) >= spec.limit.saturating_mul(u128::from(**percent))
         };
-        spec.thresholds_percent.iter().rev().find(reached).copied()
+        let threshold = spec.thresholds_percent.iter().rev().find(reached).copied();
+        let is_overspent = spec.hard && self.spent_sum > spec.limit;
+        threshold.max(is_overspent.then_some(OVERSPENT_PERCENT))
     }
 
     fn crossing(&mut self, spec: &BudgetSpec) -> Option<Crossing> {
@@ -505,6 +694,53 @@ impl BudgetState {
     }
 }
 
+fn sum(spent: &[Spent]) -> BudgetAmount {
+    let add = |sum: BudgetAmount, part: &Spent| sum.saturating_add(part.amount);
+    spent.iter().fold(0, add)
+}
+
+/// A place among those who wait for room in a budget, until it is dropped. It is ready each time that
+/// something came free and it is this one's turn to try again.
+#[derive(Debug)]
+pub struct BudgetTurn {
+    counter: Arc<BudgetCounter>,
+    number: u64,
+}
+
+impl BudgetTurn {
+    /// Whether it waits for this budget.
+    #[must_use]
+    pub fn is_at(&self, counter: &BudgetCounter) -> bool {
+        std::ptr::eq(&*self.counter, counter)
+    }
+}
+
+impl Future for BudgetTurn {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        match &mut self.counter.state.lock().line {
+            Some(line) => line.poll(self.number, cx),
+            None => Poll::Ready(()),
+        }
+    }
+}
+
+impl Drop for BudgetTurn {
+    fn drop(&mut self) {
+        let mut state = self.counter.state.lock();
+        let Some(line) = &mut state.line else { return };
+        let next = line.leave(self.number);
+        if line.is_empty() {
+            state.line = None;
+        }
+        drop(state);
+        if let Some(next) = next {
+            next.wake();
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -527,9 +763,10 @@ mod tests {
         amount: BudgetAmount,
         now_us: u64,
     ) -> Result<Reserved, BudgetExhausted> {
-        let reserved = counter.reserve(spec, amount, now_us);
+        let reserved = counter.reserve(spec, amount, None, now_us);
         reserved.map(|(reserved, standing)| {
-            assert_eq!(standing, counter.standing(spec, now_us));
+            let now = counter.standing(spec, now_us);
+            assert_eq!(standing.committed(), now.committed());
             reserved
         })
     }

@@ -11,3 +11,9 @@ pub(crate) const ROLLING_HOURS_MAX: u64 = 366 * 24;
 /// begins: after one to two hours.
 pub(crate) const STRETCH_US: u64 = 60 * 60 * 1_000_000;
 pub(crate) const STRETCHES: u64 = 2;
+/// Requests that wait for room in one budget; further ones are refused at once.
+pub(crate) const WAITING_MAX: usize = 256;
+/// A rate of spending is taken over this time.
+pub(crate) const RATE_MS: u64 = 60 * 60 * 1_000;
+/// Shortest time that a rate is taken over, where there was no spending before.
+pub(crate) const RATE_MS_MIN: u64 = 60 * 1_000;

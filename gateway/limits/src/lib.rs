@@ -4,7 +4,8 @@
 //!
 //! A request takes from every counter that applies to it, with one [`Permit`] for all of them:
 //! [`Permit::under`] each limit, and [`Permit::reserve`] of each budget. The first refusal ends it, and
-//! dropping the permit gives back what the other counters gave. [`Permit::admit`] makes it stand. When
+//! dropping the permit gives back what the other counters gave; where only reservations of others stand
+//! in the way, [`BudgetCounter::wait`] says when to try again. [`Permit::admit`] makes it stand. When
 //! the request is over, [`Permit::settle`] replaces the reservations by what was really used; a permit
 //! that is dropped instead releases them.
 //!
@@ -30,14 +31,15 @@ mod provider;
 mod rate;
 pub mod share;
 mod slots;
+mod waiting;
 mod window;
 
 pub use budget::{
-    BudgetAmount, BudgetBalance, BudgetCounter, BudgetExhausted, BudgetSpec, BudgetUnit,
-    BudgetUsage, Crossing, Flow, PeerBudgetUsage, Reserved, Spent,
+    BudgetAmount, BudgetBalance, BudgetCounter, BudgetExhausted, BudgetSpec, BudgetTurn,
+    BudgetUnit, BudgetUsage, Crossing, Flow, OVERSPENT_PERCENT, PeerBudgetUsage, Reserved, Spent,
 };
 pub use class::Class;
-pub use permit::{Actual, HeldLimit, LimitCounter, Permit};
+pub use permit::{Actual, HeldLimit, LimitCounter, Permit, SettledBudget};
 pub use provider::{
     AnnouncedLimit, OperatorLimits, ProviderBusy, ProviderLimitStatus, ProviderLimits,
     ProviderPermit, ProviderUse,

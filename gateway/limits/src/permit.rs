@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use crate::budget::{
-    BudgetAmount, BudgetBalance, BudgetCounter, BudgetExhausted, BudgetSpec, BudgetUnit, Crossing,
-    Reserved,
+    BudgetAmount, BudgetBalance, BudgetCounter, BudgetExhausted, BudgetSpec, BudgetTurn,
+    BudgetUnit, Crossing, Reserved,
 };
 use crate::class::Class;
 use crate::rate::{Bucket, RateExceeded, RateReading, RateSpec};
@@ -13,9 +13,14 @@ use crate::slots::{ConcurrencyExceeded, Slots};
 /// What a request turned out to use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Actual {
+    /// Of the answer that the client got: limits count these.
     pub tokens: u64,
-    /// `None` if the cost is unknown: then it is charged what was reserved for it.
-    pub pico_usd: Option<BudgetAmount>,
+    /// Of all attempts, failed ones too, like what follows: budgets count these.
+    pub billed_tokens: u64,
+    /// What they cost, as far as that is known.
+    pub pico_usd: BudgetAmount,
+    /// The cost of one of them is unknown: then no less is charged than what was reserved.
+    pub is_partly_unknown: bool,
     /// When the request arrived: it counts in that window of a budget.
     pub at_ms: u64,
 }
@@ -25,8 +30,9 @@ impl Actual {
     #[must_use]
     pub fn charge(&self, unit: BudgetUnit, reserved: BudgetAmount) -> BudgetAmount {
         match unit {
-            BudgetUnit::Tokens => BudgetAmount::from(self.tokens),
-            BudgetUnit::PicoUsd => self.pico_usd.unwrap_or(reserved),
+            BudgetUnit::Tokens => BudgetAmount::from(self.billed_tokens),
+            BudgetUnit::PicoUsd if self.is_partly_unknown => self.pico_usd.max(reserved),
+            BudgetUnit::PicoUsd => self.pico_usd,
         }
     }
 }
@@ -47,8 +53,18 @@ pub struct LimitCounter {
 #[derive(Debug)]
 pub struct Permit<B: AsRef<BudgetSpec>> {
     limits: Vec<HeldLimit>,
-    budgets: Vec<(Arc<BudgetCounter>, B, Reserved)>,
+    budgets: Vec<HeldBudget<B>>,
     admitted: bool,
+}
+
+/// What a request holds of one budget.
+#[derive(Debug)]
+struct HeldBudget<B> {
+    counter: Arc<BudgetCounter>,
+    budget: B,
+    reserved: Reserved,
+    /// What one attempt may cost.
+    per_attempt: BudgetAmount,
 }
 
 /// What a request holds of one limit.
@@ -101,6 +117,15 @@ impl HeldLimit {
     }
 }
 
+/// What came of a reservation.
+#[derive(Clone, Copy, Debug)]
+pub struct SettledBudget {
+    /// The threshold that was reached, if one was.
+    pub crossing: Option<Crossing>,
+    pub reserved: BudgetAmount,
+    pub charged: BudgetAmount,
+}
+
 impl<B: AsRef<BudgetSpec>> Permit<B> {
     /// A permit with room for so many limits and budgets.
     #[must_use]
@@ -122,22 +147,62 @@ impl<B: AsRef<BudgetSpec>> Permit<B> {
         })
     }
 
+    /// Reserves what one attempt may cost. `turn` is the request's place among those who wait, if it
+    /// has waited.
     pub fn reserve(
         &mut self,
         counter: Arc<BudgetCounter>,
         budget: B,
-        estimate: BudgetAmount,
+        amount: BudgetAmount,
+        turn: Option<&BudgetTurn>,
         now_us: u64,
     ) -> Result<BudgetBalance, BudgetExhausted> {
-        let (reserved, standing) = counter.reserve(budget.as_ref(), estimate, now_us)?;
-        self.budgets.push((counter, budget, reserved));
+        let (reserved, standing) = counter.reserve(budget.as_ref(), amount, turn, now_us)?;
+        self.budgets.push(HeldBudget {
+            counter,
+            budget,
+            reserved,
+            per_attempt: amount,
+        });
         Ok(standing)
+    }
+
+    /// Reserves for one more attempt, of every budget or of none. Returns the budget that has no room.
+    pub fn reserve_again(&mut self, now_us: u64) -> Result<(), &B> {
+        let full = self.budgets.iter_mut().position(|held| {
+            let (spec, amount) = (held.budget.as_ref(), held.per_attempt);
+            let extended = held
+                .counter
+                .extend(spec, &mut held.reserved, amount, now_us);
+            extended.is_err()
+        });
+        let Some(full) = full else { return Ok(()) };
+        for held in &mut self.budgets[..full] {
+            held.counter.shrink(&mut held.reserved, held.per_attempt);
+        }
+        Err(&self.budgets[full].budget)
+    }
+
+    /// A permit of its own for an attempt beside the request: of its budgets, not of its limits.
+    /// `amount` is what that attempt may cost; `None` where it must not be made.
+    pub fn beside(&self, amount: impl Fn(&B) -> Option<BudgetAmount>, now_us: u64) -> Option<Self>
+    where
+        B: Clone,
+    {
+        let mut beside = Self::new(0, self.budgets.len());
+        for held in &self.budgets {
+            let amount = amount(&held.budget)?;
+            let (counter, budget) = (held.counter.clone(), held.budget.clone());
+            beside.reserve(counter, budget, amount, None, now_us).ok()?;
+        }
+        beside.admit();
+        Some(beside)
     }
 
     /// Its budgets, with the amount reserved of each.
     pub fn budgets(&self) -> impl Iterator<Item = (&B, BudgetAmount)> {
         let budgets = self.budgets.iter();
-        budgets.map(|(_, budget, reserved)| (budget, reserved.amount))
+        budgets.map(|held| (&held.budget, held.reserved.amount))
     }
 
     /// The request is let through.
@@ -145,18 +210,27 @@ impl<B: AsRef<BudgetSpec>> Permit<B> {
         self.admitted = true;
     }
 
-    /// Replaces reservations by what was used, and reports each budget that reached a threshold by it.
-    pub fn settle(mut self, actual: &Actual, now_us: u64, mut crossed: impl FnMut(B, Crossing)) {
+    /// Replaces reservations by what was used, and tells of each budget what came of it.
+    pub fn settle(
+        mut self,
+        actual: &Actual,
+        now_us: u64,
+        mut settled: impl FnMut(&B, SettledBudget),
+    ) {
         for taken in self.limits.drain(..) {
             taken.end(actual.tokens);
         }
-        for (counter, budget, reserved) in self.budgets.drain(..) {
-            let spec = budget.as_ref();
-            let amount = actual.charge(spec.unit, reserved.amount);
-            let crossing = counter.settle(spec, reserved, amount, actual.at_ms, now_us);
-            if let Some(crossing) = crossing {
-                crossed(budget, crossing);
-            }
+        for held in self.budgets.drain(..) {
+            let (counter, spec) = (held.counter, held.budget.as_ref());
+            let reserved = held.reserved.amount;
+            let charged = actual.charge(spec.unit, reserved);
+            let crossing = counter.settle(spec, held.reserved, charged, actual.at_ms, now_us);
+            let came_of_it = SettledBudget {
+                crossing,
+                reserved,
+                charged,
+            };
+            settled(&held.budget, came_of_it);
         }
     }
 
@@ -167,8 +241,8 @@ impl<B: AsRef<BudgetSpec>> Permit<B> {
             }
             taken.end(0);
         }
-        for (counter, _, reserved) in self.budgets.drain(..) {
-            counter.release(reserved);
+        for held in self.budgets.drain(..) {
+            held.counter.release(held.reserved);
         }
     }
 }

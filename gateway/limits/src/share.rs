@@ -87,6 +87,15 @@ impl Round {
         self.is_whole || amount <= self.left
     }
 
+    /// The most of `room` that would be let through now.
+    pub(crate) fn allowed(&self, room: u128) -> u128 {
+        if self.is_whole {
+            room
+        } else {
+            room.min(self.left)
+        }
+    }
+
     pub(crate) const fn take(&mut self, amount: u128) {
         self.left = self.left.saturating_sub(amount);
         self.is_whole = false;

@@ -35,6 +35,8 @@ fn budget(limit: u128, kind: WindowKind) -> Named {
 enum Step {
     Reserve(u64),
     Settle(usize, u64),
+    Extend(usize, u64),
+    Shrink(usize, u64),
     Release(usize),
     Forget(usize),
     Wait(u64),
@@ -44,6 +46,8 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         4 => (0..200_u64).prop_map(Step::Reserve),
         3 => (any::<usize>(), 0..300_u64).prop_map(|(which, used)| Step::Settle(which, used)),
+        2 => (any::<usize>(), 0..200_u64).prop_map(|(which, more)| Step::Extend(which, more)),
+        1 => (any::<usize>(), 0..200_u64).prop_map(|(which, less)| Step::Shrink(which, less)),
         1 => any::<usize>().prop_map(Step::Release),
         1 => any::<usize>().prop_map(Step::Forget),
         1 => (0..7_200_000_000_u64).prop_map(Step::Wait),
@@ -60,7 +64,7 @@ proptest! {
             match step {
                 Step::Reserve(amount) => {
                     let before = purse.read(spec, now_us).committed;
-                    match purse.reserve(spec, u128::from(amount), now_us) {
+                    match purse.reserve(spec, u128::from(amount), None, now_us) {
                         Ok((reserved, standing)) => {
                             prop_assert!(before + u128::from(amount) <= 1000);
                             prop_assert_eq!(standing.committed(), before + u128::from(amount));
@@ -75,6 +79,17 @@ proptest! {
                 Step::Settle(which, used) if !held.is_empty() => {
                     let reserved = held.swap_remove(which % held.len());
                     purse.settle(spec, reserved, u128::from(used), now_us / 1000, now_us);
+                }
+                Step::Extend(which, more) if !held.is_empty() => {
+                    let at = which % held.len();
+                    let before = purse.read(spec, now_us).committed;
+                    let fits = before < 1000 && before + u128::from(more) <= 1000;
+                    let extended = purse.extend(spec, &mut held[at], u128::from(more), now_us);
+                    prop_assert_eq!(extended.is_ok(), fits);
+                }
+                Step::Shrink(which, less) if !held.is_empty() => {
+                    let at = which % held.len();
+                    purse.shrink(&mut held[at], u128::from(less));
                 }
                 Step::Release(which) if !held.is_empty() => {
                     purse.release(held.swap_remove(which % held.len()));
@@ -93,6 +108,52 @@ proptest! {
         purse.expire(u64::MAX);
         held.into_iter().for_each(|reserved| purse.release(reserved));
         prop_assert_eq!(purse.flow().outstanding, 0);
+    }
+
+    /// Requests of any size that come, wait, are called, leave and end in any order: nobody is let in
+    /// before one who waits already, who can be let in is never left waiting, and the limit holds.
+    #[test]
+    fn who_waits_for_a_budget_is_served_in_order_and_never_forgotten(
+        steps in prop::collection::vec((0..4_u8, any::<usize>(), 1..60_u128), 1..300),
+    ) {
+        let (purse, spec) = (Arc::new(BudgetCounter::default()), budget(100, WindowKind::Total));
+        let spec = spec.as_ref();
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        let (mut held, mut line) = (Vec::new(), VecDeque::new());
+        for (step, which, amount) in steps {
+            match step {
+                0 | 1 => match purse.reserve(spec, amount, None, 0) {
+                    Ok((reserved, _)) => {
+                        prop_assert!(line.is_empty(), "it overtook");
+                        held.push(reserved);
+                    }
+                    Err(_) => line.push_back((purse.wait().unwrap(), amount)),
+                },
+                2 if !held.is_empty() => purse.release(held.swap_remove(which % held.len())),
+                3 if !line.is_empty() => drop(line.remove(which % line.len())),
+                _ => {}
+            }
+            // As an executor does: who is called tries again.
+            let mut at = 0;
+            while let Some((turn, amount)) = line.get_mut(at) {
+                if std::pin::Pin::new(&mut *turn).poll(&mut context).is_pending() {
+                    break;
+                }
+                prop_assert_eq!(at, 0, "only the first is called");
+                match purse.reserve(spec, *amount, Some(&*turn), 0) {
+                    Ok((reserved, _)) => {
+                        held.push(reserved);
+                        line.pop_front();
+                    }
+                    Err(_) => at += 1,
+                }
+            }
+            let committed = purse.read(spec, 0).committed;
+            prop_assert!(committed <= 100);
+            if let Some((_, amount)) = line.front() {
+                prop_assert!(committed + amount > 100 || committed >= 100, "it waits for nothing");
+            }
+        }
     }
 
     /// A reference that keeps every arrival: what was let through in exact fractions of a minute.
@@ -132,7 +193,7 @@ proptest! {
         held.take_request(&spec, Class::Interactive, 0).unwrap();
         held.take_tokens(&spec, Class::Interactive, tokens, 0).unwrap();
         held.take_slot(1, Class::Interactive).unwrap();
-        prop_assert!(permit.reserve(purse.clone(), budget(u128::from(tokens) - 1, WindowKind::Day), u128::from(tokens), 0).is_err());
+        prop_assert!(permit.reserve(purse.clone(), budget(u128::from(tokens) - 1, WindowKind::Day), u128::from(tokens), None, 0).is_err());
         drop(permit);
         prop_assert_eq!(counter.requests.read(&spec, 0).remaining, 100);
         prop_assert_eq!(counter.tokens.read(&spec, 0).remaining, 100);
@@ -211,6 +272,7 @@ fn a_million_requests_with_killed_processes_leave_no_reservation() {
                     process.purse.clone(),
                     spec.clone(),
                     u128::from(estimate),
+                    None,
                     now_us,
                 )
                 .is_ok();
@@ -232,12 +294,12 @@ fn a_million_requests_with_killed_processes_leave_no_reservation() {
                 drop(permit);
             } else {
                 let actual = Actual {
-                    tokens: random.random_range(0..=estimate),
-                    pico_usd: None,
+                    billed_tokens: random.random_range(0..=estimate),
                     at_ms: now_us / 1000,
+                    ..Actual::default()
                 };
                 let day_ms = actual.at_ms / DAY_MS * DAY_MS;
-                *log.0.entry(day_ms).or_default() += u128::from(actual.tokens);
+                *log.0.entry(day_ms).or_default() += u128::from(actual.billed_tokens);
                 permit.settle(&actual, now_us, |_, _| {});
             }
         }
@@ -403,7 +465,7 @@ fn gateways_that_share_a_budget_overshoot_by_less_than_the_bound() {
                     ..PeerBudgetUsage::default()
                 };
                 gateway.purse.merge_peers(spec, others, new, 0);
-                while let Ok((reserved, _)) = gateway.purse.reserve(spec, 1, 0) {
+                while let Ok((reserved, _)) = gateway.purse.reserve(spec, 1, None, 0) {
                     gateway.purse.settle(spec, reserved, 1, 0, 0);
                     told[number] += 1;
                     taken += 1;

@@ -460,6 +460,10 @@ impl Desk {
                 "spent": text(standing.spent),
                 "reserved": text(standing.reserved),
                 "remaining": text(remaining),
+                "per_hour": text(standing.per_hour),
+                "ends": standing
+                    .ends_ms(budget.terms.spec.limit, self.now_ms)
+                    .map(weir_limits::rfc3339),
                 "resets": standing.resets_ms.map(weir_limits::rfc3339),
             })
         });

@@ -16,6 +16,7 @@ use serde_json::json;
 use weir_eventlog::{StopSignal, StoppableThread};
 use weir_governance::clock::Moment;
 use weir_governance::thresholds::{PendingNotification, ThresholdCrossing, pending};
+use weir_limits::OVERSPENT_PERCENT;
 
 use crate::caps::{LAST_POST_MAX, WEBHOOK_PAUSE_MAX};
 use crate::request::worker::GatewayState;
@@ -47,8 +48,11 @@ fn body(notification: &PendingNotification) -> String {
         (true, _) => " When it is used up, requests are refused.",
         (false, _) => "",
     };
-    let text =
-        format!("Budget \"{name}\" has reached {percent}%: {spent} of {limit}.{then} {until}");
+    let what = match (hard, percent) {
+        (true, &OVERSPENT_PERCENT) => "is overspent".to_owned(),
+        _ => format!("has reached {percent}%"),
+    };
+    let text = format!("Budget \"{name}\" {what}: {spent} of {limit}.{then} {until}");
     let mut facts = notification.crossing.facts();
     facts["id"] = notification.mark.budget.clone().into();
     json!({ "text": text, "budget": facts }).to_string()

@@ -19,6 +19,8 @@ pub(crate) enum AttemptEnd {
     /// The other attempt of a hedged request had its first token earlier.
     HedgeLost,
     ClientGone,
+    /// The answer became longer than what was reserved for it.
+    OverBudget,
     /// The gateway was stopped.
     Shutdown,
     /// The gateway panicked.
@@ -32,6 +34,7 @@ impl AttemptEnd {
             Self::Failed(kind) => kind.as_str(),
             Self::HedgeLost => "hedge_lost",
             Self::ClientGone => "client_gone",
+            Self::OverBudget => "budget_exhausted",
             Self::Shutdown => "shutdown",
             Self::Internal => "internal",
         }

@@ -6,6 +6,12 @@ use weir_schemas::{PicoUsd, UsageSource};
 use crate::record::attempt::{AttemptCharge, AttemptEnd, AttemptRecord};
 use crate::setup::directory::ChargedCall;
 
+/// Whether such a failure comes before the provider has the call.
+pub(crate) const fn never_called(kind: FailureKind) -> bool {
+    use FailureKind::{Connect, ConnectTimeout, InvalidRequest};
+    matches!(kind, Connect | ConnectTimeout | InvalidRequest)
+}
+
 impl AttemptRecord {
     /// Tokens as limits and budgets count them, those at other models too.
     pub(super) fn tokens(&self) -> u64 {
@@ -45,16 +51,13 @@ impl AttemptRecord {
         !has_input && (is_by_time || !self.other_models.is_empty())
     }
 
-    /// Whether the provider began to answer, or was cancelled while it worked: by the client, or for
-    /// another attempt that was faster. It has read the prompt then, most likely, and will bill it.
+    /// Whether the provider began to answer, or had the call and was not waited for any longer: by the
+    /// client, for another attempt that was faster, or because its time was up. It has read the prompt
+    /// then, most likely, and will bill it.
     fn was_served(&self) -> bool {
-        let was_cancelled = matches!(
-            self.failure,
-            Some((AttemptEnd::ClientGone | AttemptEnd::HedgeLost, _))
-        );
         match self.status() {
             Some(status) => status < 400,
-            None => was_cancelled && self.sent.is_some(),
+            None => self.sent.is_some() && !self.was_not_called(),
         }
     }
 
@@ -80,14 +83,10 @@ impl AttemptRecord {
 
     /// Whether it is known to cost nothing: the provider answered with an error, or got no call.
     fn was_not_billed(&self) -> bool {
-        use FailureKind::{Connect, ConnectTimeout, InvalidRequest};
-        let was_not_called = matches!(
-            self.failure,
-            Some((
-                AttemptEnd::Failed(Connect | ConnectTimeout | InvalidRequest),
-                _
-            ))
-        );
-        was_not_called || self.status().is_some_and(|status| status >= 400)
+        self.was_not_called() || self.status().is_some_and(|status| status >= 400)
+    }
+
+    fn was_not_called(&self) -> bool {
+        matches!(self.failure, Some((AttemptEnd::Failed(kind), _)) if never_called(kind))
     }
 }

@@ -113,6 +113,8 @@ metrics! {
             "Requests that waited or were refused because every provider's rate limit was used up";
         pub(crate) shadows_left_out: Counter = Counter::default(),
             "shadows_left_out", "Shadows not sent because too many were in flight";
+        pub(crate) budget_overspent: Counter = Counter::default(),
+            "budget_overspent", "Times that a call was billed more than was reserved of a hard budget";
         pub(crate) drains_left_out: Counter = Counter::default(),
             "drains_left_out",
             "Answers not drained after their client left because too many were being drained";

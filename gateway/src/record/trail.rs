@@ -32,7 +32,7 @@ pub(crate) struct RequestRecord {
     /// Limit or budget that refused the request, or came close.
     limit_verdict: Option<String>,
     route: Option<Route>,
-    /// Time that it waited for its turn at a provider.
+    /// Time that it waited for its turn, in a budget and at a provider.
     queue_us: u64,
     pub(super) attempts: Attempts,
     pub(super) status: u16,
@@ -128,8 +128,12 @@ pub(crate) struct RequestTotals {
     pub(crate) is_complete: bool,
     /// Tokens of the answer that the client got.
     pub(crate) tokens: u64,
-    /// What the client is charged; `None` if the price is not known.
-    pub(crate) cost: Option<PicoUsd>,
+    /// Tokens of all attempts.
+    pub(crate) billed_tokens: u64,
+    /// What all attempts cost, as far as that is known.
+    pub(crate) billed: PicoUsd,
+    /// The cost of one of them is not known.
+    pub(crate) is_partly_unknown: bool,
 }
 
 impl RequestRecord {
@@ -157,9 +161,9 @@ impl RequestRecord {
         self.route = Some(route);
     }
 
-    /// It has waited so long for its turn at a provider's limits.
+    /// It has waited so long for its turn, in a budget or at a provider's limits.
     pub(crate) fn queued(&mut self, queue_us: u64) {
-        self.queue_us = queue_us;
+        self.queue_us = self.queue_us.saturating_add(queue_us);
     }
 
     pub(crate) fn refused(
@@ -170,7 +174,9 @@ impl RequestRecord {
     ) {
         self.status = status.as_u16();
         self.failure = Some(failure);
-        self.limit_verdict = rule.map(str::to_owned);
+        if let Some(rule) = rule {
+            self.limit_verdict = Some(rule.to_owned());
+        }
     }
 
     /// An attempt begins. The one before it has failed.
@@ -247,6 +253,15 @@ impl RequestRecord {
 
     pub(crate) fn client_left(&mut self) {
         self.fail("relay", AttemptEnd::ClientGone.as_str(), CLIENT_GONE);
+    }
+
+    /// The current attempt was stopped, for its answer became longer than what was reserved for it.
+    pub(crate) fn stopped(&mut self, message: &str) {
+        let end = AttemptEnd::OverBudget;
+        if let Some(attempt) = self.current() {
+            attempt.cut_short(end, message);
+        }
+        self.fail("relay", end.as_str(), message);
     }
 
     /// The answer of the current attempt broke off.
@@ -328,10 +343,17 @@ impl RequestRecord {
             settle(attempt.number, attempt.tokens());
         }
         let delivered = self.attempts.delivered();
+        let costs = || self.attempts.iter().map(|attempt| attempt.charge.cost);
         RequestTotals {
             is_complete: self.failure.is_none(),
             tokens: delivered.map_or(0, AttemptRecord::tokens),
-            cost: self.cost(),
+            billed_tokens: self
+                .attempts
+                .iter()
+                .map(AttemptRecord::tokens)
+                .fold(0, u64::saturating_add),
+            billed: sum(costs().flatten()),
+            is_partly_unknown: costs().any(|cost| cost.is_none()),
         }
     }
 
@@ -344,8 +366,7 @@ impl RequestRecord {
     /// What the other attempts cost, as far as that is known.
     fn waste(&self) -> PicoUsd {
         let others = self.attempts.iter().filter(|attempt| !attempt.delivered);
-        let known = others.filter_map(|attempt| attempt.charge.cost);
-        PicoUsd(known.fold(0, |sum, cost| sum.saturating_add(cost.0)))
+        sum(others.filter_map(|attempt| attempt.charge.cost))
     }
 
     /// The messages of failures, partly in the providers' words.
@@ -502,6 +523,10 @@ impl RequestRecord {
             unpriced_reason: attempt.unpriced_reason(),
         }
     }
+}
+
+fn sum(costs: impl Iterator<Item = PicoUsd>) -> PicoUsd {
+    PicoUsd(costs.fold(0, |sum, cost| sum.saturating_add(cost.0)))
 }
 
 impl Route {

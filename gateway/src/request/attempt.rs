@@ -6,7 +6,8 @@
 //!
 //! [`attempt`] asks the [plan] for the next attempt; [`race`](race::race) makes it, and a hedge beside it
 //! if the first token is late; [`call`](call::send) is one call at one provider. Before each, the request
-//! takes a permit of the [provider's limits](provider_limits). [`shadow`] sends copies whose answers are
+//! takes a permit of the [provider's limits](provider_limits). Before a further one it reserves from its
+//! budgets again, if the one before may be billed. [`shadow`] sends copies whose answers are
 //! discarded.
 
 mod call;
@@ -50,6 +51,8 @@ pub(crate) async fn attempt(
     let mut plan = plan_attempts(exchange, &context).await?;
     shadow::send(exchange, &context, &mut plan);
     let mut last: Option<FailedAttempt> = None;
+    // What was reserved for the latest attempt is still needed for it.
+    let mut is_spent = false;
     loop {
         let failure = last.as_ref().map(|failed| &failed.failure);
         if failure.is_some() {
@@ -67,6 +70,10 @@ pub(crate) async fn attempt(
         if request.has_client_left() {
             return Err(gave_up(alias, GiveUp::NoTargetLeft, last));
         }
+        if is_spent && !exchange.reserve_again() {
+            return Err(gave_up(alias, GiveUp::NoTargetLeft, last));
+        }
+        is_spent = false;
         if let Some(client) = &request.client {
             client.note_call();
         }
@@ -85,7 +92,10 @@ pub(crate) async fn attempt(
         };
         match race(exchange, &context, &mut plan, &attempt, permit, cause).await {
             Ok(response) => return Ok(response),
-            Err(failed) => last = Some(failed),
+            Err(failed) => {
+                is_spent = failed.may_be_billed();
+                last = Some(failed);
+            }
         }
     }
 }

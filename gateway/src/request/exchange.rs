@@ -10,15 +10,15 @@ use http::HeaderMap;
 use weir_eventlog::{AppendError, Appended, LockedStream};
 use weir_governance::admission::ReservedBudget;
 use weir_governance::clock::Moment;
-use weir_governance::ledger::Charge;
-use weir_governance::thresholds::ThresholdCrossing;
-use weir_limits::{Actual, BudgetAmount, Permit, ProviderPermit};
+use weir_governance::thresholds::BudgetNotice;
+use weir_limits::{Permit, ProviderPermit};
 
 use crate::record::attempt::AttemptEnd;
 use crate::record::context::RequestContext;
 use crate::record::payload::{CapturedPayload, PayloadCapture};
-use crate::record::trail::{RequestRecord, RequestTotals};
+use crate::record::trail::RequestRecord;
 use crate::request::drain::ClientPresence;
+use crate::request::settlement;
 use crate::request::worker::Worker;
 use crate::setup::directory::Deployment;
 
@@ -30,6 +30,8 @@ pub(crate) struct Exchange {
     pub(crate) provider_permits: ProviderPermits,
     /// What the request holds of limits and budgets.
     pub(crate) permit: Option<Permit<ReservedBudget>>,
+    /// Most tokens of an answer for which hard budgets have room.
+    pub(crate) output_tokens_max: Option<u64>,
     /// What is kept of what the client sends and gets, if anything is.
     pub(crate) payload: Option<Box<PayloadCapture>>,
     /// Response headers about the client's limits.
@@ -52,6 +54,7 @@ impl Exchange {
             record,
             provider_permits: ProviderPermits::default(),
             permit: None,
+            output_tokens_max: None,
             payload: None,
             limit_headers: HeaderMap::new(),
             client: None,
@@ -73,59 +76,38 @@ impl Exchange {
         let telemetry = &self.worker.shared.telemetry;
         telemetry.metrics.in_flight.dec();
         telemetry.count(&self.context, &self.record);
-        let actual = actual(&totals, &self.context);
-        let worker = self.worker.clone();
-        let Some((permit, charges)) = self.charges(&actual) else {
-            return self.append(worker.stream.lock(), payload, &[]);
-        };
-        if charges.is_empty() {
-            let reached = self.settle(permit, &actual);
-            return self.append(worker.stream.lock(), payload, &reached);
-        }
-        // A line in the ledger, then the events: a kill in between leaves a line that does not count.
-        let ledger = &worker.shared.ledger;
-        ledger.charge(&worker.stream, charges, |stream| {
-            let reached = self.settle(permit, &actual);
-            self.append(stream, payload, &reached)
-        })
+        let (worker, permit) = (self.worker.clone(), self.permit.take());
+        settlement::settle(
+            &worker,
+            permit,
+            &self.context,
+            &totals,
+            |stream, notices| self.append(stream, payload, notices),
+        )
     }
 
     fn append(
         &self,
         stream: LockedStream<'_>,
         payload: Option<&CapturedPayload>,
-        reached: &[ThresholdCrossing],
+        notices: &[BudgetNotice],
     ) -> Result<Appended, AppendError> {
-        let texts: Vec<String> = reached.iter().map(ThresholdCrossing::json).collect();
         let payload = payload.map(|payload| payload.event(&self.context, &self.record));
         let mut events = self.record.events(&self.context, payload);
         let now_ms = Moment::now().unix_ms();
-        let pairs = reached.iter().zip(&texts);
-        events.extend(pairs.map(|(reached, text)| reached.event(text, now_ms)));
+        events.extend(notices.iter().map(|notice| notice.event(now_ms)));
         stream.append(&events)
     }
 
-    /// What the request holds, and what each of its budgets is charged.
-    fn charges(&mut self, actual: &Actual) -> Option<(Permit<ReservedBudget>, Vec<Charge>)> {
-        let permit = self.permit.take()?;
-        let subject = self.context.subject()?;
-        let charges = permit.budgets();
-        let charges =
-            charges.filter_map(|(account, reserved)| account.charge(&subject, actual, reserved));
-        let charges = charges.collect();
-        Some((permit, charges))
-    }
-
-    /// Puts what the request used in the place of what it had reserved.
-    fn settle(&self, permit: Permit<ReservedBudget>, actual: &Actual) -> Vec<ThresholdCrossing> {
-        let mut reached = Vec::new();
-        let Some(subject) = self.context.subject() else {
-            return reached;
-        };
-        permit.settle(actual, Moment::now().unix_us, |budget, crossing| {
-            reached.push(ThresholdCrossing::new(&budget, &subject, &crossing));
-        });
-        reached
+    /// Reserves for an attempt after one that failed and may be billed. Where a budget has no room for
+    /// it, the attempt is not made, and the record names the budget.
+    pub(crate) fn reserve_again(&mut self) -> bool {
+        let full = settlement::reserve_again(self.permit.as_mut(), &self.context);
+        let fits = full.is_none();
+        if !fits {
+            self.record.admitted(full);
+        }
+        fits
     }
 
     /// Whether the client has disconnected from an answer that goes on all the same.
@@ -179,16 +161,5 @@ impl Drop for Exchange {
         if !self.finished {
             self.abandon();
         }
-    }
-}
-
-/// What the request used, in the figures of its events, which SQL sums up.
-fn actual(totals: &RequestTotals, context: &RequestContext) -> Actual {
-    Actual {
-        tokens: totals.tokens,
-        pico_usd: totals
-            .cost
-            .map(|cost| BudgetAmount::from(cost.0.unsigned_abs())),
-        at_ms: context.arrived.unix_ms(),
     }
 }

@@ -17,6 +17,8 @@ use crate::upstream::rate_limit_headers::{
 const BUDGET: HeaderName = HeaderName::from_static("x-weir-budget");
 const BUDGET_REMAINING: HeaderName = HeaderName::from_static("x-weir-budget-remaining");
 const BUDGET_RESET: HeaderName = HeaderName::from_static("x-weir-budget-reset");
+/// The limit on the answer that the gateway has set, where the client set none.
+pub(crate) const CLAMPED: HeaderName = HeaderName::from_static("x-weir-clamped");
 /// A budget's and two rates'.
 const HEADERS_MAX: usize = 9;
 
@@ -49,6 +51,12 @@ pub fn limit_headers(
         }
     }
     headers
+}
+
+/// What the gateway has limited, so that a budget holds: `output_tokens=812`.
+pub(crate) fn clamped_value(limit: u64) -> HeaderValue {
+    let value = format!("output_tokens={limit}");
+    HeaderValue::from_maybe_shared(Bytes::from(value)).unwrap_or_else(|_| limit.into())
 }
 
 /// The headers of one budget.

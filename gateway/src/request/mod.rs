@@ -12,4 +12,5 @@ pub(crate) mod pipeline;
 pub(crate) mod refusal;
 pub(crate) mod relay;
 pub(crate) mod request_body;
+pub(crate) mod settlement;
 pub(crate) mod worker;

@@ -15,7 +15,7 @@ use http::{Request, Response};
 use hyper::body::Incoming;
 use rand::RngCore as _;
 use weir_dialects::{ClientApi, ClientRequest, RequestFacts};
-use weir_governance::clock::Moment;
+use weir_governance::clock::{self, Moment};
 use weir_governance::control::network::Network;
 use weir_governance::control::policy::Subject;
 use weir_governance::control::{ControlHandle, Identity, KeyRefusal, LastUse};
@@ -27,12 +27,12 @@ use crate::record::context::RequestContext;
 use crate::record::estimate::{BYTES_PER_TOKEN_MEAN, Prompt};
 use crate::record::labels::Labels;
 use crate::record::trail::{ClientRecord, RequestRecord};
-use crate::request::admission::{self, RequestEstimate};
+use crate::request::admission::Entrant;
 use crate::request::affinity::Affinity;
 use crate::request::attempt::{self, CommittedResponse, RoutedRequest};
 use crate::request::drain::{self, ClientPresence, DetachOnDisconnect};
 use crate::request::exchange::Exchange;
-use crate::request::limit_headers::limit_headers;
+use crate::request::limit_headers::{CLAMPED, clamped_value, limit_headers};
 use crate::request::refusal::Refusal;
 use crate::request::relay::{self, ResponseBody};
 use crate::request::request_body;
@@ -110,11 +110,8 @@ async fn forward(
     let alias = with_own_keys.as_ref().unwrap_or(alias);
 
     let class = class(&identity, &head.headers);
-    let estimate = RequestEstimate::of(api, &facts, shared.config.output_tokens_assumed)
-        .priced(&identity, |usage| {
-            directory.cost(alias, usage, Moment::now().unix_us)
-        });
-    let denied = admit(exchange, api, &identity, class, &facts, &estimate)?;
+    let (denied, output_limit) =
+        admit(exchange, (&directory, alias), api, &identity, class, &facts).await?;
 
     let request_id = exchange.context.id.to_string();
     let request = ClientRequest {
@@ -123,7 +120,7 @@ async fn forward(
         query: head.uri.query(),
         body: &body,
         facts: &facts,
-        output_limit: None,
+        output_limit,
         request_id: &request_id,
         now_s: exchange.context.arrived.unix_ms() / 1000,
     };
@@ -236,37 +233,46 @@ fn presented_keys(headers: &HeaderMap) -> impl Iterator<Item = &str> {
 }
 
 /// Takes what the request needs from the limits and budgets that hold for it; the exchange settles it.
-/// Returns the targets that it must not go to.
-fn admit(
+/// Returns the targets that it must not go to, and the limit on its answer.
+async fn admit(
     exchange: &mut Exchange,
+    (directory, alias): (&Directory, &Alias),
     api: ClientApi,
     identity: &Identity,
     class: Class,
     facts: &RequestFacts,
-    estimate: &RequestEstimate,
-) -> Result<TargetSet, Refusal> {
+) -> Result<(TargetSet, Option<u64>), Refusal> {
     exchange.context.labels.add_body(facts);
     let customer = exchange.context.labels.customer.as_deref();
     let subject = Subject {
         caller: identity.caller(facts.user.as_deref(), customer),
         model: &facts.model,
     };
-    let (family, now_us) = (api.family(), Moment::now().unix_us);
-    let admitted = admission::admit(identity, &subject, class, estimate, family, now_us)?;
+    let worker = exchange.worker.clone();
+    let entrant = Entrant {
+        identity,
+        subject: &subject,
+        class,
+        api,
+        facts,
+        directory,
+        alias,
+        config: &worker.shared.config,
+    };
+    let entered = entrant.enter().await?;
+    let (policy, now_us) = (identity.policy(), Moment::now().unix_us);
+    let (denied, output_tokens_max) = (entered.denied(), entered.output_tokens_max());
+    let admitted = entered.admitted;
+    exchange.limit_headers =
+        limit_headers(&admitted.status, policy, &subject, api.family(), now_us);
     exchange.permit = Some(admitted.permit);
-    exchange.limit_headers = limit_headers(
-        &admitted.status,
-        identity.policy(),
-        &subject,
-        family,
-        now_us,
-    );
+    exchange.output_tokens_max = output_tokens_max;
+    if let Some(limit) = admitted.output_limit {
+        exchange.limit_headers.insert(CLAMPED, clamped_value(limit));
+    }
     exchange.record.admitted(admitted.verdict);
-    Ok(if admitted.needs_price {
-        estimate.cost.unpriced
-    } else {
-        TargetSet::default()
-    })
+    exchange.record.queued(clock::micros(entered.waited));
+    Ok((denied, admitted.output_limit))
 }
 
 /// What the request takes of a provider's limits, and of whose share.

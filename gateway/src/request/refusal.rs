@@ -16,6 +16,7 @@ use weir_routing::{FailureKind, GiveUp};
 use weir_schemas::RequestId;
 
 use crate::record::trail::RequestFailure;
+use crate::setup::config::BudgetStatusCode;
 use crate::setup::directory::NoSuchKey;
 use weir_governance::control::{Identity, KeyRefusal, ModelDenied};
 
@@ -209,9 +210,15 @@ impl Refusal {
         Self::from_error("admit", error).by_rule(Some(rule))
     }
 
-    pub(crate) fn budget_exhausted(rule: String, message: String, wait: Option<Duration>) -> Self {
+    pub(crate) fn budget_exhausted(
+        rule: String,
+        message: String,
+        wait: Option<Duration>,
+        status: BudgetStatusCode,
+    ) -> Self {
         let mut error = ApiError::new(ApiErrorKind::BudgetExceeded, message);
         error.retry_after = wait;
+        error.status = Some(status.get());
         let refusal = Self::from_error("admit", error).counted_as("budget_exhausted");
         refusal.by_rule(Some(rule))
     }
@@ -220,6 +227,12 @@ impl Refusal {
     pub(crate) fn unpriced(rule: String, message: String) -> Self {
         let refusal = Self::new("admit", ApiErrorKind::PermissionDenied, message);
         refusal.counted_as("unpriced").by_rule(Some(rule))
+    }
+
+    /// For a call that nothing bounds under a hard budget.
+    pub(crate) fn unbounded(rule: String, message: String) -> Self {
+        let refusal = Self::new("admit", ApiErrorKind::PermissionDenied, message);
+        refusal.counted_as("unbounded").by_rule(Some(rule))
     }
 
     /// For when no attempt could be made.

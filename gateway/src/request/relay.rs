@@ -14,7 +14,7 @@ use http::header::{
     CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue,
 };
 use http_body::{Body, Frame, SizeHint};
-use weir_dialects::ClientApi;
+use weir_dialects::{ApiError, ApiErrorKind, ClientApi};
 use weir_eventlog::{AppendError, NotDurable};
 use weir_routing::Failure;
 
@@ -27,6 +27,10 @@ use crate::request::drain::{self, Drain};
 use crate::request::exchange::Exchange;
 use crate::request::refusal::{REQUEST_ID, Refusal, request_id_value};
 
+const OVER_BUDGET: &str =
+    "the answer is longer than the limit that was set for it, and a budget has no room for more";
+/// Longer tokens are rare: runs of blanks.
+const TOKEN_BYTES_LONG: u64 = 16;
 /// Which deployment answered.
 const DEPLOYMENT: HeaderName = HeaderName::from_static("x-weir-deployment");
 
@@ -212,6 +216,7 @@ fn set_content_type(headers: &mut HeaderMap, is_stream: bool) {
 // Relaying   a piece                       Relaying   its bytes                   -
 // Relaying   a piece with the answer's end Recorded   its bytes, once durable     written
 // Relaying   an error that it reports      Over       its bytes, once durable     written
+// Relaying   more than was reserved        Over       error event                 written
 // Relaying   the body's end                Over       the rest, once durable      written
 // Relaying   a break, a timeout            Over       error event, or a cut body  written
 // Recorded   a piece                       Recorded   its bytes                   (written)
@@ -346,12 +351,38 @@ impl Relay {
             if is_over || facts.terminal_seen {
                 self.state = RelayState::Recorded;
                 self.succeed()?;
+            } else if self.passes_bound() {
+                return self.stop();
             }
         }
         if is_over {
             self.state = RelayState::Over;
         }
         Ok(())
+    }
+
+    /// Whether a stream has passed what was reserved for it: its provider does not keep to its limit. No
+    /// more is taken for certain than that a chunk is a token, and a token no longer than most.
+    fn passes_bound(&self) -> bool {
+        let Some(max) = self.exchange.output_tokens_max.filter(|_| self.is_stream) else {
+            return false;
+        };
+        let facts = self.reader.facts();
+        let reported = facts.usage.and_then(|usage| usage.output_tokens);
+        let by_text = facts.text_chunks.max(facts.text_bytes / TOKEN_BYTES_LONG);
+        let slack = max / 16 + 16;
+        by_text > max.saturating_add(slack) || reported.is_some_and(|tokens| tokens > max)
+    }
+
+    /// Ends a stream that its budgets have no more room for, and the call with it.
+    fn stop(&mut self) -> Result<(), CutOff> {
+        self.state = RelayState::Over;
+        let error = ApiError::new(ApiErrorKind::BudgetExceeded, OVER_BUDGET);
+        let event = self.reader.fail(&error);
+        self.offer(event);
+        self.attempt.lose(&self.exchange.worker.stream);
+        self.exchange.record.stopped(OVER_BUDGET);
+        self.record()
     }
 
     /// The answer broke off. A stream ends with an error in its own dialect; a plain body can only be

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use weir_dialects::{ClientApi, RequestFacts, Unbounded};
+use weir_dialects::{ClientApi, ClientRequest, RequestFacts, Unbounded};
 use weir_routing::{Alias, TargetSet};
 use weir_schemas::PicoUsd;
 use weir_schemas::prices::{CallBound, Tiers, Unpriced};
@@ -18,6 +18,8 @@ use crate::setup::directory::{Cost, Deployment, Directory};
 pub(crate) struct RequestBound {
     /// Tokens in and out. Saturates.
     pub(crate) tokens: u64,
+    /// Tokens out, of all choices.
+    pub(crate) output_tokens: u64,
     /// The dearest, and the targets without a price.
     pub(crate) cost: Cost,
     /// Positions of the targets at which nothing bounds the request.
@@ -53,11 +55,8 @@ impl Directory {
         output_limit: Option<u64>,
         now_us: u64,
     ) -> RequestBound {
-        let now_us = i64::try_from(now_us).unwrap_or(i64::MAX);
-        let at = Timestamp::from_microsecond(now_us).unwrap_or(Timestamp::MAX);
         self.bound(alias, api, facts, output_limit, |deployment, call| {
-            let prices = deployment.prices.as_ref().ok_or(Unpriced::NotInBook)?;
-            prices.most(call, Tiers::Any, at)
+            deployment.most(call, now_us)
         })
     }
 
@@ -99,6 +98,7 @@ impl Directory {
             };
             let tokens = call.input_tokens.saturating_add(call.output_tokens);
             bound.tokens = bound.tokens.max(tokens);
+            bound.output_tokens = bound.output_tokens.max(call.output_tokens);
             match price(deployment, &call) {
                 Ok(here) => bound.cost.dearest = bound.cost.dearest.max(Some(here)),
                 Err(reason) => {
@@ -108,5 +108,35 @@ impl Directory {
             }
         }
         bound
+    }
+}
+
+impl Deployment {
+    /// The most that a request can be billed here, in tokens and in money; `None` if nothing bounds it.
+    pub(crate) fn bound(
+        &self,
+        request: &ClientRequest<'_>,
+        now_us: u64,
+    ) -> Option<(u64, Option<PicoUsd>)> {
+        let ClientRequest {
+            api,
+            facts,
+            output_limit,
+            ..
+        } = *request;
+        let vendor = self.provider.vendor;
+        let call = self
+            .generation
+            .bound(vendor, api, facts, output_limit)
+            .ok()?;
+        let tokens = call.input_tokens.saturating_add(call.output_tokens);
+        Some((tokens, self.most(&call, now_us).ok()))
+    }
+
+    fn most(&self, call: &CallBound, now_us: u64) -> Result<PicoUsd, Unpriced> {
+        let now_us = i64::try_from(now_us).unwrap_or(i64::MAX);
+        let at = Timestamp::from_microsecond(now_us).unwrap_or(Timestamp::MAX);
+        let prices = self.prices.as_ref().ok_or(Unpriced::NotInBook)?;
+        prices.most(call, Tiers::Any, at)
     }
 }

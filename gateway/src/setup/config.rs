@@ -57,8 +57,15 @@ pub struct GatewayConfig {
     /// Whether connections begin with a PROXY protocol header, version 2. It is taken from trusted
     /// proxies only.
     pub proxy_protocol: bool,
-    /// Tokens that are reserved for an answer where the client sets no limit.
+    /// Where the client sets no limit on the answer: tokens that limits and soft budgets reserve for it,
+    /// and the least that a hard budget near its end grants it without waiting.
     pub output_tokens_assumed: u64,
+    /// Status of a refusal by a budget: 402, which no SDK retries, or 429, as OpenAI answers when an
+    /// account has no money left. Both carry `x-should-retry: false`, which not every SDK heeds.
+    pub budget_status: BudgetStatusCode,
+    /// Longest time that a request waits for others to settle where only what they have reserved of a
+    /// hard budget is in its way.
+    pub budget_wait_ms: u64,
     /// What happens to a call whose client leaves before the answer is complete.
     pub on_disconnect: DisconnectConfig,
     /// Who is told when a budget reaches one of its thresholds.
@@ -66,6 +73,32 @@ pub struct GatewayConfig {
     /// While every provider's limit is used up: longest time that a request which is no batch work
     /// waits for its turn before it is refused.
     pub provider_limit_wait_ms: u64,
+}
+
+/// Status of a refusal by a budget.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(try_from = "u16")]
+#[schemars(with = "u16")]
+pub struct BudgetStatusCode(u16);
+
+impl BudgetStatusCode {
+    const PAYMENT_REQUIRED: Self = Self(402);
+
+    #[must_use]
+    pub const fn get(self) -> u16 {
+        self.0
+    }
+}
+
+impl TryFrom<u16> for BudgetStatusCode {
+    type Error = String;
+
+    fn try_from(status: u16) -> Result<Self, String> {
+        match status {
+            402 | 429 => Ok(Self(status)),
+            _ => Err(format!("{status} is neither 402 nor 429")),
+        }
+    }
 }
 
 /// `webhook`: who is told when a budget reaches one of its thresholds.
@@ -143,6 +176,8 @@ impl Default for GatewayConfig {
             trusted_proxies: Vec::new(),
             proxy_protocol: false,
             output_tokens_assumed: 1_024,
+            budget_status: BudgetStatusCode::PAYMENT_REQUIRED,
+            budget_wait_ms: 1_000,
             on_disconnect: DisconnectConfig::default(),
             webhook: WebhookConfig::default(),
             provider_limit_wait_ms: 0,

@@ -1,7 +1,6 @@
 //! The configuration, as it is written and as it is run.
 
 pub(crate) mod alias_config;
-#[expect(dead_code, reason = "hard budgets reserve by it next")]
 pub(crate) mod bound;
 pub mod config;
 pub(crate) mod directory;

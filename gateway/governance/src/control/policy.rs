@@ -17,7 +17,7 @@ use weir_schemas::event::Caller;
 
 use super::record::{
     AccessRecord, BudgetRecord, Capture, Dimension, Kind, LimitRecord, PayloadRecord, Record,
-    Scope, TeamRecord, UnpricedCalls,
+    Scope, TeamRecord, UnboundedCalls, UnpricedCalls,
 };
 use super::rule_set::{KeyAttributes, RuleSet, narrowness};
 use crate::caps::SUBJECTS_MAX;
@@ -135,6 +135,8 @@ pub struct BudgetTerms {
     pub spec: BudgetSpec,
     /// Whether calls need a price, so that it can be kept.
     pub wants_prices: bool,
+    /// Whether what they can be billed must be bounded.
+    pub wants_bounds: bool,
 }
 
 impl Terms for BudgetTerms {
@@ -413,6 +415,7 @@ impl Rules {
             wants_prices: spec.unit == BudgetUnit::PicoUsd
                 && spec.hard
                 && record.unpriced == UnpricedCalls::Refuse,
+            wants_bounds: spec.hard && record.unbounded == UnboundedCalls::Refuse,
             spec,
         };
         let budget = self.rule(&record.id, &record.scope, &record.per, terms, before);

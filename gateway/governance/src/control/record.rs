@@ -463,6 +463,9 @@ pub struct BudgetRecord {
     /// With usd: what happens to calls that nobody knows a price for.
     #[serde(default, skip_serializing_if = "is_default")]
     pub unpriced: UnpricedCalls,
+    /// What happens to calls that nothing bounds.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub unbounded: UnboundedCalls,
     /// Budgets that do not hold where this one does.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub overrides: Vec<String>,
@@ -477,6 +480,19 @@ pub enum UnpricedCalls {
     #[default]
     Refuse,
     /// They are let through, and count nothing.
+    Allow,
+}
+
+/// What a hard budget does about calls of which nothing says how much they can be billed at most: those
+/// that go on with a conversation that the provider keeps, for example.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(rename = "Unbounded")]
+pub enum UnboundedCalls {
+    /// They are refused.
+    #[default]
+    Refuse,
+    /// They are let through with what they are likely to cost, and may overspend.
     Allow,
 }
 

@@ -300,7 +300,7 @@ impl World {
 
         let budget = node.rules.budgets.get("b").unwrap();
         let purse = budget.counter(&SUBJECT);
-        if let Ok((reserved, _)) = purse.reserve(&budget.terms.spec, 1, now_us) {
+        if let Ok((reserved, _)) = purse.reserve(&budget.terms.spec, 1, None, now_us) {
             self.outcome.paid += 1;
             let service_us = self.random.random_range(0..=self.play.service_us_max);
             node.in_flight.push((at_us + service_us, purse, reserved));

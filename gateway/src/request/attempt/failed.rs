@@ -8,6 +8,7 @@ use weir_dialects::{
 use weir_routing::{Failure, FailureKind};
 
 use crate::caps::{ERROR_BODY_BYTES_MAX, ERROR_BODY_MAX};
+use crate::record::charge::never_called;
 use crate::request::answer_reader::AnswerError;
 use crate::request::refusal::Refusal;
 use crate::setup::directory::Deployment;
@@ -125,6 +126,11 @@ impl FailedAttempt {
             AnswerError::Piece(error) => Self::new(FailureKind::Malformed, error.to_string()),
             AnswerError::End(error) => Self::new(FailureKind::Cut, error.to_string()),
         }
+    }
+
+    /// Whether the provider may bill it all the same: it had the call, and did not answer with an error.
+    pub(super) const fn may_be_billed(&self) -> bool {
+        !never_called(self.failure.kind) && !matches!(self.client_error, ClientError::Answer(_))
     }
 
     /// The error for the client, where its own dialect has to carry it.

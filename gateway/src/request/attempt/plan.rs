@@ -43,8 +43,9 @@ pub(super) async fn plan_attempts(
             return Err(Refusal::provider_limit(&context.alias.name, class, wait));
         }
         telemetry.count_over_limit(class, "waited");
+        let before = clock::now();
         tokio::time::sleep(wait).await;
-        let waited = clock::now().saturating_duration_since(begun);
+        let waited = clock::now().saturating_duration_since(before);
         exchange.record.queued(clock::micros(waited));
     }
 }

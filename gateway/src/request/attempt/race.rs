@@ -19,6 +19,7 @@ use super::failed::FailedAttempt;
 use crate::record::attempt::AttemptRecord;
 use crate::record::deployment_events::TrackedAttempt;
 use crate::request::exchange::Exchange;
+use crate::request::settlement;
 use crate::request::worker::Worker;
 
 /// What led to a hedge: no failure, but silence.
@@ -48,10 +49,16 @@ pub(super) async fn race(
     cause: Option<&'static str>,
 ) -> Result<CommittedResponse, FailedAttempt> {
     let worker = exchange.worker.clone();
-    let permits = &mut exchange.provider_permits;
+    let Exchange {
+        provider_permits: permits,
+        permit: budgets,
+        context: who,
+        record: request_record,
+        ..
+    } = exchange;
     let mut first = InFlightAttempt::begin(context, plan, attempt, permit);
     permits.hold(first.tracked.deployment.clone(), permit);
-    let (record, hedge_slot) = exchange.record.begin_attempt(first.record(attempt, cause));
+    let (record, hedge_slot) = request_record.begin_attempt(first.record(attempt, cause));
     // On the heap: what waits for a provider should not take room in every connection's task.
     let mut leading = Box::pin(first.ask(&worker, context, record));
     let hedge_wait = until_late(
@@ -60,6 +67,7 @@ pub(super) async fn race(
         context,
         plan,
         (attempt, first.started),
+        || settlement::reserve_again(budgets.as_mut(), who).is_none(),
     );
     let (hedge, permit) = match hedge_wait.await {
         HedgeWait::Ended(Ok(answer)) => return Ok(first.win(answer)),
@@ -78,7 +86,7 @@ pub(super) async fn race(
     drop((leading, beside));
     match ended {
         Ok(answer) => {
-            exchange.record.won(is_hedge);
+            request_record.won(is_hedge);
             let (winner, mut loser) = match is_hedge {
                 true => (second, first),
                 false => (first, second),
@@ -101,13 +109,15 @@ enum HedgeWait {
     Due(Attempt, ProviderPermit),
 }
 
-/// Waits for an attempt, and asks the plan for a hedge whenever that may be due.
+/// Waits for an attempt, and asks the plan for a hedge whenever that may be due. `can_be_paid` reserves
+/// for it.
 async fn until_late(
     worker: &Worker,
     mut leading: Pin<&mut impl Future<Output = Result<PendingResponse, FailedAttempt>>>,
     context: &AttemptContext<'_>,
     plan: &mut Plan,
     (attempt, started): (&Attempt, Moment),
+    mut can_be_paid: impl FnMut() -> bool,
 ) -> HedgeWait {
     let can_be_hedged = attempt.kind == AttemptKind::First && context.alias.targets.len() > 1;
     while can_be_hedged && let Some(after_us) = plan.hedge_after_us {
@@ -122,7 +132,9 @@ async fn until_late(
         }
         let hedge = plan.hedge(context.view, context.alias, unix_us());
         context.note_stalled(worker, plan);
-        let hedge = hedge.and_then(|hedge| Some((hedge, context.take(hedge.deployment).ok()?)));
+        let hedge = hedge
+            .filter(|_| can_be_paid())
+            .and_then(|hedge| Some((hedge, context.take(hedge.deployment).ok()?)));
         if let Some((hedge, permit)) = hedge {
             return HedgeWait::Due(hedge, permit);
         }

@@ -6,8 +6,9 @@
 
 use std::sync::Arc;
 
+use weir_governance::admission::ReservedBudget;
 use weir_governance::clock::Moment;
-use weir_limits::ProviderPermit;
+use weir_limits::{BudgetUnit, Permit, ProviderPermit};
 use weir_routing::Plan;
 use weir_schemas::UsageSource;
 
@@ -20,6 +21,7 @@ use crate::record::context::RequestContext;
 use crate::record::deployment_events::TrackedAttempt;
 use crate::record::trail::RequestRecord;
 use crate::request::exchange::Exchange;
+use crate::request::settlement::settle;
 use crate::request::worker::Worker;
 use crate::setup::directory::Deployment;
 
@@ -28,12 +30,15 @@ pub(super) fn send(exchange: &Exchange, context: &AttemptContext<'_>, plan: &mut
     let Some(attempt) = plan.shadow() else { return };
     let worker = &exchange.worker;
     let has_room = worker.shadows.len() < SHADOWS_MAX;
-    let permit = has_room.then(|| context.take_for_shadow(attempt.deployment));
-    let Some(permit) = permit.flatten() else {
+    let deployment = context.directory.deployment(attempt.deployment).clone();
+    let taken = has_room.then(|| {
+        let budgets = reserve(exchange, context, &deployment)?;
+        Some((budgets, context.take_for_shadow(attempt.deployment)?))
+    });
+    let Some((budgets, permit)) = taken.flatten() else {
         worker.shared.telemetry.metrics.shadows_left_out.inc();
         return;
     };
-    let deployment = context.directory.deployment(attempt.deployment).clone();
     let record = AttemptRecord::new(deployment.clone(), &attempt, Moment::now(), None);
     let prepared = prepare(context.request, &deployment);
     let in_flight = context.view.start(context.alias, plan, &attempt, unix_us());
@@ -41,10 +46,35 @@ pub(super) fn send(exchange: &Exchange, context: &AttemptContext<'_>, plan: &mut
         context: exchange.context.clone(),
         record: exchange.record.of_shadow(record),
         permit,
+        budgets,
         worker: worker.clone(),
         tracked: TrackedAttempt::new(deployment, in_flight),
     };
     worker.shadows.spawn(shadow.run(prepared));
+}
+
+/// Reserves what the shadow may cost of the request's budgets. `None` where it must not be sent.
+fn reserve(
+    exchange: &Exchange,
+    context: &AttemptContext<'_>,
+    deployment: &Deployment,
+) -> Option<Option<Permit<ReservedBudget>>> {
+    let Some(permit) = &exchange.permit else {
+        return Some(None);
+    };
+    let now_us = unix_us();
+    let bound = deployment.bound(&context.request.request, now_us);
+    let amount = |budget: &ReservedBudget| {
+        let needs_bound = budget.wants_bounds();
+        match (budget.unit(), bound) {
+            (BudgetUnit::Tokens, Some((tokens, _))) => Some(tokens.into()),
+            (BudgetUnit::PicoUsd, Some((_, Some(cost)))) => Some(cost.0.unsigned_abs().into()),
+            (BudgetUnit::PicoUsd, _) if budget.wants_prices() => None,
+            _ => (!needs_bound).then_some(0),
+        }
+    };
+    let beside = permit.beside(amount, now_us);
+    beside.map(Some)
 }
 
 /// A shadow under way. However it ends, it has its event.
@@ -54,6 +84,8 @@ struct Shadow {
     context: RequestContext,
     record: RequestRecord,
     permit: ProviderPermit,
+    /// What it holds of the request's budgets.
+    budgets: Option<Permit<ReservedBudget>>,
 }
 
 impl Shadow {
@@ -120,13 +152,26 @@ impl Drop for Shadow {
         self.worker.shared.telemetry.count_attempts(&self.record);
         let limits = &self.tracked.deployment.limits;
         let (permit, now_us) = (&self.permit, unix_us());
-        self.record
+        let totals = self
+            .record
             .close(|_, tokens| limits.settle(permit, tokens, now_us));
         for message in self.record.messages_mut() {
             self.worker.shared.payloads.clean(message);
         }
-        let events = self.record.attempt_events(&self.context);
-        if let Err(error) = self.worker.stream.append(&events) {
+        let (budgets, worker) = (self.budgets.take(), self.worker.clone());
+        let appended = settle(
+            &worker,
+            budgets,
+            &self.context,
+            &totals,
+            |stream, notices| {
+                let mut events = self.record.attempt_events(&self.context);
+                let now_ms = Moment::now().unix_ms();
+                events.extend(notices.iter().map(|notice| notice.event(now_ms)));
+                stream.append(&events)
+            },
+        );
+        if let Err(error) = appended {
             tracing::error!(%error, "failed to write the event of a shadow");
         }
     }
