@@ -12,6 +12,7 @@ use weir_governance::control::record::{
     AdminRole, BudgetRecord, CaptureMode, Dimension, SampleShare, Scope, UnboundedCalls,
     UnpricedCalls, Usd,
 };
+use weir_store::StoreUser;
 
 /// The default data directory.
 pub(crate) const DATA_DIR: &str = "weir-data";
@@ -53,13 +54,8 @@ pub(crate) enum Command {
     Gateway(ReloadArgs),
     /// Run only an ingestor, with the embedded store if it is configured.
     Ingestor,
-    /// Run only the embedded store. `weir up` and `weir ingestor` start it themselves.
-    #[command(hide = true)]
-    Store {
-        /// Exit when standard input ends.
-        #[arg(long)]
-        supervised: bool,
-    },
+    /// Show how to connect dashboards and SDKs to the embedded store, or run only the store.
+    Store(StoreArgs),
     /// Create, list, rotate and revoke virtual keys.
     #[command(subcommand)]
     Keys(KeysCommand),
@@ -557,6 +553,41 @@ pub(crate) enum RoutesCommand {
     DryRun(Output),
 }
 
+/// Without a command, runs the store. `weir up` and `weir ingestor` start it themselves.
+#[derive(Debug, Args)]
+pub(crate) struct StoreArgs {
+    /// Exit when standard input ends.
+    #[arg(long, hide = true)]
+    pub(crate) supervised: bool,
+    #[command(subcommand)]
+    pub(crate) command: Option<StoreCommand>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum StoreCommand {
+    /// Print the address, the user and the password file of the embedded store.
+    User(StoreUserArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StoreUserArgs {
+    /// `reader` for dashboards and SDKs, `operator` for `weir sql`, or `weir`, which may also write
+    /// and change tables.
+    #[arg(default_value = "reader", value_parser = store_user)]
+    pub(crate) user: StoreUser,
+    /// Print the password itself.
+    #[arg(long)]
+    pub(crate) show_password: bool,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+fn store_user(name: &str) -> Result<StoreUser, String> {
+    let known = StoreUser::ALL.into_iter().find(|user| user.name() == name);
+    known.ok_or_else(|| "the users are reader, operator and weir".to_owned())
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct SqlArgs {
     /// The statement, or `-` to read it from stdin.
@@ -568,6 +599,9 @@ pub(crate) struct SqlArgs {
     /// Short for `--format JSONEachRow`.
     #[arg(long, conflicts_with = "format")]
     pub(crate) json: bool,
+    /// Allow the statement to change rows and tables. `weir audit verify` finds what was changed.
+    #[arg(long)]
+    pub(crate) write: bool,
 }
 
 /// The calls to list.

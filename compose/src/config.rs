@@ -23,8 +23,9 @@ use weir_gateway::config::{
 use weir_gateway::{ConfigProblem, Payloads};
 use weir_ingestor::audit::{Anchor, AnchorError};
 use weir_schemas::prices::Book;
-use weir_store::{Retention, Store};
+use weir_store::{Retention, Store, StoreConfig, StoreUser};
 
+use crate::store_passwords;
 use prices::{ExchangeRateConfig, PriceConfig, PricesConfig};
 pub(crate) use read::{InvalidConfig, Loaded, load, load_settings, parse};
 pub(crate) use seen::FileVersions;
@@ -168,10 +169,13 @@ pub(crate) struct StoreSettings {
     pub(crate) kind: StoreKind,
     /// Where the embedded engine answers ClickHouse's HTTP protocol.
     pub(crate) listen: SocketAddr,
+    /// Host names by which the embedded engine is asked, besides `localhost` and addresses.
+    pub(crate) hosts: Vec<String>,
     /// File of the embedded engine's library; looked for in the usual places unless set.
     pub(crate) library: Option<PathBuf>,
     /// With kind `clickhouse`: the server's HTTP address.
     pub(crate) url: Option<String>,
+    /// With kind `clickhouse`: who to be there.
     pub(crate) user: String,
     pub(crate) password: String,
     /// Days after which rows are deleted; 0 keeps them for good, and 18 250 is the most else. A shorter
@@ -187,6 +191,7 @@ impl Default for StoreSettings {
         Self {
             kind: StoreKind::Embedded,
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8123)),
+            hosts: Vec::new(),
             library: None,
             url: None,
             user: "default".into(),
@@ -294,14 +299,14 @@ impl Config {
 }
 
 impl StoreSettings {
-    /// A client for it. Nothing is sent yet.
-    pub(crate) fn connect(&self) -> anyhow::Result<Store> {
-        let store = Store::connect(&weir_store::StoreConfig {
-            url: self.url(),
-            user: self.user.clone(),
-            password: self.password.clone(),
-        });
-        store.context("[store] url")
+    /// A client for it, as one of the embedded engine's users. Nothing is sent yet.
+    pub(crate) fn connect(&self, data_dir: &Path, user: StoreUser) -> anyhow::Result<Store> {
+        let config = StoreConfig::new(self.url());
+        let config = match self.kind {
+            StoreKind::Embedded => config.user(user.name(), store_passwords::read(data_dir, user)?),
+            StoreKind::Clickhouse => config.user(&*self.user, &*self.password),
+        };
+        Store::connect(&config).context("[store] url")
     }
 
     pub(crate) const fn retention(&self) -> Retention {

@@ -12,6 +12,7 @@ mod parts;
 mod reload;
 mod routing_tables;
 mod spreadsheet;
+mod store_passwords;
 
 use std::io::IsTerminal as _;
 use std::process::ExitCode;

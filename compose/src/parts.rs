@@ -17,13 +17,13 @@ use weir_gateway::{GatewayHandle, GatewayOptions, StartError};
 use weir_governance::control::ControlHandle;
 use weir_ingestor::feedback::{self, Feedback};
 use weir_ingestor::{AuditOptions, IngestorHealth, IngestorOptions};
-use weir_store::{ServeOptions, StoreState, Supervisor};
+use weir_store::{ServeOptions, StoreState, StoreUser, Supervisor};
 
 use crate::cli::Cli;
 use crate::config::{Config, Loaded, StoreKind};
 use crate::context::{audit_dir, config_path, control, runtime, store_dir, unix_ms};
 use crate::reload::{InForce, Reload};
-use crate::routing_tables;
+use crate::{routing_tables, store_passwords};
 
 /// Longest wait for the gateway to know a new key.
 const KEY_PATIENCE: Duration = Duration::from_secs(2);
@@ -300,7 +300,8 @@ impl IngestorMaker {
                     .context("read the event journal (--data-dir)")?,
             ),
         };
-        let mut options = IngestorOptions::new(source, store.connect()?, store.retention());
+        let client = store.connect(&self.data_dir, StoreUser::Weir)?;
+        let mut options = IngestorOptions::new(source, client, store.retention());
         options.health = self.health.clone();
         let audit = &self.config.audit;
         options.audit = Some(AuditOptions {
@@ -321,7 +322,7 @@ fn start_feedback(
 ) -> anyhow::Result<StoppableThread> {
     let part = parts.add("feedback");
     let mut feedback = Feedback {
-        store: config.store.connect()?,
+        store: config.store.connect(data_dir, StoreUser::Weir)?,
         tables: routing_tables::table_log(config, data_dir),
         refresh: Duration::from_secs(u64::from(config.routing.refresh_s)),
         window: Duration::from_secs(u64::from(config.routing.window_s)),
@@ -359,11 +360,13 @@ fn start_after_store(
 }
 
 /// How the embedded store is served.
-pub(crate) fn store_options(config: &Config, data_dir: &Path) -> ServeOptions {
-    ServeOptions {
+pub(crate) fn store_options(config: &Config, data_dir: &Path) -> anyhow::Result<ServeOptions> {
+    let passwords = store_passwords::ensure_all(data_dir)?;
+    Ok(ServeOptions {
         library: config.store.library.clone(),
-        ..ServeOptions::new(store_dir(data_dir), config.store.listen)
-    }
+        hosts: config.store.hosts.clone(),
+        ..ServeOptions::new(store_dir(data_dir), config.store.listen, passwords)
+    })
 }
 
 /// The embedded store, kept running in a process of its own.
@@ -378,6 +381,8 @@ impl EmbeddedStore {
         if config.store.kind == StoreKind::Clickhouse {
             return Ok(None);
         }
+        // Before anything asks the store.
+        store_passwords::ensure_all(&cli.data_dir)?;
         let program = std::env::current_exe().context("find the path of this program")?;
         let mut args = vec!["store".into(), "--supervised".into()];
         args.extend(["--data-dir".into(), cli.data_dir.clone().into_os_string()]);

@@ -27,8 +27,10 @@ use tokio::sync::watch;
 use weir_eventlog::{JournalSource, Source};
 use weir_ingestor::audit::Checkpointer;
 use weir_ingestor::{IngestorHealth, IngestorOptions};
-use weir_store::{ServeOptions, Store, StoreConfig, StoreState, Supervisor, child};
+use weir_store::{ServeOptions, Store, StoreConfig, StorePasswords, StoreState, Supervisor, child};
 
+/// That of a store that nobody else knows of.
+const PASSWORD: &str = "password";
 /// Each request has an attempt: twice as many events.
 fn requests() -> u64 {
     std::env::var("WEIR_REQUESTS").map_or(250_000, |requests| requests.parse().unwrap())
@@ -46,7 +48,13 @@ fn main() {
     if let [_, dir, address, flag] = &arguments[..]
         && flag == "--supervised"
     {
-        let mut options = ServeOptions::new(dir.into(), address.parse().unwrap());
+        let [reader, operator, weir] = [PASSWORD; 3].map(str::to_owned);
+        let passwords = StorePasswords {
+            reader,
+            operator,
+            weir,
+        };
+        let mut options = ServeOptions::new(dir.into(), address.parse().unwrap(), passwords);
         options.supervised = true;
         child::serve(&options).expect("serve the store");
         return;
@@ -74,7 +82,8 @@ async fn measure() {
     let StoreState::Ready { address, pid, .. } = ready.await.unwrap().clone() else {
         unreachable!("the store does not start: see compose/fetch-engine.sh")
     };
-    let store = Store::connect(&StoreConfig::new(format!("http://{address}"))).unwrap();
+    let config = StoreConfig::new(format!("http://{address}")).user("weir", PASSWORD);
+    let store = Store::connect(&config).unwrap();
 
     let account = Account::open(pid);
     drain(&journal_dir, &store, events).await;

@@ -1,5 +1,5 @@
 """Every column of Weir's tables and views that holds a time, read in Arrow and in Avro: prints those that are no
-time there, and how many there are. `sql_times.py URL_OF_THE_STORE`"""
+time there, and how many there are. `sql_times.py URL_OF_THE_STORE USER PASSWORD`"""
 
 import io
 import json
@@ -13,7 +13,9 @@ import nanoarrow
 
 def ask(statement, form):
     # The default codec of ClickHouse, Snappy, needs a package of its own in Python.
-    query = urllib.parse.urlencode({"default_format": form, "output_format_avro_codec": "deflate"})
+    _, _, user, password = sys.argv
+    query = {"default_format": form, "output_format_avro_codec": "deflate", "user": user, "password": password}
+    query = urllib.parse.urlencode(query)
     request = urllib.request.Request(f"{sys.argv[1]}/?{query}", data=statement.encode())
     return urllib.request.urlopen(request).read()
 

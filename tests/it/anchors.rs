@@ -16,10 +16,7 @@ use crate::store::{Running, alone};
 
 /// An installation whose tables are in a store of the test's, and that anchors there.
 fn installation(running: &Running, anchors: &str) -> Installation {
-    let store = format!(
-        "kind = \"clickhouse\"\nurl = \"http://{}\"\nretention_days = 3650\n{anchors}",
-        running.address
-    );
+    let store = format!("{}retention_days = 3650\n{anchors}", running.settings());
     Installation::new(&store).unwrap()
 }
 

@@ -15,11 +15,7 @@ use crate::store::{Running, alone};
 
 /// An installation whose tables are in a store of the test's.
 pub(crate) fn installation(running: &Running) -> Installation {
-    let store = format!(
-        "kind = \"clickhouse\"\nurl = \"http://{}\"\nretention_days = 3650\n",
-        running.address
-    );
-    Installation::new(&store).unwrap()
+    Installation::new(&format!("{}retention_days = 3650\n", running.settings())).unwrap()
 }
 
 pub(crate) async fn run(store: &Store, sql: &str) {

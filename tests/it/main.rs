@@ -42,6 +42,7 @@ mod retention;
 mod shares;
 mod slow_clients;
 mod store;
+mod store_users;
 mod the_loop;
 mod trouble;
 mod unreported;

@@ -482,7 +482,7 @@ fn verify(weir: &Installation) -> Value {
 fn check_erasure(weir: &Installation) {
     let alter = |change: &str| {
         let sql = format!("ALTER TABLE weir.payloads {change} SETTINGS mutations_sync = 1");
-        weir.run(&["sql", &sql]).unwrap();
+        weir.run(&["sql", "--write", &sql]).unwrap();
     };
     let report = verify(weir);
     assert_eq!(
@@ -526,10 +526,7 @@ fn texts_of_payloads_go_before_their_rows_and_the_audit_stays_proven() {
         };
         store.migrate(keep(365, 200)).await.unwrap();
         let weir = Installation::new("").unwrap();
-        let config = format!(
-            "[store]\nkind = \"clickhouse\"\nurl = \"http://{}\"\nretention_days = 365\n",
-            running.address
-        );
+        let config = format!("[store]\n{}retention_days = 365\n", running.settings());
         fs::write(weir.config(), config).unwrap();
         let now = "SELECT toUnixTimestamp64Milli(now64(3))";
         let now_ms = store.fetch::<i64>(store.query(now)).await.unwrap()[0];

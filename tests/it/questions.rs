@@ -11,16 +11,12 @@ use weir_store::Store;
 use weir_tests::http::Request;
 use weir_tests::weir::{Installation, python, repository};
 
-use crate::store::{Running, alone};
+use crate::store::{Running, alone, as_user, password};
 
 /// An installation whose tables are in a store of the test's.
 async fn installation(running: &Running) -> Installation {
     running.store().migrate(3650).await.unwrap();
-    let store = format!(
-        "kind = \"clickhouse\"\nurl = \"http://{}\"\nretention_days = 3650\n",
-        running.address
-    );
-    Installation::new(&store).unwrap()
+    Installation::new(&format!("{}retention_days = 3650\n", running.settings())).unwrap()
 }
 
 async fn run(store: &Store, sql: &str) {
@@ -381,9 +377,8 @@ fn questions_and_views_say_the_same_under_every_setting_of_a_client() {
         run(&store, waste).await;
         let ask = |statement: &str, setting: &str| {
             let path = format!("/?default_format=TSVWithNames&database=weir&{setting}");
-            let answer = Request::post(&path, statement)
-                .send(running.address)
-                .unwrap();
+            let question = as_user(Request::post(&path, statement), "weir");
+            let answer = question.send(running.address).unwrap();
             (answer.status, answer.text())
         };
         for (name, statement) in statements(&store).await {
@@ -413,7 +408,7 @@ fn every_column_with_a_time_is_a_time_in_arrow_and_avro() {
         let found = Command::new(python())
             .arg("-B")
             .arg(script)
-            .arg(url)
+            .args([&url, "reader", &password("reader")])
             .output()
             .unwrap();
         assert!(found.status.success(), "{found:?}");

@@ -12,8 +12,7 @@ fn installation(running: &Running, days: u32) -> Installation {
 }
 
 fn settings(running: &Running, days: u32) -> String {
-    let address = running.address;
-    format!("kind = \"clickhouse\"\nurl = \"http://{address}\"\nretention_days = {days}\n")
+    format!("{}retention_days = {days}\n", running.settings())
 }
 
 async fn requests(store: &Store) -> u64 {

@@ -12,6 +12,7 @@ use weir_ingestor::audit::{
     SigningKey, check_export, verifier_key, verify,
 };
 use weir_ingestor::rollups;
+use weir_store::StoreUser;
 
 use crate::cli::{AuditCommand, CallsArgs, Cli, RollupsCommand};
 use crate::command::sql::{self, quoted, reach};
@@ -62,7 +63,7 @@ pub(crate) fn run(cli: &Cli, command: &AuditCommand) -> anyhow::Result<()> {
 }
 
 pub(crate) fn rollups(cli: &Cli, command: &RollupsCommand) -> anyhow::Result<()> {
-    let store = reach(&settings(cli)?)?;
+    let store = reach(&cli.data_dir, &settings(cli)?)?;
     match command {
         RollupsCommand::Rebuild => {
             runtime()?
@@ -83,7 +84,9 @@ fn calls(cli: &Cli, args: &CallsArgs) -> anyhow::Result<()> {
         (false, false) if std::io::stdout().is_terminal() => "PrettyCompactMonoBlock",
         (false, false) => "TSVWithNames",
     };
-    sql::print(&settings(cli)?, Cells::of(format), |store| {
+    let config = settings(cli)?;
+    let cells = Cells::of(format);
+    sql::print(cli, &config, StoreUser::Weir, cells, |store| {
         store.raw_query(&statement, format)
     })
 }
@@ -138,7 +141,7 @@ fn since_us(cli: &Cli, since: Option<&str>) -> anyhow::Result<i64> {
 
 /// Exit code 0 if the period is proven, 1 if not.
 fn prove(cli: &Cli, period: &Period, json: bool) -> anyhow::Result<()> {
-    let store = reach(&settings(cli)?)?;
+    let store = reach(&cli.data_dir, &settings(cli)?)?;
     let report = runtime()?
         .block_on(verify(&store, period))
         .context("verify what is stored")?;
@@ -239,7 +242,7 @@ fn verdict(is_proven: bool, until: Option<Timestamp>, unsealed_events: u64) -> S
 fn checkpoint(cli: &Cli) -> anyhow::Result<()> {
     let settings = settings(cli)?;
     let anchors = settings.audit.anchors().collect::<Result<Vec<_>, _>>()?;
-    let store = reach(&settings)?;
+    let store = reach(&cli.data_dir, &settings)?;
     let dir = audit_dir(&cli.data_dir);
     let mut checkpointer = Checkpointer::open(store.clone(), &dir)?;
     let made = runtime()?.block_on(checkpointer.make(Duration::from_millis(unix_ms())))?;

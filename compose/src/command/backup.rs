@@ -167,7 +167,7 @@ fn copy_store(config: &Config, data_dir: &Path, to: &Path) -> anyhow::Result<Vec
         copy_tables(&from, &to, true)?;
         return Ok(Vec::new());
     }
-    let store = reach(config)?;
+    let store = reach(data_dir, config)?;
     remove_frozen(&from)?;
     let frozen = format!("{FROZEN_PREFIX}{}", std::process::id());
     let copied = (|| {

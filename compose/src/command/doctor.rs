@@ -16,7 +16,7 @@ use weir_gateway::config::ProviderConfig;
 use weir_governance::control::log::ControlLog;
 use weir_ingestor::audit::Anchor;
 use weir_schemas::clickhouse::MIGRATIONS;
-use weir_store::{Store, StoreError};
+use weir_store::{Store, StoreError, StoreUser};
 
 use crate::cli::Cli;
 use crate::command::egress::{broker_place, brokers};
@@ -429,10 +429,10 @@ async fn store(config: &Config, data_dir: &Path) -> Vec<(&'static str, CheckOutc
         found.push(("engine library", library(config, data_dir)));
     }
     let url = config.store.url();
-    let store = match config.store.connect() {
+    let store = match config.store.connect(data_dir, StoreUser::Weir) {
         Ok(store) => store,
         Err(error) => {
-            found.push(("store", fail(format!("{error:#}"), "check [store] url")));
+            found.push(("store", unconnected(config, &error)));
             return found;
         }
     };
@@ -448,6 +448,21 @@ async fn store(config: &Config, data_dir: &Path) -> Vec<(&'static str, CheckOutc
         Err(reason) => found.push(("store", no_store(config, &reason))),
     }
     found
+}
+
+/// Why the store cannot be asked. Before the first start there is no password.
+fn unconnected(config: &Config, error: &anyhow::Error) -> CheckOutcome {
+    match config.store.kind {
+        StoreKind::Clickhouse => fail(format!("{error:#}"), "check [store] url"),
+        StoreKind::Embedded if TcpListener::bind(config.store.listen).is_ok() => {
+            no_store(config, "")
+        }
+        StoreKind::Embedded => fail(
+            format!("{error:#}"),
+            "give the data directory that the store was started with (--data-dir), as its user; or stop \
+             the program that listens there",
+        ),
+    }
 }
 
 /// Why the store does not answer.

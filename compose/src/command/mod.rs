@@ -19,6 +19,7 @@ mod routes;
 mod rules;
 mod serve;
 mod sql;
+mod store;
 mod up;
 
 use std::io::Write as _;
@@ -33,7 +34,7 @@ pub(crate) fn run(cli: &Cli) -> anyhow::Result<()> {
         Command::Up { demo, reload } => up::run(cli, *demo, reload.allow_empty),
         Command::Gateway(reload) => serve::gateway(cli, reload.allow_empty),
         Command::Ingestor => serve::ingestor(cli),
-        Command::Store { supervised } => serve::store(cli, *supervised),
+        Command::Store(args) => store::run(cli, args),
         Command::Keys(command) => keys::run(cli, command),
         Command::Teams(command) => rules::run(cli, Kind::Team, command),
         Command::Limits(command) => rules::run(cli, Kind::Limit, command),

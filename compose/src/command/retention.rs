@@ -12,7 +12,7 @@ use crate::output;
 
 pub(crate) fn run(cli: &Cli, args: &RetentionArgs) -> anyhow::Result<()> {
     let config = settings(cli)?;
-    let store = reach(&config)?;
+    let store = reach(&cli.data_dir, &config)?;
     let retention = config.store.retention();
     let deletions = runtime()?.block_on(async {
         if args.accept_deletion {

@@ -116,7 +116,7 @@ fn mode_in_words(mode: TableMode) -> String {
 fn dry_run(cli: &Cli, json: bool) -> anyhow::Result<()> {
     let config = settings(cli)?;
     let tables = tables(&config, cli)?;
-    let store = reach(&config)?;
+    let store = reach(&cli.data_dir, &config)?;
     let now_us = unix_ms() * 1000;
     let window = Duration::from_secs(u64::from(config.routing.window_s));
     let versions = versions_to_compare(&tables);

@@ -52,7 +52,7 @@ pub(crate) fn ingestor(cli: &Cli) -> anyhow::Result<()> {
 pub(crate) fn store(cli: &Cli, supervised: bool) -> anyhow::Result<()> {
     let options = ServeOptions {
         supervised,
-        ..store_options(&settings(cli)?, &cli.data_dir)
+        ..store_options(&settings(cli)?, &cli.data_dir)?
     };
     serve(&options).map_err(|error| match supervised {
         // The supervisor reports errors itself.

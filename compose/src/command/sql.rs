@@ -1,9 +1,10 @@
 //! `weir sql`: runs a query and prints its result.
 
 use std::io::{self, IsTerminal as _, Read as _, Write as _};
+use std::path::Path;
 
 use anyhow::{Context as _, anyhow, bail};
-use weir_store::{RawAnswer, Store, StoreError};
+use weir_store::{RawAnswer, Store, StoreError, StoreUser};
 
 use crate::cli::{Cli, SqlArgs};
 use crate::config::{Config, StoreKind};
@@ -12,6 +13,8 @@ use crate::spreadsheet::{Cells, Neutraliser};
 
 /// ClickHouse's error codes for an unknown table and an unknown database.
 const UNKNOWN_TABLE: [u32; 2] = [60, 81];
+const READONLY: u32 = 164;
+const AUTHENTICATION_FAILED: u32 = 516;
 
 pub(crate) fn run(cli: &Cli, args: &SqlArgs) -> anyhow::Result<()> {
     let config = settings(cli)?;
@@ -19,18 +22,24 @@ pub(crate) fn run(cli: &Cli, args: &SqlArgs) -> anyhow::Result<()> {
     let format = format(args);
     // TSV and JSON are for programs, CSV is for people.
     let cells = Cells::of(format).filter(|cells| *cells == Cells::Csv);
-    print(&config, cells, |store| {
+    let user = match args.write {
+        true => StoreUser::Weir,
+        false => StoreUser::Operator,
+    };
+    print(cli, &config, user, cells, |store| {
         store.raw_query_of_user(&statement, format)
     })
 }
 
 /// Runs a statement and prints the result as it arrives; formulas in these cells are neutralised.
 pub(crate) fn print(
+    cli: &Cli,
     config: &Config,
+    user: StoreUser,
     cells: Option<Cells>,
     ask: impl FnOnce(&Store) -> Result<RawAnswer, StoreError>,
 ) -> anyhow::Result<()> {
-    let store = config.store.connect()?;
+    let store = config.store.connect(&cli.data_dir, user)?;
     let relayed = runtime()?.block_on(async { relay(ask(&store)?, cells).await });
     relayed.map_err(|error| match error.downcast_ref() {
         Some(error) => explain(error, config),
@@ -76,10 +85,12 @@ async fn relay(mut answer: RawAnswer, cells: Option<Cells>) -> anyhow::Result<()
 }
 
 /// The store, which must answer: a command that reads it does not begin otherwise.
-pub(crate) fn reach(config: &Config) -> anyhow::Result<Store> {
-    let is_there = runtime()?.block_on(config.store.connect()?.ping());
+pub(crate) fn reach(data_dir: &Path, config: &Config) -> anyhow::Result<Store> {
+    let store = config.store.connect(data_dir, StoreUser::Weir)?;
+    let is_there = runtime()?.block_on(store.ping());
     is_there.map_err(|error| explain(&error, config))?;
-    config.store.connect()
+    // The connection that the other has open belongs to a runtime that is no more.
+    config.store.connect(data_dir, StoreUser::Weir)
 }
 
 /// Explains an error, with a fix if there is one.
@@ -87,6 +98,13 @@ fn explain(error: &StoreError, config: &Config) -> anyhow::Error {
     let message = message_of(&error.message);
     let url = config.store.url();
     match (error.code, config.store.kind) {
+        (Some(READONLY), StoreKind::Embedded) => {
+            anyhow!("{message}; `weir sql --write` may change rows, tables and settings")
+        }
+        (Some(AUTHENTICATION_FAILED), StoreKind::Embedded) => anyhow!(
+            "the store at {url} has another password than this data directory (--data-dir) says; \
+             the store takes a changed one at its next start"
+        ),
         (Some(code), _) if UNKNOWN_TABLE.contains(&code) => anyhow!(
             "{message}; the ingestor creates Weir's tables (weir.requests, weir.attempts, \
              weir.control_changes, weir.streams) when it first reaches the store"

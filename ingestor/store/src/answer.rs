@@ -5,11 +5,12 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
-use http_body::{Body, Frame};
+use http_body::{Body, Frame, SizeHint};
 use http_body_util::{Either, Full};
 use rand::Rng;
 use tokio::sync::mpsc;
 
+use crate::connections::OpenRequest;
 use crate::encode::ErrorPacking;
 use crate::engine::QueryProgress;
 use crate::error::ServerError;
@@ -57,6 +58,32 @@ pub(crate) fn thread_died() -> ServerError {
 
 /// The body of an answer: all of it, or what a statement still gives.
 pub(crate) type QueryBody = Either<Full<Bytes>, Box<StreamedOutput>>;
+
+/// A body, and the request that is open as long as it is sent.
+pub(crate) struct OpenBody {
+    pub(crate) body: QueryBody,
+    pub(crate) _open: Option<OpenRequest>,
+}
+
+impl Body for OpenBody {
+    type Data = Bytes;
+    type Error = Box<dyn std::error::Error + Send + Sync>;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
 
 /// The output of a statement that still runs.
 pub(crate) struct StreamedOutput {

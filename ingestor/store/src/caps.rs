@@ -7,13 +7,33 @@ use std::time::Duration;
 /// Connections open at once.
 pub(crate) const CONNECTIONS_MAX: usize = 256;
 
-/// Statements that run at once, INSERTs with rows aside.
-pub(crate) const QUERIES_MAX: usize = 16;
+/// Statements of Weir's own that run at once, INSERTs with rows aside.
+pub(crate) const QUERIES_MAX: usize = 8;
 
-/// INSERTs with rows that run at once. Apart, so that dashboards cannot starve the ingestor.
+/// INSERTs with rows that run at once.
 pub(crate) const INSERTS_MAX: usize = 8;
 
-/// Time after which a statement is stopped, unless it asks for another limit itself.
+/// Statements of `weir sql` that run at once.
+pub(crate) const OPERATOR_QUERIES_MAX: usize = 3;
+
+/// Statements of dashboards and SDKs that run at once.
+pub(crate) const READER_QUERIES_MAX: usize = 5;
+
+/// Requests of `weir sql` that are open at once.
+pub(crate) const OPERATOR_REQUESTS_MAX: usize = 32;
+
+/// Requests of dashboards and SDKs that are open at once.
+pub(crate) const READER_REQUESTS_MAX: usize = 64;
+
+/// The part of the engine's memory that a read-only statement may take. All of them together leave
+/// two parts to Weir's own.
+pub(crate) const READ_MEMORY_PARTS: u64 = (READER_QUERIES_MAX + OPERATOR_QUERIES_MAX) as u64 + 2;
+
+/// What a read-only statement may write to disk while it sorts and groups.
+pub(crate) const READ_SPILL_BYTES_MAX: u64 = 16 << 30;
+
+/// Time after which a statement is stopped, unless it asks for another limit itself; a read-only one for a
+/// shorter one.
 pub(crate) const STATEMENT_TIME_MAX: Duration = Duration::from_secs(300);
 
 /// How long a statement waits for its turn.
@@ -38,6 +58,9 @@ pub(crate) const BODY_PAUSE_MAX: Duration = Duration::from_secs(60);
 pub(crate) const DRAIN_BYTES_MAX: usize = 64 << 20;
 
 pub(crate) const DRAIN_TIME_MAX: Duration = Duration::from_secs(5);
+
+/// The same of somebody who is not let in.
+pub(crate) const STRANGER_DRAIN_BYTES_MAX: usize = 1 << 20;
 
 /// A client that takes no output for this long has left, as far as the engine is concerned.
 pub(crate) const OUTPUT_STALL_MAX: Duration = Duration::from_secs(300);

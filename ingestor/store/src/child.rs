@@ -20,13 +20,14 @@ use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-use crate::caps::{INSERTS_MAX, QUERIES_MAX, STOP_GRACE};
+use crate::access::Access;
+use crate::caps::{INSERTS_MAX, STOP_GRACE};
 use crate::config;
 use crate::engine::{EmbeddedEngine, Library, LoadError, OpenError};
 use crate::library::{self, FETCH_COMMAND, NotFound};
-use crate::request::Credentials;
 use crate::sandbox;
-use crate::serve::serve as serve_facade;
+use crate::serve::{Facade, serve as serve_facade};
+use crate::users::{StorePasswords, StoreUser};
 
 /// What the process is started with.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,8 +38,9 @@ pub struct ServeOptions {
     pub data_dir: PathBuf,
     /// Where the facade answers.
     pub listen: SocketAddr,
-    /// Who may ask it. None lets in every client that reaches the address.
-    pub credentials: Option<Credentials>,
+    /// Host names that are served besides this machine's own.
+    pub hosts: Vec<String>,
+    pub passwords: StorePasswords,
     /// End when standard input ends.
     pub supervised: bool,
 }
@@ -46,12 +48,13 @@ pub struct ServeOptions {
 impl ServeOptions {
     /// The usual settings for a directory and an address.
     #[must_use]
-    pub fn new(data_dir: PathBuf, listen: SocketAddr) -> Self {
+    pub fn new(data_dir: PathBuf, listen: SocketAddr, passwords: StorePasswords) -> Self {
         Self {
             library: None,
             data_dir,
             listen,
-            credentials: None,
+            hosts: Vec::new(),
+            passwords,
             supervised: false,
         }
     }
@@ -165,7 +168,8 @@ fn run(options: &ServeOptions) -> Result<(), ServeError> {
     let library = Library::load(&library)?;
     // The port is bound and the library mapped: from here on, the data directory is the world.
     sandbox::enter(&options.data_dir);
-    let engine = Arc::new(open(library, options)?);
+    let memory_bytes = config::memory_for_engine();
+    let engine = Arc::new(open(library, options, memory_bytes)?);
     let (stop, stopped) = watch::channel(false);
     watch_for_the_end(&runtime, stop, options.supervised)?;
     report(&ChildReport::Ready {
@@ -174,17 +178,21 @@ fn run(options: &ServeOptions) -> Result<(), ServeError> {
         pid: std::process::id(),
     })
     .map_err(ServeError::process("report on standard output"))?;
-    let credentials = options.credentials.clone();
-    runtime.block_on(serve_facade(listener, engine.clone(), credentials, stopped));
+    let access = Access::new(&options.passwords, options.hosts.clone());
+    let limits = config::reader_limits(memory_bytes);
+    let facade = Facade::new(Arc::clone(&engine), access, limits);
+    runtime.block_on(serve_facade(listener, facade, stopped));
     runtime.shutdown_timeout(STOP_GRACE);
     close(engine)
 }
 
 /// A thread for everything, and one for each statement that runs.
 fn runtime() -> Result<Runtime, ServeError> {
+    let queries = StoreUser::ALL.map(StoreUser::queries_max);
+    let statements_max = queries.iter().sum::<usize>() + INSERTS_MAX;
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        .max_blocking_threads(QUERIES_MAX + INSERTS_MAX + 2)
+        .max_blocking_threads(statements_max + 2)
         .thread_name("store-statement")
         .build()
         .map_err(ServeError::process("start a runtime"))
@@ -228,16 +236,18 @@ fn lock(data_dir: &Path) -> Result<File, ServeError> {
     Ok(file)
 }
 
-fn open(library: Library, options: &ServeOptions) -> Result<EmbeddedEngine, ServeError> {
+fn open(
+    library: Library,
+    options: &ServeOptions,
+    memory_bytes: u64,
+) -> Result<EmbeddedEngine, ServeError> {
     let log = options.data_dir.join("engine.log");
     let config_dir = options.data_dir.join("config");
     let config_file =
-        config::write(&config_dir, &log, config::memory_for_engine()).map_err(|source| {
-            ServeError::Files {
-                what: "write the engine's configuration to",
-                path: config_dir,
-                source,
-            }
+        config::write(&config_dir, &log, memory_bytes).map_err(|source| ServeError::Files {
+            what: "write the engine's configuration to",
+            path: config_dir,
+            source,
         })?;
     let data_dir = options.data_dir.join("data");
     EmbeddedEngine::open(library, &data_dir, &config_file).map_err(|source| ServeError::Open {

@@ -28,19 +28,29 @@ const INSERT_MARK: &str = "weir-insert";
 pub struct StoreConfig {
     /// `http://host:8123` or `https://…`.
     pub url: String,
-    /// Empty for a store that asks for none, such as the embedded one.
+    /// Empty for a store that asks for none.
     pub user: String,
     pub password: String,
 }
 
 impl StoreConfig {
-    /// A store that asks for no password, such as the embedded one.
+    /// A store that asks for no password.
     #[must_use]
     pub fn new(url: impl Into<String>) -> Self {
         Self {
             url: url.into(),
             user: String::new(),
             password: String::new(),
+        }
+    }
+
+    /// The same for a user.
+    #[must_use]
+    pub fn user(self, user: impl Into<String>, password: impl Into<String>) -> Self {
+        Self {
+            user: user.into(),
+            password: password.into(),
+            ..self
         }
     }
 }

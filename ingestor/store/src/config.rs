@@ -2,13 +2,76 @@
 //!
 //! It sets how much memory the engine may take, where it logs, and what its one user may do. That
 //! user may use tables; it may not reach files, other servers or programs through SQL: the engine
-//! has the rights of its process, and every client that may query it would have them too.
+//! has the rights of its process, and every client that may query it would have them too. What the
+//! read-only users may do is less ([`crate::users`]).
 
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::caps::STATEMENT_TIME_MAX;
+use crate::caps::{READ_MEMORY_PARTS, READ_SPILL_BYTES_MAX, STATEMENT_TIME_MAX};
+
+/// Settings that bound a read-only statement: it may lower a few of them, and change none of the others.
+pub(crate) const LIMITS: [&str; 20] = [
+    "max_memory_usage",
+    "max_execution_time",
+    "max_threads",
+    "readonly",
+    "log_comment",
+    "max_result_bytes",
+    "max_untracked_memory",
+    "memory_overcommit_ratio_denominator",
+    "memory_overcommit_ratio_denominator_for_user",
+    "max_temporary_data_on_disk_size_for_query",
+    "timeout_overflow_mode",
+    "max_query_size",
+    "max_parser_depth",
+    "max_parser_backtracks",
+    "max_ast_depth",
+    "max_ast_elements",
+    "max_expanded_ast_elements",
+    "max_subquery_depth",
+    "allow_introspection_functions",
+    "use_query_cache",
+];
+
+/// Settings and their values.
+pub(crate) type ReaderLimits = [(&'static str, u64); 5];
+
+/// What a read-only statement begins with. The engine takes no values from a profile that is chosen later,
+/// only limits.
+pub(crate) fn reader_limits(engine_bytes: u64) -> ReaderLimits {
+    let memory_bytes = engine_bytes / READ_MEMORY_PARTS;
+    let spill_bytes = memory_bytes / 2;
+    [
+        ("max_memory_usage", memory_bytes),
+        ("max_bytes_before_external_group_by", spill_bytes),
+        ("max_bytes_before_external_sort", spill_bytes),
+        (
+            "max_temporary_data_on_disk_size_for_query",
+            READ_SPILL_BYTES_MAX,
+        ),
+        ("max_execution_time", STATEMENT_TIME_MAX.as_secs()),
+    ]
+}
+
+/// The limits of the profile `reader`. 0 means none in most, so nothing may be set to it.
+fn reader_constraints(engine_bytes: u64) -> String {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let highest = |name: &str| match name {
+        "max_memory_usage" => Some(engine_bytes / READ_MEMORY_PARTS),
+        "max_execution_time" => Some(STATEMENT_TIME_MAX.as_secs()),
+        "max_threads" => Some(cores as u64),
+        _ => None,
+    };
+    let constraint = |name: &&str| match highest(name) {
+        Some(most) => format!("<{name}><min>1</min><max>{most}</max></{name}>"),
+        None => format!("<{name}><const/></{name}>"),
+    };
+    // The engine has a rule of its own for this one.
+    let ours = LIMITS.iter().filter(|name| **name != "readonly");
+    ours.map(constraint).collect()
+}
 
 /// Memory that the engine may take in all: half of the machine's, or of the container's.
 pub(crate) fn memory_for_engine() -> u64 {
@@ -69,6 +132,7 @@ fn users_xml(memory: u64) -> String {
     let query_memory = memory / 10 * 8;
     let spill = memory / 10 * 4;
     let seconds = STATEMENT_TIME_MAX.as_secs();
+    let constraints = reader_constraints(memory);
     // Withheld above all: SYSTEM SHUTDOWN and SYSTEM KILL, which signal the whole process group, and
     // CREATE DICTIONARY, which can have any command as its source.
     format!(
@@ -84,6 +148,9 @@ fn users_xml(memory: u64) -> String {
             <implicit_select>0</implicit_select>
             <allow_introspection_functions>0</allow_introspection_functions>
         </default>
+        <reader>
+            <constraints>{constraints}</constraints>
+        </reader>
     </profiles>
     <quotas><default></default></quotas>
     <users>

@@ -6,7 +6,7 @@ use hyper::body::Incoming;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use crate::caps::{BODY_PAUSE_MAX, DRAIN_BYTES_MAX, DRAIN_TIME_MAX, STATEMENT_BYTES_MAX};
+use crate::caps::{BODY_PAUSE_MAX, DRAIN_TIME_MAX, STATEMENT_BYTES_MAX};
 use crate::decode::BodyDecoder;
 use crate::error::{ServerError, code};
 use crate::request::{QueryRequest, form_fields};
@@ -142,9 +142,9 @@ pub(crate) async fn feed(body: &mut Incoming, rows: mpsc::Sender<RowInput>) -> b
 
 /// Reads what a client is still sending, within bounds: a connection that is closed with unread
 /// data in it is reset, and the client would not see its answer.
-pub(crate) async fn drain(body: &mut Incoming) {
+pub(crate) async fn drain(body: &mut Incoming, bytes_max: usize) {
     let read = async {
-        let mut left = DRAIN_BYTES_MAX;
+        let mut left = bytes_max;
         while left > 0
             && let Ok(Some(data)) = next_data(body).await
         {

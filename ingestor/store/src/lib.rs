@@ -12,12 +12,14 @@
 //! What this crate never does: load the engine into the process that serves requests to models (a
 //! crash of the engine is the child's alone), or need the library to compile.
 
+mod access;
 mod answer;
 mod block;
 mod caps;
 pub mod child;
 mod client;
 mod config;
+mod connections;
 mod decode;
 mod doubles;
 mod encode;
@@ -38,13 +40,14 @@ mod sandbox;
 mod serve;
 mod sql;
 mod supervisor;
+mod users;
 
 pub use child::{ServeError, ServeOptions};
 pub use client::{ErrorClass, Query, RawAnswer, Store, StoreConfig, StoreError};
 pub use engine::PACKAGE_VERSION;
 pub use freeze::FrozenTables;
 pub use migrate::Applied;
-pub use request::Credentials;
 pub use retention::{Deletion, RETENTION_DAYS_MAX, Retention};
 pub use sql::split_script;
 pub use supervisor::{StoreState, Supervisor};
+pub use users::{StorePasswords, StoreUser};

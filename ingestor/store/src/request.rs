@@ -20,6 +20,7 @@ pub(crate) struct QueryRequest {
     /// Values for `{name:Type}` in the statement.
     pub params: Vec<(String, String)>,
     pub settings: Vec<(String, String)>,
+    pub rights: Rights,
     pub query_id: String,
     /// The response goes out in compressed blocks.
     pub compress: bool,
@@ -33,14 +34,36 @@ pub(crate) struct QueryRequest {
     pub native_revision: u64,
     /// Boundary of a multipart form, if the body is one.
     pub boundary: Option<String>,
-    pub credentials: Option<Credentials>,
+}
+
+/// What a statement may do. The later, the less.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Rights {
+    /// What its user may.
+    #[default]
+    All,
+    /// `readonly=2`: read.
+    Read,
+    /// `readonly=1`: read, and change no settings.
+    ReadAsSet,
 }
 
 /// A user and a password. Printing it shows the user only.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Credentials {
-    pub user: String,
-    pub password: String,
+pub(crate) struct Credentials {
+    pub(crate) user: String,
+    pub(crate) password: String,
+}
+
+impl Credentials {
+    /// What a request gives, in any of the ways that clients use.
+    pub(crate) fn read(parts: &Parts) -> Result<Option<Self>, ServerError> {
+        let credentials = match credentials(&parts.headers)? {
+            Some(credentials) => Some(credentials),
+            None => credentials_in_url(parts.uri.query().unwrap_or_default()),
+        };
+        Ok(credentials.map(|(user, password)| Self { user, password }))
+    }
 }
 
 impl std::fmt::Debug for Credentials {
@@ -54,24 +77,17 @@ impl std::fmt::Debug for Credentials {
 impl QueryRequest {
     pub(crate) fn read(parts: &Parts) -> Result<Self, ServerError> {
         let mut request = Self::default();
-        let (mut user, mut password) = (None, None);
         let query = parts.uri.query().unwrap_or_default();
         for (name, value) in form_urlencoded::parse(query.as_bytes()) {
             match &*name {
-                "user" => user = Some(value.into_owned()),
-                "password" => password = Some(value.into_owned()),
+                "user" | "password" => {}
                 _ => request.set(&name, value.into_owned())?,
             }
         }
         request.read_headers(&parts.headers)?;
-        let in_url = user.map(|user| (user, password.unwrap_or_default()));
-        let credentials = credentials(&parts.headers)?.or(in_url);
-        request.credentials = credentials.map(|(user, password)| Credentials { user, password });
-        // What GET does must be safe to repeat: ClickHouse runs it with readonly=2.
-        let settings = &mut request.settings;
-        let is_set = settings.iter().any(|(name, _)| name == "readonly");
-        if parts.method != Method::POST && !is_set {
-            settings.push(("readonly".to_owned(), "2".to_owned()));
+        // What GET does must be safe to repeat, whatever the URL says: any page can make a browser send it.
+        if parts.method != Method::POST {
+            request.restrict(Rights::Read);
         }
         if request.query_id.is_empty() {
             let random = uuid::Builder::from_random_bytes(rand::random());
@@ -86,6 +102,11 @@ impl QueryRequest {
             in_blocks: self.compress,
             encoding: self.http_encoding,
         }
+    }
+
+    /// Takes rights away. None are ever given back.
+    pub(crate) fn restrict(&mut self, rights: Rights) {
+        self.rights = self.rights.max(rights);
     }
 
     /// Takes one parameter of the URL or field of a form.
@@ -108,6 +129,8 @@ impl QueryRequest {
             // stack trace, and every request is a session of its own.
             "wait_end_of_query" | "buffer_size" | "stacktrace" | "session_id"
             | "session_timeout" | "session_check" | "close_session" | "quota_key" | "role" => {}
+            "readonly" => self.restrict(rights(&value)?),
+            "profile" => return Err(fixed(name)),
             _ => {
                 check_setting_name(name)?;
                 self.settings.push((name.to_owned(), value));
@@ -139,6 +162,20 @@ impl QueryRequest {
         self.boundary = text("content-type").and_then(form_boundary);
         Ok(())
     }
+}
+
+fn rights(readonly: &str) -> Result<Rights, ServerError> {
+    match readonly {
+        "1" => Ok(Rights::ReadAsSet),
+        "2" => Ok(Rights::Read),
+        _ => Err(fixed("readonly")),
+    }
+}
+
+/// A setting would give more rights than the user has.
+fn fixed(setting: &str) -> ServerError {
+    let message = format!("Cannot modify '{setting}' setting in readonly mode");
+    ServerError::new(code::READONLY, &message)
 }
 
 fn check_query_id(query_id: String) -> Result<String, ServerError> {
@@ -208,6 +245,15 @@ fn credentials(headers: &HeaderMap) -> Result<Option<(String, String)>, ServerEr
             "The Authorization header is not basic authentication",
         )),
     }
+}
+
+fn credentials_in_url(query: &str) -> Option<(String, String)> {
+    let value = |wanted| {
+        let mut pairs = form_urlencoded::parse(query.as_bytes());
+        let (_, value) = pairs.find(|(name, _)| name == wanted)?;
+        Some(value.into_owned())
+    };
+    Some((value("user")?, value("password").unwrap_or_default()))
 }
 
 /// Reads the fields of a multipart form: names and values.
@@ -318,14 +364,26 @@ mod tests {
     }
 
     #[test]
-    fn get_is_readonly() {
+    fn get_reads_whatever_the_url_says() {
+        let rights = |method, uri| read(method, uri, &[]).map(|request| request.rights);
+        assert_eq!(rights(Method::GET, "/"), Ok(Rights::Read));
+        assert_eq!(rights(Method::HEAD, "/?readonly=2"), Ok(Rights::Read));
+        assert_eq!(rights(Method::GET, "/?readonly=1"), Ok(Rights::ReadAsSet));
+        assert_eq!(rights(Method::POST, "/"), Ok(Rights::All));
         assert_eq!(
-            read(Method::GET, "/", &[]).unwrap().settings,
-            [pair("readonly", "2")]
+            rights(Method::POST, "/?readonly=1&readonly=2"),
+            Ok(Rights::ReadAsSet)
         );
-        let strict = read(Method::GET, "/?readonly=1", &[]).unwrap();
-        assert_eq!(strict.settings, [pair("readonly", "1")]);
-        assert!(read(Method::POST, "/", &[]).unwrap().settings.is_empty());
+        for uri in [
+            "/?readonly=0",
+            "/?readonly=",
+            "/?readonly=00",
+            "/?profile=default",
+        ] {
+            for method in [Method::GET, Method::POST] {
+                assert_eq!(rights(method, uri).unwrap_err().code, 164, "{uri}");
+            }
+        }
     }
 
     #[test]
@@ -341,7 +399,13 @@ mod tests {
             user: "u".to_owned(),
             password: "p:w".to_owned(),
         });
-        let by = |uri, headers| read(Method::POST, uri, headers).unwrap().credentials;
+        let by = |uri, headers: &[(&str, &str)]| {
+            let request = headers.iter().fold(Request::post(uri), |request, header| {
+                request.header(header.0, header.1)
+            });
+            Credentials::read(&request.body(()).unwrap().into_parts().0)
+        };
+        let expected = Ok(expected);
         assert_eq!(
             by(
                 "/",
@@ -351,8 +415,8 @@ mod tests {
         );
         assert_eq!(by("/", &[("Authorization", "Basic dTpwOnc=")]), expected);
         assert_eq!(by("/?user=u&password=p:w", &[]), expected);
-        assert_eq!(by("/", &[]), None);
-        let error = read(Method::POST, "/", &[("Authorization", "Basic !")]).unwrap_err();
+        assert_eq!(by("/", &[]), Ok(None));
+        let error = by("/", &[("Authorization", "Basic !")]).unwrap_err();
         assert_eq!(error.code, code::AUTHENTICATION_FAILED.number);
     }
 

@@ -18,11 +18,12 @@ use tokio::time::timeout;
 
 use crate::block;
 use crate::caps::{OUTPUT_STALL_MAX, WHOLE_RESULT_BYTES_MAX};
+use crate::config::ReaderLimits;
 use crate::decode::BodyDecoder;
 use crate::engine::{EmbeddedEngine, EngineConnection, InsertStream, QueryProgress, ResultChunk};
 use crate::error::{ServerError, code};
 use crate::format::{Joiner, Joining};
-use crate::request::QueryRequest;
+use crate::request::{QueryRequest, Rights};
 use crate::sql::Statement;
 
 /// A statement with everything that it needs.
@@ -30,6 +31,8 @@ pub(crate) struct QueryJob {
     /// With all of the statement's text.
     pub(crate) request: QueryRequest,
     pub(crate) statement: Statement,
+    /// What a read-only user is held to.
+    pub(crate) limits: Option<ReaderLimits>,
     /// Rows that came with the statement.
     first_rows: Bytes,
     /// Unpacks the other rows.
@@ -46,6 +49,7 @@ impl QueryJob {
         Self {
             request,
             statement,
+            limits: None,
             first_rows,
             decoder,
         }
@@ -174,17 +178,43 @@ fn set_up(connection: &mut EngineConnection, job: &QueryJob) -> Result<(), Serve
         let name = database.replace('\\', "\\\\").replace('`', "\\`");
         connection.execute(&format!("USE `{name}`"), "Null", &[])?;
     }
-    let mut settings = job.request.settings.clone();
-    if !settings.iter().any(|(name, _)| name == "max_result_bytes") {
-        settings.push(("max_result_bytes".to_owned(), whole_result_limit(job)));
+    let settings = job.request.settings.iter().cloned();
+    let (comment, settings): (Vec<_>, Vec<_>) = settings.partition(is_comment);
+    let mut own = vec![("max_result_bytes".to_owned(), whole_result_limit(job))];
+    own.push(mark(comment, &job.request.query_id));
+    let limits = job.limits.iter().flatten();
+    own.extend(limits.map(|(name, value)| ((*name).to_owned(), value.to_string())));
+    set(connection, &own)?;
+    if job.limits.is_some() {
+        connection.execute("SET profile = 'reader'", "Null", &[])?;
     }
-    mark(&mut settings, &job.request.query_id);
+    set(connection, &settings)?;
+    // Last: what is read-only takes no further settings, or not this one.
+    let readonly = match job.request.rights {
+        Rights::All => return Ok(()),
+        Rights::Read => "SET readonly = 2",
+        Rights::ReadAsSet => "SET readonly = 1",
+    };
+    connection.execute(readonly, "Null", &[]).map(drop)
+}
+
+fn set(
+    connection: &mut EngineConnection,
+    settings: &[(String, String)],
+) -> Result<(), ServerError> {
+    if settings.is_empty() {
+        return Ok(());
+    }
     let assignments: Vec<String> = settings
         .iter()
         .map(|(name, value)| format!("{name} = '{}'", escaped(value)))
         .collect();
-    connection.execute(&format!("SET {}", assignments.join(", ")), "Null", &[])?;
-    Ok(())
+    let statement = format!("SET {}", assignments.join(", "));
+    connection.execute(&statement, "Null", &[]).map(drop)
+}
+
+fn is_comment((name, _): &(String, String)) -> bool {
+    name == "log_comment"
 }
 
 /// Streamed results need no limit; those that are made whole do.
@@ -195,15 +225,10 @@ fn whole_result_limit(job: &QueryJob) -> String {
 
 /// Marks the statement so that [`kill`] finds it. The engine numbers its queries by itself and
 /// does not tell; a comment can be set by the client and seen in the list of processes.
-fn mark(settings: &mut Vec<(String, String)>, query_id: &str) {
-    let marker = marker(query_id);
-    match settings.iter_mut().find(|(name, _)| name == "log_comment") {
-        Some((_, comment)) => {
-            comment.push(' ');
-            comment.push_str(&marker);
-        }
-        None => settings.push(("log_comment".to_owned(), marker)),
-    }
+fn mark(comment: Vec<(String, String)>, query_id: &str) -> (String, String) {
+    let comments = comment.into_iter().map(|(_, comment)| comment + " ");
+    let marked = comments.collect::<String>() + &marker(query_id);
+    ("log_comment".to_owned(), marked)
 }
 
 fn marker(query_id: &str) -> String {

@@ -1,28 +1,28 @@
 //! ClickHouse's HTTP protocol in front of the embedded engine.
 //!
-//! The way through: accept → read the request ([`QueryRequest`]) → admit (credentials, origin) →
-//! find the statement, in the URL and the body → take a place → run it on a thread
+//! The way through: accept → check whence it comes and who asks ([`Access`]) → read the request
+//! ([`QueryRequest`]) → find the statement, in the URL and the body → take a place → run it on a thread
 //! ([`crate::run`]) while the body is fed in → answer with the first word that the thread gives.
 //!
 //! | queue | bound | when it is full |
 //! | --- | --- | --- |
-//! | connections | [`CONNECTIONS_MAX`] | no more are accepted until one is closed |
-//! | statements | [`QUERIES_MAX`], [`INSERTS_MAX`] | a statement waits [`PLACE_WAIT_MAX`], then 503 |
+//! | connections | [`crate::caps::CONNECTIONS_MAX`] | an idle one is closed ([`Connections`]) |
+//! | requests of a user | [`StoreUser::requests_max`] | 503 |
+//! | statements of a user | [`StoreUser::queries_max`], [`INSERTS_MAX`] | a statement waits [`PLACE_WAIT_MAX`], then 503 |
 //! | rows on their way in | [`ROWS_QUEUED_MAX`] frames | the client is not read |
 //! | output on its way out | [`OUTPUT_QUEUED_MAX`] chunks | the engine waits |
 //! | statements to stop | one per statement | cannot be |
 //!
 //! What it never does: collect a body or a result (but for the formats that are one document), or
-//! serve a browser page of another origin.
+//! answer anyone without a password (but for /ping).
 
 use std::convert::Infallible;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::request::Parts;
-use http::{HeaderMap, Method, Request, Response, StatusCode};
-use http_body_util::Full;
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -33,11 +33,16 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tracing::{debug, warn};
 
-use crate::answer::{QueryBody, StreamedOutput, exception_tag, set, summary_json, thread_died};
-use crate::caps::{
-    CONNECTIONS_MAX, HEAD_TIME_MAX, INSERTS_MAX, OUTPUT_QUEUED_MAX, PLACE_WAIT_MAX, QUERIES_MAX,
-    ROWS_QUEUED_MAX, STOP_GRACE,
+use crate::access::Access;
+use crate::answer::{
+    OpenBody, QueryBody, StreamedOutput, exception_tag, set, summary_json, thread_died,
 };
+use crate::caps::{
+    DRAIN_BYTES_MAX, HEAD_TIME_MAX, INSERTS_MAX, OUTPUT_QUEUED_MAX, PLACE_WAIT_MAX,
+    ROWS_QUEUED_MAX, STOP_GRACE, STRANGER_DRAIN_BYTES_MAX,
+};
+use crate::config::ReaderLimits;
+use crate::connections::{Connections, OpenRequest, StoreConnection};
 use crate::encode::ErrorPacking;
 use crate::engine::{EmbeddedEngine, QueryProgress};
 use crate::error::{ServerError, code};
@@ -45,35 +50,44 @@ use crate::format;
 use crate::hello;
 use crate::intake::{drain, feed, find_statement};
 use crate::killer::{CancelOnDrop, Killer};
-use crate::request::{Credentials, QueryRequest, text};
+use crate::request::{Credentials, QueryRequest, Rights};
 use crate::run::{self, QueryJob, QueryOutput, Running};
-use crate::sql::Statement;
+use crate::sql::{self, Statement};
+use crate::users::StoreUser;
 
 /// Everything that requests share.
-struct Facade {
+pub(crate) struct Facade {
     engine: Arc<EmbeddedEngine>,
-    /// Who may ask. None lets in every client that reaches the port.
-    credentials: Option<Credentials>,
-    queries: Arc<Semaphore>,
+    access: Access,
+    limits: ReaderLimits,
+    places: [UserPlaces; StoreUser::ALL.len()],
     inserts: Arc<Semaphore>,
     killer: Killer,
+}
+
+/// What a user may have of everything.
+struct UserPlaces {
+    requests: Arc<Semaphore>,
+    queries: Arc<Semaphore>,
+}
+
+impl UserPlaces {
+    fn new(user: StoreUser) -> Self {
+        Self {
+            requests: Arc::new(Semaphore::new(user.requests_max())),
+            queries: Arc::new(Semaphore::new(user.queries_max())),
+        }
+    }
 }
 
 /// Serves until `shutdown` becomes true, then lets running statements end within [`STOP_GRACE`].
 pub(crate) async fn serve(
     listener: TcpListener,
-    engine: Arc<EmbeddedEngine>,
-    credentials: Option<Credentials>,
+    facade: Facade,
     mut shutdown: watch::Receiver<bool>,
 ) {
-    let facade = Arc::new(Facade {
-        killer: Killer::start(Arc::clone(&engine)),
-        queries: Arc::new(Semaphore::new(QUERIES_MAX)),
-        inserts: Arc::new(Semaphore::new(INSERTS_MAX)),
-        engine,
-        credentials,
-    });
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let facade = Arc::new(facade);
+    let places = Arc::new(Connections::default());
     let mut connections = JoinSet::new();
     loop {
         while connections.try_join_next().is_some() {}
@@ -84,10 +98,7 @@ pub(crate) async fn serve(
         if let Some((stream, place)) = accepted {
             let facade = Arc::clone(&facade);
             let shutdown = shutdown.clone();
-            connections.spawn(async move {
-                serve_connection(facade, stream, shutdown).await;
-                drop(place);
-            });
+            connections.spawn(serve_connection(facade, stream, Arc::new(place), shutdown));
         }
     }
     drop(listener);
@@ -112,14 +123,14 @@ pub(crate) async fn stopped(shutdown: &mut watch::Receiver<bool>) {
 
 async fn accept(
     listener: &TcpListener,
-    places: &Arc<Semaphore>,
-) -> Option<(TcpStream, OwnedSemaphorePermit)> {
-    let place = Arc::clone(places).acquire_owned().await.ok()?;
+    places: &Arc<Connections>,
+) -> Option<(TcpStream, StoreConnection)> {
     match listener.accept().await {
-        Ok((stream, _)) => Some((stream, place)),
+        Ok((stream, _)) => Some((stream, places.enter().await)),
         Err(error) => {
             // Out of file descriptors, most likely: waiting lets some be closed.
             warn!(%error, "failed to accept a connection");
+            places.close_one();
             tokio::time::sleep(Duration::from_millis(50)).await;
             None
         }
@@ -129,12 +140,13 @@ async fn accept(
 async fn serve_connection(
     facade: Arc<Facade>,
     stream: TcpStream,
+    place: Arc<StoreConnection>,
     mut shutdown: watch::Receiver<bool>,
 ) {
     let _ = stream.set_nodelay(true);
     let service = service_fn(|request| {
-        let facade = Arc::clone(&facade);
-        async move { Ok::<_, Infallible>(facade.answer(request).await) }
+        let (facade, place) = (Arc::clone(&facade), Arc::clone(&place));
+        async move { Ok::<_, Infallible>(facade.answer(request, &place).await) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -143,6 +155,14 @@ async fn serve_connection(
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {
         ended = &mut connection => ended,
+        // Dropped as it is: nothing is being answered on it.
+        () = place.told_to_close() => {
+            if place.is_idle() {
+                return;
+            }
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
         () = stopped(&mut shutdown) => {
             connection.as_mut().graceful_shutdown();
             connection.await
@@ -155,67 +175,122 @@ async fn serve_connection(
 
 type QueryResponse = Response<QueryBody>;
 
+/// What becomes of a request that is let in.
+enum LetIn {
+    Query(Box<AdmittedQuery>),
+    Text(StatusCode, &'static str),
+}
+
+/// A request with a statement: whose it is, and its place among that user's.
+struct AdmittedQuery {
+    request: QueryRequest,
+    user: StoreUser,
+    open: OpenRequest,
+}
+
 impl Facade {
-    /// One request, from its head to the head of its answer.
-    async fn answer(self: Arc<Self>, request: Request<Incoming>) -> QueryResponse {
-        let (parts, mut body) = request.into_parts();
-        if let Some((status, text)) = text_at(&parts) {
-            return self.text(status, text);
+    pub(crate) fn new(engine: Arc<EmbeddedEngine>, access: Access, limits: ReaderLimits) -> Self {
+        Self {
+            killer: Killer::start(Arc::clone(&engine)),
+            places: StoreUser::ALL.map(UserPlaces::new),
+            inserts: Arc::new(Semaphore::new(INSERTS_MAX)),
+            engine,
+            access,
+            limits,
         }
-        let request = match QueryRequest::read(&parts) {
-            Ok(request) => request,
-            Err(error) => return self.error(&error, "", ErrorPacking::default()),
+    }
+
+    /// One request, from its head to the head of its answer.
+    async fn answer(
+        self: Arc<Self>,
+        request: Request<Incoming>,
+        connection: &Arc<StoreConnection>,
+    ) -> Response<OpenBody> {
+        let (parts, mut body) = request.into_parts();
+        let strange = |response: QueryResponse| response.map(|body| OpenBody { body, _open: None });
+        let AdmittedQuery {
+            request,
+            user,
+            open,
+        } = match self.admit(&parts, connection) {
+            Ok(LetIn::Query(admitted)) => *admitted,
+            Ok(LetIn::Text(status, text)) => return strange(self.text(status, text)),
+            Err(error) => {
+                drain(&mut body, STRANGER_DRAIN_BYTES_MAX).await;
+                return strange(self.error(&error, "", ErrorPacking::default()));
+            }
         };
         let query_id = request.query_id.clone();
-        if let Err(error) = self.admit(&parts, &request) {
-            drain(&mut body).await;
-            return self.error(&error, &query_id, ErrorPacking::default());
-        }
         let packing = request.error_packing();
-        match self.query(request, &mut body).await {
+        let response = match self.query(request, user, &mut body).await {
             Ok(answer) => answer,
             Err(error) => {
-                drain(&mut body).await;
+                drain(&mut body, DRAIN_BYTES_MAX).await;
                 self.error(&error, &query_id, packing)
             }
+        };
+        response.map(|body| OpenBody {
+            body,
+            _open: Some(open),
+        })
+    }
+
+    /// Whence it comes, who asks, and whether that user has not asked too much already.
+    fn admit(
+        &self,
+        parts: &Parts,
+        connection: &Arc<StoreConnection>,
+    ) -> Result<LetIn, ServerError> {
+        self.access.check_origin(parts)?;
+        // A balancer that asks for health has no password.
+        if parts.uri.path() == "/ping" && parts.method != Method::POST {
+            return Ok(LetIn::Text(StatusCode::OK, "Ok.\n"));
         }
+        let user = self.access.user(Credentials::read(parts)?.as_ref())?;
+        if let Some((status, text)) = text_at(parts) {
+            return Ok(LetIn::Text(status, text));
+        }
+        let mut request = QueryRequest::read(parts)?;
+        if !user.may_write() {
+            request.restrict(Rights::Read);
+        }
+        let requests = Arc::clone(&self.places[user as usize].requests);
+        let place = requests.try_acquire_owned().map_err(|_| {
+            let message = format!("Too many simultaneous requests of user {}", user.name());
+            ServerError::new(code::TOO_MANY_SIMULTANEOUS_QUERIES, &message)
+        })?;
+        let open = connection.open_request(user, place);
+        Ok(LetIn::Query(Box::new(AdmittedQuery {
+            request,
+            user,
+            open,
+        })))
     }
 
     async fn query(
         self: &Arc<Self>,
         request: QueryRequest,
+        user: StoreUser,
         body: &mut Incoming,
     ) -> Result<QueryResponse, ServerError> {
-        let job = find_statement(request, body).await?;
+        let mut job = find_statement(request, body).await?;
         if let Some(hello) = hello::answer(&job, self.engine.version()) {
             let query_id = &job.request.query_id;
             let head = self.head_of_output(query_id, Some("Native"), QueryProgress::default());
-            return Ok(head.map(|()| QueryBody::Left(Full::new(hello))));
+            return Ok(head.map(|()| Either::Left(Full::new(hello))));
         }
+        if job.request.rights > Rights::All {
+            sql::refuse_writes(&job.request.query)?;
+        }
+        job.limits = (!user.may_write()).then_some(self.limits);
         let places = match &job.statement {
             Statement::Insert(_) => &self.inserts,
-            Statement::Select { .. } | Statement::Other { .. } => &self.queries,
+            Statement::Select { .. } | Statement::Other { .. } => {
+                &self.places[user as usize].queries
+            }
         };
         let place = take_place(places).await?;
         self.run(job, body, place).await
-    }
-
-    fn admit(&self, parts: &Parts, request: &QueryRequest) -> Result<(), ServerError> {
-        match &self.credentials {
-            Some(expected) if request.credentials.as_ref() == Some(expected) => Ok(()),
-            Some(_) => Err(ServerError::new(
-                code::AUTHENTICATION_FAILED,
-                "Authentication failed: the user or the password is wrong (settings user and \
-                 password of [store])",
-            )),
-            // With no password, the port is open to every local client. A page of another origin in a
-            // browser reaches it too, and must not.
-            None if is_foreign_page(&parts.headers) => Err(ServerError::new(
-                code::ACCESS_DENIED,
-                "Pages of other origins are not served",
-            )),
-            None => Ok(()),
-        }
     }
 
     /// Starts the statement, feeds it, and waits for its first word.
@@ -246,7 +321,7 @@ impl Facade {
         let complete = !takes_rows || feed(body, rows_in).await;
         let first = output.recv().await;
         if !complete {
-            drain(body).await;
+            drain(body, DRAIN_BYTES_MAX).await;
         }
         match first {
             Some(QueryOutput::Whole {
@@ -347,7 +422,9 @@ impl Facade {
 
     /// Waits until the last statement has let go of the engine.
     async fn wait_for_statements(&self) {
-        for (places, count) in [(&self.queries, QUERIES_MAX), (&self.inserts, INSERTS_MAX)] {
+        let queries =
+            StoreUser::ALL.map(|user| (&self.places[user as usize].queries, user.queries_max()));
+        for (places, count) in queries.into_iter().chain([(&self.inserts, INSERTS_MAX)]) {
             let count = u32::try_from(count).unwrap_or(u32::MAX);
             let _ = places.acquire_many(count).await;
         }
@@ -359,9 +436,7 @@ impl Facade {
 /// What is answered to a path that takes no statement.
 fn text_at(parts: &Parts) -> Option<(StatusCode, &'static str)> {
     match (&parts.method, parts.uri.path()) {
-        (&Method::GET | &Method::HEAD, "/ping" | "/replicas_status") => {
-            Some((StatusCode::OK, "Ok.\n"))
-        }
+        (&Method::GET | &Method::HEAD, "/replicas_status") => Some((StatusCode::OK, "Ok.\n")),
         (&Method::GET | &Method::HEAD, "/") if !has_query(parts) => Some((StatusCode::OK, "Ok.\n")),
         (&Method::GET | &Method::POST, "/" | "/query") => None,
         (&Method::GET | &Method::POST | &Method::HEAD, _) => Some((
@@ -380,19 +455,6 @@ fn has_query(parts: &Parts) -> bool {
     form_urlencoded::parse(query.as_bytes()).any(|(name, _)| name == "query")
 }
 
-/// Whether a browser says that another site's page asks, or that the name it used is not ours.
-fn is_foreign_page(headers: &HeaderMap) -> bool {
-    let Some(origin) = text(headers, "origin") else {
-        return false;
-    };
-    let host = text(headers, "host").unwrap_or_default();
-    let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
-    // A foreign name that resolves to this machine is a DNS rebinding attack.
-    let address = name.trim_matches(['[', ']']).parse::<IpAddr>();
-    let ours = name == "localhost" || address.is_ok();
-    !ours || origin.split_once("://").map(|(_, origin)| origin) != Some(host)
-}
-
 async fn take_place(places: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, ServerError> {
     match timeout(PLACE_WAIT_MAX, Arc::clone(places).acquire_owned()).await {
         Ok(Ok(place)) => Ok(place),
@@ -401,46 +463,5 @@ async fn take_place(places: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Ser
             code::TOO_MANY_SIMULTANEOUS_QUERIES,
             "Too many simultaneous queries: no place became free within 10 seconds",
         )),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use http::header::{HeaderName, HeaderValue};
-
-    fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
-        pairs
-            .iter()
-            .map(|(name, value)| {
-                (
-                    HeaderName::from_static(name),
-                    HeaderValue::from_static(value),
-                )
-            })
-            .collect()
-    }
-
-    #[test]
-    fn a_page_of_another_origin_is_known() {
-        let own = [
-            ("origin", "http://127.0.0.1:8123"),
-            ("host", "127.0.0.1:8123"),
-        ];
-        assert!(!is_foreign_page(&headers(&own)));
-        assert!(!is_foreign_page(&headers(&[("host", "127.0.0.1:8123")])));
-        for foreign in [
-            [
-                ("origin", "https://evil.example"),
-                ("host", "127.0.0.1:8123"),
-            ],
-            [
-                ("origin", "http://evil.example:8123"),
-                ("host", "evil.example:8123"),
-            ],
-            [("origin", "null"), ("host", "localhost:8123")],
-        ] {
-            assert!(is_foreign_page(&headers(&foreign)), "{foreign:?}");
-        }
     }
 }

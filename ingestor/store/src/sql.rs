@@ -5,6 +5,7 @@
 
 use std::ops::Range;
 
+use crate::config::LIMITS;
 use crate::error::{ServerError, code};
 
 /// A statement, as far as its handling depends on it.
@@ -56,6 +57,50 @@ pub(crate) fn analyse(sql: &str) -> Result<Statement, ServerError> {
     } else {
         Ok(Statement::Other { format })
     }
+}
+
+/// What a statement that only reads begins with.
+const READING: [&str; 8] = [
+    "SELECT", "WITH", "FROM", "SHOW", "DESCRIBE", "DESC", "EXPLAIN", "EXISTS",
+];
+
+/// Refuses what a reader may not send. The engine refuses writes by itself, but not all that changes what
+/// others do (KILL QUERY), and it holds settings to a reader's limits only where they stand at the end.
+pub(crate) fn refuse_writes(sql: &str) -> Result<(), ServerError> {
+    let words: Vec<Token<'_>> = SqlTokens::new(sql).collect();
+    let verb = words.iter().find(|token| !token.is("("));
+    let reads = verb.is_some_and(|verb| READING.iter().any(|reading| verb.is_word(reading)));
+    let is_parallel = |pair: &[Token<'_>]| pair[0].is_word("PARALLEL") && pair[1].is_word("WITH");
+    if !reads || words.windows(2).any(is_parallel) {
+        return Err(read_only("Cannot execute query in readonly mode"));
+    }
+    let sets = ["UNION", "INTERSECT", "EXCEPT"];
+    let is_one = !words
+        .iter()
+        .any(|token| sets.iter().any(|set| token.is_word(set)));
+    for name in settings(&words) {
+        let is_limit = LIMITS.iter().any(|limit| name.names(limit));
+        if name.names("profile") || (is_limit && !(is_one && name.depth == 0)) {
+            let message = format!("Cannot modify {} setting here in readonly mode", name.text);
+            return Err(read_only(&message));
+        }
+    }
+    Ok(())
+}
+
+fn read_only(message: &str) -> ServerError {
+    ServerError::new(code::READONLY, message)
+}
+
+/// The names that a statement's SETTINGS clauses set.
+fn settings<'w, 'q>(words: &'w [Token<'q>]) -> impl Iterator<Item = &'w Token<'q>> {
+    let mut is_within = false;
+    words.windows(3).filter_map(move |three| {
+        let begins = three[0].is_word("SETTINGS");
+        is_within |= begins;
+        let names = is_within && (begins || three[0].is(",")) && three[2].is("=");
+        names.then_some(&three[1])
+    })
 }
 
 /// Splits a script at its semicolons, leaving out what is only comment.
@@ -150,7 +195,7 @@ fn refuse_files(words: &[Token<'_>]) -> Result<(), ServerError> {
                 "INTO OUTFILE is not allowed: redirect the response instead",
             ));
         }
-        if second.is("(") && first.names_file_function() {
+        if second.is("(") && first.names("file") {
             return Err(file_access("the function file"));
         }
     }
@@ -213,14 +258,13 @@ impl Token<'_> {
         self.kind == TokenKind::Word && self.text.eq_ignore_ascii_case(word)
     }
 
-    /// Whether a name before a parenthesis calls `file`. A quoted name with an escape in it could
-    /// spell anything, and it is not needed there.
-    fn names_file_function(&self) -> bool {
+    /// Whether this is a name, bare or quoted. A quoted name with an escape in it could spell anything.
+    fn names(&self, name: &str) -> bool {
         match self.kind {
-            TokenKind::Word => self.text.eq_ignore_ascii_case("file"),
+            TokenKind::Word => self.text.eq_ignore_ascii_case(name),
             TokenKind::QuotedName => {
-                let name = self.text.trim_matches(['`', '"']);
-                name.eq_ignore_ascii_case("file") || name.contains('\\')
+                let text = self.text.trim_matches(['`', '"']);
+                text.eq_ignore_ascii_case(name) || text.contains('\\')
             }
             TokenKind::Literal | TokenKind::Symbol => false,
         }
@@ -500,6 +544,43 @@ mod tests {
     }
 
     #[test]
+    fn readers_only_read() {
+        let refused = |sql: &str| refuse_writes(sql).is_err_and(|error| error.code == 164);
+        for sql in [
+            "select 1",
+            "(select 1)",
+            "with x as (select 1) select * from x settings max_threads = 1, join_use_nulls = 1",
+            "from t select a, profile = 'x'",
+            "show tables",
+            "describe t",
+            "explain select 1",
+            "exists t",
+            "select * from (select * from system.settings where name = 'profile')",
+            "select * from (select 1 settings join_use_nulls = 1)",
+        ] {
+            assert!(!refused(sql), "{sql}");
+        }
+        for sql in [
+            "kill query where 1",
+            "insert into t values (1)",
+            "drop table t",
+            "alter table t delete where 1",
+            "create temporary table t (a Int8)",
+            "set readonly = 0",
+            "system flush logs",
+            "",
+            "select 1 parallel with kill query where 1",
+            "select 1 settings profile = 'default'",
+            "select 1 settings join_use_nulls = 1, `Profile` = 'default'",
+            "select 1 settings \"pro\\x66ile\" = 'default'",
+            "select * from (select 1 settings max_memory_usage = 0)",
+            "select 1 settings max_memory_usage = 0 union all select 2",
+        ] {
+            assert!(refused(sql), "{sql}");
+        }
+    }
+
+    #[test]
     fn scripts_are_split_at_their_semicolons() {
         assert_eq!(
             split_script("-- head; of it\nselect 1; select ';' /* ; */;\n\n select 3 -- ;\n"),
@@ -512,6 +593,7 @@ mod tests {
         #[test]
         fn no_text_makes_it_panic(sql in ".{0,64}") {
             let _ = analyse(&sql);
+            let _ = refuse_writes(&sql);
             let _ = split_script(&sql);
         }
 

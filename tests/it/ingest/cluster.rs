@@ -244,10 +244,10 @@ fn a_zombie_that_goes_on_after_a_rebalance_doubles_nothing() {
     alone(async move {
         let running = Running::start().await;
         let weir = Installation::new(&format!(
-            "kind = \"clickhouse\"\nurl = \"http://{}\"\nretention_days = 3650\n\n\
+            "{}retention_days = 3650\n\n\
              [eventlog]\nkind = \"kafka\"\nbrokers = \"{}\"\ntopic = \"zombies\"\npartitions = 4\n\
              properties = {{ \"session.timeout.ms\" = \"{SESSION_MS}\" }}\n",
-            running.address,
+            running.settings(),
             KAFKA.brokers()
         ))
         .unwrap();

@@ -4,17 +4,19 @@ use std::net::SocketAddr;
 
 use weir_tests::http::{Answer, Request};
 
+use super::as_user;
+
 /// ClickHouse's number for the error.
 pub(super) fn error_code(answer: &Answer) -> Option<u32> {
     answer.header("x-clickhouse-exception-code")?.parse().ok()
 }
 
 pub(super) async fn get(address: SocketAddr, path: &str) -> Answer {
-    send(address, Request::get(path)).await
+    send(address, as_user(Request::get(path), "weir")).await
 }
 
 pub(super) async fn post(address: SocketAddr, path: &str, body: impl Into<Vec<u8>>) -> Answer {
-    send(address, Request::post(path, body)).await
+    send(address, as_user(Request::post(path, body), "weir")).await
 }
 
 pub(super) async fn send(address: SocketAddr, request: Request) -> Answer {

@@ -4,6 +4,7 @@
 //! have one to themselves. The engine's library must be there: without it every test here fails and
 //! says which script fetches it.
 
+mod door;
 mod event_tables;
 mod facade;
 mod http;
@@ -21,6 +22,7 @@ use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use tokio::time::timeout;
 use weir_store::{Store, StoreConfig, StoreState, Supervisor};
+use weir_tests::http::Request;
 
 /// Longer than anything takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -51,6 +53,15 @@ impl Running {
         }
     }
 
+    /// The section `[store]` of an installation whose tables are here.
+    pub(crate) fn settings(&self) -> String {
+        format!(
+            "kind = \"clickhouse\"\nurl = \"http://{}\"\nuser = \"weir\"\npassword = \"{}\"\n",
+            self.address,
+            password("weir")
+        )
+    }
+
     pub(crate) fn store(&self) -> Store {
         store_at(self.address)
     }
@@ -62,7 +73,20 @@ impl Running {
 }
 
 pub(crate) fn store_at(address: SocketAddr) -> Store {
-    Store::connect(&StoreConfig::new(format!("http://{address}"))).unwrap()
+    let config = StoreConfig::new(format!("http://{address}")).user("weir", password("weir"));
+    Store::connect(&config).unwrap()
+}
+
+/// The password that the test's child gives a user.
+pub(crate) fn password(user: &str) -> String {
+    format!("secret-of-{user}")
+}
+
+/// A request with a user's password.
+pub(crate) fn as_user(request: Request, user: &str) -> Request {
+    request
+        .header("x-clickhouse-user", user)
+        .header("x-clickhouse-key", &password(user))
 }
 
 /// Starts a child under supervision.

@@ -7,7 +7,7 @@ use clickhouse::{Compression, Row};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{Running, with_shared};
+use super::{Running, password, with_shared};
 
 #[derive(Clone, Debug, PartialEq, Row, Serialize, Deserialize)]
 struct EveryType {
@@ -81,7 +81,10 @@ fn row(number: u64) -> EveryType {
 }
 
 fn client(running: &Running) -> clickhouse::Client {
-    clickhouse::Client::default().with_url(format!("http://{}", running.address))
+    clickhouse::Client::default()
+        .with_url(format!("http://{}", running.address))
+        .with_user("weir")
+        .with_password(password("weir"))
 }
 
 async fn insert(client: &clickhouse::Client, table: &str, rows: &[EveryType]) {

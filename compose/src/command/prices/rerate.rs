@@ -62,7 +62,7 @@ pub(super) fn run(cli: &Cli, args: &RerateArgs) -> anyhow::Result<()> {
         known_on: args.known_on.unwrap_or_else(today),
         found: RefCell::default(),
     };
-    let store = reach(&config)?;
+    let store = reach(&cli.data_dir, &config)?;
     let recorded = (!args.dry_run).then(|| EventStream::open(cli, &config));
     let events = recorded.transpose()?;
     let sql = attempts_sql(args)?;

@@ -17,7 +17,7 @@ pub(super) fn run(cli: &Cli, request_id: &str, json: bool) -> anyhow::Result<()>
     let id: weir_schemas::RequestId = request_id.parse().map_err(|_| {
         anyhow!("\"{request_id}\" is not a request id; the response header x-request-id holds it")
     })?;
-    let store = reach(&settings(cli)?)?;
+    let store = reach(&cli.data_dir, &settings(cli)?)?;
     let RecordedDecision {
         request,
         attempts,

@@ -13,7 +13,9 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use weir_store::child::serve;
-use weir_store::{ServeOptions, Store, StoreConfig, StoreState, Supervisor};
+use weir_store::{
+    ServeOptions, Store, StoreConfig, StorePasswords, StoreState, StoreUser, Supervisor,
+};
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
@@ -22,7 +24,7 @@ fn main() -> Result<()> {
     if let [command, directory] = &arguments[..]
         && command == "store"
     {
-        let mut options = ServeOptions::new(directory.into(), "127.0.0.1:0".parse()?);
+        let mut options = ServeOptions::new(directory.into(), "127.0.0.1:0".parse()?, passwords());
         options.supervised = true;
         return Ok(serve(&options)?);
     }
@@ -33,6 +35,15 @@ fn main() -> Result<()> {
         .enable_all()
         .build()?;
     runtime.block_on(measure(days, rows))
+}
+
+/// Those of a store that nobody else knows of.
+fn passwords() -> StorePasswords {
+    StorePasswords {
+        reader: "reader".to_owned(),
+        operator: "operator".to_owned(),
+        weir: "weir".to_owned(),
+    }
 }
 
 async fn measure(days: u64, rows: u64) -> Result<()> {
@@ -85,7 +96,10 @@ async fn start(directory: &Path) -> Result<(Supervisor, Store, u32)> {
         .clone();
     match settled {
         StoreState::Ready { address, pid, .. } => {
-            let store = Store::connect(&StoreConfig::new(format!("http://{address}")))?;
+            let user = StoreUser::Weir;
+            let config = StoreConfig::new(format!("http://{address}"))
+                .user(user.name(), passwords().of(user));
+            let store = Store::connect(&config)?;
             Ok((supervisor, store, pid))
         }
         other => Err(format!("the store is {other:?}").into()),

@@ -1,0 +1,100 @@
+//! The embedded store's users, as those who run Weir meet them: `weir store user`, `weir sql`, files.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+
+use serde_json::Value;
+use weir_tests::http::Request;
+use weir_tests::weir::Installation;
+
+fn started() -> (Installation, weir_tests::weir::Process) {
+    let weir = Installation::new("").unwrap();
+    let up = weir.start(&["up"]).unwrap();
+    weir.wait_for_store().unwrap();
+    (weir, up)
+}
+
+fn stdout(weir: &Installation, args: &[&str]) -> String {
+    String::from_utf8(weir.run(args).unwrap().stdout).unwrap()
+}
+
+fn refusal(weir: &Installation, args: &[&str]) -> String {
+    let output = weir.command(args).output().unwrap();
+    assert!(!output.status.success(), "{args:?}: {output:?}");
+    String::from_utf8(output.stderr).unwrap()
+}
+
+/// The status of a statement over HTTP.
+fn status(weir: &Installation, user: &str, password: &str, sql: &str) -> u16 {
+    let question = Request::post("/", sql)
+        .header("x-clickhouse-user", user)
+        .header("x-clickhouse-key", password);
+    question.send(weir.store).unwrap().status
+}
+
+#[test]
+fn the_first_start_makes_passwords_that_only_the_owner_reads() {
+    let (weir, up) = started();
+    let dir = weir.data_dir().join("store-users");
+    let mode = |path: &std::path::Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&dir), 0o700);
+    for user in ["reader", "operator", "weir"] {
+        assert_eq!(mode(&dir.join(user)), 0o600, "{user}");
+    }
+    let said = stdout(&weir, &["store", "user", "--json"]);
+    let said: Value = serde_json::from_str(&said).unwrap();
+    assert_eq!(said["url"], format!("http://{}", weir.store));
+    assert_eq!(
+        (&said["user"], &said["password"]),
+        (&"reader".into(), &Value::Null)
+    );
+    let password = fs::read_to_string(said["password_file"].as_str().unwrap()).unwrap();
+    let password = password.trim();
+    assert!(!stdout(&weir, &["store", "user"]).contains(password));
+    assert!(stdout(&weir, &["store", "user", "--show-password"]).contains(password));
+    assert!(!up.log().contains(password));
+    assert_eq!(status(&weir, "reader", password, "SELECT 1"), 200);
+    assert_eq!(status(&weir, "weir", password, "SELECT 1"), 403);
+    assert_eq!(status(&weir, "default", "", "SELECT 1"), 403);
+    up.stop().unwrap();
+}
+
+#[test]
+fn sql_reads_unless_it_is_told_to_write() {
+    let (weir, up) = started();
+    weir.wait_for_number("SELECT count() FROM weir.requests", 0)
+        .unwrap();
+    assert_eq!(stdout(&weir, &["sql", "SELECT 1"]), "1\n");
+    let create = "CREATE TABLE weir.notes (a UInt8) ENGINE = MergeTree ORDER BY a";
+    let said = refusal(&weir, &["sql", create]);
+    assert!(said.contains("--write"), "{said}");
+    weir.run(&["sql", "--write", create]).unwrap();
+    assert_eq!(
+        stdout(&weir, &["sql", "SELECT count() FROM weir.notes"]),
+        "0\n"
+    );
+    up.stop().unwrap();
+}
+
+/// An installation from before has no passwords; one whose password is changed takes the new one.
+#[test]
+fn passwords_are_made_at_the_next_start_and_kept() {
+    let (weir, up) = started();
+    let file = weir.data_dir().join("store-users/reader");
+    let first = fs::read_to_string(&file).unwrap();
+    up.stop().unwrap();
+    let again = weir.start(&["up"]).unwrap();
+    weir.wait_for_store().unwrap();
+    assert_eq!(fs::read_to_string(&file).unwrap(), first);
+    again.stop().unwrap();
+    fs::remove_dir_all(weir.data_dir().join("store-users")).unwrap();
+    let said = refusal(&weir, &["store", "user"]);
+    assert!(said.contains("weir up"), "{said}");
+    let up = weir.start(&["up"]).unwrap();
+    weir.wait_for_store().unwrap();
+    let second = fs::read_to_string(&file).unwrap();
+    assert_ne!(second, first);
+    assert_eq!(status(&weir, "reader", first.trim(), "SELECT 1"), 403);
+    assert_eq!(status(&weir, "reader", second.trim(), "SELECT 1"), 200);
+    up.stop().unwrap();
+}
