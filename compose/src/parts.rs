@@ -27,6 +27,8 @@ use crate::{routing_tables, store_passwords};
 
 /// Longest wait for the gateway to know a new key.
 const KEY_PATIENCE: Duration = Duration::from_secs(2);
+/// How long the log's last line may take before a kill.
+const LAST_LINE: Duration = Duration::from_millis(50);
 const KEY_POLL: Duration = Duration::from_millis(5);
 /// Longest wait for the last events to reach Kafka. The journal keeps the rest.
 const SHIPPER_PATIENCE: Duration = Duration::from_secs(10);
@@ -88,7 +90,8 @@ impl Signals {
                     }
                 });
                 tracing::warn!("killed by a second signal; the journal keeps the events of all answered requests");
-                // Safe: the journal survives a kill.
+                // For the log's last line. The kill is safe: the journal survives it.
+                std::thread::park_timeout(LAST_LINE);
                 let _ = rustix::process::kill_process(
                     rustix::process::getpid(),
                     rustix::process::Signal::KILL,
@@ -131,7 +134,8 @@ impl Gateway {
             directory,
             seen,
         } = loaded;
-        let options = config.eventlog.journal_options(data_dir, "gateway");
+        let mut options = config.eventlog.journal_options(data_dir, "gateway");
+        options.parts = parts.clone();
         let journal_dir = options.dir.clone();
         let journal = Journal::open(options).context("open the event journal (--data-dir)")?;
         let control = control(&config, data_dir)?
@@ -152,7 +156,11 @@ impl Gateway {
         let shipper = config
             .eventlog
             .kafka_options()
-            .map(|kafka| Shipper::start(&journal_dir, ShipperOptions::new(kafka)))
+            .map(|kafka| {
+                let mut options = ShipperOptions::new(kafka);
+                options.parts = parts.clone();
+                Shipper::start(&journal_dir, options)
+            })
             .transpose()
             .context("ship to Kafka ([eventlog])")?;
         let tables = routing_tables::follow(

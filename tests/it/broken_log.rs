@@ -9,6 +9,9 @@ use weir_tests::gateway::{chat, config};
 use weir_tests::kafka::Kafka;
 use weir_tests::weir::{Installation, wait_for};
 
+/// What a pipe holds.
+const PIPE_BYTES: usize = 65_536;
+
 /// Writing to it fails as to a pipe that its reader has closed.
 fn closed_pipe() -> Stdio {
     let (reader, writer) = io::pipe().unwrap();
@@ -77,4 +80,37 @@ fn a_broker_that_goes_away_while_the_log_cannot_be_written_stops_nothing() {
     weir.wait_until_known(&later).unwrap();
     assert_eq!(chat(weir.gateway, &later).status, 200);
     gateway.stop().unwrap();
+}
+
+/// A pipe that is full, and whose reader does not read.
+fn hanging_pipe() -> (io::PipeReader, Stdio) {
+    let (reader, mut writer) = io::pipe().unwrap();
+    let full = vec![b'\n'; PIPE_BYTES];
+    io::Write::write_all(&mut writer, &full).unwrap();
+    (reader, writer.into())
+}
+
+#[test]
+fn nobody_waits_for_the_log_when_its_reader_hangs() {
+    let mock = MockProvider::start(MockOptions::default()).unwrap();
+    let weir = Installation::new(&config(&mock)).unwrap();
+    let key = weir.create_key("growth").unwrap();
+    let (reader, log) = hanging_pipe();
+    let up = weir.start_logging_to(&["up"], log).unwrap();
+    weir.wait_until_ready().unwrap();
+    weir.wait_for_store().unwrap();
+    let good = fs::read_to_string(weir.config()).unwrap();
+    fs::write(weir.config(), "this is no configuration").unwrap();
+    up.kill_child().unwrap();
+    assert_eq!(chat(weir.gateway, &key).status, 200);
+    let renamed = good.replace("\"fast-chat\"", "\"renamed\"");
+    fs::write(weir.config(), renamed).unwrap();
+    wait_for("the configuration is followed", || {
+        Ok(chat(weir.gateway, &key).status == 404)
+    })
+    .unwrap();
+    let stored = "SELECT count() > 1 FROM weir.requests";
+    weir.wait_for_number(stored, 1).unwrap();
+    up.stop().unwrap();
+    drop(reader);
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 use weir_loadtest::mock::{MockHandle, MockOptions, MockProvider};
-use weir_tests::gateway::{chat, config};
+use weir_tests::gateway::{chat, chat_request, config};
 use weir_tests::http::Request;
 use weir_tests::weir::{Installation, Process, wait_for};
 
@@ -79,7 +79,9 @@ fn wait_for_part(weir: &Installation, name: &str, state: &str) -> String {
 #[test]
 fn a_control_log_that_is_deleted_is_written_anew_from_memory() {
     let scene = Scene::start(&["gateway"]);
-    let budget = ["budgets", "set", "b", "--team", "growth", "--usd", "5"];
+    let budget = [
+        "budgets", "set", "b", "--team", "growth", "--tokens", "1000000",
+    ];
     scene.weir.run(&budget).unwrap();
     // The log is read in order: who knows the key, knows the budget.
     let known = scene.weir.create_key("growth").unwrap();
@@ -281,4 +283,35 @@ fn an_ingestor_that_ends_is_started_again_until_it_can_go_on() {
     weir.wait_for_number(stored, 2).unwrap();
     wait_for_part(&weir, "store", "ok");
     up.stop().unwrap();
+}
+
+/// Followers go on when there is no file descriptor for a while, as when connections take all of them.
+#[test]
+fn who_follows_files_survives_a_lack_of_descriptors() {
+    let scene = Scene::start(&["gateway"]);
+    let good = fs::read_to_string(scene.weir.config()).unwrap();
+    scene.gateway.limit_descriptors(16).unwrap();
+    let later = scene.weir.create_key("growth").unwrap();
+    let renamed = good.replace("\"fast-chat\"", "\"renamed\"");
+    fs::write(scene.weir.config(), &renamed).unwrap();
+    let log = scene.control_log();
+    let mut complaints = String::new();
+    wait_for("both complain", || {
+        complaints = scene.gateway.log();
+        let complains = |what: &str| complaints.contains(what);
+        Ok(complains("failed to read the control log") && complains("failed to reload"))
+    })
+    .unwrap();
+    assert!(complaints.contains("Too many open files"), "{complaints}");
+    assert!(log.exists());
+    scene.gateway.limit_descriptors(1024).unwrap();
+    for part in ["config", "control-log", "routing-tables"] {
+        scene.wait_for_part(part, "ok");
+    }
+    wait_for("both are followed again", || {
+        let called = chat_request(&later, "renamed").send(scene.weir.gateway)?;
+        Ok(called.status == 200)
+    })
+    .unwrap();
+    scene.gateway.stop().unwrap();
 }

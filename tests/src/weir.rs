@@ -228,6 +228,16 @@ impl Process {
         Ok(())
     }
 
+    /// Lets it open so many files and connections from now on; what is open stays open.
+    pub fn limit_descriptors(&self, descriptors_max: u32) -> Result<()> {
+        let status = Command::new("prlimit")
+            .args(["--pid", &self.child.id().to_string()])
+            .arg(format!("--nofile={descriptors_max}:"))
+            .status()?;
+        ensure!(status.success(), "prlimit failed");
+        Ok(())
+    }
+
     /// kill -9 of the process that this one has started, as soon as there is one.
     pub fn kill_child(&self) -> Result<()> {
         let mut child = None;

@@ -28,11 +28,13 @@ use clap::CommandFactory as _;
 use weir_governance::control::record::Kind;
 
 use crate::cli::{Cli, Command};
+use crate::log::LogQueue;
 
-pub(crate) fn run(cli: &Cli) -> anyhow::Result<()> {
+/// `log` becomes a part of the processes that go on running.
+pub(crate) fn run(cli: &Cli, log: &LogQueue) -> anyhow::Result<()> {
     match &cli.command {
-        Command::Up { demo, reload } => up::run(cli, *demo, reload.allow_empty),
-        Command::Gateway(reload) => serve::gateway(cli, reload.allow_empty),
+        Command::Up { demo, reload } => up::run(cli, log, *demo, reload.allow_empty),
+        Command::Gateway(reload) => serve::gateway(cli, log, reload.allow_empty),
         Command::Ingestor => serve::ingestor(cli),
         Command::Store(args) => store::run(cli, args),
         Command::Keys(command) => keys::run(cli, command),

@@ -8,15 +8,17 @@ use weir_store::{ServeOptions, child::serve};
 
 use crate::cli::Cli;
 use crate::context::{config_path, configuration, settings};
+use crate::log::LogQueue;
 use crate::output::{Reported, stdout};
 use crate::parts::{
     EmbeddedStore, Gateway, IngestorService, Signals, keep_memory_private, store_options,
 };
 
-pub(crate) fn gateway(cli: &Cli, allow_empty: bool) -> anyhow::Result<()> {
+pub(crate) fn gateway(cli: &Cli, log: &LogQueue, allow_empty: bool) -> anyhow::Result<()> {
     keep_memory_private();
     let signals = Signals::listen()?;
     let parts = Parts::default();
+    log.join(&parts);
     let gateway = Gateway::start(
         configuration(cli)?,
         &cli.data_dir,

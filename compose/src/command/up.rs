@@ -16,9 +16,10 @@ use crate::command::demo::{self, Demo};
 use crate::command::keys;
 use crate::config::{Config, EventlogKind, StoreKind};
 use crate::context::{config_path, configuration};
+use crate::log::LogQueue;
 use crate::parts::{EmbeddedStore, Gateway, IngestorService, Signals, keep_memory_private};
 
-pub(crate) fn run(cli: &Cli, demo: bool, allow_empty: bool) -> anyhow::Result<()> {
+pub(crate) fn run(cli: &Cli, log: &LogQueue, demo: bool, allow_empty: bool) -> anyhow::Result<()> {
     keep_memory_private();
     let signals = Signals::listen()?;
     let mut private = std::fs::DirBuilder::new();
@@ -33,6 +34,7 @@ pub(crate) fn run(cli: &Cli, demo: bool, allow_empty: bool) -> anyhow::Result<()
     let config = loaded.config.clone();
     let reload_path = config_path(cli).filter(|_| demo.is_none());
     let parts = Parts::default();
+    log.join(&parts);
     let gateway = Gateway::start(loaded, &cli.data_dir, reload_path, allow_empty, &parts)?;
     let store = EmbeddedStore::start(&config, cli, &parts)?;
     let ingestor = IngestorService::start(&config, &cli.data_dir, store.as_ref(), &parts)?;

@@ -89,7 +89,8 @@ impl Journal {
             options,
         });
         core.recover_dead_streams()?;
-        core.capacity.set_bytes(upkeep::measure(&core.options.dir));
+        core.capacity
+            .set_bytes(upkeep::measure(&core.options.dir).unwrap_or_default());
 
         let threads = [
             core.start("journal-sync", sync::run)?,
@@ -136,7 +137,12 @@ impl Core {
         run: fn(&Self, &StopSignal),
     ) -> Result<StoppableThread, JournalError> {
         let core = Arc::clone(self);
-        StoppableThread::start(name, move |stop| run(&core, &stop))
+        let run = move |stop: &StopSignal| {
+            run(&core, stop);
+            Ok(())
+        };
+        let part = self.options.parts.add(name);
+        part.keep_running(run)
             .map_err(|source| JournalError::Thread { name, source })
     }
 

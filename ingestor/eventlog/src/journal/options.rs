@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::caps::{SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN};
+use crate::parts::Parts;
 
 /// What happens to events when the journal has reached its size limit or its disk is full.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -64,6 +65,8 @@ pub struct JournalOptions {
     pub when_full: WhenFull,
     /// Default [`Durability::Os`].
     pub durability: Durability,
+    /// The parts of the process, to which the journal adds its threads.
+    pub parts: Parts,
 }
 
 impl JournalOptions {
@@ -78,6 +81,7 @@ impl JournalOptions {
             total_bytes_max: 8 << 30,
             when_full: WhenFull::default(),
             durability: Durability::default(),
+            parts: Parts::default(),
         }
     }
 

@@ -91,6 +91,8 @@ impl UnsyncedAppends {
 pub(super) fn run(core: &Core, stop: &StopSignal) {
     // Set before the first look at the queue, so that no writer is missed.
     let _ = core.sync_queue.thread.set(std::thread::current());
+    // What an earlier round may have left, if this is a new beginning.
+    round(core);
     while core.sync_queue.wait(core.options.durability, stop) {
         round(core);
     }

@@ -2,6 +2,7 @@
 //! segments, record dropped events.
 
 use std::fs;
+use std::io;
 use std::path::Path;
 use std::time::Instant;
 
@@ -15,7 +16,10 @@ pub(super) fn run(core: &Core, stop: &StopSignal) {
     let mut pause = UPKEEP;
     while stop.sleep(pause) {
         let begun = Instant::now();
-        core.capacity.set_bytes(measure(&core.options.dir));
+        // Without a descriptor to list with, the last measure stands.
+        if let Ok(bytes) = measure(&core.options.dir) {
+            core.capacity.set_bytes(bytes);
+        }
         if core.capacity.disk_is_full() && has_room(&core.options.dir) {
             core.capacity.set_disk_full(false);
         }
@@ -28,19 +32,18 @@ pub(super) fn run(core: &Core, stop: &StopSignal) {
 }
 
 /// Bytes of all segments in the journal. Files that vanish meanwhile count nothing.
-pub(super) fn measure(journal: &Path) -> u64 {
-    let Ok(streams) = files::list_streams(journal) else {
-        return 0;
-    };
+pub(super) fn measure(journal: &Path) -> io::Result<u64> {
+    let streams = files::list_streams(journal).map_err(|error| error.source)?;
     let mut bytes = 0;
     for stream in streams {
-        let Ok(entries) = fs::read_dir(files::stream_dir(journal, stream)) else {
+        let listed = fs::read_dir(files::stream_dir(journal, stream));
+        let Some(entries) = files::if_exists(listed)? else {
             continue;
         };
         let lengths = entries.filter_map(|entry| Some(entry.ok()?.metadata().ok()?.len()));
         bytes += lengths.sum::<u64>();
     }
-    bytes
+    Ok(bytes)
 }
 
 /// Whether the disk takes a little again.

@@ -1,6 +1,7 @@
 //! Passes librdkafka's log lines on to ours, at our levels.
 
 use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
 use parking_lot::Mutex;
@@ -25,6 +26,13 @@ impl Reporter {
             tracing::warn!(%error, reason, "kafka client error");
             reported.insert(kind, now);
         }
+    }
+}
+
+/// Runs what librdkafka calls back: a panic must not pass through it, which would end the process.
+pub(crate) fn contain(callback: impl FnOnce()) {
+    if catch_unwind(AssertUnwindSafe(callback)).is_err() {
+        tracing::error!("a callback of librdkafka panicked; the client goes on");
     }
 }
 

@@ -13,6 +13,7 @@ mod shipper;
 mod source;
 mod topic;
 
+pub(crate) use client::{contain, log};
 pub use options::{InvalidKafkaOptions, KafkaOptions};
 pub use shipper::{Shipper, ShipperError, ShipperOptions, ShipperStats};
 pub use source::{KafkaSource, KafkaSourceStats, SourceFault};

@@ -23,9 +23,10 @@ use super::topic::ensure_topic;
 use super::{InvalidKafkaOptions, KafkaOptions, SEQ_HEADER};
 use crate::batch::{BatchLimits, LogRecord, SourceBatch};
 use crate::caps::{KAFKA_RETRY, READ_POLL, SHIP_COMMIT_INTERVAL, STOP_PATIENCE_MAX};
+use crate::parts::{PartHandle, Parts};
 use crate::progress::Progress;
 use crate::reader::{JournalReader, ReaderError, ReaderStats};
-use crate::thread::StoppableThread;
+use crate::thread::{StopSignal, StoppableThread};
 
 /// What is read from the journal at a time, and confirmed as a whole.
 const BATCH: BatchLimits = BatchLimits {
@@ -34,12 +35,17 @@ const BATCH: BatchLimits = BatchLimits {
     wait_max: Duration::ZERO,
 };
 
+/// Its name among the parts of the process.
+const PART: &str = "kafka-shipper";
+
 #[derive(Clone, Debug)]
 pub struct ShipperOptions {
     pub kafka: KafkaOptions,
     /// Bounds on what has been read from the journal and not been confirmed.
     pub in_flight_records_max: usize,
     pub in_flight_bytes_max: usize,
+    /// The parts of the process, to which the shipper adds itself.
+    pub parts: Parts,
 }
 
 impl ShipperOptions {
@@ -49,6 +55,7 @@ impl ShipperOptions {
             kafka,
             in_flight_records_max: 100_000,
             in_flight_bytes_max: 64 << 20,
+            parts: Parts::default(),
         }
     }
 }
@@ -100,14 +107,19 @@ impl Shipper {
         connect(&options).map_err(InvalidKafkaOptions::Refused)?;
         let reader = JournalReader::open(dir)?;
         let shared = Arc::<ShipperState>::default();
-        let ship_loop = ShipLoop {
+        let part = options.parts.add(PART);
+        let mut ship_loop = ShipLoop {
             reader,
             options,
             shared: Arc::clone(&shared),
+            part: part.clone(),
         };
-        // It stops at a time of its own.
-        let thread = StoppableThread::start("kafka-shipper", move |_| ship_loop.run())
-            .map_err(ShipperError::Thread)?;
+        let run = move |_: &StopSignal| {
+            // It stops at a time of its own.
+            ship_loop.run();
+            Ok(())
+        };
+        let thread = part.keep_running(run).map_err(ShipperError::Thread)?;
         Ok(Self {
             shared,
             thread: Some(thread),
@@ -168,14 +180,16 @@ struct Deliveries {
 
 impl ClientContext for Deliveries {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        client::log(level, facility, message);
+        client::contain(|| client::log(level, facility, message));
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        self.reporter.error(&error, reason);
-        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::Fatal) {
-            *self.failed.lock() = Some(error);
-        }
+        client::contain(|| {
+            self.reporter.error(&error, reason);
+            if error.rdkafka_error_code() == Some(RDKafkaErrorCode::Fatal) {
+                *self.failed.lock() = Some(error);
+            }
+        });
     }
 }
 
@@ -184,13 +198,13 @@ impl ProducerContext for Deliveries {
     type DeliveryOpaque = usize;
 
     fn delivery(&self, result: &DeliveryResult<'_>, batch: usize) {
-        match result {
+        client::contain(|| match result {
             Ok(_) => self.confirmed.lock().push(batch),
             Err((error, _)) => {
                 self.errors.fetch_add(1, Relaxed);
                 self.failed.lock().get_or_insert_with(|| error.clone());
             }
-        }
+        });
     }
 }
 
@@ -267,15 +281,19 @@ struct ShipLoop {
     reader: JournalReader,
     options: ShipperOptions,
     shared: Arc<ShipperState>,
+    part: PartHandle,
 }
 
 impl ShipLoop {
-    fn run(mut self) {
+    fn run(&mut self) {
+        // From what is confirmed on, if this is a new beginning.
+        self.reader.rewind();
         while !self.shared.is_over() {
             let Err(error) = self.session() else {
                 break;
             };
             tracing::warn!(%error, "failed to ship to kafka, will retry; nothing is lost");
+            self.part.failed(&error);
             self.shared.stats.lock().restarts += 1;
             self.reader.rewind();
             self.shared.pause(KAFKA_RETRY);
@@ -290,6 +308,7 @@ impl ShipLoop {
             reader: &mut self.reader,
             options: &self.options,
             shared: &self.shared,
+            part: &self.part,
             in_flight: InFlightBatches::default(),
             confirmed: Progress::default(),
             committed_at: Instant::now(),
@@ -305,6 +324,7 @@ impl ShipLoop {
             match ensure_topic(&self.options.kafka) {
                 Ok(()) => return,
                 Err(error) => {
+                    self.part.failed(&error);
                     let topic = &self.options.kafka.topic;
                     tracing::warn!(%error, %topic, "failed to find or create the topic, will retry; events stay in the journal");
                     self.shared.pause(KAFKA_RETRY);
@@ -320,6 +340,7 @@ struct Session<'a> {
     reader: &'a mut JournalReader,
     options: &'a ShipperOptions,
     shared: &'a ShipperState,
+    part: &'a PartHandle,
     in_flight: InFlightBatches,
     /// What has been confirmed and not yet been committed.
     confirmed: Progress,
@@ -367,6 +388,9 @@ impl Session<'_> {
             stats.shipped_bytes += batch.bytes as u64;
             let earlier = std::mem::replace(&mut self.confirmed, batch.progress);
             self.confirmed.add_earlier(earlier);
+        }
+        if stats.in_flight_records > self.in_flight.records as u64 || self.in_flight.records == 0 {
+            self.part.ok();
         }
         stats.in_flight_records = self.in_flight.records as u64;
         stats.delivery_errors += deliveries.errors.swap(0, Relaxed);

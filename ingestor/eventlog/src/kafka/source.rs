@@ -160,27 +160,30 @@ type Consumer = BaseConsumer<Membership>;
 
 impl ClientContext for Membership {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        client::log(level, facility, message);
+        client::contain(|| client::log(level, facility, message));
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        self.reporter.error(&error, reason);
+        client::contain(|| self.reporter.error(&error, reason));
     }
 }
 
 impl ConsumerContext for Membership {
     fn pre_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
-        if let Rebalance::Revoke(partitions) = rebalance {
+        let Rebalance::Revoke(partitions) = rebalance else {
+            return;
+        };
+        client::contain(|| {
             let partitions = numbers(partitions);
             if !consumer.assignment_lost() {
                 self.await_commits(consumer, &partitions);
             }
             self.revoke(partitions);
-        }
+        });
     }
 
     fn post_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
-        match rebalance {
+        client::contain(|| match rebalance {
             Rebalance::Assign(partitions) => {
                 // librdkafka keeps a partition paused that was taken away while it was, and given
                 // back.
@@ -191,7 +194,7 @@ impl ConsumerContext for Membership {
             }
             Rebalance::Revoke(_) => {}
             Rebalance::Error(error) => self.reporter.error(error, "rebalance"),
-        }
+        });
     }
 
     fn main_queue_min_poll_interval(&self) -> rdkafka::util::Timeout {

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::message::{DeliveryResult, Message as _};
@@ -12,7 +13,7 @@ use rdkafka::{Offset, TopicPartitionList};
 
 use super::{NewRecords, REMOVED, RecordLogError};
 use crate::caps::{RECORD_APPEND_MAX, RECORD_POLL, RECORD_QUEUE_BYTES, RECORD_QUEUE_RECORDS};
-use crate::kafka::{KafkaOptions, RecordsKept, ensure_record_topic};
+use crate::kafka::{KafkaOptions, RecordsKept, contain, ensure_record_topic, log as kafka_log};
 
 fn failed(action: &'static str, topic: &str, reason: impl ToString) -> RecordLogError {
     RecordLogError::Topic {
@@ -26,17 +27,27 @@ fn failed(action: &'static str, topic: &str, reason: impl ToString) -> RecordLog
 #[derive(Debug, Default)]
 struct Delivered(Mutex<(usize, Option<KafkaError>)>);
 
-impl ClientContext for Delivered {}
+impl ClientContext for Delivered {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        contain(|| kafka_log(level, facility, message));
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        contain(|| tracing::debug!(%error, reason, "kafka client error"));
+    }
+}
 
 impl ProducerContext for Delivered {
     type DeliveryOpaque = ();
 
     fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
-        let mut delivered = self.0.lock();
-        match result {
-            Ok(_) => delivered.0 += 1,
-            Err((error, _)) => delivered.1 = Some(error.clone()),
-        }
+        contain(|| {
+            let mut delivered = self.0.lock();
+            match result {
+                Ok(_) => delivered.0 += 1,
+                Err((error, _)) => delivered.1 = Some(error.clone()),
+            }
+        });
     }
 }
 
