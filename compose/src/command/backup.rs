@@ -124,7 +124,10 @@ fn name(path: &Path) -> &str {
 /// Everything that is no story of its own: keys and rules, the signing key, exported checkpoints, the
 /// store's passwords.
 fn copy_rest(data_dir: &Path, to: &Path) -> anyhow::Result<()> {
-    for path in entries(data_dir)? {
+    let mut paths = entries(data_dir)?;
+    // Files before directories: `control.mark` must not be ahead of the control log.
+    paths.sort_by_key(|path| path.is_dir());
+    for path in paths {
         if ["journal", "spend", "store"].contains(&name(&path)) {
             continue;
         }
