@@ -53,10 +53,6 @@ impl ResponseFacts {
     /// Counts the search that each call of OpenAI's search models makes, and that it bills beside the
     /// tokens without counting it (developers.openai.com/api/docs/pricing, November 2026).
     pub(crate) fn count_search_of_model(&mut self) {
-        let is_search_model = |model: &str| {
-            let name = model.rsplit('/').next().unwrap_or_default();
-            name.starts_with("gpt-") && (name.contains("-search-"))
-        };
         if let (Some(model), Some(usage)) = (&self.upstream_model, &mut self.usage)
             && is_search_model(model)
         {
@@ -71,6 +67,12 @@ impl ResponseFacts {
         self.text_sample
             .extend_from_slice(&text[..text.len().min(room)]);
     }
+}
+
+/// Whether each call of a model makes a search.
+pub(crate) fn is_search_model(model: &str) -> bool {
+    let name = model.rsplit('/').next().unwrap_or_default();
+    name.starts_with("gpt-") && name.contains("-search-")
 }
 
 /// Why the model stopped.

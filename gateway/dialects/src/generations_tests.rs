@@ -43,8 +43,8 @@ fn a_name_finds_its_generation_whatever_stands_around_it() {
         ("anthropic", "anthropic/claude-sonnet-5", "claude-opus-5"),
         ("openai", "gpt-5-2025-08-07", "gpt-5"),
         ("openai", "gpt-5.4-mini-2026-03-17", "gpt-5.4"),
-        ("openai", "ft:gpt-4o-mini-2024-07-18:org::id", "gpt-4o"),
-        ("openai", "gpt-4-32k-0613", "gpt-4"),
+        ("openai", "ft:gpt-4o-mini-2024-07-18:org::id", "gpt-4o-mini"),
+        ("openai", "gpt-4-32k-0613", "gpt-4-32k"),
         ("azure", "gpt-5.6-sol", "gpt-5.6"),
         (
             "gemini",

@@ -70,6 +70,8 @@ impl RequestFacts {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Spans {
     pub(crate) model: Range<usize>,
+    /// The limits on the answer's tokens that are not null.
+    pub(crate) token_limits: Vec<Range<usize>>,
     pub(crate) stream_options: Option<StreamOptions>,
 }
 
@@ -217,13 +219,31 @@ enum TopLevelKey {
     MaxCompletionTokens,
     MaxOutputTokens,
     N,
-    #[serde(
-        alias = "messages",
-        alias = "input",
-        alias = "system",
-        alias = "instructions"
-    )]
+    #[serde(alias = "input", alias = "system", alias = "instructions")]
+    Messages,
+    /// A prompt that the provider keeps.
     Prompt,
+    #[serde(alias = "conversation", alias = "container", alias = "cached_content")]
+    PreviousResponseId,
+    #[serde(
+        alias = "mcp_servers",
+        alias = "plugins",
+        alias = "search_parameters",
+        alias = "enable_search",
+        alias = "extra_body"
+    )]
+    WebSearchOptions,
+    #[serde(alias = "fallbacks", alias = "fallback")]
+    Models,
+    ServiceTier,
+    Speed,
+    MaxToolCalls,
+    #[serde(alias = "audio")]
+    Modalities,
+    Prediction,
+    ContextManagement,
+    ResponseFormat,
+    PromptCacheRetention,
     Tools,
     ReasoningEffort,
     Verbosity,
@@ -267,6 +287,10 @@ struct TopLevel<'a> {
     has_verbosity: bool,
     has_stop: bool,
     has_wishes: bool,
+    service_tier: RawField<'a>,
+    speed: RawField<'a>,
+    max_tool_calls: RawField<'a>,
+    billable: Billable,
     duplicate: Option<(&'static str, &'a str)>,
 }
 
@@ -286,27 +310,57 @@ impl<'a> TopLevel<'a> {
             TopLevelKey::MaxOutputTokens => ("max_output_tokens", &mut self.max_output_tokens),
             TopLevelKey::N => ("n", &mut self.n),
             TopLevelKey::ReasoningEffort => ("reasoning_effort", &mut self.reasoning_effort),
-            TopLevelKey::Prompt => {
+            TopLevelKey::ServiceTier => ("service_tier", &mut self.service_tier),
+            TopLevelKey::Speed => ("speed", &mut self.speed),
+            TopLevelKey::MaxToolCalls => ("max_tool_calls", &mut self.max_tool_calls),
+            key => return self.note(key, value),
+        };
+        if field.replace(value).is_some() {
+            self.duplicate.get_or_insert((name, value));
+        }
+    }
+
+    /// Notes what is only counted, or only looked for.
+    fn note(&mut self, key: TopLevelKey, value: &str) {
+        let (billable, is_said) = (&mut self.billable, value != "null");
+        match key {
+            TopLevelKey::Messages => {
                 self.prompt_bytes += value.len();
-                return;
-            }
-            TopLevelKey::Stop => {
-                self.has_stop = true;
-                return;
-            }
-            TopLevelKey::Verbosity => {
-                self.has_verbosity = true;
-                return;
+                billable.read_prompt(value);
             }
             TopLevelKey::Tools => {
                 self.prompt_bytes += value.len();
                 self.has_tools |= value.contains('{');
-                return;
+                billable.has_preamble |= self.has_tools;
+                billable.read_tools(value);
             }
-            TopLevelKey::Wish | TopLevelKey::Other => return,
-        };
-        if field.replace(value).is_some() {
-            self.duplicate.get_or_insert((name, value));
+            TopLevelKey::Prompt => {
+                self.prompt_bytes += value.len();
+                billable
+                    .outside_unless(!value.starts_with('{'), "a prompt that the provider keeps");
+            }
+            TopLevelKey::PreviousResponseId => {
+                billable.outside_unless(!is_said, "what the provider keeps of earlier calls");
+            }
+            TopLevelKey::WebSearchOptions if is_said && value != "false" => {
+                let what = "calls of tools that the provider runs";
+                billable.unbounded.get_or_insert(what);
+            }
+            TopLevelKey::Models if is_said => {
+                let what = "other models that may answer";
+                billable.unbounded.get_or_insert(what);
+            }
+            TopLevelKey::ContextManagement if value.contains("compact") => {
+                let what = "compaction, which is billed beside the answer";
+                billable.unbounded.get_or_insert(what);
+            }
+            TopLevelKey::Modalities => billable.audio_output |= is_said,
+            TopLevelKey::Prediction => billable.has_prediction |= is_said,
+            TopLevelKey::ResponseFormat => billable.has_preamble |= is_said,
+            TopLevelKey::PromptCacheRetention => billable.long_cache_writes |= is_said,
+            TopLevelKey::Stop => self.has_stop = true,
+            TopLevelKey::Verbosity => self.has_verbosity = true,
+            _ => {}
         }
     }
 }
@@ -394,18 +448,48 @@ impl<'a> FieldReader<'a> {
             has_stop: found.has_stop,
             has_wishes: found.has_wishes,
             reasoning_effort: found.reasoning_effort.and_then(effort),
-            billable: Billable {
-                text_bytes: self.body.len().saturating_sub(inline_bytes) as u64,
-                images: inline_files.into(),
-                ..Billable::default()
-            },
+            billable: self.billable(found),
             ..RequestFacts::default()
         };
         facts.model = self.model(found, &mut facts.spans)?;
+        let limits = [
+            found.max_tokens.filter(|_| api != ClientApi::Responses),
+            found
+                .max_completion_tokens
+                .filter(|_| api == ClientApi::ChatCompletions),
+            found
+                .max_output_tokens
+                .filter(|_| api == ClientApi::Responses),
+        ];
+        let limits = limits.into_iter().filter_map(present);
+        let limits = limits.map(|raw| json::span_in(self.body, raw));
+        facts.spans.token_limits = limits.collect();
         facts.spans.stream_options = self.stream_options(found)?;
         self.read_metadata(api, found, &mut facts)?;
         self.read_user(found, &mut facts)?;
         Ok(facts)
+    }
+
+    fn billable(&self, found: &TopLevel<'a>) -> Billable {
+        let holds = |finder: &Finder<'_>| finder.find(self.body.as_bytes()).is_some();
+        // Written otherwise, a key could be overlooked.
+        let is_disguised = holds(&ESCAPED);
+        let speed = present(found.speed).filter(|raw| *raw != r#""standard""#);
+        let tier = speed
+            .or_else(|| present(found.service_tier))
+            .filter(|raw| *raw != r#""auto""#);
+        let long_lived = found.billable.long_cache_writes || is_disguised || holds(&LIFETIME);
+        Billable {
+            body_bytes: self.body.len() as u64,
+            tool_calls_max: present(found.max_tool_calls)
+                .and_then(|raw| json::non_negative_integer(raw.as_bytes())),
+            cache_writes: is_disguised || holds(&CACHE_CONTROL),
+            long_cache_writes: long_lived,
+            has_old_limit: present(found.max_completion_tokens).is_none(),
+            has_preamble: found.billable.has_preamble || found.has_wishes,
+            tier: tier.map(|raw| raw.trim_matches('"').into()),
+            ..found.billable.clone()
+        }
     }
 
     fn model(&self, found: &TopLevel<'a>, spans: &mut Spans) -> Result<String, BadRequest> {
@@ -588,6 +672,9 @@ fn metadata_entry(key: &[u8], value: &[u8]) -> Option<(String, String)> {
 }
 
 static DATA_URL: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(";base64,"));
+static ESCAPED: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\\u00"));
+static CACHE_CONTROL: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("cache_control"));
+static LIFETIME: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"ttl\""));
 static DATA_FIELD: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"data\":"));
 
 /// Counts the files in the body, as `data:…;base64,…` or as Anthropic's `"data":"…"`, and their

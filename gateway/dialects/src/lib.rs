@@ -46,6 +46,7 @@ pub mod caps;
 mod entries;
 mod facts;
 mod json;
+mod limit;
 mod refusal;
 mod response_context;
 mod splice;
@@ -58,7 +59,7 @@ mod usage;
 mod transcript;
 
 pub use api::{ClientApi, Family, ProviderDialect, UpstreamApi};
-pub use billable::Unbounded;
+pub use billable::{BoundTarget, Unbounded};
 pub use error::{ApiError, ApiErrorKind, ErrorResponse, error_body};
 pub use facts::{FinishReason, ResponseFacts, StreamError};
 pub use generations::{Generation, Match, ModelConfig, When, WrongModel};

@@ -13,6 +13,7 @@ use crate::fit::fit;
 use crate::generations::When;
 use crate::inspect::RequestFacts;
 use crate::json::{self, InvalidField};
+use crate::limit::limited;
 use crate::neutral::LossReport;
 use crate::refusal::PrepareError;
 use crate::response_context::{AnswerIdentity, Conversion, ResponseContext};
@@ -63,12 +64,35 @@ pub fn prepare(
     request: &ClientRequest<'_>,
     target: &Target<'_>,
 ) -> Result<UpstreamRequest, PrepareError> {
+    let no_such_api = || PrepareError::NoSuchApi {
+        api: request.api.as_str(),
+        vendor: target.vendor.name,
+    };
+    let upstream = upstream_api(request, target).ok_or_else(no_such_api)?;
+    let Some(limited) = limited(request, target, upstream) else {
+        return prepare_limited(request, target, upstream);
+    };
+    let request = ClientRequest {
+        body: &limited.body,
+        facts: &limited.facts,
+        ..*request
+    };
+    let mut prepared = prepare_limited(&request, target, upstream)?;
+    prepared.dropped.extend(limited.dropped.map(str::to_owned));
+    Ok(prepared)
+}
+
+/// Makes the request with the limit on the answer's tokens that it has.
+fn prepare_limited(
+    request: &ClientRequest<'_>,
+    target: &Target<'_>,
+    upstream: UpstreamApi,
+) -> Result<UpstreamRequest, PrepareError> {
     let vendor = target.vendor;
     let no_such_api = || PrepareError::NoSuchApi {
         api: request.api.as_str(),
         vendor: vendor.name,
     };
-    let upstream = upstream_api(request, target).ok_or_else(no_such_api)?;
     let path = vendor
         .path(upstream, request.facts.stream)
         .ok_or_else(no_such_api)?;

@@ -709,6 +709,12 @@ impl Vendor {
         }
     }
 
+    /// Whether it is OpenAI, or Azure with its models.
+    pub(crate) const fn is_openai_itself(&self) -> bool {
+        use ProviderDialect::{OpenAi, OpenAiResponses};
+        self.chat.is_openai && matches!(self.dialect, OpenAi | OpenAiResponses)
+    }
+
     /// Whether it has a responses API.
     pub(crate) const fn has_responses(&self) -> bool {
         self.paths.responses.is_some()

@@ -73,7 +73,7 @@ fn a_vendors_differences_are_edited_into_the_clients_bytes() {
     check_native(
         "deepseek",
         r#"{ "model":"up", "max_tokens":1 ,"max_completion_tokens": 5,"x":[1.0] }"#,
-        r#"{ "model":"up" ,"max_tokens": 5,"x":[1.0] }"#,
+        r#"{ "model":"up", "max_tokens":5,"x":[1.0] }"#,
     );
     check_native(
         "glm",

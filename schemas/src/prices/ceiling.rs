@@ -25,6 +25,8 @@ pub struct Kinds {
     /// Audio, images or video in the prompt.
     pub media_input: bool,
     pub audio_output: bool,
+    /// Writes to the cache.
+    pub cache_writes: bool,
     /// Writes to the cache that live for an hour and longer.
     pub long_cache_writes: bool,
 }
@@ -34,6 +36,7 @@ impl Kinds {
     pub const ALL: Self = Self {
         media_input: true,
         audio_output: true,
+        cache_writes: true,
         long_cache_writes: true,
     };
 }
@@ -123,8 +126,8 @@ impl Row {
         let input = dearest(&[
             (Unit::Input, true),
             (Unit::CachedInput, true),
-            (Unit::CacheWrite5m, true),
-            (Unit::CacheWrite30m, true),
+            (Unit::CacheWrite5m, kinds.cache_writes),
+            (Unit::CacheWrite30m, kinds.cache_writes),
             (Unit::CacheWrite1h, kinds.long_cache_writes),
             (Unit::CacheWrite12h, kinds.long_cache_writes),
             (Unit::AudioInput, media),

@@ -1,8 +1,8 @@
 //! Claude.
 
 use super::{
-    BudgetRange, Efforts, Generation, Match, ReasoningControl, ReasoningOff, ReasoningReturn,
-    ReasoningRules, SamplingRules, When,
+    BudgetRange, Efforts, Generation, Match, Preamble, ReasoningControl, ReasoningLimit,
+    ReasoningOff, ReasoningReturn, ReasoningRules, SamplingRules, When,
 };
 use crate::neutral::Effort;
 
@@ -24,6 +24,15 @@ const ADAPTIVE: ReasoningRules = ReasoningRules {
     budget: None,
     ..BUDGET
 };
+
+/// An image has a token per 28 × 28 pixels, is made smaller than 2576 pixels and 4784 tokens, and stands
+/// beside its number (platform.claude.com/docs/en/build-with-claude/vision, 2026-11-30).
+const IMAGE_TOKENS_MAX: u64 = 4_800;
+/// The same up to Claude 4.6: 1568 pixels and as many tokens.
+const IMAGE_TOKENS_MAX_4_6: u64 = 1_600;
+/// Tools have a system prompt of at most 804 tokens
+/// (platform.claude.com/docs/en/agents-and-tools/tool-use/overview, 2026-11-30), and a format has one too.
+const PREAMBLE: Preamble = Preamble::of(256, 2_048);
 
 /// Opus 5.5 and Sonnet 5.5: the newest models but the smallest ones.
 const OPUS_5_5: Generation = Generation {
@@ -49,6 +58,9 @@ const OPUS_5_5: Generation = Generation {
     choices_max: 1,
     output_tokens_max: Some(128_000),
     context_tokens: Some(1_000_000),
+    image_tokens_max: Some(IMAGE_TOKENS_MAX),
+    preamble: PREAMBLE,
+    reasoning_limit: ReasoningLimit::Inside,
     source: "https://platform.claude.com/docs/en/models/opus-5-5/whats-new-opus-5-5",
     date: "2026-11-30",
 };
@@ -86,6 +98,7 @@ const OPUS_4_7: Generation = Generation {
 /// Budgets "are deprecated on Opus 4.6. They continue to work".
 const OPUS_4_6: Generation = Generation {
     names: &["claude-opus-4-6", "claude-sonnet-4-6"],
+    image_tokens_max: Some(IMAGE_TOKENS_MAX_4_6),
     sampling: CLAUDE_3.sampling,
     reasoning: ReasoningRules {
         control: ReasoningControl::AdaptiveOrBudget,
@@ -142,6 +155,7 @@ const CLAUDE_3: Generation = Generation {
     prefill: true,
     output_tokens_max: Some(4096),
     context_tokens: Some(200_000),
+    image_tokens_max: Some(IMAGE_TOKENS_MAX_4_6),
     source: "https://platform.claude.com/docs/en/about-claude/model-deprecations",
     ..OPUS_5_5
 };

@@ -1,8 +1,8 @@
 //! Gemini, and Gemma at Google.
 
 use super::{
-    BudgetRange, Efforts, Generation, Match, ReasoningControl, ReasoningOff, ReasoningReturn,
-    ReasoningRules, SamplingRules, When,
+    BudgetRange, Efforts, Generation, Match, Preamble, ReasoningControl, ReasoningLimit,
+    ReasoningOff, ReasoningReturn, ReasoningRules, SamplingRules, When,
 };
 use crate::neutral::Effort;
 
@@ -21,6 +21,12 @@ const NO_PENALTIES: SamplingRules = SamplingRules {
     penalties: When::Never,
     ..SamplingRules::FREE
 };
+
+/// `MEDIA_RESOLUTION_ULTRA_HIGH` of Gemini 3 (ai.google.dev/gemini-api/docs/media-resolution, 2026-11-30).
+const IMAGE_TOKENS_MAX: u64 = 2_240;
+/// Up to Gemini 2.5 an image is cut into tiles of 768 × 768 pixels with 258 tokens each, from at most
+/// 3072 × 3072 (ai.google.dev/gemini-api/docs/image-understanding, 2026-11-30).
+const IMAGE_TOKENS_MAX_2_5: u64 = 17 * 258;
 
 const LEVELS: ReasoningRules = ReasoningRules {
     control: ReasoningControl::Level,
@@ -62,6 +68,9 @@ const GEMINI_3_PRO: Generation = Generation {
     choices_max: 1,
     output_tokens_max: Some(65_536),
     context_tokens: Some(1_048_576),
+    image_tokens_max: Some(IMAGE_TOKENS_MAX),
+    preamble: Preamble::of(64, 512),
+    reasoning_limit: ReasoningLimit::Inside,
     source: THINKING,
     date: "2026-11-30",
 };
@@ -111,12 +120,14 @@ const GEMINI_3_8_FLASH: Generation = Generation {
 const GEMINI_4: Generation = Generation {
     names: &["gemini-4-argon", "gemini-4-carbon", "gemini-4-hydrogen"],
     output_tokens_max: Some(1_048_576),
+    image_tokens_max: None,
     source: "https://ai.google.dev/gemini-api/docs/generate-content/long-decode",
     ..GEMINI_3_8_FLASH
 };
 
 const GEMINI_2_5_FLASH: Generation = Generation {
     names: &["gemini-2.5-flash"],
+    image_tokens_max: Some(IMAGE_TOKENS_MAX_2_5),
     formats_beside_tools: false,
     reasoning: BUDGETS,
     choices_max: CHOICES_MAX,
@@ -172,6 +183,9 @@ const WITHOUT_THINKING: Generation = Generation {
     formats_beside_tools: false,
     choices_max: CHOICES_MAX,
     output_tokens_max: Some(8192),
+    // Gemini 1.5 Pro's.
+    context_tokens: Some(2_097_152),
+    image_tokens_max: Some(IMAGE_TOKENS_MAX_2_5),
     source: "https://ai.google.dev/gemini-api/docs/models",
     ..GEMINI_3_PRO
 };

@@ -27,8 +27,8 @@ pub(crate) use others::{
 pub use own::{ModelConfig, WrongModel};
 pub use rules::When;
 pub(crate) use rules::{
-    AskedReasoning, BudgetRange, ReasoningControl, ReasoningOff, ReasoningReturn, ReasoningRules,
-    SamplingRules,
+    AskedReasoning, BudgetRange, Preamble, ReasoningControl, ReasoningLimit, ReasoningOff,
+    ReasoningReturn, ReasoningRules, SamplingRules,
 };
 
 /// What the models of one generation take.
@@ -66,6 +66,12 @@ pub struct Generation {
     pub(crate) output_tokens_max: Option<u64>,
     /// Tokens of prompt and answer together.
     pub(crate) context_tokens: Option<u64>,
+    /// Most tokens of an image; without it, one may fill the window.
+    pub(crate) image_tokens_max: Option<u64>,
+    /// Tokens that the provider adds to a prompt.
+    pub(crate) preamble: Preamble,
+    /// Whether the limit on an answer's tokens counts its reasoning.
+    pub(crate) reasoning_limit: ReasoningLimit,
     /// The page that says so.
     pub(crate) source: &'static str,
     /// When it said so.

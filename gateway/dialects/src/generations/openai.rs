@@ -2,8 +2,8 @@
 
 use super::others::{EFFORTS, UNLIMITED};
 use super::{
-    Efforts, Generation, Match, ReasoningControl, ReasoningOff, ReasoningReturn, ReasoningRules,
-    SamplingRules, When,
+    Efforts, Generation, Match, Preamble, ReasoningControl, ReasoningLimit, ReasoningOff,
+    ReasoningReturn, ReasoningRules, SamplingRules, When,
 };
 use crate::neutral::Effort;
 
@@ -31,6 +31,16 @@ const FIXED: ReasoningRules = ReasoningRules {
     ..NEVER_OFF
 };
 
+// Most tokens of an image (developers.openai.com/api/docs/guides/images-vision, 2026-11-30).
+/// Eight tiles of 170 tokens, and 85.
+const IMAGE_OF_TILES: u64 = 1_445;
+/// Eight tiles of 5667 tokens, and 2833.
+const IMAGE_OF_MINI: u64 = 48_169;
+/// 1536 patches of 2.46 tokens.
+const IMAGE_OF_PATCHES: u64 = 3_779;
+/// 10 000 patches of 1.62 tokens.
+const IMAGE_AS_IT_IS: u64 = 16_200;
+
 /// The newest: never without reasoning, so with tools never by chat.
 const GPT_6_1_SOL: Generation = Generation {
     names: &["gpt-6.1-sol", "gpt-6.2-sol", "gpt-6.2-astra", "gpt-6-astra"],
@@ -51,6 +61,10 @@ const GPT_6_1_SOL: Generation = Generation {
     choices_max: u64::MAX,
     output_tokens_max: Some(128_000),
     context_tokens: Some(1_050_000),
+    // An image is cut into patches however large it is.
+    image_tokens_max: None,
+    preamble: Preamble::of(64, 128),
+    reasoning_limit: ReasoningLimit::Inside,
     source: LATEST,
     date: "2026-11-30",
 };
@@ -63,6 +77,7 @@ const GPT_6_SOL: Generation = Generation {
 
 const GPT_5_5: Generation = Generation {
     names: &["gpt-5.5"],
+    image_tokens_max: Some(IMAGE_AS_IT_IS),
     reasoning: ReasoningRules {
         efforts: Efforts::NONE_TO_XHIGH,
         ..CAN_BE_OFF
@@ -84,6 +99,7 @@ const GPT_5_4: Generation = Generation {
 /// The last ones whose chat API takes tools while they reason.
 const GPT_5_2: Generation = Generation {
     names: &["gpt-5.3", "gpt-5.2"],
+    image_tokens_max: Some(IMAGE_OF_PATCHES),
     chat_tools: When::Always,
     context_tokens: Some(400_000),
     ..GPT_5_4
@@ -101,6 +117,8 @@ const GPT_5: Generation = Generation {
 /// Served by the responses API alone.
 const GPT_5_PRO: Generation = Generation {
     names: &["gpt-5.5-pro", "gpt-5.4-pro", "gpt-5.2-pro"],
+    context_tokens: Some(1_050_000),
+    image_tokens_max: Some(IMAGE_AS_IT_IS),
     has_chat: false,
     reasoning: ReasoningRules {
         efforts: Efforts::of(&[Effort::Medium, Effort::High, Effort::XHigh]),
@@ -143,6 +161,7 @@ const GPT_4O: Generation = Generation {
     stop_max: 4,
     output_tokens_max: Some(16_384),
     context_tokens: Some(128_000),
+    image_tokens_max: Some(IMAGE_OF_TILES),
     source: MODELS,
     ..GPT_6_1_SOL
 };
@@ -239,10 +258,22 @@ pub(crate) static OPENAI: &[Generation] = &[
         names: &["gpt-4.1"],
         output_tokens_max: Some(32_768),
         context_tokens: Some(1_047_576),
+        image_tokens_max: Some(IMAGE_OF_PATCHES),
+        ..GPT_4O
+    },
+    Generation {
+        names: &["gpt-4o-mini"],
+        image_tokens_max: Some(IMAGE_OF_MINI),
         ..GPT_4O
     },
     GPT_4O,
     GPT_4,
+    Generation {
+        names: &["gpt-4-32k"],
+        output_tokens_max: Some(8192),
+        context_tokens: Some(32_768),
+        ..GPT_4
+    },
     Generation {
         names: &["gpt-4"],
         output_tokens_max: Some(8192),

@@ -1,8 +1,8 @@
 //! Models that are served through chat APIs like OpenAI's.
 
 use super::{
-    Efforts, Generation, Match, ReasoningControl, ReasoningOff, ReasoningReturn, ReasoningRules,
-    SamplingRules, When,
+    Efforts, Generation, Match, Preamble, ReasoningControl, ReasoningLimit, ReasoningOff,
+    ReasoningReturn, ReasoningRules, SamplingRules, When,
 };
 use crate::neutral::Effort;
 
@@ -35,6 +35,10 @@ pub(super) const UNLIMITED: Generation = Generation {
     choices_max: u64::MAX,
     output_tokens_max: None,
     context_tokens: None,
+    image_tokens_max: None,
+    // The longest system prompt that a model's template brings along has about 500.
+    preamble: Preamble::of(1_024, 1_024),
+    reasoning_limit: ReasoningLimit::Inside,
     source: "https://developers.openai.com/api/docs/api-reference/chat",
     date: "2026-11-30",
 };
@@ -221,6 +225,8 @@ const QWEN_HYBRID: Generation = Generation {
     names: &["qwen-max", "qwen-plus", "qwen-flash", "qwen-turbo"],
     matches: Match::Known,
     forced_tools: When::WithoutReasoning,
+    // Only `thinking_budget` limits it.
+    reasoning_limit: ReasoningLimit::Outside,
     source: "https://www.alibabacloud.com/help/en/model-studio/deep-thinking",
     ..with_control(ReasoningControl::EnableThinking)
 };
@@ -250,6 +256,7 @@ pub(crate) static DOUBAO: &[Generation] = &[Generation {
         efforts: Efforts::LOW_TO_HIGH,
         ..THINKING
     },
+    reasoning_limit: ReasoningLimit::OutsideOldLimit,
     source: "https://www.volcengine.com/docs/82379/1449737",
     ..UNLIMITED
 }];

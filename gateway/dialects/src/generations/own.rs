@@ -14,8 +14,10 @@ use crate::neutral::Effort;
 pub struct ModelConfig {
     /// Name of the model as the provider knows it; `*` at either end stands for anything.
     pub name: String,
-    /// A model that the build knows, and that this one is like. What is not set below is as there.
-    pub like: String,
+    /// A model that the build knows, and that this one is like. What is not set below is as there, or as of
+    /// any model at the dialect.
+    #[serde(default)]
+    pub like: Option<String>,
     /// Name of the `[[provider]]`; every provider unless set.
     #[serde(default)]
     pub provider: Option<String>,
@@ -76,6 +78,13 @@ pub struct ModelConfig {
     /// Most tokens of an answer.
     #[serde(default)]
     pub output_tokens_max: Option<u64>,
+    /// Tokens of prompt and answer together. What is not in a request itself (kept conversations, files,
+    /// what searches find) is bounded by it.
+    #[serde(default)]
+    pub context_window_tokens: Option<u64>,
+    /// Most tokens of an image.
+    #[serde(default)]
+    pub image_tokens_max: Option<u64>,
 }
 
 /// Which setting of a `[[model]]` is wrong, and why.
@@ -98,7 +107,7 @@ impl ModelConfig {
     pub fn new(name: impl Into<String>, like: impl Into<String>) -> Self {
         Self {
             name: name.into(),
-            like: like.into(),
+            like: Some(like.into()),
             ..Self::default()
         }
     }
@@ -119,17 +128,24 @@ impl ModelConfig {
             }
     }
 
+    /// The model that it is like.
+    fn like_name(&self) -> &str {
+        self.like.as_deref().unwrap_or(&self.name)
+    }
+
     /// What the model takes at a vendor with these rows.
     pub(crate) fn generation(
         &self,
         rows: &'static [Generation],
         dialect: &str,
     ) -> Result<Generation, WrongModel> {
-        let like = super::find(rows, &self.like);
-        if like.matches != Match::Known {
-            return Err(WrongModel::new("like", unknown(&self.like, rows, dialect)));
+        let mut own = *super::find(rows, self.like_name());
+        if let Some(like) = &self.like
+            && own.matches != Match::Known
+        {
+            return Err(WrongModel::new("like", unknown(like, rows, dialect)));
         }
-        let mut own = *like;
+        own.matches = Match::Known;
         self.change_limits(&mut own)?;
         self.change_reasoning(&mut own)?;
         Ok(own)
@@ -159,10 +175,13 @@ impl ModelConfig {
         own.tool_name_chars_max = self.tool_name_chars_max.unwrap_or(own.tool_name_chars_max);
         own.choices_max = self.answers_max.unwrap_or(own.choices_max);
         own.output_tokens_max = self.output_tokens_max.or(own.output_tokens_max);
+        own.context_tokens = self.context_window_tokens.or(own.context_tokens);
+        own.image_tokens_max = self.image_tokens_max.or(own.image_tokens_max);
         for (setting, is_zero) in [
             ("tool_name_chars_max", own.tool_name_chars_max == 0),
             ("answers_max", own.choices_max == 0),
             ("output_tokens_max", own.output_tokens_max == Some(0)),
+            ("context_window_tokens", own.context_tokens == Some(0)),
         ] {
             if is_zero {
                 return Err(WrongModel::new(setting, "must be at least 1"));
@@ -175,7 +194,10 @@ impl ModelConfig {
         let rules = &mut own.reasoning;
         if let Some(efforts) = &self.efforts {
             if rules.efforts.is_empty() {
-                let message = format!("\"{}\" is not told an effort; leave it out", self.like);
+                let message = format!(
+                    "\"{}\" is not told an effort; leave it out",
+                    self.like_name()
+                );
                 return Err(WrongModel::new("efforts", message));
             }
             rules.efforts = Efforts::of(efforts);
@@ -209,7 +231,10 @@ impl ModelConfig {
             None => "budget_tokens_min",
         };
         let Some(range) = like else {
-            let message = format!("\"{}\" is not told a budget; leave it out", self.like);
+            let message = format!(
+                "\"{}\" is not told a budget; leave it out",
+                self.like_name()
+            );
             return Err(WrongModel::new(setting, message));
         };
         let (min, max) = (

@@ -120,6 +120,32 @@ pub(crate) enum ReasoningReturn {
     Signature,
 }
 
+/// Whether the limit on an answer's tokens counts its reasoning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ReasoningLimit {
+    Inside,
+    /// Chat's newer limit, `max_completion_tokens`, does; the older one does not.
+    OutsideOldLimit,
+    Outside,
+}
+
+/// Most tokens that a provider adds to a prompt by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Preamble {
+    pub(crate) always: u64,
+    /// Where there are tools, or a format is asked for.
+    pub(crate) beside_tools: u64,
+}
+
+impl Preamble {
+    pub(crate) const fn of(always: u64, beside_tools: u64) -> Self {
+        Self {
+            always,
+            beside_tools,
+        }
+    }
+}
+
 /// A client's wishes as a model takes them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct AskedReasoning {
