@@ -13,7 +13,8 @@ use weir_eventlog::{
     Journal, JournalSource, KafkaSource, PartHandle, Parts, Shipper, ShipperOptions, Source,
     StopSignal, StoppableThread,
 };
-use weir_gateway::{GatewayHandle, GatewayOptions, StartError};
+use weir_gateway::config::GatewayConfig;
+use weir_gateway::{GatewayHandle, GatewayOptions, StartError, connections_within};
 use weir_governance::control::ControlHandle;
 use weir_ingestor::feedback::{self, Feedback};
 use weir_ingestor::{AuditOptions, IngestorHealth, IngestorOptions};
@@ -111,6 +112,45 @@ pub(crate) fn keep_memory_private() {
     }
 }
 
+/// Raises the limit of file descriptors as far as this process may, and returns it. The limit that a shell
+/// sets is meant for programs that cannot count beyond 1024.
+fn raise_descriptors() -> u64 {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    let raised = rustix::process::Rlimit {
+        current: limit.maximum,
+        ..limit
+    };
+    let current = match rustix::process::setrlimit(rustix::process::Resource::Nofile, raised) {
+        Ok(()) => limit.maximum,
+        Err(error) => {
+            tracing::warn!(%error, "failed to raise the limit of file descriptors");
+            limit.current
+        }
+    };
+    current.unwrap_or(u64::MAX)
+}
+
+/// Fits the number of connections to the file descriptors that there are.
+fn fit_connections(config: &mut GatewayConfig) {
+    let descriptors = raise_descriptors();
+    let (wanted, fitting) = (config.connections_max, connections_within(descriptors));
+    config.connections_max = wanted.min(fitting);
+    if fitting < wanted {
+        tracing::warn!(
+            descriptors,
+            connections_max = fitting,
+            "serving fewer connections than [gateway] connections_max = {wanted}: the limit of file \
+             descriptors does not reach"
+        );
+    } else {
+        tracing::info!(
+            descriptors,
+            connections_max = wanted,
+            "raised the limit of file descriptors"
+        );
+    }
+}
+
 /// A running gateway, with the threads that ship its events and follow its configuration.
 pub(crate) struct Gateway {
     pub(crate) handle: GatewayHandle,
@@ -142,8 +182,10 @@ impl Gateway {
             .follow(parts)
             .context("read the virtual keys")?;
         let peers_topic = format!("{}.usage", config.control.topic);
+        let mut gateway = config.gateway.clone();
+        fit_connections(&mut gateway);
         let options = GatewayOptions {
-            config: config.gateway.clone(),
+            config: gateway,
             directory,
             control: control.clone(),
             spend_dir: data_dir.join("spend"),

@@ -5,6 +5,28 @@ use std::time::Duration;
 /// Buffer of a connection, in bytes: a request's head, or an answer that its client has not taken yet.
 pub(crate) const CONNECTION_BUFFER_BYTES_MAX: usize = 64 * 1024;
 
+/// Headers of one request.
+pub(crate) const REQUEST_HEADERS_MAX: usize = 256;
+
+/// Connections beyond the limit that wait for a place, or are told that there is none.
+pub(crate) const NEWCOMERS_MAX: usize = 64;
+
+/// How long a connection beyond the limit waits for one that was idle to be closed.
+pub(crate) const NEWCOMER_WAIT_MAX: Duration = Duration::from_millis(500);
+
+/// How long a connection that is closed with an error stays open for its client to read it.
+pub(crate) const FAREWELL_MAX: Duration = Duration::from_secs(1);
+
+/// How long answers that a shutdown cuts may take to say so.
+pub(crate) const LAST_WORDS_MAX: Duration = Duration::from_secs(2);
+
+/// Pause between two lines in the log about the limit of connections.
+pub(crate) const WARNED_AGAIN: Duration = Duration::from_secs(10);
+
+/// File descriptors that are kept back from clients and providers: for the control log, the journal, the
+/// store and the like. Of a small limit, a quarter.
+pub(crate) const DESCRIPTORS_RESERVED: u64 = 256;
+
 /// Largest PROXY protocol header after its fixed part, in bytes; addresses alone need at most 36.
 pub(crate) const PROXY_HEADER_BYTES_MAX: usize = 2048;
 

@@ -21,7 +21,9 @@ mod request;
 mod setup;
 mod upstream;
 
-pub use edge::server::{GatewayHandle, GatewayOptions, Reloader, StartError, start};
+pub use edge::server::{
+    GatewayHandle, GatewayOptions, Reloader, StartError, connections_within, start,
+};
 pub use edge::webhook::{WebhookError, webhook_egress};
 pub use record::payload::Payloads;
 pub use request::limit_headers::limit_headers;

@@ -1,16 +1,19 @@
 //! The gateway's outer side as HTTP sees it: methods, hosts, compressed bodies, and providers whose answers
 //! are framed, packed or timed as they should not be.
 
-use std::io::{Read as _, Write as _};
+use std::fs;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
+use std::process::{Child, Command, Stdio};
 
 use flate2::Compression;
 use flate2::write::{GzEncoder, ZlibEncoder};
 use ruzstd::encoding::{CompressionLevel, compress_to_vec};
+use weir_loadtest::mock::{MockOptions, MockProvider};
 use weir_tests::gateway::{MockedGateway, chat_request, completion, messages_request};
 use weir_tests::http::{Answer, Request, serve};
 use weir_tests::scripted::{Script, ScriptedProvider};
-use weir_tests::weir::{Installation, PATIENCE};
+use weir_tests::weir::{Installation, PATIENCE, python, repository, wait_for};
 
 /// Sends bytes as they are, and reads until the gateway closes.
 fn raw(to: SocketAddr, bytes: &[u8]) -> Answer {
@@ -326,4 +329,290 @@ fn a_provider_key_in_the_head_of_an_answer_reaches_nobody() {
             "{path:?}"
         );
     }
+}
+
+/// A connection that stays open.
+fn open(to: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(to).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream
+}
+
+/// Asks for something small on a connection that stays open, and reads all of the answer.
+fn ask(stream: &mut TcpStream) {
+    stream
+        .write_all(b"GET /livez HTTP/1.1\r\nhost: a\r\n\r\n")
+        .unwrap();
+    let (mut answer, mut piece) = (String::new(), [0; 256]);
+    while !answer.ends_with("\r\n\r\nok\n") {
+        let read = stream.read(&mut piece).unwrap();
+        assert!(read > 0, "closed behind {answer:?}");
+        answer.push_str(&String::from_utf8_lossy(&piece[..read]));
+    }
+}
+
+fn is_closed(stream: &mut TcpStream) -> bool {
+    stream.read(&mut [0]).unwrap() == 0
+}
+
+#[test]
+fn at_the_limit_whoever_is_idle_makes_room_and_else_newcomers_get_a_503() {
+    let silent = ScriptedProvider::start(vec![Script::plain("silent", WHOLE).after("never")]);
+    let silent = silent.unwrap();
+    let weir = Installation::new(&provider("silent", silent.address, "")).unwrap();
+    weir.add_gateway_settings("connections_max = 2").unwrap();
+    let key = weir.create_key("edge").unwrap();
+    let _gateway = weir.start(&["gateway"]).unwrap();
+    weir.wait_until_ready().unwrap();
+    let (mut first, mut second) = (open(weir.gateway), open(weir.gateway));
+    ask(&mut first);
+    ask(&mut second);
+    ask(&mut open(weir.gateway));
+    assert!(is_closed(&mut first), "the oldest has made room");
+    ask(&mut second);
+    drop(second);
+
+    // Two calls that are not answered.
+    let call = chat_request(&key, "silent");
+    let calls = [
+        call.open(weir.gateway).unwrap(),
+        call.open(weir.gateway).unwrap(),
+    ];
+    wait_for("both calls are at the provider", || {
+        Ok(silent.asked("silent").len() == 2)
+    })
+    .unwrap();
+    for request in [
+        Request::get("/livez"),
+        call,
+        messages_request(&key, "silent"),
+    ] {
+        let refused = request.send(weir.gateway).unwrap();
+        assert_eq!(refused.status, 503, "{refused:?}");
+        assert_eq!(refused.header("retry-after"), Some("1"), "{refused:?}");
+        assert!(refused.message().contains("connections_max"), "{refused:?}");
+        assert!(!refused.request_id().is_empty(), "{refused:?}");
+    }
+    let refused = messages_request(&key, "silent").send(weir.gateway).unwrap();
+    assert_eq!(refused.json()["type"], "error", "{refused:?}");
+    // Meanwhile the control log is followed.
+    let later = weir.create_key("later").unwrap();
+    drop(calls);
+    weir.wait_until_known(&later).unwrap();
+}
+
+/// The gateway in a shell that limits its file descriptors.
+fn start_limited(weir: &Installation, limit: &str) -> KilledChild {
+    let command = weir.command(&["gateway"]);
+    let log = fs::File::create(weir.dir().join("limited.log")).unwrap();
+    let mut shell = Command::new("sh");
+    let exec = format!("ulimit {limit} && exec \"$@\"");
+    shell
+        .args(["-c", &exec, "sh"])
+        .arg(command.get_program())
+        .args(command.get_args())
+        .current_dir(weir.dir())
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(log);
+    KilledChild(shell.spawn().unwrap())
+}
+
+struct KilledChild(Child);
+
+impl Drop for KilledChild {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn connections_are_fitted_to_file_descriptors_and_never_take_those_of_the_control_log() {
+    let mock = MockProvider::start(MockOptions::default()).unwrap();
+    let config = weir_tests::gateway::config(&mock);
+    let weir = Installation::new(&config).unwrap();
+    let key = weir.create_key("edge").unwrap();
+    let gateway = start_limited(&weir, "-n 400");
+    weir.wait_until_ready().unwrap();
+    let log = || fs::read_to_string(weir.dir().join("limited.log")).unwrap();
+    assert!(log().contains("connections_max=100"), "{}", log());
+    // More than there are descriptors, and none has a key.
+    let idle: Vec<TcpStream> = (0..450).map(|_| open(weir.gateway)).collect();
+    let answer = chat_request(&key, "opus").send(weir.gateway).unwrap();
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let later = weir.create_key("later").unwrap();
+    weir.wait_until_known(&later).unwrap();
+    assert!(!log().contains("Too many open files"), "{}", log());
+    drop(idle);
+    drop(gateway);
+
+    // A soft limit is raised.
+    let _gateway = start_limited(&weir, "-S -n 256");
+    weir.wait_until_ready().unwrap();
+    let hard = Command::new("sh")
+        .args(["-c", "ulimit -Hn"])
+        .output()
+        .unwrap();
+    let hard = String::from_utf8_lossy(&hard.stdout).trim().to_owned();
+    let hard = if hard == "unlimited" {
+        u64::MAX.to_string()
+    } else {
+        hard
+    };
+    assert!(log().contains(&format!("descriptors={hard}")), "{}", log());
+}
+
+#[test]
+fn an_idle_connection_has_a_time_of_its_own() {
+    let settings = "header_timeout_ms = 200\nkeep_alive_timeout_ms = 600_000";
+    let patient = MockedGateway::with_settings(settings);
+    patient.weir.wait_until_ready().unwrap();
+    let mut idle = open(patient.weir.gateway);
+    ask(&mut idle);
+    // Another one gets no further with its head, which takes longer than a head may.
+    let slow = raw(
+        patient.weir.gateway,
+        b"POST /v1/messages HTTP/1.1\r\nhost: a\r\n",
+    );
+    assert_eq!(slow.status, 408, "{slow:?}");
+    assert_eq!(slow.json()["type"], "error", "{slow:?}");
+    assert!(slow.message().contains("200 ms"), "{slow:?}");
+    ask(&mut idle);
+    // So does one that was idle.
+    idle.write_all(b"GET /livez HTTP/1.1\r\n").unwrap();
+    assert_eq!(Answer::read(&mut idle).unwrap().status, 408);
+    // One that sends nothing at all is closed without a word.
+    assert!(is_closed(&mut open(patient.weir.gateway)));
+
+    let settings = "header_timeout_ms = 600_000\nkeep_alive_timeout_ms = 200";
+    let brief = MockedGateway::with_settings(settings);
+    brief.weir.wait_until_ready().unwrap();
+    let mut idle = open(brief.weir.gateway);
+    ask(&mut idle);
+    assert!(is_closed(&mut idle));
+}
+
+#[test]
+fn requests_that_are_no_http_get_an_error_in_the_clients_dialect() {
+    let gateway = MockedGateway::start();
+    let to = gateway.weir.gateway;
+    let long = "a".repeat(200_000);
+    let headers = |count: usize| "x-a: b\r\n".repeat(count);
+    let post = |path: &str, headers: &str| {
+        format!("POST {path} HTTP/1.1\r\nhost: a\r\n{headers}connection: close\r\n\r\n")
+    };
+    for (head, status, code) in [
+        (post(&format!("/v1/{long}"), ""), 414, "uri_too_long"),
+        (
+            post("/v1/chat/completions", &format!("x: {long}\r\n")),
+            431,
+            "headers_too_large",
+        ),
+        (
+            post("/v1/chat/completions", &headers(300)),
+            431,
+            "headers_too_large",
+        ),
+        (
+            post("/v1/chat/completions", "a b: c\r\n"),
+            400,
+            "invalid_request",
+        ),
+        ("GET\r\n\r\n".to_owned(), 400, "invalid_request"),
+        (
+            "GET /livez HTTP/3.0\r\n\r\n".to_owned(),
+            400,
+            "invalid_request",
+        ),
+        // It gets as far as the key.
+        (
+            post("/v1/chat/completions", &headers(200)),
+            401,
+            "invalid_api_key",
+        ),
+    ] {
+        let refused = raw(to, head.as_bytes());
+        assert_eq!(refused.status, status, "{refused:?}");
+        assert_eq!(refused.json()["error"]["code"], code, "{refused:?}");
+        assert!(!refused.message().is_empty(), "{refused:?}");
+        assert_eq!(refused.header("content-type"), Some("application/json"));
+        assert!(refused.is_complete && !refused.request_id().is_empty());
+    }
+    for (headers, status) in [
+        (format!("x: {long}\r\n"), 431),
+        (headers(300), 431),
+        ("a b: c\r\n".to_owned(), 400),
+    ] {
+        let refused = raw(to, post("/v1/messages", &headers).as_bytes());
+        assert_eq!(refused.status, status, "{refused:?}");
+        assert_eq!(refused.json()["type"], "error", "{refused:?}");
+        assert!(!refused.message().is_empty(), "{refused:?}");
+    }
+    // One that was answered before is told, too.
+    let mut kept = open(to);
+    ask(&mut kept);
+    kept.write_all(b"nonsense\r\n\r\n").unwrap();
+    let refused = Answer::read(&mut kept).unwrap();
+    assert_eq!(refused.status, 400, "{refused:?}");
+    assert!(!refused.message().is_empty(), "{refused:?}");
+}
+
+#[test]
+fn what_a_shutdown_cuts_ends_with_an_error_that_sdks_raise() {
+    let slow = MockProvider::start(MockOptions {
+        inter_token: "600s".parse().unwrap(),
+        ..MockOptions::default()
+    })
+    .unwrap();
+    let config = format!(
+        "[[provider]]\nname = \"slow\"\ndialect = \"openai\"\nbase_url = \"{}\"\n\n\
+         [[alias]]\nname = \"m\"\n\
+         targets = [{{ provider = \"slow\", model = \"gpt-4o-mini\" }}]\n",
+        slow.base_url()
+    );
+    let weir = Installation::new(&config).unwrap();
+    weir.add_gateway_settings("drain_timeout_ms = 100").unwrap();
+    let key = weir.create_key("edge").unwrap();
+    let up = weir.start(&["up"]).unwrap();
+    weir.wait_until_ready().unwrap();
+    weir.wait_for_store().unwrap();
+    let mut sdks = Command::new(python())
+        .arg("-B")
+        .arg(repository().join("tests/clients/cut_streams.py"))
+        .args([&weir.base_url(), &key, "m"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = BufReader::new(sdks.stdout.take().unwrap()).lines();
+    assert_eq!(said.next().unwrap().unwrap(), "begun");
+    // And calls of which nothing has come yet.
+    let mut plain = [
+        chat_request(&key, "m").open(weir.gateway).unwrap(),
+        messages_request(&key, "m").open(weir.gateway).unwrap(),
+    ];
+    wait_for("all calls are at the provider", || {
+        let page = weir_tests::http::get(weir.gateway, "/metrics")?;
+        Ok(page.contains("weir_in_flight 5"))
+    })
+    .unwrap();
+    up.stop().unwrap();
+    let raised = "chat=raised messages=raised responses=told";
+    assert_eq!(said.next().unwrap().unwrap(), raised);
+    sdks.wait().unwrap();
+    for (client, status) in plain.iter_mut().zip([503, 529]) {
+        let answer = Answer::read(client).unwrap();
+        assert_eq!(answer.status, status, "{answer:?}");
+        assert!(answer.message().contains("stopped"), "{answer:?}");
+    }
+    let up = weir.start(&["up"]).unwrap();
+    weir.wait_for_store().unwrap();
+    weir.wait_for_number("SELECT count() FROM weir.requests", 5)
+        .unwrap();
+    let cut = "SELECT count() FROM weir.requests WHERE error_kind = 'shutdown'";
+    assert_eq!(weir.number(cut).unwrap(), 5);
+    let streams = "SELECT count() FROM weir.requests WHERE status = 200 AND output_tokens > 0 \
+                   AND cost_usd > 0 AND usage_source = 'estimated'";
+    assert_eq!(weir.number(streams).unwrap(), 3);
+    up.stop().unwrap();
 }

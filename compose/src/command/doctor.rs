@@ -13,6 +13,7 @@ use anyhow::ensure;
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpStream;
 use weir_gateway::config::ProviderConfig;
+use weir_gateway::connections_within;
 use weir_governance::control::log::ControlLog;
 use weir_ingestor::audit::Anchor;
 use weir_schemas::clickhouse::MIGRATIONS;
@@ -129,6 +130,10 @@ async fn examine(cli: &Cli) -> Vec<CheckReport> {
         ("data directory", data_dir(&cli.data_dir)),
         ("virtual keys", keys(&cli.data_dir)),
         ("journal", journal(&cli.data_dir)),
+        (
+            "file descriptors",
+            descriptors(config.gateway.connections_max),
+        ),
         ("gateway", gateway_port(config.gateway.listen).await),
     ];
     let parts = parts(config.gateway.listen).await;
@@ -255,6 +260,26 @@ fn data_dir(dir: &Path) -> CheckOutcome {
     } else {
         ok(detail)
     }
+}
+
+/// Whether the limit up to which the gateway raises its own is enough.
+fn descriptors(connections_max: usize) -> CheckOutcome {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum;
+    let Some(limit) = limit else {
+        return ok("no limit");
+    };
+    let fitting = connections_within(limit);
+    if fitting >= connections_max {
+        return ok(format!(
+            "up to {limit}, enough for {connections_max} connections"
+        ));
+    }
+    let detail = format!(
+        "up to {limit}, enough for {fitting} connections of [gateway] connections_max = {connections_max}"
+    );
+    let fix = "raise the hard limit (`ulimit -Hn`, LimitNOFILE= of systemd, --ulimit of Docker), or lower \
+               connections_max";
+    warn(detail, fix)
 }
 
 fn or_here(path: &Path) -> &Path {

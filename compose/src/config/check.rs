@@ -16,6 +16,10 @@ pub(super) fn check(config: &Config) -> Vec<ConfigProblem> {
     problems.at_least_1("gateway.body_bytes_max", gateway.body_bytes_max);
     problems.at_least_1("gateway.connections_max", gateway.connections_max);
     problems.at_least_1("gateway.header_timeout_ms", gateway.header_timeout_ms);
+    problems.at_least_1(
+        "gateway.keep_alive_timeout_ms",
+        gateway.keep_alive_timeout_ms,
+    );
     problems.at_least_1("gateway.on_disconnect.max_ms", gateway.on_disconnect.max_ms);
     problems.at_least_1("gateway.body_timeout_ms", gateway.body_timeout_ms);
     problems.at_least_1("gateway.send_timeout_ms", gateway.send_timeout_ms);

@@ -5,24 +5,21 @@
 //! idle is first.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use weir_eventlog::{Journal, KafkaOptions, Parts, StoppableThread};
 
-use crate::caps::CONNECTION_BUFFER_BYTES_MAX;
-use crate::edge::dispatch;
-use crate::edge::proxy_protocol;
+use crate::caps::{DESCRIPTORS_RESERVED, LAST_WORDS_MAX};
+use crate::edge::client_state::ClientConnections;
+use crate::edge::connection::{AcceptedClient, ClientPlace, attend};
 use crate::edge::upkeep;
 use crate::edge::webhook::{self, WebhookError};
 use crate::record::payload::Payloads;
@@ -33,7 +30,6 @@ use crate::setup::directory::Directory;
 use crate::setup::routing_table::{RoutingState, TableAdopter};
 use weir_governance::clock::Moment;
 use weir_governance::control::ControlHandle;
-use weir_governance::control::network::Network;
 use weir_governance::ledger::{Ledger, LedgerError};
 use weir_governance::peers;
 use weir_governance::thresholds::NotificationLog;
@@ -126,6 +122,7 @@ pub fn start(options: GatewayOptions) -> Result<GatewayHandle, StartError> {
         parts: options.parts,
         stopped,
         config: options.config,
+        workers: threads,
     });
     // Before the first request: what others have spent counts for it, too.
     let peers = options
@@ -142,14 +139,17 @@ pub fn start(options: GatewayOptions) -> Result<GatewayHandle, StartError> {
         })
         .transpose()
         .map_err(StartError::Thread)?;
+    let clients = Arc::new(ClientConnections::new());
     let mut workers = Vec::with_capacity(threads);
     for shard in (0..).take(threads) {
         let listener = listener.try_clone().map_err(StartError::Thread)?;
+        let clients = clients.clone();
         let worker = Worker::new(shared.clone(), shard).map_err(StartError::Stream)?;
         let name = format!("gateway-{shard}");
         let part = shared.parts.add(&name);
         let stopped = shared.stopped.clone();
-        let run = move || part.run_vital(|| run_worker(worker, listener), || *stopped.borrow());
+        let serve = move || run_worker(worker, clients, listener);
+        let run = move || part.run_vital(serve, || *stopped.borrow());
         let thread = std::thread::Builder::new()
             .name(name)
             .spawn(run)
@@ -227,6 +227,15 @@ impl Reloader {
     }
 }
 
+/// How many connections a limit of file descriptors allows: each may have one at a provider, and idle ones
+/// at providers are as many at most.
+#[must_use]
+pub fn connections_within(descriptors: u64) -> usize {
+    let reserved = DESCRIPTORS_RESERVED.min(descriptors / 4);
+    let connections = (descriptors - reserved) / 3;
+    usize::try_from(connections).unwrap_or(usize::MAX).max(1)
+}
+
 fn bind(listen: SocketAddr) -> io::Result<TcpListener> {
     let domain = socket2::Domain::for_address(listen);
     let socket = socket2::Socket::new(domain, socket2::Type::STREAM, None)?;
@@ -238,19 +247,19 @@ fn bind(listen: SocketAddr) -> io::Result<TcpListener> {
     Ok(socket.into())
 }
 
-fn run_worker(worker: Worker, listener: TcpListener) {
+fn run_worker(worker: Worker, clients: Arc<ClientConnections>, listener: TcpListener) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
         .enable_time()
         .build();
     match runtime {
-        Ok(runtime) => runtime.block_on(accept(Arc::new(worker), listener)),
+        Ok(runtime) => runtime.block_on(accept(Arc::new(worker), clients, listener)),
         Err(error) => tracing::error!(%error, "failed to start the runtime of a worker"),
     }
 }
 
 /// Accepts until told to stop, then waits for what is in flight and closes the event stream.
-async fn accept(worker: Arc<Worker>, listener: TcpListener) {
+async fn accept(worker: Arc<Worker>, clients: Arc<ClientConnections>, listener: TcpListener) {
     let listener = match tokio::net::TcpListener::from_std(listener) {
         Ok(listener) => listener,
         Err(error) => return tracing::error!(%error, "failed to register the listener"),
@@ -265,13 +274,9 @@ async fn accept(worker: Arc<Worker>, listener: TcpListener) {
             },
             _ = housekeeping.tick() => worker.pool.close_idle(),
             Some(_) = connections.join_next() => {}
-            accepted = accept_one(&worker, &listener) => match accepted {
-                Ok((stream, peer, permit)) => {
-                    let worker = worker.clone();
-                    connections.spawn(async move {
-                        serve(worker, stream, peer).await;
-                        drop(permit);
-                    });
+            accepted = accept_one(&worker, &clients, &listener) => match accepted {
+                Ok(client) => {
+                    connections.spawn(attend(worker.clone(), clients.clone(), client));
                 }
                 Err(error) => {
                     tracing::warn!(%error, "failed to accept a connection");
@@ -288,7 +293,12 @@ async fn accept(worker: Arc<Worker>, listener: TcpListener) {
             connections = connections.len(),
             "cut connections that did not finish"
         );
-        connections.shutdown().await;
+        // Each request ends with an error in its client's dialect.
+        worker.drain_end.reach();
+        let ended = async { while connections.join_next().await.is_some() {} };
+        if tokio::time::timeout(LAST_WORDS_MAX, ended).await.is_err() {
+            connections.shutdown().await;
+        }
     }
     // Copies that nobody waits for are cut short; each has its event.
     worker.shadows.stop().await;
@@ -298,22 +308,36 @@ async fn accept(worker: Arc<Worker>, listener: TcpListener) {
     }
 }
 
-/// Takes a place first: a connection beyond the limit stays in the kernel's backlog.
+/// A connection, and its place. At the limit, one must be free for telling a newcomer so.
 async fn accept_one(
     worker: &Worker,
+    clients: &ClientConnections,
     listener: &tokio::net::TcpListener,
-) -> io::Result<(TcpStream, SocketAddr, tokio::sync::OwnedSemaphorePermit)> {
-    let permit = worker
-        .shared
-        .connections
-        .clone()
-        .acquire_owned()
-        .await
-        .map_err(io::Error::other)?;
-    let (stream, peer) = listener.accept().await?;
-    stream.set_nodelay(true)?;
-    give_up_on_silence(&stream, worker.shared.config.send_timeout_ms)?;
-    Ok((stream, peer, permit))
+) -> io::Result<AcceptedClient> {
+    let places = &worker.shared.connections;
+    let newcomer = match places.available_permits() {
+        0 => {
+            let newcomer = clients.newcomers.clone().acquire_owned().await;
+            Some(newcomer.map_err(io::Error::other)?)
+        }
+        _ => None,
+    };
+    let (socket, peer) = listener.accept().await?;
+    let place = match (places.clone().try_acquire_owned(), newcomer) {
+        (Ok(place), _) => ClientPlace::Served(place),
+        (Err(_), Some(newcomer)) => ClientPlace::Newcomer(newcomer),
+        (Err(full), None) => {
+            let newcomer = clients.newcomers.clone().try_acquire_owned();
+            ClientPlace::Newcomer(newcomer.map_err(|_| io::Error::other(full))?)
+        }
+    };
+    socket.set_nodelay(true)?;
+    give_up_on_silence(&socket, worker.shared.config.send_timeout_ms)?;
+    Ok(AcceptedClient {
+        socket,
+        peer,
+        place,
+    })
 }
 
 /// A client that reads nothing holds its answer up, and with it a provider's connection and a place
@@ -321,55 +345,4 @@ async fn accept_one(
 fn give_up_on_silence(stream: &TcpStream, timeout_ms: u64) -> io::Result<()> {
     let timeout = Duration::from_millis(timeout_ms);
     socket2::SockRef::from(stream).set_tcp_user_timeout(Some(timeout))
-}
-
-/// The address of whoever is behind the connection, as the proxy says it that is before them.
-async fn peer_address(
-    config: &GatewayConfig,
-    stream: &mut TcpStream,
-    peer: IpAddr,
-) -> io::Result<IpAddr> {
-    if !config.proxy_protocol {
-        return Ok(peer);
-    }
-    let is_trusted = |network: &Network| network.contains(peer);
-    if !config.trusted_proxies.iter().any(is_trusted) {
-        return Err(io::Error::other(
-            "it comes from none of [gateway] trusted_proxies",
-        ));
-    }
-    let timeout = Duration::from_millis(config.header_timeout_ms);
-    let read = tokio::time::timeout(timeout, proxy_protocol::read(stream));
-    Ok(read.await??.unwrap_or(peer))
-}
-
-async fn serve(worker: Arc<Worker>, mut stream: TcpStream, peer: SocketAddr) {
-    let address = match peer_address(&worker.shared.config, &mut stream, peer.ip()).await {
-        Ok(address) => address,
-        Err(error) => return tracing::warn!(%error, %peer, "refused a connection"),
-    };
-    let mut stopped = worker.shared.stopped.clone();
-    let header_timeout = Duration::from_millis(worker.shared.config.header_timeout_ms);
-    let service = service_fn(|request| dispatch::answer(worker.clone(), address, request));
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(header_timeout)
-        .max_buf_size(CONNECTION_BUFFER_BYTES_MAX)
-        .serve_connection(TokioIo::new(stream), service);
-    let mut connection = std::pin::pin!(connection);
-    let mut draining = false;
-    loop {
-        tokio::select! {
-            served = connection.as_mut() => {
-                if let Err(error) = served {
-                    tracing::debug!(%error, %peer, "connection ended");
-                }
-                return;
-            }
-            _ = stopped.changed(), if !draining => {
-                draining = true;
-                connection.as_mut().graceful_shutdown();
-            }
-        }
-    }
 }

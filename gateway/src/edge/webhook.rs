@@ -167,7 +167,7 @@ pub enum WebhookError {
 }
 
 async fn run(shared: &GatewayState, target: &WebhookTarget) {
-    let pool = Arc::<Pool>::default();
+    let pool = Arc::new(Pool::new(1));
     let mut stopped = shared.stopped.clone();
     let mut pause = LOOK;
     loop {

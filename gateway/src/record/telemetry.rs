@@ -118,6 +118,8 @@ metrics! {
         pub(crate) drains_left_out: Counter = Counter::default(),
             "drains_left_out",
             "Answers not drained after their client left because too many were being drained";
+        pub(crate) connections_refused: Counter = Counter::default(),
+            "connections_refused", "Connections refused because all places were taken";
         payload_held_bytes: Gauge = payload_held_bytes,
             "payload_held_bytes", "Captured payloads of requests in flight";
         pub(crate) webhook_posts: Counter = Counter::default(),

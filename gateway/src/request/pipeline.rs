@@ -5,9 +5,12 @@
 //! events. Each stage takes what the one before made. The record in the exchange collects facts for the
 //! events; stages can only write to it.
 
+use std::future::{Future as _, poll_fn};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::net::IpAddr;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, HeaderMap, USER_AGENT};
@@ -23,6 +26,7 @@ use weir_limits::{Class, ProviderUse};
 use weir_routing::{Alias, TargetSet};
 use weir_schemas::RequestId;
 
+use crate::record::attempt::AttemptEnd;
 use crate::record::context::RequestContext;
 use crate::record::estimate::{BYTES_PER_TOKEN_MEAN, Prompt};
 use crate::record::labels::Labels;
@@ -63,11 +67,25 @@ async fn call(
     client: IpAddr,
     request: Request<Incoming>,
 ) -> Response<ResponseBody> {
-    match forward(&mut exchange, api, client, request).await {
+    let worker = exchange.worker.clone();
+    let forwarded = {
+        let mut forward = pin!(forward(&mut exchange, api, client, request));
+        poll_fn(|cx| match worker.drain_end.is_reached() {
+            true => Poll::Ready(Err(Refusal::stopped())),
+            false => forward.as_mut().poll(cx),
+        })
+        .await
+    };
+    match forwarded {
         Ok(response) => relay::respond(exchange, response),
         // Dropped, the exchange writes its events.
         Err(_) if exchange.has_client_left() => Response::new(ResponseBody::Whole(None)),
-        Err(refusal) => relay::refuse(exchange, api, refusal).await,
+        Err(refusal) => {
+            if worker.drain_end.is_reached() {
+                exchange.record.abandon(AttemptEnd::Shutdown);
+            }
+            relay::refuse(exchange, api, refusal).await
+        }
     }
 }
 

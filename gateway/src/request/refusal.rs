@@ -15,6 +15,7 @@ use weir_limits::Class;
 use weir_routing::{FailureKind, GiveUp};
 use weir_schemas::RequestId;
 
+use crate::caps::{CONNECTION_BUFFER_BYTES_MAX, REQUEST_HEADERS_MAX};
 use crate::record::trail::RequestFailure;
 use crate::setup::config::BudgetStatusCode;
 use crate::setup::directory::NoSuchKey;
@@ -24,6 +25,9 @@ pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id"
 
 /// Characters of an unknown content coding that its refusal repeats.
 const CODING_SHOWN_CHARS: usize = 64;
+
+/// What a client is told whose request the end of the gateway cuts short.
+pub(crate) const STOPPED: &str = "the gateway was stopped before the answer was complete";
 
 /// Whom to ask where no contact is configured.
 const KEY_ISSUER: &str = "the issuer of the key";
@@ -114,13 +118,8 @@ impl Refusal {
         let coding: String = coding.chars().take(CODING_SHOWN_CHARS).collect();
         let message =
             format!("a request body with content-encoding \"{coding}\" is not read; send {KNOWN}");
-        let error = ApiError {
-            status: Some(StatusCode::UNSUPPORTED_MEDIA_TYPE.as_u16()),
-            code: Some("unsupported_content_encoding".into()),
-            ..ApiError::new(ApiErrorKind::InvalidRequest, message)
-        };
         let headers = HeaderMap::from_iter([(ACCEPT_ENCODING, HeaderValue::from_static(KNOWN))]);
-        Self::from_error("receive", error).with_headers(headers)
+        Self::with_status(415, "unsupported_content_encoding", message).with_headers(headers)
     }
 
     pub(crate) fn coding_broken(error: &impl Display) -> Self {
@@ -257,6 +256,58 @@ impl Refusal {
         tracing::error!(%error, "failed to record a refusal");
         let message = "requests are not accepted while they cannot be recorded";
         Self::new("emit", ApiErrorKind::Overloaded, message)
+    }
+
+    /// For a connection beyond the limit.
+    pub(crate) fn too_many_connections(connections_max: usize) -> Self {
+        let message = format!(
+            "all {connections_max} connections are in use ([gateway] connections_max, within the limit \
+             of file descriptors); try again"
+        );
+        let error = ApiError {
+            status: Some(StatusCode::SERVICE_UNAVAILABLE.as_u16()),
+            ..ApiError::new(ApiErrorKind::Overloaded, message)
+        };
+        Self::from_error("receive", error.with_retry_after(Duration::from_secs(1)))
+    }
+
+    /// For a request that is under way when the time to finish is over.
+    pub(crate) fn stopped() -> Self {
+        Self::new("relay", ApiErrorKind::Overloaded, STOPPED).counted_as("shutdown")
+    }
+
+    pub(crate) fn head_timeout(timeout_ms: u64) -> Self {
+        let message = format!("the request's headers did not arrive within {timeout_ms} ms");
+        Self::new("receive", ApiErrorKind::RequestTimeout, message)
+    }
+
+    pub(crate) fn head_too_large() -> Self {
+        let message = format!(
+            "the request's headers are more than {REQUEST_HEADERS_MAX}, or take more than \
+             {CONNECTION_BUFFER_BYTES_MAX} bytes"
+        );
+        Self::with_status(431, "headers_too_large", message)
+    }
+
+    pub(crate) fn uri_too_long() -> Self {
+        let message =
+            format!("the request line takes more than {CONNECTION_BUFFER_BYTES_MAX} bytes");
+        Self::with_status(414, "uri_too_long", message)
+    }
+
+    pub(crate) fn no_http() -> Self {
+        let message = "the request is not valid HTTP/1.1";
+        Self::new("receive", ApiErrorKind::InvalidRequest, message)
+    }
+
+    /// For a request that no kind of error has the status of.
+    fn with_status(status: u16, code: &'static str, message: String) -> Self {
+        let error = ApiError {
+            status: Some(status),
+            code: Some(code.into()),
+            ..ApiError::new(ApiErrorKind::InvalidRequest, message)
+        };
+        Self::from_error("receive", error)
     }
 
     pub(crate) fn bad_host(problem: &str) -> Self {

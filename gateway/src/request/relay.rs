@@ -18,6 +18,7 @@ use weir_dialects::{ApiError, ApiErrorKind, ClientApi};
 use weir_eventlog::{AppendError, NotDurable};
 use weir_routing::Failure;
 
+use crate::record::attempt::AttemptEnd;
 use crate::record::deployment_events::TrackedAttempt;
 use crate::request::answer_reader::{AnswerReader, AnswerStep};
 use crate::request::attempt::{
@@ -25,7 +26,7 @@ use crate::request::attempt::{
 };
 use crate::request::drain::{self, Drain};
 use crate::request::exchange::Exchange;
-use crate::request::refusal::{REQUEST_ID, Refusal, request_id_value};
+use crate::request::refusal::{REQUEST_ID, Refusal, STOPPED, request_id_value};
 
 const OVER_BUDGET: &str =
     "the answer is longer than the limit that was set for it, and a budget has no room for more";
@@ -219,6 +220,7 @@ fn set_content_type(headers: &mut HeaderMap, is_stream: bool) {
 // Relaying   more than was reserved        Over       error event                 written
 // Relaying   the body's end                Over       the rest, once durable      written
 // Relaying   a break, a timeout            Over       error event, or a cut body  written
+// Begun, R.  the gateway's end             Over       error event, or a cut body  written
 // Recorded   a piece                       Recorded   its bytes                   (written)
 // Recorded   the body's end                Over       the rest                    (written)
 // Recorded   a break, a timeout            Over       nothing                     (written)
@@ -309,6 +311,13 @@ impl Relay {
             if self.state == RelayState::Over {
                 return Poll::Ready(None);
             }
+            let is_unfinished = matches!(self.state, RelayState::Begun | RelayState::Relaying);
+            if is_unfinished && self.exchange.worker.drain_end.is_reached() {
+                if let Err(error) = self.shut_down() {
+                    return self.cut_off(error);
+                }
+                continue;
+            }
             if let Err(error) = ready!(self.step(cx)) {
                 return self.cut_off(error);
             }
@@ -397,6 +406,22 @@ impl Relay {
         let is_stream = !error.is_empty();
         self.offer(error);
         self.fail(failed)?;
+        if is_stream {
+            Ok(())
+        } else {
+            Err(CutOff::Provider)
+        }
+    }
+
+    /// The time to finish is over: the answer ends as one that broke off.
+    fn shut_down(&mut self) -> Result<(), CutOff> {
+        self.state = RelayState::Over;
+        let error = ApiError::new(ApiErrorKind::Overloaded, STOPPED);
+        let error = self.reader.fail(&error);
+        let is_stream = !error.is_empty();
+        self.offer(error);
+        self.exchange.record.abandon(AttemptEnd::Shutdown);
+        self.record()?;
         if is_stream {
             Ok(())
         } else {

@@ -2,9 +2,10 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::JoinSet;
 use weir_eventlog::{Journal, JournalError, Parts, StreamWriter};
 use weir_governance::control::ControlHandle;
@@ -21,6 +22,7 @@ use crate::upstream::Pool;
 #[derive(Debug)]
 pub(crate) struct GatewayState {
     pub(crate) config: GatewayConfig,
+    pub(crate) workers: usize,
     pub(crate) routing: Arc<RoutingState>,
     pub(crate) control: ControlHandle,
     pub(crate) ledger: Ledger,
@@ -45,17 +47,46 @@ pub(crate) struct Worker {
     pub(crate) stream: StreamWriter,
     pub(crate) shadows: BackgroundTasks,
     pub(crate) drains: BackgroundTasks,
+    pub(crate) drain_end: DrainEnd,
+}
+
+/// The end of the time that requests get to finish when the gateway stops.
+#[derive(Debug, Default)]
+pub(crate) struct DrainEnd {
+    is_reached: AtomicBool,
+    told: Notify,
+}
+
+impl DrainEnd {
+    /// Makes every request of the worker end, in order.
+    pub(crate) fn reach(&self) {
+        self.is_reached.store(true, Ordering::Relaxed);
+        self.told.notify_waiters();
+    }
+
+    /// Whether it is reached. Requests look whenever they are polled.
+    pub(crate) fn is_reached(&self) -> bool {
+        self.is_reached.load(Ordering::Relaxed)
+    }
+
+    /// Returns when it is reached.
+    pub(crate) async fn told(&self) {
+        self.told.notified().await;
+    }
 }
 
 impl Worker {
     pub(crate) fn new(shared: Arc<GatewayState>, shard: u16) -> Result<Self, JournalError> {
         let stream = shared.journal.open_stream(shard)?;
+        // Those of all workers together are as many as there are clients, at most.
+        let idle_max = shared.config.connections_max / shared.workers.max(1);
         Ok(Self {
+            pool: Arc::new(Pool::new(idle_max.max(1))),
             shared,
-            pool: Arc::default(),
             stream,
             shadows: BackgroundTasks::default(),
             drains: BackgroundTasks::default(),
+            drain_end: DrainEnd::default(),
         })
     }
 }

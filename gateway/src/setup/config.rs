@@ -38,10 +38,14 @@ pub struct GatewayConfig {
     pub threads: Option<NonZeroUsize>,
     /// Largest request body, unpacked if it is compressed. A larger one is answered 413.
     pub body_bytes_max: usize,
-    /// Connections served at once, over all threads. Further ones wait in the listener's backlog.
+    /// Connections served at once, over all threads, as far as the limit of file descriptors reaches. For
+    /// a further one, the connection that is idle for longest is closed; if none is, it is answered 503.
     pub connections_max: usize,
     /// Time that a client may take to send a request's headers.
     pub header_timeout_ms: u64,
+    /// Time that a connection may stay open between two requests: longer than a load balancer in front
+    /// keeps it.
+    pub keep_alive_timeout_ms: u64,
     /// Time that a client may take to send a request's body.
     pub body_timeout_ms: u64,
     /// Time that a client may leave what was sent to it unread. Its connection is closed then.
@@ -168,6 +172,7 @@ impl Default for GatewayConfig {
             body_bytes_max: 32 * 1024 * 1024,
             connections_max: 20_000,
             header_timeout_ms: 10_000,
+            keep_alive_timeout_ms: 75_000,
             body_timeout_ms: 60_000,
             send_timeout_ms: 60_000,
             drain_timeout_ms: 30_000,

@@ -17,9 +17,10 @@ use weir_governance::clock;
 
 /// The idle connections of one worker thread. The lock is never contended: only that worker's
 /// requests come here.
-#[derive(Default)]
 pub(crate) struct Pool {
     idle: Mutex<HashMap<u64, Vec<IdleConnection>>>,
+    /// Idle connections, of all endpoints together.
+    idle_max: usize,
 }
 
 struct IdleConnection {
@@ -45,6 +46,13 @@ pub(crate) struct UpstreamAnswer {
 }
 
 impl Pool {
+    pub(crate) fn new(idle_max: usize) -> Self {
+        Self {
+            idle: Mutex::default(),
+            idle_max,
+        }
+    }
+
     /// Sends the request and waits for the head of the answer, for as long as it takes.
     pub(crate) async fn call(
         self: &Arc<Self>,
@@ -102,8 +110,9 @@ impl Pool {
 
     fn put_back(&self, endpoint_id: u64, connection: Connection) {
         let mut idle = self.idle.lock();
+        let all: usize = idle.values().map(Vec::len).sum();
         let connections = idle.entry(endpoint_id).or_default();
-        if connections.len() < IDLE_CONNECTIONS_MAX {
+        if connections.len() < IDLE_CONNECTIONS_MAX && all < self.idle_max {
             connections.push(IdleConnection {
                 since: clock::now(),
                 connection,
