@@ -97,3 +97,6 @@ pub(crate) const ROLLUP_COMPARISONS_MAX: usize = 3;
 /// Streams whose position is noted in a routing table; more at once means that gateways restart all
 /// the time.
 pub(crate) const TABLE_INPUTS_MAX: u64 = 1_024;
+
+/// How often an idle ingestor looks whether the tables are still there.
+pub(crate) const TABLES_LOOK: Duration = Duration::from_secs(5);

@@ -10,6 +10,9 @@ pub(crate) trait Log {
     async fn next(&mut self, limits: BatchLimits) -> Result<SourceBatch, SourceError>;
 
     async fn commit(&mut self, batch: &SourceBatch) -> Result<Committed, SourceError>;
+
+    /// Gives again all that it still has.
+    async fn reread(&mut self) -> Result<Committed, SourceError>;
 }
 
 impl Log for Source {
@@ -23,5 +26,9 @@ impl Log for Source {
 
     async fn commit(&mut self, batch: &SourceBatch) -> Result<Committed, SourceError> {
         Self::commit(self, batch).await
+    }
+
+    async fn reread(&mut self) -> Result<Committed, SourceError> {
+        Self::reread(self).await
     }
 }

@@ -15,7 +15,7 @@ use weir_store::{Retention, Store, StoreError};
 
 use crate::audit::{AuditError, AuditOptions, SealProgress, Sealer};
 use crate::batch::{EventRows, Ranges, ranges};
-use crate::caps::{BATCH, COLLISIONS_AT_ONCE};
+use crate::caps::{BATCH, COLLISIONS_AT_ONCE, TABLES_LOOK};
 use crate::dead_letter::DeadLetter;
 use crate::decode::{Unstored, decode};
 use crate::health::IngestorHealth;
@@ -127,6 +127,9 @@ pub(crate) struct Ingestor<L, E> {
     retry: RetryPolicy,
     health: IngestorHealth,
     progress: SealProgress,
+    retention: Retention,
+    /// When the tables were last seen.
+    seen: Instant,
 }
 
 impl<L: Log, E: Engine> Ingestor<L, E> {
@@ -145,17 +148,54 @@ impl<L: Log, E: Engine> Ingestor<L, E> {
             retry,
             health,
             progress,
+            retention: Retention::from(0),
+            seen: Instant::now(),
         }
     }
 
     async fn follow(&mut self, retention: Retention) -> Result<(), Interrupted> {
+        self.retention = retention;
+        self.migrate().await?;
+        while self.step().await? {}
+        Ok(())
+    }
+
+    async fn migrate(&mut self) -> Result<(), Stopped> {
         let mut backoff = Backoff::default();
         let mut migrated = None;
         while migrated.is_none() {
-            let result = self.tables.engine.migrate(retention).await;
+            let result = self.tables.engine.migrate(self.retention).await;
             migrated = self.retry.outcome(&mut backoff, result).await?;
         }
-        while self.step().await? {}
+        Ok(())
+    }
+
+    /// Whether tables are gone that were there. A store that does not answer has not lost them.
+    async fn has_lost_tables(&mut self) -> bool {
+        self.seen = Instant::now();
+        matches!(self.tables.engine.has_tables().await, Ok(false))
+    }
+
+    /// Makes the tables again, and goes back to the beginning of the log; in this order, so that a crash
+    /// in between leaves tables to make and the log to read.
+    async fn refill(&mut self) -> Result<(), Stopped> {
+        tracing::error!(
+            "tables are gone from the store: they are made again, and filled from the log as far as it reaches; `weir doctor` says how far"
+        );
+        let mut backoff = Backoff::default();
+        loop {
+            let result = self.log.reread().await;
+            match self.retry.outcome(&mut backoff, result).await? {
+                Some(Committed::Done) => break,
+                Some(Committed::Refused) => {
+                    let trouble = "the log is being handed over".to_owned();
+                    self.retry.pause(&mut backoff, trouble).await?;
+                }
+                None => {}
+            }
+        }
+        self.migrate().await?;
+        self.stored = Stored::new(self.log.is_shared());
         Ok(())
     }
 
@@ -168,11 +208,17 @@ impl<L: Log, E: Engine> Ingestor<L, E> {
             return Ok(false);
         }
         if batch.is_empty() {
+            if self.seen.elapsed() > TABLES_LOOK && self.has_lost_tables().await {
+                self.refill().await?;
+            }
             return Ok(true);
         }
         // → drop what is stored → decode → insert → verify → A crash in there leaves any part of the
         // batch in the tables and all of it in the log: it is read again, and that part is dropped.
-        self.store(&batch).await?;
+        if !self.store(&batch).await? {
+            self.refill().await?;
+            return Ok(true);
+        }
         // → commit. A crash before it leaves rows that the log gives again: they are dropped above.
         self.commit(&batch).await?;
         Ok(true)
@@ -192,18 +238,20 @@ impl<L: Log, E: Engine> Ingestor<L, E> {
         }
     }
 
-    /// Stores a batch, in as many attempts as it takes.
-    async fn store(&mut self, batch: &SourceBatch) -> Result<(), Stopped> {
+    /// Stores a batch, in as many attempts as it takes. Says whether there were tables to store it in.
+    async fn store(&mut self, batch: &SourceBatch) -> Result<bool, Stopped> {
         self.stored.enter(batch.epoch);
         let ranges = ranges(batch);
         let mut history = InsertHistory::default();
         let mut backoff = Backoff::default();
         let mut not_kept_times = 0;
         loop {
-            self.refresh(&ranges).await?;
+            if !self.refresh(&ranges).await? {
+                return Ok(false);
+            }
             history.collisions.settle(|id| self.stored.has(id));
             match self.attempt_to_store(batch, &ranges, &mut history).await {
-                Ok(StoreOutcome::Stored) => return Ok(()),
+                Ok(StoreOutcome::Stored) => return Ok(true),
                 Ok(StoreOutcome::NotKept { rows }) => {
                     tracing::warn!(rows, "the store did not keep rows; they are sent again");
                     self.stored.invalidate(&ranges);
@@ -216,6 +264,9 @@ impl<L: Log, E: Engine> Ingestor<L, E> {
                 Ok(StoreOutcome::Partial) => self.stored.invalidate(&ranges),
                 // Part of the batch may be stored, or may still be on its way.
                 Err(error) => {
+                    if self.has_lost_tables().await {
+                        return Ok(false);
+                    }
                     self.stored.invalidate(&ranges);
                     self.retry.pause(&mut backoff, error.to_string()).await?;
                 }
@@ -223,18 +274,22 @@ impl<L: Log, E: Engine> Ingestor<L, E> {
         }
     }
 
-    /// Asks the tables what is not known, once no insert runs that began before.
-    async fn refresh(&mut self, ranges: &Ranges) -> Result<(), Stopped> {
+    /// Asks the tables what is not known, once no insert runs that began before. Says whether they are
+    /// there.
+    async fn refresh(&mut self, ranges: &Ranges) -> Result<bool, Stopped> {
         let questions = self.stored.questions(ranges);
         if questions.is_empty() {
-            return Ok(());
+            return Ok(true);
         }
         let began = Instant::now();
         let mut backoff = Backoff::default();
         loop {
             let result = self.ask_when_quiet(&questions, began).await;
+            if result.is_err() && self.has_lost_tables().await {
+                return Ok(false);
+            }
             if let Some(()) = self.retry.outcome(&mut backoff, result).await? {
-                return Ok(());
+                return Ok(true);
             }
         }
     }

@@ -23,6 +23,9 @@ use crate::stored::{SearchFrom, SeqRun};
 pub(crate) trait Engine {
     async fn migrate(&self, retention: Retention) -> Result<(), StoreError>;
 
+    /// Whether the tables of events are all there.
+    async fn has_tables(&self) -> Result<bool, StoreError>;
+
     /// How many inserts still run that began at least this long ago.
     async fn inserts_running(&self, began_before: Duration) -> Result<u64, StoreError>;
 
@@ -251,6 +254,10 @@ impl From<StreamSeq> for EventId {
 impl Engine for Store {
     async fn migrate(&self, retention: Retention) -> Result<(), StoreError> {
         Self::migrate(self, retention).await.map(drop)
+    }
+
+    async fn has_tables(&self) -> Result<bool, StoreError> {
+        self.has_event_tables().await
     }
 
     async fn inserts_running(&self, began_before: Duration) -> Result<u64, StoreError> {

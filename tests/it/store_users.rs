@@ -4,7 +4,10 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
 use serde_json::Value;
+use weir_loadtest::mock::{MockOptions, MockProvider};
+use weir_tests::gateway::{chat, config};
 use weir_tests::http::Request;
+use weir_tests::kafka::Kafka;
 use weir_tests::weir::Installation;
 
 fn started() -> (Installation, weir_tests::weir::Process) {
@@ -97,4 +100,67 @@ fn passwords_are_made_at_the_next_start_and_kept() {
     assert_eq!(status(&weir, "reader", first.trim(), "SELECT 1"), 403);
     assert_eq!(status(&weir, "reader", second.trim(), "SELECT 1"), 200);
     up.stop().unwrap();
+}
+
+/// What doctor says of the tables.
+fn tables(weir: &Installation) -> Value {
+    let output = weir.command(&["doctor", "--json"]).output().unwrap();
+    let report: Vec<Value> = serde_json::from_slice(&output.stdout).unwrap();
+    let mut found = report
+        .into_iter()
+        .filter(|found| found["check"] == "tables");
+    found.next().unwrap()
+}
+
+/// A rightful admin drops everything under a running ingestor.
+fn drop_everything(eventlog: &str) {
+    let mock = MockProvider::start(MockOptions::default()).unwrap();
+    let weir = Installation::new(&format!("{eventlog}\n{}", config(&mock))).unwrap();
+    let key = weir.create_key("growth").unwrap();
+    let up = weir.start(&["up"]).unwrap();
+    weir.wait_until_ready().unwrap();
+    let requests = "SELECT count() FROM weir.requests";
+    for _ in 0..3 {
+        assert_eq!(chat(weir.gateway, &key).status, 200);
+    }
+    weir.wait_for_number(requests, 3).unwrap();
+    weir.run(&["audit", "checkpoint"]).unwrap();
+    assert_eq!(tables(&weir)["verdict"], "OK");
+    // Idle, and with a request on its way.
+    for (kept, more) in [(3, 0), (3, 1)] {
+        weir.run(&["sql", "--write", "DROP DATABASE weir SYNC"])
+            .unwrap();
+        for _ in 0..more {
+            assert_eq!(chat(weir.gateway, &key).status, 200);
+        }
+        weir.wait_for_number(requests, kept + more).unwrap();
+        weir.wait_for_number("SELECT count() FROM weir.attempts", kept + more)
+            .unwrap();
+    }
+    assert!(
+        up.log().contains("tables are gone from the store"),
+        "{}",
+        up.log()
+    );
+    let found = tables(&weir);
+    assert_eq!(found["verdict"], "WARN", "{found}");
+    assert!(
+        found["detail"].as_str().unwrap().contains("made again"),
+        "{found}"
+    );
+    up.stop().unwrap();
+}
+
+#[test]
+fn a_dropped_database_is_made_again_and_filled_from_the_journal() {
+    drop_everything("");
+}
+
+#[test]
+fn a_dropped_database_is_made_again_and_filled_from_kafka() {
+    let kafka = Kafka::start().unwrap();
+    let brokers = kafka.brokers();
+    drop_everything(&format!(
+        "[eventlog]\nkind = \"kafka\"\nbrokers = \"{brokers}\"\n"
+    ));
 }

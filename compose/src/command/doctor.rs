@@ -7,15 +7,17 @@ use std::fs::File;
 use std::io::{self, Write as _};
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::ensure;
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpStream;
 use weir_gateway::config::ProviderConfig;
 use weir_gateway::connections_within;
 use weir_governance::control::log::ControlLog;
 use weir_ingestor::audit::Anchor;
+use weir_ingestor::audit::EXPORT_FILE;
 use weir_schemas::clickhouse::MIGRATIONS;
 use weir_store::{Store, StoreError, StoreUser};
 
@@ -24,8 +26,10 @@ use crate::command::egress::{broker_place, brokers};
 use crate::command::metrics;
 use crate::command::retention::in_words;
 use crate::command::sql::message_of;
-use crate::config::{Config, Loaded, StoreKind};
-use crate::context::{config_path, configuration, runtime, settings, store_dir, unix_ms};
+use crate::config::{Config, EventlogKind, Loaded, StoreKind};
+use crate::context::{
+    audit_dir, config_path, configuration, runtime, settings, store_dir, unix_ms,
+};
 use crate::net::{PAGE_MAX, page};
 use crate::output::{self, Reported};
 
@@ -466,9 +470,13 @@ async fn store(config: &Config, data_dir: &Path) -> Vec<(&'static str, CheckOutc
             let (version, its_ms) = answer.split_once('\t').unwrap_or((&answer, ""));
             let answers = format!("ClickHouse {version} answers at {url}");
             found.push(("store", ok(answers)));
-            found.push(("tables", tables(&store).await));
+            found.push(("tables", tables(&store, config, data_dir).await));
             found.push(("retention", retention(&store, config).await));
             found.push(("clock", clock(its_ms.parse().ok())));
+        }
+        Err(reason) if reason.contains("UNKNOWN_DATABASE") => {
+            found.push(("store", ok(format!("ClickHouse answers at {url}"))));
+            found.push(("tables", no_tables(config, data_dir, reason)));
         }
         Err(reason) => found.push(("store", no_store(config, &reason))),
     }
@@ -529,12 +537,78 @@ fn library(config: &Config, data_dir: &Path) -> CheckOutcome {
     }
 }
 
-async fn tables(store: &Store) -> CheckOutcome {
+/// Tables that are not there: not yet, or not any more.
+fn no_tables(config: &Config, data_dir: &Path, reason: String) -> CheckOutcome {
+    if sealed_since(data_dir).is_none() {
+        let fix =
+            "the ingestor creates the tables when it first reaches the store; check that it runs";
+        return warn(reason, fix);
+    }
+    fail(
+        format!("{reason}: they were there. {}", log_reach(config, data_dir)),
+        "a running ingestor makes them again and fills them from the log: check that it runs; what is older \
+         can only come from a backup",
+    )
+}
+
+/// When the first checkpoint was exported: there were tables then.
+fn sealed_since(data_dir: &Path) -> Option<SystemTime> {
+    let exported = std::fs::metadata(audit_dir(data_dir).join(EXPORT_FILE)).ok()?;
+    exported.created().ok()
+}
+
+/// How far back the log has what is stored already.
+fn log_reach(config: &Config, data_dir: &Path) -> String {
+    if config.eventlog.kind == EventlogKind::Kafka {
+        let topic = &config.eventlog.topic;
+        return format!("The log reaches as far back as Kafka keeps the topic {topic}");
+    }
+    let streams = std::fs::read_dir(data_dir.join("journal"))
+        .into_iter()
+        .flatten();
+    let files = streams
+        .flatten()
+        .filter_map(|stream| std::fs::read_dir(stream.path()).ok());
+    let segments = files
+        .flatten()
+        .flatten()
+        .filter_map(|file| file.metadata().ok()?.created().ok());
+    match segments
+        .min()
+        .and_then(|oldest| Timestamp::try_from(oldest).ok())
+    {
+        Some(oldest) => format!("The journal reaches back to {oldest:.0}"),
+        None => "The journal has nothing".to_owned(),
+    }
+}
+
+/// Tables that are younger than the first checkpoint over their rows.
+fn made_again(made_ms: &str, data_dir: &Path) -> Option<Timestamp> {
+    let made = Timestamp::from_millisecond(made_ms.parse().ok()?).ok()?;
+    let sealed = Timestamp::try_from(sealed_since(data_dir)?).ok()?;
+    let apart_ms = i64::try_from(CLOCKS_APART_MS).ok()?;
+    (made.as_millisecond() > sealed.as_millisecond() + apart_ms).then_some(made)
+}
+
+async fn tables(store: &Store, config: &Config, data_dir: &Path) -> CheckOutcome {
     let known = MIGRATIONS.last().map_or(0, |migration| migration.version);
-    let statement = "SELECT (SELECT max(version) FROM weir.migrations), count() FROM weir.requests";
+    let statement = "SELECT (SELECT max(version) FROM weir.migrations), count(), \
+                     (SELECT min(toUnixTimestamp64Milli(applied_at)) FROM weir.migrations), \
+                     toString(min(ts)) FROM weir.requests";
     match ask(store, statement).await {
         Ok(answer) => {
-            let (version, rows) = answer.split_once('\t').unwrap_or((&answer, "?"));
+            let mut cells = answer.split('\t');
+            let mut next = || cells.next().unwrap_or("?");
+            let (version, rows, made_ms, oldest) = (next(), next(), next(), next());
+            if let Some(made) = made_again(made_ms, data_dir) {
+                return warn(
+                    format!(
+                        "they were made again at {made:.0}, because they were gone; {rows} requests, the \
+                         first of {oldest} UTC, were in the log"
+                    ),
+                    "older rows can only come from a backup; `weir audit verify` says which are missing",
+                );
+            }
             let detail = format!("schema version {version} of {known}, {rows} requests");
             match version.parse::<u32>() {
                 Ok(version) if version > known => {
@@ -544,10 +618,7 @@ async fn tables(store: &Store) -> CheckOutcome {
                 _ => warn(detail, "the ingestor migrates it when it starts"),
             }
         }
-        Err(reason) => warn(
-            reason,
-            "the ingestor creates the tables when it first reaches the store; check that it runs",
-        ),
+        Err(reason) => no_tables(config, data_dir, reason),
     }
 }
 

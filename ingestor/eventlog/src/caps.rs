@@ -115,3 +115,6 @@ pub(crate) const PART_PAUSE_MAX: Duration = Duration::from_secs(10);
 
 /// How long a part that was started again must run to count as well.
 pub(crate) const PART_SETTLED_AFTER: Duration = Duration::from_secs(3);
+
+/// How long Kafka may take to go back to the beginning of a partition.
+pub(crate) const REREAD_MAX: Duration = Duration::from_secs(10);

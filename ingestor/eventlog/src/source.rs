@@ -37,6 +37,15 @@ impl Source {
         }
     }
 
+    /// Gives again what the log still has, from its beginning. Refused while it goes to another.
+    pub async fn reread(&mut self) -> Result<Committed, SourceError> {
+        let ended = SourceError::Ended;
+        match self {
+            Self::Journal(source) => Ok(source.thread.reread().await.ok_or(ended)??),
+            Self::Kafka(source) => Ok(source.thread.reread().await.ok_or(ended)??),
+        }
+    }
+
     /// Says that this batch and all before it have been stored.
     pub async fn commit(&mut self, batch: &SourceBatch) -> Result<Committed, SourceError> {
         let ended = SourceError::Ended;

@@ -24,6 +24,8 @@ pub(crate) enum SourceCommand<E> {
 #[derive(Debug)]
 pub(crate) struct Commit<E> {
     pub(crate) progress: Progress,
+    /// Go back to the beginning of what the log still has.
+    pub(crate) rereads: bool,
     reply: oneshot::Sender<Result<Committed, E>>,
 }
 
@@ -123,11 +125,25 @@ impl<E: Display + Send + 'static> SourceThread<E> {
     /// Commits; `None` if the thread has ended. If this is dropped, the commit is made all the same,
     /// before the next one.
     pub(crate) async fn commit(&mut self, progress: Progress) -> Option<Result<Committed, E>> {
+        self.command(progress, false).await
+    }
+
+    /// Makes the next batch begin where the log does; `None` if the thread has ended. No batch may be on
+    /// its way.
+    pub(crate) async fn reread(&mut self) -> Option<Result<Committed, E>> {
+        self.command(Progress::default(), true).await
+    }
+
+    async fn command(&mut self, progress: Progress, rereads: bool) -> Option<Result<Committed, E>> {
         if let Some(earlier) = &mut self.commit_pending {
             let _ = earlier.await;
         }
         let (reply, replied) = oneshot::channel();
-        let commit = Commit { progress, reply };
+        let commit = Commit {
+            progress,
+            rereads,
+            reply,
+        };
         self.commits.try_send(commit).ok()?;
         let committed = self.commit_pending.insert(replied).await;
         self.commit_pending = None;

@@ -39,6 +39,10 @@ impl Engine for SimEngine {
         Ok(())
     }
 
+    async fn has_tables(&self) -> Result<bool, StoreError> {
+        Ok(true)
+    }
+
     async fn inserts_running(&self, began_before: Duration) -> Result<u64, StoreError> {
         let running = self.world.borrow().running(began_before);
         pass().await;

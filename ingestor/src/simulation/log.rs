@@ -106,6 +106,10 @@ impl Log for SimLog {
         Ok(batch)
     }
 
+    async fn reread(&mut self) -> Result<Committed, SourceError> {
+        Ok(Committed::Done)
+    }
+
     async fn commit(&mut self, _batch: &SourceBatch) -> Result<Committed, SourceError> {
         pass().await;
         let mut all = true;

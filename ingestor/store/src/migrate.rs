@@ -18,7 +18,7 @@ use data_encoding::HEXLOWER;
 use ring::digest::{SHA256, digest};
 use serde::{Deserialize, Serialize};
 use tracing::{info, warn};
-use weir_schemas::clickhouse::{DATABASE, DOUBLES, MIGRATIONS, Migration};
+use weir_schemas::clickhouse::{DATABASE, DOUBLES, EVENT_TABLES, MIGRATIONS, Migration};
 
 use crate::client::{Store, StoreError};
 use crate::doubles;
@@ -70,11 +70,25 @@ impl Store {
         self.client().clear_cached_metadata().await;
         Ok(applied)
     }
+
+    /// Whether the tables of events are all there.
+    pub async fn has_event_tables(&self) -> Result<bool, StoreError> {
+        let query = self
+            .client()
+            .query("SELECT count() FROM system.tables WHERE database = ? AND name IN ?")
+            .bind(DATABASE)
+            .bind(EVENT_TABLES.as_slice());
+        Ok(self.fetch::<u64>(query).await? == [EVENT_TABLES.len() as u64])
+    }
 }
 
 async fn run(store: &Store, retention: Retention) -> Result<Applied, StoreError> {
     let records = records(store).await?;
-    let pending = pending(MIGRATIONS, &records)?;
+    let mut pending = pending(MIGRATIONS, &records)?;
+    if pending.is_empty() && !store.has_event_tables().await? {
+        // Somebody dropped some. Every statement can be run again.
+        pending = MIGRATIONS.iter().collect();
+    }
     let mut applied = Applied::default();
     for migration in pending {
         apply(store, migration).await?;

@@ -26,7 +26,8 @@ use crate::batch::{
     BatchLimits, Committed, LogRecord, LossCause, Lost, Position, Rejected, SourceBatch,
 };
 use crate::caps::{
-    BATCH_WAIT_MAX, GROUP_POLL, GROUP_POLL_IDLE, KAFKA_RETRY, OFFSETS_PATIENCE, REVOKE_PATIENCE,
+    BATCH_WAIT_MAX, GROUP_POLL, GROUP_POLL_IDLE, KAFKA_RETRY, OFFSETS_PATIENCE, REREAD_MAX,
+    REVOKE_PATIENCE,
 };
 use crate::parts::Parts;
 use crate::progress::{PartitionOffset, PartitionOffsets};
@@ -270,7 +271,35 @@ impl Membership {
         partitions.iter().any(|p| uncommitted.contains_key(p))
     }
 
+    /// Goes to the beginning of every partition that is ours.
+    fn reread(&self, consumer: &Consumer) -> KafkaResult<Committed> {
+        let owned: Vec<i32> = self.group.lock().owned.keys().copied().collect();
+        let mut firsts = TopicPartitionList::with_capacity(owned.len());
+        for partition in &owned {
+            let (first, _) = consumer.fetch_watermarks(&self.topic, *partition, REREAD_MAX)?;
+            let first = Offset::Offset(first);
+            consumer.seek(&self.topic, *partition, first, REREAD_MAX)?;
+            firsts.add_partition_offset(&self.topic, *partition, first)?;
+        }
+        if !owned.is_empty() {
+            // Should this process be killed, the next one begins there too.
+            consumer.commit(&firsts, CommitMode::Sync)?;
+        }
+        let mut group = self.group.lock();
+        group.epoch = next_epoch();
+        group.uncommitted.clear();
+        group
+            .owned
+            .values_mut()
+            .for_each(|owned| owned.expected = None);
+        Ok(Committed::Done)
+    }
+
     fn commit(&self, consumer: &Consumer, commit: Commit<SourceFault>) {
+        if commit.rereads {
+            // In the middle of a rebalance.
+            return commit.reply(Ok(Committed::Refused));
+        }
         let committed = self.commit_offsets(consumer, &commit.progress.partitions);
         commit.reply(committed);
     }
@@ -374,8 +403,14 @@ impl ConsumeLoop {
         self.consumer.context()
     }
 
-    fn commit(&self, commit: Commit<SourceFault>) {
-        self.membership().commit(&self.consumer, commit);
+    fn commit(&mut self, commit: Commit<SourceFault>) {
+        if commit.rereads {
+            self.carried = SourceBatch::default();
+            let reread = self.membership().reread(&self.consumer);
+            commit.reply(reread.map_err(|source| self.read_fault(source)));
+        } else {
+            self.membership().commit(&self.consumer, commit);
+        }
     }
 
     /// Joins the group, if the topic is there or can be made. Asks for it now and then.

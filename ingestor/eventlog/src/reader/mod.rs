@@ -124,6 +124,14 @@ impl JournalReader {
         self.looked = None;
     }
 
+    /// Forgets what was committed, too: what is still there will be given again.
+    pub fn reread(&mut self) -> Result<(), ReaderError> {
+        self.cursor = JournalCursor::default();
+        self.cursor.store(&self.dir)?;
+        self.rewind();
+        Ok(())
+    }
+
     /// Adds what there is now to `batch`, up to its limits, every stream in its turn.
     ///
     /// [`JournalReader::seal`] it before it is used.

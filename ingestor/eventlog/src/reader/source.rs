@@ -118,7 +118,12 @@ impl ReadLoop {
     }
 
     fn commit(&mut self, commit: Commit<ReaderError>) {
-        let committed = self.reader.commit_progress(&commit.progress);
+        let committed = if commit.rereads {
+            self.carried = Progress::default();
+            self.reader.reread()
+        } else {
+            self.reader.commit_progress(&commit.progress)
+        };
         *self.stats.lock() = self.reader.stats();
         commit.reply(committed.map(|()| Committed::Done));
     }
