@@ -363,6 +363,7 @@ impl EventlogConfig {
                     bytes: self.group_bytes,
                 },
             },
+            chaining: Some(weir_ingestor::audit::CHAINING),
             ..JournalOptions::new(data_dir.join("journal"))
         }
     }

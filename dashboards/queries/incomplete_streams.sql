@@ -15,6 +15,7 @@ FROM
     UNION ALL SELECT stream, seq, ts FROM weir.routing_tables
     UNION ALL SELECT stream, seq, ts FROM weir.corrections
     UNION ALL SELECT stream, seq, ts FROM weir.payloads
+    UNION ALL SELECT stream, seq, ts FROM weir.seals
 )
 GROUP BY stream
 HAVING missing > 0 AND min(seq) = 1

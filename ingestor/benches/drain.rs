@@ -24,8 +24,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::{Bytes, BytesMut};
 use tokio::sync::watch;
-use weir_eventlog::{JournalSource, Source};
-use weir_ingestor::audit::Checkpointer;
+use weir_eventlog::{Journal, JournalSource, Source};
+use weir_ingestor::audit::{AuditOptions, Checkpointer};
 use weir_ingestor::{IngestorHealth, IngestorOptions};
 use weir_store::{ServeOptions, Store, StoreConfig, StorePasswords, StoreState, Supervisor, child};
 
@@ -68,13 +68,16 @@ fn main() {
 
 async fn measure() {
     let dir = tempfile::tempdir().unwrap();
-    let journal_dir = dir.path().join("journal");
-    let journal = events::open_journal(&journal_dir);
-    let writer = journal.open_stream(0).unwrap();
-    let born_us = events::born_us(writer.id());
-    events::write_at(&writer, 0, requests(), |number| born_us + number * PACE_US);
-    writer.close().unwrap();
+    let own = std::process::id();
     let events = 2 * requests() + 2;
+    let journal_dir = dir.path().join("journal");
+    let account = Account::open(own);
+    write(&events::open_journal(&journal_dir));
+    account.close("write", events);
+    let sealed_dir = dir.path().join("sealed");
+    let account = Account::open(own);
+    write(&events::open_sealed_journal(&sealed_dir));
+    account.close("write and seal", events);
 
     let supervisor = start_store(&dir.path().join("store"));
     let mut state = supervisor.state();
@@ -86,7 +89,7 @@ async fn measure() {
     let store = Store::connect(&config).unwrap();
 
     let account = Account::open(pid);
-    drain(&journal_dir, &store, events).await;
+    drain(&journal_dir, &store, events, None).await;
     account.close("drain", events);
     println!("peak memory of the ingestor: {} MB", peak_kb() / 1024);
 
@@ -110,9 +113,14 @@ async fn measure() {
     run(&store, "DROP TABLE copies SYNC").await;
 
     let account = Account::open(pid);
-    let mut checkpointer = Checkpointer::open(store, dir.path().join("audit")).unwrap();
+    let mut checkpointer = Checkpointer::open(store.clone(), dir.path().join("audit")).unwrap();
     while checkpointer.make(now()).await.unwrap().is_some() {}
-    account.close("seal", events);
+    account.close("checkpoint of rows read back", events);
+
+    let account = Account::open(pid);
+    let audit = AuditOptions::new(dir.path().join("audit"));
+    drain(&sealed_dir, &store, events, Some(audit)).await;
+    account.close("drain and checkpoint", events);
     supervisor.stop().await;
 }
 
@@ -122,11 +130,19 @@ fn start_store(dir: &Path) -> Supervisor {
     Supervisor::start(program, arguments)
 }
 
-async fn drain(journal: &Path, store: &Store, events: u64) {
+fn write(journal: &Journal) {
+    let writer = journal.open_stream(0).unwrap();
+    let born_us = events::born_us(writer.id());
+    events::write_at(&writer, 0, requests(), |number| born_us + number * PACE_US);
+    writer.close().unwrap();
+}
+
+async fn drain(journal: &Path, store: &Store, events: u64, audit: Option<AuditOptions>) {
     let source = Source::Journal(JournalSource::open(journal).unwrap());
     let mut options = IngestorOptions::new(source, store.clone(), 0);
     let health = IngestorHealth::default();
     options.health = health.clone();
+    options.audit = audit;
     let (stop, stopped) = watch::channel(false);
     let wait = async {
         while health.snapshot().rows < events {

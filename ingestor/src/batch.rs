@@ -6,6 +6,7 @@ use tokio::time::Instant;
 use weir_eventlog::{Position, SourceBatch};
 use weir_schemas::{Envelope, Event, EventId, StreamId, codec, for_each_event};
 
+use crate::audit::{Hashed, StoredRow};
 use crate::caps::{KNOWLEDGE_MAX, NO_TIME_US};
 use crate::rows::{EventRow, IntoRow as _, row_of};
 
@@ -91,13 +92,20 @@ macro_rules! declare_event_rows {
         #[derive(Debug, Default)]
         pub(crate) struct EventRows<'a> {
             $(pub(crate) $table: Inserts<row_of!('a $($name)*)>,)*
+            /// What of them is to be sealed, if anything.
+            pub(crate) hashed: Option<Hashed>,
         }
 
         impl<'a> EventRows<'a> {
             pub(crate) fn push(&mut self, partition: Partition, envelope: &Envelope<'a>) {
                 match &envelope.event {
                     $($(Event::$name(event) => {
-                        self.$table.push(partition, event.row(envelope.id));
+                        let row = event.row(envelope.id);
+                        if let Some(hashed) = &mut self.hashed {
+                            let hash = StoredRow::of(stringify!($table), &row);
+                            hashed.rows.push((envelope.id.stream, hash));
+                        }
+                        self.$table.push(partition, row);
                     })*)*
                 }
             }
@@ -120,6 +128,14 @@ impl EventRows<'_> {
     pub(crate) fn closed_streams(&self) -> impl Iterator<Item = StreamId> {
         let closed = self.streams.rows().filter(|row| row.event == "closed");
         closed.map(|row| row.id().stream)
+    }
+
+    /// What there is to seal, with what the gateways have sealed.
+    pub(crate) fn take_hashed(&mut self) -> Option<Hashed> {
+        let seals = self.seals.rows();
+        let seals = seals.map(|row| (row.id(), row.sealed())).collect();
+        let hashed = self.hashed.take();
+        hashed.map(|hashed| Hashed { seals, ..hashed })
     }
 }
 

@@ -100,3 +100,9 @@ pub(crate) const TABLE_INPUTS_MAX: u64 = 1_024;
 
 /// How often an idle ingestor looks whether the tables are still there.
 pub(crate) const TABLES_LOOK: Duration = Duration::from_secs(5);
+/// Room for the bytes of a row that are hashed.
+pub(crate) const ROW_BYTES_USUAL: usize = 1024;
+
+/// Hashes of stored rows that wait for their checkpoint, over all streams. Those beyond are read from
+/// the tables.
+pub(crate) const HASHES_KEPT_MAX: usize = 1_000_000;

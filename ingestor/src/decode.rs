@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use weir_eventlog::{LogRecord, SourceBatch};
 use weir_schemas::{Envelope, StreamId, codec};
 
+use crate::audit::Hashed;
 use crate::batch::{EventRows, Partition};
 use crate::dead_letter::{DeadLetter, DeadLetterKind};
 use crate::stored::Stored;
@@ -43,12 +44,16 @@ impl<'a> Unstored<'a> {
 }
 
 /// Decodes the records that are still to be stored. A record that holds no event of its place is a
-/// dead letter, and so is what the source could not read.
+/// dead letter, and so is what the source could not read. Rows are hashed where `hashed` says so.
 pub(crate) fn decode<'a>(
     batch: &'a SourceBatch,
     filter: &mut Unstored<'_>,
+    hashed: Option<Hashed>,
 ) -> (EventRows<'a>, Vec<DeadLetter<'a>>) {
-    let mut rows = EventRows::default();
+    let mut rows = EventRows {
+        hashed,
+        ..EventRows::default()
+    };
     let mut dead: Vec<DeadLetter<'a>> = batch.lost.iter().map(DeadLetter::lost).collect();
     dead.extend(batch.rejected.iter().map(DeadLetter::rejected));
     for record in batch.records.iter().filter(|record| filter.passes(record)) {

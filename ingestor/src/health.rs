@@ -22,6 +22,8 @@ pub struct IngestorHealthSnapshot {
     pub duplicates: u64,
     /// Records that could not become rows.
     pub dead_letters: u64,
+    /// Rows that are not what their gateway sealed.
+    pub altered: u64,
     /// Times that the store or the log had to be asked again.
     pub retries: u64,
     /// What the ingestor is waiting for, if it is.
@@ -49,6 +51,10 @@ impl IngestorHealth {
         now.rows += rows as u64;
         now.duplicates += duplicates as u64;
         now.dead_letters += dead_letters as u64;
+    }
+
+    pub(crate) fn altered(&self, rows: usize) {
+        self.now.lock().altered += rows as u64;
     }
 
     pub(crate) fn well(&self) {

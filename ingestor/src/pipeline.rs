@@ -13,7 +13,7 @@ use weir_eventlog::{Committed, Source, SourceBatch, SourceError};
 use weir_schemas::{EventId, StreamId};
 use weir_store::{Retention, Store, StoreError};
 
-use crate::audit::{AuditError, AuditOptions, SealProgress, Sealer};
+use crate::audit::{AuditError, AuditOptions, SealProgress, Sealer, StoredRow};
 use crate::batch::{EventRows, Ranges, ranges};
 use crate::caps::{BATCH, COLLISIONS_AT_ONCE, TABLES_LOOK};
 use crate::dead_letter::DeadLetter;
@@ -62,7 +62,10 @@ pub async fn run(
     options: IngestorOptions,
     stopped: watch::Receiver<bool>,
 ) -> Result<(), IngestorError> {
-    let progress = SealProgress::default();
+    let progress = match options.audit {
+        Some(_) => SealProgress::hashing(),
+        None => SealProgress::default(),
+    };
     let mut sealer = options
         .audit
         .map(|audit| Sealer::new(options.store.clone(), audit, progress.clone()))
@@ -324,7 +327,10 @@ impl<L: Log, E: Engine> Ingestor<L, E> {
         history: &mut InsertHistory,
     ) -> Result<StoreOutcome, StoreError> {
         let mut filter = Unstored::new(&self.stored, &history.refused);
-        let (rows, mut dead) = decode(batch, &mut filter);
+        let is_first = history.hashed.is_none();
+        let hashed = self.progress.hashed().filter(|_| is_first);
+        let (mut rows, mut dead) = decode(batch, &mut filter, hashed);
+        history.hashed = rows.take_hashed().or_else(|| history.hashed.take());
         let duplicates = filter.duplicates;
         let deadline_us = self.stored.deadline_us(ranges);
         if !self.tables.insert(&rows, deadline_us, history).await? {
@@ -339,10 +345,27 @@ impl<L: Log, E: Engine> Ingestor<L, E> {
         self.health.well();
         self.health.stored(rows.len(), duplicates, dead.len());
         self.stored.note(ranges);
-        self.progress.note(ranges);
+        self.note_sealable(ranges, history);
         let closed = rows.closed_streams();
         closed.for_each(|stream| self.stored.forget(stream));
         Ok(StoreOutcome::Stored)
+    }
+
+    /// Keeps the hashes of what is stored until it is sealed, and compares them with what the gateways
+    /// have sealed.
+    fn note_sealable(&self, ranges: &Ranges, history: &mut InsertHistory) {
+        let mut hashed = history.hashed.take().unwrap_or_default();
+        let refused = &history.refused;
+        hashed.rows.retain(|(stream, row)| {
+            let (stream, seq) = (*stream, row.seq);
+            !refused.contains_key(&EventId { stream, seq })
+        });
+        let altered = self.progress.note(ranges, hashed);
+        self.health.altered(altered.len());
+        for (stream, row) in altered {
+            let StoredRow { seq, table, .. } = row;
+            tracing::error!(%stream, seq, %table, "a row is not what its gateway sealed");
+        }
     }
 
     /// Returns how many of the inserted rows the tables do not have.

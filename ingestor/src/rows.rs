@@ -13,8 +13,11 @@ use uuid::Uuid;
 use weir_schemas::event::{
     AttemptFinished, Candidate, ControlChanged, Correction, DeploymentStateChanged, EventsDropped,
     OtherModel, PayloadCaptured, RequestFinished, RoutingTableAdopted, StreamClosed, StreamOpened,
+    StreamSealed,
 };
 use weir_schemas::{Count, EventId, PicoUsd, Usage};
+
+use crate::audit::SealedRange;
 
 /// An event that becomes a row.
 pub(crate) trait IntoRow {
@@ -407,6 +410,28 @@ row! {
     }
 }
 
+row! {
+    /// One row of `weir.seals`.
+    SealRow(event: StreamSealed) sealed [(5, 8)]
+    {
+        version: u8 = u8::try_from(event.version).unwrap_or(u8::MAX);
+        first_seq: u64 = event.first_seq.get();
+        last_seq: u64 = event.last_seq.get();
+        chain: &'a str = event.chain;
+        fingerprints: Vec<u64> = fingerprints(event.fingerprints);
+    }
+}
+
+impl SealRow<'_> {
+    pub(crate) fn sealed(&self) -> SealedRange {
+        SealedRange {
+            version: self.version,
+            first_seq: self.first_seq,
+            fingerprints: self.fingerprints.clone(),
+        }
+    }
+}
+
 /// One row of `weir.dead_letters`.
 #[derive(Clone, Debug, Row, Serialize)]
 pub(crate) struct DeadLetterRow<'a> {
@@ -431,6 +456,11 @@ fn text(text: Option<&str>) -> &str {
 /// `Decimal(38, 12)` holds picodollars as they are.
 fn usd(amount: Option<PicoUsd>) -> Option<i128> {
     amount.map(|PicoUsd(pico)| i128::from(pico))
+}
+
+fn fingerprints(bytes: &[u8]) -> Vec<u64> {
+    let (numbers, _) = bytes.as_chunks::<8>();
+    numbers.iter().map(|it| u64::from_le_bytes(*it)).collect()
 }
 
 /// Microseconds as the tables hold them.

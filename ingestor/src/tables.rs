@@ -12,6 +12,7 @@ use weir_schemas::clickhouse::EVENT_TABLES;
 use weir_schemas::{EventId, StreamId, for_each_event};
 use weir_store::{ErrorClass, Retention, Store, StoreError};
 
+use crate::audit::Hashed;
 use crate::batch::{EventRows, Inserts, TokenCollisions, token};
 use crate::caps::{LETTERS_AT_ONCE, STREAMS_ASKED_MAX};
 use crate::clock::now_us;
@@ -77,6 +78,8 @@ pub(crate) type Refused = HashMap<EventId, String>;
 pub(crate) struct InsertHistory {
     pub(crate) collisions: TokenCollisions,
     pub(crate) refused: Refused,
+    /// All rows of the batch that were not stored before the first attempt, if they are sealed.
+    pub(crate) hashed: Option<Hashed>,
 }
 
 impl<E: Engine> Tables<E> {

@@ -41,6 +41,7 @@ migrations! {
     10 "views";
     11 "meters_by_day";
     12 "doubles";
+    13 "seals";
 }
 
 /// The migration with which the copies of rows go that were stored more than once.

@@ -21,7 +21,7 @@ use crate::usage::Usage;
 ///
 /// This is the only list of events. [`Event`], the codec, the list of tables and the ingestor's rows
 /// are made from it. Batches are stored table by table in this order: who sees a request in the
-/// tables sees its attempts there, too.
+/// tables sees its attempts there, too, and who sees a seal sees what it seals.
 #[macro_export]
 macro_rules! for_each_event {
     ($callback:ident) => {
@@ -52,6 +52,9 @@ macro_rules! for_each_event {
             }
             requests {
                 RequestFinished(Box<RequestFinished<'a>>) ["request_finished.v1.avsc", "request_finished.v2.avsc"];
+            }
+            seals {
+                StreamSealed(StreamSealed<'a>) ["stream_sealed.v1.avsc"];
             }
         }
     };
@@ -463,6 +466,24 @@ pub struct EventsDropped<'a> {
     pub events: Count,
     /// Why: journal_full.
     pub reason: &'a str,
+}
+
+/// What the writer of a stream wrote since the seal before, as hashes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StreamSealed<'a> {
+    /// When the seal was made.
+    pub ts_us: Count,
+    /// Which columns of the rows are hashed.
+    pub version: u16,
+    /// First event under the seal.
+    pub first_seq: Count,
+    /// Last event under the seal.
+    pub last_seq: Count,
+    /// The stream's hash chain after that event, in hex.
+    pub chain: &'a str,
+    /// First eight bytes of each event's hash, by seq.
+    #[serde(with = "serde_bytes")]
+    pub fingerprints: &'a [u8],
 }
 
 /// One deployment that routing considered.

@@ -1,5 +1,6 @@
 //! What is done to a stored row is found by `weir audit verify`, and the row named.
 
+use std::path::{Path, PathBuf};
 use std::process::Output;
 
 use rand::rngs::StdRng;
@@ -7,10 +8,12 @@ use rand::{Rng as _, SeedableRng as _};
 use serde_json::Value;
 use weir_ingestor::audit::{EXPORT_FILE, KEY_FILE};
 use weir_ingestor::rollups;
+use weir_loadtest::mock::{MockHandle, MockOptions, MockProvider};
 use weir_store::Store;
-use weir_tests::weir::Installation;
+use weir_tests::gateway;
+use weir_tests::weir::{Installation, wait_for};
 
-use crate::ingest::{Ingesting, written_journal};
+use crate::ingest::{Ingesting, sealed_journal, written_journal};
 use crate::store::{Running, alone};
 
 /// An installation whose tables are in a store of the test's.
@@ -222,6 +225,174 @@ fn two_rows_that_change_places_are_found() {
         assert_eq!(report["findings"][1]["seq"], next);
         running.stop().await;
     });
+}
+
+/// What the writer hashed of an event is what the store hashes of its row, whatever is in it; and what is
+/// done to a row is found before there is any checkpoint.
+#[test]
+fn rows_are_what_their_writer_sealed() {
+    let seed = std::env::var("WEIR_SEED").map_or_else(|_| rand::random(), |s| s.parse().unwrap());
+    println!("seed {seed} (WEIR_SEED={seed} repeats the events)");
+    let mut random = StdRng::seed_from_u64(seed);
+    alone(async move {
+        let running = Running::start().await;
+        let store = running.store();
+        let weir = installation(&running);
+        let dir = tempfile::tempdir().unwrap();
+        sealed_journal(dir.path(), &mut random, 700);
+        Ingesting::drain_journal(dir.path(), running.store()).await;
+        let (report, proven) = verify(&weir);
+        assert!(proven, "{report}");
+        // The stream's opening, its end, and a seal at least.
+        assert!(report["events"].as_u64() >= Some(702), "{report}");
+        assert_eq!(report["checkpoint_only_events"], 0);
+        assert_eq!(report["unsealed_events"], 1, "the end: {report}");
+
+        let deeds = [
+            ("requests", "UPDATE total_us = total_us + 1", "edited"),
+            ("requests", "UPDATE cost_usd = 0.001", "edited"),
+            ("attempts", "UPDATE tags = map('a', 'b')", "edited"),
+            ("corrections", "UPDATE reason = 'none'", "edited"),
+            ("payloads", "UPDATE content_hash = ''", "edited"),
+            ("control_changes", "UPDATE actor = 'nobody'", "edited"),
+            ("routing_tables", "UPDATE origin = 'pinned!'", "edited"),
+            ("deployment_states", "DELETE", "missing"),
+        ];
+        let mut places = Vec::new();
+        for (table, deed, kind) in deeds {
+            let (stream, seq) = place(&store, table, random.random_range(0..30)).await;
+            let sql =
+                format!("ALTER TABLE {table} {deed} WHERE stream = '{stream}' AND seq = {seq}");
+            run(&store, &format!("{sql} SETTINGS mutations_sync = 1")).await;
+            places.push((seq, kind));
+            // One who seals what is there does not make it true.
+            checkpoint(&weir);
+        }
+        let (report, _) = verify(&weir);
+        places.sort_unstable();
+        places.dedup();
+        let findings = report["findings"].as_array().unwrap().iter();
+        let found = findings.filter(|it| it["kind"] == "edited" || it["kind"] == "missing");
+        let mut found: Vec<_> = found
+            .map(|it| (it["seq"].as_u64().unwrap(), it["kind"].as_str().unwrap()))
+            .collect();
+        found.sort_unstable();
+        found.dedup();
+        assert_eq!(found, places, "{report}");
+        running.stop().await;
+    });
+}
+
+/// A gateway and an ingestor with a store of the test's.
+fn with_provider(running: &Running, mock: &MockHandle) -> Installation {
+    let weir = installation(running);
+    let config = std::fs::read_to_string(weir.config()).unwrap() + &gateway::config(mock);
+    std::fs::write(weir.config(), config).unwrap();
+    weir
+}
+
+#[test]
+fn a_row_changed_in_the_second_after_it_was_stored_is_found() {
+    alone(async {
+        let running = Running::start().await;
+        let mock = MockProvider::start(MockOptions::default()).unwrap();
+        let weir = with_provider(&running, &mock);
+        let key = weir.create_key("growth").unwrap();
+        let _gateway = weir.start(&["gateway"]).unwrap();
+        let _ingestor = weir.start(&["ingestor"]).unwrap();
+        weir.wait_until_ready().unwrap();
+        (0..5).for_each(|_| assert_eq!(gateway::chat(weir.gateway, &key).status, 200));
+        let sealed = "SELECT count() FROM weir.requests AS r INNER JOIN weir.seals AS s \
+                      ON r.stream = s.stream WHERE r.seq BETWEEN s.first_seq AND s.last_seq";
+        weir.wait_for_number(sealed, 5).unwrap();
+        let (report, proven) = verify(&weir);
+        assert!(proven, "{report}");
+        assert_eq!(
+            weir.number("SELECT count() FROM weir.checkpoints").unwrap(),
+            0
+        );
+
+        let store = running.store();
+        let (stream, seq) = place(&store, "requests", 2).await;
+        let sql = format!(
+            "ALTER TABLE requests UPDATE input_tokens = 1 WHERE stream = '{stream}' \
+             AND seq = {seq} SETTINGS mutations_sync = 1"
+        );
+        run(&store, &sql).await;
+        let (report, _) = verify(&weir);
+        assert_eq!(
+            first(&report),
+            ("edited", "requests", &*stream, seq),
+            "{report}"
+        );
+        running.stop().await;
+    });
+}
+
+#[test]
+fn events_that_are_gone_from_the_end_of_the_journal_are_named() {
+    alone(async {
+        let running = Running::start().await;
+        let mock = MockProvider::start(MockOptions::default()).unwrap();
+        let weir = with_provider(&running, &mock);
+        let key = weir.create_key("growth").unwrap();
+        let mut gateway = weir.start(&["gateway"]).unwrap();
+        weir.wait_until_ready().unwrap();
+        (0..8).for_each(|_| assert_eq!(gateway::chat(weir.gateway, &key).status, 200));
+        let mut longest = None;
+        // Opening, attempt, request, and then the seal.
+        wait_for("requests are sealed", || {
+            longest = longest_sealed(&weir.data_dir().join("journal"));
+            Ok(longest.is_some())
+        })
+        .unwrap();
+        gateway.kill().unwrap();
+        let (dir, sealed) = longest.unwrap();
+        let files = std::fs::read_dir(&dir)
+            .unwrap()
+            .map(|it| it.unwrap().path());
+        let segment = files
+            .into_iter()
+            .find(|it| it.extension().is_some_and(|it| it == "seg"));
+        let segment = std::fs::OpenOptions::new()
+            .write(true)
+            .open(segment.unwrap())
+            .unwrap();
+        let length = segment.metadata().unwrap().len();
+        segment.set_len(length / 2).unwrap();
+
+        let _ingestor = weir.start(&["ingestor"]).unwrap();
+        let stream = dir.file_name().unwrap().to_str().unwrap().to_owned();
+        let end = format!(
+            "SELECT max(seq) FROM weir.streams WHERE stream = '{stream}' AND event = 'closed'"
+        );
+        weir.wait_for_number(&end, sealed + 1).unwrap();
+        let (report, proven) = verify(&weir);
+        assert!(!proven, "{report}");
+        let (kind, _, of, seq) = first(&report);
+        assert_eq!(
+            (of, kind == "gap" || kind == "dead_letter"),
+            (&*stream, true),
+            "{report}"
+        );
+        assert!(seq <= sealed, "{report}");
+        running.stop().await;
+    });
+}
+
+/// The directory of a stream with sealed requests in it, and the number of its last seal.
+fn longest_sealed(journal: &Path) -> Option<(PathBuf, u64)> {
+    let streams = std::fs::read_dir(journal)
+        .unwrap()
+        .map(|it| it.unwrap().path());
+    let sealed = |dir: PathBuf| {
+        let bytes = std::fs::read(dir.join("sealed")).ok()?;
+        Some((dir, u64::from_le_bytes(*bytes.first_chunk()?)))
+    };
+    streams
+        .filter_map(sealed)
+        .filter(|(_, seq)| *seq >= 4)
+        .max_by_key(|(_, seq)| *seq)
 }
 
 /// Rows that no gateway wrote: of number 0, of a stream that nobody opened, behind a stream's end. And a

@@ -169,6 +169,7 @@ fn write_report(out: &mut impl std::io::Write, report: &AuditReport) -> std::io:
         streams,
         events,
         unsealed_events,
+        checkpoint_only_events,
         proven_until_us,
         signers,
         anchors,
@@ -179,7 +180,10 @@ fn write_report(out: &mut impl std::io::Write, report: &AuditReport) -> std::io:
         further_findings,
     } = report;
     writeln!(out, "streams      {streams}")?;
-    writeln!(out, "events       {events}")?;
+    writeln!(
+        out,
+        "events       {events}, of which {checkpoint_only_events} are sealed by a checkpoint and not by their gateway"
+    )?;
     for signer in signers {
         writeln!(
             out,

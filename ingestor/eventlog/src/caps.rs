@@ -42,6 +42,15 @@ pub(crate) const READ_STUCK: Duration = Duration::from_millis(200);
 /// How often the journal measures its directory, seals old segments and looks for room.
 pub(crate) const UPKEEP: Duration = Duration::from_millis(250);
 
+/// How often what was appended is sealed, and how many events a seal covers at most.
+pub(crate) const SEAL_EVERY: Duration = Duration::from_secs(1);
+pub(crate) const SEAL_EVENTS_MAX: usize = 50_000;
+
+/// Copies of frames that wait to be sealed, per stream: how many do not wait for the second's end, and
+/// how many are kept.
+pub(crate) const UNSEALED_BYTES_MANY: usize = 4 << 20;
+pub(crate) const UNSEALED_BYTES_MAX: usize = 64 << 20;
+
 /// How often a full journal with policy `drop` records how much it dropped so far.
 pub(crate) const DROPS_REPORT: Duration = Duration::from_secs(1);
 

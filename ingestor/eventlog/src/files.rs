@@ -11,6 +11,7 @@ use crate::replace;
 
 pub(crate) const STREAM_LOCK: &str = "lock";
 pub(crate) const STREAM_CLOSED: &str = "closed";
+pub(crate) const STREAM_SEALED: &str = "sealed";
 pub(crate) const CURSOR: &str = "cursor";
 pub(crate) const READER_LOCK: &str = "reader.lock";
 pub(crate) const HOLD: &str = "hold.lock";

@@ -124,9 +124,9 @@ pub use batch::{
 pub use files::FileError;
 pub use hold::JournalHold;
 pub use journal::{
-    AppendError, Appended, Durability, InvalidOptions, Journal, JournalError, JournalFull,
-    JournalOptions, JournalStats, Latency, LockedStream, NotDurable, StreamWriter, WhenFull,
-    last_seq,
+    AppendError, Appended, ChainHash, Chaining, Durability, InvalidOptions, Journal, JournalError,
+    JournalFull, JournalOptions, JournalStats, Latency, LockedStream, NotDurable, StreamWriter,
+    WhenFull, last_seq,
 };
 pub use kafka::{
     InvalidKafkaOptions, KafkaOptions, KafkaSource, KafkaSourceStats, SEQ_HEADER, Shipper,

@@ -6,19 +6,20 @@
 //! | between leaves and checkpoint | leaves of no checkpoint, which nothing reads | makes it, with leaves of its own |
 //! | before the export | a checkpoint that the file lacks | appends it first |
 //!
+//! Hashes are those of the rows as they were before they were stored; only what this process does not
+//! remember, after a start, is hashed by the store.
+//!
 //! What is sealed must not change any more, and a batch reaches its tables one after the other. So
 //! streams are sealed up to what this process has stored itself, whole batches; and what it only
 //! finds in the tables is sealed up to the first number that is missing. A number that stays missing
 //! is given up after a while ([`GAP_MAX`]): it is a gap, and every verification reports it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::slice::from_ref;
-use std::sync::Arc;
 use std::time::Duration;
 
 use clickhouse::Row;
-use parking_lot::Mutex;
 use serde::Deserialize;
 use uuid::Uuid;
 use weir_schemas::StreamId;
@@ -26,9 +27,9 @@ use weir_store::{Store, StoreError};
 
 use super::book::{CheckpointRow, ExportError, LeafRow, export, last_checkpoint};
 use super::chain::{Hash, fingerprint, merkle_root, origin};
+use super::progress::{SealProgress, SealableRange};
 use super::rows::{StoredRow, VERSION, chain_after, stored_rows};
 use super::sign::{KeyError, SigningKey};
-use crate::batch::Ranges;
 use crate::caps::{CHECKPOINT_LEAVES_MAX, GAP_MAX, PIECE_EVENTS_MAX, STREAMS_ASKED_MAX};
 use crate::tables::of_all_tables;
 
@@ -45,67 +46,6 @@ pub enum AuditError {
     LaterVersion(u8),
     #[error("checkpoint {0} is not in the tables: `weir audit verify` says more")]
     MissingCheckpoint(u64),
-}
-
-/// What is stored of each stream, as far as this process knows. Cheap to clone.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct SealProgress {
-    streams: Arc<Mutex<HashMap<StreamId, SealableRange>>>,
-}
-
-/// How far a stream's events reach.
-#[derive(Clone, Copy, Debug, Default)]
-struct SealableRange {
-    /// This process has stored everything up to here, or knows that it is stored.
-    sure: u64,
-    /// This was met in the tables; numbers before it may still be on their way.
-    seen: u64,
-    /// The earliest time that a row carries, in microseconds since 1970.
-    since_us: Option<i64>,
-}
-
-impl SealableRange {
-    fn last(self) -> u64 {
-        self.sure.max(self.seen)
-    }
-
-    fn reach_back(&mut self, time_us: i64) {
-        self.since_us = Some(self.since_us.map_or(time_us, |since| since.min(time_us)));
-    }
-}
-
-impl SealProgress {
-    /// A batch is stored, all of it.
-    pub(crate) fn note(&self, ranges: &Ranges) {
-        let mut streams = self.streams.lock();
-        for (stream, range) in ranges {
-            let reach = streams.entry(*stream).or_default();
-            reach.sure = reach.sure.max(range.last);
-            reach.reach_back(i64::try_from(range.since_us).unwrap_or(i64::MAX));
-        }
-    }
-
-    fn saw(&self, found: &FoundStream) {
-        let mut streams = self.streams.lock();
-        let reach = streams.entry(found.stream.into()).or_default();
-        reach.seen = reach.seen.max(found.last_seq);
-        reach.reach_back(found.since_us);
-    }
-
-    fn all(&self) -> Vec<(StreamId, SealableRange)> {
-        let streams = self.streams.lock();
-        streams.iter().map(|(id, reach)| (*id, *reach)).collect()
-    }
-
-    fn forget(&self, stream: StreamId, done: u64) {
-        let mut streams = self.streams.lock();
-        if streams
-            .get(&stream)
-            .is_some_and(|reach| reach.last() <= done)
-        {
-            streams.remove(&stream);
-        }
-    }
 }
 
 /// A stream with events that are under no checkpoint.
@@ -226,7 +166,10 @@ impl Checkpointer {
              FROM ({events}) GROUP BY stream"
         );
         let found: Vec<FoundStream> = self.store.fetch(self.store.query(&sql)).await?;
-        found.iter().for_each(|stream| self.progress.saw(stream));
+        for it in found {
+            self.progress
+                .saw(it.stream.into(), it.last_seq, it.since_us);
+        }
         Ok(())
     }
 
@@ -284,9 +227,7 @@ impl Checkpointer {
                     open.done + 1,
                     open.reach.last().min(open.done + PIECE_EVENTS_MAX),
                 );
-                let since_us = open.reach.since_us.unwrap_or_default();
-                let rows = stored_rows(&self.store, VERSION, open.stream, (first, end), since_us);
-                let mut rows = rows.await?;
+                let mut rows = self.rows(&open, first, end).await?;
                 let whole = self.whole_until(&open, end, &rows, now);
                 if whole < first {
                     break;
@@ -301,6 +242,26 @@ impl Checkpointer {
             }
         }
         Ok(leaves)
+    }
+
+    /// What was stored, by what this process remembers of it; and what is stored, where it does not.
+    async fn rows(
+        &self,
+        open: &Pending,
+        first: u64,
+        last: u64,
+    ) -> Result<Vec<StoredRow>, AuditError> {
+        let Pending { stream, reach, .. } = *open;
+        let mut rows = self.progress.remembered(stream, first, last);
+        if rows.len() as u64 <= last - first {
+            let since_us = reach.since_us.unwrap_or_default();
+            let found = stored_rows(&self.store, VERSION, stream, (first, last), since_us);
+            let found = found.await?;
+            let known: HashSet<u64> = rows.iter().map(|row| row.seq).collect();
+            rows.extend(found.into_iter().filter(|row| !known.contains(&row.seq)));
+            rows.sort_by(|a, b| (a.seq, &a.table, a.hash).cmp(&(b.seq, &b.table, b.hash)));
+        }
+        Ok(rows)
     }
 
     /// How far rows behind `open.done` may be sealed: to `end`, or to the first number that may still

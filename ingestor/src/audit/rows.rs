@@ -1,24 +1,43 @@
-//! Stored rows as hashes. The store computes them where the rows are, so only hashes travel.
+//! Rows as hashes: made of events where they are written and before they are stored, and by the store,
+//! where the rows are, so that only hashes travel.
 //!
 //! A row's hash is SHA-256 over its table's name, a zero, and ClickHouse's RowBinary of the columns
 //! that [`EventRow::SEALED`] counts, which anyone can compute: `SELECT SHA256(concat('requests', char(0),
-//! formatRow('RowBinary', stream, seq, …)))`.
+//! formatRow('RowBinary', stream, seq, …)))`. It is not over the event's bytes, because a row is what can
+//! be read later; two events that make the same row say the same.
+
+use std::borrow::Cow;
 
 use clickhouse::Row;
-use serde::Deserialize;
-use weir_schemas::{StreamId, for_each_event};
+use serde::{Deserialize, Serialize};
+use weir_eventlog::{ChainHash, Chaining};
+use weir_schemas::{Envelope, Event, StreamId, codec, for_each_event};
 use weir_store::{Store, StoreError};
 
-use super::chain::{Hash, link};
-use crate::rows::{EventRow, row_of};
+use super::chain::{Hash, fingerprint, hash, link, origin};
+use super::row_binary;
+use crate::caps::ROW_BYTES_USUAL;
+use crate::rows::{EventRow, IntoRow as _, row_of};
 
 /// One stored event.
 #[derive(Clone, Debug, Row, Deserialize)]
 pub(crate) struct StoredRow {
     pub(crate) seq: u64,
     pub(crate) ts_us: i64,
-    pub(crate) table: String,
+    pub(crate) table: Cow<'static, str>,
     pub(crate) hash: Hash,
+}
+
+impl StoredRow {
+    /// A row that is not stored yet.
+    pub(crate) fn of<R: EventRow + Serialize>(table: &'static str, row: &R) -> Self {
+        Self {
+            seq: row.id().seq,
+            ts_us: row.ts(),
+            table: table.into(),
+            hash: row_hash(table, row),
+        }
+    }
 }
 
 /// A stream's chain after these rows.
@@ -46,6 +65,45 @@ macro_rules! declare_sealed_tables {
 }
 
 for_each_event!(declare_sealed_tables);
+
+macro_rules! declare_hash_of_event {
+    ($($table:ident { $($name:ident $body:tt $files:tt;)* })*) => {
+        /// The hash of the row that an event becomes.
+        fn hash_of_event(Envelope { id, event }: &Envelope<'_>) -> Hash {
+            match event {
+                $($(Event::$name(event) => row_hash(stringify!($table), &event.row(*id)),)*)*
+            }
+        }
+    };
+}
+
+for_each_event!(declare_hash_of_event);
+
+/// The hash of a row that is not stored yet.
+fn row_hash<R: EventRow + Serialize>(table: &str, row: &R) -> Hash {
+    let columns = R::SEALED.last().map_or(0, |(_, count)| *count);
+    let mut bytes = Vec::with_capacity(ROW_BYTES_USUAL);
+    match row_binary::write(row, columns, &mut bytes) {
+        Ok(()) => hash(&[table.as_bytes(), &[0], &bytes]),
+        // No row is like that: see `row_binary`.
+        Err(_) => [0; 32],
+    }
+}
+
+/// How the journal seals what a gateway writes.
+pub const CHAINING: Chaining = Chaining {
+    version: VERSION,
+    origin,
+    link: link_event,
+};
+
+fn link_event(chain: &mut ChainHash, seq: u64, payload: &[u8]) -> u64 {
+    let decoded = codec::decode(payload);
+    // What can't be decoded here becomes no row anywhere.
+    let row = decoded.map_or_else(|_| hash(&[payload]), |it| hash_of_event(&it));
+    *chain = link(chain, seq, &row);
+    fingerprint(&row)
+}
 
 /// The version of leaves that new checkpoints use: the newest that any table has columns for. A leaf
 /// says which version it was made with.

@@ -8,7 +8,8 @@ use weir_store::Store;
 
 use super::AuditOptions;
 use super::anchoring::Anchoring;
-use super::checkpoint::{AuditError, Checkpointer, SealProgress};
+use super::checkpoint::{AuditError, Checkpointer};
+use super::progress::SealProgress;
 use crate::caps::LAST_SEAL_MAX;
 use crate::clock::now;
 

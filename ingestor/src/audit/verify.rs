@@ -1,8 +1,8 @@
 //! Verification: everything is computed again, and each difference is named.
 //!
 //! [`verify`]: checkpoints by themselves (hash, signature, signer, order, copies of them) → their
-//! leaves (Merkle roots) → each stream's rows, in order, against its leaves, and behind the last leaf
-//! for gaps → texts of payloads against their hashes → what streams say was dropped → rollups against
+//! leaves (Merkle roots) → rows of no stream → each stream's rows, in order, against the seals of its
+//! writer and its leaves, and behind them for gaps → texts of payloads against their hashes → what streams say was dropped → rollups against
 //! rows.
 //!
 //! It may run while rows come in. Rows behind the last leaf may be a batch of which one table is
@@ -33,6 +33,9 @@ use crate::caps::{
 };
 use crate::rollups;
 use crate::tables::{StreamSeq, of_all_tables};
+
+/// The table of what writers say that they wrote.
+const SEALS: &str = "seals";
 
 /// What is verified, and against what.
 #[derive(Clone, Debug, Default)]
@@ -84,9 +87,9 @@ pub enum RowFault {
 impl RowFault {
     const fn sentence(self) -> &'static str {
         match self {
-            Self::Edited => "is not what it was when its checkpoint was signed",
-            Self::Missing => "was there when its checkpoint was signed, and is gone",
-            Self::Added => "was not there when its checkpoint was signed",
+            Self::Edited => "is not what it was when it was sealed",
+            Self::Missing => "was there when it was sealed, and is gone",
+            Self::Added => "was not there when its stream was sealed",
             Self::Doubled => "is stored twice",
             Self::DeadLetter => "could not be stored: it is in dead_letters",
             Self::Unnumbered => "has a number that no event has",
@@ -136,6 +139,9 @@ pub struct AuditReport {
     pub events: u64,
     /// Events that are under no checkpoint yet: complete, but not sealed.
     pub unsealed_events: u64,
+    /// Events that only a checkpoint seals: their gateway was killed before it sealed them, or is of a
+    /// version that does not.
+    pub checkpoint_only_events: u64,
     /// What carries an earlier time (microseconds since 1970) is sealed; `None` if nothing is stored.
     pub proven_until_us: Option<i64>,
     pub signers: Vec<Signer>,
@@ -173,10 +179,11 @@ impl AuditReport {
         });
     }
 
-    /// Rows that are under no checkpoint.
+    /// Rows behind the last seal. The seal itself is proven by what it seals.
     fn unsealed(&mut self, rows: &[StoredRow]) {
-        self.unsealed_events += rows.len() as u64;
-        let first = rows.iter().map(|row| row.ts_us).min();
+        let rows = rows.iter().filter(|row| row.table != SEALS);
+        self.unsealed_events += rows.clone().count() as u64;
+        let first = rows.map(|row| row.ts_us).min();
         self.proven_until_us = self.proven_until_us.into_iter().chain(first).min();
     }
 
@@ -184,10 +191,6 @@ impl AuditReport {
     fn prove_until<'a>(&mut self, streams: impl Iterator<Item = &'a Extent>) {
         let newest = streams.map(|it| it.last_ts).filter(|ts| *ts > 0).max();
         self.proven_until_us = self.proven_until_us.or(newest);
-    }
-
-    fn count(&self) -> u64 {
-        self.findings.len() as u64 + self.further_findings
     }
 
     fn checkpoint(&mut self, row: &CheckpointRow, fault: &str) {
@@ -338,6 +341,97 @@ fn agreeing<'a>(
             "it has {size} checkpoints, and the tables have {}",
             heads.len()
         )),
+    }
+}
+
+/// A piece of a stream as it was sealed, by its writer or by a checkpoint.
+#[derive(Debug)]
+struct SealedPiece {
+    is_of_writer: bool,
+    version: u8,
+    first_seq: u64,
+    last_seq: u64,
+    /// No event in it is older, and none is newer.
+    first_ts: i64,
+    last_ts: i64,
+    /// None if the piece before was deleted by the retention.
+    chain_before: Option<Hash>,
+    chain_after: Hash,
+    fingerprints: Vec<u64>,
+}
+
+impl From<LeafRow> for SealedPiece {
+    fn from(leaf: LeafRow) -> Self {
+        Self {
+            is_of_writer: false,
+            version: leaf.version,
+            first_seq: leaf.first_seq,
+            last_seq: leaf.last_seq,
+            first_ts: leaf.first_ts,
+            last_ts: leaf.last_ts,
+            chain_before: Some(leaf.chain_before),
+            chain_after: leaf.chain_after,
+            fingerprints: leaf.fingerprints,
+        }
+    }
+}
+
+/// One row of `weir.seals`.
+#[derive(Debug, Row, Deserialize)]
+struct StoredSeal {
+    seq: u64,
+    ts: i64,
+    version: u8,
+    first_seq: u64,
+    last_seq: u64,
+    chain: String,
+    fingerprints: Vec<u64>,
+}
+
+impl StoredSeal {
+    /// None if its numbers cannot be what they say.
+    fn piece(&self, stream: StreamId, before: Option<&SealedPiece>) -> Option<SealedPiece> {
+        let events = self.last_seq.checked_sub(self.first_seq)?.checked_add(1)?;
+        let is_sound = self.first_seq > 0
+            && self.last_seq < self.seq
+            && events == self.fingerprints.len() as u64
+            && before.is_none_or(|it| it.last_seq < self.first_seq);
+        let written_since = before.map_or(self.ts, |it| it.last_ts.min(self.ts));
+        let request_max = i64::try_from(REQUEST_MAX.as_micros()).unwrap_or(0);
+        let begin = (self.first_seq == 1).then(|| origin(stream));
+        is_sound.then_some(SealedPiece {
+            is_of_writer: true,
+            version: self.version,
+            first_seq: self.first_seq,
+            last_seq: self.last_seq,
+            first_ts: written_since.saturating_sub(request_max),
+            last_ts: self.ts,
+            chain_before: before.map(|it| it.chain_after).or(begin),
+            chain_after: HEXLOWER
+                .decode(self.chain.as_bytes())
+                .ok()?
+                .try_into()
+                .ok()?,
+            fingerprints: self.fingerprints.clone(),
+        })
+    }
+}
+
+/// Events that their writer has sealed: ranges in order.
+struct SealedByWriter(Vec<(u64, u64)>);
+
+impl SealedByWriter {
+    fn of(pieces: &[SealedPiece]) -> Self {
+        let own = pieces.iter().filter(|piece| piece.is_of_writer);
+        let mut ranges: Vec<_> = own.map(|it| (it.first_seq, it.last_seq)).collect();
+        ranges.sort_unstable();
+        Self(ranges)
+    }
+
+    fn holds(&self, row: &StoredRow) -> bool {
+        let before = self.0.partition_point(|(first, _)| *first <= row.seq);
+        let is_held = before > 0 && row.seq <= self.0[before - 1].1;
+        is_held || row.table == SEALS
     }
 }
 
@@ -547,13 +641,16 @@ impl Verifier<'_> {
             self.report.leaf(leaf, "has no meaning");
         }
         self.check_chain(stream, &leaves);
-        let in_period: Vec<_> = leaves
-            .iter()
-            .filter(|leaf| leaf.last_ts >= self.period.since_us)
+        let seals = self.seals(stream).await?;
+        let mut pieces: Vec<SealedPiece> = leaves
+            .into_iter()
+            .map(SealedPiece::from)
+            .chain(seals)
             .collect();
-        self.check_leaves(stream, extent.first_ts, &in_period)
-            .await?;
-        let sealed = leaves.iter().map(|leaf| leaf.last_seq).max();
+        pieces.sort_by_key(|it| (it.version, it.first_seq, it.last_seq));
+        let sealed = pieces.iter().map(|piece| piece.last_seq).max();
+        pieces.retain(|piece| piece.last_ts >= self.period.since_us);
+        self.check_pieces(stream, extent.first_ts, &pieces).await?;
         let mut sealed = sealed.unwrap_or(0).max(extent.old_seq);
         while sealed < extent.last_seq {
             let mut last = extent.last_seq.min(sealed.saturating_add(EVENTS_AT_ONCE));
@@ -596,66 +693,132 @@ impl Verifier<'_> {
         }
     }
 
-    /// Rows against leaves, as many at once as make a question worth asking.
-    async fn check_leaves(
+    /// What the stream's writer says that it wrote.
+    async fn seals(&mut self, stream: StreamId) -> Result<Vec<SealedPiece>, AuditError> {
+        let sql = format!(
+            "SELECT ?fields FROM {SEALS} WHERE stream = '{stream}' ORDER BY first_seq, seq"
+        );
+        let rows: Vec<StoredSeal> = self.store.fetch(self.store.query(&sql)).await?;
+        let mut pieces: Vec<SealedPiece> = Vec::new();
+        for row in rows {
+            match row.piece(stream, pieces.last()) {
+                Some(piece) => pieces.push(piece),
+                None => {
+                    let table = Some(SEALS);
+                    self.report.row(RowFault::Edited, stream, row.seq, table);
+                }
+            }
+        }
+        Ok(pieces)
+    }
+
+    /// Rows against what was sealed, as many at once as make a question worth asking.
+    async fn check_pieces(
         &mut self,
         stream: StreamId,
         since_us: i64,
-        leaves: &[&LeafRow],
+        pieces: &[SealedPiece],
     ) -> Result<(), AuditError> {
-        let mut open = leaves;
+        let mut open = pieces;
+        let by_writer = SealedByWriter::of(pieces);
         let mut counted = 0;
+        let mut named = BTreeSet::new();
         while let [first, ..] = open {
-            let is_near = |leaf: &&&LeafRow| {
-                leaf.version == first.version && leaf.last_seq - first.first_seq < EVENTS_AT_ONCE
+            let is_near = |piece: &&SealedPiece| {
+                piece.version == first.version && piece.last_seq - first.first_seq < EVENTS_AT_ONCE
             };
             let (some, rest) = open.split_at(open.iter().take_while(is_near).count().max(1));
             open = rest;
-            let last = some.iter().map(|leaf| leaf.last_seq).max();
+            let last = some.iter().map(|piece| piece.last_seq).max();
             let last = last.unwrap_or(first.last_seq);
             if !(1..=VERSION).contains(&first.version) {
                 return Err(AuditError::LaterVersion(first.version));
             }
-            let (version, from) = (first.version, first.first_seq);
-            let rows = stored_rows(self.store, version, stream, (from, last), since_us).await?;
-            self.report.events += rows.iter().filter(|row| row.seq > counted).count() as u64;
+            let rows = self.rows_of(stream, since_us, some, last).await?;
+            let new = rows.iter().filter(|row| row.seq > counted);
+            self.report.events += new.clone().count() as u64;
+            let others = new.filter(|row| !by_writer.holds(row));
+            self.report.checkpoint_only_events += others.count() as u64;
             counted = counted.max(last);
-            for leaf in some {
-                let begin = rows.partition_point(|row| row.seq < leaf.first_seq);
-                let end = rows.partition_point(|row| row.seq <= leaf.last_seq);
-                self.check_leaf(leaf, &rows[begin..end]);
+            for piece in some {
+                let begin = rows.partition_point(|row| row.seq < piece.first_seq);
+                let end = rows.partition_point(|row| row.seq <= piece.last_seq);
+                self.check_piece(stream, piece, &rows[begin..end], &mut named);
             }
         }
         Ok(())
     }
 
-    /// The rows of a piece against what was sealed. The chain decides; the fingerprints name the row.
-    fn check_leaf(&mut self, leaf: &LeafRow, rows: &[StoredRow]) {
-        let stream = StreamId::from(leaf.stream);
-        let found_before = self.report.count();
-        let may_be_gone = leaf.first_ts < self.period.since_us;
+    /// The rows of pieces up to `last`. A batch of which the store has not kept all is stored again, and
+    /// the seal may be there before.
+    async fn rows_of(
+        &mut self,
+        stream: StreamId,
+        since_us: i64,
+        pieces: &[SealedPiece],
+        last: u64,
+    ) -> Result<Vec<StoredRow>, AuditError> {
+        let (version, first) = pieces
+            .first()
+            .map_or((0, last), |it| (it.version, it.first_seq));
+        loop {
+            let rows = stored_rows(self.store, version, stream, (first, last), since_us).await?;
+            let mut own = pieces.iter().filter(|piece| piece.is_of_writer);
+            let since = self.period.since_us;
+            let is_whole = own.all(|piece| {
+                let may_be_gone =
+                    |seq| piece.first_ts < since || self.dead.contains(&(stream, seq));
+                let begin = rows.partition_point(|row| row.seq < piece.first_seq);
+                has_all(&rows[begin..], piece.first_seq, piece.last_seq, may_be_gone)
+            });
+            if is_whole || self.looks_left == 0 {
+                return Ok(rows);
+            }
+            self.looks_left -= 1;
+            sleep(SETTLE_PAUSE).await;
+        }
+    }
+
+    /// The rows of a piece against what was sealed. The chain decides; the fingerprints name the row,
+    /// each once, whoever sealed it.
+    fn check_piece(
+        &mut self,
+        stream: StreamId,
+        piece: &SealedPiece,
+        rows: &[StoredRow],
+        named: &mut BTreeSet<u64>,
+    ) {
+        let may_be_gone = piece.first_ts < self.period.since_us;
+        let mut is_faulty = false;
         let mut rest = rows;
-        for (seq, then) in (leaf.first_seq..).zip(&leaf.fingerprints) {
+        for (seq, then) in (piece.first_seq..).zip(&piece.fingerprints) {
             let (here, behind) = rest.split_at(rest.partition_point(|row| row.seq <= seq));
             rest = behind;
             let fault = match (here, *then) {
-                ([], 0) => {
-                    self.gap(stream, seq, seq);
-                    continue;
-                }
+                ([], 0) => None,
                 ([], _) if may_be_gone => continue,
-                ([], _) => RowFault::Missing,
-                ([_], 0) => RowFault::Added,
-                ([row], then) if fingerprint(&row.hash) != then => RowFault::Edited,
+                ([], _) if self.dead.contains(&(stream, seq)) => Some(RowFault::DeadLetter),
+                ([], _) => Some(RowFault::Missing),
+                ([_], 0) => Some(RowFault::Added),
+                ([row], then) if fingerprint(&row.hash) != then => Some(RowFault::Edited),
                 ([_], _) => continue,
-                _ => RowFault::Doubled,
+                _ => Some(RowFault::Doubled),
             };
-            let table = here.first().map(|row| row.table.as_str());
-            self.report.row(fault, stream, seq, table);
+            is_faulty = true;
+            if named.insert(seq) {
+                let table = here.first().map(|row| &*row.table);
+                match fault {
+                    Some(fault) => self.report.row(fault, stream, seq, table),
+                    None => self.gap(stream, seq, seq),
+                }
+            }
         }
-        let is_changed = chain_after(leaf.chain_before, rows) != leaf.chain_after;
-        if is_changed && !may_be_gone && self.report.count() == found_before {
-            let seq = leaf.first_seq;
+        let Some(before) = piece.chain_before else {
+            return;
+        };
+        let is_changed = chain_after(before, rows) != piece.chain_after;
+        if is_changed && !may_be_gone && !is_faulty && named.insert(piece.first_seq) {
+            let seq = piece.first_seq;
             self.report.row(RowFault::Edited, stream, seq, None);
         }
     }
@@ -684,7 +847,7 @@ impl Verifier<'_> {
         let mut expected = first;
         for row in rows {
             if row.seq < expected {
-                let table = Some(row.table.as_str());
+                let table = Some(&*row.table);
                 self.report.row(RowFault::Doubled, stream, row.seq, table);
             }
             if row.seq > expected {
@@ -800,7 +963,7 @@ impl Verifier<'_> {
 /// Whether each number is present or explained.
 fn has_all(rows: &[StoredRow], first: u64, last: u64, is_explained: impl Fn(u64) -> bool) -> bool {
     let mut expected = first;
-    for row in rows {
+    for row in rows.iter().take_while(|row| row.seq <= last) {
         if (expected..row.seq).any(|seq| !is_explained(seq)) {
             return false;
         }

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use weir_eventlog::{Journal, JournalOptions, StreamWriter};
+use weir_ingestor::audit::CHAINING;
 use weir_schemas::event::{AttemptFinished, Caller, Event, RequestFinished, Tags};
 use weir_schemas::{PicoUsd, RequestId, StreamId, Usage};
 
@@ -15,6 +16,15 @@ pub(super) fn open_journal(dir: &Path) -> Journal {
     Journal::open(JournalOptions {
         segment_bytes: 256 << 10,
         total_bytes_max: 4 << 30,
+        ..JournalOptions::new(dir)
+    })
+    .unwrap()
+}
+
+/// The same, sealed as a gateway's.
+pub(super) fn open_sealed_journal(dir: &Path) -> Journal {
+    Journal::open(JournalOptions {
+        chaining: Some(CHAINING),
         ..JournalOptions::new(dir)
     })
     .unwrap()

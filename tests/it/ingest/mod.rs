@@ -1,5 +1,6 @@
 //! From a journal to the tables of the real engine, with everything going wrong on the way.
 
+mod any_event;
 mod clock;
 mod cluster;
 mod events;
@@ -11,6 +12,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use clickhouse::Row;
+use rand::Rng;
 use serde::Deserialize;
 use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
@@ -20,7 +22,8 @@ use weir_ingestor::{IngestorError, IngestorHealth, IngestorOptions};
 use weir_store::{Store, StoreState};
 use weir_tests::port::ReservedPort;
 
-use self::events::{open_journal, write};
+use self::any_event::append_any;
+use self::events::{open_journal, open_sealed_journal, write};
 use self::proxy::Proxy;
 use crate::store::{Running, alone, settled, store_at, supervise};
 
@@ -160,6 +163,16 @@ pub(crate) fn written_journal(dir: &Path, requests: u64) -> i64 {
         writer.close().unwrap();
     }
     cost
+}
+
+/// A closed journal of events of every kind with anything in their fields, sealed by its writer.
+pub(crate) fn sealed_journal(dir: &Path, random: &mut impl Rng, events: u32) {
+    let journal = open_sealed_journal(dir);
+    let writer = journal.open_stream(0).unwrap();
+    for _ in 0..events {
+        append_any(&writer, random);
+    }
+    writer.close().unwrap();
 }
 
 fn copy(from: &Path, to: &Path) {

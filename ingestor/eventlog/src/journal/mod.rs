@@ -1,13 +1,15 @@
 //! The writing end of the journal.
 //!
 //! A process opens the [`Journal`] once and a stream of its own for each thread that writes. The
-//! [`StreamWriter`] is the hot path; everything slow happens on two threads beside it: `sync` calls
+//! [`StreamWriter`] is the hot path; everything slow happens on threads beside it: `sync` calls
 //! fsync, `upkeep` measures the directory, seals old segments and notices when a full disk has space again.
+//! A third, `seal`, writes hashes of what was written, if [`JournalOptions::chaining`] says how.
 
 mod append;
 mod capacity;
 mod options;
 mod recover;
+mod seal;
 mod segment;
 mod stats;
 mod stream;
@@ -15,7 +17,8 @@ mod sync;
 mod upkeep;
 
 use std::path::Path;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
+use std::thread::Thread;
 
 use parking_lot::Mutex;
 
@@ -24,6 +27,7 @@ pub use capacity::JournalFull;
 pub use options::{Durability, InvalidOptions, JournalOptions, WhenFull};
 pub use recover::last_seq;
 pub(crate) use recover::{Recovery, recover, recover_unmarked};
+pub use seal::{ChainHash, Chaining};
 pub use stats::{JournalStats, Latency};
 pub use stream::{LockedStream, StreamWriter};
 
@@ -57,7 +61,7 @@ pub struct Journal {
 }
 
 /// They run while the journal or one of its streams is held.
-type Threads = [StoppableThread; 2];
+type Threads = Vec<StoppableThread>;
 
 /// What the writers and the threads share.
 #[derive(Debug)]
@@ -68,6 +72,8 @@ pub(crate) struct Core {
     counters: Mutex<JournalStats>,
     streams: Mutex<Vec<Weak<OpenStream>>>,
     sync_queue: SyncQueue,
+    /// The thread that seals, once it runs.
+    sealer: OnceLock<Thread>,
 }
 
 impl Journal {
@@ -86,16 +92,20 @@ impl Journal {
             counters: Mutex::default(),
             streams: Mutex::default(),
             sync_queue: SyncQueue::default(),
+            sealer: OnceLock::new(),
             options,
         });
         core.recover_dead_streams()?;
         core.capacity
             .set_bytes(upkeep::measure(&core.options.dir).unwrap_or_default());
 
-        let threads = [
+        let mut threads = vec![
             core.start("journal-sync", sync::run)?,
             core.start("journal-upkeep", upkeep::run)?,
         ];
+        if core.options.chaining.is_some() {
+            threads.push(core.start("journal-seal", seal::run)?);
+        }
         Ok(Self {
             core,
             threads: Arc::new(threads),

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::seal::Chaining;
 use crate::caps::{SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN};
 use crate::parts::Parts;
 
@@ -67,6 +68,8 @@ pub struct JournalOptions {
     pub durability: Durability,
     /// The parts of the process, to which the journal adds its threads.
     pub parts: Parts,
+    /// How streams are sealed. Without it, the default, they are not.
+    pub chaining: Option<Chaining>,
 }
 
 impl JournalOptions {
@@ -82,6 +85,7 @@ impl JournalOptions {
             when_full: WhenFull::default(),
             durability: Durability::default(),
             parts: Parts::default(),
+            chaining: None,
         }
     }
 

@@ -65,6 +65,24 @@ pub(super) fn mark_closed(stream_dir: &Path) {
     }
 }
 
+/// Notes a seal that was written, so that a journal which has lost its end shows the loss.
+pub(super) fn note_sealed(stream_dir: &Path, seq: u64) {
+    let path = stream_dir.join(files::STREAM_SEALED);
+    let noted = files::create().open(&path);
+    let noted = noted.and_then(|file| file.write_all_at(&seq.to_le_bytes(), 0));
+    if let Err(error) = noted {
+        tracing::warn!(path = %path.display(), %error, "failed to note a seal");
+    }
+}
+
+/// The last seal that was written; 0 if none was.
+fn last_sealed(stream_dir: &Path) -> u64 {
+    let noted = fs::read(stream_dir.join(files::STREAM_SEALED)).unwrap_or_default();
+    noted
+        .first_chunk()
+        .map_or(0, |seq| u64::from_le_bytes(*seq))
+}
+
 /// The number of the last event of a stream; `None` if the journal has nothing of it any more.
 pub fn last_seq(journal: &Path, stream: StreamId) -> Result<Option<u64>, FileError> {
     let dir = files::stream_dir(journal, stream);
@@ -103,7 +121,12 @@ pub(crate) fn recover_unmarked(dir: &Path, stream: StreamId) -> Result<Recovery,
     };
     let path = files::segment_path(dir, first_seq);
     let header = SegmentHeader { stream, first_seq };
-    let closed = close(&path, header, died_with_the_machine(&lock));
+    let closed = close(
+        &path,
+        header,
+        died_with_the_machine(&lock),
+        last_sealed(dir),
+    );
     match closed.context("recover", &path)? {
         None => {
             mark_closed(dir);
@@ -148,7 +171,14 @@ struct Tail {
 }
 
 /// Returns how many bytes of an unfinished append were cut off; `None` if it was closed already.
-fn close(path: &Path, header: SegmentHeader, rebooted: bool) -> io::Result<Option<u64>> {
+///
+/// Events that were sealed and are not there were acknowledged: their numbers stay used.
+fn close(
+    path: &Path,
+    header: SegmentHeader,
+    rebooted: bool,
+    last_sealed: u64,
+) -> io::Result<Option<u64>> {
     let file = files::create().read(true).open(path)?;
     let tail = match header.read(&file)? {
         HeaderState::Whole | HeaderState::Damaged => read_tail(&file, header)?,
@@ -171,8 +201,13 @@ fn close(path: &Path, header: SegmentHeader, rebooted: bool) -> io::Result<Optio
         reason: if rebooted { "rebooted" } else { "recovered" },
         torn_bytes: tail.torn_bytes.into(),
     });
+    if last_sealed >= tail.next_seq {
+        let (stream, first) = (header.stream, tail.next_seq);
+        tracing::error!(%stream, first, last = last_sealed, "events are missing at the end of a stream");
+    }
     let mut buffer = AppendBuffer::new(header.stream);
-    let written = buffer.put(&closed, tail.next_seq, FrameFlags::LAST);
+    let seq = tail.next_seq.max(last_sealed.saturating_add(1));
+    let written = buffer.put(&closed, seq, FrameFlags::LAST);
     written.map_err(io::Error::other)?;
     file.set_len(tail.end)?;
     file.write_all_at(&buffer.bytes, tail.end)?;

@@ -12,6 +12,7 @@ use weir_schemas::event::{Event, EventsDropped, StreamClosed, StreamOpened};
 
 use super::append::{AppendBuffer, AppendError, Appended, DurableUpTo};
 use super::capacity::is_disk_full;
+use super::seal::{StreamChain, Unsealed};
 use super::segment::Segment;
 use super::stats::{JournalStats, StreamCounters};
 use super::{Core, JournalError, Threads, recover};
@@ -28,7 +29,7 @@ use crate::locked_file::LockedFile;
 /// would leave it: the process that recovers it closes it as `recovered`.
 #[derive(Clone, Debug)]
 pub struct StreamWriter {
-    pub(super) stream: Arc<OpenStream>,
+    pub(crate) stream: Arc<OpenStream>,
     /// Keeps the journal's threads running.
     pub(super) _threads: Arc<Threads>,
 }
@@ -91,6 +92,8 @@ pub(crate) struct OpenStream {
     id: StreamId,
     dir: PathBuf,
     core: Arc<Core>,
+    /// What seals it, if it is sealed. Locked before the writer.
+    chain: Option<Mutex<StreamChain>>,
     writer: Mutex<WriterState>,
     durable: watch::Sender<DurableUpTo>,
 }
@@ -105,6 +108,7 @@ struct WriterState {
     next_seq: u64,
     buffer: AppendBuffer,
     drops: Drops,
+    unsealed: Option<Unsealed>,
     unsynced: Unsynced,
     counters: StreamCounters,
 }
@@ -197,6 +201,11 @@ impl OpenStream {
             appended_bytes: buffer.bytes.len() as u64,
             ..StreamCounters::default()
         };
+        let chaining = core.options.chaining;
+        let mut unsealed = chaining.map(|_| Unsealed::default());
+        if let Some(unsealed) = &mut unsealed {
+            unsealed.wrote(&buffer.bytes, true);
+        }
         let writer = WriterState {
             lifecycle: Lifecycle::Open,
             _lock: Some(lock),
@@ -204,6 +213,7 @@ impl OpenStream {
             next_seq: 2,
             buffer,
             drops: Drops::default(),
+            unsealed,
             unsynced: Unsynced {
                 current: true,
                 dir: true,
@@ -215,6 +225,7 @@ impl OpenStream {
             id,
             dir,
             core: Arc::clone(core),
+            chain: chaining.map(|it| Mutex::new(StreamChain::new(it, id))),
             writer: Mutex::new(writer),
             durable: watch::Sender::new(DurableUpTo::default()),
         })
@@ -256,6 +267,7 @@ impl OpenStream {
         writer.buffer.clear();
         let dropped = writer.drops.event();
         let first_seq = writer.next_seq + u64::from(dropped.is_some());
+        let mut is_news = false;
         let mut events = dropped.iter().chain(events).peekable();
         while let Some(event) = events.next() {
             let flags = match events.peek() {
@@ -263,8 +275,18 @@ impl OpenStream {
                 None => last,
             };
             writer.buffer.put(event, writer.next_seq, flags)?;
+            is_news |= !matches!(event, Event::StreamSealed(_));
         }
         self.write_buffer(writer)?;
+        if let Some(unsealed) = &mut writer.unsealed {
+            unsealed.wrote(&writer.buffer.bytes, is_news);
+            if unsealed.are_many()
+                && let Some(sealer) = self.core.sealer.get()
+            {
+                sealer.unpark();
+            }
+        }
+        writer.buffer.shrink();
         Ok(first_seq)
     }
 
@@ -285,7 +307,6 @@ impl OpenStream {
             writer.drops.unrecorded = 0;
             writer.drops.recorded = Some(Instant::now());
         }
-        writer.buffer.shrink();
         self.core.capacity.add_bytes(bytes);
         if self.core.options.durability.waits() {
             writer.unsynced.current = true;
@@ -364,12 +385,56 @@ impl OpenStream {
         }
     }
 
+    /// Seals what was written since the last seal.
+    pub(crate) fn seal(&self) {
+        let Some(chain) = &self.chain else { return };
+        let mut chain = chain.lock();
+        self.take_unsealed(&mut chain, &mut self.writer.lock());
+        while chain.link() {
+            if let Err(error) = self.write_seal(&mut chain, &mut self.writer.lock()) {
+                tracing::warn!(stream = %self.id, %error, "failed to seal events, will retry");
+                return;
+            }
+        }
+    }
+
+    fn take_unsealed(&self, chain: &mut StreamChain, writer: &mut WriterState) {
+        let is_open = writer.lifecycle == Lifecycle::Open;
+        if let Some(unsealed) = &mut writer.unsealed
+            && is_open
+            && chain.is_at_rest()
+        {
+            chain.take(unsealed.take().unwrap_or_default());
+        }
+    }
+
+    fn write_seal(
+        &self,
+        chain: &mut StreamChain,
+        writer: &mut WriterState,
+    ) -> Result<(), AppendError> {
+        writer.check_open(self.id)?;
+        let mut write = |event: Event<'_>| self.write(writer, &[event], FrameFlags::default());
+        if let Some(seq) = chain.seal(&mut write)? {
+            recover::note_sealed(&self.dir, seq);
+        }
+        Ok(())
+    }
+
     fn close(&self) -> Result<(), AppendError> {
+        let mut chain = self.chain.as_ref().map(Mutex::lock);
         let mut writer = self.writer.lock();
         if writer.lifecycle == Lifecycle::Closed {
             return Ok(());
         }
         writer.check_open(self.id)?;
+        if let Some(chain) = &mut chain {
+            while !chain.is_at_rest() || writer.has_news() {
+                self.take_unsealed(chain, &mut writer);
+                chain.link();
+                self.write_seal(chain, &mut writer)?;
+            }
+        }
         let closed = Event::StreamClosed(StreamClosed {
             ts_us: unix_us().into(),
             reason: "shutdown",
@@ -466,6 +531,11 @@ impl WriterState {
             Lifecycle::Closed => Err(AppendError::Closed(stream)),
             Lifecycle::Failed => Err(AppendError::Failed(stream)),
         }
+    }
+
+    /// Whether something other than seals is not sealed.
+    fn has_news(&self) -> bool {
+        self.unsealed.as_ref().is_some_and(Unsealed::is_news)
     }
 
     fn take_unsynced(&mut self) -> Option<SyncWork> {

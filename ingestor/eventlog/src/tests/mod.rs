@@ -6,6 +6,7 @@ mod follow;
 mod limits;
 mod model;
 mod recovery;
+mod seals;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -66,6 +67,7 @@ enum Said {
     Opened,
     Change(String),
     Dropped(u64),
+    Sealed(u64, u64),
     Closed { reason: String, torn_bytes: u64 },
 }
 
@@ -74,6 +76,7 @@ fn said(payload: &[u8]) -> Said {
         Event::StreamOpened(_) => Said::Opened,
         Event::ControlChanged(change) => Said::Change(change.object_id.to_owned()),
         Event::EventsDropped(dropped) => Said::Dropped(dropped.events.get()),
+        Event::StreamSealed(seal) => Said::Sealed(seal.first_seq.get(), seal.last_seq.get()),
         Event::StreamClosed(StreamClosed {
             reason, torn_bytes, ..
         }) => Said::Closed {
