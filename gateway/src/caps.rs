@@ -95,6 +95,9 @@ pub(crate) const LIMIT_RESET_US_MAX: f64 = 365.0 * 86_400e6;
 /// Longest text of foreign origin that an event carries; the rest is cut.
 pub(crate) const EVENT_TEXT_BYTES_MAX: usize = 512;
 
+/// Calls without a valid key that have rows of their own, for each address in a minute.
+pub(crate) const ROWS_PER_ADDRESS_MAX: u32 = 10;
+
 /// Tags of a request that are kept.
 pub(crate) const TAGS_MAX: usize = 16;
 

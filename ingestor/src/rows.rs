@@ -12,8 +12,8 @@ use serde::Serialize;
 use uuid::Uuid;
 use weir_schemas::event::{
     AttemptFinished, Candidate, ControlChanged, Correction, DeploymentStateChanged, EventsDropped,
-    OtherModel, PayloadCaptured, RequestFinished, RoutingTableAdopted, StreamClosed, StreamOpened,
-    StreamSealed,
+    OtherModel, PayloadCaptured, RefusalsCounted, RequestFinished, RoutingTableAdopted,
+    StreamClosed, StreamOpened, StreamSealed,
 };
 use weir_schemas::{Count, EventId, PicoUsd, Usage};
 
@@ -377,6 +377,18 @@ row! {
         actor: &'a str = event.actor;
         reason: &'a str = event.reason;
         unpriced_reason: &'a str = text(event.unpriced_reason);
+    }
+}
+
+row! {
+    /// One row of `weir.refusals`.
+    RefusalRow(event: RefusalsCounted) sealed [(5, 8)]
+    {
+        last: i64 = timestamp(event.last_us);
+        address: &'a str = event.address;
+        reason: &'a str = event.reason;
+        refused: Count = event.refused;
+        limited: Count = event.limited;
     }
 }
 

@@ -42,6 +42,7 @@ migrations! {
     11 "meters_by_day";
     12 "doubles";
     13 "seals";
+    14 "refusals";
 }
 
 /// The migration with which the copies of rows go that were stored more than once.
@@ -122,7 +123,7 @@ mod tests {
     /// What a table calls a field: it has times and amounts of money in types of their own.
     fn column(field: &str) -> String {
         match field {
-            "ts_us" | "since_us" | "until_us" | "made_at_us" | "attempt_ts_us" => {
+            "ts_us" | "last_us" | "since_us" | "until_us" | "made_at_us" | "attempt_ts_us" => {
                 field.trim_end_matches("_us").to_owned()
             }
             "from_us" => "measured_from".to_owned(),

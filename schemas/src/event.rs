@@ -47,6 +47,9 @@ macro_rules! for_each_event {
             corrections {
                 Correction(Correction<'a>) ["correction.v1.avsc", "correction.v2.avsc"];
             }
+            refusals {
+                RefusalsCounted(RefusalsCounted<'a>) ["refusals_counted.v1.avsc"];
+            }
             payloads {
                 PayloadCaptured(Box<PayloadCaptured<'a>>) ["payload_captured.v1.avsc"];
             }
@@ -427,6 +430,23 @@ pub struct PayloadCaptured<'a> {
     pub detectors: Vec<&'a str>,
     /// Random, so that what was kept cannot be guessed from its hash once it is erased.
     pub salt: Salt,
+}
+
+/// Calls without a valid key that have no rows of their own, from one address within about a minute.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RefusalsCounted<'a> {
+    /// When the first of them arrived.
+    pub ts_us: Count,
+    /// When the last of them arrived.
+    pub last_us: Count,
+    /// Address that they came from; of IPv6 the network of 64 bits; other: those beyond the addresses that are counted apart.
+    pub address: &'a str,
+    /// What was wrong with the key: missing, malformed, unknown, revoked, rotated, expired, admin_token.
+    pub reason: &'a str,
+    /// How many there were.
+    pub refused: Count,
+    /// How many of them were answered 429, because there were too many from the address.
+    pub limited: Count,
 }
 
 /// First event of every stream.

@@ -43,6 +43,7 @@ mod shares;
 mod slow_clients;
 mod store;
 mod store_users;
+mod strangers;
 mod the_loop;
 mod trouble;
 mod unreported;

@@ -7,9 +7,11 @@
 
 mod openapi;
 
+use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
-use http::header::{ALLOW, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
+use http::header::{ALLOW, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
 use http::{Method, Request, Response, StatusCode, Uri};
 use hyper::body::Incoming;
 use percent_encoding::percent_decode_str;
@@ -20,6 +22,7 @@ use weir_dialects::Family;
 use weir_limits::{BudgetBalance, BudgetUnit, Class};
 
 use crate::caps::{ADMIN_BODY_BYTES_MAX, STANDINGS_LISTED_MAX};
+use crate::record::unauthenticated::{KeyFault, KeyVerdict};
 use crate::request::pipeline;
 use crate::request::refusal::{REQUEST_ID, request_id_value};
 use crate::request::relay::ResponseBody;
@@ -131,6 +134,7 @@ struct Problem {
     status: StatusCode,
     code: &'static str,
     message: String,
+    retry_after: Option<Duration>,
 }
 
 impl Problem {
@@ -139,6 +143,20 @@ impl Problem {
             status,
             code,
             message: message.into(),
+            retry_after: None,
+        }
+    }
+
+    /// For a call without a valid token.
+    fn unauthenticated(message: &str, verdict: KeyVerdict) -> Self {
+        match verdict {
+            KeyVerdict::Row | KeyVerdict::Counted => {
+                Self::new(StatusCode::UNAUTHORIZED, "invalid_token", message)
+            }
+            KeyVerdict::Limited { retry_after } => Self {
+                retry_after: Some(retry_after),
+                ..Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limited", message)
+            },
         }
     }
 
@@ -218,16 +236,18 @@ impl AdminCaller {
 /// Answers a call below [`PREFIX`].
 pub(crate) async fn answer(
     worker: &Arc<Worker>,
+    client: IpAddr,
     request: Request<Incoming>,
 ) -> Response<ResponseBody> {
     let request_id = pipeline::new_request_id(Moment::now());
     let path = request.uri().clone();
-    let answered = call(worker, request).await;
-    let (status, body) = match answered {
-        Ok(body) => (StatusCode::OK, body),
+    let answered = call(worker, client, request).await;
+    let (status, body, retry_after) = match answered {
+        Ok(body) => (StatusCode::OK, body, None),
         Err(problem) => {
             let error = json!({ "code": problem.code, "message": problem.message });
-            (problem.status, json!({ "error": error }))
+            let body = json!({ "error": error });
+            (problem.status, body, problem.retry_after)
         }
     };
     let mut response = Response::new(ResponseBody::from(bytes::Bytes::from(body.to_string())));
@@ -239,6 +259,9 @@ pub(crate) async fn answer(
         let methods = allowed(within(&path)).join(", ");
         headers.extend(HeaderValue::try_from(methods).map(|methods| (ALLOW, methods)));
     }
+    if let Some(retry_after) = retry_after {
+        headers.insert(RETRY_AFTER, retry_after.as_secs().max(1).into());
+    }
     response
 }
 
@@ -247,13 +270,21 @@ fn within(uri: &Uri) -> &str {
     uri.path().strip_prefix(PREFIX).unwrap_or_default()
 }
 
-async fn call(worker: &Arc<Worker>, request: Request<Incoming>) -> Result<Value, Problem> {
+async fn call(
+    worker: &Arc<Worker>,
+    client: IpAddr,
+    request: Request<Incoming>,
+) -> Result<Value, Problem> {
     let (head, body) = request.into_parts();
     let (call, id) = find(&head.method, within(&head.uri))?;
     if call == AdminCall::OpenApi {
         return Ok(openapi::document());
     }
-    let caller = authenticate(worker, &head.headers)?;
+    let caller = authenticate(worker, &head.headers).map_err(|message| {
+        let (fault, now) = (KeyFault::AdminToken, Moment::now());
+        let verdict = worker.judge_unauthenticated(client, fault, now, false);
+        Problem::unauthenticated(message, verdict)
+    })?;
     let body = request_body::collect(body, ADMIN_BODY_BYTES_MAX)
         .await
         .map_err(|refusal| {
@@ -332,12 +363,11 @@ fn matched(pattern: &str, path: &str) -> Option<String> {
     }
 }
 
-fn authenticate(worker: &Worker, headers: &HeaderMap) -> Result<AdminCaller, Problem> {
-    let refused = |message: &str| Problem::new(StatusCode::UNAUTHORIZED, "invalid_token", message);
+fn authenticate(worker: &Worker, headers: &HeaderMap) -> Result<AdminCaller, &'static str> {
     let presented = headers
         .get(AUTHORIZATION)
         .and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "))
-        .ok_or_else(|| refused("send an admin token as \"Authorization: Bearer weir_admin_…\""))?;
+        .ok_or("send an admin token as \"Authorization: Bearer weir_admin_…\"")?;
     let shared = &worker.shared;
     let hash_key = &shared.control.control().hash_key;
     let built_in = |name: &str, role| AdminCaller {
@@ -356,7 +386,7 @@ fn authenticate(worker: &Worker, headers: &HeaderMap) -> Result<AdminCaller, Pro
     let control = shared.control.load();
     let token = control
         .token(hash_key, presented, Moment::now().unix_ms())
-        .ok_or_else(|| refused("the admin token is unknown or has expired"))?;
+        .ok_or("the admin token is unknown or has expired")?;
     Ok(AdminCaller {
         name: token.id.clone(),
         role: token.role,

@@ -27,10 +27,10 @@ pub(crate) async fn answer(
         return Ok(endpoints::refuse(&request, refusal));
     }
     let path = request.uri().path();
-    if path.starts_with(admin::PREFIX) {
-        return Ok(admin::answer(&worker, request).await);
-    }
     let client = client_of(&worker.shared.config, peer, request.headers());
+    if path.starts_with(admin::PREFIX) {
+        return Ok(admin::answer(&worker, client, request).await);
+    }
     let api = match *request.method() {
         Method::POST => ClientApi::from_path(path),
         _ => None,

@@ -103,8 +103,8 @@ fn model(
     request: &Request<Incoming>,
     name: &str,
 ) -> Result<Response<ResponseBody>, Refusal> {
-    let identity =
-        pipeline::authenticate(&worker.shared.control, request.headers(), Moment::now())?;
+    let (headers, now) = (request.headers(), Moment::now());
+    let identity = pipeline::authenticate(worker, client, headers, now, false)?;
     pipeline::may_call(&worker.shared.config, &identity, client)?;
     let id = percent_decode_str(name).decode_utf8_lossy();
     pipeline::resolve(&worker.shared.routing.load_directory(), &identity, &id)?;
@@ -126,8 +126,8 @@ fn models(
     client: IpAddr,
     request: &Request<Incoming>,
 ) -> Result<Response<ResponseBody>, Refusal> {
-    let identity =
-        pipeline::authenticate(&worker.shared.control, request.headers(), Moment::now())?;
+    let (headers, now) = (request.headers(), Moment::now());
+    let identity = pipeline::authenticate(worker, client, headers, now, false)?;
     pipeline::may_call(&worker.shared.config, &identity, client)?;
     let directory = worker.shared.routing.load_directory();
     let entries: Vec<ModelEntry<'_>> = directory

@@ -24,6 +24,7 @@ use crate::edge::upkeep;
 use crate::edge::webhook::{self, WebhookError};
 use crate::record::payload::Payloads;
 use crate::record::telemetry::Telemetry;
+use crate::record::unauthenticated::UnauthenticatedCalls;
 use crate::request::worker::{GatewayState, Worker};
 use crate::setup::config::GatewayConfig;
 use crate::setup::directory::Directory;
@@ -118,6 +119,7 @@ pub fn start(options: GatewayOptions) -> Result<GatewayHandle, StartError> {
         control: options.control,
         telemetry: Telemetry::new(options.journal.clone(), options.payloads.held_bytes()),
         payloads: Arc::new(options.payloads),
+        unauthenticated: UnauthenticatedCalls::new(options.config.unauthenticated),
         journal: options.journal,
         parts: options.parts,
         stopped,
@@ -272,7 +274,11 @@ async fn accept(worker: Arc<Worker>, clients: Arc<ClientConnections>, listener: 
             changed = stopped.changed() => if changed.is_err() {
                 break;
             },
-            _ = housekeeping.tick() => worker.pool.close_idle(),
+            _ = housekeeping.tick() => {
+                worker.pool.close_idle();
+                let calls = &worker.shared.unauthenticated;
+                calls.write_if_due(&worker.stream, weir_governance::clock::now());
+            }
             Some(_) = connections.join_next() => {}
             accepted = accept_one(&worker, &clients, &listener) => match accepted {
                 Ok(client) => {
@@ -303,6 +309,7 @@ async fn accept(worker: Arc<Worker>, clients: Arc<ClientConnections>, listener: 
     // Copies that nobody waits for are cut short; each has its event.
     worker.shadows.stop().await;
     worker.drains.stop().await;
+    worker.shared.unauthenticated.write_rest(&worker.stream);
     if let Err(error) = worker.stream.close() {
         tracing::error!(%error, "failed to close the event stream");
     }

@@ -9,3 +9,4 @@ pub(crate) mod labels;
 pub(crate) mod payload;
 pub(crate) mod telemetry;
 pub(crate) mod trail;
+pub(crate) mod unauthenticated;

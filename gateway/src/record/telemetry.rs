@@ -17,6 +17,7 @@ use weir_limits::Class;
 
 use crate::record::context::RequestContext;
 use crate::record::trail::RequestRecord;
+use crate::record::unauthenticated::{KeyFault, KeyVerdict};
 use crate::setup::routing_table::RoutingState;
 use weir_governance::clock::Moment;
 
@@ -120,6 +121,8 @@ metrics! {
             "Answers not drained after their client left because too many were being drained";
         pub(crate) connections_refused: Counter = Counter::default(),
             "connections_refused", "Connections refused because all places were taken";
+        unauthenticated: Family<LabelPairs<&'static str, 2>, Counter> = Family::default(),
+            "unauthenticated_requests", "Requests without a valid key";
         payload_held_bytes: Gauge = payload_held_bytes,
             "payload_held_bytes", "Captured payloads of requests in flight";
         pub(crate) webhook_posts: Counter = Counter::default(),
@@ -287,6 +290,16 @@ impl Telemetry {
         };
         let labels = [("class", class), ("outcome", outcome)];
         self.metrics.over_limit.get_or_create(&labels).inc();
+    }
+
+    /// Counts a request without a valid key.
+    pub(crate) fn count_unauthenticated(&self, fault: KeyFault, verdict: KeyVerdict) {
+        let answer = match verdict {
+            KeyVerdict::Row | KeyVerdict::Counted => "refused",
+            KeyVerdict::Limited { .. } => "limited",
+        };
+        let labels = [("reason", fault.as_str()), ("answer", answer)];
+        self.metrics.unauthenticated.get_or_create(&labels).inc();
     }
 
     /// Counts attempts, those of shadows too.

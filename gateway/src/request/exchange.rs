@@ -86,6 +86,14 @@ impl Exchange {
         )
     }
 
+    /// Ends a call that is only counted: it reached no provider, and holds nothing.
+    pub(crate) fn end_without_events(&mut self) {
+        self.finished = true;
+        let telemetry = &self.worker.shared.telemetry;
+        telemetry.metrics.in_flight.dec();
+        telemetry.count(&self.context, &self.record);
+    }
+
     fn append(
         &self,
         stream: LockedStream<'_>,

@@ -21,7 +21,7 @@ use weir_dialects::{ClientApi, ClientRequest, RequestFacts};
 use weir_governance::clock::{self, Moment};
 use weir_governance::control::network::Network;
 use weir_governance::control::policy::Subject;
-use weir_governance::control::{ControlHandle, Identity, KeyRefusal, LastUse};
+use weir_governance::control::{Identity, KeyRefusal, LastUse};
 use weir_limits::{Class, ProviderUse};
 use weir_routing::{Alias, TargetSet};
 use weir_schemas::RequestId;
@@ -31,6 +31,7 @@ use crate::record::context::RequestContext;
 use crate::record::estimate::{BYTES_PER_TOKEN_MEAN, Prompt};
 use crate::record::labels::Labels;
 use crate::record::trail::{ClientRecord, RequestRecord};
+use crate::record::unauthenticated::KeyFault;
 use crate::request::admission::Entrant;
 use crate::request::affinity::Affinity;
 use crate::request::attempt::{self, CommittedResponse, RoutedRequest};
@@ -100,7 +101,8 @@ async fn forward(
     let shared = &worker.shared;
     let (head, body) = request.into_parts();
 
-    let identity = authenticate(&shared.control, &head.headers, exchange.context.arrived)?;
+    let arrived = exchange.context.arrived;
+    let identity = authenticate(&worker, client, &head.headers, arrived, true)?;
     exchange.context.identity = Some(identity.clone());
     // Where a key is used is worth knowing even if it is refused there.
     identity.note_use(LastUse {
@@ -188,11 +190,16 @@ fn trace_id(traceparent: &str) -> Option<String> {
     is_id.then(|| id.to_ascii_lowercase())
 }
 
+/// Whose key it is. A call without a valid one has a row of its own if it `may_have_row` and is among
+/// the first of its minute.
 pub(crate) fn authenticate(
-    control: &ControlHandle,
+    worker: &Worker,
+    client: IpAddr,
     headers: &HeaderMap,
     now: Moment,
+    may_have_row: bool,
 ) -> Result<Identity, Refusal> {
+    let control = &worker.shared.control;
     let mut refused: Option<KeyRefusal> = None;
     for presented in presented_keys(headers) {
         match control.authenticate(presented, now.unix_ms()) {
@@ -204,7 +211,9 @@ pub(crate) fn authenticate(
             Err(_) => {}
         }
     }
-    Err(refused.map_or_else(Refusal::key_missing, Refusal::key))
+    let fault = refused.map_or(KeyFault::Missing, KeyFault::Key);
+    let verdict = worker.judge_unauthenticated(client, fault, now, may_have_row);
+    Err(Refusal::unauthenticated(refused, verdict))
 }
 
 /// Whether the key may be used from there, and at this gateway.

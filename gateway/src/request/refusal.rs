@@ -17,6 +17,7 @@ use weir_schemas::RequestId;
 
 use crate::caps::{CONNECTION_BUFFER_BYTES_MAX, REQUEST_HEADERS_MAX};
 use crate::record::trail::RequestFailure;
+use crate::record::unauthenticated::KeyVerdict;
 use crate::setup::config::BudgetStatusCode;
 use crate::setup::directory::NoSuchKey;
 use weir_governance::control::{Identity, KeyRefusal, ModelDenied};
@@ -28,6 +29,8 @@ const CODING_SHOWN_CHARS: usize = 64;
 
 /// What a client is told whose request the end of the gateway cuts short.
 pub(crate) const STOPPED: &str = "the gateway was stopped before the answer was complete";
+const KEY_MISSING: &str = "no API key was sent; send it as \"Authorization: Bearer weir_…\" or \
+                           \"x-api-key: weir_…\"";
 
 /// Whom to ask where no contact is configured.
 const KEY_ISSUER: &str = "the issuer of the key";
@@ -45,6 +48,8 @@ pub(crate) struct Refusal {
     rule: Option<String>,
     /// Headers beside the error.
     headers: Option<Box<HeaderMap>>,
+    /// Whether it has no row of its own: see [`unauthenticated`](crate::record::unauthenticated).
+    is_only_counted: bool,
 }
 
 impl Refusal {
@@ -60,6 +65,7 @@ impl Refusal {
             answer: None,
             rule: None,
             headers: None,
+            is_only_counted: false,
         }
     }
 
@@ -78,15 +84,24 @@ impl Refusal {
         Self { headers, ..self }
     }
 
-    pub(crate) fn key_missing() -> Self {
-        let message = "no API key was sent; send it as \"Authorization: Bearer weir_…\" or \
-                       \"x-api-key: weir_…\"";
-        Self::new("authenticate", ApiErrorKind::InvalidApiKey, message)
-    }
-
-    pub(crate) fn key(refusal: KeyRefusal) -> Self {
-        let message = refusal.to_string();
-        Self::new("authenticate", ApiErrorKind::InvalidApiKey, message)
+    /// For a call without a valid key.
+    pub(crate) fn unauthenticated(refusal: Option<KeyRefusal>, verdict: KeyVerdict) -> Self {
+        let message = refusal.map_or_else(|| KEY_MISSING.to_owned(), |refusal| refusal.to_string());
+        let KeyVerdict::Limited { retry_after } = verdict else {
+            return Self {
+                is_only_counted: verdict == KeyVerdict::Counted,
+                ..Self::new("authenticate", ApiErrorKind::InvalidApiKey, message)
+            };
+        };
+        let message = format!(
+            "{message}. Too many such requests came from this address: try again in {} s",
+            retry_after.as_secs().max(1)
+        );
+        let error = ApiError::new(ApiErrorKind::RateLimited, message).with_retry_after(retry_after);
+        Self {
+            is_only_counted: true,
+            ..Self::from_error("authenticate", error).counted_as("unauthenticated")
+        }
     }
 
     pub(crate) fn journal_full(full: JournalFull) -> Self {
@@ -322,6 +337,10 @@ impl Refusal {
         }
         let message = format!("there is no {path}");
         Self::new("receive", ApiErrorKind::UnknownPath, message)
+    }
+
+    pub(crate) const fn is_only_counted(&self) -> bool {
+        self.is_only_counted
     }
 
     /// The rule that refused, if one did.

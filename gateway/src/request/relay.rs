@@ -130,7 +130,12 @@ pub(crate) async fn refuse(
         refusal.rule(),
     );
     let request_id = exchange.context.id;
+    let is_only_counted = refusal.is_only_counted();
     let response = refusal.response(api.family(), request_id);
+    if is_only_counted {
+        exchange.end_without_events();
+        return response.map(ResponseBody::from);
+    }
     if let Some(payload) = &mut exchange.payload {
         payload.answer_begins(false);
         payload.answered(response.body());

@@ -1,6 +1,7 @@
 //! What all workers share, and what each has for itself.
 
 use std::future::Future;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -8,12 +9,14 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::JoinSet;
 use weir_eventlog::{Journal, JournalError, Parts, StreamWriter};
+use weir_governance::clock::Moment;
 use weir_governance::control::ControlHandle;
 use weir_governance::ledger::Ledger;
 use weir_governance::thresholds::NotificationLog;
 
 use crate::record::payload::Payloads;
 use crate::record::telemetry::Telemetry;
+use crate::record::unauthenticated::{KeyFault, KeyVerdict, UnauthenticatedCalls};
 use crate::setup::config::GatewayConfig;
 use crate::setup::routing_table::RoutingState;
 use crate::upstream::Pool;
@@ -32,6 +35,7 @@ pub(crate) struct GatewayState {
     pub(crate) parts: Parts,
     pub(crate) telemetry: Telemetry,
     pub(crate) payloads: Arc<Payloads>,
+    pub(crate) unauthenticated: UnauthenticatedCalls,
     /// Places for connections.
     pub(crate) connections: Arc<Semaphore>,
     /// Places for answers that are read to their end without their client.
@@ -88,6 +92,25 @@ impl Worker {
             drains: BackgroundTasks::default(),
             drain_end: DrainEnd::default(),
         })
+    }
+
+    /// Judges a call without a valid key, and counts it.
+    pub(crate) fn judge_unauthenticated(
+        &self,
+        client: IpAddr,
+        fault: KeyFault,
+        now: Moment,
+        may_have_row: bool,
+    ) -> KeyVerdict {
+        let GatewayState {
+            unauthenticated,
+            telemetry,
+            ..
+        } = &*self.shared;
+        unauthenticated.write_if_due(&self.stream, now.instant);
+        let verdict = unauthenticated.judge(client, fault, now, may_have_row);
+        telemetry.count_unauthenticated(fault, verdict);
+        verdict
     }
 }
 

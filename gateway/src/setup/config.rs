@@ -70,6 +70,8 @@ pub struct GatewayConfig {
     /// Longest time that a request waits for others to settle where only what they have reserved of a
     /// hard budget is in its way.
     pub budget_wait_ms: u64,
+    /// What calls without a valid key may leave behind.
+    pub unauthenticated: UnauthenticatedConfig,
     /// What happens to a call whose client leaves before the answer is complete.
     pub on_disconnect: DisconnectConfig,
     /// Who is told when a budget reaches one of its thresholds.
@@ -134,6 +136,29 @@ impl Default for WebhookConfig {
     }
 }
 
+/// `unauthenticated`: what calls without a valid key may leave behind. Anybody can make them.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct UnauthenticatedConfig {
+    /// Calls of one address in a minute that are answered 401; further ones are answered 429. Calls with
+    /// a valid key do not count, and are not held up.
+    pub requests_per_minute: u32,
+    /// Rows of their own that such calls get in a minute; further ones are counted in `weir.refusals`.
+    pub rows_per_minute: u32,
+    /// Addresses that are counted apart in a minute; further ones are counted together.
+    pub addresses_max: usize,
+}
+
+impl Default for UnauthenticatedConfig {
+    fn default() -> Self {
+        Self {
+            requests_per_minute: 60,
+            rows_per_minute: 100,
+            addresses_max: 1_000,
+        }
+    }
+}
+
 /// `on_disconnect`: what happens to a call whose client leaves before the answer is complete.
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -183,6 +208,7 @@ impl Default for GatewayConfig {
             output_tokens_assumed: 1_024,
             budget_status: BudgetStatusCode::PAYMENT_REQUIRED,
             budget_wait_ms: 1_000,
+            unauthenticated: UnauthenticatedConfig::default(),
             on_disconnect: DisconnectConfig::default(),
             webhook: WebhookConfig::default(),
             provider_limit_wait_ms: 0,

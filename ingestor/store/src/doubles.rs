@@ -6,9 +6,21 @@
 use clickhouse::Row;
 use serde::Deserialize;
 use tracing::warn;
-use weir_schemas::clickhouse::{DATABASE, EVENT_TABLES};
+use weir_schemas::clickhouse::DATABASE;
 
 use crate::client::{Store, StoreError};
+
+/// The tables of events that there were when rows could be stored more than once.
+const TABLES: [&str; 8] = [
+    "attempts",
+    "control_changes",
+    "streams",
+    "deployment_states",
+    "routing_tables",
+    "corrections",
+    "payloads",
+    "requests",
+];
 
 /// A day of a table with rows that are stored more than once.
 #[derive(Debug, Row, Deserialize)]
@@ -20,7 +32,7 @@ struct DoubledPartition {
 /// Deletes the copies of rows that carry a time more than a day before their stream's birth: those that
 /// were not found again.
 pub(crate) async fn delete(store: &Store) -> Result<(), StoreError> {
-    for table in EVENT_TABLES {
+    for table in TABLES {
         for doubled in doubled(store, table).await? {
             let DoubledPartition { partition, copies } = doubled;
             let sql = format!(
@@ -36,7 +48,7 @@ pub(crate) async fn delete(store: &Store) -> Result<(), StoreError> {
 }
 
 async fn doubled(store: &Store, table: &str) -> Result<Vec<DoubledPartition>, StoreError> {
-    let early = EVENT_TABLES.map(|table| {
+    let early = TABLES.map(|table| {
         format!(
             "SELECT DISTINCT stream FROM {table} \
              WHERE ts < UUIDv7ToDateTime(stream, 'UTC') - INTERVAL 1 DAY"
