@@ -53,6 +53,7 @@ fn keys_hold_on_all_gateways_of_a_cluster_and_while_kafka_is_away() {
     one.run(&["teams", "set", "growth", "--contact", "#llm help"])
         .unwrap();
     let (id, key) = one.create_key_with(&["--team", "growth"]).unwrap();
+    assert_eq!(chat(one.gateway, &key).status, 200, "in force where made");
     both_answer([&one, &two], &key, 200);
     let (_, kept) = two.create_key_with(&["--team", "growth"]).unwrap();
     both_answer([&one, &two], &kept, 200);

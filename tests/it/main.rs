@@ -33,6 +33,7 @@ mod last_resort;
 mod ledger;
 mod measured;
 mod numbers;
+mod own_writes;
 mod parts;
 mod payloads;
 mod prices;

@@ -1,9 +1,10 @@
 //! Changes of keys and rules from the command line.
 
-use anyhow::bail;
+use anyhow::{Context as _, bail};
 use weir_governance::control::change::Act;
 use weir_governance::control::record::{Change, Kind, Record};
 use weir_governance::control::{Control, Snapshot};
+use weir_schemas::RequestId;
 
 use crate::cli::Cli;
 use crate::command::event_stream::EventStream;
@@ -15,6 +16,29 @@ pub(crate) struct ControlEditor {
     pub(crate) control: Control,
     pub(crate) snapshot: Snapshot,
     events: EventStream,
+    /// The latest change.
+    changed: Option<RequestId>,
+}
+
+/// Whether what was changed is in force.
+#[must_use]
+pub(crate) struct ChangesInForce {
+    /// Running gateways of the data directory at which it is not.
+    gateways_behind: usize,
+}
+
+impl ChangesInForce {
+    /// For the end of a command, when its result is told: the change is made all the same.
+    pub(crate) fn check(&self) -> anyhow::Result<()> {
+        match self.gateways_behind {
+            0 => Ok(()),
+            count => bail!(
+                "the change is recorded, but {count} running gateway(s) of this data directory did not \
+                 take it over within 5 s; it is in force when they can read the control log (`weir \
+                 doctor` says what keeps them)"
+            ),
+        }
+    }
 }
 
 impl ControlEditor {
@@ -24,6 +48,7 @@ impl ControlEditor {
             snapshot: control.snapshot()?,
             control,
             events: EventStream::open(cli, config)?,
+            changed: None,
         })
     }
 
@@ -35,8 +60,11 @@ impl ControlEditor {
             action,
             now_ms: unix_ms(),
         };
-        self.control
-            .change(&self.events.writer, &act, before.as_ref(), &change)?;
+        let events = &self.events.writer;
+        let made = self
+            .control
+            .change(events, &act, before.as_ref(), &change)?;
+        self.changed = Some(made);
         self.snapshot.apply([change]);
         Ok(())
     }
@@ -58,8 +86,16 @@ impl ControlEditor {
         self.change("delete", Change::gone(kind, id.to_owned()))
     }
 
-    /// Ends the event stream. Changes are in force already.
-    pub(crate) fn close(self) -> anyhow::Result<()> {
-        self.events.close()
+    /// Ends the event stream, and waits until the changes are in force at the running gateways of the
+    /// data directory.
+    pub(crate) fn close(self) -> anyhow::Result<ChangesInForce> {
+        self.events.close()?;
+        let behind = self
+            .changed
+            .map(|change| self.control.await_in_force(change));
+        let behind = behind.transpose().context("look at the running gateways")?;
+        Ok(ChangesInForce {
+            gateways_behind: behind.unwrap_or(0),
+        })
     }
 }

@@ -184,7 +184,7 @@ pub(crate) fn keys(cli: &Cli, config: &Config) -> anyhow::Result<Vec<DemoKey>> {
     let path = cli.data_dir.join("demo").join("keys.json");
     let mut editor = ControlEditor::open(cli, config)?;
     if let Some(kept) = kept_keys(&editor, &path) {
-        editor.close()?;
+        editor.close()?.check()?;
         return Ok(kept);
     }
     let mut made = Vec::new();
@@ -203,7 +203,7 @@ pub(crate) fn keys(cli: &Cli, config: &Config) -> anyhow::Result<Vec<DemoKey>> {
             key,
         });
     }
-    editor.close()?;
+    editor.close()?.check()?;
     keep_keys(&path, &made).with_context(|| format!("write {}", path.display()))?;
     Ok(made)
 }

@@ -36,8 +36,9 @@ fn create(cli: &Cli, args: &KeyArgs) -> anyhow::Result<()> {
     check_models(&config, "--models-denied", &args.models_denied)?;
     let mut editor = ControlEditor::open(cli, &config)?;
     let (key, record) = make(&mut editor, args)?;
-    editor.close()?;
-    show_new(&key, &record, args.json)
+    let in_force = editor.close()?;
+    show_new(&key, &record, args.json)?;
+    in_force.check()
 }
 
 /// Checks names against the configured aliases, if there are any. Patterns are not checked.
@@ -237,8 +238,9 @@ fn rotate(cli: &Cli, id: &str, grace_ms: u64, json: bool) -> anyhow::Result<()> 
     let (key, hash) = editor.control.hash_key.new_key()?;
     let after = before.rotated(hash, unix_ms(), grace_ms);
     editor.change("rotate", Change::set(Record::Key(after.clone())))?;
-    editor.close()?;
-    show_new(&key, &after, json)
+    let in_force = editor.close()?;
+    show_new(&key, &after, json)?;
+    in_force.check()
 }
 
 fn revoke(cli: &Cli, KeyIdArgs { id, json }: &KeyIdArgs) -> anyhow::Result<()> {
@@ -248,10 +250,11 @@ fn revoke(cli: &Cli, KeyIdArgs { id, json }: &KeyIdArgs) -> anyhow::Result<()> {
         let after = Record::Key(before.revoked(unix_ms()));
         editor.change("revoke", Change::set(after))?;
     }
-    editor.close()?;
+    let in_force = editor.close()?;
     if *json {
-        return print(&json!({ "id": id, "revoked": true }));
+        print(&json!({ "id": id, "revoked": true }))?;
+    } else {
+        writeln!(crate::output::stdout(), "revoked {id}")?;
     }
-    writeln!(crate::output::stdout(), "revoked {id}")?;
-    Ok(())
+    in_force.check()
 }

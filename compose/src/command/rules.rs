@@ -34,12 +34,13 @@ pub(crate) fn run<A: Args + Serialize>(
             let record = Record::parse(kind, &serde_json::to_string(rule)?)?;
             let mut editor = ControlEditor::open(cli, &settings(cli)?)?;
             let done = editor.set(record.clone())?;
-            editor.close()?;
+            let in_force = editor.close()?;
             if *json {
                 print(&record.public())?;
             } else {
                 writeln!(crate::output::stdout(), "{done}d {kind} {}", record.id())?;
             }
+            in_force.check()?;
         }
         RuleCommand::List(output) if kind == Kind::Budget => budgets::list(cli, output.json)?,
         RuleCommand::List(output) => list(cli, kind, output.json)?,
@@ -83,12 +84,13 @@ fn in_words(record: &Value) -> String {
 fn delete(cli: &Cli, kind: Kind, IdArgs { id, json }: &IdArgs) -> anyhow::Result<()> {
     let mut editor = ControlEditor::open(cli, &settings(cli)?)?;
     editor.delete(kind, id)?;
-    editor.close()?;
+    let in_force = editor.close()?;
     if *json {
-        return print(&json!({ "id": id, "deleted": true }));
+        print(&json!({ "id": id, "deleted": true }))?;
+    } else {
+        writeln!(crate::output::stdout(), "deleted {kind} {id}")?;
     }
-    writeln!(crate::output::stdout(), "deleted {kind} {id}")?;
-    Ok(())
+    in_force.check()
 }
 
 pub(crate) fn tokens(cli: &Cli, command: &TokensCommand) -> anyhow::Result<()> {
@@ -116,18 +118,19 @@ fn create_token(cli: &Cli, args: &TokenArgs) -> anyhow::Result<()> {
         expires_ms: args.expires_days.map(|days| created_ms + days * MS_PER_DAY),
     });
     editor.change("create", Change::set(record.clone()))?;
-    editor.close()?;
+    let in_force = editor.close()?;
     if args.json {
         let mut shown = record.public();
         shown["token"] = Value::String(token);
-        return print(&shown);
+        print(&shown)?;
+    } else {
+        writeln!(crate::output::stdout(), "{token}")?;
+        output::note(format_args!(
+            "token {}: save it now, it is not shown again",
+            args.id
+        ));
     }
-    writeln!(crate::output::stdout(), "{token}")?;
-    output::note(format_args!(
-        "token {}: save it now, it is not shown again",
-        args.id
-    ));
-    Ok(())
+    in_force.check()
 }
 
 /// A file of rules.
@@ -214,8 +217,7 @@ pub(crate) fn apply(cli: &Cli, args: &ApplyArgs) -> anyhow::Result<()> {
             editor.change(action, change)?;
         }
     }
-    editor.close()?;
-    Ok(())
+    editor.close()?.check()
 }
 
 fn shown(editor: &ControlEditor, action: &str, change: &Change) -> Value {

@@ -77,7 +77,7 @@ fn first_key(cli: &Cli, config: &Config) -> anyhow::Result<Option<String>> {
         ..KeyArgs::default()
     };
     let key = wanted.then(|| keys::make(&mut editor, &args)).transpose()?;
-    editor.close()?;
+    editor.close()?.check()?;
     Ok(key.map(|(key, _)| key))
 }
 

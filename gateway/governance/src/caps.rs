@@ -20,8 +20,8 @@ pub(crate) const CONTROL_FIRST_READ_MAX: Duration = Duration::from_secs(5);
 /// How long a change waits for the topic.
 pub(crate) const CONTROL_WHOLE_READ_MAX: Duration = Duration::from_secs(10);
 
-/// How often a change is looked for until it is in force here.
-pub(crate) const SEEN_LOOKS_MAX: u32 = 200;
+/// How long whoever makes a change waits until it is in force.
+pub(crate) const IN_FORCE_MAX: Duration = Duration::from_secs(5);
 
 /// Size of the ledger's file of lines at which totals are written, in bytes.
 pub(crate) const LEDGER_LINES_BYTES_MAX: u64 = 16 << 20;

@@ -542,7 +542,7 @@ mod tests {
             action: "test",
             now_ms: 1,
         };
-        control_event(&act, "test", "test", None, None)
+        Event::ControlChanged(control_event(&act, "test", "test", None, None))
     }
 
     fn append(stream: LockedStream<'_>) {

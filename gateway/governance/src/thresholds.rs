@@ -215,7 +215,13 @@ impl BudgetNotice {
             now_ms,
         };
         let kind = Kind::Budget.as_str();
-        control_event(&act, kind, &self.budget, None, Some(&self.json))
+        Event::ControlChanged(control_event(
+            &act,
+            kind,
+            &self.budget,
+            None,
+            Some(&self.json),
+        ))
     }
 }
 

@@ -190,6 +190,11 @@ impl From<ChangeError> for Problem {
     fn from(error: ChangeError) -> Self {
         match error {
             ChangeError::Invalid { .. } => Self::invalid(error.to_string()),
+            ChangeError::NotInForce => Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "not_in_force",
+                error.to_string(),
+            ),
             ChangeError::Record(_) | ChangeError::Log(_) => Self::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "not_changed",

@@ -20,6 +20,11 @@ pub enum ChangeError {
         id: String,
         problem: String,
     },
+    #[error(
+        "the change is recorded, but not in force here yet: it will be when this gateway can read the \
+         control log"
+    )]
+    NotInForce,
     #[error("record the change: {0}")]
     Record(#[from] AppendError),
     #[error(transparent)]
@@ -36,14 +41,15 @@ pub struct Act<'a> {
 }
 
 impl Control {
-    /// Makes a change. When this returns, it is in the log, and every gateway will see it.
+    /// Makes a change. When this returns, it is in the log, and every gateway will see it; the id tells
+    /// when they have.
     pub fn change(
         &self,
         stream: &StreamWriter,
         act: &Act<'_>,
         before: Option<&Record>,
         change: &Change,
-    ) -> Result<(), ChangeError> {
+    ) -> Result<RequestId, ChangeError> {
         if let Some(record) = &change.record {
             record.check().map_err(|problem| ChangeError::Invalid {
                 kind: change.kind.as_str(),
@@ -60,10 +66,14 @@ impl Control {
             before.as_deref(),
             after.as_deref(),
         );
+        let id = event.change_id;
         // Dropped here: what is written is in the log.
-        let _ = stream.append(&[event])?;
-        self.append(change)?;
-        Ok(())
+        let _ = stream.append(&[Event::ControlChanged(event)])?;
+        self.append(&Change {
+            change_id: Some(id.to_string()),
+            ..change.clone()
+        })?;
+        Ok(id)
     }
 }
 
@@ -75,8 +85,8 @@ pub fn control_event<'a>(
     object_id: &'a str,
     before: Option<&'a str>,
     after: Option<&'a str>,
-) -> Event<'a> {
-    Event::ControlChanged(ControlChanged {
+) -> ControlChanged<'a> {
+    ControlChanged {
         ts_us: act.now_ms.saturating_mul(1000).into(),
         change_id: RequestId::new(act.now_ms, rand::random()),
         actor: act.actor,
@@ -85,5 +95,5 @@ pub fn control_event<'a>(
         object_id,
         before,
         after,
-    })
+    }
 }

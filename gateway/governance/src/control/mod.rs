@@ -5,6 +5,7 @@
 //! [`Snapshot`]; a request reads the snapshot once. No request waits for the log, and a gateway
 //! that cannot read it goes on with what it has.
 
+mod applied;
 pub mod change;
 mod feed;
 pub mod key;
@@ -27,8 +28,10 @@ use arc_swap::{ArcSwap, Guard};
 use weir_eventlog::{
     KafkaOptions, PartHandle, Parts, RecordLog, StopSignal, StoppableThread, StreamWriter,
 };
+use weir_schemas::RequestId;
 
-use crate::caps::{CONTROL_FIRST_READ_MAX, CONTROL_WHOLE_READ_MAX, SEEN_LOOKS_MAX};
+use crate::caps::{CONTROL_FIRST_READ_MAX, CONTROL_WHOLE_READ_MAX, IN_FORCE_MAX};
+use applied::{AppliedChanges, FollowersDir};
 use change::{Act, ChangeError};
 use feed::{Feed, TopicFeed};
 use key::{HashKey, HashKeyError, KeyId};
@@ -39,11 +42,11 @@ use mark::LogPrefix;
 use record::{Change, Kind, Record};
 pub use snapshot::{Identity, Key, KeyRefusal, ModelDenied, Snapshot};
 
-/// How soon a change is seen: revoking a key takes effect within this.
-const POLL: Duration = Duration::from_millis(100);
+/// How soon a change is seen: whoever makes one waits for it. A look is one system call.
+const POLL: Duration = Duration::from_millis(20);
 /// Pause after the topic could not be read.
 const RETRY: Duration = Duration::from_millis(500);
-/// How often and how long whoever changes something looks whether it is in force.
+/// How often whoever changes something looks whether it is in force.
 const SEEN_LOOK: Duration = Duration::from_millis(5);
 
 /// Control could not be taken up.
@@ -58,6 +61,8 @@ pub enum ControlError {
          the same text on every machine"
     )]
     OtherSecret,
+    #[error("keep a file of the changes that are in force: {0}")]
+    Followers(#[source] io::Error),
     #[error("start the thread that follows the control log: {0}")]
     Thread(#[source] io::Error),
 }
@@ -70,6 +75,7 @@ pub struct Control {
     /// The topic that all gateways follow.
     topic: Option<RecordLog>,
     last_used: LastUsedFile,
+    followers: FollowersDir,
     pub hash_key: Arc<HashKey>,
 }
 
@@ -89,6 +95,7 @@ impl Control {
             log: ControlLog::in_dir(data_dir),
             topic: topic.map(RecordLog::Topic),
             last_used: LastUsedFile::in_dir(data_dir),
+            followers: FollowersDir::in_dir(data_dir),
             hash_key: Arc::new(hash_key),
         })
     }
@@ -127,20 +134,33 @@ impl Control {
         }
     }
 
+    /// Waits until a change is in force at all running gateways of this data directory. Returns at how
+    /// many it is not.
+    pub fn await_in_force(&self, change: RequestId) -> io::Result<usize> {
+        self.followers.wait(change, IN_FORCE_MAX)
+    }
+
     /// Reads everything and goes on following it, as a part of the process.
     pub fn follow(self, parts: &Parts) -> Result<ControlHandle, ControlError> {
         let mut current = Snapshot::default();
+        // First: who looks before this is there has changed what is read below.
+        let mut applied = self.followers.begin().map_err(ControlError::Followers)?;
         let feed = match &self.topic {
             None => {
                 let mut reader = self.log.reader();
                 let mut changes = Vec::new();
                 reader.read(|change| changes.push(change))?;
+                let ids = applied::ids(&changes);
                 current.apply(changes);
+                applied.note(&ids);
                 Feed::File(reader)
             }
             Some(topic) => {
                 let mut feed = TopicFeed::new(topic, &self.log);
-                current.apply(self.first_read(&mut feed)?);
+                let changes = self.first_read(&mut feed)?;
+                let ids = applied::ids(&changes);
+                current.apply(changes);
+                applied.note(&ids);
                 Feed::Topic(Box::new(feed))
             }
         };
@@ -159,6 +179,7 @@ impl Control {
             control: self.clone(),
             feed,
             current: current.clone(),
+            applied,
             part: part.clone(),
         };
         let follower = part
@@ -227,7 +248,7 @@ impl ControlHandle {
         }
     }
 
-    /// Makes a change, and waits until it is in force here.
+    /// Makes a change. When this returns, it is in force here.
     pub fn change(
         &self,
         stream: &StreamWriter,
@@ -236,15 +257,15 @@ impl ControlHandle {
     ) -> Result<(), ChangeError> {
         let before = self.load().record(change.kind, &change.id);
         self.control.change(stream, act, before.as_ref(), &change)?;
-        for _ in 0..SEEN_LOOKS_MAX {
+        let deadline = crate::clock::now() + IN_FORCE_MAX;
+        while crate::clock::now() < deadline {
             self.follower.wake();
             if self.load().record(change.kind, &change.id) == change.record {
                 return Ok(());
             }
             std::thread::park_timeout(SEEN_LOOK);
         }
-        // It is in the log: it will be in force when the log can be read again.
-        Ok(())
+        Err(ChangeError::NotInForce)
     }
 
     /// Whom a presented key stands for.
@@ -260,6 +281,7 @@ struct ControlFollower {
     control: Control,
     feed: Feed,
     current: Arc<ArcSwap<Snapshot>>,
+    applied: AppliedChanges,
     part: PartHandle,
 }
 
@@ -282,8 +304,10 @@ impl ControlFollower {
         let (changes, read) = self.feed.news();
         if !changes.is_empty() {
             let mut next = Snapshot::clone(&self.current.load());
+            let ids = applied::ids(&changes);
             next.apply(changes);
             self.current.store(Arc::new(next));
+            self.applied.note(&ids);
         }
         let done = read
             .or_else(|error| self.write_anew(error))

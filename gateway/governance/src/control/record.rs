@@ -106,6 +106,9 @@ pub struct Change {
     pub kind: Kind,
     pub id: String,
     pub record: Option<Record>,
+    /// Id of the event of the change, by which whoever made it finds that it is in force.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub change_id: Option<String>,
 }
 
 /// A line whose record is read by its kind.
@@ -114,15 +117,27 @@ struct ChangeLine {
     kind: Kind,
     id: String,
     record: Option<Box<RawValue>>,
+    #[serde(default)]
+    change_id: Option<String>,
 }
 
 impl TryFrom<ChangeLine> for Change {
     type Error = serde_json::Error;
 
-    fn try_from(ChangeLine { kind, id, record }: ChangeLine) -> Result<Self, Self::Error> {
+    fn try_from(line: ChangeLine) -> Result<Self, Self::Error> {
+        let ChangeLine {
+            kind,
+            id,
+            record,
+            change_id,
+        } = line;
         let record = record.map(|json| Record::parse(kind, json.get()));
-        let record = record.transpose()?;
-        Ok(Self { kind, id, record })
+        Ok(Self {
+            kind,
+            id,
+            record: record.transpose()?,
+            change_id,
+        })
     }
 }
 
@@ -133,6 +148,7 @@ impl Change {
             kind: record.kind(),
             id: record.id(),
             record: Some(record),
+            change_id: None,
         }
     }
 
@@ -142,6 +158,7 @@ impl Change {
             kind,
             id,
             record: None,
+            change_id: None,
         }
     }
 }
