@@ -80,6 +80,9 @@ pub(crate) struct EventlogConfig {
     pub(crate) partitions: u16,
     /// Replicas of the topic, if it does not exist yet; the brokers' default unless set.
     pub(crate) replication: Option<u16>,
+    /// Days that the topic keeps events, if it does not exist yet; 0 is for good. An ingestor that is away
+    /// for longer loses events.
+    pub(crate) topic_retention_days: u32,
     /// Further settings of librdkafka, such as `security.protocol` and `sasl.password`.
     pub(crate) properties: BTreeMap<String, String>,
     /// Consumer group of the ingestors.
@@ -100,6 +103,7 @@ impl Default for EventlogConfig {
             topic: "weir.events".into(),
             partitions: 12,
             replication: None,
+            topic_retention_days: 7,
             properties: BTreeMap::new(),
             group: "weir-ingestor".into(),
         }
@@ -341,6 +345,10 @@ impl EventlogConfig {
             topic: topic.to_owned(),
             partitions: i32::from(self.partitions),
             replication: self.replication.map(i32::from),
+            retention: match self.topic_retention_days {
+                0 => None,
+                days => Some(Duration::from_secs(u64::from(days) * 86_400)),
+            },
             properties: self.properties.clone(),
             ..KafkaOptions::new(brokers)
         })

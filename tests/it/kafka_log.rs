@@ -6,7 +6,9 @@ use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
-use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, ResourceSpecifier};
+use rdkafka::admin::{
+    AdminClient, AdminOptions, AlterConfig, NewTopic, ResourceSpecifier, TopicReplication,
+};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
@@ -19,7 +21,7 @@ use weir_schemas::codec::decode;
 use weir_schemas::event::{ControlChanged, Envelope, Event};
 use weir_schemas::{RequestId, StreamId};
 use weir_tests::kafka::Kafka;
-use weir_tests::weir::wait_within;
+use weir_tests::weir::{Installation, wait_within};
 
 /// The node for all tests that leave it in peace.
 pub(crate) static KAFKA: LazyLock<Kafka> = LazyLock::new(|| Kafka::start().unwrap());
@@ -41,6 +43,71 @@ fn kafka_options(brokers: &str, topic: &str) -> KafkaOptions {
         .properties
         .insert("session.timeout.ms".into(), "6000".into());
     options
+}
+
+/// What `weir doctor` says of the topic.
+fn doctor(brokers: &str, topic: &str) -> serde_json::Value {
+    let weir = Installation::new(&format!(
+        "[eventlog]\nkind = \"kafka\"\nbrokers = \"{brokers}\"\ntopic = \"{topic}\"\n"
+    ));
+    let output = weir.unwrap().command(&["doctor", "--json"]).output();
+    let reports: serde_json::Value = serde_json::from_slice(&output.unwrap().stdout).unwrap();
+    let mut reports = reports.as_array().unwrap().iter();
+    let report = reports.find(|report| report["check"] == "topic");
+    report.unwrap().clone()
+}
+
+/// Events wait in Kafka for an ingestor that is away, for as long as the topic keeps them.
+#[test]
+fn doctor_says_how_long_the_topic_keeps_events_and_how_old_the_unread_ones_are() {
+    const HOUR_MS: i64 = 3_600_000;
+    let brokers = KAFKA.brokers();
+    let topic = "kept";
+    let options = kafka_options(&brokers, topic);
+    let source = KafkaSource::open(options, "weir-ingestor").unwrap();
+    wait_within(PATIENCE, "the topic is made", || {
+        Ok(doctor(&brokers, topic)["verdict"] == "OK")
+    })
+    .unwrap();
+    drop(source);
+    let report = doctor(&brokers, topic);
+    assert_eq!(
+        report["detail"], "kept keeps events for 168.0 h; nothing is unread",
+        "{report}"
+    );
+
+    let producer: BaseProducer = ClientConfig::new()
+        .set("bootstrap.servers", &brokers)
+        .create()
+        .unwrap();
+    let now_ms = i64::try_from(std::time::UNIX_EPOCH.elapsed().unwrap().as_millis()).unwrap();
+    for age_h in [100, 1] {
+        let record = BaseRecord::<str, str>::to(topic).payload("x");
+        let record = record.key("k").timestamp(now_ms - age_h * HOUR_MS);
+        producer.send(record).unwrap();
+    }
+    producer.flush(PATIENCE).unwrap();
+    let report = doctor(&brokers, topic);
+    assert_eq!(report["verdict"], "WARN", "{report}");
+    let detail = report["detail"].as_str().unwrap();
+    assert!(detail.contains("unread one is 100.0 h old"), "{report}");
+
+    let foreign =
+        NewTopic::new("foreign", 1, TopicReplication::Fixed(1)).set("retention.ms", "7200000");
+    let admin: AdminClient<DefaultClientContext> = ClientConfig::new()
+        .set("bootstrap.servers", &brokers)
+        .create()
+        .unwrap();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let made = runtime.block_on(admin.create_topics([&foreign], &AdminOptions::new()));
+    assert!(made.unwrap()[0].is_ok());
+    let report = doctor(&brokers, "foreign");
+    assert_eq!(report["verdict"], "WARN", "{report}");
+    let detail = report["detail"].as_str().unwrap();
+    assert!(
+        detail.contains("foreign keeps events for 2.0 h"),
+        "{report}"
+    );
 }
 
 fn open_journal(dir: &Path) -> Journal {

@@ -26,6 +26,7 @@ mod full_disk;
 mod governance;
 mod hard_budgets;
 mod ingest;
+mod journal;
 mod kafka_log;
 mod kill;
 mod labels;

@@ -13,9 +13,11 @@ use anyhow::ensure;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpStream;
+use weir_eventlog::{JournalFault, KafkaOptions, TopicStanding, inspect_journal, topic_standing};
 use weir_gateway::config::ProviderConfig;
 use weir_gateway::connections_within;
 use weir_governance::control::log::ControlLog;
+use weir_governance::ledger::{ShortStream, short_streams};
 use weir_ingestor::audit::Anchor;
 use weir_ingestor::audit::EXPORT_FILE;
 use weir_schemas::clickhouse::MIGRATIONS;
@@ -43,6 +45,8 @@ const SPACE_NONE_BYTES: u64 = 64 << 20;
 const SYNC_SLOW: Duration = Duration::from_millis(50);
 /// Clocks further apart than this make reports of "the last minute" misleading.
 const CLOCKS_APART_MS: u64 = 2_000;
+/// Faults of a journal that are listed.
+const FAULTS_SHOWN_MAX: usize = 10;
 /// 2025-01-01, before this program existed.
 const EARLIEST_NOW_MS: u64 = 1_735_689_600_000;
 
@@ -147,6 +151,11 @@ async fn examine(cli: &Cli) -> Vec<CheckReport> {
     }
     for anchor in config.audit.anchors().flatten() {
         found.push(("anchor", reach_anchor(&anchor).await));
+    }
+    if let Some(options) = config.eventlog.kafka_options() {
+        let group = config.eventlog.group.clone();
+        let standing = tokio::task::spawn_blocking(move || topic(&options, &group)).await;
+        found.extend(standing.ok().map(|outcome| ("topic", outcome)));
     }
     let report = |check: &str, outcome| CheckReport {
         check: check.to_owned(),
@@ -344,6 +353,11 @@ fn journal(data_dir: &Path) -> CheckOutcome {
             bytes,
         }) => {
             let detail = format!("{streams} streams, {} on disk", size(bytes));
+            match damage(data_dir, &dir) {
+                Ok(faults) if faults.is_empty() => {}
+                Ok(faults) => return damaged(&detail, &faults),
+                Err(reason) => return fail(format!("{detail}; {reason}"), "look at the disk"),
+            }
             match dead {
                 0 => ok(detail),
                 dead => ok(format!(
@@ -357,6 +371,45 @@ fn journal(data_dir: &Path) -> CheckOutcome {
             "make it readable and writable for this user",
         ),
     }
+}
+
+/// What is wrong with the events that are not stored yet.
+fn damage(data_dir: &Path, journal: &Path) -> anyhow::Result<Vec<String>> {
+    let faults = inspect_journal(journal)?.into_iter();
+    let mut found: Vec<_> = faults
+        .map(|fault| {
+            let JournalFault { path, offset, what } = fault;
+            format!("{}, byte {offset}: {what}", path.display())
+        })
+        .collect();
+    let spend = data_dir.join("spend");
+    if spend.is_dir() {
+        found.extend(short_streams(&spend, journal)?.into_iter().map(|short| {
+            let ShortStream { stream, requests } = short;
+            let path = journal.join(stream);
+            format!(
+                "{}: it ends before {requests} requests that were charged",
+                path.display()
+            )
+        }));
+    }
+    Ok(found)
+}
+
+fn damaged(detail: &str, faults: &[String]) -> CheckOutcome {
+    let shown = faults.iter().take(FAULTS_SHOWN_MAX);
+    let shown: Vec<_> = shown.map(String::as_str).collect();
+    let more = match faults.len().saturating_sub(FAULTS_SHOWN_MAX) {
+        0 => String::new(),
+        more => format!("\nand {more} more"),
+    };
+    fail(
+        format!(
+            "{detail}; acknowledged events are damaged or gone:\n{}{more}",
+            shown.join("\n")
+        ),
+        "look at the disk; what can be read is stored, and `weir audit verify` names the gaps",
+    )
 }
 
 #[derive(Default)]
@@ -668,6 +721,51 @@ async fn reach_broker(broker: &str) -> CheckOutcome {
             format!("{broker}: {error}"),
             "check [eventlog] brokers; meanwhile the journal keeps the events",
         ),
+    }
+}
+
+/// The topic of the events, and how far behind the ingestors are.
+fn topic(options: &KafkaOptions, group: &str) -> CheckOutcome {
+    let topic = &options.topic;
+    let TopicStanding {
+        retention,
+        unread,
+        deleted,
+    } = match topic_standing(options, group) {
+        Ok(standing) => standing,
+        Err(error) => {
+            let fix =
+                "check [eventlog] brokers and topic; the first gateway or ingestor makes the topic";
+            return warn(format!("{topic}: {error}"), fix);
+        }
+    };
+    let lag = match unread {
+        None => "nothing is unread".to_owned(),
+        Some(age) => format!(
+            "the oldest unread one is {:.1} h old",
+            age.as_secs_f64() / 3600.0
+        ),
+    };
+    let detail = format!("{topic} keeps events for {retention}; {lag}");
+    if deleted > 0 {
+        return fail(
+            format!("{detail}; {deleted} were deleted before they were stored"),
+            "start the ingestors, and keep events for longer (the topic's retention.ms)",
+        );
+    }
+    let is_late = |kept: Duration| unread.is_some_and(|age| age > kept / 2);
+    if retention.time.is_some_and(is_late) {
+        warn(
+            detail,
+            "start the ingestors, or more of them: what gets older than the topic's retention is lost",
+        )
+    } else if retention.is_less_than(options.retention) {
+        warn(
+            detail,
+            "set the topic's retention.ms to [eventlog] topic_retention_days or more, and retention.bytes to -1",
+        )
+    } else {
+        ok(detail)
     }
 }
 

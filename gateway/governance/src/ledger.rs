@@ -21,7 +21,7 @@
 //! | between a new file of lines and its totals | totals, and two files of lines after them | both files |
 //! | between new totals and deleting old lines | lines of a file before `next` | the totals alone |
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
@@ -148,6 +148,9 @@ impl Ledger {
         let mut lines = Vec::new();
         for number in numbers.iter().filter(|number| **number >= totals.next) {
             lines.extend(read_lines(&lines_path(dir, *number))?);
+        }
+        for ShortStream { stream, requests } in short(&lines, journal)? {
+            tracing::error!(%stream, requests, "failed to find the events of requests that were charged: the journal's stream ends before them");
         }
         drop_unwritten(&mut lines, journal)?;
         for charge in lines.iter().flat_map(|line| &line.charges) {
@@ -403,6 +406,47 @@ fn parse(line: &[u8]) -> Result<ChargeLine, String> {
         return Err("its checksum does not match".into());
     }
     serde_json::from_str(json).map_err(|error| error.to_string())
+}
+
+/// A stream that ends before requests that were charged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShortStream {
+    pub stream: String,
+    pub requests: usize,
+}
+
+/// Streams of the journal that lack events of requests which the ledger has. A kill leaves one such
+/// request at most, which was not answered.
+pub fn short_streams(dir: &Path, journal: &Path) -> Result<Vec<ShortStream>, LedgerError> {
+    let totals = read_totals(dir)?;
+    let mut lines = Vec::new();
+    for number in numbers(dir)?.into_iter().filter(|it| *it >= totals.next) {
+        lines.extend(read_lines(&lines_path(dir, number))?);
+    }
+    short(&lines, journal)
+}
+
+fn short(lines: &[ChargeLine], journal: &Path) -> Result<Vec<ShortStream>, LedgerError> {
+    let mut unwritten: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut ends = HashMap::new();
+    for line in lines {
+        let Ok(stream) = line.stream.parse::<StreamId>() else {
+            continue;
+        };
+        let end = match ends.get(&stream) {
+            Some(end) => *end,
+            None => *ends.entry(stream).or_insert(last_seq(journal, stream)?),
+        };
+        if end.is_some_and(|end| end < line.seq) {
+            *unwritten.entry(&line.stream).or_default() += 1;
+        }
+    }
+    let short = unwritten.into_iter().filter(|(_, requests)| *requests > 1);
+    let short = short.map(|(stream, requests)| ShortStream {
+        stream: stream.to_owned(),
+        requests,
+    });
+    Ok(short.collect())
 }
 
 /// Copies what was spent, as far as its events are in a copy of the journal that was made just before.

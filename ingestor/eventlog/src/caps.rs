@@ -65,6 +65,9 @@ pub(crate) const ABANDONED: Duration = Duration::from_secs(3600);
 /// Room for the largest payload with its key, header and framing.
 pub(crate) const MESSAGE_BYTES_MAX: usize = PAYLOAD_BYTES_MAX + (64 << 10);
 
+/// How long a topic keeps events unless a setting says otherwise.
+pub const TOPIC_RETENTION: Duration = Duration::from_secs(7 * 24 * 3600);
+
 /// How often the cursor is written.
 pub(crate) const SHIP_COMMIT_INTERVAL: Duration = Duration::from_millis(200);
 

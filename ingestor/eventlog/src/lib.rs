@@ -102,6 +102,7 @@ mod clock;
 mod files;
 mod frame;
 mod hold;
+mod inspect;
 mod journal;
 mod kafka;
 mod locked_file;
@@ -123,6 +124,7 @@ pub use batch::{
 };
 pub use files::FileError;
 pub use hold::JournalHold;
+pub use inspect::{JournalFault, inspect_journal};
 pub use journal::{
     AppendError, Appended, ChainHash, Chaining, Durability, InvalidOptions, Journal, JournalError,
     JournalFull, JournalOptions, JournalStats, Latency, LockedStream, NotDurable, StreamWriter,
@@ -130,7 +132,8 @@ pub use journal::{
 };
 pub use kafka::{
     InvalidKafkaOptions, KafkaOptions, KafkaSource, KafkaSourceStats, SEQ_HEADER, Shipper,
-    ShipperError, ShipperOptions, ShipperStats, SourceFault,
+    ShipperError, ShipperOptions, ShipperStats, SourceFault, TopicRetention, TopicStanding,
+    topic_standing,
 };
 pub use locked_file::LockedFile;
 pub use parts::{PartHandle, PartState, PartStatus, Parts};

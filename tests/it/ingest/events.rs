@@ -31,7 +31,7 @@ pub(super) fn open_sealed_journal(dir: &Path) -> Journal {
 }
 
 /// Appends requests with their attempts, numbered from `from`, and returns their cost.
-pub(super) fn write(writer: &StreamWriter, from: u64, count: u64) -> i64 {
+pub(crate) fn write(writer: &StreamWriter, from: u64, count: u64) -> i64 {
     write_since(writer, from, count, born_us(writer.id()))
 }
 

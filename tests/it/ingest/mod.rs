@@ -3,7 +3,7 @@
 mod any_event;
 mod clock;
 mod cluster;
-mod events;
+pub(crate) mod events;
 mod extremes;
 mod proxy;
 

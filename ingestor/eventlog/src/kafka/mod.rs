@@ -11,12 +11,15 @@ mod client;
 mod options;
 mod shipper;
 mod source;
+mod standing;
 mod topic;
 
 pub(crate) use client::{contain, log};
 pub use options::{InvalidKafkaOptions, KafkaOptions};
 pub use shipper::{Shipper, ShipperError, ShipperOptions, ShipperStats};
 pub use source::{KafkaSource, KafkaSourceStats, SourceFault};
+pub use standing::{TopicStanding, topic_standing};
+pub use topic::TopicRetention;
 pub(crate) use topic::{RecordsKept, ensure_record_topic};
 
 /// Name of the header that holds an event's number.

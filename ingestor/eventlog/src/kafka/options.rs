@@ -1,12 +1,13 @@
 //! How Kafka is reached, and what of its client's settings is ours.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::KafkaError;
 
-use crate::caps::MESSAGE_BYTES_MAX;
+use crate::caps::{MESSAGE_BYTES_MAX, TOPIC_RETENTION};
 
 /// Settings of librdkafka that decide whether events get lost or doubled. They can't be changed.
 const OURS: &[&str] = &[
@@ -44,6 +45,9 @@ pub struct KafkaOptions {
     pub partitions: i32,
     /// Replicas of the topic if it has to be made; `None` leaves it to the brokers' default.
     pub replication: Option<i32>,
+    /// How long the topic keeps events if it has to be made, however many they are; `None` is for good.
+    /// An ingestor that is away for longer loses events.
+    pub retention: Option<Duration>,
     /// Further settings of librdkafka, for example `security.protocol` and `sasl.*`.
     pub properties: BTreeMap<String, String>,
 }
@@ -73,6 +77,7 @@ impl KafkaOptions {
             topic: "weir.events".to_owned(),
             partitions: 12,
             replication: None,
+            retention: Some(TOPIC_RETENTION),
             properties: BTreeMap::new(),
         }
     }

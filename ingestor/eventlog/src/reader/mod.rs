@@ -22,7 +22,7 @@ use crate::files::{self, FileContext as _, FileError, if_exists};
 use crate::hold::is_held;
 use crate::locked_file::LockedFile;
 use crate::progress::Progress;
-use cursor::JournalCursor;
+pub(crate) use cursor::JournalCursor;
 use follower::{BatchIntake, Follower, TurnResult};
 pub use source::JournalSource;
 
