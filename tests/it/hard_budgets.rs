@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::io::Write as _;
 use std::net::{SocketAddr, TcpStream};
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -12,7 +13,7 @@ use parking_lot::{Condvar, Mutex};
 use serde_json::{Value, json};
 use weir_tests::gateway::completion;
 use weir_tests::http::{Answer, Received, Request, event_stream_head, json_answer, serve};
-use weir_tests::weir::{Installation, Process, wait_for};
+use weir_tests::weir::{Installation, Process, python, repository, wait_for};
 
 /// A budget of $0.02 for each team.
 const BUDGET_PICO: u64 = 20_000_000_000;
@@ -261,18 +262,72 @@ fn table() -> Vec<(&'static str, &'static str, Value, bool)> {
         body
     };
     let one = |content: &str| with(chat(content), json!({"max_tokens": 1}));
+    let image = |url: String| {
+        let images: Vec<Value> = (0..20)
+            .map(|_| json!({"type": "image_url", "image_url": {"url": url}}))
+            .collect();
+        json!({"model": "mini", "max_tokens": 1, "messages": [{"role": "user", "content": images}]})
+    };
     let fields: serde_json::Map<String, Value> = (0..300)
         .map(|number| (format!("a_field_{number}"), json!({"type": "string"})))
         .collect();
     let schema = json!({"type": "json_schema", "json_schema": {"name": "s", "schema": {
         "type": "object", "properties": fields, "additionalProperties": false,
     }}});
+    let responses = |more: Value| with(json!({"model": "mini", "input": "how high?"}), more);
+    let cached = json!([{"type": "text", "text": "w".repeat(2000), "cache_control": {"type": "ephemeral", "ttl": "1h"}}]);
     vec![
+        (
+            "both-limits",
+            CHAT,
+            with(
+                chat("hi"),
+                json!({"max_completion_tokens": 1, "max_tokens": 16000}),
+            ),
+            true,
+        ),
         ("one-token", CHAT, one("hi"), true),
+        (
+            "kept-state",
+            "/v1/responses",
+            responses(json!({"previous_response_id": "resp_0", "max_output_tokens": 16})),
+            false,
+        ),
+        (
+            "images-by-url",
+            CHAT,
+            image("https://example.com/a.png".into()),
+            false,
+        ),
+        (
+            "images-inline",
+            CHAT,
+            image(format!("data:image/png;base64,{}", "A".repeat(400))),
+            false,
+        ),
         (
             "schema",
             CHAT,
             with(one("hi"), json!({"response_format": schema})),
+            true,
+        ),
+        ("no-limit", CHAT, chat("hi"), true),
+        (
+            "no-limit-stream",
+            CHAT,
+            with(chat("hi"), json!({"stream": true})),
+            true,
+        ),
+        (
+            "no-limit-responses",
+            "/v1/responses",
+            responses(json!({})),
+            true,
+        ),
+        (
+            "five-choices",
+            CHAT,
+            with(chat("hi"), json!({"n": 5})),
             true,
         ),
         (
@@ -304,6 +359,12 @@ fn table() -> Vec<(&'static str, &'static str, Value, bool)> {
             ),
             true,
         ),
+        (
+            "cache-write",
+            "/v1/messages",
+            json!({"model": "claude", "max_tokens": 100, "system": cached, "messages": [{"role": "user", "content": "hi"}]}),
+            true,
+        ),
     ]
 }
 
@@ -324,7 +385,7 @@ fn config(openai: SocketAddr) -> String {
         alias("mini", "openai", "gpt-4o-mini"),
         alias("full", "openai", "gpt-4o"),
         alias("vectors", "openai", "text-embedding-3-small"),
-        alias("claude", "anthropic", "claude-sonnet-4-5"),
+        alias("claude", "anthropic", "claude-haiku-4-5"),
     ]
     .concat()
 }
@@ -525,6 +586,44 @@ fn a_further_attempt_is_made_only_if_the_budget_can_pay_it_too() {
 }
 
 #[test]
+fn who_sets_no_limit_gets_the_answer_that_the_budget_affords_and_is_told() {
+    let scene = Scene::start("", &config(exacting(Billed::default())));
+    // 3 000 tokens out at $0.60 a million, and little in.
+    budget_of(&scene, "clamped", "0.0018");
+    let body = json!({"model": "mini", "messages": [{"role": "user", "content": "hi"}]});
+    let request = post("/v1/chat/completions", &scene.key("clamped"), &body);
+    let first = request.send(scene.weir.gateway).unwrap();
+    assert_eq!(first.status, 200, "{first:?}");
+    let told = first.header("x-weir-clamped").unwrap().to_owned();
+    let limit: u64 = told
+        .strip_prefix("output_tokens=")
+        .unwrap()
+        .parse()
+        .unwrap();
+    assert_eq!(first.json()["usage"]["completion_tokens"], limit);
+    assert!((500..3000).contains(&limit), "{limit}");
+    let row = "SELECT limit_verdict FROM weir.requests WHERE status = 200";
+    scene.rows("clamped", 1);
+    assert_eq!(
+        scene.weir.sql(row).unwrap()[0]["limit_verdict"],
+        "clamped:clamped"
+    );
+    let with_limit = with_max(&body, 16000);
+    let refused = post("/v1/chat/completions", &scene.key("clamped"), &with_limit);
+    let refused = refused.send(scene.weir.gateway).unwrap();
+    assert_eq!(
+        refused.status, 402,
+        "a client's own limit is not changed: {refused:?}"
+    );
+}
+
+fn with_max(body: &Value, max_tokens: u64) -> Value {
+    let mut body = body.clone();
+    body["max_tokens"] = max_tokens.into();
+    body
+}
+
+#[test]
 fn a_provider_that_breaks_its_limit_is_stopped_charged_and_reported() {
     let provider = serve(|request: &Received, client: &mut TcpStream| {
         let body: Value = serde_json::from_str(&request.body)?;
@@ -711,5 +810,36 @@ fn whatever_providers_do_rows_are_whole_and_budgets_are_their_sum() {
     for (user, billed) in &*ledger.lock() {
         let cost = cost.get(user.as_str()).copied().unwrap_or_default();
         assert!(cost >= *billed, "seed {seed}, {user}: {cost} < {billed}");
+    }
+}
+
+/// Both SDKs repeat a 429 by themselves, unless they are told not to, and no 402.
+#[test]
+fn no_official_sdk_repeats_a_call_that_a_budget_refuses() {
+    for status in [402, 429] {
+        let settings = format!("budget_status = {status}");
+        let scene = Scene::start(&settings, &cents(exacting(Billed::default()), ""));
+        budget_of(&scene, "sdk", "0.01");
+        let key = scene.key("sdk");
+        let found = Command::new(python())
+            .arg("-B")
+            .arg(repository().join("tests/clients/retries.py"))
+            .args([&scene.weir.base_url(), &key])
+            .args(["cents@chat", "cents@messages"])
+            .output()
+            .unwrap();
+        assert!(found.status.success(), "{found:?}");
+        let printed: Value = serde_json::from_slice(&found.stdout).unwrap();
+        for api in ["cents@chat", "cents@messages"] {
+            assert_eq!(printed["seen"][api][1], status, "{printed}");
+        }
+        let metrics = weir_tests::http::get(scene.weir.gateway, "/metrics").unwrap();
+        let of_status = format!("status=\"{status}\"");
+        let refused: u64 = metrics
+            .lines()
+            .filter(|line| line.starts_with("weir_requests_total") && line.contains(&of_status))
+            .filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok())
+            .sum();
+        assert_eq!(refused, 2, "one call of each client: {metrics}");
     }
 }

@@ -186,10 +186,16 @@ pub struct ExhaustedBudget {
 }
 
 impl ExhaustedBudget {
-    /// Whether there would be room if nothing were reserved.
+    /// Whether there would be room if nothing were reserved, and something is.
     #[must_use]
     pub const fn may_come_free(&self) -> bool {
-        self.exhausted.unspent > 0 && self.requested <= self.exhausted.unspent
+        let BudgetExhausted {
+            remaining,
+            available,
+            unspent,
+            ..
+        } = self.exhausted;
+        unspent > 0 && self.requested <= unspent && (remaining < unspent || available < remaining)
     }
 }
 

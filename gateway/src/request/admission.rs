@@ -296,7 +296,7 @@ fn unpriced(budget: String, subject: &Subject<'_>, cost: &Cost, contact: Option<
 fn unbounded(budget: String, bound: &RequestBound, contact: Option<&str>) -> Refusal {
     let names = bound.unbounded_at.iter().take(NAMES_SHOWN_MAX);
     let names: Vec<String> = names
-        .map(|(deployment, why)| format!("{} ({})", deployment.name, why.0))
+        .map(|(deployment, why)| format!("{} ({why})", deployment.name))
         .collect();
     let ask = contact.map_or_else(String::new, |contact| format!("ask {contact} to "));
     let message = format!(
