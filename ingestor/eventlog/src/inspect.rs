@@ -80,7 +80,7 @@ fn inspect_stream(
         let Some(file) = files::if_exists(File::open(&path)).context("open", &path)? else {
             continue;
         };
-        let segment = Segment {
+        let segment = CheckedSegment {
             header: SegmentHeader { stream, first_seq },
             path: &path,
             file: &file,
@@ -92,14 +92,14 @@ fn inspect_stream(
     Ok(())
 }
 
-struct Segment<'a> {
+struct CheckedSegment<'a> {
     header: SegmentHeader,
     path: &'a Path,
     file: &'a File,
     is_last: bool,
 }
 
-impl Segment<'_> {
+impl CheckedSegment<'_> {
     /// Returns the number that the event behind it has.
     fn inspect(
         &self,
