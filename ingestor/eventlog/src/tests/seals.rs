@@ -54,7 +54,11 @@ fn seals_cover_every_event_once_whatever_is_written_meanwhile() {
     let writer = journal.open_stream(0).unwrap();
     thread::scope(|scope| {
         for _ in 0..3 {
-            scope.spawn(|| (0..200).for_each(|_| drop(append(&writer, &["a", "bc"]))));
+            scope.spawn(|| {
+                for _ in 0..200 {
+                    append(&writer, &["a", "bc"]);
+                }
+            });
         }
         scope.spawn(|| (0..50).for_each(|_| writer.stream.seal()));
     });
