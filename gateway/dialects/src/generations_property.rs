@@ -9,8 +9,9 @@ use serde_json::{Map, Value, json};
 use crate::api::{ClientApi, UpstreamApi};
 use crate::generations::{AskedReasoning, Generation, ReasoningControl, ReasoningOff};
 use crate::neutral::Effort;
-use crate::prepare::{ClientRequest, UpstreamRequest, prepare};
+use crate::prepare::{UpstreamRequest, prepare};
 use crate::refusal::{PrepareError, Unsupported};
+use crate::request::ClientRequest;
 use crate::target::Target;
 use crate::{inspect, vendors};
 

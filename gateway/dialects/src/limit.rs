@@ -4,11 +4,11 @@
 use bytes::Bytes;
 
 use crate::api::{ClientApi, UpstreamApi};
-use crate::billable::OUTPUT_TOKENS_UNKNOWN;
+use crate::bound::OUTPUT_TOKENS_UNKNOWN;
 use crate::entries::entries_of;
 use crate::inspect::{RequestFacts, inspect};
 use crate::json::{self, Object, Path};
-use crate::prepare::ClientRequest;
+use crate::request::ClientRequest;
 use crate::splice::{Edit, remove, splice};
 use crate::target::Target;
 

@@ -66,6 +66,11 @@ impl TopicRetention {
         };
         for resource in described {
             let resource = resource.map_err(KafkaError::AdminOp)?;
+            // librdkafka gives a topic that does not exist as one without settings.
+            if resource.entries.is_empty() {
+                let unknown = RDKafkaErrorCode::UnknownTopicOrPartition;
+                return Err(KafkaError::AdminOp(unknown));
+            }
             // -1 is no bound.
             let number = |name| resource.get(name)?.value.as_ref()?.parse::<u64>().ok();
             retention.time = number("retention.ms").map(Duration::from_millis);
