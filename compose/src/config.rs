@@ -371,7 +371,7 @@ impl EventlogConfig {
                     bytes: self.group_bytes,
                 },
             },
-            chaining: Some(weir_ingestor::audit::CHAINING),
+            chaining: Some(weir_ingestor::CHAINING),
             ..JournalOptions::new(data_dir.join("journal"))
         }
     }

@@ -78,9 +78,12 @@ mod tests {
         let sections = [
             "gateway",
             "webhook",
+            "unauthenticated",
             "control",
             "eventlog",
             "store",
+            "audit",
+            "anchor",
             "payloads",
             "provider",
             "alias",

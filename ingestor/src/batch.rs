@@ -6,8 +6,8 @@ use tokio::time::Instant;
 use weir_eventlog::{Position, SourceBatch};
 use weir_schemas::{Envelope, Event, EventId, StreamId, codec, for_each_event};
 
-use crate::audit::{Hashed, StoredRow};
 use crate::caps::{KNOWLEDGE_MAX, NO_TIME_US};
+use crate::hashes::{Hashed, StoredRow};
 use crate::rows::{EventRow, IntoRow as _, row_of};
 
 /// What a batch has of a stream.

@@ -5,9 +5,9 @@ use std::collections::HashMap;
 use weir_eventlog::{LogRecord, SourceBatch};
 use weir_schemas::{Envelope, StreamId, codec};
 
-use crate::audit::Hashed;
 use crate::batch::{EventRows, Partition};
 use crate::dead_letter::{DeadLetter, DeadLetterKind};
+use crate::hashes::Hashed;
 use crate::stored::Stored;
 use crate::tables::Refused;
 

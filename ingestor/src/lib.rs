@@ -17,6 +17,7 @@ mod clock;
 mod dead_letter;
 mod decode;
 pub mod feedback;
+mod hashes;
 mod health;
 mod log;
 mod pipeline;
@@ -29,5 +30,6 @@ mod stored;
 mod tables;
 
 pub use audit::AuditOptions;
+pub use hashes::CHAINING;
 pub use health::{IngestorHealth, IngestorHealthSnapshot};
 pub use pipeline::{IngestorError, IngestorOptions, run};

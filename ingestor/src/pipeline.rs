@@ -13,11 +13,12 @@ use weir_eventlog::{Committed, Source, SourceBatch, SourceError};
 use weir_schemas::{EventId, StreamId};
 use weir_store::{Retention, Store, StoreError};
 
-use crate::audit::{AuditError, AuditOptions, SealProgress, Sealer, StoredRow};
+use crate::audit::{AuditError, AuditOptions, SealProgress, Sealer};
 use crate::batch::{EventRows, Ranges, ranges};
 use crate::caps::{BATCH, COLLISIONS_AT_ONCE, TABLES_LOOK};
 use crate::dead_letter::DeadLetter;
 use crate::decode::{Unstored, decode};
+use crate::hashes::StoredRow;
 use crate::health::IngestorHealth;
 use crate::log::Log;
 use crate::retry::{Backoff, RetryPolicy, Stopped, drain_timeout};

@@ -17,8 +17,6 @@ use weir_schemas::event::{
 };
 use weir_schemas::{Count, EventId, PicoUsd, Usage};
 
-use crate::audit::SealedRange;
-
 /// An event that becomes a row.
 pub(crate) trait IntoRow {
     type Row: EventRow;
@@ -432,6 +430,14 @@ row! {
         chain: &'a str = event.chain;
         fingerprints: Vec<u64> = fingerprints(event.fingerprints);
     }
+}
+
+/// What a seal says of the rows from `first_seq` on.
+#[derive(Debug)]
+pub(crate) struct SealedRange {
+    pub(crate) version: u8,
+    pub(crate) first_seq: u64,
+    pub(crate) fingerprints: Vec<u64>,
 }
 
 impl SealRow<'_> {

@@ -12,11 +12,11 @@ use weir_schemas::clickhouse::EVENT_TABLES;
 use weir_schemas::{EventId, StreamId, for_each_event};
 use weir_store::{ErrorClass, Retention, Store, StoreError};
 
-use crate::audit::Hashed;
 use crate::batch::{EventRows, Inserts, TokenCollisions, token};
 use crate::caps::{LETTERS_AT_ONCE, STREAMS_ASKED_MAX};
 use crate::clock::now_us;
 use crate::dead_letter::{DeadLetter, DeadLetterKind, DeadLetterPlace};
+use crate::hashes::Hashed;
 use crate::rows::{DeadLetterRow, EventRow, row_of};
 use crate::stored::{SearchFrom, SeqRun};
 

@@ -140,7 +140,7 @@ fn money_that_is_used_up_is_refused_in_the_words_of_each_dialect_with_its_reset(
 fn a_budget_in_money_lets_through_only_what_has_a_price() {
     let running = MockedGateway::configured(PRICES);
     running.run(&[
-        "budgets", "set", "strict", "--team", "strict", "--usd", "1000", "--window", "day",
+        "budgets", "set", "strict", "--team", "strict", "--usd", "10000", "--window", "day",
     ]);
     running.run(&[
         "budgets",
@@ -149,7 +149,7 @@ fn a_budget_in_money_lets_through_only_what_has_a_price() {
         "--team",
         "lax",
         "--usd",
-        "1000",
+        "10000",
         "--window",
         "day",
         "--allow-unpriced",
@@ -193,7 +193,7 @@ fn a_budget_in_money_lets_through_only_what_has_a_price() {
 fn budgets_are_listed_with_what_is_spent_and_left_of_them() {
     let mut running = MockedGateway::configured(PRICES);
     running.run(&[
-        "budgets", "set", "month", "--team", "growth", "--usd", "1000", "--per", "user",
+        "budgets", "set", "month", "--team", "growth", "--usd", "10000", "--per", "user",
         "--window", "month",
     ]);
     running.run(&[
@@ -220,7 +220,7 @@ fn budgets_are_listed_with_what_is_spent_and_left_of_them() {
         "subject": "ana",
         "spent": format!("{used}.00"),
         "reserved": "0.00",
-        "remaining": format!("{}.00", 1000 - used),
+        "remaining": format!("{}.00", 10_000 - used),
         "resets": resets,
     }]);
     wait_for("what was used is settled", || {
@@ -248,12 +248,12 @@ fn budgets_are_listed_with_what_is_spent_and_left_of_them() {
         words.remove(7);
         words
     };
-    let left = format!("{}.00", 1000 - used);
+    let left = format!("{}.00", 10_000 - used);
     let spent = format!("{used}.00");
     let month = [
         "month",
         "ana",
-        "1000.00 USD",
+        "10000.00 USD",
         "month",
         &spent,
         "0.00",
@@ -286,7 +286,7 @@ fn budgets_are_listed_with_what_is_spent_and_left_of_them() {
         String::from_utf8_lossy(&output.stdout),
     );
     assert!(
-        output.status.success() && text.contains("1000.00 USD"),
+        output.status.success() && text.contains("10000.00 USD"),
         "{text}"
     );
     assert!(said.contains("amounts are unknown"), "{said}");

@@ -167,7 +167,16 @@ fn limits_and_budgets_hold_over_all_gateways_of_a_cluster() {
     let (_, probe) = one.create_key_with(&["--team", "probe"]).unwrap();
     both_answer([&one, &two], &probe, 200);
     let used = used_tokens(&chat(one.gateway, &probe));
-    let limit = (40 * used).to_string();
+    // Thirty-nine are paid, and the fortieth finds room for what it reserves.
+    one.run(&[
+        "budgets", "set", "one", "--team", "none", "--tokens", "1", "--window", "total",
+    ])
+    .unwrap();
+    let (_, none) = one.create_key_with(&["--team", "none"]).unwrap();
+    let refused = chat(one.gateway, &none).message();
+    let (_, reserved) = refused.split_once("may use ").unwrap();
+    let reserved: u64 = reserved.split(' ').next().unwrap().parse().unwrap();
+    let limit = (39 * used + reserved).to_string();
     one.run(&[
         "budgets", "set", "forty", "--team", "spender", "--tokens", &limit, "--window", "total",
     ])

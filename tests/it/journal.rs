@@ -77,7 +77,8 @@ fn damage_to_a_journal_is_named_with_file_and_byte() {
     for deed in deeds {
         let weir = Installation::new("").unwrap();
         let segments = journal(&weir);
-        assert!(segments.len() > 5);
+        // Four may wait for the disk; further events then go into the fifth.
+        assert!(segments.len() >= 5);
         let (verdict, detail) = doctor(&weir);
         assert_eq!(verdict, "OK", "{detail}");
         let (path, what) = deed(&segments);

@@ -56,14 +56,13 @@ pub(super) async fn attend(
         place,
     } = client;
     let place = match place {
-        ClientPlace::Served(place) => Some(place),
+        ClientPlace::Served(place) => place,
         ClientPlace::Newcomer(_newcomer) => match wait_for_place(&worker, &clients).await {
-            Some(place) => Some(place),
+            Some(place) => place,
             None => return turn_away(&worker, &clients, &mut socket).await,
         },
     };
-    serve(worker, &clients, socket, peer).await;
-    drop(place);
+    serve(worker, &clients, socket, peer, place).await;
 }
 
 /// Waits for the place of a connection that is idle, if there is one.
@@ -71,11 +70,12 @@ async fn wait_for_place(
     worker: &Worker,
     clients: &ClientConnections,
 ) -> Option<OwnedSemaphorePermit> {
+    let places = worker.shared.connections.clone();
     if !clients.close_oldest_idle() {
-        return None;
+        // One may have ended meanwhile: then it is no longer there to be idle.
+        return places.try_acquire_owned().ok();
     }
-    let place = worker.shared.connections.clone().acquire_owned();
-    tokio::time::timeout(NEWCOMER_WAIT_MAX, place)
+    tokio::time::timeout(NEWCOMER_WAIT_MAX, places.acquire_owned())
         .await
         .ok()?
         .ok()
@@ -104,6 +104,7 @@ async fn serve(
     clients: &Arc<ClientConnections>,
     mut socket: TcpStream,
     peer: SocketAddr,
+    place: OwnedSemaphorePermit,
 ) {
     let address = match peer_address(&worker.shared.config, &mut socket, peer.ip()).await {
         Ok(address) => address,
@@ -111,6 +112,8 @@ async fn serve(
     };
     let state = Arc::new(ClientState::new());
     let _open = clients.add(&state);
+    // Given back first: a newcomer finds the connection or its place.
+    let _place = place;
     let service = service_fn(|request| {
         let under_way = state.begin();
         let answer = dispatch::answer(worker.clone(), address, request);

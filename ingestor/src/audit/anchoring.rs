@@ -8,11 +8,11 @@ use tokio::time::timeout;
 use weir_store::Store;
 
 use super::anchor::{Anchor, AnchorError};
-use super::chain::Hash;
 use super::checkpoint::AuditError;
 use super::note::LogTree;
 use super::sign::SigningKey;
 use crate::caps::{ANCHOR_WRITE_MAX, CHECKPOINTS_AT_ONCE};
+use crate::hashes::chain::Hash;
 
 /// Keeps the anchors' places up with the checkpoints.
 #[derive(Debug)]

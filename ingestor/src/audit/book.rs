@@ -10,9 +10,9 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 use weir_store::{Store, StoreError};
 
-use super::chain::{Hash, hash};
 use super::sign::is_signed;
 use crate::caps::EXPORT_TAIL_BYTES;
+use crate::hashes::chain::{Hash, hash};
 
 /// The file that every checkpoint is appended to, one JSON object a line, in the audit directory.
 pub const EXPORT_FILE: &str = "checkpoints.jsonl";

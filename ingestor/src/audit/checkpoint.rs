@@ -26,11 +26,11 @@ use weir_schemas::StreamId;
 use weir_store::{Store, StoreError};
 
 use super::book::{CheckpointRow, ExportError, LeafRow, export, last_checkpoint};
-use super::chain::{Hash, fingerprint, merkle_root, origin};
 use super::progress::{SealProgress, SealableRange};
-use super::rows::{StoredRow, VERSION, chain_after, stored_rows};
 use super::sign::{KeyError, SigningKey};
 use crate::caps::{CHECKPOINT_LEAVES_MAX, GAP_MAX, PIECE_EVENTS_MAX, STREAMS_ASKED_MAX};
+use crate::hashes::chain::{Hash, fingerprint, merkle_root, origin};
+use crate::hashes::{StoredRow, VERSION, chain_after, stored_rows};
 use crate::tables::of_all_tables;
 
 /// No checkpoint was made, or nothing can be verified.

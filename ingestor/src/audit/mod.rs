@@ -1,7 +1,7 @@
 //! The proof that nothing stored was changed, taken away or added to.
 //!
 //! Each stream's rows make a hash chain, in the order of their seqs, over the rows as they are
-//! stored ([`rows`], [`chain`]). From time to time the pieces that are new since the last time become
+//! stored ([`hashes`](crate::hashes)). From time to time the pieces that are new since the last time become
 //! leaves of a Merkle tree, whose root is signed with the installation's key and written down in the
 //! tables and in a file beside them ([`checkpoint`], [`sign`]). [`verify()`] does all of it again and
 //! names the first row that is not what it was.
@@ -16,12 +16,9 @@ use std::time::Duration;
 mod anchor;
 mod anchoring;
 mod book;
-mod chain;
 mod checkpoint;
 mod note;
 mod progress;
-mod row_binary;
-mod rows;
 mod seal;
 mod sign;
 mod verify;
@@ -31,9 +28,7 @@ pub use anchoring::{Anchored, Anchoring};
 pub use book::{EXPORT_FILE, ExportError, check_export};
 pub use checkpoint::{AuditError, Checkpointer, Made};
 pub use note::verifier_key;
-pub(crate) use progress::{Hashed, SealProgress, SealedRange};
-pub use rows::CHAINING;
-pub(crate) use rows::StoredRow;
+pub(crate) use progress::SealProgress;
 pub(crate) use seal::Sealer;
 pub use sign::{KEY_FILE, KeyError, SigningKey};
 pub use verify::{

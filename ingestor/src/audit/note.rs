@@ -6,8 +6,8 @@
 
 use data_encoding::{BASE64, HEXLOWER, HEXLOWER_PERMISSIVE};
 
-use super::chain::{Hash, hash};
 use super::sign::{SigningKey, is_signed_bytes};
+use crate::hashes::chain::{Hash, hash};
 
 /// Ed25519, in key ids.
 const ALGORITHM: u8 = 1;
@@ -146,7 +146,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::audit::chain::merkle_root;
+    use crate::hashes::chain::merkle_root;
 
     fn key() -> (tempfile::TempDir, SigningKey) {
         let dir = tempfile::tempdir().unwrap();

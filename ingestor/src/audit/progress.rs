@@ -5,27 +5,13 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use weir_schemas::{EventId, StreamId};
+use weir_schemas::StreamId;
 
-use super::chain::fingerprint;
-use super::rows::{StoredRow, VERSION};
 use crate::batch::Ranges;
 use crate::caps::HASHES_KEPT_MAX;
-
-/// Rows of a batch as hashes, and the gateways' seals among them.
-#[derive(Debug, Default)]
-pub(crate) struct Hashed {
-    pub(crate) rows: Vec<(StreamId, StoredRow)>,
-    pub(crate) seals: Vec<(EventId, SealedRange)>,
-}
-
-/// What a seal says of the rows from `first_seq` on.
-#[derive(Debug)]
-pub(crate) struct SealedRange {
-    pub(crate) version: u8,
-    pub(crate) first_seq: u64,
-    pub(crate) fingerprints: Vec<u64>,
-}
+use crate::hashes::chain::fingerprint;
+use crate::hashes::{Hashed, StoredRow, VERSION};
+use crate::rows::SealedRange;
 
 /// What is stored of each stream, as far as this process knows. Cheap to clone.
 #[derive(Clone, Debug, Default)]

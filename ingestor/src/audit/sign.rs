@@ -9,7 +9,7 @@ use ring::rand::SystemRandom;
 use ring::signature::{ED25519, Ed25519KeyPair, KeyPair as _, UnparsedPublicKey};
 use weir_eventlog::{Fsync, create_file};
 
-use super::chain::Hash;
+use crate::hashes::chain::Hash;
 
 /// The key's file in the audit directory: PKCS#8, readable by its owner alone.
 pub const KEY_FILE: &str = "checkpoint.key";

@@ -23,14 +23,14 @@ use weir_store::Store;
 
 use super::anchor::Anchor;
 use super::book::{CheckpointRow, LeafRow, checkpoints, read_export};
-use super::chain::{Hash, fingerprint, merkle_root, origin};
 use super::checkpoint::AuditError;
 use super::note::{LogTree, NoteFault, TreeHead};
-use super::rows::{StoredRow, VERSION, chain_after, stored_rows};
 use crate::caps::{
     DEAD_LETTERS_KNOWN_MAX, EVENTS_AT_ONCE, FINDINGS_MAX, LEAVES_AT_ONCE, REQUEST_MAX,
     SETTLE_ATTEMPTS, SETTLE_PAUSE,
 };
+use crate::hashes::chain::{Hash, fingerprint, merkle_root, origin};
+use crate::hashes::{StoredRow, VERSION, chain_after, stored_rows};
 use crate::rollups;
 use crate::tables::{StreamSeq, of_all_tables};
 

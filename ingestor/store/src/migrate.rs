@@ -36,14 +36,6 @@ pub struct Applied {
     pub held: Vec<Deletion>,
 }
 
-impl Applied {
-    pub(crate) fn note_retention(&mut self, table: &str) {
-        if !self.retention.iter().any(|noted| noted == table) {
-            self.retention.push(table.to_owned());
-        }
-    }
-}
-
 /// One row of `weir.migrations`.
 #[derive(Clone, Debug, PartialEq, Eq, Row, Serialize, Deserialize)]
 struct AppliedMigration {
@@ -96,7 +88,9 @@ async fn run(store: &Store, retention: Retention) -> Result<Applied, StoreError>
         info!(version, name, "applied a migration");
         applied.migrations.push(version);
     }
-    retention::set(store, retention, false, &mut applied).await?;
+    let set = retention::set(store, retention, false).await?;
+    applied.retention = set.tables;
+    applied.held = set.deletions;
     Ok(applied)
 }
 

@@ -12,7 +12,6 @@ use tracing::{info, warn};
 use weir_schemas::clickhouse::{DATABASE, PAYLOAD_TEXTS, PAYLOADS, retained_tables};
 
 use crate::client::{Store, StoreError};
-use crate::migrate::Applied;
 
 /// The longest retention but for ever. The engine computes with dates up to 2106: beyond, a row's day
 /// of deletion would lie in the past.
@@ -76,9 +75,7 @@ impl Store {
         &self,
         retention: impl Into<Retention>,
     ) -> Result<Vec<Deletion>, StoreError> {
-        let mut applied = Applied::default();
-        set(self, retention.into(), true, &mut applied).await?;
-        Ok(applied.held)
+        Ok(set(self, retention.into(), true).await?.deletions)
     }
 
     /// What a retention would delete that is kept now.
@@ -94,13 +91,22 @@ impl Store {
     }
 }
 
+/// What setting the retention did.
+#[derive(Debug, Default)]
+pub(crate) struct RetentionSet {
+    /// Tables whose retention was changed.
+    pub(crate) tables: Vec<String>,
+    /// What the retention deletes, or would delete if that were accepted.
+    pub(crate) deletions: Vec<Deletion>,
+}
+
 /// Sets the retention of all tables; one that deletes something only if that is accepted.
 pub(crate) async fn set(
     store: &Store,
     retention: Retention,
     is_accepted: bool,
-    applied: &mut Applied,
-) -> Result<(), StoreError> {
+) -> Result<RetentionSet, StoreError> {
+    let mut set = RetentionSet::default();
     for change in changes(store, retention).await? {
         let deletion = change.deletion(store).await?;
         let is_held = deletion.is_some() && !is_accepted;
@@ -131,13 +137,15 @@ pub(crate) async fn set(
                 );
             }
         }
-        applied.held.extend(deletion);
+        set.deletions.extend(deletion);
         if !is_held {
             change.apply(store).await?;
-            applied.note_retention(change.table);
+            if set.tables.last().is_none_or(|last| last != change.table) {
+                set.tables.push(change.table.to_owned());
+            }
         }
     }
-    Ok(())
+    Ok(set)
 }
 
 /// A retention that is not as it should be.

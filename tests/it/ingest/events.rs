@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use weir_eventlog::{Journal, JournalOptions, StreamWriter};
-use weir_ingestor::audit::CHAINING;
+use weir_ingestor::CHAINING;
 use weir_schemas::event::{AttemptFinished, Caller, Event, RequestFinished, Tags};
 use weir_schemas::{PicoUsd, RequestId, StreamId, Usage};
 

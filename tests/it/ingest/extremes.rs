@@ -91,9 +91,9 @@ impl<'de> Deserializer<'de> for Maker {
     }
 
     fn deserialize_bytes<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-        visitor.visit_bytes(&match self.extreme {
-            Extreme::Least => [0; 16],
-            Extreme::Greatest | Extreme::Odd => [0xff; 16],
+        visitor.visit_borrowed_bytes(match self.extreme {
+            Extreme::Least => &[0; 16],
+            Extreme::Greatest | Extreme::Odd => &[0xff; 16],
         })
     }
 

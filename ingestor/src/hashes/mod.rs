@@ -6,18 +6,20 @@
 //! formatRow('RowBinary', stream, seq, …)))`. It is not over the event's bytes, because a row is what can
 //! be read later; two events that make the same row say the same.
 
+pub(crate) mod chain;
+mod row_binary;
+
 use std::borrow::Cow;
 
 use clickhouse::Row;
 use serde::{Deserialize, Serialize};
 use weir_eventlog::{ChainHash, Chaining};
-use weir_schemas::{Envelope, Event, StreamId, codec, for_each_event};
+use weir_schemas::{Envelope, Event, EventId, StreamId, codec, for_each_event};
 use weir_store::{Store, StoreError};
 
-use super::chain::{Hash, fingerprint, hash, link, origin};
-use super::row_binary;
+use self::chain::{Hash, fingerprint, hash, link, origin};
 use crate::caps::ROW_BYTES_USUAL;
-use crate::rows::{EventRow, IntoRow as _, row_of};
+use crate::rows::{EventRow, IntoRow as _, SealedRange, row_of};
 
 /// One stored event.
 #[derive(Clone, Debug, Row, Deserialize)]
@@ -38,6 +40,13 @@ impl StoredRow {
             hash: row_hash(table, row),
         }
     }
+}
+
+/// Rows of a batch as hashes, and the gateways' seals among them.
+#[derive(Debug, Default)]
+pub(crate) struct Hashed {
+    pub(crate) rows: Vec<(StreamId, StoredRow)>,
+    pub(crate) seals: Vec<(EventId, SealedRange)>,
 }
 
 /// A stream's chain after these rows.
