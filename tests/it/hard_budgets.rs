@@ -529,8 +529,14 @@ fn a_call_waits_for_others_to_settle_and_is_refused_only_if_that_does_not_help()
     // What can never fit does not wait.
     let too_much = eighteen(&key, r#","n":2"#).send(to).unwrap();
     assert_eq!(too_much.status, 402, "{too_much:?}");
-    // A client that leaves while it waits takes nothing with it.
-    drop(eighteen(&key, "").open(to).unwrap());
+    // A client that leaves while it waits takes nothing with it. It does not leave before it is heard.
+    let leaves = eighteen(&key, "").open(to).unwrap();
+    wait_for("two calls are under way", || {
+        let metrics = weir_tests::http::get(to, "/metrics")?;
+        Ok(metrics.lines().any(|line| line == "weir_in_flight 2"))
+    })
+    .unwrap();
+    drop(leaves);
     let left = "SELECT count() FROM weir.requests WHERE status = 499";
     scene.weir.wait_for_number(left, 1).unwrap();
     let mut second = eighteen(&key, "").open(to).unwrap();

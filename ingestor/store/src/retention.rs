@@ -140,7 +140,7 @@ pub(crate) async fn set(
         set.deletions.extend(deletion);
         if !is_held {
             change.apply(store).await?;
-            if set.tables.last().is_none_or(|last| last != change.table) {
+            if !set.tables.iter().any(|table| table == change.table) {
                 set.tables.push(change.table.to_owned());
             }
         }
