@@ -22,6 +22,7 @@ mod documents;
 mod drain;
 mod edge;
 mod egress;
+mod failed_streams;
 mod full_disk;
 mod governance;
 mod hard_budgets;

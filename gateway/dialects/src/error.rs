@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 
-use crate::api::{ClientApi, Family};
+use crate::api::Family;
 use crate::caps;
 use crate::json::Writer;
 
@@ -226,29 +226,27 @@ pub struct ErrorResponse {
     pub body: Bytes,
 }
 
-/// An error as an event of a stream that has begun.
-pub(crate) fn error_event(api: ClientApi, error: &ApiError<'_>) -> String {
-    match api {
-        ClientApi::ChatCompletions | ClientApi::Embeddings => {
-            format!("data: {}\n\n", openai_body(error))
-        }
-        ClientApi::Responses => format!("event: error\ndata: {}\n\n", responses_event(error)),
-        ClientApi::Messages | ClientApi::CountTokens => {
-            format!("event: error\ndata: {}\n\n", anthropic_body(error))
-        }
+/// An error as an event of a stream that has begun. Responses have two of their own.
+pub(crate) fn error_event(family: Family, error: &ApiError<'_>) -> String {
+    match family {
+        Family::OpenAi => format!("data: {}\n\n", openai_body(error)),
+        Family::Anthropic => format!("event: error\ndata: {}\n\n", anthropic_body(error)),
     }
 }
 
 fn openai_body(error: &ApiError<'_>) -> String {
+    Writer::document(256, |w| put_openai_error(w, error))
+}
+
+/// Writes the object that OpenAI's SDKs make an exception of.
+pub(crate) fn put_openai_error(w: &mut Writer, error: &ApiError<'_>) {
     let (_, _, kind, _) = error.kind.row();
-    Writer::document(256, |w| {
-        w.put_object("error", |w| {
-            w.put("message", &*error.message);
-            w.put("type", kind);
-            w.put("param", error.param.as_deref());
-            w.put("code", error.code());
-        });
-    })
+    w.put_object("error", |w| {
+        w.put("message", &*error.message);
+        w.put("type", kind);
+        w.put("param", error.param.as_deref());
+        w.put("code", error.code());
+    });
 }
 
 fn anthropic_body(error: &ApiError<'_>) -> String {
@@ -264,17 +262,6 @@ fn anthropic_body(error: &ApiError<'_>) -> String {
             w.put("message", &*error.message);
         });
         w.put_some("request_id", error.request_id);
-    })
-}
-
-/// The error event of responses, for a stream whose frames were not counted.
-fn responses_event(error: &ApiError<'_>) -> String {
-    Writer::document(256, |w| {
-        w.put("type", "error");
-        w.put("code", error.code());
-        w.put("message", &*error.message);
-        w.put("param", error.param.as_deref());
-        w.put("sequence_number", 0_u64);
     })
 }
 

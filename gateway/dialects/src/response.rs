@@ -5,9 +5,8 @@
 
 use bytes::Bytes;
 
-use crate::api::ClientApi;
 use crate::convert::Converter;
-use crate::error::{ApiError, ApiErrorKind, ErrorResponse, error_body, error_event};
+use crate::error::{ApiError, ApiErrorKind, ErrorResponse, error_body};
 use crate::facts::{ResponseFacts, StreamError};
 use crate::json;
 use crate::opening::{Opened, Opening};
@@ -19,7 +18,6 @@ use crate::upstream_error::UpstreamErrorFacts;
 /// Reads one answer. Fed with every piece of the body, then finished.
 #[derive(Debug)]
 pub struct ResponseMachine {
-    api: ClientApi,
     reader: ResponseReader,
     /// Whether a byte order mark was left out.
     is_shortened: bool,
@@ -56,7 +54,6 @@ impl ResponseMachine {
     pub fn new(context: &ResponseContext, is_stream: bool) -> Self {
         let opening = Opening::new(is_stream);
         Self {
-            api: context.api,
             reader: ResponseReader::Opening(Box::new(context.clone()), opening),
             is_shortened: false,
             facts: ResponseFacts::default(),
@@ -173,9 +170,11 @@ impl ResponseMachine {
     pub fn fail(&mut self, error: &ApiError<'_>) -> Bytes {
         let writes_stream = self.writes_stream();
         let output = match &mut self.reader {
-            ResponseReader::Stream(_) => error_event(self.api, error).into(),
+            ResponseReader::Stream(reader) => reader.fail(error, &self.facts),
             ResponseReader::Translator(translator) => translator.fail(error).into(),
-            ResponseReader::Opening(..) if writes_stream => error_event(self.api, error).into(),
+            ResponseReader::Opening(context, _) if writes_stream => {
+                PassthroughStream::new(context).fail(error, &self.facts)
+            }
             ResponseReader::Opening(..)
             | ResponseReader::Plain(_)
             | ResponseReader::Converter(_) => Bytes::new(),
@@ -235,7 +234,7 @@ mod tests {
     use weir_schemas::Usage;
 
     use super::*;
-    use crate::api::{Family, UpstreamApi};
+    use crate::api::{ClientApi, Family, UpstreamApi};
     use crate::facts::FinishReason;
     use crate::upstream_error::UpstreamErrorKind;
     use crate::vendors;

@@ -464,6 +464,60 @@ fn a_provider_cannot_break_the_frames_of_a_stream() {
     );
 }
 
+/// The numbers and names of the events that end a stream of Responses after these.
+fn failed_responses(begun: &[&str]) -> Vec<(u64, String)> {
+    let upstream = prepared(
+        ClientApi::Responses,
+        r#"{"model":"m","input":"hi","stream":true}"#,
+        "openai",
+    );
+    let mut machine = ResponseMachine::new(&upstream.context, true);
+    for data in begun {
+        let event = format!("data: {data}\n\n");
+        machine.push(Bytes::from(event)).unwrap();
+    }
+    let out = machine.fail(&ApiError::new(ApiErrorKind::BudgetExceeded, "used up"));
+    let text = str::from_utf8(&out).unwrap();
+    let data = text.lines().filter_map(|line| line.strip_prefix("data: "));
+    let events: Vec<Value> = data.map(|it| serde_json::from_str(it).unwrap()).collect();
+    let [error, failed] = events.last_chunk().unwrap();
+    for told in [error, &error["error"], &failed["response"]["error"]] {
+        assert_eq!(told["code"], "insufficient_quota", "{text}");
+        assert_eq!(told["message"], "used up", "{text}");
+    }
+    assert_eq!(failed["response"]["status"], "failed", "{text}");
+    let named = |it: &Value| {
+        (
+            it["sequence_number"].as_u64(),
+            it["type"].as_str().map(str::to_owned),
+        )
+    };
+    events
+        .iter()
+        .map(named)
+        .map(|(number, name)| (number.unwrap(), name.unwrap()))
+        .collect()
+}
+
+/// OpenAI sends both, in this order; SDKs raise for the first, and Codex reads the second alone.
+#[test]
+fn a_stream_of_responses_that_fails_goes_on_with_its_numbers() {
+    let ends = |numbers: [u64; 2]| {
+        [
+            (numbers[0], "error".to_owned()),
+            (numbers[1], "response.failed".to_owned()),
+        ]
+    };
+    let created = r#"{"type":"response.created","sequence_number":0,"response":{"id":"resp_1"}}"#;
+    let seventh = r#"{"type":"response.output_text.delta","sequence_number":6,"delta":"a"}"#;
+    let unnumbered = r#"{"type":"response.output_text.delta","delta":"a"}"#;
+    assert_eq!(failed_responses(&[created, seventh]), ends([7, 8]));
+    assert_eq!(failed_responses(&[created, unnumbered]), ends([2, 3]));
+    let all = failed_responses(&[]);
+    assert_eq!(all[0], (0, "response.created".to_owned()));
+    assert_eq!(all[2..], ends([2, 3]));
+}
+
 #[test]
 fn nothing_comes_after_the_end() {
     let upstream = prepared(

@@ -9,8 +9,8 @@ mod responses;
 
 use bytes::Bytes;
 
-use crate::api::{AnswerFormat, ClientApi};
-use crate::error::error_event;
+use crate::api::{AnswerFormat, ClientApi, Family};
+use crate::error::{ApiError, error_event};
 use crate::facts::{FinishReason, ResponseFacts, StreamError};
 use crate::json::{Extracted, Extractor, JsonCursor, JsonPattern, is_error, unescape};
 use crate::response_context::ResponseContext;
@@ -36,7 +36,6 @@ pub(crate) struct PassthroughStream {
 /// What must be known to judge an error that the provider reports.
 #[derive(Debug)]
 struct ErrorContext {
-    api: ClientApi,
     provider: &'static str,
     rows: &'static [ErrorRow],
 }
@@ -53,14 +52,16 @@ impl PassthroughStream {
         let events = match context.api.answer_format() {
             AnswerFormat::Chat => StreamFacts::Chat(Box::default()),
             AnswerFormat::Messages => StreamFacts::Messages(Box::default()),
-            AnswerFormat::Responses => StreamFacts::Responses(Box::default()),
+            AnswerFormat::Responses => {
+                let identity = context.identity.clone();
+                StreamFacts::Responses(Box::new(responses::ResponsesFacts::new(identity)))
+            }
         };
         Self {
             frames: SseReader::default(),
             events,
             strips_usage: context.strips_usage,
             context: ErrorContext {
-                api: context.api,
                 provider: context.provider,
                 rows: context.errors,
             },
@@ -111,9 +112,16 @@ impl PassthroughStream {
             return kept;
         };
         let error = reported.to_api_error(self.context.provider);
-        [&kept, error_event(self.context.api, &error).as_bytes()]
-            .concat()
-            .into()
+        [kept, self.fail(&error, facts)].concat().into()
+    }
+
+    /// The events that end a stream which cannot go on.
+    pub(crate) fn fail(&self, error: &ApiError<'_>, facts: &ResponseFacts) -> Bytes {
+        match &self.events {
+            StreamFacts::Chat(_) => error_event(Family::OpenAi, error).into(),
+            StreamFacts::Messages(_) => error_event(Family::Anthropic, error).into(),
+            StreamFacts::Responses(reader) => reader.fail(error, self.is_hidden, facts).into(),
+        }
     }
 }
 

@@ -1,9 +1,12 @@
 //! Facts of OpenAI responses that pass through.
 
 use super::{name, read_error};
+use crate::error::ApiError;
 use crate::facts::{FinishReason, ResponseFacts};
 use crate::json::PatternStep::{Element, Key};
-use crate::json::{JsonCursor, JsonPattern, non_negative_integer};
+use crate::json::{JsonCursor, JsonPattern, Writer, non_negative_integer};
+use crate::response_context::AnswerIdentity;
+use crate::responses::ResponsesWriter;
 use crate::usage::{MergedUsage, ToolCalls};
 use crate::{caps, tier, usage};
 
@@ -36,8 +39,11 @@ impl ResponsesUsage {
 }
 
 /// Reads the events of one stream.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct ResponsesFacts {
+    identity: AnswerIdentity,
+    /// The number of the next event.
+    sequence: u64,
     usage: ResponsesUsage,
     /// How much of each part was counted. Streams say a text several times, and leave out some of them.
     counted: Vec<CountedPart>,
@@ -58,6 +64,7 @@ struct Said<'a> {
     part: u64,
     /// Text, refusals, reasoning and arguments all come in a `delta`.
     delta: &'a [u8],
+    sequence: Option<u64>,
     /// The whole of it.
     whole: &'a [u8],
     /// The whole item.
@@ -67,6 +74,28 @@ struct Said<'a> {
 }
 
 impl ResponsesFacts {
+    pub(super) fn new(identity: AnswerIdentity) -> Self {
+        Self {
+            identity,
+            sequence: 0,
+            usage: ResponsesUsage::default(),
+            counted: Vec::new(),
+        }
+    }
+
+    /// The events that end a stream which cannot go on, perhaps in place of the event that was read last.
+    pub(super) fn fail(
+        &self,
+        error: &ApiError<'_>,
+        replaces_last: bool,
+        facts: &ResponseFacts,
+    ) -> String {
+        let sequence = self.sequence.saturating_sub(u64::from(replaces_last));
+        let mut w = Writer::default();
+        ResponsesWriter::after(self.identity.clone(), facts, sequence).fail(error, &mut w);
+        w.into_string()
+    }
+
     /// Reads the data of one event. `name` is what the stream calls it, which its type repeats, but not
     /// everywhere.
     pub(super) fn read(&mut self, name: &[u8], data: &[u8], facts: &mut ResponseFacts) {
@@ -79,6 +108,7 @@ impl ResponsesFacts {
                 b"type" => said.kind = cursor.string_or_skip()?.unwrap_or(said.kind),
                 b"output_index" => said.item = number(cursor)?,
                 b"content_index" | b"summary_index" => said.part = number(cursor)?,
+                b"sequence_number" => said.sequence = non_negative_integer(cursor.value()?),
                 b"delta" => said.delta = cursor.string_or_skip()?.unwrap_or_default(),
                 b"text" | b"refusal" | b"arguments" | b"input" => {
                     said.whole = cursor.string_or_skip()?.unwrap_or_default();
@@ -94,6 +124,8 @@ impl ResponsesFacts {
             }
             Some(())
         });
+        // Not every server numbers its events.
+        self.sequence = said.sequence.unwrap_or(self.sequence).saturating_add(1);
         facts.terminal_seen |= is_last(said.kind);
         self.count(&said, facts);
         if facts.terminal_seen && self.counted.is_empty() {

@@ -6,8 +6,8 @@
 use weir_schemas::Usage;
 
 use crate::answer::{Answer, Piece, put_lost};
-use crate::error::{ApiError, ApiErrorKind};
-use crate::facts::FinishReason;
+use crate::error::{ApiError, ApiErrorKind, put_openai_error};
+use crate::facts::{FinishReason, ResponseFacts};
 use crate::json::{Text, ToJson, Writer};
 use crate::neutral::{AnswerEvent, Citation, ReasoningSignature, ToolUse};
 use crate::response_context::AnswerIdentity;
@@ -30,6 +30,16 @@ impl ResponsesWriter {
             identity,
             ..Self::default()
         }
+    }
+
+    /// Goes on with a stream that has passed unchanged, up to the frame before `sequence`.
+    pub(crate) fn after(identity: AnswerIdentity, facts: &ResponseFacts, sequence: u64) -> Self {
+        let text = |said: &Option<String>| said.clone().map(Text::owned);
+        let mut writer = Self::new(identity);
+        writer.answer.id = text(&facts.upstream_id);
+        writer.answer.model = text(&facts.upstream_model);
+        writer.sequence = sequence;
+        writer
     }
 
     /// Bytes that are kept for the last event.
@@ -79,11 +89,22 @@ impl ResponsesWriter {
         });
     }
 
-    /// Ends a stream that cannot go on. OpenAI's SDKs read no other event before `response.created`.
+    /// Ends a stream that cannot go on, with the two events that OpenAI sends.
+    ///
+    /// SDKs raise for `error`, and pass `response.failed` on like any event; Codex reads that one alone.
+    /// The reference has the fields of `error` beside its type; OpenAI nests them, and its SDKs raise only
+    /// for those. Before `response.created` SDKs read no other event.
     pub(crate) fn fail(&mut self, error: &ApiError<'_>, w: &mut Writer) {
         if self.sequence == 0 {
             self.begin(w);
         }
+        let sequence = self.next_sequence();
+        frame("error", sequence, w, |w| {
+            w.put("code", error.code());
+            w.put("message", &*error.message);
+            w.put("param", error.param.as_deref());
+            put_openai_error(w, error);
+        });
         self.lifecycle("response.failed", "failed", Some(error), w);
     }
 

@@ -340,7 +340,7 @@ impl Client {
         match &mut self.writer {
             ClientWriter::Plain(..) => {}
             ClientWriter::Chat(_) | ClientWriter::Messages(_) => {
-                w.verbatim(&error_event(self.api, error));
+                w.verbatim(&error_event(self.api.family(), error));
             }
             ClientWriter::Responses(writer) => writer.fail(error, w),
         }
