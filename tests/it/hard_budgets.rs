@@ -24,6 +24,8 @@ const IMAGE_TOKENS: u64 = 1105;
 /// What a provider writes that nobody stops.
 const LONGEST_ANSWER: u64 = 16_000;
 const KEPT_TOKENS: u64 = 100_000;
+/// What a model thinks whose limit does not count that.
+const REASONING_OUTSIDE: u64 = 10_000;
 
 /// What a provider has billed, by the user that a call names.
 type Billed = Arc<Mutex<HashMap<String, Usage>>>;
@@ -55,10 +57,14 @@ fn most(body: &Value) -> Usage {
     let limits = ["max_tokens", "max_completion_tokens", "max_output_tokens"];
     let limit = limits.iter().filter_map(|name| body[*name].as_u64()).max();
     let choices = body["n"].as_u64().unwrap_or(1);
+    let outside = match body["model"].as_str() {
+        Some("qwen-plus") => REASONING_OUTSIDE,
+        _ => 0,
+    };
     Usage {
         calls: 1,
         input: text - data + images * IMAGE_TOKENS + kept,
-        output: limit.unwrap_or(LONGEST_ANSWER) * choices,
+        output: limit.unwrap_or(LONGEST_ANSWER) * choices + outside,
     }
 }
 
@@ -143,7 +149,11 @@ fn answer(path: &str, body: &Value, usage: Usage) -> String {
     let tier = body["service_tier"].as_str().unwrap_or("default");
     let used = json!({
         "prompt_tokens": input, "completion_tokens": output, "total_tokens": input + output,
-        "completion_tokens_details": {"reasoning_tokens": output},
+        "completion_tokens_details": if body["audio"].is_null() {
+            json!({"reasoning_tokens": output})
+        } else {
+            json!({"audio_tokens": output})
+        },
     });
     if body["stream"] == true {
         let token = json!({"id": "c", "model": model, "choices": [{"index": 0, "delta": {"content": "weir "}}]});
@@ -274,6 +284,16 @@ fn table() -> Vec<(&'static str, &'static str, Value, bool)> {
     let schema = json!({"type": "json_schema", "json_schema": {"name": "s", "schema": {
         "type": "object", "properties": fields, "additionalProperties": false,
     }}});
+    let tools: Vec<Value> = (0..3)
+        .map(|number| {
+            json!({"type": "function", "function": {"name": format!("tool_{number}"),
+                "description": "looks something up", "parameters": schema["json_schema"]["schema"]}})
+        })
+        .collect();
+    let priority = |model: &str| {
+        let more = json!({"model": model, "service_tier": "priority", "max_tokens": 900});
+        with(chat("hi"), more)
+    };
     let responses = |more: Value| with(json!({"model": "mini", "input": "how high?"}), more);
     let cached = json!([{"type": "text", "text": "w".repeat(2000), "cache_control": {"type": "ephemeral", "ttl": "1h"}}]);
     vec![
@@ -286,7 +306,14 @@ fn table() -> Vec<(&'static str, &'static str, Value, bool)> {
             ),
             true,
         ),
+        // Its reasoning is within the limit, or fills the window at most.
         ("one-token", CHAT, one("hi"), true),
+        (
+            "reasoning-outside",
+            CHAT,
+            with(one("hi"), json!({"model": "thinker"})),
+            true,
+        ),
         (
             "kept-state",
             "/v1/responses",
@@ -344,6 +371,28 @@ fn table() -> Vec<(&'static str, &'static str, Value, bool)> {
             true,
         ),
         ("numbers", CHAT, one(&"0.123,-4.5;".repeat(400)), true),
+        ("punctuation", CHAT, one(&"?!..;:-)(".repeat(500)), true),
+        ("base64", CHAT, one(&"iVBORw0KGgo/+9j4".repeat(300)), true),
+        ("hex", CHAT, one(&"9f86d081884c7d65".repeat(300)), true),
+        (
+            "emoji",
+            CHAT,
+            one(&"\u{1f9d1}\u{200d}\u{1f680}".repeat(400)),
+            true,
+        ),
+        (
+            "english",
+            CHAT,
+            one(&"the quick brown fox ".repeat(250)),
+            true,
+        ),
+        ("chinese", CHAT, one(&"\u{9884}\u{7b97}".repeat(800)), true),
+        (
+            "tools",
+            CHAT,
+            with(one("hi"), json!({"tools": tools})),
+            true,
+        ),
         (
             "embeddings",
             "/v1/embeddings",
@@ -351,14 +400,29 @@ fn table() -> Vec<(&'static str, &'static str, Value, bool)> {
             true,
         ),
         (
-            "priority",
+            "embeddings-inputs",
+            "/v1/embeddings",
+            json!({"model": "vectors", "input": vec!["hello weir"; 2000]}),
+            true,
+        ),
+        (
+            "token-ids",
+            "/v1/embeddings",
+            json!({"model": "vectors", "input": vec![vec![15339; 2000]; 4]}),
+            true,
+        ),
+        (
+            "audio-out",
             CHAT,
             with(
-                one("hi"),
-                json!({"model": "full", "service_tier": "priority", "max_tokens": 900}),
+                chat("hi"),
+                json!({"model": "voice", "max_tokens": 60, "modalities": ["text", "audio"],
+                    "audio": {"voice": "alloy", "format": "wav"}}),
             ),
             true,
         ),
+        ("priority", CHAT, priority("full"), true),
+        ("priority-gpt-5", CHAT, priority("five"), true),
         (
             "cache-write",
             "/v1/messages",
@@ -382,6 +446,14 @@ fn config(openai: SocketAddr) -> String {
     [
         provider("openai", "openai"),
         provider("anthropic", "anthropic"),
+        provider("qwen", "qwen"),
+        "[[model]]\nname = \"qwen-plus\"\nprovider = \"qwen\"\ncontext_window_tokens = 16000\n\n"
+            .to_owned(),
+        "[[price]]\nprovider = \"qwen\"\nmodel = \"qwen-plus\"\ninput = \"0\"\noutput = \"1\"\n\n"
+            .to_owned(),
+        alias("thinker", "qwen", "qwen-plus"),
+        alias("voice", "openai", "gpt-audio"),
+        alias("five", "openai", "gpt-5"),
         alias("mini", "openai", "gpt-4o-mini"),
         alias("full", "openai", "gpt-4o"),
         alias("vectors", "openai", "text-embedding-3-small"),
@@ -675,6 +747,74 @@ fn a_provider_that_breaks_its_limit_is_stopped_charged_and_reported() {
     assert!(metrics.lines().any(is_counted), "{metrics}");
 }
 
+/// An image at a model that this build knows nothing of.
+#[test]
+fn a_refusal_of_what_nothing_bounds_names_the_setting_that_would() {
+    let billed = Billed::default();
+    let vision = "[[alias]]\nname = \"vision\"\ntargets = [{ provider = \"cents\", model = \"own-vl\" }]\n\n\
+                  [[price]]\nprovider = \"cents\"\nmodel = \"own-vl\"\ninput = \"1\"\noutput = \"1\"\n\n";
+    let unknown = format!("{}{vision}", cents(exacting(billed.clone()), ""));
+    let image = json!({"type": "image_url", "image_url": {"url": "https://example.com/a.png"}});
+    let body = json!({"model": "vision", "max_tokens": 16, "user": "v", "messages": [{"role": "user", "content": [image]}]});
+    let answer = |config: &str| {
+        let scene = Scene::start("", config);
+        budget_of(&scene, "v", "1.00");
+        let request = post("/v1/chat/completions", &scene.key("v"), &body);
+        request.send(scene.weir.gateway).unwrap()
+    };
+    let refused = answer(&unknown);
+    assert_eq!(refused.status, 403, "{refused:?}");
+    let said = refused.text();
+    assert!(
+        said.contains("cents/own-vl") && said.contains("context_window_tokens in a [[model]]"),
+        "{said}"
+    );
+    assert!(billed.lock().is_empty());
+    let window = "[[model]]\nname = \"own-vl\"\ncontext_window_tokens = 32768\n\n";
+    let told = answer(&format!("{unknown}{window}"));
+    assert_eq!(told.status, 200, "{told:?}");
+}
+
+/// Whatever its limit says, it bills ten thousand tokens.
+#[test]
+fn a_provider_that_breaks_its_limit_is_paid_for_what_was_in_flight_and_never_again() {
+    const AT_ONCE: usize = 5;
+    let gate = Arc::new(Gate::default());
+    let server = gate.clone();
+    let provider = serve(move |request: &Received, client: &mut TcpStream| {
+        server.pass();
+        let body: Value = serde_json::from_str(&request.body)?;
+        let used = Usage {
+            calls: 1,
+            input: 1,
+            output: REASONING_OUTSIDE,
+        };
+        Ok(client.write_all(answer("chat", &body, used).as_bytes())?)
+    })
+    .unwrap();
+    let scene = Scene::start("budget_wait_ms = 0", &cents(provider, ""));
+    budget_of(&scene, "liar", "0.90");
+    let one = eighteen(&scene.key("liar"), "");
+    let to = scene.weir.gateway;
+    let mut streams: Vec<TcpStream> = (0..AT_ONCE).map(|_| one.open(to).unwrap()).collect();
+    gate.wait_for_calls(AT_ONCE);
+    let refused = || {
+        let answer = one.send(to).unwrap();
+        assert_eq!(answer.status, 402, "{answer:?}");
+    };
+    refused();
+    gate.open();
+    for stream in &mut streams {
+        let answer = Answer::read(stream).unwrap();
+        assert_eq!(answer.status, 200, "{answer:?}");
+    }
+    refused();
+    let [calls, _, output, _] = scene.rows("liar", AT_ONCE as u64 + 2);
+    let in_flight = AT_ONCE as u64;
+    assert_eq!([calls, output], [in_flight, in_flight * REASONING_OUTSIDE]);
+    assert_eq!(scene.spent("liar", ""), "500.00");
+}
+
 #[test]
 fn a_default_budget_is_each_users_own_until_one_is_given_another_and_a_group_shares_one() {
     let scene = Scene::start(
@@ -768,7 +908,7 @@ fn whatever_providers_do_rows_are_whole_and_budgets_are_their_sum() {
     let ledger = Arc::new(Mutex::new(HashMap::new()));
     let retry = "retry = { tries_max = 3, backoff_ms = 1 }\n";
     let scene = Scene::start("budget_wait_ms = 50", &cents(moody(ledger.clone()), retry));
-    budget_of(&scene, "moods", "8.00");
+    budget_of(&scene, "moods", &format!("{}.00", calls / 20));
     let key = scene.key("moods");
     let next = AtomicUsize::new(0);
     std::thread::scope(|scope| {
@@ -796,7 +936,8 @@ fn whatever_providers_do_rows_are_whole_and_budgets_are_their_sum() {
     });
     let spent = scene.spent("moods", "");
     let [_, _, _, pico] = scene.rows("moods", calls);
-    assert!(pico <= 8_000_000_000_000, "seed {seed}: {pico}");
+    let budget = calls / 20 * 1_000_000_000_000;
+    assert!(pico <= budget, "seed {seed}: {pico} of {budget}");
     let same = format!("SELECT sum(cost_usd) = toDecimal128('{spent}', 12) FROM weir.attempts");
     assert_eq!(scene.weir.number(&same).unwrap(), 1, "seed {seed}: {spent}");
     let unknown = "SELECT count() FROM weir.attempts WHERE cost_usd IS NULL";

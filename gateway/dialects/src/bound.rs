@@ -18,13 +18,39 @@ use crate::vendors::Vendor;
 
 /// What of a request nothing bounds.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Unbounded(Cow<'static, str>);
+pub struct Unbounded {
+    what: Cow<'static, str>,
+    setting: Option<&'static str>,
+}
 
 impl fmt::Display for Unbounded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.what)
     }
 }
+
+impl Unbounded {
+    fn new(what: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            what: what.into(),
+            setting: None,
+        }
+    }
+
+    /// The setting of a `[[model]]` would bound it.
+    const fn but_for(mut self, setting: &'static str) -> Self {
+        self.setting = Some(setting);
+        self
+    }
+
+    /// The setting of a `[[model]]` that would bound it, if one would.
+    #[must_use]
+    pub const fn setting(&self) -> Option<&'static str> {
+        self.setting
+    }
+}
+
+const WINDOW: &str = "context_window_tokens";
 
 /// Most tokens of an answer where neither the client nor a row says how many and the gateway sets the
 /// limit: every model takes as many.
@@ -102,7 +128,7 @@ impl BoundTarget<'_> {
         billable: &Billable,
     ) -> Result<u64, Unbounded> {
         if let Some(what) = billable.unbounded {
-            return Err(Unbounded(what.into()));
+            return Err(Unbounded::new(what));
         }
         if billable.tools.run == 0 {
             return Ok(0);
@@ -115,7 +141,7 @@ impl BoundTarget<'_> {
         most.ok_or_else(|| {
             let what = "calls of a tool that the provider runs: the request has no max_uses (Claude) or \
                         max_tool_calls (responses) for it";
-            Unbounded(what.into())
+            Unbounded::new(what)
         })
     }
 
@@ -124,7 +150,7 @@ impl BoundTarget<'_> {
         let window = self.window();
         let filled = |what: &'static str| {
             window.ok_or_else(|| {
-                Unbounded(format!("{what}, at a model without a known window").into())
+                Unbounded::new(format!("{what}, at a model without a known window")).but_for(WINDOW)
             })
         };
         if outside {
@@ -168,7 +194,8 @@ impl BoundTarget<'_> {
         };
         if is_outside {
             let what = "reasoning, which the limit on the answer's tokens does not count";
-            return self.window().ok_or(Unbounded(Cow::Borrowed(what)));
+            let unbounded = || Unbounded::new(what).but_for(WINDOW);
+            return self.window().ok_or_else(unbounded);
         }
         let least = generation.output_tokens_min(self.vendor, api);
         let sent = [facts.max_output_tokens, output_limit];
@@ -181,7 +208,7 @@ impl BoundTarget<'_> {
         let most = generation.output_tokens_max.filter(|_| is_sure);
         let what = "an answer without a limit, at a model without a known one";
         let limit = sent.into_iter().chain(most).min();
-        let limit = limit.ok_or(Unbounded(Cow::Borrowed(what)))?;
+        let limit = limit.ok_or_else(|| Unbounded::new(what).but_for("output_tokens_max"))?;
         let rejected = if facts.billable.has_prediction {
             facts.billable.body_bytes
         } else {

@@ -299,9 +299,13 @@ fn unbounded(budget: String, bound: &RequestBound, contact: Option<&str>) -> Ref
         .map(|(deployment, why)| format!("{} ({why})", deployment.name))
         .collect();
     let ask = contact.map_or_else(String::new, |contact| format!("ask {contact} to "));
+    let mut settings = bound.unbounded_at.iter().filter_map(|(_, it)| it.setting());
+    let setting = settings.next().map_or_else(String::new, |setting| {
+        format!("set {setting} in a [[model]] of the gateway's configuration or ")
+    });
     let message = format!(
         "budget \"{budget}\" is hard, and nothing bounds what this request can be billed at {}: send \
-         it without that, or {ask}set unbounded = \"allow\" for the budget",
+         it without that, or {ask}{setting}set unbounded = \"allow\" for the budget",
         names.join(", "),
     );
     Refusal::unbounded(budget, message)

@@ -25,11 +25,12 @@ const ADAPTIVE: ReasoningRules = ReasoningRules {
     ..BUDGET
 };
 
-/// An image has a token per 28 × 28 pixels, is made smaller than 2576 pixels and 4784 tokens, and stands
-/// beside its number (platform.claude.com/docs/en/build-with-claude/vision, 2026-11-30).
-const IMAGE_TOKENS_MAX: u64 = 4_800;
-/// The same up to Claude 4.6: 1568 pixels and as many tokens.
-const IMAGE_TOKENS_MAX_4_6: u64 = 1_600;
+/// An image has a token per 28 × 28 pixels and is made smaller than 2576 pixels and 4784 tokens
+/// (platform.claude.com/docs/en/build-with-claude/vision, 2026-11-30). Up to 77 more were measured beside one
+/// (huggingface.co/datasets/JOHNISKING/image-token-cost, 2026-11-30).
+const IMAGE_TOKENS_MAX: u64 = 4_864;
+/// The same up to Claude 4.6: 1568 pixels, and some 1600 tokens.
+const IMAGE_TOKENS_MAX_4_6: u64 = 1_680;
 /// Tools have a system prompt of at most 804 tokens
 /// (platform.claude.com/docs/en/agents-and-tools/tool-use/overview, 2026-11-30), and a format has one too.
 const PREAMBLE: Preamble = Preamble::of(256, 2_048);

@@ -24,10 +24,6 @@ const NO_PENALTIES: SamplingRules = SamplingRules {
 
 /// `MEDIA_RESOLUTION_ULTRA_HIGH` of Gemini 3 (ai.google.dev/gemini-api/docs/media-resolution, 2026-11-30).
 const IMAGE_TOKENS_MAX: u64 = 2_240;
-/// Up to Gemini 2.5 an image is cut into tiles of 768 × 768 pixels with 258 tokens each, from at most
-/// 3072 × 3072 (ai.google.dev/gemini-api/docs/image-understanding, 2026-11-30).
-const IMAGE_TOKENS_MAX_2_5: u64 = 17 * 258;
-
 const LEVELS: ReasoningRules = ReasoningRules {
     control: ReasoningControl::Level,
     efforts: Efforts::LOW_TO_HIGH,
@@ -127,7 +123,9 @@ const GEMINI_4: Generation = Generation {
 
 const GEMINI_2_5_FLASH: Generation = Generation {
     names: &["gemini-2.5-flash"],
-    image_tokens_max: Some(IMAGE_TOKENS_MAX_2_5),
+    // An image is cut into tiles of 258 tokens, a long and narrow one into many
+    // (ai.google.dev/gemini-api/docs/image-understanding, 2026-11-30).
+    image_tokens_max: None,
     formats_beside_tools: false,
     reasoning: BUDGETS,
     choices_max: CHOICES_MAX,
@@ -185,7 +183,7 @@ const WITHOUT_THINKING: Generation = Generation {
     output_tokens_max: Some(8192),
     // Gemini 1.5 Pro's.
     context_tokens: Some(2_097_152),
-    image_tokens_max: Some(IMAGE_TOKENS_MAX_2_5),
+    image_tokens_max: None,
     source: "https://ai.google.dev/gemini-api/docs/models",
     ..GEMINI_3_PRO
 };

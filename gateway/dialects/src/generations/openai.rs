@@ -38,7 +38,8 @@ const IMAGE_OF_TILES: u64 = 1_445;
 const IMAGE_OF_MINI: u64 = 48_169;
 /// 1536 patches of 2.46 tokens.
 const IMAGE_OF_PATCHES: u64 = 3_779;
-/// 10 000 patches of 1.62 tokens.
+/// 10 000 patches of 1.62 tokens. The highest that was measured is 1.2 (community.openai.com/t/1377015,
+/// 2026-11-30).
 const IMAGE_AS_IT_IS: u64 = 16_200;
 
 /// The newest: never without reasoning, so with tools never by chat.

@@ -256,6 +256,8 @@ pub(crate) static DOUBAO: &[Generation] = &[Generation {
         efforts: Efforts::LOW_TO_HIGH,
         ..THINKING
     },
+    // "does not include reasoning chain content" (docs.byteplus.com/en/docs/Byteplus_LAS/Chat_API,
+    // 2026-11-30).
     reasoning_limit: ReasoningLimit::OutsideOldLimit,
     source: "https://www.volcengine.com/docs/82379/1449737",
     ..UNLIMITED
