@@ -77,6 +77,9 @@ pub(crate) enum Command {
     /// Create, list and revoke tokens for the admin API.
     #[command(subcommand)]
     Tokens(TokensCommand),
+    /// Look after the control log, in which keys and rules are.
+    #[command(subcommand)]
+    Control(ControlCommand),
     /// Apply the teams, limits, budgets, access rules and payload rules of a file.
     Apply(ApplyArgs),
     /// Explain prices, import a newer price book, or price stored requests again.
@@ -115,6 +118,13 @@ pub(crate) enum Command {
     Bench(BenchArgs),
     /// Print a shell completion script.
     Completions { shell: clap_complete::Shell },
+}
+
+#[derive(Clone, Copy, Debug, Subcommand)]
+pub(crate) enum ControlCommand {
+    /// Write into the Kafka topic what it lost and the copy in this data directory has. Makes the topic if
+    /// it is gone.
+    Repair,
 }
 
 /// What may be put in force while a gateway runs.

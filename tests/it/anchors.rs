@@ -181,3 +181,53 @@ fn notes_go_to_a_bucket_whose_objects_are_locked() {
         running.stop().await;
     });
 }
+
+#[test]
+fn a_place_that_cannot_be_is_told_when_the_configuration_is_read() {
+    let wrong = [
+        ("s3:///", ""),
+        ("s3://", ""),
+        ("s3:///prefix", ""),
+        ("s3://bucket?region=eu/weir", ""),
+        ("s3://bucket/weir?region=eu", ""),
+        ("s3://bucket/weir", "properties = { region_name = \"eu\" }"),
+        ("file://", ""),
+        ("file://relative/dir", ""),
+        ("file:///dir", "properties = { mode = \"0600\" }"),
+        ("kafka://broker/notes", ""),
+        ("kafka://broker:9092", ""),
+        ("kafka://broker:9092/", ""),
+        ("kafka://broker:99999/notes", ""),
+        ("kafka://broker:9092,/notes", ""),
+        ("kafka://broker:9092/notes/weir", ""),
+        ("kafka://broker:9092/notes", "properties = { acks = \"0\" }"),
+        (
+            "kafka://broker:9092/notes",
+            "properties = { \"no.such\" = \"1\" }",
+        ),
+        ("gs://bucket/weir", ""),
+        ("s3:bucket", ""),
+        ("", ""),
+    ];
+    for (url, more) in wrong {
+        let anchor = format!("[[audit.anchor]]\nurl = \"{url}\"\n{more}\n");
+        let weir = Installation::new(&anchor).unwrap();
+        for command in [&["config", "check"][..], &["ingestor"]] {
+            let refused = weir.command(command).output().unwrap();
+            let said =
+                String::from_utf8_lossy(&[refused.stdout, refused.stderr].concat()).into_owned();
+            assert_eq!(refused.status.code(), Some(1), "{url} {more}: {said}");
+            assert!(said.contains("audit.anchor[0]"), "{url} {more}: {said}");
+        }
+    }
+    for right in [
+        "s3://bucket",
+        "s3://my-bucket.eu/weir/audit",
+        "file:///mnt/anchors",
+        "kafka://one:9092,[::1]:9093/notes",
+    ] {
+        let anchor = format!("[[audit.anchor]]\nurl = \"{right}\"\n");
+        let weir = Installation::new(&anchor).unwrap();
+        weir.run(&["config", "check"]).unwrap();
+    }
+}

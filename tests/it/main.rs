@@ -18,6 +18,7 @@ mod canary;
 mod cli;
 mod clients;
 mod cluster;
+mod control_topic;
 mod documents;
 mod drain;
 mod edge;

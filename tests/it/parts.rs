@@ -2,6 +2,7 @@
 //! another with it.
 
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 
 use serde_json::Value;
@@ -59,7 +60,7 @@ impl Scene {
     }
 }
 
-fn wait_for_part(weir: &Installation, name: &str, state: &str) -> String {
+pub(crate) fn wait_for_part(weir: &Installation, name: &str, state: &str) -> String {
     let mut reason = String::new();
     wait_for(&format!("{name} is {state}"), || {
         let ready = Request::get("/readyz").send(weir.gateway).unwrap();
@@ -236,6 +237,56 @@ fn an_empty_or_half_written_configuration_leaves_the_old_one_in_force() {
         "{complaints}"
     );
     scene.gateway.stop().unwrap();
+}
+
+/// As Kubernetes mounts a ConfigMap: the file is a link through `..data`, which is swapped as a whole.
+#[test]
+fn a_configuration_behind_a_swapped_link_is_followed_as_a_file_is() {
+    let scene = Scene::start(&["gateway"]);
+    let (path, dir) = (scene.weir.config(), scene.weir.dir());
+    let good = fs::read_to_string(&path).unwrap();
+    let publish = |version: &str, text: &str| {
+        fs::create_dir(dir.join(version)).unwrap();
+        fs::write(dir.join(version).join("weir.toml"), text).unwrap();
+        symlink(version, dir.join("..data_tmp")).unwrap();
+        fs::rename(dir.join("..data_tmp"), dir.join("..data")).unwrap();
+    };
+    publish("..1", &good);
+    symlink("..data/weir.toml", dir.join("link")).unwrap();
+    fs::rename(dir.join("link"), &path).unwrap();
+
+    let is_answered = |alias: &str, status: u16| {
+        wait_for(&format!("{alias} is answered {status}"), || {
+            let answer = chat_request(&scene.key, alias).send(scene.weir.gateway)?;
+            Ok(answer.status == status)
+        })
+        .unwrap();
+    };
+    publish("..2", &good.replace("\"fast-chat\"", "\"renamed\""));
+    fs::remove_dir_all(dir.join("..1")).unwrap();
+    is_answered("renamed", 200);
+    is_answered("fast-chat", 404);
+    let half = &good[..good.len() / 3];
+    for (version, wrong) in [("..3", ""), ("..5", half)] {
+        publish(version, wrong);
+        scene.wait_for_part("config", "failed");
+        is_answered("renamed", 200);
+        publish(&format!("{version}.mended"), &good);
+        is_answered("fast-chat", 200);
+        scene.wait_for_part("config", "ok");
+        publish(
+            &format!("{version}.renamed"),
+            &good.replace("\"fast-chat\"", "\"renamed\""),
+        );
+        is_answered("renamed", 200);
+    }
+    // A mount that is gone for a while.
+    fs::remove_file(dir.join("..data")).unwrap();
+    scene.wait_for_part("config", "failed");
+    is_answered("renamed", 200);
+    publish("..9", &good);
+    is_answered("fast-chat", 200);
+    scene.wait_for_part("config", "ok");
 }
 
 #[test]

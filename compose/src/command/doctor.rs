@@ -13,7 +13,9 @@ use anyhow::ensure;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpStream;
-use weir_eventlog::{JournalFault, KafkaOptions, TopicStanding, inspect_journal, topic_standing};
+use weir_eventlog::{
+    JournalFault, KafkaOptions, TopicStanding, inspect_journal, records_lost, topic_standing,
+};
 use weir_gateway::config::ProviderConfig;
 use weir_gateway::connections_within;
 use weir_governance::control::log::ControlLog;
@@ -156,6 +158,10 @@ async fn examine(cli: &Cli) -> Vec<CheckReport> {
         let group = config.eventlog.group.clone();
         let standing = tokio::task::spawn_blocking(move || topic(&options, &group)).await;
         found.extend(standing.ok().map(|outcome| ("topic", outcome)));
+    }
+    if let Some(options) = config.eventlog.kafka_topic(&config.control.topic) {
+        let kept = tokio::task::spawn_blocking(move || control_topic(&options)).await;
+        found.extend(kept.ok().map(|outcome| ("control topic", outcome)));
     }
     let report = |check: &str, outcome| CheckReport {
         check: check.to_owned(),
@@ -766,6 +772,22 @@ fn topic(options: &KafkaOptions, group: &str) -> CheckOutcome {
         )
     } else {
         ok(detail)
+    }
+}
+
+/// Whether the topic of keys and rules keeps them for good.
+fn control_topic(options: &KafkaOptions) -> CheckOutcome {
+    let topic = &options.topic;
+    match records_lost(options) {
+        Ok(None) => ok(format!("{topic} keeps keys and rules for good")),
+        Ok(Some(lost)) => fail(
+            format!("{topic} loses keys and rules: {lost}"),
+            "set the topic's cleanup.policy to compact; if it lost some already, `weir control repair`",
+        ),
+        Err(error) => warn(
+            format!("{topic}: {error}"),
+            "check [eventlog] brokers and [control] topic; the first gateway or command makes the topic",
+        ),
     }
 }
 

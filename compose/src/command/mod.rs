@@ -5,6 +5,7 @@ mod backup;
 mod bench;
 mod budgets;
 mod config;
+mod control;
 mod control_editor;
 mod demo;
 mod doctor;
@@ -44,6 +45,7 @@ pub(crate) fn run(cli: &Cli, log: &LogQueue) -> anyhow::Result<()> {
         Command::Access(command) => rules::run(cli, Kind::Access, command),
         Command::Payloads(command) => rules::run(cli, Kind::Payload, command),
         Command::Tokens(command) => rules::tokens(cli, command),
+        Command::Control(command) => control::run(cli, *command),
         Command::Apply(args) => rules::apply(cli, args),
         Command::Prices(command) => prices::run(cli, command),
         Command::Sql(args) => sql::run(cli, args),

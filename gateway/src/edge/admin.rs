@@ -195,11 +195,13 @@ impl From<ChangeError> for Problem {
                 "not_in_force",
                 error.to_string(),
             ),
-            ChangeError::Record(_) | ChangeError::Log(_) => Self::new(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "not_changed",
-                format!("nothing was changed: {error}"),
-            ),
+            ChangeError::NotFollowed(_) | ChangeError::Record(_) | ChangeError::Log(_) => {
+                Self::new(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "not_changed",
+                    format!("nothing was changed: {error}"),
+                )
+            }
         }
     }
 }

@@ -112,6 +112,12 @@ pub(crate) const RECORD_QUEUE_RECORDS: usize = 1_000;
 
 pub(crate) const RECORD_QUEUE_BYTES: usize = 32 << 20;
 
+/// How often the last record of a topic that must stay the same is read again, how long it may take to
+/// come, and how long one call may take.
+pub(crate) const WATCH_EVERY: Duration = Duration::from_secs(1);
+pub(crate) const WATCH_ANSWER_MAX: Duration = Duration::from_secs(5);
+pub(crate) const WATCH_CALL_MAX: Duration = Duration::from_secs(1);
+
 /// How long a writer waits for a topic to be read to its end.
 pub(crate) const TABLES_CATCH_UP_MAX: Duration = Duration::from_secs(15);
 

@@ -133,7 +133,7 @@ pub use journal::{
 pub use kafka::{
     InvalidKafkaOptions, KafkaOptions, KafkaSource, KafkaSourceStats, SEQ_HEADER, Shipper,
     ShipperError, ShipperOptions, ShipperStats, SourceFault, TopicRetention, TopicStanding,
-    topic_standing,
+    records_lost, topic_standing,
 };
 pub use locked_file::LockedFile;
 pub use parts::{PartHandle, PartState, PartStatus, Parts};

@@ -70,16 +70,14 @@ impl Anchor {
             url: url.to_owned(),
             problem,
         };
-        let (scheme, rest) = url
-            .split_once("://")
-            .ok_or_else(|| wrong("expected file://, s3:// or kafka://".to_owned()))?;
+        let (scheme, rest) = url.split_once("://").unwrap_or_default();
         let place = match scheme {
-            "file" if Path::new(rest).is_absolute() => Place::Directory(rest.into()),
-            "file" => return Err(wrong("the path must be absolute: file:///DIR".to_owned())),
-            "s3" => bucket(rest, properties).map_err(wrong)?,
-            "kafka" => topic(rest, properties).map_err(wrong)?,
-            _ => return Err(wrong("expected file://, s3:// or kafka://".to_owned())),
+            "file" => directory(rest, properties),
+            "s3" => bucket(rest, properties),
+            "kafka" => topic(rest, properties),
+            _ => Err("expected file://, s3:// or kafka://".to_owned()),
         };
+        let place = place.map_err(wrong)?;
         Ok(Self {
             url: url.to_owned(),
             place,
@@ -173,9 +171,28 @@ async fn blocking<T: Send + 'static>(
     done.unwrap_or_else(|error| Err(error.to_string()))
 }
 
+fn directory(rest: &str, properties: &BTreeMap<String, String>) -> Result<Place, String> {
+    if !Path::new(rest).is_absolute() {
+        return Err("the path must be absolute: file:///DIR".to_owned());
+    }
+    match properties.keys().next() {
+        Some(key) => Err(format!("a directory has no property {key}")),
+        None => Ok(Place::Directory(rest.into())),
+    }
+}
+
+/// Whether it is made of the characters of which names of buckets and topics are, and no others.
+fn is_name(name: &str) -> bool {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    !name.is_empty() && name.bytes().all(fits)
+}
+
 /// A bucket with a retention of its own takes only objects that come with a checksum.
 fn bucket(rest: &str, properties: &BTreeMap<String, String>) -> Result<Place, String> {
     let (name, prefix) = rest.split_once('/').unwrap_or((rest, ""));
+    if !is_name(name) || rest.contains(['?', '#']) {
+        return Err("expected s3://BUCKET/PREFIX; all else is said by properties".to_owned());
+    }
     // The client needs TLS from whichever library the process uses; another part may be first.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let mut builder = AmazonS3Builder::from_env()
@@ -209,15 +226,21 @@ fn bucket(rest: &str, properties: &BTreeMap<String, String>) -> Result<Place, St
 }
 
 fn topic(rest: &str, properties: &BTreeMap<String, String>) -> Result<Place, String> {
+    let is_broker = |broker: &str| {
+        let (host, port) = broker.trim().rsplit_once(':').unwrap_or_default();
+        !host.is_empty() && port.parse().is_ok_and(|port: u16| port > 0)
+    };
     let (brokers, topic) = rest
         .split_once('/')
-        .filter(|(brokers, topic)| !brokers.is_empty() && !topic.is_empty())
+        .filter(|(brokers, topic)| brokers.split(',').all(is_broker) && is_name(topic))
         .ok_or("expected kafka://HOST:PORT,…/TOPIC")?;
-    Ok(Place::Topic(KafkaOptions {
+    let options = KafkaOptions {
         topic: topic.to_owned(),
         properties: properties.clone(),
         ..KafkaOptions::new(brokers)
-    }))
+    };
+    options.check().map_err(|error| error.to_string())?;
+    Ok(Place::Topic(options))
 }
 
 fn create(path: &Path, note: &str) -> io::Result<()> {

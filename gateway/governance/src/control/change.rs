@@ -25,6 +25,8 @@ pub enum ChangeError {
          control log"
     )]
     NotInForce,
+    #[error("the control log cannot be followed here: {0}")]
+    NotFollowed(String),
     #[error("record the change: {0}")]
     Record(#[from] AppendError),
     #[error(transparent)]

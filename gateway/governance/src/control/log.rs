@@ -57,6 +57,23 @@ pub enum LogError {
     #[error(transparent)]
     Topic(#[from] RecordLogError),
     #[error(
+        "the control topic {topic} was deleted: `weir control repair` makes it anew from the copy in this \
+         data directory"
+    )]
+    TopicGone { topic: String },
+    #[error(
+        "the control topic {topic} was emptied or cut off, or is another one: it lacks {records} records \
+         that the copy in this data directory has, such as {example}. Bring the right topic back, or write \
+         into it what it lacks with `weir control repair`"
+    )]
+    TopicLacks {
+        topic: String,
+        records: usize,
+        example: String,
+    },
+    #[error("there is no control topic: the control log of this data directory is a file")]
+    NoTopic,
+    #[error(
         "Kafka does not answer, so what is in the control topic is not known; nothing was changed"
     )]
     Away,
@@ -210,8 +227,16 @@ impl ControlLog {
         self.other(known)
     }
 
-    pub(super) fn exists(&self) -> bool {
-        self.path.exists()
+    /// Whether it was there and is not.
+    pub(super) fn is_gone(&self) -> Result<bool, LogError> {
+        let mark = mark::read(&self.mark).map_err(failed("read", &self.mark))?;
+        Ok(mark.is_some() && !self.path.exists())
+    }
+
+    /// Whether anything was ever in it.
+    pub(super) fn has_begun(&self) -> Result<bool, LogError> {
+        let mark = mark::read(&self.mark).map_err(failed("read", &self.mark))?;
+        Ok(mark.is_some_and(|mark| mark.bytes > 0))
     }
 
     /// All changes, oldest first.

@@ -26,14 +26,14 @@ use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
 use weir_eventlog::{
-    KafkaOptions, PartHandle, Parts, RecordLog, StopSignal, StoppableThread, StreamWriter,
+    KafkaOptions, PartHandle, PartState, Parts, StopSignal, StoppableThread, StreamWriter,
 };
 use weir_schemas::RequestId;
 
 use crate::caps::{CONTROL_FIRST_READ_MAX, CONTROL_WHOLE_READ_MAX, IN_FORCE_MAX};
 use applied::{AppliedChanges, FollowersDir};
 use change::{Act, ChangeError};
-use feed::{Feed, TopicFeed};
+use feed::{ControlTopic, Feed, TopicFeed};
 use key::{HashKey, HashKeyError, KeyId};
 pub use last_used::LastUse;
 use last_used::LastUsedFile;
@@ -45,7 +45,7 @@ pub use snapshot::{Identity, Key, KeyRefusal, ModelDenied, Snapshot};
 /// How soon a change is seen: whoever makes one waits for it. A look is one system call.
 const POLL: Duration = Duration::from_millis(20);
 /// Pause after the topic could not be read.
-const RETRY: Duration = Duration::from_millis(500);
+const RETRY: Duration = Duration::from_secs(1);
 /// How often whoever changes something looks whether it is in force.
 const SEEN_LOOK: Duration = Duration::from_millis(5);
 
@@ -73,7 +73,7 @@ pub struct Control {
     /// The log of this machine; where there is a topic, a copy of that.
     log: ControlLog,
     /// The topic that all gateways follow.
-    topic: Option<RecordLog>,
+    topic: Option<ControlTopic>,
     last_used: LastUsedFile,
     followers: FollowersDir,
     pub hash_key: Arc<HashKey>,
@@ -91,9 +91,14 @@ impl Control {
             Some(secret) => HashKey::new(secret.as_bytes())?,
             None => HashKey::in_dir(data_dir)?,
         };
+        let log = ControlLog::in_dir(data_dir);
+        let topic = topic.map(|options| ControlTopic {
+            options,
+            copy: log.clone(),
+        });
         Ok(Self {
-            log: ControlLog::in_dir(data_dir),
-            topic: topic.map(RecordLog::Topic),
+            log,
+            topic,
             last_used: LastUsedFile::in_dir(data_dir),
             followers: FollowersDir::in_dir(data_dir),
             hash_key: Arc::new(hash_key),
@@ -112,7 +117,7 @@ impl Control {
         let Some(topic) = &self.topic else {
             return self.log.snapshot();
         };
-        let mut feed = TopicFeed::new(topic, &self.log);
+        let mut feed = TopicFeed::new(topic.clone());
         let mut snapshot = Snapshot::default();
         snapshot.apply(
             feed.read_whole(CONTROL_WHOLE_READ_MAX)?
@@ -130,8 +135,15 @@ impl Control {
     pub fn append(&self, change: &Change) -> Result<(), LogError> {
         match &self.topic {
             None => self.log.append(change),
-            Some(topic) => feed::append(topic, change, &self.hash_key),
+            Some(topic) => topic.append(change, &self.hash_key),
         }
+    }
+
+    /// Writes into the topic what the copy of this machine has and it lacks. Returns how many records
+    /// that are.
+    pub fn repair(&self) -> Result<usize, LogError> {
+        let topic = self.topic.as_ref().ok_or(LogError::NoTopic)?;
+        topic.repair(&self.hash_key, CONTROL_WHOLE_READ_MAX)
     }
 
     /// Waits until a change is in force at all running gateways of this data directory. Returns at how
@@ -156,7 +168,7 @@ impl Control {
                 Feed::File(reader)
             }
             Some(topic) => {
-                let mut feed = TopicFeed::new(topic, &self.log);
+                let mut feed = TopicFeed::new(topic.clone());
                 let changes = self.first_read(&mut feed)?;
                 let ids = applied::ids(&changes);
                 current.apply(changes);
@@ -183,12 +195,14 @@ impl Control {
             part: part.clone(),
         };
         let follower = part
+            .clone()
             .keep_running(move |stop| follower.run(stop))
             .map_err(ControlError::Thread)?;
         Ok(ControlHandle {
             control: self,
             current,
             follower: Arc::new(follower),
+            part,
         })
     }
 
@@ -219,6 +233,7 @@ pub struct ControlHandle {
     control: Control,
     current: Arc<ArcSwap<Snapshot>>,
     follower: Arc<StoppableThread>,
+    part: PartHandle,
 }
 
 impl ControlHandle {
@@ -255,6 +270,7 @@ impl ControlHandle {
         act: &Act<'_>,
         change: Change,
     ) -> Result<(), ChangeError> {
+        self.check_followed()?;
         let before = self.load().record(change.kind, &change.id);
         self.control.change(stream, act, before.as_ref(), &change)?;
         let deadline = crate::clock::now() + IN_FORCE_MAX;
@@ -266,6 +282,17 @@ impl ControlHandle {
             std::thread::park_timeout(SEEN_LOOK);
         }
         Err(ChangeError::NotInForce)
+    }
+
+    /// Refuses a change of which nobody here would hear: the topic is gone or another.
+    fn check_followed(&self) -> Result<(), ChangeError> {
+        let status = self.part.status();
+        match (&self.control.topic, status.state) {
+            (Some(_), PartState::Failed) => {
+                Err(ChangeError::NotFollowed(status.reason.unwrap_or_default()))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Whom a presented key stands for.
@@ -301,6 +328,8 @@ impl ControlFollower {
 
     /// Takes over what is new. An error is logged when it is news, not ten times a second.
     fn look(&mut self) -> Result<(), LogError> {
+        // First: with it the topic is compared.
+        let kept = self.keep_copy();
         let (changes, read) = self.feed.news();
         if !changes.is_empty() {
             let mut next = Snapshot::clone(&self.current.load());
@@ -309,11 +338,10 @@ impl ControlFollower {
             self.current.store(Arc::new(next));
             self.applied.note(&ids);
         }
-        let done = read
-            .or_else(|error| self.write_anew(error))
-            .and_then(|()| self.keep_copy());
+        let done = read.or_else(|error| self.write_anew(error)).and(kept);
         match &done {
-            Ok(()) => self.part.ok(),
+            Ok(()) if self.feed.is_read() => self.part.ok(),
+            Ok(()) => {}
             Err(error) => {
                 if self.part.failed(error) {
                     tracing::error!(%error, "failed to read the control log; keys and rules stay as they are");
@@ -337,7 +365,7 @@ impl ControlFollower {
     /// Writes the copy of a topic anew if it is gone.
     fn keep_copy(&self) -> Result<(), LogError> {
         match &self.feed {
-            Feed::Topic(feed) if feed.has_copied() && !self.control.log.exists() => {
+            Feed::Topic(_) if self.control.log.is_gone()? => {
                 self.control.write(&self.current.load())?;
                 tracing::error!(
                     "the copy of the control topic was deleted; it was written anew from memory"

@@ -19,8 +19,8 @@ pub use options::{InvalidKafkaOptions, KafkaOptions};
 pub use shipper::{Shipper, ShipperError, ShipperOptions, ShipperStats};
 pub use source::{KafkaSource, KafkaSourceStats, SourceFault};
 pub use standing::{TopicStanding, topic_standing};
-pub use topic::TopicRetention;
 pub(crate) use topic::{RecordsKept, ensure_record_topic};
+pub use topic::{TopicRetention, records_lost};
 
 /// Name of the header that holds an event's number.
 pub const SEQ_HEADER: &str = "seq";

@@ -82,7 +82,8 @@ impl KafkaOptions {
         }
     }
 
-    pub(crate) fn check(&self) -> Result<(), InvalidKafkaOptions> {
+    /// What is wrong with them, as far as it shows without a broker.
+    pub fn check(&self) -> Result<(), InvalidKafkaOptions> {
         if self.brokers.trim().is_empty() {
             return Err(InvalidKafkaOptions::NoBrokers);
         }
@@ -101,7 +102,10 @@ impl KafkaOptions {
             Some(property) => Err(InvalidKafkaOptions::Reserved {
                 property: property.clone(),
             }),
-            None => Ok(()),
+            None => {
+                let accepted = self.consumer("weir").create_native_config();
+                accepted.map_err(InvalidKafkaOptions::Refused).map(|_| ())
+            }
         }
     }
 

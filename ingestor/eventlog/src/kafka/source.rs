@@ -85,10 +85,6 @@ impl KafkaSource {
         }
         let stats = Arc::<Mutex<KafkaSourceStats>>::default();
         let config = options.consumer(group);
-        // Whether librdkafka takes the properties does not depend on any broker.
-        let accepted = config.create_native_config();
-        accepted.map_err(InvalidKafkaOptions::Refused)?;
-
         let name = "kafka-source";
         let topic: Arc<str> = options.topic.as_str().into();
         let shared_stats = Arc::clone(&stats);

@@ -1,5 +1,6 @@
 //! Creates the topic if it is missing.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::time::Duration;
 
@@ -57,26 +58,16 @@ impl TopicRetention {
         admin: &AdminClient<DefaultClientContext>,
         topic: &str,
     ) -> Result<Self, KafkaError> {
-        let runtime = runtime()?;
-        let topic = [ResourceSpecifier::Topic(topic)];
-        let described = runtime.block_on(admin.describe_configs(&topic, &waits()))?;
-        let mut retention = Self {
-            time: None,
-            bytes: None,
-        };
-        for resource in described {
-            let resource = resource.map_err(KafkaError::AdminOp)?;
-            // librdkafka gives a topic that does not exist as one without settings.
-            if resource.entries.is_empty() {
-                let unknown = RDKafkaErrorCode::UnknownTopicOrPartition;
-                return Err(KafkaError::AdminOp(unknown));
-            }
-            // -1 is no bound.
-            let number = |name| resource.get(name)?.value.as_ref()?.parse::<u64>().ok();
-            retention.time = number("retention.ms").map(Duration::from_millis);
-            retention.bytes = number("retention.bytes");
+        Ok(Self::of(&settings(admin, topic)?))
+    }
+
+    fn of(settings: &HashMap<String, String>) -> Self {
+        // -1 is no bound.
+        let number = |name| settings.get(name)?.parse::<u64>().ok();
+        Self {
+            time: number("retention.ms").map(Duration::from_millis),
+            bytes: number("retention.bytes"),
         }
-        Ok(retention)
     }
 
     /// Whether events may go before that time; `None` is never.
@@ -104,6 +95,28 @@ impl fmt::Display for TopicRetention {
     }
 }
 
+/// The settings of a topic, by name.
+fn settings(
+    admin: &AdminClient<DefaultClientContext>,
+    topic: &str,
+) -> Result<HashMap<String, String>, KafkaError> {
+    let topic = [ResourceSpecifier::Topic(topic)];
+    let described = runtime()?.block_on(admin.describe_configs(&topic, &waits()))?;
+    let mut settings = HashMap::new();
+    for resource in described {
+        let resource = resource.map_err(KafkaError::AdminOp)?;
+        let entries = resource.entries.into_iter();
+        settings.extend(entries.filter_map(|entry| Some((entry.name, entry.value?))));
+    }
+    // librdkafka gives a topic that does not exist as one without settings.
+    match settings.is_empty() {
+        true => Err(KafkaError::AdminOp(
+            RDKafkaErrorCode::UnknownTopicOrPartition,
+        )),
+        false => Ok(settings),
+    }
+}
+
 fn waits() -> AdminOptions {
     AdminOptions::new()
         .request_timeout(Some(ADMIN_TIMEOUT))
@@ -125,32 +138,70 @@ pub(crate) enum RecordsKept {
     All,
 }
 
-/// The same for a topic of one partition.
+impl RecordsKept {
+    /// Which of the records that are to be kept a topic with these settings loses.
+    fn lost_with(self, settings: &HashMap<String, String>) -> Option<String> {
+        let policy = settings.get("cleanup.policy").map_or("", String::as_str);
+        let has = |word| policy.split(',').any(|it| it.trim() == word);
+        let retention = TopicRetention::of(settings);
+        if has("delete") && retention.is_less_than(None) {
+            return Some(format!(
+                "it keeps records for {retention} (cleanup.policy={policy})"
+            ));
+        }
+        let compacts = self == Self::All && has("compact");
+        compacts.then(|| "it keeps only the latest record of a key (cleanup.policy)".to_owned())
+    }
+}
+
+/// The same for a topic of one partition. `false` if it is not there, and not to be made.
 pub(crate) fn ensure_record_topic(
     options: &KafkaOptions,
     kept: RecordsKept,
-) -> Result<(), KafkaError> {
+    make: bool,
+) -> Result<bool, KafkaError> {
     let options = KafkaOptions {
         partitions: 1,
         ..options.clone()
     };
-    let settings: &[_] = match kept {
-        RecordsKept::Latest => &[("cleanup.policy", "compact")],
-        RecordsKept::All => &[
-            ("cleanup.policy", "delete"),
-            ("retention.ms", "-1"),
-            ("retention.bytes", "-1"),
-        ],
+    let policy = match kept {
+        RecordsKept::Latest => "compact",
+        RecordsKept::All => "delete",
     };
-    ensure(&options, settings)
-}
-
-fn ensure(options: &KafkaOptions, settings: &[(&str, &str)]) -> Result<(), KafkaError> {
+    // Should somebody let it delete, too, it still keeps everything.
+    let settings = [
+        ("cleanup.policy", policy),
+        ("retention.ms", "-1"),
+        ("retention.bytes", "-1"),
+    ];
     let admin = AdminClient::from_config(&options.admin())?;
     if exists(&admin, &options.topic)? {
-        return Ok(());
+        warn_of_lost_records(&admin, &options.topic, kept);
+    } else if make {
+        create(&admin, &options, &settings)?;
+    } else {
+        return Ok(false);
     }
-    create(&admin, options, settings)
+    Ok(true)
+}
+
+/// Somebody else may have made the topic.
+fn warn_of_lost_records(admin: &AdminClient<DefaultClientContext>, topic: &str, kept: RecordsKept) {
+    match settings(admin, topic) {
+        Ok(settings) => {
+            if let Some(lost) = kept.lost_with(&settings) {
+                tracing::error!(%topic, "records get lost from the topic: {lost}");
+            }
+        }
+        Err(error) => tracing::debug!(%error, %topic, "failed to ask for the topic's settings"),
+    }
+}
+
+/// What a topic loses of the latest records of its keys; `None` if it keeps them for good. Blocks for some
+/// seconds if no broker answers.
+pub fn records_lost(options: &KafkaOptions) -> Result<Option<String>, KafkaError> {
+    let admin = AdminClient::from_config(&options.admin())?;
+    Ok(RecordsKept::Latest.lost_with(&settings(&admin, &options.topic)?))
 }
 
 fn exists(admin: &AdminClient<DefaultClientContext>, topic: &str) -> Result<bool, KafkaError> {

@@ -9,6 +9,7 @@
 
 mod file;
 mod topic;
+mod watch;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -32,6 +33,8 @@ pub enum RecordLog {
     File(PathBuf),
     /// A compacted topic, named by the options.
     Topic(KafkaOptions),
+    /// The same, which was there before: it is not made.
+    KnownTopic(KafkaOptions),
     /// A topic in which every record stays for good: for what nobody may take back.
     KeptTopic(KafkaOptions),
 }
@@ -50,6 +53,11 @@ pub enum RecordLogError {
         offset: u64,
         reason: &'static str,
     },
+    #[error("the topic {topic} is gone")]
+    Gone { topic: String },
+    /// What was read of it is not what it holds now, so it is to be read from its beginning.
+    #[error("the topic {topic} is not what it was: {reason}")]
+    Changed { topic: String, reason: &'static str },
     #[error("{action} the topic {topic}: {reason}")]
     Topic {
         action: &'static str,
@@ -79,7 +87,7 @@ impl RecordLog {
         Ok(AppendLock {
             _file: match self {
                 Self::File(path) => Some(file::lock(path)?),
-                Self::Topic(_) | Self::KeptTopic(_) => None,
+                Self::Topic(_) | Self::KnownTopic(_) | Self::KeptTopic(_) => None,
             },
         })
     }
@@ -94,21 +102,25 @@ impl RecordLog {
     ) -> Result<(), RecordLogError> {
         match self {
             Self::File(path) => Ok(file::append(path, records)?),
-            Self::Topic(options) => topic::append(options, RecordsKept::Latest, records),
-            Self::KeptTopic(options) => topic::append(options, RecordsKept::All, records),
+            Self::Topic(options) => topic::append(options, RecordsKept::Latest, true, records),
+            Self::KnownTopic(options) => {
+                topic::append(options, RecordsKept::Latest, false, records)
+            }
+            Self::KeptTopic(options) => topic::append(options, RecordsKept::All, true, records),
         }
     }
 
     /// A reader that begins at the beginning. Nothing is opened yet.
     #[must_use]
     pub fn reader(&self) -> RecordReader {
-        let topic = |options: &KafkaOptions, kept| {
-            ReaderKind::Topic(Box::new(TopicReader::new(options.clone(), kept)))
+        let topic = |options: &KafkaOptions, kept, make| {
+            ReaderKind::Topic(Box::new(TopicReader::new(options.clone(), kept, make)))
         };
         RecordReader(match self {
             Self::File(path) => ReaderKind::File(FileReader::new(path.clone())),
-            Self::Topic(options) => topic(options, RecordsKept::Latest),
-            Self::KeptTopic(options) => topic(options, RecordsKept::All),
+            Self::Topic(options) => topic(options, RecordsKept::Latest, true),
+            Self::KnownTopic(options) => topic(options, RecordsKept::Latest, false),
+            Self::KeptTopic(options) => topic(options, RecordsKept::All, true),
         })
     }
 }
@@ -124,6 +136,16 @@ enum ReaderKind {
 }
 
 impl RecordReader {
+    /// The same that notices when a topic was deleted, cut off, or is another one, and then says
+    /// [`RecordLogError::Changed`].
+    #[must_use]
+    pub fn watching(mut self) -> Self {
+        if let ReaderKind::Topic(reader) = &mut self.0 {
+            reader.watch();
+        }
+        self
+    }
+
     /// What is new. Waits for a topic, but only this long.
     pub fn read(&mut self, wait_max: Duration) -> Result<NewRecords, RecordLogError> {
         match &mut self.0 {

@@ -11,11 +11,12 @@ use rdkafka::message::{DeliveryResult, Message as _};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext};
 use rdkafka::{Offset, TopicPartitionList};
 
+use super::watch::TopicWatch;
 use super::{NewRecords, REMOVED, RecordLogError};
 use crate::caps::{RECORD_APPEND_MAX, RECORD_POLL, RECORD_QUEUE_BYTES, RECORD_QUEUE_RECORDS};
 use crate::kafka::{KafkaOptions, RecordsKept, contain, ensure_record_topic, log as kafka_log};
 
-fn failed(action: &'static str, topic: &str, reason: impl ToString) -> RecordLogError {
+pub(super) fn failed(action: &'static str, topic: &str, reason: impl ToString) -> RecordLogError {
     RecordLogError::Topic {
         action,
         topic: topic.to_owned(),
@@ -53,21 +54,43 @@ impl ProducerContext for Delivered {
 
 type RecordProducer = BaseProducer<Delivered>;
 
-/// Makes the topic if it is not there.
-fn connect(options: &KafkaOptions, kept: RecordsKept) -> KafkaResult<RecordProducer> {
-    ensure_record_topic(options, kept)?;
+fn connect(
+    options: &KafkaOptions,
+    kept: RecordsKept,
+    make: bool,
+) -> Result<RecordProducer, RecordLogError> {
+    ensure(options, kept, make, "append to")?;
     options
         .producer(RECORD_QUEUE_RECORDS, RECORD_QUEUE_BYTES)
         .create_with_context(Delivered::default())
+        .map_err(|error| failed("append to", &options.topic, error))
+}
+
+/// Makes the topic if it is not there, or says so.
+fn ensure(
+    options: &KafkaOptions,
+    kept: RecordsKept,
+    make: bool,
+    action: &'static str,
+) -> Result<(), RecordLogError> {
+    let topic = &options.topic;
+    match ensure_record_topic(options, kept, make) {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(RecordLogError::Gone {
+            topic: topic.clone(),
+        }),
+        Err(error) => Err(failed(action, topic, error)),
+    }
 }
 
 pub(super) fn append(
     options: &KafkaOptions,
     kept: RecordsKept,
+    make: bool,
     records: &[(String, String)],
 ) -> Result<(), RecordLogError> {
     let fail = |error| failed("append to", &options.topic, error);
-    let producer = connect(options, kept).map_err(fail)?;
+    let producer = connect(options, kept, make)?;
     for (key, record) in records {
         let keyed = BaseRecord::to(&options.topic).partition(0).key(key);
         // Without a payload it is what compaction takes for a removal.
@@ -112,11 +135,10 @@ impl std::fmt::Debug for RecordSender {
 impl RecordSender {
     /// Makes the topic if it is not there.
     pub fn open(options: &KafkaOptions) -> Result<Self, RecordLogError> {
-        let topic = options.topic.clone();
-        match connect(options, RecordsKept::Latest) {
-            Ok(producer) => Ok(Self { producer, topic }),
-            Err(error) => Err(failed("send to", &topic, error)),
-        }
+        Ok(Self {
+            producer: connect(options, RecordsKept::Latest, true)?,
+            topic: options.topic.clone(),
+        })
     }
 
     /// Puts a record on its way. `false` if there is no room: it may be sent again later.
@@ -141,9 +163,12 @@ impl RecordSender {
 pub(super) struct TopicReader {
     options: KafkaOptions,
     kept: RecordsKept,
+    /// Whether the topic is made if it is not there.
+    make: bool,
     /// Made when it is first needed.
     consumer: Option<BaseConsumer>,
     is_whole: bool,
+    watch: Option<TopicWatch>,
 }
 
 impl std::fmt::Debug for TopicReader {
@@ -155,30 +180,41 @@ impl std::fmt::Debug for TopicReader {
 }
 
 impl TopicReader {
-    pub(super) fn new(options: KafkaOptions, kept: RecordsKept) -> Self {
+    pub(super) const fn new(options: KafkaOptions, kept: RecordsKept, make: bool) -> Self {
         Self {
             options,
             kept,
+            make,
             consumer: None,
             is_whole: false,
+            watch: None,
         }
+    }
+
+    pub(super) fn watch(&mut self) {
+        self.watch = Some(TopicWatch::new(&self.options.topic));
     }
 
     /// Reads up to the end of the topic. When it was reached once, nothing is waited for.
     pub(super) fn read(&mut self, wait_max: Duration) -> Result<NewRecords, RecordLogError> {
         let consumer = match self.consumer.take() {
             Some(consumer) => consumer,
-            None => {
-                let fail = |error| failed("read", &self.options.topic, error);
-                open(&self.options, self.kept).map_err(fail)?
-            }
+            None => self.open()?,
         };
         let consumer = self.consumer.insert(consumer);
+        if let Some(watch) = self.watch.as_mut().filter(|_| self.is_whole) {
+            watch.look(consumer)?;
+        }
         let deadline = Instant::now() + wait_max;
         let mut records = Vec::new();
         loop {
             match consumer.poll(RECORD_POLL.min(wait_max)) {
                 Some(Ok(message)) => {
+                    if let Some(watch) = &mut self.watch
+                        && !watch.is_news(consumer, &message, self.is_whole)?
+                    {
+                        continue;
+                    }
                     if let Some(Ok(text)) = message.payload().map(std::str::from_utf8) {
                         records.push(text.to_owned());
                     }
@@ -187,7 +223,12 @@ impl TopicReader {
                     self.is_whole = true;
                     break;
                 }
-                Some(Err(error)) => tracing::debug!(%error, "failed to read a record topic"),
+                Some(Err(error)) => {
+                    if let Some(watch) = &self.watch {
+                        watch.failed(&error)?;
+                    }
+                    tracing::debug!(%error, "failed to read a record topic");
+                }
                 None if self.is_whole => break,
                 None => {}
             }
@@ -195,20 +236,32 @@ impl TopicReader {
                 break;
             }
         }
+        if let Some(watch) = &mut self.watch {
+            watch.at_end();
+        }
         Ok(NewRecords {
             records,
             is_whole: self.is_whole,
         })
     }
-}
 
-fn open(options: &KafkaOptions, kept: RecordsKept) -> KafkaResult<BaseConsumer> {
-    ensure_record_topic(options, kept)?;
-    let mut config = options.consumer("weir-records");
-    config.set("enable.partition.eof", "true");
-    let consumer: BaseConsumer = config.create()?;
-    let mut partitions = TopicPartitionList::new();
-    partitions.add_partition_offset(&options.topic, 0, Offset::Beginning)?;
-    consumer.assign(&partitions)?;
-    Ok(consumer)
+    fn open(&self) -> Result<BaseConsumer, RecordLogError> {
+        ensure(&self.options, self.kept, self.make, "read")?;
+        self.assigned()
+            .map_err(|error| failed("read", &self.options.topic, error))
+    }
+
+    fn assigned(&self) -> KafkaResult<BaseConsumer> {
+        let mut config = self.options.consumer("weir-records");
+        config.set("enable.partition.eof", "true");
+        if self.watch.is_some() {
+            // Instead of beginning anew.
+            config.set("auto.offset.reset", "error");
+        }
+        let consumer: BaseConsumer = config.create()?;
+        let mut partitions = TopicPartitionList::new();
+        partitions.add_partition_offset(&self.options.topic, 0, Offset::Beginning)?;
+        consumer.assign(&partitions)?;
+        Ok(consumer)
+    }
 }
