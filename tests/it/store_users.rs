@@ -2,13 +2,15 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
+use std::process::Command;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use weir_loadtest::mock::{MockOptions, MockProvider};
 use weir_tests::gateway::{chat, config};
 use weir_tests::http::Request;
 use weir_tests::kafka::Kafka;
-use weir_tests::weir::Installation;
+use weir_tests::weir::{Installation, SdkAge, python, repository};
 
 fn started() -> (Installation, weir_tests::weir::Process) {
     let weir = Installation::new("").unwrap();
@@ -76,6 +78,66 @@ fn sql_reads_unless_it_is_told_to_write() {
         stdout(&weir, &["sql", "SELECT count() FROM weir.notes"]),
         "0\n"
     );
+    up.stop().unwrap();
+}
+
+/// What a script with one of ClickHouse's clients prints.
+fn told(program: PathBuf, script: PathBuf, args: &[&str]) -> Value {
+    let found = Command::new(program)
+        .arg(script)
+        .args(args)
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .output()
+        .unwrap();
+    assert!(found.status.success(), "{found:?}");
+    serde_json::from_slice(&found.stdout).unwrap()
+}
+
+/// All of Weir's tables, long answers, what the clients send by themselves; and that what a reader may not
+/// do is the client's own error.
+#[test]
+fn clickhouses_official_clients_read_and_are_told_what_they_may_not() {
+    let mock = MockProvider::start(MockOptions::default()).unwrap();
+    let weir = Installation::new(&config(&mock)).unwrap();
+    let key = weir.create_key("growth").unwrap();
+    let up = weir.start(&["up"]).unwrap();
+    weir.wait_until_ready().unwrap();
+    assert_eq!(chat(weir.gateway, &key).status, 200);
+    weir.wait_for_number("SELECT count() FROM weir.requests", 1)
+        .unwrap();
+    let password = |user: &str| {
+        let file = weir.data_dir().join("store-users").join(user);
+        fs::read_to_string(file).unwrap().trim().to_owned()
+    };
+    let (reader, operator) = (password("reader"), password("operator"));
+    let (host, port) = (weir.store.ip().to_string(), weir.store.port().to_string());
+    let (node, modules) = SdkAge::Newest.node();
+    let by_python = told(
+        python(),
+        repository().join("tests/clients/store_python.py"),
+        &[&host, &port, &reader, &operator],
+    );
+    let url = format!("http://{}", weir.store);
+    let by_node = told(node, modules.join("store.mjs"), &[&url, &reader, &operator]);
+    let tables = "SELECT count() FROM system.tables WHERE database = 'weir'";
+    let tables = weir.number(tables).unwrap();
+    let raised = json!({
+        "password": 516, "insert": 164, "drop": 164, "temporary": 164, "beyond": 452, "memory": 241, "late": 395,
+    });
+    for (client, seen) in [("Python", &by_python), ("JavaScript", &by_node)] {
+        assert_eq!(seen["tables"], tables, "{client}: {seen}");
+        assert_eq!(seen["row"][1], "200", "{client}: {seen}");
+        assert_eq!(seen["rows"], 300_000, "{client}: {seen}");
+        for rows in seen["packed"].as_array().unwrap() {
+            assert_eq!(*rows, 300_000, "{client}: {seen}");
+        }
+        assert_eq!(seen["settings"], 5, "{client}: {seen}");
+        let asked = (&seen["session"], &seen["operator"]);
+        assert_eq!(asked, (&json!(1), &json!(1)), "{client}: {seen}");
+        assert_eq!(seen["raised"], raised, "{client}");
+    }
+    let rows = weir.number("SELECT count() FROM weir.requests").unwrap();
+    assert_eq!(rows, 1, "nothing was written, nor dropped");
     up.stop().unwrap();
 }
 
