@@ -192,6 +192,11 @@ fn a_budget_in_money_lets_through_only_what_has_a_price() {
 #[test]
 fn budgets_are_listed_with_what_is_spent_and_left_of_them() {
     let mut running = MockedGateway::configured(PRICES);
+    let none = running.weir.command(&["budgets", "list"]).output().unwrap();
+    let said = String::from_utf8_lossy(&none.stderr);
+    assert!(said.contains("there is no budget"), "{said}");
+    let none = running.json(&["budgets", "list", "--json"]);
+    assert_eq!(none, serde_json::json!([]));
     running.run(&[
         "budgets", "set", "month", "--team", "growth", "--usd", "10000", "--per", "user",
         "--window", "month",
@@ -276,6 +281,33 @@ fn budgets_are_listed_with_what_is_spent_and_left_of_them() {
         "everything",
     ];
     assert_eq!(without_end("tokens"), tokens, "{text}");
+
+    // Shared by a group, and one that is everybody's own and that nobody has used yet.
+    running.run(&[
+        "budgets", "set", "group", "--team", "ops", "--usd", "1", "--window", "12h",
+    ]);
+    running.run(&[
+        "budgets", "set", "unused", "--team", "ops", "--tokens", "9", "--per", "user", "--window",
+        "day",
+    ]);
+    let shown = |line: &str, start: &[&str]| {
+        let text = running.run(&["budgets", "list"]).stdout;
+        let text = String::from_utf8(text).unwrap();
+        let cells: Vec<&str> = text
+            .lines()
+            .find(|it| it.starts_with(line))?
+            .split("  ")
+            .collect();
+        let cells = cells
+            .into_iter()
+            .map(str::trim)
+            .filter(|cell| !cell.is_empty());
+        Some(cells.zip(start).all(|(cell, word)| cell == *word))
+    };
+    let group = ["group", "-", "1.00 USD", "12h", "0.00", "0.00", "1.00", "-"];
+    assert_eq!(shown("group", &group), Some(true));
+    let unused = ["unused", "each user", "9 tokens", "day", "-", "-", "-", "-"];
+    assert_eq!(shown("unused", &unused), Some(true));
 
     // Without a gateway the rules are there all the same, and what is missing is said.
     running.stop();

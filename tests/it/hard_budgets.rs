@@ -747,6 +747,40 @@ fn a_provider_that_breaks_its_limit_is_stopped_charged_and_reported() {
     assert!(metrics.lines().any(is_counted), "{metrics}");
 }
 
+/// Its text is counted with another tokenizer than the provider's, which may come to more.
+#[test]
+fn an_answer_without_usage_is_charged_what_its_limit_allows_unless_it_is_far_longer() {
+    let provider = serve(|request: &Received, client: &mut TcpStream| {
+        let body: Value = serde_json::from_str(&request.body)?;
+        let used = Usage {
+            calls: 1,
+            input: 1,
+            output: 18,
+        };
+        let silent = answer("chat", &body, used).replace("\"usage\"", "\"unused\"");
+        let words = body["user"].as_str().and_then(|words| words.parse().ok());
+        let silent = silent.replace(
+            "\"ok\"",
+            &format!("\"{}\"", "weir ".repeat(words.unwrap_or(18))),
+        );
+        Ok(client.write_all(silent.as_bytes())?)
+    })
+    .unwrap();
+    let scene = Scene::start("", &cents(provider, ""));
+    for (team, more, is_within) in [
+        ("streams", r#","stream":true"#, true),
+        ("plain", "", true),
+        ("longer", r#","user":"200""#, false),
+    ] {
+        budget_of(&scene, team, "0.18");
+        let answer = eighteen(&scene.key(team), more).send(scene.weir.gateway);
+        assert_eq!(answer.unwrap().status, 200, "{team}");
+        let [_, _, output, _] = scene.rows(team, 1);
+        assert_eq!(output == 18, is_within, "{team}: {output}");
+        assert_eq!(scene.spent(team, "") == "0.18", is_within, "{team}");
+    }
+}
+
 /// An image at a model that this build knows nothing of.
 #[test]
 fn a_refusal_of_what_nothing_bounds_names_the_setting_that_would() {

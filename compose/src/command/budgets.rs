@@ -85,6 +85,9 @@ fn table<'a>(records: impl Iterator<Item = &'a Record>, listed: &[Listed]) -> an
         }
         rows.extend(standings.iter().map(|standing| row(budget, Some(standing))));
     }
+    if rows.len() == 1 {
+        output::note("there is no budget: `weir budgets set` makes one");
+    }
     let widths: [usize; 10] = std::array::from_fn(|column| {
         let cells = rows.iter().map(|row| row[column].chars().count());
         cells.max().unwrap_or(0)
@@ -119,14 +122,19 @@ fn row(budget: &BudgetRecord, standing: Option<&BudgetAmounts>) -> [String; 10] 
     let limit = budget.spec();
     let limit = limit.map_or_else(|_| unknown(), |spec| shown_amount(spec.unit, spec.limit));
     let limit = if budget.soft { limit + ", soft" } else { limit };
-    let subject = standing.filter(|it| !it.subject.is_empty());
+    let subject = standing.map_or_else(|| each(budget), |it| it.subject.clone());
+    let subject = if subject.is_empty() {
+        unknown()
+    } else {
+        subject
+    };
     let ends = standing.and_then(|it| it.ends.clone());
     let resets = standing.map_or_else(unknown, |it| {
         it.resets.clone().unwrap_or_else(|| "never".to_owned())
     });
     [
         budget.id.clone(),
-        subject.map_or_else(unknown, |it| it.subject.clone()),
+        subject,
         limit,
         budget.zone.as_ref().map_or_else(
             || budget.window.clone(),
@@ -139,6 +147,19 @@ fn row(budget: &BudgetRecord, standing: Option<&BudgetAmounts>) -> [String; 10] 
         resets,
         scope(budget),
     ]
+}
+
+/// What a budget is counted for that none of them has used yet.
+fn each(budget: &BudgetRecord) -> String {
+    let per = budget
+        .per
+        .iter()
+        .filter_map(clap::ValueEnum::to_possible_value);
+    let per: Vec<String> = per.map(|it| it.get_name().to_owned()).collect();
+    match per.is_empty() {
+        true => String::new(),
+        false => format!("each {}", per.join(", ")),
+    }
 }
 
 /// The scope, in the words of the options of `weir budgets set`.

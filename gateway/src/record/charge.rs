@@ -6,6 +6,9 @@ use weir_schemas::{PicoUsd, UsageSource};
 use crate::record::attempt::{AttemptCharge, AttemptEnd, AttemptRecord};
 use crate::setup::directory::ChargedCall;
 
+/// Tokenizers differ by less than this factor.
+const TOKENIZERS_DIFFER: u64 = 2;
+
 /// Whether such a failure comes before the provider has the call.
 pub(crate) const fn never_called(kind: FailureKind) -> bool {
     use FailureKind::{Connect, ConnectTimeout, InvalidRequest};
@@ -22,8 +25,8 @@ impl AttemptRecord {
     }
 
     /// Fills in what the provider did not report. A zero that cannot be is a placeholder: a prompt
-    /// without tokens, or text without any.
-    pub(super) fn estimate(&mut self, prompt_tokens: impl Fn() -> u64) {
+    /// without tokens, or text without any. `output_max` is the most that its provider's rules allow.
+    pub(super) fn estimate(&mut self, prompt_tokens: impl Fn() -> u64, output_max: Option<u64>) {
         let is_reported = self.usage_source != UsageSource::None;
         if is_reported && self.has_other_counts() || !is_reported && !self.was_served() {
             return;
@@ -31,16 +34,27 @@ impl AttemptRecord {
         let [input, output] = [self.usage.input_tokens, self.usage.output_tokens];
         let (lacks_input, output) = (input.unwrap_or(0) == 0, output.unwrap_or(0));
         // A stream that is cut has reported its beginning, at most.
-        let lacks_output = (output == 0 || self.failure.is_some()) && output < self.answer_tokens;
+        let answer = self.answer_tokens_within(output_max);
+        let lacks_output = (output == 0 || self.failure.is_some()) && output < answer;
         if lacks_input {
             self.usage.input_tokens = Some(prompt_tokens());
         }
         if lacks_output {
-            self.usage.output_tokens = Some(self.answer_tokens);
+            self.usage.output_tokens = Some(answer);
         }
         if lacks_input || lacks_output {
             self.usage_source = UsageSource::Estimated;
         }
+    }
+
+    /// Tokens of the answer by its text, counted with another tokenizer than the provider's. What passes
+    /// the limit by no more than that explains has kept it.
+    fn answer_tokens_within(&self, output_max: Option<u64>) -> u64 {
+        let tokens = self.answer_tokens;
+        let is_near = |max: &u64| tokens / TOKENIZERS_DIFFER <= *max;
+        output_max
+            .filter(is_near)
+            .map_or(tokens, |max| tokens.min(max))
     }
 
     /// Whether a usage without input is right: another model gave the answer, or the audio's length is

@@ -331,13 +331,17 @@ impl RequestRecord {
     }
 
     /// Ends the record: estimates what was not reported, and prices it. `settle` is told the number of
-    /// each attempt and the tokens that it took.
-    pub(crate) fn close(&mut self, mut settle: impl FnMut(u16, u64)) -> RequestTotals {
+    /// each attempt and the tokens that it took. `output_max` is the most that an answer can have been billed for.
+    pub(crate) fn close(
+        &mut self,
+        output_max: Option<u64>,
+        mut settle: impl FnMut(u16, u64),
+    ) -> RequestTotals {
         let prompt = self.prompt.as_ref();
         let prompt = prompt.map(|prompt| LazyLock::new(|| prompt.tokens()));
         for attempt in self.attempts.iter_mut() {
             if let Some(prompt_tokens) = &prompt {
-                attempt.estimate(|| **prompt_tokens);
+                attempt.estimate(|| **prompt_tokens, output_max);
             }
             attempt.price();
             settle(attempt.number, attempt.tokens());

@@ -66,7 +66,8 @@ impl Exchange {
     /// so that no answer is ever complete without them.
     pub(crate) fn finish(&mut self) -> Result<Appended, AppendError> {
         self.finished = true;
-        let totals = self.record.close(self.provider_permits.settling());
+        let settling = self.provider_permits.settling();
+        let totals = self.record.close(self.output_tokens_max, settling);
         for message in self.record.messages_mut() {
             self.worker.shared.payloads.clean(message);
         }

@@ -154,7 +154,7 @@ impl Drop for Shadow {
         let (permit, now_us) = (&self.permit, unix_us());
         let totals = self
             .record
-            .close(|_, tokens| limits.settle(permit, tokens, now_us));
+            .close(None, |_, tokens| limits.settle(permit, tokens, now_us));
         for message in self.record.messages_mut() {
             self.worker.shared.payloads.clean(message);
         }
