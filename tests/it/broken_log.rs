@@ -13,7 +13,7 @@ use weir_tests::weir::{Installation, wait_for};
 const PIPE_BYTES: usize = 65_536;
 
 /// Writing to it fails as to a pipe that its reader has closed.
-fn closed_pipe() -> Stdio {
+pub(crate) fn closed_pipe() -> Stdio {
     let (reader, writer) = io::pipe().unwrap();
     drop(reader);
     writer.into()

@@ -1,14 +1,20 @@
 //! Answers that are read on without their client have limits: in number, in time, and when the
-//! gateway stops. What is given up is estimated, and every request has its row.
+//! gateway stops. What is given up is estimated, and every request has its row. Answers whose clients listen
+//! are given to their ends when the gateway stops, whatever else is broken.
 
+use std::fs;
 use std::io::Read as _;
-use std::net::Shutdown;
+use std::net::{Shutdown, TcpStream};
+use std::thread;
 
 use serde_json::Value;
 use weir_loadtest::mock::{MockHandle, MockOptions, MockProvider};
 use weir_tests::gateway::completion;
 use weir_tests::http::get;
-use weir_tests::weir::Installation;
+use weir_tests::kafka::Kafka;
+use weir_tests::weir::{Installation, Process};
+
+use crate::broken_log::closed_pipe;
 
 /// An answer takes a quarter of an hour, which is longer than anything here waits for.
 const TOKENS: u64 = 100;
@@ -30,8 +36,8 @@ fn config(provider: &MockHandle, limits: &str) -> String {
     )
 }
 
-/// Asks for a stream, reads it up to its first token, and leaves.
-fn begin_and_leave(weir: &Installation, key: &str) {
+/// Asks for a stream, and reads it up to its first token. Returns what is to come and what came.
+fn begin(weir: &Installation, key: &str) -> (TcpStream, String) {
     let body = format!(
         r#"{{"model":"m","messages":[{{"role":"user","content":"hi"}}],"max_tokens":{TOKENS},"stream":true}}"#
     );
@@ -43,6 +49,12 @@ fn begin_and_leave(weir: &Installation, key: &str) {
         assert!(read > 0, "{answer}");
         answer.push_str(&String::from_utf8_lossy(&piece[..read]));
     }
+    (client, answer)
+}
+
+/// Asks for a stream, reads it up to its first token, and leaves.
+fn begin_and_leave(weir: &Installation, key: &str) {
+    let (client, _) = begin(weir, key);
     client.shutdown(Shutdown::Both).unwrap();
 }
 
@@ -102,4 +114,80 @@ fn only_so_many_answers_are_read_on_and_none_when_the_gateway_stops() {
         assert_given_up(&row);
     }
     up.stop().unwrap();
+}
+
+/// Streams that take five seconds each.
+const STREAMS: usize = 10;
+
+fn steady_provider() -> MockHandle {
+    MockProvider::start(MockOptions {
+        inter_token: "50ms".parse().unwrap(),
+        ..MockOptions::default()
+    })
+    .unwrap()
+}
+
+/// Begins streams, breaks something, and stops the process: each stream comes to its end.
+fn stop_broken(weir: &Installation, process: Process, key: &str, damage: impl FnOnce(&Process)) {
+    let streams: Vec<_> = (0..STREAMS).map(|_| begin(weir, key)).collect();
+    damage(&process);
+    let readers = streams.into_iter().map(|(mut client, mut answer)| {
+        thread::spawn(move || {
+            client.read_to_string(&mut answer).unwrap();
+            answer
+        })
+    });
+    let readers: Vec<_> = readers.collect();
+    process.stop().unwrap();
+    for reader in readers {
+        let answer = reader.join().unwrap();
+        assert!(answer.contains("data: [DONE]"), "{answer}");
+        assert!(!answer.contains("\"error\""), "{answer}");
+    }
+}
+
+fn all_are_stored(weir: &Installation) {
+    let stored = "SELECT count() FROM weir.requests WHERE status = 200 AND error_kind = ''";
+    weir.wait_for_number(stored, STREAMS as u64).unwrap();
+}
+
+#[test]
+fn streams_are_drained_while_the_engine_is_dead_and_the_log_and_configuration_are_broken() {
+    let provider = steady_provider();
+    let weir = Installation::new(&config(&provider, "")).unwrap();
+    let key = weir.create_key("drain").unwrap();
+    let up = weir.start_logging_to(&["up"], closed_pipe()).unwrap();
+    weir.wait_until_ready().unwrap();
+    weir.wait_for_store().unwrap();
+    let good = fs::read_to_string(weir.config()).unwrap();
+    stop_broken(&weir, up, &key, |up| {
+        // With this, the engine does not start again.
+        fs::write(weir.config(), "this is no configuration").unwrap();
+        up.kill_child().unwrap();
+    });
+    fs::write(weir.config(), good).unwrap();
+    let up = weir.start(&["up"]).unwrap();
+    all_are_stored(&weir);
+    up.stop().unwrap();
+}
+
+#[test]
+fn streams_are_drained_while_kafka_is_away() {
+    let mut kafka = Kafka::start().unwrap();
+    let provider = steady_provider();
+    let eventlog = format!(
+        "[eventlog]\nkind = \"kafka\"\nbrokers = \"{}\"\npartitions = 1\n\n",
+        kafka.brokers()
+    );
+    let weir = Installation::new(&(eventlog + &config(&provider, ""))).unwrap();
+    let gateway = weir.start_logging_to(&["gateway"], closed_pipe()).unwrap();
+    weir.wait_until_ready().unwrap();
+    let key = weir.create_key("drain").unwrap();
+    stop_broken(&weir, gateway, &key, |_| kafka.kill());
+    kafka.start_again().unwrap();
+    let gateway = weir.start(&["gateway"]).unwrap();
+    let ingestor = weir.start(&["ingestor"]).unwrap();
+    all_are_stored(&weir);
+    ingestor.stop().unwrap();
+    gateway.stop().unwrap();
 }
