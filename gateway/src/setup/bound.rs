@@ -251,7 +251,14 @@ mod tests {
             };
             let input = self.text.len() as u64 + 7 + self.images * image;
             let input = input * self.input / 1000;
+            // A higher limit than the model's own is refused, or changes nothing.
+            let of_model = if model.starts_with("gpt-4o") {
+                16_384
+            } else {
+                u64::MAX
+            };
             let output = self.max_tokens.unwrap_or(most.output_tokens / self.choices);
+            let output = output.min(of_model);
             let output = output * self.choices * self.output / 1000;
             let part = |number: usize, whole: u64| Some(self.parts[number] % (whole + 1));
             let long_write = self.marks.then(|| part(2, input)).flatten();
