@@ -261,6 +261,14 @@ fn duration_ms(text: &str) -> Result<u64, &'static str> {
         .ok_or("the duration is too long")
 }
 
+/// An Ed25519 key in hex.
+pub(crate) fn public_key(text: &str) -> Result<String, &'static str> {
+    let is_key = text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    is_key
+        .then(|| text.to_owned())
+        .ok_or("expected 64 hex digits, as `weir audit key --gateway` prints them")
+}
+
 /// `usd:50/day`: a hard budget with the default thresholds, without a name or a scope.
 fn short_budget(text: &str) -> Result<BudgetRecord, String> {
     let form = || "expected a budget such as usd:50/day or tokens:1000000/month".to_owned();
@@ -760,6 +768,10 @@ pub(crate) enum AuditCommand {
         /// Public key of an accepted signer; default: any signer.
         #[arg(long, value_name = "KEY")]
         signer: Vec<String>,
+        /// Public key of a gateway whose seals are trusted, beside those of the configuration and of the
+        /// gateway here; default: any key.
+        #[arg(long, value_name = "KEY", value_parser = public_key)]
+        gateway_key: Vec<String>,
         /// Place outside whose notes must agree: `file:///DIR`, `s3://BUCKET/PREFIX` or
         /// `kafka://HOST:PORT/TOPIC`. Those of the configuration are always compared.
         #[arg(long, value_name = "URL")]
@@ -770,11 +782,15 @@ pub(crate) enum AuditCommand {
     },
     /// Seal the events stored so far, and anchor that. The ingestor seals every minute.
     Checkpoint,
-    /// Print the public key that checkpoints are signed with.
+    /// Print the public key that checkpoints are signed with, or the one of the gateway here.
     Key {
         /// Print it as tools for signed notes take it (C2SP's verifier key), to check anchors with.
         #[arg(long)]
         note: bool,
+        /// Print the key that the gateway of this data directory signs its seals with, for
+        /// `[audit] gateway_keys`.
+        #[arg(long, conflicts_with = "note")]
+        gateway: bool,
     },
     /// Check an exported checkpoint file without a store.
     CheckExport {

@@ -9,6 +9,7 @@ mod seen;
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -21,10 +22,11 @@ use weir_gateway::config::{
     ProviderConfig,
 };
 use weir_gateway::{ConfigProblem, Payloads};
-use weir_ingestor::audit::{Anchor, AnchorError};
+use weir_ingestor::audit::{Anchor, AnchorError, SigningKey};
 use weir_schemas::prices::Book;
 use weir_store::{Retention, Store, StoreConfig, StoreUser};
 
+use crate::context::audit_dir;
 use crate::store_passwords;
 use prices::{ExchangeRateConfig, PriceConfig, PricesConfig};
 pub(crate) use read::{InvalidConfig, Loaded, load, load_settings, parse};
@@ -213,12 +215,16 @@ pub(crate) enum StoreKind {
     Clickhouse,
 }
 
-/// `[audit]`: where the audit chain's head is written, so that nobody here can take it back.
+/// `[audit]`: whose seals are trusted, and where the audit chain's head is written, so that nobody here
+/// can take it back.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct AuditConfig {
     /// How often.
     pub(crate) anchor_every_s: u32,
+    /// Public keys of the gateways, as `weir audit key --gateway` prints them. If there are any, seals by
+    /// other keys and without a signature are findings. The key of the gateway here is always trusted.
+    pub(crate) gateway_keys: Vec<String>,
     #[serde(rename = "anchor")]
     pub(crate) anchors: Vec<AnchorConfig>,
 }
@@ -227,6 +233,7 @@ impl Default for AuditConfig {
     fn default() -> Self {
         Self {
             anchor_every_s: 600,
+            gateway_keys: Vec::new(),
             anchors: Vec::new(),
         }
     }
@@ -354,8 +361,15 @@ impl EventlogConfig {
         })
     }
 
-    pub(crate) fn journal_options(&self, data_dir: &Path, process: &str) -> JournalOptions {
-        JournalOptions {
+    /// Makes the key that seals are signed with, if there is none yet.
+    pub(crate) fn journal_options(
+        &self,
+        data_dir: &Path,
+        process: &str,
+    ) -> anyhow::Result<JournalOptions> {
+        let signer = SigningKey::of_gateway(&audit_dir(data_dir));
+        let signer = signer.context("read or make the key that seals are signed with")?;
+        Ok(JournalOptions {
             instance: self.instance.clone().unwrap_or_else(host_name),
             process: process.to_owned(),
             total_bytes_max: self.journal_bytes_max,
@@ -372,8 +386,9 @@ impl EventlogConfig {
                 },
             },
             chaining: Some(weir_ingestor::CHAINING),
+            signer: Some(Arc::new(signer)),
             ..JournalOptions::new(data_dir.join("journal"))
-        }
+        })
     }
 }
 

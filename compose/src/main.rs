@@ -6,6 +6,7 @@ mod command;
 mod config;
 mod context;
 mod example;
+mod journal_faults;
 mod log;
 mod net;
 mod output;

@@ -174,7 +174,7 @@ impl Gateway {
             directory,
             seen,
         } = loaded;
-        let mut options = config.eventlog.journal_options(data_dir, "gateway");
+        let mut options = config.eventlog.journal_options(data_dir, "gateway")?;
         options.parts = parts.clone();
         let journal_dir = options.dir.clone();
         let journal = Journal::open(options).context("open the event journal (--data-dir)")?;

@@ -82,6 +82,12 @@ pub(crate) const SETTLE_PAUSE: Duration = Duration::from_millis(500);
 /// Dead letters that a verification tells from other gaps.
 pub(crate) const DEAD_LETTERS_KNOWN_MAX: usize = 100_000;
 
+/// Time from the first gateway that signs its seals to the last that begins to.
+pub(crate) const UPGRADE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// A gateway seals what it wrote within a second; when it is short of processors, within this.
+pub(crate) const SEALED_WITHIN_MAX: Duration = Duration::from_secs(60);
+
 /// What a verification lists before it only counts.
 pub(crate) const FINDINGS_MAX: usize = 100;
 

@@ -277,9 +277,10 @@ pub(crate) struct StreamRow<'a> {
     torn_bytes: Option<Count>,
     events: Option<Count>,
     since: Option<i64>,
+    seal_key: &'a str,
 }
 
-event_row!(StreamRow[(1, 12)]);
+event_row!(StreamRow[(1, 12), (6, 13)]);
 
 impl<'a> StreamRow<'a> {
     fn new(event: &'a str, id: EventId, ts_us: Count) -> Self {
@@ -302,6 +303,7 @@ impl<'a> IntoRow for StreamOpened<'a> {
             process: self.process,
             shard: Some(self.shard.into()),
             version: self.version,
+            seal_key: text(self.seal_key),
             ..StreamRow::new("opened", id, self.ts_us)
         }
     }
@@ -422,13 +424,14 @@ row! {
 
 row! {
     /// One row of `weir.seals`.
-    SealRow(event: StreamSealed) sealed [(5, 8)]
+    SealRow(event: StreamSealed) sealed [(5, 8), (6, 9)]
     {
         version: u8 = u8::try_from(event.version).unwrap_or(u8::MAX);
         first_seq: u64 = event.first_seq.get();
         last_seq: u64 = event.last_seq.get();
         chain: &'a str = event.chain;
         fingerprints: Vec<u64> = fingerprints(event.fingerprints);
+        signature: &'a str = text(event.signature);
     }
 }
 

@@ -43,6 +43,7 @@ migrations! {
     12 "doubles";
     13 "seals";
     14 "refusals";
+    15 "signed_seals";
 }
 
 /// The migration with which the copies of rows go that were stored more than once.

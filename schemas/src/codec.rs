@@ -292,6 +292,7 @@ mod tests {
             process: "gateway",
             shard: 0,
             version: "0.1.0",
+            seal_key: Some("3a"),
         })
     }
 
@@ -341,6 +342,7 @@ mod tests {
                 process: "gateway",
                 shard: 0,
                 version: "0.1.0",
+                seal_key: None,
             });
             let bytes = encode(&event);
             assert_eq!(time_us(&bytes), Some(ts_us));

@@ -12,7 +12,7 @@ use serde::ser::Serializer;
 use serde::{Deserialize, Serialize};
 
 use crate::count::Count;
-use crate::ids::{EventId, RequestId, Salt};
+use crate::ids::{EventId, RequestId, Salt, StreamId};
 use crate::money::PicoUsd;
 use crate::usage::Usage;
 
@@ -33,7 +33,7 @@ macro_rules! for_each_event {
                 ControlChanged(ControlChanged<'a>) ["control_changed.v1.avsc"];
             }
             streams {
-                StreamOpened(StreamOpened<'a>) ["stream_opened.v1.avsc"];
+                StreamOpened(StreamOpened<'a>) ["stream_opened.v1.avsc", "stream_opened.v2.avsc"];
                 StreamClosed(StreamClosed<'a>) ["stream_closed.v1.avsc"];
                 EventsDropped(EventsDropped<'a>) ["events_dropped.v1.avsc"];
             }
@@ -57,7 +57,7 @@ macro_rules! for_each_event {
                 RequestFinished(Box<RequestFinished<'a>>) ["request_finished.v1.avsc", "request_finished.v2.avsc"];
             }
             seals {
-                StreamSealed(StreamSealed<'a>) ["stream_sealed.v1.avsc"];
+                StreamSealed(StreamSealed<'a>) ["stream_sealed.v1.avsc", "stream_sealed.v2.avsc"];
             }
         }
     };
@@ -462,6 +462,8 @@ pub struct StreamOpened<'a> {
     pub shard: u16,
     /// Version of the program.
     pub version: &'a str,
+    /// Public key that the stream's seals are signed with (Ed25519, hex); null if they are not signed.
+    pub seal_key: Option<&'a str>,
 }
 
 /// Last event of every stream.
@@ -504,6 +506,29 @@ pub struct StreamSealed<'a> {
     /// First eight bytes of each event's hash, by seq.
     #[serde(with = "serde_bytes")]
     pub fingerprints: &'a [u8],
+    /// Signature by the stream's key (Ed25519, hex); null if the stream has none.
+    pub signature: Option<&'a str>,
+}
+
+impl StreamSealed<'_> {
+    /// What the signature is over: lines of text, and the fingerprints behind them.
+    #[must_use]
+    pub fn signed_message(&self, stream: StreamId) -> Vec<u8> {
+        let Self {
+            ts_us,
+            version,
+            first_seq,
+            last_seq,
+            chain,
+            fingerprints,
+            signature: _,
+        } = self;
+        let [ts_us, first_seq, last_seq] = [ts_us, first_seq, last_seq].map(|it| it.get());
+        let lines = format!(
+            "weir seal v1\n{stream}\n{ts_us}\n{version}\n{first_seq}\n{last_seq}\n{chain}\n"
+        );
+        [lines.as_bytes(), fingerprints].concat()
+    }
 }
 
 /// One deployment that routing considered.

@@ -102,6 +102,15 @@ uuid_v7_newtype!(StreamId);
 uuid_v7_newtype!(RequestId);
 uuid_v7_newtype!(Salt);
 
+impl StreamId {
+    /// When the stream was opened, by the clock of its writer: milliseconds since 1970.
+    #[must_use]
+    pub fn opened_ms(&self) -> u64 {
+        let ms = self.as_bytes()[..6].iter();
+        ms.fold(0, |ms, byte| ms << 8 | u64::from(*byte))
+    }
+}
+
 struct SixteenBytes;
 
 impl Visitor<'_> for SixteenBytes {

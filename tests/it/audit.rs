@@ -31,7 +31,7 @@ pub(crate) fn weir(installation: &Installation, args: &[&str]) -> Output {
 }
 
 /// What `weir audit verify` says, and whether it exits 0.
-fn verify_with(installation: &Installation, args: &[&str]) -> (Value, bool) {
+pub(crate) fn verify_with(installation: &Installation, args: &[&str]) -> (Value, bool) {
     let args = [&["audit", "verify", "--json"], args].concat();
     let output = weir(installation, &args);
     let report = serde_json::from_slice(&output.stdout);
@@ -53,7 +53,7 @@ fn checkpoint(installation: &Installation) -> String {
 }
 
 /// The first finding: its kind, table, stream and number.
-fn first(report: &Value) -> (&str, &str, &str, u64) {
+pub(crate) fn first(report: &Value) -> (&str, &str, &str, u64) {
     let finding = &report["findings"][0];
     let text = |name: &str| finding[name].as_str().unwrap_or_default();
     (
@@ -331,11 +331,24 @@ fn a_row_changed_in_the_second_after_it_was_stored_is_found() {
 
 #[test]
 fn events_that_are_gone_from_the_end_of_the_journal_are_named() {
-    alone(async {
+    lose_half_a_segment(false);
+}
+
+/// The journal has lost what it noted of its seals as well: the ledger of what was charged tells.
+#[test]
+fn events_that_are_gone_from_the_end_of_the_journal_were_charged() {
+    lose_half_a_segment(true);
+}
+
+fn lose_half_a_segment(with_note_of_seals: bool) {
+    alone(async move {
         let running = Running::start().await;
         let mock = MockProvider::start(MockOptions::default()).unwrap();
         let weir = with_provider(&running, &mock);
         let key = weir.create_key("growth").unwrap();
+        let budget = ["--tokens", "1000000000", "--window", "total"];
+        weir.run(&[&["budgets", "set", "all"][..], &budget].concat())
+            .unwrap();
         let mut gateway = weir.start(&["gateway"]).unwrap();
         weir.wait_until_ready().unwrap();
         (0..8).for_each(|_| assert_eq!(gateway::chat(weir.gateway, &key).status, 200));
@@ -360,12 +373,27 @@ fn events_that_are_gone_from_the_end_of_the_journal_are_named() {
             .unwrap();
         let length = segment.metadata().unwrap().len();
         segment.set_len(length / 2).unwrap();
+        if with_note_of_seals {
+            std::fs::remove_file(dir.join("sealed")).unwrap();
+        }
 
         let _ingestor = weir.start(&["ingestor"]).unwrap();
         let stream = dir.file_name().unwrap().to_str().unwrap().to_owned();
         let end = format!(
             "SELECT max(seq) FROM weir.streams WHERE stream = '{stream}' AND event = 'closed'"
         );
+        if with_note_of_seals {
+            wait_for("the stream is closed", || {
+                Ok(weir.number(&end).is_ok_and(|seq| seq > 0))
+            })
+            .unwrap();
+            let (report, proven) = verify(&weir);
+            assert!(!proven, "{report}");
+            assert_eq!(first(&report).0, "journal", "{report}");
+            assert!(message(&report).contains("requests that were charged"));
+            running.stop().await;
+            return;
+        }
         weir.wait_for_number(&end, sealed + 1).unwrap();
         let (report, proven) = verify(&weir);
         assert!(!proven, "{report}");

@@ -114,7 +114,11 @@ fn a_backup_that_is_made_under_load_is_proven_and_whole() {
 
 /// Whatever is a secret stays one.
 fn assert_private(data_dir: &Path) {
-    for name in ["control/hash.key", "audit/checkpoint.key"] {
+    for name in [
+        "control/hash.key",
+        "audit/checkpoint.key",
+        "audit/gateway.key",
+    ] {
         let mode = fs::metadata(data_dir.join(name)).unwrap().permissions();
         assert_eq!(mode.mode() & 0o777, 0o600, "{name}");
     }

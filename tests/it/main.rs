@@ -44,6 +44,7 @@ mod provider_keys;
 mod questions;
 mod retention;
 mod shares;
+mod signed_seals;
 mod slow_clients;
 mod store;
 mod store_users;

@@ -1,6 +1,6 @@
 //! `weir audit` and `weir rollups`: the list of calls, and the proof that no event is missing or changed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::{IsTerminal as _, Write as _};
 use std::path::Path;
 use std::time::Duration;
@@ -8,15 +8,17 @@ use std::time::Duration;
 use anyhow::{Context as _, bail, ensure};
 use jiff::Timestamp;
 use weir_ingestor::audit::{
-    Anchor, AnchorSummary, Anchored, Anchoring, AuditReport, Checkpointer, EXPORT_FILE, Period,
-    SigningKey, check_export, verifier_key, verify,
+    Anchor, AnchorSummary, Anchored, Anchoring, AuditReport, Checkpointer, EXPORT_FILE, GatewayKey,
+    Period, SigningKey, check_export, verifier_key, verify,
 };
 use weir_ingestor::rollups;
-use weir_store::StoreUser;
+use weir_schemas::StreamId;
+use weir_store::{Store, StoreUser};
 
 use crate::cli::{AuditCommand, CallsArgs, Cli, RollupsCommand};
 use crate::command::sql::{self, quoted, reach};
 use crate::context::{audit_dir, runtime, settings, unix_ms};
+use crate::journal_faults::journal_faults;
 use crate::output::{self, Reported};
 use crate::spreadsheet::Cells;
 
@@ -27,10 +29,13 @@ pub(crate) fn run(cli: &Cli, command: &AuditCommand) -> anyhow::Result<()> {
             since,
             copy,
             signer,
+            gateway_key,
             anchor,
             json,
         } => {
             let configured = settings(cli)?.audit;
+            let own_key = SigningKey::of_gateway_if_any(&audit_dir(&cli.data_dir))?;
+            let gateway_keys = [configured.gateway_keys.as_slice(), gateway_key].concat();
             let named = anchor.iter().map(|url| Anchor::open(url, &BTreeMap::new()));
             let anchors = configured
                 .anchors()
@@ -44,12 +49,19 @@ pub(crate) fn run(cli: &Cli, command: &AuditCommand) -> anyhow::Result<()> {
                 copies,
                 signers: signer.clone(),
                 anchors,
+                gateway_keys,
+                own_gateway_key: own_key.map(|key| key.public()),
             };
             prove(cli, &period, *json)
         }
         AuditCommand::Checkpoint => checkpoint(cli),
-        AuditCommand::Key { note } => {
-            let key = SigningKey::load_or_create(&audit_dir(&cli.data_dir))?.public();
+        AuditCommand::Key { note, gateway } => {
+            let dir = audit_dir(&cli.data_dir);
+            let key = if *gateway {
+                SigningKey::of_gateway(&dir)?.public()
+            } else {
+                SigningKey::load_or_create(&dir)?.public()
+            };
             let key = if *note {
                 verifier_key(&key).context("write the key as a verifier key")?
             } else {
@@ -142,9 +154,15 @@ fn since_us(cli: &Cli, since: Option<&str>) -> anyhow::Result<i64> {
 /// Exit code 0 if the period is proven, 1 if not.
 fn prove(cli: &Cli, period: &Period, json: bool) -> anyhow::Result<()> {
     let store = reach(&cli.data_dir, &settings(cli)?)?;
-    let report = runtime()?
+    let runtime = runtime()?;
+    let mut report = runtime
         .block_on(verify(&store, period))
         .context("verify what is stored")?;
+    let ends = runtime.block_on(stream_ends(&store))?;
+    let faults = journal_faults(&cli.data_dir, ends).context("look into the journal here")?;
+    for fault in faults {
+        report.journal(fault);
+    }
     if json {
         output::print(&report)?;
     } else {
@@ -163,27 +181,48 @@ fn days(since: &str) -> anyhow::Result<u64> {
     }
 }
 
+/// The last events of the streams that are closed, before their closing.
+async fn stream_ends(store: &Store) -> anyhow::Result<HashMap<StreamId, u64>> {
+    let sql =
+        "SELECT toString(stream), max(seq) FROM streams WHERE event = 'closed' GROUP BY stream";
+    let ends: Vec<(String, u64)> = store.fetch(store.query(sql)).await?;
+    let ends = ends.into_iter();
+    Ok(ends
+        .filter_map(|(stream, closing)| Some((stream.parse().ok()?, closing.saturating_sub(1))))
+        .collect())
+}
+
 fn write_report(out: &mut impl std::io::Write, report: &AuditReport) -> std::io::Result<()> {
     let AuditReport {
-        proven,
         streams,
         events,
-        unsealed_events,
         checkpoint_only_events,
-        proven_until_us,
+        unsigned_events,
         signers,
+        gateway_keys,
         anchors,
         rollup_rows,
         payloads,
         payloads_erased,
         findings,
         further_findings,
+        ..
     } = report;
     writeln!(out, "streams      {streams}")?;
-    writeln!(
+    write!(
         out,
         "events       {events}, of which {checkpoint_only_events} are sealed by a checkpoint and not by their gateway"
     )?;
+    if *unsigned_events > 0 {
+        write!(
+            out,
+            ", and {unsigned_events} by a gateway that does not sign"
+        )?;
+    }
+    writeln!(out)?;
+    for line in gateway_key_lines(gateway_keys) {
+        writeln!(out, "gateway key  {line}")?;
+    }
     for signer in signers {
         writeln!(
             out,
@@ -194,7 +233,7 @@ fn write_report(out: &mut impl std::io::Write, report: &AuditReport) -> std::io:
     for anchor in anchors {
         writeln!(out, "anchor       {}", anchor_line(anchor))?;
     }
-    if anchors.is_empty() && *proven {
+    if anchors.is_empty() && report.proven {
         let risk = "a holder of the signing key could have written a new history";
         writeln!(out, "anchor       none was compared: {risk}")?;
     }
@@ -209,8 +248,20 @@ fn write_report(out: &mut impl std::io::Write, report: &AuditReport) -> std::io:
     if *further_findings > 0 {
         writeln!(out, "and {further_findings} more")?;
     }
-    let until = proven_until_us.and_then(|us| Timestamp::from_microsecond(us).ok());
-    writeln!(out, "{}", verdict(*proven, until, *unsealed_events))
+    writeln!(out, "{}", verdict(report))
+}
+
+fn gateway_key_lines(keys: &[GatewayKey]) -> Vec<String> {
+    let any_trusted = keys.iter().any(|key| key.is_trusted);
+    let lines = keys.iter().map(|it| {
+        let trust = match it.is_trusted {
+            true => "trusted",
+            false if any_trusted => "not trusted",
+            false => "taken from the log on trust",
+        };
+        format!("{}: {} streams, {trust}", it.key, it.streams)
+    });
+    lines.collect()
 }
 
 fn anchor_line(anchor: &AnchorSummary) -> String {
@@ -230,16 +281,40 @@ fn anchor_line(anchor: &AnchorSummary) -> String {
 }
 
 /// How far it is proven. What is not sealed yet is complete, and could still be changed unseen.
-fn verdict(is_proven: bool, until: Option<Timestamp>, unsealed_events: u64) -> String {
-    let not_yet = match unsealed_events {
-        0 => String::new(),
-        1 => "; 1 newer event not yet sealed".to_owned(),
-        events => format!("; {events} newer events not yet sealed"),
+fn verdict(report: &AuditReport) -> String {
+    let AuditReport {
+        proven,
+        unsealed_events,
+        unsealed_ends,
+        sealed_calls,
+        proven_until_us,
+        ..
+    } = *report;
+    let events = unsealed_events.saturating_sub(unsealed_ends);
+    let is_young = sealed_calls == 0 && events > 0;
+    let newer = if is_young { "" } else { "newer " };
+    let events = match events {
+        0 => None,
+        1 => Some(format!("1 {newer}event")),
+        events => Some(format!("{events} {newer}events")),
     };
-    match (is_proven, until) {
-        (true, Some(until)) => format!("PROVEN up to {until:.0}{not_yet}"),
+    let ends = match unsealed_ends {
+        0 => None,
+        1 => Some("1 end of a stream".to_owned()),
+        ends => Some(format!("{ends} ends of streams")),
+    };
+    let open: Vec<_> = events.into_iter().chain(ends).collect();
+    let open = if open.is_empty() {
+        String::new()
+    } else {
+        format!("; {} not yet sealed", open.join(" and "))
+    };
+    let until = proven_until_us.and_then(|us| Timestamp::from_microsecond(us).ok());
+    match (proven, until) {
+        (true, Some(_)) if is_young => format!("PROVEN, but no call is sealed yet{open}"),
+        (true, Some(until)) => format!("PROVEN up to {until:.0}{open}"),
         (true, None) => "PROVEN: nothing is stored".to_owned(),
-        (false, _) => format!("NOT PROVEN{not_yet}"),
+        (false, _) => format!("NOT PROVEN{open}"),
     }
 }
 
@@ -305,20 +380,49 @@ fn offline(cli: &Cli, file: Option<&Path>) -> anyhow::Result<()> {
 mod tests {
     use jiff::Timestamp;
 
+    use weir_ingestor::audit::AuditReport;
+
     use super::{days, verdict};
 
     #[test]
     fn a_verdict_says_how_far() {
-        let until = "2026-11-30T14:03:20.25Z".parse::<Timestamp>().ok();
+        let until = "2026-11-30T14:03:20.25Z".parse::<Timestamp>().unwrap();
+        let all = AuditReport {
+            proven: true,
+            sealed_calls: 7,
+            proven_until_us: Some(until.as_microsecond()),
+            ..AuditReport::default()
+        };
         let proven = "PROVEN up to 2026-11-30T14:03:20Z";
-        assert_eq!(verdict(true, until, 0), proven);
-        let unsealed = format!("{proven}; 159 newer events not yet sealed");
-        assert_eq!(verdict(true, until, 159), unsealed);
+        assert_eq!(verdict(&all), proven);
+        let unsealed = |events, ends| AuditReport {
+            unsealed_events: events,
+            unsealed_ends: ends,
+            ..all.clone()
+        };
+        let said = |rest: &str| format!("{proven}; {rest} not yet sealed");
+        assert_eq!(verdict(&unsealed(159, 0)), said("159 newer events"));
+        assert_eq!(verdict(&unsealed(1, 1)), said("1 end of a stream"));
+        let both = said("1 newer event and 2 ends of streams");
+        assert_eq!(verdict(&unsealed(3, 2)), both);
+        let young = AuditReport {
+            sealed_calls: 0,
+            ..unsealed(3, 0)
+        };
         assert_eq!(
-            verdict(false, until, 1),
-            "NOT PROVEN; 1 newer event not yet sealed"
+            verdict(&young),
+            "PROVEN, but no call is sealed yet; 3 events not yet sealed"
         );
-        assert_eq!(verdict(true, None, 0), "PROVEN: nothing is stored");
+        let faulty = AuditReport {
+            proven: false,
+            ..unsealed(1, 0)
+        };
+        assert_eq!(verdict(&faulty), "NOT PROVEN; 1 newer event not yet sealed");
+        let nothing = AuditReport {
+            proven: true,
+            ..AuditReport::default()
+        };
+        assert_eq!(verdict(&nothing), "PROVEN: nothing is stored");
     }
 
     #[test]

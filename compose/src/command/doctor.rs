@@ -3,6 +3,7 @@
 //! It changes nothing, apart from a file of its own that it removes again. Each check ends with OK,
 //! WARN (it runs, but needs attention) or FAIL (it will not run).
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Write as _};
 use std::net::{SocketAddr, TcpListener};
@@ -13,13 +14,10 @@ use anyhow::ensure;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpStream;
-use weir_eventlog::{
-    JournalFault, KafkaOptions, TopicStanding, inspect_journal, records_lost, topic_standing,
-};
+use weir_eventlog::{KafkaOptions, TopicStanding, records_lost, topic_standing};
 use weir_gateway::config::ProviderConfig;
 use weir_gateway::connections_within;
 use weir_governance::control::log::ControlLog;
-use weir_governance::ledger::{ShortStream, short_streams};
 use weir_ingestor::audit::Anchor;
 use weir_ingestor::audit::EXPORT_FILE;
 use weir_schemas::clickhouse::MIGRATIONS;
@@ -34,6 +32,7 @@ use crate::config::{Config, EventlogKind, Loaded, StoreKind};
 use crate::context::{
     audit_dir, config_path, configuration, runtime, settings, store_dir, unix_ms,
 };
+use crate::journal_faults::journal_faults;
 use crate::net::{PAGE_MAX, page};
 use crate::output::{self, Reported};
 
@@ -359,7 +358,7 @@ fn journal(data_dir: &Path) -> CheckOutcome {
             bytes,
         }) => {
             let detail = format!("{streams} streams, {} on disk", size(bytes));
-            match damage(data_dir, &dir) {
+            match journal_faults(data_dir, HashMap::new()) {
                 Ok(faults) if faults.is_empty() => {}
                 Ok(faults) => return damaged(&detail, &faults),
                 Err(reason) => return fail(format!("{detail}; {reason}"), "look at the disk"),
@@ -377,29 +376,6 @@ fn journal(data_dir: &Path) -> CheckOutcome {
             "make it readable and writable for this user",
         ),
     }
-}
-
-/// What is wrong with the events that are not stored yet.
-fn damage(data_dir: &Path, journal: &Path) -> anyhow::Result<Vec<String>> {
-    let faults = inspect_journal(journal)?.into_iter();
-    let mut found: Vec<_> = faults
-        .map(|fault| {
-            let JournalFault { path, offset, what } = fault;
-            format!("{}, byte {offset}: {what}", path.display())
-        })
-        .collect();
-    let spend = data_dir.join("spend");
-    if spend.is_dir() {
-        found.extend(short_streams(&spend, journal)?.into_iter().map(|short| {
-            let ShortStream { stream, requests } = short;
-            let path = journal.join(stream);
-            format!(
-                "{}: it ends before {requests} requests that were charged",
-                path.display()
-            )
-        }));
-    }
-    Ok(found)
 }
 
 fn damaged(detail: &str, faults: &[String]) -> CheckOutcome {

@@ -20,8 +20,8 @@ pub(crate) struct EventStream {
 
 impl EventStream {
     pub(crate) fn open(cli: &Cli, config: &Config) -> anyhow::Result<Self> {
-        let journal = Journal::open(config.eventlog.journal_options(&cli.data_dir, "cli"))
-            .context("open the event journal")?;
+        let options = config.eventlog.journal_options(&cli.data_dir, "cli")?;
+        let journal = Journal::open(options).context("open the event journal")?;
         let writer = journal.open_stream(0).context("open an event stream")?;
         Ok(Self {
             _journal: journal,

@@ -6,6 +6,8 @@ use weir_gateway::Payloads;
 use weir_gateway::config::{AliasConfig, StrategyConfig, TimeoutConfig};
 use weir_store::RETENTION_DAYS_MAX;
 
+use crate::cli::public_key;
+
 use super::{Config, EventlogConfig, EventlogKind, RoutingConfig, StoreKind, StoreSettings};
 
 /// All problems of parsed settings, apart from providers and targets, which
@@ -30,6 +32,11 @@ pub(super) fn check(config: &Config) -> Vec<ConfigProblem> {
     check_eventlog(&config.eventlog, &mut problems);
     check_store(&config.store, &mut problems);
     problems.at_least_1("audit.anchor_every_s", config.audit.anchor_every_s);
+    for (index, key) in config.audit.gateway_keys.iter().enumerate() {
+        if let Err(fault) = public_key(key) {
+            problems.add(format!("audit.gateway_keys[{index}]"), fault);
+        }
+    }
     for (index, anchor) in config.audit.anchors().enumerate() {
         if let Err(error) = anchor {
             problems.add(format!("audit.anchor[{index}].url"), error.to_string());

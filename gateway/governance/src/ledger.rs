@@ -149,7 +149,7 @@ impl Ledger {
         for number in numbers.iter().filter(|number| **number >= totals.next) {
             lines.extend(read_lines(&lines_path(dir, *number))?);
         }
-        for ShortStream { stream, requests } in short(&lines, journal)? {
+        for ShortStream { stream, requests } in short(&lines, journal, HashMap::new())? {
             tracing::error!(%stream, requests, "failed to find the events of requests that were charged: the journal's stream ends before them");
         }
         drop_unwritten(&mut lines, journal)?;
@@ -415,20 +415,29 @@ pub struct ShortStream {
     pub requests: usize,
 }
 
-/// Streams of the journal that lack events of requests which the ledger has. A kill leaves one such
-/// request at most, which was not answered.
-pub fn short_streams(dir: &Path, journal: &Path) -> Result<Vec<ShortStream>, LedgerError> {
+/// Streams that lack events of requests which the ledger has. A kill leaves one such request at most,
+/// which was not answered. `ends`: the last events of streams that the journal may not have any more.
+pub fn short_streams(
+    dir: &Path,
+    journal: &Path,
+    ends: HashMap<StreamId, u64>,
+) -> Result<Vec<ShortStream>, LedgerError> {
     let totals = read_totals(dir)?;
     let mut lines = Vec::new();
     for number in numbers(dir)?.into_iter().filter(|it| *it >= totals.next) {
         lines.extend(read_lines(&lines_path(dir, number))?);
     }
-    short(&lines, journal)
+    short(&lines, journal, ends)
 }
 
-fn short(lines: &[ChargeLine], journal: &Path) -> Result<Vec<ShortStream>, LedgerError> {
+fn short(
+    lines: &[ChargeLine],
+    journal: &Path,
+    ends: HashMap<StreamId, u64>,
+) -> Result<Vec<ShortStream>, LedgerError> {
     let mut unwritten: BTreeMap<&str, usize> = BTreeMap::new();
-    let mut ends = HashMap::new();
+    let known = ends.into_iter().map(|(stream, end)| (stream, Some(end)));
+    let mut ends: HashMap<_, _> = known.collect();
     for line in lines {
         let Ok(stream) = line.stream.parse::<StreamId>() else {
             continue;

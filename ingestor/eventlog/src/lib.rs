@@ -127,8 +127,8 @@ pub use hold::JournalHold;
 pub use inspect::{JournalFault, inspect_journal};
 pub use journal::{
     AppendError, Appended, ChainHash, Chaining, Durability, InvalidOptions, Journal, JournalError,
-    JournalFull, JournalOptions, JournalStats, Latency, LockedStream, NotDurable, StreamWriter,
-    WhenFull, last_seq,
+    JournalFull, JournalOptions, JournalStats, Latency, LockedStream, NotDurable, SealSigner,
+    StreamWriter, WhenFull, last_seq,
 };
 pub use kafka::{
     InvalidKafkaOptions, KafkaOptions, KafkaSource, KafkaSourceStats, SEQ_HEADER, Shipper,

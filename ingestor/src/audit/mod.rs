@@ -17,9 +17,11 @@ mod anchor;
 mod anchoring;
 mod book;
 mod checkpoint;
+mod gateway_keys;
 mod note;
 mod progress;
 mod seal;
+mod sealed;
 mod sign;
 mod verify;
 
@@ -27,10 +29,11 @@ pub use anchor::{Anchor, AnchorError};
 pub use anchoring::{Anchored, Anchoring};
 pub use book::{EXPORT_FILE, ExportError, check_export};
 pub use checkpoint::{AuditError, Checkpointer, Made};
+pub use gateway_keys::GatewayKey;
 pub use note::verifier_key;
 pub(crate) use progress::SealProgress;
 pub(crate) use seal::Sealer;
-pub use sign::{KEY_FILE, KeyError, SigningKey};
+pub use sign::{GATEWAY_KEY_FILE, KEY_FILE, KeyError, SigningKey};
 pub use verify::{
     AnchorSummary, AuditReport, Finding, FindingKind, Period, RowFault, Signer, verify,
 };

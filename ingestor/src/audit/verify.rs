@@ -1,14 +1,14 @@
 //! Verification: everything is computed again, and each difference is named.
 //!
 //! [`verify`]: checkpoints by themselves (hash, signature, signer, order, copies of them) → their
-//! leaves (Merkle roots) → rows of no stream → each stream's rows, in order, against the seals of its
+//! leaves (Merkle roots) → rows of no stream → whose keys signed the streams → each stream's rows, in order, against the seals of its
 //! writer and its leaves, and behind them for gaps → texts of payloads against their hashes → what streams say was dropped → rollups against
 //! rows.
 //!
 //! It may run while rows come in. Rows behind the last leaf may be a batch of which one table is
 //! written and the next is not, so a gap there is looked at again before it is called one.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt;
 use std::path::PathBuf;
 
@@ -24,7 +24,9 @@ use weir_store::Store;
 use super::anchor::Anchor;
 use super::book::{CheckpointRow, LeafRow, checkpoints, read_export};
 use super::checkpoint::AuditError;
+use super::gateway_keys::{GatewayKey, SealKeyFault, StreamKeys};
 use super::note::{LogTree, NoteFault, TreeHead};
+use super::sealed::{SEALS, STREAMS, SealedByWriter, SealedPiece, StoredSeal, UnsealedTail};
 use crate::caps::{
     DEAD_LETTERS_KNOWN_MAX, EVENTS_AT_ONCE, FINDINGS_MAX, LEAVES_AT_ONCE, REQUEST_MAX,
     SETTLE_ATTEMPTS, SETTLE_PAUSE,
@@ -34,8 +36,8 @@ use crate::hashes::{StoredRow, VERSION, chain_after, stored_rows};
 use crate::rollups;
 use crate::tables::{StreamSeq, of_all_tables};
 
-/// The table of what writers say that they wrote.
-const SEALS: &str = "seals";
+/// The table of calls.
+const REQUESTS: &str = "requests";
 
 /// What is verified, and against what.
 #[derive(Clone, Debug, Default)]
@@ -48,6 +50,11 @@ pub struct Period {
     pub signers: Vec<String>,
     /// Places whose notes must agree with the checkpoints.
     pub anchors: Vec<Anchor>,
+    /// Public keys of gateways that are trusted to sign seals; any key if there are none, nor one of
+    /// this installation.
+    pub gateway_keys: Vec<String>,
+    /// The key of the gateway of this installation, which is trusted too.
+    pub own_gateway_key: Option<String>,
 }
 
 /// What kind of thing is not as it should be.
@@ -58,6 +65,8 @@ pub enum FindingKind {
     Dropped,
     Checkpoint,
     Anchor,
+    GatewayKey,
+    Journal,
     Rollup,
     #[serde(untagged)]
     Row(RowFault),
@@ -82,6 +91,8 @@ pub enum RowFault {
     Unnumbered,
     UnknownStream,
     BehindEnd,
+    BadSignature,
+    Unsealed,
 }
 
 impl RowFault {
@@ -95,6 +106,8 @@ impl RowFault {
             Self::Unnumbered => "has a number that no event has",
             Self::UnknownStream => "is of a stream that was never opened",
             Self::BehindEnd => "comes behind the end of its stream",
+            Self::BadSignature => "is not signed by the key of its stream",
+            Self::Unsealed => "is under no seal of its gateway, which seals every second",
         }
     }
 }
@@ -137,14 +150,23 @@ pub struct AuditReport {
     pub proven: bool,
     pub streams: u64,
     pub events: u64,
-    /// Events that are under no checkpoint yet: complete, but not sealed.
+    /// Events that are under no seal and no checkpoint yet: complete, but not sealed.
     pub unsealed_events: u64,
+    /// Those of them that are the end of a stream, which only a checkpoint seals.
+    pub unsealed_ends: u64,
+    /// Calls that are sealed.
+    pub sealed_calls: u64,
     /// Events that only a checkpoint seals: their gateway was killed before it sealed them, or is of a
     /// version that does not.
     pub checkpoint_only_events: u64,
-    /// What carries an earlier time (microseconds since 1970) is sealed; `None` if nothing is stored.
+    /// Events whose gateway has sealed them without a signature: it is of a version that does not sign.
+    pub unsigned_events: u64,
+    /// What carries an earlier time (microseconds since 1970) is sealed, apart from ends of streams;
+    /// `None` if nothing is stored.
     pub proven_until_us: Option<i64>,
     pub signers: Vec<Signer>,
+    /// Whose keys have signed the gateways' seals.
+    pub gateway_keys: Vec<GatewayKey>,
     /// Empty where no place outside was named.
     pub anchors: Vec<AnchorSummary>,
     pub rollup_rows: u64,
@@ -183,8 +205,17 @@ impl AuditReport {
     fn unsealed(&mut self, rows: &[StoredRow]) {
         let rows = rows.iter().filter(|row| row.table != SEALS);
         self.unsealed_events += rows.clone().count() as u64;
-        let first = rows.map(|row| row.ts_us).min();
+        // The first of a stream is its opening, the others are its end.
+        let is_end = |row: &&StoredRow| row.table == STREAMS && row.seq > 1;
+        self.unsealed_ends += rows.clone().filter(is_end).count() as u64;
+        let first = rows.filter(|row| !is_end(row)).map(|row| row.ts_us).min();
         self.proven_until_us = self.proven_until_us.into_iter().chain(first).min();
+    }
+
+    /// Something is wrong with what the gateway here has not handed on yet.
+    pub fn journal(&mut self, message: String) {
+        self.note(FindingKind::Journal, None, None, message);
+        self.proven = false;
     }
 
     /// Where nothing is unsealed, all is proven that is stored.
@@ -225,6 +256,19 @@ impl AuditReport {
         self.note(FindingKind::Checkpoint, table, Some(begin), message);
     }
 
+    fn key(&mut self, stream: StreamId, fault: &SealKeyFault) {
+        let message = match fault {
+            SealKeyFault::Unknown(key) => format!(
+                "the seals of stream {stream} are signed with {key}, which is not trusted: is it a gateway of yours?"
+            ),
+            SealKeyFault::Missing => format!(
+                "the seals of stream {stream} are not signed, and no checkpoint from before seals were signed knows it"
+            ),
+        };
+        let opening = Some((stream, 1));
+        self.note(FindingKind::GatewayKey, Some(STREAMS), opening, message);
+    }
+
     fn row(&mut self, fault: RowFault, stream: StreamId, seq: u64, table: Option<&str>) {
         let row = table.map_or_else(|| "event".to_owned(), |table| format!("row of {table}"));
         let message = format!("{row} {seq} of stream {stream} {}", fault.sentence());
@@ -238,6 +282,7 @@ pub async fn verify(store: &Store, period: &Period) -> Result<AuditReport, Audit
         store,
         period,
         dead: dead_letters(store).await?,
+        keys: StreamKeys::default(),
         looks_left: SETTLE_ATTEMPTS,
         report: AuditReport::default(),
     };
@@ -247,6 +292,7 @@ pub async fn verify(store: &Store, period: &Period) -> Result<AuditReport, Audit
     verifier.check_roots(&checkpoints).await?;
     verifier.check_origins().await?;
     let streams = verifier.streams().await?;
+    verifier.check_keys(&streams, &checkpoints).await?;
     for (stream, extent) in &streams {
         verifier.check_stream(*stream, extent).await?;
         verifier.report.streams += 1;
@@ -344,101 +390,11 @@ fn agreeing<'a>(
     }
 }
 
-/// A piece of a stream as it was sealed, by its writer or by a checkpoint.
-#[derive(Debug)]
-struct SealedPiece {
-    is_of_writer: bool,
-    version: u8,
-    first_seq: u64,
-    last_seq: u64,
-    /// No event in it is older, and none is newer.
-    first_ts: i64,
-    last_ts: i64,
-    /// None if the piece before was deleted by the retention.
-    chain_before: Option<Hash>,
-    chain_after: Hash,
-    fingerprints: Vec<u64>,
-}
-
-impl From<LeafRow> for SealedPiece {
-    fn from(leaf: LeafRow) -> Self {
-        Self {
-            is_of_writer: false,
-            version: leaf.version,
-            first_seq: leaf.first_seq,
-            last_seq: leaf.last_seq,
-            first_ts: leaf.first_ts,
-            last_ts: leaf.last_ts,
-            chain_before: Some(leaf.chain_before),
-            chain_after: leaf.chain_after,
-            fingerprints: leaf.fingerprints,
-        }
-    }
-}
-
-/// One row of `weir.seals`.
-#[derive(Debug, Row, Deserialize)]
-struct StoredSeal {
-    seq: u64,
-    ts: i64,
-    version: u8,
-    first_seq: u64,
-    last_seq: u64,
-    chain: String,
-    fingerprints: Vec<u64>,
-}
-
-impl StoredSeal {
-    /// None if its numbers cannot be what they say.
-    fn piece(&self, stream: StreamId, before: Option<&SealedPiece>) -> Option<SealedPiece> {
-        let events = self.last_seq.checked_sub(self.first_seq)?.checked_add(1)?;
-        let is_sound = self.first_seq > 0
-            && self.last_seq < self.seq
-            && events == self.fingerprints.len() as u64
-            && before.is_none_or(|it| it.last_seq < self.first_seq);
-        let written_since = before.map_or(self.ts, |it| it.last_ts.min(self.ts));
-        let request_max = i64::try_from(REQUEST_MAX.as_micros()).unwrap_or(0);
-        let begin = (self.first_seq == 1).then(|| origin(stream));
-        is_sound.then_some(SealedPiece {
-            is_of_writer: true,
-            version: self.version,
-            first_seq: self.first_seq,
-            last_seq: self.last_seq,
-            first_ts: written_since.saturating_sub(request_max),
-            last_ts: self.ts,
-            chain_before: before.map(|it| it.chain_after).or(begin),
-            chain_after: HEXLOWER
-                .decode(self.chain.as_bytes())
-                .ok()?
-                .try_into()
-                .ok()?,
-            fingerprints: self.fingerprints.clone(),
-        })
-    }
-}
-
-/// Events that their writer has sealed: ranges in order.
-struct SealedByWriter(Vec<(u64, u64)>);
-
-impl SealedByWriter {
-    fn of(pieces: &[SealedPiece]) -> Self {
-        let own = pieces.iter().filter(|piece| piece.is_of_writer);
-        let mut ranges: Vec<_> = own.map(|it| (it.first_seq, it.last_seq)).collect();
-        ranges.sort_unstable();
-        Self(ranges)
-    }
-
-    fn holds(&self, row: &StoredRow) -> bool {
-        let before = self.0.partition_point(|(first, _)| *first <= row.seq);
-        let is_held = before > 0 && row.seq <= self.0[before - 1].1;
-        is_held || row.table == SEALS
-    }
-}
-
 struct Verifier<'a> {
     store: &'a Store,
     period: &'a Period,
     dead: BTreeSet<(StreamId, u64)>,
+    keys: StreamKeys,
     /// How often rows that may be on their way are looked for again, over all streams.
     looks_left: u32,
     report: AuditReport,
@@ -649,8 +605,10 @@ impl Verifier<'_> {
             .collect();
         pieces.sort_by_key(|it| (it.version, it.first_seq, it.last_seq));
         let sealed = pieces.iter().map(|piece| piece.last_seq).max();
+        let mut tail = UnsealedTail::of(stream, &pieces);
         pieces.retain(|piece| piece.last_ts >= self.period.since_us);
-        self.check_pieces(stream, extent.first_ts, &pieces).await?;
+        self.check_pieces(stream, extent.first_ts, &pieces, &mut tail)
+            .await?;
         let mut sealed = sealed.unwrap_or(0).max(extent.old_seq);
         while sealed < extent.last_seq {
             let mut last = extent.last_seq.min(sealed.saturating_add(EVENTS_AT_ONCE));
@@ -661,8 +619,82 @@ impl Verifier<'_> {
             }
             self.report.events += rows.len() as u64;
             self.report.unsealed(&rows);
+            tail.meet(&rows);
             self.check_order(stream, sealed + 1, last, &rows);
             sealed = last;
+        }
+        self.check_tail(stream, &tail).await
+    }
+
+    /// A gateway that signs seals everything within a second, so only its last second can lack a seal:
+    /// whoever takes its newest seals away may not put rows of his own in their place.
+    async fn check_tail(
+        &mut self,
+        stream: StreamId,
+        tail: &UnsealedTail,
+    ) -> Result<(), AuditError> {
+        let signs = self.keys.of(stream).is_some_and(|key| !key.is_empty());
+        let Some((seq, table)) = tail.late.as_ref().filter(|_| signs) else {
+            return Ok(());
+        };
+        let later =
+            format!("SELECT count() FROM {SEALS} WHERE stream = '{stream}' AND seq > {seq}");
+        loop {
+            let seals: Vec<u64> = self.store.fetch(self.store.query(&later)).await?;
+            if seals.iter().any(|seals| *seals > 0) {
+                return Ok(());
+            }
+            if self.looks_left == 0 {
+                let fault = RowFault::Unsealed;
+                self.report.row(fault, stream, *seq, Some(&**table));
+                return Ok(());
+            }
+            self.looks_left -= 1;
+            sleep(SETTLE_PAUSE).await;
+        }
+    }
+
+    /// Whose keys have signed, and whether they are those that should have.
+    async fn check_keys(
+        &mut self,
+        streams: &BTreeMap<StreamId, Extent>,
+        checkpoints: &[CheckpointRow],
+    ) -> Result<(), AuditError> {
+        let Period {
+            since_us,
+            gateway_keys: named,
+            own_gateway_key: own,
+            ..
+        } = self.period;
+        let sql = format!(
+            "SELECT DISTINCT toString(stream), seal_key FROM {STREAMS} WHERE event = 'opened' AND seq = 1"
+        );
+        let opened: Vec<(String, String)> = self.store.fetch(self.store.query(&sql)).await?;
+        let of_period = opened.into_iter().filter_map(|(stream, key)| {
+            let stream = stream.parse().ok()?;
+            streams.contains_key(&stream).then_some((stream, key))
+        });
+        self.keys = StreamKeys::new(of_period.collect(), named.iter().chain(own).cloned());
+        self.report.gateway_keys = self.keys.summary();
+        if !named.is_empty() && !streams.is_empty() && self.keys.trusted_since_us().is_none() {
+            let message = "no stream of the period is signed with a trusted key".to_owned();
+            self.report
+                .note(FindingKind::GatewayKey, None, None, message);
+        }
+        let first_checkpoint = checkpoints.iter().map(|it| it.ts).min();
+        let mut vouched = HashSet::new();
+        if let Some(until) = self.keys.vouched_until_us(first_checkpoint) {
+            let sql = format!(
+                "SELECT DISTINCT toString(stream) FROM checkpoint_leaves \
+                 WHERE ts BETWEEN fromUnixTimestamp64Micro({since_us}, 'UTC') \
+                 AND fromUnixTimestamp64Micro({until}, 'UTC') \
+                 AND (signer, number, ts) IN (SELECT signer, number, ts FROM checkpoints)"
+            );
+            let found: Vec<String> = self.store.fetch(self.store.query(&sql)).await?;
+            vouched = found.iter().filter_map(|it| it.parse().ok()).collect();
+        }
+        for (stream, fault) in self.keys.faults(&vouched) {
+            self.report.key(stream, &fault);
         }
         Ok(())
     }
@@ -699,8 +731,17 @@ impl Verifier<'_> {
             "SELECT ?fields FROM {SEALS} WHERE stream = '{stream}' ORDER BY first_seq, seq"
         );
         let rows: Vec<StoredSeal> = self.store.fetch(self.store.query(&sql)).await?;
+        let key = self.keys.of(stream).map(str::to_owned);
         let mut pieces: Vec<SealedPiece> = Vec::new();
         for row in rows {
+            if key.as_ref().is_some_and(|key| !row.is_signed(stream, key)) {
+                let table = Some(SEALS);
+                self.report
+                    .row(RowFault::BadSignature, stream, row.seq, table);
+            }
+            if key.as_ref().is_none_or(String::is_empty) && row.ts >= self.period.since_us {
+                self.report.unsigned_events += row.fingerprints.len() as u64;
+            }
             match row.piece(stream, pieces.last()) {
                 Some(piece) => pieces.push(piece),
                 None => {
@@ -718,6 +759,7 @@ impl Verifier<'_> {
         stream: StreamId,
         since_us: i64,
         pieces: &[SealedPiece],
+        tail: &mut UnsealedTail,
     ) -> Result<(), AuditError> {
         let mut open = pieces;
         let by_writer = SealedByWriter::of(pieces);
@@ -737,9 +779,12 @@ impl Verifier<'_> {
             let rows = self.rows_of(stream, since_us, some, last).await?;
             let new = rows.iter().filter(|row| row.seq > counted);
             self.report.events += new.clone().count() as u64;
+            let calls = new.clone().filter(|row| row.table == REQUESTS);
+            self.report.sealed_calls += calls.count() as u64;
             let others = new.filter(|row| !by_writer.holds(row));
             self.report.checkpoint_only_events += others.count() as u64;
             counted = counted.max(last);
+            tail.meet(&rows);
             for piece in some {
                 let begin = rows.partition_point(|row| row.seq < piece.first_seq);
                 let end = rows.partition_point(|row| row.seq <= piece.last_seq);

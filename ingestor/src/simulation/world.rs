@@ -549,6 +549,7 @@ pub(super) fn payload(at: usize, seq: u64) -> Bytes {
                 process: "gateway",
                 shard: 0,
                 version: "1",
+                seal_key: None,
             }),
             3 => Event::EventsDropped(EventsDropped {
                 ts_us,

@@ -27,7 +27,7 @@ pub use capacity::JournalFull;
 pub use options::{Durability, InvalidOptions, JournalOptions, WhenFull};
 pub use recover::last_seq;
 pub(crate) use recover::{Recovery, recover, recover_unmarked};
-pub use seal::{ChainHash, Chaining};
+pub use seal::{ChainHash, Chaining, SealSigner};
 pub use stats::{JournalStats, Latency};
 pub use stream::{LockedStream, StreamWriter};
 

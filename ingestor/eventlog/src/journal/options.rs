@@ -1,9 +1,10 @@
 //! How a journal is to behave.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::seal::Chaining;
+use super::seal::{Chaining, SealSigner};
 use crate::caps::{SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN};
 use crate::parts::Parts;
 
@@ -70,6 +71,8 @@ pub struct JournalOptions {
     pub parts: Parts,
     /// How streams are sealed. Without it, the default, they are not.
     pub chaining: Option<Chaining>,
+    /// What seals are signed with. Without it, the default, they are not.
+    pub signer: Option<Arc<dyn SealSigner>>,
 }
 
 impl JournalOptions {
@@ -86,6 +89,7 @@ impl JournalOptions {
             durability: Durability::default(),
             parts: Parts::default(),
             chaining: None,
+            signer: None,
         }
     }
 

@@ -1,14 +1,16 @@
 //! Seals: what a writer wrote, as hashes in the stream itself.
 //!
 //! An append leaves a copy of its frames. About once a second a thread of the journal takes the copies,
-//! continues the stream's hash chain over them, and appends what it has come to as `StreamSealed`. So no
-//! request waits for a hash, and what is hashed has been nowhere but in this process.
+//! continues the stream's hash chain over them, and appends what it has come to, signed, as `StreamSealed`.
+//! So no request waits for a hash or a signature, and what is hashed has been nowhere but in this process.
 
+use std::fmt;
+use std::sync::Arc;
 use std::thread;
 
 use data_encoding::HEXLOWER;
 use weir_schemas::StreamId;
-use weir_schemas::event::{Event, StreamSealed};
+use weir_schemas::event::StreamSealed;
 
 use super::Core;
 use crate::caps::{SEAL_EVENTS_MAX, SEAL_EVERY, UNSEALED_BYTES_MANY, UNSEALED_BYTES_MAX};
@@ -29,6 +31,15 @@ pub struct Chaining {
     pub origin: fn(StreamId) -> ChainHash,
     /// Continues a chain by the payload of an event with its number. Returns the event's fingerprint.
     pub link: fn(&mut ChainHash, u64, &[u8]) -> u64,
+}
+
+/// The key that seals are signed with, which the program has and this crate does not know.
+pub trait SealSigner: fmt::Debug + Send + Sync {
+    /// What others check signatures with, in hex.
+    fn public_key(&self) -> String;
+
+    /// The signature of a message, in hex.
+    fn sign(&self, message: &[u8]) -> String;
 }
 
 /// Frames that no seal covers.
@@ -65,10 +76,24 @@ impl Unsealed {
     }
 }
 
+/// A seal that is to be written. Signing takes its time, so it is made before the stream's writer is
+/// held.
+#[derive(Debug)]
+pub(super) struct Seal {
+    ts_us: u64,
+    /// The first and the last event under it.
+    seqs: (u64, u64),
+    /// In hex, as the signature is.
+    chain: String,
+    signature: Option<String>,
+}
+
 /// A stream's chain, and what has been linked to it since the last seal.
 #[derive(Debug)]
 pub(super) struct StreamChain {
+    stream: StreamId,
     chaining: Chaining,
+    signer: Option<Arc<dyn SealSigner>>,
     seed: Seed,
     chain: ChainHash,
     /// Frames to be linked.
@@ -79,9 +104,15 @@ pub(super) struct StreamChain {
 }
 
 impl StreamChain {
-    pub(super) fn new(chaining: Chaining, stream: StreamId) -> Self {
+    pub(super) fn new(
+        stream: StreamId,
+        chaining: Chaining,
+        signer: Option<Arc<dyn SealSigner>>,
+    ) -> Self {
         Self {
+            stream,
             chaining,
+            signer,
             seed: Seed::of(stream),
             chain: (chaining.origin)(stream),
             backlog: Vec::new(),
@@ -100,8 +131,8 @@ impl StreamChain {
         self.backlog = frames;
     }
 
-    /// Links frames to the chain until a seal is full. Says whether there is something to seal.
-    pub(super) fn link(&mut self) -> bool {
+    /// Links frames to the chain until a seal is full.
+    pub(super) fn link(&mut self) {
         let mut linked = 0;
         while let Parsed::Frame(frame) = frame::parse(self.seed, &self.backlog[linked..]) {
             let (first, last) = self.seqs.unwrap_or((frame.seq, frame.seq));
@@ -117,30 +148,41 @@ impl StreamChain {
             linked += frame.bytes();
         }
         self.backlog.drain(..linked);
-        self.seqs.is_some()
     }
 
-    /// Hands what was linked to `write` as a seal. If it is not written, the next one covers it.
-    /// Returns the number of the seal.
-    pub(super) fn seal<E>(
-        &mut self,
-        write: &mut dyn FnMut(Event<'_>) -> Result<u64, E>,
-    ) -> Result<Option<u64>, E> {
-        let Some((first_seq, last_seq)) = self.seqs else {
-            return Ok(None);
+    /// The seal of what was linked, if that is anything. The next one covers the same, unless this one
+    /// is said to be written.
+    pub(super) fn seal(&self) -> Option<Seal> {
+        let mut seal = Seal {
+            ts_us: unix_us(),
+            seqs: self.seqs?,
+            chain: HEXLOWER.encode(&self.chain),
+            signature: None,
         };
-        let chain = HEXLOWER.encode(&self.chain);
-        let seq = write(Event::StreamSealed(StreamSealed {
-            ts_us: unix_us().into(),
+        if let Some(signer) = &self.signer {
+            let message = self.event(&seal).signed_message(self.stream);
+            seal.signature = Some(signer.sign(&message));
+        }
+        Some(seal)
+    }
+
+    pub(super) fn event<'a>(&'a self, seal: &'a Seal) -> StreamSealed<'a> {
+        let (first_seq, last_seq) = seal.seqs;
+        StreamSealed {
+            ts_us: seal.ts_us.into(),
             version: u16::from(self.chaining.version),
             first_seq: first_seq.into(),
             last_seq: last_seq.into(),
-            chain: &chain,
+            chain: &seal.chain,
             fingerprints: &self.fingerprints,
-        }))?;
+            signature: seal.signature.as_deref(),
+        }
+    }
+
+    /// The seal of what was linked is written.
+    pub(super) fn sealed(&mut self) {
         self.seqs = None;
         self.fingerprints.clear();
-        Ok(Some(seq))
     }
 }
 

@@ -12,7 +12,7 @@ use weir_schemas::event::{Event, EventsDropped, StreamClosed, StreamOpened};
 
 use super::append::{AppendBuffer, AppendError, Appended, DurableUpTo};
 use super::capacity::is_disk_full;
-use super::seal::{StreamChain, Unsealed};
+use super::seal::{Seal, StreamChain, Unsealed};
 use super::segment::Segment;
 use super::stats::{JournalStats, StreamCounters};
 use super::{Core, JournalError, Threads, recover};
@@ -182,12 +182,15 @@ impl OpenStream {
         let dir = files::stream_dir(&core.options.dir, id);
         let mut segment = Segment::begin(making, header, Instant::now())?;
 
+        let signer = &core.options.signer;
+        let seal_key = signer.as_ref().map(|signer| signer.public_key());
         let opened = Event::StreamOpened(StreamOpened {
             ts_us: unix_us().into(),
             instance: &core.options.instance,
             process: &core.options.process,
             shard,
             version: env!("CARGO_PKG_VERSION"),
+            seal_key: seal_key.as_deref(),
         });
         let mut buffer = AppendBuffer::new(id);
         buffer.put(&opened, 1, FrameFlags::default())?;
@@ -225,7 +228,7 @@ impl OpenStream {
             id,
             dir,
             core: Arc::clone(core),
-            chain: chaining.map(|it| Mutex::new(StreamChain::new(it, id))),
+            chain: chaining.map(|it| Mutex::new(StreamChain::new(id, it, signer.clone()))),
             writer: Mutex::new(writer),
             durable: watch::Sender::new(DurableUpTo::default()),
         })
@@ -390,8 +393,11 @@ impl OpenStream {
         let Some(chain) = &self.chain else { return };
         let mut chain = chain.lock();
         self.take_unsealed(&mut chain, &mut self.writer.lock());
-        while chain.link() {
-            if let Err(error) = self.write_seal(&mut chain, &mut self.writer.lock()) {
+        loop {
+            chain.link();
+            let Some(seal) = chain.seal() else { return };
+            let written = self.write_seal(&mut chain, &seal, &mut self.writer.lock());
+            if let Err(error) = written {
                 tracing::warn!(stream = %self.id, %error, "failed to seal events, will retry");
                 return;
             }
@@ -411,13 +417,14 @@ impl OpenStream {
     fn write_seal(
         &self,
         chain: &mut StreamChain,
+        seal: &Seal,
         writer: &mut WriterState,
     ) -> Result<(), AppendError> {
         writer.check_open(self.id)?;
-        let mut write = |event: Event<'_>| self.write(writer, &[event], FrameFlags::default());
-        if let Some(seq) = chain.seal(&mut write)? {
-            recover::note_sealed(&self.dir, seq);
-        }
+        let event = Event::StreamSealed(chain.event(seal));
+        let seq = self.write(writer, &[event], FrameFlags::default())?;
+        chain.sealed();
+        recover::note_sealed(&self.dir, seq);
         Ok(())
     }
 
@@ -432,7 +439,9 @@ impl OpenStream {
             while !chain.is_at_rest() || writer.has_news() {
                 self.take_unsealed(chain, &mut writer);
                 chain.link();
-                self.write_seal(chain, &mut writer)?;
+                if let Some(seal) = chain.seal() {
+                    self.write_seal(chain, &seal, &mut writer)?;
+                }
             }
         }
         let closed = Event::StreamClosed(StreamClosed {

@@ -6,7 +6,7 @@ use std::thread;
 use data_encoding::HEXLOWER;
 
 use super::*;
-use crate::{ChainHash, Chaining};
+use crate::{ChainHash, Chaining, SealSigner};
 
 /// Hashes that are good enough to tell events and their order.
 const TOY: Chaining = Chaining {
@@ -26,9 +26,24 @@ const TOY: Chaining = Chaining {
     },
 };
 
+/// A signature that everybody can make.
+#[derive(Debug)]
+struct ToySigner;
+
+impl SealSigner for ToySigner {
+    fn public_key(&self) -> String {
+        "toy".to_owned()
+    }
+
+    fn sign(&self, message: &[u8]) -> String {
+        format!("{:x}", crc32c::crc32c(message))
+    }
+}
+
 fn open_sealed(dir: &Path) -> Journal {
     Journal::open(JournalOptions {
         chaining: Some(TOY),
+        signer: Some(std::sync::Arc::new(ToySigner)),
         ..options(dir)
     })
     .unwrap()
@@ -65,6 +80,10 @@ fn seals_cover_every_event_once_whatever_is_written_meanwhile() {
     writer.close().unwrap();
 
     let (stream, payloads) = payloads(dir.path());
+    let Event::StreamOpened(opened) = decode(&payloads[&1]).unwrap().event else {
+        panic!("no opening");
+    };
+    assert_eq!(opened.seal_key, Some("toy"));
     let mut chain: ChainHash = (TOY.origin)(stream);
     let mut sealed = 0;
     for (seq, payload) in &payloads {
@@ -79,6 +98,8 @@ fn seals_cover_every_event_once_whatever_is_written_meanwhile() {
             range.flat_map(|(seq, payload)| (TOY.link)(&mut chain, *seq, payload).to_le_bytes());
         assert_eq!(fingerprints.collect::<Vec<_>>(), seal.fingerprints);
         assert_eq!(seal.chain, HEXLOWER.encode(&chain));
+        let signature = ToySigner.sign(&seal.signed_message(stream));
+        assert_eq!(seal.signature, Some(&*signature));
         sealed = last;
     }
     // Behind the last seal: itself, and the end of the stream.
