@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use crate::caps::{READ_MEMORY_PARTS, READ_SPILL_BYTES_MAX, STATEMENT_TIME_MAX};
 
 /// Settings that bound a read-only statement: it may lower a few of them, and change none of the others.
-pub(crate) const LIMITS: [&str; 20] = [
+const LIMITS: [&str; 20] = [
     "max_memory_usage",
     "max_execution_time",
     "max_threads",

@@ -5,7 +5,6 @@
 
 use std::ops::Range;
 
-use crate::config::LIMITS;
 use crate::error::{ServerError, code};
 
 /// A statement, as far as its handling depends on it.
@@ -64,8 +63,24 @@ const READING: [&str; 8] = [
     "SELECT", "WITH", "FROM", "SHOW", "DESCRIBE", "DESC", "EXPLAIN", "EXISTS",
 ];
 
+/// How the settings begin that a reader may set within a statement, too: they shape what comes out, and
+/// bound nothing.
+const SHAPING: [&str; 9] = [
+    "additional_",
+    "aggregate_functions_null_",
+    "date_time_",
+    "format_",
+    "group_by_use_",
+    "join_use_",
+    "optimize_use_",
+    "output_format_",
+    "union_default_",
+];
+
 /// Refuses what a reader may not send. The engine refuses writes by itself, but not all that changes what
 /// others do (KILL QUERY), and it holds settings to a reader's limits only where they stand at the end.
+/// Elsewhere those are let through that are known to be harmless, so a setting that a newer engine brings
+/// is not.
 pub(crate) fn refuse_writes(sql: &str) -> Result<(), ServerError> {
     let words: Vec<Token<'_>> = SqlTokens::new(sql).collect();
     let verb = words.iter().find(|token| !token.is("("));
@@ -79,8 +94,9 @@ pub(crate) fn refuse_writes(sql: &str) -> Result<(), ServerError> {
         .iter()
         .any(|token| sets.iter().any(|set| token.is_word(set)));
     for name in settings(&words) {
-        let is_limit = LIMITS.iter().any(|limit| name.names(limit));
-        if name.names("profile") || (is_limit && !(is_one && name.depth == 0)) {
+        let is_held_by_engine = is_one && name.depth == 0;
+        let is_shaping = SHAPING.iter().any(|shaping| name.text.starts_with(shaping));
+        if name.names("profile") || !(is_held_by_engine || is_shaping) {
             let message = format!("Cannot modify {} setting here in readonly mode", name.text);
             return Err(read_only(&message));
         }
@@ -92,15 +108,33 @@ fn read_only(message: &str) -> ServerError {
     ServerError::new(code::READONLY, message)
 }
 
-/// The names that a statement's SETTINGS clauses set.
-fn settings<'w, 'q>(words: &'w [Token<'q>]) -> impl Iterator<Item = &'w Token<'q>> {
-    let mut is_within = false;
-    words.windows(3).filter_map(move |three| {
-        let begins = three[0].is_word("SETTINGS");
-        is_within |= begins;
-        let names = is_within && (begins || three[0].is(",")) && three[2].is("=");
-        names.then_some(&three[1])
-    })
+/// The names that a statement's SETTINGS clauses set. A name without a value switches its setting on.
+fn settings<'w, 'q>(words: &'w [Token<'q>]) -> Vec<&'w Token<'q>> {
+    let mut names = Vec::new();
+    let mut clause = None;
+    for (at, token) in words.iter().enumerate() {
+        let ends = AFTER_SETTINGS.iter().any(|after| token.is_word(after));
+        clause = clause.filter(|depth| token.depth >= *depth && !ends);
+        let goes_on = token.is(",") && clause == Some(token.depth);
+        if let Some(name) = words.get(at + 1)
+            && (token.is_word("SETTINGS") || goes_on)
+            && matches!(name.kind, TokenKind::Word | TokenKind::QuotedName)
+            && words.get(at + 2).is_none_or(follows_setting)
+        {
+            clause = Some(token.depth);
+            names.push(name);
+        }
+    }
+    names
+}
+
+/// What a clause of SETTINGS is followed by, if not by its parenthesis.
+const AFTER_SETTINGS: [&str; 6] = ["UNION", "INTERSECT", "EXCEPT", "FORMAT", "INTO", "PARALLEL"];
+
+fn follows_setting(token: &Token<'_>) -> bool {
+    let symbols = ["=", ",", ")", ";"];
+    symbols.iter().any(|symbol| token.is(symbol))
+        || AFTER_SETTINGS.iter().any(|after| token.is_word(after))
 }
 
 /// Splits a script at its semicolons, leaving out what is only comment.
@@ -557,6 +591,11 @@ mod tests {
             "exists t",
             "select * from (select * from system.settings where name = 'profile')",
             "select * from (select 1 settings join_use_nulls = 1)",
+            "select 1 union all select 2 settings additional_table_filters = {'t': 'a = 1'}",
+            "select 1 union all select 2 settings date_time_output_format = 'iso'",
+            "select * from (select 1 settings join_use_nulls)",
+            "select * from (select settings, countIf(a, b = 1) from t) as x, y where f(c, d)",
+            "select * from (select 1 settings join_use_nulls = 1 union all select a, b, c from t)",
         ] {
             assert!(!refused(sql), "{sql}");
         }
@@ -575,6 +614,15 @@ mod tests {
             "select 1 settings \"pro\\x66ile\" = 'default'",
             "select * from (select 1 settings max_memory_usage = 0)",
             "select 1 settings max_memory_usage = 0 union all select 2",
+            "select * from (select 1 settings a_setting_of_tomorrow = 1)",
+            "select * from (select 1 settings join_use_nulls = 1, a_setting_of_tomorrow = 1)",
+            "select 1 union all select 2 settings a_setting_of_tomorrow = 1",
+            "select * from (select 1 settings `join_use_nulls` = 1)",
+            "select * from (select 1 settings a_setting_of_tomorrow)",
+            "select * from (select 1 settings join_use_nulls, a_setting_of_tomorrow)",
+            "select 1 union all select 2 settings a_setting_of_tomorrow",
+            "select 1 union all select 2 settings a_setting_of_tomorrow format TSV",
+            "select 1 settings profile",
         ] {
             assert!(refused(sql), "{sql}");
         }

@@ -283,6 +283,18 @@ fn a_reader_widens_neither_its_rights_nor_its_limits() {
             refused("/", &format!("SELECT * FROM (SELECT 1 {clause})")).await;
             refused("/", &format!("SELECT 1 {clause} UNION ALL SELECT 2")).await;
         }
+        // Where the engine holds nothing to limits, only what shapes the output is taken.
+        for sql in [
+            "SELECT * FROM (SELECT 1 SETTINGS max_insert_threads = 1)",
+            "SELECT * FROM (SELECT 1 SETTINGS log_queries)",
+            "SELECT 1 UNION ALL SELECT 2 SETTINGS max_insert_threads = 1",
+        ] {
+            let answer = ask(running, "reader", "/", sql).await;
+            assert_eq!(error_code(&answer), Some(164), "{sql}: {}", answer.text());
+        }
+        let sql =
+            "SELECT * FROM (SELECT 1 SETTINGS join_use_nulls = 1) SETTINGS max_insert_threads = 1";
+        assert_eq!(ask(running, "reader", "/", sql).await.text(), "1\n");
         // Less is fine, and so is everything that only changes what comes out.
         let sql = "SELECT getSetting('max_memory_usage'), getSetting('readonly') \
                    SETTINGS join_use_nulls = 1, max_memory_usage = 50000000, max_threads = 1";
