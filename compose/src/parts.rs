@@ -312,7 +312,7 @@ fn start_ingest(
     let options = IngestorMaker {
         config: config.clone(),
         data_dir: data_dir.to_owned(),
-        health: IngestorHealth::of(part.clone()),
+        health: IngestorHealth::of(part.clone(), parts.add("seals")),
         parts: parts.clone(),
     };
     // What is wrong with them from the beginning is said at once.

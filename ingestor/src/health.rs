@@ -11,6 +11,8 @@ pub struct IngestorHealth {
     now: Arc<Mutex<IngestorHealthSnapshot>>,
     /// The part of the process that it is, if it is one.
     part: Option<PartHandle>,
+    /// The part that says whether rows are what their gateways sealed.
+    seals: Option<PartHandle>,
 }
 
 /// The counters at one moment.
@@ -31,11 +33,12 @@ pub struct IngestorHealthSnapshot {
 }
 
 impl IngestorHealth {
-    /// That of a part of the process.
+    /// That of a part of the process, and the part that fails once a row is not what its gateway sealed.
     #[must_use]
-    pub fn of(part: PartHandle) -> Self {
+    pub fn of(part: PartHandle, seals: PartHandle) -> Self {
         Self {
             part: Some(part),
+            seals: Some(seals),
             ..Self::default()
         }
     }
@@ -53,8 +56,16 @@ impl IngestorHealth {
         now.dead_letters += dead_letters as u64;
     }
 
+    /// Rows are not what their gateway sealed. That does not pass: the part has failed until the process
+    /// is started again.
     pub(crate) fn altered(&self, rows: usize) {
-        self.now.lock().altered += rows as u64;
+        let mut now = self.now.lock();
+        now.altered += rows as u64;
+        if let (Some(seals), rows @ 1..) = (&self.seals, now.altered) {
+            seals.failed(format!(
+                "{rows} rows are not what their gateway sealed: run `weir audit verify`"
+            ));
+        }
     }
 
     pub(crate) fn well(&self) {

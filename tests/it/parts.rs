@@ -6,10 +6,14 @@ use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 
 use serde_json::Value;
+use weir_eventlog::{Chaining, Journal, JournalOptions};
+use weir_ingestor::CHAINING;
 use weir_loadtest::mock::{MockHandle, MockOptions, MockProvider};
 use weir_tests::gateway::{chat, chat_request, config};
 use weir_tests::http::Request;
 use weir_tests::weir::{Installation, Process, wait_for};
+
+use crate::ingest::events::write;
 
 /// A gateway with a key that works, before a mock provider.
 struct Scene {
@@ -323,6 +327,7 @@ fn an_ingestor_that_ends_is_started_again_until_it_can_go_on() {
         "store",
         "feedback",
         "journal-reader",
+        "seals",
         "routing-tables",
         "upkeep",
     ] {
@@ -334,6 +339,35 @@ fn an_ingestor_that_ends_is_started_again_until_it_can_go_on() {
     weir.wait_for_number(stored, 2).unwrap();
     wait_for_part(&weir, "store", "ok");
     up.stop().unwrap();
+}
+
+/// Here the writer itself seals other than it writes: to an ingestor that looks as if its events were
+/// changed on the way.
+#[test]
+fn rows_that_are_not_what_was_sealed_fail_a_part_and_no_request() {
+    let mock = MockProvider::start(MockOptions::default()).unwrap();
+    let weir = Installation::new(&config(&mock)).unwrap();
+    let key = weir.create_key("growth").unwrap();
+    let journal = Journal::open(JournalOptions {
+        chaining: Some(Chaining {
+            link: |chain, seq, payload| (CHAINING.link)(chain, seq, payload) ^ 1,
+            ..CHAINING
+        }),
+        ..JournalOptions::new(weir.data_dir().join("journal"))
+    });
+    let journal = journal.unwrap();
+    let writer = journal.open_stream(0).unwrap();
+    write(&writer, 0, 1);
+    writer.close().unwrap();
+    drop(journal);
+    let up = weir.start(&["up"]).unwrap();
+    weir.wait_until_ready().unwrap();
+    let reason = wait_for_part(&weir, "seals", "failed");
+    assert!(reason.contains("weir audit verify"), "{reason}");
+    let metrics = Request::get("/metrics").send(weir.gateway).unwrap();
+    assert!(metrics.text().contains("weir_part_up{part=\"seals\"} 0"));
+    assert!(up.log().contains("a row is not what its gateway sealed"));
+    assert_eq!(chat(weir.gateway, &key).status, 200);
 }
 
 /// Followers go on when there is no file descriptor for a while, as when connections take all of them.
