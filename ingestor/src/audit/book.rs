@@ -18,7 +18,7 @@ use crate::hashes::chain::{Hash, hash};
 pub const EXPORT_FILE: &str = "checkpoints.jsonl";
 
 /// One row of `weir.checkpoints`.
-#[derive(Clone, Debug, PartialEq, Eq, Row, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Row, Serialize, Deserialize)]
 pub(crate) struct CheckpointRow {
     pub(crate) signer: String,
     pub(crate) number: u64,

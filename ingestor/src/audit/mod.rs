@@ -19,6 +19,7 @@ mod book;
 mod checkpoint;
 mod gateway_keys;
 mod note;
+pub(crate) mod pieces;
 mod progress;
 mod seal;
 mod sealed;

@@ -1,7 +1,7 @@
 //! What this process has stored and no checkpoint covers: how far each stream reaches, and the hashes of
 //! its rows as they were before they were stored.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -95,9 +95,7 @@ impl SealProgress {
     /// Rows of a stream, in order, as far as they are remembered.
     pub(super) fn remembered(&self, stream: StreamId, first: u64, last: u64) -> Vec<StoredRow> {
         let streams = self.streams.lock();
-        let kept = streams.hashes.get(&stream).into_iter().flatten();
-        let wanted = kept.filter(|row| (first..=last).contains(&row.seq));
-        wanted.cloned().collect()
+        streams.kept(stream, first, last).cloned().collect()
     }
 
     /// A stream is sealed up to here.
@@ -133,18 +131,30 @@ impl Streams {
         }
     }
 
+    fn kept(&self, stream: StreamId, first: u64, last: u64) -> impl Iterator<Item = &StoredRow> {
+        let of_stream = self.hashes.get(&stream).into_iter();
+        of_stream.flat_map(move |kept| {
+            let begin = kept.partition_point(|row| row.seq < first);
+            let rows = kept.range(begin..);
+            rows.take_while(move |row| row.seq <= last)
+        })
+    }
+
     /// Remembered rows that differ from a seal.
     fn altered(&self, stream: StreamId, sealed: &SealedRange) -> Vec<(StreamId, StoredRow)> {
         if sealed.version != VERSION {
             return Vec::new();
         }
-        let said = (sealed.first_seq..).zip(&sealed.fingerprints);
-        let said: BTreeMap<u64, u64> = said.map(|(seq, it)| (seq, *it)).collect();
-        let kept = self.hashes.get(&stream).into_iter().flatten();
-        let altered = kept.filter(|row| {
-            let said = said.get(&row.seq);
-            said.is_some_and(|said| *said != fingerprint(&row.hash))
-        });
+        let said = |seq: u64| {
+            let at = usize::try_from(seq.checked_sub(sealed.first_seq)?).ok()?;
+            sealed.fingerprints.get(at)
+        };
+        let last = sealed
+            .first_seq
+            .saturating_add(sealed.fingerprints.len() as u64);
+        let kept = self.kept(stream, sealed.first_seq, last);
+        let altered =
+            kept.filter(|row| said(row.seq).is_some_and(|said| *said != fingerprint(&row.hash)));
         altered.map(|row| (stream, row.clone())).collect()
     }
 }

@@ -9,7 +9,9 @@ use weir_store::{ErrorClass, Retention, StoreError};
 
 use super::world::Answer;
 use super::{Shared, pass};
+use crate::audit::pieces::{ChainEnd, StoredReach, StreamTables};
 use crate::dead_letter::DeadLetterPlace;
+use crate::hashes::StoredRow;
 use crate::rows::{DeadLetterRow, EventRow};
 use crate::stored::SearchFrom;
 use crate::tables::{Engine, StoredRuns};
@@ -110,5 +112,37 @@ impl Engine for SimEngine {
             self.world.borrow_mut().bury(place);
         }
         Ok(())
+    }
+}
+
+impl StreamTables for SimEngine {
+    async fn reaches(&self) -> Result<Vec<StoredReach>, StoreError> {
+        pass().await;
+        let reaches = self.world.borrow().reaches().into_iter();
+        let reach = |(stream, (last_seq, since_us)): (StreamId, (u64, u64))| StoredReach {
+            stream: stream.as_uuid(),
+            last_seq,
+            since_us: i64::try_from(since_us).unwrap(),
+        };
+        Ok(reaches.map(reach).collect())
+    }
+
+    async fn chain_ends(&self, streams: &[StreamId]) -> Result<Vec<ChainEnd>, StoreError> {
+        pass().await;
+        let world = self.world.borrow();
+        let ends = streams.iter().filter_map(|it| world.checkpoints.end(*it));
+        Ok(ends.collect())
+    }
+
+    async fn rows(
+        &self,
+        stream: StreamId,
+        seqs: (u64, u64),
+        since_us: i64,
+    ) -> Result<Vec<StoredRow>, StoreError> {
+        pass().await;
+        let mut rows = self.world.borrow().stored_rows(stream, seqs);
+        rows.retain(|row| row.ts_us >= since_us);
+        Ok(rows)
     }
 }

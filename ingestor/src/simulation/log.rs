@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use weir_eventlog::{BatchLimits, Committed, LogRecord, Position, SourceBatch, SourceError};
 
-use super::world::{Mode, payload, stream_id};
+use super::gateway::stream_id;
+use super::world::Mode;
 use super::{Shared, pass};
 use crate::log::Log;
 
@@ -77,13 +78,15 @@ impl SimLog {
                     partition: i32::try_from(mine.partition).unwrap(),
                     offset: i64::try_from(mine.next).unwrap(),
                 };
-                batch.records.push(LogRecord {
-                    stream: stream_id(at),
-                    seq,
-                    payload: payload(at, seq),
-                    position,
-                });
                 mine.next += 1;
+                batch
+                    .records
+                    .extend(world.given((at, seq)).map(|given| LogRecord {
+                        stream: stream_id(at),
+                        seq,
+                        payload: given.payload.clone(),
+                        position,
+                    }));
             }
         }
         world.tell(|| {

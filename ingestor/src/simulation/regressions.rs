@@ -3,8 +3,9 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::world::{Mode, Row, TOKENS_KEPT, World, stream_id};
-use super::{Process, Shared, settle};
+use super::gateway::stream_id;
+use super::world::{Mode, Row, TOKENS_KEPT, World};
+use super::{Process, Shared, check_seals, settle};
 
 fn check(mode: Mode, schedule: impl AsyncFnOnce(&Shared)) {
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -17,6 +18,7 @@ fn check(mode: Mode, schedule: impl AsyncFnOnce(&Shared)) {
         schedule(&world).await;
         world.borrow().check_all_is_stored();
     }));
+    check_seals(&world);
 }
 
 fn token(table: &str, (stream, seq): Row) -> String {

@@ -1,20 +1,23 @@
 //! Everything outside the ingestors.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use rand::rngs::SmallRng;
 use rand::{Rng as _, SeedableRng as _};
 use tokio::time::Instant;
-use weir_schemas::codec::Encoder;
-use weir_schemas::event::{ControlChanged, Event, EventsDropped, StreamClosed, StreamOpened};
-use weir_schemas::{Count, EventId, RequestId, StreamId};
+use weir_schemas::StreamId;
 
+use super::gateway::{
+    EVENTS_MAX, Place, REFUSED, STREAMS_MAX, Tampering, UNREADABLE, Written, index_of, is_dead,
+    seal_of, stream_id, ts_us, written,
+};
+use super::seals::Checkpoints;
+use crate::hashes::StoredRow;
+use crate::health::IngestorHealth;
 use crate::stored::{SearchFrom, SeqRun};
 
-const STREAMS_MAX: usize = 4;
-const EVENTS_MAX: u64 = 12;
 const PARTITIONS: usize = 2;
 
 /// The store keeps tokens for so long; really it keeps 10 000 of them.
@@ -23,10 +26,6 @@ pub(super) const TOKENS_KEPT: Duration = Duration::from_secs(120);
 const INSERT_MAX: Duration = Duration::from_secs(60);
 /// Time that passes at once, at most.
 pub(super) const LEAP_MAX: Duration = Duration::from_secs(40);
-
-/// This event's bytes are no event; that one's row is refused.
-const UNREADABLE: (usize, u64) = (1, 5);
-const REFUSED: (usize, u64) = (2, 4);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Mode {
@@ -82,6 +81,8 @@ pub(super) struct World {
     random: SmallRng,
     digest: u64,
     mode: Mode,
+    /// Whether the ingestors compare rows with seals and make checkpoints.
+    is_sealing: bool,
     is_calm: bool,
     /// Whether to show what happens.
     is_told: bool,
@@ -95,17 +96,26 @@ pub(super) struct World {
     tokens: BTreeMap<String, Instant>,
     rows: BTreeSet<Row>,
     letters: BTreeSet<Letter>,
-}
-
-pub(super) fn stream_id(index: usize) -> StreamId {
-    StreamId::new(1_700_000_000_000, [u8::try_from(index).unwrap(); 10])
-}
-
-fn index_of(stream: StreamId) -> usize {
-    stream.as_bytes()[15].into()
+    pub(super) checkpoints: Checkpoints,
+    /// What somebody does to an event between its gateway and the ingestors.
+    tampering: Option<Tampering>,
+    /// Of all ingestors that ever ran.
+    ingestors: Vec<IngestorHealth>,
 }
 
 impl World {
+    pub(super) fn of_seed(seed: u64, is_told: bool) -> Self {
+        let mode = if seed.is_multiple_of(4) {
+            Mode::Journal
+        } else {
+            Mode::Kafka
+        };
+        Self {
+            is_sealing: seed % 8 < 4,
+            ..Self::new(seed, mode, is_told)
+        }
+    }
+
     pub(super) fn new(seed: u64, mode: Mode, is_told: bool) -> Self {
         let partitions = match mode {
             Mode::Journal => 1,
@@ -115,6 +125,7 @@ impl World {
             random: SmallRng::seed_from_u64(seed),
             digest: seed,
             mode,
+            is_sealing: true,
             is_calm: false,
             is_told,
             streams: vec![Stream::default()],
@@ -127,7 +138,22 @@ impl World {
             tokens: BTreeMap::new(),
             rows: BTreeSet::new(),
             letters: BTreeSet::new(),
+            checkpoints: Checkpoints::default(),
+            tampering: None,
+            ingestors: Vec::new(),
         }
+    }
+
+    pub(super) fn tampered(self, tampering: Tampering) -> Self {
+        Self {
+            is_sealing: true,
+            tampering: Some(tampering),
+            ..self
+        }
+    }
+
+    pub(super) fn is_sealing(&self) -> bool {
+        self.is_sealing
     }
 
     pub(super) fn mode(&self) -> Mode {
@@ -242,6 +268,12 @@ impl World {
         member
     }
 
+    pub(super) fn new_health(&mut self) -> IngestorHealth {
+        let health = IngestorHealth::default();
+        self.ingestors.push(health.clone());
+        health
+    }
+
     pub(super) fn leave(&mut self, member: u64) {
         self.members.retain(|it| *it != member);
         for partition in &mut self.partitions {
@@ -273,6 +305,12 @@ impl World {
             .filter(|(_, it)| it.owner == Some(member))
             .map(|(at, it)| (at, it.owned_since, it.committed))
             .collect()
+    }
+
+    /// An event as it comes out of the log, if it does.
+    pub(super) fn given(&self, place: Place) -> Option<Rc<Written>> {
+        let tampering = self.tampering.filter(|it| it.place == place);
+        tampering.map_or_else(|| Some(written(place)), Tampering::result)
     }
 
     /// Some records of a partition from an offset on.
@@ -364,6 +402,27 @@ impl World {
         let runs: Vec<_> = questions.iter().flat_map(stored).collect();
         self.tell(|| format!("asked for {questions:?}: {runs:?}"));
         runs
+    }
+
+    /// Rows of a stream, in order.
+    pub(super) fn stored_rows(
+        &self,
+        stream: StreamId,
+        (first, last): (u64, u64),
+    ) -> Vec<StoredRow> {
+        let rows = self.rows.range((stream, first)..=(stream, last));
+        let row = |(stream, seq): &Row| self.given((index_of(*stream), *seq))?.row.clone();
+        rows.filter_map(row).collect()
+    }
+
+    /// Streams with rows, each with its last number and its earliest time.
+    pub(super) fn reaches(&self) -> BTreeMap<StreamId, (u64, u64)> {
+        let mut reaches = BTreeMap::new();
+        for (stream, seq) in &self.rows {
+            let reach = reaches.entry(*stream).or_insert((0, u64::MAX));
+            *reach = (*seq, reach.1.min(ts_us(*seq)));
+        }
+        reaches
     }
 
     pub(super) fn finish_an_insert(&mut self) {
@@ -497,9 +556,9 @@ impl World {
         assert!(self.is_drained(), "not all of the log was stored in time");
         for (at, stream) in self.streams.iter().enumerate() {
             for seq in 1..=stream.appended {
-                let is_dead = (at, seq) == UNREADABLE || (at, seq) == REFUSED;
+                let is_lost = is_dead((at, seq)) || self.given((at, seq)).is_none();
                 let is_there = self.rows.contains(&(stream_id(at), seq));
-                assert_eq!(is_there, !is_dead, "event {seq} of stream {at}");
+                assert_eq!(is_there, !is_lost, "event {seq} of stream {at}");
             }
         }
         for ((at, seq), kind) in [(UNREADABLE, "unreadable"), (REFUSED, "refused")] {
@@ -507,6 +566,27 @@ impl World {
             let is_buried = self.letters.iter().any(|it| it.2 == kind);
             assert_eq!(was_written, is_buried, "a dead letter of kind {kind}");
         }
+    }
+
+    /// What is sealed is what is stored. Returns the events that are not what their gateways sealed.
+    pub(super) fn other_than_sealed(&self) -> BTreeSet<Place> {
+        let mut other = BTreeSet::new();
+        for at in 0..self.streams.len() {
+            let rows = self.stored_rows(stream_id(at), (1, u64::MAX));
+            other.extend(self.checkpoints.check(at, &rows));
+        }
+        other
+    }
+
+    /// How many rows the ingestors have found to be other than sealed.
+    pub(super) fn alarms(&self) -> u64 {
+        self.ingestors.iter().map(|it| it.snapshot().altered).sum()
+    }
+
+    /// Whether an event was written, and sealed.
+    pub(super) fn is_sealed(&self, (at, seq): Place) -> bool {
+        let stream = self.streams.get(at);
+        stream.is_some_and(|it| seal_of((at, seq)) <= it.appended)
     }
 }
 
@@ -522,60 +602,4 @@ fn seqs(rows: &[Row]) -> Vec<u64> {
 
 fn is_place(row: Row, place: (usize, u64)) -> bool {
     row == (stream_id(place.0), place.1)
-}
-
-/// By a clock that goes on over midnight, is set back by more than a year, and then put right.
-fn ts_us(seq: u64) -> u64 {
-    const DAY_US: u64 = 86_400_000_000;
-    let days = [400, 401, 0, 402];
-    1_700_000_000_000_000 + days[usize::try_from(seq / 5).unwrap() % days.len()] * DAY_US
-}
-
-/// The event as it stands in the log.
-pub(super) fn payload(at: usize, seq: u64) -> Bytes {
-    thread_local! {
-        static PAYLOADS: std::cell::RefCell<BTreeMap<(usize, u64), Bytes>> = Default::default();
-    }
-    let encode = || {
-        if (at, seq) == UNREADABLE {
-            return Bytes::from_static(b"no event");
-        }
-        let stream = stream_id(at);
-        let ts_us = Count::new(ts_us(seq));
-        let event = match seq % 4 {
-            1 if seq == 1 => Event::StreamOpened(StreamOpened {
-                ts_us,
-                instance: "here",
-                process: "gateway",
-                shard: 0,
-                version: "1",
-                seal_key: None,
-            }),
-            3 => Event::EventsDropped(EventsDropped {
-                ts_us,
-                since_us: ts_us,
-                events: 1.into(),
-                reason: "journal_full",
-            }),
-            0 if seq > EVENTS_MAX => Event::StreamClosed(StreamClosed {
-                ts_us,
-                reason: "recovered",
-                torn_bytes: 0.into(),
-            }),
-            _ => Event::ControlChanged(ControlChanged {
-                ts_us,
-                change_id: RequestId::from_bytes([1; 16]),
-                actor: "a",
-                action: "create",
-                object_kind: "key",
-                object_id: "k",
-                before: None,
-                after: None,
-            }),
-        };
-        let mut bytes = Vec::new();
-        Encoder::default().encode(EventId { stream, seq }, &event, &mut bytes);
-        Bytes::from(bytes)
-    };
-    PAYLOADS.with_borrow_mut(|payloads| payloads.entry((at, seq)).or_insert_with(encode).clone())
 }
