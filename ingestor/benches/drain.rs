@@ -1,12 +1,15 @@
-//! What it costs to bring a backlog from the journal into the embedded store, and to seal it.
+//! What it costs to bring a backlog from the journal into the embedded store, and how much more if it is
+//! sealed.
 //!
 //! `cargo bench -p weir-ingestor` (the engine must be fetched: `compose/fetch-engine.sh`). Not a
 //! stopwatch but an account: the processor time of the ingestor, from frames on disk to encoded rows
-//! on the wire with everything that is asked on the way, and that of the engine, each by itself. Then
-//! what the engine takes for the same rows when they are sent to it and nothing is asked.
+//! on the wire with everything that is asked on the way, and that of the engine, each by itself. Each
+//! round drains the same rows into two new stores, without seals and with: those of the gateway,
+//! which the ingestor stores and compares, and its own checkpoints. Merges are left out. At the end, what the engine takes for
+//! the same rows when they are sent to it and nothing is asked.
 //!
 //! `WEIR_REQUESTS=3600000 cargo bench -p weir-ingestor` drains an hour's backlog of 1000 requests/s; the
-//! ingestor's peak of memory should be that of 250 000.
+//! ingestor's peak of memory should be that of 250 000. `WEIR_ROUNDS=1` measures once.
 #![expect(
     clippy::expect_used,
     clippy::print_stdout,
@@ -20,20 +23,25 @@ mod events;
 
 use std::ffi::OsString;
 use std::path::Path;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use tokio::sync::watch;
-use weir_eventlog::{Journal, JournalSource, Source};
-use weir_ingestor::audit::{AuditOptions, Checkpointer};
-use weir_ingestor::{IngestorHealth, IngestorOptions};
+use weir_eventlog::{Journal, JournalOptions, JournalSource, Source};
+use weir_ingestor::audit::AuditOptions;
+use weir_ingestor::{CHAINING, IngestorHealth, IngestorOptions};
 use weir_store::{ServeOptions, Store, StoreConfig, StorePasswords, StoreState, Supervisor, child};
 
 /// That of a store that nobody else knows of.
 const PASSWORD: &str = "password";
+
 /// Each request has an attempt: twice as many events.
 fn requests() -> u64 {
     std::env::var("WEIR_REQUESTS").map_or(250_000, |requests| requests.parse().unwrap())
+}
+
+fn rounds() -> usize {
+    std::env::var("WEIR_ROUNDS").map_or(3, |rounds| rounds.parse().unwrap())
 }
 
 /// Requests come this far apart.
@@ -67,36 +75,91 @@ fn main() {
 }
 
 async fn measure() {
-    let dir = tempfile::tempdir().unwrap();
-    let own = std::process::id();
-    let events = 2 * requests() + 2;
-    let journal_dir = dir.path().join("journal");
-    let account = Account::open(own);
-    write(&events::open_journal(&journal_dir));
-    account.close("write", events);
-    let sealed_dir = dir.path().join("sealed");
-    let account = Account::open(own);
-    write(&events::open_sealed_journal(&sealed_dir));
-    account.close("write and seal", events);
-
-    let supervisor = start_store(&dir.path().join("store"));
-    let mut state = supervisor.state();
-    let ready = state.wait_for(|state| !matches!(state, StoreState::Starting));
-    let StoreState::Ready { address, pid, .. } = ready.await.unwrap().clone() else {
-        unreachable!("the store does not start: see compose/fetch-engine.sh")
-    };
-    let config = StoreConfig::new(format!("http://{address}")).user("weir", PASSWORD);
-    let store = Store::connect(&config).unwrap();
-
-    let account = Account::open(pid);
-    drain(&journal_dir, &store, events, None).await;
-    account.close("drain", events);
+    let (mut plain, mut sealed) = (Vec::new(), Vec::new());
+    for round in 0..rounds() {
+        // In turn first, in case that the machine gets slower or faster.
+        for is_sealed in [round % 2 == 1, round % 2 == 0] {
+            let costs = if is_sealed { &mut sealed } else { &mut plain };
+            costs.push(write_and_drain(is_sealed).await);
+        }
+    }
     println!("peak memory of the ingestor: {} MB", peak_kb() / 1024);
+    for part in 0..4 {
+        let [(what, plain), (_, sealed)] = [&plain, &sealed].map(|costs| median(costs, part));
+        let more = 100.0 * (sealed / plain - 1.0);
+        println!("median {what}: {plain:.2} s of CPU, sealed {sealed:.2} s, {more:+.1} %");
+    }
+    engine_alone().await;
+}
 
+/// Processor time in seconds.
+#[derive(Clone, Copy)]
+struct Cost {
+    writer: f64,
+    ingestor: f64,
+    engine: f64,
+}
+
+impl Cost {
+    fn parts(self) -> [(&'static str, f64); 4] {
+        let Self {
+            writer,
+            ingestor,
+            engine,
+        } = self;
+        [
+            ("writing", writer),
+            ("ingestor", ingestor),
+            ("engine", engine),
+            ("ingestor and engine", ingestor + engine),
+        ]
+    }
+}
+
+fn median(costs: &[Cost], part: usize) -> (&'static str, f64) {
+    let mut costs: Vec<_> = costs.iter().map(|it| it.parts()[part]).collect();
+    costs.sort_by(|a, b| a.1.total_cmp(&b.1));
+    costs[costs.len() / 2]
+}
+
+/// Writes a journal, and drains it into a new store.
+async fn write_and_drain(is_sealed: bool) -> Cost {
+    let dir = tempfile::tempdir().unwrap();
+    let journal_dir = dir.path().join("journal");
+    let (own, events) = (std::process::id(), 2 * requests() + 2);
+    let account = Account::open(own);
+    write(&open_journal(&journal_dir, is_sealed));
+    let (writer, _) = account.close("write", events);
+    let (supervisor, store, pid) = start_store(&dir.path().join("store")).await;
+    store.migrate(0).await.unwrap();
+    // How often rows are merged, and when, is not the same twice.
+    run(&store, "SYSTEM STOP MERGES").await;
+    let audit = is_sealed.then(|| AuditOptions::new(dir.path().join("audit")));
+    let account = Account::open(pid);
+    let health = drain(&journal_dir, &store, events, audit).await;
+    let what = if is_sealed { "drain and seal" } else { "drain" };
+    let (ingestor, engine) = account.close(what, health.snapshot().rows);
+    assert_eq!(health.snapshot().altered, 0);
+    supervisor.stop().await;
+    Cost {
+        writer,
+        ingestor,
+        engine,
+    }
+}
+
+async fn engine_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal_dir = dir.path().join("journal");
+    write(&open_journal(&journal_dir, false));
+    let (supervisor, store, pid) = start_store(&dir.path().join("store")).await;
+    drain(&journal_dir, &store, 2 * requests() + 2, None).await;
     let batches = encoded_requests(&store).await;
     let client = clickhouse::Client::default()
         .with_url(store.url())
         .with_database("weir")
+        .with_user("weir")
+        .with_password(PASSWORD)
         .with_compression(clickhouse::Compression::None);
     let copy = "CREATE TABLE copies AS requests SETTINGS non_replicated_deduplication_window = 0";
     run(&store, copy).await;
@@ -110,24 +173,28 @@ async fn measure() {
         insert.end().await.unwrap();
     }
     account.close("engine alone", batches.iter().map(|(rows, _)| rows).sum());
-    run(&store, "DROP TABLE copies SYNC").await;
-
-    let account = Account::open(pid);
-    let mut checkpointer = Checkpointer::open(store.clone(), dir.path().join("audit")).unwrap();
-    while checkpointer.make(now()).await.unwrap().is_some() {}
-    account.close("checkpoint of rows read back", events);
-
-    let account = Account::open(pid);
-    let audit = AuditOptions::new(dir.path().join("audit"));
-    drain(&sealed_dir, &store, events, Some(audit)).await;
-    account.close("drain and checkpoint", events);
     supervisor.stop().await;
 }
 
-fn start_store(dir: &Path) -> Supervisor {
+async fn start_store(dir: &Path) -> (Supervisor, Store, u32) {
     let arguments: Vec<OsString> = vec![dir.into(), "127.0.0.1:0".into(), "--supervised".into()];
     let program = std::env::current_exe().unwrap();
-    Supervisor::start(program, arguments)
+    let supervisor = Supervisor::start(program, arguments);
+    let mut state = supervisor.state();
+    let ready = state.wait_for(|state| !matches!(state, StoreState::Starting));
+    let StoreState::Ready { address, pid, .. } = ready.await.unwrap().clone() else {
+        unreachable!("the store does not start: see compose/fetch-engine.sh")
+    };
+    let config = StoreConfig::new(format!("http://{address}")).user("weir", PASSWORD);
+    (supervisor, Store::connect(&config).unwrap(), pid)
+}
+
+fn open_journal(dir: &Path, is_sealed: bool) -> Journal {
+    Journal::open(JournalOptions {
+        chaining: is_sealed.then_some(CHAINING),
+        ..JournalOptions::new(dir)
+    })
+    .unwrap()
 }
 
 fn write(journal: &Journal) {
@@ -137,7 +204,12 @@ fn write(journal: &Journal) {
     writer.close().unwrap();
 }
 
-async fn drain(journal: &Path, store: &Store, events: u64, audit: Option<AuditOptions>) {
+async fn drain(
+    journal: &Path,
+    store: &Store,
+    events: u64,
+    audit: Option<AuditOptions>,
+) -> IngestorHealth {
     let source = Source::Journal(JournalSource::open(journal).unwrap());
     let mut options = IngestorOptions::new(source, store.clone(), 0);
     let health = IngestorHealth::default();
@@ -152,6 +224,7 @@ async fn drain(journal: &Path, store: &Store, events: u64, audit: Option<AuditOp
     };
     let (ended, ()) = tokio::join!(weir_ingestor::run(options, stopped), wait);
     ended.unwrap();
+    health
 }
 
 async fn run(store: &Store, sql: &str) {
@@ -185,11 +258,6 @@ fn peak_kb() -> u64 {
     words[1].parse().unwrap()
 }
 
-#[expect(clippy::disallowed_methods, reason = "checkpoints carry the time")]
-fn now() -> Duration {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap()
-}
-
 /// Processor time of this process and of the engine's.
 struct Account {
     engine: u32,
@@ -208,7 +276,8 @@ impl Account {
         }
     }
 
-    fn close(self, what: &str, events: u64) {
+    /// What this process and the engine have used, in seconds.
+    fn close(self, what: &str, events: u64) -> (f64, f64) {
         let passed = self.began.elapsed().as_secs_f64();
         let seconds = |ticks: u64, before: u64| (ticks - before) as f64 / 100.0;
         let own = seconds(ticks("self"), self.own_ticks);
@@ -221,6 +290,7 @@ impl Account {
             per(own),
             per(engine)
         );
+        (own, engine)
     }
 }
 
