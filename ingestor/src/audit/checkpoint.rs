@@ -15,7 +15,7 @@ use std::time::Duration;
 use weir_store::{Store, StoreError};
 
 use super::book::{CheckpointRow, ExportError, LeafRow, export, last_checkpoint};
-use super::pieces::Pieces;
+use super::pieces::LeafMaker;
 use super::progress::SealProgress;
 use super::sign::{KeyError, SigningKey};
 use crate::hashes::chain::merkle_root;
@@ -49,7 +49,7 @@ pub struct Checkpointer {
     store: Store,
     dir: PathBuf,
     key: SigningKey,
-    pieces: Pieces<Store>,
+    pieces: LeafMaker<Store>,
 }
 
 impl Checkpointer {
@@ -65,7 +65,7 @@ impl Checkpointer {
     ) -> Result<Self, AuditError> {
         let key = SigningKey::load_or_create(&dir)?;
         Ok(Self {
-            pieces: Pieces::new(store.clone(), progress),
+            pieces: LeafMaker::new(store.clone(), progress),
             store,
             dir,
             key,

@@ -71,7 +71,7 @@ struct Pending {
 
 /// Makes leaves of what is stored.
 #[derive(Debug)]
-pub(crate) struct Pieces<T> {
+pub(crate) struct LeafMaker<T> {
     tables: T,
     progress: SealProgress,
     has_looked: bool,
@@ -79,7 +79,7 @@ pub(crate) struct Pieces<T> {
     gaps: HashMap<StreamId, (u64, Duration)>,
 }
 
-impl<T: StreamTables> Pieces<T> {
+impl<T: StreamTables> LeafMaker<T> {
     pub(crate) fn new(tables: T, progress: SealProgress) -> Self {
         Self {
             tables,

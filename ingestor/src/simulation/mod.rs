@@ -36,7 +36,7 @@ use self::gateway::{EVENTS_MAX, STREAMS_MAX, Tampering, TamperingKind, is_dead};
 use self::log::SimLog;
 use self::world::{LEAP_MAX, Mode, World};
 use crate::audit::SealProgress;
-use crate::audit::pieces::{CheckpointRow, Pieces};
+use crate::audit::pieces::{CheckpointRow, LeafMaker};
 use crate::caps::GAP_MAX;
 use crate::pipeline::{Ingestor, Interrupted};
 use crate::retry::RetryPolicy;
@@ -110,7 +110,7 @@ async fn ingest(world: &Shared, member: u64, progress: SealProgress) {
 
 /// Makes checkpoints, as an ingestor does beside its work.
 async fn seal(world: &Shared, member: u64, progress: SealProgress) -> Infallible {
-    let mut pieces = Pieces::new(SimEngine::new(Rc::clone(world)), progress);
+    let mut pieces = LeafMaker::new(SimEngine::new(Rc::clone(world)), progress);
     let mut number = 0;
     loop {
         let polls = world.borrow_mut().choose(CHECKPOINT_POLLS_MAX);
@@ -128,7 +128,7 @@ async fn seal(world: &Shared, member: u64, progress: SealProgress) -> Infallible
 async fn checkpoint(
     world: &Shared,
     (member, number): (u64, u64),
-    pieces: &mut Pieces<SimEngine>,
+    pieces: &mut LeafMaker<SimEngine>,
     now: Duration,
 ) {
     let signer = member.to_string();
@@ -149,7 +149,7 @@ fn seal_the_rest(world: &Shared) {
     let member = world.borrow_mut().next_number();
     let rest = async {
         let engine = SimEngine::new(Rc::clone(world));
-        let mut pieces = Pieces::new(engine, SealProgress::default());
+        let mut pieces = LeafMaker::new(engine, SealProgress::default());
         for number in 1..=5 {
             let now = GAP_MAX * number;
             checkpoint(world, (member, number.into()), &mut pieces, now).await;
