@@ -112,6 +112,7 @@ fn no_answer_is_lost_or_doubled_when_processes_are_killed() {
     println!("{} answers were whole, for {sum} pUSD", whole.len());
     assert!(whole.len() > 20, "the load was too small to prove anything");
     check_sql(&weir, &whole);
+    parts.check_seals();
 }
 
 fn config(base_url: &str) -> String {
@@ -158,6 +159,7 @@ impl<'w> Parts<'w> {
 
     /// Kills one of the three. Gateway and ingestor are started again; the store must be by itself.
     fn kill(&mut self, victim: Victim) {
+        self.check_seals();
         match victim {
             Victim::Gateway => {
                 self.gateway.kill().unwrap();
@@ -169,6 +171,12 @@ impl<'w> Parts<'w> {
             }
             Victim::Store => self.ingestor.kill_child().unwrap(),
         }
+    }
+
+    /// Whatever was killed, rows are what their gateways sealed.
+    fn check_seals(&self) {
+        let log = self.ingestor.log();
+        assert!(!log.contains("is not what its gateway sealed"), "{log}");
     }
 }
 
@@ -202,6 +210,9 @@ fn check_sql(weir: &Installation, whole: &BTreeMap<String, u64>) {
     );
     let proof = verify(weir);
     println!("{proof}");
+    let count = |name: &str| proof[name].as_u64().unwrap();
+    let others = count("unsealed_events") + count("checkpoint_only_events");
+    assert!(count("events") > others, "gateways sealed nothing: {proof}");
     // In a long run there is time for the checkpoint that comes once a minute.
     if std::env::var_os("WEIR_KILLS").is_some() {
         let stored = proof["events"].as_u64().unwrap();

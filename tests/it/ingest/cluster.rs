@@ -21,7 +21,8 @@ use weir_tests::weir::{Installation, Process};
 
 use super::events::{open_journal, write};
 use super::proxy::Proxy;
-use super::{Ingesting, PATIENCE, check, copy, sums, written_journal};
+use super::{Ingesting, PATIENCE, check, copy, sealed_journal, sums, written_journal};
+use crate::audit::{installation, verify};
 use crate::store::{Running, alone, store_at};
 
 static KAFKA: LazyLock<Kafka> = LazyLock::new(|| Kafka::start().unwrap());
@@ -91,6 +92,35 @@ fn a_topic_that_is_consumed_twice_is_stored_once() {
             reader.drain().await;
         }
         check(&running.store(), 3000, 3, cost).await;
+        running.stop().await;
+    });
+}
+
+#[test]
+fn a_topic_with_seals_that_is_shipped_and_consumed_twice_is_proven() {
+    let mut random = random();
+    alone(async move {
+        let running = Running::start().await;
+        let dir = tempfile::tempdir().unwrap();
+        let (first, again) = (dir.path().join("first"), dir.path().join("again"));
+        let events = sealed_journal(&first, &mut random, 3000);
+        copy(&first, &again);
+        ship(&first, "sealed-twice").await;
+        ship(&again, "sealed-twice").await;
+        for group in ["one", "two"] {
+            let source = KafkaSource::open(options("sealed-twice"), group).unwrap();
+            let audit_dir = dir.path().join(group);
+            let reader = Ingesting::sealing(Source::Kafka(source), running.store(), &audit_dir);
+            reader.wait_for_events(2 * events).await;
+            let health = reader.health.clone();
+            reader.drain().await;
+            assert_eq!(health.snapshot().altered, 0);
+        }
+        let (report, proven) = verify(&installation(&running));
+        assert!(proven, "{report}");
+        assert_eq!(report["unsealed_events"], 0, "{report}");
+        assert_eq!(report["events"], events, "{report}");
+        assert_eq!(report["checkpoint_only_events"], 1, "the end: {report}");
         running.stop().await;
     });
 }

@@ -17,7 +17,8 @@ use serde::Deserialize;
 use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
-use weir_eventlog::{JournalSource, Source};
+use weir_eventlog::{JournalSource, Source, last_seq};
+use weir_ingestor::audit::AuditOptions;
 use weir_ingestor::{IngestorError, IngestorHealth, IngestorOptions};
 use weir_store::{Store, StoreState};
 use weir_tests::port::ReservedPort;
@@ -46,7 +47,17 @@ impl Ingesting {
     }
 
     fn reading(source: Source, store: Store) -> Self {
+        Self::with(IngestorOptions::new(source, store, 0))
+    }
+
+    /// The same, comparing rows with their seals and making checkpoints.
+    fn sealing(source: Source, store: Store, audit_dir: &Path) -> Self {
         let mut options = IngestorOptions::new(source, store, 0);
+        options.audit = Some(AuditOptions::new(audit_dir));
+        Self::with(options)
+    }
+
+    fn with(mut options: IngestorOptions) -> Self {
         let health = IngestorHealth::default();
         options.health = health.clone();
         let (stop, stopped) = watch::channel(false);
@@ -165,14 +176,16 @@ pub(crate) fn written_journal(dir: &Path, requests: u64) -> i64 {
     cost
 }
 
-/// A closed journal of events of every kind with anything in their fields, sealed by its writer.
-pub(crate) fn sealed_journal(dir: &Path, random: &mut impl Rng, events: u32) {
+/// A closed journal of events of every kind with anything in their fields, sealed by its writer. Returns how
+/// many they are, seals among them.
+pub(crate) fn sealed_journal(dir: &Path, random: &mut impl Rng, events: u32) -> u64 {
     let journal = open_sealed_journal(dir);
     let writer = journal.open_stream(0).unwrap();
     for _ in 0..events {
         append_any(&writer, random);
     }
     writer.close().unwrap();
+    last_seq(dir, writer.id()).unwrap().unwrap()
 }
 
 fn copy(from: &Path, to: &Path) {
