@@ -309,9 +309,9 @@ fn an_ingestor_that_ends_is_started_again_until_it_can_go_on() {
     let mock = MockProvider::start(MockOptions::default()).unwrap();
     let weir = Installation::new(&config(&mock)).unwrap();
     let key = weir.create_key("growth").unwrap();
-    // It cannot keep its signing key in what is no directory.
-    let audit = weir.data_dir().join("audit");
-    fs::write(&audit, "").unwrap();
+    // It cannot sign checkpoints with what is no key.
+    let checkpoint_key = weir.data_dir().join("audit/checkpoint.key");
+    fs::write(&checkpoint_key, "").unwrap();
     let up = weir.start(&["up"]).unwrap();
     weir.wait_until_ready().unwrap();
     let reason = wait_for_part(&weir, "ingestor", "restarting");
@@ -319,7 +319,7 @@ fn an_ingestor_that_ends_is_started_again_until_it_can_go_on() {
     let metrics = Request::get("/metrics").send(weir.gateway).unwrap();
     assert!(metrics.text().contains("weir_part_up{part=\"ingestor\"} 0"));
     assert_eq!(chat(weir.gateway, &key).status, 200);
-    fs::remove_file(&audit).unwrap();
+    fs::remove_file(&checkpoint_key).unwrap();
     let stored = "SELECT count() FROM weir.requests WHERE status = 200";
     weir.wait_for_number(stored, 1).unwrap();
     wait_for_part(&weir, "ingestor", "ok");
